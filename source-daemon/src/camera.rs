@@ -1,0 +1,98 @@
+//! Where pictures come from: the trait at the edge, and one module for each kind of input.
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{FrameBuffer, Truth};
+
+/// An input that can be opened again and again: a device, a file, a generator.
+pub trait Input: Send {
+    /// Opens it. May block for as long as the driver does; the supervisor watches from another thread.
+    ///
+    /// # Errors
+    /// What keeps it from opening, in words an operator can act on.
+    fn open(&mut self) -> Result<Box<dyn Camera>, CameraError>;
+
+    /// What an operator calls it, for log lines: "ball 640x480 at 30 fps", "/dev/v4l/by-id/…".
+    fn describe(&self) -> String;
+}
+
+/// An open input that delivers pictures at its own pace.
+pub trait Camera: Send {
+    /// Waits for the next picture. A raw picture is written into `raw`, whose buffer is reused from call to call.
+    ///
+    /// # Errors
+    /// After any error the camera is dropped and its [`Input`] opened again, save after [`CameraError::Ended`].
+    fn next(&mut self, raw: &mut Raw) -> Result<Shot, CameraError>;
+
+    /// The rate the input runs at, in thousandths of a frame a second; 0 when it is not known.
+    fn rate_millihertz(&self) -> u32;
+}
+
+/// One capture.
+#[derive(Debug)]
+pub struct Shot {
+    /// When it was captured, on the host's monotonic clock (the driver's stamp where there is one).
+    pub captured: Time,
+    /// Pictures that the device delivered or should have delivered before this one and that were lost.
+    pub skipped: u64,
+    /// What is known to be in the picture, in pixels of the picture as captured.
+    pub truth: Option<Truth>,
+    /// The picture.
+    pub content: Content,
+}
+
+/// A picture as captured.
+#[derive(Debug)]
+pub enum Content {
+    /// A complete JPEG, from SOI to EOI, without the driver's padding.
+    Jpeg(FrameBuffer),
+    /// In the `raw` that was passed to [`Camera::next`].
+    Raw,
+}
+
+/// Uncompressed pixels in a buffer that is reused.
+#[derive(Debug, Default)]
+pub struct Raw {
+    /// How `data` is laid out.
+    pub format: PixelFormat,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Rows without padding, plane after plane.
+    pub data: Vec<u8>,
+}
+
+/// Layouts of [`Raw::data`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// Three bytes a pixel: red, green, blue.
+    #[default]
+    Rgb,
+    /// 4:2:2 packed: Y0 U Y1 V; two bytes a pixel, even width.
+    Yuyv,
+    /// 4:2:0: the Y plane, then interleaved U and V at half the size; even width and height.
+    Nv12,
+}
+
+/// Why an input cannot be opened or delivers no picture. Each message names the input and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CameraError {
+    /// The device is gone, or was never there.
+    #[error("{0}")]
+    Unplugged(String),
+    /// Another program holds the device.
+    #[error("{0}")]
+    Busy(String),
+    /// It offers nothing that fits the configuration; the message lists what it offers.
+    #[error("{0}")]
+    WrongFormat(String),
+    /// Open, but no picture came in time.
+    #[error("{0}")]
+    Stalled(String),
+    /// The input is over and will not come again.
+    #[error("{0}")]
+    Ended(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
