@@ -1,5 +1,11 @@
 //! Where pictures come from: the trait at the edge, and one module for each kind of input.
 
+pub mod ball;
+pub mod file;
+pub mod pace;
+pub mod pattern;
+pub mod pipe;
+
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameBuffer, Truth};
 
@@ -18,10 +24,12 @@ pub trait Input: Send {
 /// An open input that delivers pictures at its own pace.
 pub trait Camera: Send {
     /// Waits for the next picture. A raw picture is written into `raw`, whose buffer is reused from call to call.
+    /// `number` is the frame number that the picture gets if none was lost before it: an input that paints the number
+    /// paints `number + skipped`.
     ///
     /// # Errors
     /// After any error the camera is dropped and its [`Input`] opened again, save after [`CameraError::Ended`].
-    fn next(&mut self, raw: &mut Raw) -> Result<Shot, CameraError>;
+    fn next(&mut self, number: u64, raw: &mut Raw) -> Result<Shot, CameraError>;
 
     /// The rate the input runs at, in thousandths of a frame a second; 0 when it is not known.
     fn rate_millihertz(&self) -> u32;

@@ -1,1 +1,6 @@
-//! placeholder
+//! Captures pictures, makes JPEGs of them and publishes them.
+
+pub mod camera;
+pub mod jpeg;
+pub mod overlay;
+pub mod picture;

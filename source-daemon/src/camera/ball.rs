@@ -1,0 +1,1 @@
+//! A bouncing ball whose true centre is known.

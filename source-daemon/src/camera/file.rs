@@ -1,0 +1,1 @@
+//! JPEGs from files.

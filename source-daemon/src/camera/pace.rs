@@ -1,0 +1,1 @@
+//! The pace of inputs that have none of their own.

@@ -1,0 +1,1 @@
+//! JPEGs from standard input or a child command.

@@ -1,0 +1,1 @@
+//! From a capture to the JPEG that is published.
