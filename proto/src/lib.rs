@@ -3,5 +3,9 @@
 
 pub mod blockcode;
 pub mod clock;
+pub mod datagram;
 pub mod limits;
 pub mod message;
+pub mod reassembly;
+pub mod shard;
+pub mod token;

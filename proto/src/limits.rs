@@ -25,3 +25,41 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Streams that one relay carries.
 pub const MAX_STREAMS: usize = 64;
+
+/// Picture and header bytes that one media datagram carries. A multiple of 64, which parity codes like; with the
+/// header and a 16-byte seal a datagram has 1208 bytes, under the 1232 that IPv6 (RFC 8200 section 5) always lets through.
+pub const SHARD_BYTES: usize = 1152;
+
+/// Shards of the largest frame.
+pub const MAX_SHARDS: usize = MAX_FRAME_BYTES.div_ceil(SHARD_BYTES);
+
+/// Largest datagram either side sends or takes.
+pub const MAX_DATAGRAM: usize = 1232;
+
+/// A JOIN is padded to so many bytes: every answer to an address that has not proved itself is smaller.
+pub const JOIN_BYTES: usize = 1200;
+
+/// Frames of one stream that a viewer puts together at the same time: the newest, the one whose repair is under way,
+/// and one that overtook.
+pub const MAX_OPEN_FRAMES: usize = 3;
+
+/// Ranges that one REPAIR may name: they fit a datagram with room, and more gaps than this cannot be repaired in time.
+pub const MAX_REPAIR_RANGES: usize = 64;
+
+/// Longest name a viewer gives itself, in bytes.
+pub const MAX_VIEWER_NAME: usize = 64;
+
+/// How often a viewer says that it is still there.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A session ends when the relay has heard nothing from its viewer for so long (promise P11: at most 3 s of traffic).
+pub const SESSION_IDLE: Duration = Duration::from_secs(3);
+
+/// Viewers that one relay serves unless configured otherwise.
+pub const MAX_VIEWERS: usize = 1000;
+
+/// Nothing heard from a source for so long: it is gone.
+pub const SOURCE_STALE: Duration = Duration::from_secs(1);
+
+/// A token is good for this long at least, and for twice as long at most.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(10);

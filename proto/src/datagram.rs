@@ -1,0 +1,392 @@
+//! What stands in each UDP datagram: parsing that refuses, building that cannot fail. `PROTOCOL.md` draws the bytes.
+
+use prost::Message;
+
+use crate::limits::{
+    JOIN_BYTES, MAX_DATAGRAM, MAX_REASON, MAX_REPAIR_RANGES, MAX_SHARDS, MAX_VIEWER_NAME, SHARD_BYTES,
+};
+use crate::message::{Accept, Challenge, FrameId, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair, truncate_reason};
+
+/// The version of the wire format, as JOIN says it.
+pub const VERSION: u32 = 1;
+
+/// First byte of every datagram. Its upper bits keep it apart from STUN, DTLS and RTP (RFC 7983), its lowest are the version.
+const MAGIC: u8 = 0xf0 | VERSION as u8;
+
+/// Bytes before the body of a control datagram: magic, kind, body length, session.
+pub const CONTROL_HEADER: usize = 12;
+
+/// Bytes before the shard in a media datagram.
+pub const DATA_HEADER: usize = 40;
+
+/// Bytes of every media datagram: shards have one size, so that trains of them can be segmented by the kernel.
+pub const DATA_BYTES: usize = DATA_HEADER + SHARD_BYTES;
+
+const _: () = assert!(DATA_BYTES + 16 <= MAX_DATAGRAM && JOIN_BYTES <= MAX_DATAGRAM);
+
+mod kind {
+    pub(super) const JOIN: u8 = 1;
+    pub(super) const CHALLENGE: u8 = 2;
+    pub(super) const ACCEPT: u8 = 3;
+    pub(super) const REFUSE: u8 = 4;
+    pub(super) const KEEP_ALIVE: u8 = 5;
+    pub(super) const PULSE: u8 = 6;
+    pub(super) const REPAIR: u8 = 7;
+    pub(super) const RESET: u8 = 8;
+    pub(super) const GOODBYE: u8 = 9;
+    pub(super) const DATA: u8 = 16;
+}
+
+/// Why a datagram is not ours. Nothing of it has been used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatagramError {
+    /// Another protocol, or another version of this one.
+    #[error("not a Fanlight datagram of version {VERSION}")]
+    Foreign,
+    /// A kind that this side does not take.
+    #[error("kind {0} is not for this side")]
+    Kind(u8),
+    /// Shorter or longer than its kind allows.
+    #[error("{0} bytes do not fit its kind")]
+    Length(usize),
+    /// The body is no protobuf message of its kind.
+    #[error("body is malformed")]
+    Body,
+    /// A field is out of its bounds.
+    #[error("field {0} is out of bounds")]
+    Field(&'static str),
+}
+
+/// What a relay takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToRelay {
+    /// Asks for a session or a list.
+    Join(Join),
+    /// Keeps a session.
+    KeepAlive(u64, KeepAlive),
+    /// Asks for shards again.
+    Repair(u64, Repair),
+    /// Ends a session.
+    Goodbye(u64, Goodbye),
+}
+
+/// What a viewer takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToViewer<'a> {
+    /// Come again with this token.
+    Challenge(Challenge),
+    /// Welcome.
+    Accept(Accept),
+    /// Not now, and why.
+    Refuse(Refuse),
+    /// Answers a keep-alive, or tells a change of the stream's status.
+    Pulse(u64, Pulse),
+    /// The relay knows no such session: join again.
+    Reset(u64),
+    /// The relay ends the session.
+    Goodbye(u64, Goodbye),
+    /// A shard of a frame.
+    Data(DataHeader, &'a [u8]),
+}
+
+/// What a media datagram says of its shard. Each relay that receives a frame cuts it into the same shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataHeader {
+    /// The stream, as ACCEPT named it.
+    pub alias: u16,
+    /// Which shard of the frame this is, below `shards`.
+    pub index: u16,
+    /// Shards of the frame, 1 to [`MAX_SHARDS`].
+    pub shards: u16,
+    /// Bytes of the encoded `Frame`; the last shard is filled up with zeros.
+    pub length: u32,
+    /// The frame.
+    pub id: FrameId,
+    /// The lower half of the relay's clock in microseconds when the frame came from the source.
+    pub received_us: u32,
+    /// Frames directly before this one that never reached the relay; saturates.
+    pub lost_upstream: u16,
+    /// Frames before this one that the relay had and did not send because a newer one was there; saturates.
+    pub lost_in_relay: u16,
+}
+
+impl DataHeader {
+    /// The bytes before the shard.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; DATA_HEADER] {
+        let mut bytes = [0; DATA_HEADER];
+        bytes[0] = MAGIC;
+        bytes[1] = kind::DATA;
+        bytes[2..4].copy_from_slice(&self.alias.to_be_bytes());
+        bytes[4..6].copy_from_slice(&self.index.to_be_bytes());
+        bytes[6..8].copy_from_slice(&self.shards.to_be_bytes());
+        // 8..12: parity shards and flags, zero in this version.
+        bytes[12..16].copy_from_slice(&self.length.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.id.epoch.to_be_bytes());
+        bytes[24..32].copy_from_slice(&self.id.number.to_be_bytes());
+        bytes[32..36].copy_from_slice(&self.received_us.to_be_bytes());
+        bytes[36..38].copy_from_slice(&self.lost_upstream.to_be_bytes());
+        bytes[38..40].copy_from_slice(&self.lost_in_relay.to_be_bytes());
+        bytes
+    }
+
+    fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), DatagramError> {
+        if datagram.len() != DATA_BYTES {
+            return Err(DatagramError::Length(datagram.len()));
+        }
+        let (head, shard) = datagram.split_at(DATA_HEADER);
+        let header = Self {
+            alias: u16_at(head, 2),
+            index: u16_at(head, 4),
+            shards: u16_at(head, 6),
+            length: u32_at(head, 12),
+            id: FrameId { epoch: u64_at(head, 16), number: u64_at(head, 24) },
+            received_us: u32_at(head, 32),
+            lost_upstream: u16_at(head, 36),
+            lost_in_relay: u16_at(head, 38),
+        };
+        let field = |ok: bool, name| if ok { Ok(()) } else { Err(DatagramError::Field(name)) };
+        field(head[8..12] == [0; 4], "reserved")?;
+        field((1..=MAX_SHARDS).contains(&usize::from(header.shards)), "shards")?;
+        field(header.index < header.shards, "index")?;
+        field((header.length as usize).div_ceil(SHARD_BYTES) == usize::from(header.shards), "length")?;
+        field(header.id.epoch != 0, "epoch")?;
+        Ok((header, shard))
+    }
+}
+
+impl ToRelay {
+    /// Parses what came in at the relay.
+    ///
+    /// # Errors
+    /// [`DatagramError`]; a JOIN shorter than [`JOIN_BYTES`] is one, because its answer could be larger.
+    pub fn parse(datagram: &[u8]) -> Result<Self, DatagramError> {
+        let control = Control::parse(datagram)?;
+        match control.kind {
+            kind::JOIN if datagram.len() < JOIN_BYTES => Err(DatagramError::Length(datagram.len())),
+            kind::JOIN => Ok(Self::Join(checked_join(control.body()?)?)),
+            kind::KEEP_ALIVE => Ok(Self::KeepAlive(control.session()?, control.body()?)),
+            kind::REPAIR => Ok(Self::Repair(control.session()?, checked_repair(control.body()?)?)),
+            kind::GOODBYE => Ok(Self::Goodbye(control.session()?, checked_goodbye(control.body()?))),
+            other => Err(DatagramError::Kind(other)),
+        }
+    }
+
+    /// Writes the datagram into `out`, whose former content is gone.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Join(body) => {
+                encode(kind::JOIN, 0, body, out);
+                out.resize(JOIN_BYTES, 0);
+            }
+            Self::KeepAlive(session, body) => encode(kind::KEEP_ALIVE, *session, body, out),
+            Self::Repair(session, body) => encode(kind::REPAIR, *session, body, out),
+            Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
+        }
+    }
+}
+
+impl<'a> ToViewer<'a> {
+    /// Parses what came in at the viewer.
+    ///
+    /// # Errors
+    /// [`DatagramError`].
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, DatagramError> {
+        if datagram.starts_with(&[MAGIC, kind::DATA]) {
+            let (header, shard) = DataHeader::parse(datagram)?;
+            return Ok(Self::Data(header, shard));
+        }
+        let control = Control::parse(datagram)?;
+        match control.kind {
+            kind::CHALLENGE => Ok(Self::Challenge(control.body()?)),
+            kind::ACCEPT => Ok(Self::Accept(control.body()?)),
+            kind::REFUSE => Ok(Self::Refuse(control.body()?)),
+            kind::PULSE => Ok(Self::Pulse(control.session()?, control.body()?)),
+            kind::RESET => Ok(Self::Reset(control.session()?)),
+            kind::GOODBYE => Ok(Self::Goodbye(control.session()?, checked_goodbye(control.body()?))),
+            other => Err(DatagramError::Kind(other)),
+        }
+    }
+
+    /// Writes the datagram into `out`, whose former content is gone.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Challenge(body) => encode(kind::CHALLENGE, 0, body, out),
+            Self::Accept(body) => encode(kind::ACCEPT, 0, body, out),
+            Self::Refuse(body) => encode(kind::REFUSE, 0, body, out),
+            Self::Pulse(session, body) => encode(kind::PULSE, *session, body, out),
+            Self::Reset(session) => encode(kind::RESET, *session, &(), out),
+            Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
+            Self::Data(header, shard) => {
+                out.clear();
+                out.extend_from_slice(&header.to_bytes());
+                out.extend_from_slice(shard);
+                out.resize(DATA_BYTES, 0);
+            }
+        }
+    }
+}
+
+/// A control datagram whose outer form holds.
+struct Control<'a> {
+    kind: u8,
+    session: u64,
+    body: &'a [u8],
+}
+
+impl<'a> Control<'a> {
+    fn parse(datagram: &'a [u8]) -> Result<Self, DatagramError> {
+        if datagram.first() != Some(&MAGIC) {
+            return Err(DatagramError::Foreign);
+        }
+        if !(CONTROL_HEADER..=MAX_DATAGRAM).contains(&datagram.len()) {
+            return Err(DatagramError::Length(datagram.len()));
+        }
+        let (head, rest) = datagram.split_at(CONTROL_HEADER);
+        let body = rest.get(..usize::from(u16_at(head, 2))).ok_or(DatagramError::Length(datagram.len()))?;
+        if head[1] != kind::JOIN && body.len() != rest.len() {
+            return Err(DatagramError::Length(datagram.len()));
+        }
+        Ok(Self { kind: head[1], session: u64_at(head, 4), body })
+    }
+
+    /// The session, of a kind that has one.
+    fn session(&self) -> Result<u64, DatagramError> {
+        if self.session == 0 { Err(DatagramError::Field("session")) } else { Ok(self.session) }
+    }
+
+    fn body<M: Message + Default>(&self) -> Result<M, DatagramError> {
+        M::decode(self.body).map_err(|_| DatagramError::Body)
+    }
+}
+
+fn encode(kind: u8, session: u64, body: &impl Message, out: &mut Vec<u8>) {
+    let length = body.encoded_len();
+    let short = u16::try_from(length).expect("a control message is bounded far below 64 KiB");
+    out.clear();
+    out.extend_from_slice(&[MAGIC, kind]);
+    out.extend_from_slice(&short.to_be_bytes());
+    out.extend_from_slice(&session.to_be_bytes());
+    body.encode(out).expect("a Vec grows as far as the message needs");
+}
+
+fn checked_join(join: Join) -> Result<Join, DatagramError> {
+    if join.name.len() > MAX_VIEWER_NAME {
+        return Err(DatagramError::Field("name"));
+    }
+    Ok(join)
+}
+
+fn checked_repair(repair: Repair) -> Result<Repair, DatagramError> {
+    if repair.ranges.len() > 2 * MAX_REPAIR_RANGES || !repair.ranges.len().is_multiple_of(2) {
+        return Err(DatagramError::Field("ranges"));
+    }
+    Ok(repair)
+}
+
+fn checked_goodbye(mut goodbye: Goodbye) -> Goodbye {
+    if goodbye.reason.len() > MAX_REASON {
+        truncate_reason(&mut goodbye.reason);
+    }
+    goodbye
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> DataHeader {
+        DataHeader {
+            alias: 9,
+            index: 2,
+            shards: 3,
+            length: 2 * SHARD_BYTES as u32 + 1,
+            id: FrameId { epoch: 0x0102_0304_0506_0708, number: 77 },
+            received_us: 5,
+            lost_upstream: 1,
+            lost_in_relay: 65_535,
+        }
+    }
+
+    #[test]
+    fn a_media_datagram_comes_back_as_it_was_sent() {
+        let shard = [7; SHARD_BYTES];
+        let mut out = Vec::new();
+        ToViewer::Data(header(), &shard).encode(&mut out);
+        assert_eq!(out.len(), DATA_BYTES);
+        assert_eq!(ToViewer::parse(&out), Ok(ToViewer::Data(header(), &shard)));
+    }
+
+    #[test]
+    fn a_media_datagram_with_inconsistent_fields_is_refused() {
+        let shard = [7; SHARD_BYTES];
+        let mut out = Vec::new();
+        let cases = [
+            ("index", DataHeader { index: 3, ..header() }),
+            ("shards", DataHeader { shards: 0, ..header() }),
+            ("shards", DataHeader { shards: u16::MAX, ..header() }),
+            ("length", DataHeader { length: u32::MAX, ..header() }),
+            ("length", DataHeader { length: 0, ..header() }),
+            ("epoch", DataHeader { id: FrameId { epoch: 0, number: 0 }, ..header() }),
+        ];
+        for (name, bad) in cases {
+            ToViewer::Data(bad, &shard).encode(&mut out);
+            assert_eq!(ToViewer::parse(&out), Err(DatagramError::Field(name)));
+        }
+    }
+
+    #[test]
+    fn a_join_is_padded_and_a_short_one_refused() {
+        let join = Join { version: VERSION, nonce: 1, stream: "ball".into(), ..Join::default() };
+        let mut out = Vec::new();
+        ToRelay::Join(join.clone()).encode(&mut out);
+        assert_eq!(out.len(), JOIN_BYTES);
+        assert_eq!(ToRelay::parse(&out), Ok(ToRelay::Join(join)));
+        assert_eq!(ToRelay::parse(&out[..JOIN_BYTES - 1]), Err(DatagramError::Length(JOIN_BYTES - 1)));
+    }
+
+    #[test]
+    fn a_reset_is_shorter_than_any_message_of_a_session() {
+        let mut reset = Vec::new();
+        ToViewer::Reset(3).encode(&mut reset);
+        for request in [
+            ToRelay::KeepAlive(3, KeepAlive { sent_us: 1, report: None }),
+            ToRelay::Repair(3, Repair { epoch: 1, ..Repair::default() }),
+        ] {
+            let mut out = Vec::new();
+            request.encode(&mut out);
+            assert!(reset.len() < out.len());
+            assert_eq!(ToRelay::parse(&out), Ok(request));
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic() {
+        let mut seed = 1_u64;
+        let mut bytes = [0_u8; MAX_DATAGRAM + 1];
+        for _ in 0..100_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let length = (seed >> 33) as usize % bytes.len();
+            for byte in &mut bytes[..length.min(48)] {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (seed >> 56) as u8;
+            }
+            bytes[0] = MAGIC;
+            bytes[1] %= 18;
+            let _ = ToRelay::parse(&bytes[..length]);
+            let _ = ToViewer::parse(&bytes[..length]);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+use super::*;
+use crate::datagram::{DATA_BYTES, ToViewer};
+use crate::limits::SHARD_BYTES;
+use crate::shard::cut;
+
+const T0: Time = Time::from_nanos(1_000_000_000);
+
+fn ms(n: u64) -> Time {
+    T0 + Duration::from_millis(n)
+}
+
+fn first(epoch: u64, number: u64) -> DataHeader {
+    DataHeader {
+        alias: 1,
+        index: 0,
+        shards: 0,
+        length: 0,
+        id: FrameId { epoch, number },
+        received_us: 0,
+        lost_upstream: 0,
+        lost_in_relay: 0,
+    }
+}
+
+fn body(number: u64, shards: usize) -> Vec<u8> {
+    (0..shards * SHARD_BYTES - 5).map(|i| (i as u64 * 31).wrapping_add(number) as u8).collect()
+}
+
+fn datagrams(first: DataHeader, shards: usize) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    cut(first, &body(first.id.number, shards), &mut packets);
+    packets.chunks(DATA_BYTES).map(<[u8]>::to_vec).collect()
+}
+
+fn feed(reassembly: &mut Reassembly, now: Time, datagram: &[u8]) -> Option<Whole> {
+    let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else { panic!("not a media datagram") };
+    reassembly.on_shard(now, &header, shard)
+}
+
+fn feed_all(reassembly: &mut Reassembly, first: DataHeader, shards: usize) -> Option<Whole> {
+    datagrams(first, shards).iter().filter_map(|d| feed(reassembly, T0, d)).next_back()
+}
+
+#[test]
+fn a_frame_is_whole_in_any_order_and_with_doubled_shards() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let mut shards = datagrams(first(1, 0), 5);
+    shards.reverse();
+    shards.insert(1, shards[0].clone());
+    let whole: Vec<Whole> = shards.iter().filter_map(|d| feed(&mut reassembly, T0, d)).collect();
+    assert_eq!(whole.len(), 1);
+    assert_eq!(whole[0].body, body(0, 5));
+    assert_eq!(reassembly.counts().duplicates, 1);
+    assert_eq!(reassembly.losses().total(), 0);
+}
+
+#[test]
+fn a_frame_that_loses_a_shard_is_lost_and_counted_when_a_newer_one_is_whole() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    for datagram in &datagrams(first(1, 0), 4)[..3] {
+        assert_eq!(feed(&mut reassembly, T0, datagram), None);
+    }
+    assert!(feed_all(&mut reassembly, first(1, 1), 4).is_some());
+    assert_eq!(*reassembly.losses(), Losses { incomplete: 1, ..Losses::default() });
+    assert_eq!(feed(&mut reassembly, T0, &datagrams(first(1, 0), 4)[3]), None);
+    assert_eq!(reassembly.counts().late, 1);
+}
+
+#[test]
+fn every_lost_frame_has_one_reason() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    assert!(feed_all(&mut reassembly, first(1, 10), 2).is_some());
+    // 11 never comes; 12 and 13 the relay never had; 14 it had and did not send; 15 comes.
+    let header = DataHeader { lost_upstream: 2, lost_in_relay: 1, ..first(1, 15) };
+    assert!(feed_all(&mut reassembly, header, 2).is_some());
+    assert_eq!(*reassembly.losses(), Losses { upstream: 2, relay: 1, link: 1, ..Losses::default() });
+    // 16 comes in part; 17 is never seen; 18 comes.
+    feed(&mut reassembly, T0, &datagrams(first(1, 16), 2)[0]);
+    assert!(feed_all(&mut reassembly, first(1, 18), 2).is_some());
+    assert_eq!(*reassembly.losses(), Losses { upstream: 2, relay: 1, link: 2, incomplete: 1, ..Losses::default() });
+    assert_eq!(reassembly.losses().total() + reassembly.counts().whole, 18 - 10 + 1);
+}
+
+#[test]
+fn what_is_missed_without_a_session_is_counted_apart() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    assert!(feed_all(&mut reassembly, first(1, 0), 1).is_some());
+    feed(&mut reassembly, T0, &datagrams(first(1, 1), 2)[0]);
+    reassembly.on_away();
+    let header = DataHeader { lost_upstream: 3, ..first(1, 100) };
+    assert!(feed_all(&mut reassembly, header, 1).is_some());
+    assert_eq!(*reassembly.losses(), Losses { incomplete: 1, away: 95, upstream: 3, ..Losses::default() });
+}
+
+#[test]
+fn a_restarted_source_begins_anew_and_its_former_run_does_not_come_back() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    assert!(feed_all(&mut reassembly, first(1, 900), 2).is_some());
+    assert!(feed_all(&mut reassembly, first(2, 0), 2).is_some());
+    assert!(feed_all(&mut reassembly, first(1, 901), 2).is_none());
+    assert!(feed_all(&mut reassembly, first(2, 1), 2).is_some());
+    assert_eq!(reassembly.losses().total(), 0);
+    assert_eq!(reassembly.counts().late, 2);
+}
+
+#[test]
+fn at_most_three_frames_are_open() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    for number in 0..1000 {
+        feed(&mut reassembly, T0, &datagrams(first(1, number), 2)[0]);
+        assert!(reassembly.open.len() <= MAX_OPEN_FRAMES);
+    }
+    assert_eq!(reassembly.losses().incomplete, 997);
+}
+
+#[test]
+fn a_claim_of_a_large_frame_takes_no_memory() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let mut claim = first(1, 0);
+    claim.length = MAX_FRAME_BYTES as u32;
+    claim.shards = crate::limits::MAX_SHARDS as u16;
+    assert_eq!(reassembly.on_shard(T0, &claim, &[0; SHARD_BYTES]), None);
+    assert!(reassembly.open[0].memory() <= 2 * SHARD_BYTES);
+}
+
+#[test]
+fn a_shard_that_contradicts_its_frame_or_jumps_too_far_is_refused() {
+    let mut reassembly = Reassembly::new(100_000);
+    feed(&mut reassembly, T0, &datagrams(first(1, 0), 3)[0]);
+    assert_eq!(feed(&mut reassembly, T0, &datagrams(first(1, 0), 4)[1]), None);
+    assert_eq!(feed(&mut reassembly, T0, &datagrams(first(1, 0), 100)[1]), None);
+    assert_eq!(feed(&mut reassembly, T0, &datagrams(first(1, u64::MAX), 1)[0]), None);
+    assert_eq!(reassembly.counts().refused, 3);
+}
+
+#[test]
+fn a_gap_is_asked_for_after_a_little_patience() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let shards = datagrams(first(1, 0), 10);
+    for index in [0, 1, 4, 6] {
+        feed(&mut reassembly, ms(0), &shards[index]);
+    }
+    assert_eq!(reassembly.deadline(), Some(ms(2)));
+    assert_eq!(reassembly.poll_repair(ms(1)), None);
+    let repair = reassembly.poll_repair(ms(2)).unwrap();
+    assert_eq!((repair.epoch, repair.number, repair.ranges), (1, 0, vec![2, 2, 5, 1]));
+    assert_eq!(reassembly.poll_repair(ms(7)), None);
+    for index in [2, 3, 5, 7, 8] {
+        assert_eq!(feed(&mut reassembly, ms(3), &shards[index]), None);
+    }
+    assert_eq!(feed(&mut reassembly, ms(3), &shards[9]).unwrap().body, body(0, 10));
+    assert_eq!(reassembly.counts().repairs_asked, 3);
+}
+
+#[test]
+fn a_missing_end_is_asked_for_after_silence() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    for datagram in &datagrams(first(1, 0), 10)[..7] {
+        feed(&mut reassembly, ms(0), datagram);
+    }
+    assert_eq!(reassembly.poll_repair(ms(7)), None);
+    assert_eq!(reassembly.poll_repair(ms(8)).unwrap().ranges, [7, 3]);
+}
+
+#[test]
+fn what_stays_missing_is_asked_for_once_more_and_then_given_up() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    for datagram in &datagrams(first(1, 0), 10)[1..7] {
+        feed(&mut reassembly, ms(0), datagram);
+    }
+    assert_eq!(reassembly.poll_repair(ms(2)).unwrap().ranges, [0, 1]);
+    assert_eq!(reassembly.deadline(), Some(ms(10)));
+    assert_eq!(reassembly.poll_repair(ms(10)).unwrap().ranges, [0, 1, 7, 3]);
+    assert_eq!((reassembly.deadline(), reassembly.poll_repair(ms(100))), (None, None));
+}

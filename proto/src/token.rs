@@ -1,0 +1,119 @@
+//! Stateless proof that a viewer receives at the address it sends from.
+//!
+//! The relay keeps one secret and no state an asker could fill: a token is a keyed hash of the address, the port and
+//! the time, and whoever brings it back has received it there (the idea of RFC 9000 section 8.1.2).
+
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::clock::Time;
+use crate::limits::TOKEN_LIFETIME;
+
+/// Bytes of a token.
+pub const TOKEN_BYTES: usize = 16;
+
+/// Makes and checks tokens with a secret that is drawn afresh at each start of a relay.
+#[derive(Clone)]
+pub struct Minter {
+    secret: [u8; 16],
+}
+
+impl std::fmt::Debug for Minter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Minter(secret)")
+    }
+}
+
+impl Minter {
+    /// Uses `secret`, which nobody else may know.
+    #[must_use]
+    pub const fn new(secret: [u8; 16]) -> Self {
+        Self { secret }
+    }
+
+    /// The token for `address` at `now`.
+    #[must_use]
+    pub fn mint(&self, now: Time, address: SocketAddr) -> [u8; TOKEN_BYTES] {
+        self.hash(bucket(now), address)
+    }
+
+    /// Whether `token` was minted for `address` in this span of [`TOKEN_LIFETIME`] or the one before.
+    #[must_use]
+    pub fn holds(&self, now: Time, address: SocketAddr, token: &[u8]) -> bool {
+        let Ok(token) = <[u8; TOKEN_BYTES]>::try_from(token) else { return false };
+        let bucket = bucket(now);
+        let fresh = equal(&self.hash(bucket, address), &token);
+        let former = bucket.checked_sub(1).is_some_and(|former| equal(&self.hash(former, address), &token));
+        fresh | former
+    }
+
+    /// Draws the name of the `count`th session, which nobody can guess; never 0.
+    #[must_use]
+    pub fn session(&self, count: u64) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        hasher.write(b"session");
+        hasher.write_u64(count);
+        hasher.finish128().h1.max(1)
+    }
+
+    fn hash(&self, bucket: u64, address: SocketAddr) -> [u8; TOKEN_BYTES] {
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        hasher.write(b"token");
+        hasher.write_u64(bucket);
+        hasher.write_u16(address.port());
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.finish128().as_bytes()
+    }
+}
+
+fn bucket(now: Time) -> u64 {
+    now.as_nanos() / u64::try_from(TOKEN_LIFETIME.as_nanos()).expect("ten seconds in nanoseconds fit 64 bits")
+}
+
+/// Compares without telling by its duration where the first difference lies.
+fn equal(a: &[u8; TOKEN_BYTES], b: &[u8; TOKEN_BYTES]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Time = Time::from_nanos(1_000_000_000_000);
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_token_holds_for_its_address_and_port_only() {
+        let minter = Minter::new([3; 16]);
+        let token = minter.mint(NOW, address("10.0.0.1:5000"));
+        assert!(minter.holds(NOW, address("10.0.0.1:5000"), &token));
+        assert!(!minter.holds(NOW, address("10.0.0.1:5001"), &token));
+        assert!(!minter.holds(NOW, address("10.0.0.2:5000"), &token));
+        assert!(!minter.holds(NOW, address("10.0.0.1:5000"), &token[..15]));
+        assert!(!Minter::new([4; 16]).holds(NOW, address("10.0.0.1:5000"), &token));
+    }
+
+    #[test]
+    fn a_token_outlives_its_lifetime_but_not_twice() {
+        let minter = Minter::new([3; 16]);
+        let token = minter.mint(NOW, address("[::1]:5000"));
+        assert!(minter.holds(NOW + TOKEN_LIFETIME, address("[::1]:5000"), &token));
+        assert!(!minter.holds(NOW + TOKEN_LIFETIME * 2 + Duration::from_nanos(1), address("[::1]:5000"), &token));
+    }
+
+    #[test]
+    fn sessions_are_distinct_and_never_zero() {
+        let minter = Minter::new([3; 16]);
+        assert_ne!(minter.session(1), minter.session(2));
+        assert_ne!(minter.session(1), 0);
+    }
+}
