@@ -1,0 +1,311 @@
+//! The one-slot hand-over between the decoder and whoever shows pictures: newest wins, nothing queues.
+
+use std::fmt;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::message::{FrameId, StreamName};
+
+use crate::picture::Picture;
+
+/// Pictures kept for reuse: one being decoded, one in the slot, one on the screen, and one to spare.
+const MAX_SPARE: usize = 4;
+
+/// A decoded frame on its way to the screen.
+#[derive(Debug)]
+pub struct Shown {
+    /// The stream it belongs to.
+    pub stream: StreamName,
+    /// Its identity.
+    pub id: FrameId,
+    /// The pixels.
+    pub picture: Picture,
+    /// The JPEG as received, for a snapshot.
+    pub jpeg: Bytes,
+}
+
+/// What the screen shows.
+#[derive(Debug)]
+pub enum Scene {
+    /// A live frame.
+    Picture(Shown),
+    /// Words in place of a picture, so that a frozen one never passes for live.
+    Message {
+        /// A few words, such as "no signal".
+        title: String,
+        /// The reason, such as "camera unplugged: /dev/video0".
+        reason: String,
+    },
+}
+
+/// The slot. Both sides may call from any thread; no call waits for the other side, save [`Feed::wait`].
+#[derive(Default)]
+pub struct Feed {
+    slot: Mutex<Slot>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Slot {
+    scene: Option<Scene>,
+    statistics: String,
+    target: Option<(u32, u32)>,
+    spare: Vec<Picture>,
+    closed: bool,
+    waker: Option<Box<dyn Fn() + Send>>,
+}
+
+/// What [`Feed::wait`] came back with.
+#[derive(Debug)]
+pub enum Waited {
+    /// The newest scene.
+    Scene(Scene),
+    /// Nothing new within the time.
+    Nothing,
+    /// The feed is closed.
+    Closed,
+}
+
+impl Feed {
+    /// An empty, open feed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts `scene` up as the newest. Returns the identity of a frame that was still waiting and is now never shown,
+    /// so that it can be counted.
+    pub fn publish(&self, scene: Scene) -> Option<FrameId> {
+        let mut slot = self.slot();
+        let unseen = slot.scene.replace(scene);
+        // While a scene waits, a wake is on its way: one is enough.
+        if unseen.is_none() {
+            slot.wake();
+        }
+        self.changed.notify_all();
+        unseen.and_then(|scene| slot.reclaim(scene))
+    }
+
+    /// Ends the showing: [`window::run`](crate::window::run) and [`Feed::wait`] return.
+    pub fn close(&self) {
+        let mut slot = self.slot();
+        slot.closed = true;
+        slot.wake();
+        self.changed.notify_all();
+    }
+
+    /// Whether [`Feed::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.slot().closed
+    }
+
+    /// A picture to decode into, used before if possible.
+    #[must_use]
+    pub fn spare(&self) -> Picture {
+        self.slot().spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a picture back that came from [`Feed::spare`] and was not published.
+    pub fn give_back(&self, picture: Picture) {
+        self.slot().keep(picture);
+    }
+
+    /// The size (width, height) in which pictures are shown at present; a smaller decode is enough for it
+    /// ([`Decoder::decode_for`](crate::decode::Decoder::decode_for)). None when nobody said, and headless.
+    #[must_use]
+    pub fn target(&self) -> Option<(u32, u32)> {
+        self.slot().target
+    }
+
+    /// Replaces the lines of text that the `i` key shows over the picture.
+    pub fn set_statistics(&self, text: String) {
+        self.slot().statistics = text;
+    }
+
+    /// Waits at most `limit` for a scene and takes it: a consumer without a window.
+    #[must_use]
+    pub fn wait(&self, limit: Duration) -> Waited {
+        let slot = self.slot();
+        let idle = |slot: &mut Slot| slot.scene.is_none() && !slot.closed;
+        let (mut slot, _) = self.changed.wait_timeout_while(slot, limit, idle).expect(UNPOISONED);
+        match slot.scene.take() {
+            _ if slot.closed => Waited::Closed,
+            Some(scene) => Waited::Scene(scene),
+            None => Waited::Nothing,
+        }
+    }
+
+    /// Returns the memory of a scene that is no longer shown.
+    pub fn recycle(&self, scene: Scene) {
+        self.slot().reclaim(scene);
+    }
+
+    /// The newest scene, if there is one that was not taken yet.
+    pub(crate) fn take(&self) -> Option<Scene> {
+        self.slot().scene.take()
+    }
+
+    /// See [`Feed::set_statistics`].
+    pub(crate) fn statistics(&self) -> String {
+        self.slot().statistics.clone()
+    }
+
+    /// See [`Feed::target`].
+    pub(crate) fn set_target(&self, width: u32, height: u32) {
+        self.slot().target = Some((width, height));
+    }
+
+    /// Has `waker` called when a scene arrives in the empty slot and at the end. It must not call the feed.
+    pub(crate) fn set_waker(&self, waker: impl Fn() + Send + 'static) {
+        let mut slot = self.slot();
+        slot.waker = Some(Box::new(waker));
+        if slot.scene.is_some() || slot.closed {
+            slot.wake();
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().expect(UNPOISONED)
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
+}
+
+const UNPOISONED: &str = "no code panics while it holds the slot";
+
+impl Slot {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker();
+        }
+    }
+
+    fn reclaim(&mut self, scene: Scene) -> Option<FrameId> {
+        match scene {
+            Scene::Picture(Shown { id, picture, .. }) => {
+                self.keep(picture);
+                Some(id)
+            }
+            Scene::Message { .. } => None,
+        }
+    }
+
+    fn keep(&mut self, picture: Picture) {
+        if self.spare.len() < MAX_SPARE {
+            self.spare.push(picture);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn frame(feed: &Feed, number: u64) -> Scene {
+        let mut picture = feed.spare();
+        picture.reshape(4, 4);
+        let id = FrameId { epoch: 1, number };
+        Scene::Picture(Shown { stream: "cam".parse().unwrap(), id, picture, jpeg: Bytes::new() })
+    }
+
+    fn number(scene: Option<Scene>) -> u64 {
+        match scene {
+            Some(Scene::Picture(shown)) => shown.id.number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_newest_scene_wins_and_the_frame_it_displaced_is_told() {
+        let feed = Feed::new();
+        assert_eq!(feed.publish(frame(&feed, 1)), None);
+        assert_eq!(feed.publish(frame(&feed, 2)), Some(FrameId { epoch: 1, number: 1 }));
+        assert_eq!(number(feed.take()), 2);
+        assert!(feed.take().is_none());
+        assert_eq!(feed.publish(frame(&feed, 3)), None);
+    }
+
+    #[test]
+    fn a_message_displaces_a_picture_and_the_other_way_round() {
+        let feed = Feed::new();
+        feed.publish(frame(&feed, 1));
+        let gone = feed.publish(Scene::Message { title: "no signal".into(), reason: String::new() });
+        assert_eq!(gone.map(|id| id.number), Some(1));
+        assert_eq!(feed.publish(frame(&feed, 2)), None);
+        assert_eq!(number(feed.take()), 2);
+    }
+
+    #[test]
+    fn memory_is_reused_and_bounded() {
+        let feed = Feed::new();
+        for number in 0..100 {
+            feed.publish(frame(&feed, number));
+            if number % 3 == 0 {
+                let scene = feed.take().unwrap();
+                feed.recycle(scene);
+            }
+            assert!(feed.slot().spare.len() <= MAX_SPARE);
+        }
+        assert_eq!(feed.spare().capacity_bytes(), 4 * 4 * 4);
+        for _ in 0..100 {
+            feed.give_back(Picture::new(4, 4));
+        }
+        assert_eq!(feed.slot().spare.len(), MAX_SPARE);
+    }
+
+    #[test]
+    fn one_wake_is_on_its_way_while_a_scene_waits() {
+        let feed = Feed::new();
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&wakes);
+        feed.publish(frame(&feed, 0));
+        feed.set_waker(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(wakes.load(Ordering::Relaxed), 1, "what came before the waker is told");
+        for number in 1..10 {
+            feed.publish(frame(&feed, number));
+        }
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
+        feed.take();
+        feed.publish(frame(&feed, 10));
+        assert_eq!(wakes.load(Ordering::Relaxed), 2);
+        feed.close();
+        assert_eq!(wakes.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_consumer_without_a_window_waits_for_scenes_until_the_end() {
+        let feed = Arc::new(Feed::new());
+        assert!(matches!(feed.wait(Duration::ZERO), Waited::Nothing));
+        let consumer = {
+            let feed = Arc::clone(&feed);
+            std::thread::spawn(move || {
+                let mut newest = 0;
+                loop {
+                    match feed.wait(Duration::from_secs(10)) {
+                        Waited::Scene(scene) => newest = number(Some(scene)),
+                        Waited::Nothing => panic!("nothing within ten seconds"),
+                        Waited::Closed => return newest,
+                    }
+                    if newest == 7 {
+                        feed.close();
+                    }
+                }
+            })
+        };
+        for number in 1..=7 {
+            feed.publish(frame(&feed, number));
+        }
+        assert_eq!(consumer.join().unwrap(), 7);
+    }
+}
