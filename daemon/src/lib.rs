@@ -1,1 +1,30 @@
-//! placeholder
+//! The plumbing that the programs of Fanlight share: settings from flags over a file over defaults, logging, shutdown
+//! by signals, notes to the service manager, clocks, randomness and the runtime directory.
+//!
+//! A program declares its settings with [`options!`], implements [`Program`], and its `main.rs` is
+//! `fn main() -> ExitCode { fanlight_daemon::main::<Relay>() }`.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod logline;
+pub mod notify;
+pub mod options;
+pub mod paths;
+mod program;
+pub mod shutdown;
+pub mod testing;
+mod value;
+
+pub use notify::Notify;
+pub use program::{Context, EX_USAGE, NoExtra, Program, main};
+pub use shutdown::Shutdown;
+
+#[doc(hidden)]
+pub mod reexport {
+    //! What the macros of this crate expand to, so that their users need not depend on it.
+    pub use {clap, serde};
+}
+
+// The macros name this crate by path, also in its own tests.
+extern crate self as fanlight_daemon;

@@ -1,0 +1,113 @@
+//! The command line that all programs have in common, and the log that it asks for.
+
+use std::io::{IsTerminal, stderr};
+use std::path::PathBuf;
+
+use clap::{Args, Command, FromArgMatches};
+use tracing_subscriber::EnvFilter;
+
+use crate::options::{self, Layer};
+
+crate::choice! {
+    /// How log lines look.
+    pub enum LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+/// The flags of every program.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Config file (TOML); every setting below is also a key of it.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as `info,fanlight_relay=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter, global = true)]
+    pub log: String,
+
+    /// How log lines look: text or json.
+    #[arg(long, value_name = "FORMAT", default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
+
+    /// Print the settings in effect as a config file, and exit.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// A parsed command line.
+#[derive(Debug)]
+pub struct Parsed<L, E> {
+    /// The flags of every program.
+    pub common: Common,
+    /// The settings given as flags.
+    pub flags: L,
+    /// What the program is to do.
+    pub action: Action<E>,
+}
+
+/// What the program is to do.
+#[derive(Debug)]
+pub enum Action<E> {
+    /// Its work, with the flags that only it has.
+    Run(E),
+    /// Print the settings in effect.
+    PrintConfig,
+    /// Check the settings.
+    CheckConfig,
+}
+
+/// The command line of a program: the common flags, one flag a key of `L`, and the program's own `E`.
+#[must_use]
+pub fn command<L: Layer, E: Args>(name: &'static str, about: &'static str, version: &'static str) -> Command {
+    let command = E::augment_args(Common::augment_args(Command::new(name).about(about).version(version)));
+    options::flags::<L>(command).subcommand_negates_reqs(true).subcommand(
+        Command::new(CHECK_CONFIG)
+            .about("Check the config file and the flags, and exit: 0 when they are good, 64 when not")
+            .arg(clap::Arg::new(CHECKED_FILE).value_name("FILE").value_parser(clap::value_parser!(PathBuf))),
+    )
+}
+
+/// Parses the words of a command line, the first of which is the program's name.
+///
+/// # Errors
+/// clap's error, which is also how `--help` and `--version` come back.
+pub fn parse<L: Layer, E: Args>(
+    command: Command,
+    words: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<Parsed<L, E>, clap::Error> {
+    let matches = command.try_get_matches_from(words)?;
+    let mut common = Common::from_arg_matches(&matches)?;
+    let flags = L::from_arg_matches(&matches)?;
+    let action = match matches.subcommand() {
+        Some((CHECK_CONFIG, check)) => {
+            common.config = check.get_one(CHECKED_FILE).cloned().or(common.config);
+            Action::CheckConfig
+        }
+        _ if common.print_config => Action::PrintConfig,
+        _ => Action::Run(E::from_arg_matches(&matches)?),
+    };
+    Ok(Parsed { common, flags, action })
+}
+
+/// Starts the log on stderr. Does nothing when a log has been started before.
+pub fn start_log(common: &Common) {
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&common.log)).with_writer(stderr);
+    let started = match common.log_format {
+        LogFormat::Text => log.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    if let Err(error) = started {
+        tracing::debug!("the log has been started before: {error}");
+    }
+}
+
+const CHECK_CONFIG: &str = "check-config";
+const CHECKED_FILE: &str = "checked_file";
+
+fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
+}

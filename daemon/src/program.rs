@@ -1,0 +1,171 @@
+//! The order in which every program starts and ends.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::{self, Action, Parsed};
+use crate::config;
+use crate::options::Layer;
+use crate::{Notify, Shutdown};
+
+/// Exit code for flags or a config that cannot be used (sysexits.h).
+pub const EX_USAGE: u8 = 64;
+
+/// A program as [`main()`] runs it.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use fanlight_daemon::{Context, Program};
+///
+/// fanlight_daemon::options! {
+///     /// Settings of the relay.
+///     pub struct Config / Options {
+///         /// Most viewers at a time.
+///         max_viewers: u32 = 64;
+///     }
+/// }
+///
+/// /// Flags that are no settings; `NoExtra` when there are none.
+/// #[derive(clap::Args)]
+/// struct Extra {
+///     /// Show what could be done and exit.
+///     #[arg(long)]
+///     list: bool,
+/// }
+///
+/// struct Relay;
+///
+/// impl Program for Relay {
+///     const NAME: &'static str = "fanlight-relay";
+///     const ABOUT: &'static str = "Fans streams out to viewers";
+///     type Config = Config;
+///     type Options = Options;
+///     type Extra = Extra;
+///
+///     fn run(config: Config, _extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
+///         // bind, then:
+///         context.notify.ready();
+///         while !context.shutdown.requested() { /* turn the event loop, calling context.notify.watchdog() */ }
+///         Ok(ExitCode::SUCCESS)
+///     }
+/// }
+///
+/// fn main() -> ExitCode {
+///     fanlight_daemon::main::<Relay>()
+/// }
+/// ```
+pub trait Program {
+    /// The name of the binary.
+    const NAME: &'static str;
+    /// One sentence for the help.
+    const ABOUT: &'static str;
+    /// The version; that of the workspace unless said otherwise.
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    /// The settings.
+    type Config;
+    /// One layer of the settings, both from [`options!`](crate::options).
+    type Options: Layer<Config = Self::Config>;
+    /// Flags and subcommands that are not settings.
+    type Extra: Args;
+
+    /// Says what is wrong with settings that are each valid but do not go together. Binds and opens nothing.
+    ///
+    /// # Errors
+    /// Ends the program with exit code 64 before it has done anything, and makes `check-config` fail.
+    fn check(_config: &Self::Config) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Does the program's work until it is done or `context.shutdown` is requested.
+    ///
+    /// # Errors
+    /// Ends the program with exit code 1 and the error in one line.
+    fn run(config: Self::Config, extra: Self::Extra, context: Context) -> anyhow::Result<ExitCode>;
+}
+
+/// No flags beyond the settings.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NoExtra {}
+
+/// What a running program is given. The default one is for tests: nobody asks it to stop, nobody is notified.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Tells when to stop.
+    pub shutdown: Shutdown,
+    /// The service manager. The program says `ready` after its first turn and `watchdog` from its event loop;
+    /// STOPPING=1 goes out by itself.
+    pub notify: Notify,
+}
+
+/// Runs a program: flags, log, version line, config, work. Exit codes: 0 or what [`Program::run`] says, 1 when it
+/// fails, 64 for flags or a config that cannot be used, 130 at a second signal.
+#[must_use]
+pub fn main<P: Program>() -> ExitCode {
+    let command = cli::command::<P::Options, P::Extra>(P::NAME, P::ABOUT, P::VERSION);
+    let parsed = match cli::parse::<P::Options, P::Extra>(command, std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Nothing is left to report to when even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let Parsed { common, flags, action } = parsed;
+    if matches!(action, Action::Run(_)) {
+        cli::start_log(&common);
+        tracing::info!(pid = std::process::id(), "{} {}", P::NAME, P::VERSION);
+    }
+    let config = match config::load(common.config.as_deref(), flags).map_err(Into::into).and_then(checked::<P>) {
+        Ok(config) => config,
+        Err(error) => {
+            say(P::NAME, &error);
+            return ExitCode::from(EX_USAGE);
+        }
+    };
+    let ended = match action {
+        Action::Run(extra) => run::<P>(config, extra),
+        Action::PrintConfig => print_config::<P>(&config),
+        Action::CheckConfig => {
+            print(&format!("{}: good\n", common.config.map_or("the flags".into(), |file| file.display().to_string())))
+        }
+    };
+    ended.unwrap_or_else(|error| {
+        say(P::NAME, &error);
+        ExitCode::FAILURE
+    })
+}
+
+fn checked<P: Program>(config: P::Config) -> anyhow::Result<P::Config> {
+    P::check(&config)?;
+    Ok(config)
+}
+
+fn run<P: Program>(config: P::Config, extra: P::Extra) -> anyhow::Result<ExitCode> {
+    let notify = Notify::from_env();
+    let shutdown = Shutdown::on_signals(notify.clone())?;
+    let ended = P::run(config, extra, Context { shutdown, notify: notify.clone() });
+    notify.stopping();
+    ended
+}
+
+fn print_config<P: Program>(config: &P::Config) -> anyhow::Result<ExitCode> {
+    print(&config::render::<P::Options>(config)?)
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line on stderr, whatever the log filter says.
+fn say(name: &str, error: &anyhow::Error) {
+    let line = format!("{name}: {error:#}").replace('\n', " ");
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{line}");
+    } else {
+        // Nothing is left to report to when even this cannot be printed.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}

@@ -1,0 +1,87 @@
+//! The request to stop: by signal, by a test or by the program itself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::Notify;
+
+/// Exit code at a second signal, as shells give it for SIGINT.
+const EXIT_AT_SECOND_SIGNAL: i32 = 130;
+
+/// A request to stop that all its clones share. Once made it stays. Tasks, threads and loops each have a way to see it.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requested: watch::Sender<bool>,
+    waiting: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Shutdown {
+    /// One that only [`trigger`](Self::trigger) requests.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that the first SIGINT, SIGTERM or SIGHUP requests, telling the service manager at once. A second signal ends
+    /// the process with exit code 130.
+    ///
+    /// # Errors
+    /// When the process has a handler already.
+    pub fn on_signals(notify: Notify) -> Result<Self, ctrlc::Error> {
+        let shutdown = Self::new();
+        let handled = shutdown.clone();
+        let signalled = AtomicBool::new(false);
+        ctrlc::try_set_handler(move || {
+            if signalled.swap(true, Ordering::SeqCst) {
+                std::process::exit(EXIT_AT_SECOND_SIGNAL);
+            }
+            handled.trigger();
+            notify.stopping();
+        })?;
+        Ok(shutdown)
+    }
+
+    /// Requests the stop.
+    pub fn trigger(&self) {
+        let _waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.requested.send_replace(true);
+        self.state.changed.notify_all();
+    }
+
+    /// Whether the stop has been requested.
+    #[must_use]
+    pub fn requested(&self) -> bool {
+        *self.state.requested.borrow()
+    }
+
+    /// Waits for the request, on any runtime.
+    pub async fn wait(&self) {
+        let mut requested = self.state.requested.subscribe();
+        // It cannot fail: `self` keeps the sender.
+        let _ = requested.wait_for(|requested| *requested).await;
+    }
+
+    /// Blocks this thread until the request, but at most for `length`; returns whether the stop has been requested.
+    /// A thread that acts every so often waits here in between.
+    #[must_use]
+    pub fn wait_timeout(&self, length: Duration) -> bool {
+        let waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _waiting = self.state.changed.wait_timeout_while(waiting, length, |()| !self.requested());
+        self.requested()
+    }
+
+    /// Blocks this thread until the request.
+    pub fn wait_blocking(&self) {
+        let waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _waiting = self.state.changed.wait_while(waiting, |()| !self.requested());
+    }
+}

@@ -1,0 +1,37 @@
+//! Checks that each program's own tests make.
+
+use std::path::Path;
+
+use crate::config;
+use crate::options::Layer;
+
+/// Asserts that the shipped config file says exactly the defaults and mentions every key: as `key = value` (or a table
+/// `[key]`), or for a key without default in a comment `# key =`.
+///
+/// ```no_run
+/// # fanlight_daemon::options! { pub struct Config / Options { quality: u8 = 80; } }
+/// // In a test named `the_shipped_file_says_the_defaults`:
+/// let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/relay.toml");
+/// fanlight_daemon::testing::assert_ships_defaults::<Options>(file);
+/// ```
+///
+/// # Panics
+/// When the file does not; the message shows what a right one could look like.
+pub fn assert_ships_defaults<L: Layer>(file: impl AsRef<Path>) {
+    let file = file.as_ref();
+    let defaults = L::Config::default();
+    let example = config::render::<L>(&defaults).expect("the defaults can be written as TOML");
+    let loaded =
+        config::load::<L>(Some(file), L::default()).unwrap_or_else(|error| panic!("{error}; it could be:\n{example}"));
+    assert_eq!(loaded, defaults, "{} does not say the defaults; it could be:\n{example}", file.display());
+    let text = std::fs::read_to_string(file).expect("the file has just been loaded");
+    for key in L::KEYS {
+        let mentioned = text.lines().any(|line| mentions(line, key.name));
+        assert!(mentioned, "{} does not mention `{}`; it could be:\n{example}", file.display(), key.name);
+    }
+}
+
+fn mentions(line: &str, key: &str) -> bool {
+    let line = line.trim_start_matches(['#', ' ', '[']);
+    line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
+}
