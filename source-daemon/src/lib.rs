@@ -4,3 +4,4 @@ pub mod camera;
 pub mod jpeg;
 pub mod overlay;
 pub mod picture;
+pub mod publisher;

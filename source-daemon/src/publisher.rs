@@ -1,0 +1,251 @@
+//! Publishing over ZeroMQ: a PUB endpoint of our own, because none of the libraries' bounds what a subscriber may cost.
+//!
+//! It speaks ZMTP 3.0 with mechanism NULL over `ipc` and `tcp` and does nothing else. Everything a peer can make it hold
+//! is capped: connections, time of the handshake, subscriptions, bytes of a frame, messages that wait. A peer that reads
+//! too slowly loses frames, and one that does not read at all loses its connection; the others notice neither.
+
+mod endpoint;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod zmtp;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_daemon::clock;
+use fanlight_daemon::logline::Limited;
+use tokio::sync::watch;
+
+use endpoint::{Connection, Listener};
+pub use endpoint::{Endpoint, EndpointError};
+use subscriber::{Message, Subscriber};
+
+/// Connections at a time, over all endpoints. A source has a handful of relays.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Pause after an accept that failed; out of descriptors, the next one would fail as well.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a publisher cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Somebody answers at a socket's path.
+    #[error("another source is publishing at {endpoint}: stop it, or publish elsewhere (--publish)")]
+    InUse {
+        /// The address that is taken.
+        endpoint: Endpoint,
+    },
+    /// The path is taken by something that was never a publisher.
+    #[error(
+        "cannot publish at {endpoint}: there is a file that is no socket; move it away or publish elsewhere (--publish)"
+    )]
+    NotASocket {
+        /// The address that is taken.
+        endpoint: Endpoint,
+    },
+    /// The system refuses.
+    #[error("cannot publish at {endpoint}: {source}")]
+    Bind {
+        /// The address that was tried.
+        endpoint: Endpoint,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no thread or runtime to be had.
+    #[error("cannot start the publisher's thread: {0}")]
+    Thread(io::Error),
+}
+
+/// What a publisher has done since it was bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Peers with at least one subscription, now.
+    pub subscribers: usize,
+    /// Connections, now; those still shaking hands included.
+    pub connections: usize,
+    /// Messages handed in.
+    pub published: u64,
+    /// Messages that a subscriber did not get because newer ones overtook them, summed over all subscribers.
+    pub dropped: u64,
+    /// Bytes of bodies written to subscribers' sockets.
+    pub sent_bytes: u64,
+    /// Peers that were turned away or cut off: no room, no handshake, a rule broken, reading stopped.
+    pub refused: u64,
+}
+
+/// A bound PUB endpoint. Dropping it closes all connections and removes its socket files.
+#[derive(Debug)]
+pub struct Publisher {
+    hub: Arc<Hub>,
+    endpoints: Vec<Endpoint>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Publisher {
+    /// Binds every endpoint and serves them on a thread of its own. When this returns, subscribers can connect.
+    ///
+    /// # Errors
+    /// The first endpoint that cannot be bound, and why; nothing stays bound then.
+    pub fn bind(endpoints: &[Endpoint]) -> Result<Self, PublishError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
+        let entered = runtime.enter();
+        let listeners: Vec<_> = endpoints.iter().map(Listener::bind).collect::<Result<_, _>>()?;
+        let local = listeners.iter().map(Listener::local).collect::<Result<_, _>>().map_err(PublishError::Thread)?;
+        let hub = Arc::new(Hub::default());
+        for listener in listeners {
+            tokio::spawn(accept(listener, Arc::clone(&hub)));
+        }
+        drop(entered);
+        let (stop, mut stopped) = watch::channel(false);
+        // An error means that the sender is gone, which is as good a reason to stop. With the runtime all tasks end.
+        let serve = move || drop(runtime.block_on(stopped.wait_for(|stop| *stop)));
+        let thread = std::thread::Builder::new().name("publisher".into()).spawn(serve).map_err(PublishError::Thread)?;
+        Ok(Self { hub, endpoints: local, stop, thread: Some(thread) })
+    }
+
+    /// Where it is bound, with the ports that the system chose.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Hands `body` to everyone whose subscription `topic` begins with. Callable from any thread; waits for no peer.
+    pub fn publish(&self, topic: Bytes, body: Bytes) {
+        let message = Message { topic, body };
+        let dropped = self.hub.subscribers().iter().filter(|subscriber| subscriber.offer(&message)).count();
+        self.hub.counters.published.fetch_add(1, Relaxed);
+        self.hub.counters.dropped.fetch_add(dropped as u64, Relaxed);
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.hub.counters;
+        Stats {
+            subscribers: self.hub.subscribers().iter().filter(|subscriber| subscriber.is_subscribed()).count(),
+            connections: counters.connections.load(Relaxed),
+            published: counters.published.load(Relaxed),
+            dropped: counters.dropped.load(Relaxed),
+            sent_bytes: counters.sent_bytes.load(Relaxed),
+            refused: counters.refused.load(Relaxed),
+        }
+    }
+
+    /// Closes all connections and removes the socket files; returns when that is done.
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the publisher's thread panicked");
+        }
+    }
+}
+
+/// What the publishing side and the connections share.
+#[derive(Debug, Default)]
+struct Hub {
+    subscribers: Mutex<Vec<Arc<Subscriber>>>,
+    counters: Counters,
+    refusals: Mutex<Limited>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    connections: AtomicUsize,
+    published: AtomicU64,
+    dropped: AtomicU64,
+    sent_bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Hub {
+    fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, peer: &str, reason: &dyn std::fmt::Display) {
+        self.counters.refused.fetch_add(1, Relaxed);
+        let due = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).note(clock::now());
+        if let Some(count) = due {
+            tracing::warn!(peer, %reason, count, "subscriber refused");
+        }
+    }
+}
+
+/// A subscriber's place in the hub for as long as its connection lasts.
+struct Registration<'a> {
+    hub: &'a Hub,
+    subscriber: Arc<Subscriber>,
+}
+
+impl<'a> Registration<'a> {
+    fn new(hub: &'a Hub) -> Self {
+        let subscriber = Arc::new(Subscriber::default());
+        hub.subscribers().push(Arc::clone(&subscriber));
+        Self { hub, subscriber }
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        self.hub.subscribers().retain(|held| !Arc::ptr_eq(held, &self.subscriber));
+    }
+}
+
+/// One of the connections that [`MAX_CONNECTIONS`] counts.
+struct Place(Arc<Hub>);
+
+impl Place {
+    fn take(hub: &Arc<Hub>) -> Option<Self> {
+        // Only the publisher's one thread takes places, so that nobody comes between look and leap.
+        if hub.counters.connections.load(Relaxed) >= MAX_CONNECTIONS {
+            return None;
+        }
+        hub.counters.connections.fetch_add(1, Relaxed);
+        Some(Self(Arc::clone(hub)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counters.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn accept(listener: Listener, hub: Arc<Hub>) {
+    loop {
+        match listener.accept().await {
+            Ok((connection, peer)) => match Place::take(&hub) {
+                Some(place) => drop(tokio::spawn(attend(connection, peer, place))),
+                None => hub.refuse(&peer, &format_args!("there are {MAX_CONNECTIONS} connections already")),
+            },
+            Err(error) => {
+                hub.refuse("unknown", &error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn attend(connection: Box<dyn Connection>, peer: String, place: Place) {
+    let departure = subscriber::serve(connection, &place.0).await;
+    if departure.is_offence() {
+        place.0.refuse(&peer, &departure);
+    } else {
+        tracing::debug!(peer, %departure, "subscriber left");
+    }
+}

@@ -1,0 +1,236 @@
+//! The publisher against real sockets: the library that the relay uses, and peers that mean harm.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{interval, sleep, timeout};
+use zeromq::{Socket as _, SocketRecv as _, SubSocket};
+
+use super::subscriber::{HANDSHAKE_LIMIT, WRITE_STALL_LIMIT};
+use super::*;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const TOPIC: Bytes = Bytes::from_static(b"cam/");
+const READY_SUB: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
+const SUBSCRIBE_ALL: &[u8] = b"\0\x01\x01";
+
+fn publisher() -> Publisher {
+    Publisher::bind(&["tcp://127.0.0.1:0".parse().unwrap()]).unwrap()
+}
+
+fn port(publisher: &Publisher) -> u16 {
+    publisher.endpoints().iter().find_map(|e| if let Endpoint::Tcp(at) = e { Some(at.port()) } else { None }).unwrap()
+}
+
+/// A message whose body begins with its number.
+fn numbered(number: u64, length: usize) -> Bytes {
+    let mut body = number.to_be_bytes().to_vec();
+    body.resize(length, 0x5a);
+    body.into()
+}
+
+async fn until(what: &str, mut fact: impl FnMut() -> bool) {
+    let wait = async {
+        while !fact() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+}
+
+async fn subscribe(endpoint: &Endpoint) -> SubSocket {
+    let mut socket = SubSocket::new();
+    socket.subscribe("cam/").await.unwrap();
+    socket.connect(&endpoint.to_string()).await.unwrap();
+    socket
+}
+
+async fn receive(socket: &mut SubSocket) -> (u64, usize) {
+    let message = timeout(DEADLINE, socket.recv()).await.expect("a message in time").unwrap();
+    assert_eq!(message.get(0).unwrap(), &TOPIC);
+    let body = message.get(1).unwrap();
+    (u64::from_be_bytes(body[..8].try_into().unwrap()), body.len())
+}
+
+/// Says `bytes` to the publisher.
+async fn peer(publisher: &Publisher, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port(publisher))).await.unwrap();
+    // The publisher may have had enough before everything is said.
+    let _ = stream.write_all(bytes).await;
+    stream
+}
+
+fn handshake() -> Vec<u8> {
+    [&zmtp::greeting(), READY_SUB].concat()
+}
+
+/// Reads until the publisher closes.
+async fn is_cut_off(mut stream: TcpStream) -> bool {
+    let mut sink = Vec::new();
+    timeout(DEADLINE, stream.read_to_end(&mut sink)).await.is_ok()
+}
+
+#[tokio::test]
+async fn the_relays_library_reads_every_message_over_ipc_and_tcp() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.ipc");
+    let endpoints = [Endpoint::Ipc(path.clone()), "tcp://127.0.0.1:0".parse().unwrap()];
+    let publisher = Publisher::bind(&endpoints).unwrap();
+    let mut sockets = Vec::new();
+    for endpoint in publisher.endpoints() {
+        sockets.push(subscribe(endpoint).await);
+    }
+    until("both have subscribed", || publisher.stats().subscribers == 2).await;
+    for (number, length) in [8, 255, 256, 100_000, 4 << 20].into_iter().enumerate() {
+        publisher.publish(TOPIC, numbered(number as u64, length));
+        publisher.publish(Bytes::from_static(b"cam10/"), Bytes::from_static(b"not subscribed to"));
+        for socket in &mut sockets {
+            assert_eq!(receive(socket).await, (number as u64, length));
+        }
+    }
+    assert_eq!(publisher.stats().dropped, 0);
+    publisher.close();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_nothing() {
+    let publisher = publisher();
+    let lazy = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
+    let mut keen = subscribe(&publisher.endpoints()[0]).await;
+    until("both have subscribed", || publisher.stats().subscribers == 2).await;
+    let mut bodies = Vec::new();
+    let mut ticks = interval(Duration::from_millis(5));
+    for number in 0..200 {
+        ticks.tick().await;
+        let body = numbered(number, 1 << 20);
+        bodies.push(body.clone());
+        publisher.publish(TOPIC, body);
+        assert_eq!(receive(&mut keen).await.0, number);
+    }
+    // What is still shared with the publisher is what it holds for the lazy one: two waiting, one on its way.
+    let held = || bodies.iter().filter(|body| !body.is_unique()).count();
+    until("the keen one holds nothing", || held() <= subscriber::QUEUE_PER_TOPIC + 1).await;
+    assert!(publisher.stats().dropped >= 150, "{:?}", publisher.stats());
+    until("the lazy one is cut off", || publisher.stats().connections == 1).await;
+    assert_eq!(held(), 0);
+    assert_eq!(publisher.stats().refused, 1);
+    drop(lazy);
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_gets_the_newest_and_keeps_its_connection() {
+    let publisher = publisher();
+    let mut slow = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
+    until("it has subscribed", || publisher.stats().subscribers == 1).await;
+    let mut taken = vec![0; 64 << 10];
+    let start = tokio::time::Instant::now();
+    let mut ticks = interval(Duration::from_millis(5));
+    let mut number = 0;
+    while start.elapsed() < WRITE_STALL_LIMIT + Duration::from_secs(1) {
+        ticks.tick().await;
+        publisher.publish(TOPIC, numbered(number, 1 << 20));
+        slow.read_exact(&mut taken).await.unwrap();
+        number += 1;
+    }
+    assert_eq!(publisher.stats().connections, 1);
+    assert!(publisher.stats().dropped > 100, "{:?}", publisher.stats());
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
+    let many: Vec<u8> = (0..1000).flat_map(|_| b"\0\x03\x01ab".to_vec()).collect();
+    let endless_more = b"\x01\0".repeat(5000);
+    let mut curve = zmtp::greeting().to_vec();
+    curve[12..17].copy_from_slice(b"CURVE");
+    let long = |length: u64| [&[2][..], &length.to_be_bytes()].concat();
+    let after = |bytes: &[u8]| [&handshake(), bytes].concat();
+    let attacks = [
+        ("garbage", b"\x9b\x17garbage".repeat(400)),
+        ("garbage behind a signature's first byte", [&b"\xff"[..], &b"\x9b\x17garbage".repeat(400)].concat()),
+        ("http", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
+        ("a length of 2^36 before the handshake", [&zmtp::greeting(), &long(1 << 36)[..]].concat()),
+        ("a length of 2^40 after the handshake", after(&long(1 << 40))),
+        ("a length of 2^63 after the handshake", after(&long(1 << 63))),
+        ("too many subscriptions", after(&many)),
+        ("a topic of 600 bytes", after(&[&long(601)[..], &[1; 601]].concat())),
+        ("a message that never ends", after(&endless_more)),
+        ("a malformed READY", [&zmtp::greeting(), &b"\x04\x05\x09REA!"[..]].concat()),
+        ("CURVE", [&curve, READY_SUB].concat()),
+        ("another socket type", [&zmtp::greeting(), &b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ"[..]].concat()),
+    ];
+    let publisher = publisher();
+    let mut keen = subscribe(&publisher.endpoints()[0]).await;
+    until("it has subscribed", || publisher.stats().subscribers == 1).await;
+    for (number, (what, bytes)) in attacks.iter().enumerate() {
+        assert!(is_cut_off(peer(&publisher, bytes).await).await, "{what}");
+        until(what, || publisher.stats().refused == 1 + number as u64).await;
+        publisher.publish(TOPIC, numbered(number as u64, 1000));
+        assert_eq!(receive(&mut keen).await, (number as u64, 1000), "after {what}");
+    }
+    until("all places are free", || publisher.stats().connections == 1).await;
+}
+
+#[tokio::test]
+async fn idle_connections_lose_their_places_to_those_who_speak() {
+    let publisher = publisher();
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        idle.push(peer(&publisher, b"").await);
+    }
+    until("every place is taken", || publisher.stats().connections == MAX_CONNECTIONS).await;
+    assert!(is_cut_off(peer(&publisher, &handshake()).await).await);
+    assert_eq!(publisher.stats().refused, 1);
+    assert!(timeout(HANDSHAKE_LIMIT * 2, is_cut_off(idle.swap_remove(0))).await.unwrap());
+    until("every place is free", || publisher.stats().connections == 0).await;
+    let mut keen = subscribe(&publisher.endpoints()[0]).await;
+    until("it has subscribed", || publisher.stats().subscribers == 1).await;
+    publisher.publish(TOPIC, numbered(1, 8));
+    assert_eq!(receive(&mut keen).await.0, 1);
+}
+
+#[tokio::test]
+async fn a_ping_gets_its_pong_between_frames() {
+    let publisher = publisher();
+    let mut theirs = zmtp::greeting().to_vec();
+    theirs[11] = 1;
+    let said = [&theirs, READY_SUB, b"\x04\x0a\x09SUBSCRIBE", b"\x04\x0a\x04PING\0\x64abc"].concat();
+    let mut peer = peer(&publisher, &said).await;
+    let mut answer = vec![0; 64 + zmtp::ready().len() + zmtp::pong(b"abc").len()];
+    timeout(DEADLINE, peer.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.ends_with(&zmtp::pong(b"abc")));
+    publisher.publish(TOPIC, Bytes::from_static(b"frame"));
+    let mut message = [0; 13];
+    timeout(DEADLINE, peer.read_exact(&mut message)).await.unwrap().unwrap();
+    assert_eq!(&message, b"\x01\x04cam/\0\x05frame");
+}
+
+#[tokio::test]
+async fn five_hundred_that_come_and_go_leave_nothing_behind() {
+    let publisher = publisher();
+    let mut keen = subscribe(&publisher.endpoints()[0]).await;
+    until("it has subscribed", || publisher.stats().subscribers == 1).await;
+    for number in 0..500 {
+        let said = [&handshake(), SUBSCRIBE_ALL].concat();
+        let cut = 1 + (number as usize * 7) % said.len();
+        let guest = peer(&publisher, &said[..cut]).await;
+        publisher.publish(TOPIC, numbered(number, 10_000));
+        drop(guest);
+        assert_eq!(receive(&mut keen).await, (number, 10_000));
+    }
+    until("all are gone", || publisher.stats().connections == 1 && publisher.stats().subscribers == 1).await;
+}
+
+#[tokio::test]
+async fn closing_waits_for_no_peer() {
+    let publisher = publisher();
+    let lazy = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
+    until("it has subscribed", || publisher.stats().subscribers == 1).await;
+    for number in 0..20 {
+        publisher.publish(TOPIC, numbered(number, 4 << 20));
+    }
+    let closed = tokio::task::spawn_blocking(|| publisher.close());
+    timeout(Duration::from_millis(500), closed).await.expect("closed at once").unwrap();
+    assert!(is_cut_off(lazy).await);
+}
