@@ -1,0 +1,87 @@
+//! What the fuzz targets do with their bytes. `tests/corpus.rs` runs the same on the committed corpus.
+#![allow(dead_code, reason = "each fuzz target uses one of these")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::{DATA_BYTES, DataHeader, ToRelay, ToViewer};
+use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, MAX_SHARDS, SHARD_BYTES};
+use fanlight_proto::message::{FrameId, parse_frame};
+use fanlight_proto::reassembly::Reassembly;
+
+/// What either side parses, it writes again so that it parses to the same.
+pub fn datagram(bytes: &[u8]) {
+    let mut out = Vec::new();
+    if let Ok(message) = ToRelay::parse(bytes) {
+        message.encode(&mut out);
+        assert!(out.len() <= MAX_DATAGRAM);
+        assert_eq!(ToRelay::parse(&out), Ok(message));
+    }
+    if let Ok(message) = ToViewer::parse(bytes) {
+        message.encode(&mut out);
+        assert_eq!(ToViewer::parse(&out), Ok(message));
+    }
+}
+
+/// A payload that is taken obeys every bound.
+pub fn frame(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let (topic, body) = rest.split_at(usize::from(*length).min(rest.len()));
+    if let Ok(frame) = parse_frame(topic, Bytes::copy_from_slice(body), 1 << 16) {
+        assert!(frame.jpeg.len() <= 1 << 16);
+        assert!(frame.jpeg.is_empty() || frame.jpeg.ends_with(&[0xff, 0xd9]));
+        assert_ne!(frame.id.epoch, 0);
+    }
+}
+
+/// Shards of a few frames in an order, with contradictions and at times that the bytes choose: what comes out is what
+/// went in, and every number is given out once or lost for one reason.
+pub fn reassembly(bytes: &[u8]) {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let mut now = Time::from_nanos(1 << 40);
+    let mut out = BTreeMap::new();
+    for step in bytes.chunks_exact(6) {
+        now = now + Duration::from_micros(u64::from(step[0]) * 100);
+        if step[1] == 0xff {
+            reassembly.on_away();
+        }
+        while let Some(repair) = reassembly.poll_repair(now) {
+            assert!(repair.ranges.len().is_multiple_of(2));
+        }
+        let shards = u16::from(step[4]).clamp(1, MAX_SHARDS as u16);
+        let header = DataHeader {
+            alias: 1,
+            index: u16::from(step[5]) % shards,
+            shards,
+            length: u32::from(shards) * SHARD_BYTES as u32 - u32::from(step[4] % 3),
+            id: FrameId { epoch: 1 + u64::from(step[2] >> 6), number: u64::from(step[3]) << (step[2] & 0x1f) },
+            received_us: 0,
+            lost_upstream: u16::from(step[1] & 0x0f),
+            lost_in_relay: u16::from(step[1] >> 4),
+        };
+        let shard = [content(&header, header.index); SHARD_BYTES];
+        let mut datagram = Vec::with_capacity(DATA_BYTES);
+        ToViewer::Data(header, &shard).encode(&mut datagram);
+        let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else { panic!("a good header is taken") };
+        let Some(whole) = reassembly.on_shard(now, &header, shard) else { continue };
+        assert_eq!(whole.id, header.id);
+        assert_eq!(whole.body.len(), header.length as usize);
+        for (index, shard) in (0..).zip(whole.body.chunks(SHARD_BYTES)) {
+            assert!(shard.iter().all(|&byte| byte == content(&header, index)));
+        }
+        let newest = out.entry(whole.id.epoch).or_insert(whole.id.number);
+        assert!(whole.id.number >= *newest, "an older frame came after a newer one");
+        *newest = whole.id.number;
+        reassembly.recycle(whole.body);
+    }
+    assert!(MAX_OPEN_FRAMES > 0 && reassembly.counts().whole >= out.len() as u64);
+}
+
+fn content(header: &DataHeader, index: u16) -> u8 {
+    (header.id.number as u8)
+        ^ (header.id.epoch as u8).rotate_left(4)
+        ^ (index as u8).rotate_left(2)
+        ^ header.length as u8
+}

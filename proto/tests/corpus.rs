@@ -1,0 +1,33 @@
+//! The fuzz targets on their committed corpus, so that what a fuzzer once found stays found.
+
+use std::path::Path;
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+fn replay(name: &str, target: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let mut runs = 0;
+    for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.unwrap().path();
+        eprintln!("{}", path.display());
+        target(&std::fs::read(&path).unwrap());
+        runs += 1;
+    }
+    assert!(runs > 0, "{} is empty", folder.display());
+}
+
+#[test]
+fn every_datagram_of_the_corpus_is_survived() {
+    replay("datagram", targets::datagram);
+}
+
+#[test]
+fn every_frame_of_the_corpus_is_survived() {
+    replay("frame", targets::frame);
+}
+
+#[test]
+fn every_shard_sequence_of_the_corpus_is_survived() {
+    replay("reassembly", targets::reassembly);
+}
