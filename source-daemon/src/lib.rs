@@ -5,3 +5,4 @@ pub mod jpeg;
 pub mod overlay;
 pub mod picture;
 pub mod publisher;
+pub mod supervisor;
