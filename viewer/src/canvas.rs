@@ -1,0 +1,229 @@
+//! Drawing into somebody else's pixels: rectangles, pictures, and words in an eight-by-eight font with its corners
+//! rounded.
+
+use fast_image_resize::images::{CroppedImageMut, Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
+
+use crate::picture::Picture;
+
+mod glyph;
+pub(crate) mod words;
+
+/// A colour as `0x00RRGGBB`.
+pub(crate) type Colour = u32;
+
+pub(crate) const BLACK: Colour = 0;
+
+/// A rectangle of whole pixels, origin top left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Area {
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+/// Pixels `0x00RRGGBB` that belong to a window's buffer.
+pub(crate) struct Canvas<'a> {
+    pixels: &'a mut [u32],
+    width: usize,
+    height: usize,
+}
+
+impl<'a> Canvas<'a> {
+    /// The caller's `pixels` must be `width * height`.
+    pub(crate) fn new(pixels: &'a mut [u32], width: usize, height: usize) -> Self {
+        assert_eq!(pixels.len(), width * height, "a canvas has as many pixels as its size says");
+        Self { pixels, width, height }
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn height(&self) -> usize {
+        self.height
+    }
+
+    pub(crate) fn fill(&mut self, colour: Colour) {
+        self.pixels.fill(colour);
+    }
+
+    /// Fills what of `area` lies on the canvas.
+    pub(crate) fn fill_area(&mut self, area: Area, colour: Colour) {
+        self.for_each_row(area, |row| row.fill(colour));
+    }
+
+    /// Mixes `colour` over `area`; `opacity` of 256 hides what was there.
+    pub(crate) fn shade_area(&mut self, area: Area, colour: Colour, opacity: u32) {
+        self.for_each_row(area, |row| row.iter_mut().for_each(|pixel| *pixel = mix(*pixel, colour, opacity)));
+    }
+
+    /// Mixes `colour` over one pixel; outside the canvas nothing happens.
+    pub(crate) fn blend(&mut self, x: usize, y: usize, colour: Colour, opacity: u32) {
+        if x < self.width && y < self.height {
+            let pixel = &mut self.pixels[y * self.width + x];
+            *pixel = mix(*pixel, colour, opacity);
+        }
+    }
+
+    /// Shows `picture` as large as it fits with its proportions kept, in the middle, black around it.
+    ///
+    /// # Errors
+    /// None for a picture that has pixels; one without is an empty canvas.
+    pub(crate) fn show(&mut self, picture: &Picture, resizer: &mut Resizer) -> Result<(), ResizeError> {
+        let size = (picture.width() as usize, picture.height() as usize);
+        let place = fit(size, (self.width, self.height));
+        self.fill_around(place);
+        if place.width == 0 || place.height == 0 {
+            return Ok(());
+        }
+        if (place.width, place.height) == size {
+            let mut rows = picture.pixels().chunks_exact(size.0);
+            self.for_each_row(place, |row| row.copy_from_slice(rows.next().expect("place has the picture's height")));
+            return Ok(());
+        }
+        self.show_scaled(picture, place, resizer)
+    }
+
+    fn show_scaled(&mut self, picture: &Picture, place: Area, resizer: &mut Resizer) -> Result<(), ResizeError> {
+        const FITS: &str = "a picture and a canvas have as many pixels as their sizes say, and a place lies within";
+        let source = bytemuck::cast_slice(picture.pixels());
+        let source = ImageRef::new(picture.width(), picture.height(), source, PixelType::U8x4).expect(FITS);
+        let (width, height) = (self.width as u32, self.height as u32);
+        let target = bytemuck::cast_slice_mut(self.pixels);
+        let mut target = Image::from_slice_u8(width, height, target, PixelType::U8x4).expect(FITS);
+        let mut target =
+            CroppedImageMut::new(&mut target, place.x as u32, place.y as u32, place.width as u32, place.height as u32)
+                .expect(FITS);
+        let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
+        resizer.resize(&source, &mut target, &ResizeOptions::new().resize_alg(bilinear).use_alpha(false))
+    }
+
+    fn fill_around(&mut self, place: Area) {
+        let (width, height) = (self.width, self.height);
+        let (right, below) = (place.x + place.width, place.y + place.height);
+        self.fill_area(Area { x: 0, y: 0, width, height: place.y }, BLACK);
+        self.fill_area(Area { x: 0, y: below, width, height: height - below }, BLACK);
+        self.fill_area(Area { x: 0, y: place.y, width: place.x, height: place.height }, BLACK);
+        self.fill_area(Area { x: right, y: place.y, width: width - right, height: place.height }, BLACK);
+    }
+
+    fn for_each_row(&mut self, area: Area, mut paint: impl FnMut(&mut [u32])) {
+        let columns = area.x.min(self.width)..(area.x + area.width).min(self.width);
+        if columns.is_empty() {
+            return;
+        }
+        for row in self.pixels.chunks_exact_mut(self.width).skip(area.y).take(area.height) {
+            paint(&mut row[columns.clone()]);
+        }
+    }
+}
+
+/// The largest area in the middle of `frame` with the proportions of `picture`; empty if either is empty. A picture
+/// that would fill the frame but for the rounding of one pixel fills it.
+pub(crate) fn fit(picture: (usize, usize), frame: (usize, usize)) -> Area {
+    if picture.0 == 0 || picture.1 == 0 || frame.0 == 0 || frame.1 == 0 {
+        return Area::default();
+    }
+    let rounded = |a: usize, b: usize, c: usize| ((a * b + c / 2) / c).max(1);
+    let (width, height) = if picture.0 * frame.1 >= picture.1 * frame.0 {
+        (frame.0, rounded(frame.0, picture.1, picture.0).min(frame.1))
+    } else {
+        (rounded(frame.1, picture.0, picture.1).min(frame.0), frame.1)
+    };
+    Area { x: (frame.0 - width) / 2, y: (frame.1 - height) / 2, width, height }
+}
+
+fn mix(below: Colour, above: Colour, opacity: u32) -> Colour {
+    let opacity = opacity.min(256);
+    let channel = |shift: u32| {
+        let (below, above) = (below >> shift & 0xff, above >> shift & 0xff);
+        ((below * (256 - opacity) + above * opacity) >> 8) << shift
+    };
+    channel(16) | channel(8) | channel(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_keeps_its_proportions_in_the_middle() {
+        let area = |x, y, width, height| Area { x, y, width, height };
+        assert_eq!(fit((1280, 720), (1920, 1080)), area(0, 0, 1920, 1080));
+        assert_eq!(fit((640, 480), (1920, 1080)), area(240, 0, 1440, 1080));
+        assert_eq!(fit((1280, 720), (1024, 768)), area(0, 96, 1024, 576));
+        assert_eq!(fit((1366, 768), (1280, 720)), area(0, 0, 1280, 720));
+        assert_eq!(fit((4000, 1), (10, 10)), area(0, 4, 10, 1));
+        assert_eq!(fit((0, 720), (10, 10)), Area::default());
+        assert_eq!(fit((720, 720), (0, 10)), Area::default());
+    }
+
+    /// Left half red, right half blue.
+    fn halves(width: u32, height: u32) -> Picture {
+        let mut picture = Picture::new(width, height);
+        for (i, pixel) in picture.pixels_mut().iter_mut().enumerate() {
+            *pixel = if (i as u32 % width) < width / 2 { 0xff_ff_00_00 } else { 0xff_00_00_ff };
+        }
+        picture
+    }
+
+    fn rgb(pixel: u32) -> u32 {
+        pixel & 0xff_ff_ff
+    }
+
+    #[test]
+    fn a_picture_is_shown_at_any_size_with_black_around_and_nothing_left_of_the_last() {
+        let mut resizer = Resizer::new();
+        for (picture, frame) in [
+            ((64, 36), (64, 36)),
+            ((64, 36), (64, 48)),
+            ((64, 36), (200, 100)),
+            ((64, 36), (31, 90)),
+            ((64, 36), (1, 1)),
+        ] {
+            let mut pixels = vec![0x00_ff_00; frame.0 * frame.1];
+            let mut canvas = Canvas::new(&mut pixels, frame.0, frame.1);
+            canvas.show(&halves(picture.0, picture.1), &mut resizer).unwrap();
+            let place = fit((picture.0 as usize, picture.1 as usize), frame);
+            for (i, &pixel) in pixels.iter().enumerate() {
+                let (x, y) = (i % frame.0, i / frame.0);
+                let inside =
+                    (place.x..place.x + place.width).contains(&x) && (place.y..place.y + place.height).contains(&y);
+                assert_eq!(pixel & 0x00_ff_00, 0, "{picture:?} in {frame:?}: the old picture shows at {x},{y}");
+                assert!(inside || rgb(pixel) == BLACK, "{picture:?} in {frame:?} at {x},{y}");
+            }
+            if place.width > 8 {
+                let middle = (place.y + place.height / 2) * frame.0;
+                assert_eq!(rgb(pixels[middle + place.x + 1]), 0xff_00_00);
+                assert_eq!(rgb(pixels[middle + place.x + place.width - 2]), 0x00_00_ff);
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_without_pixels_is_black() {
+        let mut pixels = vec![0x00_ff_00; 12];
+        Canvas::new(&mut pixels, 4, 3).show(&Picture::default(), &mut Resizer::new()).unwrap();
+        assert_eq!(pixels, [BLACK; 12]);
+    }
+
+    #[test]
+    fn what_lies_outside_is_not_drawn() {
+        let mut pixels = vec![BLACK; 12];
+        let mut canvas = Canvas::new(&mut pixels, 4, 3);
+        canvas.fill_area(Area { x: 3, y: 2, width: 50, height: 50 }, 0xff);
+        canvas.fill_area(Area { x: 9, y: 9, width: 50, height: 50 }, 0xff);
+        canvas.blend(4, 0, 0xff, 256);
+        canvas.blend(0, 3, 0xff, 256);
+        assert_eq!(pixels.iter().filter(|&&p| p == 0xff).count(), 1);
+    }
+
+    #[test]
+    fn opacity_runs_from_nothing_to_all() {
+        assert_eq!(mix(0x10_20_30, 0xff_80_00, 0), 0x10_20_30);
+        assert_eq!(mix(0x10_20_30, 0xff_80_00, 256), 0xff_80_00);
+        assert_eq!(mix(0x00_00_00, 0xff_80_00, 128), 0x7f_40_00);
+    }
+}

@@ -1,0 +1,127 @@
+//! What stands in place of a picture, and what is written over one.
+
+use crate::canvas::words::Words;
+use crate::canvas::{Area, Canvas, Colour};
+
+const BACKGROUND: Colour = 0x11_15_1c;
+const ACCENT: Colour = 0xe8_9b_2d;
+const TITLE: Colour = 0xf2_f4_f7;
+const REASON: Colour = 0x9d_a8_b8;
+const PANEL: Colour = 0x00_00_00;
+const PANEL_TEXT: Colour = 0xff_ff_ff;
+
+/// Opacity of a panel's ground, of 256: the picture shimmers through, the words stay legible on any.
+const PANEL_OPACITY: u32 = 176;
+
+/// Lines a reason may take; [`MAX_REASON`](fanlight_proto::limits::MAX_REASON) bytes fit a screen of usual shape.
+const REASON_LINES: usize = 6;
+
+/// Smallest letters, in pixels: the font's own eight.
+const SMALLEST: usize = 8;
+
+/// The edge at which a panel lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    Top,
+    Bottom,
+}
+
+/// Fills the canvas with `title` and, below it, `reason`. Nothing of what was there before shows through.
+pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
+    let (width, height) = (canvas.width(), canvas.height());
+    canvas.fill(BACKGROUND);
+    let room = width * 86 / 100;
+    let letters = title.chars().count().max(12);
+    let size = (height / 9).min(room / letters).max(SMALLEST);
+    let title = Words::wrapped(title, size, room / size, 2);
+    let size = (size * 45 / 100).max((height / 40).min(room / 24)).max(SMALLEST);
+    let reason = Words::wrapped(reason, size, room / size, REASON_LINES);
+
+    let (gap, line) = (title.size * 7 / 10, (title.size / 12).max(1));
+    let total = title.height() + gap + line + gap + reason.height();
+    let top = height.saturating_sub(total) / 2;
+    title.draw_centred(canvas, Area { x: 0, y: top, width, height: title.height() }, TITLE);
+    let rule = title.width().max(title.size).min(room);
+    let below = top + title.height() + gap;
+    canvas.fill_area(Area { x: (width - rule) / 2, y: below, width: rule, height: line }, ACCENT);
+    let below = below + line + gap;
+    reason.draw_centred(canvas, Area { x: 0, y: below, width, height: reason.height() }, REASON);
+}
+
+/// Writes `text`, line by line, on a dark ground at the left of `edge`, over whatever is there.
+pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, edge: Edge) {
+    let size = (canvas.height() / 45).clamp(SMALLEST, 32);
+    let words = Words::lines_of(text, size);
+    if words.height() == 0 {
+        return;
+    }
+    let (width, height) = (words.width() + 2 * size, words.height() + 2 * size);
+    let y = match edge {
+        Edge::Top => size,
+        Edge::Bottom => canvas.height().saturating_sub(height + size),
+    };
+    canvas.shade_area(Area { x: size, y, width, height }, PANEL, PANEL_OPACITY);
+    words.draw_from_left(canvas, Area { x: 2 * size, y: y + size, width, height }, PANEL_TEXT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Colour = 0x00_fe_01;
+
+    fn card(width: usize, height: usize, title: &str, reason: &str) -> Vec<u32> {
+        let mut pixels = vec![OLD; width * height];
+        draw(&mut Canvas::new(&mut pixels, width, height), title, reason);
+        pixels
+    }
+
+    #[test]
+    fn a_card_hides_the_last_picture_at_any_size() {
+        for (width, height) in [(1, 1), (3, 200), (200, 3), (64, 48), (640, 480), (1920, 1080), (300, 1000)] {
+            let pixels = card(width, height, "no signal", "camera unplugged: /dev/video0");
+            assert!(!pixels.contains(&OLD), "{width}x{height}");
+        }
+    }
+
+    #[test]
+    fn title_and_reason_stand_in_the_middle_with_a_margin() {
+        let (width, height) = (1280, 720);
+        let pixels = card(width, height, "no signal", &"a long reason that needs more than a line ".repeat(3));
+        let inked = |colour: Colour| {
+            let at: Vec<_> = (0..pixels.len()).filter(|&i| pixels[i] == colour).collect();
+            let columns = at.iter().map(|i| i % width);
+            let rows = at.iter().map(|i| i / width);
+            (columns.clone().min(), columns.max(), rows.clone().min(), rows.max())
+        };
+        let (title, reason) = (inked(TITLE), inked(REASON));
+        for (left, right, top, bottom) in [title, reason] {
+            let (left, right) = (left.unwrap(), right.unwrap());
+            assert!(left > width / 20 && right < width - width / 20, "{left}..{right}");
+            assert!(top.unwrap() > height / 5 && bottom.unwrap() < height * 4 / 5);
+            assert!((left + right).abs_diff(width) < width / 20, "{left}..{right} is centred");
+        }
+        assert!(title.3 < reason.2, "the reason is below the title");
+    }
+
+    #[test]
+    fn hostile_words_are_drawn_somehow() {
+        for text in ["", "\u{0}\u{1b}[2J\u{202e}", &"x".repeat(10_000), &"漢 ".repeat(5000)] {
+            card(320, 240, text, text);
+            let mut pixels = vec![OLD; 320 * 240];
+            draw_panel(&mut Canvas::new(&mut pixels, 320, 240), text, Edge::Bottom);
+        }
+    }
+
+    #[test]
+    fn a_panel_leaves_the_rest_of_the_picture() {
+        let mut pixels = vec![OLD; 640 * 480];
+        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "30 fps\nage 9 ms", Edge::Top);
+        assert!(pixels.contains(&PANEL_TEXT));
+        assert!(pixels[640 * 240..].iter().all(|&p| p == OLD));
+        let mut pixels = vec![OLD; 640 * 480];
+        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "saved", Edge::Bottom);
+        assert!(pixels[..640 * 240].iter().all(|&p| p == OLD));
+        assert!(pixels.contains(&PANEL_TEXT));
+    }
+}

@@ -1,0 +1,75 @@
+//! The conversation that opens a session: what to send again and when.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+
+/// The first repetition of a JOIN that nobody answers comes after this.
+const FIRST_STEP: Duration = Duration::from_millis(50);
+
+/// The steps double up to this: a healed link is noticed within it (promise P5: live within 500 ms).
+const LAST_STEP: Duration = Duration::from_millis(400);
+
+/// What is left of a step by jitter at the least, in hundredths: viewers that lost one relay do not come back in step.
+const LEAST_JITTER: u64 = 75;
+
+/// An attempt to open a session.
+#[derive(Debug)]
+pub(super) struct Joining {
+    due: Time,
+    step: Duration,
+    answered_challenge: bool,
+}
+
+impl Joining {
+    /// An attempt whose first JOIN goes out at `due`.
+    pub(super) const fn new(due: Time) -> Self {
+        Self { due, step: FIRST_STEP, answered_challenge: false }
+    }
+
+    /// When the next JOIN goes out.
+    pub(super) const fn due(&self) -> Time {
+        self.due
+    }
+
+    /// Whether a JOIN goes out now; if so, the next one is due a step later.
+    pub(super) fn is_due(&mut self, now: Time, jitter: &mut Jitter) -> bool {
+        if now < self.due {
+            return false;
+        }
+        self.due = now + jitter.shorten(self.step);
+        self.step = (self.step * 2).min(LAST_STEP);
+        self.answered_challenge = false;
+        true
+    }
+
+    /// Whether a JOIN answers this challenge at once: one does for each that was due by time, so that no peer can make a
+    /// viewer talk at the speed of the link.
+    pub(super) fn answers_challenge(&mut self) -> bool {
+        !std::mem::replace(&mut self.answered_challenge, true)
+    }
+}
+
+/// Numbers that differ between viewers and repeat for the same seed (SplitMix64, Steele, Lea and Flood 2014).
+#[derive(Clone, Debug)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Between [`LEAST_JITTER`] hundredths of `length` and all of it.
+    pub(super) fn shorten(&mut self, length: Duration) -> Duration {
+        let hundredths = LEAST_JITTER + self.next() % (101 - LEAST_JITTER);
+        length * u32::try_from(hundredths).expect("it is at most 100") / 100
+    }
+}

@@ -1,0 +1,201 @@
+//! What a viewer knows of its picture, and how long it may believe it.
+
+use std::fmt;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{Refusal, Refuse, State, Status, StreamInfo, truncate_reason};
+
+/// A picture older than this no longer passes for live, unless its stream has frames more rarely (promise P5: a card
+/// within 1.5 s).
+const FRAME_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same for a stream of few frames a second: so many intervals, and never more than [`MAX_PATIENCE`].
+const PATIENT_INTERVALS: u32 = 3;
+
+/// See [`PATIENT_INTERVALS`].
+const MAX_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Without any datagram for so long, the picture is not live, however rare its frames are.
+const LINK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A relay that refused and then answers nothing for so long after a new attempt was due is no longer there.
+const REFUSAL_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What a screen should say, frames or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Signal {
+    /// No relay has answered yet, or the one that did is silent.
+    #[default]
+    Connecting,
+    /// The relay speaks another version of the protocol.
+    OtherVersion,
+    /// The relay has no stream yet.
+    NoStreams,
+    /// The relay has streams, but not this one.
+    NoSuchStream(String),
+    /// The relay serves as many viewers as it may, and says when to come again.
+    Busy(Duration),
+    /// The source says that its input does not deliver, and why.
+    Camera {
+        /// What the input is doing.
+        state: State,
+        /// What a person should read about it; may be empty.
+        reason: String,
+    },
+    /// The relay has lost its source.
+    SourceGone,
+    /// All seems well, and yet no frame comes.
+    NoFrames,
+    /// Frames come.
+    Live,
+}
+
+impl Signal {
+    /// One word for reports and statistics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::OtherVersion => "version",
+            Self::NoStreams => "no-streams",
+            Self::NoSuchStream(_) => "no-such-stream",
+            Self::Busy(_) => "busy",
+            Self::Camera { state, .. } => state_word(*state),
+            Self::SourceGone => "source-gone",
+            Self::NoFrames => "no-frames",
+            Self::Live => "live",
+        }
+    }
+
+    /// The signal that an answer in place of ACCEPT amounts to; `wanted` is the stream asked for.
+    pub(super) fn of_refusal(refuse: &Refuse, wanted: &str) -> Self {
+        match refuse.refusal() {
+            Refusal::Version => Self::OtherVersion,
+            Refusal::NoStreams => Self::NoStreams,
+            Refusal::NoSuchStream => Self::NoSuchStream(wanted.to_owned()),
+            Refusal::Busy | Refusal::Unspecified => Self::Busy(Duration::from_millis(refuse.retry_after_ms.into())),
+        }
+    }
+}
+
+/// The reason as a person reads it on a card.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("no answer from the relay"),
+            Self::OtherVersion => f.write_str("the relay speaks another version"),
+            Self::NoStreams => f.write_str("the relay has no stream yet"),
+            Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
+            Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
+            Self::Camera { reason, .. } if !reason.is_empty() => f.write_str(reason),
+            Self::Camera { state, .. } => write!(f, "camera {}", state_word(*state)),
+            Self::SourceGone => f.write_str("source gone"),
+            Self::NoFrames => f.write_str("no frames come"),
+            Self::Live => f.write_str("live"),
+        }
+    }
+}
+
+/// The state in one word, as reports and lists say it.
+#[must_use]
+pub const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Unspecified => "unknown",
+        State::Opening => "opening",
+        State::Live => "live",
+        State::Stalled => "stalled",
+        State::Unplugged => "unplugged",
+        State::Busy => "busy-device",
+        State::WrongFormat => "wrong-format",
+        State::Failed => "failed",
+        State::Ended => "ended",
+    }
+}
+
+/// What the signal is derived from.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    /// When the relay opened the session, while there is one.
+    pub(super) joined: Option<Time>,
+    /// When anything of a session last came.
+    pub(super) heard: Option<Time>,
+    /// When a frame was last whole.
+    pub(super) frame: Option<Time>,
+    /// The stream's rate in thousandths of a frame a second; 0 when not known.
+    rate_millihertz: u32,
+    /// The relay's last refusal, and until when it says how things are.
+    refusal: Option<(Signal, Time)>,
+    /// What is wrong with the stream by the relay's word, and since when.
+    trouble: Option<(Signal, Time)>,
+}
+
+impl Evidence {
+    /// Takes the relay's word on the stream.
+    pub(super) fn on_status(&mut self, now: Time, status: &Status) {
+        let trouble = match State::try_from(status.state).unwrap_or(State::Unspecified) {
+            _ if status.source_gone => Some(Signal::SourceGone),
+            State::Live | State::Unspecified => None,
+            state => {
+                let mut reason = status.reason.clone();
+                truncate_reason(&mut reason);
+                Some(Signal::Camera { state, reason })
+            }
+        };
+        // The same word again is no news: frames that came since are.
+        if self.trouble.as_ref().map(|(signal, _)| signal) != trouble.as_ref() {
+            self.trouble = trouble.map(|signal| (signal, now));
+        }
+    }
+
+    /// A session is open.
+    pub(super) fn on_session(&mut self, now: Time, info: &StreamInfo) {
+        self.joined = Some(now);
+        self.heard = Some(now);
+        self.rate_millihertz = info.rate_millihertz;
+        self.refusal = None;
+        self.on_status(now, &info.status.clone().unwrap_or_default());
+    }
+
+    /// The relay opens no session; a new attempt is due at `retry`.
+    pub(super) fn on_refusal(&mut self, signal: Signal, retry: Time) {
+        self.refusal = Some((signal, retry + REFUSAL_PATIENCE));
+    }
+
+    /// The signal at `now`, and when it changes by itself if nothing comes.
+    pub(super) fn assess(&self, now: Time) -> (Signal, Option<Time>) {
+        let fresh_until = self.fresh_until();
+        if fresh_until.is_some_and(|until| now < until) {
+            return (Signal::Live, fresh_until);
+        }
+        let linked_until = self.heard.map(|heard| heard + LINK_PATIENCE).filter(|until| now < *until);
+        if let (Some(joined), Some(linked_until)) = (self.joined, linked_until) {
+            let first_frame_due = joined + self.patience();
+            return match &self.trouble {
+                Some((trouble, _)) => (trouble.clone(), Some(linked_until)),
+                None if now < first_frame_due && self.frame.is_none_or(|frame| frame < joined) => {
+                    (Signal::Connecting, Some(linked_until.min(first_frame_due)))
+                }
+                None => (Signal::NoFrames, Some(linked_until)),
+            };
+        }
+        match &self.refusal {
+            Some((refusal, until)) if now < *until => (refusal.clone(), Some(*until)),
+            _ => (Signal::Connecting, None),
+        }
+    }
+
+    /// Until when the newest frame passes for live.
+    fn fresh_until(&self) -> Option<Time> {
+        let frame = self.frame?;
+        if self.trouble.as_ref().is_some_and(|(_, since)| *since >= frame) {
+            return None;
+        }
+        Some((frame + self.patience()).min(self.heard? + LINK_PATIENCE))
+    }
+
+    fn patience(&self) -> Duration {
+        let interval = Duration::from_secs(1000).checked_div(self.rate_millihertz).unwrap_or_default();
+        (interval * PATIENT_INTERVALS).clamp(FRAME_PATIENCE, MAX_PATIENCE)
+    }
+}

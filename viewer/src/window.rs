@@ -1,0 +1,81 @@
+//! The window: the newest scene of a [`Feed`] on a screen, and a person's keys.
+//!
+//! | key | |
+//! |---|---|
+//! | `q`, Escape | ends the showing |
+//! | `f` | full screen and back |
+//! | `s` | saves the JPEG as received |
+//! | `i` | statistics over the picture |
+
+use std::path::PathBuf;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::FrameId;
+use winit::error::{EventLoopError, OsError};
+use winit::event_loop::EventLoop;
+
+use crate::feed::Feed;
+
+mod app;
+mod monitor;
+mod screen;
+mod snapshot;
+
+pub use monitor::{Monitor, NoSuchMonitor};
+
+/// How the window begins.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Stands in the title bar until the first picture tells its stream's name.
+    pub title: String,
+    /// Whether to begin in full screen.
+    pub full_screen: bool,
+    /// The monitor to be on: its name, or its number from 1, counted from left to right and then downwards. None
+    /// leaves it to the desktop.
+    pub monitor: Option<String>,
+    /// The folder that snapshots are saved in.
+    pub snapshots: PathBuf,
+}
+
+/// Why there is no window, or no longer one.
+#[derive(Debug, thiserror::Error)]
+pub enum WindowError {
+    /// There is no X11 or Wayland server to talk to, or its client libraries are missing.
+    #[error("no display: set DISPLAY or use --headless ({0})")]
+    NoDisplay(EventLoopError),
+    /// The wanted monitor is not there.
+    #[error(transparent)]
+    Monitor(#[from] NoSuchMonitor),
+    /// The display refused the window.
+    #[error("cannot open a window: {0}")]
+    Open(#[from] OsError),
+    /// The display takes no pixels.
+    #[error("cannot draw to the window: {0}")]
+    Draw(#[from] softbuffer::SoftBufferError),
+    /// The connection to the display broke.
+    #[error("the display went away: {0}")]
+    Lost(EventLoopError),
+}
+
+/// Shows what `feed` brings until a person ends it or the feed is closed, within one frame's time. A screenful is
+/// always whole: a picture with its proportions kept, or a card with the words of a message.
+///
+/// `presented` is told of each frame once, right after its pixels were handed to the display server, and when that was.
+/// It runs between two frames, so it must be short.
+///
+/// Must be called on the main thread, and once in a process: winit demands it.
+///
+/// # Errors
+/// See [`WindowError`].
+pub fn run(options: &Options, feed: &Feed, presented: &mut dyn FnMut(FrameId, Time)) -> Result<(), WindowError> {
+    let event_loop = EventLoop::with_user_event().build().map_err(WindowError::NoDisplay)?;
+    let proxy = event_loop.create_proxy();
+    // An event loop that has ended needs no waking.
+    feed.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
+    let mut app = app::App::new(options, feed, presented);
+    let ended = event_loop.run_app(&mut app);
+    match app.into_failure() {
+        Some(failure) => Err(failure),
+        None => ended.map_err(WindowError::Lost),
+    }
+}

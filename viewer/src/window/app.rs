@@ -1,0 +1,230 @@
+//! What happens in the window.
+
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{FrameId, StreamName};
+use fast_image_resize::Resizer;
+use winit::application::ApplicationHandler;
+use winit::event::{ElementState, KeyEvent, WindowEvent};
+use winit::event_loop::{ActiveEventLoop, ControlFlow};
+use winit::keyboard::{Key, NamedKey};
+use winit::window::WindowId;
+
+use super::screen::Screen;
+use super::{Options, WindowError, snapshot};
+use crate::canvas::Canvas;
+use crate::card::{self, Edge};
+use crate::feed::{Feed, Scene};
+
+/// How long the mouse pointer stays in full screen after it was last moved.
+const CURSOR_LINGERS: Duration = Duration::from_secs(2);
+
+/// How long a note, such as where a snapshot was saved, stays over the picture.
+const NOTE_LINGERS: Duration = Duration::from_secs(3);
+
+/// Wakes the event loop: there is a new scene, or the feed is closed.
+#[derive(Debug)]
+pub(super) struct SceneWaits;
+
+pub(super) struct App<'a> {
+    options: &'a Options,
+    feed: &'a Feed,
+    presented: &'a mut dyn FnMut(FrameId, Time),
+    screen: Option<Screen>,
+    scene: Scene,
+    titled: Option<StreamName>,
+    resizer: Resizer,
+    shows_statistics: bool,
+    note: Option<(String, Time)>,
+    hide_cursor_at: Option<Time>,
+    failure: Option<WindowError>,
+}
+
+impl<'a> App<'a> {
+    pub(super) fn new(options: &'a Options, feed: &'a Feed, presented: &'a mut dyn FnMut(FrameId, Time)) -> Self {
+        Self {
+            options,
+            feed,
+            presented,
+            screen: None,
+            scene: Scene::Message { title: "no picture yet".into(), reason: String::new() },
+            titled: None,
+            resizer: Resizer::new(),
+            shows_statistics: false,
+            note: None,
+            hide_cursor_at: None,
+            failure: None,
+        }
+    }
+
+    /// Why the event loop was left, unless it was by wish.
+    pub(super) fn into_failure(self) -> Option<WindowError> {
+        self.failure
+    }
+
+    fn fail(&mut self, event_loop: &ActiveEventLoop, failure: WindowError) {
+        self.failure = Some(failure);
+        event_loop.exit();
+    }
+
+    /// Draws the newest scene and tells of a frame that was not on the screen before.
+    fn draw(&mut self) -> Result<(), WindowError> {
+        let Some(screen) = &mut self.screen else { return Ok(()) };
+        let mut fresh = None;
+        if let Some(scene) = self.feed.take() {
+            if let Scene::Picture(shown) = &scene {
+                fresh = Some(shown.id);
+                if self.titled.as_ref() != Some(&shown.stream) {
+                    screen.set_title(&format!("{} — Fanlight", shown.stream));
+                    self.titled = Some(shown.stream.clone());
+                }
+            }
+            self.feed.recycle(std::mem::replace(&mut self.scene, scene));
+        }
+        let statistics = if self.shows_statistics { self.feed.statistics() } else { String::new() };
+        let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
+        let (scene, resizer) = (&self.scene, &mut self.resizer);
+        let drawn = screen.draw(|canvas| {
+            paint(canvas, scene, resizer);
+            card::draw_panel(canvas, &statistics, Edge::Top);
+            card::draw_panel(canvas, note, Edge::Bottom);
+        })?;
+        if let (true, Some(id)) = (drawn, fresh) {
+            (self.presented)(id, clock::now());
+        }
+        Ok(())
+    }
+
+    fn on_key(&mut self, event_loop: &ActiveEventLoop, key: &Key) {
+        match key.as_ref() {
+            Key::Named(NamedKey::Escape) | Key::Character("q" | "Q") => event_loop.exit(),
+            Key::Character("f" | "F") => self.toggle_full_screen(),
+            Key::Character("s" | "S") => self.save_snapshot(),
+            Key::Character("i" | "I") => {
+                self.shows_statistics = !self.shows_statistics;
+                self.request_redraw();
+            }
+            _ => {}
+        }
+    }
+
+    fn toggle_full_screen(&mut self) {
+        if let Some(screen) = &mut self.screen {
+            screen.toggle_full_screen();
+        }
+        self.show_cursor_for_a_while();
+        self.request_redraw();
+    }
+
+    fn save_snapshot(&mut self) {
+        let text = match &self.scene {
+            Scene::Message { .. } => "there is no picture to save".to_owned(),
+            Scene::Picture(shown) => match snapshot::save(&self.options.snapshots, shown) {
+                Ok(path) => {
+                    tracing::info!(path = %path.display(), "snapshot saved");
+                    format!("saved {}", path.display())
+                }
+                Err(error) => {
+                    let folder = self.options.snapshots.display();
+                    tracing::warn!(%folder, %error, "snapshot not saved");
+                    format!("not saved in {folder}: {error}")
+                }
+            },
+        };
+        self.note = Some((text, clock::now() + NOTE_LINGERS));
+        self.request_redraw();
+    }
+
+    fn show_cursor_for_a_while(&mut self) {
+        let Some(screen) = &self.screen else { return };
+        screen.set_cursor_visible(true);
+        self.hide_cursor_at = screen.is_full_screen().then(|| clock::now() + CURSOR_LINGERS);
+    }
+
+    fn request_redraw(&self) {
+        if let Some(screen) = &self.screen {
+            screen.request_redraw();
+        }
+    }
+
+    /// Does what is due by the clock; returns when something is due next.
+    fn on_time(&mut self, now: Time) -> Option<Time> {
+        if self.hide_cursor_at.is_some_and(|at| at <= now) {
+            self.hide_cursor_at = None;
+            if let Some(screen) = &self.screen {
+                screen.set_cursor_visible(false);
+            }
+        }
+        if self.note.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.note = None;
+            self.request_redraw();
+        }
+        self.hide_cursor_at.into_iter().chain(self.note.as_ref().map(|(_, until)| *until)).min()
+    }
+}
+
+impl ApplicationHandler<SceneWaits> for App<'_> {
+    fn resumed(&mut self, event_loop: &ActiveEventLoop) {
+        if self.screen.is_some() {
+            return;
+        }
+        match Screen::open(event_loop, self.options) {
+            Ok(screen) => {
+                self.screen = Some(screen);
+                self.show_cursor_for_a_while();
+                self.request_redraw();
+            }
+            Err(failure) => self.fail(event_loop, failure),
+        }
+    }
+
+    fn user_event(&mut self, event_loop: &ActiveEventLoop, _: SceneWaits) {
+        if self.feed.is_closed() {
+            event_loop.exit();
+        }
+        self.request_redraw();
+    }
+
+    fn window_event(&mut self, event_loop: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
+        match event {
+            WindowEvent::CloseRequested => event_loop.exit(),
+            WindowEvent::RedrawRequested => {
+                if let Err(failure) = self.draw() {
+                    self.fail(event_loop, failure);
+                }
+            }
+            WindowEvent::Resized(size) => {
+                self.feed.set_target(size.width, size.height);
+                self.request_redraw();
+            }
+            WindowEvent::CursorMoved { .. } => self.show_cursor_for_a_while(),
+            WindowEvent::KeyboardInput {
+                event: KeyEvent { state: ElementState::Pressed, repeat: false, logical_key, .. },
+                is_synthetic: false,
+                ..
+            } => self.on_key(event_loop, &logical_key),
+            _ => {}
+        }
+    }
+
+    fn about_to_wait(&mut self, event_loop: &ActiveEventLoop) {
+        let now = clock::now();
+        event_loop.set_control_flow(match self.on_time(now) {
+            Some(next) => ControlFlow::wait_duration(next.saturating_since(now)),
+            None => ControlFlow::Wait,
+        });
+    }
+}
+
+fn paint(canvas: &mut Canvas<'_>, scene: &Scene, resizer: &mut Resizer) {
+    match scene {
+        Scene::Message { title, reason } => card::draw(canvas, title, reason),
+        Scene::Picture(shown) => {
+            if let Err(error) = canvas.show(&shown.picture, resizer) {
+                card::draw(canvas, "no picture", &format!("frame {} cannot be scaled: {error}", shown.id));
+            }
+        }
+    }
+}

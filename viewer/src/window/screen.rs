@@ -1,0 +1,168 @@
+//! A window on a monitor, its full screen and its pixels.
+
+use std::num::NonZeroU32;
+use std::rc::Rc;
+
+use softbuffer::{Context, Surface};
+use winit::dpi::{PhysicalPosition, PhysicalSize};
+use winit::event_loop::{ActiveEventLoop, OwnedDisplayHandle};
+use winit::monitor::MonitorHandle;
+use winit::platform::wayland::WindowAttributesExtWayland;
+use winit::platform::x11::{ActiveEventLoopExtX11, WindowAttributesExtX11};
+use winit::window::{Fullscreen, Window};
+
+use super::monitor::{self, Monitor};
+use super::{Options, WindowError};
+use crate::canvas::Canvas;
+
+/// What desktops file the window under: WM_CLASS on X11, the application id on Wayland.
+const APPLICATION: &str = "fanlight-viewer";
+
+/// The window's size outside full screen, unless the monitor is smaller.
+const WINDOWED: PhysicalSize<u32> = PhysicalSize::new(1280, 720);
+
+/// Where a window lies on the desktop, in pixels.
+#[derive(Clone, Copy)]
+struct Geometry {
+    position: PhysicalPosition<i32>,
+    size: PhysicalSize<u32>,
+}
+
+pub(super) struct Screen {
+    window: Rc<Window>,
+    surface: Surface<OwnedDisplayHandle, Rc<Window>>,
+    /// The monitor asked for; None leaves it to the desktop.
+    monitor: Option<MonitorHandle>,
+    /// Where the window lies when it is not in full screen.
+    windowed: Geometry,
+    full_screen: bool,
+    /// On X11 the window places itself: without a window manager nobody else does, and with one it does no harm.
+    places_itself: bool,
+}
+
+impl Screen {
+    pub(super) fn open(event_loop: &ActiveEventLoop, options: &Options) -> Result<Self, WindowError> {
+        let present: Vec<MonitorHandle> = event_loop.available_monitors().collect();
+        let wanted = match &options.monitor {
+            Some(wanted) => {
+                let described: Vec<Monitor> = present.iter().map(describe).collect();
+                Some(present[monitor::choose(wanted, &described)?].clone())
+            }
+            None => None,
+        };
+        let places_itself = event_loop.is_x11();
+        let default = event_loop.primary_monitor().or_else(|| present.first().cloned());
+        let windowed = centred_on(wanted.as_ref().or(default.as_ref()));
+        // Without a wish, X11 has no current monitor to take before the window exists.
+        let monitor = wanted.or(if places_itself { default } else { None });
+
+        let geometry = match &monitor {
+            Some(monitor) if options.full_screen => whole(monitor),
+            _ => windowed,
+        };
+        let mut attributes = Window::default_attributes().with_title(&options.title).with_inner_size(geometry.size);
+        attributes = if places_itself {
+            WindowAttributesExtX11::with_name(attributes, APPLICATION, APPLICATION).with_position(geometry.position)
+        } else {
+            WindowAttributesExtWayland::with_name(attributes, APPLICATION, "")
+        };
+        if options.full_screen {
+            attributes = attributes.with_fullscreen(Some(Fullscreen::Borderless(monitor.clone())));
+        }
+        let window = Rc::new(event_loop.create_window(attributes)?);
+        let context = Context::new(event_loop.owned_display_handle())?;
+        let surface = Surface::new(&context, Rc::clone(&window))?;
+        Ok(Self { window, surface, monitor, windowed, full_screen: options.full_screen, places_itself })
+    }
+
+    pub(super) fn is_full_screen(&self) -> bool {
+        self.full_screen
+    }
+
+    /// Goes to full screen, or back to where the window was.
+    pub(super) fn toggle_full_screen(&mut self) {
+        self.full_screen = !self.full_screen;
+        if self.full_screen {
+            self.enter_full_screen();
+        } else {
+            self.window.set_fullscreen(None);
+            self.place(self.windowed);
+        }
+    }
+
+    fn enter_full_screen(&mut self) {
+        if let Ok(position) = self.window.outer_position() {
+            self.windowed = Geometry { position, size: self.window.inner_size() };
+        }
+        // Outside full screen a person may have moved the window to another monitor than it was opened on.
+        let monitor = self.window.current_monitor().or_else(|| self.monitor.clone());
+        if let Some(monitor) = &monitor {
+            self.place(whole(monitor));
+        }
+        self.window.set_fullscreen(Some(Fullscreen::Borderless(monitor)));
+    }
+
+    fn place(&self, geometry: Geometry) {
+        if self.places_itself {
+            self.window.set_outer_position(geometry.position);
+            // The new size comes as an event, if at all.
+            let _ = self.window.request_inner_size(geometry.size);
+        }
+    }
+
+    pub(super) fn set_title(&self, title: &str) {
+        self.window.set_title(title);
+    }
+
+    pub(super) fn set_cursor_visible(&self, visible: bool) {
+        self.window.set_cursor_visible(visible);
+    }
+
+    pub(super) fn request_redraw(&self) {
+        self.window.request_redraw();
+    }
+
+    /// Pixels (width, height) of the window's inside; zero while it is minimised.
+    pub(super) fn size(&self) -> (u32, u32) {
+        self.window.inner_size().into()
+    }
+
+    /// Lets `paint` draw all pixels and hands them to the display server. Returns false if the window has none.
+    pub(super) fn draw(&mut self, paint: impl FnOnce(&mut Canvas<'_>)) -> Result<bool, WindowError> {
+        let (width, height) = self.size();
+        let (Some(columns), Some(rows)) = (NonZeroU32::new(width), NonZeroU32::new(height)) else {
+            return Ok(false);
+        };
+        self.surface.resize(columns, rows)?;
+        let mut buffer = self.surface.buffer_mut()?;
+        paint(&mut Canvas::new(&mut buffer, width as usize, height as usize));
+        self.window.pre_present_notify();
+        buffer.present()?;
+        Ok(true)
+    }
+}
+
+fn describe(monitor: &MonitorHandle) -> Monitor {
+    let Geometry { position, size } = whole(monitor);
+    let name = monitor.name().unwrap_or_else(|| "unnamed".into());
+    Monitor { name, x: position.x, y: position.y, width: size.width, height: size.height }
+}
+
+fn whole(monitor: &MonitorHandle) -> Geometry {
+    Geometry { position: monitor.position(), size: monitor.size() }
+}
+
+/// [`WINDOWED`], or less where the monitor is smaller, in the middle of it.
+fn centred_on(monitor: Option<&MonitorHandle>) -> Geometry {
+    let Some(monitor) = monitor.map(whole) else {
+        return Geometry { position: PhysicalPosition::new(0, 0), size: WINDOWED };
+    };
+    let width = WINDOWED.width.min(monitor.size.width * 4 / 5).max(1);
+    let height = WINDOWED.height.min(monitor.size.height * 4 / 5).max(1);
+    let indent = |outer: u32, inner: u32| (outer.saturating_sub(inner) / 2).cast_signed();
+    let position = PhysicalPosition::new(
+        monitor.position.x + indent(monitor.size.width, width),
+        monitor.position.y + indent(monitor.size.height, height),
+    );
+    Geometry { position, size: PhysicalSize::new(width, height) }
+}
