@@ -3,15 +3,16 @@
 use std::path::Path;
 
 #[path = "../fuzz/targets.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz targets, which are binaries of another workspace")]
 mod targets;
 
 fn replay(name: &str, target: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let mut runs = 0;
     for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
-        let path = entry.unwrap().path();
+        let path = entry.expect("the folder can be listed").path();
         eprintln!("{}", path.display());
-        target(&std::fs::read(&path).unwrap());
+        target(&std::fs::read(&path).expect("a committed file can be read"));
         runs += 1;
     }
     assert!(runs > 0, "{} is empty", folder.display());
