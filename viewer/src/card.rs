@@ -98,7 +98,7 @@ mod tests {
         for (left, right, top, bottom) in [title, reason] {
             let (left, right) = (left.unwrap(), right.unwrap());
             assert!(left > width / 20 && right < width - width / 20, "{left}..{right}");
-            assert!(top.unwrap() > height / 5 && bottom.unwrap() < height * 4 / 5);
+            assert!(top.unwrap() > height / 8 && bottom.unwrap() < height * 7 / 8);
             assert!((left + right).abs_diff(width) < width / 20, "{left}..{right} is centred");
         }
         assert!(title.3 < reason.2, "the reason is below the title");
