@@ -1,1 +1,134 @@
-//! Text in the picture.
+//! Text in the picture: the stream's name and the time of capture.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use font8x8::legacy::BASIC_LEGACY;
+
+use crate::picture::canvas::{Canvas, Rect};
+
+/// Pixels of a glyph's side before it is scaled.
+pub const GLYPH: u32 = 8;
+
+/// Rows of a picture for each pixel of a glyph: text is a thirtieth of the picture's height.
+const ROWS_PER_DOT: u32 = 240;
+
+/// A background must be this far on the other side of mid grey before the text changes its colour, or it flickers.
+const INDECISION: u8 = 24;
+
+/// Writes two lines into the upper left corner, in black or white as the background under them asks for.
+#[derive(Debug)]
+pub struct Overlay {
+    name: String,
+    white: bool,
+}
+
+impl Overlay {
+    /// Writes `name` (ASCII; other characters show as `?`) above the time.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), white: true }
+    }
+
+    /// Writes into the picture, `utc_ns` nanoseconds after 1970. What does not fit is cut at the edge.
+    pub fn draw(&mut self, canvas: &mut Canvas, utc_ns: u64) {
+        let scale = text_scale(canvas.height());
+        let (margin, line) = (scale * GLYPH, scale * (GLYPH + 2));
+        let lines = [self.name.clone(), format_utc(utc_ns)];
+        let widest = lines.iter().map(String::len).max().unwrap_or_default() as u32;
+        let under = Rect { x: margin, y: margin, width: widest * scale * GLYPH, height: 2 * line };
+        let threshold = if self.white { 128 + INDECISION } else { 128 - INDECISION };
+        self.white = canvas.mean_luma(under) < threshold;
+        let grey = if self.white { 255 } else { 0 };
+        for (text, y) in lines.iter().zip([margin, margin + line]) {
+            draw_text(text, margin, y, scale, |rect| canvas.fill(rect, grey));
+        }
+    }
+}
+
+/// How many pixels a dot of a glyph has in a picture of this height.
+#[must_use]
+pub fn text_scale(height: u32) -> u32 {
+    (height / ROWS_PER_DOT).max(1)
+}
+
+/// "2026-01-31 23:59:59.123 UTC", of nanoseconds after 1970.
+#[must_use]
+pub fn format_utc(utc_ns: u64) -> String {
+    // Past the year 9999 the formatter panics; 64 bits of nanoseconds end in 2554.
+    let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(utc_ns)).to_string();
+    time.replace('T', " ").replace('Z', " UTC")
+}
+
+/// Calls `fill` with every run of dots of the text, whose upper left corner is at `x`, `y`.
+pub fn draw_text(text: &str, x: u32, y: u32, scale: u32, mut fill: impl FnMut(Rect)) {
+    for (column, character) in text.chars().enumerate() {
+        let glyph = BASIC_LEGACY.get(character as usize).unwrap_or(&BASIC_LEGACY[usize::from(b'?')]);
+        let left = x + column as u32 * GLYPH * scale;
+        for (row, &dots) in glyph.iter().enumerate() {
+            // The lowest bit is the leftmost dot.
+            let mut rest = u32::from(dots);
+            while rest != 0 {
+                let start = rest.trailing_zeros();
+                let length = (rest >> start).trailing_ones();
+                rest &= !(((1 << length) - 1) << start);
+                let (x, y) = (left + start * scale, y + row as u32 * scale);
+                fill(Rect { x, y, width: length * scale, height: scale });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canvas(grey: u8) -> Canvas {
+        let mut canvas = Canvas::default();
+        canvas.reset_rgb(640, 480).fill(grey);
+        canvas
+    }
+
+    fn shades(canvas: &Canvas) -> Vec<u8> {
+        let mut shades = canvas.plane(0).to_vec();
+        shades.sort_unstable();
+        shades.dedup();
+        shades
+    }
+
+    #[test]
+    fn time_is_written_for_people() {
+        assert_eq!(format_utc(0), "1970-01-01 00:00:00.000 UTC");
+        assert_eq!(format_utc(1_709_251_199_123_456_789), "2024-02-29 23:59:59.123 UTC");
+        assert!(format_utc(u64::MAX).starts_with("2554-"));
+    }
+
+    #[test]
+    fn text_is_white_on_dark_and_black_on_light() {
+        let mut overlay = Overlay::new("cam-1");
+        for (background, text) in [(20, 255), (230, 0), (120, 0), (90, 255), (140, 255), (160, 0)] {
+            let mut canvas = canvas(background);
+            overlay.draw(&mut canvas, 0);
+            let mut expected = vec![background, text];
+            expected.sort_unstable();
+            assert_eq!(shades(&canvas), expected, "on {background}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_in_a_small_picture_is_cut_at_the_edge() {
+        let mut canvas = Canvas::default();
+        canvas.reset_rgb(32, 12).fill(0);
+        Overlay::new(&"W".repeat(64)).draw(&mut canvas, u64::MAX);
+        assert_eq!(shades(&canvas), [0, 255]);
+    }
+
+    #[test]
+    fn glyphs_stand_upright_and_unmirrored() {
+        let mut dots = [[b'.'; 8]; 8];
+        draw_text("F", 0, 0, 1, |rect| {
+            dots[rect.y as usize][rect.x as usize..(rect.x + rect.width) as usize].fill(b'#');
+        });
+        assert_eq!(std::str::from_utf8(&dots[0]).unwrap(), "#######.");
+        assert_eq!(std::str::from_utf8(&dots[6]).unwrap(), "####....");
+    }
+}
