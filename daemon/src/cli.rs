@@ -63,8 +63,9 @@ pub enum Action<E> {
 /// The command line of a program: the common flags, one flag a key of `L`, and the program's own `E`.
 #[must_use]
 pub fn command<L: Layer, E: Args>(name: &'static str, about: &'static str, version: &'static str) -> Command {
-    let command = E::augment_args(Common::augment_args(Command::new(name).about(about).version(version)));
-    options::flags::<L>(command).subcommand_negates_reqs(true).subcommand(
+    let command = options::flags::<L>(E::augment_args(Common::augment_args(Command::new(name))));
+    // What it is about comes last: the documentation of a group of flags would take its place.
+    command.about(about).long_about(None).version(version).subcommand_negates_reqs(true).subcommand(
         Command::new(CHECK_CONFIG)
             .about("Check the config file and the flags, and exit: 0 when they are good, 64 when not")
             .arg(clap::Arg::new(CHECKED_FILE).value_name("FILE").value_parser(clap::value_parser!(PathBuf))),

@@ -62,3 +62,38 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 fn nanos(time: Timespec) -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_present_does_not_go_back() {
+        let earlier = now();
+        assert!(now() >= earlier);
+        assert!(now().saturating_since(earlier) < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_present_and_its_offset_make_the_wall_clock() {
+        let wall = nanos(clock_gettime(ClockId::Realtime));
+        let computed = i64::try_from(now().as_nanos()).unwrap() + wall_offset_ns();
+        assert!((computed - wall).abs() < 60_000_000_000, "{computed} is not about {wall}");
+    }
+
+    #[test]
+    fn the_clock_of_one_boot_has_one_name() {
+        assert_eq!(clock_id(), clock_id());
+        assert_ne!(clock_id(), 0);
+    }
+
+    #[test]
+    fn random_bytes_differ_each_time_and_fill_any_length() {
+        assert_ne!(random_u64(), random_u64());
+        assert!(random_bytes::<0>().is_empty());
+        let long = random_bytes::<4096>();
+        assert!(long[4000..].iter().any(|byte| *byte != 0));
+    }
+}

@@ -52,3 +52,41 @@ impl Limited {
         Some(std::mem::take(&mut self.untold))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> Time {
+        Time::from_nanos(milliseconds * 1_000_000)
+    }
+
+    #[test]
+    fn the_first_error_is_told_at_once() {
+        assert_eq!(Limited::new().note(at(0)), Some(1));
+    }
+
+    #[test]
+    fn a_second_of_errors_gets_one_line_with_their_count() {
+        let mut limited = Limited::new();
+        let lines: Vec<u64> = (0..3000).filter_map(|millisecond| limited.note(at(millisecond))).collect();
+        assert_eq!(lines, [1, 1000, 1000]);
+    }
+
+    #[test]
+    fn the_last_errors_of_a_burst_are_told_when_a_line_is_due() {
+        let mut limited = Limited::new();
+        assert_eq!(limited.note(at(0)), Some(1));
+        assert_eq!(limited.note_many(at(1), 20), None);
+        assert_eq!(limited.flush(at(999)), None);
+        assert_eq!(limited.flush(at(1000)), Some(20));
+        assert_eq!(limited.flush(at(5000)), None);
+    }
+
+    #[test]
+    fn an_error_after_a_quiet_time_is_told_at_once() {
+        let mut limited = Limited::new();
+        assert_eq!(limited.note(at(0)), Some(1));
+        assert_eq!(limited.note(at(60_000)), Some(1));
+    }
+}

@@ -99,8 +99,90 @@ impl Notify {
 
     fn send(&self, socket: impl Fn(&Manager) -> &UnixDatagram, note: &NotifyState<'_>) {
         let Some(manager) = &self.manager else { return };
-        if let Err(error) = socket(manager).send_to_addr(note.to_string().as_bytes(), &manager.address) {
-            tracing::debug!("the service manager did not take {note}: {error}");
+        let text = note.to_string();
+        loop {
+            match socket(manager).send_to_addr(text.as_bytes(), &manager.address) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return tracing::debug!("the service manager did not take {text}: {error}"),
+                Ok(_) => return,
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the manager has been told.
+    fn heard(manager: &UnixDatagram) -> Vec<String> {
+        manager.set_nonblocking(true).unwrap();
+        let mut notes = Vec::new();
+        let mut buffer = [0; 256];
+        while let Ok(length) = manager.recv(&mut buffer) {
+            notes.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+        }
+        notes
+    }
+
+    #[test]
+    fn a_manager_at_a_path_hears_every_note_and_stopping_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let notify = Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap();
+        notify.ready();
+        notify.status("serving\nREADY=0");
+        notify.watchdog();
+        notify.stopping();
+        notify.stopping();
+        assert_eq!(heard(&manager), ["READY=1", "STATUS=serving READY=0", "WATCHDOG=1", "STOPPING=1"]);
+    }
+
+    #[test]
+    fn a_manager_in_the_abstract_namespace_is_reached() {
+        let name = format!("fanlight-test-{}", std::process::id());
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        Notify::to(OsStr::new(&format!("@{name}")), None).unwrap().ready();
+        assert_eq!(heard(&manager), ["READY=1"]);
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_three_times_as_often_as_it_asks_and_only_when_it_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let watched = Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap();
+        assert_eq!(watched.watchdog_interval(), Some(Duration::from_secs(1)));
+        for unwatched in [None, Some(Duration::ZERO)] {
+            let unwatched = Notify::to(path.as_os_str(), unwatched).unwrap();
+            assert_eq!(unwatched.watchdog_interval(), None);
+            unwatched.watchdog();
+        }
+        assert_eq!(heard(&manager), [""; 0]);
+    }
+
+    #[test]
+    fn a_manager_that_does_not_listen_blocks_no_event_loop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let notify = Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap();
+        for _ in 0..10_000 {
+            notify.watchdog();
+        }
+        assert!(heard(&manager).len() < 10_000, "the queue was never full");
+        drop(manager);
+        notify.watchdog();
+        notify.ready();
+    }
+
+    #[test]
+    fn without_a_manager_nothing_happens() {
+        let notify = Notify::default();
+        notify.ready();
+        notify.watchdog();
+        notify.stopping();
+        assert_eq!(notify.watchdog_interval(), None);
     }
 }

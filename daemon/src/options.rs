@@ -5,7 +5,8 @@ use clap::{Arg, Args, Command};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use crate::value::{Scalar, Text, Value};
+pub use crate::choice::{NoSuchChoice, Text};
+pub use crate::value::{Scalar, Value};
 
 /// One layer of settings (the flags, or the file), in which every key may be absent. [`options!`](crate::options)
 /// implements it for the `Options` it declares.
@@ -127,7 +128,7 @@ macro_rules! options {
         impl $crate::reexport::clap::Args for $Options {
             fn augment_args(command: $crate::reexport::clap::Command) -> $crate::reexport::clap::Command {
                 let mut flags = $crate::options::Flags::of::<Self>();
-                $(let command = command.arg(flags.next::<$Type>());)*
+                $(let command = command.arg(flags.flag::<$Type>());)*
                 command
             }
 
@@ -154,97 +155,6 @@ macro_rules! options {
     };
 }
 
-/// Gives a type of this crate that has `FromStr` and `Display` the serde of a string, and makes it a [`Scalar`].
-#[macro_export]
-macro_rules! serde_str {
-    ($Type:ty) => {
-        impl $crate::reexport::serde::Serialize for $Type {
-            fn serialize<S: $crate::reexport::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> $crate::reexport::serde::Deserialize<'de> for $Type {
-            fn deserialize<D: $crate::reexport::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <String as $crate::reexport::serde::Deserialize>::deserialize(deserializer)?
-                    .parse()
-                    .map_err($crate::reexport::serde::de::Error::custom)
-            }
-        }
-
-        impl $crate::options::Scalar for $Type {}
-    };
-}
-
-/// Declares an enumeration whose variants are words, as a [`Scalar`] that can be a key.
-///
-/// ```
-/// fanlight_daemon::choice! {
-///     /// Whether to let the kernel cut the datagrams.
-///     pub enum Gso {
-///         /// When the kernel can.
-///         Auto = "auto",
-///         /// Always.
-///         On = "on",
-///         /// Never.
-///         Off = "off",
-///     }
-/// }
-///
-/// assert_eq!("on".parse(), Ok(Gso::On));
-/// assert_eq!("no".parse::<Gso>().unwrap_err().to_string(), "`no` is none of auto, on, off; did you mean `on`?");
-/// ```
-#[macro_export]
-macro_rules! choice {
-    (
-        $(#[doc = $about:literal])*
-        $vis:vis enum $Choice:ident {
-            $($(#[doc = $help:literal])* $Variant:ident = $word:literal),* $(,)?
-        }
-    ) => {
-        $(#[doc = $about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        $vis enum $Choice {
-            $($(#[doc = $help])* $Variant,)*
-        }
-
-        impl std::str::FromStr for $Choice {
-            type Err = $crate::options::NoSuchChoice;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($word => Ok(Self::$Variant),)*
-                    _ => Err($crate::options::NoSuchChoice::new(text, &[$($word),*])),
-                }
-            }
-        }
-
-        impl std::fmt::Display for $Choice {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(match self { $(Self::$Variant => $word,)* })
-            }
-        }
-
-        $crate::serde_str!($Choice);
-    };
-}
-
-/// A word that is none of a [`choice!`](crate::choice).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is none of {}{}", .words.join(", "), suggestion(.text, *.words))]
-pub struct NoSuchChoice {
-    text: String,
-    words: &'static [&'static str],
-}
-
-impl NoSuchChoice {
-    #[doc(hidden)]
-    #[must_use]
-    pub fn new(text: &str, words: &'static [&'static str]) -> Self {
-        Self { text: text.to_owned(), words }
-    }
-}
-
 /// The flags of the keys of one layer, in order.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -260,37 +170,35 @@ impl Flags {
         Self { keys: L::KEYS.iter(), defaults }
     }
 
-    pub fn next<V: Value>(&mut self) -> Arg {
+    pub fn flag<V: Value>(&mut self) -> Arg {
         let key = self.keys.next().expect("the macro asks for one flag a key");
         let long = key.name.replace('_', "-");
         let mut arg = Arg::new(key.name).help(self.help(key)).help_heading("Settings (flag over file over default)");
         if let Some(one) = long.strip_suffix('s').filter(|_| V::REPEATED) {
             arg = arg.visible_alias(one.to_owned());
         }
-        V::flag(arg.long(long).global(true))
+        V::flag(arg.value_name(key.name.to_uppercase()).long(long).global(true))
     }
 
     fn help(&self, key: &Key) -> String {
         let help = key.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        let default = match self.defaults.get(key.name) {
-            None => return help,
-            Some(toml::Value::String(text)) => text.clone(),
-            Some(toml::Value::Array(items)) if items.is_empty() => "none".to_owned(),
-            Some(toml::Value::Table(entries)) if entries.is_empty() => "none".to_owned(),
-            Some(value) => value.to_string(),
-        };
-        format!("{help} [default: {default}]")
+        match self.defaults.get(key.name).map(word) {
+            None => help,
+            Some(default) => format!("{help} [default: {}]", if default.is_empty() { "none" } else { &default }),
+        }
     }
 }
 
-/// `, did you mean ...?` when one of the names is close to `name`, nothing otherwise.
-pub(crate) fn suggestion<'a>(name: &str, names: impl IntoIterator<Item = &'a &'a str>) -> String {
-    names
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map_or_else(String::new, |(_, candidate)| format!("; did you mean `{candidate}`?"))
+/// A value as a flag takes it.
+fn word(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(","),
+        toml::Value::Table(entries) => {
+            entries.iter().map(|(name, value)| format!("{name}={}", word(value))).collect::<Vec<_>>().join(",")
+        }
+        value => value.to_string(),
+    }
 }
 
 /// All flags of a layer on a command.

@@ -79,3 +79,90 @@ fn own(dir: PathBuf, uid: u32) -> Result<PathBuf, PathError> {
         Err(error) => Err(PathError::Unusable { dir, error }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Host {
+        root: tempfile::TempDir,
+        uid: u32,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            Self { root: tempfile::tempdir().unwrap(), uid: rustix::process::geteuid().as_raw() }
+        }
+
+        fn dir(&self, name: &str) -> PathBuf {
+            let dir = self.root.path().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            dir
+        }
+
+        fn choose(&self, given: Option<&str>, user: Option<PathBuf>) -> Result<PathBuf, PathError> {
+            let system = self.root.path().join("run-fanlight");
+            choose(given.map(PathBuf::from), &system, user, &self.dir("tmp"), self.uid)
+        }
+    }
+
+    #[test]
+    fn the_first_directory_that_the_unit_gives_goes_before_all() {
+        let host = Host::new();
+        host.dir("run-fanlight");
+        let (first, second) = (host.dir("first"), host.dir("second"));
+        let given = format!("{}:{}", first.display(), second.display());
+        assert_eq!(host.choose(Some(&given), Some(host.dir("user"))).unwrap(), first);
+    }
+
+    #[test]
+    fn who_may_write_to_the_system_directory_meets_the_units_there() {
+        let host = Host::new();
+        let system = host.dir("run-fanlight");
+        assert_eq!(host.choose(None, Some(host.dir("user"))).unwrap(), system);
+    }
+
+    #[test]
+    fn a_user_meets_their_user_units_in_their_runtime_directory() {
+        let host = Host::new();
+        let chosen = host.choose(None, Some(host.dir("user"))).unwrap();
+        assert_eq!(chosen, host.root.path().join("user/fanlight"));
+        assert_eq!(fs::metadata(chosen).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn the_last_resort_is_a_private_directory() {
+        let host = Host::new();
+        let chosen = host.choose(Some("relative"), Some("relative".into())).unwrap();
+        assert_eq!(chosen, host.root.path().join(format!("tmp/fanlight-{}", host.uid)));
+        assert_eq!(host.choose(None, None).unwrap(), chosen, "the second program finds the same");
+        assert_eq!(fs::metadata(chosen).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_last_resort_that_is_not_this_users_alone_is_refused() {
+        let host = Host::new();
+        let last = host.dir(&format!("tmp/fanlight-{}", host.uid));
+        fs::set_permissions(&last, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(host.choose(None, None), Err(PathError::Foreign { .. })));
+
+        fs::remove_dir(&last).unwrap();
+        std::os::unix::fs::symlink(host.dir("elsewhere"), &last).unwrap();
+        assert!(matches!(host.choose(None, None), Err(PathError::Foreign { .. })));
+
+        let temporary = host.dir("tmp");
+        let other = host.uid + 1;
+        fs::create_dir(temporary.join(format!("fanlight-{other}"))).unwrap();
+        let chosen = choose(None, Path::new("/nonexistent"), None, &temporary, other);
+        assert!(matches!(chosen, Err(PathError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let error =
+            choose(None, Path::new("/nonexistent"), Some("/nonexistent".into()), Path::new("/tmp"), 0).unwrap_err();
+        assert!(error.to_string().starts_with("cannot use /nonexistent/fanlight for sockets: "), "{error}");
+    }
+}

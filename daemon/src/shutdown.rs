@@ -85,3 +85,53 @@ impl Shutdown {
         let _waiting = self.state.changed.wait_while(waiting, |()| !self.requested());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn nothing_is_requested_at_first() {
+        let shutdown = Shutdown::new();
+        assert!(!shutdown.requested());
+        assert!(!shutdown.wait_timeout(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn threads_that_wait_are_woken() {
+        let shutdown = Shutdown::new();
+        let (waiting, blocked) = (shutdown.clone(), shutdown.clone());
+        let waiting = thread::spawn(move || waiting.wait_timeout(DEADLINE));
+        let blocked = thread::spawn(move || blocked.wait_blocking());
+        shutdown.trigger();
+        assert!(waiting.join().unwrap());
+        blocked.join().unwrap();
+        assert!(shutdown.requested());
+    }
+
+    #[test]
+    fn tasks_that_wait_are_woken_from_another_thread() {
+        let shutdown = Shutdown::new();
+        let waiting = shutdown.clone();
+        let task = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async { tokio::time::timeout(DEADLINE, waiting.wait()).await.is_ok() })
+        });
+        shutdown.trigger();
+        assert!(task.join().unwrap());
+    }
+
+    #[test]
+    fn a_request_made_before_the_wait_is_seen() {
+        let shutdown = Shutdown::new();
+        shutdown.trigger();
+        shutdown.trigger();
+        assert!(shutdown.wait_timeout(Duration::ZERO));
+        shutdown.wait_blocking();
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(shutdown.wait());
+    }
+}

@@ -35,3 +35,34 @@ fn mentions(line: &str, key: &str) -> bool {
     let line = line.trim_start_matches(['#', ' ', '[']);
     line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    crate::options! {
+        /// Two keys.
+        struct Config / Options {
+            /// A number.
+            size: u32 = 7;
+            /// A name.
+            name: Option<String> = None;
+        }
+    }
+
+    fn accepts(text: &str) -> bool {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        catch_unwind(|| assert_ships_defaults::<Options>(file.path())).is_ok()
+    }
+
+    #[test]
+    fn only_a_file_that_says_every_default_is_accepted() {
+        assert!(accepts("size = 7\n# name = \"hall\"\n"));
+        assert!(!accepts("size = 7\n"), "a key is not mentioned");
+        assert!(!accepts("size = 8\n# name =\n"), "a value is not the default");
+        assert!(!accepts("size = 7\nsizes = 7\n# name =\n"), "a key is unknown");
+    }
+}

@@ -1,20 +1,19 @@
 //! How a key's type is read from a flag and merged between layers.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Debug, Display};
+use std::fmt::{Debug, Display};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches};
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A type that one word of a command line can hold: its `FromStr` reads the flag, its serde the file. Implemented for
 /// numbers, `bool`, `String`, `PathBuf` and addresses; [`serde_str!`](crate::serde_str) and [`choice!`](crate::choice)
-/// implement it, as does the wrapper [`Text`] for a type of another crate.
+/// implement it, as does the wrapper [`Text`](crate::options::Text) for a type of another crate.
 pub trait Scalar:
     Clone + Debug + PartialEq + Send + Sync + Serialize + DeserializeOwned + FromStr<Err: Display> + 'static
 {
@@ -130,49 +129,6 @@ impl<K: Scalar + Ord, V: Scalar> Value for BTreeMap<K, V> {
     }
 }
 
-/// Gives a type of another crate that has `FromStr` and `Display` the serde of a string, so that it can be a key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text<T>(pub T);
-
-impl<T> Deref for Text<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T: Display> Display for Text<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<T: FromStr> FromStr for Text<T> {
-    type Err = T::Err;
-
-    fn from_str(text: &str) -> Result<Self, T::Err> {
-        text.parse().map(Self)
-    }
-}
-
-impl<T: Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de, T> Deserialize<'de> for Text<T>
-where
-    T: FromStr<Err: Display>,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl<T> Scalar for Text<T> where T: Clone + Debug + Display + FromStr<Err: Display> + PartialEq + Send + Sync + 'static {}
-
 /// A flag without a value means true; `--flip-x=false` and `--flip-x false` mean false.
 impl Scalar for bool {
     fn flag(arg: Arg) -> Arg {
@@ -206,4 +162,107 @@ fn entry_parser<K: Scalar, V: Scalar>() -> ValueParser {
 
 fn parse<T: Scalar>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::choice::Text;
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    crate::options! {
+        /// One key of each kind.
+        struct Config / Options {
+            /// A number.
+            shift: i64 = 0;
+            /// A switch.
+            flip_x: bool = true;
+            /// A path that may be absent.
+            token: Option<PathBuf> = None;
+            /// A list.
+            sources: Vec<Text<SocketAddr>> = vec![Text(SocketAddr::from(([127, 0, 0, 1], 1)))];
+            /// A table.
+            controls: BTreeMap<String, i64> = BTreeMap::from([("gain".to_owned(), 1)]);
+        }
+    }
+
+    fn flags(words: &[&str]) -> Result<Options, clap::Error> {
+        let words = std::iter::once(&"program").chain(words);
+        Options::from_arg_matches(&Options::augment_args(Command::new("program")).try_get_matches_from(words)?)
+    }
+
+    fn table(entries: &[(&str, i64)]) -> BTreeMap<String, i64> {
+        entries.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    }
+
+    #[test]
+    fn a_flag_not_given_says_nothing() {
+        assert_eq!(flags(&[]).unwrap(), Options::default());
+        assert_eq!(Options::default().resolve(), Config::default());
+    }
+
+    #[test]
+    fn a_switch_can_be_set_to_either_value() {
+        assert_eq!(flags(&["--flip-x"]).unwrap().flip_x, Some(true));
+        assert_eq!(flags(&["--flip-x=false"]).unwrap().flip_x, Some(false));
+        assert_eq!(flags(&["--flip-x", "false"]).unwrap().flip_x, Some(false));
+        assert_eq!(flags(&["--flip-x", "--shift=1"]).unwrap().flip_x, Some(true));
+        assert!(flags(&["--flip-x=maybe"]).is_err());
+    }
+
+    #[test]
+    fn a_number_can_be_negative() {
+        assert_eq!(flags(&["--shift", "-3"]).unwrap().resolve().shift, -3);
+    }
+
+    #[test]
+    fn a_list_is_repeated_or_separated_by_commas_and_replaces_the_default() {
+        let ports =
+            |words| -> Vec<u16> { flags(words).unwrap().resolve().sources.iter().map(|at| at.port()).collect() };
+        assert_eq!(ports(&["--sources", "1.1.1.1:5,1.1.1.1:6", "--source=1.1.1.1:7"]), [5, 6, 7]);
+        assert_eq!(ports(&["--sources="]), [0; 0]);
+        assert_eq!(ports(&[]), [1]);
+    }
+
+    #[test]
+    fn a_table_goes_entry_by_entry_over_the_layers_below() {
+        let flags = flags(&["--control", "gain=-3", "--controls=focus=7"]).unwrap();
+        let file = Options { controls: Some(table(&[("gain", 2), ("zoom", 4)])), ..Options::default() };
+        assert_eq!(flags.over(file).resolve().controls, table(&[("focus", 7), ("gain", -3), ("zoom", 4)]));
+    }
+
+    #[test]
+    fn a_table_entry_without_a_value_is_refused() {
+        let error = flags(&["--control", "gain"]).unwrap_err().to_string();
+        assert!(error.contains("expected name=value"), "{error}");
+        assert!(flags(&["--control", "gain=much"]).is_err());
+    }
+
+    #[test]
+    fn an_upper_layer_wins_over_a_lower_one() {
+        let upper = Options { shift: Some(1), ..Options::default() };
+        let lower = Options { shift: Some(2), token: Some("key".into()), ..Options::default() };
+        let config = upper.over(lower).resolve();
+        assert_eq!((config.shift, config.token), (1, Some("key".into())));
+    }
+
+    #[test]
+    fn the_help_tells_the_meaning_and_the_default_of_every_key() {
+        let help = Options::augment_args(Command::new("program")).render_long_help().to_string();
+        for sentence in [
+            "A number. [default: 0]",
+            "--flip-x [<true|false>]",
+            "A switch. [default: true]",
+            "A list. [default: 127.0.0.1:1]",
+            "A table. [default: gain=1]",
+            "--controls <NAME=VALUE>",
+        ] {
+            assert!(help.contains(sentence), "{sentence:?} is not in {help}");
+        }
+        assert!(
+            help.contains("A path that may be absent.\n") || help.contains("A path that may be absent. \n"),
+            "{help}"
+        );
+    }
 }
