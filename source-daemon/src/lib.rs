@@ -1,8 +1,10 @@
 //! Captures pictures, makes JPEGs of them and publishes them.
 
 pub mod camera;
+pub mod config;
 pub mod jpeg;
 pub mod overlay;
 pub mod picture;
 pub mod publisher;
+pub mod source;
 pub mod supervisor;

@@ -16,7 +16,7 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// An input that delivered for so long is trusted again: its next failure pauses for [`FIRST_PAUSE`].
 pub const TRUSTED_AFTER: Duration = Duration::from_secs(5);
 
-/// Least stall limit. Slower inputs have [`STALL_INTERVALS`] frame intervals.
+/// Least stall limit unless configured. Slower inputs have [`STALL_INTERVALS`] frame intervals.
 pub const STALL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Frame intervals without a frame after which a slow input is stalled.
@@ -64,6 +64,9 @@ pub struct Supervisor {
     progress: Time,
     /// The pause before the next opening, jitter left aside.
     pause: Duration,
+    /// The least stall limit.
+    floor: Duration,
+    /// The stall limit of the open input.
     stall_limit: Duration,
     /// Why the newest pictures could not be used, as long as none could be.
     unusable: Option<String>,
@@ -82,15 +85,16 @@ enum Phase {
 }
 
 impl Supervisor {
-    /// Before anything was tried.
+    /// Before anything was tried. `floor` is the least stall limit, usually [`STALL_LIMIT`].
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(floor: Duration) -> Self {
         Self {
             condition: Condition::new(State::Opening, ""),
             phase: Phase::Idle,
             progress: Time::default(),
             pause: FIRST_PAUSE,
-            stall_limit: STALL_LIMIT,
+            floor,
+            stall_limit: floor,
             unusable: None,
         }
     }
@@ -110,7 +114,7 @@ impl Supervisor {
     /// The input is open and runs at `rate_millihertz`; 0 when the rate is not known.
     pub fn on_opened(&mut self, now: Time, rate_millihertz: u32) {
         let interval = Duration::from_secs(1_000).checked_div(rate_millihertz).unwrap_or_default();
-        self.stall_limit = STALL_LIMIT.max(interval * STALL_INTERVALS);
+        self.stall_limit = self.floor.max(interval * STALL_INTERVALS);
         self.phase = Phase::Open { since: None, newest: now };
         self.progress = now;
         self.unusable = None;
@@ -184,12 +188,6 @@ impl Supervisor {
     }
 }
 
-impl Default for Supervisor {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 fn state_of(error: &CameraError) -> State {
     match error {
         CameraError::Unplugged(_) => State::Unplugged,
@@ -218,7 +216,7 @@ mod tests {
     }
 
     fn opened(now: Time, rate: u32) -> Supervisor {
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::new(STALL_LIMIT);
         supervisor.on_opening(now);
         supervisor.on_opened(now, rate);
         supervisor
@@ -247,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_input_is_opening_until_its_first_frame() {
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::new(STALL_LIMIT);
         assert_eq!(supervisor.condition().state, State::Opening);
         supervisor.on_opening(at(0));
         supervisor.on_opened(at(100), 30_000);
@@ -280,8 +278,8 @@ mod tests {
 
     #[test]
     fn pauses_double_to_two_seconds_less_the_jitter() {
-        assert_eq!(pauses(&mut Supervisor::new(), 0, 6), [250, 500, 1000, 2000, 2000, 2000]);
-        assert_eq!(pauses(&mut Supervisor::new(), 255, 5), [187, 375, 750, 1500, 1500]);
+        assert_eq!(pauses(&mut Supervisor::new(STALL_LIMIT), 0, 6), [250, 500, 1000, 2000, 2000, 2000]);
+        assert_eq!(pauses(&mut Supervisor::new(STALL_LIMIT), 255, 5), [187, 375, 750, 1500, 1500]);
     }
 
     #[test]
@@ -319,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_hangs_while_opening_is_stalled_and_replaced_as_well() {
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::new(STALL_LIMIT);
         supervisor.on_opening(at(0));
         assert!(matches!(supervisor.on_tick(at(2_000)), Some(Action::Announce(_))));
         assert_eq!(supervisor.condition().state, State::Stalled);

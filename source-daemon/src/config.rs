@@ -1,0 +1,343 @@
+//! The settings of a source, and what they make together.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use fanlight_daemon::options::Text;
+use fanlight_daemon::paths;
+use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
+use fanlight_proto::message::StreamName;
+
+use crate::camera::Input;
+use crate::camera::ball::BallInput;
+use crate::camera::pace::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
+use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
+use crate::picture::{Pipeline, PictureOptions};
+use crate::publisher::Endpoint;
+
+/// Size of a synthetic picture when none is configured.
+const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
+
+/// Frames a second of a synthetic picture when no rate is configured.
+const DEFAULT_RATE: f64 = 30.0;
+
+/// The ball's radius when none is configured: the picture's shorter side by this.
+const BALL_PART: f64 = 12.0;
+
+/// Bounds of `stall_seconds`: below, a camera that adapts to the dark is stalled; above, nobody waits.
+const STALL_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=600.0;
+
+fanlight_daemon::choice! {
+    /// Where pictures come from.
+    pub enum InputKind {
+        /// The camera if the host has one when the program starts, the ball otherwise.
+        Auto = "auto",
+        /// A bouncing ball whose true centre is published with each frame.
+        Ball = "ball",
+        /// A test pattern with the frame's number and time painted in.
+        Pattern = "pattern",
+        /// JPEG files of a directory, or an MJPEG or AVI file.
+        Files = "files",
+        /// MJPEG from standard input or from a command.
+        Pipe = "pipe",
+        /// A V4L2 camera.
+        Camera = "camera",
+    }
+}
+
+fanlight_daemon::choice! {
+    /// How a camera shall code its pictures.
+    pub enum PixelFormat {
+        /// Whichever gives the rate asked for, MJPEG before YUYV before NV12.
+        Auto = "auto",
+        /// JPEGs of the camera's own making, passed on untouched.
+        Mjpeg = "mjpeg",
+        /// 4:2:2 raw, encoded here.
+        Yuyv = "yuyv",
+        /// 4:2:0 raw, encoded here.
+        Nv12 = "nv12",
+    }
+}
+
+fanlight_daemon::options! {
+    /// Settings of the source.
+    pub struct Config / Options {
+        /// Name of the stream: 1 to 64 characters of A-Z a-z 0-9 . _ -
+        stream: Text<StreamName> = Text(default_stream());
+        /// Where to publish: ipc:///path/of/socket, tcp://ADDRESS:PORT, or several.
+        /// None: ipc, as source.ipc in the runtime directory, where a relay of the same user looks for it.
+        publish: Vec<Endpoint> = Vec::new();
+        /// Allow tcp endpoints that other hosts can reach. The pictures cross the network unencrypted, and whoever can
+        /// connect can see them.
+        allow_remote: bool = false;
+
+        /// Where pictures come from: auto (the camera if there is one at the start, the ball otherwise), ball, pattern,
+        /// files, pipe or camera.
+        input: InputKind = InputKind::Auto;
+        /// The camera: /dev/v4l/by-id/..., /dev/videoN, or auto for the first one.
+        device: String = "auto".to_owned();
+        /// The camera's coding: auto, mjpeg, yuyv or nv12.
+        pixel_format: PixelFormat = PixelFormat::Auto;
+        /// The camera's controls by name or V4L2 number, set at each opening.
+        controls: std::collections::BTreeMap<String, i64> = std::collections::BTreeMap::new();
+        /// For input files: a directory of JPEG files, or an MJPEG or AVI file.
+        path: Option<PathBuf> = None;
+        /// For input files: begin again at the end.
+        repeat: bool = true;
+        /// For input pipe: a shell command that writes MJPEG to its standard output, started again when it ends.
+        /// None: MJPEG is read from standard input.
+        command: Option<String> = None;
+        /// Width and height in pixels. None: what the camera has nearest to 1280x720; 1280x720 for ball and pattern.
+        size: Option<Size> = None;
+        /// Frames a second. None: what the camera has nearest to 30; 30 for ball, pattern and files.
+        rate: Option<f64> = None;
+        /// Radius of the ball in pixels. None: a twelfth of the picture's shorter side.
+        radius: Option<f64> = None;
+        /// Seconds without a picture until the input counts as stalled; at least three frame intervals.
+        /// A driver that hangs 8 seconds longer ends the program, so that the service manager starts a new one.
+        stall_seconds: f64 = 2.0;
+
+        /// Exchange left and right.
+        flip_horizontal: bool = false;
+        /// Exchange top and bottom.
+        flip_vertical: bool = false;
+        /// Turn clockwise after flipping: 0, 90, 180 or 270 degrees.
+        rotate: u16 = 0;
+        /// Factor for width and height, 0.1 to 1.
+        scale: f64 = 1.0;
+        /// Write the stream's name and the time into the picture.
+        overlay: bool = false;
+        /// Quality of the JPEGs that are encoded here, 1 to 100.
+        quality: u8 = 80;
+    }
+}
+
+fn default_stream() -> StreamName {
+    "camera".parse().expect("the default name keeps the rules for names")
+}
+
+/// Width and height in pixels, written as `1280x720`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Width, at most [`MAX_WIDTH`].
+    pub width: u32,
+    /// Height, at most [`MAX_HEIGHT`].
+    pub height: u32,
+}
+
+/// A text that is no [`Size`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no size: write width x height as 1280x720, at least 16x16 and at most {MAX_WIDTH}x{MAX_HEIGHT}")]
+pub struct SizeError(String);
+
+impl FromStr for Size {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let parsed = text.split_once('x').and_then(|(width, height)| {
+            let size = Self { width: width.parse().ok()?, height: height.parse().ok()? };
+            let fits = (16..=MAX_WIDTH).contains(&size.width) && (16..=MAX_HEIGHT).contains(&size.height);
+            fits.then_some(size)
+        });
+        parsed.ok_or_else(|| SizeError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+fanlight_daemon::serde_str!(Size);
+
+impl Config {
+    /// Says what is wrong with settings that are each valid but cannot be used. Binds and opens nothing.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used, and what to do.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.check_publish()?;
+        self.stall_limit()?;
+        self.rate_millihertz()?;
+        self.radius()?;
+        Pipeline::new(&self.picture_options())?;
+        if self.input == InputKind::Files {
+            self.files_path()?;
+        }
+        if let Some(command) = &self.command {
+            ensure!(!command.trim().is_empty(), "command is empty: leave it out to read standard input");
+        }
+        Ok(())
+    }
+
+    /// Where to publish.
+    ///
+    /// # Errors
+    /// When no endpoint is configured and there is no runtime directory.
+    pub fn endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
+        if self.publish.is_empty() {
+            let dir = paths::runtime_dir().context("publish is not set, and there is no runtime directory")?;
+            return Ok(vec![Endpoint::Ipc(dir.join("source.ipc"))]);
+        }
+        Ok(self.publish.clone())
+    }
+
+    /// What is done to each picture.
+    #[must_use]
+    pub fn picture_options(&self) -> PictureOptions {
+        PictureOptions {
+            quality: self.quality,
+            flip_horizontal: self.flip_horizontal,
+            flip_vertical: self.flip_vertical,
+            rotate: self.rotate,
+            scale: self.scale as f32,
+            overlay: self.overlay,
+            name: self.stream.to_string(),
+        }
+    }
+
+    /// How long an input may be silent, at least.
+    ///
+    /// # Errors
+    /// When it is out of its range.
+    pub fn stall_limit(&self) -> anyhow::Result<Duration> {
+        let seconds = self.stall_seconds;
+        ensure!(STALL_SECONDS.contains(&seconds), "stall_seconds must be 0.5 to 600, not {seconds}");
+        Ok(Duration::from_secs_f64(seconds))
+    }
+
+    /// The input, not opened yet.
+    ///
+    /// # Errors
+    /// When a setting that it needs is missing or out of its range.
+    pub fn make_input(&self) -> anyhow::Result<Box<dyn Input>> {
+        let Size { width, height } = self.size.unwrap_or(DEFAULT_SIZE);
+        let rate_millihertz = self.rate_millihertz()?;
+        Ok(match self.input_kind() {
+            InputKind::Auto | InputKind::Ball => {
+                Box::new(BallInput { width, height, radius: self.radius()? as f32, rate_millihertz })
+            }
+            InputKind::Camera => Box::new(V4lInput::new(self.camera_options())),
+            _ => bail!("not yet"),
+        })
+    }
+
+    /// The kind of input with `auto` decided.
+    fn input_kind(&self) -> InputKind {
+        match self.input {
+            InputKind::Auto if !v4l::list_devices().is_empty() => InputKind::Camera,
+            InputKind::Auto => InputKind::Ball,
+            kind => kind,
+        }
+    }
+
+    fn check_publish(&self) -> anyhow::Result<()> {
+        for (index, endpoint) in self.publish.iter().enumerate() {
+            ensure!(
+                self.allow_remote || endpoint.is_local(),
+                "publish: other hosts can reach {endpoint}, and the pictures would cross the network unencrypted; \
+                 set allow_remote = true (--allow-remote) if that is meant, or publish at ipc:// or tcp://127.0.0.1"
+            );
+            ensure!(!self.publish[..index].contains(endpoint), "publish: {endpoint} is given twice; leave one out");
+        }
+        Ok(())
+    }
+
+    fn rate_millihertz(&self) -> anyhow::Result<u32> {
+        let rate = self.rate.unwrap_or(DEFAULT_RATE);
+        let (least, most) = (f64::from(MIN_RATE_MILLIHERTZ) / 1e3, f64::from(MAX_RATE_MILLIHERTZ) / 1e3);
+        ensure!((least..=most).contains(&rate), "rate must be {least} to {most} frames a second, not {rate}");
+        Ok((rate * 1e3).round() as u32)
+    }
+
+    fn radius(&self) -> anyhow::Result<f64> {
+        let Size { width, height } = self.size.unwrap_or(DEFAULT_SIZE);
+        let side = f64::from(width.min(height));
+        let radius = self.radius.unwrap_or((side / BALL_PART).max(1.0));
+        let most = side / 2.0 - 1.0;
+        ensure!((1.0..=most).contains(&radius), "radius must be 1 to {most}, to fit {width}x{height}, not {radius}");
+        Ok(radius)
+    }
+
+    fn files_path(&self) -> anyhow::Result<&Path> {
+        self.path.as_deref().context("input files needs path (--path): a directory of JPEG files, or an MJPEG or AVI file")
+    }
+
+    fn camera_options(&self) -> V4lOptions {
+        V4lOptions {
+            device: self.device.clone(),
+            size: self.size.map(|size| (size.width, size.height)),
+            rate: self.rate,
+            format: match self.pixel_format {
+                PixelFormat::Auto => PixelChoice::Auto,
+                PixelFormat::Mjpeg => PixelChoice::Mjpeg,
+                PixelFormat::Yuyv => PixelChoice::Yuyv,
+                PixelFormat::Nv12 => PixelChoice::Nv12,
+            },
+            controls: self.controls.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(set: impl FnOnce(&mut Options)) -> Config {
+        let mut options = Options::default();
+        set(&mut options);
+        options.resolve()
+    }
+
+    #[test]
+    fn the_shipped_file_says_the_defaults() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/source.toml");
+        fanlight_daemon::testing::assert_ships_defaults::<Options>(file);
+    }
+
+    #[test]
+    fn the_defaults_can_be_used() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn an_endpoint_that_others_can_reach_has_to_be_allowed() {
+        let remote = || vec!["tcp://0.0.0.0:5700".parse().unwrap()];
+        let error = config(|o| o.publish = Some(remote())).check().unwrap_err().to_string();
+        assert!(error.contains("allow_remote = true") && error.contains("tcp://0.0.0.0:5700"), "{error}");
+        let allowed = |o: &mut Options| (o.publish, o.allow_remote) = (Some(remote()), Some(true));
+        config(allowed).check().unwrap();
+        config(|o| o.publish = Some(vec!["tcp://127.0.0.1:5700".parse().unwrap()])).check().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        let bad: [(&str, fn(&mut Options)); 9] = [
+            ("given twice", |o| o.publish = Some(vec!["ipc:///a".parse().unwrap(), "ipc:///a".parse().unwrap()])),
+            ("rate must be", |o| o.rate = Some(0.0)),
+            ("rate must be", |o| o.rate = Some(f64::NAN)),
+            ("quality", |o| o.quality = Some(0)),
+            ("rotate", |o| o.rotate = Some(45)),
+            ("scale", |o| o.scale = Some(2.0)),
+            ("radius must be", |o| o.radius = Some(400.0)),
+            ("--path", |o| o.input = Some(InputKind::Files)),
+            ("stall_seconds", |o| o.stall_seconds = Some(0.0)),
+        ];
+        for (says, set) in bad {
+            let error = config(set).check().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_with_an_x() {
+        assert_eq!("640x480".parse(), Ok(Size { width: 640, height: 480 }));
+        for bad in ["640", "640x", "8x8", "4000x480", "640X480", "-1x20"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The thread that lives with the driver. It may block there for ever, so that nobody waits for it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use super::outlet::Outlet;
+use super::reports::Reports;
+use super::slot::{Capture, Slot};
+use crate::camera::{CameraError, Input, Raw};
+
+/// The order to open the input.
+#[derive(Debug)]
+struct Open;
+
+/// The capture thread, seen from outside.
+#[derive(Debug)]
+pub(super) struct Capturing {
+    orders: SyncSender<Open>,
+    stop: Arc<AtomicBool>,
+    /// Nothing is ever sent here: it is disconnected when the thread ends.
+    ended: Receiver<()>,
+}
+
+impl Capturing {
+    /// Starts the thread. It opens nothing before [`open`](Self::open).
+    pub(super) fn start(
+        input: Box<dyn Input>,
+        slot: Arc<Slot>,
+        reports: Arc<Reports>,
+        outlet: Arc<Outlet>,
+    ) -> std::io::Result<Self> {
+        let (orders, ordered) = sync_channel(1);
+        let (alive, ended) = sync_channel(0);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut thread =
+            Thread { input, slot, reports, outlet, stop: Arc::clone(&stop), number: 0, raw: Raw::default() };
+        std::thread::Builder::new().name("capture".into()).spawn(move || {
+            let _alive: SyncSender<()> = alive;
+            for Open in ordered {
+                thread.attempt();
+            }
+        })?;
+        Ok(Self { orders, stop, ended })
+    }
+
+    /// Orders the input to be opened. The outcome comes through the slot and the reports.
+    pub(super) fn open(&self) {
+        match self.orders.try_send(Open) {
+            // Full: the order before this one is as good.
+            Ok(()) | Err(TrySendError::Full(Open)) => {}
+            Err(TrySendError::Disconnected(Open)) => tracing::error!("the capture thread has ended"),
+        }
+    }
+
+    /// Asks the thread to close the camera and end, and waits at most for `patience`.
+    pub(super) fn end(self, patience: Duration) -> bool {
+        self.stop.store(true, Relaxed);
+        drop(self.orders);
+        matches!(self.ended.recv_timeout(patience), Err(RecvTimeoutError::Disconnected))
+    }
+}
+
+struct Thread {
+    input: Box<dyn Input>,
+    slot: Arc<Slot>,
+    reports: Arc<Reports>,
+    outlet: Arc<Outlet>,
+    stop: Arc<AtomicBool>,
+    /// The number of the next frame.
+    number: u64,
+    raw: Raw,
+}
+
+impl Thread {
+    /// Opens the input and captures until it fails. Camera libraries are known to panic on errors of the driver
+    /// (facts.md); that is a failure like another.
+    fn attempt(&mut self) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.capture()));
+        let error = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => CameraError::Failed(format!("{}: its driver library panicked", self.input.describe())),
+        };
+        self.slot.fail(error);
+    }
+
+    fn capture(&mut self) -> Result<(), CameraError> {
+        let mut camera = self.input.open()?;
+        let rate_millihertz = camera.rate_millihertz();
+        self.reports.tell(|news| news.opened = Some(rate_millihertz));
+        while !self.stop.load(Relaxed) {
+            let shot = camera.next(self.number, &mut self.raw)?;
+            let number = self.number + shot.skipped;
+            self.number = number + 1;
+            self.outlet.captured(number);
+            self.reports.tell(|news| news.captured = true);
+            let raw = std::mem::take(&mut self.raw);
+            self.raw = self.slot.put(Capture { number, rate_millihertz, shot, raw });
+        }
+        Ok(())
+    }
+}

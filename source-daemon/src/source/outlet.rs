@@ -1,0 +1,117 @@
+//! Headers: everything that goes out of a source passes here.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, StreamName, Truth};
+
+use crate::publisher::Publisher;
+use crate::supervisor::Condition;
+
+/// A JPEG and what is known of it.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) number: u64,
+    pub(super) captured: Time,
+    pub(super) rate_millihertz: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) truth: Option<Truth>,
+    pub(super) jpeg: FrameBuffer,
+}
+
+/// Publishes the frames and heartbeats of one run of one stream.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    publisher: Publisher,
+    stream: StreamName,
+    topic: Bytes,
+    epoch: u64,
+    clock_id: u64,
+    newest: AtomicU64,
+    rate_millihertz: AtomicU32,
+    last_published: AtomicU64,
+}
+
+impl Outlet {
+    /// A run with an epoch of its own.
+    pub(super) fn new(publisher: Publisher, stream: StreamName) -> Self {
+        let topic = stream.topic();
+        let epoch = clock::random_u64().max(1);
+        let clock_id = clock::clock_id();
+        Self {
+            publisher,
+            stream,
+            topic,
+            epoch,
+            clock_id,
+            newest: AtomicU64::new(0),
+            rate_millihertz: AtomicU32::new(0),
+            last_published: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Notes the newest frame captured, for heartbeats.
+    pub(super) fn captured(&self, number: u64) {
+        self.newest.store(number, Relaxed);
+    }
+
+    /// When anything was last published.
+    pub(super) fn last_published(&self) -> Time {
+        Time::from_nanos(self.last_published.load(Relaxed))
+    }
+
+    /// Publishes a frame.
+    pub(super) fn frame(&self, picture: Picture) {
+        let now = clock::now();
+        let preparing = now.saturating_since(picture.captured).as_micros();
+        self.rate_millihertz.store(picture.rate_millihertz, Relaxed);
+        let header = FrameHeader {
+            captured_ns: picture.captured.as_nanos(),
+            width: picture.width,
+            height: picture.height,
+            format: Format::Jpeg as i32,
+            truth: picture.truth,
+            prepared_us: u32::try_from(preparing).unwrap_or(u32::MAX),
+            ..self.header(picture.number, State::Live, now)
+        };
+        self.send(now, picture.jpeg.finish(header));
+    }
+
+    /// Publishes a heartbeat, which tells the condition of the input and no more.
+    pub(super) fn heartbeat(&self, condition: &Condition) {
+        let now = clock::now();
+        let header =
+            FrameHeader { reason: condition.reason.clone(), ..self.header(self.newest.load(Relaxed), condition.state, now) };
+        self.send(now, FrameBuffer::with_capacity(0).finish(header));
+    }
+
+    fn header(&self, number: u64, state: State, now: Time) -> FrameHeader {
+        FrameHeader {
+            stream: self.stream.to_string(),
+            epoch: self.epoch,
+            number,
+            captured_ns: now.as_nanos(),
+            wall_offset_ns: clock::wall_offset_ns(),
+            clock_id: self.clock_id,
+            state: state as i32,
+            rate_millihertz: self.rate_millihertz.load(Relaxed),
+            ..FrameHeader::default()
+        }
+    }
+
+    fn send(&self, now: Time, body: Bytes) {
+        self.publisher.publish(self.topic.clone(), body);
+        self.last_published.fetch_max(now.as_nanos(), Relaxed);
+    }
+}

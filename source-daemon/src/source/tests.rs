@@ -1,0 +1,358 @@
+//! The whole source in one process: a fake camera at one end, the relay's ZeroMQ library at the other.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Condvar, Mutex};
+
+use fanlight_daemon::Shutdown;
+use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::message::{CheckedFrame, FrameBuffer, parse_frame, truth};
+use tempfile::TempDir;
+use tokio::time::{Instant, timeout};
+use zeromq::{Socket as _, SocketRecv as _, SubSocket};
+
+use super::*;
+use crate::camera::{Camera, CameraError, Content, PixelFormat, Raw, Shot};
+use crate::picture::PictureOptions;
+use crate::supervisor::STALL_LIMIT;
+
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// What the fake device does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Delivers pictures of this width.
+    Live(u32),
+    Unplugged,
+    /// Blocks in the driver.
+    Hung,
+    /// Delivers JPEGs without their ends.
+    Half,
+    /// Its driver library panics.
+    Panics,
+    /// Delivers one last picture and ends.
+    Ending,
+    Ended,
+}
+
+#[derive(Debug)]
+struct Device {
+    mode: Mutex<Mode>,
+    changed: Condvar,
+    interval: Duration,
+}
+
+impl Device {
+    fn new(mode: Mode, interval: Duration) -> Arc<Self> {
+        Arc::new(Self { mode: Mutex::new(mode), changed: Condvar::new(), interval })
+    }
+
+    fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+        self.changed.notify_all();
+    }
+
+    /// Waits one frame interval, or less when the mode changes, or for ever while it hangs.
+    fn wait(&self) -> Mode {
+        let mode = self.mode.lock().unwrap();
+        let before = *mode;
+        let (mode, _) = self.changed.wait_timeout_while(mode, self.interval, |mode| *mode == before).unwrap();
+        *self.changed.wait_while(mode, |mode| *mode == Mode::Hung).unwrap()
+    }
+}
+
+struct FakeInput(Arc<Device>);
+
+impl Input for FakeInput {
+    fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
+        match *self.0.mode.lock().unwrap() {
+            Mode::Unplugged => Err(CameraError::Unplugged("camera unplugged: fake".into())),
+            _ => Ok(Box::new(FakeCamera(Arc::clone(&self.0)))),
+        }
+    }
+
+    fn describe(&self) -> String {
+        "fake".into()
+    }
+}
+
+struct FakeCamera(Arc<Device>);
+
+impl Camera for FakeCamera {
+    fn next(&mut self, _number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
+        let content = match self.0.wait() {
+            Mode::Live(width) => {
+                fill(raw, width);
+                Content::Raw
+            }
+            Mode::Ending => {
+                self.0.set(Mode::Ended);
+                fill(raw, 64);
+                Content::Raw
+            }
+            Mode::Half => {
+                let whole = jpeg();
+                Content::Jpeg(FrameBuffer::copy_of(&whole[..whole.len() - 20]))
+            }
+            Mode::Unplugged => return Err(CameraError::Unplugged("camera unplugged: fake".into())),
+            Mode::Ended => return Err(CameraError::Ended("it is over".into())),
+            Mode::Panics => panic!("as a driver library does"),
+            Mode::Hung => unreachable!("the wait ends when it does not hang"),
+        };
+        Ok(Shot { captured: clock::now(), skipped: 1, truth: None, content })
+    }
+
+    fn rate_millihertz(&self) -> u32 {
+        u32::try_from(1_000_000 / self.0.interval.as_millis()).unwrap()
+    }
+}
+
+fn fill(raw: &mut Raw, width: u32) {
+    (raw.format, raw.width, raw.height) = (PixelFormat::Rgb, width, 48);
+    raw.data.clear();
+    raw.data.resize(width as usize * 48 * 3, 99);
+}
+
+fn jpeg() -> Vec<u8> {
+    let mut raw = Raw::default();
+    fill(&mut raw, 64);
+    let shot = Shot { captured: Time::default(), skipped: 0, truth: None, content: Content::Raw };
+    let mut pipeline = Pipeline::new(&PictureOptions::default()).unwrap();
+    pipeline.process(shot, &mut raw, 0).unwrap().jpeg.jpeg().to_vec()
+}
+
+/// A source that runs on a thread of its own, and a subscriber to it.
+struct Stage {
+    device: Arc<Device>,
+    shutdown: Shutdown,
+    ended: Receiver<anyhow::Result<ExitCode>>,
+    socket: SubSocket,
+    folder: TempDir,
+}
+
+impl Stage {
+    async fn new(mode: Mode) -> Self {
+        Self::with_interval(mode, Duration::from_millis(20)).await
+    }
+
+    async fn with_interval(mode: Mode, interval: Duration) -> Self {
+        let device = Device::new(mode, interval);
+        let folder = tempfile::tempdir().unwrap();
+        let parts = Parts {
+            stream: "cam".parse().unwrap(),
+            publisher: Publisher::bind(&[Endpoint::Ipc(folder.path().join("source.ipc"))]).unwrap(),
+            pipeline: Pipeline::new(&PictureOptions::default()).unwrap(),
+            supervisor: Supervisor::new(STALL_LIMIT),
+        };
+        let source = Source::start(parts, Box::new(FakeInput(Arc::clone(&device)))).unwrap();
+        let socket = subscribe(&source, "cam/").await;
+        let (shutdown, ended) = run(source);
+        Self { device, shutdown, ended, socket, folder }
+    }
+
+    async fn next(&mut self) -> CheckedFrame {
+        receive(&mut self.socket).await
+    }
+
+    /// Everything up to the first that fits, and how long that took.
+    async fn until(&mut self, what: &str, fits: impl Fn(&CheckedFrame) -> bool) -> (CheckedFrame, Duration) {
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            let frame = self.next().await;
+            if fits(&frame) {
+                return (frame, start.elapsed());
+            }
+        }
+        panic!("not within {DEADLINE:?}: {what}");
+    }
+
+    async fn until_state(&mut self, state: State) -> (CheckedFrame, Duration) {
+        self.until(word(state), |frame| frame.header.state == state as i32).await
+    }
+
+    async fn until_picture(&mut self) -> (CheckedFrame, Duration) {
+        self.until("a picture", |frame| !frame.jpeg.is_empty()).await
+    }
+}
+
+impl Drop for Stage {
+    /// Lets a thread that hangs in the driver end.
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+        self.device.set(Mode::Unplugged);
+    }
+}
+
+fn run(source: Source) -> (Shutdown, Receiver<anyhow::Result<ExitCode>>) {
+    let context = Context::default();
+    let shutdown = context.shutdown.clone();
+    let (end, ended) = sync_channel(1);
+    std::thread::spawn(move || end.send(source.run(&context)));
+    (shutdown, ended)
+}
+
+async fn subscribe(source: &Source, topic: &str) -> SubSocket {
+    let mut socket = SubSocket::new();
+    socket.subscribe(topic).await.unwrap();
+    socket.connect(&source.endpoints()[0].to_string()).await.unwrap();
+    socket
+}
+
+async fn receive(socket: &mut SubSocket) -> CheckedFrame {
+    let message = timeout(DEADLINE, socket.recv()).await.expect("a message in time").unwrap();
+    parse_frame(message.get(0).unwrap(), message.get(1).unwrap().clone(), MAX_FRAME_BYTES).unwrap()
+}
+
+#[tokio::test]
+async fn frames_come_with_their_identity_and_their_clock() {
+    let mut stage = Stage::new(Mode::Live(64)).await;
+    let (first, _) = stage.until_picture().await;
+    let mut last = first.id.number;
+    for _ in 0..20 {
+        let frame = stage.until_picture().await.0;
+        assert_eq!(frame.id.epoch, first.id.epoch);
+        assert!(frame.id.number >= last + 2, "the device says that it lost one before each");
+        assert_eq!(frame.id.number % 2, 1);
+        last = frame.id.number;
+        assert_eq!((frame.header.width, frame.header.height), (64, 48));
+        assert_eq!(frame.header.rate_millihertz, 50_000);
+        assert_eq!(frame.header.clock_id, clock::clock_id());
+        let captured = Time::from_nanos(frame.header.captured_ns);
+        assert!(clock::now().saturating_since(captured) < Duration::from_secs(1));
+        assert!(frame.header.wall_offset_ns.abs_diff(clock::wall_offset_ns()) < 1_000_000_000);
+        assert!(frame.header.prepared_us > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_camera_is_told_unplugged_within_a_second_and_a_half_and_live_within_three_of_its_return() {
+    let mut stage = Stage::new(Mode::Live(64)).await;
+    let (before, _) = stage.until_picture().await;
+    stage.device.set(Mode::Unplugged);
+    let (gone, after) = stage.until_state(State::Unplugged).await;
+    assert!(after < Duration::from_millis(1500), "{after:?}");
+    assert_eq!(gone.header.reason, "camera unplugged: fake");
+    let mut heard = Instant::now();
+    let away = Instant::now();
+    while away.elapsed() < Duration::from_secs(4) {
+        let frame = stage.next().await;
+        assert_eq!(frame.header.state, State::Unplugged as i32);
+        assert!(heard.elapsed() < 3 * HEARTBEAT_INTERVAL, "{:?}", heard.elapsed());
+        heard = Instant::now();
+    }
+    stage.device.set(Mode::Live(64));
+    let (back, after) = stage.until_picture().await;
+    assert!(after < Duration::from_secs(3), "{after:?}");
+    assert_eq!(back.id.epoch, before.id.epoch);
+    assert!(back.id.number > before.id.number);
+}
+
+#[tokio::test]
+async fn a_driver_that_hangs_is_stalled_at_two_seconds_and_ends_the_run_at_ten() {
+    let mut stage = Stage::new(Mode::Live(64)).await;
+    stage.until_picture().await;
+    let start = Instant::now();
+    stage.device.set(Mode::Hung);
+    let (stalled, _) = stage.until_state(State::Stalled).await;
+    let after = start.elapsed();
+    assert!((1900..2500).contains(&after.as_millis()), "{after:?}");
+    assert!(stalled.jpeg.is_empty());
+    let ended = stage.ended.recv_timeout(DEADLINE).unwrap();
+    let after = start.elapsed();
+    assert!((9900..10_500).contains(&after.as_millis()), "{after:?}");
+    assert!(ended.unwrap_err().to_string().contains("has not returned for 10 s"));
+}
+
+#[tokio::test]
+async fn half_a_jpeg_is_never_published_and_does_not_pass_for_live() {
+    let mut stage = Stage::new(Mode::Live(64)).await;
+    stage.until_picture().await;
+    stage.device.set(Mode::Half);
+    // Whatever comes is whole: `receive` refuses everything else.
+    let (failed, after) = stage.until_state(State::Failed).await;
+    assert!(after < Duration::from_secs(3), "{after:?}");
+    assert!(failed.header.reason.contains("short"), "{}", failed.header.reason);
+    stage.device.set(Mode::Live(64));
+    stage.until_picture().await;
+}
+
+#[tokio::test]
+async fn a_camera_may_change_its_size() {
+    let mut stage = Stage::new(Mode::Live(64)).await;
+    for width in [64, 128, 32] {
+        stage.device.set(Mode::Live(width));
+        let (frame, _) = stage.until("the new size", |frame| frame.header.width == width).await;
+        assert!(!frame.jpeg.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_driver_library_that_panics_is_a_failure_like_another() {
+    let mut stage = Stage::new(Mode::Live(64)).await;
+    stage.until_picture().await;
+    stage.device.set(Mode::Panics);
+    stage.until_state(State::Failed).await;
+    stage.device.set(Mode::Live(64));
+    stage.until_picture().await;
+}
+
+#[tokio::test]
+async fn an_input_that_ends_shows_its_last_picture_before_it_is_over() {
+    let mut stage = Stage::new(Mode::Live(32)).await;
+    stage.until_picture().await;
+    stage.device.set(Mode::Ending);
+    let (last, _) = stage.until("the last picture", |frame| frame.header.width == 64).await;
+    let (ended, _) = stage.until_state(State::Ended).await;
+    assert_eq!(ended.id, last.id, "a heartbeat repeats the newest number");
+    assert_eq!(ended.header.reason, "it is over");
+}
+
+#[tokio::test]
+async fn heartbeats_fill_the_time_between_the_frames_of_a_slow_camera() {
+    let mut stage = Stage::with_interval(Mode::Live(64), Duration::from_secs(1)).await;
+    stage.until_picture().await;
+    for _ in 0..2 {
+        let start = Instant::now();
+        let mut heartbeats = 0;
+        while stage.next().await.jpeg.is_empty() {
+            heartbeats += 1;
+        }
+        assert!(heartbeats >= 2 || start.elapsed() < Duration::from_millis(700), "{heartbeats} heartbeats");
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_takes_less_than_half_a_second_even_when_the_driver_hangs() {
+    for mode in [Mode::Live(64), Mode::Hung, Mode::Unplugged] {
+        let mut stage = Stage::new(Mode::Live(64)).await;
+        stage.until_picture().await;
+        stage.device.set(mode);
+        stage.next().await;
+        let start = Instant::now();
+        stage.shutdown.trigger();
+        let ended = stage.ended.recv_timeout(DEADLINE).unwrap();
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?} with {mode:?}", start.elapsed());
+        assert_eq!(ended.unwrap(), ExitCode::SUCCESS);
+        assert!(!stage.folder.path().join("source.ipc").exists());
+    }
+}
+
+#[tokio::test]
+async fn the_ball_is_published_with_its_true_centre() {
+    let mut config = Config { input: crate::config::InputKind::Ball, ..Config::default() };
+    config.publish = vec!["tcp://127.0.0.1:0".parse().unwrap()];
+    config.size = Some("320x240".parse().unwrap());
+    let source = Source::load(&config).unwrap();
+    let mut socket = subscribe(&source, "camera/").await;
+    let (shutdown, ended) = run(source);
+    let mut pictures = 0;
+    while pictures < 10 {
+        let frame = receive(&mut socket).await;
+        if !frame.jpeg.is_empty() {
+            let Some(truth::Kind::Ball(ball)) = frame.header.truth.and_then(|truth| truth.kind) else { panic!() };
+            assert!((0.0..320.0).contains(&ball.x) && (0.0..240.0).contains(&ball.y), "{ball:?}");
+            pictures += 1;
+        }
+    }
+    shutdown.trigger();
+    ended.recv_timeout(DEADLINE).unwrap().unwrap();
+}
