@@ -3,6 +3,9 @@
 mod canvas;
 mod card;
 pub mod decode;
+pub mod engine;
 pub mod feed;
+#[cfg(test)]
+mod mini_relay;
 pub mod picture;
 pub mod window;

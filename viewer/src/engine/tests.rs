@@ -1,0 +1,196 @@
+use std::collections::BTreeMap;
+
+use fanlight_proto::message::{FrameId, Refusal, State, Status};
+
+use super::*;
+use crate::mini_relay::{MiniRelay, STREAM};
+
+mod joins;
+mod losses;
+mod signals;
+
+fn ms(n: u64) -> Time {
+    Time::from_nanos(1_000_000_000) + Duration::from_millis(n)
+}
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        wish: Wish::Stream(None),
+        name: "screen 1".into(),
+        max_frame_bytes: MAX_FRAME_BYTES,
+        receive_capacity: 1000,
+    }
+}
+
+/// What the link does to each datagram, in thousandths.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    lost: u64,
+    doubled: u64,
+    /// Delayed by up to 4 ms more than the others.
+    reordered: u64,
+}
+
+enum Event {
+    ToRelay(Vec<u8>),
+    ToViewer(Vec<u8>),
+    Refused,
+    /// The source captures a frame.
+    Capture,
+}
+
+/// An engine, a relay and a link between them, on a virtual clock: the next event is always the next moment.
+struct World {
+    now: Time,
+    engine: Engine,
+    relay: Option<MiniRelay>,
+    link: Link,
+    cut: bool,
+    dice: Jitter,
+    events: BTreeMap<(Time, u64), Event>,
+    sequence: u64,
+    epoch: u64,
+    number: u64,
+    interval: Duration,
+    capturing: bool,
+    frame_bytes: usize,
+    frames: Vec<(Time, FrameId)>,
+    signals: Vec<(Time, Signal)>,
+    bodies_wrong: u64,
+}
+
+const ONE_WAY: Duration = Duration::from_millis(1);
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut world = Self {
+            now: ms(0),
+            engine: Engine::new(config(), seed),
+            relay: Some(MiniRelay::new(1)),
+            link: Link::default(),
+            cut: false,
+            dice: Jitter::new(seed ^ 0x5eed),
+            events: BTreeMap::new(),
+            sequence: 0,
+            epoch: 1,
+            number: 0,
+            interval: Duration::from_nanos(33_333_333),
+            capturing: true,
+            frame_bytes: 30_000,
+            frames: Vec::new(),
+            signals: Vec::new(),
+            bodies_wrong: 0,
+        };
+        world.at(ms(0), Event::Capture);
+        world
+    }
+
+    fn at(&mut self, when: Time, event: Event) {
+        self.sequence += 1;
+        self.events.insert((when, self.sequence), event);
+    }
+
+    fn run_until(&mut self, end: Time) {
+        loop {
+            let event = self.events.keys().next().map(|(when, _)| *when);
+            let deadline = self.engine.next_deadline().map(|deadline| deadline.max(self.now));
+            let Some(next) = event.into_iter().chain(deadline).min().filter(|next| *next <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = next;
+            while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= next) {
+                let event = entry.remove();
+                self.handle(event);
+            }
+            self.engine.on_tick(self.now);
+            assert!(self.engine.next_deadline().is_none_or(|deadline| deadline > self.now), "the engine spins");
+            self.drain();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::ToRelay(datagram) => match &mut self.relay {
+                Some(relay) => {
+                    let answers = relay.on_datagram(self.now, &datagram);
+                    self.carry_all(answers);
+                }
+                None => self.at(self.now + ONE_WAY, Event::Refused),
+            },
+            Event::ToViewer(datagram) => self.engine.on_datagram(self.now, &datagram),
+            Event::Refused => self.engine.on_refused(self.now),
+            Event::Capture => self.capture(),
+        }
+        self.drain();
+    }
+
+    fn capture(&mut self) {
+        self.at(self.now + self.interval, Event::Capture);
+        if !self.capturing {
+            return;
+        }
+        let id = FrameId { epoch: self.epoch, number: self.number };
+        self.number += 1;
+        let body = body(id, self.frame_bytes);
+        let datagrams = self.relay.as_mut().map(|relay| relay.on_frame(id, &body, 0)).unwrap_or_default();
+        self.carry_all(datagrams);
+    }
+
+    fn carry_all(&mut self, datagrams: Vec<Vec<u8>>) {
+        for datagram in datagrams {
+            self.carry(&datagram, Event::ToViewer);
+        }
+    }
+
+    fn carry(&mut self, datagram: &[u8], event: fn(Vec<u8>) -> Event) {
+        let mut odds = |thousandths| self.dice.next() % 1000 < thousandths;
+        let (lost, doubled, reordered) =
+            (self.cut || odds(self.link.lost), odds(self.link.doubled), odds(self.link.reordered));
+        if lost {
+            return;
+        }
+        let late = Duration::from_micros(if reordered { self.dice.next() % 4000 } else { 0 });
+        for _ in 0..=u8::from(doubled) {
+            self.at(self.now + ONE_WAY + late, event(datagram.to_vec()));
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send(datagram) => self.carry(&datagram, Event::ToRelay),
+                Output::Frame(arrived) => {
+                    let id = arrived.whole.id;
+                    self.bodies_wrong += u64::from(arrived.whole.body != body(id, arrived.whole.body.len()));
+                    self.frames.push((self.now, id));
+                    self.engine.recycle(arrived.whole.body);
+                }
+                Output::Signal(signal) => self.signals.push((self.now, signal)),
+                Output::List(..) => panic!("no list was asked for"),
+            }
+        }
+    }
+
+    fn restart_relay(&mut self, start: u64) {
+        self.relay = Some(MiniRelay::new(start));
+    }
+
+    fn relay(&mut self) -> &mut MiniRelay {
+        self.relay.as_mut().expect("the test has not killed the relay")
+    }
+
+    /// When the first frame came whole after `moment`.
+    fn first_frame_after(&self, moment: Time) -> Time {
+        self.frames.iter().map(|(when, _)| *when).find(|when| *when > moment).expect("frames come again")
+    }
+
+    /// The signal in force at `moment`.
+    fn signal_at(&self, moment: Time) -> Signal {
+        self.signals.iter().rev().find(|(when, _)| *when <= moment).map(|(_, s)| s.clone()).unwrap_or_default()
+    }
+}
+
+fn body(id: FrameId, length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i as u64 * 31 + id.number * 7 + id.epoch) as u8).collect()
+}

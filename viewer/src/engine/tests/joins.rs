@@ -1,0 +1,187 @@
+use super::*;
+
+#[test]
+fn the_first_frame_is_there_150_ms_after_the_start() {
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        world.run_until(ms(150));
+        assert!(!world.frames.is_empty(), "seed {seed}");
+        assert_eq!(world.signals.last().map(|(_, signal)| signal), Some(&Signal::Live));
+        assert_eq!(world.engine.summary().joins, 1);
+    }
+}
+
+#[test]
+fn a_join_survives_a_link_that_loses_a_third() {
+    for seed in 0..200 {
+        let mut world = World::new(seed);
+        world.link.lost = 333;
+        world.run_until(ms(8000));
+        assert!(world.engine.summary().joins >= 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_relay_killed_and_restarted_after_250_ms_gives_frames_within_a_second() {
+    let mut gaps = Vec::new();
+    for seed in 0..100 {
+        let mut world = World::new(seed);
+        let killed = ms(2000 + seed * 7);
+        world.run_until(killed);
+        world.relay = None;
+        world.run_until(killed + Duration::from_millis(250));
+        world.restart_relay(2);
+        world.run_until(killed + Duration::from_secs(3));
+        gaps.push(world.first_frame_after(killed + Duration::from_millis(250)).saturating_since(killed));
+        assert_eq!(world.engine.summary().joins, 2, "seed {seed}");
+    }
+    gaps.sort();
+    assert!(gaps[50] < Duration::from_millis(600), "{:?}", gaps[50]);
+    assert!(gaps[99] < Duration::from_millis(1000), "{:?}", gaps[99]);
+}
+
+#[test]
+fn a_relay_that_says_goodbye_is_joined_again_at_once() {
+    let mut world = World::new(1);
+    world.run_until(ms(1000));
+    let farewell = world.relay().stop();
+    world.carry_all(farewell);
+    world.run_until(ms(1100));
+    assert!(world.first_frame_after(ms(1003)) < ms(1060));
+    assert_eq!(world.engine.summary().joins, 2);
+}
+
+#[test]
+fn a_healed_link_is_live_within_500_ms() {
+    for (away, limit) in [(1000, 500), (4000, 500), (30_000, 1000)] {
+        for seed in 0..40 {
+            let mut world = World::new(seed);
+            world.run_until(ms(1000));
+            world.cut = true;
+            world.run_until(ms(1000 + away));
+            // The relay forgets a session after three seconds.
+            if away > 3000 {
+                world.relay().session = None;
+            }
+            world.cut = false;
+            world.run_until(ms(3000 + away));
+            let healed = world.first_frame_after(ms(1000 + away)).saturating_since(ms(1000 + away));
+            assert!(healed < Duration::from_millis(limit), "seed {seed}, {away} ms away: {healed:?}");
+            let card = world.signals.iter().find(|(when, signal)| *when > ms(1000) && *signal != Signal::Live);
+            assert!(card.is_some_and(|(when, _)| *when <= ms(2500)), "seed {seed}: a frozen picture passed for live");
+            assert_eq!(world.signal_at(world.now), Signal::Live);
+        }
+    }
+}
+
+#[test]
+fn a_live_session_is_not_joined_anew() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.link = Link { lost: 50, doubled: 10, reordered: 50 };
+        world.run_until(ms(20_000));
+        assert_eq!(world.engine.summary().joins, 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn answers_to_nothing_we_asked_change_nothing() {
+    let mut world = World::new(3);
+    world.run_until(ms(500));
+    let session = world.relay().session.expect("it has joined");
+    let before = world.engine.summary();
+    let accept = Accept { nonce: 1, session: 99, ..Accept::default() };
+    let strangers = [
+        ToViewer::Reset(session + 1),
+        ToViewer::Goodbye(session + 1, Goodbye::default()),
+        ToViewer::Accept(accept),
+        ToViewer::Refuse(Refuse { nonce: 1, ..Refuse::default() }),
+        ToViewer::Challenge(Challenge { nonce: 1, token: vec![1].into() }),
+        ToViewer::Pulse(session + 1, Pulse::default()),
+    ];
+    for stranger in strangers {
+        let mut datagram = Vec::new();
+        stranger.encode(&mut datagram);
+        world.engine.on_datagram(world.now, &datagram);
+    }
+    world.engine.on_datagram(world.now, b"GET / HTTP/1.1");
+    assert_eq!(world.engine.summary().foreign, before.foreign + 7);
+    world.run_until(ms(2000));
+    assert_eq!(world.engine.summary().joins, 1);
+}
+
+#[test]
+fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
+    let mut engine = Engine::new(config(), 9);
+    engine.on_tick(ms(0));
+    let mut sent = 0;
+    for n in 0..1000 {
+        let challenge = Challenge { nonce: engine.nonce, token: vec![n as u8].into() };
+        let mut datagram = Vec::new();
+        ToViewer::Challenge(challenge).encode(&mut datagram);
+        engine.on_datagram(ms(1), &datagram);
+    }
+    while let Some(output) = engine.poll_output() {
+        sent += usize::from(matches!(output, Output::Send(_)));
+    }
+    assert_eq!(sent, 2);
+}
+
+#[test]
+fn who_may_show_any_stream_stays_with_the_one_it_got() {
+    let mut world = World::new(4);
+    world.run_until(ms(500));
+    world.relay = None;
+    world.run_until(ms(700));
+    world.restart_relay(2);
+    world.relay().refusal = Some((Refusal::NoSuchStream, 0));
+    world.run_until(ms(2500));
+    assert_eq!(world.relay().wanted, STREAM);
+    assert_eq!(world.signal_at(ms(2500)), Signal::NoSuchStream(STREAM.into()));
+    world.run_until(ms(5500));
+    assert_eq!(world.relay().wanted, "", "after three seconds any stream will do");
+}
+
+#[test]
+fn a_viewer_that_leaves_says_so_and_stays_away() {
+    let mut world = World::new(5);
+    world.run_until(ms(500));
+    world.engine.leave();
+    world.drain();
+    world.run_until(ms(1500));
+    assert_eq!((world.relay().goodbyes, world.relay().session), (1, None));
+    assert_eq!(world.relay().joins_seen, 2);
+}
+
+#[test]
+fn a_list_is_given_without_a_session() {
+    let mut engine = Engine::new(EngineConfig { wish: Wish::List, ..config() }, 6);
+    let mut relay = MiniRelay::new(1);
+    engine.on_tick(ms(0));
+    let mut listed = None;
+    while let Some(output) = engine.poll_output() {
+        match output {
+            Output::Send(datagram) => {
+                for answer in relay.on_datagram(ms(0), &datagram) {
+                    engine.on_datagram(ms(1), &answer);
+                }
+            }
+            Output::List(streams, total) => listed = Some((streams.len(), total)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((listed, relay.session), (Some((1, 1)), None));
+}
+
+#[test]
+fn each_fourth_keep_alive_reports_what_this_session_saw() {
+    let mut world = World::new(7);
+    world.run_until(ms(1500));
+    world.engine.on_presentation(Presentation { shown: 40, lost: 1, age_us: 4000 });
+    world.run_until(ms(4900));
+    let reports = world.relay().reports.clone();
+    assert!((4..=5).contains(&reports.len()), "{}", reports.len());
+    let last = reports[reports.len() - 1];
+    assert_eq!((last.frames_shown, last.frames_lost, last.age_us), (40, 1, 4000));
+    assert!(last.frames_whole > 100 && last.bytes > 1_000_000, "{last:?}");
+}

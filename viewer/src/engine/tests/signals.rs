@@ -1,0 +1,96 @@
+use super::*;
+
+fn status(state: State, reason: &str) -> Status {
+    Status { state: state as i32, reason: reason.into(), ..Status::default() }
+}
+
+fn tell(world: &mut World) {
+    let now = world.now;
+    let pulse = world.relay().tell_status(now);
+    world.carry_all(pulse);
+}
+
+#[test]
+fn an_unplugged_camera_is_named_at_once_and_forgotten_with_the_next_frame() {
+    let mut world = World::new(1);
+    world.run_until(ms(1000));
+    world.capturing = false;
+    world.relay().status = status(State::Unplugged, "camera unplugged: /dev/video0");
+    tell(&mut world);
+    world.run_until(ms(1100));
+    let unplugged = Signal::Camera { state: State::Unplugged, reason: "camera unplugged: /dev/video0".into() };
+    assert_eq!(world.signal_at(ms(1100)), unplugged);
+    assert_eq!(unplugged.to_string(), "camera unplugged: /dev/video0");
+    world.run_until(ms(20_000));
+    assert_eq!(world.signal_at(ms(20_000)), unplugged, "it stays for as long as it is so");
+    assert_eq!(world.engine.summary().joins, 1);
+    world.capturing = true;
+    world.run_until(ms(20_100));
+    assert_eq!(world.signal_at(ms(20_100)), Signal::Live);
+    // The relay's word is older than the frames: saying it again is no news.
+    world.run_until(ms(22_000));
+    assert_eq!(world.signal_at(ms(22_000)), Signal::Live);
+}
+
+#[test]
+fn a_source_that_is_gone_is_told_by_the_relay() {
+    let mut world = World::new(2);
+    world.run_until(ms(1000));
+    world.capturing = false;
+    world.run_until(ms(2010));
+    world.relay().status.source_gone = true;
+    tell(&mut world);
+    world.run_until(ms(2400));
+    assert_eq!(world.signal_at(ms(2400)), Signal::SourceGone);
+}
+
+#[test]
+fn frames_that_stop_without_a_word_give_a_card_within_a_second_and_a_half() {
+    let mut world = World::new(3);
+    world.run_until(ms(1000));
+    world.capturing = false;
+    world.run_until(ms(2500));
+    assert_eq!(world.signal_at(ms(1900)), Signal::Live);
+    assert_eq!(world.signal_at(ms(2500)), Signal::NoFrames);
+}
+
+#[test]
+fn a_stream_of_one_frame_a_second_is_live_between_its_frames() {
+    let mut world = World::new(4);
+    world.relay().rate_millihertz = 1000;
+    world.interval = Duration::from_secs(1);
+    world.run_until(ms(10_000));
+    assert_eq!(world.signals.len(), 1, "{:?}", world.signals);
+    world.cut = true;
+    world.run_until(ms(11_500));
+    assert_eq!(world.signal_at(ms(11_500)), Signal::Connecting, "a dead link is told at once all the same");
+}
+
+#[test]
+fn a_refusal_is_told_until_the_relay_changes_its_mind_or_is_gone() {
+    let mut world = World::new(5);
+    world.relay().refusal = Some((Refusal::NoStreams, 0));
+    world.run_until(ms(3000));
+    assert_eq!(world.signal_at(ms(3000)), Signal::NoStreams);
+    world.relay().refusal = None;
+    world.run_until(ms(3600));
+    assert_eq!(world.signal_at(ms(3600)), Signal::Live, "a new stream is there within the retry");
+    let mut world = World::new(6);
+    world.relay().refusal = Some((Refusal::NoStreams, 0));
+    world.run_until(ms(3000));
+    world.relay = None;
+    world.run_until(ms(6000));
+    assert_eq!(world.signal_at(ms(6000)), Signal::Connecting);
+}
+
+#[test]
+fn a_busy_relay_is_asked_again_when_it_said() {
+    let mut world = World::new(7);
+    world.relay().refusal = Some((Refusal::Busy, 2000));
+    world.run_until(ms(1400));
+    assert_eq!(world.signal_at(ms(1400)), Signal::Busy(Duration::from_secs(2)));
+    assert_eq!(world.relay().joins_seen, 2);
+    world.relay().refusal = None;
+    world.run_until(ms(2200));
+    assert_eq!(world.signal_at(ms(2200)), Signal::Live);
+}
