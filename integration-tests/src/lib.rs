@@ -1,1 +1,40 @@
-//! placeholder
+//! The fixture of the multi-process tests: the three programs as real processes on loopback, the test playing the
+//! service manager, the operator, the other peers and the enemies.
+//!
+//! ```no_run
+//! use fanlight_tests::Stage;
+//!
+//! let stage = Stage::new();
+//! let source = stage.source("cam").flags("--input ball").ready();
+//! let relay = stage.relay();
+//! let viewing = stage.viewer(relay.address()).flags("--duration 5s").start();
+//! ```
+
+pub mod jpeg;
+pub mod log;
+pub mod manager;
+pub mod program;
+pub mod seeded;
+mod stage;
+pub mod stranger;
+pub mod usage;
+pub mod wait;
+pub mod zmtp;
+
+pub use stage::Stage;
+
+/// Says that a test cannot run here, and why. Where everything must run, as in CI, that is an error.
+///
+/// # Panics
+/// When FANLIGHT_TESTS_MUST_RUN is set.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("FANLIGHT_TESTS_MUST_RUN").is_none(), "cannot run, and must: {reason}");
+    eprintln!("skipped: {reason}");
+}
+
+/// Whether the long forms of the tests are asked for (FANLIGHT_LONG_TESTS): 20 rounds instead of a few, a minute of
+/// silence instead of seconds.
+#[must_use]
+pub fn long() -> bool {
+    std::env::var_os("FANLIGHT_LONG_TESTS").is_some()
+}

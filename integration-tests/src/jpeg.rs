@@ -1,0 +1,78 @@
+//! Pictures for the tests: real JPEGs whose number can be read back, and ones made to do harm.
+
+use fanlight_proto::blockcode::BlockCode;
+use turbojpeg::{Image, PixelFormat, Subsamp};
+
+use crate::seeded::Random;
+
+/// A JPEG of a noisy gradient with frame number `number` painted as a block code, about as large as a camera's.
+///
+/// # Panics
+/// When the encoder refuses.
+#[must_use]
+pub fn numbered(number: u64, width: u32, height: u32) -> Vec<u8> {
+    let (columns, rows) = (width as usize, height as usize);
+    let mut pixels = vec![0; columns * rows * 3];
+    let mut random = Random::new(number);
+    for (at, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+        let (x, y) = (at % columns, at / columns);
+        let noise = random.below(24);
+        pixel.copy_from_slice(&[(x * 200 / columns + noise) as u8, (y * 200 / rows + noise) as u8, noise as u8]);
+    }
+    BlockCode { number, captured_ns: 0 }.paint(width, height, |block, white| {
+        for y in block.y..block.y + block.height {
+            let start = 3 * (y as usize * columns + block.x as usize);
+            pixels[start..start + 3 * block.width as usize].fill(if white { 235 } else { 16 });
+        }
+    });
+    let image =
+        Image { pixels: pixels.as_slice(), width: columns, pitch: 3 * columns, height: rows, format: PixelFormat::RGB };
+    turbojpeg::compress(image, 80, Subsamp::Sub2x2).expect("a valid picture can be encoded").to_vec()
+}
+
+/// Decodes a JPEG and reads the block code painted into it.
+///
+/// # Panics
+/// When it is no JPEG that can be decoded without a warning.
+#[must_use]
+pub fn read_number(jpeg: &[u8]) -> Option<BlockCode> {
+    let picture = turbojpeg::decompress(jpeg, PixelFormat::GRAY).expect("the picture is whole");
+    let (width, height) = (u32::try_from(picture.width).ok()?, u32::try_from(picture.height).ok()?);
+    BlockCode::read(&picture.pixels, picture.pitch, width, height)
+}
+
+/// `jpeg` with a header that claims another size: the first SOF's height and width are overwritten.
+///
+/// # Panics
+/// When `jpeg` has no SOF0.
+#[must_use]
+pub fn claiming(jpeg: &[u8], width: u16, height: u16) -> Vec<u8> {
+    let mut bomb = jpeg.to_vec();
+    let frame_header = bomb.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a baseline JPEG has an SOF0");
+    bomb[frame_header + 5..frame_header + 7].copy_from_slice(&height.to_be_bytes());
+    bomb[frame_header + 7..frame_header + 9].copy_from_slice(&width.to_be_bytes());
+    bomb
+}
+
+/// `jpeg` with its frame header marked progressive (SOF2).
+///
+/// # Panics
+/// When `jpeg` has no SOF0.
+#[must_use]
+pub fn progressive(jpeg: &[u8]) -> Vec<u8> {
+    let mut bomb = jpeg.to_vec();
+    let frame_header = bomb.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a baseline JPEG has an SOF0");
+    bomb[frame_header + 1] = 0xc2;
+    bomb
+}
+
+/// `jpeg` with its middle filled with noise that keeps SOI, headers and EOI: damage that only decoding finds.
+#[must_use]
+pub fn scrambled(jpeg: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = jpeg.to_vec();
+    let (start, end) = (bytes.len() / 2, bytes.len() - 2);
+    for byte in &mut bytes[start..end] {
+        *byte = random.number() as u8;
+    }
+    bytes
+}

@@ -1,0 +1,119 @@
+//! A peer on the relay's UDP port that keeps its own books: what it sent, what came back.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
+use fanlight_proto::message::{Accept, Join};
+
+use crate::wait::{Deadline, SOON};
+
+/// Between two tries of a handshake.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// A socket of its own on loopback, connected to a relay.
+#[derive(Debug)]
+pub struct Stranger {
+    socket: UdpSocket,
+    /// Datagrams and bytes sent.
+    pub sent: Tally,
+    /// Datagrams and bytes that came back.
+    pub received: Tally,
+}
+
+/// Datagrams and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub datagrams: u64,
+    /// Their payloads together.
+    pub bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: usize) {
+        self.datagrams += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Stranger {
+    /// A socket that talks to `relay`.
+    ///
+    /// # Panics
+    /// When there is no socket to be had.
+    #[must_use]
+    pub fn to(relay: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        socket.connect(relay).expect("an address on loopback can be connected to");
+        Self { socket, sent: Tally::default(), received: Tally::default() }
+    }
+
+    /// Sends `bytes`.
+    pub fn send(&mut self, bytes: &[u8]) {
+        // Refused when the relay is away at present: lost, as datagrams are.
+        if self.socket.send(bytes).is_ok() {
+            self.sent.add(bytes.len());
+        }
+    }
+
+    /// Sends `message`.
+    pub fn say(&mut self, message: &ToRelay) {
+        let mut datagram = Vec::new();
+        message.encode(&mut datagram);
+        self.send(&datagram);
+    }
+
+    /// The next datagram that comes within `limit`.
+    ///
+    /// # Panics
+    /// When the socket fails otherwise than by silence or a refusal.
+    pub fn receive(&mut self, limit: Duration) -> Option<Vec<u8>> {
+        self.socket.set_read_timeout(Some(limit.max(Duration::from_millis(1)))).expect("the time is not zero");
+        let mut buffer = vec![0; 65_536];
+        match self.socket.recv(&mut buffer) {
+            Ok(length) => {
+                self.received.add(length);
+                buffer.truncate(length);
+                Some(buffer)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
+            Err(error) => panic!("receiving from the relay: {error}"),
+        }
+    }
+
+    /// Takes everything that comes until nothing has come for `quiet`.
+    pub fn drain(&mut self, quiet: Duration) {
+        while self.receive(quiet).is_some() {}
+    }
+
+    /// Goes through the whole handshake for `stream`.
+    ///
+    /// # Panics
+    /// When no session comes of it within [`SOON`].
+    #[track_caller]
+    pub fn join(&mut self, stream: &str) -> Accept {
+        let deadline = Deadline::after(SOON);
+        let mut join = join(stream);
+        while !deadline.is_over() {
+            self.say(&ToRelay::Join(join.clone()));
+            let Some(answer) = self.receive(RETRY) else { continue };
+            match ToViewer::parse(&answer) {
+                Ok(ToViewer::Challenge(challenge)) if challenge.nonce == join.nonce => {
+                    join.token = challenge.token;
+                }
+                Ok(ToViewer::Accept(accept)) if accept.nonce == join.nonce => return accept,
+                _ => {}
+            }
+        }
+        panic!("no session within {SOON:?}");
+    }
+}
+
+/// A JOIN without token.
+#[must_use]
+pub fn join(stream: &str) -> Join {
+    Join { version: VERSION, nonce: fanlight_daemon::clock::random_u64(), stream: stream.into(), ..Join::default() }
+}

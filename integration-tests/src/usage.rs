@@ -1,0 +1,45 @@
+//! What a running process uses, as /proc says.
+
+use std::fs;
+use std::time::Duration;
+
+/// A look at a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory in bytes.
+    pub resident: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Processor time spent, by itself and for it in the kernel.
+    pub cpu: Duration,
+}
+
+/// Bytes in a MiB.
+pub const MIB: u64 = 1 << 20;
+
+/// Ticks of /proc/PID/stat in a second: USER_HZ, which is 100 on every Linux there is.
+const TICKS: u64 = 100;
+
+impl Usage {
+    /// Of the process `pid`; none when it is gone.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim_start_matches(':').split_whitespace().next()?.parse().ok()
+        };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in brackets may itself have spaces; after it comes field 3, so that utime and stime are 11 and 12.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        Some(Self {
+            resident: field("VmRSS")? * 1024,
+            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
+            threads: usize::try_from(field("Threads")?).ok()?,
+            cpu: Duration::from_millis(ticks * 1000 / TICKS),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Peers on the ZeroMQ leg that do not mean well: the bytes of ZMTP 3.0 by hand, and a publisher that misbehaves.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The frame flags of <https://rfc.zeromq.org/spec/23/>.
+const MORE: u8 = 1;
+const LONG: u8 = 2;
+const COMMAND: u8 = 4;
+
+/// The greeting of a peer without security.
+#[must_use]
+pub fn greeting() -> Vec<u8> {
+    let mut bytes = b"\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL".to_vec();
+    bytes.resize(64, 0);
+    bytes
+}
+
+/// The READY command of a socket of type `kind`.
+#[must_use]
+pub fn ready(kind: &str) -> Vec<u8> {
+    let mut body = b"\x05READY\x0bSocket-Type".to_vec();
+    body.extend_from_slice(&(kind.len() as u32).to_be_bytes());
+    body.extend_from_slice(kind.as_bytes());
+    [&[COMMAND, body.len() as u8][..], &body].concat()
+}
+
+/// A subscription to `topic`, which is short.
+#[must_use]
+pub fn subscribe(topic: &str) -> Vec<u8> {
+    [&[0, 1 + topic.len() as u8, 1][..], topic.as_bytes()].concat()
+}
+
+/// The header of a frame that claims `length` bytes.
+#[must_use]
+pub fn claim(length: u64) -> Vec<u8> {
+    [&[LONG][..], &length.to_be_bytes()].concat()
+}
+
+/// Empty frames each of which announces another one.
+#[must_use]
+pub fn endless(count: usize) -> Vec<u8> {
+    [MORE, 0].repeat(count)
+}
+
+/// A connection to `address` that gives up reading and writing after two seconds.
+///
+/// # Errors
+/// As `connect(2)`.
+pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(2)))?;
+    Ok(stream)
+}
+
+/// What a [`FakePublisher`] does with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdeed {
+    /// Accepts it and says nothing.
+    Silence,
+    /// Says what no ZeroMQ socket says.
+    Garbage,
+    /// Closes it right after the handshake.
+    CloseAfterReady,
+    /// Announces a frame of so many bytes after the handshake, and sends none.
+    Claim(u64),
+    /// Announces a frame of so many bytes before the handshake is over.
+    EarlyClaim(u64),
+    /// Sends half a message and stops.
+    Stall,
+}
+
+/// A TCP server that greets like a PUB socket and then misbehaves, each connection in turn as told; the last misdeed
+/// is repeated.
+#[derive(Debug)]
+pub struct FakePublisher {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl FakePublisher {
+    /// Listens on loopback. The server lasts as long as the test's process.
+    ///
+    /// # Panics
+    /// When there is no port to be had.
+    #[must_use]
+    pub fn listen(misdeeds: Vec<Misdeed>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let misdeed = misdeeds[number.min(misdeeds.len() - 1)];
+                std::thread::spawn(move || misbehave(stream, misdeed));
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// Its address as ZeroMQ writes it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("tcp://{}", self.address)
+    }
+
+    /// How many connections have come.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// Errors end the connection, which is all that can become of it.
+fn misbehave(mut stream: TcpStream, misdeed: Misdeed) -> Option<()> {
+    let mut buffer = [0; 4096];
+    match misdeed {
+        Misdeed::Silence => {}
+        Misdeed::Garbage => stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok()?,
+        Misdeed::EarlyClaim(length) => stream.write_all(&[greeting(), claim(length)].concat()).ok()?,
+        Misdeed::CloseAfterReady => return stream.write_all(&[greeting(), ready("PUB")].concat()).ok(),
+        Misdeed::Claim(length) => {
+            stream.write_all(&[greeting(), ready("PUB")].concat()).ok()?;
+            let _ = stream.read(&mut buffer);
+            stream.write_all(&claim(length)).ok()?;
+        }
+        Misdeed::Stall => {
+            let half = [&greeting()[..], &ready("PUB"), &[MORE, 4], b"cam/", &claim(300_000), &[7; 1000]].concat();
+            stream.write_all(&half).ok()?;
+        }
+    }
+    // Stays until the other side has enough.
+    while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    None
+}
