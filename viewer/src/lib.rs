@@ -2,10 +2,15 @@
 
 mod canvas;
 mod card;
+pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod feed;
 #[cfg(test)]
 mod mini_relay;
 pub mod picture;
+pub mod stats;
+pub mod trace;
+pub mod udp;
+pub mod viewer;
 pub mod window;

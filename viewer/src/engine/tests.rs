@@ -57,6 +57,8 @@ struct World {
     frames: Vec<(Time, FrameId)>,
     signals: Vec<(Time, Signal)>,
     bodies_wrong: u64,
+    /// Of each epoch, the first and the highest number of which a shard came within a session.
+    seen: BTreeMap<u64, (u64, u64)>,
 }
 
 const ONE_WAY: Duration = Duration::from_millis(1);
@@ -76,10 +78,11 @@ impl World {
             number: 0,
             interval: Duration::from_nanos(33_333_333),
             capturing: true,
-            frame_bytes: 30_000,
+            frame_bytes: 12_000,
             frames: Vec::new(),
             signals: Vec::new(),
             bodies_wrong: 0,
+            seen: BTreeMap::new(),
         };
         world.at(ms(0), Event::Capture);
         world
@@ -118,11 +121,33 @@ impl World {
                 }
                 None => self.at(self.now + ONE_WAY, Event::Refused),
             },
-            Event::ToViewer(datagram) => self.engine.on_datagram(self.now, &datagram),
+            Event::ToViewer(datagram) => {
+                self.note_seen(&datagram);
+                self.engine.on_datagram(self.now, &datagram);
+            }
             Event::Refused => self.engine.on_refused(self.now),
             Event::Capture => self.capture(),
         }
         self.drain();
+    }
+
+    fn note_seen(&mut self, datagram: &[u8]) {
+        let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else { return };
+        let FrameId { epoch, number } = header.id;
+        let in_session = self.engine.session.as_ref().is_some_and(|session| session.alias == header.alias);
+        let of_newest_epoch = self.seen.keys().next_back().is_none_or(|newest| epoch >= *newest);
+        if in_session && of_newest_epoch {
+            let (_, highest) = self.seen.entry(epoch).or_insert((number, number));
+            *highest = number.max(*highest);
+        }
+    }
+
+    /// Frames from the first one seen of each epoch to the last one decided. Of an epoch that has ended that is the
+    /// last one seen, of the present one the last one whole.
+    fn span(&self) -> u64 {
+        let newest = self.frames.last().expect("frames have come").1;
+        let last = |epoch, highest| if epoch == newest.epoch { newest.number } else { highest };
+        self.seen.iter().map(|(epoch, (first, highest))| last(*epoch, *highest) - first + 1).sum()
     }
 
     fn capture(&mut self) {

@@ -1,0 +1,265 @@
+//! What a viewer counts and measures: shared by its threads, told each second, and in a report at the end.
+
+mod ages;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::blockcode::BlockCode;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::FrameId;
+use fanlight_proto::reassembly::Losses;
+
+use crate::engine::{Presentation, Signal, Summary};
+pub use ages::Ages;
+pub use report::{Aging, Decoding, Frames, Lost, Repairs, Report, SignalChange, Stages};
+
+/// Frames between decoder and screen whose facts are remembered: one in the slot, one on its way, and room.
+const MAX_IN_FLIGHT: usize = 8;
+
+/// Signal changes that a report lists; older ones are forgotten and counted.
+const MAX_SIGNAL_CHANGES: usize = 1000;
+
+/// What is known of a frame when it has been decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Its identity.
+    pub id: FrameId,
+    /// See `FrameHeader` in frame.proto.
+    pub captured_ns: u64,
+    /// See `FrameHeader` in frame.proto.
+    pub wall_offset_ns: i64,
+    /// See `FrameHeader` in frame.proto.
+    pub clock_id: u64,
+    /// From capture to the publisher.
+    pub prepared: Duration,
+    /// When its last shard came.
+    pub arrived: Time,
+    /// When its picture was ready.
+    pub decoded: Time,
+    /// How long the decoding alone took.
+    pub decoding: Duration,
+    /// Bytes of the JPEG.
+    pub bytes: usize,
+    /// What a trace tells beyond that.
+    pub traced: Option<Traced>,
+    /// The JPEG, when it is to be saved at the end.
+    pub jpeg: Option<Bytes>,
+}
+
+/// What is found out about a frame only when frames are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// See [`trace::hash`](crate::trace::hash).
+    pub jpeg_hash: u64,
+    /// The code painted in the picture, if there is one.
+    pub code: Option<BlockCode>,
+}
+
+/// A frame that is on the screen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Presented {
+    /// What was known before.
+    pub facts: Facts,
+    /// When it was shown.
+    pub at: Time,
+    /// From capture to the screen.
+    pub age: Duration,
+}
+
+/// How this host's clock relates to others.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Names this host's monotonic clock.
+    pub id: u64,
+    /// Nanoseconds from monotonic to wall-clock time.
+    pub wall_offset_ns: i64,
+}
+
+/// All counts and measures of one viewer. Any thread may call; no call blocks for longer than an addition.
+#[derive(Debug)]
+pub struct Tally(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    started: Time,
+    summary: Summary,
+    in_flight: VecDeque<Facts>,
+    shown: u64,
+    superseded: u64,
+    undecodable: u64,
+    first_shown: Option<Time>,
+    last_shown: Option<Time>,
+    ages: Ages,
+    wall_clock: bool,
+    stages: StageAges,
+    signal: Signal,
+    changes: VecDeque<(Duration, Signal)>,
+    changes_forgotten: u64,
+    second: Second,
+}
+
+#[derive(Debug, Default)]
+struct StageAges {
+    prepare: Ages,
+    transit: Ages,
+    wait: Ages,
+    decode: Ages,
+    present: Ages,
+}
+
+/// What the line of the present second needs.
+#[derive(Debug, Default)]
+struct Second {
+    began: Time,
+    ages: Ages,
+    bytes_before: u64,
+    median_us: u32,
+}
+
+impl Tally {
+    /// Counts from zero at `now`.
+    #[must_use]
+    pub fn new(now: Time) -> Self {
+        let second = Second { began: now, ..Second::default() };
+        Self(Mutex::new(Inner { started: now, second, ..Inner::default() }))
+    }
+
+    /// Takes where the engine stands.
+    pub fn on_summary(&self, summary: Summary) {
+        self.inner().summary = summary;
+    }
+
+    /// Takes the signal from `now` on.
+    pub fn on_signal(&self, now: Time, signal: &Signal) {
+        let mut inner = self.inner();
+        let since = now.saturating_since(inner.started);
+        if inner.changes.len() == MAX_SIGNAL_CHANGES {
+            inner.changes.pop_front();
+            inner.changes_forgotten += 1;
+        }
+        inner.changes.push_back((since, signal.clone()));
+        inner.signal = signal.clone();
+    }
+
+    /// A whole frame gave way to a newer one or to a card.
+    pub fn on_superseded(&self) {
+        self.inner().superseded += 1;
+    }
+
+    /// A whole frame was no picture.
+    pub fn on_undecodable(&self) {
+        self.inner().undecodable += 1;
+    }
+
+    /// A frame is decoded and on its way to the screen.
+    pub fn on_decoded(&self, facts: Facts) {
+        let mut inner = self.inner();
+        inner.stages.decode.record(facts.decoding);
+        if inner.in_flight.len() == MAX_IN_FLIGHT {
+            inner.in_flight.pop_front();
+        }
+        inner.in_flight.push_back(facts);
+    }
+
+    /// A frame is on the screen. None for a frame that nobody decoded.
+    pub fn on_presented(&self, id: FrameId, at: Time, clock: Clock) -> Option<Presented> {
+        let mut inner = self.inner();
+        let place = inner.in_flight.iter().position(|facts| facts.id == id)?;
+        let facts = inner.in_flight.drain(..=place).next_back()?;
+        let age = inner.age(&facts, at, clock);
+        inner.shown += 1;
+        inner.first_shown.get_or_insert(at);
+        inner.last_shown = Some(at);
+        inner.ages.record(age);
+        inner.second.ages.record(age);
+        let wait = facts.decoded.saturating_since(facts.arrived).saturating_sub(facts.decoding);
+        let until_arrived = age.saturating_sub(at.saturating_since(facts.arrived));
+        inner.stages.prepare.record(facts.prepared);
+        inner.stages.transit.record(until_arrived.saturating_sub(facts.prepared));
+        inner.stages.wait.record(wait);
+        inner.stages.present.record(at.saturating_since(facts.decoded));
+        Some(Presented { facts, at, age })
+    }
+
+    /// What the relay is told of the showing.
+    #[must_use]
+    pub fn presentation(&self) -> Presentation {
+        let inner = self.inner();
+        let lost = inner.superseded + inner.undecodable;
+        Presentation { shown: inner.shown, lost, age_us: inner.second.median_us }
+    }
+
+    /// Frames shown so far.
+    #[must_use]
+    pub fn shown(&self) -> u64 {
+        self.inner().shown
+    }
+
+    /// The signal in force.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        self.inner().signal.clone()
+    }
+
+    /// Ends the present second and tells it in one line, such as
+    /// `30.0 fps  age 4.1/6.0/8.2 ms  lost 0  25.6 Mbit/s  lobby live`; the ages are p50, p95 and p99.
+    #[must_use]
+    pub fn line(&self, now: Time) -> String {
+        self.inner().line(now)
+    }
+
+    /// All of it, at `now`.
+    #[must_use]
+    pub fn report(&self, now: Time, relay: &str) -> Report {
+        report::of(&self.inner(), now, relay)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no code panics while it counts")
+    }
+}
+
+impl Inner {
+    fn age(&mut self, facts: &Facts, at: Time, clock: Clock) -> Duration {
+        if facts.clock_id == clock.id {
+            return at.saturating_since(Time::from_nanos(facts.captured_ns));
+        }
+        self.wall_clock = true;
+        let wall = |monotonic: u64, offset: i64| i128::from(monotonic) + i128::from(offset);
+        let age = wall(at.as_nanos(), clock.wall_offset_ns) - wall(facts.captured_ns, facts.wall_offset_ns);
+        Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX))
+    }
+
+    fn losses(&self) -> Losses {
+        Losses { superseded: self.superseded, undecodable: self.undecodable, ..self.summary.losses }
+    }
+
+    fn line(&mut self, now: Time) -> String {
+        let length = now.saturating_since(self.second.began).as_secs_f64().max(1e-3);
+        let ages = &self.second.ages;
+        let median = ages.percentile(50).unwrap_or_default();
+        self.second.median_us = u32::try_from(median.as_micros()).unwrap_or(u32::MAX);
+        let mut line = format!("{:.1} fps", ages.count() as f64 / length);
+        match [50, 95, 99].map(|hundredths| ages.percentile(hundredths)) {
+            [Some(p50), Some(p95), Some(p99)] => {
+                let [p50, p95, p99] = [p50, p95, p99].map(report::millis);
+                let _ = write!(line, "  age {p50:.1}/{p95:.1}/{p99:.1} ms");
+            }
+            _ => line.push_str("  age -"),
+        }
+        let megabits = (self.summary.bytes - self.second.bytes_before) as f64 * 8e-6 / length;
+        let stream = self.summary.stream.as_ref().map_or("-", |name| name.as_str());
+        let _ = write!(line, "  lost {}  {megabits:.1} Mbit/s  {stream} {}", self.losses().total(), self.signal.word());
+        self.second.ages.clear();
+        self.second.bytes_before = self.summary.bytes;
+        self.second.began = now;
+        line
+    }
+}

@@ -1,0 +1,210 @@
+//! The report as JSON.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use serde::Serialize;
+
+use super::{Ages, Inner};
+
+/// What `--report` writes. Durations are in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The stream of the latest session.
+    pub stream: Option<String>,
+    /// The relay that was asked.
+    pub relay: String,
+    /// Seconds from the viewer's start to the report.
+    pub duration_s: f64,
+    /// What became of the frames.
+    pub frames: Frames,
+    /// Frames shown a second, from the first to the last one shown.
+    pub fps: f64,
+    /// From capture to the screen.
+    pub age_ms: Aging,
+    /// What ages are measured by: "monotonic" when source and viewer share a clock, else "wall".
+    pub clock: &'static str,
+    /// Where the time goes, medians; `transit` is as good as `clock`.
+    pub stages_ms: Stages,
+    /// Sessions opened.
+    pub joins: u64,
+    /// Datagrams that came.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Datagrams that are not of this protocol or this conversation.
+    pub foreign: u64,
+    /// Shards asked for again.
+    pub repairs: Repairs,
+    /// Shards that came more than once.
+    pub duplicates: u64,
+    /// Shards that came when their frame was decided.
+    pub late: u64,
+    /// Shards out of bounds.
+    pub refused: u64,
+    /// The latest round trip to the relay and back.
+    pub round_trip_ms: Option<f64>,
+    /// The decoding.
+    pub decode: Decoding,
+    /// Every change of the signal, oldest first.
+    pub signals: Vec<SignalChange>,
+    /// Changes older than those, which are forgotten.
+    pub signals_forgotten: u64,
+}
+
+/// `shown + lost.total + pending` are the frames that the stream had from the first one seen to the last one decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// On the screen.
+    pub shown: u64,
+    /// All shards came.
+    pub whole: u64,
+    /// Whole, and on the way to the screen when the report was made.
+    pub pending: u64,
+    /// Not shown.
+    pub lost: Lost,
+}
+
+/// Lost frames by reason; see [`Losses`](fanlight_proto::reassembly::Losses).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Each reason and its count.
+    #[serde(flatten)]
+    pub by_reason: std::collections::BTreeMap<&'static str, u64>,
+    /// Their sum.
+    pub total: u64,
+}
+
+/// Percentiles; none when nothing was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Aging {
+    /// Half are at most this.
+    pub p50: Option<f64>,
+    /// 95 of 100 are at most this.
+    pub p95: Option<f64>,
+    /// 99 of 100 are at most this.
+    pub p99: Option<f64>,
+    /// The longest.
+    pub max: Option<f64>,
+}
+
+/// The way of a frame in five parts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stages {
+    /// Capture to publisher.
+    pub prepare: Option<f64>,
+    /// Publisher to the last shard.
+    pub transit: Option<f64>,
+    /// Waiting for the decoder.
+    pub wait: Option<f64>,
+    /// Decoding.
+    pub decode: Option<f64>,
+    /// Decoded to shown.
+    pub present: Option<f64>,
+}
+
+/// See [`Report::repairs`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Repairs {
+    /// Shards asked for.
+    pub asked: u64,
+    /// Of those, the ones that came.
+    pub received: u64,
+}
+
+/// See [`Report::decode`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decoding {
+    /// Whole frames that were no picture.
+    pub errors: u64,
+    /// Half took at most this.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 took at most this.
+    pub p99_ms: Option<f64>,
+}
+
+/// See [`Report::signals`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SignalChange {
+    /// Milliseconds from the viewer's start.
+    pub at_ms: f64,
+    /// The signal in one word.
+    pub state: &'static str,
+    /// What a person would read.
+    pub reason: String,
+}
+
+pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
+    let summary = &inner.summary;
+    let counts = &summary.counts;
+    Report {
+        stream: summary.stream.as_ref().map(ToString::to_string),
+        relay: relay.to_owned(),
+        duration_s: now.saturating_since(inner.started).as_secs_f64(),
+        frames: frames(inner),
+        fps: rate(inner),
+        age_ms: Aging {
+            p50: percentile(&inner.ages, 50),
+            p95: percentile(&inner.ages, 95),
+            p99: percentile(&inner.ages, 99),
+            max: percentile(&inner.ages, 100),
+        },
+        clock: if inner.wall_clock { "wall" } else { "monotonic" },
+        stages_ms: Stages {
+            prepare: percentile(&inner.stages.prepare, 50),
+            transit: percentile(&inner.stages.transit, 50),
+            wait: percentile(&inner.stages.wait, 50),
+            decode: percentile(&inner.stages.decode, 50),
+            present: percentile(&inner.stages.present, 50),
+        },
+        joins: summary.joins,
+        datagrams: summary.datagrams,
+        bytes: summary.bytes,
+        foreign: summary.foreign,
+        repairs: Repairs { asked: counts.repairs_asked, received: counts.repairs_received },
+        duplicates: counts.duplicates,
+        late: counts.late,
+        refused: counts.refused,
+        round_trip_ms: summary.round_trip.map(millis),
+        decode: Decoding {
+            errors: inner.undecodable,
+            p50_ms: percentile(&inner.stages.decode, 50),
+            p99_ms: percentile(&inner.stages.decode, 99),
+        },
+        signals: inner.changes.iter().map(|(at, signal)| change(*at, signal)).collect(),
+        signals_forgotten: inner.changes_forgotten,
+    }
+}
+
+pub(super) fn millis(length: Duration) -> f64 {
+    length.as_micros() as f64 / 1e3
+}
+
+fn frames(inner: &Inner) -> Frames {
+    let losses = inner.losses();
+    let whole = inner.summary.counts.whole;
+    Frames {
+        shown: inner.shown,
+        whole,
+        // The engine's summary may be a moment older than the screen's count.
+        pending: whole.saturating_sub(inner.shown + inner.superseded + inner.undecodable),
+        lost: Lost { by_reason: losses.by_reason().into_iter().collect(), total: losses.total() },
+    }
+}
+
+fn rate(inner: &Inner) -> f64 {
+    match (inner.first_shown, inner.last_shown) {
+        (Some(first), Some(last)) if last > first => {
+            (inner.shown - 1) as f64 / last.saturating_since(first).as_secs_f64()
+        }
+        _ => 0.0,
+    }
+}
+
+fn percentile(ages: &Ages, hundredths: u64) -> Option<f64> {
+    ages.percentile(hundredths).map(millis)
+}
+
+fn change(at: Duration, signal: &crate::engine::Signal) -> SignalChange {
+    SignalChange { at_ms: millis(at), state: signal.word(), reason: signal.to_string() }
+}

@@ -1,0 +1,109 @@
+use fanlight_proto::reassembly::Counts;
+
+use super::*;
+
+const CLOCK: Clock = Clock { id: 7, wall_offset_ns: 1_000_000_000_000 };
+
+fn ms(n: u64) -> Time {
+    Time::from_nanos(n * 1_000_000)
+}
+
+fn facts(number: u64, captured: Time) -> Facts {
+    Facts {
+        id: FrameId { epoch: 1, number },
+        captured_ns: captured.as_nanos(),
+        wall_offset_ns: CLOCK.wall_offset_ns,
+        clock_id: CLOCK.id,
+        prepared: Duration::from_millis(1),
+        arrived: captured + Duration::from_millis(2),
+        decoded: captured + Duration::from_millis(5),
+        decoding: Duration::from_millis(2),
+        bytes: 100,
+        traced: None,
+        jpeg: None,
+    }
+}
+
+#[test]
+fn an_age_is_from_capture_to_the_screen() {
+    let tally = Tally::new(ms(0));
+    tally.on_decoded(facts(3, ms(100)));
+    let presented = tally.on_presented(FrameId { epoch: 1, number: 3 }, ms(109), CLOCK).unwrap();
+    assert_eq!(presented.age, Duration::from_millis(9));
+    let report = tally.report(ms(1000), "relay");
+    assert_eq!((report.age_ms.max, report.clock), (Some(9.0), "monotonic"));
+    let Stages { prepare, transit, wait, decode, present } = report.stages_ms;
+    assert_eq!([prepare, transit, wait, decode, present], [1.0, 1.0, 1.0, 2.0, 4.0].map(Some));
+}
+
+#[test]
+fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
+    let tally = Tally::new(ms(0));
+    let elsewhere = |number, wall_offset_ns| Facts { clock_id: 8, wall_offset_ns, ..facts(number, ms(100)) };
+    // The other host booted 50 ms later: its monotonic clock is 50 ms behind.
+    tally.on_decoded(elsewhere(1, CLOCK.wall_offset_ns + 50_000_000));
+    let presented = tally.on_presented(FrameId { epoch: 1, number: 1 }, ms(170), CLOCK).unwrap();
+    assert_eq!(presented.age, Duration::from_millis(20));
+    // A frame from the future is as young as can be.
+    tally.on_decoded(elsewhere(2, i64::MAX));
+    let presented = tally.on_presented(FrameId { epoch: 1, number: 2 }, ms(170), CLOCK).unwrap();
+    assert_eq!(presented.age, Duration::ZERO);
+    assert_eq!(tally.report(ms(1000), "relay").clock, "wall");
+}
+
+#[test]
+fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
+    let tally = Tally::new(ms(0));
+    for number in 0..6 {
+        tally.on_decoded(facts(number, ms(number)));
+    }
+    tally.on_presented(FrameId { epoch: 1, number: 2 }, ms(9), CLOCK);
+    tally.on_presented(FrameId { epoch: 1, number: 4 }, ms(19), CLOCK);
+    tally.on_superseded();
+    tally.on_undecodable();
+    let counts = Counts { whole: 7, ..Counts::default() };
+    let losses = Losses { link: 3, away: 2, ..Losses::default() };
+    tally.on_summary(Summary { counts, losses, ..Summary::default() });
+    let frames = tally.report(ms(1000), "relay").frames;
+    assert_eq!((frames.shown, frames.pending, frames.lost.total), (2, 3, 7));
+    assert_eq!(frames.lost.by_reason.values().sum::<u64>(), frames.lost.total);
+    assert_eq!(frames.lost.by_reason["superseded"], 1);
+}
+
+#[test]
+fn a_second_is_told_in_one_line_and_the_next_begins_anew() {
+    let tally = Tally::new(ms(0));
+    for number in 0..30 {
+        let captured = ms(number * 33);
+        tally.on_decoded(facts(number, captured));
+        tally.on_presented(FrameId { epoch: 1, number }, captured + Duration::from_millis(6), CLOCK);
+    }
+    tally.on_signal(ms(5), &Signal::Live);
+    tally.on_summary(Summary { bytes: 1_000_000, stream: Some("lobby".parse().unwrap()), ..Summary::default() });
+    assert_eq!(tally.line(ms(1000)), "30.0 fps  age 6.0/6.0/6.0 ms  lost 0  8.0 Mbit/s  lobby live");
+    assert_eq!(tally.presentation(), Presentation { shown: 30, lost: 0, age_us: 6000 });
+    assert_eq!(tally.line(ms(2000)), "0.0 fps  age -  lost 0  0.0 Mbit/s  lobby live");
+}
+
+#[test]
+fn memory_is_bounded_however_long_it_runs() {
+    let tally = Tally::new(ms(0));
+    for number in 0..5000 {
+        tally.on_decoded(facts(number, ms(number)));
+        tally.on_signal(ms(number), &Signal::NoFrames);
+    }
+    assert_eq!(tally.inner().in_flight.len(), MAX_IN_FLIGHT);
+    let report = tally.report(ms(1), "relay");
+    assert_eq!((report.signals.len(), report.signals_forgotten), (1000, 4000));
+    assert_eq!(report.signals[999].at_ms, 4999.0);
+}
+
+#[test]
+fn a_report_is_json_with_the_names_that_others_read() {
+    let json = serde_json::to_value(Tally::new(ms(0)).report(ms(2500), "127.0.0.1:5004")).unwrap();
+    assert_eq!(json["duration_s"], 2.5);
+    assert_eq!(json["frames"]["lost"]["total"], 0);
+    assert_eq!(json["frames"]["lost"]["upstream"], 0);
+    assert_eq!(json["age_ms"]["p95"], serde_json::Value::Null);
+    assert_eq!(json["repairs"]["asked"], 0);
+}

@@ -1,0 +1,75 @@
+//! A diagnostic: one line of JSON for each frame shown, so that a test can check that it is the frame that was sent.
+
+use std::hash::Hasher;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use siphasher::sip::SipHasher13;
+
+use crate::stats::Presented;
+
+/// A line of the trace. Times are nanoseconds on CLOCK_MONOTONIC of the host that took them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// The run of the source, in 16 hexadecimal digits.
+    pub epoch: String,
+    /// The frame's number in it.
+    pub number: u64,
+    /// By the source's clock.
+    pub captured_ns: u64,
+    /// When the last shard came.
+    pub arrived_ns: u64,
+    /// When it was shown.
+    pub presented_ns: u64,
+    /// From capture to the screen, in microseconds.
+    pub age_us: u64,
+    /// Of the JPEG.
+    pub bytes: usize,
+    /// [`hash`] of the JPEG as received, in 16 hexadecimal digits.
+    pub hash: String,
+    /// The number painted in the picture, if a block code was found there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_number: Option<u64>,
+    /// The capture time painted in the picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_captured_ns: Option<u64>,
+}
+
+impl Line {
+    /// What there is to tell of a frame shown.
+    #[must_use]
+    pub fn of(presented: &Presented) -> Self {
+        let facts = &presented.facts;
+        let code = facts.traced.and_then(|traced| traced.code);
+        Self {
+            epoch: format!("{:016x}", facts.id.epoch),
+            number: facts.id.number,
+            captured_ns: facts.captured_ns,
+            arrived_ns: facts.arrived.as_nanos(),
+            presented_ns: presented.at.as_nanos(),
+            age_us: u64::try_from(presented.age.as_micros()).unwrap_or(u64::MAX),
+            bytes: facts.bytes,
+            hash: facts.traced.map_or_else(String::new, |traced| format!("{:016x}", traced.jpeg_hash)),
+            code_number: code.map(|code| code.number),
+            code_captured_ns: code.map(|code| code.captured_ns),
+        }
+    }
+
+    /// Writes the line at once, so that a viewer that is killed leaves whole lines.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, mut to: impl Write) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        to.write_all(&line)
+    }
+}
+
+/// What tells two JPEGs apart in a trace: SipHash-1-3 with a zero key. Not for use against an adversary.
+#[must_use]
+pub fn hash(jpeg: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(jpeg);
+    hasher.finish()
+}

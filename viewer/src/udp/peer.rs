@@ -1,0 +1,94 @@
+//! Where the relay is: an address as written, or whatever its name stands for at present.
+
+use std::net::SocketAddr;
+
+use tokio::net::lookup_host;
+use tokio::task::JoinHandle;
+
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// The relay by name or address.
+#[derive(Debug)]
+pub(super) struct Peer {
+    name: String,
+    literal: bool,
+    addresses: Vec<SocketAddr>,
+    at: usize,
+    lookup: Option<JoinHandle<Vec<SocketAddr>>>,
+}
+
+impl Peer {
+    pub(super) fn new(name: &str) -> Self {
+        let literal: Option<SocketAddr> = name.parse().ok();
+        Self {
+            name: name.to_owned(),
+            literal: literal.is_some(),
+            addresses: literal.into_iter().collect(),
+            at: 0,
+            lookup: None,
+        }
+    }
+
+    /// The address to try next; none while the name stands for none. A name is looked up again in the background, on
+    /// the present runtime.
+    pub(super) fn next(&mut self) -> Option<SocketAddr> {
+        if !self.literal && self.lookup.is_none() {
+            let name = self.name.clone();
+            self.lookup = Some(tokio::spawn(async move {
+                match lookup_host(name).await {
+                    Ok(found) => found.take(MAX_ADDRESSES).collect(),
+                    Err(_) => Vec::new(),
+                }
+            }));
+        }
+        let address = self.addresses.get(self.at % self.addresses.len().max(1)).copied();
+        self.at = self.at.wrapping_add(1);
+        address
+    }
+
+    /// Whether there is another address to try.
+    pub(super) fn has_others(&self) -> bool {
+        self.addresses.len() > 1
+    }
+
+    /// Waits until the name stands for other addresses than before. Cancel safe.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            let Some(lookup) = &mut self.lookup else { return std::future::pending().await };
+            let found = lookup.await.unwrap_or_default();
+            self.lookup = None;
+            // A name server that is gone for a while does not make the relay move.
+            if !found.is_empty() && found != self.addresses {
+                self.addresses = found;
+                self.at = 0;
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_as_written_is_not_looked_up() {
+        let mut peer = Peer::new("127.0.0.1:5004");
+        for _ in 0..3 {
+            assert_eq!(peer.next(), Some(SocketAddr::from(([127, 0, 0, 1], 5004))));
+        }
+        assert!(peer.lookup.is_none());
+    }
+
+    #[tokio::test]
+    async fn each_address_of_a_name_gets_its_turn() {
+        let mut peer = Peer::new("localhost:5004");
+        assert_eq!(peer.next(), None);
+        peer.changed().await;
+        let count = peer.addresses.len();
+        let tried: Vec<_> = (0..count).filter_map(|_| peer.next()).collect();
+        assert_eq!(tried, peer.addresses);
+        assert!(tried.contains(&SocketAddr::from(([127, 0, 0, 1], 5004))), "{tried:?}");
+    }
+}

@@ -1,0 +1,263 @@
+//! The program: three threads and a screen.
+//!
+//! The socket's thread turns datagrams into whole frames, the decoder's turns the newest of them into a picture, the
+//! main thread shows the newest picture, and a fourth keeps the time: a line each second, and the end.
+
+mod decoding;
+mod handover;
+mod listing;
+mod presenting;
+mod receiving;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fanlight_daemon::{Context, Program, Shutdown, clock};
+use fanlight_proto::clock::Time;
+use fanlight_proto::limits::MAX_VIEWER_NAME;
+
+use crate::config::{self, Config, Extra, Options};
+use crate::engine::{Engine, EngineConfig, Signal, Wish};
+use crate::feed::Feed;
+use crate::stats::Tally;
+use crate::udp::{Route, converse};
+use crate::window;
+use decoding::Wanted;
+use handover::HandOver;
+use presenting::Presenter;
+use receiving::Receiver;
+
+/// How often the line of statistics is told.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// `fanlight-viewer`.
+#[derive(Debug)]
+pub struct Viewer;
+
+impl Program for Viewer {
+    const NAME: &'static str = "fanlight-viewer";
+    const ABOUT: &'static str = "Shows a stream of a relay, measures it, and joins again by itself whatever restarts";
+    type Config = Config;
+    type Options = Options;
+    type Extra = Extra;
+
+    fn check(config: &Config) -> anyhow::Result<()> {
+        config::check(config)
+    }
+
+    /// Exit code 0 when it ended as asked; it fails when a headless run of a given duration showed no frame at all.
+    fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
+        run(&config, &extra, context)
+    }
+}
+
+fn run(config: &Config, extra: &Extra, context: Context) -> anyhow::Result<ExitCode> {
+    let route = Route { relay: config.relay.clone(), receive_buffer: config.receive_buffer };
+    if extra.list {
+        let table = listing::table(&route, screen_name(config), &context.shutdown)?;
+        print(&table);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let began = clock::now();
+    let tally = Arc::new(Tally::new(began));
+    let mut presenter = Presenter::new(Arc::clone(&tally), extra.trace.as_deref())?;
+    let pipeline = Pipeline::start(config, extra, route, Arc::clone(&tally), &context)?;
+    let shown = if extra.headless {
+        presenter.show_to_nobody(&pipeline.feed);
+        Ok(())
+    } else {
+        show_in_window(config, &pipeline.feed, &mut presenter)
+    };
+    pipeline.stop()?;
+    shown?;
+    finish(config, extra, &tally, &presenter)
+}
+
+/// The threads behind the screen.
+struct Pipeline {
+    feed: Arc<Feed>,
+    shutdown: Shutdown,
+    timekeeper: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Pipeline {
+    fn start(
+        config: &Config,
+        extra: &Extra,
+        route: Route,
+        tally: Arc<Tally>,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        let shutdown = context.shutdown.clone();
+        let (feed, handover) = (Arc::new(Feed::new()), Arc::new(HandOver::default()));
+        feed.publish(decoding::card(&Signal::Connecting, &route.relay));
+        tally.on_signal(clock::now(), &Signal::Connecting);
+        let wanted = Wanted {
+            traced: extra.trace.is_some(),
+            kept: extra.snapshot.is_some(),
+            relay: route.relay.clone(),
+            max_frame_bytes: config.max_frame_bytes,
+        };
+        let engine_config = EngineConfig {
+            wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
+            name: screen_name(config),
+            max_frame_bytes: config.max_frame_bytes,
+            receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
+        };
+        let mut receiver = Receiver::new(Arc::clone(&handover), Arc::clone(&tally), context.notify.clone());
+        let receiving = {
+            let shutdown = shutdown.clone();
+            spawn("udp", &shutdown.clone(), move || {
+                let mut engine = Engine::new(engine_config, clock::random_u64());
+                let ended = converse(&route, &mut engine, &mut receiver, &shutdown);
+                receiver.finish(&engine);
+                ended.context("the socket's thread cannot work")
+            })?
+        };
+        let decoding = {
+            let (handover, feed, tally) = (Arc::clone(&handover), Arc::clone(&feed), Arc::clone(&tally));
+            spawn("decode", &shutdown, move || {
+                decoding::run(&handover, &feed, &tally, &wanted);
+                Ok(())
+            })?
+        };
+        let timekeeper = {
+            let (feed, timing, shutdown) = (Arc::clone(&feed), Timing::of(extra, config), shutdown.clone());
+            spawn("time", &shutdown.clone(), move || {
+                timing.keep(&feed, &tally, &shutdown);
+                shutdown.trigger();
+                // In the order of the frames' way, so that what is on it still arrives.
+                let received = joined(receiving);
+                handover.close();
+                let decoded = joined(decoding);
+                feed.close();
+                received.and(decoded)
+            })?
+        };
+        Ok(Self { feed, shutdown, timekeeper })
+    }
+
+    /// Ends all threads.
+    fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.trigger();
+        joined(self.timekeeper)
+    }
+}
+
+/// When to tell and when to end.
+struct Timing {
+    tells: bool,
+    end: Option<Time>,
+}
+
+impl Timing {
+    fn of(extra: &Extra, config: &Config) -> Self {
+        let report_on_stdout = extra.report.as_deref().is_some_and(|path| path.as_os_str() == "-");
+        Self {
+            tells: config.stats.unwrap_or(extra.headless && !report_on_stdout),
+            end: extra.duration.map(|duration| clock::now() + duration),
+        }
+    }
+
+    /// Tells the line of each second until the end.
+    fn keep(&self, feed: &Feed, tally: &Tally, shutdown: &Shutdown) {
+        let mut line_due = clock::now() + LINE_INTERVAL;
+        loop {
+            let due = self.end.map_or(line_due, |end| end.min(line_due));
+            if shutdown.wait_timeout(due.saturating_since(clock::now())) {
+                return;
+            }
+            let now = clock::now();
+            if line_due <= now {
+                line_due = now.max(line_due + LINE_INTERVAL);
+                let line = tally.line(now);
+                if self.tells {
+                    print(&format!("{line}\n"));
+                }
+                feed.set_statistics(line);
+            }
+            if self.end.is_some_and(|end| end <= now) {
+                return;
+            }
+        }
+    }
+}
+
+fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> anyhow::Result<()> {
+    let options = window::Options {
+        title: "Fanlight".to_owned(),
+        full_screen: config.fullscreen,
+        monitor: config.monitor.clone(),
+        snapshots: config.snapshot_dir.clone(),
+    };
+    Ok(window::run(&options, feed, &mut |id, at| presenter.presented(id, at))?)
+}
+
+fn finish(config: &Config, extra: &Extra, tally: &Tally, presenter: &Presenter) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &extra.report {
+        let mut json = serde_json::to_string_pretty(&tally.report(clock::now(), &config.relay))?;
+        json.push('\n');
+        if path.as_os_str() == "-" {
+            print(&json);
+        } else {
+            std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    if let Some(path) = &extra.snapshot {
+        let saved = presenter.save(path).with_context(|| format!("cannot write {}", path.display()))?;
+        if !saved {
+            tracing::warn!("no picture was shown: {} is not written", path.display());
+        }
+    }
+    match extra.duration {
+        Some(duration) if extra.headless && tally.shown() == 0 => {
+            bail!("no frame was shown in {duration:?}: {}", tally.signal())
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Runs `work` on a thread of its own; when it ends, however it ends, the viewer ends.
+fn spawn(
+    name: &str,
+    shutdown: &Shutdown,
+    work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    struct EndsAll(Shutdown);
+    impl Drop for EndsAll {
+        fn drop(&mut self) {
+            self.0.trigger();
+        }
+    }
+    let ends_all = EndsAll(shutdown.clone());
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _ends_all = ends_all;
+        work()
+    });
+    thread.with_context(|| format!("there is no thread to be had for {name}"))
+}
+
+fn joined(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    thread.join().unwrap_or_else(|_| bail!("thread {name} broke an invariant"))
+}
+
+/// What the operator calls this screen.
+fn screen_name(config: &Config) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let mut name = config.name.clone().unwrap_or_else(|| host().trim().to_owned());
+    name.truncate(name.floor_char_boundary(MAX_VIEWER_NAME));
+    name
+}
+
+/// To standard output, at once; nobody may be reading, which is no reason to end.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

@@ -1,0 +1,141 @@
+//! `--list`: what a relay has.
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fanlight_daemon::{Shutdown, clock};
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{State, StreamInfo};
+
+use crate::engine::{Engine, EngineConfig, Output, Signal, Wish, state_word};
+use crate::udp::{Route, Sink, converse};
+
+/// A relay that has not answered by then is not there.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The streams of the relay as a table for people.
+///
+/// # Errors
+/// When no relay answers within three seconds, or it refuses.
+pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow::Result<String> {
+    let config = EngineConfig { wish: Wish::List, name, max_frame_bytes: 1, receive_capacity: 0 };
+    let mut engine = Engine::new(config, clock::random_u64());
+    let stop = Shutdown::new();
+    let mut answer = Answer { until: clock::now() + PATIENCE, list: None, refusal: None, stop: stop.clone() };
+    if !shutdown.requested() {
+        converse(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
+    }
+    match (answer.list, answer.refusal) {
+        (Some((streams, total)), _) => Ok(render(&streams, total)),
+        (None, Some(signal)) => bail!("the relay at {} gives no list: {signal}", route.relay),
+        (None, None) => bail!("no relay answers at {}: is fanlight-relay running there?", route.relay),
+    }
+}
+
+struct Answer {
+    until: Time,
+    list: Option<(Vec<StreamInfo>, u32)>,
+    refusal: Option<Signal>,
+    stop: Shutdown,
+}
+
+impl Sink for Answer {
+    fn take(&mut self, _now: Time, output: Output) -> ControlFlow<()> {
+        match output {
+            Output::List(streams, total) => {
+                self.list = Some((streams, total));
+                return ControlFlow::Break(());
+            }
+            Output::Signal(signal) => self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting),
+            Output::Send(_) | Output::Frame(_) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn turn(&mut self, now: Time, _engine: &mut Engine) -> Option<Time> {
+        if self.until <= now {
+            self.stop.trigger();
+        }
+        Some(self.until)
+    }
+}
+
+fn render(streams: &[StreamInfo], total: u32) -> String {
+    if streams.is_empty() {
+        return "the relay has no stream yet\n".to_owned();
+    }
+    let rows = streams.iter().map(row);
+    let header = ["STREAM", "SIZE", "FPS", "STATE"].map(str::to_owned);
+    let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
+    let mut widths = [0; 4];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let mut table = String::new();
+    for [name, size, rate, state] in &rows {
+        let _ = writeln!(table, "{name:<0$}  {size:<1$}  {rate:>2$}  {state}", widths[0], widths[1], widths[2]);
+    }
+    let untold = (total as usize).saturating_sub(streams.len());
+    if untold > 0 {
+        let _ = writeln!(table, "and {untold} more");
+    }
+    table
+}
+
+fn row(stream: &StreamInfo) -> [String; 4] {
+    let size = match (stream.width, stream.height) {
+        (0, _) | (_, 0) => "-".to_owned(),
+        (width, height) => format!("{width}x{height}"),
+    };
+    let rate = match stream.rate_millihertz {
+        0 => "-".to_owned(),
+        rate => format!("{:.1}", f64::from(rate) / 1e3),
+    };
+    let status = stream.status.clone().unwrap_or_default();
+    let state = if status.source_gone {
+        "source gone".to_owned()
+    } else {
+        let word = state_word(State::try_from(status.state).unwrap_or(State::Unspecified));
+        if status.reason.is_empty() { word.to_owned() } else { format!("{word}: {}", status.reason) }
+    };
+    // What comes from elsewhere must not steer the terminal.
+    let printable = |text: String| text.chars().filter(|c| !c.is_control()).collect();
+    [stream.name.clone(), size, rate, state].map(printable)
+}
+
+#[cfg(test)]
+mod tests {
+    use fanlight_proto::message::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_a_table_that_lines_up() {
+        let ball = StreamInfo {
+            name: "ball".into(),
+            width: 1280,
+            height: 720,
+            rate_millihertz: 29_970,
+            status: Some(Status { state: State::Live as i32, ..Status::default() }),
+            ..StreamInfo::default()
+        };
+        let reason = "camera unplugged: \x1b[2J/dev/video0".to_owned();
+        let status = Status { state: State::Unplugged as i32, reason, ..Status::default() };
+        let lobby = StreamInfo { name: "lobby-camera".into(), status: Some(status), ..StreamInfo::default() };
+        let gone = Status { source_gone: true, ..Status::default() };
+        let gate = StreamInfo { name: "gate".into(), status: Some(gone), ..StreamInfo::default() };
+        let expected = "\
+STREAM        SIZE       FPS  STATE
+ball          1280x720  30.0  live
+lobby-camera  -            -  unplugged: camera unplugged: [2J/dev/video0
+gate          -            -  source gone
+and 2 more
+";
+        assert_eq!(render(&[ball, lobby, gate], 5), expected);
+        assert_eq!(render(&[], 0), "the relay has no stream yet\n");
+    }
+}

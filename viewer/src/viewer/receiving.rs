@@ -1,0 +1,77 @@
+//! The socket's thread: what the engine gives out goes to the decoder, and what all of it comes to goes to the tally.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_daemon::Notify;
+use fanlight_proto::clock::Time;
+
+use super::handover::HandOver;
+use crate::engine::{Engine, Output, Signal};
+use crate::stats::Tally;
+use crate::udp::Sink;
+
+/// How often the tally learns where the engine stands.
+const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Hands frames and signals on.
+pub(super) struct Receiver {
+    pub(super) handover: Arc<HandOver>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) notify: Notify,
+    ready: bool,
+    summary_due: Time,
+}
+
+impl Receiver {
+    pub(super) fn new(handover: Arc<HandOver>, tally: Arc<Tally>, notify: Notify) -> Self {
+        Self { handover, tally, notify, ready: false, summary_due: Time::default() }
+    }
+
+    /// Leaves the tally exact.
+    pub(super) fn finish(&self, engine: &Engine) {
+        self.tally.on_summary(engine.summary());
+    }
+
+    fn on_signal(&self, now: Time, signal: Signal) {
+        tracing::info!(signal = signal.word(), "{signal}");
+        self.notify.status(&signal.to_string());
+        self.tally.on_signal(now, &signal);
+        // The next frame says it itself.
+        if signal != Signal::Live {
+            self.handover.put_signal(signal);
+        }
+    }
+}
+
+impl Sink for Receiver {
+    fn take(&mut self, now: Time, output: Output) -> ControlFlow<()> {
+        match output {
+            Output::Frame(arrived) => {
+                if self.handover.put_frame(arrived) {
+                    self.tally.on_superseded();
+                }
+            }
+            Output::Signal(signal) => self.on_signal(now, signal),
+            Output::Send(_) | Output::List(..) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.notify.ready();
+        }
+        self.notify.watchdog();
+        while let Some(body) = self.handover.spare() {
+            engine.recycle(body);
+        }
+        if self.summary_due <= now {
+            self.summary_due = now + SUMMARY_INTERVAL;
+            engine.on_presentation(self.tally.presentation());
+            self.tally.on_summary(engine.summary());
+        }
+        self.notify.watchdog_interval().map(|interval| now + interval)
+    }
+}
