@@ -53,11 +53,11 @@ impl Program for Viewer {
 
     /// Exit code 0 when it ended as asked; it fails when a headless run of a given duration showed no frame at all.
     fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
-        run(&config, &extra, context)
+        run(&config, &extra, &context)
     }
 }
 
-fn run(config: &Config, extra: &Extra, context: Context) -> anyhow::Result<ExitCode> {
+fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<ExitCode> {
     let route = Route { relay: config.relay.clone(), receive_buffer: config.receive_buffer };
     if extra.list {
         let table = listing::table(&route, screen_name(config), &context.shutdown)?;
@@ -67,7 +67,7 @@ fn run(config: &Config, extra: &Extra, context: Context) -> anyhow::Result<ExitC
     let began = clock::now();
     let tally = Arc::new(Tally::new(began));
     let mut presenter = Presenter::new(Arc::clone(&tally), extra.trace.as_deref())?;
-    let pipeline = Pipeline::start(config, extra, route, Arc::clone(&tally), &context)?;
+    let pipeline = Pipeline::start(config, extra, route, Arc::clone(&tally), context)?;
     let shown = if extra.headless {
         presenter.show_to_nobody(&pipeline.feed);
         Ok(())

@@ -116,7 +116,7 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
     let live = Live::start("127.0.0.1:0", 1, 0);
     let folder = tempfile::tempdir().unwrap();
     let extra = headless(&folder, Duration::from_millis(2500));
-    run(&config(&live.address), &extra, Context::default()).unwrap();
+    run(&config(&live.address), &extra, &Context::default()).unwrap();
     let sent = live.stop();
     let trace = lines(extra.trace);
     assert!(trace.len() > 60, "{} frames", trace.len());
@@ -154,7 +154,7 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
     let extra = headless(&folder, Duration::from_secs(4));
     let viewer = {
         let (config, extra) = (config(&address), extra.clone());
-        thread::spawn(move || run(&config, &extra, Context::default()).map(drop))
+        thread::spawn(move || run(&config, &extra, &Context::default()).map(drop))
     };
     let never = Shutdown::new();
     assert!(!never.wait_timeout(Duration::from_millis(1000)));
@@ -175,7 +175,7 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
 fn a_run_without_a_frame_fails_and_says_why() {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let extra = Extra { headless: true, duration: Some(Duration::from_millis(300)), ..Extra::default() };
-    let error = run(&config(&nobody), &extra, Context::default()).unwrap_err();
+    let error = run(&config(&nobody), &extra, &Context::default()).unwrap_err();
     assert_eq!(error.to_string(), "no frame was shown in 300ms: no answer from the relay");
 }
 
@@ -185,7 +185,7 @@ fn a_viewer_ends_within_half_a_second_of_being_asked_to() {
     let context = Context::default();
     let shutdown = context.shutdown.clone();
     let config = config(&live.address);
-    let viewer = thread::spawn(move || run(&config, &Extra { headless: true, ..Extra::default() }, context).map(drop));
+    let viewer = thread::spawn(move || run(&config, &Extra { headless: true, ..Extra::default() }, &context).map(drop));
     assert!(!Shutdown::new().wait_timeout(Duration::from_millis(500)));
     let asked = clock::now();
     shutdown.trigger();
