@@ -1,8 +1,9 @@
 //! Drawing into somebody else's pixels: rectangles, pictures, and words in an eight-by-eight font with its corners
 //! rounded.
 
-use fast_image_resize::images::{CroppedImageMut, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x4;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 
 use crate::picture::Picture;
 
@@ -89,15 +90,15 @@ impl<'a> Canvas<'a> {
     fn show_scaled(&mut self, picture: &Picture, place: Area, resizer: &mut Resizer) -> Result<(), ResizeError> {
         const FITS: &str = "a picture and a canvas have as many pixels as their sizes say, and a place lies within";
         let source = bytemuck::cast_slice(picture.pixels());
-        let source = ImageRef::new(picture.width(), picture.height(), source, PixelType::U8x4).expect(FITS);
+        // Typed images: `Resizer::resize` would compile every pixel type and filter into this crate.
+        let source = TypedImageRef::<U8x4>::from_buffer(picture.width(), picture.height(), source).expect(FITS);
         let (width, height) = (self.width as u32, self.height as u32);
         let target = bytemuck::cast_slice_mut(self.pixels);
-        let mut target = Image::from_slice_u8(width, height, target, PixelType::U8x4).expect(FITS);
-        let mut target =
-            CroppedImageMut::new(&mut target, place.x as u32, place.y as u32, place.width as u32, place.height as u32)
-                .expect(FITS);
+        let target = TypedImage::<U8x4>::from_buffer(width, height, target).expect(FITS);
+        let (left, top, width, height) = (place.x as u32, place.y as u32, place.width as u32, place.height as u32);
+        let mut target = TypedCroppedImageMut::new(target, left, top, width, height).expect(FITS);
         let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
-        resizer.resize(&source, &mut target, &ResizeOptions::new().resize_alg(bilinear).use_alpha(false))
+        resizer.resize_typed(&source, &mut target, &ResizeOptions::new().resize_alg(bilinear).use_alpha(false))
     }
 
     fn fill_around(&mut self, place: Area) {

@@ -1,6 +1,6 @@
 //! What stands in place of a picture, and what is written over one.
 
-use crate::canvas::words::Words;
+use crate::canvas::words::{Words, letter_width};
 use crate::canvas::{Area, Canvas, Colour};
 
 const BACKGROUND: Colour = 0x11_15_1c;
@@ -16,8 +16,8 @@ const PANEL_OPACITY: u32 = 176;
 /// Lines a reason may take; [`MAX_REASON`](fanlight_proto::limits::MAX_REASON) bytes fit a screen of usual shape.
 const REASON_LINES: usize = 6;
 
-/// Smallest letters, in pixels: the font's own eight.
-const SMALLEST: usize = 8;
+/// Smallest letters, in pixels: below it they cannot be read.
+const SMALLEST: usize = 10;
 
 /// The edge at which a panel lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +32,10 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
     canvas.fill(BACKGROUND);
     let room = width * 86 / 100;
     let letters = title.chars().count().max(12);
-    let size = (height / 9).min(room / letters).max(SMALLEST);
-    let title = Words::wrapped(title, size, room / size, 2);
+    let size = (height / 8).min(room * 4 / 3 / letters).max(SMALLEST);
+    let title = Words::wrapped(title, size, room / letter_width(size), 2);
     let size = (size * 45 / 100).max((height / 40).min(room / 24)).max(SMALLEST);
-    let reason = Words::wrapped(reason, size, room / size, REASON_LINES);
+    let reason = Words::wrapped(reason, size, room / letter_width(size), REASON_LINES);
 
     let (gap, line) = (title.size * 7 / 10, (title.size / 12).max(1));
     let total = title.height() + gap + line + gap + reason.height();
@@ -50,7 +50,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
 
 /// Writes `text`, line by line, on a dark ground at the left of `edge`, over whatever is there.
 pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, edge: Edge) {
-    let size = (canvas.height() / 45).clamp(SMALLEST, 32);
+    let size = (canvas.height() / 40).clamp(SMALLEST, 32);
     let words = Words::lines_of(text, size);
     if words.height() == 0 {
         return;

@@ -51,7 +51,7 @@ pub enum WindowError {
     Open(#[from] OsError),
     /// The display takes no pixels.
     #[error("cannot draw to the window: {0}")]
-    Draw(#[from] softbuffer::SoftBufferError),
+    Draw(String),
     /// The connection to the display broke.
     #[error("the display went away: {0}")]
     Lost(EventLoopError),
@@ -77,5 +77,12 @@ pub fn run(options: &Options, feed: &Feed, presented: &mut dyn FnMut(FrameId, Ti
     match app.into_failure() {
         Some(failure) => Err(failure),
         None => ended.map_err(WindowError::Lost),
+    }
+}
+
+impl From<softbuffer::SoftBufferError> for WindowError {
+    /// Keeps the words: the error itself may not leave its thread.
+    fn from(error: softbuffer::SoftBufferError) -> Self {
+        Self::Draw(error.to_string())
     }
 }

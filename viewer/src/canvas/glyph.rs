@@ -1,25 +1,56 @@
-//! Letters as shapes of 32 by 32 dots, grown from the eight-by-eight font by rounding its corners twice (the EPX
-//! rule), so that they can be drawn at any size.
+//! Letters of any size, out of an eight-by-eight font: between the dots ink fades, and where it has faded to less than
+//! half, the letter ends. That rounds corners and joins dots that touch at their corners.
 
 use font8x8::UnicodeFonts;
 
 /// Dots on each side.
-pub(crate) const SIDE: usize = 32;
+const SIDE: usize = 8;
+
+/// How much ink a point needs to be part of the letter: a little under one half, so that diagonals hold together.
+const THRESHOLD: f32 = 0.44;
+
+/// Least steepness of an edge, in shades per dot: below it small letters blur.
+const STEEPNESS: f32 = 1.8;
 
 /// One letter; bit x of row y is a dot of ink, from the top left.
-pub(crate) type Glyph = [u32; SIDE];
+pub(crate) struct Glyph([u8; SIDE]);
 
-/// The shape of `letter`; of a question mark for those the font does not have.
-pub(crate) fn of(letter: char) -> Glyph {
-    let rows = lookup(letter).or_else(|| lookup('?')).unwrap_or_default();
-    let mut glyph = [0; SIDE];
-    for (out, row) in glyph.iter_mut().zip(rows) {
-        *out = u32::from(row);
+impl Glyph {
+    /// The shape of `letter`; of a question mark for those the font does not have.
+    pub(crate) fn of(letter: char) -> Self {
+        Self(lookup(letter).or_else(|| lookup('?')).unwrap_or_default())
     }
-    rounded(&rounded(&glyph, 8), 16)
+
+    /// How much of pixel `x`, `y` the letter covers when it is drawn `width` by `height` pixels large, of 256.
+    pub(crate) fn coverage(&self, (x, y): (usize, usize), (width, height): (usize, usize)) -> u32 {
+        let pixels_per_dot = width.min(height) as f32 / SIDE as f32;
+        let ink = self.ink_at(dot(x, width), dot(y, height));
+        let shade = (ink - THRESHOLD) * pixels_per_dot.max(STEEPNESS) + 0.5;
+        (shade.clamp(0.0, 1.0) * 256.0) as u32
+    }
+
+    /// The ink at a point between the centres of four dots, whose coordinates are one more than theirs.
+    fn ink_at(&self, x: f32, y: f32) -> f32 {
+        let (column, row) = (x as usize, y as usize);
+        let (right, below) = (x.fract(), y.fract());
+        let upper = self.dot(column, row) * (1.0 - right) + self.dot(column + 1, row) * right;
+        let lower = self.dot(column, row + 1) * (1.0 - right) + self.dot(column + 1, row + 1) * right;
+        upper * (1.0 - below) + lower * below
+    }
+
+    /// The ink of a dot, counted from 1: around the letter there is none.
+    fn dot(&self, column: usize, row: usize) -> f32 {
+        let inside = (1..=SIDE).contains(&column) && (1..=SIDE).contains(&row);
+        if inside && self.0[row - 1] >> (column - 1) & 1 == 1 { 1.0 } else { 0.0 }
+    }
 }
 
-fn lookup(letter: char) -> Option<[u8; 8]> {
+/// Where the centre of a pixel lies among the dots, whose centres are at 1, 2 and so on.
+fn dot(pixel: usize, pixels: usize) -> f32 {
+    (pixel as f32 + 0.5) * SIDE as f32 / pixels as f32 + 0.5
+}
+
+fn lookup(letter: char) -> Option<[u8; SIDE]> {
     let letter = match letter {
         '‘' | '’' => '\'',
         '“' | '”' => '"',
@@ -33,41 +64,38 @@ fn lookup(letter: char) -> Option<[u8; 8]> {
         .or_else(|| font8x8::MISC_FONTS.get(letter))
 }
 
-/// Twice as large, corners rounded.
-fn rounded(glyph: &Glyph, side: usize) -> Glyph {
-    let ink = |x: usize, y: usize| x < side && y < side && glyph[y] >> x & 1 == 1;
-    let mut out = [0; SIDE];
-    for (x, y) in (0..side).flat_map(|y| (0..side).map(move |x| (x, y))) {
-        let here = ink(x, y);
-        let (up, down) = (ink(x, y.wrapping_sub(1)), ink(x, y + 1));
-        let (left, right) = (ink(x.wrapping_sub(1), y), ink(x + 1, y));
-        let corner = |near: bool, far: bool, other_near: bool, other_far: bool| {
-            if near == other_near && near != far && other_near != other_far { near } else { here }
-        };
-        let mut dot = |dx: usize, dy: usize, inked: bool| out[2 * y + dy] |= u32::from(inked) << (2 * x + dx);
-        dot(0, 0, corner(left, right, up, down));
-        dot(1, 0, corner(right, left, up, down));
-        dot(0, 1, corner(left, right, down, up));
-        dot(1, 1, corner(right, left, down, up));
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Drawn in its own size, row by row.
+    fn drawn(letter: char, size: (usize, usize)) -> Vec<bool> {
+        let glyph = Glyph::of(letter);
+        (0..size.0 * size.1).map(|i| glyph.coverage((i % size.0, i / size.0), size) > 128).collect()
+    }
+
     #[test]
     fn letters_have_ink_and_blanks_have_none() {
         for letter in ('!'..='~').chain("äöüßéñµ".chars()) {
-            assert_ne!(of(letter), [0; SIDE], "{letter}");
+            for size in [(6, 8), (9, 12), (64, 64)] {
+                assert!(drawn(letter, size).contains(&true), "{letter} at {size:?}");
+            }
         }
-        assert_eq!(of(' '), [0; SIDE]);
+        assert!(!drawn(' ', (64, 64)).contains(&true));
+    }
+
+    #[test]
+    fn a_letter_in_its_own_size_is_the_font_s() {
+        for letter in '!'..='~' {
+            let rows = lookup(letter).unwrap();
+            let dots: Vec<bool> = (0..64).map(|i| rows[i / 8] >> (i % 8) & 1 == 1).collect();
+            assert_eq!(drawn(letter, (8, 8)), dots, "{letter}");
+        }
     }
 
     #[test]
     fn a_letter_the_font_lacks_is_a_question_mark() {
-        assert_eq!(of('漢'), of('?'));
-        assert_eq!(of('—'), of('-'));
+        assert_eq!(drawn('漢', (8, 8)), drawn('?', (8, 8)));
+        assert_eq!(drawn('—', (8, 8)), drawn('-', (8, 8)));
     }
 }
