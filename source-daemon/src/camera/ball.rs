@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn the_truth_is_the_centre_of_what_is_painted_to_a_twentieth_of_a_pixel() {
-        for input in [BallInput::default(), BallInput { width: 321, height: 97, radius: 7.5, rate_millihertz: 24_000 }] {
+        for input in [BallInput::default(), BallInput { width: 321, height: 97, radius: 7.5, rate_millihertz: 24_000 }]
+        {
             let scene = Scene::new(&input);
             let mut raw = Raw::default();
             for number in (0..3000).step_by(37) {
@@ -210,7 +211,9 @@ mod tests {
 
     #[test]
     fn a_ball_that_does_not_fit_is_refused() {
-        for (width, height, radius) in [(30, 480, 20.0), (640, 480, 0.0), (640, 480, f32::NAN), (0, 0, 1.0), (9999, 9, 1.0)] {
+        for (width, height, radius) in
+            [(30, 480, 20.0), (640, 480, 0.0), (640, 480, f32::NAN), (0, 0, 1.0), (9999, 9, 1.0)]
+        {
             let mut input = BallInput { width, height, radius, ..BallInput::default() };
             assert!(matches!(input.open(), Err(CameraError::WrongFormat(_))));
         }

@@ -1,1 +1,184 @@
-//! JPEGs from files.
+//! JPEGs from files, played at a rate: a directory of pictures, an MJPEG file, or an AVI file with MJPEG in it.
+//!
+//! Files are read picture by picture, never as a whole. Pictures that are damaged, or coded as no viewer decodes them,
+//! are left out and counted as skipped.
+
+mod avi;
+mod directory;
+mod stream;
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use fanlight_proto::message::FrameBuffer;
+
+use super::pace::Pace;
+use super::{Camera, CameraError, Content, Input, Raw, Shot};
+use crate::jpeg;
+
+use avi::{Avi, AviError};
+use directory::Directory;
+use stream::Stream;
+
+/// Most pictures that are passed over at once when the reader was late, as after the host slept.
+const MAX_CATCH_UP: u64 = 64;
+
+/// The input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileInput {
+    /// A directory whose `*.jpg` and `*.jpeg` are played in the order of their names, or an MJPEG or AVI file.
+    pub path: PathBuf,
+    /// Thousandths of a picture a second.
+    pub rate_millihertz: u32,
+    /// Whether to begin again at the end.
+    pub repeat: bool,
+}
+
+/// Pictures in a row.
+trait Pictures: Debug + Send {
+    /// The next picture, whole from SOI to EOI; None at the end, and then again and again.
+    fn next(&mut self) -> io::Result<Option<FrameBuffer>>;
+
+    /// Goes back to the first picture.
+    fn rewind(&mut self) -> io::Result<()>;
+
+    /// Pictures left out so far because they were not whole.
+    fn broken(&self) -> u64;
+
+    /// Where the reader stands, for messages: a file name or "byte 123".
+    fn place(&self) -> String;
+}
+
+impl Input for FileInput {
+    fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
+        Ok(Box::new(FileCamera {
+            pictures: open(&self.path)?,
+            path: self.path.clone(),
+            pace: Pace::new(self.rate_millihertz),
+            rate_millihertz: self.rate_millihertz,
+            repeat: self.repeat,
+            delivered: 0,
+            refused: 0,
+            told_lost: 0,
+        }))
+    }
+
+    fn describe(&self) -> String {
+        format!("files {} at {} fps", self.path.display(), f64::from(self.rate_millihertz) / 1000.0)
+    }
+}
+
+fn open(path: &Path) -> Result<Box<dyn Pictures>, CameraError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => CameraError::Unplugged(format!("{}: no such file or directory", path.display())),
+        _ => CameraError::Failed(format!("{}: {error}", path.display())),
+    };
+    if path.is_dir() {
+        return Ok(Box::new(Directory::open(path).map_err(failed)?));
+    }
+    let mut begin = Vec::new();
+    File::open(path).map_err(failed)?.take(12).read_to_end(&mut begin).map_err(failed)?;
+    match begin[..] {
+        [0xff, 0xd8, ..] => Ok(Box::new(Stream::open(path).map_err(failed)?)),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => match Avi::open(path) {
+            Ok(avi) => Ok(Box::new(avi)),
+            Err(AviError::Io(error)) => Err(failed(error)),
+            Err(error) => Err(CameraError::WrongFormat(format!("{}: {error}", path.display()))),
+        },
+        _ => Err(CameraError::WrongFormat(format!(
+            "{}: neither JPEG, MJPEG nor AVI: it begins with {begin:02x?}; ffmpeg can convert it, or be the input as pipe",
+            path.display()
+        ))),
+    }
+}
+
+#[derive(Debug)]
+struct FileCamera {
+    pictures: Box<dyn Pictures>,
+    path: PathBuf,
+    pace: Pace,
+    rate_millihertz: u32,
+    repeat: bool,
+    /// Pictures delivered since the file was begun.
+    delivered: u64,
+    refused: u64,
+    /// How many lost pictures the shots so far told of.
+    told_lost: u64,
+}
+
+impl Camera for FileCamera {
+    fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<Shot, CameraError> {
+        let (captured, late) = self.pace.wait();
+        let mut picture = self.usable()?;
+        for _ in 0..late.min(MAX_CATCH_UP) {
+            // The end, if it is one, is told when nothing is left to deliver.
+            let Ok(newer) = self.usable() else { break };
+            picture = newer;
+        }
+        let lost = self.refused + self.pictures.broken();
+        let skipped = late + lost - self.told_lost;
+        self.told_lost = lost;
+        Ok(Shot { captured, skipped, truth: None, content: Content::Jpeg(picture) })
+    }
+
+    fn rate_millihertz(&self) -> u32 {
+        self.rate_millihertz
+    }
+}
+
+impl FileCamera {
+    /// The next picture that a viewer will take, past the end if it repeats.
+    fn usable(&mut self) -> Result<FrameBuffer, CameraError> {
+        loop {
+            let broken = self.pictures.broken();
+            let next = self.pictures.next().map_err(|error| self.failed(&error))?;
+            if self.pictures.broken() > broken {
+                self.warn("it is damaged");
+            }
+            let Some(picture) = next else {
+                self.begin_again()?;
+                continue;
+            };
+            match jpeg::check(picture.jpeg()) {
+                Ok(_) => {
+                    self.delivered += 1;
+                    return Ok(picture);
+                }
+                Err(error) => {
+                    self.warn(&error.to_string());
+                    self.refused += 1;
+                }
+            }
+        }
+    }
+
+    fn begin_again(&mut self) -> Result<(), CameraError> {
+        if self.delivered == 0 {
+            let lost = self.refused + self.pictures.broken();
+            let text = format!("{}: no usable picture in it ({lost} that are not)", self.path.display());
+            return Err(CameraError::WrongFormat(text));
+        }
+        if !self.repeat {
+            return Err(CameraError::Ended(format!("{}: played to its end", self.path.display())));
+        }
+        self.delivered = 0;
+        self.pictures.rewind().map_err(|error| self.failed(&error))
+    }
+
+    /// Tells of the first lost picture: a file played in a loop would tell for ever.
+    fn warn(&self, reason: &str) {
+        if self.refused == 0 && self.told_lost == 0 {
+            let (path, place) = (self.path.display(), self.pictures.place());
+            tracing::warn!("{path}: a picture before {place} is left out, as others will be without a word: {reason}");
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> CameraError {
+        CameraError::Failed(format!("{}: {error} at {}", self.path.display(), self.pictures.place()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

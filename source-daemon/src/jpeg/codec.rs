@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn the_decoder_scales_by_powers_of_two_but_never_below_what_is_asked() {
         let jpeg = Encoder::new(80).unwrap().encode(&gradient(640, 480)).unwrap();
-        for (least, size) in [((640, 480), (640, 480)), ((321, 10), (640, 480)), ((320, 240), (320, 240)), ((9, 9), (80, 60))]
+        for (least, size) in
+            [((640, 480), (640, 480)), ((321, 10), (640, 480)), ((320, 240), (320, 240)), ((9, 9), (80, 60))]
         {
             let canvas = decoded(jpeg.jpeg(), least);
             assert_eq!((canvas.width(), canvas.height()), size);

@@ -43,10 +43,7 @@ impl Orientation {
     pub fn point(self, (x, y): (f32, f32), width: u32, height: u32) -> (f32, f32) {
         let (turned_width, turned_height) = self.size(width, height);
         let (x, y) = if self.transpose { (y, x) } else { (x, y) };
-        (
-            if self.flip_x { turned_width as f32 - x } else { x },
-            if self.flip_y { turned_height as f32 - y } else { y },
-        )
+        (if self.flip_x { turned_width as f32 - x } else { x }, if self.flip_y { turned_height as f32 - y } else { y })
     }
 
     /// Whether the source's x axis and y axis run backwards in the result.

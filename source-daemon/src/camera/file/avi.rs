@@ -1,0 +1,187 @@
+//! An AVI file with MJPEG in it: RIFF chunks of four letters, a length and as many bytes, padded to even.
+//!
+//! Lists are entered wherever they may hold what is looked for and their lengths are not relied upon, so that files of
+//! several RIFFs (OpenDML), files with a wrong index and files that were never closed play as far as they go.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use fanlight_proto::message::FrameBuffer;
+
+use super::Pictures;
+use crate::jpeg::split::MAX_PICTURE;
+use crate::jpeg::walk::{Step, Walk};
+
+/// Why a file that begins as an AVI cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AviError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("AVI without video: it ends at byte {0} before any picture")]
+    NoVideo(u64),
+    #[error("AVI whose video is {0}, not MJPEG; ffmpeg can convert it (-c:v mjpeg), or be the input as pipe")]
+    Codec(String),
+}
+
+/// The file, read as pictures are asked for.
+#[derive(Debug)]
+pub(super) struct Avi {
+    file: BufReader<File>,
+    length: u64,
+    at: u64,
+    /// Where the list of pictures begins.
+    movie: u64,
+    /// The first letters of the chunks of the first video stream.
+    stream: [u8; 2],
+    broken: u64,
+    bytes: Vec<u8>,
+}
+
+/// The head of a chunk. In a list, the list's own letters.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    letters: [u8; 4],
+    length: u32,
+}
+
+impl Avi {
+    pub(super) fn open(path: &Path) -> Result<Self, AviError> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let file = BufReader::new(file);
+        let mut avi = Self { file, length, at: 0, movie: 0, stream: *b"00", broken: 0, bytes: Vec::new() };
+        avi.read_head()?;
+        Ok(avi)
+    }
+
+    /// Reads up to the list of pictures: which stream is the video, and how it is coded.
+    fn read_head(&mut self) -> Result<(), AviError> {
+        let (mut streams, mut video) = (0u8, None);
+        while let Some(chunk) = self.next_chunk()? {
+            match &chunk.letters {
+                b"movi" if video.is_some() => {
+                    self.movie = self.at;
+                    return Ok(());
+                }
+                b"strh" => {
+                    let kind = self.letters_at(chunk, 0)?;
+                    if &kind == b"vids" && video.is_none() {
+                        video = Some(streams);
+                        self.stream = [b'0' + streams / 10 % 10, b'0' + streams % 10];
+                    }
+                    streams = streams.wrapping_add(1);
+                }
+                // biCompression of the BITMAPINFOHEADER that follows its stream's header.
+                b"strf" if video.is_some_and(|v| v + 1 == streams) => {
+                    let codec = self.letters_at(chunk, 16)?.to_ascii_uppercase();
+                    if ![b"MJPG", b"JPEG", b"AVRN", b"DMB1"].iter().any(|known| codec == **known) {
+                        return Err(AviError::Codec(codec.escape_ascii().to_string()));
+                    }
+                }
+                _ => self.skip(chunk)?,
+            }
+        }
+        Err(AviError::NoVideo(self.at))
+    }
+
+    /// The next chunk's head, and steps behind it; lists that may hold what is looked for are entered. None at the end.
+    fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
+        while self.at + 8 <= self.length {
+            let mut head = [0; 8];
+            self.file.read_exact(&mut head)?;
+            self.at += 8;
+            let [a, b, c, d, l0, l1, l2, l3] = head;
+            let chunk = Chunk { letters: [a, b, c, d], length: u32::from_le_bytes([l0, l1, l2, l3]) };
+            if !matches!(&chunk.letters, b"RIFF" | b"LIST") {
+                return Ok(Some(chunk));
+            }
+            if self.at + 4 > self.length {
+                break;
+            }
+            let mut letters = [0; 4];
+            self.file.read_exact(&mut letters)?;
+            self.at += 4;
+            match &letters {
+                b"AVI " | b"AVIX" | b"hdrl" | b"strl" | b"rec " => {}
+                b"movi" => return Ok(Some(Chunk { letters, length: 0 })),
+                _ => self.skip(Chunk { letters, length: chunk.length.saturating_sub(4) })?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Steps over a chunk's bytes, of which none were read. Past the end it stays there.
+    fn skip(&mut self, chunk: Chunk) -> io::Result<()> {
+        let padded = i64::from(chunk.length) + i64::from(chunk.length % 2);
+        self.at = self.at.saturating_add_signed(padded);
+        self.file.seek_relative(padded)
+    }
+
+    /// Four letters within a chunk, which is left behind.
+    fn letters_at(&mut self, chunk: Chunk, offset: u32) -> io::Result<[u8; 4]> {
+        let mut letters = [0; 4];
+        if chunk.length < offset + 4 || self.at + u64::from(offset) + 4 > self.length {
+            self.skip(chunk)?;
+            return Ok(letters);
+        }
+        self.file.seek_relative(i64::from(offset))?;
+        self.file.read_exact(&mut letters)?;
+        self.file.seek_relative(-i64::from(offset) - 4)?;
+        self.skip(chunk)?;
+        Ok(letters)
+    }
+
+    /// The picture in a chunk; what a recorder padded it with is dropped.
+    fn picture(&mut self, chunk: Chunk) -> io::Result<Option<FrameBuffer>> {
+        let length = chunk.length as usize;
+        if length > MAX_PICTURE || self.at + u64::from(chunk.length) > self.length {
+            self.skip(chunk)?;
+            return Ok(None);
+        }
+        self.bytes.resize(length, 0);
+        self.file.read_exact(&mut self.bytes)?;
+        self.at += u64::from(chunk.length);
+        if length % 2 == 1 {
+            self.file.seek_relative(1)?;
+            self.at += 1;
+        }
+        Ok(match Walk::default().step(&self.bytes) {
+            Step::Done(end) => Some(FrameBuffer::copy_of(&self.bytes[..end])),
+            Step::More | Step::Broken(_) => None,
+        })
+    }
+}
+
+impl Pictures for Avi {
+    fn next(&mut self) -> io::Result<Option<FrameBuffer>> {
+        while let Some(chunk) = self.next_chunk()? {
+            let [s0, s1, d, kind] = chunk.letters;
+            let ours = [s0, s1] == self.stream && d == b'd' && matches!(kind, b'c' | b'b');
+            // A chunk without bytes repeats the picture before it.
+            if !ours || chunk.length == 0 {
+                self.skip(chunk)?;
+                continue;
+            }
+            let picture = self.picture(chunk)?;
+            if picture.is_some() {
+                return Ok(picture);
+            }
+            self.broken += 1;
+        }
+        Ok(None)
+    }
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.at = self.movie;
+        self.file.seek(SeekFrom::Start(self.movie)).map(|_| ())
+    }
+
+    fn broken(&self) -> u64 {
+        self.broken
+    }
+
+    fn place(&self) -> String {
+        format!("byte {}", self.at)
+    }
+}

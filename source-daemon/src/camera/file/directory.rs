@@ -1,0 +1,85 @@
+//! A directory of JPEG files.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use fanlight_proto::message::FrameBuffer;
+
+use super::Pictures;
+use crate::jpeg::split::MAX_PICTURE;
+use crate::jpeg::walk::{Step, Walk};
+
+/// Most files of a directory: their names are kept in memory.
+const MAX_FILES: usize = 100_000;
+
+/// The files, by name.
+#[derive(Debug)]
+pub(super) struct Directory {
+    files: Vec<PathBuf>,
+    next: usize,
+    broken: u64,
+    bytes: Vec<u8>,
+}
+
+impl Directory {
+    /// Lists the JPEG files.
+    ///
+    /// # Errors
+    /// When there is none, or more than [`MAX_FILES`].
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let file = entry?.path();
+            let extension = file.extension().unwrap_or_default();
+            if extension.eq_ignore_ascii_case("jpg") || extension.eq_ignore_ascii_case("jpeg") {
+                files.push(file);
+            }
+            if files.len() > MAX_FILES {
+                return Err(io::Error::other(format!("over {MAX_FILES} pictures; put them into an MJPEG file")));
+            }
+        }
+        if files.is_empty() {
+            return Err(io::Error::other("no *.jpg or *.jpeg in this directory"));
+        }
+        files.sort_unstable();
+        Ok(Self { files, next: 0, broken: 0, bytes: Vec::new() })
+    }
+
+    /// The picture in a file: bytes after its end are dropped. None when it is no whole JPEG or is gone.
+    fn read(&mut self, index: usize) -> Option<FrameBuffer> {
+        self.bytes.clear();
+        File::open(&self.files[index]).ok()?.take(MAX_PICTURE as u64 + 1).read_to_end(&mut self.bytes).ok()?;
+        match Walk::default().step(&self.bytes) {
+            Step::Done(end) if end <= MAX_PICTURE => Some(FrameBuffer::copy_of(&self.bytes[..end])),
+            _ => None,
+        }
+    }
+}
+
+impl Pictures for Directory {
+    fn next(&mut self) -> io::Result<Option<FrameBuffer>> {
+        while self.next < self.files.len() {
+            self.next += 1;
+            let picture = self.read(self.next - 1);
+            if picture.is_some() {
+                return Ok(picture);
+            }
+            self.broken += 1;
+        }
+        Ok(None)
+    }
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.next = 0;
+        Ok(())
+    }
+
+    fn broken(&self) -> u64 {
+        self.broken
+    }
+
+    fn place(&self) -> String {
+        self.files.get(self.next).map_or_else(|| "the end".to_owned(), |file| file.display().to_string())
+    }
+}

@@ -1,0 +1,148 @@
+//! A command that is run by the shell, with everything that it starts in turn.
+
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_daemon::logline::Limited;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How long a command has to leave after SIGTERM: this process has 500 ms for its own exit.
+const GRACE: Duration = Duration::from_millis(150);
+
+/// What is kept of a line on standard error, in bytes.
+const MAX_LINE: usize = 300;
+
+/// The process groups of commands that run.
+#[derive(Debug, Default)]
+pub(super) struct Running(Mutex<Vec<Pid>>);
+
+impl Running {
+    /// Asks all of them to leave.
+    pub(super) fn terminate(&self) {
+        for &group in lock(&self.0).iter() {
+            signal(group, Signal::TERM);
+        }
+    }
+}
+
+/// All commands of this process.
+static RUNNING: Running = Running(Mutex::new(Vec::new()));
+
+/// Asks all commands of this process to leave, which ends the pictures that are waited for. For the exit of a process
+/// whose capture thread may be blocked and never get to close its camera.
+pub fn terminate_commands() {
+    RUNNING.terminate();
+}
+
+/// The command. When it is dropped, its process group ends: at SIGTERM, or after [`GRACE`] by SIGKILL.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: std::process::Child,
+    group: Pid,
+    running: &'static Running,
+    /// Disconnected when nobody has standard error open any more: when all of the group are gone.
+    stderr: Receiver<()>,
+    last_line: Arc<Mutex<String>>,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    /// Starts the command in a process group of its own.
+    ///
+    /// # Errors
+    /// When there is no shell, no process or no thread to be had. What the shell makes of the command shows later.
+    pub(super) fn spawn(command: &str) -> io::Result<(Self, ChildStdout)> {
+        Self::spawn_among(command, &RUNNING)
+    }
+
+    /// As [`spawn`](Self::spawn), on a list of its own.
+    pub(super) fn spawn_among(command: &str, running: &'static Running) -> io::Result<(Self, ChildStdout)> {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(command).process_group(0);
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Held from before the start, so that no command is missed by whoever terminates all.
+        let mut groups = lock(&running.0);
+        let mut process = shell.spawn()?;
+        let group = Pid::from_child(&process);
+        groups.push(group);
+        drop(groups);
+
+        let stdout = process.stdout.take().expect("standard output was asked to be a pipe");
+        let errors = process.stderr.take().expect("standard error was asked to be a pipe");
+        let (open, stderr) = sync_channel(0);
+        let last_line = Arc::default();
+        let child = Self { process, group, running, stderr, last_line: Arc::clone(&last_line), status: None };
+        std::thread::Builder::new().name("stderr".to_owned()).spawn(move || log(errors, &last_line, open))?;
+        Ok((child, stdout))
+    }
+
+    /// Ends what is left of the command after it closed its output: how it ended, and the last line it said.
+    pub(super) fn wait(&mut self) -> (String, String) {
+        let _ = self.stderr.recv_timeout(GRACE);
+        self.end();
+        let status = self.status.map_or_else(|| "unknown end".to_owned(), |status| status.to_string());
+        (status, lock(&self.last_line).clone())
+    }
+
+    fn end(&mut self) {
+        if self.status.is_some() {
+            return;
+        }
+        signal(self.group, Signal::TERM);
+        let _ = self.stderr.recv_timeout(GRACE);
+        signal(self.group, Signal::KILL);
+        // From here on the number may be another process's.
+        lock(&self.running.0).retain(|&group| group != self.group);
+        self.status = self.process.wait().ok();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn signal(group: Pid, signal: Signal) {
+    // The group may be gone already.
+    let _ = kill_process_group(group, signal);
+}
+
+/// Logs what comes on standard error, at most a line a second, and keeps the last line.
+fn log(mut errors: impl Read, last_line: &Mutex<String>, _open: SyncSender<()>) {
+    let (mut buffer, mut line, mut limited) = ([0; 4096], Vec::new(), Limited::new());
+    while let Ok(length @ 1..) = errors.read(&mut buffer) {
+        for &byte in &buffer[..length] {
+            // ffmpeg overwrites its line of statistics with a carriage return.
+            if byte != b'\n' && byte != b'\r' {
+                if line.len() < MAX_LINE {
+                    line.push(byte);
+                }
+                continue;
+            }
+            tell(&line, last_line, &mut limited);
+            line.clear();
+        }
+    }
+    tell(&line, last_line, &mut limited);
+}
+
+fn tell(line: &[u8], last_line: &Mutex<String>, limited: &mut Limited) {
+    let text = String::from_utf8_lossy(line.trim_ascii()).replace(|c: char| c.is_control(), " ");
+    if text.is_empty() {
+        return;
+    }
+    if let Some(lines) = limited.note(clock::now()) {
+        tracing::info!(lines, "the command says: {text}");
+    }
+    *lock(last_line) = text;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
