@@ -1,5 +1,7 @@
 //! What a person before the screen sees: screenshots of real X servers, checked pixel by pixel.
 
+#![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -172,7 +174,10 @@ fn eventually(display: &Display, what: &str, check: impl Fn(&Screenshot) -> Resu
         let shot = display.screenshot();
         match check(&shot) {
             Ok(()) => return,
-            Err(error) if deadline.is_over() => panic!("{what}: {error}; see {}", shot.keep("failure").display()),
+            Err(error) if deadline.is_over() => {
+                let test = std::thread::current().name().unwrap_or("test").to_owned();
+                panic!("{what}: {error}; see {}", shot.keep(&format!("failure-{test}")).display());
+            }
             Err(_) => wait::pause(Duration::from_millis(20)),
         }
     }
