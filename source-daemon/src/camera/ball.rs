@@ -153,8 +153,8 @@ mod tests {
         for (index, pixel) in raw.data.as_chunks::<3>().0.iter().enumerate() {
             let weight = f64::from(pixel[1]) - f64::from(BACKGROUND[1]);
             mass += weight;
-            x += weight * ((index as u32 % raw.width) as f64 + 0.5);
-            y += weight * ((index as u32 / raw.width) as f64 + 0.5);
+            x += weight * (f64::from(index as u32 % raw.width) + 0.5);
+            y += weight * (f64::from(index as u32 / raw.width) + 0.5);
         }
         (x / mass, y / mass)
     }

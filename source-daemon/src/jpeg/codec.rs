@@ -173,7 +173,7 @@ impl Turner {
         }
         let (across, down) = (subsamp.mcu_width() as u32, subsamp.mcu_height() as u32);
         let (mirrors_x, mirrors_y) = orientation.mirrored_axes();
-        if (mirrors_x && width % across != 0) || (mirrors_y && height % down != 0) {
+        if (mirrors_x && !width.is_multiple_of(across)) || (mirrors_y && !height.is_multiple_of(down)) {
             return Ok(None);
         }
         // The bound for 4:4:4 also covers what a rotation makes of any subsampling.

@@ -102,7 +102,7 @@ impl Canvas {
     /// When size and length do not agree, or the size is over [`MAX_WIDTH`] x [`MAX_HEIGHT`].
     pub fn load(&mut self, raw: &mut Raw) -> Result<(), RawError> {
         let Raw { format, width, height, .. } = *raw;
-        let even = |value: u32| value % 2 == 0;
+        let even = |value: u32| value.is_multiple_of(2);
         let pixels = u64::from(width) * u64::from(height);
         let (length, fits) = match format {
             PixelFormat::Rgb => (pixels.saturating_mul(3), true),

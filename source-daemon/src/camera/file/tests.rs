@@ -38,7 +38,11 @@ fn avi(codec: &[u8; 4], pictures: &[Vec<u8>]) -> Vec<u8> {
         movie.push(list(b"LIST", b"rec ", &[chunk(b"01dc", picture)]));
     }
     let junk = chunk(b"JUNK", &[7; 33]);
-    list(b"RIFF", b"AVI ", &[head, list(b"LIST", b"INFO", &[junk.clone()]), junk, list(b"LIST", b"movi", &movie)])
+    list(
+        b"RIFF",
+        b"AVI ",
+        &[head, list(b"LIST", b"INFO", std::slice::from_ref(&junk)), junk, list(b"LIST", b"movi", &movie)],
+    )
 }
 
 fn input(path: &Path, repeat: bool) -> FileInput {
@@ -137,7 +141,9 @@ fn what_cannot_be_played_is_refused_with_the_reason() {
     let dir = TempDir::new().unwrap();
     let refusal = |name: &str, content: Option<&[u8]>| {
         let path = dir.path().join(name);
-        content.map(|bytes| fs::write(&path, bytes).unwrap());
+        if let Some(bytes) = content {
+            fs::write(&path, bytes).unwrap();
+        }
         play(&mut input(&path, true), 1).1.unwrap()
     };
     assert!(matches!(refusal("none", None), CameraError::Unplugged(_)));
