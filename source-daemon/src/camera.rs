@@ -23,9 +23,9 @@ pub trait Input: Send {
 
 /// An open input that delivers pictures at its own pace.
 pub trait Camera: Send {
-    /// Waits for the next picture. A raw picture is written into `raw`, whose buffer is reused from call to call.
-    /// `number` is the frame number that the picture gets if none was lost before it: an input that paints the number
-    /// paints `number + skipped`.
+    /// Waits for the next picture. A raw picture is written into `raw`, whose buffer is reused: all of it is to be
+    /// written, for what it holds is arbitrary. `number` is the frame number that the picture gets if none was lost
+    /// before it: an input that paints the number paints `number + skipped`.
     ///
     /// # Errors
     /// After any error the camera is dropped and its [`Input`] opened again, save after [`CameraError::Ended`].
@@ -76,9 +76,10 @@ pub enum PixelFormat {
     /// Three bytes a pixel: red, green, blue.
     #[default]
     Rgb,
-    /// 4:2:2 packed: Y0 U Y1 V; two bytes a pixel, even width.
+    /// 4:2:2 packed: Y0 U Y1 V; two bytes a pixel, even width. BT.601 in limited range, as V4L2 has it by default.
     Yuyv,
-    /// 4:2:0: the Y plane, then interleaved U and V at half the size; even width and height.
+    /// 4:2:0: the Y plane, then interleaved U and V at half the size; even width and height. BT.601 in limited
+    /// range.
     Nv12,
 }
 
