@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use fanlight_daemon::options::Text;
 use fanlight_daemon::paths;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
@@ -13,10 +13,14 @@ use fanlight_proto::message::StreamName;
 
 use crate::camera::Input;
 use crate::camera::ball::BallInput;
+use crate::camera::file::FileInput;
 use crate::camera::pace::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
+use crate::camera::pattern::{self, PatternInput};
+use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
 use crate::picture::{Pipeline, PictureOptions};
 use crate::publisher::Endpoint;
+use crate::supervisor::Supervisor;
 
 /// Size of a synthetic picture when none is configured.
 const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
@@ -97,7 +101,7 @@ fanlight_daemon::options! {
         /// Radius of the ball in pixels. None: a twelfth of the picture's shorter side.
         radius: Option<f64> = None;
         /// Seconds without a picture until the input counts as stalled; at least three frame intervals.
-        /// A driver that hangs 8 seconds longer ends the program, so that the service manager starts a new one.
+        /// A camera's driver that hangs 8 seconds longer ends the program, so that the service manager starts a new one.
         stall_seconds: f64 = 2.0;
 
         /// Exchange left and right.
@@ -161,12 +165,17 @@ impl Config {
     /// The first setting that cannot be used, and what to do.
     pub fn check(&self) -> anyhow::Result<()> {
         self.check_publish()?;
-        self.stall_limit()?;
+        self.supervisor()?;
         self.rate_millihertz()?;
         self.radius()?;
         Pipeline::new(&self.picture_options())?;
         if self.input == InputKind::Files {
             self.files_path()?;
+        }
+        if let (InputKind::Pattern, Some(Size { width, height })) = (self.input, self.size) {
+            let (least_width, least_height) = pattern::MIN_SIZE;
+            let fits = width >= least_width && height >= least_height;
+            ensure!(fits, "size must be at least {least_width}x{least_height} for the pattern, not {width}x{height}");
         }
         if let Some(command) = &self.command {
             ensure!(!command.trim().is_empty(), "command is empty: leave it out to read standard input");
@@ -200,14 +209,15 @@ impl Config {
         }
     }
 
-    /// How long an input may be silent, at least.
+    /// What watches the input.
     ///
     /// # Errors
-    /// When it is out of its range.
-    pub fn stall_limit(&self) -> anyhow::Result<Duration> {
+    /// When `stall_seconds` is out of its range.
+    pub fn supervisor(&self) -> anyhow::Result<Supervisor> {
         let seconds = self.stall_seconds;
         ensure!(STALL_SECONDS.contains(&seconds), "stall_seconds must be 0.5 to 600, not {seconds}");
-        Ok(Duration::from_secs_f64(seconds))
+        let supervisor = Supervisor::new(Duration::from_secs_f64(seconds));
+        Ok(if self.input == InputKind::Pipe { supervisor.patient() } else { supervisor })
     }
 
     /// The input, not opened yet.
@@ -221,8 +231,12 @@ impl Config {
             InputKind::Auto | InputKind::Ball => {
                 Box::new(BallInput { width, height, radius: self.radius()? as f32, rate_millihertz })
             }
+            InputKind::Pattern => Box::new(PatternInput { width, height, rate_millihertz }),
+            InputKind::Files => {
+                Box::new(FileInput { path: self.files_path()?.to_owned(), rate_millihertz, repeat: self.repeat })
+            }
+            InputKind::Pipe => Box::new(PipeInput { command: self.command.clone() }),
             InputKind::Camera => Box::new(V4lInput::new(self.camera_options())),
-            _ => bail!("not yet"),
         })
     }
 
@@ -316,7 +330,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {
-        let bad: [(&str, fn(&mut Options)); 9] = [
+        let bad: [(&str, fn(&mut Options)); 10] = [
+            ("for the pattern", |o| (o.input, o.size) = (Some(InputKind::Pattern), "64x64".parse().ok())),
             ("given twice", |o| o.publish = Some(vec!["ipc:///a".parse().unwrap(), "ipc:///a".parse().unwrap()])),
             ("rate must be", |o| o.rate = Some(0.0)),
             ("rate must be", |o| o.rate = Some(f64::NAN)),

@@ -88,7 +88,7 @@ impl Source {
         let parts = Parts {
             stream: config.stream.0.clone(),
             pipeline: Pipeline::new(&config.picture_options())?,
-            supervisor: Supervisor::new(config.stall_limit()?),
+            supervisor: config.supervisor()?,
             publisher: Publisher::bind(&config.endpoints()?)?,
         };
         Ok(Self::start(parts, config.make_input()?)?)
@@ -104,7 +104,7 @@ impl Source {
         let slot = Arc::new(Slot::default());
         let reports = Arc::new(Reports::default());
         let outlet = Arc::new(Outlet::new(publisher, stream));
-        let capturing = Capturing::start(input, Arc::clone(&slot), Arc::clone(&reports), Arc::clone(&outlet))?;
+        let capturing = Capturing::start(input, Arc::clone(&slot), Arc::clone(&reports), outlet.newest())?;
         let preparing = Preparing {
             slot: Arc::clone(&slot),
             reports: Arc::clone(&reports),
@@ -136,6 +136,9 @@ impl Source {
             tracing::warn!(input = self.input, "the input did not close in time and is left behind");
         }
         self.slot.close();
+        if self.preparing.join().is_err() {
+            tracing::error!("the preparing thread panicked");
+        }
         ended.map(|()| ExitCode::SUCCESS)
     }
 

@@ -66,6 +66,8 @@ pub struct Supervisor {
     pause: Duration,
     /// The least stall limit.
     floor: Duration,
+    /// Whether an input that does not return is a driver that hangs.
+    replaces: bool,
     /// The stall limit of the open input.
     stall_limit: Duration,
     /// Why the newest pictures could not be used, as long as none could be.
@@ -94,9 +96,17 @@ impl Supervisor {
             progress: Time::default(),
             pause: FIRST_PAUSE,
             floor,
+            replaces: true,
             stall_limit: floor,
             unusable: None,
         }
+    }
+
+    /// For an input that may well be silent for long and needs no new process for it, such as a pipe: it is told stalled
+    /// but never replaced.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { replaces: false, ..self }
     }
 
     /// What viewers are to be told now.
@@ -165,8 +175,8 @@ impl Supervisor {
             Phase::Opening => now.saturating_since(self.progress),
             Phase::Open { newest, .. } => now.saturating_since(newest),
         };
-        if now.saturating_since(self.progress) >= self.stall_limit + STUCK_AFTER_STALL {
-            let stuck = self.stall_limit + STUCK_AFTER_STALL;
+        let stuck = self.stall_limit + STUCK_AFTER_STALL;
+        if self.replaces && now.saturating_since(self.progress) >= stuck {
             return Some(Action::Replace(format!("the driver has not returned for {} s", stuck.as_secs())));
         }
         if silence < self.stall_limit {
@@ -322,6 +332,13 @@ mod tests {
         assert!(matches!(supervisor.on_tick(at(2_000)), Some(Action::Announce(_))));
         assert_eq!(supervisor.condition().state, State::Stalled);
         assert!(matches!(supervisor.on_tick(at(10_000)), Some(Action::Replace(_))));
+    }
+
+    #[test]
+    fn a_silent_pipe_is_stalled_and_never_replaced() {
+        let mut supervisor = live(at(0)).patient();
+        assert!(matches!(supervisor.on_tick(at(2_000)), Some(Action::Announce(_))));
+        assert_eq!(supervisor.on_tick(at(1_000_000)), None);
     }
 
     #[test]

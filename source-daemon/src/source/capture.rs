@@ -2,11 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use super::outlet::Outlet;
 use super::reports::Reports;
 use super::slot::{Capture, Slot};
 use crate::camera::{CameraError, Input, Raw};
@@ -25,18 +24,19 @@ pub(super) struct Capturing {
 }
 
 impl Capturing {
-    /// Starts the thread. It opens nothing before [`open`](Self::open).
+    /// Starts the thread, which keeps `newest` at the number of the newest frame captured. It opens nothing before
+    /// [`open`](Self::open).
     pub(super) fn start(
         input: Box<dyn Input>,
         slot: Arc<Slot>,
         reports: Arc<Reports>,
-        outlet: Arc<Outlet>,
+        newest: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
         let (orders, ordered) = sync_channel(1);
         let (alive, ended) = sync_channel(0);
         let stop = Arc::new(AtomicBool::new(false));
         let mut thread =
-            Thread { input, slot, reports, outlet, stop: Arc::clone(&stop), number: 0, raw: Raw::default() };
+            Thread { input, slot, reports, newest, stop: Arc::clone(&stop), number: 0, raw: Raw::default() };
         std::thread::Builder::new().name("capture".into()).spawn(move || {
             let _alive: SyncSender<()> = alive;
             for Open in ordered {
@@ -67,7 +67,7 @@ struct Thread {
     input: Box<dyn Input>,
     slot: Arc<Slot>,
     reports: Arc<Reports>,
-    outlet: Arc<Outlet>,
+    newest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     /// The number of the next frame.
     number: u64,
@@ -95,7 +95,7 @@ impl Thread {
             let shot = camera.next(self.number, &mut self.raw)?;
             let number = self.number + shot.skipped;
             self.number = number + 1;
-            self.outlet.captured(number);
+            self.newest.store(number, Relaxed);
             self.reports.tell(|news| news.captured = true);
             let raw = std::mem::take(&mut self.raw);
             self.raw = self.slot.put(Capture { number, rate_millihertz, shot, raw });

@@ -1,5 +1,6 @@
 //! Headers: everything that goes out of a source passes here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
@@ -30,7 +31,7 @@ pub(super) struct Outlet {
     topic: Bytes,
     epoch: u64,
     clock_id: u64,
-    newest: AtomicU64,
+    newest: Arc<AtomicU64>,
     rate_millihertz: AtomicU32,
     last_published: AtomicU64,
 }
@@ -47,7 +48,7 @@ impl Outlet {
             topic,
             epoch,
             clock_id,
-            newest: AtomicU64::new(0),
+            newest: Arc::default(),
             rate_millihertz: AtomicU32::new(0),
             last_published: AtomicU64::new(0),
         }
@@ -61,9 +62,10 @@ impl Outlet {
         self.epoch
     }
 
-    /// Notes the newest frame captured, for heartbeats.
-    pub(super) fn captured(&self, number: u64) {
-        self.newest.store(number, Relaxed);
+    /// Where the number of the newest frame captured is to be kept, for heartbeats. Not the outlet itself: a capture
+    /// thread that is left behind in a driver must not keep the publisher open.
+    pub(super) fn newest(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.newest)
     }
 
     /// When anything was last published.
