@@ -24,6 +24,12 @@ const CURSOR_LINGERS: Duration = Duration::from_secs(2);
 /// How long a note, such as where a snapshot was saved, stays over the picture.
 const NOTE_LINGERS: Duration = Duration::from_secs(3);
 
+/// How long the desktop may take to bring the window to the screen before it is asked again.
+const OPENING_TAKES: Duration = Duration::from_millis(500);
+
+/// How often it is asked: after so long it has its reasons.
+const MAX_OPENINGS: u32 = 20;
+
 /// Wakes the event loop: there is a new scene, or the feed is closed.
 #[derive(Debug)]
 pub(super) struct SceneWaits;
@@ -39,6 +45,9 @@ pub(super) struct App<'a> {
     shows_statistics: bool,
     note: Option<(String, Time)>,
     hide_cursor_at: Option<Time>,
+    /// When to see whether the window is on the screen, and how often that was done.
+    look_at: Option<Time>,
+    looks: u32,
     failure: Option<WindowError>,
 }
 
@@ -55,6 +64,8 @@ impl<'a> App<'a> {
             shows_statistics: false,
             note: None,
             hide_cursor_at: None,
+            look_at: None,
+            looks: 0,
             failure: None,
         }
     }
@@ -161,7 +172,20 @@ impl<'a> App<'a> {
             self.note = None;
             self.request_redraw();
         }
-        self.hide_cursor_at.into_iter().chain(self.note.as_ref().map(|(_, until)| *until)).min()
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_for_the_window(now);
+        }
+        let until = self.note.as_ref().map(|(_, until)| *until);
+        [self.hide_cursor_at, until, self.look_at].into_iter().flatten().min()
+    }
+
+    fn look_for_the_window(&mut self, now: Time) {
+        let missing = self.screen.as_ref().is_some_and(Screen::insist);
+        self.looks += 1;
+        self.look_at = (missing && self.looks < MAX_OPENINGS).then(|| now + OPENING_TAKES);
+        if missing && self.looks == 1 {
+            tracing::warn!("the desktop did not bring the window to the screen; asking again");
+        }
     }
 }
 
@@ -173,6 +197,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
         match Screen::open(event_loop, self.options) {
             Ok(screen) => {
                 self.screen = Some(screen);
+                self.look_at = Some(clock::now() + OPENING_TAKES);
                 self.show_cursor_for_a_while();
                 self.request_redraw();
             }

@@ -110,6 +110,17 @@ impl Screen {
         }
     }
 
+    /// Asks once more for a window that never came to the screen: a window manager that is just starting may swallow
+    /// the first request. Returns false once the window was there, or where that cannot be known.
+    pub(super) fn insist(&self) -> bool {
+        let missing = self.places_itself && self.window.is_visible() == Some(false);
+        if missing {
+            self.window.set_visible(false);
+            self.window.set_visible(true);
+        }
+        missing
+    }
+
     pub(super) fn set_title(&self, title: &str) {
         self.window.set_title(title);
     }
