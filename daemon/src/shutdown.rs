@@ -40,7 +40,8 @@ impl Shutdown {
         let shutdown = Self::new();
         let handled = shutdown.clone();
         let signalled = AtomicBool::new(false);
-        ctrlc::try_set_handler(move || {
+        // Not `try_set_handler`: a shell leaves SIGINT ignored in what it starts with `&`, and that is no handler.
+        ctrlc::set_handler(move || {
             if signalled.swap(true, Ordering::SeqCst) {
                 std::process::exit(EXIT_AT_SECOND_SIGNAL);
             }
