@@ -27,8 +27,10 @@ pub use signal::{Signal, state_word};
 /// Nothing of a session for so long, though keep-alives ask for answers: the relay may be gone, so try to join.
 const SILENCE: Duration = Duration::from_millis(650);
 
-/// How long to wait before asking again for a stream that is not there: one that comes up is seen well within a second.
-const STREAM_RETRY: Duration = Duration::from_millis(500);
+/// How long to wait before asking again for a stream that is not there: at first, because a relay that has just
+/// started finds its sources in a moment, and doubling up to the last, so that one that comes up later is seen well
+/// within a second.
+const STREAM_RETRY: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(250));
 
 /// Bounds on how long a relay may tell a viewer to wait.
 const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -126,6 +128,7 @@ pub struct Engine {
     token: Bytes,
     joining: Option<Joining>,
     session: Option<Session>,
+    stream_retry: Duration,
     /// The stream that a viewer of any stream stays with, and since when the relay does not know it.
     loyal_to: Option<(StreamName, Option<Time>)>,
     reassembly: Reassembly,
@@ -151,6 +154,7 @@ impl Engine {
             token: Bytes::new(),
             joining: Some(Joining::new(Time::default())),
             session: None,
+            stream_retry: STREAM_RETRY.0,
             loyal_to: None,
             evidence: Evidence::default(),
             signal: Signal::default(),
@@ -304,6 +308,7 @@ impl Engine {
     fn open_session(&mut self, now: Time, opening: &Opening<'_>) {
         self.reassembly.on_away();
         self.session = Some(Session::new(now, opening, self.total_report()));
+        self.stream_retry = STREAM_RETRY.0;
         self.loyal_to = Some((opening.name.clone(), None));
         self.summary.joins += 1;
         self.summary.stream = Some(opening.name.clone());
@@ -323,7 +328,11 @@ impl Engine {
         let signal = Signal::of_refusal(refuse, self.wanted());
         let retry = match signal {
             Signal::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
-            _ => STREAM_RETRY,
+            _ => {
+                let retry = self.stream_retry;
+                self.stream_retry = (retry * 2).min(STREAM_RETRY.1);
+                retry
+            }
         };
         if matches!(signal, Signal::NoSuchStream(_)) {
             self.doubt_loyalty(now);

@@ -7,8 +7,8 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Refusal, Refuse, State, Status, StreamInfo, truncate_reason};
 
 /// A picture older than this no longer passes for live, unless its stream has frames more rarely (promise P5: a card
-/// within 1.5 s).
-const FRAME_PATIENCE: Duration = Duration::from_secs(1);
+/// within 1.5 s). A little longer than a relay takes to miss its source, so that the card says so at once.
+const FRAME_PATIENCE: Duration = Duration::from_millis(1200);
 
 /// The same for a stream of few frames a second: so many intervals, and never more than [`MAX_PATIENCE`].
 const PATIENT_INTERVALS: u32 = 3;
@@ -126,8 +126,16 @@ pub(super) struct Evidence {
     rate_millihertz: u32,
     /// The relay's last refusal, and until when it says how things are.
     refusal: Option<(Signal, Time)>,
-    /// What is wrong with the stream by the relay's word, and since when.
-    trouble: Option<(Signal, Time)>,
+    /// What is wrong with the stream by the relay's word.
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    signal: Signal,
+    since: Time,
+    /// When the relay said that it was over: frames should follow.
+    over: Option<Time>,
 }
 
 impl Evidence {
@@ -142,9 +150,12 @@ impl Evidence {
                 Some(Signal::Camera { state, reason })
             }
         };
-        // The same word again is no news: frames that came since are.
-        if self.trouble.as_ref().map(|(signal, _)| signal) != trouble.as_ref() {
-            self.trouble = trouble.map(|signal| (signal, now));
+        match (&mut self.trouble, trouble) {
+            (Some(former), None) => former.over = former.over.or(Some(now)),
+            // The same word again is no news: frames that came since are.
+            (Some(former), Some(signal)) if former.signal == signal && former.over.is_none() => {}
+            (_, Some(signal)) => self.trouble = Some(Trouble { signal, since: now, over: None }),
+            (None, None) => {}
         }
     }
 
@@ -153,7 +164,7 @@ impl Evidence {
         self.joined = Some(now);
         self.heard = Some(now);
         self.rate_millihertz = info.rate_millihertz;
-        self.refusal = None;
+        (self.refusal, self.trouble) = (None, None);
         self.on_status(now, &info.status.clone().unwrap_or_default());
     }
 
@@ -170,12 +181,16 @@ impl Evidence {
         }
         let linked_until = self.heard.map(|heard| heard + LINK_PATIENCE).filter(|until| now < *until);
         if let (Some(joined), Some(linked_until)) = (self.joined, linked_until) {
-            let first_frame_due = joined + self.patience();
-            return match &self.trouble {
-                Some((trouble, _)) => (trouble.clone(), Some(linked_until)),
-                None if now < first_frame_due && self.frame.is_none_or(|frame| frame < joined) => {
-                    (Signal::Connecting, Some(linked_until.min(first_frame_due)))
+            let patient_until = |since: Time| Some(since + self.patience()).filter(|until| now < *until);
+            if let Some(trouble) = &self.trouble {
+                let until = trouble.over.map_or(Some(linked_until), patient_until);
+                if let Some(until) = until {
+                    return (trouble.signal.clone(), Some(until.min(linked_until)));
                 }
+            }
+            let none_yet = self.frame.is_none_or(|frame| frame < joined);
+            return match patient_until(joined).filter(|_| none_yet) {
+                Some(until) => (Signal::Connecting, Some(until.min(linked_until))),
                 None => (Signal::NoFrames, Some(linked_until)),
             };
         }
@@ -188,7 +203,7 @@ impl Evidence {
     /// Until when the newest frame passes for live.
     fn fresh_until(&self) -> Option<Time> {
         let frame = self.frame?;
-        if self.trouble.as_ref().is_some_and(|(_, since)| *since >= frame) {
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.since >= frame) {
             return None;
         }
         Some((frame + self.patience()).min(self.heard? + LINK_PATIENCE))

@@ -15,6 +15,9 @@ use crate::udp::{Route, Sink, converse};
 /// A relay that has not answered by then is not there.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How often to see whether the user has had enough.
+const TURN: Duration = Duration::from_millis(100);
+
 /// The streams of the relay as a table for people.
 ///
 /// # Errors
@@ -23,10 +26,9 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
     let config = EngineConfig { wish: Wish::List, name, max_frame_bytes: 1, receive_capacity: 0 };
     let mut engine = Engine::new(config, clock::random_u64());
     let stop = Shutdown::new();
-    let mut answer = Answer { until: clock::now() + PATIENCE, list: None, refusal: None, stop: stop.clone() };
-    if !shutdown.requested() {
-        converse(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
-    }
+    let until = clock::now() + PATIENCE;
+    let mut answer = Answer { until, list: None, refusal: None, asked_to_end: shutdown, stop: stop.clone() };
+    converse(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
     match (answer.list, answer.refusal) {
         (Some((streams, total)), _) => Ok(render(&streams, total)),
         (None, Some(signal)) => bail!("the relay at {} gives no list: {signal}", route.relay),
@@ -34,14 +36,15 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
     }
 }
 
-struct Answer {
+struct Answer<'a> {
     until: Time,
     list: Option<(Vec<StreamInfo>, u32)>,
     refusal: Option<Signal>,
+    asked_to_end: &'a Shutdown,
     stop: Shutdown,
 }
 
-impl Sink for Answer {
+impl Sink for Answer<'_> {
     fn take(&mut self, _now: Time, output: Output) -> ControlFlow<()> {
         match output {
             Output::List(streams, total) => {
@@ -55,10 +58,10 @@ impl Sink for Answer {
     }
 
     fn turn(&mut self, now: Time, _engine: &mut Engine) -> Option<Time> {
-        if self.until <= now {
+        if self.until <= now || self.asked_to_end.requested() {
             self.stop.trigger();
         }
-        Some(self.until)
+        Some(self.until.min(now + TURN))
     }
 }
 

@@ -34,10 +34,11 @@ impl Receiver {
         self.tally.on_summary(engine.summary());
     }
 
-    fn on_signal(&self, now: Time, signal: Signal) {
+    fn on_signal(&mut self, now: Time, signal: Signal) {
         tracing::info!(signal = signal.word(), "{signal}");
         self.notify.status(&signal.to_string());
         self.tally.on_signal(now, &signal);
+        self.summary_due = now;
         // The next frame says it itself.
         if signal != Signal::Live {
             self.handover.put_signal(signal);

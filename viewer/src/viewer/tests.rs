@@ -25,11 +25,16 @@ struct Live {
 
 impl Live {
     fn start(address: &str, start: u64, first_number: u64) -> Self {
+        Self::start_with(address, start, first_number, |_, jpeg| jpeg)
+    }
+
+    /// `harm` sees each frame's number and picture before they are sent.
+    fn start_with(address: &str, start: u64, first_number: u64, harm: fn(u64, Vec<u8>) -> Vec<u8>) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap().to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = Some(thread::spawn(move || serve(&socket, start, first_number, &stopped)));
+        let thread = Some(thread::spawn(move || serve(&socket, start, first_number, harm, &stopped)));
         Self { address, stop, thread }
     }
 
@@ -46,7 +51,13 @@ impl Drop for Live {
     }
 }
 
-fn serve(socket: &UdpSocket, start: u64, first_number: u64, stop: &AtomicBool) -> Vec<(u64, u64)> {
+fn serve(
+    socket: &UdpSocket,
+    start: u64,
+    first_number: u64,
+    harm: fn(u64, Vec<u8>) -> Vec<u8>,
+    stop: &AtomicBool,
+) -> Vec<(u64, u64)> {
     let mut relay = MiniRelay::new(start);
     let mut viewer = None;
     let mut sent = Vec::new();
@@ -57,7 +68,7 @@ fn serve(socket: &UdpSocket, start: u64, first_number: u64, stop: &AtomicBool) -
         if capture_due <= now {
             capture_due = capture_due + INTERVAL;
             let id = FrameId { epoch: 5, number: first_number + sent.len() as u64 };
-            let jpeg = jpeg(BlockCode { number: id.number, captured_ns: now.as_nanos() });
+            let jpeg = harm(id.number, jpeg(BlockCode { number: id.number, captured_ns: now.as_nanos() }));
             sent.push((id.number, trace::hash(&jpeg)));
             let body = frame_body(id, now.as_nanos(), clock::clock_id(), &jpeg);
             for datagram in relay.on_frame(id, &body, 0) {
@@ -169,6 +180,29 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
     assert!(trace.last().unwrap()["number"].as_u64().unwrap() > 100);
     let report: Value = serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
     assert_eq!(report["joins"], 2, "{report}");
+}
+
+#[test]
+fn a_frame_that_is_no_picture_is_counted_and_never_shown() {
+    let live = Live::start_with("127.0.0.1:0", 1, 0, |number, mut jpeg| {
+        if number % 4 == 1 {
+            jpeg.truncate(jpeg.len() / 2);
+            jpeg.extend([0xff, 0xd9]);
+        }
+        jpeg
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let extra = headless(&folder, Duration::from_millis(1500));
+    run(&config(&live.address), &extra, &Context::default()).unwrap();
+    let trace = lines(extra.trace);
+    assert!(trace.len() > 20, "{} frames", trace.len());
+    assert!(
+        trace.iter().all(|line| line["number"].as_u64().unwrap() % 4 != 1 && line["code_number"] == line["number"])
+    );
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
+    let undecodable = report["frames"]["lost"]["undecodable"].as_u64().unwrap();
+    assert!((trace.len() as u64 / 3).abs_diff(undecodable) <= 2, "{report}");
+    assert_eq!(report["decode"]["errors"], undecodable);
 }
 
 #[test]

@@ -41,6 +41,22 @@ fn a_relay_killed_and_restarted_after_250_ms_gives_frames_within_a_second() {
 }
 
 #[test]
+fn a_relay_that_finds_its_sources_a_moment_after_its_start_is_asked_again_soon() {
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        world.run_until(ms(1000));
+        world.relay = None;
+        world.run_until(ms(1250));
+        world.restart_relay(2);
+        world.relay().refusal = Some((Refusal::NoStreams, 0));
+        world.run_until(ms(1700));
+        world.relay().refusal = None;
+        world.run_until(ms(3000));
+        assert!(world.first_frame_after(ms(1250)) < ms(2000), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_relay_that_says_goodbye_is_joined_again_at_once() {
     let mut world = World::new(1);
     world.run_until(ms(1000));

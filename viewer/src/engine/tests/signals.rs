@@ -45,6 +45,34 @@ fn a_source_that_is_gone_is_told_by_the_relay() {
 }
 
 #[test]
+fn a_source_that_is_back_is_live_with_its_first_frame_and_nothing_is_said_between() {
+    let mut world = World::new(8);
+    world.run_until(ms(1000));
+    world.capturing = false;
+    world.run_until(ms(2050));
+    world.relay().status.source_gone = true;
+    tell(&mut world);
+    world.run_until(ms(4000));
+    world.relay().status.source_gone = false;
+    tell(&mut world);
+    world.run_until(ms(4100));
+    assert_eq!(world.signal_at(ms(4100)), Signal::SourceGone);
+    (world.epoch, world.number, world.capturing) = (2, 0, true);
+    world.run_until(ms(5000));
+    let words: Vec<_> = world.signals.iter().map(|(_, signal)| signal.word()).collect();
+    assert_eq!(words, ["live", "source-gone", "live"]);
+    // A source that is back and sends nothing all the same is not kept for gone.
+    world.capturing = false;
+    world.relay().status.source_gone = true;
+    tell(&mut world);
+    world.run_until(ms(7000));
+    world.relay().status.source_gone = false;
+    tell(&mut world);
+    world.run_until(ms(9000));
+    assert_eq!(world.signal_at(ms(9000)), Signal::NoFrames);
+}
+
+#[test]
 fn frames_that_stop_without_a_word_give_a_card_within_a_second_and_a_half() {
     let mut world = World::new(3);
     world.run_until(ms(1000));
