@@ -1,0 +1,233 @@
+//! Frames cut into datagrams, kept a while for repairs, their memory used again.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_proto::datagram::{DATA_BYTES, DataHeader};
+use fanlight_proto::message::FrameId;
+use fanlight_proto::shard;
+
+/// Cut frames of one stream that are kept for repairs: at 60 fps the oldest is 66 ms old, and a viewer that has not
+/// asked by then shows a newer one.
+pub const RING_FRAMES: usize = 4;
+
+/// Buffers of one stream that wait to be used again: one for the next frame, and those that a slow fan-out still held
+/// when they left the ring.
+const SPARE_FRAMES: usize = 3;
+
+/// The way to a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The viewer's address.
+    pub remote: SocketAddr,
+    /// Which of the relay's own addresses the viewer talks to, when it has several.
+    pub local: Option<IpAddr>,
+}
+
+/// A viewer as the fan-out sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where it is.
+    pub route: Route,
+    /// How many datagrams its socket holds; 0 when it does not say.
+    pub capacity: u32,
+}
+
+/// A frame in datagrams of [`DATA_BYTES`] each.
+#[derive(Debug)]
+pub struct Packets {
+    id: FrameId,
+    shards: u16,
+    bytes: Vec<u8>,
+}
+
+impl Packets {
+    /// Which frame this is.
+    #[must_use]
+    pub const fn id(&self) -> FrameId {
+        self.id
+    }
+
+    /// How many datagrams there are.
+    #[must_use]
+    pub const fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// The datagrams of the shards in `range`, one behind the other.
+    ///
+    /// # Panics
+    /// When `range` does not lie within the shards.
+    #[must_use]
+    pub fn datagrams(&self, range: Range<u16>) -> &[u8] {
+        &self.bytes[usize::from(range.start) * DATA_BYTES..usize::from(range.end) * DATA_BYTES]
+    }
+}
+
+/// One frame for all viewers of its stream.
+#[derive(Clone, Debug)]
+pub struct Fan {
+    /// The stream.
+    pub alias: u16,
+    /// What to send.
+    pub packets: Arc<Packets>,
+    /// To whom.
+    pub targets: Arc<Vec<Target>>,
+    /// Index of the target that comes first this time.
+    pub first: usize,
+    /// How long until the next frame is expected.
+    pub interval: Duration,
+}
+
+/// Shards of one frame that one viewer asked for again.
+#[derive(Clone, Debug)]
+pub struct Resend {
+    /// To whom.
+    pub to: Route,
+    /// Of which frame.
+    pub packets: Arc<Packets>,
+    /// Which shards; ascending, apart, and within the frame.
+    pub ranges: Vec<Range<u16>>,
+}
+
+/// The last cut frames of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    recent: VecDeque<Arc<Packets>>,
+    spare: Vec<Arc<Packets>>,
+}
+
+impl Ring {
+    /// Cuts `body`, with what `header` says of it, into a buffer that nobody uses any more.
+    pub(super) fn cut(&mut self, header: DataHeader, body: &[u8]) -> Arc<Packets> {
+        let mut packets = self.unused();
+        let buffer = Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
+        buffer.id = header.id;
+        buffer.shards = shard::cut(header, body, &mut buffer.bytes);
+        if self.recent.len() == RING_FRAMES {
+            self.retire();
+        }
+        self.recent.push_back(Arc::clone(&packets));
+        packets
+    }
+
+    /// The frame `id`, if it is still there.
+    pub(super) fn find(&self, id: FrameId) -> Option<&Arc<Packets>> {
+        self.recent.iter().find(|packets| packets.id == id)
+    }
+
+    /// Forgets the frames of an epoch that has ended.
+    pub(super) fn clear(&mut self) {
+        while !self.recent.is_empty() {
+            self.retire();
+        }
+    }
+
+    fn unused(&mut self) -> Arc<Packets> {
+        match self.spare.iter_mut().position(|packets| Arc::get_mut(packets).is_some()) {
+            Some(at) => self.spare.swap_remove(at),
+            None => Arc::new(Packets { id: FrameId { epoch: 0, number: 0 }, shards: 0, bytes: Vec::new() }),
+        }
+    }
+
+    fn retire(&mut self) {
+        if let Some(oldest) = self.recent.pop_front()
+            && self.spare.len() < SPARE_FRAMES
+        {
+            self.spare.push(oldest);
+        }
+    }
+}
+
+/// The ranges that `pairs` (first, count) ask of a frame of `shards`, at most `budget` shards in all. A pair that goes
+/// back behind the one before ends the list: nobody gets a shard twice for one request.
+pub(super) fn asked_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range<u16>> {
+    let mut ranges = Vec::new();
+    let (mut reach, mut left) = (0, budget);
+    for pair in pairs.chunks_exact(2) {
+        let (start, end) = (pair[0], pair[0].saturating_add(pair[1]).min(u32::from(shards)));
+        let end = end.min(start.saturating_add(left));
+        if start < reach || left == 0 {
+            break;
+        }
+        if start >= end {
+            continue;
+        }
+        left -= end - start;
+        reach = end;
+        ranges.extend(u16::try_from(start).ok().zip(u16::try_from(end).ok()).map(|(start, end)| start..end));
+    }
+    ranges
+}
+
+#[cfg(test)]
+impl Fan {
+    /// A frame of `length` bytes for viewers that hold as many datagrams as `capacities` say.
+    pub(crate) fn example(length: usize, capacities: &[u32], interval: Duration) -> Self {
+        let targets = capacities.iter().zip(1..).map(|(&capacity, port)| {
+            let remote = SocketAddr::from(([10, 0, 0, 1], port));
+            Target { route: Route { remote, local: None }, capacity }
+        });
+        let packets = Ring::default().cut(tests::header(7), &vec![9; length]);
+        Self { alias: 1, packets, targets: Arc::new(targets.collect()), first: 0, interval }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn header(number: u64) -> DataHeader {
+        DataHeader {
+            alias: 1,
+            index: 0,
+            shards: 0,
+            length: 0,
+            id: FrameId { epoch: 1, number },
+            received_us: 0,
+            lost_upstream: 0,
+            lost_in_relay: 0,
+        }
+    }
+
+    #[test]
+    fn the_ring_keeps_four_frames_and_uses_their_memory_again() {
+        let mut ring = Ring::default();
+        let body = vec![1; 100_000];
+        let mut places = std::collections::BTreeSet::new();
+        for number in 0..100 {
+            let packets = ring.cut(header(number), &body);
+            places.insert(packets.bytes.as_ptr() as usize);
+        }
+        assert!(places.len() <= RING_FRAMES + 1, "{} buffers", places.len());
+        assert!(ring.find(FrameId { epoch: 1, number: 96 }).is_some());
+        assert!(ring.find(FrameId { epoch: 1, number: 95 }).is_none());
+    }
+
+    #[test]
+    fn a_buffer_that_is_being_sent_is_not_written_over() {
+        let mut ring = Ring::default();
+        let held = ring.cut(header(0), &[7; 10]);
+        for number in 1..20 {
+            ring.cut(header(number), &[8; 10]);
+        }
+        assert_eq!(shard::payload(held.datagrams(0..1))[..10], [7; 10]);
+    }
+
+    #[test]
+    fn a_request_gets_no_shard_twice_none_outside_the_frame_and_no_more_than_the_budget() {
+        let asked = |pairs: &[u32], budget| -> Vec<(u16, u16)> {
+            asked_ranges(pairs, 84, budget).iter().map(|range| (range.start, range.end)).collect()
+        };
+        assert_eq!(asked(&[0, 2, 5, 1], 1000), [(0, 2), (5, 6)]);
+        assert_eq!(asked(&[80, 100], 1000), [(80, 84)]);
+        assert_eq!(asked(&[90, 1, 95, 1], 1000), []);
+        assert_eq!(asked(&[0, 10, 0, 10, 5, 1], 1000), [(0, 10)]);
+        assert_eq!(asked(&[0, 10, 20, 10], 12), [(0, 10), (20, 22)]);
+        assert_eq!(asked(&[u32::MAX, u32::MAX], 1000), []);
+        assert_eq!(asked(&[0, 84], 0), []);
+    }
+}

@@ -1,0 +1,171 @@
+//! Every behaviour of the engine on virtual time.
+
+mod admission;
+mod hostile;
+mod media;
+
+use std::net::SocketAddr;
+
+use fanlight_proto::datagram::VERSION;
+use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::message::{Accept, Format, FrameBuffer, FrameHeader, Join, Refuse, State, Status, parse_frame};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const FRAME_TIME: Duration = Duration::from_millis(33);
+
+/// An engine with a clock that stands still unless told otherwise.
+struct Rig {
+    engine: Engine,
+    now: Time,
+}
+
+/// What a viewer reads.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Challenge(Vec<u8>),
+    Accept(Accept),
+    Refuse(Refuse),
+    Pulse(u64, Pulse),
+    Reset(u64),
+    Goodbye(u64),
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(EngineConfig::default())
+    }
+
+    fn with(config: EngineConfig) -> Self {
+        Self { engine: Engine::new(config, [5; 16]), now: Time::from_nanos(1_000_000_000_000) }
+    }
+
+    /// One with a stream `cam` that is live.
+    fn live() -> Self {
+        let mut rig = Self::new();
+        rig.frame("cam", 1, 100, 0);
+        rig.outputs();
+        rig
+    }
+
+    /// Lets time pass, doing what it asks for on the way.
+    fn pass(&mut self, length: Duration) {
+        let until = self.now + length;
+        while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            self.engine.on_tick(self.now);
+        }
+        self.now = until;
+    }
+
+    fn arrive(&mut self, origin: usize, header: FrameHeader, jpeg: &[u8], superseded: u64) {
+        let topic = format!("{}/", header.stream);
+        let body = FrameBuffer::copy_of(jpeg).finish(header);
+        let frame = parse_frame(topic.as_bytes(), body.clone(), MAX_FRAME_BYTES).unwrap();
+        let arrival = Arrival { origin, frame, body, received: self.now, superseded };
+        self.engine.on_arrival(self.now, &arrival);
+    }
+
+    fn frame(&mut self, stream: &str, epoch: u64, number: u64, superseded: u64) {
+        let mut jpeg = vec![7; 100_000];
+        jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
+        jpeg[99_998..].copy_from_slice(&[0xff, 0xd9]);
+        self.arrive(0, header(stream, epoch, number, State::Live), &jpeg, superseded);
+    }
+
+    fn heartbeat(&mut self, stream: &str, epoch: u64, number: u64, state: State) {
+        self.arrive(0, header(stream, epoch, number, state), &[], 0);
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.engine.poll_output()).collect()
+    }
+
+    /// The frames that are fanned out.
+    fn fans(&mut self) -> Vec<Fan> {
+        let fan = |output| if let Output::Fan(fan) = output { Some(fan) } else { None };
+        self.outputs().into_iter().filter_map(fan).collect()
+    }
+
+    /// What the relay says to each viewer.
+    fn said(&mut self) -> Vec<(SocketAddr, Said)> {
+        let sent = |output| match output {
+            Output::Send { to, datagram } => Some((to.remote, read(&datagram))),
+            Output::Fan(_) | Output::Resend(_) => None,
+        };
+        self.outputs().into_iter().filter_map(sent).collect()
+    }
+
+    fn say(&mut self, from: SocketAddr, message: &ToRelay) -> Vec<(SocketAddr, Said)> {
+        let mut datagram = Vec::new();
+        message.encode(&mut datagram);
+        self.engine.on_datagram(self.now, Route { remote: from, local: None }, &datagram);
+        self.said()
+    }
+
+    /// The answer to `join`, after the challenge has been met.
+    fn ask(&mut self, from: SocketAddr, join: Join) -> Said {
+        let Said::Challenge(token) = only(self.say(from, &ToRelay::Join(join.clone()))) else {
+            panic!("a JOIN without a token is challenged");
+        };
+        only(self.say(from, &ToRelay::Join(Join { token: token.into(), ..join })))
+    }
+
+    fn join(&mut self, from: SocketAddr, nonce: u64) -> Accept {
+        match self.ask(from, join(nonce)) {
+            Said::Accept(accept) => accept,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn keep_alive(&mut self, from: SocketAddr, session: u64) -> Said {
+        only(self.say(from, &ToRelay::KeepAlive(session, KeepAlive { sent_us: 77, report: None })))
+    }
+}
+
+fn header(stream: &str, epoch: u64, number: u64, state: State) -> FrameHeader {
+    FrameHeader {
+        stream: stream.into(),
+        epoch,
+        number,
+        width: 640,
+        height: 480,
+        format: Format::Jpeg as i32,
+        state: state as i32,
+        rate_millihertz: 30_000,
+        ..FrameHeader::default()
+    }
+}
+
+fn join(nonce: u64) -> Join {
+    Join { version: VERSION, nonce, name: "hall".into(), ..Join::default() }
+}
+
+fn viewer(n: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], 4000 + n))
+}
+
+fn read(datagram: &[u8]) -> Said {
+    match ToViewer::parse(datagram).unwrap() {
+        ToViewer::Challenge(body) => Said::Challenge(body.token.to_vec()),
+        ToViewer::Accept(body) => Said::Accept(body),
+        ToViewer::Refuse(body) => Said::Refuse(body),
+        ToViewer::Pulse(session, body) => Said::Pulse(session, body),
+        ToViewer::Reset(session) => Said::Reset(session),
+        ToViewer::Goodbye(session, _) => Said::Goodbye(session),
+        ToViewer::Data(..) => panic!("media is not sent as a control datagram"),
+    }
+}
+
+fn only(mut said: Vec<(SocketAddr, Said)>) -> Said {
+    assert_eq!(said.len(), 1, "{said:?}");
+    said.remove(0).1
+}
+
+fn status(said: &Said) -> &Status {
+    match said {
+        Said::Pulse(_, pulse) => pulse.status.as_ref().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,296 @@
+//! The program: its threads, its event loop, its end.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_daemon::paths::PathError;
+use fanlight_daemon::{Context, NoExtra, Program, clock};
+use fanlight_proto::clock::Time;
+
+use crate::config::{Config, ConfigError, Options};
+use crate::engine::{self, Engine, EngineConfig, Output};
+use crate::udp::{self, BindError, Buffers, Sender, Socket, Turn};
+use crate::upstream::{Endpoint, Inbox, Upstream};
+
+/// How often the figures are told: to the service manager, and to the log at level debug.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Of those, every so manieth goes to the log at level info.
+const REPORTS_PER_INFO: u32 = 10;
+
+/// Calls to the kernel for received datagrams before the loop looks after its other work.
+const RECEIVES_PER_TURN: usize = 16;
+
+/// Longest that farewells wait for room in the socket.
+const FAREWELL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A relay that has its port.
+#[derive(Debug)]
+pub struct Relay {
+    config: Config,
+    endpoints: Vec<Endpoint>,
+    socket: UdpSocket,
+    address: SocketAddr,
+}
+
+/// Why a relay cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No sources are configured, and there is no place for the default one.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system did not say which port it gave.
+    #[error("the socket is of no use: {0}")]
+    Socket(#[from] io::Error),
+}
+
+impl Relay {
+    /// Checks the settings and binds the port.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn load(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let endpoints = config.endpoints()?;
+        let socket = udp::bind(config.listen)?;
+        let address = socket.local_addr()?;
+        Ok(Self { config, endpoints, socket, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `context.shutdown` is requested, then says goodbye to all viewers.
+    ///
+    /// # Errors
+    /// When the system denies a thread, a timer or the like; never because of what peers do.
+    pub fn run(self, context: &Context) -> io::Result<()> {
+        let inbox = Arc::new(Inbox::default());
+        let mut threads = Vec::new();
+        for (origin, endpoint) in self.endpoints.into_iter().enumerate() {
+            tracing::info!(source = %endpoint, "subscribing");
+            let upstream = Upstream {
+                origin,
+                endpoint,
+                streams: self.config.streams.iter().map(|name| name.0.clone()).collect(),
+                max_frame_bytes: self.config.max_frame_bytes,
+                stale: Duration::from_millis(self.config.source_stale_ms),
+            };
+            threads.push(upstream.start(Arc::clone(&inbox), context.shutdown.clone())?);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let served = runtime.block_on(async {
+            let mut serving = Serving::new(&self.config, self.socket, inbox)?;
+            tracing::info!(listen = %self.address, trains = serving.sender.uses_trains(), "serving");
+            serving.run(context).await;
+            Ok(())
+        });
+        runtime.shutdown_background();
+        if context.shutdown.requested() {
+            // They have been asked too, and take no part in this result.
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        }
+        served
+    }
+}
+
+impl Program for Relay {
+    const NAME: &'static str = "fanlight-relay";
+    const ABOUT: &'static str = "Fans the newest frame of each source out to every viewer over UDP";
+    type Config = Config;
+    type Options = Options;
+    type Extra = NoExtra;
+
+    fn check(config: &Config) -> anyhow::Result<()> {
+        Ok(config.check()?)
+    }
+
+    fn run(config: Config, _: NoExtra, context: Context) -> anyhow::Result<ExitCode> {
+        Self::load(config)?.run(&context)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The event loop.
+struct Serving {
+    engine: Engine,
+    sender: Sender,
+    socket: Socket,
+    buffers: Buffers,
+    inbox: Arc<Inbox>,
+    reporter: Reporter,
+}
+
+impl Serving {
+    fn new(config: &Config, socket: UdpSocket, inbox: Arc<Inbox>) -> io::Result<Self> {
+        let bounds = EngineConfig {
+            max_viewers: config.max_viewers,
+            source_stale: Duration::from_millis(config.source_stale_ms),
+        };
+        let socket = Socket::new(socket)?;
+        Ok(Self {
+            engine: Engine::new(bounds, clock::random_bytes()),
+            sender: Sender::new(config.gso, socket.max_segments()),
+            socket,
+            buffers: Buffers::default(),
+            inbox,
+            reporter: Reporter::default(),
+        })
+    }
+
+    async fn run(&mut self, context: &Context) {
+        let mut stop = pin!(context.shutdown.wait());
+        let mut ready = false;
+        let mut next_feed = Time::default();
+        loop {
+            let turn = self.turn();
+            let now = clock::now();
+            if !std::mem::replace(&mut ready, true) {
+                context.notify.ready();
+            }
+            if let Some(interval) = context.notify.watchdog_interval()
+                && now >= next_feed
+            {
+                context.notify.watchdog();
+                next_feed = now + interval;
+            }
+            if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
+                context.notify.status(&figures);
+            }
+            let feed = context.notify.watchdog_interval().map(|_| next_feed);
+            let wake = [self.engine.next_deadline(), feed, turn.time(), Some(self.reporter.next)];
+            let wake = wake.into_iter().flatten().min().unwrap_or(now);
+            if turn == Turn::Again {
+                if context.shutdown.requested() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.socket.readable() => {}
+                () = self.socket.writable(), if matches!(turn, Turn::Blocked(_)) => {}
+                () = self.inbox.filled() => {}
+                () = tokio::time::sleep(wake.saturating_since(now)) => {}
+            }
+        }
+        self.say_goodbye().await;
+    }
+
+    /// Everything that can be done now, but not for long.
+    fn turn(&mut self) -> Turn {
+        let mut more = false;
+        for received in 0..RECEIVES_PER_TURN {
+            let Self { engine, socket, buffers, .. } = self;
+            let now = clock::now();
+            if !socket.receive(buffers, |from, datagram| engine.on_datagram(now, from, datagram)) {
+                break;
+            }
+            self.take_outputs(now);
+            more = received + 1 == RECEIVES_PER_TURN;
+        }
+        let now = clock::now();
+        self.engine.on_tick(now);
+        self.take_outputs(now);
+        loop {
+            let Self { engine, sender, inbox, .. } = self;
+            let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
+            let Some(arrival) = inbox.take(busy) else { break };
+            self.engine.on_arrival(now, &arrival);
+            self.take_outputs(now);
+        }
+        let before = self.sender.in_flight();
+        let turn = self.sender.run(now, &self.socket);
+        // A stream that has just become free may have its next frame waiting.
+        let freed = self.sender.in_flight() < before;
+        if more || freed { Turn::Again } else { turn }
+    }
+
+    fn take_outputs(&mut self, now: Time) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { to, datagram } => self.sender.send(&self.socket, to, &datagram),
+                Output::Fan(fan) => self.sender.start(now, fan),
+                Output::Resend(resend) => self.sender.resend(&self.socket, &resend),
+            }
+        }
+    }
+
+    async fn say_goodbye(&mut self) {
+        tracing::info!(viewers = self.engine.viewers(), "stopping");
+        self.engine.shut_down();
+        let until = clock::now() + FAREWELL_PATIENCE;
+        while let Some(output) = self.engine.poll_output() {
+            let Output::Send { to, datagram } = output else { continue };
+            let crowded_out = self.sender.counts().crowded_out;
+            self.sender.send(&self.socket, to, &datagram);
+            let now = clock::now();
+            if self.sender.counts().crowded_out > crowded_out && now < until {
+                let room = tokio::time::timeout(until.saturating_since(now), self.socket.writable());
+                if room.await.is_ok() {
+                    self.sender.send(&self.socket, to, &datagram);
+                }
+            }
+        }
+    }
+}
+
+/// Tells the figures.
+#[derive(Debug, Default)]
+struct Reporter {
+    next: Time,
+    reports: u32,
+    told: engine::Counts,
+}
+
+impl Reporter {
+    /// The figures in one line, when they are due.
+    fn due(&mut self, now: Time, engine: &Engine, sender: &Sender) -> Option<String> {
+        if now < self.next {
+            return None;
+        }
+        self.next = now + REPORT_INTERVAL;
+        self.reports += 1;
+        let (counts, sent) = (engine.counts(), sender.counts());
+        let line = format!(
+            "{} viewers, {} streams; frames: {} in, {} out, {} superseded, {} refused; {} datagrams, {} bytes out; \
+             dropped: {} full, {} failed; repairs: {} of {}; {} malformed, {} resets, {} joins, {} refusals",
+            engine.viewers(),
+            engine.streams(),
+            counts.frames,
+            counts.fanned,
+            counts.superseded,
+            counts.refused_frames,
+            sent.datagrams,
+            sent.bytes,
+            sent.dropped + sent.crowded_out,
+            sent.failed,
+            counts.repairs_sent,
+            counts.repairs_asked,
+            counts.malformed,
+            counts.resets,
+            counts.joins,
+            counts.refusals,
+        );
+        tracing::debug!("{line}");
+        if self.reports.is_multiple_of(REPORTS_PER_INFO) && self.told != *counts {
+            self.told = *counts;
+            tracing::info!("{line}");
+        }
+        Some(line)
+    }
+}

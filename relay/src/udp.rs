@@ -1,0 +1,155 @@
+//! The socket that all viewers share.
+
+mod sender;
+
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, Type};
+use tokio::io::Interest;
+
+pub use sender::{Counts, Sender, Turn, Wire};
+
+use crate::engine::Route;
+
+/// Send buffer asked for: a frame of 300 kB for 25 viewers fits before anyone has to wait.
+const SEND_BUFFER: usize = 8 << 20;
+
+/// Receive buffer asked for: a flood of 20 000 requests a second is held for 50 ms.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Buffers read into at a time.
+const BATCH: usize = 8;
+
+/// Bytes of each: the kernel may hand over a whole train of datagrams in one piece.
+const BUFFER: usize = 1 << 16;
+
+/// There is no socket to be had at the address.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has the port.
+    #[error("address {0} in use: another relay? choose another --listen")]
+    InUse(SocketAddr),
+    /// No interface of this host has the address.
+    #[error("address {0} is none of this host's: choose another --listen")]
+    NotHere(SocketAddr),
+    /// The system said no.
+    #[error("cannot listen on {address}: {error}")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// Binds the UDP port `address`; port 0 lets the system choose.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn bind(address: SocketAddr) -> Result<UdpSocket, BindError> {
+    try_bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        io::ErrorKind::AddrNotAvailable => BindError::NotHere(address),
+        _ => BindError::Other { address, error },
+    })
+}
+
+fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    let granted = socket.send_buffer_size()?;
+    if granted < SEND_BUFFER {
+        // The kernel doubles what it grants.
+        tracing::info!(
+            bytes = granted,
+            "small send buffer; for many viewers: sysctl -w net.core.wmem_max={SEND_BUFFER} net.core.rmem_max={RECEIVE_BUFFER}"
+        );
+    }
+    Ok(socket.into())
+}
+
+/// The bound socket in an event loop.
+#[derive(Debug)]
+pub struct Socket {
+    io: tokio::net::UdpSocket,
+    state: UdpSocketState,
+    /// Bound to all addresses: answers must leave from the one that was asked.
+    any_local: bool,
+}
+
+impl Socket {
+    /// Takes over what [`bind`] made, within a runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered or has gone bad.
+    pub fn new(socket: UdpSocket) -> io::Result<Self> {
+        let any_local = socket.local_addr()?.ip().is_unspecified();
+        let io = tokio::net::UdpSocket::from_std(socket)?;
+        let state = UdpSocketState::new((&io).into())?;
+        Ok(Self { io, state, any_local })
+    }
+
+    /// Waits until there is something to receive.
+    pub async fn readable(&self) {
+        // Errors of the socket come again, and are counted, when it is read.
+        let _ = self.io.readable().await;
+    }
+
+    /// Waits until there is room to send.
+    pub async fn writable(&self) {
+        let _ = self.io.writable().await;
+    }
+
+    /// How many datagrams the kernel takes as one train.
+    #[must_use]
+    pub fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// Gives `each` what one call to the kernel brings; whether there was anything. Errors that the network sent for
+    /// former datagrams are passed over.
+    pub fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) -> bool {
+        let mut meta = [RecvMeta::default(); BATCH];
+        let received = self.io.try_io(Interest::READABLE, || {
+            let mut rest = buffers.0.chunks_exact_mut(BUFFER);
+            let mut slices: [IoSliceMut<'_>; BATCH] =
+                std::array::from_fn(|_| IoSliceMut::new(rest.next().expect("there are BATCH buffers")));
+            self.state.recv((&self.io).into(), &mut slices, &mut meta)
+        });
+        let count = match received {
+            Ok(count) => count,
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        };
+        for (meta, buffer) in meta[..count].iter().zip(buffers.0.chunks_exact(BUFFER)) {
+            let route = Route { remote: meta.addr, local: meta.dst_ip.filter(|_| self.any_local) };
+            buffer[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| each(route, datagram));
+        }
+        true
+    }
+}
+
+impl Wire for Socket {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+        let transmit =
+            Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: to.local };
+        self.io.try_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), &transmit))
+    }
+}
+
+/// Memory to receive into.
+#[derive(Debug)]
+pub struct Buffers(Vec<u8>);
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self(vec![0; BATCH * BUFFER])
+    }
+}

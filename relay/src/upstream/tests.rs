@@ -1,0 +1,313 @@
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_daemon::Shutdown;
+use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State};
+use tokio::time::timeout;
+use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
+
+use super::*;
+use crate::engine::Arrival;
+
+/// Far above what anything here takes; reached only when it hangs.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn header(stream: &str, epoch: u64, number: u64) -> FrameHeader {
+    FrameHeader { stream: stream.into(), epoch, number, state: State::Live as i32, ..FrameHeader::default() }
+}
+
+/// An encoded frame with a picture of `size` bytes.
+pub(crate) fn frame(stream: &str, epoch: u64, number: u64, size: usize) -> Bytes {
+    let mut jpeg = vec![0x11; size.max(4)];
+    let end = jpeg.len() - 2;
+    jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
+    jpeg[end..].copy_from_slice(&[0xff, 0xd9]);
+    let (width, height) = (640, 480);
+    let header = FrameHeader { width, height, format: Format::Jpeg as i32, ..header(stream, epoch, number) };
+    FrameBuffer::copy_of(&jpeg).finish(header)
+}
+
+/// An encoded heartbeat.
+pub(crate) fn heartbeat(stream: &str, epoch: u64, number: u64) -> Bytes {
+    FrameBuffer::with_capacity(0).finish(header(stream, epoch, number))
+}
+
+/// A running upstream, stopped when dropped.
+struct Subscription {
+    inbox: Arc<Inbox>,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Subscription {
+    fn to(endpoint: &str) -> Self {
+        Self::start(endpoint, &[], MAX_FRAME_BYTES)
+    }
+
+    fn start(endpoint: &str, streams: &[&str], max_frame_bytes: usize) -> Self {
+        let (inbox, shutdown) = (Arc::new(Inbox::default()), Shutdown::new());
+        let upstream = Upstream {
+            origin: 0,
+            endpoint: endpoint.parse().unwrap(),
+            streams: streams.iter().map(|name| name.parse().unwrap()).collect(),
+            max_frame_bytes,
+            stale: Duration::from_millis(500),
+        };
+        let thread = upstream.start(Arc::clone(&inbox), shutdown.clone()).unwrap();
+        Self { inbox, shutdown, thread: Some(thread) }
+    }
+
+    /// The next thing that comes.
+    async fn next(&self) -> Arrival {
+        let arrival = async {
+            loop {
+                match self.inbox.take(|_| false) {
+                    Some(arrival) => return arrival,
+                    None => self.inbox.filled().await,
+                }
+            }
+        };
+        timeout(DEADLINE, arrival).await.expect("something comes")
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// Publishes `bodies` over and over until something else is ready.
+async fn publish_forever(
+    socket: &mut PubSocket,
+    topic: &'static str,
+    mut body: impl FnMut(u64) -> Bytes,
+) -> Infallible {
+    let mut every = tokio::time::interval(Duration::from_millis(10));
+    let mut number = 0;
+    loop {
+        every.tick().await;
+        let mut message = ZmqMessage::from(Bytes::from_static(topic.as_bytes()));
+        message.push_back(body(number));
+        socket.send(message).await.unwrap();
+        number += 1;
+    }
+}
+
+/// A TCP publisher that serves each connection by `serve` and tells when one came.
+fn fake(serve: impl Fn(usize, TcpStream) + Send + 'static) -> (String, mpsc::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for (count, stream) in listener.incoming().enumerate() {
+            if tell.send(count).is_err() {
+                return;
+            }
+            serve(count, stream.unwrap());
+        }
+    });
+    (endpoint, told)
+}
+
+fn greet(mut stream: &TcpStream) {
+    let mut greeting = [0; 64];
+    greeting[0] = 0xff;
+    greeting[9] = 0x7f;
+    greeting[10] = 3;
+    greeting[12..16].copy_from_slice(b"NULL");
+    stream.write_all(&greeting).unwrap();
+    stream.read_exact(&mut greeting).unwrap();
+    stream.write_all(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB").unwrap();
+}
+
+fn long_header(flags: u8, length: u64) -> Vec<u8> {
+    let mut bytes = vec![flags];
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes
+}
+
+fn message(topic: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1, u8::try_from(topic.len()).unwrap()];
+    bytes.extend_from_slice(topic);
+    bytes.extend(long_header(2, body.len() as u64));
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Keeps a connection open without a word, until the other side closes it.
+fn wait_for_end(mut stream: &TcpStream) {
+    let mut sink = [0; 1024];
+    while stream.read(&mut sink).is_ok_and(|count| count > 0) {}
+}
+
+/// A publisher that does `evil` to the first two connections and is good to the third.
+async fn recovers_from(evil: impl Fn(&TcpStream) + Send + 'static) {
+    let (endpoint, connections) = fake(move |count, stream| {
+        if count < 2 {
+            evil(&stream);
+        } else {
+            greet(&stream);
+            let good = message(b"cam/", &frame("cam", 1, 7, 100_000));
+            let _ = (&stream).write_all(&good);
+            wait_for_end(&stream);
+        }
+    });
+    let subscription = Subscription::to(&endpoint);
+    assert_eq!(subscription.next().await.frame.id.number, 7);
+    assert!(connections.try_iter().count() >= 3);
+}
+
+#[tokio::test]
+async fn frames_of_a_zeromq_publisher_come_over_tcp_and_ipc() {
+    let dir = std::env::temp_dir().join(format!("fanlight-relay-test-{}", std::process::id()));
+    for endpoint in ["tcp://127.0.0.1:0".to_owned(), format!("ipc://{}", dir.display())] {
+        let mut publisher = PubSocket::new();
+        let bound = publisher.bind(&endpoint).await.unwrap().to_string();
+        let subscription = Subscription::to(&bound);
+        let arrival = tokio::select! {
+            arrival = subscription.next() => arrival,
+            never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 200_000)) => match never {},
+        };
+        assert_eq!((arrival.frame.stream.as_str(), arrival.frame.id.epoch), ("cam", 9));
+        assert_eq!(arrival.body.len(), frame("cam", 9, arrival.frame.id.number, 200_000).len());
+    }
+}
+
+#[tokio::test]
+async fn only_the_streams_asked_for_come() {
+    let mut publisher = PubSocket::new();
+    let bound = publisher.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+    let subscription = Subscription::start(&bound, &["cam10"], MAX_FRAME_BYTES);
+    let both = async {
+        let mut every = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            every.tick().await;
+            for name in ["cam1", "cam10", "cam100"] {
+                let mut message = ZmqMessage::from(Bytes::from(format!("{name}/")));
+                message.push_back(heartbeat(name, 1, 1));
+                publisher.send(message).await.unwrap();
+            }
+        }
+    };
+    let three = async {
+        for _ in 0..3 {
+            assert_eq!(subscription.next().await.frame.stream.as_str(), "cam10");
+        }
+    };
+    tokio::select! { () = three => {}, never = both => never }
+}
+
+#[tokio::test]
+async fn a_frame_over_the_limit_or_malformed_is_passed_over() {
+    let mut publisher = PubSocket::new();
+    let bound = publisher.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+    let subscription = Subscription::start(&bound, &[], 10_000);
+    let bodies = |n: u64| match n % 3 {
+        0 => frame("cam", 1, n, 20_000),
+        1 => Bytes::from_static(b"\xff\xff\xff no protobuf"),
+        _ => frame("cam", 1, n, 1000),
+    };
+    let good = async {
+        for _ in 0..3 {
+            assert_eq!(subscription.next().await.frame.id.number % 3, 2);
+        }
+    };
+    tokio::select! {
+        () = good => {}
+        never = publish_forever(&mut publisher, "cam/", bodies) => match never {},
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_announces_a_huge_frame_does_not_end_the_relay() {
+    recovers_from(|stream| {
+        greet(stream);
+        let _ = (&*stream).write_all(&long_header(2, 1 << 40));
+        wait_for_end(stream);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_huge_frame_before_the_handshake_does_not_end_the_relay() {
+    recovers_from(|mut stream| {
+        let mut bytes = vec![0xff; 64];
+        bytes[10] = 3;
+        bytes.extend(long_header(6, 1 << 40));
+        let _ = stream.write_all(&bytes);
+        wait_for_end(stream);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_that_closes_right_after_ready_is_found_again() {
+    recovers_from(greet).await;
+}
+
+#[tokio::test]
+async fn a_source_that_stops_within_a_frame_is_found_again() {
+    recovers_from(|mut stream| {
+        greet(stream);
+        let half = message(b"cam/", &frame("cam", 1, 6, 100_000));
+        let _ = stream.write_all(&half[..half.len() / 2]);
+        wait_for_end(stream);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_that_never_says_a_word_is_given_up_and_tried_again() {
+    recovers_from(wait_for_end).await;
+}
+
+#[tokio::test]
+async fn garbage_is_given_up_and_tried_again() {
+    recovers_from(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        wait_for_end(stream);
+    })
+    .await;
+    recovers_from(|mut stream| {
+        greet(stream);
+        let _ = stream.write_all(&[0x04, 0x03, 0xff, 0xff, 0xff]);
+        wait_for_end(stream);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_that_comes_late_is_found_within_a_second() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let subscription = Subscription::to(&format!("tcp://{address}"));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut publisher = PubSocket::new();
+    publisher.bind(&format!("tcp://{address}")).await.unwrap();
+    let bound = clock::now();
+    tokio::select! {
+        _ = subscription.next() => {}
+        never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 1000)) => match never {},
+    }
+    let took = clock::now().saturating_since(bound);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn the_thread_ends_at_once_when_asked() {
+    let (endpoint, _connections) = fake(|_, stream| wait_for_end(&stream));
+    for endpoint in [endpoint.as_str(), "ipc:///nowhere/source.ipc", "tcp://127.0.0.1:1"] {
+        let subscription = Subscription::to(endpoint);
+        let asked = clock::now();
+        drop(subscription);
+        let took = clock::now().saturating_since(asked);
+        assert!(took < Duration::from_millis(300), "{took:?}");
+    }
+}

@@ -1,0 +1,254 @@
+//! The whole relay in this process: a ZeroMQ publisher before it, UDP sockets behind it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_daemon::{Context, clock};
+use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
+use fanlight_proto::limits::SHARD_BYTES;
+use fanlight_proto::message::{Accept, Format, FrameBuffer, FrameHeader, Join, KeepAlive, State};
+use fanlight_relay::config::{Config, Gso};
+use fanlight_relay::{Relay, StartError};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
+
+/// Far above what anything here takes; reached only when it hangs.
+const DEADLINE: Duration = Duration::from_secs(10);
+const FRAMES: u64 = 30;
+
+fn encoded(number: u64) -> Bytes {
+    let mut jpeg = vec![0; 100_000];
+    jpeg.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at as u64 * 31 + number) as u8);
+    jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
+    jpeg[99_998..].copy_from_slice(&[0xff, 0xd9]);
+    let header = FrameHeader {
+        stream: "cam".into(),
+        epoch: 9,
+        number,
+        width: 640,
+        height: 480,
+        format: Format::Jpeg as i32,
+        state: State::Live as i32,
+        rate_millihertz: 30_000,
+        ..FrameHeader::default()
+    };
+    FrameBuffer::copy_of(&jpeg).finish(header)
+}
+
+struct Source(PubSocket);
+
+impl Source {
+    async fn publish(&mut self, body: Bytes) {
+        let mut message = ZmqMessage::from(Bytes::from_static(b"cam/"));
+        message.push_back(body);
+        self.0.send(message).await.unwrap();
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    context: Context,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Running {
+    async fn start(gso: Gso) -> (Self, Source) {
+        let mut publisher = PubSocket::new();
+        let source = publisher.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+        let config = Config {
+            sources: vec![source.parse().unwrap()],
+            listen: "127.0.0.1:0".parse().unwrap(),
+            gso,
+            ..Config::default()
+        };
+        let relay = Relay::load(config).unwrap();
+        let (address, context) = (relay.local_addr(), Context::default());
+        let thread = std::thread::spawn({
+            let context = context.clone();
+            move || relay.run(&context)
+        });
+        (Self { address, context, thread: Some(thread) }, Source(publisher))
+    }
+
+    fn stop(&mut self) {
+        self.context.shutdown.trigger();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Viewer {
+    socket: UdpSocket,
+    session: u64,
+    buffer: Vec<u8>,
+}
+
+impl Viewer {
+    /// Joins; the source has to speak meanwhile, or there is no stream.
+    async fn join(relay: SocketAddr, source: &mut Source) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(relay).await.unwrap();
+        let mut viewer = Self { socket, session: 0, buffer: vec![0; 2048] };
+        let mut join = Join { version: VERSION, nonce: 5, receive_capacity: 92, ..Join::default() };
+        let joined = async {
+            loop {
+                source.publish(encoded(0)).await;
+                viewer.say(&ToRelay::Join(join.clone())).await;
+                let Ok(size) = timeout(Duration::from_millis(50), viewer.socket.recv(&mut viewer.buffer)).await else {
+                    continue;
+                };
+                match ToViewer::parse(&viewer.buffer[..size.unwrap()]).unwrap() {
+                    ToViewer::Challenge(challenge) => join.token = challenge.token,
+                    ToViewer::Accept(Accept { session, .. }) => return session,
+                    _ => {}
+                }
+            }
+        };
+        viewer.session = timeout(DEADLINE, joined).await.expect("joins");
+        viewer
+    }
+
+    async fn say(&self, message: &ToRelay) {
+        let mut datagram = Vec::new();
+        message.encode(&mut datagram);
+        self.socket.send(&datagram).await.unwrap();
+    }
+
+    /// The encoded frames 1 to [`FRAMES`], from nothing but the shards that come.
+    async fn watch(&mut self) -> BTreeMap<u64, Vec<u8>> {
+        let mut open: BTreeMap<u64, (usize, Vec<u8>)> = BTreeMap::new();
+        let mut whole = BTreeMap::new();
+        let all = async {
+            while whole.len() < FRAMES as usize {
+                let size = self.socket.recv(&mut self.buffer).await.unwrap();
+                let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&self.buffer[..size]) else { continue };
+                if header.id.number == 0 {
+                    continue;
+                }
+                let entry = open.entry(header.id.number);
+                let (count, body) = entry.or_insert_with(|| (0, vec![0; usize::from(header.shards) * SHARD_BYTES]));
+                let start = usize::from(header.index) * SHARD_BYTES;
+                body[start..start + SHARD_BYTES].copy_from_slice(shard);
+                *count += 1;
+                if *count == usize::from(header.shards) {
+                    let (_, mut body) = open.remove(&header.id.number).unwrap();
+                    body.truncate(header.length as usize);
+                    whole.insert(header.id.number, body);
+                }
+            }
+        };
+        let ended = timeout(DEADLINE, all).await;
+        assert!(ended.is_ok(), "{} frames came whole, {:?} did not", whole.len(), open.keys());
+        whole
+    }
+
+    async fn hears_goodbye(&mut self) -> bool {
+        let goodbye = async {
+            loop {
+                let size = self.socket.recv(&mut self.buffer).await.unwrap();
+                if let Ok(ToViewer::Goodbye(session, _)) = ToViewer::parse(&self.buffer[..size]) {
+                    return session == self.session;
+                }
+            }
+        };
+        timeout(DEADLINE, goodbye).await.expect("the relay says goodbye")
+    }
+}
+
+/// Publishes frames 1 to [`FRAMES`] at 30 fps.
+async fn publish_all(source: &mut Source) {
+    let mut every = tokio::time::interval(Duration::from_millis(33));
+    for number in 1..=FRAMES {
+        every.tick().await;
+        source.publish(encoded(number)).await;
+    }
+}
+
+async fn three_viewers_get_every_frame(gso: Gso) {
+    let (running, mut source) = Running::start(gso).await;
+    let mut one = Viewer::join(running.address, &mut source).await;
+    let mut two = Viewer::join(running.address, &mut source).await;
+    let mut three = Viewer::join(running.address, &mut source).await;
+    let (a, b, c, ()) = tokio::join!(one.watch(), two.watch(), three.watch(), publish_all(&mut source));
+    for frames in [a, b, c] {
+        for (number, body) in frames {
+            assert_eq!(body, encoded(number));
+        }
+    }
+}
+
+#[tokio::test]
+async fn three_viewers_with_small_sockets_get_every_frame_with_trains() {
+    three_viewers_get_every_frame(Gso::On).await;
+}
+
+#[tokio::test]
+async fn three_viewers_with_small_sockets_get_every_frame_without_trains() {
+    three_viewers_get_every_frame(Gso::Off).await;
+}
+
+#[tokio::test]
+async fn a_viewer_whose_port_is_closed_does_not_disturb_the_others() {
+    let (running, mut source) = Running::start(Gso::Auto).await;
+    let gone = Viewer::join(running.address, &mut source).await;
+    let mut stays = Viewer::join(running.address, &mut source).await;
+    drop(gone);
+    let (frames, ()) = tokio::join!(stays.watch(), publish_all(&mut source));
+    assert_eq!(frames.len(), FRAMES as usize);
+}
+
+#[tokio::test]
+async fn a_keep_alive_is_answered_while_frames_flow() {
+    let (running, mut source) = Running::start(Gso::Auto).await;
+    let mut viewer = Viewer::join(running.address, &mut source).await;
+    let answers = async {
+        for sent_us in 1..=10 {
+            viewer.say(&ToRelay::KeepAlive(viewer.session, KeepAlive { sent_us, report: None })).await;
+            loop {
+                let size = viewer.socket.recv(&mut viewer.buffer).await.unwrap();
+                if let Ok(ToViewer::Pulse(_, pulse)) = ToViewer::parse(&viewer.buffer[..size])
+                    && pulse.echo_us == sent_us
+                {
+                    break;
+                }
+            }
+        }
+    };
+    let (answered, ()) = tokio::join!(timeout(DEADLINE, answers), publish_all(&mut source));
+    answered.unwrap();
+}
+
+#[tokio::test]
+async fn a_relay_that_is_asked_to_stop_says_goodbye_and_ends_at_once() {
+    let (mut running, mut source) = Running::start(Gso::Auto).await;
+    let mut viewer = Viewer::join(running.address, &mut source).await;
+    let asked = clock::now();
+    running.stop();
+    let took = clock::now().saturating_since(asked);
+    assert!(took < Duration::from_millis(400), "{took:?}");
+    assert!(viewer.hears_goodbye().await);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_what_to_do() {
+    let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let listen = taken.local_addr().unwrap();
+    let error = Relay::load(Config { listen, ..Config::default() }).unwrap_err();
+    assert!(matches!(error, StartError::Bind(_)));
+    assert_eq!(error.to_string(), format!("address {listen} in use: another relay? choose another --listen"));
+    let nowhere = "192.0.2.1:5004".parse().unwrap();
+    let access = fanlight_relay::config::Access::Open;
+    let error = Relay::load(Config { listen: nowhere, access, ..Config::default() }).unwrap_err();
+    assert!(error.to_string().contains("none of this host's"), "{error}");
+}
