@@ -1,0 +1,139 @@
+//! An open device that delivers pictures.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::FrameBuffer;
+use v4l::Device;
+use v4l::buffer::{Flags, Metadata, Type};
+use v4l::device::Handle;
+use v4l::io::traits::CaptureStream as _;
+use v4l::prelude::MmapStream;
+
+use super::offer::Rate;
+use super::picture::{Geometry, capture_time, jpeg_length, missed};
+use super::{Layout, failure, guarded};
+use crate::camera::{Camera, CameraError, Content, Raw, Shot};
+
+/// Buffers that the driver fills in turn: one is read while three ride out a pause of a tenth of a second.
+const BUFFERS: u32 = 4;
+
+/// An open device without a picture for so long has stalled (promise P16).
+const STALL_LIMIT: Duration = Duration::from_secs(2);
+
+/// The first picture may take longer: cameras measure the light first, and a busy USB bus takes its time.
+const FIRST_LIMIT: Duration = Duration::from_secs(5);
+
+/// `POLLIN` of poll(2).
+const READABLE: i16 = 1;
+
+/// A device that streams.
+pub(super) struct Capture {
+    device_name: String,
+    stream: Stream,
+    handle: Arc<Handle>,
+    geometry: Geometry,
+    rate_millihertz: u32,
+    interval: Duration,
+    last_sequence: Option<u32>,
+    /// When the last picture was handed over.
+    returned: Option<Time>,
+}
+
+impl Capture {
+    /// Takes the device for streaming; its format and rate are set.
+    ///
+    /// # Errors
+    /// Those of the driver: above all that some other program streams.
+    pub(super) fn new(
+        device: &Device,
+        device_name: &str,
+        geometry: Geometry,
+        rate: Option<Rate>,
+    ) -> Result<Self, CameraError> {
+        let mut stream = MmapStream::with_buffers(device, Type::VideoCapture, BUFFERS)
+            .map_err(|error| failure(device_name, "stream from", &error))?;
+        stream.set_timeout(FIRST_LIMIT);
+        Ok(Self {
+            device_name: device_name.to_owned(),
+            stream: Stream(Some(stream)),
+            handle: device.handle(),
+            geometry,
+            rate_millihertz: rate.map_or(0, Rate::millihertz),
+            interval: rate.map_or(Duration::from_millis(100), |rate| Duration::from_secs_f64(1.0 / rate.per_second())),
+            last_sequence: None,
+            returned: None,
+        })
+    }
+
+    fn take(&mut self, raw: &mut Raw) -> Result<Shot, CameraError> {
+        let entered = clock::now();
+        let limit = if self.returned.is_some() { STALL_LIMIT } else { FIRST_LIMIT };
+        // After a pause of ours the filled buffers hold old pictures.
+        let paused = self.returned.is_some_and(|last| entered.saturating_since(last) > self.interval * 2);
+        let mut stale = if paused { BUFFERS - 1 } else { 0 };
+        let mut skipped = 0;
+        loop {
+            let stream = self.stream.0.as_mut().expect("a stream is taken out only when it is dropped");
+            let (bytes, meta) = stream.next().map_err(|error| failure(&self.device_name, "read from", &error))?;
+            let meta = *meta;
+            skipped += missed(self.last_sequence.replace(meta.sequence), meta.sequence);
+            let content = if stale > 0 && self.handle.poll(READABLE, 0).is_ok_and(|ready| ready > 0) {
+                stale -= 1;
+                None
+            } else {
+                content(&self.geometry, bytes, &meta, raw)
+            };
+            let now = clock::now();
+            if let Some(content) = content {
+                stream.set_timeout(STALL_LIMIT);
+                self.returned = Some(now);
+                return Ok(Shot { captured: capture_time(&meta, now), skipped, truth: None, content });
+            }
+            skipped += 1;
+            if now.saturating_since(entered) > limit {
+                let name = &self.device_name;
+                return Err(CameraError::Stalled(format!("{name} sends only damaged pictures ({skipped} so far)")));
+            }
+        }
+    }
+}
+
+impl Camera for Capture {
+    fn next(&mut self, _number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
+        let name = self.device_name.clone();
+        guarded(&name, || self.take(raw))
+    }
+
+    fn rate_millihertz(&self) -> u32 {
+        self.rate_millihertz
+    }
+}
+
+/// What a buffer holds; None when it is damaged.
+fn content(geometry: &Geometry, bytes: &[u8], meta: &Metadata, raw: &mut Raw) -> Option<Content> {
+    // Past the bytes used lies the tail of an older picture.
+    let used = bytes.get(..meta.bytesused as usize)?;
+    if meta.flags.contains(Flags::ERROR) {
+        None
+    } else if geometry.layout == Layout::Mjpeg {
+        Some(Content::Jpeg(FrameBuffer::copy_of(&used[..jpeg_length(used)?])))
+    } else {
+        geometry.copy(used, raw).then_some(Content::Raw)
+    }
+}
+
+/// A stream whose end is survived: dropping one panics on any error of the driver but ENODEV.
+struct Stream(Option<MmapStream<'static>>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let stream = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(stream))).is_err() {
+            tracing::warn!("the camera's driver did not let go in order");
+        }
+    }
+}
