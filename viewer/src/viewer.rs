@@ -51,7 +51,7 @@ impl Program for Viewer {
         config::check(config)
     }
 
-    /// Exit code 0 when it ended as asked; it fails when a headless run of a given duration showed no frame at all.
+    /// Exit code 0 when it ended as asked; it fails when no frame was shown in the whole of a given duration.
     fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
         run(&config, &extra, &context)
     }
@@ -74,9 +74,14 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     } else {
         show_in_window(config, &pipeline.feed, &mut presenter)
     };
+    let ended = clock::now();
     pipeline.stop()?;
     shown?;
-    finish(config, extra, &tally, &presenter)
+    write_files(config, extra, &tally, &presenter)?;
+    match extra.duration.filter(|duration| began + *duration <= ended) {
+        Some(duration) if tally.shown() == 0 => bail!("no frame was shown in {duration:?}: {}", tally.signal()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// The threads behind the screen.
@@ -199,7 +204,7 @@ fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> an
     Ok(window::run(&options, feed, &mut |id, at| presenter.presented(id, at))?)
 }
 
-fn finish(config: &Config, extra: &Extra, tally: &Tally, presenter: &Presenter) -> anyhow::Result<ExitCode> {
+fn write_files(config: &Config, extra: &Extra, tally: &Tally, presenter: &Presenter) -> anyhow::Result<()> {
     if let Some(path) = &extra.report {
         let mut json = serde_json::to_string_pretty(&tally.report(clock::now(), &config.relay))?;
         json.push('\n');
@@ -215,12 +220,7 @@ fn finish(config: &Config, extra: &Extra, tally: &Tally, presenter: &Presenter) 
             tracing::warn!("no picture was shown: {} is not written", path.display());
         }
     }
-    match extra.duration {
-        Some(duration) if extra.headless && tally.shown() == 0 => {
-            bail!("no frame was shown in {duration:?}: {}", tally.signal())
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    Ok(())
 }
 
 /// Runs `work` on a thread of its own; when it ends, however it ends, the viewer ends.

@@ -127,6 +127,35 @@ fn answers_to_nothing_we_asked_change_nothing() {
 }
 
 #[test]
+fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
+    let mut world = World::new(10);
+    world.run_until(ms(500));
+    let id = FrameId { epoch: 1, number: world.number };
+    let mut seeds = world.relay().on_frame(id, &body(id, 9000), 0);
+    seeds.extend(world.relay().tell_status(ms(500)));
+    seeds.extend(world.relay().stop());
+    let mut dice = Jitter::new(10);
+    let (mut sent, mut frames) = (0, 0);
+    for n in 0..50_000 {
+        let mut datagram = seeds[dice.next() as usize % seeds.len()].clone();
+        for _ in 0..=dice.next() % 3 {
+            let at = dice.next() as usize % datagram.len().min(48);
+            datagram[at] = dice.next() as u8;
+        }
+        datagram.truncate(datagram.len() - (dice.next() % 8 / 7) as usize);
+        let now = ms(500) + Duration::from_micros(n);
+        world.engine.on_datagram(now, &datagram);
+        world.engine.on_tick(now);
+        while let Some(output) = world.engine.poll_output() {
+            sent += u64::from(matches!(output, Output::Send(_)));
+            frames += u64::from(matches!(output, Output::Frame(_)));
+        }
+    }
+    assert!(sent < 5000 && frames < 5000, "{sent} datagrams sent, {frames} frames");
+    assert!(world.engine.summary().foreign > 1000);
+}
+
+#[test]
 fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
     let mut engine = Engine::new(config(), 9);
     engine.on_tick(ms(0));
