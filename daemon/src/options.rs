@@ -1,4 +1,4 @@
-//! Settings declared once: the [`options!`](crate::options) macro makes of one list of keys the flags, the file format,
+//! Settings declared once: the [`options!`](crate::options!) macro makes of one list of keys the flags, the file format,
 //! the defaults and the help.
 
 use clap::{Arg, Args, Command};
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 pub use crate::choice::{NoSuchChoice, Text};
 pub use crate::value::{Scalar, Value};
 
-/// One layer of settings (the flags, or the file), in which every key may be absent. [`options!`](crate::options)
+/// One layer of settings (the flags, or the file), in which every key may be absent. [`options!`](crate::options!)
 /// implements it for the `Options` it declares.
 pub trait Layer: Args + DeserializeOwned + Default {
     /// The settings with every key decided.

@@ -65,7 +65,7 @@ pub trait Program {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     /// The settings.
     type Config;
-    /// One layer of the settings, both from [`options!`](crate::options).
+    /// One layer of the settings, both from [`options!`](crate::options!).
     type Options: Layer<Config = Self::Config>;
     /// Flags and subcommands that are not settings.
     type Extra: Args;

@@ -24,7 +24,7 @@ pub trait Scalar:
     }
 }
 
-/// A type that a key of [`options!`](crate::options) can have: a [`Scalar`], or an `Option`, a `Vec` or a `BTreeMap`
+/// A type that a key of [`options!`](crate::options!) can have: a [`Scalar`], or an `Option`, a `Vec` or a `BTreeMap`
 /// of them.
 pub trait Value: Clone + Debug + PartialEq + Serialize {
     /// Whether the flag may be given several times.
