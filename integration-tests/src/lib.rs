@@ -18,6 +18,7 @@ pub mod seeded;
 mod stage;
 pub mod stranger;
 pub mod usage;
+pub mod viewing;
 pub mod wait;
 pub mod zmtp;
 
@@ -37,4 +38,10 @@ pub fn skip(reason: &str) {
 #[must_use]
 pub fn long() -> bool {
     std::env::var_os("FANLIGHT_LONG_TESTS").is_some()
+}
+
+/// Lets no other test of this program run that asks the same: for tests that measure time.
+pub fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 use crate::program::Launch;
+use crate::viewing::Watch;
 
 /// First UDP port of the relays on a stage's own address.
 const RELAY_PORTS: u16 = 5004;
@@ -91,6 +92,12 @@ impl Stage {
     pub fn relay(&self, number: u16, endpoints: &[String]) -> Launch {
         let listen = self.relay_address(number).to_string();
         self.program("relay").flag("sources", endpoints.join(",")).flag("listen", listen)
+    }
+
+    /// A viewer of `stream` at the relay `relay`, without a window. It runs until it is stopped.
+    #[must_use]
+    pub fn viewer(&self, relay: SocketAddr, stream: &str) -> Watch {
+        Watch::new(self.program("viewer").flag("relay", relay.to_string()).flag("stream", stream), self)
     }
 }
 

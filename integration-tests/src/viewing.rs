@@ -1,0 +1,347 @@
+//! A viewer without a window, followed frame by frame through its trace, and what it reports at the end.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::hash::Hasher as _;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use serde::{Deserialize, Deserializer};
+use siphasher::sip::SipHasher13;
+
+use crate::program::{Launch, Program};
+use crate::stage::Stage;
+use crate::wait::{self, SOON};
+
+/// Of a hundred frames, how many a busy test machine may cost where nothing else may cost any.
+const NOISE_PERCENT: u64 = 2;
+
+/// How a viewer is to be started.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    launch: Launch,
+    report: PathBuf,
+    trace: PathBuf,
+}
+
+impl Watch {
+    pub(crate) fn new(launch: Launch, stage: &Stage) -> Self {
+        static WATCHES: AtomicUsize = AtomicUsize::new(0);
+        let number = WATCHES.fetch_add(1, Ordering::Relaxed);
+        let [report, trace] = ["report", "trace"].map(|kind| stage.path(&format!("{kind}-{number}.json")));
+        let launch = launch.flags("--headless").flag("report", &report).flag("trace", &trace);
+        Self { launch, report, trace }
+    }
+
+    /// Adds words to the command line, which are split at spaces.
+    #[must_use]
+    pub fn flags(mut self, words: &str) -> Self {
+        self.launch = self.launch.flags(words);
+        self
+    }
+
+    /// Adds `--key value`.
+    #[must_use]
+    pub fn flag(mut self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.launch = self.launch.flag(key, value);
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> Viewing {
+        let Self { launch, report, trace } = self;
+        Viewing { program: launch.start(), report, trace: Mutex::new(Trace { path: trace, ..Trace::default() }) }
+    }
+}
+
+/// A viewer that runs.
+#[derive(Debug)]
+pub struct Viewing {
+    program: Program,
+    report: PathBuf,
+    trace: Mutex<Trace>,
+}
+
+/// What has been read of a trace.
+#[derive(Debug, Default)]
+struct Trace {
+    path: PathBuf,
+    file: Option<File>,
+    unread: String,
+    frames: Vec<Shown>,
+}
+
+/// A frame that was on the screen: a line of the trace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Shown {
+    /// The run of the source.
+    #[serde(deserialize_with = "hexadecimal")]
+    pub epoch: u64,
+    /// The frame's number in it.
+    pub number: u64,
+    /// When it was captured; programs and tests share a clock.
+    #[serde(rename = "captured_ns", deserialize_with = "time")]
+    pub captured: Time,
+    /// When it was shown.
+    #[serde(rename = "presented_ns", deserialize_with = "time")]
+    pub at: Time,
+    /// [`hash`] of the JPEG as received.
+    #[serde(deserialize_with = "hexadecimal")]
+    pub hash: u64,
+    /// The number painted in the picture.
+    #[serde(rename = "code_number", default)]
+    pub code: Option<u64>,
+    /// The capture time painted in the picture.
+    #[serde(rename = "code_captured_ns", default, deserialize_with = "maybe_time")]
+    pub code_captured: Option<Time>,
+}
+
+impl Shown {
+    /// How old it was when it was shown.
+    #[must_use]
+    pub const fn age(&self) -> Duration {
+        self.at.saturating_since(self.captured)
+    }
+}
+
+/// The parts of a viewer's report that tests judge.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "named and documented in the viewer's stats::Report")]
+pub struct Report {
+    pub stream: Option<String>,
+    pub frames: Frames,
+    pub fps: f64,
+    pub age_ms: Ages,
+    pub joins: u64,
+    pub datagrams: u64,
+    pub foreign: u64,
+    pub decode: Decoding,
+    pub signals: Vec<SignalChange>,
+}
+
+/// See [`Report::frames`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Frames {
+    pub shown: u64,
+    pub whole: u64,
+    pub pending: u64,
+    pub lost: Lost,
+}
+
+/// See [`Frames::lost`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Lost {
+    pub total: u64,
+    #[serde(flatten)]
+    pub by_reason: BTreeMap<String, u64>,
+}
+
+/// See [`Report::age_ms`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Ages {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+}
+
+/// See [`Report::decode`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Decoding {
+    pub errors: u64,
+}
+
+/// See [`Report::signals`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct SignalChange {
+    pub at_ms: f64,
+    pub state: String,
+    pub reason: String,
+}
+
+impl SignalChange {
+    /// How long after the viewer's start.
+    #[must_use]
+    pub fn at(&self) -> Duration {
+        Duration::from_secs_f64(self.at_ms / 1e3)
+    }
+}
+
+impl Report {
+    /// Asserts that frames were shown, that no more were lost than a busy machine costs, and that the books balance.
+    ///
+    /// # Panics
+    /// When that is not so.
+    #[track_caller]
+    pub fn assert_nearly_lossless(&self) {
+        let Frames { shown, lost, .. } = &self.frames;
+        self.assert_balanced();
+        assert!(*shown > 0 && lost.total * 100 <= shown * NOISE_PERCENT + 100, "{self:?}");
+    }
+
+    /// Asserts that the reasons of all lost frames sum to all lost frames.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn assert_balanced(&self) {
+        let lost = &self.frames.lost;
+        assert_eq!(lost.by_reason.values().sum::<u64>(), lost.total, "{self:?}");
+    }
+}
+
+impl Viewing {
+    /// The process.
+    #[must_use]
+    pub const fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The frames shown so far.
+    ///
+    /// # Panics
+    /// When the trace holds anything but such frames.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Shown> {
+        self.trace().read().to_vec()
+    }
+
+    /// How many frames have been shown.
+    ///
+    /// # Panics
+    /// As [`shown`](Self::shown).
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.trace().read().len()
+    }
+
+    /// Waits until at least `count` frames have been shown in all.
+    ///
+    /// # Panics
+    /// When they are not within [`SOON`].
+    #[track_caller]
+    pub fn wait_shown(&self, count: usize) {
+        wait::until("the viewer shows frames", SOON, || (self.count() >= count).then_some(()));
+    }
+
+    /// Waits until `count` more frames have been shown.
+    ///
+    /// # Panics
+    /// When they are not within [`SOON`].
+    #[track_caller]
+    pub fn wait_more(&self, count: usize) {
+        self.wait_shown(self.count() + count);
+    }
+
+    /// Waits for the first frame shown after `time`.
+    ///
+    /// # Panics
+    /// When there is none within `limit`.
+    #[track_caller]
+    pub fn wait_shown_after(&self, time: Time, limit: Duration) -> Shown {
+        let look = || self.trace().read().iter().find(|shown| shown.at > time).cloned();
+        wait::until("the viewer shows a new frame", limit, look)
+    }
+
+    /// Where its trace is.
+    #[must_use]
+    pub fn trace_path(&self) -> PathBuf {
+        self.trace().path.clone()
+    }
+
+    /// Stops the viewer; gives back its report and every frame it showed.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    #[must_use]
+    #[track_caller]
+    pub fn finish(self) -> (Report, Vec<Shown>) {
+        let (exit, _) = self.program.stop();
+        assert_eq!(exit.code(), Some(0), "the viewer ends well");
+        self.results()
+    }
+
+    /// Waits until the viewer ends by itself; gives back its report and every frame it showed.
+    ///
+    /// # Panics
+    /// When it does not end well within `limit`.
+    #[must_use]
+    #[track_caller]
+    pub fn wait_end(self, limit: Duration) -> (Report, Vec<Shown>) {
+        assert_eq!(self.program.wait_exit(limit).code(), Some(0), "the viewer ends well");
+        self.results()
+    }
+
+    #[track_caller]
+    fn results(&self) -> (Report, Vec<Shown>) {
+        let json = std::fs::read(&self.report).expect("a viewer that ends well leaves its report");
+        let report = serde_json::from_slice(&json).expect("the report is what the fixture knows");
+        (report, self.shown())
+    }
+
+    fn trace(&self) -> MutexGuard<'_, Trace> {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Trace {
+    /// Reads what has been added.
+    fn read(&mut self) -> &[Shown] {
+        if self.file.is_none() {
+            // Not there before the viewer has made it.
+            self.file = File::open(&self.path).ok();
+        }
+        if let Some(file) = &mut self.file {
+            file.read_to_string(&mut self.unread).expect("a trace can be read and is text");
+            let whole = self.unread.rfind('\n').map_or(0, |end| end + 1);
+            for line in self.unread.drain(..whole).collect::<String>().lines() {
+                self.frames.push(serde_json::from_str(line).expect("a trace has one frame a line"));
+            }
+        }
+        &self.frames
+    }
+}
+
+/// The frames in a trace, whose last line may still be on its way.
+///
+/// # Panics
+/// When the trace holds anything but such frames.
+#[must_use]
+pub fn read_trace(path: &Path) -> Vec<Shown> {
+    Trace { path: path.to_owned(), ..Trace::default() }.read().to_vec()
+}
+
+/// What a trace calls the hash of a JPEG.
+#[must_use]
+pub fn hash(jpeg: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(jpeg);
+    hasher.finish()
+}
+
+fn hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let digits = String::deserialize(deserializer)?;
+    u64::from_str_radix(&digits, 16).map_err(serde::de::Error::custom)
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+    u64::deserialize(deserializer).map(Time::from_nanos)
+}
+
+fn maybe_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    Option::<u64>::deserialize(deserializer).map(|nanos| nanos.map(Time::from_nanos))
+}

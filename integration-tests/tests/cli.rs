@@ -1,0 +1,205 @@
+//! What an operator sees of a program that cannot start: which key, why, and what to do; exit 64 before anything is
+//! bound.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
+
+use fanlight_tests::Stage;
+use fanlight_tests::program::{Launch, Program};
+
+/// EX_USAGE of sysexits.h.
+const USAGE: i32 = 64;
+
+const PROGRAMS: [&str; 3] = ["source", "relay", "viewer"];
+
+#[track_caller]
+fn ends_with(launch: Launch, code: i32) -> Program {
+    let shown = launch.to_string();
+    let (exit, program) = launch.run();
+    assert_eq!(exit.code(), Some(code), "{shown}");
+    program
+}
+
+/// Waits for a line that has all of `words`.
+#[track_caller]
+fn says(program: &Program, words: &[&str]) {
+    let found = program.log().wait_from(0, fanlight_tests::wait::SOON, |line| {
+        words.iter().all(|word| line.from != "fixture" && line.text.contains(word)).then_some(())
+    });
+    assert!(found.is_some(), "no line with all of {words:?}");
+}
+
+/// What it wrote on standard output, once it has ended.
+fn output(program: &Program, last_line: &str) -> String {
+    program.wait_for_line(last_line);
+    let lines = program.log().matching(0, "");
+    lines.iter().filter(|line| line.from == "out").map(|line| format!("{}\n", line.text)).collect()
+}
+
+#[test]
+fn an_unknown_flag_is_refused_with_a_suggestion() {
+    let stage = Stage::new();
+    for (name, flag, meant) in [
+        ("source", "--ratte 30", "--rate"),
+        ("relay", "--lisen x", "--listen"),
+        ("viewer", "--durations 5s", "--duration"),
+    ] {
+        let program = ends_with(stage.program(name).flags(flag), USAGE);
+        says(&program, &[meant]);
+    }
+}
+
+#[test]
+fn a_bad_value_is_refused_and_the_message_names_the_key_and_what_it_may_be() {
+    let stage = Stage::new();
+    let cases: [(&str, &str, &[&str]); 9] = [
+        ("source", "--size 1280", &["--size", "1280x720"]),
+        ("source", "--input bal", &["--input", "ball"]),
+        ("source", "--rate 0", &["rate"]),
+        ("source", "--quality 0", &["quality"]),
+        ("source", "--publish tpc://127.0.0.1:5", &["--publish", "tcp://"]),
+        ("source", "--publish tcp://0.0.0.0:5700", &["allow_remote"]),
+        ("source", "--stream a/b", &["--stream", "A-Z"]),
+        ("relay", "--listen 0.0.0.0:5004", &["access", "open"]),
+        ("relay", "--gso maybe", &["--gso", "auto"]),
+    ];
+    for (name, flags, words) in cases {
+        let program = ends_with(stage.program(name).flags(flags), USAGE);
+        says(&program, words);
+    }
+}
+
+#[test]
+fn an_unknown_key_of_a_file_is_refused_with_its_line_and_a_suggestion() {
+    let stage = Stage::new();
+    for (name, text, words) in [
+        ("source", "stream = \"cam\"\nsise = \"640x480\"\n", ["sise", "size", "line 2"]),
+        ("relay", "\nlissten = \"127.0.0.1:5004\"\n", ["lissten", "listen", "line 2"]),
+        ("viewer", "rellay = \"127.0.0.1:5004\"\n", ["rellay", "relay", "line 1"]),
+    ] {
+        let file = stage.path(&format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        says(&ends_with(stage.program(name).flag("config", &file), USAGE), &words);
+        says(&ends_with(stage.program(name).flags("check-config").flag("config", &file), USAGE), &words);
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let stage = Stage::new();
+    for name in PROGRAMS {
+        let program = ends_with(stage.program(name).flags("--config /nowhere/at-all.toml"), USAGE);
+        says(&program, &["/nowhere/at-all.toml"]);
+    }
+}
+
+#[test]
+fn what_print_config_prints_is_a_good_config_that_prints_the_same() {
+    let stage = Stage::new();
+    for (name, flags) in [
+        ("source", "--stream lobby --size 640x480 --publish ipc:///tmp/a.ipc"),
+        ("relay", "--listen 127.0.0.1:7777 --gso off"),
+        ("viewer", "--relay 127.0.0.1:7777"),
+    ] {
+        let first = ends_with(stage.program(name).flags(flags).flags("--print-config"), 0);
+        let last = first.log().matching(0, " =").last().unwrap().text.clone();
+        let text = output(&first, &last);
+        assert!(text.parse::<toml::Table>().is_ok(), "{text}");
+        let file = stage.path(&format!("{name}-printed.toml"));
+        std::fs::write(&file, &text).unwrap();
+        says(&ends_with(stage.program(name).flags("check-config").flag("config", &file), 0), &["good"]);
+        let again = ends_with(stage.program(name).flags("--print-config").flag("config", &file), 0);
+        assert_eq!(output(&again, &last), text);
+    }
+}
+
+#[test]
+fn the_shipped_files_are_good() {
+    let stage = Stage::new();
+    for name in PROGRAMS {
+        let file = format!("{}/../config/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        ends_with(stage.program(name).flags("check-config").flag("config", &file), 0);
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_file() {
+    let stage = Stage::new();
+    let file = stage.path("relay.toml");
+    std::fs::write(&file, "listen = \"127.0.0.1:7001\"\nmax_viewers = 7\n").unwrap();
+    let printed =
+        ends_with(stage.program("relay").flags("--listen 127.0.0.1:7002 --print-config").flag("config", &file), 0);
+    says(&printed, &["listen", "127.0.0.1:7002"]);
+    says(&printed, &["max_viewers", "7"]);
+}
+
+#[test]
+fn every_program_tells_its_version() {
+    let stage = Stage::new();
+    for name in PROGRAMS {
+        says(&ends_with(stage.program(name).flags("--version"), 0), &[&format!("fanlight-{name}"), "0."]);
+    }
+}
+
+#[test]
+fn a_second_source_at_the_same_endpoint_is_told_who_is_in_its_way() {
+    let stage = Stage::new();
+    let _first = stage.source("cam").flags("--input ball --size 320x240").ready();
+    let (exit, second) = stage.source("cam").flags("--input ball --size 320x240").run();
+    assert!(!exit.status.success());
+    says(&second, &["another source", &stage.ipc("cam"), "--publish"]);
+}
+
+#[test]
+fn a_source_replaces_the_socket_file_of_one_that_was_killed() {
+    let stage = Stage::new();
+    let source = stage.source("cam").flags("--input ball --size 320x240").ready();
+    source.kill();
+    assert!(stage.path("cam.ipc").exists(), "SIGKILL leaves the file");
+    source.start_again();
+    source.wait_ready();
+}
+
+#[test]
+fn a_source_does_not_remove_a_file_that_is_no_socket() {
+    let stage = Stage::new();
+    std::fs::write(stage.path("cam.ipc"), "precious").unwrap();
+    let (exit, source) = stage.source("cam").flags("--input ball --size 320x240").run();
+    assert!(!exit.status.success());
+    says(&source, &["no socket", "cam.ipc"]);
+    assert_eq!(std::fs::read_to_string(stage.path("cam.ipc")).unwrap(), "precious");
+}
+
+#[test]
+fn a_second_relay_on_the_same_port_is_told_which_port() {
+    let stage = Stage::new();
+    let _first = stage.relay(0, &[stage.ipc("cam")]).ready();
+    let (exit, second) = stage.relay(0, &[stage.ipc("cam")]).run();
+    assert!(!exit.status.success());
+    says(&second, &[&stage.relay_address(0).to_string(), "--listen"]);
+}
+
+#[test]
+fn a_relay_on_any_port_says_which_it_got() {
+    let stage = Stage::new();
+    let relay = stage.program("relay").flags("--listen 127.0.0.1:0").flag("sources", stage.ipc("cam")).ready();
+    let line = relay.wait_for_line("serving").text;
+    let port = line.split("127.0.0.1:").nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap();
+    assert_ne!(port.parse::<u16>().unwrap(), 0, "{line}");
+}
+
+#[test]
+fn a_source_without_its_device_says_what_it_misses_and_lives_on() {
+    let stage = Stage::new();
+    let source = stage.source("cam").flags("--input camera --device /dev/no-such-camera").ready();
+    says(&source, &["/dev/no-such-camera"]);
+    assert!(source.pid().is_some());
+}
+
+#[test]
+fn the_log_is_json_when_asked() {
+    let stage = Stage::new();
+    let source = stage.source("cam").flags("--input ball --size 320x240 --log-format json").ready();
+    let line = source.wait_for_line("fanlight-source").text;
+    let lines: Vec<_> = source.log().matching(0, "").into_iter().filter(|line| line.from == "err").collect();
+    assert!(lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(&line.text).is_ok()), "{line}");
+}

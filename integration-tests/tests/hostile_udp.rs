@@ -1,0 +1,209 @@
+//! Hostile datagrams at the relay's port: nothing comes of them, nothing larger goes back, and no viewer notices.
+
+use std::time::Duration;
+
+use fanlight_proto::datagram::{ToRelay, ToViewer};
+use fanlight_proto::limits::{JOIN_BYTES, MAX_DATAGRAM};
+use fanlight_proto::message::{Goodbye, KeepAlive, Repair};
+use fanlight_tests::program::Program;
+use fanlight_tests::seeded::{Random, seed};
+use fanlight_tests::stranger::{Stranger, join};
+use fanlight_tests::usage::MIB;
+use fanlight_tests::viewing::Viewing;
+use fanlight_tests::wait::pause;
+use fanlight_tests::{Stage, alone, long};
+
+/// Answers that are still on their way after this much silence do not exist.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Datagrams between pauses, so that the relay's socket does not overflow: a flood that drowns the valid viewers'
+/// datagrams in the kernel is another matter.
+const BURST: usize = 100;
+const BURST_PAUSE: Duration = Duration::from_millis(5);
+
+fn show(stage: &Stage) -> (Program, Program, Viewing) {
+    let source = stage.source("cam").flags("--input ball --size 640x360").ready();
+    let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+    let viewing = stage.viewer(stage.relay_address(0), "cam").start();
+    viewing.wait_shown(10);
+    (source, relay, viewing)
+}
+
+fn kind(datagram: &[u8]) -> Option<ToViewer<'_>> {
+    ToViewer::parse(datagram).ok()
+}
+
+/// Messages that are well formed and mean harm: sessions that are not the sender's, tokens that are made up.
+fn plausible(random: &mut Random) -> ToRelay {
+    let session = random.number();
+    match random.below(6) {
+        0 => ToRelay::Join(join("cam")),
+        1 => ToRelay::Join(fanlight_proto::message::Join { token: random.bytes(16).into(), ..join("cam") }),
+        2 => ToRelay::Join(fanlight_proto::message::Join { list: true, ..join("") }),
+        3 => ToRelay::KeepAlive(session.max(1), KeepAlive { sent_us: 1, report: None }),
+        4 => {
+            let ranges = (0..128).map(|_| random.number() as u32).collect();
+            ToRelay::Repair(
+                session.max(1),
+                Repair { alias: 1, epoch: random.number(), number: random.number(), ranges },
+            )
+        }
+        _ => ToRelay::Goodbye(session.max(1), Goodbye { reason: "x".repeat(900) }),
+    }
+}
+
+/// Noise, noise behind our first bytes, or a plausible message with some bytes changed or its end cut off.
+fn malformed(random: &mut Random) -> Vec<u8> {
+    let length = random.below(2 * MAX_DATAGRAM);
+    let mut bytes = random.bytes(length);
+    match random.below(4) {
+        0 => {}
+        1 if bytes.len() > 2 => bytes[..2].copy_from_slice(&[0xf1, random.below(20) as u8]),
+        _ => {
+            plausible(random).encode(&mut bytes);
+            for _ in 0..1 + random.below(8) {
+                let at = random.below(bytes.len());
+                bytes[at] = random.number() as u8;
+            }
+            if random.below(2) == 0 {
+                bytes.truncate(random.below(bytes.len()));
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_hundred_thousand_hostile_datagrams_cost_no_frame_no_memory_and_few_log_lines() {
+    let (_alone, stage) = (alone(), Stage::new());
+    let (_source, relay, viewing) = show(&stage);
+    let mut random = Random::new(seed(11));
+    let mut strangers: Vec<Stranger> = (0..8).map(|_| Stranger::to(stage.relay_address(0))).collect();
+    let (before, mark, began) = (relay.usage(), relay.log().mark(), fanlight_daemon::clock::now());
+    for number in 0..if long() { 1_000_000 } else { 100_000 } {
+        let stranger = &mut strangers[number % 8];
+        if random.below(4) == 0 {
+            stranger.say(&plausible(&mut random))
+        } else {
+            stranger.send(&malformed(&mut random))
+        }
+        if number % BURST == 0 {
+            pause(BURST_PAUSE);
+            strangers.iter_mut().for_each(|stranger| stranger.drain(Duration::ZERO));
+        }
+    }
+    strangers.iter_mut().for_each(|stranger| stranger.drain(QUIET));
+    let seconds = fanlight_daemon::clock::now().saturating_since(began).as_secs();
+    for Stranger { sent, received, .. } in &strangers {
+        assert!(received.bytes <= sent.bytes && received.datagrams <= sent.datagrams, "{sent:?} {received:?}");
+    }
+    let after = relay.usage();
+    assert!(after.resident <= before.resident + 2 * MIB, "{before:?} {after:?}");
+    assert_eq!((after.descriptors, after.threads), (before.descriptors, before.threads));
+    let lines = relay.log().matching(mark, "").len() as u64;
+    assert!(lines <= 6 * (seconds + 2), "{lines} lines in {seconds} s, for six classes of events");
+    assert!(relay.exits().is_empty());
+    let (report, _) = viewing.finish();
+    report.assert_nearly_lossless();
+    assert_eq!((report.joins, report.foreign, report.decode.errors), (1, 0, 0));
+}
+
+#[test]
+fn nothing_malformed_is_answered() {
+    let stage = Stage::new();
+    let (_source, _relay, _viewing) = show(&stage);
+    let mut random = Random::new(seed(12));
+    let mut stranger = Stranger::to(stage.relay_address(0));
+    for _ in 0..20 {
+        for _ in 0..BURST {
+            let length = random.below(2 * MAX_DATAGRAM);
+            stranger.send(&random.bytes(length).into_iter().map(|byte| byte & 0x7f).collect::<Vec<_>>());
+            let mut short = Vec::new();
+            ToRelay::Join(join("cam")).encode(&mut short);
+            stranger.send(&short[..random.below(JOIN_BYTES)]);
+        }
+        pause(BURST_PAUSE);
+    }
+    stranger.drain(QUIET);
+    assert_eq!(stranger.received.datagrams, 0);
+}
+
+#[test]
+fn no_answer_to_an_address_that_has_not_proved_itself_is_larger_than_its_question() {
+    let stage = Stage::new();
+    let (_source, _relay, _viewing) = show(&stage);
+    let mut random = Random::new(seed(13));
+    let mut stranger = Stranger::to(stage.relay_address(0));
+    for _ in 0..500 {
+        let mut question = Vec::new();
+        plausible(&mut random).encode(&mut question);
+        stranger.send(&question);
+        let mut answers = 0;
+        while let Some(answer) = stranger.receive(Duration::from_millis(if answers == 0 { 20 } else { 1 })) {
+            answers += answer.len();
+            let kind = kind(&answer);
+            assert!(
+                matches!(kind, Some(ToViewer::Challenge(_) | ToViewer::Reset(_) | ToViewer::Refuse(_))),
+                "{kind:?}"
+            );
+        }
+        assert!(answers <= question.len(), "{answers} for {}", question.len());
+    }
+}
+
+#[test]
+fn a_token_is_good_only_for_the_address_it_was_sent_to() {
+    let stage = Stage::new();
+    let (_source, _relay, _viewing) = show(&stage);
+    let mut honest = Stranger::to(stage.relay_address(0));
+    let mut thief = Stranger::to(stage.relay_address(0));
+    let mut wish = join("cam");
+    honest.say(&ToRelay::Join(wish.clone()));
+    let answer = honest.receive(QUIET).expect("a challenge comes");
+    let Some(ToViewer::Challenge(challenge)) = kind(&answer) else { panic!("{answer:?}") };
+    wish.token = challenge.token;
+    thief.say(&ToRelay::Join(wish.clone()));
+    let answer = thief.receive(QUIET).expect("the thief is challenged itself");
+    assert!(matches!(kind(&answer), Some(ToViewer::Challenge(_))), "{answer:?}");
+    thief.drain(QUIET);
+    assert_eq!(thief.received.datagrams, 1, "no session, no media");
+    honest.say(&ToRelay::Join(wish));
+    let answer = honest.receive(QUIET).expect("the honest one is let in");
+    assert!(matches!(kind(&answer), Some(ToViewer::Accept(_))), "{answer:?}");
+}
+
+#[test]
+fn nobody_can_end_repair_or_keep_the_session_of_another() {
+    let stage = Stage::new();
+    let (_source, _relay, _viewing) = show(&stage);
+    let mut victim = Stranger::to(stage.relay_address(0));
+    let session = victim.join("cam").session;
+    let mut thief = Stranger::to(stage.relay_address(0));
+    thief.say(&ToRelay::Goodbye(session, Goodbye::default()));
+    thief.say(&ToRelay::KeepAlive(session, KeepAlive::default()));
+    thief.say(&ToRelay::Repair(session, Repair { epoch: 1, ranges: vec![0, 64], ..Repair::default() }));
+    let mut answers = 0;
+    while let Some(answer) = thief.receive(QUIET) {
+        answers += answer.len();
+        assert!(matches!(kind(&answer), Some(ToViewer::Reset(_))), "{answer:?}");
+    }
+    assert!(answers as u64 <= thief.sent.bytes);
+    victim.drain(Duration::ZERO);
+    let media = (0..50).filter_map(|_| victim.receive(QUIET)).filter(|d| matches!(kind(d), Some(ToViewer::Data(..))));
+    assert!(media.count() > 0, "the victim is still served");
+}
+
+#[test]
+fn a_session_that_falls_silent_costs_at_most_three_seconds_of_traffic() {
+    let stage = Stage::new();
+    let (_source, _relay, _viewing) = show(&stage);
+    let mut silent = Stranger::to(stage.relay_address(0));
+    silent.join("cam");
+    let joined = fanlight_daemon::clock::now();
+    let mut last = joined;
+    while silent.receive(Duration::from_millis(800)).is_some() {
+        last = fanlight_daemon::clock::now();
+    }
+    let served = last.saturating_since(joined);
+    assert!(served <= Duration::from_millis(3300), "{served:?}");
+}

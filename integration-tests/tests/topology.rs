@@ -1,0 +1,138 @@
+//! Several relays for a source, several sources for a relay: each scales and fails alone.
+
+use std::time::Duration;
+
+use fanlight_tests::Stage;
+use fanlight_tests::viewing::Viewing;
+use fanlight_tests::wait::{SOON, pause};
+
+const SMALL: &str = "--input ball --size 640x360 --rate 30";
+
+#[track_caller]
+fn finish_nearly_lossless(viewers: impl IntoIterator<Item = Viewing>) {
+    for viewer in viewers {
+        let (report, _) = viewer.finish();
+        report.assert_nearly_lossless();
+        assert_eq!((report.joins, report.decode.errors), (1, 0), "{report:?}");
+    }
+}
+
+#[test]
+fn two_relays_serve_the_same_frames_of_one_source_on_ports_of_their_own() {
+    let stage = Stage::new();
+    let _source = stage.source("cam").flags(SMALL).ready();
+    let _relays = [0, 1].map(|number| stage.relay(number, &[stage.ipc("cam")]).ready());
+    let viewers = [0, 0, 1, 1].map(|number| stage.viewer(stage.relay_address(number), "cam").start());
+    viewers.iter().for_each(|viewer| viewer.wait_shown(60));
+    let [one, two] = [0, 2].map(|at| viewers[at].shown());
+    let common =
+        one.iter().filter(|a| two.iter().any(|b| a.number == b.number && a.hash == b.hash && a.epoch == b.epoch));
+    assert!(common.count() >= 30);
+    finish_nearly_lossless(viewers);
+}
+
+#[test]
+fn one_relay_serves_two_sources_of_which_one_is_remote_and_lists_both() {
+    let stage = Stage::new();
+    let remote = format!("tcp://{}", stage.source_address(0));
+    let _near = stage.source("near").flags(SMALL).ready();
+    let flags = format!("--stream far --publish {remote} --input pattern --size 1280x720 --rate 15");
+    let _far = stage.program("source").flags(&flags).ready();
+    let relay = stage.relay(0, &[stage.ipc("near"), remote]).ready();
+    let viewers = ["near", "far"].map(|stream| stage.viewer(stage.relay_address(0), stream).start());
+    viewers.iter().for_each(|viewer| viewer.wait_shown(30));
+    assert!(viewers[1].shown().iter().all(|frame| frame.code == Some(frame.number)));
+    assert!(viewers[0].shown().iter().all(|frame| frame.code.is_none()));
+
+    let list = stage.program("viewer").flags("--list").flag("relay", stage.relay_address(0).to_string());
+    let (exit, list) = list.run();
+    assert_eq!(exit.code(), Some(0));
+    let near = list.wait_for_line("near").text;
+    let far = list.wait_for_line("far").text;
+    assert!(near.contains("640x360") && near.contains("live"), "{near}");
+    assert!(far.contains("1280x720") && far.contains("live"), "{far}");
+    finish_nearly_lossless(viewers);
+    assert!(relay.exits().is_empty());
+}
+
+#[test]
+fn a_viewer_that_names_no_stream_gets_one() {
+    let stage = Stage::new();
+    let _source = stage.source("cam").flags(SMALL).ready();
+    let _relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+    let launch =
+        stage.program("viewer").flags("--headless --duration 2s").flag("relay", stage.relay_address(0).to_string());
+    let report = stage.path("any.json");
+    let (exit, _) = launch.flag("report", &report).run();
+    assert_eq!(exit.code(), Some(0));
+    let report: fanlight_tests::viewing::Report =
+        serde_json::from_slice(&std::fs::read(report).expect("the report is there")).expect("the report is JSON");
+    assert_eq!(report.stream.as_deref(), Some("cam"));
+    assert!(report.frames.shown >= 30, "{report:?}");
+}
+
+#[test]
+fn a_viewer_of_a_stream_that_comes_later_shows_it_when_it_is_there() {
+    let stage = Stage::new();
+    let _source = stage.source("cam").flags(SMALL).ready();
+    let _relay = stage.relay(0, &[stage.ipc("cam"), stage.ipc("late")]).ready();
+    let viewer = stage.viewer(stage.relay_address(0), "late").start();
+    pause(Duration::from_secs(1));
+    assert_eq!(viewer.count(), 0, "it does not show another one instead");
+    let late = stage.source("late").flags(SMALL).ready();
+    let shown = viewer.wait_shown_after(late.started(), SOON);
+    let took = shown.at.saturating_since(late.wait_ready());
+    assert!(took <= Duration::from_millis(1500), "{took:?}");
+    let (report, _) = viewer.finish();
+    assert!(report.signals.iter().any(|change| change.state == "no-such-stream"), "{:?}", report.signals);
+}
+
+#[test]
+fn a_relay_that_stands_still_or_dies_does_not_harm_the_other() {
+    let stage = Stage::new();
+    let source = stage.source("cam").flags(SMALL).ready();
+    let [still, well] = [0, 1].map(|number| stage.relay(number, &[stage.ipc("cam")]).ready());
+    let viewer = stage.viewer(stage.relay_address(1), "cam").start();
+    viewer.wait_shown(10);
+    still.freeze();
+    viewer.wait_more(120);
+    still.kill();
+    viewer.wait_more(30);
+    finish_nearly_lossless([viewer]);
+    assert!(well.exits().is_empty() && source.exits().is_empty());
+}
+
+#[test]
+fn a_viewer_that_stands_still_does_not_harm_the_others() {
+    let stage = Stage::new();
+    let _source = stage.source("cam").flags(SMALL).ready();
+    let _relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+    let [still, well] = [0, 1].map(|_| stage.viewer(stage.relay_address(0), "cam").start());
+    still.wait_shown(10);
+    well.wait_shown(10);
+    still.program().freeze();
+    well.wait_more(150);
+    let thawed = still.program().thaw();
+    let shown = still.wait_shown_after(thawed, SOON);
+    assert!(shown.at.saturating_since(thawed) <= Duration::from_secs(1));
+    finish_nearly_lossless([well]);
+    let (report, _) = still.finish();
+    report.assert_balanced();
+}
+
+#[test]
+fn a_relay_that_is_full_says_so_and_takes_the_next_viewer_when_one_leaves() {
+    let stage = Stage::new();
+    let _source = stage.source("cam").flags(SMALL).ready();
+    let _relay = stage.relay(0, &[stage.ipc("cam")]).flags("--max-viewers 2").ready();
+    let [one, two] = [0, 1].map(|_| stage.viewer(stage.relay_address(0), "cam").start());
+    one.wait_shown(5);
+    two.wait_shown(5);
+    let third = stage.viewer(stage.relay_address(0), "cam").start();
+    pause(Duration::from_secs(1));
+    assert_eq!(third.count(), 0);
+    let (_, _) = one.finish();
+    third.wait_shown(5);
+    let (report, _) = third.finish();
+    assert!(report.signals.iter().any(|change| change.state == "busy"), "{:?}", report.signals);
+}
