@@ -24,6 +24,12 @@ const TAIL_PATIENCE: Duration = Duration::from_millis(8);
 /// Epochs that have ended and must not come back by a late datagram.
 const RETIRED_EPOCHS: usize = 4;
 
+/// A shard so many frames behind has not been overtaken on its way: the frame that is ahead of it was forged or damaged.
+const FAR_BEHIND: u64 = 1 << 10;
+
+/// So many shards far behind, and none in time, show which of the two is true.
+const FAR_BEHIND_PROOF: u32 = 256;
+
 /// No source captures so many frames while a viewer looks away: a frame number further ahead is forged or damaged.
 const MAX_JUMP: u64 = 1 << 32;
 
@@ -38,6 +44,7 @@ pub struct Reassembly {
     open: Vec<Open>,
     spare: Vec<Vec<u8>>,
     away: bool,
+    far_behind: u32,
     losses: Losses,
     counts: Counts,
 }
@@ -84,6 +91,7 @@ impl Reassembly {
             open: Vec::with_capacity(MAX_OPEN_FRAMES),
             spare: Vec::with_capacity(MAX_OPEN_FRAMES),
             away: false,
+            far_behind: 0,
             losses: Losses::default(),
             counts: Counts::default(),
         }
@@ -100,10 +108,11 @@ impl Reassembly {
             return None;
         }
         let number = header.id.number;
-        if number < self.settled {
+        if number < self.settled && !self.falls_back(number) {
             self.counts.late += 1;
             return None;
         }
+        self.far_behind = 0;
         if number - self.settled > MAX_JUMP {
             self.counts.refused += 1;
             return None;
@@ -168,6 +177,21 @@ impl Reassembly {
             self.retired[0] = former;
         }
         self.settled = id.number;
+        true
+    }
+
+    /// Whether to believe `number` rather than a frame far ahead of it, which would silence the stream for ever.
+    fn falls_back(&mut self, number: u64) -> bool {
+        if self.settled - number < FAR_BEHIND {
+            return false;
+        }
+        self.far_behind += 1;
+        if self.far_behind < FAR_BEHIND_PROOF {
+            return false;
+        }
+        self.on_away();
+        self.away = false;
+        self.settled = number;
         true
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Open {
     gap: Option<Time>,
     asks: u8,
     asked: Time,
+    /// Every shard below this one that was missing has been asked for.
+    asked_below: u16,
 }
 
 /// A frame is asked for so often: what is still missing after two round trips comes too late.
@@ -53,6 +55,7 @@ impl Open {
             gap: None,
             asks: 0,
             asked: now,
+            asked_below: 0,
         }
     }
 
@@ -80,7 +83,7 @@ impl Open {
         } else if self.count == self.reach {
             self.gap = None;
         }
-        Some(self.asks > 0)
+        Some(index < self.asked_below)
     }
 
     pub(super) const fn is_whole(&self) -> bool {
@@ -116,6 +119,7 @@ impl Open {
             }
             index += 1;
         }
+        self.asked_below = self.asked_below.max(index.min(end));
         (Repair { alias: 0, epoch: self.id.epoch, number: self.id.number, ranges }, missing)
     }
 

@@ -149,7 +149,8 @@ fn a_gap_is_asked_for_after_a_little_patience() {
         assert_eq!(feed(&mut reassembly, ms(3), &shards[index]), None);
     }
     assert_eq!(feed(&mut reassembly, ms(3), &shards[9]).unwrap().body, body(0, 10));
-    assert_eq!(reassembly.counts().repairs_asked, 3);
+    let Counts { repairs_asked, repairs_received, .. } = *reassembly.counts();
+    assert_eq!((repairs_asked, repairs_received), (3, 3), "shards that nobody asked for are no repairs");
 }
 
 #[test]
@@ -172,4 +173,13 @@ fn what_stays_missing_is_asked_for_once_more_and_then_given_up() {
     assert_eq!(reassembly.deadline(), Some(ms(10)));
     assert_eq!(reassembly.poll_repair(ms(10)).unwrap().ranges, [0, 1, 7, 3]);
     assert_eq!((reassembly.deadline(), reassembly.poll_repair(ms(100))), (None, None));
+}
+
+#[test]
+fn a_forged_number_does_not_silence_the_stream_for_ever() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    assert!(feed_all(&mut reassembly, first(1, 0), 10).is_some());
+    assert!(feed_all(&mut reassembly, first(1, 1 << 30), 1).is_some());
+    let shown = (1..100).filter(|&n| feed_all(&mut reassembly, first(1, n), 10).is_some()).count();
+    assert!(shown >= 70, "{shown} of 99 frames");
 }
