@@ -18,7 +18,7 @@ use crate::camera::pace::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
 use crate::camera::pattern::{self, PatternInput};
 use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
-use crate::picture::{Pipeline, PictureOptions};
+use crate::picture::{PictureOptions, Pipeline};
 use crate::publisher::Endpoint;
 use crate::supervisor::Supervisor;
 
@@ -278,7 +278,9 @@ impl Config {
     }
 
     fn files_path(&self) -> anyhow::Result<&Path> {
-        self.path.as_deref().context("input files needs path (--path): a directory of JPEG files, or an MJPEG or AVI file")
+        self.path
+            .as_deref()
+            .context("input files needs path (--path): a directory of JPEG files, or an MJPEG or AVI file")
     }
 
     fn camera_options(&self) -> V4lOptions {
@@ -330,7 +332,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {
-        let bad: [(&str, fn(&mut Options)); 10] = [
+        type Case = (&'static str, fn(&mut Options));
+        let bad: [Case; 10] = [
             ("for the pattern", |o| (o.input, o.size) = (Some(InputKind::Pattern), "64x64".parse().ok())),
             ("given twice", |o| o.publish = Some(vec!["ipc:///a".parse().unwrap(), "ipc:///a".parse().unwrap()])),
             ("rate must be", |o| o.rate = Some(0.0)),

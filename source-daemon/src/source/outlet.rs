@@ -93,8 +93,10 @@ impl Outlet {
     /// Publishes a heartbeat, which tells the condition of the input and no more.
     pub(super) fn heartbeat(&self, condition: &Condition) {
         let now = clock::now();
-        let header =
-            FrameHeader { reason: condition.reason.clone(), ..self.header(self.newest.load(Relaxed), condition.state, now) };
+        let header = FrameHeader {
+            reason: condition.reason.clone(),
+            ..self.header(self.newest.load(Relaxed), condition.state, now)
+        };
         self.send(now, FrameBuffer::with_capacity(0).finish(header));
     }
 
