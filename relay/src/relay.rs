@@ -294,3 +294,6 @@ impl Reporter {
         Some(line)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,7 +97,9 @@ impl Rig {
         self.outputs().into_iter().filter_map(sent).collect()
     }
 
+    /// The answers to `message`; what waited to be sent before is gone.
     fn say(&mut self, from: SocketAddr, message: &ToRelay) -> Vec<(SocketAddr, Said)> {
+        self.outputs();
         let mut datagram = Vec::new();
         message.encode(&mut datagram);
         self.engine.on_datagram(self.now, Route { remote: from, local: None }, &datagram);

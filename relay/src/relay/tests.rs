@@ -10,11 +10,12 @@ use fanlight_daemon::{Context, clock};
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
 use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_proto::message::{Accept, Format, FrameBuffer, FrameHeader, Join, KeepAlive, State};
-use fanlight_relay::config::{Config, Gso};
-use fanlight_relay::{Relay, StartError};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
+
+use super::{Relay, StartError};
+use crate::config::{Access, Config, Gso};
 
 /// Far above what anything here takes; reached only when it hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -248,7 +249,7 @@ async fn a_port_in_use_is_named_with_what_to_do() {
     assert!(matches!(error, StartError::Bind(_)));
     assert_eq!(error.to_string(), format!("address {listen} in use: another relay? choose another --listen"));
     let nowhere = "192.0.2.1:5004".parse().unwrap();
-    let access = fanlight_relay::config::Access::Open;
+    let access = Access::Open;
     let error = Relay::load(Config { listen: nowhere, access, ..Config::default() }).unwrap_err();
     assert!(error.to_string().contains("none of this host's"), "{error}");
 }

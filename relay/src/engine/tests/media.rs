@@ -22,6 +22,7 @@ fn losses(rig: &mut Rig, epoch: u64, number: u64, superseded: u64) -> (u16, u16)
 }
 
 fn repair(rig: &mut Rig, from: SocketAddr, session: u64, body: Repair) -> Vec<Vec<Range<u16>>> {
+    rig.outputs();
     let mut datagram = Vec::new();
     ToRelay::Repair(session, body).encode(&mut datagram);
     rig.engine.on_datagram(rig.now, Route { remote: from, local: None }, &datagram);
