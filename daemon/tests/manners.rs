@@ -22,11 +22,15 @@ struct Service {
 
 impl Service {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_as(program(), arguments)
+    }
+
+    fn start_as(mut program: Command, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
         manager.set_read_timeout(Some(DEADLINE)).unwrap();
-        let child = program()
+        let child = program
             .args(arguments)
             .env("NOTIFY_SOCKET", &socket)
             .env("WATCHDOG_USEC", "60000")
@@ -99,6 +103,18 @@ fn each_stop_signal_ends_a_program_with_exit_code_0() {
         let status = service.child.wait().unwrap();
         assert_eq!((status.code(), status.signal()), (Some(0), None), "{signal:?}");
     }
+}
+
+#[test]
+fn a_program_that_a_shell_started_in_the_background_stops_like_any_other() {
+    // Such a shell leaves SIGINT ignored, and nohup(1) SIGHUP.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' INT HUP; exec \"$0\" \"$@\""]).arg(program().get_program()).stdin(Stdio::null());
+    let mut service = Service::start_as(shell, &[]);
+    service.hears("READY=1");
+    service.signal(Signal::INT);
+    service.hears("STOPPING=1");
+    assert_eq!(service.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
