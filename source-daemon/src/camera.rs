@@ -5,6 +5,7 @@ pub mod file;
 pub mod pace;
 pub mod pattern;
 pub mod pipe;
+pub mod v4l;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameBuffer, Truth};
