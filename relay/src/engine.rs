@@ -18,7 +18,7 @@ use fanlight_proto::message::{CheckedFrame, FrameId, Goodbye, KeepAlive, Pulse, 
 use fanlight_proto::token::Minter;
 
 pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, Target};
-use streams::{Stream, Streams, Unused, in_words};
+use streams::{Stream, Streams, Unused};
 pub use viewers::REPAIR_SHARDS_PER_SECOND;
 use viewers::{Allowance, Viewers};
 
@@ -129,7 +129,6 @@ struct Lines {
     joined: Limited,
     left: Limited,
     refused_joins: Limited,
-    status: Limited,
 }
 
 impl Engine {
@@ -315,10 +314,9 @@ impl Engine {
 
     /// Tells the viewers of a stream its status; the answers to their keep-alives repeat it, should this be lost.
     fn tell_news(&mut self, now: Time, alias: u16) {
-        let Some(stream) = self.streams.by_alias(alias) else { return };
-        if let Some(count) = self.lines.status.note(now) {
-            let status = in_words(stream.status());
-            tracing::info!(stream = %stream.name, changes = count, viewers = stream.targets().len(), "{status}");
+        let Some(stream) = self.streams.by_alias_mut(alias) else { return };
+        if let Some(count) = stream.line.note(now) {
+            stream.log(count);
         }
         let pulse = Pulse { echo_us: 0, relay_us: now.as_micros(), status: Some(stream.status().clone()) };
         for target in stream.targets() {
@@ -351,18 +349,22 @@ impl Engine {
     }
 
     fn flush_lines(&mut self, now: Time) {
-        let Lines { malformed, refused_frames, joined, left, refused_joins, status } = &mut self.lines;
+        let Lines { malformed, refused_frames, joined, left, refused_joins } = &mut self.lines;
         let classes = [
             ("malformed datagrams dropped", malformed),
             ("frames refused", refused_frames),
             ("viewers joined", joined),
             ("viewers left", left),
             ("joins refused", refused_joins),
-            ("changes of status", status),
         ];
         for (what, line) in classes {
             if let Some(count) = line.flush(now) {
                 tracing::info!(count, "{what}");
+            }
+        }
+        for stream in self.streams.iter_mut() {
+            if let Some(count) = stream.line.flush(now) {
+                stream.log(count);
             }
         }
     }

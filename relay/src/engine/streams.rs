@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::DataHeader;
 use fanlight_proto::limits::MAX_STREAMS;
@@ -38,6 +39,8 @@ pub(super) struct Stream {
     first: usize,
     targets: Arc<Vec<Target>>,
     ring: Ring,
+    /// For the log lines about its status.
+    pub(super) line: Limited,
 }
 
 /// Why an arrival is not used.
@@ -66,6 +69,7 @@ impl Stream {
             first: 0,
             targets: Arc::default(),
             ring: Ring::default(),
+            line: Limited::new(),
         }
     }
 
@@ -91,6 +95,12 @@ impl Stream {
             rate_millihertz: self.rate_millihertz,
             status: Some(self.status.clone()),
         }
+    }
+
+    /// One line about the status, which stands for `count` changes.
+    pub(super) fn log(&self, count: u64) {
+        let status = in_words(&self.status);
+        tracing::info!(stream = %self.name, changes = count, viewers = self.targets.len(), "{status}");
     }
 
     pub(super) fn add(&mut self, target: Target) {
@@ -195,6 +205,10 @@ impl Streams {
         self.all.iter()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.all.iter_mut()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
@@ -282,8 +296,8 @@ impl Streams {
     }
 }
 
-/// The state in words, for log lines.
-pub(super) fn in_words(status: &Status) -> String {
+/// The state in words.
+fn in_words(status: &Status) -> String {
     let state = match State::try_from(status.state) {
         _ if status.source_gone => "source gone",
         Ok(State::Opening) => "opening",
