@@ -115,14 +115,18 @@ fn fake(serve: impl Fn(usize, TcpStream) + Send + 'static) -> (String, mpsc::Rec
     (endpoint, told)
 }
 
-fn greet(mut stream: &TcpStream) {
+fn greeting() -> [u8; 64] {
     let mut greeting = [0; 64];
     greeting[0] = 0xff;
     greeting[9] = 0x7f;
     greeting[10] = 3;
     greeting[12..16].copy_from_slice(b"NULL");
-    stream.write_all(&greeting).unwrap();
-    stream.read_exact(&mut greeting).unwrap();
+    greeting
+}
+
+fn greet(mut stream: &TcpStream) {
+    stream.write_all(&greeting()).unwrap();
+    stream.read_exact(&mut [0; 64]).unwrap();
     stream.write_all(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB").unwrap();
 }
 
@@ -237,8 +241,7 @@ async fn a_source_that_announces_a_huge_frame_does_not_end_the_relay() {
 #[tokio::test]
 async fn a_huge_frame_before_the_handshake_does_not_end_the_relay() {
     recovers_from(|mut stream| {
-        let mut bytes = vec![0xff; 64];
-        bytes[10] = 3;
+        let mut bytes = greeting().to_vec();
         bytes.extend(long_header(6, 1 << 40));
         let _ = stream.write_all(&bytes);
         wait_for_end(stream);
