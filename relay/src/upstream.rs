@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use fanlight_daemon::logline::Limited;
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_proto::message::{StreamName, parse_frame};
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{CheckedFrame, StreamName, parse_frame};
 use tokio::time::{error::Elapsed, timeout};
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqError, ZmqMessage};
 
@@ -35,6 +36,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest pause: a source that comes back is found within it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A picture so old has waited in the kernel while this process stood still, and a newer one is behind it (promise P4).
+const TOO_OLD: Duration = Duration::from_millis(250);
+
+/// When all pictures have been too old for so long, the source is slow, and an old picture is better than none.
+const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// A source to subscribe to.
 #[derive(Clone, Debug)]
@@ -123,6 +130,7 @@ impl Supervisor {
             inbox: Arc::clone(&self.inbox),
             heard: Arc::clone(heard),
             refused: Limited::new(),
+            behind: Behind { clock_id: clock::clock_id(), since: None },
         });
         let ended = runtime.block_on(async {
             tokio::select! {
@@ -190,6 +198,7 @@ struct Receiver {
     inbox: Arc<Inbox>,
     heard: Arc<AtomicBool>,
     refused: Limited,
+    behind: Behind,
 }
 
 impl Receiver {
@@ -202,7 +211,9 @@ impl Receiver {
         match parse_frame(&topic, body.clone(), self.upstream.max_frame_bytes) {
             Ok(frame) => {
                 self.heard.store(true, Ordering::Relaxed);
-                if !self.inbox.put(self.upstream.origin, frame, body, now) {
+                if !frame.jpeg.is_empty() && self.behind.passes_over(now, &frame) {
+                    self.inbox.pass_over(self.upstream.origin, &frame);
+                } else if !self.inbox.put(self.upstream.origin, frame, body, now) {
                     self.refuse(&"the relay has all the streams it can carry");
                 }
             }
@@ -214,6 +225,25 @@ impl Receiver {
         if let Some(count) = self.refused.note(clock::now()) {
             tracing::warn!(source = %self.upstream.endpoint, count, "frames refused, the last: {reason}");
         }
+    }
+}
+
+/// Catching up after this process stood still.
+#[derive(Debug)]
+struct Behind {
+    clock_id: u64,
+    since: Option<Time>,
+}
+
+impl Behind {
+    /// Whether to wait for a newer picture than this. Only a source on the same host, whose clock is ours, can tell.
+    fn passes_over(&mut self, now: Time, frame: &CheckedFrame) -> bool {
+        let age = now.saturating_since(Time::from_nanos(frame.header.captured_ns));
+        if frame.header.clock_id != self.clock_id || age < TOO_OLD {
+            self.since = None;
+            return false;
+        }
+        now.saturating_since(*self.since.get_or_insert(now)) < CATCH_UP
     }
 }
 

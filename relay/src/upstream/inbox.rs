@@ -26,6 +26,8 @@ struct Slot {
     picture: Option<Arrival>,
     /// Came after the picture, if there is one.
     heartbeat: Option<Arrival>,
+    /// The newest picture that was too old, and how many there were since the last that was not.
+    stale: Option<(u64, u64)>,
 }
 
 impl Inbox {
@@ -42,11 +44,20 @@ impl Inbox {
             // The picture's header is newer than what the heartbeat said.
             slot.heartbeat = None;
             let superseded = slot.picture.as_ref().map_or(0, |old| superseded_by(old, &arrival));
-            slot.picture = Some(Arrival { superseded, ..arrival });
+            let stale = slot.stale.take().filter(|(epoch, _)| *epoch == arrival.frame.id.epoch);
+            slot.picture = Some(Arrival { superseded: superseded + stale.map_or(0, |(_, count)| count), ..arrival });
         }
         drop(slots);
         self.filled.notify_one();
         true
+    }
+
+    /// Counts a picture that is too old to be sent as one that gave way to the next.
+    pub fn pass_over(&self, origin: usize, frame: &CheckedFrame) {
+        if let Some(slot) = slot(&mut self.lock(), origin, &frame.stream) {
+            let before = slot.stale.filter(|(epoch, _)| *epoch == frame.id.epoch).map_or(0, |(_, count)| count);
+            slot.stale = Some((frame.id.epoch, before + 1));
+        }
     }
 
     /// Takes something, but no picture of a stream that is `busy` with its last one.
@@ -77,7 +88,7 @@ fn slot<'a>(slots: &'a mut Vec<Slot>, origin: usize, stream: &StreamName) -> Opt
                 let empty = slots.iter().position(|slot| slot.picture.is_none() && slot.heartbeat.is_none())?;
                 slots.swap_remove(empty);
             }
-            slots.push(Slot { origin, stream: stream.clone(), picture: None, heartbeat: None });
+            slots.push(Slot { origin, stream: stream.clone(), picture: None, heartbeat: None, stale: None });
             slots.len() - 1
         }
     };
@@ -110,6 +121,21 @@ mod tests {
         let taken = inbox.take(|_| false).unwrap();
         assert_eq!((taken.frame.id.number, taken.superseded), (8, 3));
         assert!(inbox.take(|_| false).is_none());
+    }
+
+    #[test]
+    fn pictures_passed_over_are_counted_with_the_next_one() {
+        let inbox = Inbox::default();
+        for number in 5..8 {
+            let body = frame("cam", 1, number, 100);
+            inbox.pass_over(0, &parse_frame(b"cam/", body, MAX_FRAME_BYTES).unwrap());
+        }
+        assert!(inbox.take(|_| false).is_none());
+        put(&inbox, "cam", frame("cam", 1, 8, 100));
+        put(&inbox, "cam", frame("cam", 1, 9, 100));
+        assert_eq!(inbox.take(|_| false).unwrap().superseded, 4);
+        put(&inbox, "cam", frame("cam", 1, 10, 100));
+        assert_eq!(inbox.take(|_| false).unwrap().superseded, 0);
     }
 
     #[test]

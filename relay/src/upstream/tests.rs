@@ -314,3 +314,25 @@ fn the_thread_ends_at_once_when_asked() {
         assert!(took < Duration::from_millis(300), "{took:?}");
     }
 }
+
+#[test]
+fn pictures_that_waited_while_the_relay_stood_still_are_passed_over_but_a_slow_source_is_not() {
+    let mut behind = Behind { clock_id: 5, since: None };
+    let ms = |n| Time::default() + Duration::from_millis(n);
+    let captured = |n, clock_id| {
+        let body = frame("cam", 1, n, 100);
+        let mut frame = parse_frame(b"cam/", body, MAX_FRAME_BYTES).unwrap();
+        frame.header.captured_ns = ms(n).as_nanos();
+        frame.header.clock_id = clock_id;
+        frame
+    };
+    assert!(!behind.passes_over(ms(20), &captured(10, 5)));
+    assert!(behind.passes_over(ms(9000), &captured(43, 5)));
+    assert!(behind.passes_over(ms(9001), &captured(76, 5)));
+    assert!(!behind.passes_over(ms(9002), &captured(8990, 5)));
+    assert!(!behind.passes_over(ms(9003), &captured(90, 6)), "another host's clock says nothing");
+    for now in (10_000..20_000).step_by(33) {
+        let waits = behind.passes_over(ms(now), &captured(now - 300, 5));
+        assert_eq!(waits, now < 10_000 + 500, "{now}");
+    }
+}
