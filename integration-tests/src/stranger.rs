@@ -65,12 +65,13 @@ impl Stranger {
         self.send(&datagram);
     }
 
-    /// The next datagram that comes within `limit`.
+    /// The next datagram that comes within `limit`; with a zero limit, the next that has come.
     ///
     /// # Panics
     /// When the socket fails otherwise than by silence or a refusal.
     pub fn receive(&mut self, limit: Duration) -> Option<Vec<u8>> {
-        self.socket.set_read_timeout(Some(limit.max(Duration::from_millis(1)))).expect("the time is not zero");
+        self.socket.set_nonblocking(limit.is_zero()).expect("a socket has both modes");
+        self.socket.set_read_timeout(Some(limit).filter(|limit| !limit.is_zero())).expect("the time is not zero");
         let mut buffer = vec![0; 65_536];
         match self.socket.recv(&mut buffer) {
             Ok(length) => {

@@ -17,8 +17,12 @@ use crate::program::{Launch, Program};
 use crate::stage::Stage;
 use crate::wait::{self, SOON};
 
-/// Of a hundred frames, how many a busy test machine may cost where nothing else may cost any.
-const NOISE_PERCENT: u64 = 2;
+/// Of a hundred frames, how many may give way to newer ones where nothing should: on a busy machine a program that is
+/// not given the processor in time skips frames, as it is meant to.
+const SKIPPED_PERCENT: u64 = 15;
+
+/// Of a hundred frames, how many may be lost on the way: sockets overflow when their reader is not given the processor.
+const DROPPED_PERCENT: u64 = 1;
 
 /// How a viewer is to be started.
 #[derive(Clone, Debug)]
@@ -182,15 +186,19 @@ impl SignalChange {
 }
 
 impl Report {
-    /// Asserts that frames were shown, that no more were lost than a busy machine costs, and that the books balance.
+    /// Asserts that frames were shown in one session, that no more were lost than a busy machine costs, that every whole
+    /// one was a picture, and that the books balance.
     ///
     /// # Panics
     /// When that is not so.
     #[track_caller]
     pub fn assert_nearly_lossless(&self) {
-        let Frames { shown, lost, .. } = &self.frames;
         self.assert_balanced();
-        assert!(*shown > 0 && lost.total * 100 <= shown * NOISE_PERCENT + 100, "{self:?}");
+        let Frames { shown, lost, .. } = &self.frames;
+        let lost = |reasons: &[&str]| reasons.iter().map(|reason| lost.by_reason[*reason]).sum::<u64>();
+        assert!(*shown > 0 && self.joins == 1 && lost(&["away", "undecodable"]) == 0, "{self:?}");
+        assert!(lost(&["upstream", "relay", "superseded"]) * 100 <= (shown + 20) * SKIPPED_PERCENT, "{self:?}");
+        assert!(lost(&["link", "incomplete"]) * 100 <= (shown + 100) * DROPPED_PERCENT, "{self:?}");
     }
 
     /// Asserts that the reasons of all lost frames sum to all lost frames.

@@ -1,8 +1,6 @@
 //! What an operator sees of a program that cannot start: which key, why, and what to do; exit 64 before anything is
 //! bound.
 
-#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
-
 use fanlight_tests::Stage;
 use fanlight_tests::program::{Launch, Program};
 

@@ -45,7 +45,6 @@ fn nothing_is_lost_during(stage: &Stage, source: &Program, relay: &Program, atta
     }
     let (report, _) = viewing.finish();
     report.assert_nearly_lossless();
-    assert_eq!((report.joins, report.decode.errors), (1, 0));
 }
 
 fn every_attack(random: &mut Random) -> Vec<Vec<u8>> {
@@ -226,7 +225,6 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
     nothing_is_lost_during(&stage, &source, &relay, |_| bad.wait_more(60));
     let (report, frames) = bad.finish();
     report.assert_nearly_lossless();
-    assert_eq!((report.decode.errors, report.joins), (0, 1));
     assert!(frames.iter().all(|frame| frame.epoch == EPOCH && frame.code == Some(frame.number)));
     assert!(!relay.log().matching(0, "refused").is_empty(), "the refusals are told");
     let lines = relay.log().matching(mark, "").len();

@@ -41,7 +41,6 @@ impl Seen {
         let mut hashes = HashMap::new();
         for (report, frames) in &self.viewers {
             report.assert_nearly_lossless();
-            assert_eq!((report.joins, report.decode.errors), (1, 0), "{report:?}");
             assert_eq!(report.frames.shown, frames.len() as u64);
             let missing: u64 = frames.windows(2).map(|pair| follows(&pair[0], &pair[1])).sum();
             assert!(missing <= report.frames.lost.total, "{missing} are missing: {report:?}");

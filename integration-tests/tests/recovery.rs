@@ -130,6 +130,42 @@ fn a_source_that_comes_back_is_on_every_screen_within_a_second_however_long_it_w
 }
 
 #[test]
+fn a_source_on_tcp_comes_back_on_its_port_and_on_every_screen() {
+    let (_alone, stage) = (alone(), Stage::new());
+    let endpoint = format!("tcp://{}", stage.source_address(0));
+    let source = stage.program("source").flags("--stream cam").flag("publish", &endpoint).flags(INPUT).ready();
+    let _relay = stage.relay(0, &[endpoint]).ready();
+    let viewers = [(); 2].map(|()| stage.viewer(stage.relay_address(0), "cam").start());
+    viewers.iter().for_each(|viewer| viewer.wait_shown(5));
+    let mut all = Vec::new();
+    for away in [0, 300, 1500] {
+        source.kill();
+        pause(Duration::from_millis(away));
+        source.start_again();
+        all.extend(gaps(&viewers, source.wait_ready(), source.started()));
+    }
+    assert_median_and_worst(all, SOURCE_BACK, SOURCE_BACK);
+    finish_balanced(viewers);
+}
+
+#[test]
+fn a_source_that_stands_still_is_said_to_be_gone_and_is_live_again_when_it_goes_on() {
+    let (_alone, stage) = (alone(), Stage::new());
+    let (source, _relay, viewers) = live(&stage);
+    let frozen = fanlight_daemon::clock::now();
+    source.freeze();
+    pause(Duration::from_secs(3));
+    let thawed = source.thaw();
+    assert_median_and_worst(gaps(&viewers, thawed, thawed), Duration::from_millis(600), SOURCE_BACK);
+    let births: Vec<Time> = viewers.iter().map(|viewer| viewer.program().started()).collect();
+    for (report, born) in finish_balanced(viewers).iter().zip(births) {
+        let gone = report.signals.iter().find(|change| change.state == "source-gone");
+        let gone = born + gone.expect("the viewer says so").at();
+        assert!(gone > frozen && gone.saturating_since(frozen) <= SOURCE_MISSED, "{:?}", report.signals);
+    }
+}
+
+#[test]
 fn a_source_that_is_restarted_again_and_again_never_shows_an_old_frame_as_new() {
     let (_alone, stage) = (alone(), Stage::new());
     let (source, _relay, viewers) = live(&stage);
@@ -216,7 +252,7 @@ fn a_relay_that_stops_says_goodbye_and_its_viewers_do_not_wait_for_silence() {
 }
 
 #[test]
-fn a_second_signal_ends_a_program_at_once_even_when_it_cannot_stop() {
+fn two_signals_end_a_program_at_once() {
     let (_alone, stage) = (alone(), Stage::new());
     let (source, relay, [viewer, _, _]) = live(&stage);
     for program in [viewer.program(), &relay, &source] {
@@ -247,7 +283,7 @@ fn ready_is_said_when_the_port_answers_and_not_before() {
 }
 
 #[test]
-fn the_watchdog_is_fed_while_the_program_turns_and_not_while_it_is_stuck() {
+fn every_program_feeds_the_watchdog_well_within_its_time() {
     let (_alone, stage) = (alone(), Stage::new());
     let (source, relay, [viewer, _, _]) = live(&stage);
     for program in [&source, &relay, viewer.program()] {
