@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nokhwa::utils::{ApiBackend, CameraIndex};
 use v4l::capability::Flags;
@@ -31,6 +32,9 @@ pub const AUTO: &str = "auto";
 
 /// Where udev keeps a stable name for each camera.
 const STABLE_NAMES: &str = "/dev/v4l/by-id";
+
+/// An open device without a picture for so long has stalled (promise P16).
+const STALL_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is asked of a camera.
 #[derive(Clone, Debug)]
@@ -64,20 +68,28 @@ pub enum PixelChoice {
 /// A camera that V4L2 knows.
 pub struct V4lInput {
     options: V4lOptions,
+    stall_limit: Duration,
 }
 
 impl V4lInput {
     /// An input that opens nothing yet.
     #[must_use]
     pub fn new(options: V4lOptions) -> Self {
-        Self { options }
+        Self { options, stall_limit: STALL_LIMIT }
+    }
+
+    /// Waits `limit` (else 2 s) for a picture before the device is given up and opened again; at least three frame
+    /// intervals, and three seconds longer for the first picture.
+    #[must_use]
+    pub fn with_stall_limit(self, limit: Duration) -> Self {
+        Self { stall_limit: limit, ..self }
     }
 }
 
 impl Input for V4lInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
         let name = self.describe();
-        guarded(&name, || Ok(Box::new(open(&self.options)?) as Box<dyn Camera>))
+        guarded(&name, || Ok(Box::new(open(&self.options, self.stall_limit)?) as Box<dyn Camera>))
     }
 
     fn describe(&self) -> String {
@@ -142,7 +154,7 @@ fn device_paths() -> Vec<PathBuf> {
     numbers.into_iter().map(|number| PathBuf::from(format!("/dev/video{number}"))).collect()
 }
 
-fn open(options: &V4lOptions) -> Result<Capture, CameraError> {
+fn open(options: &V4lOptions, stall_limit: Duration) -> Result<Capture, CameraError> {
     let wish = Wish { size: options.size, rate: options.rate, pixels: options.format };
     let (device, name) = find(&options.device)?;
     let menu = offer::read(&device, &wish).map_err(|error| failure(&name, "query", &error))?;
@@ -154,7 +166,7 @@ fn open(options: &V4lOptions) -> Result<Capture, CameraError> {
     let Choice { layout, width, height, .. } = choice;
     let fps = rate.map_or("unknown".into(), |rate| rate.to_string());
     tracing::info!(device = name, %layout, width, height, fps, "camera open");
-    Capture::new(&device, &name, Geometry { layout, width, height, stride }, rate)
+    Capture::new(&device, &name, Geometry { layout, width, height, stride }, rate, stall_limit)
 }
 
 /// The device, and what to call it. A stable name is followed anew at each open: its node's number changes when the

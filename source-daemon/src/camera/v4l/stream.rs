@@ -21,11 +21,12 @@ use crate::camera::{Camera, CameraError, Content, Raw, Shot};
 /// Buffers that the driver fills in turn: one is read while three ride out a pause of a tenth of a second.
 const BUFFERS: u32 = 4;
 
-/// An open device without a picture for so long has stalled (promise P16).
-const STALL_LIMIT: Duration = Duration::from_secs(2);
+/// So much longer may the first picture take: cameras measure the light first, and a busy USB bus takes its time.
+const FIRST_EXTRA: Duration = Duration::from_secs(3);
 
-/// The first picture may take longer: cameras measure the light first, and a busy USB bus takes its time.
-const FIRST_LIMIT: Duration = Duration::from_secs(5);
+/// A device that went away is closed so much later. The kernel wakes us in the midst of taking it apart; a close that
+/// meets that (`media_devnode_remove` of Linux 6.1) may end in a general protection fault, and its thread never returns.
+const PARTING: Duration = Duration::from_millis(500);
 
 /// `POLLIN` of poll(2).
 const READABLE: i16 = 1;
@@ -38,6 +39,7 @@ pub(super) struct Capture {
     geometry: Geometry,
     rate_millihertz: u32,
     interval: Duration,
+    stall_limit: Duration,
     last_sequence: Option<u32>,
     /// When the last picture was handed over.
     returned: Option<Time>,
@@ -53,17 +55,21 @@ impl Capture {
         device_name: &str,
         geometry: Geometry,
         rate: Option<Rate>,
+        stall_limit: Duration,
     ) -> Result<Self, CameraError> {
         let mut stream = MmapStream::with_buffers(device, Type::VideoCapture, BUFFERS)
             .map_err(|error| failure(device_name, "stream from", &error))?;
-        stream.set_timeout(FIRST_LIMIT);
+        let interval = rate.map_or(Duration::from_millis(100), |rate| Duration::from_secs_f64(1.0 / rate.per_second()));
+        let stall_limit = stall_limit.max(interval * 3);
+        stream.set_timeout(stall_limit + FIRST_EXTRA);
         Ok(Self {
             device_name: device_name.to_owned(),
-            stream: Stream(Some(stream)),
+            stream: Stream { mapped: Some(stream), gone: false },
             handle: device.handle(),
             geometry,
             rate_millihertz: rate.map_or(0, Rate::millihertz),
-            interval: rate.map_or(Duration::from_millis(100), |rate| Duration::from_secs_f64(1.0 / rate.per_second())),
+            interval,
+            stall_limit,
             last_sequence: None,
             returned: None,
         })
@@ -71,14 +77,19 @@ impl Capture {
 
     fn take(&mut self, raw: &mut Raw) -> Result<Shot, CameraError> {
         let entered = clock::now();
-        let limit = if self.returned.is_some() { STALL_LIMIT } else { FIRST_LIMIT };
+        let extra = if self.returned.is_some() { Duration::ZERO } else { FIRST_EXTRA };
+        let limit = self.stall_limit + extra;
         // After a pause of ours the filled buffers hold old pictures.
         let paused = self.returned.is_some_and(|last| entered.saturating_since(last) > self.interval * 2);
         let mut stale = if paused { BUFFERS - 1 } else { 0 };
         let mut skipped = 0;
         loop {
-            let stream = self.stream.0.as_mut().expect("a stream is taken out only when it is dropped");
-            let (bytes, meta) = stream.next().map_err(|error| failure(&self.device_name, "read from", &error))?;
+            let stream = self.stream.mapped.as_mut().expect("a stream is taken out only when it is dropped");
+            let (bytes, meta) = stream.next().map_err(|error| {
+                let error = failure(&self.device_name, "read from", &error);
+                self.stream.gone = matches!(error, CameraError::Unplugged(_));
+                error
+            })?;
             let meta = *meta;
             skipped += missed(self.last_sequence.replace(meta.sequence), meta.sequence);
             let content = if stale > 0 && self.handle.poll(READABLE, 0).is_ok_and(|ready| ready > 0) {
@@ -89,7 +100,7 @@ impl Capture {
             };
             let now = clock::now();
             if let Some(content) = content {
-                stream.set_timeout(STALL_LIMIT);
+                stream.set_timeout(self.stall_limit);
                 self.returned = Some(now);
                 return Ok(Shot { captured: capture_time(&meta, now), skipped, truth: None, content });
             }
@@ -127,12 +138,19 @@ fn content(geometry: &Geometry, bytes: &[u8], meta: &Metadata, raw: &mut Raw) ->
 }
 
 /// A stream whose end is survived: dropping one panics on any error of the driver but ENODEV.
-struct Stream(Option<MmapStream<'static>>);
+struct Stream {
+    mapped: Option<MmapStream<'static>>,
+    /// The device was unplugged.
+    gone: bool,
+}
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let stream = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(stream))).is_err() {
+        if self.gone {
+            std::thread::park_timeout(PARTING);
+        }
+        let mapped = self.mapped.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(mapped))).is_err() {
             tracing::warn!("the camera's driver did not let go in order");
         }
     }
