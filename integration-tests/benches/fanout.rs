@@ -35,14 +35,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let fan = fan_for(&receivers)?;
         let mut trains = Sender::new(Gso::On, socket.max_segments());
         let mut singles = Sender::new(Gso::Off, socket.max_segments());
-        rows.push(meter::compare(what, || send(&mut trains, &socket, &fan), || send(&mut singles, &socket, &fan)));
+        rows.push(meter::compare(
+            what,
+            || send(&runtime, &mut trains, &socket, &fan),
+            || send(&runtime, &mut singles, &socket, &fan),
+        ));
     }
     meter::print(&rows);
     Ok(())
 }
 
 /// All of a frame, the pauses between its chunks left out: they cost no CPU time.
-fn send(sender: &mut Sender, socket: &Socket, fan: &Fan) {
+fn send(runtime: &tokio::runtime::Runtime, sender: &mut Sender, socket: &Socket, fan: &Fan) {
     let start = clock::now();
     sender.start(start, fan.clone());
     let mut now = start;
@@ -51,7 +55,7 @@ fn send(sender: &mut Sender, socket: &Socket, fan: &Fan) {
             Turn::Idle => return,
             Turn::Again => {}
             Turn::At(time) => now = time,
-            Turn::Blocked(_) => std::hint::spin_loop(),
+            Turn::Blocked(_) => runtime.block_on(socket.writable()),
         }
     }
 }

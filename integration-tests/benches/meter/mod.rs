@@ -8,14 +8,14 @@ const ROUNDS: usize = 15;
 const CELL_NANOS: u64 = 10_000_000;
 
 /// What came out.
-pub struct Row {
+pub(crate) struct Row {
     what: &'static str,
     ours: f64,
     theirs: f64,
 }
 
 /// Interleaves `ours` and `theirs` and keeps the median CPU time of one call of each.
-pub fn compare(what: &'static str, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> Row {
+pub(crate) fn compare(what: &'static str, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> Row {
     let mut cells = [Vec::new(), Vec::new()];
     for _ in 0..=ROUNDS {
         cells[0].push(cell(&mut ours));
@@ -31,7 +31,7 @@ pub fn compare(what: &'static str, mut ours: impl FnMut(), mut theirs: impl FnMu
 }
 
 /// Prints a table, then JSON lines.
-pub fn print(rows: &[Row]) {
+pub(crate) fn print(rows: &[Row]) {
     println!("{:<46} {:>12} {:>12} {:>7}", "", "ours, us", "other, us", "ratio");
     for row in rows {
         println!("{:<46} {:>12.2} {:>12.2} {:>7.2}", row.what, row.ours / 1e3, row.theirs / 1e3, row.ours / row.theirs);
