@@ -312,12 +312,17 @@ impl Engine {
         }
     }
 
-    /// Tells the viewers of a stream its status; the answers to their keep-alives repeat it, should this be lost.
+    /// Tells the viewers of a stream its status; the answers to their keep-alives repeat it, should this be lost, or
+    /// not be said because the status changes all the time.
     fn tell_news(&mut self, now: Time, alias: u16) {
         let Some(stream) = self.streams.by_alias_mut(alias) else { return };
         if let Some(count) = stream.line.note(now) {
             stream.log(count);
         }
+        if stream.tellings.left(now) == 0 {
+            return;
+        }
+        stream.tellings.spend(1);
         let pulse = Pulse { echo_us: 0, relay_us: now.as_micros(), status: Some(stream.status().clone()) };
         for target in stream.targets() {
             let Some(viewer) = self.viewers.at(target.route.remote) else { continue };

@@ -11,6 +11,7 @@ use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
 
 use super::Arrival;
 use super::fanout::{Fan, Ring, Target};
+use super::viewers::Allowance;
 
 /// A stream that is gone and that nobody watches is forgotten after so long, to make room for others.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
@@ -20,6 +21,10 @@ const USUAL_INTERVAL: Duration = Duration::from_millis(33);
 
 /// Slower inputs are treated as if they had this time between frames: nobody's frame is spread over more.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often in a second the viewers of a stream are told its status unasked: a source that changes its mind all the
+/// time does not make the relay send that to everyone.
+const TELLINGS_PER_SECOND: u32 = 10;
 
 /// One stream.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(super) struct Stream {
     first: usize,
     targets: Arc<Vec<Target>>,
     ring: Ring,
+    /// How often the viewers may still be told the status.
+    pub(super) tellings: Allowance,
     /// For the log lines about its status.
     pub(super) line: Limited,
 }
@@ -69,6 +76,7 @@ impl Stream {
             first: 0,
             targets: Arc::default(),
             ring: Ring::default(),
+            tellings: Allowance::new(now, TELLINGS_PER_SECOND),
             line: Limited::new(),
         }
     }

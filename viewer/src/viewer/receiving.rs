@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::Notify;
+use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 
 use super::handover::HandOver;
@@ -22,11 +23,12 @@ pub(super) struct Receiver {
     pub(super) notify: Notify,
     ready: bool,
     summary_due: Time,
+    changes: Limited,
 }
 
 impl Receiver {
     pub(super) fn new(handover: Arc<HandOver>, tally: Arc<Tally>, notify: Notify) -> Self {
-        Self { handover, tally, notify, ready: false, summary_due: Time::default() }
+        Self { handover, tally, notify, ready: false, summary_due: Time::default(), changes: Limited::new() }
     }
 
     /// Leaves the tally exact.
@@ -35,14 +37,21 @@ impl Receiver {
     }
 
     fn on_signal(&mut self, now: Time, signal: Signal) {
-        tracing::info!(signal = signal.word(), "{signal}");
-        self.notify.status(&signal.to_string());
+        if let Some(changes) = self.changes.note(now) {
+            self.tell(changes, &signal);
+        }
         self.tally.on_signal(now, &signal);
         self.summary_due = now;
         // The next frame says it itself.
         if signal != Signal::Live {
             self.handover.put_signal(signal);
         }
+    }
+
+    /// Tells the operator the signal in force, which may be all that is told of several changes.
+    fn tell(&self, changes: u64, signal: &Signal) {
+        tracing::info!(signal = signal.word(), changes, "{signal}");
+        self.notify.status(&signal.to_string());
     }
 }
 
@@ -67,6 +76,9 @@ impl Sink for Receiver {
         self.notify.watchdog();
         while let Some(body) = self.handover.spare() {
             engine.recycle(body);
+        }
+        if let Some(changes) = self.changes.flush(now) {
+            self.tell(changes, &self.tally.signal());
         }
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;

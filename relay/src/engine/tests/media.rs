@@ -153,6 +153,23 @@ fn a_change_of_state_is_told_at_once_and_repeated_by_each_answer() {
 }
 
 #[test]
+fn a_source_that_changes_its_mind_all_the_time_is_told_ten_times_a_second_and_its_last_word_by_each_answer() {
+    let mut rig = Rig::live();
+    let session = rig.join(viewer(1), 1).session;
+    rig.pass(SECOND - Duration::from_millis(1));
+    for _ in 0..500 {
+        rig.heartbeat("cam", 1, 100, State::Stalled);
+        rig.heartbeat("cam", 1, 100, State::Unplugged);
+    }
+    assert!((9..=10).contains(&rig.said().len()));
+    assert_eq!(status(&rig.keep_alive(viewer(1), session)).state, State::Unplugged as i32);
+    rig.pass(SECOND);
+    rig.said();
+    rig.heartbeat("cam", 1, 100, State::Stalled);
+    assert_eq!(status(&only(rig.said())).state, State::Stalled as i32);
+}
+
+#[test]
 fn older_news_does_not_overwrite_newer() {
     let mut rig = Rig::live();
     let session = rig.join(viewer(1), 1).session;
