@@ -12,8 +12,8 @@ mod tests;
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -94,11 +94,19 @@ struct Supervisor {
     inbox: Arc<Inbox>,
     lost: Limited,
     last_reason: String,
+    /// Shared with each connection in turn: who comes and goes gets no more log lines than who stays.
+    refused: Arc<Mutex<Limited>>,
 }
 
 impl Supervisor {
     fn new(upstream: Upstream, inbox: Arc<Inbox>) -> Self {
-        Self { upstream: Arc::new(upstream), inbox, lost: Limited::new(), last_reason: String::new() }
+        Self {
+            upstream: Arc::new(upstream),
+            inbox,
+            lost: Limited::new(),
+            last_reason: String::new(),
+            refused: Arc::default(),
+        }
     }
 
     fn run(mut self, shutdown: &Shutdown) {
@@ -129,7 +137,7 @@ impl Supervisor {
             upstream: Arc::clone(&self.upstream),
             inbox: Arc::clone(&self.inbox),
             heard: Arc::clone(heard),
-            refused: Limited::new(),
+            refused: Arc::clone(&self.refused),
             behind: Behind { clock_id: clock::clock_id(), since: None },
         });
         let ended = runtime.block_on(async {
@@ -197,7 +205,7 @@ struct Receiver {
     upstream: Arc<Upstream>,
     inbox: Arc<Inbox>,
     heard: Arc<AtomicBool>,
-    refused: Limited,
+    refused: Arc<Mutex<Limited>>,
     behind: Behind,
 }
 
@@ -221,8 +229,9 @@ impl Receiver {
         }
     }
 
-    fn refuse(&mut self, reason: &dyn std::fmt::Display) {
-        if let Some(count) = self.refused.note(clock::now()) {
+    fn refuse(&self, reason: &dyn std::fmt::Display) {
+        let due = self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(clock::now());
+        if let Some(count) = due {
             tracing::warn!(source = %self.upstream.endpoint, count, "frames refused, the last: {reason}");
         }
     }
