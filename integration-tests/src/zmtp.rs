@@ -1,10 +1,12 @@
 //! Peers on the ZeroMQ leg that do not mean well: the bytes of ZMTP 3.0 by hand, and a publisher that misbehaves.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use crate::wait::pause;
 
 /// The frame flags of <https://rfc.zeromq.org/spec/23/>.
 const MORE: u8 = 1;
@@ -40,6 +42,12 @@ pub fn claim(length: u64) -> Vec<u8> {
     [&[LONG][..], &length.to_be_bytes()].concat()
 }
 
+/// A message of two parts; the first is short.
+#[must_use]
+pub fn message(topic: &[u8], body: &[u8]) -> Vec<u8> {
+    [&[MORE, topic.len() as u8], topic, &claim(body.len() as u64), body].concat()
+}
+
 /// Empty frames each of which announces another one.
 #[must_use]
 pub fn endless(count: usize) -> Vec<u8> {
@@ -57,8 +65,11 @@ pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Between words and the end of a connection: nobody tells the other side's end from words it has not read yet.
+const TIME_TO_READ: Duration = Duration::from_millis(50);
+
 /// What a [`FakePublisher`] does with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misdeed {
     /// Accepts it and says nothing.
     Silence,
@@ -66,6 +77,8 @@ pub enum Misdeed {
     Garbage,
     /// Closes it right after the handshake.
     CloseAfterReady,
+    /// Sends these bytes after the handshake and closes it when they have been read.
+    Say(Vec<u8>),
     /// Announces a frame of so many bytes after the handshake, and sends none.
     Claim(u64),
     /// Announces a frame of so many bytes before the handshake is over.
@@ -96,7 +109,7 @@ impl FakePublisher {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let number = count.fetch_add(1, Ordering::SeqCst);
-                let misdeed = misdeeds[number.min(misdeeds.len() - 1)];
+                let misdeed = misdeeds[number.min(misdeeds.len() - 1)].clone();
                 std::thread::spawn(move || misbehave(stream, misdeed));
             }
         });
@@ -128,6 +141,11 @@ fn misbehave(mut stream: TcpStream, misdeed: Misdeed) -> Option<()> {
             stream.write_all(&[greeting(), ready("PUB")].concat()).ok()?;
             let _ = stream.read(&mut buffer);
             stream.write_all(&claim(length)).ok()?;
+        }
+        Misdeed::Say(bytes) => {
+            stream.write_all(&[greeting(), ready("PUB"), bytes].concat()).ok()?;
+            pause(TIME_TO_READ);
+            let _ = stream.shutdown(Shutdown::Write);
         }
         Misdeed::Stall => {
             let half = [&greeting()[..], &ready("PUB"), &[MORE, 4], b"cam/", &claim(300_000), &[7; 1000]].concat();

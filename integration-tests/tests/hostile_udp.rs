@@ -1,16 +1,17 @@
 //! Hostile datagrams at the relay's port: nothing comes of them, nothing larger goes back, and no viewer notices.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use fanlight_proto::datagram::{ToRelay, ToViewer};
-use fanlight_proto::limits::{JOIN_BYTES, MAX_DATAGRAM};
-use fanlight_proto::message::{Goodbye, KeepAlive, Repair};
+use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
+use fanlight_proto::limits::{JOIN_BYTES, MAX_DATAGRAM, MAX_FRAME_BYTES, SHARD_BYTES};
+use fanlight_proto::message::{Accept, FrameId, Goodbye, Join, KeepAlive, Pulse, Repair, State, Status, StreamInfo};
 use fanlight_tests::program::Program;
 use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::stranger::{Stranger, join};
 use fanlight_tests::usage::MIB;
 use fanlight_tests::viewing::Viewing;
-use fanlight_tests::wait::pause;
+use fanlight_tests::wait::{SOON, pause, throughout, until};
 use fanlight_tests::{Stage, alone, long};
 
 /// Answers that are still on their way after this much silence do not exist.
@@ -38,8 +39,8 @@ fn plausible(random: &mut Random) -> ToRelay {
     let session = random.number();
     match random.below(6) {
         0 => ToRelay::Join(join("cam")),
-        1 => ToRelay::Join(fanlight_proto::message::Join { token: random.bytes(16).into(), ..join("cam") }),
-        2 => ToRelay::Join(fanlight_proto::message::Join { list: true, ..join("") }),
+        1 => ToRelay::Join(Join { token: random.bytes(16).into(), ..join("cam") }),
+        2 => ToRelay::Join(Join { list: true, ..join("") }),
         3 => ToRelay::KeepAlive(session.max(1), KeepAlive { sent_us: 1, report: None }),
         4 => {
             let ranges = (0..128).map(|_| random.number() as u32).collect();
@@ -83,9 +84,9 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_frame_no_memory_and_few_log_line
     for number in 0..if long() { 1_000_000 } else { 100_000 } {
         let stranger = &mut strangers[number % 8];
         if random.below(4) == 0 {
-            stranger.say(&plausible(&mut random))
+            stranger.say(&plausible(&mut random));
         } else {
-            stranger.send(&malformed(&mut random))
+            stranger.send(&malformed(&mut random));
         }
         if number % BURST == 0 {
             pause(BURST_PAUSE);
@@ -206,4 +207,76 @@ fn a_session_that_falls_silent_costs_at_most_three_seconds_of_traffic() {
     }
     let served = last.saturating_since(joined);
     assert!(served <= Duration::from_millis(3300), "{served:?}");
+}
+
+/// A relay that lets everyone in and then sends what `datagram` makes, as fast as it can, until the test ends.
+fn lying_relay(address: SocketAddr, mut datagram: impl FnMut(u64, &mut Vec<u8>) + Send + 'static) {
+    let socket = UdpSocket::bind(address).expect("the stage's address is free");
+    std::thread::spawn(move || {
+        let (mut buffer, mut out, mut session) = ([0; 2048], Vec::new(), 0);
+        while let Ok((length, viewer)) = socket.recv_from(&mut buffer) {
+            let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) else { continue };
+            session += 1;
+            let status = Status { state: State::Live as i32, epoch: 1, ..Status::default() };
+            let stream =
+                StreamInfo { name: "cam".into(), alias: 1, epoch: 1, status: Some(status), ..StreamInfo::default() };
+            let accept = Accept { nonce: join.nonce, session, stream: Some(stream), ..Accept::default() };
+            ToViewer::Accept(accept).encode(&mut out);
+            // The viewer may be gone; then the next one comes.
+            for _ in 0..3000 {
+                for _ in 0..BURST {
+                    let _ = socket.send_to(&out, viewer);
+                    datagram(session, &mut out);
+                }
+                pause(BURST_PAUSE);
+            }
+        }
+    });
+}
+
+/// Shards of frames that never become whole, as large as frames may be, and headers that contradict each other.
+fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
+    let length = 1 + random.below(MAX_FRAME_BYTES);
+    let shards = length.div_ceil(SHARD_BYTES);
+    let header = DataHeader {
+        alias: 1,
+        index: random.below(shards) as u16,
+        shards: shards as u16,
+        length: length as u32,
+        id: FrameId { epoch: 1 + random.below(2) as u64, number: random.number() >> random.below(64) },
+        received_us: random.number() as u32,
+        lost_upstream: random.number() as u16,
+        lost_in_relay: random.number() as u16,
+    };
+    match random.below(8) {
+        0 => *out = malformed(random),
+        1 => {
+            let reason = "?".repeat(random.below(1000));
+            let state = random.below(12) as i32;
+            let status = Status { state, reason, newest: random.number(), ..Status::default() };
+            let pulse = Pulse { echo_us: random.number(), relay_us: 0, status: Some(status) };
+            ToViewer::Pulse(session, pulse).encode(out);
+        }
+        _ => ToViewer::Data(header, &[0x55; SHARD_BYTES]).encode(out),
+    }
+}
+
+#[test]
+fn a_relay_that_lies_shows_nothing_and_costs_the_viewer_no_more_than_three_large_frames() {
+    let stage = Stage::new();
+    let mut random = Random::new(seed(14));
+    lying_relay(stage.relay_address(0), move |session, out| lie(&mut random, session, out));
+    let viewing = stage.viewer(stage.relay_address(0), "cam").start();
+    until("the viewer runs", SOON, || viewing.program().log().matching(0, "fanlight-viewer").pop());
+    let mut most = 0;
+    throughout(Duration::from_secs(4), Duration::from_millis(20), || {
+        most = most.max(viewing.program().usage().resident);
+    });
+    assert!(most <= 64 * MIB, "{} MiB", most / MIB);
+    let lines = viewing.program().log().matching(0, "").into_iter().filter(|line| line.from == "err").count();
+    assert!(lines <= 16, "{lines} lines in 4 s");
+    let (report, frames) = viewing.finish();
+    assert!(report.joins > 0 && report.datagrams > 10_000, "{report:?}");
+    assert!(frames.is_empty(), "{frames:?}");
+    report.assert_balanced();
 }

@@ -13,9 +13,9 @@ use fanlight_tests::program::Program;
 use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::usage::MIB;
 use fanlight_tests::viewing::Viewing;
-use fanlight_tests::wait::{SOON, throughout, until};
+use fanlight_tests::wait::{SOON, pause, throughout, until};
 use fanlight_tests::zmtp::{FakePublisher, Misdeed, claim, connect, endless, greeting, ready, subscribe};
-use fanlight_tests::{Stage, jpeg};
+use fanlight_tests::{Stage, jpeg, zmtp};
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
 
 /// What a program may grow by under attack: buffers of connections come and go.
@@ -229,6 +229,47 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
     assert!(!relay.log().matching(0, "refused").is_empty(), "the refusals are told");
     let lines = relay.log().matching(mark, "").len();
     assert!(lines <= 30, "{lines} lines within some seconds");
+}
+
+#[test]
+fn a_source_that_comes_and_goes_with_a_bad_frame_each_time_fills_no_log() {
+    let stage = Stage::new();
+    let heartbeat = FrameBuffer::with_capacity(0).finish(header(0));
+    let words = [zmtp::message(b"bad/", &heartbeat), zmtp::message(b"bad/", b"no protobuf")].concat();
+    let enemy = FakePublisher::listen(vec![Misdeed::Say(words)]);
+    let relay = stage.relay(0, &[enemy.endpoint()]).ready();
+    let (mark, connections) = (relay.log().mark(), enemy.connections());
+    pause(Duration::from_secs(5));
+    assert!(enemy.connections() >= connections + 10, "it comes and goes: {}", enemy.connections());
+    let lines = relay.log().matching(mark, "").len();
+    assert!(lines <= 2 * 7, "{lines} lines in 5 s, for two classes of events");
+    assert!(!relay.log().matching(mark, "refused").is_empty());
+}
+
+#[test]
+fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewers_nor_logs() {
+    let stage = Stage::new();
+    let endpoint = format!("tcp://{}", stage.source_address(1));
+    publish(endpoint.clone(), move |tick| {
+        let mind = |n: u64| FrameHeader {
+            state: [State::Stalled, State::Unplugged, State::Failed][n as usize % 3] as i32,
+            reason: format!("reason {n}"),
+            ..header(0)
+        };
+        Some((0..33).map(|n| two_parts(b"bad/", FrameBuffer::with_capacity(0).finish(mind(tick * 33 + n)))).collect())
+    });
+    let relay = stage.relay(0, &[endpoint]).ready();
+    relay.wait_for_line("reason");
+    let viewing = stage.viewer(stage.relay_address(0), "bad").start();
+    viewing.program().wait_for_line("reason");
+    let marks = [relay.log().mark(), viewing.program().log().mark()];
+    pause(Duration::from_secs(4));
+    for (program, mark) in [&relay, viewing.program()].into_iter().zip(marks) {
+        let lines: Vec<_> = program.log().matching(mark, "").into_iter().filter(|line| line.from == "err").collect();
+        assert!(lines.len() <= 12, "{} lines in 4 s", lines.len());
+    }
+    let (report, _) = viewing.finish();
+    assert!(report.datagrams <= 1000, "{report:?}");
 }
 
 #[test]

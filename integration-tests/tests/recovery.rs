@@ -232,6 +232,7 @@ fn each_program_stops_within_half_a_second_and_says_so() {
             let (exit, took) = program.stop();
             assert_eq!(exit.code(), Some(0));
             assert!(took <= STOP_LIMIT, "{took:?}");
+            assert!(program.manager().wait_for(started, "STOPPING=1", SOON).is_some());
             assert_eq!(program.manager().since(started, "STOPPING=1").len(), 1);
         }
         assert!(!socket.exists(), "the socket file is removed");

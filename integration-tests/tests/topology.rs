@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanlight_tests::Stage;
 use fanlight_tests::viewing::{Viewing, hash};
-use fanlight_tests::wait::{SOON, pause};
+use fanlight_tests::wait::{SOON, pause, until};
 
 const SMALL: &str = "--input ball --size 640x360 --rate 30";
 
@@ -147,4 +147,26 @@ fn a_relay_that_is_full_says_so_and_takes_the_next_viewer_when_one_leaves() {
     third.wait_shown(5);
     let (report, _) = third.finish();
     assert!(report.signals.iter().any(|change| change.state == "busy"), "{:?}", report.signals);
+}
+
+#[test]
+fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_then_takes_over() {
+    let stage = Stage::new();
+    let second_endpoint = format!("ipc://{}", stage.path("second.ipc").display());
+    let first = stage.source("cam").flags(SMALL).ready();
+    let relay = stage.relay(0, &[stage.ipc("cam"), second_endpoint.clone()]).ready();
+    let viewer = stage.viewer(stage.relay_address(0), "cam").start();
+    viewer.wait_shown(10);
+    let second = stage.program("source").flags("--stream cam").flag("publish", second_endpoint).flags(SMALL).ready();
+    relay.wait_for_line("another source has a stream of that name");
+    viewer.wait_more(60);
+    let shown = viewer.shown();
+    assert!(shown.iter().all(|frame| frame.epoch == shown[0].epoch));
+    let killed = first.kill();
+    let other = until("the second takes over", SOON, || viewer.shown().into_iter().find(|s| s.epoch != shown[0].epoch));
+    let took = other.at.saturating_since(killed);
+    assert!(took <= Duration::from_millis(1500), "{took:?}");
+    let (report, _) = viewer.finish();
+    report.assert_balanced();
+    assert!(second.exits().is_empty());
 }
