@@ -48,9 +48,12 @@ impl Guest {
         write_pictures(&rig.join("share/pictures"));
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let machine = start_machine(&rig, dir.path(), port);
+        let mut machine = start_machine(&rig, dir.path(), port);
         let console = dir.path().join("console");
         let socket = wait::until("the machine takes commands", BOOT_LIMIT, || {
+            if let Some(status) = machine.try_wait().unwrap() {
+                panic!("QEMU: {status}: {}", std::fs::read_to_string(dir.path().join("qemu.log")).unwrap());
+            }
             UnixStream::connect(dir.path().join("commands")).ok()
         });
         socket.set_read_timeout(Some(BOOT_LIMIT)).unwrap();

@@ -74,6 +74,23 @@ fn a_damaged_picture_is_never_shown_and_always_counted() {
 }
 
 #[test]
+fn after_a_pause_no_old_picture_is_published() {
+    let Some(mut guest) = Guest::boot() else { return };
+    guest.plug();
+    guest.source("--size 640x360 --rate 30");
+    let mut subscriber = Subscriber::new(guest.endpoint());
+    let before = subscriber.pictures(5).remove(4);
+    guest.run("kill -STOP $source_pid; sleep 2; kill -CONT $source_pid");
+    let after = subscriber.pictures(30);
+    let gaps = after.windows(2).map(|pair| pair[1].stamp().sequence - pair[0].stamp().sequence);
+    let pause = gaps.max().unwrap().max(after[0].stamp().sequence - before.stamp().sequence);
+    assert!(pause >= 30, "the source was away for {pause} pictures");
+    // One picture may have been on its way through the source when it was stopped.
+    let old = after.iter().filter(|picture| picture.frame.header.prepared_us > 1_000_000).count();
+    assert!(old <= 1, "{old} pictures from before the pause were published after it");
+}
+
+#[test]
 fn unplugging_and_plugging_in_again_is_told_and_survived() {
     let Some(mut guest) = Guest::boot() else { return };
     let name = "/dev/v4l/by-id/usb-Rig-video-index0";

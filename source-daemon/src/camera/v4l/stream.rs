@@ -43,6 +43,8 @@ pub(super) struct Capture {
     last_sequence: Option<u32>,
     /// When the last picture was handed over.
     returned: Option<Time>,
+    /// From the capture of the last picture until it came out of the driver.
+    usual_age: Option<Duration>,
 }
 
 impl Capture {
@@ -72,6 +74,7 @@ impl Capture {
             stall_limit,
             last_sequence: None,
             returned: None,
+            usual_age: None,
         })
     }
 
@@ -79,10 +82,8 @@ impl Capture {
         let entered = clock::now();
         let extra = if self.returned.is_some() { Duration::ZERO } else { FIRST_EXTRA };
         let limit = self.stall_limit + extra;
-        // After a pause of ours the filled buffers hold old pictures.
         let paused = self.returned.is_some_and(|last| entered.saturating_since(last) > self.interval * 2);
-        let mut stale = if paused { BUFFERS - 1 } else { 0 };
-        let mut skipped = 0;
+        let (mut skipped, mut stale) = (0, 0);
         loop {
             let stream = self.stream.mapped.as_mut().expect("a stream is taken out only when it is dropped");
             let (bytes, meta) = stream.next().map_err(|error| {
@@ -92,17 +93,22 @@ impl Capture {
             })?;
             let meta = *meta;
             skipped += missed(self.last_sequence.replace(meta.sequence), meta.sequence);
-            let content = if stale > 0 && self.handle.poll(READABLE, 0).is_ok_and(|ready| ready > 0) {
-                stale -= 1;
+            let now = clock::now();
+            let captured = capture_time(&meta, now);
+            let age = now.saturating_since(captured);
+            // After a pause of ours, or of the whole process, the buffers hold pictures older than is usual here.
+            let aged = self.usual_age.is_some_and(|usual| age > usual + self.interval * 2);
+            let overtaken = || paused && self.handle.poll(READABLE, 0).is_ok_and(|ready| ready > 0);
+            let content = if stale < BUFFERS && (aged || overtaken()) {
+                stale += 1;
                 None
             } else {
                 content(&self.geometry, bytes, &meta, raw)
             };
-            let now = clock::now();
             if let Some(content) = content {
                 stream.set_timeout(self.stall_limit);
-                self.returned = Some(now);
-                return Ok(Shot { captured: capture_time(&meta, now), skipped, truth: None, content });
+                (self.returned, self.usual_age) = (Some(now), Some(age));
+                return Ok(Shot { captured, skipped, truth: None, content });
             }
             skipped += 1;
             if now.saturating_since(entered) > limit {
