@@ -6,8 +6,11 @@
 //!
 //! let stage = Stage::new();
 //! let source = stage.source("cam").flags("--input ball").ready();
-//! let relay = stage.relay();
-//! let viewing = stage.viewer(relay.address()).flags("--duration 5s").start();
+//! let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+//! let viewing = stage.viewer(stage.relay_address(0), "cam").start();
+//! viewing.wait_shown(30);
+//! relay.kill();
+//! let (report, frames) = viewing.finish();
 //! ```
 
 pub mod jpeg;
@@ -22,6 +25,8 @@ pub mod viewing;
 pub mod wait;
 pub mod zmtp;
 
+use std::io::Write as _;
+
 pub use stage::Stage;
 
 /// Says that a test cannot run here, and why. Where everything must run, as in CI, that is an error.
@@ -30,7 +35,8 @@ pub use stage::Stage;
 /// When FANLIGHT_TESTS_MUST_RUN is set.
 pub fn skip(reason: &str) {
     assert!(std::env::var_os("FANLIGHT_TESTS_MUST_RUN").is_none(), "cannot run, and must: {reason}");
-    eprintln!("skipped: {reason}");
+    // Not by the macro, whose words cargo hides when a test passes. There is nowhere to say that this did not work.
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
 /// Whether the long forms of the tests are asked for (FANLIGHT_LONG_TESTS): 20 rounds instead of a few, a minute of
