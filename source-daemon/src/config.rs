@@ -31,6 +31,14 @@ const DEFAULT_RATE: f64 = 30.0;
 /// The ball's radius when none is configured: the picture's shorter side by this.
 const BALL_PART: f64 = 12.0;
 
+/// Flags of one run.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Extra {
+    /// List the cameras of this host and what they offer, and exit.
+    #[arg(long)]
+    pub list_devices: bool,
+}
+
 /// Bounds of `stall_seconds`: below, a camera that adapts to the dark is stalled; above, nobody waits.
 const STALL_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=600.0;
 
@@ -214,10 +222,14 @@ impl Config {
     /// # Errors
     /// When `stall_seconds` is out of its range.
     pub fn supervisor(&self) -> anyhow::Result<Supervisor> {
+        let supervisor = Supervisor::new(self.stall_limit()?);
+        Ok(if self.input == InputKind::Pipe { supervisor.patient() } else { supervisor })
+    }
+
+    fn stall_limit(&self) -> anyhow::Result<Duration> {
         let seconds = self.stall_seconds;
         ensure!(STALL_SECONDS.contains(&seconds), "stall_seconds must be 0.5 to 600, not {seconds}");
-        let supervisor = Supervisor::new(Duration::from_secs_f64(seconds));
-        Ok(if self.input == InputKind::Pipe { supervisor.patient() } else { supervisor })
+        Ok(Duration::from_secs_f64(seconds))
     }
 
     /// The input, not opened yet.
@@ -236,7 +248,7 @@ impl Config {
                 Box::new(FileInput { path: self.files_path()?.to_owned(), rate_millihertz, repeat: self.repeat })
             }
             InputKind::Pipe => Box::new(PipeInput { command: self.command.clone() }),
-            InputKind::Camera => Box::new(V4lInput::new(self.camera_options())),
+            InputKind::Camera => Box::new(V4lInput::new(self.camera_options()).with_stall_limit(self.stall_limit()?)),
         })
     }
 

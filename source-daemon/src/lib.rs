@@ -5,6 +5,7 @@ pub mod config;
 pub mod jpeg;
 pub mod overlay;
 pub mod picture;
+pub mod program;
 pub mod publisher;
 pub mod source;
 pub mod supervisor;

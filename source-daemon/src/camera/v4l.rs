@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use nokhwa::utils::{ApiBackend, CameraIndex};
@@ -122,6 +123,19 @@ impl fmt::Display for DeviceListing {
 #[must_use]
 pub fn list_devices() -> Vec<DeviceListing> {
     device_paths().into_iter().filter_map(|path| guarded("camera", || listing(path)).ok()).collect()
+}
+
+/// Writes a line for each camera of this host on standard output.
+#[must_use]
+pub fn print_devices() -> ExitCode {
+    let devices = list_devices();
+    for device in &devices {
+        println!("{device}");
+    }
+    if devices.is_empty() {
+        println!("no camera that this user may open: plug one in, or add the user to the group video");
+    }
+    ExitCode::SUCCESS
 }
 
 fn listing(path: PathBuf) -> Result<DeviceListing, CameraError> {

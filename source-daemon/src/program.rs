@@ -1,0 +1,34 @@
+//! The source as a program: its flags, its settings, its run.
+
+use std::process::ExitCode;
+
+use fanlight_daemon::{Context, Program};
+
+use crate::camera::{pipe, v4l};
+use crate::config;
+use crate::source::Source;
+
+/// `fanlight-source`.
+#[derive(Debug)]
+pub struct Daemon;
+
+impl Program for Daemon {
+    const NAME: &'static str = "fanlight-source";
+    const ABOUT: &'static str = "Publishes the pictures of a camera, of files, of a pipe or of its own making";
+    type Config = config::Config;
+    type Options = config::Options;
+    type Extra = config::Extra;
+
+    fn check(config: &config::Config) -> anyhow::Result<()> {
+        config.check()
+    }
+
+    fn run(config: config::Config, extra: config::Extra, context: Context) -> anyhow::Result<ExitCode> {
+        if extra.list_devices {
+            return Ok(v4l::print_devices());
+        }
+        let ended = Source::load(&config)?.run(&context);
+        pipe::terminate_commands(); // The capture thread may be blocked in reading, and cannot end its command then.
+        ended
+    }
+}
