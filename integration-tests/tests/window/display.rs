@@ -100,6 +100,11 @@ impl Display {
         property.value_len > 0
     }
 
+    /// What DISPLAY has to be.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `program` on this display.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);

@@ -12,6 +12,7 @@ use scenes::Scenes;
 
 mod display;
 mod scenes;
+mod whole;
 
 /// Promise P25, and the grace of a busy machine.
 const AT_ONCE: Duration = Duration::from_millis(500);

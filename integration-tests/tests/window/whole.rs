@@ -1,0 +1,77 @@
+//! The whole path, from a source to what stands on the glass: the code that the pattern paints is read back from
+//! screenshots of the viewer's window.
+
+use std::cell::Cell;
+
+use fanlight_proto::blockcode::BlockCode;
+use fanlight_tests::program::Program;
+use fanlight_tests::{Stage, wait};
+
+use crate::display::{Display, Screenshot, installed};
+use crate::{Monitor, THREE, eventually, is_card};
+
+const WHOLE: Monitor = Monitor { x: 0, y: 0, width: 1280, height: 720 };
+
+#[test]
+fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_is_back() {
+    let Some(display) = Display::single(WHOLE.width, WHOLE.height) else { return };
+    let stage = Stage::new();
+    let (source, _relay, viewer) = live(&stage, &display, "");
+    watch_frames(&display, WHOLE, 10);
+    display.screenshot().keep("whole");
+    for _ in 0..2 {
+        source.kill();
+        eventually(&display, "a card instead of the last picture", is_card);
+        source.start_again();
+        watch_frames(&display, WHOLE, 10);
+    }
+    let (exit, _) = viewer.stop();
+    assert_eq!(exit.code(), Some(0));
+}
+
+#[test]
+fn the_viewer_fills_the_monitor_it_was_given_and_ends_at_a_key() {
+    let (Some(display), Some(())) = (Display::several(&THREE), installed("xdotool")) else { return };
+    let stage = Stage::new();
+    let (_source, _relay, viewer) = live(&stage, &display, "--monitor DUMMY1");
+    watch_frames(&display, THREE[1], 10);
+    display.press("q", (THREE[1].x + 600, THREE[1].y + 300));
+    assert_eq!(viewer.wait_exit(wait::SOON).code(), Some(0));
+}
+
+/// The three programs, the viewer in full screen on `display`.
+fn live(stage: &Stage, display: &Display, flags: &str) -> (Program, Program, Program) {
+    let source = stage.source("cam").flags("--input pattern --size 1280x720 --rate 30").ready();
+    let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+    let viewer = stage
+        .program("viewer")
+        .flag("relay", stage.relay_address(0).to_string())
+        .flags("--stream cam --fullscreen")
+        .flags(flags)
+        .env("DISPLAY", display.name())
+        .env("WAYLAND_DISPLAY", "")
+        .start();
+    (source, relay, viewer)
+}
+
+/// Waits until `count` different frames were seen on the monitor, each newer than the one before.
+fn watch_frames(display: &Display, monitor: Monitor, count: usize) {
+    let newest = Cell::new(None);
+    for _ in 0..count {
+        eventually(display, "a newer frame", |shot| {
+            let code = read_code(shot, monitor).ok_or("no code can be read")?;
+            if newest.get().is_some_and(|newest| code.captured_ns <= newest) {
+                return Err(format!("frame {} still, or again", code.number));
+            }
+            newest.set(Some(code.captured_ns));
+            Ok(())
+        });
+    }
+}
+
+fn read_code(shot: &Screenshot, monitor: Monitor) -> Option<BlockCode> {
+    BlockCode::read_with(monitor.width, monitor.height, |x, y| {
+        let [blue, green, red, _] = shot.at(monitor.x + x, monitor.y + y).to_le_bytes().map(u32::from);
+        ((red + 2 * green + blue) / 4) as u8
+    })
+}
