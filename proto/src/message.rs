@@ -15,6 +15,24 @@ mod schema {
 }
 pub use schema::*;
 
+impl State {
+    /// The state as people say it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unknown",
+            Self::Opening => "opening",
+            Self::Live => "live",
+            Self::Stalled => "stalled",
+            Self::Unplugged => "unplugged",
+            Self::Busy => "busy",
+            Self::WrongFormat => "wrong format",
+            Self::Failed => "failed",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// A stream's name: 1 to [`MAX_STREAM_NAME`] bytes of `[A-Za-z0-9._-]`, not beginning with a dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamName(String);

@@ -241,7 +241,7 @@ impl Source {
         Some(format!(
             "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} overtaken before encoding, {} before sending",
             self.input,
-            word(*state),
+            state.word(),
             frames as f64 / length.as_secs_f64(),
             stats.subscribers,
             self.slot.overtaken(),
@@ -251,24 +251,9 @@ impl Source {
 }
 
 fn log(input: &str, condition: &Condition) {
-    let state = word(condition.state);
+    let state = condition.state.word();
     match condition.state {
         State::Live | State::Ended => tracing::info!(input, state, reason = condition.reason, "input"),
         _ => tracing::warn!(input, state, reason = condition.reason, "input"),
-    }
-}
-
-/// The state as people say it.
-fn word(state: State) -> &'static str {
-    match state {
-        State::Unspecified => "unknown",
-        State::Opening => "opening",
-        State::Live => "live",
-        State::Stalled => "stalled",
-        State::Unplugged => "unplugged",
-        State::Busy => "busy",
-        State::WrongFormat => "wrong format",
-        State::Failed => "failed",
-        State::Ended => "ended",
     }
 }

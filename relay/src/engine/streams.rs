@@ -308,15 +308,7 @@ impl Streams {
 fn in_words(status: &Status) -> String {
     let state = match State::try_from(status.state) {
         _ if status.source_gone => "source gone",
-        Ok(State::Opening) => "opening",
-        Ok(State::Live) => "live",
-        Ok(State::Stalled) => "stalled",
-        Ok(State::Unplugged) => "unplugged",
-        Ok(State::Busy) => "busy",
-        Ok(State::WrongFormat) => "wrong format",
-        Ok(State::Failed) => "failed",
-        Ok(State::Ended) => "ended",
-        Ok(State::Unspecified) | Err(_) => "unknown",
+        state => state.unwrap_or(State::Unspecified).word(),
     };
     if status.reason.is_empty() { state.to_owned() } else { format!("{state} ({:?})", status.reason) }
 }

@@ -166,7 +166,7 @@ impl Stage {
     }
 
     async fn until_state(&mut self, state: State) -> (CheckedFrame, Duration) {
-        self.until(word(state), |frame| frame.header.state == state as i32).await
+        self.until(state.word(), |frame| frame.header.state == state as i32).await
     }
 
     async fn until_picture(&mut self) -> (CheckedFrame, Duration) {

@@ -101,15 +101,10 @@ impl fmt::Display for Signal {
 #[must_use]
 pub const fn state_word(state: State) -> &'static str {
     match state {
-        State::Unspecified => "unknown",
-        State::Opening => "opening",
-        State::Live => "live",
-        State::Stalled => "stalled",
-        State::Unplugged => "unplugged",
+        // Not to be taken for a relay that is busy.
         State::Busy => "busy-device",
         State::WrongFormat => "wrong-format",
-        State::Failed => "failed",
-        State::Ended => "ended",
+        other => other.word(),
     }
 }
 
