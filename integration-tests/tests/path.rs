@@ -58,6 +58,13 @@ impl Seen {
     #[track_caller]
     fn is_young(&self) {
         for (report, _) in &self.viewers {
+            let ages = &report.age_ms;
+            eprintln!(
+                "age p50 {:.1} ms, p95 {:.1}, p99 {:.1}",
+                ages.p50.unwrap(),
+                ages.p95.unwrap(),
+                ages.p99.unwrap()
+            );
             assert!(report.age_ms.p50.unwrap() < AGE_LIMIT_MS, "{:?}", report.age_ms);
         }
     }
