@@ -17,7 +17,7 @@ pub mod shutdown;
 pub mod testing;
 mod value;
 
-pub use notify::Notify;
+pub use notify::{Feeder, Notify};
 pub use program::{Context, EX_USAGE, NoExtra, Program, main};
 pub use shutdown::Shutdown;
 

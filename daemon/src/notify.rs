@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fanlight_proto::clock::Time;
 use sd_notify::NotifyState;
 
 /// Longest that READY=1 and STOPPING=1 wait for room in the service manager's queue.
@@ -110,6 +111,31 @@ impl Notify {
     }
 }
 
+/// Feeds the watchdog from an event loop, as often as it wants to be fed and no more.
+#[derive(Debug, Default)]
+pub struct Feeder {
+    notify: Notify,
+    due: Time,
+}
+
+impl Feeder {
+    /// Feeds the watchdog of `notify`.
+    #[must_use]
+    pub fn new(notify: Notify) -> Self {
+        Self { notify, due: Time::default() }
+    }
+
+    /// To be called at each turn of the loop. When the next turn must be at the latest; none when nobody watches.
+    pub fn turn(&mut self, now: Time) -> Option<Time> {
+        let interval = self.notify.watchdog_interval()?;
+        if now >= self.due {
+            self.notify.watchdog();
+            self.due = now + interval;
+        }
+        Some(self.due)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +186,21 @@ mod tests {
             unwatched.watchdog();
         }
         assert_eq!(heard(&manager), [""; 0]);
+    }
+
+    #[test]
+    fn a_loop_that_turns_often_feeds_only_when_it_is_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let mut feeder = Feeder::new(Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap());
+        let start = Time::from_nanos(1);
+        for ms in 0..2500 {
+            let due = feeder.turn(start + Duration::from_millis(ms));
+            assert_eq!(due, Some(start + Duration::from_secs(1 + ms / 1000)));
+        }
+        assert_eq!(heard(&manager), ["WATCHDOG=1"; 3]);
+        assert_eq!(Feeder::default().turn(start), None);
     }
 
     #[test]

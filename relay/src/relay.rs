@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::paths::PathError;
-use fanlight_daemon::{Context, NoExtra, Program, clock};
+use fanlight_daemon::{Context, Feeder, NoExtra, Program, clock};
 use fanlight_proto::clock::Time;
 
 use crate::config::{Config, ConfigError, Options};
@@ -154,23 +154,17 @@ impl Serving {
     async fn run(&mut self, context: &Context) {
         let mut stop = pin!(context.shutdown.wait());
         let mut ready = false;
-        let mut next_feed = Time::default();
+        let mut feeder = Feeder::new(context.notify.clone());
         loop {
             let turn = self.turn();
             let now = clock::now();
             if !std::mem::replace(&mut ready, true) {
                 context.notify.ready();
             }
-            if let Some(interval) = context.notify.watchdog_interval()
-                && now >= next_feed
-            {
-                context.notify.watchdog();
-                next_feed = now + interval;
-            }
+            let feed = feeder.turn(now);
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
             }
-            let feed = context.notify.watchdog_interval().map(|_| next_feed);
             let wake = [self.engine.next_deadline(), feed, turn.time(), Some(self.reporter.next)];
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
             if turn == Turn::Again {

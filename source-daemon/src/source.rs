@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::logline::Limited;
-use fanlight_daemon::{Context, clock};
+use fanlight_daemon::{Context, Feeder, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::HEARTBEAT_INTERVAL;
 use fanlight_proto::message::{State, StreamName};
@@ -146,7 +146,7 @@ impl Source {
         let endpoints: Vec<_> = self.endpoints().iter().map(ToString::to_string).collect();
         tracing::info!(input = self.input, endpoints = endpoints.join(" "), epoch = self.outlet.epoch(), "publishing");
         let mut ticks = tokio::time::interval(TICK);
-        let mut watchdog_due = Time::default();
+        let mut feeder = Feeder::new(context.notify.clone());
         let mut ready = false;
         self.open_at = Some(clock::now());
         loop {
@@ -158,12 +158,7 @@ impl Source {
             }
             let now = clock::now();
             self.turn(now)?;
-            if let Some(interval) = context.notify.watchdog_interval()
-                && now >= watchdog_due
-            {
-                context.notify.watchdog();
-                watchdog_due = now + interval;
-            }
+            feeder.turn(now);
             if !ready {
                 context.notify.ready();
                 ready = true;

@@ -1,6 +1,7 @@
 //! Frames cut into datagrams, kept a while for repairs, their memory used again.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,11 +38,17 @@ pub struct Target {
 }
 
 /// A frame in datagrams of [`DATA_BYTES`] each.
-#[derive(Debug)]
 pub struct Packets {
     id: FrameId,
     shards: u16,
     bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Packets {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Packets({}, {} shards)", self.id, self.shards)
+    }
 }
 
 impl Packets {

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::Notify;
 use fanlight_daemon::logline::Limited;
+use fanlight_daemon::{Feeder, Notify};
 use fanlight_proto::clock::Time;
 
 use super::handover::HandOver;
@@ -23,12 +23,14 @@ pub(super) struct Receiver {
     pub(super) notify: Notify,
     ready: bool,
     summary_due: Time,
+    feeder: Feeder,
     changes: Limited,
 }
 
 impl Receiver {
     pub(super) fn new(handover: Arc<HandOver>, tally: Arc<Tally>, notify: Notify) -> Self {
-        Self { handover, tally, notify, ready: false, summary_due: Time::default(), changes: Limited::new() }
+        let feeder = Feeder::new(notify.clone());
+        Self { handover, tally, notify, ready: false, summary_due: Time::default(), feeder, changes: Limited::new() }
     }
 
     /// Leaves the tally exact.
@@ -73,7 +75,6 @@ impl Sink for Receiver {
         if !std::mem::replace(&mut self.ready, true) {
             self.notify.ready();
         }
-        self.notify.watchdog();
         while let Some(body) = self.handover.spare() {
             engine.recycle(body);
         }
@@ -85,6 +86,6 @@ impl Sink for Receiver {
             engine.on_presentation(self.tally.presentation());
             self.tally.on_summary(engine.summary());
         }
-        self.notify.watchdog_interval().map(|interval| now + interval)
+        self.feeder.turn(now)
     }
 }

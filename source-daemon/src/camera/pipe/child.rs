@@ -64,6 +64,8 @@ impl Child {
     pub(super) fn spawn_among(command: &str, running: &'static Running) -> io::Result<(Self, ChildStdout)> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(command).process_group(0);
+        // The service manager must not take the command's words for the source's.
+        shell.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
         shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Held from before the start, so that no command is missed by whoever terminates all.
         let mut groups = lock(&running.0);
