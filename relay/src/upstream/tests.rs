@@ -169,8 +169,9 @@ async fn recovers_from(evil: impl Fn(&TcpStream) + Send + 'static) {
 
 #[tokio::test]
 async fn frames_of_a_zeromq_publisher_come_over_tcp_and_ipc() {
-    let dir = std::env::temp_dir().join(format!("fanlight-relay-test-{}", std::process::id()));
-    for endpoint in ["tcp://127.0.0.1:0".to_owned(), format!("ipc://{}", dir.display())] {
+    let folder = tempfile::tempdir().unwrap();
+    let ipc = format!("ipc://{}", folder.path().join("source.ipc").display());
+    for endpoint in ["tcp://127.0.0.1:0".to_owned(), ipc] {
         let mut publisher = PubSocket::new();
         let bound = publisher.bind(&endpoint).await.unwrap().to_string();
         let subscription = Subscription::to(&bound);
