@@ -11,14 +11,14 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, Join, State, parse_frame};
+use fanlight_proto::message::{FrameBuffer, Join, parse_frame};
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{Arrival, Engine, EngineConfig, Fan, Output, Route};
 use fanlight_relay::udp::{Sender, Socket, Turn, bind};
 
 mod meter;
-
-const PICTURE: usize = 100_000;
+mod sample;
+use sample::{PICTURE, header};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -96,17 +96,7 @@ fn arrival(now: Time, number: u64) -> Result<Arrival, Box<dyn std::error::Error>
     let mut jpeg = vec![0x5a; PICTURE];
     jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
     jpeg[PICTURE - 2..].copy_from_slice(&[0xff, 0xd9]);
-    let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(FrameHeader {
-        stream: "camera".into(),
-        epoch: 7,
-        number,
-        width: 1280,
-        height: 720,
-        format: Format::Jpeg as i32,
-        state: State::Live as i32,
-        rate_millihertz: 30_000,
-        ..FrameHeader::default()
-    });
+    let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(number));
     let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES)?;
     Ok(Arrival { origin: 0, frame, body, received: now, superseded: 0 })
 }

@@ -9,32 +9,18 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_BYTES, DataHeader, ToViewer};
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{Format, Frame, FrameBuffer, FrameHeader, FrameId, State};
+use fanlight_proto::message::{Frame, FrameBuffer, FrameId};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::shard::cut;
 use prost::Message;
 
 mod meter;
+mod sample;
 use meter::{Row, compare};
-
-/// A 1280x720 JPEG of quality 80.
-const PICTURE: usize = 100_000;
+use sample::{PICTURE, header};
 
 fn main() {
     meter::print(&[publish(), cutting(), reassembling()]);
-}
-
-fn header(number: u64) -> FrameHeader {
-    FrameHeader {
-        stream: "camera".into(),
-        epoch: 7,
-        number,
-        width: 1280,
-        height: 720,
-        format: Format::Jpeg as i32,
-        state: State::Live as i32,
-        ..FrameHeader::default()
-    }
 }
 
 /// The message with the picture left where it is, against an encoding that copies it.

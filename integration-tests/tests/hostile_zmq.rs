@@ -68,14 +68,20 @@ fn every_attack(random: &mut Random) -> Vec<Vec<u8>> {
     attacks
 }
 
-#[test]
-fn whatever_is_sent_to_the_sources_port_harms_neither_it_nor_its_viewers() {
-    let stage = Stage::new();
+/// A source whose TCP port is open to the enemy, and a relay that takes its frames by ipc.
+fn exposed(stage: &Stage) -> (SocketAddr, Program, Program) {
     let address = stage.source_address(0);
     let endpoint = format!("{},tcp://{address}", stage.ipc("cam"));
     let source =
         stage.program("source").flags("--stream cam --input ball --size 640x360").flag("publish", endpoint).ready();
     let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+    (address, source, relay)
+}
+
+#[test]
+fn whatever_is_sent_to_the_sources_port_harms_neither_it_nor_its_viewers() {
+    let stage = Stage::new();
+    let (address, source, relay) = exposed(&stage);
     let mut random = Random::new(seed(1));
     let descriptors = source.usage().descriptors;
     nothing_is_lost_during(&stage, &source, &relay, |_| {
@@ -91,11 +97,7 @@ fn whatever_is_sent_to_the_sources_port_harms_neither_it_nor_its_viewers() {
 #[test]
 fn peers_that_connect_and_do_nothing_or_never_read_do_not_keep_others_out() {
     let stage = Stage::new();
-    let address = stage.source_address(0);
-    let endpoint = format!("{},tcp://{address}", stage.ipc("cam"));
-    let source =
-        stage.program("source").flags("--stream cam --input ball --size 640x360").flag("publish", endpoint).ready();
-    let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+    let (address, source, relay) = exposed(&stage);
     nothing_is_lost_during(&stage, &source, &relay, |viewing| {
         let idle: Vec<TcpStream> = (0..100).filter_map(|_| connect(address).ok()).collect();
         let deaf: Vec<TcpStream> = (0..8).filter_map(|_| never_reads(address)).collect();

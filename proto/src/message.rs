@@ -9,7 +9,7 @@ use prost::Message as _;
 use crate::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX, MAX_REASON, MAX_STREAM_NAME};
 
 /// What prost made of `proto/fanlight/v1/*.proto`.
-#[allow(missing_docs, clippy::pedantic, unreachable_pub)]
+#[allow(missing_docs, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod schema {
     include!(concat!(env!("OUT_DIR"), "/fanlight.v1.rs"));
 }

@@ -288,10 +288,12 @@ async fn garbage_is_given_up_and_tried_again() {
 
 #[tokio::test]
 async fn a_source_that_comes_late_is_found_within_a_second() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address that no other test listens on, so that nobody takes the port meanwhile.
+    let listener = TcpListener::bind("127.77.1.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let subscription = Subscription::to(&format!("tcp://{address}"));
+    // The absence that the test is about: by now the pauses between tries are at their longest.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let mut publisher = PubSocket::new();
     publisher.bind(&format!("tcp://{address}")).await.unwrap();
