@@ -115,7 +115,17 @@ impl Display {
     /// Presses a key, as xdotool names it. Without a window manager it goes to the window under the pointer, so the
     /// pointer is put to `x`, `y` first.
     pub(crate) fn press(&self, key: &str, (x, y): (u32, u32)) {
+        if self.has_window_manager() {
+            // It gives a new window the keyboard some time after it has mapped it.
+            wait::until("the viewer's window has the keyboard", wait::SOON, || self.viewer_has_focus().then_some(()));
+        }
         run(self.command("xdotool").args(["mousemove", &x.to_string(), &y.to_string(), "key", key]));
+    }
+
+    fn viewer_has_focus(&self) -> bool {
+        let focus = self.connection.get_input_focus().unwrap().reply().unwrap().focus.to_string();
+        let windows = self.command("xdotool").args(["search", "--class", "fanlight-viewer"]).output().unwrap();
+        String::from_utf8_lossy(&windows.stdout).lines().any(|window| window == focus)
     }
 
     /// All that the screen shows.
