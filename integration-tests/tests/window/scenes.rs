@@ -43,6 +43,18 @@ impl Scenes {
         self.ended(limit)
     }
 
+    /// How it ended, if it does so in time.
+    pub(crate) fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = wait::Deadline::after(limit);
+        loop {
+            let ended = self.child.try_wait().unwrap();
+            if ended.is_some() || deadline.is_over() {
+                return ended;
+            }
+            wait::pause(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn ended(&mut self, limit: Duration) -> ExitStatus {
         wait::until("the end of the window's process", limit, || self.child.try_wait().unwrap())
     }
