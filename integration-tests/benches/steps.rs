@@ -91,5 +91,7 @@ fn first(number: u64) -> DataHeader {
         received_us: 0,
         lost_upstream: 0,
         lost_in_relay: 0,
+        sequence: 1,
+        ..DataHeader::default()
     }
 }

@@ -59,7 +59,7 @@ impl Stranger {
     }
 
     /// Sends `message`.
-    pub fn say(&mut self, message: &ToRelay) {
+    pub fn say(&mut self, message: &ToRelay<'_>) {
         let mut datagram = Vec::new();
         message.encode(&mut datagram);
         self.send(&datagram);

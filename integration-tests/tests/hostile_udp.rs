@@ -35,13 +35,13 @@ fn kind(datagram: &[u8]) -> Option<ToViewer<'_>> {
 }
 
 /// Messages that are well formed and mean harm: sessions that are not the sender's, tokens that are made up.
-fn plausible(random: &mut Random) -> ToRelay {
+fn plausible(random: &mut Random) -> ToRelay<'static> {
     let session = random.number();
     match random.below(6) {
         0 => ToRelay::Join(join("cam")),
         1 => ToRelay::Join(Join { token: random.bytes(16).into(), ..join("cam") }),
         2 => ToRelay::Join(Join { list: true, ..join("") }),
-        3 => ToRelay::KeepAlive(session.max(1), KeepAlive { sent_us: 1, report: None }),
+        3 => ToRelay::KeepAlive(session.max(1), KeepAlive { sent_us: 1, ..KeepAlive::default() }),
         4 => {
             let ranges = (0..128).map(|_| random.number() as u32).collect();
             ToRelay::Repair(
@@ -247,6 +247,8 @@ fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
         received_us: random.number() as u32,
         lost_upstream: random.number() as u16,
         lost_in_relay: random.number() as u16,
+        sequence: 1,
+        ..DataHeader::default()
     };
     match random.below(8) {
         0 => *out = malformed(random),
@@ -254,7 +256,7 @@ fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
             let reason = "?".repeat(random.below(1000));
             let state = random.below(12) as i32;
             let status = Status { state, reason, newest: random.number(), ..Status::default() };
-            let pulse = Pulse { echo_us: random.number(), relay_us: 0, status: Some(status) };
+            let pulse = Pulse { echo_us: random.number(), status: Some(status), ..Pulse::default() };
             ToViewer::Pulse(session, pulse).encode(out);
         }
         _ => ToViewer::Data(header, &[0x55; SHARD_BYTES]).encode(out),

@@ -60,6 +60,8 @@ pub fn reassembly(bytes: &[u8]) {
             received_us: 0,
             lost_upstream: u16::from(step[1] & 0x0f),
             lost_in_relay: u16::from(step[1] >> 4),
+            sequence: 1,
+            ..DataHeader::default()
         };
         let shard = [content(&header, header.index); SHARD_BYTES];
         let mut datagram = Vec::with_capacity(DATA_BYTES);

@@ -17,12 +17,27 @@ const MAGIC: u8 = 0xf0 | VERSION as u8;
 pub const CONTROL_HEADER: usize = 12;
 
 /// Bytes before the shard in a media datagram.
-pub const DATA_HEADER: usize = 40;
+pub const DATA_HEADER: usize = 48;
 
 /// Bytes of every media datagram: shards have one size, so that trains of them can be segmented by the kernel.
 pub const DATA_BYTES: usize = DATA_HEADER + SHARD_BYTES;
 
-const _: () = assert!(DATA_BYTES + 16 <= MAX_DATAGRAM && JOIN_BYTES <= MAX_DATAGRAM);
+/// Bytes that a seal adds at the end.
+pub const SEAL_BYTES: usize = 16;
+
+/// Bytes of every sealed media datagram.
+pub const SEALED_DATA_BYTES: usize = DATA_BYTES + SEAL_BYTES;
+
+/// Bytes before the ciphertext of a sealed control datagram: the header and the counter.
+pub const SEALED_HEADER: usize = CONTROL_HEADER + 8;
+
+const _: () = assert!(SEALED_DATA_BYTES <= MAX_DATAGRAM && JOIN_BYTES <= MAX_DATAGRAM);
+
+/// In the flags of a media datagram: it is sealed.
+const SEALED: u8 = 1;
+
+/// In the flags of a media datagram: the lowest bit of the key's generation.
+const ODD_KEY: u8 = 2;
 
 mod kind {
     pub(super) const JOIN: u8 = 1;
@@ -34,6 +49,7 @@ mod kind {
     pub(super) const REPAIR: u8 = 7;
     pub(super) const RESET: u8 = 8;
     pub(super) const GOODBYE: u8 = 9;
+    pub(super) const SEALED: u8 = 10;
     pub(super) const DATA: u8 = 16;
 }
 
@@ -59,7 +75,7 @@ pub enum DatagramError {
 
 /// What a relay takes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ToRelay {
+pub enum ToRelay<'a> {
     /// Asks for a session or a list.
     Join(Join),
     /// Keeps a session.
@@ -68,6 +84,9 @@ pub enum ToRelay {
     Repair(u64, Repair),
     /// Ends a session.
     Goodbye(u64, Goodbye),
+    /// A message of a session that is sealed: session, counter, ciphertext. What it opens to is for
+    /// [`ToRelay::parse_inner`].
+    Sealed(u64, u64, &'a [u8]),
 }
 
 /// What a viewer takes.
@@ -85,19 +104,43 @@ pub enum ToViewer<'a> {
     Reset(u64),
     /// The relay ends the session.
     Goodbye(u64, Goodbye),
-    /// A shard of a frame.
+    /// A message of a session that is sealed: session, counter, ciphertext. What it opens to is for
+    /// [`ToViewer::parse_inner`].
+    Sealed(u64, u64, &'a [u8]),
+    /// A shard of a frame; when [`DataHeader::key`] is set, sealed and with [`SEAL_BYTES`] more.
     Data(DataHeader, &'a [u8]),
 }
 
-/// What a media datagram says of its shard. Each relay that receives a frame cuts it into the same shards.
+/// Which of a stream's two keys seals a datagram: the lowest bit of the key's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySlot {
+    /// An even generation.
+    Even,
+    /// An odd generation.
+    Odd,
+}
+
+impl KeySlot {
+    /// The slot of a generation.
+    #[must_use]
+    pub const fn of(generation: u32) -> Self {
+        if generation.is_multiple_of(2) { Self::Even } else { Self::Odd }
+    }
+}
+
+/// What a media datagram says of its shard. Each relay that receives a frame cuts it into the same shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DataHeader {
     /// The stream, as ACCEPT named it.
     pub alias: u16,
-    /// Which shard of the frame this is, below `shards`.
+    /// Which shard of the frame this is: below `shards` a piece of it, from there on parity.
     pub index: u16,
-    /// Shards of the frame, 1 to [`MAX_SHARDS`].
+    /// Shards of the frame without parity, 1 to [`MAX_SHARDS`].
     pub shards: u16,
+    /// Parity shards that there could be of the frame, sent or not; the code depends on it.
+    pub parity: u16,
+    /// The key, when the datagram is sealed.
+    pub key: Option<KeySlot>,
     /// Bytes of the encoded `Frame`; the last shard is filled up with zeros.
     pub length: u32,
     /// The frame.
@@ -108,9 +151,17 @@ pub struct DataHeader {
     pub lost_upstream: u16,
     /// Frames before this one that the relay had and did not send because a newer one was there; saturates.
     pub lost_in_relay: u16,
+    /// Counts the frames that this relay has cut of this stream, from 1. It does not repeat while a relay runs.
+    pub sequence: u64,
 }
 
 impl DataHeader {
+    /// Bytes of each datagram of the frame.
+    #[must_use]
+    pub const fn datagram_bytes(&self) -> usize {
+        if self.key.is_some() { SEALED_DATA_BYTES } else { DATA_BYTES }
+    }
+
     /// The bytes before the shard.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; DATA_HEADER] {
@@ -120,51 +171,83 @@ impl DataHeader {
         bytes[2..4].copy_from_slice(&self.alias.to_be_bytes());
         bytes[4..6].copy_from_slice(&self.index.to_be_bytes());
         bytes[6..8].copy_from_slice(&self.shards.to_be_bytes());
-        // 8..12: parity shards and flags, zero in this version.
+        bytes[8..10].copy_from_slice(&self.parity.to_be_bytes());
+        bytes[10] = match self.key {
+            None => 0,
+            Some(KeySlot::Even) => SEALED,
+            Some(KeySlot::Odd) => SEALED | ODD_KEY,
+        };
         bytes[12..16].copy_from_slice(&self.length.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.id.epoch.to_be_bytes());
         bytes[24..32].copy_from_slice(&self.id.number.to_be_bytes());
         bytes[32..36].copy_from_slice(&self.received_us.to_be_bytes());
         bytes[36..38].copy_from_slice(&self.lost_upstream.to_be_bytes());
         bytes[38..40].copy_from_slice(&self.lost_in_relay.to_be_bytes());
+        bytes[40..48].copy_from_slice(&self.sequence.to_be_bytes());
         bytes
     }
 
     fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), DatagramError> {
-        if datagram.len() != DATA_BYTES {
-            return Err(DatagramError::Length(datagram.len()));
-        }
-        let (head, shard) = datagram.split_at(DATA_HEADER);
+        let (head, shard) = datagram.split_at_checked(DATA_HEADER).ok_or(DatagramError::Length(datagram.len()))?;
+        let key = match head[10] {
+            0 => None,
+            SEALED => Some(KeySlot::Even),
+            flags if flags == SEALED | ODD_KEY => Some(KeySlot::Odd),
+            _ => return Err(DatagramError::Field("flags")),
+        };
         let header = Self {
             alias: u16_at(head, 2),
             index: u16_at(head, 4),
             shards: u16_at(head, 6),
+            parity: u16_at(head, 8),
+            key,
             length: u32_at(head, 12),
             id: FrameId { epoch: u64_at(head, 16), number: u64_at(head, 24) },
             received_us: u32_at(head, 32),
             lost_upstream: u16_at(head, 36),
             lost_in_relay: u16_at(head, 38),
+            sequence: u64_at(head, 40),
         };
+        if datagram.len() != header.datagram_bytes() {
+            return Err(DatagramError::Length(datagram.len()));
+        }
         let field = |ok: bool, name| if ok { Ok(()) } else { Err(DatagramError::Field(name)) };
-        field(head[8..12] == [0; 4], "reserved")?;
+        field(head[11] == 0, "reserved")?;
         field((1..=MAX_SHARDS).contains(&usize::from(header.shards)), "shards")?;
-        field(header.index < header.shards, "index")?;
+        field(header.parity <= header.shards, "parity")?;
+        field(header.index < header.shards + header.parity, "index")?;
         field((header.length as usize).div_ceil(SHARD_BYTES) == usize::from(header.shards), "length")?;
         field(header.id.epoch != 0, "epoch")?;
+        field(header.sequence != 0, "sequence")?;
         Ok((header, shard))
     }
 }
 
-impl ToRelay {
+impl<'a> ToRelay<'a> {
     /// Parses what came in at the relay.
     ///
     /// # Errors
     /// [`DatagramError`]; a JOIN shorter than [`JOIN_BYTES`] is one, because its answer could be larger.
-    pub fn parse(datagram: &[u8]) -> Result<Self, DatagramError> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, DatagramError> {
         let control = Control::parse(datagram)?;
         match control.kind {
             kind::JOIN if datagram.len() < JOIN_BYTES => Err(DatagramError::Length(datagram.len())),
             kind::JOIN => Ok(Self::Join(checked_join(control.body()?)?)),
+            kind::SEALED => control.sealed().map(|(session, counter, text)| Self::Sealed(session, counter, text)),
+            _ => Self::parse_body(control),
+        }
+    }
+
+    /// Parses what a sealed message of `session` opened to.
+    ///
+    /// # Errors
+    /// [`DatagramError`].
+    pub fn parse_inner(session: u64, plaintext: &'a [u8]) -> Result<Self, DatagramError> {
+        Self::parse_body(Control::parse_inner(session, plaintext)?)
+    }
+
+    fn parse_body(control: Control<'a>) -> Result<Self, DatagramError> {
+        match control.kind {
             kind::KEEP_ALIVE => Ok(Self::KeepAlive(control.session()?, control.body()?)),
             kind::REPAIR => Ok(Self::Repair(control.session()?, checked_repair(control.body()?)?)),
             kind::GOODBYE => Ok(Self::Goodbye(control.session()?, checked_goodbye(control.body()?))),
@@ -182,7 +265,14 @@ impl ToRelay {
             Self::KeepAlive(session, body) => encode(kind::KEEP_ALIVE, *session, body, out),
             Self::Repair(session, body) => encode(kind::REPAIR, *session, body, out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
+            Self::Sealed(session, counter, ciphertext) => encode_sealed(*session, *counter, ciphertext, out),
         }
+    }
+
+    /// Writes what is to be sealed of a message within a session into `out`, whose former content is gone.
+    pub fn encode_inner(&self, out: &mut Vec<u8>) {
+        self.encode(out);
+        to_inner(out);
     }
 }
 
@@ -201,8 +291,23 @@ impl<'a> ToViewer<'a> {
             kind::CHALLENGE => Ok(Self::Challenge(control.body()?)),
             kind::ACCEPT => Ok(Self::Accept(control.body()?)),
             kind::REFUSE => Ok(Self::Refuse(control.body()?)),
-            kind::PULSE => Ok(Self::Pulse(control.session()?, control.body()?)),
             kind::RESET => Ok(Self::Reset(control.session()?)),
+            kind::SEALED => control.sealed().map(|(session, counter, text)| Self::Sealed(session, counter, text)),
+            _ => Self::parse_body(control),
+        }
+    }
+
+    /// Parses what a sealed message of `session` opened to.
+    ///
+    /// # Errors
+    /// [`DatagramError`].
+    pub fn parse_inner(session: u64, plaintext: &'a [u8]) -> Result<Self, DatagramError> {
+        Self::parse_body(Control::parse_inner(session, plaintext)?)
+    }
+
+    fn parse_body(control: Control<'a>) -> Result<Self, DatagramError> {
+        match control.kind {
+            kind::PULSE => Ok(Self::Pulse(control.session()?, control.body()?)),
             kind::GOODBYE => Ok(Self::Goodbye(control.session()?, checked_goodbye(control.body()?))),
             other => Err(DatagramError::Kind(other)),
         }
@@ -217,13 +322,20 @@ impl<'a> ToViewer<'a> {
             Self::Pulse(session, body) => encode(kind::PULSE, *session, body, out),
             Self::Reset(session) => encode(kind::RESET, *session, &(), out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
+            Self::Sealed(session, counter, ciphertext) => encode_sealed(*session, *counter, ciphertext, out),
             Self::Data(header, shard) => {
                 out.clear();
                 out.extend_from_slice(&header.to_bytes());
                 out.extend_from_slice(shard);
-                out.resize(DATA_BYTES, 0);
+                out.resize(header.datagram_bytes(), 0);
             }
         }
+    }
+
+    /// Writes what is to be sealed of a message within a session into `out`, whose former content is gone.
+    pub fn encode_inner(&self, out: &mut Vec<u8>) {
+        self.encode(out);
+        to_inner(out);
     }
 }
 
@@ -250,6 +362,22 @@ impl<'a> Control<'a> {
         Ok(Self { kind: head[1], session: u64_at(head, 4), body })
     }
 
+    /// The kind and the body that were sealed.
+    fn parse_inner(session: u64, plaintext: &'a [u8]) -> Result<Self, DatagramError> {
+        let (kind, body) = plaintext.split_first().ok_or(DatagramError::Length(0))?;
+        Ok(Self { kind: *kind, session, body })
+    }
+
+    /// Session, counter and ciphertext of a sealed message.
+    fn sealed(&self) -> Result<(u64, u64, &'a [u8]), DatagramError> {
+        let length = DatagramError::Length(CONTROL_HEADER + self.body.len());
+        let (counter, ciphertext) = self.body.split_first_chunk().ok_or(length)?;
+        if ciphertext.len() <= SEAL_BYTES {
+            return Err(length);
+        }
+        Ok((self.session()?, u64::from_be_bytes(*counter), ciphertext))
+    }
+
     /// The session, of a kind that has one.
     fn session(&self) -> Result<u64, DatagramError> {
         if self.session == 0 { Err(DatagramError::Field("session")) } else { Ok(self.session) }
@@ -268,6 +396,23 @@ fn encode(kind: u8, session: u64, body: &impl Message, out: &mut Vec<u8>) {
     out.extend_from_slice(&short.to_be_bytes());
     out.extend_from_slice(&session.to_be_bytes());
     body.encode(out).expect("a Vec grows as far as the message needs");
+}
+
+fn encode_sealed(session: u64, counter: u64, ciphertext: &[u8], out: &mut Vec<u8>) {
+    let short = u16::try_from(8 + ciphertext.len()).expect("a control message is bounded far below 64 KiB");
+    out.clear();
+    out.extend_from_slice(&[MAGIC, kind::SEALED]);
+    out.extend_from_slice(&short.to_be_bytes());
+    out.extend_from_slice(&session.to_be_bytes());
+    out.extend_from_slice(&counter.to_be_bytes());
+    out.extend_from_slice(ciphertext);
+}
+
+/// Of a control datagram, what is sealed: its kind and its body.
+fn to_inner(datagram: &mut Vec<u8>) {
+    let kind = datagram[1];
+    datagram.drain(..CONTROL_HEADER - 1);
+    datagram[0] = kind;
 }
 
 fn checked_join(join: Join) -> Result<Join, DatagramError> {
@@ -317,6 +462,8 @@ mod tests {
             received_us: 5,
             lost_upstream: 1,
             lost_in_relay: 65_535,
+            sequence: 4,
+            ..DataHeader::default()
         }
     }
 
@@ -340,11 +487,43 @@ mod tests {
             ("length", DataHeader { length: u32::MAX, ..header() }),
             ("length", DataHeader { length: 0, ..header() }),
             ("epoch", DataHeader { id: FrameId { epoch: 0, number: 0 }, ..header() }),
+            ("sequence", DataHeader { sequence: 0, ..header() }),
+            ("parity", DataHeader { parity: 4, ..header() }),
+            ("index", DataHeader { index: 5, parity: 2, ..header() }),
         ];
         for (name, bad) in cases {
             ToViewer::Data(bad, &shard).encode(&mut out);
             assert_eq!(ToViewer::parse(&out), Err(DatagramError::Field(name)));
         }
+    }
+
+    #[test]
+    fn a_sealed_media_datagram_has_room_for_its_seal_and_names_its_key() {
+        let sealed = [7; SHARD_BYTES + SEAL_BYTES];
+        let mut out = Vec::new();
+        for key in [KeySlot::Even, KeySlot::Odd] {
+            let header = DataHeader { key: Some(key), parity: 2, index: 4, ..header() };
+            ToViewer::Data(header, &sealed).encode(&mut out);
+            assert_eq!(out.len(), SEALED_DATA_BYTES);
+            assert_eq!(ToViewer::parse(&out), Ok(ToViewer::Data(header, &sealed)));
+            assert_eq!(ToViewer::parse(&out[..DATA_BYTES]), Err(DatagramError::Length(DATA_BYTES)));
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_of_a_message_comes_back_as_it_was() {
+        let (mut inner, mut outer) = (Vec::new(), Vec::new());
+        let message = ToRelay::KeepAlive(9, KeepAlive { sent_us: 5, ..KeepAlive::default() });
+        message.encode_inner(&mut inner);
+        assert_eq!(ToRelay::parse_inner(9, &inner), Ok(message));
+        assert_eq!(ToRelay::parse_inner(9, &[]), Err(DatagramError::Length(0)));
+        inner[0] = kind::JOIN;
+        assert_eq!(ToRelay::parse_inner(9, &inner), Err(DatagramError::Kind(kind::JOIN)));
+        let sealed = ToRelay::Sealed(9, 77, &[3; SEAL_BYTES + 1]);
+        sealed.encode(&mut outer);
+        assert_eq!(ToRelay::parse(&outer), Ok(sealed));
+        ToRelay::Sealed(9, 77, &[3; SEAL_BYTES]).encode(&mut outer);
+        assert!(matches!(ToRelay::parse(&outer), Err(DatagramError::Length(_))));
     }
 
     #[test]
@@ -362,7 +541,7 @@ mod tests {
         let mut reset = Vec::new();
         ToViewer::Reset(3).encode(&mut reset);
         for request in [
-            ToRelay::KeepAlive(3, KeepAlive { sent_us: 1, report: None }),
+            ToRelay::KeepAlive(3, KeepAlive { sent_us: 1, ..KeepAlive::default() }),
             ToRelay::Repair(3, Repair { epoch: 1, ..Repair::default() }),
         ] {
             let mut out = Vec::new();

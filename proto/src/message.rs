@@ -76,7 +76,7 @@ impl StreamName {
 }
 
 /// Names a frame within its stream, for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FrameId {
     /// Which run of the source.
     pub epoch: u64,

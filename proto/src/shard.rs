@@ -47,6 +47,8 @@ mod tests {
             received_us: 3,
             lost_upstream: 0,
             lost_in_relay: 0,
+            sequence: 1,
+            ..DataHeader::default()
         };
         for length in [1, SHARD_BYTES - 1, SHARD_BYTES, SHARD_BYTES + 1, 100_000, MAX_FRAME_BYTES] {
             let body: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();

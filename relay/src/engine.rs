@@ -160,6 +160,7 @@ impl Engine {
                     self.leave(now, from, "said goodbye");
                 }
             }
+            Ok(ToRelay::Sealed(session, ..)) => self.reset(now, from, session),
             Err(error) => {
                 self.counts.malformed += 1;
                 if let Some(count) = self.lines.malformed.note(now) {
@@ -266,7 +267,7 @@ impl Engine {
         }
         let stream = self.streams.by_alias(viewer.alias);
         let status = stream.map(|stream| stream.status().clone());
-        let pulse = Pulse { echo_us: body.sent_us, relay_us: now.as_micros(), status };
+        let pulse = Pulse { echo_us: body.sent_us, relay_us: now.as_micros(), status, ..Pulse::default() };
         self.send(from, &ToViewer::Pulse(session, pulse));
     }
 
@@ -323,7 +324,8 @@ impl Engine {
             return;
         }
         stream.tellings.spend(1);
-        let pulse = Pulse { echo_us: 0, relay_us: now.as_micros(), status: Some(stream.status().clone()) };
+        let status = Some(stream.status().clone());
+        let pulse = Pulse { relay_us: now.as_micros(), status, ..Pulse::default() };
         for target in stream.targets() {
             let Some(viewer) = self.viewers.at(target.route.remote) else { continue };
             let datagram = encoded(&ToViewer::Pulse(viewer.session, pulse.clone()));

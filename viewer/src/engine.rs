@@ -177,7 +177,8 @@ impl Engine {
             Ok(ToViewer::Refuse(refuse)) => self.on_refuse(now, &refuse),
             Ok(ToViewer::Reset(session)) => self.on_end(now, session),
             Ok(ToViewer::Goodbye(session, _)) => self.on_end(now, session),
-            Err(_) => false,
+            // Nobody has sealed anything for us.
+            Ok(ToViewer::Sealed(..)) | Err(_) => false,
         };
         self.summary.foreign += u64::from(!ours);
     }
@@ -389,6 +390,7 @@ impl Engine {
             list: self.config.wish == Wish::List,
             receive_capacity: self.config.receive_capacity,
             name: self.config.name.clone(),
+            ..Join::default()
         };
         self.send(&ToRelay::Join(join));
     }
@@ -421,7 +423,7 @@ impl Engine {
         }
     }
 
-    fn send(&mut self, message: &ToRelay) {
+    fn send(&mut self, message: &ToRelay<'_>) {
         let mut datagram = Vec::new();
         message.encode(&mut datagram);
         self.outputs.push_back(Output::Send(datagram));
@@ -438,6 +440,7 @@ impl Engine {
             repairs_asked: counts.repairs_asked,
             repairs_received: counts.repairs_received,
             age_us: self.presentation.age_us,
+            ..Report::default()
         }
     }
 }

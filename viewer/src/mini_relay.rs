@@ -70,6 +70,7 @@ impl MiniRelay {
                 vec![encoded(&ToViewer::Pulse(session, self.pulse(now, keep_alive.sent_us)))]
             }
             ToRelay::Repair(_, repair) => self.on_repair(&repair),
+            ToRelay::Sealed(..) => panic!("there is no key in these tests"),
             ToRelay::Goodbye(..) => {
                 self.session = None;
                 self.goodbyes += 1;
@@ -90,6 +91,8 @@ impl MiniRelay {
             received_us: 0,
             lost_upstream,
             lost_in_relay,
+            sequence: 1,
+            ..DataHeader::default()
         };
         let mut packets = Vec::new();
         cut(first, body, &mut packets);
@@ -119,7 +122,11 @@ impl MiniRelay {
     fn on_join(&mut self, nonce: u64, token: &[u8], list: bool) -> Vec<u8> {
         let own = (self.start ^ 0xabcd).to_be_bytes();
         if token != own {
-            return encoded(&ToViewer::Challenge(Challenge { nonce, token: own.to_vec().into() }));
+            return encoded(&ToViewer::Challenge(Challenge {
+                nonce,
+                token: own.to_vec().into(),
+                ..Challenge::default()
+            }));
         }
         if let Some((refusal, retry_after_ms)) = self.refusal {
             let refuse = Refuse { nonce, refusal: refusal as i32, retry_after_ms, ..Refuse::default() };
@@ -155,7 +162,7 @@ impl MiniRelay {
     }
 
     fn pulse(&self, now: Time, echo_us: u64) -> Pulse {
-        Pulse { echo_us, relay_us: now.as_micros(), status: Some(self.status.clone()) }
+        Pulse { echo_us, relay_us: now.as_micros(), status: Some(self.status.clone()), ..Pulse::default() }
     }
 }
 

@@ -19,6 +19,8 @@ fn first(epoch: u64, number: u64) -> DataHeader {
         received_us: 0,
         lost_upstream: 0,
         lost_in_relay: 0,
+        sequence: 1,
+        ..DataHeader::default()
     }
 }
 

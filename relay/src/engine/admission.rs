@@ -3,7 +3,7 @@
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, ToViewer, VERSION};
 use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
-use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse, Report};
+use fanlight_proto::message::{Accept, Access, Challenge, Join, Refusal, Refuse, Report};
 use prost::Message as _;
 
 use super::viewers::{Allowance, REPAIR_SHARDS_PER_SECOND, Viewer};
@@ -19,7 +19,8 @@ impl Engine {
         if !self.minter.holds(now, from.remote, &join.token) {
             self.counts.challenges += 1;
             let token = self.minter.mint(now, from.remote).to_vec().into();
-            return self.send(from, &ToViewer::Challenge(Challenge { nonce: join.nonce, token }));
+            return self
+                .send(from, &ToViewer::Challenge(Challenge { nonce: join.nonce, token, access: Access::Open.into() }));
         }
         if join.list {
             let list = self.list(join.nonce);
@@ -117,7 +118,7 @@ impl Engine {
         let retry_after_ms = match refusal {
             Refusal::NoStreams => 250,
             Refusal::NoSuchStream => 1_000,
-            Refusal::Busy | Refusal::Version | Refusal::Unspecified => 2_000,
+            Refusal::Busy | Refusal::Version | Refusal::Key | Refusal::Unspecified => 2_000,
         };
         let refuse = Refuse { nonce: join.nonce, refusal: refusal.into(), message, retry_after_ms };
         self.send(to, &ToViewer::Refuse(refuse));

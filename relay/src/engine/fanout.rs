@@ -197,6 +197,8 @@ mod tests {
             received_us: 0,
             lost_upstream: 0,
             lost_in_relay: 0,
+            sequence: 1,
+            ..DataHeader::default()
         }
     }
 

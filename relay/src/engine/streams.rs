@@ -41,6 +41,8 @@ pub(super) struct Stream {
     rate_millihertz: u32,
     /// The newest frame given to the fan-out, in the current epoch.
     sent: Option<u64>,
+    /// Frames cut so far: names each cut for as long as the relay runs.
+    sequence: u64,
     first: usize,
     targets: Arc<Vec<Target>>,
     ring: Ring,
@@ -73,6 +75,7 @@ impl Stream {
             picture: (0, 0),
             rate_millihertz: 0,
             sent: None,
+            sequence: 0,
             first: 0,
             targets: Arc::default(),
             ring: Ring::default(),
@@ -134,6 +137,7 @@ impl Stream {
             return None;
         }
         let in_relay = arrival.superseded.min(gap);
+        self.sequence += 1;
         let header = DataHeader {
             alias: self.alias,
             index: 0,
@@ -143,6 +147,8 @@ impl Stream {
             received_us: low_half(arrival.received.as_micros()),
             lost_upstream: saturated(gap - in_relay),
             lost_in_relay: saturated(in_relay),
+            sequence: self.sequence,
+            ..DataHeader::default()
         };
         self.first = (self.first + 1) % self.targets.len();
         Some(Fan {

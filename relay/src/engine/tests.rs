@@ -98,7 +98,7 @@ impl Rig {
     }
 
     /// The answers to `message`; what waited to be sent before is gone.
-    fn say(&mut self, from: SocketAddr, message: &ToRelay) -> Vec<(SocketAddr, Said)> {
+    fn say(&mut self, from: SocketAddr, message: &ToRelay<'_>) -> Vec<(SocketAddr, Said)> {
         self.outputs();
         let mut datagram = Vec::new();
         message.encode(&mut datagram);
@@ -122,7 +122,7 @@ impl Rig {
     }
 
     fn keep_alive(&mut self, from: SocketAddr, session: u64) -> Said {
-        only(self.say(from, &ToRelay::KeepAlive(session, KeepAlive { sent_us: 77, report: None })))
+        only(self.say(from, &ToRelay::KeepAlive(session, KeepAlive { sent_us: 77, ..KeepAlive::default() })))
     }
 }
 
@@ -156,7 +156,7 @@ fn read(datagram: &[u8]) -> Said {
         ToViewer::Pulse(session, body) => Said::Pulse(session, body),
         ToViewer::Reset(session) => Said::Reset(session),
         ToViewer::Goodbye(session, _) => Said::Goodbye(session),
-        ToViewer::Data(..) => panic!("media is not sent as a control datagram"),
+        ToViewer::Sealed(..) | ToViewer::Data(..) => panic!("neither is sent as a plain control datagram"),
     }
 }
 

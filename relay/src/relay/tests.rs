@@ -120,7 +120,7 @@ impl Viewer {
         viewer
     }
 
-    async fn say(&self, message: &ToRelay) {
+    async fn say(&self, message: &ToRelay<'_>) {
         let mut datagram = Vec::new();
         message.encode(&mut datagram);
         self.socket.send(&datagram).await.unwrap();
@@ -215,7 +215,7 @@ async fn a_keep_alive_is_answered_while_frames_flow() {
     let mut viewer = Viewer::join(running.address, &mut source).await;
     let answers = async {
         for sent_us in 1..=10 {
-            viewer.say(&ToRelay::KeepAlive(viewer.session, KeepAlive { sent_us, report: None })).await;
+            viewer.say(&ToRelay::KeepAlive(viewer.session, KeepAlive { sent_us, ..KeepAlive::default() })).await;
             loop {
                 let size = viewer.socket.recv(&mut viewer.buffer).await.unwrap();
                 if let Ok(ToViewer::Pulse(_, pulse)) = ToViewer::parse(&viewer.buffer[..size])

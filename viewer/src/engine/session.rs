@@ -69,7 +69,7 @@ impl Session {
         self.keep_alive_due = now + self.interval;
         self.keep_alives += 1;
         let report = self.keep_alives.is_multiple_of(REPORT_EVERY).then(|| since(total, &self.base));
-        KeepAlive { sent_us: now.as_micros(), report }
+        KeepAlive { sent_us: now.as_micros(), report, ..KeepAlive::default() }
     }
 }
 
@@ -83,5 +83,6 @@ fn since(total: &Report, base: &Report) -> Report {
         repairs_asked: total.repairs_asked - base.repairs_asked,
         repairs_received: total.repairs_received - base.repairs_received,
         age_us: total.age_us,
+        ..Report::default()
     }
 }

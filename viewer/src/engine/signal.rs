@@ -34,6 +34,8 @@ pub enum Signal {
     NoStreams,
     /// The relay has streams, but not this one.
     NoSuchStream(String),
+    /// The relay asks for a key, and knows none of ours.
+    NoKey,
     /// The relay serves as many viewers as it may, and says when to come again.
     Busy(Duration),
     /// The source says that its input does not deliver, and why.
@@ -60,6 +62,7 @@ impl Signal {
             Self::OtherVersion => "version",
             Self::NoStreams => "no-streams",
             Self::NoSuchStream(_) => "no-such-stream",
+            Self::NoKey => "no-key",
             Self::Busy(_) => "busy",
             Self::Camera { state, .. } => state_word(*state),
             Self::SourceGone => "source-gone",
@@ -74,6 +77,7 @@ impl Signal {
             Refusal::Version => Self::OtherVersion,
             Refusal::NoStreams => Self::NoStreams,
             Refusal::NoSuchStream => Self::NoSuchStream(wanted.to_owned()),
+            Refusal::Key => Self::NoKey,
             Refusal::Busy | Refusal::Unspecified => Self::Busy(Duration::from_millis(refuse.retry_after_ms.into())),
         }
     }
@@ -87,6 +91,7 @@ impl fmt::Display for Signal {
             Self::OtherVersion => f.write_str("the relay speaks another version"),
             Self::NoStreams => f.write_str("the relay has no stream yet"),
             Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
+            Self::NoKey => f.write_str("the relay does not know this viewer's key"),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
             Self::Camera { reason, .. } if !reason.is_empty() => f.write_str(reason),
             Self::Camera { state, .. } => write!(f, "camera {}", state_word(*state)),

@@ -112,7 +112,7 @@ fn answers_to_nothing_we_asked_change_nothing() {
         ToViewer::Goodbye(session + 1, Goodbye::default()),
         ToViewer::Accept(accept),
         ToViewer::Refuse(Refuse { nonce: 1, ..Refuse::default() }),
-        ToViewer::Challenge(Challenge { nonce: 1, token: vec![1].into() }),
+        ToViewer::Challenge(Challenge { nonce: 1, token: vec![1].into(), ..Challenge::default() }),
         ToViewer::Pulse(session + 1, Pulse::default()),
     ];
     for stranger in strangers {
@@ -161,7 +161,7 @@ fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
     engine.on_tick(ms(0));
     let mut sent = 0;
     for n in 0..1000 {
-        let challenge = Challenge { nonce: engine.nonce, token: vec![n as u8].into() };
+        let challenge = Challenge { nonce: engine.nonce, token: vec![n as u8].into(), ..Challenge::default() };
         let mut datagram = Vec::new();
         ToViewer::Challenge(challenge).encode(&mut datagram);
         engine.on_datagram(ms(1), &datagram);
