@@ -6,6 +6,7 @@ pub mod clock;
 pub mod datagram;
 pub mod limits;
 pub mod message;
+pub mod parity;
 pub mod reassembly;
 pub mod shard;
 pub mod token;
