@@ -346,6 +346,7 @@ impl<'a> ToViewer<'a> {
 }
 
 /// A control datagram whose outer form holds.
+#[derive(Clone, Copy)]
 struct Control<'a> {
     kind: u8,
     session: u64,
