@@ -7,6 +7,7 @@ pub mod datagram;
 pub mod exchange;
 pub mod limits;
 pub mod message;
+pub mod parity;
 pub mod reassembly;
 pub mod shard;
 pub mod token;
