@@ -27,7 +27,7 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 pub const MAX_STREAMS: usize = 64;
 
 /// Picture and header bytes that one media datagram carries. A multiple of 64, which parity codes like; with the
-/// header and a 16-byte seal a datagram has 1216 bytes, under the 1232 that IPv6 (RFC 8200 section 5) always lets through.
+/// header and a 16-byte seal a datagram has 1220 bytes, under the 1232 that IPv6 (RFC 8200 section 5) always lets through.
 pub const SHARD_BYTES: usize = 1152;
 
 /// Shards of the largest frame.

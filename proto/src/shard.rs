@@ -1,6 +1,6 @@
 //! Cutting an encoded frame into the datagrams that every viewer of it gets.
 
-use crate::datagram::{DATA_BYTES, DATA_HEADER, DataHeader};
+use crate::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, stamp};
 use crate::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 
 /// Cuts `body` into datagrams of [`DATA_BYTES`] each, one behind the other in `packets`, whose former content is gone.
@@ -19,6 +19,7 @@ pub fn cut(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
         packets.extend_from_slice(&DataHeader { index, shards, length, ..first }.to_bytes());
         packets.extend_from_slice(shard);
         packets.resize((usize::from(index) + 1) * DATA_BYTES, 0);
+        stamp(&mut packets[usize::from(index) * DATA_BYTES..]);
     }
     debug_assert_eq!(packets.len() % DATA_BYTES, 0);
     shards
