@@ -164,6 +164,12 @@ pub struct DataHeader {
 }
 
 impl DataHeader {
+    /// Where the index stands in the datagram.
+    pub(crate) const INDEX_AT: usize = 4;
+
+    /// Where the sequence stands in the datagram.
+    pub(crate) const SEQUENCE_AT: usize = 40;
+
     /// Bytes of each datagram of the frame.
     #[must_use]
     pub const fn datagram_bytes(&self) -> usize {
@@ -381,6 +387,7 @@ fn check_sum(datagram: &[u8]) -> [u8; 4] {
 }
 
 /// A control datagram whose outer form holds.
+#[derive(Clone, Copy)]
 struct Control<'a> {
     kind: u8,
     session: u64,

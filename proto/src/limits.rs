@@ -63,3 +63,10 @@ pub const SOURCE_STALE: Duration = Duration::from_secs(1);
 
 /// A token is good for this long at least, and for twice as long at most.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(10);
+
+/// Keys of viewers that one relay knows: four for each of [`MAX_VIEWERS`], and the list is searched at each join.
+pub const MAX_VIEWER_KEYS: usize = 4096;
+
+/// How far a message of a sealed session may lag behind the newest and still be taken, in messages: the window that
+/// RFC 4303 section 3.4.3 recommends. At eight messages a second it spans more than a session lives without any.
+pub const REPLAY_WINDOW: u64 = 64;
