@@ -56,6 +56,7 @@ fn a_forged_parity_shard_damages_its_frame_and_no_other() {
         let mut datagrams = datagrams(first(1, number), 30);
         if forge {
             datagrams[30][DATA_BYTES - 1] ^= 1;
+            stamp(&mut datagrams[30]);
         }
         datagrams.iter().skip(1).find_map(|d| feed(reassembly, T0, d)).unwrap().body == body(number, 30)
     };
