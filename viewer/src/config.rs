@@ -127,7 +127,10 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let distinct: BTreeSet<_> = config.relay.iter().collect();
     ensure!(distinct.len() == relays, "`relay` names the same relay twice: {}", config.relay.join(", "));
     let keys = config.relay_key.len();
-    ensure!(keys <= 1 || keys == relays, "`relay_key` has {keys} keys for {relays} relays; it must be one, or one each");
+    ensure!(
+        keys <= 1 || keys == relays,
+        "`relay_key` has {keys} keys for {relays} relays; it must be one, or one each"
+    );
     ensure!(keys == 0 || config.key_file.is_some(), "`relay_key` needs `key_file`, the viewer's own private key");
     let limit = config.max_frame_bytes;
     ensure!((1..=MAX_FRAME_BYTES).contains(&limit), "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}");
