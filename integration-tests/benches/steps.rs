@@ -176,8 +176,8 @@ fn protecting() -> Row {
     let mut packets = Vec::new();
     let shards = cut(first(1), &vec![0x5a; PICTURE], &mut packets);
     let mut encoder = Encoder::new();
-    let mut copy = vec![0; PICTURE];
-    let source = copy.clone();
+    let mut copy = vec![0; packets.len()];
+    let source = packets.clone();
     compare(
         "parity: encode / memcpy",
         || {
@@ -196,8 +196,8 @@ fn mending() -> Row {
     let shard = |index: u16| &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
     let mut body: Vec<u8> = (0..shards).flat_map(shard).copied().collect();
     let mut decoder = Decoder::new();
-    let mut copy = vec![0; PICTURE];
-    let source = copy.clone();
+    let mut copy = vec![0; body.len()];
+    let source = body.clone();
     compare(
         "parity: decode, 5 % lost / memcpy",
         || {
