@@ -34,6 +34,11 @@ fn every_shard_sequence_of_the_corpus_is_survived() {
 }
 
 #[test]
+fn every_forged_handshake_and_seal_of_the_corpus_is_refused() {
+    replay("handshake", targets::handshake);
+}
+
+#[test]
 fn every_choice_of_shards_of_the_corpus_brings_the_frame_or_nothing() {
     replay("parity", targets::parity);
 }
