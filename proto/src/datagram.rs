@@ -202,6 +202,12 @@ impl DataHeader {
         bytes
     }
 
+    /// The bytes before another shard of the same frame.
+    pub(crate) fn with_index(mut bytes: [u8; DATA_HEADER], index: u16) -> [u8; DATA_HEADER] {
+        bytes[4..6].copy_from_slice(&index.to_be_bytes());
+        bytes
+    }
+
     fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), DatagramError> {
         let (head, shard) = datagram.split_at_checked(DATA_HEADER).ok_or(DatagramError::Length(datagram.len()))?;
         let key = match head[10] {

@@ -9,6 +9,7 @@ pub mod handshake;
 pub mod keys;
 pub mod limits;
 pub mod message;
+pub mod parity;
 pub mod reassembly;
 pub mod replay;
 pub mod seal;
