@@ -41,7 +41,7 @@ pub const SEAL_BYTES: usize = HEADER_BYTES + TAG_BYTES;
 /// Bytes of a salt: two starts of any source in the world do not draw the same.
 pub const SALT_BYTES: usize = 16;
 
-/// Largest answer, sealed or not: three numbers and what later versions may add.
+/// Largest encoded answer: three numbers and what later versions may add.
 pub const MAX_ANSWER_BYTES: usize = 256;
 
 /// Bytes of a question's nonce: nobody has recorded an answer to it.
@@ -83,6 +83,24 @@ pub fn is_question(topic: &[u8]) -> bool {
 #[must_use]
 pub fn is_sealed(body: &[u8]) -> bool {
     body.starts_with(&[MARK])
+}
+
+/// An answer of a source without a key.
+#[must_use]
+pub fn plain_answer(answer: &Answer) -> Bytes {
+    answer.encode_to_vec().into()
+}
+
+/// Reads [`plain_answer`].
+///
+/// # Errors
+/// When it is no encoded `Answer`, or a sealed one.
+pub fn parse_answer(body: &[u8]) -> Result<Answer, OpenError> {
+    if is_sealed(body) {
+        return Err(OpenError::Sealed);
+    }
+    let body = (body.len() <= MAX_ANSWER_BYTES).then_some(body).ok_or(OpenError::Answer)?;
+    Answer::decode(body).map_err(|_| OpenError::Answer)
 }
 
 /// What source and relays share. Never shown, and overwritten when it goes.
@@ -178,6 +196,9 @@ pub enum OpenError {
     /// No envelope.
     #[error("it is not sealed: give its source the same feed_key")]
     Plain,
+    /// An envelope, and here is no key to open it with.
+    #[error("it is sealed: set feed_key to the key file of its source")]
+    Sealed,
     /// Cut short, of another kind or from a later version.
     #[error("it is sealed in a way that is not known here: are source and relay of the same version?")]
     Unknown,
@@ -230,13 +251,13 @@ impl Opener {
     /// Says why the message is none that the source with our key has sent.
     pub fn answer(&mut self, topic: &[u8], body: &[u8]) -> Result<Answer, OpenError> {
         let (header, text) = Header::parse(body, Kind::Answer)?;
-        if body.len() > MAX_ANSWER_BYTES {
+        if body.len() > SEAL_BYTES + MAX_ANSWER_BYTES {
             return Err(OpenError::Answer);
         }
         let mut text = text.to_vec();
         let key = self.key.derive(&header.salt, Kind::Answer);
         let length = header.open(&key, &body[..HEADER_BYTES], topic, &mut text)?;
-        let answer = Answer::decode(&text[..length]).map_err(|_| OpenError::Answer)?;
+        let answer = parse_answer(&text[..length])?;
         if self.proven.as_ref().is_none_or(|proven| proven.salt != header.salt) {
             let frames = self.key.derive(&header.salt, Kind::Frame);
             self.proven = Some(Proven { salt: header.salt, frames, newest: answer.newest_sealed });

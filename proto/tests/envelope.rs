@@ -18,8 +18,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-const ANSWER: Answer =
-    Answer { clock_ns: 0x0102_0304_0506_0708, clock_id: 0x1112_1314_1516_1718, newest_sealed: 6 };
+const ANSWER: Answer = Answer { clock_ns: 0x0102_0304_0506_0708, clock_id: 0x1112_1314_1516_1718, newest_sealed: 6 };
 
 #[test]
 fn what_is_sealed_here_is_what_the_vectors_say() {

@@ -152,7 +152,8 @@ fn frames_go_on_through_later_answers() {
 fn questions_are_told_from_streams() {
     let topic = question([0xab; NONCE_BYTES]);
     assert!(topic.len() == 33 && is_question(topic.as_bytes()));
-    for other in ["", "?", "cam/", &topic[..32], &topic.to_uppercase(), &format!("{topic}0"), &topic.replace('?', "!")] {
+    for other in ["", "?", "cam/", &topic[..32], &topic.to_uppercase(), &format!("{topic}0"), &topic.replace('?', "!")]
+    {
         assert!(!is_question(other.as_bytes()), "{other}");
     }
 }
