@@ -26,6 +26,7 @@ use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
 use zeroize::Zeroizing;
 
+use crate::keys::KEY_BYTES;
 use crate::limits::MAX_STREAM_NAME;
 use crate::message::Answer;
 
@@ -103,19 +104,19 @@ pub fn parse_answer(body: &[u8]) -> Result<Answer, OpenError> {
     Answer::decode(body).map_err(|_| OpenError::Answer)
 }
 
-/// What source and relays share. Never shown, and overwritten when it goes.
+/// What a source and its relays share. Never shown, and overwritten when it goes.
 #[derive(Clone)]
-pub struct FeedKey(Zeroizing<[u8; 32]>);
+pub struct FeedKey(Zeroizing<[u8; KEY_BYTES]>);
 
 impl FeedKey {
-    /// A key of 32 random bytes.
+    /// The key of these bytes, which must be random.
     #[must_use]
-    pub fn new(secret: [u8; 32]) -> Self {
-        Self(Zeroizing::new(secret))
+    pub fn new(secret: impl Into<Zeroizing<[u8; KEY_BYTES]>>) -> Self {
+        Self(secret.into())
     }
 
     fn derive(&self, salt: &[u8; SALT_BYTES], kind: Kind) -> LessSafeKey {
-        let secret = Salt::new(HKDF_SHA256, salt).extract(&*self.0);
+        let secret = Salt::new(HKDF_SHA256, salt).extract(&self.0[..]);
         let purpose = [PURPOSE, &[kind as u8]];
         let key = secret.expand(&purpose, &AES_128_GCM).expect("16 bytes are less than HKDF can give");
         LessSafeKey::new(UnboundKey::from(key))

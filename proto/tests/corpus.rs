@@ -32,3 +32,13 @@ fn every_frame_of_the_corpus_is_survived() {
 fn every_shard_sequence_of_the_corpus_is_survived() {
     replay("reassembly", targets::reassembly);
 }
+
+#[test]
+fn every_envelope_of_the_corpus_is_survived() {
+    replay("envelope", targets::envelope);
+}
+
+#[test]
+fn every_stream_of_zmtp_of_the_corpus_is_survived() {
+    replay("guard", targets::guard);
+}

@@ -23,7 +23,7 @@ const ANSWER: Answer = Answer { clock_ns: 0x0102_0304_0506_0708, clock_id: 0x111
 #[test]
 fn what_is_sealed_here_is_what_the_vectors_say() {
     let vectors = vectors();
-    let key = FeedKey::new(vectors["feed_key"][..].try_into().unwrap());
+    let key = FeedKey::new(<[u8; 32]>::try_from(&vectors["feed_key"][..]).unwrap());
     let sealer = Sealer::new(&key, vectors["salt"][..].try_into().unwrap());
     let mut room = vec![0; HEADER_BYTES];
     room.extend_from_slice(&vectors["frame_plain"]);
@@ -39,7 +39,7 @@ fn what_the_vectors_say_is_opened_here() {
     let vectors = vectors();
     let nonce: [u8; 16] = std::array::from_fn(|index| index as u8);
     assert_eq!(question(nonce).as_bytes(), vectors["question"]);
-    let mut opener = Opener::new(FeedKey::new(vectors["feed_key"][..].try_into().unwrap()));
+    let mut opener = Opener::new(FeedKey::new(<[u8; 32]>::try_from(&vectors["feed_key"][..]).unwrap()));
     assert_eq!(opener.answer(&vectors["question"], &vectors["answer_sealed"]), Ok(ANSWER));
     let opened = opener.frame(&vectors["frame_topic"], vectors["frame_sealed"].clone().into()).unwrap();
     assert_eq!(opened, vectors["frame_plain"]);
