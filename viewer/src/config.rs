@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use fanlight_daemon::options::Text;
+use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
@@ -37,6 +38,14 @@ fanlight_daemon::options! {
         /// Print a line of statistics each second. Unset: when headless.
         stats: Option<bool> = None;
     }
+}
+
+/// What to show to each of the relays.
+///
+/// # Errors
+/// When a key cannot be read.
+pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
+    Ok(vec![ViewerAccess::Open; config.relay.len()])
 }
 
 fanlight_daemon::choice! {
