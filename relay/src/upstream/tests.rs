@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::{Shutdown, clock};
+use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{FeedKey, Sealer, plain_answer};
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{Answer, Format, FrameBuffer, FrameHeader, SourceClock, State, parse_frame};
