@@ -41,7 +41,8 @@ fn key(stage: &Stage, byte: u8) -> PathBuf {
 /// A source of `cam` at the TCP address, sealed when there is a key.
 fn source(stage: &Stage, key: Option<PathBuf>) -> (SocketAddr, Program) {
     let address = stage.source_address(0);
-    let source = stage.source("cam").flags(INPUT).flag("publish", format!("{},tcp://{address}", stage.ipc("cam")));
+    let endpoints = format!("{},tcp://{address}", stage.ipc("cam"));
+    let source = stage.program("source").flags("--stream cam").flags(INPUT).flag("publish", endpoints);
     let source = match key {
         Some(key) => source.flag("feed-key", key),
         None => source,
