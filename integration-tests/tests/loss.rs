@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_tests::lossy::{Case, Channel, Outcome, Scheme, run};
 use fanlight_tests::seeded::seed;
 
-const FRAMES: u64 = 4_000;
+const FRAMES: u64 = 2_500;
 
 const RANDOM_1: Channel = Channel { share: 0.01, burst: 1 };
 const RANDOM_5: Channel = Channel { share: 0.05, burst: 1 };

@@ -42,3 +42,13 @@ fn every_envelope_of_the_corpus_is_survived() {
 fn every_stream_of_zmtp_of_the_corpus_is_survived() {
     replay("guard", targets::guard);
 }
+
+#[test]
+fn every_forged_handshake_and_seal_of_the_corpus_is_refused() {
+    replay("handshake", targets::handshake);
+}
+
+#[test]
+fn every_choice_of_shards_of_the_corpus_brings_the_frame_or_nothing() {
+    replay("parity", targets::parity);
+}

@@ -2,7 +2,7 @@ mod merging;
 mod repair;
 
 use super::*;
-use crate::datagram::{DATA_BYTES, ToViewer, stamp};
+use crate::datagram::{DATA_BYTES, ToViewer};
 use crate::limits::{MAX_REPAIR_RANGES, MAX_SHARDS, SHARD_BYTES};
 use crate::parity::{Encoder, level_count, recovery_count};
 use crate::shard::cut;

@@ -36,7 +36,7 @@ pub(super) const WRITE_STALL_LIMIT: Duration = Duration::from_secs(3);
 /// Bytes read at a time from a subscriber.
 const READ_CHUNK: usize = 1024;
 
-/// The pause after each chunk: at most 1 MB/s is read from a peer that floods, and the others keep their share.
+/// The pause between chunks: at most 1 MB/s is read from a peer that floods, and the others keep their share.
 const READ_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why a connection ended.
@@ -202,10 +202,11 @@ async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, sub
                 subscriber.wake.notify_one();
             }
             Ok(None) => {
+                // Before and not after reading: what is asked after a silence is answered at once.
+                sleep(READ_PAUSE).await;
                 if let Err(departure) = read_chunk(reader, parser).await {
                     return departure;
                 }
-                sleep(READ_PAUSE).await;
             }
             Err(error) => return error.into(),
         }

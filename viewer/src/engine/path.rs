@@ -175,6 +175,8 @@ impl Path {
             self.evidence.on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
             return None;
         };
+        // The same answer may come again, and is none then.
+        self.handshake = None;
         let accept = Accept::decode(&payload[..]).ok()?;
         let seal = Seal::new(channel, &accept.keys);
         Some((accept, Some(seal)))
