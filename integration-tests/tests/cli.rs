@@ -58,7 +58,7 @@ fn a_bad_value_is_refused_and_the_message_names_the_key_and_what_it_may_be() {
         ("source", "--rate 0", &["rate"]),
         ("source", "--quality 0", &["quality"]),
         ("source", "--publish tpc://127.0.0.1:5", &["--publish", "tcp://"]),
-        ("source", "--publish tcp://0.0.0.0:5700", &["allow_remote"]),
+        ("source", "--publish tcp://0.0.0.0:5700", &["feed_key", "allow_remote"]),
         ("source", "--stream a/b", &["--stream", "A-Z"]),
         ("relay", "--listen 0.0.0.0:5004", &["access", "open"]),
         ("relay", "--gso maybe", &["--gso", "auto"]),

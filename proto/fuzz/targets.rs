@@ -7,13 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp};
+use fanlight_proto::envelope::{FeedKey, HEADER_BYTES, Opener, Sealer, is_question, parse_answer, plain_answer};
 use fanlight_proto::handshake::{Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer};
 use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
-use fanlight_proto::message::{FrameId, parse_frame};
+use fanlight_proto::message::{Answer, FrameId, parse_frame};
 use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
+
+/// Pure, and so shared: the crate around it would bring ZeroMQ and tokio.
+#[path = "../../relay/src/upstream/inspector.rs"]
+mod inspector;
+use inspector::{Inspector, MAX_COMMAND, MAX_MESSAGE, MAX_PARTS};
 
 /// What either side parses, it writes again so that it parses to the same; also with the check sum put right, which no
 /// fuzzer guesses.
@@ -200,5 +206,63 @@ pub fn parity(bytes: &[u8]) {
         let whole = reassembly.on_shard(Time::from_nanos(1), &header, shard);
         assert_eq!(whole.is_some(), completes);
         assert!(whole.is_none_or(|whole| whole.body == body(&first)));
+    }
+}
+
+/// Nothing that was not sealed with the key is taken, whatever it looks like; what is taken again encodes to the same.
+pub fn envelope(bytes: &[u8]) {
+    const TOPIC: &[u8] = b"?00000000000000000000000000000000";
+    let sealer = Sealer::new(&FeedKey::new([1; 32]), [2; 16]);
+    let mut opener = Opener::new(FeedKey::new([1; 32]));
+    assert!(opener.answer(TOPIC, bytes).is_err());
+    opener.answer(TOPIC, &sealer.answer(TOPIC, Answer::default())).expect("an answer with our key is taken");
+    assert!(opener.frame(TOPIC, Bytes::copy_from_slice(bytes)).is_err());
+    let _ = is_question(bytes);
+    if let Ok(answer) = parse_answer(bytes) {
+        assert_eq!(parse_answer(&plain_answer(&answer)), Ok(answer));
+    }
+    // A good envelope that the bytes damage.
+    let mut good = sealer.frame(b"cam/", [&[0; HEADER_BYTES], bytes].concat(), HEADER_BYTES).to_vec();
+    for pair in bytes.chunks_exact(2) {
+        let place = usize::from(pair[0]) % good.len();
+        good[place] ^= pair[1];
+    }
+    if let Ok(opened) = opener.frame(b"cam/", Bytes::from(good)) {
+        assert_eq!(opened, bytes);
+    }
+}
+
+/// The guard before the ZeroMQ library says the same however the bytes are cut, and passes nothing over its bounds.
+pub fn guard(bytes: &[u8]) {
+    let Some((size, bytes)) = bytes.split_first() else { return };
+    let inspect = |size: usize| {
+        let mut inspector = Inspector::default();
+        bytes.chunks(size).map(|chunk| inspector.inspect(chunk)).find(Result::is_err)
+    };
+    let verdict = inspect(1);
+    assert_eq!(inspect(usize::from(*size).max(1)), verdict);
+    assert_eq!(inspect(bytes.len().max(1)), verdict);
+    if verdict.is_none() {
+        assert_within_bounds(bytes.get(64..).unwrap_or_default());
+    }
+}
+
+/// Reads frames behind a greeting in the plainest way.
+fn assert_within_bounds(mut bytes: &[u8]) {
+    let (mut parts, mut message) = (0, 0);
+    while let [flags, rest @ ..] = bytes {
+        let field = if flags & 2 == 0 { 1 } else { 8 };
+        let Some((field, rest)) = rest.split_at_checked(field) else { return };
+        let length = field.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        if flags & 4 != 0 {
+            assert!(length <= MAX_COMMAND);
+        } else {
+            (parts, message) = (parts + 1, message + length);
+            assert!(parts <= MAX_PARTS && message <= MAX_MESSAGE);
+            if flags & 1 == 0 {
+                (parts, message) = (0, 0);
+            }
+        }
+        bytes = usize::try_from(length).ok().and_then(|length| rest.get(length..)).unwrap_or_default();
     }
 }

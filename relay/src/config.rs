@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::options::Text;
 use fanlight_daemon::paths::{PathError, runtime_dir};
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
@@ -18,6 +19,12 @@ fanlight_daemon::options! {
         /// The sources to subscribe to: ipc:///path or tcp://host:port.
         /// When empty, the one of this host: source.ipc in the runtime directory.
         sources: Vec<Endpoint> = Vec::new();
+        /// The file of the key that the sources share with this relay, or credential:NAME; `keygen feed FILE` makes one.
+        /// With it only what is sealed with that key is taken, from every source; without it only what is not sealed.
+        feed_key: Option<KeyPath> = None;
+        /// Without feed_key, allow sources beyond this host: whoever is on the way sees their pictures and can put others
+        /// in their place.
+        allow_remote_sources: bool = false;
         /// The streams to take; all of them when empty.
         streams: Vec<Text<StreamName>> = Vec::new();
         /// Where to listen for viewers (UDP). Outside loopback `access` must say who may come.
@@ -65,6 +72,12 @@ pub enum ConfigError {
         "listen = \"{0}\" is not a loopback address: write access = \"open\" to let everyone who can reach it watch"
     )]
     NotOpen(SocketAddr),
+    /// Frames would cross a network in the clear, and nobody said that this is meant.
+    #[error(
+        "the source {0} is on another host, and its frames would cross the network unsealed: set feed_key, here and \
+         there, to a file that `fanlight-relay keygen feed FILE` makes, or write allow_remote_sources = true if that is meant"
+    )]
+    Unsealed(Endpoint),
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {
@@ -87,6 +100,10 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.access == Access::Loopback && !self.listen.ip().to_canonical().is_loopback() {
             return Err(ConfigError::NotOpen(self.listen));
+        }
+        let remote = self.sources.iter().find(|source| !source.is_local());
+        if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
+            return Err(ConfigError::Unsealed(source.clone()));
         }
         let range = |key, value, least, most| {
             let within = (least..=most).contains(&value);
@@ -136,6 +153,16 @@ mod tests {
             assert_eq!(config.check(), if loopback { Ok(()) } else { Err(ConfigError::NotOpen(listen)) });
             Config { access: Access::Open, ..config }.check().unwrap();
         }
+    }
+
+    #[test]
+    fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
+        let far: Endpoint = "tcp://192.168.1.10:5010".parse().unwrap();
+        let sources = vec!["ipc:///run/fanlight/source.ipc".parse().unwrap(), far.clone()];
+        let config = Config { sources, ..Config::default() };
+        assert_eq!(config.check(), Err(ConfigError::Unsealed(far)));
+        Config { allow_remote_sources: true, ..config.clone() }.check().unwrap();
+        Config { feed_key: Some("/a/key".parse().unwrap()), ..config }.check().unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! out. Reads no clock and no randomness.
 
 mod admission;
+mod clocks;
 mod fanout;
 mod streams;
 mod viewers;
@@ -14,9 +15,10 @@ use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, ToRelay, ToViewer};
 use fanlight_proto::limits::{MAX_VIEWERS, SESSION_IDLE, SOURCE_STALE};
-use fanlight_proto::message::{CheckedFrame, FrameId, Goodbye, KeepAlive, Pulse, Repair, StreamName};
+use fanlight_proto::message::{CheckedFrame, FrameId, Goodbye, KeepAlive, Pulse, Repair, SourceClock, StreamName};
 use fanlight_proto::token::Minter;
 
+use clocks::Clocks;
 pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, Target};
 use streams::{Stream, Streams, Unused};
 pub use viewers::REPAIR_SHARDS_PER_SECOND;
@@ -112,6 +114,7 @@ pub struct Engine {
     config: EngineConfig,
     minter: Minter,
     streams: Streams,
+    clocks: Clocks,
     viewers: Viewers,
     outputs: VecDeque<Output>,
     counts: Counts,
@@ -139,6 +142,7 @@ impl Engine {
             config,
             minter: Minter::new(secret),
             streams: Streams::new(config.source_stale),
+            clocks: Clocks::default(),
             viewers: Viewers::default(),
             outputs: VecDeque::new(),
             counts: Counts::default(),
@@ -188,6 +192,11 @@ impl Engine {
             self.counts.fanned += 1;
             self.outputs.push_back(Output::Fan(fan));
         }
+    }
+
+    /// Takes what is known of the clock of upstream `origin`.
+    pub fn on_source_clock(&mut self, now: Time, origin: usize, clock: SourceClock) {
+        self.clocks.note(now, origin, clock);
     }
 
     /// Does what time asks for; call it when [`Engine::next_deadline`] has come. Earlier or more often does no harm.
@@ -267,7 +276,9 @@ impl Engine {
         }
         let stream = self.streams.by_alias(viewer.alias);
         let status = stream.map(|stream| stream.status().clone());
-        let pulse = Pulse { echo_us: body.sent_us, relay_us: now.as_micros(), status, ..Pulse::default() };
+        let source_clock = stream.and_then(|stream| self.clocks.at(now, stream.origin));
+        let pulse =
+            Pulse { echo_us: body.sent_us, relay_us: now.as_micros(), status, source_clock, ..Pulse::default() };
         self.send(from, &ToViewer::Pulse(session, pulse));
     }
 
@@ -325,7 +336,8 @@ impl Engine {
         }
         stream.tellings.spend(1);
         let status = Some(stream.status().clone());
-        let pulse = Pulse { relay_us: now.as_micros(), status, ..Pulse::default() };
+        let source_clock = self.clocks.at(now, stream.origin);
+        let pulse = Pulse { relay_us: now.as_micros(), status, source_clock, ..Pulse::default() };
         for target in stream.targets() {
             let Some(viewer) = self.viewers.at(target.route.remote) else { continue };
             let datagram = encoded(&ToViewer::Pulse(viewer.session, pulse.clone()));

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::PathError;
 use fanlight_daemon::{Context, Feeder, NoExtra, Program, clock};
 use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::FeedKey;
 
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output};
@@ -33,6 +35,7 @@ const FAREWELL_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Relay {
     config: Config,
     endpoints: Vec<Endpoint>,
+    feed_key: Option<FeedKey>,
     socket: UdpSocket,
     address: SocketAddr,
 }
@@ -46,6 +49,9 @@ pub enum StartError {
     /// No sources are configured, and there is no place for the default one.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The key of the sources cannot be had.
+    #[error("feed_key: {0}")]
+    FeedKey(#[from] KeyFileError),
     /// The port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -62,9 +68,10 @@ impl Relay {
     pub fn load(config: Config) -> Result<Self, StartError> {
         config.check()?;
         let endpoints = config.endpoints()?;
+        let feed_key = config.feed_key.as_ref().map(KeyPath::feed).transpose()?.map(FeedKey::new);
         let socket = udp::bind(config.listen)?;
         let address = socket.local_addr()?;
-        Ok(Self { config, endpoints, socket, address })
+        Ok(Self { config, endpoints, feed_key, socket, address })
     }
 
     /// Where it listens.
@@ -88,6 +95,7 @@ impl Relay {
                 streams: self.config.streams.iter().map(|name| name.0.clone()).collect(),
                 max_frame_bytes: self.config.max_frame_bytes,
                 stale: Duration::from_millis(self.config.source_stale_ms),
+                feed_key: self.feed_key.clone(),
             };
             threads.push(upstream.start(Arc::clone(&inbox), context.shutdown.clone())?);
         }
@@ -200,6 +208,9 @@ impl Serving {
         let now = clock::now();
         self.engine.on_tick(now);
         self.take_outputs(now);
+        while let Some((origin, clock)) = self.inbox.take_clock() {
+            self.engine.on_source_clock(now, origin, clock);
+        }
         loop {
             let Self { engine, sender, inbox, .. } = self;
             let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
