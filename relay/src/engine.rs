@@ -3,6 +3,8 @@
 
 mod admission;
 mod fanout;
+mod need;
+mod rate;
 mod streams;
 mod viewers;
 
