@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DataHeader, ToViewer};
+use fanlight_proto::datagram::{DATA_BYTES, DataHeader, ToViewer, stamp};
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{Frame, FrameBuffer, FrameId};
 use fanlight_proto::reassembly::Reassembly;
@@ -20,7 +20,7 @@ use meter::{Row, compare};
 use sample::{PICTURE, header};
 
 fn main() {
-    meter::print(&[publish(), cutting(), reassembling()]);
+    meter::print(&[publish(), cutting(), checking(), reassembling()]);
 }
 
 /// The message with the picture left where it is, against an encoding that copies it.
@@ -54,6 +54,19 @@ fn cutting() -> Row {
     )
 }
 
+/// The check sums of all datagrams of a frame, against one copy of its bytes.
+fn checking() -> Row {
+    let mut packets = Vec::new();
+    cut(first(0), &vec![0x5a; PICTURE], &mut packets);
+    let mut copy = vec![0; packets.len()];
+    let source = packets.clone();
+    compare(
+        "check: check sums / memcpy",
+        || black_box(&mut packets).chunks_mut(DATA_BYTES).for_each(stamp),
+        || copy.copy_from_slice(black_box(&source)),
+    )
+}
+
 /// Parsing and putting together all datagrams of a frame, against one copy of its bytes.
 fn reassembling() -> Row {
     let mut packets = Vec::new();
@@ -63,12 +76,13 @@ fn reassembling() -> Row {
     let mut copy = vec![0; packets.len()];
     let source = packets.clone();
     compare(
-        "reassemble: parse and place / memcpy",
+        "reassemble: stamp, parse and place / memcpy",
         || {
             number += 1;
             now = now + Duration::from_millis(33);
             for datagram in packets.chunks_mut(DATA_BYTES) {
                 datagram[24..32].copy_from_slice(&number.to_be_bytes());
+                stamp(datagram);
                 let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
                     unreachable!("a datagram of our own parses")
                 };

@@ -7,7 +7,7 @@
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
-use crate::datagram::{DATA_HEADER, DataHeader};
+use crate::datagram::{DATA_HEADER, DataHeader, stamp};
 use crate::limits::SHARD_BYTES;
 
 /// How much parity a viewer may be sent: 0 is none, each level more than the one below it.
@@ -81,6 +81,10 @@ impl Encoder {
             packets.extend_from_slice(&DataHeader::with_index(head, index));
             packets.extend_from_slice(shard);
             packets.resize(packets.len() + stride - DATA_HEADER - SHARD_BYTES, 0);
+            if header.key.is_none() {
+                let start = packets.len() - stride;
+                stamp(&mut packets[start..]);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Cutting an encoded frame into the datagrams that every viewer of it gets.
 
-use crate::datagram::{DATA_HEADER, DataHeader};
+use crate::datagram::{DATA_HEADER, DataHeader, stamp};
 use crate::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use crate::parity::recovery_count;
 
@@ -22,6 +22,9 @@ pub fn cut(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
         packets.extend_from_slice(&DataHeader { index, shards, parity, length, ..first }.to_bytes());
         packets.extend_from_slice(shard);
         packets.resize((usize::from(index) + 1) * stride, 0);
+        if first.key.is_none() {
+            stamp(&mut packets[usize::from(index) * stride..]);
+        }
     }
     shards
 }

@@ -1,5 +1,6 @@
 //! The viewer's settings and flags.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,11 +9,17 @@ use fanlight_daemon::options::Text;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
+use crate::engine::{self, MAX_PATHS};
+
 fanlight_daemon::options! {
     /// Settings of a viewer.
     pub struct Config / Options {
         /// The relay to ask: host:port. A host name is looked up again whenever the relay does not answer.
-        relay: String = "127.0.0.1:5004".to_owned();
+        /// Several, up to four: a frame is put together from what any of them sends.
+        relay: Vec<String> = vec!["127.0.0.1:5004".to_owned()];
+        /// What several relays are for: both (all send, so that no frame is lost while one of them does) or standby
+        /// (one sends, and the others begin when it falters).
+        redundancy: Redundancy = Redundancy::Both;
         /// The stream to show. Unset: the first one that the relay has.
         stream: Option<Text<StreamName>> = None;
         /// What the operator calls this screen, at most 64 bytes. Unset: the host's name.
@@ -29,6 +36,25 @@ fanlight_daemon::options! {
         receive_buffer: usize = 4 << 20;
         /// Print a line of statistics each second. Unset: when headless.
         stats: Option<bool> = None;
+    }
+}
+
+fanlight_daemon::choice! {
+    /// What several relays are for.
+    pub enum Redundancy {
+        /// All send.
+        Both = "both",
+        /// One sends, the others begin when it falters.
+        Standby = "standby",
+    }
+}
+
+impl From<Redundancy> for engine::Redundancy {
+    fn from(redundancy: Redundancy) -> Self {
+        match redundancy {
+            Redundancy::Both => Self::Both,
+            Redundancy::Standby => Self::Standby,
+        }
     }
 }
 
@@ -68,10 +94,16 @@ const MIN_RECEIVE_BUFFER: usize = 16 << 10;
 /// # Errors
 /// In a sentence that names the key.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    let (host, port) = config.relay.rsplit_once(':').unwrap_or_default();
-    if host.is_empty() || port.parse::<u16>().is_err() {
-        bail!("`relay` is {:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004", config.relay);
+    for relay in &config.relay {
+        let (host, port) = relay.rsplit_once(':').unwrap_or_default();
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            bail!("`relay` is {relay:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004");
+        }
     }
+    let relays = config.relay.len();
+    ensure!((1..=MAX_PATHS).contains(&relays), "`relay` names {relays} relays; it must be 1 to {MAX_PATHS}");
+    let distinct: BTreeSet<_> = config.relay.iter().collect();
+    ensure!(distinct.len() == relays, "`relay` names the same relay twice: {}", config.relay.join(", "));
     let limit = config.max_frame_bytes;
     ensure!((1..=MAX_FRAME_BYTES).contains(&limit), "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}");
     let buffer = config.receive_buffer;
@@ -114,9 +146,12 @@ mod tests {
     fn the_defaults_are_good_and_nonsense_is_refused_by_name() {
         assert!(check(&Config::default()).is_ok());
         let bad = [
-            ("relay", Config { relay: "127.0.0.1".into(), ..Config::default() }),
-            ("relay", Config { relay: ":5004".into(), ..Config::default() }),
-            ("relay", Config { relay: "host:70000".into(), ..Config::default() }),
+            ("relay", Config { relay: vec!["127.0.0.1".into()], ..Config::default() }),
+            ("relay", Config { relay: vec![":5004".into()], ..Config::default() }),
+            ("relay", Config { relay: vec!["host:70000".into()], ..Config::default() }),
+            ("relay", Config { relay: Vec::new(), ..Config::default() }),
+            ("relay", Config { relay: vec!["a:1".into(), "a:1".into()], ..Config::default() }),
+            ("relay", Config { relay: (1..=5).map(|port| format!("a:{port}")).collect(), ..Config::default() }),
             ("max_frame_bytes", Config { max_frame_bytes: 0, ..Config::default() }),
             ("receive_buffer", Config { receive_buffer: 1, ..Config::default() }),
             ("name", Config { name: Some("n".repeat(65)), ..Config::default() }),
@@ -126,7 +161,7 @@ mod tests {
             assert!(error.starts_with(&format!("`{key}` ")), "{error}");
         }
         for relay in ["localhost:5004", "[::1]:5004", "relay.example:1"] {
-            assert!(check(&Config { relay: relay.into(), ..Config::default() }).is_ok(), "{relay}");
+            assert!(check(&Config { relay: vec![relay.into()], ..Config::default() }).is_ok(), "{relay}");
         }
     }
 

@@ -27,6 +27,11 @@ pub(crate) struct MiniRelay {
     pub(crate) wanted: String,
     pub(crate) reports: Vec<Report>,
     pub(crate) goodbyes: u64,
+    pub(crate) keep_alives: u64,
+    paused: bool,
+    withhold: u64,
+    withheld: u64,
+    sequence: u64,
     ring: Vec<(FrameId, Vec<u8>)>,
     lost_in_relay: u16,
 }
@@ -44,6 +49,11 @@ impl MiniRelay {
             wanted: String::new(),
             reports: Vec::new(),
             goodbyes: 0,
+            keep_alives: 0,
+            paused: false,
+            withhold: 0,
+            withheld: 0,
+            sequence: 0,
             ring: Vec::new(),
             lost_in_relay: 0,
         }
@@ -58,6 +68,7 @@ impl MiniRelay {
             ToRelay::Join(join) => {
                 self.joins_seen += 1;
                 self.wanted.clone_from(&join.stream);
+                self.paused = join.paused;
                 vec![self.on_join(join.nonce, &join.token, join.list)]
             }
             ToRelay::KeepAlive(session, _) | ToRelay::Repair(session, _) | ToRelay::Goodbye(session, _)
@@ -67,6 +78,8 @@ impl MiniRelay {
             }
             ToRelay::KeepAlive(session, keep_alive) => {
                 self.reports.extend(keep_alive.report);
+                self.keep_alives += 1;
+                self.paused = keep_alive.paused;
                 vec![encoded(&ToViewer::Pulse(session, self.pulse(now, keep_alive.sent_us)))]
             }
             ToRelay::Repair(_, repair) => self.on_repair(&repair),
@@ -81,6 +94,7 @@ impl MiniRelay {
 
     /// A frame from the source, as the datagrams that go to the viewer.
     pub(crate) fn on_frame(&mut self, id: FrameId, body: &[u8], lost_upstream: u16) -> Vec<Vec<u8>> {
+        self.sequence += 1;
         let lost_in_relay = std::mem::take(&mut self.lost_in_relay);
         let first = DataHeader {
             alias: self.alias(),
@@ -91,7 +105,7 @@ impl MiniRelay {
             received_us: 0,
             lost_upstream,
             lost_in_relay,
-            sequence: 1,
+            sequence: self.sequence,
             ..DataHeader::default()
         };
         let mut packets = Vec::new();
@@ -99,12 +113,25 @@ impl MiniRelay {
         let datagrams = packets.chunks(DATA_BYTES).map(<[u8]>::to_vec).collect();
         self.ring.truncate(RING - 1);
         self.ring.insert(0, (id, packets));
-        if self.session.is_some() { datagrams } else { Vec::new() }
+        if self.session.is_none() || self.paused {
+            return Vec::new();
+        }
+        if self.withhold > 0 {
+            self.withhold -= 1;
+            self.withheld += 1;
+            return Vec::new();
+        }
+        datagrams
     }
 
     /// A frame that this relay skips.
     pub(crate) fn skip_frame(&mut self) {
         self.lost_in_relay += 1;
+    }
+
+    /// The next frame is not sent to this viewer.
+    pub(crate) fn withhold_frame(&mut self) {
+        self.withhold += 1;
     }
 
     /// The status, unasked.
@@ -162,7 +189,13 @@ impl MiniRelay {
     }
 
     fn pulse(&self, now: Time, echo_us: u64) -> Pulse {
-        Pulse { echo_us, relay_us: now.as_micros(), status: Some(self.status.clone()), ..Pulse::default() }
+        Pulse {
+            echo_us,
+            relay_us: now.as_micros(),
+            status: Some(self.status.clone()),
+            frames_paced_out: self.withheld,
+            ..Pulse::default()
+        }
     }
 }
 

@@ -71,6 +71,22 @@ impl Signal {
         }
     }
 
+    /// Of what several relays say, the lowest is the one to show.
+    pub(super) const fn rank(&self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::Camera { .. } => 1,
+            Self::SourceGone => 2,
+            Self::NoFrames => 3,
+            Self::NoSuchStream(_) => 4,
+            Self::NoStreams => 5,
+            Self::Busy(_) => 6,
+            Self::NoKey => 7,
+            Self::OtherVersion => 8,
+            Self::Connecting => 9,
+        }
+    }
+
     /// The signal that an answer in place of ACCEPT amounts to; `wanted` is the stream asked for.
     pub(super) fn of_refusal(refuse: &Refuse, wanted: &str) -> Self {
         match refuse.refusal() {
@@ -209,8 +225,12 @@ impl Evidence {
         Some((frame + self.patience()).min(self.heard? + LINK_PATIENCE))
     }
 
+    /// The time between frames, when the stream says its rate.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        Duration::from_secs(1000).checked_div(self.rate_millihertz)
+    }
+
     fn patience(&self) -> Duration {
-        let interval = Duration::from_secs(1000).checked_div(self.rate_millihertz).unwrap_or_default();
-        (interval * PATIENT_INTERVALS).clamp(FRAME_PATIENCE, MAX_PATIENCE)
+        (self.interval().unwrap_or_default() * PATIENT_INTERVALS).clamp(FRAME_PATIENCE, MAX_PATIENCE)
     }
 }
