@@ -48,6 +48,7 @@ pub struct Target {
 pub struct Packets {
     id: FrameId,
     sequence: u64,
+    generation: u32,
     shards: u16,
     parity: u16,
     stride: usize,
@@ -64,7 +65,7 @@ impl fmt::Debug for Packets {
 impl Packets {
     const fn empty() -> Self {
         let id = FrameId { epoch: 0, number: 0 };
-        Self { id, sequence: 0, shards: 0, parity: 0, stride: 0, bytes: Vec::new() }
+        Self { id, sequence: 0, generation: 0, shards: 0, parity: 0, stride: 0, bytes: Vec::new() }
     }
 
     /// Which frame this is.
@@ -77,6 +78,11 @@ impl Packets {
     #[must_use]
     pub const fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// The generation of the key that seals it; 0: none does.
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// How many datagrams carry the frame itself.
@@ -158,6 +164,7 @@ impl Ring {
         let buffer = Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
         let header = DataHeader { key: extras.key.map(MediaKey::slot), ..header };
         (buffer.id, buffer.sequence, buffer.stride) = (header.id, header.sequence, header.datagram_bytes());
+        buffer.generation = extras.key.map_or(0, MediaKey::generation);
         buffer.shards = shard::cut(header, body, &mut buffer.bytes);
         if let Some(encoder) = extras.parity {
             encoder.append(&header, &mut buffer.bytes);

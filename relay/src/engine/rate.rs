@@ -183,7 +183,7 @@ impl Rate {
         self.flight.moved = false;
         self.check_breaker(now, period);
         let [new, old] = self.periods;
-        let lost = share(new.lost + old.lost, new.decided + old.decided);
+        let lost = share(new.lost.saturating_add(old.lost), new.decided.saturating_add(old.decided));
         if new.lost > 0 && lost > LOSS {
             let factor = if lost > HEAVY_LOSS { AFTER_HEAVY_LOSS } else { AFTER_LOSS };
             self.lower(now, factor, self.least);
