@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, ToRelay, ToViewer, stamp};
+use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp};
+use fanlight_proto::handshake::{Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer};
 use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, MAX_SHARDS, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, parse_frame};
 use fanlight_proto::reassembly::Reassembly;
+use fanlight_proto::seal::MediaKey;
 
 /// What either side parses, it writes again so that it parses to the same; also with the check sum put right, which no
 /// fuzzer guesses.
@@ -33,6 +35,64 @@ fn parsed(bytes: &[u8]) {
         message.encode(&mut out);
         assert_eq!(ToViewer::parse(&out), Ok(message));
     }
+}
+
+/// The first byte chooses, the rest is what a stranger sends: to either side of a handshake, in a sealed session, as
+/// sealed media. Nothing of it is taken, and what is true is taken afterwards.
+pub fn handshake(bytes: &[u8]) {
+    let Some((choice, bytes)) = bytes.split_first() else { return };
+    let pair = if choice & 1 == 0 { shared() } else { own() };
+    match choice >> 1 & 3 {
+        0 => assert!(answer(&pair.1, 1, &[2; 16], bytes, [3; 32]).is_err()),
+        1 => finished(&pair, bytes),
+        2 => opened(&pair, bytes),
+        _ => unsealed(bytes),
+    }
+}
+
+fn shared() -> (ViewerAccess, RelayAccess) {
+    let key = SharedKey::new([7; 32]);
+    (ViewerAccess::Psk(key.clone()), RelayAccess::Psk(key))
+}
+
+fn own() -> (ViewerAccess, RelayAccess) {
+    let (viewer, relay) = (PrivateKey::new([8; 32]), PrivateKey::new([9; 32]));
+    let viewers = vec![(viewer.public(), String::new())];
+    (ViewerAccess::Keys { own: viewer, relay: relay.public() }, RelayAccess::Keys { own: relay, viewers })
+}
+
+fn finished((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
+    let (mut initiator, first) = Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+    assert!(initiator.finish(bytes).is_err());
+    let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
+    let payload = &bytes[..bytes.len().min(MAX_PAYLOAD)];
+    let (second, _) = responder.finish(payload).expect("the payload fits");
+    assert_eq!(initiator.finish(&second).expect("the second message is true").0, payload);
+}
+
+fn opened((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
+    let Some((counter, bytes)) = bytes.split_first_chunk() else { return };
+    let (mut initiator, first) = Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+    let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
+    let (second, mut channel) = responder.finish(&[]).expect("nothing fits");
+    let (_, mut peer) = initiator.finish(&second).expect("the second message is true");
+    assert_eq!(channel.open(u64::from_be_bytes(*counter), bytes), None);
+    let (counter, sealed) = peer.seal(b"true");
+    assert_eq!(channel.open(counter, &sealed), Some(b"true".to_vec()));
+    assert_eq!(channel.open(counter, &sealed), None);
+}
+
+fn unsealed(bytes: &[u8]) {
+    let key = MediaKey::new(1, [6; 16]);
+    let mut datagram = bytes.to_vec();
+    assert_eq!(key.open(&mut datagram), None);
+    // What is sealed with the key opens, whatever its header says.
+    datagram.clear();
+    datagram.extend_from_slice(bytes);
+    datagram.resize(SEALED_DATA_BYTES, 0);
+    let shard = datagram[DATA_HEADER..DATA_BYTES].to_vec();
+    key.seal(&mut datagram);
+    assert_eq!(key.open(&mut datagram), Some(&shard[..]));
 }
 
 /// A payload that is taken obeys every bound.

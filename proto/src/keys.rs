@@ -39,6 +39,8 @@ pub enum KeyKind {
     Private,
     /// A [`PublicKey`].
     Public,
+    /// The key that a source and its relays share: 32 bytes like a [`SharedKey`], but whoever may watch does not have it.
+    Feed,
 }
 
 /// Why a text is not the key that is wanted.
@@ -100,7 +102,7 @@ pub enum KeyError {
 }
 
 impl KeyKind {
-    const ALL: [Self; 3] = [Self::Shared, Self::Private, Self::Public];
+    const ALL: [Self; 4] = [Self::Shared, Self::Private, Self::Public, Self::Feed];
 
     /// What its line begins with.
     #[must_use]
@@ -109,6 +111,7 @@ impl KeyKind {
             Self::Shared => "fanlight-psk:",
             Self::Private => "fanlight-private:",
             Self::Public => "fanlight-public:",
+            Self::Feed => "fanlight-feed:",
         }
     }
 }
@@ -131,7 +134,7 @@ impl SharedKey {
     /// # Errors
     /// [`KeyError`], with the line.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        only(text, KeyKind::Shared).map(|(_, bytes)| Self(bytes))
+        parse(KeyKind::Shared, text).map(Self)
     }
 
     /// The line of a key file, without its end.
@@ -157,7 +160,7 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError`], with the line.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        only(text, KeyKind::Private).map(|(_, bytes)| Self(bytes))
+        parse(KeyKind::Private, text).map(Self)
     }
 
     /// The line of a key file, without its end.
@@ -240,6 +243,26 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
+/// The bytes of the one key of `kind` in a key file.
+///
+/// # Errors
+/// [`KeyError`], with the line.
+pub fn parse(kind: KeyKind, text: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
+    only(text, kind).map(|(_, bytes)| bytes)
+}
+
+/// The line of a key file, without its end.
+#[must_use]
+pub fn spell(kind: KeyKind, bytes: &[u8; KEY_BYTES]) -> Zeroizing<String> {
+    // Room at once: growing would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(kind.prefix().len() + 2 * KEY_BYTES));
+    text.push_str(kind.prefix());
+    for byte in bytes {
+        text.extend([byte >> 4, byte & 15].map(|value| char::from(b"0123456789abcdef"[usize::from(value)])));
+    }
+    text
+}
+
 /// The viewers that a relay knows: one line each, `fanlight-public:…` and behind a blank what people call the viewer.
 /// An empty list is good: it lets nobody in.
 ///
@@ -304,14 +327,4 @@ fn read(line: usize, text: &str, wanted: KeyKind) -> Result<Zeroizing<[u8; KEY_B
 
 fn digit(letter: u8) -> Option<u8> {
     char::from(letter).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-fn spell(kind: KeyKind, bytes: &[u8; KEY_BYTES]) -> Zeroizing<String> {
-    // Room at once: growing would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(kind.prefix().len() + 2 * KEY_BYTES));
-    text.push_str(kind.prefix());
-    for byte in bytes {
-        text.extend([byte >> 4, byte & 15].map(|value| char::from(b"0123456789abcdef"[usize::from(value)])));
-    }
-    text
 }

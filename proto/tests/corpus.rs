@@ -32,3 +32,8 @@ fn every_frame_of_the_corpus_is_survived() {
 fn every_shard_sequence_of_the_corpus_is_survived() {
     replay("reassembly", targets::reassembly);
 }
+
+#[test]
+fn every_forged_handshake_and_seal_of_the_corpus_is_refused() {
+    replay("handshake", targets::handshake);
+}

@@ -120,7 +120,7 @@ fn secrets_are_wiped_when_they_are_dropped() {
     wiped(&SharedKey::new([1; KEY_BYTES]).0);
     wiped(&PrivateKey::new([1; KEY_BYTES]).0);
     wiped(&SharedKey::new([1; KEY_BYTES]).to_text());
-    wiped(&only(&format!("fanlight-psk:{DIGITS}"), KeyKind::Shared).unwrap().1);
+    wiped(&parse(KeyKind::Feed, &format!("fanlight-feed:{DIGITS}")).unwrap());
 }
 
 #[test]
