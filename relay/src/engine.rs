@@ -13,15 +13,16 @@ mod streams;
 mod viewers;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{CONTROL_HEADER, ToRelay, ToViewer};
+use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_VIEWERS, SESSION_IDLE, SOURCE_STALE};
-use fanlight_proto::message::{CheckedFrame, Goodbye, Pulse, StreamName};
+use fanlight_proto::message::{CheckedFrame, Goodbye, StreamName};
 use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::Minter;
@@ -239,7 +240,7 @@ impl Engine {
     }
 
     /// Counts a frame that did not go out whole to the viewer at `to`; `begun`: some of it did.
-    pub fn on_given_up(&mut self, to: std::net::SocketAddr, begun: bool) {
+    pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
         self.counts.given_up += u64::from(begun);
         let Some(viewer) = self.viewers.at_mut(to) else { return };
         if begun {
@@ -355,7 +356,7 @@ impl Engine {
         }
     }
 
-    fn on_malformed(&mut self, now: Time, from: Route, error: fanlight_proto::datagram::DatagramError) {
+    fn on_malformed(&mut self, now: Time, from: Route, error: DatagramError) {
         self.counts.malformed += 1;
         if let Some(count) = self.lines.malformed.note(now) {
             tracing::info!(count, from = %from.remote, "malformed datagrams dropped, the last: {error}");

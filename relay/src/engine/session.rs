@@ -1,13 +1,13 @@
 //! What a viewer says within its session, what it is told, and what is looked after while it lasts.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
 use fanlight_proto::parity::level_count;
-
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use super::fanout::{self, Fan};
 use super::lane::Move;
@@ -159,8 +159,8 @@ impl Engine {
     /// Lets keys follow each other.
     pub(super) fn look_after_keys(&mut self, now: Time) {
         let rotation = self.config.key_rotation;
-        let due = |stream: &Stream| stream.keys.as_ref().is_some_and(|keys| keys.due(now, rotation));
-        while let Some(alias) = self.streams.iter().find(|stream| due(stream)).map(|stream| stream.alias) {
+        let due = |stream: &&Stream| stream.keys.as_ref().is_some_and(|keys| keys.due(now, rotation));
+        while let Some(alias) = { self.streams.iter().find(due).map(|stream| stream.alias) } {
             self.announce_key(now, alias, keys::PATIENCE);
         }
         let Self { streams, viewers, counts, .. } = self;
