@@ -116,7 +116,9 @@ impl Socket {
     /// From now on the viewer at `to` shares the socket again. `each` gets what waited in its own.
     pub fn rejoin(&mut self, to: Route, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) {
         if let Some(lane) = self.lanes.remove(&to.remote) {
-            while let Received::Some = receive(&lane.io, &lane.state, self.any_local(), buffers, &mut each) {}
+            // Directly: the event loop may not have been told yet that there is something.
+            let from = Inlet { io: &lane.io, state: &lane.state, when_told: false, any_local: self.any_local() };
+            while from.receive(buffers, &mut each) == Received::Some {}
         }
     }
 
@@ -147,9 +149,11 @@ impl Socket {
     /// Gives `each` what one call to the kernel brings, for each socket; whether there was anything. Errors that the
     /// network sent for former datagrams are passed over.
     pub fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) -> bool {
-        let mut any = receive(&self.io, &self.state, self.any_local(), buffers, &mut each) != Received::Nothing;
-        for lane in self.lanes.values() {
-            any |= receive(&lane.io, &lane.state, self.any_local(), buffers, &mut each) != Received::Nothing;
+        let lanes = self.lanes.values().map(|lane| (&lane.io, &lane.state));
+        let mut any = false;
+        for (io, state) in std::iter::once((&self.io, &self.state)).chain(lanes) {
+            let from = Inlet { io, state, when_told: true, any_local: self.any_local() };
+            any |= from.receive(buffers, &mut each) != Received::Nothing;
         }
         any
     }
@@ -167,30 +171,36 @@ enum Received {
     Nothing,
 }
 
-fn receive(
-    io: &tokio::net::UdpSocket,
-    state: &UdpSocketState,
+/// A socket to receive from.
+struct Inlet<'a> {
+    io: &'a tokio::net::UdpSocket,
+    state: &'a UdpSocketState,
+    /// Only when the event loop has been told that there is something.
+    when_told: bool,
     any_local: bool,
-    buffers: &mut Buffers,
-    each: &mut impl FnMut(Route, &[u8]),
-) -> Received {
-    let mut meta = [RecvMeta::default(); BATCH];
-    let received = io.try_io(Interest::READABLE, || {
-        let mut rest = buffers.0.chunks_exact_mut(BUFFER);
-        let mut slices: [IoSliceMut<'_>; BATCH] =
-            std::array::from_fn(|_| IoSliceMut::new(rest.next().expect("there are BATCH buffers")));
-        state.recv(io.into(), &mut slices, &mut meta)
-    });
-    let count = match received {
-        Ok(count) => count,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
-        Err(_) => return Received::Error,
-    };
-    for (meta, buffer) in meta[..count].iter().zip(buffers.0.chunks_exact(BUFFER)) {
-        let route = Route { remote: meta.addr, local: meta.dst_ip.filter(|_| any_local) };
-        buffer[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| each(route, datagram));
+}
+
+impl Inlet<'_> {
+    fn receive(&self, buffers: &mut Buffers, each: &mut impl FnMut(Route, &[u8])) -> Received {
+        let mut meta = [RecvMeta::default(); BATCH];
+        let mut read = || {
+            let mut rest = buffers.0.chunks_exact_mut(BUFFER);
+            let mut slices: [IoSliceMut<'_>; BATCH] =
+                std::array::from_fn(|_| IoSliceMut::new(rest.next().expect("there are BATCH buffers")));
+            self.state.recv(self.io.into(), &mut slices, &mut meta)
+        };
+        let received = if self.when_told { self.io.try_io(Interest::READABLE, read) } else { read() };
+        let count = match received {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
+            Err(_) => return Received::Error,
+        };
+        for (meta, buffer) in meta[..count].iter().zip(buffers.0.chunks_exact(BUFFER)) {
+            let route = Route { remote: meta.addr, local: meta.dst_ip.filter(|_| self.any_local) };
+            buffer[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| each(route, datagram));
+        }
+        Received::Some
     }
-    Received::Some
 }
 
 impl Wire for Socket {

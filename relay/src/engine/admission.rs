@@ -2,8 +2,8 @@
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, ToViewer, VERSION};
-use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::handshake::{Channel, HandshakeError, RelayAccess, Responder, answer};
+use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse, Report};
 use prost::Message as _;
 
@@ -96,24 +96,28 @@ impl Engine {
         let accept = datagram.clone();
         self.outputs.push_back(Output::Send { to: from, datagram });
         let secure = channel.map(|channel| Secure { channel, accept: Some(accept), identity });
-        self.seat(now, join, Viewer {
-            session,
-            nonce: join.nonce,
-            alias,
-            route: from,
-            capacity: join.receive_capacity,
-            name,
-            heard: now,
-            report: Report::default(),
-            repairs: Allowance::new(now, REPAIR_SHARDS_PER_SECOND),
-            paused: join.paused,
-            rate: Rate::new(now),
-            need: Need::default(),
-            lane: Lane::begin(now, self.lanes),
-            given_up: 0,
-            key_generation: 0,
-            secure,
-        });
+        self.seat(
+            now,
+            join,
+            Viewer {
+                session,
+                nonce: join.nonce,
+                alias,
+                route: from,
+                capacity: join.receive_capacity,
+                name,
+                heard: now,
+                report: Report::default(),
+                repairs: Allowance::new(now, REPAIR_SHARDS_PER_SECOND),
+                paused: join.paused,
+                rate: Rate::new(now),
+                need: Need::default(),
+                lane: Lane::begin(now, self.lanes),
+                given_up: 0,
+                key_generation: 0,
+                secure,
+            },
+        );
     }
 
     /// Gives a viewer its place among the others, and its first picture.

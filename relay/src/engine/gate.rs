@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn one_source_does_not_use_up_what_others_may_and_all_together_are_limited() {
         let (mut gate, minter, now) = (Gate::new(), Minter::new([3; 16]), Time::from_nanos(7));
-        let mut passed = |address: String, port, now| gate.admits(now, &minter, SocketAddr::new(address.parse().unwrap(), port));
+        let mut passed =
+            |address: String, port, now| gate.admits(now, &minter, SocketAddr::new(address.parse().unwrap(), port));
         let one = (0..1000).filter(|port| passed("10.0.0.1".into(), *port, now)).count();
         assert_eq!(one, HANDSHAKES_PER_SOURCE as usize);
         let network = (0..1000).filter(|host| passed(format!("2001:db8::{host:x}"), 5, now)).count();

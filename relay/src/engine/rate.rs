@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::Report;
+use fanlight_proto::parity::LEVELS;
 
 /// More than this share of the frames lost lowers the rate: one frame in the 60 of two reports at 30 fps does not.
 const LOSS: f64 = 0.02;
@@ -17,10 +18,10 @@ const LOSS: f64 = 0.02;
 /// More than this share of the frames lost: the way holds far less than it is sent.
 const HEAVY_LOSS: f64 = 0.2;
 
-/// What is left of the rate after loss, and after heavy loss.
-const AFTER_LOSS: f64 = 0.7;
+/// What is left of the rate after loss, as of TCP's window (RFC 5681 section 3.1), and after heavy loss.
+const AFTER_LOSS: f64 = 0.5;
 /// See [`AFTER_LOSS`].
-const AFTER_HEAVY_LOSS: f64 = 0.5;
+const AFTER_HEAVY_LOSS: f64 = 0.35;
 
 /// More than this share of the shards lost lowers the rate even when parity and repair mend every frame; less is what
 /// a radio loses at any rate.
@@ -44,7 +45,7 @@ const LEAST_BY_SIGNS: f64 = 0.25;
 const RAISE: f64 = 0.1;
 
 /// What a clean second adds near the rate at which loss was seen last, and at least.
-const CAREFUL_RAISE: f64 = 0.02;
+const CAREFUL_RAISE: f64 = 0.01;
 
 /// Near is from this share of it on.
 const NEAR: f64 = 0.85;
@@ -62,6 +63,9 @@ const BROKEN_LOSS: f64 = 0.5;
 const BROKEN_AFTER: Duration = Duration::from_secs(5);
 /// See [`BROKEN_LOSS`].
 const BROKEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// A frame on its way for so long, with nothing newer come through, is lost.
+const SWALLOWED: Duration = Duration::from_secs(1);
 
 /// Frames on their way that are remembered: half a second at 120 fps. Further ones are not; only the oldest matters.
 const MAX_FLIGHT: usize = 64;
@@ -173,7 +177,7 @@ impl Rate {
     pub(super) fn on_report(&mut self, now: Time, report: &Report) {
         let before = std::mem::replace(&mut self.report, *report);
         self.reported = now;
-        let period = self.period(&before);
+        let period = self.period(now, &before);
         let shards = share(
             report.shards_missed.saturating_sub(before.shards_missed),
             report.shards_expected.saturating_sub(before.shards_expected),
@@ -217,6 +221,12 @@ impl Rate {
         half.min(LONGEST_SPREAD).min(interval * LONGEST_SPREAD_INTERVALS)
     }
 
+    /// The level of parity for a viewer that needs `level`: full parity makes a third more traffic, and is not sent on a
+    /// way that has shown itself too narrow.
+    pub(super) fn parity_level(&self, level: u8) -> u8 {
+        if self.share < 1.0 { level.min(LEVELS - 1) } else { level }
+    }
+
     /// Whether what is sent does not come through in time.
     pub(super) fn behind(&self, now: Time) -> bool {
         self.flight.behind(now)
@@ -234,11 +244,11 @@ impl Rate {
 
     /// What became of frames since the report `before`. When nothing at all came through since, for longer than it can
     /// be on its way, the viewer does not know what it has lost: all.
-    fn period(&self, before: &Report) -> Period {
+    fn period(&self, now: Time, before: &Report) -> Period {
         let whole = self.report.frames_whole.saturating_sub(before.frames_whole);
         let lost = self.report.frames_unrecovered.saturating_sub(before.frames_unrecovered);
-        let swallowed = whole + lost == 0 && !self.flight.moved && !self.flight.is_empty();
-        let lost = if swallowed { self.sent_since[1].max(self.sent_since[0]) } else { lost };
+        let swallowed = whole == 0 && lost == 0 && !self.flight.moved && self.flight.age(now) >= SWALLOWED;
+        let lost = if swallowed { self.sent_since[1].max(1) } else { lost };
         Period { decided: whole.saturating_add(lost), lost }
     }
 
@@ -297,8 +307,9 @@ impl Flight {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.sent.is_empty()
+    /// How long the oldest has been on its way.
+    fn age(&self, now: Time) -> Duration {
+        self.sent.front().map_or(Duration::ZERO, |(_, sent)| now.saturating_since(*sent))
     }
 
     fn add(&mut self, now: Time, sequence: u64) {
@@ -315,7 +326,7 @@ impl Flight {
         while self.sent.front().is_some_and(|(sequence, _)| *sequence <= newest) {
             self.sent.pop_front();
         }
-        let age = self.sent.front().map_or(Duration::ZERO, |(_, sent)| now.saturating_since(*sent));
+        let age = self.age(now);
         if newest == 0 {
             self.delay = age;
             return None;

@@ -35,7 +35,8 @@ impl Engine {
 
     /// Takes a message of a session, which is `sealed` if and only if the session is.
     pub(super) fn on_message(&mut self, now: Time, from: Route, message: ToRelay<'_>, sealed: bool) {
-        let (ToRelay::KeepAlive(session, _) | ToRelay::Repair(session, _) | ToRelay::Goodbye(session, _)) = message else {
+        let (ToRelay::KeepAlive(session, _) | ToRelay::Repair(session, _) | ToRelay::Goodbye(session, _)) = message
+        else {
             return;
         };
         let Some(viewer) = self.viewers.session(from.remote, session) else {
@@ -118,7 +119,14 @@ impl Engine {
         viewer.repairs.spend(u32::from(packets.shards()));
         viewer.rate.on_sent(now, packets.sequence());
         let targets = Arc::new(vec![viewer.target(packets.shards(), interval)]);
-        self.outputs.push_back(Output::Fan(Fan { alias: stream.alias, packets, targets, first: 0, interval, welcome: true }));
+        self.outputs.push_back(Output::Fan(Fan {
+            alias: stream.alias,
+            packets,
+            targets,
+            first: 0,
+            interval,
+            welcome: true,
+        }));
     }
 
     /// Tells all viewers of a stream what there is to tell.

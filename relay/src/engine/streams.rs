@@ -12,10 +12,10 @@ use fanlight_proto::limits::{MAX_STREAMS, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
 use fanlight_proto::parity::Encoder;
 
+use super::Arrival;
 use super::fanout::{Extras, Fan, Lists, Packets, Ring};
 use super::keys::Keys;
 use super::viewers::{Allowance, Viewers};
-use super::Arrival;
 
 /// A stream that is gone and that nobody watches is forgotten after so long, to make room for others.
 const FORGET_AFTER: Duration = Duration::from_secs(60);

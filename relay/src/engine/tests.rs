@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use fanlight_proto::datagram::VERSION;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{
-    Accept, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse, Refuse, Repair, State, Status, parse_frame,
+    Accept, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse, Refuse, Repair, State, Status,
+    parse_frame,
 };
 
 use super::*;

@@ -8,7 +8,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{SEALED_HEADER, ToViewer};
 use fanlight_proto::handshake::{Channel, PublicKey};
 use fanlight_proto::message::Report;
-use fanlight_proto::parity::{LEVELS, level_count};
+use fanlight_proto::parity::level_count;
 
 use super::Route;
 use super::fanout::Target;
@@ -81,9 +81,9 @@ impl Viewer {
         }
     }
 
-    /// Full parity makes a third more traffic: not on a way that has shown itself too narrow.
+    /// The level of parity that it gets.
     pub(super) fn parity_level(&self) -> u8 {
-        if self.rate.share() < 1.0 { self.need.level().min(LEVELS - 1) } else { self.need.level() }
+        self.rate.parity_level(self.need.level())
     }
 }
 

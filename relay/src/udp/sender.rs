@@ -298,13 +298,7 @@ impl Sender {
     }
 
     /// Sends up to [`CHUNK`] datagrams of `stride` bytes; how many were sent, and why not more.
-    fn chunk(
-        &mut self,
-        wire: &impl Wire,
-        to: Route,
-        datagrams: &[u8],
-        stride: usize,
-    ) -> (u16, Result<(), Refused>) {
+    fn chunk(&mut self, wire: &impl Wire, to: Route, datagrams: &[u8], stride: usize) -> (u16, Result<(), Refused>) {
         let mut sent = 0;
         let mut rest = datagrams;
         while !rest.is_empty() {
@@ -369,7 +363,8 @@ impl Sender {
     /// Takes out of a job whoever still gets a former frame of the stream.
     fn leave_out_stragglers(&mut self, job: &mut Job) {
         let former = self.jobs.iter().filter(|former| former.fan.alias == job.fan.alias);
-        let held = former.flat_map(|former| former.open.iter().filter(|p| p.holds(former.fan.welcome)).map(|p| former.route_of(p)));
+        let held = former
+            .flat_map(|former| former.open.iter().filter(|p| p.holds(former.fan.welcome)).map(|p| former.route_of(p)));
         for route in held {
             let at = job.open.iter().position(|pending| job.fan.targets[pending.target as usize].route == route);
             if let Some(at) = at {
@@ -385,7 +380,8 @@ impl Sender {
         if self.jobs.iter().filter(|job| job.fan.alias == alias).count() < MAX_JOBS {
             return;
         }
-        let oldest = (0..self.jobs.len()).filter(|at| self.jobs[*at].fan.alias == alias).min_by_key(|at| self.jobs[*at].started);
+        let oldest =
+            (0..self.jobs.len()).filter(|at| self.jobs[*at].fan.alias == alias).min_by_key(|at| self.jobs[*at].started);
         if let Some(mut job) = oldest.and_then(|at| self.jobs.remove(at)) {
             self.give_up(&mut job, |_| true);
             self.spare.push(job.open);

@@ -220,7 +220,9 @@ fn a_full_shared_socket_does_not_hold_up_who_has_its_own() {
 #[test]
 fn a_frame_spread_out_for_one_viewer_delays_no_other_frame_nor_viewer() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    let spread = |at: usize| Fan::example(100_000, &[ROOMY; 2], INTERVAL).with(at, |target| target.spread = Duration::from_millis(80));
+    let spread = |at: usize| {
+        Fan::example(100_000, &[ROOMY; 2], INTERVAL).with(at, |target| target.spread = Duration::from_millis(80))
+    };
     sender.start(at(0), spread(0));
     assert_eq!(run_at(&mut sender, &wire, 0..1), []);
     assert_eq!((wire.shards(1).len(), wire.shards(2).len(), sender.busy(1)), (27, 87, false));
