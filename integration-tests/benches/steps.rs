@@ -7,10 +7,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp};
+use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp};
 use fanlight_proto::handshake::{Initiator, PrivateKey, RelayAccess, ViewerAccess, answer};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use fanlight_proto::message::{Frame, FrameBuffer, FrameId};
+use fanlight_proto::parity::{Decoder, Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
@@ -23,7 +24,17 @@ use meter::{Row, compare};
 use sample::{PICTURE, header};
 
 fn main() {
-    meter::print(&[publish(), cutting(), checking(), sealing(), opening(), joining(), reassembling()]);
+    meter::print(&[
+        publish(),
+        cutting(),
+        checking(),
+        sealing(),
+        opening(),
+        joining(),
+        reassembling(),
+        protecting(),
+        mending(),
+    ]);
 }
 
 /// The message with the picture left where it is, against an encoding that copies it.
@@ -155,6 +166,44 @@ fn reassembling() -> Row {
                     reassembly.recycle(black_box(whole).body);
                 }
             }
+        },
+        || copy.copy_from_slice(black_box(&source)),
+    )
+}
+
+/// Making all parity of a frame, 30 %, against one copy of its bytes.
+fn protecting() -> Row {
+    let mut packets = Vec::new();
+    let shards = cut(first(1), &vec![0x5a; PICTURE], &mut packets);
+    let mut encoder = Encoder::new();
+    let mut copy = vec![0; packets.len()];
+    let source = packets.clone();
+    compare(
+        "parity: encode / memcpy",
+        || {
+            packets.truncate(usize::from(shards) * DATA_BYTES);
+            encoder.append(&first(1), black_box(&mut packets));
+        },
+        || copy.copy_from_slice(black_box(&source)),
+    )
+}
+
+/// Restoring every twentieth shard of a frame from its parity, against one copy of its bytes.
+fn mending() -> Row {
+    let mut packets = Vec::new();
+    let shards = cut(first(1), &vec![0x5a; PICTURE], &mut packets);
+    Encoder::new().append(&first(1), &mut packets);
+    let shard = |index: u16| &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
+    let mut body: Vec<u8> = (0..shards).flat_map(shard).copied().collect();
+    let mut decoder = Decoder::new();
+    let mut copy = vec![0; body.len()];
+    let source = body.clone();
+    compare(
+        "parity: decode, 5 % lost / memcpy",
+        || {
+            let recovery = (0..shards.div_ceil(20)).map(|index| (index, shard(shards + index)));
+            let code = (shards, recovery_count(shards));
+            decoder.restore(code, black_box(&mut body), |index| !index.is_multiple_of(20), recovery);
         },
         || copy.copy_from_slice(black_box(&source)),
     )

@@ -15,6 +15,7 @@
 
 pub mod jpeg;
 pub mod log;
+pub mod lossy;
 pub mod manager;
 pub mod program;
 pub mod seeded;

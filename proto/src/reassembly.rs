@@ -53,8 +53,6 @@ pub struct Reassembly {
     round_trip: Option<Duration>,
     interval: Interval,
     level: Level,
-    /// Shards of the frame that came last: what a frame of which nothing came is taken to have had.
-    usual_shards: u16,
     losses: Losses,
     counts: Counts,
 }
@@ -78,8 +76,8 @@ pub struct Counts {
     pub parity_shards: u64,
     /// Of the whole frames, those that parity had to complete.
     pub recovered: u64,
-    /// Data shards of the frames that are whole or were lost on the way from the relay; of a frame of which nothing
-    /// came, as many as the one before it had.
+    /// Data shards of the frames that are whole or of which a part came. A frame of which nothing came does not count:
+    /// the relay may have left it out.
     pub shards_expected: u64,
     /// Of those, the ones that did not come by themselves, that is, unasked.
     pub shards_missed: u64,
@@ -117,7 +115,6 @@ impl Reassembly {
             round_trip: None,
             interval: Interval::default(),
             level: Level::default(),
-            usual_shards: 0,
             losses: Losses::default(),
             counts: Counts::default(),
         }
@@ -276,7 +273,6 @@ impl Reassembly {
         }
         self.note_away(header);
         self.interval.on_first(now, header.id.number);
-        self.usual_shards = header.shards;
         let memory = self.unused_memory();
         self.open.push(Open::new(now, header, memory));
         Some(self.open.len() - 1)
@@ -343,15 +339,6 @@ impl Reassembly {
         whole
     }
 
-    /// Frames of which nothing came.
-    fn note_missed(&mut self, frames: u64) {
-        if !self.away {
-            let shards = frames.saturating_mul(self.usual_shards.into());
-            self.counts.shards_expected = self.counts.shards_expected.saturating_add(shards);
-            self.counts.shards_missed = self.counts.shards_missed.saturating_add(shards);
-        }
-    }
-
     fn note_shards(&mut self, expected: u16, came: u16) {
         self.counts.shards_expected = self.counts.shards_expected.saturating_add(expected.into());
         self.counts.shards_missed = self.counts.shards_missed.saturating_add((expected - came).into());
@@ -379,7 +366,6 @@ impl Reassembly {
         self.losses.upstream += upstream;
         self.losses.relay += relay;
         self.losses.link += link;
-        self.note_missed(link);
         self.settled = self.settled.max(number);
     }
 

@@ -37,3 +37,8 @@ fn every_shard_sequence_of_the_corpus_is_survived() {
 fn every_forged_handshake_and_seal_of_the_corpus_is_refused() {
     replay("handshake", targets::handshake);
 }
+
+#[test]
+fn every_choice_of_shards_of_the_corpus_brings_the_frame_or_nothing() {
+    replay("parity", targets::parity);
+}

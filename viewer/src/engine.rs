@@ -14,15 +14,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToRelay, ToViewer};
+use fanlight_proto::datagram::{DataHeader, ToViewer};
+use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::{Accept, FrameId, Pulse, Refuse, Report, StreamInfo, StreamName};
 use fanlight_proto::reassembly::{Counts, Losses, Reassembly, Whole};
+use fanlight_proto::secrets::Secrets;
 
 use joining::Jitter;
 use path::Path;
 pub use path::PathSummary;
-use session::Withheld;
+use session::{Session, Withheld};
 pub use signal::{Signal, state_word};
 use standby::Standby;
 
@@ -65,8 +67,8 @@ pub struct EngineConfig {
     pub max_frame_bytes: usize,
     /// Datagrams that the socket holds, for the relay to pace by.
     pub receive_capacity: u32,
-    /// How many relays there are, 1 to [`MAX_PATHS`]; the paths are numbered from 0.
-    pub paths: usize,
+    /// What to show to each relay, 1 to [`MAX_PATHS`] of them; the paths are numbered from 0.
+    pub paths: Vec<ViewerAccess>,
     /// What more than one is for.
     pub redundancy: Redundancy,
 }
@@ -147,6 +149,7 @@ pub struct ClockOffset {
 struct Shared {
     config: EngineConfig,
     jitter: Jitter,
+    secrets: Secrets,
     /// The stream that a viewer of any stream stays with, and since when no relay knows it.
     loyal_to: Option<(StreamName, Option<Time>)>,
     outputs: VecDeque<Output>,
@@ -181,18 +184,21 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that joins at its first tick. `seed` makes its nonces and jitter.
+    /// An engine that joins at its first tick. `seed` makes its nonces, keys and jitter: random, and nobody else's.
     #[must_use]
-    pub fn new(mut config: EngineConfig, seed: u64) -> Self {
+    pub fn new(mut config: EngineConfig, seed: [u8; 32]) -> Self {
         config.name.truncate(config.name.floor_char_boundary(MAX_VIEWER_NAME));
-        config.paths = config.paths.clamp(1, MAX_PATHS);
-        let standby = config.redundancy == Redundancy::Standby && config.paths > 1;
-        let mut jitter = Jitter::new(seed);
+        let mut accesses = std::mem::take(&mut config.paths);
+        accesses.truncate(MAX_PATHS);
+        let standby = config.redundancy == Redundancy::Standby && accesses.len() > 1;
+        let mut secrets = Secrets::new(seed);
+        let mut jitter = Jitter::new(secrets.number());
+        let paths = accesses.into_iter().enumerate();
         Self {
             reassembly: Reassembly::new(config.max_frame_bytes.min(MAX_FRAME_BYTES)),
-            paths: (0..config.paths).map(|at| Path::new(at, jitter.next(), standby && at > 0)).collect(),
+            paths: paths.map(|(at, access)| Path::new(at, access, jitter.next(), standby && at > 0)).collect(),
             standby: standby.then(Standby::default),
-            shared: Shared { config, jitter, loyal_to: None, outputs: VecDeque::new() },
+            shared: Shared { config, jitter, secrets, loyal_to: None, outputs: VecDeque::new() },
             withheld_before: Withheld::default(),
             repaired: None,
             signal: Signal::default(),
@@ -294,7 +300,7 @@ impl Engine {
         let Some(session) = path.session.as_mut().filter(|session| session.alias == header.alias) else {
             return false;
         };
-        let shard = &datagram[DATA_HEADER..];
+        let Some(shard) = session.shard(header, datagram) else { return false };
         session.on_media(now, header);
         path.note_heard(now);
         if let Some(whole) = self.reassembly.on_shard(now, header, shard) {
@@ -319,13 +325,44 @@ impl Engine {
     fn on_message(&mut self, now: Time, at: usize, message: ToViewer<'_>) -> bool {
         let (path, shared) = (&mut self.paths[at], &mut self.shared);
         match message {
-            ToViewer::Challenge(challenge) => path.on_challenge(shared, challenge),
+            ToViewer::Challenge(challenge) => path.on_challenge(now, shared, challenge),
             ToViewer::Accept(accept) => self.on_accept(now, at, accept),
             ToViewer::Refuse(refuse) => self.on_refuse(now, at, &refuse),
-            ToViewer::Pulse(session, pulse) => self.on_pulse(now, at, session, &pulse),
-            ToViewer::Reset(session) | ToViewer::Goodbye(session, _) => self.on_end(now, at, session),
-            ToViewer::Sealed(..) | ToViewer::Data(..) => false,
+            ToViewer::Reset(session) => self.on_reset(now, at, session),
+            ToViewer::Sealed(session, counter, ciphertext) => self.on_sealed(now, at, session, counter, ciphertext),
+            ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)
+                if path.session_named(session).is_some_and(|session| session.is_sealed()) =>
+            {
+                false
+            }
+            message => self.on_session_message(now, at, &message),
         }
+    }
+
+    fn on_sealed(&mut self, now: Time, at: usize, id: u64, counter: u64, ciphertext: &[u8]) -> bool {
+        let session = self.paths[at].session_named(id);
+        let Some(plaintext) = session.and_then(|session| session.open(counter, ciphertext)) else { return false };
+        ToViewer::parse_inner(id, &plaintext).is_ok_and(|message| self.on_session_message(now, at, &message))
+    }
+
+    /// A message that only the relay of the session can have sent.
+    fn on_session_message(&mut self, now: Time, at: usize, message: &ToViewer<'_>) -> bool {
+        match message {
+            ToViewer::Pulse(session, pulse) => self.on_pulse(now, at, *session, pulse),
+            ToViewer::Goodbye(session, _) => self.on_end(now, at, *session),
+            _ => false,
+        }
+    }
+
+    /// A relay that does not know a session cannot prove that it is the relay: a sealed one goes on until there is
+    /// another.
+    fn on_reset(&mut self, now: Time, at: usize, id: u64) -> bool {
+        let Some(session) = self.paths[at].session_named(id) else { return false };
+        if !session.is_sealed() {
+            return self.on_end(now, at, id);
+        }
+        self.paths[at].start_joining(now, &mut self.shared);
+        true
     }
 
     fn on_pulse(&mut self, now: Time, at: usize, id: u64, pulse: &Pulse) -> bool {
@@ -333,6 +370,10 @@ impl Engine {
         let Some(session) = self.paths[at].on_pulse(now, id, pulse) else { return false };
         let withheld = Withheld { paced_out: pulse.frames_paced_out, given_up: pulse.frames_given_up };
         session.on_withheld(withheld, &total);
+        session.learn(&pulse.keys);
+        if let Some(round_trip) = self.paths.iter().filter_map(|path| path.smoothed_round_trip).min() {
+            self.reassembly.set_round_trip(round_trip);
+        }
         self.assess(now);
         true
     }
@@ -342,6 +383,7 @@ impl Engine {
         if accept.nonce != self.paths[at].nonce {
             return false;
         }
+        let Some((accept, seal)) = self.paths[at].opened(now, accept) else { return false };
         if self.shared.config.wish == Wish::List {
             self.paths[at].joining = None;
             self.shared.outputs.push_back(Output::List(accept.streams, accept.total_streams));
@@ -351,7 +393,7 @@ impl Engine {
             self.retire_session(at);
         }
         let total = self.total_report();
-        let (good, opened) = self.paths[at].on_accept(now, &accept, total);
+        let (good, opened) = self.paths[at].on_accept(now, &accept, seal, total);
         if opened {
             self.on_session(now, at);
         }
@@ -368,6 +410,8 @@ impl Engine {
             self.shared.loyal_to = Some((session.name.clone(), None));
             self.stream = Some(session.name.clone());
         }
+        let mut sessions = self.paths.iter().filter_map(|path| path.session.as_ref());
+        self.reassembly.set_authentic(sessions.all(Session::is_sealed));
         self.assess(now);
     }
 
@@ -418,13 +462,10 @@ impl Engine {
 
     fn ask_for_repairs(&mut self, now: Time) {
         while self.paths.iter().any(Path::is_active) {
-            let Some(mut repair) = self.reassembly.poll_repair(now) else { return };
+            let Some(repair) = self.reassembly.poll_repair(now) else { return };
             let id = FrameId { epoch: repair.epoch, number: repair.number };
             let Some(at) = self.repair_path(now, id) else { return };
-            let Some(session) = &self.paths[at].session else { return };
-            repair.alias = session.alias.into();
-            let message = ToRelay::Repair(session.id, repair);
-            self.paths[at].send(&mut self.shared, &message);
+            self.paths[at].send_repair(&mut self.shared, repair);
             self.repaired = Some((id, at));
         }
     }
@@ -474,6 +515,8 @@ impl Engine {
             repairs_asked: counts.repairs_asked,
             repairs_received: counts.repairs_received,
             age_us: self.presentation.age_us,
+            shards_expected: counts.shards_expected,
+            shards_missed: counts.shards_missed,
             frames_unrecovered: losses.link + losses.incomplete,
             ..Report::default()
         }

@@ -11,6 +11,7 @@ use std::task::{self, Poll};
 
 use fanlight_daemon::{Shutdown, clock, logline};
 use fanlight_proto::clock::Time;
+use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
 use line::Line;
@@ -33,6 +34,8 @@ pub trait Sink {
 pub struct Route {
     /// host:port of each; the paths of the engine in their order.
     pub relays: Vec<String>,
+    /// What to show to each.
+    pub accesses: Vec<ViewerAccess>,
     /// Bytes to ask the kernel to keep for each socket.
     pub receive_buffer: usize,
 }

@@ -58,7 +58,11 @@ impl Program for Viewer {
 }
 
 fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<ExitCode> {
-    let route = Route { relays: config.relay.clone(), receive_buffer: config.receive_buffer };
+    let route = Route {
+        relays: config.relay.clone(),
+        accesses: config::accesses(config)?,
+        receive_buffer: config.receive_buffer,
+    };
     if extra.list {
         let table = listing::table(&route, screen_name(config), &context.shutdown)?;
         print(&table);
@@ -114,14 +118,14 @@ impl Pipeline {
             name: screen_name(config),
             max_frame_bytes: config.max_frame_bytes,
             receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
-            paths: route.relays.len(),
+            paths: route.accesses.clone(),
             redundancy: config.redundancy.into(),
         };
         let mut receiver = Receiver::new(Arc::clone(&handover), Arc::clone(&tally), context.notify.clone());
         let receiving = {
             let shutdown = shutdown.clone();
             spawn("udp", &shutdown.clone(), move || {
-                let mut engine = Engine::new(engine_config, clock::random_u64());
+                let mut engine = Engine::new(engine_config, clock::random_bytes());
                 let ended = converse(&route, &mut engine, &mut receiver, &shutdown);
                 receiver.finish(&engine);
                 ended.context("the socket's thread cannot work")

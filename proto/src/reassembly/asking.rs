@@ -59,7 +59,6 @@ pub(super) struct Asking {
     asked: Vec<Asked>,
     /// Of those, how many answers are under way.
     under_way: u16,
-    /// There has been silence: what did not come by then is lost.
     silent: bool,
 }
 
@@ -93,8 +92,13 @@ impl Asking {
         [lack, overdue, silence].into_iter().flatten().min()
     }
 
-    /// Takes note of which answers are overdue, and says whether there has been silence.
-    pub(super) fn begin(&mut self, now: Time, last: Time) -> bool {
+    /// There has been silence: what did not come by then is lost.
+    pub(super) const fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Takes note of which answers are overdue, and of silence.
+    pub(super) fn begin(&mut self, now: Time, last: Time) {
         self.lack = None;
         for asked in &mut self.asked {
             if asked.until.is_some_and(|until| until <= now) {
@@ -103,7 +107,6 @@ impl Asking {
             }
         }
         self.silent |= now.saturating_since(last) >= TAIL_PATIENCE;
-        self.silent
     }
 
     /// Chooses from the `missing` shards as many as are `lacking` and not under way, as ranges, and says how many.

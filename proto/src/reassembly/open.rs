@@ -25,8 +25,7 @@ pub(super) struct Open {
     /// Data shards that are there, and those of them that nobody had asked for again.
     data: u16,
     unasked: u16,
-    /// One past the highest index, parity's too, that came or, after silence, should have come: what is missing below
-    /// it is lost.
+    /// One past the highest index that came, parity's too.
     reach: u16,
     last: Time,
     asking: Asking,
@@ -139,14 +138,12 @@ impl Open {
 
     /// What to ask for now, and how many shards that is; none: nothing, or it would come too late.
     pub(super) fn ask(&mut self, now: Time, timing: &Timing) -> Option<(Repair, u64)> {
-        if self.asking.begin(now, self.last) {
-            self.reach = self.reach.max(self.shards + self.expected(timing.level));
-        }
+        self.asking.begin(now, self.last);
         if timing.is_too_late(now.saturating_since(self.first)) {
             return None;
         }
         let (lacking, there) = (self.lacking(timing.level), &self.there);
-        let missing = (0..self.reach.min(self.shards)).filter(|&index| !has(there, index));
+        let missing = (0..self.end(timing.level).min(self.shards)).filter(|&index| !has(there, index));
         let (ranges, count) = self.asking.choose(now, lacking, missing, timing);
         let repair = Repair { alias: 0, epoch: self.id.epoch, number: self.id.number, ranges };
         (count > 0).then_some((repair, count))
@@ -176,7 +173,12 @@ impl Open {
 
     /// How many shards are lost beyond what the parity sent at `level` makes good.
     fn lacking(&self, level: u8) -> u16 {
-        (self.reach - self.received()).saturating_sub(self.expected(level))
+        (self.end(level) - self.received()).saturating_sub(self.expected(level))
+    }
+
+    /// One past the highest index that came or should have come by now: what is missing below it is lost.
+    fn end(&self, level: u8) -> u16 {
+        if self.asking.is_silent() { self.reach.max(self.shards + self.expected(level)) } else { self.reach }
     }
 
     /// Parity shards sent at `level`.

@@ -6,10 +6,14 @@ use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, VERSION};
 use fanlight_proto::exchange::Exchange;
-use fanlight_proto::message::{Accept, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Report, SourceClock};
+use fanlight_proto::handshake::{Initiator, ViewerAccess};
+use fanlight_proto::message::{
+    Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
+};
+use prost::Message as _;
 
 use super::joining::Joining;
-use super::session::{Opening, Session};
+use super::session::{Opening, Seal, Session};
 use super::signal::Evidence;
 use super::{ClockOffset, Output, Shared, Signal, Wish};
 
@@ -48,6 +52,9 @@ pub(super) struct Path {
     at: usize,
     pub(super) nonce: u64,
     token: Bytes,
+    access: ViewerAccess,
+    /// The handshake of this nonce and token, and its first message.
+    handshake: Option<(Initiator, Bytes)>,
     pub(super) joining: Option<Joining>,
     pub(super) session: Option<Session>,
     stream_retry: Duration,
@@ -55,6 +62,8 @@ pub(super) struct Path {
     /// The relay's clock against ours.
     clock: Exchange,
     source_clock: Option<SourceClock>,
+    /// As RFC 6298 section 2 smooths it.
+    pub(super) smoothed_round_trip: Option<Duration>,
     /// Stand by: have a session, but ask for no media.
     paused: bool,
     pub(super) summary: PathSummary,
@@ -62,17 +71,20 @@ pub(super) struct Path {
 
 impl Path {
     /// A path that joins at its first tick.
-    pub(super) fn new(at: usize, nonce: u64, paused: bool) -> Self {
+    pub(super) fn new(at: usize, access: ViewerAccess, nonce: u64, paused: bool) -> Self {
         Self {
             at,
             nonce,
             token: Bytes::new(),
+            access,
+            handshake: None,
             joining: Some(Joining::new(Time::default())),
             session: None,
             stream_retry: STREAM_RETRY.0,
             evidence: Evidence::default(),
             clock: Exchange::new(),
             source_clock: None,
+            smoothed_round_trip: None,
             paused,
             summary: PathSummary::default(),
         }
@@ -118,7 +130,8 @@ impl Path {
         }
         if let Some(session) = self.session.as_mut().filter(|session| session.due(self.paused) <= now) {
             let message = ToRelay::KeepAlive(session.id, session.keep_alive(now, total, self.paused));
-            self.send(shared, &message);
+            let datagram = session.encode(&message);
+            shared.outputs.push_back(Output::Send(self.at, datagram));
         }
     }
 
@@ -131,26 +144,52 @@ impl Path {
         [joining, keep_alive, silence].into_iter().flatten().min()
     }
 
-    pub(super) fn on_challenge(&mut self, shared: &mut Shared, challenge: Challenge) -> bool {
+    pub(super) fn on_challenge(&mut self, now: Time, shared: &mut Shared, challenge: Challenge) -> bool {
         let Some(joining) = self.joining.as_mut().filter(|_| challenge.nonce == self.nonce) else { return false };
         if challenge.token.len() > MAX_TOKEN {
             return false;
         }
-        self.token = challenge.token;
-        if joining.answers_challenge() {
+        if let Some(why) = disagreement(&self.access, challenge.access()) {
+            self.evidence.on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            return true;
+        }
+        let answers = joining.answers_challenge();
+        if challenge.token != self.token {
+            self.token = challenge.token;
+            self.handshake = None;
+        }
+        if answers {
             self.send_join(shared);
         }
         true
     }
 
+    /// What an ACCEPT says, and what seals the session that it opens; none when it is not the relay's answer.
+    pub(super) fn opened(&mut self, now: Time, accept: Accept) -> Option<(Accept, Option<Seal>)> {
+        if self.access.kind() == Access::Open {
+            return Some((accept, None));
+        }
+        let (initiator, _) = self.handshake.as_mut()?;
+        let Ok((payload, channel)) = initiator.finish(&accept.handshake) else {
+            let why = "the answer was not made with the relay's key";
+            self.evidence.on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            return None;
+        };
+        // The same answer may come again, and is none then.
+        self.handshake = None;
+        let accept = Accept::decode(&payload[..]).ok()?;
+        let seal = Seal::new(channel, &accept.keys);
+        Some((accept, Some(seal)))
+    }
+
     /// Opens the session that an ACCEPT offers, unless it is open already; whether it is one, and whether it is new.
-    pub(super) fn on_accept(&mut self, now: Time, accept: &Accept, total: Report) -> (bool, bool) {
+    pub(super) fn on_accept(&mut self, now: Time, accept: &Accept, seal: Option<Seal>, total: Report) -> (bool, bool) {
         let Some(opening) = Opening::of(accept) else { return (false, false) };
         self.joining = None;
         if self.session.as_ref().is_some_and(|session| session.id == opening.id) {
             return (true, false);
         }
-        self.session = Some(Session::new(now, &opening, total));
+        self.session = Some(Session::new(now, &opening, seal, total));
         self.stream_retry = STREAM_RETRY.0;
         self.summary.joins += 1;
         self.evidence.on_session(now, opening.info);
@@ -162,8 +201,10 @@ impl Path {
         self.session_named(id)?;
         self.note_heard(now);
         if pulse.echo_us != 0 {
-            let round_trip = now.as_micros().saturating_sub(pulse.echo_us);
-            self.summary.round_trip = Some(Duration::from_micros(round_trip));
+            let round_trip = Duration::from_micros(now.as_micros().saturating_sub(pulse.echo_us));
+            self.summary.round_trip = Some(round_trip);
+            let smoothed = self.smoothed_round_trip.unwrap_or(round_trip);
+            self.smoothed_round_trip = Some(smoothed - smoothed / 8 + round_trip / 8);
             let [sent, relay] = [pulse.echo_us, pulse.relay_us].map(|us| Time::from_nanos(us.saturating_mul(1000)));
             self.clock.on_answer(sent, now, relay);
             self.source_clock = pulse.source_clock;
@@ -188,8 +229,7 @@ impl Path {
                 retry
             }
         };
-        self.nonce = shared.jitter.next();
-        self.joining = Some(Joining::new(now + shared.jitter.shorten(retry)));
+        self.begin(now + shared.jitter.shorten(retry), shared);
         self.evidence.on_refusal(signal.clone(), now + retry);
         Some(signal)
     }
@@ -200,7 +240,7 @@ impl Path {
         asked && shared.config.wish == Wish::List && refuse.refusal() == Refusal::NoStreams
     }
 
-    /// RESET or GOODBYE of session `id`: it is over, so join anew.
+    /// The relay's word, which nobody else could give, that session `id` is over: join anew.
     pub(super) fn on_end(&mut self, now: Time, shared: &mut Shared, id: u64) -> bool {
         if self.session_named(id).is_none() {
             return false;
@@ -213,24 +253,33 @@ impl Path {
 
     pub(super) fn start_joining(&mut self, now: Time, shared: &mut Shared) {
         if self.joining.is_none() {
-            self.nonce = shared.jitter.next();
-            self.joining = Some(Joining::new(now));
+            self.begin(now, shared);
         }
+    }
+
+    fn begin(&mut self, due: Time, shared: &mut Shared) {
+        self.nonce = shared.jitter.next();
+        self.handshake = None;
+        self.joining = Some(Joining::new(due));
     }
 
     /// Ends the session, for good.
     pub(super) fn leave(&mut self, shared: &mut Shared) {
         self.joining = None;
-        if let Some(session) = self.session.take() {
+        if let Some(mut session) = self.session.take() {
             let goodbye = Goodbye { reason: "viewer ends".to_owned() };
-            self.send(shared, &ToRelay::Goodbye(session.id, goodbye));
+            let datagram = session.encode(&ToRelay::Goodbye(session.id, goodbye));
+            shared.outputs.push_back(Output::Send(self.at, datagram));
         }
     }
 
-    pub(super) fn send(&self, shared: &mut Shared, message: &ToRelay<'_>) {
-        let mut datagram = Vec::new();
-        message.encode(&mut datagram);
-        shared.outputs.push_back(Output::Send(self.at, datagram));
+    /// Asks for shards again.
+    pub(super) fn send_repair(&mut self, shared: &mut Shared, mut repair: Repair) {
+        if let Some(session) = &mut self.session {
+            repair.alias = session.alias.into();
+            let datagram = session.encode(&ToRelay::Repair(session.id, repair));
+            shared.outputs.push_back(Output::Send(self.at, datagram));
+        }
     }
 
     /// The source's clock against ours, by way of this relay's.
@@ -249,7 +298,17 @@ impl Path {
         PathSummary { paused: self.paused && self.session.is_some(), ..self.summary.clone() }
     }
 
-    fn send_join(&self, shared: &mut Shared) {
+    /// The first handshake message, once the relay has given a token for it.
+    fn first_message(&mut self, shared: &mut Shared) -> Bytes {
+        if self.handshake.is_none() && !self.token.is_empty() {
+            let begun = Initiator::begin(&self.access, self.nonce, &self.token, shared.secrets.bytes());
+            self.handshake = begun.map(|(initiator, message)| (initiator, message.into()));
+        }
+        self.handshake.as_ref().map(|(_, message)| message.clone()).unwrap_or_default()
+    }
+
+    fn send_join(&mut self, shared: &mut Shared) {
+        let handshake = self.first_message(shared);
         let join = Join {
             version: VERSION,
             nonce: self.nonce,
@@ -259,8 +318,23 @@ impl Path {
             receive_capacity: shared.config.receive_capacity,
             name: shared.config.name.clone(),
             paused: self.paused,
-            ..Join::default()
+            handshake,
         };
-        self.send(shared, &ToRelay::Join(join));
+        let mut datagram = Vec::new();
+        ToRelay::Join(join).encode(&mut datagram);
+        shared.outputs.push_back(Output::Send(self.at, datagram));
+    }
+}
+
+/// Why a viewer with this access does not join a relay that asks for that.
+const fn disagreement(own: &ViewerAccess, asked: Access) -> Option<&'static str> {
+    match (own, asked) {
+        (ViewerAccess::Open, Access::Open | Access::Unspecified)
+        | (ViewerAccess::Psk(_), Access::Psk)
+        | (ViewerAccess::Keys { .. }, Access::Keys) => None,
+        (ViewerAccess::Open, _) => Some("the relay asks for a key, and this viewer has none (key_file)"),
+        (_, Access::Open | Access::Unspecified) => Some("this viewer has a key, but the relay lets everyone in"),
+        (ViewerAccess::Psk(_), _) => Some("the relay asks for a key of the viewer's own, and this one is shared"),
+        (ViewerAccess::Keys { .. }, _) => Some("the relay asks for the shared key, and this one is the viewer's own"),
     }
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::DataHeader;
+use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToRelay};
+use fanlight_proto::handshake::Channel;
 use fanlight_proto::limits::KEEP_ALIVE_INTERVAL;
-use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamName};
+use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamKey, StreamName};
+use fanlight_proto::seal::MediaKey;
 
 /// Bounds on how often a relay may ask a viewer to say that it is there.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
@@ -20,6 +22,12 @@ const PROBE_INTERVALS: u32 = 3;
 
 /// See [`PROBE_INTERVALS`].
 const LEAST_PROBE: Duration = Duration::from_millis(100);
+
+/// Generations of a stream's key that a viewer keeps: the one in use and the next.
+const KEYS: usize = 2;
+
+/// Sealed media so many frames behind the newest is a recording played back.
+const REPLAY_FRAMES: u64 = 64;
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -38,6 +46,8 @@ pub(super) struct Session {
     probe_after: Duration,
     /// Highest sequence of its media.
     newest_sequence: u64,
+    /// What seals its messages and its media; none with an open relay.
+    seal: Option<Seal>,
     jitter: Jitter,
     /// Frames that the relay says it did not send to this session, or gave up on the way.
     pub(super) withheld: Withheld,
@@ -45,6 +55,32 @@ pub(super) struct Session {
     unrecovered: u64,
     /// What the counts were when the session opened: its report starts from zero.
     base: Report,
+}
+
+/// See [`Session::seal`].
+#[derive(Debug)]
+pub(super) struct Seal {
+    channel: Channel,
+    /// The newest two generations, newest first.
+    keys: Vec<MediaKey>,
+}
+
+impl Seal {
+    pub(super) fn new(channel: Channel, keys: &[StreamKey]) -> Self {
+        let mut seal = Self { channel, keys: Vec::new() };
+        seal.learn(keys);
+        seal
+    }
+
+    fn learn(&mut self, keys: &[StreamKey]) {
+        for key in keys.iter().take(KEYS) {
+            if self.keys.iter().all(|known| known.generation() != key.generation) {
+                self.keys.extend(MediaKey::from_message(key));
+            }
+        }
+        self.keys.sort_by_key(|key| std::cmp::Reverse(key.generation()));
+        self.keys.truncate(KEYS);
+    }
 }
 
 /// See `Pulse` in control.proto.
@@ -101,7 +137,7 @@ impl<'a> Opening<'a> {
 }
 
 impl Session {
-    pub(super) fn new(now: Time, opening: &Opening<'_>, base: Report) -> Self {
+    pub(super) fn new(now: Time, opening: &Opening<'_>, seal: Option<Seal>, base: Report) -> Self {
         let frames = Duration::from_secs(1000).checked_div(opening.info.rate_millihertz);
         Self {
             id: opening.id,
@@ -116,10 +152,56 @@ impl Session {
             probed: frames.is_none(),
             probe_after: (frames.unwrap_or_default() * PROBE_INTERVALS).max(LEAST_PROBE),
             newest_sequence: 0,
+            seal,
             jitter: Jitter::default(),
             withheld: Withheld::default(),
             unrecovered: 0,
             base,
+        }
+    }
+
+    /// Whether what belongs to it is sealed.
+    pub(super) const fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    /// The datagram of a message of this session.
+    pub(super) fn encode(&mut self, message: &ToRelay<'_>) -> Vec<u8> {
+        let mut datagram = Vec::new();
+        match &mut self.seal {
+            None => message.encode(&mut datagram),
+            Some(seal) => {
+                let mut plaintext = Vec::new();
+                message.encode_inner(&mut plaintext);
+                let (counter, ciphertext) = seal.channel.seal(&plaintext);
+                ToRelay::Sealed(self.id, counter, &ciphertext).encode(&mut datagram);
+            }
+        }
+        datagram
+    }
+
+    /// What a sealed message of this session says, in the form that [`ToViewer::parse_inner`] takes.
+    ///
+    /// [`ToViewer::parse_inner`]: fanlight_proto::datagram::ToViewer::parse_inner
+    pub(super) fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        self.seal.as_mut()?.channel.open(counter, ciphertext)
+    }
+
+    /// The shard of a media datagram, if it is what this session's relay has sent and not a recording.
+    pub(super) fn shard<'a>(&self, header: &DataHeader, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
+        match (&self.seal, header.key) {
+            (None, None) => Some(&datagram[DATA_HEADER..]),
+            (Some(seal), Some(slot)) if header.sequence.saturating_add(REPLAY_FRAMES) >= self.newest_sequence => {
+                seal.keys.iter().find(|key| key.slot() == slot)?.open(datagram)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes the keys of the stream's media, which the relay repeats until it knows that they came.
+    pub(super) fn learn(&mut self, keys: &[StreamKey]) {
+        if let Some(seal) = &mut self.seal {
+            seal.learn(keys);
         }
     }
 
@@ -154,7 +236,17 @@ impl Session {
         self.keep_alive_due = now + self.interval;
         self.keep_alives += 1;
         let report = self.keep_alives.is_multiple_of(REPORT_EVERY).then(|| self.report(total));
-        KeepAlive { sent_us: now.as_micros(), report, paused, key_generation: 0, newest_sequence: self.newest_sequence }
+        KeepAlive {
+            sent_us: now.as_micros(),
+            report,
+            paused,
+            key_generation: self.key_generation(),
+            newest_sequence: self.newest_sequence,
+        }
+    }
+
+    fn key_generation(&self) -> u32 {
+        self.seal.as_ref().and_then(|seal| seal.keys.first()).map_or(0, MediaKey::generation)
     }
 
     fn report(&self, total: &Report) -> Report {

@@ -8,6 +8,7 @@ use crate::mini_relay::{MiniRelay, STREAM};
 mod joins;
 mod losses;
 mod paths;
+mod sealed;
 mod signals;
 
 fn ms(n: u64) -> Time {
@@ -20,7 +21,7 @@ fn config() -> EngineConfig {
         name: "screen 1".into(),
         max_frame_bytes: MAX_FRAME_BYTES,
         receive_capacity: 1000,
-        paths: 1,
+        paths: vec![ViewerAccess::Open],
         redundancy: Redundancy::Both,
     }
 }
@@ -62,6 +63,8 @@ struct World {
     frames: Vec<(Time, FrameId)>,
     signals: Vec<(Time, Signal)>,
     bodies_wrong: u64,
+    /// What came from relays, when it is wanted.
+    record: Option<Vec<(usize, Vec<u8>)>>,
     /// Of each epoch, the first and the highest number of which a shard came within a session.
     seen: BTreeMap<u64, (u64, u64)>,
 }
@@ -76,9 +79,9 @@ impl World {
     fn with(seed: u64, config: EngineConfig) -> Self {
         let mut world = Self {
             now: ms(0),
-            relays: (1..=config.paths as u64).map(|start| Some(MiniRelay::new(start))).collect(),
-            cut: vec![false; config.paths],
-            engine: Engine::new(config, seed),
+            relays: (1..=config.paths.len() as u64).map(|start| Some(MiniRelay::new(start))).collect(),
+            cut: vec![false; config.paths.len()],
+            engine: Engine::new(config, secret(seed)),
             link: Link::default(),
             dice: Jitter::new(seed ^ 0x5eed),
             events: BTreeMap::new(),
@@ -91,6 +94,7 @@ impl World {
             frames: Vec::new(),
             signals: Vec::new(),
             bodies_wrong: 0,
+            record: None,
             seen: BTreeMap::new(),
         };
         world.at(ms(0), Event::Capture);
@@ -132,6 +136,7 @@ impl World {
             },
             Event::ToViewer(at, mut datagram) => {
                 self.note_seen(at, &datagram);
+                self.record.iter_mut().for_each(|record| record.push((at, datagram.clone())));
                 self.engine.on_datagram(self.now, at, &mut datagram);
             }
             Event::Refused(at) => self.engine.on_refused(self.now, at),
@@ -225,6 +230,10 @@ impl World {
     fn signal_at(&self, moment: Time) -> Signal {
         self.signals.iter().rev().find(|(when, _)| *when <= moment).map(|(_, s)| s.clone()).unwrap_or_default()
     }
+}
+
+fn secret(seed: u64) -> [u8; 32] {
+    std::array::from_fn(|i| (seed >> (i % 8)) as u8)
 }
 
 fn body(id: FrameId, length: usize) -> Vec<u8> {

@@ -28,10 +28,10 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
         name,
         max_frame_bytes: 1,
         receive_capacity: 0,
-        paths: route.relays.len(),
+        paths: route.accesses.clone(),
         redundancy: Redundancy::Both,
     };
-    let mut engine = Engine::new(config, clock::random_u64());
+    let mut engine = Engine::new(config, clock::random_bytes());
     let stop = Shutdown::new();
     let until = clock::now() + PATIENCE;
     let mut answer = Answer { until, list: None, refusal: None, asked_to_end: shutdown, stop: stop.clone() };

@@ -126,6 +126,16 @@ fn parity_shows_a_lost_end_at_once_and_silence_the_loss_of_parity() {
 }
 
 #[test]
+fn parity_that_is_lost_after_a_pause_is_not_waited_for() {
+    let mut reassembly = round_trip(4);
+    feed_some(&mut reassembly, ms(0), 0, 100, 0..90);
+    assert_eq!(reassembly.poll_repair(ms(8)).unwrap().ranges, [90, 10]);
+    // The first sign of parity at all, and the last datagram that comes by itself.
+    feed_some(&mut reassembly, ms(9), 0, 100, [105]);
+    assert_eq!(reassembly.poll_repair(ms(15)).unwrap().ranges, [90, 9]);
+}
+
+#[test]
 fn parity_that_is_sent_no_longer_is_not_waited_for() {
     let mut reassembly = with_parity();
     for number in 1..10 {

@@ -157,7 +157,7 @@ fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
 
 #[test]
 fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
-    let mut engine = Engine::new(config(), 9);
+    let mut engine = Engine::new(config(), secret(9));
     engine.on_tick(ms(0));
     let mut sent = 0;
     for n in 0..1000 {
@@ -200,7 +200,7 @@ fn a_viewer_that_leaves_says_so_and_stays_away() {
 
 #[test]
 fn a_list_is_given_without_a_session() {
-    let mut engine = Engine::new(EngineConfig { wish: Wish::List, ..config() }, 6);
+    let mut engine = Engine::new(EngineConfig { wish: Wish::List, ..config() }, secret(6));
     let mut relay = MiniRelay::new(1);
     engine.on_tick(ms(0));
     let mut listed = None;

@@ -1,7 +1,7 @@
 use super::*;
 
 fn two(redundancy: Redundancy) -> EngineConfig {
-    EngineConfig { paths: 2, redundancy, ..config() }
+    EngineConfig { paths: vec![ViewerAccess::Open; 2], redundancy, ..config() }
 }
 
 /// Frames given out after `moment`.
