@@ -18,6 +18,7 @@ pub mod log;
 pub mod manager;
 pub mod program;
 pub mod seeded;
+pub mod sim;
 mod stage;
 pub mod stranger;
 pub mod usage;

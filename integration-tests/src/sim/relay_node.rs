@@ -1,0 +1,126 @@
+//! The real relay on a simulated network: its engine, its fan-out in time and its inbox, as relay.rs joins them. All
+//! that the simulator knows of their interfaces stands here.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use fanlight_proto::clock::Time;
+use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::message::parse_frame;
+use fanlight_relay::config::Gso;
+use fanlight_relay::engine::{Engine, EngineConfig, Output, Route};
+use fanlight_relay::udp::{Sender, Turn, Wire};
+use fanlight_relay::upstream::Inbox;
+
+use crate::seeded::Random;
+
+/// Datagrams that the kernel takes as a train.
+const SEGMENTS: usize = 64;
+
+/// The loop comes to rest within so many turns, or it spins.
+const MAX_TURNS: usize = 100_000;
+
+/// A relay from its start to its end.
+#[derive(Debug)]
+pub(super) struct Relay {
+    engine: Engine,
+    sender: Sender,
+    inbox: Inbox,
+    wire: Egress,
+    turn: Turn,
+}
+
+/// Datagrams that leave.
+#[derive(Debug, Default)]
+struct Egress(RefCell<Vec<(SocketAddr, Vec<u8>)>>);
+
+impl Wire for Egress {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+        let datagrams = bytes.chunks(segment.unwrap_or(bytes.len()).max(1));
+        self.0.borrow_mut().extend(datagrams.map(|datagram| (to.remote, datagram.to_vec())));
+        Ok(())
+    }
+}
+
+impl Relay {
+    pub(super) fn new(random: &mut Random) -> Self {
+        let mut secret = [0; 16];
+        secret.copy_from_slice(&random.bytes(16));
+        Self {
+            engine: Engine::new(EngineConfig::default(), secret),
+            sender: Sender::new(Gso::On, SEGMENTS),
+            inbox: Inbox::default(),
+            wire: Egress::default(),
+            turn: Turn::Idle,
+        }
+    }
+
+    pub(super) fn on_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
+        self.engine.on_datagram(now, Route { remote: from, local: None }, datagram);
+        self.run(now);
+    }
+
+    /// A message of source `origin`.
+    pub(super) fn on_message(&mut self, now: Time, origin: usize, topic: &[u8], body: &Bytes) {
+        let frame = parse_frame(topic, body.clone(), MAX_FRAME_BYTES).expect("a source sends what a relay takes");
+        self.inbox.put(origin, frame, body.clone(), now);
+        self.run(now);
+    }
+
+    pub(super) fn on_tick(&mut self, now: Time) {
+        self.engine.on_tick(now);
+        self.run(now);
+    }
+
+    pub(super) fn due(&self) -> Option<Time> {
+        self.engine.next_deadline().into_iter().chain(self.turn.time()).min()
+    }
+
+    /// The next datagram that leaves, and where to.
+    pub(super) fn sent(&mut self) -> impl Iterator<Item = (SocketAddr, Vec<u8>)> + use<> {
+        self.wire.0.take().into_iter()
+    }
+
+    /// How many viewers it serves.
+    pub(super) fn viewers(&self) -> usize {
+        self.engine.viewers()
+    }
+
+    /// Stops as on SIGTERM: what leaves are farewells.
+    pub(super) fn shut_down(&mut self) {
+        self.engine.shut_down();
+        self.take_outputs(Time::default());
+    }
+
+    /// Everything that can be done now.
+    fn run(&mut self, now: Time) {
+        self.take_outputs(now);
+        for _ in 0..MAX_TURNS {
+            loop {
+                let Self { engine, sender, inbox, .. } = self;
+                let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
+                let Some(arrival) = inbox.take(busy) else { break };
+                self.engine.on_arrival(now, &arrival);
+                self.take_outputs(now);
+            }
+            let before = self.sender.in_flight();
+            self.turn = self.sender.run(now, &self.wire);
+            if self.turn != Turn::Again && self.sender.in_flight() == before {
+                return;
+            }
+        }
+        panic!("the relay spins");
+    }
+
+    fn take_outputs(&mut self, now: Time) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { to, datagram } => self.sender.send(&self.wire, to, &datagram),
+                Output::Fan(fan) => self.sender.start(now, fan),
+                Output::Resend(resend) => self.sender.resend(&self.wire, &resend),
+            }
+        }
+    }
+}
