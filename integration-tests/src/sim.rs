@@ -39,9 +39,21 @@ pub enum Node {
     Viewer(usize),
 }
 
+/// What the relays of a case ask of viewers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    #[default]
+    Open,
+    /// A key of each viewer's own.
+    Keys,
+}
+
 /// A relay. It takes all sources.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
+    /// What it asks of viewers.
+    pub access: Access,
     /// What its clock shows.
     pub clock: Clock,
     /// How long a message of a source takes to it.
@@ -52,13 +64,15 @@ impl Default for RelayConfig {
     /// On another host than the source.
     fn default() -> Self {
         let clock = Clock { offset: Duration::from_secs(100_000), drift_ppm: -20, wall_offset_ns: 0 };
-        Self { clock, leg: Duration::from_micros(300) }
+        Self { access: Access::Open, clock, leg: Duration::from_micros(300) }
     }
 }
 
 /// A viewer.
 #[derive(Clone, Debug)]
 pub struct ViewerConfig {
+    /// What its relays ask of it.
+    pub access: Access,
     /// What its clock shows.
     pub clock: Clock,
     /// Datagrams that its socket holds.
@@ -72,7 +86,7 @@ impl ViewerConfig {
     #[must_use]
     pub fn over(link: Link) -> Self {
         let clock = Clock { offset: Duration::from_secs(7), drift_ppm: 35, wall_offset_ns: 0 };
-        Self { clock, capacity: 1820, paths: vec![(0, link)] }
+        Self { access: Access::Open, clock, capacity: 1820, paths: vec![(0, link)] }
     }
 }
 
@@ -158,6 +172,11 @@ pub enum Act {
     Start(Node),
     Freeze(Node),
     Thaw(Node),
+    RotateKey(usize),
+    Expel { relay: usize, viewer: usize },
+    Tap { viewer: usize, by: usize },
+    Record { viewer: usize, path: usize },
+    Replay { viewer: usize, path: usize },
     Heal,
 }
 
@@ -178,6 +197,11 @@ impl Act {
             Self::Start(node) => world.start(*node),
             Self::Freeze(node) => world.freeze(*node),
             Self::Thaw(node) => world.thaw(*node),
+            Self::RotateKey(relay) => world.rotate_key(*relay),
+            Self::Expel { relay, viewer } => world.expel(*relay, *viewer),
+            Self::Tap { viewer, by } => world.tap(*viewer, *by),
+            Self::Record { viewer, path } => world.record(*viewer, *path),
+            Self::Replay { viewer, path } => world.replay(*viewer, *path),
             Self::Heal => world.heal(),
         }
     }
@@ -248,6 +272,15 @@ pub enum Expect {
         /// The share.
         share: f64,
     },
+    /// It gives out no frame.
+    Nothing {
+        /// Which viewer.
+        viewer: usize,
+        /// The span's begin.
+        from: Duration,
+        /// The span's end.
+        to: Duration,
+    },
     /// The signal does not say live.
     NotLive {
         /// Which viewer.
@@ -293,6 +326,10 @@ impl Expect {
                 let (offered, missing) = seconds.iter().fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
                 let lost = missing as f64 / offered.max(1) as f64;
                 wrong(lost > share, format!("{missing} of {offered} datagrams are lost"))
+            }
+            Self::Nothing { viewer, from, to } => {
+                let frames = world.watch(viewer).frames_between(from, to).len();
+                wrong(frames > 0, format!("{frames} frames are given out"))
             }
             Self::NotLive { viewer, at } => {
                 let word = world.watch(viewer).signal_at(at);
@@ -347,7 +384,7 @@ fn check_healing(world: &mut World, case: &Case) {
     let (from, to) = (world.now(), world.now() + CLEAN_TAIL);
     // What is on its way at the end has a second to come.
     world.run_until(to + Duration::from_secs(1));
-    for (viewer, lost) in lost.into_iter().enumerate() {
+    for (viewer, lost) in lost.into_iter().enumerate().filter(|(viewer, _)| !world.is_expelled(*viewer)) {
         let word = world.watch(viewer).signal_at(from);
         assert_eq!(word, viewer_node::Viewer::live(), "viewer {viewer} is not live {HEALS_WITHIN:?} after all is well");
         let tally = world.tally(viewer);

@@ -14,6 +14,7 @@ use fanlight_relay::engine::{Engine, EngineConfig, Output, Route};
 use fanlight_relay::udp::{Sender, Turn, Wire};
 use fanlight_relay::upstream::Inbox;
 
+use super::Access;
 use crate::seeded::Random;
 
 /// Datagrams that the kernel takes as a train.
@@ -45,7 +46,8 @@ impl Wire for Egress {
 }
 
 impl Relay {
-    pub(super) fn new(random: &mut Random) -> Self {
+    pub(super) fn new(random: &mut Random, access: Access) -> Self {
+        assert_eq!(access, Access::Open, "this relay's engine knows no keys");
         let mut secret = [0; 16];
         secret.copy_from_slice(&random.bytes(16));
         Self {
@@ -86,6 +88,16 @@ impl Relay {
     /// How many viewers it serves.
     pub(super) fn viewers(&self) -> usize {
         self.engine.viewers()
+    }
+
+    /// Draws a new key for the media.
+    pub(super) fn rotate_key(&mut self, _now: Time) {
+        panic!("this relay's engine knows no keys");
+    }
+
+    /// Forgets the key of a viewer, as when its line is taken out of the list of viewers.
+    pub(super) fn expel(&mut self, _now: Time, _viewer: usize) {
+        panic!("this relay's engine knows no keys");
     }
 
     /// Stops as on SIGTERM: what leaves are farewells.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Case, Clock, Link, Node, RelayConfig, SourceConfig, Step, ViewerConfig};
+use super::{Access, Act, Case, Clock, Link, Node, RelayConfig, SourceConfig, Step, ViewerConfig};
 use crate::seeded::Random;
 
 /// How long the troubles of a storm last.
@@ -41,12 +41,13 @@ pub fn storm(seed: u64) -> Case {
 }
 
 fn relay(random: &mut Random) -> RelayConfig {
-    RelayConfig { clock: clock(random), leg: micros(random, 100, 5_000) }
+    RelayConfig { clock: clock(random), leg: micros(random, 100, 5_000), ..RelayConfig::default() }
 }
 
 fn viewer(random: &mut Random, relays: usize) -> ViewerConfig {
     let capacity = [92, 500, 1820][random.below(3)];
-    ViewerConfig { clock: clock(random), capacity, paths: vec![(random.below(relays), link(random))] }
+    let paths = vec![(random.below(relays), link(random))];
+    ViewerConfig { access: Access::Open, clock: clock(random), capacity, paths }
 }
 
 fn clock(random: &mut Random) -> Clock {

@@ -8,6 +8,7 @@ use fanlight_proto::message::FrameId;
 use fanlight_proto::reassembly::{Counts, Losses};
 use fanlight_viewer::engine::{Engine, EngineConfig, Output, Presentation, Signal, Wish};
 
+use super::{Access, ViewerConfig};
 use crate::seeded::Random;
 
 /// What a viewer wants done or gives out.
@@ -44,14 +45,15 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
-    /// One that shows whatever there is, and has `paths` relays to ask.
-    pub(super) fn new(random: &mut Random, capacity: u32, paths: usize) -> Self {
-        assert_eq!(paths, 1, "this viewer's engine knows one relay");
+    /// Viewer `number`, which shows whatever there is. The number is also whose key it has.
+    pub(super) fn new(random: &mut Random, _number: usize, viewer: &ViewerConfig) -> Self {
+        assert_eq!(viewer.paths.len(), 1, "this viewer's engine knows one relay");
+        assert_eq!(viewer.access, Access::Open, "this viewer's engine knows no keys");
         let config = EngineConfig {
             wish: Wish::Stream(None),
             name: "simulated".to_owned(),
             max_frame_bytes: MAX_FRAME_BYTES,
-            receive_capacity: capacity,
+            receive_capacity: viewer.capacity,
         };
         Self { engine: Engine::new(config, random.number()), shown: 0 }
     }

@@ -17,7 +17,7 @@ use super::viewer_node::{Given, Tally, Viewer};
 use super::watch::Watch;
 use super::{Node, RelayConfig, ViewerConfig};
 use crate::seeded::Random;
-use nodes::{Path, RelayNode, ViewerNode};
+use nodes::{Path, Recorded, RelayNode, ViewerNode};
 
 /// Datagrams that the relay's socket holds while the relay stands still: 4 MiB at 2304 bytes each.
 const RELAY_CAPACITY: usize = 1820;
@@ -267,6 +267,9 @@ impl World {
     }
 
     fn at_relay(&mut self, relay: usize, from: SocketAddr, mut datagram: Vec<u8>) {
+        if let Some(&(viewer, path)) = self.addresses.get(&from) {
+            self.viewers[viewer].paths[path].note(self.now, false, &datagram);
+        }
         let node = &mut self.relays[relay];
         let now = node.config.clock.read(self.now);
         let Some(life) = &mut node.life else {
@@ -315,6 +318,14 @@ impl World {
     fn at_viewer(&mut self, to: SocketAddr, datagram: Vec<u8>) {
         // Nobody is at an address that has been left.
         let Some(&(viewer, path)) = self.addresses.get(&to) else { return };
+        self.viewers[viewer].paths[path].note(self.now, true, &datagram);
+        if let Some(by) = self.viewers[viewer].tapped_by {
+            self.into_viewer(by, path, datagram.clone());
+        }
+        self.into_viewer(viewer, path, datagram);
+    }
+
+    fn into_viewer(&mut self, viewer: usize, path: usize, datagram: Vec<u8>) {
         let node = &mut self.viewers[viewer];
         if node.life.is_none() {
             return;
@@ -463,12 +474,13 @@ impl World {
         match node {
             Node::Source(at) => self.sources[at].start(self.now),
             Node::Relay(at) => {
-                self.relays[at].life = Some(Relay::new(&mut self.random));
+                let access = self.relays[at].config.access;
+                self.relays[at].life = Some(Relay::new(&mut self.random, access));
                 self.relays[at].reckon(self.now);
             }
             Node::Viewer(at) => {
                 let Self { now, random, viewers, .. } = self;
-                viewers[at].begin(*now, random);
+                viewers[at].begin(*now, random, at);
             }
         }
     }
@@ -488,6 +500,56 @@ impl World {
             Node::Source(at) => self.sources[at].frozen = false,
             Node::Relay(at) => self.thaw_relay(at),
             Node::Viewer(at) => self.thaw_viewer(at),
+        }
+    }
+
+    /// A relay draws a new key for its media.
+    pub fn rotate_key(&mut self, relay: usize) {
+        let node = &mut self.relays[relay];
+        if let Some(life) = &mut node.life {
+            life.rotate_key(node.config.clock.read(self.now));
+            self.take_from_relay(relay);
+        }
+    }
+
+    /// A relay forgets the key of a viewer.
+    pub fn expel(&mut self, relay: usize, viewer: usize) {
+        self.viewers[viewer].expelled = true;
+        let node = &mut self.relays[relay];
+        if let Some(life) = &mut node.life {
+            life.expel(node.config.clock.read(self.now), viewer);
+            self.take_from_relay(relay);
+        }
+    }
+
+    /// Whether a relay has forgotten the key of a viewer.
+    #[must_use]
+    pub fn is_expelled(&self, viewer: usize) -> bool {
+        self.viewers[viewer].expelled
+    }
+
+    /// What comes to a viewer also comes to another one, as if it listened on the wire.
+    pub fn tap(&mut self, viewer: usize, by: usize) {
+        self.viewers[viewer].tapped_by = Some(by);
+    }
+
+    /// Remembers what arrives over a path from now on.
+    pub fn record(&mut self, viewer: usize, path: usize) {
+        self.viewers[viewer].paths[path].record = Some(Vec::new());
+    }
+
+    /// Lets all that was recorded of a path arrive once more, from now on and at the same intervals.
+    pub fn replay(&mut self, viewer: usize, path: usize) {
+        let node = &mut self.viewers[viewer].paths[path];
+        let (relay, address) = (node.relay, node.address);
+        let record = node.record.take().unwrap_or_default();
+        let Some(begin) = record.first().map(|first| first.at) else { return };
+        for Recorded { at, to_viewer, datagram } in record {
+            let event = match to_viewer {
+                true => Event::ToViewer { to: address, datagram },
+                false => Event::ToRelay { relay, from: address, datagram },
+            };
+            self.schedule(self.now + (at - begin), event);
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) struct RelayNode {
 impl RelayNode {
     pub(super) fn new(config: RelayConfig, random: &mut Random) -> Self {
         Self {
+            life: Some(Relay::new(random, config.access)),
             config,
-            life: Some(Relay::new(random)),
             frozen: false,
             leg_cut: false,
             backlog: VecDeque::new(),
@@ -70,6 +70,10 @@ pub(super) struct ViewerNode {
     pub(super) backlog: VecDeque<(usize, Vec<u8>)>,
     pub(super) watch: Watch,
     pub(super) due: Option<Duration>,
+    /// Who also gets what comes to it.
+    pub(super) tapped_by: Option<usize>,
+    /// A relay knows it no more.
+    pub(super) expelled: bool,
 }
 
 impl ViewerNode {
@@ -81,6 +85,8 @@ impl ViewerNode {
             backlog: VecDeque::new(),
             watch: Watch::default(),
             due: None,
+            tapped_by: None,
+            expelled: false,
             config,
         }
     }
@@ -90,8 +96,8 @@ impl ViewerNode {
         self.life.is_some() && !self.frozen
     }
 
-    pub(super) fn begin(&mut self, now: Duration, random: &mut Random) {
-        self.life = Some(Viewer::new(random, self.config.capacity, self.paths.len()));
+    pub(super) fn begin(&mut self, now: Duration, random: &mut Random, number: usize) {
+        self.life = Some(Viewer::new(random, number, &self.config));
         self.watch.begin_life(now);
         self.due = Some(now);
     }
@@ -122,10 +128,26 @@ pub(super) struct Path {
     pub(super) up: Carrier,
     pub(super) down: Carrier,
     pub(super) seconds: Vec<(u64, u64)>,
+    /// What went over it since it has been recorded, and in which direction.
+    pub(super) record: Option<Vec<Recorded>>,
     delay: Duration,
 }
 
+/// A datagram on a path.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    pub(super) at: Duration,
+    pub(super) to_viewer: bool,
+    pub(super) datagram: Vec<u8>,
+}
+
 impl Path {
+    pub(super) fn note(&mut self, at: Duration, to_viewer: bool, datagram: &[u8]) {
+        if let Some(record) = &mut self.record {
+            record.push(Recorded { at, to_viewer, datagram: datagram.to_vec() });
+        }
+    }
+
     fn new(relay: usize, link: Link) -> Self {
         Self {
             relay,
@@ -133,6 +155,7 @@ impl Path {
             up: Carrier::new(link),
             down: Carrier::new(link),
             seconds: Vec::new(),
+            record: None,
             delay: link.delay,
         }
     }
