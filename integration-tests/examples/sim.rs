@@ -1,40 +1,68 @@
 //! `./dev sim`: many seeds of the simulator's storms, or the replay of a capture.
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fanlight_daemon::capture::Recording;
 use fanlight_daemon::clock;
-use fanlight_tests::sim::{run, storm};
+use fanlight_tests::sim::{replay, run, storm};
 
 /// What the command line asks for.
 struct Options {
     seeds: u64,
     from: u64,
+    replay: Option<String>,
 }
 
 fn main() -> ExitCode {
     match options() {
+        Ok(Options { replay: Some(file), .. }) => play(&file),
         Ok(options) => storms(&options),
-        Err(message) => {
-            eprintln!("sim: {message}");
-            ExitCode::from(64)
-        }
+        Err(message) => refuse(&message),
     }
 }
 
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("sim: {message}");
+    ExitCode::from(64)
+}
+
+/// Plays a capture, and prints each count beside what happened.
+fn play(file: &str) -> ExitCode {
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => return refuse(&format!("{file}: {error}")),
+    };
+    let recording = match Recording::parse(&bytes) {
+        Ok(recording) => recording,
+        Err(error) => return refuse(&format!("{file}: {error}")),
+    };
+    let records = &recording.records;
+    let span = records.last().zip(records.first()).map(|(last, first)| last.time.saturating_since(first.time));
+    println!("a {:?}'s capture: {} datagrams in {:.1?}", recording.role, records.len(), span.unwrap_or_default());
+    println!("{:<20} {:>10} {:>10}", "", "happened", "replayed");
+    for count in replay(&recording) {
+        let happened = count.happened.map_or("-".to_owned(), |happened| happened.to_string());
+        println!("{:<20} {happened:>10} {:>10}", count.name, count.replayed);
+    }
+    // Whoever reads this through a pipe may have gone.
+    let _ = std::io::stdout().flush();
+    ExitCode::SUCCESS
+}
+
 fn options() -> Result<Options, String> {
-    let mut options = Options { seeds: 1000, from: 0 };
+    let mut options = Options { seeds: 1000, from: 0, replay: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || {
-            let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
-            value.parse().map_err(|_| format!("{word} takes a number, not {value}"))
-        };
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+        let number = || value.parse().map_err(|_| format!("{word} takes a number, not {value}"));
         match word.as_str() {
             "--seeds" => options.seeds = number()?,
             "--from" => options.from = number()?,
-            _ => return Err(format!("takes --seeds N and --from N, not {word}")),
+            "--replay" => options.replay = Some(value),
+            _ => return Err(format!("takes --seeds N, --from N and --replay FILE, not {word}")),
         }
     }
     Ok(options)

@@ -7,6 +7,7 @@
 mod clock;
 mod link;
 mod relay_node;
+mod replay;
 mod source;
 mod storm;
 mod viewer_node;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use clock::Clock;
 pub use link::{Carried, Link, Rate};
+pub use replay::{Compared, replay};
 pub use source::SourceConfig;
 pub use storm::storm;
 pub use viewer_node::Tally;

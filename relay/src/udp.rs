@@ -2,9 +2,12 @@
 
 mod sender;
 
+use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 
+use fanlight_daemon::capture::{Capture, Direction};
+use fanlight_proto::clock::Time;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
@@ -141,6 +144,25 @@ impl Wire for Socket {
         let transmit =
             Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: to.local };
         self.io.try_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), &transmit))
+    }
+}
+
+/// A wire whose datagrams are noted in a capture.
+#[derive(Debug)]
+pub struct Captured<'a, W> {
+    /// Where they go.
+    pub wire: &'a W,
+    /// Where they are noted, a train as one.
+    pub capture: &'a RefCell<Capture>,
+    /// The present.
+    pub now: Time,
+}
+
+impl<W: Wire> Wire for Captured<'_, W> {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+        self.wire.send(to, bytes, segment)?;
+        self.capture.borrow_mut().note(self.now, Direction::Out, to.remote, bytes);
+        Ok(())
     }
 }
 

@@ -5,8 +5,10 @@ mod socket;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::{Shutdown, clock, logline};
 use fanlight_proto::clock::Time;
 
@@ -36,6 +38,8 @@ pub struct Route {
     pub relay: String,
     /// Bytes to ask the kernel to keep for the socket.
     pub receive_buffer: usize,
+    /// Where captures of the datagrams are written; none: they are not kept.
+    pub capture: Option<PathBuf>,
 }
 
 impl Route {
@@ -62,6 +66,7 @@ pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdow
         seek_due: Time::default(),
         heard: false,
         failures: logline::Limited::new(),
+        capture: Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref()),
         engine,
         sink,
     };
@@ -79,6 +84,7 @@ struct Conversation<'a> {
     seek_due: Time,
     heard: bool,
     failures: logline::Limited,
+    capture: Capture,
     engine: &'a mut Engine,
     sink: &'a mut dyn Sink,
 }
@@ -86,6 +92,7 @@ struct Conversation<'a> {
 impl Conversation<'_> {
     async fn run(&mut self, shutdown: &Shutdown) {
         let mut trains = Trains::new();
+        let mut requests = Requests::listen();
         while !shutdown.requested() {
             self.seek(clock::now());
             let now = clock::now();
@@ -93,11 +100,13 @@ impl Conversation<'_> {
             if self.hand_out(now).is_break() {
                 break;
             }
+            self.capture.turn(now, || counts(self.engine));
             let due = [self.engine.next_deadline(), self.sink.turn(now, self.engine), Some(self.seek_due)];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             tokio::select! {
                 () = shutdown.wait() => break,
                 () = tokio::time::sleep(due.saturating_since(clock::now())) => {}
+                () = requests.next() => self.capture.on_request(clock::now(), || counts(self.engine)),
                 () = self.peer.changed() => self.seek_due = Time::default(),
                 () = readable(self.socket.as_ref()) => self.receive(&mut trains),
             }
@@ -135,7 +144,10 @@ impl Conversation<'_> {
                 Ok(count) => {
                     let now = clock::now();
                     self.heard = true;
-                    trains.datagrams(count).for_each(|datagram| self.engine.on_datagram(now, datagram));
+                    for datagram in trains.datagrams(count) {
+                        self.capture.note(now, Direction::In, socket.address(), datagram);
+                        self.engine.on_datagram(now, datagram);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
@@ -150,6 +162,9 @@ impl Conversation<'_> {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Send(datagram) => {
+                    if let Some(socket) = &self.socket {
+                        self.capture.note(now, Direction::Out, socket.address(), &datagram);
+                    }
                     // A datagram that finds no room is lost like any other.
                     if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(&datagram)) {
                         self.failed(&error);
@@ -183,6 +198,16 @@ impl Conversation<'_> {
             tracing::warn!(count, "{what}");
         }
     }
+}
+
+/// What a capture counts, as [`counts`] gives it.
+const COUNTS: &[&str] = &["lost_on_the_way", "whole", "lost", "repairs_asked", "repairs_received", "joins"];
+
+fn counts(engine: &Engine) -> Vec<u64> {
+    let summary = engine.summary();
+    let (losses, counts) = (summary.losses, summary.counts);
+    let on_the_way = losses.link + losses.incomplete;
+    vec![on_the_way, counts.whole, losses.total(), counts.repairs_asked, counts.repairs_received, summary.joins]
 }
 
 async fn readable(socket: Option<&Socket>) {

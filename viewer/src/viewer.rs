@@ -58,7 +58,11 @@ impl Program for Viewer {
 }
 
 fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<ExitCode> {
-    let route = Route { relay: config.relay.clone(), receive_buffer: config.receive_buffer };
+    let route = Route {
+        relay: config.relay.clone(),
+        receive_buffer: config.receive_buffer,
+        capture: config.capture_dir.clone(),
+    };
     if extra.list {
         let table = listing::table(&route, screen_name(config), &context.shutdown)?;
         print(&table);

@@ -85,6 +85,19 @@ impl Relay {
         self.wire.0.take().into_iter()
     }
 
+    /// What happened, by the names that its captures use.
+    pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let (counts, sent) = (self.engine.counts(), self.sender.counts());
+        vec![
+            ("given_up", sent.dropped + sent.failed),
+            ("frames", counts.frames),
+            ("fanned", counts.fanned),
+            ("joins", counts.joins),
+            ("repairs_asked", counts.repairs_asked),
+            ("repairs_sent", counts.repairs_sent),
+        ]
+    }
+
     /// How many viewers it serves.
     pub(super) fn viewers(&self) -> usize {
         self.engine.viewers()
