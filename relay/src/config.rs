@@ -1,6 +1,7 @@
 //! The settings.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::options::Text;
@@ -50,6 +51,9 @@ fanlight_daemon::options! {
         max_frame_bytes: usize = MAX_FRAME_BYTES;
         /// A source that is silent for so many milliseconds is gone. Live ones speak every 250 ms.
         source_stale_ms: u64 = SOURCE_STALE.as_millis() as u64;
+        /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
+        /// was bad. Unset: none are kept.
+        capture_dir: Option<PathBuf> = None;
     }
 }
 

@@ -245,6 +245,14 @@ impl Engine {
         }
     }
 
+    /// Changes the keys of all streams before their time.
+    pub fn rotate_keys(&mut self, now: Time) {
+        let aliases: Vec<u16> = self.streams.iter().map(|stream| stream.alias).collect();
+        for alias in aliases {
+            self.announce_key(now, alias, keys::PATIENCE);
+        }
+    }
+
     /// Counts a frame that did not go out whole to the viewer at `to`; `begun`: some of it did.
     pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
         self.counts.given_up += u64::from(begun);
