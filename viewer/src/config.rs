@@ -60,7 +60,7 @@ pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
         return Ok(vec![ViewerAccess::Psk(file.shared()?); relays]);
     }
     let own = file.private()?;
-    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys { own: own.clone(), relay: relay.0.clone() };
+    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys { own: own.clone(), relay: relay.0 };
     Ok(config.relay_key.iter().cycle().take(relays).map(access).collect())
 }
 
