@@ -6,7 +6,7 @@ use super::*;
 fn every_pulse_tells_the_clock_of_the_streams_own_source() {
     let mut rig = Rig::live();
     let accept = rig.join(viewer(1), 1);
-    let mut told = |rig: &mut Rig| match rig.keep_alive(viewer(1), accept.session) {
+    let told = |rig: &mut Rig| match rig.keep_alive(viewer(1), accept.session) {
         Said::Pulse(_, pulse) => pulse.source_clock,
         other => panic!("{other:?}"),
     };
