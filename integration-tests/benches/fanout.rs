@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
+use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{FrameBuffer, Join, parse_frame};
 use fanlight_relay::config::Gso;
@@ -62,7 +63,7 @@ fn send(runtime: &tokio::runtime::Runtime, sender: &mut Sender, socket: &Socket,
 
 /// The fan-out of one frame to `receivers`, as the relay's engine makes it once they have joined.
 fn fan_for(receivers: &[UdpSocket]) -> Result<Fan, Box<dyn std::error::Error>> {
-    let mut engine = Engine::new(EngineConfig::default(), [7; 16]);
+    let mut engine = Engine::new(EngineConfig::default(), RelayAccess::Open, [7; 32]);
     let now = Time::from_nanos(1_000_000_000);
     engine.on_arrival(now, &arrival(now, 0)?);
     for receiver in receivers {
@@ -71,8 +72,8 @@ fn fan_for(receivers: &[UdpSocket]) -> Result<Fan, Box<dyn std::error::Error>> {
     engine.on_arrival(now, &arrival(now, 1)?);
     loop {
         match engine.poll_output().ok_or("the engine fans out a frame that viewers wait for")? {
-            Output::Fan(fan) => return Ok(Fan { targets: Arc::clone(&fan.targets), ..fan }),
-            Output::Send { .. } | Output::Resend(_) => {}
+            Output::Fan(fan) if !fan.welcome => return Ok(Fan { targets: Arc::clone(&fan.targets), ..fan }),
+            Output::Fan(_) | Output::Send { .. } | Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) => {}
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod lossy;
 pub mod manager;
 pub mod program;
 pub mod seeded;
+pub mod sim;
 mod stage;
 pub mod stranger;
 pub mod usage;

@@ -182,7 +182,7 @@ fn keygen_says_what_it_misses() {
     ends_with(keygen(&stage, "relay", "psk", &file), 0);
     for (words, code, said) in [
         ("keygen psk".to_owned(), USAGE, "<FILE>"),
-        ("keygen spk wall.psk".to_owned(), USAGE, "psk"),
+        ("keygen pskk wall.psk".to_owned(), USAGE, "'psk'"),
         ("keygen psk /nowhere/wall.psk".to_owned(), 1, "/nowhere/wall.psk"),
         ("keygen public /nowhere/hall.key".to_owned(), 1, "/nowhere/hall.key"),
         (format!("keygen public {}", file.display()), 1, "fanlight-private:"),

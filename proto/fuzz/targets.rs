@@ -120,7 +120,7 @@ pub fn reassembly(bytes: &[u8]) {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let mut now = Time::from_nanos(1 << 40);
     let mut out = BTreeMap::new();
-    let mut encoder = Encoder::new();
+    let mut frames = BTreeMap::new();
     for step in bytes.chunks_exact(6) {
         now = now + Duration::from_micros(u64::from(step[0]) * 100);
         if step[1] == 0xff {
@@ -129,7 +129,7 @@ pub fn reassembly(bytes: &[u8]) {
         while let Some(repair) = reassembly.poll_repair(now) {
             assert!(repair.ranges.len().is_multiple_of(2));
         }
-        let shards = u16::from(step[4] % 64).max(1);
+        let shards = u16::from(step[4] % 32).max(1);
         let first = DataHeader {
             alias: 1,
             id: FrameId { epoch: 1 + u64::from(step[2] >> 6), number: u64::from(step[3]) << (step[2] & 0x1f) },
@@ -140,7 +140,8 @@ pub fn reassembly(bytes: &[u8]) {
             ..DataHeader::default()
         };
         let contradicts = step[2] & 0x20 != 0;
-        let datagram = shard_of(first, u16::from(step[5]), contradicts, &mut encoder);
+        let packets = frames.entry((first.id, first.length)).or_insert_with(|| packets_of(first));
+        let datagram = shard_of(packets, first, u16::from(step[5]), contradicts);
         let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else { panic!("a good header is taken") };
         let Some(whole) = reassembly.on_shard(now, &header, shard) else { continue };
         assert_eq!(whole.id, header.id);
@@ -156,23 +157,24 @@ pub fn reassembly(bytes: &[u8]) {
     assert!(MAX_OPEN_FRAMES > 0 && reassembly.counts().whole >= out.len() as u64);
 }
 
-/// The datagram of a shard of frame `first`: any one, or one of data with a header that contradicts the others.
-fn shard_of(first: DataHeader, choice: u16, contradicts: bool, encoder: &mut Encoder) -> Vec<u8> {
+/// All datagrams of the frame that a header names, parity too.
+fn packets_of(first: DataHeader) -> Vec<u8> {
     let mut packets = Vec::new();
-    let shards = cut(first, &body(&first), &mut packets);
+    cut(first, &body(&first), &mut packets);
+    Encoder::new().append(&first, &mut packets);
+    packets
+}
+
+/// One of them, with losses before the frame as `first` says; or one of data with a header that contradicts the others.
+fn shard_of(packets: &[u8], first: DataHeader, choice: u16, contradicts: bool) -> Vec<u8> {
+    let shards = first.length.div_ceil(SHARD_BYTES as u32) as u16;
     let parity = recovery_count(shards);
-    if contradicts {
-        let index = choice % shards;
-        let shard = &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
-        let mut datagram = Vec::new();
-        ToViewer::Data(DataHeader { index, shards, parity: parity - 1, ..first }, shard).encode(&mut datagram);
-        return datagram;
-    }
-    let index = choice % (shards + parity);
-    if index >= shards {
-        encoder.append(&first, &mut packets);
-    }
-    packets[usize::from(index) * DATA_BYTES..][..DATA_BYTES].to_vec()
+    let (index, parity) =
+        if contradicts { (choice % shards, parity - 1) } else { (choice % (shards + parity), parity) };
+    let shard = &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
+    let mut datagram = Vec::new();
+    ToViewer::Data(DataHeader { index, shards, parity, ..first }, shard).encode(&mut datagram);
+    datagram
 }
 
 /// The frame that a header names: no two are alike.
@@ -192,9 +194,8 @@ pub fn parity(bytes: &[u8]) {
     let Some(([size, tail], choices)) = bytes.split_first_chunk() else { return };
     let length = (1 + u32::from(size % 64)) * SHARD_BYTES as u32 - u32::from(*tail);
     let first = DataHeader { id: FrameId { epoch: 1, number: 0 }, sequence: 1, length, ..DataHeader::default() };
-    let mut packets = Vec::new();
-    let shards = usize::from(cut(first, &body(&first), &mut packets));
-    Encoder::new().append(&first, &mut packets);
+    let packets = packets_of(first);
+    let shards = length.div_ceil(SHARD_BYTES as u32) as usize;
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let mut came = BTreeSet::new();
     for choice in choices {

@@ -1,13 +1,16 @@
 //! The settings.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
-use fanlight_daemon::keys::KeyPath;
+use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::options::Text;
 use fanlight_daemon::paths::{PathError, runtime_dir};
+use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
 use fanlight_proto::message::StreamName;
 
+use crate::engine::KEY_ROTATION;
 use crate::upstream::Endpoint;
 
 /// Sources that one relay subscribes to: each has a thread, and there are no more streams than this.
@@ -29,8 +32,17 @@ fanlight_daemon::options! {
         streams: Vec<Text<StreamName>> = Vec::new();
         /// Where to listen for viewers (UDP). Outside loopback `access` must say who may come.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 5004));
-        /// Who may come: loopback (programs on this host) or open (everyone who can reach the port).
+        /// Who may come: loopback (programs on this host), open (everyone who can reach the port),
+        /// psk (who has the key in key_file) or keys (each viewer its own key, listed in viewer_keys).
+        /// With psk and keys everything is sealed.
         access: Access = Access::Loopback;
+        /// The key that relay and viewers share (access psk), or the relay's own (access keys): a path, or credential:NAME.
+        key_file: Option<KeyPath> = None;
+        /// The public keys of the viewers (access keys), one a line with a name behind it. A line that is taken out ends
+        /// the session of its viewer within 3 s.
+        viewer_keys: Option<KeyPath> = None;
+        /// How many seconds one key seals a stream's media.
+        key_rotation_s: u64 = KEY_ROTATION.as_secs();
         /// Whether the kernel cuts trains of datagrams (UDP GSO): auto, on or off.
         gso: Gso = Gso::Auto;
         /// Viewers served at a time; further ones are told that the relay is busy.
@@ -39,6 +51,9 @@ fanlight_daemon::options! {
         max_frame_bytes: usize = MAX_FRAME_BYTES;
         /// A source that is silent for so many milliseconds is gone. Live ones speak every 250 ms.
         source_stale_ms: u64 = SOURCE_STALE.as_millis() as u64;
+        /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
+        /// was bad. Unset: none are kept.
+        capture_dir: Option<PathBuf> = None;
     }
 }
 
@@ -49,6 +64,10 @@ fanlight_daemon::choice! {
         Loopback = "loopback",
         /// Everyone who can reach the port.
         Open = "open",
+        /// Who has the key that all share.
+        Psk = "psk",
+        /// Who has one of the keys that the relay knows.
+        Keys = "keys",
     }
 }
 
@@ -69,7 +88,8 @@ fanlight_daemon::choice! {
 pub enum ConfigError {
     /// The port could be reached from outside, and nobody said that this is meant.
     #[error(
-        "listen = \"{0}\" is not a loopback address: write access = \"open\" to let everyone who can reach it watch"
+        "listen = \"{0}\" is not a loopback address: write access = \"open\" to let everyone who can reach it watch, or \
+         access = \"psk\" or \"keys\" to let in who has a key"
     )]
     NotOpen(SocketAddr),
     /// Frames would cross a network in the clear, and nobody said that this is meant.
@@ -78,6 +98,22 @@ pub enum ConfigError {
          there, to a file that `fanlight-relay keygen feed FILE` makes, or write allow_remote_sources = true if that is meant"
     )]
     Unsealed(Endpoint),
+    /// Access by key, without the file.
+    #[error("access = \"{access}\" needs {key}")]
+    NoKey {
+        /// What access says.
+        access: Access,
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// A key file that access does not use.
+    #[error("{key} has no use with access = \"{access}\"")]
+    UselessKey {
+        /// What access says.
+        access: Access,
+        /// The key that is too much.
+        key: &'static str,
+    },
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {
@@ -105,6 +141,9 @@ impl Config {
         if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
             return Err(ConfigError::Unsealed(source.clone()));
         }
+        let keyed = matches!(self.access, Access::Psk | Access::Keys);
+        self.check_key("key_file", self.key_file.as_ref(), keyed)?;
+        self.check_key("viewer_keys", self.viewer_keys.as_ref(), self.access == Access::Keys)?;
         let range = |key, value, least, most| {
             let within = (least..=most).contains(&value);
             within.then_some(()).ok_or(ConfigError::Range { key, value, least, most })
@@ -113,7 +152,31 @@ impl Config {
         range("number of streams", self.streams.len() as u64, 0, MAX_STREAMS as u64)?;
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
         range("max_frame_bytes", self.max_frame_bytes as u64, 1024, MAX_FRAME_BYTES as u64)?;
+        range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
         range("source_stale_ms", self.source_stale_ms, 2 * HEARTBEAT_INTERVAL.as_millis() as u64, 60_000)
+    }
+
+    fn check_key(&self, key: &'static str, path: Option<&KeyPath>, needed: bool) -> Result<(), ConfigError> {
+        let access = self.access;
+        match (path, needed) {
+            (None, true) => Err(ConfigError::NoKey { access, key }),
+            (Some(_), false) => Err(ConfigError::UselessKey { access, key }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whom the relay lets in, with the keys read from their files.
+    ///
+    /// # Errors
+    /// When a key file is missing, open to others or damaged.
+    pub fn relay_access(&self) -> Result<RelayAccess, KeyFileError> {
+        match (self.access, &self.key_file, &self.viewer_keys) {
+            (Access::Psk, Some(key), _) => Ok(RelayAccess::Psk(key.shared()?)),
+            (Access::Keys, Some(own), Some(viewers)) => {
+                Ok(RelayAccess::Keys { own: own.private()?, viewers: viewers.viewers()? })
+            }
+            _ => Ok(RelayAccess::Open),
+        }
     }
 
     /// The sources, with the default filled in.
@@ -151,7 +214,29 @@ mod tests {
             let listen = listen.parse().unwrap();
             let config = Config { listen, ..Config::default() };
             assert_eq!(config.check(), if loopback { Ok(()) } else { Err(ConfigError::NotOpen(listen)) });
-            Config { access: Access::Open, ..config }.check().unwrap();
+            Config { access: Access::Open, ..config.clone() }.check().unwrap();
+            let key_file = Some("/k".parse().unwrap());
+            Config { access: Access::Psk, key_file, ..config }.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn access_by_key_needs_its_files_and_nothing_else_takes_them() {
+        let key: Option<KeyPath> = Some("/k".parse().unwrap());
+        let check = |access, key_file: &Option<KeyPath>, viewer_keys: &Option<KeyPath>| {
+            let (key_file, viewer_keys) = (key_file.clone(), viewer_keys.clone());
+            Config { access, key_file, viewer_keys, ..Config::default() }.check().is_ok()
+        };
+        for (access, with_key, with_viewers) in [
+            (Access::Loopback, false, false),
+            (Access::Open, false, false),
+            (Access::Psk, true, false),
+            (Access::Keys, true, true),
+        ] {
+            for (key_file, viewer_keys) in [(&None, &None), (&key, &None), (&None, &key), (&key, &key)] {
+                let wanted = (key_file.is_some(), viewer_keys.is_some()) == (with_key, with_viewers);
+                assert_eq!(check(access, key_file, viewer_keys), wanted, "{access} {key_file:?} {viewer_keys:?}");
+            }
         }
     }
 
@@ -170,6 +255,7 @@ mod tests {
         let config = Config { max_viewers: 0, ..Config::default() };
         assert!(config.check().unwrap_err().to_string().starts_with("max_viewers = 0 is out of range"));
         assert!(Config { max_frame_bytes: MAX_FRAME_BYTES + 1, ..Config::default() }.check().is_err());
+        assert!(Config { key_rotation_s: 1, ..Config::default() }.check().is_err());
         assert!(Config { source_stale_ms: 250, ..Config::default() }.check().is_err());
     }
 }

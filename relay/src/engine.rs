@@ -4,25 +4,38 @@
 mod admission;
 mod clocks;
 mod fanout;
+mod gate;
+mod keys;
+mod lane;
+mod need;
+mod rate;
+mod session;
 mod streams;
 mod viewers;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{CONTROL_HEADER, ToRelay, ToViewer};
+use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
+use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_VIEWERS, SESSION_IDLE, SOURCE_STALE};
-use fanlight_proto::message::{CheckedFrame, FrameId, Goodbye, KeepAlive, Pulse, Repair, SourceClock, StreamName};
+use fanlight_proto::message::{CheckedFrame, Goodbye, SourceClock, StreamName};
+use fanlight_proto::parity::Encoder;
+use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::Minter;
 
 use clocks::Clocks;
 pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, Target};
+use gate::Gate;
+pub use gate::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
+pub use lane::MAX_LANES;
 use streams::{Stream, Streams, Unused};
 pub use viewers::REPAIR_SHARDS_PER_SECOND;
-use viewers::{Allowance, Viewers};
+use viewers::{Allowance, Viewer, Viewers};
 
 /// How often idle sessions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,6 +44,13 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// of forged datagrams gets no more than 24 kB/s of answers.
 pub const RESETS_PER_SECOND: u32 = 2000;
 
+/// Viewers that get a stream's newest frame besides its turn, because they come or begin anew, in a second: a relay that
+/// comes back shows a picture to all within two, and who comes and goes all the time costs no more than 500 frames.
+pub const WELCOMES_PER_SECOND: u32 = 500;
+
+/// How long a key seals a stream's media, unless configured otherwise.
+pub const KEY_ROTATION: Duration = Duration::from_secs(3600);
+
 /// The bounds of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -38,11 +58,13 @@ pub struct EngineConfig {
     pub max_viewers: usize,
     /// A source that has been silent for so long is gone.
     pub source_stale: Duration,
+    /// A key seals a stream's media for so long.
+    pub key_rotation: Duration,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_viewers: MAX_VIEWERS, source_stale: SOURCE_STALE }
+        Self { max_viewers: MAX_VIEWERS, source_stale: SOURCE_STALE, key_rotation: KEY_ROTATION }
     }
 }
 
@@ -75,6 +97,10 @@ pub enum Output {
     Fan(Fan),
     /// Some shards of a frame to one viewer.
     Resend(Resend),
+    /// What goes to this viewer from now on goes by a socket of its own.
+    Isolate(Route),
+    /// What goes to this viewer from now on goes by the socket that all share.
+    Rejoin(Route),
 }
 
 /// What happened. Counts never fall.
@@ -106,20 +132,42 @@ pub struct Counts {
     pub repairs_asked: u64,
     /// Shards sent again.
     pub repairs_sent: u64,
+    /// Handshakes that came to nothing: a wrong key, none, or one that is not known.
+    pub handshakes_refused: u64,
+    /// Handshakes that were not worked on, because there were too many.
+    pub handshakes_put_off: u64,
+    /// Messages of sealed sessions that were not sealed, or not by the viewer.
+    pub unauthentic: u64,
+    /// Frames left out for one viewer that has gone, for the sake of what its way could take; see [`Engine::paced_out`].
+    pub paced_out: u64,
+    /// Frames of which one viewer got a part only.
+    pub given_up: u64,
+    /// Viewers that were given a socket of their own because they had fallen behind.
+    pub isolated: u64,
+    /// Sessions ended because their key is known no more.
+    pub revoked: u64,
+    /// Keys that followed another.
+    pub keys_rotated: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
+    access: RelayAccess,
+    secrets: Secrets,
     minter: Minter,
+    gate: Gate,
     streams: Streams,
     clocks: Clocks,
     viewers: Viewers,
+    encoder: Encoder,
     outputs: VecDeque<Output>,
     counts: Counts,
     sessions: u64,
+    lanes: usize,
     resets: Allowance,
+    welcomes: Allowance,
     next_sweep: Time,
     lines: Lines,
 }
@@ -132,22 +180,31 @@ struct Lines {
     joined: Limited,
     left: Limited,
     refused_joins: Limited,
+    unauthentic: Limited,
+    isolated: Limited,
 }
 
 impl Engine {
-    /// An engine without streams or viewers. `secret` is random and nobody else's.
+    /// An engine without streams or viewers. `seed` is random and nobody else's.
     #[must_use]
-    pub fn new(config: EngineConfig, secret: [u8; 16]) -> Self {
+    pub fn new(config: EngineConfig, access: RelayAccess, seed: [u8; 32]) -> Self {
+        let mut secrets = Secrets::new(seed);
         Self {
             config,
-            minter: Minter::new(secret),
+            access,
+            minter: Minter::new(secrets.bytes()),
+            secrets,
+            gate: Gate::new(),
             streams: Streams::new(config.source_stale),
             clocks: Clocks::default(),
             viewers: Viewers::default(),
+            encoder: Encoder::new(),
             outputs: VecDeque::new(),
             counts: Counts::default(),
             sessions: 0,
+            lanes: 0,
             resets: Allowance::new(Time::default(), RESETS_PER_SECOND),
+            welcomes: Allowance::new(Time::default(), WELCOMES_PER_SECOND),
             next_sweep: Time::default(),
             lines: Lines::default(),
         }
@@ -157,20 +214,53 @@ impl Engine {
     pub fn on_datagram(&mut self, now: Time, from: Route, datagram: &[u8]) {
         match ToRelay::parse(datagram) {
             Ok(ToRelay::Join(join)) => self.on_join(now, from, &join),
-            Ok(ToRelay::KeepAlive(session, body)) => self.on_keep_alive(now, from, session, &body),
-            Ok(ToRelay::Repair(session, body)) => self.on_repair(now, from, session, &body),
-            Ok(ToRelay::Goodbye(session, _)) => {
-                if self.viewers.session(from.remote, session).is_some() {
-                    self.leave(now, from, "said goodbye");
-                }
+            Ok(ToRelay::Sealed(session, counter, ciphertext)) => {
+                self.on_sealed(now, from, session, (counter, ciphertext))
             }
-            Ok(ToRelay::Sealed(session, ..)) => self.reset(now, from, session),
-            Err(error) => {
-                self.counts.malformed += 1;
-                if let Some(count) = self.lines.malformed.note(now) {
-                    tracing::info!(count, from = %from.remote, "malformed datagrams dropped, the last: {error}");
-                }
-            }
+            Ok(message) => self.on_message(now, from, message, false),
+            Err(error) => self.on_malformed(now, from, error),
+        }
+    }
+
+    /// Lets in whom `access` names from now on. Sessions of viewers whose key it does not know end, and the keys of
+    /// their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
+    pub fn set_access(&mut self, now: Time, access: RelayAccess) {
+        self.access = access;
+        let RelayAccess::Keys { viewers, .. } = &self.access else { return };
+        let mut streams = Vec::new();
+        while let Some(route) = self.viewers.stranger(|key| viewers.iter().any(|(known, _)| known == key)) {
+            let Some(viewer) = self.viewers.at_mut(route.remote) else { break };
+            streams.push(viewer.alias);
+            let goodbye = Goodbye { reason: "its key is known no more".to_owned() };
+            let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
+            self.outputs.push_back(Output::Send { to: route, datagram });
+            self.counts.revoked += 1;
+            let Self { viewers, streams, outputs, lanes, .. } = self;
+            leave(viewers, streams, outputs, lanes, route);
+        }
+        streams.sort_unstable();
+        streams.dedup();
+        for alias in streams {
+            self.announce_key(now, alias, keys::REVOKING_PATIENCE);
+        }
+    }
+
+    /// Changes the keys of all streams before their time.
+    pub fn rotate_keys(&mut self, now: Time) {
+        let aliases: Vec<u16> = self.streams.iter().map(|stream| stream.alias).collect();
+        for alias in aliases {
+            self.announce_key(now, alias, keys::PATIENCE);
+        }
+    }
+
+    /// Counts a frame that did not go out whole to the viewer at `to`; `begun`: some of it did.
+    pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
+        self.counts.given_up += u64::from(begun);
+        let Some(viewer) = self.viewers.at_mut(to) else { return };
+        if begun {
+            viewer.given_up += 1;
+        } else {
+            viewer.rate.passed_over();
         }
     }
 
@@ -183,14 +273,13 @@ impl Engine {
             Err(unused) => return self.on_unused(now, arrival, unused),
         };
         let alias = stream.alias;
-        let fan = if picture { stream.fan(arrival) } else { None };
+        let newer = picture && stream.note(arrival);
         self.counts.frames += u64::from(picture);
         if news {
             self.tell_news(now, alias);
         }
-        if let Some(fan) = fan {
-            self.counts.fanned += 1;
-            self.outputs.push_back(Output::Fan(fan));
+        if newer {
+            self.fan_out(now, alias);
         }
     }
 
@@ -210,6 +299,8 @@ impl Engine {
                 self.counts.expired += 1;
                 self.leave(now, Route { remote, local: None }, "fell silent");
             }
+            self.look_after_lanes(now);
+            self.look_after_keys(now);
             self.flush_lines(now);
         }
     }
@@ -228,18 +319,12 @@ impl Engine {
 
     /// Tells all viewers that the relay ends.
     pub fn shut_down(&mut self) {
-        let reason = "the relay stops".to_owned();
-        let farewell = |session| ToViewer::Goodbye(session, Goodbye { reason: reason.clone() });
-        let sessions: Vec<_> = self
-            .streams
-            .iter()
-            .flat_map(|stream| stream.targets())
-            .filter_map(|target| self.viewers.at(target.route.remote).map(|viewer| (target.route, viewer.session)))
-            .collect();
-        for (route, session) in sessions {
-            self.viewers.remove(route.remote);
-            self.send(route, &farewell(session));
+        for viewer in self.viewers.iter_mut() {
+            let goodbye = Goodbye { reason: "the relay stops".to_owned() };
+            let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
+            self.outputs.push_back(Output::Send { to: viewer.route, datagram });
         }
+        self.viewers = Viewers::default();
     }
 
     /// The alias of the stream `name`, if the relay has it.
@@ -254,6 +339,18 @@ impl Engine {
         self.viewers.len()
     }
 
+    /// Frames left out for one viewer, for the sake of what its way can take.
+    #[must_use]
+    pub fn paced_out(&self) -> u64 {
+        self.counts.paced_out + self.viewers.iter().map(|viewer| viewer.rate.paced_out()).sum::<u64>()
+    }
+
+    /// How many viewers have a socket of their own.
+    #[must_use]
+    pub const fn lanes(&self) -> usize {
+        self.lanes
+    }
+
     /// How many streams there are, also those whose source is gone.
     #[must_use]
     pub fn streams(&self) -> usize {
@@ -266,41 +363,6 @@ impl Engine {
         &self.counts
     }
 
-    fn on_keep_alive(&mut self, now: Time, from: Route, session: u64, body: &KeepAlive) {
-        let Some(viewer) = self.viewers.session(from.remote, session) else {
-            return self.reset(now, from, session);
-        };
-        viewer.heard = now;
-        if let Some(report) = body.report {
-            viewer.report = report;
-        }
-        let stream = self.streams.by_alias(viewer.alias);
-        let status = stream.map(|stream| stream.status().clone());
-        let source_clock = stream.and_then(|stream| self.clocks.at(now, stream.origin));
-        let pulse =
-            Pulse { echo_us: body.sent_us, relay_us: now.as_micros(), status, source_clock, ..Pulse::default() };
-        self.send(from, &ToViewer::Pulse(session, pulse));
-    }
-
-    fn on_repair(&mut self, now: Time, from: Route, session: u64, body: &Repair) {
-        let Some(viewer) = self.viewers.session(from.remote, session) else {
-            return self.reset(now, from, session);
-        };
-        viewer.heard = now;
-        let id = FrameId { epoch: body.epoch, number: body.number };
-        let stream = self.streams.by_alias(viewer.alias).filter(|stream| u32::from(stream.alias) == body.alias);
-        let asked = body.ranges.chunks_exact(2).map(|pair| u64::from(pair[1]));
-        self.counts.repairs_asked += asked.sum::<u64>();
-        let Some(packets) = stream.and_then(|stream| stream.ring().find(id)) else { return };
-        let ranges = fanout::asked_ranges(&body.ranges, packets.shards(), viewer.repairs.left(now));
-        let count = ranges.iter().map(|range| u32::from(range.end - range.start)).sum();
-        if count > 0 {
-            viewer.repairs.spend(count);
-            self.counts.repairs_sent += u64::from(count);
-            self.outputs.push_back(Output::Resend(Resend { to: from, packets: packets.clone(), ranges }));
-        }
-    }
-
     fn on_unused(&mut self, now: Time, arrival: &Arrival, unused: Unused) {
         let reason = match unused {
             Unused::Old => return,
@@ -310,6 +372,23 @@ impl Engine {
         self.counts.refused_frames += 1;
         if let Some(count) = self.lines.refused_frames.note(now) {
             tracing::warn!(count, stream = %arrival.frame.stream, "frames refused: {reason}");
+        }
+    }
+
+    fn on_malformed(&mut self, now: Time, from: Route, error: DatagramError) {
+        self.counts.malformed += 1;
+        if let Some(count) = self.lines.malformed.note(now) {
+            tracing::info!(count, from = %from.remote, "malformed datagrams dropped, the last: {error}");
+        }
+    }
+
+    /// Sends the newest frame of a stream to whoever is to have it.
+    fn fan_out(&mut self, now: Time, alias: u16) {
+        let Self { streams, viewers, encoder, .. } = self;
+        let fan = streams.by_alias_mut(alias).and_then(|stream| stream.fan(now, viewers, encoder));
+        if let Some(fan) = fan {
+            self.counts.fanned += 1;
+            self.outputs.push_back(Output::Fan(fan));
         }
     }
 
@@ -335,22 +414,14 @@ impl Engine {
             return;
         }
         stream.tellings.spend(1);
-        let status = Some(stream.status().clone());
-        let source_clock = self.clocks.at(now, stream.origin);
-        let pulse = Pulse { relay_us: now.as_micros(), status, source_clock, ..Pulse::default() };
-        for target in stream.targets() {
-            let Some(viewer) = self.viewers.at(target.route.remote) else { continue };
-            let datagram = encoded(&ToViewer::Pulse(viewer.session, pulse.clone()));
-            self.outputs.push_back(Output::Send { to: target.route, datagram });
-        }
+        self.pulse_all(now, alias);
     }
 
     /// Ends the session of the viewer at `route`, if it has one.
     fn leave(&mut self, now: Time, route: Route, why: &str) {
-        let Some(viewer) = self.viewers.remove(route.remote) else { return };
-        if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
-            stream.remove(&Target { route, capacity: 0 });
-        }
+        let Self { viewers, streams, outputs, lanes, .. } = self;
+        let Some(viewer) = leave(viewers, streams, outputs, lanes, route) else { return };
+        self.counts.paced_out += viewer.rate.paced_out();
         if let Some(count) = self.lines.left.note(now) {
             tracing::info!(
                 count,
@@ -368,13 +439,15 @@ impl Engine {
     }
 
     fn flush_lines(&mut self, now: Time) {
-        let Lines { malformed, refused_frames, joined, left, refused_joins } = &mut self.lines;
+        let Lines { malformed, refused_frames, joined, left, refused_joins, unauthentic, isolated } = &mut self.lines;
         let classes = [
             ("malformed datagrams dropped", malformed),
             ("frames refused", refused_frames),
             ("viewers joined", joined),
             ("viewers left", left),
             ("joins refused", refused_joins),
+            ("messages of sealed sessions dropped", unauthentic),
+            ("viewers fell behind", isolated),
         ];
         for (what, line) in classes {
             if let Some(count) = line.flush(now) {
@@ -387,6 +460,25 @@ impl Engine {
             }
         }
     }
+}
+
+/// Takes a viewer out of everything that knows it.
+fn leave(
+    viewers: &mut Viewers,
+    streams: &mut Streams,
+    outputs: &mut VecDeque<Output>,
+    lanes: &mut usize,
+    route: Route,
+) -> Option<Viewer> {
+    let viewer = viewers.remove(route.remote)?;
+    if let Some(stream) = streams.by_alias_mut(viewer.alias) {
+        stream.remove(route.remote);
+    }
+    if viewer.lane.is_own() {
+        *lanes -= 1;
+        outputs.push_back(Output::Rejoin(viewer.route));
+    }
+    Some(viewer)
 }
 
 fn encoded(message: &ToViewer<'_>) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! The program: its threads, its event loop, its end.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
@@ -7,16 +8,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::PathError;
 use fanlight_daemon::{Context, Feeder, NoExtra, Program, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::FeedKey;
+use fanlight_proto::handshake::RelayAccess;
 
 use crate::config::{Config, ConfigError, Options};
-use crate::engine::{self, Engine, EngineConfig, Output};
-use crate::udp::{self, BindError, Buffers, Sender, Socket, Turn};
+use crate::engine::{self, Engine, EngineConfig, Output, Route};
+use crate::udp::{self, BindError, Buffers, Captured, Sender, Socket, Turn};
 use crate::upstream::{Endpoint, Inbox, Upstream};
+
+mod watch;
+use watch::AccessWatch;
 
 /// How often the figures are told: to the service manager, and to the log at level debug.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,6 +42,7 @@ pub struct Relay {
     config: Config,
     endpoints: Vec<Endpoint>,
     feed_key: Option<FeedKey>,
+    access: RelayAccess,
     socket: UdpSocket,
     address: SocketAddr,
 }
@@ -49,9 +56,9 @@ pub enum StartError {
     /// No sources are configured, and there is no place for the default one.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// The key of the sources cannot be had.
-    #[error("feed_key: {0}")]
-    FeedKey(#[from] KeyFileError),
+    /// A key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// The port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -68,10 +75,11 @@ impl Relay {
     pub fn load(config: Config) -> Result<Self, StartError> {
         config.check()?;
         let endpoints = config.endpoints()?;
+        let access = config.relay_access()?;
         let feed_key = config.feed_key.as_ref().map(KeyPath::feed).transpose()?.map(FeedKey::new);
         let socket = udp::bind(config.listen)?;
         let address = socket.local_addr()?;
-        Ok(Self { config, endpoints, feed_key, socket, address })
+        Ok(Self { config, endpoints, access, feed_key, socket, address })
     }
 
     /// Where it listens.
@@ -101,7 +109,7 @@ impl Relay {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let served = runtime.block_on(async {
-            let mut serving = Serving::new(&self.config, self.socket, inbox)?;
+            let mut serving = Serving::new(&self.config, self.access, self.socket, inbox)?;
             tracing::info!(listen = %self.address, trains = serving.sender.uses_trains(), "serving");
             serving.run(context).await;
             Ok(())
@@ -140,22 +148,27 @@ struct Serving {
     buffers: Buffers,
     inbox: Arc<Inbox>,
     reporter: Reporter,
+    watch: AccessWatch,
+    capture: RefCell<Capture>,
 }
 
 impl Serving {
-    fn new(config: &Config, socket: UdpSocket, inbox: Arc<Inbox>) -> io::Result<Self> {
+    fn new(config: &Config, access: RelayAccess, socket: UdpSocket, inbox: Arc<Inbox>) -> io::Result<Self> {
         let bounds = EngineConfig {
             max_viewers: config.max_viewers,
             source_stale: Duration::from_millis(config.source_stale_ms),
+            key_rotation: Duration::from_secs(config.key_rotation_s),
         };
         let socket = Socket::new(socket)?;
         Ok(Self {
-            engine: Engine::new(bounds, clock::random_bytes()),
+            engine: Engine::new(bounds, access, clock::random_bytes()),
+            watch: AccessWatch::new(config),
             sender: Sender::new(config.gso, socket.max_segments()),
             socket,
             buffers: Buffers::default(),
             inbox,
             reporter: Reporter::default(),
+            capture: Capture::new("fanlight-relay", Role::Relay, COUNTS, config.capture_dir.as_deref()).into(),
         })
     }
 
@@ -163,6 +176,7 @@ impl Serving {
         let mut stop = pin!(context.shutdown.wait());
         let mut ready = false;
         let mut feeder = Feeder::new(context.notify.clone());
+        let mut requests = Requests::listen();
         loop {
             let turn = self.turn();
             let now = clock::now();
@@ -170,10 +184,15 @@ impl Serving {
                 context.notify.ready();
             }
             let feed = feeder.turn(now);
+            self.capture.get_mut().turn(now, || counts(&self.engine, &self.sender));
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
             }
-            let wake = [self.engine.next_deadline(), feed, turn.time(), Some(self.reporter.next)];
+            if let Some(access) = self.watch.due(now) {
+                self.engine.set_access(now, access);
+                self.take_outputs(now);
+            }
+            let wake = [self.engine.next_deadline(), feed, turn.time(), Some(self.reporter.next), self.watch.next()];
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
             if turn == Turn::Again {
                 if context.shutdown.requested() {
@@ -187,6 +206,9 @@ impl Serving {
                 () = self.socket.readable() => {}
                 () = self.socket.writable(), if matches!(turn, Turn::Blocked(_)) => {}
                 () = self.inbox.filled() => {}
+                () = requests.next() => {
+                    self.capture.get_mut().on_request(clock::now(), || counts(&self.engine, &self.sender));
+                }
                 () = tokio::time::sleep(wake.saturating_since(now)) => {}
             }
         }
@@ -197,9 +219,13 @@ impl Serving {
     fn turn(&mut self) -> Turn {
         let mut more = false;
         for received in 0..RECEIVES_PER_TURN {
-            let Self { engine, socket, buffers, .. } = self;
+            let Self { engine, socket, buffers, capture, .. } = self;
             let now = clock::now();
-            if !socket.receive(buffers, |from, datagram| engine.on_datagram(now, from, datagram)) {
+            let capture = capture.get_mut();
+            if !socket.receive(buffers, |from, datagram| {
+                capture.note(now, Direction::In, from.remote, datagram);
+                engine.on_datagram(now, from, datagram);
+            }) {
                 break;
             }
             self.take_outputs(now);
@@ -219,7 +245,10 @@ impl Serving {
             self.take_outputs(now);
         }
         let before = self.sender.in_flight();
-        let turn = self.sender.run(now, &self.socket);
+        let turn = self.sender.run(now, &Captured { wire: &self.socket, capture: &self.capture, now });
+        while let Some(given_up) = self.sender.take_given_up() {
+            self.engine.on_given_up(given_up.to, given_up.begun);
+        }
         // A stream that has just become free may have its next frame waiting.
         let freed = self.sender.in_flight() < before;
         if more || freed { Turn::Again } else { turn }
@@ -227,12 +256,27 @@ impl Serving {
 
     fn take_outputs(&mut self, now: Time) {
         while let Some(output) = self.engine.poll_output() {
+            let wire = Captured { wire: &self.socket, capture: &self.capture, now };
             match output {
-                Output::Send { to, datagram } => self.sender.send(&self.socket, to, &datagram),
+                Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
                 Output::Fan(fan) => self.sender.start(now, fan),
-                Output::Resend(resend) => self.sender.resend(&self.socket, &resend),
+                Output::Resend(resend) => self.sender.resend(&wire, &resend),
+                Output::Isolate(route) => self.isolate(route),
+                Output::Rejoin(route) => self.rejoin(now, route),
             }
         }
+    }
+
+    /// Without a socket of its own the viewer goes on sharing: it is served as before.
+    fn isolate(&mut self, route: Route) {
+        if let Err(error) = self.socket.isolate(route) {
+            tracing::debug!(viewer = %route.remote, "no socket of its own for a viewer: {error}");
+        }
+    }
+
+    fn rejoin(&mut self, now: Time, route: Route) {
+        let Self { engine, socket, buffers, .. } = self;
+        socket.rejoin(route, buffers, |from, datagram| engine.on_datagram(now, from, datagram));
     }
 
     async fn say_goodbye(&mut self) {
@@ -254,6 +298,16 @@ impl Serving {
     }
 }
 
+/// What a capture counts, as [`counts`] gives it.
+const COUNTS: &[&str] = &["given_up", "frames", "fanned", "datagrams", "joins", "repairs_asked", "repairs_sent"];
+
+fn counts(engine: &Engine, sender: &Sender) -> Vec<u64> {
+    let (counts, sent) = (engine.counts(), sender.counts());
+    let given_up = sent.given_up + sent.failed;
+    let repairs = [counts.repairs_asked, counts.repairs_sent];
+    [given_up, counts.frames, counts.fanned, sent.datagrams, counts.joins].into_iter().chain(repairs).collect()
+}
+
 /// Tells the figures.
 #[derive(Debug, Default)]
 struct Reporter {
@@ -272,24 +326,37 @@ impl Reporter {
         self.reports += 1;
         let (counts, sent) = (engine.counts(), sender.counts());
         let line = format!(
-            "{} viewers, {} streams; frames: {} in, {} out, {} superseded, {} refused; {} datagrams, {} bytes out; \
-             dropped: {} full, {} failed; repairs: {} of {}; {} malformed, {} resets, {} joins, {} refusals",
+            "{} viewers ({} apart), {} streams; frames: {} in, {} out, {} superseded, {} refused; \
+             to single viewers: {} paced out, {} given up, {} not begun; {} datagrams ({} parity), {} bytes out; \
+             dropped: {} full, {} failed; repairs: {} of {}; {} malformed, {} unauthentic, {} resets, {} joins, \
+             {} refusals; handshakes: {} refused, {} put off; {} fell behind, {} revoked, {} keys rotated",
             engine.viewers(),
+            engine.lanes(),
             engine.streams(),
             counts.frames,
             counts.fanned,
             counts.superseded,
             counts.refused_frames,
+            engine.paced_out(),
+            sent.given_up,
+            sent.passed_over,
             sent.datagrams,
+            sent.parity,
             sent.bytes,
-            sent.dropped + sent.crowded_out,
+            sent.crowded_out,
             sent.failed,
             counts.repairs_sent,
             counts.repairs_asked,
             counts.malformed,
+            counts.unauthentic,
             counts.resets,
             counts.joins,
             counts.refusals,
+            counts.handshakes_refused,
+            counts.handshakes_put_off,
+            counts.isolated,
+            counts.revoked,
+            counts.keys_rotated,
         );
         tracing::debug!("{line}");
         if self.reports.is_multiple_of(REPORTS_PER_INFO) && self.told != *counts {

@@ -1,15 +1,23 @@
-//! The socket that all viewers share.
+//! The socket that all viewers share, and those of single viewers beside it.
 
+mod lane;
 mod sender;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
+use std::task::{Context, Poll};
 
+use fanlight_daemon::capture::{Capture, Direction};
+use fanlight_proto::clock::Time;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-pub use sender::{Counts, Sender, Turn, Wire};
+use lane::Lane;
+pub use sender::{Counts, GivenUp, Refused, Sender, Turn, Wire};
 
 use crate::engine::Route;
 
@@ -65,6 +73,8 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    // Only now: another relay on this port has been noticed, and from here on viewers' own sockets can share it.
+    socket.set_reuse_port(true)?;
     let granted = socket.send_buffer_size()?;
     if granted < SEND_BUFFER {
         // The kernel doubles what it grants.
@@ -76,13 +86,13 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// The bound socket in an event loop.
+/// The bound socket in an event loop, and those of single viewers on the same port.
 #[derive(Debug)]
 pub struct Socket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
-    /// Bound to all addresses: answers must leave from the one that was asked.
-    any_local: bool,
+    address: SocketAddr,
+    lanes: BTreeMap<SocketAddr, Lane>,
 }
 
 impl Socket {
@@ -91,19 +101,44 @@ impl Socket {
     /// # Errors
     /// When the socket cannot be registered or has gone bad.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
-        let any_local = socket.local_addr()?.ip().is_unspecified();
+        let address = socket.local_addr()?;
         let io = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new((&io).into())?;
-        Ok(Self { io, state, any_local })
+        Ok(Self { io, state, address, lanes: BTreeMap::new() })
+    }
+
+    /// From now on the viewer at `to` is sent to by a socket of its own, whose buffer nobody else waits for.
+    ///
+    /// # Errors
+    /// When the system has no such socket to give: then the viewer goes on sharing.
+    pub fn isolate(&mut self, to: Route) -> io::Result<()> {
+        self.lanes.insert(to.remote, Lane::open(self.address, to)?);
+        Ok(())
+    }
+
+    /// From now on the viewer at `to` shares the socket again. `each` gets what waited in its own.
+    pub fn rejoin(&mut self, to: Route, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) {
+        if let Some(lane) = self.lanes.remove(&to.remote) {
+            // Directly: the event loop may not have been told yet that there is something.
+            let from = Inlet { io: &lane.io, state: &lane.state, when_told: false, any_local: self.any_local() };
+            while from.receive(buffers, &mut each) == Received::Some {}
+        }
     }
 
     /// Waits until there is something to receive.
     pub async fn readable(&self) {
-        // Errors of the socket come again, and are counted, when it is read.
-        let _ = self.io.readable().await;
+        poll_fn(|context| self.poll_readable(context)).await;
     }
 
-    /// Waits until there is room to send.
+    /// Errors of a socket come again, and are counted, when it is read.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        let ready = self.io.poll_recv_ready(context).is_ready();
+        let lanes = self.lanes.values().filter(|lane| lane.io.poll_recv_ready(context).is_ready());
+        // Each of them, so that each wakes this task.
+        if lanes.count() > 0 || ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Waits until there is room to send by the shared socket.
     pub async fn writable(&self) {
         let _ = self.io.writable().await;
     }
@@ -114,33 +149,107 @@ impl Socket {
         self.state.max_gso_segments()
     }
 
-    /// Gives `each` what one call to the kernel brings; whether there was anything. Errors that the network sent for
-    /// former datagrams are passed over.
+    /// Gives `each` what one call to the kernel brings, for each socket; whether there was anything. Errors that the
+    /// network sent for former datagrams are passed over.
     pub fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) -> bool {
+        let lanes = self.lanes.values().map(|lane| (&lane.io, &lane.state));
+        let mut any = false;
+        for (io, state) in std::iter::once((&self.io, &self.state)).chain(lanes) {
+            let from = Inlet { io, state, when_told: true, any_local: self.any_local() };
+            any |= from.receive(buffers, &mut each) != Received::Nothing;
+        }
+        any
+    }
+
+    /// Bound to all addresses: answers must leave from the one that was asked.
+    fn any_local(&self) -> bool {
+        self.address.ip().is_unspecified()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Received {
+    Some,
+    Error,
+    Nothing,
+}
+
+/// A socket to receive from.
+struct Inlet<'a> {
+    io: &'a tokio::net::UdpSocket,
+    state: &'a UdpSocketState,
+    /// Only when the event loop has been told that there is something.
+    when_told: bool,
+    any_local: bool,
+}
+
+impl Inlet<'_> {
+    fn receive(&self, buffers: &mut Buffers, each: &mut impl FnMut(Route, &[u8])) -> Received {
         let mut meta = [RecvMeta::default(); BATCH];
-        let received = self.io.try_io(Interest::READABLE, || {
+        let mut read = || {
             let mut rest = buffers.0.chunks_exact_mut(BUFFER);
             let mut slices: [IoSliceMut<'_>; BATCH] =
                 std::array::from_fn(|_| IoSliceMut::new(rest.next().expect("there are BATCH buffers")));
-            self.state.recv((&self.io).into(), &mut slices, &mut meta)
-        });
+            self.state.recv(self.io.into(), &mut slices, &mut meta)
+        };
+        let received = if self.when_told { self.io.try_io(Interest::READABLE, read) } else { read() };
         let count = match received {
             Ok(count) => count,
-            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
+            Err(_) => return Received::Error,
         };
         for (meta, buffer) in meta[..count].iter().zip(buffers.0.chunks_exact(BUFFER)) {
             let route = Route { remote: meta.addr, local: meta.dst_ip.filter(|_| self.any_local) };
             buffer[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| each(route, datagram));
         }
-        true
+        Received::Some
     }
 }
 
 impl Wire for Socket {
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
+        if let Some(lane) = self.lanes.get(&to.remote) {
+            return lane.send(to, bytes, segment);
+        }
         let transmit =
             Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: to.local };
-        self.io.try_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), &transmit))
+        match self.state.try_send((&self.io).into(), &transmit) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Tells the event loop, which has not been asked before, to look for room.
+                let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                let _ = self.io.try_io(Interest::WRITABLE, full);
+                Err(Refused::Full)
+            }
+            Err(error) => Err(Refused::Failed(error)),
+        }
+    }
+
+    fn has_lane(&self, to: SocketAddr) -> bool {
+        self.lanes.contains_key(&to)
+    }
+}
+
+/// A wire whose datagrams are noted in a capture.
+#[derive(Debug)]
+pub struct Captured<'a, W> {
+    /// Where they go.
+    pub wire: &'a W,
+    /// Where they are noted, a train as one.
+    pub capture: &'a RefCell<Capture>,
+    /// The present.
+    pub now: Time,
+}
+
+impl<W: Wire> Wire for Captured<'_, W> {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
+        self.wire.send(to, bytes, segment)?;
+        self.capture.borrow_mut().note(self.now, Direction::Out, to.remote, bytes);
+        Ok(())
+    }
+
+    fn has_lane(&self, to: SocketAddr) -> bool {
+        self.wire.has_lane(to)
     }
 }
 
@@ -153,3 +262,6 @@ impl Default for Buffers {
         Self(vec![0; BATCH * BUFFER])
     }
 }
+
+#[cfg(test)]
+mod tests;

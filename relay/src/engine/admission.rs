@@ -2,12 +2,20 @@
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, ToViewer, VERSION};
+use fanlight_proto::handshake::{Channel, HandshakeError, RelayAccess, Responder, answer};
 use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
-use fanlight_proto::message::{Accept, Access, Challenge, Join, Refusal, Refuse, Report};
+use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse, Report};
 use prost::Message as _;
 
-use super::viewers::{Allowance, REPAIR_SHARDS_PER_SECOND, Viewer};
-use super::{Engine, Route, Stream, Target};
+use super::keys::Keys;
+use super::lane::Lane;
+use super::need::Need;
+use super::rate::Rate;
+use super::viewers::{Allowance, REPAIR_SHARDS_PER_SECOND, Secure, Viewer};
+use super::{Engine, Output, Route, Stream};
+
+/// Longest list of streams: with the header, a handshake's bytes and its seal it is no longer than a JOIN.
+const MAX_LIST: usize = JOIN_BYTES - CONTROL_HEADER - 96;
 
 impl Engine {
     /// An address that has not proved itself gets one datagram, smaller than the padded JOIN, and leaves nothing behind.
@@ -19,22 +27,51 @@ impl Engine {
         if !self.minter.holds(now, from.remote, &join.token) {
             self.counts.challenges += 1;
             let token = self.minter.mint(now, from.remote).to_vec().into();
-            return self
-                .send(from, &ToViewer::Challenge(Challenge { nonce: join.nonce, token, access: Access::Open.into() }));
-        }
-        if join.list {
-            let list = self.list(join.nonce);
-            return self.send(from, &ToViewer::Accept(list));
+            let access = self.access.kind().into();
+            return self.send(from, &ToViewer::Challenge(Challenge { nonce: join.nonce, token, access }));
         }
         // The same JOIN again means that ACCEPT was lost.
-        let known = self.viewers.at(from.remote).filter(|viewer| viewer.nonce == join.nonce);
-        match known.map(|viewer| (viewer.session, viewer.alias)) {
-            Some((session, alias)) => self.accept(from, join.nonce, session, alias),
-            None => self.admit(now, from, join),
+        let known = self.viewers.at(from.remote).filter(|viewer| viewer.nonce == join.nonce && !join.list);
+        match known.map(|viewer| (viewer.session, viewer.alias, viewer.secure.as_ref())) {
+            Some((session, alias, None)) => self.accept_again(now, from, self.acceptance(join.nonce, session, alias)),
+            Some((_, _, Some(secure))) => {
+                // The bytes as they were: another answer to the same handshake would be another channel.
+                let datagram = secure.accept.clone();
+                self.outputs.extend(datagram.map(|datagram| Output::Send { to: from, datagram }));
+            }
+            None => self.on_proven_join(now, from, join),
         }
     }
 
-    fn admit(&mut self, now: Time, from: Route, join: &Join) {
+    fn accept_again(&mut self, now: Time, to: Route, accept: Accept) {
+        self.send(to, &ToViewer::Accept(accept));
+        self.welcome(now, to.remote);
+    }
+
+    /// A JOIN from an address that has proved itself: now the key, if one is asked for.
+    fn on_proven_join(&mut self, now: Time, from: Route, join: &Join) {
+        let responder = match &self.access {
+            RelayAccess::Open => None,
+            _ if !self.gate.admits(now, &self.minter, from.remote) => {
+                self.counts.handshakes_put_off += 1;
+                let message = "too many handshakes at a time".to_owned();
+                return self.refuse(now, from, join, Refusal::Busy, message);
+            }
+            access => match answer(access, join.nonce, &join.token, &join.handshake, self.secrets.bytes()) {
+                Ok(responder) => Some(responder),
+                Err(error) => return self.refuse_key(now, from, join, &error),
+            },
+        };
+        if join.list {
+            let list = self.list(join.nonce);
+            let answered = self.answered(&list, responder);
+            self.outputs.extend(answered.map(|(datagram, _)| Output::Send { to: from, datagram }));
+            return;
+        }
+        self.admit(now, from, join, responder);
+    }
+
+    fn admit(&mut self, now: Time, from: Route, join: &Join, responder: Option<Responder>) {
         let alias = match self.wanted(join) {
             Ok(stream) => stream.alias,
             Err((refusal, message)) => return self.refuse(now, from, join, refusal, message),
@@ -44,29 +81,90 @@ impl Engine {
             let message = format!("this relay serves {} viewers and no more", self.config.max_viewers);
             return self.refuse(now, from, join, Refusal::Busy, message);
         }
+        self.sessions += 1;
+        let session = self.minter.session(self.sessions);
+        if responder.is_some() {
+            self.make_keys(now, alias);
+        }
+        let identity = responder.as_ref().and_then(|responder| responder.identity().cloned());
+        let name = responder.as_ref().and_then(Responder::name).unwrap_or(&join.name).to_owned();
+        let accept = self.acceptance(join.nonce, session, alias);
+        let Some((datagram, channel)) = self.answered(&accept, responder) else { return };
         if returning {
             self.leave(now, from, "joined anew");
         }
-        self.sessions += 1;
-        let viewer = Viewer {
-            session: self.minter.session(self.sessions),
-            nonce: join.nonce,
-            alias,
-            name: join.name.clone(),
-            heard: now,
-            report: Report::default(),
-            repairs: Allowance::new(now, REPAIR_SHARDS_PER_SECOND),
-        };
-        let session = viewer.session;
-        self.viewers.insert(from.remote, viewer);
+        let accept = datagram.clone();
+        self.outputs.push_back(Output::Send { to: from, datagram });
+        let secure = channel.map(|channel| Secure { channel, accept: Some(accept), identity });
+        self.seat(
+            now,
+            join,
+            Viewer {
+                session,
+                nonce: join.nonce,
+                alias,
+                route: from,
+                capacity: join.receive_capacity,
+                name,
+                heard: now,
+                report: Report::default(),
+                repairs: Allowance::new(now, REPAIR_SHARDS_PER_SECOND),
+                paused: join.paused,
+                rate: Rate::new(now),
+                need: Need::default(),
+                lane: Lane::begin(now, self.lanes),
+                given_up: 0,
+                key_generation: 0,
+                secure,
+            },
+        );
+    }
+
+    /// Gives a viewer its place among the others, and its first picture.
+    fn seat(&mut self, now: Time, join: &Join, viewer: Viewer) {
+        let route = viewer.route;
         self.counts.joins += 1;
-        if let Some(stream) = self.streams.by_alias_mut(alias) {
-            stream.add(Target { route: from, capacity: join.receive_capacity });
+        if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
+            stream.add(route.remote);
             if let Some(count) = self.lines.joined.note(now) {
-                tracing::info!(count, viewer = %from.remote, name = ?join.name, stream = %stream.name, "viewers joined");
+                tracing::info!(count, viewer = %route.remote, name = ?join.name, stream = %stream.name, "viewers joined");
             }
         }
-        self.accept(from, join.nonce, session, alias);
+        if viewer.lane.is_own() {
+            self.lanes += 1;
+            self.outputs.push_back(Output::Isolate(route));
+        }
+        self.viewers.insert(viewer);
+        self.welcome(now, route.remote);
+    }
+
+    /// The datagram that answers a JOIN, with the channel that it opens when it brought a handshake; none when the
+    /// handshake comes to nothing after all.
+    fn answered(&mut self, accept: &Accept, responder: Option<Responder>) -> Option<(Vec<u8>, Option<Channel>)> {
+        let Some(responder) = responder else { return Some((super::encoded(&ToViewer::Accept(accept.clone())), None)) };
+        match responder.finish(&accept.encode_to_vec()) {
+            Ok((handshake, channel)) => {
+                let outer = Accept { nonce: accept.nonce, handshake: handshake.into(), ..Accept::default() };
+                Some((super::encoded(&ToViewer::Accept(outer)), Some(channel)))
+            }
+            Err(_) => {
+                self.counts.handshakes_refused += 1;
+                None
+            }
+        }
+    }
+
+    /// Sees to it that a stream whose media is sealed has a key.
+    fn make_keys(&mut self, now: Time, alias: u16) {
+        let secret = self.secrets.bytes();
+        if let Some(stream) = self.streams.by_alias_mut(alias) {
+            stream.keys.get_or_insert_with(|| Keys::new(now, secret));
+        }
+    }
+
+    fn refuse_key(&mut self, now: Time, to: Route, join: &Join, error: &HandshakeError) {
+        self.counts.handshakes_refused += 1;
+        self.refuse(now, to, join, Refusal::Key, error.to_string());
     }
 
     fn wanted(&self, join: &Join) -> Result<&Stream, (Refusal, String)> {
@@ -81,18 +179,19 @@ impl Engine {
         self.streams.named(&name).ok_or_else(|| (Refusal::NoSuchStream, format!("no stream {name} here")))
     }
 
-    fn accept(&mut self, to: Route, nonce: u64, session: u64, alias: u16) {
-        let stream = self.streams.by_alias(alias).map(Stream::info);
-        let accept = Accept { session, stream, ..self.welcome(nonce) };
-        self.send(to, &ToViewer::Accept(accept));
+    /// What a viewer is told when it is let in.
+    fn acceptance(&self, nonce: u64, session: u64, alias: u16) -> Accept {
+        let stream = self.streams.by_alias(alias);
+        let keys = stream.and_then(|stream| stream.keys.as_ref()).map(Keys::messages).unwrap_or_default();
+        Accept { session, stream: stream.map(Stream::info), keys, ..self.welcome_words(nonce) }
     }
 
     /// The answer to a request for the list: what fits a datagram no longer than the request.
     fn list(&self, nonce: u64) -> Accept {
-        let mut list = self.welcome(nonce);
+        let mut list = self.welcome_words(nonce);
         for stream in self.streams.iter() {
             list.streams.push(stream.info());
-            if CONTROL_HEADER + list.encoded_len() > JOIN_BYTES {
+            if list.encoded_len() > MAX_LIST {
                 list.streams.pop();
                 break;
             }
@@ -100,7 +199,7 @@ impl Engine {
         list
     }
 
-    fn welcome(&self, nonce: u64) -> Accept {
+    fn welcome_words(&self, nonce: u64) -> Accept {
         Accept {
             nonce,
             total_streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),

@@ -7,8 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_proto::datagram::{DATA_BYTES, DataHeader};
+use fanlight_proto::datagram::DataHeader;
 use fanlight_proto::message::FrameId;
+use fanlight_proto::parity::Encoder;
+use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard;
 
 /// Cut frames of one stream that are kept for repairs: at 60 fps the oldest is 66 ms old, and a viewer that has not
@@ -35,12 +37,21 @@ pub struct Target {
     pub route: Route,
     /// How many datagrams its socket holds; 0 when it does not say.
     pub capacity: u32,
+    /// Parity datagrams it gets after the frame's shards; at most as many as [`Packets::datagrams`] has.
+    pub parity: u16,
+    /// The way to it is narrow: the frame is spread over this time, and the stream's next frame does not wait for it.
+    /// Zero: as fast as its socket takes it.
+    pub spread: Duration,
 }
 
-/// A frame in datagrams of [`DATA_BYTES`] each.
+/// A frame in datagrams of one size.
 pub struct Packets {
     id: FrameId,
+    sequence: u64,
+    generation: u32,
     shards: u16,
+    parity: u16,
+    stride: usize,
     bytes: Vec<u8>,
 }
 
@@ -52,25 +63,53 @@ impl fmt::Debug for Packets {
 }
 
 impl Packets {
+    const fn empty() -> Self {
+        let id = FrameId { epoch: 0, number: 0 };
+        Self { id, sequence: 0, generation: 0, shards: 0, parity: 0, stride: 0, bytes: Vec::new() }
+    }
+
     /// Which frame this is.
     #[must_use]
     pub const fn id(&self) -> FrameId {
         self.id
     }
 
-    /// How many datagrams there are.
+    /// Which cut of the stream this is.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The generation of the key that seals it; 0: none does.
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// How many datagrams carry the frame itself.
     #[must_use]
     pub const fn shards(&self) -> u16 {
         self.shards
     }
 
-    /// The datagrams of the shards in `range`, one behind the other.
+    /// How many datagrams of parity there are after them.
+    #[must_use]
+    pub const fn parity(&self) -> u16 {
+        self.parity
+    }
+
+    /// Bytes of each datagram.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The datagrams of the shards in `range`, one behind the other; parity comes after the frame's own.
     ///
     /// # Panics
-    /// When `range` does not lie within the shards.
+    /// When `range` does not lie within the shards and the parity.
     #[must_use]
     pub fn datagrams(&self, range: Range<u16>) -> &[u8] {
-        &self.bytes[usize::from(range.start) * DATA_BYTES..usize::from(range.end) * DATA_BYTES]
+        &self.bytes[usize::from(range.start) * self.stride..usize::from(range.end) * self.stride]
     }
 }
 
@@ -87,6 +126,8 @@ pub struct Fan {
     pub first: usize,
     /// How long until the next frame is expected.
     pub interval: Duration,
+    /// Goes to one viewer that has just come, besides the stream's frames: none of these waits for it.
+    pub welcome: bool,
 }
 
 /// Shards of one frame that one viewer asked for again.
@@ -107,13 +148,32 @@ pub(super) struct Ring {
     spare: Vec<Arc<Packets>>,
 }
 
+/// What is made of a frame besides its shards.
+#[derive(Debug, Default)]
+pub(super) struct Extras<'a> {
+    /// Makes parity, when somebody wants it.
+    pub(super) parity: Option<&'a mut Encoder>,
+    /// Seals it all.
+    pub(super) key: Option<&'a MediaKey>,
+}
+
 impl Ring {
     /// Cuts `body`, with what `header` says of it, into a buffer that nobody uses any more.
-    pub(super) fn cut(&mut self, header: DataHeader, body: &[u8]) -> Arc<Packets> {
+    pub(super) fn cut(&mut self, header: DataHeader, body: &[u8], extras: Extras<'_>) -> Arc<Packets> {
         let mut packets = self.unused();
         let buffer = Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
-        buffer.id = header.id;
+        let header = DataHeader { key: extras.key.map(MediaKey::slot), ..header };
+        (buffer.id, buffer.sequence, buffer.stride) = (header.id, header.sequence, header.datagram_bytes());
+        buffer.generation = extras.key.map_or(0, MediaKey::generation);
         buffer.shards = shard::cut(header, body, &mut buffer.bytes);
+        if let Some(encoder) = extras.parity {
+            encoder.append(&header, &mut buffer.bytes);
+        }
+        let datagrams = u16::try_from(buffer.bytes.len() / buffer.stride).expect("shards and parity fit 16 bits");
+        buffer.parity = datagrams - buffer.shards;
+        if let Some(key) = extras.key {
+            key.seal(&mut buffer.bytes);
+        }
         if self.recent.len() == RING_FRAMES {
             self.retire();
         }
@@ -121,9 +181,9 @@ impl Ring {
         packets
     }
 
-    /// The frame `id`, if it is still there.
+    /// The frame `id` as it was cut last, if it is still there.
     pub(super) fn find(&self, id: FrameId) -> Option<&Arc<Packets>> {
-        self.recent.iter().find(|packets| packets.id == id)
+        self.recent.iter().rev().find(|packets| packets.id == id)
     }
 
     /// Forgets the frames of an epoch that has ended.
@@ -136,7 +196,7 @@ impl Ring {
     fn unused(&mut self) -> Arc<Packets> {
         match self.spare.iter_mut().position(|packets| Arc::get_mut(packets).is_some()) {
             Some(at) => self.spare.swap_remove(at),
-            None => Arc::new(Packets { id: FrameId { epoch: 0, number: 0 }, shards: 0, bytes: Vec::new() }),
+            None => Arc::new(Packets::empty()),
         }
     }
 
@@ -146,6 +206,25 @@ impl Ring {
         {
             self.spare.push(oldest);
         }
+    }
+}
+
+/// Lists of targets, their memory used again.
+#[derive(Debug, Default)]
+pub(super) struct Lists(Vec<Arc<Vec<Target>>>);
+
+impl Lists {
+    /// The list that `fill` writes.
+    pub(super) fn list(&mut self, fill: impl FnOnce(&mut Vec<Target>)) -> Arc<Vec<Target>> {
+        let unused = self.0.iter_mut().position(|list| Arc::get_mut(list).is_some());
+        let mut list = unused.map(|at| self.0.swap_remove(at)).unwrap_or_default();
+        let targets = Arc::get_mut(&mut list).expect("a list is taken only when nobody else holds it");
+        targets.clear();
+        fill(targets);
+        if self.0.len() < RING_FRAMES + SPARE_FRAMES {
+            self.0.push(Arc::clone(&list));
+        }
+        list
     }
 }
 
@@ -172,20 +251,29 @@ pub(super) fn asked_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range
 
 #[cfg(test)]
 impl Fan {
-    /// A frame of `length` bytes for viewers that hold as many datagrams as `capacities` say.
+    /// A frame of `length` bytes for viewers that hold as many datagrams as `capacities` say, on ports 1, 2 and so on.
     pub(crate) fn example(length: usize, capacities: &[u32], interval: Duration) -> Self {
         let targets = capacities.iter().zip(1..).map(|(&capacity, port)| {
             let remote = SocketAddr::from(([10, 0, 0, 1], port));
-            Target { route: Route { remote, local: None }, capacity }
+            Target { route: Route { remote, local: None }, capacity, parity: 0, spread: Duration::ZERO }
         });
-        let packets = Ring::default().cut(tests::header(7), &vec![9; length]);
-        Self { alias: 1, packets, targets: Arc::new(targets.collect()), first: 0, interval }
+        let mut encoder = Encoder::new();
+        let extras = Extras { parity: Some(&mut encoder), key: None };
+        let packets = Ring::default().cut(tests::header(7), &vec![9; length], extras);
+        Self { alias: 1, packets, targets: Arc::new(targets.collect()), first: 0, interval, welcome: false }
+    }
+
+    /// The same with its target `at` changed.
+    pub(crate) fn with(mut self, at: usize, change: impl FnOnce(&mut Target)) -> Self {
+        change(&mut Arc::make_mut(&mut self.targets)[at]);
+        self
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanlight_proto::datagram::{DATA_BYTES, SEALED_DATA_BYTES};
 
     pub(super) fn header(number: u64) -> DataHeader {
         DataHeader {
@@ -208,7 +296,7 @@ mod tests {
         let body = vec![1; 100_000];
         let mut places = std::collections::BTreeSet::new();
         for number in 0..100 {
-            let packets = ring.cut(header(number), &body);
+            let packets = ring.cut(header(number), &body, Extras::default());
             places.insert(packets.bytes.as_ptr() as usize);
         }
         assert!(places.len() <= RING_FRAMES + 1, "{} buffers", places.len());
@@ -219,11 +307,41 @@ mod tests {
     #[test]
     fn a_buffer_that_is_being_sent_is_not_written_over() {
         let mut ring = Ring::default();
-        let held = ring.cut(header(0), &[7; 10]);
+        let held = ring.cut(header(0), &[7; 10], Extras::default());
         for number in 1..20 {
-            ring.cut(header(number), &[8; 10]);
+            ring.cut(header(number), &[8; 10], Extras::default());
         }
         assert_eq!(shard::payload(held.datagrams(0..1))[..10], [7; 10]);
+    }
+
+    #[test]
+    fn a_sealed_frame_has_its_parity_sealed_too_and_a_frame_without_either_neither() {
+        let (mut ring, mut encoder, key) = (Ring::default(), Encoder::new(), MediaKey::new(3, [9; 16]));
+        let plain = ring.cut(header(1), &[7; 100_000], Extras::default());
+        assert_eq!((plain.shards(), plain.parity(), plain.stride()), (87, 0, DATA_BYTES));
+        let extras = Extras { parity: Some(&mut encoder), key: Some(&key) };
+        let sealed = ring.cut(header(2), &[7; 100_000], extras);
+        let parity = fanlight_proto::parity::recovery_count(87);
+        assert_eq!((sealed.shards(), sealed.parity(), sealed.stride()), (87, parity, SEALED_DATA_BYTES));
+        let mut datagrams = sealed.datagrams(0..87 + parity).to_vec();
+        assert!(datagrams.chunks_exact_mut(SEALED_DATA_BYTES).all(|datagram| key.open(datagram).is_some()));
+    }
+
+    #[test]
+    fn a_list_that_is_in_use_is_not_written_over() {
+        let mut lists = Lists::default();
+        let target = |port| Target {
+            route: Route { remote: SocketAddr::from(([10, 0, 0, 1], port)), local: None },
+            capacity: 0,
+            parity: 0,
+            spread: Duration::ZERO,
+        };
+        let held = lists.list(|list| list.push(target(1)));
+        for port in 2..100 {
+            assert_eq!(lists.list(|list| list.push(target(port)))[0], target(port));
+        }
+        assert_eq!(*held, [target(1)]);
+        assert!(lists.0.len() <= 2, "{} lists", lists.0.len());
     }
 
     #[test]

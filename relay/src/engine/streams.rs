@@ -1,17 +1,21 @@
 //! The streams that the relay has, by name and by the short alias that media datagrams carry.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::DataHeader;
-use fanlight_proto::limits::MAX_STREAMS;
+use fanlight_proto::limits::{MAX_STREAMS, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
+use fanlight_proto::parity::Encoder;
 
 use super::Arrival;
-use super::fanout::{Fan, Ring, Target};
-use super::viewers::Allowance;
+use super::fanout::{Extras, Fan, Lists, Packets, Ring};
+use super::keys::Keys;
+use super::viewers::{Allowance, Viewers};
 
 /// A stream that is gone and that nobody watches is forgotten after so long, to make room for others.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
@@ -21,6 +25,9 @@ const USUAL_INTERVAL: Duration = Duration::from_millis(33);
 
 /// Slower inputs are treated as if they had this time between frames: nobody's frame is spread over more.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A frame so old is still the present of a slow stream, or of one that does not say its rate.
+const WELCOME_AGE: Duration = Duration::from_secs(2);
 
 /// How often in a second the viewers of a stream are told its status unasked: a source that changes its mind all the
 /// time does not make the relay send that to everyone.
@@ -44,12 +51,28 @@ pub(super) struct Stream {
     /// Frames cut so far: names each cut for as long as the relay runs.
     sequence: u64,
     first: usize,
-    targets: Arc<Vec<Target>>,
+    /// The addresses of its viewers.
+    members: Vec<SocketAddr>,
+    /// The newest frame, also when nobody watches: who comes gets it at once.
+    newest: Option<Newest>,
     ring: Ring,
+    lists: Lists,
+    /// What its media is sealed with.
+    pub(super) keys: Option<Keys>,
     /// How often the viewers may still be told the status.
     pub(super) tellings: Allowance,
     /// For the log lines about its status.
     pub(super) line: Limited,
+}
+
+/// A frame that has not been cut, or not only.
+#[derive(Debug)]
+struct Newest {
+    id: FrameId,
+    body: Bytes,
+    received: Time,
+    lost_upstream: u16,
+    lost_in_relay: u16,
 }
 
 /// Why an arrival is not used.
@@ -77,8 +100,11 @@ impl Stream {
             sent: None,
             sequence: 0,
             first: 0,
-            targets: Arc::default(),
+            members: Vec::new(),
+            newest: None,
             ring: Ring::default(),
+            lists: Lists::default(),
+            keys: None,
             tellings: Allowance::new(now, TELLINGS_PER_SECOND),
             line: Limited::new(),
         }
@@ -88,8 +114,8 @@ impl Stream {
         &self.status
     }
 
-    pub(super) fn targets(&self) -> &[Target] {
-        &self.targets
+    pub(super) fn members(&self) -> &[SocketAddr] {
+        &self.members
     }
 
     pub(super) fn ring(&self) -> &Ring {
@@ -111,53 +137,99 @@ impl Stream {
     /// One line about the status, which stands for `count` changes.
     pub(super) fn log(&self, count: u64) {
         let status = in_words(&self.status);
-        tracing::info!(stream = %self.name, changes = count, viewers = self.targets.len(), "{status}");
+        tracing::info!(stream = %self.name, changes = count, viewers = self.members.len(), "{status}");
     }
 
-    pub(super) fn add(&mut self, target: Target) {
-        self.remove(&target);
-        Arc::make_mut(&mut self.targets).push(target);
+    pub(super) fn add(&mut self, viewer: SocketAddr) {
+        self.remove(viewer);
+        self.members.push(viewer);
     }
 
-    pub(super) fn remove(&mut self, target: &Target) {
-        if let Some(at) = self.targets.iter().position(|known| known.route.remote == target.route.remote) {
-            Arc::make_mut(&mut self.targets).swap_remove(at);
+    pub(super) fn remove(&mut self, viewer: SocketAddr) {
+        if let Some(at) = self.members.iter().position(|known| *known == viewer) {
+            self.members.swap_remove(at);
         }
     }
 
-    /// Takes the frame for the fan-out; none when nobody watches or it is not newer than the last.
-    pub(super) fn fan(&mut self, arrival: &Arrival) -> Option<Fan> {
+    /// Takes a frame; whether it is newer than the last.
+    pub(super) fn note(&mut self, arrival: &Arrival) -> bool {
         let number = arrival.frame.id.number;
         let gap = match self.sent {
-            Some(sent) => number.checked_sub(sent)?.checked_sub(1)?,
-            None => 0,
+            Some(sent) => number.checked_sub(sent).and_then(|step| step.checked_sub(1)),
+            None => Some(0),
         };
+        let Some(gap) = gap else { return false };
+        let in_relay = arrival.superseded.min(gap);
         self.sent = Some(number);
-        if self.targets.is_empty() {
+        self.newest = Some(Newest {
+            id: arrival.frame.id,
+            body: arrival.body.clone(),
+            received: arrival.received,
+            lost_upstream: saturated(gap - in_relay),
+            lost_in_relay: saturated(in_relay),
+        });
+        true
+    }
+
+    /// The newest frame for all viewers whose turn it is; none when there is no such viewer. It is cut once, with
+    /// parity if one of them wants some.
+    pub(super) fn fan(&mut self, now: Time, viewers: &mut Viewers, encoder: &mut Encoder) -> Option<Fan> {
+        let shards = self.shards()?;
+        let (interval, pause, sequence) = (self.interval(), self.frame_time(), self.sequence + 1);
+        let targets = self.lists.list(|list| {
+            for address in &self.members {
+                let Some(viewer) = viewers.at_mut(*address) else { continue };
+                if !viewer.paused && viewer.rate.take(now, sequence, pause) {
+                    list.push(viewer.target(shards, interval));
+                }
+            }
+        });
+        if targets.is_empty() {
             return None;
         }
-        let in_relay = arrival.superseded.min(gap);
+        let parity = targets.iter().any(|target| target.parity > 0);
+        let packets = self.cut(parity.then_some(encoder))?;
+        self.first = (self.first + 1) % targets.len();
+        Some(Fan { alias: self.alias, packets, targets, first: self.first, interval, welcome: false })
+    }
+
+    /// The newest frame for one viewer that has just come, unless it is too old to pass for the present.
+    pub(super) fn welcome(&mut self, now: Time) -> Option<(Arc<Packets>, Duration)> {
+        let newest = self.newest.as_ref()?;
+        let age = now.saturating_since(newest.received);
+        if self.status.source_gone || age > WELCOME_AGE.max(self.frame_time() * 2) {
+            return None;
+        }
+        let generation = self.keys.as_ref().map_or(0, |keys| keys.current().generation());
+        let known = self.ring.find(newest.id).filter(|packets| packets.generation() == generation);
+        let packets = match known {
+            Some(packets) => Arc::clone(packets),
+            None => self.cut(None)?,
+        };
+        Some((packets, self.interval()))
+    }
+
+    /// Shards of the newest frame.
+    pub(super) fn shards(&self) -> Option<u16> {
+        let newest = self.newest.as_ref()?;
+        Some(u16::try_from(newest.body.len().div_ceil(SHARD_BYTES)).expect("a checked frame has at most MAX_SHARDS"))
+    }
+
+    /// Cuts the newest frame, under a number that no other cut of the stream has.
+    fn cut(&mut self, parity: Option<&mut Encoder>) -> Option<Arc<Packets>> {
+        let newest = self.newest.as_ref()?;
         self.sequence += 1;
         let header = DataHeader {
             alias: self.alias,
-            index: 0,
-            shards: 0,
-            length: 0,
-            id: arrival.frame.id,
-            received_us: low_half(arrival.received.as_micros()),
-            lost_upstream: saturated(gap - in_relay),
-            lost_in_relay: saturated(in_relay),
+            id: newest.id,
+            received_us: low_half(newest.received.as_micros()),
+            lost_upstream: newest.lost_upstream,
+            lost_in_relay: newest.lost_in_relay,
             sequence: self.sequence,
             ..DataHeader::default()
         };
-        self.first = (self.first + 1) % self.targets.len();
-        Some(Fan {
-            alias: self.alias,
-            packets: self.ring.cut(header, &arrival.body),
-            targets: Arc::clone(&self.targets),
-            first: self.first,
-            interval: self.interval(),
-        })
+        let key = self.keys.as_ref().map(Keys::current);
+        Some(self.ring.cut(header, &newest.body, Extras { parity, key }))
     }
 
     /// Takes what the header says about the stream; whether that is news for its viewers.
@@ -176,6 +248,7 @@ impl Stream {
             self.status.epoch = epoch;
             self.status.newest = number;
             self.sent = None;
+            self.newest = None;
             self.ring.clear();
         }
         let header = &arrival.frame.header;
@@ -195,10 +268,16 @@ impl Stream {
         Ok(news || before != (self.status.source_gone, self.status.epoch, self.status.state))
     }
 
+    /// The time over which sending a frame may be spread.
     fn interval(&self) -> Duration {
+        self.frame_time().min(LONGEST_INTERVAL)
+    }
+
+    /// The time between two frames.
+    fn frame_time(&self) -> Duration {
         match self.rate_millihertz {
             0 => USUAL_INTERVAL,
-            rate => Duration::from_secs_f64(1_000.0 / f64::from(rate)).min(LONGEST_INTERVAL),
+            rate => Duration::from_secs_f64(1_000.0 / f64::from(rate)),
         }
     }
 }
@@ -272,7 +351,7 @@ impl Streams {
     pub(super) fn expire(&mut self, now: Time) -> Option<&Stream> {
         self.all.retain(|stream| {
             !stream.status.source_gone
-                || !stream.targets.is_empty()
+                || !stream.members.is_empty()
                 || now.saturating_since(stream.heard) < FORGET_AFTER
         });
         let stale = self.stale;
@@ -283,7 +362,7 @@ impl Streams {
     }
 
     fn stream_deadline(&self, stream: &Stream) -> Option<Time> {
-        match (stream.status.source_gone, stream.targets.is_empty()) {
+        match (stream.status.source_gone, stream.members.is_empty()) {
             (false, _) => Some(stream.heard + self.stale),
             (true, true) => Some(stream.heard + FORGET_AFTER),
             (true, false) => None,
@@ -292,7 +371,7 @@ impl Streams {
 
     fn begin(&mut self, now: Time, arrival: &Arrival) -> Result<usize, Unused> {
         if self.all.len() == MAX_STREAMS {
-            let idle = self.all.iter().position(|s| s.status.source_gone && s.targets.is_empty());
+            let idle = self.all.iter().position(|s| s.status.source_gone && s.members.is_empty());
             self.all.remove(idle.ok_or(Unused::TooMany)?);
         }
         let alias = self.free_alias(&arrival.frame.stream);

@@ -4,12 +4,17 @@ mod admission;
 mod clocks;
 mod hostile;
 mod media;
+mod need;
+mod sealed;
 
 use std::net::SocketAddr;
 
 use fanlight_proto::datagram::VERSION;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{Accept, Format, FrameBuffer, FrameHeader, Join, Refuse, State, Status, parse_frame};
+use fanlight_proto::message::{
+    Accept, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse, Refuse, Repair, State, Status,
+    parse_frame,
+};
 
 use super::*;
 
@@ -39,7 +44,11 @@ impl Rig {
     }
 
     fn with(config: EngineConfig) -> Self {
-        Self { engine: Engine::new(config, [5; 16]), now: Time::from_nanos(1_000_000_000_000) }
+        Self::guarded(config, RelayAccess::Open)
+    }
+
+    fn guarded(config: EngineConfig, access: RelayAccess) -> Self {
+        Self { engine: Engine::new(config, access, [5; 32]), now: Time::from_nanos(1_000_000_000_000) }
     }
 
     /// One with a stream `cam` that is live.
@@ -83,8 +92,12 @@ impl Rig {
         std::iter::from_fn(|| self.engine.poll_output()).collect()
     }
 
-    /// The frames that are fanned out.
+    /// The frames that are fanned out; welcomes are none.
     fn fans(&mut self) -> Vec<Fan> {
+        self.all_fans().into_iter().filter(|fan| !fan.welcome).collect()
+    }
+
+    fn all_fans(&mut self) -> Vec<Fan> {
         let fan = |output| if let Output::Fan(fan) = output { Some(fan) } else { None };
         self.outputs().into_iter().filter_map(fan).collect()
     }
@@ -93,7 +106,7 @@ impl Rig {
     fn said(&mut self) -> Vec<(SocketAddr, Said)> {
         let sent = |output| match output {
             Output::Send { to, datagram } => Some((to.remote, read(&datagram))),
-            Output::Fan(_) | Output::Resend(_) => None,
+            Output::Fan(_) | Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) => None,
         };
         self.outputs().into_iter().filter_map(sent).collect()
     }

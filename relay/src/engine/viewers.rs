@@ -5,7 +5,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::{SEALED_HEADER, ToViewer};
+use fanlight_proto::handshake::{Channel, PublicKey};
 use fanlight_proto::message::Report;
+use fanlight_proto::parity::level_count;
+
+use super::Route;
+use super::fanout::Target;
+use super::lane::Lane;
+use super::need::Need;
+use super::rate::Rate;
 
 /// Shards that one viewer gets again in a second: half of a stream of 300 kB frames at 30 fps. A viewer that misses
 /// more is not helped by repair, and one that asks for more is not honest.
@@ -18,10 +27,64 @@ pub(super) struct Viewer {
     /// Of the JOIN that made it: the same JOIN again gets the same session.
     pub(super) nonce: u64,
     pub(super) alias: u16,
+    pub(super) route: Route,
+    pub(super) capacity: u32,
     pub(super) name: String,
     pub(super) heard: Time,
     pub(super) report: Report,
+    /// Shards that it may still get besides the stream's frames.
     pub(super) repairs: Allowance,
+    /// Another path brings it the stream.
+    pub(super) paused: bool,
+    pub(super) rate: Rate,
+    pub(super) need: Need,
+    pub(super) lane: Lane,
+    /// Frames of which it got a part only.
+    pub(super) given_up: u64,
+    /// The newest key of its stream that it has.
+    pub(super) key_generation: u32,
+    pub(super) secure: Option<Secure>,
+}
+
+/// What a session has that began with a handshake.
+#[derive(Debug)]
+pub(super) struct Secure {
+    pub(super) channel: Channel,
+    /// The ACCEPT that made it, until the viewer shows by its first sealed message that it has come.
+    pub(super) accept: Option<Vec<u8>>,
+    /// Whose it is, when each viewer has a key of its own.
+    pub(super) identity: Option<PublicKey>,
+}
+
+impl Viewer {
+    /// The datagram of a message to this session, sealed if the session is.
+    pub(super) fn datagram(&mut self, message: &ToViewer<'_>) -> Vec<u8> {
+        let mut datagram = Vec::with_capacity(8 * SEALED_HEADER);
+        match &mut self.secure {
+            None => message.encode(&mut datagram),
+            Some(secure) => {
+                message.encode_inner(&mut datagram);
+                let (counter, ciphertext) = secure.channel.seal(&datagram);
+                ToViewer::Sealed(self.session, counter, &ciphertext).encode(&mut datagram);
+            }
+        }
+        datagram
+    }
+
+    /// How the viewer gets a frame of `shards`, one of which comes each `interval`.
+    pub(super) fn target(&self, shards: u16, interval: Duration) -> Target {
+        Target {
+            route: self.route,
+            capacity: self.capacity,
+            parity: level_count(shards, self.parity_level()),
+            spread: self.rate.spread(interval),
+        }
+    }
+
+    /// The level of parity that it gets.
+    pub(super) fn parity_level(&self) -> u8 {
+        self.rate.parity_level(self.need.level())
+    }
 }
 
 /// All sessions, in the order of their addresses, so that the same input always gives the same output.
@@ -35,9 +98,22 @@ impl Viewers {
         self.by_address.len()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Viewer> {
+        self.by_address.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Viewer> {
+        self.by_address.values_mut()
+    }
+
     /// Whoever has a session at `address`.
     pub(super) fn at(&self, address: SocketAddr) -> Option<&Viewer> {
         self.by_address.get(&address)
+    }
+
+    /// Whoever has a session at `address`.
+    pub(super) fn at_mut(&mut self, address: SocketAddr) -> Option<&mut Viewer> {
+        self.by_address.get_mut(&address)
     }
 
     /// The viewer of `session`, if that is the session of `address`.
@@ -45,8 +121,8 @@ impl Viewers {
         self.by_address.get_mut(&address).filter(|viewer| viewer.session == session)
     }
 
-    pub(super) fn insert(&mut self, address: SocketAddr, viewer: Viewer) {
-        self.by_address.insert(address, viewer);
+    pub(super) fn insert(&mut self, viewer: Viewer) {
+        self.by_address.insert(viewer.route.remote, viewer);
     }
 
     pub(super) fn remove(&mut self, address: SocketAddr) -> Option<Viewer> {
@@ -57,6 +133,14 @@ impl Viewers {
     pub(super) fn idle(&self, now: Time, limit: Duration) -> Option<SocketAddr> {
         let idle = |viewer: &Viewer| now.saturating_since(viewer.heard) >= limit;
         self.by_address.iter().find(|(_, viewer)| idle(viewer)).map(|(address, _)| *address)
+    }
+
+    /// One viewer whose key is not among those that `known` knows.
+    pub(super) fn stranger(&self, known: impl Fn(&PublicKey) -> bool) -> Option<Route> {
+        let strange = |viewer: &&Viewer| {
+            viewer.secure.as_ref().and_then(|secure| secure.identity.as_ref()).is_some_and(|key| !known(key))
+        };
+        self.iter().find(strange).map(|viewer| viewer.route)
     }
 }
 

@@ -1,47 +1,64 @@
 //! The fan-out in time: which datagrams leave when, and what is given up when the way is blocked. Reads no clock.
 
+mod job;
+
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::DATA_BYTES;
 
 use crate::config::Gso;
 use crate::engine::{Fan, Resend, Route};
+use job::{Job, Pending};
 
 /// Datagrams of one viewer that leave together. Larger trains save little more, and other viewers wait longer.
 const CHUNK: u16 = 27;
 
-/// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
-/// to a viewer whose socket holds it twice.
-const BURST: u32 = 256;
-
-/// Datagrams a millisecond to one viewer, at most, when a frame does not leave at once: about 1 Gbit/s.
-const FASTEST: u32 = 104;
-
-/// Datagrams a millisecond, at least: a viewer that cannot take 10 Mbit/s misses frames either way.
-const SLOWEST: u32 = 8;
-
-/// What the socket of a viewer holds that does not say: the kernel's default.
-const USUAL_CAPACITY: u32 = 92;
-
-/// Milliseconds of stall of a viewer's reader that its socket should bridge.
-const STALL_MS: u32 = 3;
-
-/// Longest that a frame waits for room in the socket.
+/// Longest that a frame waits for the shared socket while that takes nothing at all. As long as it takes something the
+/// frame goes on: a frame that is half out is worth finishing, and newer ones are left out whole.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Longest that a frame waits for a viewer's own socket that takes nothing: a way of 1 Mbit/s moves a train of
+/// datagrams within it.
+const LANE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Whatever moves, nobody wants the rest of a frame so old.
+const TOO_OLD: Duration = Duration::from_secs(1);
+
+/// A socket without room is tried again after so long. The kernel says that there is room only when the buffer is half
+/// empty, which for a large one is late.
+const RETRY: Duration = Duration::from_millis(2);
+
+/// Frames of one stream that are on their way at a time: the newest, and those that viewers behind narrow ways still
+/// get. A frame is spread over six intervals at most.
+const MAX_JOBS: usize = 8;
 
 /// Calls to the kernel before the loop looks after its other work.
 const CALLS_PER_TURN: u32 = 64;
 
-/// Where datagrams go out; a socket in life.
+/// Where datagrams go out: in life a socket for all, and some viewers' own.
 pub trait Wire {
     /// Sends `bytes` as one datagram, or as a train of datagrams of `segment` bytes. Never waits.
     ///
     /// # Errors
-    /// `WouldBlock` when there is no room now, and whatever the system says.
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> io::Result<()>;
+    /// When there is no room now, and whatever the system says.
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused>;
+
+    /// Whether what is sent to `to` goes by a socket of its own.
+    fn has_lane(&self, to: SocketAddr) -> bool;
+}
+
+/// Why nothing was sent.
+#[derive(Debug)]
+pub enum Refused {
+    /// The shared socket is full: nobody else of it will have more luck now.
+    Full,
+    /// The viewer's own socket is full.
+    LaneFull,
+    /// The system says no.
+    Failed(io::Error),
 }
 
 /// What happened. Counts never fall.
@@ -51,12 +68,25 @@ pub struct Counts {
     pub datagrams: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames given up for one viewer because there was no room until their deadline.
-    pub dropped: u64,
+    /// Of the datagrams, those of parity.
+    pub parity: u64,
+    /// Frames given up part-way for one viewer because there was no room in time.
+    pub given_up: u64,
+    /// Frames not begun for one viewer, because the one before was still on its way or there was no room in time.
+    pub passed_over: u64,
     /// Frames given up for one viewer, and other datagrams, because sending failed.
     pub failed: u64,
     /// Other datagrams that found no room.
     pub crowded_out: u64,
+}
+
+/// A frame that one viewer did not get whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Whose.
+    pub to: SocketAddr,
+    /// Whether some of it was sent.
+    pub begun: bool,
 }
 
 /// When to call [`Sender::run`] again.
@@ -68,7 +98,7 @@ pub enum Turn {
     Again,
     /// At this time.
     At(Time),
-    /// When there is room, or at this time.
+    /// When there is room in the shared socket, or at this time.
     Blocked(Time),
 }
 
@@ -89,7 +119,10 @@ pub struct Sender {
     gso: Gso,
     segments: u16,
     jobs: VecDeque<Job>,
-    spare: Vec<Vec<u16>>,
+    spare: Vec<Vec<Pending>>,
+    given_up: VecDeque<GivenUp>,
+    /// Since when the shared socket has taken nothing.
+    full: Option<Time>,
     counts: Counts,
 }
 
@@ -98,19 +131,27 @@ impl Sender {
     #[must_use]
     pub fn new(gso: Gso, segments: usize) -> Self {
         let segments = if gso == Gso::Off { 1 } else { u16::try_from(segments).unwrap_or(CHUNK).clamp(1, CHUNK) };
-        Self { gso, segments, jobs: VecDeque::new(), spare: Vec::new(), counts: Counts::default() }
+        Self {
+            gso,
+            segments,
+            jobs: VecDeque::new(),
+            spare: Vec::new(),
+            given_up: VecDeque::new(),
+            full: None,
+            counts: Counts::default(),
+        }
     }
 
-    /// Whether a frame of this stream is on its way.
+    /// Whether a frame of this stream is on its way for which the next has to wait.
     #[must_use]
     pub fn busy(&self, alias: u16) -> bool {
-        self.jobs.iter().any(|job| job.fan.alias == alias)
+        self.jobs.iter().any(|job| job.fan.alias == alias && job.holds_the_stream())
     }
 
-    /// How many frames are on their way, at most one of each stream.
+    /// How many frames are on their way for which others have to wait, at most one of each stream.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.jobs.len()
+        self.jobs.iter().filter(|job| job.holds_the_stream()).count()
     }
 
     /// Whether trains of datagrams are sent.
@@ -125,33 +166,41 @@ impl Sender {
         &self.counts
     }
 
-    /// Takes a frame; [`Sender::run`] sends it.
+    /// The next frame that a viewer did not get whole. Take all after each [`Sender::run`].
+    pub fn take_given_up(&mut self) -> Option<GivenUp> {
+        self.given_up.pop_front()
+    }
+
+    /// Takes a frame; [`Sender::run`] sends it. A viewer whose last frame is still on its way does not get this one.
     pub fn start(&mut self, now: Time, fan: Fan) {
-        let mut next = self.spare.pop().unwrap_or_default();
-        next.clear();
-        next.resize(fan.targets.len(), 0);
-        self.jobs.push_back(Job::new(now, fan, next));
+        self.bound_jobs(fan.alias);
+        let mut job = Job::new(now, fan, self.spare.pop().unwrap_or_default());
+        if !job.fan.welcome {
+            self.leave_out_stragglers(&mut job);
+        }
+        self.jobs.push_back(job);
     }
 
     /// Sends one datagram now or not at all: whoever waits for it asks again.
     pub fn send(&mut self, wire: &impl Wire, to: Route, datagram: &[u8]) {
         match self.deliver(wire, to, datagram, None) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counts.crowded_out += 1,
-            Err(_) => self.counts.failed += 1,
+            Err(Refused::Full | Refused::LaneFull) => self.counts.crowded_out += 1,
+            Err(Refused::Failed(_)) => self.counts.failed += 1,
         }
     }
 
     /// Sends shards again, now or not at all.
     pub fn resend(&mut self, wire: &impl Wire, resend: &Resend) {
+        let stride = resend.packets.stride();
         for range in &resend.ranges {
             let mut start = range.start;
             while start < range.end {
                 let end = range.end.min(start + CHUNK);
-                match self.chunk(wire, resend.to, resend.packets.datagrams(start..end)) {
+                match self.chunk(wire, resend.to, resend.packets.datagrams(start..end), stride) {
                     (_, Ok(())) => start = end,
-                    (_, Err(Stopped::Full)) => return self.counts.crowded_out += 1,
-                    (_, Err(Stopped::Failed)) => return self.counts.failed += 1,
+                    (_, Err(Refused::Full | Refused::LaneFull)) => return self.counts.crowded_out += 1,
+                    (_, Err(Refused::Failed(_))) => return self.counts.failed += 1,
                 }
             }
         }
@@ -160,27 +209,15 @@ impl Sender {
     /// Sends what is due, but never for long.
     pub fn run(&mut self, now: Time, wire: &impl Wire) -> Turn {
         let mut calls = CALLS_PER_TURN;
-        let mut wake = None;
+        let mut round = Round { now, full: false };
+        let mut wake: Option<Time> = None;
         for _ in 0..self.jobs.len() {
             let Some(mut job) = self.jobs.pop_front() else { break };
-            if now >= job.deadline {
-                self.counts.dropped += job.unfinished as u64;
-                self.finish(job);
-                continue;
-            }
-            let step = self.advance(now, wire, &mut job, &mut calls);
-            let deadline = job.deadline;
-            match step {
-                Step::Done => self.finish(job),
+            match self.advance(&mut round, wire, &mut job, &mut calls) {
+                Step::Done => self.spare.push(job.open),
                 Step::Wait(until) => {
                     self.jobs.push_back(job);
-                    let until = until.min(deadline);
-                    wake = Some(wake.map_or(until, |wake: Time| wake.min(until)));
-                }
-                Step::Full => {
-                    self.jobs.push_front(job);
-                    let deadline = self.jobs.iter().map(|job| job.deadline).min().unwrap_or(deadline);
-                    return Turn::Blocked(deadline);
+                    wake = Some(wake.map_or(until, |wake| wake.min(until)));
                 }
                 Step::More => {
                     self.jobs.push_back(job);
@@ -188,63 +225,96 @@ impl Sender {
                 }
             }
         }
-        wake.map_or(Turn::Idle, Turn::At)
+        match wake {
+            None => Turn::Idle,
+            Some(wake) if round.full => Turn::Blocked(wake),
+            Some(wake) => Turn::At(wake),
+        }
     }
 
     /// Goes round the viewers of a job, one chunk each, until nothing more is due.
-    fn advance(&mut self, now: Time, wire: &impl Wire, job: &mut Job, calls: &mut u32) -> Step {
+    fn advance(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job, calls: &mut u32) -> Step {
+        if round.now.saturating_since(job.started) >= TOO_OLD {
+            self.give_up(job, |_| true);
+        }
+        let patience = job.fan.interval.min(PATIENCE);
+        if self.full.is_some_and(|since| round.now.saturating_since(since.max(job.started)) >= patience) {
+            self.give_up(job, |to| !wire.has_lane(to));
+        }
         loop {
-            while job.at < job.next.len() {
-                let target = (job.fan.first + job.at) % job.next.len();
-                if job.due(target).is_some_and(|due| due <= now) {
+            while job.at < job.open.len() {
+                if job.due(job.at) <= round.now && !(round.full && !wire.has_lane(job.route(job.at).remote)) {
                     if *calls == 0 {
                         return Step::More;
                     }
                     *calls = calls.saturating_sub(if self.segments > 1 { 1 } else { u32::from(CHUNK) });
-                    let start = job.next[target];
-                    let end = job.shards().min(start + CHUNK - start % CHUNK);
-                    let route = job.fan.targets[target].route;
-                    let (sent, stopped) = self.chunk(wire, route, job.fan.packets.datagrams(start..end));
-                    job.next[target] += sent;
-                    job.moved = true;
-                    match stopped {
-                        Ok(()) => {}
-                        Err(Stopped::Full) => return Step::Full,
-                        Err(Stopped::Failed) => {
-                            self.counts.failed += 1;
-                            job.next[target] = job.shards();
-                        }
-                    }
-                    job.unfinished -= usize::from(job.next[target] == job.shards());
+                    self.send_chunk(round, wire, job);
                 }
                 job.at += 1;
             }
             job.at = 0;
-            if job.unfinished == 0 {
+            job.open.retain(|pending| !pending.done());
+            if job.open.is_empty() {
                 return Step::Done;
             }
             if !std::mem::take(&mut job.moved) {
-                return Step::Wait(job.next_due());
+                let retry = round.full.then(|| round.now + RETRY);
+                return Step::Wait(retry.into_iter().chain(job.next_due(round.now)).min().unwrap_or(round.now + RETRY));
             }
         }
     }
 
-    /// Sends up to [`CHUNK`] datagrams; how many were sent, and why not more.
-    fn chunk(&mut self, wire: &impl Wire, to: Route, datagrams: &[u8]) -> (u16, Result<(), Stopped>) {
+    /// Sends the next chunk of the viewer whose turn it is.
+    fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) {
+        let (route, shards, stride) = (job.route(job.at), job.fan.packets.shards(), job.fan.packets.stride());
+        let Pending { next, end, .. } = job.open[job.at];
+        let until = end.min(next + CHUNK - next % CHUNK);
+        let (sent, stopped) = self.chunk(wire, route, job.fan.packets.datagrams(next..until), stride);
+        self.counts.parity += u64::from((next + sent).saturating_sub(shards.max(next)));
+        let pending = &mut job.open[job.at];
+        pending.next += sent;
+        if sent > 0 {
+            job.moved = true;
+            pending.blocked = None;
+        }
+        match stopped {
+            Ok(()) => {}
+            Err(Refused::Full) => {
+                round.full = true;
+                self.full.get_or_insert(round.now);
+            }
+            Err(Refused::LaneFull) => {
+                let since = *pending.blocked.get_or_insert(round.now);
+                pending.retry = round.now + RETRY;
+                if round.now.saturating_since(since) >= LANE_PATIENCE {
+                    self.give_up_one(pending, route.remote);
+                }
+            }
+            Err(Refused::Failed(_)) => {
+                self.counts.failed += 1;
+                pending.next = pending.end;
+            }
+        }
+    }
+
+    /// Sends up to [`CHUNK`] datagrams of `stride` bytes; how many were sent, and why not more.
+    fn chunk(&mut self, wire: &impl Wire, to: Route, datagrams: &[u8], stride: usize) -> (u16, Result<(), Refused>) {
         let mut sent = 0;
         let mut rest = datagrams;
         while !rest.is_empty() {
-            let train = rest.len().min(usize::from(self.segments) * DATA_BYTES);
-            let segment = (train > DATA_BYTES).then_some(DATA_BYTES);
+            let train = rest.len().min(usize::from(self.segments) * stride);
+            let segment = (train > stride).then_some(stride);
             match self.deliver(wire, to, &rest[..train], segment) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (sent, Err(Stopped::Full)),
-                Err(error) if segment.is_some() && self.gso == Gso::Auto && means_no_trains(&error) => {
-                    return self.without_trains(wire, to, rest, sent, &error);
+                Err(Refused::Failed(error))
+                    if segment.is_some() && self.gso == Gso::Auto && means_no_trains(&error) =>
+                {
+                    let (more, result) = self.without_trains(wire, to, rest, stride, &error);
+                    return (sent + more, result);
                 }
-                Err(_) => return (sent, Err(Stopped::Failed)),
+                Err(refused) => return (sent, Err(refused)),
             }
-            sent += (train / DATA_BYTES) as u16;
+            sent += (train / stride) as u16;
             rest = &rest[train..];
         }
         (sent, Ok(()))
@@ -257,14 +327,14 @@ impl Sender {
         wire: &impl Wire,
         to: Route,
         datagrams: &[u8],
-        mut sent: u16,
+        stride: usize,
         error: &io::Error,
-    ) -> (u16, Result<(), Stopped>) {
-        for datagram in datagrams.chunks(DATA_BYTES) {
+    ) -> (u16, Result<(), Refused>) {
+        let mut sent = 0;
+        for datagram in datagrams.chunks(stride) {
             match self.deliver(wire, to, datagram, None) {
                 Ok(()) => sent += 1,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (sent, Err(Stopped::Full)),
-                Err(_) => return (sent, Err(Stopped::Failed)),
+                Err(refused) => return (sent, Err(refused)),
             }
             if self.segments > 1 {
                 self.segments = 1;
@@ -274,88 +344,85 @@ impl Sender {
         (sent, Ok(()))
     }
 
-    fn deliver(&mut self, wire: &impl Wire, to: Route, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+    fn deliver(&mut self, wire: &impl Wire, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
         let mut sent = wire.send(to, bytes, segment);
-        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        if matches!(&sent, Err(Refused::Failed(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
             // What the network said about a former datagram; this one has not been tried.
             sent = wire.send(to, bytes, segment);
         }
         if sent.is_ok() {
             self.counts.datagrams += segment.map_or(1, |segment| bytes.len().div_ceil(segment)) as u64;
             self.counts.bytes += bytes.len() as u64;
+            if self.full.is_some() && !wire.has_lane(to.remote) {
+                self.full = None;
+            }
         }
         sent
     }
 
-    fn finish(&mut self, job: Job) {
-        self.spare.push(job.next);
+    /// Takes out of a job whoever still gets a former frame of the stream.
+    fn leave_out_stragglers(&mut self, job: &mut Job) {
+        let former = self.jobs.iter().filter(|former| former.fan.alias == job.fan.alias);
+        let held = former
+            .flat_map(|former| former.open.iter().filter(|p| p.holds(former.fan.welcome)).map(|p| former.route_of(p)));
+        for route in held {
+            let at = job.open.iter().position(|pending| job.fan.targets[pending.target as usize].route == route);
+            if let Some(at) = at {
+                job.open.remove(at);
+                self.counts.passed_over += 1;
+                self.given_up.push_back(GivenUp { to: route.remote, begun: false });
+            }
+        }
     }
+
+    /// Makes room for one more frame of the stream: the oldest is given up.
+    fn bound_jobs(&mut self, alias: u16) {
+        if self.jobs.iter().filter(|job| job.fan.alias == alias).count() < MAX_JOBS {
+            return;
+        }
+        let oldest =
+            (0..self.jobs.len()).filter(|at| self.jobs[*at].fan.alias == alias).min_by_key(|at| self.jobs[*at].started);
+        if let Some(mut job) = oldest.and_then(|at| self.jobs.remove(at)) {
+            self.give_up(&mut job, |_| true);
+            self.spare.push(job.open);
+        }
+    }
+
+    /// Gives a frame up for the viewers that `whom` names.
+    fn give_up(&mut self, job: &mut Job, whom: impl Fn(SocketAddr) -> bool) {
+        for at in 0..job.open.len() {
+            let to = job.route(at).remote;
+            if whom(to) {
+                self.give_up_one(&mut job.open[at], to);
+            }
+        }
+        job.open.retain(|pending| !pending.done());
+        job.at = 0;
+    }
+
+    fn give_up_one(&mut self, pending: &mut Pending, to: SocketAddr) {
+        if pending.done() {
+            return;
+        }
+        let begun = pending.next > 0;
+        self.counts.given_up += u64::from(begun);
+        self.counts.passed_over += u64::from(!begun);
+        self.given_up.push_back(GivenUp { to, begun });
+        pending.next = pending.end;
+    }
+}
+
+/// What holds for one call of [`Sender::run`].
+struct Round {
+    now: Time,
+    /// The shared socket has no room.
+    full: bool,
 }
 
 enum Step {
     Done,
     Wait(Time),
-    Full,
     More,
-}
-
-enum Stopped {
-    Full,
-    Failed,
-}
-
-/// One frame on its way.
-#[derive(Debug)]
-struct Job {
-    fan: Fan,
-    started: Time,
-    /// The longest that the frame is spread over.
-    spread: Duration,
-    deadline: Time,
-    /// For each target, the first shard that it has not got.
-    next: Vec<u16>,
-    unfinished: usize,
-    /// Where in the round of targets this is, and whether the round has moved anything.
-    at: usize,
-    moved: bool,
-}
-
-impl Job {
-    fn new(now: Time, fan: Fan, next: Vec<u16>) -> Self {
-        let spread = fan.interval / 2;
-        let deadline = now + spread + fan.interval.min(PATIENCE);
-        let unfinished = next.len();
-        Self { fan, started: now, spread, deadline, next, unfinished, at: 0, moved: false }
-    }
-
-    fn shards(&self) -> u16 {
-        self.fan.packets.shards()
-    }
-
-    /// When the target's next chunk is due; none when it has got all.
-    fn due(&self, target: usize) -> Option<Time> {
-        let next = self.next[target];
-        (next < self.shards()).then(|| self.started + self.gap(target) * u32::from(next / CHUNK))
-    }
-
-    fn next_due(&self) -> Time {
-        (0..self.next.len()).filter_map(|target| self.due(target)).min().unwrap_or(self.deadline)
-    }
-
-    /// The time between two chunks for a target, so that its socket does not overflow.
-    fn gap(&self, target: usize) -> Duration {
-        let shards = u32::from(self.shards());
-        let capacity = match self.fan.targets[target].capacity {
-            0 => USUAL_CAPACITY,
-            capacity => capacity,
-        };
-        if shards <= BURST && shards.saturating_mul(2) <= capacity {
-            return Duration::ZERO;
-        }
-        let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
-        let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
-        gap.min(self.spread / shards.div_ceil(u32::from(CHUNK)))
-    }
 }
 
 /// Whether an error can mean that the device or the kernel does not do trains (EIO, EINVAL, EOPNOTSUPP, EMSGSIZE).

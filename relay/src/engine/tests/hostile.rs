@@ -91,7 +91,7 @@ fn every_answer_to_a_join_is_shorter_than_the_join() {
         ToRelay::Join(Join { token, ..wanted }).encode(&mut datagram);
         rig.engine.on_datagram(rig.now, Route { remote: viewer(1), local: None }, &datagram);
         for output in rig.outputs() {
-            let Output::Send { datagram, .. } = output else { panic!() };
+            let Output::Send { datagram, .. } = output else { continue };
             longest = longest.max(datagram.len());
         }
     }

@@ -122,6 +122,7 @@ fn repairs_are_bounded_for_each_viewer() {
     let mut rig = Rig::live();
     let one = rig.join(viewer(1), 1);
     let other = rig.join(viewer(2), 1);
+    rig.pass(SECOND);
     rig.frame("cam", 1, 101, 0);
     rig.outputs();
     let alias = one.stream.unwrap().alias;

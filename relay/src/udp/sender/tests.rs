@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fanlight_proto::datagram::ToViewer;
 use rustix::io::Errno;
@@ -17,25 +17,29 @@ struct Fake {
     order: RefCell<Vec<u16>>,
     trains: RefCell<usize>,
     room: RefCell<Option<usize>>,
+    /// Ports with a socket of their own, and how many calls that takes.
+    lanes: RefCell<BTreeMap<u16, usize>>,
     no_trains: Option<Errno>,
     unreachable: Option<u16>,
     refusals: RefCell<usize>,
 }
 
 impl Wire for Fake {
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
         let port = to.remote.port();
         if std::mem::take(&mut *self.refusals.borrow_mut()) > 0 {
-            return Err(Errno::CONNREFUSED.into());
+            return Err(Refused::Failed(Errno::CONNREFUSED.into()));
         }
         if self.unreachable == Some(port) {
-            return Err(Errno::INVAL.into());
+            return Err(Refused::Failed(Errno::INVAL.into()));
         }
         if let (Some(error), Some(_)) = (self.no_trains, segment) {
-            return Err(error.into());
+            return Err(Refused::Failed(error.into()));
         }
-        if let Some(room) = &mut *self.room.borrow_mut() {
-            *room = room.checked_sub(1).ok_or(Errno::AGAIN)?;
+        if let Some(room) = self.lanes.borrow_mut().get_mut(&port) {
+            *room = room.checked_sub(1).ok_or(Refused::LaneFull)?;
+        } else if let Some(room) = &mut *self.room.borrow_mut() {
+            *room = room.checked_sub(1).ok_or(Refused::Full)?;
         }
         *self.trains.borrow_mut() += usize::from(segment.is_some());
         self.order.borrow_mut().push(port);
@@ -45,6 +49,10 @@ impl Wire for Fake {
             got.entry(port).or_default().push(header.index);
         }
         Ok(())
+    }
+
+    fn has_lane(&self, to: SocketAddr) -> bool {
+        self.lanes.borrow().contains_key(&to.port())
     }
 }
 
@@ -131,22 +139,138 @@ fn a_turn_is_short_and_the_next_goes_on_where_it_ended() {
     assert!((1..=100).all(|port| wire.shards(port).len() == 87));
 }
 
+/// Turns at `times`; the frames that went wrong for a viewer.
+fn run_at(sender: &mut Sender, wire: &Fake, times: impl Iterator<Item = u64>) -> Vec<(u16, bool)> {
+    for millis in times {
+        while sender.run(at(millis), wire) == Turn::Again {}
+    }
+    std::iter::from_fn(|| sender.take_given_up()).map(|given_up| (given_up.to.port(), given_up.begun)).collect()
+}
+
 #[test]
-fn without_room_the_frame_waits_until_its_deadline_and_the_rest_is_dropped() {
+fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_given_up_for_all() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    *wire.room.borrow_mut() = Some(5);
+    *wire.room.borrow_mut() = Some(2);
     sender.start(at(0), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
-    let (turn, _) = run(&mut sender, &wire);
-    let Turn::Blocked(deadline) = turn else { panic!("{turn:?}") };
-    assert!((20..=40).contains(&deadline.saturating_since(at(0)).as_millis()));
+    assert_eq!(sender.run(at(0), &wire), Turn::Blocked(at(2)));
     // Room again in time: it goes on without losing or doubling a shard.
-    *wire.room.borrow_mut() = Some(5);
-    assert_eq!(sender.run(at(1), &wire), Turn::Blocked(deadline));
-    *wire.room.borrow_mut() = None;
-    assert_eq!(sender.run(deadline, &wire), Turn::Idle);
-    let lengths: Vec<_> = (1..=3).map(|port| wire.shards(port).len()).collect();
-    assert_eq!((lengths, sender.counts().dropped), (vec![87, 81, 81], 2));
+    *wire.room.borrow_mut() = Some(3);
+    assert_eq!(sender.run(at(2), &wire), Turn::Blocked(at(4)));
+    assert_eq!(run_at(&mut sender, &wire, 3..22), []);
+    assert!(sender.busy(1));
+    assert_eq!(run_at(&mut sender, &wire, 22..23), [(1, true), (2, true), (3, true)]);
+    assert_eq!((sender.counts().given_up, sender.busy(1)), (3, false));
+    // The next frame has its own patience.
+    sender.start(at(500), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    assert_eq!(run_at(&mut sender, &wire, 500..519), []);
+    assert_eq!(run_at(&mut sender, &wire, 520..521), [(1, false), (2, false), (3, false)]);
+}
+
+#[test]
+fn a_frame_that_goes_on_however_slowly_goes_out_to_all() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    *wire.room.borrow_mut() = Some(0);
+    sender.start(at(0), Fan::example(100_000, &[ROOMY; 10], INTERVAL));
+    for millis in 0..400 {
+        *wire.room.borrow_mut() = Some(usize::from(millis % 10 == 0));
+        assert_eq!(run_at(&mut sender, &wire, std::iter::once(millis)), []);
+    }
+    assert!((1..=10).all(|port| wire.shards(port).len() == 87));
+}
+
+#[test]
+fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_before_the_old() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    wire.lanes.borrow_mut().insert(1, 1);
+    sender.start(at(0), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    assert_eq!(run_at(&mut sender, &wire, 0..1), []);
+    assert_eq!((wire.shards(1).len(), wire.shards(2).len(), wire.shards(3).len()), (27, 87, 87));
     assert!(!sender.busy(1));
+    sender.start(at(33), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    assert_eq!(run_at(&mut sender, &wire, 33..34), [(1, false)]);
+    assert_eq!((wire.shards(1).len(), wire.shards(2).len()), (27, 2 * 87));
+    // There is room: the old frame is finished, the next is sent.
+    wire.lanes.borrow_mut().insert(1, 100);
+    run_at(&mut sender, &wire, 40..60);
+    sender.start(at(66), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    assert_eq!(run_at(&mut sender, &wire, 66..67), []);
+    assert_eq!(wire.shards(1), (0..87).chain(0..87).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_viewer_whose_own_socket_takes_nothing_loses_the_frame_after_its_patience() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    wire.lanes.borrow_mut().insert(2, 2);
+    sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
+    assert_eq!(run_at(&mut sender, &wire, 0..249), []);
+    assert_eq!(run_at(&mut sender, &wire, 249..260), [(2, true)]);
+    assert_eq!((sender.counts().given_up, wire.shards(1).len()), (1, 87));
+}
+
+#[test]
+fn a_full_shared_socket_does_not_hold_up_who_has_its_own() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    *wire.room.borrow_mut() = Some(0);
+    wire.lanes.borrow_mut().insert(3, 100);
+    sender.start(at(0), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    assert_eq!(run_at(&mut sender, &wire, 0..30), [(1, false), (2, false)]);
+    assert_eq!(wire.shards(3).len(), 87);
+}
+
+#[test]
+fn a_frame_spread_out_for_one_viewer_delays_no_other_frame_nor_viewer() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    let spread = |at: usize| {
+        Fan::example(100_000, &[ROOMY; 2], INTERVAL).with(at, |target| target.spread = Duration::from_millis(80))
+    };
+    sender.start(at(0), spread(0));
+    assert_eq!(run_at(&mut sender, &wire, 0..1), []);
+    assert_eq!((wire.shards(1).len(), wire.shards(2).len(), sender.busy(1)), (27, 87, false));
+    assert_eq!(run_at(&mut sender, &wire, 1..59), []);
+    assert_eq!(wire.shards(1).len(), 81);
+    run_at(&mut sender, &wire, 59..61);
+    assert_eq!(wire.shards(1), (0..87).collect::<Vec<_>>());
+}
+
+#[test]
+fn stragglers_hold_a_bounded_number_of_frames() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    for port in 1..=20 {
+        wire.lanes.borrow_mut().insert(port, 1);
+    }
+    let mut stuck = BTreeSet::new();
+    for n in 0..20_u64 {
+        let fan = Fan::example(100_000, &[ROOMY; 20], INTERVAL);
+        let fan = Fan { targets: std::sync::Arc::new(vec![fan.targets[n as usize]]), ..fan };
+        sender.start(at(n), fan);
+        stuck.extend(run_at(&mut sender, &wire, std::iter::once(n)));
+        assert!(sender.jobs.len() <= MAX_JOBS);
+    }
+    assert_eq!(stuck.len(), 20 - MAX_JOBS);
+}
+
+#[test]
+fn a_welcome_delays_no_frame_and_no_frame_is_left_out_for_it() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    sender.start(at(0), Fan { welcome: true, ..Fan::example(300_000, &[92], INTERVAL) });
+    run_at(&mut sender, &wire, 0..1);
+    assert!(!sender.busy(1));
+    sender.start(at(1), Fan::example(100_000, &[92, ROOMY], INTERVAL));
+    assert_eq!(run_at(&mut sender, &wire, 1..33), []);
+    assert_eq!((wire.shards(1).len(), wire.shards(2).len()), (261 + 87, 87));
+}
+
+#[test]
+fn each_viewer_gets_as_much_parity_as_it_is_to_have_after_the_shards() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
+    let fan = Fan::example(100_000, &[ROOMY; 3], INTERVAL).with(1, |target| target.parity = 12);
+    let (fan, all) = (fan.with(2, |target| target.parity = u16::MAX), 87 + fanlight_proto::parity::recovery_count(87));
+    sender.start(at(0), fan);
+    run(&mut sender, &wire);
+    assert_eq!(wire.shards(1).len(), 87);
+    assert_eq!(wire.shards(2), (0..99).collect::<Vec<_>>());
+    assert_eq!(wire.shards(3), (0..all).collect::<Vec<_>>());
+    assert_eq!(sender.counts().parity, u64::from(12 + all - 87));
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! How many handshakes are worked on: each costs as much as 300 checks of a token.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::token::Minter;
+
+use super::viewers::Allowance;
+
+/// Handshakes in a second, of whomever: a tenth of a core. A relay that comes back lets its thousand viewers in
+/// within a second.
+pub const HANDSHAKES_PER_SECOND: u32 = 1000;
+
+/// Handshakes in a second for one address, or one network of 64 bits: a room full of viewers behind one router comes
+/// in within a second.
+pub const HANDSHAKES_PER_SOURCE: u32 = 64;
+
+/// Buckets into which addresses fall. Nobody can choose to share another's without knowing the relay's secret.
+const BUCKETS: usize = 1024;
+
+/// The allowances. They are all there is: nothing is kept of an address.
+#[derive(Debug)]
+pub(super) struct Gate {
+    all: Allowance,
+    sources: Vec<Allowance>,
+}
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        let now = Time::default();
+        Self {
+            all: Allowance::new(now, HANDSHAKES_PER_SECOND),
+            sources: vec![Allowance::new(now, HANDSHAKES_PER_SOURCE); BUCKETS],
+        }
+    }
+
+    /// Whether a handshake for `from` may be worked on now; it counts.
+    pub(super) fn admits(&mut self, now: Time, minter: &Minter, from: SocketAddr) -> bool {
+        let hash = minter.mint(Time::default(), SocketAddr::new(network(from.ip()), 0));
+        let source = &mut self.sources[usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS];
+        if source.left(now) == 0 || self.all.left(now) == 0 {
+            return false;
+        }
+        source.spend(1);
+        self.all.spend(1);
+        true
+    }
+}
+
+/// Who has one IPv6 address has 2^64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn one_source_does_not_use_up_what_others_may_and_all_together_are_limited() {
+        let (mut gate, minter, now) = (Gate::new(), Minter::new([3; 16]), Time::from_nanos(7));
+        let mut passed =
+            |address: String, port, now| gate.admits(now, &minter, SocketAddr::new(address.parse().unwrap(), port));
+        let one = (0..1000).filter(|port| passed("10.0.0.1".into(), *port, now)).count();
+        assert_eq!(one, HANDSHAKES_PER_SOURCE as usize);
+        let network = (0..1000).filter(|host| passed(format!("2001:db8::{host:x}"), 5, now)).count();
+        assert_eq!(network, HANDSHAKES_PER_SOURCE as usize);
+        assert!(passed("10.0.0.2".into(), 5, now));
+        let many = (0..20_000).filter(|n| passed(format!("10.1.{}.{}", n / 250, n % 250), 5, now)).count();
+        assert_eq!(many, HANDSHAKES_PER_SECOND as usize - 2 * HANDSHAKES_PER_SOURCE as usize - 1);
+        assert!(passed("10.0.0.1".into(), 5, now + Duration::from_secs(1)));
+    }
+}

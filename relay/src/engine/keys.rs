@@ -1,0 +1,104 @@
+//! The keys of one stream's media, and how one follows another.
+//!
+//! The next key is announced to every session before it is used, and used when all have said that they have it, or
+//! after a patience that outlasts lost messages. Two keys are known at a time, told apart by the lowest bit of their
+//! generation.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::StreamKey;
+use fanlight_proto::seal::{MEDIA_SECRET_BYTES, MediaKey};
+
+/// Longest between the announcement of a key and its use: eight keep-alives and their answers.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same when the present key is to become useless to somebody: four keep-alives (promise P28: within 3 s).
+pub(super) const REVOKING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Keys {
+    current: MediaKey,
+    since: Time,
+    next: Option<(MediaKey, Time)>,
+}
+
+impl Keys {
+    /// Begins with generation 1.
+    pub(super) fn new(now: Time, secret: [u8; MEDIA_SECRET_BYTES]) -> Self {
+        Self { current: MediaKey::new(1, secret), since: now, next: None }
+    }
+
+    /// What media is sealed with.
+    pub(super) const fn current(&self) -> &MediaKey {
+        &self.current
+    }
+
+    /// The newest generation that there is.
+    pub(super) fn newest(&self) -> u32 {
+        self.next.as_ref().map_or(self.current.generation(), |(key, _)| key.generation())
+    }
+
+    /// What a viewer has to know: the current key and the next.
+    pub(super) fn messages(&self) -> Vec<StreamKey> {
+        let next = self.next.as_ref().map(|(key, _)| key);
+        [Some(&self.current), next].into_iter().flatten().map(MediaKey::to_message).collect()
+    }
+
+    /// Whether a key of age `rotation` is due to be followed by another.
+    pub(super) fn due(&self, now: Time, rotation: Duration) -> bool {
+        self.next.is_none() && now.saturating_since(self.since) >= rotation
+    }
+
+    /// Makes the next key, used after `patience` at the latest. One that was announced before is never used: its
+    /// generation is passed over, and the new one takes its place in the slot.
+    pub(super) fn announce(&mut self, now: Time, secret: [u8; MEDIA_SECRET_BYTES], patience: Duration) {
+        let generation = match &self.next {
+            Some((next, _)) => next.generation().wrapping_add(2),
+            None => self.current.generation().wrapping_add(1),
+        };
+        self.next = Some((MediaKey::new(generation, secret), now + patience));
+    }
+
+    /// Goes over to the next key when all viewers have it, or when the patience is over; whether that has happened.
+    pub(super) fn follow(&mut self, now: Time, all_have_it: bool) -> bool {
+        let Some((key, _)) = self.next.take_if(|(_, until)| all_have_it || now >= *until) else { return false };
+        self.current = key;
+        self.since = now;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Time = Time::from_nanos(5);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_key_is_used_when_all_have_it_or_its_patience_is_over() {
+        let mut keys = Keys::new(START, [1; 16]);
+        assert!(!keys.due(START + HOUR - PATIENCE, HOUR));
+        assert!(keys.due(START + HOUR, HOUR));
+        keys.announce(START, [2; 16], PATIENCE);
+        assert_eq!((keys.current().generation(), keys.newest(), keys.messages().len()), (1, 2, 2));
+        assert!(!keys.follow(START, false));
+        assert_eq!(keys.current().generation(), 1);
+        assert!(keys.follow(START, true));
+        assert_eq!((keys.current().generation(), keys.newest(), keys.messages().len()), (2, 2, 1));
+        keys.announce(START, [3; 16], PATIENCE);
+        assert!(keys.follow(START + PATIENCE, false));
+        assert_eq!(keys.current().generation(), 3);
+    }
+
+    #[test]
+    fn a_key_announced_to_somebody_who_is_not_to_have_it_is_never_used() {
+        let mut keys = Keys::new(START, [1; 16]);
+        keys.announce(START, [2; 16], PATIENCE);
+        keys.announce(START, [3; 16], REVOKING_PATIENCE);
+        assert!(keys.follow(START, true));
+        assert_eq!(keys.current().to_message(), MediaKey::new(4, [3; 16]).to_message());
+    }
+}

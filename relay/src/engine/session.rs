@@ -1,0 +1,214 @@
+//! What a viewer says within its session, what it is told, and what is looked after while it lasts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::{ToRelay, ToViewer};
+use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
+use fanlight_proto::parity::level_count;
+
+use super::clocks::Clocks;
+use super::fanout::{self, Fan};
+use super::lane::Move;
+use super::streams::Stream;
+use super::viewers::Viewer;
+use super::{Engine, Output, Resend, Route, keys};
+
+impl Engine {
+    /// Opens a sealed message. What does not open may be forged, and is answered by nothing.
+    pub(super) fn on_sealed(&mut self, now: Time, from: Route, session: u64, sealed: (u64, &[u8])) {
+        let Some(viewer) = self.viewers.session(from.remote, session) else {
+            return self.reset(now, from, session);
+        };
+        let opened = viewer.secure.as_mut().and_then(|secure| {
+            let opened = secure.channel.open(sealed.0, sealed.1)?;
+            secure.accept = None;
+            Some(opened)
+        });
+        let Some(plaintext) = opened else { return self.on_unauthentic(now, from) };
+        match ToRelay::parse_inner(session, &plaintext) {
+            Ok(message) => self.on_message(now, from, message, true),
+            Err(error) => self.on_malformed(now, from, error),
+        }
+    }
+
+    /// Takes a message of a session, which is `sealed` if and only if the session is.
+    pub(super) fn on_message(&mut self, now: Time, from: Route, message: ToRelay<'_>, sealed: bool) {
+        let (ToRelay::KeepAlive(session, _) | ToRelay::Repair(session, _) | ToRelay::Goodbye(session, _)) = message
+        else {
+            return;
+        };
+        let Some(viewer) = self.viewers.session(from.remote, session) else {
+            // Who says goodbye wants no answer.
+            if !matches!(message, ToRelay::Goodbye(..)) {
+                self.reset(now, from, session);
+            }
+            return;
+        };
+        if viewer.secure.is_some() != sealed {
+            return self.on_unauthentic(now, from);
+        }
+        viewer.heard = now;
+        match message {
+            ToRelay::KeepAlive(_, body) => self.on_keep_alive(now, from, &body),
+            ToRelay::Repair(_, body) => self.on_repair(now, from, &body),
+            _ => self.leave(now, from, "said goodbye"),
+        }
+    }
+
+    fn on_keep_alive(&mut self, now: Time, from: Route, body: &KeepAlive) {
+        let Some(viewer) = self.viewers.at_mut(from.remote) else { return };
+        viewer.key_generation = viewer.key_generation.max(body.key_generation);
+        let resumes = viewer.paused && !body.paused;
+        if body.paused != viewer.paused {
+            viewer.paused = body.paused;
+            viewer.rate.resume(now);
+        }
+        viewer.rate.on_keep_alive(now, body.newest_sequence);
+        if let Some(report) = &body.report {
+            viewer.report = *report;
+            viewer.rate.on_report(now, report);
+            viewer.need.on_report(now, report);
+        }
+        let stream = self.streams.by_alias(viewer.alias);
+        let pulse = Pulse { echo_us: body.sent_us, ..pulse(now, stream, &self.clocks, viewer) };
+        let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
+        self.outputs.push_back(Output::Send { to: from, datagram });
+        if resumes {
+            self.welcome(now, from.remote);
+        }
+    }
+
+    fn on_repair(&mut self, now: Time, from: Route, body: &Repair) {
+        let Some(viewer) = self.viewers.at_mut(from.remote) else { return };
+        let id = FrameId { epoch: body.epoch, number: body.number };
+        let stream = self.streams.by_alias(viewer.alias).filter(|stream| u32::from(stream.alias) == body.alias);
+        let asked = body.ranges.chunks_exact(2).map(|pair| u64::from(pair[1]));
+        self.counts.repairs_asked += asked.sum::<u64>();
+        let Some(packets) = stream.and_then(|stream| stream.ring().find(id)) else { return };
+        // Repairs of a narrow way are traffic on it too.
+        let left = (f64::from(viewer.repairs.left(now)) * viewer.rate.share()) as u32;
+        let ranges = fanout::asked_ranges(&body.ranges, packets.shards(), left);
+        let count = ranges.iter().map(|range| u32::from(range.end - range.start)).sum();
+        if count > 0 {
+            viewer.repairs.spend(count);
+            self.counts.repairs_sent += u64::from(count);
+            self.outputs.push_back(Output::Resend(Resend { to: from, packets: packets.clone(), ranges }));
+        }
+    }
+
+    fn on_unauthentic(&mut self, now: Time, from: Route) {
+        self.counts.unauthentic += 1;
+        if let Some(count) = self.lines.unauthentic.note(now) {
+            tracing::info!(count, from = %from.remote, "messages dropped that the viewer of a sealed session has not sealed");
+        }
+    }
+
+    /// Sends the newest frame to a viewer that has just come or begins anew, as part of what it may be sent besides the
+    /// stream's frames.
+    pub(super) fn welcome(&mut self, now: Time, address: SocketAddr) {
+        let Some(viewer) = self.viewers.at_mut(address).filter(|viewer| !viewer.paused) else { return };
+        let Some(stream) = self.streams.by_alias_mut(viewer.alias) else { return };
+        let affordable = stream.shards().is_some_and(|shards| u32::from(shards) <= viewer.repairs.left(now));
+        if !affordable || self.welcomes.left(now) == 0 {
+            return;
+        }
+        let Some((packets, interval)) = stream.welcome(now) else { return };
+        self.welcomes.spend(1);
+        viewer.repairs.spend(u32::from(packets.shards()));
+        viewer.rate.on_sent(now, packets.sequence());
+        let targets = Arc::new(vec![viewer.target(packets.shards(), interval)]);
+        self.outputs.push_back(Output::Fan(Fan {
+            alias: stream.alias,
+            packets,
+            targets,
+            first: 0,
+            interval,
+            welcome: true,
+        }));
+    }
+
+    /// Tells all viewers of a stream what there is to tell.
+    pub(super) fn pulse_all(&mut self, now: Time, alias: u16) {
+        let Self { streams, clocks, viewers, outputs, .. } = self;
+        let Some(stream) = streams.by_alias(alias) else { return };
+        for address in stream.members() {
+            let Some(viewer) = viewers.at_mut(*address) else { continue };
+            let pulse = pulse(now, Some(stream), clocks, viewer);
+            let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
+            outputs.push_back(Output::Send { to: viewer.route, datagram });
+        }
+    }
+
+    /// Moves viewers that have fallen behind to a socket of their own, and back.
+    pub(super) fn look_after_lanes(&mut self, now: Time) {
+        for viewer in self.viewers.iter_mut() {
+            let behind = viewer.rate.behind(now);
+            match viewer.lane.check(now, behind, self.lanes) {
+                None => continue,
+                Some(Move::Out) => {
+                    self.lanes += 1;
+                    self.counts.isolated += 1;
+                    self.outputs.push_back(Output::Isolate(viewer.route));
+                }
+                Some(Move::Back) => {
+                    self.lanes -= 1;
+                    self.outputs.push_back(Output::Rejoin(viewer.route));
+                    continue;
+                }
+            }
+            if let Some(count) = self.lines.isolated.note(now) {
+                tracing::info!(count, viewer = %viewer.route.remote, name = ?viewer.name, "viewers fell behind");
+            }
+        }
+    }
+
+    /// Lets keys follow each other.
+    pub(super) fn look_after_keys(&mut self, now: Time) {
+        let rotation = self.config.key_rotation;
+        let due = |stream: &&Stream| stream.keys.as_ref().is_some_and(|keys| keys.due(now, rotation));
+        while let Some(alias) = { self.streams.iter().find(due).map(|stream| stream.alias) } {
+            self.announce_key(now, alias, keys::PATIENCE);
+        }
+        let Self { streams, viewers, counts, .. } = self;
+        for stream in streams.iter_mut() {
+            let newest = stream.keys.as_ref().map_or(0, keys::Keys::newest);
+            let has_it = |address| viewers.at(address).is_none_or(|viewer| viewer.key_generation >= newest);
+            let all = stream.members().iter().all(|address| has_it(*address));
+            if let Some(keys) = &mut stream.keys {
+                counts.keys_rotated += u64::from(keys.follow(now, all));
+            }
+        }
+    }
+
+    /// Makes the next key of a stream and tells it to all who are to have it.
+    pub(super) fn announce_key(&mut self, now: Time, alias: u16, patience: Duration) {
+        let secret = self.secrets.bytes();
+        let Some(keys) = self.streams.by_alias_mut(alias).and_then(|stream| stream.keys.as_mut()) else { return };
+        keys.announce(now, secret, patience);
+        self.pulse_all(now, alias);
+    }
+}
+
+/// What a viewer is told: the stream's status, what was left out for it, and the keys that it does not have.
+fn pulse(now: Time, stream: Option<&Stream>, clocks: &Clocks, viewer: &Viewer) -> Pulse {
+    let keys = stream.and_then(|stream| stream.keys.as_ref());
+    let keys = keys.filter(|keys| viewer.secure.is_some() && viewer.key_generation < keys.newest());
+    Pulse {
+        relay_us: now.as_micros(),
+        status: stream.map(|stream| stream.status().clone()),
+        keys: keys.map(keys::Keys::messages).unwrap_or_default(),
+        frames_paced_out: viewer.rate.paced_out(),
+        frames_given_up: viewer.given_up,
+        source_clock: stream.and_then(|stream| clocks.at(now, stream.origin)),
+        parity_percent: parity_percent(stream, viewer),
+        echo_us: 0,
+    }
+}
+
+fn parity_percent(stream: Option<&Stream>, viewer: &Viewer) -> u32 {
+    let Some(shards) = stream.and_then(Stream::shards) else { return 0 };
+    u32::from(level_count(shards, viewer.parity_level())) * 100 / u32::from(shards)
+}

@@ -1,0 +1,479 @@
+//! Viewers with keys: who is let in, what is sealed, how keys follow each other and how they are taken away.
+
+use fanlight_proto::datagram::SEALED_DATA_BYTES;
+use fanlight_proto::handshake::{Channel, Initiator, PrivateKey, PublicKey, RelayAccess, SharedKey, ViewerAccess};
+use fanlight_proto::limits::JOIN_BYTES;
+use fanlight_proto::message::{Access, Refusal, Report, StreamKey};
+use fanlight_proto::seal::MediaKey;
+use prost::Message as _;
+
+use super::*;
+
+const SHARED: [u8; 32] = [9; 32];
+const RELAYS: [u8; 32] = [1; 32];
+
+fn psk() -> Rig {
+    let mut rig = Rig::guarded(EngineConfig::default(), RelayAccess::Psk(SharedKey::new(SHARED)));
+    rig.frame("cam", 1, 100, 0);
+    rig
+}
+
+/// The key of the viewer `n`, and its public half.
+fn private(n: u8) -> (PrivateKey, PublicKey) {
+    let key = PrivateKey::new([n; 32]);
+    let public = key.public();
+    (key, public)
+}
+
+fn known(viewers: &[u8]) -> RelayAccess {
+    let viewers = viewers.iter().map(|n| (private(*n).1, format!("screen {n}"))).collect();
+    RelayAccess::Keys { own: PrivateKey::new(RELAYS), viewers }
+}
+
+fn keys(viewers: &[u8]) -> Rig {
+    let mut rig = Rig::guarded(EngineConfig::default(), known(viewers));
+    rig.frame("cam", 1, 100, 0);
+    rig
+}
+
+fn with_psk() -> ViewerAccess {
+    ViewerAccess::Psk(SharedKey::new(SHARED))
+}
+
+fn with_key(n: u8) -> ViewerAccess {
+    ViewerAccess::Keys { own: private(n).0, relay: PrivateKey::new(RELAYS).public() }
+}
+
+/// A viewer with its side of the channel.
+struct Guest {
+    at: SocketAddr,
+    session: u64,
+    channel: Channel,
+    keys: Vec<MediaKey>,
+    accept: Vec<u8>,
+    join: Join,
+}
+
+/// The datagrams for `message`, as they leave.
+fn raw(rig: &mut Rig, from: SocketAddr, message: &ToRelay<'_>) -> Vec<Vec<u8>> {
+    let mut datagram = Vec::new();
+    message.encode(&mut datagram);
+    rig.outputs();
+    rig.engine.on_datagram(rig.now, Route { remote: from, local: None }, &datagram);
+    sent(rig, from)
+}
+
+fn sent(rig: &mut Rig, to: SocketAddr) -> Vec<Vec<u8>> {
+    let datagram = |output| match output {
+        Output::Send { to: route, datagram } if route.remote == to => Some(datagram),
+        _ => None,
+    };
+    rig.outputs().into_iter().filter_map(datagram).collect()
+}
+
+/// A JOIN with a good token and a handshake made with `access`.
+fn good_join(rig: &mut Rig, at: SocketAddr, nonce: u64, access: &ViewerAccess) -> (Join, Option<Initiator>) {
+    let token = rig.engine.minter.mint(rig.now, at).to_vec();
+    let begun = Initiator::begin(access, nonce, &token, [nonce as u8; 32]);
+    let (initiator, handshake) = begun.map_or((None, Vec::new()), |(initiator, message)| (Some(initiator), message));
+    (Join { token: token.into(), handshake: handshake.into(), ..join(nonce) }, initiator)
+}
+
+impl Guest {
+    fn join(rig: &mut Rig, n: u16, access: &ViewerAccess) -> Self {
+        let at = viewer(n);
+        let (join, initiator) = good_join(rig, at, u64::from(n), access);
+        let answers = raw(rig, at, &ToRelay::Join(join.clone()));
+        let [accept] = answers.as_slice() else { panic!("{answers:?}") };
+        let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept) else { panic!("{:?}", ToViewer::parse(accept)) };
+        assert_eq!((outer.session, outer.stream.as_ref(), outer.keys.len()), (0, None, 0));
+        let (payload, channel) = initiator.unwrap().finish(&outer.handshake).unwrap();
+        let inner = Accept::decode(payload.as_slice()).unwrap();
+        assert_eq!((inner.nonce, outer.nonce), (u64::from(n), u64::from(n)));
+        let mut guest = Self { at, session: inner.session, channel, keys: Vec::new(), accept: accept.clone(), join };
+        guest.learn(&inner.keys);
+        assert_eq!(guest.keys.len(), inner.keys.len());
+        guest
+    }
+
+    fn learn(&mut self, keys: &[StreamKey]) {
+        for key in keys.iter().filter_map(MediaKey::from_message) {
+            self.keys.retain(|known| known.slot() != key.slot());
+            self.keys.push(key);
+        }
+    }
+
+    fn generation(&self) -> u32 {
+        self.keys.iter().map(MediaKey::generation).max().unwrap_or(0)
+    }
+
+    fn sealed(&mut self, message: &ToRelay<'_>) -> Vec<u8> {
+        let (mut inner, mut outer) = (Vec::new(), Vec::new());
+        message.encode_inner(&mut inner);
+        let (counter, ciphertext) = self.channel.seal(&inner);
+        ToRelay::Sealed(self.session, counter, &ciphertext).encode(&mut outer);
+        outer
+    }
+
+    fn tell(&mut self, rig: &mut Rig, message: &ToRelay<'_>) -> Vec<Vec<u8>> {
+        let datagram = self.sealed(message);
+        rig.outputs();
+        rig.engine.on_datagram(rig.now, Route { remote: self.at, local: None }, &datagram);
+        sent(rig, self.at)
+    }
+
+    /// Says that it is there and what it knows; the answer.
+    fn keep_alive(&mut self, rig: &mut Rig) -> Option<Pulse> {
+        let body = KeepAlive {
+            sent_us: 5,
+            key_generation: self.generation(),
+            report: Some(Report::default()),
+            newest_sequence: 1 << 40,
+            ..KeepAlive::default()
+        };
+        let answers = self.tell(rig, &ToRelay::KeepAlive(self.session, body));
+        answers.iter().find_map(|answer| self.hear(answer))
+    }
+
+    /// Reads a datagram that has to be sealed for it; keys in it are learnt.
+    fn hear(&mut self, datagram: &[u8]) -> Option<Pulse> {
+        let Ok(ToViewer::Sealed(session, counter, ciphertext)) = ToViewer::parse(datagram) else { return None };
+        assert_eq!(session, self.session);
+        let plaintext = self.channel.open(counter, ciphertext)?;
+        match ToViewer::parse_inner(session, &plaintext).unwrap() {
+            ToViewer::Pulse(_, pulse) => {
+                self.learn(&pulse.keys);
+                Some(pulse)
+            }
+            ToViewer::Goodbye(..) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether it can open every datagram of a frame.
+    fn opens(&self, fan: &Fan) -> bool {
+        let packets = &fan.packets;
+        let last = packets.shards() + packets.parity() - 1;
+        [0, last].iter().all(|at| {
+            let datagram = packets.datagrams(*at..at + 1);
+            self.keys.iter().any(|key| key.open(&mut datagram.to_vec()).is_some())
+        })
+    }
+}
+
+fn next_frame(rig: &mut Rig, number: u64) -> Fan {
+    rig.outputs();
+    rig.frame("cam", 1, number, 0);
+    rig.fans().pop().expect("somebody watches")
+}
+
+#[test]
+fn the_challenge_says_what_is_asked() {
+    for (mut rig, access) in [(Rig::live(), Access::Open), (psk(), Access::Psk), (keys(&[3]), Access::Keys)] {
+        let answers = raw(&mut rig, viewer(1), &ToRelay::Join(join(1)));
+        let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(&answers[0]) else { panic!() };
+        assert_eq!(challenge.access(), access);
+    }
+}
+
+#[test]
+fn who_has_the_key_is_let_in_and_opens_what_is_sent() {
+    for (mut rig, access) in [(psk(), with_psk()), (keys(&[3, 4]), with_key(4))] {
+        let mut guest = Guest::join(&mut rig, 1, &access);
+        assert!(guest.keep_alive(&mut rig).unwrap().status.is_some());
+        let fan = next_frame(&mut rig, 101);
+        assert_eq!(fan.packets.stride(), SEALED_DATA_BYTES);
+        assert!(guest.opens(&fan));
+        assert!(rig.engine.counts().unauthentic == 0 && rig.engine.counts().handshakes_refused == 0);
+    }
+}
+
+#[test]
+fn who_has_not_the_key_is_refused_and_leaves_nothing_behind() {
+    let others = ViewerAccess::Psk(SharedKey::new([8; 32]));
+    let stranger = ViewerAccess::Keys { own: private(3).0, relay: PublicKey::new([5; 32]).unwrap_or(private(7).1) };
+    for (mut rig, access) in [
+        (psk(), others),
+        (psk(), ViewerAccess::Open),
+        (psk(), with_key(3)),
+        (keys(&[3]), with_key(4)),
+        (keys(&[3]), stranger),
+        (keys(&[3]), with_psk()),
+        (keys(&[]), with_key(3)),
+    ] {
+        for list in [false, true] {
+            let (join, _) = good_join(&mut rig, viewer(1), 7, &access);
+            let Said::Refuse(refuse) = only(rig.say(viewer(1), &ToRelay::Join(Join { list, ..join }))) else {
+                panic!()
+            };
+            assert_eq!((refuse.refusal(), refuse.nonce), (Refusal::Key, 7));
+        }
+        assert_eq!((rig.engine.viewers(), rig.engine.counts().handshakes_refused), (0, 2));
+        rig.frame("cam", 1, 101, 0);
+        assert!(rig.outputs().is_empty());
+    }
+}
+
+#[test]
+fn a_handshake_is_not_looked_at_before_the_token() {
+    let mut rig = psk();
+    let (join, _) = good_join(&mut rig, viewer(1), 7, &with_psk());
+    for stolen in [viewer(2), viewer(3)] {
+        assert!(matches!(only(rig.say(stolen, &ToRelay::Join(join.clone()))), Said::Challenge(_)));
+    }
+    assert_eq!((rig.engine.viewers(), rig.engine.counts().handshakes_refused), (0, 0));
+}
+
+#[test]
+fn handshakes_are_limited_for_each_source_and_for_all() {
+    let mut rig = psk();
+    let wrong = ViewerAccess::Psk(SharedKey::new([8; 32]));
+    for n in 0..200 {
+        let (join, _) = good_join(&mut rig, viewer(1), n, &wrong);
+        rig.say(viewer(1), &ToRelay::Join(join));
+    }
+    let counts = *rig.engine.counts();
+    assert_eq!(counts.handshakes_refused, u64::from(HANDSHAKES_PER_SOURCE));
+    assert_eq!(counts.handshakes_put_off, 200 - u64::from(HANDSHAKES_PER_SOURCE));
+    let elsewhere = SocketAddr::from(([10, 0, 0, 2], 5));
+    let (join, _) = good_join(&mut rig, elsewhere, 1, &with_psk());
+    assert_eq!(raw(&mut rig, elsewhere, &ToRelay::Join(join)).len(), 1);
+    assert_eq!(rig.engine.viewers(), 1);
+}
+
+#[test]
+fn the_same_join_again_gets_the_same_bytes_until_the_session_has_been_used() {
+    let mut rig = psk();
+    let mut guest = Guest::join(&mut rig, 1, &with_psk());
+    for _ in 0..3 {
+        let join = ToRelay::Join(guest.join.clone());
+        assert_eq!(raw(&mut rig, guest.at, &join), [guest.accept.clone()]);
+    }
+    guest.keep_alive(&mut rig).unwrap();
+    let join = ToRelay::Join(guest.join.clone());
+    assert!(raw(&mut rig, guest.at, &join).is_empty());
+    assert!(guest.keep_alive(&mut rig).is_some());
+    assert_eq!(rig.engine.counts().joins, 1);
+}
+
+#[test]
+fn messages_that_the_viewer_has_not_sealed_do_nothing() {
+    let mut rig = psk();
+    let mut guest = Guest::join(&mut rig, 1, &with_psk());
+    let session = guest.session;
+    let plain = [
+        ToRelay::KeepAlive(session, KeepAlive { paused: true, sent_us: 1, ..KeepAlive::default() }),
+        ToRelay::Goodbye(session, Goodbye::default()),
+        ToRelay::Repair(session, Repair { epoch: 1, number: 100, ranges: vec![0, 9], ..Repair::default() }),
+        ToRelay::Sealed(session, 0, &[7; 40]),
+    ];
+    for message in &plain {
+        assert!(raw(&mut rig, guest.at, message).is_empty(), "{message:?}");
+    }
+    assert_eq!(rig.engine.counts().unauthentic, plain.len() as u64);
+    // They do not keep the session either.
+    for _ in 0..4 {
+        rig.pass(SECOND);
+        raw(&mut rig, guest.at, &plain[0]);
+    }
+    assert_eq!(rig.engine.viewers(), 0);
+    assert!(guest.keep_alive(&mut rig).is_none());
+}
+
+#[test]
+fn a_message_that_comes_twice_counts_once() {
+    let mut rig = psk();
+    let mut guest = Guest::join(&mut rig, 1, &with_psk());
+    let body = KeepAlive { sent_us: 1, ..KeepAlive::default() };
+    let datagram = guest.sealed(&ToRelay::KeepAlive(guest.session, body));
+    let mut answers = 0;
+    for _ in 0..10 {
+        rig.outputs();
+        rig.engine.on_datagram(rig.now, Route { remote: guest.at, local: None }, &datagram);
+        answers += sent(&mut rig, guest.at).len();
+    }
+    assert_eq!((answers, rig.engine.counts().unauthentic), (1, 9));
+}
+
+#[test]
+fn a_session_that_is_gone_is_told_so_openly_and_a_goodbye_is_sealed() {
+    let mut rig = psk();
+    let mut guest = Guest::join(&mut rig, 1, &with_psk());
+    rig.engine.shut_down();
+    let farewell = sent(&mut rig, guest.at);
+    assert!(matches!(ToViewer::parse(&farewell[0]), Ok(ToViewer::Sealed(..))));
+    let body = KeepAlive { sent_us: 1, ..KeepAlive::default() };
+    let message = guest.sealed(&ToRelay::KeepAlive(guest.session, body));
+    rig.engine.on_datagram(rig.now, Route { remote: guest.at, local: None }, &message);
+    let answer = sent(&mut rig, guest.at).pop().unwrap();
+    assert_eq!(ToViewer::parse(&answer), Ok(ToViewer::Reset(guest.session)));
+    assert!(answer.len() < message.len());
+}
+
+#[test]
+fn a_list_is_sealed_too() {
+    let mut rig = psk();
+    for n in 0..60 {
+        rig.heartbeat(&format!("{n:060}"), 1, 5, State::Live);
+    }
+    let (join, initiator) = good_join(&mut rig, viewer(1), 7, &with_psk());
+    let answers = raw(&mut rig, viewer(1), &ToRelay::Join(Join { list: true, ..join }));
+    assert!(answers[0].len() <= JOIN_BYTES);
+    let Ok(ToViewer::Accept(outer)) = ToViewer::parse(&answers[0]) else { panic!() };
+    assert!(outer.streams.is_empty());
+    let (payload, _) = initiator.unwrap().finish(&outer.handshake).unwrap();
+    let list = Accept::decode(payload.as_slice()).unwrap();
+    assert!(list.streams.len() > 5 && list.keys.is_empty());
+    assert_eq!(rig.engine.viewers(), 0);
+}
+
+#[test]
+fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
+    let mut rig = psk();
+    rig.engine.config.key_rotation = SECOND;
+    let mut first = Guest::join(&mut rig, 1, &with_psk());
+    let shown =
+        rig.engine.streams.iter().next().unwrap().ring().find(FrameId { epoch: 1, number: 100 }).unwrap().clone();
+    for _ in 0..12 {
+        rig.pass(SECOND / 4);
+        rig.heartbeat("cam", 1, 100, State::Live);
+        first.keep_alive(&mut rig);
+    }
+    assert!(rig.engine.counts().keys_rotated >= 1);
+    rig.frame("cam", 1, 101, 0);
+    let (join, initiator) = good_join(&mut rig, viewer(2), 9, &with_psk());
+    rig.outputs();
+    let mut datagram = Vec::new();
+    ToRelay::Join(join).encode(&mut datagram);
+    rig.engine.on_datagram(rig.now, Route { remote: viewer(2), local: None }, &datagram);
+    let (mut accept, mut welcome) = (None, None);
+    for output in rig.outputs() {
+        match output {
+            Output::Send { datagram, .. } => accept = Some(datagram),
+            Output::Fan(fan) => welcome = Some(fan),
+            _ => {}
+        }
+    }
+    let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept.as_ref().unwrap()) else { panic!() };
+    let (payload, _) = initiator.unwrap().finish(&outer.handshake).unwrap();
+    let keys: Vec<_> =
+        Accept::decode(payload.as_slice()).unwrap().keys.iter().filter_map(MediaKey::from_message).collect();
+    let mut datagram = welcome.unwrap().packets.datagrams(0..1).to_vec();
+    assert!(keys.iter().any(|key| key.open(&mut datagram.clone()).is_some()));
+    assert!(keys.iter().all(|key| key.open(&mut shown.datagrams(0..1).to_vec()).is_none()));
+    datagram[50] ^= 1;
+    assert!(keys.iter().all(|key| key.open(&mut datagram.clone()).is_none()));
+}
+
+#[test]
+fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
+    let mut rig = psk();
+    rig.engine.config.key_rotation = SECOND;
+    let mut guests: Vec<_> = (1..=5).map(|n| Guest::join(&mut rig, n, &with_psk())).collect();
+    let mut lost = 0_u64;
+    let mut number = 100;
+    let mut dropped = |rig: &mut Rig| {
+        lost += 1;
+        let _ = rig;
+        lost.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 < (1 << 32) / 50
+    };
+    while rig.engine.counts().keys_rotated < 100 {
+        number += 1;
+        for guest in &mut guests {
+            let body = KeepAlive {
+                sent_us: 5,
+                key_generation: guest.generation(),
+                report: Some(Report { frames_whole: number, ..Report::default() }),
+                ..KeepAlive::default()
+            };
+            if number % 8 == 0 && !dropped(&mut rig) {
+                for answer in guest.tell(&mut rig, &ToRelay::KeepAlive(guest.session, body)) {
+                    if !dropped(&mut rig) {
+                        guest.hear(&answer).unwrap();
+                    }
+                }
+            }
+        }
+        rig.outputs();
+        rig.pass(FRAME_TIME);
+        for output in rig.outputs() {
+            let Output::Send { to, datagram } = output else { continue };
+            let guest = guests.iter_mut().find(|guest| guest.at == to.remote).unwrap();
+            if !dropped(&mut rig) {
+                guest.hear(&datagram).unwrap();
+            }
+        }
+        let fan = next_frame(&mut rig, number);
+        assert!(guests.iter().all(|guest| guest.opens(&fan)), "frame {number}");
+    }
+    assert_eq!(rig.engine.viewers(), 5);
+}
+
+#[test]
+fn a_viewer_whose_key_is_taken_out_opens_nothing_two_seconds_later_and_the_others_everything() {
+    let mut rig = keys(&[3, 4]);
+    let mut stays = Guest::join(&mut rig, 1, &with_key(3));
+    let mut goes = Guest::join(&mut rig, 2, &with_key(4));
+    // In the worst case the next key has just been announced to it.
+    rig.engine.config.key_rotation = Duration::ZERO;
+    rig.outputs();
+    rig.pass(Duration::from_millis(100));
+    for output in rig.outputs() {
+        let Output::Send { to, datagram } = output else { continue };
+        if to.remote == goes.at {
+            goes.hear(&datagram)
+        } else {
+            stays.hear(&datagram)
+        };
+    }
+    rig.engine.config.key_rotation = KEY_ROTATION;
+    assert_eq!(goes.generation(), 2);
+    rig.engine.set_access(rig.now, known(&[3]));
+    let mut number = 200;
+    for output in rig.outputs() {
+        let Output::Send { to, datagram } = output else { continue };
+        if to.remote == goes.at {
+            assert!(goes.hear(&datagram).is_none());
+        } else {
+            stays.hear(&datagram);
+        }
+    }
+    assert_eq!((rig.engine.viewers(), rig.engine.counts().revoked), (1, 1));
+    let revoked = rig.now;
+    while rig.now.saturating_since(revoked) < SECOND * 4 {
+        rig.pass(FRAME_TIME);
+        number += 1;
+        let fan = next_frame(&mut rig, number);
+        assert!(stays.opens(&fan));
+        if rig.now.saturating_since(revoked) > Duration::from_millis(1200) {
+            assert!(!goes.opens(&fan));
+        }
+        if number % 8 == 0 {
+            stays.keep_alive(&mut rig).unwrap();
+        }
+    }
+    let (join, _) = good_join(&mut rig, viewer(2), 77, &with_key(4));
+    assert!(
+        matches!(only(rig.say(viewer(2), &ToRelay::Join(join))), Said::Refuse(refuse) if refuse.refusal() == Refusal::Key)
+    );
+}
+
+#[test]
+fn the_relay_begins_each_life_with_another_key() {
+    let mut rig = psk();
+    let first = Guest::join(&mut rig, 1, &with_psk()).keys.pop().unwrap().to_message();
+    let mut again = Rig {
+        engine: Engine::new(EngineConfig::default(), RelayAccess::Psk(SharedKey::new(SHARED)), [6; 32]),
+        now: rig.now,
+    };
+    again.frame("cam", 1, 100, 0);
+    assert_ne!(Guest::join(&mut again, 1, &with_psk()).keys.pop().unwrap().to_message(), first);
+}
+
+#[test]
+fn no_key_stands_in_what_is_printed() {
+    let mut rig = keys(&[3]);
+    Guest::join(&mut rig, 1, &with_key(3));
+    let printed = format!("{:?}", rig.engine);
+    assert!(printed.contains("hidden"), "{printed}");
+}

@@ -1,0 +1,61 @@
+//! The socket of one viewer's own, on the port that all share: connected, so that the kernel gives it what comes from
+//! that viewer and nothing else, and with a small buffer, so that what stands in a queue before the viewer holds up only it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use quinn_udp::{Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, Type};
+
+use super::Refused;
+use crate::engine::Route;
+
+/// Send buffer asked for, of which the kernel grants twice as much: a frame of 100 kB fits, and at 24 Mbit/s it holds
+/// less than a tenth of a second.
+const LANE_BUFFER: usize = 128 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) io: tokio::net::UdpSocket,
+    pub(super) state: UdpSocketState,
+}
+
+impl Lane {
+    /// Opens one for the viewer at `to` beside the socket bound to `shared`. Until it is connected the kernel may hand
+    /// it datagrams of others; whoever reads it goes by their source address.
+    pub(super) fn open(shared: SocketAddr, to: Route) -> io::Result<Self> {
+        let local = SocketAddr::new(local_ip(shared, to)?, shared.port());
+        let socket = socket2::Socket::new(Domain::for_address(shared), Type::DGRAM, Some(Protocol::UDP))?;
+        if shared.is_ipv6() {
+            socket.set_only_v6(!shared.ip().is_unspecified())?;
+        }
+        socket.set_reuse_port(true)?;
+        socket.set_send_buffer_size(LANE_BUFFER)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&local.into())?;
+        socket.connect(&to.remote.into())?;
+        let io = tokio::net::UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new((&io).into())?;
+        Ok(Self { io, state })
+    }
+
+    pub(super) fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
+        let transmit =
+            Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: None };
+        self.state.try_send((&self.io).into(), &transmit).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Refused::LaneFull,
+            _ => Refused::Failed(error),
+        })
+    }
+}
+
+/// The relay's own address that the viewer talks to, in the family of the shared socket.
+fn local_ip(shared: SocketAddr, to: Route) -> io::Result<IpAddr> {
+    let ip = if shared.ip().is_unspecified() { to.local } else { Some(shared.ip()) };
+    match ip {
+        Some(IpAddr::V4(ip)) if shared.is_ipv6() => Ok(ip.to_ipv6_mapped().into()),
+        Some(ip) => Ok(ip),
+        None => Err(io::ErrorKind::AddrNotAvailable.into()),
+    }
+}

@@ -1,0 +1,132 @@
+//! One frame on its way: which viewer gets its next chunk when.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+
+use super::CHUNK;
+use crate::engine::{Fan, Route};
+
+/// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
+/// to a viewer whose socket holds it twice.
+const BURST: u32 = 256;
+
+/// Datagrams a millisecond to one viewer, at most, when a frame does not leave at once: about 1 Gbit/s.
+const FASTEST: u32 = 104;
+
+/// Datagrams a millisecond, at least: a viewer that cannot take 10 Mbit/s misses frames either way.
+const SLOWEST: u32 = 8;
+
+/// What the socket of a viewer holds that does not say: the kernel's default.
+const USUAL_CAPACITY: u32 = 92;
+
+/// Milliseconds of stall of a viewer's reader that its socket should bridge.
+const STALL_MS: u32 = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) fan: Fan,
+    pub(super) started: Time,
+    /// The longest that the frame is spread over for viewers that others wait for.
+    spread: Duration,
+    /// The viewers that have not got all, in the order in which they take turns.
+    pub(super) open: Vec<Pending>,
+    /// Where in the round of viewers this is, and whether the round has moved anything.
+    pub(super) at: usize,
+    pub(super) moved: bool,
+}
+
+/// What one viewer has still to get.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    /// Index among the targets.
+    pub(super) target: u32,
+    /// The next datagram, and the one behind the last.
+    pub(super) next: u16,
+    pub(super) end: u16,
+    /// Nobody waits for this viewer.
+    apart: bool,
+    /// Since when its own socket has taken nothing, and when to try again.
+    pub(super) blocked: Option<Time>,
+    pub(super) retry: Time,
+}
+
+impl Pending {
+    pub(super) const fn done(&self) -> bool {
+        self.next >= self.end
+    }
+
+    /// Whether the viewer does not get the stream's next frame before it has got this one.
+    pub(super) const fn holds(&self, welcome: bool) -> bool {
+        !self.done() && (!welcome || self.blocked.is_some())
+    }
+}
+
+impl Job {
+    /// Uses the memory of `open`.
+    pub(super) fn new(now: Time, fan: Fan, mut open: Vec<Pending>) -> Self {
+        let count = fan.targets.len();
+        open.clear();
+        open.extend((0..count).map(|place| {
+            let target = (fan.first + place) % count;
+            Pending {
+                target: u32::try_from(target).expect("there are at most 100 000 viewers"),
+                next: 0,
+                end: fan.packets.shards() + fan.targets[target].parity.min(fan.packets.parity()),
+                apart: fan.welcome || !fan.targets[target].spread.is_zero(),
+                blocked: None,
+                retry: now,
+            }
+        }));
+        Self { spread: fan.interval / 2, fan, started: now, open, at: 0, moved: false }
+    }
+
+    /// Whether the stream's next frame waits for this one.
+    pub(super) fn holds_the_stream(&self) -> bool {
+        self.open.iter().any(|pending| !pending.apart && pending.blocked.is_none())
+    }
+
+    pub(super) fn route(&self, at: usize) -> Route {
+        self.route_of(&self.open[at])
+    }
+
+    pub(super) fn route_of(&self, pending: &Pending) -> Route {
+        self.fan.targets[pending.target as usize].route
+    }
+
+    /// When the next chunk of the viewer at `at` is due.
+    pub(super) fn due(&self, at: usize) -> Time {
+        let pending = &self.open[at];
+        if pending.done() {
+            return Time::from_nanos(u64::MAX);
+        }
+        let paced = self.started + self.gap(pending) * u32::from(pending.next / CHUNK);
+        if pending.blocked.is_some() { paced.max(pending.retry) } else { paced }
+    }
+
+    /// When there is something to do again, after `now`.
+    pub(super) fn next_due(&self, now: Time) -> Option<Time> {
+        (0..self.open.len()).map(|at| self.due(at)).filter(|due| *due > now).min()
+    }
+
+    /// The time between two chunks for a viewer, so that neither its socket nor a queue on the way overflows.
+    fn gap(&self, pending: &Pending) -> Duration {
+        let target = &self.fan.targets[pending.target as usize];
+        let shards = u32::from(pending.end);
+        let chunks = shards.div_ceil(u32::from(CHUNK));
+        let capacity = match target.capacity {
+            0 => USUAL_CAPACITY,
+            capacity => capacity,
+        };
+        if !target.spread.is_zero() {
+            return target.spread / chunks;
+        }
+        if shards <= BURST && shards.saturating_mul(2) <= capacity {
+            return Duration::ZERO;
+        }
+        let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
+        let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
+        gap.min(self.spread / chunks)
+    }
+}
