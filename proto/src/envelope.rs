@@ -266,7 +266,8 @@ impl Opener {
         Ok(answer)
     }
 
-    /// Opens a frame: in place when nobody else holds the bytes, else with one copy. Gives the encoded `Frame`.
+    /// Opens a frame: in place when nobody else holds the bytes, else with one copy. (The `zeromq` crate hands out slices
+    /// of its read buffer, so that it is a copy there.) Gives the encoded `Frame`.
     ///
     /// # Errors
     /// Says why the message is none that the source with our key has sealed since it answered.

@@ -144,7 +144,7 @@ async fn a_source_with_another_key_or_none_is_not_heard() {
 async fn sealed_frames_are_not_taken_without_a_key() {
     let (endpoint, _connections) = fake(|_, stream| {
         let sealer = Sealer::new(&FeedKey::new([7; 32]), [1; 16]);
-        let either = |n: u64| if n % 2 == 0 { heartbeat("cam", 1, n) } else { sealed_frame(&sealer, n) };
+        let either = |n: u64| if n.is_multiple_of(2) { heartbeat("cam", 1, n) } else { sealed_frame(&sealer, n) };
         answering(&stream, |topic| Some(sealer.answer(topic.as_bytes(), answer_of(99))), |n| Some(either(n)));
     });
     let subscription = Subscription::to(&endpoint);
