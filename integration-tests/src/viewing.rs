@@ -55,6 +55,20 @@ impl Watch {
         self
     }
 
+    /// As [`Launch::under`].
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.launch = self.launch.under(words);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.launch = self.launch.env(name, value);
+        self
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -125,6 +139,7 @@ pub struct Report {
     pub frames: Frames,
     pub fps: f64,
     pub age_ms: Ages,
+    pub clock: String,
     pub joins: u64,
     pub datagrams: u64,
     pub foreign: u64,

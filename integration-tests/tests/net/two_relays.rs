@@ -1,0 +1,102 @@
+//! Promise P31: whoever watches through two relays does not notice when one fails.
+
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_tests::Stage;
+use fanlight_tests::lab::{Host, Lab};
+use fanlight_tests::long;
+use fanlight_tests::program::Program;
+use fanlight_tests::viewing::Viewing;
+
+use crate::scene::{PORT, USUAL, beside, relay, source};
+
+/// Frames that are shown before and after each failure.
+const FRAMES: usize = 45;
+
+/// Older than the median by more, a frame is late: longer than a frame's time, which is what waiting for a failed relay
+/// would cost at least.
+const LATE: Duration = Duration::from_millis(60);
+
+/// Two relays on hosts of their own, and a viewer on a third that watches through both.
+struct Pair {
+    viewing: Viewing,
+    relays: [Program; 2],
+    _source: Program,
+    hosts: [Host; 2],
+    _screen: Host,
+    _stage: Stage,
+    _lab: Lab,
+}
+
+impl Pair {
+    fn open() -> Option<Self> {
+        let lab = Lab::open()?;
+        let (stage, screen) = (Stage::new(), lab.host("screen"));
+        let source = source(&stage, USUAL).ready();
+        let hosts = ["left", "right"].map(|name| lab.host(name));
+        let relays = [0, 1].map(|at: usize| relay(&stage, &hosts[at]).ready());
+        let [first, second] = [0, 1].map(|at: usize| (hosts[at].address(), PORT).into());
+        let watch = stage.viewer(first, "cam").flag("relay", std::net::SocketAddr::to_string(&second));
+        let viewing = watch.flags("--redundancy both").under(&screen.enter()).start();
+        viewing.wait_shown(FRAMES);
+        Some(Self { viewing, relays, _source: source, hosts, _screen: screen, _stage: stage, _lab: lab })
+    }
+
+    /// Asserts that since the first of them no frame was missed and none was late.
+    #[track_caller]
+    fn assert_hitless(self) {
+        let Self { viewing, .. } = self;
+        let (report, frames) = viewing.finish();
+        report.assert_balanced();
+        let mut ages: Vec<Duration> = frames.iter().map(|frame| frame.age()).collect();
+        ages.sort_unstable();
+        let (median, oldest) = (ages[ages.len() / 2], ages[ages.len() - 1]);
+        eprintln!("measured: {} frames, median age {median:?}, oldest {oldest:?}", frames.len());
+        let missed: Vec<_> = frames.windows(2).filter(|pair| pair[1].number != pair[0].number + 1).collect();
+        assert!(missed.is_empty(), "{missed:?} {report:?}");
+        assert!(oldest <= median + LATE, "{oldest:?} is late: {report:?}");
+    }
+}
+
+fn rounds() -> usize {
+    if long() { 10 } else { 2 }
+}
+
+/// Lets `fail` and then `mend` happen to each relay in turn.
+#[track_caller]
+fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
+    let _beside = beside();
+    let Some(pair) = Pair::open() else { return };
+    for round in 0..2 * rounds() {
+        let (relay, host) = (&pair.relays[round % 2], &pair.hosts[round % 2]);
+        fail(relay, host);
+        let failed = clock::now();
+        // Longer than sessions last.
+        while clock::now().saturating_since(failed) < Duration::from_secs(4) {
+            pair.viewing.wait_more(10);
+        }
+        mend(relay, host);
+        // Until the relay is in use again: each is started or heard again within a second.
+        pair.viewing.wait_more(2 * FRAMES);
+    }
+    pair.assert_hitless();
+}
+
+#[test]
+#[ignore = "needs a viewer of several relays"]
+fn a_relay_that_is_killed_costs_no_frame_and_delays_none() {
+    each_in_turn(|relay, _| drop(relay.kill()), |relay, _| relay.start_again());
+}
+
+#[test]
+#[ignore = "needs a viewer of several relays"]
+fn a_relay_that_stands_still_costs_no_frame_and_delays_none() {
+    each_in_turn(|relay, _| relay.freeze(), |relay, _| drop(relay.thaw()));
+}
+
+#[test]
+#[ignore = "needs a viewer of several relays"]
+fn a_relay_that_is_unplugged_costs_no_frame_and_delays_none() {
+    each_in_turn(|_, host| host.unplug(), |_, host| host.plug());
+}
