@@ -77,9 +77,9 @@ impl Host {
         self.lose_when(&format!("numgen random mod 1000 < {of_thousand}"));
     }
 
-    /// From now on the switch loses `length` datagrams to this host out of every `every`, one behind the other.
+    /// From now on the switch loses the last `length` datagrams to this host of every `every`, one behind the other.
     pub fn lose_bursts(&self, length: u32, every: u32) {
-        self.lose_when(&format!("numgen inc mod {every} < {length}"));
+        self.lose_when(&format!("numgen inc mod {every} >= {}", every - length));
     }
 
     fn lose_when(&self, when: &str) {

@@ -59,7 +59,7 @@ impl Switch {
     }
 
     pub(super) fn counted(&self, name: &str) -> Traffic {
-        let said = self.space.nft(&format!("-j list counter bridge lab {name}"));
+        let said = self.space.run(&format!("nft -j list counter bridge lab {name}"));
         let said: Value = serde_json::from_str(&said).expect("nft -j speaks JSON");
         let objects = said["nftables"].as_array().into_iter().flatten();
         let counter = objects.map(|object| &object["counter"]).find(|counter| counter["name"] == *name);

@@ -16,7 +16,7 @@ use crate::scene::{Pictures, Scene, quiet};
 const LINK_MEGABITS: u32 = 20;
 
 /// About 100 kB a frame: 25 Mbit/s.
-const PICTURES: Pictures = Pictures { size: (960, 540), rate: 30 };
+const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
 
 /// What the TCP flow keeps of the link, and the frames a second that the viewer keeps.
 const TCP_SHARE: f64 = 0.3;

@@ -11,7 +11,7 @@ use fanlight_tests::wait::{SOON, pause};
 use crate::scene::{Pictures, Scene, quiet};
 
 /// About 100 kB a frame: what a slow link of [`SLOW_MEGABITS`] carries a twelfth of.
-const PICTURES: Pictures = Pictures { size: (960, 540), rate: 30 };
+const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
 
 const SLOW_MEGABITS: u32 = 2;
 

@@ -12,7 +12,7 @@ use fanlight_tests::wait::{SOON, pause};
 use crate::scene::{Pictures, Scene, quiet};
 
 /// About 100 kB a frame: the relay's time goes into sending.
-const PICTURES: Pictures = Pictures { size: (960, 540), rate: 30 };
+const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
 
 /// Viewers by which it is measured how many the relay can serve.
 const PROBE: usize = 10;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_tests::Stage;
 use fanlight_tests::crowd::{self, Crowd};
 use fanlight_tests::jpeg::numbered;
@@ -41,7 +42,7 @@ pub(crate) struct Pictures {
 }
 
 /// Frames of about fifty datagrams, 30 a second.
-pub(crate) const USUAL: Pictures = Pictures { size: (640, 360), rate: 30 };
+pub(crate) const USUAL: Pictures = Pictures { size: (832, 464), rate: 30 };
 
 /// A stream `cam` at a relay on the host `host`. The programs end before the laboratory is taken down.
 pub(crate) struct Scene {
@@ -97,7 +98,11 @@ pub(crate) fn source(stage: &Stage, pictures: Pictures) -> Launch {
     let (folder, (width, height)) = (stage.path("pictures"), pictures.size);
     std::fs::create_dir(&folder).unwrap();
     for number in 0..PICTURES {
-        std::fs::write(folder.join(format!("{number}.jpg")), numbered(number, width, height)).unwrap();
+        let jpeg = numbered(number, width, height);
+        if number == 0 {
+            eprintln!("measured: pictures of {} bytes, {} shards", jpeg.len(), jpeg.len().div_ceil(SHARD_BYTES));
+        }
+        std::fs::write(folder.join(format!("{number}.jpg")), jpeg).unwrap();
     }
     stage.source("cam").flags("--input files").flag("path", folder).flag("rate", pictures.rate.to_string())
 }
