@@ -2,6 +2,7 @@
 //! reports, and look at the headers of what comes, never at a picture.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +32,7 @@ const REST: Duration = Duration::from_micros(300);
 const REPORT_EVERY: u64 = 4;
 
 /// What one member has seen since it joined, or since [`Crowd::begin`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
     /// Frames that came whole.
     pub whole: u64,
@@ -61,17 +62,20 @@ impl Seen {
     }
 }
 
-/// The age that so many of a hundred whole frames of these members do not exceed.
-///
-/// # Panics
-/// When there is none.
+impl fmt::Debug for Seen {
+    /// Without the ages, which are many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { whole, partial, expected, joins, refusals, .. } = self;
+        write!(f, "{whole} of {expected} frames, {partial} in part, {joins} joins, {refusals} refusals")
+    }
+}
+
+/// The age that so many of a hundred whole frames of these members do not exceed; none when no frame was whole.
 #[must_use]
-#[track_caller]
-pub fn age_percentile(seen: &[Seen], hundredths: usize) -> Duration {
+pub fn age_percentile(seen: &[Seen], hundredths: usize) -> Option<Duration> {
     let mut ages: Vec<Duration> = seen.iter().flat_map(|seen| seen.ages.iter().copied()).collect();
-    assert!(!ages.is_empty(), "not one frame came whole: {seen:?}");
     ages.sort_unstable();
-    ages[(ages.len() * hundredths / 100).min(ages.len() - 1)]
+    ages.get(ages.len() * hundredths / 100).or(ages.last()).copied()
 }
 
 /// How evenly whole frames came to these members, by Jain's index: 1 when all got the same, 1/n when one got all.

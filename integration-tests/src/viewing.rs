@@ -109,6 +109,9 @@ pub struct Shown {
     /// When it was captured; programs and tests share a clock.
     #[serde(rename = "captured_ns", deserialize_with = "time")]
     pub captured: Time,
+    /// When its last shard came.
+    #[serde(rename = "arrived_ns", deserialize_with = "time")]
+    pub arrived: Time,
     /// When it was shown.
     #[serde(rename = "presented_ns", deserialize_with = "time")]
     pub at: Time,

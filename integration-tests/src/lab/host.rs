@@ -97,14 +97,14 @@ impl Host {
         self.switch.space().run(&format!("tc qdisc del dev {} root", self.port()));
     }
 
-    /// From now on this host itself sends no more than so much to `to`: a class of its own egress with a deep queue,
-    /// whose datagrams count against the buffers of the sockets that sent them.
+    /// From now on this host itself sends no more than so much to `to`: a class of its own egress with a queue deeper
+    /// than any socket's send buffer, against which the datagrams in it count.
     pub fn limit_class(&self, to: &Self, megabits: u32) {
         let tc = |words: &str| self.space.run(&format!("tc {words}"));
         tc("qdisc add dev eth0 root handle 1: htb default 20");
         tc(&format!("class add dev eth0 parent 1: classid 1:10 htb rate {megabits}mbit"));
         tc("class add dev eth0 parent 1: classid 1:20 htb rate 10gbit quantum 60000");
-        tc("qdisc add dev eth0 parent 1:10 handle 10: pfifo limit 1000");
+        tc("qdisc add dev eth0 parent 1:10 handle 10: pfifo limit 20000");
         let to = to.address();
         tc(&format!("filter add dev eth0 parent 1: protocol ip u32 match ip dst {to}/32 flowid 1:10"));
     }

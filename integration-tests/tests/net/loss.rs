@@ -38,7 +38,9 @@ fn most_frames_are_whole_though_datagrams_are_lost() {
     viewers.iter().for_each(|(channel, _, host)| (channel.spoil)(host));
     let clean = &viewers[0].1;
     let begun = clean.count();
-    until("so many frames have been sent", Duration::from_secs(300), || (clean.count() >= begun + frames).then_some(()));
+    until("so many frames have been sent", Duration::from_secs(300), || {
+        (clean.count() >= begun + frames).then_some(())
+    });
     for (channel, viewing, _) in viewers {
         let (report, _) = viewing.finish();
         report.assert_balanced();

@@ -72,7 +72,8 @@ fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_ne
     let joined = late.seen()[0].joined_after.unwrap();
     eprintln!("measured: a further one joins within {joined:?}");
     assert!(joined <= JOIN, "{joined:?}");
-    assert!(age_percentile(&seen, 99) <= AGE, "{:?}", age_percentile(&seen, 99));
+    let oldest = age_percentile(&seen, 99).expect("some frames come whole");
+    assert!(oldest <= AGE, "{oldest:?}");
     assert!(fairness(&seen) >= FAIR, "{}", fairness(&seen));
     assert!(partial(&seen) <= PARTIAL, "{}", partial(&seen));
 }

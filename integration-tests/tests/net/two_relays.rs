@@ -7,9 +7,9 @@ use fanlight_tests::Stage;
 use fanlight_tests::lab::{Host, Lab};
 use fanlight_tests::long;
 use fanlight_tests::program::Program;
-use fanlight_tests::viewing::Viewing;
+use fanlight_tests::viewing::{Shown, Viewing};
 
-use crate::scene::{PORT, USUAL, beside, relay, source};
+use crate::scene::{PORT, USUAL, quiet, relay, source};
 
 /// Frames that are shown before and after each failure.
 const FRAMES: usize = 45;
@@ -49,13 +49,15 @@ impl Pair {
         let Self { viewing, .. } = self;
         let (report, frames) = viewing.finish();
         report.assert_balanced();
-        let mut ages: Vec<Duration> = frames.iter().map(|frame| frame.age()).collect();
-        ages.sort_unstable();
-        let (median, oldest) = (ages[ages.len() / 2], ages[ages.len() - 1]);
-        eprintln!("measured: {} frames, median age {median:?}, oldest {oldest:?}", frames.len());
-        let missed: Vec<_> = frames.windows(2).filter(|pair| pair[1].number != pair[0].number + 1).collect();
-        assert!(missed.is_empty(), "{missed:?} {report:?}");
-        assert!(oldest <= median + LATE, "{oldest:?} is late: {report:?}");
+        let way = |frame: &Shown| frame.arrived.saturating_since(frame.captured);
+        let mut ways: Vec<Duration> = frames.iter().map(way).collect();
+        ways.sort_unstable();
+        let (median, longest) = (ways[ways.len() / 2], ways[ways.len() - 1]);
+        let lost = &report.frames.lost;
+        eprintln!("measured: {} frames, on the way for {median:?} in the median and {longest:?} at most", ways.len());
+        // A screen that was not given the processor in time has a newer frame to show, which is no loss of ours.
+        assert_eq!(lost.total, lost.by_reason["superseded"], "{report:?}");
+        assert!(longest <= median + LATE, "{longest:?} is late: {report:?}");
     }
 }
 
@@ -66,7 +68,7 @@ fn rounds() -> usize {
 /// Lets `fail` and then `mend` happen to each relay in turn.
 #[track_caller]
 fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
-    let _beside = beside();
+    let _quiet = quiet();
     let Some(pair) = Pair::open() else { return };
     for round in 0..2 * rounds() {
         let (relay, host) = (&pair.relays[round % 2], &pair.hosts[round % 2]);
