@@ -93,7 +93,10 @@ fn a_viewer_behind_a_slow_class_of_the_relays_own_egress_harms_no_other() {
     let _quiet = quiet();
     let Some(nine) = Nine::open() else { return };
     let host = nine.scene.lab.host("slow");
-    let _slow = nine.slow(&host, |_| nine.scene.host.limit_class(&host, SLOW_MEGABITS));
+    // One that does not give up when answers come late: it keeps the queue full.
+    let slow = nine.scene.crowd(&host, 1);
+    slow.wait_served(SOON);
+    nine.scene.host.limit_class(&host, SLOW_MEGABITS);
     nine.assert_unharmed();
 }
 
