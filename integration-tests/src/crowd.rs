@@ -111,21 +111,23 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Lets a viewer join `stream` at `relay` from each of `sockets`, which come from [`socket()`].
+    /// Lets a viewer join `stream` at `relay` from each of `sockets`, which come from [`socket()`]. The stream has a frame
+    /// every `interval`: that tells how many were sent when none comes.
     #[must_use]
-    pub fn join(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str) -> Self {
-        Self::start(sockets, relay, stream, true)
+    pub fn join(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str, interval: Duration) -> Self {
+        Self::start(sockets, relay, stream, interval, true)
     }
 
     /// As [`join`](Self::join), but once in they read nothing any more, though they say that they are there.
     #[must_use]
     pub fn join_and_read_nothing(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str) -> Self {
-        Self::start(sockets, relay, stream, false)
+        Self::start(sockets, relay, stream, Duration::MAX, false)
     }
 
-    fn start(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str, reads: bool) -> Self {
+    fn start(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str, interval: Duration, reads: bool) -> Self {
         let now = clock::now();
-        let members = sockets.into_iter().map(|socket| Member::new(socket, relay, stream, reads, now)).collect();
+        let member = |socket| Member { reads, interval, ..Member::new(socket, relay, stream, now) };
+        let members = sockets.into_iter().map(member).collect();
         let members = Arc::new(Mutex::new(members));
         let over = Arc::new(AtomicBool::new(false));
         let (shared, end) = (Arc::clone(&members), Arc::clone(&over));
@@ -163,13 +165,15 @@ impl Crowd {
 
     /// Counts frames and ages from now on.
     pub fn begin(&self) {
-        lock(&self.members).iter_mut().for_each(Member::begin);
+        let now = clock::now();
+        lock(&self.members).iter_mut().for_each(|member| member.begin(now));
     }
 
     /// What each member has seen.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
-        lock(&self.members).iter().map(Member::seen).collect()
+        let now = clock::now();
+        lock(&self.members).iter().map(|member| member.seen(now)).collect()
     }
 }
 
@@ -196,8 +200,12 @@ struct Member {
     speak_at: Time,
     spoken: u64,
     open: VecDeque<Open>,
-    /// The first frame that is counted, once it has been seen.
+    interval: Duration,
+    /// Since when is counted.
+    begun: Time,
+    /// The first frame that is counted, once it has been seen, and how many were missed before it.
     first: Option<u64>,
+    missed_before: u64,
     newest_sequence: u64,
     seen: Seen,
     report: Report,
@@ -207,42 +215,57 @@ struct Member {
 #[derive(Debug)]
 struct Open {
     id: FrameId,
+    since: Time,
     shards: u16,
     here: Vec<u64>,
     count: u16,
 }
 
 impl Member {
-    fn new(socket: UdpSocket, relay: SocketAddr, stream: &str, reads: bool, now: Time) -> Self {
+    fn new(socket: UdpSocket, relay: SocketAddr, stream: &str, now: Time) -> Self {
         let held = sockopt::socket_recv_buffer_size(&socket).expect("a socket has a buffer") / CHARGED_PER_DATAGRAM;
         let join = Join { receive_capacity: u32::try_from(held).unwrap_or(u32::MAX), ..join(stream) };
         Self {
             socket,
             relay,
-            reads,
+            reads: true,
             join,
             session: None,
             began: now,
             speak_at: now,
             spoken: 0,
             open: VecDeque::new(),
+            interval: Duration::MAX,
+            begun: now,
             first: None,
+            missed_before: 0,
             newest_sequence: 0,
             seen: Seen::default(),
             report: Report::default(),
         }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, now: Time) {
         let Seen { joined_after, first_whole_after, joins, refusals, .. } = self.seen;
         self.seen = Seen { joined_after, first_whole_after, joins, refusals, ..Seen::default() };
-        self.first = None;
+        (self.begun, self.first, self.missed_before) = (now, None, 0);
     }
 
-    fn seen(&self) -> Seen {
-        let newest = self.open.back().map(|open| open.id.number + u64::from(open.is_whole()));
-        let expected = newest.zip(self.first).map_or(0, |(end, first)| end.saturating_sub(first));
+    fn seen(&self, now: Time) -> Seen {
+        let expected = match (self.first, self.open.back()) {
+            (Some(first), Some(newest)) => {
+                let reach = newest.id.number + u64::from(newest.is_whole());
+                self.missed_before + reach.saturating_sub(first) + self.missed(newest.since, now)
+            }
+            _ => self.missed(self.begun, now),
+        };
         Seen { expected, ..self.seen.clone() }
+    }
+
+    /// Frames that must have been sent since one was seen, and were not; one more may just be on its way.
+    fn missed(&self, since: Time, now: Time) -> u64 {
+        let frames = now.saturating_since(since).as_secs_f64() / self.interval.as_secs_f64();
+        (frames as u64).saturating_sub(1)
     }
 
     /// Takes what has come and says what is due; whether anything has come.
@@ -324,7 +347,7 @@ impl Member {
         self.report.datagrams += 1;
         self.report.bytes += bytes as u64;
         self.newest_sequence = self.newest_sequence.max(header.sequence);
-        let Some(open) = self.frame(header) else { return };
+        let Some(open) = self.frame(now, header) else { return };
         if !open.add(header.index) {
             return;
         }
@@ -337,14 +360,16 @@ impl Member {
     }
 
     /// The frame of a shard, unless it has been given up.
-    fn frame(&mut self, header: &DataHeader) -> Option<&mut Open> {
+    fn frame(&mut self, now: Time, header: &DataHeader) -> Option<&mut Open> {
         let newest = self.open.back().filter(|open| open.id.epoch == header.id.epoch).map(|open| open.id.number);
         if newest.is_none_or(|newest| header.id.number > newest) {
             if self.open.len() == MAX_OPEN_FRAMES {
                 self.close();
             }
-            self.first.get_or_insert(header.id.number);
-            self.open.push_back(Open::new(header));
+            if self.first.is_none() {
+                (self.first, self.missed_before) = (Some(header.id.number), self.missed(self.begun, now));
+            }
+            self.open.push_back(Open::new(now, header));
         }
         let counted = self.first.is_some_and(|first| header.id.number >= first);
         self.open.iter_mut().find(|open| open.id == header.id).filter(|_| counted)
@@ -363,9 +388,9 @@ impl Member {
 }
 
 impl Open {
-    fn new(header: &DataHeader) -> Self {
+    fn new(now: Time, header: &DataHeader) -> Self {
         let all = usize::from(header.shards + header.parity);
-        Self { id: header.id, shards: header.shards, here: vec![0; all.div_ceil(64)], count: 0 }
+        Self { id: header.id, since: now, shards: header.shards, here: vec![0; all.div_ceil(64)], count: 0 }
     }
 
     /// Notes a shard; whether the frame has become whole by it: any of its shards and of their parity do, as many as it
@@ -388,7 +413,7 @@ mod tests {
     use super::*;
 
     fn member() -> Member {
-        Member::new(socket(None), (Ipv4Addr::LOCALHOST, 9).into(), "cam", true, Time::from_nanos(0))
+        Member::new(socket(None), (Ipv4Addr::LOCALHOST, 9).into(), "cam", Time::from_nanos(0))
     }
 
     fn shard(number: u64, index: u16) -> DataHeader {
@@ -403,12 +428,25 @@ mod tests {
         for (number, indices) in [(7, &[0, 0][..]), (8, &[0, 1, 2]), (9, &[2, 0]), (11, &[1, 0]), (12, &[0])] {
             indices.iter().for_each(|index| member.shard(now, &shard(number, *index), 1200));
         }
-        let seen = member.seen();
+        let seen = member.seen(now);
         assert_eq!((seen.whole, seen.partial, seen.expected), (3, 1, 5));
         assert_eq!((seen.ages[0], member.newest_sequence), (Duration::from_millis(5), 13));
-        member.begin();
+        member.begin(now);
         member.shard(now, &shard(12, 1), 1200);
-        assert_eq!((member.seen().whole, member.seen().expected), (0, 0), "it began before counting did");
+        let seen = member.seen(now);
+        assert_eq!((seen.whole, seen.expected), (0, 0), "it began before counting did");
+    }
+
+    #[test]
+    fn frames_that_no_shard_came_of_are_expected_all_the_same() {
+        let ms = |ms| Time::from_nanos(ms * 1_000_000);
+        let mut member = Member { interval: Duration::from_millis(10), ..member() };
+        member.begin(ms(0));
+        assert_eq!(member.seen(ms(65)).expected, 5);
+        [0, 1].map(|index| member.shard(ms(65), &shard(7, index), 1200));
+        assert_eq!(member.seen(ms(70)).expected, 6);
+        assert_eq!(member.seen(ms(100)).expected, 8);
+        assert!((member.seen(ms(100)).delivery() - 12.5).abs() < 1e-9);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_tests::Stage;
@@ -48,6 +49,7 @@ pub(crate) const USUAL: Pictures = Pictures { size: (832, 464), rate: 30 };
 pub(crate) struct Scene {
     pub(crate) relay: Program,
     _source: Program,
+    pictures: Pictures,
     pub(crate) host: Host,
     pub(crate) stage: Stage,
     pub(crate) lab: Lab,
@@ -65,7 +67,7 @@ impl Scene {
         let (stage, host) = (Stage::new(), lab.host("relay"));
         let source = source(&stage, pictures).ready();
         let relay = change(relay(&stage, &host)).ready();
-        Some(Self { relay, _source: source, host, stage, lab })
+        Some(Self { relay, _source: source, pictures, host, stage, lab })
     }
 
     /// Where the relay is.
@@ -89,7 +91,7 @@ impl Scene {
     /// So many light viewers on `host`.
     pub(crate) fn crowd(&self, host: &Host, size: usize) -> Crowd {
         let sockets = host.within(|| (0..size).map(|_| crowd::socket(Some(CROWD_BUFFER))).collect());
-        Crowd::join(sockets, self.address(), "cam")
+        Crowd::join(sockets, self.address(), "cam", Duration::from_secs(1) / self.pictures.rate)
     }
 }
 
