@@ -18,8 +18,8 @@ pub(crate) const PORT: u16 = 5004;
 /// Different pictures of a stream, shown again and again.
 const PICTURES: u64 = 8;
 
-/// What a socket of a member of a crowd holds: what viewers ask the kernel for.
-const CROWD_BUFFER: usize = 4 << 20;
+/// What a socket of a member of a crowd holds: several frames, and of hundreds of sockets no more than a machine has.
+const CROWD_BUFFER: usize = 1 << 20;
 
 static MACHINE: RwLock<()> = RwLock::new(());
 
