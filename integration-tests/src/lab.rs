@@ -41,6 +41,10 @@ const TOOLS: [&str; 5] = ["ip", "tc", "nft", "conntrack", "ethtool"];
 /// What takes a train of datagrams apart before it is on the wire: else one packet lost is a whole train lost.
 const TRAINS_OFF: &str = "tso off gso off gro off tx-udp-segmentation off";
 
+/// Milliseconds until the kernel asks once more for the hardware address of a neighbour. It waits for 1000 otherwise, and
+/// so would whoever is plugged in again just after it asked: a property of the kernel, which would hide the programs'.
+const ASK_AGAIN: &str = "net.ipv4.neigh.eth0.retrans_time_ms=50";
+
 /// Hosts of one laboratory: their numbers are the last byte of their addresses.
 const MAX_HOSTS: u8 = 250;
 

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use super::{Space, Switch, TRAINS_OFF, Traffic};
+use super::{ASK_AGAIN, Space, Switch, TRAINS_OFF, Traffic};
 
 /// Longest that a packet waits at a limited port; as much as a switch's buffer holds.
 const LIMIT_LATENCY: &str = "50ms";
@@ -24,6 +24,7 @@ impl Host {
         let (port, address) = (host.port(), host.address());
         host.space.ip(&format!("link add eth0 type veth peer name {port} netns {}", switch.space().name()));
         host.space.run(&format!("ethtool -K eth0 {TRAINS_OFF}"));
+        host.space.run(&format!("sysctl -qw {ASK_AGAIN}"));
         host.space.ip(&format!("addr add {address}/24 dev eth0"));
         host.space.ip("link set eth0 up");
         switch.space().ip(&format!("link set {port} master br0 up"));
