@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Args, Command, FromArgMatches, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::keys::keygen::Keygen;
 use crate::options::{self, Layer};
 
 crate::choice! {
@@ -58,6 +59,8 @@ pub enum Action<E> {
     PrintConfig,
     /// Check the settings.
     CheckConfig,
+    /// Make or show a key, whatever the settings are.
+    Keygen(Keygen),
 }
 
 /// The command line of a program: the common flags, one flag a key of `L`, and the program's own `E`.
@@ -65,11 +68,22 @@ pub enum Action<E> {
 pub fn command<L: Layer, E: Args>(name: &'static str, about: &'static str, version: &'static str) -> Command {
     let command = options::flags::<L>(E::augment_args(Common::augment_args(Command::new(name))));
     // What it is about comes last: the documentation of a group of flags would take its place.
-    command.about(about).long_about(None).version(version).subcommand_negates_reqs(true).subcommand(
-        Command::new(CHECK_CONFIG)
-            .about("Check the config file and the flags, and exit: 0 when they are good, 64 when not")
-            .arg(clap::Arg::new(CHECKED_FILE).value_name("FILE").value_parser(clap::value_parser!(PathBuf))),
-    )
+    command
+        .about(about)
+        .long_about(None)
+        .version(version)
+        .subcommand_negates_reqs(true)
+        .subcommand(
+            Command::new(CHECK_CONFIG)
+                .about("Check the config file and the flags, and exit: 0 when they are good, 64 when not")
+                .arg(clap::Arg::new(CHECKED_FILE).value_name("FILE").value_parser(clap::value_parser!(PathBuf))),
+        )
+        .subcommand(
+            Keygen::augment_subcommands(Command::new(KEYGEN))
+                .about("Make a key file that only its owner can read, or show the public part of one")
+                .subcommand_required(true)
+                .arg_required_else_help(true),
+        )
 }
 
 /// Parses the words of a command line, the first of which is the program's name.
@@ -88,6 +102,7 @@ pub fn parse<L: Layer, E: Args>(
             common.config = check.get_one(CHECKED_FILE).cloned().or(common.config);
             Action::CheckConfig
         }
+        Some((KEYGEN, keygen)) => Action::Keygen(Keygen::from_arg_matches(keygen)?),
         _ if common.print_config => Action::PrintConfig,
         _ => Action::Run(E::from_arg_matches(&matches)?),
     };
@@ -108,6 +123,7 @@ pub fn start_log(common: &Common) {
 
 const CHECK_CONFIG: &str = "check-config";
 const CHECKED_FILE: &str = "checked_file";
+const KEYGEN: &str = "keygen";
 
 fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
     EnvFilter::try_new(text).map(|_| text.to_owned())

@@ -1,5 +1,5 @@
 //! The plumbing that the programs of Fanlight share: settings from flags over a file over defaults, logging, shutdown
-//! by signals, notes to the service manager, clocks, randomness and the runtime directory.
+//! by signals, notes to the service manager, clocks, randomness, key files and the runtime directory.
 //!
 //! A program declares its settings with [`options!`], implements [`Program`], and its `main.rs` is
 //! `fn main() -> ExitCode { fanlight_daemon::main::<Relay>() }`.
@@ -8,6 +8,7 @@ mod choice;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod keys;
 pub mod logline;
 pub mod notify;
 pub mod options;

@@ -112,29 +112,35 @@ pub fn main<P: Program>() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let Parsed { common, flags, action } = parsed;
-    if matches!(action, Action::Run(_)) {
-        cli::start_log(&common);
+    if matches!(parsed.action, Action::Run(_)) {
+        cli::start_log(&parsed.common);
         tracing::info!(pid = std::process::id(), "{} {}", P::NAME, P::VERSION);
     }
-    let config = match config::load(common.config.as_deref(), flags).map_err(Into::into).and_then(checked::<P>) {
-        Ok(config) => config,
-        Err(error) => {
-            say(P::NAME, &error);
-            return ExitCode::from(EX_USAGE);
-        }
-    };
-    let ended = match action {
-        Action::Run(extra) => run::<P>(config, extra),
-        Action::PrintConfig => print_config::<P>(&config),
-        Action::CheckConfig => {
-            print(&format!("{}: good\n", common.config.map_or("the flags".into(), |file| file.display().to_string())))
-        }
-    };
-    ended.unwrap_or_else(|error| {
+    ended::<P>(parsed).unwrap_or_else(|(code, error)| {
         say(P::NAME, &error);
-        ExitCode::FAILURE
+        code
     })
+}
+
+/// What the program was asked to do, or the code to exit with and why.
+fn ended<P: Program>(parsed: Parsed<P::Options, P::Extra>) -> Result<ExitCode, (ExitCode, anyhow::Error)> {
+    let Parsed { common, flags, action } = parsed;
+    let file = common.config.as_deref();
+    let config = || config::load(file, flags).map_err(Into::into).and_then(checked::<P>).map_err(unusable);
+    match action {
+        Action::Run(extra) => run::<P>(config()?, extra),
+        Action::PrintConfig => print_config::<P>(&config()?),
+        Action::CheckConfig => {
+            config()?;
+            print(&format!("{}: good\n", file.map_or("the flags".into(), |file| file.display().to_string())))
+        }
+        Action::Keygen(keygen) => keygen.run().map_err(Into::into).and_then(|line| print(&format!("{line}\n"))),
+    }
+    .map_err(|error| (ExitCode::FAILURE, error))
+}
+
+fn unusable(error: anyhow::Error) -> (ExitCode, anyhow::Error) {
+    (ExitCode::from(EX_USAGE), error)
 }
 
 fn checked<P: Program>(config: P::Config) -> anyhow::Result<P::Config> {

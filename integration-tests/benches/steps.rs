@@ -7,11 +7,15 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DataHeader, ToViewer};
-use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp};
+use fanlight_proto::handshake::{Initiator, PrivateKey, RelayAccess, ViewerAccess, answer};
+use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use fanlight_proto::message::{Frame, FrameBuffer, FrameId};
+use fanlight_proto::parity::{Decoder, Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
+use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
+use fanlight_proto::token::Minter;
 use prost::Message;
 
 mod meter;
@@ -20,7 +24,17 @@ use meter::{Row, compare};
 use sample::{PICTURE, header};
 
 fn main() {
-    meter::print(&[publish(), cutting(), reassembling()]);
+    meter::print(&[
+        publish(),
+        cutting(),
+        checking(),
+        sealing(),
+        opening(),
+        joining(),
+        reassembling(),
+        protecting(),
+        mending(),
+    ]);
 }
 
 /// The message with the picture left where it is, against an encoding that copies it.
@@ -54,6 +68,81 @@ fn cutting() -> Row {
     )
 }
 
+/// The check sums of all datagrams of a frame, against one copy of its bytes.
+fn checking() -> Row {
+    let mut packets = Vec::new();
+    cut(first(0), &vec![0x5a; PICTURE], &mut packets);
+    let mut copy = vec![0; packets.len()];
+    let source = packets.clone();
+    compare(
+        "check: check sums / memcpy",
+        || black_box(&mut packets).chunks_mut(DATA_BYTES).for_each(stamp),
+        || copy.copy_from_slice(black_box(&source)),
+    )
+}
+
+/// Sealing all datagrams of a frame, once for all its viewers, against one copy of its bytes.
+fn sealing() -> Row {
+    let (key, sealed) = sealed();
+    let (mut packets, mut copy) = (sealed.clone(), sealed.clone());
+    compare(
+        "seal: AES-GCM of all datagrams / memcpy",
+        || key.seal(black_box(&mut packets)),
+        || copy.copy_from_slice(black_box(&sealed)),
+    )
+}
+
+/// Opening all datagrams of a frame at a viewer, against one copy of its bytes. What is opened is gone, so that our side
+/// copies them first, as the kernel does for both.
+fn opening() -> Row {
+    let (key, sealed) = sealed();
+    let (mut packets, mut copy) = (sealed.clone(), sealed.clone());
+    compare(
+        "open: memcpy and AES-GCM / memcpy",
+        || {
+            packets.copy_from_slice(&sealed);
+            for datagram in packets.chunks_mut(SEALED_DATA_BYTES) {
+                black_box(key.open(datagram)).expect("it was sealed with this key");
+            }
+        },
+        || copy.copy_from_slice(black_box(&sealed)),
+    )
+}
+
+/// A frame that is sealed, and its key.
+fn sealed() -> (MediaKey, Vec<u8>) {
+    let key = MediaKey::new(1, [7; 16]);
+    let body = vec![0x5a; PICTURE];
+    let shards = PICTURE.div_ceil(SHARD_BYTES) as u16;
+    let first = DataHeader { shards, key: Some(key.slot()), length: PICTURE as u32, ..first(1) };
+    let (mut packets, mut datagram) = (Vec::new(), Vec::new());
+    for (index, shard) in (0..).zip(body.chunks(SHARD_BYTES)) {
+        ToViewer::Data(DataHeader { index, ..first }, shard).encode(&mut datagram);
+        packets.extend_from_slice(&datagram);
+    }
+    key.seal(&mut packets);
+    (key, packets)
+}
+
+/// What a relay spends on a JOIN with a key, against the token that it checks before.
+fn joining() -> Row {
+    let (relay, viewer) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
+    let access = ViewerAccess::Keys { own: viewer.clone(), relay: relay.public() };
+    let known = RelayAccess::Keys { own: relay, viewers: vec![(viewer.public(), "hall".to_owned())] };
+    let (minter, now) = (Minter::new([3; 16]), Time::from_nanos(1 << 40));
+    let address = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
+    let token = minter.mint(now, address);
+    let (_, first) = Initiator::begin(&access, 1, &token, [4; 32]).expect("there is a key");
+    compare(
+        "join: handshake with a key / token check",
+        || {
+            let responder = answer(&known, 1, &token, black_box(&first), [5; 32]).expect("the key is known");
+            black_box(responder.finish(&[0; 300]).expect("an ACCEPT of 300 bytes fits"));
+        },
+        || assert!(minter.holds(now, black_box(address), &token)),
+    )
+}
+
 /// Parsing and putting together all datagrams of a frame, against one copy of its bytes.
 fn reassembling() -> Row {
     let mut packets = Vec::new();
@@ -63,12 +152,13 @@ fn reassembling() -> Row {
     let mut copy = vec![0; packets.len()];
     let source = packets.clone();
     compare(
-        "reassemble: parse and place / memcpy",
+        "reassemble: stamp, parse and place / memcpy",
         || {
             number += 1;
             now = now + Duration::from_millis(33);
             for datagram in packets.chunks_mut(DATA_BYTES) {
                 datagram[24..32].copy_from_slice(&number.to_be_bytes());
+                stamp(datagram);
                 let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
                     unreachable!("a datagram of our own parses")
                 };
@@ -76,6 +166,44 @@ fn reassembling() -> Row {
                     reassembly.recycle(black_box(whole).body);
                 }
             }
+        },
+        || copy.copy_from_slice(black_box(&source)),
+    )
+}
+
+/// Making all parity of a frame, 30 %, against one copy of its bytes.
+fn protecting() -> Row {
+    let mut packets = Vec::new();
+    let shards = cut(first(1), &vec![0x5a; PICTURE], &mut packets);
+    let mut encoder = Encoder::new();
+    let mut copy = vec![0; packets.len()];
+    let source = packets.clone();
+    compare(
+        "parity: encode / memcpy",
+        || {
+            packets.truncate(usize::from(shards) * DATA_BYTES);
+            encoder.append(&first(1), black_box(&mut packets));
+        },
+        || copy.copy_from_slice(black_box(&source)),
+    )
+}
+
+/// Restoring every twentieth shard of a frame from its parity, against one copy of its bytes.
+fn mending() -> Row {
+    let mut packets = Vec::new();
+    let shards = cut(first(1), &vec![0x5a; PICTURE], &mut packets);
+    Encoder::new().append(&first(1), &mut packets);
+    let shard = |index: u16| &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
+    let mut body: Vec<u8> = (0..shards).flat_map(shard).copied().collect();
+    let mut decoder = Decoder::new();
+    let mut copy = vec![0; body.len()];
+    let source = body.clone();
+    compare(
+        "parity: decode, 5 % lost / memcpy",
+        || {
+            let recovery = (0..shards.div_ceil(20)).map(|index| (index, shard(shards + index)));
+            let code = (shards, recovery_count(shards));
+            decoder.restore(code, black_box(&mut body), |index| !index.is_multiple_of(20), recovery);
         },
         || copy.copy_from_slice(black_box(&source)),
     )

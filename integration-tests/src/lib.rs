@@ -17,6 +17,7 @@ pub mod crowd;
 pub mod jpeg;
 pub mod lab;
 pub mod log;
+pub mod lossy;
 pub mod manager;
 pub mod program;
 pub mod seeded;

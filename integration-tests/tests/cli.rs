@@ -1,6 +1,9 @@
 //! What an operator sees of a program that cannot start: which key, why, and what to do; exit 64 before anything is
 //! bound.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use fanlight_tests::Stage;
 use fanlight_tests::program::{Launch, Program};
 
@@ -128,6 +131,79 @@ fn a_flag_wins_over_the_file() {
         ends_with(stage.program("relay").flags("--listen 127.0.0.1:7002 --print-config").flag("config", &file), 0);
     says(&printed, &["listen", "127.0.0.1:7002"]);
     says(&printed, &["max_viewers", "7"]);
+}
+
+#[test]
+fn every_program_makes_keys_that_only_their_owner_can_read() {
+    let stage = Stage::new();
+    for name in PROGRAMS {
+        for (kind, prefix) in [("psk", "fanlight-psk:"), ("feed", "fanlight-feed:"), ("pair", "fanlight-private:")] {
+            let file = stage.path(&format!("{name}.{kind}"));
+            let made = ends_with(keygen(&stage, name, kind, &file), 0);
+            let metadata = std::fs::metadata(&file).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+            let key = std::fs::read_to_string(&file).unwrap();
+            let digits = key.trim_end().strip_prefix(prefix).unwrap();
+            assert_eq!(digits.len(), 64);
+            let shown = made.log().matching(0, digits);
+            assert!(shown.is_empty(), "{name} shows its key: {shown:?}");
+        }
+    }
+}
+
+#[test]
+fn the_public_part_of_a_key_is_one_line_to_be_pasted() {
+    let stage = Stage::new();
+    let file = stage.path("hall.key");
+    let made = ends_with(keygen(&stage, "viewer", "pair", &file), 0);
+    let public = output(&made, "fanlight-public:");
+    assert_eq!(fanlight_proto::keys::parse_viewers(&format!("{} hall", public.trim_end())).unwrap().len(), 1);
+    let again = ends_with(keygen(&stage, "relay", "public", &file), 0);
+    assert_eq!(output(&again, "fanlight-public:"), public);
+}
+
+#[test]
+fn a_key_is_never_overwritten() {
+    let stage = Stage::new();
+    let file = stage.path("wall.psk");
+    ends_with(keygen(&stage, "relay", "psk", &file), 0);
+    let first = std::fs::read(&file).unwrap();
+    for kind in ["psk", "pair", "feed"] {
+        let refused = ends_with(keygen(&stage, "relay", kind, &file), 1);
+        says(&refused, &["wall.psk", "never overwritten"]);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), first);
+}
+
+#[test]
+fn keygen_says_what_it_misses() {
+    let stage = Stage::new();
+    let file = stage.path("wall.psk");
+    ends_with(keygen(&stage, "relay", "psk", &file), 0);
+    for (words, code, said) in [
+        ("keygen psk".to_owned(), USAGE, "<FILE>"),
+        ("keygen spk wall.psk".to_owned(), USAGE, "psk"),
+        ("keygen psk /nowhere/wall.psk".to_owned(), 1, "/nowhere/wall.psk"),
+        ("keygen public /nowhere/hall.key".to_owned(), 1, "/nowhere/hall.key"),
+        (format!("keygen public {}", file.display()), 1, "fanlight-private:"),
+    ] {
+        says(&ends_with(stage.program("relay").flags(&words), code), &[said]);
+    }
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let exposed = ends_with(keygen(&stage, "relay", "public", &file), 1);
+    says(&exposed, &["0640", "chmod 600", "wall.psk"]);
+}
+
+/// Keys are made before there is a good config, which may want them.
+#[test]
+fn keygen_asks_for_no_config() {
+    let stage = Stage::new();
+    let words = "--config /nowhere/at-all.toml keygen psk";
+    ends_with(stage.program("relay").flags(words).flags(&stage.path("wall.psk").display().to_string()), 0);
+}
+
+fn keygen(stage: &Stage, program: &str, kind: &str, file: &Path) -> Launch {
+    stage.program(program).flags("keygen").flags(kind).flags(&file.display().to_string())
 }
 
 #[test]

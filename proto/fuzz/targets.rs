@@ -1,18 +1,32 @@
 //! What the fuzz targets do with their bytes. `tests/corpus.rs` runs the same on the committed corpus.
 #![allow(dead_code, reason = "each fuzz target uses one of these")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DataHeader, ToRelay, ToViewer};
-use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, MAX_SHARDS, SHARD_BYTES};
+use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp};
+use fanlight_proto::handshake::{Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer};
+use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, parse_frame};
+use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
+use fanlight_proto::seal::MediaKey;
+use fanlight_proto::shard::cut;
 
-/// What either side parses, it writes again so that it parses to the same.
+/// What either side parses, it writes again so that it parses to the same; also with the check sum put right, which no
+/// fuzzer guesses.
 pub fn datagram(bytes: &[u8]) {
+    parsed(bytes);
+    if bytes.len() >= DATA_HEADER {
+        let mut stamped = bytes.to_vec();
+        stamp(&mut stamped);
+        parsed(&stamped);
+    }
+}
+
+fn parsed(bytes: &[u8]) {
     let mut out = Vec::new();
     if let Ok(message) = ToRelay::parse(bytes) {
         message.encode(&mut out);
@@ -23,6 +37,64 @@ pub fn datagram(bytes: &[u8]) {
         message.encode(&mut out);
         assert_eq!(ToViewer::parse(&out), Ok(message));
     }
+}
+
+/// The first byte chooses, the rest is what a stranger sends: to either side of a handshake, in a sealed session, as
+/// sealed media. Nothing of it is taken, and what is true is taken afterwards.
+pub fn handshake(bytes: &[u8]) {
+    let Some((choice, bytes)) = bytes.split_first() else { return };
+    let pair = if choice & 1 == 0 { shared() } else { own() };
+    match choice >> 1 & 3 {
+        0 => assert!(answer(&pair.1, 1, &[2; 16], bytes, [3; 32]).is_err()),
+        1 => finished(&pair, bytes),
+        2 => opened(&pair, bytes),
+        _ => unsealed(bytes),
+    }
+}
+
+fn shared() -> (ViewerAccess, RelayAccess) {
+    let key = SharedKey::new([7; 32]);
+    (ViewerAccess::Psk(key.clone()), RelayAccess::Psk(key))
+}
+
+fn own() -> (ViewerAccess, RelayAccess) {
+    let (viewer, relay) = (PrivateKey::new([8; 32]), PrivateKey::new([9; 32]));
+    let viewers = vec![(viewer.public(), String::new())];
+    (ViewerAccess::Keys { own: viewer, relay: relay.public() }, RelayAccess::Keys { own: relay, viewers })
+}
+
+fn finished((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
+    let (mut initiator, first) = Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+    assert!(initiator.finish(bytes).is_err());
+    let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
+    let payload = &bytes[..bytes.len().min(MAX_PAYLOAD)];
+    let (second, _) = responder.finish(payload).expect("the payload fits");
+    assert_eq!(initiator.finish(&second).expect("the second message is true").0, payload);
+}
+
+fn opened((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
+    let Some((counter, bytes)) = bytes.split_first_chunk() else { return };
+    let (mut initiator, first) = Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+    let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
+    let (second, mut channel) = responder.finish(&[]).expect("nothing fits");
+    let (_, mut peer) = initiator.finish(&second).expect("the second message is true");
+    assert_eq!(channel.open(u64::from_be_bytes(*counter), bytes), None);
+    let (counter, sealed) = peer.seal(b"true");
+    assert_eq!(channel.open(counter, &sealed), Some(b"true".to_vec()));
+    assert_eq!(channel.open(counter, &sealed), None);
+}
+
+fn unsealed(bytes: &[u8]) {
+    let key = MediaKey::new(1, [6; 16]);
+    let mut datagram = bytes.to_vec();
+    assert_eq!(key.open(&mut datagram), None);
+    // What is sealed with the key opens, whatever its header says.
+    datagram.clear();
+    datagram.extend_from_slice(bytes);
+    datagram.resize(SEALED_DATA_BYTES, 0);
+    let shard = datagram[DATA_HEADER..DATA_BYTES].to_vec();
+    key.seal(&mut datagram);
+    assert_eq!(key.open(&mut datagram), Some(&shard[..]));
 }
 
 /// A payload that is taken obeys every bound.
@@ -42,6 +114,7 @@ pub fn reassembly(bytes: &[u8]) {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let mut now = Time::from_nanos(1 << 40);
     let mut out = BTreeMap::new();
+    let mut encoder = Encoder::new();
     for step in bytes.chunks_exact(6) {
         now = now + Duration::from_micros(u64::from(step[0]) * 100);
         if step[1] == 0xff {
@@ -50,29 +123,23 @@ pub fn reassembly(bytes: &[u8]) {
         while let Some(repair) = reassembly.poll_repair(now) {
             assert!(repair.ranges.len().is_multiple_of(2));
         }
-        let shards = u16::from(step[4]).clamp(1, MAX_SHARDS as u16);
-        let header = DataHeader {
+        let shards = u16::from(step[4] % 64).max(1);
+        let first = DataHeader {
             alias: 1,
-            index: u16::from(step[5]) % shards,
-            shards,
-            length: u32::from(shards) * SHARD_BYTES as u32 - u32::from(step[4] % 3),
             id: FrameId { epoch: 1 + u64::from(step[2] >> 6), number: u64::from(step[3]) << (step[2] & 0x1f) },
-            received_us: 0,
             lost_upstream: u16::from(step[1] & 0x0f),
             lost_in_relay: u16::from(step[1] >> 4),
             sequence: 1,
+            length: u32::from(shards) * SHARD_BYTES as u32 - u32::from(step[4] % 3),
             ..DataHeader::default()
         };
-        let shard = [content(&header, header.index); SHARD_BYTES];
-        let mut datagram = Vec::with_capacity(DATA_BYTES);
-        ToViewer::Data(header, &shard).encode(&mut datagram);
+        let contradicts = step[2] & 0x20 != 0;
+        let datagram = shard_of(first, u16::from(step[5]), contradicts, &mut encoder);
         let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else { panic!("a good header is taken") };
         let Some(whole) = reassembly.on_shard(now, &header, shard) else { continue };
         assert_eq!(whole.id, header.id);
         assert_eq!(whole.body.len(), header.length as usize);
-        for (index, shard) in (0..).zip(whole.body.chunks(SHARD_BYTES)) {
-            assert!(shard.iter().all(|&byte| byte == content(&header, index)));
-        }
+        assert!(whole.body == body(&header), "what comes out is not what went in");
         let newest = out.entry(whole.id.epoch).or_insert(whole.id.number);
         // Far back means that the newer one was forged, which the bytes can do too.
         let (number, far) = (whole.id.number, 1 << 10);
@@ -83,9 +150,54 @@ pub fn reassembly(bytes: &[u8]) {
     assert!(MAX_OPEN_FRAMES > 0 && reassembly.counts().whole >= out.len() as u64);
 }
 
-fn content(header: &DataHeader, index: u16) -> u8 {
-    (header.id.number as u8)
-        ^ (header.id.epoch as u8).rotate_left(4)
-        ^ (index as u8).rotate_left(2)
-        ^ header.length as u8
+/// The datagram of a shard of frame `first`: any one, or one of data with a header that contradicts the others.
+fn shard_of(first: DataHeader, choice: u16, contradicts: bool, encoder: &mut Encoder) -> Vec<u8> {
+    let mut packets = Vec::new();
+    let shards = cut(first, &body(&first), &mut packets);
+    let parity = recovery_count(shards);
+    if contradicts {
+        let index = choice % shards;
+        let shard = &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
+        let mut datagram = Vec::new();
+        ToViewer::Data(DataHeader { index, shards, parity: parity - 1, ..first }, shard).encode(&mut datagram);
+        return datagram;
+    }
+    let index = choice % (shards + parity);
+    if index >= shards {
+        encoder.append(&first, &mut packets);
+    }
+    packets[usize::from(index) * DATA_BYTES..][..DATA_BYTES].to_vec()
+}
+
+/// The frame that a header names: no two are alike.
+fn body(header: &DataHeader) -> Vec<u8> {
+    let content = |index: usize| {
+        (header.id.number as u8)
+            ^ (header.id.epoch as u8).rotate_left(4)
+            ^ (index as u8).rotate_left(2)
+            ^ header.length as u8
+    };
+    (0..header.length as usize).map(|at| content(at / SHARD_BYTES)).collect()
+}
+
+/// Shards of one frame, data and parity, as the bytes choose: some lost, some more than once, in any order. As many
+/// different ones as the frame has bring it back as it was; fewer bring nothing, and more nothing further.
+pub fn parity(bytes: &[u8]) {
+    let Some(([size, tail], choices)) = bytes.split_first_chunk() else { return };
+    let length = (1 + u32::from(size % 64)) * SHARD_BYTES as u32 - u32::from(*tail);
+    let first = DataHeader { id: FrameId { epoch: 1, number: 0 }, sequence: 1, length, ..DataHeader::default() };
+    let mut packets = Vec::new();
+    let shards = usize::from(cut(first, &body(&first), &mut packets));
+    Encoder::new().append(&first, &mut packets);
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let mut came = BTreeSet::new();
+    for choice in choices {
+        let at = usize::from(*choice) % (packets.len() / DATA_BYTES);
+        let datagram = &packets[at * DATA_BYTES..][..DATA_BYTES];
+        let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else { panic!("our own datagram parses") };
+        let completes = came.insert(at) && came.len() == shards;
+        let whole = reassembly.on_shard(Time::from_nanos(1), &header, shard);
+        assert_eq!(whole.is_some(), completes);
+        assert!(whole.is_none_or(|whole| whole.body == body(&first)));
+    }
 }

@@ -118,7 +118,7 @@ impl BlockCode {
         let mut payload = [0; PAYLOAD_BYTES];
         payload[..8].copy_from_slice(&self.number.to_be_bytes());
         payload[8..16].copy_from_slice(&self.captured_ns.to_be_bytes());
-        let check = crc32(&payload[..16]);
+        let check = crc32fast::hash(&payload[..16]);
         payload[16..].copy_from_slice(&check.to_be_bytes());
         payload
     }
@@ -154,13 +154,6 @@ fn mean(block: Block, luma: &impl Fn(u32, u32) -> u8) -> u32 {
     let count = columns.len() * rows.len();
     let sum: u64 = rows.flat_map(|y| columns.clone().map(move |x| (x, y))).map(|(x, y)| u64::from(luma(x, y))).sum();
     (sum / count as u64) as u32
-}
-
-/// CRC-32 as of IEEE 802.3: reflected, polynomial 0x04C11DB7.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
-    })
 }
 
 #[cfg(test)]
@@ -251,6 +244,6 @@ mod tests {
 
     #[test]
     fn the_check_sum_is_the_one_of_ieee_802_3() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
     }
 }

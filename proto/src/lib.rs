@@ -4,8 +4,15 @@
 pub mod blockcode;
 pub mod clock;
 pub mod datagram;
+pub mod exchange;
+pub mod handshake;
+pub mod keys;
 pub mod limits;
 pub mod message;
+pub mod parity;
 pub mod reassembly;
+pub mod replay;
+pub mod seal;
+pub mod secrets;
 pub mod shard;
 pub mod token;

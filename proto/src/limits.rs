@@ -27,7 +27,7 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 pub const MAX_STREAMS: usize = 64;
 
 /// Picture and header bytes that one media datagram carries. A multiple of 64, which parity codes like; with the
-/// header and a 16-byte seal a datagram has 1216 bytes, under the 1232 that IPv6 (RFC 8200 section 5) always lets through.
+/// header and a 16-byte seal a datagram has 1220 bytes, under the 1232 that IPv6 (RFC 8200 section 5) always lets through.
 pub const SHARD_BYTES: usize = 1152;
 
 /// Shards of the largest frame.
@@ -63,3 +63,10 @@ pub const SOURCE_STALE: Duration = Duration::from_secs(1);
 
 /// A token is good for this long at least, and for twice as long at most.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(10);
+
+/// Keys of viewers that one relay knows: four for each of [`MAX_VIEWERS`], and the list is searched at each join.
+pub const MAX_VIEWER_KEYS: usize = 4096;
+
+/// How far a message of a sealed session may lag behind the newest and still be taken, in messages: the window that
+/// RFC 4303 section 3.4.3 recommends. At eight messages a second it spans more than a session lives without any.
+pub const REPLAY_WINDOW: u64 = 64;

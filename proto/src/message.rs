@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use prost::Message as _;
+use zeroize::Zeroize as _;
 
 use crate::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX, MAX_REASON, MAX_STREAM_NAME};
 
@@ -14,6 +15,18 @@ mod schema {
     include!(concat!(env!("OUT_DIR"), "/fanlight.v1.rs"));
 }
 pub use schema::*;
+
+impl fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamKey(generation {}, secret hidden)", self.generation)
+    }
+}
+
+impl Drop for StreamKey {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
 
 impl State {
     /// The state as people say it.

@@ -1,6 +1,8 @@
 //! Putting frames together from shards that come doubled, out of order, late or not at all; and saying, of every
 //! frame that is not shown, why.
 
+mod asking;
+mod habits;
 mod losses;
 mod open;
 
@@ -8,18 +10,14 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::datagram::DataHeader;
-use crate::limits::{MAX_FRAME_BYTES, MAX_OPEN_FRAMES};
+use crate::limits::{MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
 use crate::message::{FrameId, Repair};
+use crate::parity::Decoder;
 
+use asking::Timing;
+use habits::{Interval, Level};
 pub use losses::Losses;
-use open::Open;
-
-/// Shards come in order but for a little reordering: a gap older than this is a loss.
-const GAP_PATIENCE: Duration = Duration::from_millis(2);
-
-/// Nothing came for so long, and the end of the frame is missing: it is lost. Longer than the pause between the
-/// chunks of a paced frame.
-const TAIL_PATIENCE: Duration = Duration::from_millis(8);
+use open::{Memory, Open};
 
 /// Epochs that have ended and must not come back by a late datagram.
 const RETIRED_EPOCHS: usize = 4;
@@ -33,6 +31,9 @@ const FAR_BEHIND_PROOF: u32 = 256;
 /// No source captures so many frames while a viewer looks away: a frame number further ahead is forged or damaged.
 const MAX_JUMP: u64 = 1 << 32;
 
+/// No source lives for so many frames; numbers up to here can be added to.
+const MAX_NUMBER: u64 = u64::MAX / 2;
+
 /// The frames of one stream that are on their way into one viewer.
 #[derive(Debug)]
 pub struct Reassembly {
@@ -42,9 +43,16 @@ pub struct Reassembly {
     /// Every frame number below this one is decided: given out, or counted as lost.
     settled: u64,
     open: Vec<Open>,
-    spare: Vec<Vec<u8>>,
+    /// Memory of frames that are done with; bodies come back separately, by [`Reassembly::recycle`].
+    spare: Vec<Memory>,
+    bodies: Vec<Vec<u8>>,
+    decoder: Decoder,
     away: bool,
+    authentic: bool,
     far_behind: u32,
+    round_trip: Option<Duration>,
+    interval: Interval,
+    level: Level,
     losses: Losses,
     counts: Counts,
 }
@@ -56,7 +64,7 @@ pub struct Counts {
     pub whole: u64,
     /// Shards that were there already.
     pub duplicates: u64,
-    /// Shards of frames that were decided already, or of an epoch that has ended.
+    /// Data shards of frames that were decided already, or of an epoch that has ended.
     pub late: u64,
     /// Shards that contradict their frame or break a bound.
     pub refused: u64,
@@ -64,6 +72,15 @@ pub struct Counts {
     pub repairs_asked: u64,
     /// Of those, the ones that came.
     pub repairs_received: u64,
+    /// Parity shards that came, needed or not.
+    pub parity_shards: u64,
+    /// Of the whole frames, those that parity had to complete.
+    pub recovered: u64,
+    /// Data shards of the frames that are whole or of which a part came. A frame of which nothing came does not count:
+    /// the relay may have left it out.
+    pub shards_expected: u64,
+    /// Of those, the ones that did not come by themselves, that is, unasked.
+    pub shards_missed: u64,
 }
 
 /// A frame with all its shards.
@@ -75,7 +92,7 @@ pub struct Whole {
     pub body: Vec<u8>,
     /// When its first shard came.
     pub first: Time,
-    /// When the relay had it, on the relay's clock: the lower half of microseconds.
+    /// When the relay whose shard was the last had it, on that relay's clock: the lower half of microseconds.
     pub received_us: u32,
 }
 
@@ -90,26 +107,47 @@ impl Reassembly {
             settled: 0,
             open: Vec::with_capacity(MAX_OPEN_FRAMES),
             spare: Vec::with_capacity(MAX_OPEN_FRAMES),
+            bodies: Vec::with_capacity(MAX_OPEN_FRAMES),
+            decoder: Decoder::new(),
             away: false,
+            authentic: false,
             far_behind: 0,
+            round_trip: None,
+            interval: Interval::default(),
+            level: Level::default(),
             losses: Losses::default(),
             counts: Counts::default(),
         }
     }
 
-    /// Takes one shard; gives the frame when this was the last one missing.
+    /// The smoothed round trip to the relay that repairs, for when an answer is overdue or would come too late.
+    pub const fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = Some(round_trip);
+    }
+
+    /// Whether every datagram is known to come from a relay. Then none is forged, and nothing falls back because of
+    /// shards that seem to be.
+    pub const fn set_authentic(&mut self, authentic: bool) {
+        self.authentic = authentic;
+    }
+
+    /// Takes one shard, unsealed, with the header that [`ToViewer::parse`](crate::datagram::ToViewer::parse) gave; gives
+    /// the frame when it is whole now. Shards of one frame may come from several relays.
+    ///
+    /// Without a key anybody can make shards: a forged one damages its frame, data and parity alike. Whether a picture
+    /// is whole shows only when it is decoded.
     pub fn on_shard(&mut self, now: Time, header: &DataHeader, shard: &[u8]) -> Option<Whole> {
-        if header.length as usize > self.limit {
+        if header.length as usize > self.limit || shard.len() != SHARD_BYTES || header.id.number > MAX_NUMBER {
             self.counts.refused += 1;
             return None;
         }
         if !self.enter_epoch(header.id) {
-            self.counts.late += 1;
+            self.note_late(header);
             return None;
         }
         let number = header.id.number;
         if number < self.settled && !self.falls_back(number) {
-            self.counts.late += 1;
+            self.note_late(header);
             return None;
         }
         self.far_behind = 0;
@@ -123,29 +161,34 @@ impl Reassembly {
 
     /// Takes back the memory of a frame that is no longer needed.
     pub fn recycle(&mut self, body: Vec<u8>) {
-        if self.spare.len() < MAX_OPEN_FRAMES && body.capacity() > 0 {
-            self.spare.push(body);
+        if self.bodies.len() < MAX_OPEN_FRAMES && body.capacity() > 0 {
+            self.bodies.push(body);
         }
     }
 
     /// The session is gone: frames missed until the next shard are nobody's loss but its own.
     pub fn on_away(&mut self) {
+        self.away = true;
         if let Some(newest) = self.open.iter().map(|open| open.id.number).max() {
             self.settle_below(newest + 1, 0, 0);
         }
-        self.away = true;
     }
 
     /// When [`Reassembly::poll_repair`] may have something to ask; never while every frame is on its way.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.open.iter().filter_map(|open| open.repair_due(GAP_PATIENCE, TAIL_PATIENCE)).min()
+        self.open.iter().filter_map(Open::repair_due).min()
     }
 
-    /// The shards of one frame to ask for again, `alias` filled in by the caller. A frame is asked for twice at most.
+    /// The shards of one frame to ask for again, `alias` filled in by the caller: no more than are needed beside the
+    /// parity that is there or to be expected. Call it until there is none.
     pub fn poll_repair(&mut self, now: Time) -> Option<Repair> {
-        let due = |open: &&mut Open| open.repair_due(GAP_PATIENCE, TAIL_PATIENCE).is_some_and(|due| due <= now);
-        let (repair, shards) = self.open.iter_mut().find(due)?.ask(now, TAIL_PATIENCE);
+        let (round_trip, interval) = (self.round_trip, self.interval.mean());
+        let ask = |open: &mut Open| {
+            let timing = Timing { round_trip, interval, level: self.level.at(open.id.number) };
+            open.repair_due().filter(|due| *due <= now).and_then(|_| open.ask(now, &timing))
+        };
+        let (repair, shards) = self.open.iter_mut().find_map(ask)?;
         self.counts.repairs_asked += shards;
         Some(repair)
     }
@@ -177,12 +220,14 @@ impl Reassembly {
             self.retired[0] = former;
         }
         self.settled = id.number;
+        self.interval.restart();
+        self.level = Level::default();
         true
     }
 
     /// Whether to believe `number` rather than a frame far ahead of it, which would silence the stream for ever.
     fn falls_back(&mut self, number: u64) -> bool {
-        if self.settled - number < FAR_BEHIND {
+        if self.authentic || self.settled - number < FAR_BEHIND {
             return false;
         }
         self.far_behind += 1;
@@ -192,27 +237,59 @@ impl Reassembly {
         self.on_away();
         self.away = false;
         self.settled = number;
+        self.interval.restart();
         true
+    }
+
+    /// A shard of a frame that is decided. Parity that was not needed always comes then.
+    fn note_late(&mut self, header: &DataHeader) {
+        if header.index < header.shards {
+            self.counts.late += 1;
+        } else {
+            self.note_parity(header);
+        }
+    }
+
+    fn note_parity(&mut self, header: &DataHeader) {
+        self.counts.parity_shards += 1;
+        if self.epoch == Some(header.id.epoch) {
+            self.level.on_parity(header);
+        }
     }
 
     /// Where the frame of `header` is, opened if it is new; none if it is refused.
     fn position(&mut self, now: Time, header: &DataHeader) -> Option<usize> {
         if let Some(at) = self.open.iter().position(|open| open.id == header.id) {
             if self.open[at].agrees(header) {
+                self.open[at].learn(header);
                 return Some(at);
             }
             self.counts.refused += 1;
             return None;
         }
         if self.open.len() == MAX_OPEN_FRAMES && !self.make_room(header.id.number) {
-            self.counts.late += 1;
+            self.note_late(header);
             return None;
         }
-        let mut body = self.spare.pop().unwrap_or_default();
-        body.clear();
         self.note_away(header);
-        self.open.push(Open::new(now, header, body));
+        self.interval.on_first(now, header.id.number);
+        let memory = self.unused_memory();
+        self.open.push(Open::new(now, header, memory));
         Some(self.open.len() - 1)
+    }
+
+    fn unused_memory(&mut self) -> Memory {
+        let mut memory = self.spare.pop().unwrap_or_default();
+        if memory.body.capacity() == 0 {
+            memory.body = self.bodies.pop().unwrap_or_default();
+        }
+        memory
+    }
+
+    fn keep(&mut self, memory: Memory) {
+        if self.spare.len() < MAX_OPEN_FRAMES {
+            self.spare.push(memory);
+        }
     }
 
     /// Gives up the oldest frame for one with `number`, if that is newer.
@@ -238,23 +315,37 @@ impl Reassembly {
 
     fn place(&mut self, now: Time, at: usize, header: &DataHeader, shard: &[u8]) -> Option<Whole> {
         let open = &mut self.open[at];
-        let Some(asked) = open.place(now, header.index, shard) else {
+        let Some(asked) = open.place(now, header.index, shard, self.level.at(header.id.number)) else {
             self.counts.duplicates += 1;
             return None;
         };
+        let whole = open.is_whole();
         self.counts.repairs_received += u64::from(asked);
-        if !open.is_whole() {
-            return None;
+        if header.index >= header.shards {
+            self.note_parity(header);
         }
-        let whole = self.open.swap_remove(at);
-        self.settle_below(whole.id.number, whole.lost_upstream, whole.lost_in_relay);
-        self.settled = whole.id.number + 1;
+        whole.then(|| self.finish(at, header))
+    }
+
+    fn finish(&mut self, at: usize, header: &DataHeader) -> Whole {
+        let open = self.open.swap_remove(at);
+        self.settle_below(open.id.number, open.lost_upstream, open.lost_in_relay);
+        self.settled = open.id.number + 1;
+        self.note_shards(open.shards, open.unasked());
+        let (whole, recovered, memory) = open.into_whole(&mut self.decoder, header.received_us);
+        self.keep(memory);
         self.counts.whole += 1;
-        Some(whole.into_whole())
+        self.counts.recovered += u64::from(recovered);
+        whole
+    }
+
+    fn note_shards(&mut self, expected: u16, came: u16) {
+        self.counts.shards_expected = self.counts.shards_expected.saturating_add(expected.into());
+        self.counts.shards_missed = self.counts.shards_missed.saturating_add((expected - came).into());
     }
 
     /// Decides every frame below `number`: what is still open there is lost, what never came is lost for the reason
-    /// that the relay gave, or else on the link.
+    /// that the relay gave, or else on the link. Every number is counted once, whatever the relays say.
     fn settle_below(&mut self, number: u64, mut upstream: u64, mut relay: u64) {
         let mut unexplained = number.saturating_sub(self.settled);
         let mut at = 0;
@@ -267,15 +358,24 @@ impl Reassembly {
             upstream += lost.lost_upstream;
             relay += lost.lost_in_relay;
             unexplained -= 1;
-            self.losses.incomplete += 1;
-            self.recycle(lost.into_body());
+            self.lose(lost);
         }
         upstream = upstream.min(unexplained);
         relay = relay.min(unexplained - upstream);
+        let link = unexplained - upstream - relay;
         self.losses.upstream += upstream;
         self.losses.relay += relay;
-        self.losses.link += unexplained - upstream - relay;
+        self.losses.link += link;
         self.settled = self.settled.max(number);
+    }
+
+    /// A frame of which some shards came, and which is given up.
+    fn lose(&mut self, open: Open) {
+        self.losses.incomplete += 1;
+        if !self.away {
+            self.note_shards(open.shards, open.unasked());
+        }
+        self.keep(open.into_memory());
     }
 }
 

@@ -32,3 +32,13 @@ fn every_frame_of_the_corpus_is_survived() {
 fn every_shard_sequence_of_the_corpus_is_survived() {
     replay("reassembly", targets::reassembly);
 }
+
+#[test]
+fn every_forged_handshake_and_seal_of_the_corpus_is_refused() {
+    replay("handshake", targets::handshake);
+}
+
+#[test]
+fn every_choice_of_shards_of_the_corpus_brings_the_frame_or_nothing() {
+    replay("parity", targets::parity);
+}

@@ -1,18 +1,32 @@
 //! The viewer's settings and flags.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::options::Text;
+use fanlight_proto::handshake::{PublicKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
+
+use crate::engine::{self, MAX_PATHS};
 
 fanlight_daemon::options! {
     /// Settings of a viewer.
     pub struct Config / Options {
         /// The relay to ask: host:port. A host name is looked up again whenever the relay does not answer.
-        relay: String = "127.0.0.1:5004".to_owned();
+        /// Several, up to four: a frame is put together from what any of them sends.
+        relay: Vec<String> = vec!["127.0.0.1:5004".to_owned()];
+        /// What several relays are for: both (all send, so that no frame is lost while one of them does) or standby
+        /// (one sends, and the others begin when it falters).
+        redundancy: Redundancy = Redundancy::Both;
+        /// The file of the key to show to the relays, or credential:NAME: the one that all viewers share, or, with
+        /// `relay_key`, this viewer's own. Unset: none. `fanlight-viewer keygen` makes keys.
+        key_file: Option<KeyPath> = None;
+        /// The relays' public keys, when each viewer has a key of its own: one for all relays, or one for each.
+        relay_key: Vec<Text<PublicKey>> = Vec::new();
         /// The stream to show. Unset: the first one that the relay has.
         stream: Option<Text<StreamName>> = None;
         /// What the operator calls this screen, at most 64 bytes. Unset: the host's name.
@@ -29,6 +43,40 @@ fanlight_daemon::options! {
         receive_buffer: usize = 4 << 20;
         /// Print a line of statistics each second. Unset: when headless.
         stats: Option<bool> = None;
+    }
+}
+
+/// What to show to each of the relays.
+///
+/// # Errors
+/// When a key cannot be read.
+pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
+    let relays = config.relay.len();
+    let Some(file) = &config.key_file else { return Ok(vec![ViewerAccess::Open; relays]) };
+    if config.relay_key.is_empty() {
+        return Ok(vec![ViewerAccess::Psk(file.shared()?); relays]);
+    }
+    let own = file.private()?;
+    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys { own: own.clone(), relay: relay.0.clone() };
+    Ok(config.relay_key.iter().cycle().take(relays).map(access).collect())
+}
+
+fanlight_daemon::choice! {
+    /// What several relays are for.
+    pub enum Redundancy {
+        /// All send.
+        Both = "both",
+        /// One sends, the others begin when it falters.
+        Standby = "standby",
+    }
+}
+
+impl From<Redundancy> for engine::Redundancy {
+    fn from(redundancy: Redundancy) -> Self {
+        match redundancy {
+            Redundancy::Both => Self::Both,
+            Redundancy::Standby => Self::Standby,
+        }
     }
 }
 
@@ -68,10 +116,22 @@ const MIN_RECEIVE_BUFFER: usize = 16 << 10;
 /// # Errors
 /// In a sentence that names the key.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    let (host, port) = config.relay.rsplit_once(':').unwrap_or_default();
-    if host.is_empty() || port.parse::<u16>().is_err() {
-        bail!("`relay` is {:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004", config.relay);
+    for relay in &config.relay {
+        let (host, port) = relay.rsplit_once(':').unwrap_or_default();
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            bail!("`relay` is {relay:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004");
+        }
     }
+    let relays = config.relay.len();
+    ensure!((1..=MAX_PATHS).contains(&relays), "`relay` names {relays} relays; it must be 1 to {MAX_PATHS}");
+    let distinct: BTreeSet<_> = config.relay.iter().collect();
+    ensure!(distinct.len() == relays, "`relay` names the same relay twice: {}", config.relay.join(", "));
+    let keys = config.relay_key.len();
+    ensure!(
+        keys <= 1 || keys == relays,
+        "`relay_key` has {keys} keys for {relays} relays; it must be one, or one each"
+    );
+    ensure!(keys == 0 || config.key_file.is_some(), "`relay_key` needs `key_file`, the viewer's own private key");
     let limit = config.max_frame_bytes;
     ensure!((1..=MAX_FRAME_BYTES).contains(&limit), "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}");
     let buffer = config.receive_buffer;
@@ -100,6 +160,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use fanlight_proto::handshake::{PrivateKey, SharedKey};
+    use fanlight_proto::message::Access;
+
     use super::*;
 
     #[test]
@@ -114,9 +177,14 @@ mod tests {
     fn the_defaults_are_good_and_nonsense_is_refused_by_name() {
         assert!(check(&Config::default()).is_ok());
         let bad = [
-            ("relay", Config { relay: "127.0.0.1".into(), ..Config::default() }),
-            ("relay", Config { relay: ":5004".into(), ..Config::default() }),
-            ("relay", Config { relay: "host:70000".into(), ..Config::default() }),
+            ("relay", Config { relay: vec!["127.0.0.1".into()], ..Config::default() }),
+            ("relay", Config { relay: vec![":5004".into()], ..Config::default() }),
+            ("relay", Config { relay: vec!["host:70000".into()], ..Config::default() }),
+            ("relay", Config { relay: Vec::new(), ..Config::default() }),
+            ("relay", Config { relay: vec!["a:1".into(), "a:1".into()], ..Config::default() }),
+            ("relay", Config { relay: (1..=5).map(|port| format!("a:{port}")).collect(), ..Config::default() }),
+            ("relay_key", Config { relay_key: vec![public()], ..Config::default() }),
+            ("relay_key", Config { relay_key: vec![public(); 2], key_file: Some(key_file()), ..Config::default() }),
             ("max_frame_bytes", Config { max_frame_bytes: 0, ..Config::default() }),
             ("receive_buffer", Config { receive_buffer: 1, ..Config::default() }),
             ("name", Config { name: Some("n".repeat(65)), ..Config::default() }),
@@ -126,8 +194,40 @@ mod tests {
             assert!(error.starts_with(&format!("`{key}` ")), "{error}");
         }
         for relay in ["localhost:5004", "[::1]:5004", "relay.example:1"] {
-            assert!(check(&Config { relay: relay.into(), ..Config::default() }).is_ok(), "{relay}");
+            assert!(check(&Config { relay: vec![relay.into()], ..Config::default() }).is_ok(), "{relay}");
         }
+    }
+
+    fn public() -> Text<PublicKey> {
+        Text(PrivateKey::new([1; 32]).public())
+    }
+
+    fn key_file() -> KeyPath {
+        "/etc/fanlight/viewer.key".parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_file_is_shared_or_with_the_relays_keys_the_viewers_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name, line: &str| {
+            let path = folder.path().join(name);
+            fanlight_daemon::keys::write(&path, line).unwrap();
+            Some(path.to_str().unwrap().parse::<KeyPath>().unwrap())
+        };
+        let shared = write("shared", &SharedKey::new([2; 32]).to_text());
+        let private = write("private", &PrivateKey::new([3; 32]).to_text());
+        let relay = vec!["a:1".to_owned(), "b:2".to_owned()];
+        let kinds = |key_file: &Option<KeyPath>, relay_key| {
+            let config = Config { relay: relay.clone(), key_file: key_file.clone(), relay_key, ..Config::default() };
+            check(&config).unwrap();
+            accesses(&config).map(|accesses| accesses.iter().map(ViewerAccess::kind).collect::<Vec<_>>())
+        };
+        assert_eq!(kinds(&None, Vec::new()).unwrap(), [Access::Open; 2]);
+        assert_eq!(kinds(&shared, Vec::new()).unwrap(), [Access::Psk; 2]);
+        assert_eq!(kinds(&private, vec![public()]).unwrap(), [Access::Keys; 2]);
+        assert_eq!(kinds(&private, vec![public(); 2]).unwrap(), [Access::Keys; 2]);
+        assert!(kinds(&private, Vec::new()).is_err(), "a private key is not to be shared");
+        assert!(kinds(&shared, vec![public()]).is_err());
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! datagrams, frames and signals go out. Whatever restarts, in any order, the engine joins again by itself.
 
 mod joining;
+mod path;
 mod session;
 mod signal;
+mod standby;
 #[cfg(test)]
 mod tests;
 
@@ -12,34 +14,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer, VERSION};
+use fanlight_proto::datagram::{DataHeader, ToViewer};
+use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
-use fanlight_proto::message::{
-    Accept, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Report, StreamInfo, StreamName,
-};
+use fanlight_proto::message::{Accept, FrameId, Pulse, Refuse, Report, StreamInfo, StreamName};
 use fanlight_proto::reassembly::{Counts, Losses, Reassembly, Whole};
+use fanlight_proto::secrets::Secrets;
 
-use joining::{Jitter, Joining};
-use session::{Opening, Session};
-use signal::Evidence;
+use joining::Jitter;
+use path::Path;
+pub use path::PathSummary;
+use session::{Session, Withheld};
 pub use signal::{Signal, state_word};
+use standby::Standby;
 
-/// Nothing of a session for so long, though keep-alives ask for answers: the relay may be gone, so try to join.
-const SILENCE: Duration = Duration::from_millis(650);
-
-/// How long to wait before asking again for a stream that is not there: at first, because a relay that has just
-/// started finds its sources in a moment, and doubling up to the last, so that one that comes up later is seen well
-/// within a second.
-const STREAM_RETRY: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(250));
-
-/// Bounds on how long a relay may tell a viewer to wait.
-const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Relays that one viewer receives from at a time.
+pub const MAX_PATHS: usize = 4;
 
 /// A viewer that may show any stream stays with the one it got until that is unknown for so long.
 const STREAM_LOYALTY: Duration = Duration::from_secs(3);
 
-/// Longest token taken from a relay, in bytes: with it a JOIN stays within its padding.
-const MAX_TOKEN: usize = 256;
+/// A path of which nothing came for so long is asked for shards only when there is no other.
+const SILENT_PATH: Duration = Duration::from_millis(150);
 
 /// What to ask a relay for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +44,16 @@ pub enum Wish {
     Stream(Option<StreamName>),
     /// The list of its streams, and no session.
     List,
+}
+
+/// What several relays are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redundancy {
+    /// All send: no frame is lost while one of them does.
+    #[default]
+    Both,
+    /// One sends, and the others begin when it falters.
+    Standby,
 }
 
 /// How an [`Engine`] behaves.
@@ -61,13 +67,17 @@ pub struct EngineConfig {
     pub max_frame_bytes: usize,
     /// Datagrams that the socket holds, for the relay to pace by.
     pub receive_capacity: u32,
+    /// What to show to each relay, 1 to [`MAX_PATHS`] of them; the paths are numbered from 0.
+    pub paths: Vec<ViewerAccess>,
+    /// What more than one is for.
+    pub redundancy: Redundancy,
 }
 
 /// What the engine wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// This datagram goes to the relay.
-    Send(Vec<u8>),
+    /// This datagram goes to the relay of this path.
+    Send(usize, Vec<u8>),
     /// A frame is whole.
     Frame(Arrived),
     /// The signal is now this.
@@ -115,90 +125,123 @@ pub struct Summary {
     pub counts: Counts,
     /// Frames lost before they were whole.
     pub losses: Losses,
-    /// The latest round trip to the relay and back.
+    /// The latest round trip to a relay and back, of the path where it is shortest.
     pub round_trip: Option<Duration>,
+    /// Each path on its own.
+    pub paths: Vec<PathSummary>,
+    /// How the source's clock relates to ours, by the path that knows best.
+    pub source_clock: Option<ClockOffset>,
+}
+
+/// How another host's CLOCK_MONOTONIC relates to ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Names that clock; see `FrameHeader` in frame.proto.
+    pub clock_id: u64,
+    /// That clock minus ours, in nanoseconds.
+    pub offset_ns: i64,
+    /// The offset is right within so much.
+    pub error: Duration,
+}
+
+/// What all paths have in common.
+#[derive(Debug)]
+struct Shared {
+    config: EngineConfig,
+    jitter: Jitter,
+    secrets: Secrets,
+    /// The stream that a viewer of any stream stays with, and since when no relay knows it.
+    loyal_to: Option<(StreamName, Option<Time>)>,
+    outputs: VecDeque<Output>,
+}
+
+impl Shared {
+    /// The stream to ask for by name; empty: any.
+    fn wanted(&self) -> &str {
+        match (&self.config.wish, &self.loyal_to) {
+            (Wish::Stream(Some(name)), _) | (Wish::Stream(None), Some((name, _))) => name.as_str(),
+            _ => "",
+        }
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
-    config: EngineConfig,
-    jitter: Jitter,
-    nonce: u64,
-    token: Bytes,
-    joining: Option<Joining>,
-    session: Option<Session>,
-    stream_retry: Duration,
-    /// The stream that a viewer of any stream stays with, and since when the relay does not know it.
-    loyal_to: Option<(StreamName, Option<Time>)>,
+    shared: Shared,
+    paths: Vec<Path>,
+    standby: Option<Standby>,
     reassembly: Reassembly,
-    evidence: Evidence,
+    /// What sessions that have ended withheld.
+    withheld_before: Withheld,
+    /// The frame last asked for again, and of which path.
+    repaired: Option<(FrameId, usize)>,
     signal: Signal,
     signal_until: Option<Time>,
-    outputs: VecDeque<Output>,
     presentation: Presentation,
-    summary: Summary,
+    stream: Option<StreamName>,
+    foreign: u64,
 }
 
 impl Engine {
-    /// An engine that joins at its first tick. `seed` makes its nonces and jitter.
+    /// An engine that joins at its first tick. `seed` makes its nonces, keys and jitter: random, and nobody else's.
     #[must_use]
-    pub fn new(mut config: EngineConfig, seed: u64) -> Self {
+    pub fn new(mut config: EngineConfig, seed: [u8; 32]) -> Self {
         config.name.truncate(config.name.floor_char_boundary(MAX_VIEWER_NAME));
-        let mut jitter = Jitter::new(seed);
+        let mut accesses = std::mem::take(&mut config.paths);
+        accesses.truncate(MAX_PATHS);
+        let standby = config.redundancy == Redundancy::Standby && accesses.len() > 1;
+        let mut secrets = Secrets::new(seed);
+        let mut jitter = Jitter::new(secrets.number());
+        let paths = accesses.into_iter().enumerate();
         Self {
             reassembly: Reassembly::new(config.max_frame_bytes.min(MAX_FRAME_BYTES)),
-            nonce: jitter.next(),
-            jitter,
-            config,
-            token: Bytes::new(),
-            joining: Some(Joining::new(Time::default())),
-            session: None,
-            stream_retry: STREAM_RETRY.0,
-            loyal_to: None,
-            evidence: Evidence::default(),
+            paths: paths.map(|(at, access)| Path::new(at, access, jitter.next(), standby && at > 0)).collect(),
+            standby: standby.then(Standby::default),
+            shared: Shared { config, jitter, secrets, loyal_to: None, outputs: VecDeque::new() },
+            withheld_before: Withheld::default(),
+            repaired: None,
             signal: Signal::default(),
             signal_until: None,
-            outputs: VecDeque::new(),
             presentation: Presentation::default(),
-            summary: Summary::default(),
+            stream: None,
+            foreign: 0,
         }
     }
 
-    /// Takes a datagram that came from the relay's address.
-    pub fn on_datagram(&mut self, now: Time, datagram: &[u8]) {
-        self.summary.datagrams += 1;
-        self.summary.bytes += datagram.len() as u64;
+    /// Takes a datagram that came from the relay of path `at`.
+    ///
+    /// # Panics
+    /// When there is no such path.
+    pub fn on_datagram(&mut self, now: Time, at: usize, datagram: &mut [u8]) {
+        let summary = &mut self.paths[at].summary;
+        summary.datagrams += 1;
+        summary.bytes += datagram.len() as u64;
         let ours = match ToViewer::parse(datagram) {
-            Ok(ToViewer::Data(header, shard)) => self.on_data(now, &header, shard),
-            Ok(ToViewer::Pulse(session, pulse)) => self.on_pulse(now, session, &pulse),
-            Ok(ToViewer::Challenge(challenge)) => self.on_challenge(challenge),
-            Ok(ToViewer::Accept(accept)) => self.on_accept(now, accept),
-            Ok(ToViewer::Refuse(refuse)) => self.on_refuse(now, &refuse),
-            Ok(ToViewer::Reset(session)) => self.on_end(now, session),
-            Ok(ToViewer::Goodbye(session, _)) => self.on_end(now, session),
-            // Nobody has sealed anything for us.
-            Ok(ToViewer::Sealed(..)) | Err(_) => false,
+            Ok(ToViewer::Data(header, _)) => self.on_data(now, at, &header, datagram),
+            Ok(message) => self.on_message(now, at, message),
+            Err(_) => false,
         };
-        self.summary.foreign += u64::from(!ours);
+        self.foreign += u64::from(!ours);
     }
 
-    /// The host at the relay's address says that nobody listens there.
-    pub fn on_refused(&mut self, now: Time) {
-        self.start_joining(now);
+    /// The host of path `at` says that no relay listens there.
+    ///
+    /// # Panics
+    /// When there is no such path.
+    pub fn on_refused(&mut self, now: Time, at: usize) {
+        self.paths[at].start_joining(now, &mut self.shared);
     }
 
     /// Does what is due. Call it when [`Engine::next_deadline`] has passed, and after a batch of datagrams.
     pub fn on_tick(&mut self, now: Time) {
-        if self.session.as_ref().is_some_and(|session| session.heard + SILENCE <= now) {
-            self.start_joining(now);
+        if let Some(standby) = &mut self.standby {
+            standby.on_tick(now, &mut self.paths);
         }
-        if let Some(joining) = &mut self.joining
-            && joining.is_due(now, &mut self.jitter)
-        {
-            self.send_join();
+        let total = self.total_report();
+        for path in &mut self.paths {
+            path.on_tick(now, &mut self.shared, &total);
         }
-        self.keep_alive(now);
         self.ask_for_repairs(now);
         self.assess(now);
     }
@@ -206,20 +249,18 @@ impl Engine {
     /// When [`Engine::on_tick`] has something to do; none: only a datagram changes anything.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let joining = self.joining.as_ref().map(Joining::due);
-        let session = self.session.as_ref();
-        let keep_alive = session.map(|session| session.keep_alive_due);
-        let silence = session.filter(|_| joining.is_none()).map(|session| session.heard + SILENCE);
-        let repair = session.and_then(|_| self.reassembly.deadline());
-        [joining, keep_alive, silence, repair, self.signal_until].into_iter().flatten().min()
+        let repair = self.reassembly.deadline().filter(|_| self.paths.iter().any(Path::is_active));
+        let standby = self.standby.as_ref().and_then(|standby| standby.deadline(&self.paths));
+        let paths = self.paths.iter().filter_map(Path::next_deadline);
+        paths.chain([repair, standby, self.signal_until].into_iter().flatten()).min()
     }
 
     /// What to do next; none: nothing until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.shared.outputs.pop_front()
     }
 
-    /// Takes what became of the frames given out, to be told to the relay.
+    /// Takes what became of the frames given out, to be told to the relays.
     pub fn on_presentation(&mut self, presentation: Presentation) {
         self.presentation = presentation;
     }
@@ -229,217 +270,254 @@ impl Engine {
         self.reassembly.recycle(body);
     }
 
-    /// Ends the session; what is still to be sent comes from [`Engine::poll_output`].
+    /// Ends the sessions; what is still to be sent comes from [`Engine::poll_output`].
     pub fn leave(&mut self) {
-        self.joining = None;
-        if let Some(session) = self.session.take() {
-            let goodbye = Goodbye { reason: "viewer ends".to_owned() };
-            self.send(&ToRelay::Goodbye(session.id, goodbye));
+        for path in &mut self.paths {
+            path.leave(&mut self.shared);
         }
     }
 
-    /// Where things stand.
+    /// Where things stand at `now`.
     #[must_use]
-    pub fn summary(&self) -> Summary {
-        Summary { counts: *self.reassembly.counts(), losses: *self.reassembly.losses(), ..self.summary.clone() }
+    pub fn summary(&self, now: Time) -> Summary {
+        let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
+        Summary {
+            stream: self.stream.clone(),
+            joins: sum(|path| path.joins),
+            datagrams: sum(|path| path.datagrams),
+            bytes: sum(|path| path.bytes),
+            foreign: self.foreign,
+            counts: *self.reassembly.counts(),
+            losses: self.losses(),
+            round_trip: self.paths.iter().filter_map(|path| path.summary.round_trip).min(),
+            paths: self.paths.iter().map(Path::summary).collect(),
+            source_clock: self.paths.iter().filter_map(|path| path.source_clock(now)).min_by_key(|clock| clock.error),
+        }
     }
 
-    fn on_data(&mut self, now: Time, header: &DataHeader, shard: &[u8]) -> bool {
-        let Some(session) = self.session.as_mut().filter(|session| session.alias == header.alias) else {
+    fn on_data(&mut self, now: Time, at: usize, header: &DataHeader, datagram: &mut [u8]) -> bool {
+        let path = &mut self.paths[at];
+        let Some(session) = path.session.as_mut().filter(|session| session.alias == header.alias) else {
             return false;
         };
-        session.heard = now;
-        self.evidence.heard = Some(now);
-        self.joining = None;
+        let Some(shard) = session.shard(header, datagram) else { return false };
+        session.on_media(now, header);
+        path.note_heard(now);
         if let Some(whole) = self.reassembly.on_shard(now, header, shard) {
-            let topic = session.topic.clone();
-            self.evidence.frame = Some(now);
-            self.assess(now);
-            self.outputs.push_back(Output::Frame(Arrived { topic, whole, arrived: now }));
+            self.on_whole(now, at, whole);
         }
         true
     }
 
-    fn on_pulse(&mut self, now: Time, id: u64, pulse: &Pulse) -> bool {
-        let Some(session) = self.session.as_mut().filter(|session| session.id == id) else { return false };
-        session.heard = now;
-        self.evidence.heard = Some(now);
-        self.joining = None;
-        if pulse.echo_us != 0 {
-            let round_trip = now.as_micros().saturating_sub(pulse.echo_us);
-            self.summary.round_trip = Some(Duration::from_micros(round_trip));
-        }
-        if let Some(status) = &pulse.status {
-            self.evidence.on_status(now, status);
+    fn on_whole(&mut self, now: Time, at: usize, whole: Whole) {
+        let path = &mut self.paths[at];
+        let Some(session) = &path.session else { return };
+        let topic = session.topic.clone();
+        path.evidence.frame = Some(now);
+        if let Some(standby) = &mut self.standby {
+            standby.on_frame(now);
         }
         self.assess(now);
-        true
+        self.shared.outputs.push_back(Output::Frame(Arrived { topic, whole, arrived: now }));
     }
 
-    fn on_challenge(&mut self, challenge: Challenge) -> bool {
-        let Some(joining) = self.joining.as_mut().filter(|_| challenge.nonce == self.nonce) else { return false };
-        if challenge.token.len() > MAX_TOKEN {
-            return false;
-        }
-        self.token = challenge.token;
-        if joining.answers_challenge() {
-            self.send_join();
-        }
-        true
-    }
-
-    fn on_accept(&mut self, now: Time, accept: Accept) -> bool {
-        // Also a repeated answer to an attempt that has succeeded: the relay keeps the session it named last.
-        if accept.nonce != self.nonce {
-            return false;
-        }
-        if self.config.wish == Wish::List {
-            self.joining = None;
-            self.outputs.push_back(Output::List(accept.streams, accept.total_streams));
-            return true;
-        }
-        let Some(opening) = Opening::of(&accept) else { return false };
-        self.joining = None;
-        if self.session.as_ref().is_none_or(|session| session.id != opening.id) {
-            self.open_session(now, &opening);
-        }
-        true
-    }
-
-    fn open_session(&mut self, now: Time, opening: &Opening<'_>) {
-        self.reassembly.on_away();
-        self.session = Some(Session::new(now, opening, self.total_report()));
-        self.stream_retry = STREAM_RETRY.0;
-        self.loyal_to = Some((opening.name.clone(), None));
-        self.summary.joins += 1;
-        self.summary.stream = Some(opening.name.clone());
-        self.evidence.on_session(now, opening.info);
-        self.assess(now);
-    }
-
-    fn on_refuse(&mut self, now: Time, refuse: &Refuse) -> bool {
-        if self.joining.is_none() || refuse.nonce != self.nonce {
-            return false;
-        }
-        if self.config.wish == Wish::List && refuse.refusal() == Refusal::NoStreams {
-            self.joining = None;
-            self.outputs.push_back(Output::List(Vec::new(), 0));
-            return true;
-        }
-        let signal = Signal::of_refusal(refuse, self.wanted());
-        let retry = match signal {
-            Signal::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
-            _ => {
-                let retry = self.stream_retry;
-                self.stream_retry = (retry * 2).min(STREAM_RETRY.1);
-                retry
+    /// Whether it is of this conversation.
+    fn on_message(&mut self, now: Time, at: usize, message: ToViewer<'_>) -> bool {
+        let (path, shared) = (&mut self.paths[at], &mut self.shared);
+        match message {
+            ToViewer::Challenge(challenge) => path.on_challenge(now, shared, challenge),
+            ToViewer::Accept(accept) => self.on_accept(now, at, accept),
+            ToViewer::Refuse(refuse) => self.on_refuse(now, at, &refuse),
+            ToViewer::Reset(session) => self.on_reset(now, at, session),
+            ToViewer::Sealed(session, counter, ciphertext) => self.on_sealed(now, at, session, counter, ciphertext),
+            ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)
+                if path.session_named(session).is_some_and(|session| session.is_sealed()) =>
+            {
+                false
             }
-        };
-        if matches!(signal, Signal::NoSuchStream(_)) {
+            message => self.on_session_message(now, at, &message),
+        }
+    }
+
+    fn on_sealed(&mut self, now: Time, at: usize, id: u64, counter: u64, ciphertext: &[u8]) -> bool {
+        let session = self.paths[at].session_named(id);
+        let Some(plaintext) = session.and_then(|session| session.open(counter, ciphertext)) else { return false };
+        ToViewer::parse_inner(id, &plaintext).is_ok_and(|message| self.on_session_message(now, at, &message))
+    }
+
+    /// A message that only the relay of the session can have sent.
+    fn on_session_message(&mut self, now: Time, at: usize, message: &ToViewer<'_>) -> bool {
+        match message {
+            ToViewer::Pulse(session, pulse) => self.on_pulse(now, at, *session, pulse),
+            ToViewer::Goodbye(session, _) => self.on_end(now, at, *session),
+            _ => false,
+        }
+    }
+
+    /// A relay that does not know a session cannot prove that it is the relay: a sealed one goes on until there is
+    /// another.
+    fn on_reset(&mut self, now: Time, at: usize, id: u64) -> bool {
+        let Some(session) = self.paths[at].session_named(id) else { return false };
+        if !session.is_sealed() {
+            return self.on_end(now, at, id);
+        }
+        self.paths[at].start_joining(now, &mut self.shared);
+        true
+    }
+
+    fn on_pulse(&mut self, now: Time, at: usize, id: u64, pulse: &Pulse) -> bool {
+        let total = self.total_report();
+        let Some(session) = self.paths[at].on_pulse(now, id, pulse) else { return false };
+        let withheld = Withheld { paced_out: pulse.frames_paced_out, given_up: pulse.frames_given_up };
+        session.on_withheld(withheld, &total);
+        session.learn(&pulse.keys);
+        if let Some(round_trip) = self.paths.iter().filter_map(|path| path.smoothed_round_trip).min() {
+            self.reassembly.set_round_trip(round_trip);
+        }
+        self.assess(now);
+        true
+    }
+
+    fn on_accept(&mut self, now: Time, at: usize, accept: Accept) -> bool {
+        // Also a repeated answer to an attempt that has succeeded: the relay keeps the session it named last.
+        if accept.nonce != self.paths[at].nonce {
+            return false;
+        }
+        let Some((accept, seal)) = self.paths[at].opened(now, accept) else { return false };
+        if self.shared.config.wish == Wish::List {
+            self.paths[at].joining = None;
+            self.shared.outputs.push_back(Output::List(accept.streams, accept.total_streams));
+            return true;
+        }
+        if self.paths[at].session_named(accept.session).is_none() {
+            self.retire_session(at);
+        }
+        let total = self.total_report();
+        let (good, opened) = self.paths[at].on_accept(now, &accept, seal, total);
+        if opened {
+            self.on_session(now, at);
+        }
+        good
+    }
+
+    /// A session has opened on path `at`.
+    fn on_session(&mut self, now: Time, at: usize) {
+        let others = self.paths.iter().enumerate().any(|(other, path)| other != at && path.is_active());
+        if !others {
+            self.reassembly.on_away();
+        }
+        if let Some(session) = &self.paths[at].session {
+            self.shared.loyal_to = Some((session.name.clone(), None));
+            self.stream = Some(session.name.clone());
+        }
+        let mut sessions = self.paths.iter().filter_map(|path| path.session.as_ref());
+        self.reassembly.set_authentic(sessions.all(Session::is_sealed));
+        self.assess(now);
+    }
+
+    fn on_refuse(&mut self, now: Time, at: usize, refuse: &Refuse) -> bool {
+        if self.paths[at].has_nothing_to_list(&self.shared, refuse) {
+            self.paths[at].joining = None;
+            self.shared.outputs.push_back(Output::List(Vec::new(), 0));
+            return true;
+        }
+        let Some(signal) = self.paths[at].on_refuse(now, &mut self.shared, refuse) else { return false };
+        if matches!(signal, Signal::NoSuchStream(_)) && self.paths.iter().all(|path| path.session.is_none()) {
             self.doubt_loyalty(now);
         }
-        self.nonce = self.jitter.next();
-        self.joining = Some(Joining::new(now + self.jitter.shorten(retry)));
-        self.evidence.on_refusal(signal, now + retry);
         self.assess(now);
         true
     }
 
     /// RESET or GOODBYE.
-    fn on_end(&mut self, now: Time, id: u64) -> bool {
-        if self.session.as_ref().is_none_or(|session| session.id != id) {
+    fn on_end(&mut self, now: Time, at: usize, id: u64) -> bool {
+        if self.paths[at].session_named(id).is_none() {
             return false;
         }
-        self.session = None;
-        self.reassembly.on_away();
-        self.evidence.joined = None;
-        self.start_joining(now);
+        self.retire_session(at);
+        self.paths[at].on_end(now, &mut self.shared, id);
+        if !self.paths.iter().any(Path::is_active) {
+            self.reassembly.on_away();
+        }
         true
     }
 
-    fn start_joining(&mut self, now: Time) {
-        if self.joining.is_none() {
-            self.nonce = self.jitter.next();
-            self.joining = Some(Joining::new(now));
+    /// Keeps what the session of path `at` withheld: it is about to end.
+    fn retire_session(&mut self, at: usize) {
+        if let Some(session) = &mut self.paths[at].session {
+            let withheld = std::mem::take(&mut session.withheld);
+            self.withheld_before.paced_out += withheld.paced_out;
+            self.withheld_before.given_up += withheld.given_up;
         }
     }
 
-    /// The stream to ask for by name; empty: any.
-    fn wanted(&self) -> &str {
-        match (&self.config.wish, &self.loyal_to) {
-            (Wish::Stream(Some(name)), _) | (Wish::Stream(None), Some((name, _))) => name.as_str(),
-            _ => "",
-        }
-    }
-
-    /// The relay does not know the stream; who may show any one asks for any after a while.
+    /// No relay knows the stream; who may show any one asks for any after a while.
     fn doubt_loyalty(&mut self, now: Time) {
-        if let Some((_, unknown)) = &mut self.loyal_to
+        if let Some((_, unknown)) = &mut self.shared.loyal_to
             && now.saturating_since(*unknown.get_or_insert(now)) >= STREAM_LOYALTY
         {
-            self.loyal_to = None;
-        }
-    }
-
-    fn send_join(&mut self) {
-        let join = Join {
-            version: VERSION,
-            nonce: self.nonce,
-            token: self.token.clone(),
-            stream: self.wanted().to_owned(),
-            list: self.config.wish == Wish::List,
-            receive_capacity: self.config.receive_capacity,
-            name: self.config.name.clone(),
-            ..Join::default()
-        };
-        self.send(&ToRelay::Join(join));
-    }
-
-    fn keep_alive(&mut self, now: Time) {
-        if self.session.as_ref().is_none_or(|session| now < session.keep_alive_due) {
-            return;
-        }
-        let total = self.total_report();
-        if let Some(session) = &mut self.session {
-            let message = ToRelay::KeepAlive(session.id, session.keep_alive(now, &total));
-            self.send(&message);
+            self.shared.loyal_to = None;
         }
     }
 
     fn ask_for_repairs(&mut self, now: Time) {
-        let Some((id, alias)) = self.session.as_ref().map(|session| (session.id, session.alias)) else { return };
-        while let Some(mut repair) = self.reassembly.poll_repair(now) {
-            repair.alias = alias.into();
-            self.send(&ToRelay::Repair(id, repair));
+        while self.paths.iter().any(Path::is_active) {
+            let Some(repair) = self.reassembly.poll_repair(now) else { return };
+            let id = FrameId { epoch: repair.epoch, number: repair.number };
+            let Some(at) = self.repair_path(now, id) else { return };
+            self.paths[at].send_repair(&mut self.shared, repair);
+            self.repaired = Some((id, at));
         }
+    }
+
+    /// The path to ask for shards of frame `id`: the quickest of those that speak, or another one when that has been
+    /// asked already.
+    fn repair_path(&self, now: Time, id: FrameId) -> Option<usize> {
+        let asked = self.repaired.filter(|(repaired, _)| *repaired == id).map(|(_, at)| at);
+        let active = (0..self.paths.len()).filter(|at| self.paths[*at].is_active());
+        active.min_by_key(|at| {
+            let path = &self.paths[*at];
+            let silent = path.evidence.heard.is_none_or(|heard| heard + SILENT_PATH <= now);
+            (silent, Some(*at) == asked, path.summary.round_trip.unwrap_or(Duration::MAX))
+        })
     }
 
     fn assess(&mut self, now: Time) {
-        let (signal, until) = self.evidence.assess(now);
-        self.signal_until = until;
-        if signal != self.signal {
-            self.signal = signal.clone();
-            self.outputs.push_back(Output::Signal(signal));
+        let assessed = || self.paths.iter().map(|path| path.evidence.assess(now));
+        let best = assessed().map(|(signal, _)| signal).min_by_key(Signal::rank).unwrap_or_default();
+        self.signal_until = assessed().filter_map(|(_, until)| until).min();
+        if best != self.signal {
+            self.signal = best.clone();
+            self.shared.outputs.push_back(Output::Signal(best));
         }
     }
 
-    fn send(&mut self, message: &ToRelay<'_>) {
-        let mut datagram = Vec::new();
-        message.encode(&mut datagram);
-        self.outputs.push_back(Output::Send(datagram));
+    /// The losses so far. A frame that a relay withheld is not the link's.
+    fn losses(&self) -> Losses {
+        let mut withheld = self.withheld_before;
+        for session in self.paths.iter().filter_map(|path| path.session.as_ref()) {
+            withheld.paced_out += session.withheld.paced_out;
+            withheld.given_up += session.withheld.given_up;
+        }
+        self.reassembly.losses().with_withheld(withheld.paced_out, withheld.given_up)
     }
 
     fn total_report(&self) -> Report {
         let counts = self.reassembly.counts();
+        let losses = self.reassembly.losses();
+        let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
         Report {
             frames_whole: counts.whole,
             frames_shown: self.presentation.shown,
-            frames_lost: self.reassembly.losses().total() + self.presentation.lost,
-            datagrams: self.summary.datagrams,
-            bytes: self.summary.bytes,
+            frames_lost: losses.total() + self.presentation.lost,
+            datagrams: sum(|path| path.datagrams),
+            bytes: sum(|path| path.bytes),
             repairs_asked: counts.repairs_asked,
             repairs_received: counts.repairs_received,
             age_us: self.presentation.age_us,
+            shards_expected: counts.shards_expected,
+            shards_missed: counts.shards_missed,
+            frames_unrecovered: losses.link + losses.incomplete,
             ..Report::default()
         }
     }

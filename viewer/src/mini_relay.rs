@@ -1,12 +1,15 @@
 //! A relay small enough to read, for tests of the viewer: one stream, one viewer, no socket.
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DataHeader, ToRelay, ToViewer};
+use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
+use fanlight_proto::handshake::{self, Channel, RelayAccess};
 use fanlight_proto::message::{
-    Accept, Challenge, Format, FrameBuffer, FrameHeader, FrameId, Goodbye, Pulse, Refusal, Refuse, Repair, Report,
-    State, Status, StreamInfo,
+    Accept, Access, Challenge, Format, FrameBuffer, FrameHeader, FrameId, Goodbye, Join, Pulse, Refusal, Refuse,
+    Repair, Report, State, Status, StreamInfo, StreamKey,
 };
+use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
+use prost::Message as _;
 
 pub(crate) const STREAM: &str = "hall";
 
@@ -27,7 +30,20 @@ pub(crate) struct MiniRelay {
     pub(crate) wanted: String,
     pub(crate) reports: Vec<Report>,
     pub(crate) goodbyes: u64,
-    ring: Vec<(FrameId, Vec<u8>)>,
+    pub(crate) keep_alives: u64,
+    paused: bool,
+    withhold: u64,
+    withheld: u64,
+    sequence: u64,
+    ring: Vec<(FrameId, Vec<Vec<u8>>)>,
+    /// Whom it lets in, and what seals the session and the media of whom it has let in.
+    pub(crate) access: RelayAccess,
+    channel: Option<Channel>,
+    key: MediaKey,
+    next_key: Option<MediaKey>,
+    /// The newest generation that the viewer says it has.
+    pub(crate) acknowledged: u32,
+    accepted: Accept,
     lost_in_relay: u16,
 }
 
@@ -44,7 +60,18 @@ impl MiniRelay {
             wanted: String::new(),
             reports: Vec::new(),
             goodbyes: 0,
+            keep_alives: 0,
+            paused: false,
+            withhold: 0,
+            withheld: 0,
+            sequence: 0,
             ring: Vec::new(),
+            access: RelayAccess::Open,
+            channel: None,
+            key: MediaKey::new(1, [start as u8; 16]),
+            next_key: None,
+            acknowledged: 0,
+            accepted: Accept::default(),
             lost_in_relay: 0,
         }
     }
@@ -55,10 +82,26 @@ impl MiniRelay {
 
     pub(crate) fn on_datagram(&mut self, now: Time, datagram: &[u8]) -> Vec<Vec<u8>> {
         match ToRelay::parse(datagram).expect("a viewer sends what a relay takes") {
+            ToRelay::Sealed(session, counter, ciphertext) => {
+                if self.session != Some(session) {
+                    return vec![encoded(&ToViewer::Reset(session))];
+                }
+                let plaintext = self.channel.as_mut().and_then(|channel| channel.open(counter, ciphertext));
+                // One that came twice does not open again.
+                let Some(plaintext) = plaintext else { return Vec::new() };
+                self.on_message(now, ToRelay::parse_inner(session, &plaintext).expect("it takes that, too"))
+            }
+            message => self.on_message(now, message),
+        }
+    }
+
+    fn on_message(&mut self, now: Time, message: ToRelay<'_>) -> Vec<Vec<u8>> {
+        match message {
             ToRelay::Join(join) => {
                 self.joins_seen += 1;
                 self.wanted.clone_from(&join.stream);
-                vec![self.on_join(join.nonce, &join.token, join.list)]
+                self.paused = join.paused;
+                vec![self.on_join(&join)]
             }
             ToRelay::KeepAlive(session, _) | ToRelay::Repair(session, _) | ToRelay::Goodbye(session, _)
                 if self.session != Some(session) =>
@@ -67,10 +110,14 @@ impl MiniRelay {
             }
             ToRelay::KeepAlive(session, keep_alive) => {
                 self.reports.extend(keep_alive.report);
-                vec![encoded(&ToViewer::Pulse(session, self.pulse(now, keep_alive.sent_us)))]
+                self.keep_alives += 1;
+                self.paused = keep_alive.paused;
+                self.acknowledged = keep_alive.key_generation;
+                let pulse = ToViewer::Pulse(session, self.pulse(now, keep_alive.sent_us));
+                vec![self.in_session(&pulse)]
             }
             ToRelay::Repair(_, repair) => self.on_repair(&repair),
-            ToRelay::Sealed(..) => panic!("there is no key in these tests"),
+            ToRelay::Sealed(..) => panic!("a message is sealed once"),
             ToRelay::Goodbye(..) => {
                 self.session = None;
                 self.goodbyes += 1;
@@ -81,6 +128,7 @@ impl MiniRelay {
 
     /// A frame from the source, as the datagrams that go to the viewer.
     pub(crate) fn on_frame(&mut self, id: FrameId, body: &[u8], lost_upstream: u16) -> Vec<Vec<u8>> {
+        self.sequence += 1;
         let lost_in_relay = std::mem::take(&mut self.lost_in_relay);
         let first = DataHeader {
             alias: self.alias(),
@@ -91,15 +139,27 @@ impl MiniRelay {
             received_us: 0,
             lost_upstream,
             lost_in_relay,
-            sequence: 1,
+            key: self.channel.as_ref().map(|_| self.key.slot()),
+            sequence: self.sequence,
             ..DataHeader::default()
         };
         let mut packets = Vec::new();
         cut(first, body, &mut packets);
-        let datagrams = packets.chunks(DATA_BYTES).map(<[u8]>::to_vec).collect();
+        if self.channel.is_some() {
+            self.key.seal(&mut packets);
+        }
+        let datagrams: Vec<Vec<u8>> = packets.chunks(first.datagram_bytes()).map(<[u8]>::to_vec).collect();
         self.ring.truncate(RING - 1);
-        self.ring.insert(0, (id, packets));
-        if self.session.is_some() { datagrams } else { Vec::new() }
+        self.ring.insert(0, (id, datagrams.clone()));
+        if self.session.is_none() || self.paused {
+            return Vec::new();
+        }
+        if self.withhold > 0 {
+            self.withhold -= 1;
+            self.withheld += 1;
+            return Vec::new();
+        }
+        datagrams
     }
 
     /// A frame that this relay skips.
@@ -107,30 +167,83 @@ impl MiniRelay {
         self.lost_in_relay += 1;
     }
 
+    /// The next frame is not sent to this viewer.
+    pub(crate) fn withhold_frame(&mut self) {
+        self.withhold += 1;
+    }
+
     /// The status, unasked.
-    pub(crate) fn tell_status(&self, now: Time) -> Vec<Vec<u8>> {
+    pub(crate) fn tell_status(&mut self, now: Time) -> Vec<Vec<u8>> {
         let Some(session) = self.session else { return Vec::new() };
-        vec![encoded(&ToViewer::Pulse(session, self.pulse(now, 0)))]
+        let pulse = ToViewer::Pulse(session, self.pulse(now, 0));
+        vec![self.in_session(&pulse)]
     }
 
     /// The farewell of a relay that stops.
     pub(crate) fn stop(&mut self) -> Vec<Vec<u8>> {
-        let goodbye = |session| encoded(&ToViewer::Goodbye(session, Goodbye { reason: "relay stops".into() }));
-        self.session.take().map(goodbye).into_iter().collect()
+        let Some(session) = self.session.take() else { return Vec::new() };
+        vec![self.in_session(&ToViewer::Goodbye(session, Goodbye { reason: "relay stops".into() }))]
     }
 
-    fn on_join(&mut self, nonce: u64, token: &[u8], list: bool) -> Vec<u8> {
+    /// Announces the next key of the media.
+    pub(crate) fn announce_key(&mut self) {
+        let generation = self.key.generation() + 1;
+        self.next_key = Some(MediaKey::new(generation, [generation as u8; 16]));
+    }
+
+    /// Seals with the key that was announced.
+    pub(crate) fn switch_key(&mut self) {
+        self.key = self.next_key.take().expect("it has been announced");
+    }
+
+    fn in_session(&mut self, message: &ToViewer<'_>) -> Vec<u8> {
+        let (Some(channel), ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)) = (&mut self.channel, message)
+        else {
+            return encoded(message);
+        };
+        let mut plaintext = Vec::new();
+        message.encode_inner(&mut plaintext);
+        let (counter, ciphertext) = channel.seal(&plaintext);
+        encoded(&ToViewer::Sealed(*session, counter, &ciphertext))
+    }
+
+    fn on_join(&mut self, join: &Join) -> Vec<u8> {
+        let nonce = join.nonce;
         let own = (self.start ^ 0xabcd).to_be_bytes();
-        if token != own {
-            return encoded(&ToViewer::Challenge(Challenge {
-                nonce,
-                token: own.to_vec().into(),
-                ..Challenge::default()
-            }));
+        if join.token != own[..] {
+            let access = self.access.kind().into();
+            return encoded(&ToViewer::Challenge(Challenge { nonce, token: own.to_vec().into(), access }));
         }
+        match self.join(join) {
+            Ok(accept) => encoded(&ToViewer::Accept(accept)),
+            Err(refuse) => encoded(&ToViewer::Refuse(refuse)),
+        }
+    }
+
+    fn join(&mut self, join: &Join) -> Result<Accept, Refuse> {
+        if self.access.kind() == Access::Open {
+            return self.admit(join.nonce, join.list);
+        }
+        if self.accepted.nonce == join.nonce {
+            return Ok(self.accepted.clone());
+        }
+        let answer = handshake::answer(&self.access, join.nonce, &join.token, &join.handshake, [9; 32]);
+        let refuse = Refuse { nonce: join.nonce, refusal: Refusal::Key as i32, ..Refuse::default() };
+        let responder = answer.map_err(|_| refuse)?;
+        let accept = Accept { keys: self.keys(), ..self.admit(join.nonce, join.list)? };
+        let (handshake, channel) = responder.finish(&accept.encode_to_vec()).expect("it is short enough");
+        self.channel = Some(channel);
+        self.accepted = Accept { nonce: join.nonce, handshake: handshake.into(), ..Accept::default() };
+        Ok(self.accepted.clone())
+    }
+
+    fn keys(&self) -> Vec<StreamKey> {
+        std::iter::once(&self.key).chain(&self.next_key).map(MediaKey::to_message).collect()
+    }
+
+    fn admit(&mut self, nonce: u64, list: bool) -> Result<Accept, Refuse> {
         if let Some((refusal, retry_after_ms)) = self.refusal {
-            let refuse = Refuse { nonce, refusal: refusal as i32, retry_after_ms, ..Refuse::default() };
-            return encoded(&ToViewer::Refuse(refuse));
+            return Err(Refuse { nonce, refusal: refusal as i32, retry_after_ms, ..Refuse::default() });
         }
         let stream = StreamInfo {
             name: STREAM.into(),
@@ -142,27 +255,33 @@ impl MiniRelay {
             ..StreamInfo::default()
         };
         if list {
-            let accept = Accept { nonce, streams: vec![stream], total_streams: 1, ..Accept::default() };
-            return encoded(&ToViewer::Accept(accept));
+            return Ok(Accept { nonce, streams: vec![stream], total_streams: 1, ..Accept::default() });
         }
         self.sessions += 1;
         let session = self.start * 1_000_000 + self.sessions;
         self.session = Some(session);
-        let accept = Accept { nonce, session, stream: Some(stream), keep_alive_ms: 250, ..Accept::default() };
-        encoded(&ToViewer::Accept(accept))
+        Ok(Accept { nonce, session, stream: Some(stream), keep_alive_ms: 250, ..Accept::default() })
     }
 
     fn on_repair(&self, repair: &Repair) -> Vec<Vec<u8>> {
         assert_eq!(repair.alias, u32::from(self.alias()));
         let id = FrameId { epoch: repair.epoch, number: repair.number };
-        let Some((_, packets)) = self.ring.iter().find(|(ringed, _)| *ringed == id) else { return Vec::new() };
+        let Some((_, datagrams)) = self.ring.iter().find(|(ringed, _)| *ringed == id) else { return Vec::new() };
         let ranges = repair.ranges.chunks(2);
         let indices = ranges.flat_map(|range| range[0] as usize..(range[0] + range[1]) as usize);
-        indices.filter_map(|index| packets.chunks(DATA_BYTES).nth(index).map(<[u8]>::to_vec)).collect()
+        indices.filter_map(|index| datagrams.get(index).cloned()).collect()
     }
 
     fn pulse(&self, now: Time, echo_us: u64) -> Pulse {
-        Pulse { echo_us, relay_us: now.as_micros(), status: Some(self.status.clone()), ..Pulse::default() }
+        let keys = if self.channel.is_some() { self.keys() } else { Vec::new() };
+        Pulse {
+            echo_us,
+            relay_us: now.as_micros(),
+            status: Some(self.status.clone()),
+            frames_paced_out: self.withheld,
+            keys,
+            ..Pulse::default()
+        }
     }
 }
 

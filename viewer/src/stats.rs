@@ -18,7 +18,7 @@ use fanlight_proto::reassembly::Losses;
 
 use crate::engine::{Presentation, Signal, Summary};
 pub use ages::Ages;
-pub use report::{Aging, Decoding, Frames, Lost, Repairs, Report, SignalChange, Stages};
+pub use report::{Aging, Decoding, Frames, Lost, Path, Repairs, Report, SignalChange, Stages};
 
 /// Frames between decoder and screen whose facts are remembered: one in the slot, one on its way, and room.
 const MAX_IN_FLIGHT: usize = 8;
@@ -97,7 +97,8 @@ struct Inner {
     first_shown: Option<Time>,
     last_shown: Option<Time>,
     ages: Ages,
-    wall_clock: bool,
+    /// What the latest age was measured by.
+    clock: &'static str,
     stages: StageAges,
     signal: Signal,
     changes: VecDeque<(Duration, Signal)>,
@@ -128,7 +129,7 @@ impl Tally {
     #[must_use]
     pub fn new(now: Time) -> Self {
         let second = Second { began: now, ..Second::default() };
-        Self(Mutex::new(Inner { started: now, second, ..Inner::default() }))
+        Self(Mutex::new(Inner { started: now, second, clock: "monotonic", ..Inner::default() }))
     }
 
     /// Takes where the engine stands.
@@ -227,11 +228,19 @@ impl Tally {
 }
 
 impl Inner {
+    /// By the clock that both share, by the offset that the engine knows, or, should it not know one, by wall clocks.
     fn age(&mut self, facts: &Facts, at: Time, clock: Clock) -> Duration {
         if facts.clock_id == clock.id {
+            self.clock = "monotonic";
             return at.saturating_since(Time::from_nanos(facts.captured_ns));
         }
-        self.wall_clock = true;
+        if let Some(source) = self.summary.source_clock.filter(|source| source.clock_id == facts.clock_id) {
+            self.clock = "exchange";
+            let captured = i128::from(facts.captured_ns) - i128::from(source.offset_ns);
+            let age = i128::from(at.as_nanos()) - captured;
+            return Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX));
+        }
+        self.clock = "wall";
         let wall = |monotonic: u64, offset: i64| i128::from(monotonic) + i128::from(offset);
         let age = wall(at.as_nanos(), clock.wall_offset_ns) - wall(facts.captured_ns, facts.wall_offset_ns);
         Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX))

@@ -1,21 +1,21 @@
-//! The socket and the clock around an [`Engine`]: one thread that waits for datagrams, deadlines and the end.
+//! The sockets and the clock around an [`Engine`]: one thread that waits for datagrams, deadlines and the end.
 
+mod line;
 mod peer;
 mod socket;
 
+use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::task::{self, Poll};
 
 use fanlight_daemon::{Shutdown, clock, logline};
 use fanlight_proto::clock::Time;
+use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
-use peer::Peer;
-use socket::{Socket, Trains};
-
-/// A relay that does not answer may have moved: look for it anew this often.
-const SEEK_INTERVAL: Duration = Duration::from_secs(1);
+use line::Line;
+use socket::Trains;
 
 /// What one turn may take in before outputs and deadlines get their due: about 2 ms of work.
 const BATCHES_A_TURN: usize = 8;
@@ -29,42 +29,42 @@ pub trait Sink {
     fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time>;
 }
 
-/// How to reach the relay.
+/// How to reach the relays.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// host:port.
-    pub relay: String,
-    /// Bytes to ask the kernel to keep for the socket.
+    /// host:port of each; the paths of the engine in their order.
+    pub relays: Vec<String>,
+    /// What to show to each.
+    pub accesses: Vec<ViewerAccess>,
+    /// Bytes to ask the kernel to keep for each socket.
     pub receive_buffer: usize,
 }
 
 impl Route {
-    /// How many datagrams the socket will hold: what the kernel grants. Says once when it is less than asked.
+    /// How many datagrams a socket will hold: what the kernel grants. Says once when it is less than asked.
     ///
     /// # Errors
     /// When there is no socket to be had.
     pub fn receive_capacity(&self) -> io::Result<u32> {
         socket::receive_capacity(self.receive_buffer)
     }
+
+    /// The relays, for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.relays.join(", ")
+    }
 }
 
-/// Converses with the relay until `shutdown` or a break of the sink; then takes leave. Nothing that the relay or the
+/// Converses with the relays until `shutdown` or a break of the sink; then takes leave. Nothing that a relay or the
 /// network does ends it.
 ///
 /// # Errors
 /// When the runtime cannot be made.
 pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdown: &Shutdown) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut conversation = Conversation {
-        peer: Peer::new(&route.relay),
-        receive_buffer: route.receive_buffer,
-        socket: None,
-        seek_due: Time::default(),
-        heard: false,
-        failures: logline::Limited::new(),
-        engine,
-        sink,
-    };
+    let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer)).collect();
+    let mut conversation = Conversation { lines, failures: logline::Limited::new(), engine, sink };
     runtime.block_on(conversation.run(shutdown));
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();
@@ -72,12 +72,7 @@ pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdow
 }
 
 struct Conversation<'a> {
-    peer: Peer,
-    receive_buffer: usize,
-    socket: Option<Socket>,
-    /// When to look for the relay at another address, unless it is heard before.
-    seek_due: Time,
-    heard: bool,
+    lines: Vec<Line>,
     failures: logline::Limited,
     engine: &'a mut Engine,
     sink: &'a mut dyn Sink,
@@ -93,13 +88,16 @@ impl Conversation<'_> {
             if self.hand_out(now).is_break() {
                 break;
             }
-            let due = [self.engine.next_deadline(), self.sink.turn(now, self.engine), Some(self.seek_due)];
+            let seek = self.lines.iter().map(|line| line.seek_due).min();
+            let due = [self.engine.next_deadline(), self.sink.turn(now, self.engine), seek];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             tokio::select! {
                 () = shutdown.wait() => break,
                 () = tokio::time::sleep(due.saturating_since(clock::now())) => {}
-                () = self.peer.changed() => self.seek_due = Time::default(),
-                () = readable(self.socket.as_ref()) => self.receive(&mut trains),
+                () = poll_fn(|context| poll_any(&mut self.lines, context)) => {}
+            }
+            for at in 0..self.lines.len() {
+                self.receive(at, &mut trains);
             }
         }
         let now = clock::now();
@@ -109,37 +107,28 @@ impl Conversation<'_> {
         self.sink.turn(now, self.engine);
     }
 
-    /// Keeps the socket connected to where the relay is, or may be.
+    /// Keeps each socket connected to where its relay is, or may be.
     fn seek(&mut self, now: Time) {
-        if now < self.seek_due {
-            return;
-        }
-        self.seek_due = now + SEEK_INTERVAL;
-        if std::mem::take(&mut self.heard) {
-            return;
-        }
-        let Some(address) = self.peer.next() else { return };
-        if self.socket.as_ref().is_some_and(|socket| socket.address() == address) {
-            return;
-        }
-        match Socket::connect(address, self.receive_buffer) {
-            Ok(socket) => self.socket = Some(socket),
-            Err(error) => self.complain(now, &format!("cannot send to {address}: {error}")),
+        for at in 0..self.lines.len() {
+            if let Err((address, error)) = self.lines[at].seek(now) {
+                self.complain(now, &format!("cannot send to {address}: {error}"));
+            }
         }
     }
 
-    fn receive(&mut self, trains: &mut Trains) {
-        let Some(socket) = &self.socket else { return };
+    fn receive(&mut self, at: usize, trains: &mut Trains) {
         for _ in 0..BATCHES_A_TURN {
+            let line = &mut self.lines[at];
+            let Some(socket) = &line.socket else { return };
             match socket.receive(trains) {
                 Ok(count) => {
                     let now = clock::now();
-                    self.heard = true;
-                    trains.datagrams(count).for_each(|datagram| self.engine.on_datagram(now, datagram));
+                    line.heard = true;
+                    trains.datagrams(count).for_each(|datagram| self.engine.on_datagram(now, at, datagram));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    self.failed(&error);
+                    self.failed(at, &error);
                     break;
                 }
             }
@@ -149,10 +138,11 @@ impl Conversation<'_> {
     fn hand_out(&mut self, now: Time) -> ControlFlow<()> {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Send(datagram) => {
+                Output::Send(at, datagram) => {
                     // A datagram that finds no room is lost like any other.
-                    if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(&datagram)) {
-                        self.failed(&error);
+                    let socket = self.lines.get(at).and_then(|line| line.socket.as_ref());
+                    if let Some(Err(error)) = socket.map(|socket| socket.send(&datagram)) {
+                        self.failed(at, &error);
                     }
                 }
                 output => self.sink.take(now, output)?,
@@ -162,7 +152,7 @@ impl Conversation<'_> {
     }
 
     /// The kernel or the relay's host says that datagrams do not get there.
-    fn failed(&mut self, error: &io::Error) {
+    fn failed(&mut self, at: usize, error: &io::Error) {
         let now = clock::now();
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return,
@@ -172,10 +162,8 @@ impl Conversation<'_> {
             | io::ErrorKind::NetworkDown => {}
             _ => self.complain(now, &format!("the socket fails: {error}")),
         }
-        self.engine.on_refused(now);
-        if self.peer.has_others() {
-            (self.heard, self.seek_due) = (false, now);
-        }
+        self.engine.on_refused(now, at);
+        self.lines[at].try_elsewhere(now);
     }
 
     fn complain(&mut self, now: Time, what: &str) {
@@ -185,9 +173,13 @@ impl Conversation<'_> {
     }
 }
 
-async fn readable(socket: Option<&Socket>) {
-    match socket {
-        Some(socket) => socket.readable().await,
-        None => std::future::pending().await,
+/// Ready when a socket can be read or a relay has moved, which is noted.
+fn poll_any(lines: &mut [Line], context: &mut task::Context<'_>) -> Poll<()> {
+    let mut ready = Poll::Pending;
+    for line in lines {
+        if line.poll(context).is_ready() {
+            ready = Poll::Ready(());
+        }
     }
+    ready
 }

@@ -58,7 +58,11 @@ impl Program for Viewer {
 }
 
 fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<ExitCode> {
-    let route = Route { relay: config.relay.clone(), receive_buffer: config.receive_buffer };
+    let route = Route {
+        relays: config.relay.clone(),
+        accesses: config::accesses(config)?,
+        receive_buffer: config.receive_buffer,
+    };
     if extra.list {
         let table = listing::table(&route, screen_name(config), &context.shutdown)?;
         print(&table);
@@ -101,12 +105,12 @@ impl Pipeline {
     ) -> anyhow::Result<Self> {
         let shutdown = context.shutdown.clone();
         let (feed, handover) = (Arc::new(Feed::new()), Arc::new(HandOver::default()));
-        feed.publish(decoding::card(&Signal::Connecting, &route.relay));
+        feed.publish(decoding::card(&Signal::Connecting, &route.name()));
         tally.on_signal(clock::now(), &Signal::Connecting);
         let wanted = Wanted {
             traced: extra.trace.is_some(),
             kept: extra.snapshot.is_some(),
-            relay: route.relay.clone(),
+            relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };
         let engine_config = EngineConfig {
@@ -114,12 +118,14 @@ impl Pipeline {
             name: screen_name(config),
             max_frame_bytes: config.max_frame_bytes,
             receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
+            paths: route.accesses.clone(),
+            redundancy: config.redundancy.into(),
         };
         let mut receiver = Receiver::new(Arc::clone(&handover), Arc::clone(&tally), context.notify.clone());
         let receiving = {
             let shutdown = shutdown.clone();
             spawn("udp", &shutdown.clone(), move || {
-                let mut engine = Engine::new(engine_config, clock::random_u64());
+                let mut engine = Engine::new(engine_config, clock::random_bytes());
                 let ended = converse(&route, &mut engine, &mut receiver, &shutdown);
                 receiver.finish(&engine);
                 ended.context("the socket's thread cannot work")
@@ -206,7 +212,7 @@ fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> an
 
 fn write_files(config: &Config, extra: &Extra, tally: &Tally, presenter: &Presenter) -> anyhow::Result<()> {
     if let Some(path) = &extra.report {
-        let mut json = serde_json::to_string_pretty(&tally.report(clock::now(), &config.relay))?;
+        let mut json = serde_json::to_string_pretty(&tally.report(clock::now(), &config.relay.join(", ")))?;
         json.push('\n');
         if path.as_os_str() == "-" {
             print(&json);

@@ -8,6 +8,10 @@ pub struct Losses {
     pub upstream: u64,
     /// The relay had a newer one before it could send them.
     pub relay: u64,
+    /// The relay left them out for this viewer, to keep within what it can take.
+    pub paced_out: u64,
+    /// The relay sent a part and gave up the rest, because the way to this viewer was full.
+    pub given_up: u64,
     /// Not one shard came.
     pub link: u64,
     /// Some shards came, others did not in time.
@@ -21,12 +25,23 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// The same losses, where the relay has told that it withheld so many of them: `paced_out` frames of which it sent
+    /// nothing, `given_up` of which it sent a part.
+    #[must_use]
+    pub fn with_withheld(&self, paced_out: u64, given_up: u64) -> Self {
+        let paced_out = paced_out.min(self.link);
+        let given_up = given_up.min(self.incomplete);
+        Self { paced_out, given_up, link: self.link - paced_out, incomplete: self.incomplete - given_up, ..*self }
+    }
+
     /// The reasons and their counts, by the names that reports use.
     #[must_use]
-    pub const fn by_reason(&self) -> [(&'static str, u64); 7] {
+    pub const fn by_reason(&self) -> [(&'static str, u64); 9] {
         [
             ("upstream", self.upstream),
             ("relay", self.relay),
+            ("paced_out", self.paced_out),
+            ("given_up", self.given_up),
             ("link", self.link),
             ("incomplete", self.incomplete),
             ("away", self.away),

@@ -1,144 +1,206 @@
 //! One frame of which some shards are there.
 
-use std::time::Duration;
-
 use super::Whole;
+use super::asking::{Asking, Timing};
 use crate::clock::Time;
 use crate::datagram::DataHeader;
-use crate::limits::{MAX_REPAIR_RANGES, MAX_SHARDS, SHARD_BYTES};
+use crate::limits::{MAX_SHARDS, SHARD_BYTES};
 use crate::message::{FrameId, Repair};
+use crate::parity::{Decoder, level_count};
 
-const WORDS: usize = MAX_SHARDS.div_ceil(64);
+/// There may be as much parity as data.
+const WORDS: usize = (2 * MAX_SHARDS).div_ceil(64);
 
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: FrameId,
     pub(super) lost_upstream: u64,
     pub(super) lost_in_relay: u64,
-    body: Vec<u8>,
-    shards: u16,
+    pub(super) shards: u16,
+    pub(super) first: Time,
+    memory: Memory,
+    parity: u16,
     length: u32,
-    received_us: u32,
     there: [u64; WORDS],
-    count: u16,
-    /// One past the highest index that came.
+    /// Data shards that are there, and those of them that nobody had asked for again.
+    data: u16,
+    unasked: u16,
+    /// One past the highest index that came, parity's too.
     reach: u16,
-    first: Time,
     last: Time,
-    /// When a shard first came with one missing before it.
-    gap: Option<Time>,
-    asks: u8,
-    asked: Time,
-    /// Every shard below this one that was missing has been asked for.
-    asked_below: u16,
+    asking: Asking,
 }
 
-/// A frame is asked for so often: what is still missing after two round trips comes too late.
-const MAX_ASKS: u8 = 2;
+/// What a frame is put together in. It grows with the shards that come, and serves frame after frame: what an earlier
+/// one left in it is written over before a frame is whole.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) body: Vec<u8>,
+    parity: Vec<u8>,
+    /// Which parity shards there are, counted from 0, in the order they came.
+    indices: Vec<u16>,
+}
 
-impl Open {
-    /// Grows with the shards that come, whatever the header claims.
-    pub(super) const fn new(now: Time, header: &DataHeader, body: Vec<u8>) -> Self {
-        Self {
-            id: header.id,
-            lost_upstream: header.lost_upstream as u64,
-            lost_in_relay: header.lost_in_relay as u64,
-            body,
-            shards: header.shards,
-            length: header.length,
-            received_us: header.received_us,
-            there: [0; WORDS],
-            count: 0,
-            reach: 0,
-            first: now,
-            last: now,
-            gap: None,
-            asks: 0,
-            asked: now,
-            asked_below: 0,
-        }
-    }
-
-    pub(super) const fn agrees(&self, header: &DataHeader) -> bool {
-        self.length == header.length && self.shards == header.shards
-    }
-
-    /// Puts a shard in its place and says whether it had been asked for again; none if it was there already.
-    pub(super) fn place(&mut self, now: Time, index: u16, shard: &[u8]) -> Option<bool> {
-        let (word, bit) = (usize::from(index / 64), 1_u64 << (index % 64));
-        if self.there[word] & bit != 0 {
-            return None;
-        }
-        self.there[word] |= bit;
+impl Memory {
+    fn put_data(&mut self, index: u16, shard: &[u8]) {
         let start = usize::from(index) * SHARD_BYTES;
         if self.body.len() < start + SHARD_BYTES {
             self.body.resize(start + SHARD_BYTES, 0);
         }
         self.body[start..start + SHARD_BYTES].copy_from_slice(shard);
-        self.count += 1;
+    }
+
+    fn put_parity(&mut self, index: u16, shard: &[u8]) {
+        self.indices.push(index);
+        self.parity.extend_from_slice(shard);
+    }
+
+    fn clear_parity(&mut self) {
+        self.indices.clear();
+        self.parity.clear();
+    }
+
+    /// Bytes of memory held.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.body.capacity() + self.parity.capacity() + 2 * self.indices.capacity()
+    }
+}
+
+impl Open {
+    pub(super) fn new(now: Time, header: &DataHeader, mut memory: Memory) -> Self {
+        memory.clear_parity();
+        Self {
+            id: header.id,
+            lost_upstream: header.lost_upstream.into(),
+            lost_in_relay: header.lost_in_relay.into(),
+            shards: header.shards,
+            first: now,
+            memory,
+            parity: header.parity,
+            length: header.length,
+            there: [0; WORDS],
+            data: 0,
+            unasked: 0,
+            reach: 0,
+            last: now,
+            asking: Asking::default(),
+        }
+    }
+
+    /// Whether a header is of the same frame, cut and protected in the same way.
+    pub(super) const fn agrees(&self, header: &DataHeader) -> bool {
+        self.length == header.length && self.shards == header.shards && self.parity == header.parity
+    }
+
+    /// Another relay may know more of the frames before this one: what either had was not lost before both.
+    pub(super) fn learn(&mut self, header: &DataHeader) {
+        let (upstream, relay) = (u64::from(header.lost_upstream), u64::from(header.lost_in_relay));
+        let both = (self.lost_upstream + self.lost_in_relay).min(upstream + relay);
+        self.lost_upstream = self.lost_upstream.min(upstream).min(both);
+        self.lost_in_relay = both - self.lost_upstream;
+    }
+
+    /// Puts a shard in its place and says whether it had been asked for again; none if it was there already.
+    pub(super) fn place(&mut self, now: Time, index: u16, shard: &[u8], level: u8) -> Option<bool> {
+        if self.has(index) {
+            return None;
+        }
+        self.there[usize::from(index / 64)] |= 1 << (index % 64);
+        let asked = self.asking.on_came(index);
+        if index < self.shards {
+            self.memory.put_data(index, shard);
+            self.data += 1;
+            self.unasked += u16::from(!asked);
+        } else {
+            self.memory.put_parity(index - self.shards, shard);
+        }
         self.reach = self.reach.max(index + 1);
         self.last = now;
-        if self.gap.is_none() && self.count < self.reach {
-            self.gap = Some(now);
-        } else if self.count == self.reach {
-            self.gap = None;
-        }
-        Some(index < self.asked_below)
+        self.asking.on_lack(now, self.lacking(level));
+        Some(asked)
     }
 
+    /// Any shards, as many as the frame has, bring all of it.
     pub(super) const fn is_whole(&self) -> bool {
-        self.count == self.shards
+        self.received() >= self.shards
     }
 
-    /// When to ask for what is missing: soon after a gap was seen, or after silence.
-    pub(super) fn repair_due(&self, gap_patience: Duration, tail_patience: Duration) -> Option<Time> {
-        match (self.asks, self.gap) {
-            (0, Some(gap)) => Some(gap + gap_patience),
-            (0..MAX_ASKS, _) => Some(self.last.max(self.asked) + tail_patience),
-            _ => None,
-        }
+    /// Data shards that came without being asked for again.
+    pub(super) const fn unasked(&self) -> u16 {
+        self.unasked
     }
 
-    /// What is missing, in ranges, and how many shards that is. A gap seen while shards still come is asked for up to
-    /// the highest one that came; after silence, to the end.
-    pub(super) fn ask(&mut self, now: Time, tail_patience: Duration) -> (Repair, u64) {
-        self.asks += 1;
-        self.asked = now;
-        let end = if now.saturating_since(self.last) < tail_patience { self.reach } else { self.shards };
-        let mut ranges = Vec::new();
-        let mut missing = 0;
-        let mut index = 0;
-        while index < end && ranges.len() < 2 * MAX_REPAIR_RANGES {
-            let start = index;
-            while index < end && !self.has(index) {
-                index += 1;
-            }
-            if index > start {
-                ranges.extend([u32::from(start), u32::from(index - start)]);
-                missing += u64::from(index - start);
-            }
-            index += 1;
+    /// When to ask for what is missing; see [`Asking`].
+    pub(super) fn repair_due(&self) -> Option<Time> {
+        self.asking.due(self.last)
+    }
+
+    /// What to ask for now, and how many shards that is; none: nothing, or it would come too late.
+    pub(super) fn ask(&mut self, now: Time, timing: &Timing) -> Option<(Repair, u64)> {
+        self.asking.begin(now, self.last);
+        if timing.is_too_late(now.saturating_since(self.first)) {
+            return None;
         }
-        self.asked_below = self.asked_below.max(index.min(end));
-        (Repair { alias: 0, epoch: self.id.epoch, number: self.id.number, ranges }, missing)
+        let (lacking, there) = (self.lacking(timing.level), &self.there);
+        let missing = (0..self.end(timing.level).min(self.shards)).filter(|&index| !has(there, index));
+        let (ranges, count) = self.asking.choose(now, lacking, missing, timing);
+        let repair = Repair { alias: 0, epoch: self.id.epoch, number: self.id.number, ranges };
+        (count > 0).then_some((repair, count))
+    }
+
+    /// The frame, what is missing of it restored from parity; whether that was needed; and the memory left over.
+    pub(super) fn into_whole(mut self, decoder: &mut Decoder, received_us: u32) -> (Whole, bool, Memory) {
+        let recovered = self.data < self.shards;
+        if recovered {
+            self.restore(decoder);
+        }
+        let mut body = std::mem::take(&mut self.memory.body);
+        body.truncate(self.length as usize);
+        (Whole { id: self.id, body, first: self.first, received_us }, recovered, self.memory)
+    }
+
+    pub(super) fn into_memory(self) -> Memory {
+        self.memory
+    }
+
+    fn restore(&mut self, decoder: &mut Decoder) {
+        let Memory { body, parity, indices } = &mut self.memory;
+        body.resize(body.len().max(usize::from(self.shards) * SHARD_BYTES), 0);
+        let recovery = indices.iter().copied().zip(parity.chunks_exact(SHARD_BYTES));
+        decoder.restore((self.shards, self.parity), body, |index| has(&self.there, index), recovery);
+    }
+
+    /// How many shards are lost beyond what the parity sent at `level` makes good.
+    fn lacking(&self, level: u8) -> u16 {
+        (self.end(level) - self.received()).saturating_sub(self.expected(level))
+    }
+
+    /// One past the highest index that came or should have come by now: what is missing below it is lost.
+    fn end(&self, level: u8) -> u16 {
+        if self.asking.is_silent() { self.reach.max(self.shards + self.expected(level)) } else { self.reach }
+    }
+
+    /// Parity shards sent at `level`.
+    fn expected(&self, level: u8) -> u16 {
+        level_count(self.shards, level).min(self.parity)
+    }
+
+    const fn received(&self) -> u16 {
+        self.data + self.memory.indices.len() as u16
     }
 
     const fn has(&self, index: u16) -> bool {
-        self.there[index as usize / 64] & (1 << (index % 64)) != 0
-    }
-
-    pub(super) fn into_whole(mut self) -> Whole {
-        self.body.truncate(self.length as usize);
-        Whole { id: self.id, body: self.body, first: self.first, received_us: self.received_us }
+        has(&self.there, index)
     }
 
     /// Bytes of memory that the frame holds.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.body.capacity()
+        self.memory.capacity()
     }
+}
 
-    pub(super) fn into_body(self) -> Vec<u8> {
-        self.body
-    }
+const fn has(there: &[u64; WORDS], index: u16) -> bool {
+    there[index as usize / 64] & (1 << (index % 64)) != 0
 }

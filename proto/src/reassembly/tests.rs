@@ -1,12 +1,24 @@
+mod merging;
+mod repair;
+
 use super::*;
 use crate::datagram::{DATA_BYTES, ToViewer};
-use crate::limits::SHARD_BYTES;
+use crate::limits::{MAX_REPAIR_RANGES, MAX_SHARDS, SHARD_BYTES};
+use crate::parity::{Encoder, level_count, recovery_count};
 use crate::shard::cut;
 
 const T0: Time = Time::from_nanos(1_000_000_000);
 
 fn ms(n: u64) -> Time {
     T0 + Duration::from_millis(n)
+}
+
+/// SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 fn first(epoch: u64, number: u64) -> DataHeader {
@@ -28,9 +40,11 @@ fn body(number: u64, shards: usize) -> Vec<u8> {
     (0..shards * SHARD_BYTES - 5).map(|i| (i as u64 * 31).wrapping_add(number) as u8).collect()
 }
 
+/// Data, and parity behind it.
 fn datagrams(first: DataHeader, shards: usize) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     cut(first, &body(first.id.number, shards), &mut packets);
+    Encoder::new().append(&first, &mut packets);
     packets.chunks(DATA_BYTES).map(<[u8]>::to_vec).collect()
 }
 
@@ -40,13 +54,13 @@ fn feed(reassembly: &mut Reassembly, now: Time, datagram: &[u8]) -> Option<Whole
 }
 
 fn feed_all(reassembly: &mut Reassembly, first: DataHeader, shards: usize) -> Option<Whole> {
-    datagrams(first, shards).iter().filter_map(|d| feed(reassembly, T0, d)).next_back()
+    datagrams(first, shards)[..shards].iter().filter_map(|d| feed(reassembly, T0, d)).next_back()
 }
 
 #[test]
 fn a_frame_is_whole_in_any_order_and_with_doubled_shards() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
-    let mut shards = datagrams(first(1, 0), 5);
+    let mut shards = datagrams(first(1, 0), 5)[..5].to_vec();
     shards.reverse();
     shards.insert(1, shards[0].clone());
     let whole: Vec<Whole> = shards.iter().filter_map(|d| feed(&mut reassembly, T0, d)).collect();
@@ -120,9 +134,19 @@ fn a_claim_of_a_large_frame_takes_no_memory() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let mut claim = first(1, 0);
     claim.length = MAX_FRAME_BYTES as u32;
-    claim.shards = crate::limits::MAX_SHARDS as u16;
+    claim.shards = MAX_SHARDS as u16;
     assert_eq!(reassembly.on_shard(T0, &claim, &[0; SHARD_BYTES]), None);
     assert!(reassembly.open[0].memory() <= 2 * SHARD_BYTES);
+}
+
+#[test]
+fn a_shard_of_another_size_is_refused() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    assert_eq!(
+        reassembly.on_shard(T0, &DataHeader { shards: 1, length: 9, ..first(1, 0) }, &[0; SHARD_BYTES + 16]),
+        None
+    );
+    assert_eq!(reassembly.counts().refused, 1);
 }
 
 #[test]
@@ -136,52 +160,45 @@ fn a_shard_that_contradicts_its_frame_or_jumps_too_far_is_refused() {
 }
 
 #[test]
-fn a_gap_is_asked_for_after_a_little_patience() {
-    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
-    let shards = datagrams(first(1, 0), 10);
-    for index in [0, 1, 4, 6] {
-        feed(&mut reassembly, ms(0), &shards[index]);
-    }
-    assert_eq!(reassembly.deadline(), Some(ms(2)));
-    assert_eq!(reassembly.poll_repair(ms(1)), None);
-    let repair = reassembly.poll_repair(ms(2)).unwrap();
-    assert_eq!((repair.epoch, repair.number, repair.ranges), (1, 0, vec![2, 2, 5, 1]));
-    assert_eq!(reassembly.poll_repair(ms(7)), None);
-    for index in [2, 3, 5, 7, 8] {
-        assert_eq!(feed(&mut reassembly, ms(3), &shards[index]), None);
-    }
-    assert_eq!(feed(&mut reassembly, ms(3), &shards[9]).unwrap().body, body(0, 10));
-    let Counts { repairs_asked, repairs_received, .. } = *reassembly.counts();
-    assert_eq!((repairs_asked, repairs_received), (3, 3), "shards that nobody asked for are no repairs");
-}
-
-#[test]
-fn a_missing_end_is_asked_for_after_silence() {
-    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
-    for datagram in &datagrams(first(1, 0), 10)[..7] {
-        feed(&mut reassembly, ms(0), datagram);
-    }
-    assert_eq!(reassembly.poll_repair(ms(7)), None);
-    assert_eq!(reassembly.poll_repair(ms(8)).unwrap().ranges, [7, 3]);
-}
-
-#[test]
-fn what_stays_missing_is_asked_for_once_more_and_then_given_up() {
-    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
-    for datagram in &datagrams(first(1, 0), 10)[1..7] {
-        feed(&mut reassembly, ms(0), datagram);
-    }
-    assert_eq!(reassembly.poll_repair(ms(2)).unwrap().ranges, [0, 1]);
-    assert_eq!(reassembly.deadline(), Some(ms(10)));
-    assert_eq!(reassembly.poll_repair(ms(10)).unwrap().ranges, [0, 1, 7, 3]);
-    assert_eq!((reassembly.deadline(), reassembly.poll_repair(ms(100))), (None, None));
-}
-
-#[test]
 fn a_forged_number_does_not_silence_the_stream_for_ever() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     assert!(feed_all(&mut reassembly, first(1, 0), 10).is_some());
     assert!(feed_all(&mut reassembly, first(1, 1 << 30), 1).is_some());
     let shown = (1..100).filter(|&n| feed_all(&mut reassembly, first(1, n), 10).is_some()).count();
     assert!(shown >= 70, "{shown} of 99 frames");
+}
+
+#[test]
+fn who_has_keys_does_not_fall_back() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    reassembly.set_authentic(true);
+    assert!(feed_all(&mut reassembly, first(1, 1 << 30), 1).is_some());
+    assert!((1..100).all(|number| feed_all(&mut reassembly, first(1, number), 10).is_none()));
+}
+
+#[test]
+fn parity_completes_a_frame_and_says_so() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let shards = datagrams(first(1, 0), 40);
+    let came: Vec<Whole> = shards.iter().skip(3).filter_map(|d| feed(&mut reassembly, T0, d)).collect();
+    assert_eq!(came.len(), 1);
+    assert_eq!(came[0].body, body(0, 40));
+    let Counts { whole, recovered, parity_shards, shards_expected, shards_missed, late, duplicates, .. } =
+        *reassembly.counts();
+    assert_eq!((whole, recovered, late, duplicates), (1, 1, 0, 0));
+    assert_eq!((shards_expected, shards_missed, parity_shards), (40, 3, u64::from(recovery_count(40))));
+}
+
+#[test]
+fn shards_that_did_not_come_by_themselves_are_counted_whatever_mended_the_frame() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let shards = datagrams(first(1, 0), 10);
+    shards[2..10].iter().for_each(|d| drop(feed(&mut reassembly, ms(0), d)));
+    assert_eq!(reassembly.poll_repair(ms(2)).unwrap().ranges, [0, 2]);
+    shards[..2].iter().for_each(|d| drop(feed(&mut reassembly, ms(4), d)));
+    assert_eq!((reassembly.counts().shards_expected, reassembly.counts().shards_missed), (10, 2));
+    // Frame 1 comes in part, nothing comes of frame 2.
+    feed(&mut reassembly, ms(33), &datagrams(first(1, 1), 10)[0]);
+    assert!(feed_all(&mut reassembly, first(1, 3), 20).is_some());
+    assert_eq!((reassembly.counts().shards_expected, reassembly.counts().shards_missed), (40, 2 + 9));
 }

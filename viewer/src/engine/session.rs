@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToRelay};
+use fanlight_proto::handshake::Channel;
 use fanlight_proto::limits::KEEP_ALIVE_INTERVAL;
-use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamName};
+use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamKey, StreamName};
+use fanlight_proto::seal::MediaKey;
 
 /// Bounds on how often a relay may ask a viewer to say that it is there.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
@@ -13,18 +16,101 @@ const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::fr
 /// Every so many keep-alives carry a report: one a second.
 const REPORT_EVERY: u64 = 4;
 
+/// A stream from which nothing comes for so many intervals, but at least [`LEAST_PROBE`]: ask whether the relay still
+/// sends here, as it does not when a router on the way has given this viewer another address.
+const PROBE_INTERVALS: u32 = 3;
+
+/// See [`PROBE_INTERVALS`].
+const LEAST_PROBE: Duration = Duration::from_millis(100);
+
+/// Generations of a stream's key that a viewer keeps: the one in use and the next.
+const KEYS: usize = 2;
+
+/// Sealed media so many frames behind the newest is a recording played back.
+const REPLAY_FRAMES: u64 = 64;
+
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
     pub(super) alias: u16,
+    pub(super) name: StreamName,
     pub(super) topic: Bytes,
     /// When anything of it last came.
     pub(super) heard: Time,
     pub(super) keep_alive_due: Time,
     interval: Duration,
     keep_alives: u64,
+    /// When media last came, and whether its absence has been asked about since.
+    media: Time,
+    probed: bool,
+    probe_after: Duration,
+    /// Highest sequence of its media.
+    newest_sequence: u64,
+    /// What seals its messages and its media; none with an open relay.
+    seal: Option<Seal>,
+    jitter: Jitter,
+    /// Frames that the relay says it did not send to this session, or gave up on the way.
+    pub(super) withheld: Withheld,
+    /// Frames sent to this session that did not arrive whole, as of the last PULSE.
+    unrecovered: u64,
     /// What the counts were when the session opened: its report starts from zero.
     base: Report,
+}
+
+/// See [`Session::seal`].
+#[derive(Debug)]
+pub(super) struct Seal {
+    channel: Channel,
+    /// The newest two generations, newest first.
+    keys: Vec<MediaKey>,
+}
+
+impl Seal {
+    pub(super) fn new(channel: Channel, keys: &[StreamKey]) -> Self {
+        let mut seal = Self { channel, keys: Vec::new() };
+        seal.learn(keys);
+        seal
+    }
+
+    fn learn(&mut self, keys: &[StreamKey]) {
+        for key in keys.iter().take(KEYS) {
+            if self.keys.iter().all(|known| known.generation() != key.generation) {
+                self.keys.extend(MediaKey::from_message(key));
+            }
+        }
+        self.keys.sort_by_key(|key| std::cmp::Reverse(key.generation()));
+        self.keys.truncate(KEYS);
+    }
+}
+
+/// See `Pulse` in control.proto.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Withheld {
+    pub(super) paced_out: u64,
+    pub(super) given_up: u64,
+}
+
+/// The mean deviation of the time between relay and viewer (RFC 3550 section 6.4.1), measured once a frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct Jitter {
+    /// The latest transit by two unrelated clocks, in microseconds modulo 2^32.
+    transit: Option<u32>,
+    /// In sixteenths of a microsecond.
+    sixteenths: u64,
+}
+
+impl Jitter {
+    fn note(&mut self, now: Time, received_us: u32) {
+        let transit = (now.as_micros() as u32).wrapping_sub(received_us);
+        if let Some(former) = self.transit.replace(transit) {
+            let deviation = u64::from((transit.wrapping_sub(former) as i32).unsigned_abs());
+            self.sixteenths = self.sixteenths + deviation - ((self.sixteenths + 8) >> 4);
+        }
+    }
+
+    fn micros(&self) -> u32 {
+        u32::try_from(self.sixteenths >> 4).unwrap_or(u32::MAX)
+    }
 }
 
 /// What an ACCEPT says, checked.
@@ -51,38 +137,133 @@ impl<'a> Opening<'a> {
 }
 
 impl Session {
-    pub(super) fn new(now: Time, opening: &Opening<'_>, base: Report) -> Self {
+    pub(super) fn new(now: Time, opening: &Opening<'_>, seal: Option<Seal>, base: Report) -> Self {
+        let frames = Duration::from_secs(1000).checked_div(opening.info.rate_millihertz);
         Self {
             id: opening.id,
             alias: opening.alias,
+            name: opening.name.clone(),
             topic: opening.name.topic(),
             heard: now,
             keep_alive_due: now,
             interval: opening.interval,
             keep_alives: 0,
+            media: now,
+            probed: frames.is_none(),
+            probe_after: (frames.unwrap_or_default() * PROBE_INTERVALS).max(LEAST_PROBE),
+            newest_sequence: 0,
+            seal,
+            jitter: Jitter::default(),
+            withheld: Withheld::default(),
+            unrecovered: 0,
             base,
         }
     }
 
+    /// Whether what belongs to it is sealed.
+    pub(super) const fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    /// The datagram of a message of this session.
+    pub(super) fn encode(&mut self, message: &ToRelay<'_>) -> Vec<u8> {
+        let mut datagram = Vec::new();
+        match &mut self.seal {
+            None => message.encode(&mut datagram),
+            Some(seal) => {
+                let mut plaintext = Vec::new();
+                message.encode_inner(&mut plaintext);
+                let (counter, ciphertext) = seal.channel.seal(&plaintext);
+                ToRelay::Sealed(self.id, counter, &ciphertext).encode(&mut datagram);
+            }
+        }
+        datagram
+    }
+
+    /// What a sealed message of this session says, in the form that [`ToViewer::parse_inner`] takes.
+    ///
+    /// [`ToViewer::parse_inner`]: fanlight_proto::datagram::ToViewer::parse_inner
+    pub(super) fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        self.seal.as_mut()?.channel.open(counter, ciphertext)
+    }
+
+    /// The shard of a media datagram, if it is what this session's relay has sent and not a recording.
+    pub(super) fn shard<'a>(&self, header: &DataHeader, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
+        match (&self.seal, header.key) {
+            (None, None) => Some(&datagram[DATA_HEADER..]),
+            (Some(seal), Some(slot)) if header.sequence.saturating_add(REPLAY_FRAMES) >= self.newest_sequence => {
+                seal.keys.iter().find(|key| key.slot() == slot)?.open(datagram)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes the keys of the stream's media, which the relay repeats until it knows that they came.
+    pub(super) fn learn(&mut self, keys: &[StreamKey]) {
+        if let Some(seal) = &mut self.seal {
+            seal.learn(keys);
+        }
+    }
+
+    /// A media datagram of this session came.
+    pub(super) fn on_media(&mut self, now: Time, header: &DataHeader) {
+        (self.media, self.probed) = (now, false);
+        if header.sequence > self.newest_sequence {
+            self.newest_sequence = header.sequence;
+            self.jitter.note(now, header.received_us);
+        }
+    }
+
+    /// Takes what the relay withheld so far; `total` are the counts since the engine began. Frames that are missing now
+    /// and were not withheld are lost on the way. What is withheld is told at least as soon as it is missed.
+    pub(super) fn on_withheld(&mut self, withheld: Withheld, total: &Report) {
+        self.withheld = withheld;
+        let missing = total.frames_unrecovered.saturating_sub(self.base.frames_unrecovered);
+        self.unrecovered = self.unrecovered.max(missing.saturating_sub(withheld.paced_out));
+    }
+
+    /// When the next keep-alive is due.
+    pub(super) fn due(&self, paused: bool) -> Time {
+        if self.probed || paused {
+            return self.keep_alive_due;
+        }
+        self.keep_alive_due.min(self.media + self.probe_after)
+    }
+
     /// The keep-alive to send now; `total` are the counts since the engine began.
-    pub(super) fn keep_alive(&mut self, now: Time, total: &Report) -> KeepAlive {
+    pub(super) fn keep_alive(&mut self, now: Time, total: &Report, paused: bool) -> KeepAlive {
+        self.probed |= self.media + self.probe_after <= now;
         self.keep_alive_due = now + self.interval;
         self.keep_alives += 1;
-        let report = self.keep_alives.is_multiple_of(REPORT_EVERY).then(|| since(total, &self.base));
-        KeepAlive { sent_us: now.as_micros(), report, ..KeepAlive::default() }
+        let report = self.keep_alives.is_multiple_of(REPORT_EVERY).then(|| self.report(total));
+        KeepAlive {
+            sent_us: now.as_micros(),
+            report,
+            paused,
+            key_generation: self.key_generation(),
+            newest_sequence: self.newest_sequence,
+        }
     }
-}
 
-fn since(total: &Report, base: &Report) -> Report {
-    Report {
-        frames_whole: total.frames_whole - base.frames_whole,
-        frames_shown: total.frames_shown - base.frames_shown,
-        frames_lost: total.frames_lost - base.frames_lost,
-        datagrams: total.datagrams - base.datagrams,
-        bytes: total.bytes - base.bytes,
-        repairs_asked: total.repairs_asked - base.repairs_asked,
-        repairs_received: total.repairs_received - base.repairs_received,
-        age_us: total.age_us,
-        ..Report::default()
+    fn key_generation(&self) -> u32 {
+        self.seal.as_ref().and_then(|seal| seal.keys.first()).map_or(0, MediaKey::generation)
+    }
+
+    fn report(&self, total: &Report) -> Report {
+        let base = &self.base;
+        Report {
+            frames_whole: total.frames_whole - base.frames_whole,
+            frames_shown: total.frames_shown - base.frames_shown,
+            frames_lost: total.frames_lost - base.frames_lost,
+            datagrams: total.datagrams - base.datagrams,
+            bytes: total.bytes - base.bytes,
+            repairs_asked: total.repairs_asked - base.repairs_asked,
+            repairs_received: total.repairs_received - base.repairs_received,
+            age_us: total.age_us,
+            shards_expected: total.shards_expected - base.shards_expected,
+            shards_missed: total.shards_missed - base.shards_missed,
+            frames_unrecovered: self.unrecovered,
+            jitter_us: self.jitter.micros(),
+        }
     }
 }

@@ -34,8 +34,8 @@ pub enum Signal {
     NoStreams,
     /// The relay has streams, but not this one.
     NoSuchStream(String),
-    /// The relay asks for a key, and knows none of ours.
-    NoKey,
+    /// The relay and this viewer do not agree about keys, and why.
+    NoKey(&'static str),
     /// The relay serves as many viewers as it may, and says when to come again.
     Busy(Duration),
     /// The source says that its input does not deliver, and why.
@@ -62,12 +62,28 @@ impl Signal {
             Self::OtherVersion => "version",
             Self::NoStreams => "no-streams",
             Self::NoSuchStream(_) => "no-such-stream",
-            Self::NoKey => "no-key",
+            Self::NoKey(_) => "no-key",
             Self::Busy(_) => "busy",
             Self::Camera { state, .. } => state_word(*state),
             Self::SourceGone => "source-gone",
             Self::NoFrames => "no-frames",
             Self::Live => "live",
+        }
+    }
+
+    /// Of what several relays say, the lowest is the one to show.
+    pub(super) const fn rank(&self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::Camera { .. } => 1,
+            Self::SourceGone => 2,
+            Self::NoFrames => 3,
+            Self::NoSuchStream(_) => 4,
+            Self::NoStreams => 5,
+            Self::Busy(_) => 6,
+            Self::NoKey(_) => 7,
+            Self::OtherVersion => 8,
+            Self::Connecting => 9,
         }
     }
 
@@ -77,7 +93,7 @@ impl Signal {
             Refusal::Version => Self::OtherVersion,
             Refusal::NoStreams => Self::NoStreams,
             Refusal::NoSuchStream => Self::NoSuchStream(wanted.to_owned()),
-            Refusal::Key => Self::NoKey,
+            Refusal::Key => Self::NoKey("the relay does not know this viewer's key"),
             Refusal::Busy | Refusal::Unspecified => Self::Busy(Duration::from_millis(refuse.retry_after_ms.into())),
         }
     }
@@ -91,7 +107,7 @@ impl fmt::Display for Signal {
             Self::OtherVersion => f.write_str("the relay speaks another version"),
             Self::NoStreams => f.write_str("the relay has no stream yet"),
             Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
-            Self::NoKey => f.write_str("the relay does not know this viewer's key"),
+            Self::NoKey(why) => f.write_str(why),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
             Self::Camera { reason, .. } if !reason.is_empty() => f.write_str(reason),
             Self::Camera { state, .. } => write!(f, "camera {}", state_word(*state)),
@@ -209,8 +225,12 @@ impl Evidence {
         Some((frame + self.patience()).min(self.heard? + LINK_PATIENCE))
     }
 
+    /// The time between frames, when the stream says its rate.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        Duration::from_secs(1000).checked_div(self.rate_millihertz)
+    }
+
     fn patience(&self) -> Duration {
-        let interval = Duration::from_secs(1000).checked_div(self.rate_millihertz).unwrap_or_default();
-        (interval * PATIENT_INTERVALS).clamp(FRAME_PATIENCE, MAX_PATIENCE)
+        (self.interval().unwrap_or_default() * PATIENT_INTERVALS).clamp(FRAME_PATIENCE, MAX_PATIENCE)
     }
 }

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 
-use fanlight_proto::message::{FrameId, Refusal, State, Status};
+use fanlight_proto::message::{Challenge, FrameId, Goodbye, Refusal, State, Status};
 
 use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
 mod joins;
 mod losses;
+mod paths;
+mod sealed;
 mod signals;
 
 fn ms(n: u64) -> Time {
@@ -19,6 +21,8 @@ fn config() -> EngineConfig {
         name: "screen 1".into(),
         max_frame_bytes: MAX_FRAME_BYTES,
         receive_capacity: 1000,
+        paths: vec![ViewerAccess::Open],
+        redundancy: Redundancy::Both,
     }
 }
 
@@ -31,10 +35,11 @@ struct Link {
     reordered: u64,
 }
 
+#[derive(Clone, Debug)]
 enum Event {
-    ToRelay(Vec<u8>),
-    ToViewer(Vec<u8>),
-    Refused,
+    ToRelay(usize, Vec<u8>),
+    ToViewer(usize, Vec<u8>),
+    Refused(usize),
     /// The source captures a frame.
     Capture,
 }
@@ -43,9 +48,10 @@ enum Event {
 struct World {
     now: Time,
     engine: Engine,
-    relay: Option<MiniRelay>,
+    relays: Vec<Option<MiniRelay>>,
     link: Link,
-    cut: bool,
+    /// The paths on which nothing gets through.
+    cut: Vec<bool>,
     dice: Jitter,
     events: BTreeMap<(Time, u64), Event>,
     sequence: u64,
@@ -57,6 +63,8 @@ struct World {
     frames: Vec<(Time, FrameId)>,
     signals: Vec<(Time, Signal)>,
     bodies_wrong: u64,
+    /// What came from relays, when it is wanted.
+    record: Option<Vec<(usize, Vec<u8>)>>,
     /// Of each epoch, the first and the highest number of which a shard came within a session.
     seen: BTreeMap<u64, (u64, u64)>,
 }
@@ -65,12 +73,16 @@ const ONE_WAY: Duration = Duration::from_millis(1);
 
 impl World {
     fn new(seed: u64) -> Self {
+        Self::with(seed, config())
+    }
+
+    fn with(seed: u64, config: EngineConfig) -> Self {
         let mut world = Self {
             now: ms(0),
-            engine: Engine::new(config(), seed),
-            relay: Some(MiniRelay::new(1)),
+            relays: (1..=config.paths.len() as u64).map(|start| Some(MiniRelay::new(start))).collect(),
+            cut: vec![false; config.paths.len()],
+            engine: Engine::new(config, secret(seed)),
             link: Link::default(),
-            cut: false,
             dice: Jitter::new(seed ^ 0x5eed),
             events: BTreeMap::new(),
             sequence: 0,
@@ -82,6 +94,7 @@ impl World {
             frames: Vec::new(),
             signals: Vec::new(),
             bodies_wrong: 0,
+            record: None,
             seen: BTreeMap::new(),
         };
         world.at(ms(0), Event::Capture);
@@ -114,27 +127,28 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::ToRelay(datagram) => match &mut self.relay {
+            Event::ToRelay(at, datagram) => match &mut self.relays[at] {
                 Some(relay) => {
                     let answers = relay.on_datagram(self.now, &datagram);
-                    self.carry_all(answers);
+                    self.carry_all(at, answers);
                 }
-                None => self.at(self.now + ONE_WAY, Event::Refused),
+                None => self.at(self.now + ONE_WAY, Event::Refused(at)),
             },
-            Event::ToViewer(datagram) => {
-                self.note_seen(&datagram);
-                self.engine.on_datagram(self.now, &datagram);
+            Event::ToViewer(at, mut datagram) => {
+                self.note_seen(at, &datagram);
+                self.record.iter_mut().for_each(|record| record.push((at, datagram.clone())));
+                self.engine.on_datagram(self.now, at, &mut datagram);
             }
-            Event::Refused => self.engine.on_refused(self.now),
+            Event::Refused(at) => self.engine.on_refused(self.now, at),
             Event::Capture => self.capture(),
         }
         self.drain();
     }
 
-    fn note_seen(&mut self, datagram: &[u8]) {
+    fn note_seen(&mut self, at: usize, datagram: &[u8]) {
         let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else { return };
         let FrameId { epoch, number } = header.id;
-        let in_session = self.engine.session.as_ref().is_some_and(|session| session.alias == header.alias);
+        let in_session = self.engine.paths[at].session.as_ref().is_some_and(|session| session.alias == header.alias);
         let of_newest_epoch = self.seen.keys().next_back().is_none_or(|newest| epoch >= *newest);
         if in_session && of_newest_epoch {
             let (_, highest) = self.seen.entry(epoch).or_insert((number, number));
@@ -158,33 +172,35 @@ impl World {
         let id = FrameId { epoch: self.epoch, number: self.number };
         self.number += 1;
         let body = body(id, self.frame_bytes);
-        let datagrams = self.relay.as_mut().map(|relay| relay.on_frame(id, &body, 0)).unwrap_or_default();
-        self.carry_all(datagrams);
-    }
-
-    fn carry_all(&mut self, datagrams: Vec<Vec<u8>>) {
-        for datagram in datagrams {
-            self.carry(&datagram, Event::ToViewer);
+        for at in 0..self.relays.len() {
+            let datagrams = self.relays[at].as_mut().map(|relay| relay.on_frame(id, &body, 0)).unwrap_or_default();
+            self.carry_all(at, datagrams);
         }
     }
 
-    fn carry(&mut self, datagram: &[u8], event: fn(Vec<u8>) -> Event) {
+    fn carry_all(&mut self, at: usize, datagrams: Vec<Vec<u8>>) {
+        for datagram in datagrams {
+            self.carry(at, Event::ToViewer(at, datagram));
+        }
+    }
+
+    fn carry(&mut self, at: usize, event: Event) {
         let mut odds = |thousandths| self.dice.next() % 1000 < thousandths;
         let (lost, doubled, reordered) =
-            (self.cut || odds(self.link.lost), odds(self.link.doubled), odds(self.link.reordered));
+            (self.cut[at] || odds(self.link.lost), odds(self.link.doubled), odds(self.link.reordered));
         if lost {
             return;
         }
         let late = Duration::from_micros(if reordered { self.dice.next() % 4000 } else { 0 });
         for _ in 0..=u8::from(doubled) {
-            self.at(self.now + ONE_WAY + late, event(datagram.to_vec()));
+            self.at(self.now + ONE_WAY + late, event.clone());
         }
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Send(datagram) => self.carry(&datagram, Event::ToRelay),
+                Output::Send(at, datagram) => self.carry(at, Event::ToRelay(at, datagram)),
                 Output::Frame(arrived) => {
                     let id = arrived.whole.id;
                     self.bodies_wrong += u64::from(arrived.whole.body != body(id, arrived.whole.body.len()));
@@ -198,11 +214,11 @@ impl World {
     }
 
     fn restart_relay(&mut self, start: u64) {
-        self.relay = Some(MiniRelay::new(start));
+        self.relays[0] = Some(MiniRelay::new(start));
     }
 
     fn relay(&mut self) -> &mut MiniRelay {
-        self.relay.as_mut().expect("the test has not killed the relay")
+        self.relays[0].as_mut().expect("the test has not killed the relay")
     }
 
     /// When the first frame came whole after `moment`.
@@ -214,6 +230,10 @@ impl World {
     fn signal_at(&self, moment: Time) -> Signal {
         self.signals.iter().rev().find(|(when, _)| *when <= moment).map(|(_, s)| s.clone()).unwrap_or_default()
     }
+}
+
+fn secret(seed: u64) -> [u8; 32] {
+    std::array::from_fn(|i| (seed >> (i % 8)) as u8)
 }
 
 fn body(id: FrameId, length: usize) -> Vec<u8> {

@@ -6,13 +6,14 @@ use fanlight_proto::clock::Time;
 use serde::Serialize;
 
 use super::{Ages, Inner};
+use crate::engine::PathSummary;
 
 /// What `--report` writes. Durations are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The stream of the latest session.
     pub stream: Option<String>,
-    /// The relay that was asked.
+    /// The relays that were asked.
     pub relay: String,
     /// Seconds from the viewer's start to the report.
     pub duration_s: f64,
@@ -22,8 +23,11 @@ pub struct Report {
     pub fps: f64,
     /// From capture to the screen.
     pub age_ms: Aging,
-    /// What ages are measured by: "monotonic" when source and viewer share a clock, else "wall".
+    /// What the latest age was measured by: "monotonic" when source and viewer share a clock, "exchange" when relay and
+    /// source have told how their clocks relate, else "wall", the hosts' own idea of the time of day.
     pub clock: &'static str,
+    /// With "exchange", ages are right within so many milliseconds.
+    pub clock_error_ms: Option<f64>,
     /// Where the time goes, medians; `transit` is as good as `clock`.
     pub stages_ms: Stages,
     /// Sessions opened.
@@ -42,8 +46,10 @@ pub struct Report {
     pub late: u64,
     /// Shards out of bounds.
     pub refused: u64,
-    /// The latest round trip to the relay and back.
+    /// The latest round trip to a relay and back, where it is shortest.
     pub round_trip_ms: Option<f64>,
+    /// Each relay on its own, in the order in which they were named.
+    pub paths: Vec<Path>,
     /// The decoding.
     pub decode: Decoding,
     /// Every change of the signal, oldest first.
@@ -103,6 +109,21 @@ pub struct Stages {
     pub present: Option<f64>,
 }
 
+/// See [`Report::paths`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Path {
+    /// Sessions opened.
+    pub joins: u64,
+    /// Datagrams that came.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The latest round trip.
+    pub round_trip_ms: Option<f64>,
+    /// Whether it stands by.
+    pub paused: bool,
+}
+
 /// See [`Report::repairs`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Repairs {
@@ -149,7 +170,8 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
             p99: percentile(&inner.ages, 99),
             max: percentile(&inner.ages, 100),
         },
-        clock: if inner.wall_clock { "wall" } else { "monotonic" },
+        clock: inner.clock,
+        clock_error_ms: summary.source_clock.filter(|_| inner.clock == "exchange").map(|clock| millis(clock.error)),
         stages_ms: Stages {
             prepare: percentile(&inner.stages.prepare, 50),
             transit: percentile(&inner.stages.transit, 50),
@@ -166,6 +188,7 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         late: counts.late,
         refused: counts.refused,
         round_trip_ms: summary.round_trip.map(millis),
+        paths: summary.paths.iter().map(path).collect(),
         decode: Decoding {
             errors: inner.undecodable,
             p50_ms: percentile(&inner.stages.decode, 50),
@@ -173,6 +196,16 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         },
         signals: inner.changes.iter().map(|(at, signal)| change(*at, signal)).collect(),
         signals_forgotten: inner.changes_forgotten,
+    }
+}
+
+fn path(summary: &PathSummary) -> Path {
+    Path {
+        joins: summary.joins,
+        datagrams: summary.datagrams,
+        bytes: summary.bytes,
+        round_trip_ms: summary.round_trip.map(millis),
+        paused: summary.paused,
     }
 }
 

@@ -1,3 +1,4 @@
+use crate::engine::ClockOffset;
 use fanlight_proto::reassembly::Counts;
 
 use super::*;
@@ -48,6 +49,24 @@ fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
     tally.on_decoded(elsewhere(2, i64::MAX));
     let presented = tally.on_presented(FrameId { epoch: 1, number: 2 }, ms(170), CLOCK).unwrap();
     assert_eq!(presented.age, Duration::ZERO);
+    assert_eq!(tally.report(ms(1000), "relay").clock, "wall");
+}
+
+#[test]
+fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
+    let tally = Tally::new(ms(0));
+    // The other host booted 50 ms later, and its wall clock is an hour ahead.
+    let source_clock = ClockOffset { clock_id: 8, offset_ns: -50_000_000, error: Duration::from_micros(200) };
+    tally.on_summary(Summary { source_clock: Some(source_clock), ..Summary::default() });
+    let elsewhere = Facts { clock_id: 8, wall_offset_ns: 3_600_000_000_000, ..facts(1, ms(100)) };
+    tally.on_decoded(elsewhere.clone());
+    let presented = tally.on_presented(FrameId { epoch: 1, number: 1 }, ms(170), CLOCK).unwrap();
+    assert_eq!(presented.age, Duration::from_millis(20));
+    let report = tally.report(ms(1000), "relay");
+    assert_eq!((report.clock, report.clock_error_ms), ("exchange", Some(0.2)));
+    // What is known of one clock says nothing of another.
+    tally.on_decoded(Facts { id: FrameId { epoch: 2, number: 1 }, clock_id: 9, ..elsewhere });
+    tally.on_presented(FrameId { epoch: 2, number: 1 }, ms(170), CLOCK).unwrap();
     assert_eq!(tally.report(ms(1000), "relay").clock, "wall");
 }
 

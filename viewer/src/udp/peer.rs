@@ -1,6 +1,9 @@
 //! Where the relay is: an address as written, or whatever its name stands for at present.
 
+use std::future::Future as _;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
@@ -52,19 +55,18 @@ impl Peer {
         self.addresses.len() > 1
     }
 
-    /// Waits until the name stands for other addresses than before. Cancel safe.
-    pub(super) async fn changed(&mut self) {
-        loop {
-            let Some(lookup) = &mut self.lookup else { return std::future::pending().await };
-            let found = lookup.await.unwrap_or_default();
-            self.lookup = None;
-            // A name server that is gone for a while does not make the relay move.
-            if !found.is_empty() && found != self.addresses {
-                self.addresses = found;
-                self.at = 0;
-                return;
-            }
+    /// Ready when the name stands for other addresses than before.
+    pub(super) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(lookup) = &mut self.lookup else { return Poll::Pending };
+        let found = ready!(Pin::new(lookup).poll(context)).unwrap_or_default();
+        self.lookup = None;
+        // A name server that is gone for a while does not make the relay move.
+        if found.is_empty() || found == self.addresses {
+            return Poll::Pending;
         }
+        self.addresses = found;
+        self.at = 0;
+        Poll::Ready(())
     }
 }
 
@@ -85,7 +87,7 @@ mod tests {
     async fn each_address_of_a_name_gets_its_turn() {
         let mut peer = Peer::new("localhost:5004");
         assert_eq!(peer.next(), None);
-        peer.changed().await;
+        std::future::poll_fn(|context| peer.poll_changed(context)).await;
         let count = peer.addresses.len();
         let tried: Vec<_> = (0..count).filter_map(|_| peer.next()).collect();
         assert_eq!(tried, peer.addresses);

@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Once;
+use std::task::{Context, Poll};
 
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
@@ -40,9 +41,9 @@ impl Socket {
         self.address
     }
 
-    pub(super) async fn readable(&self) {
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         // An error is the socket's, and shows itself when it is read.
-        let _ = self.inner.readable().await;
+        self.inner.poll_recv_ready(context).map(|_| ())
     }
 
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<usize> {
@@ -70,9 +71,9 @@ impl Trains {
     }
 
     /// The datagrams of the first `count` trains.
-    pub(super) fn datagrams(&self, count: usize) -> impl Iterator<Item = &[u8]> {
-        let trains = self.bytes.chunks_exact(TRAIN_BYTES).zip(&self.meta).take(count);
-        trains.flat_map(|(bytes, meta)| bytes[..meta.len].chunks(meta.stride.max(1)))
+    pub(super) fn datagrams(&mut self, count: usize) -> impl Iterator<Item = &mut [u8]> {
+        let trains = self.bytes.chunks_exact_mut(TRAIN_BYTES).zip(&self.meta).take(count);
+        trains.flat_map(|(bytes, meta)| bytes[..meta.len].chunks_mut(meta.stride.max(1)))
     }
 }
 

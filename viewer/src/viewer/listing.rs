@@ -9,7 +9,7 @@ use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{State, StreamInfo};
 
-use crate::engine::{Engine, EngineConfig, Output, Signal, Wish, state_word};
+use crate::engine::{Engine, EngineConfig, Output, Redundancy, Signal, Wish, state_word};
 use crate::udp::{Route, Sink, converse};
 
 /// A relay that has not answered by then is not there.
@@ -23,16 +23,23 @@ const TURN: Duration = Duration::from_millis(100);
 /// # Errors
 /// When no relay answers within three seconds, or it refuses.
 pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow::Result<String> {
-    let config = EngineConfig { wish: Wish::List, name, max_frame_bytes: 1, receive_capacity: 0 };
-    let mut engine = Engine::new(config, clock::random_u64());
+    let config = EngineConfig {
+        wish: Wish::List,
+        name,
+        max_frame_bytes: 1,
+        receive_capacity: 0,
+        paths: route.accesses.clone(),
+        redundancy: Redundancy::Both,
+    };
+    let mut engine = Engine::new(config, clock::random_bytes());
     let stop = Shutdown::new();
     let until = clock::now() + PATIENCE;
     let mut answer = Answer { until, list: None, refusal: None, asked_to_end: shutdown, stop: stop.clone() };
     converse(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
     match (answer.list, answer.refusal) {
         (Some((streams, total)), _) => Ok(render(&streams, total)),
-        (None, Some(signal)) => bail!("the relay at {} gives no list: {signal}", route.relay),
-        (None, None) => bail!("no relay answers at {}: is fanlight-relay running there?", route.relay),
+        (None, Some(signal)) => bail!("the relay at {} gives no list: {signal}", route.name()),
+        (None, None) => bail!("no relay answers at {}: is fanlight-relay running there?", route.name()),
     }
 }
 
@@ -52,7 +59,7 @@ impl Sink for Answer<'_> {
                 return ControlFlow::Break(());
             }
             Output::Signal(signal) => self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting),
-            Output::Send(_) | Output::Frame(_) => {}
+            Output::Send(..) | Output::Frame(_) => {}
         }
         ControlFlow::Continue(())
     }

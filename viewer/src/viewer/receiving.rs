@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::logline::Limited;
-use fanlight_daemon::{Feeder, Notify};
+use fanlight_daemon::{Feeder, Notify, clock};
 use fanlight_proto::clock::Time;
 
 use super::handover::HandOver;
@@ -35,7 +35,7 @@ impl Receiver {
 
     /// Leaves the tally exact.
     pub(super) fn finish(&self, engine: &Engine) {
-        self.tally.on_summary(engine.summary());
+        self.tally.on_summary(engine.summary(clock::now()));
     }
 
     fn on_signal(&mut self, now: Time, signal: Signal) {
@@ -66,7 +66,7 @@ impl Sink for Receiver {
                 }
             }
             Output::Signal(signal) => self.on_signal(now, signal),
-            Output::Send(_) | Output::List(..) => {}
+            Output::Send(..) | Output::List(..) => {}
         }
         ControlFlow::Continue(())
     }
@@ -84,7 +84,7 @@ impl Sink for Receiver {
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;
             engine.on_presentation(self.tally.presentation());
-            self.tally.on_summary(engine.summary());
+            self.tally.on_summary(engine.summary(now));
         }
         self.feeder.turn(now)
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanlight_proto::blockcode::BlockCode;
+use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::message::FrameId;
 use serde_json::Value;
 
@@ -114,7 +115,7 @@ fn headless(folder: &tempfile::TempDir, duration: Duration) -> Extra {
 }
 
 fn config(relay: &str) -> Config {
-    Config { relay: relay.to_owned(), stats: Some(false), ..Config::default() }
+    Config { relay: vec![relay.to_owned()], stats: Some(false), ..Config::default() }
 }
 
 fn lines(path: Option<PathBuf>) -> Vec<Value> {
@@ -230,7 +231,11 @@ fn a_viewer_ends_within_half_a_second_of_being_asked_to() {
 #[test]
 fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
     let live = Live::start("127.0.0.1:0", 1, 0);
-    let route = |relay: &str| Route { relay: relay.to_owned(), receive_buffer: 1 << 20 };
+    let route = |relay: &str| Route {
+        relays: vec![relay.to_owned()],
+        accesses: vec![ViewerAccess::Open],
+        receive_buffer: 1 << 20,
+    };
     let table = listing::table(&route(&live.address), "test".into(), &Shutdown::new()).unwrap();
     assert_eq!(table.lines().nth(1), Some("hall    64x48  30.0  live"));
     let by_name = live.address.replace("127.0.0.1", "localhost");

@@ -7,7 +7,7 @@ fn the_first_frame_is_there_150_ms_after_the_start() {
         world.run_until(ms(150));
         assert!(!world.frames.is_empty(), "seed {seed}");
         assert_eq!(world.signals.last().map(|(_, signal)| signal), Some(&Signal::Live));
-        assert_eq!(world.engine.summary().joins, 1);
+        assert_eq!(world.engine.summary(world.now).joins, 1);
     }
 }
 
@@ -17,7 +17,7 @@ fn a_join_survives_a_link_that_loses_a_third() {
         let mut world = World::new(seed);
         world.link.lost = 333;
         world.run_until(ms(8000));
-        assert!(world.engine.summary().joins >= 1, "seed {seed}");
+        assert!(world.engine.summary(world.now).joins >= 1, "seed {seed}");
     }
 }
 
@@ -28,12 +28,12 @@ fn a_relay_killed_and_restarted_after_250_ms_gives_frames_within_a_second() {
         let mut world = World::new(seed);
         let killed = ms(2000 + seed * 7);
         world.run_until(killed);
-        world.relay = None;
+        world.relays[0] = None;
         world.run_until(killed + Duration::from_millis(250));
         world.restart_relay(2);
         world.run_until(killed + Duration::from_secs(3));
         gaps.push(world.first_frame_after(killed + Duration::from_millis(250)).saturating_since(killed));
-        assert_eq!(world.engine.summary().joins, 2, "seed {seed}");
+        assert_eq!(world.engine.summary(world.now).joins, 2, "seed {seed}");
     }
     gaps.sort();
     assert!(gaps[50] < Duration::from_millis(600), "{:?}", gaps[50]);
@@ -45,7 +45,7 @@ fn a_relay_that_finds_its_sources_a_moment_after_its_start_is_asked_again_soon()
     for seed in 0..50 {
         let mut world = World::new(seed);
         world.run_until(ms(1000));
-        world.relay = None;
+        world.relays[0] = None;
         world.run_until(ms(1250));
         world.restart_relay(2);
         world.relay().refusal = Some((Refusal::NoStreams, 0));
@@ -61,10 +61,10 @@ fn a_relay_that_says_goodbye_is_joined_again_at_once() {
     let mut world = World::new(1);
     world.run_until(ms(1000));
     let farewell = world.relay().stop();
-    world.carry_all(farewell);
+    world.carry_all(0, farewell);
     world.run_until(ms(1100));
     assert!(world.first_frame_after(ms(1003)) < ms(1060));
-    assert_eq!(world.engine.summary().joins, 2);
+    assert_eq!(world.engine.summary(world.now).joins, 2);
 }
 
 #[test]
@@ -73,13 +73,13 @@ fn a_healed_link_is_live_within_500_ms() {
         for seed in 0..40 {
             let mut world = World::new(seed);
             world.run_until(ms(1000));
-            world.cut = true;
+            world.cut[0] = true;
             world.run_until(ms(1000 + away));
             // The relay forgets a session after three seconds.
             if away > 3000 {
                 world.relay().session = None;
             }
-            world.cut = false;
+            world.cut[0] = false;
             world.run_until(ms(3000 + away));
             let healed = world.first_frame_after(ms(1000 + away)).saturating_since(ms(1000 + away));
             assert!(healed < Duration::from_millis(limit), "seed {seed}, {away} ms away: {healed:?}");
@@ -96,7 +96,7 @@ fn a_live_session_is_not_joined_anew() {
         let mut world = World::new(seed);
         world.link = Link { lost: 50, doubled: 10, reordered: 50 };
         world.run_until(ms(20_000));
-        assert_eq!(world.engine.summary().joins, 1, "seed {seed}");
+        assert_eq!(world.engine.summary(world.now).joins, 1, "seed {seed}");
     }
 }
 
@@ -105,7 +105,7 @@ fn answers_to_nothing_we_asked_change_nothing() {
     let mut world = World::new(3);
     world.run_until(ms(500));
     let session = world.relay().session.expect("it has joined");
-    let before = world.engine.summary();
+    let before = world.engine.summary(world.now);
     let accept = Accept { nonce: 1, session: 99, ..Accept::default() };
     let strangers = [
         ToViewer::Reset(session + 1),
@@ -118,12 +118,12 @@ fn answers_to_nothing_we_asked_change_nothing() {
     for stranger in strangers {
         let mut datagram = Vec::new();
         stranger.encode(&mut datagram);
-        world.engine.on_datagram(world.now, &datagram);
+        world.engine.on_datagram(world.now, 0, &mut datagram);
     }
-    world.engine.on_datagram(world.now, b"GET / HTTP/1.1");
-    assert_eq!(world.engine.summary().foreign, before.foreign + 7);
+    world.engine.on_datagram(world.now, 0, &mut b"GET / HTTP/1.1".to_vec());
+    assert_eq!(world.engine.summary(world.now).foreign, before.foreign + 7);
     world.run_until(ms(2000));
-    assert_eq!(world.engine.summary().joins, 1);
+    assert_eq!(world.engine.summary(world.now).joins, 1);
 }
 
 #[test]
@@ -144,30 +144,30 @@ fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
         }
         datagram.truncate(datagram.len() - (dice.next() % 8 / 7) as usize);
         let now = ms(500) + Duration::from_micros(n);
-        world.engine.on_datagram(now, &datagram);
+        world.engine.on_datagram(now, 0, &mut datagram);
         world.engine.on_tick(now);
         while let Some(output) = world.engine.poll_output() {
-            sent += u64::from(matches!(output, Output::Send(_)));
+            sent += u64::from(matches!(output, Output::Send(..)));
             frames += u64::from(matches!(output, Output::Frame(_)));
         }
     }
     assert!(sent < 5000 && frames < 5000, "{sent} datagrams sent, {frames} frames");
-    assert!(world.engine.summary().foreign > 1000);
+    assert!(world.engine.summary(world.now).foreign > 1000);
 }
 
 #[test]
 fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
-    let mut engine = Engine::new(config(), 9);
+    let mut engine = Engine::new(config(), secret(9));
     engine.on_tick(ms(0));
     let mut sent = 0;
     for n in 0..1000 {
-        let challenge = Challenge { nonce: engine.nonce, token: vec![n as u8].into(), ..Challenge::default() };
+        let challenge = Challenge { nonce: engine.paths[0].nonce, token: vec![n as u8].into(), ..Challenge::default() };
         let mut datagram = Vec::new();
         ToViewer::Challenge(challenge).encode(&mut datagram);
-        engine.on_datagram(ms(1), &datagram);
+        engine.on_datagram(ms(1), 0, &mut datagram);
     }
     while let Some(output) = engine.poll_output() {
-        sent += usize::from(matches!(output, Output::Send(_)));
+        sent += usize::from(matches!(output, Output::Send(..)));
     }
     assert_eq!(sent, 2);
 }
@@ -176,7 +176,7 @@ fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
 fn who_may_show_any_stream_stays_with_the_one_it_got() {
     let mut world = World::new(4);
     world.run_until(ms(500));
-    world.relay = None;
+    world.relays[0] = None;
     world.run_until(ms(700));
     world.restart_relay(2);
     world.relay().refusal = Some((Refusal::NoSuchStream, 0));
@@ -200,15 +200,15 @@ fn a_viewer_that_leaves_says_so_and_stays_away() {
 
 #[test]
 fn a_list_is_given_without_a_session() {
-    let mut engine = Engine::new(EngineConfig { wish: Wish::List, ..config() }, 6);
+    let mut engine = Engine::new(EngineConfig { wish: Wish::List, ..config() }, secret(6));
     let mut relay = MiniRelay::new(1);
     engine.on_tick(ms(0));
     let mut listed = None;
     while let Some(output) = engine.poll_output() {
         match output {
-            Output::Send(datagram) => {
-                for answer in relay.on_datagram(ms(0), &datagram) {
-                    engine.on_datagram(ms(1), &answer);
+            Output::Send(_, datagram) => {
+                for mut answer in relay.on_datagram(ms(0), &datagram) {
+                    engine.on_datagram(ms(1), 0, &mut answer);
                 }
             }
             Output::List(streams, total) => listed = Some((streams.len(), total)),

@@ -15,7 +15,7 @@ fn every_frame_between_the_first_and_the_last_is_whole_or_lost_for_one_reason() 
         world.link = Link { lost: seed * 3, doubled: seed % 7 * 10, reordered: seed % 5 * 40 };
         world.run_until(ms(5000));
         end_on_a_whole_frame(&mut world);
-        let summary = world.engine.summary();
+        let summary = world.engine.summary(world.now);
         assert_eq!(summary.counts.whole, world.frames.len() as u64);
         assert_eq!(summary.counts.whole + summary.losses.total(), world.span(), "seed {seed}: {summary:?}");
         assert_eq!(world.bodies_wrong, 0, "seed {seed}");
@@ -31,21 +31,21 @@ fn the_sum_holds_when_relay_and_source_restart_in_any_order() {
         for start in 2..8 {
             world.link = Link { lost: dice.next() % 30, doubled: 5, reordered: 20 };
             match dice.next() % 4 {
-                0 => world.relay = None,
+                0 => world.relays[0] = None,
                 1 => world.restart_relay(start),
                 2 => (world.epoch, world.number) = (start, 0),
                 _ => world.relay().skip_frame(),
             }
             let now = world.now;
             world.run_until(now + Duration::from_millis(dice.next() % 1500));
-            if world.relay.is_none() {
+            if world.relays[0].is_none() {
                 world.restart_relay(start);
             }
         }
         let now = world.now;
         world.run_until(now + Duration::from_secs(2));
         end_on_a_whole_frame(&mut world);
-        let summary = world.engine.summary();
+        let summary = world.engine.summary(world.now);
         assert_eq!(summary.counts.whole + summary.losses.total(), world.span(), "seed {seed}: {summary:?}");
         assert_eq!(world.signal_at(world.now), Signal::Live, "seed {seed}");
     }
@@ -58,7 +58,7 @@ fn one_datagram_in_a_hundred_lost_costs_no_frame() {
     world.link.lost = 10;
     world.run_until(ms(30_000));
     end_on_a_whole_frame(&mut world);
-    let summary = world.engine.summary();
+    let summary = world.engine.summary(world.now);
     assert!(summary.losses.total() <= 2, "{summary:?}");
     assert!(summary.counts.repairs_received > 100, "{summary:?}");
 }
@@ -67,11 +67,11 @@ fn one_datagram_in_a_hundred_lost_costs_no_frame() {
 fn frames_missed_without_a_relay_are_counted_as_missed_while_away() {
     let mut world = World::new(12);
     world.run_until(ms(1000));
-    world.relay = None;
+    world.relays[0] = None;
     world.run_until(ms(2000));
     world.restart_relay(2);
     world.run_until(ms(4000));
-    let losses = world.engine.summary().losses;
+    let losses = world.engine.summary(world.now).losses;
     assert!((30..50).contains(&losses.away), "{losses:?}");
     assert_eq!(losses.total(), losses.away, "{losses:?}");
 }

@@ -7,7 +7,7 @@ fn status(state: State, reason: &str) -> Status {
 fn tell(world: &mut World) {
     let now = world.now;
     let pulse = world.relay().tell_status(now);
-    world.carry_all(pulse);
+    world.carry_all(0, pulse);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn an_unplugged_camera_is_named_at_once_and_forgotten_with_the_next_frame() {
     assert_eq!(unplugged.to_string(), "camera unplugged: /dev/video0");
     world.run_until(ms(20_000));
     assert_eq!(world.signal_at(ms(20_000)), unplugged, "it stays for as long as it is so");
-    assert_eq!(world.engine.summary().joins, 1);
+    assert_eq!(world.engine.summary(world.now).joins, 1);
     world.capturing = true;
     world.run_until(ms(20_100));
     assert_eq!(world.signal_at(ms(20_100)), Signal::Live);
@@ -89,7 +89,7 @@ fn a_stream_of_one_frame_a_second_is_live_between_its_frames() {
     world.interval = Duration::from_secs(1);
     world.run_until(ms(10_000));
     assert_eq!(world.signals.len(), 1, "{:?}", world.signals);
-    world.cut = true;
+    world.cut[0] = true;
     world.run_until(ms(11_500));
     assert_eq!(world.signal_at(ms(11_500)), Signal::Connecting, "a dead link is told at once all the same");
 }
@@ -106,7 +106,7 @@ fn a_refusal_is_told_until_the_relay_changes_its_mind_or_is_gone() {
     let mut world = World::new(6);
     world.relay().refusal = Some((Refusal::NoStreams, 0));
     world.run_until(ms(3000));
-    world.relay = None;
+    world.relays[0] = None;
     world.run_until(ms(6000));
     assert_eq!(world.signal_at(ms(6000)), Signal::Connecting);
 }

@@ -1,0 +1,340 @@
+//! The conversation with one relay: joining, the session, and what is known of the relay's clock.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::{ToRelay, VERSION};
+use fanlight_proto::exchange::Exchange;
+use fanlight_proto::handshake::{Initiator, ViewerAccess};
+use fanlight_proto::message::{
+    Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
+};
+use prost::Message as _;
+
+use super::joining::Joining;
+use super::session::{Opening, Seal, Session};
+use super::signal::Evidence;
+use super::{ClockOffset, Output, Shared, Signal, Wish};
+
+/// Nothing of a session for so long, though keep-alives ask for answers: the relay may be gone, so try to join.
+const SILENCE: Duration = Duration::from_millis(650);
+
+/// How long to wait before asking again for a stream that is not there: at first, because a relay that has just
+/// started finds its sources in a moment, and doubling up to the last, so that one that comes up later is seen well
+/// within a second.
+const STREAM_RETRY: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(250));
+
+/// Bounds on how long a relay may tell a viewer to wait.
+const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// Longest token taken from a relay, in bytes: with it a JOIN stays within its padding.
+const MAX_TOKEN: usize = 256;
+
+/// What one path brought. Counts never fall.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathSummary {
+    /// Sessions opened.
+    pub joins: u64,
+    /// Datagrams that came.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The latest round trip to the relay and back.
+    pub round_trip: Option<Duration>,
+    /// Whether there is a session without media at present.
+    pub paused: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Path {
+    /// Its place among the paths.
+    at: usize,
+    pub(super) nonce: u64,
+    token: Bytes,
+    access: ViewerAccess,
+    /// The handshake of this nonce and token, and its first message.
+    handshake: Option<(Initiator, Bytes)>,
+    pub(super) joining: Option<Joining>,
+    pub(super) session: Option<Session>,
+    stream_retry: Duration,
+    pub(super) evidence: Evidence,
+    /// The relay's clock against ours.
+    clock: Exchange,
+    source_clock: Option<SourceClock>,
+    /// As RFC 6298 section 2 smooths it.
+    pub(super) smoothed_round_trip: Option<Duration>,
+    /// Stand by: have a session, but ask for no media.
+    paused: bool,
+    pub(super) summary: PathSummary,
+}
+
+impl Path {
+    /// A path that joins at its first tick.
+    pub(super) fn new(at: usize, access: ViewerAccess, nonce: u64, paused: bool) -> Self {
+        Self {
+            at,
+            nonce,
+            token: Bytes::new(),
+            access,
+            handshake: None,
+            joining: Some(Joining::new(Time::default())),
+            session: None,
+            stream_retry: STREAM_RETRY.0,
+            evidence: Evidence::default(),
+            clock: Exchange::new(),
+            source_clock: None,
+            smoothed_round_trip: None,
+            paused,
+            summary: PathSummary::default(),
+        }
+    }
+
+    /// Whether media is asked for and a relay is there to send it.
+    pub(super) fn is_active(&self) -> bool {
+        self.session.is_some() && !self.paused
+    }
+
+    /// The session, if `id` is its name.
+    pub(super) fn session_named(&mut self, id: u64) -> Option<&mut Session> {
+        self.session.as_mut().filter(|session| session.id == id)
+    }
+
+    /// Asks for media, or for none; the relay is told at once.
+    pub(super) fn set_paused(&mut self, now: Time, paused: bool) {
+        if std::mem::replace(&mut self.paused, paused) != paused
+            && let Some(session) = &mut self.session
+        {
+            session.keep_alive_due = now;
+        }
+    }
+
+    /// Something of the session came.
+    pub(super) fn note_heard(&mut self, now: Time) {
+        self.evidence.heard = Some(now);
+        self.joining = None;
+        if let Some(session) = &mut self.session {
+            session.heard = now;
+        }
+    }
+
+    /// Does what is due by time.
+    pub(super) fn on_tick(&mut self, now: Time, shared: &mut Shared, total: &Report) {
+        if self.session.as_ref().is_some_and(|session| session.heard + SILENCE <= now) {
+            self.start_joining(now, shared);
+        }
+        if let Some(joining) = &mut self.joining
+            && joining.is_due(now, &mut shared.jitter)
+        {
+            self.send_join(shared);
+        }
+        if let Some(session) = self.session.as_mut().filter(|session| session.due(self.paused) <= now) {
+            let message = ToRelay::KeepAlive(session.id, session.keep_alive(now, total, self.paused));
+            let datagram = session.encode(&message);
+            shared.outputs.push_back(Output::Send(self.at, datagram));
+        }
+    }
+
+    /// When [`Path::on_tick`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        let joining = self.joining.as_ref().map(Joining::due);
+        let session = self.session.as_ref();
+        let keep_alive = session.map(|session| session.due(self.paused));
+        let silence = session.filter(|_| joining.is_none()).map(|session| session.heard + SILENCE);
+        [joining, keep_alive, silence].into_iter().flatten().min()
+    }
+
+    pub(super) fn on_challenge(&mut self, now: Time, shared: &mut Shared, challenge: Challenge) -> bool {
+        let Some(joining) = self.joining.as_mut().filter(|_| challenge.nonce == self.nonce) else { return false };
+        if challenge.token.len() > MAX_TOKEN {
+            return false;
+        }
+        if let Some(why) = disagreement(&self.access, challenge.access()) {
+            self.evidence.on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            return true;
+        }
+        let answers = joining.answers_challenge();
+        if challenge.token != self.token {
+            self.token = challenge.token;
+            self.handshake = None;
+        }
+        if answers {
+            self.send_join(shared);
+        }
+        true
+    }
+
+    /// What an ACCEPT says, and what seals the session that it opens; none when it is not the relay's answer.
+    pub(super) fn opened(&mut self, now: Time, accept: Accept) -> Option<(Accept, Option<Seal>)> {
+        if self.access.kind() == Access::Open {
+            return Some((accept, None));
+        }
+        let (initiator, _) = self.handshake.as_mut()?;
+        let Ok((payload, channel)) = initiator.finish(&accept.handshake) else {
+            let why = "the answer was not made with the relay's key";
+            self.evidence.on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            return None;
+        };
+        // The same answer may come again, and is none then.
+        self.handshake = None;
+        let accept = Accept::decode(&payload[..]).ok()?;
+        let seal = Seal::new(channel, &accept.keys);
+        Some((accept, Some(seal)))
+    }
+
+    /// Opens the session that an ACCEPT offers, unless it is open already; whether it is one, and whether it is new.
+    pub(super) fn on_accept(&mut self, now: Time, accept: &Accept, seal: Option<Seal>, total: Report) -> (bool, bool) {
+        let Some(opening) = Opening::of(accept) else { return (false, false) };
+        self.joining = None;
+        if self.session.as_ref().is_some_and(|session| session.id == opening.id) {
+            return (true, false);
+        }
+        self.session = Some(Session::new(now, &opening, seal, total));
+        self.stream_retry = STREAM_RETRY.0;
+        self.summary.joins += 1;
+        self.evidence.on_session(now, opening.info);
+        (true, true)
+    }
+
+    /// Takes the relay's word on the session and its stream; none if it is not of this session.
+    pub(super) fn on_pulse(&mut self, now: Time, id: u64, pulse: &Pulse) -> Option<&mut Session> {
+        self.session_named(id)?;
+        self.note_heard(now);
+        if pulse.echo_us != 0 {
+            let round_trip = Duration::from_micros(now.as_micros().saturating_sub(pulse.echo_us));
+            self.summary.round_trip = Some(round_trip);
+            let smoothed = self.smoothed_round_trip.unwrap_or(round_trip);
+            self.smoothed_round_trip = Some(smoothed - smoothed / 8 + round_trip / 8);
+            let [sent, relay] = [pulse.echo_us, pulse.relay_us].map(|us| Time::from_nanos(us.saturating_mul(1000)));
+            self.clock.on_answer(sent, now, relay);
+            self.source_clock = pulse.source_clock;
+        }
+        if let Some(status) = &pulse.status {
+            self.evidence.on_status(now, status);
+        }
+        self.session.as_mut()
+    }
+
+    /// The relay does not open a session; asks again later. Gives what that means, if it answers what was asked.
+    pub(super) fn on_refuse(&mut self, now: Time, shared: &mut Shared, refuse: &Refuse) -> Option<Signal> {
+        if self.joining.is_none() || refuse.nonce != self.nonce {
+            return None;
+        }
+        let signal = Signal::of_refusal(refuse, shared.wanted());
+        let retry = match signal {
+            Signal::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
+            _ => {
+                let retry = self.stream_retry;
+                self.stream_retry = (retry * 2).min(STREAM_RETRY.1);
+                retry
+            }
+        };
+        self.begin(now + shared.jitter.shorten(retry), shared);
+        self.evidence.on_refusal(signal.clone(), now + retry);
+        Some(signal)
+    }
+
+    /// Whether `refuse` says that there is nothing to list.
+    pub(super) fn has_nothing_to_list(&self, shared: &Shared, refuse: &Refuse) -> bool {
+        let asked = self.joining.is_some() && refuse.nonce == self.nonce;
+        asked && shared.config.wish == Wish::List && refuse.refusal() == Refusal::NoStreams
+    }
+
+    /// The relay's word, which nobody else could give, that session `id` is over: join anew.
+    pub(super) fn on_end(&mut self, now: Time, shared: &mut Shared, id: u64) -> bool {
+        if self.session_named(id).is_none() {
+            return false;
+        }
+        self.session = None;
+        self.evidence.joined = None;
+        self.start_joining(now, shared);
+        true
+    }
+
+    pub(super) fn start_joining(&mut self, now: Time, shared: &mut Shared) {
+        if self.joining.is_none() {
+            self.begin(now, shared);
+        }
+    }
+
+    fn begin(&mut self, due: Time, shared: &mut Shared) {
+        self.nonce = shared.jitter.next();
+        self.handshake = None;
+        self.joining = Some(Joining::new(due));
+    }
+
+    /// Ends the session, for good.
+    pub(super) fn leave(&mut self, shared: &mut Shared) {
+        self.joining = None;
+        if let Some(mut session) = self.session.take() {
+            let goodbye = Goodbye { reason: "viewer ends".to_owned() };
+            let datagram = session.encode(&ToRelay::Goodbye(session.id, goodbye));
+            shared.outputs.push_back(Output::Send(self.at, datagram));
+        }
+    }
+
+    /// Asks for shards again.
+    pub(super) fn send_repair(&mut self, shared: &mut Shared, mut repair: Repair) {
+        if let Some(session) = &mut self.session {
+            repair.alias = session.alias.into();
+            let datagram = session.encode(&ToRelay::Repair(session.id, repair));
+            shared.outputs.push_back(Output::Send(self.at, datagram));
+        }
+    }
+
+    /// The source's clock against ours, by way of this relay's.
+    pub(super) fn source_clock(&self, now: Time) -> Option<ClockOffset> {
+        let source = self.source_clock.as_ref()?;
+        let relay = self.clock.estimate(now)?;
+        Some(ClockOffset {
+            clock_id: source.clock_id,
+            offset_ns: source.offset_ns.saturating_add(relay.offset_ns),
+            error: relay.error + Duration::from_micros(source.error_us.into()),
+        })
+    }
+
+    /// What to tell of this path.
+    pub(super) fn summary(&self) -> PathSummary {
+        PathSummary { paused: self.paused && self.session.is_some(), ..self.summary.clone() }
+    }
+
+    /// The first handshake message, once the relay has given a token for it.
+    fn first_message(&mut self, shared: &mut Shared) -> Bytes {
+        if self.handshake.is_none() && !self.token.is_empty() {
+            let begun = Initiator::begin(&self.access, self.nonce, &self.token, shared.secrets.bytes());
+            self.handshake = begun.map(|(initiator, message)| (initiator, message.into()));
+        }
+        self.handshake.as_ref().map(|(_, message)| message.clone()).unwrap_or_default()
+    }
+
+    fn send_join(&mut self, shared: &mut Shared) {
+        let handshake = self.first_message(shared);
+        let join = Join {
+            version: VERSION,
+            nonce: self.nonce,
+            token: self.token.clone(),
+            stream: shared.wanted().to_owned(),
+            list: shared.config.wish == Wish::List,
+            receive_capacity: shared.config.receive_capacity,
+            name: shared.config.name.clone(),
+            paused: self.paused,
+            handshake,
+        };
+        let mut datagram = Vec::new();
+        ToRelay::Join(join).encode(&mut datagram);
+        shared.outputs.push_back(Output::Send(self.at, datagram));
+    }
+}
+
+/// Why a viewer with this access does not join a relay that asks for that.
+const fn disagreement(own: &ViewerAccess, asked: Access) -> Option<&'static str> {
+    match (own, asked) {
+        (ViewerAccess::Open, Access::Open | Access::Unspecified)
+        | (ViewerAccess::Psk(_), Access::Psk)
+        | (ViewerAccess::Keys { .. }, Access::Keys) => None,
+        (ViewerAccess::Open, _) => Some("the relay asks for a key, and this viewer has none (key_file)"),
+        (_, Access::Open | Access::Unspecified) => Some("this viewer has a key, but the relay lets everyone in"),
+        (ViewerAccess::Psk(_), _) => Some("the relay asks for a key of the viewer's own, and this one is shared"),
+        (ViewerAccess::Keys { .. }, _) => Some("the relay asks for the shared key, and this one is the viewer's own"),
+    }
+}

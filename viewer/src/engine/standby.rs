@@ -1,0 +1,83 @@
+//! A second path that stands by: which of several relays sends media, and when the others take over.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+
+use super::path::Path;
+
+/// A path that brings no frame for one interval and a half, and this, has faltered.
+const GRACE: Duration = Duration::from_millis(10);
+
+/// The interval of a stream that does not say its rate.
+const USUAL_INTERVAL: Duration = Duration::from_millis(33);
+
+/// After one has faltered all paths bring media for so long; then the best of them goes on alone.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// Which path leads.
+#[derive(Debug, Default)]
+pub(super) struct Standby {
+    lead: usize,
+    frame: Time,
+    trial: Option<Trial>,
+}
+
+#[derive(Debug)]
+struct Trial {
+    began: Time,
+    /// Datagrams that each path had brought by then.
+    datagrams: Vec<u64>,
+}
+
+impl Standby {
+    /// A frame is whole.
+    pub(super) fn on_frame(&mut self, now: Time) {
+        self.frame = now;
+    }
+
+    /// When [`Standby::on_tick`] has something to do.
+    pub(super) fn deadline(&self, paths: &[Path]) -> Option<Time> {
+        match &self.trial {
+            Some(trial) => Some(trial.began + TRIAL),
+            None => paths[self.lead].session.as_ref().map(|_| self.frame + patience(&paths[self.lead])),
+        }
+    }
+
+    /// Wakes the others when the lead falters, and sends them back to rest when one has proved itself.
+    pub(super) fn on_tick(&mut self, now: Time, paths: &mut [Path]) {
+        match &self.trial {
+            Some(trial) if trial.began + TRIAL <= now => {
+                self.lead = trial.best(paths);
+                self.trial = None;
+                // The trial may have ended because nothing comes at all: give the lead its time.
+                self.frame = now;
+                for (at, path) in paths.iter_mut().enumerate() {
+                    path.set_paused(now, at != self.lead);
+                }
+            }
+            None if self.has_faltered(now, &paths[self.lead]) => {
+                let datagrams = paths.iter().map(|path| path.summary.datagrams).collect();
+                self.trial = Some(Trial { began: now, datagrams });
+                paths.iter_mut().for_each(|path| path.set_paused(now, false));
+            }
+            _ => {}
+        }
+    }
+
+    fn has_faltered(&self, now: Time, lead: &Path) -> bool {
+        lead.session.is_none() || self.frame + patience(lead) <= now
+    }
+}
+
+impl Trial {
+    /// The path that brought the most; of equals the first.
+    fn best(&self, paths: &[Path]) -> usize {
+        let brought = |at: usize| paths[at].summary.datagrams.saturating_sub(self.datagrams[at]);
+        (0..paths.len()).rev().max_by_key(|at| brought(*at)).unwrap_or_default()
+    }
+}
+
+fn patience(path: &Path) -> Duration {
+    path.evidence.interval().unwrap_or(USUAL_INTERVAL) * 3 / 2 + GRACE
+}

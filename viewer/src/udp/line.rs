@@ -1,0 +1,65 @@
+//! The line to one relay: where it is, and the socket connected to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+
+use super::peer::Peer;
+use super::socket::Socket;
+
+/// A relay that does not answer may have moved: look for it anew this often.
+const SEEK_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Line {
+    peer: Peer,
+    receive_buffer: usize,
+    pub(super) socket: Option<Socket>,
+    /// When to look for the relay at another address, unless it is heard before.
+    pub(super) seek_due: Time,
+    pub(super) heard: bool,
+}
+
+impl Line {
+    pub(super) fn new(relay: &str, receive_buffer: usize) -> Self {
+        Self { peer: Peer::new(relay), receive_buffer, socket: None, seek_due: Time::default(), heard: false }
+    }
+
+    /// Keeps the socket connected to where the relay is, or may be.
+    ///
+    /// # Errors
+    /// The address that no socket can be connected to, and why.
+    pub(super) fn seek(&mut self, now: Time) -> Result<(), (SocketAddr, io::Error)> {
+        if now < self.seek_due {
+            return Ok(());
+        }
+        self.seek_due = now + SEEK_INTERVAL;
+        if std::mem::take(&mut self.heard) {
+            return Ok(());
+        }
+        let Some(address) = self.peer.next() else { return Ok(()) };
+        if self.socket.as_ref().is_none_or(|socket| socket.address() != address) {
+            self.socket = Some(Socket::connect(address, self.receive_buffer).map_err(|error| (address, error))?);
+        }
+        Ok(())
+    }
+
+    /// Datagrams do not get there: try the next address, if the relay has others.
+    pub(super) fn try_elsewhere(&mut self, now: Time) {
+        if self.peer.has_others() {
+            (self.heard, self.seek_due) = (false, now);
+        }
+    }
+
+    /// Ready when the socket can be read, or the relay's name stands for other addresses than before.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let readable = self.socket.as_ref().map_or(Poll::Pending, |socket| socket.poll_readable(context));
+        let moved = self.peer.poll_changed(context);
+        if moved.is_ready() {
+            self.seek_due = Time::default();
+        }
+        if readable.is_ready() { readable } else { moved }
+    }
+}
