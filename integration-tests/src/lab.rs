@@ -35,8 +35,8 @@ pub use switch::Traffic;
 use space::Space;
 use switch::Switch;
 
-/// What the laboratory is made with; Debian packages iproute2, nftables, conntrack and ethtool.
-const TOOLS: [&str; 5] = ["ip", "tc", "nft", "conntrack", "ethtool"];
+/// What the laboratory is made with; Debian packages iproute2, nftables, conntrack, ethtool and procps.
+const TOOLS: [&str; 6] = ["ip", "tc", "nft", "conntrack", "ethtool", "sysctl"];
 
 /// What takes a train of datagrams apart before it is on the wire: else one packet lost is a whole train lost.
 const TRAINS_OFF: &str = "tso off gso off gro off tx-udp-segmentation off";
