@@ -74,7 +74,7 @@ impl Nine {
 /// What the members see in the time of a measurement.
 fn fare(crowd: &Crowd) -> Vec<Seen> {
     crowd.begin();
-    pause(Duration::from_secs(if long() { 60 } else { 7 }));
+    pause(Duration::from_secs(if long() { 60 } else { 6 }));
     crowd.seen()
 }
 

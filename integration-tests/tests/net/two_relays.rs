@@ -9,14 +9,20 @@ use fanlight_tests::long;
 use fanlight_tests::program::Program;
 use fanlight_tests::viewing::{Shown, Viewing};
 
-use crate::scene::{PORT, USUAL, quiet, relay, source};
+use crate::scene::{PORT, USUAL, beside, relay, source};
 
 /// Frames that are shown before and after each failure.
 const FRAMES: usize = 45;
 
-/// Older than the median by more, a frame is late: longer than a frame's time, which is what waiting for a failed relay
-/// would cost at least.
-const LATE: Duration = Duration::from_millis(60);
+/// On the way for longer than the median by more than this, a frame is late. To wait until a relay that fell silent is
+/// missed would take six times as long.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Frames that programs skip which are not given the processor in time, whatever the relays do.
+const SKIPPED: [&str; 3] = ["upstream", "relay", "superseded"];
+
+/// Of a hundred frames, how many those may be.
+const SKIPPED_PERCENT: u64 = 3;
 
 /// Two relays on hosts of their own, and a viewer on a third that watches through both.
 struct Pair {
@@ -55,20 +61,21 @@ impl Pair {
         let (median, longest) = (ways[ways.len() / 2], ways[ways.len() - 1]);
         let lost = &report.frames.lost;
         eprintln!("measured: {} frames, on the way for {median:?} in the median and {longest:?} at most", ways.len());
-        // A screen that was not given the processor in time has a newer frame to show, which is no loss of ours.
-        assert_eq!(lost.total, lost.by_reason["superseded"], "{report:?}");
+        let skipped: u64 = SKIPPED.iter().map(|reason| lost.by_reason[*reason]).sum();
+        assert_eq!(lost.total, skipped, "{report:?}");
+        assert!(skipped * 100 <= report.frames.shown * SKIPPED_PERCENT, "{report:?}");
         assert!(longest <= median + LATE, "{longest:?} is late: {report:?}");
     }
 }
 
 fn rounds() -> usize {
-    if long() { 10 } else { 2 }
+    if long() { 10 } else { 1 }
 }
 
 /// Lets `fail` and then `mend` happen to each relay in turn.
 #[track_caller]
 fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
-    let _quiet = quiet();
+    let _beside = beside();
     let Some(pair) = Pair::open() else { return };
     for round in 0..2 * rounds() {
         let (relay, host) = (&pair.relays[round % 2], &pair.hosts[round % 2]);
@@ -86,19 +93,16 @@ fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
 }
 
 #[test]
-#[ignore = "needs a viewer of several relays"]
 fn a_relay_that_is_killed_costs_no_frame_and_delays_none() {
     each_in_turn(|relay, _| _ = relay.kill(), |relay, _| relay.start_again());
 }
 
 #[test]
-#[ignore = "needs a viewer of several relays"]
 fn a_relay_that_stands_still_costs_no_frame_and_delays_none() {
     each_in_turn(|relay, _| relay.freeze(), |relay, _| _ = relay.thaw());
 }
 
 #[test]
-#[ignore = "needs a viewer of several relays"]
 fn a_relay_that_is_unplugged_costs_no_frame_and_delays_none() {
     each_in_turn(|_, host| host.unplug(), |_, host| host.plug());
 }
