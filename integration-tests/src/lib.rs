@@ -13,7 +13,9 @@
 //! let (report, frames) = viewing.finish();
 //! ```
 
+pub mod crowd;
 pub mod jpeg;
+pub mod lab;
 pub mod log;
 pub mod lossy;
 pub mod manager;
