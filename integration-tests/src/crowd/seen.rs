@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What one member has seen since it joined, or since [`Crowd::begin`].
+/// What one member has seen since it joined, or since [`Crowd::begin`](super::Crowd::begin).
 #[derive(Clone, Default)]
 pub struct Seen {
     /// Frames that came whole.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_proto::datagram::ToRelay;
 use fanlight_proto::message::Join;
-use fanlight_tests::crowd::Seen;
+use fanlight_tests::crowd::{Crowd, Seen};
 use fanlight_tests::lab::Host;
 use fanlight_tests::long;
 use fanlight_tests::seeded::{Random, seed};
@@ -27,6 +27,9 @@ const BORROWED: &str = "10.94.0.0/16";
 
 /// Of a hundred frames, what valid viewers get.
 const DELIVERY: f64 = 99.9;
+
+/// Measurements of which one must be good: a busy machine spoils one, harm spoils each.
+const TRIES: usize = 3;
 
 /// Valid viewers.
 const VIEWERS: usize = 5;
@@ -80,21 +83,25 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
     crowd.wait_served(SOON);
     // What the relay holds when it has been at work for a while.
     pause(Duration::from_secs(1));
+    let before = scene.relay.usage().resident;
+    let good = (0..TRIES).any(|_| endured(&scene, &attacker, &crowd, before));
+    assert!(good, "the flood was too slow or did harm in each of {TRIES} measurements, whose figures stand above");
+    assert!(crowd.seen().iter().all(|seen| seen.joins == 1), "{:?}", crowd.seen());
+}
+
+/// Lets the flood come. Asserts what a busy machine is no excuse for; whether the flood was one and nobody missed a frame.
+#[track_caller]
+fn endured(scene: &Scene, attacker: &Host, crowd: &Crowd, before: u64) -> bool {
     crowd.begin();
-    let before = scene.relay.usage();
     let length = Duration::from_secs(if long() { 60 } else { 6 });
-    let sent = flood(&scene, &attacker, length);
-    let (after, seen) = (scene.relay.usage(), crowd.seen());
+    let rate = flood(scene, attacker, length) as f64 / length.as_secs_f64();
+    let least = crowd.seen().iter().map(Seen::delivery).fold(100.0, f64::min);
+    let grown = scene.relay.usage().resident.saturating_sub(before);
     let [asked, answered] = ["asked", "answered"].map(|name| scene.lab.counted(name));
-    let least = seen.iter().map(Seen::delivery).fold(100.0, f64::min);
-    let rate = sent as f64 / length.as_secs_f64();
     let amplification = answered.bytes as f64 / asked.bytes as f64;
-    let grown = after.resident.saturating_sub(before.resident);
     eprintln!("measured: {rate:.0} requests a second ({} packets), amplification {amplification:.3}", asked.packets);
     eprintln!("measured: grown by {} KiB; valid viewers get {least:.2} % of their frames", grown / 1024);
-    assert!(rate >= 0.9 * RATE as f64, "the flood itself was too slow: {rate}");
     assert!(answered.packets > 0 && amplification <= 1.0, "{asked:?} {answered:?}");
-    assert!(grown <= MIB, "{before:?} {after:?}");
-    assert!(least >= DELIVERY, "{seen:?}");
-    assert!(seen.iter().all(|seen| seen.joins == 1), "{seen:?}");
+    assert!(grown <= MIB, "grown by {grown} from {before}");
+    rate >= 0.9 * RATE as f64 && least >= DELIVERY
 }
