@@ -239,7 +239,7 @@ impl World {
                     assert!(fan.targets.iter().all(|target| proven(target.route.remote)));
                 }
                 Output::Resend(resend) => {
-                    assert!(resend.ranges.iter().all(|range| range.end <= resend.packets.shards()))
+                    assert!(resend.ranges.iter().all(|range| range.end <= resend.packets.shards()));
                 }
                 Output::Isolate(_) | Output::Rejoin(_) => {}
             }

@@ -243,7 +243,7 @@ impl Sender {
         }
         loop {
             while job.at < job.open.len() {
-                if job.due(job.at) <= round.now && !(round.full && !wire.has_lane(job.route(job.at).remote)) {
+                if job.due(job.at) <= round.now && (!round.full || wire.has_lane(job.route(job.at).remote)) {
                     if *calls == 0 {
                         return Step::More;
                     }
