@@ -191,8 +191,8 @@ impl Rate {
         if new.lost > 0 && lost > LOSS {
             let factor = if lost > HEAVY_LOSS { AFTER_HEAVY_LOSS } else { AFTER_LOSS };
             self.lower(now, factor, self.least);
-        } else if shards > SHARD_LOSS {
-            self.lower(now, AFTER_SHARD_LOSS, LEAST_BY_SIGNS.min(self.share));
+        } else if shards > SHARD_LOSS && self.share > LEAST_BY_SIGNS {
+            self.lower(now, AFTER_SHARD_LOSS, LEAST_BY_SIGNS);
         } else if new.lost == 0 && new.decided > 0 && now.saturating_since(self.lowered) >= Duration::from_millis(500) {
             self.raise(shards > SOME_SHARD_LOSS);
         }
