@@ -207,7 +207,7 @@ impl KeyPath {
     /// # Errors
     /// [`KeyFileError`]; also when anybody but its owner may write the file.
     pub fn public(&self) -> Result<PublicKey, KeyFileError> {
-        self.content(Closed::ToWriting, MAX_KEY_FILE_BYTES, PublicKey::parse)
+        self.content(Kept::Public, MAX_KEY_FILE_BYTES, PublicKey::parse)
     }
 
     /// The viewers that a relay knows, and what people call them.
@@ -215,48 +215,49 @@ impl KeyPath {
     /// # Errors
     /// As [`public`](Self::public).
     pub fn viewers(&self) -> Result<Vec<(PublicKey, String)>, KeyFileError> {
-        self.content(Closed::ToWriting, MAX_VIEWERS_FILE_BYTES, keys::parse_viewers)
+        self.content(Kept::Public, MAX_VIEWERS_FILE_BYTES, keys::parse_viewers)
     }
 
     fn secret<T>(&self, parse: impl FnOnce(&str) -> Result<T, KeyError>) -> Result<T, KeyFileError> {
-        let closed = match self {
-            Self::File(_) => Closed::ToAll,
-            Self::Credential(_) => Closed::ToOthers,
+        let kept = match self {
+            Self::File(_) => Kept::Secret,
+            Self::Credential(_) => Kept::Credential,
         };
-        self.content(closed, MAX_KEY_FILE_BYTES, parse)
+        self.content(kept, MAX_KEY_FILE_BYTES, parse)
     }
 
     fn content<T>(
         &self,
-        closed: Closed,
+        kept: Kept,
         limit: usize,
         parse: impl FnOnce(&str) -> Result<T, KeyError>,
     ) -> Result<T, KeyFileError> {
         let file = self.resolve()?;
-        let bytes = read(&file, closed, limit)?;
+        let bytes = read(&file, kept, limit)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| KeyFileError::NoText { file: file.clone() })?;
         parse(text).map_err(|error| KeyFileError::Content { file, error })
     }
 }
 
-/// To what, and to whom but its owner, a file must be closed.
+/// What a file holds, and so to whom but its owner it must be closed.
 #[derive(Clone, Copy)]
-enum Closed {
-    /// To reading and writing by group and others: a secret.
-    ToAll,
-    /// To writing by the group, and to others: a secret that systemd hands out. It gives the service's user the right
-    /// to read by an access control list, whose mask stat(2) shows as the group's bits (acl(5)); root's group has none.
-    ToOthers,
-    /// To writing by group and others.
-    ToWriting,
+enum Kept {
+    /// A secret: closed to group and others.
+    Secret,
+    /// A secret that systemd hands out: closed to others, and to writing by the group. systemd gives the service's user
+    /// the right to read by an access control list, whose mask stat(2) shows as the group's bits (acl(5)); the group
+    /// itself, root's, has none.
+    Credential,
+    /// What everyone may know: closed to writing by group and others.
+    Public,
 }
 
-impl Closed {
+impl Kept {
     const fn mask(self) -> u32 {
         match self {
-            Self::ToAll => 0o077,
-            Self::ToOthers => 0o037,
-            Self::ToWriting => 0o022,
+            Self::Secret => 0o077,
+            Self::Credential => 0o037,
+            Self::Public => 0o022,
         }
     }
 
@@ -264,13 +265,13 @@ impl Closed {
         let (file, mode) = (file.to_owned(), mode & 0o7777);
         match self {
             _ if mode & self.mask() == 0 => Ok(()),
-            Self::ToAll | Self::ToOthers => Err(KeyFileError::Exposed { file, mode }),
-            Self::ToWriting => Err(KeyFileError::Writable { file, mode }),
+            Self::Secret | Self::Credential => Err(KeyFileError::Exposed { file, mode }),
+            Self::Public => Err(KeyFileError::Writable { file, mode }),
         }
     }
 }
 
-fn read(path: &Path, closed: Closed, limit: usize) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+fn read(path: &Path, kept: Kept, limit: usize) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let unreadable = |error| KeyFileError::Unreadable { file: path.to_owned(), error };
     let file = open(path)?;
     // Of the file that is open: the path may mean another one by now.
@@ -278,7 +279,7 @@ fn read(path: &Path, closed: Closed, limit: usize) -> Result<Zeroizing<Vec<u8>>,
     if !found.is_file() {
         return Err(KeyFileError::NotAFile { file: path.to_owned() });
     }
-    closed.check(path, found.mode())?;
+    kept.check(path, found.mode())?;
     // Room at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -4,6 +4,7 @@
 //! A program declares its settings with [`options!`], implements [`Program`], and its `main.rs` is
 //! `fn main() -> ExitCode { fanlight_daemon::main::<Relay>() }`.
 
+pub mod capture;
 mod choice;
 pub mod cli;
 pub mod clock;

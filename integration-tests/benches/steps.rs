@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp};
+use fanlight_proto::envelope::{FeedKey, Opener, Sealer};
 use fanlight_proto::handshake::{Initiator, PrivateKey, RelayAccess, ViewerAccess, answer};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
-use fanlight_proto::message::{Frame, FrameBuffer, FrameId};
+use fanlight_proto::message::{Answer, Frame, FrameBuffer, FrameId};
 use fanlight_proto::parity::{Decoder, Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
@@ -26,6 +27,8 @@ use sample::{PICTURE, header};
 fn main() {
     meter::print(&[
         publish(),
+        sealing_the_feed(),
+        opening_the_feed(),
         cutting(),
         checking(),
         sealing(),
@@ -51,6 +54,40 @@ fn publish() -> Row {
             let copied = bytes::Bytes::copy_from_slice(&jpeg);
             black_box(Frame { header: Some(header(1)), jpeg: copied }.encode_to_vec());
         },
+    )
+}
+
+/// Sealing a frame for its relays where it lies, against one copy of its bytes. Both sides begin with a copy.
+fn sealing_the_feed() -> Row {
+    let jpeg = vec![0x5a; PICTURE];
+    let sealer = Sealer::new(&FeedKey::new([7; 32]), [8; 16]);
+    compare(
+        "feed: copy and seal / copy",
+        || {
+            black_box(FrameBuffer::copy_of(&jpeg).seal(header(1), b"cam/", &sealer));
+        },
+        || {
+            black_box(FrameBuffer::copy_of(black_box(&jpeg)));
+        },
+    )
+}
+
+/// Opening a frame as the ZeroMQ library hands it over, in a buffer that it shares, against one copy of its bytes.
+fn opening_the_feed() -> Row {
+    const QUESTION: &[u8] = b"?00000000000000000000000000000000";
+    let sealer = Sealer::new(&FeedKey::new([7; 32]), [8; 16]);
+    let answer = sealer.answer(QUESTION, Answer::default());
+    let sealed = FrameBuffer::copy_of(&vec![0x5a; PICTURE]).seal(header(1), b"cam/", &sealer);
+    let mut copy = vec![0; PICTURE];
+    compare(
+        "feed: prove and open / memcpy",
+        || {
+            // A sequence is taken once, so each time is a connection's first.
+            let mut opener = Opener::new(FeedKey::new([7; 32]));
+            opener.answer(QUESTION, &answer).expect("the answer is to this question");
+            black_box(opener.frame(b"cam/", sealed.clone()).expect("it was sealed after the answer"));
+        },
+        || copy.copy_from_slice(black_box(&sealed[..PICTURE])),
     )
 }
 

@@ -13,12 +13,15 @@
 //! let (report, frames) = viewing.finish();
 //! ```
 
+pub mod crowd;
 pub mod jpeg;
+pub mod lab;
 pub mod log;
 pub mod lossy;
 pub mod manager;
 pub mod program;
 pub mod seeded;
+pub mod sim;
 mod stage;
 pub mod stranger;
 pub mod usage;

@@ -28,6 +28,7 @@ pub const WATCHDOG: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub struct Launch {
     name: String,
+    prefix: Vec<OsString>,
     binary: PathBuf,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
@@ -42,6 +43,7 @@ impl Launch {
     pub fn new(name: &str, binary: PathBuf, runtime: &Path, notify: PathBuf) -> Self {
         let launch = Self {
             name: name.to_owned(),
+            prefix: Vec::new(),
             binary,
             arguments: Vec::new(),
             variables: Vec::new(),
@@ -74,6 +76,13 @@ impl Launch {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.variables.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Starts it by way of a command that execs it, such as `taskset -c 0`; the one named last runs first.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.prefix.splice(..0, words.iter().map(OsString::from));
         self
     }
 
@@ -127,8 +136,9 @@ impl Launch {
 
     fn spawn(&self, log: &Log) -> std::io::Result<(Child, OwnedFd)> {
         let stdin = self.stdin.as_ref().map_or(Ok(Stdio::null()), |file| File::open(file).map(Stdio::from))?;
-        let mut child = Command::new(&self.binary)
-            .args(&self.arguments)
+        let words: Vec<&OsStr> = self.words().collect();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(stdin)
             .stdout(Stdio::piped())
@@ -140,12 +150,18 @@ impl Launch {
         log.read("err", child.stderr.take().expect("stderr is piped"));
         Ok((child, handle))
     }
+
+    fn words(&self) -> impl Iterator<Item = &OsStr> {
+        let program = std::iter::once(self.binary.as_os_str());
+        let (before, after) = (self.prefix.iter(), self.arguments.iter());
+        before.map(OsString::as_os_str).chain(program).chain(after.map(OsString::as_os_str))
+    }
 }
 
 impl std::fmt::Display for Launch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.binary.display())?;
-        self.arguments.iter().try_for_each(|word| write!(f, " {}", word.display()))
+        let words: Vec<_> = self.words().map(|word| word.to_string_lossy()).collect();
+        f.write_str(&words.join(" "))
     }
 }
 

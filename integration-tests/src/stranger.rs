@@ -12,7 +12,7 @@ use crate::wait::{Deadline, SOON};
 /// Between two tries of a handshake.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A socket of its own on loopback, connected to a relay.
+/// A socket of its own, connected to a relay.
 #[derive(Debug)]
 pub struct Stranger {
     socket: UdpSocket,
@@ -45,8 +45,8 @@ impl Stranger {
     /// When there is no socket to be had.
     #[must_use]
     pub fn to(relay: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-        socket.connect(relay).expect("an address on loopback can be connected to");
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there is a free port");
+        socket.connect(relay).expect("the address can be reached");
         Self { socket, sent: Tally::default(), received: Tally::default() }
     }
 

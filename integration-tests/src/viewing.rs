@@ -55,6 +55,20 @@ impl Watch {
         self
     }
 
+    /// As [`Launch::under`].
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.launch = self.launch.under(words);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.launch = self.launch.env(name, value);
+        self
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -95,6 +109,9 @@ pub struct Shown {
     /// When it was captured; programs and tests share a clock.
     #[serde(rename = "captured_ns", deserialize_with = "time")]
     pub captured: Time,
+    /// When its last shard came.
+    #[serde(rename = "arrived_ns", deserialize_with = "time")]
+    pub arrived: Time,
     /// When it was shown.
     #[serde(rename = "presented_ns", deserialize_with = "time")]
     pub at: Time,
@@ -125,6 +142,7 @@ pub struct Report {
     pub frames: Frames,
     pub fps: f64,
     pub age_ms: Ages,
+    pub clock: String,
     pub joins: u64,
     pub datagrams: u64,
     pub foreign: u64,

@@ -54,6 +54,38 @@ pub fn endless(count: usize) -> Vec<u8> {
     [MORE, 0].repeat(count)
 }
 
+/// What a PUB socket at `address` publishes to whoever asks, topics and bodies, until `bytes` bytes have come.
+///
+/// # Errors
+/// As `connect(2)` and `read(2)`; also when nothing comes for two seconds.
+pub fn listen_in(address: SocketAddr, bytes: usize) -> std::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut stream = connect(address)?;
+    stream.write_all(&[greeting(), ready("SUB"), subscribe("")].concat())?;
+    stream.read_exact(&mut [0; 64])?;
+    let (mut heard, mut messages, mut topic) = (0, Vec::new(), None);
+    while heard < bytes {
+        let (flags, frame) = read_frame(&mut stream)?;
+        heard += frame.len();
+        match (flags & COMMAND != 0, flags & MORE != 0) {
+            (true, _) => {}
+            (false, true) => topic = Some(frame),
+            (false, false) => messages.extend(topic.take().map(|topic| (topic, frame))),
+        }
+    }
+    Ok(messages)
+}
+
+fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let mut flags = [0];
+    stream.read_exact(&mut flags)?;
+    let mut length = [0; 8];
+    let field = if flags[0] & LONG == 0 { 7..8 } else { 0..8 };
+    stream.read_exact(&mut length[field])?;
+    let mut frame = vec![0; u64::from_be_bytes(length) as usize];
+    stream.read_exact(&mut frame)?;
+    Ok((flags[0], frame))
+}
+
 /// A connection to `address` that gives up reading and writing after two seconds.
 ///
 /// # Errors
@@ -67,6 +99,9 @@ pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
 
 /// Between words and the end of a connection: nobody tells the other side's end from words it has not read yet.
 const TIME_TO_READ: Duration = Duration::from_millis(50);
+
+/// Between the rounds of a publisher that repeats itself: shorter than a relay takes for silence.
+const BETWEEN_REPEATS: Duration = Duration::from_millis(30);
 
 /// What a [`FakePublisher`] does with a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +120,8 @@ pub enum Misdeed {
     EarlyClaim(u64),
     /// Sends half a message and stops.
     Stall,
+    /// Sends these bytes after the handshake, again and again, and stays.
+    Repeat(Vec<u8>),
 }
 
 /// A TCP server that greets like a PUB socket and then misbehaves, each connection in turn as told; the last misdeed
@@ -146,6 +183,13 @@ fn misbehave(mut stream: TcpStream, misdeed: Misdeed) -> Option<()> {
             stream.write_all(&[greeting(), ready("PUB"), bytes].concat()).ok()?;
             pause(TIME_TO_READ);
             let _ = stream.shutdown(Shutdown::Write);
+        }
+        Misdeed::Repeat(bytes) => {
+            stream.write_all(&[greeting(), ready("PUB")].concat()).ok()?;
+            loop {
+                stream.write_all(&bytes).ok()?;
+                pause(BETWEEN_REPEATS);
+            }
         }
         Misdeed::Stall => {
             let half = [&greeting()[..], &ready("PUB"), &[MORE, 4], b"cam/", &claim(300_000), &[7; 1000]].concat();

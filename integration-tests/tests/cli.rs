@@ -58,7 +58,7 @@ fn a_bad_value_is_refused_and_the_message_names_the_key_and_what_it_may_be() {
         ("source", "--rate 0", &["rate"]),
         ("source", "--quality 0", &["quality"]),
         ("source", "--publish tpc://127.0.0.1:5", &["--publish", "tcp://"]),
-        ("source", "--publish tcp://0.0.0.0:5700", &["allow_remote"]),
+        ("source", "--publish tcp://0.0.0.0:5700", &["feed_key", "allow_remote"]),
         ("source", "--stream a/b", &["--stream", "A-Z"]),
         ("relay", "--listen 0.0.0.0:5004", &["access", "open"]),
         ("relay", "--gso maybe", &["--gso", "auto"]),
@@ -182,7 +182,7 @@ fn keygen_says_what_it_misses() {
     ends_with(keygen(&stage, "relay", "psk", &file), 0);
     for (words, code, said) in [
         ("keygen psk".to_owned(), USAGE, "<FILE>"),
-        ("keygen spk wall.psk".to_owned(), USAGE, "psk"),
+        ("keygen pskk wall.psk".to_owned(), USAGE, "'psk'"),
         ("keygen psk /nowhere/wall.psk".to_owned(), 1, "/nowhere/wall.psk"),
         ("keygen public /nowhere/hall.key".to_owned(), 1, "/nowhere/hall.key"),
         (format!("keygen public {}", file.display()), 1, "fanlight-private:"),

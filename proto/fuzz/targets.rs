@@ -7,13 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp};
+use fanlight_proto::envelope::{FeedKey, HEADER_BYTES, Opener, Sealer, is_question, parse_answer, plain_answer};
 use fanlight_proto::handshake::{Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer};
 use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
-use fanlight_proto::message::{FrameId, parse_frame};
+use fanlight_proto::message::{Answer, FrameId, parse_frame};
 use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
+
+/// Pure, and so shared: the crate around it would bring ZeroMQ and tokio.
+#[path = "../../relay/src/upstream/inspector.rs"]
+mod inspector;
+use inspector::{Inspector, MAX_COMMAND, MAX_MESSAGE, MAX_PARTS};
 
 /// What either side parses, it writes again so that it parses to the same; also with the check sum put right, which no
 /// fuzzer guesses.
@@ -114,7 +120,7 @@ pub fn reassembly(bytes: &[u8]) {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let mut now = Time::from_nanos(1 << 40);
     let mut out = BTreeMap::new();
-    let mut encoder = Encoder::new();
+    let mut frames = BTreeMap::new();
     for step in bytes.chunks_exact(6) {
         now = now + Duration::from_micros(u64::from(step[0]) * 100);
         if step[1] == 0xff {
@@ -123,7 +129,7 @@ pub fn reassembly(bytes: &[u8]) {
         while let Some(repair) = reassembly.poll_repair(now) {
             assert!(repair.ranges.len().is_multiple_of(2));
         }
-        let shards = u16::from(step[4] % 64).max(1);
+        let shards = u16::from(step[4] % 32).max(1);
         let first = DataHeader {
             alias: 1,
             id: FrameId { epoch: 1 + u64::from(step[2] >> 6), number: u64::from(step[3]) << (step[2] & 0x1f) },
@@ -134,7 +140,8 @@ pub fn reassembly(bytes: &[u8]) {
             ..DataHeader::default()
         };
         let contradicts = step[2] & 0x20 != 0;
-        let datagram = shard_of(first, u16::from(step[5]), contradicts, &mut encoder);
+        let packets = frames.entry((first.id, first.length)).or_insert_with(|| packets_of(first));
+        let datagram = shard_of(packets, first, u16::from(step[5]), contradicts);
         let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else { panic!("a good header is taken") };
         let Some(whole) = reassembly.on_shard(now, &header, shard) else { continue };
         assert_eq!(whole.id, header.id);
@@ -150,23 +157,24 @@ pub fn reassembly(bytes: &[u8]) {
     assert!(MAX_OPEN_FRAMES > 0 && reassembly.counts().whole >= out.len() as u64);
 }
 
-/// The datagram of a shard of frame `first`: any one, or one of data with a header that contradicts the others.
-fn shard_of(first: DataHeader, choice: u16, contradicts: bool, encoder: &mut Encoder) -> Vec<u8> {
+/// All datagrams of the frame that a header names, parity too.
+fn packets_of(first: DataHeader) -> Vec<u8> {
     let mut packets = Vec::new();
-    let shards = cut(first, &body(&first), &mut packets);
+    cut(first, &body(&first), &mut packets);
+    Encoder::new().append(&first, &mut packets);
+    packets
+}
+
+/// One of them, with losses before the frame as `first` says; or one of data with a header that contradicts the others.
+fn shard_of(packets: &[u8], first: DataHeader, choice: u16, contradicts: bool) -> Vec<u8> {
+    let shards = first.length.div_ceil(SHARD_BYTES as u32) as u16;
     let parity = recovery_count(shards);
-    if contradicts {
-        let index = choice % shards;
-        let shard = &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
-        let mut datagram = Vec::new();
-        ToViewer::Data(DataHeader { index, shards, parity: parity - 1, ..first }, shard).encode(&mut datagram);
-        return datagram;
-    }
-    let index = choice % (shards + parity);
-    if index >= shards {
-        encoder.append(&first, &mut packets);
-    }
-    packets[usize::from(index) * DATA_BYTES..][..DATA_BYTES].to_vec()
+    let (index, parity) =
+        if contradicts { (choice % shards, parity - 1) } else { (choice % (shards + parity), parity) };
+    let shard = &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
+    let mut datagram = Vec::new();
+    ToViewer::Data(DataHeader { index, shards, parity, ..first }, shard).encode(&mut datagram);
+    datagram
 }
 
 /// The frame that a header names: no two are alike.
@@ -186,9 +194,8 @@ pub fn parity(bytes: &[u8]) {
     let Some(([size, tail], choices)) = bytes.split_first_chunk() else { return };
     let length = (1 + u32::from(size % 64)) * SHARD_BYTES as u32 - u32::from(*tail);
     let first = DataHeader { id: FrameId { epoch: 1, number: 0 }, sequence: 1, length, ..DataHeader::default() };
-    let mut packets = Vec::new();
-    let shards = usize::from(cut(first, &body(&first), &mut packets));
-    Encoder::new().append(&first, &mut packets);
+    let packets = packets_of(first);
+    let shards = length.div_ceil(SHARD_BYTES as u32) as usize;
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let mut came = BTreeSet::new();
     for choice in choices {
@@ -199,5 +206,63 @@ pub fn parity(bytes: &[u8]) {
         let whole = reassembly.on_shard(Time::from_nanos(1), &header, shard);
         assert_eq!(whole.is_some(), completes);
         assert!(whole.is_none_or(|whole| whole.body == body(&first)));
+    }
+}
+
+/// Nothing that was not sealed with the key is taken, whatever it looks like; what is taken again encodes to the same.
+pub fn envelope(bytes: &[u8]) {
+    const TOPIC: &[u8] = b"?00000000000000000000000000000000";
+    let sealer = Sealer::new(&FeedKey::new([1; 32]), [2; 16]);
+    let mut opener = Opener::new(FeedKey::new([1; 32]));
+    assert!(opener.answer(TOPIC, bytes).is_err());
+    opener.answer(TOPIC, &sealer.answer(TOPIC, Answer::default())).expect("an answer with our key is taken");
+    assert!(opener.frame(TOPIC, Bytes::copy_from_slice(bytes)).is_err());
+    let _ = is_question(bytes);
+    if let Ok(answer) = parse_answer(bytes) {
+        assert_eq!(parse_answer(&plain_answer(&answer)), Ok(answer));
+    }
+    // A good envelope that the bytes damage.
+    let mut good = sealer.frame(b"cam/", [&[0; HEADER_BYTES], bytes].concat(), HEADER_BYTES).to_vec();
+    for pair in bytes.chunks_exact(2) {
+        let place = usize::from(pair[0]) % good.len();
+        good[place] ^= pair[1];
+    }
+    if let Ok(opened) = opener.frame(b"cam/", Bytes::from(good)) {
+        assert_eq!(opened, bytes);
+    }
+}
+
+/// The guard before the ZeroMQ library says the same however the bytes are cut, and passes nothing over its bounds.
+pub fn guard(bytes: &[u8]) {
+    let Some((size, bytes)) = bytes.split_first() else { return };
+    let inspect = |size: usize| {
+        let mut inspector = Inspector::default();
+        bytes.chunks(size).map(|chunk| inspector.inspect(chunk)).find(Result::is_err)
+    };
+    let verdict = inspect(1);
+    assert_eq!(inspect(usize::from(*size).max(1)), verdict);
+    assert_eq!(inspect(bytes.len().max(1)), verdict);
+    if verdict.is_none() {
+        assert_within_bounds(bytes.get(64..).unwrap_or_default());
+    }
+}
+
+/// Reads frames behind a greeting in the plainest way.
+fn assert_within_bounds(mut bytes: &[u8]) {
+    let (mut parts, mut message) = (0, 0);
+    while let [flags, rest @ ..] = bytes {
+        let field = if flags & 2 == 0 { 1 } else { 8 };
+        let Some((field, rest)) = rest.split_at_checked(field) else { return };
+        let length = field.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        if flags & 4 != 0 {
+            assert!(length <= MAX_COMMAND);
+        } else {
+            (parts, message) = (parts + 1, message + length);
+            assert!(parts <= MAX_PARTS && message <= MAX_MESSAGE);
+            if flags & 1 == 0 {
+                (parts, message) = (0, 0);
+            }
+        }
+        bytes = usize::try_from(length).ok().and_then(|length| rest.get(length..)).unwrap_or_default();
     }
 }

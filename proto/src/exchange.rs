@@ -75,6 +75,13 @@ impl Exchange {
     }
 }
 
+/// How far two clocks may part in `age`; what is known of an offset is so much less certain after it.
+#[must_use]
+pub fn drift(age: Duration) -> Duration {
+    let nanos = (age.as_nanos() * DRIFT_NS_PER_SECOND).div_ceil(1_000_000_000);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 impl Sample {
     fn of(sent: Time, received: Time, peer: Time) -> Option<Self> {
         let round_trip = received.saturating_since(sent);
@@ -91,10 +98,8 @@ impl Sample {
     /// How far the offset may be from the true one at `now`: the peer read its clock up to half the round trip from the
     /// middle, and since the sending at the earliest the clocks have been parting.
     fn error(&self, now: Time) -> Duration {
-        let age = now.saturating_since(self.sent).as_nanos();
-        let drift = (age * DRIFT_NS_PER_SECOND).div_ceil(1_000_000_000);
         // One nanosecond for the half that rounding takes.
-        self.round_trip / 2 + Duration::from_nanos(u64::try_from(drift).unwrap_or(u64::MAX).saturating_add(1))
+        self.round_trip / 2 + drift(now.saturating_since(self.sent)) + Duration::from_nanos(1)
     }
 
     /// Whether one clock can have given both.

@@ -151,7 +151,7 @@ pub struct Responder {
     viewer: Option<(PublicKey, String)>,
 }
 
-/// Takes the first message of a JOIN with `nonce` and a `token` that has been checked before: that is a hundred times
+/// Takes the first message of a JOIN with `nonce` and a `token` that has been checked before: that is hundreds of times
 /// cheaper. `ephemeral` must be random and is used for nothing else.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 pub mod blockcode;
 pub mod clock;
 pub mod datagram;
+pub mod envelope;
 pub mod exchange;
 pub mod handshake;
 pub mod keys;

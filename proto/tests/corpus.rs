@@ -34,6 +34,16 @@ fn every_shard_sequence_of_the_corpus_is_survived() {
 }
 
 #[test]
+fn every_envelope_of_the_corpus_is_survived() {
+    replay("envelope", targets::envelope);
+}
+
+#[test]
+fn every_stream_of_zmtp_of_the_corpus_is_survived() {
+    replay("guard", targets::guard);
+}
+
+#[test]
 fn every_forged_handshake_and_seal_of_the_corpus_is_refused() {
     replay("handshake", targets::handshake);
 }

@@ -25,7 +25,7 @@ const SESSION: u64 = 0xfeed_face_cafe_beef;
 
 #[test]
 fn tokens_are_those_of_the_file() {
-    let file = check("token", tokens());
+    let file = check("token", &tokens());
     for case in file["cases"].as_array().unwrap() {
         let minter = Minter::new(bytes(&file["secret"]).try_into().unwrap());
         let now = Time::from_nanos(case["time_ns"].as_u64().unwrap());
@@ -35,7 +35,7 @@ fn tokens_are_those_of_the_file() {
 
 #[test]
 fn media_datagrams_are_those_of_the_file() {
-    let file = check("media", media());
+    let file = check("media", &media());
     let key = MediaKey::new(file["generation"].as_u64().unwrap() as u32, bytes(&file["secret"]).try_into().unwrap());
     for case in file["sealed"].as_array().unwrap() {
         let mut datagram = bytes(&case["datagram"]);
@@ -51,7 +51,7 @@ fn media_datagrams_are_those_of_the_file() {
 
 #[test]
 fn handshakes_are_those_of_the_file() {
-    let file = check("handshake", json!([psk(), keys()]));
+    let file = check("handshake", &json!([psk(), keys()]));
     for case in file.as_array().unwrap() {
         take_back(case);
     }
@@ -59,13 +59,13 @@ fn handshakes_are_those_of_the_file() {
 
 /// What the file says, which must be what `made` is.
 #[track_caller]
-fn check(name: &str, made: Value) -> Value {
+fn check(name: &str, made: &Value) -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{name}.json"));
     if std::env::var_os("FANLIGHT_WRITE_VECTORS").is_some() {
-        std::fs::write(&path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
+        std::fs::write(&path, serde_json::to_string_pretty(made).unwrap() + "\n").unwrap();
     }
     let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    assert!(file == made, "{} differs from what is made", path.display());
+    assert!(file == *made, "{} differs from what is made", path.display());
     file
 }
 
@@ -145,7 +145,7 @@ fn psk() -> Value {
     let bytes = std::array::from_fn(|i| i as u8);
     let key = SharedKey::new(bytes);
     let keys = json!({ "psk": hex(&bytes), "psk_file": *key.to_text() });
-    handshake("NNpsk0", keys, &ViewerAccess::Psk(key.clone()), &RelayAccess::Psk(key))
+    handshake("NNpsk0", &keys, &ViewerAccess::Psk(key.clone()), &RelayAccess::Psk(key))
 }
 
 fn keys() -> Value {
@@ -159,10 +159,10 @@ fn keys() -> Value {
     });
     let viewers = vec![(viewer.public(), "lobby".to_owned())];
     let viewer = ViewerAccess::Keys { own: viewer, relay: relay.public() };
-    handshake("IK", keys, &viewer, &RelayAccess::Keys { own: relay, viewers })
+    handshake("IK", &keys, &viewer, &RelayAccess::Keys { own: relay, viewers })
 }
 
-fn handshake(pattern: &str, keys: Value, viewer: &ViewerAccess, relay: &RelayAccess) -> Value {
+fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAccess) -> Value {
     let (mut initiator, first) = Initiator::begin(viewer, NONCE, &TOKEN, SEEDS[0]).unwrap();
     let responder = answer(relay, NONCE, &TOKEN, &first, SEEDS[1]).unwrap();
     let payload = prost::Message::encode_to_vec(&welcome());

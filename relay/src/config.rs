@@ -1,6 +1,7 @@
 //! The settings.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::options::Text;
@@ -21,6 +22,12 @@ fanlight_daemon::options! {
         /// The sources to subscribe to: ipc:///path or tcp://host:port.
         /// When empty, the one of this host: source.ipc in the runtime directory.
         sources: Vec<Endpoint> = Vec::new();
+        /// The file of the key that the sources share with this relay, or credential:NAME; `keygen feed FILE` makes one.
+        /// With it only what is sealed with that key is taken, from every source; without it only what is not sealed.
+        feed_key: Option<KeyPath> = None;
+        /// Without feed_key, allow sources beyond this host: whoever is on the way sees their pictures and can put others
+        /// in their place.
+        allow_remote_sources: bool = false;
         /// The streams to take; all of them when empty.
         streams: Vec<Text<StreamName>> = Vec::new();
         /// Where to listen for viewers (UDP). Outside loopback `access` must say who may come.
@@ -44,6 +51,9 @@ fanlight_daemon::options! {
         max_frame_bytes: usize = MAX_FRAME_BYTES;
         /// A source that is silent for so many milliseconds is gone. Live ones speak every 250 ms.
         source_stale_ms: u64 = SOURCE_STALE.as_millis() as u64;
+        /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
+        /// was bad. Unset: none are kept.
+        capture_dir: Option<PathBuf> = None;
     }
 }
 
@@ -82,6 +92,12 @@ pub enum ConfigError {
          access = \"psk\" or \"keys\" to let in who has a key"
     )]
     NotOpen(SocketAddr),
+    /// Frames would cross a network in the clear, and nobody said that this is meant.
+    #[error(
+        "the source {0} is on another host, and its frames would cross the network unsealed: set feed_key, here and \
+         there, to a file that `fanlight-relay keygen feed FILE` makes, or write allow_remote_sources = true if that is meant"
+    )]
+    Unsealed(Endpoint),
     /// Access by key, without the file.
     #[error("access = \"{access}\" needs {key}")]
     NoKey {
@@ -120,6 +136,10 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.access == Access::Loopback && !self.listen.ip().to_canonical().is_loopback() {
             return Err(ConfigError::NotOpen(self.listen));
+        }
+        let remote = self.sources.iter().find(|source| !source.is_local());
+        if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
+            return Err(ConfigError::Unsealed(source.clone()));
         }
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
@@ -218,6 +238,16 @@ mod tests {
                 assert_eq!(check(access, key_file, viewer_keys), wanted, "{access} {key_file:?} {viewer_keys:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
+        let far: Endpoint = "tcp://192.168.1.10:5010".parse().unwrap();
+        let sources = vec!["ipc:///run/fanlight/source.ipc".parse().unwrap(), far.clone()];
+        let config = Config { sources, ..Config::default() };
+        assert_eq!(config.check(), Err(ConfigError::Unsealed(far)));
+        Config { allow_remote_sources: true, ..config.clone() }.check().unwrap();
+        Config { feed_key: Some("/a/key".parse().unwrap()), ..config }.check().unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! out. Reads no clock and no randomness.
 
 mod admission;
+mod clocks;
 mod fanout;
 mod gate;
 mod keys;
@@ -22,11 +23,12 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_VIEWERS, SESSION_IDLE, SOURCE_STALE};
-use fanlight_proto::message::{CheckedFrame, Goodbye, StreamName};
+use fanlight_proto::message::{CheckedFrame, Goodbye, SourceClock, StreamName};
 use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::Minter;
 
+use clocks::Clocks;
 pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, Target};
 use gate::Gate;
 pub use gate::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
@@ -157,6 +159,7 @@ pub struct Engine {
     minter: Minter,
     gate: Gate,
     streams: Streams,
+    clocks: Clocks,
     viewers: Viewers,
     encoder: Encoder,
     outputs: VecDeque<Output>,
@@ -193,6 +196,7 @@ impl Engine {
             secrets,
             gate: Gate::new(),
             streams: Streams::new(config.source_stale),
+            clocks: Clocks::default(),
             viewers: Viewers::default(),
             encoder: Encoder::new(),
             outputs: VecDeque::new(),
@@ -241,6 +245,14 @@ impl Engine {
         }
     }
 
+    /// Changes the keys of all streams before their time.
+    pub fn rotate_keys(&mut self, now: Time) {
+        let aliases: Vec<u16> = self.streams.iter().map(|stream| stream.alias).collect();
+        for alias in aliases {
+            self.announce_key(now, alias, keys::PATIENCE);
+        }
+    }
+
     /// Counts a frame that did not go out whole to the viewer at `to`; `begun`: some of it did.
     pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
         self.counts.given_up += u64::from(begun);
@@ -269,6 +281,11 @@ impl Engine {
         if newer {
             self.fan_out(now, alias);
         }
+    }
+
+    /// Takes what is known of the clock of upstream `origin`.
+    pub fn on_source_clock(&mut self, now: Time, origin: usize, clock: SourceClock) {
+        self.clocks.note(now, origin, clock);
     }
 
     /// Does what time asks for; call it when [`Engine::next_deadline`] has come. Earlier or more often does no harm.

@@ -1,5 +1,6 @@
 //! The program: its threads, its event loop, its end.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
@@ -7,15 +8,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::keys::KeyFileError;
+use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
+use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::PathError;
 use fanlight_daemon::{Context, Feeder, NoExtra, Program, clock};
 use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::handshake::RelayAccess;
 
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
-use crate::udp::{self, BindError, Buffers, Sender, Socket, Turn};
+use crate::udp::{self, BindError, Buffers, Captured, Sender, Socket, Turn};
 use crate::upstream::{Endpoint, Inbox, Upstream};
 
 mod watch;
@@ -38,6 +41,7 @@ const FAREWELL_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Relay {
     config: Config,
     endpoints: Vec<Endpoint>,
+    feed_key: Option<FeedKey>,
     access: RelayAccess,
     socket: UdpSocket,
     address: SocketAddr,
@@ -72,9 +76,10 @@ impl Relay {
         config.check()?;
         let endpoints = config.endpoints()?;
         let access = config.relay_access()?;
+        let feed_key = config.feed_key.as_ref().map(KeyPath::feed).transpose()?.map(FeedKey::new);
         let socket = udp::bind(config.listen)?;
         let address = socket.local_addr()?;
-        Ok(Self { config, endpoints, access, socket, address })
+        Ok(Self { config, endpoints, access, feed_key, socket, address })
     }
 
     /// Where it listens.
@@ -98,6 +103,7 @@ impl Relay {
                 streams: self.config.streams.iter().map(|name| name.0.clone()).collect(),
                 max_frame_bytes: self.config.max_frame_bytes,
                 stale: Duration::from_millis(self.config.source_stale_ms),
+                feed_key: self.feed_key.clone(),
             };
             threads.push(upstream.start(Arc::clone(&inbox), context.shutdown.clone())?);
         }
@@ -143,6 +149,7 @@ struct Serving {
     inbox: Arc<Inbox>,
     reporter: Reporter,
     watch: AccessWatch,
+    capture: RefCell<Capture>,
 }
 
 impl Serving {
@@ -161,6 +168,7 @@ impl Serving {
             buffers: Buffers::default(),
             inbox,
             reporter: Reporter::default(),
+            capture: Capture::new("fanlight-relay", Role::Relay, COUNTS, config.capture_dir.as_deref()).into(),
         })
     }
 
@@ -168,6 +176,7 @@ impl Serving {
         let mut stop = pin!(context.shutdown.wait());
         let mut ready = false;
         let mut feeder = Feeder::new(context.notify.clone());
+        let mut requests = Requests::listen();
         loop {
             let turn = self.turn();
             let now = clock::now();
@@ -175,6 +184,7 @@ impl Serving {
                 context.notify.ready();
             }
             let feed = feeder.turn(now);
+            self.capture.get_mut().turn(now, || counts(&self.engine, &self.sender));
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
             }
@@ -196,6 +206,9 @@ impl Serving {
                 () = self.socket.readable() => {}
                 () = self.socket.writable(), if matches!(turn, Turn::Blocked(_)) => {}
                 () = self.inbox.filled() => {}
+                () = requests.next() => {
+                    self.capture.get_mut().on_request(clock::now(), || counts(&self.engine, &self.sender));
+                }
                 () = tokio::time::sleep(wake.saturating_since(now)) => {}
             }
         }
@@ -206,9 +219,13 @@ impl Serving {
     fn turn(&mut self) -> Turn {
         let mut more = false;
         for received in 0..RECEIVES_PER_TURN {
-            let Self { engine, socket, buffers, .. } = self;
+            let Self { engine, socket, buffers, capture, .. } = self;
             let now = clock::now();
-            if !socket.receive(buffers, |from, datagram| engine.on_datagram(now, from, datagram)) {
+            let capture = capture.get_mut();
+            if !socket.receive(buffers, |from, datagram| {
+                capture.note(now, Direction::In, from.remote, datagram);
+                engine.on_datagram(now, from, datagram);
+            }) {
                 break;
             }
             self.take_outputs(now);
@@ -217,6 +234,9 @@ impl Serving {
         let now = clock::now();
         self.engine.on_tick(now);
         self.take_outputs(now);
+        while let Some((origin, clock)) = self.inbox.take_clock() {
+            self.engine.on_source_clock(now, origin, clock);
+        }
         loop {
             let Self { engine, sender, inbox, .. } = self;
             let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
@@ -225,7 +245,7 @@ impl Serving {
             self.take_outputs(now);
         }
         let before = self.sender.in_flight();
-        let turn = self.sender.run(now, &self.socket);
+        let turn = self.sender.run(now, &Captured { wire: &self.socket, capture: &self.capture, now });
         while let Some(given_up) = self.sender.take_given_up() {
             self.engine.on_given_up(given_up.to, given_up.begun);
         }
@@ -236,10 +256,11 @@ impl Serving {
 
     fn take_outputs(&mut self, now: Time) {
         while let Some(output) = self.engine.poll_output() {
+            let wire = Captured { wire: &self.socket, capture: &self.capture, now };
             match output {
-                Output::Send { to, datagram } => self.sender.send(&self.socket, to, &datagram),
+                Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
                 Output::Fan(fan) => self.sender.start(now, fan),
-                Output::Resend(resend) => self.sender.resend(&self.socket, &resend),
+                Output::Resend(resend) => self.sender.resend(&wire, &resend),
                 Output::Isolate(route) => self.isolate(route),
                 Output::Rejoin(route) => self.rejoin(now, route),
             }
@@ -275,6 +296,16 @@ impl Serving {
             }
         }
     }
+}
+
+/// What a capture counts, as [`counts`] gives it.
+const COUNTS: &[&str] = &["given_up", "frames", "fanned", "datagrams", "joins", "repairs_asked", "repairs_sent"];
+
+fn counts(engine: &Engine, sender: &Sender) -> Vec<u64> {
+    let (counts, sent) = (engine.counts(), sender.counts());
+    let given_up = sent.given_up + sent.failed;
+    let repairs = [counts.repairs_asked, counts.repairs_sent];
+    [given_up, counts.frames, counts.fanned, sent.datagrams, counts.joins].into_iter().chain(repairs).collect()
 }
 
 /// Tells the figures.

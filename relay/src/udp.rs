@@ -3,12 +3,15 @@
 mod lane;
 mod sender;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::task::{Context, Poll};
 
+use fanlight_daemon::capture::{Capture, Direction};
+use fanlight_proto::clock::Time;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
@@ -224,6 +227,29 @@ impl Wire for Socket {
 
     fn has_lane(&self, to: SocketAddr) -> bool {
         self.lanes.contains_key(&to)
+    }
+}
+
+/// A wire whose datagrams are noted in a capture.
+#[derive(Debug)]
+pub struct Captured<'a, W> {
+    /// Where they go.
+    pub wire: &'a W,
+    /// Where they are noted, a train as one.
+    pub capture: &'a RefCell<Capture>,
+    /// The present.
+    pub now: Time,
+}
+
+impl<W: Wire> Wire for Captured<'_, W> {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
+        self.wire.send(to, bytes, segment)?;
+        self.capture.borrow_mut().note(self.now, Direction::Out, to.remote, bytes);
+        Ok(())
+    }
+
+    fn has_lane(&self, to: SocketAddr) -> bool {
+        self.wire.has_lane(to)
     }
 }
 

@@ -4,44 +4,37 @@
 //! any error or silence ends both: that closes every hidden task and descriptor of the library. The source says
 //! something every [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL), so silence means that it is dead.
 
+mod asker;
 mod endpoint;
 mod guard;
 mod inbox;
+mod inspector;
+mod session;
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fanlight_daemon::logline::Limited;
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_proto::clock::Time;
-use fanlight_proto::message::{CheckedFrame, StreamName, parse_frame};
-use tokio::time::{error::Elapsed, timeout};
-use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqError, ZmqMessage};
+use fanlight_proto::envelope::FeedKey;
+use fanlight_proto::message::StreamName;
+use zeromq::ZmqError;
 
 pub use endpoint::{Endpoint, EndpointError};
-use guard::{Guard, GuardError};
+use guard::GuardError;
 pub use inbox::Inbox;
-
-/// Longest that connecting and the handshake may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+use session::{PROOF_LIMIT, Session};
 
 /// Pause before the first try to connect again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest pause: a source that comes back is found within it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// A picture so old has waited in the kernel while this process stood still, and a newer one is behind it (promise P4).
-const TOO_OLD: Duration = Duration::from_millis(250);
-
-/// When all pictures have been too old for so long, the source is slow, and an old picture is better than none.
-const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// A source to subscribe to.
 #[derive(Clone, Debug)]
@@ -56,6 +49,8 @@ pub struct Upstream {
     pub max_frame_bytes: usize,
     /// Silence for so long ends the connection.
     pub stale: Duration,
+    /// Opens what it publishes; none when it seals nothing.
+    pub feed_key: Option<FeedKey>,
 }
 
 impl Upstream {
@@ -81,7 +76,9 @@ enum Ended {
     #[error("it does not answer")]
     NoAnswer,
     #[error("it is silent")]
-    Silent(Elapsed),
+    Silent,
+    #[error("it has not proved within {PROOF_LIMIT:?} that it has our feed key")]
+    Unproven,
     #[error("the ZeroMQ library failed: {0}")]
     Crashed(#[from] tokio::task::JoinError),
     #[error("there is no runtime to be had: {0}")]
@@ -133,13 +130,7 @@ impl Supervisor {
             Ok(runtime) => runtime,
             Err(error) => return Some(Ended::Runtime(error)),
         };
-        let session = session(Receiver {
-            upstream: Arc::clone(&self.upstream),
-            inbox: Arc::clone(&self.inbox),
-            heard: Arc::clone(heard),
-            refused: Arc::clone(&self.refused),
-            behind: Behind { clock_id: clock::clock_id(), since: None },
-        });
+        let session = Session::new(&self.upstream, &self.inbox, heard, &self.refused).run();
         let ended = runtime.block_on(async {
             tokio::select! {
                 // In a task, so that a panic in the library ends the connection and not this thread.
@@ -166,93 +157,6 @@ impl Supervisor {
             tracing::info!(source = %self.upstream.endpoint, count, "no source: {reason}; trying again");
             self.last_reason = reason;
         }
-    }
-}
-
-/// Connects and hands over what comes, until something fails.
-async fn session(mut receiver: Receiver) -> Result<Infallible, Ended> {
-    let upstream = Arc::clone(&receiver.upstream);
-    let connected = timeout(CONNECT_TIMEOUT, Guard::connect(&upstream.endpoint)).await;
-    let guard = connected.map_err(|_| Ended::NoAnswer)?.map_err(Ended::Connect)?;
-    let mut options = SocketOptions::default();
-    options.connect_timeout(CONNECT_TIMEOUT);
-    options.read_buffer(65_536, 1 << 20, 2);
-    let mut socket = SubSocket::with_options(options);
-    if upstream.streams.is_empty() {
-        socket.subscribe("").await?;
-    }
-    for stream in &upstream.streams {
-        socket.subscribe(&format!("{stream}/")).await?;
-    }
-    let private = guard.endpoint();
-    let mut pump = tokio::spawn(guard.pump());
-    tokio::select! {
-        ended = &mut pump => return Err(ended?.into()),
-        connected = timeout(CONNECT_TIMEOUT, socket.connect(&private)) => connected.map_err(|_| Ended::NoAnswer)??,
-    }
-    tracing::debug!(source = %upstream.endpoint, "connected");
-    loop {
-        tokio::select! {
-            ended = &mut pump => return Err(ended?.into()),
-            message = timeout(upstream.stale, socket.recv()) => {
-                receiver.take(message.map_err(Ended::Silent)??);
-            }
-        }
-    }
-}
-
-struct Receiver {
-    upstream: Arc<Upstream>,
-    inbox: Arc<Inbox>,
-    heard: Arc<AtomicBool>,
-    refused: Arc<Mutex<Limited>>,
-    behind: Behind,
-}
-
-impl Receiver {
-    fn take(&mut self, message: ZmqMessage) {
-        let now = clock::now();
-        let mut parts = message.into_vecdeque();
-        let (Some(topic), Some(body), None) = (parts.pop_front(), parts.pop_front(), parts.pop_front()) else {
-            return self.refuse(&"message is not a topic and a frame");
-        };
-        match parse_frame(&topic, body.clone(), self.upstream.max_frame_bytes) {
-            Ok(frame) => {
-                self.heard.store(true, Ordering::Relaxed);
-                if !frame.jpeg.is_empty() && self.behind.passes_over(now, &frame) {
-                    self.inbox.pass_over(self.upstream.origin, &frame);
-                } else if !self.inbox.put(self.upstream.origin, frame, body, now) {
-                    self.refuse(&"the relay has all the streams it can carry");
-                }
-            }
-            Err(error) => self.refuse(&error),
-        }
-    }
-
-    fn refuse(&self, reason: &dyn std::fmt::Display) {
-        let due = self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(clock::now());
-        if let Some(count) = due {
-            tracing::warn!(source = %self.upstream.endpoint, count, "frames refused, the last: {reason}");
-        }
-    }
-}
-
-/// Catching up after this process stood still.
-#[derive(Debug)]
-struct Behind {
-    clock_id: u64,
-    since: Option<Time>,
-}
-
-impl Behind {
-    /// Whether to wait for a newer picture than this. Only a source on the same host, whose clock is ours, can tell.
-    fn passes_over(&mut self, now: Time, frame: &CheckedFrame) -> bool {
-        let age = now.saturating_since(Time::from_nanos(frame.header.captured_ns));
-        if frame.header.clock_id != self.clock_id || age < TOO_OLD {
-            self.since = None;
-            return false;
-        }
-        now.saturating_since(*self.since.get_or_insert(now)) < CATCH_UP
     }
 }
 

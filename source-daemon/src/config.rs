@@ -6,8 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::options::Text;
-use fanlight_daemon::paths;
+use fanlight_daemon::{clock, paths};
+use fanlight_proto::envelope::{FeedKey, Sealer};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
 
@@ -82,8 +84,11 @@ fanlight_daemon::options! {
         /// Where to publish: ipc:///path/of/socket, tcp://ADDRESS:PORT, or several.
         /// None: ipc, as source.ipc in the runtime directory, where a relay of the same user looks for it.
         publish: Vec<Endpoint> = Vec::new();
-        /// Allow tcp endpoints that other hosts can reach. The pictures cross the network unencrypted, and whoever can
-        /// connect can see them.
+        /// The file of the key that source and relays share, or credential:NAME; `keygen feed FILE` makes one.
+        /// With it everything is published sealed; without it in the clear.
+        feed_key: Option<KeyPath> = None;
+        /// Without feed_key, allow tcp endpoints that other hosts can reach. The pictures cross the network unencrypted,
+        /// and whoever can connect can see them.
         allow_remote: bool = false;
 
         /// Where pictures come from: auto (the camera if there is one at the start, the ball otherwise), ball, pattern,
@@ -203,6 +208,16 @@ impl Config {
         Ok(self.publish.clone())
     }
 
+    /// What seals this run, if there is a key.
+    ///
+    /// # Errors
+    /// When the key file cannot be used.
+    pub fn sealer(&self) -> anyhow::Result<Option<Sealer>> {
+        let Some(path) = &self.feed_key else { return Ok(None) };
+        let key = FeedKey::new(path.feed().context("feed_key")?);
+        Ok(Some(Sealer::new(&key, clock::random_bytes())))
+    }
+
     /// What is done to each picture.
     #[must_use]
     pub fn picture_options(&self) -> PictureOptions {
@@ -264,9 +279,10 @@ impl Config {
     fn check_publish(&self) -> anyhow::Result<()> {
         for (index, endpoint) in self.publish.iter().enumerate() {
             ensure!(
-                self.allow_remote || endpoint.is_local(),
+                self.feed_key.is_some() || self.allow_remote || endpoint.is_local(),
                 "publish: other hosts can reach {endpoint}, and the pictures would cross the network unencrypted; \
-                 set allow_remote = true (--allow-remote) if that is meant, or publish at ipc:// or tcp://127.0.0.1"
+                 set feed_key to a file that `fanlight-source keygen feed FILE` makes, or allow_remote = true \
+                 (--allow-remote) if that is meant, or publish at ipc:// or tcp://127.0.0.1"
             );
             ensure!(!self.publish[..index].contains(endpoint), "publish: {endpoint} is given twice; leave one out");
         }
@@ -339,6 +355,8 @@ mod tests {
         assert!(error.contains("allow_remote = true") && error.contains("tcp://0.0.0.0:5700"), "{error}");
         let allowed = |o: &mut Options| (o.publish, o.allow_remote) = (Some(remote()), Some(true));
         config(allowed).check().unwrap();
+        let sealed = |o: &mut Options| (o.publish, o.feed_key) = (Some(remote()), Some("/a/key".parse().unwrap()));
+        config(sealed).check().unwrap();
         config(|o| o.publish = Some(vec!["tcp://127.0.0.1:5700".parse().unwrap()])).check().unwrap();
     }
 

@@ -4,6 +4,7 @@
 //! is capped: connections, time of the handshake, subscriptions, bytes of a frame, messages that wait. A peer that reads
 //! too slowly loses frames, and one that does not read at all loses its connection; the others notice neither.
 
+mod answers;
 mod endpoint;
 mod subscriber;
 #[cfg(test)]
@@ -19,8 +20,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
+use fanlight_proto::envelope::Sealer;
 use tokio::sync::watch;
 
+use answers::Answerer;
 use endpoint::{Connection, Listener};
 pub use endpoint::{Endpoint, EndpointError};
 use subscriber::{Message, Subscriber};
@@ -88,17 +91,18 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Binds every endpoint and serves them on a thread of its own. When this returns, subscribers can connect.
+    /// Binds every endpoint and serves them on a thread of its own. When this returns, subscribers can connect. Their
+    /// questions are answered under the seal of `sealer`, if there is one.
     ///
     /// # Errors
     /// The first endpoint that cannot be bound, and why; nothing stays bound then.
-    pub fn bind(endpoints: &[Endpoint]) -> Result<Self, PublishError> {
+    pub fn bind(endpoints: &[Endpoint], sealer: Option<Sealer>) -> Result<Self, PublishError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
         let entered = runtime.enter();
         let listeners: Vec<_> = endpoints.iter().map(Listener::bind).collect::<Result<_, _>>()?;
         let local = listeners.iter().map(Listener::local).collect::<Result<_, _>>().map_err(PublishError::Thread)?;
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(Hub::new(Answerer::new(sealer)));
         for listener in listeners {
             tokio::spawn(accept(listener, Arc::clone(&hub)));
         }
@@ -114,6 +118,12 @@ impl Publisher {
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// What messages are to be sealed with before they are published.
+    #[must_use]
+    pub fn sealer(&self) -> Option<&Sealer> {
+        self.hub.answerer.sealer()
     }
 
     /// Hands `body` to everyone whose subscription `topic` begins with. Callable from any thread; waits for no peer.
@@ -156,9 +166,10 @@ impl Drop for Publisher {
 }
 
 /// What the publishing side and the connections share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Hub {
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
+    answerer: Answerer,
     counters: Counters,
     refusals: Mutex<Limited>,
 }
@@ -173,6 +184,10 @@ struct Counters {
 }
 
 impl Hub {
+    fn new(answerer: Answerer) -> Self {
+        Self { subscribers: Mutex::default(), answerer, counters: Counters::default(), refusals: Mutex::default() }
+    }
+
     fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }

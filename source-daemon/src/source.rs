@@ -89,7 +89,7 @@ impl Source {
             stream: config.stream.0.clone(),
             pipeline: Pipeline::new(&config.picture_options())?,
             supervisor: config.supervisor()?,
-            publisher: Publisher::bind(&config.endpoints()?)?,
+            publisher: Publisher::bind(&config.endpoints()?, config.sealer()?)?,
         };
         Ok(Self::start(parts, config.make_input()?)?)
     }

@@ -41,6 +41,9 @@ fanlight_daemon::options! {
         max_frame_bytes: usize = MAX_FRAME_BYTES;
         /// Bytes to ask the kernel to keep for the socket. It grants at most net.core.rmem_max.
         receive_buffer: usize = 4 << 20;
+        /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
+        /// was bad. Unset: none are kept.
+        capture_dir: Option<PathBuf> = None;
         /// Print a line of statistics each second. Unset: when headless.
         stats: Option<bool> = None;
     }
@@ -57,7 +60,7 @@ pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
         return Ok(vec![ViewerAccess::Psk(file.shared()?); relays]);
     }
     let own = file.private()?;
-    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys { own: own.clone(), relay: relay.0.clone() };
+    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys { own: own.clone(), relay: relay.0 };
     Ok(config.relay_key.iter().cycle().take(relays).map(access).collect())
 }
 

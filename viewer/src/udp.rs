@@ -7,8 +7,10 @@ mod socket;
 use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::task::{self, Poll};
 
+use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::{Shutdown, clock, logline};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::ViewerAccess;
@@ -38,6 +40,8 @@ pub struct Route {
     pub accesses: Vec<ViewerAccess>,
     /// Bytes to ask the kernel to keep for each socket.
     pub receive_buffer: usize,
+    /// Where captures of the datagrams are written; none: they are not kept.
+    pub capture: Option<PathBuf>,
 }
 
 impl Route {
@@ -64,7 +68,8 @@ impl Route {
 pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdown: &Shutdown) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer)).collect();
-    let mut conversation = Conversation { lines, failures: logline::Limited::new(), engine, sink };
+    let capture = Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref());
+    let mut conversation = Conversation { lines, failures: logline::Limited::new(), capture, engine, sink };
     runtime.block_on(conversation.run(shutdown));
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();
@@ -74,6 +79,7 @@ pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdow
 struct Conversation<'a> {
     lines: Vec<Line>,
     failures: logline::Limited,
+    capture: Capture,
     engine: &'a mut Engine,
     sink: &'a mut dyn Sink,
 }
@@ -81,6 +87,7 @@ struct Conversation<'a> {
 impl Conversation<'_> {
     async fn run(&mut self, shutdown: &Shutdown) {
         let mut trains = Trains::new();
+        let mut requests = Requests::listen();
         while !shutdown.requested() {
             self.seek(clock::now());
             let now = clock::now();
@@ -88,12 +95,17 @@ impl Conversation<'_> {
             if self.hand_out(now).is_break() {
                 break;
             }
+            self.capture.turn(now, || counts(now, self.engine));
             let seek = self.lines.iter().map(|line| line.seek_due).min();
             let due = [self.engine.next_deadline(), self.sink.turn(now, self.engine), seek];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             tokio::select! {
                 () = shutdown.wait() => break,
                 () = tokio::time::sleep(due.saturating_since(clock::now())) => {}
+                () = requests.next() => {
+                    let now = clock::now();
+                    self.capture.on_request(now, || counts(now, self.engine));
+                }
                 () = poll_fn(|context| poll_any(&mut self.lines, context)) => {}
             }
             for at in 0..self.lines.len() {
@@ -124,7 +136,10 @@ impl Conversation<'_> {
                 Ok(count) => {
                     let now = clock::now();
                     line.heard = true;
-                    trains.datagrams(count).for_each(|datagram| self.engine.on_datagram(now, at, datagram));
+                    for datagram in trains.datagrams(count) {
+                        self.capture.note(now, Direction::In, socket.address(), datagram);
+                        self.engine.on_datagram(now, at, datagram);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
@@ -140,8 +155,9 @@ impl Conversation<'_> {
             match output {
                 Output::Send(at, datagram) => {
                     // A datagram that finds no room is lost like any other.
-                    let socket = self.lines.get(at).and_then(|line| line.socket.as_ref());
-                    if let Some(Err(error)) = socket.map(|socket| socket.send(&datagram)) {
+                    let Some(socket) = self.lines.get(at).and_then(|line| line.socket.as_ref()) else { continue };
+                    self.capture.note(now, Direction::Out, socket.address(), &datagram);
+                    if let Err(error) = socket.send(&datagram) {
                         self.failed(at, &error);
                     }
                 }
@@ -171,6 +187,16 @@ impl Conversation<'_> {
             tracing::warn!(count, "{what}");
         }
     }
+}
+
+/// What a capture counts, as [`counts`] gives it.
+const COUNTS: &[&str] = &["lost_on_the_way", "whole", "lost", "repairs_asked", "repairs_received", "joins"];
+
+fn counts(now: Time, engine: &Engine) -> Vec<u64> {
+    let summary = engine.summary(now);
+    let (losses, counts) = (summary.losses, summary.counts);
+    let on_the_way = losses.link + losses.incomplete;
+    vec![on_the_way, counts.whole, losses.total(), counts.repairs_asked, counts.repairs_received, summary.joins]
 }
 
 /// Ready when a socket can be read or a relay has moved, which is noted.

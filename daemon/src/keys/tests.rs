@@ -88,7 +88,7 @@ fn a_secret_that_anyone_else_could_read_or_write_is_refused() {
 #[test]
 fn a_credential_may_show_the_mask_of_an_access_control_list() {
     for (mode, good) in [(0o400, true), (0o440, true), (0o444, false), (0o420, false), (0o410, false)] {
-        assert_eq!(Closed::ToOthers.check(Path::new("wall"), mode).is_ok(), good, "{mode:o}");
+        assert_eq!(Kept::Credential.check(Path::new("wall"), mode).is_ok(), good, "{mode:o}");
     }
 }
 

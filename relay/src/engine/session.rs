@@ -9,6 +9,7 @@ use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
 use fanlight_proto::parity::level_count;
 
+use super::clocks::Clocks;
 use super::fanout::{self, Fan};
 use super::lane::Move;
 use super::streams::Stream;
@@ -72,7 +73,7 @@ impl Engine {
             viewer.need.on_report(now, report);
         }
         let stream = self.streams.by_alias(viewer.alias);
-        let pulse = Pulse { echo_us: body.sent_us, ..pulse(now, stream, viewer) };
+        let pulse = Pulse { echo_us: body.sent_us, ..pulse(now, stream, &self.clocks, viewer) };
         let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
         self.outputs.push_back(Output::Send { to: from, datagram });
         if resumes {
@@ -131,11 +132,11 @@ impl Engine {
 
     /// Tells all viewers of a stream what there is to tell.
     pub(super) fn pulse_all(&mut self, now: Time, alias: u16) {
-        let Self { streams, viewers, outputs, .. } = self;
+        let Self { streams, clocks, viewers, outputs, .. } = self;
         let Some(stream) = streams.by_alias(alias) else { return };
         for address in stream.members() {
             let Some(viewer) = viewers.at_mut(*address) else { continue };
-            let pulse = pulse(now, Some(stream), viewer);
+            let pulse = pulse(now, Some(stream), clocks, viewer);
             let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
             outputs.push_back(Output::Send { to: viewer.route, datagram });
         }
@@ -192,7 +193,7 @@ impl Engine {
 }
 
 /// What a viewer is told: the stream's status, what was left out for it, and the keys that it does not have.
-fn pulse(now: Time, stream: Option<&Stream>, viewer: &Viewer) -> Pulse {
+fn pulse(now: Time, stream: Option<&Stream>, clocks: &Clocks, viewer: &Viewer) -> Pulse {
     let keys = stream.and_then(|stream| stream.keys.as_ref());
     let keys = keys.filter(|keys| viewer.secure.is_some() && viewer.key_generation < keys.newest());
     Pulse {
@@ -201,8 +202,9 @@ fn pulse(now: Time, stream: Option<&Stream>, viewer: &Viewer) -> Pulse {
         keys: keys.map(keys::Keys::messages).unwrap_or_default(),
         frames_paced_out: viewer.rate.paced_out(),
         frames_given_up: viewer.given_up,
+        source_clock: stream.and_then(|stream| clocks.at(now, stream.origin)),
         parity_percent: parity_percent(stream, viewer),
-        ..Pulse::default()
+        echo_us: 0,
     }
 }
 

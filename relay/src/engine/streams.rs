@@ -39,7 +39,7 @@ pub(super) struct Stream {
     pub(super) name: StreamName,
     pub(super) alias: u16,
     /// Which upstream it comes from.
-    origin: usize,
+    pub(super) origin: usize,
     heard: Time,
     /// When the news in `status` came in: older news does not overwrite it.
     told: Time,

@@ -1,6 +1,7 @@
 //! Every behaviour of the engine on virtual time.
 
 mod admission;
+mod clocks;
 mod hostile;
 mod media;
 mod need;

@@ -1,12 +1,13 @@
 //! Where upstream threads leave what came, for the event loop to take: of each stream the newest picture and the
-//! newest heartbeat, and nothing else. Neither side ever waits for the other.
+//! newest heartbeat, and of each upstream the newest word on its clock. Neither side ever waits for the other.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
-use fanlight_proto::message::{CheckedFrame, StreamName};
+use fanlight_proto::message::{CheckedFrame, SourceClock, StreamName};
 use tokio::sync::Notify;
 
 use crate::engine::Arrival;
@@ -15,6 +16,8 @@ use crate::engine::Arrival;
 #[derive(Debug, Default)]
 pub struct Inbox {
     slots: Mutex<Vec<Slot>>,
+    /// What is new about the clock of an upstream: at most one word each.
+    clocks: Mutex<BTreeMap<usize, SourceClock>>,
     filled: Notify,
 }
 
@@ -58,6 +61,17 @@ impl Inbox {
             let before = slot.stale.filter(|(epoch, _)| *epoch == frame.id.epoch).map_or(0, |(_, count)| count);
             slot.stale = Some((frame.id.epoch, before + 1));
         }
+    }
+
+    /// Leaves what is known of the clock of upstream `origin`.
+    pub fn put_clock(&self, origin: usize, clock: SourceClock) {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, clock);
+        self.filled.notify_one();
+    }
+
+    /// Takes a word about an upstream's clock, and whose.
+    pub fn take_clock(&self) -> Option<(usize, SourceClock)> {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
     /// Takes something, but no picture of a stream that is `busy` with its last one.

@@ -1,15 +1,21 @@
+mod feed;
+
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanlight_daemon::Shutdown;
+use fanlight_daemon::{Shutdown, clock};
+use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State};
+use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, SourceClock, State, parse_frame};
 use tokio::time::timeout;
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
 
+use super::session::Behind;
 use super::*;
 use crate::engine::Arrival;
 
@@ -49,6 +55,14 @@ impl Subscription {
     }
 
     fn start(endpoint: &str, streams: &[&str], max_frame_bytes: usize) -> Self {
+        Self::of(endpoint, streams, max_frame_bytes, None)
+    }
+
+    fn sealed(endpoint: &str) -> Self {
+        Self::of(endpoint, &[], MAX_FRAME_BYTES, Some(FeedKey::new([7; 32])))
+    }
+
+    fn of(endpoint: &str, streams: &[&str], max_frame_bytes: usize, feed_key: Option<FeedKey>) -> Self {
         let (inbox, shutdown) = (Arc::new(Inbox::default()), Shutdown::new());
         let upstream = Upstream {
             origin: 0,
@@ -56,6 +70,7 @@ impl Subscription {
             streams: streams.iter().map(|name| name.parse().unwrap()).collect(),
             max_frame_bytes,
             stale: Duration::from_millis(500),
+            feed_key,
         };
         let thread = upstream.start(Arc::clone(&inbox), shutdown.clone()).unwrap();
         Self { inbox, shutdown, thread: Some(thread) }
@@ -72,6 +87,29 @@ impl Subscription {
             }
         };
         timeout(DEADLINE, arrival).await.expect("something comes")
+    }
+}
+
+impl Subscription {
+    /// The next word about the source's clock.
+    async fn next_clock(&self) -> SourceClock {
+        let word = async {
+            loop {
+                match self.inbox.take_clock() {
+                    Some((0, clock)) => return clock,
+                    Some(other) => panic!("a word of nobody's: {other:?}"),
+                    None => self.inbox.filled().await,
+                }
+            }
+        };
+        timeout(DEADLINE, word).await.expect("the source is asked and answers")
+    }
+
+    /// Whether nothing comes while `connections` tells of three.
+    async fn hears_nothing(&self, connections: mpsc::Receiver<usize>) -> bool {
+        let third = tokio::task::spawn_blocking(move || while connections.recv_timeout(DEADLINE).unwrap() < 2 {});
+        third.await.unwrap();
+        self.inbox.take(|_| false).is_none()
     }
 }
 

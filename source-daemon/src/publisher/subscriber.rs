@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::is_question;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::answers::{Answerer, Questions};
 use super::zmtp::{self, Event, Parser, ProtocolError};
 use super::{Hub, Registration};
 
@@ -32,7 +36,7 @@ pub(super) const WRITE_STALL_LIMIT: Duration = Duration::from_secs(3);
 /// Bytes read at a time from a subscriber.
 const READ_CHUNK: usize = 1024;
 
-/// The pause after each chunk: at most 1 MB/s is read from a peer that floods, and the others keep their share.
+/// The pause between chunks: at most 1 MB/s is read from a peer that floods, and the others keep their share.
 const READ_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why a connection ended.
@@ -102,6 +106,7 @@ struct Outbox {
     subscriptions: Vec<Vec<u8>>,
     messages: VecDeque<Message>,
     pongs: VecDeque<Bytes>,
+    questions: Questions,
 }
 
 impl Outbox {
@@ -121,9 +126,11 @@ impl Outbox {
         full
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), Departure> {
+    fn on_event(&mut self, now: Time, event: Event) -> Result<(), Departure> {
         match event {
             Event::Greeted | Event::Ready => {}
+            // Not kept, so that a relay which asks each second fills no list.
+            Event::Subscribe(topic) if is_question(&topic) => self.questions.ask(now, topic),
             Event::Subscribe(_) if self.subscriptions.len() >= MAX_SUBSCRIPTIONS => {
                 return Err(Departure::Subscriptions);
             }
@@ -139,13 +146,17 @@ impl Outbox {
         Ok(())
     }
 
-    /// The next bytes to send: PONGs first, they are small and prove that we live.
-    fn next(&mut self) -> Option<(Bytes, Bytes)> {
-        let pong = self.pongs.pop_front().map(|pong| (pong, Bytes::new()));
-        pong.or_else(|| {
-            let Message { topic, body } = self.messages.pop_front()?;
-            Some((zmtp::message_prefix(&topic, body.len()), body))
-        })
+    /// The next bytes to send: PONGs and answers first, they are small and prove that we live.
+    fn next(&mut self, answerer: &Answerer) -> Option<(Bytes, Bytes)> {
+        if let Some(pong) = self.pongs.pop_front() {
+            return Some((pong, Bytes::new()));
+        }
+        if let Some(question) = self.questions.next() {
+            let answer = answerer.answer(&question);
+            return Some((zmtp::message_prefix(&question, answer.len()), answer));
+        }
+        let Message { topic, body } = self.messages.pop_front()?;
+        Some((zmtp::message_prefix(&topic, body.len()), body))
     }
 }
 
@@ -185,16 +196,17 @@ async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, sub
     loop {
         match parser.next() {
             Ok(Some(event)) => {
-                if let Err(departure) = subscriber.outbox().on_event(event) {
+                if let Err(departure) = subscriber.outbox().on_event(clock::now(), event) {
                     return departure;
                 }
                 subscriber.wake.notify_one();
             }
             Ok(None) => {
+                // Before and not after reading: what is asked after a silence is answered at once.
+                sleep(READ_PAUSE).await;
                 if let Err(departure) = read_chunk(reader, parser).await {
                     return departure;
                 }
-                sleep(READ_PAUSE).await;
             }
             Err(error) => return error.into(),
         }
@@ -213,7 +225,7 @@ async fn read_chunk<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser)
 
 async fn send<S: AsyncWrite>(writer: &mut WriteHalf<S>, subscriber: &Subscriber, hub: &Hub) -> Departure {
     loop {
-        let next = subscriber.outbox().next();
+        let next = subscriber.outbox().next(&hub.answerer);
         let Some((prefix, body)) = next else {
             subscriber.wake.notified().await;
             continue;
@@ -248,13 +260,13 @@ mod tests {
     fn subscriber(prefixes: &[&str]) -> Subscriber {
         let subscriber = Subscriber::default();
         for prefix in prefixes {
-            subscriber.outbox().on_event(Event::Subscribe(prefix.as_bytes().to_vec())).unwrap();
+            subscriber.outbox().on_event(Time::default(), Event::Subscribe(prefix.as_bytes().to_vec())).unwrap();
         }
         subscriber
     }
 
     fn drain(subscriber: &Subscriber) -> Vec<Bytes> {
-        std::iter::from_fn(|| subscriber.outbox().next()).map(|(_, body)| body).collect()
+        std::iter::from_fn(|| subscriber.outbox().next(&Answerer::new(None))).map(|(_, body)| body).collect()
     }
 
     #[test]
@@ -273,9 +285,9 @@ mod tests {
         subscriber.offer(&message("cam10/", "no"));
         subscriber.offer(&message("cam1/", "yes"));
         assert_eq!(drain(&subscriber), ["yes"]);
-        subscriber.outbox().on_event(Event::Cancel(b"cam1/".to_vec())).unwrap();
+        subscriber.outbox().on_event(Time::default(), Event::Cancel(b"cam1/".to_vec())).unwrap();
         assert!(subscriber.is_subscribed(), "it had subscribed twice");
-        subscriber.outbox().on_event(Event::Cancel(b"cam1/".to_vec())).unwrap();
+        subscriber.outbox().on_event(Time::default(), Event::Cancel(b"cam1/".to_vec())).unwrap();
         assert!(!subscriber.is_subscribed());
     }
 
@@ -284,9 +296,9 @@ mod tests {
         let subscriber = subscriber(&[""]);
         subscriber.offer(&message("a/", "frame"));
         for _ in 0..100 {
-            subscriber.outbox().on_event(Event::Ping(b"x".to_vec())).unwrap();
+            subscriber.outbox().on_event(Time::default(), Event::Ping(b"x".to_vec())).unwrap();
         }
-        let first = subscriber.outbox().next().unwrap().0;
+        let first = subscriber.outbox().next(&Answerer::new(None)).unwrap().0;
         assert_eq!(first, zmtp::pong(b"x"));
         assert_eq!(drain(&subscriber).len(), MAX_PONGS - 1 + 1);
     }

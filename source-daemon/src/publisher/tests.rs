@@ -16,7 +16,7 @@ const READY_SUB: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
 const SUBSCRIBE_ALL: &[u8] = b"\0\x01\x01";
 
 fn publisher() -> Publisher {
-    Publisher::bind(&["tcp://127.0.0.1:0".parse().unwrap()]).unwrap()
+    Publisher::bind(&["tcp://127.0.0.1:0".parse().unwrap()], None).unwrap()
 }
 
 fn port(publisher: &Publisher) -> u16 {
@@ -76,7 +76,7 @@ async fn the_relays_library_reads_every_message_over_ipc_and_tcp() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.ipc");
     let endpoints = [Endpoint::Ipc(path.clone()), "tcp://127.0.0.1:0".parse().unwrap()];
-    let publisher = Publisher::bind(&endpoints).unwrap();
+    let publisher = Publisher::bind(&endpoints, None).unwrap();
     let mut sockets = Vec::new();
     for endpoint in publisher.endpoints() {
         sockets.push(subscribe(endpoint).await);
@@ -233,4 +233,70 @@ async fn closing_waits_for_no_peer() {
     let closed = tokio::task::spawn_blocking(|| publisher.close());
     timeout(Duration::from_millis(500), closed).await.expect("closed at once").unwrap();
     assert!(is_cut_off(lazy).await);
+}
+
+fn asking(topic: &str) -> Vec<u8> {
+    [&[0, 1 + topic.len() as u8, 1][..], topic.as_bytes()].concat()
+}
+
+/// The next answer that the publisher sends to `stream`: its topic and its body.
+async fn read_answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut parts = Vec::new();
+    for flags in [1, 0] {
+        let mut header = [0; 2];
+        timeout(DEADLINE, stream.read_exact(&mut header)).await.unwrap().unwrap();
+        assert_eq!(header[0], flags);
+        let mut part = vec![0; header[1].into()];
+        timeout(DEADLINE, stream.read_exact(&mut part)).await.unwrap().unwrap();
+        parts.push(part);
+    }
+    let body = parts.pop().unwrap();
+    (String::from_utf8(parts.pop().unwrap()).unwrap(), body)
+}
+
+#[tokio::test]
+async fn who_asks_is_told_the_time_on_its_own_connection_and_nobody_else_is() {
+    let publisher = publisher();
+    let mut asker = peer(&publisher, &handshake()).await;
+    let mut other = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
+    for stream in [&mut asker, &mut other] {
+        stream.read_exact(&mut vec![0; 64 + zmtp::ready().len()]).await.unwrap();
+    }
+    until("the other has subscribed", || publisher.stats().subscribers == 1).await;
+    for round in 0..80_u8 {
+        let topic = fanlight_proto::envelope::question([round; 16]);
+        // At most twenty a second are answered.
+        sleep(Duration::from_millis(55)).await;
+        let before = clock::now().as_nanos();
+        asker.write_all(&asking(&topic)).await.unwrap();
+        let (told, body) = read_answer(&mut asker).await;
+        let answer = fanlight_proto::envelope::parse_answer(&body).unwrap();
+        assert_eq!((told, answer.clock_id, answer.newest_sealed), (topic, clock::clock_id(), 0));
+        assert!((before..=clock::now().as_nanos()).contains(&answer.clock_ns));
+        if round == 0 {
+            publisher.publish(TOPIC, Bytes::from_static(b"frame"));
+            let mut message = [0; 13];
+            timeout(DEADLINE, other.read_exact(&mut message)).await.unwrap().unwrap();
+            assert_eq!(&message, b"\x01\x04cam/\0\x05frame", "the first that it gets is no answer");
+        }
+    }
+    assert_eq!(publisher.stats().subscribers, 1, "a question is no subscription");
+    assert_eq!(publisher.stats().refused, 0, "eighty questions are not too many subscriptions");
+}
+
+#[tokio::test]
+async fn with_a_key_the_answer_is_sealed_and_proves_the_salt_of_the_frames() {
+    use fanlight_proto::envelope::{FeedKey, Opener, is_sealed, question};
+    let key = FeedKey::new([7; 32]);
+    let sealer = Sealer::new(&key, [8; 16]);
+    let publisher = Publisher::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Some(sealer)).unwrap();
+    let topic = question([1; 16]);
+    let mut asker = peer(&publisher, &[handshake(), asking(&topic)].concat()).await;
+    asker.read_exact(&mut vec![0; 64 + zmtp::ready().len()]).await.unwrap();
+    let (told, body) = read_answer(&mut asker).await;
+    assert!(is_sealed(&body) && told == topic);
+    let mut opener = Opener::new(key);
+    assert_eq!(opener.answer(told.as_bytes(), &body).unwrap().clock_id, clock::clock_id());
+    let frame = publisher.sealer().unwrap().frame(&TOPIC, vec![0; 100], 32);
+    assert_eq!(opener.frame(&TOPIC, frame).unwrap(), [0; 68][..]);
 }

@@ -1,7 +1,7 @@
 //! Headers: everything that goes out of a source passes here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
@@ -27,6 +27,8 @@ pub(super) struct Picture {
 #[derive(Debug)]
 pub(super) struct Outlet {
     publisher: Publisher,
+    /// Held while a message is sealed and published: relays take them only in the order in which they were sealed.
+    in_order: Mutex<()>,
     stream: StreamName,
     topic: Bytes,
     epoch: u64,
@@ -37,13 +39,14 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// A run with an epoch of its own.
+    /// A run with an epoch of its own. When the publisher has a sealer, everything is sealed.
     pub(super) fn new(publisher: Publisher, stream: StreamName) -> Self {
         let topic = stream.topic();
         let epoch = clock::random_u64().max(1);
         let clock_id = clock::clock_id();
         Self {
             publisher,
+            in_order: Mutex::default(),
             stream,
             topic,
             epoch,
@@ -87,7 +90,7 @@ impl Outlet {
             prepared_us: u32::try_from(preparing).unwrap_or(u32::MAX),
             ..self.header(picture.number, State::Live, now)
         };
-        self.send(now, picture.jpeg.finish(header));
+        self.send(now, picture.jpeg, header);
     }
 
     /// Publishes a heartbeat, which tells the condition of the input and no more.
@@ -97,7 +100,7 @@ impl Outlet {
             reason: condition.reason.clone(),
             ..self.header(self.newest.load(Relaxed), condition.state, now)
         };
-        self.send(now, FrameBuffer::with_capacity(0).finish(header));
+        self.send(now, FrameBuffer::with_capacity(0), header);
     }
 
     fn header(&self, number: u64, state: State, now: Time) -> FrameHeader {
@@ -114,8 +117,14 @@ impl Outlet {
         }
     }
 
-    fn send(&self, now: Time, body: Bytes) {
+    fn send(&self, now: Time, buffer: FrameBuffer, header: FrameHeader) {
+        let in_order = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = match self.publisher.sealer() {
+            Some(sealer) => buffer.seal(header, &self.topic, sealer),
+            None => buffer.finish(header),
+        };
         self.publisher.publish(self.topic.clone(), body);
+        drop(in_order);
         self.last_published.fetch_max(now.as_nanos(), Relaxed);
     }
 }

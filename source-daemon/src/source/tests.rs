@@ -139,7 +139,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let parts = Parts {
             stream: "cam".parse().unwrap(),
-            publisher: Publisher::bind(&[Endpoint::Ipc(folder.path().join("source.ipc"))]).unwrap(),
+            publisher: Publisher::bind(&[Endpoint::Ipc(folder.path().join("source.ipc"))], None).unwrap(),
             pipeline: Pipeline::new(&PictureOptions::default()).unwrap(),
             supervisor: Supervisor::new(STALL_LIMIT),
         };

@@ -180,11 +180,11 @@ impl World {
 
     fn carry_all(&mut self, at: usize, datagrams: Vec<Vec<u8>>) {
         for datagram in datagrams {
-            self.carry(at, Event::ToViewer(at, datagram));
+            self.carry(at, &Event::ToViewer(at, datagram));
         }
     }
 
-    fn carry(&mut self, at: usize, event: Event) {
+    fn carry(&mut self, at: usize, event: &Event) {
         let mut odds = |thousandths| self.dice.next() % 1000 < thousandths;
         let (lost, doubled, reordered) =
             (self.cut[at] || odds(self.link.lost), odds(self.link.doubled), odds(self.link.reordered));
@@ -200,7 +200,7 @@ impl World {
     fn drain(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Send(at, datagram) => self.carry(at, Event::ToRelay(at, datagram)),
+                Output::Send(at, datagram) => self.carry(at, &Event::ToRelay(at, datagram)),
                 Output::Frame(arrived) => {
                     let id = arrived.whole.id;
                     self.bodies_wrong += u64::from(arrived.whole.body != body(id, arrived.whole.body.len()));

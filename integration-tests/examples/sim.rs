@@ -1,0 +1,109 @@
+//! `./dev sim`: many seeds of the simulator's storms, or the replay of a capture.
+
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fanlight_daemon::capture::Recording;
+use fanlight_daemon::clock;
+use fanlight_tests::sim::{replay, run, storm};
+
+/// What the command line asks for.
+struct Options {
+    seeds: u64,
+    from: u64,
+    replay: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match options() {
+        Ok(Options { replay: Some(file), .. }) => play(&file),
+        Ok(options) => storms(&options),
+        Err(message) => refuse(&message),
+    }
+}
+
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("sim: {message}");
+    ExitCode::from(64)
+}
+
+/// Plays a capture, and prints each count beside what happened.
+fn play(file: &str) -> ExitCode {
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => return refuse(&format!("{file}: {error}")),
+    };
+    let recording = match Recording::parse(&bytes) {
+        Ok(recording) => recording,
+        Err(error) => return refuse(&format!("{file}: {error}")),
+    };
+    let records = &recording.records;
+    let span = records.last().zip(records.first()).map(|(last, first)| last.time.saturating_since(first.time));
+    println!("a {:?}'s capture: {} datagrams in {:.1?}", recording.role, records.len(), span.unwrap_or_default());
+    println!("{:<20} {:>10} {:>10}", "", "happened", "replayed");
+    for count in replay(&recording) {
+        let happened = count.happened.map_or("-".to_owned(), |happened| happened.to_string());
+        println!("{:<20} {happened:>10} {:>10}", count.name, count.replayed);
+    }
+    // Whoever reads this through a pipe may have gone.
+    let _ = std::io::stdout().flush();
+    ExitCode::SUCCESS
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { seeds: 1000, from: 0, replay: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+        let number = || value.parse().map_err(|_| format!("{word} takes a number, not {value}"));
+        match word.as_str() {
+            "--seeds" => options.seeds = number()?,
+            "--from" => options.from = number()?,
+            "--replay" => options.replay = Some(value),
+            _ => return Err(format!("takes --seeds N, --from N and --replay FILE, not {word}")),
+        }
+    }
+    Ok(options)
+}
+
+/// Runs a storm for each seed, on every processor; the first seed that fails is told.
+fn storms(options: &Options) -> ExitCode {
+    let (next, end) = (AtomicU64::new(options.from), options.from + options.seeds);
+    let (failures, first, events) = (AtomicU64::new(0), AtomicU64::new(u64::MAX), AtomicU64::new(0));
+    let begin = clock::now();
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            match catch_unwind(AssertUnwindSafe(|| run(&storm(seed), seed))) {
+                Ok(world) => _ = events.fetch_add(world.handled(), Ordering::Relaxed),
+                Err(_) => {
+                    failures.fetch_add(1, Ordering::Relaxed);
+                    first.fetch_min(seed, Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let seconds = clock::now().saturating_since(begin).as_secs_f64();
+    let (failures, events) = (failures.into_inner(), events.into_inner());
+    println!(
+        "{} storms in {seconds:.1} s: {:.0} seeds/s, {:.2} million events/s, {failures} failed",
+        options.seeds,
+        options.seeds as f64 / seconds,
+        events as f64 / seconds / 1e6
+    );
+    if failures == 0 {
+        return ExitCode::SUCCESS;
+    }
+    println!("the first to fail: FANLIGHT_SIM_SEED={} cargo test --test sim storm", first.into_inner());
+    ExitCode::FAILURE
+}

@@ -1,0 +1,187 @@
+//! The real relay on a simulated network: its engine, its fan-out in time and its inbox, as relay.rs joins them. All
+//! that the simulator knows of their interfaces stands here.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use fanlight_proto::clock::Time;
+use fanlight_proto::handshake::{PrivateKey, RelayAccess};
+use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::message::parse_frame;
+use fanlight_relay::config::Gso;
+use fanlight_relay::engine::{Engine, EngineConfig, Output, Route};
+use fanlight_relay::udp::{Refused, Sender, Turn, Wire};
+use fanlight_relay::upstream::Inbox;
+
+use super::Access;
+use crate::seeded::Random;
+
+/// Datagrams that the kernel takes as a train.
+const SEGMENTS: usize = 64;
+
+/// The loop comes to rest within so many turns, or it spins.
+const MAX_TURNS: usize = 100_000;
+
+/// Viewers whose keys a relay knows: no case has more.
+const LISTED: usize = 16;
+
+/// The private key of every relay, and of viewer `number`.
+pub(super) fn relay_key() -> PrivateKey {
+    PrivateKey::new([200; 32])
+}
+
+/// See [`relay_key`].
+pub(super) fn viewer_key(number: usize) -> PrivateKey {
+    PrivateKey::new([u8::try_from(number + 1).expect("no case has so many viewers"); 32])
+}
+
+fn lets_in(access: Access, listed: &[usize]) -> RelayAccess {
+    let viewer = |number: &usize| (viewer_key(*number).public(), format!("viewer {number}"));
+    match access {
+        Access::Open => RelayAccess::Open,
+        Access::Keys => RelayAccess::Keys { own: relay_key(), viewers: listed.iter().map(viewer).collect() },
+    }
+}
+
+/// A relay from its start to its end.
+#[derive(Debug)]
+pub(super) struct Relay {
+    engine: Engine,
+    sender: Sender,
+    inbox: Inbox,
+    wire: Egress,
+    turn: Turn,
+    /// The viewers whose keys it knows.
+    listed: Vec<usize>,
+}
+
+/// Datagrams that leave.
+#[derive(Debug, Default)]
+struct Egress(RefCell<Vec<(SocketAddr, Vec<u8>)>>);
+
+impl Wire for Egress {
+    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
+        let datagrams = bytes.chunks(segment.unwrap_or(bytes.len()).max(1));
+        self.0.borrow_mut().extend(datagrams.map(|datagram| (to.remote, datagram.to_vec())));
+        Ok(())
+    }
+
+    fn has_lane(&self, _to: SocketAddr) -> bool {
+        false
+    }
+}
+
+impl Relay {
+    pub(super) fn new(random: &mut Random, access: Access) -> Self {
+        let mut seed = [0; 32];
+        seed.copy_from_slice(&random.bytes(32));
+        let listed: Vec<usize> = (0..LISTED).collect();
+        Self {
+            engine: Engine::new(EngineConfig::default(), lets_in(access, &listed), seed),
+            sender: Sender::new(Gso::On, SEGMENTS),
+            inbox: Inbox::default(),
+            wire: Egress::default(),
+            turn: Turn::Idle,
+            listed,
+        }
+    }
+
+    pub(super) fn on_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
+        self.engine.on_datagram(now, Route { remote: from, local: None }, datagram);
+        self.run(now);
+    }
+
+    /// A message of source `origin`.
+    pub(super) fn on_message(&mut self, now: Time, origin: usize, topic: &[u8], body: &Bytes) {
+        let frame = parse_frame(topic, body.clone(), MAX_FRAME_BYTES).expect("a source sends what a relay takes");
+        self.inbox.put(origin, frame, body.clone(), now);
+        self.run(now);
+    }
+
+    pub(super) fn on_tick(&mut self, now: Time) {
+        self.engine.on_tick(now);
+        self.run(now);
+    }
+
+    pub(super) fn due(&self) -> Option<Time> {
+        self.engine.next_deadline().into_iter().chain(self.turn.time()).min()
+    }
+
+    /// The next datagram that leaves, and where to.
+    pub(super) fn sent(&mut self) -> impl Iterator<Item = (SocketAddr, Vec<u8>)> + use<> {
+        self.wire.0.take().into_iter()
+    }
+
+    /// What happened, by the names that its captures use.
+    pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let (counts, sent) = (self.engine.counts(), self.sender.counts());
+        vec![
+            ("given_up", sent.given_up + sent.failed),
+            ("frames", counts.frames),
+            ("fanned", counts.fanned),
+            ("joins", counts.joins),
+            ("repairs_asked", counts.repairs_asked),
+            ("repairs_sent", counts.repairs_sent),
+        ]
+    }
+
+    /// How many viewers it serves.
+    pub(super) fn viewers(&self) -> usize {
+        self.engine.viewers()
+    }
+
+    /// Draws a new key for the media.
+    pub(super) fn rotate_key(&mut self, now: Time) {
+        self.engine.rotate_keys(now);
+        self.run(now);
+    }
+
+    /// Forgets the key of a viewer, as when its line is taken out of the list of viewers.
+    pub(super) fn expel(&mut self, now: Time, viewer: usize) {
+        self.listed.retain(|listed| *listed != viewer);
+        self.engine.set_access(now, lets_in(Access::Keys, &self.listed));
+        self.run(now);
+    }
+
+    /// Stops as on SIGTERM: what leaves are farewells.
+    pub(super) fn shut_down(&mut self) {
+        self.engine.shut_down();
+        self.take_outputs(Time::default());
+    }
+
+    /// Everything that can be done now.
+    fn run(&mut self, now: Time) {
+        self.take_outputs(now);
+        for _ in 0..MAX_TURNS {
+            loop {
+                let Self { engine, sender, inbox, .. } = self;
+                let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
+                let Some(arrival) = inbox.take(busy) else { break };
+                self.engine.on_arrival(now, &arrival);
+                self.take_outputs(now);
+            }
+            let before = self.sender.in_flight();
+            self.turn = self.sender.run(now, &self.wire);
+            while let Some(given_up) = self.sender.take_given_up() {
+                self.engine.on_given_up(given_up.to, given_up.begun);
+            }
+            if self.turn != Turn::Again && self.sender.in_flight() == before {
+                return;
+            }
+        }
+        panic!("the relay spins");
+    }
+
+    fn take_outputs(&mut self, now: Time) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { to, datagram } => self.sender.send(&self.wire, to, &datagram),
+                Output::Fan(fan) => self.sender.start(now, fan),
+                Output::Resend(resend) => self.sender.resend(&self.wire, &resend),
+                // The simulated wire never fills.
+                Output::Isolate(_) | Output::Rejoin(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Random cases: any links, and any troubles at any time.
+
+use std::time::Duration;
+
+use super::{Access, Act, Case, Clock, Link, Node, RelayConfig, SourceConfig, Step, ViewerConfig};
+use crate::seeded::Random;
+
+/// How long the troubles of a storm last.
+const LENGTH: Duration = Duration::from_secs(6);
+
+/// Most viewers of a storm.
+const MAX_VIEWERS: usize = 3;
+
+/// Most troubles of a storm.
+const MAX_TROUBLES: usize = 12;
+
+/// The case that follows from `seed`: one source, up to two relays, a few viewers, and troubles.
+#[must_use]
+pub fn storm(seed: u64) -> Case {
+    let mut random = Random::new(seed ^ 0x5704_12b5);
+    let random = &mut random;
+    let relays: Vec<_> = (0..=random.below(2)).map(|_| relay(random)).collect();
+    let viewers: Vec<_> = (0..=random.below(MAX_VIEWERS)).map(|_| viewer(random, relays.len())).collect();
+    let mut steps: Vec<_> = (0..=random.below(MAX_TROUBLES)).flat_map(|_| trouble(random, &relays, &viewers)).collect();
+    steps.sort_by_key(|step| step.at);
+    Case {
+        name: "storm".into(),
+        sentence: "whatever happens, in any order: nothing wrong is shown, every frame is accounted for, and all heals",
+        sources: vec![SourceConfig {
+            fps: [10, 25, 30, 60][random.below(4)],
+            frame_bytes: [200, 1_500, 4_500, 12_000][random.below(4)],
+            clock: clock(random),
+            ..SourceConfig::default()
+        }],
+        relays,
+        viewers,
+        steps,
+        length: LENGTH,
+        checks: Vec::new(),
+    }
+}
+
+fn relay(random: &mut Random) -> RelayConfig {
+    RelayConfig { clock: clock(random), leg: micros(random, 100, 5_000), ..RelayConfig::default() }
+}
+
+fn viewer(random: &mut Random, relays: usize) -> ViewerConfig {
+    let capacity = [92, 500, 1820][random.below(3)];
+    let paths = vec![(random.below(relays), link(random))];
+    ViewerConfig { access: Access::Open, clock: clock(random), capacity, paths }
+}
+
+fn clock(random: &mut Random) -> Clock {
+    Clock {
+        offset: Duration::from_nanos(random.number() >> 12),
+        drift_ppm: random.below(401) as i32 - 200,
+        wall_offset_ns: random.number() as i64 >> 1,
+    }
+}
+
+/// A link that is bad in some ways, and good in others.
+fn link(random: &mut Random) -> Link {
+    let mut sometimes = |most: f64| if random.below(2) == 0 { 0.0 } else { random.below(1000) as f64 / 1000.0 * most };
+    let (loss, reorder, double, corrupt) = (sometimes(0.1), sometimes(0.1), sometimes(0.05), sometimes(0.01));
+    let rate = if random.below(4) == 0 { Some(200_000 + random.below(2_000_000) as u64) } else { None };
+    let clean = Link::clean(micros(random, 100, 40_000));
+    Link {
+        loss,
+        burst: 1.0 + random.below(8) as f64,
+        jitter: micros(random, 0, 10_000),
+        reorder,
+        double,
+        corrupt,
+        ..rate.map_or(clean, |rate| clean.narrow(rate, 4_000 + rate / 10))
+    }
+}
+
+/// Something bad, and its end after a while; the end may be missing, for healing to bring.
+fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) -> Vec<Step> {
+    let (viewer, relay, path) = (random.below(viewers.len()), random.below(relays.len()), 0);
+    let node = [Node::Source(0), Node::Relay(relay), Node::Viewer(viewer)][random.below(3)];
+    let steady = Link::clean(viewers[viewer].paths[path].1.delay);
+    let (sentence, begin, end) = match random.below(9) {
+        0 => ("a path is cut", Act::Cut { viewer, path }, Some(Act::Join { viewer, path })),
+        1 => ("a relay is cut from the source", Act::CutLeg(relay), Some(Act::JoinLeg(relay))),
+        2 => ("the camera stands still", Act::StillCamera(0), Some(Act::MovingCamera(0))),
+        3 => ("a node is killed", Act::Kill(node), Some(Act::Start(node))),
+        4 => ("a node stands still", Act::Freeze(node), Some(Act::Thaw(node))),
+        5 => ("a viewer's address changes", Act::Rebind { viewer, path }, None),
+        6 => ("a wall clock jumps", Act::StepWall(node, random.number() as i64 >> 4), None),
+        7 => ("a relay is stopped", Act::StopRelay(relay), Some(Act::Start(Node::Relay(relay)))),
+        _ => {
+            let act = Act::SetLinks { viewer, path, up: link(random), down: link(random) };
+            ("a link changes", act, Some(Act::SetLinks { viewer, path, up: steady, down: steady }))
+        }
+    };
+    let at = micros(random, 0, LENGTH.as_micros() as usize);
+    let over = at + micros(random, 1_000, 2_500_000);
+    let end = end.filter(|_| over < LENGTH).map(|act| Step { at: over, sentence: "a trouble ends", act });
+    [Step { at, sentence, act: begin }].into_iter().chain(end).collect()
+}
+
+fn micros(random: &mut Random, least: usize, most: usize) -> Duration {
+    Duration::from_micros((least + random.below(most - least)) as u64)
+}

@@ -1,0 +1,121 @@
+//! The real viewer's engine on a simulated network. All that the simulator knows of its interface stands here.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::handshake::ViewerAccess;
+use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::message::FrameId;
+use fanlight_proto::reassembly::{Counts, Losses};
+use fanlight_viewer::engine::{Engine, EngineConfig, Output, Presentation, Redundancy, Signal, Wish};
+
+use super::relay_node::{relay_key, viewer_key};
+use super::{Access, ViewerConfig};
+use crate::seeded::Random;
+
+/// What a viewer wants done or gives out.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// A datagram for the relay at the end of a path.
+    Send { path: usize, datagram: Vec<u8> },
+    /// A whole frame.
+    Frame { id: FrameId, body: Vec<u8> },
+    /// The signal is now this.
+    Signal { word: &'static str },
+}
+
+/// What a viewer counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Sessions opened.
+    pub joins: u64,
+    /// Datagrams that are none of ours.
+    pub foreign: u64,
+    /// What became of the shards.
+    pub counts: Counts,
+    /// Frames lost, by reason.
+    pub losses: Losses,
+    /// The round trip to the relay.
+    pub round_trip: Option<Duration>,
+}
+
+/// A viewer from its start to its end.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    engine: Engine,
+    shown: u64,
+    now: Time,
+}
+
+impl Viewer {
+    /// Viewer `number`, which shows whatever there is. The number is also whose key it has.
+    pub(super) fn new(random: &mut Random, number: usize, viewer: &ViewerConfig) -> Self {
+        let access = match viewer.access {
+            Access::Open => ViewerAccess::Open,
+            Access::Keys => ViewerAccess::Keys { own: viewer_key(number), relay: relay_key().public() },
+        };
+        let mut seed = [0; 32];
+        seed.copy_from_slice(&random.bytes(32));
+        let config = EngineConfig {
+            wish: Wish::Stream(None),
+            name: "simulated".to_owned(),
+            max_frame_bytes: MAX_FRAME_BYTES,
+            receive_capacity: viewer.capacity,
+            paths: vec![access; viewer.paths.len()],
+            redundancy: Redundancy::Both,
+        };
+        Self { engine: Engine::new(config, seed), shown: 0, now: Time::default() }
+    }
+
+    pub(super) fn on_datagram(&mut self, now: Time, path: usize, datagram: &mut [u8]) {
+        self.now = now;
+        self.engine.on_datagram(now, path, datagram);
+    }
+
+    /// The host at the end of a path says that nobody listens there.
+    pub(super) fn on_refused(&mut self, now: Time, path: usize) {
+        self.engine.on_refused(now, path);
+    }
+
+    pub(super) fn on_tick(&mut self, now: Time) {
+        self.now = now;
+        self.engine.on_tick(now);
+    }
+
+    pub(super) fn due(&self) -> Option<Time> {
+        self.engine.next_deadline()
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Given> {
+        Some(match self.engine.poll_output()? {
+            Output::Send(path, datagram) => Given::Send { path, datagram },
+            Output::Frame(arrived) => {
+                self.shown += 1;
+                self.engine.on_presentation(Presentation { shown: self.shown, lost: 0, age_us: 0 });
+                Given::Frame { id: arrived.whole.id, body: arrived.whole.body }
+            }
+            Output::Signal(signal) => Given::Signal { word: signal.word() },
+            Output::List(..) => unreachable!("no list was asked for"),
+        })
+    }
+
+    pub(super) fn recycle(&mut self, body: Vec<u8>) {
+        self.engine.recycle(body);
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let summary = self.engine.summary(self.now);
+        Tally {
+            joins: summary.joins,
+            foreign: summary.foreign,
+            counts: summary.counts,
+            losses: summary.losses,
+            round_trip: summary.round_trip,
+        }
+    }
+
+    /// The word of a signal that says that the picture is live.
+    pub(super) fn live() -> &'static str {
+        Signal::Live.word()
+    }
+}

@@ -1,0 +1,163 @@
+//! What must hold in every world at every moment, checked from outside the engines.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::datagram::{ToRelay, ToViewer};
+use fanlight_proto::message::FrameId;
+
+use super::viewer_node::{Tally, Viewer};
+
+/// A picture that passes for live is never older (promise P5).
+pub const LONGEST_LIVE: Duration = Duration::from_millis(1500);
+
+/// Tokens that are remembered of one address: it needs none but the last.
+const TOKENS: usize = 8;
+
+/// What a viewer gave out, and what came to it.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Frames given out, over all its lives.
+    pub frames: Vec<(Duration, FrameId)>,
+    /// Its signals.
+    pub signals: Vec<(Duration, &'static str)>,
+    /// Since when it says that the picture is live, if it does.
+    live: Option<Duration>,
+    /// When it last had a fresh picture, or could not act.
+    fresh: Duration,
+    /// Of this life, the epochs in their order.
+    spans: Vec<Span>,
+    given: Option<FrameId>,
+}
+
+/// Frames of one epoch of which something was seen within a session.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    epoch: u64,
+    first: u64,
+    highest: u64,
+}
+
+impl Watch {
+    /// It starts, and knows nothing.
+    pub(super) fn begin_life(&mut self, now: Duration) {
+        self.spans.clear();
+        (self.live, self.fresh, self.given) = (None, now, None);
+        self.signals.push((now, ""));
+    }
+
+    /// It was frozen until now, and could not say anything.
+    pub(super) fn thaw(&mut self, now: Duration) {
+        self.fresh = now;
+    }
+
+    /// A media datagram came in that its session takes.
+    pub(super) fn on_shard(&mut self, id: FrameId) {
+        match self.spans.iter_mut().position(|span| span.epoch == id.epoch) {
+            None => self.spans.push(Span { epoch: id.epoch, first: id.number, highest: id.number }),
+            Some(at) if at + 1 == self.spans.len() => {
+                self.spans[at].highest = self.spans[at].highest.max(id.number);
+            }
+            // What is late of an epoch that has ended.
+            Some(_) => {}
+        }
+    }
+
+    /// A frame is given out.
+    pub(super) fn on_frame(&mut self, now: Duration, id: FrameId) {
+        if let Some(last) = self.given {
+            let newer = id.epoch != last.epoch || id.number > last.number;
+            assert!(newer, "{id} was given out after {last}");
+        }
+        let newest = self.spans.last().expect("a frame has shards");
+        assert_eq!(newest.epoch, id.epoch, "{id} came back from an epoch that has ended");
+        self.given = Some(id);
+        self.check_freshness(now);
+        self.fresh = now;
+        self.frames.push((now, id));
+    }
+
+    /// Its signal changes.
+    pub(super) fn on_signal(&mut self, now: Duration, word: &'static str) {
+        self.check_freshness(now);
+        self.live = (word == Viewer::live()).then_some(now);
+        self.signals.push((now, word));
+    }
+
+    /// No frozen picture passes for live.
+    pub(super) fn check_freshness(&self, now: Duration) {
+        let age = now.saturating_sub(self.fresh);
+        // The frame that makes it live comes at the same moment as the signal.
+        let live = self.live.is_some_and(|since| since < now);
+        assert!(!live || age <= LONGEST_LIVE, "a picture of {age:?} ago passes for live");
+    }
+
+    /// What it says at `moment`.
+    #[must_use]
+    pub fn signal_at(&self, moment: Duration) -> &'static str {
+        self.signals.iter().rev().find(|(at, _)| *at <= moment).map_or("", |(_, word)| word)
+    }
+
+    /// Frames given out in a span of time.
+    #[must_use]
+    pub fn frames_between(&self, from: Duration, to: Duration) -> &[(Duration, FrameId)] {
+        let start = self.frames.partition_point(|(at, _)| *at < from);
+        let end = self.frames.partition_point(|(at, _)| *at < to);
+        &self.frames[start..end.max(start)]
+    }
+
+    /// Every frame from the first that was seen to the last that is whole is whole, or lost for one reason.
+    ///
+    /// # Panics
+    /// When that does not hold.
+    pub(super) fn check_sum(&self, tally: &Tally) {
+        let Some(last) = self.given else { return };
+        let end = |span: &Span| if span.epoch == last.epoch { last.number } else { span.highest };
+        let seen: u64 = self.spans.iter().map(|span| end(span) - span.first + 1).sum();
+        let (whole, lost) = (tally.counts.whole, tally.losses.total());
+        assert_eq!(whole + lost, seen, "{whole} whole and {lost} lost of {seen} frames: {tally:?}, {:?}", self.spans);
+    }
+}
+
+/// What a relay owes to addresses that have not proved themselves: no more bytes than they sent (promise P17).
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    accounts: HashMap<SocketAddr, Account>,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    received: usize,
+    sent: usize,
+    tokens: Vec<Bytes>,
+    proved: bool,
+}
+
+impl Ledger {
+    pub(super) fn on_received(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let account = self.accounts.entry(from).or_default();
+        if account.proved {
+            return;
+        }
+        account.received += datagram.len();
+        if let Ok(ToRelay::Join(join)) = ToRelay::parse(datagram) {
+            account.proved = account.tokens.contains(&join.token);
+        }
+    }
+
+    pub(super) fn on_sent(&mut self, to: SocketAddr, datagram: &[u8]) {
+        let account = self.accounts.entry(to).or_default();
+        if account.proved {
+            return;
+        }
+        account.sent += datagram.len();
+        let (sent, received) = (account.sent, account.received);
+        assert!(sent <= received, "{to} has proved nothing, sent {received} bytes and got {sent}");
+        if let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(datagram) {
+            account.tokens.truncate(TOKENS - 1);
+            account.tokens.insert(0, challenge.token);
+        }
+    }
+}

@@ -1,0 +1,625 @@
+//! The world: nodes, the links between them, and the one clock and the one random generator that decide everything.
+
+mod nodes;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanlight_proto::datagram::ToViewer;
+use fanlight_proto::message::FrameId;
+
+use super::link::{Carried, Link};
+use super::relay_node::Relay;
+use super::source::{Published, SourceConfig, SourceNode};
+use super::viewer_node::{Given, Tally, Viewer};
+use super::watch::Watch;
+use super::{Node, RelayConfig, ViewerConfig};
+use crate::seeded::Random;
+use nodes::{Path, Recorded, RelayNode, ViewerNode};
+
+/// Datagrams that the relay's socket holds while the relay stands still: 4 MiB at 2304 bytes each.
+const RELAY_CAPACITY: usize = 1820;
+
+/// Messages of a source that wait for a relay that stands still: the source's queue.
+const LEG_CAPACITY: usize = 2;
+
+/// See the module.
+#[derive(Debug)]
+pub struct World {
+    now: Duration,
+    random: Random,
+    events: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+    sources: Vec<SourceNode>,
+    relays: Vec<RelayNode>,
+    viewers: Vec<ViewerNode>,
+    /// Who is where at present.
+    addresses: HashMap<SocketAddr, (usize, usize)>,
+    trace: Option<Vec<Trace>>,
+    handled: u64,
+}
+
+/// One thing that a node did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// When.
+    pub at: Duration,
+    /// Who.
+    pub node: Node,
+    /// What.
+    pub what: What,
+}
+
+/// See [`Trace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A datagram of so many bytes left.
+    Sent(usize),
+    /// A frame was given out.
+    Frame(FrameId),
+    /// The signal changed.
+    Signal(&'static str),
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: Duration,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+#[derive(Debug)]
+enum Event {
+    ToRelay { relay: usize, from: SocketAddr, datagram: Vec<u8> },
+    ToViewer { to: SocketAddr, datagram: Vec<u8> },
+    Refused { to: SocketAddr },
+    Message { relay: usize, source: usize, published: Published },
+}
+
+impl World {
+    /// A world with these nodes, all of them running. What happens in it follows from `seed`.
+    #[must_use]
+    pub fn new(seed: u64, sources: &[SourceConfig], relays: &[RelayConfig], viewers: &[ViewerConfig]) -> Self {
+        let mut random = Random::new(seed);
+        let sources = sources.iter().map(|config| SourceNode::new(config.clone(), random.number())).collect();
+        let relays = relays.iter().map(|config| RelayNode::new(config.clone(), &mut random)).collect();
+        let viewers: Vec<_> = viewers.iter().map(|config| ViewerNode::new(config.clone())).collect();
+        let mut world = Self {
+            now: Duration::ZERO,
+            random,
+            events: BinaryHeap::new(),
+            sequence: 0,
+            sources,
+            relays,
+            viewers,
+            addresses: HashMap::new(),
+            trace: None,
+            handled: 0,
+        };
+        for viewer in 0..world.viewers.len() {
+            for path in 0..world.viewers[viewer].paths.len() {
+                world.rebind(viewer, path);
+            }
+            world.start(Node::Viewer(viewer));
+        }
+        world
+    }
+
+    /// Remembers all that nodes do from now on.
+    pub fn keep_trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// What the nodes did since [`World::keep_trace`].
+    #[must_use]
+    pub fn trace(&self) -> &[Trace] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
+    /// The present.
+    #[must_use]
+    pub const fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Events that have happened: the work that it was.
+    #[must_use]
+    pub const fn handled(&self) -> u64 {
+        self.handled
+    }
+
+    /// What is known of a viewer.
+    #[must_use]
+    pub fn watch(&self, viewer: usize) -> &Watch {
+        &self.viewers[viewer].watch
+    }
+
+    /// What a viewer counted in its present life.
+    #[must_use]
+    pub fn tally(&self, viewer: usize) -> Tally {
+        self.viewers[viewer].life.as_ref().map(Viewer::tally).unwrap_or_default()
+    }
+
+    /// How many viewers there are.
+    #[must_use]
+    pub const fn viewers(&self) -> usize {
+        self.viewers.len()
+    }
+
+    /// What the link from the relay to a viewer did so far.
+    #[must_use]
+    pub fn carried(&self, viewer: usize, path: usize) -> Carried {
+        self.viewers[viewer].paths[path].down.carried
+    }
+
+    /// How many viewers a relay serves.
+    #[must_use]
+    pub fn served(&self, relay: usize) -> usize {
+        self.relays[relay].life.as_ref().map_or(0, Relay::viewers)
+    }
+
+    /// Frames that a source published in a span of time.
+    pub fn published(&self, source: usize, from: Duration, to: Duration) -> impl Iterator<Item = FrameId> {
+        self.sources[source].published_between(from, to)
+    }
+
+    /// Lets time pass until `end`.
+    pub fn run_until(&mut self, end: Duration) {
+        while let Some((at, next)) = self.next().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.handled += 1;
+            match next {
+                Next::Event => {
+                    if let Some(Reverse(scheduled)) = self.events.pop() {
+                        self.handle(scheduled.event);
+                    }
+                }
+                Next::Source(source) => self.publish(source),
+                Next::Relay(relay) => self.tick_relay(relay),
+                Next::Viewer(viewer) => self.tick_viewer(viewer),
+            }
+        }
+        self.now = self.now.max(end);
+        self.viewers.iter().filter(|viewer| viewer.acts()).for_each(|viewer| viewer.watch.check_freshness(self.now));
+    }
+
+    /// What happens next, and when.
+    fn next(&self) -> Option<(Duration, Next)> {
+        let event = self.events.peek().map(|Reverse(scheduled)| (scheduled.at, Next::Event));
+        let sources = self.sources.iter().enumerate().map(|(at, source)| (source.next, Next::Source(at)));
+        let relays = self.relays.iter().enumerate().filter_map(|(at, relay)| Some((relay.due?, Next::Relay(at))));
+        let viewers = self.viewers.iter().enumerate().filter_map(|(at, v)| Some((v.due?, Next::Viewer(at))));
+        event.into_iter().chain(sources).chain(relays).chain(viewers).min_by_key(|(at, _)| *at)
+    }
+
+    fn schedule(&mut self, at: Duration, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse(Scheduled { at, sequence: self.sequence, event }));
+    }
+
+    fn note(&mut self, node: Node, what: What) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(Trace { at: self.now, node, what });
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::ToRelay { relay, from, datagram } => self.at_relay(relay, from, datagram),
+            Event::ToViewer { to, datagram } => self.at_viewer(to, datagram),
+            Event::Refused { to } => {
+                let Some(&(viewer, path)) = self.addresses.get(&to) else { return };
+                let node = &mut self.viewers[viewer];
+                if let Some(life) = node.life.as_mut().filter(|_| !node.frozen) {
+                    life.on_refused(node.config.clock.read(self.now), path);
+                    self.take_from_viewer(viewer);
+                }
+            }
+            Event::Message { relay, source, published } => self.message_at_relay(relay, source, published),
+        }
+    }
+
+    fn publish(&mut self, source: usize) {
+        let Some(published) = self.sources[source].turn(self.now) else { return };
+        for relay in 0..self.relays.len() {
+            let leg = self.relays[relay].config.leg;
+            if !self.relays[relay].leg_cut {
+                self.schedule(self.now + leg, Event::Message { relay, source, published: published.clone() });
+            }
+        }
+    }
+
+    fn message_at_relay(&mut self, relay: usize, source: usize, published: Published) {
+        let node = &mut self.relays[relay];
+        let now = node.config.clock.read(self.now);
+        let Some(life) = &mut node.life else { return };
+        if node.frozen {
+            if node.held.len() == LEG_CAPACITY {
+                node.held.pop_front();
+            }
+            node.held.push_back((source, published));
+            return;
+        }
+        life.on_message(now, source, &published.topic, &published.body);
+        self.take_from_relay(relay);
+    }
+
+    fn at_relay(&mut self, relay: usize, from: SocketAddr, mut datagram: Vec<u8>) {
+        if let Some(&(viewer, path)) = self.addresses.get(&from) {
+            self.viewers[viewer].paths[path].note(self.now, false, &datagram);
+        }
+        let node = &mut self.relays[relay];
+        let now = node.config.clock.read(self.now);
+        let Some(life) = &mut node.life else {
+            // The relay's host says so (ICMP port unreachable), over the same link.
+            let back = self.addresses.get(&from).map(|(viewer, path)| &self.viewers[*viewer].paths[*path].down.link);
+            if let Some(link) = back.filter(|link| !link.cut) {
+                self.schedule(self.now + link.delay, Event::Refused { to: from });
+            }
+            return;
+        };
+        if node.frozen {
+            if node.backlog.len() < RELAY_CAPACITY {
+                node.backlog.push_back((from, datagram));
+            }
+            return;
+        }
+        node.ledger.on_received(from, &datagram);
+        life.on_datagram(now, from, &mut datagram);
+        self.take_from_relay(relay);
+    }
+
+    fn tick_relay(&mut self, relay: usize) {
+        let node = &mut self.relays[relay];
+        if let Some(life) = &mut node.life {
+            life.on_tick(node.config.clock.read(self.now));
+        }
+        self.take_from_relay(relay);
+    }
+
+    fn take_from_relay(&mut self, relay: usize) {
+        let Some(life) = &mut self.relays[relay].life else { return };
+        for (to, datagram) in life.sent() {
+            self.relays[relay].ledger.on_sent(to, &datagram);
+            self.note(Node::Relay(relay), What::Sent(datagram.len()));
+            let Some(&(viewer, path)) = self.addresses.get(&to) else { continue };
+            let Self { now, random, events, sequence, viewers, .. } = self;
+            let second = now.as_secs() as usize;
+            viewers[viewer].paths[path].carry_down(second, *now, random, datagram, |at, datagram| {
+                *sequence += 1;
+                events.push(Reverse(Scheduled { at, sequence: *sequence, event: Event::ToViewer { to, datagram } }));
+            });
+        }
+        self.relays[relay].reckon(self.now);
+    }
+
+    fn at_viewer(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        // Nobody is at an address that has been left.
+        let Some(&(viewer, path)) = self.addresses.get(&to) else { return };
+        self.viewers[viewer].paths[path].note(self.now, true, &datagram);
+        if let Some(by) = self.viewers[viewer].tapped_by {
+            self.into_viewer(by, path, datagram.clone());
+        }
+        self.into_viewer(viewer, path, datagram);
+    }
+
+    fn into_viewer(&mut self, viewer: usize, path: usize, datagram: Vec<u8>) {
+        let node = &mut self.viewers[viewer];
+        if node.life.is_none() {
+            return;
+        }
+        if node.frozen {
+            if node.backlog.len() < node.config.capacity as usize {
+                node.backlog.push_back((path, datagram));
+            }
+            return;
+        }
+        self.viewer_takes(viewer, path, datagram);
+    }
+
+    fn viewer_takes(&mut self, viewer: usize, path: usize, mut datagram: Vec<u8>) {
+        let node = &mut self.viewers[viewer];
+        let now = node.config.clock.read(self.now);
+        let Some(life) = &mut node.life else { return };
+        let id = match ToViewer::parse(&datagram) {
+            Ok(ToViewer::Data(header, _)) => Some(header.id),
+            _ => None,
+        };
+        let foreign = id.map(|_| life.tally().foreign);
+        life.on_datagram(now, path, &mut datagram);
+        if let Some(id) = id.filter(|_| foreign == Some(life.tally().foreign)) {
+            node.watch.on_shard(id);
+        }
+        self.take_from_viewer(viewer);
+    }
+
+    fn tick_viewer(&mut self, viewer: usize) {
+        let node = &mut self.viewers[viewer];
+        if let Some(life) = &mut node.life {
+            life.on_tick(node.config.clock.read(self.now));
+        }
+        self.take_from_viewer(viewer);
+    }
+
+    fn take_from_viewer(&mut self, viewer: usize) {
+        while let Some(given) = self.viewers[viewer].life.as_mut().and_then(Viewer::poll) {
+            match given {
+                Given::Send { path, datagram } => self.send_up(viewer, path, datagram),
+                Given::Frame { id, body } => {
+                    let made = self.sources.iter().any(|source| source.made(id, &body));
+                    assert!(made, "viewer {viewer} gave out {id} with other bytes than it was published with");
+                    self.note(Node::Viewer(viewer), What::Frame(id));
+                    let node = &mut self.viewers[viewer];
+                    node.watch.on_frame(self.now, id);
+                    if let Some(life) = &mut node.life {
+                        life.recycle(body);
+                    }
+                }
+                Given::Signal { word } => {
+                    self.note(Node::Viewer(viewer), What::Signal(word));
+                    self.viewers[viewer].watch.on_signal(self.now, word);
+                }
+            }
+        }
+        self.viewers[viewer].reckon(self.now);
+    }
+
+    fn send_up(&mut self, viewer: usize, path: usize, datagram: Vec<u8>) {
+        self.note(Node::Viewer(viewer), What::Sent(datagram.len()));
+        let Self { now, random, events, sequence, viewers, .. } = self;
+        let Path { relay, address, up, .. } = &mut viewers[viewer].paths[path];
+        let (relay, from) = (*relay, *address);
+        up.carry(*now, random, datagram, |at, datagram| {
+            *sequence += 1;
+            let event = Event::ToRelay { relay, from, datagram };
+            events.push(Reverse(Scheduled { at, sequence: *sequence, event }));
+        });
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Event,
+    Source(usize),
+    Relay(usize),
+    Viewer(usize),
+}
+
+/// What may be done to a world.
+impl World {
+    /// Changes what the links of a path do, toward the relay and from it.
+    pub fn set_links(&mut self, viewer: usize, path: usize, up: Link, down: Link) {
+        let path = &mut self.viewers[viewer].paths[path];
+        (path.up.link, path.down.link) = (up, down);
+    }
+
+    /// Cuts a path in both directions, or joins it again.
+    pub fn cut(&mut self, viewer: usize, path: usize, cut: bool) {
+        let path = &mut self.viewers[viewer].paths[path];
+        (path.up.link.cut, path.down.link.cut) = (cut, cut);
+    }
+
+    /// Cuts a relay from the sources, or joins it again.
+    pub fn cut_leg(&mut self, relay: usize, cut: bool) {
+        self.relays[relay].leg_cut = cut;
+    }
+
+    /// The viewer's datagrams on this path come from another address from now on, and nobody is at the former one.
+    pub fn rebind(&mut self, viewer: usize, path: usize) {
+        let node = &mut self.viewers[viewer].paths[path];
+        self.addresses.remove(&node.address);
+        node.address = nodes::next_address(viewer, path, node.address);
+        self.addresses.insert(node.address, (viewer, path));
+    }
+
+    /// A source's camera stops delivering, or delivers again.
+    pub fn capture(&mut self, source: usize, capturing: bool) {
+        self.sources[source].capturing = capturing;
+    }
+
+    /// Moves the wall clock of a node; what it measures time by is another clock.
+    pub fn step_wall(&mut self, node: Node, nanos: i64) {
+        let clock = match node {
+            Node::Source(at) => &mut self.sources[at].config.clock,
+            Node::Relay(at) => &mut self.relays[at].config.clock,
+            Node::Viewer(at) => &mut self.viewers[at].config.clock,
+        };
+        clock.wall_offset_ns = clock.wall_offset_ns.saturating_add(nanos);
+    }
+
+    /// Ends a node without a word (SIGKILL).
+    pub fn kill(&mut self, node: Node) {
+        match node {
+            Node::Source(at) => self.sources[at].alive = false,
+            Node::Relay(at) => self.relays[at].end(),
+            Node::Viewer(at) => self.viewers[at].end(),
+        }
+    }
+
+    /// Lets a relay end with farewells (SIGTERM).
+    pub fn stop_relay(&mut self, relay: usize) {
+        let node = &mut self.relays[relay];
+        if let Some(life) = node.life.as_mut().filter(|_| !node.frozen) {
+            life.shut_down();
+            self.take_from_relay(relay);
+        }
+        self.kill(Node::Relay(relay));
+    }
+
+    /// Starts a node that has ended, with a memory of nothing.
+    pub fn start(&mut self, node: Node) {
+        self.kill(node);
+        match node {
+            Node::Source(at) => self.sources[at].start(self.now),
+            Node::Relay(at) => {
+                let access = self.relays[at].config.access;
+                self.relays[at].life = Some(Relay::new(&mut self.random, access));
+                self.relays[at].reckon(self.now);
+            }
+            Node::Viewer(at) => {
+                let Self { now, random, viewers, .. } = self;
+                viewers[at].begin(*now, random, at);
+            }
+        }
+    }
+
+    /// Lets a node stand still (SIGSTOP): what comes waits, as far as there is room.
+    pub fn freeze(&mut self, node: Node) {
+        match node {
+            Node::Source(at) => self.sources[at].frozen = true,
+            Node::Relay(at) => self.relays[at].freeze(),
+            Node::Viewer(at) => self.viewers[at].freeze(),
+        }
+    }
+
+    /// Lets a node go on (SIGCONT).
+    pub fn thaw(&mut self, node: Node) {
+        match node {
+            Node::Source(at) => self.sources[at].frozen = false,
+            Node::Relay(at) => self.thaw_relay(at),
+            Node::Viewer(at) => self.thaw_viewer(at),
+        }
+    }
+
+    /// A relay draws a new key for its media.
+    pub fn rotate_key(&mut self, relay: usize) {
+        let node = &mut self.relays[relay];
+        if let Some(life) = &mut node.life {
+            life.rotate_key(node.config.clock.read(self.now));
+            self.take_from_relay(relay);
+        }
+    }
+
+    /// A relay forgets the key of a viewer.
+    pub fn expel(&mut self, relay: usize, viewer: usize) {
+        self.viewers[viewer].expelled = true;
+        let node = &mut self.relays[relay];
+        if let Some(life) = &mut node.life {
+            life.expel(node.config.clock.read(self.now), viewer);
+            self.take_from_relay(relay);
+        }
+    }
+
+    /// Whether a relay has forgotten the key of a viewer.
+    #[must_use]
+    pub fn is_expelled(&self, viewer: usize) -> bool {
+        self.viewers[viewer].expelled
+    }
+
+    /// What comes to a viewer also comes to another one, as if it listened on the wire.
+    pub fn tap(&mut self, viewer: usize, by: usize) {
+        self.viewers[viewer].tapped_by = Some(by);
+    }
+
+    /// Remembers what arrives over a path from now on.
+    pub fn record(&mut self, viewer: usize, path: usize) {
+        self.viewers[viewer].paths[path].record = Some(Vec::new());
+    }
+
+    /// Lets all that was recorded of a path arrive once more, from now on and at the same intervals.
+    pub fn replay(&mut self, viewer: usize, path: usize) {
+        let node = &mut self.viewers[viewer].paths[path];
+        let (relay, address) = (node.relay, node.address);
+        let record = node.record.take().unwrap_or_default();
+        let Some(begin) = record.first().map(|first| first.at) else { return };
+        for Recorded { at, to_viewer, datagram } in record {
+            let event = match to_viewer {
+                true => Event::ToViewer { to: address, datagram },
+                false => Event::ToRelay { relay, from: address, datagram },
+            };
+            self.schedule(self.now + (at - begin), event);
+        }
+    }
+
+    /// Ends every trouble: links lose nothing, and every node runs.
+    pub fn heal(&mut self) {
+        for source in 0..self.sources.len() {
+            if !self.sources[source].alive {
+                self.start(Node::Source(source));
+            }
+            self.thaw(Node::Source(source));
+            self.capture(source, true);
+        }
+        for relay in 0..self.relays.len() {
+            if self.relays[relay].life.is_none() {
+                self.start(Node::Relay(relay));
+            }
+            self.thaw(Node::Relay(relay));
+            self.cut_leg(relay, false);
+        }
+        for viewer in 0..self.viewers.len() {
+            self.viewers[viewer].paths.iter_mut().for_each(Path::heal);
+            if self.viewers[viewer].life.is_none() {
+                self.start(Node::Viewer(viewer));
+            }
+            self.thaw(Node::Viewer(viewer));
+        }
+    }
+
+    /// Of each viewer that runs, every frame is whole or lost for one reason. To be asked when the last frame is whole.
+    ///
+    /// # Panics
+    /// When that does not hold.
+    pub fn check_sums(&self) {
+        for viewer in &self.viewers {
+            if let Some(life) = &viewer.life {
+                viewer.watch.check_sum(&life.tally());
+            }
+        }
+    }
+
+    /// What the link to a viewer did in each second: datagrams offered, and of those not delivered.
+    #[must_use]
+    pub fn seconds(&self, viewer: usize, path: usize) -> &[(u64, u64)] {
+        &self.viewers[viewer].paths[path].seconds
+    }
+
+    fn thaw_relay(&mut self, relay: usize) {
+        let node = &mut self.relays[relay];
+        if !std::mem::take(&mut node.frozen) {
+            return;
+        }
+        let (held, backlog) = (std::mem::take(&mut node.held), std::mem::take(&mut node.backlog));
+        for (source, published) in held {
+            self.message_at_relay(relay, source, published);
+        }
+        for (from, datagram) in backlog {
+            self.at_relay(relay, from, datagram);
+        }
+        self.tick_relay(relay);
+    }
+
+    fn thaw_viewer(&mut self, viewer: usize) {
+        let node = &mut self.viewers[viewer];
+        if !std::mem::take(&mut node.frozen) {
+            return;
+        }
+        node.watch.thaw(self.now);
+        for (path, datagram) in std::mem::take(&mut node.backlog) {
+            self.viewer_takes(viewer, path, datagram);
+        }
+        self.tick_viewer(viewer);
+    }
+}

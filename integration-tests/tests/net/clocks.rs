@@ -1,0 +1,109 @@
+//! Clocks that differ between hosts, and wall clocks that jump (promise P15).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fanlight_tests::viewing::Report;
+use fanlight_tests::wait::pause;
+use fanlight_tests::{Stage, long, skip};
+
+use crate::scene::{USUAL, beside, quiet, source};
+
+/// So far ahead is the clock of the source's host, in seconds.
+const AHEAD: &str = "1000";
+
+/// And that of the relay's, when it is on a third one.
+const BEHIND: &str = "400";
+
+/// Two viewers of one relay on one host see the same ages, within this and what a busy machine adds to one of them.
+const SAME_MS: f64 = 1.0;
+const NOISE_MS: f64 = 1.0;
+
+/// What reaches the wall clock of a program: Debian package libfaketime.
+const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
+
+/// Frames shown between two jumps of the clock.
+const FRAMES: usize = 60;
+
+#[test]
+fn ages_are_true_between_hosts_whose_clocks_differ() {
+    let _quiet = quiet();
+    if !rustix::process::geteuid().is_root() {
+        return skip("time namespaces take root");
+    }
+    if !Path::new("/proc/self/ns/time").exists() {
+        return skip("this kernel has no time namespaces");
+    }
+    // The relay on the host of the far viewer, and on a third one.
+    for relay in [&[][..], &["unshare", "--time", "--monotonic", BEHIND]] {
+        assert_true_ages(relay);
+    }
+}
+
+/// Compares what two viewers say of one stream: one shares the source's clock, one does not.
+#[track_caller]
+fn assert_true_ages(relay: &[&str]) {
+    let stage = Stage::new();
+    let source = source(&stage, USUAL).under(&["unshare", "--time", "--monotonic", AHEAD]).ready();
+    let namespace = format!("--time=/proc/{}/ns/time", source.pid().unwrap());
+    let _relay = stage.relay(0, &[stage.ipc("cam")]).under(relay).ready();
+    let viewer = || stage.viewer(stage.relay_address(0), "cam");
+    let near = viewer().under(&["nsenter", &namespace]).start();
+    let far = viewer().start();
+    for viewing in [&near, &far] {
+        viewing.wait_shown(if long() { 3000 } else { 200 });
+    }
+    let [near, far] = [near, far].map(|viewing| viewing.finish().0);
+    let [truth, told] = [&near, &far].map(|report: &Report| report.age_ms.p50.unwrap());
+    eprintln!("measured: median age {truth:.2} ms by the source's own clock, {told:.2} ms by another host's");
+    assert_eq!((near.clock.as_str(), far.clock.as_str()), ("monotonic", "exchange"));
+    assert!((truth - told).abs() <= SAME_MS + NOISE_MS, "{truth} {told}");
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ten_years_costs_no_session_and_no_frame() {
+    let _beside = beside();
+    let Some(library) = faketime() else { return skip("not installed: libfaketime") };
+    let stage = Stage::new();
+    let wall = stage.path("wall-clock");
+    set(&wall, 2026);
+    let fake = [
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", wall.clone()),
+        ("FAKETIME_NO_CACHE", "1".into()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+    ];
+    let source = fake.iter().fold(source(&stage, USUAL), |launch, (name, value)| launch.env(name, value)).ready();
+    let relay = stage.relay(0, &[stage.ipc("cam")]);
+    let relay = fake.iter().fold(relay, |launch, (name, value)| launch.env(name, value)).ready();
+    let viewer = stage.viewer(stage.relay_address(0), "cam");
+    let viewer = fake.iter().fold(viewer, |watch, (name, value)| watch.env(name, value)).start();
+    viewer.wait_shown(FRAMES);
+    for year in [2036, 2026, 2016, 2026] {
+        set(&wall, year);
+        viewer.wait_more(FRAMES);
+        pause(Duration::from_millis(250));
+    }
+    set(&wall, 2036);
+    let (report, frames) = viewer.finish();
+    // That the clock did jump is seen where it is told to people: in the log.
+    assert!([&source, &relay].iter().all(|program| program.stop().0.code() == Some(0)));
+    assert!(!relay.log().matching(0, "2026-").is_empty() && !relay.log().matching(0, "2036-").is_empty());
+    report.assert_nearly_lossless();
+    let live = report.signals.iter().skip_while(|change| change.state != "live");
+    assert_eq!(live.count(), 1, "no change after it was live: {:?}", report.signals);
+    eprintln!("measured: {} frames over four jumps, {} lost", frames.len(), report.frames.lost.total);
+}
+
+fn set(wall: &Path, year: u32) {
+    // In one step: it is read at every look at the clock.
+    let next = wall.with_extension("next");
+    std::fs::write(&next, format!("{year}-06-01 12:00:00\n")).unwrap();
+    std::fs::rename(next, wall).unwrap();
+}
+
+/// Where the library is, below the folder of the machine's architecture.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    folders.map(|folder| folder.path().join(FAKETIME)).find(|library| library.is_file())
+}

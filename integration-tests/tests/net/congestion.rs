@@ -1,0 +1,53 @@
+//! Promise P10: a stream that does not fit its link leaves room for others.
+
+use std::process::Command;
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_tests::lab::installed;
+use fanlight_tests::program::Launch;
+use fanlight_tests::wait::pause;
+use fanlight_tests::{long, skip};
+use serde_json::Value;
+
+use crate::scene::{Pictures, Scene, quiet};
+
+/// The link that both use.
+const LINK_MEGABITS: u32 = 20;
+
+/// About 100 kB a frame: 25 Mbit/s.
+const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
+
+/// What the TCP flow keeps of the link, and the frames a second that the viewer keeps.
+const TCP_SHARE: f64 = 0.3;
+const FRAMES: f64 = 5.0;
+
+/// Until the stream has found its rate.
+const SETTLING: Duration = Duration::from_secs(5);
+
+#[test]
+fn beside_a_tcp_flow_neither_starves() {
+    let _quiet = quiet();
+    if !installed("iperf3") {
+        return skip("not installed: iperf3");
+    }
+    let Some(scene) = Scene::open(PICTURES) else { return };
+    let host = scene.lab.host("screen");
+    let viewing = scene.viewer(&host);
+    host.limit(LINK_MEGABITS);
+    pause(SETTLING);
+    let server = Launch::new("iperf3", "/usr/bin/iperf3".into(), scene.stage.directory(), scene.stage.path("notify-i"));
+    let server = server.flags("--server --one-off --forceflush").under(&host.enter()).start();
+    server.wait_for_line("Server listening");
+    let seconds = if long() { 60 } else { 12 };
+    let (before, began) = (viewing.count(), clock::now());
+    let client = format!("iperf3 --json --time {seconds} --client {}", host.address());
+    let words: Vec<String> = scene.host.enter().map(str::to_owned).into_iter().collect();
+    let said = Command::new(&words[0]).args(&words[1..]).args(client.split(' ')).output().unwrap();
+    let rate = (viewing.count() - before) as f64 / clock::now().saturating_since(began).as_secs_f64();
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let received = said["end"]["sum_received"]["bits_per_second"].as_f64();
+    let share = received.unwrap_or_else(|| panic!("{said}")) / 1e6 / f64::from(LINK_MEGABITS);
+    eprintln!("measured: TCP keeps {:.0} % of the link, the viewer {rate:.1} frames a second", 100.0 * share);
+    assert!(share >= TCP_SHARE && rate >= FRAMES, "{share} {rate}");
+}

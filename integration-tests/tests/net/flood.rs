@@ -1,0 +1,100 @@
+//! Promises P17 and P18: a flood of requests under borrowed names.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_proto::datagram::ToRelay;
+use fanlight_proto::message::Join;
+use fanlight_tests::crowd::Seen;
+use fanlight_tests::lab::Host;
+use fanlight_tests::long;
+use fanlight_tests::seeded::{Random, seed};
+use fanlight_tests::stranger::join;
+use fanlight_tests::usage::MIB;
+use fanlight_tests::wait::{SOON, pause};
+
+use crate::scene::{Scene, USUAL, quiet};
+
+/// Requests a second.
+const RATE: u64 = 20_000;
+
+/// They come in so many bursts a second.
+const BURSTS: u64 = 200;
+
+/// Addresses that they come from: all of [`BORROWED`].
+const BORROWED: &str = "10.94.0.0/16";
+
+/// Of a hundred frames, what valid viewers get.
+const DELIVERY: f64 = 99.9;
+
+/// Valid viewers.
+const VIEWERS: usize = 5;
+
+/// A request of the flood: mostly JOINs, half of them with a token that is made up, and some messages of no session.
+fn request(random: &mut Random, out: &mut Vec<u8>) {
+    match random.below(8) {
+        0 => ToRelay::KeepAlive(random.number().max(1), Default::default()).encode(out),
+        1..4 => ToRelay::Join(join("cam")).encode(out),
+        _ => ToRelay::Join(Join { token: random.bytes(16).into(), ..join("cam") }).encode(out),
+    }
+}
+
+/// Sends the flood, as fast as [`RATE`] says; how many were sent.
+fn flood(scene: &Scene, attacker: &Host, length: Duration) -> u64 {
+    let (relay, mut random) = (scene.address(), Random::new(seed(18)));
+    attacker.within(|| {
+        let (mut sent, mut datagram, began) = (0, Vec::new(), clock::now());
+        loop {
+            let due = (clock::now().saturating_since(began).as_secs_f64() * RATE as f64) as u64;
+            for _ in 0..due.saturating_sub(sent).min(RATE / 10) {
+                let [high, low, ..] = random.number().to_be_bytes();
+                let socket = UdpSocket::bind((Ipv4Addr::new(10, 94, high, low), 40_000)).unwrap();
+                request(&mut random, &mut datagram);
+                // A full queue on the way is the flood's own affair.
+                let _ = socket.send_to(&datagram, relay);
+                sent += 1;
+            }
+            if clock::now().saturating_since(began) >= length {
+                return sent;
+            }
+            pause(Duration::from_secs(1) / BURSTS as u32);
+        }
+    })
+}
+
+#[test]
+fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() {
+    let _quiet = quiet();
+    let Some(scene) = Scene::open(USUAL) else { return };
+    let (attacker, host) = (scene.lab.host("attacker"), scene.lab.host("screens"));
+    attacker.run(&format!("ip route add local {BORROWED} dev lo"));
+    scene.host.run(&format!("ip route add {BORROWED} via {}", attacker.address()));
+    for name in ["asked", "answered"] {
+        scene.lab.counter(name);
+    }
+    scene.lab.rule(&format!("ip saddr {BORROWED} counter name asked"));
+    // Whoever the addresses belong to is elsewhere.
+    scene.lab.rule(&format!("ip daddr {BORROWED} counter name answered drop"));
+    let crowd = scene.crowd(&host, VIEWERS);
+    crowd.wait_served(SOON);
+    // What the relay holds when it has been at work for a while.
+    pause(Duration::from_secs(1));
+    crowd.begin();
+    let before = scene.relay.usage();
+    let length = Duration::from_secs(if long() { 60 } else { 6 });
+    let sent = flood(&scene, &attacker, length);
+    let (after, seen) = (scene.relay.usage(), crowd.seen());
+    let [asked, answered] = ["asked", "answered"].map(|name| scene.lab.counted(name));
+    let least = seen.iter().map(Seen::delivery).fold(100.0, f64::min);
+    let rate = sent as f64 / length.as_secs_f64();
+    let amplification = answered.bytes as f64 / asked.bytes as f64;
+    let grown = after.resident.saturating_sub(before.resident);
+    eprintln!("measured: {rate:.0} requests a second ({} packets), amplification {amplification:.3}", asked.packets);
+    eprintln!("measured: grown by {} KiB; valid viewers get {least:.2} % of their frames", grown / 1024);
+    assert!(rate >= 0.9 * RATE as f64, "the flood itself was too slow: {rate}");
+    assert!(answered.packets > 0 && amplification <= 1.0, "{asked:?} {answered:?}");
+    assert!(grown <= MIB, "{before:?} {after:?}");
+    assert!(least >= DELIVERY, "{seen:?}");
+    assert!(seen.iter().all(|seen| seen.joins == 1), "{seen:?}");
+}

@@ -1,0 +1,17 @@
+//! The programs as hosts of a network that fails, loses, limits, hides and floods, and with clocks that differ: real
+//! processes in the network laboratory.
+
+#![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
+
+mod clocks;
+mod congestion;
+mod flood;
+mod isolation;
+mod joining;
+mod loss;
+mod nat;
+mod overload;
+mod partition;
+mod scene;
+mod two_relays;
+mod vanished;

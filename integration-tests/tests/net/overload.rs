@@ -1,0 +1,132 @@
+//! Promise P9: more viewers than the relay's processor can serve.
+
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_tests::crowd::{Crowd, Seen, age_percentile, fairness};
+use fanlight_tests::lab::Host;
+use fanlight_tests::long;
+use fanlight_tests::viewing::Viewing;
+use fanlight_tests::wait::{SOON, pause};
+
+use crate::scene::{Pictures, Scene, quiet};
+
+/// About 100 kB a frame: the relay's time goes into sending.
+const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
+
+/// Viewers by which it is measured how many the relay can serve.
+const PROBE: usize = 10;
+
+/// Times as many as it can serve.
+const OVER: f64 = 3.0;
+
+/// So many the test's own receiver can bear.
+const MOST: usize = 600;
+
+const AGE: Duration = Duration::from_millis(150);
+const FAIR: f64 = 0.95;
+const JOIN: Duration = Duration::from_secs(1);
+
+/// Of a hundred frames that a member got shards of, how many may be partial: whole frames are skipped, not pieces.
+const PARTIAL: f64 = 5.0;
+
+fn measure(seconds: u64) -> Duration {
+    Duration::from_secs(if long() { 4 * seconds } else { seconds })
+}
+
+/// The part of a processor that the relay uses.
+fn load(scene: &Scene, length: Duration) -> f64 {
+    let (before, began) = (scene.relay.usage().cpu, clock::now());
+    pause(length);
+    (scene.relay.usage().cpu - before).as_secs_f64() / clock::now().saturating_since(began).as_secs_f64()
+}
+
+/// How many viewers the relay can serve, by what a few cost.
+fn capacity(scene: &Scene, host: &Host) -> usize {
+    let idle = load(scene, measure(1));
+    let probe = scene.crowd(host, PROBE);
+    probe.wait_served(SOON);
+    let each = (load(scene, measure(2)) - idle).max(0.001) / PROBE as f64;
+    eprintln!("measured: {:.2} % of a processor for each viewer, {:.2} % for none", 100.0 * each, 100.0 * idle);
+    ((1.0 - idle) / each) as usize
+}
+
+#[test]
+fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_newest() {
+    let _quiet = quiet();
+    // One core for the relay, which cuts its trains itself, and the other for everybody else.
+    let Some(scene) = Scene::with(PICTURES, |relay| relay.under(&["taskset", "-c", "0"]).flags("--gso off")) else {
+        return;
+    };
+    let host = scene.lab.host("crowd");
+    let size = ((OVER * capacity(&scene, &host) as f64) as usize).min(MOST);
+    let crowd = scene.crowd(&host, size);
+    crowd.wait_joined(SOON);
+    crowd.begin();
+    let load = load(&scene, measure(6));
+    let seen = crowd.seen();
+    tell(&seen, load);
+    let late = scene.crowd(&host, 1);
+    late.wait_joined(SOON);
+    let joined = late.seen()[0].joined_after.unwrap();
+    eprintln!("measured: a further one joins within {joined:?}");
+    assert!(joined <= JOIN, "{joined:?}");
+    let oldest = age_percentile(&seen, 99).expect("some frames come whole");
+    assert!(oldest <= AGE, "{oldest:?}");
+    assert!(fairness(&seen) >= FAIR, "{}", fairness(&seen));
+    assert!(partial(&seen) <= PARTIAL, "{}", partial(&seen));
+}
+
+fn tell(seen: &[Seen], load: f64) {
+    let delivery = seen.iter().map(Seen::delivery).sum::<f64>() / seen.len() as f64;
+    eprintln!(
+        "measured: {} viewers at {:.0} % of a processor: {delivery:.1} % of the frames",
+        seen.len(),
+        100.0 * load
+    );
+    let [p50, p99] = [50, 99].map(|hundredths| age_percentile(seen, hundredths));
+    eprintln!("measured: age p50 {p50:?}, p99 {p99:?}; fairness {:.3}; partial {:.1} %", fairness(seen), partial(seen));
+}
+
+fn partial(seen: &[Seen]) -> f64 {
+    let sum = |count: fn(&Seen) -> u64| seen.iter().map(count).sum::<u64>() as f64;
+    100.0 * sum(|seen| seen.partial) / sum(|seen| seen.partial + seen.whole).max(1.0)
+}
+
+#[test]
+fn above_the_most_viewers_the_answer_is_busy_and_those_within_lose_nothing() {
+    let _quiet = quiet();
+    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else { return };
+    let host = scene.lab.host("crowd");
+    let within = scene.crowd(&host, 8);
+    within.wait_served(SOON);
+    within.begin();
+    let above = scene.crowd(&host, 8);
+    pause(measure(3));
+    assert!(above.seen().iter().all(|seen| seen.refusals > 0 && seen.joins == 0), "{:?}", above.seen());
+    assert_eq!(busy(&scene, &host).count(), 0);
+    let least = within.seen().iter().map(Seen::delivery).fold(100.0, f64::min);
+    eprintln!("measured: {least:.2} % of the frames for the one of eight that got least, beside eight refused ones");
+    assert!(least >= 99.0, "{least}");
+}
+
+/// A viewer that is refused, and says why.
+fn busy(scene: &Scene, host: &Host) -> Viewing {
+    let viewing = scene.watch().under(&host.enter()).start();
+    viewing.program().wait_for_line("the relay serves as many viewers as it may");
+    viewing
+}
+
+/// That a crowd is let go in time, for the next one.
+#[test]
+fn those_who_leave_make_room_at_once() {
+    let _quiet = quiet();
+    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else { return };
+    let host = scene.lab.host("crowd");
+    for _ in 0..3 {
+        let crowd: Crowd = scene.crowd(&host, 8);
+        crowd.wait_joined(SOON);
+        let slowest = crowd.seen().iter().filter_map(|seen| seen.joined_after).max().unwrap();
+        assert!(slowest <= JOIN, "{slowest:?}");
+    }
+}

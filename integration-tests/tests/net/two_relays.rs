@@ -1,0 +1,108 @@
+//! Promise P31: whoever watches through two relays does not notice when one fails.
+
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_tests::Stage;
+use fanlight_tests::lab::{Host, Lab};
+use fanlight_tests::long;
+use fanlight_tests::program::Program;
+use fanlight_tests::viewing::{Shown, Viewing};
+
+use crate::scene::{PORT, USUAL, beside, relay, source};
+
+/// Frames that are shown before and after each failure.
+const FRAMES: usize = 45;
+
+/// On the way for longer than the median by more than this, a frame is late. To wait until a relay that fell silent is
+/// missed would take six times as long.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Frames that programs skip which are not given the processor in time, whatever the relays do.
+const SKIPPED: [&str; 3] = ["upstream", "relay", "superseded"];
+
+/// Of a hundred frames, how many those may be.
+const SKIPPED_PERCENT: u64 = 3;
+
+/// Two relays on hosts of their own, and a viewer on a third that watches through both.
+struct Pair {
+    viewing: Viewing,
+    relays: [Program; 2],
+    _source: Program,
+    hosts: [Host; 2],
+    _screen: Host,
+    _stage: Stage,
+    _lab: Lab,
+}
+
+impl Pair {
+    fn open() -> Option<Self> {
+        let lab = Lab::open()?;
+        let (stage, screen) = (Stage::new(), lab.host("screen"));
+        let source = source(&stage, USUAL).ready();
+        let hosts = ["left", "right"].map(|name| lab.host(name));
+        let relays = [0, 1].map(|at: usize| relay(&stage, &hosts[at]).ready());
+        let [first, second] = [0, 1].map(|at: usize| (hosts[at].address(), PORT).into());
+        let watch = stage.viewer(first, "cam").flag("relay", std::net::SocketAddr::to_string(&second));
+        let viewing = watch.flags("--redundancy both").under(&screen.enter()).start();
+        viewing.wait_shown(FRAMES);
+        Some(Self { viewing, relays, _source: source, hosts, _screen: screen, _stage: stage, _lab: lab })
+    }
+
+    /// Asserts that since the first of them no frame was missed and none was late.
+    #[track_caller]
+    fn assert_hitless(self) {
+        let Self { viewing, .. } = self;
+        let (report, frames) = viewing.finish();
+        report.assert_balanced();
+        let way = |frame: &Shown| frame.arrived.saturating_since(frame.captured);
+        let mut ways: Vec<Duration> = frames.iter().map(way).collect();
+        ways.sort_unstable();
+        let (median, longest) = (ways[ways.len() / 2], ways[ways.len() - 1]);
+        let lost = &report.frames.lost;
+        eprintln!("measured: {} frames, on the way for {median:?} in the median and {longest:?} at most", ways.len());
+        let skipped: u64 = SKIPPED.iter().map(|reason| lost.by_reason[*reason]).sum();
+        assert_eq!(lost.total, skipped, "{report:?}");
+        assert!(skipped * 100 <= report.frames.shown * SKIPPED_PERCENT, "{report:?}");
+        assert!(longest <= median + LATE, "{longest:?} is late: {report:?}");
+    }
+}
+
+fn rounds() -> usize {
+    if long() { 10 } else { 1 }
+}
+
+/// Lets `fail` and then `mend` happen to each relay in turn.
+#[track_caller]
+fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
+    let _beside = beside();
+    let Some(pair) = Pair::open() else { return };
+    for round in 0..2 * rounds() {
+        let (relay, host) = (&pair.relays[round % 2], &pair.hosts[round % 2]);
+        fail(relay, host);
+        let failed = clock::now();
+        // Longer than sessions last.
+        while clock::now().saturating_since(failed) < Duration::from_secs(4) {
+            pair.viewing.wait_more(10);
+        }
+        mend(relay, host);
+        // Until the relay is in use again: each is started or heard again within a second.
+        pair.viewing.wait_more(2 * FRAMES);
+    }
+    pair.assert_hitless();
+}
+
+#[test]
+fn a_relay_that_is_killed_costs_no_frame_and_delays_none() {
+    each_in_turn(|relay, _| _ = relay.kill(), |relay, _| relay.start_again());
+}
+
+#[test]
+fn a_relay_that_stands_still_costs_no_frame_and_delays_none() {
+    each_in_turn(|relay, _| relay.freeze(), |relay, _| _ = relay.thaw());
+}
+
+#[test]
+fn a_relay_that_is_unplugged_costs_no_frame_and_delays_none() {
+    each_in_turn(|_, host| host.unplug(), |_, host| host.plug());
+}

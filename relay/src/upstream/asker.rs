@@ -1,0 +1,149 @@
+//! What the relay asks a source beside the frames: when, and what the answers make of the source's clock.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::{NONCE_BYTES, question};
+use fanlight_proto::exchange::{Estimate, Exchange};
+use fanlight_proto::message::{Answer, SourceClock};
+
+/// How many questions follow each other quickly, until one has had a quiet way.
+const QUICK_QUESTIONS: u32 = 8;
+
+/// Between those.
+const QUICK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Between the others: in it two clocks part by 0.1 ms at most.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Asks on one connection. One question is open at a time.
+#[derive(Debug)]
+pub(super) struct Asker {
+    own_clock: u64,
+    open: Option<Question>,
+    /// What the source has still to be told that nobody waits for.
+    stale: Option<String>,
+    asked: u32,
+    due: Time,
+    clock_id: u64,
+    exchange: Exchange,
+}
+
+#[derive(Debug)]
+struct Question {
+    topic: String,
+    sent: Time,
+}
+
+impl Asker {
+    /// For a connection that is ready. The first question is due at once: a sealed source is not heard before its answer.
+    pub(super) fn new(now: Time, own_clock: u64) -> Self {
+        Self { own_clock, open: None, stale: None, asked: 0, due: now, clock_id: 0, exchange: Exchange::new() }
+    }
+
+    /// When to [`ask`](Self::ask).
+    pub(super) const fn due(&self) -> Time {
+        self.due
+    }
+
+    /// The topic to subscribe to, and the one to unsubscribe from after it. `nonce` is random.
+    pub(super) fn ask(&mut self, now: Time, nonce: [u8; NONCE_BYTES]) -> (String, Option<String>) {
+        let topic = question(nonce);
+        self.asked = self.asked.saturating_add(1);
+        self.due = now + if self.asked < QUICK_QUESTIONS { QUICK_INTERVAL } else { INTERVAL };
+        self.open = Some(Question { topic: topic.clone(), sent: now });
+        let stale = self.stale.replace(topic.clone());
+        (topic, stale)
+    }
+
+    /// Whether `topic` is that of the open question.
+    pub(super) fn awaits(&self, topic: &[u8]) -> bool {
+        self.open.as_ref().is_some_and(|question| question.topic.as_bytes() == topic)
+    }
+
+    /// Takes the answer to the open question, which is open no more. What is known of the source's clock.
+    pub(super) fn on_answer(&mut self, received: Time, answer: &Answer) -> Option<SourceClock> {
+        let Question { sent, .. } = self.open.take()?;
+        if answer.clock_id == self.own_clock {
+            return Some(same_clock(self.own_clock));
+        }
+        if answer.clock_id != self.clock_id {
+            self.clock_id = answer.clock_id;
+            self.exchange = Exchange::new();
+        }
+        self.exchange.on_answer(sent, received, Time::from_nanos(answer.clock_ns));
+        let Estimate { offset_ns, error, .. } = self.exchange.estimate(received)?;
+        let error_us = u32::try_from(error.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
+        Some(SourceClock { clock_id: answer.clock_id, offset_ns, error_us })
+    }
+}
+
+/// What is known of a source that reads the clock that we read.
+pub(super) const fn same_clock(clock_id: u64) -> SourceClock {
+    SourceClock { clock_id, offset_ns: 0, error_us: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u64 = 5;
+
+    fn ms(millis: u64) -> Time {
+        Time::from_nanos((1_000_000 + millis) * 1_000_000)
+    }
+
+    fn answer(clock_id: u64, at: Time) -> Answer {
+        Answer { clock_ns: at.as_nanos(), clock_id, newest_sealed: 0 }
+    }
+
+    #[test]
+    fn eight_questions_come_quickly_and_one_a_second_then() {
+        let mut asker = Asker::new(ms(0), OWN);
+        let mut times = Vec::new();
+        while times.len() < 11 {
+            times.push(asker.due().saturating_since(ms(0)).as_millis());
+            asker.ask(asker.due(), [0; NONCE_BYTES]);
+        }
+        assert_eq!(times, [0, 250, 500, 750, 1000, 1250, 1500, 1750, 2750, 3750, 4750]);
+    }
+
+    #[test]
+    fn each_question_takes_the_one_before_it_back() {
+        let mut asker = Asker::new(ms(0), OWN);
+        let (first, none) = asker.ask(ms(0), [1; NONCE_BYTES]);
+        assert_eq!(none, None);
+        assert!(asker.awaits(first.as_bytes()));
+        let (second, stale) = asker.ask(ms(250), [2; NONCE_BYTES]);
+        assert_eq!(stale.as_ref(), Some(&first));
+        assert!(asker.awaits(second.as_bytes()) && !asker.awaits(first.as_bytes()));
+    }
+
+    #[test]
+    fn an_answer_counts_once() {
+        let mut asker = Asker::new(ms(0), OWN);
+        let (topic, _) = asker.ask(ms(0), [1; NONCE_BYTES]);
+        let clock = asker.on_answer(ms(2), &answer(9, ms(500_001))).unwrap();
+        assert_eq!((clock.clock_id, clock.offset_ns), (9, 500_000_000_000));
+        assert!((1000..1010).contains(&clock.error_us), "{clock:?}");
+        assert!(!asker.awaits(topic.as_bytes()));
+        assert_eq!(asker.on_answer(ms(2), &answer(9, ms(500_001))), None);
+    }
+
+    #[test]
+    fn a_source_with_our_clock_needs_no_exchange() {
+        let mut asker = Asker::new(ms(0), OWN);
+        asker.ask(ms(0), [1; NONCE_BYTES]);
+        assert_eq!(asker.on_answer(ms(900), &answer(OWN, ms(1))), Some(same_clock(OWN)));
+    }
+
+    #[test]
+    fn another_clock_is_not_measured_by_the_last_ones_answers() {
+        let mut asker = Asker::new(ms(0), OWN);
+        asker.ask(ms(0), [1; NONCE_BYTES]);
+        asker.on_answer(ms(1), &answer(9, ms(700)));
+        asker.ask(ms(250), [2; NONCE_BYTES]);
+        let clock = asker.on_answer(ms(280), &answer(10, ms(765))).unwrap();
+        assert_eq!((clock.clock_id, clock.offset_ns), (10, 500_000_000));
+    }
+}
