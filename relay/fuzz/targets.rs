@@ -188,7 +188,7 @@ impl World {
         jpeg.extend([0xff, 0xd9]);
         let body = FrameBuffer::copy_of(&jpeg).finish(header);
         let Ok(frame) = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES) else { return };
-        let arrival = Arrival { origin: 0, frame, body, received: self.now, superseded: script.number() };
+        let arrival = Arrival { origin: 0, frame, body, received: self.now, superseded: script.byte().into() };
         self.engine.on_arrival(self.now, &arrival);
         self.take(usize::MAX, usize::MAX);
     }
@@ -239,7 +239,7 @@ impl World {
                     assert!(fan.targets.iter().all(|target| proven(target.route.remote)));
                 }
                 Output::Resend(resend) => {
-                    assert!(resend.ranges.iter().all(|range| range.end <= resend.packets.shards()))
+                    assert!(resend.ranges.iter().all(|range| range.end <= resend.packets.shards()));
                 }
                 Output::Isolate(_) | Output::Rejoin(_) => {}
             }

@@ -215,7 +215,7 @@ impl Engine {
         match ToRelay::parse(datagram) {
             Ok(ToRelay::Join(join)) => self.on_join(now, from, &join),
             Ok(ToRelay::Sealed(session, counter, ciphertext)) => {
-                self.on_sealed(now, from, session, (counter, ciphertext))
+                self.on_sealed(now, from, session, (counter, ciphertext));
             }
             Ok(message) => self.on_message(now, from, message, false),
             Err(error) => self.on_malformed(now, from, error),

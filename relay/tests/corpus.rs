@@ -24,7 +24,7 @@ fn every_sequence_of_the_corpus_is_survived() {
 fn random_sequences_are_survived() {
     let mut seed = 2026_u64;
     let mut bytes = Vec::new();
-    for _ in 0..1500 {
+    for _ in 0..10_000 {
         bytes.clear();
         bytes.extend((0..600).map(|_| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

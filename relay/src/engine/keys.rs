@@ -51,13 +51,11 @@ impl Keys {
         self.next.is_none() && now.saturating_since(self.since) >= rotation
     }
 
-    /// Makes the next key, used after `patience` at the latest. One that was announced before is never used: its
-    /// generation is passed over, and the new one takes its place in the slot.
+    /// Makes the next key, used after `patience` at the latest. One that was announced before is used at once: viewers
+    /// keep two keys and no more.
     pub(super) fn announce(&mut self, now: Time, secret: [u8; MEDIA_SECRET_BYTES], patience: Duration) {
-        let generation = match &self.next {
-            Some((next, _)) => next.generation().wrapping_add(2),
-            None => self.current.generation().wrapping_add(1),
-        };
+        self.follow(now, true);
+        let generation = self.current.generation().wrapping_add(1);
         self.next = Some((MediaKey::new(generation, secret), now + patience));
     }
 
@@ -94,11 +92,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_announced_to_somebody_who_is_not_to_have_it_is_never_used() {
+    fn there_are_never_more_than_two_keys_and_they_have_generations_in_a_row() {
         let mut keys = Keys::new(START, [1; 16]);
-        keys.announce(START, [2; 16], PATIENCE);
-        keys.announce(START, [3; 16], REVOKING_PATIENCE);
-        assert!(keys.follow(START, true));
-        assert_eq!(keys.current().to_message(), MediaKey::new(4, [3; 16]).to_message());
+        for generation in 2..20 {
+            keys.announce(START, [generation; 16], REVOKING_PATIENCE);
+            let generations: Vec<_> = keys.messages().iter().map(|key| key.generation).collect();
+            assert_eq!(generations, [u32::from(generation) - 1, u32::from(generation)]);
+        }
     }
 }

@@ -15,6 +15,9 @@ use fanlight_proto::parity::LEVELS;
 /// More than this share of the frames lost lowers the rate: one frame in the 60 of two reports at 30 fps does not.
 const LOSS: f64 = 0.02;
 
+/// Of fewer frames than this, one that is lost is no sign of anything.
+const FEW: u64 = 12;
+
 /// More than this share of the frames lost: the way holds far less than it is sent.
 const HEAVY_LOSS: f64 = 0.2;
 
@@ -44,7 +47,7 @@ const LEAST_BY_SIGNS: f64 = 0.25;
 /// What a clean second adds, at most: from the least to all frames in 14 s.
 const RAISE: f64 = 0.1;
 
-/// What a clean second adds near the rate at which loss was seen last, and at least.
+/// What a clean second adds near the rate at which loss was seen last, from [`LEAST_BY_SIGNS`] on; and at least.
 const CAREFUL_RAISE: f64 = 0.01;
 
 /// Near is from this share of it on.
@@ -187,12 +190,14 @@ impl Rate {
         self.flight.moved = false;
         self.check_breaker(now, period);
         let [new, old] = self.periods;
-        let lost = share(new.lost.saturating_add(old.lost), new.decided.saturating_add(old.decided));
-        if new.lost > 0 && lost > LOSS {
+        let decided = new.decided.saturating_add(old.decided);
+        let lost = share(new.lost.saturating_add(old.lost), decided);
+        let several = decided >= FEW || new.lost.saturating_add(old.lost) > 1;
+        if new.lost > 0 && several && lost > LOSS {
             let factor = if lost > HEAVY_LOSS { AFTER_HEAVY_LOSS } else { AFTER_LOSS };
             self.lower(now, factor, self.least);
-        } else if shards > SHARD_LOSS {
-            self.lower(now, AFTER_SHARD_LOSS, LEAST_BY_SIGNS.min(self.share));
+        } else if shards > SHARD_LOSS && self.share > LEAST_BY_SIGNS {
+            self.lower(now, AFTER_SHARD_LOSS, LEAST_BY_SIGNS);
         } else if new.lost == 0 && new.decided > 0 && now.saturating_since(self.lowered) >= Duration::from_millis(500) {
             self.raise(shards > SOME_SHARD_LOSS);
         }
@@ -274,7 +279,11 @@ impl Rate {
 
     fn raise(&mut self, carefully: bool) {
         let near = self.share >= NEAR * self.lost_at && self.share < self.lost_at;
-        let step = if near || carefully { CAREFUL_RAISE } else { (self.share / 2.0).clamp(CAREFUL_RAISE, RAISE) };
+        let step = if (near || carefully) && self.share >= LEAST_BY_SIGNS {
+            CAREFUL_RAISE
+        } else {
+            (self.share / 2.0).clamp(CAREFUL_RAISE, RAISE)
+        };
         self.share = (self.share + step).min(1.0);
     }
 }

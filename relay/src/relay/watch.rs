@@ -77,3 +77,43 @@ fn mark(config: &Config) -> Option<Mark> {
     let metadata = fs::metadata(path).ok()?;
     Some(Mark { changed: metadata.modified().ok()?, bytes: metadata.len(), node: metadata.ino() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanlight_daemon::keys;
+    use fanlight_proto::handshake::PrivateKey;
+
+    fn at(millis: u64) -> Time {
+        Time::default() + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_list_that_changes_is_read_again_and_a_damaged_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, list) = (folder.path().join("own"), folder.path().join("viewers"));
+        keys::write(&own, &PrivateKey::new([1; 32]).to_text()).unwrap();
+        let line = |n| format!("{} screen {n}\n", PrivateKey::new([n; 32]).public());
+        fs::write(&list, line(2) + &line(3)).unwrap();
+        let path = |path: &std::path::Path| Some(path.to_str().unwrap().parse().unwrap());
+        let config =
+            Config { access: Access::Keys, key_file: path(&own), viewer_keys: path(&list), ..Config::default() };
+        config.check().unwrap();
+        let mut watch = AccessWatch::new(&config);
+        assert!(watch.due(at(500)).is_none());
+        fs::write(&list, line(3)).unwrap();
+        assert!(watch.due(at(600)).is_none());
+        let Some(RelayAccess::Keys { viewers, .. }) = watch.due(at(1000)) else { panic!("the list has changed") };
+        assert_eq!(viewers.len(), 1);
+        fs::write(&list, "no key at all\n").unwrap();
+        assert!(watch.due(at(1500)).is_none());
+        fs::write(&list, "").unwrap();
+        assert!(matches!(watch.due(at(2000)), Some(RelayAccess::Keys { viewers, .. }) if viewers.is_empty()));
+        assert!(watch.due(at(2500)).is_none());
+    }
+
+    #[test]
+    fn without_a_list_there_is_nothing_to_watch() {
+        assert_eq!(AccessWatch::new(&Config::default()).next(), None);
+    }
+}

@@ -10,9 +10,9 @@ use socket2::{Domain, Protocol, Type};
 use super::Refused;
 use crate::engine::Route;
 
-/// Send buffer asked for, of which the kernel grants twice as much: a frame of 100 kB fits, and at 24 Mbit/s it holds
-/// less than a tenth of a second.
-const LANE_BUFFER: usize = 128 << 10;
+/// Send buffer asked for, of which the kernel grants twice as much: a frame of 100 kB fits, and what stands in it is
+/// half a second old for a viewer behind 2 Mbit/s.
+const LANE_BUFFER: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]

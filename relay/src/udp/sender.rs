@@ -16,6 +16,9 @@ use job::{Job, Pending};
 /// Datagrams of one viewer that leave together. Larger trains save little more, and other viewers wait longer.
 const CHUNK: u16 = 27;
 
+/// The same for a viewer whose frames are spread out: a queue that others keep full has no room for more at once.
+const SPREAD_CHUNK: u16 = 4;
+
 /// Longest that a frame waits for the shared socket while that takes nothing at all. As long as it takes something the
 /// frame goes on: a frame that is half out is worth finishing, and newer ones are left out whole.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -243,7 +246,7 @@ impl Sender {
         }
         loop {
             while job.at < job.open.len() {
-                if job.due(job.at) <= round.now && !(round.full && !wire.has_lane(job.route(job.at).remote)) {
+                if job.due(job.at) <= round.now && (!round.full || wire.has_lane(job.route(job.at).remote)) {
                     if *calls == 0 {
                         return Step::More;
                     }
@@ -267,8 +270,8 @@ impl Sender {
     /// Sends the next chunk of the viewer whose turn it is.
     fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) {
         let (route, shards, stride) = (job.route(job.at), job.fan.packets.shards(), job.fan.packets.stride());
-        let Pending { next, end, .. } = job.open[job.at];
-        let until = end.min(next + CHUNK - next % CHUNK);
+        let Pending { next, end, chunk, .. } = job.open[job.at];
+        let until = end.min(next + chunk - next % chunk);
         let (sent, stopped) = self.chunk(wire, route, job.fan.packets.datagrams(next..until), stride);
         self.counts.parity += u64::from((next + sent).saturating_sub(shards.max(next)));
         let pending = &mut job.open[job.at];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::CHUNK;
+use super::{CHUNK, SPREAD_CHUNK};
 use crate::engine::{Fan, Route};
 
 /// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
@@ -47,6 +47,8 @@ pub(super) struct Pending {
     pub(super) end: u16,
     /// Nobody waits for this viewer.
     apart: bool,
+    /// Datagrams that leave together.
+    pub(super) chunk: u16,
     /// Since when its own socket has taken nothing, and when to try again.
     pub(super) blocked: Option<Time>,
     pub(super) retry: Time,
@@ -74,6 +76,7 @@ impl Job {
                 target: u32::try_from(target).expect("there are at most 100 000 viewers"),
                 next: 0,
                 end: fan.packets.shards() + fan.targets[target].parity.min(fan.packets.parity()),
+                chunk: if fan.targets[target].spread.is_zero() { CHUNK } else { SPREAD_CHUNK },
                 apart: fan.welcome || !fan.targets[target].spread.is_zero(),
                 blocked: None,
                 retry: now,
@@ -101,7 +104,7 @@ impl Job {
         if pending.done() {
             return Time::from_nanos(u64::MAX);
         }
-        let paced = self.started + self.gap(pending) * u32::from(pending.next / CHUNK);
+        let paced = self.started + self.gap(pending) * u32::from(pending.next / pending.chunk);
         if pending.blocked.is_some() { paced.max(pending.retry) } else { paced }
     }
 
@@ -114,7 +117,7 @@ impl Job {
     fn gap(&self, pending: &Pending) -> Duration {
         let target = &self.fan.targets[pending.target as usize];
         let shards = u32::from(pending.end);
-        let chunks = shards.div_ceil(u32::from(CHUNK));
+        let chunks = shards.div_ceil(u32::from(pending.chunk));
         let capacity = match target.capacity {
             0 => USUAL_CAPACITY,
             capacity => capacity,
