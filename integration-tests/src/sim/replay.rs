@@ -7,7 +7,7 @@ mod viewer;
 
 use fanlight_daemon::capture::{Direction, Record, Recording, Role};
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp};
+use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToViewer, stamp};
 use fanlight_proto::limits::SHARD_BYTES;
 
 /// A count of the program that was captured, and of the engine that the capture was played to.
@@ -84,11 +84,4 @@ fn next_alias(records: &[Record]) -> Option<u16> {
 
 fn came_in(record: &Record) -> bool {
     record.direction == Direction::In
-}
-
-/// How many datagrams of media a record stands for.
-fn datagrams(record: &Record) -> u64 {
-    let length = record.length as usize;
-    let size = if length.is_multiple_of(SEALED_DATA_BYTES) { SEALED_DATA_BYTES } else { DATA_BYTES };
-    length.div_ceil(size) as u64
 }

@@ -20,7 +20,9 @@ pub fn storm(seed: u64) -> Case {
     let mut random = Random::new(seed ^ 0x5704_12b5);
     let random = &mut random;
     let relays: Vec<_> = (0..=random.below(2)).map(|_| relay(random)).collect();
-    let viewers: Vec<_> = (0..=random.below(MAX_VIEWERS)).map(|_| viewer(random, relays.len())).collect();
+    let access = if random.below(3) == 0 { Access::Keys } else { Access::Open };
+    let relays: Vec<_> = relays.into_iter().map(|relay| RelayConfig { access, ..relay }).collect();
+    let viewers: Vec<_> = (0..=random.below(MAX_VIEWERS)).map(|_| viewer(random, access, relays.len())).collect();
     let mut steps: Vec<_> = (0..=random.below(MAX_TROUBLES)).flat_map(|_| trouble(random, &relays, &viewers)).collect();
     steps.sort_by_key(|step| step.at);
     Case {
@@ -44,10 +46,11 @@ fn relay(random: &mut Random) -> RelayConfig {
     RelayConfig { clock: clock(random), leg: micros(random, 100, 5_000), ..RelayConfig::default() }
 }
 
-fn viewer(random: &mut Random, relays: usize) -> ViewerConfig {
+fn viewer(random: &mut Random, access: Access, relays: usize) -> ViewerConfig {
     let capacity = [92, 500, 1820][random.below(3)];
-    let paths = vec![(random.below(relays), link(random))];
-    ViewerConfig { access: Access::Open, clock: clock(random), capacity, paths }
+    let first = random.below(relays);
+    let paths = (0..=random.below(relays)).map(|path| ((first + path) % relays, link(random))).collect();
+    ViewerConfig { access, clock: clock(random), capacity, paths }
 }
 
 fn clock(random: &mut Random) -> Clock {
@@ -77,10 +80,11 @@ fn link(random: &mut Random) -> Link {
 
 /// Something bad, and its end after a while; the end may be missing, for healing to bring.
 fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) -> Vec<Step> {
-    let (viewer, relay, path) = (random.below(viewers.len()), random.below(relays.len()), 0);
+    let (viewer, relay) = (random.below(viewers.len()), random.below(relays.len()));
+    let path = random.below(viewers[viewer].paths.len());
     let node = [Node::Source(0), Node::Relay(relay), Node::Viewer(viewer)][random.below(3)];
     let steady = Link::clean(viewers[viewer].paths[path].1.delay);
-    let (sentence, begin, end) = match random.below(9) {
+    let (sentence, begin, end) = match random.below(10) {
         0 => ("a path is cut", Act::Cut { viewer, path }, Some(Act::Join { viewer, path })),
         1 => ("a relay is cut from the source", Act::CutLeg(relay), Some(Act::JoinLeg(relay))),
         2 => ("the camera stands still", Act::StillCamera(0), Some(Act::MovingCamera(0))),
@@ -88,6 +92,7 @@ fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]
         4 => ("a node stands still", Act::Freeze(node), Some(Act::Thaw(node))),
         5 => ("a viewer's address changes", Act::Rebind { viewer, path }, None),
         6 => ("a wall clock jumps", Act::StepWall(node, random.number() as i64 >> 4), None),
+        8 => ("a relay draws a new key", Act::RotateKey(relay), None),
         7 => ("a relay is stopped", Act::StopRelay(relay), Some(Act::Start(Node::Relay(relay)))),
         _ => {
             let act = Act::SetLinks { viewer, path, up: link(random), down: link(random) };

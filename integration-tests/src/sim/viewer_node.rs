@@ -39,6 +39,14 @@ pub struct Tally {
     pub round_trip: Option<Duration>,
 }
 
+impl Tally {
+    /// Frames lost, but those that the relay withheld to keep within what the way can take, or may yet say so of.
+    #[must_use]
+    pub fn lost_for_good(&self) -> u64 {
+        self.losses.total() - self.losses.paced_out - self.losses.link
+    }
+}
+
 /// A viewer from its start to its end.
 #[derive(Debug)]
 pub(super) struct Viewer {

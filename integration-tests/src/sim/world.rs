@@ -320,12 +320,12 @@ impl World {
         let Some(&(viewer, path)) = self.addresses.get(&to) else { return };
         self.viewers[viewer].paths[path].note(self.now, true, &datagram);
         if let Some(by) = self.viewers[viewer].tapped_by {
-            self.into_viewer(by, path, datagram.clone());
+            self.deliver(by, path, datagram.clone());
         }
-        self.into_viewer(viewer, path, datagram);
+        self.deliver(viewer, path, datagram);
     }
 
-    fn into_viewer(&mut self, viewer: usize, path: usize, datagram: Vec<u8>) {
+    fn deliver(&mut self, viewer: usize, path: usize, datagram: Vec<u8>) {
         let node = &mut self.viewers[viewer];
         if node.life.is_none() {
             return;

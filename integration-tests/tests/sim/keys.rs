@@ -13,7 +13,6 @@ fn sealed(name: &'static str, sentence: &'static str, link: Link, viewers: usize
 }
 
 #[test]
-
 fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
     for seed in seeds(0..3) {
         let link = Link::clean(ms(5)).losing(0.02);
@@ -28,7 +27,6 @@ fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
 }
 
 #[test]
-
 fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagram() {
     for seed in seeds(0..10) {
         let at = s(3) + ms(71 * seed);
@@ -43,7 +41,6 @@ fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagra
 }
 
 #[test]
-
 fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
     for seed in seeds(0..3) {
         let (viewer, path) = (0, 0);
@@ -57,7 +54,6 @@ fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
 }
 
 #[test]
-
 fn p28_what_was_recorded_of_a_relay_is_worth_nothing_after_its_restart() {
     for seed in seeds(0..3) {
         let (viewer, path) = (0, 0);

@@ -5,6 +5,7 @@ mod congestion;
 mod integrity;
 mod keys;
 mod paths;
+mod replays;
 mod storms;
 
 use std::time::Duration;

@@ -12,11 +12,12 @@ use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, FrameId, Join, K
 
 use super::super::Access;
 use super::super::relay_node::Relay;
-use super::{control, counted_from, datagrams, growth, media};
+use super::{control, counted_from, growth, media};
 use crate::seeded::Random;
 
 /// The stream whose frames are played.
 const STREAM: &str = "replayed";
+const TOPIC: &[u8] = b"replayed/";
 
 const JOIN: u8 = 1;
 
@@ -25,8 +26,11 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
     let mut stage = Stage { relay, now: Time::default(), newest: HashMap::new(), peers: HashMap::new(), sent: 0 };
     let from = counted_from(recording);
     let mut before = None;
-    for record in &recording.records {
+    for (at, record) in recording.records.iter().enumerate() {
         stage.tick_until(record.time);
+        if at == 0 {
+            stage.begin(&recording.records);
+        }
         if before.is_none() && record.time >= from {
             before = Some(stage.counts());
         }
@@ -69,6 +73,15 @@ impl Stage {
         self.now = self.now.max(until);
     }
 
+    /// The relay has heard of the stream before its first frame went out.
+    fn begin(&mut self, records: &[Record]) {
+        let Some((first, _)) = records.iter().find_map(media) else { return };
+        let before = FrameId { number: first.id.number.saturating_sub(1), ..first.id };
+        let heartbeat = message(before, &[]);
+        self.relay.on_message(self.now, 0, TOPIC, &heartbeat);
+        self.collect();
+    }
+
     /// A frame that the relay fanned out came from the source just before.
     fn publish(&mut self, record: &Record) {
         let Some((header, _)) = media(record) else { return };
@@ -78,10 +91,9 @@ impl Stage {
         }
         self.newest.insert(epoch, number);
         if let Some(body) = frame(&header) {
-            self.relay.on_message(self.now, 0, format!("{STREAM}/").as_bytes(), &body);
+            self.relay.on_message(self.now, 0, TOPIC, &body);
             self.collect();
         }
-        debug_assert!(datagrams(record) > 0);
     }
 
     fn take(&mut self, record: &Record) {
@@ -162,20 +174,24 @@ fn frame(header: &DataHeader) -> Option<Bytes> {
         let mut jpeg = vec![0; length];
         jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
         jpeg[length - 2..].copy_from_slice(&[0xff, 0xd9]);
-        FrameBuffer::copy_of(&jpeg).finish(FrameHeader {
-            stream: STREAM.to_owned(),
-            epoch: header.id.epoch,
-            number: header.id.number,
-            format: Format::Jpeg as i32,
-            state: State::Live as i32,
-            rate_millihertz: 30_000,
-            width: 64,
-            height: 48,
-            ..FrameHeader::default()
-        })
+        message(header.id, &jpeg)
     };
     let first = wanted.checked_sub(MAX_FRAME_PREFIX / 4)?.max(4);
     let body = build(first);
     let exact = (first + wanted).checked_sub(body.len()).filter(|length| *length >= 4)?;
     Some(build(exact))
+}
+
+fn message(id: FrameId, jpeg: &[u8]) -> Bytes {
+    FrameBuffer::copy_of(jpeg).finish(FrameHeader {
+        stream: STREAM.to_owned(),
+        epoch: id.epoch,
+        number: id.number,
+        format: Format::Jpeg as i32,
+        state: State::Live as i32,
+        rate_millihertz: 30_000,
+        width: 64,
+        height: 48,
+        ..FrameHeader::default()
+    })
 }
