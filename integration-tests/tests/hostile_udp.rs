@@ -100,7 +100,9 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_frame_no_memory_and_few_log_line
     }
     let after = relay.usage();
     assert!(after.resident <= before.resident + 2 * MIB, "{before:?} {after:?}");
-    assert_eq!((after.descriptors, after.threads), (before.descriptors, before.threads));
+    // A viewer has a socket of its own while it begins; nobody else gets one.
+    assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
+    assert_eq!(after.threads, before.threads);
     let lines = relay.log().matching(mark, "").len() as u64;
     assert!(lines <= 6 * (seconds + 2), "{lines} lines in {seconds} s, for six classes of events");
     assert!(relay.exits().is_empty());

@@ -15,7 +15,7 @@ use crate::message::{FrameId, Repair};
 use crate::parity::Decoder;
 
 use asking::Timing;
-use habits::{Interval, Level};
+use habits::{Interval, Level, Pace};
 pub use losses::Losses;
 use open::{Memory, Open};
 
@@ -52,6 +52,7 @@ pub struct Reassembly {
     far_behind: u32,
     round_trip: Option<Duration>,
     interval: Interval,
+    pace: Pace,
     level: Level,
     losses: Losses,
     counts: Counts,
@@ -114,6 +115,7 @@ impl Reassembly {
             far_behind: 0,
             round_trip: None,
             interval: Interval::default(),
+            pace: Pace::default(),
             level: Level::default(),
             losses: Losses::default(),
             counts: Counts::default(),
@@ -177,16 +179,16 @@ impl Reassembly {
     /// When [`Reassembly::poll_repair`] may have something to ask; never while every frame is on its way.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.open.iter().filter_map(Open::repair_due).min()
+        self.open.iter().filter_map(|open| open.repair_due(self.pace.pause())).min()
     }
 
     /// The shards of one frame to ask for again, `alias` filled in by the caller: no more than are needed beside the
     /// parity that is there or to be expected. Call it until there is none.
     pub fn poll_repair(&mut self, now: Time) -> Option<Repair> {
-        let (round_trip, interval) = (self.round_trip, self.interval.mean());
+        let (round_trip, interval, pause) = (self.round_trip, self.interval.mean(), self.pace.pause());
         let ask = |open: &mut Open| {
-            let timing = Timing { round_trip, interval, level: self.level.at(open.id.number) };
-            open.repair_due().filter(|due| *due <= now).and_then(|_| open.ask(now, &timing))
+            let timing = Timing { round_trip, interval, level: self.level.at(open.id.number), pause };
+            open.repair_due(pause).filter(|due| *due <= now).and_then(|_| open.ask(now, &timing))
         };
         let (repair, shards) = self.open.iter_mut().find_map(ask)?;
         self.counts.repairs_asked += shards;
@@ -332,6 +334,7 @@ impl Reassembly {
         self.settle_below(open.id.number, open.lost_upstream, open.lost_in_relay);
         self.settled = open.id.number + 1;
         self.note_shards(open.shards, open.unasked());
+        self.pace.on_whole(open.longest_pause());
         let (whole, recovered, memory) = open.into_whole(&mut self.decoder, header.received_us);
         self.keep(memory);
         self.counts.whole += 1;

@@ -1,6 +1,7 @@
 //! The relay without its sockets: frames of the sources and datagrams of the viewers come in, what is to be sent comes
 //! out. Reads no clock and no randomness.
 
+mod account;
 mod admission;
 mod clocks;
 mod fanout;

@@ -506,6 +506,8 @@ impl Engine {
         let counts = self.reassembly.counts();
         let losses = self.reassembly.losses();
         let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
+        // Of what several relays send none can be blamed for a shard that is missing, and each makes good the others'.
+        let alone = self.paths.len() == 1;
         Report {
             frames_whole: counts.whole,
             frames_shown: self.presentation.shown,
@@ -515,8 +517,8 @@ impl Engine {
             repairs_asked: counts.repairs_asked,
             repairs_received: counts.repairs_received,
             age_us: self.presentation.age_us,
-            shards_expected: counts.shards_expected,
-            shards_missed: counts.shards_missed,
+            shards_expected: if alone { counts.shards_expected } else { 0 },
+            shards_missed: if alone { counts.shards_missed } else { 0 },
             frames_unrecovered: losses.link + losses.incomplete,
             ..Report::default()
         }

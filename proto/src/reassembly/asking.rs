@@ -12,8 +12,8 @@ use crate::limits::MAX_REPAIR_RANGES;
 /// Shards come in order but for a little reordering: a gap older than this is a loss.
 const GAP_PATIENCE: Duration = Duration::from_millis(2);
 
-/// Nothing came for so long, and the end of the frame is missing: it is lost. Longer than the pause between the
-/// chunks of a paced frame.
+/// Nothing came for so long, and for twice the pause that the relay makes within a frame, and the end is missing: it is
+/// lost.
 const TAIL_PATIENCE: Duration = Duration::from_millis(8);
 
 /// One shard is asked for so often. When one datagram in twenty is lost, four questions stay without an answer nine
@@ -34,6 +34,8 @@ pub(super) struct Timing {
     pub(super) interval: Option<Duration>,
     /// Parity that the last frames brought.
     pub(super) level: u8,
+    /// The longest pause that the relay makes within a frame.
+    pub(super) pause: Duration,
 }
 
 impl Timing {
@@ -49,6 +51,11 @@ impl Timing {
         let Some((interval, round_trip)) = self.interval.zip(self.round_trip) else { return false };
         age + round_trip > 2 * interval
     }
+}
+
+/// How long a silence must be to say that the rest is lost.
+fn patience(pause: Duration) -> Duration {
+    TAIL_PATIENCE.max(2 * pause)
 }
 
 #[derive(Debug, Default)]
@@ -84,11 +91,11 @@ impl Asking {
         self.lack = (lacking > self.under_way).then(|| self.lack.unwrap_or(now));
     }
 
-    /// When to ask for a frame whose last shard came at `last`.
-    pub(super) fn due(&self, last: Time) -> Option<Time> {
+    /// When to ask for a frame whose last shard came at `last`, of a relay that makes such pauses within a frame.
+    pub(super) fn due(&self, last: Time, pause: Duration) -> Option<Time> {
         let lack = self.lack.map(|since| since + GAP_PATIENCE);
         let overdue = self.asked.iter().filter_map(|asked| asked.until).min();
-        let silence = (!self.silent).then(|| last + TAIL_PATIENCE);
+        let silence = (!self.silent).then(|| last + patience(pause));
         [lack, overdue, silence].into_iter().flatten().min()
     }
 
@@ -98,7 +105,7 @@ impl Asking {
     }
 
     /// Takes note of which answers are overdue, and of silence.
-    pub(super) fn begin(&mut self, now: Time, last: Time) {
+    pub(super) fn begin(&mut self, now: Time, last: Time, pause: Duration) {
         self.lack = None;
         for asked in &mut self.asked {
             if asked.until.is_some_and(|until| until <= now) {
@@ -106,7 +113,7 @@ impl Asking {
                 self.under_way -= 1;
             }
         }
-        self.silent |= now.saturating_since(last) >= TAIL_PATIENCE;
+        self.silent |= now.saturating_since(last) >= patience(pause);
     }
 
     /// Chooses from the `missing` shards as many as are `lacking` and not under way, as ranges, and says how many.

@@ -12,6 +12,8 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::Report;
 use fanlight_proto::parity::LEVELS;
 
+use super::account::Account;
+
 /// More than this share of the frames lost lowers the rate: one frame in the 60 of two reports at 30 fps does not.
 const LOSS: f64 = 0.02;
 
@@ -47,11 +49,11 @@ const LEAST_BY_SIGNS: f64 = 0.25;
 /// What a clean second adds, at most: from the least to all frames in 14 s.
 const RAISE: f64 = 0.1;
 
-/// What a clean second adds near the rate at which loss was seen last, from [`LEAST_BY_SIGNS`] on; and at least.
+/// What a clean second adds near the rate at which loss was seen last, and at least.
 const CAREFUL_RAISE: f64 = 0.01;
 
 /// Near is from this share of it on.
-const NEAR: f64 = 0.85;
+const NEAR: f64 = 0.75;
 
 /// Whatever is lost, one frame in so long is tried.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
@@ -83,6 +85,10 @@ const BEHIND: Duration = Duration::from_millis(300);
 /// No keep-alive for so long, two of them missing, while frames are on their way: the same.
 const SILENT: Duration = Duration::from_millis(600);
 
+/// What a frame is spread over of the time to the next one that the viewer gets. The less of it, the higher the peaks that
+/// a narrow way has to take.
+const SPREAD: f64 = 0.85;
+
 /// Longest that a frame is spread over, for a viewer that does not get all frames.
 const LONGEST_SPREAD: Duration = Duration::from_millis(200);
 
@@ -102,6 +108,7 @@ pub(super) struct Rate {
     lost_at: f64,
     sent: Option<Time>,
     flight: Flight,
+    account: Account,
     report: Report,
     reported: Time,
     /// Decided and lost frames of the last report and the one before, unless they have lowered the rate.
@@ -109,6 +116,9 @@ pub(super) struct Rate {
     /// Frames sent since the last report, and between that and the one before.
     sent_since: [u64; 2],
     lowered: Time,
+    /// The newest frame sent by then, and the newest that had come through at the last report.
+    lowered_at: u64,
+    reported_newest: u64,
     broken_since: Option<Time>,
     held_until: Time,
     paced_out: u64,
@@ -119,6 +129,8 @@ pub(super) struct Rate {
 struct Period {
     decided: u64,
     lost: u64,
+    /// Nothing came through, so that the viewer does not know what it has lost.
+    swallowed: bool,
 }
 
 impl Rate {
@@ -131,11 +143,14 @@ impl Rate {
             lost_at: 1.0,
             sent: None,
             flight: Flight::new(now),
+            account: Account::default(),
             report: Report::default(),
             reported: now,
             periods: [Period::default(); 2],
             sent_since: [0; 2],
             lowered: now,
+            lowered_at: 0,
+            reported_newest: 0,
             broken_since: None,
             held_until: now,
             paced_out: 0,
@@ -164,6 +179,7 @@ impl Rate {
     pub(super) fn on_sent(&mut self, now: Time, sequence: u64) {
         self.sent = Some(now);
         self.sent_since[0] += 1;
+        self.account.on_sent(sequence);
         self.flight.add(now, sequence);
     }
 
@@ -174,6 +190,11 @@ impl Rate {
         if queued && rested && self.share > LEAST_BY_SIGNS {
             self.lower(now, AFTER_LOSS, LEAST_BY_SIGNS);
         }
+    }
+
+    /// Of the frames that the viewer was sent, how many did not come through, when it has `whole`.
+    pub(super) fn lost(&mut self, whole: u64) -> u64 {
+        self.account.lost(self.flight.newest, whole)
     }
 
     /// Takes the viewer's report: counts since its session began.
@@ -188,6 +209,12 @@ impl Rate {
         self.periods = [period, self.periods[0]];
         self.sent_since = [0, self.sent_since[0]];
         self.flight.moved = false;
+        // Frames that were on their way when the rate was lowered say nothing of the new one.
+        let answered = std::mem::replace(&mut self.reported_newest, self.flight.newest) < self.lowered_at;
+        if answered && !period.swallowed {
+            self.periods = [Period::default(); 2];
+            return;
+        }
         self.check_breaker(now, period);
         let [new, old] = self.periods;
         let decided = new.decided.saturating_add(old.decided);
@@ -222,14 +249,15 @@ impl Rate {
         if self.share >= 1.0 {
             return Duration::ZERO;
         }
-        let half = interval.div_f64(2.0 * self.share.max(0.01));
-        half.min(LONGEST_SPREAD).min(interval * LONGEST_SPREAD_INTERVALS)
+        // Frames are left out whole: of a share of 0.4 the next one may come after two intervals.
+        let intervals = ((1.0 / self.share.max(self.least.max(0.01)) + 1e-9) as u32).clamp(1, LONGEST_SPREAD_INTERVALS);
+        (interval * intervals).mul_f64(SPREAD).min(LONGEST_SPREAD)
     }
 
     /// The level of parity for a viewer that needs `level`: full parity makes a third more traffic, and is not sent on a
     /// way that has shown itself too narrow.
     pub(super) fn parity_level(&self, level: u8) -> u8 {
-        if self.share < 1.0 { level.min(LEVELS - 1) } else { level }
+        if self.share < 1.0 { level.min(LEVELS - 2) } else { level }
     }
 
     /// Whether what is sent does not come through in time.
@@ -245,6 +273,7 @@ impl Rate {
     /// Counts a frame that was not begun because the one before was still being sent.
     pub(super) fn passed_over(&mut self) {
         self.paced_out += 1;
+        self.account.on_withdrawn();
     }
 
     /// What became of frames since the report `before`. When nothing at all came through since, for longer than it can
@@ -254,7 +283,7 @@ impl Rate {
         let lost = self.report.frames_unrecovered.saturating_sub(before.frames_unrecovered);
         let swallowed = whole == 0 && lost == 0 && !self.flight.moved && self.flight.age(now) >= SWALLOWED;
         let lost = if swallowed { self.sent_since[1].max(1) } else { lost };
-        Period { decided: whole.saturating_add(lost), lost }
+        Period { decided: whole.saturating_add(lost), lost, swallowed }
     }
 
     fn check_breaker(&mut self, now: Time, period: Period) {
@@ -275,12 +304,16 @@ impl Rate {
         self.share = (self.share * factor).max(least).max(self.least).min(1.0);
         self.periods = [Period::default(); 2];
         self.lowered = now;
+        self.lowered_at = self.account.newest().unwrap_or(0);
     }
 
     fn raise(&mut self, carefully: bool) {
-        let near = self.share >= NEAR * self.lost_at && self.share < self.lost_at;
-        let step = if (near || carefully) && self.share >= LEAST_BY_SIGNS {
+        let near = NEAR * self.lost_at;
+        let step = if self.share >= near && self.share < self.lost_at || carefully && self.share >= LEAST_BY_SIGNS {
             CAREFUL_RAISE
+        } else if self.share < near {
+            // In large steps up to where it becomes tight, and not beyond.
+            (self.share / 2.0).clamp(CAREFUL_RAISE, RAISE).min((near - self.share).max(CAREFUL_RAISE))
         } else {
             (self.share / 2.0).clamp(CAREFUL_RAISE, RAISE)
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
-use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
+use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair, Report};
 use fanlight_proto::parity::level_count;
 
 use super::clocks::Clocks;
@@ -69,7 +69,8 @@ impl Engine {
         viewer.rate.on_keep_alive(now, body.newest_sequence);
         if let Some(report) = &body.report {
             viewer.report = *report;
-            viewer.rate.on_report(now, report);
+            let frames_unrecovered = viewer.rate.lost(report.frames_whole);
+            viewer.rate.on_report(now, &Report { frames_unrecovered, ..*report });
             viewer.need.on_report(now, report);
         }
         let stream = self.streams.by_alias(viewer.alias);

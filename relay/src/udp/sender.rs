@@ -5,6 +5,7 @@ mod job;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
@@ -193,13 +194,15 @@ impl Sender {
         }
     }
 
-    /// Sends shards again, now or not at all.
+    /// Sends shards again, now or not at all; not those that are still to be sent to this viewer for the first time,
+    /// which it takes for lost when a frame is spread out.
     pub fn resend(&mut self, wire: &impl Wire, resend: &Resend) {
         let stride = resend.packets.stride();
+        let sent = self.sent_of(resend);
         for range in &resend.ranges {
-            let mut start = range.start;
-            while start < range.end {
-                let end = range.end.min(start + CHUNK);
+            let (mut start, last) = (range.start, range.end.min(sent));
+            while start < last {
+                let end = last.min(start + CHUNK);
                 match self.chunk(wire, resend.to, resend.packets.datagrams(start..end), stride) {
                     (_, Ok(())) => start = end,
                     (_, Err(Refused::Full | Refused::LaneFull)) => return self.counts.crowded_out += 1,
@@ -207,6 +210,16 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// How many datagrams of a frame have left for the viewer that asks for some again.
+    fn sent_of(&self, resend: &Resend) -> u16 {
+        let same_frame = |job: &&Job| Arc::ptr_eq(&job.fan.packets, &resend.packets);
+        let pending = self.jobs.iter().filter(same_frame).flat_map(|job| {
+            let to_viewer = |pending: &&Pending| job.route_of(pending).remote == resend.to.remote;
+            job.open.iter().filter(to_viewer).filter(|pending| !pending.done())
+        });
+        pending.map(|pending| pending.next).min().unwrap_or(u16::MAX)
     }
 
     /// Sends what is due, but never for long.

@@ -1,0 +1,83 @@
+//! How many of the frames that one viewer was sent did not come through, by what the relay has sent and the viewer says
+//! that it has. What a viewer misses it cannot tell from what was never sent to it; the relay can.
+
+use std::collections::VecDeque;
+
+/// Frames sent that the viewer has not said anything about, remembered: more than two seconds at 120 fps. Keep-alives
+/// come four times a second; of who is silent for longer nothing is known anyway.
+const MAX_OPEN: usize = 256;
+
+/// The account of one session.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    sent: u64,
+    /// The sequences of the last frames sent, oldest first.
+    open: VecDeque<u64>,
+    lost: u64,
+}
+
+impl Account {
+    /// A frame goes out to the viewer.
+    pub(super) fn on_sent(&mut self, sequence: u64) {
+        if self.open.len() == MAX_OPEN {
+            self.open.pop_front();
+        }
+        self.sent += 1;
+        self.open.push_back(sequence);
+    }
+
+    /// The newest frame did not go out after all.
+    pub(super) fn on_withdrawn(&mut self) {
+        self.sent -= u64::from(self.open.pop_back().is_some());
+    }
+
+    /// The sequence of the newest frame sent.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.open.back().copied()
+    }
+
+    /// Frames lost so far, when the viewer has `whole` and has seen something of frame `newest`, which may be on its way
+    /// still: one too few at most. Never falls.
+    pub(super) fn lost(&mut self, newest: u64, whole: u64) -> u64 {
+        let open = self.open.iter().rev().take_while(|sequence| **sequence >= newest).count() as u64;
+        self.lost = self.lost.max(self.sent.saturating_sub(open).saturating_sub(whole));
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_and_did_not_come_is_lost_and_what_is_on_its_way_is_not() {
+        let mut account = Account::default();
+        // Every third frame of the stream is sent.
+        (1..=10).for_each(|frame| account.on_sent(frame * 3));
+        assert_eq!(account.lost(30, 9), 0, "the newest is on its way");
+        assert_eq!(account.lost(30, 10), 0);
+        assert_eq!(account.lost(15, 4), 0, "as were five more");
+        assert_eq!(account.lost(30, 6), 3);
+        assert_eq!(account.lost(30, 7), 3, "it does not fall");
+        assert_eq!(account.lost(31, 6), 4, "something later has come");
+    }
+
+    #[test]
+    fn a_frame_that_is_withdrawn_was_not_sent() {
+        let mut account = Account::default();
+        (1..=4).for_each(|frame| account.on_sent(frame));
+        account.on_withdrawn();
+        assert_eq!((account.newest(), account.lost(9, 3)), (Some(3), 0));
+    }
+
+    #[test]
+    fn a_viewer_that_claims_anything_costs_no_more_memory() {
+        let mut account = Account::default();
+        for frame in 0..10_000 {
+            account.on_sent(frame);
+            account.lost(0, 0);
+        }
+        assert_eq!(account.open.len(), MAX_OPEN);
+        assert_eq!(account.lost(u64::MAX, u64::MAX), account.lost(0, 0));
+    }
+}
