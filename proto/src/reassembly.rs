@@ -15,9 +15,12 @@ use crate::message::{FrameId, Repair};
 use crate::parity::Decoder;
 
 use asking::Timing;
-use habits::{Interval, Level, Pace};
+use habits::{Interval, Level};
 pub use losses::Losses;
 use open::{Memory, Open};
+
+/// A relay spreads a frame over 200 ms at most, in fours: of a frame of 12 datagrams three pauses are made.
+const LONGEST_PAUSE: Duration = Duration::from_millis(70);
 
 /// Epochs that have ended and must not come back by a late datagram.
 const RETIRED_EPOCHS: usize = 4;
@@ -52,7 +55,7 @@ pub struct Reassembly {
     far_behind: u32,
     round_trip: Option<Duration>,
     interval: Interval,
-    pace: Pace,
+    pause: Duration,
     level: Level,
     losses: Losses,
     counts: Counts,
@@ -115,7 +118,7 @@ impl Reassembly {
             far_behind: 0,
             round_trip: None,
             interval: Interval::default(),
-            pace: Pace::default(),
+            pause: Duration::ZERO,
             level: Level::default(),
             losses: Losses::default(),
             counts: Counts::default(),
@@ -125,6 +128,12 @@ impl Reassembly {
     /// The smoothed round trip to the relay that repairs, for when an answer is overdue or would come too late.
     pub const fn set_round_trip(&mut self, round_trip: Duration) {
         self.round_trip = Some(round_trip);
+    }
+
+    /// The longest pause that a relay makes between two datagrams of a frame, as it says; what is longer than 70 ms
+    /// is not believed.
+    pub fn set_pause(&mut self, pause: Duration) {
+        self.pause = pause.min(LONGEST_PAUSE);
     }
 
     /// Whether every datagram is known to come from a relay. Then none is forged, and nothing falls back because of
@@ -179,13 +188,13 @@ impl Reassembly {
     /// When [`Reassembly::poll_repair`] may have something to ask; never while every frame is on its way.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.open.iter().filter_map(|open| open.repair_due(self.pace.pause())).min()
+        self.open.iter().filter_map(|open| open.repair_due(self.pause)).min()
     }
 
     /// The shards of one frame to ask for again, `alias` filled in by the caller: no more than are needed beside the
     /// parity that is there or to be expected. Call it until there is none.
     pub fn poll_repair(&mut self, now: Time) -> Option<Repair> {
-        let (round_trip, interval, pause) = (self.round_trip, self.interval.mean(), self.pace.pause());
+        let (round_trip, interval, pause) = (self.round_trip, self.interval.mean(), self.pause);
         let ask = |open: &mut Open| {
             let timing = Timing { round_trip, interval, level: self.level.at(open.id.number), pause };
             open.repair_due(pause).filter(|due| *due <= now).and_then(|_| open.ask(now, &timing))
@@ -334,7 +343,6 @@ impl Reassembly {
         self.settle_below(open.id.number, open.lost_upstream, open.lost_in_relay);
         self.settled = open.id.number + 1;
         self.note_shards(open.shards, open.unasked());
-        self.pace.on_whole(open.longest_pause());
         let (whole, recovered, memory) = open.into_whole(&mut self.decoder, header.received_us);
         self.keep(memory);
         self.counts.whole += 1;

@@ -30,7 +30,7 @@ use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::Minter;
 
 use clocks::Clocks;
-pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, Target};
+pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, SPREAD_CHUNK, Target};
 use gate::Gate;
 pub use gate::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
 pub use lane::MAX_LANES;

@@ -371,6 +371,9 @@ impl Engine {
         let withheld = Withheld { paced_out: pulse.frames_paced_out, given_up: pulse.frames_given_up };
         session.on_withheld(withheld, &total);
         session.learn(&pulse.keys);
+        session.pause = Duration::from_micros(pulse.pause_us.into());
+        let pause = self.paths.iter().filter_map(|path| path.session.as_ref()).map(|session| session.pause).max();
+        self.reassembly.set_pause(pause.unwrap_or_default());
         if let Some(round_trip) = self.paths.iter().filter_map(|path| path.smoothed_round_trip).min() {
             self.reassembly.set_round_trip(round_trip);
         }

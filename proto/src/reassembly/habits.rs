@@ -42,28 +42,6 @@ impl Interval {
     }
 }
 
-/// The pauses that a relay makes within a frame when it spreads it out.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    longest: Duration,
-}
-
-/// A longer pause within a frame is none that a relay makes: it spreads a frame of 12 datagrams over 200 ms at most, in
-/// threes and fours.
-const LONGEST_PAUSE: Duration = Duration::from_millis(60);
-
-impl Pace {
-    /// A frame is whole; so long was the longest time between two of its shards that came unasked.
-    pub(super) fn on_whole(&mut self, longest: Duration) {
-        self.longest = longest.min(LONGEST_PAUSE).max(self.longest * 7 / 8);
-    }
-
-    /// The usual longest pause.
-    pub(super) const fn pause(&self) -> Duration {
-        self.longest
-    }
-}
-
 /// The parity that this viewer is sent at present.
 #[derive(Debug, Default)]
 pub(super) struct Level {

@@ -30,7 +30,6 @@ pub(super) struct Open {
     /// One past the highest index that came, parity's too.
     reach: u16,
     last: Time,
-    longest_pause: Duration,
     asking: Asking,
 }
 
@@ -87,7 +86,6 @@ impl Open {
             unasked: 0,
             reach: 0,
             last: now,
-            longest_pause: Duration::ZERO,
             asking: Asking::default(),
         }
     }
@@ -120,9 +118,6 @@ impl Open {
             self.memory.put_parity(index - self.shards, shard);
         }
         self.reach = self.reach.max(index + 1);
-        if !asked {
-            self.longest_pause = self.longest_pause.max(now.saturating_since(self.last));
-        }
         self.last = now;
         self.asking.on_lack(now, self.lacking(level));
         Some(asked)
@@ -141,11 +136,6 @@ impl Open {
     /// When to ask for what is missing; see [`Asking`].
     pub(super) fn repair_due(&self, pause: Duration) -> Option<Time> {
         self.asking.due(self.last, pause)
-    }
-
-    /// The longest time between two shards that came unasked.
-    pub(super) const fn longest_pause(&self) -> Duration {
-        self.longest_pause
     }
 
     /// What to ask for now, and how many shards that is; none: nothing, or it would come too late.

@@ -44,6 +44,18 @@ pub struct Target {
     pub spread: Duration,
 }
 
+/// Datagrams that leave together for a viewer whose frames are spread out: a queue that others keep full has no room for
+/// more at once.
+pub const SPREAD_CHUNK: u16 = 4;
+
+impl Target {
+    /// How long to wait after each [`SPREAD_CHUNK`] of a frame of `shards`; zero when it is not spread out.
+    #[must_use]
+    pub fn pause(&self, shards: u16) -> Duration {
+        self.spread / u32::from(shards + self.parity).div_ceil(u32::from(SPREAD_CHUNK)).max(1)
+    }
+}
+
 /// A frame in datagrams of one size.
 pub struct Packets {
     id: FrameId,

@@ -205,8 +205,15 @@ fn pulse(now: Time, stream: Option<&Stream>, clocks: &Clocks, viewer: &Viewer) -
         frames_given_up: viewer.given_up,
         source_clock: stream.and_then(|stream| clocks.at(now, stream.origin)),
         parity_percent: parity_percent(stream, viewer),
+        pause_us: pause_us(stream, viewer),
         echo_us: 0,
     }
+}
+
+/// The longest pause between two datagrams of a frame.
+fn pause_us(stream: Option<&Stream>, viewer: &Viewer) -> u32 {
+    let Some((stream, shards)) = stream.and_then(|stream| Some((stream, stream.shards()?))) else { return 0 };
+    u32::try_from(viewer.target(shards, stream.interval()).pause(shards).as_micros()).unwrap_or(u32::MAX)
 }
 
 fn parity_percent(stream: Option<&Stream>, viewer: &Viewer) -> u32 {

@@ -269,7 +269,7 @@ impl Stream {
     }
 
     /// The time over which sending a frame may be spread.
-    fn interval(&self) -> Duration {
+    pub(super) fn interval(&self) -> Duration {
         self.frame_time().min(LONGEST_INTERVAL)
     }
 

@@ -17,9 +17,6 @@ use job::{Job, Pending};
 /// Datagrams of one viewer that leave together. Larger trains save little more, and other viewers wait longer.
 const CHUNK: u16 = 27;
 
-/// The same for a viewer whose frames are spread out: a queue that others keep full has no room for more at once.
-const SPREAD_CHUNK: u16 = 4;
-
 /// Longest that a frame waits for the shared socket while that takes nothing at all. As long as it takes something the
 /// frame goes on: a frame that is half out is worth finishing, and newer ones are left out whole.
 const PATIENCE: Duration = Duration::from_millis(20);

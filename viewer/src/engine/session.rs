@@ -49,6 +49,8 @@ pub(super) struct Session {
     /// What seals its messages and its media; none with an open relay.
     seal: Option<Seal>,
     jitter: Jitter,
+    /// The longest pause that the relay makes within a frame.
+    pub(super) pause: Duration,
     /// Frames that the relay says it did not send to this session, or gave up on the way.
     pub(super) withheld: Withheld,
     /// Frames sent to this session that did not arrive whole, as of the last PULSE.
@@ -154,6 +156,7 @@ impl Session {
             newest_sequence: 0,
             seal,
             jitter: Jitter::default(),
+            pause: Duration::ZERO,
             withheld: Withheld::default(),
             unrecovered: 0,
             base,

@@ -166,3 +166,24 @@ fn no_more_is_asked_for_than_is_needed_and_no_more_than_one_request_holds() {
         assert!(ranges.chunks(2).all(|range| range[0] + range[1] <= shards as u32));
     }
 }
+
+#[test]
+fn the_pauses_of_a_frame_that_is_spread_out_are_not_taken_for_loss() {
+    let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+    let asked = |reassembly: &mut Reassembly, number: u64| {
+        let mut asked = 0;
+        for (chunk, four) in datagrams(first(1, number), 40)[..40].chunks(4).enumerate() {
+            let now = ms(number * 200 + chunk as u64 * 12);
+            asked += std::iter::from_fn(|| reassembly.poll_repair(now)).count();
+            four.iter().for_each(|d| drop(feed(reassembly, now, d)));
+        }
+        asked
+    };
+    assert!(asked(&mut reassembly, 0) > 0);
+    reassembly.set_pause(Duration::from_millis(12));
+    assert_eq!(asked(&mut reassembly, 1), 0);
+    // Who claims that a pause is endless is not believed.
+    reassembly.set_pause(Duration::MAX);
+    feed(&mut reassembly, ms(1000), &datagrams(first(1, 5), 40)[0]);
+    assert!(reassembly.deadline().is_some_and(|due| due <= ms(1200)));
+}

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::{CHUNK, SPREAD_CHUNK};
-use crate::engine::{Fan, Route};
+use super::CHUNK;
+use crate::engine::{Fan, Route, SPREAD_CHUNK};
 
 /// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
 /// to a viewer whose socket holds it twice.
@@ -123,7 +123,7 @@ impl Job {
             capacity => capacity,
         };
         if !target.spread.is_zero() {
-            return target.spread / chunks;
+            return target.pause(self.fan.packets.shards());
         }
         if shards <= BURST && shards.saturating_mul(2) <= capacity {
             return Duration::ZERO;

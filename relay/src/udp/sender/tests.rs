@@ -322,3 +322,21 @@ fn a_repair_sends_its_ranges_and_nothing_else() {
     sender.resend(&wire, &resend);
     assert_eq!(wire.shards(1), (0..1).chain(5..40).chain(86..87).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_is_still_to_be_sent_is_not_sent_again_before() {
+    let (wire, mut sender) = (Fake::default(), Sender::new(Gso::Auto, 64));
+    let fan = Fan::example(50_000, &[ROOMY], INTERVAL).with(0, |target| target.spread = INTERVAL);
+    let resend = Resend { to: fan.targets[0].route, packets: fan.packets.clone(), ranges: vec![1..3, 20..44] };
+    sender.start(at(0), fan);
+    sender.run(at(0), &wire);
+    let begun = wire.shards(1);
+    assert!(begun.len() < 20, "it is spread out");
+    sender.resend(&wire, &resend);
+    assert_eq!(wire.shards(1)[begun.len()..], [1, 2]);
+    run(&mut sender, &wire);
+    let mut got = wire.shards(1);
+    got.sort_unstable();
+    got.dedup();
+    assert_eq!(got.len(), 44);
+}
