@@ -52,6 +52,9 @@ const RAISE: f64 = 0.1;
 /// What a clean second adds near the rate at which loss was seen last, and at least.
 const CAREFUL_RAISE: f64 = 0.01;
 
+/// The same below [`LEAST_BY_SIGNS`], where one in a hundred is one frame in three seconds.
+const LOW_RAISE: f64 = 0.02;
+
 /// Near is from this share of it on.
 const NEAR: f64 = 0.75;
 
@@ -309,13 +312,16 @@ impl Rate {
 
     fn raise(&mut self, carefully: bool) {
         let near = NEAR * self.lost_at;
-        let step = if self.share >= near && self.share < self.lost_at || carefully && self.share >= LEAST_BY_SIGNS {
+        let bold = (self.share / 2.0).clamp(LOW_RAISE, RAISE);
+        let step = if self.share < LEAST_BY_SIGNS && self.share >= near && self.share < self.lost_at {
+            LOW_RAISE
+        } else if self.share >= near && self.share < self.lost_at || carefully && self.share >= LEAST_BY_SIGNS {
             CAREFUL_RAISE
         } else if self.share < near {
             // In large steps up to where it becomes tight, and not beyond.
-            (self.share / 2.0).clamp(CAREFUL_RAISE, RAISE).min((near - self.share).max(CAREFUL_RAISE))
+            bold.min((near - self.share).max(LOW_RAISE))
         } else {
-            (self.share / 2.0).clamp(CAREFUL_RAISE, RAISE)
+            bold
         };
         self.share = (self.share + step).min(1.0);
     }
