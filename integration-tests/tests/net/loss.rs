@@ -16,14 +16,14 @@ struct Channel {
     least: f64,
 }
 
-/// The floors are what repair alone gives at about fifty shards a frame, with a margin: 100, 98.6 to 99.5, 98.3 to 99.3
-/// and 94.8 to 96.1 were measured. Parity allows higher ones.
+/// The floors leave room for the second in which the relay does not know yet that parity is needed, and for a busy
+/// machine: 100 was measured with each.
 const CHANNELS: [Channel; 5] = [
     Channel { name: "clean", spoil: |_| {}, least: 99.0 },
-    Channel { name: "1 % at random", spoil: |host| host.lose(1.0), least: 98.0 },
-    Channel { name: "5 % at random", spoil: |host| host.lose(5.0), least: 95.0 },
-    Channel { name: "1 % in bursts of ten", spoil: |host| host.lose_bursts(10, 1000), least: 96.0 },
-    Channel { name: "5 % in bursts of ten", spoil: |host| host.lose_bursts(10, 200), least: 90.0 },
+    Channel { name: "1 % at random", spoil: |host| host.lose(1.0), least: 99.0 },
+    Channel { name: "5 % at random", spoil: |host| host.lose(5.0), least: 98.0 },
+    Channel { name: "1 % in bursts of ten", spoil: |host| host.lose_bursts(10, 1000), least: 98.0 },
+    Channel { name: "5 % in bursts of ten", spoil: |host| host.lose_bursts(10, 200), least: 96.0 },
 ];
 
 #[test]
