@@ -30,6 +30,10 @@ impl Engine {
             let access = self.access.kind().into();
             return self.send(from, &ToViewer::Challenge(Challenge { nonce: join.nonce, token, access }));
         }
+        let of_former_session = |viewer: &Viewer| viewer.spent.contains(&join.nonce);
+        if self.viewers.at(from.remote).is_some_and(of_former_session) {
+            return;
+        }
         // The same JOIN again means that ACCEPT was lost.
         let known = self.viewers.at(from.remote).filter(|viewer| viewer.nonce == join.nonce && !join.list);
         match known.map(|viewer| (viewer.session, viewer.alias, viewer.secure.as_ref())) {
@@ -90,6 +94,7 @@ impl Engine {
         let name = responder.as_ref().and_then(Responder::name).unwrap_or(&join.name).to_owned();
         let accept = self.acceptance(join.nonce, session, alias);
         let Some((datagram, channel)) = self.answered(&accept, responder) else { return };
+        let spent = self.viewers.at_mut(from.remote).map(Viewer::spend).unwrap_or_default();
         if returning {
             self.leave(now, from, "joined anew");
         }
@@ -102,6 +107,7 @@ impl Engine {
             Viewer {
                 session,
                 nonce: join.nonce,
+                spent,
                 alias,
                 route: from,
                 capacity: join.receive_capacity,

@@ -1,6 +1,6 @@
 //! The sessions. One for each address, made only after the address has proved itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,12 +20,19 @@ use super::rate::Rate;
 /// more is not helped by repair, and one that asks for more is not honest.
 pub const REPAIR_SHARDS_PER_SECOND: u32 = 4096;
 
+/// A token holds for 20 s, and a viewer that joins anew does so after half a second at the soonest when nothing is wrong
+/// but the way.
+const MAX_SPENT: usize = 32;
+
 /// One session.
 #[derive(Debug)]
 pub(super) struct Viewer {
     pub(super) session: u64,
     /// Of the JOIN that made it: the same JOIN again gets the same session.
     pub(super) nonce: u64,
+    /// Of the JOINs that made the sessions before it at this address, as many as [`MAX_SPENT`]: who recorded one of them
+    /// does not end this session with it.
+    pub(super) spent: VecDeque<u64>,
     pub(super) alias: u16,
     pub(super) route: Route,
     pub(super) capacity: u32,
@@ -57,6 +64,16 @@ pub(super) struct Secure {
 }
 
 impl Viewer {
+    /// The nonces that are spent when this session ends.
+    pub(super) fn spend(&mut self) -> VecDeque<u64> {
+        let mut spent = std::mem::take(&mut self.spent);
+        spent.push_back(self.nonce);
+        if spent.len() > MAX_SPENT {
+            spent.pop_front();
+        }
+        spent
+    }
+
     /// The datagram of a message to this session, sealed if the session is.
     pub(super) fn datagram(&mut self, message: &ToViewer<'_>) -> Vec<u8> {
         let mut datagram = Vec::with_capacity(8 * SEALED_HEADER);

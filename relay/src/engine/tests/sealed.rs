@@ -169,6 +169,19 @@ fn next_frame(rig: &mut Rig, number: u64) -> Fan {
 }
 
 #[test]
+fn a_recorded_join_of_a_former_session_does_not_end_the_present_one() {
+    let mut rig = psk();
+    let access = ViewerAccess::Psk(SharedKey::new(SHARED));
+    let recorded = Guest::join(&mut rig, 1, &access).join;
+    let (anew, _) = good_join(&mut rig, viewer(1), 99, &access);
+    let answers = raw(&mut rig, viewer(1), &ToRelay::Join(anew));
+    assert!(matches!(ToViewer::parse(&answers[0]), Ok(ToViewer::Accept(_))));
+    let joins = rig.engine.counts().joins;
+    assert!(raw(&mut rig, viewer(1), &ToRelay::Join(recorded)).is_empty());
+    assert_eq!((rig.engine.counts().joins, rig.engine.viewers()), (joins, 1));
+}
+
+#[test]
 fn the_challenge_says_what_is_asked() {
     for (mut rig, access) in [(Rig::live(), Access::Open), (psk(), Access::Psk), (keys(&[3]), Access::Keys)] {
         let answers = raw(&mut rig, viewer(1), &ToRelay::Join(join(1)));
