@@ -76,9 +76,15 @@ impl Stage {
     /// The program `fanlight-NAME` without any flags.
     #[must_use]
     pub fn program(&self, name: &str) -> Launch {
+        self.launch(name, binary(name))
+    }
+
+    /// The program `binary`, called `name`, without any flags.
+    #[must_use]
+    pub fn launch(&self, name: &str, binary: PathBuf) -> Launch {
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
         let notify = self.path(&format!("notify-{number}"));
-        Launch::new(&format!("{name} ({number})"), binary(name), self.directory(), notify)
+        Launch::new(&format!("{name} ({number})"), binary, self.directory(), notify)
     }
 
     /// A source of `stream`, which publishes at [`ipc`](Self::ipc).

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::lab::{Host, installed};
-use fanlight_tests::program::Launch;
 use fanlight_tests::viewing::Viewing;
 use fanlight_tests::wait::pause;
 use fanlight_tests::{long, skip};
@@ -49,7 +48,7 @@ fn beside_a_tcp_flow_neither_starves() {
 
 /// TCP's share of the link, and the viewer's frames a second beside it.
 fn beside_tcp(scene: &Scene, host: &Host, viewing: &Viewing, seconds: u32) -> (f64, f64) {
-    let server = Launch::new("iperf3", "/usr/bin/iperf3".into(), scene.stage.directory(), scene.stage.path("notify-i"));
+    let server = scene.stage.launch("iperf3", "/usr/bin/iperf3".into());
     let server = server.flags("--server --one-off --forceflush").under(&host.enter()).start();
     server.wait_for_line("Server listening");
     let (before, began) = (viewing.count(), clock::now());
