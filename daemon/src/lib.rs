@@ -4,6 +4,8 @@
 //! A program declares its settings with [`options!`], implements [`Program`], and its `main.rs` is
 //! `fn main() -> ExitCode { fanlight_daemon::main::<Relay>() }`.
 
+#![forbid(unsafe_code)]
+
 pub mod capture;
 mod choice;
 pub mod cli;

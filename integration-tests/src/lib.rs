@@ -13,6 +13,8 @@
 //! let (report, frames) = viewing.finish();
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod crowd;
 pub mod jpeg;
 pub mod lab;

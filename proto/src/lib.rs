@@ -1,6 +1,8 @@
 //! The messages and the UDP transport of Fanlight as sans-IO state machines: no socket, clock, thread or runtime.
 //! Time, addresses and bytes come in; bytes and events go out. The wire format is specified in `PROTOCOL.md`.
 
+#![forbid(unsafe_code)]
+
 pub mod blockcode;
 pub mod clock;
 pub mod datagram;

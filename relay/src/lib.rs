@@ -1,5 +1,7 @@
 //! The relay: newest frame of each source, cut once, fanned out to every viewer over UDP.
 
+#![forbid(unsafe_code)]
+
 pub mod config;
 pub mod engine;
 mod relay;

@@ -1,5 +1,7 @@
 //! Captures pictures, makes JPEGs of them and publishes them.
 
+#![forbid(unsafe_code)]
+
 pub mod camera;
 pub mod config;
 pub mod jpeg;

@@ -1,5 +1,7 @@
 //! The viewer: UDP datagrams become frames, frames become pictures, pictures come to the screen.
 
+#![forbid(unsafe_code)]
+
 mod canvas;
 mod card;
 pub mod config;
