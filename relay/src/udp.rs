@@ -1,5 +1,6 @@
 //! The socket that all viewers share, and those of single viewers beside it.
 
+mod group;
 mod lane;
 mod sender;
 
@@ -16,6 +17,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
+pub use group::Reach;
 use lane::Lane;
 pub use sender::{Counts, GivenUp, Refused, Sender, Turn, Wire};
 

@@ -213,7 +213,7 @@ impl Sender {
     fn sent_of(&self, resend: &Resend) -> u16 {
         let same_frame = |job: &&Job| Arc::ptr_eq(&job.fan.packets, &resend.packets);
         let pending = self.jobs.iter().filter(same_frame).flat_map(|job| {
-            let to_viewer = |pending: &&Pending| job.route_of(pending).remote == resend.to.remote;
+            let to_viewer = |pending: &&Pending| job.route_of(pending).remote == resend.way.remote;
             job.open.iter().filter(to_viewer).filter(|pending| !pending.done())
         });
         pending.map(|pending| pending.next).min().unwrap_or(u16::MAX)
