@@ -39,6 +39,9 @@ fanlight_daemon::options! {
         snapshot_dir: PathBuf = PathBuf::from(".");
         /// Frames of more bytes are refused.
         max_frame_bytes: usize = MAX_FRAME_BYTES;
+        /// Whether to receive by multicast where a relay offers it: auto (it returns to unicast by itself where that serves
+        /// better) or off.
+        multicast: Multicast = Multicast::Auto;
         /// Bytes to ask the kernel to keep for the socket. It grants at most net.core.rmem_max.
         receive_buffer: usize = 4 << 20;
         /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
@@ -71,6 +74,16 @@ fanlight_daemon::choice! {
         Both = "both",
         /// One sends, the others begin when it falters.
         Standby = "standby",
+    }
+}
+
+fanlight_daemon::choice! {
+    /// Whether to receive by multicast.
+    pub enum Multicast {
+        /// Where a relay offers it and the network brings it.
+        Auto = "auto",
+        /// Never.
+        Off = "off",
     }
 }
 

@@ -6,6 +6,7 @@ mod socket;
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddrV4;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::task::{self, Poll};
@@ -24,7 +25,7 @@ const BATCHES_A_TURN: usize = 8;
 
 /// What is done with the engine's outputs.
 pub trait Sink {
-    /// Takes an output other than [`Output::Send`]; breaking ends the conversation.
+    /// Takes an output other than [`Output::Send`] and those of groups; breaking ends the conversation.
     fn take(&mut self, now: Time, output: Output) -> ControlFlow<()>;
 
     /// Called at the end of each turn, when all outputs are taken. Returns when the next turn is due at the latest.
@@ -40,6 +41,8 @@ pub struct Route {
     pub accesses: Vec<ViewerAccess>,
     /// Bytes to ask the kernel to keep for each socket.
     pub receive_buffer: usize,
+    /// Whether to join the groups that relays offer.
+    pub multicast: bool,
     /// Where captures of the datagrams are written; none: they are not kept.
     pub capture: Option<PathBuf>,
 }
@@ -69,7 +72,8 @@ pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdow
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer)).collect();
     let capture = Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref());
-    let mut conversation = Conversation { lines, failures: logline::Limited::new(), capture, engine, sink };
+    let (failures, multicast) = (logline::Limited::new(), route.multicast);
+    let mut conversation = Conversation { lines, multicast, failures, capture, engine, sink };
     runtime.block_on(conversation.run(shutdown));
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();
@@ -78,6 +82,7 @@ pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdow
 
 struct Conversation<'a> {
     lines: Vec<Line>,
+    multicast: bool,
     failures: logline::Limited,
     capture: Capture,
     engine: &'a mut Engine,
@@ -110,6 +115,7 @@ impl Conversation<'_> {
             }
             for at in 0..self.lines.len() {
                 self.receive(at, &mut trains);
+                self.receive_group(at, &mut trains);
             }
         }
         let now = clock::now();
@@ -150,6 +156,43 @@ impl Conversation<'_> {
         }
     }
 
+    /// What came by multicast.
+    fn receive_group(&mut self, at: usize, trains: &mut Trains) {
+        for _ in 0..BATCHES_A_TURN {
+            let Some(group) = &self.lines[at].group else { return };
+            match group.receive(trains) {
+                Ok(count) => {
+                    let now = clock::now();
+                    for datagram in trains.datagrams(count) {
+                        self.capture.note(now, Direction::In, group.address(), datagram);
+                        self.engine.on_group_datagram(now, at, datagram);
+                    }
+                }
+                // What does not come by multicast comes by unicast.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn join(&mut self, now: Time, at: usize, group: SocketAddrV4) {
+        if !self.multicast {
+            return;
+        }
+        match self.lines[at].join(group) {
+            Ok(()) => {
+                tracing::info!(%group, "joined the relay's multicast group");
+                self.engine.on_group_joined(now, at, group);
+            }
+            Err(error) => self.complain(now, &format!("cannot join {group}, so media comes by unicast: {error}")),
+        }
+    }
+
+    fn leave(&mut self, at: usize) {
+        if self.lines[at].group.take().is_some() {
+            tracing::info!("left the relay's multicast group");
+        }
+    }
+
     fn hand_out(&mut self, now: Time) -> ControlFlow<()> {
         while let Some(output) = self.engine.poll_output() {
             match output {
@@ -161,6 +204,8 @@ impl Conversation<'_> {
                         self.failed(at, &error);
                     }
                 }
+                Output::JoinGroup(at, group) => self.join(now, at, group),
+                Output::LeaveGroup(at) => self.leave(at),
                 output => self.sink.take(now, output)?,
             }
         }

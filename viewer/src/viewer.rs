@@ -62,6 +62,7 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
         relays: config.relay.clone(),
         accesses: config::accesses(config)?,
         receive_buffer: config.receive_buffer,
+        multicast: config.multicast == config::Multicast::Auto,
         capture: config.capture_dir.clone(),
     };
     if extra.list {

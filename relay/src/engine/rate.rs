@@ -284,6 +284,12 @@ impl Rate {
         if self.share < 1.0 { level.min(LEVELS - 2) } else { level }
     }
 
+    /// Lets the viewer get that share of the frames.
+    #[cfg(test)]
+    pub(super) fn narrow(&mut self, share: f64) {
+        self.share = share;
+    }
+
     /// Whether what is sent does not come through in time.
     pub(super) fn behind(&self, now: Time) -> bool {
         self.flight.behind(now)

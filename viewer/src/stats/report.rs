@@ -116,7 +116,9 @@ pub struct Path {
     pub joins: u64,
     /// Datagrams that came.
     pub datagrams: u64,
-    /// Their bytes.
+    /// Of those, the ones that came by multicast.
+    pub by_multicast: u64,
+    /// The bytes of all of them.
     pub bytes: u64,
     /// The latest round trip.
     pub round_trip_ms: Option<f64>,
@@ -203,6 +205,7 @@ fn path(summary: &PathSummary) -> Path {
     Path {
         joins: summary.joins,
         datagrams: summary.datagrams,
+        by_multicast: summary.by_multicast,
         bytes: summary.bytes,
         round_trip_ms: summary.round_trip.map(millis),
         paused: summary.paused,

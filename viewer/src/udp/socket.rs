@@ -1,7 +1,7 @@
 //! A UDP socket connected to the relay, which receives trains of datagrams in one call (UDP_GRO and recvmmsg).
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Once;
 use std::task::{Context, Poll};
 
@@ -31,6 +31,26 @@ impl Socket {
         let socket = unbound(address, receive_buffer)?;
         let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         socket.bind(&SocketAddr::new(any, 0).into())?;
+        Self::of(address, socket)
+    }
+
+    /// One that receives what this relay sends to `group`, by the interface on the way to it. Others on this host may
+    /// have the same group. Must be called on a runtime.
+    pub(super) fn join(&self, group: SocketAddrV4, receive_buffer: usize) -> io::Result<Self> {
+        let IpAddr::V4(interface) = self.inner.local_addr()?.ip() else {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        };
+        let socket = unbound(group.into(), receive_buffer)?;
+        socket.set_reuse_address(true)?;
+        // Not what other programs on this host have joined it for, by other interfaces.
+        socket.set_multicast_all_v4(false)?;
+        socket.bind(&group.into())?;
+        socket.join_multicast_v4(group.ip(), &interface)?;
+        // Connected: the kernel drops what others send to the group.
+        Self::of(self.address, socket)
+    }
+
+    fn of(address: SocketAddr, socket: socket2::Socket) -> io::Result<Self> {
         socket.connect(&address.into())?;
         socket.set_nonblocking(true)?;
         let state = UdpSocketState::new((&socket).into())?;
