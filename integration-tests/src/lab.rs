@@ -99,7 +99,7 @@ impl Lab {
         self.switch.rule(rule);
     }
 
-    /// Takes back all that was added by [`rule`](Self::rule), [`Host::lose`] and [`Host::lose_bursts`].
+    /// Takes back all that was added by [`rule`](Self::rule), [`Host::lose`] and its like.
     ///
     /// # Panics
     /// When nft cannot.

@@ -124,15 +124,14 @@ impl Membership {
         };
     }
 
-    /// Whether loss by multicast stays high with this report.
-    fn stays_bad(&mut self, report: &Report) -> bool {
+    /// Takes what a report says of the loss by multicast.
+    fn note_loss(&mut self, report: &Report) {
         let before = std::mem::replace(&mut self.counted, *report);
         let more = |count: fn(&Report) -> u64| count(report).saturating_sub(count(&before)) as f64;
         let (whole, lost) = (more(|report| report.frames_whole), more(|report| report.frames_unrecovered));
         let (expected, missed) = (more(|report| report.shards_expected), more(|report| report.shards_missed));
         let high = lost > HIGH_LOSS * (whole + lost) || missed > HIGH_LOSS * expected;
         self.strikes = if high && self.hears() { self.strikes + 1 } else { 0 };
-        self.strikes >= STRIKES
     }
 
     fn is_deaf(&self, now: Time) -> bool {
@@ -184,14 +183,13 @@ impl Viewer {
         } else {
             self.rate.on_report(now, &report);
         }
-        if self.membership.stays_bad(&report) {
-            self.leave_group(now);
-        }
+        self.membership.note_loss(&report);
     }
 
-    /// Takes a viewer from the group that does not hear it, or for which it is too much; whether it was one of those.
+    /// Takes a viewer out of the group that does not hear it, that it serves badly, or for which it is too much; whether
+    /// it was one of those.
     pub(super) fn check_group(&mut self, now: Time) -> bool {
-        let unfit = self.lane.is_own() || self.rate.share() < 1.0;
+        let unfit = self.lane.is_own() || self.rate.share() < 1.0 || self.membership.strikes >= STRIKES;
         let leaves = self.membership.is_deaf(now) || (unfit && self.membership.hears());
         if leaves {
             self.leave_group(now);

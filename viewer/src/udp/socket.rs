@@ -121,3 +121,53 @@ fn unbound(address: SocketAddr, receive_buffer: usize) -> io::Result<socket2::So
     socket.set_recv_buffer_size(receive_buffer)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket as StdSocket;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    /// A socket on loopback that sends to groups there.
+    fn sender() -> StdSocket {
+        let socket = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        SockRef::from(&socket).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+        socket
+    }
+
+    /// Waits for the next datagram.
+    async fn next(socket: &Socket) -> Vec<u8> {
+        let mut trains = Trains::new();
+        loop {
+            std::future::poll_fn(|context| socket.poll_readable(context)).await;
+            if let Ok(count) = socket.receive(&mut trains) {
+                return trains.datagrams(count).flat_map(|datagram| datagram.to_vec()).collect();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn each_of_two_viewers_on_one_host_gets_what_its_relay_sends_to_a_group_that_two_relays_use() {
+        let relays = [sender(), sender()];
+        let free = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 7), free);
+        let join = |relay: &StdSocket| {
+            let unicast = Socket::connect(relay.local_addr().unwrap(), 1 << 16).unwrap();
+            unicast.join(group, 1 << 16).unwrap()
+        };
+        let viewers = [join(&relays[0]), join(&relays[0]), join(&relays[1])];
+        // Those of others do not come before the own one, nor behind the first of them.
+        for (relay, word) in [(1, b"a"), (0, b"b"), (1, b"c"), (0, b"d"), (1, b"e")] {
+            relays[relay].send_to(word, group).unwrap();
+        }
+        for (viewer, words) in viewers.iter().zip(["bd", "bd", "ace"]) {
+            let mut came = String::new();
+            while came.len() < words.len() {
+                came.push_str(std::str::from_utf8(&next(viewer).await).unwrap());
+            }
+            assert_eq!(came, words);
+        }
+    }
+}
