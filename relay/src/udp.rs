@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod batch;
+mod crew;
 mod lane;
 mod sender;
 mod shared;
@@ -19,8 +20,9 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
+pub use crew::Crew;
 use lane::Lane;
-pub use sender::{Counts, GivenUp, Refused, Sender, Train, Turn, Wire};
+pub use sender::{Counts, GivenUp, Refused, Sender, Share, Train, Turn, Wire};
 use shared::Shared;
 
 use crate::engine::Route;
@@ -106,6 +108,11 @@ impl Socket {
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         Ok(Self { shared: Shared::new(socket)?, address, lanes: BTreeMap::new() })
+    }
+
+    /// Another descriptor of the socket that all share.
+    fn another(&self) -> io::Result<UdpSocket> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&self.shared.io, 0)?.into())
     }
 
     /// From now on the viewer at `to` is sent to by a socket of its own, whose buffer nobody else waits for.

@@ -3,15 +3,17 @@
 mod job;
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
 use crate::config::Gso;
-use crate::engine::{Fan, Resend, Route};
+use crate::engine::{Fan, Resend, Route, Target};
 use job::{Job, Pending};
 
 /// Datagrams of one viewer that leave together, when it needs pauses.
@@ -112,6 +114,22 @@ pub struct Counts {
     pub crowded_out: u64,
 }
 
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            datagrams: self.datagrams + other.datagrams,
+            bytes: self.bytes + other.bytes,
+            parity: self.parity + other.parity,
+            given_up: self.given_up + other.given_up,
+            passed_over: self.passed_over + other.passed_over,
+            failed: self.failed + other.failed,
+            crowded_out: self.crowded_out + other.crowded_out,
+        }
+    }
+}
+
 /// A frame that one viewer did not get whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenUp {
@@ -145,10 +163,40 @@ impl Turn {
     }
 }
 
+/// Which viewers a sender sends to, of several that each have a thread of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The sender's number. Number 0 has also all viewers with sockets of their own.
+    pub number: usize,
+    /// How many senders there are.
+    pub of: usize,
+}
+
+impl Share {
+    /// All viewers.
+    pub const WHOLE: Self = Self { number: 0, of: 1 };
+
+    /// Whether a viewer that shares the socket is this sender's.
+    #[must_use]
+    pub fn has(&self, viewer: SocketAddr) -> bool {
+        if self.of <= 1 {
+            return true;
+        }
+        let mut hasher = DefaultHasher::new();
+        viewer.hash(&mut hasher);
+        hasher.finish() % self.of as u64 == self.number as u64
+    }
+
+    pub(super) fn takes(&self, target: &Target) -> bool {
+        if target.own_socket { self.number == 0 } else { self.has(target.route.remote) }
+    }
+}
+
 /// The frames on their way out.
 #[derive(Debug)]
 pub struct Sender {
     gso: Gso,
+    share: Share,
     segments: u16,
     jobs: VecDeque<Job>,
     spare: Vec<Vec<Pending>>,
@@ -160,13 +208,20 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// `segments` is how many datagrams the kernel takes as a train.
+    /// One for all viewers. `segments` is how many datagrams the kernel takes as a train.
     #[must_use]
     pub fn new(gso: Gso, segments: usize) -> Self {
+        Self::for_share(gso, segments, Share::WHOLE)
+    }
+
+    /// One for some of the viewers.
+    #[must_use]
+    pub fn for_share(gso: Gso, segments: usize, share: Share) -> Self {
         let segments =
             if gso == Gso::Off { 1 } else { u16::try_from(segments).unwrap_or(LARGE_CHUNK).clamp(1, LARGE_CHUNK) };
         Self {
             gso,
+            share,
             segments,
             jobs: VecDeque::new(),
             spare: Vec::new(),
@@ -183,10 +238,15 @@ impl Sender {
         self.jobs.iter().any(|job| job.fan.alias == alias && job.holds_the_stream())
     }
 
+    /// The streams that are busy, each once for each such frame.
+    pub fn busy_streams(&self) -> impl Iterator<Item = u16> {
+        self.jobs.iter().filter(|job| job.holds_the_stream()).map(|job| job.fan.alias)
+    }
+
     /// How many frames are on their way for which others have to wait, at most one of each stream.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.jobs.iter().filter(|job| job.holds_the_stream()).count()
+        self.busy_streams().count()
     }
 
     /// Whether trains of datagrams are sent.
@@ -209,7 +269,7 @@ impl Sender {
     /// Takes a frame; [`Sender::run`] sends it. A viewer whose last frame is still on its way does not get this one.
     pub fn start(&mut self, now: Time, fan: Fan) {
         self.bound_jobs(fan.alias);
-        let mut job = Job::new(now, fan, self.spare.pop().unwrap_or_default());
+        let mut job = Job::new(now, fan, self.share, self.spare.pop().unwrap_or_default());
         if !job.fan.welcome {
             self.leave_out_stragglers(&mut job);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::{CHUNK, LARGE_CHUNK};
+use super::{CHUNK, LARGE_CHUNK, Share};
 use crate::engine::{Fan, Route, SPREAD_CHUNK, Target};
 
 /// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
@@ -70,12 +70,12 @@ impl Pending {
 }
 
 impl Job {
-    /// Uses the memory of `open`.
-    pub(super) fn new(now: Time, fan: Fan, mut open: Vec<Pending>) -> Self {
+    /// For the viewers in `share`. Uses the memory of `open`.
+    pub(super) fn new(now: Time, fan: Fan, share: Share, mut open: Vec<Pending>) -> Self {
         let count = fan.targets.len();
         open.clear();
-        open.extend((0..count).map(|place| {
-            let number = (fan.first + place) % count;
+        let places = (0..count).map(|place| (fan.first + place) % count);
+        open.extend(places.filter(|number| share.takes(&fan.targets[*number])).map(|number| {
             let target = &fan.targets[number];
             let end = fan.packets.shards() + target.parity.min(fan.packets.parity());
             let (chunk, gap) = pace(target, &fan, end);
