@@ -47,6 +47,9 @@ fanlight_daemon::options! {
         key_rotation_s: u64 = KEY_ROTATION.as_secs();
         /// Whether the kernel cuts trains of datagrams (UDP GSO): auto, on or off.
         gso: Gso = Gso::Auto;
+        /// Threads that send to viewers, 1 to 16; each takes its share of them. One core sends several Gbit/s: more
+        /// threads help when it is busy all the time and others are not.
+        send_threads: usize = 1;
         /// Send each stream also to an IPv4 multicast group, address and port, for all viewers that can receive it; the others
         /// get it by unicast as ever. The first stream gets this address, further ones the 63 after it. Unset: unicast only.
         multicast: Option<SocketAddrV4> = None;
@@ -125,6 +128,9 @@ pub enum ConfigError {
         /// The key that is too much.
         key: &'static str,
     },
+    /// A capture would lack what other threads send.
+    #[error("capture_dir needs send_threads = 1: a capture notes what one thread sends")]
+    CaptureOfOneThread,
     /// Not 64 groups.
     #[error(
         "multicast = \"{0}\" names no groups: this address and the 63 after it must be multicast addresses beyond \
@@ -167,6 +173,9 @@ impl Config {
         if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
             return Err(ConfigError::Unsealed(source.clone()));
         }
+        if self.capture_dir.is_some() && self.send_threads > 1 {
+            return Err(ConfigError::CaptureOfOneThread);
+        }
         self.check_multicast()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
@@ -177,6 +186,7 @@ impl Config {
         };
         range("number of sources", self.sources.len() as u64, 0, MAX_SOURCES as u64)?;
         range("number of streams", self.streams.len() as u64, 0, MAX_STREAMS as u64)?;
+        range("send_threads", self.send_threads as u64, 1, 16)?;
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
         range("max_frame_bytes", self.max_frame_bytes as u64, 1024, MAX_FRAME_BYTES as u64)?;
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;

@@ -215,7 +215,7 @@ impl Viewer {
 
 /// The group as one that frames are sent to: as fast as all of its viewers can take it, with the parity that one needs.
 pub(super) fn together(former: Option<Target>, route: Route, viewer: &Target) -> Target {
-    let former = former.unwrap_or(Target { route, spread: Duration::ZERO, ..*viewer });
+    let former = former.unwrap_or(Target { route, own_socket: false, spread: Duration::ZERO, ..*viewer });
     let (capacity, parity) = (former.capacity.min(viewer.capacity), former.parity.max(viewer.parity));
     Target { capacity, parity, ..former }
 }
