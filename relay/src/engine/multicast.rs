@@ -189,22 +189,21 @@ impl Viewer {
     /// Takes a viewer out of the group that does not hear it, that it serves badly, or for which it is too much; whether
     /// it was one of those.
     pub(super) fn check_group(&mut self, now: Time) -> bool {
-        let unfit = self.lane.is_own() || self.rate.share() < 1.0 || self.membership.strikes >= STRIKES;
+        let unfit = self.rate.share() < 1.0 || self.membership.strikes >= STRIKES;
         let leaves = self.membership.is_deaf(now) || (unfit && self.membership.hears());
         if leaves {
+            self.membership.rest(now);
             self.leave_group(now);
         }
         leaves
     }
 
     /// From now on the viewer is served alone.
-    fn leave_group(&mut self, now: Time) {
-        let heard = self.membership.hears();
-        self.membership.rest(now);
-        self.membership.standing = Standing::Alone;
-        if heard {
+    pub(super) fn leave_group(&mut self, now: Time) {
+        if self.membership.hears() {
             self.go_alone(now);
         }
+        self.membership.standing = Standing::Alone;
     }
 
     fn go_alone(&mut self, now: Time) {

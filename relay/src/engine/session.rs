@@ -170,7 +170,7 @@ impl Engine {
                     self.lanes += 1;
                     self.counts.isolated += 1;
                     self.outputs.push_back(Output::Isolate(viewer.route));
-                    viewer.check_group(now);
+                    viewer.leave_group(now);
                 }
                 Some(Move::Back) => {
                     self.lanes -= 1;

@@ -366,3 +366,21 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
     let [Output::Resend(resend)] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!((resend.to.remote, resend.way.remote), (viewer(0), GROUP));
 }
+
+#[test]
+fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon_as_it_shares_again() {
+    let mut hall = Hall::new(2);
+    hall.seconds(1);
+    for _ in 0..24 {
+        hall.frame();
+        hall.keep_alive(1, false);
+    }
+    assert_eq!((hall.rig.engine.lanes(), hall.rig.engine.in_groups()), (1, 1));
+    let fan = hall.frame().unwrap();
+    assert_eq!(fan.targets.iter().filter(|target| target.own_socket).count(), 1);
+    hall.seconds(9);
+    assert_eq!((hall.rig.engine.lanes(), hall.screens[0].offered), (1, false));
+    hall.seconds(3);
+    assert_eq!((hall.rig.engine.lanes(), hall.rig.engine.in_groups()), (0, 2));
+    assert_eq!(hall.rig.engine.counts().left_groups, 0);
+}
