@@ -87,10 +87,10 @@ impl Rig {
                 }
                 for receiver in receivers {
                     let came = receiver.drain()?;
-                    let lost = usize::from(fan.packets.shards()) != came;
-                    // A cell with losses would measure something else.
-                    lost.then(|| Err(format!("{came} of {} datagrams came", fan.packets.shards())))
-                        .unwrap_or(Ok(()))?;
+                    if came != usize::from(fan.packets.shards()) {
+                        // A cell with losses measures something else.
+                        return Err(format!("{came} of {} datagrams came", fan.packets.shards()).into());
+                    }
                 }
             }
         }

@@ -16,7 +16,6 @@ mod streams;
 mod viewers;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -261,22 +260,6 @@ impl Engine {
         }
     }
 
-    /// Counts a frame that did not go out whole to the viewer at `to`; `begun`: some of it did.
-    pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
-        self.counts.given_up += u64::from(begun);
-        let slot = self.config.multicast.and_then(|multicast| multicast.slot(to));
-        let Self { streams, viewers, .. } = self;
-        match streams.iter().find(|stream| Some(stream.slot) == slot) {
-            None => viewers.at_mut(to).into_iter().for_each(|viewer| viewer.on_given_up(begun)),
-            Some(stream) => {
-                for address in stream.members() {
-                    let viewer = viewers.at_mut(*address).filter(|viewer| viewer.membership.hears());
-                    viewer.into_iter().for_each(|viewer| viewer.on_given_up(begun));
-                }
-            }
-        }
-    }
-
     /// Takes what an upstream had for us.
     pub fn on_arrival(&mut self, now: Time, arrival: &Arrival) {
         let picture = !arrival.frame.jpeg.is_empty();
@@ -356,12 +339,6 @@ impl Engine {
     #[must_use]
     pub fn paced_out(&self) -> u64 {
         self.counts.paced_out + self.viewers.iter().map(|viewer| viewer.rate.paced_out()).sum::<u64>()
-    }
-
-    /// How many viewers get their stream by multicast.
-    #[must_use]
-    pub fn in_groups(&self) -> usize {
-        self.viewers.iter().filter(|viewer| viewer.membership.hears()).count()
     }
 
     /// How many viewers have a socket of their own.

@@ -13,7 +13,7 @@ use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::message::{KeepAlive, Report};
 
 use super::viewers::Viewer;
-use super::{Route, Target};
+use super::{Engine, Route, Target};
 
 /// A viewer that says that it hears nothing, and of which a frame has been on its way for so long, misses it. Less, and
 /// the frame may have crossed its word: after a pause of the source everybody says so.
@@ -147,6 +147,30 @@ impl Membership {
         self.rest = if served > self.rest { REST.0 } else { (self.rest * 2).clamp(REST.0, REST.1) };
         self.rests_until = now + self.rest;
         self.strikes = 0;
+    }
+}
+
+impl Engine {
+    /// Counts a frame that did not go out whole to the viewer, or the group, at `to`; `begun`: some of it did.
+    pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
+        self.counts.given_up += u64::from(begun);
+        let slot = self.config.multicast.and_then(|multicast| multicast.slot(to));
+        let Self { streams, viewers, .. } = self;
+        match streams.iter().find(|stream| Some(stream.slot) == slot) {
+            None => viewers.at_mut(to).into_iter().for_each(|viewer| viewer.on_given_up(begun)),
+            Some(stream) => {
+                for address in stream.members() {
+                    let viewer = viewers.at_mut(*address).filter(|viewer| viewer.membership.hears());
+                    viewer.into_iter().for_each(|viewer| viewer.on_given_up(begun));
+                }
+            }
+        }
+    }
+
+    /// How many viewers get their stream by multicast.
+    #[must_use]
+    pub fn in_groups(&self) -> usize {
+        self.viewers.iter().filter(|viewer| viewer.membership.hears()).count()
     }
 }
 

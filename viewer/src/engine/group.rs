@@ -4,9 +4,39 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::ToViewer;
 use fanlight_proto::message::KeepAlive;
 
-use super::Output;
+use super::{Engine, Output};
+
+impl Engine {
+    /// Takes a datagram that came from the relay of path `at` by the group that was joined for it: media, or nothing.
+    ///
+    /// # Panics
+    /// When there is no such path.
+    pub fn on_group_datagram(&mut self, now: Time, at: usize, datagram: &mut [u8]) {
+        let summary = &mut self.paths[at].summary;
+        summary.datagrams += 1;
+        summary.by_multicast += 1;
+        summary.bytes += datagram.len() as u64;
+        let ours = match ToViewer::parse(datagram) {
+            Ok(ToViewer::Data(header, _)) => self.on_data(now, at, &header, datagram),
+            _ => None,
+        };
+        match ours {
+            Some(()) => self.paths[at].on_group_media(now),
+            None => self.foreign += 1,
+        }
+    }
+
+    /// `group` has been joined for path `at`.
+    ///
+    /// # Panics
+    /// When there is no such path.
+    pub fn on_group_joined(&mut self, now: Time, at: usize, group: SocketAddrV4) {
+        self.paths[at].on_group_joined(now, group);
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
