@@ -279,7 +279,7 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
     let session = rig.join(viewer(1), 1).session;
     let said =
         KeepAlive { sent_us: 1, newest_sequence: 1, group_joined: true, group_heard: true, ..KeepAlive::default() };
-    let word = |paused| KeepAlive { paused, ..said.clone() };
+    let word = |paused| KeepAlive { paused, ..said };
     let offered = |rig: &mut Rig, paused| match only(rig.say(viewer(1), &ToRelay::KeepAlive(session, word(paused)))) {
         Said::Pulse(_, pulse) => pulse.group.is_some(),
         other => panic!("{other:?}"),
