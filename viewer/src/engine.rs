@@ -220,13 +220,19 @@ impl Engine {
         }
     }
 
+    /// Sessions opened so far.
+    #[must_use]
+    pub fn joins(&self) -> u64 {
+        self.paths.iter().map(|path| path.summary.joins).sum()
+    }
+
     /// Where things stand at `now`.
     #[must_use]
     pub fn summary(&self, now: Time) -> Summary {
         let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
         Summary {
             stream: self.stream.clone(),
-            joins: sum(|path| path.joins),
+            joins: self.joins(),
             datagrams: sum(|path| path.datagrams),
             bytes: sum(|path| path.bytes),
             foreign: self.foreign,

@@ -1,7 +1,7 @@
 //! The line to one relay: where it is, and the socket connected to it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Line {
     peer: Peer,
     receive_buffer: usize,
+    /// See [`Route::own`](super::Route::own).
+    own: Option<Ipv4Addr>,
     pub(super) socket: Option<Socket>,
     /// When to look for the relay at another address, unless it is heard before.
     pub(super) seek_due: Time,
@@ -23,8 +25,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(relay: &str, receive_buffer: usize) -> Self {
-        Self { peer: Peer::new(relay), receive_buffer, socket: None, seek_due: Time::default(), heard: false }
+    pub(super) fn new(relay: &str, receive_buffer: usize, own: Option<Ipv4Addr>) -> Self {
+        let peer = Peer::new(relay);
+        Self { peer, receive_buffer, own, socket: None, seek_due: Time::default(), heard: false }
     }
 
     /// Keeps the socket connected to where the relay is, or may be.
@@ -41,7 +44,9 @@ impl Line {
         }
         let Some(address) = self.peer.next() else { return Ok(()) };
         if self.socket.as_ref().is_none_or(|socket| socket.address() != address) {
-            self.socket = Some(Socket::connect(address, self.receive_buffer).map_err(|error| (address, error))?);
+            let own = self.own.filter(|_| address.ip().is_loopback());
+            let connected = Socket::connect(address, self.receive_buffer, own);
+            self.socket = Some(connected.map_err(|error| (address, error))?);
         }
         Ok(())
     }

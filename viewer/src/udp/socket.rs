@@ -26,11 +26,14 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Must be called on a runtime.
-    pub(super) fn connect(address: SocketAddr, receive_buffer: usize) -> io::Result<Self> {
+    /// Must be called on a runtime. `own` is the address to have towards an IPv4 one.
+    pub(super) fn connect(address: SocketAddr, receive_buffer: usize, own: Option<Ipv4Addr>) -> io::Result<Self> {
         let socket = unbound(address, receive_buffer)?;
-        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        socket.bind(&SocketAddr::new(any, 0).into())?;
+        let from: IpAddr = match address {
+            SocketAddr::V4(_) => own.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        socket.bind(&SocketAddr::new(from, 0).into())?;
         socket.connect(&address.into())?;
         socket.set_nonblocking(true)?;
         let state = UdpSocketState::new((&socket).into())?;
