@@ -160,10 +160,9 @@ impl Engine {
         let summary = &mut self.paths[at].summary;
         summary.datagrams += 1;
         summary.bytes += datagram.len() as u64;
-        let ours = match ToViewer::parse(datagram) {
-            Ok(ToViewer::Data(header, _)) => self.on_data(now, at, &header, datagram),
-            Ok(message) => self.on_message(now, at, message),
-            Err(_) => false,
+        let ours = match &DataHeader::of_media(datagram) {
+            Some(header) => header.as_ref().is_ok_and(|header| self.on_data(now, at, header, datagram)),
+            None => ToViewer::parse(datagram).is_ok_and(|message| self.on_message(now, at, message)),
         };
         self.foreign += u64::from(!ours);
     }
