@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::task::{Context, Poll};
 
 use quinn_udp::{RecvMeta, UdpSocketState};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -49,8 +49,10 @@ impl Socket {
         self.inner.poll_recv_ready(context).map(|_| ())
     }
 
+    /// Sends at once. (The event loop does not know of a socket that it can be written to before it has turned with it,
+    /// and by its leave the first JOIN would not go out.)
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<usize> {
-        self.inner.try_send(datagram)
+        SockRef::from(&self.inner).send(datagram)
     }
 
     /// Fills some of the trains and says how many.
@@ -103,4 +105,23 @@ fn unbound(address: SocketAddr, receive_buffer: usize) -> io::Result<socket2::So
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_recv_buffer_size(receive_buffer)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_socket_sends_before_the_event_loop_has_turned() {
+        let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        relay.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let own = Ipv4Addr::new(127, 1, 2, 3);
+        let socket = Socket::connect(relay.local_addr().unwrap(), 1 << 16, Some(own)).unwrap();
+        assert_eq!(socket.send(b"join").unwrap(), 4);
+        let mut buffer = [0; 8];
+        let (length, from) = relay.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.ip()), (&b"join"[..], own.into()));
+    }
 }
