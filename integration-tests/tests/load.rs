@@ -210,5 +210,5 @@ fn flags_that_cannot_be_are_refused_and_named() {
     let refused = ends_with(load(&stage, 200, "1s").under(&few), 1);
     says(&refused, &["200 viewers", "264 open files", "at most 100", "LimitNOFILE=264"]);
     says(&ends_with(stage.program("viewer").flags("--help"), 0), &["load", "Be many viewers at once"]);
-    says(&ends_with(stage.program("viewer").flags("load --help"), 0), &["memory for two frames"]);
+    says(&ends_with(stage.program("viewer").flags("load --help"), 0), &["the memory of one frame"]);
 }

@@ -129,8 +129,8 @@ pub enum Command {
     /// for --duration. A line is printed each second, and a table at the end. The exit code is 0 when every viewer got
     /// frames.
     ///
-    /// A viewer takes memory for two frames and about 20 KiB; in the kernel, what waits in its socket: nothing while this
-    /// program keeps up, at most twice --receive-buffer when it does not.
+    /// A viewer takes 12 KiB and the memory of one frame, of up to six while repairs are under way; in the kernel, what
+    /// waits in its socket: nothing while this program keeps up, at most twice --receive-buffer when it does not.
     Load(Load),
 }
 
