@@ -6,9 +6,9 @@ use super::{Aging, FanAges, Processor, Report};
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.sessions(f)?;
-        self.delivery(f)?;
-        self.ages(f)?;
+        self.tell_sessions(f)?;
+        self.tell_delivery(f)?;
+        self.tell_ages(f)?;
         writeln!(
             f,
             "received  {:.3} Gbit/s of frames in {} datagrams, {} shards asked for again, {} of them came, {} frames \
@@ -28,7 +28,7 @@ impl Display for Report {
 }
 
 impl Report {
-    fn sessions(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn tell_sessions(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let sessions = &self.sessions;
         let stream = self.stream.as_deref().unwrap_or("no stream");
         write!(f, "viewers   {} of {} joined at {}", sessions.joined, sessions.asked, self.relays.join(", "))?;
@@ -42,7 +42,7 @@ impl Report {
         writeln!(f, "measured  {stream} for {:.1} s", self.measured_s)
     }
 
-    fn delivery(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn tell_delivery(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (frames, gaps) = (&self.frames, &self.gaps);
         let share = 100.0 * frames.delivered as f64 / frames.expected.max(1) as f64;
         writeln!(
@@ -61,7 +61,7 @@ impl Report {
         writeln!(f)
     }
 
-    fn ages(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn tell_ages(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let FanAges { all, first, last, spread } = &self.age_ms;
         writeln!(f, "ages in ms by {:<18} {:>8} {:>8} {:>8} {:>8}", self.clock, "p50", "p95", "p99", "max")?;
         for (name, ages) in [
