@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::task::{Context, Poll};
 
 use quinn_udp::{RecvMeta, UdpSocketState};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -26,11 +26,14 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Must be called on a runtime.
-    pub(super) fn connect(address: SocketAddr, receive_buffer: usize) -> io::Result<Self> {
+    /// Must be called on a runtime. `own` is the address to have towards an IPv4 one.
+    pub(super) fn connect(address: SocketAddr, receive_buffer: usize, own: Option<Ipv4Addr>) -> io::Result<Self> {
         let socket = unbound(address, receive_buffer)?;
-        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        socket.bind(&SocketAddr::new(any, 0).into())?;
+        let from: IpAddr = match address {
+            SocketAddr::V4(_) => own.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        socket.bind(&SocketAddr::new(from, 0).into())?;
         Self::of(address, socket)
     }
 
@@ -66,8 +69,10 @@ impl Socket {
         self.inner.poll_recv_ready(context).map(|_| ())
     }
 
+    /// Sends at once. (The event loop does not know of a socket that it can be written to before it has turned with it,
+    /// and by its leave the first JOIN would not go out.)
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<usize> {
-        self.inner.try_send(datagram)
+        SockRef::from(&self.inner).send(datagram)
     }
 
     /// Fills some of the trains and says how many.
@@ -125,6 +130,7 @@ fn unbound(address: SocketAddr, receive_buffer: usize) -> io::Result<socket2::So
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket as StdSocket;
+    use std::time::Duration;
 
     use socket2::SockRef;
 
@@ -154,7 +160,7 @@ mod tests {
         let free = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 7), free);
         let join = |relay: &StdSocket| {
-            let unicast = Socket::connect(relay.local_addr().unwrap(), 1 << 16).unwrap();
+            let unicast = Socket::connect(relay.local_addr().unwrap(), 1 << 16, None).unwrap();
             unicast.join(group, 1 << 16).unwrap()
         };
         let viewers = [join(&relays[0]), join(&relays[0]), join(&relays[1])];
@@ -169,5 +175,17 @@ mod tests {
             }
             assert_eq!(came, words);
         }
+    }
+
+    #[tokio::test]
+    async fn a_new_socket_sends_before_the_event_loop_has_turned() {
+        let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        relay.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let own = Ipv4Addr::new(127, 1, 2, 3);
+        let socket = Socket::connect(relay.local_addr().unwrap(), 1 << 16, Some(own)).unwrap();
+        assert_eq!(socket.send(b"join").unwrap(), 4);
+        let mut buffer = [0; 8];
+        let (length, from) = relay.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.ip()), (&b"join"[..], own.into()));
     }
 }
