@@ -2,7 +2,7 @@
 //! from the same kind of socket into one buffer.
 //!
 //! `./dev bench ingress`. Ratios of thread CPU time a frame within one run, medians of interleaved rounds; an absolute
-//! time means nothing. Frames and megabits a second are information: feeds and consumer share the machine. The last
+//! time means nothing. `./dev bench ingress tcp 400000` measures only rows with these words. Frames and megabits a second are information: feeds and consumer share the machine. The last
 //! rows are about a consumer that is slower than the feed: what it gets has to be the newest.
 
 use std::io::Write as _;
@@ -46,6 +46,7 @@ const RAW_BUFFER: usize = 256 << 10;
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let folder = tempfile::tempdir()?;
     let mut lines = Vec::new();
     println!(
@@ -57,14 +58,18 @@ fn main() -> Result<(), Failure> {
             for bytes in [100_000, 400_000] {
                 for streams in [1, 4, 16] {
                     let cell = Cell { rig, streams, frames: Frames { bytes, interval } };
-                    lines.push(cell.measure(folder.path())?);
+                    if cell.is_wanted(&wanted) {
+                        lines.push(cell.measure(folder.path())?);
+                    }
                 }
             }
         }
     }
     println!("\na consumer that takes one frame each {INTERVAL:?}, and a feed as fast as it is taken");
     for rig in [Rig::Ipc, Rig::Tcp] {
-        lines.push(overload(rig, folder.path())?);
+        if wanted.iter().all(|word| word == rig.name()) {
+            lines.push(overload(rig, folder.path())?);
+        }
     }
     lines.iter().for_each(|line| println!("{line}"));
     Ok(())
@@ -99,6 +104,15 @@ impl Taken {
 }
 
 impl Cell {
+    fn is_wanted(&self, words: &[String]) -> bool {
+        let own = [self.rig.name(), self.rate(), &self.streams.to_string(), &self.frames.bytes.to_string()];
+        words.iter().all(|word| own.contains(&word.as_str()))
+    }
+
+    const fn rate(&self) -> &'static str {
+        if self.frames.interval.is_some() { "30" } else { "full" }
+    }
+
     /// Prints the row; gives its JSON line.
     fn measure(&self, folder: &Path) -> Result<String, Failure> {
         let (mut relay, mut raw) = (Vec::new(), Vec::new());
@@ -120,8 +134,7 @@ impl Cell {
         let superseded = median(&relay, |taken| taken.superseded as f64 / taken.frames);
         let (rig, streams, bytes) = (self.rig.name(), self.streams, self.frames.bytes);
         let megabits = frames * bytes as f64 * 8e-6;
-        let rate = if self.frames.interval.is_some() { "30" } else { "full" };
-        let ratio = ours / theirs;
+        let (rate, ratio) = (self.rate(), ours / theirs);
         println!(
             "{rig:<4} {streams:>7} {bytes:>11} {rate:>6} {ours:>13.1} {theirs:>12.1} {ratio:>6.2} {frames:>9.0} {megabits:>9.0} {:>9.0}%",
             100.0 * superseded
