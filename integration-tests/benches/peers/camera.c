@@ -216,7 +216,8 @@ int ioctl(int file, unsigned long request, ...)
         int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
         return real(file, request, argument);
     }
-    switch (request) {
+    /* Callers that hold requests in an int have them sign-extended. */
+    switch ((unsigned)request) {
     case VIDIOC_QUERYCAP:
         return query_capabilities(argument);
     case VIDIOC_S_INPUT:

@@ -122,8 +122,11 @@ fn attend_until(due: Time, listener: &TcpListener, clients: &mut Vec<Client>) {
 fn welcome(mut stream: TcpStream) -> io::Result<Client> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    // Whatever is asked, there is one thing to be had.
     let mut request = [0; 1024];
-    stream.read(&mut request)?;
+    if stream.read(&mut request)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     stream.write_all(RESPONSE.as_bytes())?;
     stream.set_nonblocking(true)?;
     Ok(Client { stream, sending: None })
