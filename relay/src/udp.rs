@@ -6,6 +6,7 @@ mod crew;
 mod lane;
 mod sender;
 mod shared;
+mod wire;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,8 +23,9 @@ use tokio::io::Interest;
 
 pub use crew::Crew;
 use lane::Lane;
-pub use sender::{Counts, GivenUp, Refused, Sender, Share, Train, Turn, Wire};
+pub use sender::{Counts, GivenUp, Sender, Share, Turn};
 use shared::Shared;
+pub use wire::{Refused, Train, Wire};
 
 use crate::engine::Route;
 

@@ -11,8 +11,9 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
-use super::sender::{Counts, GivenUp, Refused, Sender, Share, Train, Turn, Wire};
+use super::sender::{Counts, GivenUp, Sender, Share, Turn};
 use super::shared::Shared;
+use super::wire::{Refused, Train, Wire};
 use crate::config::Gso;
 use crate::engine::{Fan, Resend, Route};
 
