@@ -1,0 +1,3 @@
+//! stub
+use crate::figures::Figure;
+pub(crate) fn draw(_: &[Figure]) -> String { String::new() }
