@@ -11,6 +11,7 @@
 //! | `send` | the relay's sender with a frame that is cut |
 //! | `relay` | all that the relay does once a frame is there: cut, send; `relay-parity`: parity too; `relay-sealed`: and AES |
 //! | `raw-27` | `raw` with trains as short as the relay's |
+//! | `raw-watched` | `raw` by a socket that an event loop waits for: the kernel wakes it for each buffer that is freed |
 //! | `gso-each` | one call to the kernel for each train, through `quinn-udp` |
 //! | `sendmmsg` | prepared datagrams without trains |
 //! | `tokio` | `send_to` for each datagram |

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
@@ -72,15 +72,16 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
     for (service, name, raw_name) in SERVICES {
         let (mut hall, _) = Hall::open(service, viewers);
         let load = Load::of(&hall.fan(), viewers);
-        methods.push(load.method(raw_name, raw_name, raw(outlets, &load, LONG_TRAIN)));
+        methods.push(load.method(raw_name, raw_name, raw(&outlets.plain, &load, LONG_TRAIN)));
         if service == Service::OPEN {
             methods.push(load.method("send", raw_name, send(outlets, hall.fan())));
         }
         methods.push(load.method(name, raw_name, relay(outlets, hall, load.datagrams())));
         if service == Service::OPEN {
-            methods.push(load.method("raw-27", raw_name, raw(outlets, &load, RELAY_TRAIN)));
+            methods.push(load.method("raw-27", raw_name, raw(&outlets.plain, &load, RELAY_TRAIN)));
+            methods.push(load.method("raw-watched", raw_name, raw(&outlets.evented, &load, LONG_TRAIN)));
             methods.push(load.method("gso-each", raw_name, trains_one_by_one(outlets, load.clone())));
-            methods.push(load.method("sendmmsg", raw_name, raw(outlets, &load, 1)));
+            methods.push(load.method("sendmmsg", raw_name, raw(&outlets.plain, &load, 1)));
             methods.push(load.method("tokio", raw_name, datagrams_one_by_one(outlets, load.clone())));
         }
     }
@@ -118,9 +119,9 @@ impl Load {
 }
 
 /// Prepared messages in batches, each a train of `segments` datagrams.
-fn raw<'a>(outlets: &'a Outlets, load: &Load, segments: usize) -> impl FnMut() -> bool + use<'a> {
+fn raw<'a, S: AsFd>(socket: &'a S, load: &Load, segments: usize) -> impl FnMut() -> bool + use<'a, S> {
     let mut table = Table::new(load.bytes.clone(), load.stride, segments, &load.viewers);
-    move || table.send(outlets.plain.as_fd()).is_ok()
+    move || table.send(socket.as_fd()).is_ok()
 }
 
 /// What the relay does once a frame is cut.
