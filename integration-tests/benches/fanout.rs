@@ -20,17 +20,20 @@ mod cell;
 mod figures;
 mod flags;
 mod hall;
+mod measure;
 mod methods;
 mod plot;
 mod raw;
 mod rig;
 mod sample;
+mod serving;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use cell::{cell, median};
+use cell::cell;
 use figures::Figure;
+use measure::median;
 use methods::{Method, Outlets};
 use rig::{Built, Rig};
 

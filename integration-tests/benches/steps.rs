@@ -20,6 +20,7 @@ use fanlight_proto::token::Minter;
 use prost::Message;
 
 mod cell;
+mod measure;
 mod meter;
 mod sample;
 use meter::{Row, compare};

@@ -17,7 +17,7 @@ use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
 use line::Line;
-use socket::Trains;
+pub use socket::{Socket, Trains};
 
 /// What one turn may take in before outputs and deadlines get their due: about 2 ms of work.
 const BATCHES_A_TURN: usize = 8;
@@ -86,7 +86,7 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     async fn run(&mut self, shutdown: &Shutdown) {
-        let mut trains = Trains::new();
+        let mut trains = Trains::default();
         let mut requests = Requests::listen();
         while !shutdown.requested() {
             self.seek(clock::now());

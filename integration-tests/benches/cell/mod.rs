@@ -1,8 +1,8 @@
-//! What some work costs: thread CPU time, which a busy neighbour disturbs least.
+//! Some work done again and again for a while.
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::measure::cpu_nanos;
 
-/// Some work done again and again for a while.
+/// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
     /// Thread CPU time of one call.
@@ -22,16 +22,4 @@ pub(crate) fn cell(nanos: u64, work: &mut dyn FnMut()) -> Cell {
             return Cell { nanos: spent as f64 / f64::from(calls), calls };
         }
     }
-}
-
-/// The thread CPU time spent so far.
-pub(crate) fn cpu_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// The middle one; none of nothing.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

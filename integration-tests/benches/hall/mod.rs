@@ -101,13 +101,6 @@ impl Hall {
         }
     }
 
-    /// The next frame for all viewers.
-    pub(crate) fn fan(&mut self) -> Fan {
-        let mut fans = Vec::new();
-        self.frame(|output| fans.extend(as_fan(output)));
-        fans.pop().expect("viewers wait for each frame")
-    }
-
     /// Whether every viewer gets all that it is to get, at once.
     fn is_steady(&self, fan: &Fan) -> bool {
         let parity = self.service.parity_of(fan.packets.shards());
@@ -195,7 +188,8 @@ fn said(viewers: &mut Viewers) -> Vec<(SocketAddr, Vec<u8>)> {
     said
 }
 
-fn as_fan(output: Output) -> Option<Fan> {
+/// A frame that is for all.
+pub(crate) fn as_fan(output: Output) -> Option<Fan> {
     match output {
         Output::Fan(fan) if !fan.welcome => Some(fan),
         _ => None,

@@ -1,6 +1,7 @@
 //! Two things measured against each other in one run.
 
-use crate::cell::{cell, median};
+use crate::cell::cell;
+use crate::measure::median;
 
 const ROUNDS: usize = 15;
 

@@ -5,16 +5,16 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use fanlight_daemon::clock;
-use fanlight_proto::clock::Time;
 use fanlight_relay::config::Gso;
-use fanlight_relay::engine::{Fan, Output};
-use fanlight_relay::udp::{Sender, Socket, Turn, bind};
+use fanlight_relay::engine::Fan;
+use fanlight_relay::udp::{Sender, Socket, bind};
 use quinn_udp::{Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio::runtime::Runtime;
 
-use crate::hall::{Hall, Service};
+use crate::hall::{Hall, Service, as_fan};
 use crate::raw::Table;
+use crate::serving::{Serving, send_all};
 
 /// Datagrams of the longest train: with those of an open stream it is what UDP carries.
 const LONG_TRAIN: usize = 54;
@@ -71,10 +71,10 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
     let mut methods = Vec::new();
     for (service, name, raw_name) in SERVICES {
         let (mut hall, _) = Hall::open(service, viewers);
-        let load = Load::of(&hall.fan(), viewers);
+        let load = Load::of(&fan(&mut hall), viewers);
         methods.push(load.method(raw_name, raw_name, raw(&outlets.plain, &load, LONG_TRAIN)));
         if service == Service::OPEN {
-            methods.push(load.method("send", raw_name, send(outlets, hall.fan())));
+            methods.push(load.method("send", raw_name, send(outlets, fan(&mut hall))));
         }
         methods.push(load.method(name, raw_name, relay(outlets, hall, load.datagrams())));
         if service == Service::OPEN {
@@ -86,6 +86,13 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
         }
     }
     methods
+}
+
+/// The next frame of a hall.
+fn fan(hall: &mut Hall) -> Fan {
+    let mut fans = Vec::new();
+    hall.frame(|output| fans.extend(as_fan(output)));
+    fans.pop().expect("viewers wait for each frame")
 }
 
 /// A frame that is cut, and who gets it.
@@ -137,33 +144,9 @@ fn send(outlets: &Outlets, fan: Fan) -> impl FnMut() -> bool {
 }
 
 /// All that the relay does with a frame once it is there.
-fn relay(outlets: &Outlets, mut hall: Hall, expected: usize) -> impl FnMut() -> bool {
-    let mut sender = Sender::new(Gso::Auto, outlets.relay.max_segments());
-    move || {
-        let before = sender.counts().datagrams;
-        let now = clock::now();
-        hall.frame(|output| match output {
-            Output::Fan(fan) => sender.start(now, fan),
-            Output::Send { to, datagram } => sender.send(&outlets.relay, to, &datagram),
-            Output::Resend(resend) => sender.resend(&outlets.relay, &resend),
-            Output::Isolate(_) | Output::Rejoin(_) => {}
-        });
-        send_all(&outlets.runtime, &mut sender, &outlets.relay);
-        sender.counts().datagrams - before == expected as u64
-    }
-}
-
-/// All of a frame; pauses between its chunks are left out, which cost no CPU time.
-fn send_all(runtime: &Runtime, sender: &mut Sender, socket: &Socket) {
-    let mut pause_over = Time::default();
-    loop {
-        match sender.run(clock::now().max(pause_over), socket) {
-            Turn::Idle => return,
-            Turn::Again => {}
-            Turn::At(time) => pause_over = time,
-            Turn::Blocked(_) => runtime.block_on(socket.writable()),
-        }
-    }
+fn relay(outlets: &Outlets, hall: Hall, expected: usize) -> impl FnMut() -> bool {
+    let mut serving = Serving::new(&outlets.runtime, &outlets.relay, hall);
+    move || serving.frame() == expected as u64
 }
 
 /// One call to the kernel for each train, as `quinn-udp` offers it.

@@ -5,12 +5,18 @@ mod axis;
 
 use std::fmt::Write as _;
 
+use fanlight_proto::datagram::DATA_BYTES;
+
 use crate::figures::{Figure, distinct};
 use crate::rig::Rig;
+use crate::sample::PICTURE;
 use axis::Axis;
 
-/// What is drawn: method, its name for people, its colour on a light and on a dark ground.
-const LINES: [(&str, &str, &str, &str); 5] = [
+/// A method, its name for people, its colour on a light and on a dark ground.
+type Line = (&'static str, &'static str, &'static str, &'static str);
+
+/// What is drawn.
+const LINES: [Line; 5] = [
     ("tokio", "tokio send_to, each datagram", "#c2410c", "#fb923c"),
     ("sendmmsg", "sendmmsg, single datagrams", "#7e22ce", "#c084fc"),
     ("relay", "whole relay", "#0f766e", "#2dd4bf"),
@@ -36,8 +42,8 @@ pub(crate) fn draw(figures: &[Figure]) -> String {
     let width = (LEFT + panels * PANEL.0 + (panels - 1.0) * GAP + RIGHT).max(LEFT + 3.0 * LEGEND_STEP);
     let height = TOP + PANEL.1 + BOTTOM;
     let drawn: Vec<&Figure> = figures.iter().filter(|figure| LINES.iter().any(|line| line.0 == figure.method)).collect();
-    let x = Axis::over(drawn.iter().map(|figure| figure.viewers as f64), PANEL.0);
-    let y = Axis::over(drawn.iter().map(|figure| figure.us_per_viewer), PANEL.1);
+    let x = Axis::at_each(drawn.iter().map(|figure| figure.viewers as f64), PANEL.0);
+    let y = Axis::round(drawn.iter().map(|figure| figure.us_per_viewer), PANEL.1);
     let mut svg = head(width, height);
     for (at, rig) in rigs.iter().enumerate() {
         let left = LEFT + at as f64 * (PANEL.0 + GAP);
@@ -55,12 +61,13 @@ fn head(width: f64, height: f64) -> String {
          height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n\
          <title>CPU time per viewer and frame over the number of viewers</title>\n<style>\n"
     );
-    svg += &colours("#18181b", "#71717a", "#e4e4e7", |line| line.2);
+    svg += &colours(["#ffffff", "#18181b", "#71717a", "#d4d4d8"], |line| line.2);
     svg += "@media (prefers-color-scheme: dark) {\n";
-    svg += &colours("#f4f4f5", "#a1a1aa", "#3f3f46", |line| line.3);
-    svg += "}\n</style>\n";
+    svg += &colours(["#0d1117", "#f4f4f5", "#a1a1aa", "#3f3f46"], |line| line.3);
+    svg += "}\n</style>\n<rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n";
     svg += &text(LEFT, 22.0, "ink", "font-size=\"15\" font-weight=\"600\"", "Sender's CPU time per viewer and frame");
-    svg += &text(LEFT, 40.0, "soft", "", "a picture of 100 kB in 87 datagrams of 1204 bytes; lower is better");
+    let what = format!("a picture of {} kB in datagrams of {DATA_BYTES} bytes; lower is better", PICTURE / 1000);
+    svg += &text(LEFT, 40.0, "soft", "", &what);
     for (at, (method, name, ..)) in LINES.iter().enumerate() {
         let (left, top) = (LEFT + (at % 3) as f64 * LEGEND_STEP, 60.0 + (at / 3) as f64 * 18.0);
         svg += &marker(method, left + 5.0, top - 4.0);
@@ -69,9 +76,10 @@ fn head(width: f64, height: f64) -> String {
     svg
 }
 
-/// The rules for texts, grid and lines on one ground.
-fn colours(ink: &str, soft: &str, grid: &str, of: fn(&(&str, &str, &'static str, &'static str)) -> &'static str) -> String {
-    let mut rules = format!(".ink {{ fill: {ink} }} .soft {{ fill: {soft} }} .grid {{ stroke: {grid} }}\n");
+/// The rules for ground, texts, grid and lines.
+fn colours([ground, ink, soft, grid]: [&str; 4], of: fn(&Line) -> &'static str) -> String {
+    let mut rules = format!(".ground {{ fill: {ground} }} .ink {{ fill: {ink} }} .soft {{ fill: {soft} }}\n");
+    let _ = writeln!(rules, ".grid {{ stroke: {grid} }}");
     for line in &LINES {
         let (name, colour) = (line.0, of(line));
         let _ = writeln!(rules, ".{name} {{ stroke: {colour} }} .{name}-mark {{ fill: {colour} }}");
@@ -83,14 +91,14 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
     let (right, bottom) = (left + PANEL.0, TOP + PANEL.1);
     let title = Rig::named(rig).map_or("", Rig::description);
     let mut svg = text(left, TOP - 10.0, "ink", "font-weight=\"600\"", title);
-    for tick in y.ticks() {
+    for &tick in &y.ticks {
         let at = bottom - y.at(tick);
         svg += &grid((left, at), (right, at));
         if first {
             svg += &text(left - 8.0, at + 4.0, "soft", "text-anchor=\"end\"", &tick.to_string());
         }
     }
-    for tick in x.ticks() {
+    for &tick in &x.ticks {
         let at = left + x.at(tick);
         svg += &grid((at, TOP), (at, bottom));
         svg += &text(at, bottom + 18.0, "soft", "text-anchor=\"middle\"", &tick.to_string());

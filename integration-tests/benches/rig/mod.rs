@@ -43,12 +43,12 @@ impl Rig {
         Self::ALL.into_iter().find(|rig| rig.name() == name)
     }
 
-    /// What it is, for people.
+    /// What it is, for people, in few words.
     pub(crate) const fn description(self) -> &'static str {
         match self {
-            Self::Loopback => "loopback, receivers bound and never read",
-            Self::IfbUso => "a device that segments (USO)",
-            Self::IfbGso => "a device that does not: software GSO",
+            Self::Loopback => "loopback, never read",
+            Self::IfbUso => "device that segments (USO)",
+            Self::IfbGso => "device that does not (GSO)",
         }
     }
 
