@@ -144,10 +144,12 @@ fn measure(wish: &Wish, rig: Rig) -> Result<Vec<Figure>, Box<dyn Error>> {
 
 /// Nanoseconds for one frame; none when something was lost.
 fn measure_cell(nanos: u64, built: &Built, method: &mut Method<'_>) -> Option<f64> {
-    let (before, mut whole) = (built.tally(), true);
-    let cell = cell(nanos, &mut || whole &= (method.work)());
-    let bytes = method.bytes as u64 * u64::from(cell.calls);
-    (whole && built.tally().carried(&before, bytes)).then_some(cell.nanos)
+    let (before, mut whole, mut bytes) = (built.tally(), true, 0);
+    let time = cell(nanos, &mut || {
+        whole &= (method.work)();
+        bytes += method.bytes as u64;
+    });
+    (whole && built.tally().carried(&before, bytes)).then_some(time)
 }
 
 fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> Vec<Figure> {

@@ -19,8 +19,8 @@ pub(crate) struct Row {
 pub(crate) fn compare(what: &'static str, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> Row {
     let mut cells = [Vec::new(), Vec::new()];
     for _ in 0..=ROUNDS {
-        cells[0].push(cell(CELL_NANOS, &mut ours).nanos);
-        cells[1].push(cell(CELL_NANOS, &mut theirs).nanos);
+        cells[0].push(cell(CELL_NANOS, &mut ours));
+        cells[1].push(cell(CELL_NANOS, &mut theirs));
     }
     let [ours, theirs] = cells.map(|mut cells| {
         // The first round warms up.
