@@ -109,7 +109,8 @@ impl Wish {
             return measure(self, rig).map_err(|error| error.to_string());
         }
         let viewers: Vec<String> = self.viewers.iter().map(usize::to_string).collect();
-        let mut words = vec!["--inside", "--rig", rig.name(), "--viewers"].into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let mut words =
+            vec!["--inside", "--rig", rig.name(), "--viewers"].into_iter().map(str::to_owned).collect::<Vec<_>>();
         words.extend([viewers.join(","), "--rounds".to_owned(), self.rounds.to_string()]);
         words.extend((self.nanos == QUICK_NANOS).then(|| "--quick".to_owned()));
         let lines = rig::in_namespace(&words)?;
@@ -127,8 +128,7 @@ fn measure(wish: &Wish, rig: Rig) -> Result<Vec<Figure>, Box<dyn Error>> {
     let built = Built::new(rig, most)?;
     let outlets = Outlets::new(built.source())?;
     let counts = wish.viewers.iter();
-    let mut methods: Vec<Method<'_>> =
-        counts.flat_map(|count| methods::all(&outlets, built.viewers(*count))).collect();
+    let mut methods: Vec<Method<'_>> = counts.flat_map(|count| methods::all(&outlets, built.viewers(*count))).collect();
     let mut times = vec![Vec::new(); methods.len()];
     // The first round warms up.
     for round in 0..=wish.rounds {

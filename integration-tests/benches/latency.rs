@@ -3,10 +3,12 @@
 //! `./dev bench latency [--viewers 1,10,128] [--frames 300] [--quick]`. Wall-clock time, here, because it is what a
 //! viewer feels: 30 frames a second over loopback, as a camera sends them, each viewer's socket read when the frame is
 //! out. In turn with each frame of the relay the bare loop of `raw/mod.rs` sends the same number of bytes; the ratio is
-//! of medians. `relay-sealed` makes and sends parity and seals everything.
+//! of medians. `relay-sealed` makes and sends parity and seals everything. Beside it the CPU time of the same work: what
+//! is longer than that was waiting for a processor that others had.
 
 mod flags;
 mod hall;
+mod measure;
 mod raw;
 mod sample;
 mod serving;
@@ -21,6 +23,7 @@ use fanlight_daemon::clock;
 use fanlight_proto::limits::MAX_DATAGRAM;
 use fanlight_relay::udp::{Socket, bind};
 use hall::{Hall, Service, as_fan};
+use measure::{cpu_nanos, median};
 use raw::Table;
 use serving::Serving;
 use tokio::runtime::Runtime;
@@ -42,10 +45,8 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 const TRAIN: usize = 54;
 
 /// What the relay does, and what it and the bare loop are called then.
-const SERVICES: [(Service, &str, &str); 2] = [
-    (Service::OPEN, "relay", "raw"),
-    (Service { parity: true, sealed: true }, "relay-sealed", "raw-sealed"),
-];
+const SERVICES: [(Service, &str, &str); 2] =
+    [(Service::OPEN, "relay", "raw"), (Service { parity: true, sealed: true }, "relay-sealed", "raw-sealed")];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let flags = flags::read(&["--viewers", "--frames"], &["--quick"])?;
@@ -70,6 +71,8 @@ struct Outcome {
     method: &'static str,
     /// Ascending.
     times: Vec<Duration>,
+    /// Thread CPU time at the median, in nanoseconds.
+    cpu: f64,
     /// What the bare loop took at the median.
     raw: Duration,
 }
@@ -80,6 +83,8 @@ struct Way<'a> {
     against: &'static str,
     send: Box<dyn FnMut() + 'a>,
     times: Vec<Duration>,
+    /// The thread CPU time of each frame, in nanoseconds.
+    cpu: Vec<f64>,
 }
 
 fn measure(runtime: &Runtime, viewers: usize, frames: usize) -> Result<Vec<Outcome>, Box<dyn Error>> {
@@ -97,14 +102,24 @@ fn measure(runtime: &Runtime, viewers: usize, frames: usize) -> Result<Vec<Outco
     for frame in 0..=frames {
         for way in &mut ways {
             runtime.block_on(async { tokio::time::sleep(pause).await });
-            let start = clock::now();
-            (way.send)();
-            let time = clock::now().saturating_since(start);
-            way.times.extend((frame > 0).then_some(time));
+            way.send_one(frame > 0);
             receivers.iter().for_each(empty);
         }
     }
     Ok(outcomes(viewers, ways))
+}
+
+impl Way<'_> {
+    /// Sends a frame and notes what it took, if that counts.
+    fn send_one(&mut self, counts: bool) {
+        let (start, cpu) = (clock::now(), cpu_nanos());
+        (self.send)();
+        let (time, cpu) = (clock::now().saturating_since(start), cpu_nanos() - cpu);
+        if counts {
+            self.times.push(time);
+            self.cpu.push(cpu as f64);
+        }
+    }
 }
 
 /// The relay doing `service`, and the bare loop that sends as much.
@@ -127,16 +142,19 @@ fn of_service<'a>(
     let ours = move || assert_eq!(serving.frame(), expected, "the relay gives no frame up on loopback");
     let bare = move || table.send(plain.as_fd()).expect("loopback takes what is sent");
     [
-        Way { name, against: raw_name, send: Box::new(ours), times: Vec::new() },
-        Way { name: raw_name, against: raw_name, send: Box::new(bare), times: Vec::new() },
+        Way { name, against: raw_name, send: Box::new(ours), times: Vec::new(), cpu: Vec::new() },
+        Way { name: raw_name, against: raw_name, send: Box::new(bare), times: Vec::new(), cpu: Vec::new() },
     ]
 }
 
 fn outcomes(viewers: usize, mut ways: Vec<Way<'_>>) -> Vec<Outcome> {
     ways.iter_mut().for_each(|way| way.times.sort());
     let medians: Vec<_> = ways.iter().map(|way| (way.name, share(&way.times, 50))).collect();
-    let median = |name| medians.iter().find(|(known, _)| *known == name).map_or(Duration::ZERO, |(_, time)| *time);
-    let outcome = |way: Way<'_>| Outcome { viewers, method: way.name, raw: median(way.against), times: way.times };
+    let time_of = |name| medians.iter().find(|(known, _)| *known == name).map_or(Duration::ZERO, |(_, time)| *time);
+    let outcome = |way: Way<'_>| {
+        let cpu = median(way.cpu).unwrap_or_default();
+        Outcome { viewers, method: way.name, raw: time_of(way.against), times: way.times, cpu }
+    };
     ways.into_iter().map(outcome).collect()
 }
 
@@ -146,14 +164,18 @@ fn share(times: &[Duration], percent: usize) -> Duration {
 }
 
 fn print(outcomes: &[Outcome]) {
-    println!("{:>7} {:<14} {:>10} {:>10} {:>10} {:>7}", "viewers", "", "p50, ms", "p95, ms", "p99, ms", "to raw");
+    println!(
+        "{:>7} {:<14} {:>10} {:>10} {:>10} {:>7} {:>10}",
+        "viewers", "", "p50, ms", "p95, ms", "p99, ms", "to raw", "CPU, ms"
+    );
     let mut lines = Vec::new();
-    for Outcome { viewers, method, times, raw } in outcomes {
+    for Outcome { viewers, method, times, cpu, raw } in outcomes {
         let [p50, p95, p99] = [50, 95, 99].map(|percent| share(times, percent).as_secs_f64() * 1e3);
         let ratio = share(times, 50).as_secs_f64() / raw.as_secs_f64();
-        println!("{viewers:>7} {method:<14} {p50:>10.3} {p95:>10.3} {p99:>10.3} {ratio:>7.2}");
+        let cpu = cpu / 1e6;
+        println!("{viewers:>7} {method:<14} {p50:>10.3} {p95:>10.3} {p99:>10.3} {ratio:>7.2} {cpu:>10.3}");
         lines.push(format!(
-            r#"{{"bench":"latency","rig":"loopback","viewers":{viewers},"method":"{method}","p50_ms":{p50:.3},"p95_ms":{p95:.3},"p99_ms":{p99:.3},"ratio_to_raw":{ratio:.3}}}"#
+            r#"{{"bench":"latency","rig":"loopback","viewers":{viewers},"method":"{method}","p50_ms":{p50:.3},"p95_ms":{p95:.3},"p99_ms":{p99:.3},"ratio_to_raw":{ratio:.3},"cpu_p50_ms":{cpu:.3}}}"#
         ));
     }
     println!();

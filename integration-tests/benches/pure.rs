@@ -150,7 +150,8 @@ impl Frame {
     fn restore(&self, group: &mut Group<'_>) {
         let mut packets = self.packets(self.header);
         Encoder::new().append(&self.header, &mut packets);
-        let recovery = packets.chunks_exact(DATA_BYTES).skip(self.shards.into()).map(|datagram| &datagram[DATA_HEADER..]);
+        let recovery =
+            packets.chunks_exact(DATA_BYTES).skip(self.shards.into()).map(|datagram| &datagram[DATA_HEADER..]);
         let recovery: Vec<(u16, &[u8])> = (0..self.shards.div_ceil(LOST_OF)).zip(recovery).collect();
         let (mut body, mut decoder) = (self.body.clone(), Decoder::new());
         let code = (self.shards, recovery_count(self.shards));

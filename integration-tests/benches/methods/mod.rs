@@ -114,12 +114,7 @@ impl Load {
         self.bytes.len() / self.stride * self.viewers.len()
     }
 
-    fn method<'a>(
-        &self,
-        name: &'static str,
-        against: &'static str,
-        work: impl FnMut() -> bool + 'a,
-    ) -> Method<'a> {
+    fn method<'a>(&self, name: &'static str, against: &'static str, work: impl FnMut() -> bool + 'a) -> Method<'a> {
         let (viewers, datagrams) = (self.viewers.len(), self.datagrams());
         Method { name, against, viewers, datagrams, bytes: self.bytes.len() * viewers, work: Box::new(work) }
     }
@@ -157,8 +152,7 @@ fn trains_one_by_one(outlets: &Outlets, load: Load) -> impl FnMut() -> bool {
             let trains = load.bytes.chunks(LONG_TRAIN * load.stride);
             trains.into_iter().all(|train| {
                 let segment_size = (train.len() > load.stride).then_some(load.stride);
-                let train =
-                    Transmit { destination: *viewer, ecn: None, contents: train, segment_size, src_ip: None };
+                let train = Transmit { destination: *viewer, ecn: None, contents: train, segment_size, src_ip: None };
                 outlets.wait_to(|| state.try_send((&outlets.evented).into(), &train)).is_ok()
             })
         })

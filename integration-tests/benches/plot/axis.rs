@@ -13,7 +13,8 @@ pub(super) struct Axis {
 impl Axis {
     /// With round ticks, from one that is not over any of `values` to one that is not under any.
     pub(super) fn round(values: impl Iterator<Item = f64>, pixels: f64) -> Self {
-        let (least, most) = values.fold((f64::MAX, 1e-2_f64), |(least, most), value| (least.min(value), most.max(value)));
+        let (least, most) =
+            values.fold((f64::MAX, 1e-2_f64), |(least, most), value| (least.min(value), most.max(value)));
         let from = steps().filter(|step| *step <= least).last().unwrap_or(least.min(most / 10.0));
         let to = steps().find(|step| *step >= most).unwrap_or(most);
         Self { pixels, ticks: steps().filter(|step| (from..=to).contains(step)).collect() }

@@ -41,7 +41,8 @@ pub(crate) fn draw(figures: &[Figure]) -> String {
     let panels = rigs.len().max(1) as f64;
     let width = (LEFT + panels * PANEL.0 + (panels - 1.0) * GAP + RIGHT).max(LEFT + 3.0 * LEGEND_STEP);
     let height = TOP + PANEL.1 + BOTTOM;
-    let drawn: Vec<&Figure> = figures.iter().filter(|figure| LINES.iter().any(|line| line.0 == figure.method)).collect();
+    let drawn: Vec<&Figure> =
+        figures.iter().filter(|figure| LINES.iter().any(|line| line.0 == figure.method)).collect();
     let x = Axis::at_each(drawn.iter().map(|figure| figure.viewers as f64), PANEL.0);
     let y = Axis::round(drawn.iter().map(|figure| figure.us_per_viewer), PANEL.1);
     let mut svg = head(width, height);
@@ -143,10 +144,7 @@ fn marker(method: &str, x: f64, y: f64) -> String {
 }
 
 fn grid(from: (f64, f64), to: (f64, f64)) -> String {
-    format!(
-        "<line class=\"grid\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>\n",
-        from.0, from.1, to.0, to.1
-    )
+    format!("<line class=\"grid\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>\n", from.0, from.1, to.0, to.1)
 }
 
 fn text(x: f64, y: f64, class: &str, style: &str, words: &str) -> String {
