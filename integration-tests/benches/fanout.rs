@@ -1,7 +1,7 @@
 //! What sending one frame to many viewers costs: the relay's ways beside the least that it can cost, a loop that hands
 //! prepared trains of datagrams to the kernel, and beside simpler ways.
 //!
-//! `./dev bench fanout [--rig loopback,ifb-uso,ifb-gso] [--viewers 1,10,100,500] [--rounds 5] [--svg FILE] [--quick]`.
+//! `./dev bench fanout [--rig loopback,loopback-gro,ifb-uso,ifb-gso] [--viewers 1,10,100,500] [--rounds 5] [--svg FILE] [--quick]`.
 //! Thread CPU time in cells that take turns, medians of ratios within one round; an absolute time means nothing. The
 //! rigs stand in `rig/mod.rs`, the methods in `methods/mod.rs`:
 //!

@@ -2,9 +2,11 @@
 
 mod tally;
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustix::process::geteuid;
 pub(crate) use tally::Tally;
 
@@ -19,6 +21,8 @@ const PORT: u16 = 40_000;
 pub(crate) enum Rig {
     /// Sockets on 127.1.x.y, bound and never read: the kernel carries each datagram all the way to its receiver.
     Loopback,
+    /// The same with sockets that take trains whole, as those of our viewers do.
+    LoopbackTrains,
     /// A device that takes whole trains and segments them itself.
     IfbUso,
     /// A device that does not: the kernel segments, as late as it can.
@@ -27,12 +31,13 @@ pub(crate) enum Rig {
 
 impl Rig {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Loopback, Self::IfbUso, Self::IfbGso];
+    pub(crate) const ALL: [Self; 4] = [Self::Loopback, Self::LoopbackTrains, Self::IfbUso, Self::IfbGso];
 
     /// As it stands on the command line and in what is printed.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
+            Self::LoopbackTrains => "loopback-gro",
             Self::IfbUso => "ifb-uso",
             Self::IfbGso => "ifb-gso",
         }
@@ -46,7 +51,8 @@ impl Rig {
     /// What it is, for people, in few words.
     pub(crate) const fn description(self) -> &'static str {
         match self {
-            Self::Loopback => "loopback, never read",
+            Self::Loopback => "loopback",
+            Self::LoopbackTrains => "loopback, receivers with GRO",
             Self::IfbUso => "device that segments (USO)",
             Self::IfbGso => "device that does not (GSO)",
         }
@@ -54,7 +60,7 @@ impl Rig {
 
     /// Whether it is built in a network namespace.
     pub(crate) const fn needs_namespace(self) -> bool {
-        !matches!(self, Self::Loopback)
+        matches!(self, Self::IfbUso | Self::IfbGso)
     }
 
     const fn device(self) -> &'static str {
@@ -80,8 +86,8 @@ impl Built {
             lay_out(rig)?;
             return Ok(Self { rig, viewers: (0..viewers).map(eaten).collect(), _receivers: Vec::new() });
         }
-        let bind = |n| UdpSocket::bind(SocketAddr::new(numbered([127, 1], n), 0)).map_err(|error| error.to_string());
-        let receivers = (0..viewers).map(bind).collect::<Result<Vec<_>, _>>()?;
+        let receivers = (0..viewers).map(|n| receiver(rig, n)).collect::<io::Result<Vec<_>>>();
+        let receivers = receivers.map_err(|error| error.to_string())?;
         let viewers = receivers.iter().map(|receiver| receiver.local_addr().expect("it is bound")).collect();
         Ok(Self { rig, viewers, _receivers: receivers })
     }
@@ -101,6 +107,13 @@ impl Built {
     pub(crate) fn tally(&self) -> Tally {
         Tally::of(self.rig.device(), self.rig.needs_namespace())
     }
+}
+
+/// The socket of a viewer on loopback.
+fn receiver(rig: Rig, viewer: usize) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(SocketAddr::new(numbered([127, 1], viewer), 0))?;
+    setsockopt(&socket, sockopt::UdpGroSegment, &(rig == Rig::LoopbackTrains))?;
+    Ok(socket)
 }
 
 /// Runs this program again with `arguments`, in a network namespace of its own: what it prints.
