@@ -25,10 +25,16 @@ struct Seen {
 /// Takes the stream `cam` of `source` through a relay to three viewers, and asserts what holds for any input.
 #[track_caller]
 fn watched_by_three(stage: &Stage, source: Launch) -> Seen {
+    watched_through(stage, source, stage.relay(0, &[stage.ipc("cam")]), FRAMES)
+}
+
+/// The same through `relay`, until each has shown `frames`.
+#[track_caller]
+fn watched_through(stage: &Stage, source: Launch, relay: Launch, frames: usize) -> Seen {
     let source = source.ready();
-    let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
+    let relay = relay.ready();
     let viewers = [(); 3].map(|()| stage.viewer(stage.relay_address(0), "cam").start());
-    viewers.iter().for_each(|viewer| viewer.wait_shown(FRAMES));
+    viewers.iter().for_each(|viewer| viewer.wait_shown(frames));
     let seen =
         Seen { viewers: viewers.into_iter().map(|viewer| viewer.finish()).collect(), _programs: [source, relay] };
     seen.check();
@@ -101,6 +107,16 @@ fn in_order(seen: &Seen, hashes: &[u64]) {
             assert_eq!((before.unwrap() + step) % hashes.len(), after.unwrap(), "{pair:?}");
         }
     }
+}
+
+#[test]
+fn several_send_threads_bring_every_frame_to_every_screen() {
+    let (_alone, stage) = (alone(), Stage::new());
+    let source = stage.source("cam").flags("--input ball --size 1280x720 --rate 60");
+    let relay = stage.relay(0, &[stage.ipc("cam")]).flags("--send-threads 3");
+    // The first two seconds of a viewer are on a socket of its own, which the event loop serves.
+    let seen = watched_through(&stage, source, relay, 60 * 4);
+    seen.is_young();
 }
 
 #[test]

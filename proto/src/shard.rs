@@ -17,7 +17,8 @@ pub fn cut(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
     let length = u32::try_from(body.len()).expect("MAX_FRAME_BYTES fits 32 bits");
     let (stride, parity) = (first.datagram_bytes(), recovery_count(shards));
     packets.clear();
-    packets.reserve(usize::from(shards) * stride);
+    // With room for parity, so that a buffer used again does not grow when somebody needs some.
+    packets.reserve(usize::from(shards + parity) * stride);
     for (index, shard) in (0..shards).zip(body.chunks(SHARD_BYTES)) {
         packets.extend_from_slice(&DataHeader { index, shards, parity, length, ..first }.to_bytes());
         packets.extend_from_slice(shard);

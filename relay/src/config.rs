@@ -45,6 +45,9 @@ fanlight_daemon::options! {
         key_rotation_s: u64 = KEY_ROTATION.as_secs();
         /// Whether the kernel cuts trains of datagrams (UDP GSO): auto, on or off.
         gso: Gso = Gso::Auto;
+        /// Threads that send to viewers, 1 to 16; each takes its share of them. One core sends several Gbit/s: more
+        /// threads help when it is busy all the time and others are not.
+        send_threads: usize = 1;
         /// Viewers served at a time; further ones are told that the relay is busy.
         max_viewers: usize = MAX_VIEWERS;
         /// Largest frame taken from a source, in bytes; at most 4194304.
@@ -114,6 +117,9 @@ pub enum ConfigError {
         /// The key that is too much.
         key: &'static str,
     },
+    /// A capture would lack what other threads send.
+    #[error("capture_dir needs send_threads = 1: a capture notes what one thread sends")]
+    CaptureOfOneThread,
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {
@@ -141,6 +147,9 @@ impl Config {
         if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
             return Err(ConfigError::Unsealed(source.clone()));
         }
+        if self.capture_dir.is_some() && self.send_threads > 1 {
+            return Err(ConfigError::CaptureOfOneThread);
+        }
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
         self.check_key("viewer_keys", self.viewer_keys.as_ref(), self.access == Access::Keys)?;
@@ -150,6 +159,7 @@ impl Config {
         };
         range("number of sources", self.sources.len() as u64, 0, MAX_SOURCES as u64)?;
         range("number of streams", self.streams.len() as u64, 0, MAX_STREAMS as u64)?;
+        range("send_threads", self.send_threads as u64, 1, 16)?;
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
         range("max_frame_bytes", self.max_frame_bytes as u64, 1024, MAX_FRAME_BYTES as u64)?;
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;

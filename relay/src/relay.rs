@@ -18,7 +18,7 @@ use fanlight_proto::handshake::RelayAccess;
 
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
-use crate::udp::{self, BindError, Buffers, Captured, Sender, Socket, Turn};
+use crate::udp::{self, BindError, Buffers, Captured, Crew, Socket, Turn};
 use crate::upstream::{Endpoint, Inbox, Upstream};
 
 mod watch;
@@ -111,8 +111,7 @@ impl Relay {
         let served = runtime.block_on(async {
             let mut serving = Serving::new(&self.config, self.access, self.socket, inbox)?;
             tracing::info!(listen = %self.address, trains = serving.sender.uses_trains(), "serving");
-            serving.run(context).await;
-            Ok(())
+            serving.run(context).await
         });
         runtime.shutdown_background();
         if context.shutdown.requested() {
@@ -143,7 +142,7 @@ impl Program for Relay {
 /// The event loop.
 struct Serving {
     engine: Engine,
-    sender: Sender,
+    sender: Crew,
     socket: Socket,
     buffers: Buffers,
     inbox: Arc<Inbox>,
@@ -163,7 +162,7 @@ impl Serving {
         Ok(Self {
             engine: Engine::new(bounds, access, clock::random_bytes()),
             watch: AccessWatch::new(config),
-            sender: Sender::new(config.gso, socket.max_segments()),
+            sender: Crew::new(config.gso, socket.max_segments(), config.send_threads, &socket)?,
             socket,
             buffers: Buffers::default(),
             inbox,
@@ -172,7 +171,7 @@ impl Serving {
         })
     }
 
-    async fn run(&mut self, context: &Context) {
+    async fn run(&mut self, context: &Context) -> io::Result<()> {
         let mut stop = pin!(context.shutdown.wait());
         let mut ready = false;
         let mut feeder = Feeder::new(context.notify.clone());
@@ -187,6 +186,9 @@ impl Serving {
             self.capture.get_mut().turn(now, || counts(&self.engine, &self.sender));
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
+                if self.sender.is_broken() {
+                    return Err(io::Error::other("a send thread has ended"));
+                }
             }
             if let Some(access) = self.watch.due(now) {
                 self.engine.set_access(now, access);
@@ -206,6 +208,7 @@ impl Serving {
                 () = self.socket.readable() => {}
                 () = self.socket.writable(), if matches!(turn, Turn::Blocked(_)) => {}
                 () = self.inbox.filled() => {}
+                () = self.sender.told() => {}
                 () = requests.next() => {
                     self.capture.get_mut().on_request(clock::now(), || counts(&self.engine, &self.sender));
                 }
@@ -213,6 +216,7 @@ impl Serving {
             }
         }
         self.say_goodbye().await;
+        Ok(())
     }
 
     /// Everything that can be done now, but not for long.
@@ -260,7 +264,7 @@ impl Serving {
             match output {
                 Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
                 Output::Fan(fan) => self.sender.start(now, fan),
-                Output::Resend(resend) => self.sender.resend(&wire, &resend),
+                Output::Resend(resend) => self.sender.resend(&wire, resend),
                 Output::Isolate(route) => self.isolate(route),
                 Output::Rejoin(route) => self.rejoin(now, route),
             }
@@ -301,7 +305,7 @@ impl Serving {
 /// What a capture counts, as [`counts`] gives it.
 const COUNTS: &[&str] = &["given_up", "frames", "fanned", "datagrams", "joins", "repairs_asked", "repairs_sent"];
 
-fn counts(engine: &Engine, sender: &Sender) -> Vec<u64> {
+fn counts(engine: &Engine, sender: &Crew) -> Vec<u64> {
     let (counts, sent) = (engine.counts(), sender.counts());
     let given_up = sent.given_up + sent.failed;
     let repairs = [counts.repairs_asked, counts.repairs_sent];
@@ -318,7 +322,7 @@ struct Reporter {
 
 impl Reporter {
     /// The figures in one line, when they are due.
-    fn due(&mut self, now: Time, engine: &Engine, sender: &Sender) -> Option<String> {
+    fn due(&mut self, now: Time, engine: &Engine, sender: &Crew) -> Option<String> {
         if now < self.next {
             return None;
         }

@@ -1,7 +1,12 @@
 //! The socket that all viewers share, and those of single viewers beside it.
 
+#[cfg(target_os = "linux")]
+mod batch;
+mod crew;
 mod lane;
 mod sender;
+mod shared;
+mod wire;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,12 +17,15 @@ use std::task::{Context, Poll};
 
 use fanlight_daemon::capture::{Capture, Direction};
 use fanlight_proto::clock::Time;
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
+pub use crew::Crew;
 use lane::Lane;
-pub use sender::{Counts, GivenUp, Refused, Sender, Turn, Wire};
+pub use sender::{Counts, GivenUp, Sender, Share, Turn};
+use shared::Shared;
+pub use wire::{Refused, Train, Wire};
 
 use crate::engine::Route;
 
@@ -89,8 +97,7 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
 /// The bound socket in an event loop, and those of single viewers on the same port.
 #[derive(Debug)]
 pub struct Socket {
-    io: tokio::net::UdpSocket,
-    state: UdpSocketState,
+    shared: Shared,
     address: SocketAddr,
     lanes: BTreeMap<SocketAddr, Lane>,
 }
@@ -102,9 +109,12 @@ impl Socket {
     /// When the socket cannot be registered or has gone bad.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        let io = tokio::net::UdpSocket::from_std(socket)?;
-        let state = UdpSocketState::new((&io).into())?;
-        Ok(Self { io, state, address, lanes: BTreeMap::new() })
+        Ok(Self { shared: Shared::new(socket)?, address, lanes: BTreeMap::new() })
+    }
+
+    /// Another descriptor of the socket that all share.
+    fn another(&self) -> io::Result<UdpSocket> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&self.shared.io, 0)?.into())
     }
 
     /// From now on the viewer at `to` is sent to by a socket of its own, whose buffer nobody else waits for.
@@ -132,7 +142,7 @@ impl Socket {
 
     /// Errors of a socket come again, and are counted, when it is read.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        let ready = self.io.poll_recv_ready(context).is_ready();
+        let ready = self.shared.io.poll_recv_ready(context).is_ready();
         let lanes = self.lanes.values().filter(|lane| lane.io.poll_recv_ready(context).is_ready());
         // Each of them, so that each wakes this task.
         if lanes.count() > 0 || ready { Poll::Ready(()) } else { Poll::Pending }
@@ -140,13 +150,13 @@ impl Socket {
 
     /// Waits until there is room to send by the shared socket.
     pub async fn writable(&self) {
-        let _ = self.io.writable().await;
+        self.shared.writable().await;
     }
 
     /// How many datagrams the kernel takes as one train.
     #[must_use]
     pub fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        self.shared.state.max_gso_segments()
     }
 
     /// Gives `each` what one call to the kernel brings, for each socket; whether there was anything. Errors that the
@@ -154,7 +164,7 @@ impl Socket {
     pub fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) -> bool {
         let lanes = self.lanes.values().map(|lane| (&lane.io, &lane.state));
         let mut any = false;
-        for (io, state) in std::iter::once((&self.io, &self.state)).chain(lanes) {
+        for (io, state) in std::iter::once((&self.shared.io, &self.shared.state)).chain(lanes) {
             let from = Inlet { io, state, when_told: true, any_local: self.any_local() };
             any |= from.receive(buffers, &mut each) != Received::Nothing;
         }
@@ -207,22 +217,16 @@ impl Inlet<'_> {
 }
 
 impl Wire for Socket {
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
-        if let Some(lane) = self.lanes.get(&to.remote) {
-            return lane.send(to, bytes, segment);
+    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
+        match self.lanes.get(&train.to.remote) {
+            Some(lane) => lane.send(train),
+            None => self.shared.send(train),
         }
-        let transmit =
-            Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: to.local };
-        match self.state.try_send((&self.io).into(), &transmit) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // Tells the event loop, which has not been asked before, to look for room.
-                let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                let _ = self.io.try_io(Interest::WRITABLE, full);
-                Err(Refused::Full)
-            }
-            Err(error) => Err(Refused::Failed(error)),
-        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
+        self.shared.send_many(trains)
     }
 
     fn has_lane(&self, to: SocketAddr) -> bool {
@@ -242,10 +246,17 @@ pub struct Captured<'a, W> {
 }
 
 impl<W: Wire> Wire for Captured<'_, W> {
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
-        self.wire.send(to, bytes, segment)?;
-        self.capture.borrow_mut().note(self.now, Direction::Out, to.remote, bytes);
+    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
+        self.wire.send(train)?;
+        self.capture.borrow_mut().note(self.now, Direction::Out, train.to.remote, train.bytes);
         Ok(())
+    }
+
+    fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
+        let (sent, result) = self.wire.send_many(trains);
+        let mut capture = self.capture.borrow_mut();
+        trains[..sent].iter().for_each(|train| capture.note(self.now, Direction::Out, train.to.remote, train.bytes));
+        (sent, result)
     }
 
     fn has_lane(&self, to: SocketAddr) -> bool {

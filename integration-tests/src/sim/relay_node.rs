@@ -11,7 +11,7 @@ use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::parse_frame;
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{Engine, EngineConfig, Output, Route};
-use fanlight_relay::udp::{Refused, Sender, Turn, Wire};
+use fanlight_relay::udp::{Refused, Sender, Train, Turn, Wire};
 use fanlight_relay::upstream::Inbox;
 
 use super::Access;
@@ -61,9 +61,9 @@ pub(super) struct Relay {
 struct Egress(RefCell<Vec<(SocketAddr, Vec<u8>)>>);
 
 impl Wire for Egress {
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
-        let datagrams = bytes.chunks(segment.unwrap_or(bytes.len()).max(1));
-        self.0.borrow_mut().extend(datagrams.map(|datagram| (to.remote, datagram.to_vec())));
+    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
+        let datagrams = train.bytes.chunks(train.segment.unwrap_or(train.bytes.len()).max(1));
+        self.0.borrow_mut().extend(datagrams.map(|datagram| (train.to.remote, datagram.to_vec())));
         Ok(())
     }
 

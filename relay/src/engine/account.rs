@@ -8,12 +8,19 @@ use std::collections::VecDeque;
 const MAX_OPEN: usize = 256;
 
 /// The account of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Account {
     sent: u64,
     /// The sequences of the last frames sent, oldest first.
     open: VecDeque<u64>,
     lost: u64,
+}
+
+impl Default for Account {
+    /// With all the memory that it will need: what happens for each frame takes none.
+    fn default() -> Self {
+        Self { sent: 0, open: VecDeque::with_capacity(MAX_OPEN), lost: 0 }
+    }
 }
 
 impl Account {

@@ -39,6 +39,8 @@ pub struct Target {
     pub capacity: u32,
     /// Parity datagrams it gets after the frame's shards; at most as many as [`Packets::datagrams`] has.
     pub parity: u16,
+    /// It has a socket of its own; see [`Output::Isolate`](super::Output::Isolate).
+    pub own_socket: bool,
     /// The way to it is narrow: the frame is spread over this time, and the stream's next frame does not wait for it.
     /// Zero: as fast as its socket takes it.
     pub spread: Duration,
@@ -267,7 +269,13 @@ impl Fan {
     pub(crate) fn example(length: usize, capacities: &[u32], interval: Duration) -> Self {
         let targets = capacities.iter().zip(1..).map(|(&capacity, port)| {
             let remote = SocketAddr::from(([10, 0, 0, 1], port));
-            Target { route: Route { remote, local: None }, capacity, parity: 0, spread: Duration::ZERO }
+            Target {
+                route: Route { remote, local: None },
+                capacity,
+                parity: 0,
+                own_socket: false,
+                spread: Duration::ZERO,
+            }
         });
         let mut encoder = Encoder::new();
         let extras = Extras { parity: Some(&mut encoder), key: None };
@@ -346,6 +354,7 @@ mod tests {
             route: Route { remote: SocketAddr::from(([10, 0, 0, 1], port)), local: None },
             capacity: 0,
             parity: 0,
+            own_socket: false,
             spread: Duration::ZERO,
         };
         let held = lists.list(|list| list.push(target(1)));

@@ -94,6 +94,7 @@ impl Viewer {
             route: self.route,
             capacity: self.capacity,
             parity: level_count(shards, self.parity_level()),
+            own_socket: self.lane.is_own(),
             spread: self.rate.spread(interval),
         }
     }

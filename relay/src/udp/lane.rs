@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use quinn_udp::{Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 
-use super::Refused;
+use super::{Refused, Train};
 use crate::engine::Route;
 
 /// Send buffer asked for, of which the kernel grants twice as much: a frame of 100 kB fits, and what stands in it is
@@ -40,7 +40,8 @@ impl Lane {
         Ok(Self { io, state })
     }
 
-    pub(super) fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
+    pub(super) fn send(&self, train: Train<'_>) -> Result<(), Refused> {
+        let Train { to, bytes, segment } = train;
         let transmit =
             Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: None };
         self.state.try_send((&self.io).into(), &transmit).map_err(|error| match error.kind() {

@@ -1,6 +1,8 @@
 //! The fan-out in time: which datagrams leave when, and what is given up when the way is blocked. Reads no clock.
 
+mod counts;
 mod job;
+mod share;
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,12 +12,21 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
+use super::wire::{Refused, Train, Wire};
 use crate::config::Gso;
 use crate::engine::{Fan, Resend, Route};
+pub use counts::Counts;
 use job::{Job, Pending};
+pub use share::Share;
 
-/// Datagrams of one viewer that leave together. Larger trains save little more, and other viewers wait longer.
+/// Datagrams of one viewer that leave together, when it needs pauses.
 const CHUNK: u16 = 27;
+
+/// The same when it does not. Larger trains save little more, and other viewers wait longer.
+const LARGE_CHUNK: u16 = 53;
+
+/// Trains that leave by one call to the kernel, when the wire can: more save nothing that can be measured.
+const BATCH: usize = 64;
 
 /// Longest that a frame waits for the shared socket while that takes nothing at all. As long as it takes something the
 /// frame goes on: a frame that is half out is worth finishing, and newer ones are left out whole.
@@ -36,50 +47,11 @@ const RETRY: Duration = Duration::from_millis(2);
 /// get. A frame is spread over six intervals at most.
 const MAX_JOBS: usize = 8;
 
-/// Calls to the kernel before the loop looks after its other work.
-const CALLS_PER_TURN: u32 = 64;
+/// Datagrams sent in trains before the loop looks after its other work: about a millisecond.
+const DATAGRAMS_PER_TURN: u32 = 2500;
 
-/// Where datagrams go out: in life a socket for all, and some viewers' own.
-pub trait Wire {
-    /// Sends `bytes` as one datagram, or as a train of datagrams of `segment` bytes. Never waits.
-    ///
-    /// # Errors
-    /// When there is no room now, and whatever the system says.
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused>;
-
-    /// Whether what is sent to `to` goes by a socket of its own.
-    fn has_lane(&self, to: SocketAddr) -> bool;
-}
-
-/// Why nothing was sent.
-#[derive(Debug)]
-pub enum Refused {
-    /// The shared socket is full: nobody else of it will have more luck now.
-    Full,
-    /// The viewer's own socket is full.
-    LaneFull,
-    /// The system says no.
-    Failed(io::Error),
-}
-
-/// What happened. Counts never fall.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Datagrams handed to the kernel.
-    pub datagrams: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Of the datagrams, those of parity.
-    pub parity: u64,
-    /// Frames given up part-way for one viewer because there was no room in time.
-    pub given_up: u64,
-    /// Frames not begun for one viewer, because the one before was still on its way or there was no room in time.
-    pub passed_over: u64,
-    /// Frames given up for one viewer, and other datagrams, because sending failed.
-    pub failed: u64,
-    /// Other datagrams that found no room.
-    pub crowded_out: u64,
-}
+/// What a datagram costs that goes alone, in datagrams that go in trains.
+const ALONE: u32 = 5;
 
 /// A frame that one viewer did not get whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,26 +90,37 @@ impl Turn {
 #[derive(Debug)]
 pub struct Sender {
     gso: Gso,
+    share: Share,
     segments: u16,
     jobs: VecDeque<Job>,
     spare: Vec<Vec<Pending>>,
     given_up: VecDeque<GivenUp>,
+    parcels: Vec<Parcel>,
     /// Since when the shared socket has taken nothing.
     full: Option<Time>,
     counts: Counts,
 }
 
 impl Sender {
-    /// `segments` is how many datagrams the kernel takes as a train.
+    /// One for all viewers. `segments` is how many datagrams the kernel takes as a train.
     #[must_use]
     pub fn new(gso: Gso, segments: usize) -> Self {
-        let segments = if gso == Gso::Off { 1 } else { u16::try_from(segments).unwrap_or(CHUNK).clamp(1, CHUNK) };
+        Self::for_share(gso, segments, Share::WHOLE)
+    }
+
+    /// One for some of the viewers.
+    #[must_use]
+    pub fn for_share(gso: Gso, segments: usize, share: Share) -> Self {
+        let segments =
+            if gso == Gso::Off { 1 } else { u16::try_from(segments).unwrap_or(LARGE_CHUNK).clamp(1, LARGE_CHUNK) };
         Self {
             gso,
+            share,
             segments,
             jobs: VecDeque::new(),
             spare: Vec::new(),
             given_up: VecDeque::new(),
+            parcels: Vec::with_capacity(BATCH),
             full: None,
             counts: Counts::default(),
         }
@@ -149,10 +132,15 @@ impl Sender {
         self.jobs.iter().any(|job| job.fan.alias == alias && job.holds_the_stream())
     }
 
+    /// The streams that are busy, each once for each such frame.
+    pub fn busy_streams(&self) -> impl Iterator<Item = u16> {
+        self.jobs.iter().filter(|job| job.holds_the_stream()).map(|job| job.fan.alias)
+    }
+
     /// How many frames are on their way for which others have to wait, at most one of each stream.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.jobs.iter().filter(|job| job.holds_the_stream()).count()
+        self.busy_streams().count()
     }
 
     /// Whether trains of datagrams are sent.
@@ -175,7 +163,7 @@ impl Sender {
     /// Takes a frame; [`Sender::run`] sends it. A viewer whose last frame is still on its way does not get this one.
     pub fn start(&mut self, now: Time, fan: Fan) {
         self.bound_jobs(fan.alias);
-        let mut job = Job::new(now, fan, self.spare.pop().unwrap_or_default());
+        let mut job = Job::new(now, fan, self.share, self.spare.pop().unwrap_or_default());
         if !job.fan.welcome {
             self.leave_out_stragglers(&mut job);
         }
@@ -221,12 +209,11 @@ impl Sender {
 
     /// Sends what is due, but never for long.
     pub fn run(&mut self, now: Time, wire: &impl Wire) -> Turn {
-        let mut calls = CALLS_PER_TURN;
-        let mut round = Round { now, full: false };
+        let mut round = Round { now, full: false, left: DATAGRAMS_PER_TURN };
         let mut wake: Option<Time> = None;
         for _ in 0..self.jobs.len() {
             let Some(mut job) = self.jobs.pop_front() else { break };
-            match self.advance(&mut round, wire, &mut job, &mut calls) {
+            match self.advance(&mut round, wire, &mut job) {
                 Step::Done => self.spare.push(job.open),
                 Step::Wait(until) => {
                     self.jobs.push_back(job);
@@ -246,7 +233,7 @@ impl Sender {
     }
 
     /// Goes round the viewers of a job, one chunk each, until nothing more is due.
-    fn advance(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job, calls: &mut u32) -> Step {
+    fn advance(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) -> Step {
         if round.now.saturating_since(job.started) >= TOO_OLD {
             self.give_up(job, |_| true);
         }
@@ -256,14 +243,17 @@ impl Sender {
         }
         loop {
             while job.at < job.open.len() {
-                if job.due(job.at) <= round.now && (!round.full || wire.has_lane(job.route(job.at).remote)) {
-                    if *calls == 0 {
-                        return Step::More;
-                    }
-                    *calls = calls.saturating_sub(if self.segments > 1 { 1 } else { u32::from(CHUNK) });
+                let lane = wire.has_lane(job.route(job.at).remote);
+                if job.due(job.at) > round.now || (round.full && !lane) {
+                    job.at += 1;
+                } else if round.left == 0 {
+                    return Step::More;
+                } else if lane {
                     self.send_chunk(round, wire, job);
+                    job.at += 1;
+                } else {
+                    self.send_chunks(round, wire, job);
                 }
-                job.at += 1;
             }
             job.at = 0;
             job.open.retain(|pending| !pending.done());
@@ -277,13 +267,76 @@ impl Sender {
         }
     }
 
-    /// Sends the next chunk of the viewer whose turn it is.
+    /// Sends the next chunks of the viewers from the one whose turn it is on, as many as one call takes, and moves on.
+    fn send_chunks(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) {
+        self.gather(round, wire, job);
+        let (packets, stride) = (&job.fan.packets, job.fan.packets.stride());
+        let train = |parcel: &Parcel| Train {
+            to: job.route(parcel.at),
+            bytes: packets.datagrams(parcel.next..parcel.until),
+            segment: (self.segments > 1).then_some(stride),
+        };
+        let trains: [Train<'_>; BATCH] =
+            std::array::from_fn(|number| train(self.parcels.get(number).unwrap_or(&self.parcels[0])));
+        let (sent, stopped) = wire.send_many(&trains[..self.parcels.len()]);
+        for parcel in &self.parcels[..sent] {
+            let (count, shards) = (parcel.until - parcel.next, job.fan.packets.shards());
+            self.counts.datagrams += u64::from(count);
+            self.counts.bytes += u64::from(count) * stride as u64;
+            self.counts.parity += u64::from(parcel.until.saturating_sub(shards.max(parcel.next)));
+            round.spend(count, self.segments > 1);
+            let pending = &mut job.open[parcel.at];
+            (pending.next, pending.blocked) = (parcel.until, None);
+            job.moved = true;
+            self.full = None;
+        }
+        let Err(refused) = stopped else { return };
+        job.at = self.parcels[sent].at;
+        match refused {
+            Refused::Full | Refused::LaneFull => {
+                round.full = true;
+                self.full.get_or_insert(round.now);
+            }
+            // Alone it shows whether trains are to blame, or this viewer's address.
+            Refused::Failed(_) => {
+                self.send_chunk(round, wire, job);
+                job.at += 1;
+            }
+        }
+    }
+
+    /// Notes what can leave by one call, from the viewer whose turn it is on, and moves on behind it.
+    fn gather(&mut self, round: &Round, wire: &impl Wire, job: &mut Job) {
+        self.parcels.clear();
+        let local = job.route(job.at).local;
+        while job.at < job.open.len() {
+            let route = job.route(job.at);
+            let fits = route.local == local && !wire.has_lane(route.remote);
+            if fits && job.due(job.at) <= round.now {
+                let (mut next, until) = job.open[job.at].chunk();
+                while next < until {
+                    if self.parcels.len() == BATCH {
+                        return;
+                    }
+                    let end = until.min(next + self.segments);
+                    self.parcels.push(Parcel { at: job.at, next, until: end });
+                    next = end;
+                }
+            } else if !fits && !self.parcels.is_empty() {
+                return;
+            }
+            job.at += 1;
+        }
+    }
+
+    /// Sends the next chunk of the viewer whose turn it is, alone.
     fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) {
         let (route, shards, stride) = (job.route(job.at), job.fan.packets.shards(), job.fan.packets.stride());
-        let Pending { next, end, chunk, .. } = job.open[job.at];
-        let until = end.min(next + chunk - next % chunk);
+        let (next, until) = job.open[job.at].chunk();
+        let until = until.min(next + CHUNK);
         let (sent, stopped) = self.chunk(wire, route, job.fan.packets.datagrams(next..until), stride);
         self.counts.parity += u64::from((next + sent).saturating_sub(shards.max(next)));
+        round.spend(sent.max(1), self.segments > 1);
         let pending = &mut job.open[job.at];
         pending.next += sent;
         if sent > 0 {
@@ -310,7 +363,7 @@ impl Sender {
         }
     }
 
-    /// Sends up to [`CHUNK`] datagrams of `stride` bytes; how many were sent, and why not more.
+    /// Sends datagrams of `stride` bytes; how many were sent, and why not more.
     fn chunk(&mut self, wire: &impl Wire, to: Route, datagrams: &[u8], stride: usize) -> (u16, Result<(), Refused>) {
         let mut sent = 0;
         let mut rest = datagrams;
@@ -358,10 +411,11 @@ impl Sender {
     }
 
     fn deliver(&mut self, wire: &impl Wire, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
-        let mut sent = wire.send(to, bytes, segment);
+        let train = Train { to, bytes, segment };
+        let mut sent = wire.send(train);
         if matches!(&sent, Err(Refused::Failed(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
             // What the network said about a former datagram; this one has not been tried.
-            sent = wire.send(to, bytes, segment);
+            sent = wire.send(train);
         }
         if sent.is_ok() {
             self.counts.datagrams += segment.map_or(1, |segment| bytes.len().div_ceil(segment)) as u64;
@@ -430,6 +484,23 @@ struct Round {
     now: Time,
     /// The shared socket has no room.
     full: bool,
+    /// Datagrams that may still be sent.
+    left: u32,
+}
+
+impl Round {
+    fn spend(&mut self, datagrams: u16, in_trains: bool) {
+        self.left = self.left.saturating_sub(u32::from(datagrams) * if in_trains { 1 } else { ALONE });
+    }
+}
+
+/// A train that one call sends among others.
+#[derive(Clone, Copy, Debug)]
+struct Parcel {
+    /// Whose, among those that have not got all.
+    at: usize,
+    next: u16,
+    until: u16,
 }
 
 enum Step {

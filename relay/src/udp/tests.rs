@@ -61,8 +61,8 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
         assert_eq!(says(&other, &socket, b"me too").await, other_route);
         let late = viewer(address);
         says(&late, &socket, b"a stranger").await;
-        socket.send(one_route, b"to one", None).unwrap();
-        socket.send(other_route, b"to the other", None).unwrap();
+        socket.send(Train { to: one_route, bytes: b"to one", segment: None }).unwrap();
+        socket.send(Train { to: other_route, bytes: b"to the other", segment: None }).unwrap();
         hears(&one, b"to one").await;
         hears(&other, b"to the other").await;
     }
@@ -71,7 +71,7 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
     socket.rejoin(one_route, &mut Buffers::default(), |route, bytes| waited.push((route, bytes.to_vec())));
     assert_eq!(waited, [(one_route, b"on the way".to_vec())]);
     assert_eq!(says(&one, &socket, b"shared again").await, one_route);
-    socket.send(one_route, b"to one", None).unwrap();
+    socket.send(Train { to: one_route, bytes: b"to one", segment: None }).unwrap();
     hears(&one, b"to one").await;
 }
 
@@ -109,8 +109,64 @@ async fn a_train_goes_by_a_lane_too() {
     let route = says(&one, &socket, b"join").await;
     socket.isolate(route).unwrap();
     if socket.max_segments() > 1 {
-        socket.send(route, b"first-second", Some(6)).unwrap();
+        socket.send(Train { to: route, bytes: b"first-second", segment: Some(6) }).unwrap();
         hears(&one, b"first-").await;
         hears(&one, b"second").await;
     }
+}
+
+/// Trains to several viewers by one call leave from the address that each of them talks to: connected sockets hear
+/// nothing else.
+async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
+    let (socket, port) = relay(listen);
+    let address = SocketAddr::new(host.parse().unwrap(), port);
+    let viewers = [viewer(address), viewer(address), viewer(address)];
+    let mut routes = Vec::new();
+    for viewer in &viewers {
+        routes.push(says(viewer, &socket, b"join").await);
+    }
+    let whole: Vec<Train<'_>> = routes.iter().map(|route| Train { to: *route, bytes: b"all", segment: None }).collect();
+    assert!(matches!(socket.send_many(&whole), (3, Ok(()))));
+    for viewer in &viewers {
+        hears(viewer, b"all").await;
+    }
+    if socket.max_segments() > 1 {
+        // One datagram may be among trains, and the last of a train may be short.
+        let bytes = [&b"first-second"[..], b"first-2", b"alone."];
+        let trains: Vec<Train<'_>> =
+            routes.iter().zip(bytes).map(|(route, bytes)| Train { to: *route, bytes, segment: Some(6) }).collect();
+        assert!(matches!(socket.send_many(&trains), (3, Ok(()))));
+        for (viewer, bytes) in viewers.iter().zip(bytes) {
+            for datagram in bytes.chunks(6) {
+                hears(viewer, datagram).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn several_trains_leave_by_one_call_from_a_bound_address() {
+    several_trains_leave_by_one_call("127.0.0.1:0", "127.0.0.1").await;
+    several_trains_leave_by_one_call("[::1]:0", "::1").await;
+}
+
+#[tokio::test]
+async fn several_trains_leave_by_one_call_from_the_address_that_was_asked() {
+    several_trains_leave_by_one_call("0.0.0.0:0", "127.0.0.2").await;
+    several_trains_leave_by_one_call("[::]:0", "::1").await;
+    several_trains_leave_by_one_call("[::]:0", "127.0.0.3").await;
+}
+
+#[tokio::test]
+async fn a_train_that_the_system_refuses_is_named_and_those_before_it_are_sent() {
+    let (socket, port) = relay("127.0.0.1:0");
+    let one = viewer(SocketAddr::from(([127, 0, 0, 1], port)));
+    let route = says(&one, &socket, b"join").await;
+    let nowhere = Route { remote: SocketAddr::from(([255, 255, 255, 255], 9)), local: None };
+    let train = |to| Train { to, bytes: b"some", segment: None };
+    let (sent, refused) = socket.send_many(&[train(route), train(nowhere), train(route)]);
+    assert!(sent == 1 && matches!(refused, Err(Refused::Failed(_))), "{sent} {refused:?}");
+    let (sent, refused) = socket.send_many(&[train(nowhere), train(route)]);
+    assert!(sent == 0 && matches!(refused, Err(Refused::Failed(_))), "{sent} {refused:?}");
+    hears(&one, b"some").await;
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::CHUNK;
-use crate::engine::{Fan, Route, SPREAD_CHUNK};
+use super::{CHUNK, LARGE_CHUNK, Share};
+use crate::engine::{Fan, Route, SPREAD_CHUNK, Target};
 
 /// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
 /// to a viewer whose socket holds it twice.
@@ -28,8 +28,6 @@ const STALL_MS: u32 = 3;
 pub(super) struct Job {
     pub(super) fan: Fan,
     pub(super) started: Time,
-    /// The longest that the frame is spread over for viewers that others wait for.
-    spread: Duration,
     /// The viewers that have not got all, in the order in which they take turns.
     pub(super) open: Vec<Pending>,
     /// Where in the round of viewers this is, and whether the round has moved anything.
@@ -47,8 +45,9 @@ pub(super) struct Pending {
     pub(super) end: u16,
     /// Nobody waits for this viewer.
     apart: bool,
-    /// Datagrams that leave together.
-    pub(super) chunk: u16,
+    /// Datagrams that leave together, and the time from one such chunk to the next.
+    chunk: u16,
+    gap: Duration,
     /// Since when its own socket has taken nothing, and when to try again.
     pub(super) blocked: Option<Time>,
     pub(super) retry: Time,
@@ -59,6 +58,11 @@ impl Pending {
         self.next >= self.end
     }
 
+    /// The next datagram, and the one behind those that leave together with it.
+    pub(super) fn chunk(&self) -> (u16, u16) {
+        (self.next, self.end.min(self.next + self.chunk - self.next % self.chunk))
+    }
+
     /// Whether the viewer does not get the stream's next frame before it has got this one.
     pub(super) const fn holds(&self, welcome: bool) -> bool {
         !self.done() && (!welcome || self.blocked.is_some())
@@ -66,23 +70,27 @@ impl Pending {
 }
 
 impl Job {
-    /// Uses the memory of `open`.
-    pub(super) fn new(now: Time, fan: Fan, mut open: Vec<Pending>) -> Self {
+    /// For the viewers in `share`. Uses the memory of `open`.
+    pub(super) fn new(now: Time, fan: Fan, share: Share, mut open: Vec<Pending>) -> Self {
         let count = fan.targets.len();
         open.clear();
-        open.extend((0..count).map(|place| {
-            let target = (fan.first + place) % count;
+        let places = (0..count).map(|place| (fan.first + place) % count);
+        open.extend(places.filter(|number| share.takes(&fan.targets[*number])).map(|number| {
+            let target = &fan.targets[number];
+            let end = fan.packets.shards() + target.parity.min(fan.packets.parity());
+            let (chunk, gap) = pace(target, &fan, end);
             Pending {
-                target: u32::try_from(target).expect("there are at most 100 000 viewers"),
+                target: u32::try_from(number).expect("there are at most 100 000 viewers"),
                 next: 0,
-                end: fan.packets.shards() + fan.targets[target].parity.min(fan.packets.parity()),
-                chunk: if fan.targets[target].spread.is_zero() { CHUNK } else { SPREAD_CHUNK },
-                apart: fan.welcome || !fan.targets[target].spread.is_zero(),
+                end,
+                chunk,
+                gap,
+                apart: fan.welcome || !target.spread.is_zero(),
                 blocked: None,
                 retry: now,
             }
         }));
-        Self { spread: fan.interval / 2, fan, started: now, open, at: 0, moved: false }
+        Self { fan, started: now, open, at: 0, moved: false }
     }
 
     /// Whether the stream's next frame waits for this one.
@@ -104,7 +112,7 @@ impl Job {
         if pending.done() {
             return Time::from_nanos(u64::MAX);
         }
-        let paced = self.started + self.gap(pending) * u32::from(pending.next / pending.chunk);
+        let paced = self.started + pending.gap * u32::from(pending.next / pending.chunk);
         if pending.blocked.is_some() { paced.max(pending.retry) } else { paced }
     }
 
@@ -112,24 +120,26 @@ impl Job {
     pub(super) fn next_due(&self, now: Time) -> Option<Time> {
         (0..self.open.len()).map(|at| self.due(at)).filter(|due| *due > now).min()
     }
+}
 
-    /// The time between two chunks for a viewer, so that neither its socket nor a queue on the way overflows.
-    fn gap(&self, pending: &Pending) -> Duration {
-        let target = &self.fan.targets[pending.target as usize];
-        let shards = u32::from(pending.end);
-        let chunks = shards.div_ceil(u32::from(pending.chunk));
-        let capacity = match target.capacity {
-            0 => USUAL_CAPACITY,
-            capacity => capacity,
-        };
-        if !target.spread.is_zero() {
-            return target.pause(self.fan.packets.shards());
-        }
-        if shards <= BURST && shards.saturating_mul(2) <= capacity {
-            return Duration::ZERO;
-        }
-        let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
-        let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
-        gap.min(self.spread / chunks)
+/// How many of `datagrams` leave together for a viewer, and the time from one such chunk to the next, so that neither its
+/// socket nor a queue on the way overflows.
+fn pace(target: &Target, fan: &Fan, datagrams: u16) -> (u16, Duration) {
+    if !target.spread.is_zero() {
+        return (SPREAD_CHUNK, target.pause(fan.packets.shards()));
     }
+    let capacity = match target.capacity {
+        0 => USUAL_CAPACITY,
+        capacity => capacity,
+    };
+    let count = u32::from(datagrams);
+    if count <= BURST && count.saturating_mul(2) <= capacity {
+        // All chunks about as large: a short last one costs a call to the kernel like any other.
+        return (datagrams.div_ceil(datagrams.div_ceil(LARGE_CHUNK).max(1)).max(1), Duration::ZERO);
+    }
+    let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
+    let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
+    // The longest that the frame is spread over for viewers that others wait for.
+    let spread = fan.interval / 2;
+    (CHUNK, gap.min(spread / count.div_ceil(u32::from(CHUNK)).max(1)))
 }

@@ -25,7 +25,9 @@ struct Fake {
 }
 
 impl Wire for Fake {
-    fn send(&self, to: Route, bytes: &[u8], segment: Option<usize>) -> Result<(), Refused> {
+    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
+        let Train { to, bytes, segment } = train;
+        let segment = segment.filter(|segment| *segment < bytes.len());
         let port = to.remote.port();
         if std::mem::take(&mut *self.refusals.borrow_mut()) > 0 {
             return Err(Refused::Failed(Errno::CONNREFUSED.into()));
@@ -123,7 +125,7 @@ fn a_small_socket_slows_nobody_else_down() {
 #[test]
 fn viewers_take_turns_chunk_by_chunk_beginning_with_the_first() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    let fan = Fan { first: 2, ..Fan::example(60_000, &[ROOMY; 3], INTERVAL) };
+    let fan = Fan { first: 2, ..Fan::example(100_000, &[ROOMY; 3], INTERVAL) };
     sender.start(at(0), fan);
     run(&mut sender, &wire);
     assert_eq!(*wire.order.borrow(), [3, 1, 2, 3, 1, 2]);
@@ -134,7 +136,7 @@ fn a_turn_is_short_and_the_next_goes_on_where_it_ended() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     sender.start(at(0), Fan::example(100_000, &[ROOMY; 100], INTERVAL));
     assert_eq!(sender.run(at(0), &wire), Turn::Again);
-    assert_eq!(wire.order.borrow().len(), CALLS_PER_TURN as usize);
+    assert!(wire.order.borrow().len() <= DATAGRAMS_PER_TURN as usize / 43 + BATCH);
     run(&mut sender, &wire);
     assert!((1..=100).all(|port| wire.shards(port).len() == 87));
 }
@@ -151,7 +153,7 @@ fn run_at(sender: &mut Sender, wire: &Fake, times: impl Iterator<Item = u64>) ->
 fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_given_up_for_all() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     *wire.room.borrow_mut() = Some(2);
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    sender.start(at(0), Fan::example(150_000, &[ROOMY; 3], INTERVAL));
     assert_eq!(sender.run(at(0), &wire), Turn::Blocked(at(2)));
     // Room again in time: it goes on without losing or doubling a shard.
     *wire.room.borrow_mut() = Some(3);

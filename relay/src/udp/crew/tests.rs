@@ -1,0 +1,146 @@
+//! Several send threads on loopback.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_proto::datagram::ToViewer;
+
+use super::super::{Socket, bind};
+use super::*;
+
+const INTERVAL: Duration = Duration::from_millis(33);
+
+/// Far above what anything here takes; reached only when it hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Rig {
+    socket: Socket,
+    crew: Crew,
+    viewers: Vec<tokio::net::UdpSocket>,
+}
+
+fn rig(threads: usize, viewers: usize) -> Rig {
+    let socket = Socket::new(bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+    let crew = Crew::new(Gso::Auto, socket.max_segments(), threads, &socket).unwrap();
+    let viewer = |_| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 20).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        tokio::net::UdpSocket::from_std(socket).unwrap()
+    };
+    Rig { socket, crew, viewers: (0..viewers).map(viewer).collect() }
+}
+
+impl Rig {
+    fn address(&self, viewer: usize) -> SocketAddr {
+        self.viewers[viewer].local_addr().unwrap()
+    }
+
+    /// A frame of 44 shards for all viewers.
+    fn fan(&self) -> Fan {
+        let mut fan = Fan::example(50_000, &vec![10_000; self.viewers.len()], INTERVAL);
+        for (target, viewer) in Arc::make_mut(&mut fan.targets).iter_mut().zip(&self.viewers) {
+            target.route.remote = viewer.local_addr().unwrap();
+        }
+        fan
+    }
+
+    /// Turns until no frame is on its way.
+    async fn run(&mut self) {
+        let until = clock::now() + DEADLINE;
+        while self.crew.run(clock::now(), &self.socket) != Turn::Idle || self.crew.busy(1) {
+            assert!(clock::now() < until, "a frame is never out");
+            let _ = tokio::time::timeout(Duration::from_millis(1), self.crew.told()).await;
+        }
+    }
+
+    /// The indices of the shards that came to a viewer, and how many datagrams those were.
+    fn got(&self, viewer: usize) -> (BTreeSet<u16>, usize) {
+        let (mut indices, mut count, mut buffer) = (BTreeSet::new(), 0, [0; 2048]);
+        while let Ok(length) = self.viewers[viewer].try_recv(&mut buffer) {
+            let Ok(ToViewer::Data(header, _)) = ToViewer::parse(&buffer[..length]) else { panic!("not a shard") };
+            indices.insert(header.index);
+            count += 1;
+        }
+        (indices, count)
+    }
+}
+
+#[tokio::test]
+async fn every_viewer_gets_every_shard_once_however_many_threads_send() {
+    for threads in [1, 2, 5] {
+        let mut rig = rig(threads, 40);
+        for frame in 1..=3_u64 {
+            rig.crew.start(clock::now(), rig.fan());
+            assert!(rig.crew.busy(1));
+            rig.run().await;
+            for viewer in 0..40 {
+                rig.viewers[viewer].readable().await.unwrap();
+                assert_eq!(rig.got(viewer), ((0..44).collect(), 44), "viewer {viewer} of {threads} threads");
+            }
+            assert_eq!(rig.crew.counts().datagrams, frame * 40 * 44);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_with_a_socket_of_its_own_is_served_by_the_event_loop() {
+    let mut rig = rig(4, 8);
+    let mut fan = rig.fan();
+    for (number, target) in Arc::make_mut(&mut fan.targets).iter_mut().enumerate() {
+        target.own_socket = true;
+        rig.socket.isolate(target.route).unwrap();
+        assert_eq!(target.route.remote, rig.address(number));
+    }
+    rig.crew.start(clock::now(), fan);
+    assert!(rig.crew.mates.iter().all(|mate| mate.desk.papers().busy.is_empty()));
+    rig.run().await;
+    assert_eq!(rig.crew.own.counts().datagrams, 8 * 44);
+}
+
+#[tokio::test]
+async fn repairs_are_sent_by_the_thread_that_serves_the_viewer() {
+    let mut rig = rig(3, 12);
+    let packets = rig.fan().packets;
+    for viewer in 0..12 {
+        let to = Route { remote: rig.address(viewer), local: None };
+        rig.crew.resend(&rig.socket, Resend { to, packets: Arc::clone(&packets), ranges: vec![3..4, 4..5] });
+    }
+    for viewer in 0..12 {
+        let repaired = tokio::time::timeout(DEADLINE, async {
+            let mut all = BTreeSet::new();
+            while all.len() < 2 {
+                rig.viewers[viewer].readable().await.unwrap();
+                all.append(&mut rig.got(viewer).0);
+            }
+            all
+        });
+        assert_eq!(repaired.await.expect("the shards come"), BTreeSet::from([3, 4]));
+    }
+    assert!(rig.crew.own.counts().datagrams < 24, "all were sent by one thread");
+}
+
+#[tokio::test]
+async fn what_a_thread_gives_up_is_told() {
+    let mut rig = rig(2, 8);
+    let nowhere: SocketAddr = "255.255.255.255:9".parse().unwrap();
+    let mut fan = rig.fan();
+    Arc::make_mut(&mut fan.targets).iter_mut().for_each(|target| target.route.remote = nowhere);
+    rig.crew.start(clock::now(), fan);
+    rig.run().await;
+    assert_eq!((rig.crew.counts().failed, rig.crew.counts().datagrams), (8, 0));
+    // Two frames at once for a viewer that holds few datagrams: the second is not begun while the first is on its way.
+    let mut slow = rig.fan();
+    Arc::make_mut(&mut slow.targets).iter_mut().for_each(|target| target.capacity = 8);
+    rig.crew.start(clock::now(), slow.clone());
+    rig.crew.start(clock::now(), slow);
+    rig.run().await;
+    let mut given_up = 0;
+    while let Some(given) = rig.crew.take_given_up() {
+        assert!(!given.begun);
+        given_up += 1;
+    }
+    assert_eq!((given_up, rig.crew.counts().passed_over), (8, 8));
+}
