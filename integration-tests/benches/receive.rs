@@ -14,6 +14,7 @@
 //!
 //! Then, by count and not by time: what a socket loses of a frame that comes at once while nobody reads.
 
+mod bare;
 mod flags;
 mod hall;
 mod measure;

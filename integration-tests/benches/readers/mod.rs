@@ -1,9 +1,9 @@
 //! The ways to take in a frame that are measured against each other.
 
 use std::future::poll_fn;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
@@ -12,17 +12,14 @@ use fanlight_proto::limits::MAX_DATAGRAM;
 use fanlight_relay::udp::Socket;
 use fanlight_viewer::engine::{Engine, Output};
 use fanlight_viewer::udp::{self, Trains};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 use tokio::runtime::Runtime;
 
+use crate::bare::Batch;
 use crate::hall::{Hall, Service};
 use crate::serving::Serving;
 
 /// What a viewer asks the kernel to keep.
 const RECEIVE_BUFFER: usize = 4 << 20;
-
-/// Datagrams that one call takes: more save nothing.
-const BATCH: usize = 32;
 
 /// Between two frames, as far as the engine knows.
 const FRAME_TIME: Duration = Duration::from_millis(33);
@@ -108,19 +105,12 @@ impl<'a> Feed<'a> {
     fn batches(self, name: &'static str, against: &'static str, from: SocketAddr) -> io::Result<Reader<'a>> {
         let socket = connected(from)?;
         let (send, mut place) = self.frames(Service::OPEN, socket.local_addr()?, false);
-        let mut buffers = vec![[0; MAX_DATAGRAM]; BATCH];
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let mut batch = Batch::new();
         let read = move || {
-            loop {
-                let mut rest = buffers.iter_mut();
-                let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
-                    std::array::from_fn(|_| [IoSliceMut::new(rest.next().expect("there are BATCH buffers"))]);
-                let flags = MsgFlags::MSG_DONTWAIT;
-                match recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None) {
-                    Ok(messages) => place.datagrams += messages.count() as u64,
-                    Err(_) => return place.finish(),
-                }
+            while let Some(count) = batch.read(socket.as_fd()) {
+                place.datagrams += count as u64;
             }
+            place.finish()
         };
         Ok(Reader { name, against, send, read: Box::new(read) })
     }

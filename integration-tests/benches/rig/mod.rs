@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use quinn_udp::UdpSocketState;
 use rustix::process::geteuid;
 pub(crate) use tally::Tally;
 
@@ -112,7 +112,10 @@ impl Built {
 /// The socket of a viewer on loopback.
 fn receiver(rig: Rig, viewer: usize) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddr::new(numbered([127, 1], viewer), 0))?;
-    setsockopt(&socket, sockopt::UdpGroSegment, &(rig == Rig::LoopbackTrains))?;
+    if rig == Rig::LoopbackTrains {
+        // It asks the kernel for trains.
+        UdpSocketState::new((&socket).into())?;
+    }
     Ok(socket)
 }
 
