@@ -60,8 +60,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let relay = runtime.block_on(async { Socket::new(bound) })?;
     let mut readers = readers::all(&runtime, &relay, from)?;
     let times = take_turns(&mut readers, rounds.unwrap_or(if quick { 1 } else { ROUNDS }), nanos);
-    print(&readers, &times);
-    print_stalls(&runtime)?;
+    let mut lines = print(&readers, &times);
+    lines.extend(print_stalls(&runtime)?);
+    lines.iter().for_each(|line| println!("{line}"));
     Ok(())
 }
 
@@ -93,7 +94,8 @@ fn cell(reader: &mut Reader<'_>, nanos: u64) -> f64 {
     spent as f64 / datagrams as f64
 }
 
-fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) {
+/// Prints the table; the lines of JSON that go with it.
+fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) -> Vec<String> {
     let times_of = |name| readers.iter().zip(times).find(|(reader, _)| reader.name == name).map(|(_, times)| times);
     println!("{:<16} {:>14} {:>8} of", "reader", "ns a datagram", "ratio");
     let mut lines = Vec::new();
@@ -107,11 +109,13 @@ fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) {
             reader.name, reader.against
         ));
     }
-    lines.iter().for_each(|line| println!("{line}"));
+    lines
 }
 
-/// Sends a large frame to a viewer's socket at once, and counts what is there when somebody reads at last.
-fn print_stalls(runtime: &Runtime) -> io::Result<()> {
+/// Sends a large frame to a viewer's socket at once, and counts what is there when somebody reads at last. The lines of
+/// JSON that go with what is printed.
+fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
+    let mut lines = Vec::new();
     let _inside = runtime.enter();
     let count = LARGE_FRAME.div_ceil(SHARD_BYTES);
     println!("\na frame of {} kB while nobody reads", LARGE_FRAME / 1000);
@@ -125,10 +129,10 @@ fn print_stalls(runtime: &Runtime) -> io::Result<()> {
         let mut held = 0;
         readers::drain(runtime, &receiver, &mut Trains::default(), |_| held += 1);
         println!("asked for {asked:>8} bytes: lost {:>3} of {count} datagrams", count - held);
-        println!(
+        lines.push(format!(
             r#"{{"bench":"receive","rig":"loopback","method":"stall","receive_buffer":{asked},"datagrams":{count},"lost":{}}}"#,
             count - held
-        );
+        ));
     }
-    Ok(())
+    Ok(lines)
 }
