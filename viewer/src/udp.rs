@@ -19,7 +19,7 @@ use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
 use line::Line;
-use socket::Trains;
+pub use socket::{Socket, Trains};
 
 /// What one turn may take in before outputs and deadlines get their due: about 2 ms of work.
 const BATCHES_A_TURN: usize = 8;
@@ -102,7 +102,7 @@ pub(crate) struct Room(RefCell<Trains>);
 
 impl Room {
     pub(crate) fn new() -> Self {
-        Self(RefCell::new(Trains::new()))
+        Self(RefCell::new(Trains::default()))
     }
 }
 

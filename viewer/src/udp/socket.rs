@@ -19,15 +19,21 @@ const TRAINS: usize = 8;
 /// The longest train, in bytes: UDP's own limit.
 const TRAIN_BYTES: usize = 1 << 16;
 
-pub(super) struct Socket {
+/// See the module.
+#[derive(Debug)]
+pub struct Socket {
     address: SocketAddr,
     inner: UdpSocket,
     state: UdpSocketState,
 }
 
 impl Socket {
-    /// Must be called on a runtime. `own` is the address to have towards an IPv4 one.
-    pub(super) fn connect(address: SocketAddr, receive_buffer: usize, own: Option<Ipv4Addr>) -> io::Result<Self> {
+    /// One that hears the relay at `address` only, for which the kernel is asked to keep `receive_buffer` bytes; `own` is
+    /// the address to have towards an IPv4 one. Must be called on a runtime.
+    ///
+    /// # Errors
+    /// When the system has no such socket to give.
+    pub fn connect(address: SocketAddr, receive_buffer: usize, own: Option<Ipv4Addr>) -> io::Result<Self> {
         let socket = unbound(address, receive_buffer)?;
         let from: IpAddr = match address {
             SocketAddr::V4(_) => own.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
@@ -60,11 +66,22 @@ impl Socket {
         Ok(Self { address, inner: UdpSocket::from_std(socket.into())?, state })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    /// Where the relay is.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Its own address, as the relay sees it when no router is between them.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// Ready when there is something to receive.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         // An error is the socket's, and shows itself when it is read.
         self.inner.poll_recv_ready(context).map(|_| ())
     }
@@ -76,7 +93,10 @@ impl Socket {
     }
 
     /// Fills some of the trains and says how many.
-    pub(super) fn receive(&self, trains: &mut Trains) -> io::Result<usize> {
+    ///
+    /// # Errors
+    /// When there is nothing, and what the network said about datagrams sent before.
+    pub fn receive(&self, trains: &mut Trains) -> io::Result<usize> {
         let mut chunks = trains.bytes.chunks_exact_mut(TRAIN_BYTES);
         let mut slices: [IoSliceMut<'_>; TRAINS] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
@@ -85,18 +105,21 @@ impl Socket {
 }
 
 /// Room for what one call receives.
-pub(super) struct Trains {
+#[derive(Debug)]
+pub struct Trains {
     bytes: Vec<u8>,
     meta: [RecvMeta; TRAINS],
 }
 
-impl Trains {
-    pub(super) fn new() -> Self {
+impl Default for Trains {
+    fn default() -> Self {
         Self { bytes: vec![0; TRAINS * TRAIN_BYTES], meta: [RecvMeta::default(); TRAINS] }
     }
+}
 
+impl Trains {
     /// The datagrams of the first `count` trains.
-    pub(super) fn datagrams(&mut self, count: usize) -> impl Iterator<Item = &mut [u8]> {
+    pub fn datagrams(&mut self, count: usize) -> impl Iterator<Item = &mut [u8]> {
         let trains = self.bytes.chunks_exact_mut(TRAIN_BYTES).zip(&self.meta).take(count);
         trains.flat_map(|(bytes, meta)| bytes[..meta.len].chunks_mut(meta.stride.max(1)))
     }
@@ -145,7 +168,7 @@ mod tests {
 
     /// Waits for the next datagram.
     async fn next(socket: &Socket) -> Vec<u8> {
-        let mut trains = Trains::new();
+        let mut trains = Trains::default();
         loop {
             std::future::poll_fn(|context| socket.poll_readable(context)).await;
             if let Ok(count) = socket.receive(&mut trains) {
