@@ -5,6 +5,7 @@ mod batch;
 mod crew;
 mod group;
 mod lane;
+mod outlet;
 mod sender;
 mod shared;
 mod wire;
@@ -111,7 +112,7 @@ impl Socket {
     /// When the socket cannot be registered or has gone bad.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { shared: Shared::new(socket)?, address, lanes: BTreeMap::new() })
+        Ok(Self { shared: Shared::new(socket, address)?, address, lanes: BTreeMap::new() })
     }
 
     /// Another descriptor of the socket that all share.

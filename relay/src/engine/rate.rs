@@ -53,7 +53,7 @@ const RAISE: f64 = 0.1;
 const CAREFUL_RAISE: f64 = 0.01;
 
 /// The same below [`LEAST_BY_SIGNS`], where one in a hundred is one frame in three seconds.
-const LOW_RAISE: f64 = 0.05;
+const LOW_RAISE: f64 = 0.04;
 
 /// Near is from this share of it on.
 const NEAR: f64 = 0.75;

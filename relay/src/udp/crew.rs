@@ -170,7 +170,7 @@ impl Mate {
         let (theirs, name) = (Arc::clone(&desk), format!("send-{}", share.number));
         let run = move || {
             runtime.block_on(async {
-                match Shared::new(socket) {
+                match socket.local_addr().and_then(|address| Shared::new(socket, address)) {
                     Ok(shared) => work(sender, &SharedOnly(shared), &theirs, &told).await,
                     Err(error) => tracing::error!("a send thread has no socket: {error}"),
                 }
