@@ -12,6 +12,7 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, MAX_PATHS};
+use crate::load::Load;
 
 fanlight_daemon::options! {
     /// Settings of a viewer.
@@ -122,6 +123,28 @@ pub struct Extra {
     /// For diagnosis: write a line of JSON for each frame shown, with its identity, times, hash and painted code.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+
+    /// What to do instead of showing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else a viewer can do.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Be many viewers at once, to measure relays: frames that came, gaps, ages, the relays' processor time
+    ///
+    /// Each viewer is a session of its own, with keys, parity and repairs as a screen has them; what it is sent is put
+    /// together and checked, but not decoded. Towards a relay in 127.0.0.0/8 each has an address of its own (127.1.0.1 and
+    /// so on).
+    ///
+    /// The measuring begins when every viewer has a frame (or, after five seconds, without those that have none) and lasts
+    /// for --duration. A line is printed each second, and a table at the end. The exit code is 0 when every viewer got
+    /// frames.
+    ///
+    /// A viewer takes 12 KiB and the memory of one frame, of up to six while repairs are under way; in the kernel, what
+    /// waits in its socket: nothing while this program keeps up, at most twice --receive-buffer when it does not.
+    Load(Load),
 }
 
 /// Least receive buffer, in bytes: a handful of datagrams.
@@ -155,6 +178,14 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let length = config.name.as_ref().map_or(0, String::len);
     ensure!(length <= MAX_VIEWER_NAME, "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}");
     Ok(())
+}
+
+/// What the operator calls this screen.
+pub(crate) fn screen_name(config: &Config) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let mut name = config.name.clone().unwrap_or_else(|| host().trim().to_owned());
+    name.truncate(name.floor_char_boundary(MAX_VIEWER_NAME));
+    name
 }
 
 /// Reads `500ms`, `10s`, `1.5s`, `2m`, `1h`.

@@ -167,10 +167,9 @@ impl Engine {
         let summary = &mut self.paths[at].summary;
         summary.datagrams += 1;
         summary.bytes += datagram.len() as u64;
-        let ours = match ToViewer::parse(datagram) {
-            Ok(ToViewer::Data(header, _)) => self.on_data(now, at, &header, datagram).is_some(),
-            Ok(message) => self.on_message(now, at, message),
-            Err(_) => false,
+        let ours = match &DataHeader::of_media(datagram) {
+            Some(header) => header.as_ref().is_ok_and(|header| self.on_data(now, at, header, datagram).is_some()),
+            None => ToViewer::parse(datagram).is_ok_and(|message| self.on_message(now, at, message)),
         };
         self.foreign += u64::from(!ours);
     }
@@ -227,13 +226,19 @@ impl Engine {
         }
     }
 
+    /// Sessions opened so far.
+    #[must_use]
+    pub fn joins(&self) -> u64 {
+        self.paths.iter().map(|path| path.summary.joins).sum()
+    }
+
     /// Where things stand at `now`.
     #[must_use]
     pub fn summary(&self, now: Time) -> Summary {
         let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
         Summary {
             stream: self.stream.clone(),
-            joins: sum(|path| path.joins),
+            joins: self.joins(),
             datagrams: sum(|path| path.datagrams),
             bytes: sum(|path| path.bytes),
             foreign: self.foreign,

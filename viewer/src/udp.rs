@@ -4,9 +4,10 @@ mod line;
 mod peer;
 mod socket;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::task::{self, Poll};
@@ -18,7 +19,7 @@ use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
 use line::Line;
-use socket::Trains;
+pub use socket::{Socket, Trains};
 
 /// What one turn may take in before outputs and deadlines get their due: about 2 ms of work.
 const BATCHES_A_TURN: usize = 8;
@@ -45,6 +46,8 @@ pub struct Route {
     pub multicast: bool,
     /// Where captures of the datagrams are written; none: they are not kept.
     pub capture: Option<PathBuf>,
+    /// The address to have towards relays in this host's 127.0.0.0/8; none: whichever the system gives.
+    pub own: Option<Ipv4Addr>,
 }
 
 impl Route {
@@ -70,14 +73,37 @@ impl Route {
 /// When the runtime cannot be made.
 pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdown: &Shutdown) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer)).collect();
-    let capture = Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref());
-    let (failures, multicast) = (logline::Limited::new(), route.multicast);
-    let mut conversation = Conversation { lines, multicast, failures, capture, engine, sink };
-    runtime.block_on(conversation.run(shutdown));
+    let room = Room::new();
+    runtime.block_on(async { converse_beside(route, engine, sink, shutdown, &room, Requests::listen()).await });
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Converses as [`converse`] does, beside others on the runtime of the calling thread that receive into the same room.
+/// `requests` ask for a capture.
+pub(crate) async fn converse_beside(
+    route: &Route,
+    engine: &mut Engine,
+    sink: &mut dyn Sink,
+    shutdown: &Shutdown,
+    room: &Room,
+    requests: Requests,
+) {
+    let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer, route.own)).collect();
+    let capture = Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref());
+    let (failures, multicast) = (logline::Limited::new(), route.multicast);
+    let mut conversation = Conversation { lines, multicast, failures, capture, engine, sink };
+    conversation.run(shutdown, room, requests).await;
+}
+
+/// Room for what one call receives; conversations on one thread can share it.
+pub(crate) struct Room(RefCell<Trains>);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(RefCell::new(Trains::default()))
+    }
 }
 
 struct Conversation<'a> {
@@ -90,9 +116,7 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    async fn run(&mut self, shutdown: &Shutdown) {
-        let mut trains = Trains::new();
-        let mut requests = Requests::listen();
+    async fn run(&mut self, shutdown: &Shutdown, room: &Room, mut requests: Requests) {
         while !shutdown.requested() {
             self.seek(clock::now());
             let now = clock::now();
@@ -114,8 +138,8 @@ impl Conversation<'_> {
                 () = poll_fn(|context| poll_any(&mut self.lines, context)) => {}
             }
             for at in 0..self.lines.len() {
-                self.receive(at, &mut trains);
-                self.receive_group(at, &mut trains);
+                self.receive(at, &mut room.0.borrow_mut());
+                self.receive_group(at, &mut room.0.borrow_mut());
             }
         }
         let now = clock::now();

@@ -1,7 +1,7 @@
 //! The line to one relay: where it is, and the socket connected to it.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Line {
     peer: Peer,
     receive_buffer: usize,
+    /// See [`Route::own`](super::Route::own).
+    own: Option<Ipv4Addr>,
     pub(super) socket: Option<Socket>,
     /// Receives the relay's multicast, once it has a group for this viewer.
     pub(super) group: Option<Socket>,
@@ -25,10 +27,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(relay: &str, receive_buffer: usize) -> Self {
+    pub(super) fn new(relay: &str, receive_buffer: usize, own: Option<Ipv4Addr>) -> Self {
         Self {
             peer: Peer::new(relay),
             receive_buffer,
+            own,
             socket: None,
             group: None,
             seek_due: Time::default(),
@@ -51,7 +54,9 @@ impl Line {
         let Some(address) = self.peer.next() else { return Ok(()) };
         if self.socket.as_ref().is_none_or(|socket| socket.address() != address) {
             self.group = None;
-            self.socket = Some(Socket::connect(address, self.receive_buffer).map_err(|error| (address, error))?);
+            let own = self.own.filter(|_| address.ip().is_loopback());
+            let connected = Socket::connect(address, self.receive_buffer, own);
+            self.socket = Some(connected.map_err(|error| (address, error))?);
         }
         Ok(())
     }

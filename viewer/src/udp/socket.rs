@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::task::{Context, Poll};
 
 use quinn_udp::{RecvMeta, UdpSocketState};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -19,18 +19,27 @@ const TRAINS: usize = 8;
 /// The longest train, in bytes: UDP's own limit.
 const TRAIN_BYTES: usize = 1 << 16;
 
-pub(super) struct Socket {
+/// See the module.
+#[derive(Debug)]
+pub struct Socket {
     address: SocketAddr,
     inner: UdpSocket,
     state: UdpSocketState,
 }
 
 impl Socket {
-    /// Must be called on a runtime.
-    pub(super) fn connect(address: SocketAddr, receive_buffer: usize) -> io::Result<Self> {
+    /// One that hears the relay at `address` only, for which the kernel is asked to keep `receive_buffer` bytes; `own` is
+    /// the address to have towards an IPv4 one. Must be called on a runtime.
+    ///
+    /// # Errors
+    /// When the system has no such socket to give.
+    pub fn connect(address: SocketAddr, receive_buffer: usize, own: Option<Ipv4Addr>) -> io::Result<Self> {
         let socket = unbound(address, receive_buffer)?;
-        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        socket.bind(&SocketAddr::new(any, 0).into())?;
+        let from: IpAddr = match address {
+            SocketAddr::V4(_) => own.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        socket.bind(&SocketAddr::new(from, 0).into())?;
         Self::of(address, socket)
     }
 
@@ -57,21 +66,37 @@ impl Socket {
         Ok(Self { address, inner: UdpSocket::from_std(socket.into())?, state })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    /// Where the relay is.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Its own address, as the relay sees it when no router is between them.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// Ready when there is something to receive.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         // An error is the socket's, and shows itself when it is read.
         self.inner.poll_recv_ready(context).map(|_| ())
     }
 
+    /// Sends at once. (The event loop does not know of a socket that it can be written to before it has turned with it,
+    /// and by its leave the first JOIN would not go out.)
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<usize> {
-        self.inner.try_send(datagram)
+        SockRef::from(&self.inner).send(datagram)
     }
 
     /// Fills some of the trains and says how many.
-    pub(super) fn receive(&self, trains: &mut Trains) -> io::Result<usize> {
+    ///
+    /// # Errors
+    /// When there is nothing, and what the network said about datagrams sent before.
+    pub fn receive(&self, trains: &mut Trains) -> io::Result<usize> {
         let mut chunks = trains.bytes.chunks_exact_mut(TRAIN_BYTES);
         let mut slices: [IoSliceMut<'_>; TRAINS] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
@@ -80,18 +105,21 @@ impl Socket {
 }
 
 /// Room for what one call receives.
-pub(super) struct Trains {
+#[derive(Debug)]
+pub struct Trains {
     bytes: Vec<u8>,
     meta: [RecvMeta; TRAINS],
 }
 
-impl Trains {
-    pub(super) fn new() -> Self {
+impl Default for Trains {
+    fn default() -> Self {
         Self { bytes: vec![0; TRAINS * TRAIN_BYTES], meta: [RecvMeta::default(); TRAINS] }
     }
+}
 
+impl Trains {
     /// The datagrams of the first `count` trains.
-    pub(super) fn datagrams(&mut self, count: usize) -> impl Iterator<Item = &mut [u8]> {
+    pub fn datagrams(&mut self, count: usize) -> impl Iterator<Item = &mut [u8]> {
         let trains = self.bytes.chunks_exact_mut(TRAIN_BYTES).zip(&self.meta).take(count);
         trains.flat_map(|(bytes, meta)| bytes[..meta.len].chunks_mut(meta.stride.max(1)))
     }
@@ -125,6 +153,7 @@ fn unbound(address: SocketAddr, receive_buffer: usize) -> io::Result<socket2::So
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket as StdSocket;
+    use std::time::Duration;
 
     use socket2::SockRef;
 
@@ -139,7 +168,7 @@ mod tests {
 
     /// Waits for the next datagram.
     async fn next(socket: &Socket) -> Vec<u8> {
-        let mut trains = Trains::new();
+        let mut trains = Trains::default();
         loop {
             std::future::poll_fn(|context| socket.poll_readable(context)).await;
             if let Ok(count) = socket.receive(&mut trains) {
@@ -154,7 +183,7 @@ mod tests {
         let free = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 7), free);
         let join = |relay: &StdSocket| {
-            let unicast = Socket::connect(relay.local_addr().unwrap(), 1 << 16).unwrap();
+            let unicast = Socket::connect(relay.local_addr().unwrap(), 1 << 16, None).unwrap();
             unicast.join(group, 1 << 16).unwrap()
         };
         let viewers = [join(&relays[0]), join(&relays[0]), join(&relays[1])];
@@ -169,5 +198,17 @@ mod tests {
             }
             assert_eq!(came, words);
         }
+    }
+
+    #[tokio::test]
+    async fn a_new_socket_sends_before_the_event_loop_has_turned() {
+        let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        relay.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let own = Ipv4Addr::new(127, 1, 2, 3);
+        let socket = Socket::connect(relay.local_addr().unwrap(), 1 << 16, Some(own)).unwrap();
+        assert_eq!(socket.send(b"join").unwrap(), 4);
+        let mut buffer = [0; 8];
+        let (length, from) = relay.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.ip()), (&b"join"[..], own.into()));
     }
 }

@@ -237,6 +237,7 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
         receive_buffer: 1 << 20,
         multicast: true,
         capture: None,
+        own: None,
     };
     let table = listing::table(&route(&live.address), "test".into(), &Shutdown::new()).unwrap();
     assert_eq!(table.lines().nth(1), Some("hall    64x48  30.0  live"));
