@@ -19,6 +19,10 @@ use super::{Engine, Route, Target};
 /// the frame may have crossed its word: after a pause of the source everybody says so.
 const MISSING: Duration = Duration::from_millis(50);
 
+/// The same for one that still says that it hears something, as it does for long when frames are rare. Less than what a
+/// viewer's rate takes for a queue.
+const LATE: Duration = Duration::from_millis(200);
+
 /// How long a viewer that has joined may hear nothing of what is sent: several times what switches take to learn who
 /// wants a group.
 const TRIAL: Duration = Duration::from_secs(3);
@@ -75,6 +79,8 @@ pub(super) struct Membership {
     standing: Standing,
     /// High loss in so many reports in a row, by what the last one said.
     strikes: u32,
+    /// It hears the group, and yet a frame has been on its way for [`LATE`].
+    late: bool,
     counted: Report,
     rest: Duration,
     rests_until: Time,
@@ -146,7 +152,7 @@ impl Membership {
         };
         self.rest = if served > self.rest { REST.0 } else { (self.rest * 2).clamp(REST.0, REST.1) };
         self.rests_until = now + self.rest;
-        self.strikes = 0;
+        (self.strikes, self.late) = (0, false);
     }
 }
 
@@ -185,14 +191,15 @@ impl Viewer {
     /// Takes what the viewer says of the group; whether it misses frames that were sent there.
     pub(super) fn on_group_word(&mut self, now: Time, multicast: Option<&Multicast>, body: &KeepAlive) -> bool {
         let joined = body.group_joined && multicast.is_some_and(|multicast| self.may_join(now, multicast));
-        let misses = self.rate.missing(now, body.newest_sequence) >= MISSING;
+        let missing = self.rate.missing(now, body.newest_sequence);
         let heard = self.membership.hears();
-        self.membership.on_word(now, joined, body.group_heard, misses);
-        let falls = heard && !self.membership.hears();
+        self.membership.on_word(now, joined, body.group_heard, missing >= MISSING);
+        self.membership.late = heard && self.membership.hears() && missing >= LATE;
+        let falls = heard && (self.membership.late || !self.membership.hears());
         if falls {
             self.go_alone(now);
         }
-        falls && misses
+        falls && missing >= MISSING
     }
 
     /// Takes a report, with the frames lost by the relay's account. What was lost by multicast is no sign of what the
@@ -213,7 +220,7 @@ impl Viewer {
     /// Takes a viewer out of the group that does not hear it, that it serves badly, or for which it is too much; whether
     /// it was one of those.
     pub(super) fn check_group(&mut self, now: Time) -> bool {
-        let unfit = self.rate.share() < 1.0 || self.membership.strikes >= STRIKES;
+        let unfit = self.rate.share() < 1.0 || self.membership.late || self.membership.strikes >= STRIKES;
         let leaves = self.membership.is_deaf(now) || (unfit && self.membership.hears());
         if leaves {
             self.membership.rest(now);

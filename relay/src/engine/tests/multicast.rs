@@ -384,3 +384,33 @@ fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon
     assert_eq!((hall.rig.engine.lanes(), hall.rig.engine.in_groups()), (0, 2));
     assert_eq!(hall.rig.engine.counts().left_groups, 0);
 }
+
+#[test]
+fn who_has_a_frame_on_its_way_for_long_is_served_alone_whatever_it_says_and_is_not_slowed_down() {
+    let mut hall = Hall::new(1);
+    hall.seconds(1);
+    hall.screens[0].reached = false;
+    for _ in 0..8 {
+        hall.frame();
+    }
+    // Of a slow stream, three intervals without a frame are not over yet.
+    hall.screens[0].heard = true;
+    let newest = hall.number;
+    assert_eq!(hall.keep_alive(0, false).group, None);
+    assert!(hall.screens[0].whole.contains(&newest), "the frame it missed last");
+    assert_eq!(hall.sent_in(3), (0, vec![90]));
+    assert_eq!(hall.keep_alive(0, true).frames_paced_out, 0);
+}
+
+#[test]
+fn a_group_whose_last_viewer_is_gone_is_sent_nothing_more() {
+    let mut hall = Hall::new(2);
+    hall.seconds(1);
+    let session = hall.screens[0].session;
+    hall.rig.say(viewer(0), &ToRelay::Goodbye(session, Goodbye::default()));
+    assert_eq!(hall.frame().unwrap().targets[0].route.remote, GROUP);
+    hall.rig.pass(SECOND * 4);
+    hall.number += 1;
+    hall.rig.frame("cam", 1, hall.number, 0);
+    assert_eq!((hall.rig.fans().len(), hall.rig.engine.viewers()), (0, 0));
+}
