@@ -20,6 +20,7 @@ pub struct Crew {
     desk: Arc<Desk>,
     tally: Arc<Tally>,
     threads: Vec<JoinHandle<()>>,
+    trackers: usize,
     shutdown: Shutdown,
 }
 
@@ -34,6 +35,7 @@ impl Crew {
             desk: Arc::clone(&desk),
             tally: Arc::clone(&tally),
             threads: Vec::new(),
+            trackers: plan.trackers,
             shutdown: shutdown.clone(),
         };
         for number in 0..plan.trackers {
@@ -58,7 +60,7 @@ impl Crew {
     /// What they did so far.
     #[must_use]
     pub fn report(&self) -> Tracking {
-        self.tally.report(self.threads.len())
+        self.tally.report(self.trackers)
     }
 
     /// Ends them all, and waits until they are gone.
