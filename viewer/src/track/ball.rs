@@ -33,6 +33,9 @@ const MIN_HITS_PERCENT: usize = 46;
 /// Of 100 rays, how many must lie in the picture: of a smaller arc the centre cannot be told.
 const MIN_VISIBLE_PERCENT: usize = 30;
 
+/// Of 100 rays from a guess, how many must meet an edge at all for it to be worth a closer look.
+const MIN_MET_PERCENT: usize = 25;
+
 /// So clear a ball ends the search among the candidates.
 const CLEAR: f32 = 0.92;
 
@@ -82,7 +85,10 @@ impl Finder {
 
 /// The ball near `guess`, which is known to about `doubt` pixels.
 fn measured(picture: &Grey, guess: Circle, doubt: f32) -> Option<Ball> {
-    let wide = rays::cast(picture, guess, 1.5 * doubt + 0.3 * guess.radius);
+    let wide = rays::cast(picture, guess, 1.5 * doubt + (0.3 * guess.radius).min(8.0));
+    if wide.points.len() * 100 < rays::visible(picture, guess) * MIN_MET_PERCENT {
+        return None;
+    }
     let found = circle::through(&wide.points)?;
     let near = rays::cast(picture, found, 2.5 + 0.06 * found.radius);
     let found = circle::through(&near.points)?;

@@ -22,7 +22,8 @@ impl Circle {
 
     /// How far a point lies outside, negative inside.
     fn beyond(self, point: [f32; 2]) -> f32 {
-        (point[0] - self.x).hypot(point[1] - self.y) - self.radius
+        let (across, down) = (point[0] - self.x, point[1] - self.y);
+        (across * across + down * down).sqrt() - self.radius
     }
 
     /// How far a point of its edge may lie from it.

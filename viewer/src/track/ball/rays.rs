@@ -85,10 +85,11 @@ fn edge(picture: &Grey, circle: Circle, way: [f32; 2], reach: f32) -> Option<(f3
     let at = |distance: f32| picture.at(circle.x + distance * way[0], circle.y + distance * way[1]);
     let nearest = (circle.radius - reach).max(0.4 * circle.radius);
     let count = ((circle.radius + reach - nearest) / PACE).ceil() as usize;
-    let fall = |distance: f32| at(distance - 1.0) - at(distance + 1.0);
-    let distances = (0..=count).map(|pace| nearest + pace as f32 * PACE);
-    let (steepest, steepness) =
-        distances.map(|distance| (distance, fall(distance))).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    // The fall at a pace is from one pixel, two paces, before it to one behind it.
+    let levels: Vec<f32> = (0..=count + 4).map(|pace| at(nearest - 1.0 + pace as f32 * PACE)).collect();
+    let falls = levels.iter().zip(&levels[4..]).map(|(before, behind)| before - behind);
+    let (pace, steepness) = falls.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let steepest = nearest + pace as f32 * PACE;
     let (x, y) = (circle.x + steepest * way[0], circle.y + steepest * way[1]);
     if steepness < MIN_FALL * 0.5 || !picture.holds(x, y, MARGIN) {
         return None;

@@ -35,7 +35,7 @@ fn plain(_: usize, _: usize) -> [f32; 3] {
 
 /// Tiles, a slope of light and fine grain.
 fn patterned(x: usize, y: usize) -> [f32; 3] {
-    let tile = if (x / 37 + y / 29) % 2 == 0 { 55.0 } else { 20.0 };
+    let tile = if (x / 37 + y / 29).is_multiple_of(2) { 55.0 } else { 20.0 };
     let light = 30.0 * ((x as f32 / 170.0).sin() + (y as f32 / 90.0).cos());
     let level = (tile + light + grain(x, y, 16)).max(0.0);
     [level, level * 0.9, level * 0.7]

@@ -161,7 +161,7 @@ impl Votes {
         let mut counts = vec![0.0f32; widest + 3];
         for edge in &self.edges {
             let (dx, dy) = (centre.x - edge.x, centre.y - edge.y);
-            let distance = dx.hypot(dy);
+            let distance = (dx * dx + dy * dy).sqrt();
             let radius = distance as usize;
             if radius <= widest && dx * edge.way[0] + dy * edge.way[1] >= AIM * distance {
                 // Two pixels share an edge that lies between them.
@@ -174,11 +174,8 @@ impl Votes {
             edges / (TAU * radius as f32).sqrt()
         };
         let best = (MIN_RADIUS..=widest).max_by(|a, b| support(*a).total_cmp(&support(*b)))?;
-        let (mut mass, mut moment) = (0.0, 0.0);
-        for radius in best - 1..=best + 1 {
-            mass += counts[radius];
-            moment += counts[radius] * radius as f32;
-        }
+        let around = [best - 1, best, best + 1].map(|radius| (counts[radius], counts[radius] * radius as f32));
+        let (mass, moment) = around.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
         (mass > 0.0).then(|| (mass, Circle { radius: (moment / mass).max(1.0), ..centre }))
     }
 }
