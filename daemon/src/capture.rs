@@ -58,6 +58,12 @@ impl Requests {
         Self(listening.ok())
     }
 
+    /// Nobody ever asks.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self(None)
+    }
+
     /// Waits for the next request. Cancel safe.
     pub async fn next(&mut self) {
         let heard = match &mut self.0 {

@@ -11,6 +11,7 @@ mod choice;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod keys;
 pub mod logline;
 pub mod notify;

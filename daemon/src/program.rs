@@ -78,6 +78,14 @@ pub trait Program {
         Ok(())
     }
 
+    /// Says what is wrong with flags that are no settings and are each valid. Binds and opens nothing.
+    ///
+    /// # Errors
+    /// Ends the program with exit code 64 before it has done anything.
+    fn check_extra(_config: &Self::Config, _extra: &Self::Extra) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Does the program's work until it is done or `context.shutdown` is requested.
     ///
     /// # Errors
@@ -128,7 +136,11 @@ fn ended<P: Program>(parsed: Parsed<P::Options, P::Extra>) -> Result<ExitCode, (
     let file = common.config.as_deref();
     let config = || config::load(file, flags).map_err(Into::into).and_then(checked::<P>).map_err(unusable);
     match action {
-        Action::Run(extra) => run::<P>(config()?, extra),
+        Action::Run(extra) => {
+            let config = config()?;
+            P::check_extra(&config, &extra).map_err(unusable)?;
+            run::<P>(config, extra)
+        }
         Action::PrintConfig => print_config::<P>(&config()?),
         Action::CheckConfig => {
             config()?;

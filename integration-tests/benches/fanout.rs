@@ -1,103 +1,188 @@
-//! What the relay's sending costs a viewer: trains of datagrams (UDP GSO) against one call to the kernel for each.
+//! What sending one frame to many viewers costs: the relay's ways beside the least that it can cost, a loop that hands
+//! prepared trains of datagrams to the kernel, and beside simpler ways.
 //!
-//! `./dev bench fanout`. The rig: sockets on loopback that are bound and never read. Ratios of thread CPU time within
-//! one run; an absolute time means nothing.
+//! `./dev bench fanout [--rig loopback,loopback-gro,ifb-uso,ifb-gso] [--viewers 1,10,100,500] [--rounds 5] [--svg FILE] [--quick]`.
+//! Thread CPU time in cells that take turns, medians of ratios within one round; an absolute time means nothing. The
+//! rigs stand in `rig/mod.rs`, the methods in `methods/mod.rs`:
+//!
+//! | method | |
+//! |---|---|
+//! | `raw` | `sendmmsg` of prepared trains of 54 datagrams; `raw-parity` and `raw-sealed` send what the relay sends then |
+//! | `send` | the relay's sender with a frame that is cut |
+//! | `relay` | all that the relay does once a frame is there: cut, send; `relay-parity`: parity too; `relay-sealed`: and AES |
+//! | `raw-27` | `raw` with trains as short as the relay's |
+//! | `raw-watched` | `raw` by a socket that an event loop waits for: the kernel wakes it for each buffer that is freed |
+//! | `gso-each` | one call to the kernel for each train, through `quinn-udp` |
+//! | `sendmmsg` | prepared datagrams without trains |
+//! | `tokio` | `send_to` for each datagram |
 
-use std::net::UdpSocket;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use fanlight_daemon::clock;
-use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
-use fanlight_proto::handshake::RelayAccess;
-use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{FrameBuffer, Join, parse_frame};
-use fanlight_relay::config::Gso;
-use fanlight_relay::engine::{Arrival, Engine, EngineConfig, Fan, Output, Route};
-use fanlight_relay::udp::{Sender, Socket, Turn, bind};
-
-mod meter;
+mod cell;
+mod figures;
+mod flags;
+mod hall;
+mod measure;
+mod methods;
+mod plot;
+mod raw;
+mod rig;
 mod sample;
-use sample::{PICTURE, header};
+mod serving;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let _inside = runtime.enter();
-    let socket = Socket::new(bind("127.0.0.1:0".parse()?)?)?;
-    let mut rows = Vec::new();
-    for (what, viewers) in [
-        ("fan-out to 1 viewer: trains / one by one", 1),
-        ("fan-out to 10 viewers: trains / one by one", 10),
-        ("fan-out to 100 viewers: trains / one by one", 100),
-    ] {
-        let receivers: Vec<UdpSocket> =
-            (0..viewers).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-        let fan = fan_for(&receivers)?;
-        let mut trains = Sender::new(Gso::On, socket.max_segments());
-        let mut singles = Sender::new(Gso::Off, socket.max_segments());
-        rows.push(meter::compare(
-            what,
-            || send(&runtime, &mut trains, &socket, &fan),
-            || send(&runtime, &mut singles, &socket, &fan),
-        ));
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use cell::cell;
+use figures::Figure;
+use measure::median;
+use methods::{Method, Outlets};
+use rig::{Built, Rig};
+
+/// Thread CPU time of one cell.
+const CELL_NANOS: u64 = 70_000_000;
+
+/// The same where it only matters that it runs.
+const QUICK_NANOS: u64 = 2_000_000;
+
+const ROUNDS: usize = 5;
+
+const VIEWERS: [usize; 4] = [1, 10, 100, 500];
+
+/// How many viewers the cost of one is compared with.
+const REFERENCE: usize = 10;
+
+/// What the command line asks for.
+struct Wish {
+    rigs: Vec<Rig>,
+    viewers: Vec<usize>,
+    rounds: usize,
+    nanos: u64,
+    svg: Option<String>,
+    /// Run by ourselves, in a namespace of its own: prints nothing but lines of JSON.
+    inside: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let wish = Wish::read()?;
+    if wish.inside {
+        figures::print_lines(&measure(&wish, wish.rigs[0])?);
+        return Ok(());
     }
-    meter::print(&rows);
+    let mut found = Vec::new();
+    for rig in &wish.rigs {
+        match wish.measure_where_it_must(*rig) {
+            Ok(figures) => found.extend(figures),
+            Err(why) => fanlight_tests::skip(&format!("{}: {why}", rig.name())),
+        }
+    }
+    figures::print_tables(&found);
+    figures::print_lines(&found);
+    if let Some(file) = &wish.svg {
+        std::fs::write(file, plot::draw(&found))?;
+    }
     Ok(())
 }
 
-/// All of a frame, the pauses between its chunks left out: they cost no CPU time.
-fn send(runtime: &tokio::runtime::Runtime, sender: &mut Sender, socket: &Socket, fan: &Fan) {
-    let start = clock::now();
-    sender.start(start, fan.clone());
-    let mut now = start;
-    loop {
-        match sender.run(now, socket) {
-            Turn::Idle => return,
-            Turn::Again => {}
-            Turn::At(time) => now = time,
-            Turn::Blocked(_) => runtime.block_on(socket.writable()),
+impl Wish {
+    fn read() -> Result<Self, Box<dyn Error>> {
+        let flags = flags::read(&["--rig", "--viewers", "--rounds", "--svg"], &["--quick", "--inside"])?;
+        let quick = flags.contains_key("--quick");
+        let rigs = flags.get("--rig").map_or(Ok(Rig::ALL.to_vec()), |names| rigs(names))?;
+        let viewers = match flags.get("--viewers") {
+            Some(counts) => counts.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            None if quick => vec![1, REFERENCE],
+            None => VIEWERS.to_vec(),
+        };
+        let rounds = flags.get("--rounds").map(|count| count.parse()).transpose()?;
+        Ok(Self {
+            rigs,
+            viewers,
+            rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
+            nanos: if quick { QUICK_NANOS } else { CELL_NANOS },
+            svg: flags.get("--svg").cloned(),
+            inside: flags.contains_key("--inside"),
+        })
+    }
+
+    /// Here, or in a namespace.
+    fn measure_where_it_must(&self, rig: Rig) -> Result<Vec<Figure>, String> {
+        if !rig.needs_namespace() {
+            return measure(self, rig).map_err(|error| error.to_string());
         }
+        let viewers: Vec<String> = self.viewers.iter().map(usize::to_string).collect();
+        let mut words =
+            vec!["--inside", "--rig", rig.name(), "--viewers"].into_iter().map(str::to_owned).collect::<Vec<_>>();
+        words.extend([viewers.join(","), "--rounds".to_owned(), self.rounds.to_string()]);
+        words.extend((self.nanos == QUICK_NANOS).then(|| "--quick".to_owned()));
+        let lines = rig::in_namespace(&words)?;
+        lines.lines().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
     }
 }
 
-/// The fan-out of one frame to `receivers`, as the relay's engine makes it once they have joined.
-fn fan_for(receivers: &[UdpSocket]) -> Result<Fan, Box<dyn std::error::Error>> {
-    let mut engine = Engine::new(EngineConfig::default(), RelayAccess::Open, [7; 32]);
-    let now = Time::from_nanos(1_000_000_000);
-    engine.on_arrival(now, &arrival(now, 0)?);
-    for receiver in receivers {
-        join(&mut engine, now, Route { remote: receiver.local_addr()?, local: None });
-    }
-    engine.on_arrival(now, &arrival(now, 1)?);
-    loop {
-        match engine.poll_output().ok_or("the engine fans out a frame that viewers wait for")? {
-            Output::Fan(fan) if !fan.welcome => return Ok(Fan { targets: Arc::clone(&fan.targets), ..fan }),
-            Output::Fan(_) | Output::Send { .. } | Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) => {}
-        }
-    }
+fn rigs(names: &str) -> Result<Vec<Rig>, String> {
+    names.split(',').map(|name| Rig::named(name).ok_or(format!("there is no rig {name}"))).collect()
 }
 
-fn join(engine: &mut Engine, now: Time, from: Route) {
-    let mut request = Join { version: VERSION, nonce: 1, ..Join::default() };
-    let mut datagram = Vec::new();
-    for _ in 0..2 {
-        ToRelay::Join(request.clone()).encode(&mut datagram);
-        engine.on_datagram(now, from, &datagram);
-        while let Some(output) = engine.poll_output() {
-            let Output::Send { datagram, .. } = output else { continue };
-            if let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(&datagram) {
-                request.token = challenge.token;
+/// Lets all methods take turns on one rig.
+fn measure(wish: &Wish, rig: Rig) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let most = wish.viewers.iter().copied().max().unwrap_or_default();
+    let built = Built::new(rig, most)?;
+    let outlets = Outlets::new(built.source())?;
+    let counts = wish.viewers.iter();
+    let mut methods: Vec<Method<'_>> = counts.flat_map(|count| methods::all(&outlets, built.viewers(*count))).collect();
+    let mut times = vec![Vec::new(); methods.len()];
+    // The first round warms up.
+    for round in 0..=wish.rounds {
+        for (method, times) in methods.iter_mut().zip(&mut times) {
+            let time = measure_cell(wish.nanos, &built, method);
+            if round > 0 {
+                times.push(time);
             }
         }
     }
+    Ok(figures_of(rig, &methods, &times))
 }
 
-fn arrival(now: Time, number: u64) -> Result<Arrival, Box<dyn std::error::Error>> {
-    let mut jpeg = vec![0x5a; PICTURE];
-    jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
-    jpeg[PICTURE - 2..].copy_from_slice(&[0xff, 0xd9]);
-    let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(number));
-    let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES)?;
-    Ok(Arrival { origin: 0, frame, body, received: now, superseded: 0 })
+/// Nanoseconds for one frame; none when something was lost.
+fn measure_cell(nanos: u64, built: &Built, method: &mut Method<'_>) -> Option<f64> {
+    let (before, mut whole, mut bytes) = (built.tally(), true, 0);
+    let time = cell(nanos, &mut || {
+        whole &= (method.work)();
+        bytes += method.bytes as u64;
+    });
+    (whole && built.tally().carried(&before, bytes)).then_some(time)
+}
+
+fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> Vec<Figure> {
+    let by_name: BTreeMap<(usize, &str), &Vec<Option<f64>>> =
+        methods.iter().zip(times).map(|(method, times)| ((method.viewers, method.name), times)).collect();
+    let time = |viewers, name| median(by_name.get(&(viewers, name))?.iter().flatten().copied().collect());
+    let figure = |method: &Method<'_>| {
+        let own = by_name[&(method.viewers, method.name)];
+        let nanos = time(method.viewers, method.name)?;
+        let against = time(REFERENCE, method.name);
+        let per_viewer = nanos / method.viewers as f64;
+        Some(Figure {
+            bench: "fanout".to_owned(),
+            rig: rig.name().to_owned(),
+            viewers: method.viewers,
+            method: method.name.to_owned(),
+            ratio_to_raw: rounded(ratio(own, by_name[&(method.viewers, method.against)])?),
+            per_viewer_to_10: against.map(|reference| rounded(per_viewer * REFERENCE as f64 / reference)),
+            ns_per_datagram: rounded(nanos / method.datagrams as f64),
+            us_per_viewer: rounded(per_viewer / 1e3),
+            void: own.iter().filter(|time| time.is_none()).count(),
+        })
+    };
+    methods.iter().filter_map(figure).collect()
+}
+
+/// The median of what one is of the other in each round.
+fn ratio(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<f64> {
+    let rounds = ours.iter().zip(theirs);
+    median(rounds.filter_map(|(ours, theirs)| Some((*ours)? / (*theirs)?)).collect())
+}
+
+/// To a thousandth: more is noise.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1e3).round() / 1e3
 }

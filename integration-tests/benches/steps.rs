@@ -19,6 +19,8 @@ use fanlight_proto::shard::cut;
 use fanlight_proto::token::Minter;
 use prost::Message;
 
+mod cell;
+mod measure;
 mod meter;
 mod sample;
 use meter::{Row, compare};

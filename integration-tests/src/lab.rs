@@ -18,6 +18,7 @@
 //! tc on its ports, outside the programs under test and outside the hosts. The kernel of the test machines has no netem:
 //! there is no delay, jitter or reordering here.
 
+mod cable;
 mod host;
 mod nat;
 mod space;
@@ -28,6 +29,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
+pub use cable::{Cable, End};
 pub use host::Host;
 pub use nat::Nat;
 pub use switch::Traffic;
@@ -99,7 +101,7 @@ impl Lab {
         self.switch.rule(rule);
     }
 
-    /// Takes back all that was added by [`rule`](Self::rule), [`Host::lose`] and [`Host::lose_bursts`].
+    /// Takes back all that was added by [`rule`](Self::rule), [`Host::lose`] and its like.
     ///
     /// # Panics
     /// When nft cannot.

@@ -43,3 +43,17 @@ impl Usage {
         })
     }
 }
+
+/// Processor time that the threads of process `pid` whose names `wanted` accepts have spent so far, to the nanosecond.
+/// What threads that have ended spent is not in it.
+#[must_use]
+pub fn threads_cpu(pid: u32, wanted: impl Fn(&str) -> bool) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    // A thread may end between one look and the next.
+    let spent = threads.filter_map(|thread| {
+        let named = fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| wanted(name.trim_end()));
+        let times = fs::read_to_string(thread.path().join("schedstat")).ok().filter(|_| named)?;
+        times.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    });
+    spent.sum()
+}

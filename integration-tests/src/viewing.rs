@@ -183,6 +183,8 @@ pub struct Report {
     pub joins: u64,
     pub datagrams: u64,
     pub foreign: u64,
+    pub repairs: Repairs,
+    pub paths: Vec<Way>,
     pub decode: Decoding,
     pub signals: Vec<SignalChange>,
     pub tracking: Option<Tracking>,
@@ -254,6 +256,22 @@ pub struct Ages {
     pub p95: Option<f64>,
     pub p99: Option<f64>,
     pub max: Option<f64>,
+}
+
+/// See [`Report::repairs`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Repairs {
+    pub asked: u64,
+    pub received: u64,
+}
+
+/// See [`Report::paths`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Way {
+    pub datagrams: u64,
+    pub by_multicast: u64,
 }
 
 /// See [`Report::decode`].

@@ -12,6 +12,7 @@ pub mod handshake;
 pub mod keys;
 pub mod limits;
 pub mod message;
+pub mod multicast;
 pub mod parity;
 pub mod reassembly;
 pub mod replay;

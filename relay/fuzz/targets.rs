@@ -1,6 +1,6 @@
 //! What the fuzz targets do with their bytes. `tests/corpus.rs` runs the same on the committed corpus.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
@@ -10,7 +10,7 @@ use fanlight_proto::limits::{JOIN_BYTES, MAX_FRAME_BYTES};
 use fanlight_proto::message::{
     Accept, Format, FrameBuffer, FrameHeader, Join, KeepAlive, Repair, Report, State, parse_frame,
 };
-use fanlight_relay::engine::{Arrival, Engine, EngineConfig, MAX_LANES, Output, Route};
+use fanlight_relay::engine::{Arrival, Engine, EngineConfig, MAX_LANES, Multicast, Output, Route};
 use prost::Message as _;
 
 /// Addresses that take part.
@@ -18,21 +18,30 @@ const PEERS: u16 = 6;
 /// Sessions that the relay takes: fewer, so that it is busy at times.
 const MAX_VIEWERS: usize = 4;
 const SHARED: [u8; 32] = [7; 32];
+/// The group of the stream.
+const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 0), 5005);
 
 /// A sequence of datagrams of strangers and viewers, of frames, and of time, to an engine that asks for a key or not:
-/// nothing panics, what comes out is bounded, and an address that has not proved itself gets no more than it sent.
+/// nothing panics, what comes out is bounded, an address that has not proved itself gets no more than it sent, and a
+/// group nothing before somebody has joined it.
 pub fn engine(bytes: &[u8]) {
     let mut script = Script(bytes);
     let psk = script.byte() & 1 == 1;
     let access = if psk { RelayAccess::Psk(SharedKey::new(SHARED)) } else { RelayAccess::Open };
-    let config =
-        EngineConfig { max_viewers: MAX_VIEWERS, key_rotation: Duration::from_secs(5), ..EngineConfig::default() };
+    let multicast = Multicast { first: GROUP, from: Ipv4Addr::LOCALHOST, looped: true };
+    let config = EngineConfig {
+        max_viewers: MAX_VIEWERS,
+        key_rotation: Duration::from_secs(5),
+        multicast: Some(multicast),
+        ..EngineConfig::default()
+    };
     let mut world = World {
         engine: Engine::new(config, access, [3; 32]),
         now: Time::from_nanos(1_000_000_000),
         peers: std::array::from_fn(|_| Peer::default()),
         number: 0,
         psk,
+        joined: false,
     };
     while !script.0.is_empty() {
         world.step(&mut script);
@@ -78,6 +87,8 @@ struct World {
     peers: [Peer; PEERS as usize],
     number: u64,
     psk: bool,
+    /// Somebody has said so of the group.
+    joined: bool,
 }
 
 fn address(peer: usize) -> SocketAddr {
@@ -157,7 +168,10 @@ impl World {
             paused: flags & 2 != 0,
             key_generation: script.number() as u32,
             newest_sequence: script.number(),
+            group_joined: flags & 4 != 0,
+            group_heard: flags & 8 != 0,
         };
+        self.joined |= body.group_joined;
         let session = self.peers[at].session;
         self.say(at, &ToRelay::KeepAlive(session, body));
     }
@@ -229,14 +243,16 @@ impl World {
                     self.hear(at, &datagram);
                 }
                 Output::Fan(fan) => {
-                    assert!(!fan.targets.is_empty() && fan.targets.len() <= MAX_VIEWERS);
+                    assert!(!fan.targets.is_empty() && fan.targets.len() <= MAX_VIEWERS + 1);
                     assert!(
                         fan.targets
                             .iter()
                             .all(|target| target.parity == 0 || fan.welcome || target.parity <= fan.packets.parity())
                     );
                     let proven = |remote| (0..PEERS.into()).any(|at| address(at) == remote && self.peers[at].proven);
-                    assert!(fan.targets.iter().all(|target| proven(target.route.remote)));
+                    let to_group = |remote| self.joined && remote == SocketAddr::V4(GROUP);
+                    let right = |remote| proven(remote) || to_group(remote);
+                    assert!(fan.targets.iter().all(|target| right(target.route.remote)));
                 }
                 Output::Resend(resend) => {
                     assert!(resend.ranges.iter().all(|range| range.end <= resend.packets.shards()));

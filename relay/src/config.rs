@@ -1,6 +1,6 @@
 //! The settings.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
@@ -9,8 +9,10 @@ use fanlight_daemon::paths::{PathError, runtime_dir};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
 use fanlight_proto::message::StreamName;
+use fanlight_proto::multicast;
 
-use crate::engine::KEY_ROTATION;
+use crate::engine::{KEY_ROTATION, Multicast};
+use crate::udp::Reach;
 use crate::upstream::Endpoint;
 
 /// Sources that one relay subscribes to: each has a thread, and there are no more streams than this.
@@ -48,6 +50,15 @@ fanlight_daemon::options! {
         /// Threads that send to viewers, 1 to 16; each takes its share of them. One core sends several Gbit/s: more
         /// threads help when it is busy all the time and others are not.
         send_threads: usize = 1;
+        /// Send each stream also to an IPv4 multicast group, address and port, for all viewers that can receive it; the others
+        /// get it by unicast as ever. The first stream gets this address, further ones the 63 after it. Unset: unicast only.
+        multicast: Option<SocketAddrV4> = None;
+        /// The interface to send to groups by: its own address. Unset: the address in listen.
+        multicast_interface: Option<Ipv4Addr> = None;
+        /// How far: 1 is this network, each router that passes multicast on takes one more.
+        multicast_ttl: u8 = 1;
+        /// Whether viewers on the relay's own host get the group too.
+        multicast_loop: bool = false;
         /// Viewers served at a time; further ones are told that the relay is busy.
         max_viewers: usize = MAX_VIEWERS;
         /// Largest frame taken from a source, in bytes; at most 4194304.
@@ -120,6 +131,21 @@ pub enum ConfigError {
     /// A capture would lack what other threads send.
     #[error("capture_dir needs send_threads = 1: a capture notes what one thread sends")]
     CaptureOfOneThread,
+    /// Not 64 groups.
+    #[error(
+        "multicast = \"{0}\" names no groups: this address and the 63 after it must be multicast addresses beyond \
+         224.0.0.255 (239.0.0.0 and on are for use within a site), with a port"
+    )]
+    NotAGroup(SocketAddrV4),
+    /// Multicast from an address of the other kind.
+    #[error("multicast needs an IPv4 address to listen on, which {0} is not")]
+    NotIpv4(SocketAddr),
+    /// Multicast from all addresses.
+    #[error("listen = \"{0}\" names no interface to send multicast by: set multicast_interface to the address of one")]
+    NoInterface(SocketAddr),
+    /// What is for this host only would leave it.
+    #[error("multicast_interface = \"{0}\" leads beyond this host, and access = \"loopback\" is for this host only")]
+    Leaves(Ipv4Addr),
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {
@@ -150,6 +176,7 @@ impl Config {
         if self.capture_dir.is_some() && self.send_threads > 1 {
             return Err(ConfigError::CaptureOfOneThread);
         }
+        self.check_multicast()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
         self.check_key("viewer_keys", self.viewer_keys.as_ref(), self.access == Access::Keys)?;
@@ -163,6 +190,7 @@ impl Config {
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
         range("max_frame_bytes", self.max_frame_bytes as u64, 1024, MAX_FRAME_BYTES as u64)?;
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
+        range("multicast_ttl", self.multicast_ttl.into(), 1, 255)?;
         range("source_stale_ms", self.source_stale_ms, 2 * HEARTBEAT_INTERVAL.as_millis() as u64, 60_000)
     }
 
@@ -173,6 +201,46 @@ impl Config {
             (Some(_), false) => Err(ConfigError::UselessKey { access, key }),
             _ => Ok(()),
         }
+    }
+
+    fn check_multicast(&self) -> Result<(), ConfigError> {
+        let Some(first) = self.multicast else { return Ok(()) };
+        let last = u32::try_from(MAX_STREAMS - 1).ok().and_then(|more| first.ip().to_bits().checked_add(more));
+        let last = last.map(|last| SocketAddrV4::new(Ipv4Addr::from_bits(last), first.port()));
+        if !multicast::is_good(&first) || !last.is_some_and(|last| multicast::is_good(&last)) {
+            return Err(ConfigError::NotAGroup(first));
+        }
+        if !self.listen.is_ipv4() {
+            return Err(ConfigError::NotIpv4(self.listen));
+        }
+        match self.interface() {
+            None => Err(ConfigError::NoInterface(self.listen)),
+            Some(interface) if self.access == Access::Loopback && !interface.is_loopback() => {
+                Err(ConfigError::Leaves(interface))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The interface to send to groups by.
+    fn interface(&self) -> Option<Ipv4Addr> {
+        self.multicast_interface.or(self.listening_address())
+    }
+
+    /// The one address to listen on, if it is one.
+    fn listening_address(&self) -> Option<Ipv4Addr> {
+        match self.listen.ip() {
+            IpAddr::V4(ip) if !ip.is_unspecified() => Some(ip),
+            _ => None,
+        }
+    }
+
+    /// Where media goes by multicast, and how far, when it does.
+    #[must_use]
+    pub fn multicast(&self) -> Option<(Multicast, Reach)> {
+        let (first, interface, looped) = (self.multicast?, self.interface()?, self.multicast_loop);
+        let from = self.listening_address().unwrap_or(interface);
+        Some((Multicast { first, from, looped }, Reach { interface, ttl: self.multicast_ttl, looped }))
     }
 
     /// Whom the relay lets in, with the keys read from their files.
@@ -259,6 +327,39 @@ mod tests {
         Config { allow_remote_sources: true, ..config.clone() }.check().unwrap();
         Config { feed_key: Some("/a/key".parse().unwrap()), ..config }.check().unwrap();
     }
+
+    #[test]
+    fn groups_are_sixty_four_and_their_interface_is_known_and_fits_who_may_come() {
+        let config = |multicast: &str, listen: &str| Config {
+            multicast: Some(multicast.parse().unwrap()),
+            listen: listen.parse().unwrap(),
+            access: Access::Open,
+            ..Config::default()
+        };
+        for bad in ["10.0.0.1:5005", "224.0.0.1:5005", "223.255.255.250:5005", "239.255.255.193:5005", "239.1.0.0:0"] {
+            let bad = config(bad, "10.0.0.1:5004");
+            assert_eq!(bad.check(), Err(ConfigError::NotAGroup(bad.multicast.unwrap())));
+        }
+        let good = config("239.255.255.192:5005", "10.0.0.1:5004");
+        good.check().unwrap();
+        let (multicast, reach) = good.multicast().unwrap();
+        assert_eq!((multicast.from, reach.interface, reach.ttl, reach.looped), (LISTEN, LISTEN, 1, false));
+        assert_eq!(multicast.group(63).to_string(), "239.255.255.255:5005");
+        let anywhere = config("239.1.0.0:5005", "0.0.0.0:5004");
+        assert_eq!(anywhere.check(), Err(ConfigError::NoInterface(anywhere.listen)));
+        let told = Config { multicast_interface: Some(LISTEN), ..anywhere };
+        told.check().unwrap();
+        assert_eq!(told.multicast().unwrap().0.from, LISTEN);
+        assert!(matches!(config("239.1.0.0:5005", "[::]:5004").check(), Err(ConfigError::NotIpv4(_))));
+        let local = Config { access: Access::Loopback, ..config("239.1.0.0:5005", "127.0.0.1:5004") };
+        local.check().unwrap();
+        let leaving = Config { multicast_interface: Some(LISTEN), ..local };
+        assert_eq!(leaving.check(), Err(ConfigError::Leaves(LISTEN)));
+        assert_eq!(Config::default().multicast(), None);
+        assert!(Config { multicast_ttl: 0, ..Config::default() }.check().is_err());
+    }
+
+    const LISTEN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
     #[test]
     fn a_number_out_of_range_is_named() {

@@ -8,6 +8,7 @@ mod fanout;
 mod gate;
 mod keys;
 mod lane;
+mod multicast;
 mod need;
 mod rate;
 mod session;
@@ -15,7 +16,6 @@ mod streams;
 mod viewers;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, SPREAD_CHUNK, Target}
 use gate::Gate;
 pub use gate::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
 pub use lane::MAX_LANES;
+pub use multicast::Multicast;
 use streams::{Stream, Streams, Unused};
 pub use viewers::REPAIR_SHARDS_PER_SECOND;
 use viewers::{Allowance, Viewer, Viewers};
@@ -61,11 +62,13 @@ pub struct EngineConfig {
     pub source_stale: Duration,
     /// A key seals a stream's media for so long.
     pub key_rotation: Duration,
+    /// Where media goes for viewers that join a group; none: to each alone.
+    pub multicast: Option<Multicast>,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_viewers: MAX_VIEWERS, source_stale: SOURCE_STALE, key_rotation: KEY_ROTATION }
+        Self { max_viewers: MAX_VIEWERS, source_stale: SOURCE_STALE, key_rotation: KEY_ROTATION, multicast: None }
     }
 }
 
@@ -149,6 +152,8 @@ pub struct Counts {
     pub revoked: u64,
     /// Keys that followed another.
     pub keys_rotated: u64,
+    /// Viewers that were taken out of their group, because it did not serve them well.
+    pub left_groups: u64,
 }
 
 /// See the module.
@@ -183,6 +188,7 @@ struct Lines {
     refused_joins: Limited,
     unauthentic: Limited,
     isolated: Limited,
+    left_groups: Limited,
 }
 
 impl Engine {
@@ -251,17 +257,6 @@ impl Engine {
         let aliases: Vec<u16> = self.streams.iter().map(|stream| stream.alias).collect();
         for alias in aliases {
             self.announce_key(now, alias, keys::PATIENCE);
-        }
-    }
-
-    /// Counts a frame that did not go out whole to the viewer at `to`; `begun`: some of it did.
-    pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
-        self.counts.given_up += u64::from(begun);
-        let Some(viewer) = self.viewers.at_mut(to) else { return };
-        if begun {
-            viewer.given_up += 1;
-        } else {
-            viewer.rate.passed_over();
         }
     }
 
@@ -385,8 +380,11 @@ impl Engine {
 
     /// Sends the newest frame of a stream to whoever is to have it.
     fn fan_out(&mut self, now: Time, alias: u16) {
-        let Self { streams, viewers, encoder, .. } = self;
-        let fan = streams.by_alias_mut(alias).and_then(|stream| stream.fan(now, viewers, encoder));
+        let Self { config, streams, viewers, encoder, .. } = self;
+        let fan = streams.by_alias_mut(alias).and_then(|stream| {
+            let group = config.multicast.map(|multicast| multicast.route(stream.slot));
+            stream.fan(now, viewers, encoder, group)
+        });
         if let Some(fan) = fan {
             self.counts.fanned += 1;
             self.outputs.push_back(Output::Fan(fan));
@@ -440,7 +438,8 @@ impl Engine {
     }
 
     fn flush_lines(&mut self, now: Time) {
-        let Lines { malformed, refused_frames, joined, left, refused_joins, unauthentic, isolated } = &mut self.lines;
+        let Lines { malformed, refused_frames, joined, left, refused_joins, unauthentic, isolated, left_groups } =
+            &mut self.lines;
         let classes = [
             ("malformed datagrams dropped", malformed),
             ("frames refused", refused_frames),
@@ -449,6 +448,7 @@ impl Engine {
             ("joins refused", refused_joins),
             ("messages of sealed sessions dropped", unauthentic),
             ("viewers fell behind", isolated),
+            ("viewers that multicast serves badly get unicast", left_groups),
         ];
         for (what, line) in classes {
             if let Some(count) = line.flush(now) {

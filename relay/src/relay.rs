@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,6 +62,14 @@ pub enum StartError {
     /// The port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Nothing can be sent to groups.
+    #[error("cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface")]
+    Multicast {
+        /// The interface, by its address.
+        interface: Ipv4Addr,
+        /// Why not.
+        error: io::Error,
+    },
     /// The system did not say which port it gave.
     #[error("the socket is of no use: {0}")]
     Socket(#[from] io::Error),
@@ -78,6 +86,10 @@ impl Relay {
         let access = config.relay_access()?;
         let feed_key = config.feed_key.as_ref().map(KeyPath::feed).transpose()?.map(FeedKey::new);
         let socket = udp::bind(config.listen)?;
+        if let Some((_, reach)) = config.multicast() {
+            let interface = reach.interface;
+            reach.apply(&socket).map_err(|error| StartError::Multicast { interface, error })?;
+        }
         let address = socket.local_addr()?;
         Ok(Self { config, endpoints, access, feed_key, socket, address })
     }
@@ -157,6 +169,7 @@ impl Serving {
             max_viewers: config.max_viewers,
             source_stale: Duration::from_millis(config.source_stale_ms),
             key_rotation: Duration::from_secs(config.key_rotation_s),
+            multicast: config.multicast().map(|(multicast, _)| multicast),
         };
         let socket = Socket::new(socket)?;
         Ok(Self {
@@ -330,12 +343,13 @@ impl Reporter {
         self.reports += 1;
         let (counts, sent) = (engine.counts(), sender.counts());
         let line = format!(
-            "{} viewers ({} apart), {} streams; frames: {} in, {} out, {} superseded, {} refused; \
+            "{} viewers ({} apart, {} by multicast), {} streams; frames: {} in, {} out, {} superseded, {} refused; \
              to single viewers: {} paced out, {} given up, {} not begun; {} datagrams ({} parity), {} bytes out; \
              dropped: {} full, {} failed; repairs: {} of {}; {} malformed, {} unauthentic, {} resets, {} joins, \
-             {} refusals; handshakes: {} refused, {} put off; {} fell behind, {} revoked, {} keys rotated",
+             {} refusals; handshakes: {} refused, {} put off; {} fell behind, {} left their group, {} revoked, {} keys rotated",
             engine.viewers(),
             engine.lanes(),
+            engine.in_groups(),
             engine.streams(),
             counts.frames,
             counts.fanned,
@@ -359,6 +373,7 @@ impl Reporter {
             counts.handshakes_refused,
             counts.handshakes_put_off,
             counts.isolated,
+            counts.left_groups,
             counts.revoked,
             counts.keys_rotated,
         );

@@ -3,9 +3,12 @@
 #[cfg(target_os = "linux")]
 mod batch;
 mod crew;
+mod group;
 mod lane;
+mod outlet;
 mod sender;
 mod shared;
+mod wire;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,9 +24,11 @@ use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
 pub use crew::Crew;
+pub use group::Reach;
 use lane::Lane;
-pub use sender::{Counts, GivenUp, Refused, Sender, Share, Train, Turn, Wire};
+pub use sender::{Counts, GivenUp, Sender, Share, Turn};
 use shared::Shared;
+pub use wire::{Refused, Train, Wire};
 
 use crate::engine::Route;
 
@@ -107,7 +112,7 @@ impl Socket {
     /// When the socket cannot be registered or has gone bad.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { shared: Shared::new(socket)?, address, lanes: BTreeMap::new() })
+        Ok(Self { shared: Shared::new(socket, address)?, address, lanes: BTreeMap::new() })
     }
 
     /// Another descriptor of the socket that all share.

@@ -9,6 +9,7 @@ mod endpoint;
 mod guard;
 mod inbox;
 mod inspector;
+mod line;
 mod session;
 #[cfg(test)]
 mod tests;

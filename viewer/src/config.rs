@@ -12,6 +12,7 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, MAX_PATHS};
+use crate::load::Load;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 
 fanlight_daemon::options! {
@@ -40,6 +41,9 @@ fanlight_daemon::options! {
         snapshot_dir: PathBuf = PathBuf::from(".");
         /// Frames of more bytes are refused.
         max_frame_bytes: usize = MAX_FRAME_BYTES;
+        /// Whether to receive by multicast where a relay offers it: auto (it returns to unicast by itself where that serves
+        /// better) or off.
+        multicast: Multicast = Multicast::Auto;
         /// Bytes to ask the kernel to keep for the socket. It grants at most net.core.rmem_max.
         receive_buffer: usize = 4 << 20;
         /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
@@ -98,6 +102,16 @@ fanlight_daemon::choice! {
     }
 }
 
+fanlight_daemon::choice! {
+    /// Whether to receive by multicast.
+    pub enum Multicast {
+        /// Where a relay offers it and the network brings it.
+        Auto = "auto",
+        /// Never.
+        Off = "off",
+    }
+}
+
 impl From<Redundancy> for engine::Redundancy {
     fn from(redundancy: Redundancy) -> Self {
         match redundancy {
@@ -133,6 +147,28 @@ pub struct Extra {
     /// For diagnosis: write a line of JSON for each frame shown, with its identity, times, hash and painted code.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+
+    /// What to do instead of showing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else a viewer can do.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Be many viewers at once, to measure relays: frames that came, gaps, ages, the relays' processor time
+    ///
+    /// Each viewer is a session of its own, with keys, parity and repairs as a screen has them; what it is sent is put
+    /// together and checked, but not decoded. Towards a relay in 127.0.0.0/8 each has an address of its own (127.1.0.1 and
+    /// so on).
+    ///
+    /// The measuring begins when every viewer has a frame (or, after five seconds, without those that have none) and lasts
+    /// for --duration. A line is printed each second, and a table at the end. The exit code is 0 when every viewer got
+    /// frames.
+    ///
+    /// A viewer takes 12 KiB and the memory of one frame, of up to six while repairs are under way; in the kernel, what
+    /// waits in its socket: nothing while this program keeps up, at most twice --receive-buffer when it does not.
+    Load(Load),
 }
 
 /// Least receive buffer, in bytes: a handful of datagrams.
@@ -169,6 +205,14 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     ensure!((1..=MAX_TRACKERS).contains(&trackers), "`trackers` is {trackers}; it must be 1 to {MAX_TRACKERS}");
     ensure!(!config.show_track || self::trackers(config).is_some(), "`show_track` needs `track` or `tracker_command`");
     Ok(())
+}
+
+/// What the operator calls this screen.
+pub(crate) fn screen_name(config: &Config) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let mut name = config.name.clone().unwrap_or_else(|| host().trim().to_owned());
+    name.truncate(name.floor_char_boundary(MAX_VIEWER_NAME));
+    name
 }
 
 /// Reads `500ms`, `10s`, `1.5s`, `2m`, `1h`.

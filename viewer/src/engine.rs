@@ -1,6 +1,7 @@
 //! The viewer's side of the conversation with a relay, without socket, clock or thread: datagrams and moments come in;
 //! datagrams, frames and signals go out. Whatever restarts, in any order, the engine joins again by itself.
 
+mod group;
 mod joining;
 mod path;
 mod session;
@@ -11,6 +12,7 @@ mod summary;
 mod tests;
 
 use std::collections::VecDeque;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
@@ -85,6 +87,11 @@ pub enum Output {
     Signal(Signal),
     /// The answer to [`Wish::List`]: streams, and how many there are in all.
     List(Vec<StreamInfo>, u32),
+    /// Path `.0` may get its media by this group: join it if possible, and say so by [`Engine::on_group_joined`]. Stay in
+    /// no other on account of this path.
+    JoinGroup(usize, SocketAddrV4),
+    /// Path `.0` has no group any more.
+    LeaveGroup(usize),
 }
 
 /// What all paths have in common.
@@ -160,10 +167,9 @@ impl Engine {
         let summary = &mut self.paths[at].summary;
         summary.datagrams += 1;
         summary.bytes += datagram.len() as u64;
-        let ours = match ToViewer::parse(datagram) {
-            Ok(ToViewer::Data(header, _)) => self.on_data(now, at, &header, datagram),
-            Ok(message) => self.on_message(now, at, message),
-            Err(_) => false,
+        let ours = match &DataHeader::of_media(datagram) {
+            Some(header) => header.as_ref().is_ok_and(|header| self.on_data(now, at, header, datagram).is_some()),
+            None => ToViewer::parse(datagram).is_ok_and(|message| self.on_message(now, at, message)),
         };
         self.foreign += u64::from(!ours);
     }
@@ -220,13 +226,19 @@ impl Engine {
         }
     }
 
+    /// Sessions opened so far.
+    #[must_use]
+    pub fn joins(&self) -> u64 {
+        self.paths.iter().map(|path| path.summary.joins).sum()
+    }
+
     /// Where things stand at `now`.
     #[must_use]
     pub fn summary(&self, now: Time) -> Summary {
         let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
         Summary {
             stream: self.stream.clone(),
-            joins: sum(|path| path.joins),
+            joins: self.joins(),
             datagrams: sum(|path| path.datagrams),
             bytes: sum(|path| path.bytes),
             foreign: self.foreign,
@@ -238,18 +250,17 @@ impl Engine {
         }
     }
 
-    fn on_data(&mut self, now: Time, at: usize, header: &DataHeader, datagram: &mut [u8]) -> bool {
+    /// None when it is not of this conversation.
+    fn on_data(&mut self, now: Time, at: usize, header: &DataHeader, datagram: &mut [u8]) -> Option<()> {
         let path = &mut self.paths[at];
-        let Some(session) = path.session.as_mut().filter(|session| session.alias == header.alias) else {
-            return false;
-        };
-        let Some(shard) = session.shard(header, datagram) else { return false };
+        let session = path.session.as_mut().filter(|session| session.alias == header.alias)?;
+        let shard = session.shard(header, datagram)?;
         session.on_media(now, header);
         path.note_heard(now);
         if let Some(whole) = self.reassembly.on_shard(now, header, shard) {
             self.on_whole(now, at, whole);
         }
-        true
+        Some(())
     }
 
     fn on_whole(&mut self, now: Time, at: usize, whole: Whole) {
@@ -310,6 +321,7 @@ impl Engine {
 
     fn on_pulse(&mut self, now: Time, at: usize, id: u64, pulse: &Pulse) -> bool {
         let total = self.total_report();
+        self.paths[at].on_group_offer(now, &mut self.shared, id, pulse);
         let Some(session) = self.paths[at].on_pulse(now, id, pulse) else { return false };
         let withheld = Withheld { paced_out: pulse.frames_paced_out, given_up: pulse.frames_given_up };
         session.on_withheld(withheld, &total);
@@ -339,7 +351,7 @@ impl Engine {
             self.retire_session(at);
         }
         let total = self.total_report();
-        let (good, opened) = self.paths[at].on_accept(now, &accept, seal, total);
+        let (good, opened) = self.paths[at].on_accept(now, &mut self.shared, &accept, seal, total);
         if opened {
             self.on_session(now, at);
         }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod feed;
+pub mod load;
 pub mod mark;
 #[cfg(test)]
 mod mini_relay;

@@ -1,5 +1,7 @@
 //! A relay small enough to read, for tests of the viewer: one stream, one viewer, no socket.
 
+use std::net::SocketAddrV4;
+
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::handshake::{self, Channel, RelayAccess};
@@ -45,6 +47,10 @@ pub(crate) struct MiniRelay {
     pub(crate) acknowledged: u32,
     accepted: Accept,
     lost_in_relay: u16,
+    /// What it offers, and whether the viewer says that it has joined and that it hears it.
+    pub(crate) group: Option<SocketAddrV4>,
+    pub(crate) joined: bool,
+    pub(crate) heard: bool,
 }
 
 impl MiniRelay {
@@ -73,6 +79,9 @@ impl MiniRelay {
             acknowledged: 0,
             accepted: Accept::default(),
             lost_in_relay: 0,
+            group: None,
+            joined: false,
+            heard: false,
         }
     }
 
@@ -113,6 +122,7 @@ impl MiniRelay {
                 self.keep_alives += 1;
                 self.paused = keep_alive.paused;
                 self.acknowledged = keep_alive.key_generation;
+                (self.joined, self.heard) = (keep_alive.group_joined, keep_alive.group_heard);
                 let pulse = ToViewer::Pulse(session, self.pulse(now, keep_alive.sent_us));
                 vec![self.in_session(&pulse)]
             }
@@ -260,6 +270,7 @@ impl MiniRelay {
         self.sessions += 1;
         let session = self.start * 1_000_000 + self.sessions;
         self.session = Some(session);
+        (self.joined, self.heard) = (false, false);
         Ok(Accept { nonce, session, stream: Some(stream), keep_alive_ms: 250, ..Accept::default() })
     }
 
@@ -280,6 +291,7 @@ impl MiniRelay {
             status: Some(self.status.clone()),
             frames_paced_out: self.withheld,
             keys,
+            group: self.group.map(Into::into),
             ..Pulse::default()
         }
     }

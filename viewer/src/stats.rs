@@ -1,6 +1,7 @@
 //! What a viewer counts and measures: shared by its threads, told each second, and in a report at the end.
 
 mod ages;
+mod clock;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use fanlight_proto::reassembly::Losses;
 
 use crate::engine::{Presentation, Signal, Summary};
 pub use ages::Ages;
+pub use clock::{Captured, Clock};
+pub(crate) use report::millis;
 pub use report::{Aging, Decoding, Frames, Lost, Path, Repairs, Report, SignalChange, Stages};
 
 /// Frames between decoder and screen whose facts are remembered: one in the slot, one on its way, and room.
@@ -75,15 +78,6 @@ pub struct Presented {
     pub at: Time,
     /// From capture to the screen.
     pub age: Duration,
-}
-
-/// How this host's clock relates to others.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    /// Names this host's monotonic clock.
-    pub id: u64,
-    /// Nanoseconds from monotonic to wall-clock time.
-    pub wall_offset_ns: i64,
 }
 
 /// All counts and measures of one viewer. Any thread may call; no call blocks for longer than an addition.
@@ -232,22 +226,12 @@ impl Tally {
 }
 
 impl Inner {
-    /// By the clock that both share, by the offset that the engine knows, or, should it not know one, by wall clocks.
     fn age(&mut self, facts: &Facts, at: Time, clock: Clock) -> Duration {
-        if facts.clock_id == clock.id {
-            self.clock = "monotonic";
-            return at.saturating_since(Time::from_nanos(facts.captured_ns));
-        }
-        if let Some(source) = self.summary.source_clock.filter(|source| source.clock_id == facts.clock_id) {
-            self.clock = "exchange";
-            let captured = i128::from(facts.captured_ns) - i128::from(source.offset_ns);
-            let age = i128::from(at.as_nanos()) - captured;
-            return Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX));
-        }
-        self.clock = "wall";
-        let wall = |monotonic: u64, offset: i64| i128::from(monotonic) + i128::from(offset);
-        let age = wall(at.as_nanos(), clock.wall_offset_ns) - wall(facts.captured_ns, facts.wall_offset_ns);
-        Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX))
+        let Facts { captured_ns, wall_offset_ns, clock_id, .. } = *facts;
+        let captured = Captured { captured_ns, wall_offset_ns, clock_id };
+        let age;
+        (age, self.clock) = clock.age(&captured, at, self.summary.source_clock);
+        age
     }
 
     fn losses(&self) -> Losses {
@@ -262,7 +246,7 @@ impl Inner {
         let mut line = format!("{:.1} fps", ages.count() as f64 / length);
         match [50, 95, 99].map(|hundredths| ages.percentile(hundredths)) {
             [Some(p50), Some(p95), Some(p99)] => {
-                let [p50, p95, p99] = [p50, p95, p99].map(report::millis);
+                let [p50, p95, p99] = [p50, p95, p99].map(millis);
                 let _ = write!(line, "  age {p50:.1}/{p95:.1}/{p99:.1} ms");
             }
             _ => line.push_str("  age -"),

@@ -4,8 +4,10 @@ mod line;
 mod peer;
 mod socket;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::task::{self, Poll};
@@ -17,14 +19,14 @@ use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
 use line::Line;
-use socket::Trains;
+pub use socket::{Socket, Trains};
 
 /// What one turn may take in before outputs and deadlines get their due: about 2 ms of work.
 const BATCHES_A_TURN: usize = 8;
 
 /// What is done with the engine's outputs.
 pub trait Sink {
-    /// Takes an output other than [`Output::Send`]; breaking ends the conversation.
+    /// Takes an output other than [`Output::Send`] and those of groups; breaking ends the conversation.
     fn take(&mut self, now: Time, output: Output) -> ControlFlow<()>;
 
     /// Called at the end of each turn, when all outputs are taken. Returns when the next turn is due at the latest.
@@ -40,8 +42,12 @@ pub struct Route {
     pub accesses: Vec<ViewerAccess>,
     /// Bytes to ask the kernel to keep for each socket.
     pub receive_buffer: usize,
+    /// Whether to join the groups that relays offer.
+    pub multicast: bool,
     /// Where captures of the datagrams are written; none: they are not kept.
     pub capture: Option<PathBuf>,
+    /// The address to have towards relays in this host's 127.0.0.0/8; none: whichever the system gives.
+    pub own: Option<Ipv4Addr>,
 }
 
 impl Route {
@@ -67,17 +73,42 @@ impl Route {
 /// When the runtime cannot be made.
 pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdown: &Shutdown) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer)).collect();
-    let capture = Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref());
-    let mut conversation = Conversation { lines, failures: logline::Limited::new(), capture, engine, sink };
-    runtime.block_on(conversation.run(shutdown));
+    let room = Room::new();
+    runtime.block_on(async { converse_beside(route, engine, sink, shutdown, &room, Requests::listen()).await });
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();
     Ok(())
 }
 
+/// Converses as [`converse`] does, beside others on the runtime of the calling thread that receive into the same room.
+/// `requests` ask for a capture.
+pub(crate) async fn converse_beside(
+    route: &Route,
+    engine: &mut Engine,
+    sink: &mut dyn Sink,
+    shutdown: &Shutdown,
+    room: &Room,
+    requests: Requests,
+) {
+    let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer, route.own)).collect();
+    let capture = Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref());
+    let (failures, multicast) = (logline::Limited::new(), route.multicast);
+    let mut conversation = Conversation { lines, multicast, failures, capture, engine, sink };
+    conversation.run(shutdown, room, requests).await;
+}
+
+/// Room for what one call receives; conversations on one thread can share it.
+pub(crate) struct Room(RefCell<Trains>);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(RefCell::new(Trains::default()))
+    }
+}
+
 struct Conversation<'a> {
     lines: Vec<Line>,
+    multicast: bool,
     failures: logline::Limited,
     capture: Capture,
     engine: &'a mut Engine,
@@ -85,9 +116,7 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    async fn run(&mut self, shutdown: &Shutdown) {
-        let mut trains = Trains::new();
-        let mut requests = Requests::listen();
+    async fn run(&mut self, shutdown: &Shutdown, room: &Room, mut requests: Requests) {
         while !shutdown.requested() {
             self.seek(clock::now());
             let now = clock::now();
@@ -109,7 +138,8 @@ impl Conversation<'_> {
                 () = poll_fn(|context| poll_any(&mut self.lines, context)) => {}
             }
             for at in 0..self.lines.len() {
-                self.receive(at, &mut trains);
+                self.receive(at, &mut room.0.borrow_mut());
+                self.receive_group(at, &mut room.0.borrow_mut());
             }
         }
         let now = clock::now();
@@ -150,6 +180,43 @@ impl Conversation<'_> {
         }
     }
 
+    /// What came by multicast.
+    fn receive_group(&mut self, at: usize, trains: &mut Trains) {
+        for _ in 0..BATCHES_A_TURN {
+            let Some(group) = &self.lines[at].group else { return };
+            match group.receive(trains) {
+                Ok(count) => {
+                    let now = clock::now();
+                    for datagram in trains.datagrams(count) {
+                        self.capture.note(now, Direction::In, group.address(), datagram);
+                        self.engine.on_group_datagram(now, at, datagram);
+                    }
+                }
+                // What does not come by multicast comes by unicast.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn join(&mut self, now: Time, at: usize, group: SocketAddrV4) {
+        if !self.multicast {
+            return;
+        }
+        match self.lines[at].join(group) {
+            Ok(()) => {
+                tracing::info!(%group, "joined the relay's multicast group");
+                self.engine.on_group_joined(now, at, group);
+            }
+            Err(error) => self.complain(now, &format!("cannot join {group}, so media comes by unicast: {error}")),
+        }
+    }
+
+    fn leave(&mut self, at: usize) {
+        if self.lines[at].group.take().is_some() {
+            tracing::info!("left the relay's multicast group");
+        }
+    }
+
     fn hand_out(&mut self, now: Time) -> ControlFlow<()> {
         while let Some(output) = self.engine.poll_output() {
             match output {
@@ -161,6 +228,8 @@ impl Conversation<'_> {
                         self.failed(at, &error);
                     }
                 }
+                Output::JoinGroup(at, group) => self.join(now, at, group),
+                Output::LeaveGroup(at) => self.leave(at),
                 output => self.sink.take(now, output)?,
             }
         }

@@ -21,11 +21,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::MAX_VIEWER_NAME;
 
-use crate::config::{self, Config, Extra, Options};
+use crate::config::{self, Command, Config, Extra, Options};
 use crate::engine::{Engine, EngineConfig, Signal, Wish};
 use crate::feed::Feed;
+use crate::load;
 use crate::stats::{Report, Tally};
 use crate::track::Tracking;
 use crate::udp::{Route, converse};
@@ -53,9 +53,16 @@ impl Program for Viewer {
         config::check(config)
     }
 
+    fn check_extra(config: &Config, extra: &Extra) -> anyhow::Result<()> {
+        load::check(config, extra)
+    }
+
     /// Exit code 0 when it ended as asked; it fails when no frame was shown in the whole of a given duration.
     fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
-        run(&config, &extra, &context)
+        match &extra.command {
+            Some(Command::Load(load)) => load::run(&config, load, &context),
+            None => run(&config, &extra, &context),
+        }
     }
 }
 
@@ -64,10 +71,12 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
         relays: config.relay.clone(),
         accesses: config::accesses(config)?,
         receive_buffer: config.receive_buffer,
+        multicast: config.multicast == config::Multicast::Auto,
         capture: config.capture_dir.clone(),
+        own: None,
     };
     if extra.list {
-        let table = listing::table(&route, screen_name(config), &context.shutdown)?;
+        let table = listing::table(&route, config::screen_name(config), &context.shutdown)?;
         print(&table);
         return Ok(ExitCode::SUCCESS);
     }
@@ -120,7 +129,7 @@ impl Pipeline {
         };
         let engine_config = EngineConfig {
             wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
-            name: screen_name(config),
+            name: config::screen_name(config),
             max_frame_bytes: config.max_frame_bytes,
             receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
             paths: route.accesses.clone(),
@@ -264,14 +273,6 @@ fn spawn(
 fn joined(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
     let name = thread.thread().name().unwrap_or_default().to_owned();
     thread.join().unwrap_or_else(|_| bail!("thread {name} broke an invariant"))
-}
-
-/// What the operator calls this screen.
-fn screen_name(config: &Config) -> String {
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let mut name = config.name.clone().unwrap_or_else(|| host().trim().to_owned());
-    name.truncate(name.floor_char_boundary(MAX_VIEWER_NAME));
-    name
 }
 
 /// To standard output, at once; nobody may be reading, which is no reason to end.

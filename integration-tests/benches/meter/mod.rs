@@ -1,6 +1,7 @@
 //! Two things measured against each other in one run.
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::cell::cell;
+use crate::measure::median;
 
 const ROUNDS: usize = 15;
 
@@ -18,14 +19,13 @@ pub(crate) struct Row {
 pub(crate) fn compare(what: &'static str, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> Row {
     let mut cells = [Vec::new(), Vec::new()];
     for _ in 0..=ROUNDS {
-        cells[0].push(cell(&mut ours));
-        cells[1].push(cell(&mut theirs));
+        cells[0].push(cell(CELL_NANOS, &mut ours));
+        cells[1].push(cell(CELL_NANOS, &mut theirs));
     }
-    let [ours, theirs] = cells.map(|mut cell| {
+    let [ours, theirs] = cells.map(|mut cells| {
         // The first round warms up.
-        cell.remove(0);
-        cell.sort_by(f64::total_cmp);
-        cell[cell.len() / 2]
+        cells.remove(0);
+        median(cells).expect("there are rounds")
     });
     Row { what, ours, theirs }
 }
@@ -39,22 +39,4 @@ pub(crate) fn print(rows: &[Row]) {
     for row in rows {
         println!(r#"{{"bench":"{}","ratio":{:.3}}}"#, row.what, row.ours / row.theirs);
     }
-}
-
-/// Nanoseconds of thread CPU time that one call takes, over a cell of many.
-fn cell(work: &mut impl FnMut()) -> f64 {
-    let (start, mut calls) = (cpu_nanos(), 0_u32);
-    loop {
-        work();
-        calls += 1;
-        let spent = cpu_nanos() - start;
-        if spent >= CELL_NANOS {
-            return spent as f64 / f64::from(calls);
-        }
-    }
-}
-
-fn cpu_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

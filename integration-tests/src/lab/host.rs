@@ -83,6 +83,13 @@ impl Host {
         self.lose_when(&format!("numgen inc mod {every} >= {}", every - length));
     }
 
+    /// From now on the switch loses so many of a hundred datagrams that are sent to groups on their way to this host.
+    pub fn lose_multicast(&self, percent: f64) {
+        let of_thousand = (percent * 10.0).round();
+        let (port, when) = (self.port(), format!("numgen random mod 1000 >= {}", 1000.0 - of_thousand));
+        self.switch.rule(&format!("oifname {port} ip daddr 224.0.0.0/4 meta l4proto udp {when} drop"));
+    }
+
     fn lose_when(&self, when: &str) {
         self.switch.rule(&format!("ip daddr {} meta l4proto udp {when} drop", self.address()));
     }

@@ -95,7 +95,9 @@ impl Viewer {
     }
 
     pub(super) fn poll(&mut self) -> Option<Given> {
-        Some(match self.engine.poll_output()? {
+        // No simulated network has multicast.
+        let in_network = |output: &Output| !matches!(output, Output::JoinGroup(..) | Output::LeaveGroup(_));
+        Some(match std::iter::from_fn(|| self.engine.poll_output()).find(in_network)? {
             Output::Send(path, datagram) => Given::Send { path, datagram },
             Output::Frame(arrived) => {
                 self.shown += 1;
@@ -103,7 +105,7 @@ impl Viewer {
                 Given::Frame { id: arrived.whole.id, body: arrived.whole.body }
             }
             Output::Signal(signal) => Given::Signal { word: signal.word() },
-            Output::List(..) => unreachable!("no list was asked for"),
+            Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => unreachable!("no list was asked for"),
         })
     }
 

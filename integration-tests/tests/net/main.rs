@@ -9,6 +9,7 @@ mod flood;
 mod isolation;
 mod joining;
 mod loss;
+mod multicast;
 mod nat;
 mod overload;
 mod partition;

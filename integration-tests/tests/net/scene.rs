@@ -63,10 +63,15 @@ impl Scene {
 
     /// As [`open`](Self::open), with a relay started as `change` makes of the usual way.
     pub(crate) fn with(pictures: Pictures, change: impl FnOnce(Launch) -> Launch) -> Option<Self> {
+        Self::with_access(pictures, "open", change)
+    }
+
+    /// As [`with`](Self::with), where the relay lets in whom `access` says.
+    pub(crate) fn with_access(pictures: Pictures, access: &str, change: impl FnOnce(Launch) -> Launch) -> Option<Self> {
         let lab = Lab::open()?;
         let (stage, host) = (Stage::new(), lab.host("relay"));
         let source = source(&stage, pictures).ready();
-        let relay = change(relay(&stage, &host)).ready();
+        let relay = change(relay_for(&stage, &host, access)).ready();
         Some(Self { relay, _source: source, pictures, host, stage, lab })
     }
 
@@ -109,9 +114,13 @@ pub(crate) fn source(stage: &Stage, pictures: Pictures) -> Launch {
     stage.source("cam").flags("--input files").flag("path", folder).flag("rate", pictures.rate.to_string())
 }
 
-/// A relay on `host` that takes the stream `cam`.
+/// A relay on `host` that takes the stream `cam` and lets everyone in.
 pub(crate) fn relay(stage: &Stage, host: &Host) -> Launch {
+    relay_for(stage, host, "open")
+}
+
+fn relay_for(stage: &Stage, host: &Host, access: &str) -> Launch {
     let listen = SocketAddr::from((host.address(), PORT)).to_string();
     let relay = stage.program("relay").flag("sources", stage.ipc("cam")).flag("listen", listen);
-    relay.flags("--access open").under(&host.enter())
+    relay.flag("access", access).under(&host.enter())
 }

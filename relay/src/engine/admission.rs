@@ -9,6 +9,7 @@ use prost::Message as _;
 
 use super::keys::Keys;
 use super::lane::Lane;
+use super::multicast::Membership;
 use super::need::Need;
 use super::rate::Rate;
 use super::viewers::{Allowance, REPAIR_SHARDS_PER_SECOND, Secure, Viewer};
@@ -119,6 +120,7 @@ impl Engine {
                 rate: Rate::new(now),
                 need: Need::default(),
                 lane: Lane::begin(now, self.lanes),
+                membership: Membership::default(),
                 given_up: 0,
                 key_generation: 0,
                 secure,

@@ -149,6 +149,8 @@ pub struct Fan {
 pub struct Resend {
     /// To whom.
     pub to: Route,
+    /// How the frame goes to it for the first time: to itself, or to its group.
+    pub way: Route,
     /// Of which frame.
     pub packets: Arc<Packets>,
     /// Which shards; ascending, apart, and within the frame.

@@ -53,7 +53,7 @@ const RAISE: f64 = 0.1;
 const CAREFUL_RAISE: f64 = 0.01;
 
 /// The same below [`LEAST_BY_SIGNS`], where one in a hundred is one frame in three seconds.
-const LOW_RAISE: f64 = 0.05;
+const LOW_RAISE: f64 = 0.04;
 
 /// Near is from this share of it on.
 const NEAR: f64 = 0.75;
@@ -233,6 +233,27 @@ impl Rate {
         }
     }
 
+    /// Takes a report whose losses say nothing of the way that this is about.
+    pub(super) fn pass_report(&mut self, now: Time, report: &Report) {
+        self.report = *report;
+        self.reported = now;
+        self.periods = [Period::default(); 2];
+        self.sent_since = [0, self.sent_since[0]];
+        self.flight.moved = false;
+        self.reported_newest = self.flight.newest;
+    }
+
+    /// How long the oldest frame has been on its way for a viewer that has seen none after `newest`.
+    pub(super) fn missing(&self, now: Time, newest: u64) -> Duration {
+        let oldest = self.flight.sent.iter().find(|(sequence, _)| *sequence > newest);
+        oldest.map_or(Duration::ZERO, |(_, sent)| now.saturating_since(*sent))
+    }
+
+    /// The newest frame that was sent.
+    pub(super) fn newest_sent(&self) -> u64 {
+        self.account.newest().unwrap_or(0)
+    }
+
     /// Begins to count anew after a pause in which nothing was sent.
     pub(super) fn resume(&mut self, now: Time) {
         self.flight = Flight::new(now);
@@ -261,6 +282,12 @@ impl Rate {
     /// way that has shown itself too narrow.
     pub(super) fn parity_level(&self, level: u8) -> u8 {
         if self.share < 1.0 { level.min(LEVELS - 2) } else { level }
+    }
+
+    /// Lets the viewer get that share of the frames.
+    #[cfg(test)]
+    pub(super) fn narrow(&mut self, share: f64) {
+        self.share = share;
     }
 
     /// Whether what is sent does not come through in time.
@@ -307,7 +334,7 @@ impl Rate {
         self.share = (self.share * factor).max(least).max(self.least).min(1.0);
         self.periods = [Period::default(); 2];
         self.lowered = now;
-        self.lowered_at = self.account.newest().unwrap_or(0);
+        self.lowered_at = self.newest_sent();
     }
 
     fn raise(&mut self, carefully: bool) {

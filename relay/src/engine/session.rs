@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
-use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair, Report};
+use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
 use fanlight_proto::parity::level_count;
 
 use super::clocks::Clocks;
 use super::fanout::{self, Fan};
 use super::lane::Move;
+use super::multicast::Multicast;
 use super::streams::Stream;
 use super::viewers::Viewer;
 use super::{Engine, Output, Resend, Route, keys};
@@ -66,18 +67,21 @@ impl Engine {
             viewer.paused = body.paused;
             viewer.rate.resume(now);
         }
+        let misses = viewer.on_group_word(now, self.config.multicast.as_ref(), body);
         viewer.rate.on_keep_alive(now, body.newest_sequence);
         if let Some(report) = &body.report {
-            viewer.report = *report;
-            let frames_unrecovered = viewer.rate.lost(report.frames_whole);
-            viewer.rate.on_report(now, &Report { frames_unrecovered, ..*report });
-            viewer.need.on_report(now, report);
+            viewer.on_report(now, body.newest_sequence, report);
         }
+        let leaves = viewer.check_group(now);
         let stream = self.streams.by_alias(viewer.alias);
-        let pulse = Pulse { echo_us: body.sent_us, ..pulse(now, stream, &self.clocks, viewer) };
+        let facts = Facts { now, clocks: &self.clocks, multicast: self.config.multicast.as_ref() };
+        let pulse = Pulse { echo_us: body.sent_us, ..facts.pulse(stream, viewer) };
         let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
         self.outputs.push_back(Output::Send { to: from, datagram });
-        if resumes {
+        if leaves {
+            self.note_leaver(now, from);
+        }
+        if resumes || misses {
             self.welcome(now, from.remote);
         }
     }
@@ -96,7 +100,19 @@ impl Engine {
         if count > 0 {
             viewer.repairs.spend(count);
             self.counts.repairs_sent += u64::from(count);
-            self.outputs.push_back(Output::Resend(Resend { to: from, packets: packets.clone(), ranges }));
+            let way = match self.config.multicast.filter(|_| viewer.membership.hears()) {
+                Some(multicast) => stream.map_or(from, |stream| multicast.route(stream.slot)),
+                None => from,
+            };
+            self.outputs.push_back(Output::Resend(Resend { to: from, way, packets: packets.clone(), ranges }));
+        }
+    }
+
+    fn note_leaver(&mut self, now: Time, from: Route) {
+        self.counts.left_groups += 1;
+        let Some(viewer) = self.viewers.at(from.remote) else { return };
+        if let Some(count) = self.lines.left_groups.note(now) {
+            tracing::info!(count, viewer = %from.remote, name = ?viewer.name, "viewers that multicast serves badly get unicast");
         }
     }
 
@@ -133,11 +149,12 @@ impl Engine {
 
     /// Tells all viewers of a stream what there is to tell.
     pub(super) fn pulse_all(&mut self, now: Time, alias: u16) {
-        let Self { streams, clocks, viewers, outputs, .. } = self;
+        let Self { config, streams, clocks, viewers, outputs, .. } = self;
         let Some(stream) = streams.by_alias(alias) else { return };
+        let facts = Facts { now, clocks, multicast: config.multicast.as_ref() };
         for address in stream.members() {
             let Some(viewer) = viewers.at_mut(*address) else { continue };
-            let pulse = pulse(now, Some(stream), clocks, viewer);
+            let pulse = facts.pulse(Some(stream), viewer);
             let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
             outputs.push_back(Output::Send { to: viewer.route, datagram });
         }
@@ -153,6 +170,7 @@ impl Engine {
                     self.lanes += 1;
                     self.counts.isolated += 1;
                     self.outputs.push_back(Output::Isolate(viewer.route));
+                    viewer.leave_group(now);
                 }
                 Some(Move::Back) => {
                     self.lanes -= 1;
@@ -193,20 +211,31 @@ impl Engine {
     }
 }
 
-/// What a viewer is told: the stream's status, what was left out for it, and the keys that it does not have.
-fn pulse(now: Time, stream: Option<&Stream>, clocks: &Clocks, viewer: &Viewer) -> Pulse {
-    let keys = stream.and_then(|stream| stream.keys.as_ref());
-    let keys = keys.filter(|keys| viewer.secure.is_some() && viewer.key_generation < keys.newest());
-    Pulse {
-        relay_us: now.as_micros(),
-        status: stream.map(|stream| stream.status().clone()),
-        keys: keys.map(keys::Keys::messages).unwrap_or_default(),
-        frames_paced_out: viewer.rate.paced_out(),
-        frames_given_up: viewer.given_up,
-        source_clock: stream.and_then(|stream| clocks.at(now, stream.origin)),
-        parity_percent: parity_percent(stream, viewer),
-        pause_us: pause_us(stream, viewer),
-        echo_us: 0,
+/// What all viewers are told.
+struct Facts<'a> {
+    now: Time,
+    clocks: &'a Clocks,
+    multicast: Option<&'a Multicast>,
+}
+
+impl Facts<'_> {
+    /// What a viewer is told: the stream's status, what was left out for it, the keys that it does not have, and its group.
+    fn pulse(&self, stream: Option<&Stream>, viewer: &Viewer) -> Pulse {
+        let keys = stream.and_then(|stream| stream.keys.as_ref());
+        let keys = keys.filter(|keys| viewer.secure.is_some() && viewer.key_generation < keys.newest());
+        let multicast = self.multicast.filter(|multicast| viewer.may_join(self.now, multicast));
+        Pulse {
+            relay_us: self.now.as_micros(),
+            status: stream.map(|stream| stream.status().clone()),
+            keys: keys.map(keys::Keys::messages).unwrap_or_default(),
+            frames_paced_out: viewer.rate.paced_out(),
+            frames_given_up: viewer.given_up,
+            source_clock: stream.and_then(|stream| self.clocks.at(self.now, stream.origin)),
+            parity_percent: parity_percent(stream, viewer),
+            pause_us: pause_us(stream, viewer),
+            echo_us: 0,
+            group: multicast.zip(stream).map(|(multicast, stream)| multicast.group(stream.slot).into()),
+        }
     }
 }
 
@@ -218,5 +247,7 @@ fn pause_us(stream: Option<&Stream>, viewer: &Viewer) -> u32 {
 
 fn parity_percent(stream: Option<&Stream>, viewer: &Viewer) -> u32 {
     let Some(shards) = stream.and_then(Stream::shards) else { return 0 };
-    u32::from(level_count(shards, viewer.parity_level())) * 100 / u32::from(shards)
+    let alone = level_count(shards, viewer.parity_level());
+    let parity = stream.map(Stream::group_parity).filter(|_| viewer.membership.hears()).unwrap_or(alone);
+    u32::from(parity) * 100 / u32::from(shards)
 }

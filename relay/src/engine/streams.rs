@@ -12,10 +12,11 @@ use fanlight_proto::limits::{MAX_STREAMS, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
 use fanlight_proto::parity::Encoder;
 
-use super::Arrival;
 use super::fanout::{Extras, Fan, Lists, Packets, Ring};
 use super::keys::Keys;
+use super::multicast::together;
 use super::viewers::{Allowance, Viewers};
+use super::{Arrival, Route};
 
 /// A stream that is gone and that nobody watches is forgotten after so long, to make room for others.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
@@ -38,6 +39,8 @@ const TELLINGS_PER_SECOND: u32 = 10;
 pub(super) struct Stream {
     pub(super) name: StreamName,
     pub(super) alias: u16,
+    /// Its place among the streams, which no other has: its group goes by it.
+    pub(super) slot: usize,
     /// Which upstream it comes from.
     pub(super) origin: usize,
     heard: Time,
@@ -51,6 +54,8 @@ pub(super) struct Stream {
     /// Frames cut so far: names each cut for as long as the relay runs.
     sequence: u64,
     first: usize,
+    /// Parity datagrams that go to the group with each frame.
+    group_parity: u16,
     /// The addresses of its viewers.
     members: Vec<SocketAddr>,
     /// The newest frame, also when nobody watches: who comes gets it at once.
@@ -87,10 +92,11 @@ pub(super) enum Unused {
 }
 
 impl Stream {
-    fn new(now: Time, alias: u16, arrival: &Arrival) -> Self {
+    fn new(now: Time, alias: u16, slot: usize, arrival: &Arrival) -> Self {
         Self {
             name: arrival.frame.stream.clone(),
             alias,
+            slot,
             origin: arrival.origin,
             heard: now,
             told: arrival.received,
@@ -100,6 +106,7 @@ impl Stream {
             sent: None,
             sequence: 0,
             first: 0,
+            group_parity: 0,
             members: Vec::new(),
             newest: None,
             ring: Ring::default(),
@@ -120,6 +127,10 @@ impl Stream {
 
     pub(super) fn ring(&self) -> &Ring {
         &self.ring
+    }
+
+    pub(super) const fn group_parity(&self) -> u16 {
+        self.group_parity
     }
 
     pub(super) fn info(&self) -> StreamInfo {
@@ -171,19 +182,33 @@ impl Stream {
         true
     }
 
-    /// The newest frame for all viewers whose turn it is; none when there is no such viewer. It is cut once, with
-    /// parity if one of them wants some.
-    pub(super) fn fan(&mut self, now: Time, viewers: &mut Viewers, encoder: &mut Encoder) -> Option<Fan> {
+    /// The newest frame for all viewers whose turn it is, and for their group if one of them has joined it, which is at
+    /// `group`; none when there is no such viewer. It is cut once, with parity if one of them wants some.
+    pub(super) fn fan(
+        &mut self,
+        now: Time,
+        viewers: &mut Viewers,
+        encoder: &mut Encoder,
+        group: Option<Route>,
+    ) -> Option<Fan> {
         let shards = self.shards()?;
         let (interval, pause, sequence) = (self.interval(), self.frame_time(), self.sequence + 1);
+        let mut shared = None;
         let targets = self.lists.list(|list| {
             for address in &self.members {
                 let Some(viewer) = viewers.at_mut(*address) else { continue };
-                if !viewer.paused && viewer.rate.take(now, sequence, pause) {
+                if let Some(group) = group.filter(|_| viewer.membership.on_frame(now)) {
+                    shared = Some(together(shared, group, &viewer.target(shards, interval)));
+                }
+                if viewer.membership.hears() {
+                    viewer.rate.on_sent(now, sequence);
+                } else if !viewer.paused && viewer.rate.take(now, sequence, pause) {
                     list.push(viewer.target(shards, interval));
                 }
             }
+            list.extend(shared);
         });
+        self.group_parity = shared.map_or(0, |target| target.parity);
         if targets.is_empty() {
             return None;
         }
@@ -375,7 +400,9 @@ impl Streams {
             self.all.remove(idle.ok_or(Unused::TooMany)?);
         }
         let alias = self.free_alias(&arrival.frame.stream);
-        self.all.push(Stream::new(now, alias, arrival));
+        let slot = (0..MAX_STREAMS).find(|slot| self.all.iter().all(|stream| stream.slot != *slot));
+        let slot = slot.expect("there are fewer streams than places");
+        self.all.push(Stream::new(now, alias, slot, arrival));
         Ok(self.all.len() - 1)
     }
 

@@ -4,6 +4,7 @@ mod admission;
 mod clocks;
 mod hostile;
 mod media;
+mod multicast;
 mod need;
 mod sealed;
 

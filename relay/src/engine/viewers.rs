@@ -13,6 +13,7 @@ use fanlight_proto::parity::level_count;
 use super::Route;
 use super::fanout::Target;
 use super::lane::Lane;
+use super::multicast::Membership;
 use super::need::Need;
 use super::rate::Rate;
 
@@ -46,6 +47,7 @@ pub(super) struct Viewer {
     pub(super) rate: Rate,
     pub(super) need: Need,
     pub(super) lane: Lane,
+    pub(super) membership: Membership,
     /// Frames of which it got a part only.
     pub(super) given_up: u64,
     /// The newest key of its stream that it has.
@@ -86,6 +88,15 @@ impl Viewer {
             }
         }
         datagram
+    }
+
+    /// A frame did not go out whole to the viewer; `begun`: some of it did.
+    pub(super) fn on_given_up(&mut self, begun: bool) {
+        if begun {
+            self.given_up += 1;
+        } else {
+            self.rate.passed_over();
+        }
     }
 
     /// How the viewer gets a frame of `shards`, one of which comes each `interval`.

@@ -15,6 +15,9 @@ use super::Train;
 /// Trains of one call, at most. More save nothing that can be measured.
 pub(super) const BATCH: usize = 64;
 
+/// Trains of a small call.
+const FEW: usize = 4;
+
 /// Room for the control messages of a train: its segment size, and the address that it leaves from.
 const CONTROL: usize = 64;
 
@@ -65,16 +68,21 @@ impl Control {
 /// # Errors
 /// Why the first was not sent.
 pub(super) fn send(socket: BorrowedFd<'_>, trains: &[Train<'_>]) -> io::Result<usize> {
+    // The table is made for each call: a small one for few.
+    if trains.len() <= FEW { send_up_to::<FEW>(socket, trains) } else { send_up_to::<BATCH>(socket, trains) }
+}
+
+fn send_up_to<const MOST: usize>(socket: BorrowedFd<'_>, trains: &[Train<'_>]) -> io::Result<usize> {
     let Some(first) = trains.first() else { return Ok(0) };
-    let count = trains.len().min(BATCH);
+    let count = trains.len().min(MOST);
     let mut control = Control::new(first.segment, first.to.local);
-    let mut parts: [iovec; BATCH] = std::array::from_fn(|at| {
+    let mut parts: [iovec; MOST] = std::array::from_fn(|at| {
         let bytes = trains.get(at).map_or(&[][..], |train| train.bytes);
         iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
     });
-    let addresses: [SockAddr; BATCH] =
+    let addresses: [SockAddr; MOST] =
         std::array::from_fn(|at| trains.get(at).map_or(first.to.remote, |train| train.to.remote).into());
-    let mut headers: [mmsghdr; BATCH] = std::array::from_fn(|at| {
+    let mut headers: [mmsghdr; MOST] = std::array::from_fn(|at| {
         // SAFETY: a header of numbers and pointers, for which zero and null are values.
         let mut header: mmsghdr = unsafe { std::mem::zeroed() };
         header.msg_hdr.msg_name = addresses[at].as_ptr().cast_mut().cast();

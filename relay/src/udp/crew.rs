@@ -11,8 +11,9 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
-use super::sender::{Counts, GivenUp, Refused, Sender, Share, Train, Turn, Wire};
+use super::sender::{Counts, GivenUp, Sender, Share, Turn};
 use super::shared::Shared;
+use super::wire::{Refused, Train, Wire};
 use crate::config::Gso;
 use crate::engine::{Fan, Resend, Route};
 
@@ -110,7 +111,7 @@ impl Crew {
     /// As [`Sender::resend`].
     pub fn resend(&mut self, wire: &impl Wire, resend: Resend) {
         let shared = !wire.has_lane(resend.to.remote);
-        match self.mates.iter().find(|mate| shared && mate.share.has(resend.to.remote)) {
+        match self.mates.iter().find(|mate| shared && mate.share.has(resend.way.remote)) {
             Some(mate) => mate.desk.order(Order::Resend(resend)),
             None => self.own.resend(wire, &resend),
         }
@@ -169,7 +170,7 @@ impl Mate {
         let (theirs, name) = (Arc::clone(&desk), format!("send-{}", share.number));
         let run = move || {
             runtime.block_on(async {
-                match Shared::new(socket) {
+                match socket.local_addr().and_then(|address| Shared::new(socket, address)) {
                     Ok(shared) => work(sender, &SharedOnly(shared), &theirs, &told).await,
                     Err(error) => tracing::error!("a send thread has no socket: {error}"),
                 }

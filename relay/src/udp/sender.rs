@@ -1,20 +1,23 @@
 //! The fan-out in time: which datagrams leave when, and what is given up when the way is blocked. Reads no clock.
 
+mod counts;
 mod job;
+mod share;
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
+use super::wire::{Refused, Train, Wire};
 use crate::config::Gso;
-use crate::engine::{Fan, Resend, Route, Target};
+use crate::engine::{Fan, Resend, Route};
+pub use counts::Counts;
 use job::{Job, Pending};
+pub use share::Share;
 
 /// Datagrams of one viewer that leave together, when it needs pauses.
 const CHUNK: u16 = 27;
@@ -50,86 +53,6 @@ const DATAGRAMS_PER_TURN: u32 = 2500;
 /// What a datagram costs that goes alone, in datagrams that go in trains.
 const ALONE: u32 = 5;
 
-/// One datagram, or several that leave together.
-#[derive(Clone, Copy, Debug)]
-pub struct Train<'a> {
-    /// To whom.
-    pub to: Route,
-    /// The datagrams, one behind the other.
-    pub bytes: &'a [u8],
-    /// Bytes of each but the last, which may be shorter; none: it is one datagram.
-    pub segment: Option<usize>,
-}
-
-/// Where datagrams go out: in life a socket for all, and some viewers' own.
-pub trait Wire {
-    /// Sends a train. Never waits.
-    ///
-    /// # Errors
-    /// When there is no room now, and whatever the system says.
-    fn send(&self, train: Train<'_>) -> Result<(), Refused>;
-
-    /// Sends trains to viewers that have no socket of their own, in order: how many were sent, and why not more. All
-    /// have the same segment size and leave from the same address. Never waits.
-    fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
-        for (sent, train) in trains.iter().enumerate() {
-            if let Err(refused) = self.send(*train) {
-                return (sent, Err(refused));
-            }
-        }
-        (trains.len(), Ok(()))
-    }
-
-    /// Whether what is sent to `to` goes by a socket of its own.
-    fn has_lane(&self, to: SocketAddr) -> bool;
-}
-
-/// Why nothing was sent.
-#[derive(Debug)]
-pub enum Refused {
-    /// The shared socket is full: nobody else of it will have more luck now.
-    Full,
-    /// The viewer's own socket is full.
-    LaneFull,
-    /// The system says no.
-    Failed(io::Error),
-}
-
-/// What happened. Counts never fall.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Datagrams handed to the kernel.
-    pub datagrams: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Of the datagrams, those of parity.
-    pub parity: u64,
-    /// Frames given up part-way for one viewer because there was no room in time.
-    pub given_up: u64,
-    /// Frames not begun for one viewer, because the one before was still on its way or there was no room in time.
-    pub passed_over: u64,
-    /// Frames given up for one viewer, and other datagrams, because sending failed.
-    pub failed: u64,
-    /// Other datagrams that found no room.
-    pub crowded_out: u64,
-}
-
-impl Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            datagrams: self.datagrams + other.datagrams,
-            bytes: self.bytes + other.bytes,
-            parity: self.parity + other.parity,
-            given_up: self.given_up + other.given_up,
-            passed_over: self.passed_over + other.passed_over,
-            failed: self.failed + other.failed,
-            crowded_out: self.crowded_out + other.crowded_out,
-        }
-    }
-}
-
 /// A frame that one viewer did not get whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenUp {
@@ -160,35 +83,6 @@ impl Turn {
             Self::At(time) | Self::Blocked(time) => Some(time),
             Self::Idle | Self::Again => None,
         }
-    }
-}
-
-/// Which viewers a sender sends to, of several that each have a thread of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// The sender's number. Number 0 has also all viewers with sockets of their own.
-    pub number: usize,
-    /// How many senders there are.
-    pub of: usize,
-}
-
-impl Share {
-    /// All viewers.
-    pub const WHOLE: Self = Self { number: 0, of: 1 };
-
-    /// Whether a viewer that shares the socket is this sender's.
-    #[must_use]
-    pub fn has(&self, viewer: SocketAddr) -> bool {
-        if self.of <= 1 {
-            return true;
-        }
-        let mut hasher = DefaultHasher::new();
-        viewer.hash(&mut hasher);
-        hasher.finish() % self.of as u64 == self.number as u64
-    }
-
-    pub(super) fn takes(&self, target: &Target) -> bool {
-        if target.own_socket { self.number == 0 } else { self.has(target.route.remote) }
     }
 }
 
@@ -307,7 +201,7 @@ impl Sender {
     fn sent_of(&self, resend: &Resend) -> u16 {
         let same_frame = |job: &&Job| Arc::ptr_eq(&job.fan.packets, &resend.packets);
         let pending = self.jobs.iter().filter(same_frame).flat_map(|job| {
-            let to_viewer = |pending: &&Pending| job.route_of(pending).remote == resend.to.remote;
+            let to_viewer = |pending: &&Pending| job.route_of(pending).remote == resend.way.remote;
             job.open.iter().filter(to_viewer).filter(|pending| !pending.done())
         });
         pending.map(|pending| pending.next).min().unwrap_or(u16::MAX)

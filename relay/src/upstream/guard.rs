@@ -2,23 +2,31 @@
 //! that announce 2^40 make it abort the process. The guard connects to the source, reads every header first, and hands
 //! the library, at a private socket, only what is within bounds.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdUnixListener};
-use std::pin::Pin;
 
 use fanlight_daemon::clock;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::task::yield_now;
 
 use super::Endpoint;
 use super::inspector::{Breach, Inspector};
+use super::line::{Line, Pipe, Spliced};
 
-/// Bytes read at a time.
-const CHUNK: usize = 256 << 10;
+/// Bytes read at a time where a header is expected: with it comes the beginning of a body, which is copied once more by
+/// the library, so that it is to be short.
+const HEAD: usize = 4 << 10;
 
-type Reading = Pin<Box<dyn AsyncRead + Send>>;
-type Writing = Pin<Box<dyn AsyncWrite + Send>>;
+/// Bytes read at a time within a body.
+const CHUNK: usize = 64 << 10;
+
+/// What is left of a body is spliced from so many bytes on; for fewer the calls cost more than the copy.
+const WORTH_SPLICING: u64 = 16 << 10;
+
+/// Bytes read at a time from the library, which only subscribes.
+const WORDS: usize = 1 << 10;
 
 /// Why the guard gave up a source.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +41,7 @@ pub(super) enum GuardError {
 
 /// A connection to a source that the library has yet to take over.
 pub(super) struct Guard {
-    from_source: Reading,
-    to_source: Writing,
+    source: Line,
     private: UnixListener,
     name: String,
 }
@@ -48,15 +55,15 @@ impl Guard {
         let private = StdUnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         private.set_nonblocking(true)?;
         let private = UnixListener::from_std(private)?;
-        let (from_source, to_source) = match endpoint {
-            Endpoint::Ipc(path) => boxed(UnixStream::connect(path).await?.into_split()),
+        let source = match endpoint {
+            Endpoint::Ipc(path) => Line::Ipc(UnixStream::connect(path).await?),
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address.as_str()).await?;
                 stream.set_nodelay(true)?;
-                boxed(stream.into_split())
+                Line::Tcp(stream)
             }
         };
-        Ok(Self { from_source, to_source, private, name })
+        Ok(Self { source, private, name })
     }
 
     /// Where the library has to connect to.
@@ -65,54 +72,74 @@ impl Guard {
     }
 
     /// Waits for the library and passes on, both ways, until one side ends or the source breaks a bound.
-    pub(super) async fn pump(mut self) -> GuardError {
+    pub(super) async fn pump(self) -> GuardError {
         let library = match accept_own(&self.private).await {
             Ok(library) => library,
             Err(error) => return error.into(),
         };
-        let (mut from_library, to_library) = library.into_split();
-        tokio::select! {
-            error = pass_checked(self.from_source, to_library) => error,
-            ended = tokio::io::copy(&mut from_library, &mut self.to_source) => match ended {
-                Ok(_) => GuardError::Closed,
-                Err(error) => error.into(),
-            },
+        let ended = tokio::select! {
+            ended = pass_checked(&self.source, &library) => ended,
+            ended = pass_words(&library, &self.source) => ended,
+        };
+        match ended {
+            Ok(never) => match never {},
+            Err(error) => error,
         }
     }
 }
 
-fn boxed<R, W>((read, write): (R, W)) -> (Reading, Writing)
-where
-    R: AsyncRead + Send + 'static,
-    W: AsyncWrite + Send + 'static,
-{
-    (Box::pin(read), Box::pin(write))
-}
-
-async fn accept_own(listener: &UnixListener) -> io::Result<UnixStream> {
+async fn accept_own(listener: &UnixListener) -> io::Result<Line> {
     let own = i32::try_from(std::process::id()).ok();
     loop {
         let (peer, _) = listener.accept().await?;
         if peer.peer_cred()?.pid() == own {
-            return Ok(peer);
+            return Ok(Line::Ipc(peer));
         }
     }
 }
 
-async fn pass_checked(mut source: Reading, mut library: impl AsyncWrite + Unpin) -> GuardError {
-    let mut inspector = Inspector::default();
+/// What the source says, once its headers have been read. Bodies are spliced: of them nothing needs to be read, and the
+/// library's buffer is the first memory of this process that they are copied to.
+async fn pass_checked(source: &Line, library: &Line) -> Result<Infallible, GuardError> {
+    let (mut inspector, mut pipe) = (Inspector::default(), Pipe::new());
     let mut chunk = vec![0; CHUNK];
     loop {
-        let passed = match source.read(&mut chunk).await {
-            Ok(0) => return GuardError::Closed,
-            Ok(count) => match inspector.inspect(&chunk[..count]) {
-                Ok(()) => library.write_all(&chunk[..count]).await,
-                Err(breach) => return breach.into(),
-            },
-            Err(error) => Err(error),
-        };
-        if let Err(error) = passed {
-            return error.into();
+        let unseen = inspector.unseen();
+        if let Some(open) = pipe.as_ref().filter(|_| unseen >= WORTH_SPLICING) {
+            let most = usize::try_from(unseen).unwrap_or(usize::MAX);
+            let passed = match open.pass(source, library, most).await? {
+                Spliced::Passed(0) => return Err(GuardError::Closed),
+                Spliced::Passed(count) => count,
+                Spliced::Unsupported(count) => {
+                    pipe = None;
+                    count
+                }
+            };
+            inspector.skip(passed as u64);
+            continue;
+        }
+        let most = if unseen == 0 && pipe.is_some() { HEAD } else { CHUNK };
+        let count = source.read(&mut chunk[..most]).await?;
+        if count == 0 {
+            return Err(GuardError::Closed);
+        }
+        inspector.inspect(&chunk[..count])?;
+        library.write_all(&chunk[..count]).await?;
+        if inspector.unseen() >= WORTH_SPLICING {
+            // The library reads a header and makes room for the body before the body is there: it is read to where it
+            // stays. Otherwise it would be moved there.
+            yield_now().await;
+        }
+    }
+}
+
+/// What the library says to the source.
+async fn pass_words(library: &Line, source: &Line) -> Result<Infallible, GuardError> {
+    let mut chunk = [0; WORDS];
+    loop {
+        match library.read(&mut chunk).await? {
+            0 => return Err(GuardError::Closed),
+            count => source.write_all(&chunk[..count]).await?,
         }
     }
 }

@@ -87,6 +87,16 @@ impl Inspector {
         }
     }
 
+    /// Bytes that pass unseen before the next header.
+    pub(crate) const fn unseen(&self) -> u64 {
+        self.body
+    }
+
+    /// Notes that so many of the [unseen](Self::unseen) bytes have passed; others have to be looked at.
+    pub(crate) const fn skip(&mut self, bytes: u64) {
+        self.body = self.body.saturating_sub(bytes);
+    }
+
     fn check(&mut self, flags: u8, length: u64) -> Result<(), Breach> {
         if flags & COMMAND != 0 {
             let fits = length <= MAX_COMMAND;

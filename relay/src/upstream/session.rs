@@ -22,6 +22,13 @@ use super::{Ended, Inbox, Upstream};
 /// Longest that connecting and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What the library reads at a time where it knows of no body: the guard gives it a header with no more than this. What
+/// it makes room for it also fills with zeros first.
+const READ_BUFFER: usize = 4 << 10;
+
+/// What it reads at most at a time of a body.
+const MOST_READ: usize = 256 << 10;
+
 /// A source whose frames are to be sealed has so long to answer a question; one on the other side of the earth takes a
 /// third of a second. Whoever cannot must not keep the place of the source for longer.
 pub(super) const PROOF_LIMIT: Duration = Duration::from_secs(2);
@@ -89,7 +96,7 @@ impl Session {
     async fn socket(&self) -> Result<SubSocket, Ended> {
         let mut options = SocketOptions::default();
         options.connect_timeout(CONNECT_TIMEOUT);
-        options.read_buffer(65_536, 1 << 20, 2);
+        options.read_buffer(READ_BUFFER, MOST_READ, 1);
         let mut socket = SubSocket::with_options(options);
         if self.upstream.streams.is_empty() {
             socket.subscribe("").await?;
@@ -228,5 +235,44 @@ impl Behind {
             return false;
         }
         now.saturating_since(*self.since.get_or_insert(now)) < CATCH_UP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanlight_proto::limits::MAX_FRAME_BYTES;
+
+    use super::*;
+    use crate::upstream::tests::frame;
+
+    fn session(inbox: &Arc<Inbox>) -> Session {
+        let upstream = Upstream {
+            origin: 0,
+            endpoint: "ipc:///nowhere".parse().unwrap(),
+            streams: Vec::new(),
+            max_frame_bytes: MAX_FRAME_BYTES,
+            stale: Duration::from_secs(1),
+            feed_key: None,
+        };
+        Session::new(&Arc::new(upstream), inbox, &Arc::default(), &Arc::default())
+    }
+
+    /// The one copy of a picture in this process beside the library's reading is the cut into datagrams, which reads
+    /// from the body that the event loop takes.
+    #[test]
+    fn the_event_loop_gets_the_picture_where_the_library_read_it() {
+        let inbox = Arc::new(Inbox::default());
+        let mut session = session(&inbox);
+        let mut read_buffer = bytes::BytesMut::from(&b"camera/"[..]);
+        read_buffer.extend_from_slice(&frame("camera", 1, 7, 100_000));
+        let topic = read_buffer.split_to(7).freeze();
+        let body = read_buffer.freeze();
+        let mut message = ZmqMessage::from(topic);
+        message.push_back(body.clone());
+        session.take(message);
+        let arrival = inbox.take(|_| false).unwrap();
+        assert_eq!(arrival.body.as_ptr_range(), body.as_ptr_range());
+        let picture = arrival.frame.jpeg.as_ptr_range();
+        assert!(body.as_ptr_range().start < picture.start && picture.end == body.as_ptr_range().end);
     }
 }

@@ -1,5 +1,6 @@
 //! The conversation with one relay: joining, the session, and what is known of the relay's clock.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +9,11 @@ use fanlight_proto::datagram::{ToRelay, VERSION};
 use fanlight_proto::exchange::Exchange;
 use fanlight_proto::handshake::{Initiator, ViewerAccess};
 use fanlight_proto::message::{
-    Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
+    self, Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
 };
 use prost::Message as _;
 
+use super::group::Group;
 use super::joining::Joining;
 use super::session::{Opening, Seal, Session};
 use super::signal::Evidence;
@@ -38,7 +40,9 @@ pub struct PathSummary {
     pub joins: u64,
     /// Datagrams that came.
     pub datagrams: u64,
-    /// Their bytes.
+    /// Of those, the ones that came by multicast.
+    pub by_multicast: u64,
+    /// The bytes of all of them.
     pub bytes: u64,
     /// The latest round trip to the relay and back.
     pub round_trip: Option<Duration>,
@@ -57,6 +61,7 @@ pub(super) struct Path {
     handshake: Option<(Initiator, Bytes)>,
     pub(super) joining: Option<Joining>,
     pub(super) session: Option<Session>,
+    group: Group,
     stream_retry: Duration,
     pub(super) evidence: Evidence,
     /// The relay's clock against ours.
@@ -80,6 +85,7 @@ impl Path {
             handshake: None,
             joining: Some(Joining::new(Time::default())),
             session: None,
+            group: Group::default(),
             stream_retry: STREAM_RETRY.0,
             evidence: Evidence::default(),
             clock: Exchange::new(),
@@ -128,8 +134,10 @@ impl Path {
         {
             self.send_join(shared);
         }
-        if let Some(session) = self.session.as_mut().filter(|session| session.due(self.paused) <= now) {
-            let message = ToRelay::KeepAlive(session.id, session.keep_alive(now, total, self.paused));
+        let due = self.keep_alive_due().is_some_and(|due| due <= now);
+        if let Some(session) = self.session.as_mut().filter(|_| due) {
+            let keep_alive = self.group.tell(now, session.keep_alive(now, total, self.paused));
+            let message = ToRelay::KeepAlive(session.id, keep_alive);
             let datagram = session.encode(&message);
             shared.outputs.push_back(Output::Send(self.at, datagram));
         }
@@ -139,9 +147,39 @@ impl Path {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let joining = self.joining.as_ref().map(Joining::due);
         let session = self.session.as_ref();
-        let keep_alive = session.map(|session| session.due(self.paused));
+        let keep_alive = self.keep_alive_due();
         let silence = session.filter(|_| joining.is_none()).map(|session| session.heard + SILENCE);
         [joining, keep_alive, silence].into_iter().flatten().min()
+    }
+
+    fn keep_alive_due(&self) -> Option<Time> {
+        let session = self.session.as_ref()?;
+        let due = session.due(self.paused);
+        Some(self.group.news_due().map_or(due, |news| news.min(due)))
+    }
+
+    /// Takes what the relay says of the group of session `id`; a change is told to it at once.
+    pub(super) fn on_group_offer(&mut self, now: Time, shared: &mut Shared, id: u64, pulse: &Pulse) {
+        let Some(session) = self.session.as_mut().filter(|session| session.id == id) else { return };
+        let offer = pulse.group.as_ref().and_then(message::Group::checked);
+        if let Some(change) = self.group.on_offer(self.at, offer, session.group_patience()) {
+            shared.outputs.push_back(change);
+            session.keep_alive_due = now;
+        }
+    }
+
+    /// A group has been joined: the relay is told at once.
+    pub(super) fn on_group_joined(&mut self, now: Time, group: SocketAddrV4) {
+        if let Some(session) = self.session.as_mut().filter(|_| self.group.on_joined(group)) {
+            session.keep_alive_due = now;
+        }
+    }
+
+    /// Media came by the group: if that is news, the relay is told at once.
+    pub(super) fn on_group_media(&mut self, now: Time) {
+        if let Some(session) = self.session.as_mut().filter(|_| self.group.on_media(now)) {
+            session.keep_alive_due = now;
+        }
     }
 
     pub(super) fn on_challenge(&mut self, now: Time, shared: &mut Shared, challenge: Challenge) -> bool {
@@ -183,12 +221,20 @@ impl Path {
     }
 
     /// Opens the session that an ACCEPT offers, unless it is open already; whether it is one, and whether it is new.
-    pub(super) fn on_accept(&mut self, now: Time, accept: &Accept, seal: Option<Seal>, total: Report) -> (bool, bool) {
+    pub(super) fn on_accept(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        accept: &Accept,
+        seal: Option<Seal>,
+        total: Report,
+    ) -> (bool, bool) {
         let Some(opening) = Opening::of(accept) else { return (false, false) };
         self.joining = None;
         if self.session.as_ref().is_some_and(|session| session.id == opening.id) {
             return (true, false);
         }
+        shared.outputs.extend(self.group.leave(self.at));
         self.session = Some(Session::new(now, &opening, seal, total));
         self.stream_retry = STREAM_RETRY.0;
         self.summary.joins += 1;
@@ -246,6 +292,7 @@ impl Path {
             return false;
         }
         self.session = None;
+        shared.outputs.extend(self.group.leave(self.at));
         self.evidence.joined = None;
         self.start_joining(now, shared);
         true
@@ -266,6 +313,7 @@ impl Path {
     /// Ends the session, for good.
     pub(super) fn leave(&mut self, shared: &mut Shared) {
         self.joining = None;
+        shared.outputs.extend(self.group.leave(self.at));
         if let Some(mut session) = self.session.take() {
             let goodbye = Goodbye { reason: "viewer ends".to_owned() };
             let datagram = session.encode(&ToRelay::Goodbye(session.id, goodbye));

@@ -23,6 +23,9 @@ const PROBE_INTERVALS: u32 = 3;
 /// See [`PROBE_INTERVALS`].
 const LEAST_PROBE: Duration = Duration::from_millis(100);
 
+/// The same for media by the group, of a stream that does not say its rate.
+const USUAL_GROUP_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Generations of a stream's key that a viewer keeps: the one in use and the next.
 const KEYS: usize = 2;
 
@@ -44,6 +47,7 @@ pub(super) struct Session {
     media: Time,
     probed: bool,
     probe_after: Duration,
+    group_patience: Duration,
     /// Highest sequence of its media.
     newest_sequence: u64,
     /// What seals its messages and its media; none with an open relay.
@@ -141,6 +145,7 @@ impl<'a> Opening<'a> {
 impl Session {
     pub(super) fn new(now: Time, opening: &Opening<'_>, seal: Option<Seal>, base: Report) -> Self {
         let frames = Duration::from_secs(1000).checked_div(opening.info.rate_millihertz);
+        let probe_after = (frames.unwrap_or_default() * PROBE_INTERVALS).max(LEAST_PROBE);
         Self {
             id: opening.id,
             alias: opening.alias,
@@ -152,7 +157,8 @@ impl Session {
             keep_alives: 0,
             media: now,
             probed: frames.is_none(),
-            probe_after: (frames.unwrap_or_default() * PROBE_INTERVALS).max(LEAST_PROBE),
+            probe_after,
+            group_patience: frames.map_or(USUAL_GROUP_PATIENCE, |_| probe_after),
             newest_sequence: 0,
             seal,
             jitter: Jitter::default(),
@@ -161,6 +167,11 @@ impl Session {
             unrecovered: 0,
             base,
         }
+    }
+
+    /// How long nothing may come by the group that is heard.
+    pub(super) const fn group_patience(&self) -> Duration {
+        self.group_patience
     }
 
     /// Whether what belongs to it is sealed.
@@ -245,6 +256,7 @@ impl Session {
             paused,
             key_generation: self.key_generation(),
             newest_sequence: self.newest_sequence,
+            ..KeepAlive::default()
         }
     }
 

@@ -5,6 +5,7 @@ use fanlight_proto::message::{Challenge, FrameId, Goodbye, Refusal, State, Statu
 use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
+mod groups;
 mod joins;
 mod losses;
 mod paths;
@@ -39,6 +40,8 @@ struct Link {
 enum Event {
     ToRelay(usize, Vec<u8>),
     ToViewer(usize, Vec<u8>),
+    /// By multicast.
+    ToGroup(usize, Vec<u8>),
     Refused(usize),
     /// The source captures a frame.
     Capture,
@@ -52,6 +55,9 @@ struct World {
     link: Link,
     /// The paths on which nothing gets through.
     cut: Vec<bool>,
+    /// The groups joined for the paths, and whether anything gets through to them.
+    groups: Vec<Option<SocketAddrV4>>,
+    groups_cut: bool,
     dice: Jitter,
     events: BTreeMap<(Time, u64), Event>,
     sequence: u64,
@@ -81,6 +87,8 @@ impl World {
             now: ms(0),
             relays: (1..=config.paths.len() as u64).map(|start| Some(MiniRelay::new(start))).collect(),
             cut: vec![false; config.paths.len()],
+            groups: vec![None; config.paths.len()],
+            groups_cut: false,
             engine: Engine::new(config, secret(seed)),
             link: Link::default(),
             dice: Jitter::new(seed ^ 0x5eed),
@@ -139,6 +147,12 @@ impl World {
                 self.record.iter_mut().for_each(|record| record.push((at, datagram.clone())));
                 self.engine.on_datagram(self.now, at, &mut datagram);
             }
+            Event::ToGroup(at, mut datagram) => {
+                if self.groups[at].is_some() && !self.groups_cut {
+                    self.note_seen(at, &datagram);
+                    self.engine.on_group_datagram(self.now, at, &mut datagram);
+                }
+            }
             Event::Refused(at) => self.engine.on_refused(self.now, at),
             Event::Capture => self.capture(),
         }
@@ -173,8 +187,15 @@ impl World {
         self.number += 1;
         let body = body(id, self.frame_bytes);
         for at in 0..self.relays.len() {
-            let datagrams = self.relays[at].as_mut().map(|relay| relay.on_frame(id, &body, 0)).unwrap_or_default();
-            self.carry_all(at, datagrams);
+            let Some(relay) = &mut self.relays[at] else { continue };
+            let datagrams = relay.on_frame(id, &body, 0);
+            let (joined, heard) = (relay.joined, relay.heard);
+            if joined {
+                datagrams.iter().for_each(|datagram| self.carry(at, &Event::ToGroup(at, datagram.clone())));
+            }
+            if !heard {
+                self.carry_all(at, datagrams);
+            }
         }
     }
 
@@ -209,6 +230,11 @@ impl World {
                 }
                 Output::Signal(signal) => self.signals.push((self.now, signal)),
                 Output::List(..) => panic!("no list was asked for"),
+                Output::JoinGroup(at, group) => {
+                    self.groups[at] = Some(group);
+                    self.engine.on_group_joined(self.now, at, group);
+                }
+                Output::LeaveGroup(at) => self.groups[at] = None,
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
+use fanlight_proto::reassembly::Losses;
 use serde::Serialize;
 
 use super::{Ages, Inner};
@@ -85,6 +86,14 @@ pub struct Lost {
     pub total: u64,
 }
 
+impl Lost {
+    /// These losses.
+    #[must_use]
+    pub fn of(losses: &Losses) -> Self {
+        Self { by_reason: losses.by_reason().into_iter().collect(), total: losses.total() }
+    }
+}
+
 /// Percentiles; none when nothing was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Aging {
@@ -96,6 +105,15 @@ pub struct Aging {
     pub p99: Option<f64>,
     /// The longest.
     pub max: Option<f64>,
+}
+
+impl Aging {
+    /// Of these ages.
+    #[must_use]
+    pub fn of(ages: &Ages) -> Self {
+        let [p50, p95, p99, max] = [50, 95, 99, 100].map(|hundredths| percentile(ages, hundredths));
+        Self { p50, p95, p99, max }
+    }
 }
 
 /// The way of a frame in five parts.
@@ -120,7 +138,9 @@ pub struct Path {
     pub joins: u64,
     /// Datagrams that came.
     pub datagrams: u64,
-    /// Their bytes.
+    /// Of those, the ones that came by multicast.
+    pub by_multicast: u64,
+    /// The bytes of all of them.
     pub bytes: u64,
     /// The latest round trip.
     pub round_trip_ms: Option<f64>,
@@ -168,12 +188,7 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         duration_s: now.saturating_since(inner.started).as_secs_f64(),
         frames: frames(inner),
         fps: rate(inner),
-        age_ms: Aging {
-            p50: percentile(&inner.ages, 50),
-            p95: percentile(&inner.ages, 95),
-            p99: percentile(&inner.ages, 99),
-            max: percentile(&inner.ages, 100),
-        },
+        age_ms: Aging::of(&inner.ages),
         clock: inner.clock,
         clock_error_ms: summary.source_clock.filter(|_| inner.clock == "exchange").map(|clock| millis(clock.error)),
         stages_ms: Stages {
@@ -208,13 +223,14 @@ fn path(summary: &PathSummary) -> Path {
     Path {
         joins: summary.joins,
         datagrams: summary.datagrams,
+        by_multicast: summary.by_multicast,
         bytes: summary.bytes,
         round_trip_ms: summary.round_trip.map(millis),
         paused: summary.paused,
     }
 }
 
-pub(super) fn millis(length: Duration) -> f64 {
+pub(crate) fn millis(length: Duration) -> f64 {
     length.as_micros() as f64 / 1e3
 }
 
@@ -226,7 +242,7 @@ fn frames(inner: &Inner) -> Frames {
         whole,
         // The engine's summary may be a moment older than the screen's count.
         pending: whole.saturating_sub(inner.shown + inner.superseded + inner.undecodable),
-        lost: Lost { by_reason: losses.by_reason().into_iter().collect(), total: losses.total() },
+        lost: Lost::of(&losses),
     }
 }
 

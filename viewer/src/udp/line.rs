@@ -1,7 +1,7 @@
 //! The line to one relay: where it is, and the socket connected to it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,15 +16,27 @@ const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Line {
     peer: Peer,
     receive_buffer: usize,
+    /// See [`Route::own`](super::Route::own).
+    own: Option<Ipv4Addr>,
     pub(super) socket: Option<Socket>,
+    /// Receives the relay's multicast, once it has a group for this viewer.
+    pub(super) group: Option<Socket>,
     /// When to look for the relay at another address, unless it is heard before.
     pub(super) seek_due: Time,
     pub(super) heard: bool,
 }
 
 impl Line {
-    pub(super) fn new(relay: &str, receive_buffer: usize) -> Self {
-        Self { peer: Peer::new(relay), receive_buffer, socket: None, seek_due: Time::default(), heard: false }
+    pub(super) fn new(relay: &str, receive_buffer: usize, own: Option<Ipv4Addr>) -> Self {
+        Self {
+            peer: Peer::new(relay),
+            receive_buffer,
+            own,
+            socket: None,
+            group: None,
+            seek_due: Time::default(),
+            heard: false,
+        }
     }
 
     /// Keeps the socket connected to where the relay is, or may be.
@@ -41,8 +53,22 @@ impl Line {
         }
         let Some(address) = self.peer.next() else { return Ok(()) };
         if self.socket.as_ref().is_none_or(|socket| socket.address() != address) {
-            self.socket = Some(Socket::connect(address, self.receive_buffer).map_err(|error| (address, error))?);
+            self.group = None;
+            let own = self.own.filter(|_| address.ip().is_loopback());
+            let connected = Socket::connect(address, self.receive_buffer, own);
+            self.socket = Some(connected.map_err(|error| (address, error))?);
         }
+        Ok(())
+    }
+
+    /// Receives what the relay sends to `group`, and to no other group.
+    ///
+    /// # Errors
+    /// When there is no such socket to be had.
+    pub(super) fn join(&mut self, group: SocketAddrV4) -> io::Result<()> {
+        self.group = None;
+        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        self.group = Some(socket.join(group, self.receive_buffer)?);
         Ok(())
     }
 
@@ -53,9 +79,14 @@ impl Line {
         }
     }
 
-    /// Ready when the socket can be read, or the relay's name stands for other addresses than before.
+    /// Ready when a socket can be read, or the relay's name stands for other addresses than before.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let readable = self.socket.as_ref().map_or(Poll::Pending, |socket| socket.poll_readable(context));
+        let mut readable = Poll::Pending;
+        for socket in self.socket.iter().chain(&self.group) {
+            if socket.poll_readable(context).is_ready() {
+                readable = Poll::Ready(());
+            }
+        }
         let moved = self.peer.poll_changed(context);
         if moved.is_ready() {
             self.seek_due = Time::default();

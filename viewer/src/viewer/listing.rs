@@ -59,7 +59,7 @@ impl Sink for Answer<'_> {
                 return ControlFlow::Break(());
             }
             Output::Signal(signal) => self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting),
-            Output::Send(..) | Output::Frame(_) => {}
+            Output::Send(..) | Output::Frame(_) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
         }
         ControlFlow::Continue(())
     }

@@ -66,7 +66,7 @@ impl Sink for Receiver {
                 }
             }
             Output::Signal(signal) => self.on_signal(now, signal),
-            Output::Send(..) | Output::List(..) => {}
+            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
         }
         ControlFlow::Continue(())
     }

@@ -235,7 +235,9 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
         relays: vec![relay.to_owned()],
         accesses: vec![ViewerAccess::Open],
         receive_buffer: 1 << 20,
+        multicast: true,
         capture: None,
+        own: None,
     };
     let table = listing::table(&route(&live.address), "test".into(), &Shutdown::new()).unwrap();
     assert_eq!(table.lines().nth(1), Some("hall    64x48  30.0  live"));

@@ -106,7 +106,7 @@ async fn repairs_are_sent_by_the_thread_that_serves_the_viewer() {
     let packets = rig.fan().packets;
     for viewer in 0..12 {
         let to = Route { remote: rig.address(viewer), local: None };
-        rig.crew.resend(&rig.socket, Resend { to, packets: Arc::clone(&packets), ranges: vec![3..4, 4..5] });
+        rig.crew.resend(&rig.socket, Resend { to, way: to, packets: Arc::clone(&packets), ranges: vec![3..4, 4..5] });
     }
     for viewer in 0..12 {
         let repaired = tokio::time::timeout(DEADLINE, async {

@@ -320,7 +320,12 @@ fn an_old_refusal_that_the_network_reports_costs_no_datagram() {
 fn a_repair_sends_its_ranges_and_nothing_else() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::Auto, 64));
     let fan = Fan::example(100_000, &[ROOMY], INTERVAL);
-    let resend = Resend { to: fan.targets[0].route, packets: fan.packets, ranges: vec![0..1, 5..40, 86..87] };
+    let resend = Resend {
+        to: fan.targets[0].route,
+        way: fan.targets[0].route,
+        packets: fan.packets,
+        ranges: vec![0..1, 5..40, 86..87],
+    };
     sender.resend(&wire, &resend);
     assert_eq!(wire.shards(1), (0..1).chain(5..40).chain(86..87).collect::<Vec<_>>());
 }
@@ -329,7 +334,12 @@ fn a_repair_sends_its_ranges_and_nothing_else() {
 fn what_is_still_to_be_sent_is_not_sent_again_before() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::Auto, 64));
     let fan = Fan::example(50_000, &[ROOMY], INTERVAL).with(0, |target| target.spread = INTERVAL);
-    let resend = Resend { to: fan.targets[0].route, packets: fan.packets.clone(), ranges: vec![1..3, 20..44] };
+    let resend = Resend {
+        to: fan.targets[0].route,
+        way: fan.targets[0].route,
+        packets: fan.packets.clone(),
+        ranges: vec![1..3, 20..44],
+    };
     sender.start(at(0), fan);
     sender.run(at(0), &wire);
     let begun = wire.shards(1);

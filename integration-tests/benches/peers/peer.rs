@@ -1,0 +1,201 @@
+//! The senders: Fanlight's own programs, and those they are measured against.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fanlight_tests::Stage;
+use fanlight_tests::program::Program;
+use fanlight_tests::usage::threads_cpu;
+
+use crate::audience::{Audience, Ears};
+use crate::http::{self, Server};
+use crate::pictures::Pictures;
+use crate::place::Place;
+
+/// Longest that a sender is measured for, in seconds; files that are played once are longer.
+const LONGEST: u32 = 30;
+
+/// Datagrams that a peer's socket takes before it waits, in bytes: several frames for all clients.
+const SEND_BUFFER: usize = 4 << 20;
+
+/// The relay's UDP port in a namespace of its own.
+const PORT: u16 = 5004;
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// fanlight-source and fanlight-relay.
+    Fanlight,
+    /// GStreamer, JPEG over RTP.
+    GStreamer,
+    /// ffmpeg, JPEG over RTP, one output for each client.
+    Ffmpeg,
+    /// uStreamer, MJPEG over HTTP.
+    Ustreamer,
+    /// The server of this bench, MJPEG over HTTP.
+    PlainHttp,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [Self::Fanlight, Self::GStreamer, Self::Ffmpeg, Self::Ustreamer, Self::PlainHttp];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fanlight => "fanlight",
+            Self::GStreamer => "gstreamer",
+            Self::Ffmpeg => "ffmpeg",
+            Self::Ustreamer => "ustreamer",
+            Self::PlainHttp => "plain-http",
+        }
+    }
+}
+
+/// What a sender is to do.
+pub(crate) struct Task<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) pictures: &'a Pictures,
+    /// The camera that uStreamer needs.
+    pub(crate) camera: &'a Path,
+    pub(crate) clients: usize,
+    /// Frames a second.
+    pub(crate) rate: u32,
+}
+
+/// A running sender. Its processes end with this value.
+pub(crate) enum Sender {
+    Programs { programs: Vec<Program>, _stage: Stage },
+    Foreign(Foreign),
+    Plain { _server: Server },
+}
+
+impl Sender {
+    /// Starts it, and those who receive from it.
+    pub(crate) fn start(kind: Kind, task: &Task<'_>) -> io::Result<(Self, Audience)> {
+        match kind {
+            Kind::Fanlight => fanlight(task),
+            Kind::GStreamer => gstreamer(task),
+            Kind::Ffmpeg => ffmpeg(task),
+            Kind::Ustreamer => ustreamer(task),
+            Kind::PlainHttp => plain(task),
+        }
+    }
+
+    /// Processor time that all its threads have spent.
+    pub(crate) fn cpu(&self) -> Duration {
+        match self {
+            Self::Programs { programs, .. } => {
+                programs.iter().filter_map(Program::pid).map(|pid| threads_cpu(pid, |_| true)).sum()
+            }
+            Self::Foreign(foreign) => threads_cpu(foreign.0.id(), |_| true),
+            Self::Plain { .. } => threads_cpu(std::process::id(), |name| name == http::THREAD),
+        }
+    }
+}
+
+/// A process of somebody else's program, killed with this value.
+pub(crate) struct Foreign(Child);
+
+impl Foreign {
+    fn start(place: &Place, words: &[&str], variables: &[(&str, &Path)]) -> io::Result<Self> {
+        let words = [&place.enter(), words].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).envs(variables.iter().copied());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.map(Self).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", words[0])))
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn fanlight(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
+    let stage = Stage::new();
+    let source = stage.source("camera").flags("--input files").flag("path", &task.pictures.folder);
+    let source = source.flag("rate", task.rate.to_string()).ready();
+    let relay = stage.relay(0, &[stage.ipc("camera")]);
+    let (relay, address) = match task.place {
+        Place::Loopback => (relay, stage.relay_address(0)),
+        place => {
+            let address = SocketAddr::new(place.sender(), PORT);
+            let relay = stage.program("relay").flag("sources", stage.ipc("camera")).flag("listen", address.to_string());
+            (relay.flags("--access open").under(&place.enter()), address)
+        }
+    };
+    let relay = relay.ready();
+    let audience = Audience::fanlight(task.place, task.clients, address)?;
+    Ok((Sender::Programs { programs: vec![source, relay], _stage: stage }, audience))
+}
+
+fn gstreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
+    let ears = Ears::open(task.place, task.clients);
+    let clients: Vec<String> = ears.ports()?.iter().map(|port| address(task.place.receivers(), *port)).collect();
+    let file = format!("location={}", task.pictures.avi(task.rate, LONGEST)?.display());
+    let (clients, buffer) = (format!("clients={}", clients.join(",")), format!("buffer-size={SEND_BUFFER}"));
+    let source = ["gst-launch-1.0", "-q", "filesrc", &file, "!", "avidemux"];
+    let sink = ["!", "rtpjpegpay", "!", "multiudpsink", &buffer, &clients];
+    let process = Foreign::start(task.place, &[&source[..], &sink[..]].concat(), &[])?;
+    Ok((Sender::Foreign(process), Audience::rtp(ears)?))
+}
+
+fn ffmpeg(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
+    let ears = Ears::open(task.place, task.clients);
+    let (to, rate, pictures) = (task.place.receivers(), task.rate.to_string(), task.pictures.pattern());
+    let outputs: Vec<String> =
+        ears.ports()?.iter().map(|port| format!("[f=rtp]rtp://{}", address(to, *port))).collect();
+    let input = ["ffmpeg", "-loglevel", "quiet", "-re", "-framerate", &rate, "-loop", "1", "-i", &pictures];
+    let outputs = outputs.join("|");
+    let output = ["-c", "copy", "-map", "0:v", "-f", "tee", &outputs];
+    let process = Foreign::start(task.place, &[&input[..], &output[..]].concat(), &[])?;
+    Ok((Sender::Foreign(process), Audience::rtp(ears)?))
+}
+
+fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
+    let device = task.pictures.folder.join("device");
+    std::fs::write(&device, "")?;
+    let host = task.place.sender();
+    // It takes no socket of ours: a port that has just been free.
+    let port = task.place.at_sender(|| TcpListener::bind((host, 0))?.local_addr())?.port();
+    let (device_name, rate, port_name, host_name) =
+        (device.display().to_string(), task.rate.to_string(), port.to_string(), host.to_string());
+    let words = ["ustreamer", "-d", &device_name, "-r", "1104x624", "-m", "MJPEG", "-c", "HW", "-f", &rate];
+    let server = ["-s", &host_name, "-p", &port_name, "--tcp-nodelay"];
+    let variables = [
+        ("LD_PRELOAD", task.camera),
+        ("FANLIGHT_CAMERA", &device),
+        ("FANLIGHT_PICTURES", &task.pictures.folder),
+        ("FANLIGHT_RATE", Path::new(&rate)),
+    ];
+    let process = Foreign::start(task.place, &[&words[..], &server[..]].concat(), &variables)?;
+    let address = SocketAddr::new(host, port);
+    let place = task.place;
+    let listening = || place.at_receivers(|| std::net::TcpStream::connect(address)).ok();
+    drop(fanlight_tests::wait::until("ustreamer listens", fanlight_tests::wait::SOON, listening));
+    Ok((Sender::Foreign(process), Audience::http(task.place, task.clients, address, "/stream")?))
+}
+
+fn plain(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
+    let listener = task.place.at_sender(|| TcpListener::bind((task.place.sender(), 0)))?;
+    let address = listener.local_addr()?;
+    let server = Server::start(listener, task.pictures, task.rate)?;
+    Ok((Sender::Plain { _server: server }, Audience::http(task.place, task.clients, address, "/")?))
+}
+
+fn address(host: IpAddr, port: u16) -> String {
+    SocketAddr::new(host, port).to_string()
+}
+
+/// Builds the camera in `folder`.
+pub(crate) fn build_camera(folder: &Path) -> io::Result<PathBuf> {
+    let (source, camera) = (concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/camera.c"), folder.join("camera.so"));
+    let mut command = Command::new("gcc");
+    command.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&camera).arg(source).arg("-ldl");
+    if command.status()?.success() { Ok(camera) } else { Err(io::Error::other("gcc built no camera")) }
+}

@@ -1,0 +1,52 @@
+//! The relay without its event loop: frames come in and leave by its socket.
+
+use fanlight_daemon::clock;
+use fanlight_relay::config::Gso;
+use fanlight_relay::engine::Output;
+use fanlight_relay::udp::{Sender, Socket, Turn};
+use tokio::runtime::Runtime;
+
+use crate::hall::Hall;
+
+/// See the module.
+pub(crate) struct Serving<'a> {
+    runtime: &'a Runtime,
+    socket: &'a Socket,
+    sender: Sender,
+    hall: Hall,
+}
+
+impl<'a> Serving<'a> {
+    /// The viewers of `hall` are sent to by `socket`.
+    pub(crate) fn new(runtime: &'a Runtime, socket: &'a Socket, hall: Hall) -> Self {
+        Self { runtime, socket, sender: Sender::new(Gso::Auto, socket.max_segments()), hall }
+    }
+
+    /// The next frame comes in and leaves: how many datagrams did.
+    pub(crate) fn frame(&mut self) -> u64 {
+        let Self { runtime, socket, sender, hall } = self;
+        let before = sender.counts().datagrams;
+        let now = clock::now();
+        hall.frame(|output| match output {
+            Output::Fan(fan) => sender.start(now, fan),
+            Output::Send { to, datagram } => sender.send(*socket, to, &datagram),
+            Output::Resend(resend) => sender.resend(*socket, &resend),
+            Output::Isolate(_) | Output::Rejoin(_) => {}
+        });
+        send_all(runtime, sender, socket);
+        sender.counts().datagrams - before
+    }
+}
+
+/// Sends all that `sender` has, waiting as its event loop would.
+pub(crate) fn send_all(runtime: &Runtime, sender: &mut Sender, socket: &Socket) {
+    loop {
+        let now = clock::now();
+        match sender.run(now, socket) {
+            Turn::Idle => return,
+            Turn::Again => {}
+            Turn::At(time) => runtime.block_on(async { tokio::time::sleep(time.saturating_since(now)).await }),
+            Turn::Blocked(_) => runtime.block_on(socket.writable()),
+        }
+    }
+}

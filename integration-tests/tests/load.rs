@@ -1,0 +1,214 @@
+//! `fanlight-viewer load`: many viewers in one process, at a real relay.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fanlight_tests::program::{Launch, Program, RESTART_DELAY};
+use fanlight_tests::wait::{SOON, until};
+use fanlight_tests::{Stage, alone};
+use serde_json::Value;
+
+/// EX_USAGE of sysexits.h.
+const USAGE: i32 = 64;
+
+/// Of a hundred frames, how many may be lost on the way or left out: all programs share a busy machine.
+const LOST_PERCENT: u64 = 15;
+
+/// A relay with a source behind it.
+struct Scene {
+    stage: Stage,
+    relay: Program,
+    _source: Program,
+}
+
+impl Scene {
+    fn new(relay_flags: &str) -> Self {
+        let stage = Stage::new();
+        let source = stage.source("cam").flags("--input ball --size 320x240 --rate 30").ready();
+        let relay = stage.relay(0, &[stage.ipc("cam")]).flags(relay_flags).ready();
+        Self { stage, relay, _source: source }
+    }
+
+    /// A load of so many viewers, which leaves its report in [`Scene::report`].
+    fn load(&self, viewers: u32, duration: &str) -> Launch {
+        let load = load(&self.stage, viewers, duration).flag("json", self.path());
+        load.flag("relay", self.stage.relay_address(0).to_string()).flags("--stream cam")
+    }
+
+    fn report(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path()).unwrap()).unwrap()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.stage.path("load.json")
+    }
+}
+
+fn load(stage: &Stage, viewers: u32, duration: &str) -> Launch {
+    stage.program("viewer").flags("load").flag("viewers", viewers.to_string()).flag("duration", duration)
+}
+
+#[track_caller]
+fn ends_with(launch: Launch, code: i32) -> Program {
+    let shown = launch.to_string();
+    let (exit, program) = launch.run();
+    assert_eq!(exit.code(), Some(code), "{shown}");
+    program
+}
+
+/// Waits for a line that has all of `words`.
+#[track_caller]
+fn says(program: &Program, words: &[&str]) {
+    let found = program.log().wait_from(0, SOON, |line| {
+        words.iter().all(|word| line.from != "fixture" && line.text.contains(word)).then_some(())
+    });
+    assert!(found.is_some(), "no line with all of {words:?}");
+}
+
+/// The number at `path`, such as `/frames/lost/total`.
+#[track_caller]
+fn number(report: &Value, path: &str) -> f64 {
+    let value = report.pointer(path).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("{path} is no number in {report:#}"))
+}
+
+/// Asserts that all were served nearly all frames, that the books balance, and that the relay's time is known.
+#[track_caller]
+fn assert_good(report: &Value, viewers: u32, relay: &Program) {
+    for sessions in ["asked", "joined", "served"] {
+        assert_eq!(number(report, &format!("/sessions/{sessions}")), f64::from(viewers), "{report:#}");
+    }
+    assert_eq!(report["sessions"]["refused"], serde_json::json!({}));
+    assert!(number(report, "/sessions/all_joined_ms") > 0.0);
+    let frames = |what| number(report, &format!("/frames/{what}"));
+    assert_eq!(frames("expected"), frames("delivered") + frames("lost/total"));
+    assert!(frames("delivered") > f64::from(viewers) * 30.0, "{report:#}");
+    assert!(frames("lost/total") * 100.0 <= frames("expected") * LOST_PERCENT as f64, "{report:#}");
+    assert!(frames("least_delivered_percent") >= 100.0 - 2.0 * LOST_PERCENT as f64, "{report:#}");
+    let age = |who: &str| number(report, &format!("/age_ms/{who}/p50"));
+    assert!(age("first") > 0.0 && age("first") <= age("all") && age("all") <= age("last"), "{report:#}");
+    assert_eq!(report["clock"], "monotonic");
+    assert_eq!(report["cpu"]["relays"][0]["pid"].as_u64(), relay.pid().map(u64::from));
+    assert!(number(report, "/cpu/relays_ms_per_gigabit") > 0.0 && number(report, "/cpu/own/ms_per_gigabit") > 0.0);
+    assert!(number(report, "/cpu/relays/0/cores") < 2.0, "{report:#}");
+}
+
+#[test]
+fn fifty_viewers_in_one_process_get_all_frames_and_the_relays_time_is_told() {
+    let _alone = alone();
+    let scene = Scene::new("");
+    // More sockets than the soft limit lets it have at first.
+    let limited = ["sh", "-c", "ulimit -Sn 40 && exec \"$@\"", "sh"];
+    let load = load(&scene.stage, 50, "3s").flag("relay", scene.stage.relay_address(0).to_string());
+    let ended = ends_with(load.flags("--stream cam --threads 2 --json -").under(&limited), 0);
+    // Nothing but the report is on standard output.
+    let report: Value = until("the report is whole", SOON, || {
+        let lines = ended.log().matching(0, "");
+        let text: String = lines.iter().filter(|line| line.from == "out").map(|line| line.text.as_str()).collect();
+        serde_json::from_str(&text).ok()
+    });
+    assert_good(&report, 50, &scene.relay);
+    assert_eq!(report["stream"], "cam");
+    says(&ended, &["50 of 50 live", "frames/s", "Gbit/s", "relay", "cores"]);
+    says(&ended, &["processor", "ms for each gigabit delivered"]);
+    // Each viewer came from an address of its own.
+    says(&scene.relay, &["viewers joined", "127.1.0."]);
+    scene.relay.stop();
+    says(&scene.relay, &["stopping", "viewers=0"]);
+}
+
+#[test]
+fn viewers_with_the_key_are_let_in_and_those_without_are_told_what_they_lack() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let key = stage.path("wall.psk");
+    ends_with(stage.program("relay").flags("keygen psk").flags(&key.display().to_string()), 0);
+    let scene = Scene::new(&format!("--access psk --key-file {}", key.display()));
+    ends_with(scene.load(20, "2s").flag("key-file", &key), 0);
+    assert_good(&scene.report(), 20, &scene.relay);
+    let refused = ends_with(scene.load(20, "2s"), 1);
+    says(&refused, &["no viewer was let in at", "the relay asks for a key"]);
+    let report = scene.report();
+    assert_eq!(report["sessions"]["refused"], serde_json::json!({ "no-key": 20 }));
+    assert_eq!((number(&report, "/sessions/joined"), number(&report, "/frames/expected")), (0.0, 0.0));
+}
+
+#[test]
+fn a_relay_that_is_not_there_is_named() {
+    let stage = Stage::new();
+    let relay = stage.relay_address(0).to_string();
+    let ended = ends_with(load(&stage, 5, "2s").flag("relay", &relay), 1);
+    says(&ended, &["no relay answers at", &relay, "is fanlight-relay running there?"]);
+    let ended = ends_with(load(&stage, 5, "2s").flags("--relay no-such-host.invalid:5004"), 1);
+    says(&ended, &["no-such-host.invalid:5004"]);
+}
+
+#[test]
+fn viewers_that_a_full_relay_refuses_are_counted_and_the_others_measured() {
+    let _alone = alone();
+    let scene = Scene::new("--max-viewers 10");
+    let ended = ends_with(scene.load(15, "1s"), 1);
+    says(&ended, &["5 of 15 viewers got no frame", "as many viewers as it may"]);
+    let report = scene.report();
+    assert_eq!(report["sessions"]["refused"], serde_json::json!({ "busy": 5 }));
+    assert_eq!((number(&report, "/sessions/joined"), number(&report, "/sessions/served")), (10.0, 10.0));
+    assert!(number(&report, "/frames/delivered") >= 10.0 * 15.0, "{report:#}");
+}
+
+#[test]
+fn a_relay_that_is_killed_leaves_a_gap_at_every_viewer() {
+    let _alone = alone();
+    let scene = Scene::new("");
+    let load = scene.load(10, "3s").start();
+    load.wait_for_line("10 of 10 live");
+    scene.relay.keep();
+    let killed = scene.relay.kill();
+    let exit = load.wait_exit(SOON);
+    assert_eq!(exit.code(), Some(0), "all had frames");
+    assert!(exit.time.saturating_since(killed) > RESTART_DELAY);
+    let report = scene.report();
+    assert_eq!(number(&report, "/gaps/viewers"), 10.0, "{report:#}");
+    assert!(number(&report, "/gaps/count") >= 10.0 && number(&report, "/gaps/longest_frames") >= 5.0, "{report:#}");
+    assert!(number(&report, "/gaps/longest_ms") >= RESTART_DELAY.as_millis() as f64, "{report:#}");
+    assert_eq!(number(&report, "/sessions/rejoins"), 10.0, "{report:#}");
+    assert!(number(&report, "/frames/lost/away") >= 50.0, "{report:#}");
+    // The process that had the socket is gone.
+    assert_eq!(report["cpu"]["relays_ms_per_gigabit"], Value::Null);
+    says(&load, &["not known: its process ended while it was measured"]);
+}
+
+#[test]
+fn a_signal_ends_it_with_the_report_of_what_was_measured() {
+    let _alone = alone();
+    let scene = Scene::new("");
+    let load = scene.load(5, "1h").start();
+    load.wait_for_line("5 of 5 live");
+    let (exit, took) = load.stop();
+    assert_eq!(exit.code(), Some(0));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(number(&scene.report(), "/frames/delivered") > 0.0);
+}
+
+#[test]
+fn flags_that_cannot_be_are_refused_and_named() {
+    let stage = Stage::new();
+    for (flags, code, words) in [
+        ("load", USAGE, ["--viewers <N>", ""]),
+        ("load --viewers 0", USAGE, ["--viewers", "1..=10000"]),
+        ("load --viewers 5 --duration 10", USAGE, ["--duration", "10s"]),
+        ("load --viewers 5 --duration 0s", USAGE, ["--duration", "nothing"]),
+        ("load --viewers 5 --relay nowhere", USAGE, ["relay", "host:port"]),
+        ("load --viewers 5 --relay-pid 7,8", USAGE, ["--relay-pid", "one each"]),
+        ("--headless load --viewers 5", USAGE, ["--headless", "load --help"]),
+        ("load --viewers 5 --key-file /nowhere/at-all.psk", 1, ["/nowhere/at-all.psk", ""]),
+    ] {
+        says(&ends_with(stage.program("viewer").flags(flags), code), &words);
+    }
+    let few = ["sh", "-c", "ulimit -n 100 && exec \"$@\"", "sh"];
+    let refused = ends_with(load(&stage, 200, "1s").under(&few), 1);
+    says(&refused, &["200 viewers", "264 open files", "at most 100", "LimitNOFILE=264"]);
+    says(&ends_with(stage.program("viewer").flags("--help"), 0), &["load", "Be many viewers at once"]);
+    says(&ends_with(stage.program("viewer").flags("load --help"), 0), &["the memory of one frame"]);
+}

@@ -1,0 +1,38 @@
+//! What happened to datagrams on their way out.
+
+use std::ops::Add;
+
+/// What happened. Counts never fall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Datagrams handed to the kernel.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of the datagrams, those of parity.
+    pub parity: u64,
+    /// Frames given up part-way for one viewer because there was no room in time.
+    pub given_up: u64,
+    /// Frames not begun for one viewer, because the one before was still on its way or there was no room in time.
+    pub passed_over: u64,
+    /// Frames given up for one viewer, and other datagrams, because sending failed.
+    pub failed: u64,
+    /// Other datagrams that found no room.
+    pub crowded_out: u64,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            datagrams: self.datagrams + other.datagrams,
+            bytes: self.bytes + other.bytes,
+            parity: self.parity + other.parity,
+            given_up: self.given_up + other.given_up,
+            passed_over: self.passed_over + other.passed_over,
+            failed: self.failed + other.failed,
+            crowded_out: self.crowded_out + other.crowded_out,
+        }
+    }
+}

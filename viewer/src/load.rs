@@ -1,0 +1,126 @@
+//! `fanlight-viewer load`: many viewers in one process, to measure relays. Each is a real engine with sockets of its
+//! own, so that keys, parity, repairs and several relays are as in life; but nothing is decoded.
+//!
+//! Threads receive (`crowd`), each session looks at its frames (`session`) and counts them (`books`); the main thread
+//! keeps the time, tells a line each second and makes the report.
+
+mod books;
+mod crowd;
+mod fan;
+mod flags;
+mod gaps;
+mod processor;
+mod report;
+mod session;
+mod telling;
+mod timing;
+
+use std::io::Write as _;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fanlight_daemon::{Context, descriptors};
+
+use crate::config::{self, Command, Config, Extra};
+use crate::engine::{EngineConfig, Signal, Wish};
+use crate::udp::Route;
+use books::{Books, Seat};
+use crowd::{Crowd, Plan};
+pub use flags::Load;
+pub use report::{FanAges, Frames, Interruptions, Processor, Processors, Report, Sessions};
+use timing::Timekeeper;
+
+/// Files that a process has open besides the sockets of its sessions: the log, event loops, what is looked up in /proc.
+const OTHER_FILES: u64 = 64;
+
+/// What is wrong with the flags of a load.
+///
+/// # Errors
+/// In a sentence that names the flag.
+pub(crate) fn check(config: &Config, extra: &Extra) -> anyhow::Result<()> {
+    match &extra.command {
+        Some(Command::Load(load)) => load.check(config, extra),
+        None => Ok(()),
+    }
+}
+
+/// Runs the load until it has been measured, or is asked to end.
+///
+/// # Errors
+/// When it cannot begin, or a viewer got no frame: in a sentence that says why.
+pub(crate) fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Result<ExitCode> {
+    let relays = config.relay.iter().map(|relay| looked_up(relay)).collect::<anyhow::Result<Vec<_>>>()?;
+    let sockets = u64::from(load.viewers) * relays.len() as u64;
+    descriptors::allow(sockets + OTHER_FILES).with_context(|| format!("cannot be {} viewers", load.viewers))?;
+    let plan = plan(config, load, &relays)?;
+    let books = Arc::new(Books::new(plan.sessions));
+    let crowd = Crowd::start(&plan, &books, &context.shutdown)?;
+    context.notify.ready();
+    let measured = Timekeeper::new(config, load, relays, plan.ramp(), context).keep(&books, &crowd);
+    context.shutdown.trigger();
+    crowd.join()?;
+    write(load, &Report::of(&books, measured))?;
+    judge(&books.seats(), config)
+}
+
+/// The address of a relay. A session that looked for itself would do so beside hundreds of others.
+fn looked_up(relay: &str) -> anyhow::Result<SocketAddr> {
+    let found = relay.to_socket_addrs().map(|mut found| found.next());
+    found.with_context(|| format!("cannot find {relay}"))?.with_context(|| format!("{relay} has no address"))
+}
+
+fn plan(config: &Config, load: &Load, relays: &[SocketAddr]) -> anyhow::Result<Plan> {
+    let route = Route {
+        relays: relays.iter().map(ToString::to_string).collect(),
+        accesses: config::accesses(config)?,
+        receive_buffer: config.receive_buffer,
+        multicast: config.multicast == config::Multicast::Auto,
+        capture: None,
+        own: None,
+    };
+    let engine = EngineConfig {
+        wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
+        name: config::screen_name(config),
+        max_frame_bytes: config.max_frame_bytes,
+        receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
+        paths: route.accesses.clone(),
+        redundancy: config.redundancy.into(),
+    };
+    Ok(Plan {
+        sessions: load.viewers as usize,
+        threads: load.threads.min(load.viewers) as usize,
+        step: Duration::from_secs(1) / load.ramp,
+        route,
+        engine,
+    })
+}
+
+fn write(load: &Load, report: &Report) -> anyhow::Result<()> {
+    load.tell(&report.to_string());
+    let Some(path) = &load.json else { return Ok(()) };
+    let mut json = serde_json::to_string_pretty(report)?;
+    json.push('\n');
+    if load.json_on_stdout() {
+        std::io::stdout().write_all(json.as_bytes()).context("cannot write to standard output")
+    } else {
+        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Whether every viewer got frames; if not, why.
+fn judge(seats: &[Seat], config: &Config) -> anyhow::Result<ExitCode> {
+    let relays = config.relay.join(", ");
+    let unserved = seats.iter().filter(|seat| seat.served.is_none()).count();
+    let joined = seats.iter().any(|seat| seat.joined.is_some());
+    match (report::commonest_trouble(seats), unserved) {
+        (_, 0) => Ok(ExitCode::SUCCESS),
+        (Signal::Connecting, _) if !joined => {
+            bail!("no relay answers at {relays}: is fanlight-relay running there?")
+        }
+        (why, _) if !joined => bail!("no viewer was let in at {relays}: {why}"),
+        (why, _) => bail!("{unserved} of {} viewers got no frame: {why}", seats.len()),
+    }
+}

@@ -1,0 +1,274 @@
+//! What all sessions count, in one place: the threads write into it, the timekeeper reads.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::FrameId;
+use fanlight_proto::reassembly::{Counts, Losses};
+
+use super::fan::Fan;
+use super::gaps::Gaps;
+use crate::engine::{Signal, Summary};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Books {
+    seats: Vec<Mutex<Seat>>,
+    fan: Mutex<Fan>,
+    /// [`BEFORE`], [`MEASURING`] or [`OVER`].
+    phase: AtomicU8,
+}
+
+/// Sessions join.
+const BEFORE: u8 = 0;
+
+/// What comes counts.
+const MEASURING: u8 = 1;
+
+/// Sessions take leave.
+const OVER: u8 = 2;
+
+/// The account of one session.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seat {
+    /// When it first asked to join, first had a session, and first had a frame.
+    pub(super) asked: Option<Time>,
+    pub(super) joined: Option<Time>,
+    pub(super) served: Option<Time>,
+    pub(super) signal: Signal,
+    pub(super) stream: Option<String>,
+    /// Since the measuring began: whole frames, their bytes, and whole frames that no viewer could decode.
+    pub(super) delivered: u64,
+    pub(super) bytes: u64,
+    pub(super) undecodable: u64,
+    pub(super) gaps: Gaps,
+    /// What the latest age was measured by.
+    pub(super) clock: &'static str,
+    latest: Account,
+    /// The account when the measuring began.
+    before: Option<Account>,
+}
+
+/// The counts of an engine. None falls, but frames lost on the link may turn out to have been withheld.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) joins: u64,
+    pub(super) datagrams: u64,
+    pub(super) bytes: u64,
+    pub(super) counts: Counts,
+    pub(super) losses: Losses,
+}
+
+impl Account {
+    fn of(summary: &Summary) -> Self {
+        let Summary { joins, datagrams, bytes, counts, losses, .. } = *summary;
+        Self { joins, datagrams, bytes, counts, losses }
+    }
+}
+
+/// A whole frame at a viewer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivery {
+    pub(super) id: FrameId,
+    pub(super) at: Time,
+    pub(super) age: Duration,
+    pub(super) clock: &'static str,
+    pub(super) bytes: usize,
+    pub(super) rate_millihertz: u32,
+}
+
+impl Books {
+    /// Empty ones for so many sessions.
+    pub(super) fn new(sessions: usize) -> Self {
+        Self {
+            seats: (0..sessions).map(|_| Mutex::default()).collect(),
+            fan: Mutex::default(),
+            phase: AtomicU8::new(BEFORE),
+        }
+    }
+
+    /// The seat of session `number`.
+    pub(super) fn seat(&self, number: usize) -> MutexGuard<'_, Seat> {
+        lock(&self.seats[number])
+    }
+
+    /// Copies of all seats.
+    pub(super) fn seats(&self) -> Vec<Seat> {
+        self.seats.iter().map(|seat| lock(seat).clone()).collect()
+    }
+
+    pub(super) fn fan(&self) -> MutexGuard<'_, Fan> {
+        lock(&self.fan)
+    }
+
+    /// Counts from zero from now on.
+    pub(super) fn begin(&self) {
+        for seat in &self.seats {
+            lock(seat).begin();
+        }
+        *self.fan() = Fan::default();
+        self.phase.store(MEASURING, Ordering::Release);
+    }
+
+    /// Counts no more frames.
+    pub(super) fn end(&self) {
+        self.phase.store(OVER, Ordering::Release);
+    }
+
+    /// Whether the measuring has begun: each session then gives its account at once.
+    pub(super) fn is_measuring(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == MEASURING
+    }
+
+    /// Takes a frame that session `number` has.
+    pub(super) fn on_delivery(&self, number: usize, delivery: &Delivery) {
+        if self.phase.load(Ordering::Acquire) == OVER {
+            return;
+        }
+        self.seat(number).on_delivery(delivery);
+        self.fan().record(delivery.id, delivery.age);
+    }
+}
+
+impl Seat {
+    fn begin(&mut self) {
+        (self.delivered, self.bytes, self.undecodable, self.before) = (0, 0, 0, None);
+        self.gaps.restart();
+    }
+
+    fn on_delivery(&mut self, delivery: &Delivery) {
+        self.served.get_or_insert(delivery.at);
+        self.delivered += 1;
+        self.bytes += delivery.bytes as u64;
+        self.clock = delivery.clock;
+        self.gaps.on_frame(delivery.id, delivery.at, delivery.rate_millihertz);
+    }
+
+    /// Takes where the session's engine stands.
+    pub(super) fn on_summary(&mut self, summary: &Summary, measuring: bool) {
+        self.latest = Account::of(summary);
+        if measuring && self.before.is_none() {
+            self.before = Some(self.latest);
+        }
+        if self.stream.is_none() {
+            self.stream = summary.stream.as_ref().map(ToString::to_string);
+        }
+    }
+
+    /// Frames lost since the session began.
+    pub(super) fn lost_in_all(&self) -> u64 {
+        self.latest.losses.total()
+    }
+
+    /// What was counted since the measuring began.
+    pub(super) fn measured(&self) -> Account {
+        let (now, before) = (&self.latest, self.before.as_ref().unwrap_or(&self.latest));
+        Account {
+            joins: now.joins - before.joins,
+            datagrams: now.datagrams - before.datagrams,
+            bytes: now.bytes - before.bytes,
+            counts: Counts {
+                repairs_asked: now.counts.repairs_asked - before.counts.repairs_asked,
+                repairs_received: now.counts.repairs_received - before.counts.repairs_received,
+                recovered: now.counts.recovered - before.counts.recovered,
+                ..Counts::default()
+            },
+            losses: Losses { undecodable: self.undecodable, ..lost_between(&before.losses, &now.losses) },
+        }
+    }
+}
+
+/// The losses from `before` to `now`. Frames lost on the link may turn out to have been withheld, and the other way round
+/// when messages overtake each other: only the sum of both never falls.
+fn lost_between(before: &Losses, now: &Losses) -> Losses {
+    let (paced_out, link) = shared_out((before.paced_out, before.link), (now.paced_out, now.link));
+    let (given_up, incomplete) = shared_out((before.given_up, before.incomplete), (now.given_up, now.incomplete));
+    Losses {
+        upstream: now.upstream - before.upstream,
+        relay: now.relay - before.relay,
+        paced_out,
+        given_up,
+        link,
+        incomplete,
+        away: now.away - before.away,
+        superseded: now.superseded - before.superseded,
+        undecodable: now.undecodable - before.undecodable,
+    }
+}
+
+/// What came to two counts whose sum never falls: to the first what it rose by, to the second the rest.
+fn shared_out(before: (u64, u64), now: (u64, u64)) -> (u64, u64) {
+    let both = (now.0 + now.1).saturating_sub(before.0 + before.1);
+    let first = now.0.saturating_sub(before.0).min(both);
+    (first, both - first)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no code panics while it counts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Time {
+        Time::from_nanos(millis * 1_000_000)
+    }
+
+    fn delivery(number: u64) -> Delivery {
+        Delivery {
+            id: FrameId { epoch: 1, number },
+            at: ms(100 * number),
+            age: Duration::from_millis(7),
+            clock: "monotonic",
+            bytes: 1000,
+            rate_millihertz: 10_000,
+        }
+    }
+
+    fn summary(datagrams: u64, losses: Losses) -> Summary {
+        Summary { joins: 1, datagrams, losses, ..Summary::default() }
+    }
+
+    #[test]
+    fn only_what_comes_while_it_is_measured_counts() {
+        let books = Books::new(2);
+        [3, 5].iter().for_each(|number| books.on_delivery(1, &delivery(*number)));
+        books.begin();
+        assert!(books.is_measuring());
+        let link = |link| Losses { link, ..Losses::default() };
+        books.seat(1).on_summary(&summary(20, link(4)), true);
+        [6, 8, 9].iter().for_each(|number| books.on_delivery(1, &delivery(*number)));
+        books.seat(1).undecodable += 1;
+        books.seat(1).on_summary(&summary(50, link(5)), true);
+        let seat = books.seats().swap_remove(1);
+        let measured = seat.measured();
+        assert_eq!((seat.delivered, seat.bytes, seat.gaps.count, seat.served), (3, 3000, 1, Some(ms(300))));
+        assert_eq!((measured.joins, measured.datagrams), (0, 30));
+        assert_eq!(measured.losses, Losses { link: 1, undecodable: 1, ..Losses::default() });
+        assert_eq!((books.fan().all.count(), seat.lost_in_all()), (3, 5));
+        books.end();
+        books.on_delivery(1, &delivery(10));
+        assert_eq!((books.seat(1).delivered, books.is_measuring()), (3, false));
+    }
+
+    #[test]
+    fn a_session_that_gave_no_account_has_lost_nothing() {
+        let books = Books::new(1);
+        books.begin();
+        assert_eq!(books.seat(0).measured(), Account::default());
+    }
+
+    #[test]
+    fn what_turns_out_to_have_been_withheld_before_is_not_lost_again() {
+        let before = Losses { link: 5, incomplete: 2, ..Losses::default() };
+        let now = Losses { paced_out: 6, given_up: 2, relay: 1, ..Losses::default() };
+        let lost = lost_between(&before, &now);
+        assert_eq!(lost, Losses { paced_out: 1, relay: 1, ..Losses::default() });
+        assert_eq!(lost.total(), now.total() - before.total());
+        // And back, when an older message overtakes a newer one.
+        assert_eq!(shared_out((6, 0), (4, 3)), (0, 1));
+    }
+}

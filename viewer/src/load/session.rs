@@ -1,0 +1,127 @@
+//! What one viewer of the load does with what its engine gives out: it looks at each frame, counts it, and gives the
+//! memory back.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{CheckedFrame, FrameError, parse_frame};
+
+use super::books::{Books, Delivery};
+use crate::engine::{Arrived, ClockOffset, Engine, Output, Presentation, Signal};
+use crate::stats::{Captured, Clock};
+use crate::udp::Sink;
+
+/// How often a session gives its account. It costs an allocation or two: for each of a thousand sessions five times a
+/// second it is nothing.
+const ACCOUNT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    books: Arc<Books>,
+    number: usize,
+    max_frame_bytes: usize,
+    clock: Clock,
+    source_clock: Option<ClockOffset>,
+    /// Memory of frames that have been looked at.
+    bodies: Vec<Vec<u8>>,
+    joined: bool,
+    shown: u64,
+    unshowable: u64,
+    account_due: Time,
+    /// Whether an account was given since the measuring began.
+    measured: bool,
+}
+
+impl Session {
+    /// Session `number`, whose account is its seat in `books`.
+    pub(super) fn new(books: Arc<Books>, number: usize, max_frame_bytes: usize, clock: Clock) -> Self {
+        books.seat(number).asked = Some(fanlight_daemon::clock::now());
+        Self {
+            books,
+            number,
+            max_frame_bytes,
+            clock,
+            source_clock: None,
+            bodies: Vec::new(),
+            joined: false,
+            shown: 0,
+            unshowable: 0,
+            account_due: Time::default(),
+            measured: false,
+        }
+    }
+
+    /// Leaves the books exact.
+    pub(super) fn finish(&mut self, engine: &Engine) {
+        self.account(clock::now(), engine);
+    }
+
+    fn on_frame(&mut self, arrived: Arrived) {
+        let Arrived { topic, whole, arrived: at } = arrived;
+        let (id, length) = (whole.id, whole.body.len());
+        let body = Bytes::from(whole.body);
+        match self.checked(&topic, body.clone()) {
+            Ok(frame) if frame.id == id => {
+                let (age, clock) = self.clock.age(&Captured::of(&frame.header), at, self.source_clock);
+                let rate_millihertz = frame.header.rate_millihertz;
+                self.shown += 1;
+                self.books.on_delivery(self.number, &Delivery { id, at, age, clock, bytes: length, rate_millihertz });
+            }
+            _ => {
+                self.unshowable += 1;
+                self.books.seat(self.number).undecodable += 1;
+            }
+        }
+        // Nobody else holds it by now, so that this copies nothing.
+        self.bodies.push(body.into());
+    }
+
+    fn checked(&self, topic: &[u8], body: Bytes) -> Result<CheckedFrame, FrameError> {
+        parse_frame(topic, body, self.max_frame_bytes)
+    }
+
+    fn account(&mut self, now: Time, engine: &Engine) {
+        self.measured = self.books.is_measuring();
+        self.account_due = now + ACCOUNT_INTERVAL;
+        let summary = engine.summary(now);
+        self.source_clock = summary.source_clock;
+        self.clock.wall_offset_ns = clock::wall_offset_ns();
+        self.books.seat(self.number).on_summary(&summary, self.measured);
+    }
+
+    fn on_signal(&self, signal: Signal) {
+        self.books.seat(self.number).signal = signal;
+    }
+}
+
+impl Sink for Session {
+    fn take(&mut self, _now: Time, output: Output) -> ControlFlow<()> {
+        match output {
+            Output::Frame(arrived) => self.on_frame(arrived),
+            Output::Signal(signal) => self.on_signal(signal),
+            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
+        for body in self.bodies.drain(..) {
+            engine.recycle(body);
+        }
+        if !self.joined && engine.joins() > 0 {
+            self.joined = true;
+            self.books.seat(self.number).joined = Some(now);
+        }
+        if self.account_due <= now || self.measured != self.books.is_measuring() {
+            self.account(now, engine);
+            // The age at presentation is not known: nothing is presented.
+            engine.on_presentation(Presentation { shown: self.shown, lost: self.unshowable, age_us: 0 });
+        }
+        None
+    }
+}

@@ -1,0 +1,146 @@
+//! The time of a load: until all have joined, while it is measured, and a line each second.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanlight_daemon::{Context, Feeder, Shutdown, clock};
+use fanlight_proto::clock::Time;
+
+use super::books::Books;
+use super::crowd::Crowd;
+use super::flags::Load;
+use super::processor::{self, Meter, RelayMeter};
+use super::telling::Teller;
+use crate::config::Config;
+
+/// So long after the last viewer has asked to join, the measuring begins without those that have no frame. A relay that
+/// has not let anybody in so long after the first one asked is not there.
+const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often to see whether all have a frame.
+const JOIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often the line is told.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What was measured, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    pub(super) began: Time,
+    pub(super) ended: Time,
+    pub(super) own: Result<Meter, String>,
+    pub(super) relays: Vec<RelayMeter>,
+}
+
+/// See the module.
+pub(super) struct Timekeeper<'a> {
+    load: &'a Load,
+    /// How each relay is called, where it is, and its process if the operator names it.
+    relays: Vec<(String, SocketAddr, Option<u32>)>,
+    ramp: Duration,
+    tells: bool,
+    shutdown: &'a Shutdown,
+    feeder: Feeder,
+    line_due: Time,
+    teller: Teller,
+    own: Result<Meter, String>,
+    meters: Vec<RelayMeter>,
+}
+
+impl<'a> Timekeeper<'a> {
+    /// The time runs from now on; the last viewer asks after `ramp`.
+    pub(super) fn new(
+        config: &Config,
+        load: &'a Load,
+        addresses: Vec<SocketAddr>,
+        ramp: Duration,
+        context: &'a Context,
+    ) -> Self {
+        let processes = load.relay_pid.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let relays = config.relay.iter().cloned().zip(addresses).zip(processes);
+        let now = clock::now();
+        Self {
+            load,
+            relays: relays.map(|((relay, address), process)| (relay, address, process)).collect(),
+            ramp,
+            tells: config.stats.unwrap_or(true),
+            shutdown: &context.shutdown,
+            feeder: Feeder::new(context.notify.clone()),
+            line_due: now + LINE_INTERVAL,
+            teller: Teller::new(now),
+            own: processor::start(std::process::id()),
+            meters: Vec::new(),
+        }
+    }
+
+    /// Waits until the load has joined and was measured, or cannot be, or shall end.
+    pub(super) fn keep(mut self, books: &Books, crowd: &Crowd) -> Measured {
+        let joined = self.wait_joined(books, crowd);
+        let began = clock::now();
+        self.begin(began, books);
+        if joined {
+            let end = began + self.load.duration;
+            while clock::now() < end && !crowd.is_broken() && !self.rest_until(end, books) {}
+        }
+        books.end();
+        let ended = clock::now();
+        self.meters.iter_mut().filter_map(|relay| relay.meter.as_mut().ok()).for_each(|meter| _ = meter.read());
+        self.own.iter_mut().for_each(|meter| _ = meter.read());
+        Measured { began, ended, own: self.own, relays: self.meters }
+    }
+
+    /// Waits until there is something to be measured; false when there will not be.
+    fn wait_joined(&mut self, books: &Books, crowd: &Crowd) -> bool {
+        let asked = clock::now();
+        loop {
+            let (seats, now) = (books.seats(), clock::now());
+            let served = seats.iter().filter(|seat| seat.served.is_some()).count();
+            if served == seats.len() {
+                return true;
+            }
+            if asked + self.ramp + JOIN_PATIENCE <= now {
+                tracing::warn!(
+                    "{} of {} viewers have no frame: it is measured without them",
+                    seats.len() - served,
+                    seats.len()
+                );
+                return served > 0;
+            }
+            let nobody = seats.iter().all(|seat| seat.joined.is_none());
+            if nobody && asked + JOIN_PATIENCE <= now
+                || crowd.is_broken()
+                || self.rest_until(now + JOIN_INTERVAL, books)
+            {
+                return false;
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Time, books: &Books) {
+        let start = |(relay, address, process): &(String, SocketAddr, Option<u32>)| {
+            RelayMeter::start(relay, *address, *process)
+        };
+        self.meters = self.relays.iter().map(start).collect();
+        self.own = processor::start(std::process::id());
+        self.teller.restart(now);
+        self.line_due = now + LINE_INTERVAL;
+        books.begin();
+    }
+
+    /// Rests until `due` at the latest, telling the line when it is due; whether the load shall end.
+    fn rest_until(&mut self, due: Time, books: &Books) -> bool {
+        let now = clock::now();
+        let watchdog = self.feeder.turn(now);
+        let due = due.min(self.line_due).min(watchdog.unwrap_or(due));
+        let ends = self.shutdown.wait_timeout(due.saturating_since(now));
+        let now = clock::now();
+        if self.line_due <= now {
+            self.line_due = now.max(self.line_due + LINE_INTERVAL);
+            let line = self.teller.line(now, books, &mut self.own, &mut self.meters);
+            if self.tells {
+                self.load.tell(&format!("{line}\n"));
+            }
+        }
+        ends
+    }
+}
