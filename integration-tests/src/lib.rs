@@ -22,6 +22,7 @@ pub mod log;
 pub mod lossy;
 pub mod manager;
 pub mod program;
+pub mod python;
 pub mod seeded;
 pub mod sim;
 mod stage;

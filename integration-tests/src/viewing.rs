@@ -96,10 +96,19 @@ struct Trace {
     file: Option<File>,
     unread: String,
     frames: Vec<Shown>,
+    tracked: Vec<Tracked>,
+}
+
+/// A line of the trace.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Shown(Shown),
+    Tracked(Tracked),
 }
 
 /// A frame that was on the screen: a line of the trace.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Shown {
     /// The run of the source.
     #[serde(deserialize_with = "hexadecimal")]
@@ -124,6 +133,34 @@ pub struct Shown {
     /// The capture time painted in the picture.
     #[serde(rename = "code_captured_ns", default, deserialize_with = "maybe_time")]
     pub code_captured: Option<Time>,
+    /// The true centre of the ball in it.
+    #[serde(default)]
+    pub ball: Option<[f64; 2]>,
+}
+
+/// What a tracker said of a frame: another line of the trace.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Tracked {
+    /// The run of the source.
+    #[serde(deserialize_with = "hexadecimal")]
+    pub epoch: u64,
+    /// The frame's number in it.
+    pub number: u64,
+    /// When the answer came.
+    #[serde(rename = "tracked_ns", deserialize_with = "time")]
+    pub at: Time,
+    /// What was found.
+    pub detection: Option<Detection>,
+}
+
+/// See [`Tracked::detection`].
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "named and documented in the viewer's track::Found")]
+pub struct Detection {
+    pub x: f64,
+    pub y: f64,
+    pub radius: f64,
+    pub confidence: f64,
 }
 
 impl Shown {
@@ -150,6 +187,46 @@ pub struct Report {
     pub paths: Vec<Way>,
     pub decode: Decoding,
     pub signals: Vec<SignalChange>,
+    pub tracking: Option<Tracking>,
+}
+
+/// See [`Report::tracking`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Tracking {
+    pub trackers: usize,
+    pub offered: u64,
+    pub detections: u64,
+    pub none: u64,
+    pub missing: u64,
+    pub failed: u64,
+    pub pending: u64,
+    pub detection_rate: Option<f64>,
+    pub restarts: u64,
+    pub timeouts: u64,
+    pub malformed: u64,
+    pub unknown: u64,
+    pub answer_ms: Spread,
+    pub work_ms: Spread,
+    pub last: Option<LastDetection>,
+}
+
+/// See [`Tracking::answer_ms`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Spread {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+}
+
+/// See [`Tracking::last`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct LastDetection {
+    pub stream: String,
+    pub number: u64,
+    pub x: f64,
+    pub y: f64,
 }
 
 /// See [`Report::frames`].
@@ -273,6 +350,17 @@ impl Viewing {
         self.trace().read().len()
     }
 
+    /// What trackers have said so far.
+    ///
+    /// # Panics
+    /// As [`shown`](Self::shown).
+    #[must_use]
+    pub fn tracked(&self) -> Vec<Tracked> {
+        let mut trace = self.trace();
+        trace.read();
+        trace.tracked.clone()
+    }
+
     /// Waits until at least `count` frames have been shown in all.
     ///
     /// # Panics
@@ -353,7 +441,10 @@ impl Trace {
             file.read_to_string(&mut self.unread).expect("a trace can be read and is text");
             let whole = self.unread.rfind('\n').map_or(0, |end| end + 1);
             for line in self.unread.drain(..whole).collect::<String>().lines() {
-                self.frames.push(serde_json::from_str(line).expect("a trace has one frame a line"));
+                match serde_json::from_str(line).expect("a trace has one frame, or one answer, a line") {
+                    Line::Shown(shown) => self.frames.push(shown),
+                    Line::Tracked(tracked) => self.tracked.push(tracked),
+                }
             }
         }
         &self.frames
@@ -367,6 +458,17 @@ impl Trace {
 #[must_use]
 pub fn read_trace(path: &Path) -> Vec<Shown> {
     Trace { path: path.to_owned(), ..Trace::default() }.read().to_vec()
+}
+
+/// What trackers said, from a trace.
+///
+/// # Panics
+/// As [`read_trace`].
+#[must_use]
+pub fn read_answers(path: &Path) -> Vec<Tracked> {
+    let mut trace = Trace { path: path.to_owned(), ..Trace::default() };
+    trace.read();
+    trace.tracked
 }
 
 /// What a trace calls the hash of a JPEG.

@@ -105,38 +105,10 @@ fn python_reads(stage: &Stage, python: &Path, endpoint: &str) -> Vec<Seen> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A Python with what requirements.txt names, made once under target/. None, with the reason printed, where there is
-/// no Python or no package index; CI sets FANLIGHT_TESTS_MUST_RUN, and then it is an error.
+/// A Python with what requirements.txt names.
 fn python() -> Option<PathBuf> {
-    static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let requirements = format!("{MANIFEST}/tests/interop/requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements).unwrap();
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python");
-    let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Some(python);
-    }
-    let venv = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).output();
-    let installed = venv.and_then(|made| {
-        if !made.status.success() {
-            return Ok(made);
-        }
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "-r"])
-            .arg(&requirements)
-            .output()
-    });
-    let problem = match installed {
-        Ok(output) if output.status.success() => {
-            std::fs::write(&stamp, wanted).unwrap();
-            return Some(python);
-        }
-        Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
-        Err(error) => error.to_string(),
-    };
-    fanlight_tests::skip(&format!("no Python with pyzmq, protobuf and Pillow: {problem}"));
-    None
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+    fanlight_tests::python::python(&folder, Path::new(&format!("{MANIFEST}/tests/interop/requirements.txt")))
 }
 
 fn runtime() -> tokio::runtime::Runtime {

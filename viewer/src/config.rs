@@ -13,6 +13,7 @@ use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, MAX_PATHS};
 use crate::load::Load;
+use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 
 fanlight_daemon::options! {
     /// Settings of a viewer.
@@ -50,6 +51,18 @@ fanlight_daemon::options! {
         capture_dir: Option<PathBuf> = None;
         /// Print a line of statistics each second. Unset: when headless.
         stats: Option<bool> = None;
+        /// What to look for in each frame shown, in a process beside the viewer: ball. Unset: nothing. What is found is
+        /// in the report and in the trace.
+        track: Option<Target> = None;
+        /// How many such processes work at once, 1 to 16. A frame that finds all of them busy is not looked at.
+        trackers: usize = 1;
+        /// The program that looks, in place of the viewer's own; the shell runs it. viewer/TRACKER.md says what it is
+        /// given and how it answers.
+        tracker_command: Option<String> = None;
+        /// What trackers are given of a frame: jpeg, grey or rgb.
+        tracker_format: Format = Format::Jpeg;
+        /// Draw a ring and a cross where it was found last, beside the number of the frame in which that was.
+        show_track: bool = false;
     }
 }
 
@@ -66,6 +79,17 @@ pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
     let own = file.private()?;
     let access = |relay: &Text<PublicKey>| ViewerAccess::Keys { own: own.clone(), relay: relay.0 };
     Ok(config.relay_key.iter().cycle().take(relays).map(access).collect())
+}
+
+/// The trackers to be run; none unless they are asked for, by what to look for or by a command.
+#[must_use]
+pub fn trackers(config: &Config) -> Option<Plan> {
+    let kind = match (&config.tracker_command, config.track) {
+        (Some(command), _) => Kind::Command(command.clone()),
+        (None, Some(Target::Ball)) => Kind::BuiltIn,
+        (None, None) => return None,
+    };
+    Some(Plan { trackers: config.trackers, kind, format: config.tracker_format })
 }
 
 fanlight_daemon::choice! {
@@ -177,6 +201,9 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     ensure!(buffer >= MIN_RECEIVE_BUFFER, "`receive_buffer` is {buffer}; it must be at least {MIN_RECEIVE_BUFFER}");
     let length = config.name.as_ref().map_or(0, String::len);
     ensure!(length <= MAX_VIEWER_NAME, "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}");
+    let trackers = config.trackers;
+    ensure!((1..=MAX_TRACKERS).contains(&trackers), "`trackers` is {trackers}; it must be 1 to {MAX_TRACKERS}");
+    ensure!(!config.show_track || self::trackers(config).is_some(), "`show_track` needs `track` or `tracker_command`");
     Ok(())
 }
 
@@ -235,6 +262,9 @@ mod tests {
             ("max_frame_bytes", Config { max_frame_bytes: 0, ..Config::default() }),
             ("receive_buffer", Config { receive_buffer: 1, ..Config::default() }),
             ("name", Config { name: Some("n".repeat(65)), ..Config::default() }),
+            ("trackers", Config { trackers: 0, ..Config::default() }),
+            ("trackers", Config { trackers: 17, ..Config::default() }),
+            ("show_track", Config { show_track: true, ..Config::default() }),
         ];
         for (key, config) in bad {
             let error = check(&config).unwrap_err().to_string();

@@ -7,6 +7,7 @@ use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
 use crate::picture::Picture;
+use crate::track::grey::Grey;
 
 #[cfg(test)]
 mod tests;
@@ -74,29 +75,74 @@ impl Decoder {
         target: Option<(u32, u32)>,
         into: &mut Picture,
     ) -> Result<(), DecodeError> {
-        let result = self.attempt(jpeg, target, into);
+        let scale = |header: &DecompressHeader| target.map_or(ScalingFactor::ONE, |target| scale_for(header, target));
+        let result = self.attempt(jpeg, PIXEL_FORMAT, scale, |width, height| {
+            // Both are at most the limits, which are u32.
+            into.reshape(width as u32, height as u32);
+            bytemuck::cast_slice_mut(into.pixels_mut())
+        });
         if result.is_err() {
-            self.decompressor = None;
             into.reshape(0, 0);
         }
         result
     }
 
-    fn attempt(&mut self, jpeg: &[u8], target: Option<(u32, u32)>, into: &mut Picture) -> Result<(), DecodeError> {
+    /// Decodes the brightness of `jpeg` in full size into `into`, whose memory is reused: less work than its colours.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_grey(&mut self, jpeg: &[u8], into: &mut Grey) -> Result<(), DecodeError> {
+        let result = self.attempt(jpeg, PixelFormat::GRAY, full, |width, height| {
+            into.reshape(width, height);
+            into.pixels_mut()
+        });
+        if result.is_err() {
+            into.reshape(0, 0);
+        }
+        result
+    }
+
+    /// Appends the pixels of `jpeg` in full size to `into`, three bytes each: red, green, blue.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_rgb(&mut self, jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let before = into.len();
+        let result = self.attempt(jpeg, PixelFormat::RGB, full, |width, height| {
+            into.resize(before + 3 * width * height, 0);
+            &mut into[before..]
+        });
+        if result.is_err() {
+            into.truncate(before);
+        }
+        result
+    }
+
+    /// Columns and rows of `jpeg`, without decoding it.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), for what its header shows.
+    pub fn size(&mut self, jpeg: &[u8]) -> Result<(usize, usize), DecodeError> {
+        let (decompressor, header) = self.ready(jpeg)?;
+        self.decompressor = Some(decompressor);
+        Ok((header.width, header.height))
+    }
+
+    /// Decodes into the bytes that `room` has for a width and a height. The decompressor is kept only if all goes well.
+    fn attempt<'a>(
+        &mut self,
+        jpeg: &[u8],
+        format: PixelFormat,
+        scale: impl FnOnce(&DecompressHeader) -> ScalingFactor,
+        room: impl FnOnce(usize, usize) -> &'a mut [u8],
+    ) -> Result<(), DecodeError> {
         let damaged = |cause| DecodeError::Damaged { length: jpeg.len(), cause };
-        let mut decompressor = match self.decompressor.take() {
-            Some(decompressor) => decompressor,
-            None => new_decompressor().map_err(damaged)?,
-        };
-        let header = decompressor.read_header(jpeg).map_err(damaged)?;
-        check(&header)?;
-        let scale = target.map_or(ScalingFactor::ONE, |target| scale_for(&header, target));
+        let (mut decompressor, header) = self.ready(jpeg)?;
+        let scale = scale(&header);
         decompressor.set_scaling_factor(scale).map_err(damaged)?;
         let (width, height) = (scale.scale(header.width), scale.scale(header.height));
-        // Both are at most the limits, which are u32.
-        into.reshape(width as u32, height as u32);
-        let pixels = bytemuck::cast_slice_mut(into.pixels_mut());
-        match decompressor.decompress(jpeg, Image { pixels, width, pitch: 4 * width, height, format: PIXEL_FORMAT }) {
+        let (pixels, pitch) = (room(width, height), width * format.size());
+        match decompressor.decompress(jpeg, Image { pixels, width, pitch, height, format }) {
             Ok(()) => {}
             Err(cause) if is_harmless(&cause) => {}
             Err(cause) => return Err(damaged(cause)),
@@ -104,6 +150,22 @@ impl Decoder {
         self.decompressor = Some(decompressor);
         Ok(())
     }
+
+    /// A decompressor that has read the header, which is good.
+    fn ready(&mut self, jpeg: &[u8]) -> Result<(Decompressor, DecompressHeader), DecodeError> {
+        let damaged = |cause| DecodeError::Damaged { length: jpeg.len(), cause };
+        let mut decompressor = match self.decompressor.take() {
+            Some(decompressor) => decompressor,
+            None => new_decompressor().map_err(damaged)?,
+        };
+        let header = decompressor.read_header(jpeg).map_err(damaged)?;
+        check(&header)?;
+        Ok((decompressor, header))
+    }
+}
+
+const fn full(_: &DecompressHeader) -> ScalingFactor {
+    ScalingFactor::ONE
 }
 
 /// The bytes of a u32 `0x00RRGGBB`.

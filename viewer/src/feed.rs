@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::message::{FrameId, StreamName};
 
+use crate::mark::Mark;
 use crate::picture::Picture;
 
 /// Pictures kept for reuse: one being decoded, one in the slot, one on the screen, and one to spare.
@@ -50,6 +51,7 @@ pub struct Feed {
 struct Slot {
     scene: Option<Scene>,
     statistics: String,
+    mark: Option<Mark>,
     target: Option<(u32, u32)>,
     spare: Vec<Picture>,
     closed: bool,
@@ -124,6 +126,11 @@ impl Feed {
         self.slot().statistics = text;
     }
 
+    /// Replaces the mark over the picture; the next picture is drawn with it.
+    pub fn set_mark(&self, mark: Option<Mark>) {
+        self.slot().mark = mark;
+    }
+
     /// Waits at most `limit` for a scene and takes it: a consumer without a window.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> Waited {
@@ -150,6 +157,11 @@ impl Feed {
     /// See [`Feed::set_statistics`].
     pub(crate) fn statistics(&self) -> String {
         self.slot().statistics.clone()
+    }
+
+    /// See [`Feed::set_mark`].
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.slot().mark
     }
 
     /// See [`Feed::target`].

@@ -9,11 +9,13 @@ pub mod decode;
 pub mod engine;
 pub mod feed;
 pub mod load;
+pub mod mark;
 #[cfg(test)]
 mod mini_relay;
 pub mod picture;
 pub mod stats;
 pub mod trace;
+pub mod track;
 pub mod udp;
 pub mod viewer;
 pub mod window;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::blockcode::BlockCode;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::FrameId;
+use fanlight_proto::message::{Ball, FrameId, StreamName};
 use fanlight_proto::reassembly::Losses;
 
 use crate::engine::{Presentation, Signal, Summary};
@@ -32,6 +32,8 @@ const MAX_SIGNAL_CHANGES: usize = 1000;
 /// What is known of a frame when it has been decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
+    /// The stream it belongs to.
+    pub stream: StreamName,
     /// Its identity.
     pub id: FrameId,
     /// See `FrameHeader` in frame.proto.
@@ -52,17 +54,19 @@ pub struct Facts {
     pub bytes: usize,
     /// What a trace tells beyond that.
     pub traced: Option<Traced>,
-    /// The JPEG, when it is to be saved at the end.
+    /// The JPEG, when it is to be saved at the end or looked at by a tracker.
     pub jpeg: Option<Bytes>,
 }
 
 /// What is found out about a frame only when frames are traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traced {
     /// See [`trace::hash`](crate::trace::hash).
     pub jpeg_hash: u64,
     /// The code painted in the picture, if there is one.
     pub code: Option<BlockCode>,
+    /// Where the ball is, when the source tells.
+    pub ball: Option<Ball>,
 }
 
 /// A frame that is on the screen.

@@ -1,4 +1,5 @@
-//! A diagnostic: one line of JSON for each frame shown, so that a test can check that it is the frame that was sent.
+//! A diagnostic: one line of JSON for each frame shown, so that a test can check that it is the frame that was sent, and
+//! one for each that a tracker looked at.
 
 use std::hash::Hasher;
 use std::io::{self, Write};
@@ -7,6 +8,7 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
 use crate::stats::Presented;
+use crate::track::{Detection, Found};
 
 /// A line of the trace. Times are nanoseconds on CLOCK_MONOTONIC of the host that took them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +35,46 @@ pub struct Line {
     /// The capture time painted in the picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_captured_ns: Option<u64>,
+    /// The true centre of the ball in the picture, across and down, when the source tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ball: Option<[f32; 2]>,
+}
+
+/// What a tracker said of a frame: a line of its own, later than that of the frame.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrackLine {
+    /// The run of the source, in 16 hexadecimal digits.
+    pub epoch: String,
+    /// The frame's number in it.
+    pub number: u64,
+    /// When the answer came.
+    pub tracked_ns: u64,
+    /// From handing the frame over to the answer, in microseconds.
+    pub took_us: u64,
+    /// What was found; null when there is nothing.
+    pub detection: Option<Found>,
+}
+
+impl TrackLine {
+    /// What there is to tell of a detection.
+    #[must_use]
+    pub fn of(detection: &Detection) -> Self {
+        Self {
+            epoch: format!("{:016x}", detection.id.epoch),
+            number: detection.id.number,
+            tracked_ns: detection.at.as_nanos(),
+            took_us: u64::try_from(detection.took.as_micros()).unwrap_or(u64::MAX),
+            detection: detection.found,
+        }
+    }
+
+    /// As [`Line::write`].
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        write_line(self, to)
+    }
 }
 
 impl Line {
@@ -52,6 +94,7 @@ impl Line {
             hash: facts.traced.map_or_else(String::new, |traced| format!("{:016x}", traced.jpeg_hash)),
             code_number: code.map(|code| code.number),
             code_captured_ns: code.map(|code| code.captured_ns),
+            ball: facts.traced.and_then(|traced| traced.ball).map(|ball| [ball.x, ball.y]),
         }
     }
 
@@ -59,11 +102,16 @@ impl Line {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn write(&self, mut to: impl Write) -> io::Result<()> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
-        to.write_all(&line)
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        write_line(self, to)
     }
+}
+
+/// In one piece, so that lines of several threads stay whole.
+fn write_line(line: &impl Serialize, mut to: impl Write) -> io::Result<()> {
+    let mut line = serde_json::to_vec(line)?;
+    line.push(b'\n');
+    to.write_all(&line)
 }
 
 /// What tells two JPEGs apart in a trace: SipHash-1-3 with a zero key. Not for use against an adversary.

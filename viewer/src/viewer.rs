@@ -10,6 +10,7 @@ mod presenting;
 mod receiving;
 #[cfg(test)]
 mod tests;
+mod tracking;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ use crate::config::{self, Command, Config, Extra, Options};
 use crate::engine::{Engine, EngineConfig, Signal, Wish};
 use crate::feed::Feed;
 use crate::load;
-use crate::stats::Tally;
+use crate::stats::{Report, Tally};
+use crate::track::Tracking;
 use crate::udp::{Route, converse};
 use crate::window;
 use decoding::Wanted;
@@ -82,6 +84,7 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     let tally = Arc::new(Tally::new(began));
     let mut presenter = Presenter::new(Arc::clone(&tally), extra.trace.as_deref())?;
     let pipeline = Pipeline::start(config, extra, route, Arc::clone(&tally), context)?;
+    presenter.set_crew(tracking::start(config, &pipeline.feed, presenter.trace(), &context.shutdown)?);
     let shown = if extra.headless {
         presenter.show_to_nobody(&pipeline.feed);
         Ok(())
@@ -90,8 +93,9 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     };
     let ended = clock::now();
     pipeline.stop()?;
+    let tracking = presenter.end_tracking();
     shown?;
-    write_files(config, extra, &tally, &presenter)?;
+    write_files(config, extra, &tally, tracking, &presenter)?;
     match extra.duration.filter(|duration| began + *duration <= ended) {
         Some(duration) if tally.shown() == 0 => bail!("no frame was shown in {duration:?}: {}", tally.signal()),
         _ => Ok(ExitCode::SUCCESS),
@@ -119,7 +123,7 @@ impl Pipeline {
         tally.on_signal(clock::now(), &Signal::Connecting);
         let wanted = Wanted {
             traced: extra.trace.is_some(),
-            kept: extra.snapshot.is_some(),
+            kept: extra.snapshot.is_some() || config::trackers(config).is_some(),
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };
@@ -220,9 +224,16 @@ fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> an
     Ok(window::run(&options, feed, &mut |id, at| presenter.presented(id, at))?)
 }
 
-fn write_files(config: &Config, extra: &Extra, tally: &Tally, presenter: &Presenter) -> anyhow::Result<()> {
+fn write_files(
+    config: &Config,
+    extra: &Extra,
+    tally: &Tally,
+    tracking: Option<Tracking>,
+    presenter: &Presenter,
+) -> anyhow::Result<()> {
     if let Some(path) = &extra.report {
-        let mut json = serde_json::to_string_pretty(&tally.report(clock::now(), &config.relay.join(", ")))?;
+        let report = Report { tracking, ..tally.report(clock::now(), &config.relay.join(", ")) };
+        let mut json = serde_json::to_string_pretty(&report)?;
         json.push('\n');
         if path.as_os_str() == "-" {
             print(&json);

@@ -16,7 +16,7 @@ const WHOLE: Monitor = Monitor { x: 0, y: 0, width: 1280, height: 720 };
 fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_is_back() {
     let Some(display) = Display::single(WHOLE.width, WHOLE.height) else { return };
     let stage = Stage::new();
-    let (source, _relay, viewer) = live(&stage, &display, "");
+    let (source, _relay, viewer) = live(&stage, &display, PATTERN, "");
     watch_frames(&display, WHOLE, 10);
     display.screenshot().keep("whole");
     for _ in 0..2 {
@@ -33,15 +33,46 @@ fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_
 fn the_viewer_fills_the_monitor_it_was_given_and_ends_at_a_key() {
     let (Some(display), Some(())) = (Display::several(&THREE), installed("xdotool")) else { return };
     let stage = Stage::new();
-    let (_source, _relay, viewer) = live(&stage, &display, "--monitor DUMMY1");
+    let (_source, _relay, viewer) = live(&stage, &display, PATTERN, "--monitor DUMMY1");
     watch_frames(&display, THREE[1], 10);
     display.press("q", (THREE[1].x + 600, THREE[1].y + 300));
     assert_eq!(viewer.wait_exit(wait::SOON).code(), Some(0));
 }
 
+#[test]
+fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
+    let Some(display) = Display::single(WHOLE.width, WHOLE.height) else { return };
+    let stage = Stage::new();
+    let ball = "--input ball --size 1280x720 --rate 30";
+    let (source, _relay, viewer) = live(&stage, &display, ball, "--track ball --show-track");
+    eventually(&display, "a ring", |shot| match marked(shot) {
+        200.. => Ok(()),
+        few => Err(format!("{few} pixels have its colour")),
+    });
+    display.screenshot().keep("track");
+    source.kill();
+    eventually(&display, "a card without a ring", |shot| match marked(shot) {
+        0 => is_card(shot),
+        some => Err(format!("{some} pixels have its colour")),
+    });
+    let (exit, _) = viewer.stop();
+    assert_eq!(exit.code(), Some(0));
+}
+
+/// How many pixels have the colour of the ring.
+fn marked(shot: &Screenshot) -> usize {
+    let is_marked = |pixel: u32| {
+        let [_, red, green, blue] = pixel.to_be_bytes();
+        red > 215 && (60..115).contains(&green) && (25..80).contains(&blue)
+    };
+    shot.points().filter(|(_, _, pixel)| is_marked(*pixel)).count()
+}
+
+const PATTERN: &str = "--input pattern --size 1280x720 --rate 30";
+
 /// The three programs, the viewer in full screen on `display`.
-fn live(stage: &Stage, display: &Display, flags: &str) -> (Program, Program, Program) {
-    let source = stage.source("cam").flags("--input pattern --size 1280x720 --rate 30").ready();
+fn live(stage: &Stage, display: &Display, input: &str, flags: &str) -> (Program, Program, Program) {
+    let source = stage.source("cam").flags(input).ready();
     let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
     let viewer = stage
         .program("viewer")

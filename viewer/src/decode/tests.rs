@@ -218,3 +218,23 @@ fn a_small_target_is_served_by_a_small_decode_that_still_covers_it() {
         assert_red_and_blue(&picture);
     }
 }
+
+#[test]
+fn brightness_and_bytes_of_colour_are_decoded_by_the_same_rules() {
+    let mut decoder = Decoder::new();
+    let (mut grey, mut rgb) = (Grey::default(), vec![7]);
+    assert_eq!(decoder.size(&good()).unwrap(), (WIDTH, HEIGHT));
+    decoder.decode_grey(&good(), &mut grey).unwrap();
+    decoder.decode_rgb(&good(), &mut rgb).unwrap();
+    assert_eq!((grey.width(), grey.height(), rgb.len(), rgb[0]), (WIDTH, HEIGHT, 1 + 3 * WIDTH * HEIGHT, 7));
+    let at = HEIGHT / 2 * WIDTH + WIDTH / 4;
+    assert!((60..76).contains(&grey.pixels()[at]), "{}", grey.pixels()[at]);
+    let [red, green, blue] = [0, 1, 2].map(|part| rgb[1 + 3 * at + part]);
+    assert!(red > 180 && green < 40 && blue < 40, "{red} {green} {blue}");
+    for bad in [good()[..900].to_vec(), with_size(good(), 9999, 9999), Vec::new()] {
+        assert!(decoder.decode_grey(&bad, &mut grey).is_err() && grey.pixels().is_empty());
+        let before = rgb.len();
+        assert!(decoder.decode_rgb(&bad, &mut rgb).is_err() && rgb.len() == before);
+        assert!(decoder.decode_grey(&good(), &mut grey).is_ok(), "a good one after it");
+    }
+}

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Ages, Inner};
 use crate::engine::PathSummary;
+use crate::track::Tracking;
 
 /// What `--report` writes. Durations are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +58,9 @@ pub struct Report {
     pub signals: Vec<SignalChange>,
     /// Changes older than those, which are forgotten.
     pub signals_forgotten: u64,
+    /// What trackers found, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Tracking>,
 }
 
 /// `shown + lost.total + pending` are the frames that the stream had from the first one seen to the last one decided.
@@ -211,6 +215,7 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         },
         signals: inner.changes.iter().map(|(at, signal)| change(*at, signal)).collect(),
         signals_forgotten: inner.changes_forgotten,
+        tracking: None,
     }
 }
 

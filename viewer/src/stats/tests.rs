@@ -11,6 +11,7 @@ fn ms(n: u64) -> Time {
 
 fn facts(number: u64, captured: Time) -> Facts {
     Facts {
+        stream: "cam".parse().unwrap(),
         id: FrameId { epoch: 1, number },
         captured_ns: captured.as_nanos(),
         wall_offset_ns: CLOCK.wall_offset_ns,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanlight_daemon::{clock, logline};
 use fanlight_proto::blockcode::BlockCode;
-use fanlight_proto::message::{CheckedFrame, FrameError, FrameId, parse_frame};
+use fanlight_proto::message::{CheckedFrame, FrameError, FrameId, parse_frame, truth};
 
 use super::handover::{HandOver, Work};
 use crate::decode::{DecodeError, Decoder};
@@ -97,6 +97,7 @@ fn shown(
     let decoded = clock::now();
     let CheckedFrame { stream, id, header, jpeg } = frame;
     tally.on_decoded(Facts {
+        stream: stream.clone(),
         id,
         captured_ns: header.captured_ns,
         wall_offset_ns: header.wall_offset_ns,
@@ -106,7 +107,11 @@ fn shown(
         decoded,
         decoding: decoded.saturating_since(began),
         bytes: jpeg.len(),
-        traced: wanted.traced.then(|| Traced { jpeg_hash: trace::hash(&jpeg), code: code_in(&picture) }),
+        traced: wanted.traced.then(|| Traced {
+            jpeg_hash: trace::hash(&jpeg),
+            code: code_in(&picture),
+            ball: header.truth.and_then(|truth| truth.kind).map(|truth::Kind::Ball(ball)| ball),
+        }),
         jpeg: wanted.kept.then(|| jpeg.clone()),
     });
     Ok(Shown { stream, id, picture, jpeg })

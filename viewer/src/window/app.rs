@@ -14,15 +14,19 @@ use winit::window::WindowId;
 
 use super::screen::Screen;
 use super::{Options, WindowError, snapshot};
-use crate::canvas::Canvas;
+use crate::canvas::{Canvas, fit};
 use crate::card::{self, Edge};
 use crate::feed::{Feed, Scene};
+use crate::mark::{self, Mark};
 
 /// How long the mouse pointer stays in full screen after it was last moved.
 const CURSOR_LINGERS: Duration = Duration::from_secs(2);
 
 /// How long a note, such as where a snapshot was saved, stays over the picture.
 const NOTE_LINGERS: Duration = Duration::from_secs(3);
+
+/// How long the mark of a detection stays after it: with the tracker gone, it would lie.
+const MARK_LINGERS: Duration = Duration::from_millis(500);
 
 /// How long the desktop may take to bring the window to the screen before it is asked again.
 const OPENING_TAKES: Duration = Duration::from_millis(500);
@@ -96,9 +100,10 @@ impl<'a> App<'a> {
         }
         let statistics = if self.shows_statistics { self.feed.statistics() } else { String::new() };
         let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
+        let mark = self.feed.mark().filter(|mark| clock::now().saturating_since(mark.at) < MARK_LINGERS);
         let (scene, resizer) = (&self.scene, &mut self.resizer);
         let drawn = screen.draw(|canvas| {
-            paint(canvas, scene, resizer);
+            paint(canvas, scene, mark.as_ref(), resizer);
             card::draw_panel(canvas, &statistics, Edge::Top);
             card::draw_panel(canvas, note, Edge::Bottom);
         })?;
@@ -243,12 +248,15 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     }
 }
 
-fn paint(canvas: &mut Canvas<'_>, scene: &Scene, resizer: &mut Resizer) {
+fn paint(canvas: &mut Canvas<'_>, scene: &Scene, mark: Option<&Mark>, resizer: &mut Resizer) {
     match scene {
         Scene::Message { title, reason } => card::draw(canvas, title, reason),
         Scene::Picture(shown) => {
             if let Err(error) = canvas.show(&shown.picture, resizer) {
                 card::draw(canvas, "no picture", &format!("frame {} cannot be scaled: {error}", shown.id));
+            } else if let Some(mark) = mark.filter(|mark| mark.id.epoch == shown.id.epoch) {
+                let size = (shown.picture.width() as usize, shown.picture.height() as usize);
+                mark::draw(canvas, fit(size, (canvas.width(), canvas.height())), mark);
             }
         }
     }

@@ -1,0 +1,91 @@
+//! Trackers: processes beside the viewer that say where something is in the frames shown.
+//!
+//! A frame that was shown is offered to the [`Crew`], never waits for it, and goes to the tracker that has been idle
+//! longest; when none is, the newest waits and older ones are missing. Each tracker has a thread here that speaks to it
+//! through pipes, as [`wire`] tells, and replaces it when it dies, hangs or talks rubbish. The one that comes with the
+//! viewer ([`serve`]) is the same program again and speaks no other way.
+
+pub mod ball;
+mod child;
+mod crew;
+mod desk;
+pub mod grey;
+mod member;
+pub mod serve;
+mod tally;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{FrameId, StreamName};
+
+pub use crew::{Crew, Told};
+pub use tally::{LastDetection, Spread, Tracking};
+pub use wire::{Format, Found};
+
+/// Trackers a viewer has at most: more than any machine that also shows pictures can keep busy.
+pub const MAX_TRACKERS: usize = 16;
+
+fanlight_daemon::choice! {
+    /// What to look for.
+    pub enum Target {
+        /// A bright ball; see [`ball`].
+        Ball = "ball",
+    }
+}
+
+/// What is to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How many at once, 1 to [`MAX_TRACKERS`].
+    pub trackers: usize,
+    /// The tracker.
+    pub kind: Kind,
+    /// What it is given.
+    pub format: Format,
+}
+
+/// Which tracker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// This program's own.
+    BuiltIn,
+    /// What `/bin/sh -c` runs.
+    Command(String),
+}
+
+/// A frame to be looked at.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The stream it belongs to.
+    pub stream: StreamName,
+    /// Its identity.
+    pub id: FrameId,
+    /// See `FrameHeader` in frame.proto.
+    pub captured_ns: u64,
+    /// The JPEG as received.
+    pub jpeg: Bytes,
+}
+
+/// What a tracker said of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detection {
+    /// The stream of the frame.
+    pub stream: StreamName,
+    /// The frame's identity.
+    pub id: FrameId,
+    /// Columns and rows of the picture, in whose pixels the places are.
+    pub size: (u32, u32),
+    /// What was found; none when there is nothing.
+    pub found: Option<Found>,
+    /// When the answer came.
+    pub at: Time,
+    /// From handing the frame over to its answer.
+    pub took: Duration,
+    /// How long the looking took, as the tracker tells.
+    pub told: Option<Duration>,
+}

@@ -1,0 +1,137 @@
+//! Where frames wait for trackers: no more than there are idle ones, and one when there is none.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use super::Frame;
+
+/// The hand-over. Putting never waits.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    came: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Frame>,
+    idle: usize,
+}
+
+impl Desk {
+    /// Puts a frame up; returns how many older ones give way to it, which no tracker will see.
+    pub(super) fn put(&self, frame: Frame) -> u64 {
+        let mut state = self.state();
+        state.waiting.push_back(frame);
+        let most = state.idle.max(1);
+        let mut displaced = 0;
+        while state.waiting.len() > most {
+            state.waiting.pop_front();
+            displaced += 1;
+        }
+        drop(state);
+        // Trackers are woken in the order in which they became idle.
+        self.came.notify_one();
+        displaced
+    }
+
+    /// Waits for a frame. Cancel safe.
+    pub(super) async fn take(&self) -> Frame {
+        let _idle = Idle::among(self);
+        loop {
+            let came = self.came.notified();
+            let (frame, more) = self.first();
+            if more {
+                // Of two notes in one moment the second may have gone unheard.
+                self.came.notify_one();
+            }
+            match frame {
+                Some(frame) => return frame,
+                None => came.await,
+            }
+        }
+    }
+
+    /// The frame that waits longest, and whether another does.
+    fn first(&self) -> (Option<Frame>, bool) {
+        let mut state = self.state();
+        (state.waiting.pop_front(), !state.waiting.is_empty())
+    }
+
+    /// How many frames wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.state().waiting.len() as u64
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the desk")
+    }
+}
+
+/// One idle tracker, for as long as this lives.
+struct Idle<'a>(&'a Desk);
+
+impl<'a> Idle<'a> {
+    fn among(desk: &'a Desk) -> Self {
+        desk.state().idle += 1;
+        Self(desk)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.state().idle -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use fanlight_proto::message::FrameId;
+
+    use super::*;
+
+    fn frame(number: u64) -> Frame {
+        let id = FrameId { epoch: 1, number };
+        Frame { stream: "cam".parse().unwrap(), id, captured_ns: 0, jpeg: Bytes::new() }
+    }
+
+    #[tokio::test]
+    async fn the_newest_waits_when_nobody_is_idle() {
+        let desk = Desk::default();
+        assert_eq!((1..=5).map(|number| desk.put(frame(number))).sum::<u64>(), 4);
+        assert_eq!(desk.waiting(), 1);
+        assert_eq!(desk.take().await.id.number, 5);
+        assert_eq!(desk.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn each_idle_tracker_gets_a_frame_and_those_idle_longest_come_first() {
+        let desk = std::sync::Arc::new(Desk::default());
+        let takers: Vec<_> = (0..3)
+            .map(|_| {
+                let desk = std::sync::Arc::clone(&desk);
+                tokio::spawn(async move { desk.take().await.id.number })
+            })
+            .collect();
+        while desk.state().idle < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((1..=3).map(|number| desk.put(frame(number))).sum::<u64>(), 0);
+        for (taker, number) in takers.into_iter().zip(1..) {
+            assert_eq!(taker.await.unwrap(), number);
+        }
+        assert_eq!(desk.state().idle, 0);
+    }
+
+    #[tokio::test]
+    async fn a_tracker_that_gives_up_waiting_is_not_idle() {
+        let desk = Desk::default();
+        let gone = tokio::time::timeout(std::time::Duration::from_millis(1), desk.take()).await;
+        assert!(gone.is_err() && desk.state().idle == 0);
+        desk.put(frame(1));
+        assert_eq!(desk.take().await.id.number, 1);
+    }
+}

@@ -1,0 +1,205 @@
+//! One tracker and who speaks to it: a frame at a time, an answer to each, and a new process when one fails.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_daemon::logline::Limited;
+use fanlight_daemon::{Shutdown, clock};
+use tokio::time::{sleep, timeout};
+
+use super::child::{Child, Line};
+use super::crew::Told;
+use super::desk::Desk;
+use super::tally::Tally;
+use super::wire::{Answer, Format, Found, Header};
+use super::{Detection, Frame, Plan};
+use crate::decode::{DecodeError, Decoder};
+use crate::track::grey::Grey;
+
+/// How long a tracker may take for a frame: at 30 frames a second it would have missed thirty.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it may take for its first: a Python program with OpenCV takes seconds to start on a busy machine.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Lines between two answers that are none: a tracker that says more is replaced.
+const MAX_STRAYS: u32 = 100;
+
+/// Before a tracker that failed is started again: the first time, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Why a tracker is replaced.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("it ended")]
+    Ended,
+    #[error("it does not read: {0}")]
+    Write(io::Error),
+    #[error("it did not answer within {0:?}")]
+    Silent(Duration),
+    #[error("it talks rubbish")]
+    Rubbish,
+    #[error("it cannot be started: {0}")]
+    Start(io::Error),
+}
+
+/// One tracker's keeper.
+pub(super) struct Member {
+    plan: Plan,
+    desk: Arc<Desk>,
+    tally: Arc<Tally>,
+    told: Told,
+    shutdown: Shutdown,
+    decoder: Decoder,
+    grey: Grey,
+    rgb: Vec<u8>,
+    /// Answers of the process that runs.
+    answers: u64,
+    strays: u32,
+}
+
+impl Member {
+    pub(super) fn new(plan: Plan, desk: Arc<Desk>, tally: Arc<Tally>, told: Told, shutdown: Shutdown) -> Self {
+        let (decoder, grey, rgb) = (Decoder::new(), Grey::default(), Vec::new());
+        Self { plan, desk, tally, told, shutdown, decoder, grey, rgb, answers: 0, strays: 0 }
+    }
+
+    /// Works until the end, whatever becomes of the processes.
+    pub(super) async fn work(mut self) {
+        let shutdown = self.shutdown.clone();
+        let (mut pause, mut failures) = (PAUSES.0, Limited::new());
+        while !shutdown.requested() {
+            (self.answers, self.strays) = (0, 0);
+            let Some((failure, ended)) = self.run_once().await else { return };
+            if self.answers > 0 {
+                pause = PAUSES.0;
+            }
+            if let Some(count) = failures.note(clock::now()) {
+                tracing::warn!(count, "a tracker is replaced: {failure} ({ended})");
+            }
+            tokio::select! {
+                () = shutdown.wait() => return,
+                () = sleep(pause) => pause = (2 * pause).min(PAUSES.1),
+            }
+            self.tally.note(|counts| counts.restarts += 1);
+        }
+    }
+
+    /// From the start of a process to its end; none when the viewer ends.
+    async fn run_once(&mut self) -> Option<(Failure, String)> {
+        let mut child = match Child::spawn(&self.plan.kind) {
+            Ok(child) => child,
+            Err(error) => return Some((Failure::Start(error), "never ran".to_owned())),
+        };
+        tracing::info!(pid = child.pid(), "a tracker runs");
+        let shutdown = self.shutdown.clone();
+        let failure = tokio::select! {
+            () = shutdown.wait() => None,
+            failure = self.serve(&mut child) => Some(failure),
+        };
+        let ended = child.end().await;
+        failure.map(|failure| (failure, ended))
+    }
+
+    async fn serve(&mut self, child: &mut Child) -> Failure {
+        loop {
+            let desk = Arc::clone(&self.desk);
+            let frame = tokio::select! {
+                frame = desk.take() => frame,
+                line = child.answers.next() => match self.on_stray(line) {
+                    Ok(()) => continue,
+                    Err(failure) => return failure,
+                },
+            };
+            if let Err(failure) = self.look(child, frame).await {
+                self.tally.note(|counts| {
+                    counts.failed += 1;
+                    counts.timeouts += u64::from(matches!(failure, Failure::Silent(_)));
+                });
+                return failure;
+            }
+        }
+    }
+
+    /// Has the tracker look at a frame.
+    async fn look(&mut self, child: &mut Child, frame: Frame) -> Result<(), Failure> {
+        let header = match self.header(&frame) {
+            Ok(header) => header,
+            Err(error) => {
+                // It was shown, so this is rare: only a damage behind what a smaller decoding looks at.
+                tracing::debug!(frame = %frame.id, "a frame is not looked at: {error}");
+                self.tally.note(|counts| counts.failed += 1);
+                return Ok(());
+            }
+        };
+        let patience = if self.answers == 0 { FIRST_PATIENCE } else { PATIENCE };
+        let asked = clock::now();
+        let asking = self.exchange(child, &header, &frame);
+        let (found, told) = timeout(patience, asking).await.map_err(|_| Failure::Silent(patience))??;
+        (self.answers, self.strays) = (self.answers + 1, 0);
+        let at = clock::now();
+        let size = (header.width, header.height);
+        let took = at.saturating_since(asked);
+        let told = told.map(Duration::from_micros);
+        let detection = Detection { stream: frame.stream, id: frame.id, size, found, at, took, told };
+        self.tally.on_answer(&detection);
+        (self.told)(&detection);
+        Ok(())
+    }
+
+    async fn exchange(
+        &mut self,
+        child: &mut Child,
+        header: &Header,
+        frame: &Frame,
+    ) -> Result<(Option<Found>, Option<u64>), Failure> {
+        let payload = match header.format {
+            Format::Jpeg => &frame.jpeg[..],
+            Format::Grey => self.grey.pixels(),
+            Format::Rgb => &self.rgb,
+        };
+        child.write(header, payload).await.map_err(Failure::Write)?;
+        loop {
+            let line = child.answers.next().await;
+            if let Some(Line::Whole(text)) = &line
+                && let Some((id, found, told)) = Answer::parse(text)
+                && id == frame.id
+            {
+                return Ok((found, told));
+            }
+            self.on_stray(line)?;
+        }
+    }
+
+    /// A line that answers nothing, or the end.
+    fn on_stray(&mut self, line: Option<Line>) -> Result<(), Failure> {
+        let Some(line) = line else { return Err(Failure::Ended) };
+        let answers = matches!(&line, Line::Whole(text) if Answer::parse(text).is_some());
+        self.tally.note(|counts| {
+            counts.unknown += u64::from(answers);
+            counts.malformed += u64::from(!answers);
+        });
+        self.strays += 1;
+        if self.strays > MAX_STRAYS { Err(Failure::Rubbish) } else { Ok(()) }
+    }
+
+    /// Prepares what the tracker is given, and what stands before it.
+    fn header(&mut self, frame: &Frame) -> Result<Header, DecodeError> {
+        let (width, height) = self.decoder.size(&frame.jpeg)?;
+        let length = match self.plan.format {
+            Format::Jpeg => frame.jpeg.len(),
+            Format::Grey => {
+                self.decoder.decode_grey(&frame.jpeg, &mut self.grey)?;
+                self.grey.pixels().len()
+            }
+            Format::Rgb => {
+                self.rgb.clear();
+                self.decoder.decode_rgb(&frame.jpeg, &mut self.rgb)?;
+                self.rgb.len()
+            }
+        };
+        let (width, height, length) = (width as u32, height as u32, length as u32);
+        Ok(Header { format: self.plan.format, width, height, id: frame.id, captured_ns: frame.captured_ns, length })
+    }
+}

@@ -1,0 +1,151 @@
+//! What trackers did, in numbers.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Detection;
+use super::wire::Found;
+use crate::stats::Ages;
+
+/// Counts of all trackers of a viewer. Any thread may call.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) offered: u64,
+    pub(super) detections: u64,
+    pub(super) none: u64,
+    pub(super) missing: u64,
+    pub(super) failed: u64,
+    pub(super) restarts: u64,
+    pub(super) timeouts: u64,
+    pub(super) malformed: u64,
+    pub(super) unknown: u64,
+    answer: Ages,
+    work: Ages,
+    last: Option<Detection>,
+}
+
+/// The part of a viewer's report about its trackers. `offered` is the sum of `detections`, `none`, `missing`, `failed` and
+/// `pending`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tracking {
+    /// Trackers at work.
+    pub trackers: usize,
+    /// Frames shown, each of which a tracker should have seen.
+    pub offered: u64,
+    /// Frames in which something was found.
+    pub detections: u64,
+    /// Frames in which there is nothing.
+    pub none: u64,
+    /// Frames that no tracker saw because all were busy.
+    pub missing: u64,
+    /// Frames that went down with a tracker.
+    pub failed: u64,
+    /// Frames under way when the report was made.
+    pub pending: u64,
+    /// Of the frames answered, the part in which something was found.
+    pub detection_rate: Option<f64>,
+    /// Trackers replaced.
+    pub restarts: u64,
+    /// Of those, the ones that did not answer in time.
+    pub timeouts: u64,
+    /// Lines that are no answer.
+    pub malformed: u64,
+    /// Answers to what was not asked.
+    pub unknown: u64,
+    /// From handing a frame over to its answer.
+    pub answer_ms: Spread,
+    /// How long the looking took, as trackers tell.
+    pub work_ms: Spread,
+    /// The newest detection.
+    pub last: Option<LastDetection>,
+}
+
+/// Percentiles in milliseconds; none when nothing was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Half are at most this.
+    pub p50: Option<f64>,
+    /// 95 of 100 are at most this.
+    pub p95: Option<f64>,
+}
+
+/// See [`Tracking::last`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LastDetection {
+    /// The stream of the frame.
+    pub stream: String,
+    /// Its epoch, in 16 hexadecimal digits.
+    pub epoch: String,
+    /// Its number.
+    pub number: u64,
+    /// What was found in it.
+    #[serde(flatten)]
+    pub found: Found,
+}
+
+impl Tally {
+    /// Changes the counts.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts());
+    }
+
+    /// Takes an answer.
+    pub(super) fn on_answer(&self, detection: &Detection) {
+        let mut counts = self.counts();
+        counts.answer.record(detection.took);
+        if let Some(told) = detection.told {
+            counts.work.record(told);
+        }
+        if detection.found.is_some() {
+            counts.detections += 1;
+            counts.last = Some(detection.clone());
+        } else {
+            counts.none += 1;
+        }
+    }
+
+    pub(super) fn report(&self, trackers: usize) -> Tracking {
+        let counts = self.counts();
+        let answered = counts.detections + counts.none;
+        Tracking {
+            trackers,
+            offered: counts.offered,
+            detections: counts.detections,
+            none: counts.none,
+            missing: counts.missing,
+            failed: counts.failed,
+            pending: counts.offered.saturating_sub(answered + counts.missing + counts.failed),
+            detection_rate: (answered > 0).then(|| counts.detections as f64 / answered as f64),
+            restarts: counts.restarts,
+            timeouts: counts.timeouts,
+            malformed: counts.malformed,
+            unknown: counts.unknown,
+            answer_ms: spread(&counts.answer),
+            work_ms: spread(&counts.work),
+            last: counts.last.as_ref().and_then(last),
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().expect("no code panics while it counts")
+    }
+}
+
+fn spread(ages: &Ages) -> Spread {
+    let [p50, p95] = [50, 95].map(|hundredths| ages.percentile(hundredths).map(millis));
+    Spread { p50, p95 }
+}
+
+fn millis(length: Duration) -> f64 {
+    length.as_micros() as f64 / 1e3
+}
+
+fn last(detection: &Detection) -> Option<LastDetection> {
+    let (epoch, number) = (format!("{:016x}", detection.id.epoch), detection.id.number);
+    detection.found.map(|found| LastDetection { stream: detection.stream.to_string(), epoch, number, found })
+}

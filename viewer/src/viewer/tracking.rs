@@ -1,0 +1,48 @@
+//! Trackers at the screen: what is shown goes to them, what they say goes to trace and screen.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fanlight_daemon::Shutdown;
+
+use crate::config::{self, Config};
+use crate::feed::Feed;
+use crate::mark::Mark;
+use crate::trace::TrackLine;
+use crate::track::{Crew, Detection, Told};
+
+/// Starts the trackers that are asked for.
+///
+/// # Errors
+/// When there are no threads to be had.
+pub(super) fn start(
+    config: &Config,
+    feed: &Arc<Feed>,
+    trace: Option<Arc<File>>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<Crew>> {
+    let Some(plan) = config::trackers(config) else { return Ok(None) };
+    let (feed, shows) = (Arc::clone(feed), config.show_track);
+    let told: Told = Arc::new(move |detection: &Detection| {
+        if let Some(Err(error)) = trace.as_ref().map(|trace| TrackLine::of(detection).write(&**trace)) {
+            tracing::error!("a detection is not in the trace: {error}");
+        }
+        if shows {
+            feed.set_mark(mark(detection));
+        }
+    });
+    Crew::start(&plan, &told, shutdown).map(Some).context("the trackers cannot be started")
+}
+
+fn mark(detection: &Detection) -> Option<Mark> {
+    let Detection { id, at, size, .. } = *detection;
+    detection.found.map(|found| Mark {
+        id,
+        at,
+        size,
+        x: found.x as f32,
+        y: found.y as f32,
+        radius: found.radius as f32,
+    })
+}
