@@ -5,7 +5,7 @@
 //! may lie partly outside. What is behind may have a pattern and noise, as long as the ball is brighter everywhere at its
 //! edge; text may cross it. Colours play no role, nor does where the ball was before. Of several balls the clearest is found.
 //!
-//! It needs the picture's brightness alone, decoded once at full size: to decode it at a quarter first would cost 85 to 95 %
+//! It needs the picture's brightness alone, decoded once at full size: to decode it at a quarter first would cost 70 to 95 %
 //! of that again (`viewer/examples/track_speed.rs`), as most of the work is reading the code.
 //!
 //! In a reduced picture every edge votes for the places that lie at its bright side (a centre gets the votes of its whole
