@@ -123,6 +123,18 @@ impl Launch {
         program
     }
 
+    /// Runs it to its end, with the exit code `code`.
+    ///
+    /// # Panics
+    /// When it does not end, or otherwise.
+    #[track_caller]
+    pub fn ends_with(self, code: i32) -> Program {
+        let shown = self.to_string();
+        let (exit, program) = self.run();
+        assert_eq!(exit.code(), Some(code), "{shown}");
+        program
+    }
+
     /// Runs it to its end, which must come within [`SOON`], and gives back how it went.
     ///
     /// # Panics
@@ -214,6 +226,18 @@ struct Running {
 }
 
 impl Program {
+    /// Waits for a line of its own that has all of `words`.
+    ///
+    /// # Panics
+    /// When none comes.
+    #[track_caller]
+    pub fn says(&self, words: &[&str]) {
+        let found = self.log.wait_from(0, SOON, |line| {
+            words.iter().all(|word| line.from != "fixture" && line.text.contains(word)).then_some(())
+        });
+        assert!(found.is_some(), "no line with all of {words:?}");
+    }
+
     /// Starts it again after it ended, with the same command line.
     ///
     /// # Panics

@@ -12,23 +12,6 @@ const USAGE: i32 = 64;
 
 const PROGRAMS: [&str; 3] = ["source", "relay", "viewer"];
 
-#[track_caller]
-fn ends_with(launch: Launch, code: i32) -> Program {
-    let shown = launch.to_string();
-    let (exit, program) = launch.run();
-    assert_eq!(exit.code(), Some(code), "{shown}");
-    program
-}
-
-/// Waits for a line that has all of `words`.
-#[track_caller]
-fn says(program: &Program, words: &[&str]) {
-    let found = program.log().wait_from(0, fanlight_tests::wait::SOON, |line| {
-        words.iter().all(|word| line.from != "fixture" && line.text.contains(word)).then_some(())
-    });
-    assert!(found.is_some(), "no line with all of {words:?}");
-}
-
 /// What it wrote on standard output, once it has ended.
 fn output(program: &Program, last_line: &str) -> String {
     program.wait_for_line(last_line);
@@ -44,8 +27,8 @@ fn an_unknown_flag_is_refused_with_a_suggestion() {
         ("relay", "--lisen x", "--listen"),
         ("viewer", "--durations 5s", "--duration"),
     ] {
-        let program = ends_with(stage.program(name).flags(flag), USAGE);
-        says(&program, &[meant]);
+        let program = stage.program(name).flags(flag).ends_with(USAGE);
+        program.says(&[meant]);
     }
 }
 
@@ -64,8 +47,8 @@ fn a_bad_value_is_refused_and_the_message_names_the_key_and_what_it_may_be() {
         ("relay", "--gso maybe", &["--gso", "auto"]),
     ];
     for (name, flags, words) in cases {
-        let program = ends_with(stage.program(name).flags(flags), USAGE);
-        says(&program, words);
+        let program = stage.program(name).flags(flags).ends_with(USAGE);
+        program.says(words);
     }
 }
 
@@ -79,8 +62,8 @@ fn an_unknown_key_of_a_file_is_refused_with_its_line_and_a_suggestion() {
     ] {
         let file = stage.path(&format!("{name}.toml"));
         std::fs::write(&file, text).unwrap();
-        says(&ends_with(stage.program(name).flag("config", &file), USAGE), &words);
-        says(&ends_with(stage.program(name).flags("check-config").flag("config", &file), USAGE), &words);
+        stage.program(name).flag("config", &file).ends_with(USAGE).says(&words);
+        stage.program(name).flags("check-config").flag("config", &file).ends_with(USAGE).says(&words);
     }
 }
 
@@ -88,8 +71,8 @@ fn an_unknown_key_of_a_file_is_refused_with_its_line_and_a_suggestion() {
 fn a_missing_file_is_named() {
     let stage = Stage::new();
     for name in PROGRAMS {
-        let program = ends_with(stage.program(name).flags("--config /nowhere/at-all.toml"), USAGE);
-        says(&program, &["/nowhere/at-all.toml"]);
+        let program = stage.program(name).flags("--config /nowhere/at-all.toml").ends_with(USAGE);
+        program.says(&["/nowhere/at-all.toml"]);
     }
 }
 
@@ -101,13 +84,13 @@ fn what_print_config_prints_is_a_good_config_that_prints_the_same() {
         ("relay", "--listen 127.0.0.1:7777 --gso off", "capture_dir ="),
         ("viewer", "--relay 127.0.0.1:7777", "stats ="),
     ] {
-        let first = ends_with(stage.program(name).flags(flags).flags("--print-config"), 0);
+        let first = stage.program(name).flags(flags).flags("--print-config").ends_with(0);
         let text = output(&first, last);
         assert!(text.parse::<toml::Table>().is_ok(), "{text}");
         let file = stage.path(&format!("{name}-printed.toml"));
         std::fs::write(&file, &text).unwrap();
-        says(&ends_with(stage.program(name).flags("check-config").flag("config", &file), 0), &["good"]);
-        let again = ends_with(stage.program(name).flags("--print-config").flag("config", &file), 0);
+        stage.program(name).flags("check-config").flag("config", &file).ends_with(0).says(&["good"]);
+        let again = stage.program(name).flags("--print-config").flag("config", &file).ends_with(0);
         assert_eq!(output(&again, last), text);
     }
 }
@@ -117,7 +100,7 @@ fn the_shipped_files_are_good() {
     let stage = Stage::new();
     for name in PROGRAMS {
         let file = format!("{}/../config/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-        ends_with(stage.program(name).flags("check-config").flag("config", &file), 0);
+        stage.program(name).flags("check-config").flag("config", &file).ends_with(0);
     }
 }
 
@@ -127,9 +110,9 @@ fn a_flag_wins_over_the_file() {
     let file = stage.path("relay.toml");
     std::fs::write(&file, "listen = \"127.0.0.1:7001\"\nmax_viewers = 7\n").unwrap();
     let printed =
-        ends_with(stage.program("relay").flags("--listen 127.0.0.1:7002 --print-config").flag("config", &file), 0);
-    says(&printed, &["listen", "127.0.0.1:7002"]);
-    says(&printed, &["max_viewers", "7"]);
+        stage.program("relay").flags("--listen 127.0.0.1:7002 --print-config").flag("config", &file).ends_with(0);
+    printed.says(&["listen", "127.0.0.1:7002"]);
+    printed.says(&["max_viewers", "7"]);
 }
 
 #[test]
@@ -138,7 +121,7 @@ fn every_program_makes_keys_that_only_their_owner_can_read() {
     for name in PROGRAMS {
         for (kind, prefix) in [("psk", "fanlight-psk:"), ("feed", "fanlight-feed:"), ("pair", "fanlight-private:")] {
             let file = stage.path(&format!("{name}.{kind}"));
-            let made = ends_with(keygen(&stage, name, kind, &file), 0);
+            let made = keygen(&stage, name, kind, &file).ends_with(0);
             let metadata = std::fs::metadata(&file).unwrap();
             assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
             let key = std::fs::read_to_string(&file).unwrap();
@@ -154,10 +137,10 @@ fn every_program_makes_keys_that_only_their_owner_can_read() {
 fn the_public_part_of_a_key_is_one_line_to_be_pasted() {
     let stage = Stage::new();
     let file = stage.path("hall.key");
-    let made = ends_with(keygen(&stage, "viewer", "pair", &file), 0);
+    let made = keygen(&stage, "viewer", "pair", &file).ends_with(0);
     let public = output(&made, "fanlight-public:");
     assert_eq!(fanlight_proto::keys::parse_viewers(&format!("{} hall", public.trim_end())).unwrap().len(), 1);
-    let again = ends_with(keygen(&stage, "relay", "public", &file), 0);
+    let again = keygen(&stage, "relay", "public", &file).ends_with(0);
     assert_eq!(output(&again, "fanlight-public:"), public);
 }
 
@@ -165,11 +148,11 @@ fn the_public_part_of_a_key_is_one_line_to_be_pasted() {
 fn a_key_is_never_overwritten() {
     let stage = Stage::new();
     let file = stage.path("wall.psk");
-    ends_with(keygen(&stage, "relay", "psk", &file), 0);
+    keygen(&stage, "relay", "psk", &file).ends_with(0);
     let first = std::fs::read(&file).unwrap();
     for kind in ["psk", "pair", "feed"] {
-        let refused = ends_with(keygen(&stage, "relay", kind, &file), 1);
-        says(&refused, &["wall.psk", "never overwritten"]);
+        let refused = keygen(&stage, "relay", kind, &file).ends_with(1);
+        refused.says(&["wall.psk", "never overwritten"]);
     }
     assert_eq!(std::fs::read(&file).unwrap(), first);
 }
@@ -178,7 +161,7 @@ fn a_key_is_never_overwritten() {
 fn keygen_says_what_it_misses() {
     let stage = Stage::new();
     let file = stage.path("wall.psk");
-    ends_with(keygen(&stage, "relay", "psk", &file), 0);
+    keygen(&stage, "relay", "psk", &file).ends_with(0);
     for (words, code, said) in [
         ("keygen psk".to_owned(), USAGE, "<FILE>"),
         ("keygen pskk wall.psk".to_owned(), USAGE, "'psk'"),
@@ -186,11 +169,11 @@ fn keygen_says_what_it_misses() {
         ("keygen public /nowhere/hall.key".to_owned(), 1, "/nowhere/hall.key"),
         (format!("keygen public {}", file.display()), 1, "fanlight-private:"),
     ] {
-        says(&ends_with(stage.program("relay").flags(&words), code), &[said]);
+        stage.program("relay").flags(&words).ends_with(code).says(&[said]);
     }
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let exposed = ends_with(keygen(&stage, "relay", "public", &file), 1);
-    says(&exposed, &["0640", "chmod 600", "wall.psk"]);
+    let exposed = keygen(&stage, "relay", "public", &file).ends_with(1);
+    exposed.says(&["0640", "chmod 600", "wall.psk"]);
 }
 
 /// Keys are made before there is a good config, which may want them.
@@ -198,7 +181,7 @@ fn keygen_says_what_it_misses() {
 fn keygen_asks_for_no_config() {
     let stage = Stage::new();
     let words = "--config /nowhere/at-all.toml keygen psk";
-    ends_with(stage.program("relay").flags(words).flags(&stage.path("wall.psk").display().to_string()), 0);
+    stage.program("relay").flags(words).flags(&stage.path("wall.psk").display().to_string()).ends_with(0);
 }
 
 fn keygen(stage: &Stage, program: &str, kind: &str, file: &Path) -> Launch {
@@ -209,7 +192,7 @@ fn keygen(stage: &Stage, program: &str, kind: &str, file: &Path) -> Launch {
 fn every_program_tells_its_version() {
     let stage = Stage::new();
     for name in PROGRAMS {
-        says(&ends_with(stage.program(name).flags("--version"), 0), &[&format!("fanlight-{name}"), "0."]);
+        stage.program(name).flags("--version").ends_with(0).says(&[&format!("fanlight-{name}"), "0."]);
     }
 }
 
@@ -219,7 +202,7 @@ fn a_second_source_at_the_same_endpoint_is_told_who_is_in_its_way() {
     let _first = stage.source("cam").flags("--input ball --size 320x240").ready();
     let (exit, second) = stage.source("cam").flags("--input ball --size 320x240").run();
     assert!(!exit.status.success());
-    says(&second, &["another source", &stage.ipc("cam"), "--publish"]);
+    second.says(&["another source", &stage.ipc("cam"), "--publish"]);
 }
 
 #[test]
@@ -238,7 +221,7 @@ fn a_source_does_not_remove_a_file_that_is_no_socket() {
     std::fs::write(stage.path("cam.ipc"), "precious").unwrap();
     let (exit, source) = stage.source("cam").flags("--input ball --size 320x240").run();
     assert!(!exit.status.success());
-    says(&source, &["no socket", "cam.ipc"]);
+    source.says(&["no socket", "cam.ipc"]);
     assert_eq!(std::fs::read_to_string(stage.path("cam.ipc")).unwrap(), "precious");
 }
 
@@ -248,7 +231,7 @@ fn a_second_relay_on_the_same_port_is_told_which_port() {
     let _first = stage.relay(0, &[stage.ipc("cam")]).ready();
     let (exit, second) = stage.relay(0, &[stage.ipc("cam")]).run();
     assert!(!exit.status.success());
-    says(&second, &[&stage.relay_address(0).to_string(), "--listen"]);
+    second.says(&[&stage.relay_address(0).to_string(), "--listen"]);
 }
 
 #[test]
@@ -264,7 +247,7 @@ fn a_relay_on_any_port_says_which_it_got() {
 fn a_source_without_its_device_says_what_it_misses_and_lives_on() {
     let stage = Stage::new();
     let source = stage.source("cam").flags("--input camera --device /dev/no-such-camera").ready();
-    says(&source, &["/dev/no-such-camera"]);
+    source.says(&["/dev/no-such-camera"]);
     assert!(source.pid().is_some());
 }
 

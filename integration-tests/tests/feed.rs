@@ -79,7 +79,7 @@ fn who_listens_on_the_leg_sees_pictures_without_a_key_and_noise_with_one() {
     }
     let (report, _) = viewing.finish();
     report.assert_nearly_lossless();
-    assert!(relay.log().matching(0, "refused").is_empty());
+    assert!(relay.log().matching(0, "frames refused").is_empty());
 }
 
 #[test]

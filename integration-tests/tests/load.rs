@@ -50,23 +50,6 @@ fn load(stage: &Stage, viewers: u32, duration: &str) -> Launch {
     stage.program("viewer").flags("load").flag("viewers", viewers.to_string()).flag("duration", duration)
 }
 
-#[track_caller]
-fn ends_with(launch: Launch, code: i32) -> Program {
-    let shown = launch.to_string();
-    let (exit, program) = launch.run();
-    assert_eq!(exit.code(), Some(code), "{shown}");
-    program
-}
-
-/// Waits for a line that has all of `words`.
-#[track_caller]
-fn says(program: &Program, words: &[&str]) {
-    let found = program.log().wait_from(0, SOON, |line| {
-        words.iter().all(|word| line.from != "fixture" && line.text.contains(word)).then_some(())
-    });
-    assert!(found.is_some(), "no line with all of {words:?}");
-}
-
 /// The number at `path`, such as `/frames/lost/total`.
 #[track_caller]
 fn number(report: &Value, path: &str) -> f64 {
@@ -102,7 +85,7 @@ fn fifty_viewers_in_one_process_get_all_frames_and_the_relays_time_is_told() {
     // More sockets than the soft limit lets it have at first.
     let limited = ["sh", "-c", "ulimit -Sn 40 && exec \"$@\"", "sh"];
     let load = load(&scene.stage, 50, "3s").flag("relay", scene.stage.relay_address(0).to_string());
-    let ended = ends_with(load.flags("--stream cam --threads 2 --json -").under(&limited), 0);
+    let ended = load.flags("--stream cam --threads 2 --json -").under(&limited).ends_with(0);
     // Nothing but the report is on standard output.
     let report: Value = until("the report is whole", SOON, || {
         let lines = ended.log().matching(0, "");
@@ -111,12 +94,12 @@ fn fifty_viewers_in_one_process_get_all_frames_and_the_relays_time_is_told() {
     });
     assert_good(&report, 50, &scene.relay);
     assert_eq!(report["stream"], "cam");
-    says(&ended, &["50 of 50 live", "frames/s", "Gbit/s", "relay", "cores"]);
-    says(&ended, &["processor", "ms for each gigabit delivered"]);
+    ended.says(&["50 of 50 live", "frames/s", "Gbit/s", "relay", "cores"]);
+    ended.says(&["processor", "ms for each gigabit delivered"]);
     // Each viewer came from an address of its own.
-    says(&scene.relay, &["viewers joined", "127.1.0."]);
+    scene.relay.says(&["viewers joined", "127.1.0."]);
     scene.relay.stop();
-    says(&scene.relay, &["stopping", "viewers=0"]);
+    scene.relay.says(&["stopping", "viewers=0"]);
 }
 
 #[test]
@@ -124,12 +107,12 @@ fn viewers_with_the_key_are_let_in_and_those_without_are_told_what_they_lack() {
     let _alone = alone();
     let stage = Stage::new();
     let key = stage.path("wall.psk");
-    ends_with(stage.program("relay").flags("keygen psk").flags(&key.display().to_string()), 0);
+    stage.program("relay").flags("keygen psk").flags(&key.display().to_string()).ends_with(0);
     let scene = Scene::new(&format!("--access psk --key-file {}", key.display()));
-    ends_with(scene.load(20, "2s").flag("key-file", &key), 0);
+    scene.load(20, "2s").flag("key-file", &key).ends_with(0);
     assert_good(&scene.report(), 20, &scene.relay);
-    let refused = ends_with(scene.load(20, "2s"), 1);
-    says(&refused, &["no viewer was let in at", "the relay asks for a key"]);
+    let refused = scene.load(20, "2s").ends_with(1);
+    refused.says(&["no viewer was let in at", "the relay asks for a key"]);
     let report = scene.report();
     assert_eq!(report["sessions"]["refused"], serde_json::json!({ "no-key": 20 }));
     assert_eq!((number(&report, "/sessions/joined"), number(&report, "/frames/expected")), (0.0, 0.0));
@@ -139,18 +122,18 @@ fn viewers_with_the_key_are_let_in_and_those_without_are_told_what_they_lack() {
 fn a_relay_that_is_not_there_is_named() {
     let stage = Stage::new();
     let relay = stage.relay_address(0).to_string();
-    let ended = ends_with(load(&stage, 5, "2s").flag("relay", &relay), 1);
-    says(&ended, &["no relay answers at", &relay, "is fanlight-relay running there?"]);
-    let ended = ends_with(load(&stage, 5, "2s").flags("--relay no-such-host.invalid:5004"), 1);
-    says(&ended, &["no-such-host.invalid:5004"]);
+    let ended = load(&stage, 5, "2s").flag("relay", &relay).ends_with(1);
+    ended.says(&["no relay answers at", &relay, "is fanlight-relay running there?"]);
+    let ended = load(&stage, 5, "2s").flags("--relay no-such-host.invalid:5004").ends_with(1);
+    ended.says(&["no-such-host.invalid:5004"]);
 }
 
 #[test]
 fn viewers_that_a_full_relay_refuses_are_counted_and_the_others_measured() {
     let _alone = alone();
     let scene = Scene::new("--max-viewers 10");
-    let ended = ends_with(scene.load(15, "1s"), 1);
-    says(&ended, &["5 of 15 viewers got no frame", "as many viewers as it may"]);
+    let ended = scene.load(15, "1s").ends_with(1);
+    ended.says(&["5 of 15 viewers got no frame", "as many viewers as it may"]);
     let report = scene.report();
     assert_eq!(report["sessions"]["refused"], serde_json::json!({ "busy": 5 }));
     assert_eq!((number(&report, "/sessions/joined"), number(&report, "/sessions/served")), (10.0, 10.0));
@@ -176,7 +159,7 @@ fn a_relay_that_is_killed_leaves_a_gap_at_every_viewer() {
     assert!(number(&report, "/frames/lost/away") >= 50.0, "{report:#}");
     // The process that had the socket is gone.
     assert_eq!(report["cpu"]["relays_ms_per_gigabit"], Value::Null);
-    says(&load, &["not known: its process ended while it was measured"]);
+    load.says(&["not known: its process ended while it was measured"]);
 }
 
 #[test]
@@ -204,11 +187,11 @@ fn flags_that_cannot_be_are_refused_and_named() {
         ("--headless load --viewers 5", USAGE, ["--headless", "load --help"]),
         ("load --viewers 5 --key-file /nowhere/at-all.psk", 1, ["/nowhere/at-all.psk", ""]),
     ] {
-        says(&ends_with(stage.program("viewer").flags(flags), code), &words);
+        stage.program("viewer").flags(flags).ends_with(code).says(&words);
     }
     let few = ["sh", "-c", "ulimit -n 100 && exec \"$@\"", "sh"];
-    let refused = ends_with(load(&stage, 200, "1s").under(&few), 1);
-    says(&refused, &["200 viewers", "264 open files", "at most 100", "LimitNOFILE=264"]);
-    says(&ends_with(stage.program("viewer").flags("--help"), 0), &["load", "Be many viewers at once"]);
-    says(&ends_with(stage.program("viewer").flags("load --help"), 0), &["the memory of one frame"]);
+    let refused = load(&stage, 200, "1s").under(&few).ends_with(1);
+    refused.says(&["200 viewers", "264 open files", "at most 100", "LimitNOFILE=264"]);
+    stage.program("viewer").flags("--help").ends_with(0).says(&["load", "Be many viewers at once"]);
+    stage.program("viewer").flags("load --help").ends_with(0).says(&["the memory of one frame"]);
 }

@@ -75,14 +75,20 @@ pub fn bind(address: SocketAddr) -> Result<UdpSocket, BindError> {
     })
 }
 
-fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket that never waits, to be bound to `address` or to one of this host's own on its port.
+fn unbound(address: SocketAddr, send_buffer: usize) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_send_buffer_size(send_buffer)?;
     socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = unbound(address, SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.bind(&address.into())?;
     // Only now: another relay on this port has been noticed, and from here on viewers' own sockets can share it.
     socket.set_reuse_port(true)?;

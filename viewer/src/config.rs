@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::options::Text;
 use fanlight_proto::handshake::{PublicKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
-use crate::engine::{self, MAX_PATHS};
+use crate::engine::{self, EngineConfig, MAX_PATHS, Wish};
 use crate::load::Load;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
+use crate::udp::Route;
 
 fanlight_daemon::options! {
     /// Settings of a viewer.
@@ -90,6 +91,21 @@ pub fn trackers(config: &Config) -> Option<Plan> {
         (None, None) => return None,
     };
     Some(Plan { trackers: config.trackers, kind, format: config.tracker_format })
+}
+
+/// How an engine behaves that receives by `route`.
+///
+/// # Errors
+/// When the system has no socket to give.
+pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
+    Ok(EngineConfig {
+        wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
+        name: screen_name(config),
+        max_frame_bytes: config.max_frame_bytes,
+        receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
+        paths: route.accesses.clone(),
+        redundancy: config.redundancy.into(),
+    })
 }
 
 fanlight_daemon::choice! {

@@ -25,7 +25,7 @@ use anyhow::{Context as _, bail};
 use fanlight_daemon::{Context, descriptors};
 
 use crate::config::{self, Command, Config, Extra};
-use crate::engine::{EngineConfig, Signal, Wish};
+use crate::engine::Signal;
 use crate::udp::Route;
 use books::{Books, Seat};
 use crowd::{Crowd, Plan};
@@ -81,14 +81,7 @@ fn plan(config: &Config, load: &Load, relays: &[SocketAddr]) -> anyhow::Result<P
         capture: None,
         own: None,
     };
-    let engine = EngineConfig {
-        wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
-        name: config::screen_name(config),
-        max_frame_bytes: config.max_frame_bytes,
-        receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
-        paths: route.accesses.clone(),
-        redundancy: config.redundancy.into(),
-    };
+    let engine = config::engine(config, &route)?;
     Ok(Plan {
         sessions: load.viewers as usize,
         threads: load.threads.min(load.viewers) as usize,

@@ -23,7 +23,7 @@ use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
 
 use crate::config::{self, Command, Config, Extra, Options};
-use crate::engine::{Engine, EngineConfig, Signal, Wish};
+use crate::engine::{Engine, Signal};
 use crate::feed::Feed;
 use crate::load;
 use crate::stats::{Report, Tally};
@@ -127,14 +127,7 @@ impl Pipeline {
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };
-        let engine_config = EngineConfig {
-            wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
-            name: config::screen_name(config),
-            max_frame_bytes: config.max_frame_bytes,
-            receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
-            paths: route.accesses.clone(),
-            redundancy: config.redundancy.into(),
-        };
+        let engine_config = config::engine(config, &route)?;
         let mut receiver = Receiver::new(Arc::clone(&handover), Arc::clone(&tally), context.notify.clone());
         let receiving = {
             let shutdown = shutdown.clone();

@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use quinn_udp::{Transmit, UdpSocketState};
-use socket2::{Domain, Protocol, Type};
 
 use super::{Refused, Train};
 use crate::engine::Route;
@@ -26,13 +25,8 @@ impl Lane {
     /// it datagrams of others; whoever reads it goes by their source address.
     pub(super) fn open(shared: SocketAddr, to: Route) -> io::Result<Self> {
         let local = SocketAddr::new(local_ip(shared, to)?, shared.port());
-        let socket = socket2::Socket::new(Domain::for_address(shared), Type::DGRAM, Some(Protocol::UDP))?;
-        if shared.is_ipv6() {
-            socket.set_only_v6(!shared.ip().is_unspecified())?;
-        }
+        let socket = super::unbound(shared, LANE_BUFFER)?;
         socket.set_reuse_port(true)?;
-        socket.set_send_buffer_size(LANE_BUFFER)?;
-        socket.set_nonblocking(true)?;
         socket.bind(&local.into())?;
         socket.connect(&to.remote.into())?;
         let io = tokio::net::UdpSocket::from_std(socket.into())?;

@@ -7,17 +7,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use socket2::{Domain, Protocol, Type};
-
 /// Opens one beside the socket bound to `shared`, which allows others on its port.
 pub(super) fn open(shared: SocketAddr, send_buffer: usize) -> io::Result<UdpSocket> {
-    let socket = socket2::Socket::new(Domain::for_address(shared), Type::DGRAM, Some(Protocol::UDP))?;
-    if shared.is_ipv6() {
-        socket.set_only_v6(!shared.ip().is_unspecified())?;
-    }
+    let socket = super::unbound(shared, send_buffer)?;
     socket.set_reuse_port(true)?;
-    socket.set_send_buffer_size(send_buffer)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&shared.into())?;
     let own = match shared.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
