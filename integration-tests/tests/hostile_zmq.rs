@@ -228,7 +228,7 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
     let (report, frames) = bad.finish();
     report.assert_nearly_lossless();
     assert!(frames.iter().all(|frame| frame.epoch == EPOCH && frame.code == Some(frame.number)));
-    assert!(!relay.log().matching(0, "refused").is_empty(), "the refusals are told");
+    assert!(!relay.log().matching(0, "frames refused").is_empty(), "the refusals are told");
     let lines = relay.log().matching(mark, "").len();
     assert!(lines <= 30, "{lines} lines within some seconds");
 }
@@ -245,7 +245,7 @@ fn a_source_that_comes_and_goes_with_a_bad_frame_each_time_fills_no_log() {
     assert!(enemy.connections() >= connections + 10, "it comes and goes: {}", enemy.connections());
     let lines = relay.log().matching(mark, "").len();
     assert!(lines <= 2 * 7, "{lines} lines in 5 s, for two classes of events");
-    assert!(!relay.log().matching(mark, "refused").is_empty());
+    assert!(!relay.log().matching(mark, "frames refused").is_empty());
 }
 
 #[test]
