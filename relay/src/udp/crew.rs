@@ -17,6 +17,10 @@ use super::wire::{Refused, Train, Wire};
 use crate::config::Gso;
 use crate::engine::{Fan, Resend, Route};
 
+/// Orders that wait for a thread, at most; of frames only one a stream waits and a few for those who come. A repair that
+/// finds no place is lost like a datagram that finds no room: who waits for it asks again.
+const MAX_ORDERS: usize = 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Crew {
@@ -50,6 +54,15 @@ struct Papers {
     busy: Vec<u16>,
     given_up: VecDeque<GivenUp>,
     counts: Counts,
+    /// Repairs that found no place among the orders.
+    lost_repairs: u64,
+}
+
+impl Papers {
+    /// What happened, on either side of the desk.
+    fn counts(&self) -> Counts {
+        Counts { crowded_out: self.counts.crowded_out + self.lost_repairs, ..self.counts }
+    }
 }
 
 #[derive(Debug)]
@@ -69,6 +82,10 @@ impl Desk {
             && !fan.welcome
         {
             papers.busy.push(fan.alias);
+        }
+        if matches!(order, Order::Resend(_)) && papers.orders.len() >= MAX_ORDERS {
+            papers.lost_repairs += 1;
+            return;
         }
         papers.orders.push_back(order);
         self.ordered.notify_one();
@@ -159,7 +176,7 @@ impl Crew {
     /// What happened so far, in all threads.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.mates.iter().fold(*self.own.counts(), |sum, mate| sum + mate.desk.papers().counts)
+        self.mates.iter().fold(*self.own.counts(), |sum, mate| sum + mate.desk.papers().counts())
     }
 }
 

@@ -22,7 +22,7 @@ pub use share::Share;
 /// Datagrams of one viewer that leave together, when it needs pauses.
 const CHUNK: u16 = 27;
 
-/// The same when it does not. Larger trains save little more, and other viewers wait longer.
+/// The same when it does not: as many sealed datagrams as one message holds (65 507 bytes, udp(7)).
 const LARGE_CHUNK: u16 = 53;
 
 /// Trains that leave by one call to the kernel, when the wire can: more save nothing that can be measured.

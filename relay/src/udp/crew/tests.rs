@@ -144,3 +144,17 @@ async fn what_a_thread_gives_up_is_told() {
     }
     assert_eq!((given_up, rig.crew.counts().passed_over), (8, 8));
 }
+
+#[test]
+fn repairs_that_a_thread_cannot_keep_up_with_are_lost_and_counted_and_frames_are_not() {
+    let desk = Desk::default();
+    let fan = Fan::example(50_000, &[10_000], INTERVAL);
+    let to = fan.targets[0].route;
+    for _ in 0..MAX_ORDERS + 7 {
+        let ranges = std::iter::once(3..4).collect();
+        desk.order(Order::Resend(Resend { to, way: to, packets: Arc::clone(&fan.packets), ranges }));
+    }
+    desk.order(Order::Fan(clock::now(), fan));
+    let papers = desk.papers();
+    assert_eq!((papers.orders.len(), papers.counts().crowded_out, papers.busy.len()), (MAX_ORDERS + 1, 7, 1));
+}
