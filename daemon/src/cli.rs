@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, FromArgMatches, Subcommand};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::keys::keygen::Keygen;
+use crate::logfile::{LogFile, LogFileError, MAX_FILES, Plan, Size};
 use crate::options::{self, Layer};
 
 crate::choice! {
@@ -33,6 +35,19 @@ pub struct Common {
     /// How log lines look: text or json.
     #[arg(long, value_name = "FORMAT", default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
+
+    /// Log to this file instead of standard error, and to a new one when it is full.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub log_file: Option<PathBuf>,
+
+    /// When a log file is full: bytes, or with kB, MB or GB.
+    #[arg(long, value_name = "SIZE", default_value = "10MB", global = true)]
+    pub log_file_size: Size,
+
+    /// Most log files to keep, with the one in use; the older ones are FILE.1, FILE.2 and so on.
+    #[arg(long, value_name = "COUNT", default_value_t = 5, global = true,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_FILES)))]
+    pub log_files: u16,
 
     /// Print the settings in effect as a config file, and exit.
     #[arg(long)]
@@ -109,11 +124,30 @@ pub fn parse<L: Layer, E: Args>(
     Ok(Parsed { common, flags, action })
 }
 
-/// Starts the log on stderr. Does nothing when a log has been started before.
-pub fn start_log(common: &Common) {
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&common.log)).with_writer(stderr);
+/// Starts the log, on stderr or in the file asked for, which is to be kept to the end of the program. Does nothing when a
+/// log has been started before.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn start_log(common: &Common) -> Result<Option<LogFile>, LogFileError> {
+    let file = common.log_file.as_ref().map(|path| {
+        LogFile::open(Plan { path: path.clone(), size: common.log_file_size.bytes(), files: common.log_files })
+    });
+    let file = file.transpose()?;
+    match &file {
+        Some(file) => start_log_on(common, file.writer(), false),
+        None => start_log_on(common, stderr, stderr().is_terminal()),
+    }
+    Ok(file)
+}
+
+fn start_log_on<W>(common: &Common, writer: W, colours: bool)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&common.log)).with_writer(writer);
     let started = match common.log_format {
-        LogFormat::Text => log.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Text => log.with_ansi(colours).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
     if let Err(error) = started {

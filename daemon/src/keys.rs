@@ -20,6 +20,9 @@ pub const MAX_KEY_FILE_BYTES: usize = 4096;
 /// Largest list of viewers' keys, in bytes: a key and the longest name have 146, the rest is room for comments.
 pub const MAX_VIEWERS_FILE_BYTES: usize = MAX_VIEWER_KEYS * 256;
 
+/// How long a token is, in characters: `keygen token` makes 44; of fewer than 16, others could try them all.
+pub const TOKEN_LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
+
 /// The variable in which the service manager says where the credentials of a service are (systemd.exec(5)).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
@@ -145,6 +148,12 @@ pub enum KeyFileError {
         /// The path.
         file: PathBuf,
     },
+    /// It has no token.
+    #[error("{} has no token: a line of 16 to 256 visible characters without a space, as `keygen token FILE` makes it", .file.display())]
+    NoToken {
+        /// The path.
+        file: PathBuf,
+    },
     /// A key file is never overwritten.
     #[error("{} exists, and a key is never overwritten: give another path, or remove it first", .file.display())]
     Exists {
@@ -218,12 +227,38 @@ impl KeyPath {
         self.content(Kept::Public, MAX_VIEWERS_FILE_BYTES, keys::parse_viewers)
     }
 
-    fn secret<T>(&self, parse: impl FnOnce(&str) -> Result<T, KeyError>) -> Result<T, KeyFileError> {
-        let kept = match self {
+    /// The token that lets one in over HTTP: the first line that is no comment.
+    ///
+    /// # Errors
+    /// As [`shared`](Self::shared).
+    pub fn token(&self) -> Result<Zeroizing<String>, KeyFileError> {
+        let (file, bytes) = self.secret_bytes(MAX_KEY_FILE_BYTES)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| KeyFileError::NoText { file: file.clone() })?;
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+        let fits =
+            |line: &&str| TOKEN_LENGTHS.contains(&line.len()) && line.bytes().all(|byte| byte.is_ascii_graphic());
+        line.filter(fits).map(|line| Zeroizing::new(line.to_owned())).ok_or(KeyFileError::NoToken { file })
+    }
+
+    /// What is in the file of a secret of some other kind, at most `limit` bytes, and where that is.
+    ///
+    /// # Errors
+    /// As [`shared`](Self::shared).
+    pub fn secret_bytes(&self, limit: usize) -> Result<(PathBuf, Zeroizing<Vec<u8>>), KeyFileError> {
+        let file = self.resolve()?;
+        let bytes = read(&file, self.kept(), limit)?;
+        Ok((file, bytes))
+    }
+
+    const fn kept(&self) -> Kept {
+        match self {
             Self::File(_) => Kept::Secret,
             Self::Credential(_) => Kept::Credential,
-        };
-        self.content(kept, MAX_KEY_FILE_BYTES, parse)
+        }
+    }
+
+    fn secret<T>(&self, parse: impl FnOnce(&str) -> Result<T, KeyError>) -> Result<T, KeyFileError> {
+        self.content(self.kept(), MAX_KEY_FILE_BYTES, parse)
     }
 
     fn content<T>(

@@ -1,5 +1,5 @@
 //! The plumbing that the programs of Fanlight share: settings from flags over a file over defaults, logging, shutdown
-//! by signals, notes to the service manager, clocks, randomness, key files and the runtime directory.
+//! by signals, notes to the service manager, clocks, process figures, randomness, key files and the runtime directory.
 //!
 //! A program declares its settings with [`options!`], implements [`Program`], and its `main.rs` is
 //! `fn main() -> ExitCode { fanlight_daemon::main::<Relay>() }`.
@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod keys;
+pub mod logfile;
 pub mod logline;
 pub mod notify;
 pub mod options;
@@ -20,6 +21,7 @@ pub mod paths;
 mod program;
 pub mod shutdown;
 pub mod testing;
+pub mod usage;
 mod value;
 
 pub use notify::{Feeder, Notify};

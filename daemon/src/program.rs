@@ -120,12 +120,19 @@ pub fn main<P: Program>() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    let mut log_file = None;
     if matches!(parsed.action, Action::Run(_)) {
-        cli::start_log(&parsed.common);
+        log_file = match cli::start_log(&parsed.common) {
+            Ok(file) => file,
+            Err(error) => {
+                tell(&line(P::NAME, &error.into()));
+                return ExitCode::from(EX_USAGE);
+            }
+        };
         tracing::info!(pid = std::process::id(), "{} {}", P::NAME, P::VERSION);
     }
     ended::<P>(parsed).unwrap_or_else(|(code, error)| {
-        say(P::NAME, &error);
+        say(&line(P::NAME, &error), log_file.is_some());
         code
     })
 }
@@ -177,13 +184,22 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line on stderr, whatever the log filter says.
-fn say(name: &str, error: &anyhow::Error) {
-    let line = format!("{name}: {error:#}").replace('\n', " ");
-    if tracing::enabled!(tracing::Level::ERROR) {
+fn line(name: &str, error: &anyhow::Error) -> String {
+    format!("{name}: {error:#}").replace('\n', " ")
+}
+
+/// Into the log, and on stderr whatever the log filter says and wherever the log goes.
+fn say(line: &str, log_in_file: bool) {
+    let logged = tracing::enabled!(tracing::Level::ERROR);
+    if logged {
         tracing::error!("{line}");
-    } else {
-        // Nothing is left to report to when even this cannot be printed.
-        let _ = writeln!(std::io::stderr(), "{line}");
     }
+    if log_in_file || !logged {
+        tell(line);
+    }
+}
+
+fn tell(line: &str) {
+    // Nothing is left to report to when even this cannot be printed.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -173,6 +173,7 @@ impl Relay {
                 max_frame_bytes: MAX_FRAME_BYTES,
                 stale: Duration::from_secs(1),
                 feed_key: None,
+                outbox: Arc::default(),
             };
             upstream.start(Arc::clone(&inbox), shutdown.clone())
         });

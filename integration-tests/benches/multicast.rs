@@ -166,7 +166,8 @@ fn fan_for(receivers: &[Receiver]) -> Result<Fan> {
     loop {
         match engine.poll_output().ok_or("the engine fans out a frame that viewers wait for")? {
             Output::Fan(fan) if !fan.welcome => return Ok(fan),
-            Output::Fan(_) | Output::Send { .. } | Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) => {}
+            Output::Fan(_) | Output::Send { .. } | Output::Resend(_) => {}
+            Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
         }
     }
 }

@@ -11,12 +11,21 @@ use crate::seeded::Random;
 /// When the encoder refuses.
 #[must_use]
 pub fn numbered(number: u64, width: u32, height: u32) -> Vec<u8> {
+    with_noise(number, width, height, 24)
+}
+
+/// As [`numbered`], with so many levels of noise, which make its size.
+///
+/// # Panics
+/// When the encoder refuses.
+#[must_use]
+pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8> {
     let (columns, rows) = (width as usize, height as usize);
     let mut pixels = vec![0; columns * rows * 3];
     let mut random = Random::new(number);
     for (at, pixel) in pixels.chunks_exact_mut(3).enumerate() {
         let (x, y) = (at % columns, at / columns);
-        let noise = random.below(24);
+        let noise = random.below(levels);
         pixel.copy_from_slice(&[(x * 200 / columns + noise) as u8, (y * 200 / rows + noise) as u8, noise as u8]);
     }
     BlockCode { number, captured_ns: 0 }.paint(width, height, |block, white| {

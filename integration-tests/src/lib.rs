@@ -15,7 +15,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod crowd;
+pub mod detour;
+pub mod fake_source;
+pub mod http;
 pub mod jpeg;
 pub mod lab;
 pub mod log;
@@ -27,6 +31,7 @@ pub mod seeded;
 pub mod sim;
 mod stage;
 pub mod stranger;
+pub mod tracking;
 pub mod usage;
 pub mod viewing;
 pub mod wait;

@@ -252,8 +252,7 @@ impl Loss {
 
     fn takes(&mut self) -> bool {
         if self.left == 0 {
-            let chance = (self.random.number() >> 11) as f64 / (1_u64 << 53) as f64;
-            if chance >= self.begins {
+            if !self.random.chance(self.begins) {
                 return false;
             }
             self.left = self.burst;

@@ -58,6 +58,12 @@ impl Launch {
             .env("RUST_BACKTRACE", "1")
     }
 
+    /// The file of the program.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Adds words to the command line, which are split at spaces.
     #[must_use]
     pub fn flags(mut self, words: &str) -> Self {

@@ -28,6 +28,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Whether what happens in `share` of all cases, 0 to 1, happens now.
+    pub fn chance(&mut self, share: f64) -> bool {
+        ((self.number() >> 11) as f64) < share * (1_u64 << 53) as f64
+    }
+
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
         (self.number() % limit as u64) as usize

@@ -96,8 +96,17 @@ impl Stranger {
     /// When no session comes of it within [`SOON`].
     #[track_caller]
     pub fn join(&mut self, stream: &str) -> Accept {
+        self.join_as(stream, "")
+    }
+
+    /// The same, with a name for its screen.
+    ///
+    /// # Panics
+    /// When no session comes of it within [`SOON`].
+    #[track_caller]
+    pub fn join_as(&mut self, stream: &str, name: &str) -> Accept {
         let deadline = Deadline::after(SOON);
-        let mut join = join(stream);
+        let mut join = Join { name: name.to_owned(), ..join(stream) };
         while !deadline.is_over() {
             self.say(&ToRelay::Join(join.clone()));
             let Some(answer) = self.receive(RETRY) else { continue };

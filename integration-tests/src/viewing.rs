@@ -97,6 +97,7 @@ struct Trace {
     unread: String,
     frames: Vec<Shown>,
     tracked: Vec<Tracked>,
+    judged: Vec<Judged>,
 }
 
 /// A line of the trace.
@@ -105,6 +106,7 @@ struct Trace {
 enum Line {
     Shown(Shown),
     Tracked(Tracked),
+    Judged(Judged),
 }
 
 /// A frame that was on the screen: a line of the trace.
@@ -153,6 +155,31 @@ pub struct Tracked {
     pub detection: Option<Detection>,
 }
 
+/// What the source made of the screen: a third line of the trace.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Judged {
+    /// The stream that it looked at: the one shown, or its canary.
+    pub stream: String,
+    /// When the viewer heard it.
+    #[serde(rename = "told_ns", deserialize_with = "time")]
+    pub at: Time,
+    /// The word.
+    pub verdict: Verdict,
+}
+
+/// See [`Judged::verdict`].
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "named and documented in the viewer's stats::Judgement")]
+pub struct Verdict {
+    pub health: String,
+    pub error_px: f64,
+    pub mean_px: f64,
+    pub max_px: f64,
+    pub deviation_px: f64,
+    pub latency_ms: f64,
+    pub count: u64,
+}
+
 /// See [`Tracked::detection`].
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "named and documented in the viewer's track::Found")]
@@ -188,6 +215,22 @@ pub struct Report {
     pub decode: Decoding,
     pub signals: Vec<SignalChange>,
     pub tracking: Option<Tracking>,
+    pub recording: Option<Recording>,
+    pub canary: Option<Canary>,
+}
+
+/// See [`Report::recording`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "named and documented in the viewer's record::Recording")]
+pub struct Recording {
+    pub file: String,
+    pub files: u64,
+    pub frames: u64,
+    pub repeated: u64,
+    pub early: u64,
+    pub dropped: u64,
+    pub seconds: f64,
+    pub failure: Option<String>,
 }
 
 /// See [`Report::tracking`].
@@ -209,6 +252,30 @@ pub struct Tracking {
     pub answer_ms: Spread,
     pub work_ms: Spread,
     pub last: Option<LastDetection>,
+    pub findings: Sent,
+    pub verdict: Option<Verdict>,
+}
+
+/// See [`Tracking::findings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Sent {
+    pub sent: u64,
+    pub dropped: u64,
+}
+
+/// See [`Report::canary`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Canary {
+    pub stream: String,
+    pub frames: u64,
+    pub lost: u64,
+    pub detections: u64,
+    pub none: u64,
+    pub undecodable: u64,
+    pub findings: Sent,
+    pub verdict: Option<Verdict>,
 }
 
 /// See [`Tracking::answer_ms`].
@@ -361,6 +428,17 @@ impl Viewing {
         trace.tracked.clone()
     }
 
+    /// What the source has said of this screen so far.
+    ///
+    /// # Panics
+    /// As [`shown`](Self::shown).
+    #[must_use]
+    pub fn judged(&self) -> Vec<Judged> {
+        let mut trace = self.trace();
+        trace.read();
+        trace.judged.clone()
+    }
+
     /// Waits until at least `count` frames have been shown in all.
     ///
     /// # Panics
@@ -441,9 +519,10 @@ impl Trace {
             file.read_to_string(&mut self.unread).expect("a trace can be read and is text");
             let whole = self.unread.rfind('\n').map_or(0, |end| end + 1);
             for line in self.unread.drain(..whole).collect::<String>().lines() {
-                match serde_json::from_str(line).expect("a trace has one frame, or one answer, a line") {
+                match serde_json::from_str(line).expect("a trace has one frame, answer or verdict a line") {
                     Line::Shown(shown) => self.frames.push(shown),
                     Line::Tracked(tracked) => self.tracked.push(tracked),
+                    Line::Judged(judged) => self.judged.push(judged),
                 }
             }
         }

@@ -75,7 +75,7 @@ pub fn listen_in(address: SocketAddr, bytes: usize) -> std::io::Result<Vec<(Vec<
     Ok(messages)
 }
 
-fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+pub(crate) fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
     let mut flags = [0];
     stream.read_exact(&mut flags)?;
     let mut length = [0; 8];

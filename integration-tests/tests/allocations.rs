@@ -138,6 +138,7 @@ impl Rig {
                 FromRelay::Resend(resend) => self.crew.resend(&self.socket, resend),
                 FromRelay::Isolate(route) => self.socket.isolate(route).unwrap(),
                 FromRelay::Rejoin(route) => self.socket.rejoin(route, &mut Buffers::default(), |_, _| {}),
+                FromRelay::Word { .. } => {}
             }
         }
         while self.crew.run(self.now, &self.socket) != Turn::Idle {

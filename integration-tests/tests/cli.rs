@@ -6,6 +6,7 @@ use std::path::Path;
 
 use fanlight_tests::Stage;
 use fanlight_tests::program::{Launch, Program};
+use fanlight_tests::wait::{self, SOON};
 
 /// EX_USAGE of sysexits.h.
 const USAGE: i32 = 64;
@@ -258,4 +259,99 @@ fn the_log_is_json_when_asked() {
     let line = source.wait_for_line("fanlight-source").text;
     let lines: Vec<_> = source.log().matching(0, "").into_iter().filter(|line| line.from == "err").collect();
     assert!(lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(&line.text).is_ok()), "{line}");
+}
+
+/// The files of the log `path`, the oldest first.
+fn log_files(path: &Path) -> Vec<String> {
+    let older = (1..100).map(|number| path.with_extension(format!("log.{number}")));
+    let mut texts: Vec<_> = older.map_while(|file| std::fs::read_to_string(file).ok()).collect();
+    texts.reverse();
+    texts.push(std::fs::read_to_string(path).expect("the log can be read"));
+    texts
+}
+
+#[test]
+fn a_log_file_goes_on_over_restarts_and_rotations_and_loses_no_line() {
+    const RUNS: usize = 12;
+    let stage = Stage::new();
+    for name in PROGRAMS {
+        let path = stage.path(&format!("{name}.log"));
+        let run = |files: &str| {
+            let program =
+                stage.program(name).flags("--config /nowhere/at-all.toml --log-file-size 1kB --log-format json");
+            program.flag("log-file", &path).flags(files).ends_with(USAGE).says(&["/nowhere/at-all.toml"]);
+        };
+        (0..RUNS).for_each(|_| run("--log-files 100"));
+        let files = log_files(&path);
+        assert!(files.len() > 2 && files.iter().all(|text| text.len() <= 1_000), "{files:?}");
+        let lines: Vec<serde_json::Value> =
+            files.concat().lines().map(|line| serde_json::from_str(line).expect("no line is split")).collect();
+        let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
+        assert_eq!(levels, ["INFO", "ERROR"].repeat(RUNS), "the version and the error of each run");
+        let stamps: Vec<_> = lines.iter().map(|line| line["timestamp"].as_str().unwrap()).collect();
+        assert!(stamps.is_sorted(), "{stamps:?}");
+    }
+}
+
+#[test]
+fn no_more_log_files_are_kept_than_asked_for_and_five_unless_asked() {
+    let stage = Stage::new();
+    for (flags, most) in [("--log-files 2", 2), ("", 5)] {
+        let folder = stage.path(&format!("logs{most}"));
+        std::fs::create_dir(&folder).unwrap();
+        for _ in 0..25 {
+            let relay = stage.program("relay").flags("--config /nowhere/at-all.toml --log-file-size 1kB").flags(flags);
+            relay.flag("log-file", folder.join("relay.log")).ends_with(USAGE);
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), most);
+        assert_eq!(log_files(&folder.join("relay.log")).len(), most);
+    }
+}
+
+#[test]
+fn a_log_file_that_cannot_be_written_is_refused_with_what_to_do() {
+    let stage = Stage::new();
+    let busy = stage.path("busy.log");
+    let _first = stage.source("cam").flags("--input ball --size 320x240").flag("log-file", &busy).ready();
+    for name in PROGRAMS {
+        let refused = |path: &Path| stage.program(name).flag("log-file", path).ends_with(USAGE);
+        refused(&stage.path("missing/a.log")).says(&["missing/a.log", "directory that exists", "--log-file"]);
+        refused(stage.directory()).says(&["no regular file", "--log-file"]);
+        refused(&busy).says(&["another program logs to", "busy.log"]);
+        stage.program(name).flags("--log-file-size 10").ends_with(USAGE).says(&["--log-file-size", "10MB"]);
+        stage.program(name).flags("--log-files 0").ends_with(USAGE).says(&["--log-files", "1..=100"]);
+    }
+}
+
+#[test]
+fn a_disk_full_of_logs_stops_nobody_and_the_log_goes_on_when_there_is_room() {
+    if !rustix::process::geteuid().is_root() {
+        fanlight_tests::skip("a small disk can be mounted by root alone");
+        return;
+    }
+    let stage = Stage::new();
+    let disk = stage.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    // It is mounted where only the program sees it, and nearly full: the log has a page of eight, with room for one line.
+    let script = "mount -t tmpfs -o size=32k none \"$0\" && head -c 28672 /dev/zero >\"$0/filler\" && \
+                  yes '{}' | head -c 3999 >\"$0/source.log\" && exec \"$@\"";
+    let disk_name = disk.to_str().unwrap();
+    let source =
+        stage.source("cam").flag("input", "pipe").flag("command", "while :; do echo no picture >&2; sleep 0.05; done");
+    let source = source.flags("--log-format json").flag("log-file", disk.join("source.log"));
+    let source = source.under(&["unshare", "--mount", "sh", "-c", script, disk_name]).ready();
+    source.says(&["cannot write the log file", "source.log", "No space left", "lines are lost until it works again"]);
+    let seen =
+        Path::new("/proc").join(source.pid().unwrap().to_string()).join("root").join(disk.strip_prefix("/").unwrap());
+    std::fs::remove_file(seen.join("filler")).unwrap();
+    let log = seen.join("source.log");
+    wait::until("the log tells of missing lines", SOON, || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("lines of this log are missing")).then_some(())
+    });
+    let told = source.log().matching(0, "cannot write the log file");
+    assert_eq!(told.len(), 1, "one failure is told once: {told:?}");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let whole = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
+    assert!(text.lines().count() - whole <= 1, "no line was cut short but perhaps the one being written");
+    assert!(source.pid().is_some());
 }

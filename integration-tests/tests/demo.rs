@@ -33,7 +33,16 @@ fn a_demo_of_some_seconds_shows_pictures_ends_by_itself_and_leaves_nothing() {
     let demo = demo(folder.path(), &["--seconds", "3"]).wait_with_output().unwrap();
     assert!(demo.status.success(), "{}", demo.status);
     let lines = String::from_utf8(demo.stdout).unwrap();
-    assert!(lines.lines().any(|line| line.contains("fps") && line.ends_with("live")), "{lines}");
+    assert!(lines.lines().any(|line| line.contains("fps") && line.contains(" live")), "{lines}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_demo_ends_by_the_verdict_on_its_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = demo(folder.path(), &["--verify", "--seconds", "3"]).wait_with_output().unwrap();
+    let lines = String::from_utf8(demo.stdout).unwrap();
+    assert!(demo.status.success() && lines.contains("1 of 1 screens showed the right picture"), "{lines}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -42,7 +51,7 @@ fn ctrl_c_stops_the_whole_demo_cleanly() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = demo(folder.path(), &[]);
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("live")), "the demo ended without a picture");
+    assert!(lines.any(|line| line.unwrap().contains(" live")), "the demo ended without a picture");
     let group = Pid::from_child(&demo);
     kill_process_group(group, Signal::INT).unwrap();
     let status = until("the demo ends", SOON, || demo.try_wait().unwrap());

@@ -2,88 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use fanlight_tests::program::Program;
-use fanlight_tests::viewing::{Report, Shown, Tracked, Tracking, Viewing};
+use fanlight_tests::alone;
+use fanlight_tests::tracking::{Scene, Seen};
+use fanlight_tests::viewing::{Tracking, Viewing};
 use fanlight_tests::wait::{self, SOON};
-use fanlight_tests::{Stage, alone};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const MANIFEST: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Frames that a viewer shows at least.
 const FRAMES: usize = 150;
-
-/// A ball on its way to a viewer.
-struct Scene {
-    stage: Stage,
-    _programs: [Program; 2],
-}
-
-impl Scene {
-    fn new(source: &str) -> Self {
-        let stage = Stage::new();
-        let source = stage.source("cam").flags(source).ready();
-        let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
-        Self { stage, _programs: [source, relay] }
-    }
-
-    fn viewer(&self, flags: &str) -> Viewing {
-        self.stage.viewer(self.stage.relay_address(0), "cam").flags(flags).start()
-    }
-}
-
-/// What a viewer and its trackers saw.
-struct Seen {
-    report: Report,
-    tracking: Tracking,
-    shown: HashMap<u64, Shown>,
-    tracked: Vec<Tracked>,
-}
-
-impl Seen {
-    #[track_caller]
-    fn of(viewing: Viewing) -> Self {
-        let trace = viewing.trace_path();
-        let (report, shown) = viewing.finish();
-        let tracked = fanlight_tests::viewing::read_answers(&trace);
-        report.assert_balanced();
-        let tracking = report.tracking.clone().expect("there were trackers");
-        let Tracking { offered, detections, none, missing, failed, pending, .. } = tracking;
-        assert_eq!(offered, report.frames.shown, "{tracking:?}");
-        assert_eq!(offered, detections + none + missing + failed + pending, "{tracking:?}");
-        assert_eq!(tracked.len() as u64, detections + none, "{tracking:?}");
-        Self { report, tracking, shown: shown.into_iter().map(|shown| (shown.number, shown)).collect(), tracked }
-    }
-
-    /// Asserts that each answer names a frame that was shown before, and that the ball is where it was in that frame.
-    #[track_caller]
-    fn assert_right(&self, what: &str, mean: f64, max: f64) {
-        let mut errors = Vec::new();
-        for tracked in &self.tracked {
-            let shown = &self.shown[&tracked.number];
-            assert!(shown.epoch == tracked.epoch && shown.at <= tracked.at, "{shown:?} {tracked:?}");
-            let Some(detection) = tracked.detection else { continue };
-            let [x, y] = shown.ball.expect("the source tells where the ball is");
-            errors.push((detection.x - x).hypot(detection.y - y));
-        }
-        let (sum, worst) = (errors.iter().sum::<f64>(), errors.iter().copied().fold(0.0, f64::max));
-        let average = sum / errors.len() as f64;
-        println!(
-            "{what}: error mean {average:.3} px, max {worst:.3} px of {} detections, {} missing; answer p50 {:?} p95 {:?} \
-             ms, work p50 {:?} ms; {} frames lost",
-            errors.len(),
-            self.tracking.missing,
-            self.tracking.answer_ms.p50,
-            self.tracking.answer_ms.p95,
-            self.tracking.work_ms.p50,
-            self.report.frames.lost.total,
-        );
-        assert!(average < mean && worst < max, "{what}: mean {average} max {worst}");
-    }
-}
 
 /// The number of the tracker that was started last, of those told after `mark`.
 #[track_caller]

@@ -7,10 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp};
-use fanlight_proto::envelope::{FeedKey, HEADER_BYTES, Opener, Sealer, is_question, parse_answer, plain_answer};
+use fanlight_proto::envelope::{
+    FeedKey, HEADER_BYTES, Listener, MAX_SEEN, MAX_WORD_FINDINGS, MAX_WORD_TOPIC, Opener, Sealer, Speaker, is_question,
+    is_word, parse_answer, parse_word, plain_answer, status_question,
+};
 use fanlight_proto::handshake::{Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer};
 use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
-use fanlight_proto::message::{Answer, FrameId, parse_frame};
+use fanlight_proto::message::{Answer, FrameId, Word, parse_frame};
 use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
@@ -218,8 +221,10 @@ pub fn envelope(bytes: &[u8]) {
     opener.answer(TOPIC, &sealer.answer(TOPIC, Answer::default())).expect("an answer with our key is taken");
     assert!(opener.frame(TOPIC, Bytes::copy_from_slice(bytes)).is_err());
     let _ = is_question(bytes);
-    if let Ok(answer) = parse_answer(bytes) {
-        assert_eq!(parse_answer(&plain_answer(&answer)), Ok(answer));
+    for topic in [TOPIC, status_question([0; 16]).as_bytes()] {
+        if let Ok(answer) = parse_answer(topic, bytes) {
+            assert_eq!(parse_answer(topic, &plain_answer(&answer)), Ok(answer));
+        }
     }
     // A good envelope that the bytes damage.
     let mut good = sealer.frame(b"cam/", [&[0; HEADER_BYTES], bytes].concat(), HEADER_BYTES).to_vec();
@@ -230,6 +235,47 @@ pub fn envelope(bytes: &[u8]) {
     if let Ok(opened) = opener.frame(b"cam/", Bytes::from(good)) {
         assert_eq!(opened, bytes);
     }
+}
+
+/// What a subscriber says behind the mark of a word. Nothing that was not sealed with the key is taken; what is taken in
+/// the clear obeys every bound and is said again in the same way, and what the bytes encode is, too.
+pub fn word(bytes: &[u8]) {
+    const CHALLENGE: [u8; 16] = [3; 16];
+    let sealer = Sealer::new(&FeedKey::new([1; 32]), [2; 16]);
+    let topic = [b"!", bytes].concat();
+    assert!(is_word(&topic) && !is_question(&topic));
+    // The corpus has a word that is sealed for `CHALLENGE`.
+    assert!(Listener::new(Some(&sealer), [9; 16]).hear(&topic).is_err());
+    let mut sealed = Listener::new(Some(&sealer), CHALLENGE);
+    if let Ok(word) = Listener::new(None, CHALLENGE).hear(&topic) {
+        said_again(&word, None);
+    }
+    if let Ok(word) = parse_word(bytes) {
+        said_again(&word, None);
+        said_again(&word, Some(&sealer));
+    }
+    // A good word that the bytes damage.
+    let mut speaker = Speaker::new(Some(FeedKey::new([1; 32])), [4; 16]);
+    speaker.on_answer(&Answer { challenge: CHALLENGE.to_vec(), ..Answer::default() });
+    let good = speaker.topic(Word::default()).expect("a short word is said").into_bytes();
+    let mut damaged = good.clone();
+    for pair in bytes.chunks_exact(2) {
+        let place = usize::from(pair[0]) % damaged.len();
+        damaged[place] ^= pair[1];
+    }
+    assert_eq!(sealed.hear(&damaged).is_ok(), damaged == good);
+    assert_eq!(sealed.hear(&good).is_ok(), damaged != good, "it is taken once");
+}
+
+fn said_again(word: &Word, sealer: Option<&Sealer>) {
+    assert!(word.seen.len() <= MAX_SEEN);
+    assert!(word.seen.iter().map(|seen| seen.findings.len()).sum::<usize>() <= MAX_WORD_FINDINGS);
+    let mut speaker = Speaker::new(sealer.map(|_| FeedKey::new([1; 32])), [4; 16]);
+    speaker.on_answer(&Answer { challenge: vec![3; 16], ..Answer::default() });
+    let topic = speaker.topic(word.clone()).expect("what is in its bounds can be said");
+    assert!(topic.len() <= MAX_WORD_TOPIC);
+    let heard = Listener::new(sealer, [3; 16]).hear(topic.as_bytes());
+    assert_eq!(heard, Ok(Word { sequence: 1, ..word.clone() }));
 }
 
 /// The guard before the ZeroMQ library says the same however the bytes are cut, and passes nothing over its bounds.

@@ -4,10 +4,13 @@ use std::ops::Range;
 
 use prost::Message;
 
+use crate::findings;
 use crate::limits::{
     JOIN_BYTES, MAX_DATAGRAM, MAX_REASON, MAX_REPAIR_RANGES, MAX_SHARDS, MAX_VIEWER_NAME, SHARD_BYTES,
 };
-use crate::message::{Accept, Challenge, FrameId, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair, truncate_reason};
+use crate::message::{
+    Accept, Challenge, Findings, FrameId, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair, truncate_reason,
+};
 
 /// The version of the wire format, as JOIN says it.
 pub const VERSION: u32 = 1;
@@ -55,6 +58,7 @@ mod kind {
     pub(super) const RESET: u8 = 8;
     pub(super) const GOODBYE: u8 = 9;
     pub(super) const SEALED: u8 = 10;
+    pub(super) const FINDINGS: u8 = 11;
     pub(super) const DATA: u8 = 16;
 }
 
@@ -90,6 +94,8 @@ pub enum ToRelay<'a> {
     KeepAlive(u64, KeepAlive),
     /// Asks for shards again.
     Repair(u64, Repair),
+    /// Says what was found in frames.
+    Findings(u64, Findings),
     /// Ends a session.
     Goodbye(u64, Goodbye),
     /// A message of a session that is sealed: session, counter, ciphertext. What it opens to is for
@@ -287,6 +293,7 @@ impl<'a> ToRelay<'a> {
         match control.kind {
             kind::KEEP_ALIVE => Ok(Self::KeepAlive(control.session()?, control.body()?)),
             kind::REPAIR => Ok(Self::Repair(control.session()?, checked_repair(control.body()?)?)),
+            kind::FINDINGS => Ok(Self::Findings(control.session()?, checked_findings(control.body()?)?)),
             kind::GOODBYE => Ok(Self::Goodbye(control.session()?, checked_goodbye(control.body()?))),
             other => Err(DatagramError::Kind(other)),
         }
@@ -301,6 +308,7 @@ impl<'a> ToRelay<'a> {
             }
             Self::KeepAlive(session, body) => encode(kind::KEEP_ALIVE, *session, body, out),
             Self::Repair(session, body) => encode(kind::REPAIR, *session, body, out),
+            Self::Findings(session, body) => encode(kind::FINDINGS, *session, body, out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
             Self::Sealed(session, counter, ciphertext) => encode_sealed(*session, *counter, ciphertext, out),
         }
@@ -486,6 +494,11 @@ fn checked_repair(repair: Repair) -> Result<Repair, DatagramError> {
         return Err(DatagramError::Field("ranges"));
     }
     Ok(repair)
+}
+
+fn checked_findings(body: Findings) -> Result<Findings, DatagramError> {
+    findings::check(&body).map_err(DatagramError::Field)?;
+    Ok(body)
 }
 
 fn checked_goodbye(mut goodbye: Goodbye) -> Goodbye {

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! byte 0      F1
-//!      1      kind: 20 a frame, 21 an answer
+//!      1      kind: 20 a frame, 21 an answer, 22 a word
 //!      2      reserved, six zeros
-//!      8      salt: 16 bytes, drawn at random at each start of the source
+//!      8      salt: 16 bytes, drawn at random at each start of the source (of a word: by its relay, see `words`)
 //!     24      sequence: 8 bytes, counts the envelopes of this kind and salt from 1
-//!     32      ciphertext of the encoded `Frame` or `Answer`
+//!     32      ciphertext of the encoded `Frame`, `Answer` or `Word`
 //!    end-16   tag
 //! ```
 //!
@@ -16,6 +16,8 @@
 //!
 //! Freshness needs no clock: a relay asks each new connection under a topic that holds a random nonce, and takes frames
 //! only of a salt that an answer to its own question has proved, only those sealed after that answer, and only in order.
+
+mod words;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +32,11 @@ use crate::keys::KEY_BYTES;
 use crate::limits::MAX_STREAM_NAME;
 use crate::message::Answer;
 
+pub use words::{
+    CHALLENGE_BYTES, Listener, MAX_ADDRESS, MAX_SEEN, MAX_WORD_BYTES, MAX_WORD_FINDINGS, MAX_WORD_TOPIC, Speaker,
+    WordError, is_word, parse_word,
+};
+
 /// Bytes before the ciphertext.
 pub const HEADER_BYTES: usize = 32;
 
@@ -42,8 +49,15 @@ pub const SEAL_BYTES: usize = HEADER_BYTES + TAG_BYTES;
 /// Bytes of a salt: two starts of any source in the world do not draw the same.
 pub const SALT_BYTES: usize = 16;
 
-/// Largest encoded answer: three numbers and what later versions may add.
-pub const MAX_ANSWER_BYTES: usize = 256;
+/// Verdicts in one answer: what a wall of screens and its canaries need.
+pub const MAX_VERDICTS: usize = 500;
+
+/// Largest encoded answer without a status: [`MAX_VERDICTS`] of at most 48 bytes, the clock, the challenge, and what later
+/// versions may add.
+pub const MAX_ANSWER_BYTES: usize = 24 << 10;
+
+/// Longest report of a source on how things stand, in bytes: a thousand rows at 2.5 kB, and room.
+pub const MAX_STATUS_BYTES: usize = 3 << 20;
 
 /// Bytes of a question's nonce: nobody has recorded an answer to it.
 pub const NONCE_BYTES: usize = 16;
@@ -52,6 +66,9 @@ pub const NONCE_BYTES: usize = 16;
 const QUESTION: u8 = b'?';
 
 const QUESTION_TOPIC_BYTES: usize = 1 + 2 * NONCE_BYTES;
+
+/// Ends the topic of a question how things stand.
+const STATUS: &[u8] = b"/status";
 
 const MARK: u8 = 0xf1;
 
@@ -65,6 +82,7 @@ const MAX_AAD: usize = HEADER_BYTES + MAX_STREAM_NAME + 1;
 enum Kind {
     Frame = 0x20,
     Answer = 0x21,
+    Word = 0x22,
 }
 
 /// The topic of the question that `nonce` names: `?` and 32 hexadecimal digits.
@@ -73,11 +91,30 @@ pub fn question(nonce: [u8; NONCE_BYTES]) -> String {
     format!("{}{:032x}", char::from(QUESTION), u128::from_be_bytes(nonce))
 }
 
+/// The topic of the question how things stand that `nonce` names: that of [`question`] and `/status`.
+#[must_use]
+pub fn status_question(nonce: [u8; NONCE_BYTES]) -> String {
+    question(nonce) + "/status"
+}
+
 /// Whether a subscription to `topic` is a question, to be answered once under that topic and not to be kept.
 #[must_use]
 pub fn is_question(topic: &[u8]) -> bool {
+    let topic = topic.strip_suffix(STATUS).unwrap_or(topic);
     let digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     topic.len() == QUESTION_TOPIC_BYTES && topic[0] == QUESTION && topic[1..].iter().all(digit)
+}
+
+/// Whether a [question](is_question) asks how things stand, so that its answer has a status.
+#[must_use]
+pub fn is_status_question(topic: &[u8]) -> bool {
+    is_question(topic) && topic.ends_with(STATUS)
+}
+
+/// Largest encoded answer to the question `topic`.
+#[must_use]
+pub fn max_answer_bytes(topic: &[u8]) -> usize {
+    if is_status_question(topic) { MAX_ANSWER_BYTES + MAX_STATUS_BYTES } else { MAX_ANSWER_BYTES }
 }
 
 /// Whether `body` is a sealed message. No encoding of a [`Frame`](crate::message::Frame) begins so.
@@ -92,16 +129,18 @@ pub fn plain_answer(answer: &Answer) -> Bytes {
     answer.encode_to_vec().into()
 }
 
-/// Reads [`plain_answer`].
+/// Reads [`plain_answer`] to the question `topic`.
 ///
 /// # Errors
-/// When it is no encoded `Answer`, or a sealed one.
-pub fn parse_answer(body: &[u8]) -> Result<Answer, OpenError> {
+/// When it is no encoded `Answer`, a sealed one, or one that says more than was asked.
+pub fn parse_answer(topic: &[u8], body: &[u8]) -> Result<Answer, OpenError> {
     if is_sealed(body) {
         return Err(OpenError::Sealed);
     }
-    let body = (body.len() <= MAX_ANSWER_BYTES).then_some(body).ok_or(OpenError::Answer)?;
-    Answer::decode(body).map_err(|_| OpenError::Answer)
+    let body = (body.len() <= max_answer_bytes(topic)).then_some(body).ok_or(OpenError::Answer)?;
+    let answer = Answer::decode(body).map_err(|_| OpenError::Answer)?;
+    let told = answer.verdicts.len() <= MAX_VERDICTS && (answer.status.is_empty() || is_status_question(topic));
+    told.then_some(answer).ok_or(OpenError::Answer)
 }
 
 /// What a source and its relays share. Never shown, and overwritten when it goes.
@@ -115,7 +154,7 @@ impl FeedKey {
         Self(secret.into())
     }
 
-    fn derive(&self, salt: &[u8; SALT_BYTES], kind: Kind) -> LessSafeKey {
+    fn derive(&self, salt: &[u8], kind: Kind) -> LessSafeKey {
         let secret = Salt::new(HKDF_SHA256, salt).extract(&self.0[..]);
         let purpose = [PURPOSE, &[kind as u8]];
         let key = secret.expand(&purpose, &AES_128_GCM).expect("16 bytes are less than HKDF can give");
@@ -132,6 +171,7 @@ impl fmt::Debug for FeedKey {
 /// Seals what one run of a source publishes, on any thread.
 #[derive(Debug)]
 pub struct Sealer {
+    feed: FeedKey,
     salt: [u8; SALT_BYTES],
     frames: Counted,
     answers: Counted,
@@ -150,7 +190,7 @@ impl Sealer {
     #[must_use]
     pub fn new(key: &FeedKey, salt: [u8; SALT_BYTES]) -> Self {
         let counted = |kind| Counted { kind, key: key.derive(&salt, kind), used: AtomicU64::new(0) };
-        Self { salt, frames: counted(Kind::Frame), answers: counted(Kind::Answer) }
+        Self { feed: key.clone(), salt, frames: counted(Kind::Frame), answers: counted(Kind::Answer) }
     }
 
     /// Seals the frame that lies in `buffer` from `start` on, without moving it. Header and tag go into the
@@ -212,7 +252,7 @@ pub enum OpenError {
     /// An older one, or the same again.
     #[error("it was sealed before one that came already: somebody plays frames again")]
     Replayed,
-    /// No `Answer` in protobuf.
+    /// No `Answer` in protobuf, or one that says more than was asked.
     #[error("the source's answer is malformed")]
     Answer,
 }
@@ -252,13 +292,13 @@ impl Opener {
     /// Says why the message is none that the source with our key has sent.
     pub fn answer(&mut self, topic: &[u8], body: &[u8]) -> Result<Answer, OpenError> {
         let (header, text) = Header::parse(body, Kind::Answer)?;
-        if body.len() > SEAL_BYTES + MAX_ANSWER_BYTES {
+        if body.len() > SEAL_BYTES + max_answer_bytes(topic) {
             return Err(OpenError::Answer);
         }
         let mut text = text.to_vec();
         let key = self.key.derive(&header.salt, Kind::Answer);
         let length = header.open(&key, &body[..HEADER_BYTES], topic, &mut text)?;
-        let answer = parse_answer(&text[..length])?;
+        let answer = parse_answer(topic, &text[..length])?;
         if self.proven.as_ref().is_none_or(|proven| proven.salt != header.salt) {
             let frames = self.key.derive(&header.salt, Kind::Frame);
             self.proven = Some(Proven { salt: header.salt, frames, newest: answer.newest_sealed });

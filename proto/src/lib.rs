@@ -8,6 +8,7 @@ pub mod clock;
 pub mod datagram;
 pub mod envelope;
 pub mod exchange;
+pub mod findings;
 pub mod handshake;
 pub mod keys;
 pub mod limits;

@@ -43,6 +43,7 @@ impl State {
             Self::WrongFormat => "wrong format",
             Self::Failed => "failed",
             Self::Ended => "ended",
+            Self::Idle => "idle",
         }
     }
 }
@@ -75,11 +76,22 @@ impl fmt::Display for StreamName {
     }
 }
 
+/// Ends the name of a canary.
+const CANARY_SUFFIX: &str = ".canary";
+
 impl StreamName {
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of the canary beside this stream: `NAME.canary`, with the name cut to where that fits.
+    #[must_use]
+    pub fn canary(&self) -> Self {
+        // A name is ASCII.
+        let stem = &self.0[..self.0.len().min(MAX_STREAM_NAME - CANARY_SUFFIX.len())];
+        Self(format!("{stem}{CANARY_SUFFIX}"))
     }
 
     /// The ZeroMQ topic: the name and a slash, because a subscription is a prefix and `cam1` would match `cam10`.
@@ -293,7 +305,16 @@ mod tests {
             truth: Some(Truth { kind: Some(truth::Kind::Ball(Ball { x: 1.5, y: 2.5, radius: 20.0 })) }),
             prepared_us: 12,
             rate_millihertz: 30_000,
+            canary: "cam-1.canary".into(),
         }
+    }
+
+    #[test]
+    fn a_canarys_name_is_that_of_its_stream_cut_where_it_must_be() {
+        let canary = |name: &str| name.parse::<StreamName>().unwrap().canary().to_string();
+        assert_eq!(canary("cam"), "cam.canary");
+        assert_eq!(canary(&"x".repeat(64)), format!("{}.canary", "x".repeat(57)));
+        assert!(canary(&"x".repeat(64)).parse::<StreamName>().is_ok());
     }
 
     const JPEG: &[u8] = &[0xff, 0xd8, 1, 2, 3, 0xff, 0xd9];

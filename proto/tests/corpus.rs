@@ -52,3 +52,8 @@ fn every_forged_handshake_and_seal_of_the_corpus_is_refused() {
 fn every_choice_of_shards_of_the_corpus_brings_the_frame_or_nothing() {
     replay("parity", targets::parity);
 }
+
+#[test]
+fn every_word_of_the_corpus_is_survived() {
+    replay("word", targets::word);
+}

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use fanlight_proto::envelope::{FeedKey, HEADER_BYTES, Opener, Sealer, question};
+use fanlight_proto::envelope::{FeedKey, HEADER_BYTES, Listener, Opener, Sealer, Speaker, question};
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{Answer, parse_frame};
+use fanlight_proto::message::{Answer, Demand, Word, parse_frame};
 
 fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     let lines = include_str!("vectors/envelope.txt").lines().filter(|line| !line.starts_with('#'));
@@ -18,7 +18,14 @@ fn bytes(hex: &str) -> Vec<u8> {
     hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-const ANSWER: Answer = Answer { clock_ns: 0x0102_0304_0506_0708, clock_id: 0x1112_1314_1516_1718, newest_sealed: 6 };
+const ANSWER: Answer = Answer {
+    clock_ns: 0x0102_0304_0506_0708,
+    clock_id: 0x1112_1314_1516_1718,
+    newest_sealed: 6,
+    verdicts: Vec::new(),
+    status: Vec::new(),
+    challenge: Vec::new(),
+};
 
 #[test]
 fn what_is_sealed_here_is_what_the_vectors_say() {
@@ -45,4 +52,21 @@ fn what_the_vectors_say_is_opened_here() {
     assert_eq!(opened, vectors["frame_plain"]);
     let frame = parse_frame(&vectors["frame_topic"], opened, MAX_FRAME_BYTES).unwrap();
     assert_eq!((frame.id.epoch, frame.id.number, frame.header.state), (7, 5, 2));
+}
+
+#[test]
+fn words_are_those_of_the_vectors() {
+    let vectors = vectors();
+    let key = FeedKey::new(<[u8; 32]>::try_from(&vectors["feed_key"][..]).unwrap());
+    let demand = Demand { stream: "cam".into(), viewers: 2, clients: 1 };
+    let word = Word { relay: 0x0102_0304_0506_0708, sequence: 1, demand: vec![demand], seen: Vec::new() };
+    assert_eq!(prost::Message::encode_to_vec(&word), vectors["word_plain"]);
+    for (key, name) in [(Some(key), "word_topic_sealed"), (None, "word_topic_plain")] {
+        let mut speaker = Speaker::new(key.clone(), vectors["word_salt"][..].try_into().unwrap());
+        speaker.on_answer(&Answer { challenge: vectors["challenge"].clone(), ..ANSWER });
+        assert_eq!(speaker.topic(word.clone()).unwrap().as_bytes(), vectors[name]);
+        let sealer = key.map(|key| Sealer::new(&key, [1; 16]));
+        let mut listener = Listener::new(sealer.as_ref(), vectors["challenge"][..].try_into().unwrap());
+        assert_eq!(listener.hear(&vectors[name]), Ok(word.clone()));
+    }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
+use fanlight_proto::envelope::parse_word;
 use fanlight_proto::handshake::{Channel, Initiator, RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{JOIN_BYTES, MAX_FRAME_BYTES};
 use fanlight_proto::message::{
-    Accept, Format, FrameBuffer, FrameHeader, Join, KeepAlive, Repair, Report, State, parse_frame,
+    Accept, Ball, Beside, Finding, Findings, Format, FrameBuffer, FrameHeader, Join, KeepAlive, Repair, Report, State,
+    Verdict, ViewerVerdict, Word, parse_frame,
 };
 use fanlight_relay::engine::{Arrival, Engine, EngineConfig, MAX_LANES, Multicast, Output, Route};
 use prost::Message as _;
@@ -42,6 +44,7 @@ pub fn engine(bytes: &[u8]) {
         number: 0,
         psk,
         joined: false,
+        said_words: 0,
     };
     while !script.0.is_empty() {
         world.step(&mut script);
@@ -89,6 +92,7 @@ struct World {
     psk: bool,
     /// Somebody has said so of the group.
     joined: bool,
+    said_words: u64,
 }
 
 fn address(peer: usize) -> SocketAddr {
@@ -98,7 +102,8 @@ fn address(peer: usize) -> SocketAddr {
 impl World {
     fn step(&mut self, script: &mut Script<'_>) {
         let (what, peer) = (script.byte(), usize::from(script.byte() % PEERS as u8));
-        match what % 9 {
+        // Behind the others, so that a corpus keeps its meaning.
+        match if what < 243 { what % 9 } else { 9 + (what - 243) % 3 } {
             0 => {
                 let noise = script.slice().to_vec();
                 self.give(peer, &noise);
@@ -123,7 +128,19 @@ impl World {
                 ToRelay::Sealed(session, script.number(), &forged).encode(&mut datagram);
                 self.give(peer, &datagram);
             }
-            _ => self.engine.on_given_up(address(peer), script.byte() & 1 == 0),
+            8 => self.engine.on_given_up(address(peer), script.byte() & 1 == 0),
+            9 => self.findings(peer, script),
+            10 => {
+                let (stream, clients) = (script.byte() % 100, script.number() as u32);
+                let stream = if stream == 0 { "cam".to_owned() } else { format!("s{stream}") };
+                self.engine.on_clients(self.now, &stream.parse().expect("a good name"), clients);
+            }
+            _ => {
+                let verdict = Verdict { error: f32::from_bits(script.number() as u32), ..Verdict::default() };
+                let verdicts = (0..script.byte()).map(|viewer| (viewer.into(), Some(verdict)));
+                let verdicts = verdicts.map(|(viewer, verdict)| ViewerVerdict { viewer, verdict });
+                self.engine.on_verdicts(self.now, usize::from(script.byte() & 1), verdicts.collect());
+            }
         }
         assert!(self.engine.viewers() <= MAX_VIEWERS && self.engine.lanes() <= MAX_LANES.min(MAX_VIEWERS));
     }
@@ -182,6 +199,17 @@ impl World {
         let number = self.number.saturating_sub(u64::from(script.byte() % 6));
         let session = self.peers[at].session;
         self.say(at, &ToRelay::Repair(session, Repair { alias, epoch: 1, number, ranges }));
+    }
+
+    fn findings(&mut self, at: usize, script: &mut Script<'_>) {
+        let flags = script.byte();
+        let ball = (flags & 1 == 0).then(|| Ball { x: script.number() as f32, y: 1.0, radius: 2.0 });
+        let finding = Finding { epoch: 1, number: script.number(), ball, ..Finding::default() };
+        let beside = (flags & 2 == 0).then(|| Beside { stream: "cam".to_owned(), ..Beside::default() });
+        let findings = vec![finding; usize::from(script.byte() % 20)];
+        let body = Findings { screen: 1, findings, sent: script.number(), passed_over: script.number(), beside };
+        let session = self.peers[at].session;
+        self.say(at, &ToRelay::Findings(session, body));
     }
 
     fn frame(&mut self, script: &mut Script<'_>) {
@@ -258,6 +286,14 @@ impl World {
                     assert!(resend.ranges.iter().all(|range| range.end <= resend.packets.shards()));
                 }
                 Output::Isolate(_) | Output::Rejoin(_) => {}
+                Output::Word { origin, word } => {
+                    let bytes = Word { sequence: 1, ..word.clone() }.encode_to_vec();
+                    assert!(parse_word(&bytes).is_ok(), "a source takes what the relay says: {word:?}");
+                    self.said_words += 1;
+                    if self.said_words.is_multiple_of(3) {
+                        self.engine.on_unsaid(self.now, origin, word);
+                    }
+                }
             }
         }
         assert!(outputs <= 8 * MAX_VIEWERS + 8, "{outputs} outputs");

@@ -30,7 +30,7 @@ fanlight_daemon::options! {
         /// Without feed_key, allow sources beyond this host: whoever is on the way sees their pictures and can put others
         /// in their place.
         allow_remote_sources: bool = false;
-        /// The streams to take; all of them when empty.
+        /// The streams to take, each with its canary; all of them when empty.
         streams: Vec<Text<StreamName>> = Vec::new();
         /// Where to listen for viewers (UDP). Outside loopback `access` must say who may come.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 5004));
@@ -65,6 +65,27 @@ fanlight_daemon::options! {
         max_frame_bytes: usize = MAX_FRAME_BYTES;
         /// A source that is silent for so many milliseconds is gone. Live ones speak every 250 ms.
         source_stale_ms: u64 = SOURCE_STALE.as_millis() as u64;
+        /// Where to listen for browsers (HTTP and WebSocket). Unset: nowhere. Outside loopback `http_access` must say who may
+        /// come.
+        http: Option<SocketAddr> = None;
+        /// Who may come over HTTP: loopback (programs on this host), open (everyone who can reach the port may watch) or
+        /// token (who has one of the tokens below).
+        http_access: HttpAccess = HttpAccess::Loopback;
+        /// The file of the token that lets one watch: a path, or credential:NAME; `keygen token FILE` makes one.
+        http_view_token: Option<KeyPath> = None;
+        /// The file of the token that lets one also see who watches from where.
+        http_admin_token: Option<KeyPath> = None;
+        /// The file of the certificate for https, in PEM, with those that lead from it to one that browsers know. It is
+        /// read again when it changes.
+        http_certificate: Option<PathBuf> = None;
+        /// The file of its private key, in PEM: a path, or credential:NAME.
+        http_key: Option<KeyPath> = None;
+        /// Origins beside our own whose pages may use this relay, as https://host or https://host:port.
+        http_origins: Vec<String> = Vec::new();
+        /// Connections over HTTP at a time; each browser has one or two.
+        http_connections: usize = 1024;
+        /// Of those, from one address.
+        http_connections_per_address: usize = 256;
         /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
         /// was bad. Unset: none are kept.
         capture_dir: Option<PathBuf> = None;
@@ -82,6 +103,18 @@ fanlight_daemon::choice! {
         Psk = "psk",
         /// Who has one of the keys that the relay knows.
         Keys = "keys",
+    }
+}
+
+fanlight_daemon::choice! {
+    /// Who may come over HTTP.
+    pub enum HttpAccess {
+        /// Programs on this host, because the relay listens on a loopback address only.
+        Loopback = "loopback",
+        /// Everyone who can reach the port.
+        Open = "open",
+        /// Who has a token.
+        Token = "token",
     }
 }
 
@@ -146,6 +179,39 @@ pub enum ConfigError {
     /// What is for this host only would leave it.
     #[error("multicast_interface = \"{0}\" leads beyond this host, and access = \"loopback\" is for this host only")]
     Leaves(Ipv4Addr),
+    /// The HTTP port could be reached from outside, and nobody said that this is meant.
+    #[error(
+        "http = \"{0}\" is not a loopback address: write http_access = \"token\" and set http_view_token to a file that \
+         `fanlight-relay keygen token FILE` makes, or http_access = \"open\" to let everyone who can reach it watch"
+    )]
+    HttpNotOpen(SocketAddr),
+    /// Access by token, without any.
+    #[error(
+        "http_access = \"token\" needs http_view_token or http_admin_token: `fanlight-relay keygen token FILE` makes one"
+    )]
+    NoToken,
+    /// A token that nobody is asked for.
+    #[error("http_view_token has no use with http_access = \"{0}\", which asks nobody who watches for a token")]
+    UselessToken(HttpAccess),
+    /// Programs on this host may do everything.
+    #[error(
+        "http_admin_token has no use with http_access = \"loopback\", which lets programs on this host see everything"
+    )]
+    UselessAdminToken,
+    /// Half of what TLS takes.
+    #[error("{there} needs {missing}: https takes a certificate and its key")]
+    HalfOfTls {
+        /// The key that is set.
+        there: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
+    /// What is no origin.
+    #[error("http_origins: {0:?} is no origin: write https://host or https://host:port, without a path")]
+    NoOrigin(String),
+    /// A setting of HTTP where there is none.
+    #[error("{0} has no use without http = \"ADDRESS:PORT\"")]
+    NoHttp(&'static str),
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {
@@ -177,6 +243,7 @@ impl Config {
             return Err(ConfigError::CaptureOfOneThread);
         }
         self.check_multicast()?;
+        self.check_http()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
         self.check_key("viewer_keys", self.viewer_keys.as_ref(), self.access == Access::Keys)?;
@@ -187,6 +254,9 @@ impl Config {
         range("number of sources", self.sources.len() as u64, 0, MAX_SOURCES as u64)?;
         range("number of streams", self.streams.len() as u64, 0, MAX_STREAMS as u64)?;
         range("send_threads", self.send_threads as u64, 1, 16)?;
+        range("http_connections", self.http_connections as u64, 1, 8192)?;
+        range("http_connections_per_address", self.http_connections_per_address as u64, 1, 8192)?;
+        range("number of http_origins", self.http_origins.len() as u64, 0, 64)?;
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
         range("max_frame_bytes", self.max_frame_bytes as u64, 1024, MAX_FRAME_BYTES as u64)?;
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
@@ -201,6 +271,38 @@ impl Config {
             (Some(_), false) => Err(ConfigError::UselessKey { access, key }),
             _ => Ok(()),
         }
+    }
+
+    fn check_http(&self) -> Result<(), ConfigError> {
+        let set = [
+            ("http_view_token", self.http_view_token.is_some()),
+            ("http_admin_token", self.http_admin_token.is_some()),
+            ("http_certificate", self.http_certificate.is_some()),
+            ("http_key", self.http_key.is_some()),
+            ("http_origins", !self.http_origins.is_empty()),
+        ];
+        let Some(listen) = self.http else {
+            let useless = set.iter().find(|(_, set)| *set);
+            return useless.map_or(Ok(()), |(key, _)| Err(ConfigError::NoHttp(key)));
+        };
+        let access = self.http_access;
+        match (access, self.http_view_token.is_some(), self.http_admin_token.is_some()) {
+            (HttpAccess::Loopback, ..) if !listen.ip().to_canonical().is_loopback() => {
+                return Err(ConfigError::HttpNotOpen(listen));
+            }
+            (HttpAccess::Loopback | HttpAccess::Open, true, _) => return Err(ConfigError::UselessToken(access)),
+            (HttpAccess::Loopback, _, true) => return Err(ConfigError::UselessAdminToken),
+            (HttpAccess::Token, false, false) => return Err(ConfigError::NoToken),
+            _ => {}
+        }
+        let half = |there, missing| Err(ConfigError::HalfOfTls { there, missing });
+        match (&self.http_certificate, &self.http_key) {
+            (Some(_), None) => return half("http_certificate", "http_key"),
+            (None, Some(_)) => return half("http_key", "http_certificate"),
+            _ => {}
+        }
+        let wrong = self.http_origins.iter().find(|origin| !is_origin(origin));
+        wrong.map_or(Ok(()), |origin| Err(ConfigError::NoOrigin(origin.clone())))
     }
 
     fn check_multicast(&self) -> Result<(), ConfigError> {
@@ -267,6 +369,12 @@ impl Config {
         }
         Ok(self.sources.clone())
     }
+}
+
+/// Whether a text is a scheme, a host and perhaps a port, as browsers write them.
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 
 mod account;
 mod admission;
+mod census;
 mod clocks;
 mod fanout;
+mod findings;
 mod gate;
 mod keys;
 mod lane;
@@ -14,6 +16,7 @@ mod rate;
 mod session;
 mod streams;
 mod viewers;
+mod words;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,20 +27,24 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_VIEWERS, SESSION_IDLE, SOURCE_STALE};
-use fanlight_proto::message::{CheckedFrame, Goodbye, SourceClock, StreamName};
+use fanlight_proto::message::{CheckedFrame, Goodbye, Seen, SourceClock, StreamName, Word};
 use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::Minter;
 
+pub use census::{Census, StreamEntry, ViewerEntry};
 use clocks::Clocks;
 pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, SPREAD_CHUNK, Target};
+pub use findings::KEPT_FINDINGS_PER_SECOND;
 use gate::Gate;
+pub(crate) use gate::network;
 pub use gate::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
 pub use lane::MAX_LANES;
 pub use multicast::Multicast;
 use streams::{Stream, Streams, Unused};
 pub use viewers::REPAIR_SHARDS_PER_SECOND;
 use viewers::{Allowance, Viewer, Viewers};
+use words::Words;
 
 /// How often idle sessions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -105,6 +112,13 @@ pub enum Output {
     Isolate(Route),
     /// What goes to this viewer from now on goes by the socket that all share.
     Rejoin(Route),
+    /// What a source is to be told. Should it not be said, [`Engine::on_unsaid`] takes it back.
+    Word {
+        /// Which upstream.
+        origin: usize,
+        /// What; its sequence is the upstream's to set.
+        word: Word,
+    },
 }
 
 /// What happened. Counts never fall.
@@ -154,6 +168,12 @@ pub struct Counts {
     pub keys_rotated: u64,
     /// Viewers that were taken out of their group, because it did not serve them well.
     pub left_groups: u64,
+    /// What viewers have found, as far as it came.
+    pub findings: u64,
+    /// Of that, what the sources will not be told.
+    pub findings_dropped: u64,
+    /// Words for sources.
+    pub words: u64,
 }
 
 /// See the module.
@@ -175,6 +195,7 @@ pub struct Engine {
     resets: Allowance,
     welcomes: Allowance,
     next_sweep: Time,
+    words: Words,
     lines: Lines,
 }
 
@@ -189,6 +210,7 @@ struct Lines {
     unauthentic: Limited,
     isolated: Limited,
     left_groups: Limited,
+    findings: Limited,
 }
 
 impl Engine {
@@ -200,6 +222,7 @@ impl Engine {
             config,
             access,
             minter: Minter::new(secrets.bytes()),
+            words: Words::new(secrets.number()),
             secrets,
             gate: Gate::new(),
             streams: Streams::new(config.source_stale),
@@ -232,19 +255,19 @@ impl Engine {
     /// Lets in whom `access` names from now on. Sessions of viewers whose key it does not know end, and the keys of
     /// their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
     pub fn set_access(&mut self, now: Time, access: RelayAccess) {
-        self.access = access;
-        let RelayAccess::Keys { viewers, .. } = &self.access else { return };
         let mut streams = Vec::new();
-        while let Some(route) = self.viewers.stranger(|key| viewers.iter().any(|(known, _)| known == key)) {
-            let Some(viewer) = self.viewers.at_mut(route.remote) else { break };
-            streams.push(viewer.alias);
-            let goodbye = Goodbye { reason: "its key is known no more".to_owned() };
-            let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
-            self.outputs.push_back(Output::Send { to: route, datagram });
-            self.counts.revoked += 1;
-            let Self { viewers, streams, outputs, lanes, .. } = self;
-            leave(viewers, streams, outputs, lanes, route);
+        if let RelayAccess::Keys { viewers, .. } = &access {
+            while let Some(route) = self.viewers.stranger(|key| viewers.iter().any(|(known, _)| known == key)) {
+                let Some(viewer) = self.viewers.at_mut(route.remote) else { break };
+                streams.push(viewer.alias);
+                let goodbye = Goodbye { reason: "its key is known no more".to_owned() };
+                let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
+                self.outputs.push_back(Output::Send { to: route, datagram });
+                self.counts.revoked += 1;
+                drop(self.take_out(now, route));
+            }
         }
+        self.access = access;
         streams.sort_unstable();
         streams.dedup();
         for alias in streams {
@@ -272,6 +295,7 @@ impl Engine {
         let newer = picture && stream.note(arrival);
         self.counts.frames += u64::from(picture);
         if news {
+            self.words.hasten(now, arrival.origin, words::INTERVAL);
             self.tell_news(now, alias);
         }
         if newer {
@@ -299,13 +323,14 @@ impl Engine {
             self.look_after_keys(now);
             self.flush_lines(now);
         }
+        self.speak(now);
     }
 
     /// When [`Engine::on_tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let sweep = (self.viewers.len() > 0).then_some(self.next_sweep);
-        sweep.into_iter().chain(self.streams.deadline()).min()
+        sweep.into_iter().chain(self.streams.deadline()).chain(self.words.deadline()).min()
     }
 
     /// The next thing to send. Take all before the next input.
@@ -418,8 +443,7 @@ impl Engine {
 
     /// Ends the session of the viewer at `route`, if it has one.
     fn leave(&mut self, now: Time, route: Route, why: &str) {
-        let Self { viewers, streams, outputs, lanes, .. } = self;
-        let Some(viewer) = leave(viewers, streams, outputs, lanes, route) else { return };
+        let Some(viewer) = self.take_out(now, route) else { return };
         self.counts.paced_out += viewer.rate.paced_out();
         if let Some(count) = self.lines.left.note(now) {
             tracing::info!(
@@ -433,13 +457,36 @@ impl Engine {
         }
     }
 
+    /// Takes a viewer out of everything that knows it.
+    fn take_out(&mut self, now: Time, route: Route) -> Option<Viewer> {
+        let viewer = self.viewers.remove(route.remote)?;
+        if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
+            stream.remove(route.remote);
+            self.words.note_departed(now, stream.origin, Seen { left: true, ..viewer.seen(&stream.name) });
+        }
+        if viewer.lane.is_own() {
+            self.lanes -= 1;
+            self.outputs.push_back(Output::Rejoin(viewer.route));
+        }
+        Some(viewer)
+    }
+
     fn send(&mut self, to: Route, message: &ToViewer<'_>) {
         self.outputs.push_back(Output::Send { to, datagram: encoded(message) });
     }
 
     fn flush_lines(&mut self, now: Time) {
-        let Lines { malformed, refused_frames, joined, left, refused_joins, unauthentic, isolated, left_groups } =
-            &mut self.lines;
+        let Lines {
+            malformed,
+            refused_frames,
+            joined,
+            left,
+            refused_joins,
+            unauthentic,
+            isolated,
+            left_groups,
+            findings,
+        } = &mut self.lines;
         let classes = [
             ("malformed datagrams dropped", malformed),
             ("frames refused", refused_frames),
@@ -449,6 +496,7 @@ impl Engine {
             ("messages of sealed sessions dropped", unauthentic),
             ("viewers fell behind", isolated),
             ("viewers that multicast serves badly get unicast", left_groups),
+            ("findings dropped", findings),
         ];
         for (what, line) in classes {
             if let Some(count) = line.flush(now) {
@@ -461,25 +509,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// Takes a viewer out of everything that knows it.
-fn leave(
-    viewers: &mut Viewers,
-    streams: &mut Streams,
-    outputs: &mut VecDeque<Output>,
-    lanes: &mut usize,
-    route: Route,
-) -> Option<Viewer> {
-    let viewer = viewers.remove(route.remote)?;
-    if let Some(stream) = streams.by_alias_mut(viewer.alias) {
-        stream.remove(route.remote);
-    }
-    if viewer.lane.is_own() {
-        *lanes -= 1;
-        outputs.push_back(Output::Rejoin(viewer.route));
-    }
-    Some(viewer)
 }
 
 fn encoded(message: &ToViewer<'_>) -> Vec<u8> {

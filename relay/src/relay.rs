@@ -15,13 +15,18 @@ use fanlight_daemon::{Context, Feeder, NoExtra, Program, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::handshake::RelayAccess;
+use fanlight_proto::message::Word;
 
+use crate::board::Board;
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
+use crate::http::{self, Http, HttpError};
 use crate::udp::{self, BindError, Buffers, Captured, Crew, Socket, Turn};
-use crate::upstream::{Endpoint, Inbox, Upstream};
+use crate::upstream::{Endpoint, Inbox, Outbox, Upstream};
 
+mod shows;
 mod watch;
+use shows::Shows;
 use watch::AccessWatch;
 
 /// How often the figures are told: to the service manager, and to the log at level debug.
@@ -45,6 +50,7 @@ pub struct Relay {
     access: RelayAccess,
     socket: UdpSocket,
     address: SocketAddr,
+    http: Option<Http>,
 }
 
 /// Why a relay cannot start.
@@ -62,6 +68,9 @@ pub enum StartError {
     /// The port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// There is to be HTTP, and cannot be.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// Nothing can be sent to groups.
     #[error("cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface")]
     Multicast {
@@ -91,7 +100,8 @@ impl Relay {
             reach.apply(&socket).map_err(|error| StartError::Multicast { interface, error })?;
         }
         let address = socket.local_addr()?;
-        Ok(Self { config, endpoints, access, feed_key, socket, address })
+        let http = http::Settings::new(&config).map(Http::bind).transpose()?;
+        Ok(Self { config, endpoints, access, feed_key, socket, address, http })
     }
 
     /// Where it listens.
@@ -106,7 +116,7 @@ impl Relay {
     /// When the system denies a thread, a timer or the like; never because of what peers do.
     pub fn run(self, context: &Context) -> io::Result<()> {
         let inbox = Arc::new(Inbox::default());
-        let mut threads = Vec::new();
+        let (mut threads, mut outboxes) = (Vec::new(), Vec::new());
         for (origin, endpoint) in self.endpoints.into_iter().enumerate() {
             tracing::info!(source = %endpoint, "subscribing");
             let upstream = Upstream {
@@ -116,12 +126,19 @@ impl Relay {
                 max_frame_bytes: self.config.max_frame_bytes,
                 stale: Duration::from_millis(self.config.source_stale_ms),
                 feed_key: self.feed_key.clone(),
+                outbox: Arc::default(),
             };
+            outboxes.push(Arc::clone(&upstream.outbox));
             threads.push(upstream.start(Arc::clone(&inbox), context.shutdown.clone())?);
+        }
+        let board = self.http.is_some().then(Arc::<Board>::default);
+        if let Some((http, board)) = self.http.zip(board.clone()) {
+            threads.push(http.start(board, context.shutdown.clone())?);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let served = runtime.block_on(async {
-            let mut serving = Serving::new(&self.config, self.access, self.socket, inbox)?;
+            let legs = (inbox, outboxes);
+            let mut serving = Serving::new(&self.config, self.access, self.socket, legs, board)?;
             tracing::info!(listen = %self.address, trains = serving.sender.uses_trains(), "serving");
             serving.run(context).await
         });
@@ -158,13 +175,22 @@ struct Serving {
     socket: Socket,
     buffers: Buffers,
     inbox: Arc<Inbox>,
+    /// Of each upstream, in their order.
+    outboxes: Vec<Arc<Outbox>>,
     reporter: Reporter,
     watch: AccessWatch,
     capture: RefCell<Capture>,
+    shows: Shows,
 }
 
 impl Serving {
-    fn new(config: &Config, access: RelayAccess, socket: UdpSocket, inbox: Arc<Inbox>) -> io::Result<Self> {
+    fn new(
+        config: &Config,
+        access: RelayAccess,
+        socket: UdpSocket,
+        (inbox, outboxes): (Arc<Inbox>, Vec<Arc<Outbox>>),
+        board: Option<Arc<Board>>,
+    ) -> io::Result<Self> {
         let bounds = EngineConfig {
             max_viewers: config.max_viewers,
             source_stale: Duration::from_millis(config.source_stale_ms),
@@ -179,8 +205,10 @@ impl Serving {
             socket,
             buffers: Buffers::default(),
             inbox,
+            outboxes,
             reporter: Reporter::default(),
             capture: Capture::new("fanlight-relay", Role::Relay, COUNTS, config.capture_dir.as_deref()).into(),
+            shows: Shows::new(board),
         })
     }
 
@@ -207,7 +235,9 @@ impl Serving {
                 self.engine.set_access(now, access);
                 self.take_outputs(now);
             }
-            let wake = [self.engine.next_deadline(), feed, turn.time(), Some(self.reporter.next), self.watch.next()];
+            let census = self.shows.census(now, &self.engine);
+            let wake =
+                [self.engine.next_deadline(), feed, turn.time(), Some(self.reporter.next), self.watch.next(), census];
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
             if turn == Turn::Again {
                 if context.shutdown.requested() {
@@ -222,6 +252,11 @@ impl Serving {
                 () = self.socket.writable(), if matches!(turn, Turn::Blocked(_)) => {}
                 () = self.inbox.filled() => {}
                 () = self.sender.told() => {}
+                () = self.shows.demanded() => {
+                    let now = clock::now();
+                    self.shows.take_demand(now, &mut self.engine);
+                    self.take_outputs(now);
+                }
                 () = requests.next() => {
                     self.capture.get_mut().on_request(clock::now(), || counts(&self.engine, &self.sender));
                 }
@@ -254,18 +289,23 @@ impl Serving {
         while let Some((origin, clock)) = self.inbox.take_clock() {
             self.engine.on_source_clock(now, origin, clock);
         }
+        while let Some((origin, verdicts)) = self.inbox.take_verdicts() {
+            self.engine.on_verdicts(now, origin, verdicts);
+        }
         loop {
             let Self { engine, sender, inbox, .. } = self;
             let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
             let Some(arrival) = inbox.take(busy) else { break };
             self.engine.on_arrival(now, &arrival);
             self.take_outputs(now);
+            self.shows.keep(arrival);
         }
         let before = self.sender.in_flight();
         let turn = self.sender.run(now, &Captured { wire: &self.socket, capture: &self.capture, now });
         while let Some(given_up) = self.sender.take_given_up() {
             self.engine.on_given_up(given_up.to, given_up.begun);
         }
+        self.shows.frames(now, &self.engine);
         // A stream that has just become free may have its next frame waiting.
         let freed = self.sender.in_flight() < before;
         if more || freed { Turn::Again } else { turn }
@@ -280,7 +320,14 @@ impl Serving {
                 Output::Resend(resend) => self.sender.resend(&wire, resend),
                 Output::Isolate(route) => self.isolate(route),
                 Output::Rejoin(route) => self.rejoin(now, route),
+                Output::Word { origin, word } => self.pass_word(now, origin, word),
             }
+        }
+    }
+
+    fn pass_word(&mut self, now: Time, origin: usize, word: Word) {
+        if let Some(unsaid) = self.outboxes.get(origin).and_then(|outbox| outbox.put(word)) {
+            self.engine.on_unsaid(now, origin, unsaid);
         }
     }
 

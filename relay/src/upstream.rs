@@ -10,6 +10,7 @@ mod guard;
 mod inbox;
 mod inspector;
 mod line;
+mod outbox;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use zeromq::ZmqError;
 pub use endpoint::{Endpoint, EndpointError};
 use guard::GuardError;
 pub use inbox::Inbox;
+pub use outbox::Outbox;
 use session::{PROOF_LIMIT, Session};
 
 /// Pause before the first try to connect again.
@@ -50,8 +52,10 @@ pub struct Upstream {
     pub max_frame_bytes: usize,
     /// Silence for so long ends the connection.
     pub stale: Duration,
-    /// Opens what it publishes; none when it seals nothing.
+    /// Opens what it publishes, and seals what it is told; none when nothing is sealed.
     pub feed_key: Option<FeedKey>,
+    /// What it is to be told.
+    pub outbox: Arc<Outbox>,
 }
 
 impl Upstream {

@@ -1,5 +1,7 @@
 //! The settings of a source, and what they make together.
 
+mod proving;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,8 +15,9 @@ use fanlight_proto::envelope::{FeedKey, Sealer};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
 
+use crate::asking::Command;
 use crate::camera::Input;
-use crate::camera::ball::BallInput;
+use crate::camera::ball::{BallInput, SPEEDS};
 use crate::camera::file::FileInput;
 use crate::camera::pace::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
 use crate::camera::pattern::{self, PatternInput};
@@ -22,7 +25,7 @@ use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
 use crate::picture::{PictureOptions, Pipeline};
 use crate::publisher::Endpoint;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Rest, Supervisor};
 
 /// Size of a synthetic picture when none is configured.
 const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
@@ -39,6 +42,10 @@ pub struct Extra {
     /// List the cameras of this host and what they offer, and exit.
     #[arg(long)]
     pub list_devices: bool,
+
+    /// What to do instead of publishing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
 /// Bounds of `stall_seconds`: below, a camera that adapts to the dark is stalled; above, nobody waits.
@@ -113,6 +120,8 @@ fanlight_daemon::options! {
         rate: Option<f64> = None;
         /// Radius of the ball in pixels. None: a twelfth of the picture's shorter side.
         radius: Option<f64> = None;
+        /// How fast the ball goes, 0.01 to 20: at 1 it crosses the picture in 2.5 seconds.
+        speed: f64 = 1.0;
         /// Seconds without a picture until the input counts as stalled; at least three frame intervals.
         /// A camera's driver that hangs 8 seconds longer ends the program, so that the service manager starts a new one.
         stall_seconds: f64 = 2.0;
@@ -127,8 +136,42 @@ fanlight_daemon::options! {
         scale: f64 = 1.0;
         /// Write the stream's name and the time into the picture.
         overlay: bool = false;
+        /// Write frame rate, processor, memory and uptime into the picture, below name and time.
+        overlay_figures: bool = false;
         /// Quality of the JPEGs that are encoded here, 1 to 100.
         quality: u8 = 80;
+
+        /// Whether a small synthetic stream runs beside this one, by which every screen that tracks can prove that it shows
+        /// the right picture in time: auto (when the input is a camera), on or off.
+        canary: Canary = Canary::Auto;
+        /// Frames a second of the canary, 1 to 30.
+        canary_rate: f64 = 5.0;
+        /// A screen is wrong when it shows the ball further than so many pixels from where it should be.
+        max_error: f64 = 2.0;
+        /// A screen is late when it shows pictures older than this: 100ms, 1s.
+        max_age: Text<humantime::Duration> = Text(Duration::from_millis(500).into());
+        /// Of how many of a screen's newest findings errors and latencies are told, 1 to 1000.
+        history_size: usize = 30;
+
+        /// What to do when nobody watches: keep (nothing), slow (publish few frames, and encode none in between) or close
+        /// (close the input; its light goes off, and the first picture takes as long as the camera takes to start).
+        idle: Rest = Rest::Keep;
+        /// For idle slow: frames a second that are published, 0.1 to 30.
+        idle_rate: f64 = 1.0;
+        /// How long nobody has watched before that, 1s to 1h.
+        idle_after: Text<humantime::Duration> = Text(Duration::from_secs(5).into());
+    }
+}
+
+fanlight_daemon::choice! {
+    /// Whether there is a canary.
+    pub enum Canary {
+        /// When the input is a camera.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
     }
 }
 
@@ -179,8 +222,14 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         self.check_publish()?;
         self.supervisor()?;
+        self.check_idle()?;
+        self.limits()?;
+        self.history()?;
+        self.canary_rate()?;
         self.rate_millihertz()?;
         self.radius()?;
+        let (least, most) = SPEEDS.into_inner();
+        ensure!(SPEEDS.contains(&self.speed), "speed must be {least} to {most}, not {}", self.speed);
         Pipeline::new(&self.picture_options())?;
         if self.input == InputKind::Files {
             self.files_path()?;
@@ -213,9 +262,16 @@ impl Config {
     /// # Errors
     /// When the key file cannot be used.
     pub fn sealer(&self) -> anyhow::Result<Option<Sealer>> {
+        Ok(self.feed_key()?.map(|key| Sealer::new(&key, clock::random_bytes())))
+    }
+
+    /// The key that is shared with relays, if there is one.
+    ///
+    /// # Errors
+    /// When the key file cannot be used.
+    pub fn feed_key(&self) -> anyhow::Result<Option<FeedKey>> {
         let Some(path) = &self.feed_key else { return Ok(None) };
-        let key = FeedKey::new(path.feed().context("feed_key")?);
-        Ok(Some(Sealer::new(&key, clock::random_bytes())))
+        Ok(Some(FeedKey::new(path.feed().context("feed_key")?)))
     }
 
     /// What is done to each picture.
@@ -228,6 +284,7 @@ impl Config {
             rotate: self.rotate,
             scale: self.scale as f32,
             overlay: self.overlay,
+            figures: self.overlay_figures,
             name: self.stream.to_string(),
         }
     }
@@ -235,9 +292,9 @@ impl Config {
     /// What watches the input.
     ///
     /// # Errors
-    /// When `stall_seconds` is out of its range.
+    /// When `stall_seconds` or `idle_after` is out of its range.
     pub fn supervisor(&self) -> anyhow::Result<Supervisor> {
-        let supervisor = Supervisor::new(self.stall_limit()?);
+        let supervisor = Supervisor::new(self.stall_limit()?).resting(self.idle, self.idle_after()?);
         Ok(if self.input == InputKind::Pipe { supervisor.patient() } else { supervisor })
     }
 
@@ -256,7 +313,8 @@ impl Config {
         let rate_millihertz = self.rate_millihertz()?;
         Ok(match self.input_kind() {
             InputKind::Auto | InputKind::Ball => {
-                Box::new(BallInput { width, height, radius: self.radius()? as f32, rate_millihertz })
+                let radius = self.radius()? as f32;
+                Box::new(BallInput { width, height, radius, rate_millihertz, speed: self.speed })
             }
             InputKind::Pattern => Box::new(PatternInput { width, height, rate_millihertz }),
             InputKind::Files => {
@@ -328,64 +386,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(set: impl FnOnce(&mut Options)) -> Config {
-        let mut options = Options::default();
-        set(&mut options);
-        options.resolve()
-    }
-
-    #[test]
-    fn the_shipped_file_says_the_defaults() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/source.toml");
-        fanlight_daemon::testing::assert_ships_defaults::<Options>(file);
-    }
-
-    #[test]
-    fn the_defaults_can_be_used() {
-        Config::default().check().unwrap();
-    }
-
-    #[test]
-    fn an_endpoint_that_others_can_reach_has_to_be_allowed() {
-        let remote = || vec!["tcp://0.0.0.0:5700".parse().unwrap()];
-        let error = config(|o| o.publish = Some(remote())).check().unwrap_err().to_string();
-        assert!(error.contains("allow_remote = true") && error.contains("tcp://0.0.0.0:5700"), "{error}");
-        let allowed = |o: &mut Options| (o.publish, o.allow_remote) = (Some(remote()), Some(true));
-        config(allowed).check().unwrap();
-        let sealed = |o: &mut Options| (o.publish, o.feed_key) = (Some(remote()), Some("/a/key".parse().unwrap()));
-        config(sealed).check().unwrap();
-        config(|o| o.publish = Some(vec!["tcp://127.0.0.1:5700".parse().unwrap()])).check().unwrap();
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_refused_by_name() {
-        type Case = (&'static str, fn(&mut Options));
-        let bad: [Case; 10] = [
-            ("for the pattern", |o| (o.input, o.size) = (Some(InputKind::Pattern), "64x64".parse().ok())),
-            ("given twice", |o| o.publish = Some(vec!["ipc:///a".parse().unwrap(), "ipc:///a".parse().unwrap()])),
-            ("rate must be", |o| o.rate = Some(0.0)),
-            ("rate must be", |o| o.rate = Some(f64::NAN)),
-            ("quality", |o| o.quality = Some(0)),
-            ("rotate", |o| o.rotate = Some(45)),
-            ("scale", |o| o.scale = Some(2.0)),
-            ("radius must be", |o| o.radius = Some(400.0)),
-            ("--path", |o| o.input = Some(InputKind::Files)),
-            ("stall_seconds", |o| o.stall_seconds = Some(0.0)),
-        ];
-        for (says, set) in bad {
-            let error = config(set).check().unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_written_with_an_x() {
-        assert_eq!("640x480".parse(), Ok(Size { width: 640, height: 480 }));
-        for bad in ["640", "640x", "8x8", "4000x480", "640X480", "-1x20"] {
-            assert!(bad.parse::<Size>().is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

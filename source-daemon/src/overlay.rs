@@ -1,10 +1,14 @@
-//! Text in the picture: the stream's name and the time of capture.
+//! Text in the picture: the stream's name and the time of capture, and figures of the program.
+
+mod figures;
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use fanlight_proto::clock::Time;
 use font8x8::legacy::BASIC_LEGACY;
 
 use crate::picture::canvas::{Canvas, Rect};
+use figures::Figures;
 
 /// Pixels of a glyph's side before it is scaled.
 pub const GLYPH: u32 = 8;
@@ -15,32 +19,37 @@ const ROWS_PER_DOT: u32 = 240;
 /// A background must be this far on the other side of mid grey before the text changes its colour, or it flickers.
 const INDECISION: u8 = 24;
 
-/// Writes two lines into the upper left corner, in black or white as the background under them asks for.
+/// Writes lines into the upper left corner, in black or white as the background under them asks for.
 #[derive(Debug)]
 pub struct Overlay {
-    name: String,
+    name: Option<String>,
+    figures: Option<Figures>,
     white: bool,
 }
 
 impl Overlay {
-    /// Writes `name` (ASCII; other characters show as `?`) above the time.
+    /// Writes `name` (ASCII; other characters show as `?`) above the time, if there is one, and below them frame rate,
+    /// processor, memory and uptime of this program, if there shall be `figures`.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), white: true }
+    pub fn new(name: Option<&str>, figures: bool) -> Self {
+        Self { name: name.map(str::to_owned), figures: figures.then(Figures::new), white: true }
     }
 
-    /// Writes into the picture, `utc_ns` nanoseconds after 1970. What does not fit is cut at the edge.
-    pub fn draw(&mut self, canvas: &mut Canvas, utc_ns: u64) {
+    /// Writes into the picture, which was captured at `captured`, `utc_ns` nanoseconds after 1970. What does not fit is
+    /// cut at the edge.
+    pub fn draw(&mut self, canvas: &mut Canvas, captured: Time, utc_ns: u64) {
         let scale = text_scale(canvas.height());
         let (margin, line) = (scale * GLYPH, scale * (GLYPH + 2));
-        let lines = [self.name.clone(), format_utc(utc_ns)];
+        let mut lines = Vec::from_iter(self.name.clone().map(|name| [name, format_utc(utc_ns)])).concat();
+        lines.extend(self.figures.as_mut().map(|figures| figures.line(captured).to_owned()));
         let widest = lines.iter().map(String::len).max().unwrap_or_default() as u32;
-        let under = Rect { x: margin, y: margin, width: widest * scale * GLYPH, height: 2 * line };
+        let height = lines.len() as u32 * line;
+        let under = Rect { x: margin, y: margin, width: widest * scale * GLYPH, height };
         let threshold = if self.white { 128 + INDECISION } else { 128 - INDECISION };
         self.white = canvas.mean_luma(under) < threshold;
         let grey = if self.white { 255 } else { 0 };
-        for (text, y) in lines.iter().zip([margin, margin + line]) {
-            draw_text(text, margin, y, scale, |rect| canvas.fill(rect, grey));
+        for (text, row) in lines.iter().zip(0..) {
+            draw_text(text, margin, margin + row * line, scale, |rect| canvas.fill(rect, grey));
         }
     }
 }
@@ -104,10 +113,10 @@ mod tests {
 
     #[test]
     fn text_is_white_on_dark_and_black_on_light() {
-        let mut overlay = Overlay::new("cam-1");
+        let mut overlay = Overlay::new(Some("cam-1"), false);
         for (background, text) in [(20, 255), (230, 0), (120, 0), (90, 255), (140, 255), (160, 0)] {
             let mut canvas = canvas(background);
-            overlay.draw(&mut canvas, 0);
+            overlay.draw(&mut canvas, Time::default(), 0);
             let mut expected = vec![background, text];
             expected.sort_unstable();
             assert_eq!(shades(&canvas), expected, "on {background}");
@@ -118,8 +127,27 @@ mod tests {
     fn a_long_name_in_a_small_picture_is_cut_at_the_edge() {
         let mut canvas = Canvas::default();
         canvas.reset_rgb(32, 12).fill(0);
-        Overlay::new(&"W".repeat(64)).draw(&mut canvas, u64::MAX);
+        Overlay::new(Some(&"W".repeat(64)), true).draw(&mut canvas, Time::default(), u64::MAX);
         assert_eq!(shades(&canvas), [0, 255]);
+    }
+
+    #[test]
+    fn figures_stand_below_name_and_time_or_alone() {
+        // Bytes of a row of RGB.
+        const STRIDE: u32 = 640 * 3;
+        let rows = |name: Option<&str>, figures| {
+            let mut canvas = canvas(20);
+            Overlay::new(name, figures).draw(&mut canvas, Time::default(), 0);
+            let scale = text_scale(480);
+            let line = |row: u32| {
+                let top = scale * (GLYPH + row * (GLYPH + 2)) * STRIDE;
+                canvas.plane(0)[top as usize..][..(scale * GLYPH * STRIDE) as usize].contains(&255)
+            };
+            [line(0), line(1), line(2)]
+        };
+        assert_eq!(rows(Some("cam"), false), [true, true, false]);
+        assert_eq!(rows(Some("cam"), true), [true, true, true]);
+        assert_eq!(rows(None, true), [true, false, false]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod canvas;
 pub mod orientation;
 
+use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
 use fast_image_resize::Resizer;
 
@@ -29,6 +30,8 @@ pub struct PictureOptions {
     pub scale: f32,
     /// Whether the stream's name and the time are written into the picture.
     pub overlay: bool,
+    /// Whether figures of this program are written into the picture.
+    pub figures: bool,
     /// The stream's name, for the overlay.
     pub name: String,
 }
@@ -42,6 +45,7 @@ impl Default for PictureOptions {
             rotate: 0,
             scale: 1.0,
             overlay: false,
+            figures: false,
             name: String::new(),
         }
     }
@@ -92,7 +96,8 @@ impl Pipeline {
     /// # Errors
     /// When an option is out of its range, or memory is short.
     pub fn new(options: &PictureOptions) -> Result<Self, PictureError> {
-        let PictureOptions { quality, flip_horizontal, flip_vertical, rotate, scale, overlay, ref name } = *options;
+        let PictureOptions { quality, flip_horizontal, flip_vertical, rotate, scale, overlay, figures, ref name } =
+            *options;
         if !(1..=100).contains(&quality) {
             return Err(PictureError::Option(format!("quality must be 1 to 100, not {quality}")));
         }
@@ -104,7 +109,7 @@ impl Pipeline {
         Ok(Self {
             orientation,
             scale,
-            overlay: overlay.then(|| Overlay::new(name)),
+            overlay: (overlay || figures).then(|| Overlay::new(overlay.then_some(name), figures)),
             encoder: Encoder::new(quality)?,
             decoder: Decoder::new()?,
             turner: Turner::new()?,
@@ -122,15 +127,16 @@ impl Pipeline {
     /// # Errors
     /// When the picture is damaged, over the limits, or coded as nobody here decodes it.
     pub fn process(&mut self, shot: Shot, raw: &mut Raw, utc_ns: u64) -> Result<Prepared, PictureError> {
+        let at = (shot.captured, utc_ns);
         let (jpeg, captured) = match shot.content {
             Content::Raw => {
                 self.canvas.load(raw)?;
                 let captured = (self.canvas.width(), self.canvas.height());
-                (self.finish(captured, utc_ns)?, captured)
+                (self.finish(captured, at)?, captured)
             }
             Content::Jpeg(jpeg) => {
                 let captured = jpeg::check(jpeg.jpeg())?;
-                (self.process_jpeg(jpeg, captured, utc_ns)?, captured)
+                (self.process_jpeg(jpeg, captured, at)?, captured)
             }
         };
         let (width, height) = self.size(captured);
@@ -142,7 +148,7 @@ impl Pipeline {
         &mut self,
         jpeg: FrameBuffer,
         captured: (u32, u32),
-        utc_ns: u64,
+        at: (Time, u64),
     ) -> Result<FrameBuffer, PictureError> {
         let (width, height) = self.scaled(captured);
         if self.overlay.is_none() && (width, height) == captured {
@@ -154,11 +160,11 @@ impl Pipeline {
             }
         }
         self.decoder.decode(jpeg.jpeg(), (width, height), &mut self.canvas)?;
-        self.finish(captured, utc_ns)
+        self.finish(captured, at)
     }
 
     /// What is left to do once the pixels are on the canvas: the cheapest order is to scale first.
-    fn finish(&mut self, captured: (u32, u32), utc_ns: u64) -> Result<FrameBuffer, PictureError> {
+    fn finish(&mut self, captured: (u32, u32), (at, utc_ns): (Time, u64)) -> Result<FrameBuffer, PictureError> {
         let (width, height) = self.scaled(captured);
         if (self.canvas.width(), self.canvas.height()) != (width, height) {
             self.canvas.resize(&mut self.resizer, width, height, &mut self.spare);
@@ -169,7 +175,7 @@ impl Pipeline {
             std::mem::swap(&mut self.canvas, &mut self.spare);
         }
         if let Some(overlay) = &mut self.overlay {
-            overlay.draw(&mut self.canvas, utc_ns);
+            overlay.draw(&mut self.canvas, at, utc_ns);
         }
         Ok(self.encoder.encode(&self.canvas)?)
     }

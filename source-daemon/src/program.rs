@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use fanlight_daemon::{Context, Program};
 
+use crate::asking;
 use crate::camera::{pipe, v4l};
 use crate::config;
 use crate::source::Source;
@@ -23,9 +24,16 @@ impl Program for Daemon {
         config.check()
     }
 
+    fn check_extra(_config: &config::Config, extra: &config::Extra) -> anyhow::Result<()> {
+        asking::check(extra)
+    }
+
     fn run(config: config::Config, extra: config::Extra, context: Context) -> anyhow::Result<ExitCode> {
         if extra.list_devices {
             return Ok(v4l::print_devices());
+        }
+        if let Some(command) = &extra.command {
+            return asking::run(&config, command, &context);
         }
         let ended = Source::load(&config)?.run(&context);
         pipe::terminate_commands(); // The capture thread may be blocked in reading, and cannot end its command then.

@@ -5,10 +5,12 @@
 //! too slowly loses frames, and one that does not read at all loses its connection; the others notice neither.
 
 mod answers;
+mod ear;
 mod endpoint;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod words;
 mod zmtp;
 
 use std::io;
@@ -24,6 +26,7 @@ use fanlight_proto::envelope::Sealer;
 use tokio::sync::watch;
 
 use answers::Answerer;
+pub use ear::{Deaf, Ear};
 use endpoint::{Connection, Listener};
 pub use endpoint::{Endpoint, EndpointError};
 use subscriber::{Message, Subscriber};
@@ -79,6 +82,10 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Peers that were turned away or cut off: no room, no handshake, a rule broken, reading stopped.
     pub refused: u64,
+    /// Words of relays that were taken.
+    pub words: u64,
+    /// Words that were dropped: too many, malformed, or not sealed as they should be.
+    pub words_dropped: u64,
 }
 
 /// A bound PUB endpoint. Dropping it closes all connections and removes its socket files.
@@ -92,17 +99,17 @@ pub struct Publisher {
 
 impl Publisher {
     /// Binds every endpoint and serves them on a thread of its own. When this returns, subscribers can connect. Their
-    /// questions are answered under the seal of `sealer`, if there is one.
+    /// questions are answered under the seal of `sealer`, if there is one, and what they say goes to `ear`.
     ///
     /// # Errors
     /// The first endpoint that cannot be bound, and why; nothing stays bound then.
-    pub fn bind(endpoints: &[Endpoint], sealer: Option<Sealer>) -> Result<Self, PublishError> {
+    pub fn bind(endpoints: &[Endpoint], sealer: Option<Sealer>, ear: Arc<dyn Ear>) -> Result<Self, PublishError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
         let entered = runtime.enter();
         let listeners: Vec<_> = endpoints.iter().map(Listener::bind).collect::<Result<_, _>>()?;
         let local = listeners.iter().map(Listener::local).collect::<Result<_, _>>().map_err(PublishError::Thread)?;
-        let hub = Arc::new(Hub::new(Answerer::new(sealer)));
+        let hub = Arc::new(Hub::new(Answerer::new(sealer, ear)));
         for listener in listeners {
             tokio::spawn(accept(listener, Arc::clone(&hub)));
         }
@@ -145,6 +152,8 @@ impl Publisher {
             dropped: counters.dropped.load(Relaxed),
             sent_bytes: counters.sent_bytes.load(Relaxed),
             refused: counters.refused.load(Relaxed),
+            words: counters.words.load(Relaxed),
+            words_dropped: counters.words_dropped.load(Relaxed),
         }
     }
 
@@ -172,6 +181,9 @@ struct Hub {
     answerer: Answerer,
     counters: Counters,
     refusals: Mutex<Limited>,
+    drops: Mutex<Limited>,
+    /// Numbers the peers, from 1.
+    peers: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -181,11 +193,24 @@ struct Counters {
     dropped: AtomicU64,
     sent_bytes: AtomicU64,
     refused: AtomicU64,
+    words: AtomicU64,
+    words_dropped: AtomicU64,
 }
 
 impl Hub {
     fn new(answerer: Answerer) -> Self {
-        Self { subscribers: Mutex::default(), answerer, counters: Counters::default(), refusals: Mutex::default() }
+        Self {
+            subscribers: Mutex::default(),
+            answerer,
+            counters: Counters::default(),
+            refusals: Mutex::default(),
+            drops: Mutex::default(),
+            peers: AtomicU64::default(),
+        }
+    }
+
+    fn ear(&self) -> &dyn Ear {
+        self.answerer.ear()
     }
 
     fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
@@ -199,25 +224,36 @@ impl Hub {
             tracing::warn!(peer, %reason, count, "subscriber refused");
         }
     }
+
+    fn drop_word(&self, peer: &str, reason: &dyn std::fmt::Display) {
+        self.counters.words_dropped.fetch_add(1, Relaxed);
+        let due = self.drops.lock().unwrap_or_else(PoisonError::into_inner).note(clock::now());
+        if let Some(count) = due {
+            tracing::warn!(peer, %reason, count, "words of a relay dropped");
+        }
+    }
 }
 
 /// A subscriber's place in the hub for as long as its connection lasts.
 struct Registration<'a> {
     hub: &'a Hub,
     subscriber: Arc<Subscriber>,
+    /// No other peer of this publisher has it, not even later.
+    number: u64,
 }
 
 impl<'a> Registration<'a> {
     fn new(hub: &'a Hub) -> Self {
         let subscriber = Arc::new(Subscriber::default());
         hub.subscribers().push(Arc::clone(&subscriber));
-        Self { hub, subscriber }
+        Self { hub, subscriber, number: hub.peers.fetch_add(1, Relaxed) + 1 }
     }
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
         self.hub.subscribers().retain(|held| !Arc::ptr_eq(held, &self.subscriber));
+        self.hub.ear().on_gone(clock::now(), self.number);
     }
 }
 
@@ -257,7 +293,7 @@ async fn accept(listener: Listener, hub: Arc<Hub>) {
 }
 
 async fn attend(connection: Box<dyn Connection>, peer: String, place: Place) {
-    let departure = subscriber::serve(connection, &place.0).await;
+    let departure = subscriber::serve(connection, &peer, &place.0).await;
     if departure.is_offence() {
         place.0.refuse(&peer, &departure);
     } else {

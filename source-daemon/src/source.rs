@@ -1,4 +1,4 @@
-//! The running source: three threads in a row, and a loop that watches them.
+//! The running source: for each stream two threads in a row, and a loop that watches them all.
 //!
 //! The capture thread waits for the driver and hands each picture over without waiting for anyone. The preparing thread
 //! makes a JPEG of the newest one and publishes it. The event loop, on the caller's thread, asks the supervisor what to
@@ -6,6 +6,7 @@
 //! driver that hangs stops nothing else.
 
 mod capture;
+mod line;
 mod outlet;
 mod prepare;
 mod reports;
@@ -16,25 +17,19 @@ mod tests;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fanlight_daemon::logline::Limited;
 use fanlight_daemon::{Context, Feeder, clock};
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::HEARTBEAT_INTERVAL;
-use fanlight_proto::message::{State, StreamName};
+use tokio::sync::Notify;
 
-use crate::camera::Input;
 use crate::config::Config;
-use crate::picture::Pipeline;
+use crate::proof::ledger::Kind;
+use crate::proof::{Proof, news};
 use crate::publisher::{Endpoint, Publisher};
-use crate::supervisor::{Action, Condition, Supervisor};
-use capture::Capturing;
-use outlet::Outlet;
-use prepare::Preparing;
-use reports::{News, Reports};
-use slot::Slot;
+use line::Line;
+pub use line::Parts;
+use outlet::Station;
 
 /// The loop turns at least so often.
 const TICK: Duration = Duration::from_millis(50);
@@ -42,41 +37,32 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often the service manager gets a new status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often every screen is judged.
+const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How long a camera may take to close when the program ends. The whole exit has 500 ms (P25).
 const CLOSING_PATIENCE: Duration = Duration::from_millis(250);
 
 /// A source that is bound and has captured nothing yet.
 #[derive(Debug)]
 pub struct Source {
-    outlet: Arc<Outlet>,
-    slot: Arc<Slot>,
-    reports: Arc<Reports>,
-    capturing: Capturing,
-    preparing: JoinHandle<()>,
-    supervisor: Supervisor,
-    input: String,
-    open_at: Option<Time>,
-    status: StatusLine,
+    publisher: Arc<Publisher>,
+    proof: Arc<Proof>,
+    main: Line,
+    canary: Option<Line>,
+    wake: Arc<Notify>,
+    judge_at: Time,
 }
 
-/// What goes into the status line.
-#[derive(Debug, Default)]
-struct StatusLine {
-    since: Time,
-    published: u64,
-}
-
-/// What a source is made of, apart from its input.
+/// Where a source publishes and who holds what is found against it.
 #[derive(Debug)]
-pub struct Parts {
-    /// The stream's name.
-    pub stream: StreamName,
+pub struct Base {
     /// Where it is published.
     pub publisher: Publisher,
-    /// What is done to each picture.
-    pub pipeline: Pipeline,
-    /// Decides about the input.
-    pub supervisor: Supervisor,
+    /// What the publisher tells what it hears.
+    pub proof: Arc<Proof>,
+    /// What the proof notifies when who watches has changed.
+    pub wake: Arc<Notify>,
 }
 
 impl Source {
@@ -85,42 +71,43 @@ impl Source {
     /// # Errors
     /// A setting that cannot be used, an endpoint that is taken, or a system short of threads.
     pub fn load(config: &Config) -> anyhow::Result<Self> {
-        let parts = Parts {
-            stream: config.stream.0.clone(),
-            pipeline: Pipeline::new(&config.picture_options())?,
-            supervisor: config.supervisor()?,
-            publisher: Publisher::bind(&config.endpoints()?, config.sealer()?)?,
-        };
-        Ok(Self::start(parts, config.make_input()?)?)
+        let wake = Arc::<Notify>::default();
+        let proof = Arc::new(Proof::new(clock::now(), config.limits()?, config.history()?, Arc::clone(&wake)));
+        let (main, canary) = (config.main_parts()?, config.canary_parts()?);
+        let ear = Arc::clone(&proof);
+        let publisher = Publisher::bind(&config.endpoints()?, config.sealer()?, ear)?;
+        Ok(Self::start(Base { publisher, proof, wake }, main, canary)?)
     }
 
-    /// A source of these parts and this input.
+    /// A source of these parts, with a canary beside it or without.
     ///
     /// # Errors
     /// When the system is short of threads.
-    pub fn start(parts: Parts, input: Box<dyn Input>) -> io::Result<Self> {
-        let Parts { stream, publisher, pipeline, supervisor } = parts;
-        let name = input.describe();
-        let slot = Arc::new(Slot::default());
-        let reports = Arc::new(Reports::default());
-        let outlet = Arc::new(Outlet::new(publisher, stream));
-        let capturing = Capturing::start(input, Arc::clone(&slot), Arc::clone(&reports), outlet.newest())?;
-        let preparing = Preparing {
-            slot: Arc::clone(&slot),
-            reports: Arc::clone(&reports),
-            outlet: Arc::clone(&outlet),
-            pipeline,
-            refused: Limited::new(),
+    pub fn start(base: Base, main: Parts, canary: Option<Parts>) -> io::Result<Self> {
+        let Base { publisher, proof, wake } = base;
+        let publisher = Arc::new(publisher);
+        let station = |parts: &Parts, kind, canary| Station {
+            publisher: Arc::clone(&publisher),
+            proof: Arc::clone(&proof),
+            stream: parts.stream.clone(),
+            canary,
+            kind,
+            input: parts.input.describe(),
         };
-        let preparing = std::thread::Builder::new().name("prepare".into()).spawn(move || preparing.run())?;
-        let status = StatusLine::default();
-        Ok(Self { outlet, slot, reports, capturing, preparing, supervisor, input: name, open_at: None, status })
+        let name = canary.as_ref().map(|parts| parts.stream.clone());
+        let beside = station(&main, Kind::Main, name);
+        let main = Line::start(main, beside, &wake)?;
+        let canary = canary.map(|parts| {
+            let station = station(&parts, Kind::Canary, None);
+            Line::start(parts, station, &wake)
+        });
+        Ok(Self { canary: canary.transpose()?, publisher, proof, main, wake, judge_at: Time::default() })
     }
 
     /// Where it is bound, with the ports that the system chose.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
-        self.outlet.publisher().endpoints()
+        self.publisher.endpoints()
     }
 
     /// Captures and publishes until the shutdown is requested. Returns within 500 ms of it, even if the driver hangs;
@@ -132,28 +119,27 @@ impl Source {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let ended = runtime.block_on(self.turn_until_shutdown(context));
         let patience = if ended.is_ok() { CLOSING_PATIENCE } else { Duration::ZERO };
-        if !self.capturing.end(patience) && ended.is_ok() {
-            tracing::warn!(input = self.input, "the input did not close in time and is left behind");
+        let input = self.main.input.clone();
+        if !self.main.end(patience) && ended.is_ok() {
+            tracing::warn!(input, "the input did not close in time and is left behind");
         }
-        self.slot.close();
-        if self.preparing.join().is_err() {
-            tracing::error!("the preparing thread panicked");
-        }
+        // It draws its own pictures and waits for no driver.
+        self.canary.map(|canary| canary.end(patience));
         ended.map(|()| ExitCode::SUCCESS)
     }
 
     async fn turn_until_shutdown(&mut self, context: &Context) -> anyhow::Result<()> {
         let endpoints: Vec<_> = self.endpoints().iter().map(ToString::to_string).collect();
-        tracing::info!(input = self.input, endpoints = endpoints.join(" "), epoch = self.outlet.epoch(), "publishing");
+        let (input, epoch) = (&self.main.input, self.main.outlet.epoch());
+        tracing::info!(input, endpoints = endpoints.join(" "), epoch, "publishing");
         let mut ticks = tokio::time::interval(TICK);
         let mut feeder = Feeder::new(context.notify.clone());
         let mut ready = false;
-        self.open_at = Some(clock::now());
         loop {
             tokio::select! {
                 biased;
                 () = context.shutdown.wait() => return Ok(()),
-                () = self.reports.come() => {}
+                () = self.wake.notified() => {}
                 _ = ticks.tick() => {}
             }
             let now = clock::now();
@@ -163,92 +149,19 @@ impl Source {
                 context.notify.ready();
                 ready = true;
             }
-            if let Some(line) = self.status_line(now) {
+            if let Some(line) = self.main.status_line(now, STATUS_INTERVAL) {
                 context.notify.status(&line);
             }
         }
     }
 
     fn turn(&mut self, now: Time) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.preparing.is_finished(), "the preparing thread has ended; a new process is needed");
-        for action in self.hear(self.reports.take(), now) {
-            self.act(action)?;
-        }
-        if let Some(action) = self.supervisor.on_tick(now) {
-            self.act(action)?;
-        }
-        if self.open_at.is_some_and(|at| now >= at) {
-            self.open_at = None;
-            self.supervisor.on_opening(now);
-            self.capturing.open();
-        }
-        if now.saturating_since(self.outlet.last_published()) >= HEARTBEAT_INTERVAL {
-            self.outlet.heartbeat(self.supervisor.condition());
+        self.main.turn(now)?;
+        self.canary.as_mut().map_or(Ok(()), |canary| canary.turn(now))?;
+        if now >= self.judge_at {
+            self.judge_at = now + JUDGE_INTERVAL;
+            self.proof.on_tick(now).iter().for_each(news::log);
         }
         Ok(())
-    }
-
-    /// Passes the threads' news to the supervisor.
-    fn hear(&mut self, news: News, now: Time) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if let Some(rate) = news.opened {
-            self.supervisor.on_opened(now, rate);
-        }
-        if news.captured {
-            self.supervisor.on_capture(now);
-        }
-        if let Some(reason) = news.unusable {
-            self.supervisor.on_unusable(reason);
-        }
-        if news.published > 0 {
-            self.status.published += news.published;
-            actions.extend(self.supervisor.on_frame(now));
-        }
-        if let Some(error) = news.error {
-            let jitter = clock::random_bytes::<1>()[0];
-            actions.extend(self.supervisor.on_error(now, &error, jitter));
-        }
-        actions
-    }
-
-    fn act(&mut self, action: Action) -> anyhow::Result<()> {
-        match action {
-            Action::Open { at } => self.open_at = Some(at),
-            Action::Announce(condition) => {
-                log(&self.input, &condition);
-                self.outlet.heartbeat(&condition);
-            }
-            Action::Replace(reason) => anyhow::bail!("{}: {reason}; a new process is needed", self.input),
-        }
-        Ok(())
-    }
-
-    /// The status line, once every [`STATUS_INTERVAL`].
-    fn status_line(&mut self, now: Time) -> Option<String> {
-        let length = now.saturating_since(self.status.since);
-        if length < STATUS_INTERVAL {
-            return None;
-        }
-        let frames = std::mem::replace(&mut self.status, StatusLine { since: now, published: 0 }).published;
-        let Condition { state, reason } = self.supervisor.condition();
-        let stats = self.outlet.publisher().stats();
-        let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
-        Some(format!(
-            "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} overtaken before encoding, {} before sending",
-            self.input,
-            state.word(),
-            frames as f64 / length.as_secs_f64(),
-            stats.subscribers,
-            self.slot.overtaken(),
-            stats.dropped,
-        ))
-    }
-}
-
-fn log(input: &str, condition: &Condition) {
-    let state = condition.state.word();
-    match condition.state {
-        State::Live | State::Ended => tracing::info!(input, state, reason = condition.reason, "input"),
-        _ => tracing::warn!(input, state, reason = condition.reason, "input"),
     }
 }

@@ -36,6 +36,10 @@ pub enum Action {
     },
     /// The condition changed: tell the viewers and the operator.
     Announce(Condition),
+    /// Close the input: nobody watches.
+    Close,
+    /// Publish every frame, or only as many as the rate of a stream that nobody watches allows.
+    Slow(bool),
     /// The driver is stuck: end this process with an error, so that the service manager starts a new one.
     Replace(String),
 }
@@ -55,6 +59,24 @@ impl Condition {
     }
 }
 
+fanlight_daemon::choice! {
+    /// What becomes of a stream that nobody watches.
+    pub enum Rest {
+        /// Its frames are published as ever.
+        Keep = "keep",
+        /// Few of its frames are published, and nothing is encoded in between.
+        Slow = "slow",
+        /// Its input is closed.
+        Close = "close",
+    }
+}
+
+/// What is told of a stream that nobody watches.
+pub const NOBODY_WATCHES: &str = "nobody watches";
+
+/// What is told of an input that is opened again because somebody does.
+pub const WAKING: &str = "waking";
+
 /// Watches one input.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -72,6 +94,12 @@ pub struct Supervisor {
     stall_limit: Duration,
     /// Why the newest pictures could not be used, as long as none could be.
     unusable: Option<String>,
+    /// What to do when nobody watches, and after how long.
+    rest: (Rest, Duration),
+    /// Since when nobody has watched.
+    unwatched: Option<Time>,
+    /// Whether it rests.
+    resting: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +110,8 @@ enum Phase {
     Opening,
     /// Open. `since`: the first frame after opening; `newest`: the newest frame, or the opening before there is one.
     Open { since: Option<Time>, newest: Time },
+    /// Closed, or being closed, because nobody watches.
+    Asleep,
     /// The driver is to be left alone for good.
     Over,
 }
@@ -99,7 +129,16 @@ impl Supervisor {
             replaces: true,
             stall_limit: floor,
             unusable: None,
+            rest: (Rest::Keep, Duration::ZERO),
+            unwatched: None,
+            resting: false,
         }
+    }
+
+    /// For a stream that rests when nobody has watched it for `after`.
+    #[must_use]
+    pub fn resting(self, rest: Rest, after: Duration) -> Self {
+        Self { rest: (rest, after), ..self }
     }
 
     /// For an input that may well be silent for long and needs no new process for it, such as a pipe: it is told stalled
@@ -121,6 +160,12 @@ impl Supervisor {
         self.progress = now;
     }
 
+    /// Whether the driver has nothing to do, so that it may be opened.
+    #[must_use]
+    pub fn may_open(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
     /// The input is open and runs at `rate_millihertz`; 0 when the rate is not known.
     pub fn on_opened(&mut self, now: Time, rate_millihertz: u32) {
         let interval = Duration::from_secs(1_000).checked_div(rate_millihertz).unwrap_or_default();
@@ -133,6 +178,53 @@ impl Supervisor {
     /// The driver delivered a picture; whether it is of use is not known yet.
     pub fn on_capture(&mut self, now: Time) {
         self.progress = now;
+        // While it is slow, most pictures are published never, and that is no stall.
+        if let (Phase::Open { since: Some(since), .. }, true) = (self.phase, self.resting) {
+            self.phase = Phase::Open { since: Some(since), newest: now };
+        }
+    }
+
+    /// Somebody watches, or nobody does. To be called as often as [`on_tick`](Self::on_tick).
+    pub fn on_demand(&mut self, now: Time, watched: bool) -> Vec<Action> {
+        if watched {
+            self.unwatched = None;
+            return if self.resting { self.wake(now) } else { Vec::new() };
+        }
+        let since = *self.unwatched.get_or_insert(now);
+        let (rest, after) = self.rest;
+        let due = !self.resting && now.saturating_since(since) >= after;
+        match (rest, self.phase) {
+            (Rest::Slow, Phase::Open { since: Some(_), .. }) if due => self.slow_down(),
+            // Within its driver's `open` it cannot be closed: it is when that returns.
+            (Rest::Close, Phase::Idle | Phase::Open { .. }) if due => self.fall_asleep(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn slow_down(&mut self) -> Vec<Action> {
+        self.resting = true;
+        let told = self.announce(State::Idle, NOBODY_WATCHES);
+        std::iter::once(Action::Slow(true)).chain(told).collect()
+    }
+
+    fn fall_asleep(&mut self) -> Vec<Action> {
+        self.resting = true;
+        self.phase = Phase::Asleep;
+        let told = self.announce(State::Idle, NOBODY_WATCHES);
+        std::iter::once(Action::Close).chain(told).collect()
+    }
+
+    fn wake(&mut self, now: Time) -> Vec<Action> {
+        self.resting = false;
+        if self.phase == Phase::Asleep {
+            self.phase = Phase::Idle;
+            self.pause = FIRST_PAUSE;
+            let told = self.announce(State::Opening, WAKING);
+            return told.into_iter().chain([Action::Open { at: now }]).collect();
+        }
+        let was_idle = self.condition.state == State::Idle;
+        let told = was_idle.then(|| self.announce(State::Live, "")).flatten();
+        std::iter::once(Action::Slow(false)).chain(told).collect()
     }
 
     /// A picture that the driver delivered cannot be published.
@@ -145,7 +237,7 @@ impl Supervisor {
         let Phase::Open { since, .. } = self.phase else { return None };
         self.phase = Phase::Open { since: Some(since.unwrap_or(now)), newest: now };
         self.unusable = None;
-        self.announce(State::Live, "")
+        if self.resting { self.announce(State::Idle, NOBODY_WATCHES) } else { self.announce(State::Live, "") }
     }
 
     /// The driver failed. `jitter` is random within 0 to 255 and takes up to a quarter off the pause, so that inputs
@@ -157,6 +249,10 @@ impl Supervisor {
             self.pause = FIRST_PAUSE;
         }
         self.progress = now;
+        // It failed while it was being closed, and nobody wants it.
+        if self.phase == Phase::Asleep {
+            return Vec::new();
+        }
         let mut actions = Vec::from_iter(self.announce(state_of(error), &error.to_string()));
         if let CameraError::Ended(_) = error {
             self.phase = Phase::Over;
@@ -171,7 +267,7 @@ impl Supervisor {
     /// Time has passed. To be called at least every 250 ms.
     pub fn on_tick(&mut self, now: Time) -> Option<Action> {
         let silence = match self.phase {
-            Phase::Idle | Phase::Over => return None,
+            Phase::Idle | Phase::Asleep | Phase::Over => return None,
             Phase::Opening => now.saturating_since(self.progress),
             Phase::Open { newest, .. } => now.saturating_since(newest),
         };
@@ -210,173 +306,4 @@ fn state_of(error: &CameraError) -> State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(millis: u64) -> Time {
-        Time::from_nanos(millis * 1_000_000)
-    }
-
-    fn unplugged() -> CameraError {
-        CameraError::Unplugged("camera unplugged: /dev/video0".into())
-    }
-
-    fn announced(state: State, reason: &str) -> Action {
-        Action::Announce(Condition::new(state, reason))
-    }
-
-    fn opened(now: Time, rate: u32) -> Supervisor {
-        let mut supervisor = Supervisor::new(STALL_LIMIT);
-        supervisor.on_opening(now);
-        supervisor.on_opened(now, rate);
-        supervisor
-    }
-
-    fn live(now: Time) -> Supervisor {
-        let mut supervisor = opened(now, 30_000);
-        supervisor.on_capture(now);
-        assert_eq!(supervisor.on_frame(now), Some(announced(State::Live, "")));
-        supervisor
-    }
-
-    /// Fails at once after each opening; the pauses in between.
-    fn pauses(supervisor: &mut Supervisor, jitter: u8, count: usize) -> Vec<u64> {
-        let mut now = at(100_000);
-        let mut pauses = Vec::new();
-        for _ in 0..count {
-            let actions = supervisor.on_error(now, &unplugged(), jitter);
-            let Some(Action::Open { at }) = actions.last() else { panic!("{actions:?}") };
-            pauses.push(at.saturating_since(now).as_millis() as u64);
-            now = *at;
-            supervisor.on_opening(now);
-        }
-        pauses
-    }
-
-    #[test]
-    fn an_input_is_opening_until_its_first_frame() {
-        let mut supervisor = Supervisor::new(STALL_LIMIT);
-        assert_eq!(supervisor.condition().state, State::Opening);
-        supervisor.on_opening(at(0));
-        supervisor.on_opened(at(100), 30_000);
-        assert_eq!(supervisor.condition().state, State::Opening);
-        assert_eq!(supervisor.on_frame(at(130)), Some(announced(State::Live, "")));
-        assert_eq!(supervisor.on_frame(at(160)), None, "a change is told once");
-    }
-
-    #[test]
-    fn every_error_has_its_state_and_is_told_at_once() {
-        for (error, state) in [
-            (unplugged(), State::Unplugged),
-            (CameraError::Busy("held".into()), State::Busy),
-            (CameraError::WrongFormat("offers YUYV".into()), State::WrongFormat),
-            (CameraError::Stalled("no picture".into()), State::Stalled),
-            (CameraError::Failed("EIO".into()), State::Failed),
-        ] {
-            let actions = live(at(0)).on_error(at(40), &error, 0);
-            assert_eq!(actions, [announced(state, &error.to_string()), Action::Open { at: at(290) }]);
-        }
-    }
-
-    #[test]
-    fn an_input_that_ended_is_left_alone() {
-        let mut supervisor = live(at(0));
-        let ended = CameraError::Ended("the pipe closed".into());
-        assert_eq!(supervisor.on_error(at(40), &ended, 0), [announced(State::Ended, "the pipe closed")]);
-        assert_eq!(supervisor.on_tick(at(1_000_000)), None);
-    }
-
-    #[test]
-    fn pauses_double_to_two_seconds_less_the_jitter() {
-        assert_eq!(pauses(&mut Supervisor::new(STALL_LIMIT), 0, 6), [250, 500, 1000, 2000, 2000, 2000]);
-        assert_eq!(pauses(&mut Supervisor::new(STALL_LIMIT), 255, 5), [187, 375, 750, 1500, 1500]);
-    }
-
-    #[test]
-    fn pauses_are_short_again_after_five_seconds_of_frames() {
-        for (length, first) in [(4_999, 2_000), (5_000, 250)] {
-            let mut supervisor = live(at(0));
-            pauses(&mut supervisor, 0, 5);
-            supervisor.on_opened(at(200_000), 30_000);
-            supervisor.on_frame(at(200_000));
-            supervisor.on_frame(at(200_000 + length));
-            assert_eq!(pauses(&mut supervisor, 0, 1), [first]);
-        }
-    }
-
-    #[test]
-    fn a_failure_that_lasts_is_told_once_and_stays_while_it_is_tried_again() {
-        let mut supervisor = live(at(0));
-        supervisor.on_error(at(40), &unplugged(), 0);
-        supervisor.on_opening(at(290));
-        assert_eq!(supervisor.on_error(at(291), &unplugged(), 0), [Action::Open { at: at(791) }]);
-        supervisor.on_opening(at(791));
-        supervisor.on_opened(at(800), 30_000);
-        assert_eq!(supervisor.condition().state, State::Unplugged);
-        assert_eq!(supervisor.on_frame(at(840)), Some(announced(State::Live, "")));
-    }
-
-    #[test]
-    fn a_silent_driver_is_stalled_at_two_seconds_and_the_process_replaced_at_ten() {
-        let mut supervisor = live(at(0));
-        assert_eq!(supervisor.on_tick(at(1_999)), None);
-        assert_eq!(supervisor.on_tick(at(2_000)), Some(announced(State::Stalled, "no picture for 2 s")));
-        assert_eq!(supervisor.on_tick(at(9_999)), None);
-        assert!(matches!(supervisor.on_tick(at(10_000)), Some(Action::Replace(_))));
-    }
-
-    #[test]
-    fn a_driver_that_hangs_while_opening_is_stalled_and_replaced_as_well() {
-        let mut supervisor = Supervisor::new(STALL_LIMIT);
-        supervisor.on_opening(at(0));
-        assert!(matches!(supervisor.on_tick(at(2_000)), Some(Action::Announce(_))));
-        assert_eq!(supervisor.condition().state, State::Stalled);
-        assert!(matches!(supervisor.on_tick(at(10_000)), Some(Action::Replace(_))));
-    }
-
-    #[test]
-    fn a_silent_pipe_is_stalled_and_never_replaced() {
-        let mut supervisor = live(at(0)).patient();
-        assert!(matches!(supervisor.on_tick(at(2_000)), Some(Action::Announce(_))));
-        assert_eq!(supervisor.on_tick(at(1_000_000)), None);
-    }
-
-    #[test]
-    fn a_stalled_input_that_goes_on_is_live_again() {
-        let mut supervisor = live(at(0));
-        supervisor.on_tick(at(2_500));
-        supervisor.on_capture(at(9_000));
-        assert_eq!(supervisor.on_frame(at(9_000)), Some(announced(State::Live, "")));
-        assert_eq!(supervisor.on_tick(at(10_500)), None);
-    }
-
-    #[test]
-    fn a_slow_input_is_stalled_after_three_of_its_intervals() {
-        let mut supervisor = opened(at(0), 100);
-        supervisor.on_frame(at(0));
-        assert_eq!(supervisor.on_tick(at(29_999)), None);
-        assert!(matches!(supervisor.on_tick(at(30_000)), Some(Action::Announce(_))));
-        assert_eq!(supervisor.on_tick(at(37_999)), None);
-        assert!(matches!(supervisor.on_tick(at(38_000)), Some(Action::Replace(_))));
-    }
-
-    #[test]
-    fn pictures_that_are_of_no_use_do_not_pass_for_live_and_replace_nothing() {
-        let mut supervisor = live(at(0));
-        for millis in (40..20_000).step_by(40) {
-            supervisor.on_capture(at(millis));
-            supervisor.on_unusable("every picture is cut short".into());
-            let action = supervisor.on_tick(at(millis));
-            let due = (millis == 2_000).then(|| announced(State::Failed, "every picture is cut short"));
-            assert_eq!(action, due, "{millis}");
-        }
-    }
-
-    #[test]
-    fn a_frame_that_comes_after_the_error_of_its_camera_does_not_pass_for_live() {
-        let mut supervisor = live(at(0));
-        supervisor.on_error(at(40), &unplugged(), 0);
-        assert_eq!(supervisor.on_frame(at(41)), None);
-        assert_eq!(supervisor.condition().state, State::Unplugged);
-    }
-}
+mod tests;

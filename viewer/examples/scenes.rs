@@ -42,11 +42,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn options() -> anyhow::Result<Options> {
-    let mut options = Options { title: "Fanlight".into(), full_screen: false, monitor: None, snapshots: ".".into() };
+    let (title, snapshots) = ("Fanlight".into(), ".".into());
+    let mut options = Options { title, full_screen: false, monitor: None, snapshots, figures: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--full-screen" => options.full_screen = true,
+            "--figures" => options.figures = true,
             "--monitor" => options.monitor = Some(arguments.next().context("--monitor needs a name")?),
             "--snapshots" => options.snapshots = arguments.next().context("--snapshots needs a folder")?.into(),
             other => bail!("unknown argument {other}"),

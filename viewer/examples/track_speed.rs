@@ -17,7 +17,7 @@ use turbojpeg::{Image, PixelFormat, Subsamp};
 const ROUNDS: usize = 101;
 
 fn main() -> turbojpeg::Result<()> {
-    for (width, height) in [(640, 480), (1280, 720), (1920, 1080)] {
+    for (width, height) in [(160, 120), (640, 480), (1280, 720), (1920, 1080)] {
         for (name, behind) in [("plain", plain as fn(usize, usize) -> u8), ("tiles", tiles), ("noise", noise)] {
             for ball in [true, false] {
                 let jpeg = picture(width, height, behind, ball)?;

@@ -19,11 +19,12 @@ const REASON_LINES: usize = 6;
 /// Smallest letters, in pixels: below it they cannot be read.
 const SMALLEST: usize = 10;
 
-/// The edge at which a panel lies.
+/// The corner in which a panel lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Edge {
-    Top,
-    Bottom,
+pub(crate) enum Corner {
+    UpperLeft,
+    UpperRight,
+    LowerLeft,
 }
 
 /// Fills the canvas with `title` and, below it, `reason`. Nothing of what was there before shows through.
@@ -48,20 +49,22 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
     reason.draw_centred(canvas, Area { x: 0, y: below, width, height: reason.height() }, REASON);
 }
 
-/// Writes `text`, line by line, on a dark ground at the left of `edge`, over whatever is there.
-pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, edge: Edge) {
+/// Writes `text`, line by line, on a dark ground in a corner, over whatever is there.
+pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, corner: Corner) {
     let size = (canvas.height() / 40).clamp(SMALLEST, 32);
     let words = Words::lines_of(text, size);
     if words.height() == 0 {
         return;
     }
     let (width, height) = (words.width() + 2 * size, words.height() + 2 * size);
-    let y = match edge {
-        Edge::Top => size,
-        Edge::Bottom => canvas.height().saturating_sub(height + size),
+    let (right, below) = (canvas.width().saturating_sub(width + size), canvas.height().saturating_sub(height + size));
+    let (x, y) = match corner {
+        Corner::UpperLeft => (size, size),
+        Corner::UpperRight => (right, size),
+        Corner::LowerLeft => (size, below),
     };
-    canvas.shade_area(Area { x: size, y, width, height }, PANEL, PANEL_OPACITY);
-    words.draw_from_left(canvas, Area { x: 2 * size, y: y + size, width, height }, PANEL_TEXT);
+    canvas.shade_area(Area { x, y, width, height }, PANEL, PANEL_OPACITY);
+    words.draw_from_left(canvas, Area { x: x + size, y: y + size, width, height }, PANEL_TEXT);
 }
 
 #[cfg(test)]
@@ -109,18 +112,18 @@ mod tests {
         for text in ["", "\u{0}\u{1b}[2J\u{202e}", &"x".repeat(10_000), &"漢 ".repeat(5000)] {
             card(320, 240, text, text);
             let mut pixels = vec![OLD; 320 * 240];
-            draw_panel(&mut Canvas::new(&mut pixels, 320, 240), text, Edge::Bottom);
+            draw_panel(&mut Canvas::new(&mut pixels, 320, 240), text, Corner::LowerLeft);
         }
     }
 
     #[test]
     fn a_panel_leaves_the_rest_of_the_picture() {
         let mut pixels = vec![OLD; 640 * 480];
-        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "30 fps\nage 9 ms", Edge::Top);
+        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "30 fps\nage 9 ms", Corner::UpperLeft);
         assert!(pixels.contains(&PANEL_TEXT));
         assert!(pixels[640 * 240..].iter().all(|&p| p == OLD));
         let mut pixels = vec![OLD; 640 * 480];
-        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "saved", Edge::Bottom);
+        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "saved", Corner::LowerLeft);
         assert!(pixels[..640 * 240].iter().all(|&p| p == OLD));
         assert!(pixels.contains(&PANEL_TEXT));
     }

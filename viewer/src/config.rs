@@ -13,6 +13,7 @@ use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, EngineConfig, MAX_PATHS, Wish};
 use crate::load::Load;
+use crate::record;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
 
@@ -64,6 +65,11 @@ fanlight_daemon::options! {
         tracker_format: Format = Format::Jpeg;
         /// Draw a ring and a cross where it was found last, beside the number of the frame in which that was.
         show_track: bool = false;
+        /// Whether to watch the small synthetic stream that a source sends beside its own, by which this screen proves to
+        /// the source what it shows and how late: auto (when the stream names one) or off.
+        canary: Canary = Canary::Auto;
+        /// Draw frames a second, age, processor, memory, uptime and the source's verdict in the corner of the picture.
+        figures: bool = false;
     }
 }
 
@@ -128,6 +134,16 @@ fanlight_daemon::choice! {
     }
 }
 
+fanlight_daemon::choice! {
+    /// Whether to watch the canary of the stream.
+    pub enum Canary {
+        /// When it names one.
+        Auto = "auto",
+        /// Never.
+        Off = "off",
+    }
+}
+
 impl From<Redundancy> for engine::Redundancy {
     fn from(redundancy: Redundancy) -> Self {
         match redundancy {
@@ -163,6 +179,10 @@ pub struct Extra {
     /// For diagnosis: write a line of JSON for each frame shown, with its identity, times, hash and painted code.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+
+    /// Record what is shown.
+    #[command(flatten)]
+    pub record: record::Flags,
 
     /// What to do instead of showing.
     #[command(subcommand)]

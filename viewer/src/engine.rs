@@ -1,6 +1,7 @@
 //! The viewer's side of the conversation with a relay, without socket, clock or thread: datagrams and moments come in;
 //! datagrams, frames and signals go out. Whatever restarts, in any order, the engine joins again by itself.
 
+mod findings;
 mod group;
 mod joining;
 mod path;
@@ -23,6 +24,8 @@ use fanlight_proto::message::{Accept, FrameId, Pulse, Refuse, Report, StreamInfo
 use fanlight_proto::reassembly::{Losses, Reassembly, Whole};
 use fanlight_proto::secrets::Secrets;
 
+pub use findings::FindingCounts;
+use findings::Outgoing;
 use joining::Jitter;
 use path::Path;
 pub use path::PathSummary;
@@ -129,6 +132,7 @@ pub struct Engine {
     signal: Signal,
     signal_until: Option<Time>,
     presentation: Presentation,
+    outgoing: Outgoing,
     stream: Option<StreamName>,
     foreign: u64,
 }
@@ -154,6 +158,7 @@ impl Engine {
             signal: Signal::default(),
             signal_until: None,
             presentation: Presentation::default(),
+            outgoing: Outgoing::default(),
             stream: None,
             foreign: 0,
         }
@@ -192,6 +197,7 @@ impl Engine {
             path.on_tick(now, &mut self.shared, &total);
         }
         self.ask_for_repairs(now);
+        self.send_findings(now);
         self.assess(now);
     }
 
@@ -201,7 +207,7 @@ impl Engine {
         let repair = self.reassembly.deadline().filter(|_| self.paths.iter().any(Path::is_active));
         let standby = self.standby.as_ref().and_then(|standby| standby.deadline(&self.paths));
         let paths = self.paths.iter().filter_map(Path::next_deadline);
-        paths.chain([repair, standby, self.signal_until].into_iter().flatten()).min()
+        paths.chain([repair, standby, self.findings_due(), self.signal_until].into_iter().flatten()).min()
     }
 
     /// What to do next; none: nothing until the next input.
@@ -246,6 +252,8 @@ impl Engine {
             losses: self.losses(),
             round_trip: self.paths.iter().filter_map(|path| path.summary.round_trip).min(),
             paths: self.paths.iter().map(Path::summary).collect(),
+            findings: self.outgoing.counts(),
+            verdict: self.outgoing.verdict(now),
             source_clock: self.paths.iter().filter_map(|path| path.source_clock(now)).min_by_key(|clock| clock.error),
         }
     }
@@ -326,6 +334,7 @@ impl Engine {
         let withheld = Withheld { paced_out: pulse.frames_paced_out, given_up: pulse.frames_given_up };
         session.on_withheld(withheld, &total);
         session.learn(&pulse.keys);
+        self.outgoing.on_verdict(now, at, pulse.verdict);
         session.pause = Duration::from_micros(pulse.pause_us.into());
         let pause = self.paths.iter().filter_map(|path| path.session.as_ref()).map(|session| session.pause).max();
         self.reassembly.set_pause(pause.unwrap_or_default());

@@ -51,6 +51,7 @@ pub struct Feed {
 struct Slot {
     scene: Option<Scene>,
     statistics: String,
+    figures: String,
     mark: Option<Mark>,
     target: Option<(u32, u32)>,
     spare: Vec<Picture>,
@@ -126,6 +127,11 @@ impl Feed {
         self.slot().statistics = text;
     }
 
+    /// Replaces the lines of text that stand in the corner of the picture when figures are wanted.
+    pub fn set_figures(&self, text: String) {
+        self.slot().figures = text;
+    }
+
     /// Replaces the mark over the picture; the next picture is drawn with it.
     pub fn set_mark(&self, mark: Option<Mark>) {
         self.slot().mark = mark;
@@ -157,6 +163,11 @@ impl Feed {
     /// See [`Feed::set_statistics`].
     pub(crate) fn statistics(&self) -> String {
         self.slot().statistics.clone()
+    }
+
+    /// See [`Feed::set_figures`].
+    pub(crate) fn figures(&self) -> String {
+        self.slot().figures.clone()
     }
 
     /// See [`Feed::set_mark`].

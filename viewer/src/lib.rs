@@ -13,6 +13,7 @@ pub mod mark;
 #[cfg(test)]
 mod mini_relay;
 pub mod picture;
+pub mod record;
 pub mod stats;
 pub mod trace;
 pub mod track;

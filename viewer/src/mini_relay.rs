@@ -6,8 +6,8 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::handshake::{self, Channel, RelayAccess};
 use fanlight_proto::message::{
-    Accept, Access, Challenge, Format, FrameBuffer, FrameHeader, FrameId, Goodbye, Join, Pulse, Refusal, Refuse,
-    Repair, Report, State, Status, StreamInfo, StreamKey,
+    Accept, Access, Challenge, Findings, Format, FrameBuffer, FrameHeader, FrameId, Goodbye, Join, Pulse, Refusal,
+    Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
 };
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
@@ -23,6 +23,7 @@ const RING: usize = 8;
 pub(crate) struct MiniRelay {
     /// Distinguishes the starts of a relay: its tokens, sessions and alias.
     start: u64,
+    pub(crate) stream: String,
     pub(crate) session: Option<u64>,
     sessions: u64,
     pub(crate) refusal: Option<(Refusal, u32)>,
@@ -51,12 +52,16 @@ pub(crate) struct MiniRelay {
     pub(crate) group: Option<SocketAddrV4>,
     pub(crate) joined: bool,
     pub(crate) heard: bool,
+    /// What viewers found, and what the source makes of it.
+    pub(crate) findings: Vec<Findings>,
+    pub(crate) verdict: Option<Verdict>,
 }
 
 impl MiniRelay {
     pub(crate) fn new(start: u64) -> Self {
         Self {
             start,
+            stream: STREAM.to_owned(),
             session: None,
             sessions: 0,
             refusal: None,
@@ -82,6 +87,8 @@ impl MiniRelay {
             group: None,
             joined: false,
             heard: false,
+            findings: Vec::new(),
+            verdict: None,
         }
     }
 
@@ -112,7 +119,10 @@ impl MiniRelay {
                 self.paused = join.paused;
                 vec![self.on_join(&join)]
             }
-            ToRelay::KeepAlive(session, _) | ToRelay::Repair(session, _) | ToRelay::Goodbye(session, _)
+            ToRelay::KeepAlive(session, _)
+            | ToRelay::Repair(session, _)
+            | ToRelay::Findings(session, _)
+            | ToRelay::Goodbye(session, _)
                 if self.session != Some(session) =>
             {
                 vec![encoded(&ToViewer::Reset(session))]
@@ -127,6 +137,10 @@ impl MiniRelay {
                 vec![self.in_session(&pulse)]
             }
             ToRelay::Repair(_, repair) => self.on_repair(&repair),
+            ToRelay::Findings(_, findings) => {
+                self.findings.push(findings);
+                Vec::new()
+            }
             ToRelay::Sealed(..) => panic!("a message is sealed once"),
             ToRelay::Goodbye(..) => {
                 self.session = None;
@@ -256,7 +270,7 @@ impl MiniRelay {
             return Err(Refuse { nonce, refusal: refusal as i32, retry_after_ms, ..Refuse::default() });
         }
         let stream = StreamInfo {
-            name: STREAM.into(),
+            name: self.stream.clone(),
             alias: self.alias().into(),
             rate_millihertz: self.rate_millihertz,
             width: 64,
@@ -292,6 +306,7 @@ impl MiniRelay {
             frames_paced_out: self.withheld,
             keys,
             group: self.group.map(Into::into),
+            verdict: self.verdict,
             ..Pulse::default()
         }
     }
@@ -299,8 +314,21 @@ impl MiniRelay {
 
 /// An encoded `Frame` with `jpeg` in it.
 pub(crate) fn frame_body(id: FrameId, captured_ns: u64, clock_id: u64, jpeg: &[u8]) -> bytes::Bytes {
+    named_frame_body(STREAM, "", id, captured_ns, clock_id, jpeg)
+}
+
+/// As [`frame_body`], of a stream beside which there may be a canary.
+pub(crate) fn named_frame_body(
+    stream: &str,
+    canary: &str,
+    id: FrameId,
+    captured_ns: u64,
+    clock_id: u64,
+    jpeg: &[u8],
+) -> bytes::Bytes {
     FrameBuffer::copy_of(jpeg).finish(FrameHeader {
-        stream: STREAM.into(),
+        stream: stream.into(),
+        canary: canary.into(),
         epoch: id.epoch,
         number: id.number,
         captured_ns,

@@ -1,7 +1,10 @@
 //! What a viewer counts and measures: shared by its threads, told each second, and in a report at the end.
 
 mod ages;
+mod canary;
 mod clock;
+mod judgement;
+mod passage;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -14,12 +17,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::blockcode::BlockCode;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Ball, FrameId, StreamName};
+use fanlight_proto::message::{Ball, Beside, FrameId, StreamName};
 use fanlight_proto::reassembly::Losses;
 
 use crate::engine::{Presentation, Signal, Summary};
+use crate::track::Tracking;
 pub use ages::Ages;
+pub use canary::Canary;
 pub use clock::{Captured, Clock};
+pub use judgement::Judgement;
+pub use passage::{Look, Passage};
 pub(crate) use report::millis;
 pub use report::{Aging, Decoding, Frames, Lost, Path, Repairs, Report, SignalChange, Stages};
 
@@ -42,6 +49,8 @@ pub struct Facts {
     pub wall_offset_ns: i64,
     /// See `FrameHeader` in frame.proto.
     pub clock_id: u64,
+    /// See `FrameHeader` in frame.proto.
+    pub rate_millihertz: u32,
     /// From capture to the publisher.
     pub prepared: Duration,
     /// When its last shard came.
@@ -52,9 +61,11 @@ pub struct Facts {
     pub decoding: Duration,
     /// Bytes of the JPEG.
     pub bytes: usize,
+    /// The canary that its stream names, if any.
+    pub canary: Option<StreamName>,
     /// What a trace tells beyond that.
     pub traced: Option<Traced>,
-    /// The JPEG, when it is to be saved at the end or looked at by a tracker.
+    /// The JPEG, when it is to be saved at the end, looked at by a tracker or recorded.
     pub jpeg: Option<Bytes>,
 }
 
@@ -78,6 +89,19 @@ pub struct Presented {
     pub at: Time,
     /// From capture to the screen.
     pub age: Duration,
+    /// Where it spent its time since it was published.
+    pub passage: Passage,
+}
+
+/// The second that ended last, in few words.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Glance {
+    /// Frames shown.
+    pub fps: f64,
+    /// Median age of those; none when there were none.
+    pub age: Option<Duration>,
+    /// What the source makes of this screen.
+    pub verdict: Option<Judgement>,
 }
 
 /// All counts and measures of one viewer. Any thread may call; no call blocks for longer than an addition.
@@ -102,6 +126,7 @@ struct Inner {
     changes: VecDeque<(Duration, Signal)>,
     changes_forgotten: u64,
     second: Second,
+    canary: Option<Canary>,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +144,8 @@ struct Second {
     began: Time,
     ages: Ages,
     bytes_before: u64,
+    /// Of the second before it.
+    fps: f64,
     median_us: u32,
 }
 
@@ -133,6 +160,11 @@ impl Tally {
     /// Takes where the engine stands.
     pub fn on_summary(&self, summary: Summary) {
         self.inner().summary = summary;
+    }
+
+    /// Takes what came of the canary so far; none: there is none any more.
+    pub fn on_canary(&self, canary: Option<Canary>) {
+        self.inner().canary = canary;
     }
 
     /// Takes the signal from `now` on.
@@ -178,13 +210,12 @@ impl Tally {
         inner.last_shown = Some(at);
         inner.ages.record(age);
         inner.second.ages.record(age);
-        let wait = facts.decoded.saturating_since(facts.arrived).saturating_sub(facts.decoding);
-        let until_arrived = age.saturating_sub(at.saturating_since(facts.arrived));
+        let passage = inner.passage(&facts, at, age, clock);
         inner.stages.prepare.record(facts.prepared);
-        inner.stages.transit.record(until_arrived.saturating_sub(facts.prepared));
-        inner.stages.wait.record(wait);
-        inner.stages.present.record(at.saturating_since(facts.decoded));
-        Some(Presented { facts, at, age })
+        inner.stages.transit.record(passage.transit);
+        inner.stages.wait.record(passage.wait);
+        inner.stages.present.record(passage.present);
+        Some(Presented { facts, at, age, passage })
     }
 
     /// What the relay is told of the showing.
@@ -193,6 +224,28 @@ impl Tally {
         let inner = self.inner();
         let lost = inner.superseded + inner.undecodable;
         Presentation { shown: inner.shown, lost, age_us: inner.second.median_us }
+    }
+
+    /// How the showing fares, as a canary tells it; none before the stream has its name.
+    #[must_use]
+    pub fn beside(&self, now: Time) -> Option<Beside> {
+        self.inner().beside(now)
+    }
+
+    /// What the source makes of this screen: of the stream shown or, failing that, of its canary.
+    #[must_use]
+    pub fn glance(&self) -> Glance {
+        let inner = self.inner();
+        let Second { fps, median_us, .. } = inner.second;
+        let age = (median_us > 0).then(|| Duration::from_micros(median_us.into()));
+        Glance { fps, age, verdict: inner.verdict() }
+    }
+
+    /// What trackers did, with what became of their findings since.
+    #[must_use]
+    pub fn told(&self, tracking: Tracking) -> Tracking {
+        let Summary { findings, verdict, .. } = self.inner().summary;
+        Tracking { findings, verdict: verdict.map(Judgement::from), ..tracking }
     }
 
     /// Frames shown so far.
@@ -208,7 +261,8 @@ impl Tally {
     }
 
     /// Ends the present second and tells it in one line, such as
-    /// `30.0 fps  age 4.1/6.0/8.2 ms  lost 0  25.6 Mbit/s  lobby live`; the ages are p50, p95 and p99.
+    /// `30.0 fps  age 4.1/6.0/8.2 ms  lost 0  25.6 Mbit/s  lobby live`; the ages are p50, p95 and p99. When the source tells
+    /// what it makes of this screen, that follows: `right 0.21 px 34 ms`.
     #[must_use]
     pub fn line(&self, now: Time) -> String {
         self.inner().line(now)
@@ -234,6 +288,23 @@ impl Inner {
         age
     }
 
+    fn passage(&self, facts: &Facts, at: Time, age: Duration, clock: Clock) -> Passage {
+        let until_arrived = age.saturating_sub(at.saturating_since(facts.arrived));
+        Passage {
+            transit: until_arrived.saturating_sub(facts.prepared),
+            wait: facts.decoded.saturating_since(facts.arrived).saturating_sub(facts.decoding),
+            decode: facts.decoding,
+            present: at.saturating_since(facts.decoded),
+            clock_error: clock.error(facts.clock_id, self.summary.source_clock),
+        }
+    }
+
+    /// Of the stream shown or, failing that, of its canary.
+    fn verdict(&self) -> Option<Judgement> {
+        let own = self.summary.verdict.map(Judgement::from);
+        own.or_else(|| self.canary.as_ref().and_then(|canary| canary.verdict))
+    }
+
     fn losses(&self) -> Losses {
         Losses { superseded: self.superseded, undecodable: self.undecodable, ..self.summary.losses }
     }
@@ -243,7 +314,8 @@ impl Inner {
         let ages = &self.second.ages;
         let median = ages.percentile(50).unwrap_or_default();
         self.second.median_us = u32::try_from(median.as_micros()).unwrap_or(u32::MAX);
-        let mut line = format!("{:.1} fps", ages.count() as f64 / length);
+        self.second.fps = ages.count() as f64 / length;
+        let mut line = format!("{:.1} fps", self.second.fps);
         match [50, 95, 99].map(|hundredths| ages.percentile(hundredths)) {
             [Some(p50), Some(p95), Some(p99)] => {
                 let [p50, p95, p99] = [p50, p95, p99].map(millis);
@@ -254,6 +326,9 @@ impl Inner {
         let megabits = (self.summary.bytes - self.second.bytes_before) as f64 * 8e-6 / length;
         let stream = self.summary.stream.as_ref().map_or("-", |name| name.as_str());
         let _ = write!(line, "  lost {}  {megabits:.1} Mbit/s  {stream} {}", self.losses().total(), self.signal.word());
+        if let Some(verdict) = self.verdict() {
+            let _ = write!(line, "  {verdict}");
+        }
         self.second.ages.clear();
         self.second.bytes_before = self.summary.bytes;
         self.second.began = now;

@@ -1,5 +1,5 @@
 //! A diagnostic: one line of JSON for each frame shown, so that a test can check that it is the frame that was sent, and
-//! one for each that a tracker looked at.
+//! one for each that a tracker looked at; and one for each word of the source on what was found.
 
 use std::hash::Hasher;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
-use crate::stats::Presented;
+use crate::stats::{Judgement, Presented};
 use crate::track::{Detection, Found};
 
 /// A line of the trace. Times are nanoseconds on CLOCK_MONOTONIC of the host that took them.
@@ -53,6 +53,27 @@ pub struct TrackLine {
     pub took_us: u64,
     /// What was found; null when there is nothing.
     pub detection: Option<Found>,
+}
+
+/// What the source makes of a screen: a line whenever it says something else.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VerdictLine {
+    /// The stream that it looked at: the one shown, or its canary.
+    pub stream: String,
+    /// When the viewer heard it.
+    pub told_ns: u64,
+    /// The word.
+    pub verdict: Judgement,
+}
+
+impl VerdictLine {
+    /// As [`Line::write`].
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        write_line(self, to)
+    }
 }
 
 impl TrackLine {

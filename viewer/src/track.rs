@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{FrameId, StreamName};
+use fanlight_proto::message::{Finding, FrameId, StreamName};
 
+use crate::stats::{Look, Passage};
 pub use crew::{Crew, Told};
 pub use tally::{LastDetection, Spread, Tracking};
 pub use wire::{Format, Found};
@@ -69,6 +70,10 @@ pub struct Frame {
     pub captured_ns: u64,
     /// The JPEG as received.
     pub jpeg: Bytes,
+    /// When it was shown.
+    pub shown: Time,
+    /// Where it spent its time until then.
+    pub passage: Passage,
 }
 
 /// What a tracker said of a frame.
@@ -88,4 +93,18 @@ pub struct Detection {
     pub took: Duration,
     /// How long the looking took, as the tracker tells.
     pub told: Option<Duration>,
+    /// When the frame was shown.
+    pub shown: Time,
+    /// Where it spent its time until then.
+    pub passage: Passage,
+}
+
+impl Detection {
+    /// What the source is told of it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let tracked = self.at.saturating_since(self.shown);
+        let look = Look { found: self.found, tracked, looked: self.told.unwrap_or_default() };
+        self.passage.finding(self.id, &look)
+    }
 }

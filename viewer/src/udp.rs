@@ -126,7 +126,8 @@ impl Conversation<'_> {
             }
             self.capture.turn(now, || counts(now, self.engine));
             let seek = self.lines.iter().map(|line| line.seek_due).min();
-            let due = [self.engine.next_deadline(), self.sink.turn(now, self.engine), seek];
+            let turn = self.sink.turn(now, self.engine);
+            let due = [self.engine.next_deadline(), turn, seek];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             tokio::select! {
                 () = shutdown.wait() => break,

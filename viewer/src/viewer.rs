@@ -1,16 +1,21 @@
 //! The program: three threads and a screen.
 //!
 //! The socket's thread turns datagrams into whole frames, the decoder's turns the newest of them into a picture, the
-//! main thread shows the newest picture, and a fourth keeps the time: a line each second, and the end.
+//! main thread shows the newest picture, and a fourth keeps the time: a line each second, and the end. A fifth watches
+//! the canary of the stream, if it has one.
 
+mod canary;
 mod decoding;
+mod figures;
 mod handover;
 mod listing;
+mod outbox;
 mod presenting;
 mod receiving;
 #[cfg(test)]
 mod tests;
 mod tracking;
+mod verdicts;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -19,21 +24,23 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use fanlight_daemon::usage::Meter;
 use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
 
 use crate::config::{self, Command, Config, Extra, Options};
-use crate::engine::{Engine, Signal};
+use crate::engine::{Engine, EngineConfig, Signal};
 use crate::feed::Feed;
 use crate::load;
 use crate::stats::{Report, Tally};
-use crate::track::Tracking;
 use crate::udp::{Route, converse};
 use crate::window;
+use canary::Canary;
 use decoding::Wanted;
 use handover::HandOver;
 use presenting::Presenter;
 use receiving::Receiver;
+use verdicts::Verdicts;
 
 /// How often the line of statistics is told.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,7 +61,8 @@ impl Program for Viewer {
     }
 
     fn check_extra(config: &Config, extra: &Extra) -> anyhow::Result<()> {
-        load::check(config, extra)
+        load::check(config, extra)?;
+        extra.record.plan().map(drop)
     }
 
     /// Exit code 0 when it ended as asked; it fails when no frame was shown in the whole of a given duration.
@@ -83,8 +91,11 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     let began = clock::now();
     let tally = Arc::new(Tally::new(began));
     let mut presenter = Presenter::new(Arc::clone(&tally), extra.trace.as_deref())?;
-    let pipeline = Pipeline::start(config, extra, route, Arc::clone(&tally), context)?;
-    presenter.set_crew(tracking::start(config, &pipeline.feed, presenter.trace(), &context.shutdown)?);
+    let pipeline = Pipeline::start(config, extra, route, &presenter, context)?;
+    presenter.set_canary(pipeline.canary.as_ref().map(Canary::choice));
+    let crew = tracking::start(config, &pipeline.feed, presenter.trace(), presenter.outbox(), &context.shutdown)?;
+    presenter.set_crew(crew);
+    presenter.record(extra.record.plan()?, &pipeline.feed, config.figures)?;
     let shown = if extra.headless {
         presenter.show_to_nobody(&pipeline.feed);
         Ok(())
@@ -93,9 +104,15 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     };
     let ended = clock::now();
     pipeline.stop()?;
-    let tracking = presenter.end_tracking();
+    let tracking = presenter.end_tracking().map(|tracking| tally.told(tracking));
+    let recording = presenter.end_recording();
     shown?;
-    write_files(config, extra, &tally, tracking, &presenter)?;
+    let unrecorded = recording.as_ref().and_then(|recording| recording.failure.clone());
+    let report = Report { tracking, recording, ..tally.report(clock::now(), &config.relay.join(", ")) };
+    write_files(extra, &report, &presenter)?;
+    if let Some(failure) = unrecorded {
+        bail!(failure);
+    }
     match extra.duration.filter(|duration| began + *duration <= ended) {
         Some(duration) if tally.shown() == 0 => bail!("no frame was shown in {duration:?}: {}", tally.signal()),
         _ => Ok(ExitCode::SUCCESS),
@@ -107,6 +124,7 @@ struct Pipeline {
     feed: Arc<Feed>,
     shutdown: Shutdown,
     timekeeper: JoinHandle<anyhow::Result<()>>,
+    canary: Option<Canary>,
 }
 
 impl Pipeline {
@@ -114,25 +132,35 @@ impl Pipeline {
         config: &Config,
         extra: &Extra,
         route: Route,
-        tally: Arc<Tally>,
+        presenter: &Presenter,
         context: &Context,
     ) -> anyhow::Result<Self> {
+        let tally = Arc::clone(presenter.tally());
         let shutdown = context.shutdown.clone();
         let (feed, handover) = (Arc::new(Feed::new()), Arc::new(HandOver::default()));
         feed.publish(decoding::card(&Signal::Connecting, &route.name()));
         tally.on_signal(clock::now(), &Signal::Connecting);
         let wanted = Wanted {
             traced: extra.trace.is_some(),
-            kept: extra.snapshot.is_some() || config::trackers(config).is_some(),
+            kept: extra.snapshot.is_some() || config::trackers(config).is_some() || extra.record.record.is_some(),
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };
         let engine_config = config::engine(config, &route)?;
-        let mut receiver = Receiver::new(Arc::clone(&handover), Arc::clone(&tally), context.notify.clone());
+        let screen = clock::random_u64().max(1);
+        let canary = watch_canary(config, &route, &engine_config, presenter, screen)?;
+        let mut receiver = Receiver::new(
+            Arc::clone(&handover),
+            Arc::clone(&tally),
+            context.notify.clone(),
+            config::trackers(config).map(|_| Arc::clone(presenter.outbox())),
+            Verdicts::new(presenter.trace()),
+        );
         let receiving = {
             let shutdown = shutdown.clone();
             spawn("udp", &shutdown.clone(), move || {
                 let mut engine = Engine::new(engine_config, clock::random_bytes());
+                engine.set_screen(screen);
                 let ended = converse(&route, &mut engine, &mut receiver, &shutdown);
                 receiver.finish(&engine);
                 ended.context("the socket's thread cannot work")
@@ -158,14 +186,32 @@ impl Pipeline {
                 received.and(decoded)
             })?
         };
-        Ok(Self { feed, shutdown, timekeeper })
+        Ok(Self { feed, shutdown, timekeeper, canary })
     }
 
     /// Ends all threads.
     fn stop(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
+        self.canary.into_iter().for_each(Canary::stop);
         joined(self.timekeeper)
     }
+}
+
+/// Watches the canary of whatever is shown, unless that is switched off.
+fn watch_canary(
+    config: &Config,
+    route: &Route,
+    engine: &EngineConfig,
+    presenter: &Presenter,
+    screen: u64,
+) -> anyhow::Result<Option<Canary>> {
+    if config.canary == config::Canary::Off {
+        return Ok(None);
+    }
+    let (route, engine) = (route.clone(), engine.clone());
+    let (tally, trace) = (Arc::clone(presenter.tally()), presenter.trace());
+    let canary = Canary::start(canary::Plan { route, engine, screen, tally, trace });
+    canary.map(Some).context("the canary cannot be watched")
 }
 
 /// When to tell and when to end.
@@ -185,7 +231,7 @@ impl Timing {
 
     /// Tells the line of each second until the end.
     fn keep(&self, feed: &Feed, tally: &Tally, shutdown: &Shutdown) {
-        let mut line_due = clock::now() + LINE_INTERVAL;
+        let (mut line_due, mut meter) = (clock::now() + LINE_INTERVAL, Meter::new());
         loop {
             let due = self.end.map_or(line_due, |end| end.min(line_due));
             if shutdown.wait_timeout(due.saturating_since(clock::now())) {
@@ -199,6 +245,7 @@ impl Timing {
                     print(&format!("{line}\n"));
                 }
                 feed.set_statistics(line);
+                feed.set_figures(figures::text(&tally.glance(), &meter.sample(now)));
             }
             if self.end.is_some_and(|end| end <= now) {
                 return;
@@ -213,20 +260,14 @@ fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> an
         full_screen: config.fullscreen,
         monitor: config.monitor.clone(),
         snapshots: config.snapshot_dir.clone(),
+        figures: config.figures,
     };
     Ok(window::run(&options, feed, &mut |id, at| presenter.presented(id, at))?)
 }
 
-fn write_files(
-    config: &Config,
-    extra: &Extra,
-    tally: &Tally,
-    tracking: Option<Tracking>,
-    presenter: &Presenter,
-) -> anyhow::Result<()> {
+fn write_files(extra: &Extra, report: &Report, presenter: &Presenter) -> anyhow::Result<()> {
     if let Some(path) = &extra.report {
-        let report = Report { tracking, ..tally.report(clock::now(), &config.relay.join(", ")) };
-        let mut json = serde_json::to_string_pretty(&report)?;
+        let mut json = serde_json::to_string_pretty(report)?;
         json.push('\n');
         if path.as_os_str() == "-" {
             print(&json);

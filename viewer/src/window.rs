@@ -6,6 +6,7 @@
 //! | `f` | full screen and back |
 //! | `s` | saves the JPEG as received |
 //! | `i` | statistics over the picture |
+//! | `n` | figures in the corner of the picture |
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ mod monitor;
 mod screen;
 mod snapshot;
 
+pub(crate) use app::{MARK_LINGERS, paint};
 pub use monitor::{Monitor, NoSuchMonitor};
 
 /// How the window begins.
@@ -35,6 +37,8 @@ pub struct Options {
     pub monitor: Option<String>,
     /// The folder that snapshots are saved in.
     pub snapshots: PathBuf,
+    /// Whether to begin with figures in the corner of the picture.
+    pub figures: bool,
 }
 
 /// Why there is no window, or no longer one.

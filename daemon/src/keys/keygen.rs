@@ -17,6 +17,8 @@ pub enum Keygen {
     Pair(Place),
     /// Make the key that a source and its relays share.
     Feed(Place),
+    /// Make a token that lets browsers and scripts in over HTTP.
+    Token(Place),
     /// Print what others may know of a key that `keygen pair` made.
     Public(Place),
 }
@@ -43,6 +45,12 @@ impl Keygen {
                 write(&place.file, &key.to_text())?;
                 Ok(key.public().to_string())
             }
+            Self::Token(place) => {
+                // Thirds of bytes would be lost: 33 fill their characters.
+                let token = Zeroizing::new(base64url(&Zeroizing::new(random_bytes::<33>())));
+                write(&place.file, &token)?;
+                Ok(format!("{}: a token; whoever has it is let in", place.file.display()))
+            }
             Self::Public(place) => KeyPath::File(place.file.clone()).private().map(|key| key.public().to_string()),
         }
     }
@@ -51,4 +59,14 @@ impl Keygen {
 fn shared(file: &Path, kind: KeyKind, who: &str) -> Result<String, KeyFileError> {
     write(file, &spell(kind, &Zeroizing::new(random_bytes())))?;
     Ok(format!("{}: a key for {who} alike; whoever has it is let in", file.display()))
+}
+
+/// RFC 4648 section 5, without padding: whatever reads the file or a URL takes these characters as they are.
+fn base64url(bytes: &[u8; 33]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let digits = bytes.chunks_exact(3).flat_map(|three| {
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        [18, 12, 6, 0].map(|shift| char::from(DIGITS[(bits >> shift & 63) as usize]))
+    });
+    digits.collect()
 }

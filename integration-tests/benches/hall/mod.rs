@@ -156,7 +156,7 @@ impl Hall {
                     self.deliver_fan(&fan, &mut hear);
                     fans.extend(as_fan(Output::Fan(fan)));
                 }
-                Output::Isolate(_) | Output::Rejoin(_) => {}
+                Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
             }
         }
         fans

@@ -1,7 +1,8 @@
 //! Fanlight beside others that send the same pictures to as many clients: processor time of all threads of the sender for
 //! each gigabit delivered, and the age of a frame when its last byte is there.
 //!
-//! `./dev bench peers` (it installs the others); with words, only the rows that have them all: `./dev bench peers veth 100`.
+//! `./dev bench peers` (it installs the others); with words, only the rows that have them all: `./dev bench peers veth 100`;
+//! `./dev bench http` is the relay's HTTP side beside those who speak HTTP.
 //! Each round measures every peer in turn, and medians of rounds are compared: ratios within one run. Delivered is what
 //! came whole, in bytes of pictures. Receivers have a thread of this process, which is not counted. RTP carries no age.
 
@@ -26,6 +27,9 @@ const ROUNDS: usize = 3;
 /// Clients, and frames a second to each: so few to a hundred that the dearest peer keeps up on one core.
 const CROWDS: [(usize, u32); 3] = [(1, 30), (10, 30), (100, 10)];
 
+/// The same for those who speak HTTP alone, with the word `http`.
+const HTTP_CROWDS: [(usize, u32); 3] = [(1, 30), (16, 30), (64, 10)];
+
 /// How long is counted.
 const LENGTH: Duration = Duration::from_secs(2);
 
@@ -41,13 +45,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let mut wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let over_http = wanted.iter().any(|word| word == "http");
+    wanted.retain(|word| word != "http");
+    let (kinds, crowds) = if over_http { (&Kind::HTTP[..], HTTP_CROWDS) } else { (&Kind::ALL[..], CROWDS) };
     let folder = tempfile::tempdir()?;
     let pictures = Pictures::write(&folder.path().join("pictures"))?;
     let camera = build_camera(folder.path())?;
     println!("pictures of {:.0} bytes", pictures.bytes());
     println!(
-        "{:<15} {:>7} {:>5} {:<11} {:>13} {:>20} {:>9} {:>9} {:>10} {:>8} {:>8}",
+        "{:<15} {:>7} {:>5} {:<13} {:>13} {:>20} {:>9} {:>9} {:>10} {:>8} {:>8}",
         "",
         "clients",
         "rate",
@@ -62,13 +69,13 @@ fn main() -> Result<(), Failure> {
     );
     let mut lines = Vec::new();
     for name in Place::NAMES {
-        for (clients, rate) in CROWDS {
+        for (clients, rate) in crowds {
             if !wanted.iter().all(|word| *word == name || *word == clients.to_string()) {
                 continue;
             }
             let Some(place) = Place::open(name) else { continue };
             let task = Task { place: &place, pictures: &pictures, camera: &camera, clients, rate };
-            lines.extend(table(name, &task)?);
+            lines.extend(table(name, kinds, &task)?);
         }
     }
     lines.iter().for_each(|line| println!("{line}"));
@@ -86,8 +93,8 @@ struct Measured {
 }
 
 /// Prints a rig's rows; gives their JSON lines.
-fn table(rig: &str, task: &Task<'_>) -> Result<Vec<String>, Failure> {
-    let mut results: Vec<(Kind, Vec<Measured>)> = Kind::ALL.into_iter().map(|kind| (kind, Vec::new())).collect();
+fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Failure> {
+    let mut results: Vec<(Kind, Vec<Measured>)> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
     for _ in 0..ROUNDS {
         for (kind, rounds) in &mut results {
             rounds.extend(measure(*kind, task)?);
@@ -105,7 +112,7 @@ fn table(rig: &str, task: &Task<'_>) -> Result<Vec<String>, Failure> {
     for (kind, rounds) in &results {
         let (name, costs) = (kind.name(), costs(rounds));
         let Some(&cost) = costs.get(costs.len() / 2) else {
-            println!("{rig:<15} {:>7} {:>5} {name:<11} delivers nothing", task.clients, task.rate);
+            println!("{rig:<15} {:>7} {:>5} {name:<13} delivers nothing", task.clients, task.rate);
             continue;
         };
         let ratio = cost / own;
@@ -118,7 +125,7 @@ fn table(rig: &str, task: &Task<'_>) -> Result<Vec<String>, Failure> {
         let said = |age: Option<f64>| age.map_or("-".to_owned(), |age| format!("{age:.2}"));
         let (p50, p99) = (age(50), age(99));
         println!(
-            "{rig:<15} {:>7} {:>5} {name:<11} {per_gigabit:>13.3} {:>20.1} {ratio:>9.2} {range:>9} {:>9.1}% {:>8} {:>8}",
+            "{rig:<15} {:>7} {:>5} {name:<13} {per_gigabit:>13.3} {:>20.1} {ratio:>9.2} {range:>9} {:>9.1}% {:>8} {:>8}",
             task.clients,
             task.rate,
             cost * 1e6,

@@ -29,6 +29,8 @@ const PORT: u16 = 5004;
 pub(crate) enum Kind {
     /// fanlight-source and fanlight-relay.
     Fanlight,
+    /// The same, MJPEG over HTTP.
+    FanlightHttp,
     /// GStreamer, JPEG over RTP.
     GStreamer,
     /// ffmpeg, JPEG over RTP, one output for each client.
@@ -40,11 +42,16 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All but the relay's HTTP side; the first is what the others are compared with.
     pub(crate) const ALL: [Self; 5] = [Self::Fanlight, Self::GStreamer, Self::Ffmpeg, Self::Ustreamer, Self::PlainHttp];
+
+    /// Those that speak HTTP.
+    pub(crate) const HTTP: [Self; 3] = [Self::FanlightHttp, Self::Ustreamer, Self::PlainHttp];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Fanlight => "fanlight",
+            Self::FanlightHttp => "fanlight-http",
             Self::GStreamer => "gstreamer",
             Self::Ffmpeg => "ffmpeg",
             Self::Ustreamer => "ustreamer",
@@ -76,6 +83,7 @@ impl Sender {
     pub(crate) fn start(kind: Kind, task: &Task<'_>) -> io::Result<(Self, Audience)> {
         match kind {
             Kind::Fanlight => fanlight(task),
+            Kind::FanlightHttp => fanlight_http(task),
             Kind::GStreamer => gstreamer(task),
             Kind::Ffmpeg => ffmpeg(task),
             Kind::Ustreamer => ustreamer(task),
@@ -131,6 +139,30 @@ fn fanlight(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     };
     let relay = relay.ready();
     let audience = Audience::fanlight(task.place, task.clients, address)?;
+    Ok((Sender::Programs { programs: vec![source, relay], _stage: stage }, audience))
+}
+
+fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
+    let stage = Stage::new();
+    let source = stage.source("camera").flags("--input files").flag("path", &task.pictures.folder);
+    let source = source.flag("rate", task.rate.to_string()).ready();
+    let relay = stage.program("relay").flag("sources", stage.ipc("camera")).under(&task.place.enter());
+    let relay = relay.flag("http", SocketAddr::new(task.place.sender(), 0).to_string());
+    let relay = match task.place {
+        Place::Loopback => relay.flag("listen", stage.relay_address(0).to_string()),
+        place => {
+            let address = SocketAddr::new(place.sender(), PORT);
+            relay.flag("listen", address.to_string()).flags("--access open --http-access open")
+        }
+    };
+    let relay = relay.ready();
+    let site = fanlight_tests::http::Site::of(&relay);
+    let has_picture = || {
+        let answer = task.place.at_receivers(|| site.get("/snapshot/camera.jpg"));
+        (answer.status == 200).then_some(())
+    };
+    fanlight_tests::wait::until("the first picture has come", fanlight_tests::wait::SOON, has_picture);
+    let audience = Audience::http(task.place, task.clients, site.0, "/stream/camera.mjpeg?framing=plain")?;
     Ok((Sender::Programs { programs: vec![source, relay], _stage: stage }, audience))
 }
 

@@ -31,7 +31,7 @@ impl<'a> Serving<'a> {
             Output::Fan(fan) => sender.start(now, fan),
             Output::Send { to, datagram } => sender.send(*socket, to, &datagram),
             Output::Resend(resend) => sender.resend(*socket, &resend),
-            Output::Isolate(_) | Output::Rejoin(_) => {}
+            Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
         });
         send_all(runtime, sender, socket);
         sender.counts().datagrams - before

@@ -78,6 +78,12 @@ impl Host {
         self.lose_when(&format!("numgen random mod 1000 < {of_thousand}"));
     }
 
+    /// From now on the switch loses so many of a hundred IP packets of any kind to this host, each on its own.
+    pub fn lose_any(&self, percent: f64) {
+        let of_thousand = (percent * 10.0).round();
+        self.switch.rule(&format!("ip daddr {} numgen random mod 1000 < {of_thousand} drop", self.address()));
+    }
+
     /// From now on the switch loses the last `length` datagrams to this host of every `every`, one behind the other.
     pub fn lose_bursts(&self, length: u32, every: u32) {
         self.lose_when(&format!("numgen inc mod {every} >= {}", every - length));

@@ -180,7 +180,7 @@ impl Relay {
                 Output::Fan(fan) => self.sender.start(now, fan),
                 Output::Resend(resend) => self.sender.resend(&self.wire, &resend),
                 // The simulated wire never fills.
-                Output::Isolate(_) | Output::Rejoin(_) => {}
+                Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
             }
         }
     }

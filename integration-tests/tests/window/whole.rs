@@ -59,6 +59,33 @@ fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
     assert_eq!(exit.code(), Some(0));
 }
 
+#[test]
+fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
+    let (Some(display), Some(())) = (Display::single(WHOLE.width, WHOLE.height), installed("xdotool")) else { return };
+    let stage = Stage::new();
+    let (_source, _relay, viewer) = live(&stage, &display, "--input ball --size 1280x720 --rate 30", "--figures");
+    let figures = |shot: &Screenshot| match in_the_corner(shot) {
+        200.. => Ok(()),
+        few => Err(format!("{few} pixels of letters")),
+    };
+    eventually(&display, "figures", figures);
+    display.screenshot().keep("figures");
+    display.press("n", (600, 600));
+    eventually(&display, "no figures", |shot| match in_the_corner(shot) {
+        0 => Ok(()),
+        some => Err(format!("{some} pixels of letters")),
+    });
+    display.press("n", (600, 600));
+    eventually(&display, "figures again", figures);
+    let (exit, _) = viewer.stop();
+    assert_eq!(exit.code(), Some(0));
+}
+
+/// How many pixels in the upper right corner have the colour of letters, which no ball has.
+fn in_the_corner(shot: &Screenshot) -> usize {
+    shot.points().filter(|(x, y, pixel)| *x > 760 && *y < 160 && pixel & 0xff_ff_ff == 0xff_ff_ff).count()
+}
+
 /// How many pixels have the colour of the ring.
 fn marked(shot: &Screenshot) -> usize {
     let is_marked = |pixel: u32| {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::MAX_FRAME_BYTES;
-use crate::message::{Format, FrameBuffer, FrameHeader, State, parse_frame};
+use crate::message::{Format, FrameBuffer, FrameHeader, Health, State, Verdict, ViewerVerdict, parse_frame};
 
 const TOPIC: &[u8] = b"cam/";
 const JPEG: &[u8] = &[0xff, 0xd8, 1, 2, 3, 0xff, 0xd9];
@@ -66,13 +66,12 @@ fn sealing_moves_no_picture() {
 fn opening_copies_only_what_others_hold_too() {
     let sealer = sealer(1);
     let mut opener = opener(&sealer);
-    let inside = |bytes: &Bytes, place: usize| (place..place + 1000).contains(&(bytes.as_ptr() as usize));
     let alone = sealed(&sealer, 1);
-    let place = alone.as_ptr() as usize;
-    assert!(inside(&opener.frame(TOPIC, alone).unwrap(), place));
+    let place = alone.as_ptr_range();
+    assert!(place.contains(&opener.frame(TOPIC, alone).unwrap().as_ptr()));
     let shared = sealed(&sealer, 2);
     let kept = shared.clone();
-    assert!(!inside(&opener.frame(TOPIC, shared).unwrap(), kept.as_ptr() as usize));
+    assert!(!kept.as_ptr_range().contains(&opener.frame(TOPIC, shared).unwrap().as_ptr()));
     assert!(is_sealed(&kept), "what others hold stays as it was");
 }
 
@@ -123,7 +122,7 @@ fn a_recording_is_refused_whole_or_in_part() {
 fn an_answer_proves_only_the_question_it_was_given_to() {
     let sealer = sealer(1);
     let (asked, other) = (question([1; NONCE_BYTES]), question([2; NONCE_BYTES]));
-    let answer = sealer.answer(asked.as_bytes(), Answer { clock_ns: 5, clock_id: 6, newest_sealed: 0 });
+    let answer = sealer.answer(asked.as_bytes(), Answer { clock_ns: 5, clock_id: 6, ..Answer::default() });
     let mut opener = Opener::new(key(1));
     assert_eq!(opener.answer(other.as_bytes(), &answer), Err(OpenError::Forged));
     assert_eq!(Opener::new(key(2)).answer(asked.as_bytes(), &answer), Err(OpenError::Forged));
@@ -156,6 +155,54 @@ fn questions_are_told_from_streams() {
     {
         assert!(!is_question(other.as_bytes()), "{other}");
     }
+}
+
+#[test]
+fn a_question_how_things_stand_is_told_from_the_other() {
+    let (plain, status) = (question([0xab; NONCE_BYTES]), status_question([0xab; NONCE_BYTES]));
+    assert_eq!(status, format!("{plain}/status"));
+    assert!(is_question(status.as_bytes()) && is_status_question(status.as_bytes()));
+    assert!(!is_status_question(plain.as_bytes()));
+    for other in ["/status", "?/status", "cam/status", &format!("{status}/status"), &status[1..]] {
+        assert!(!is_question(other.as_bytes()) && !is_status_question(other.as_bytes()), "{other}");
+    }
+}
+
+#[test]
+fn an_answer_says_no_more_than_was_asked() {
+    let (plain, status) = (question([1; NONCE_BYTES]), status_question([1; NONCE_BYTES]));
+    let longest = Answer { status: vec![b' '; MAX_STATUS_BYTES], ..Answer::default() };
+    let verdicts = |count| Answer { verdicts: vec![wordiest(); count], challenge: vec![9; 16], ..wordy() };
+    let sealer = sealer(1);
+    for (topic, answer, taken) in [
+        (&plain, verdicts(MAX_VERDICTS), true),
+        (&plain, verdicts(MAX_VERDICTS + 1), false),
+        (&plain, Answer { status: b"{}".to_vec(), ..Answer::default() }, false),
+        (&status, Answer { verdicts: verdicts(MAX_VERDICTS).verdicts, ..longest }, true),
+        (&status, Answer { status: vec![b' '; MAX_STATUS_BYTES + MAX_ANSWER_BYTES], ..Answer::default() }, false),
+    ] {
+        let expected = if taken { Ok(answer.clone()) } else { Err(OpenError::Answer) };
+        assert!(parse_answer(topic.as_bytes(), &plain_answer(&answer)) == expected);
+        let sealed = sealer.answer(topic.as_bytes(), answer);
+        assert_eq!(Opener::new(key(1)).answer(topic.as_bytes(), &sealed).is_ok(), taken);
+    }
+}
+
+fn wordy() -> Answer {
+    Answer { clock_ns: u64::MAX, clock_id: u64::MAX, newest_sealed: u64::MAX, ..Answer::default() }
+}
+
+fn wordiest() -> ViewerVerdict {
+    let verdict = Verdict {
+        health: Health::Blind as i32,
+        error: 1.5,
+        mean: 1.5,
+        max: 1.5,
+        deviation: 1.5,
+        latency_us: u32::MAX,
+        count: u32::MAX,
+    };
+    ViewerVerdict { viewer: u64::MAX, verdict: Some(verdict) }
 }
 
 #[test]

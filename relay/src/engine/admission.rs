@@ -7,6 +7,7 @@ use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse, Report};
 use prost::Message as _;
 
+use super::findings::Desk;
 use super::keys::Keys;
 use super::lane::Lane;
 use super::multicast::Membership;
@@ -113,8 +114,10 @@ impl Engine {
                 route: from,
                 capacity: join.receive_capacity,
                 name,
+                since: now,
                 heard: now,
                 report: Report::default(),
+                desk: Desk::new(now, self.sessions),
                 repairs: Allowance::new(now, REPAIR_SHARDS_PER_SECOND),
                 paused: join.paused,
                 rate: Rate::new(now),
@@ -142,7 +145,9 @@ impl Engine {
             self.lanes += 1;
             self.outputs.push_back(Output::Isolate(route));
         }
+        let alias = viewer.alias;
         self.viewers.insert(viewer);
+        self.on_watched(now, alias);
         self.welcome(now, route.remote);
     }
 

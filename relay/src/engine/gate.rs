@@ -47,8 +47,8 @@ impl Gate {
     }
 }
 
-/// Who has one IPv6 address has 2^64.
-fn network(address: IpAddr) -> IpAddr {
+/// What stands for whoever has this address: who has one IPv6 address has 2^64.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address => address,

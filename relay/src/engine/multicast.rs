@@ -205,12 +205,14 @@ impl Viewer {
     /// Takes a report, with the frames lost by the relay's account. What was lost by multicast is no sign of what the
     /// way can take that the viewer alone is sent on.
     pub(super) fn on_report(&mut self, now: Time, newest: u64, report: &Report) {
-        self.need.on_report(now, report);
+        let parity_begins = self.need.on_report(now, report);
         self.report = *report;
         let lost = self.rate.lost(report.frames_whole);
         let report = Report { frames_unrecovered: lost, ..*report };
         if self.membership.explains(newest) {
             self.rate.pass_report(now, &report);
+        } else if parity_begins {
+            self.rate.await_parity(now, &report);
         } else {
             self.rate.on_report(now, &report);
         }

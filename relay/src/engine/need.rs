@@ -12,6 +12,9 @@ const NEEDED: [f64; 3] = [0.003, 0.03, 0.08];
 /// A level is left after so long without need for it: loss comes in spells, and parity that comes a second late helps nobody.
 const CALM: Duration = Duration::from_secs(10);
 
+/// A way that loses more than this share of all shards is too narrow, whatever parity would make of it.
+const MENDABLE: f64 = 0.1;
+
 /// The parity that one viewer needs.
 #[derive(Debug, Default)]
 pub(super) struct Need {
@@ -28,26 +31,29 @@ impl Need {
         self.level
     }
 
-    /// Takes the viewer's report: up at once, down one level after [`CALM`].
-    pub(super) fn on_report(&mut self, now: Time, report: &Report) {
+    /// Takes the viewer's report: up at once, down one level after [`CALM`]. Whether parity begins by it, so that the
+    /// frames lost so far say nothing of what will be lost.
+    pub(super) fn on_report(&mut self, now: Time, report: &Report) -> bool {
         let expected = report.shards_expected.saturating_sub(self.expected);
         let missed = report.shards_missed.saturating_sub(self.missed);
         (self.expected, self.missed) = (report.shards_expected, report.shards_missed);
         if expected == 0 {
-            return;
+            return false;
         }
         let loss = missed as f64 / expected as f64;
         let wanted = NEEDED.iter().fold(0, |level, needed| level + u8::from(loss >= *needed));
         if wanted >= self.level {
+            let begins = self.level == 0 && wanted > 0 && loss <= MENDABLE;
             self.level = wanted;
             self.calm = None;
-            return;
+            return begins;
         }
         let since = *self.calm.get_or_insert(now);
         if now.saturating_since(since) >= CALM {
             self.level -= 1;
             self.calm = Some(now);
         }
+        false
     }
 }
 
@@ -82,6 +88,19 @@ mod tests {
         assert_eq!(reporter.second(300), 2);
         assert_eq!(reporter.second(5000), 3);
         assert_eq!(Reporter::new().second(800), 3);
+    }
+
+    #[test]
+    fn parity_begins_with_the_first_loss_that_it_can_mend() {
+        let begins = |missed| {
+            let report = Report { shards_expected: 10_000, shards_missed: missed, ..Report::default() };
+            let mut need = Need::default();
+            let first = need.on_report(Time::from_nanos(1), &report);
+            let twice = Report { shards_expected: 20_000, shards_missed: 2 * missed, ..Report::default() };
+            assert!(!need.on_report(Time::from_nanos(2), &twice));
+            first
+        };
+        assert_eq!([29, 30, 1000, 1001].map(begins), [false, true, true, false]);
     }
 
     #[test]

@@ -243,6 +243,13 @@ impl Rate {
         self.reported_newest = self.flight.newest;
     }
 
+    /// Takes a report of losses that parity will mend, which begins by it: neither they nor what is on its way without
+    /// parity are a sign. A way that is too narrow loses with parity too, and the next report says so.
+    pub(super) fn await_parity(&mut self, now: Time, report: &Report) {
+        self.pass_report(now, report);
+        self.lowered_at = self.newest_sent();
+    }
+
     /// How long the oldest frame has been on its way for a viewer that has seen none after `newest`.
     pub(super) fn missing(&self, now: Time, newest: u64) -> Duration {
         let oldest = self.flight.sent.iter().find(|(sequence, _)| *sequence > newest);

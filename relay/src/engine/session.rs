@@ -37,7 +37,10 @@ impl Engine {
 
     /// Takes a message of a session, which is `sealed` if and only if the session is.
     pub(super) fn on_message(&mut self, now: Time, from: Route, message: ToRelay<'_>, sealed: bool) {
-        let (ToRelay::KeepAlive(session, _) | ToRelay::Repair(session, _) | ToRelay::Goodbye(session, _)) = message
+        let (ToRelay::KeepAlive(session, _)
+        | ToRelay::Repair(session, _)
+        | ToRelay::Findings(session, _)
+        | ToRelay::Goodbye(session, _)) = message
         else {
             return;
         };
@@ -55,6 +58,7 @@ impl Engine {
         match message {
             ToRelay::KeepAlive(_, body) => self.on_keep_alive(now, from, &body),
             ToRelay::Repair(_, body) => self.on_repair(now, from, &body),
+            ToRelay::Findings(_, body) => self.on_findings(now, from, body),
             _ => self.leave(now, from, "said goodbye"),
         }
     }
@@ -234,6 +238,7 @@ impl Facts<'_> {
             parity_percent: parity_percent(stream, viewer),
             pause_us: pause_us(stream, viewer),
             echo_us: 0,
+            verdict: viewer.desk.verdict(self.now),
             group: multicast.zip(stream).map(|(multicast, stream)| multicast.group(stream.slot).into()),
         }
     }

@@ -7,6 +7,7 @@ mod media;
 mod multicast;
 mod need;
 mod sealed;
+mod wayback;
 
 use std::net::SocketAddr;
 
@@ -107,7 +108,7 @@ impl Rig {
     fn said(&mut self) -> Vec<(SocketAddr, Said)> {
         let sent = |output| match output {
             Output::Send { to, datagram } => Some((to.remote, read(&datagram))),
-            Output::Fan(_) | Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) => None,
+            Output::Fan(_) | Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => None,
         };
         self.outputs().into_iter().filter_map(sent).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
@@ -12,6 +13,7 @@ use fanlight_proto::parity::level_count;
 
 use super::Route;
 use super::fanout::Target;
+use super::findings::Desk;
 use super::lane::Lane;
 use super::multicast::Membership;
 use super::need::Need;
@@ -38,8 +40,12 @@ pub(super) struct Viewer {
     pub(super) route: Route,
     pub(super) capacity: u32,
     pub(super) name: String,
+    /// When the session began.
+    pub(super) since: Time,
     pub(super) heard: Time,
     pub(super) report: Report,
+    /// What it found.
+    pub(super) desk: Desk,
     /// Shards that it may still get besides the stream's frames.
     pub(super) repairs: Allowance,
     /// Another path brings it the stream.
@@ -143,6 +149,14 @@ impl Viewers {
     /// Whoever has a session at `address`.
     pub(super) fn at_mut(&mut self, address: SocketAddr) -> Option<&mut Viewer> {
         self.by_address.get_mut(&address)
+    }
+
+    /// Those of whom `wanted` holds, beginning after `turn` and going round.
+    pub(super) fn after(&self, turn: Option<SocketAddr>, wanted: impl Fn(&Viewer) -> bool) -> Vec<SocketAddr> {
+        let wanted = |(address, viewer): (&SocketAddr, &Viewer)| wanted(viewer).then_some(*address);
+        let Some(turn) = turn else { return self.by_address.iter().filter_map(wanted).collect() };
+        let later = self.by_address.range((Bound::Excluded(turn), Bound::Unbounded));
+        later.chain(self.by_address.range(..=turn)).filter_map(wanted).collect()
     }
 
     /// The viewer of `session`, if that is the session of `address`.

@@ -16,6 +16,10 @@ const QUICK_INTERVAL: Duration = Duration::from_millis(250);
 /// Between the others: in it two clocks part by 0.1 ms at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same while the source is told what viewers find: the answers bring the verdicts, which are to be less than a second
+/// old on the screens.
+const FINDINGS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Asks on one connection. One question is open at a time.
 #[derive(Debug)]
 pub(super) struct Asker {
@@ -24,6 +28,7 @@ pub(super) struct Asker {
     /// What the source has still to be told that nobody waits for.
     stale: Option<String>,
     asked: u32,
+    last: Time,
     due: Time,
     clock_id: u64,
     exchange: Exchange,
@@ -38,7 +43,16 @@ struct Question {
 impl Asker {
     /// For a connection that is ready. The first question is due at once: a sealed source is not heard before its answer.
     pub(super) fn new(now: Time, own_clock: u64) -> Self {
-        Self { own_clock, open: None, stale: None, asked: 0, due: now, clock_id: 0, exchange: Exchange::new() }
+        Self {
+            own_clock,
+            open: None,
+            stale: None,
+            asked: 0,
+            last: now,
+            due: now,
+            clock_id: 0,
+            exchange: Exchange::new(),
+        }
     }
 
     /// When to [`ask`](Self::ask).
@@ -51,9 +65,15 @@ impl Asker {
         let topic = question(nonce);
         self.asked = self.asked.saturating_add(1);
         self.due = now + if self.asked < QUICK_QUESTIONS { QUICK_INTERVAL } else { INTERVAL };
+        self.last = now;
         self.open = Some(Question { topic: topic.clone(), sent: now });
         let stale = self.stale.replace(topic.clone());
         (topic, stale)
+    }
+
+    /// The source has been told what viewers found: what it makes of that is to be known soon.
+    pub(super) fn on_findings(&mut self) {
+        self.due = self.due.min(self.last + FINDINGS_INTERVAL);
     }
 
     /// Whether `topic` is that of the open question.
@@ -94,7 +114,7 @@ mod tests {
     }
 
     fn answer(clock_id: u64, at: Time) -> Answer {
-        Answer { clock_ns: at.as_nanos(), clock_id, newest_sealed: 0 }
+        Answer { clock_ns: at.as_nanos(), clock_id, ..Answer::default() }
     }
 
     #[test]
@@ -106,6 +126,20 @@ mod tests {
             asker.ask(asker.due(), [0; NONCE_BYTES]);
         }
         assert_eq!(times, [0, 250, 500, 750, 1000, 1250, 1500, 1750, 2750, 3750, 4750]);
+    }
+
+    #[test]
+    fn while_findings_flow_it_asks_twice_a_second() {
+        let mut asker = Asker::new(ms(0), OWN);
+        for _ in 0..QUICK_QUESTIONS {
+            asker.ask(asker.due(), [0; NONCE_BYTES]);
+        }
+        let last = asker.due();
+        asker.ask(last, [0; NONCE_BYTES]);
+        asker.on_findings();
+        assert_eq!(asker.due(), last + FINDINGS_INTERVAL);
+        asker.ask(asker.due(), [0; NONCE_BYTES]);
+        assert_eq!(asker.due(), last + FINDINGS_INTERVAL + INTERVAL);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where upstream threads leave what came, for the event loop to take: of each stream the newest picture and the
-//! newest heartbeat, and of each upstream the newest word on its clock. Neither side ever waits for the other.
+//! newest heartbeat, and of each upstream the newest word on its clock and on its viewers. Neither side ever waits for the
+//! other.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
-use fanlight_proto::message::{CheckedFrame, SourceClock, StreamName};
+use fanlight_proto::message::{CheckedFrame, SourceClock, StreamName, ViewerVerdict};
 use tokio::sync::Notify;
 
 use crate::engine::Arrival;
@@ -18,6 +19,8 @@ pub struct Inbox {
     slots: Mutex<Vec<Slot>>,
     /// What is new about the clock of an upstream: at most one word each.
     clocks: Mutex<BTreeMap<usize, SourceClock>>,
+    /// What is new about the viewers of an upstream: of one answer each.
+    verdicts: Mutex<BTreeMap<usize, Vec<ViewerVerdict>>>,
     filled: Notify,
 }
 
@@ -72,6 +75,17 @@ impl Inbox {
     /// Takes a word about an upstream's clock, and whose.
     pub fn take_clock(&self) -> Option<(usize, SourceClock)> {
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    /// Leaves what upstream `origin` makes of its viewers.
+    pub fn put_verdicts(&self, origin: usize, verdicts: Vec<ViewerVerdict>) {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, verdicts);
+        self.filled.notify_one();
+    }
+
+    /// Takes what an upstream makes of its viewers, and which.
+    pub fn take_verdicts(&self) -> Option<(usize, Vec<ViewerVerdict>)> {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
     /// Takes something, but no picture of a stream that is `busy` with its last one.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{self, OpenError, Opener};
-use fanlight_proto::message::{CheckedFrame, parse_frame};
+use fanlight_proto::envelope::{self, OpenError, Opener, Speaker};
+use fanlight_proto::message::{CheckedFrame, Word, parse_frame};
 use tokio::time::{Instant, sleep, timeout};
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqMessage};
 
@@ -48,6 +48,7 @@ pub(super) struct Session {
     clock_id: u64,
     opener: Option<Opener>,
     asker: Asker,
+    speaker: Speaker,
     behind: Behind,
     same_clock: bool,
 }
@@ -69,6 +70,7 @@ impl Session {
             clock_id,
             opener: upstream.feed_key.clone().map(Opener::new),
             asker: Asker::new(clock::now(), clock_id),
+            speaker: Speaker::new(upstream.feed_key.clone(), clock::random_bytes()),
             behind: Behind { clock_id, since: None },
             same_clock: false,
         }
@@ -103,6 +105,7 @@ impl Session {
         }
         for stream in &self.upstream.streams {
             socket.subscribe(&format!("{stream}/")).await?;
+            socket.subscribe(&format!("{}/", stream.canary())).await?;
         }
         Ok(socket)
     }
@@ -111,6 +114,8 @@ impl Session {
         let mut silence = pin!(sleep(self.upstream.stale));
         let mut proof = pin!(sleep(PROOF_LIMIT));
         let mut question = pin!(sleep(Duration::ZERO));
+        let outbox = Arc::clone(&self.upstream.outbox);
+        outbox.begin();
         loop {
             tokio::select! {
                 message = socket.recv() => {
@@ -120,6 +125,11 @@ impl Session {
                 () = &mut question => {
                     // A source that is stopped may have no room for it.
                     timeout(self.upstream.stale, self.ask(socket)).await.map_err(|_| Ended::Silent)??;
+                    question.set(sleep(self.asker.due().saturating_since(clock::now())));
+                }
+                () = outbox.filled(), if self.speaker.may_speak() => {
+                    let Some(word) = outbox.take() else { continue };
+                    timeout(self.upstream.stale, self.say(socket, word)).await.map_err(|_| Ended::Silent)??;
                     question.set(sleep(self.asker.due().saturating_since(clock::now())));
                 }
                 () = &mut silence => return Err(Ended::Silent),
@@ -138,6 +148,22 @@ impl Session {
         // Afterwards, so that it does not hold the question up.
         if let Some(stale) = stale {
             socket.unsubscribe(&stale).await?;
+        }
+        Ok(())
+    }
+
+    async fn say(&mut self, socket: &mut SubSocket, word: Word) -> Result<(), Ended> {
+        let findings = word.seen.iter().any(|seen| !seen.findings.is_empty());
+        match self.speaker.topic(word) {
+            Ok(topic) => {
+                socket.subscribe(&topic).await?;
+                // The source keeps no word, but the library would.
+                socket.unsubscribe(&topic).await?;
+            }
+            Err(error) => tracing::error!(source = %self.upstream.endpoint, "a word is not said: {error}"),
+        }
+        if findings {
+            self.asker.on_findings();
         }
         Ok(())
     }
@@ -165,10 +191,14 @@ impl Session {
     fn take_answer(&mut self, now: Time, topic: &[u8], body: &[u8]) {
         let opened = match &mut self.opener {
             Some(opener) => opener.answer(topic, body),
-            None => envelope::parse_answer(body),
+            None => envelope::parse_answer(topic, body),
         };
         match opened {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                self.speaker.on_answer(&answer);
+                if !answer.verdicts.is_empty() {
+                    self.inbox.put_verdicts(self.upstream.origin, std::mem::take(&mut answer.verdicts));
+                }
                 if let Some(clock) = self.asker.on_answer(now, &answer) {
                     self.inbox.put_clock(self.upstream.origin, clock);
                 }
@@ -253,6 +283,7 @@ mod tests {
             max_frame_bytes: MAX_FRAME_BYTES,
             stale: Duration::from_secs(1),
             feed_key: None,
+            outbox: Arc::default(),
         };
         Session::new(&Arc::new(upstream), inbox, &Arc::default(), &Arc::default())
     }

@@ -1,4 +1,5 @@
 mod feed;
+mod words;
 
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
@@ -45,6 +46,7 @@ pub(crate) fn heartbeat(stream: &str, epoch: u64, number: u64) -> Bytes {
 /// A running upstream, stopped when dropped.
 struct Subscription {
     inbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,7 +65,7 @@ impl Subscription {
     }
 
     fn of(endpoint: &str, streams: &[&str], max_frame_bytes: usize, feed_key: Option<FeedKey>) -> Self {
-        let (inbox, shutdown) = (Arc::new(Inbox::default()), Shutdown::new());
+        let (inbox, outbox, shutdown) = (Arc::new(Inbox::default()), Arc::<Outbox>::default(), Shutdown::new());
         let upstream = Upstream {
             origin: 0,
             endpoint: endpoint.parse().unwrap(),
@@ -71,9 +73,10 @@ impl Subscription {
             max_frame_bytes,
             stale: Duration::from_millis(500),
             feed_key,
+            outbox: Arc::clone(&outbox),
         };
         let thread = upstream.start(Arc::clone(&inbox), shutdown.clone()).unwrap();
-        Self { inbox, shutdown, thread: Some(thread) }
+        Self { inbox, outbox, shutdown, thread: Some(thread) }
     }
 
     /// The next thing that comes.

@@ -11,8 +11,11 @@ const BALL: [u8; 3] = [176, 255, 140];
 /// Red, green and blue of what is behind it.
 const BACKGROUND: [u8; 3] = [12, 14, 26];
 
-/// Seconds in which the ball crosses the picture from left to right, whatever its size and rate.
+/// Seconds in which the ball crosses the picture from left to right at speed 1, whatever its size and rate.
 const CROSSING: f64 = 2.5;
+
+/// Speeds that a ball may have: at the least it crosses the picture in four minutes, at the most in an eighth of a second.
+pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=20.0;
 
 /// Vertical crossings to a horizontal one: no simple ratio, so that the ball gets everywhere.
 const GOLDEN_RATIO: f64 = 1.618_033_988_75;
@@ -28,23 +31,29 @@ pub struct BallInput {
     pub radius: f32,
     /// Thousandths of a frame a second.
     pub rate_millihertz: u32,
+    /// How fast it goes, within [`SPEEDS`]: at 1 it crosses the picture in two and a half seconds.
+    pub speed: f64,
 }
 
 impl Default for BallInput {
     fn default() -> Self {
-        Self { width: 640, height: 480, radius: 20.0, rate_millihertz: 30_000 }
+        Self { width: 640, height: 480, radius: 20.0, rate_millihertz: 30_000, speed: 1.0 }
     }
 }
 
 impl Input for BallInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
-        let &mut Self { width, height, radius, rate_millihertz } = self;
+        let &mut Self { width, height, radius, rate_millihertz, speed } = self;
         if !(1..=MAX_WIDTH).contains(&width) || !(1..=MAX_HEIGHT).contains(&height) {
             let limit = format!("{MAX_WIDTH}x{MAX_HEIGHT}");
             return Err(CameraError::WrongFormat(format!("ball: size {width}x{height} is not within 1x1 and {limit}")));
         }
         if radius.is_nan() || radius < 1.0 || 2.0 * radius > width.min(height) as f32 {
             let text = format!("ball: radius {radius} is less than 1 or does not fit into {width}x{height}");
+            return Err(CameraError::WrongFormat(text));
+        }
+        if !SPEEDS.contains(&speed) {
+            let text = format!("ball: speed {speed} is not within {} and {}", SPEEDS.start(), SPEEDS.end());
             return Err(CameraError::WrongFormat(text));
         }
         Ok(Box::new(BallCamera { scene: Scene::new(self), pace: Pace::new(rate_millihertz), rate_millihertz }))
@@ -82,6 +91,7 @@ pub struct Scene {
     height: u32,
     radius: f32,
     rate: f64,
+    speed: f64,
     /// One row without the ball.
     empty: Vec<u8>,
 }
@@ -90,9 +100,9 @@ impl Scene {
     /// The scene of an input whose values are within their limits.
     #[must_use]
     pub fn new(input: &BallInput) -> Self {
-        let &BallInput { width, height, radius, rate_millihertz } = input;
+        let &BallInput { width, height, radius, rate_millihertz, speed } = input;
         let rate = f64::from(rate_millihertz.max(1)) / 1000.0;
-        Self { width, height, radius, rate, empty: BACKGROUND.repeat(width as usize) }
+        Self { width, height, radius, rate, speed, empty: BACKGROUND.repeat(width as usize) }
     }
 
     /// The ball in picture `number`. The origin is the picture's upper left corner: the centre of the first pixel is
@@ -100,7 +110,7 @@ impl Scene {
     #[must_use]
     pub fn ball(&self, number: u64) -> Ball {
         let radius = f64::from(self.radius);
-        let crossings = number as f64 / self.rate / CROSSING;
+        let crossings = number as f64 / self.rate / CROSSING * self.speed;
         let place = |length: u32, crossings: f64| {
             let room = f64::from(length) - 2.0 * radius;
             (radius + room * bounce(crossings)) as f32
@@ -161,8 +171,10 @@ mod tests {
 
     #[test]
     fn the_truth_is_the_centre_of_what_is_painted_to_a_twentieth_of_a_pixel() {
-        for input in [BallInput::default(), BallInput { width: 321, height: 97, radius: 7.5, rate_millihertz: 24_000 }]
-        {
+        for input in [
+            BallInput::default(),
+            BallInput { width: 321, height: 97, radius: 7.5, rate_millihertz: 24_000, speed: 3.0 },
+        ] {
             let scene = Scene::new(&input);
             let mut raw = Raw::default();
             for number in (0..3000).step_by(37) {
@@ -216,6 +228,17 @@ mod tests {
         {
             let mut input = BallInput { width, height, radius, ..BallInput::default() };
             assert!(matches!(input.open(), Err(CameraError::WrongFormat(_))));
+        }
+        let mut standing = BallInput { speed: 0.0, ..BallInput::default() };
+        assert!(matches!(standing.open(), Err(CameraError::WrongFormat(_))));
+    }
+
+    #[test]
+    fn three_times_the_speed_is_as_far_in_a_third_of_the_frames() {
+        let [slow, fast] = [1.0, 3.0].map(|speed| Scene::new(&BallInput { speed, ..BallInput::default() }));
+        for number in 0..200 {
+            let (slow, fast) = (slow.ball(3 * number), fast.ball(number));
+            assert!((slow.x - fast.x).hypot(slow.y - fast.y) < 1e-2, "{slow:?} {fast:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::camera::PixelFormat;
 use crate::camera::ball::{BallInput, Scene};
 
-const BALL: BallInput = BallInput { width: 640, height: 480, radius: 20.0, rate_millihertz: 30_000 };
+const BALL: BallInput = BallInput { width: 640, height: 480, radius: 20.0, rate_millihertz: 30_000, speed: 1.0 };
 
 fn shot(content: Content, truth: Option<Truth>) -> Shot {
     Shot { captured: Time::default(), skipped: 0, truth, content }

@@ -1,21 +1,30 @@
-//! Answers to what relays ask on their own connections: what time it is here, and that this is the source.
+//! Answers to what relays ask on their own connections: what time it is here, that this is the source, what becomes of
+//! their viewers; and to whoever asks how things stand.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{Sealer, plain_answer};
+use fanlight_proto::envelope::{
+    CHALLENGE_BYTES, MAX_STATUS_BYTES, MAX_VERDICTS, Sealer, is_status_question, plain_answer,
+};
 use fanlight_proto::message::Answer;
+
+use super::Ear;
 
 /// Questions of one peer that are answered in a second; a relay asks four. Further ones are passed over.
 pub(super) const ANSWERS_PER_SECOND: usize = 20;
 
+/// Of those, how many may ask how things stand: a table that is printed anew twice a second asks two.
+pub(super) const STATUSES_PER_SECOND: usize = 4;
+
 /// Questions of one peer that wait: one is asked at a time, and may be asked again while a large frame is on its way.
 const MAX_WAITING: usize = 4;
 
-/// The span that [`ANSWERS_PER_SECOND`] counts in.
+/// The span that they count in.
 const SPAN: Duration = Duration::from_secs(1);
 
 /// Makes the answers.
@@ -23,20 +32,41 @@ const SPAN: Duration = Duration::from_secs(1);
 pub(super) struct Answerer {
     clock_id: u64,
     sealer: Option<Sealer>,
+    ear: Arc<dyn Ear>,
 }
 
 impl Answerer {
-    pub(super) fn new(sealer: Option<Sealer>) -> Self {
-        Self { clock_id: clock::clock_id(), sealer }
+    pub(super) fn new(sealer: Option<Sealer>, ear: Arc<dyn Ear>) -> Self {
+        Self { clock_id: clock::clock_id(), sealer, ear }
     }
 
     pub(super) fn sealer(&self) -> Option<&Sealer> {
         self.sealer.as_ref()
     }
 
-    /// The body of the answer to `question`, with the time as it is now.
-    pub(super) fn answer(&self, question: &[u8]) -> Bytes {
-        let answer = Answer { clock_ns: clock::now().as_nanos(), clock_id: self.clock_id, newest_sealed: 0 };
+    pub(super) fn ear(&self) -> &dyn Ear {
+        &*self.ear
+    }
+
+    /// The body of the answer to `question` of `peer`, with the time as it is now, and by which `challenge` the peer may
+    /// say words.
+    pub(super) fn answer(&self, question: &[u8], peer: u64, challenge: &[u8; CHALLENGE_BYTES]) -> Bytes {
+        let now = clock::now();
+        let mut verdicts = self.ear.verdicts(now, peer);
+        verdicts.truncate(MAX_VERDICTS);
+        let mut status = if is_status_question(question) { self.ear.status(now) } else { Vec::new() };
+        if status.len() > MAX_STATUS_BYTES {
+            tracing::error!(bytes = status.len(), "the status is longer than may be told");
+            status = Vec::new();
+        }
+        let answer = Answer {
+            clock_ns: clock::now().as_nanos(),
+            clock_id: self.clock_id,
+            newest_sealed: 0,
+            verdicts,
+            status,
+            challenge: challenge.to_vec(),
+        };
         match &self.sealer {
             Some(sealer) => sealer.answer(question, answer),
             None => plain_answer(&answer),
@@ -50,16 +80,20 @@ pub(super) struct Questions {
     waiting: VecDeque<Vec<u8>>,
     since: Time,
     taken: usize,
+    statuses: usize,
 }
 
 impl Questions {
     /// Takes a question, if the peer has not asked too many.
     pub(super) fn ask(&mut self, now: Time, question: Vec<u8>) {
         if now.saturating_since(self.since) >= SPAN {
-            (self.since, self.taken) = (now, 0);
+            (self.since, self.taken, self.statuses) = (now, 0, 0);
         }
-        if self.taken < ANSWERS_PER_SECOND && self.waiting.len() < MAX_WAITING {
+        let status = usize::from(is_status_question(&question));
+        let few = self.taken < ANSWERS_PER_SECOND && self.statuses + status <= STATUSES_PER_SECOND;
+        if few && self.waiting.len() < MAX_WAITING {
             self.taken += 1;
+            self.statuses += status;
             self.waiting.push_back(question);
         }
     }
@@ -72,6 +106,8 @@ impl Questions {
 
 #[cfg(test)]
 mod tests {
+    use fanlight_proto::envelope::{question, status_question};
+
     use super::*;
 
     #[test]
@@ -83,6 +119,18 @@ mod tests {
             answered += usize::from(questions.next().is_some());
         }
         assert_eq!(answered, 3 * ANSWERS_PER_SECOND);
+    }
+
+    #[test]
+    fn how_things_stand_is_told_four_times_a_second_and_the_time_all_the_same() {
+        let mut questions = Questions::default();
+        let (status, time) = (status_question([1; 16]).into_bytes(), question([1; 16]).into_bytes());
+        let mut answered = |asked: &[u8]| {
+            questions.ask(Time::default() + SPAN, asked.to_vec());
+            questions.next().is_some()
+        };
+        assert_eq!((0..100).filter(|_| answered(&status)).count(), STATUSES_PER_SECOND);
+        assert!(answered(&time));
     }
 
     #[test]

@@ -9,20 +9,22 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::is_question;
+use fanlight_proto::envelope::{CHALLENGE_BYTES, is_question, is_word};
+use fanlight_proto::limits::MAX_STREAMS;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::answers::{Answerer, Questions};
+use super::answers::Questions;
+use super::words::Words;
 use super::zmtp::{self, Event, Parser, ProtocolError};
 use super::{Hub, Registration};
 
 /// Messages that wait for one subscriber under one topic: one that is being overtaken and the newest.
 pub(super) const QUEUE_PER_TOPIC: usize = 2;
 
-/// Subscriptions of one peer. A relay takes one a stream; a source has one stream.
-pub(super) const MAX_SUBSCRIPTIONS: usize = 64;
+/// Subscriptions of one peer: a relay that is told which streams to take subscribes to each of them, and to its canary.
+pub(super) const MAX_SUBSCRIPTIONS: usize = 2 * MAX_STREAMS;
 
 /// PONGs that wait for one peer; a PING beyond them gets none.
 const MAX_PONGS: usize = 4;
@@ -33,10 +35,13 @@ pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 /// A peer that takes not one byte for so long while there is something to send is dropped.
 pub(super) const WRITE_STALL_LIMIT: Duration = Duration::from_secs(3);
 
-/// Bytes read at a time from a subscriber.
-const READ_CHUNK: usize = 1024;
+/// Bytes read at a time from a subscriber: a third of the longest word.
+const READ_CHUNK: usize = 4096;
 
-/// The pause between chunks: at most 1 MB/s is read from a peer that floods, and the others keep their share.
+/// Bytes for which reading pauses one [`READ_PAUSE`].
+const READ_PORTION: usize = 1024;
+
+/// At most 1 MB/s is read from a peer that floods, and the others keep their share.
 const READ_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why a connection ended.
@@ -100,6 +105,15 @@ impl Subscriber {
     }
 }
 
+/// What is next to be sent.
+#[derive(Debug)]
+enum Next {
+    /// These bytes.
+    Bytes(Bytes, Bytes),
+    /// The answer to this question. It is made when it is sent, and not while the publisher may wait.
+    Answer(Vec<u8>),
+}
+
 /// What waits to be sent.
 #[derive(Debug, Default)]
 struct Outbox {
@@ -126,42 +140,76 @@ impl Outbox {
         full
     }
 
-    fn on_event(&mut self, now: Time, event: Event) -> Result<(), Departure> {
+    /// Takes what the peer says, words excepted; tells whether its subscriptions have changed.
+    fn on_event(&mut self, now: Time, event: Event) -> Result<bool, Departure> {
         match event {
-            Event::Greeted | Event::Ready => {}
             // Not kept, so that a relay which asks each second fills no list.
             Event::Subscribe(topic) if is_question(&topic) => self.questions.ask(now, topic),
             Event::Subscribe(_) if self.subscriptions.len() >= MAX_SUBSCRIPTIONS => {
                 return Err(Departure::Subscriptions);
             }
-            Event::Subscribe(prefix) => self.subscriptions.push(prefix),
+            Event::Subscribe(prefix) => {
+                self.subscriptions.push(prefix);
+                return Ok(true);
+            }
             Event::Cancel(prefix) => {
                 if let Some(index) = self.subscriptions.iter().position(|held| *held == prefix) {
                     self.subscriptions.swap_remove(index);
+                    return Ok(true);
                 }
             }
             Event::Ping(context) if self.pongs.len() < MAX_PONGS => self.pongs.push_back(zmtp::pong(&context)),
-            Event::Ping(_) => {}
+            Event::Greeted | Event::Ready | Event::Ping(_) => {}
         }
-        Ok(())
+        Ok(false)
     }
 
-    /// The next bytes to send: PONGs and answers first, they are small and prove that we live.
-    fn next(&mut self, answerer: &Answerer) -> Option<(Bytes, Bytes)> {
+    /// What to send next: PONGs and answers first, they are small and prove that we live.
+    fn next(&mut self) -> Option<Next> {
         if let Some(pong) = self.pongs.pop_front() {
-            return Some((pong, Bytes::new()));
+            return Some(Next::Bytes(pong, Bytes::new()));
         }
         if let Some(question) = self.questions.next() {
-            let answer = answerer.answer(&question);
-            return Some((zmtp::message_prefix(&question, answer.len()), answer));
+            return Some(Next::Answer(question));
         }
         let Message { topic, body } = self.messages.pop_front()?;
-        Some((zmtp::message_prefix(&topic, body.len()), body))
+        Some(Next::Bytes(zmtp::message_prefix(&topic, body.len()), body))
     }
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn serve(connection: impl AsyncRead + AsyncWrite, hub: &Arc<Hub>) -> Departure {
+/// A peer with which hands are shaken.
+struct Peer<'a> {
+    /// What to call it in log lines.
+    name: &'a str,
+    hub: &'a Hub,
+    registration: Registration<'a>,
+    challenge: [u8; CHALLENGE_BYTES],
+}
+
+impl Peer<'_> {
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.registration.subscriber.outbox()
+    }
+
+    fn tell_subscriptions(&self) {
+        let topics = self.outbox().subscriptions.clone();
+        self.hub.ear().on_subscriptions(clock::now(), self.registration.number, &topics);
+    }
+
+    fn take_word(&self, words: &mut Words, topic: &[u8]) {
+        let now = clock::now();
+        match words.take(now, topic) {
+            Ok(word) => {
+                self.hub.counters.words.fetch_add(1, Relaxed);
+                self.hub.ear().on_word(now, self.registration.number, word);
+            }
+            Err(dropped) => self.hub.drop_word(self.name, &dropped),
+        }
+    }
+}
+
+/// Serves the connection of the peer called `name` until it ends.
+pub(super) async fn serve(connection: impl AsyncRead + AsyncWrite, name: &str, hub: &Arc<Hub>) -> Departure {
     let (mut reader, mut writer) = tokio::io::split(connection);
     let mut parser = Parser::default();
     match timeout(HANDSHAKE_LIMIT, shake_hands(&mut reader, &mut writer, &mut parser)).await {
@@ -169,11 +217,10 @@ pub(super) async fn serve(connection: impl AsyncRead + AsyncWrite, hub: &Arc<Hub
         Ok(Err(departure)) => return departure,
         Err(_) => return Departure::Handshake,
     }
-    let registration = Registration::new(hub);
-    let subscriber = &registration.subscriber;
+    let peer = Peer { name, hub, registration: Registration::new(hub), challenge: clock::random_bytes() };
     tokio::select! {
-        departure = listen(&mut reader, &mut parser, subscriber) => departure,
-        departure = send(&mut writer, subscriber, hub) => departure,
+        departure = listen(&mut reader, &mut parser, &peer) => departure,
+        departure = send(&mut writer, &peer) => departure,
     }
 }
 
@@ -187,25 +234,36 @@ async fn shake_hands<S: AsyncRead + AsyncWrite>(
         match parser.next()? {
             Some(Event::Greeted) => writer.write_all(&zmtp::ready()).await?,
             Some(_) => return Ok(()),
-            None => read_chunk(reader, parser).await?,
+            None => drop(read_chunk(reader, parser).await?),
         }
     }
 }
 
-async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, subscriber: &Subscriber) -> Departure {
+async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, peer: &Peer<'_>) -> Departure {
+    let mut words = Words::new(peer.hub.answerer.sealer(), peer.challenge);
+    // That it has come is news.
+    let (mut changed, mut read) = (true, 0);
     loop {
         match parser.next() {
+            Ok(Some(Event::Subscribe(topic))) if is_word(&topic) => peer.take_word(&mut words, &topic),
+            Ok(Some(Event::Cancel(topic))) if is_word(&topic) => {}
             Ok(Some(event)) => {
-                if let Err(departure) = subscriber.outbox().on_event(clock::now(), event) {
-                    return departure;
+                match peer.outbox().on_event(clock::now(), event) {
+                    Ok(news) => changed |= news,
+                    Err(departure) => return departure,
                 }
-                subscriber.wake.notify_one();
+                peer.registration.subscriber.wake.notify_one();
             }
             Ok(None) => {
+                // Once for all that came together: who subscribes and cancels all the time costs no more.
+                if std::mem::take(&mut changed) {
+                    peer.tell_subscriptions();
+                }
                 // Before and not after reading: what is asked after a silence is answered at once.
-                sleep(READ_PAUSE).await;
-                if let Err(departure) = read_chunk(reader, parser).await {
-                    return departure;
+                sleep(READ_PAUSE * u32::try_from(read / READ_PORTION).unwrap_or(u32::MAX).max(1)).await;
+                match read_chunk(reader, parser).await {
+                    Ok(length) => read = length,
+                    Err(departure) => return departure,
                 }
             }
             Err(error) => return error.into(),
@@ -213,28 +271,35 @@ async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, sub
     }
 }
 
-async fn read_chunk<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser) -> Result<(), Departure> {
+async fn read_chunk<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser) -> Result<usize, Departure> {
     let mut chunk = [0; READ_CHUNK];
     let length = reader.read(&mut chunk).await?;
     if length == 0 {
         return Err(Departure::Closed);
     }
     parser.push(&chunk[..length]);
-    Ok(())
+    Ok(length)
 }
 
-async fn send<S: AsyncWrite>(writer: &mut WriteHalf<S>, subscriber: &Subscriber, hub: &Hub) -> Departure {
+async fn send<S: AsyncWrite>(writer: &mut WriteHalf<S>, peer: &Peer<'_>) -> Departure {
     loop {
-        let next = subscriber.outbox().next(&hub.answerer);
-        let Some((prefix, body)) = next else {
-            subscriber.wake.notified().await;
-            continue;
+        let next = peer.outbox().next();
+        let (prefix, body) = match next {
+            Some(Next::Bytes(prefix, body)) => (prefix, body),
+            Some(Next::Answer(question)) => {
+                let answer = peer.hub.answerer.answer(&question, peer.registration.number, &peer.challenge);
+                (zmtp::message_prefix(&question, answer.len()), answer)
+            }
+            None => {
+                peer.registration.subscriber.wake.notified().await;
+                continue;
+            }
         };
         let length = body.len();
         if let Err(departure) = write_all(writer, prefix.chain(body)).await {
             return departure;
         }
-        hub.counters.sent_bytes.fetch_add(length as u64, Relaxed);
+        peer.hub.counters.sent_bytes.fetch_add(length as u64, Relaxed);
     }
 }
 
@@ -266,7 +331,11 @@ mod tests {
     }
 
     fn drain(subscriber: &Subscriber) -> Vec<Bytes> {
-        std::iter::from_fn(|| subscriber.outbox().next(&Answerer::new(None))).map(|(_, body)| body).collect()
+        let next = || match subscriber.outbox().next()? {
+            Next::Bytes(_, body) => Some(body),
+            Next::Answer(question) => panic!("nobody asked {question:?}"),
+        };
+        std::iter::from_fn(next).collect()
     }
 
     #[test]
@@ -298,8 +367,7 @@ mod tests {
         for _ in 0..100 {
             subscriber.outbox().on_event(Time::default(), Event::Ping(b"x".to_vec())).unwrap();
         }
-        let first = subscriber.outbox().next(&Answerer::new(None)).unwrap().0;
-        assert_eq!(first, zmtp::pong(b"x"));
+        assert!(matches!(subscriber.outbox().next(), Some(Next::Bytes(pong, _)) if pong == zmtp::pong(b"x")));
         assert_eq!(drain(&subscriber).len(), MAX_PONGS - 1 + 1);
     }
 }

@@ -2,9 +2,13 @@
 //! and one parser: bytes in, events out. A subscriber has little to say, so everything it says is capped.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use fanlight_proto::envelope::{MAX_WORD_TOPIC, is_word};
 
-/// Largest frame that a subscriber may send. A subscription is a topic of at most 65 bytes and a byte.
+/// Largest frame that a subscriber may send, but for words. A subscription is a topic of at most 65 bytes and a byte.
 pub(super) const MAX_INBOUND_FRAME: usize = 512;
+
+/// Largest frame that says a word, or takes it back.
+pub(super) const MAX_WORD_FRAME: usize = 1 + MAX_WORD_TOPIC;
 
 /// Longest context of a PING (ZMTP 3.1 says 16 bytes) that is sent back.
 const MAX_PING_CONTEXT: usize = 16;
@@ -87,7 +91,7 @@ pub(super) enum ProtocolError {
     Mechanism(String),
     #[error("a frame has the unknown flags {0:#04x}")]
     Flags(u8),
-    #[error("it announces a frame of {0} bytes and may send {MAX_INBOUND_FRAME}")]
+    #[error("it announces a frame of {0} bytes and may send {MAX_INBOUND_FRAME}, or a word of {MAX_WORD_FRAME}")]
     Oversized(u64),
     #[error("its handshake is malformed")]
     Handshake,
@@ -174,13 +178,30 @@ impl Parser {
         }
         let mut field = &self.unread[1..header];
         let length = if flags & LONG == 0 { u64::from(field.get_u8()) } else { field.get_u64() };
-        let body = usize::try_from(length).ok().filter(|length| *length <= MAX_INBOUND_FRAME);
+        let body = usize::try_from(length).ok().filter(|length| *length <= self.longest(flags));
         let body = body.ok_or(ProtocolError::Oversized(length))?;
+        if body > MAX_INBOUND_FRAME && !may_begin_word(&self.unread[header..]) {
+            return Err(ProtocolError::Oversized(length));
+        }
         if self.unread.len() < header + body {
             return Ok(None);
         }
         self.unread.advance(header);
         Ok(Some((flags, self.unread.split_to(body))))
+    }
+
+    /// The longest frame with these flags: words are messages of one frame, after the handshake.
+    const fn longest(&self, flags: u8) -> usize {
+        let word = matches!(self.stage, Stage::Traffic) && flags & (MORE | COMMAND) == 0;
+        if word { MAX_WORD_FRAME } else { MAX_INBOUND_FRAME }
+    }
+}
+
+/// Whether what has come of a frame may be the beginning of a word.
+fn may_begin_word(body: &[u8]) -> bool {
+    match body {
+        [] => true,
+        [subscribe, topic @ ..] => *subscribe <= 1 && (topic.is_empty() || is_word(topic)),
     }
 }
 
@@ -306,12 +327,29 @@ mod tests {
 
     #[test]
     fn a_length_is_refused_before_its_bytes_are_waited_for() {
-        for length in [513_u64, 1 << 36, 1 << 40, 1 << 63, u64::MAX] {
+        for length in [MAX_WORD_FRAME as u64 + 1, 1 << 36, 1 << 40, 1 << 63, u64::MAX] {
             let header = [&[LONG][..], &length.to_be_bytes()].concat();
             assert_eq!(after_handshake(&header), Err(ProtocolError::Oversized(length)));
             assert_eq!(events(&[&greeting(), &header[..]].concat()), Err(ProtocolError::Oversized(length)));
         }
         assert_eq!(after_handshake(b"\x02\0\0\0\0\0\0\x02\0").unwrap(), []);
+    }
+
+    #[test]
+    fn only_a_word_may_be_longer_than_a_subscription_and_only_after_the_handshake() {
+        let long = |flags: u8, length: u64, body: &[u8]| [&[LONG | flags], &length.to_be_bytes()[..], body].concat();
+        let word = [b"\x01!", &[b'A'; MAX_WORD_TOPIC - 1][..]].concat();
+        let heard = after_handshake(&long(0, word.len() as u64, &word)).unwrap();
+        assert_eq!(heard, [Event::Subscribe(word[1..].to_vec())]);
+        let refused = Err(ProtocolError::Oversized(513));
+        for (flags, body) in [(0, &b"\x01a"[..]), (0, b"\x02"), (0, b"\0?"), (COMMAND, b"\x01!"), (MORE, b"\x01!")] {
+            assert_eq!(after_handshake(&long(flags, 513, body)), refused, "{flags} {body:?}");
+        }
+        assert_eq!(events(&[&greeting()[..], &long(0, 513, b"\x01!")].concat()), refused);
+        assert_eq!(events(&[&greeting()[..], &long(COMMAND, 513, b"")].concat()), refused);
+        for waiting in [&b""[..], b"\x01", b"\0", b"\x01!", b"\0!abc"] {
+            assert_eq!(after_handshake(&long(0, 513, waiting)).unwrap(), []);
+        }
     }
 
     #[test]

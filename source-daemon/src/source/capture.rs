@@ -19,6 +19,7 @@ struct Open;
 pub(super) struct Capturing {
     orders: SyncSender<Open>,
     stop: Arc<AtomicBool>,
+    close: Arc<AtomicBool>,
     /// Nothing is ever sent here: it is disconnected when the thread ends.
     ended: Receiver<()>,
 }
@@ -34,16 +35,24 @@ impl Capturing {
     ) -> std::io::Result<Self> {
         let (orders, ordered) = sync_channel(1);
         let (alive, ended) = sync_channel(0);
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut thread =
-            Thread { input, slot, reports, newest, stop: Arc::clone(&stop), number: 0, raw: Raw::default() };
+        let (stop, close) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let mut thread = Thread {
+            input,
+            slot,
+            reports,
+            newest,
+            stop: Arc::clone(&stop),
+            close: Arc::clone(&close),
+            number: 0,
+            raw: Raw::default(),
+        };
         std::thread::Builder::new().name("capture".into()).spawn(move || {
             let _alive: SyncSender<()> = alive;
             for Open in ordered {
                 thread.attempt();
             }
         })?;
-        Ok(Self { orders, stop, ended })
+        Ok(Self { orders, stop, close, ended })
     }
 
     /// Orders the input to be opened. The outcome comes through the slot and the reports.
@@ -53,6 +62,12 @@ impl Capturing {
             Ok(()) | Err(TrySendError::Full(Open)) => {}
             Err(TrySendError::Disconnected(Open)) => tracing::error!("the capture thread has ended"),
         }
+    }
+
+    /// Orders the input to be closed, as soon as the driver returns. An order to open it that comes meanwhile is obeyed
+    /// after that.
+    pub(super) fn close(&self) {
+        self.close.store(true, Relaxed);
     }
 
     /// Asks the thread to close the camera and end, and waits at most for `patience`.
@@ -69,6 +84,7 @@ struct Thread {
     reports: Arc<Reports>,
     newest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
+    close: Arc<AtomicBool>,
     /// The number of the next frame.
     number: u64,
     raw: Raw,
@@ -88,10 +104,12 @@ impl Thread {
     }
 
     fn capture(&mut self) -> Result<(), CameraError> {
+        // An order that came when the input had failed already.
+        self.close.store(false, Relaxed);
         let mut camera = self.input.open()?;
         let rate_millihertz = camera.rate_millihertz();
         self.reports.tell(|news| news.opened = Some(rate_millihertz));
-        while !self.stop.load(Relaxed) {
+        while !self.stop.load(Relaxed) && !self.close.swap(false, Relaxed) {
             let shot = camera.next(self.number, &mut self.raw)?;
             let number = self.number + shot.skipped;
             self.number = number + 1;

@@ -1,13 +1,17 @@
 //! Headers: everything that goes out of a source passes here.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, StreamName, Truth};
+use fanlight_proto::message::{Ball, Format, FrameBuffer, FrameHeader, State, StreamName, Truth, truth};
 
+use crate::proof::Proof;
+use crate::proof::Witness;
+use crate::proof::ledger::Kind;
+use crate::proof::truth::Published;
 use crate::publisher::Publisher;
 use crate::supervisor::Condition;
 
@@ -23,38 +27,74 @@ pub(super) struct Picture {
     pub(super) jpeg: FrameBuffer,
 }
 
+/// What an outlet is made of.
+#[derive(Debug)]
+pub(super) struct Station {
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) proof: Arc<Proof>,
+    pub(super) stream: StreamName,
+    /// The stream that goes the same way beside it.
+    pub(super) canary: Option<StreamName>,
+    pub(super) kind: Kind,
+    /// What the pictures are made of, for people.
+    pub(super) input: String,
+}
+
 /// Publishes the frames and heartbeats of one run of one stream.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
+    witness: Witness,
     /// Held while a message is sealed and published: relays take them only in the order in which they were sealed.
     in_order: Mutex<()>,
     stream: StreamName,
+    canary: String,
     topic: Bytes,
     epoch: u64,
     clock_id: u64,
     newest: Arc<AtomicU64>,
     rate_millihertz: AtomicU32,
     last_published: AtomicU64,
+    slow: AtomicBool,
 }
 
 impl Outlet {
     /// A run with an epoch of its own. When the publisher has a sealer, everything is sealed.
-    pub(super) fn new(publisher: Publisher, stream: StreamName) -> Self {
+    pub(super) fn new(station: Station) -> Self {
+        let Station { publisher, proof, stream, canary, kind, input } = station;
         let topic = stream.topic();
         let epoch = clock::random_u64().max(1);
         let clock_id = clock::clock_id();
+        let witness = proof.add_stream(&stream, kind, epoch, &input);
         Self {
             publisher,
+            witness,
             in_order: Mutex::default(),
             stream,
+            canary: canary.map(|name| name.to_string()).unwrap_or_default(),
             topic,
             epoch,
             clock_id,
             newest: Arc::default(),
             rate_millihertz: AtomicU32::new(0),
             last_published: AtomicU64::new(0),
+            slow: AtomicBool::new(false),
         }
+    }
+
+    /// What the proof is told of this stream, and who watches it.
+    pub(super) fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// Whether few frames are published, because nobody watches.
+    pub(super) fn set_slow(&self, slow: bool) {
+        self.slow.store(slow, Relaxed);
+    }
+
+    /// See [`set_slow`](Self::set_slow).
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.load(Relaxed)
     }
 
     pub(super) fn publisher(&self) -> &Publisher {
@@ -80,6 +120,11 @@ impl Outlet {
     pub(super) fn frame(&self, picture: Picture) {
         let now = clock::now();
         let preparing = now.saturating_since(picture.captured).as_micros();
+        let prepared_us = u32::try_from(preparing).unwrap_or(u32::MAX);
+        let state = if self.is_slow() { State::Idle } else { State::Live };
+        // Before anybody can have seen it.
+        let ball = picture.truth.and_then(ball);
+        self.witness.on_published(Published { number: picture.number, at: now, prepared_us, ball });
         self.rate_millihertz.store(picture.rate_millihertz, Relaxed);
         let header = FrameHeader {
             captured_ns: picture.captured.as_nanos(),
@@ -87,8 +132,8 @@ impl Outlet {
             height: picture.height,
             format: Format::Jpeg as i32,
             truth: picture.truth,
-            prepared_us: u32::try_from(preparing).unwrap_or(u32::MAX),
-            ..self.header(picture.number, State::Live, now)
+            prepared_us,
+            ..self.header(picture.number, state, now)
         };
         self.send(now, picture.jpeg, header);
     }
@@ -96,6 +141,7 @@ impl Outlet {
     /// Publishes a heartbeat, which tells the condition of the input and no more.
     pub(super) fn heartbeat(&self, condition: &Condition) {
         let now = clock::now();
+        self.witness.on_condition(condition.state, &condition.reason);
         let header = FrameHeader {
             reason: condition.reason.clone(),
             ..self.header(self.newest.load(Relaxed), condition.state, now)
@@ -106,6 +152,7 @@ impl Outlet {
     fn header(&self, number: u64, state: State, now: Time) -> FrameHeader {
         FrameHeader {
             stream: self.stream.to_string(),
+            canary: self.canary.clone(),
             epoch: self.epoch,
             number,
             captured_ns: now.as_nanos(),
@@ -127,4 +174,8 @@ impl Outlet {
         drop(in_order);
         self.last_published.fetch_max(now.as_nanos(), Relaxed);
     }
+}
+
+fn ball(truth: Truth) -> Option<Ball> {
+    truth.kind.map(|truth::Kind::Ball(ball)| ball)
 }

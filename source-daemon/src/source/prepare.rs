@@ -1,9 +1,11 @@
 //! The thread that makes of each capture what is published.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
+use fanlight_proto::clock::Time;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
 
 use super::outlet::{Outlet, Picture};
@@ -19,6 +21,7 @@ pub(super) struct Preparing {
     pub(super) outlet: Arc<Outlet>,
     pub(super) pipeline: Pipeline,
     pub(super) refused: Limited,
+    pub(super) thinning: Thinning,
 }
 
 impl Preparing {
@@ -36,6 +39,9 @@ impl Preparing {
     fn handle(&mut self, capture: Capture) -> Raw {
         let Capture { number, rate_millihertz, shot, mut raw } = capture;
         let captured = shot.captured;
+        if !self.thinning.takes(captured, self.outlet.is_slow()) {
+            return raw;
+        }
         let utc_ns = captured.as_nanos().saturating_add_signed(clock::wall_offset_ns());
         let prepared = self.pipeline.process(shot, &mut raw, utc_ns).map_err(|error| error.to_string());
         match prepared.and_then(whole) {
@@ -56,6 +62,29 @@ impl Preparing {
     }
 }
 
+/// Which captures are published while few are to be.
+#[derive(Debug)]
+pub(super) struct Thinning {
+    interval: Duration,
+    last: Option<Time>,
+}
+
+impl Thinning {
+    /// At most one in each `interval`, when few are to be published.
+    pub(super) const fn new(interval: Duration) -> Self {
+        Self { interval, last: None }
+    }
+
+    fn takes(&mut self, captured: Time, slow: bool) -> bool {
+        let early = |last: Time| captured.saturating_since(last) < self.interval;
+        let takes = !(slow && self.last.is_some_and(early));
+        if takes {
+            self.last = Some(captured);
+        }
+        takes
+    }
+}
+
 /// Refuses what no relay would take.
 fn whole(prepared: Prepared) -> Result<Prepared, String> {
     let jpeg = prepared.jpeg.jpeg();
@@ -66,4 +95,22 @@ fn whole(prepared: Prepared) -> Result<Prepared, String> {
         return Err(format!("a picture of {} bytes is too large: lower size, scale or quality", jpeg.len()));
     }
     Ok(prepared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_few_are_to_be_published_it_is_one_an_interval_and_the_next_at_once_when_that_is_over() {
+        let mut thinning = Thinning::new(Duration::from_secs(1));
+        let mut taken = Vec::new();
+        for millis in (0..3500).step_by(100) {
+            let slow = (500..3200).contains(&millis);
+            if thinning.takes(Time::from_nanos(millis * 1_000_000), slow) {
+                taken.push(millis);
+            }
+        }
+        assert_eq!(taken, [0, 100, 200, 300, 400, 1400, 2400, 3200, 3300, 3400]);
+    }
 }

@@ -1,7 +1,7 @@
 //! What the capture and preparing threads tell the event loop. Only the newest of each kind is kept, so that nothing
 //! grows when the loop is late.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -23,13 +23,18 @@ pub(super) struct News {
 }
 
 /// Where the threads leave their news.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reports {
     news: Mutex<News>,
-    wake: Notify,
+    wake: Arc<Notify>,
 }
 
 impl Reports {
+    /// No news yet; when there are any, `wake` tells the loop.
+    pub(super) fn new(wake: &Arc<Notify>) -> Self {
+        Self { news: Mutex::default(), wake: Arc::clone(wake) }
+    }
+
     /// Adds to the news and wakes the loop.
     pub(super) fn tell(&self, add: impl FnOnce(&mut News)) {
         add(&mut self.news());
@@ -39,11 +44,6 @@ impl Reports {
     /// Everything since the last call.
     pub(super) fn take(&self) -> News {
         std::mem::take(&mut self.news())
-    }
-
-    /// Waits for news; cancel safe.
-    pub(super) async fn come(&self) {
-        self.wake.notified().await;
     }
 
     fn news(&self) -> MutexGuard<'_, News> {

@@ -1,19 +1,21 @@
 //! The whole source in one process: a fake camera at one end, the relay's ZeroMQ library at the other.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Condvar, Mutex};
 
 use fanlight_daemon::Shutdown;
-use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{CheckedFrame, FrameBuffer, parse_frame, truth};
+use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES};
+use fanlight_proto::message::{CheckedFrame, FrameBuffer, State, parse_frame, truth};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 use zeromq::{Socket as _, SocketRecv as _, SubSocket};
 
 use super::*;
-use crate::camera::{Camera, CameraError, Content, PixelFormat, Raw, Shot};
-use crate::picture::PictureOptions;
-use crate::supervisor::STALL_LIMIT;
+use crate::camera::{Camera, CameraError, Content, Input, PixelFormat, Raw, Shot};
+use crate::picture::{PictureOptions, Pipeline};
+use crate::proof::health::Limits;
+use crate::supervisor::{NOBODY_WATCHES, Rest, STALL_LIMIT, Supervisor, WAKING};
 
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -39,16 +41,22 @@ struct Device {
     mode: Mutex<Mode>,
     changed: Condvar,
     interval: Duration,
+    opened: AtomicUsize,
 }
 
 impl Device {
     fn new(mode: Mode, interval: Duration) -> Arc<Self> {
-        Arc::new(Self { mode: Mutex::new(mode), changed: Condvar::new(), interval })
+        Arc::new(Self { mode: Mutex::new(mode), changed: Condvar::new(), interval, opened: AtomicUsize::new(0) })
     }
 
     fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
         self.changed.notify_all();
+    }
+
+    /// How often it is open.
+    fn open(&self) -> usize {
+        self.opened.load(Relaxed)
     }
 
     /// Waits one frame interval, or less when the mode changes, or for ever while it hangs.
@@ -66,7 +74,10 @@ impl Input for FakeInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
         match *self.0.mode.lock().unwrap() {
             Mode::Unplugged => Err(CameraError::Unplugged("camera unplugged: fake".into())),
-            _ => Ok(Box::new(FakeCamera(Arc::clone(&self.0)))),
+            _ => {
+                self.0.opened.fetch_add(1, Relaxed);
+                Ok(Box::new(FakeCamera(Arc::clone(&self.0))))
+            }
         }
     }
 
@@ -76,6 +87,12 @@ impl Input for FakeInput {
 }
 
 struct FakeCamera(Arc<Device>);
+
+impl Drop for FakeCamera {
+    fn drop(&mut self) {
+        self.0.opened.fetch_sub(1, Relaxed);
+    }
+}
 
 impl Camera for FakeCamera {
     fn next(&mut self, _number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
@@ -120,6 +137,26 @@ fn jpeg() -> Vec<u8> {
     pipeline.process(shot, &mut raw, 0).unwrap().jpeg.jpeg().to_vec()
 }
 
+/// A publisher in `folder`, and the proof behind it.
+fn base(folder: &TempDir) -> Base {
+    let wake = Arc::<Notify>::default();
+    let limits = Limits { max_error: 2.0, max_age: Duration::from_secs(1) };
+    let proof = Arc::new(Proof::new(clock::now(), limits, 30, Arc::clone(&wake)));
+    let ear = Arc::clone(&proof);
+    let publisher = Publisher::bind(&[Endpoint::Ipc(folder.path().join("source.ipc"))], None, ear).unwrap();
+    Base { publisher, proof, wake }
+}
+
+fn parts(device: &Arc<Device>, supervisor: Supervisor) -> Parts {
+    Parts {
+        stream: "cam".parse().unwrap(),
+        input: Box::new(FakeInput(Arc::clone(device))),
+        pipeline: Pipeline::new(&PictureOptions::default()).unwrap(),
+        supervisor,
+        slow_interval: Duration::from_millis(400),
+    }
+}
+
 /// A source that runs on a thread of its own, and a subscriber to it.
 struct Stage {
     device: Arc<Device>,
@@ -135,15 +172,14 @@ impl Stage {
     }
 
     async fn with_interval(mode: Mode, interval: Duration) -> Self {
+        Self::with_rest(mode, interval, Rest::Keep).await
+    }
+
+    async fn with_rest(mode: Mode, interval: Duration, rest: Rest) -> Self {
         let device = Device::new(mode, interval);
         let folder = tempfile::tempdir().unwrap();
-        let parts = Parts {
-            stream: "cam".parse().unwrap(),
-            publisher: Publisher::bind(&[Endpoint::Ipc(folder.path().join("source.ipc"))], None).unwrap(),
-            pipeline: Pipeline::new(&PictureOptions::default()).unwrap(),
-            supervisor: Supervisor::new(STALL_LIMIT),
-        };
-        let source = Source::start(parts, Box::new(FakeInput(Arc::clone(&device)))).unwrap();
+        let supervisor = Supervisor::new(STALL_LIMIT).resting(rest, Duration::from_millis(500));
+        let source = Source::start(base(&folder), parts(&device, supervisor), None).unwrap();
         let socket = subscribe(&source, "cam/").await;
         let (shutdown, ended) = run(source);
         Self { device, shutdown, ended, socket, folder }
@@ -352,6 +388,63 @@ async fn the_ball_is_published_with_its_true_centre() {
             assert!((0.0..320.0).contains(&ball.x) && (0.0..240.0).contains(&ball.y), "{ball:?}");
             pictures += 1;
         }
+    }
+    shutdown.trigger();
+    ended.recv_timeout(DEADLINE).unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes() {
+    let mut stage = Stage::with_rest(Mode::Live(64), Duration::from_millis(20), Rest::Close).await;
+    let before = stage.until_picture().await.0.id;
+    assert_eq!(stage.device.open(), 1);
+    let endpoint = format!("ipc://{}", stage.folder.path().join("source.ipc").display());
+    std::mem::replace(&mut stage.socket, SubSocket::new()).close().await;
+    let deadline = Instant::now() + DEADLINE;
+    while stage.device.open() > 0 {
+        assert!(Instant::now() < deadline, "the input is not closed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let start = Instant::now();
+    stage.socket.subscribe("cam/").await.unwrap();
+    stage.socket.connect(&endpoint).await.unwrap();
+    let mut reasons = Vec::new();
+    let picture = loop {
+        let frame = stage.next().await;
+        if !frame.jpeg.is_empty() {
+            break frame;
+        }
+        reasons.push(frame.header.reason);
+    };
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert!(reasons.iter().all(|reason| [NOBODY_WATCHES, WAKING].contains(&reason.as_str())), "{reasons:?}");
+    assert_eq!(picture.id.epoch, before.epoch);
+    assert!(picture.id.number > before.number);
+    assert_eq!(stage.device.open(), 1);
+}
+
+#[tokio::test]
+async fn the_canary_runs_while_the_camera_is_unplugged_and_its_stream_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::new(Mode::Unplugged, Duration::from_millis(20));
+    let config = Config { canary: crate::config::Canary::On, ..Config::default() };
+    let mut canary = config.canary_parts().unwrap().unwrap();
+    canary.stream = "cam.canary".parse().unwrap();
+    let main = parts(&device, Supervisor::new(STALL_LIMIT));
+    let source = Source::start(base(&folder), main, Some(canary)).unwrap();
+    let (mut beside, mut socket) = (subscribe(&source, "cam/").await, subscribe(&source, "cam.canary/").await);
+    let (shutdown, ended) = run(source);
+    for _ in 0..5 {
+        let frame = loop {
+            let frame = receive(&mut socket).await;
+            if !frame.jpeg.is_empty() {
+                break frame;
+            }
+        };
+        assert_eq!((frame.header.width, frame.header.height, frame.header.canary.as_str()), (160, 120, ""));
+        assert!(frame.header.truth.is_some() && frame.jpeg.len() < 2500, "{} bytes", frame.jpeg.len());
+        let heartbeat = receive(&mut beside).await;
+        assert_eq!((heartbeat.header.canary.as_str(), heartbeat.jpeg.len()), ("cam.canary", 0));
     }
     shutdown.trigger();
     ended.recv_timeout(DEADLINE).unwrap().unwrap();

@@ -59,6 +59,9 @@ pub(super) struct Session {
     pub(super) withheld: Withheld,
     /// Frames sent to this session that did not arrive whole, as of the last PULSE.
     unrecovered: u64,
+    /// Findings sent in it, and the frames told with them that no tracker looked at.
+    pub(super) findings: u64,
+    pub(super) passed_over: u64,
     /// What the counts were when the session opened: its report starts from zero.
     base: Report,
 }
@@ -165,6 +168,8 @@ impl Session {
             pause: Duration::ZERO,
             withheld: Withheld::default(),
             unrecovered: 0,
+            findings: 0,
+            passed_over: 0,
             base,
         }
     }

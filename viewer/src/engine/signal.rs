@@ -71,6 +71,12 @@ impl Signal {
         }
     }
 
+    /// Whether the camera is being woken, so that a picture may be expected.
+    #[must_use]
+    pub const fn is_asleep(&self) -> bool {
+        matches!(self, Self::Camera { state: State::Idle, .. })
+    }
+
     /// Of what several relays say, the lowest is the one to show.
     pub(super) const fn rank(&self) -> u8 {
         match self {
@@ -109,6 +115,11 @@ impl fmt::Display for Signal {
             Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
             Self::NoKey(why) => f.write_str(why),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
+            // Whoever reads this has just made the source hear that somebody watches.
+            Self::Camera { state: State::Idle, reason } if reason.is_empty() => {
+                f.write_str("the camera sleeps and wakes now")
+            }
+            Self::Camera { state: State::Idle, reason } => write!(f, "the camera sleeps ({reason}) and wakes now"),
             Self::Camera { reason, .. } if !reason.is_empty() => f.write_str(reason),
             Self::Camera { state, .. } => write!(f, "camera {}", state_word(*state)),
             Self::SourceGone => f.write_str("source gone"),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::StreamName;
+use fanlight_proto::message::{StreamName, Verdict};
 use fanlight_proto::reassembly::{Counts, Losses, Whole};
 
-use super::PathSummary;
+use super::{FindingCounts, PathSummary};
 
 /// A whole frame, unopened.
 #[derive(Debug)]
@@ -52,6 +52,10 @@ pub struct Summary {
     pub round_trip: Option<Duration>,
     /// Each path on its own.
     pub paths: Vec<PathSummary>,
+    /// What became of findings.
+    pub findings: FindingCounts,
+    /// What the source makes of them at present, if it tells.
+    pub verdict: Option<Verdict>,
     /// How the source's clock relates to ours, by the path that knows best.
     pub source_clock: Option<ClockOffset>,
 }

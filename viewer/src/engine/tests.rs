@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
-use fanlight_proto::message::{Challenge, FrameId, Goodbye, Refusal, State, Status};
+use fanlight_proto::message::{Challenge, Finding, FrameId, Goodbye, Refusal, State, Status};
 
 use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
+mod findings;
 mod groups;
 mod joins;
 mod losses;
@@ -69,6 +70,8 @@ struct World {
     frames: Vec<(Time, FrameId)>,
     signals: Vec<(Time, Signal)>,
     bodies_wrong: u64,
+    /// Whether a tracker finds something in each frame.
+    finds: bool,
     /// What came from relays, when it is wanted.
     record: Option<Vec<(usize, Vec<u8>)>>,
     /// Of each epoch, the first and the highest number of which a shard came within a session.
@@ -102,6 +105,7 @@ impl World {
             frames: Vec::new(),
             signals: Vec::new(),
             bodies_wrong: 0,
+            finds: false,
             record: None,
             seen: BTreeMap::new(),
         };
@@ -226,6 +230,9 @@ impl World {
                     let id = arrived.whole.id;
                     self.bodies_wrong += u64::from(arrived.whole.body != body(id, arrived.whole.body.len()));
                     self.frames.push((self.now, id));
+                    if self.finds {
+                        self.engine.on_finding(&STREAM.parse().unwrap(), finding(id));
+                    }
                     self.engine.recycle(arrived.whole.body);
                 }
                 Output::Signal(signal) => self.signals.push((self.now, signal)),
@@ -256,6 +263,10 @@ impl World {
     fn signal_at(&self, moment: Time) -> Signal {
         self.signals.iter().rev().find(|(when, _)| *when <= moment).map(|(_, s)| s.clone()).unwrap_or_default()
     }
+}
+
+fn finding(id: FrameId) -> Finding {
+    Finding { epoch: id.epoch, number: id.number, confidence: 0.5, ..Finding::default() }
 }
 
 fn secret(seed: u64) -> [u8; 32] {

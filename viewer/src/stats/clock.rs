@@ -59,6 +59,16 @@ impl Clock {
         let wall = |monotonic: u64, offset: i64| i128::from(monotonic) + i128::from(offset);
         (not_negative(wall(at.as_nanos(), self.wall_offset_ns) - wall(captured_ns, wall_offset_ns)), "wall")
     }
+
+    /// How far an age by [`Clock::age`] may be off: not at all by a clock that both share, as far as `source` says by the
+    /// offset that the engine knows, and none when it is by wall clocks, of which nobody knows it.
+    #[must_use]
+    pub fn error(&self, clock_id: u64, source: Option<ClockOffset>) -> Option<Duration> {
+        if clock_id == self.id {
+            return Some(Duration::ZERO);
+        }
+        source.filter(|source| source.clock_id == clock_id).map(|source| source.error)
+    }
 }
 
 /// A frame from the future is as young as can be.

@@ -6,8 +6,9 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::reassembly::Losses;
 use serde::Serialize;
 
-use super::{Ages, Inner};
+use super::{Ages, Canary, Inner};
 use crate::engine::PathSummary;
+use crate::record::Recording;
 use crate::track::Tracking;
 
 /// What `--report` writes. Durations are in milliseconds.
@@ -61,6 +62,12 @@ pub struct Report {
     /// What trackers found, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracking: Option<Tracking>,
+    /// How the recording went, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Recording>,
+    /// What came of the stream's canary, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
 }
 
 /// `shown + lost.total + pending` are the frames that the stream had from the first one seen to the last one decided.
@@ -216,6 +223,8 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         signals: inner.changes.iter().map(|(at, signal)| change(*at, signal)).collect(),
         signals_forgotten: inner.changes_forgotten,
         tracking: None,
+        recording: None,
+        canary: inner.canary.clone(),
     }
 }
 

@@ -57,6 +57,12 @@ impl Crew {
         });
     }
 
+    /// Frames offered that none looked at to the end.
+    #[must_use]
+    pub fn passed_over(&self) -> u64 {
+        self.tally.passed_over()
+    }
+
     /// What they did so far.
     #[must_use]
     pub fn report(&self) -> Tracking {

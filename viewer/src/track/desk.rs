@@ -89,13 +89,22 @@ impl Drop for Idle<'_> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use fanlight_proto::clock::Time;
     use fanlight_proto::message::FrameId;
 
     use super::*;
+    use crate::stats::Passage;
 
     fn frame(number: u64) -> Frame {
         let id = FrameId { epoch: 1, number };
-        Frame { stream: "cam".parse().unwrap(), id, captured_ns: 0, jpeg: Bytes::new() }
+        Frame {
+            stream: "cam".parse().unwrap(),
+            id,
+            captured_ns: 0,
+            jpeg: Bytes::new(),
+            shown: Time::default(),
+            passage: Passage::default(),
+        }
     }
 
     #[tokio::test]

@@ -142,7 +142,8 @@ impl Member {
         let size = (header.width, header.height);
         let took = at.saturating_since(asked);
         let told = told.map(Duration::from_micros);
-        let detection = Detection { stream: frame.stream, id: frame.id, size, found, at, took, told };
+        let Frame { stream, id, shown, passage, .. } = frame;
+        let detection = Detection { stream, id, size, found, at, took, told, shown, passage };
         self.tally.on_answer(&detection);
         (self.told)(&detection);
         Ok(())

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Detection;
 use super::wire::Found;
-use crate::stats::Ages;
+use crate::engine::FindingCounts;
+use crate::stats::{Ages, Judgement};
 
 /// Counts of all trackers of a viewer. Any thread may call.
 #[derive(Debug, Default)]
@@ -63,6 +64,10 @@ pub struct Tracking {
     pub work_ms: Spread,
     /// The newest detection.
     pub last: Option<LastDetection>,
+    /// What became of the answers on their way to the source.
+    pub findings: FindingCounts,
+    /// What the source makes of them.
+    pub verdict: Option<Judgement>,
 }
 
 /// Percentiles in milliseconds; none when nothing was measured.
@@ -109,6 +114,12 @@ impl Tally {
         }
     }
 
+    /// Frames that no tracker looked at to the end.
+    pub(super) fn passed_over(&self) -> u64 {
+        let counts = self.counts();
+        counts.missing + counts.failed
+    }
+
     pub(super) fn report(&self, trackers: usize) -> Tracking {
         let counts = self.counts();
         let answered = counts.detections + counts.none;
@@ -128,6 +139,8 @@ impl Tally {
             answer_ms: spread(&counts.answer),
             work_ms: spread(&counts.work),
             last: counts.last.as_ref().and_then(last),
+            findings: FindingCounts::default(),
+            verdict: None,
         }
     }
 

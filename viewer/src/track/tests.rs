@@ -23,7 +23,14 @@ fn frame(number: u64) -> Frame {
     let image =
         turbojpeg::Image { pixels: &pixels[..], width: 8, pitch: 8, height: 8, format: turbojpeg::PixelFormat::GRAY };
     let jpeg = turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray).unwrap().to_vec().into();
-    Frame { stream: "cam".parse().unwrap(), id: FrameId { epoch: 5, number }, captured_ns: 9, jpeg }
+    Frame {
+        stream: "cam".parse().unwrap(),
+        id: FrameId { epoch: 5, number },
+        captured_ns: 9,
+        jpeg,
+        shown: Time::default(),
+        passage: Passage::default(),
+    }
 }
 
 /// A command that for each frame of 8x8 grey pixels, 112 bytes with its header, says `words`; `$n` counts them from 0.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanlight_daemon::{clock, logline};
 use fanlight_proto::blockcode::BlockCode;
-use fanlight_proto::message::{CheckedFrame, FrameError, FrameId, parse_frame, truth};
+use fanlight_proto::message::{CheckedFrame, FrameError, FrameHeader, FrameId, StreamName, parse_frame, truth};
 
 use super::handover::{HandOver, Work};
 use crate::decode::{DecodeError, Decoder};
@@ -72,7 +72,8 @@ pub(super) fn card(signal: &Signal, relay: &str) -> Scene {
         Signal::Connecting => format!("{signal} at {relay}"),
         _ => signal.to_string(),
     };
-    Scene::Message { title: "no signal".to_owned(), reason }
+    let title = if signal.is_asleep() { "one moment" } else { "no signal" };
+    Scene::Message { title: title.to_owned(), reason }
 }
 
 fn shown(
@@ -102,11 +103,13 @@ fn shown(
         captured_ns: header.captured_ns,
         wall_offset_ns: header.wall_offset_ns,
         clock_id: header.clock_id,
+        rate_millihertz: header.rate_millihertz,
         prepared: Duration::from_micros(header.prepared_us.into()),
         arrived: arrived.arrived,
         decoded,
         decoding: decoded.saturating_since(began),
         bytes: jpeg.len(),
+        canary: canary(&header, &stream),
         traced: wanted.traced.then(|| Traced {
             jpeg_hash: trace::hash(&jpeg),
             code: code_in(&picture),
@@ -115,6 +118,11 @@ fn shown(
         jpeg: wanted.kept.then(|| jpeg.clone()),
     });
     Ok(Shown { stream, id, picture, jpeg })
+}
+
+/// The canary that a frame names, unless it names itself.
+fn canary(header: &FrameHeader, stream: &StreamName) -> Option<StreamName> {
+    header.canary.parse().ok().filter(|canary| canary != stream)
 }
 
 /// The code painted in a picture, if there is one.

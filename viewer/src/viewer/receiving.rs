@@ -9,6 +9,8 @@ use fanlight_daemon::{Feeder, Notify, clock};
 use fanlight_proto::clock::Time;
 
 use super::handover::HandOver;
+use super::outbox::Outbox;
+use super::verdicts::Verdicts;
 use crate::engine::{Engine, Output, Signal};
 use crate::stats::Tally;
 use crate::udp::Sink;
@@ -21,6 +23,8 @@ pub(super) struct Receiver {
     pub(super) handover: Arc<HandOver>,
     pub(super) tally: Arc<Tally>,
     pub(super) notify: Notify,
+    outbox: Option<Arc<Outbox>>,
+    verdicts: Verdicts,
     ready: bool,
     summary_due: Time,
     feeder: Feeder,
@@ -28,9 +32,16 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(handover: Arc<HandOver>, tally: Arc<Tally>, notify: Notify) -> Self {
-        let feeder = Feeder::new(notify.clone());
-        Self { handover, tally, notify, ready: false, summary_due: Time::default(), feeder, changes: Limited::new() }
+    /// What trackers find comes by `outbox`, if there are any.
+    pub(super) fn new(
+        handover: Arc<HandOver>,
+        tally: Arc<Tally>,
+        notify: Notify,
+        outbox: Option<Arc<Outbox>>,
+        verdicts: Verdicts,
+    ) -> Self {
+        let (feeder, changes, summary_due) = (Feeder::new(notify.clone()), Limited::new(), Time::default());
+        Self { handover, tally, notify, outbox, verdicts, ready: false, summary_due, feeder, changes }
     }
 
     /// Leaves the tally exact.
@@ -84,8 +95,15 @@ impl Sink for Receiver {
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;
             engine.on_presentation(self.tally.presentation());
-            self.tally.on_summary(engine.summary(now));
+            let summary = engine.summary(now);
+            self.verdicts.note(now, summary.stream.as_ref(), summary.verdict.map(Into::into));
+            self.tally.on_summary(summary);
         }
-        self.feeder.turn(now)
+        // Nobody wakes this thread for a finding: it looks for them as often as they are sent.
+        let findings_due = self.outbox.as_ref().map(|outbox| {
+            outbox.hand_to(engine);
+            self.summary_due
+        });
+        [self.feeder.turn(now), findings_due].into_iter().flatten().min()
     }
 }

@@ -13,6 +13,8 @@ use super::*;
 use crate::mini_relay::{MiniRelay, STREAM, frame_body};
 use crate::trace;
 
+mod way_back;
+
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 360;
 const INTERVAL: Duration = Duration::from_millis(33);

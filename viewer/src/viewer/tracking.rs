@@ -1,4 +1,4 @@
-//! Trackers at the screen: what is shown goes to them, what they say goes to trace and screen.
+//! Trackers at the screen: what is shown goes to them, what they say goes to the source, to the trace and on the screen.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fanlight_daemon::Shutdown;
 
+use super::outbox::Outbox;
 use crate::config::{self, Config};
 use crate::feed::Feed;
 use crate::mark::Mark;
@@ -20,14 +21,16 @@ pub(super) fn start(
     config: &Config,
     feed: &Arc<Feed>,
     trace: Option<Arc<File>>,
+    outbox: &Arc<Outbox>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Option<Crew>> {
     let Some(plan) = config::trackers(config) else { return Ok(None) };
-    let (feed, shows) = (Arc::clone(feed), config.show_track);
+    let (feed, shows, outbox) = (Arc::clone(feed), config.show_track, Arc::clone(outbox));
     let told: Told = Arc::new(move |detection: &Detection| {
         if let Some(Err(error)) = trace.as_ref().map(|trace| TrackLine::of(detection).write(&**trace)) {
             tracing::error!("a detection is not in the trace: {error}");
         }
+        outbox.put(detection.stream.clone(), detection.finding());
         if shows {
             feed.set_mark(mark(detection));
         }

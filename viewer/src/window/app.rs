@@ -15,7 +15,7 @@ use winit::window::WindowId;
 use super::screen::Screen;
 use super::{Options, WindowError, snapshot};
 use crate::canvas::{Canvas, fit};
-use crate::card::{self, Edge};
+use crate::card::{self, Corner};
 use crate::feed::{Feed, Scene};
 use crate::mark::{self, Mark};
 
@@ -26,7 +26,7 @@ const CURSOR_LINGERS: Duration = Duration::from_secs(2);
 const NOTE_LINGERS: Duration = Duration::from_secs(3);
 
 /// How long the mark of a detection stays after it: with the tracker gone, it would lie.
-const MARK_LINGERS: Duration = Duration::from_millis(500);
+pub(crate) const MARK_LINGERS: Duration = Duration::from_millis(500);
 
 /// How long the desktop may take to bring the window to the screen before it is asked again.
 const OPENING_TAKES: Duration = Duration::from_millis(500);
@@ -47,6 +47,7 @@ pub(super) struct App<'a> {
     titled: Option<StreamName>,
     resizer: Resizer,
     shows_statistics: bool,
+    shows_figures: bool,
     note: Option<(String, Time)>,
     hide_cursor_at: Option<Time>,
     /// When to see whether the window is on the screen, and how often that was done.
@@ -66,6 +67,7 @@ impl<'a> App<'a> {
             titled: None,
             resizer: Resizer::new(),
             shows_statistics: false,
+            shows_figures: options.figures,
             note: None,
             hide_cursor_at: None,
             look_at: None,
@@ -99,13 +101,15 @@ impl<'a> App<'a> {
             self.feed.recycle(std::mem::replace(&mut self.scene, scene));
         }
         let statistics = if self.shows_statistics { self.feed.statistics() } else { String::new() };
+        let figures = if self.shows_figures { self.feed.figures() } else { String::new() };
         let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
         let mark = self.feed.mark().filter(|mark| clock::now().saturating_since(mark.at) < MARK_LINGERS);
         let (scene, resizer) = (&self.scene, &mut self.resizer);
         let drawn = screen.draw(|canvas| {
             paint(canvas, scene, mark.as_ref(), resizer);
-            card::draw_panel(canvas, &statistics, Edge::Top);
-            card::draw_panel(canvas, note, Edge::Bottom);
+            card::draw_panel(canvas, &figures, Corner::UpperRight);
+            card::draw_panel(canvas, &statistics, Corner::UpperLeft);
+            card::draw_panel(canvas, note, Corner::LowerLeft);
         })?;
         if let (true, Some(id)) = (drawn, fresh) {
             (self.presented)(id, clock::now());
@@ -120,6 +124,10 @@ impl<'a> App<'a> {
             Key::Character("s" | "S") => self.save_snapshot(),
             Key::Character("i" | "I") => {
                 self.shows_statistics = !self.shows_statistics;
+                self.request_redraw();
+            }
+            Key::Character("n" | "N") => {
+                self.shows_figures = !self.shows_figures;
                 self.request_redraw();
             }
             _ => {}
@@ -248,7 +256,8 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     }
 }
 
-fn paint(canvas: &mut Canvas<'_>, scene: &Scene, mark: Option<&Mark>, resizer: &mut Resizer) {
+/// Draws what a screen shows: a picture as large as it fits with its mark over it, or a card.
+pub(crate) fn paint(canvas: &mut Canvas<'_>, scene: &Scene, mark: Option<&Mark>, resizer: &mut Resizer) {
     match scene {
         Scene::Message { title, reason } => card::draw(canvas, title, reason),
         Scene::Picture(shown) => {

@@ -71,6 +71,19 @@ fn loss_lowers_the_rate_and_heavy_loss_lowers_it_more() {
 }
 
 #[test]
+fn what_was_lost_before_parity_began_lowers_nothing_and_what_is_lost_with_it_does() {
+    let mut rig = Rig::new();
+    rig.send();
+    rig.report.frames_whole += 15;
+    rig.report.frames_unrecovered += 12;
+    // Three are on their way, of which the next report tells.
+    rig.rate.on_keep_alive(rig.now, rig.sequence - 3);
+    rig.rate.await_parity(rig.now, &rig.report);
+    assert_eq!([rig.second(|_| 3), rig.second(|_| 0), rig.second(|_| 15)], [30; 3]);
+    assert!((10..=11).contains(&rig.second(|_| 0)));
+}
+
+#[test]
 fn the_least_is_one_frame_a_second_and_clean_seconds_bring_all_back_within_twenty() {
     let mut rig = Rig::new();
     for _ in 0..8 {
@@ -323,8 +336,11 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
             rate.on_keep_alive(at(step), newest);
         }
         if step.is_multiple_of(STEPS) {
-            rate.on_report(at(step), &report);
-            need.on_report(at(step), &report);
+            if need.on_report(at(step), &report) {
+                rate.await_parity(at(step), &report);
+            } else {
+                rate.on_report(at(step), &report);
+            }
             let capacity = link.packets_a_step * STEPS as f64;
             result.push((report.frames_whole, std::mem::take(&mut flow.delivered) as f64 / capacity));
         }

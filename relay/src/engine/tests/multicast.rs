@@ -115,7 +115,7 @@ impl Hall {
             match output {
                 Output::Send { datagram, .. } => told = Some(read(&datagram)),
                 Output::Fan(fan) => self.carry(&fan),
-                Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) => {}
+                Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
             }
         }
         let Some(Said::Pulse(_, pulse)) = told else { panic!("{told:?}") };

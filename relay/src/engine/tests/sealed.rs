@@ -3,7 +3,7 @@
 use fanlight_proto::datagram::SEALED_DATA_BYTES;
 use fanlight_proto::handshake::{Channel, Initiator, PrivateKey, PublicKey, RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::JOIN_BYTES;
-use fanlight_proto::message::{Access, Refusal, Report, StreamKey};
+use fanlight_proto::message::{Access, Finding, Findings, Refusal, Report, StreamKey};
 use fanlight_proto::seal::MediaKey;
 use prost::Message as _;
 
@@ -120,6 +120,13 @@ impl Guest {
         rig.outputs();
         rig.engine.on_datagram(rig.now, Route { remote: self.at, local: None }, &datagram);
         sent(rig, self.at)
+    }
+
+    /// Says what it found.
+    fn find(&mut self, rig: &mut Rig, sent: u64) {
+        let finding = Finding { epoch: 1, number: sent, ..Finding::default() };
+        let body = Findings { screen: 5, findings: vec![finding], sent, ..Findings::default() };
+        self.tell(rig, &ToRelay::Findings(self.session, body));
     }
 
     /// Says that it is there and what it knows; the answer.
@@ -490,4 +497,23 @@ fn no_key_stands_in_what_is_printed() {
     Guest::join(&mut rig, 1, &with_key(3));
     let printed = format!("{:?}", rig.engine);
     assert!(printed.contains("hidden"), "{printed}");
+}
+
+#[test]
+fn findings_are_taken_sealed_and_not_in_the_clear() {
+    let mut rig = psk();
+    let mut guest = Guest::join(&mut rig, 1, &with_psk());
+    let finding = Finding { epoch: 1, ..Finding::default() };
+    let body = Findings { screen: 6, findings: vec![finding], sent: 9, ..Findings::default() };
+    raw(&mut rig, guest.at, &ToRelay::Findings(guest.session, body));
+    assert_eq!((rig.engine.counts().unauthentic, rig.engine.counts().findings), (1, 0));
+    guest.find(&mut rig, 1);
+    let sealed = guest.sealed(&ToRelay::Findings(guest.session, Findings { screen: 5, ..Findings::default() }));
+    rig.engine.on_datagram(rig.now, Route { remote: viewer(2), local: None }, &sealed);
+    assert_eq!((rig.engine.counts().unauthentic, rig.engine.counts().findings), (1, 1));
+    rig.pass(SECOND);
+    let word = |output| if let Output::Word { word, .. } = output { Some(word) } else { None };
+    let words: Vec<Word> = rig.outputs().into_iter().filter_map(word).collect();
+    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).filter(|seen| seen.screen != 0).collect();
+    assert!(!seen.is_empty() && seen.iter().all(|seen| seen.screen == 5));
 }

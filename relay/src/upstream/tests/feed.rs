@@ -48,7 +48,7 @@ fn answering(
     }
 }
 
-fn short_message(topic: &[u8], body: &[u8]) -> Vec<u8> {
+pub(super) fn short_message(topic: &[u8], body: &[u8]) -> Vec<u8> {
     [&[1, u8::try_from(topic.len()).unwrap()], topic, &[0, u8::try_from(body.len()).unwrap()], body].concat()
 }
 
@@ -59,7 +59,7 @@ fn sealed_frame(sealer: &Sealer, number: u64) -> Bytes {
 const AHEAD: Duration = Duration::from_secs(123_456);
 
 fn answer_of(clock_id: u64) -> Answer {
-    Answer { clock_ns: (clock::now() + AHEAD).as_nanos(), clock_id, newest_sealed: 0 }
+    Answer { clock_ns: (clock::now() + AHEAD).as_nanos(), clock_id, ..Answer::default() }
 }
 
 #[tokio::test]

@@ -122,3 +122,26 @@ fn a_busy_relay_is_asked_again_when_it_said() {
     world.run_until(ms(2200));
     assert_eq!(world.signal_at(ms(2200)), Signal::Live);
 }
+
+#[test]
+fn a_camera_that_sleeps_is_said_to_wake_and_is_live_with_its_first_frame() {
+    for (reason, words) in [
+        ("", "the camera sleeps and wakes now"),
+        ("nobody watches", "the camera sleeps (nobody watches) and wakes now"),
+    ] {
+        let mut world = World::new(9);
+        world.capturing = false;
+        world.relay().status = status(State::Idle, reason);
+        world.run_until(ms(300));
+        let signal = world.signal_at(ms(300));
+        assert!(signal.is_asleep(), "{signal:?}");
+        assert_eq!((signal.to_string().as_str(), signal.word()), (words, "idle"));
+        // Frames come before the relay says that the state has changed, and after a status that is repeated.
+        world.capturing = true;
+        tell(&mut world);
+        world.run_until(ms(400));
+        assert_eq!(world.signal_at(ms(400)), Signal::Live);
+        world.run_until(ms(3000));
+        assert_eq!(world.signal_at(ms(3000)), Signal::Live);
+    }
+}

@@ -1,0 +1,204 @@
+//! What a viewer has found, until its source has been told, and what the source makes of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::limits::{FINDINGS_PER_SECOND, MAX_FINDINGS};
+use fanlight_proto::message::{Beside, Finding, Findings, Seen, Verdict};
+
+use super::viewers::Allowance;
+
+/// Findings of one viewer that are kept in a second: four trackers at 30 fps.
+pub const KEPT_FINDINGS_PER_SECOND: u32 = 120;
+
+/// Findings of one viewer that wait for a word: two words' worth.
+const MAX_WAITING: usize = 2 * MAX_FINDINGS;
+
+/// A verdict is told for so long after the source has said it.
+const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// The viewer's name towards the source.
+    pub(super) number: u64,
+    /// There is something to tell besides findings.
+    pub(super) news: bool,
+    screen: u64,
+    sent: u64,
+    passed_over: u64,
+    dropped: u64,
+    beside: Option<Beside>,
+    waiting: VecDeque<Finding>,
+    messages: Allowance,
+    findings: Allowance,
+    verdict: Option<(Time, Verdict)>,
+}
+
+impl Desk {
+    /// Of a viewer that has come as the `number`th of this run. That is news.
+    pub(super) const fn new(now: Time, number: u64) -> Self {
+        Self {
+            number,
+            news: true,
+            screen: 0,
+            sent: 0,
+            passed_over: 0,
+            dropped: 0,
+            beside: None,
+            waiting: VecDeque::new(),
+            messages: Allowance::new(now, FINDINGS_PER_SECOND),
+            findings: Allowance::new(now, KEPT_FINDINGS_PER_SECOND),
+            verdict: None,
+        }
+    }
+
+    /// Takes what the viewer says of the frames of `epoch`. How many findings were dropped for it: those of another
+    /// epoch, those over what it may send, and the oldest where too many wait.
+    pub(super) fn take(&mut self, now: Time, epoch: Option<u64>, said: Findings) -> u64 {
+        // The same datagram twice.
+        if said.sent == self.sent && !said.findings.is_empty() {
+            return 0;
+        }
+        let before = self.dropped;
+        if self.messages.left(now) == 0 {
+            self.drop(said.findings.len());
+            return self.dropped - before;
+        }
+        self.messages.spend(1);
+        self.screen = said.screen;
+        if said.sent >= self.sent {
+            (self.sent, self.passed_over) = (said.sent, said.passed_over);
+            self.beside = said.beside;
+        }
+        for finding in said.findings {
+            if Some(finding.epoch) == epoch && self.findings.left(now) > 0 {
+                self.findings.spend(1);
+                self.waiting.push_back(finding);
+            } else {
+                self.drop(1);
+            }
+        }
+        let over = self.waiting.len().saturating_sub(MAX_WAITING);
+        self.waiting.drain(..over);
+        self.drop(over);
+        self.dropped - before
+    }
+
+    /// Counts findings that the source will not get.
+    pub(super) const fn drop(&mut self, findings: usize) {
+        self.dropped = self.dropped.saturating_add(findings as u64);
+    }
+
+    /// Whether the source should be told something.
+    pub(super) fn has_news(&self) -> bool {
+        self.news || !self.waiting.is_empty()
+    }
+
+    /// Forgets the oldest findings when more wait than the share of one word that this viewer has. How many.
+    pub(super) fn cut(&mut self, share: usize) -> u64 {
+        let over = if share < MAX_FINDINGS { self.waiting.len().saturating_sub(share) } else { 0 };
+        self.waiting.drain(..over);
+        self.drop(over);
+        over as u64
+    }
+
+    /// What is to be told, with the oldest findings that fit; it counts as told when [`Desk::told`] is called.
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            viewer: self.number,
+            screen: self.screen,
+            findings: self.waiting.iter().take(MAX_FINDINGS).copied().collect(),
+            sent: self.sent,
+            passed_over: self.passed_over,
+            dropped: self.dropped,
+            beside: self.beside.clone(),
+            ..Seen::default()
+        }
+    }
+
+    /// The word with `findings` of those that wait is on its way.
+    pub(super) fn told(&mut self, findings: usize) {
+        self.news = false;
+        self.waiting.drain(..findings.min(self.waiting.len()));
+    }
+
+    /// What the source makes of the viewer.
+    pub(super) const fn note_verdict(&mut self, now: Time, verdict: Verdict) {
+        self.verdict = Some((now, verdict));
+    }
+
+    /// What the source made of the viewer as it said last, unless that is long ago.
+    pub(super) fn verdict(&self, now: Time) -> Option<Verdict> {
+        let (since, verdict) = self.verdict?;
+        (now.saturating_since(since) < VERDICT_LIFETIME).then_some(verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Time = Time::from_nanos(1 << 40);
+
+    fn said(sent: u64, numbers: impl Iterator<Item = u64>) -> Findings {
+        let findings = numbers.map(|number| Finding { epoch: 7, number, ..Finding::default() }).collect();
+        Findings { screen: 3, findings, sent, ..Findings::default() }
+    }
+
+    #[test]
+    fn so_many_messages_and_findings_are_kept_in_a_second_and_the_rest_is_counted() {
+        let mut desk = Desk::new(START, 1);
+        let (mut sent, mut told) = (0, 0);
+        for millis in 0..1000 {
+            sent += 4;
+            desk.take(START + Duration::from_millis(millis), Some(7), said(sent, sent - 4..sent));
+            told += desk.seen().findings.len() as u64;
+            desk.told(MAX_FINDINGS);
+        }
+        assert_eq!((told, desk.seen().dropped), (4 * u64::from(FINDINGS_PER_SECOND), sent - told));
+        let later = START + Duration::from_secs(5);
+        for _ in 0..10 {
+            sent += 16;
+            desk.take(later, Some(7), said(sent, 0..16));
+            told += desk.seen().findings.len() as u64;
+            desk.told(MAX_FINDINGS);
+        }
+        assert_eq!(told, 4 * u64::from(FINDINGS_PER_SECOND) + u64::from(KEPT_FINDINGS_PER_SECOND));
+        assert_eq!(told + desk.seen().dropped, sent);
+    }
+
+    #[test]
+    fn findings_of_another_epoch_are_dropped_and_a_datagram_that_comes_twice_counts_once() {
+        let mut desk = Desk::new(START, 1);
+        assert_eq!(desk.take(START, Some(8), said(3, 0..3)), 3);
+        assert_eq!(desk.take(START, None, said(4, 3..4)), 1);
+        assert_eq!(desk.take(START, Some(7), said(6, 4..6)), 0);
+        assert_eq!(desk.take(START, Some(7), said(6, 4..6)), 0);
+        let seen = desk.seen();
+        assert_eq!((seen.findings.len(), seen.sent, seen.dropped, seen.screen), (2, 6, 4, 3));
+    }
+
+    #[test]
+    fn the_oldest_go_when_nobody_takes_them() {
+        let mut desk = Desk::new(START, 1);
+        for number in 0..40 {
+            desk.take(START + Duration::from_millis(100 * number), Some(7), said(number + 1, number..number + 1));
+        }
+        assert_eq!(desk.seen().findings[0].number, 40 - MAX_WAITING as u64);
+        assert_eq!(desk.seen().dropped, 40 - MAX_WAITING as u64);
+        assert_eq!(desk.cut(MAX_FINDINGS), 0, "who has a whole word's share tells the rest later");
+        assert_eq!(desk.cut(2), MAX_WAITING as u64 - 2);
+        assert_eq!(desk.seen().findings.iter().map(|finding| finding.number).collect::<Vec<_>>(), [38, 39]);
+    }
+
+    #[test]
+    fn a_verdict_is_told_for_three_seconds() {
+        let mut desk = Desk::new(START, 1);
+        let verdict = Verdict { error: 0.5, ..Verdict::default() };
+        desk.note_verdict(START, verdict);
+        assert_eq!(desk.verdict(START + Duration::from_millis(2999)), Some(verdict));
+        assert_eq!(desk.verdict(START + VERDICT_LIFETIME), None);
+    }
+}

@@ -1,0 +1,378 @@
+//! What sources are told of who watches and what was found, and what viewers are told of that.
+
+use std::collections::BTreeMap;
+
+use fanlight_proto::envelope::parse_word;
+use fanlight_proto::limits::{FINDINGS_PER_SECOND, MAX_FINDINGS};
+use fanlight_proto::message::{Ball, Beside, Demand, Finding, Findings, Report, Verdict, ViewerVerdict};
+use prost::Message as _;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+impl Rig {
+    /// The words that are due until `length` is over, each with its time and its source.
+    fn words(&mut self, length: Duration) -> Vec<(Time, usize, Word)> {
+        let until = self.now + length;
+        let mut words = Vec::new();
+        loop {
+            for output in self.outputs() {
+                if let Output::Word { origin, word } = output {
+                    parse_word(&Word { sequence: 1, ..word.clone() }.encode_to_vec()).expect("a source takes it");
+                    words.push((self.now, origin, word));
+                }
+            }
+            let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= until) else { break };
+            self.now = self.now.max(deadline);
+            self.engine.on_tick(self.now);
+        }
+        self.now = until;
+        words
+    }
+
+    /// What one source is told until `length` is over.
+    fn told(&mut self, length: Duration) -> Vec<Word> {
+        self.words(length).into_iter().map(|(_, _, word)| word).collect()
+    }
+
+    /// A second in which a viewer keeps alive so that it does not fall silent.
+    fn quiet_second(&mut self, viewers: &[(SocketAddr, u64)]) -> Vec<Word> {
+        let words = self.told(SECOND);
+        for (address, session) in viewers {
+            self.keep_alive(*address, *session);
+        }
+        words
+    }
+
+    /// Gives a message without taking what waits to be sent.
+    fn give(&mut self, from: SocketAddr, message: &ToRelay<'_>) {
+        let mut datagram = Vec::new();
+        message.encode(&mut datagram);
+        self.engine.on_datagram(self.now, Route { remote: from, local: None }, &datagram);
+    }
+
+    /// A session, and the words of the time until it is there.
+    fn seat(&mut self, n: u16) -> (SocketAddr, u64) {
+        let accept = self.join(viewer(n), u64::from(n) + 1);
+        (viewer(n), accept.session)
+    }
+}
+
+fn found(number: u64) -> Finding {
+    let ball = Some(Ball { x: 10.0, y: 20.0, radius: 20.0 });
+    Finding { epoch: 1, number, ball, confidence: 1.0, transit_us: 900, ..Finding::default() }
+}
+
+fn findings(sent: u64, found: Vec<Finding>) -> Findings {
+    Findings { screen: 77, findings: found, sent, ..Findings::default() }
+}
+
+fn demand(word: &Word) -> (u32, u32) {
+    let Demand { viewers, clients, .. } = word.demand[0];
+    (viewers, clients)
+}
+
+#[test]
+fn the_source_is_told_within_milliseconds_who_comes_to_a_stream_that_nobody_watched() {
+    let mut rig = Rig::live();
+    let first = rig.words(5 * SECOND);
+    assert!(first.iter().all(|(_, origin, word)| *origin == 0 && demand(word) == (0, 0)));
+    assert_eq!(first.len(), 6, "one at once, and one a second");
+    rig.now = rig.now + 500 * MS;
+    let before = rig.now;
+    rig.join(viewer(1), 1);
+    let (at, _, word) = rig.words(SECOND)[0].clone();
+    assert_eq!((demand(&word), at.saturating_since(before)), ((1, 0), Duration::ZERO));
+    // The next one waits for the turn of a tenth of a second.
+    rig.now = rig.now + 5 * MS;
+    rig.join(viewer(2), 2);
+    let (at, _, word) = rig.words(SECOND)[0].clone();
+    assert!(demand(&word) == (2, 0) && at.saturating_since(before) <= SECOND + 105 * MS);
+}
+
+#[test]
+fn who_comes_and_goes_all_the_time_causes_forty_words_a_second_and_the_last_is_true() {
+    let mut rig = Rig::live();
+    rig.told(2 * SECOND);
+    let (mut words, mut nonce) = (Vec::new(), 1);
+    for _ in 0..500 {
+        nonce += 1;
+        let session = rig.join(viewer(1), nonce).session;
+        words.extend(rig.told(MS));
+        rig.give(viewer(1), &ToRelay::Goodbye(session, Goodbye::default()));
+        words.extend(rig.told(MS));
+    }
+    assert!((10..=42).contains(&words.len()), "{}", words.len());
+    assert_eq!(demand(rig.told(SECOND).last().unwrap()), (0, 0));
+}
+
+#[test]
+fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
+    let mut rig = Rig::live();
+    let (address, session) = rig.seat(1);
+    rig.told(SECOND);
+    let report = Report { frames_shown: 12, ..Report::default() };
+    rig.give(address, &ToRelay::KeepAlive(session, KeepAlive { report: Some(report), ..KeepAlive::default() }));
+    let beside = Some(Beside { stream: "door".into(), shown: 3, ..Beside::default() });
+    for round in 0..10 {
+        let body =
+            Findings { beside: beside.clone(), passed_over: round, ..findings(2 * round + 2, vec![found(100); 2]) };
+        rig.give(address, &ToRelay::Findings(session, body));
+        rig.now = rig.now + 20 * MS;
+        rig.engine.on_tick(rig.now);
+    }
+    let words = rig.told(800 * MS);
+    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
+    assert_eq!(seen.iter().map(|seen| seen.findings.len()).sum::<usize>(), 20);
+    assert!((2..=4).contains(&seen.iter().filter(|seen| !seen.findings.is_empty()).count()));
+    assert_eq!(seen.iter().filter_map(|seen| seen.report).collect::<Vec<_>>(), [report], "once a second");
+    let last = seen.last().unwrap();
+    assert_eq!((last.stream.as_str(), last.name.as_str(), last.address.as_str()), ("cam", "hall", "10.0.0.1:4001"));
+    assert_eq!((last.viewer, last.screen, last.sent, last.passed_over, last.dropped), (1, 77, 20, 9, 0));
+    assert_eq!(last.beside, beside);
+}
+
+#[test]
+fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
+    let mut rig = Rig::live();
+    let ((bad, flooding), (good, honest)) = (rig.seat(1), rig.seat(2));
+    rig.told(SECOND);
+    let mut heard = BTreeMap::<u64, u64>::new();
+    let mut dropped = 0;
+    for tick in 0..200_u64 {
+        for n in 0..20 {
+            rig.give(bad, &ToRelay::Findings(flooding, findings(16 * (20 * tick + n + 1), vec![found(1); 16])));
+        }
+        if tick % 10 == 0 {
+            rig.give(good, &ToRelay::Findings(honest, findings(3 * (tick / 10 + 1), vec![found(tick); 3])));
+        }
+        for word in rig.told(10 * MS) {
+            for seen in word.seen {
+                *heard.entry(seen.viewer).or_default() += seen.findings.len() as u64;
+                dropped = if seen.viewer == 1 { seen.dropped } else { dropped };
+            }
+        }
+    }
+    for word in rig.told(500 * MS) {
+        word.seen.iter().for_each(|seen| *heard.entry(seen.viewer).or_default() += seen.findings.len() as u64);
+        dropped = word.seen.iter().filter(|seen| seen.viewer == 1).map(|seen| seen.dropped).max().unwrap_or(dropped);
+    }
+    assert_eq!(heard[&2], 60, "the honest one's all");
+    // It sends its share of a second at once, and so many wait for a word.
+    assert!((60..=360).contains(&heard[&1]), "{heard:?}");
+    assert_eq!(dropped + heard[&1], 200 * 20 * 16);
+    assert_eq!(rig.engine.counts().findings_dropped, dropped);
+}
+
+#[test]
+fn more_messages_a_second_than_a_viewer_may_send_are_dropped() {
+    let mut rig = Rig::live();
+    let (address, session) = rig.seat(1);
+    rig.told(2 * SECOND);
+    for n in 1..=100 {
+        rig.give(address, &ToRelay::Findings(session, findings(n, vec![found(n)])));
+    }
+    let words = rig.told(SECOND - MS);
+    let told: usize = words.iter().flat_map(|word| &word.seen).map(|seen| seen.findings.len()).sum();
+    assert_eq!(told, FINDINGS_PER_SECOND as usize);
+}
+
+#[test]
+fn lies_are_dropped_and_the_session_goes_on() {
+    let mut rig = Rig::live();
+    let (address, session) = rig.seat(1);
+    rig.told(SECOND);
+    let lie = |x: f32| Finding { ball: Some(Ball { x, y: 0.0, radius: 1.0 }), ..found(1) };
+    for wrong in [lie(f32::NAN), lie(f32::INFINITY), lie(1e9), Finding { confidence: 2.0, ..found(1) }] {
+        rig.give(address, &ToRelay::Findings(session, findings(1, vec![wrong])));
+    }
+    rig.give(address, &ToRelay::Findings(session, findings(17, vec![found(1); 17])));
+    assert_eq!(rig.engine.counts().malformed, 5);
+    assert_eq!(rig.engine.counts().findings, 0);
+    let foreign = Finding { epoch: 99, ..found(1) };
+    rig.give(address, &ToRelay::Findings(session, findings(2, vec![foreign, found(7)])));
+    rig.give(viewer(9), &ToRelay::Findings(session, findings(2, vec![found(8)])));
+    let words = rig.told(200 * MS);
+    let told: Vec<_> = words.iter().flat_map(|word| &word.seen).flat_map(|seen| &seen.findings).collect();
+    assert_eq!(told, [&found(7)]);
+    assert_eq!((rig.engine.counts().findings_dropped, rig.engine.counts().unknown_sessions), (1, 1));
+    assert_eq!(rig.engine.viewers(), 1);
+}
+
+#[test]
+fn five_hundred_that_send_all_they_may_have_turns_alike() {
+    let mut rig = Rig::live();
+    let seats: Vec<_> = (0..500).map(|n| rig.seat(n)).collect();
+    let mut told = BTreeMap::<u64, usize>::new();
+    let mut bytes = 0;
+    for tenth in 0..40_u64 {
+        for (address, session) in &seats {
+            rig.give(*address, &ToRelay::Findings(*session, findings(12 * tenth + 12, vec![found(tenth); 12])));
+        }
+        for word in rig.told(100 * MS) {
+            bytes += word.encoded_len();
+            word.seen.iter().for_each(|seen| *told.entry(seen.viewer).or_default() += 1);
+        }
+    }
+    assert_eq!(told.len(), 500, "nobody is left out");
+    let (least, most) = (told.values().min().unwrap(), told.values().max().unwrap());
+    assert!(*least >= 2 && most - least <= 1, "{least} to {most} turns in four seconds");
+    assert!(bytes <= 41 * fanlight_proto::envelope::MAX_WORD_BYTES, "{bytes}");
+}
+
+#[test]
+fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
+    let mut rig = Rig::new();
+    for n in 0..64 {
+        rig.frame(&format!("{}{n:02}", "n".repeat(62)), u64::MAX, u64::MAX, 0);
+    }
+    let name = format!("{}07", "n".repeat(62));
+    let mut seats = Vec::new();
+    for n in 0..20 {
+        let join = Join { stream: name.clone(), name: "w".repeat(64), ..join(n + 1) };
+        let Said::Accept(accept) = rig.ask(viewer(n as u16), join) else { panic!("it is let in") };
+        seats.push((viewer(n as u16), accept.session));
+    }
+    let numbers = u32::MAX;
+    let longest = Finding {
+        epoch: u64::MAX,
+        number: u64::MAX,
+        transit_us: numbers,
+        wait_us: numbers,
+        decode_us: numbers,
+        present_us: numbers,
+        track_us: numbers,
+        looked_us: numbers,
+        clock_error_us: numbers,
+        ..found(1)
+    };
+    // As many as a datagram holds.
+    for (address, session) in &seats {
+        rig.give(*address, &ToRelay::Findings(*session, findings(u64::MAX - 1, vec![longest; 12])));
+        rig.give(*address, &ToRelay::Findings(*session, findings(u64::MAX, vec![longest; 12])));
+    }
+    let words = rig.told(2 * SECOND);
+    let told: usize = words.iter().flat_map(|word| &word.seen).map(|seen| seen.findings.len()).sum();
+    assert_eq!(told, 20 * 24);
+    let most = words.iter().flat_map(|word| &word.seen).map(|seen| seen.findings.len()).max();
+    assert_eq!(most, Some(MAX_FINDINGS));
+}
+
+#[test]
+fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
+    let mut rig = Rig::live();
+    rig.arrive(3, header("door", 1, 5, State::Live), &[], 0);
+    let Said::Accept(other) = rig.ask(viewer(2), Join { stream: "door".into(), ..join(2) }) else { panic!() };
+    let (address, session) = rig.seat(1);
+    rig.give(address, &ToRelay::Findings(session, findings(1, vec![found(100)])));
+    for (_, origin, word) in rig.words(SECOND) {
+        let stream = if origin == 0 { "cam" } else { "door" };
+        assert!(word.demand.iter().all(|demand| demand.stream == stream), "{origin} {word:?}");
+        assert!(word.seen.iter().all(|seen| seen.stream == stream && (origin == 0 || seen.findings.is_empty())));
+    }
+    let verdict = |error| Some(Verdict { error, count: 4, ..Verdict::default() });
+    let verdicts = vec![
+        ViewerVerdict { viewer: 1, verdict: verdict(0.25) },
+        ViewerVerdict { viewer: 2, verdict: verdict(0.5) },
+        ViewerVerdict { viewer: 9, verdict: verdict(9.0) },
+    ];
+    rig.engine.on_verdicts(rig.now, 3, verdicts);
+    let told = |rig: &mut Rig, (address, session)| match rig.keep_alive(address, session) {
+        Said::Pulse(_, pulse) => pulse.verdict,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(&mut rig, (viewer(2), other.session)), verdict(0.25), "the first that came is its");
+    assert_eq!(told(&mut rig, (address, session)), None, "its own source has said nothing");
+    let nan = ViewerVerdict { viewer: 2, verdict: verdict(f32::NAN) };
+    rig.engine.on_verdicts(rig.now, 0, vec![nan]);
+    assert_eq!(told(&mut rig, (address, session)), None);
+    rig.engine.on_verdicts(rig.now, 0, vec![ViewerVerdict { viewer: 2, verdict: verdict(0.75) }]);
+    rig.pass(2 * SECOND);
+    assert_eq!(told(&mut rig, (address, session)), verdict(0.75));
+    rig.pass(SECOND);
+    assert_eq!(told(&mut rig, (address, session)), None, "it is three seconds old");
+}
+
+#[test]
+fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
+    let mut rig = Rig::live();
+    let (address, session) = rig.seat(1);
+    rig.told(SECOND);
+    rig.give(address, &ToRelay::Findings(session, findings(1, vec![found(100)])));
+    rig.give(address, &ToRelay::Goodbye(session, Goodbye::default()));
+    let (_, again) = rig.seat(1);
+    assert_ne!(again, session);
+    let words = rig.quiet_second(&[(address, again)]);
+    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
+    let left: Vec<_> = seen.iter().filter(|seen| seen.left).collect();
+    assert_eq!((left.len(), left[0].viewer, &left[0].findings[..]), (1, 1, &[found(100)][..]));
+    assert!(seen.iter().any(|seen| seen.viewer == 2 && !seen.left));
+    // One that falls silent has gone too.
+    rig.pass(3 * SECOND);
+    rig.engine.on_tick(rig.now);
+    let words = rig.told(SECOND);
+    assert!(words.iter().flat_map(|word| &word.seen).any(|seen| seen.viewer == 2 && seen.left), "{words:?}");
+}
+
+#[test]
+fn many_that_come_and_go_do_not_silence_who_stays() {
+    let mut rig = Rig::live();
+    let (address, session) = rig.seat(0);
+    let mut findings_told = 0;
+    for round in 0..100_u64 {
+        for n in 1..50 {
+            let guest = rig.join(viewer(n), 1000 * round + u64::from(n)).session;
+            rig.give(viewer(n), &ToRelay::Goodbye(guest, Goodbye::default()));
+        }
+        if round % 10 == 0 {
+            rig.give(address, &ToRelay::Findings(session, findings(round / 10 + 1, vec![found(round)])));
+        }
+        for word in rig.told(10 * MS) {
+            findings_told += word.seen.iter().map(|seen| seen.findings.len()).sum::<usize>();
+        }
+    }
+    assert!(findings_told >= 9, "{findings_told}");
+}
+
+#[test]
+fn clients_over_http_count_also_those_who_wait_for_a_stream() {
+    let mut rig = Rig::new();
+    let name: StreamName = "cam".parse().unwrap();
+    rig.engine.on_clients(rig.now, &name, 3);
+    assert!(rig.told(SECOND).is_empty(), "there is no source to tell");
+    rig.frame("cam", 1, 1, 0);
+    assert_eq!(demand(&rig.told(MS)[0]), (0, 3));
+    rig.told(2 * SECOND);
+    rig.engine.on_clients(rig.now, &name, 0);
+    assert_eq!(demand(&rig.told(100 * MS)[0]), (0, 0));
+    rig.now = rig.now + 30 * MS;
+    let before = rig.now;
+    rig.engine.on_clients(rig.now, &name, 1);
+    let (at, _, word) = rig.words(SECOND)[0].clone();
+    assert_eq!((demand(&word), at), ((0, 1), before));
+    rig.engine.on_clients(rig.now, &name, 1);
+    assert_eq!(rig.words(500 * MS).len(), 0, "that is no news");
+    // Names that no source has do not pile up.
+    for n in 0..1000 {
+        rig.engine.on_clients(rig.now, &format!("s{n}").parse().unwrap(), 1);
+    }
+    rig.engine.on_clients(rig.now, &name, 2);
+    assert_eq!(demand(rig.told(SECOND).last().unwrap()), (0, 2));
+}
+
+#[test]
+fn what_could_not_be_said_is_counted_or_told_again() {
+    let mut rig = Rig::live();
+    let ((address, session), (other, gone)) = (rig.seat(1), rig.seat(2));
+    rig.told(SECOND);
+    rig.give(address, &ToRelay::Findings(session, findings(3, vec![found(100); 3])));
+    rig.give(other, &ToRelay::Goodbye(gone, Goodbye::default()));
+    let unsaid = rig.told(100 * MS).remove(0);
+    assert_eq!(unsaid.seen.len(), 2);
+    rig.engine.on_unsaid(rig.now, 0, unsaid);
+    let words = rig.told(SECOND);
+    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
+    assert!(seen.iter().any(|seen| seen.viewer == 2 && seen.left));
+    assert!(seen.iter().any(|seen| seen.viewer == 1 && seen.dropped == 3 && seen.findings.is_empty()));
+}

@@ -1,0 +1,317 @@
+//! What the relay tells its sources: who watches, and what they found. When, to which source, and fair to all viewers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::{MAX_SEEN, MAX_WORD_BYTES, MAX_WORD_FINDINGS};
+use fanlight_proto::limits::{MAX_FINDINGS, MAX_STREAMS};
+use fanlight_proto::message::{Demand, Findings, Report, Seen, StreamName, Verdict, ViewerVerdict, Word};
+use prost::Message as _;
+
+use super::viewers::Viewer;
+use super::{Engine, Output, Route};
+
+/// Between words when nothing happens: what was lost on the way is made good, and reports are fresh.
+const REST: Duration = Duration::from_secs(1);
+
+/// Between words while there is something to tell: ten a second.
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Between words when somebody comes to a stream that nobody watched, whose source may have to wake its camera: the
+/// first goes at once, and who comes and goes all the time causes forty a second.
+const URGENT_INTERVAL: Duration = Duration::from_millis(25);
+
+/// A viewer gets its turn in a word so often, as long as findings can be left out for it.
+const TURN: Duration = REST;
+
+/// Viewers that have gone and of whom a source has not been told. Of the rest it learns by their silence.
+const MAX_DEPARTED: usize = 256;
+
+/// Of a word, so much may tell of viewers that have gone: who comes and goes does not silence those who stay.
+const MAX_DEPARTED_BYTES: usize = MAX_WORD_BYTES / 4;
+
+/// What is kept free for one viewer at least, whatever else there is to tell: with the longest names and numbers, and all
+/// the findings that it may tell at once, it takes 1 856 bytes.
+const ROOM_FOR_ONE: usize = 2048;
+
+/// Streams for which clients over HTTP wait without the relay having them.
+const MAX_AWAITED: usize = MAX_STREAMS;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Words {
+    relay: u64,
+    /// Those that have streams, or have not been told yet that they have none; no more than
+    /// [`MAX_SOURCES`](crate::config::MAX_SOURCES).
+    origins: Vec<Origin>,
+    /// How many watch over HTTP, where it is not nobody.
+    clients: BTreeMap<StreamName, u32>,
+}
+
+/// What is to be told to one source.
+#[derive(Debug)]
+struct Origin {
+    number: usize,
+    /// When the last word went out.
+    last: Option<Time>,
+    due: Time,
+    /// When all viewers are to be told of again.
+    refresh: Time,
+    /// Who had the last turn.
+    turn: Option<SocketAddr>,
+    departed: VecDeque<Seen>,
+}
+
+impl Words {
+    /// Of the run that `relay` names.
+    pub(super) const fn new(relay: u64) -> Self {
+        Self { relay, origins: Vec::new(), clients: BTreeMap::new() }
+    }
+
+    /// When the next word is due.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.origins.iter().map(|origin| origin.due).min()
+    }
+
+    /// There is news for the source: a word is due `interval` after the last.
+    pub(super) fn hasten(&mut self, now: Time, number: usize, interval: Duration) {
+        let origin = self.origin(now, number);
+        let due = origin.last.map_or(now, |last| now.max(last + interval));
+        origin.due = origin.due.min(due);
+    }
+
+    /// How many watch a stream over HTTP.
+    pub(super) fn clients(&self, stream: &StreamName) -> u32 {
+        self.clients.get(stream).copied().unwrap_or(0)
+    }
+
+    fn set_clients(&mut self, stream: &StreamName, clients: u32) {
+        if clients == 0 {
+            self.clients.remove(stream);
+        } else if self.clients.contains_key(stream) || self.clients.len() < MAX_STREAMS + MAX_AWAITED {
+            self.clients.insert(stream.clone(), clients);
+        }
+    }
+
+    /// A viewer has gone.
+    pub(super) fn note_departed(&mut self, now: Time, number: usize, seen: Seen) {
+        self.origin(now, number).depart(seen);
+        self.hasten(now, number, INTERVAL);
+    }
+
+    fn origin(&mut self, now: Time, number: usize) -> &mut Origin {
+        let known = self.origins.iter().position(|origin| origin.number == number);
+        let at = known.unwrap_or_else(|| {
+            let departed = VecDeque::new();
+            self.origins.push(Origin { number, last: None, due: now, refresh: now, turn: None, departed });
+            self.origins.len() - 1
+        });
+        &mut self.origins[at]
+    }
+}
+
+impl Origin {
+    fn depart(&mut self, seen: Seen) {
+        if self.departed.len() == MAX_DEPARTED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(seen);
+    }
+}
+
+/// A word in the making, which keeps within what one can carry.
+struct Draft {
+    word: Word,
+    bytes: usize,
+    findings: usize,
+}
+
+impl Draft {
+    fn new(relay: u64, demand: Vec<Demand>) -> Self {
+        // The longest sequence: which it is the upstream knows.
+        let word = Word { relay, sequence: u64::MAX, demand, seen: Vec::new() };
+        Self { bytes: word.encoded_len(), word, findings: 0 }
+    }
+
+    /// Adds `seen` if there is room within `most` bytes.
+    fn add(&mut self, seen: Seen, most: usize) -> bool {
+        let length = seen.encoded_len();
+        let (bytes, findings) =
+            (self.bytes + 1 + prost::length_delimiter_len(length) + length, self.findings + seen.findings.len());
+        let fits = bytes <= most && findings <= MAX_WORD_FINDINGS && self.word.seen.len() < MAX_SEEN;
+        if fits {
+            (self.bytes, self.findings) = (bytes, findings);
+            self.word.seen.push(seen);
+        }
+        fits
+    }
+}
+
+impl Engine {
+    /// Notes how many watch `stream` over HTTP, also before the relay has it.
+    pub fn on_clients(&mut self, now: Time, stream: &StreamName, clients: u32) {
+        let before = self.words.clients(stream);
+        self.words.set_clients(stream, clients);
+        let Some(stream) = self.streams.named(stream).filter(|_| clients != before) else { return };
+        let first = before == 0 && stream.members().is_empty();
+        self.words.hasten(now, stream.origin, if first { URGENT_INTERVAL } else { INTERVAL });
+    }
+
+    /// Takes what the source behind upstream `origin` makes of its viewers. It can say nothing of those of others.
+    pub fn on_verdicts(&mut self, now: Time, origin: usize, verdicts: Vec<ViewerVerdict>) {
+        let verdicts = verdicts.into_iter().filter_map(|told| Some((told.viewer, told.verdict.filter(is_finite)?)));
+        let verdicts: BTreeMap<u64, Verdict> = verdicts.collect();
+        let own: Vec<u16> = self.streams.iter().filter(|stream| stream.origin == origin).map(|s| s.alias).collect();
+        for viewer in self.viewers.iter_mut().filter(|viewer| own.contains(&viewer.alias)) {
+            if let Some(verdict) = verdicts.get(&viewer.desk.number) {
+                viewer.desk.note_verdict(now, *verdict);
+            }
+        }
+    }
+
+    /// Takes back a word for upstream `origin` that could not be said: what it told is told again, or counted as dropped.
+    pub fn on_unsaid(&mut self, now: Time, origin: usize, word: Word) {
+        let mut lost = BTreeMap::new();
+        for seen in word.seen {
+            if seen.left {
+                self.words.origin(now, origin).depart(seen);
+            } else {
+                lost.insert(seen.viewer, seen.findings.len());
+            }
+        }
+        for viewer in self.viewers.iter_mut() {
+            if let Some(findings) = lost.get(&viewer.desk.number) {
+                viewer.desk.drop(*findings);
+                viewer.desk.news = true;
+                self.counts.findings_dropped += *findings as u64;
+            }
+        }
+    }
+
+    /// Takes what a viewer has found.
+    pub(super) fn on_findings(&mut self, now: Time, from: Route, said: Findings) {
+        let Some(viewer) = self.viewers.at_mut(from.remote) else { return };
+        let Some(stream) = self.streams.by_alias(viewer.alias) else { return };
+        self.counts.findings += said.findings.len() as u64;
+        let dropped = viewer.desk.take(now, Some(stream.status().epoch), said);
+        self.words.hasten(now, stream.origin, INTERVAL);
+        self.note_dropped(now, from.remote, dropped);
+    }
+
+    fn note_dropped(&mut self, now: Time, viewer: SocketAddr, findings: u64) {
+        if findings == 0 {
+            return;
+        }
+        self.counts.findings_dropped += findings;
+        if let Some(count) = self.lines.findings.note(now) {
+            tracing::info!(count, %viewer, "findings dropped of viewers that send too many, or of other frames");
+        }
+    }
+
+    /// A viewer has joined the stream `alias`.
+    pub(super) fn on_watched(&mut self, now: Time, alias: u16) {
+        let Some(stream) = self.streams.by_alias(alias) else { return };
+        let first = stream.members().len() == 1 && self.words.clients(&stream.name) == 0;
+        self.words.hasten(now, stream.origin, if first { URGENT_INTERVAL } else { INTERVAL });
+    }
+
+    /// Makes the words that are due.
+    pub(super) fn speak(&mut self, now: Time) {
+        while let Some(at) = self.words.origins.iter().position(|origin| origin.due <= now) {
+            let origin = &mut self.words.origins[at];
+            let number = origin.number;
+            if now >= origin.refresh {
+                origin.refresh = now + REST;
+                self.refresh(number);
+            }
+            let (word, more) = self.word(now, at);
+            if word.demand.is_empty() && !more {
+                // It has been told that it has no stream here any more.
+                self.words.origins.swap_remove(at);
+            } else {
+                let origin = &mut self.words.origins[at];
+                origin.last = Some(now);
+                origin.due = if more { now + INTERVAL } else { origin.refresh };
+            }
+            self.counts.words += 1;
+            self.outputs.push_back(Output::Word { origin: number, word });
+        }
+    }
+
+    /// All viewers of a source are to be told of.
+    fn refresh(&mut self, origin: usize) {
+        let own: Vec<u16> = self.streams.iter().filter(|stream| stream.origin == origin).map(|s| s.alias).collect();
+        for viewer in self.viewers.iter_mut().filter(|viewer| own.contains(&viewer.alias)) {
+            viewer.desk.news = true;
+        }
+    }
+
+    /// The word to a source, and whether there is more to tell than it could carry.
+    fn word(&mut self, now: Time, at: usize) -> (Word, bool) {
+        let Self { words, streams, viewers, .. } = self;
+        let number = words.origins[at].number;
+        let own: Vec<_> = streams.iter().filter(|stream| stream.origin == number).collect();
+        let demand = own.iter().map(|stream| Demand {
+            stream: stream.name.to_string(),
+            viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
+            clients: words.clients(&stream.name),
+        });
+        let mut draft = Draft::new(words.relay, demand.collect());
+        let origin = &mut words.origins[at];
+        let most = (draft.bytes + MAX_DEPARTED_BYTES).min(MAX_WORD_BYTES - ROOM_FOR_ONE);
+        while let Some(seen) = origin.departed.pop_front() {
+            if !draft.add(seen.clone(), most) {
+                origin.departed.push_front(seen);
+                break;
+            }
+        }
+        let name = |alias| own.iter().find(|stream| stream.alias == alias).map(|stream| &stream.name);
+        let turns = viewers.after(origin.turn, |viewer| viewer.desk.has_news() && name(viewer.alias).is_some());
+        let share = share(turns.len());
+        let (mut more, mut cut) = (!origin.departed.is_empty(), Vec::new());
+        for address in turns {
+            let Some(viewer) = viewers.at_mut(address) else { continue };
+            let Some(name) = name(viewer.alias) else { continue };
+            cut.push((address, viewer.desk.cut(share)));
+            let seen = viewer.seen(name);
+            let findings = seen.findings.len();
+            if !draft.add(seen, MAX_WORD_BYTES) {
+                more = true;
+                break;
+            }
+            viewer.desk.told(findings);
+            more |= viewer.desk.has_news();
+            origin.turn = Some(address);
+        }
+        for (address, findings) in cut {
+            self.note_dropped(now, address, findings);
+        }
+        (draft.word, more)
+    }
+}
+
+impl Viewer {
+    /// What its source is to be told of it.
+    pub(super) fn seen(&self, stream: &StreamName) -> Seen {
+        Seen {
+            stream: stream.to_string(),
+            // It may stand on a terminal some day.
+            name: self.name.chars().filter(|c| !c.is_control()).collect(),
+            address: self.route.remote.to_string(),
+            report: (self.desk.news && self.report != Report::default()).then_some(self.report),
+            ..self.desk.seen()
+        }
+    }
+}
+
+/// How many findings each of so many viewers may tell in one word, so that all have a turn within [`TURN`].
+fn share(viewers: usize) -> usize {
+    let words = (TURN.as_millis() / INTERVAL.as_millis()) as usize;
+    (MAX_WORD_FINDINGS * words / viewers.max(1)).clamp(1, MAX_FINDINGS)
+}
+
+fn is_finite(verdict: &Verdict) -> bool {
+    [verdict.error, verdict.mean, verdict.max, verdict.deviation].into_iter().all(f32::is_finite)
+}

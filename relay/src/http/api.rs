@@ -1,0 +1,210 @@
+//! What the relay knows, as JSON.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{Health, StreamName};
+use serde_json::{Map, Value, json};
+
+use super::Hall;
+use super::access::Role;
+use super::clients::{Kind, Row, Tally};
+use super::wall::Line;
+use crate::engine::ViewerEntry;
+
+/// The event loop leaves a census four times a second: with none for so long, it does not turn.
+const CENSUS_STALE: Duration = Duration::from_secs(2);
+
+/// `GET /api/streams`.
+pub(super) async fn streams(State(hall): State<Arc<Hall>>) -> Response {
+    let now = clock::now();
+    answer(StatusCode::OK, json!({ "streams": roll(&hall, now), "now_us": now.as_micros() }))
+}
+
+/// `GET /api/viewers`.
+pub(super) async fn viewers(State(hall): State<Arc<Hall>>, Extension(role): Extension<Role>) -> Response {
+    let now = clock::now();
+    let census = hall.wall.census();
+    let udp = census.viewers.iter().map(viewer);
+    let clients = hall.clients.rows(now);
+    let mut rows: Vec<_> = udp.chain(clients.iter().map(|row| client(row, now))).collect();
+    if role < Role::Admin {
+        rows.iter_mut().for_each(|row| drop(row.insert("address".to_owned(), Value::Null)));
+    }
+    let totals: Vec<_> = hall.clients.totals().iter().map(total).collect();
+    answer(StatusCode::OK, json!({ "viewers": rows, "totals": totals, "now_us": now.as_micros() }))
+}
+
+/// `GET /api/health`.
+pub(super) async fn health(State(hall): State<Arc<Hall>>) -> Response {
+    let now = clock::now();
+    let (census, reasons) = (hall.wall.census(), reasons(&hall, now));
+    let alive = census.streams.iter().filter(|stream| !stream.source_gone).count();
+    let body = json!({
+        "healthy": reasons.is_empty(),
+        "reasons": reasons,
+        "server": server(),
+        "uptime_s": now.saturating_since(hall.started).as_secs(),
+        "streams": census.streams.len(),
+        "streams_with_source": alive,
+        "viewers": census.viewers.len(),
+        "clients": hall.clients.count(),
+    });
+    answer(status(&reasons), body)
+}
+
+/// `GET /readyz`.
+pub(super) async fn ready(State(hall): State<Arc<Hall>>) -> Response {
+    let reasons = reasons(&hall, clock::now());
+    answer(status(&reasons), json!({ "ready": reasons.is_empty(), "reasons": reasons }))
+}
+
+/// All streams.
+pub(super) fn roll(hall: &Hall, now: Time) -> Vec<Value> {
+    hall.wall.roll(now).iter().map(stream).collect()
+}
+
+/// What answers, and its version.
+pub(super) const fn server() -> &'static str {
+    concat!("fanlight-relay ", env!("CARGO_PKG_VERSION"))
+}
+
+/// An answer that no cache keeps.
+fn answer(status: StatusCode, body: Value) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+fn status(reasons: &[&str]) -> StatusCode {
+    if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// Why the relay is of no use at present; empty: it is.
+fn reasons(hall: &Hall, now: Time) -> Vec<&'static str> {
+    let census = hall.wall.census();
+    if hall.shutdown.requested() {
+        return vec!["the relay stops"];
+    }
+    if now.saturating_since(census.at) > CENSUS_STALE {
+        return vec!["the event loop does not turn"];
+    }
+    if census.streams.is_empty() {
+        return vec!["no source has been heard yet"];
+    }
+    if census.streams.iter().all(|stream| stream.source_gone) {
+        return vec!["no source has been heard lately"];
+    }
+    Vec::new()
+}
+
+fn stream(line: &Line) -> Value {
+    let entry = &line.entry;
+    json!({
+        "name": entry.name.as_str(),
+        "width": entry.size.0,
+        "height": entry.size.1,
+        "fps": tenths(line.fps),
+        "nominal_fps": (entry.rate_millihertz > 0).then(|| f64::from(entry.rate_millihertz) / 1_000.0),
+        "state": entry.state.word(),
+        "reason": entry.reason,
+        "source_gone": entry.source_gone,
+        "canary": (!line.canary.is_empty()).then_some(&line.canary),
+        "viewers": entry.viewers,
+        "clients": line.clients,
+        "age_ms": line.age_us.map(millis),
+    })
+}
+
+fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
+    let report = &viewer.report;
+    object(json!({
+        "kind": "udp",
+        "name": viewer.name,
+        "address": viewer.address.to_string(),
+        "stream": viewer.stream.as_str(),
+        "since_s": viewer.since.as_secs(),
+        "frames": report.frames_shown,
+        "lost": {
+            "paced_out": viewer.paced_out,
+            "given_up": viewer.given_up,
+            "unrecovered": report.frames_unrecovered,
+            "all": report.frames_lost,
+        },
+        "age_ms": (report.age_us > 0).then(|| millis(report.age_us.into())),
+        "fps": null,
+        "bytes": report.bytes,
+        "silent_ms": u64::try_from(viewer.silent.as_millis()).unwrap_or(u64::MAX),
+        "jitter_ms": millis(report.jitter_us.into()),
+        "share": viewer.share,
+        "parity_level": viewer.parity_level,
+        "own_socket": viewer.own_socket,
+        "in_group": viewer.in_group,
+        "paused": viewer.paused,
+        "health": viewer.verdict.map(|verdict| health_word(verdict.health())),
+        "error_px": viewer.verdict.map(|verdict| hundredths(verdict.mean)),
+        "latency_ms": viewer.verdict.map(|verdict| millis(verdict.latency_us.into())),
+    }))
+}
+
+fn client(row: &Row, now: Time) -> Map<String, Value> {
+    let tally = &row.tally;
+    object(json!({
+        "kind": row.kind.word(),
+        "name": "",
+        "address": row.address.to_string(),
+        "stream": row.stream.as_str(),
+        "since_s": now.saturating_since(row.since).as_secs(),
+        "frames": tally.frames,
+        "lost": { "skipped": tally.skipped },
+        "age_ms": tally.age_us.map(millis),
+        "fps": tenths(tally.fps(now)),
+        "bytes": tally.bytes,
+        "health": null,
+        "error_px": null,
+    }))
+}
+
+fn total((stream, kind, tally): &(StreamName, Kind, Tally)) -> Value {
+    json!({
+        "stream": stream.as_str(),
+        "kind": kind.word(),
+        "frames": tally.frames,
+        "bytes": tally.bytes,
+        "skipped": tally.skipped,
+    })
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// How right a screen is, in a word.
+const fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::Unspecified => "unknown",
+        Health::Right => "right",
+        Health::Late => "late",
+        Health::Wrong => "wrong",
+        Health::Blind => "blind",
+    }
+}
+
+fn hundredths(value: f32) -> f64 {
+    (f64::from(value) * 100.0).round() / 100.0
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+fn millis(micros: u64) -> f64 {
+    tenths(micros as f64 / 1_000.0)
+}

@@ -1,0 +1,107 @@
+//! Connections that do not wait for ever.
+
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// Who takes nothing of what is sent to it for so long is cut off.
+pub(super) const TAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A stream on which a write fails that made no progress for too long.
+#[derive(Debug)]
+pub(super) struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    /// Runs while a write waits for room.
+    limit: Pin<Box<Sleep>>,
+    waiting: bool,
+}
+
+impl<S> Patient<S> {
+    /// One whose writes wait so long.
+    pub(super) fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, limit: Box::pin(tokio::time::sleep(patience)), waiting: false }
+    }
+
+    /// Passes on what a write came to, unless it has waited too long.
+    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waiting = false;
+            return written;
+        }
+        if !std::mem::replace(&mut self.waiting, true) {
+            let until = Instant::now() + self.patience;
+            self.limit.as_mut().reset(until);
+        }
+        ready!(self.limit.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.judge(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.judge(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.judge(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.judge(context, ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let mut near = Patient::new(near, Duration::from_millis(200));
+        let taking = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                far.read_exact(&mut [0; 8]).await.unwrap();
+            }
+        };
+        // Ten times eight bytes are taken, sixteen fit, and of the rest nobody takes any.
+        let (written, ()) = tokio::join!(near.write_all(&[7; 80]), taking);
+        written.unwrap();
+        let written = near.write_all(&[7; 80]).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,142 @@
+//! The port, and the places that connections take.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
+
+use crate::engine::network;
+
+/// Connections that the kernel holds until they are accepted: a page that all screens of a hall load at one moment.
+const BACKLOG: i32 = 1024;
+
+/// Bytes that may wait in the kernel unsent before a socket counts as full. More would be frames that grow old in a queue:
+/// a client behind 12 Mbit/s was 690 ms late without this, and 132 ms with it.
+const UNSENT_BYTES: u32 = 16 << 10;
+
+/// What was sent and is not acknowledged for so long ends a connection: the other end has no power or no network.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Binds `listen`. Accepted sockets inherit what is set here.
+///
+/// # Errors
+/// Those of the system.
+pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+    // A port that a former run of ours left in TIME_WAIT is free; one that somebody listens on is not.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    #[cfg(target_os = "linux")]
+    {
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+        socket.set_tcp_user_timeout(Some(ACKNOWLEDGE_WITHIN))?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The places of connections: so many in all, and so many for one address.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    taken: Arc<Mutex<Taken>>,
+    emptied: Arc<Notify>,
+    all: usize,
+    each: usize,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    count: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// The place of one connection, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Places,
+    address: IpAddr,
+}
+
+impl Places {
+    /// `all` places, of which one address gets `each`.
+    pub(super) fn new(all: usize, each: usize) -> Self {
+        Self { taken: Arc::default(), emptied: Arc::default(), all, each }
+    }
+
+    /// A place for a connection from `address`; none when there is none left for it.
+    pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
+        let address = network(address);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = taken.count;
+        let mine = taken.by_address.get(&address).copied().unwrap_or(0);
+        if all >= self.all || mine >= self.each {
+            return None;
+        }
+        taken.count += 1;
+        taken.by_address.insert(address, mine + 1);
+        Some(Place { places: self.clone(), address })
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    /// Waits until none is taken.
+    pub(super) async fn emptied(&self) {
+        while self.taken() > 0 {
+            self.emptied.notified().await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.count -= 1;
+        if taken.count == 0 {
+            self.places.emptied.notify_one();
+        }
+        if let Some(mine) = taken.by_address.get_mut(&self.address) {
+            *mine -= 1;
+            if *mine == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_does_not_take_the_places_of_others_and_all_are_given_back() {
+        let places = Places::new(5, 3);
+        let take = |address: &str| places.take(address.parse().unwrap());
+        let mut held: Vec<_> = (0..4).map(|_| take("10.0.0.1")).collect();
+        assert_eq!(held.iter().flatten().count(), 3);
+        held.push(take("2001:db8::1"));
+        held.push(take("2001:db8::2"));
+        assert_eq!(places.taken(), 5);
+        assert!(take("10.0.0.2").is_none(), "there are no more than five");
+        held.clear();
+        assert_eq!(places.taken(), 0);
+        assert!(places.taken.lock().unwrap().by_address.is_empty());
+        assert!(take("10.0.0.1").is_some());
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_not_shared() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = bind(first.local_addr().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,241 @@
+//! `GET /metrics`: what happened so far and what is, for Prometheus, as OpenMetrics text.
+//!
+//! Names follow Prometheus' conventions. Nobody can make the answer grow: streams are bounded, and what their names are
+//! too many for is counted under [`OTHER`]. No label is an address or a viewer's name.
+
+mod engine;
+mod udp;
+mod writer;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use fanlight_daemon::usage::{self, Usage};
+use fanlight_daemon::{clock, usage::Meter};
+use fanlight_proto::clock::Time;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Hall;
+use super::clients::Kind;
+use super::fault::Fault;
+use super::wall::Line;
+use crate::board::traffic::Traffic;
+use crate::engine::Census;
+use udp::Books;
+use writer::{Ages, Writer};
+
+/// What stands for the streams whose names are too many. No stream can have that name.
+pub(super) const OTHER: &str = "(other)";
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How often the books are brought up to date. The event loop tells what it knows as often.
+const KEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What is remembered between two looks.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    books: Mutex<Books>,
+    meter: Mutex<Meter>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        Self { books: Mutex::default(), meter: Mutex::new(Meter::new()) }
+    }
+}
+
+/// Notes what viewers say before they leave, for ever.
+pub(super) async fn keep(hall: &Hall) {
+    loop {
+        tokio::time::sleep(KEEP_INTERVAL).await;
+        lock(&hall.metrics.books).note(&hall.wall.census());
+    }
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(hall): State<Arc<Hall>>) -> Response {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot::take(&hall, clock::now())));
+    let mut body = String::new();
+    match text::encode(&mut body, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")], body).into_response(),
+        Err(error) => {
+            let message = format!("the figures cannot be written: {error}");
+            Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "broken", message).into_response()
+        }
+    }
+}
+
+/// All that is told, as it was at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    census: Arc<Census>,
+    roll: Vec<Line>,
+    traffic: Vec<(String, Traffic)>,
+    clients: Vec<(String, Kind, super::clients::Tally)>,
+    watching: Vec<(String, Kind)>,
+    books: Vec<(String, udp::Totals)>,
+    usage: Usage,
+    processor: Duration,
+    descriptors: Option<u64>,
+}
+
+impl Snapshot {
+    fn take(hall: &Hall, now: Time) -> Self {
+        let census = hall.wall.census();
+        let mut books = lock(&hall.metrics.books);
+        books.note(&census);
+        Self {
+            roll: hall.wall.roll(now),
+            traffic: hall.wall.traffic(),
+            clients: hall
+                .clients
+                .totals()
+                .into_iter()
+                .map(|(name, kind, tally)| (name.to_string(), kind, tally))
+                .collect(),
+            watching: hall.clients.rows(now).into_iter().map(|row| (row.stream.to_string(), row.kind)).collect(),
+            books: books.totals(),
+            usage: lock(&hall.metrics.meter).sample(now),
+            processor: usage::processor_time(),
+            descriptors: usage::open_descriptors(),
+            census,
+        }
+    }
+
+    fn streams(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        let by_name = |line: &Line| [("stream", line.entry.name.to_string())];
+        writer.gauges(
+            "fanlight_relay_stream_up",
+            "Whether the source of a stream is heard: 1 or 0",
+            None,
+            self.roll.iter().map(|line| (by_name(line), f64::from(u8::from(!line.entry.source_gone)))),
+        )?;
+        writer.gauges(
+            "fanlight_relay_stream_rate_hertz",
+            "Pictures of a stream that came in the last second",
+            None,
+            self.roll.iter().map(|line| (by_name(line), line.fps)),
+        )?;
+        let stream = |name: &String| [("stream", name.clone())];
+        writer.counters(
+            "fanlight_relay_received_frames",
+            "Frames that came from sources",
+            None,
+            self.traffic.iter().map(|(name, traffic)| (stream(name), traffic.frames)),
+        )?;
+        writer.counters(
+            "fanlight_relay_received",
+            "Bytes of the pictures that came from sources",
+            Some(&Unit::Bytes),
+            self.traffic.iter().map(|(name, traffic)| (stream(name), traffic.bytes)),
+        )?;
+        let stages = self.traffic.iter().flat_map(|(name, traffic)| {
+            let of = |stage: &'static str, ages| ([("stream", name.clone()), ("stage", stage.to_owned())], ages);
+            [
+                of("capture_to_published", Ages::from(&traffic.prepared)),
+                of("published_to_relay", Ages::from(&traffic.transit)),
+            ]
+        });
+        writer.histograms(
+            "fanlight_relay_stage",
+            "How long frames took for each stage of their way to the relay",
+            stages,
+        )
+    }
+
+    fn viewers(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        const HTTP: [Kind; 3] = [Kind::Ws, Kind::Mjpeg, Kind::Snapshot];
+        let labels = |stream: &str, kind: &str| [("stream", stream.to_owned()), ("kind", kind.to_owned())];
+        let udp = self.roll.iter().map(|line| (labels(line.entry.name.as_str(), "udp"), f64::from(line.entry.viewers)));
+        let http = self.roll.iter().flat_map(|line| {
+            HTTP.map(|kind| {
+                let name = line.entry.name.as_str();
+                let count = self.watching.iter().filter(|(stream, its)| stream == name && *its == kind).count();
+                (labels(name, kind.word()), count as f64)
+            })
+        });
+        writer.gauges("fanlight_relay_viewers", "Who watches a stream now", None, udp.chain(http))?;
+        let udp = self.books.iter().map(|(name, totals)| (labels(name, "udp"), totals.frames));
+        let http = self.clients.iter().map(|(name, kind, tally)| (labels(name, kind.word()), tally.frames));
+        writer.counters(
+            "fanlight_relay_delivered_frames",
+            "Frames that viewers say they showed (udp), or that were handed to their sockets",
+            None,
+            udp.chain(http),
+        )?;
+        let udp = self.books.iter().map(|(name, totals)| (labels(name, "udp"), totals.bytes));
+        let http = self.clients.iter().map(|(name, kind, tally)| (labels(name, kind.word()), tally.bytes));
+        writer.counters(
+            "fanlight_relay_delivered",
+            "Bytes that viewers say came (udp), or of the pictures that were handed to their sockets",
+            Some(&Unit::Bytes),
+            udp.chain(http),
+        )?;
+        self.losses(writer)?;
+        let udp = self.books.iter().map(|(name, totals)| (labels(name, "udp"), Ages::from(&totals.ages)));
+        let http = self.clients.iter().map(|(name, kind, tally)| {
+            (labels(name, kind.word()), Ages { classes: tally.ages, sum_us: tally.ages_us })
+        });
+        writer.histograms(
+            "fanlight_relay_frame_age",
+            "Age since capture: when shown, a viewer's median once a second (udp), or when handed to the socket",
+            udp.chain(http),
+        )
+    }
+
+    fn losses(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        let labels = |stream: &str, kind: &str, reason: &str| {
+            [("stream", stream.to_owned()), ("kind", kind.to_owned()), ("reason", reason.to_owned())]
+        };
+        let udp = self
+            .books
+            .iter()
+            .flat_map(|(name, totals)| totals.lost().map(move |(reason, count)| (labels(name, "udp", reason), count)));
+        let http = self.clients.iter().map(|(name, kind, tally)| (labels(name, kind.word(), "skipped"), tally.skipped));
+        writer.counters(
+            "fanlight_relay_lost_frames",
+            "Frames of a stream that viewers of it did not get, by the reason",
+            None,
+            udp.chain(http),
+        )
+    }
+
+    fn process(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        writer.info("fanlight_relay_build", "The version of the relay", [("version", env!("CARGO_PKG_VERSION"))])?;
+        writer.gauge("fanlight_relay_streams", "Streams that the relay has", self.census.streams.len() as f64)?;
+        writer.gauge(
+            "fanlight_relay_lanes",
+            "UDP viewers that have a socket of their own",
+            self.census.lanes as f64,
+        )?;
+        writer.counter_seconds("process_cpu", "Processor time, user and system", self.processor)?;
+        let resident = self.usage.resident_bytes as f64;
+        writer.gauge("process_resident_memory_bytes", "Memory in RAM", resident)?;
+        writer.gauge("process_uptime_seconds", "Since the process began", self.usage.uptime.as_secs_f64())?;
+        match self.descriptors {
+            Some(count) => writer.gauge("process_open_fds", "Open files and sockets", count as f64),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut writer = Writer::new(&mut encoder);
+        self.streams(&mut writer)?;
+        self.viewers(&mut writer)?;
+        engine::write(&mut writer, &self.census)?;
+        self.process(&mut writer)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

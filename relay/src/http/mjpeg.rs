@@ -1,0 +1,318 @@
+//! A stream as one answer that does not end: `multipart/x-mixed-replace`, a part for each picture.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::FrameId;
+use hyper::body::Frame;
+use tokio::sync::Notify;
+
+use super::Hall;
+use super::clients::{Handed, Kind, Seat};
+use super::fault::Fault;
+use super::gateway::Peer;
+use super::guard::query;
+use super::snapshot::{name, timestamp};
+use super::tempo::Pace;
+use super::wall::Watching;
+use crate::board::Picture;
+
+/// What stands between parts. No JPEG holds it: it would be 26 chosen bytes.
+const BOUNDARY: &str = "fanlight-next-picture-9f3c";
+
+/// Most frames a second that a client may ask for; more than any camera has.
+pub(super) const MOST_FPS: f64 = 1_000.0;
+
+/// Fewest, so that a client that asks for less is told and does not wait for ever.
+pub(super) const FEWEST_FPS: f64 = 0.01;
+
+/// `GET /stream/NAME.mjpeg`.
+pub(super) async fn stream(state: State<Arc<Hall>>, Path(file): Path<String>, request: Request) -> Response {
+    match file.strip_suffix(".mjpeg").or_else(|| file.strip_suffix(".mjpg")) {
+        Some(name) => of(state, Some(name.to_owned()), request).await,
+        None => Fault::not_found().into_response(),
+    }
+}
+
+/// The pictures of `stream`, or of the first that has a source.
+pub(super) async fn of(State(hall): State<Arc<Hall>>, stream: Option<String>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    begin(hall, stream, &parts.uri, &parts.headers, parts.extensions.get().cloned()).into_response()
+}
+
+fn begin(
+    hall: Arc<Hall>,
+    stream: Option<String>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Response, Fault> {
+    let framing = Framing::of(uri, headers)?;
+    let fps = query(uri, "fps").map(rate).transpose()?;
+    let name = name(&hall, stream)?;
+    let slot = hall.wall.slot(&name).ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
+    let now = clock::now();
+    let watching = slot.watch(Arc::new(Notify::new()));
+    let seat = peer.map(|peer| hall.clients.seat(now, Kind::Mjpeg, peer.address, &name));
+    let feed = Feed { hall, watching, seat, pace: Pace::new(fps), framing, last: None };
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("multipart/x-mixed-replace; boundary=fanlight-next-picture-9f3c"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::new(Parts::new(feed))).into_response())
+}
+
+/// A number of frames a second, as a query has it.
+fn rate(text: &str) -> Result<f64, Fault> {
+    let fps = text.parse().ok().filter(|fps| (FEWEST_FPS..=MOST_FPS).contains(fps));
+    fps.ok_or_else(|| Fault::bad_request(format!("fps is a number of frames a second, {FEWEST_FPS} to {MOST_FPS}")))
+}
+
+/// How parts are framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// Each part tells its length and its time before the picture: what players like.
+    Plain,
+    /// The head of the next part follows each picture at once, and so tells neither. Browsers show a picture when the
+    /// next head has come: with plain framing, a picture late.
+    Advance,
+}
+
+impl Framing {
+    fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, Fault> {
+        match query(uri, "framing") {
+            Some("plain") => Ok(Self::Plain),
+            Some("advance") => Ok(Self::Advance),
+            Some(_) => Err(Fault::bad_request("framing is plain or advance")),
+            None => {
+                let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+                Ok(if agent.starts_with("Mozilla/") { Self::Advance } else { Self::Plain })
+            }
+        }
+    }
+
+    /// What is sent for a picture, which is the `first` of the answer or not.
+    fn pieces(self, picture: &Picture, first: bool) -> VecDeque<Bytes> {
+        let jpeg = picture.jpeg.clone();
+        match self {
+            Self::Plain => {
+                let head = format!(
+                    "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
+                    jpeg.len(),
+                    timestamp(picture)
+                );
+                [head.into(), jpeg, Bytes::from_static(b"\r\n")].into()
+            }
+            Self::Advance if first => [advance_head("--"), jpeg, advance_head("\r\n--")].into(),
+            Self::Advance => [jpeg, advance_head("\r\n--")].into(),
+        }
+    }
+
+    /// What ends the answer after `any` pictures.
+    fn end(self, any: bool) -> Bytes {
+        match self {
+            // There is a head already, of a part that will be empty.
+            Self::Advance if any => format!("\r\n--{BOUNDARY}--\r\n").into(),
+            _ => format!("--{BOUNDARY}--\r\n").into(),
+        }
+    }
+}
+
+fn advance_head(before: &str) -> Bytes {
+    format!("{before}{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n").into()
+}
+
+/// Where the pictures of one answer come from.
+struct Feed {
+    hall: Arc<Hall>,
+    watching: Watching,
+    seat: Option<Seat>,
+    pace: Pace,
+    framing: Framing,
+    last: Option<FrameId>,
+}
+
+impl Feed {
+    /// What to send next, as soon as there is something; none at the end. It is asked when the socket has room: so who
+    /// is slow gets the newest picture of that moment, and nothing waits for it.
+    async fn next(&mut self) -> Option<VecDeque<Bytes>> {
+        let hall = Arc::clone(&self.hall);
+        tokio::select! {
+            picture = self.picture() => {
+                let picture = picture?;
+                let first = self.last.replace(picture.id).is_none();
+                Some(self.framing.pieces(&picture, first))
+            }
+            () = hall.shutdown.wait() => None,
+        }
+    }
+
+    async fn picture(&mut self) -> Option<Arc<Picture>> {
+        loop {
+            let (slot, now) = (self.watching.slot(), clock::now());
+            if slot.is_closed() {
+                return None;
+            }
+            let between = slot.interval();
+            let picture = slot.newest().filter(|picture| Some(picture.id) != self.last);
+            let until = match &picture {
+                Some(picture) if is_due(&self.pace, picture, between, now) => {
+                    self.note(now, picture);
+                    return Some(Arc::clone(picture));
+                }
+                Some(_) => self.pace.latest(between).saturating_since(now),
+                None => std::time::Duration::MAX,
+            };
+            // Not at the same moment again when that has come by less than the clock tells.
+            let _ = tokio::time::timeout(until.max(std::time::Duration::from_millis(1)), self.watching.woken()).await;
+        }
+    }
+
+    fn note(&mut self, now: Time, picture: &Picture) {
+        self.pace.on_sent(now);
+        let skipped = self.last.map_or(0, |last| skipped(last, picture.id));
+        if let Some(seat) = &self.seat {
+            seat.note(now, Handed { bytes: picture.jpeg.len(), skipped, age_us: picture.age_us(now) });
+        }
+    }
+}
+
+/// Whether one with that pace is to get `picture` at `now`.
+pub(super) fn is_due(pace: &Pace, picture: &Picture, between: Option<std::time::Duration>, now: Time) -> bool {
+    picture.received >= pace.earliest(between) || now >= pace.latest(between)
+}
+
+/// Frames of the stream between two that one gets.
+pub(super) fn skipped(last: FrameId, next: FrameId) -> u64 {
+    if last.epoch == next.epoch { next.number.saturating_sub(last.number).saturating_sub(1) } else { 0 }
+}
+
+type Step = Pin<Box<dyn Future<Output = (Feed, Option<VecDeque<Bytes>>)> + Send>>;
+
+/// The body of an answer, which gives a piece whenever it is asked for one.
+struct Parts {
+    ready: VecDeque<Bytes>,
+    /// None after the end.
+    step: Option<Step>,
+}
+
+impl Parts {
+    fn new(feed: Feed) -> Self {
+        Self { ready: VecDeque::new(), step: Some(step(feed)) }
+    }
+}
+
+fn step(mut feed: Feed) -> Step {
+    Box::pin(async move {
+        let pieces = feed.next().await;
+        (feed, pieces)
+    })
+}
+
+impl hyper::body::Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(piece) = self.ready.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        let Some(pending) = &mut self.step else { return Poll::Ready(None) };
+        let (feed, pieces) = ready!(pending.as_mut().poll(context));
+        let piece = match pieces {
+            Some(pieces) => {
+                self.ready = pieces;
+                self.step = Some(step(feed));
+                self.ready.pop_front().expect("a picture has pieces")
+            }
+            None => {
+                self.step = None;
+                feed.framing.end(feed.last.is_some())
+            }
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> Picture {
+        Picture {
+            stream: "cam".parse().unwrap(),
+            id: FrameId { epoch: 1, number: 7 },
+            jpeg: Bytes::from_static(b"JPEG"),
+            size: (2, 1),
+            received: Time::default(),
+            captured_us: None,
+            captured_utc_us: 1_800_000_000_000_042,
+            canary: String::new(),
+        }
+    }
+
+    fn sent(framing: Framing) -> String {
+        let mut pieces = framing.pieces(&picture(), true);
+        pieces.extend(framing.pieces(&picture(), false));
+        pieces.push_back(framing.end(true));
+        String::from_utf8(pieces.into_iter().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn plain_parts_tell_length_and_time() {
+        let part = format!(
+            "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\nX-Timestamp: 1800000000.000042\r\n\r\nJPEG\r\n"
+        );
+        assert_eq!(sent(Framing::Plain), format!("{part}{part}--{BOUNDARY}--\r\n"));
+    }
+
+    #[test]
+    fn in_advance_framing_the_next_head_follows_each_picture() {
+        let head = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n");
+        assert_eq!(sent(Framing::Advance), format!("{head}JPEG\r\n{head}JPEG\r\n{head}\r\n--{BOUNDARY}--\r\n"));
+    }
+
+    #[test]
+    fn browsers_get_advance_framing_and_players_plain_unless_they_ask() {
+        let framing = |uri: &str, agent: &'static str| {
+            let headers = HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static(agent))]);
+            Framing::of(&uri.parse().unwrap(), &headers)
+        };
+        assert_eq!(framing("/stream/a.mjpeg", "Mozilla/5.0 (X11)"), Ok(Framing::Advance));
+        assert_eq!(framing("/stream/a.mjpeg", "Lavf/61"), Ok(Framing::Plain));
+        assert_eq!(framing("/stream/a.mjpeg?framing=plain", "Mozilla/5.0"), Ok(Framing::Plain));
+        assert_eq!(framing("/stream/a.mjpeg?framing=advance", "curl/8"), Ok(Framing::Advance));
+        framing("/stream/a.mjpeg?framing=x", "curl/8").unwrap_err();
+    }
+
+    #[test]
+    fn a_rate_is_a_number_within_reason() {
+        assert_eq!((rate("10"), rate("0.5")), (Ok(10.0), Ok(0.5)));
+        for bad in ["", "0", "-1", "NaN", "inf", "1e9"] {
+            rate(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn frames_of_another_epoch_were_not_skipped() {
+        let id = |epoch, number| FrameId { epoch, number };
+        assert_eq!((skipped(id(1, 5), id(1, 6)), skipped(id(1, 5), id(1, 9)), skipped(id(1, 5), id(2, 9))), (0, 3, 0));
+    }
+}

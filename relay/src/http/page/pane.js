@@ -1,0 +1,266 @@
+// One pane: a picture, what is known about it, and what can be done with it.
+
+import { element, icon, iconButton, say } from "./element.js";
+import { Figures } from "./figures.js";
+import { STALE_AFTER, duration, rate, trouble } from "./words.js";
+
+/** Milliseconds over which the figures in a pane are made: short enough to follow, long enough to be read. */
+const SHOWN_WINDOW = 2000;
+
+/** Milliseconds that the relay's list may be behind its pictures: it comes four times a second at most. */
+const LIST_DELAY = 500;
+
+let lastNumber = 0;
+
+/**
+ * Emits `choose` (`detail`: the name chosen), `state`, and `remove`, `enlarge`, `fullscreen`, `snapshot` and `copy` when
+ * their buttons are pressed.
+ */
+export class Pane extends EventTarget {
+  /** What stands for this pane as long as it lives. */
+  key = (lastNumber += 1);
+  /** The stream's name. */
+  stream;
+  /** "waiting" (for a first picture), "live", "stale", "trouble", "missing", "offline" or "paused". */
+  state = "waiting";
+  /** Why it is not live, for people. */
+  reason = "";
+  figures = new Figures();
+  /** The last picture drawn, with `shownAt` and `age`; null before. */
+  picture = null;
+  /** Whether it is in view. */
+  visible = true;
+  /** Pictures a second asked for: null all, 0 none. */
+  wanted = 0;
+
+  #link;
+  #painter;
+  #canvas = element("canvas", { width: 16, height: 9 });
+  #canvasId;
+  #subscription = null;
+  #asking = 0;
+  #since = performance.now();
+  #missing = false;
+  #parts;
+
+  constructor(stream, link, painter) {
+    super();
+    this.stream = stream;
+    this.#link = link;
+    this.#painter = painter;
+    this.#parts = this.#build();
+    this.element = this.#parts.pane;
+    this.#canvasId = painter.add(this.#canvas);
+  }
+
+  /** Asks for so many pictures a second, null for all, 0 for none: in `delay` milliseconds. */
+  want(fps, delay) {
+    if (fps === this.wanted) return;
+    clearTimeout(this.#asking);
+    if (fps === 0) return this.#leave();
+    this.wanted = fps;
+    this.#asking = setTimeout(() => this.#ask(fps), delay);
+  }
+
+  #ask(fps) {
+    if (this.#subscription) return this.#subscription.rate(fps);
+    this.#since = performance.now();
+    this.figures.restart();
+    const subscription = this.#link.subscribe(
+      this.stream,
+      fps,
+      (picture, buffer) => this.#take(subscription, picture, buffer),
+      (code, message) => this.#complain(code, message),
+    );
+    this.#subscription = subscription;
+  }
+
+  /** Shows another stream from now on. */
+  show(stream) {
+    if (stream === this.stream) return;
+    this.#leave();
+    this.stream = stream;
+    this.picture = null;
+    this.#missing = false;
+    this.element.classList.remove("drawn");
+  }
+
+  /** Ends it. */
+  close() {
+    this.#leave();
+    this.#painter.remove(this.#canvasId);
+    this.element.remove();
+  }
+
+  /** The JPEG that is shown, as it was received; null when there is none. */
+  snapshot() {
+    return this.picture ? this.#painter.shown(this.#canvasId) : Promise.resolve(null);
+  }
+
+  /** Milliseconds since the picture shown was captured, or came, when the capture's time is not known. */
+  pictureAge(now) {
+    if (!this.picture) return null;
+    const relay = this.#link.clock.at(now);
+    if (this.picture.captured === null || relay === null) return now - this.picture.shownAt;
+    return Math.max(0, (relay - this.picture.captured) / 1000);
+  }
+
+  /**
+   * Looks again at what is known and shows it. `entry` is the stream's in the relay's list: null when it is
+   * not there, undefined when there is no list yet.
+   */
+  refresh(now, entry, choices, position) {
+    const [state, reason] = this.#judge(now, entry);
+    const changed = state !== this.state;
+    [this.state, this.reason] = [state, reason];
+    this.#write(now, position);
+    this.#offer(choices);
+    if (changed) this.dispatchEvent(new Event("state"));
+  }
+
+  #judge(now, entry) {
+    if (document.hidden) return ["paused", "Paused while nobody looks"];
+    if (this.#link.state !== "open") return ["offline", offline(this.#link, now)];
+    const why = entry && trouble(entry);
+    const age = this.pictureAge(now);
+    const silent = this.picture ? now - this.picture.shownAt : Infinity;
+    if (why && silent > LIST_DELAY) return ["trouble", why];
+    if (age !== null && age <= STALE_AFTER && silent <= STALE_AFTER) return ["live", ""];
+    if (entry === null || this.#missing) return ["missing", `The relay has no stream ${this.stream}; it is shown when it comes`];
+    if (this.#subscription === null) return ["waiting", ""];
+    if (this.picture === null || this.picture.shownAt < this.#since) {
+      if (now - this.#since <= STALE_AFTER) return ["waiting", ""];
+      return age === null ? ["trouble", "No picture comes"] : ["stale", `The last picture is ${duration(age)} old`];
+    }
+    return ["stale", `The last picture is ${duration(age)} old`];
+  }
+
+  async #take(subscription, picture, buffer) {
+    this.figures.frames += 1;
+    this.figures.skipped += picture.skipped;
+    const bytes = buffer.byteLength - picture.start;
+    const drawnAt = await this.#painter.draw(this.#canvasId, buffer, picture.start);
+    subscription.credit();
+    if (drawnAt === null) this.figures.broken += 1;
+    if (drawnAt === null || subscription !== this.#subscription) return;
+    const relay = this.#link.clock.at(drawnAt);
+    const age = picture.captured === null || relay === null ? null : Math.max(0, (relay - picture.captured) / 1000);
+    this.picture = { ...picture, shownAt: drawnAt, age, bytes };
+    this.#missing = false;
+    this.figures.draw(drawnAt, age);
+    this.element.classList.add("drawn");
+  }
+
+  #complain(code, message) {
+    if (code === "no_such_stream") this.#missing = true;
+    else this.dispatchEvent(new CustomEvent("notice", { detail: message }));
+  }
+
+  #leave() {
+    clearTimeout(this.#asking);
+    this.wanted = 0;
+    this.#subscription?.end();
+    this.#subscription = null;
+  }
+
+  #build() {
+    const act = (name) => () => this.dispatchEvent(new Event(name));
+    const parts = {
+      word: element("p", { class: "word" }),
+      reason: element("p", { class: "reason" }),
+      fps: element("span", { class: "fps" }),
+      age: element("span", { class: "age", title: "Time from capture until drawn here" }),
+      size: element("span", { class: "size" }),
+      name: element("span", { class: "chosen", "aria-hidden": "true" }),
+      select: element("select", { on: { change: (event) => this.#chosen(event) } }),
+      enlarge: iconButton("enlarge", "Enlarge", act("enlarge")),
+    };
+    parts.figures = element("div", { class: "figures" }, parts.fps, parts.age, parts.size);
+    parts.actions = element(
+      "div",
+      { class: "actions", role: "toolbar", "aria-label": "Actions" },
+      parts.enlarge,
+      iconButton("fullscreen", "Full screen (f)", act("fullscreen")),
+      iconButton("camera", "Save the picture (s)", act("snapshot")),
+      iconButton("link", "Copy the stream's address (c)", act("copy")),
+      iconButton("close", "Remove the pane (x)", act("remove")),
+    );
+    parts.pane = element(
+      "article",
+      { class: "pane", role: "group", tabindex: -1, "data-state": "waiting" },
+      this.#canvas,
+      element("div", { class: "veil" }, element("span", { class: "spinner", "aria-hidden": "true" }), parts.word, parts.reason),
+      element("div", { class: "name" }, element("span", { class: "dot", "aria-hidden": "true" }), parts.name, icon("down"), parts.select),
+      parts.figures,
+      parts.actions,
+    );
+    this.#canvas.setAttribute("role", "img");
+    this.#canvas.addEventListener("click", act("enlarge"));
+    return parts;
+  }
+
+  #chosen({ target }) {
+    this.dispatchEvent(new CustomEvent("choose", { detail: target.value }));
+  }
+
+  #write(now, position) {
+    const { pane, name, word, reason, figures, fps, age, size } = this.#parts;
+    if (pane.dataset.state !== this.state) pane.dataset.state = this.state;
+    pane.dataset.stream = this.stream;
+    say(name, this.stream);
+    say(word, WORDS[this.state]);
+    say(reason, this.reason);
+    const live = this.state === "live";
+    say(fps, live ? rate(this.figures.rate(now, SHOWN_WINDOW)) : "");
+    say(age, live ? duration(this.figures.age(0.5, now, SHOWN_WINDOW)) : this.picture ? duration(this.pictureAge(now)) : "");
+    say(size, this.picture ? `${this.picture.width}×${this.picture.height}` : "");
+    figures.hidden = this.picture === null;
+    const label = `Pane ${position}: ${this.stream}, ${SPOKEN[this.state]}`;
+    if (pane.getAttribute("aria-label") !== label) {
+      pane.setAttribute("aria-label", label);
+      this.#canvas.setAttribute("aria-label", `Picture of ${this.stream}`);
+      this.#parts.select.setAttribute("aria-label", `Stream of pane ${position}`);
+    }
+  }
+
+  // A list that is rebuilt while it is open closes: only what differs is written.
+  #offer({ streams, canaries }) {
+    const { select } = this.#parts;
+    const known = streams.includes(this.stream) || canaries.includes(this.stream);
+    const wanted = JSON.stringify([known ? streams : [this.stream, ...streams], canaries]);
+    if (select.dataset.offered !== wanted) {
+      const [names, others] = JSON.parse(wanted);
+      const option = (name) => element("option", { value: name }, name);
+      select.replaceChildren(...names.map(option));
+      if (others.length > 0) select.append(element("optgroup", { label: "Canaries" }, ...others.map(option)));
+      select.dataset.offered = wanted;
+    }
+    if (select.value !== this.stream) select.value = this.stream;
+  }
+
+  /** Tells whether this pane fills the window. */
+  enlarged(yes) {
+    const { enlarge } = this.#parts;
+    enlarge.replaceChildren(icon(yes ? "reduce" : "enlarge"));
+    const label = yes ? "Back to all (Escape)" : "Enlarge (Enter)";
+    enlarge.setAttribute("aria-label", label);
+    enlarge.title = label;
+  }
+}
+
+const WORDS = {
+  waiting: "Waiting for a picture",
+  live: "",
+  stale: "Stale",
+  trouble: "No signal",
+  missing: "No such stream",
+  offline: "No connection",
+  paused: "Paused",
+};
+
+const SPOKEN = { ...WORDS, waiting: "waiting for a picture", live: "live", trouble: "no signal" };
+
+function offline(link, now) {
+  if (link.state !== "waiting") return "Connecting to the relay";
+  return `Next try in ${duration(Math.max(0, link.retryAt - now))}`;
+}

@@ -1,0 +1,74 @@
+//! Which address leads where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::access::Role;
+use super::fault::Fault;
+use super::{Hall, api, guard, metrics, mjpeg, page, session, snapshot, ws};
+
+/// Largest body of a request, in bytes: a token, or an address to be signed.
+const MAX_BODY_BYTES: usize = 4 << 10;
+
+/// All addresses.
+pub(super) fn router(hall: Arc<Hall>) -> Router {
+    Router::new()
+        .route("/ws", get(ws::upgrade))
+        .route("/stream/{file}", get(mjpeg::stream))
+        .route("/snapshot/{file}", get(snapshot::snapshot))
+        .route("/api/streams", get(api::streams))
+        .route("/api/viewers", get(api::viewers))
+        .route("/api/health", get(api::health))
+        .route("/api/session", post(session::begin).delete(session::end).get(session::tell))
+        .route("/api/sign", post(session::sign))
+        .route("/readyz", get(api::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/", get(root))
+        .fallback(file)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(&hall), guard::guard))
+        .with_state(hall)
+}
+
+/// The page, or what mjpg-streamer has here.
+async fn root(state: State<Arc<Hall>>, request: Request) -> Response {
+    let uri = request.uri();
+    let stream = guard::query(uri, "stream").map(ToOwned::to_owned);
+    match guard::query(uri, "action") {
+        None => index(&state, &request).into_response(),
+        Some("stream") => mjpeg::of(state, stream, request).await.into_response(),
+        Some("snapshot") => snapshot::of(state, stream, request).await.into_response(),
+        Some(_) => Fault::bad_request("action is stream or snapshot").into_response(),
+    }
+}
+
+/// The page, with the names of the streams for those who may know them.
+fn index(hall: &Hall, request: &Request) -> Response {
+    let census = hall.wall.census();
+    let may = request.extensions().get::<Role>().is_some();
+    let names = census.streams.iter().map(|stream| &stream.name).filter(|_| may);
+    let (kind, page) = page::index(names);
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], page).into_response()
+}
+
+async fn file(request: Request) -> Result<Response, Fault> {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return Err(wrong_method().await);
+    }
+    let (kind, bytes) = page::file(request.uri().path()).ok_or_else(Fault::not_found)?;
+    // The files of a page belong to one version of the program.
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+
+    Ok((StatusCode::OK, headers, bytes).into_response())
+}
+
+async fn wrong_method() -> Fault {
+    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this address does not take that method: see HTTP.md")
+}

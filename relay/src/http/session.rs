@@ -1,0 +1,100 @@
+//! Signing in, for what cannot set headers: pages and their pictures and sockets. A token is given once for a cookie, or for
+//! the signature of one address.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Hall;
+use super::access::{LONGEST_SIGNATURE, Role, SESSION};
+use super::fault::Fault;
+use super::gateway::Peer;
+use super::guard::{cookie_name, unix_seconds};
+use crate::config::HttpAccess;
+
+/// Longest address to be signed, in bytes: a name has at most 64.
+const MAX_PATH_BYTES: usize = 256;
+
+/// How long a signed address is good for unless the request says otherwise.
+const USUAL_SIGNATURE_S: u64 = 3600;
+
+/// What `POST /api/session` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignIn {
+    token: String,
+}
+
+/// What `POST /api/sign` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sign {
+    path: String,
+    seconds: Option<u64>,
+}
+
+/// `GET /api/session`: who I am, and whether I need a token to be somebody.
+pub(super) async fn tell(State(hall): State<Arc<Hall>>, role: Option<Extension<Role>>) -> Response {
+    let access = hall.settings.access;
+    let body = json!({ "access": access.to_string(), "role": role.map(|Extension(role)| role.word()) });
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+/// `POST /api/session`: a token for a cookie.
+pub(super) async fn begin(
+    State(hall): State<Arc<Hall>>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<SignIn>, JsonRejection>,
+) -> Result<Response, Fault> {
+    let Json(SignIn { token }) = body.map_err(|error| Fault::bad_request(error.body_text()))?;
+    let wrong = || Fault::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is no token of this relay");
+    let role = hall.access.owner(token.trim()).ok_or_else(wrong)?;
+    let baked = hall.access.bake(role, unix_seconds() + SESSION.as_secs()).ok_or_else(wrong)?;
+    let cookie = cookie(&hall, peer.secure, &baked, SESSION.as_secs());
+    Ok(([(header::SET_COOKIE, cookie)], Json(json!({ "role": role.word() }))).into_response())
+}
+
+/// `DELETE /api/session`: takes the cookie back.
+pub(super) async fn end(State(hall): State<Arc<Hall>>, Extension(peer): Extension<Peer>) -> Response {
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&hall, peer.secure, "", 0))]).into_response()
+}
+
+/// `POST /api/sign`: an address that anybody may watch for a while.
+pub(super) async fn sign(
+    State(hall): State<Arc<Hall>>,
+    Extension(role): Extension<Role>,
+    body: Result<Json<Sign>, JsonRejection>,
+) -> Result<Response, Fault> {
+    let Json(Sign { path, seconds }) = body.map_err(|error| Fault::bad_request(error.body_text()))?;
+    let seconds = seconds.unwrap_or(USUAL_SIGNATURE_S);
+    let whole = path.starts_with('/') && path.len() <= MAX_PATH_BYTES && !path.contains(['?', '#']);
+    if !whole || !(1..=LONGEST_SIGNATURE.as_secs()).contains(&seconds) {
+        return Err(Fault::bad_request(format!(
+            "path is what comes after the host, such as /snapshot/cam1.jpg, without a query; seconds is 1 to {}",
+            LONGEST_SIGNATURE.as_secs()
+        )));
+    }
+    if !["/snapshot/", "/stream/"].iter().any(|prefix| path.starts_with(prefix)) && path != "/ws" {
+        return Err(Fault::bad_request("only /snapshot/…, /stream/… and /ws can be signed"));
+    }
+    let until = unix_seconds() + seconds;
+    let url = match hall.access.sign(role, &path, until) {
+        Some(signature) => format!("{path}?expires={until}&signature={signature}"),
+        None if hall.settings.access == HttpAccess::Token => return Err(Fault::bad_request("your role cannot sign")),
+        None => path,
+    };
+    Ok(Json(json!({ "url": url, "expires": until })).into_response())
+}
+
+fn cookie(hall: &Hall, secure: bool, value: &str, seconds: u64) -> String {
+    let name = cookie_name(hall, secure);
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+}

@@ -1,0 +1,173 @@
+//! TLS: certificate and key from files, which are read again when they change.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use fanlight_daemon::keys::{KeyFileError, KeyPath};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::server::TlsStream;
+
+/// How often it is looked whether the files have changed.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Largest file of either kind, in bytes: a chain of ten certificates with room.
+const MAX_FILE_BYTES: usize = 256 << 10;
+
+/// Where certificate and key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The certificate, and those that lead from it to one that browsers know, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: KeyPath,
+}
+
+/// Why a certificate is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The certificate cannot be read.
+    #[error("cannot read the certificate {}: {error}", .file.display())]
+    Unreadable {
+        /// The path.
+        file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// It holds no certificate.
+    #[error("{} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)", .file.display())]
+    NoCertificate {
+        /// The path.
+        file: PathBuf,
+    },
+    /// The key cannot be read.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// It holds no key.
+    #[error("{} holds no private key in PEM that we know (PKCS#8, PKCS#1 or SEC1, without a password)", .file.display())]
+    NoKey {
+        /// The path.
+        file: PathBuf,
+    },
+    /// They do not go together, or are of a kind that nobody uses.
+    #[error("the certificate {} and its key cannot be used: {error}", .file.display())]
+    Unusable {
+        /// The path of the certificate.
+        file: PathBuf,
+        /// Why not.
+        error: tokio_rustls::rustls::Error,
+    },
+}
+
+/// A certificate that can be used, and where it came from.
+#[derive(Debug)]
+pub(super) struct Certificate {
+    files: Files,
+    config: Arc<ServerConfig>,
+    seen: [Option<Mark>; 2],
+}
+
+/// What changes with a file's content.
+type Mark = (SystemTime, u64, u64);
+
+impl Certificate {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub(super) fn load(files: &Files) -> Result<Self, CertificateError> {
+        // Before the files: what changes after this look is seen by the next.
+        let seen = marks(files);
+        let file = files.certificate.clone();
+        let pem = read(&file).map_err(|error| CertificateError::Unreadable { file: file.clone(), error })?;
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
+        if chain.is_empty() {
+            return Err(CertificateError::NoCertificate { file });
+        }
+        let (key_file, pem) = files.key.secret_bytes(MAX_FILE_BYTES)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| CertificateError::NoKey { file: key_file })?;
+        let unusable = |error| CertificateError::Unusable { file: files.certificate.clone(), error };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(unusable)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { files: files.clone(), config: Arc::new(config), seen })
+    }
+}
+
+/// Begins TLS on connections, with the newest certificate that could be used.
+#[derive(Debug)]
+pub(super) struct Acceptor(Mutex<Certificate>);
+
+impl Acceptor {
+    pub(super) fn new(certificate: Certificate) -> Self {
+        Self(certificate.into())
+    }
+
+    /// Does the handshake.
+    ///
+    /// # Errors
+    /// When the client does not do its part, or does not like our certificate.
+    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
+        let config = Arc::clone(&self.lock().config);
+        TlsAcceptor::from(config).accept(stream).await
+    }
+
+    /// Looks after the files, for ever.
+    pub(super) async fn watch(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            self.look();
+        }
+    }
+
+    /// Takes what the files hold if they have changed and can be used; if not the old certificate stays, and that is
+    /// said once.
+    fn look(&self) {
+        let mut current = self.lock();
+        let seen = marks(&current.files);
+        if seen == current.seen {
+            return;
+        }
+        match Certificate::load(&current.files) {
+            Ok(certificate) => {
+                tracing::info!(certificate = %current.files.certificate.display(), "the certificate has changed");
+                *current = certificate;
+            }
+            Err(error) => {
+                tracing::warn!("the certificate has changed and is not used: {error}");
+                current.seen = seen;
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Certificate> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn marks(files: &Files) -> [Option<Mark>; 2] {
+    use std::os::unix::fs::MetadataExt as _;
+    let mark = |path: Option<PathBuf>| {
+        let metadata = fs::metadata(path?).ok()?;
+        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+    };
+    [mark(Some(files.certificate.clone())), mark(files.key.resolve().ok())]
+}
+
+fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,71 @@
+//! What the event loop leaves for the HTTP side, after the viewers have been served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+
+use crate::board::{Board, Picture};
+use crate::engine::{Arrival, Engine};
+
+/// How often the HTTP side is told what the engine knows: a page that says what is wrong says so within half a second.
+const CENSUS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shows {
+    /// None when there is no HTTP: then nothing is done.
+    board: Option<Arc<Board>>,
+    census: Time,
+    /// Frames that have gone to the fan-out and not to the board: one or two a stream.
+    fresh: Vec<Arrival>,
+}
+
+impl Shows {
+    /// What is shown on `board`, if there is one.
+    pub(super) const fn new(board: Option<Arc<Board>>) -> Self {
+        Self { board, census: Time::from_nanos(0), fresh: Vec::new() }
+    }
+
+    /// Keeps a frame that goes to the viewers now.
+    pub(super) fn keep(&mut self, arrival: Arrival) {
+        if self.board.is_some() && !arrival.frame.jpeg.is_empty() {
+            self.fresh.push(arrival);
+        }
+    }
+
+    /// Leaves the frames that were kept, but for those that `engine` refused.
+    pub(super) fn frames(&mut self, now: Time, engine: &Engine) {
+        let Some(board) = &self.board else { return };
+        for arrival in self.fresh.drain(..).filter(|arrival| engine.carries(arrival)) {
+            let captured_us = engine.captured_us(now, &arrival);
+            board.count(&arrival, captured_us);
+            board.post(Picture::new(&arrival, captured_us));
+        }
+    }
+
+    /// Leaves a census when it is due, and says when the next is.
+    pub(super) fn census(&mut self, now: Time, engine: &Engine) -> Option<Time> {
+        let board = self.board.as_ref()?;
+        if now >= self.census {
+            self.census = now + CENSUS_INTERVAL;
+            board.post_census(engine.census(now));
+        }
+        Some(self.census)
+    }
+
+    /// Waits for news of who watches over HTTP.
+    pub(super) async fn demanded(&self) {
+        match &self.board {
+            Some(board) => board.demanded().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells `engine` who watches over HTTP.
+    pub(super) fn take_demand(&self, now: Time, engine: &mut Engine) {
+        while let Some((stream, clients)) = self.board.as_ref().and_then(|board| board.take_demand()) {
+            engine.on_clients(now, &stream, clients);
+        }
+    }
+}

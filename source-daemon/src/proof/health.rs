@@ -1,0 +1,190 @@
+//! What makes a screen right, late, wrong or blind.
+
+use std::fmt;
+use std::time::Duration;
+
+use fanlight_proto::message::Health;
+
+/// A screen that was sent a frame and has told nothing for so long shows nothing, or does not tell.
+pub const BLIND_AFTER: Duration = Duration::from_secs(2);
+
+/// Answers older than this say nothing of the present. Longer than [`BLIND_AFTER`] by the time between two frames of a
+/// canary, so that a screen that falls silent is blind before it is one of which nothing is known.
+pub const RECENT: Duration = Duration::from_secs(3);
+
+/// What a screen is held to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Largest distance between the ball found and the true one, in pixels.
+    pub max_error: f64,
+    /// Longest time from capture to the screen.
+    pub max_age: Duration,
+}
+
+/// How a screen stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// The right picture, in time.
+    Right,
+    /// The right picture, too late.
+    Late {
+        /// By so much more than allowed.
+        by: Duration,
+    },
+    /// Something else, or something wrong.
+    Wrong(String),
+    /// Nothing, or it does not tell.
+    Blind(String),
+    /// Nothing is known to judge it by.
+    Unmeasured(&'static str),
+}
+
+impl Standing {
+    /// Its kind as a word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Right => "right picture",
+            Self::Late { .. } => "late",
+            Self::Wrong(_) => "wrong",
+            Self::Blind(_) => "blind",
+            Self::Unmeasured(_) => "not measured",
+        }
+    }
+
+    /// Why it stands so; empty when all is well.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Right | Self::Late { .. } => String::new(),
+            Self::Wrong(reason) | Self::Blind(reason) => reason.clone(),
+            Self::Unmeasured(reason) => (*reason).to_owned(),
+        }
+    }
+
+    /// As the message to the viewer says it.
+    #[must_use]
+    pub const fn health(&self) -> Health {
+        match self {
+            Self::Right => Health::Right,
+            Self::Late { .. } => Health::Late,
+            Self::Wrong(_) => Health::Wrong,
+            Self::Blind(_) => Health::Blind,
+            Self::Unmeasured(_) => Health::Unspecified,
+        }
+    }
+
+    /// The worse, the more an operator wants to see it first.
+    #[must_use]
+    pub const fn severity(&self) -> u8 {
+        match self {
+            Self::Blind(_) => 4,
+            Self::Wrong(_) => 3,
+            Self::Late { .. } => 2,
+            Self::Right => 1,
+            Self::Unmeasured(_) => 0,
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late { by } => write!(f, "late by {} ms", by.as_millis().max(1)),
+            _ => f.write_str(self.word()),
+        }
+    }
+}
+
+/// What is known when a screen is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// Of the ball found recently, the largest error, in pixels; none when none was found.
+    pub worst_error: Option<f64>,
+    /// Recent answers.
+    pub answers: usize,
+    /// Of these, the ones that found no ball though there was one.
+    pub none: usize,
+    /// From capture to the screen, median of the recent answers.
+    pub age: Option<Duration>,
+    /// How long the screen has owed an answer for a frame published.
+    pub owing: Option<Duration>,
+    /// How long the picture beside this canary has owed the screen a frame, and its age when it was shown last.
+    pub beside_owing: Option<Duration>,
+    /// See `beside_owing`.
+    pub beside_age: Option<Duration>,
+}
+
+/// How a screen stands by this evidence. What shows nothing is not late, and what shows the wrong thing is not late either.
+#[must_use]
+pub fn judge(evidence: &Evidence, limits: &Limits) -> Standing {
+    let Evidence { worst_error, answers, none, .. } = *evidence;
+    let over = |owing: Option<Duration>| owing.filter(|owing| *owing > BLIND_AFTER).map(|owing| owing.as_secs_f64());
+    if let Some(seconds) = over(evidence.owing) {
+        return Standing::Blind(format!("no finding for {seconds:.1} s"));
+    }
+    if let Some(seconds) = over(evidence.beside_owing) {
+        return Standing::Blind(format!("shows no picture for {seconds:.1} s; the canary beside it is found"));
+    }
+    if answers == 0 {
+        return Standing::Unmeasured("no finding is due");
+    }
+    if let Some(error) = worst_error.filter(|error| *error > limits.max_error) {
+        return Standing::Wrong(format!("the ball is {error:.1} px from where it should be"));
+    }
+    if 2 * none > answers {
+        return Standing::Wrong(format!("no ball in {none} of {answers} pictures"));
+    }
+    let age = evidence.age.into_iter().chain(evidence.beside_age).max();
+    match age.and_then(|age| age.checked_sub(limits.max_age)).filter(|by| !by.is_zero()) {
+        Some(by) => Standing::Late { by },
+        None => Standing::Right,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_error: 2.0, max_age: Duration::from_millis(100) };
+
+    const GOOD: Evidence = Evidence {
+        worst_error: Some(0.5),
+        answers: 10,
+        none: 0,
+        age: Some(Duration::from_millis(40)),
+        owing: None,
+        beside_owing: None,
+        beside_age: None,
+    };
+
+    fn word(evidence: Evidence) -> String {
+        judge(&evidence, &LIMITS).to_string()
+    }
+
+    #[test]
+    fn each_state_has_its_evidence() {
+        let second = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(word(GOOD), "right picture");
+        assert_eq!(word(Evidence { age: Some(Duration::from_millis(137)), ..GOOD }), "late by 37 ms");
+        assert_eq!(word(Evidence { beside_age: Some(Duration::from_millis(101)), ..GOOD }), "late by 1 ms");
+        assert_eq!(word(Evidence { worst_error: Some(2.1), ..GOOD }), "wrong");
+        assert_eq!(word(Evidence { worst_error: None, none: 6, ..GOOD }), "wrong");
+        assert_eq!(word(Evidence { owing: second(3), ..GOOD }), "blind");
+        assert_eq!(word(Evidence { beside_owing: second(3), ..GOOD }), "blind");
+        assert_eq!(word(Evidence { owing: second(2), none: 5, ..GOOD }), "right picture");
+        assert_eq!(word(Evidence::default()), "not measured");
+    }
+
+    #[test]
+    fn who_shows_nothing_is_blind_whatever_else_is_wrong() {
+        let all = Evidence { worst_error: Some(1e6), age: Some(Duration::MAX), owing: Some(Duration::MAX), ..GOOD };
+        assert_eq!(word(all), "blind");
+        assert_eq!(word(Evidence { owing: None, ..all }), "wrong");
+    }
+
+    #[test]
+    fn a_frame_that_is_exactly_at_the_limits_is_right() {
+        assert_eq!(word(Evidence { worst_error: Some(2.0), age: Some(LIMITS.max_age), ..GOOD }), "right picture");
+    }
+}

@@ -1,0 +1,47 @@
+//! What the publisher hears from relays, and tells them back.
+
+use std::fmt;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{ViewerVerdict, Word};
+
+/// Listens to relays. Called on the publisher's thread, which sends frames: each call must return at once.
+pub trait Ear: fmt::Debug + Send + Sync {
+    /// Peer `peer` has connected, or its subscriptions have changed: it is sent what begins with one of `topics`. A peer
+    /// that never sends a word watches whatever it subscribes to.
+    fn on_subscriptions(&self, now: Time, peer: u64, topics: &[Vec<u8>]);
+
+    /// A relay says who watches and what they saw. It has proved by the feed key, where there is one, that it may.
+    fn on_word(&self, now: Time, peer: u64, word: Word);
+
+    /// The peer has gone.
+    fn on_gone(&self, now: Time, peer: u64);
+
+    /// What to tell a relay of its viewers with its next answer.
+    fn verdicts(&self, now: Time, peer: u64) -> Vec<ViewerVerdict>;
+
+    /// What to answer to who asks how things stand: JSON of at most [`MAX_STATUS_BYTES`] bytes.
+    ///
+    /// [`MAX_STATUS_BYTES`]: fanlight_proto::envelope::MAX_STATUS_BYTES
+    fn status(&self, now: Time) -> Vec<u8>;
+}
+
+/// Listens to nobody.
+#[derive(Debug)]
+pub struct Deaf;
+
+impl Ear for Deaf {
+    fn on_subscriptions(&self, _: Time, _: u64, _: &[Vec<u8>]) {}
+
+    fn on_word(&self, _: Time, _: u64, _: Word) {}
+
+    fn on_gone(&self, _: Time, _: u64) {}
+
+    fn verdicts(&self, _: Time, _: u64) -> Vec<ViewerVerdict> {
+        Vec::new()
+    }
+
+    fn status(&self, _: Time) -> Vec<u8> {
+        Vec::new()
+    }
+}

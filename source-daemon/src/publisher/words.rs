@@ -1,0 +1,96 @@
+//! What relays say to the source, one peer's worth: who floods or forges is heard no more than anyone else.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::{CHALLENGE_BYTES, Listener, MAX_WORD_TOPIC, Sealer, WordError};
+use fanlight_proto::message::Word;
+
+/// Words of one peer that are taken in a second. A relay says eleven, and up to forty more while viewers of a stream that
+/// nobody watches come and go.
+pub(super) const WORDS_PER_SECOND: u32 = 60;
+
+/// Bytes of their topics: a relay fills no more than ten words a second.
+pub(super) const WORD_BYTES_PER_SECOND: usize = 20 * MAX_WORD_TOPIC;
+
+/// The span that both count in.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// Why a word is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Dropped {
+    #[error("more than {WORDS_PER_SECOND} words, or {WORD_BYTES_PER_SECOND} bytes of them, in a second")]
+    TooMany,
+    #[error(transparent)]
+    Wrong(#[from] WordError),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Words {
+    listener: Listener,
+    since: Time,
+    words: u32,
+    bytes: usize,
+}
+
+impl Words {
+    /// Of a peer that has only just connected, and is told `challenge`.
+    pub(super) fn new(sealer: Option<&Sealer>, challenge: [u8; CHALLENGE_BYTES]) -> Self {
+        Self { listener: Listener::new(sealer, challenge), since: Time::default(), words: 0, bytes: 0 }
+    }
+
+    /// The word that a subscription to `topic` says. Wrong ones count as well: they cost the most.
+    pub(super) fn take(&mut self, now: Time, topic: &[u8]) -> Result<Word, Dropped> {
+        if now.saturating_since(self.since) >= SPAN {
+            (self.since, self.words, self.bytes) = (now, 0, 0);
+        }
+        if self.words >= WORDS_PER_SECOND || self.bytes + topic.len() > WORD_BYTES_PER_SECOND {
+            return Err(Dropped::TooMany);
+        }
+        self.words += 1;
+        self.bytes += topic.len();
+        Ok(self.listener.hear(topic)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanlight_proto::envelope::Speaker;
+    use fanlight_proto::message::Answer;
+
+    use super::*;
+
+    const CHALLENGE: [u8; CHALLENGE_BYTES] = [3; CHALLENGE_BYTES];
+
+    fn at(millis: u64) -> Time {
+        Time::from_nanos(1 << 40) + Duration::from_millis(millis)
+    }
+
+    fn speaker() -> Speaker {
+        let mut speaker = Speaker::new(None, [4; 16]);
+        speaker.on_answer(&Answer { challenge: CHALLENGE.to_vec(), ..Answer::default() });
+        speaker
+    }
+
+    #[test]
+    fn a_peer_is_heard_so_often_in_a_second_and_again_in_the_next() {
+        let (mut words, mut speaker) = (Words::new(None, CHALLENGE), speaker());
+        let mut taken = |second: u64| {
+            let mut said = || speaker.topic(Word::default()).unwrap();
+            (0..1000).filter(|n| words.take(at(1000 * second + n % 900), said().as_bytes()).is_ok()).count()
+        };
+        assert_eq!([0, 1, 2].map(&mut taken), [WORDS_PER_SECOND as usize; 3]);
+    }
+
+    #[test]
+    fn long_words_are_limited_by_their_bytes_and_wrong_ones_count() {
+        let mut words = Words::new(None, CHALLENGE);
+        let long = vec![b'!'; MAX_WORD_TOPIC];
+        let wrong = (0..1000).filter(|_| words.take(at(0), &long) == Err(Dropped::Wrong(WordError::Text))).count();
+        assert_eq!(wrong, WORD_BYTES_PER_SECOND / MAX_WORD_TOPIC);
+        let good = speaker().topic(Word::default()).unwrap();
+        assert_eq!(words.take(at(500), good.as_bytes()), Err(Dropped::TooMany));
+        assert!(words.take(at(1000), good.as_bytes()).is_ok());
+    }
+}

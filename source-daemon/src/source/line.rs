@@ -1,0 +1,185 @@
+//! One stream of a source: its input, the two threads behind it, and what the loop does for it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_daemon::logline::Limited;
+use fanlight_proto::clock::Time;
+use fanlight_proto::limits::HEARTBEAT_INTERVAL;
+use fanlight_proto::message::{State, StreamName};
+use tokio::sync::Notify;
+
+use super::capture::Capturing;
+use super::outlet::{Outlet, Station};
+use super::prepare::{Preparing, Thinning};
+use super::reports::{News, Reports};
+use super::slot::Slot;
+use crate::camera::Input;
+use crate::picture::Pipeline;
+use crate::supervisor::{Action, Condition, Supervisor};
+
+/// What a stream is made of, apart from where it is published.
+pub struct Parts {
+    /// Its name.
+    pub stream: StreamName,
+    /// Where its pictures come from.
+    pub input: Box<dyn Input>,
+    /// What is done to each picture.
+    pub pipeline: Pipeline,
+    /// Decides about the input.
+    pub supervisor: Supervisor,
+    /// Between two frames while it is slow because nobody watches.
+    pub slow_interval: Duration,
+}
+
+/// A stream that runs.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) outlet: Arc<Outlet>,
+    slot: Arc<Slot>,
+    reports: Arc<Reports>,
+    capturing: Capturing,
+    preparing: JoinHandle<()>,
+    supervisor: Supervisor,
+    pub(super) input: String,
+    open_at: Option<Time>,
+    status: StatusLine,
+}
+
+/// What goes into the status line.
+#[derive(Debug, Default)]
+struct StatusLine {
+    since: Time,
+    published: u64,
+}
+
+impl Line {
+    /// Starts the threads; the input is not opened before the first [`turn`](Self::turn). News of the threads `wake` the
+    /// loop.
+    pub(super) fn start(parts: Parts, station: Station, wake: &Arc<Notify>) -> io::Result<Self> {
+        let Parts { input, pipeline, supervisor, slow_interval, .. } = parts;
+        let name = input.describe();
+        let slot = Arc::new(Slot::default());
+        let reports = Arc::new(Reports::new(wake));
+        let outlet = Arc::new(Outlet::new(station));
+        let capturing = Capturing::start(input, Arc::clone(&slot), Arc::clone(&reports), outlet.newest())?;
+        let preparing = Preparing {
+            slot: Arc::clone(&slot),
+            reports: Arc::clone(&reports),
+            outlet: Arc::clone(&outlet),
+            pipeline,
+            refused: Limited::new(),
+            thinning: Thinning::new(slow_interval),
+        };
+        let preparing = std::thread::Builder::new().name("prepare".into()).spawn(move || preparing.run())?;
+        let (open_at, status) = (Some(Time::default()), StatusLine::default());
+        Ok(Self { outlet, slot, reports, capturing, preparing, supervisor, input: name, open_at, status })
+    }
+
+    /// Does what is due. To be called whenever there are news, and at least every 250 ms.
+    pub(super) fn turn(&mut self, now: Time) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.preparing.is_finished(), "the preparing thread has ended; a new process is needed");
+        let mut actions = self.hear(self.reports.take(), now);
+        actions.extend(self.supervisor.on_demand(now, self.outlet.witness().audience().is_there()));
+        actions.extend(self.supervisor.on_tick(now));
+        for action in actions {
+            self.act(action)?;
+        }
+        if self.open_at.is_some_and(|at| now >= at) {
+            self.open_at = None;
+            if self.supervisor.may_open() {
+                self.supervisor.on_opening(now);
+                self.capturing.open();
+            }
+        }
+        if now.saturating_since(self.outlet.last_published()) >= HEARTBEAT_INTERVAL {
+            self.outlet.heartbeat(self.supervisor.condition());
+        }
+        Ok(())
+    }
+
+    /// Passes the threads' news to the supervisor.
+    fn hear(&mut self, news: News, now: Time) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(rate) = news.opened {
+            self.supervisor.on_opened(now, rate);
+        }
+        if news.captured {
+            self.supervisor.on_capture(now);
+        }
+        if let Some(reason) = news.unusable {
+            self.supervisor.on_unusable(reason);
+        }
+        if news.published > 0 {
+            self.status.published += news.published;
+            actions.extend(self.supervisor.on_frame(now));
+        }
+        if let Some(error) = news.error {
+            let jitter = clock::random_bytes::<1>()[0];
+            actions.extend(self.supervisor.on_error(now, &error, jitter));
+        }
+        actions
+    }
+
+    fn act(&mut self, action: Action) -> anyhow::Result<()> {
+        match action {
+            Action::Open { at } => self.open_at = Some(at),
+            Action::Announce(condition) => {
+                log(&self.input, &condition);
+                self.outlet.heartbeat(&condition);
+            }
+            Action::Close => {
+                self.open_at = None;
+                self.capturing.close();
+            }
+            Action::Slow(slow) => self.outlet.set_slow(slow),
+            Action::Replace(reason) => anyhow::bail!("{}: {reason}; a new process is needed", self.input),
+        }
+        Ok(())
+    }
+
+    /// Ends the threads. A driver that does not return within `patience` is left behind with its thread; tells whether it
+    /// did return.
+    pub(super) fn end(self, patience: Duration) -> bool {
+        let closed = self.capturing.end(patience);
+        self.slot.close();
+        if self.preparing.join().is_err() {
+            tracing::error!("the preparing thread panicked");
+        }
+        closed
+    }
+
+    /// The status line of the time since the last one, if that is at least `interval`.
+    pub(super) fn status_line(&mut self, now: Time, interval: Duration) -> Option<String> {
+        let length = now.saturating_since(self.status.since);
+        if length < interval {
+            return None;
+        }
+        let frames = std::mem::replace(&mut self.status, StatusLine { since: now, published: 0 }).published;
+        let Condition { state, reason } = self.supervisor.condition();
+        let stats = self.outlet.publisher().stats();
+        let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        Some(format!(
+            "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} overtaken before encoding, {} before sending",
+            self.input,
+            state.word(),
+            frames as f64 / length.as_secs_f64(),
+            stats.subscribers,
+            self.slot.overtaken(),
+            stats.dropped,
+        ))
+    }
+}
+
+fn log(input: &str, condition: &Condition) {
+    let state = condition.state.word();
+    match condition.state {
+        State::Live | State::Ended | State::Idle | State::Opening => {
+            tracing::info!(input, state, reason = condition.reason, "input");
+        }
+        _ => tracing::warn!(input, state, reason = condition.reason, "input"),
+    }
+}

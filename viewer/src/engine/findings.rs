@@ -1,0 +1,171 @@
+//! What was found in frames that were shown, on its way to the source, and what the source makes of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::ToRelay;
+use fanlight_proto::findings;
+use fanlight_proto::limits::MAX_FINDINGS;
+use fanlight_proto::message::{Beside, Finding, Findings, StreamName, Verdict};
+use serde::Serialize;
+
+use super::path::Path;
+use super::{Engine, Output};
+
+/// Findings go out so far apart: half as often as a relay takes them, so that none comes too soon however the network
+/// bunches them.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Findings that wait for their turn, or for a relay: of two seconds at 30 frames a second. Older ones prove nothing of
+/// the present.
+const MAX_WAITING: usize = 4 * MAX_FINDINGS;
+
+/// A path of which nothing was heard for so long has faltered, and findings go by another, or wait: keep-alives are sent at most
+/// 300 ms apart, and answered.
+const FALTERS: Duration = Duration::from_millis(400);
+
+/// So long after the source's word came it still tells how things are; the relay repeats it four times a second, and for
+/// no longer than this after it heard it.
+const VERDICT_LASTS: Duration = Duration::from_secs(3);
+
+/// What became of findings. Counts never fall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FindingCounts {
+    /// Sent to a relay.
+    pub sent: u64,
+    /// Not sent: of a stream that is no longer watched, out of bounds, or given way to newer ones.
+    pub dropped: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    screen: u64,
+    /// The stream that those which wait belong to.
+    stream: Option<StreamName>,
+    waiting: VecDeque<Finding>,
+    beside: Option<Beside>,
+    /// Frames that no tracker looked at, and how many of them have been told.
+    passed_over: u64,
+    told: u64,
+    due: Time,
+    /// The path they went by last.
+    path: Option<usize>,
+    counts: FindingCounts,
+    verdict: Option<(Time, Verdict)>,
+}
+
+impl Outgoing {
+    /// Where findings went by path `at` last, takes what the source says of them.
+    pub(super) fn on_verdict(&mut self, now: Time, at: usize, verdict: Option<Verdict>) {
+        if self.path == Some(at) {
+            self.verdict = verdict.map(|verdict| (now, verdict));
+        }
+    }
+
+    pub(super) const fn counts(&self) -> FindingCounts {
+        self.counts
+    }
+
+    /// What the source makes of this screen at `now`, if it tells.
+    pub(super) fn verdict(&self, now: Time) -> Option<Verdict> {
+        self.verdict.filter(|(came, _)| now < *came + VERDICT_LASTS).map(|(_, verdict)| verdict)
+    }
+
+    fn put(&mut self, stream: &StreamName, finding: Finding) {
+        if findings::check_list(&[finding]).is_err() {
+            self.counts.dropped += 1;
+            return;
+        }
+        if self.stream.as_ref() != Some(stream) {
+            self.clear();
+            self.stream = Some(stream.clone());
+        }
+        if self.waiting.len() == MAX_WAITING {
+            self.waiting.pop_front();
+            self.counts.dropped += 1;
+        }
+        self.waiting.push_back(finding);
+    }
+
+    fn clear(&mut self) {
+        self.counts.dropped += self.waiting.len() as u64;
+        self.waiting.clear();
+    }
+
+    /// A message of what waits longest.
+    fn next(&mut self) -> Findings {
+        let mut message = Findings { screen: self.screen, beside: self.beside.clone(), ..Findings::default() };
+        findings::fill(&mut message, &mut self.waiting);
+        self.counts.sent += message.findings.len() as u64;
+        message
+    }
+}
+
+impl Engine {
+    /// Names the screen in what is told of findings: the same in all conversations of one viewer, and not 0. Nothing is
+    /// told before that.
+    pub fn set_screen(&mut self, screen: u64) {
+        self.outgoing.screen = screen;
+    }
+
+    /// Takes what was found in a frame of `stream` that was shown. It goes to the source by one relay, in the session of
+    /// that stream, with the next message of findings.
+    pub fn on_finding(&mut self, stream: &StreamName, finding: Finding) {
+        self.outgoing.put(stream, finding);
+    }
+
+    /// So many findings gave way to newer ones before they came here.
+    pub fn on_findings_dropped(&mut self, count: u64) {
+        self.outgoing.counts.dropped += count;
+    }
+
+    /// Takes how many of the frames shown since the engine began no tracker has looked at.
+    pub fn on_passed_over(&mut self, total: u64) {
+        self.outgoing.passed_over = self.outgoing.passed_over.max(total);
+    }
+
+    /// Takes how the stream fares that this one is the canary of; each message of findings tells it.
+    pub fn on_beside(&mut self, beside: Beside) {
+        self.outgoing.beside = Some(beside);
+    }
+
+    /// Sends what waits, when it is due and there is a relay to send it to.
+    pub(super) fn send_findings(&mut self, now: Time) {
+        if self.findings_due().is_none_or(|due| now < due) {
+            return;
+        }
+        let Some(at) = self.findings_path(now) else {
+            self.outgoing.due = now + INTERVAL;
+            return;
+        };
+        let Some(session) = &mut self.paths[at].session else { return };
+        let outgoing = &mut self.outgoing;
+        if outgoing.stream.as_ref() != Some(&session.name) {
+            outgoing.clear();
+            return;
+        }
+        (outgoing.due, outgoing.path) = (now + INTERVAL, Some(at));
+        let mut message = outgoing.next();
+        session.findings += message.findings.len() as u64;
+        session.passed_over += outgoing.passed_over - std::mem::replace(&mut outgoing.told, outgoing.passed_over);
+        (message.sent, message.passed_over) = (session.findings, session.passed_over);
+        let datagram = session.encode(&ToRelay::Findings(session.id, message));
+        self.shared.outputs.push_back(Output::Send(at, datagram));
+    }
+
+    /// When [`Engine::send_findings`] has something to do.
+    pub(super) fn findings_due(&self) -> Option<Time> {
+        let some = self.outgoing.screen != 0 && !self.outgoing.waiting.is_empty();
+        (some && self.paths.iter().any(Path::is_active)).then_some(self.outgoing.due)
+    }
+
+    /// A path that brings media and has not faltered; of several the one that they went by last.
+    fn findings_path(&self, now: Time) -> Option<usize> {
+        let heard = |path: &Path| path.session.as_ref().is_some_and(|session| now < session.heard + FALTERS);
+        let good = |path: &Path| path.is_active() && path.joining.is_none() && heard(path);
+        let good = (0..self.paths.len()).filter(|at| good(&self.paths[*at]));
+        good.min_by_key(|at| Some(*at) != self.outgoing.path)
+    }
+}

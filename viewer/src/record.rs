@@ -1,0 +1,238 @@
+//! Recording what is shown: an AVI of the JPEGs as they came, or an animated GIF of the screen.
+//!
+//! A thread of its own writes. What it is too slow for is dropped and counted, the oldest first; the picture on the screen
+//! never waits for it, and goes on when the recording fails.
+
+mod avi;
+mod desk;
+mod film;
+mod flags;
+mod gif;
+mod timeline;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{FrameId, StreamName};
+use serde::Serialize;
+
+use crate::mark::Mark;
+use desk::Desk;
+use film::Film;
+pub use flags::Flags;
+use gif::Gif;
+
+/// Largest width of a GIF, in pixels: what a browser still shows smoothly.
+pub const MAX_GIF_WIDTH: u32 = 1920;
+
+/// Most pictures a second of a GIF: browsers slow down what is asked for faster.
+pub const MAX_GIF_FPS: u32 = 50;
+
+/// How long the end of the viewer waits for the end of the file.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// What to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The file; the next ones of a long AVI lie beside it, as `NAME-2.avi` and so on.
+    pub path: PathBuf,
+    /// What is written.
+    pub kind: Kind,
+    /// For how long at most.
+    pub length: Option<Duration>,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The JPEGs as they came.
+    Avi,
+    /// The pictures as the screen shows them.
+    Gif {
+        /// Columns of the GIF; fewer when the picture has fewer.
+        width: u32,
+        /// Pictures a second at most.
+        fps: u32,
+    },
+}
+
+/// A frame that is on the screen.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The stream it belongs to.
+    pub stream: StreamName,
+    /// Its identity.
+    pub id: FrameId,
+    /// When it was captured, on its source's clock, in nanoseconds.
+    pub captured_ns: u64,
+    /// The rate that its source runs at, in thousandths of a frame a second; 0 when it is not known.
+    pub rate_millihertz: u32,
+    /// When it was shown.
+    pub at: Time,
+    /// As received.
+    pub jpeg: Bytes,
+    /// What lies over it on the screen.
+    pub mark: Option<Mark>,
+    /// The figures over it, line by line; empty when none are shown.
+    pub figures: String,
+}
+
+/// How a recording went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Recording {
+    /// The first file.
+    pub file: String,
+    /// How many files there are; an AVI has several when it is long or its size changed.
+    pub files: u64,
+    /// Frames in them.
+    pub frames: u64,
+    /// Moments of the file at which there was no new frame, so that players go on showing the last one.
+    pub repeated: u64,
+    /// Frames that came sooner than the file's rate has room for.
+    pub early: u64,
+    /// Frames that the disk was too slow for.
+    pub dropped: u64,
+    /// How long the files play.
+    pub seconds: f64,
+    /// Why it ended before its time.
+    pub failure: Option<String>,
+}
+
+/// A recording under way.
+#[derive(Debug)]
+pub struct Recorder {
+    desk: Arc<Desk>,
+    plan: Plan,
+    ended: Receiver<Recording>,
+}
+
+impl Recorder {
+    /// Creates the file and starts the thread. A file that cannot be created is told in the log and in the
+    /// [`Recording`]: there is none then, but a picture.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(plan: Plan) -> io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let (filled, planned) = (Arc::clone(&desk), plan.clone());
+        let (end, ended) = mpsc::channel();
+        // Nobody waits for the end any more when it cannot be told.
+        let work = move || drop(end.send(record(&planned, &filled)));
+        thread::Builder::new().name("record".to_owned()).spawn(work)?;
+        Ok(Self { desk, plan, ended })
+    }
+
+    /// Has a frame recorded, if there is time for it. Never waits.
+    pub fn offer(&self, sample: Sample) {
+        self.desk.put(sample);
+    }
+
+    /// Writes what still waits, closes the file and tells how it went. A disk that takes longer than 1 s for that is left
+    /// to itself.
+    #[must_use]
+    pub fn stop(self) -> Recording {
+        self.desk.close();
+        self.ended.recv_timeout(STOP_LIMIT).unwrap_or_else(|_| {
+            let stuck = io::Error::new(io::ErrorKind::TimedOut, format!("not closed within {STOP_LIMIT:?}"));
+            let recording = Recording {
+                file: self.plan.path.display().to_string(),
+                dropped: self.desk.dropped(),
+                failure: Some(failure(&self.plan.path, &stuck)),
+                ..Recording::default()
+            };
+            tell(&recording);
+            recording
+        })
+    }
+}
+
+/// What takes samples.
+trait Sink {
+    /// Writes one.
+    fn take(&mut self, sample: &Sample) -> io::Result<()>;
+
+    /// Ends the file. Called once, also after an error, to save what there is.
+    fn close(&mut self) -> io::Result<()>;
+
+    /// What was written so far, without file, drops and failure.
+    fn recording(&self) -> Recording;
+}
+
+fn record(plan: &Plan, desk: &Desk) -> Recording {
+    let mut sink = open(plan);
+    let ended = match &mut sink {
+        Ok(sink) => {
+            tracing::info!(file = %plan.path.display(), "recording");
+            let ended = fill(plan, desk, &mut **sink);
+            let closed = sink.close();
+            ended.and(closed)
+        }
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    };
+    desk.close();
+    let recording = Recording {
+        file: plan.path.display().to_string(),
+        dropped: desk.dropped(),
+        failure: ended.err().map(|error| failure(&plan.path, &error)),
+        ..sink.map(|sink| sink.recording()).unwrap_or_default()
+    };
+    tell(&recording);
+    recording
+}
+
+fn open(plan: &Plan) -> io::Result<Box<dyn Sink>> {
+    let file = File::create(&plan.path)?;
+    Ok(match plan.kind {
+        Kind::Avi => Box::new(Film::new(plan.path.clone(), file)),
+        Kind::Gif { width, fps } => Box::new(Gif::new(file, width, fps, plan.length)),
+    })
+}
+
+/// Until the end, the plan's length or a failure.
+fn fill(plan: &Plan, desk: &Desk, sink: &mut dyn Sink) -> io::Result<()> {
+    let mut began = None;
+    while let Some(sample) = desk.take() {
+        let since = sample.at.saturating_since(*began.get_or_insert(sample.at));
+        if plan.length.is_some_and(|length| since >= length) {
+            return Ok(());
+        }
+        sink.take(&sample)?;
+    }
+    Ok(())
+}
+
+fn failure(path: &Path, error: &io::Error) -> String {
+    format!("cannot record to {}: {error}: make room, or name another file (--record)", path.display())
+}
+
+fn tell(recording: &Recording) {
+    let Recording { file, files, frames, repeated, early, dropped, seconds, failure } = recording;
+    match failure {
+        Some(failure) => tracing::error!(frames, "{failure}"),
+        None if *frames == 0 => tracing::warn!("no picture was shown: {file} is empty"),
+        None => tracing::info!(file, files, frames, repeated, early, dropped, seconds, "recorded"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_created_is_told_and_nobody_waits() {
+        let plan = Plan { path: "/nowhere/at/all.avi".into(), kind: Kind::Avi, length: None };
+        let recorder = Recorder::start(plan).unwrap();
+        let recording = recorder.stop();
+        let failure = recording.failure.unwrap();
+        for word in ["/nowhere/at/all.avi", "No such file", "--record"] {
+            assert!(failure.contains(word), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Writes an AVI 1.0 file of MJPEG (Microsoft, AVI RIFF File Reference): one video stream of constant rate, an index.
+//!
+//! Each chunk goes to the system in one call, and the head is made to say what is there once a second, so that the file
+//! plays at any moment, whatever ends the program.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
+
+/// Most bytes of a file: many players know no more than a signed 32-bit offset.
+pub(super) const MAX_BYTES: u64 = (1 << 31) - (1 << 20);
+
+/// Most moments of a file, whose index is in memory until it is written: 10 hours at 30 a second, 8 MiB.
+pub(super) const MAX_MOMENTS: usize = 1 << 20;
+
+/// Bytes of a chunk's head: four letters and a length.
+const CHUNK_HEAD: u64 = 8;
+
+/// Bytes of an entry of the index.
+const INDEX_ENTRY: u64 = 16;
+
+/// Where the letters `movi` are, from which the index counts.
+const MOVI: u64 = 220;
+
+/// Where the first chunk begins.
+const FIRST_CHUNK: u64 = MOVI + 4;
+
+/// AVIF_HASINDEX.
+const HAS_INDEX: u32 = 0x10;
+
+/// AVIIF_KEYFRAME.
+const KEY_FRAME: u32 = 0x10;
+
+/// The first video stream's compressed pictures.
+const PICTURE: [u8; 4] = *b"00dc";
+
+/// What all pictures of a file have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Format {
+    /// Columns.
+    pub(super) width: u32,
+    /// Rows.
+    pub(super) height: u32,
+    /// Moments in a thousand seconds; not 0.
+    pub(super) rate_millihertz: u32,
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct Avi {
+    file: File,
+    format: Format,
+    /// The end of the last whole chunk.
+    end: u64,
+    /// Where the next chunk of each moment begins, and its length.
+    index: Vec<(u32, u32)>,
+    largest: u32,
+}
+
+impl Avi {
+    /// Begins the empty `file`.
+    pub(super) fn begin(file: File, format: Format) -> io::Result<Self> {
+        let avi = Self { file, format, end: FIRST_CHUNK, index: Vec::new(), largest: 0 };
+        avi.file.write_all_at(&avi.head(None), 0)?;
+        Ok(avi)
+    }
+
+    /// Whether a picture of so many bytes after so many empty moments, and the index, still fit.
+    pub(super) fn has_room(&self, empty: u64, bytes: usize) -> bool {
+        let moments = self.index.len() as u64 + empty + 1;
+        let chunks = (empty + 1) * CHUNK_HEAD + bytes as u64 + 1;
+        let index = CHUNK_HEAD + moments * INDEX_ENTRY;
+        moments <= MAX_MOMENTS as u64 && self.end + chunks + index <= MAX_BYTES
+    }
+
+    /// Appends a picture, byte for byte, which plays for one moment.
+    ///
+    /// # Errors
+    /// When it is not there; then nothing of it is.
+    pub(super) fn picture(&mut self, jpeg: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(jpeg.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let head = chunk_head(PICTURE, length);
+        let padding: &[u8] = if length % 2 == 1 { &[0] } else { &[] };
+        if let Err(error) = self.write(&[&head, jpeg, padding]) {
+            // Half a chunk would be the end for some players.
+            let _ = self.file.set_len(self.end);
+            return Err(error);
+        }
+        self.index.push((self.end as u32, length));
+        self.end += CHUNK_HEAD + u64::from(length) + u64::from(length % 2);
+        self.largest = self.largest.max(length);
+        Ok(())
+    }
+
+    /// Appends a moment at which the picture before it stays.
+    ///
+    /// # Errors
+    /// As [`picture`](Self::picture).
+    pub(super) fn repeat(&mut self) -> io::Result<()> {
+        self.picture(&[])
+    }
+
+    /// Makes the head say what is there.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        self.file.write_all_at(&self.head(None), 0)
+    }
+
+    /// Appends the index and closes the file. Without room for the index it plays, too.
+    pub(super) fn close(self) -> io::Result<()> {
+        let mut index = Vec::with_capacity(self.index.len() * INDEX_ENTRY as usize);
+        index.extend(chunk_head(*b"idx1", (self.index.len() as u64 * INDEX_ENTRY) as u32));
+        for (at, length) in &self.index {
+            // A moment without a picture begins nothing.
+            let flags = if *length == 0 { 0 } else { KEY_FRAME };
+            index.extend(PICTURE);
+            [flags, at - MOVI as u32, *length].iter().for_each(|number| index.extend(number.to_le_bytes()));
+        }
+        let indexed = self.write(&[&index]);
+        if indexed.is_err() {
+            let _ = self.file.set_len(self.end);
+        }
+        self.file.write_all_at(&self.head(indexed.is_ok().then_some(index.len() as u64)), 0)?;
+        indexed
+    }
+
+    /// Writes at the end, in one call when the system takes it whole.
+    fn write(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut slices = &mut slices[..];
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.end))?;
+        while !slices.is_empty() {
+            match file.write_vectored(slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut slices, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The head of a file whose index, if there is one yet, has so many bytes.
+    fn head(&self, index: Option<u64>) -> Vec<u8> {
+        let Format { width, height, rate_millihertz } = self.format;
+        let moments = self.index.len() as u32;
+        let list = (self.end - MOVI) as u32;
+        let riff = (self.end + index.unwrap_or(0) - CHUNK_HEAD) as u32;
+        let interval_us = 1_000_000_000 / rate_millihertz;
+        let flags = if index.is_some() { HAS_INDEX } else { 0 };
+        let mut head = Vec::with_capacity(FIRST_CHUNK as usize);
+        letters(&mut head, *b"RIFF", riff, Some(*b"AVI "));
+        letters(&mut head, *b"LIST", 4 + 64 + 8 + 4 + 64 + 48, Some(*b"hdrl"));
+        letters(&mut head, *b"avih", 56, None);
+        let bytes_a_second = u64::from(self.largest) * u64::from(rate_millihertz) / 1000;
+        let rate = u32::try_from(bytes_a_second).unwrap_or(u32::MAX);
+        numbers(&mut head, &[interval_us, rate, 0, flags, moments, 0, 1, self.largest, width, height, 0, 0, 0, 0]);
+        letters(&mut head, *b"LIST", 4 + 64 + 48, Some(*b"strl"));
+        letters(&mut head, *b"strh", 56, Some(*b"vids"));
+        head.extend(*b"MJPG");
+        numbers(&mut head, &[0, 0, 0, 1000, rate_millihertz, 0, moments, self.largest, u32::MAX, 0]);
+        [0, 0, width as u16, height as u16].iter().for_each(|edge| head.extend(edge.to_le_bytes()));
+        letters(&mut head, *b"strf", 40, None);
+        numbers(&mut head, &[40, width, height]);
+        [1u16, 24].iter().for_each(|number| head.extend(number.to_le_bytes()));
+        head.extend(*b"MJPG");
+        numbers(&mut head, &[width * height * 3, 0, 0, 0, 0]);
+        letters(&mut head, *b"LIST", list, Some(*b"movi"));
+        head
+    }
+}
+
+fn chunk_head(name: [u8; 4], length: u32) -> Vec<u8> {
+    let mut head = Vec::with_capacity(CHUNK_HEAD as usize);
+    letters(&mut head, name, length, None);
+    head
+}
+
+fn letters(into: &mut Vec<u8>, name: [u8; 4], length: u32, kind: Option<[u8; 4]>) {
+    into.extend(name);
+    into.extend(length.to_le_bytes());
+    into.extend(kind.into_iter().flatten());
+}
+
+fn numbers(into: &mut Vec<u8>, numbers: &[u32]) {
+    numbers.iter().for_each(|number| into.extend(number.to_le_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMAT: Format = Format { width: 640, height: 480, rate_millihertz: 29_970 };
+
+    fn begun() -> (tempfile::NamedTempFile, Avi) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let avi = Avi::begin(file.reopen().unwrap(), FORMAT).unwrap();
+        (file, avi)
+    }
+
+    fn number(bytes: &[u8], at: usize) -> u32 {
+        u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+    }
+
+    #[test]
+    fn lists_are_as_long_as_they_say_and_the_index_points_at_the_pictures() {
+        let (file, mut avi) = begun();
+        for picture in [&b"first"[..], b"", b"third!"] {
+            avi.picture(picture).unwrap();
+        }
+        avi.close().unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!(&bytes[MOVI as usize..FIRST_CHUNK as usize], b"movi");
+        assert_eq!(number(&bytes, 4) as usize + 8, bytes.len());
+        let list = number(&bytes, MOVI as usize - 4) as usize;
+        let index = MOVI as usize + list;
+        assert_eq!(&bytes[index..index + 4], b"idx1");
+        assert_eq!(number(&bytes, index + 4), 3 * 16);
+        for (entry, (picture, flags)) in [(&b"first"[..], 0x10), (b"", 0), (b"third!", 0x10)].iter().enumerate() {
+            let entry = index + 8 + 16 * entry;
+            let at = MOVI as usize + number(&bytes, entry + 8) as usize;
+            assert_eq!(&bytes[at..at + 4], b"00dc");
+            assert_eq!(number(&bytes, entry + 4), *flags);
+            assert_eq!(number(&bytes, at + 4) as usize, picture.len());
+            assert_eq!(&bytes[at + 8..at + 8 + picture.len()], *picture);
+        }
+    }
+
+    #[test]
+    fn a_file_is_full_before_two_gibibytes_with_its_index() {
+        let (_file, mut avi) = begun();
+        assert!(avi.has_room(0, 100_000));
+        avi.end = MAX_BYTES - 100_000;
+        assert!(!avi.has_room(0, 100_000));
+        assert!(avi.has_room(0, 90_000));
+        assert!(!avi.has_room(1_000, 90_000));
+        avi.end = FIRST_CHUNK;
+        assert!(!avi.has_room(MAX_MOMENTS as u64, 10));
+    }
+}

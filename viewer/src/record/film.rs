@@ -1,0 +1,157 @@
+//! A recording as AVI files: the JPEGs as they came, each at its moment.
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+
+use super::avi::{Avi, Format};
+use super::timeline::{self, Place, Timeline};
+use super::{Recording, Sample, Sink};
+use crate::decode::Decoder;
+
+/// So many first frames tell the rate; until then they are kept in memory.
+const FIRST_FRAMES: usize = 8;
+
+/// How often the head of the file is made to say what is there.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The files.
+pub(super) struct Film {
+    path: PathBuf,
+    /// The first file, until it is begun.
+    first: Option<File>,
+    /// The first frames, while the rate is not known.
+    waiting: Vec<Sample>,
+    reel: Option<Reel>,
+    decoder: Decoder,
+    /// What the files before the present one hold.
+    recording: Recording,
+}
+
+/// One file.
+struct Reel {
+    avi: Avi,
+    format: Format,
+    timeline: Timeline,
+    settled: Time,
+}
+
+impl Film {
+    /// Records to the empty `file` at `path`, and to others beside it.
+    pub(super) fn new(path: PathBuf, file: File) -> Self {
+        Self {
+            path,
+            first: Some(file),
+            waiting: Vec::new(),
+            reel: None,
+            decoder: Decoder::new(),
+            recording: Recording::default(),
+        }
+    }
+
+    /// Writes a frame at its moment, into a new file when the present one is full or of another size.
+    fn write(&mut self, sample: &Sample, rate_millihertz: u32) -> io::Result<()> {
+        let (width, height) = self.decoder.size(&sample.jpeg).map_err(io::Error::other)?;
+        let format = Format { width: width as u32, height: height as u32, rate_millihertz };
+        if self.reel.as_ref().is_some_and(|reel| reel.format != format) {
+            self.end_reel()?;
+        }
+        let place = match &mut self.reel {
+            Some(reel) => reel.timeline.place(sample),
+            None => Place::After(0),
+        };
+        let Place::After(empty) = place else {
+            self.recording.early += 1;
+            return Ok(());
+        };
+        if self.reel.as_ref().is_some_and(|reel| !reel.avi.has_room(empty, sample.jpeg.len())) {
+            self.end_reel()?;
+        }
+        let (empty, reel) = match &mut self.reel {
+            Some(reel) => (empty, reel),
+            None => (0, self.begin_reel(format, sample)?),
+        };
+        for _ in 0..empty {
+            reel.avi.repeat()?;
+        }
+        reel.avi.picture(&sample.jpeg)?;
+        if sample.at.saturating_since(reel.settled) >= SETTLE_INTERVAL {
+            reel.settled = sample.at;
+            reel.avi.settle()?;
+        }
+        self.recording.repeated += empty;
+        self.recording.frames += 1;
+        self.recording.seconds += (empty + 1) as f64 * timeline::interval_ns(rate_millihertz) as f64 / 1e9;
+        Ok(())
+    }
+
+    fn begin_reel(&mut self, format: Format, sample: &Sample) -> io::Result<&mut Reel> {
+        self.recording.files += 1;
+        let file = match self.first.take() {
+            Some(file) => file,
+            None => File::create(numbered(&self.path, self.recording.files))?,
+        };
+        let mut timeline = Timeline::new(format.rate_millihertz);
+        timeline.place(sample);
+        let reel = Reel { avi: Avi::begin(file, format)?, format, timeline, settled: sample.at };
+        Ok(self.reel.insert(reel))
+    }
+
+    fn end_reel(&mut self) -> io::Result<()> {
+        self.reel.take().map_or(Ok(()), |reel| reel.avi.close())
+    }
+
+    /// Writes the first frames, whose rate is known now, or never will be.
+    fn write_first(&mut self) -> io::Result<()> {
+        let waiting = mem::take(&mut self.waiting);
+        let rate = timeline::rate(&waiting);
+        waiting.iter().try_for_each(|sample| self.write(sample, rate))
+    }
+}
+
+impl Sink for Film {
+    fn take(&mut self, sample: &Sample) -> io::Result<()> {
+        match &self.reel {
+            Some(reel) => {
+                let rate = reel.format.rate_millihertz;
+                self.write(sample, rate)
+            }
+            None => {
+                self.waiting.push(sample.clone());
+                if self.waiting.len() < FIRST_FRAMES { Ok(()) } else { self.write_first() }
+            }
+        }
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        let written = self.write_first();
+        self.end_reel().and(written)
+    }
+
+    fn recording(&self) -> Recording {
+        self.recording.clone()
+    }
+}
+
+/// `NAME-2.avi` for the second of `NAME.avi`.
+fn numbered(path: &Path, number: u64) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number}."));
+    name.push(path.extension().unwrap_or_default());
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_files_are_numbered_before_their_suffix() {
+        assert_eq!(numbered(Path::new("/a/hall.1.avi"), 2), Path::new("/a/hall.1-2.avi"));
+        assert_eq!(numbered(Path::new("x.AVI"), 10), Path::new("x-10.AVI"));
+    }
+}

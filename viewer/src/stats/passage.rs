@@ -1,0 +1,107 @@
+//! Where the time of one frame went, and what is told of it to the source.
+
+use std::time::Duration;
+
+use fanlight_proto::message::{Ball, Finding, FrameId};
+
+use crate::track::Found;
+
+/// The way of a frame from its publisher to the screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// From the source's publishing to the last shard.
+    pub transit: Duration,
+    /// From there until the decoder took it.
+    pub wait: Duration,
+    /// Decoding.
+    pub decode: Duration,
+    /// From decoded to shown.
+    pub present: Duration,
+    /// `transit` is right within so much: nothing when the clocks are one. None: it is not known.
+    pub clock_error: Option<Duration>,
+}
+
+/// What a tracker said of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    /// What was found; none when there is nothing.
+    pub found: Option<Found>,
+    /// From shown until the answer.
+    pub tracked: Duration,
+    /// Of that, how long the looking took; nothing when the tracker does not tell.
+    pub looked: Duration,
+}
+
+impl Passage {
+    /// What the source is told of frame `id`.
+    #[must_use]
+    pub fn finding(&self, id: FrameId, look: &Look) -> Finding {
+        let ball = |found: Found| Ball { x: found.x as f32, y: found.y as f32, radius: found.radius as f32 };
+        Finding {
+            epoch: id.epoch,
+            number: id.number,
+            ball: look.found.map(ball),
+            confidence: look.found.map_or(0.0, |found| found.confidence as f32),
+            transit_us: micros(self.transit),
+            wait_us: micros(self.wait),
+            decode_us: micros(self.decode),
+            present_us: micros(self.present),
+            track_us: micros(look.tracked),
+            looked_us: micros(look.looked),
+            clock_error_us: self.clock_error.map_or(u32::MAX, error_micros),
+        }
+    }
+}
+
+fn micros(length: Duration) -> u32 {
+    u32::try_from(length.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Never 0 for clocks that are two.
+fn error_micros(error: Duration) -> u32 {
+    u32::try_from(error.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: FrameId = FrameId { epoch: 5, number: 7 };
+
+    fn passage(clock_error: Option<Duration>) -> Passage {
+        let [transit, wait, decode, present] = [1, 2, 3, 4].map(Duration::from_micros);
+        Passage { transit, wait, decode, present, clock_error }
+    }
+
+    #[test]
+    fn each_stage_is_told_under_its_name() {
+        let found = Some(Found { x: 320.25, y: -1.5, radius: 20.0, confidence: 0.75 });
+        let look = Look { found, tracked: Duration::from_micros(5), looked: Duration::from_micros(6) };
+        let finding = passage(Some(Duration::ZERO)).finding(ID, &look);
+        let expected = Finding {
+            epoch: 5,
+            number: 7,
+            ball: Some(Ball { x: 320.25, y: -1.5, radius: 20.0 }),
+            confidence: 0.75,
+            transit_us: 1,
+            wait_us: 2,
+            decode_us: 3,
+            present_us: 4,
+            track_us: 5,
+            looked_us: 6,
+            clock_error_us: 0,
+        };
+        assert_eq!(finding, expected);
+    }
+
+    #[test]
+    fn clocks_that_are_two_are_never_told_to_be_one_and_what_is_too_long_saturates() {
+        let look = Look { found: None, tracked: Duration::from_secs(1 << 40), looked: Duration::ZERO };
+        let error = |error| passage(error).finding(ID, &look).clock_error_us;
+        assert_eq!(error(Some(Duration::from_nanos(1))), 1);
+        assert_eq!(error(Some(Duration::from_micros(200))), 200);
+        assert_eq!(error(None), u32::MAX, "by wall clocks nothing is certain");
+        let finding = passage(None).finding(ID, &look);
+        assert_eq!((finding.track_us, finding.ball, finding.confidence), (u32::MAX, None, 0.0));
+    }
+}

@@ -1,0 +1,98 @@
+//! Which canary is wanted: said by whoever shows frames, heard by the canary's thread.
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use fanlight_daemon::Shutdown;
+use fanlight_proto::message::StreamName;
+
+/// The hand-over. Saying never waits.
+#[derive(Debug, Default)]
+pub(in crate::viewer) struct Choice {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stream: Option<StreamName>,
+    /// Ends the conversation about what was wanted before.
+    stop: Shutdown,
+    ended: bool,
+}
+
+impl Choice {
+    /// Has this canary watched from now on, and no other; or none.
+    pub(in crate::viewer) fn set(&self, stream: Option<&StreamName>) {
+        let mut state = self.state();
+        if state.stream.as_ref() != stream {
+            state.stream = stream.cloned();
+            state.stop.trigger();
+            self.changed.notify_all();
+        }
+    }
+
+    /// Ends all watching.
+    pub(super) fn end(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        state.stop.trigger();
+        self.changed.notify_all();
+    }
+
+    /// Waits until one is wanted; gives it and what ends the watching of it. None at the end.
+    pub(super) fn next(&self) -> Option<(StreamName, Shutdown)> {
+        let idle = |state: &mut State| state.stream.is_none() && !state.ended;
+        let mut state = self.changed.wait_while(self.state(), idle).expect(UNPOISONED);
+        let stream = state.stream.clone().filter(|_| !state.ended)?;
+        state.stop = Shutdown::new();
+        Some((stream, state.stop.clone()))
+    }
+
+    /// Waits for so long; false at the end.
+    pub(super) fn pause(&self, length: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.state(), length, |state| !state.ended);
+        !waited.expect(UNPOISONED).0.ended
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(UNPOISONED)
+    }
+}
+
+const UNPOISONED: &str = "no code panics while it says what is wanted";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> StreamName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn another_wish_ends_the_watching_and_the_same_one_does_not() {
+        let choice = Choice::default();
+        choice.set(Some(&name("a.canary")));
+        let (stream, stop) = choice.next().unwrap();
+        assert_eq!(stream, name("a.canary"));
+        choice.set(Some(&name("a.canary")));
+        assert!(!stop.requested());
+        choice.set(Some(&name("b.canary")));
+        assert!(stop.requested());
+        let (stream, stop) = choice.next().unwrap();
+        assert!(stream == name("b.canary") && !stop.requested());
+        choice.set(None);
+        assert!(stop.requested() && choice.pause(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_end_comes_at_once_whether_one_is_wanted_or_not() {
+        for stream in [None, Some(name("a.canary"))] {
+            let choice = Choice::default();
+            choice.set(stream.as_ref());
+            choice.end();
+            assert!(choice.next().is_none() && !choice.pause(Duration::from_secs(3600)));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is done with a canary's frames.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::limits::MAX_FINDINGS;
+use fanlight_proto::message::{CheckedFrame, Finding, FrameError, FrameId, StreamName, parse_frame};
+
+use crate::decode::{DecodeError, Decoder};
+use crate::engine::{Arrived, ClockOffset, Engine, FindingCounts, Output, Presentation};
+use crate::stats::{Canary, Captured, Clock, Look, Passage, Tally};
+use crate::track::Found;
+use crate::track::ball::Finder;
+use crate::track::grey::Grey;
+use crate::udp::Sink;
+use crate::viewer::verdicts::Verdicts;
+
+/// Largest frame of a canary, in bytes: fifty times what one of 160x120 has.
+pub(super) const MAX_FRAME_BYTES: usize = 256 << 10;
+
+/// Most pixels of a canary's picture: it proves the way, and a larger one would only cost more.
+const MAX_PIXELS: usize = 640 * 480;
+
+/// How often the tally learns how the canary fares: as often as the relay may say something new.
+const SUMMARY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Why a frame is not looked at.
+#[derive(Debug, thiserror::Error)]
+enum Unlookable {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("the frame calls itself {0}")]
+    Identity(FrameId),
+    #[error(transparent)]
+    Picture(#[from] DecodeError),
+    #[error("a canary of {0}x{1} pixels is too large")]
+    Size(usize, usize),
+}
+
+/// Looks for the ball in each frame, and tells what it found.
+pub(super) struct Watcher {
+    stream: StreamName,
+    /// Of the stream shown.
+    tally: Arc<Tally>,
+    clock: Clock,
+    source_clock: Option<ClockOffset>,
+    decoder: Decoder,
+    grey: Grey,
+    finder: Finder,
+    /// Found since the last turn, newest last.
+    found: VecDeque<Finding>,
+    canary: Canary,
+    presentation: Presentation,
+    verdicts: Verdicts,
+    summary_due: Time,
+}
+
+impl Watcher {
+    pub(super) fn new(stream: StreamName, tally: Arc<Tally>, trace: Option<Arc<File>>) -> Self {
+        let canary = Canary {
+            stream: stream.to_string(),
+            frames: 0,
+            lost: 0,
+            detections: 0,
+            none: 0,
+            undecodable: 0,
+            findings: FindingCounts::default(),
+            verdict: None,
+        };
+        Self {
+            stream,
+            tally,
+            clock: Clock::here(),
+            source_clock: None,
+            decoder: Decoder::new(),
+            grey: Grey::default(),
+            finder: Finder::default(),
+            found: VecDeque::new(),
+            canary,
+            presentation: Presentation::default(),
+            verdicts: Verdicts::new(trace),
+            summary_due: Time::default(),
+        }
+    }
+
+    /// Leaves the tally exact.
+    pub(super) fn finish(&mut self, engine: &mut Engine) {
+        self.summarise(clock::now(), engine);
+    }
+
+    fn on_frame(&mut self, arrived: Arrived) {
+        self.canary.frames += 1;
+        match self.look(arrived) {
+            Ok(finding) => {
+                self.canary.detections += u64::from(finding.ball.is_some());
+                self.canary.none += u64::from(finding.ball.is_none());
+                self.presentation.shown += 1;
+                if self.found.len() == MAX_FINDINGS {
+                    self.found.pop_front();
+                }
+                self.found.push_back(finding);
+            }
+            Err(error) => {
+                self.canary.undecodable += 1;
+                self.presentation.lost += 1;
+                tracing::debug!(stream = %self.stream, "a canary is not looked at: {error}");
+            }
+        }
+    }
+
+    /// Decodes a frame and looks for the ball in it; that counts as showing.
+    fn look(&mut self, arrived: Arrived) -> Result<Finding, Unlookable> {
+        let Arrived { topic, whole, arrived } = arrived;
+        let CheckedFrame { id, header, jpeg, .. } = parse_frame(&topic, Bytes::from(whole.body), MAX_FRAME_BYTES)?;
+        if id != whole.id {
+            return Err(Unlookable::Identity(id));
+        }
+        let began = clock::now();
+        let (width, height) = self.decoder.size(&jpeg)?;
+        if width * height > MAX_PIXELS {
+            return Err(Unlookable::Size(width, height));
+        }
+        self.decoder.decode_grey(&jpeg, &mut self.grey)?;
+        let decoded = clock::now();
+        let found = self.finder.find(&self.grey).map(Found::from);
+        let looked = clock::now().saturating_since(decoded);
+        let (age, _) = self.clock.age(&Captured::of(&header), arrived, self.source_clock);
+        let passage = Passage {
+            transit: age.saturating_sub(Duration::from_micros(header.prepared_us.into())),
+            wait: began.saturating_since(arrived),
+            decode: decoded.saturating_since(began),
+            present: Duration::ZERO,
+            clock_error: self.clock.error(header.clock_id, self.source_clock),
+        };
+        Ok(passage.finding(id, &Look { found, tracked: looked, looked }))
+    }
+
+    fn summarise(&mut self, now: Time, engine: &mut Engine) {
+        engine.on_presentation(self.presentation);
+        let summary = engine.summary(now);
+        self.source_clock = summary.source_clock;
+        self.clock.wall_offset_ns = clock::wall_offset_ns();
+        self.canary.lost = summary.losses.total();
+        self.canary.findings = summary.findings;
+        self.canary.verdict = summary.verdict.map(Into::into);
+        self.verdicts.note(now, Some(&self.stream), self.canary.verdict);
+        self.tally.on_canary(Some(self.canary.clone()));
+    }
+}
+
+impl Sink for Watcher {
+    fn take(&mut self, _now: Time, output: Output) -> ControlFlow<()> {
+        match output {
+            Output::Frame(arrived) => self.on_frame(arrived),
+            Output::Signal(signal) => tracing::debug!(stream = %self.stream, "canary: {signal}"),
+            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
+        if !self.found.is_empty() {
+            self.tally.beside(now).into_iter().for_each(|beside| engine.on_beside(beside));
+            self.found.drain(..).for_each(|finding| engine.on_finding(&self.stream, finding));
+        }
+        if self.summary_due <= now {
+            self.summary_due = now + SUMMARY_INTERVAL;
+            self.summarise(now, engine);
+        }
+        Some(self.summary_due)
+    }
+}

@@ -1,0 +1,39 @@
+//! The figures in the corner of the picture.
+
+use fanlight_daemon::usage::Usage;
+
+use crate::stats::{Glance, millis};
+
+/// In lines: frames a second and age, what this process costs, and what the source makes of this screen.
+pub(super) fn text(glance: &Glance, usage: &Usage) -> String {
+    let mut text = format!("{:.1} fps", glance.fps);
+    if let Some(age) = glance.age {
+        text.push_str(&format!("  age {:.1} ms", millis(age)));
+    }
+    text.push_str(&format!("\n{usage}"));
+    if let Some(verdict) = glance.verdict {
+        text.push_str(&format!("\n{verdict}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fanlight_proto::message::{Health, Verdict};
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_stands_in_a_line_each() {
+        let usage = Usage { processor: 0.12, resident_bytes: 34 << 20, uptime: Duration::from_secs(3723) };
+        let none = Glance { fps: 0.0, age: None, verdict: None };
+        assert_eq!(text(&none, &usage), "0.0 fps\ncpu 12 %  mem 34 MiB  up 1:02:03");
+        let verdict =
+            Verdict { health: Health::Right as i32, error: 0.2, latency_us: 34_000, count: 9, ..Verdict::default() };
+        let glance = Glance { fps: 29.97, age: Some(Duration::from_micros(4100)), verdict: Some(verdict.into()) };
+        let lines = "30.0 fps  age 4.1 ms\ncpu 12 %  mem 34 MiB  up 1:02:03\nright 0.20 px 34 ms";
+        assert_eq!(text(&glance, &usage), lines);
+    }
+}

@@ -1,0 +1,334 @@
+//! What a viewer tells the source: of the frames it shows, and of the canary beside them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard};
+
+use fanlight_proto::datagram::ToRelay;
+use fanlight_proto::message::{Finding, Findings, Health, Verdict};
+
+use super::*;
+use crate::mini_relay::named_frame_body;
+use crate::track::Format;
+
+/// Between a canary's frames.
+const CANARY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longest that anything is waited for.
+const SOON: Duration = Duration::from_secs(20);
+
+const VERDICT: Verdict = Verdict {
+    health: Health::Right as i32,
+    error: 0.25,
+    mean: 0.25,
+    max: 0.5,
+    deviation: 0.125,
+    latency_us: 34_000,
+    count: 9,
+};
+
+/// What the source of the hall does, and what its relay hears.
+#[derive(Default)]
+struct Hall {
+    /// The canary that frames name.
+    canary: &'static str,
+    captures: bool,
+    /// What viewers found, by stream.
+    told: HashMap<String, Vec<Findings>>,
+    joined: Vec<String>,
+    left: Vec<String>,
+    stop: bool,
+}
+
+/// A relay of a camera and two canaries, which serves one viewer of each.
+struct Relay {
+    hall: Arc<Mutex<Hall>>,
+    address: String,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    fn start(canary: &'static str) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let hall = Arc::new(Mutex::new(Hall { canary, captures: true, ..Hall::default() }));
+        let shared = Arc::clone(&hall);
+        Self { hall, address, thread: Some(thread::spawn(move || serve_hall(&socket, &shared))) }
+    }
+
+    fn hall(&self) -> MutexGuard<'_, Hall> {
+        self.hall.lock().unwrap()
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, there: impl Fn(&Hall) -> bool) {
+        let began = clock::now();
+        while !there(&self.hall()) {
+            assert!(clock::now().saturating_since(began) < SOON, "{what}");
+            let _ = Shutdown::new().wait_timeout(Duration::from_millis(5));
+        }
+    }
+
+    fn findings(&self, stream: &str) -> Vec<Finding> {
+        let told = self.hall().told.get(stream).cloned().unwrap_or_default();
+        told.into_iter().flat_map(|message| message.findings).collect()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.hall.lock().unwrap().stop = true;
+        let ended = self.thread.take().unwrap().join();
+        assert!(thread::panicking() || ended.is_ok());
+    }
+}
+
+/// One stream as its viewer has it.
+struct Served {
+    relay: MiniRelay,
+    viewer: Option<SocketAddr>,
+    interval: Duration,
+    due: Time,
+    number: u64,
+}
+
+fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
+    let serve = |(start, stream): (u64, &str)| {
+        let mut relay = MiniRelay::new(start);
+        (relay.stream, relay.verdict) = (stream.to_owned(), Some(VERDICT));
+        let interval = if stream == STREAM { INTERVAL } else { CANARY_INTERVAL };
+        Served { relay, viewer: None, interval, due: clock::now(), number: 0 }
+    };
+    let mut streams: Vec<_> = [(1, STREAM), (2, "one.canary"), (3, "two.canary")].into_iter().map(serve).collect();
+    let mut buffer = [0; 2048];
+    while !hall.lock().unwrap().stop {
+        for stream in &mut streams {
+            stream.capture(socket, &hall.lock().unwrap());
+        }
+        socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+        if let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) {
+            let wanted = if join.stream.is_empty() { STREAM } else { &join.stream };
+            streams.iter_mut().find(|served| served.relay.stream == wanted).unwrap().viewer = Some(from);
+        }
+        let served = streams.iter_mut().find(|served| served.viewer == Some(from)).expect("it has joined");
+        served.hear(socket, &buffer[..length], &mut hall.lock().unwrap());
+    }
+}
+
+impl Served {
+    fn capture(&mut self, socket: &UdpSocket, hall: &Hall) {
+        let now = clock::now();
+        let camera = self.relay.stream == STREAM;
+        if now < self.due || (camera && !hall.captures) {
+            return;
+        }
+        self.due = now + self.interval;
+        let id = FrameId { epoch: 5, number: self.number };
+        self.number += 1;
+        let (picture, canary) = if camera {
+            (jpeg(BlockCode { number: id.number, captured_ns: now.as_nanos() }), hall.canary)
+        } else {
+            (ball(id.number), "")
+        };
+        let body = named_frame_body(&self.relay.stream, canary, id, now.as_nanos(), clock::clock_id(), &picture);
+        for datagram in self.relay.on_frame(id, &body, 0) {
+            socket.send_to(&datagram, self.viewer.unwrap()).unwrap();
+        }
+    }
+
+    fn hear(&mut self, socket: &UdpSocket, datagram: &[u8], hall: &mut Hall) {
+        let (session, goodbyes) = (self.relay.session, self.relay.goodbyes);
+        for answer in self.relay.on_datagram(clock::now(), datagram) {
+            // The viewer may have gone meanwhile.
+            let _ = socket.send_to(&answer, self.viewer.unwrap());
+        }
+        let name = || self.relay.stream.clone();
+        if self.relay.session.is_some() && self.relay.session != session {
+            hall.joined.push(name());
+        }
+        if self.relay.goodbyes > goodbyes {
+            hall.left.push(name());
+        }
+        hall.told.entry(name()).or_default().append(&mut self.relay.findings);
+    }
+}
+
+/// Where the ball is in a canary's frame.
+fn truth(number: u64) -> (f32, f32) {
+    (40.25 + (number * 7 % 80) as f32, 40.5 + (number * 3 % 40) as f32)
+}
+
+fn ball(number: u64) -> Vec<u8> {
+    let (width, height) = (160, 120);
+    let (x, y) = truth(number);
+    let pixels: Vec<u8> = (0..width * height)
+        .map(|i| {
+            let (column, row) = ((i % width) as f32 + 0.5, (i / width) as f32 + 0.5);
+            let cover = (10.5 - (column - x).hypot(row - y)).clamp(0.0, 1.0);
+            (60.0 + 180.0 * cover) as u8
+        })
+        .collect();
+    let image =
+        turbojpeg::Image { pixels: &pixels[..], width, pitch: width, height, format: turbojpeg::PixelFormat::GRAY };
+    turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray).unwrap().to_vec()
+}
+
+/// A viewer on a thread. It ends when it is asked to.
+struct Watching {
+    folder: tempfile::TempDir,
+    shutdown: Shutdown,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Watching {
+    fn start(config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let extra = Extra { duration: None, ..headless(&folder, Duration::ZERO) };
+        let context = Context::default();
+        let shutdown = context.shutdown.clone();
+        let thread = thread::spawn(move || run(&config, &extra, &context).map(drop));
+        Self { folder, shutdown, thread }
+    }
+
+    /// Its report and the lines of its trace.
+    fn finish(self) -> (Value, Vec<Value>) {
+        let asked = clock::now();
+        self.shutdown.trigger();
+        self.thread.join().unwrap().unwrap();
+        assert!(clock::now().saturating_since(asked) < Duration::from_secs(1));
+        let report = std::fs::read_to_string(self.folder.path().join("report.json")).unwrap();
+        (serde_json::from_str(&report).unwrap(), lines(Some(self.folder.path().join("trace.jsonl"))))
+    }
+}
+
+#[test]
+fn a_canary_is_watched_within_a_second_and_its_ball_is_told_to_be_where_it_was() {
+    let relay = Relay::start("one.canary");
+    let began = clock::now();
+    let watching = Watching::start(config(&relay.address));
+    relay.wait("the canary is told of", |hall| hall.told.get("one.canary").is_some_and(|told| !told.is_empty()));
+    let until = clock::now().saturating_since(began);
+    assert!(until < Duration::from_millis(1500), "{until:?}");
+    relay.wait("many findings", |hall| hall.told["one.canary"].len() > 15);
+    let (report, trace) = watching.finish();
+    let findings = relay.findings("one.canary");
+    for finding in &findings {
+        let (x, y) = truth(finding.number);
+        let ball = finding.ball.expect("there is a ball in each frame");
+        assert!((ball.x - x).hypot(ball.y - y) < 0.5, "{finding:?}: {x} {y}");
+        assert!(finding.epoch == 5 && finding.clock_error_us == 0 && finding.transit_us < 500_000, "{finding:?}");
+    }
+    assert!(findings.windows(2).all(|pair| pair[0].number < pair[1].number));
+    let told = relay.hall().told.remove("one.canary").unwrap();
+    let beside = told.last().unwrap().beside.clone().unwrap();
+    assert!(beside.stream == STREAM && beside.shown > 20 && beside.silent_ms < 1000, "{beside:?}");
+    assert_eq!(told.last().unwrap().sent, findings.len() as u64);
+    let screens: std::collections::HashSet<u64> = told.iter().map(|message| message.screen).collect();
+    assert_eq!(screens.len(), 1);
+    let canary = &report["canary"];
+    assert_eq!((&canary["stream"], &canary["undecodable"]), (&"one.canary".into(), &0.into()), "{report}");
+    assert!(canary["detections"].as_u64() >= Some(findings.len() as u64), "{report}");
+    assert_eq!((&canary["verdict"]["health"], &canary["verdict"]["error_px"]), (&"right".into(), &0.25.into()));
+    let judged: Vec<_> = trace.iter().filter(|line| line.get("told_ns").is_some()).collect();
+    assert_eq!(judged.len(), 1, "{judged:?}");
+    assert_eq!((&judged[0]["stream"], &judged[0]["verdict"]["latency_ms"]), (&"one.canary".into(), &34.0.into()));
+    assert_eq!(relay.hall().left.len(), 2, "both conversations take leave");
+}
+
+#[test]
+fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
+    let relay = Relay::start("one.canary");
+    let watching = Watching::start(config(&relay.address));
+    relay.wait("the canary is told of", |hall| hall.told.get("one.canary").is_some_and(|told| !told.is_empty()));
+    relay.hall().captures = false;
+    relay.wait("the silence is told", |hall| {
+        let newest = hall.told["one.canary"].last().and_then(|told| told.beside.clone()).unwrap_or_default();
+        newest.silent_ms > 1500
+    });
+    relay.hall().captures = true;
+    relay.wait("the silence is over", |hall| {
+        hall.told["one.canary"].last().and_then(|told| told.beside.clone()).unwrap_or_default().silent_ms < 500
+    });
+    watching.finish();
+}
+
+#[test]
+fn the_canary_changes_with_the_name_and_ends_with_it() {
+    let relay = Relay::start("one.canary");
+    let watching = Watching::start(config(&relay.address));
+    relay.wait("the first is joined", |hall| hall.joined.contains(&"one.canary".to_owned()));
+    relay.hall().canary = "two.canary";
+    let changed = clock::now();
+    relay.wait("the second is joined", |hall| hall.joined.contains(&"two.canary".to_owned()));
+    let took = clock::now().saturating_since(changed);
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    assert_eq!(relay.hall().left, ["one.canary"]);
+    relay.hall().canary = "";
+    relay.wait("the second is left", |hall| hall.left.contains(&"two.canary".to_owned()));
+    // It names itself, or what is no name: there is nothing to watch.
+    for name in [STREAM, "no/name"] {
+        relay.hall().canary = name;
+        assert!(!Shutdown::new().wait_timeout(Duration::from_millis(400)));
+    }
+    let (report, _) = watching.finish();
+    assert_eq!(relay.hall().joined, [STREAM, "one.canary", "two.canary"]);
+    assert!(report.get("canary").is_none(), "{report}");
+}
+
+#[test]
+fn no_canary_is_watched_when_that_is_switched_off() {
+    let relay = Relay::start("one.canary");
+    let watching = Watching::start(Config { canary: config::Canary::Off, ..config(&relay.address) });
+    relay.wait("the picture is joined", |hall| !hall.joined.is_empty());
+    assert!(!Shutdown::new().wait_timeout(Duration::from_millis(800)));
+    watching.finish();
+    let hall = relay.hall();
+    assert_eq!((&hall.joined, &hall.left), (&vec![STREAM.to_owned()], &vec![STREAM.to_owned()]));
+    drop(hall);
+}
+
+#[test]
+fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() {
+    // The lowest byte of the frame's number stands at offset 24.
+    let rest = 48 + WIDTH * HEIGHT - 25;
+    let words = r#"echo "{\"epoch\":\"0000000000000005\",\"number\":$n,\"took_us\":70,
+        \"found\":{\"x\":1.5,\"y\":$n,\"radius\":2,\"confidence\":1}}" | tr -d '\n'; echo"#;
+    let number = "head -c 24 >/dev/null; head -c 1 | od -An -tu1 | tr -d ' '";
+    let relay = Relay::start("");
+    let watching = Watching::start(Config {
+        tracker_command: Some(format!(
+            "while n=$({number}) && [ \"$n\" ]; do head -c {rest} >/dev/null; {words}; done"
+        )),
+        tracker_format: Format::Grey,
+        trackers: 2,
+        ..config(&relay.address)
+    });
+    relay.wait("many findings", |hall| {
+        hall.told.get(STREAM).is_some_and(|told| told.iter().map(|message| message.findings.len()).sum::<usize>() > 60)
+    });
+    let (report, trace) = watching.finish();
+    let findings = relay.findings(STREAM);
+    let shown: Vec<&Value> = trace.iter().filter(|line| line.get("presented_ns").is_some()).collect();
+    for finding in &findings {
+        let frame = shown.iter().find(|line| line["number"] == finding.number).expect("it was shown");
+        let ball = finding.ball.unwrap();
+        assert_eq!((ball.x, ball.y, finding.looked_us), (1.5, finding.number as f32, 70));
+        let stages = finding.transit_us + finding.wait_us + finding.decode_us + finding.present_us;
+        let age = frame["age_us"].as_u64().unwrap();
+        assert!(age.abs_diff(stages.into()) < 10, "{frame} {finding:?}");
+        let tracked = trace.iter().find(|line| line.get("tracked_ns").is_some() && line["number"] == finding.number);
+        let took = tracked.unwrap()["tracked_ns"].as_u64().unwrap() - frame["presented_ns"].as_u64().unwrap();
+        assert!((took / 1000).abs_diff(finding.track_us.into()) < 10, "{finding:?} {tracked:?}");
+    }
+    let numbers: std::collections::HashSet<u64> = findings.iter().map(|finding| finding.number).collect();
+    assert_eq!(numbers.len(), findings.len(), "none is told twice");
+    let tracking = &report["tracking"];
+    let count = |key: &str| tracking[key].as_u64().unwrap();
+    let answered = count("detections") + count("none");
+    assert_eq!(tracking["findings"]["dropped"], 0);
+    // Those of the last 100 ms may not have gone out.
+    assert!(findings.len() as u64 + 6 > answered, "{} of {answered}: {tracking}", findings.len());
+    assert_eq!(tracking["verdict"]["max_px"], 0.5, "{tracking}");
+    assert!(relay.hall().told[STREAM].iter().all(|message| message.beside.is_none()));
+}
