@@ -287,7 +287,7 @@ impl Engine {
     fn on_message(&mut self, now: Time, at: usize, message: ToViewer<'_>) -> bool {
         let (path, shared) = (&mut self.paths[at], &mut self.shared);
         match message {
-            ToViewer::Challenge(challenge) => path.on_challenge(now, shared, challenge),
+            ToViewer::Challenge(challenge) => path.on_challenge(now, shared, challenge, self.reassembly.counts().whole),
             ToViewer::Accept(accept) => self.on_accept(now, at, accept),
             ToViewer::Refuse(refuse) => self.on_refuse(now, at, &refuse),
             ToViewer::Reset(session) => self.on_reset(now, at, session),

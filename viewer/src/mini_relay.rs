@@ -37,7 +37,7 @@ pub(crate) struct MiniRelay {
     paused: bool,
     withhold: u64,
     withheld: u64,
-    sequence: u64,
+    pub(crate) sequence: u64,
     ring: Vec<(FrameId, Vec<Vec<u8>>)>,
     /// Whom it lets in, and what seals the session and the media of whom it has let in.
     pub(crate) access: RelayAccess,

@@ -22,7 +22,11 @@ const LATE: Duration = Duration::from_millis(100);
 const SKIPPED: [&str; 3] = ["upstream", "relay", "superseded"];
 
 /// Of a hundred frames, how many those may be.
-const SKIPPED_PERCENT: u64 = 3;
+const SKIPPED_PERCENT: u64 = 10;
+
+/// Of a hundred frames, how many may be late because a program was not given the processor. If a failure were waited for,
+/// it would be eight.
+const LATE_PERCENT: usize = 1;
 
 /// Two relays on hosts of their own, and a viewer on a third that watches through both.
 struct Pair {
@@ -49,7 +53,7 @@ impl Pair {
         Some(Self { viewing, relays, _source: source, hosts, _screen: screen, _stage: stage, _lab: lab })
     }
 
-    /// Asserts that since the first of them no frame was missed and none was late.
+    /// Asserts that since the first of them no frame was missed or late for a failure.
     #[track_caller]
     fn assert_hitless(self) {
         let Self { viewing, .. } = self;
@@ -64,7 +68,8 @@ impl Pair {
         let skipped: u64 = SKIPPED.iter().map(|reason| lost.by_reason[*reason]).sum();
         assert_eq!(lost.total, skipped, "{report:?}");
         assert!(skipped * 100 <= report.frames.shown * SKIPPED_PERCENT, "{report:?}");
-        assert!(longest <= median + LATE, "{longest:?} is late: {report:?}");
+        let late = ways.iter().filter(|way| **way > median + LATE).count();
+        assert!(late * 100 <= ways.len() * LATE_PERCENT, "{late} are late, by up to {longest:?}: {report:?}");
     }
 }
 

@@ -7,6 +7,10 @@ use std::collections::VecDeque;
 /// come four times a second; of who is silent for longer nothing is known anyway.
 const MAX_OPEN: usize = 256;
 
+/// Whole frames beyond those sent that are remembered: a frame counted as lost may have been repaired since. Further ones
+/// came by another relay, and make good nothing that this one loses later.
+const MAX_SURPLUS: u64 = 8;
+
 /// The account of one session.
 #[derive(Debug)]
 pub(super) struct Account {
@@ -14,12 +18,14 @@ pub(super) struct Account {
     /// The sequences of the last frames sent, oldest first.
     open: VecDeque<u64>,
     lost: u64,
+    /// Whole frames that came by other ways.
+    foreign: u64,
 }
 
 impl Default for Account {
     /// With all the memory that it will need: what happens for each frame takes none.
     fn default() -> Self {
-        Self { sent: 0, open: VecDeque::with_capacity(MAX_OPEN), lost: 0 }
+        Self { sent: 0, open: VecDeque::with_capacity(MAX_OPEN), lost: 0, foreign: 0 }
     }
 }
 
@@ -47,7 +53,9 @@ impl Account {
     /// still: one too few at most. Never falls.
     pub(super) fn lost(&mut self, newest: u64, whole: u64) -> u64 {
         let open = self.open.iter().rev().take_while(|sequence| **sequence >= newest).count() as u64;
-        self.lost = self.lost.max(self.sent.saturating_sub(open).saturating_sub(whole));
+        let settled = self.sent.saturating_sub(open);
+        self.foreign = self.foreign.max(whole.saturating_sub(self.sent - self.lost.min(self.sent) + MAX_SURPLUS));
+        self.lost = self.lost.max(settled.saturating_sub(whole.saturating_sub(self.foreign)));
         self.lost
     }
 }
@@ -67,6 +75,15 @@ mod tests {
         assert_eq!(account.lost(30, 6), 3);
         assert_eq!(account.lost(30, 7), 3, "it does not fall");
         assert_eq!(account.lost(31, 6), 4, "something later has come");
+    }
+
+    #[test]
+    fn what_comes_by_another_relay_hides_no_later_loss() {
+        let mut account = Account::default();
+        (1..=10).for_each(|frame| account.on_sent(frame));
+        assert_eq!(account.lost(10, 500), 0);
+        (11..=100).for_each(|frame| account.on_sent(frame));
+        assert_eq!(account.lost(100, 500), 90 - 1 - MAX_SURPLUS);
     }
 
     #[test]

@@ -180,9 +180,15 @@ impl Rate {
 
     /// Notes that the viewer is sent the frame `sequence`, whose turn or not.
     pub(super) fn on_sent(&mut self, now: Time, sequence: u64) {
+        self.account.on_sent(sequence);
+        self.on_welcome(now, sequence);
+    }
+
+    /// Notes that the viewer is sent the frame `sequence` as a welcome. Of no account: the viewer may have it already, from
+    /// another relay, and does not count it again.
+    pub(super) fn on_welcome(&mut self, now: Time, sequence: u64) {
         self.sent = Some(now);
         self.sent_since[0] += 1;
-        self.account.on_sent(sequence);
         self.flight.add(now, sequence);
     }
 

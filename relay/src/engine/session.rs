@@ -139,7 +139,7 @@ impl Engine {
         let Some((packets, interval)) = stream.welcome(now) else { return };
         self.welcomes.spend(1);
         viewer.repairs.spend(u32::from(packets.shards()));
-        viewer.rate.on_sent(now, packets.sequence());
+        viewer.rate.on_welcome(now, packets.sequence());
         let targets = Arc::new(vec![viewer.target(packets.shards(), interval)]);
         self.outputs.push_back(Output::Fan(Fan {
             alias: stream.alias,

@@ -60,6 +60,9 @@ pub(super) struct Path {
     /// The handshake of this nonce and token, and its first message.
     handshake: Option<(Initiator, Bytes)>,
     pub(super) joining: Option<Joining>,
+    /// Frames whole when the last JOIN went out. The relay may send the next ones before its answer is read here, and
+    /// another path may have completed them by then.
+    whole_at_join: u64,
     pub(super) session: Option<Session>,
     group: Group,
     stream_retry: Duration,
@@ -84,6 +87,7 @@ impl Path {
             access,
             handshake: None,
             joining: Some(Joining::new(Time::default())),
+            whole_at_join: 0,
             session: None,
             group: Group::default(),
             stream_retry: STREAM_RETRY.0,
@@ -132,7 +136,7 @@ impl Path {
         if let Some(joining) = &mut self.joining
             && joining.is_due(now, &mut shared.jitter)
         {
-            self.send_join(shared);
+            self.send_join(shared, total.frames_whole);
         }
         let due = self.keep_alive_due().is_some_and(|due| due <= now);
         if let Some(session) = self.session.as_mut().filter(|_| due) {
@@ -182,7 +186,8 @@ impl Path {
         }
     }
 
-    pub(super) fn on_challenge(&mut self, now: Time, shared: &mut Shared, challenge: Challenge) -> bool {
+    /// Takes a relay's question whether this viewer is where it says, with `whole` frames so far.
+    pub(super) fn on_challenge(&mut self, now: Time, shared: &mut Shared, challenge: Challenge, whole: u64) -> bool {
         let Some(joining) = self.joining.as_mut().filter(|_| challenge.nonce == self.nonce) else { return false };
         if challenge.token.len() > MAX_TOKEN {
             return false;
@@ -197,7 +202,7 @@ impl Path {
             self.handshake = None;
         }
         if answers {
-            self.send_join(shared);
+            self.send_join(shared, whole);
         }
         true
     }
@@ -235,7 +240,8 @@ impl Path {
             return (true, false);
         }
         shared.outputs.extend(self.group.leave(self.at));
-        self.session = Some(Session::new(now, &opening, seal, total));
+        let base = Report { frames_whole: self.whole_at_join, ..total };
+        self.session = Some(Session::new(now, &opening, seal, base));
         self.stream_retry = STREAM_RETRY.0;
         self.summary.joins += 1;
         self.evidence.on_session(now, opening.info);
@@ -355,7 +361,8 @@ impl Path {
         self.handshake.as_ref().map(|(_, message)| message.clone()).unwrap_or_default()
     }
 
-    fn send_join(&mut self, shared: &mut Shared) {
+    fn send_join(&mut self, shared: &mut Shared, whole: u64) {
+        self.whole_at_join = whole;
         let handshake = self.first_message(shared);
         let join = Join {
             version: VERSION,

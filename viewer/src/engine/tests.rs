@@ -56,6 +56,8 @@ struct World {
     link: Link,
     /// The paths on which nothing gets through.
     cut: Vec<bool>,
+    /// What the way from each relay takes more than [`ONE_WAY`].
+    far: Vec<Duration>,
     /// The groups joined for the paths, and whether anything gets through to them.
     groups: Vec<Option<SocketAddrV4>>,
     groups_cut: bool,
@@ -90,6 +92,7 @@ impl World {
             now: ms(0),
             relays: (1..=config.paths.len() as u64).map(|start| Some(MiniRelay::new(start))).collect(),
             cut: vec![false; config.paths.len()],
+            far: vec![Duration::ZERO; config.paths.len()],
             groups: vec![None; config.paths.len()],
             groups_cut: false,
             engine: Engine::new(config, secret(seed)),
@@ -210,6 +213,7 @@ impl World {
     }
 
     fn carry(&mut self, at: usize, event: &Event) {
+        let far = if matches!(event, Event::ToRelay(..)) { Duration::ZERO } else { self.far[at] };
         let mut odds = |thousandths| self.dice.next() % 1000 < thousandths;
         let (lost, doubled, reordered) =
             (self.cut[at] || odds(self.link.lost), odds(self.link.doubled), odds(self.link.reordered));
@@ -218,7 +222,7 @@ impl World {
         }
         let late = Duration::from_micros(if reordered { self.dice.next() % 4000 } else { 0 });
         for _ in 0..=u8::from(doubled) {
-            self.at(self.now + ONE_WAY + late, event.clone());
+            self.at(self.now + ONE_WAY + far + late, event.clone());
         }
     }
 

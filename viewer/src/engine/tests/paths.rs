@@ -65,6 +65,27 @@ fn two_lossy_paths_complete_each_others_frames() {
 }
 
 #[test]
+fn frames_that_another_relay_completes_before_the_answer_to_a_join_comes_are_reported_as_whole() {
+    let mut world = World::with(7, two(Redundancy::Both));
+    world.far[1] = Duration::from_millis(150);
+    world.relays[1] = None;
+    world.run_until(ms(1000));
+    world.relays[1] = Some(MiniRelay::new(9));
+    let mut run_until = |happened: fn(&MiniRelay) -> bool| {
+        while !world.relays[1].as_ref().is_some_and(happened) {
+            world.run_until(world.now + Duration::from_millis(1));
+            assert!(world.now < ms(8000), "it happens");
+        }
+        let relay = world.relays[1].as_ref().unwrap();
+        (relay.sequence, relay.reports.last().map_or(0, |report| report.frames_whole))
+    };
+    let (before, _) = run_until(|relay| relay.session.is_some());
+    let (sent, whole) = run_until(|relay| relay.reports.len() == 2);
+    // The newest is on its way to the viewer, or its report to the relay.
+    assert!(whole + 1 >= sent - before, "{whole} of {}", sent - before);
+}
+
+#[test]
 fn of_a_stream_that_no_relay_knows_the_answer_that_tells_most_is_shown() {
     let mut world = World::with(3, two(Redundancy::Both));
     world.relays[1] = None;
