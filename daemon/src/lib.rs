@@ -20,6 +20,7 @@ pub mod options;
 pub mod paths;
 mod program;
 pub mod shutdown;
+pub mod stream_socket;
 pub mod testing;
 pub mod usage;
 mod value;

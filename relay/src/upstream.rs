@@ -9,8 +9,8 @@ mod endpoint;
 mod guard;
 mod inbox;
 mod inspector;
-mod line;
 mod outbox;
+mod pipe;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -22,12 +22,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
+use fanlight_daemon::stream_socket::StreamSocket;
 use fanlight_proto::envelope::Sealer;
 use tokio::sync::watch;
 
 use answers::Answerer;
 pub use ear::{Deaf, Ear};
-use endpoint::{Connection, Listener};
+use endpoint::Listener;
 pub use endpoint::{Endpoint, EndpointError};
 use subscriber::{Message, Subscriber};
 
@@ -292,7 +293,7 @@ async fn accept(listener: Listener, hub: Arc<Hub>) {
     }
 }
 
-async fn attend(connection: Box<dyn Connection>, peer: String, place: Place) {
+async fn attend(connection: StreamSocket, peer: String, place: Place) {
     let departure = subscriber::serve(connection, &peer, &place.0).await;
     if departure.is_offence() {
         place.0.refuse(&peer, &departure);

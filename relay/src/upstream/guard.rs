@@ -8,12 +8,13 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdUnixListener};
 
 use fanlight_daemon::clock;
+use fanlight_daemon::stream_socket::StreamSocket;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::yield_now;
 
 use super::Endpoint;
 use super::inspector::{Breach, Inspector};
-use super::line::{Line, Pipe, Spliced};
+use super::pipe::{Pipe, Spliced};
 
 /// Bytes read at a time where a header is expected: with it comes the beginning of a body, which is copied once more by
 /// the library, so that it is to be short.
@@ -41,7 +42,7 @@ pub(super) enum GuardError {
 
 /// A connection to a source that the library has yet to take over.
 pub(super) struct Guard {
-    source: Line,
+    source: StreamSocket,
     private: UnixListener,
     name: String,
 }
@@ -56,11 +57,11 @@ impl Guard {
         private.set_nonblocking(true)?;
         let private = UnixListener::from_std(private)?;
         let source = match endpoint {
-            Endpoint::Ipc(path) => Line::Ipc(UnixStream::connect(path).await?),
+            Endpoint::Ipc(path) => StreamSocket::new(UnixStream::connect(path).await?.into_std()?)?,
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address.as_str()).await?;
                 stream.set_nodelay(true)?;
-                Line::Tcp(stream)
+                StreamSocket::new(stream.into_std()?)?
             }
         };
         Ok(Self { source, private, name })
@@ -88,19 +89,19 @@ impl Guard {
     }
 }
 
-async fn accept_own(listener: &UnixListener) -> io::Result<Line> {
+async fn accept_own(listener: &UnixListener) -> io::Result<StreamSocket> {
     let own = i32::try_from(std::process::id()).ok();
     loop {
         let (peer, _) = listener.accept().await?;
         if peer.peer_cred()?.pid() == own {
-            return Ok(Line::Ipc(peer));
+            return StreamSocket::new(peer.into_std()?);
         }
     }
 }
 
 /// What the source says, once its headers have been read. Bodies are spliced: of them nothing needs to be read, and the
 /// library's buffer is the first memory of this process that they are copied to.
-async fn pass_checked(source: &Line, library: &Line) -> Result<Infallible, GuardError> {
+async fn pass_checked(source: &StreamSocket, library: &StreamSocket) -> Result<Infallible, GuardError> {
     let (mut inspector, mut pipe) = (Inspector::default(), Pipe::new());
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -134,7 +135,7 @@ async fn pass_checked(source: &Line, library: &Line) -> Result<Infallible, Guard
 }
 
 /// What the library says to the source.
-async fn pass_words(library: &Line, source: &Line) -> Result<Infallible, GuardError> {
+async fn pass_words(library: &StreamSocket, source: &StreamSocket) -> Result<Infallible, GuardError> {
     let mut chunk = [0; WORDS];
     loop {
         match library.read(&mut chunk).await? {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use fanlight_daemon::stream_socket::StreamSocket;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::PublishError;
@@ -106,10 +106,6 @@ pub(super) enum Listener {
     Tcp(TcpListener),
 }
 
-/// A subscriber's connection, over whatever it came.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
-
 impl Listener {
     /// Binds `endpoint`, within a tokio runtime.
     pub(super) fn bind(endpoint: &Endpoint) -> Result<Self, PublishError> {
@@ -137,12 +133,12 @@ impl Listener {
     }
 
     /// The next connection, its options set, and what to call its peer.
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Connection>, String)> {
+    pub(super) async fn accept(&self) -> io::Result<(StreamSocket, String)> {
         match self {
             Self::Ipc(listener, bound) => {
                 let (stream, _) = listener.accept().await?;
                 SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;
-                Ok((Box::new(stream), format!("ipc://{}", bound.path.display())))
+                Ok((StreamSocket::new(stream.into_std()?)?, format!("ipc://{}", bound.path.display())))
             }
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -153,7 +149,7 @@ impl Listener {
                 socket.set_tcp_keepalive(
                     &TcpKeepalive::new().with_time(DEAD_PEER_LIMIT).with_interval(KEEPALIVE_INTERVAL),
                 )?;
-                Ok((Box::new(stream), format!("tcp://{peer}")))
+                Ok((StreamSocket::new(stream.into_std()?)?, format!("tcp://{peer}")))
             }
         }
     }

@@ -1,17 +1,17 @@
 //! One connected subscriber: its bounded queue, and the task that shakes hands, listens and sends.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
+use fanlight_daemon::stream_socket::StreamSocket;
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{CHALLENGE_BYTES, is_question, is_word};
 use fanlight_proto::limits::MAX_STREAMS;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -209,37 +209,32 @@ impl Peer<'_> {
 }
 
 /// Serves the connection of the peer called `name` until it ends.
-pub(super) async fn serve(connection: impl AsyncRead + AsyncWrite, name: &str, hub: &Arc<Hub>) -> Departure {
-    let (mut reader, mut writer) = tokio::io::split(connection);
+pub(super) async fn serve(socket: StreamSocket, name: &str, hub: &Arc<Hub>) -> Departure {
     let mut parser = Parser::default();
-    match timeout(HANDSHAKE_LIMIT, shake_hands(&mut reader, &mut writer, &mut parser)).await {
+    match timeout(HANDSHAKE_LIMIT, shake_hands(&socket, &mut parser)).await {
         Ok(Ok(())) => {}
         Ok(Err(departure)) => return departure,
         Err(_) => return Departure::Handshake,
     }
     let peer = Peer { name, hub, registration: Registration::new(hub), challenge: clock::random_bytes() };
     tokio::select! {
-        departure = listen(&mut reader, &mut parser, &peer) => departure,
-        departure = send(&mut writer, &peer) => departure,
+        departure = listen(&socket, &mut parser, &peer) => departure,
+        departure = send(&socket, &peer) => departure,
     }
 }
 
-async fn shake_hands<S: AsyncRead + AsyncWrite>(
-    reader: &mut ReadHalf<S>,
-    writer: &mut WriteHalf<S>,
-    parser: &mut Parser,
-) -> Result<(), Departure> {
-    writer.write_all(&zmtp::greeting()).await?;
+async fn shake_hands(socket: &StreamSocket, parser: &mut Parser) -> Result<(), Departure> {
+    socket.write_all(&zmtp::greeting()).await?;
     loop {
         match parser.next()? {
-            Some(Event::Greeted) => writer.write_all(&zmtp::ready()).await?,
+            Some(Event::Greeted) => socket.write_all(&zmtp::ready()).await?,
             Some(_) => return Ok(()),
-            None => drop(read_chunk(reader, parser).await?),
+            None => drop(read_chunk(socket, parser).await?),
         }
     }
 }
 
-async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, peer: &Peer<'_>) -> Departure {
+async fn listen(socket: &StreamSocket, parser: &mut Parser, peer: &Peer<'_>) -> Departure {
     let mut words = Words::new(peer.hub.answerer.sealer(), peer.challenge);
     // That it has come is news.
     let (mut changed, mut read) = (true, 0);
@@ -261,7 +256,7 @@ async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, pee
                 }
                 // Before and not after reading: what is asked after a silence is answered at once.
                 sleep(READ_PAUSE * u32::try_from(read / READ_PORTION).unwrap_or(u32::MAX).max(1)).await;
-                match read_chunk(reader, parser).await {
+                match read_chunk(socket, parser).await {
                     Ok(length) => read = length,
                     Err(departure) => return departure,
                 }
@@ -271,9 +266,9 @@ async fn listen<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser, pee
     }
 }
 
-async fn read_chunk<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser) -> Result<usize, Departure> {
+async fn read_chunk(socket: &StreamSocket, parser: &mut Parser) -> Result<usize, Departure> {
     let mut chunk = [0; READ_CHUNK];
-    let length = reader.read(&mut chunk).await?;
+    let length = socket.read(&mut chunk).await?;
     if length == 0 {
         return Err(Departure::Closed);
     }
@@ -281,7 +276,7 @@ async fn read_chunk<S: AsyncRead>(reader: &mut ReadHalf<S>, parser: &mut Parser)
     Ok(length)
 }
 
-async fn send<S: AsyncWrite>(writer: &mut WriteHalf<S>, peer: &Peer<'_>) -> Departure {
+async fn send(socket: &StreamSocket, peer: &Peer<'_>) -> Departure {
     loop {
         let next = peer.outbox().next();
         let (prefix, body) = match next {
@@ -296,7 +291,7 @@ async fn send<S: AsyncWrite>(writer: &mut WriteHalf<S>, peer: &Peer<'_>) -> Depa
             }
         };
         let length = body.len();
-        if let Err(departure) = write_all(writer, prefix.chain(body)).await {
+        if let Err(departure) = write_all(socket, prefix.chain(body)).await {
             return departure;
         }
         peer.hub.counters.sent_bytes.fetch_add(length as u64, Relaxed);
@@ -304,12 +299,12 @@ async fn send<S: AsyncWrite>(writer: &mut WriteHalf<S>, peer: &Peer<'_>) -> Depa
 }
 
 /// Writes everything, without joining the parts in memory, as long as some bytes move within each stall limit.
-async fn write_all<S: AsyncWrite>(writer: &mut WriteHalf<S>, mut bytes: impl Buf) -> Result<(), Departure> {
+async fn write_all(socket: &StreamSocket, mut bytes: impl Buf) -> Result<(), Departure> {
     while bytes.has_remaining() {
-        let written = timeout(WRITE_STALL_LIMIT, writer.write_buf(&mut bytes)).await;
-        if written.map_err(|_| Departure::Stalled)?? == 0 {
-            return Err(Departure::Closed);
-        }
+        let mut parts = [IoSlice::new(&[]); 2];
+        let count = bytes.chunks_vectored(&mut parts);
+        let written = timeout(WRITE_STALL_LIMIT, socket.write(&parts[..count])).await;
+        bytes.advance(written.map_err(|_| Departure::Stalled)??);
     }
     Ok(())
 }

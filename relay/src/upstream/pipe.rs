@@ -1,55 +1,18 @@
-//! Connections that the guard reads and writes, and the pipe through which bodies of frames get from one to the other
-//! without being copied: splice(2) passes the kernel's own pages on.
+//! The pipe through which bodies of frames get from one of the guard's connections to the other without being copied:
+//! splice(2) passes the kernel's own pages on.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use fanlight_daemon::stream_socket::StreamSocket;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
 
 /// Bytes asked for a pipe: what waits in a socket with the kernel's usual buffers fits.
 const PIPE_BYTES: usize = 256 << 10;
 
 /// Bytes copied at a time when what is in a pipe cannot be spliced on.
 const COPY: usize = 16 << 10;
-
-/// A connection.
-#[derive(Debug)]
-pub(super) enum Line {
-    /// On this host.
-    Ipc(UnixStream),
-    /// To any.
-    Tcp(TcpStream),
-}
-
-impl Line {
-    /// Waits for bytes; 0 when there will be none any more.
-    pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let receive = |socket: BorrowedFd<'_>| Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.0);
-        self.when(Interest::READABLE, receive).await
-    }
-
-    /// Writes all of `bytes`.
-    pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let give = |socket: BorrowedFd<'_>| Ok(send(socket, bytes, SendFlags::NOSIGNAL)?);
-            let count = self.when(Interest::WRITABLE, give).await?;
-            bytes = &bytes[count..];
-        }
-        Ok(())
-    }
-
-    /// Calls `act` until it would not block any more.
-    async fn when<R>(&self, interest: Interest, mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
-        match self {
-            Self::Ipc(stream) => stream.async_io(interest, || act(stream.as_fd())).await,
-            Self::Tcp(stream) => stream.async_io(interest, || act(stream.as_fd())).await,
-        }
-    }
-}
 
 /// See the module. It is empty between calls.
 #[derive(Debug)]
@@ -77,10 +40,10 @@ impl Pipe {
     }
 
     /// Waits for bytes of `from` and passes at most `most` on to `to`.
-    pub(super) async fn pass(&self, from: &Line, to: &Line, most: usize) -> io::Result<Spliced> {
+    pub(super) async fn pass(&self, from: &StreamSocket, to: &StreamSocket, most: usize) -> io::Result<Spliced> {
         let fill =
             |socket: BorrowedFd<'_>| Ok(splice(socket, None, &self.beginning, None, most, SpliceFlags::NONBLOCK)?);
-        let taken = match from.when(Interest::READABLE, fill).await {
+        let taken = match from.when_readable(fill).await {
             Ok(count) => count,
             Err(error) if is_unsupported(&error) => return Ok(Spliced::Unsupported(0)),
             Err(error) => return Err(error),
@@ -89,7 +52,7 @@ impl Pipe {
         while left > 0 {
             let drain =
                 |socket: BorrowedFd<'_>| Ok(splice(&self.end, None, socket, None, left, SpliceFlags::NONBLOCK)?);
-            match to.when(Interest::WRITABLE, drain).await {
+            match to.when_writable(drain).await {
                 Ok(count) => left -= count,
                 Err(error) if is_unsupported(&error) => {
                     self.copy(to, left).await?;
@@ -102,7 +65,7 @@ impl Pipe {
     }
 
     /// Writes the `left` bytes in the pipe to `to`.
-    async fn copy(&self, to: &Line, mut left: usize) -> io::Result<()> {
+    async fn copy(&self, to: &StreamSocket, mut left: usize) -> io::Result<()> {
         let mut chunk = vec![0; COPY];
         while left > 0 {
             let count = rustix::io::read(&self.end, &mut chunk[..COPY.min(left)])?;
@@ -121,16 +84,22 @@ fn is_unsupported(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
-    fn lines() -> (Line, Line) {
+    fn pair() -> (StreamSocket, StreamSocket) {
         let (one, other) = UnixStream::pair().unwrap();
-        (Line::Ipc(one), Line::Ipc(other))
+        let socket = |stream: UnixStream| {
+            stream.set_nonblocking(true).unwrap();
+            StreamSocket::new(stream).unwrap()
+        };
+        (socket(one), socket(other))
     }
 
     #[tokio::test]
     async fn what_is_spliced_arrives_as_it_was_and_no_more_than_asked() {
-        let ((source, from), (to, sink), pipe) = (lines(), lines(), Pipe::new().unwrap());
+        let ((source, from), (to, sink), pipe) = (pair(), pair(), Pipe::new().unwrap());
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
         let written = async {
             source.write_all(&bytes).await.unwrap();
@@ -168,8 +137,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_spliced_is_copied() {
-        let ((source, from), (to, sink)) = (lines(), lines());
-        let (good, wrong) = (Pipe::new().unwrap(), std::os::unix::net::UnixStream::pair().unwrap());
+        let ((source, from), (to, sink)) = (pair(), pair());
+        let (good, wrong) = (Pipe::new().unwrap(), UnixStream::pair().unwrap());
         source.write_all(b"a picture").await.unwrap();
         // No pipe at all: nothing is taken.
         let none = Pipe { end: wrong.0.into(), beginning: wrong.1.into() };

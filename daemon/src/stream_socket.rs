@@ -1,0 +1,168 @@
+//! Connected stream sockets for the event loops of tokio that pass whole pictures on.
+//!
+//! Tokio's own are always woken for room to write as well. A Unix socket has room again whenever its peer has read
+//! something, so that each picture would wake the task that has sent it once more, for nothing.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A connected stream socket that is woken for what can be read, and for room to write only while it is waited for. It
+/// belongs to the runtime in which it was made.
+#[derive(Debug)]
+pub struct StreamSocket(AsyncFd<OwnedFd>);
+
+impl StreamSocket {
+    /// Takes a connected socket over, which must not block (`O_NONBLOCK`).
+    ///
+    /// # Errors
+    /// When the system has no room to watch it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        watch(socket.into(), Interest::READABLE).map(Self)
+    }
+
+    /// Waits for bytes; 0 when there will be none any more.
+    ///
+    /// # Errors
+    /// Those of recv(2).
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len();
+        loop {
+            let mut ready = self.0.readable().await?;
+            let Ok(received) = ready.try_io(|socket| Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.0)) else {
+                continue;
+            };
+            // That was all there is: another call would only say so.
+            if received.as_ref().is_ok_and(|count| (1..wanted).contains(count)) {
+                ready.clear_ready();
+            }
+            return received;
+        }
+    }
+
+    /// Writes what there is room for, as soon as there is some.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub async fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut none = SendAncillaryBuffer::default();
+        self.when_writable(|socket| Ok(sendmsg(socket, parts, &mut none, SendFlags::NOSIGNAL)?)).await
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = self.write(&[IoSlice::new(bytes)]).await?;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    /// Calls `act` whenever there may be something to read, until it would not block any more.
+    ///
+    /// # Errors
+    /// Those of `act` but [`WouldBlock`](io::ErrorKind::WouldBlock).
+    pub async fn when_readable<R>(&self, mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        self.0.async_io(Interest::READABLE, |socket| act(socket.as_fd())).await
+    }
+
+    /// Calls `act` at once, and then whenever there may be room to write, until it would not block any more.
+    ///
+    /// # Errors
+    /// Those of `act` but [`WouldBlock`](io::ErrorKind::WouldBlock).
+    pub async fn when_writable<R>(&self, mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        match act(self.as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        // What is watched is a descriptor of its own, for as long as this lasts.
+        let waiting = watch(self.0.get_ref().try_clone()?, Interest::WRITABLE)?;
+        waiting.async_io(Interest::WRITABLE, |socket| act(socket.as_fd())).await
+    }
+}
+
+#[expect(deprecated, reason = "what it warns of are descriptors that are not owned, and change")]
+fn watch(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+impl AsFd for StreamSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::os::unix::net::UnixStream;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn pair() -> (StreamSocket, StreamSocket) {
+        let (one, other) = UnixStream::pair().unwrap();
+        let socket = |stream: UnixStream| {
+            stream.set_nonblocking(true).unwrap();
+            StreamSocket::new(stream).unwrap()
+        };
+        (socket(one), socket(other))
+    }
+
+    #[tokio::test]
+    async fn more_than_the_kernel_holds_passes_in_order() {
+        let (from, to) = pair();
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
+        let receive = async {
+            let (mut received, mut chunk) = (Vec::new(), vec![0; 10_000]);
+            loop {
+                match to.read(&mut chunk).await.unwrap() {
+                    0 => break received,
+                    count => received.extend_from_slice(&chunk[..count]),
+                }
+            }
+        };
+        let send = async {
+            from.write_all(&bytes[..1_000_001]).await.unwrap();
+            let (mut sent, rest) = (0, &bytes[1_000_001..]);
+            while sent < rest.len() {
+                let (one, two) = rest[sent..].split_at((rest.len() - sent) / 3);
+                sent += from.write(&[IoSlice::new(one), IoSlice::new(two)]).await.unwrap();
+            }
+            drop(from);
+        };
+        let (received, ()) = tokio::join!(receive, send);
+        assert!(received == bytes);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_an_error_to_write_to_and_an_end_to_read_from() {
+        let (one, other) = pair();
+        drop(other);
+        assert_eq!(one.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(one.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_wakes_nobody_who_has_nothing_to_send() {
+        let (one, other) = pair();
+        one.write_all(&[1; 1000]).await.unwrap();
+        let mut buffer = [0; 8];
+        let mut reading = pin!(one.read(&mut buffer));
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(other.read(&mut [0; 2000]).await.unwrap(), 1000);
+        assert!(matches!(reading.as_mut().poll(&mut context), Poll::Pending));
+        other.write_all(b"answer").await.unwrap();
+        assert_eq!(reading.await.unwrap(), 6);
+    }
+}
