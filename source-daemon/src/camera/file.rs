@@ -1,7 +1,7 @@
 //! JPEGs from files, played at a rate: a directory of pictures, an MJPEG file, or an AVI file with MJPEG in it.
 //!
-//! Files are read picture by picture, never as a whole. Pictures that are damaged, or coded as no viewer decodes them,
-//! are left out and counted as skipped.
+//! Files are read picture by picture, never as a whole; of a directory up to 64 MiB of pictures are kept. Pictures that are
+//! damaged, or coded as no viewer decodes them, are left out and counted as skipped.
 
 mod avi;
 mod directory;

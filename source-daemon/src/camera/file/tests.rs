@@ -186,3 +186,30 @@ fn lengths_that_lie_do_not_harm() {
         }
     }
 }
+
+#[test]
+fn what_changes_in_a_directory_between_two_rounds_is_seen_although_pictures_are_kept() {
+    let (directory, [folder, ..]) = files(&[picture(1), picture(2), picture(3)]);
+    let mut pictures = Directory::open(&folder).unwrap();
+    let mut round = || {
+        pictures.rewind().unwrap();
+        let jpegs: Vec<_> =
+            std::iter::from_fn(|| pictures.next().unwrap()).map(|buffer| buffer.jpeg().to_vec()).collect();
+        (jpegs, pictures.kept_bytes())
+    };
+    let first = round();
+    assert_eq!(
+        first,
+        (vec![picture(1), picture(2), picture(3)], [1, 2, 3].map(|shade| picture(shade).len()).iter().sum())
+    );
+    assert_eq!(round(), first);
+    let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    fs::write(&names[0], picture(9)).unwrap();
+    fs::remove_file(&names[1]).unwrap();
+    fs::rename(&names[2], directory.path().join("away")).unwrap();
+    fs::write(&names[2], picture(8)).unwrap();
+    let second = vec![picture(9), picture(8)];
+    assert_eq!(round().0, second);
+    assert_eq!(round().0, second);
+}
