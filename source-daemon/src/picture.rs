@@ -119,6 +119,12 @@ impl Pipeline {
         })
     }
 
+    /// Whether JPEGs are passed through untouched.
+    #[must_use]
+    pub fn passes_jpeg(&self) -> bool {
+        self.overlay.is_none() && self.scale >= 1.0 && self.orientation.is_identity()
+    }
+
     /// Prepares a capture, taken `utc_ns` nanoseconds after 1970. What `raw` holds afterwards is arbitrary.
     ///
     /// A JPEG stays a JPEG as long as it can: it is passed through untouched, or turned without loss where its edges

@@ -31,9 +31,6 @@ use line::Line;
 pub use line::Parts;
 use outlet::Station;
 
-/// The loop turns at least so often.
-const TICK: Duration = Duration::from_millis(50);
-
 /// How often the service manager gets a new status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -132,19 +129,18 @@ impl Source {
         let endpoints: Vec<_> = self.endpoints().iter().map(ToString::to_string).collect();
         let (input, epoch) = (&self.main.input, self.main.outlet.epoch());
         tracing::info!(input, endpoints = endpoints.join(" "), epoch, "publishing");
-        let mut ticks = tokio::time::interval(TICK);
         let mut feeder = Feeder::new(context.notify.clone());
-        let mut ready = false;
+        let (mut ready, mut next) = (false, clock::now());
         loop {
             tokio::select! {
                 biased;
                 () = context.shutdown.wait() => return Ok(()),
                 () = self.wake.notified() => {}
-                _ = ticks.tick() => {}
+                () = tokio::time::sleep(next.saturating_since(clock::now())) => {}
             }
             let now = clock::now();
             self.turn(now)?;
-            feeder.turn(now);
+            let feed = feeder.turn(now);
             if !ready {
                 context.notify.ready();
                 ready = true;
@@ -152,7 +148,14 @@ impl Source {
             if let Some(line) = self.main.status_line(now, STATUS_INTERVAL) {
                 context.notify.status(&line);
             }
+            next = feed.map_or(self.next_turn(now), |feed| feed.min(self.next_turn(now)));
         }
+    }
+
+    /// When the next [`turn`](Self::turn) is due, if nothing happens before.
+    fn next_turn(&self, now: Time) -> Time {
+        let lines = [Some(&self.main), self.canary.as_ref()].into_iter().flatten();
+        lines.map(|line| line.next_turn(now)).fold(self.judge_at, Time::min)
     }
 
     fn turn(&mut self, now: Time) -> anyhow::Result<()> {

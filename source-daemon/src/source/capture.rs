@@ -1,14 +1,15 @@
 //! The thread that lives with the driver. It may block there for ever, so that nobody waits for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use super::prepare::{self, Preparing};
 use super::reports::Reports;
 use super::slot::{Capture, Slot};
-use crate::camera::{CameraError, Input, Raw};
+use crate::camera::{CameraError, Content, Input, Raw};
 
 /// The order to open the input.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Capturing {
     /// [`open`](Self::open).
     pub(super) fn start(
         input: Box<dyn Input>,
-        slot: Arc<Slot>,
+        ways: Ways,
         reports: Arc<Reports>,
         newest: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
@@ -38,7 +39,7 @@ impl Capturing {
         let (stop, close) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let mut thread = Thread {
             input,
-            slot,
+            ways,
             reports,
             newest,
             stop: Arc::clone(&stop),
@@ -78,9 +79,28 @@ impl Capturing {
     }
 }
 
+/// Where captures go.
+pub(super) struct Ways {
+    /// To the preparing thread.
+    pub(super) slot: Arc<Slot>,
+    /// Published from here, if they are JPEGs; none when there is something to be done to them. Weak: a thread that is left
+    /// behind in a driver must not keep the publisher open.
+    pub(super) light: Weak<Mutex<Preparing>>,
+}
+
+impl Ways {
+    /// Passes a capture on, and returns a buffer to fill next.
+    fn pass(&self, capture: Capture) -> Raw {
+        match self.light.upgrade().filter(|_| matches!(capture.shot.content, Content::Jpeg(_))) {
+            Some(preparing) => prepare::lock(&preparing).handle(capture),
+            None => self.slot.put(capture),
+        }
+    }
+}
+
 struct Thread {
     input: Box<dyn Input>,
-    slot: Arc<Slot>,
+    ways: Ways,
     reports: Arc<Reports>,
     newest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -100,7 +120,7 @@ impl Thread {
             Ok(Err(error)) => error,
             Err(_) => CameraError::Failed(format!("{}: its driver library panicked", self.input.describe())),
         };
-        self.slot.fail(error);
+        self.ways.slot.fail(error);
     }
 
     fn capture(&mut self) -> Result<(), CameraError> {
@@ -114,9 +134,9 @@ impl Thread {
             let number = self.number + shot.skipped;
             self.number = number + 1;
             self.newest.store(number, Relaxed);
-            self.reports.tell(|news| news.captured = true);
+            self.reports.on_captured();
             let raw = std::mem::take(&mut self.raw);
-            self.raw = self.slot.put(Capture { number, rate_millihertz, shot, raw });
+            self.raw = self.ways.pass(Capture { number, rate_millihertz, shot, raw });
         }
         Ok(())
     }

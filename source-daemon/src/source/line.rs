@@ -1,7 +1,7 @@
 //! One stream of a source: its input, the two threads behind it, and what the loop does for it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,14 +12,20 @@ use fanlight_proto::limits::HEARTBEAT_INTERVAL;
 use fanlight_proto::message::{State, StreamName};
 use tokio::sync::Notify;
 
-use super::capture::Capturing;
+use super::capture::{Capturing, Ways};
 use super::outlet::{Outlet, Station};
-use super::prepare::{Preparing, Thinning};
+use super::prepare::{self, Preparing, Thinning};
 use super::reports::{News, Reports};
 use super::slot::Slot;
 use crate::camera::Input;
 use crate::picture::Pipeline;
 use crate::supervisor::{Action, Condition, Supervisor};
+
+/// Between turns while a stream is not live.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Between two turns without news, whatever is due: what a thread is about to do is not waited for in a spin.
+const LEAST_TICK: Duration = Duration::from_millis(5);
 
 /// What a stream is made of, apart from where it is published.
 pub struct Parts {
@@ -65,21 +71,27 @@ impl Line {
         let slot = Arc::new(Slot::default());
         let reports = Arc::new(Reports::new(wake));
         let outlet = Arc::new(Outlet::new(station));
-        let capturing = Capturing::start(input, Arc::clone(&slot), Arc::clone(&reports), outlet.newest())?;
         let preparing = Preparing {
-            slot: Arc::clone(&slot),
             reports: Arc::clone(&reports),
             outlet: Arc::clone(&outlet),
             pipeline,
             refused: Limited::new(),
             thinning: Thinning::new(slow_interval),
         };
-        let preparing = std::thread::Builder::new().name("prepare".into()).spawn(move || preparing.run())?;
+        let light = preparing.passes_jpeg();
+        let preparing = Arc::new(Mutex::new(preparing));
+        let light = if light { Arc::downgrade(&preparing) } else { Weak::new() };
+        let ways = Ways { slot: Arc::clone(&slot), light };
+        let capturing = Capturing::start(input, ways, Arc::clone(&reports), outlet.newest())?;
+        let heavy = Arc::clone(&slot);
+        let run = move || prepare::run(&preparing, &heavy);
+        let preparing = std::thread::Builder::new().name("prepare".into()).spawn(run)?;
         let (open_at, status) = (Some(Time::default()), StatusLine::default());
         Ok(Self { outlet, slot, reports, capturing, preparing, supervisor, input: name, open_at, status })
     }
 
-    /// Does what is due. To be called whenever there are news, and at least every 250 ms.
+    /// Does what is due. To be called whenever there are news and when [`next_turn`](Self::next_turn) says: that a stream
+    /// which is live goes on being so is heard then.
     pub(super) fn turn(&mut self, now: Time) -> anyhow::Result<()> {
         anyhow::ensure!(!self.preparing.is_finished(), "the preparing thread has ended; a new process is needed");
         let mut actions = self.hear(self.reports.take(), now);
@@ -95,10 +107,20 @@ impl Line {
                 self.capturing.open();
             }
         }
+        self.reports.await_frames(self.supervisor.condition().state != State::Live);
         if now.saturating_since(self.outlet.last_published()) >= HEARTBEAT_INTERVAL {
             self.outlet.heartbeat(self.supervisor.condition());
         }
         Ok(())
+    }
+
+    /// When the next [`turn`](Self::turn) is due, if there are no news before.
+    pub(super) fn next_turn(&self, now: Time) -> Time {
+        if self.supervisor.condition().state != State::Live {
+            return now + TICK;
+        }
+        let heartbeat = self.outlet.last_published() + HEARTBEAT_INTERVAL;
+        self.open_at.map_or(heartbeat, |open_at| open_at.min(heartbeat)).max(now + LEAST_TICK)
     }
 
     /// Passes the threads' news to the supervisor.
@@ -107,15 +129,15 @@ impl Line {
         if let Some(rate) = news.opened {
             self.supervisor.on_opened(now, rate);
         }
-        if news.captured {
-            self.supervisor.on_capture(now);
+        if let Some(at) = news.captured {
+            self.supervisor.on_capture(at);
         }
         if let Some(reason) = news.unusable {
             self.supervisor.on_unusable(reason);
         }
         if news.published > 0 {
             self.status.published += news.published;
-            actions.extend(self.supervisor.on_frame(now));
+            actions.extend(self.supervisor.on_frame(news.published_at));
         }
         if let Some(error) = news.error {
             let jitter = clock::random_bytes::<1>()[0];

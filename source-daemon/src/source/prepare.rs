@@ -1,6 +1,6 @@
-//! The thread that makes of each capture what is published.
+//! What is made of each capture to be published.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanlight_daemon::clock;
@@ -14,9 +14,9 @@ use super::slot::{Capture, Item, Slot};
 use crate::camera::Raw;
 use crate::picture::{Pipeline, Prepared};
 
-/// The preparing thread's belongings.
+/// What becomes of captures. Pictures that are published as the camera made them cost next to nothing, and are seen to
+/// where they were captured; the others on a thread of their own, which the driver does not wait for.
 pub(super) struct Preparing {
-    pub(super) slot: Arc<Slot>,
     pub(super) reports: Arc<Reports>,
     pub(super) outlet: Arc<Outlet>,
     pub(super) pipeline: Pipeline,
@@ -24,19 +24,31 @@ pub(super) struct Preparing {
     pub(super) thinning: Thinning,
 }
 
-impl Preparing {
-    /// Prepares and publishes until the slot is closed.
-    pub(super) fn run(mut self) {
-        let mut done = None;
-        while let Some(item) = self.slot.take(done.take()) {
-            match item {
-                Item::Captured(capture) => done = Some(self.handle(capture)),
-                Item::Failed(error) => self.reports.tell(|news| news.error = Some(error)),
-            }
+/// Prepares and publishes what comes by `slot`, until it is closed.
+pub(super) fn run(preparing: &Mutex<Preparing>, slot: &Slot) {
+    let mut done = None;
+    while let Some(item) = slot.take(done.take()) {
+        let mut preparing = lock(preparing);
+        match item {
+            Item::Captured(capture) => done = Some(preparing.handle(capture)),
+            Item::Failed(error) => preparing.reports.tell(|news| news.error = Some(error)),
         }
     }
+}
 
-    fn handle(&mut self, capture: Capture) -> Raw {
+/// A picture that made the library panic leaves nothing half done that the next one would need.
+pub(super) fn lock(preparing: &Mutex<Preparing>) -> MutexGuard<'_, Preparing> {
+    preparing.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Preparing {
+    /// Whether a JPEG is published as it is.
+    pub(super) fn passes_jpeg(&self) -> bool {
+        self.pipeline.passes_jpeg() && self.outlet.publisher().sealer().is_none()
+    }
+
+    /// Publishes what is made of the capture, and gives its buffer back.
+    pub(super) fn handle(&mut self, capture: Capture) -> Raw {
         let Capture { number, rate_millihertz, shot, mut raw } = capture;
         let captured = shot.captured;
         if !self.thinning.takes(captured, self.outlet.is_slow()) {
@@ -47,7 +59,7 @@ impl Preparing {
         match prepared.and_then(whole) {
             Ok(Prepared { jpeg, width, height, truth }) => {
                 self.outlet.frame(Picture { number, captured, rate_millihertz, width, height, truth, jpeg });
-                self.reports.tell(|news| news.published += 1);
+                self.reports.on_published();
             }
             Err(reason) => self.refuse(number, reason),
         }

@@ -45,8 +45,11 @@ impl Slot {
         let mut state = self.state();
         let old = state.newest.replace(capture);
         state.overtaken += u64::from(old.is_some());
+        let empty = old.map(|old| old.raw).or_else(|| state.spare.take());
+        // Before it wakes who needs it.
+        drop(state);
         self.filled.notify_one();
-        old.map(|old| old.raw).or_else(|| state.spare.take()).unwrap_or_default()
+        empty.unwrap_or_default()
     }
 
     /// Tells that the camera failed. What was captured before still comes out first.
