@@ -110,26 +110,24 @@ impl Framing {
         let jpeg = picture.jpeg.clone();
         match self {
             Self::Plain => {
+                let before = if first { "" } else { "\r\n" };
                 let head = format!(
-                    "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
+                    "{before}--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
                     jpeg.len(),
                     timestamp(picture)
                 );
-                [head.into(), jpeg, Bytes::from_static(b"\r\n")].into()
+                [head.into(), jpeg].into()
             }
             Self::Advance if first => [advance_head("--"), jpeg, advance_head("\r\n--")].into(),
             Self::Advance => [jpeg, advance_head("\r\n--")].into(),
         }
     }
+}
 
-    /// What ends the answer after `any` pictures.
-    fn end(self, any: bool) -> Bytes {
-        match self {
-            // There is a head already, of a part that will be empty.
-            Self::Advance if any => format!("\r\n--{BOUNDARY}--\r\n").into(),
-            _ => format!("--{BOUNDARY}--\r\n").into(),
-        }
-    }
+/// What ends the answer after `any` pictures.
+fn end(any: bool) -> Bytes {
+    let before = if any { "\r\n" } else { "" };
+    format!("{before}--{BOUNDARY}--\r\n").into()
 }
 
 fn advance_head(before: &str) -> Bytes {
@@ -244,7 +242,7 @@ impl hyper::body::Body for Parts {
             }
             None => {
                 self.step = None;
-                feed.framing.end(feed.last.is_some())
+                end(feed.last.is_some())
             }
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
@@ -271,16 +269,16 @@ mod tests {
     fn sent(framing: Framing) -> String {
         let mut pieces = framing.pieces(&picture(), true);
         pieces.extend(framing.pieces(&picture(), false));
-        pieces.push_back(framing.end(true));
+        pieces.push_back(end(true));
         String::from_utf8(pieces.into_iter().flatten().collect()).unwrap()
     }
 
     #[test]
     fn plain_parts_tell_length_and_time() {
         let part = format!(
-            "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\nX-Timestamp: 1800000000.000042\r\n\r\nJPEG\r\n"
+            "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\nX-Timestamp: 1800000000.000042\r\n\r\nJPEG"
         );
-        assert_eq!(sent(Framing::Plain), format!("{part}{part}--{BOUNDARY}--\r\n"));
+        assert_eq!(sent(Framing::Plain), format!("{part}\r\n{part}\r\n--{BOUNDARY}--\r\n"));
     }
 
     #[test]
