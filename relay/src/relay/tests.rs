@@ -1,5 +1,6 @@
 //! The whole relay in this process: a ZeroMQ publisher before it, UDP sockets behind it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -126,8 +127,8 @@ impl Viewer {
         self.socket.send(&datagram).await.unwrap();
     }
 
-    /// The encoded frames 1 to [`FRAMES`], from nothing but the shards that come.
-    async fn watch(&mut self) -> BTreeMap<u64, Vec<u8>> {
+    /// The encoded frames 1 to [`FRAMES`], from nothing but the shards that come. `newest` is the last of them.
+    async fn watch(&mut self, newest: &Cell<u64>) -> BTreeMap<u64, Vec<u8>> {
         let mut open: BTreeMap<u64, (usize, Vec<u8>)> = BTreeMap::new();
         let mut whole = BTreeMap::new();
         let all = async {
@@ -146,6 +147,7 @@ impl Viewer {
                     let (_, mut body) = open.remove(&header.id.number).unwrap();
                     body.truncate(header.length as usize);
                     whole.insert(header.id.number, body);
+                    newest.set(header.id.number);
                 }
             }
         };
@@ -167,12 +169,17 @@ impl Viewer {
     }
 }
 
-/// Publishes frames 1 to [`FRAMES`] at 30 fps.
-async fn publish_all(source: &mut Source) {
-    let mut every = tokio::time::interval(Duration::from_millis(33));
+/// Publishes frames 1 to [`FRAMES`], each 33 ms after the last and when all `viewers` have it: on a machine that is busy,
+/// one would overtake another, as it should.
+async fn publish_all(source: &mut Source, viewers: &[Cell<u64>]) {
     for number in 1..=FRAMES {
-        every.tick().await;
         source.publish(encoded(number)).await;
+        let mut every = tokio::time::interval(Duration::from_millis(33));
+        every.tick().await;
+        every.tick().await;
+        while viewers.iter().any(|newest| newest.get() < number) {
+            every.tick().await;
+        }
     }
 }
 
@@ -181,7 +188,10 @@ async fn three_viewers_get_every_frame(gso: Gso) {
     let mut one = Viewer::join(running.address, &mut source).await;
     let mut two = Viewer::join(running.address, &mut source).await;
     let mut three = Viewer::join(running.address, &mut source).await;
-    let (a, b, c, ()) = tokio::join!(one.watch(), two.watch(), three.watch(), publish_all(&mut source));
+    let newest: [Cell<u64>; 3] = Default::default();
+    let watching = (one.watch(&newest[0]), two.watch(&newest[1]), three.watch(&newest[2]));
+    let publishing = timeout(DEADLINE, publish_all(&mut source, &newest));
+    let (a, b, c, _) = tokio::join!(watching.0, watching.1, watching.2, publishing);
     for frames in [a, b, c] {
         for (number, body) in frames {
             assert_eq!(body, encoded(number));
@@ -205,7 +215,9 @@ async fn a_viewer_whose_port_is_closed_does_not_disturb_the_others() {
     let gone = Viewer::join(running.address, &mut source).await;
     let mut stays = Viewer::join(running.address, &mut source).await;
     drop(gone);
-    let (frames, ()) = tokio::join!(stays.watch(), publish_all(&mut source));
+    let newest: [Cell<u64>; 1] = Default::default();
+    let publishing = timeout(DEADLINE, publish_all(&mut source, &newest));
+    let (frames, _) = tokio::join!(stays.watch(&newest[0]), publishing);
     assert_eq!(frames.len(), FRAMES as usize);
 }
 
@@ -226,7 +238,7 @@ async fn a_keep_alive_is_answered_while_frames_flow() {
             }
         }
     };
-    let (answered, ()) = tokio::join!(timeout(DEADLINE, answers), publish_all(&mut source));
+    let (answered, ()) = tokio::join!(timeout(DEADLINE, answers), publish_all(&mut source, &[]));
     answered.unwrap();
 }
 

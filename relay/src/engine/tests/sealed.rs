@@ -134,8 +134,8 @@ impl Guest {
         let body = KeepAlive {
             sent_us: 5,
             key_generation: self.generation(),
-            // Whatever was sent, it has it all.
-            report: Some(Report { frames_whole: 1 << 40, ..Report::default() }),
+            // Whatever was sent since the last time, it has it all.
+            report: Some(Report { frames_whole: rig.now.as_nanos(), ..Report::default() }),
             newest_sequence: 1 << 40,
             ..KeepAlive::default()
         };
