@@ -28,7 +28,7 @@ const ROUNDS: usize = 3;
 const CROWDS: [(usize, u32); 3] = [(1, 30), (10, 30), (100, 10)];
 
 /// The same for those who speak HTTP alone, with the word `http`.
-const HTTP_CROWDS: [(usize, u32); 3] = [(1, 30), (16, 30), (64, 10)];
+const HTTP_CROWDS: [(usize, u32); 4] = [(1, 30), (4, 30), (16, 30), (64, 10)];
 
 /// How long is counted.
 const LENGTH: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ fn main() -> Result<(), Failure> {
     let mut wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let over_http = wanted.iter().any(|word| word == "http");
     wanted.retain(|word| word != "http");
-    let (kinds, crowds) = if over_http { (&Kind::HTTP[..], HTTP_CROWDS) } else { (&Kind::ALL[..], CROWDS) };
+    let (kinds, crowds) = if over_http { (&Kind::HTTP[..], &HTTP_CROWDS[..]) } else { (&Kind::ALL[..], &CROWDS[..]) };
     let folder = tempfile::tempdir()?;
     let pictures = Pictures::write(&folder.path().join("pictures"))?;
     let camera = build_camera(folder.path())?;
@@ -69,7 +69,7 @@ fn main() -> Result<(), Failure> {
     );
     let mut lines = Vec::new();
     for name in Place::NAMES {
-        for (clients, rate) in crowds {
+        for &(clients, rate) in crowds {
             if !wanted.iter().all(|word| *word == name || *word == clients.to_string()) {
                 continue;
             }
