@@ -1,7 +1,7 @@
 //! The running source: for each stream two threads in a row, and a loop that watches them all.
 //!
-//! The capture thread waits for the driver and hands each picture over without waiting for anyone. The preparing thread
-//! makes a JPEG of the newest one and publishes it. The event loop, on the caller's thread, asks the supervisor what to
+//! The capture thread waits for the driver and hands each picture over without waiting for anyone; a JPEG to which nothing
+//! is to be done it publishes itself. The preparing thread makes a JPEG of the newest one and publishes it. The event loop, on the caller's thread, asks the supervisor what to
 //! do, sends heartbeats while no frame flows, and talks to the service manager: it never calls the driver, so that a
 //! driver that hangs stops nothing else.
 
