@@ -104,24 +104,14 @@ impl AsFd for StreamSocket {
 #[cfg(test)]
 mod tests {
     use std::future::Future as _;
-    use std::os::unix::net::UnixStream;
-    use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-
-    fn pair() -> (StreamSocket, StreamSocket) {
-        let (one, other) = UnixStream::pair().unwrap();
-        let socket = |stream: UnixStream| {
-            stream.set_nonblocking(true).unwrap();
-            StreamSocket::new(stream).unwrap()
-        };
-        (socket(one), socket(other))
-    }
+    use crate::testing::stream_sockets;
 
     #[tokio::test]
     async fn more_than_the_kernel_holds_passes_in_order() {
-        let (from, to) = pair();
+        let (from, to) = stream_sockets();
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
         let receive = async {
             let (mut received, mut chunk) = (Vec::new(), vec![0; 10_000]);
@@ -147,22 +137,46 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_gone_is_an_error_to_write_to_and_an_end_to_read_from() {
-        let (one, other) = pair();
+        let (one, other) = stream_sockets();
         drop(other);
         assert_eq!(one.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(one.read(&mut [0; 8]).await.unwrap(), 0);
     }
 
+    /// What the kernel watches `socket` for (proc_pid_fdinfo(5)), by whichever descriptor.
+    fn watched(socket: &StreamSocket) -> u32 {
+        let inode = rustix::fs::fstat(socket).unwrap().st_ino;
+        let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+        // One that another test has closed meanwhile is none of ours.
+        let infos: Vec<_> = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
+        let ours = infos.iter().flat_map(|info| info.lines()).filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let ["tfd:", _, "events:", events, _, _, rest @ ..] = &words[..] else { return None };
+            rest.contains(&format!("ino:{inode:x}").as_str()).then(|| u32::from_str_radix(events, 16).unwrap())
+        });
+        ours.fold(0, std::ops::BitOr::bitor)
+    }
+
     #[tokio::test]
-    async fn a_peer_that_reads_wakes_nobody_who_has_nothing_to_send() {
-        let (one, other) = pair();
+    async fn room_to_write_is_watched_for_while_it_is_waited_for_and_not_longer() {
+        const IN: u32 = 1;
+        const OUT: u32 = 4;
+        let (one, other) = stream_sockets();
         one.write_all(&[1; 1000]).await.unwrap();
-        let mut buffer = [0; 8];
-        let mut reading = pin!(one.read(&mut buffer));
+        assert_eq!(watched(&one) & (IN | OUT), IN);
+        let bytes = [2; 1_000_000];
+        let mut writing = Box::pin(one.write_all(&bytes));
         let mut context = Context::from_waker(Waker::noop());
-        assert_eq!(other.read(&mut [0; 2000]).await.unwrap(), 1000);
-        assert!(matches!(reading.as_mut().poll(&mut context), Poll::Pending));
-        other.write_all(b"answer").await.unwrap();
-        assert_eq!(reading.await.unwrap(), 6);
+        assert!(matches!(writing.as_mut().poll(&mut context), Poll::Pending));
+        assert_eq!(watched(&one) & (IN | OUT), IN | OUT);
+        let read = async {
+            let (mut left, mut chunk) = (1_001_000, vec![0; 100_000]);
+            while left > 0 {
+                left -= other.read(&mut chunk).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(writing, read);
+        written.unwrap();
+        assert_eq!(watched(&one) & (IN | OUT), IN);
     }
 }

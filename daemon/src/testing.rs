@@ -1,9 +1,25 @@
-//! Checks that each program's own tests make.
+//! What the tests of several crates need.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::config;
 use crate::options::Layer;
+use crate::stream_socket::StreamSocket;
+
+/// Two sockets that are connected with each other.
+///
+/// # Panics
+/// When the system has none to give, and outside of a tokio runtime.
+#[must_use]
+pub fn stream_sockets() -> (StreamSocket, StreamSocket) {
+    let (one, other) = UnixStream::pair().expect("there are descriptors left");
+    let socket = |stream: UnixStream| {
+        stream.set_nonblocking(true).expect("every socket can be told not to block");
+        StreamSocket::new(stream).expect("there is room to watch it")
+    };
+    (socket(one), socket(other))
+}
 
 /// Asserts that the shipped config file says exactly the defaults and mentions every key: as `key = value` (or a table
 /// `[key]`), or for a key without default in a comment `# key =`.

@@ -86,20 +86,13 @@ fn is_unsupported(error: &io::Error) -> bool {
 mod tests {
     use std::os::unix::net::UnixStream;
 
-    use super::*;
+    use fanlight_daemon::testing::stream_sockets;
 
-    fn pair() -> (StreamSocket, StreamSocket) {
-        let (one, other) = UnixStream::pair().unwrap();
-        let socket = |stream: UnixStream| {
-            stream.set_nonblocking(true).unwrap();
-            StreamSocket::new(stream).unwrap()
-        };
-        (socket(one), socket(other))
-    }
+    use super::*;
 
     #[tokio::test]
     async fn what_is_spliced_arrives_as_it_was_and_no_more_than_asked() {
-        let ((source, from), (to, sink), pipe) = (pair(), pair(), Pipe::new().unwrap());
+        let ((source, from), (to, sink), pipe) = (stream_sockets(), stream_sockets(), Pipe::new().unwrap());
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
         let written = async {
             source.write_all(&bytes).await.unwrap();
@@ -137,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_spliced_is_copied() {
-        let ((source, from), (to, sink)) = (pair(), pair());
+        let ((source, from), (to, sink)) = (stream_sockets(), stream_sockets());
         let (good, wrong) = (Pipe::new().unwrap(), UnixStream::pair().unwrap());
         source.write_all(b"a picture").await.unwrap();
         // No pipe at all: nothing is taken.
