@@ -110,24 +110,27 @@ impl Framing {
         let jpeg = picture.jpeg.clone();
         match self {
             Self::Plain => {
-                let before = if first { "" } else { "\r\n" };
                 let head = format!(
-                    "{before}--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
+                    "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
                     jpeg.len(),
                     timestamp(picture)
                 );
-                [head.into(), jpeg].into()
+                // At once: GStreamer's multipartdemux shows a picture when the two bytes after it have come.
+                [head.into(), jpeg, Bytes::from_static(b"\r\n")].into()
             }
             Self::Advance if first => [advance_head("--"), jpeg, advance_head("\r\n--")].into(),
             Self::Advance => [jpeg, advance_head("\r\n--")].into(),
         }
     }
-}
 
-/// What ends the answer after `any` pictures.
-fn end(any: bool) -> Bytes {
-    let before = if any { "\r\n" } else { "" };
-    format!("{before}--{BOUNDARY}--\r\n").into()
+    /// What ends the answer after `any` pictures.
+    fn end(self, any: bool) -> Bytes {
+        match self {
+            // There is a head already, of a part that will be empty.
+            Self::Advance if any => format!("\r\n--{BOUNDARY}--\r\n").into(),
+            _ => format!("--{BOUNDARY}--\r\n").into(),
+        }
+    }
 }
 
 fn advance_head(before: &str) -> Bytes {
@@ -242,7 +245,7 @@ impl hyper::body::Body for Parts {
             }
             None => {
                 self.step = None;
-                end(feed.last.is_some())
+                feed.framing.end(feed.last.is_some())
             }
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
@@ -269,16 +272,16 @@ mod tests {
     fn sent(framing: Framing) -> String {
         let mut pieces = framing.pieces(&picture(), true);
         pieces.extend(framing.pieces(&picture(), false));
-        pieces.push_back(end(true));
+        pieces.push_back(framing.end(true));
         String::from_utf8(pieces.into_iter().flatten().collect()).unwrap()
     }
 
     #[test]
     fn plain_parts_tell_length_and_time() {
         let part = format!(
-            "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\nX-Timestamp: 1800000000.000042\r\n\r\nJPEG"
+            "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\nX-Timestamp: 1800000000.000042\r\n\r\nJPEG\r\n"
         );
-        assert_eq!(sent(Framing::Plain), format!("{part}\r\n{part}\r\n--{BOUNDARY}--\r\n"));
+        assert_eq!(sent(Framing::Plain), format!("{part}{part}--{BOUNDARY}--\r\n"));
     }
 
     #[test]
