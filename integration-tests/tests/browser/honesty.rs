@@ -42,8 +42,12 @@ fn the_reason_of_a_source_without_pictures_is_shown() {
     let scene = Scene::serve(stage, vec![ended], &["cam1".to_owned()], |relay| relay);
     let page = browser.open(&scene.url(""), &Look::default());
     page.wait_panes("the pane says why", |panes| panes.iter().any(|pane| pane.state == "trouble"));
-    let shown: String = page.evaluate("document.querySelector('.pane .veil').innerText");
-    assert!(shown.contains("No signal") && shown.contains("end"), "{shown}");
+    // It comes into view a moment after that, and what is not in view has no text.
+    let reason = || {
+        let shown: String = page.evaluate("document.querySelector('.pane .veil').innerText");
+        (shown.contains("No signal") && shown.contains("end")).then_some(())
+    };
+    until("the veil says no signal, and that the file has come to its end", SOON, reason);
     page.assert_clean();
 }
 
