@@ -284,6 +284,14 @@ mod tests {
         assert_eq!(sent(Framing::Plain), format!("{part}{part}--{BOUNDARY}--\r\n"));
     }
 
+    /// GStreamer's multipartdemux waits for them.
+    #[test]
+    fn the_two_bytes_after_a_picture_go_with_it_and_not_with_the_next() {
+        for first in [true, false] {
+            assert_eq!(Framing::Plain.pieces(&picture(), first).back(), Some(&Bytes::from_static(b"\r\n")));
+        }
+    }
+
     #[test]
     fn in_advance_framing_the_next_head_follows_each_picture() {
         let head = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n");
