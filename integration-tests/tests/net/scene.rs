@@ -95,8 +95,13 @@ impl Scene {
 
     /// So many light viewers on `host`.
     pub(crate) fn crowd(&self, host: &Host, size: usize) -> Crowd {
+        self.crowd_of(self.address(), host, size)
+    }
+
+    /// So many light viewers on `host`, of the same stream at another relay.
+    pub(crate) fn crowd_of(&self, relay: SocketAddr, host: &Host, size: usize) -> Crowd {
         let sockets = host.within(|| (0..size).map(|_| crowd::socket(Some(CROWD_BUFFER))).collect());
-        Crowd::join(sockets, self.address(), "cam", Duration::from_secs(1) / self.pictures.rate)
+        Crowd::join(sockets, relay, "cam", Duration::from_secs(1) / self.pictures.rate)
     }
 }
 
