@@ -6,7 +6,7 @@ pub mod orientation;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
-use fast_image_resize::Resizer;
+use fanlight_scaling::Scaler;
 
 use crate::camera::{Content, Raw, Shot};
 use crate::jpeg::{self, Decoder, Encoder, JpegError, Turner};
@@ -87,7 +87,7 @@ pub struct Pipeline {
     encoder: Encoder,
     decoder: Decoder,
     turner: Turner,
-    resizer: Resizer,
+    scaler: Scaler,
     canvas: Canvas,
     spare: Canvas,
 }
@@ -113,7 +113,7 @@ impl Pipeline {
             encoder: Encoder::new(quality)?,
             decoder: Decoder::new()?,
             turner: Turner::new()?,
-            resizer: Resizer::new(),
+            scaler: Scaler::default(),
             canvas: Canvas::default(),
             spare: Canvas::default(),
         })
@@ -173,7 +173,7 @@ impl Pipeline {
     fn finish(&mut self, captured: (u32, u32), (at, utc_ns): (Time, u64)) -> Result<FrameBuffer, PictureError> {
         let (width, height) = self.scaled(captured);
         if (self.canvas.width(), self.canvas.height()) != (width, height) {
-            self.canvas.resize(&mut self.resizer, width, height, &mut self.spare);
+            self.canvas.resize(&mut self.scaler, width, height, &mut self.spare);
             std::mem::swap(&mut self.canvas, &mut self.spare);
         }
         if !self.orientation.is_identity() {

@@ -1,9 +1,7 @@
 //! Drawing into somebody else's pixels: rectangles, pictures, and words in an eight-by-eight font with its corners
 //! rounded.
 
-use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x4;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
+use fanlight_scaling::{Place, Scaler};
 
 use crate::picture::Picture;
 
@@ -69,36 +67,27 @@ impl<'a> Canvas<'a> {
     }
 
     /// Shows `picture` as large as it fits with its proportions kept, in the middle, black around it.
-    ///
-    /// # Errors
-    /// None for a picture that has pixels; one without is an empty canvas.
-    pub(crate) fn show(&mut self, picture: &Picture, resizer: &mut Resizer) -> Result<(), ResizeError> {
+    pub(crate) fn show(&mut self, picture: &Picture, scaler: &mut Scaler) {
         let size = (picture.width() as usize, picture.height() as usize);
         let place = fit(size, (self.width, self.height));
         self.fill_around(place);
         if place.width == 0 || place.height == 0 {
-            return Ok(());
+            return;
         }
         if (place.width, place.height) == size {
             let mut rows = picture.pixels().chunks_exact(size.0);
             self.for_each_row(place, |row| row.copy_from_slice(rows.next().expect("place has the picture's height")));
-            return Ok(());
+            return;
         }
-        self.show_scaled(picture, place, resizer)
+        self.show_scaled(picture, place, scaler);
     }
 
-    fn show_scaled(&mut self, picture: &Picture, place: Area, resizer: &mut Resizer) -> Result<(), ResizeError> {
-        const FITS: &str = "a picture and a canvas have as many pixels as their sizes say, and a place lies within";
-        let source = bytemuck::cast_slice(picture.pixels());
-        // Typed images: `Resizer::resize` would compile every pixel type and filter into this crate.
-        let source = TypedImageRef::<U8x4>::from_buffer(picture.width(), picture.height(), source).expect(FITS);
+    fn show_scaled(&mut self, picture: &Picture, place: Area, scaler: &mut Scaler) {
         let (width, height) = (self.width as u32, self.height as u32);
-        let target = bytemuck::cast_slice_mut(self.pixels);
-        let target = TypedImage::<U8x4>::from_buffer(width, height, target).expect(FITS);
-        let (left, top, width, height) = (place.x as u32, place.y as u32, place.width as u32, place.height as u32);
-        let mut target = TypedCroppedImageMut::new(target, left, top, width, height).expect(FITS);
-        let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
-        resizer.resize_typed(&source, &mut target, &ResizeOptions::new().resize_alg(bilinear).use_alpha(false))
+        let size = (place.width as u32, place.height as u32);
+        let place = Place { left: place.x as u32, top: place.y as u32, size };
+        let (from, to) = (bytemuck::cast_slice(picture.pixels()), bytemuck::cast_slice_mut(self.pixels));
+        scaler.rgbx(from, (picture.width(), picture.height()), to, (width, height), place);
     }
 
     fn fill_around(&mut self, place: Area) {
@@ -176,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_shown_at_any_size_with_black_around_and_nothing_left_of_the_last() {
-        let mut resizer = Resizer::new();
+        let mut scaler = Scaler::default();
         for (picture, frame) in [
             ((64, 36), (64, 36)),
             ((64, 36), (64, 48)),
@@ -186,7 +175,7 @@ mod tests {
         ] {
             let mut pixels = vec![0x00_ff_00; frame.0 * frame.1];
             let mut canvas = Canvas::new(&mut pixels, frame.0, frame.1);
-            canvas.show(&halves(picture.0, picture.1), &mut resizer).unwrap();
+            canvas.show(&halves(picture.0, picture.1), &mut scaler);
             let place = fit((picture.0 as usize, picture.1 as usize), frame);
             for (i, &pixel) in pixels.iter().enumerate() {
                 let (x, y) = (i % frame.0, i / frame.0);
@@ -206,7 +195,7 @@ mod tests {
     #[test]
     fn a_picture_without_pixels_is_black() {
         let mut pixels = vec![0x00_ff_00; 12];
-        Canvas::new(&mut pixels, 4, 3).show(&Picture::default(), &mut Resizer::new()).unwrap();
+        Canvas::new(&mut pixels, 4, 3).show(&Picture::default(), &mut Scaler::default());
         assert_eq!(pixels, [BLACK; 12]);
     }
 

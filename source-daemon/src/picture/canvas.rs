@@ -1,9 +1,7 @@
 //! Pixels on their way from the camera to the encoder.
 
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
-use fast_image_resize as fir;
-use fir::images::{TypedImage, TypedImageRef};
-use fir::pixels::{U8, U8x3};
+use fanlight_scaling::Scaler;
 
 use super::orientation::Orientation;
 use crate::camera::{PixelFormat, Raw};
@@ -149,15 +147,15 @@ impl Canvas {
     }
 
     /// Writes this picture, resized with a smoothing filter, into `target`.
-    pub fn resize(&self, resizer: &mut fir::Resizer, width: u32, height: u32, target: &mut Self) {
+    pub fn resize(&self, scaler: &mut Scaler, width: u32, height: u32, target: &mut Self) {
         target.reset(self.layout, width, height);
         let planes = if self.layout == Layout::Rgb { 1 } else { 3 };
         for index in 0..planes {
             let (from, to) = (self.plane_size(index), target.plane_size(index));
             let (source, into) = (&self.planes[index], &mut target.planes[index]);
             match self.layout {
-                Layout::Rgb => resize_plane::<U8x3>(resizer, from, source, to, into),
-                Layout::Planes { .. } => resize_plane::<U8>(resizer, from, source, to, into),
+                Layout::Rgb => scaler.rgb(source, from, into, to),
+                Layout::Planes { .. } => scaler.grey(source, from, into, to),
             }
         }
     }
@@ -258,21 +256,6 @@ const fn stretch(zero: i32, span: i32, base: i32) -> [u8; 256] {
 /// Luma of BT.601 in integers.
 fn luma([red, green, blue]: [u8; 3]) -> u64 {
     (u64::from(red) * 77 + u64::from(green) * 150 + u64::from(blue) * 29) >> 8
-}
-
-/// Resizes one plane. Typed, because `Resizer::resize` would compile every pixel type and filter into this crate.
-fn resize_plane<P: fir::PixelTrait>(
-    resizer: &mut fir::Resizer,
-    from: (u32, u32),
-    source: &[u8],
-    to: (u32, u32),
-    into: &mut [u8],
-) {
-    const FITS: &str = "a plane of a canvas has the length of its size";
-    let source = TypedImageRef::<P>::from_buffer(from.0, from.1, source).expect(FITS);
-    let mut into = TypedImage::<P>::from_buffer(to.0, to.1, into).expect(FITS);
-    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear));
-    resizer.resize_typed(&source, &mut into, &options).expect("source and target have one pixel type");
 }
 
 fn fill(plane: &mut [u8], bytes: usize, (width, height): (u32, u32), rect: Rect, value: u8) {

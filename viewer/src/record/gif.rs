@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fast_image_resize::Resizer;
+use fanlight_scaling::Scaler;
 use gif::{DisposalMethod, Encoder, EncodingError, Frame, Repeat};
 
 use super::{Recording, Sample, Sink};
@@ -44,7 +44,7 @@ pub(super) struct Gif {
 struct Stage {
     encoder: Encoder<BufWriter<File>>,
     size: (usize, usize),
-    resizer: Resizer,
+    scaler: Scaler,
     /// What the screen shows.
     canvas: Vec<u32>,
     /// The colours that each pixel had when it was drawn last; none before the first picture.
@@ -81,7 +81,7 @@ impl Gif {
         self.stage = Some(Stage {
             encoder,
             size: (columns, rows),
-            resizer: Resizer::new(),
+            scaler: Scaler::default(),
             canvas: vec![0; columns * rows],
             drawn: Vec::new(),
             began: sample.at,
@@ -146,7 +146,7 @@ impl Sink for Gif {
 impl Stage {
     fn show(&mut self, scene: &Scene, sample: &Sample) {
         let mut canvas = Canvas::new(&mut self.canvas, self.size.0, self.size.1);
-        window::paint(&mut canvas, scene, sample.mark.as_ref(), &mut self.resizer);
+        window::paint(&mut canvas, scene, sample.mark.as_ref(), &mut self.scaler);
         card::draw_panel(&mut canvas, &sample.figures, Corner::UpperRight);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
-use fast_image_resize::Resizer;
+use fanlight_scaling::Scaler;
 use winit::application::ApplicationHandler;
 use winit::event::{ElementState, KeyEvent, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, ControlFlow};
@@ -45,7 +45,7 @@ pub(super) struct App<'a> {
     screen: Option<Screen>,
     scene: Scene,
     titled: Option<StreamName>,
-    resizer: Resizer,
+    scaler: Scaler,
     shows_statistics: bool,
     shows_figures: bool,
     note: Option<(String, Time)>,
@@ -65,7 +65,7 @@ impl<'a> App<'a> {
             screen: None,
             scene: Scene::Message { title: "no picture yet".into(), reason: String::new() },
             titled: None,
-            resizer: Resizer::new(),
+            scaler: Scaler::default(),
             shows_statistics: false,
             shows_figures: options.figures,
             note: None,
@@ -104,9 +104,9 @@ impl<'a> App<'a> {
         let figures = if self.shows_figures { self.feed.figures() } else { String::new() };
         let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
         let mark = self.feed.mark().filter(|mark| clock::now().saturating_since(mark.at) < MARK_LINGERS);
-        let (scene, resizer) = (&self.scene, &mut self.resizer);
+        let (scene, scaler) = (&self.scene, &mut self.scaler);
         let drawn = screen.draw(|canvas| {
-            paint(canvas, scene, mark.as_ref(), resizer);
+            paint(canvas, scene, mark.as_ref(), scaler);
             card::draw_panel(canvas, &figures, Corner::UpperRight);
             card::draw_panel(canvas, &statistics, Corner::UpperLeft);
             card::draw_panel(canvas, note, Corner::LowerLeft);
@@ -257,13 +257,12 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
 }
 
 /// Draws what a screen shows: a picture as large as it fits with its mark over it, or a card.
-pub(crate) fn paint(canvas: &mut Canvas<'_>, scene: &Scene, mark: Option<&Mark>, resizer: &mut Resizer) {
+pub(crate) fn paint(canvas: &mut Canvas<'_>, scene: &Scene, mark: Option<&Mark>, scaler: &mut Scaler) {
     match scene {
         Scene::Message { title, reason } => card::draw(canvas, title, reason),
         Scene::Picture(shown) => {
-            if let Err(error) = canvas.show(&shown.picture, resizer) {
-                card::draw(canvas, "no picture", &format!("frame {} cannot be scaled: {error}", shown.id));
-            } else if let Some(mark) = mark.filter(|mark| mark.id.epoch == shown.id.epoch) {
+            canvas.show(&shown.picture, scaler);
+            if let Some(mark) = mark.filter(|mark| mark.id.epoch == shown.id.epoch) {
                 let size = (shown.picture.width() as usize, shown.picture.height() as usize);
                 mark::draw(canvas, fit(size, (canvas.width(), canvas.height())), mark);
             }

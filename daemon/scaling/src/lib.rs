@@ -1,0 +1,83 @@
+//! Scaling of pictures: the pixel types that the programs have, and one filter.
+//!
+//! A crate of its own, because `fast_image_resize` is compiled into each crate that calls it, for every step of every
+//! kernel: that was two thirds of what the source is made of, once for the program and once more for its tests.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3, U8x4};
+use fast_image_resize::{FilterType, ImageViewMut, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+
+/// Width and height in pixels.
+pub type Size = (u32, u32);
+
+/// A rectangle of whole pixels, origin top left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Columns before it.
+    pub left: u32,
+    /// Rows above it.
+    pub top: u32,
+    /// Its size.
+    pub size: Size,
+}
+
+/// Scales by linear interpolation, smoothed where the picture becomes smaller. Keeps memory for the next picture.
+#[derive(Default)]
+pub struct Scaler(Resizer);
+
+impl Scaler {
+    /// Scales a plane of one byte a pixel to another.
+    ///
+    /// # Panics
+    /// When a plane has not as many bytes as its size says.
+    #[inline(never)]
+    pub fn grey(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
+        self.scale(&source::<U8>(from, from_size), &mut target::<U8>(to, to_size));
+    }
+
+    /// Scales a picture of three bytes a pixel to another.
+    ///
+    /// # Panics
+    /// When a picture has not as many bytes as its size says.
+    #[inline(never)]
+    pub fn rgb(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
+        self.scale(&source::<U8x3>(from, from_size), &mut target::<U8x3>(to, to_size));
+    }
+
+    /// Scales a picture of four bytes a pixel, of which each is scaled by itself, to a place in another.
+    ///
+    /// # Panics
+    /// When a picture has not as many bytes as its size says, or the place lies not within the second.
+    #[inline(never)]
+    pub fn rgbx(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size, place: Place) {
+        let Place { left, top, size: (width, height) } = place;
+        let whole = target::<U8x4>(to, to_size);
+        let mut part = TypedCroppedImageMut::new(whole, left, top, width, height).expect("a place lies in its picture");
+        self.scale(&source::<U8x4>(from, from_size), &mut part);
+    }
+
+    fn scale<P: PixelTrait>(&mut self, from: &TypedImageRef<'_, P>, to: &mut impl ImageViewMut<Pixel = P>) {
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
+        self.0.resize_typed(from, to, &options).expect("nothing is cut off, and both have one pixel type");
+    }
+}
+
+impl fmt::Debug for Scaler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scaler").finish_non_exhaustive()
+    }
+}
+
+const FITS: &str = "a picture has as many bytes as its size says";
+
+fn source<P: PixelTrait>(bytes: &[u8], (width, height): Size) -> TypedImageRef<'_, P> {
+    TypedImageRef::from_buffer(width, height, bytes).expect(FITS)
+}
+
+fn target<P: PixelTrait>(bytes: &mut [u8], (width, height): Size) -> TypedImage<'_, P> {
+    TypedImage::from_buffer(width, height, bytes).expect(FITS)
+}
