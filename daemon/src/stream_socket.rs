@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -32,12 +33,33 @@ impl StreamSocket {
     /// # Errors
     /// Those of recv(2).
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len();
+        self.receive(buffer.len(), |socket| Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.0)).await
+    }
+
+    /// Waits for bytes and appends at most `most` of them, which need no zeros first where `buffer` has room for no more
+    /// than that; 0 when there will be none any more.
+    ///
+    /// # Errors
+    /// Those of recv(2).
+    pub async fn read_onto(&self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        self.receive(most, |socket| {
+            let length = buffer.len();
+            if buffer.capacity() == length + most {
+                return Ok(recv(socket, spare_capacity(buffer), RecvFlags::empty())?.0);
+            }
+            buffer.resize(length + most, 0);
+            let received = recv(socket, &mut buffer[length..], RecvFlags::empty());
+            buffer.truncate(length + received.map_or(0, |(count, _)| count));
+            Ok(received?.0)
+        })
+        .await
+    }
+
+    /// Calls `act`, which asks for so many bytes, when there are some.
+    async fn receive(&self, wanted: usize, mut act: impl FnMut(&OwnedFd) -> io::Result<usize>) -> io::Result<usize> {
         loop {
             let mut ready = self.0.readable().await?;
-            let Ok(received) = ready.try_io(|socket| Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.0)) else {
-                continue;
-            };
+            let Ok(received) = ready.try_io(|socket| act(socket.get_ref())) else { continue };
             // That was all there is: another call would only say so.
             if received.as_ref().is_ok_and(|count| (1..wanted).contains(count)) {
                 ready.clear_ready();
@@ -51,8 +73,15 @@ impl StreamSocket {
     /// # Errors
     /// Those of sendmsg(2).
     pub async fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut none = SendAncillaryBuffer::default();
-        self.when_writable(|socket| Ok(sendmsg(socket, parts, &mut none, SendFlags::NOSIGNAL)?)).await
+        self.when_writable(|socket| send(socket, parts)).await
+    }
+
+    /// Writes what there is room for now. Callable from any thread.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2); [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room.
+    pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        send(self.as_fd(), parts)
     }
 
     /// Writes all of `bytes`.
@@ -67,19 +96,8 @@ impl StreamSocket {
         Ok(())
     }
 
-    /// Calls `act` whenever there may be something to read, until it would not block any more.
-    ///
-    /// # Errors
-    /// Those of `act` but [`WouldBlock`](io::ErrorKind::WouldBlock).
-    pub async fn when_readable<R>(&self, mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
-        self.0.async_io(Interest::READABLE, |socket| act(socket.as_fd())).await
-    }
-
     /// Calls `act` at once, and then whenever there may be room to write, until it would not block any more.
-    ///
-    /// # Errors
-    /// Those of `act` but [`WouldBlock`](io::ErrorKind::WouldBlock).
-    pub async fn when_writable<R>(&self, mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+    async fn when_writable<R>(&self, mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
         match act(self.as_fd()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,
@@ -88,6 +106,10 @@ impl StreamSocket {
         let waiting = watch(self.0.get_ref().try_clone()?, Interest::WRITABLE)?;
         waiting.async_io(Interest::WRITABLE, |socket| act(socket.as_fd())).await
     }
+}
+
+fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    Ok(sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
 }
 
 #[expect(deprecated, reason = "what it warns of are descriptors that are not owned, and change")]

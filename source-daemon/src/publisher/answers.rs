@@ -84,6 +84,11 @@ pub(super) struct Questions {
 }
 
 impl Questions {
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Takes a question, if the peer has not asked too many.
     pub(super) fn ask(&mut self, now: Time, question: Vec<u8>) {
         if now.saturating_since(self.since) >= SPAN {

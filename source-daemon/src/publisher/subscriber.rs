@@ -76,23 +76,66 @@ pub(super) struct Message {
 }
 
 /// What publisher and connection share of one subscriber.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subscriber {
+    socket: StreamSocket,
     outbox: Mutex<Outbox>,
     wake: Notify,
 }
 
+/// What became of a message for one subscriber.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offered {
+    /// Bytes of the body that are written already.
+    pub(super) sent: usize,
+    /// Whether an older message fell out.
+    pub(super) dropped: bool,
+}
+
 impl Subscriber {
-    /// Queues `message` if it is subscribed to; tells whether an older one fell out.
-    pub(super) fn offer(&self, message: &Message) -> bool {
+    pub(super) fn new(socket: StreamSocket) -> Self {
+        Self { socket, outbox: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Queues `message` if it is subscribed to. When nothing is before it and it may be sent `at_once`, this writes what
+    /// there is room for: no other thread has to be woken for it.
+    pub(super) fn offer(&self, message: &Message, at_once: bool) -> Offered {
         let mut outbox = self.outbox();
         if !outbox.wants(&message.topic) {
-            return false;
+            return Offered::default();
+        }
+        if at_once && outbox.is_idle() {
+            outbox.writer = Writer::Publisher;
+            drop(outbox);
+            return Offered { sent: self.send(message.clone()), dropped: false };
         }
         let dropped = outbox.queue(message.clone());
         drop(outbox);
         self.wake.notify_one();
-        dropped
+        Offered { sent: 0, dropped }
+    }
+
+    /// Writes what there is room for, and leaves the rest to the connection's task, as well as to see what is wrong.
+    fn send(&self, Message { topic, body }: Message) -> usize {
+        let length = body.len();
+        let mut bytes = zmtp::message_prefix(&topic, length).chain(body);
+        let mut parts = [IoSlice::new(&[]); 2];
+        let count = bytes.chunks_vectored(&mut parts);
+        let written = self.socket.try_write(&parts[..count]).unwrap_or(0);
+        bytes.advance(written);
+        let (prefix, body) = bytes.into_inner();
+        let sent = length - body.len();
+        let mut outbox = self.outbox();
+        outbox.writer = Writer::Nobody;
+        if !(prefix.is_empty() && body.is_empty()) {
+            outbox.begun = Some((prefix, body));
+        }
+        let done = outbox.is_idle();
+        drop(outbox);
+        if !done {
+            self.wake.notify_one();
+        }
+        sent
     }
 
     /// Whether it has any subscription.
@@ -114,9 +157,22 @@ enum Next {
     Answer(Vec<u8>),
 }
 
+/// Who writes to the connection. Another one waits until that is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    #[default]
+    Nobody,
+    Publisher,
+    /// The connection's own task.
+    Task,
+}
+
 /// What waits to be sent.
 #[derive(Debug, Default)]
 struct Outbox {
+    writer: Writer,
+    /// The rest of a message for which there was no room.
+    begun: Option<(Bytes, Bytes)>,
     subscriptions: Vec<Vec<u8>>,
     messages: VecDeque<Message>,
     pongs: VecDeque<Bytes>,
@@ -164,8 +220,28 @@ impl Outbox {
         Ok(false)
     }
 
-    /// What to send next: PONGs and answers first, they are small and prove that we live.
+    /// Whether nobody writes, nor has to.
+    fn is_idle(&self) -> bool {
+        let none =
+            self.begun.is_none() && self.messages.is_empty() && self.pongs.is_empty() && self.questions.is_empty();
+        none && self.writer == Writer::Nobody
+    }
+
+    /// What the task is to send next, if anything: it writes until it is told of nothing more.
     fn next(&mut self) -> Option<Next> {
+        if self.writer == Writer::Publisher {
+            return None;
+        }
+        let next = self.take();
+        self.writer = if next.is_some() { Writer::Task } else { Writer::Nobody };
+        next
+    }
+
+    /// What was begun, and then PONGs and answers: they are small and prove that we live.
+    fn take(&mut self) -> Option<Next> {
+        if let Some((prefix, body)) = self.begun.take() {
+            return Some(Next::Bytes(prefix, body));
+        }
         if let Some(pong) = self.pongs.pop_front() {
             return Some(Next::Bytes(pong, Bytes::new()));
         }
@@ -187,6 +263,10 @@ struct Peer<'a> {
 }
 
 impl Peer<'_> {
+    fn socket(&self) -> &StreamSocket {
+        &self.registration.subscriber.socket
+    }
+
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.registration.subscriber.outbox()
     }
@@ -216,10 +296,10 @@ pub(super) async fn serve(socket: StreamSocket, name: &str, hub: &Arc<Hub>) -> D
         Ok(Err(departure)) => return departure,
         Err(_) => return Departure::Handshake,
     }
-    let peer = Peer { name, hub, registration: Registration::new(hub), challenge: clock::random_bytes() };
+    let peer = Peer { name, hub, registration: Registration::new(hub, socket), challenge: clock::random_bytes() };
     tokio::select! {
-        departure = listen(&socket, &mut parser, &peer) => departure,
-        departure = send(&socket, &peer) => departure,
+        departure = listen(&mut parser, &peer) => departure,
+        departure = send(&peer) => departure,
     }
 }
 
@@ -234,7 +314,7 @@ async fn shake_hands(socket: &StreamSocket, parser: &mut Parser) -> Result<(), D
     }
 }
 
-async fn listen(socket: &StreamSocket, parser: &mut Parser, peer: &Peer<'_>) -> Departure {
+async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
     let mut words = Words::new(peer.hub.answerer.sealer(), peer.challenge);
     // That it has come is news.
     let (mut changed, mut read) = (true, 0);
@@ -256,7 +336,7 @@ async fn listen(socket: &StreamSocket, parser: &mut Parser, peer: &Peer<'_>) -> 
                 }
                 // Before and not after reading: what is asked after a silence is answered at once.
                 sleep(READ_PAUSE * u32::try_from(read / READ_PORTION).unwrap_or(u32::MAX).max(1)).await;
-                match read_chunk(socket, parser).await {
+                match read_chunk(peer.socket(), parser).await {
                     Ok(length) => read = length,
                     Err(departure) => return departure,
                 }
@@ -276,7 +356,7 @@ async fn read_chunk(socket: &StreamSocket, parser: &mut Parser) -> Result<usize,
     Ok(length)
 }
 
-async fn send(socket: &StreamSocket, peer: &Peer<'_>) -> Departure {
+async fn send(peer: &Peer<'_>) -> Departure {
     loop {
         let next = peer.outbox().next();
         let (prefix, body) = match next {
@@ -291,7 +371,7 @@ async fn send(socket: &StreamSocket, peer: &Peer<'_>) -> Departure {
             }
         };
         let length = body.len();
-        if let Err(departure) = write_all(socket, prefix.chain(body)).await {
+        if let Err(departure) = write_all(peer.socket(), prefix.chain(body)).await {
             return departure;
         }
         peer.hub.counters.sent_bytes.fetch_add(length as u64, Relaxed);
@@ -311,18 +391,22 @@ async fn write_all(socket: &StreamSocket, mut bytes: impl Buf) -> Result<(), Dep
 
 #[cfg(test)]
 mod tests {
+    use fanlight_daemon::testing::stream_sockets;
+
     use super::*;
 
     fn message(topic: &'static str, body: &'static str) -> Message {
         Message { topic: topic.into(), body: body.into() }
     }
 
-    fn subscriber(prefixes: &[&str]) -> Subscriber {
-        let subscriber = Subscriber::default();
+    /// One with these subscriptions, and its end of the connection.
+    fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
+        let (ours, theirs) = stream_sockets();
+        let subscriber = Subscriber::new(ours);
         for prefix in prefixes {
             subscriber.outbox().on_event(Time::default(), Event::Subscribe(prefix.as_bytes().to_vec())).unwrap();
         }
-        subscriber
+        (subscriber, theirs)
     }
 
     fn drain(subscriber: &Subscriber) -> Vec<Bytes> {
@@ -333,21 +417,25 @@ mod tests {
         std::iter::from_fn(next).collect()
     }
 
-    #[test]
-    fn a_full_queue_drops_the_oldest_of_its_own_topic() {
-        let subscriber = subscriber(&[""]);
-        let dropped = ["a1", "a2", "a3"].map(|body| subscriber.offer(&message("a/", body)));
-        assert_eq!(dropped, [false, false, true]);
-        assert!(!subscriber.offer(&message("b/", "b1")));
-        assert!(subscriber.offer(&message("a/", "a4")));
+    const SENT: Offered = Offered { sent: 2, dropped: false };
+    const QUEUED: Offered = Offered { sent: 0, dropped: false };
+    const DROPPED: Offered = Offered { sent: 0, dropped: true };
+
+    #[tokio::test]
+    async fn a_full_queue_drops_the_oldest_of_its_own_topic() {
+        let (subscriber, _theirs) = subscriber(&[""]);
+        let offered = ["a1", "a2", "a3"].map(|body| subscriber.offer(&message("a/", body), false));
+        assert_eq!(offered, [QUEUED, QUEUED, DROPPED]);
+        assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED, "there are others before it");
+        assert_eq!(subscriber.offer(&message("a/", "a4"), true), DROPPED);
         assert_eq!(drain(&subscriber), ["a3", "b1", "a4"]);
     }
 
-    #[test]
-    fn only_what_is_subscribed_to_is_queued() {
-        let subscriber = subscriber(&["cam1/", "cam1/"]);
-        subscriber.offer(&message("cam10/", "no"));
-        subscriber.offer(&message("cam1/", "yes"));
+    #[tokio::test]
+    async fn only_what_is_subscribed_to_is_queued() {
+        let (subscriber, _theirs) = subscriber(&["cam1/", "cam1/"]);
+        subscriber.offer(&message("cam10/", "no"), false);
+        subscriber.offer(&message("cam1/", "yes"), false);
         assert_eq!(drain(&subscriber), ["yes"]);
         subscriber.outbox().on_event(Time::default(), Event::Cancel(b"cam1/".to_vec())).unwrap();
         assert!(subscriber.is_subscribed(), "it had subscribed twice");
@@ -355,14 +443,67 @@ mod tests {
         assert!(!subscriber.is_subscribed());
     }
 
-    #[test]
-    fn pongs_are_few_and_come_before_frames() {
-        let subscriber = subscriber(&[""]);
-        subscriber.offer(&message("a/", "frame"));
+    #[tokio::test]
+    async fn pongs_are_few_and_come_before_frames() {
+        let (subscriber, _theirs) = subscriber(&[""]);
+        subscriber.offer(&message("a/", "frame"), false);
         for _ in 0..100 {
             subscriber.outbox().on_event(Time::default(), Event::Ping(b"x".to_vec())).unwrap();
         }
         assert!(matches!(subscriber.outbox().next(), Some(Next::Bytes(pong, _)) if pong == zmtp::pong(b"x")));
         assert_eq!(drain(&subscriber).len(), MAX_PONGS - 1 + 1);
+    }
+
+    #[tokio::test]
+    async fn what_nothing_is_before_is_written_at_once_and_the_task_finds_nothing() {
+        let (subscriber, theirs) = subscriber(&["a/"]);
+        assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED, "it is not subscribed to");
+        assert_eq!(subscriber.offer(&message("a/", "a1"), true), SENT);
+        assert_eq!(subscriber.offer(&message("a/", "a2"), true), SENT);
+        assert!(drain(&subscriber).is_empty());
+        let mut read = [0; 100];
+        let count = theirs.read(&mut read).await.unwrap();
+        assert_eq!(&read[..count], b"\x01\x02a/\0\x02a1\x01\x02a/\0\x02a2");
+    }
+
+    #[tokio::test]
+    async fn while_one_writes_the_other_does_not() {
+        let (subscriber, _theirs) = subscriber(&[""]);
+        subscriber.offer(&message("a/", "a1"), false);
+        assert!(matches!(subscriber.outbox().next(), Some(Next::Bytes(_, body)) if body == "a1"));
+        assert_eq!(subscriber.offer(&message("a/", "a2"), true), QUEUED, "the task is writing");
+        assert_eq!(drain(&subscriber), ["a2"]);
+        subscriber.outbox().writer = Writer::Publisher;
+        assert_eq!(subscriber.offer(&message("a/", "a3"), true), QUEUED, "another thread is writing");
+        assert!(drain(&subscriber).is_empty());
+        subscriber.outbox().writer = Writer::Nobody;
+        assert_eq!(drain(&subscriber), ["a3"]);
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_first() {
+        let (subscriber, theirs) = subscriber(&[""]);
+        let picture: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
+        let large = Message { topic: "a/".into(), body: picture.clone().into() };
+        let Offered { sent, dropped: false } = subscriber.offer(&large, true) else { panic!("it was the first") };
+        assert!(sent > 0 && sent < picture.len());
+        assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED);
+        let rest = subscriber.outbox().next();
+        let Some(Next::Bytes(prefix, rest)) = rest else { panic!("a part is to be sent") };
+        assert_eq!((prefix, drain(&subscriber)), (Bytes::new(), vec![Bytes::from_static(b"b1")]));
+        let mut read = Vec::new();
+        while read.len() < 2 + 2 + 9 + sent {
+            theirs.read_onto(&mut read, 1 << 20).await.unwrap();
+        }
+        read.extend_from_slice(&rest);
+        assert!(read[2 + 2 + 9..] == picture);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_is_for_the_task_to_find() {
+        let (subscriber, theirs) = subscriber(&[""]);
+        drop(theirs);
+        assert_eq!(subscriber.offer(&message("a/", "a1"), true), QUEUED);
+        assert_eq!(drain(&subscriber), ["a1"]);
     }
 }
