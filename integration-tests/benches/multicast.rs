@@ -193,7 +193,7 @@ fn arrival(now: Time, number: u64) -> Result<Arrival> {
     jpeg[PICTURE - 2..].copy_from_slice(&[0xff, 0xd9]);
     let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(number));
     let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES)?;
-    Ok(Arrival { origin: 0, frame, body, received: now, superseded: 0 })
+    Ok(Arrival { origin: 0, frame, body, received: now, superseded: 0, unwatched: 0, shown: false })
 }
 
 fn cpu_nanos() -> u64 {

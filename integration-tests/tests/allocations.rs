@@ -101,7 +101,7 @@ impl Rig {
         self.hear_relay();
         let body = picture(number);
         let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
-        self.inbox.put(0, frame, body, self.now);
+        self.inbox.put(0, frame, body, self.now, true);
         self.ledger.relay += measure(|| self.fan_out()).count_total;
         self.ledger.frames += 1;
         self.hear_relay();

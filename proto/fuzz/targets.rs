@@ -22,7 +22,7 @@ use fanlight_proto::shard::cut;
 /// Pure, and so shared: the crate around it would bring ZeroMQ and tokio.
 #[path = "../../relay/src/upstream/inspector.rs"]
 mod inspector;
-use inspector::{Inspector, MAX_COMMAND, MAX_MESSAGE, MAX_PARTS};
+use inspector::{Breach, Inspector, MAX_COMMAND, MAX_MESSAGE, MAX_PARTS};
 
 /// What either side parses, it writes again so that it parses to the same; also with the check sum put right, which no
 /// fuzzer guesses.
@@ -281,16 +281,33 @@ fn said_again(word: &Word, sealer: Option<&Sealer>) {
 /// The guard before the ZeroMQ library says the same however the bytes are cut, and passes nothing over its bounds.
 pub fn guard(bytes: &[u8]) {
     let Some((size, bytes)) = bytes.split_first() else { return };
-    let inspect = |size: usize| {
-        let mut inspector = Inspector::default();
-        bytes.chunks(size).map(|chunk| inspector.inspect(chunk)).find(Result::is_err)
-    };
-    let verdict = inspect(1);
-    assert_eq!(inspect(usize::from(*size).max(1)), verdict);
-    assert_eq!(inspect(bytes.len().max(1)), verdict);
+    let verdict = inspect(bytes, 1);
+    assert_eq!(inspect(bytes, usize::from(*size).max(1)), verdict);
+    assert_eq!(inspect(bytes, bytes.len().max(1)), verdict);
     if verdict.is_none() {
         assert_within_bounds(bytes.get(64..).unwrap_or_default());
     }
+}
+
+/// The first breach in a stream of which so many more bytes can be seen each time.
+fn inspect(bytes: &[u8], step: usize) -> Option<Breach> {
+    let mut inspector = Inspector::default();
+    let (mut at, mut seen, mut parts) = (0, 0_usize, 0);
+    while seen < bytes.len() {
+        seen = seen.saturating_add(step).min(bytes.len());
+        while let Some(unread) = bytes.get(at..seen) {
+            match inspector.header(unread) {
+                Ok(Some(header)) => {
+                    at += header.bytes + header.body;
+                    parts = if header.more { parts + 1 } else { 0 };
+                    assert!(parts < MAX_PARTS);
+                }
+                Ok(None) => break,
+                Err(breach) => return Some(breach),
+            }
+        }
+    }
+    None
 }
 
 /// Reads frames behind a greeting in the plainest way.

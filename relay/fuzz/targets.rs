@@ -230,7 +230,15 @@ impl World {
         jpeg.extend([0xff, 0xd9]);
         let body = FrameBuffer::copy_of(&jpeg).finish(header);
         let Ok(frame) = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES) else { return };
-        let arrival = Arrival { origin: 0, frame, body, received: self.now, superseded: script.byte().into() };
+        let arrival = Arrival {
+            origin: 0,
+            frame,
+            body,
+            received: self.now,
+            superseded: script.byte().into(),
+            unwatched: 0,
+            shown: false,
+        };
         self.engine.on_arrival(self.now, &arrival);
         self.take(usize::MAX, usize::MAX);
     }

@@ -92,6 +92,10 @@ pub struct Arrival {
     pub received: Time,
     /// Frames of the same epoch that came before it, after the one taken last, and gave way to it.
     pub superseded: u64,
+    /// As many more that gave way while there was no viewer to whom they were lost.
+    pub unwatched: u64,
+    /// Whether those who watch over HTTP have it already.
+    pub shown: bool,
 }
 
 /// What is to be sent.
@@ -293,7 +297,7 @@ impl Engine {
         };
         let alias = stream.alias;
         let newer = picture && stream.note(arrival);
-        self.counts.frames += u64::from(picture);
+        self.counts.frames += u64::from(picture) + arrival.unwatched;
         if news {
             self.words.hasten(now, arrival.origin, words::INTERVAL);
             self.tell_news(now, alias);

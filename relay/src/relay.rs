@@ -115,7 +115,9 @@ impl Relay {
     /// # Errors
     /// When the system denies a thread, a timer or the like; never because of what peers do.
     pub fn run(self, context: &Context) -> io::Result<()> {
-        let inbox = Arc::new(Inbox::default());
+        let board = self.http.is_some().then(Arc::<Board>::default);
+        let express = board.clone().filter(|_| self.endpoints.len() == 1);
+        let inbox = Arc::new(Inbox::new(express));
         let (mut threads, mut outboxes) = (Vec::new(), Vec::new());
         for (origin, endpoint) in self.endpoints.into_iter().enumerate() {
             tracing::info!(source = %endpoint, "subscribing");
@@ -131,7 +133,6 @@ impl Relay {
             outboxes.push(Arc::clone(&upstream.outbox));
             threads.push(upstream.start(Arc::clone(&inbox), context.shutdown.clone())?);
         }
-        let board = self.http.is_some().then(Arc::<Board>::default);
         if let Some((http, board)) = self.http.zip(board.clone()) {
             threads.push(http.start(board, context.shutdown.clone())?);
         }
@@ -270,6 +271,10 @@ impl Serving {
     /// Everything that can be done now, but not for long.
     fn turn(&mut self) -> Turn {
         let mut more = false;
+        if self.shows.suffice(&self.engine) {
+            // Nobody was woken for these, and who joins now is to be welcomed with the newest.
+            self.take_arrivals(clock::now());
+        }
         for received in 0..RECEIVES_PER_TURN {
             let Self { engine, socket, buffers, capture, .. } = self;
             let now = clock::now();
@@ -286,20 +291,14 @@ impl Serving {
         let now = clock::now();
         self.engine.on_tick(now);
         self.take_outputs(now);
+        self.inbox.watch(!self.shows.suffice(&self.engine));
         while let Some((origin, clock)) = self.inbox.take_clock() {
             self.engine.on_source_clock(now, origin, clock);
         }
         while let Some((origin, verdicts)) = self.inbox.take_verdicts() {
             self.engine.on_verdicts(now, origin, verdicts);
         }
-        loop {
-            let Self { engine, sender, inbox, .. } = self;
-            let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
-            let Some(arrival) = inbox.take(busy) else { break };
-            self.engine.on_arrival(now, &arrival);
-            self.take_outputs(now);
-            self.shows.keep(arrival);
-        }
+        self.take_arrivals(now);
         let before = self.sender.in_flight();
         let turn = self.sender.run(now, &Captured { wire: &self.socket, capture: &self.capture, now });
         while let Some(given_up) = self.sender.take_given_up() {
@@ -309,6 +308,17 @@ impl Serving {
         // A stream that has just become free may have its next frame waiting.
         let freed = self.sender.in_flight() < before;
         if more || freed { Turn::Again } else { turn }
+    }
+
+    fn take_arrivals(&mut self, now: Time) {
+        loop {
+            let Self { engine, sender, inbox, .. } = self;
+            let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
+            let Some(arrival) = inbox.take(busy) else { break };
+            self.engine.on_arrival(now, &arrival);
+            self.take_outputs(now);
+            self.shows.keep(arrival);
+        }
     }
 
     fn take_outputs(&mut self, now: Time) {

@@ -5,12 +5,12 @@
 //! something every [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL), so silence means that it is dead.
 
 mod asker;
+mod bodies;
 mod endpoint;
 mod guard;
 mod inbox;
 mod inspector;
 mod outbox;
-mod pipe;
 mod session;
 #[cfg(test)]
 mod tests;

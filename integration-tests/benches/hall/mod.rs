@@ -225,5 +225,5 @@ fn arrival(now: Time) -> Arrival {
     let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(0));
     let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES).expect("a frame of our own is a frame");
     assert!(body.len() > SHARD_BYTES * usize::from(SWALLOWED + 1), "a frame has the shard that is swallowed");
-    Arrival { origin: 0, frame, body, received: now, superseded: 0 }
+    Arrival { origin: 0, frame, body, received: now, superseded: 0, unwatched: 0, shown: false }
 }

@@ -95,7 +95,7 @@ impl Relay {
     /// A message of source `origin`.
     pub(super) fn on_message(&mut self, now: Time, origin: usize, topic: &[u8], body: &Bytes) {
         let frame = parse_frame(topic, body.clone(), MAX_FRAME_BYTES).expect("a source sends what a relay takes");
-        self.inbox.put(origin, frame, body.clone(), now);
+        self.inbox.put(origin, frame, body.clone(), now, true);
         self.run(now);
     }
 

@@ -169,7 +169,7 @@ impl Stream {
             Some(sent) => number.checked_sub(sent).and_then(|step| step.checked_sub(1)),
             None => Some(0),
         };
-        let Some(gap) = gap else { return false };
+        let Some(gap) = gap.map(|gap| gap.saturating_sub(arrival.unwatched)) else { return false };
         let in_relay = arrival.superseded.min(gap);
         self.sent = Some(number);
         self.newest = Some(Newest {

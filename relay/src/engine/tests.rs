@@ -72,11 +72,15 @@ impl Rig {
     }
 
     fn arrive(&mut self, origin: usize, header: FrameHeader, jpeg: &[u8], superseded: u64) {
+        let arrival = self.arrival(origin, header, jpeg, superseded);
+        self.engine.on_arrival(self.now, &arrival);
+    }
+
+    fn arrival(&self, origin: usize, header: FrameHeader, jpeg: &[u8], superseded: u64) -> Arrival {
         let topic = format!("{}/", header.stream);
         let body = FrameBuffer::copy_of(jpeg).finish(header);
         let frame = parse_frame(topic.as_bytes(), body.clone(), MAX_FRAME_BYTES).unwrap();
-        let arrival = Arrival { origin, frame, body, received: self.now, superseded };
-        self.engine.on_arrival(self.now, &arrival);
+        Arrival { origin, frame, body, received: self.now, superseded, unwatched: 0, shown: false }
     }
 
     fn frame(&mut self, stream: &str, epoch: u64, number: u64, superseded: u64) {

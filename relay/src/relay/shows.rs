@@ -27,9 +27,14 @@ impl Shows {
         Self { board, census: Time::from_nanos(0), fresh: Vec::new() }
     }
 
+    /// Whether it is enough to look at what comes as often as a census is due: while nobody watches but over HTTP.
+    pub(super) fn suffice(&self, engine: &Engine) -> bool {
+        self.board.is_some() && engine.viewers() == 0
+    }
+
     /// Keeps a frame that goes to the viewers now.
     pub(super) fn keep(&mut self, arrival: Arrival) {
-        if self.board.is_some() && !arrival.frame.jpeg.is_empty() {
+        if self.board.is_some() && !arrival.frame.jpeg.is_empty() && !arrival.shown {
             self.fresh.push(arrival);
         }
     }

@@ -1,30 +1,26 @@
 //! Stands between a source and the `zeromq` library, which takes the length in a frame's header at its word: nine bytes
 //! that announce 2^40 make it abort the process. The guard connects to the source, reads every header first, and hands
-//! the library, at a private socket, only what is within bounds.
+//! the library, at a private socket, only what is within bounds; of large bodies [a ticket](Bodies).
 
 use std::convert::Infallible;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdUnixListener};
+use std::sync::Arc;
 
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::task::yield_now;
 
 use super::Endpoint;
+use super::bodies::{Bodies, TICKET_BYTES};
 use super::inspector::{Breach, Inspector};
-use super::pipe::{Pipe, Spliced};
 
-/// Bytes read at a time where a header is expected: with it comes the beginning of a body, which is copied once more by
-/// the library, so that it is to be short.
+/// Bytes read at a time where a header is expected: with it comes the beginning of a body, which is copied once more.
 const HEAD: usize = 4 << 10;
 
-/// Bytes read at a time within a body.
-const CHUNK: usize = 64 << 10;
-
-/// What is left of a body is spliced from so many bytes on; for fewer the calls cost more than the copy.
-const WORTH_SPLICING: u64 = 16 << 10;
+/// A body of so many bytes is large. A smaller one passes through the library.
+const LARGE: usize = 16 << 10;
 
 /// Bytes read at a time from the library, which only subscribes.
 const WORDS: usize = 1 << 10;
@@ -73,13 +69,13 @@ impl Guard {
     }
 
     /// Waits for the library and passes on, both ways, until one side ends or the source breaks a bound.
-    pub(super) async fn pump(self) -> GuardError {
+    pub(super) async fn pump(self, bodies: Arc<Bodies>) -> GuardError {
         let library = match accept_own(&self.private).await {
             Ok(library) => library,
             Err(error) => return error.into(),
         };
         let ended = tokio::select! {
-            ended = pass_checked(&self.source, &library) => ended,
+            ended = pass_checked(&self.source, &library, &bodies) => ended,
             ended = pass_words(&library, &self.source) => ended,
         };
         match ended {
@@ -99,39 +95,54 @@ async fn accept_own(listener: &UnixListener) -> io::Result<StreamSocket> {
     }
 }
 
-/// What the source says, once its headers have been read. Bodies are spliced: of them nothing needs to be read, and the
-/// library's buffer is the first memory of this process that they are copied to.
-async fn pass_checked(source: &StreamSocket, library: &StreamSocket) -> Result<Infallible, GuardError> {
-    let (mut inspector, mut pipe) = (Inspector::default(), Pipe::new());
-    let mut chunk = vec![0; CHUNK];
+/// What the source says, once its headers have been read.
+async fn pass_checked(
+    source: &StreamSocket,
+    library: &StreamSocket,
+    bodies: &Bodies,
+) -> Result<Infallible, GuardError> {
+    let (mut inspector, mut checked) = (Inspector::default(), Vec::with_capacity(LARGE));
+    // Begins with a header.
+    let mut unread = Vec::with_capacity(LARGE);
     loop {
-        let unseen = inspector.unseen();
-        if let Some(open) = pipe.as_ref().filter(|_| unseen >= WORTH_SPLICING) {
-            let most = usize::try_from(unseen).unwrap_or(usize::MAX);
-            let passed = match open.pass(source, library, most).await? {
-                Spliced::Passed(0) => return Err(GuardError::Closed),
-                Spliced::Passed(count) => count,
-                Spliced::Unsupported(count) => {
-                    pipe = None;
-                    count
-                }
-            };
-            inspector.skip(passed as u64);
-            continue;
+        read(source, &mut unread, HEAD).await?;
+        let mut at = 0;
+        while let Some(header) = inspector.header(&unread[at..])? {
+            let (body, whole) = (at + header.bytes, at + header.bytes + header.body);
+            let here = whole.min(unread.len());
+            if header.body < LARGE {
+                checked.extend_from_slice(&unread[at..here]);
+                read_all(source, &mut checked, whole - here).await?;
+            } else {
+                let mut large = Vec::with_capacity(header.body);
+                large.extend_from_slice(&unread[body..here]);
+                read_all(source, &mut large, whole - here).await?;
+                let ticket = bodies.leave(large.into()).await;
+                checked.extend_from_slice(&[u8::from(header.more), TICKET_BYTES as u8]);
+                checked.extend_from_slice(&ticket);
+            }
+            at = here;
         }
-        let most = if unseen == 0 && pipe.is_some() { HEAD } else { CHUNK };
-        let count = source.read(&mut chunk[..most]).await?;
-        if count == 0 {
-            return Err(GuardError::Closed);
-        }
-        inspector.inspect(&chunk[..count])?;
-        library.write_all(&chunk[..count]).await?;
-        if inspector.unseen() >= WORTH_SPLICING {
-            // The library reads a header and makes room for the body before the body is there: it is read to where it
-            // stays. Otherwise it would be moved there.
-            yield_now().await;
-        }
+        unread.drain(..at);
+        library.write_all(&checked).await?;
+        checked.clear();
     }
+}
+
+/// Waits for bytes and appends at most `most`.
+async fn read(source: &StreamSocket, buffer: &mut Vec<u8>, most: usize) -> Result<usize, GuardError> {
+    match source.read_onto(buffer, most).await? {
+        0 => Err(GuardError::Closed),
+        count => Ok(count),
+    }
+}
+
+/// Appends so many bytes.
+async fn read_all(source: &StreamSocket, buffer: &mut Vec<u8>, mut count: usize) -> Result<(), GuardError> {
+    while count > 0 {
+        count -= read(source, buffer, count).await?;
+    }
+    Ok(())
 }
 
 /// What the library says to the source.

@@ -3,7 +3,8 @@
 //! other.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
@@ -11,11 +12,17 @@ use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::message::{CheckedFrame, SourceClock, StreamName, ViewerVerdict};
 use tokio::sync::Notify;
 
+use crate::board::{Board, Picture};
 use crate::engine::Arrival;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Inbox {
+    /// Where pictures are left for the HTTP side without the event loop, while nobody else watches: a thread less that
+    /// wakes for each.
+    express: Option<Arc<Board>>,
+    /// Whether the event loop is to be woken for pictures: whether anybody watches but over HTTP.
+    quiet: AtomicBool,
     slots: Mutex<Vec<Slot>>,
     /// What is new about the clock of an upstream: at most one word each.
     clocks: Mutex<BTreeMap<usize, SourceClock>>,
@@ -37,24 +44,51 @@ struct Slot {
 }
 
 impl Inbox {
+    /// An empty one. Of the only source of a relay, pictures may go to the board `express`.
+    #[must_use]
+    pub fn new(express: Option<Arc<Board>>) -> Self {
+        Self { express, ..Self::default() }
+    }
+
+    /// Says whether anybody watches but over HTTP. While nobody does, the event loop is not woken for each picture.
+    pub fn watch(&self, watched: bool) {
+        self.quiet.store(!watched, Relaxed);
+    }
+
     /// Leaves a frame or a heartbeat that came from upstream `origin` as `body` at `received`. One that waits there
     /// already gives way, and is counted; a heartbeat does not displace a picture. Whether there was room: it is out
-    /// when [`MAX_STREAMS`] others wait.
-    pub fn put(&self, origin: usize, frame: CheckedFrame, body: Bytes, received: Time) -> bool {
+    /// when [`MAX_STREAMS`] others wait. Whether the source's clock is `ours` decides if others than the event loop can
+    /// tell the picture's age.
+    pub fn put(&self, origin: usize, frame: CheckedFrame, body: Bytes, received: Time, ours: bool) -> bool {
+        let mut arrival = Arrival { origin, frame, body, received, superseded: 0, unwatched: 0, shown: false };
         let mut slots = self.lock();
-        let Some(slot) = slot(&mut slots, origin, &frame.stream) else { return false };
-        let arrival = Arrival { origin, frame, body, received, superseded: 0 };
+        let Some(slot) = slot(&mut slots, origin, &arrival.frame.stream) else { return false };
         if arrival.frame.jpeg.is_empty() {
             slot.heartbeat = Some(arrival);
-        } else {
-            // The picture's header is newer than what the heartbeat said.
-            slot.heartbeat = None;
-            let superseded = slot.picture.as_ref().map_or(0, |old| superseded_by(old, &arrival));
-            let stale = slot.stale.take().filter(|(epoch, _)| *epoch == arrival.frame.id.epoch);
-            slot.picture = Some(Arrival { superseded: superseded + stale.map_or(0, |(_, count)| count), ..arrival });
+            drop(slots);
+            self.filled.notify_one();
+            return true;
         }
+        // The picture's header is newer than what the heartbeat said.
+        slot.heartbeat = None;
+        let express = self.express.as_ref().filter(|_| ours && self.quiet.load(Relaxed));
+        let old = slot.picture.as_ref().filter(|old| old.frame.id.epoch == arrival.frame.id.epoch);
+        let stale = slot.stale.take().filter(|(epoch, _)| *epoch == arrival.frame.id.epoch);
+        arrival.superseded = old.map_or(0, |old| old.superseded) + stale.map_or(0, |(_, count)| count);
+        arrival.unwatched = old.map_or(0, |old| old.unwatched);
+        // Frames of an epoch that has ended are nobody's loss.
+        match express {
+            Some(_) => arrival.unwatched += u64::from(old.is_some()),
+            None => arrival.superseded += u64::from(old.is_some()),
+        }
+        arrival.shown = express.is_some();
+        let shown = express.map(|board| (board, arrival.clone()));
+        slot.picture = Some(arrival);
         drop(slots);
-        self.filled.notify_one();
+        match shown {
+            Some((board, arrival)) => show(board, &arrival),
+            None => self.filled.notify_one(),
+        }
         true
     }
 
@@ -123,13 +157,19 @@ fn slot<'a>(slots: &'a mut Vec<Slot>, origin: usize, stream: &StreamName) -> Opt
     Some(&mut slots[at])
 }
 
-/// How many frames give way when `new` takes the place of `old`. Frames of an epoch that has ended are nobody's loss.
-fn superseded_by(old: &Arrival, new: &Arrival) -> u64 {
-    if old.frame.id.epoch == new.frame.id.epoch { old.superseded + 1 } else { 0 }
+/// Leaves a picture of a source with our clock on the board.
+fn show(board: &Board, arrival: &Arrival) {
+    let captured_us = i64::try_from(arrival.frame.header.captured_ns / 1_000).ok();
+    board.count(arrival, captured_us);
+    board.post(Picture::new(arrival, captured_us));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
     use crate::upstream::tests::{frame, heartbeat};
     use fanlight_proto::limits::MAX_FRAME_BYTES;
@@ -137,7 +177,64 @@ mod tests {
 
     fn put(inbox: &Inbox, stream: &str, body: Bytes) -> bool {
         let frame = parse_frame(format!("{stream}/").as_bytes(), body.clone(), MAX_FRAME_BYTES).unwrap();
-        inbox.put(0, frame, body, Time::default())
+        inbox.put(0, frame, body, Time::default(), true)
+    }
+
+    /// Whether the event loop was woken since this was asked last.
+    fn woken(inbox: &Inbox) -> bool {
+        let mut filled = pin!(inbox.filled());
+        filled.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn on_board(board: &Board) -> Vec<u64> {
+        board.take().pictures.iter().map(|picture| picture.id.number).collect()
+    }
+
+    #[test]
+    fn while_nobody_watches_but_over_http_pictures_go_there_and_wake_nobody_else() {
+        let board = Arc::<Board>::default();
+        let inbox = Inbox::new(Some(Arc::clone(&board)));
+        put(&inbox, "cam", frame("cam", 1, 5, 100));
+        assert!(woken(&inbox) && on_board(&board).is_empty(), "it may be watched");
+        inbox.watch(false);
+        for number in 6..9 {
+            put(&inbox, "cam", frame("cam", 1, number, 100));
+            assert_eq!(on_board(&board), [number]);
+        }
+        assert!(!woken(&inbox));
+        put(&inbox, "cam", heartbeat("cam", 1, 8));
+        assert!(woken(&inbox));
+        let taken = inbox.take(|_| false).unwrap();
+        assert_eq!((taken.frame.id.number, taken.unwatched, taken.superseded, taken.shown), (8, 3, 0, true));
+        let sent: usize = board.traffic("other").iter().map(|(_, traffic)| traffic.frames as usize).sum();
+        assert_eq!(sent, 3);
+        inbox.watch(true);
+        put(&inbox, "cam", frame("cam", 1, 9, 100));
+        let taken = inbox.take(|_| false).unwrap();
+        assert!(woken(&inbox) && on_board(&board).is_empty() && !taken.shown);
+    }
+
+    #[test]
+    fn what_gave_way_while_nobody_watched_stays_nobodys_loss() {
+        let inbox = Inbox::new(Some(Arc::default()));
+        inbox.watch(false);
+        put(&inbox, "cam", frame("cam", 1, 5, 100));
+        put(&inbox, "cam", frame("cam", 1, 6, 100));
+        inbox.watch(true);
+        put(&inbox, "cam", frame("cam", 1, 7, 100));
+        let taken = inbox.take(|_| false).unwrap();
+        assert_eq!((taken.unwatched, taken.superseded), (1, 1));
+    }
+
+    #[test]
+    fn a_picture_whose_age_only_the_event_loop_can_tell_goes_there() {
+        let board = Arc::<Board>::default();
+        let inbox = Inbox::new(Some(Arc::clone(&board)));
+        inbox.watch(false);
+        let body = frame("cam", 1, 5, 100);
+        let parsed = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
+        inbox.put(0, parsed, body, Time::default(), false);
+        assert!(woken(&inbox) && on_board(&board).is_empty());
     }
 
     #[test]

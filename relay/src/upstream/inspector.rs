@@ -5,7 +5,7 @@ use fanlight_proto::envelope::SEAL_BYTES;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX, MAX_STREAM_NAME};
 
 /// Bytes of a ZMTP greeting (<https://rfc.zeromq.org/spec/23/>).
-pub(crate) const GREETING_BYTES: u64 = 64;
+const GREETING_BYTES: usize = 64;
 
 /// Largest command: READY with its properties has about 50 bytes.
 pub(crate) const MAX_COMMAND: u64 = 512;
@@ -31,70 +31,45 @@ pub(crate) enum Breach {
     Parts,
 }
 
-/// Follows the frames of a stream of bytes, however it is cut.
+/// What stands before a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Its own length in bytes.
+    pub(crate) bytes: usize,
+    /// Whether another part of the message follows.
+    pub(crate) more: bool,
+    /// Bytes of the body.
+    pub(crate) body: usize,
+}
+
+/// Follows the headers of a stream of frames.
 #[derive(Debug, Default)]
 pub(crate) struct Inspector {
-    expects: Expects,
-    /// Bytes still to pass before the next header.
-    body: u64,
+    greeted: bool,
     /// Of the message that has begun.
     parts: u8,
     message: u64,
 }
 
-#[derive(Debug, Default)]
-enum Expects {
-    #[default]
-    Greeting,
-    Flags,
-    Length {
-        flags: u8,
-        /// Bytes of it still to come, and what the others make so far.
-        missing: u8,
-        length: u64,
-    },
-}
-
 impl Inspector {
-    /// Looks at the next bytes; after an error nothing of them may be passed on.
-    pub(crate) fn inspect(&mut self, mut bytes: &[u8]) -> Result<(), Breach> {
-        loop {
-            let skipped = usize::try_from(self.body).unwrap_or(usize::MAX).min(bytes.len());
-            self.body -= skipped as u64;
-            bytes = &bytes[skipped..];
-            let Some((&byte, rest)) = bytes.split_first() else { return Ok(()) };
-            bytes = rest;
-            match self.expects {
-                Expects::Greeting if byte != 0xff => return Err(Breach::Greeting),
-                Expects::Greeting => {
-                    self.body = GREETING_BYTES - 1;
-                    self.expects = Expects::Flags;
-                }
-                Expects::Flags => {
-                    let missing = if byte & LONG == 0 { 1 } else { 8 };
-                    self.expects = Expects::Length { flags: byte, missing, length: 0 };
-                }
-                Expects::Length { flags, missing, length } => {
-                    let length = length << 8 | u64::from(byte);
-                    self.expects = Expects::Length { flags, missing: missing - 1, length };
-                    if missing == 1 {
-                        self.check(flags, length)?;
-                        self.body = length;
-                        self.expects = Expects::Flags;
-                    }
-                }
+    /// Reads the header that `bytes` begin with; none while it is not whole. The next one stands behind its body. After an
+    /// error nothing more may be passed on.
+    pub(crate) fn header(&mut self, bytes: &[u8]) -> Result<Option<Header>, Breach> {
+        let Some((&flags, rest)) = bytes.split_first() else { return Ok(None) };
+        if !self.greeted {
+            if flags != 0xff {
+                return Err(Breach::Greeting);
             }
+            self.greeted = true;
+            return Ok(Some(Header { bytes: 1, more: false, body: GREETING_BYTES - 1 }));
         }
-    }
-
-    /// Bytes that pass unseen before the next header.
-    pub(crate) const fn unseen(&self) -> u64 {
-        self.body
-    }
-
-    /// Notes that so many of the [unseen](Self::unseen) bytes have passed; others have to be looked at.
-    pub(crate) const fn skip(&mut self, bytes: u64) {
-        self.body = self.body.saturating_sub(bytes);
+        let field = if flags & LONG == 0 { 1 } else { 8 };
+        let Some(field) = rest.get(..field) else { return Ok(None) };
+        let length = field.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        self.check(flags, length)?;
+        // What passed the check fits.
+        let body = usize::try_from(length).unwrap_or(usize::MAX);
+        Ok(Some(Header { bytes: 1 + field.len(), more: flags & MORE != 0, body }))
     }
 
     fn check(&mut self, flags: u8, length: u64) -> Result<(), Breach> {
@@ -132,12 +107,30 @@ mod tests {
         bytes
     }
 
+    /// The headers of a stream of which `step` more bytes can be seen each time, up to the first breach.
+    fn headers(bytes: &[u8], step: usize) -> Result<Vec<Header>, Breach> {
+        let (mut inspector, mut headers) = (Inspector::default(), Vec::new());
+        let (mut at, mut seen) = (0, 0);
+        while seen < bytes.len() {
+            seen = (seen + step).min(bytes.len());
+            while let Some(header) = bytes.get(at..seen).map_or(Ok(None), |unread| inspector.header(unread))? {
+                at += header.bytes + header.body;
+                headers.push(header);
+            }
+        }
+        Ok(headers)
+    }
+
     #[test]
     fn a_good_stream_passes_however_it_is_cut() {
         let bytes = stream();
-        for size in [1, 2, 3, 7, 64, 1000, bytes.len()] {
-            let mut inspector = Inspector::default();
-            bytes.chunks(size).for_each(|chunk| inspector.inspect(chunk).unwrap());
+        let header = |bytes, more, body| Header { bytes, more, body };
+        let mut expected = vec![header(1, false, 63), header(2, false, 5)];
+        for body in [0, 300, 100_000] {
+            expected.extend([header(2, true, 4), header(9, false, body)]);
+        }
+        for step in [1, 2, 3, 7, 64, 1000, bytes.len()] {
+            assert_eq!(headers(&bytes, step).as_ref(), Ok(&expected), "{step} bytes at a time");
         }
     }
 
@@ -147,23 +140,20 @@ mod tests {
             let mut bytes = stream();
             bytes.push(flags | LONG);
             bytes.extend_from_slice(&u64::to_be_bytes(length));
-            let mut inspector = Inspector::default();
-            inspector.inspect(&bytes[..bytes.len() - 1]).unwrap();
-            let last = &bytes[bytes.len() - 1..];
-            assert!(matches!(inspector.inspect(last), Err(Breach::TooLong { length: l, .. }) if l == length));
+            headers(&bytes[..bytes.len() - 1], 1000).unwrap();
+            assert!(matches!(headers(&bytes, 1000), Err(Breach::TooLong { length: l, .. }) if l == length));
         }
     }
 
     #[test]
     fn a_message_that_never_ends_is_refused() {
-        let mut inspector = Inspector::default();
-        inspector.inspect(&stream()).unwrap();
-        inspector.inspect(b"\x01\x00").unwrap();
-        assert!(matches!(inspector.inspect(b"\x01\x00"), Err(Breach::Parts)));
+        let begun = [&stream()[..], b"\x01\x00"].concat();
+        headers(&begun, 1000).unwrap();
+        assert_eq!(headers(&[&begun[..], b"\x01\x00"].concat(), 1000), Err(Breach::Parts));
     }
 
     #[test]
     fn another_protocol_is_refused_at_its_first_byte() {
-        assert!(matches!(Inspector::default().inspect(b"HTTP/1.1 400"), Err(Breach::Greeting)));
+        assert_eq!(headers(b"HTTP/1.1 400", 1), Err(Breach::Greeting));
     }
 }

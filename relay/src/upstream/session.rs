@@ -16,18 +16,18 @@ use tokio::time::{Instant, sleep, timeout};
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqMessage};
 
 use super::asker::{Asker, same_clock};
+use super::bodies::Bodies;
 use super::guard::Guard;
 use super::{Ended, Inbox, Upstream};
 
 /// Longest that connecting and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the library reads at a time where it knows of no body: the guard gives it a header with no more than this. What
-/// it makes room for it also fills with zeros first.
+/// What the library reads at a time. What it makes room for it also fills with zeros first.
 const READ_BUFFER: usize = 4 << 10;
 
 /// What it reads at most at a time of a body.
-const MOST_READ: usize = 256 << 10;
+const MOST_READ: usize = 16 << 10;
 
 /// A source whose frames are to be sealed has so long to answer a question; one on the other side of the earth takes a
 /// third of a second. Whoever cannot must not keep the place of the source for longer.
@@ -43,6 +43,7 @@ const CATCH_UP: Duration = Duration::from_millis(500);
 pub(super) struct Session {
     upstream: Arc<Upstream>,
     inbox: Arc<Inbox>,
+    bodies: Arc<Bodies>,
     heard: Arc<AtomicBool>,
     refused: Arc<Mutex<Limited>>,
     clock_id: u64,
@@ -65,6 +66,7 @@ impl Session {
         Self {
             upstream: Arc::clone(upstream),
             inbox: Arc::clone(inbox),
+            bodies: Arc::new(Bodies::new()),
             heard: Arc::clone(heard),
             refused: Arc::clone(refused),
             clock_id,
@@ -82,7 +84,7 @@ impl Session {
         let guard = connected.map_err(|_| Ended::NoAnswer)?.map_err(Ended::Connect)?;
         let mut socket = self.socket().await?;
         let private = guard.endpoint();
-        let mut pump = tokio::spawn(guard.pump());
+        let mut pump = tokio::spawn(guard.pump(Arc::clone(&self.bodies)));
         tokio::select! {
             ended = &mut pump => return Err(ended?.into()),
             connected = timeout(CONNECT_TIMEOUT, socket.connect(&private)) => connected.map_err(|_| Ended::NoAnswer)??,
@@ -170,8 +172,8 @@ impl Session {
 
     fn take(&mut self, message: ZmqMessage) {
         let now = clock::now();
-        let mut parts = message.into_vecdeque();
-        let (Some(topic), Some(body), None) = (parts.pop_front(), parts.pop_front(), parts.pop_front()) else {
+        let mut parts = message.into_vecdeque().into_iter().map(|part| self.bodies.collect(part));
+        let (Some(topic), Some(body), None) = (parts.next(), parts.next(), parts.next()) else {
             return self.refuse(&"message is not a topic and a frame");
         };
         if envelope::is_question(&topic) {
@@ -224,7 +226,7 @@ impl Session {
                 self.note_clock(frame.header.clock_id);
                 if !frame.jpeg.is_empty() && self.behind.passes_over(now, &frame) {
                     self.inbox.pass_over(self.upstream.origin, &frame);
-                } else if !self.inbox.put(self.upstream.origin, frame, body, now) {
+                } else if !self.inbox.put(self.upstream.origin, frame, body, now, self.same_clock) {
                     self.refuse(&"the relay has all the streams it can carry");
                 }
             }
@@ -288,18 +290,16 @@ mod tests {
         Session::new(&Arc::new(upstream), inbox, &Arc::default(), &Arc::default())
     }
 
-    /// The one copy of a picture in this process beside the library's reading is the cut into datagrams, which reads
-    /// from the body that the event loop takes.
-    #[test]
-    fn the_event_loop_gets_the_picture_where_the_library_read_it() {
+    /// The one copy of a picture in this process beside the guard's reading is the cut into datagrams, which reads from
+    /// the body that the event loop takes.
+    #[tokio::test]
+    async fn the_event_loop_gets_the_picture_where_the_guard_read_it() {
         let inbox = Arc::new(Inbox::default());
         let mut session = session(&inbox);
-        let mut read_buffer = bytes::BytesMut::from(&b"camera/"[..]);
-        read_buffer.extend_from_slice(&frame("camera", 1, 7, 100_000));
-        let topic = read_buffer.split_to(7).freeze();
-        let body = read_buffer.freeze();
-        let mut message = ZmqMessage::from(topic);
-        message.push_back(body.clone());
+        let body = frame("camera", 1, 7, 100_000);
+        let ticket = session.bodies.leave(body.clone()).await;
+        let mut message = ZmqMessage::from("camera/");
+        message.push_back(Bytes::copy_from_slice(&ticket));
         session.take(message);
         let arrival = inbox.take(|_| false).unwrap();
         assert_eq!(arrival.body.as_ptr_range(), body.as_ptr_range());

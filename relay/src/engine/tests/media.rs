@@ -73,6 +73,18 @@ fn the_viewer_that_comes_first_changes_with_each_frame() {
 }
 
 #[test]
+fn frames_that_came_unwatched_are_counted_and_lost_to_nobody() {
+    let mut rig = Rig::live();
+    rig.join(viewer(1), 1);
+    let seldom = rig.arrival(0, header("cam", 1, 105, State::Live), &[0xff, 0xd8, 0xff, 0xd9], 0);
+    rig.engine.on_arrival(rig.now, &Arrival { unwatched: 3, ..seldom });
+    let header = first_header(&rig.fans()[0]);
+    assert_eq!((header.lost_upstream, header.lost_in_relay), (1, 0));
+    assert_eq!(rig.engine.counts().frames, 1 + 3 + 1);
+    assert_eq!(losses(&mut rig, 1, 107, 1), (0, 1));
+}
+
+#[test]
 fn lost_frames_are_counted_where_they_were_lost() {
     let mut rig = Rig::live();
     rig.join(viewer(1), 1);
