@@ -22,7 +22,7 @@ use fanlight_proto::shard::cut;
 /// Pure, and so shared: the crate around it would bring ZeroMQ and tokio.
 #[path = "../../relay/src/upstream/inspector.rs"]
 mod inspector;
-use inspector::{Breach, Inspector, MAX_COMMAND, MAX_MESSAGE, MAX_PARTS};
+use inspector::{Breach, Inspector, MAX_COMMAND, MAX_MESSAGE, MAX_PARTS, Role};
 
 /// What either side parses, it writes again so that it parses to the same; also with the check sum put right, which no
 /// fuzzer guesses.
@@ -299,7 +299,11 @@ fn inspect(bytes: &[u8], step: usize) -> Option<Breach> {
             match inspector.header(unread) {
                 Ok(Some(header)) => {
                     at += header.bytes + header.body;
-                    parts = if header.more { parts + 1 } else { 0 };
+                    parts = match header.role {
+                        Role::First => parts + 1,
+                        Role::Last => 0,
+                        Role::Other => parts,
+                    };
                     assert!(parts < MAX_PARTS);
                 }
                 Ok(None) => break,

@@ -1,6 +1,6 @@
 //! Stands between a source and the `zeromq` library, which takes the length in a frame's header at its word: nine bytes
 //! that announce 2^40 make it abort the process. The guard connects to the source, reads every header first, and hands
-//! the library, at a private socket, only what is within bounds; of large bodies [a ticket](Bodies).
+//! the library, at a private socket, only what is within bounds. Large messages it hands over [past](Bypass) the library.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,18 +8,19 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdUnixListener};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 use super::Endpoint;
-use super::bodies::{Bodies, TICKET_BYTES};
-use super::inspector::{Breach, Inspector};
+use super::bypass::Bypass;
+use super::inspector::{Breach, Inspector, Role};
 
-/// Bytes read at a time where a header is expected: with it comes the beginning of a body, which is copied once more.
+/// Bytes for which there is room at least where a header is expected: topic and header of a frame have a tenth of that.
 const HEAD: usize = 4 << 10;
 
-/// A body of so many bytes is large. A smaller one passes through the library.
+/// A body of so many bytes goes past the library where it can.
 const LARGE: usize = 16 << 10;
 
 /// Bytes read at a time from the library, which only subscribes.
@@ -69,13 +70,13 @@ impl Guard {
     }
 
     /// Waits for the library and passes on, both ways, until one side ends or the source breaks a bound.
-    pub(super) async fn pump(self, bodies: Arc<Bodies>) -> GuardError {
+    pub(super) async fn pump(self, bypass: Arc<Bypass>) -> GuardError {
         let library = match accept_own(&self.private).await {
             Ok(library) => library,
             Err(error) => return error.into(),
         };
         let ended = tokio::select! {
-            ended = pass_checked(&self.source, &library, &bodies) => ended,
+            ended = pass_checked(&self.source, &library, &bypass) => ended,
             ended = pass_words(&library, &self.source) => ended,
         };
         match ended {
@@ -99,34 +100,69 @@ async fn accept_own(listener: &UnixListener) -> io::Result<StreamSocket> {
 async fn pass_checked(
     source: &StreamSocket,
     library: &StreamSocket,
-    bodies: &Bodies,
+    bypass: &Bypass,
 ) -> Result<Infallible, GuardError> {
-    let (mut inspector, mut checked) = (Inspector::default(), Vec::with_capacity(LARGE));
-    // Begins with a header.
-    let mut unread = Vec::with_capacity(LARGE);
+    let (mut inspector, mut checked) = (Inspector::default(), Vec::new());
+    // Begins with a header. With room for a message like the last large one, so that the next is read in one call.
+    let (mut unread, mut room) = (Vec::new(), HEAD);
+    // Of the message that has begun, the first part, and where its body begins.
+    let (mut first, mut topic) = (Vec::new(), 0);
     loop {
-        read(source, &mut unread, HEAD).await?;
+        fill(source, &mut unread, room).await?;
         let mut at = 0;
         while let Some(header) = inspector.header(&unread[at..])? {
             let (body, whole) = (at + header.bytes, at + header.bytes + header.body);
             let here = whole.min(unread.len());
-            if header.body < LARGE {
-                checked.extend_from_slice(&unread[at..here]);
-                read_all(source, &mut checked, whole - here).await?;
-            } else {
-                let mut large = Vec::with_capacity(header.body);
-                large.extend_from_slice(&unread[body..here]);
-                read_all(source, &mut large, whole - here).await?;
-                let ticket = bodies.leave(large.into()).await;
-                checked.extend_from_slice(&[u8::from(header.more), TICKET_BYTES as u8]);
-                checked.extend_from_slice(&ticket);
+            match header.role {
+                Role::First => {
+                    first.extend_from_slice(&unread[at..here]);
+                    read_all(source, &mut first, whole - here).await?;
+                    topic = header.bytes;
+                }
+                Role::Last if header.body >= LARGE && !first.is_empty() && bypass.is_open() => {
+                    // There may be a command that the library needs before it has a reader.
+                    pass(&mut checked, library).await?;
+                    while unread.len() < whole {
+                        let lacking = whole - unread.len();
+                        fill(source, &mut unread, lacking).await?;
+                    }
+                    let rest = unread.split_off(whole);
+                    let large = Bytes::from(std::mem::replace(&mut unread, rest)).slice(body..);
+                    bypass.leave((Bytes::copy_from_slice(&first[topic..]), large)).await;
+                    first.clear();
+                    (at, room) = (0, HEAD + whole);
+                    continue;
+                }
+                Role::Last | Role::Other => {
+                    checked.append(&mut first);
+                    checked.extend_from_slice(&unread[at..here]);
+                    read_all(source, &mut checked, whole - here).await?;
+                    if header.role == Role::Last {
+                        bypass.on_given();
+                    }
+                }
             }
             at = here;
         }
         unread.drain(..at);
-        library.write_all(&checked).await?;
-        checked.clear();
+        pass(&mut checked, library).await?;
     }
+}
+
+/// Writes all of `checked` to the library. What a large message took in memory is given back.
+async fn pass(checked: &mut Vec<u8>, library: &StreamSocket) -> io::Result<()> {
+    if !checked.is_empty() {
+        library.write_all(checked).await?;
+        checked.clear();
+        checked.shrink_to(HEAD + LARGE);
+    }
+    Ok(())
+}
+
+/// Waits for bytes and appends what there is room for, which is `room` at least.
+async fn fill(source: &StreamSocket, buffer: &mut Vec<u8>, room: usize) -> Result<usize, GuardError> {
+    buffer.reserve_exact(room);
+    read(source, buffer, buffer.capacity() - buffer.len()).await
 }
 
 /// Waits for bytes and appends at most `most`.

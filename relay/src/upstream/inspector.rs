@@ -31,13 +31,24 @@ pub(crate) enum Breach {
     Parts,
 }
 
+/// What a frame is to the message it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A part of a message, and others follow.
+    First,
+    /// The last part of a message, or the only one.
+    Last,
+    /// No part of a message: the greeting, or a command.
+    Other,
+}
+
 /// What stands before a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// Its own length in bytes.
     pub(crate) bytes: usize,
-    /// Whether another part of the message follows.
-    pub(crate) more: bool,
+    /// What the body is.
+    pub(crate) role: Role,
     /// Bytes of the body.
     pub(crate) body: usize,
 }
@@ -61,7 +72,7 @@ impl Inspector {
                 return Err(Breach::Greeting);
             }
             self.greeted = true;
-            return Ok(Some(Header { bytes: 1, more: false, body: GREETING_BYTES - 1 }));
+            return Ok(Some(Header { bytes: 1, role: Role::Other, body: GREETING_BYTES - 1 }));
         }
         let field = if flags & LONG == 0 { 1 } else { 8 };
         let Some(field) = rest.get(..field) else { return Ok(None) };
@@ -69,7 +80,12 @@ impl Inspector {
         self.check(flags, length)?;
         // What passed the check fits.
         let body = usize::try_from(length).unwrap_or(usize::MAX);
-        Ok(Some(Header { bytes: 1 + field.len(), more: flags & MORE != 0, body }))
+        let role = match (flags & COMMAND, flags & MORE) {
+            (0, 0) => Role::Last,
+            (0, _) => Role::First,
+            _ => Role::Other,
+        };
+        Ok(Some(Header { bytes: 1 + field.len(), role, body }))
     }
 
     fn check(&mut self, flags: u8, length: u64) -> Result<(), Breach> {
@@ -124,10 +140,10 @@ mod tests {
     #[test]
     fn a_good_stream_passes_however_it_is_cut() {
         let bytes = stream();
-        let header = |bytes, more, body| Header { bytes, more, body };
-        let mut expected = vec![header(1, false, 63), header(2, false, 5)];
+        let header = |bytes, role, body| Header { bytes, role, body };
+        let mut expected = vec![header(1, Role::Other, 63), header(2, Role::Other, 5)];
         for body in [0, 300, 100_000] {
-            expected.extend([header(2, true, 4), header(9, false, body)]);
+            expected.extend([header(2, Role::First, 4), header(9, Role::Last, body)]);
         }
         for step in [1, 2, 3, 7, 64, 1000, bytes.len()] {
             assert_eq!(headers(&bytes, step).as_ref(), Ok(&expected), "{step} bytes at a time");

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqMessage};
 
 use super::asker::{Asker, same_clock};
-use super::bodies::Bodies;
+use super::bypass::Bypass;
 use super::guard::Guard;
 use super::{Ended, Inbox, Upstream};
 
@@ -43,7 +43,7 @@ const CATCH_UP: Duration = Duration::from_millis(500);
 pub(super) struct Session {
     upstream: Arc<Upstream>,
     inbox: Arc<Inbox>,
-    bodies: Arc<Bodies>,
+    bypass: Arc<Bypass>,
     heard: Arc<AtomicBool>,
     refused: Arc<Mutex<Limited>>,
     clock_id: u64,
@@ -66,7 +66,7 @@ impl Session {
         Self {
             upstream: Arc::clone(upstream),
             inbox: Arc::clone(inbox),
-            bodies: Arc::new(Bodies::new()),
+            bypass: Arc::default(),
             heard: Arc::clone(heard),
             refused: Arc::clone(refused),
             clock_id,
@@ -84,7 +84,7 @@ impl Session {
         let guard = connected.map_err(|_| Ended::NoAnswer)?.map_err(Ended::Connect)?;
         let mut socket = self.socket().await?;
         let private = guard.endpoint();
-        let mut pump = tokio::spawn(guard.pump(Arc::clone(&self.bodies)));
+        let mut pump = tokio::spawn(guard.pump(Arc::clone(&self.bypass)));
         tokio::select! {
             ended = &mut pump => return Err(ended?.into()),
             connected = timeout(CONNECT_TIMEOUT, socket.connect(&private)) => connected.map_err(|_| Ended::NoAnswer)??,
@@ -116,12 +116,17 @@ impl Session {
         let mut silence = pin!(sleep(self.upstream.stale));
         let mut proof = pin!(sleep(PROOF_LIMIT));
         let mut question = pin!(sleep(Duration::ZERO));
-        let outbox = Arc::clone(&self.upstream.outbox);
+        let (outbox, bypass) = (Arc::clone(&self.upstream.outbox), Arc::clone(&self.bypass));
         outbox.begin();
         loop {
             tokio::select! {
                 message = socket.recv() => {
-                    self.take(message?);
+                    self.take_passed();
+                    self.take_from_library(message?);
+                    silence.as_mut().reset(Instant::now() + self.upstream.stale);
+                }
+                () = bypass.filled() => {
+                    self.take_passed();
                     silence.as_mut().reset(Instant::now() + self.upstream.stale);
                 }
                 () = &mut question => {
@@ -170,21 +175,33 @@ impl Session {
         Ok(())
     }
 
-    fn take(&mut self, message: ZmqMessage) {
-        let now = clock::now();
-        let mut parts = message.into_vecdeque().into_iter().map(|part| self.bodies.collect(part));
+    /// Takes what went past the library.
+    fn take_passed(&mut self) {
+        if let Some((topic, body)) = self.bypass.take() {
+            self.take(&topic, body);
+        }
+    }
+
+    fn take_from_library(&mut self, message: ZmqMessage) {
+        self.bypass.on_given_back();
+        let mut parts = message.into_vecdeque().into_iter();
         let (Some(topic), Some(body), None) = (parts.next(), parts.next(), parts.next()) else {
             return self.refuse(&"message is not a topic and a frame");
         };
-        if envelope::is_question(&topic) {
+        self.take(&topic, body);
+    }
+
+    fn take(&mut self, topic: &[u8], body: Bytes) {
+        let now = clock::now();
+        if envelope::is_question(topic) {
             // An answer that nobody waits for any more is nobody's offence.
-            if self.asker.awaits(&topic) {
-                self.take_answer(now, &topic, &body);
+            if self.asker.awaits(topic) {
+                self.take_answer(now, topic, &body);
             }
             return;
         }
-        match self.open(&topic, body) {
-            Ok(Some(body)) => self.take_frame(now, &topic, body),
+        match self.open(topic, body) {
+            Ok(Some(body)) => self.take_frame(now, topic, body),
             Ok(None) => {}
             Err(error) => self.refuse(&error),
         }
@@ -297,10 +314,8 @@ mod tests {
         let inbox = Arc::new(Inbox::default());
         let mut session = session(&inbox);
         let body = frame("camera", 1, 7, 100_000);
-        let ticket = session.bodies.leave(body.clone()).await;
-        let mut message = ZmqMessage::from("camera/");
-        message.push_back(Bytes::copy_from_slice(&ticket));
-        session.take(message);
+        session.bypass.leave((Bytes::from_static(b"camera/"), body.clone())).await;
+        session.take_passed();
         let arrival = inbox.take(|_| false).unwrap();
         assert_eq!(arrival.body.as_ptr_range(), body.as_ptr_range());
         let picture = arrival.frame.jpeg.as_ptr_range();

@@ -29,13 +29,18 @@ fn header(stream: &str, epoch: u64, number: u64) -> FrameHeader {
 
 /// An encoded frame with a picture of `size` bytes.
 pub(crate) fn frame(stream: &str, epoch: u64, number: u64, size: usize) -> Bytes {
+    let (jpeg, header) = picture(stream, epoch, number, size);
+    FrameBuffer::copy_of(&jpeg).finish(header)
+}
+
+/// A picture of `size` bytes, and its header.
+fn picture(stream: &str, epoch: u64, number: u64, size: usize) -> (Vec<u8>, FrameHeader) {
     let mut jpeg = vec![0x11; size.max(4)];
     let end = jpeg.len() - 2;
     jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
     jpeg[end..].copy_from_slice(&[0xff, 0xd9]);
     let (width, height) = (640, 480);
-    let header = FrameHeader { width, height, format: Format::Jpeg as i32, ..header(stream, epoch, number) };
-    FrameBuffer::copy_of(&jpeg).finish(header)
+    (jpeg, FrameHeader { width, height, format: Format::Jpeg as i32, ..header(stream, epoch, number) })
 }
 
 /// An encoded heartbeat.

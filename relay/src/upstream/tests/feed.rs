@@ -56,6 +56,34 @@ fn sealed_frame(sealer: &Sealer, number: u64) -> Bytes {
     FrameBuffer::with_capacity(0).seal(header("cam", 1, number), b"cam/", sealer)
 }
 
+/// Large messages go past the library, and small ones through it. One that was overtaken would be refused.
+#[tokio::test]
+async fn sealed_messages_are_taken_in_their_order_whatever_their_size() {
+    const COUNT: u64 = 200;
+    let (endpoint, _connections) = fake(|count, mut stream| {
+        if count > 0 {
+            return wait_for_end(&stream);
+        }
+        greet(&stream);
+        let sealer = Sealer::new(&FeedKey::new([7; 32]), [1; 16]);
+        let questions = questions(stream.try_clone().unwrap());
+        let Ok(topic) = questions.recv_timeout(DEADLINE) else { return };
+        let mut said = short_message(topic.as_bytes(), &sealer.answer(topic.as_bytes(), answer_of(99)));
+        for number in 0..COUNT {
+            let (jpeg, header) = picture("cam", 1, number, if number % 3 == 1 { 100_000 } else { 1_000 });
+            said.extend(message(b"cam/", &FrameBuffer::copy_of(&jpeg).seal(header, b"cam/", &sealer)));
+        }
+        let _ = stream.write_all(&said);
+        wait_for_end(&stream);
+    });
+    let subscription = Subscription::sealed(&endpoint);
+    let mut heard = 0;
+    while heard < COUNT {
+        heard += 1 + subscription.next().await.superseded;
+    }
+    assert_eq!(heard, COUNT);
+}
+
 const AHEAD: Duration = Duration::from_secs(123_456);
 
 fn answer_of(clock_id: u64) -> Answer {
