@@ -1,11 +1,17 @@
-//! Connections that do not wait for ever.
+//! What is sent, and connections that do not wait for ever to send it.
 
+use std::convert::Infallible;
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::response::{IntoResponse, IntoResponseParts, Response};
+use bytes::buf::Chain;
+use bytes::{Buf as _, Bytes};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -80,6 +86,97 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ended = Pin::new(&mut self.stream).poll_shutdown(context);
         self.judge(context, ended)
+    }
+}
+
+/// What goes out together, and where the system takes it in one call: a picture with what stands before and behind it.
+pub(super) type Piece = Chain<Chain<Bytes, Bytes>, Bytes>;
+
+/// A piece of nothing but `bytes`.
+pub(super) fn piece(bytes: Bytes) -> Piece {
+    Bytes::new().chain(bytes).chain(Bytes::new())
+}
+
+type Pieces = Pin<Box<dyn Body<Data = Piece, Error = Infallible> + Send>>;
+
+/// A body of pieces. One of axum's is made of single slices, each of which would go out by itself when it is large; so
+/// this one travels beside it, to the [`Answer`].
+#[derive(Clone)]
+pub(super) struct Direct(Arc<Mutex<Option<Pieces>>>);
+
+impl Direct {
+    /// A response with those headers and that body.
+    pub(super) fn response(
+        headers: impl IntoResponseParts,
+        body: impl Body<Data = Piece, Error = Infallible> + Send + 'static,
+    ) -> Response {
+        let mut response = (headers, axum::body::Body::new(Stand)).into_response();
+        response.extensions_mut().insert(Self(Arc::new(Mutex::new(Some(Box::pin(body))))));
+        response
+    }
+}
+
+/// Stands for a body whose length nobody knows.
+struct Stand;
+
+impl Body for Stand {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// The body that hyper sends.
+pub(super) enum Answer {
+    /// As axum has it.
+    Plain(axum::body::Body),
+    /// See [`Direct`].
+    Direct(Pieces),
+}
+
+impl Answer {
+    /// The response with the body that was meant.
+    pub(super) fn of(mut response: Response) -> hyper::Response<Self> {
+        let direct = response.extensions_mut().remove::<Direct>();
+        let direct = direct.and_then(|Direct(body)| body.lock().unwrap_or_else(PoisonError::into_inner).take());
+        response.map(|body| direct.map_or(Self::Plain(body), Self::Direct))
+    }
+}
+
+impl Body for Answer {
+    type Data = Piece;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+        match &mut *self {
+            Self::Plain(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(context));
+                Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
+            }
+            Self::Direct(body) => {
+                let frame = ready!(body.as_mut().poll_frame(context));
+                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Plain(body) => body.is_end_stream(),
+            Self::Direct(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Plain(body) => body.size_hint(),
+            Self::Direct(body) => body.size_hint(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::body::{Patient, TAKE_WITHIN};
+use super::body::{Answer, Patient, TAKE_WITHIN};
 use super::listener::{Place, Places};
 use super::tls::{self, Certificate};
 use super::{FAREWELL_PATIENCE, Hall, metrics, router};
@@ -135,7 +135,7 @@ impl Door {
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             let answer = service.call(request);
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            async move { Ok::<_, Infallible>(Answer::of(answer.await.unwrap_or_else(|never| match never {}))) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -1,17 +1,16 @@
 //! A stream as one answer that does not end: `multipart/x-mixed-replace`, a part for each picture.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
@@ -19,6 +18,7 @@ use hyper::body::Frame;
 use tokio::sync::Notify;
 
 use super::Hall;
+use super::body::{Direct, Piece, piece};
 use super::clients::{Handed, Kind, Seat};
 use super::fault::Fault;
 use super::gateway::Peer;
@@ -73,7 +73,7 @@ fn begin(
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((headers, Body::new(Parts::new(feed))).into_response())
+    Ok(Direct::response(headers, Parts::new(feed)))
 }
 
 /// A number of frames a second, as a query has it.
@@ -106,9 +106,9 @@ impl Framing {
     }
 
     /// What is sent for a picture, which is the `first` of the answer or not.
-    fn pieces(self, picture: &Picture, first: bool) -> VecDeque<Bytes> {
+    fn part(self, picture: &Picture, first: bool) -> Piece {
         let jpeg = picture.jpeg.clone();
-        match self {
+        let (before, after) = match self {
             Self::Plain => {
                 let head = format!(
                     "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
@@ -116,11 +116,12 @@ impl Framing {
                     timestamp(picture)
                 );
                 // At once: GStreamer's multipartdemux shows a picture when the two bytes after it have come.
-                [head.into(), jpeg, Bytes::from_static(b"\r\n")].into()
+                (head.into(), Bytes::from_static(b"\r\n"))
             }
-            Self::Advance if first => [advance_head("--"), jpeg, advance_head("\r\n--")].into(),
-            Self::Advance => [jpeg, advance_head("\r\n--")].into(),
-        }
+            Self::Advance if first => (advance_head("--"), advance_head("\r\n--")),
+            Self::Advance => (Bytes::new(), advance_head("\r\n--")),
+        };
+        before.chain(jpeg).chain(after)
     }
 
     /// What ends the answer after `any` pictures.
@@ -150,13 +151,13 @@ struct Feed {
 impl Feed {
     /// What to send next, as soon as there is something; none at the end. It is asked when the socket has room: so who
     /// is slow gets the newest picture of that moment, and nothing waits for it.
-    async fn next(&mut self) -> Option<VecDeque<Bytes>> {
+    async fn next(&mut self) -> Option<Piece> {
         let hall = Arc::clone(&self.hall);
         tokio::select! {
             picture = self.picture() => {
                 let picture = picture?;
                 let first = self.last.replace(picture.id).is_none();
-                Some(self.framing.pieces(&picture, first))
+                Some(self.framing.part(&picture, first))
             }
             () = hall.shutdown.wait() => None,
         }
@@ -170,16 +171,18 @@ impl Feed {
             }
             let between = slot.interval();
             let picture = slot.newest().filter(|picture| Some(picture.id) != self.last);
-            let until = match &picture {
-                Some(picture) if is_due(&self.pace, picture, between, now) => {
-                    self.note(now, picture);
-                    return Some(Arc::clone(picture));
+            match picture {
+                Some(picture) if is_due(&self.pace, &picture, between, now) => {
+                    self.note(now, &picture);
+                    return Some(picture);
                 }
-                Some(_) => self.pace.latest(between).saturating_since(now),
-                None => std::time::Duration::MAX,
-            };
-            // Not at the same moment again when that has come by less than the clock tells.
-            let _ = tokio::time::timeout(until.max(std::time::Duration::from_millis(1)), self.watching.woken()).await;
+                Some(_) => {
+                    // Not at the same moment again when that has come by less than the clock tells.
+                    let until = self.pace.latest(between).saturating_since(now).max(Duration::from_millis(1));
+                    let _ = tokio::time::timeout(until, self.watching.woken()).await;
+                }
+                None => self.watching.woken().await,
+            }
         }
     }
 
@@ -193,7 +196,7 @@ impl Feed {
 }
 
 /// Whether one with that pace is to get `picture` at `now`.
-pub(super) fn is_due(pace: &Pace, picture: &Picture, between: Option<std::time::Duration>, now: Time) -> bool {
+pub(super) fn is_due(pace: &Pace, picture: &Picture, between: Option<Duration>, now: Time) -> bool {
     picture.received >= pace.earliest(between) || now >= pace.latest(between)
 }
 
@@ -202,53 +205,48 @@ pub(super) fn skipped(last: FrameId, next: FrameId) -> u64 {
     if last.epoch == next.epoch { next.number.saturating_sub(last.number).saturating_sub(1) } else { 0 }
 }
 
-type Step = Pin<Box<dyn Future<Output = (Feed, Option<VecDeque<Bytes>>)> + Send>>;
+type Step = Pin<Box<dyn Future<Output = (Feed, Option<Piece>)> + Send>>;
 
-/// The body of an answer, which gives a piece whenever it is asked for one.
+/// The body of an answer, which gives a part whenever it is asked for one.
 struct Parts {
-    ready: VecDeque<Bytes>,
     /// None after the end.
     step: Option<Step>,
 }
 
 impl Parts {
     fn new(feed: Feed) -> Self {
-        Self { ready: VecDeque::new(), step: Some(step(feed)) }
+        Self { step: Some(step(feed)) }
     }
 }
 
 fn step(mut feed: Feed) -> Step {
     Box::pin(async move {
-        let pieces = feed.next().await;
-        (feed, pieces)
+        let part = feed.next().await;
+        (feed, part)
     })
 }
 
 impl hyper::body::Body for Parts {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(piece) = self.ready.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
         let Some(pending) = &mut self.step else { return Poll::Ready(None) };
-        let (feed, pieces) = ready!(pending.as_mut().poll(context));
-        let piece = match pieces {
-            Some(pieces) => {
-                self.ready = pieces;
+        let (feed, part) = ready!(pending.as_mut().poll(context));
+        let part = match part {
+            Some(part) => {
                 self.step = Some(step(feed));
-                self.ready.pop_front().expect("a picture has pieces")
+                part
             }
             None => {
                 self.step = None;
-                feed.framing.end(feed.last.is_some())
+                piece(feed.framing.end(feed.last.is_some()))
             }
         };
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(Frame::data(part))))
     }
 }
 
@@ -270,10 +268,9 @@ mod tests {
     }
 
     fn sent(framing: Framing) -> String {
-        let mut pieces = framing.pieces(&picture(), true);
-        pieces.extend(framing.pieces(&picture(), false));
-        pieces.push_back(framing.end(true));
-        String::from_utf8(pieces.into_iter().flatten().collect()).unwrap()
+        let parts = [true, false].map(|first| framing.part(&picture(), first));
+        let sent = parts.into_iter().flat_map(|mut part| part.copy_to_bytes(part.remaining()));
+        String::from_utf8(sent.chain(framing.end(true)).collect()).unwrap()
     }
 
     #[test]
@@ -288,7 +285,7 @@ mod tests {
     #[test]
     fn the_two_bytes_after_a_picture_go_with_it_and_not_with_the_next() {
         for first in [true, false] {
-            assert_eq!(Framing::Plain.pieces(&picture(), first).back(), Some(&Bytes::from_static(b"\r\n")));
+            assert_eq!(Framing::Plain.part(&picture(), first).into_inner().1, "\r\n");
         }
     }
 
