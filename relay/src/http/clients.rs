@@ -132,13 +132,13 @@ impl Clients {
         let row = Row { kind, address, stream: stream.clone(), since: now, tally: Tally::default() };
         inner.present.insert(number, row);
         drop(inner);
-        Seat { clients: Arc::clone(&self.0), number }
+        Seat { clients: Arc::clone(&self.0), number, key: (stream.clone(), kind) }
     }
 
     /// One picture goes to a client that asked for it alone.
     pub(super) fn note_poll(&self, now: Time, address: SocketAddr, stream: &StreamName, handed: Handed) {
         let mut inner = lock(&self.0);
-        inner.total(stream, Kind::Snapshot, |total| total.note(now, handed));
+        inner.note_total(&(stream.clone(), Kind::Snapshot), now, handed);
         inner.pollers.retain(|_, (asked, _)| now.saturating_since(*asked) < REMEMBERED);
         let key = (address.ip(), stream.clone());
         if inner.pollers.len() == MAX_POLLERS && !inner.pollers.contains_key(&key) {
@@ -170,10 +170,11 @@ impl Clients {
 }
 
 impl Inner {
-    fn total(&mut self, stream: &StreamName, kind: Kind, change: impl FnOnce(&mut Tally)) {
-        let key = (stream.clone(), kind);
-        if self.totals.len() < MAX_TOTALS || self.totals.contains_key(&key) {
-            change(self.totals.entry(key).or_default());
+    fn note_total(&mut self, key: &(StreamName, Kind), now: Time, handed: Handed) {
+        if let Some(total) = self.totals.get_mut(key) {
+            total.note(now, handed);
+        } else if self.totals.len() < MAX_TOTALS {
+            self.totals.entry(key.clone()).or_default().note(now, handed);
         }
     }
 }
@@ -183,6 +184,8 @@ impl Inner {
 pub(super) struct Seat {
     clients: Arc<Mutex<Inner>>,
     number: u64,
+    /// What it counts for.
+    key: (StreamName, Kind),
 }
 
 impl Seat {
@@ -191,8 +194,7 @@ impl Seat {
         let mut inner = lock(&self.clients);
         let Some(row) = inner.present.get_mut(&self.number) else { return };
         row.tally.note(now, handed);
-        let (stream, kind) = (row.stream.clone(), row.kind);
-        inner.total(&stream, kind, |total| total.note(now, handed));
+        inner.note_total(&self.key, now, handed);
     }
 }
 

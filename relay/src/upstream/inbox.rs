@@ -61,32 +61,22 @@ impl Inbox {
     /// tell the picture's age.
     pub fn put(&self, origin: usize, frame: CheckedFrame, body: Bytes, received: Time, ours: bool) -> bool {
         let mut arrival = Arrival { origin, frame, body, received, superseded: 0, unwatched: 0, shown: false };
+        let picture = !arrival.frame.jpeg.is_empty();
+        let express = self.express.as_ref().filter(|_| picture && ours && self.quiet.load(Relaxed));
         let mut slots = self.lock();
         let Some(slot) = slot(&mut slots, origin, &arrival.frame.stream) else { return false };
-        if arrival.frame.jpeg.is_empty() {
+        let shown = express.map(|board| (board, show(board, &arrival)));
+        if picture {
+            // Its header is newer than what the heartbeat said.
+            slot.heartbeat = None;
+            arrival.shown = shown.is_some();
+            slot.put(arrival);
+        } else {
             slot.heartbeat = Some(arrival);
-            drop(slots);
-            self.filled.notify_one();
-            return true;
         }
-        // The picture's header is newer than what the heartbeat said.
-        slot.heartbeat = None;
-        let express = self.express.as_ref().filter(|_| ours && self.quiet.load(Relaxed));
-        let old = slot.picture.as_ref().filter(|old| old.frame.id.epoch == arrival.frame.id.epoch);
-        let stale = slot.stale.take().filter(|(epoch, _)| *epoch == arrival.frame.id.epoch);
-        arrival.superseded = old.map_or(0, |old| old.superseded) + stale.map_or(0, |(_, count)| count);
-        arrival.unwatched = old.map_or(0, |old| old.unwatched);
-        // Frames of an epoch that has ended are nobody's loss.
-        match express {
-            Some(_) => arrival.unwatched += u64::from(old.is_some()),
-            None => arrival.superseded += u64::from(old.is_some()),
-        }
-        arrival.shown = express.is_some();
-        let shown = express.map(|board| (board, arrival.clone()));
-        slot.picture = Some(arrival);
         drop(slots);
         match shown {
-            Some((board, arrival)) => show(board, &arrival),
+            Some((board, picture)) => board.post(picture),
             None => self.filled.notify_one(),
         }
         true
@@ -103,7 +93,10 @@ impl Inbox {
     /// Leaves what is known of the clock of upstream `origin`.
     pub fn put_clock(&self, origin: usize, clock: SourceClock) {
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, clock);
-        self.filled.notify_one();
+        // While all that comes goes past the event loop, it knows the clock and looks in by itself.
+        if self.express.is_none() || !self.quiet.load(Relaxed) {
+            self.filled.notify_one();
+        }
     }
 
     /// Takes a word about an upstream's clock, and whose.
@@ -157,11 +150,26 @@ fn slot<'a>(slots: &'a mut Vec<Slot>, origin: usize, stream: &StreamName) -> Opt
     Some(&mut slots[at])
 }
 
-/// Leaves a picture of a source with our clock on the board.
-fn show(board: &Board, arrival: &Arrival) {
+impl Slot {
+    /// Leaves a picture. Frames of an epoch that has ended are nobody's loss.
+    fn put(&mut self, mut picture: Arrival) {
+        let epoch = picture.frame.id.epoch;
+        if let Some((_, count)) = self.stale.take().filter(|(stale, _)| *stale == epoch) {
+            picture.superseded += count;
+        }
+        if let Some(old) = self.picture.take().filter(|old| old.frame.id.epoch == epoch) {
+            picture.superseded += old.superseded + u64::from(!picture.shown);
+            picture.unwatched += old.unwatched + u64::from(picture.shown);
+        }
+        self.picture = Some(picture);
+    }
+}
+
+/// Counts a picture of a source with our clock, and gives it as it is to be left on the board.
+fn show(board: &Board, arrival: &Arrival) -> Picture {
     let captured_us = i64::try_from(arrival.frame.header.captured_ns / 1_000).ok();
     board.count(arrival, captured_us);
-    board.post(Picture::new(arrival, captured_us));
+    Picture::new(arrival, captured_us)
 }
 
 #[cfg(test)]
