@@ -1,12 +1,13 @@
 //! Stands between a source and the `zeromq` library, which takes the length in a frame's header at its word: nine bytes
 //! that announce 2^40 make it abort the process. The guard connects to the source, reads every header first, and hands
-//! the library, at a private socket, only what is within bounds. Large messages it hands over [past](Bypass) the library.
+//! the library, at a private socket, only what is within bounds. Large messages it gives to the [`Taker`] itself: the library
+//! would fill its buffer with zeros, read from the private socket what had to pass through that, and grow.
 
 use std::convert::Infallible;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdUnixListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
@@ -14,8 +15,8 @@ use fanlight_daemon::stream_socket::StreamSocket;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 use super::Endpoint;
-use super::bypass::Bypass;
 use super::inspector::{Breach, Inspector, Role};
+use super::session::{Taker, lock};
 
 /// Bytes for which there is room at least where a header is expected: topic and header of a frame have a tenth of that.
 const HEAD: usize = 4 << 10;
@@ -70,13 +71,13 @@ impl Guard {
     }
 
     /// Waits for the library and passes on, both ways, until one side ends or the source breaks a bound.
-    pub(super) async fn pump(self, bypass: Arc<Bypass>) -> GuardError {
+    pub(super) async fn pump(self, taker: Arc<Mutex<Taker>>) -> GuardError {
         let library = match accept_own(&self.private).await {
             Ok(library) => library,
             Err(error) => return error.into(),
         };
         let ended = tokio::select! {
-            ended = pass_checked(&self.source, &library, &bypass) => ended,
+            ended = pass_checked(&self.source, &library, &taker) => ended,
             ended = pass_words(&library, &self.source) => ended,
         };
         match ended {
@@ -100,7 +101,7 @@ async fn accept_own(listener: &UnixListener) -> io::Result<StreamSocket> {
 async fn pass_checked(
     source: &StreamSocket,
     library: &StreamSocket,
-    bypass: &Bypass,
+    taker: &Mutex<Taker>,
 ) -> Result<Infallible, GuardError> {
     let (mut inspector, mut checked) = (Inspector::default(), Vec::new());
     // Begins with a header. With room for a message like the last large one, so that the next is read in one call.
@@ -119,16 +120,14 @@ async fn pass_checked(
                     read_all(source, &mut first, whole - here).await?;
                     topic = header.bytes;
                 }
-                Role::Last if header.body >= LARGE && !first.is_empty() && bypass.is_open() => {
-                    // There may be a command that the library needs before it has a reader.
-                    pass(&mut checked, library).await?;
+                Role::Last if header.body >= LARGE && !first.is_empty() && lock(taker).is_free() => {
                     while unread.len() < whole {
                         let lacking = whole - unread.len();
                         fill(source, &mut unread, lacking).await?;
                     }
                     let rest = unread.split_off(whole);
                     let large = Bytes::from(std::mem::replace(&mut unread, rest)).slice(body..);
-                    bypass.leave((Bytes::copy_from_slice(&first[topic..]), large)).await;
+                    lock(taker).take(&first[topic..], large);
                     first.clear();
                     (at, room) = (0, HEAD + whole);
                     continue;
@@ -138,7 +137,7 @@ async fn pass_checked(
                     checked.extend_from_slice(&unread[at..here]);
                     read_all(source, &mut checked, whole - here).await?;
                     if header.role == Role::Last {
-                        bypass.on_given();
+                        lock(taker).on_given();
                     }
                 }
             }

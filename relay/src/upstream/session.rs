@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +12,10 @@ use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{self, OpenError, Opener, Speaker};
 use fanlight_proto::message::{CheckedFrame, Word, parse_frame};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqMessage};
 
 use super::asker::{Asker, same_clock};
-use super::bypass::Bypass;
 use super::guard::Guard;
 use super::{Ended, Inbox, Upstream};
 
@@ -42,16 +41,7 @@ const CATCH_UP: Duration = Duration::from_millis(500);
 /// See the module.
 pub(super) struct Session {
     upstream: Arc<Upstream>,
-    inbox: Arc<Inbox>,
-    bypass: Arc<Bypass>,
-    heard: Arc<AtomicBool>,
-    refused: Arc<Mutex<Limited>>,
-    clock_id: u64,
-    opener: Option<Opener>,
-    asker: Asker,
-    speaker: Speaker,
-    behind: Behind,
-    same_clock: bool,
+    taker: Arc<Mutex<Taker>>,
 }
 
 impl Session {
@@ -62,29 +52,17 @@ impl Session {
         heard: &Arc<AtomicBool>,
         refused: &Arc<Mutex<Limited>>,
     ) -> Self {
-        let clock_id = clock::clock_id();
-        Self {
-            upstream: Arc::clone(upstream),
-            inbox: Arc::clone(inbox),
-            bypass: Arc::default(),
-            heard: Arc::clone(heard),
-            refused: Arc::clone(refused),
-            clock_id,
-            opener: upstream.feed_key.clone().map(Opener::new),
-            asker: Asker::new(clock::now(), clock_id),
-            speaker: Speaker::new(upstream.feed_key.clone(), clock::random_bytes()),
-            behind: Behind { clock_id, since: None },
-            same_clock: false,
-        }
+        let taker = Taker::new(upstream, inbox, heard, refused);
+        Self { upstream: Arc::clone(upstream), taker: Arc::new(Mutex::new(taker)) }
     }
 
     /// Connects, and hands over what comes, until something fails.
-    pub(super) async fn run(mut self) -> Result<Infallible, Ended> {
+    pub(super) async fn run(self) -> Result<Infallible, Ended> {
         let connected = timeout(CONNECT_TIMEOUT, Guard::connect(&self.upstream.endpoint)).await;
         let guard = connected.map_err(|_| Ended::NoAnswer)?.map_err(Ended::Connect)?;
         let mut socket = self.socket().await?;
         let private = guard.endpoint();
-        let mut pump = tokio::spawn(guard.pump(Arc::clone(&self.bypass)));
+        let mut pump = tokio::spawn(guard.pump(Arc::clone(&self.taker)));
         tokio::select! {
             ended = &mut pump => return Err(ended?.into()),
             connected = timeout(CONNECT_TIMEOUT, socket.connect(&private)) => connected.map_err(|_| Ended::NoAnswer)??,
@@ -112,45 +90,50 @@ impl Session {
         Ok(socket)
     }
 
-    async fn converse(&mut self, socket: &mut SubSocket) -> Result<Infallible, Ended> {
+    async fn converse(&self, socket: &mut SubSocket) -> Result<Infallible, Ended> {
         let mut silence = pin!(sleep(self.upstream.stale));
         let mut proof = pin!(sleep(PROOF_LIMIT));
         let mut question = pin!(sleep(Duration::ZERO));
-        let (outbox, bypass) = (Arc::clone(&self.upstream.outbox), Arc::clone(&self.bypass));
+        let outbox = &self.upstream.outbox;
         outbox.begin();
         loop {
             tokio::select! {
-                message = socket.recv() => {
-                    self.take_passed();
-                    self.take_from_library(message?);
-                    silence.as_mut().reset(Instant::now() + self.upstream.stale);
-                }
-                () = bypass.filled() => {
-                    self.take_passed();
-                    silence.as_mut().reset(Instant::now() + self.upstream.stale);
-                }
+                message = socket.recv() => self.taker().take_from_library(message?),
                 () = &mut question => {
                     // A source that is stopped may have no room for it.
                     timeout(self.upstream.stale, self.ask(socket)).await.map_err(|_| Ended::Silent)??;
-                    question.set(sleep(self.asker.due().saturating_since(clock::now())));
+                    question.set(sleep(self.until_question()));
                 }
-                () = outbox.filled(), if self.speaker.may_speak() => {
+                () = outbox.filled(), if self.taker().speaker.may_speak() => {
                     let Some(word) = outbox.take() else { continue };
                     timeout(self.upstream.stale, self.say(socket, word)).await.map_err(|_| Ended::Silent)??;
-                    question.set(sleep(self.asker.due().saturating_since(clock::now())));
+                    if self.taker().asker.goes_along(clock::now()) {
+                        timeout(self.upstream.stale, self.ask(socket)).await.map_err(|_| Ended::Silent)??;
+                    }
+                    question.set(sleep(self.until_question()));
                 }
-                () = &mut silence => return Err(Ended::Silent),
-                () = &mut proof, if self.is_unproven() => return Err(Ended::Unproven),
+                () = &mut silence => {
+                    let left = (self.taker().taken + self.upstream.stale).saturating_since(clock::now());
+                    if left.is_zero() {
+                        return Err(Ended::Silent);
+                    }
+                    silence.set(sleep(left));
+                }
+                () = &mut proof, if self.taker().is_unproven() => return Err(Ended::Unproven),
             }
         }
     }
 
-    fn is_unproven(&self) -> bool {
-        self.opener.as_ref().is_some_and(|opener| !opener.is_proven())
+    fn taker(&self) -> MutexGuard<'_, Taker> {
+        lock(&self.taker)
     }
 
-    async fn ask(&mut self, socket: &mut SubSocket) -> Result<(), Ended> {
-        let (topic, stale) = self.asker.ask(clock::now(), clock::random_bytes());
+    fn until_question(&self) -> Duration {
+        self.taker().asker.due().saturating_since(clock::now())
+    }
+
+    async fn ask(&self, socket: &mut SubSocket) -> Result<(), Ended> {
+        let (topic, stale) = self.taker().asker.ask(clock::now(), clock::random_bytes());
         socket.subscribe(&topic).await?;
         // Afterwards, so that it does not hold the question up.
         if let Some(stale) = stale {
@@ -159,9 +142,10 @@ impl Session {
         Ok(())
     }
 
-    async fn say(&mut self, socket: &mut SubSocket, word: Word) -> Result<(), Ended> {
+    async fn say(&self, socket: &mut SubSocket, word: Word) -> Result<(), Ended> {
         let findings = word.seen.iter().any(|seen| !seen.findings.is_empty());
-        match self.speaker.topic(word) {
+        let topic = self.taker().speaker.topic(word);
+        match topic {
             Ok(topic) => {
                 socket.subscribe(&topic).await?;
                 // The source keeps no word, but the library would.
@@ -170,20 +154,71 @@ impl Session {
             Err(error) => tracing::error!(source = %self.upstream.endpoint, "a word is not said: {error}"),
         }
         if findings {
-            self.asker.on_findings();
+            self.taker().asker.on_findings();
         }
         Ok(())
     }
+}
 
-    /// Takes what went past the library.
-    fn take_passed(&mut self) {
-        if let Some((topic, body)) = self.bypass.take() {
-            self.take(&topic, body);
+/// Takes what comes on one connection: from the library what went into it, and from the guard what went past it. Each
+/// message is taken before the next one is read.
+pub(super) struct Taker {
+    upstream: Arc<Upstream>,
+    inbox: Arc<Inbox>,
+    heard: Arc<AtomicBool>,
+    refused: Arc<Mutex<Limited>>,
+    clock_id: u64,
+    opener: Option<Opener>,
+    asker: Asker,
+    speaker: Speaker,
+    behind: Behind,
+    same_clock: bool,
+    /// When the last message came.
+    taken: Time,
+    /// Messages that the library was given and has not given back.
+    inside: usize,
+}
+
+impl Taker {
+    fn new(
+        upstream: &Arc<Upstream>,
+        inbox: &Arc<Inbox>,
+        heard: &Arc<AtomicBool>,
+        refused: &Arc<Mutex<Limited>>,
+    ) -> Self {
+        let (now, clock_id) = (clock::now(), clock::clock_id());
+        Self {
+            upstream: Arc::clone(upstream),
+            inbox: Arc::clone(inbox),
+            heard: Arc::clone(heard),
+            refused: Arc::clone(refused),
+            clock_id,
+            opener: upstream.feed_key.clone().map(Opener::new),
+            asker: Asker::new(now, clock_id),
+            speaker: Speaker::new(upstream.feed_key.clone(), clock::random_bytes()),
+            behind: Behind { clock_id, since: None },
+            same_clock: false,
+            taken: now,
+            inside: 0,
         }
     }
 
+    /// A message goes into the library.
+    pub(super) const fn on_given(&mut self) {
+        self.inside += 1;
+    }
+
+    /// Whether nothing is in the library that a message past it would overtake.
+    pub(super) const fn is_free(&self) -> bool {
+        self.inside == 0
+    }
+
+    fn is_unproven(&self) -> bool {
+        self.opener.as_ref().is_some_and(|opener| !opener.is_proven())
+    }
+
     fn take_from_library(&mut self, message: ZmqMessage) {
-        self.bypass.on_given_back();
+        self.inside = self.inside.checked_sub(1).expect("the library gives back what it was given");
         let mut parts = message.into_vecdeque().into_iter();
         let (Some(topic), Some(body), None) = (parts.next(), parts.next(), parts.next()) else {
             return self.refuse(&"message is not a topic and a frame");
@@ -191,8 +226,10 @@ impl Session {
         self.take(&topic, body);
     }
 
-    fn take(&mut self, topic: &[u8], body: Bytes) {
+    /// Takes a message that came past the library.
+    pub(super) fn take(&mut self, topic: &[u8], body: Bytes) {
         let now = clock::now();
+        self.taken = now;
         if envelope::is_question(topic) {
             // An answer that nobody waits for any more is nobody's offence.
             if self.asker.awaits(topic) {
@@ -268,6 +305,10 @@ impl Session {
     }
 }
 
+pub(super) fn lock(taker: &Mutex<Taker>) -> MutexGuard<'_, Taker> {
+    taker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Catching up after this process stood still.
 #[derive(Debug)]
 pub(super) struct Behind {
@@ -294,7 +335,7 @@ mod tests {
     use super::*;
     use crate::upstream::tests::frame;
 
-    fn session(inbox: &Arc<Inbox>) -> Session {
+    fn taker(inbox: &Arc<Inbox>) -> Taker {
         let upstream = Upstream {
             origin: 0,
             endpoint: "ipc:///nowhere".parse().unwrap(),
@@ -304,18 +345,17 @@ mod tests {
             feed_key: None,
             outbox: Arc::default(),
         };
-        Session::new(&Arc::new(upstream), inbox, &Arc::default(), &Arc::default())
+        Taker::new(&Arc::new(upstream), inbox, &Arc::default(), &Arc::default())
     }
 
     /// The one copy of a picture in this process beside the guard's reading is the cut into datagrams, which reads from
     /// the body that the event loop takes.
-    #[tokio::test]
-    async fn the_event_loop_gets_the_picture_where_the_guard_read_it() {
+    #[test]
+    fn the_event_loop_gets_the_picture_where_the_guard_read_it() {
         let inbox = Arc::new(Inbox::default());
-        let mut session = session(&inbox);
+        let mut taker = taker(&inbox);
         let body = frame("camera", 1, 7, 100_000);
-        session.bypass.leave((Bytes::from_static(b"camera/"), body.clone())).await;
-        session.take_passed();
+        taker.take(b"camera/", body.clone());
         let arrival = inbox.take(|_| false).unwrap();
         assert_eq!(arrival.body.as_ptr_range(), body.as_ptr_range());
         let picture = arrival.frame.jpeg.as_ptr_range();
