@@ -17,6 +17,7 @@ pub mod logfile;
 pub mod logline;
 pub mod notify;
 pub mod options;
+pub mod park;
 pub mod paths;
 mod program;
 pub mod shutdown;

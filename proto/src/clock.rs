@@ -28,6 +28,17 @@ impl Time {
         self.0 / 1_000
     }
 
+    /// The first multiple of `interval` after this. What is done at such moments, by whichever part of a program, is done
+    /// in one waking of its loop.
+    ///
+    /// # Panics
+    /// When `interval` is zero.
+    #[must_use]
+    pub fn next_beat(self, interval: Duration) -> Self {
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        Self((self.0 / interval + 1).saturating_mul(interval))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
@@ -61,5 +72,17 @@ mod tests {
     fn a_moment_never_lies_before_the_origin() {
         assert_eq!(Time::from_nanos(5) - Duration::from_secs(1), Time::default());
         assert_eq!(Time::from_nanos(5).saturating_since(Time::from_nanos(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn beats_of_an_interval_fall_on_those_of_its_parts() {
+        let (whole, half) = (Duration::from_secs(1), Duration::from_millis(500));
+        let beat = |nanos, interval| Time::from_nanos(nanos).next_beat(interval).as_nanos();
+        assert_eq!(
+            (beat(0, half), beat(499_999_999, half), beat(500_000_000, half)),
+            (500_000_000, 500_000_000, 1_000_000_000)
+        );
+        assert_eq!(beat(500_000_001, whole), beat(500_000_000, half));
+        assert_eq!(beat(u64::MAX, whole), u64::MAX);
     }
 }

@@ -199,6 +199,8 @@ pub struct Engine {
     resets: Allowance,
     welcomes: Allowance,
     next_sweep: Time,
+    /// How often the condition of a stream has changed.
+    news: u64,
     words: Words,
     lines: Lines,
 }
@@ -240,6 +242,7 @@ impl Engine {
             resets: Allowance::new(Time::default(), RESETS_PER_SECOND),
             welcomes: Allowance::new(Time::default(), WELCOMES_PER_SECOND),
             next_sweep: Time::default(),
+            news: 0,
             lines: Lines::default(),
         }
     }
@@ -310,6 +313,12 @@ impl Engine {
     /// Takes what is known of the clock of upstream `origin`.
     pub fn on_source_clock(&mut self, now: Time, origin: usize, clock: SourceClock) {
         self.clocks.note(now, origin, clock);
+    }
+
+    /// Changes when a stream comes, goes, or is in another condition than before.
+    #[must_use]
+    pub const fn news(&self) -> u64 {
+        self.news
     }
 
     /// Does what time asks for; call it when [`Engine::next_deadline`] has come. Earlier or more often does no harm.
@@ -435,6 +444,7 @@ impl Engine {
     /// not be said because the status changes all the time.
     fn tell_news(&mut self, now: Time, alias: u16) {
         let Some(stream) = self.streams.by_alias_mut(alias) else { return };
+        self.news += 1;
         if let Some(count) = stream.line.note(now) {
             stream.log(count);
         }

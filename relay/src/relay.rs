@@ -396,7 +396,7 @@ impl Reporter {
         if now < self.next {
             return None;
         }
-        self.next = now + REPORT_INTERVAL;
+        self.next = now.next_beat(REPORT_INTERVAL);
         self.reports += 1;
         let (counts, sent) = (engine.counts(), sender.counts());
         let line = format!(

@@ -5,7 +5,6 @@
 //! something every [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL), so silence means that it is dead.
 
 mod asker;
-mod bypass;
 mod endpoint;
 mod guard;
 mod inbox;

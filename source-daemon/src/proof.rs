@@ -66,6 +66,11 @@ impl Proof {
         Witness { proof: Arc::clone(self), stream, audience }
     }
 
+    /// Whether there is a screen to judge, or one that left lately.
+    pub fn has_rows(&self) -> bool {
+        self.books().ledger.has_rows()
+    }
+
     /// See [`Ledger::on_tick`].
     pub fn on_tick(&self, now: Time) -> Vec<News> {
         self.books().ledger.on_tick(now)

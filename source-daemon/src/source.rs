@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::{Context, Feeder, clock};
+use fanlight_daemon::{Context, Feeder, clock, park};
 use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
@@ -36,6 +36,9 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often every screen is judged.
 const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether there is a screen.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a camera may take to close when the program ends. The whole exit has 500 ms (P25).
 const CLOSING_PATIENCE: Duration = Duration::from_millis(250);
@@ -113,8 +116,7 @@ impl Source {
     /// # Errors
     /// When the driver hangs for good, or one of the threads died: a new process is needed.
     pub fn run(mut self, context: &Context) -> anyhow::Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let ended = runtime.block_on(self.turn_until_shutdown(context));
+        let ended = self.turn_until_shutdown(context);
         let patience = if ended.is_ok() { CLOSING_PATIENCE } else { Duration::ZERO };
         let input = self.main.input.clone();
         if !self.main.end(patience) && ended.is_ok() {
@@ -125,18 +127,22 @@ impl Source {
         ended.map(|()| ExitCode::SUCCESS)
     }
 
-    async fn turn_until_shutdown(&mut self, context: &Context) -> anyhow::Result<()> {
+    fn turn_until_shutdown(&mut self, context: &Context) -> anyhow::Result<()> {
         let endpoints: Vec<_> = self.endpoints().iter().map(ToString::to_string).collect();
         let (input, epoch) = (&self.main.input, self.main.outlet.epoch());
         tracing::info!(input, endpoints = endpoints.join(" "), epoch, "publishing");
         let mut feeder = Feeder::new(context.notify.clone());
         let (mut ready, mut next) = (false, clock::now());
         loop {
-            tokio::select! {
-                biased;
-                () = context.shutdown.wait() => return Ok(()),
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(next.saturating_since(clock::now())) => {}
+            let event = async {
+                tokio::select! {
+                    biased;
+                    () = context.shutdown.wait() => true,
+                    () = self.wake.notified() => false,
+                }
+            };
+            if park::until(next, event) == Some(true) {
+                return Ok(());
             }
             let now = clock::now();
             self.turn(now)?;
@@ -161,8 +167,11 @@ impl Source {
     fn turn(&mut self, now: Time) -> anyhow::Result<()> {
         self.main.turn(now)?;
         self.canary.as_mut().map_or(Ok(()), |canary| canary.turn(now))?;
+        if self.proof.has_rows() {
+            self.judge_at = self.judge_at.min(now.next_beat(JUDGE_INTERVAL));
+        }
         if now >= self.judge_at {
-            self.judge_at = now + JUDGE_INTERVAL;
+            self.judge_at = now.next_beat(LOOK_INTERVAL);
             self.proof.on_tick(now).iter().for_each(news::log);
         }
         Ok(())

@@ -223,7 +223,7 @@ impl Engine {
             let origin = &mut self.words.origins[at];
             let number = origin.number;
             if now >= origin.refresh {
-                origin.refresh = now + REST;
+                origin.refresh = now.next_beat(REST);
                 self.refresh(number);
             }
             let (word, more) = self.word(now, at);

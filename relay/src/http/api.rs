@@ -18,7 +18,7 @@ use super::clients::{Kind, Row, Tally};
 use super::wall::Line;
 use crate::engine::ViewerEntry;
 
-/// The event loop leaves a census four times a second: with none for so long, it does not turn.
+/// The event loop leaves a census twice a second or more: with none for so long, it does not turn.
 const CENSUS_STALE: Duration = Duration::from_secs(2);
 
 /// `GET /api/streams`.

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use super::body::{Answer, Patient, TAKE_WITHIN};
 use super::listener::{Place, Places};
 use super::tls::{self, Certificate};
-use super::{FAREWELL_PATIENCE, Hall, metrics, router};
+use super::{FAREWELL_PATIENCE, Hall, router};
 
 /// A request's head must be there within this, and the next one of a kept connection must begin and end within it.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -63,9 +63,7 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let keeper = Arc::clone(hall);
-    tokio::spawn(async move { keeper.wall.keep().await });
-    let keeper = Arc::clone(hall);
-    tokio::spawn(async move { metrics::keep(&keeper).await });
+    tokio::spawn(async move { keeper.wall.keep(|census| keeper.metrics.note(census)).await });
     let acceptor = certificate.map(|certificate| Arc::new(tls::Acceptor::new(certificate)));
     if let Some(acceptor) = &acceptor {
         tokio::spawn(Arc::clone(acceptor).watch());

@@ -34,9 +34,6 @@ pub(super) const OTHER: &str = "(other)";
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How often the books are brought up to date. The event loop tells what it knows as often.
-const KEEP_INTERVAL: Duration = Duration::from_millis(250);
-
 /// What is remembered between two looks.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -48,13 +45,10 @@ impl Metrics {
     pub(super) fn new() -> Self {
         Self { books: Mutex::default(), meter: Mutex::new(Meter::new()) }
     }
-}
 
-/// Notes what viewers say before they leave, for ever.
-pub(super) async fn keep(hall: &Hall) {
-    loop {
-        tokio::time::sleep(KEEP_INTERVAL).await;
-        lock(&hall.metrics.books).note(&hall.wall.census());
+    /// Notes what viewers said, who may have left before anybody asks.
+    pub(super) fn note(&self, census: &Census) {
+        lock(&self.books).note(census);
     }
 }
 

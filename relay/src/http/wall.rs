@@ -64,31 +64,30 @@ impl Wall {
         }
     }
 
-    /// Takes what the board has whenever there is something, for ever.
-    pub(super) async fn keep(&self) {
+    /// Takes what the board has whenever there is something, for ever. Each census goes `on_census`, too.
+    pub(super) async fn keep(&self, on_census: impl Fn(&Census)) {
         loop {
-            tokio::select! {
-                () = self.board.filled() => {}
-                () = tokio::time::sleep(LINGER / 4) => {}
+            self.board.filled().await;
+            if self.turn(clock::now()) {
+                on_census(&self.census());
             }
-            self.turn(clock::now());
         }
     }
 
-    /// Takes what the board has, and tells it who watches.
-    pub(super) fn turn(&self, now: Time) {
+    /// Takes what the board has, and tells it who watches; whether there is a new census.
+    pub(super) fn turn(&self, now: Time) -> bool {
         let posted = self.board.take();
         for picture in posted.pictures {
             if let Some(slot) = self.make(&picture.stream) {
                 slot.put(now, picture);
             }
         }
-        if let Some(census) = posted.census {
-            self.note(census);
-        }
+        let Some(census) = posted.census else { return false };
+        self.note(census);
         let slots: Vec<_> = lock(&self.slots).values().cloned().collect();
         slots.iter().for_each(|slot| slot.tell_demand(now));
         self.look_for_news(now);
+        true
     }
 
     /// What came from sources so far.
@@ -414,9 +413,13 @@ mod tests {
         let (cam, name): (_, StreamName) = (slot(&wall, "cam"), "cam".parse().unwrap());
         cam.ask(at(10));
         assert_eq!(wall.board.take_demand(), Some((name.clone(), 1)));
-        wall.turn(at(10) + LINGER / 2);
+        let count = |now| {
+            wall.board.post_census(census(now, &[("cam", false)]));
+            wall.turn(now)
+        };
+        assert!(count(at(10) + LINGER / 2));
         assert_eq!(wall.board.take_demand(), None);
-        wall.turn(at(10) + LINGER);
+        assert!(count(at(10) + LINGER));
         assert_eq!(wall.board.take_demand(), Some((name, 0)));
     }
 

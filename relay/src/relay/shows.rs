@@ -8,15 +8,24 @@ use fanlight_proto::clock::Time;
 use crate::board::{Board, Picture};
 use crate::engine::{Arrival, Engine};
 
-/// How often the HTTP side is told what the engine knows: a page that says what is wrong says so within half a second.
-const CENSUS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the HTTP side is told what the engine knows, when nothing has happened to a stream.
+const CENSUS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The same while viewers come and go, and tell what they have seen.
+const WATCHED_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What happens to a stream is told at once, but not more often than this.
+const NEWS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Shows {
     /// None when there is no HTTP: then nothing is done.
     board: Option<Arc<Board>>,
-    census: Time,
+    /// When there was a census last, the engine's news of then, and when the next is due.
+    counted: Time,
+    told: u64,
+    due: Time,
     /// Frames that have gone to the fan-out and not to the board: one or two a stream.
     fresh: Vec<Arrival>,
 }
@@ -24,7 +33,8 @@ pub(super) struct Shows {
 impl Shows {
     /// What is shown on `board`, if there is one.
     pub(super) const fn new(board: Option<Arc<Board>>) -> Self {
-        Self { board, census: Time::from_nanos(0), fresh: Vec::new() }
+        let (counted, due) = (Time::from_nanos(0), Time::from_nanos(0));
+        Self { board, counted, told: 0, due, fresh: Vec::new() }
     }
 
     /// Whether it is enough to look at what comes as often as a census is due: while nobody watches but over HTTP.
@@ -52,11 +62,15 @@ impl Shows {
     /// Leaves a census when it is due, and says when the next is.
     pub(super) fn census(&mut self, now: Time, engine: &Engine) -> Option<Time> {
         let board = self.board.as_ref()?;
-        if now >= self.census {
-            self.census = now + CENSUS_INTERVAL;
+        if engine.news() != self.told {
+            self.due = self.due.min(self.counted + NEWS_INTERVAL);
+        }
+        if now >= self.due {
+            let interval = if engine.viewers() > 0 { WATCHED_INTERVAL } else { CENSUS_INTERVAL };
+            (self.counted, self.told, self.due) = (now, engine.news(), now.next_beat(interval));
             board.post_census(engine.census(now));
         }
-        Some(self.census)
+        Some(self.due)
     }
 
     /// Waits for news of who watches over HTTP.

@@ -13,8 +13,13 @@ const QUICK_QUESTIONS: u32 = 8;
 /// Between those.
 const QUICK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Between the others: in it two clocks part by 0.1 ms at most.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Between the others: in it two clocks part by 0.12 ms at most. The source is told a word each second, and the question
+/// goes with it.
+const INTERVAL: Duration = Duration::from_millis(1200);
+
+/// Of the time between two, the part in which a question goes with what else there is to say is the last of so many. It is
+/// longer than that by which the time is longer than a second, so that questions fall in with the words.
+const ALONG: u32 = 3;
 
 /// The same while the source is told what viewers find: the answers bring the verdicts, which are to be less than a second
 /// old on the screens.
@@ -58,6 +63,11 @@ impl Asker {
     /// When to [`ask`](Self::ask).
     pub(super) const fn due(&self) -> Time {
         self.due
+    }
+
+    /// Whether to [`ask`](Self::ask) now that both sides are awake for something else.
+    pub(super) fn goes_along(&self, now: Time) -> bool {
+        now + self.due.saturating_since(self.last) / ALONG >= self.due
     }
 
     /// The topic to subscribe to, and the one to unsubscribe from after it. `nonce` is random.
@@ -118,14 +128,42 @@ mod tests {
     }
 
     #[test]
-    fn eight_questions_come_quickly_and_one_a_second_then() {
+    fn eight_questions_come_quickly_and_then_fewer() {
         let mut asker = Asker::new(ms(0), OWN);
         let mut times = Vec::new();
         while times.len() < 11 {
             times.push(asker.due().saturating_since(ms(0)).as_millis());
             asker.ask(asker.due(), [0; NONCE_BYTES]);
         }
-        assert_eq!(times, [0, 250, 500, 750, 1000, 1250, 1500, 1750, 2750, 3750, 4750]);
+        assert_eq!(times, [0, 250, 500, 750, 1000, 1250, 1500, 1750, 2950, 4150, 5350]);
+    }
+
+    /// At which of the words, one a second from `first` on, a question went along.
+    fn along(first: u64) -> Vec<bool> {
+        let mut asker = Asker::new(ms(0), OWN);
+        for _ in 0..QUICK_QUESTIONS {
+            asker.ask(asker.due(), [0; NONCE_BYTES]);
+        }
+        let words = (first..).step_by(1000).map(ms);
+        let goes = |word: Time| {
+            while asker.due() < word {
+                asker.ask(asker.due(), [0; NONCE_BYTES]);
+            }
+            let goes = asker.goes_along(word);
+            if goes {
+                asker.ask(word, [0; NONCE_BYTES]);
+            }
+            goes
+        };
+        words.map(goes).take(12).collect()
+    }
+
+    #[test]
+    fn with_a_word_each_second_each_question_goes_along_whenever_that_began() {
+        for first in (2000..3000).step_by(10) {
+            let along = along(first);
+            assert!(along[6..].iter().all(|along| *along), "from {first} ms on: {along:?}");
+        }
     }
 
     #[test]

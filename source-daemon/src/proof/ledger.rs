@@ -131,6 +131,12 @@ impl Ledger {
         Arc::clone(&self.streams[stream.0].audience)
     }
 
+    /// Whether there is a screen to judge, or one that left lately.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// A frame is about to be published.
     pub fn on_published(&mut self, stream: StreamIndex, frame: Published) {
         self.streams[stream.0].truths.on_published(frame);

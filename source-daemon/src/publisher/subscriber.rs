@@ -16,7 +16,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{CHALLENGE_BYTES, is_question, is_word};
 use fanlight_proto::limits::MAX_STREAMS;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answers::Questions;
 use super::words::Words;
@@ -320,7 +320,7 @@ async fn shake_hands(socket: &StreamSocket, parser: &mut Parser) -> Result<(), D
 async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
     let mut words = Words::new(peer.hub.answerer.sealer(), peer.challenge);
     // That it has come is news.
-    let (mut changed, mut read) = (true, 0);
+    let (mut changed, mut next) = (true, Instant::now());
     loop {
         match parser.next() {
             Ok(Some(Event::Subscribe(topic))) if is_word(&topic) => peer.take_word(&mut words, &topic),
@@ -337,12 +337,16 @@ async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
                 if std::mem::take(&mut changed) {
                     peer.tell_subscriptions();
                 }
-                // Before and not after reading: what is asked after a silence is answered at once.
-                sleep(READ_PAUSE * u32::try_from(read / READ_PORTION).unwrap_or(u32::MAX).max(1)).await;
-                match read_chunk(peer.socket(), parser).await {
-                    Ok(length) => read = length,
+                let read = match read_chunk(peer.socket(), parser).await {
+                    Ok(length) => length,
                     Err(departure) => return departure,
+                };
+                // What is asked after a silence is answered at once.
+                let now = Instant::now();
+                if now < next {
+                    sleep_until(next).await;
                 }
+                next = next.max(now) + READ_PAUSE * u32::try_from(read / READ_PORTION).unwrap_or(u32::MAX).max(1);
             }
             Err(error) => return error.into(),
         }
