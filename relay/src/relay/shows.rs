@@ -88,3 +88,48 @@ impl Shows {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fanlight_proto::handshake::RelayAccess;
+    use fanlight_proto::limits::MAX_FRAME_BYTES;
+    use fanlight_proto::message::{FrameBuffer, FrameHeader, State, parse_frame};
+
+    use super::*;
+    use crate::engine::EngineConfig;
+
+    fn at(millis: u64) -> Time {
+        Time::from_nanos(millis * 1_000_000)
+    }
+
+    /// The stream's source says at that moment that its input is in that state.
+    fn hear(engine: &mut Engine, millis: u64, state: State) {
+        let header = FrameHeader { stream: "cam".into(), epoch: 1, state: state as i32, ..FrameHeader::default() };
+        let body = FrameBuffer::with_capacity(0).finish(header);
+        let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
+        let received = at(millis);
+        let arrival = Arrival { origin: 0, frame, body, received, superseded: 0, unwatched: 0, shown: false };
+        engine.on_arrival(received, &arrival);
+    }
+
+    #[test]
+    fn a_census_is_rare_and_hastens_when_a_stream_has_news() {
+        let (board, mut engine) =
+            (Arc::<Board>::default(), Engine::new(EngineConfig::default(), RelayAccess::Open, [5; 32]));
+        let mut shows = Shows::new(Some(Arc::clone(&board)));
+        let mut look = |engine: &Engine, millis| {
+            let due = shows.census(at(millis), engine).unwrap();
+            (board.take().census.is_some(), due.as_micros() / 1_000)
+        };
+        assert_eq!(look(&engine, 10), (true, 500));
+        assert_eq!(look(&engine, 499), (false, 500));
+        assert_eq!(look(&engine, 500), (true, 1_000));
+        hear(&mut engine, 510, State::Live);
+        assert_eq!(look(&engine, 510), (false, 550), "who changes all the time is told of so often");
+        assert_eq!(look(&engine, 550), (true, 1_000));
+        hear(&mut engine, 600, State::Live);
+        assert_eq!(look(&engine, 600), (false, 1_000), "that is no news");
+        hear(&mut engine, 700, State::Unplugged);
+        assert_eq!(look(&engine, 700), (true, 1_000));
+    }
+}
