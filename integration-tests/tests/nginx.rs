@@ -15,6 +15,9 @@ use fanlight_tests::viewing::hash;
 use fanlight_tests::wait::{SOON, until};
 use fanlight_tests::{Stage, skip};
 
+/// Where connections to loopback addresses come from that choose none.
+const PROXY: &str = "127.0.0.1";
+
 /// Frames of which the ages are compared.
 const FRAMES: usize = 60;
 
@@ -41,7 +44,7 @@ impl Front {
         let source = stage.source("cam").flags("--input ball --size 640x360 --rate 30").ready();
         let own = stage.relay_address(0).ip();
         let (plain, secure) = (SocketAddr::new(own, 8080), SocketAddr::new(own, 8443));
-        let relay = stage.relay(0, &[stage.ipc("cam")]).flag("http", format!("{own}:0"));
+        let relay = stage.relay(0, &[stage.ipc("cam")]).flag("http", format!("{own}:0")).flag("http-proxies", PROXY);
         // The name that browsers use is not the relay's own.
         let relay =
             relay.flag("http-origins", format!("https://cams.example:{},http://{plain}", secure.port())).ready();
@@ -215,6 +218,26 @@ fn pictures_and_streams_are_there_over_tls_with_either_http() {
     let roll = front.curl(&["--max-time", "10"], "/api/streams");
     let roll: serde_json::Value = serde_json::from_slice(&roll).unwrap();
     assert_eq!(roll["streams"][0]["name"], "cam");
+}
+
+#[test]
+fn who_watches_through_nginx_is_told_by_their_own_address_and_nobody_chooses_one() {
+    let Some(front) = Front::open() else { return };
+    let lie = ["--header", "X-Forwarded-For: 6.6.6.6", "--max-time", "10"];
+    let through = front.curl(&[&["--interface", "127.0.0.77"], &lie[..]].concat(), "/snapshot/cam.jpg");
+    let mut direct = Command::new("curl");
+    direct.args(["--silent", "--interface", "127.0.0.78"]).args(lie);
+    let direct = direct.arg(format!("http://{}/snapshot/cam.jpg", front.direct.0)).output().unwrap().stdout;
+    for picture in [through, direct] {
+        assert!(picture.starts_with(&[0xff, 0xd8]));
+    }
+    let viewers: serde_json::Value = serde_json::from_slice(&front.direct.get("/api/viewers").body).unwrap();
+    let address = |viewer: &serde_json::Value| viewer["address"].as_str().unwrap().parse::<SocketAddr>().unwrap();
+    let hosts: Vec<_> = viewers["viewers"].as_array().unwrap().iter().map(|viewer| address(viewer).ip()).collect();
+    // The first one waited for the first picture.
+    for (host, watches) in [(PROXY, true), ("127.0.0.77", true), ("127.0.0.78", true), ("6.6.6.6", false)] {
+        assert_eq!(hosts.contains(&host.parse().unwrap()), watches, "{host}: {hosts:?}");
+    }
 }
 
 #[test]

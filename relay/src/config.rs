@@ -82,6 +82,9 @@ fanlight_daemon::options! {
         http_key: Option<KeyPath> = None;
         /// Origins beside our own whose pages may use this relay, as https://host or https://host:port.
         http_origins: Vec<String> = Vec::new();
+        /// Addresses of reverse proxies before this relay: what they say in X-Forwarded-For and X-Forwarded-Proto is believed,
+        /// and they may have all connections.
+        http_proxies: Vec<IpAddr> = Vec::new();
         /// Connections over HTTP at a time; each browser has one or two.
         http_connections: usize = 1024;
         /// Of those, from one address.
@@ -257,6 +260,7 @@ impl Config {
         range("http_connections", self.http_connections as u64, 1, 8192)?;
         range("http_connections_per_address", self.http_connections_per_address as u64, 1, 8192)?;
         range("number of http_origins", self.http_origins.len() as u64, 0, 64)?;
+        range("number of http_proxies", self.http_proxies.len() as u64, 0, 64)?;
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
         range("max_frame_bytes", self.max_frame_bytes as u64, 1024, MAX_FRAME_BYTES as u64)?;
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
@@ -280,6 +284,7 @@ impl Config {
             ("http_certificate", self.http_certificate.is_some()),
             ("http_key", self.http_key.is_some()),
             ("http_origins", !self.http_origins.is_empty()),
+            ("http_proxies", !self.http_proxies.is_empty()),
         ];
         let Some(listen) = self.http else {
             let useless = set.iter().find(|(_, set)| *set);

@@ -14,6 +14,7 @@ mod listener;
 mod metrics;
 mod mjpeg;
 mod page;
+mod proxy;
 mod router;
 mod session;
 mod settings;

@@ -44,9 +44,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// Its address.
+    /// Its address, or that of whom it speaks for.
     pub(super) address: SocketAddr,
-    /// It speaks TLS.
+    /// It speaks TLS, or a proxy does so for us.
     pub(super) secure: bool,
     /// The place of its connection: who takes the connection over keeps it.
     pub(super) _place: Arc<Place>,
@@ -69,7 +69,7 @@ pub(super) async fn serve(
         tokio::spawn(Arc::clone(acceptor).watch());
     }
     let door = Door { hall: Arc::clone(hall), router: router::router(Arc::clone(hall)), acceptor };
-    let places = Places::new(hall.settings.connections, hall.settings.connections_per_address);
+    let places = Places::new(&hall.settings);
     let mut connections = JoinSet::new();
     let (mut stop, mut full) = (pin!(hall.shutdown.wait()), Limited::new());
     loop {

@@ -16,6 +16,7 @@ use super::access::{Papers, Role};
 use super::fault::Fault;
 use super::gateway::Peer;
 use super::page;
+use super::proxy;
 use crate::config::HttpAccess;
 
 /// What the page may do: run its own files, and speak to the relay that it came from.
@@ -39,6 +40,7 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 /// See the module.
 pub(super) async fn guard(State(hall): State<Arc<Hall>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
+    proxy::see_through(&hall.settings.proxies, &mut parts);
     let mut response = match admit(&hall, &parts) {
         Err(fault) => fault.into_response(),
         Ok(role) => {

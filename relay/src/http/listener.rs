@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
+use super::settings::Settings;
 use crate::engine::network;
 
 /// Connections that the kernel holds until they are accepted: a page that all screens of a hall load at one moment.
@@ -42,13 +43,14 @@ pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The places of connections: so many in all, and so many for one address.
+/// The places of connections: so many in all, and so many for one address that is no proxy's.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     taken: Arc<Mutex<Taken>>,
     emptied: Arc<Notify>,
     all: usize,
     each: usize,
+    proxies: Arc<[IpAddr]>,
 }
 
 #[derive(Debug, Default)]
@@ -65,18 +67,20 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// `all` places, of which one address gets `each`.
-    pub(super) fn new(all: usize, each: usize) -> Self {
-        Self { taken: Arc::default(), emptied: Arc::default(), all, each }
+    /// As many as `settings` says.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let Settings { connections: all, connections_per_address: each, ref proxies, .. } = *settings;
+        Self { taken: Arc::default(), emptied: Arc::default(), all, each, proxies: proxies.as_slice().into() }
     }
 
     /// A place for a connection from `address`; none when there is none left for it.
     pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
+        let each = if self.proxies.contains(&address.to_canonical()) { self.all } else { self.each };
         let address = network(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all = taken.count;
         let mine = taken.by_address.get(&address).copied().unwrap_or(0);
-        if all >= self.all || mine >= self.each {
+        if all >= self.all || mine >= each {
             return None;
         }
         taken.count += 1;
@@ -116,10 +120,18 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn one_address_does_not_take_the_places_of_others_and_all_are_given_back() {
-        let places = Places::new(5, 3);
+        let config = Config {
+            http: Some("127.0.0.1:0".parse().unwrap()),
+            http_connections: 5,
+            http_connections_per_address: 3,
+            http_proxies: vec!["10.0.0.9".parse().unwrap()],
+            ..Config::default()
+        };
+        let places = Places::new(&Settings::new(&config).unwrap());
         let take = |address: &str| places.take(address.parse().unwrap());
         let mut held: Vec<_> = (0..4).map(|_| take("10.0.0.1")).collect();
         assert_eq!(held.iter().flatten().count(), 3);
@@ -131,6 +143,8 @@ mod tests {
         assert_eq!(places.taken(), 0);
         assert!(places.taken.lock().unwrap().by_address.is_empty());
         assert!(take("10.0.0.1").is_some());
+        let held: Vec<_> = (0..6).map(|_| take("10.0.0.9")).collect();
+        assert_eq!(held.iter().flatten().count(), 5, "many speak through a proxy");
     }
 
     #[test]

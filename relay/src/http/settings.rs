@@ -1,7 +1,7 @@
 //! What the settings say about HTTP, and why that may not do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub tls: Option<Files>,
     /// Names under which pages of others may come, as `https://host` or `https://host:port`.
     pub origins: Vec<String>,
+    /// Proxies that are believed in whom they speak for.
+    pub proxies: Vec<IpAddr>,
     /// Connections at a time.
     pub connections: usize,
     /// Of those, from one address.
@@ -41,6 +43,7 @@ impl Settings {
             admin_token: config.http_admin_token.clone(),
             tls: files.map(|(certificate, key)| Files { certificate, key }),
             origins: config.http_origins.clone(),
+            proxies: config.http_proxies.iter().map(IpAddr::to_canonical).collect(),
             connections: config.http_connections,
             connections_per_address: config.http_connections_per_address,
         })
