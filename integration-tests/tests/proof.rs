@@ -141,7 +141,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         confidence: 1.0,
         ..Finding::default()
     };
-    let stated = wait::until("the liar is found out", patience(), || {
+    let stated = wait::until("all are judged, and the liars found out", patience(), || {
         let newest = viewing.tracked().last().map_or(0, |tracked| tracked.number);
         for ((stranger, session), rounds) in [(&mut wrong, 1), (&mut flood, 200)] {
             let report = Some(Report { frames_whole: newest, frames_shown: newest, ..Report::default() });
@@ -160,7 +160,8 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         let found_out = |start: &str| {
             known.iter().any(|row| row["name"].as_str().unwrap().starts_with(start) && row["health"] == "wrong")
         };
-        (found_out("wrong") && found_out("flood")).then_some(status)
+        let measured = row(&status, "honest", "cam").is_some_and(|row| row["health"] != "not measured");
+        (measured && found_out("wrong") && found_out("flood")).then_some(status)
     });
     let screens = stated["screens"].as_array().unwrap();
     let liars = screens.iter().filter(|row| row["name"] != "honest");
