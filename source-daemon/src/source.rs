@@ -167,13 +167,13 @@ impl Source {
     fn turn(&mut self, now: Time) -> anyhow::Result<()> {
         self.main.turn(now)?;
         self.canary.as_mut().map_or(Ok(()), |canary| canary.turn(now))?;
-        if self.proof.has_rows() {
-            self.judge_at = self.judge_at.min(now.next_beat(JUDGE_INTERVAL));
-        }
+        let next = now.next_beat(if self.proof.has_rows() { JUDGE_INTERVAL } else { LOOK_INTERVAL });
         if now >= self.judge_at {
-            self.judge_at = now.next_beat(LOOK_INTERVAL);
+            self.judge_at = next;
             self.proof.on_tick(now).iter().for_each(news::log);
         }
+        // A screen may have come since that was set.
+        self.judge_at = self.judge_at.min(next);
         Ok(())
     }
 }

@@ -204,7 +204,11 @@ mod tests {
         let inbox = Inbox::new(Some(Arc::clone(&board)));
         put(&inbox, "cam", frame("cam", 1, 5, 100));
         assert!(woken(&inbox) && on_board(&board).is_empty(), "it may be watched");
+        inbox.put_clock(0, SourceClock::default());
+        assert!(woken(&inbox), "a viewer may wait for it");
         inbox.watch(false);
+        inbox.put_clock(0, SourceClock::default());
+        assert!(!woken(&inbox) && inbox.take_clock().is_some(), "it is there when the event loop looks in");
         for number in 6..9 {
             put(&inbox, "cam", frame("cam", 1, number, 100));
             assert_eq!(on_board(&board), [number]);

@@ -226,7 +226,7 @@ impl Taker {
         self.take(&topic, body);
     }
 
-    /// Takes a message that came past the library.
+    /// Takes a message, whichever way it came.
     pub(super) fn take(&mut self, topic: &[u8], body: Bytes) {
         let now = clock::now();
         self.taken = now;
