@@ -51,8 +51,13 @@ impl Program for Manners {
             return Err(anyhow::anyhow!("the camera\nis gone").context("cannot show pictures"));
         }
         context.notify.ready();
-        context.notify.status(&format!("{} pictures", config.pictures));
-        let turn = context.notify.watchdog_interval().unwrap_or(Duration::from_secs(1));
+        context
+            .notify
+            .status(&format!("{} pictures", config.pictures));
+        let turn = context
+            .notify
+            .watchdog_interval()
+            .unwrap_or(Duration::from_secs(1));
         while !context.shutdown.wait_timeout(turn) || extra.wedge {
             context.notify.watchdog();
             if extra.wedge && context.shutdown.requested() {

@@ -94,7 +94,12 @@ impl Capture {
     /// Keeps datagrams when there is a `folder` to write them to. `names` are those of the counts that
     /// [`Capture::turn`] takes.
     #[must_use]
-    pub fn new(program: &'static str, role: Role, names: &'static [&'static str], folder: Option<&Path>) -> Self {
+    pub fn new(
+        program: &'static str,
+        role: Role,
+        names: &'static [&'static str],
+        folder: Option<&Path>,
+    ) -> Self {
         Self {
             program,
             role,
@@ -118,7 +123,9 @@ impl Capture {
     /// Call it now and then. Once a second notes the counts: as many as there are names, the first being the frames
     /// lost on the way, which decide whether the second was bad.
     pub fn turn(&mut self, now: Time, counts: impl FnOnce() -> Vec<u64>) {
-        let Some(ring) = self.ring.as_mut().filter(|_| now >= self.counts_due) else { return };
+        let Some(ring) = self.ring.as_mut().filter(|_| now >= self.counts_due) else {
+            return;
+        };
         let first = self.counts_due == Time::default();
         self.counts_due = now + COUNT_INTERVAL;
         let counts = counts();
@@ -127,7 +134,11 @@ impl Capture {
         let bad = !first && lost.saturating_sub(self.lost) >= BAD_SECOND;
         self.lost = lost;
         ring.snapshot(now, counts);
-        if bad && self.written.is_none_or(|written| now.saturating_since(written) >= WRITE_INTERVAL) {
+        if bad
+            && self
+                .written
+                .is_none_or(|written| now.saturating_since(written) >= WRITE_INTERVAL)
+        {
             self.write(now, "a bad second");
         }
     }
@@ -139,24 +150,43 @@ impl Capture {
                 ring.snapshot(now, counts());
                 self.write(now, "SIGUSR1");
             }
-            None => tracing::info!("no datagrams are kept to be written: set capture_dir to a folder for them"),
+            None => tracing::info!(
+                "no datagrams are kept to be written: set capture_dir to a folder for them"
+            ),
         }
     }
 
     /// Hands all that is kept to a thread that writes it, and begins anew: the socket does not wait for a disk.
     fn write(&mut self, now: Time, why: &'static str) {
-        let Some(folder) = self.folder.clone() else { return };
-        if self.writer.as_ref().is_some_and(|writer| !writer.is_finished()) {
+        let Some(folder) = self.folder.clone() else {
+            return;
+        };
+        if self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| !writer.is_finished())
+        {
             return;
         }
-        let Some(ring) = self.ring.replace(Ring::new(RECORDS, SNAPSHOTS)) else { return };
+        let Some(ring) = self.ring.replace(Ring::new(RECORDS, SNAPSHOTS)) else {
+            return;
+        };
         self.written = Some(now);
         let (program, role, names) = (self.program, self.role, self.names);
-        let work = move || match store(&folder, program, |file| ring.write_to(file, role, now, names)) {
-            Ok(path) => tracing::info!(file = %path.display(), datagrams = ring.len(), "capture written: {why}"),
-            Err(error) => tracing::warn!(folder = %folder.display(), "the capture cannot be written: {error}"),
+        let work = move || match store(&folder, program, |file| {
+            ring.write_to(file, role, now, names)
+        }) {
+            Ok(path) => {
+                tracing::info!(file = %path.display(), datagrams = ring.len(), "capture written: {why}")
+            }
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), "the capture cannot be written: {error}")
+            }
         };
-        self.writer = std::thread::Builder::new().name("capture".to_owned()).spawn(work).ok();
+        self.writer = std::thread::Builder::new()
+            .name("capture".to_owned())
+            .spawn(work)
+            .ok();
     }
 }
 
@@ -178,10 +208,19 @@ fn store(
 ) -> io::Result<PathBuf> {
     let wall = i128::from(clock::now().as_nanos()) + i128::from(clock::wall_offset_ns());
     // Sixteen digits are enough for microseconds until the year 2286: names sort by time.
-    let path = folder.join(format!("{program}-{:016}-{}{SUFFIX}", wall / 1000, std::process::id()));
+    let path = folder.join(format!(
+        "{program}-{:016}-{}{SUFFIX}",
+        wall / 1000,
+        std::process::id()
+    ));
     let unfinished = path.with_extension("unfinished");
     // Nobody else may read it: it tells addresses and sessions.
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
     let mut file = BufWriter::with_capacity(64 * RECORD_BYTES, file);
     write(&mut file)?;
     file.flush()?;
@@ -194,17 +233,25 @@ fn prune(folder: &Path, program: &str) -> io::Result<()> {
     let ours = |name: &str| name.starts_with(&format!("{program}-")) && name.ends_with(SUFFIX);
     let mut files: Vec<_> = fs::read_dir(folder)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(ours))
+        .filter(|path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(ours)
+        })
         .collect();
     files.sort_unstable();
-    files.iter().take(files.len().saturating_sub(MAX_FILES)).try_for_each(fs::remove_file)
+    files
+        .iter()
+        .take(files.len().saturating_sub(MAX_FILES))
+        .try_for_each(fs::remove_file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5004);
+    const PEER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5004);
     const NAMES: &[&str] = &["lost", "whole"];
 
     fn at(seconds: u64) -> Time {
@@ -212,7 +259,10 @@ mod tests {
     }
 
     fn files(folder: &Path) -> Vec<PathBuf> {
-        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         files.sort();
         files
     }
@@ -238,10 +288,18 @@ mod tests {
         assert_eq!((recording.role, recording.written), (Role::Viewer, at(3)));
         assert_eq!(recording.names, NAMES);
         assert_eq!(recording.snapshots.last().unwrap().counts, [2, 60]);
-        let [first, second] = &recording.records[..] else { panic!("{recording:?}") };
-        assert_eq!((first.time, first.direction, first.peer, first.length), (at(1), Direction::In, PEER, 300));
+        let [first, second] = &recording.records[..] else {
+            panic!("{recording:?}")
+        };
+        assert_eq!(
+            (first.time, first.direction, first.peer, first.length),
+            (at(1), Direction::In, PEER, 300)
+        );
         assert_eq!(first.head(), [0xf1; HEAD_BYTES]);
-        assert_eq!((second.direction, second.head()), (Direction::Out, &[7; 12][..]));
+        assert_eq!(
+            (second.direction, second.head()),
+            (Direction::Out, &[7; 12][..])
+        );
         drop(capture);
     }
 
@@ -249,10 +307,14 @@ mod tests {
     fn a_bad_second_is_written_by_itself_and_the_next_one_a_minute_later() {
         let folder = tempfile::tempdir().unwrap();
         let mut capture = Capture::new("fanlight-test", Role::Viewer, NAMES, Some(folder.path()));
-        let second = |capture: &mut Capture, second, lost| capture.turn(at(second), || vec![lost, 0]);
+        let second =
+            |capture: &mut Capture, second, lost| capture.turn(at(second), || vec![lost, 0]);
         second(&mut capture, 1, 100);
         second(&mut capture, 2, 100 + BAD_SECOND - 1);
-        assert!(capture.writer.is_none(), "what was lost before the first second, and a little");
+        assert!(
+            capture.writer.is_none(),
+            "what was lost before the first second, and a little"
+        );
         second(&mut capture, 3, 200);
         let mut capture = finished(capture);
         second(&mut capture, 4, 300);
@@ -274,7 +336,13 @@ mod tests {
         store(folder.path(), "fanlight-test", |_| Ok(())).unwrap();
         let files = files(folder.path());
         assert_eq!(files.len(), MAX_FILES + 1);
-        assert!(files[0].to_str().unwrap().ends_with("0000000000000004-1.capture"), "{files:?}");
+        assert!(
+            files[0]
+                .to_str()
+                .unwrap()
+                .ends_with("0000000000000004-1.capture"),
+            "{files:?}"
+        );
     }
 
     #[test]

@@ -15,13 +15,18 @@ use crate::value::Scalar;
 macro_rules! serde_str {
     ($Type:ty) => {
         impl $crate::reexport::serde::Serialize for $Type {
-            fn serialize<S: $crate::reexport::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            fn serialize<S: $crate::reexport::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
         impl<'de> $crate::reexport::serde::Deserialize<'de> for $Type {
-            fn deserialize<D: $crate::reexport::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn deserialize<D: $crate::reexport::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
                 <String as $crate::reexport::serde::Deserialize>::deserialize(deserializer)?
                     .parse()
                     .map_err($crate::reexport::serde::de::Error::custom)
@@ -123,11 +128,16 @@ where
     T: FromStr<Err: Display>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
-impl<T> Scalar for Text<T> where T: Clone + Debug + Display + FromStr<Err: Display> + PartialEq + Send + Sync + 'static {}
+impl<T> Scalar for Text<T> where
+    T: Clone + Debug + Display + FromStr<Err: Display> + PartialEq + Send + Sync + 'static
+{
+}
 
 /// A word that is none of a [`choice!`](crate::choice).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,7 +151,10 @@ impl NoSuchChoice {
     #[doc(hidden)]
     #[must_use]
     pub fn new(text: &str, words: &'static [&'static str]) -> Self {
-        Self { text: text.to_owned(), words }
+        Self {
+            text: text.to_owned(),
+            words,
+        }
     }
 }
 
@@ -152,7 +165,9 @@ pub(crate) fn suggestion<'a>(name: &str, names: impl IntoIterator<Item = &'a &'a
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min_by_key(|(distance, _)| *distance)
-        .map_or_else(String::new, |(_, candidate)| format!(", did you mean `{candidate}`?"))
+        .map_or_else(String::new, |(_, candidate)| {
+            format!(", did you mean `{candidate}`?")
+        })
 }
 
 #[cfg(test)]
@@ -161,8 +176,14 @@ mod tests {
 
     #[test]
     fn a_suggestion_is_close_or_absent() {
-        assert_eq!(suggestion("sise", &["rate", "size"]), ", did you mean `size`?");
-        assert_eq!(suggestion("flip-x", &["flip_x", "flip_y"]), ", did you mean `flip_x`?");
+        assert_eq!(
+            suggestion("sise", &["rate", "size"]),
+            ", did you mean `size`?"
+        );
+        assert_eq!(
+            suggestion("flip-x", &["flip_x", "flip_y"]),
+            ", did you mean `flip_x`?"
+        );
         assert_eq!(suggestion("brightness", &["rate", "size"]), "");
     }
 }

@@ -80,7 +80,11 @@ pub enum Action<E> {
 
 /// The command line of a program: the common flags, one flag a key of `L`, and the program's own `E`.
 #[must_use]
-pub fn command<L: Layer, E: Args>(name: &'static str, about: &'static str, version: &'static str) -> Command {
+pub fn command<L: Layer, E: Args>(
+    name: &'static str,
+    about: &'static str,
+    version: &'static str,
+) -> Command {
     let command = options::flags::<L>(E::augment_args(Common::augment_args(Command::new(name))));
     // What it is about comes last: the documentation of a group of flags would take its place.
     command
@@ -121,7 +125,11 @@ pub fn parse<L: Layer, E: Args>(
         _ if common.print_config => Action::PrintConfig,
         _ => Action::Run(E::from_arg_matches(&matches)?),
     };
-    Ok(Parsed { common, flags, action })
+    Ok(Parsed {
+        common,
+        flags,
+        action,
+    })
 }
 
 /// Starts the log, on stderr or in the file asked for, which is to be kept to the end of the program. Does nothing when a
@@ -131,7 +139,11 @@ pub fn parse<L: Layer, E: Args>(
 /// When the file cannot be written.
 pub fn start_log(common: &Common) -> Result<Option<LogFile>, LogFileError> {
     let file = common.log_file.as_ref().map(|path| {
-        LogFile::open(Plan { path: path.clone(), size: common.log_file_size.bytes(), files: common.log_files })
+        LogFile::open(Plan {
+            path: path.clone(),
+            size: common.log_file_size.bytes(),
+            files: common.log_files,
+        })
     });
     let file = file.transpose()?;
     match &file {
@@ -145,7 +157,9 @@ fn start_log_on<W>(common: &Common, writer: W, colours: bool)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&common.log)).with_writer(writer);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&common.log))
+        .with_writer(writer);
     let started = match common.log_format {
         LogFormat::Text => log.with_ansi(colours).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

@@ -60,7 +60,9 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 }
 
 fn nanos(time: Timespec) -> i64 {
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
 }
 
 #[cfg(test)]
@@ -80,7 +82,10 @@ mod tests {
     fn the_present_and_its_offset_make_the_wall_clock() {
         let wall = nanos(clock_gettime(ClockId::Realtime));
         let computed = i64::try_from(now().as_nanos()).unwrap() + wall_offset_ns();
-        assert!((computed - wall).abs() < 60_000_000_000, "{computed} is not about {wall}");
+        assert!(
+            (computed - wall).abs() < 60_000_000_000,
+            "{computed} is not about {wall}"
+        );
     }
 
     #[test]

@@ -78,19 +78,34 @@ pub fn parse<L: Layer>(file: &Path, text: &str) -> Result<L, ConfigError> {
         place: place(text, span.map_or(0, |span| span.start)),
         hint,
     };
-    let table = DeTable::parse(text).map_err(|error| invalid(error.message(), error.span(), String::new()))?;
-    let keys: Vec<(Range<usize>, &str)> =
-        table.get_ref().keys().map(|key| (key.span(), key.get_ref().as_ref())).collect();
+    let table = DeTable::parse(text)
+        .map_err(|error| invalid(error.message(), error.span(), String::new()))?;
+    let keys: Vec<(Range<usize>, &str)> = table
+        .get_ref()
+        .keys()
+        .map(|key| (key.span(), key.get_ref().as_ref()))
+        .collect();
     let names: Vec<&str> = L::KEYS.iter().map(|key| key.name).collect();
-    let unknown = keys.iter().filter(|(_, name)| !names.contains(name)).min_by_key(|(span, _)| span.start);
+    let unknown = keys
+        .iter()
+        .filter(|(_, name)| !names.contains(name))
+        .min_by_key(|(span, _)| span.start);
     if let Some((span, name)) = unknown {
-        return Err(invalid(&format!("unknown key `{name}`"), Some(span.clone()), suggestion(name, &names)));
+        return Err(invalid(
+            &format!("unknown key `{name}`"),
+            Some(span.clone()),
+            suggestion(name, &names),
+        ));
     }
     toml::from_str(text).map_err(|error| {
         let span = error.span();
         let start = span.as_ref().map_or(0, |span| span.start);
-        let before = keys.iter().filter(|(key, _)| key.start <= start).max_by_key(|(key, _)| key.start);
-        let problem = before.map_or_else(String::new, |(_, name)| format!("`{name}`: ")) + error.message();
+        let before = keys
+            .iter()
+            .filter(|(key, _)| key.start <= start)
+            .max_by_key(|(key, _)| key.start);
+        let problem =
+            before.map_or_else(String::new, |(_, name)| format!("`{name}`: ")) + error.message();
         invalid(&problem, span, String::new())
     })
 }
@@ -119,13 +134,18 @@ pub fn render<L: Layer>(config: &L::Config) -> Result<String, ConfigError> {
 }
 
 fn read_file<L: Layer>(file: &Path) -> Result<L, ConfigError> {
-    let text = bounded_text(file).map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
+    let text = bounded_text(file).map_err(|error| ConfigError::Unreadable {
+        file: file.to_owned(),
+        error,
+    })?;
     parse(file, &text)
 }
 
 fn bounded_text(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    File::open(file)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         let problem = format!("it has more than {MAX_FILE_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
@@ -136,7 +156,10 @@ fn bounded_text(file: &Path) -> io::Result<String> {
 fn place(text: &str, offset: usize) -> Place {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    Place {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
 }
 
 #[cfg(test)]
@@ -179,7 +202,8 @@ mod tests {
     }
 
     fn from_text(text: &str) -> Result<Config, String> {
-        let layer: Options = parse(Path::new("relay.toml"), text).map_err(|error| error.to_string())?;
+        let layer: Options =
+            parse(Path::new("relay.toml"), text).map_err(|error| error.to_string())?;
         Ok(layer.resolve())
     }
 
@@ -189,29 +213,57 @@ mod tests {
             from_text("# sizes\nname = \"é\"\n sise = 3\n").unwrap_err(),
             "relay.toml: unknown key `sise` (line 3, column 2), did you mean `size`?"
         );
-        assert_eq!(from_text("[colour]\nred = 1").unwrap_err(), "relay.toml: unknown key `colour` (line 1, column 2)");
+        assert_eq!(
+            from_text("[colour]\nred = 1").unwrap_err(),
+            "relay.toml: unknown key `colour` (line 1, column 2)"
+        );
     }
 
     #[test]
     fn a_value_of_the_wrong_type_is_refused_with_its_key_and_place() {
         for (text, wanted) in [
-            ("name = 'é' # é\nsize = true", "`size`: invalid type: boolean `true`, expected u32 (line 2, column 8)"),
-            ("size = -1", "`size`: invalid value: integer `-1`, expected u32 (line 1, column 8)"),
-            ("gso = 'of'", "`gso`: `of` is none of auto|off, did you mean `off`? (line 1, column 7)"),
-            ("listen = 'here'", "`listen`: invalid socket address syntax (line 1, column 10)"),
+            (
+                "name = 'é' # é\nsize = true",
+                "`size`: invalid type: boolean `true`, expected u32 (line 2, column 8)",
+            ),
+            (
+                "size = -1",
+                "`size`: invalid value: integer `-1`, expected u32 (line 1, column 8)",
+            ),
+            (
+                "gso = 'of'",
+                "`gso`: `of` is none of auto|off, did you mean `off`? (line 1, column 7)",
+            ),
+            (
+                "listen = 'here'",
+                "`listen`: invalid socket address syntax (line 1, column 10)",
+            ),
             (
                 "size = 1\n[controls]\ngain = 'much'",
                 "`controls`: invalid type: string \"much\", expected i64 (line 3, column 8)",
             ),
-            ("sources = ['a', 2]", "`sources`: invalid type: integer `2`, expected a string (line 1, column 17)"),
+            (
+                "sources = ['a', 2]",
+                "`sources`: invalid type: integer `2`, expected a string (line 1, column 17)",
+            ),
         ] {
-            assert_eq!(from_text(text).unwrap_err(), format!("relay.toml: {wanted}"));
+            assert_eq!(
+                from_text(text).unwrap_err(),
+                format!("relay.toml: {wanted}")
+            );
         }
     }
 
     #[test]
     fn what_is_not_toml_is_refused_with_its_place() {
-        for text in ["size = 1\nsize = 2", "size = ", "= 3", "size", "name = \"a", "\u{feff}\u{0}"] {
+        for text in [
+            "size = 1\nsize = 2",
+            "size = ",
+            "= 3",
+            "size",
+            "name = \"a",
+            "\u{feff}\u{0}",
+        ] {
             let error = from_text(text).unwrap_err();
             assert!(error.contains("(line ") && !error.contains('\n'), "{error}");
         }
@@ -236,10 +288,15 @@ mod tests {
     fn what_is_printed_documents_every_key() {
         let text = render::<Options>(&Config::default()).unwrap();
         assert!(
-            text.starts_with("# Where to listen.\n#\n# Anywhere else needs keys.\nlisten = \"127.0.0.1:5004\"\n"),
+            text.starts_with(
+                "# Where to listen.\n#\n# Anywhere else needs keys.\nlisten = \"127.0.0.1:5004\"\n"
+            ),
             "{text}"
         );
-        assert!(text.contains("\n# A name that may be absent.\n# name =\n"), "{text}");
+        assert!(
+            text.contains("\n# A name that may be absent.\n# name =\n"),
+            "{text}"
+        );
         assert!(text.contains("\nparity = 0.5\n"), "{text}");
     }
 
@@ -247,9 +304,19 @@ mod tests {
     fn flags_go_over_the_file_and_the_file_over_the_defaults() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "size = 8\nname = 'file'\n").unwrap();
-        let flags = Options { name: Some("flag".to_owned()), ..Options::default() };
+        let flags = Options {
+            name: Some("flag".to_owned()),
+            ..Options::default()
+        };
         let config = load(Some(file.path()), flags).unwrap();
-        assert_eq!(config, Config { size: 8, name: Some("flag".to_owned()), ..Config::default() });
+        assert_eq!(
+            config,
+            Config {
+                size: 8,
+                name: Some("flag".to_owned()),
+                ..Config::default()
+            }
+        );
         assert_eq!(load(None, Options::default()).unwrap(), Config::default());
     }
 
@@ -257,10 +324,18 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let huge = dir.path().join("huge.toml");
-        File::create(&huge).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        File::create(&huge)
+            .unwrap()
+            .set_len(MAX_FILE_BYTES + 1)
+            .unwrap();
         for file in [dir.path().join("missing.toml"), dir.path().to_owned(), huge] {
-            let error = load(Some(&file), Options::default()).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("cannot read the config file {}: ", file.display())), "{error}");
+            let error = load(Some(&file), Options::default())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with(&format!("cannot read the config file {}: ", file.display())),
+                "{error}"
+            );
         }
     }
 }

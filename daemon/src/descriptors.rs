@@ -29,8 +29,17 @@ pub fn allow(needed: u64) -> Result<(), TooFew> {
     if let Some(allowed) = maximum.filter(|maximum| *maximum < needed) {
         return Err(TooFew { needed, allowed });
     }
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum });
-    raised.map_err(|_| TooFew { needed, allowed: current.unwrap_or(u64::MAX) })
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(needed),
+            maximum,
+        },
+    );
+    raised.map_err(|_| TooFew {
+        needed,
+        allowed: current.unwrap_or(u64::MAX),
+    })
 }
 
 #[cfg(test)]
@@ -40,12 +49,26 @@ mod tests {
     #[test]
     fn the_soft_limit_follows_the_need_up_to_the_hard_one_and_no_further() {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let (Some(current), Some(maximum)) = (current, maximum) else { return };
+        let (Some(current), Some(maximum)) = (current, maximum) else {
+            return;
+        };
         let needed = current.saturating_add(1).min(maximum);
         assert_eq!(allow(needed), Ok(()));
-        assert_eq!(getrlimit(Resource::Nofile), Rlimit { current: Some(needed.max(current)), maximum: Some(maximum) });
+        assert_eq!(
+            getrlimit(Resource::Nofile),
+            Rlimit {
+                current: Some(needed.max(current)),
+                maximum: Some(maximum)
+            }
+        );
         let error = allow(maximum + 1).unwrap_err();
-        assert_eq!(error, TooFew { needed: maximum + 1, allowed: maximum });
+        assert_eq!(
+            error,
+            TooFew {
+                needed: maximum + 1,
+                allowed: maximum
+            }
+        );
         assert!(error.to_string().contains("LimitNOFILE"), "{error}");
         assert_eq!(getrlimit(Resource::Nofile).maximum, Some(maximum));
     }

@@ -43,7 +43,9 @@ pub enum KeyPathError {
     #[error("a key file is a path, or credential:NAME for a systemd credential; this is empty")]
     Empty,
     /// What cannot be the name of a credential.
-    #[error("`{0}` is no name of a credential: it must be a file name, as in LoadCredential=NAME:/path")]
+    #[error(
+        "`{0}` is no name of a credential: it must be a file name, as in LoadCredential=NAME:/path"
+    )]
     Name(String),
 }
 
@@ -176,14 +178,20 @@ impl KeyPath {
     /// # Errors
     /// [`KeyFileError::NoCredentials`].
     pub fn resolve(&self) -> Result<PathBuf, KeyFileError> {
-        self.resolve_in(std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from).as_deref())
+        self.resolve_in(
+            std::env::var_os(CREDENTIALS_DIRECTORY)
+                .map(PathBuf::from)
+                .as_deref(),
+        )
     }
 
     fn resolve_in(&self, credentials: Option<&Path>) -> Result<PathBuf, KeyFileError> {
         match (self, credentials) {
             (Self::File(path), _) => Ok(path.clone()),
             (Self::Credential(name), Some(folder)) => Ok(folder.join(name)),
-            (Self::Credential(name), None) => Err(KeyFileError::NoCredentials { name: name.clone() }),
+            (Self::Credential(name), None) => {
+                Err(KeyFileError::NoCredentials { name: name.clone() })
+            }
         }
     }
 
@@ -233,18 +241,28 @@ impl KeyPath {
     /// As [`shared`](Self::shared).
     pub fn token(&self) -> Result<Zeroizing<String>, KeyFileError> {
         let (file, bytes) = self.secret_bytes(MAX_KEY_FILE_BYTES)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| KeyFileError::NoText { file: file.clone() })?;
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-        let fits =
-            |line: &&str| TOKEN_LENGTHS.contains(&line.len()) && line.bytes().all(|byte| byte.is_ascii_graphic());
-        line.filter(fits).map(|line| Zeroizing::new(line.to_owned())).ok_or(KeyFileError::NoToken { file })
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| KeyFileError::NoText { file: file.clone() })?;
+        let line = text
+            .lines()
+            .map(str::trim)
+            .find(|line| !line.is_empty() && !line.starts_with('#'));
+        let fits = |line: &&str| {
+            TOKEN_LENGTHS.contains(&line.len()) && line.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        line.filter(fits)
+            .map(|line| Zeroizing::new(line.to_owned()))
+            .ok_or(KeyFileError::NoToken { file })
     }
 
     /// What is in the file of a secret of some other kind, at most `limit` bytes, and where that is.
     ///
     /// # Errors
     /// As [`shared`](Self::shared).
-    pub fn secret_bytes(&self, limit: usize) -> Result<(PathBuf, Zeroizing<Vec<u8>>), KeyFileError> {
+    pub fn secret_bytes(
+        &self,
+        limit: usize,
+    ) -> Result<(PathBuf, Zeroizing<Vec<u8>>), KeyFileError> {
         let file = self.resolve()?;
         let bytes = read(&file, self.kept(), limit)?;
         Ok((file, bytes))
@@ -257,7 +275,10 @@ impl KeyPath {
         }
     }
 
-    fn secret<T>(&self, parse: impl FnOnce(&str) -> Result<T, KeyError>) -> Result<T, KeyFileError> {
+    fn secret<T>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, KeyError>,
+    ) -> Result<T, KeyFileError> {
         self.content(self.kept(), MAX_KEY_FILE_BYTES, parse)
     }
 
@@ -269,7 +290,8 @@ impl KeyPath {
     ) -> Result<T, KeyFileError> {
         let file = self.resolve()?;
         let bytes = read(&file, kept, limit)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| KeyFileError::NoText { file: file.clone() })?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| KeyFileError::NoText { file: file.clone() })?;
         parse(text).map_err(|error| KeyFileError::Content { file, error })
     }
 }
@@ -307,19 +329,29 @@ impl Kept {
 }
 
 fn read(path: &Path, kept: Kept, limit: usize) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    let unreadable = |error| KeyFileError::Unreadable { file: path.to_owned(), error };
+    let unreadable = |error| KeyFileError::Unreadable {
+        file: path.to_owned(),
+        error,
+    };
     let file = open(path)?;
     // Of the file that is open: the path may mean another one by now.
     let found = file.metadata().map_err(unreadable)?;
     if !found.is_file() {
-        return Err(KeyFileError::NotAFile { file: path.to_owned() });
+        return Err(KeyFileError::NotAFile {
+            file: path.to_owned(),
+        });
     }
     kept.check(path, found.mode())?;
     // Room at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() > limit {
-        return Err(KeyFileError::TooLarge { file: path.to_owned(), limit });
+        return Err(KeyFileError::TooLarge {
+            file: path.to_owned(),
+            limit,
+        });
     }
     Ok(bytes)
 }
@@ -328,10 +360,14 @@ fn open(path: &Path) -> Result<File, KeyFileError> {
     // A pipe is opened at once and then refused.
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = path.to_owned();
-    OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => KeyFileError::Missing { file },
-        _ => KeyFileError::Unreadable { file, error },
-    })
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => KeyFileError::Missing { file },
+            _ => KeyFileError::Unreadable { file, error },
+        })
 }
 
 /// Makes a key file with one line, which only its owner may read from the moment it exists.
@@ -340,12 +376,22 @@ fn open(path: &Path) -> Result<File, KeyFileError> {
 /// [`KeyFileError::Exists`]: nothing is overwritten; [`KeyFileError::Unwritable`], and then there is no file.
 pub fn write(path: &Path, line: &str) -> Result<(), KeyFileError> {
     let file = path.to_owned();
-    let mut made = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    let mut made = match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Ok(made) => made,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(KeyFileError::Exists { file }),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(KeyFileError::Exists { file });
+        }
         Err(error) => return Err(KeyFileError::Unwritable { file, error }),
     };
-    let written = made.write_all(line.as_bytes()).and_then(|()| made.write_all(b"\n")).and_then(|()| made.sync_all());
+    let written = made
+        .write_all(line.as_bytes())
+        .and_then(|()| made.write_all(b"\n"))
+        .and_then(|()| made.sync_all());
     written.map_err(|error| {
         // Half a key is worse than none. When it cannot be removed either, the error below is the one to tell.
         let _ = fs::remove_file(path);

@@ -99,7 +99,9 @@ impl LogFile {
         let file = Rotating::open(plan)?;
         let queue = Arc::new(Queue::default());
         let filled = Arc::clone(&queue);
-        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || Keeper::new(file).keep(&filled));
+        let thread = thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || Keeper::new(file).keep(&filled));
         thread.map_err(LogFileError::NoThread)?;
         Ok(Self { queue })
     }
@@ -145,7 +147,12 @@ struct Keeper {
 
 impl Keeper {
     fn new(file: Rotating) -> Self {
-        Self { file, missing: 0, failure: None, quiet_until: clock::now() + CHECK_INTERVAL }
+        Self {
+            file,
+            missing: 0,
+            failure: None,
+            quiet_until: clock::now() + CHECK_INTERVAL,
+        }
     }
 
     fn keep(mut self, queue: &Queue) {
@@ -195,7 +202,10 @@ impl Keeper {
     /// A line into the log itself, by way of the log so that it looks like the others, once lines can be written.
     fn tell_missing(&mut self) {
         if self.failure.is_none() && self.missing > 0 {
-            tracing::warn!(lines = std::mem::take(&mut self.missing), "lines of this log are missing before this one");
+            tracing::warn!(
+                lines = std::mem::take(&mut self.missing),
+                "lines of this log are missing before this one"
+            );
         }
     }
 }
@@ -219,10 +229,17 @@ mod tests {
     fn a_line_given_to_the_log_is_in_the_file_when_the_log_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("relay.log");
-        let log = LogFile::open(Plan { path: path.clone(), size: 10_000, files: 5 }).unwrap();
+        let log = LogFile::open(Plan {
+            path: path.clone(),
+            size: 10_000,
+            files: 5,
+        })
+        .unwrap();
         let writer = log.writer();
         for number in 0..100 {
-            writer().write_all(format!("line {number}\n").as_bytes()).unwrap();
+            writer()
+                .write_all(format!("line {number}\n").as_bytes())
+                .unwrap();
         }
         drop(log);
         let expected: String = (0..100).map(|number| format!("line {number}\n")).collect();
@@ -235,12 +252,26 @@ mod tests {
         let start = Time::from_nanos(0);
         keeper.quiet_until = start + CHECK_INTERVAL;
         keeper.write(start, b"one\n");
-        assert!(keeper.failure.as_deref().is_some_and(|failure| failure.contains("No space")), "{:?}", keeper.failure);
+        assert!(
+            keeper
+                .failure
+                .as_deref()
+                .is_some_and(|failure| failure.contains("No space")),
+            "{:?}",
+            keeper.failure
+        );
         keeper.write(start, b"two\n");
         assert_eq!(keeper.missing, 2);
-        assert_eq!(keeper.quiet_until, start + CHECK_INTERVAL, "nothing was tried in between");
+        assert_eq!(
+            keeper.quiet_until,
+            start + CHECK_INTERVAL,
+            "nothing was tried in between"
+        );
         keeper.write(start + CHECK_INTERVAL, b"three\n");
-        assert_eq!((keeper.missing, keeper.quiet_until), (3, start + 2 * CHECK_INTERVAL));
+        assert_eq!(
+            (keeper.missing, keeper.quiet_until),
+            (3, start + 2 * CHECK_INTERVAL)
+        );
     }
 
     #[test]
@@ -271,6 +302,9 @@ mod tests {
         std::fs::remove_file(path.parent().unwrap()).unwrap();
         keeper.write(start + CHECK_INTERVAL, b"kept\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept\n");
-        assert_eq!(keeper.missing, 1, "what is missing is told in the log, by the log");
+        assert_eq!(
+            keeper.missing, 1,
+            "what is missing is told in the log, by the log"
+        );
     }
 }

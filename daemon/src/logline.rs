@@ -28,7 +28,10 @@ impl Limited {
     /// One that has a line to spend at once.
     #[must_use]
     pub const fn new() -> Self {
-        Self { quiet_until: None, untold: 0 }
+        Self {
+            quiet_until: None,
+            untold: 0,
+        }
     }
 
     /// Notes one error. When a line is due, returns how many errors it stands for: this one and all since the last line.
@@ -69,7 +72,9 @@ mod tests {
     #[test]
     fn a_second_of_errors_gets_one_line_with_their_count() {
         let mut limited = Limited::new();
-        let lines: Vec<u64> = (0..3000).filter_map(|millisecond| limited.note(at(millisecond))).collect();
+        let lines: Vec<u64> = (0..3000)
+            .filter_map(|millisecond| limited.note(at(millisecond)))
+            .collect();
         assert_eq!(lines, [1, 1000, 1000]);
     }
 

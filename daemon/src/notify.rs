@@ -40,11 +40,15 @@ impl Notify {
     /// WATCHDOG_USEC and WATCHDOG_PID.
     #[must_use]
     pub fn from_env() -> Self {
-        let Some(address) = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()) else {
+        let Some(address) = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())
+        else {
             return Self::default();
         };
         Self::to(&address, sd_notify::watchdog_enabled()).unwrap_or_else(|error| {
-            tracing::warn!("cannot notify the service manager at {}: {error}", address.display());
+            tracing::warn!(
+                "cannot notify the service manager at {}: {error}",
+                address.display()
+            );
             Self::default()
         })
     }
@@ -63,7 +67,13 @@ impl Notify {
         patient.set_write_timeout(Some(PATIENCE))?;
         let watchdog = watchdog.filter(|time| !time.is_zero());
         Ok(Self {
-            manager: Some(Arc::new(Manager { address, prompt, patient, watchdog, stopping: AtomicBool::new(false) })),
+            manager: Some(Arc::new(Manager {
+                address,
+                prompt,
+                patient,
+                watchdog,
+                stopping: AtomicBool::new(false),
+            })),
         })
     }
 
@@ -74,12 +84,19 @@ impl Notify {
 
     /// Shows `status` to the operator (`systemctl status`). Never blocks.
     pub fn status(&self, status: &str) {
-        self.send(|manager| &manager.prompt, &NotifyState::Status(&status.replace('\n', " ")));
+        self.send(
+            |manager| &manager.prompt,
+            &NotifyState::Status(&status.replace('\n', " ")),
+        );
     }
 
     /// Says that the program stops; only the first call does.
     pub fn stopping(&self) {
-        if self.manager.as_ref().is_some_and(|manager| !manager.stopping.swap(true, Ordering::SeqCst)) {
+        if self
+            .manager
+            .as_ref()
+            .is_some_and(|manager| !manager.stopping.swap(true, Ordering::SeqCst))
+        {
             self.send(|manager| &manager.patient, &NotifyState::Stopping);
         }
     }
@@ -87,7 +104,10 @@ impl Notify {
     /// How often to call [`watchdog`](Self::watchdog); none when nobody watches.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
-        self.manager.as_ref()?.watchdog.map(|time| time / FEEDS_PER_WATCHDOG_TIME)
+        self.manager
+            .as_ref()?
+            .watchdog
+            .map(|time| time / FEEDS_PER_WATCHDOG_TIME)
     }
 
     /// Says that the event loop turns. Call it from that loop and nowhere else, or a wedged loop passes for a live one.
@@ -104,7 +124,9 @@ impl Notify {
         loop {
             match socket(manager).send_to_addr(text.as_bytes(), &manager.address) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return tracing::debug!("the service manager did not take {text}: {error}"),
+                Err(error) => {
+                    return tracing::debug!("the service manager did not take {text}: {error}");
+                }
                 Ok(_) => return,
             }
         }
@@ -122,7 +144,10 @@ impl Feeder {
     /// Feeds the watchdog of `notify`.
     #[must_use]
     pub fn new(notify: Notify) -> Self {
-        Self { notify, due: Time::default() }
+        Self {
+            notify,
+            due: Time::default(),
+        }
     }
 
     /// To be called at each turn of the loop. When the next turn must be at the latest; none when nobody watches.
@@ -162,14 +187,25 @@ mod tests {
         notify.watchdog();
         notify.stopping();
         notify.stopping();
-        assert_eq!(heard(&manager), ["READY=1", "STATUS=serving READY=0", "WATCHDOG=1", "STOPPING=1"]);
+        assert_eq!(
+            heard(&manager),
+            [
+                "READY=1",
+                "STATUS=serving READY=0",
+                "WATCHDOG=1",
+                "STOPPING=1"
+            ]
+        );
     }
 
     #[test]
     fn a_manager_in_the_abstract_namespace_is_reached() {
         let name = format!("fanlight-test-{}", std::process::id());
-        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        Notify::to(OsStr::new(&format!("@{name}")), None).unwrap().ready();
+        let manager =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        Notify::to(OsStr::new(&format!("@{name}")), None)
+            .unwrap()
+            .ready();
         assert_eq!(heard(&manager), ["READY=1"]);
     }
 
@@ -193,7 +229,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        let mut feeder = Feeder::new(Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap());
+        let mut feeder =
+            Feeder::new(Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap());
         let start = Time::from_nanos(1);
         for ms in 0..2500 {
             let due = feeder.turn(start + Duration::from_millis(ms));

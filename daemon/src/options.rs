@@ -167,24 +167,41 @@ impl Flags {
     #[must_use]
     pub fn of<L: Layer>() -> Self {
         let defaults = toml::Table::try_from(L::Config::default()).unwrap_or_default();
-        Self { keys: L::KEYS.iter(), defaults }
+        Self {
+            keys: L::KEYS.iter(),
+            defaults,
+        }
     }
 
     pub fn flag<V: Value>(&mut self) -> Arg {
         let key = self.keys.next().expect("the macro asks for one flag a key");
         let long = key.name.replace('_', "-");
-        let mut arg = Arg::new(key.name).help(self.help(key)).help_heading("Settings (flag over file over default)");
+        let mut arg = Arg::new(key.name)
+            .help(self.help(key))
+            .help_heading("Settings (flag over file over default)");
         if let Some(one) = long.strip_suffix('s').filter(|_| V::REPEATED) {
             arg = arg.visible_alias(one.to_owned());
         }
-        V::flag(arg.value_name(key.name.to_uppercase()).long(long).global(true))
+        V::flag(
+            arg.value_name(key.name.to_uppercase())
+                .long(long)
+                .global(true),
+        )
     }
 
     fn help(&self, key: &Key) -> String {
-        let help = key.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let help = key
+            .help
+            .iter()
+            .map(|line| line.trim())
+            .collect::<Vec<_>>()
+            .join(" ");
         match self.defaults.get(key.name).map(word) {
             None => help,
-            Some(default) => format!("{help} [default: {}]", if default.is_empty() { "none" } else { &default }),
+            Some(default) => format!(
+                "{help} [default: {}]",
+                if default.is_empty() { "none" } else { &default }
+            ),
         }
     }
 }
@@ -194,9 +211,11 @@ fn word(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
         toml::Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(","),
-        toml::Value::Table(entries) => {
-            entries.iter().map(|(name, value)| format!("{name}={}", word(value))).collect::<Vec<_>>().join(",")
-        }
+        toml::Value::Table(entries) => entries
+            .iter()
+            .map(|(name, value)| format!("{name}={}", word(value)))
+            .collect::<Vec<_>>()
+            .join(","),
         value => value.to_string(),
     }
 }

@@ -41,7 +41,13 @@ pub enum PathError {
 pub fn runtime_dir() -> Result<PathBuf, PathError> {
     let uid = rustix::process::geteuid().as_raw();
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    choose(variable("RUNTIME_DIRECTORY"), Path::new(SYSTEM_DIR), variable("XDG_RUNTIME_DIR"), Path::new("/tmp"), uid)
+    choose(
+        variable("RUNTIME_DIRECTORY"),
+        Path::new(SYSTEM_DIR),
+        variable("XDG_RUNTIME_DIR"),
+        Path::new("/tmp"),
+        uid,
+    )
 }
 
 fn choose(
@@ -66,7 +72,9 @@ fn choose(
 
 fn made(dir: PathBuf) -> Result<PathBuf, PathError> {
     match DirBuilder::new().mode(0o700).create(&dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(PathError::Unusable { dir, error }),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(PathError::Unusable { dir, error })
+        }
         _ => Ok(dir),
     }
 }
@@ -93,7 +101,10 @@ mod tests {
 
     impl Host {
         fn new() -> Self {
-            Self { root: tempfile::tempdir().unwrap(), uid: rustix::process::geteuid().as_raw() }
+            Self {
+                root: tempfile::tempdir().unwrap(),
+                uid: rustix::process::geteuid().as_raw(),
+            }
         }
 
         fn dir(&self, name: &str) -> PathBuf {
@@ -104,7 +115,13 @@ mod tests {
 
         fn choose(&self, given: Option<&str>, user: Option<PathBuf>) -> Result<PathBuf, PathError> {
             let system = self.root.path().join("run-fanlight");
-            choose(given.map(PathBuf::from), &system, user, &self.dir("tmp"), self.uid)
+            choose(
+                given.map(PathBuf::from),
+                &system,
+                user,
+                &self.dir("tmp"),
+                self.uid,
+            )
         }
     }
 
@@ -114,7 +131,10 @@ mod tests {
         host.dir("run-fanlight");
         let (first, second) = (host.dir("first"), host.dir("second"));
         let given = format!("{}:{}", first.display(), second.display());
-        assert_eq!(host.choose(Some(&given), Some(host.dir("user"))).unwrap(), first);
+        assert_eq!(
+            host.choose(Some(&given), Some(host.dir("user"))).unwrap(),
+            first
+        );
     }
 
     #[test]
@@ -129,16 +149,31 @@ mod tests {
         let host = Host::new();
         let chosen = host.choose(None, Some(host.dir("user"))).unwrap();
         assert_eq!(chosen, host.root.path().join("user/fanlight"));
-        assert_eq!(fs::metadata(chosen).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(chosen).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
     fn the_last_resort_is_a_private_directory() {
         let host = Host::new();
-        let chosen = host.choose(Some("relative"), Some("relative".into())).unwrap();
-        assert_eq!(chosen, host.root.path().join(format!("tmp/fanlight-{}", host.uid)));
-        assert_eq!(host.choose(None, None).unwrap(), chosen, "the second program finds the same");
-        assert_eq!(fs::metadata(chosen).unwrap().permissions().mode() & 0o777, 0o700);
+        let chosen = host
+            .choose(Some("relative"), Some("relative".into()))
+            .unwrap();
+        assert_eq!(
+            chosen,
+            host.root.path().join(format!("tmp/fanlight-{}", host.uid))
+        );
+        assert_eq!(
+            host.choose(None, None).unwrap(),
+            chosen,
+            "the second program finds the same"
+        );
+        assert_eq!(
+            fs::metadata(chosen).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -146,11 +181,17 @@ mod tests {
         let host = Host::new();
         let last = host.dir(&format!("tmp/fanlight-{}", host.uid));
         fs::set_permissions(&last, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(host.choose(None, None), Err(PathError::Foreign { .. })));
+        assert!(matches!(
+            host.choose(None, None),
+            Err(PathError::Foreign { .. })
+        ));
 
         fs::remove_dir(&last).unwrap();
         std::os::unix::fs::symlink(host.dir("elsewhere"), &last).unwrap();
-        assert!(matches!(host.choose(None, None), Err(PathError::Foreign { .. })));
+        assert!(matches!(
+            host.choose(None, None),
+            Err(PathError::Foreign { .. })
+        ));
 
         let temporary = host.dir("tmp");
         let other = host.uid + 1;
@@ -161,8 +202,19 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
-        let error =
-            choose(None, Path::new("/nonexistent"), Some("/nonexistent".into()), Path::new("/tmp"), 0).unwrap_err();
-        assert!(error.to_string().starts_with("cannot use /nonexistent/fanlight for sockets: "), "{error}");
+        let error = choose(
+            None,
+            Path::new("/nonexistent"),
+            Some("/nonexistent".into()),
+            Path::new("/tmp"),
+            0,
+        )
+        .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot use /nonexistent/fanlight for sockets: "),
+            "{error}"
+        );
     }
 }

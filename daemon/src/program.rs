@@ -117,7 +117,11 @@ pub fn main<P: Program>() -> ExitCode {
         Err(error) => {
             // Nothing is left to report to when even this cannot be printed.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(EX_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let mut log_file = None;
@@ -138,10 +142,21 @@ pub fn main<P: Program>() -> ExitCode {
 }
 
 /// What the program was asked to do, or the code to exit with and why.
-fn ended<P: Program>(parsed: Parsed<P::Options, P::Extra>) -> Result<ExitCode, (ExitCode, anyhow::Error)> {
-    let Parsed { common, flags, action } = parsed;
+fn ended<P: Program>(
+    parsed: Parsed<P::Options, P::Extra>,
+) -> Result<ExitCode, (ExitCode, anyhow::Error)> {
+    let Parsed {
+        common,
+        flags,
+        action,
+    } = parsed;
     let file = common.config.as_deref();
-    let config = || config::load(file, flags).map_err(Into::into).and_then(checked::<P>).map_err(unusable);
+    let config = || {
+        config::load(file, flags)
+            .map_err(Into::into)
+            .and_then(checked::<P>)
+            .map_err(unusable)
+    };
     match action {
         Action::Run(extra) => {
             let config = config()?;
@@ -151,9 +166,15 @@ fn ended<P: Program>(parsed: Parsed<P::Options, P::Extra>) -> Result<ExitCode, (
         Action::PrintConfig => print_config::<P>(&config()?),
         Action::CheckConfig => {
             config()?;
-            print(&format!("{}: good\n", file.map_or("the flags".into(), |file| file.display().to_string())))
+            print(&format!(
+                "{}: good\n",
+                file.map_or("the flags".into(), |file| file.display().to_string())
+            ))
         }
-        Action::Keygen(keygen) => keygen.run().map_err(Into::into).and_then(|line| print(&format!("{line}\n"))),
+        Action::Keygen(keygen) => keygen
+            .run()
+            .map_err(Into::into)
+            .and_then(|line| print(&format!("{line}\n"))),
     }
     .map_err(|error| (ExitCode::FAILURE, error))
 }
@@ -170,7 +191,14 @@ fn checked<P: Program>(config: P::Config) -> anyhow::Result<P::Config> {
 fn run<P: Program>(config: P::Config, extra: P::Extra) -> anyhow::Result<ExitCode> {
     let notify = Notify::from_env();
     let shutdown = Shutdown::on_signals(notify.clone())?;
-    let ended = P::run(config, extra, Context { shutdown, notify: notify.clone() });
+    let ended = P::run(
+        config,
+        extra,
+        Context {
+            shutdown,
+            notify: notify.clone(),
+        },
+    );
     notify.stopping();
     ended
 }

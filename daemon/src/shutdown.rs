@@ -53,7 +53,11 @@ impl Shutdown {
 
     /// Requests the stop.
     pub fn trigger(&self) {
-        let _waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _waiting = self
+            .state
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.state.requested.send_replace(true);
         self.state.changed.notify_all();
     }
@@ -75,15 +79,29 @@ impl Shutdown {
     /// A thread that acts every so often waits here in between.
     #[must_use]
     pub fn wait_timeout(&self, length: Duration) -> bool {
-        let waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let _waiting = self.state.changed.wait_timeout_while(waiting, length, |()| !self.requested());
+        let waiting = self
+            .state
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _waiting = self
+            .state
+            .changed
+            .wait_timeout_while(waiting, length, |()| !self.requested());
         self.requested()
     }
 
     /// Blocks this thread until the request.
     pub fn wait_blocking(&self) {
-        let waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let _waiting = self.state.changed.wait_while(waiting, |()| !self.requested());
+        let waiting = self
+            .state
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _waiting = self
+            .state
+            .changed
+            .wait_while(waiting, |()| !self.requested());
     }
 }
 
@@ -119,7 +137,10 @@ mod tests {
         let shutdown = Shutdown::new();
         let waiting = shutdown.clone();
         let task = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
             runtime.block_on(async { tokio::time::timeout(DEADLINE, waiting.wait()).await.is_ok() })
         });
         shutdown.trigger();
@@ -133,6 +154,9 @@ mod tests {
         shutdown.trigger();
         assert!(shutdown.wait_timeout(Duration::ZERO));
         shutdown.wait_blocking();
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(shutdown.wait());
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(shutdown.wait());
     }
 }

@@ -33,7 +33,10 @@ impl StreamSocket {
     /// # Errors
     /// Those of recv(2).
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.receive(buffer.len(), |socket| Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.0)).await
+        self.receive(buffer.len(), |socket| {
+            Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.0)
+        })
+        .await
     }
 
     /// Waits for bytes and appends at most `most` of them, which need no zeros first where `buffer` has room for no more
@@ -56,12 +59,21 @@ impl StreamSocket {
     }
 
     /// Calls `act`, which asks for so many bytes, when there are some.
-    async fn receive(&self, wanted: usize, mut act: impl FnMut(&OwnedFd) -> io::Result<usize>) -> io::Result<usize> {
+    async fn receive(
+        &self,
+        wanted: usize,
+        mut act: impl FnMut(&OwnedFd) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         loop {
             let mut ready = self.0.readable().await?;
-            let Ok(received) = ready.try_io(|socket| act(socket.get_ref())) else { continue };
+            let Ok(received) = ready.try_io(|socket| act(socket.get_ref())) else {
+                continue;
+            };
             // That was all there is: another call would only say so.
-            if received.as_ref().is_ok_and(|count| (1..wanted).contains(count)) {
+            if received
+                .as_ref()
+                .is_ok_and(|count| (1..wanted).contains(count))
+            {
                 ready.clear_ready();
             }
             return received;
@@ -97,22 +109,35 @@ impl StreamSocket {
     }
 
     /// Calls `act` at once, and then whenever there may be room to write, until it would not block any more.
-    async fn when_writable<R>(&self, mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+    async fn when_writable<R>(
+        &self,
+        mut act: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
         match act(self.as_fd()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,
         }
         // What is watched is a descriptor of its own, for as long as this lasts.
         let waiting = watch(self.0.get_ref().try_clone()?, Interest::WRITABLE)?;
-        waiting.async_io(Interest::WRITABLE, |socket| act(socket.as_fd())).await
+        waiting
+            .async_io(Interest::WRITABLE, |socket| act(socket.as_fd()))
+            .await
     }
 }
 
 fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    Ok(sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
+    Ok(sendmsg(
+        socket,
+        parts,
+        &mut SendAncillaryBuffer::default(),
+        SendFlags::NOSIGNAL,
+    )?)
 }
 
-#[expect(deprecated, reason = "what it warns of are descriptors that are not owned, and change")]
+#[expect(
+    deprecated,
+    reason = "what it warns of are descriptors that are not owned, and change"
+)]
 fn watch(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(socket, interest)
 }
@@ -149,7 +174,10 @@ mod tests {
             let (mut sent, rest) = (0, &bytes[1_000_001..]);
             while sent < rest.len() {
                 let (one, two) = rest[sent..].split_at((rest.len() - sent) / 3);
-                sent += from.write(&[IoSlice::new(one), IoSlice::new(two)]).await.unwrap();
+                sent += from
+                    .write(&[IoSlice::new(one), IoSlice::new(two)])
+                    .await
+                    .unwrap();
             }
             drop(from);
         };
@@ -161,7 +189,10 @@ mod tests {
     async fn what_is_gone_is_an_error_to_write_to_and_an_end_to_read_from() {
         let (one, other) = stream_sockets();
         drop(other);
-        assert_eq!(one.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            one.write_all(b"x").await.unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
         assert_eq!(one.read(&mut [0; 8]).await.unwrap(), 0);
     }
 
@@ -170,12 +201,20 @@ mod tests {
         let inode = rustix::fs::fstat(socket).unwrap().st_ino;
         let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
         // One that another test has closed meanwhile is none of ours.
-        let infos: Vec<_> = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
-        let ours = infos.iter().flat_map(|info| info.lines()).filter_map(|line| {
-            let words: Vec<_> = line.split_whitespace().collect();
-            let ["tfd:", _, "events:", events, _, _, rest @ ..] = &words[..] else { return None };
-            rest.contains(&format!("ino:{inode:x}").as_str()).then(|| u32::from_str_radix(events, 16).unwrap())
-        });
+        let infos: Vec<_> = descriptors
+            .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+            .collect();
+        let ours = infos
+            .iter()
+            .flat_map(|info| info.lines())
+            .filter_map(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                let ["tfd:", _, "events:", events, _, _, rest @ ..] = &words[..] else {
+                    return None;
+                };
+                rest.contains(&format!("ino:{inode:x}").as_str())
+                    .then(|| u32::from_str_radix(events, 16).unwrap())
+            });
         ours.fold(0, std::ops::BitOr::bitor)
     }
 

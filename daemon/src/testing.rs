@@ -15,7 +15,9 @@ use crate::stream_socket::StreamSocket;
 pub fn stream_sockets() -> (StreamSocket, StreamSocket) {
     let (one, other) = UnixStream::pair().expect("there are descriptors left");
     let socket = |stream: UnixStream| {
-        stream.set_nonblocking(true).expect("every socket can be told not to block");
+        stream
+            .set_nonblocking(true)
+            .expect("every socket can be told not to block");
         StreamSocket::new(stream).expect("there is room to watch it")
     };
     (socket(one), socket(other))
@@ -37,19 +39,30 @@ pub fn assert_ships_defaults<L: Layer>(file: impl AsRef<Path>) {
     let file = file.as_ref();
     let defaults = L::Config::default();
     let example = config::render::<L>(&defaults).expect("the defaults can be written as TOML");
-    let loaded =
-        config::load::<L>(Some(file), L::default()).unwrap_or_else(|error| panic!("{error}; it could be:\n{example}"));
-    assert_eq!(loaded, defaults, "{} does not say the defaults; it could be:\n{example}", file.display());
+    let loaded = config::load::<L>(Some(file), L::default())
+        .unwrap_or_else(|error| panic!("{error}; it could be:\n{example}"));
+    assert_eq!(
+        loaded,
+        defaults,
+        "{} does not say the defaults; it could be:\n{example}",
+        file.display()
+    );
     let text = std::fs::read_to_string(file).expect("the file has just been loaded");
     for key in L::KEYS {
         let mentioned = text.lines().any(|line| mentions(line, key.name));
-        assert!(mentioned, "{} does not mention `{}`; it could be:\n{example}", file.display(), key.name);
+        assert!(
+            mentioned,
+            "{} does not mention `{}`; it could be:\n{example}",
+            file.display(),
+            key.name
+        );
     }
 }
 
 fn mentions(line: &str, key: &str) -> bool {
     let line = line.trim_start_matches(['#', ' ', '[']);
-    line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
+    line.strip_prefix(key)
+        .is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
 }
 
 #[cfg(test)]
@@ -78,7 +91,13 @@ mod tests {
     fn only_a_file_that_says_every_default_is_accepted() {
         assert!(accepts("size = 7\n# name = \"hall\"\n"));
         assert!(!accepts("size = 7\n"), "a key is not mentioned");
-        assert!(!accepts("size = 8\n# name =\n"), "a value is not the default");
-        assert!(!accepts("size = 7\nsizes = 7\n# name =\n"), "a key is unknown");
+        assert!(
+            !accepts("size = 8\n# name =\n"),
+            "a value is not the default"
+        );
+        assert!(
+            !accepts("size = 7\nsizes = 7\n# name =\n"),
+            "a key is unknown"
+        );
     }
 }

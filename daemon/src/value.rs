@@ -15,7 +15,15 @@ use serde::de::DeserializeOwned;
 /// numbers, `bool`, `String`, `PathBuf` and addresses; [`serde_str!`](crate::serde_str) and [`choice!`](crate::choice)
 /// implement it, as does the wrapper [`Text`](crate::options::Text) for a type of another crate.
 pub trait Scalar:
-    Clone + Debug + PartialEq + Send + Sync + Serialize + DeserializeOwned + FromStr<Err: Display> + 'static
+    Clone
+    + Debug
+    + PartialEq
+    + Send
+    + Sync
+    + Serialize
+    + DeserializeOwned
+    + FromStr<Err: Display>
+    + 'static
 {
     /// Completes the flag of a key of this type. A flag takes exactly one value unless this says otherwise.
     #[must_use]
@@ -52,7 +60,11 @@ impl<T: Scalar> Value for T {
     type Given = T;
 
     fn flag(arg: Arg) -> Arg {
-        T::flag(arg.value_parser(scalar_parser::<T>()).action(ArgAction::Set).allow_negative_numbers(true))
+        T::flag(
+            arg.value_parser(scalar_parser::<T>())
+                .action(ArgAction::Set)
+                .allow_negative_numbers(true),
+        )
     }
 
     fn from_flag(matches: &ArgMatches, id: &str) -> Option<T> {
@@ -89,11 +101,15 @@ impl<T: Scalar> Value for Vec<T> {
     type Given = Vec<T>;
 
     fn flag(arg: Arg) -> Arg {
-        arg.value_parser(list_parser::<T>()).action(ArgAction::Append).allow_negative_numbers(true)
+        arg.value_parser(list_parser::<T>())
+            .action(ArgAction::Append)
+            .allow_negative_numbers(true)
     }
 
     fn from_flag(matches: &ArgMatches, id: &str) -> Option<Vec<T>> {
-        matches.get_many::<Vec<T>>(id).map(|lists| lists.flatten().cloned().collect())
+        matches
+            .get_many::<Vec<T>>(id)
+            .map(|lists| lists.flatten().cloned().collect())
     }
 
     fn resolve(given: Option<Vec<T>>, default: Vec<T>) -> Vec<T> {
@@ -109,11 +125,15 @@ impl<K: Scalar + Ord, V: Scalar> Value for BTreeMap<K, V> {
     type Given = BTreeMap<K, V>;
 
     fn flag(arg: Arg) -> Arg {
-        arg.value_parser(entry_parser::<K, V>()).action(ArgAction::Append).value_name("NAME=VALUE")
+        arg.value_parser(entry_parser::<K, V>())
+            .action(ArgAction::Append)
+            .value_name("NAME=VALUE")
     }
 
     fn from_flag(matches: &ArgMatches, id: &str) -> Option<Self> {
-        matches.get_many::<(K, V)>(id).map(|entries| entries.cloned().collect())
+        matches
+            .get_many::<(K, V)>(id)
+            .map(|entries| entries.cloned().collect())
     }
 
     fn over(upper: Option<Self>, lower: Option<Self>) -> Option<Self> {
@@ -132,7 +152,9 @@ impl<K: Scalar + Ord, V: Scalar> Value for BTreeMap<K, V> {
 /// A flag without a value means true; `--flip-x=false` and `--flip-x false` mean false.
 impl Scalar for bool {
     fn flag(arg: Arg) -> Arg {
-        arg.num_args(0..=1).default_missing_value("true").value_name("true|false")
+        arg.num_args(0..=1)
+            .default_missing_value("true")
+            .value_name("true|false")
     }
 }
 
@@ -140,8 +162,17 @@ macro_rules! scalars {
     ($($scalar:ty),*) => { $(impl Scalar for $scalar {})* };
 }
 
-scalars!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64, String, PathBuf);
-scalars!(IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6);
+scalars!(
+    u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64, String, PathBuf
+);
+scalars!(
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr,
+    SocketAddr,
+    SocketAddrV4,
+    SocketAddrV6
+);
 
 fn scalar_parser<T: Scalar>() -> ValueParser {
     ValueParser::new(parse::<T>)
@@ -149,13 +180,18 @@ fn scalar_parser<T: Scalar>() -> ValueParser {
 
 fn list_parser<T: Scalar>() -> ValueParser {
     ValueParser::new(|text: &str| {
-        text.split(',').filter(|item| !item.is_empty()).map(parse::<T>).collect::<Result<Vec<T>, _>>()
+        text.split(',')
+            .filter(|item| !item.is_empty())
+            .map(parse::<T>)
+            .collect::<Result<Vec<T>, _>>()
     })
 }
 
 fn entry_parser<K: Scalar, V: Scalar>() -> ValueParser {
     ValueParser::new(|text: &str| {
-        let (name, value) = text.split_once('=').ok_or_else(|| "expected name=value".to_owned())?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| "expected name=value".to_owned())?;
         Ok::<_, String>((parse::<K>(name)?, parse::<V>(value)?))
     })
 }
@@ -189,11 +225,16 @@ mod tests {
 
     fn flags(words: &[&str]) -> Result<Options, clap::Error> {
         let words = std::iter::once(&"program").chain(words);
-        Options::from_arg_matches(&Options::augment_args(Command::new("program")).try_get_matches_from(words)?)
+        Options::from_arg_matches(
+            &Options::augment_args(Command::new("program")).try_get_matches_from(words)?,
+        )
     }
 
     fn table(entries: &[(&str, i64)]) -> BTreeMap<String, i64> {
-        entries.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        entries
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect()
     }
 
     #[test]
@@ -207,7 +248,10 @@ mod tests {
         assert_eq!(flags(&["--flip-x"]).unwrap().flip_x, Some(true));
         assert_eq!(flags(&["--flip-x=false"]).unwrap().flip_x, Some(false));
         assert_eq!(flags(&["--flip-x", "false"]).unwrap().flip_x, Some(false));
-        assert_eq!(flags(&["--flip-x", "--shift=1"]).unwrap().flip_x, Some(true));
+        assert_eq!(
+            flags(&["--flip-x", "--shift=1"]).unwrap().flip_x,
+            Some(true)
+        );
         assert!(flags(&["--flip-x=maybe"]).is_err());
     }
 
@@ -218,9 +262,19 @@ mod tests {
 
     #[test]
     fn a_list_is_repeated_or_separated_by_commas_and_replaces_the_default() {
-        let ports =
-            |words| -> Vec<u16> { flags(words).unwrap().resolve().sources.iter().map(|at| at.port()).collect() };
-        assert_eq!(ports(&["--sources", "1.1.1.1:5,1.1.1.1:6", "--source=1.1.1.1:7"]), [5, 6, 7]);
+        let ports = |words| -> Vec<u16> {
+            flags(words)
+                .unwrap()
+                .resolve()
+                .sources
+                .iter()
+                .map(|at| at.port())
+                .collect()
+        };
+        assert_eq!(
+            ports(&["--sources", "1.1.1.1:5,1.1.1.1:6", "--source=1.1.1.1:7"]),
+            [5, 6, 7]
+        );
         assert_eq!(ports(&["--sources="]), [0; 0]);
         assert_eq!(ports(&[]), [1]);
     }
@@ -228,8 +282,14 @@ mod tests {
     #[test]
     fn a_table_goes_entry_by_entry_over_the_layers_below() {
         let flags = flags(&["--control", "gain=-3", "--controls=focus=7"]).unwrap();
-        let file = Options { controls: Some(table(&[("gain", 2), ("zoom", 4)])), ..Options::default() };
-        assert_eq!(flags.over(file).resolve().controls, table(&[("focus", 7), ("gain", -3), ("zoom", 4)]));
+        let file = Options {
+            controls: Some(table(&[("gain", 2), ("zoom", 4)])),
+            ..Options::default()
+        };
+        assert_eq!(
+            flags.over(file).resolve().controls,
+            table(&[("focus", 7), ("gain", -3), ("zoom", 4)])
+        );
     }
 
     #[test]
@@ -241,15 +301,24 @@ mod tests {
 
     #[test]
     fn an_upper_layer_wins_over_a_lower_one() {
-        let upper = Options { shift: Some(1), ..Options::default() };
-        let lower = Options { shift: Some(2), token: Some("key".into()), ..Options::default() };
+        let upper = Options {
+            shift: Some(1),
+            ..Options::default()
+        };
+        let lower = Options {
+            shift: Some(2),
+            token: Some("key".into()),
+            ..Options::default()
+        };
         let config = upper.over(lower).resolve();
         assert_eq!((config.shift, config.token), (1, Some("key".into())));
     }
 
     #[test]
     fn the_help_tells_the_meaning_and_the_default_of_every_key() {
-        let help = Options::augment_args(Command::new("program")).render_long_help().to_string();
+        let help = Options::augment_args(Command::new("program"))
+            .render_long_help()
+            .to_string();
         for sentence in [
             "A number. [default: 0]",
             "--flip-x [<true|false>]",
@@ -261,7 +330,8 @@ mod tests {
             assert!(help.contains(sentence), "{sentence:?} is not in {help}");
         }
         assert!(
-            help.contains("A path that may be absent.\n") || help.contains("A path that may be absent. \n"),
+            help.contains("A path that may be absent.\n")
+                || help.contains("A path that may be absent. \n"),
             "{help}"
         );
     }

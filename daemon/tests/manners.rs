@@ -38,12 +38,20 @@ impl Service {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { child, manager, _dir: dir }
+        Self {
+            child,
+            manager,
+            _dir: dir,
+        }
     }
 
     /// Waits until the manager is told `wanted`.
     fn hears(&self, wanted: &str) {
-        while self.next_note().unwrap_or_else(|error| panic!("{wanted} did not come: {error}")) != wanted {}
+        while self
+            .next_note()
+            .unwrap_or_else(|error| panic!("{wanted} did not come: {error}"))
+            != wanted
+        {}
     }
 
     fn next_note(&self) -> io::Result<String> {
@@ -70,8 +78,16 @@ impl Drop for Service {
 
 fn program() -> Command {
     let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(Path::parent).unwrap().join("examples/manners");
-    assert!(built.exists(), "{} is built by `cargo test -p fanlight-daemon`", built.display());
+    let built = test
+        .parent()
+        .and_then(Path::parent)
+        .unwrap()
+        .join("examples/manners");
+    assert!(
+        built.exists(),
+        "{} is built by `cargo test -p fanlight-daemon`",
+        built.display()
+    );
     let mut command = Command::new(built);
     command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
@@ -101,7 +117,11 @@ fn each_stop_signal_ends_a_program_with_exit_code_0() {
         service.signal(signal);
         service.hears("STOPPING=1");
         let status = service.child.wait().unwrap();
-        assert_eq!((status.code(), status.signal()), (Some(0), None), "{signal:?}");
+        assert_eq!(
+            (status.code(), status.signal()),
+            (Some(0), None),
+            "{signal:?}"
+        );
     }
 }
 
@@ -109,7 +129,10 @@ fn each_stop_signal_ends_a_program_with_exit_code_0() {
 fn a_program_that_a_shell_started_in_the_background_stops_like_any_other() {
     // Such a shell leaves SIGINT ignored, and nohup(1) SIGHUP.
     let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' INT HUP; exec \"$0\" \"$@\""]).arg(program().get_program()).stdin(Stdio::null());
+    shell
+        .args(["-c", "trap '' INT HUP; exec \"$0\" \"$@\""])
+        .arg(program().get_program())
+        .stdin(Stdio::null());
     let mut service = Service::start_as(shell, &[]);
     service.hears("READY=1");
     service.signal(Signal::INT);
@@ -123,7 +146,10 @@ fn a_second_signal_ends_even_a_wedged_program() {
     service.hears("READY=1");
     service.signal(Signal::TERM);
     service.hears("STOPPING=1");
-    assert!(service.child.try_wait().unwrap().is_none(), "the first signal was not to end it");
+    assert!(
+        service.child.try_wait().unwrap().is_none(),
+        "the first signal was not to end it"
+    );
     service.signal(Signal::TERM);
     assert_eq!(service.child.wait().unwrap().code(), Some(130));
 }
@@ -134,9 +160,17 @@ fn a_wedged_loop_feeds_no_watchdog() {
     service.hears("WATCHDOG=1");
     service.signal(Signal::TERM);
     service.hears("STOPPING=1");
-    service.manager.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let after = std::iter::from_fn(|| service.next_note().ok()).take(10).count();
-    assert!(after <= 1, "{after} notes after the loop had stopped turning");
+    service
+        .manager
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let after = std::iter::from_fn(|| service.next_note().ok())
+        .take(10)
+        .count();
+    assert!(
+        after <= 1,
+        "{after} notes after the loop had stopped turning"
+    );
 }
 
 #[test]
@@ -149,11 +183,23 @@ fn bad_flags_and_bad_files_end_with_64_before_anything_runs() {
         (vec!["--pitcures=1"], "--pictures"),
         (vec!["--log=a=b=c"], "--log"),
         (vec!["--log-format=xml"], "`xml` is none of text|json"),
-        (vec!["--pictures=0"], "`pictures` = 0 leaves nothing to show"),
-        (vec!["--config", bad], "unknown key `guest` (line 2, column 1), did you mean `guests`?"),
-        (vec!["--config", bad, "--print-config"], "did you mean `guests`?"),
+        (
+            vec!["--pictures=0"],
+            "`pictures` = 0 leaves nothing to show",
+        ),
+        (
+            vec!["--config", bad],
+            "unknown key `guest` (line 2, column 1), did you mean `guests`?",
+        ),
+        (
+            vec!["--config", bad, "--print-config"],
+            "did you mean `guests`?",
+        ),
         (vec!["check-config", bad], "did you mean `guests`?"),
-        (vec!["--config", "/nonexistent"], "cannot read the config file /nonexistent: No such file"),
+        (
+            vec!["--config", "/nonexistent"],
+            "cannot read the config file /nonexistent: No such file",
+        ),
     ] {
         let output = output(&arguments);
         let stderr = text(&output.stderr);
@@ -165,7 +211,10 @@ fn bad_flags_and_bad_files_end_with_64_before_anything_runs() {
 #[test]
 fn a_bad_config_is_told_although_the_log_is_off() {
     let output = output(&["--log=off", "--pictures=0"]);
-    assert_eq!(text(&output.stderr), "manners: `pictures` = 0 leaves nothing to show\n");
+    assert_eq!(
+        text(&output.stderr),
+        "manners: `pictures` = 0 leaves nothing to show\n"
+    );
 }
 
 #[test]
@@ -173,9 +222,17 @@ fn a_good_config_is_called_good_from_flags_or_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let good = file(&dir, "pictures = 4\n");
     let good = good.to_str().unwrap();
-    for arguments in [vec!["check-config"], vec!["--config", good, "check-config"], vec!["check-config", good]] {
+    for arguments in [
+        vec!["check-config"],
+        vec!["--config", good, "check-config"],
+        vec!["check-config", good],
+    ] {
         let output = output(&arguments);
-        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{arguments:?}");
+        assert_eq!(
+            (output.status.code(), text(&output.stderr).as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
         assert!(text(&output.stdout).ends_with(": good\n"), "{arguments:?}");
     }
 }
@@ -184,19 +241,37 @@ fn a_good_config_is_called_good_from_flags_or_a_file() {
 fn the_printed_config_is_flags_over_file_over_defaults_and_loads_again() {
     let dir = tempfile::tempdir().unwrap();
     let given = file(&dir, "pictures = 4\nguests = ['none']\n");
-    let first = output(&["--config", given.to_str().unwrap(), "--print-config", "--guests=Ann,Bo"]);
+    let first = output(&[
+        "--config",
+        given.to_str().unwrap(),
+        "--print-config",
+        "--guests=Ann,Bo",
+    ]);
     let printed = text(&first.stdout);
-    assert_eq!(printed, "# Number of pictures.\npictures = 4\n\n# Whom to show them to.\nguests = [\"Ann\", \"Bo\"]\n");
-    let again = output(&["--config", file(&dir, &printed).to_str().unwrap(), "--print-config"]);
+    assert_eq!(
+        printed,
+        "# Number of pictures.\npictures = 4\n\n# Whom to show them to.\nguests = [\"Ann\", \"Bo\"]\n"
+    );
+    let again = output(&[
+        "--config",
+        file(&dir, &printed).to_str().unwrap(),
+        "--print-config",
+    ]);
     assert_eq!(text(&again.stdout), printed);
 }
 
 #[test]
 fn help_and_version_are_no_errors() {
     let version = output(&["--version"]);
-    assert_eq!(text(&version.stdout), format!("manners {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(&version.stdout),
+        format!("manners {}\n", env!("CARGO_PKG_VERSION"))
+    );
     let help = output(&["--help"]);
-    assert_eq!((version.status.code(), help.status.code()), (Some(0), Some(0)));
+    assert_eq!(
+        (version.status.code(), help.status.code()),
+        (Some(0), Some(0))
+    );
     let help = text(&help.stdout);
     for line in [
         "Waits until it is asked to stop\n",
@@ -217,8 +292,14 @@ fn a_failure_ends_with_1_and_one_line_with_all_its_causes() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
     let (version, failure) = stderr.trim_end().split_once('\n').unwrap();
-    assert!(version.contains(r#""message":"manners 0"#) && version.starts_with('{'), "{version}");
-    assert!(failure.contains(r#""message":"manners: cannot show pictures: the camera is gone""#), "{failure}");
+    assert!(
+        version.contains(r#""message":"manners 0"#) && version.starts_with('{'),
+        "{version}"
+    );
+    assert!(
+        failure.contains(r#""message":"manners: cannot show pictures: the camera is gone""#),
+        "{failure}"
+    );
     assert!(!failure.contains('\n'), "{failure}");
 }
 

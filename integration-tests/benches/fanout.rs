@@ -84,15 +84,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 impl Wish {
     fn read() -> Result<Self, Box<dyn Error>> {
-        let flags = flags::read(&["--rig", "--viewers", "--rounds", "--svg"], &["--quick", "--inside"])?;
+        let flags = flags::read(
+            &["--rig", "--viewers", "--rounds", "--svg"],
+            &["--quick", "--inside"],
+        )?;
         let quick = flags.contains_key("--quick");
-        let rigs = flags.get("--rig").map_or(Ok(Rig::ALL.to_vec()), |names| rigs(names))?;
+        let rigs = flags
+            .get("--rig")
+            .map_or(Ok(Rig::ALL.to_vec()), |names| rigs(names))?;
         let viewers = match flags.get("--viewers") {
-            Some(counts) => counts.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            Some(counts) => counts
+                .split(',')
+                .map(str::parse)
+                .collect::<Result<_, _>>()?,
             None if quick => vec![1, REFERENCE],
             None => VIEWERS.to_vec(),
         };
-        let rounds = flags.get("--rounds").map(|count| count.parse()).transpose()?;
+        let rounds = flags
+            .get("--rounds")
+            .map(|count| count.parse())
+            .transpose()?;
         Ok(Self {
             rigs,
             viewers,
@@ -109,17 +120,29 @@ impl Wish {
             return measure(self, rig).map_err(|error| error.to_string());
         }
         let viewers: Vec<String> = self.viewers.iter().map(usize::to_string).collect();
-        let mut words =
-            vec!["--inside", "--rig", rig.name(), "--viewers"].into_iter().map(str::to_owned).collect::<Vec<_>>();
-        words.extend([viewers.join(","), "--rounds".to_owned(), self.rounds.to_string()]);
+        let mut words = vec!["--inside", "--rig", rig.name(), "--viewers"]
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        words.extend([
+            viewers.join(","),
+            "--rounds".to_owned(),
+            self.rounds.to_string(),
+        ]);
         words.extend((self.nanos == QUICK_NANOS).then(|| "--quick".to_owned()));
         let lines = rig::in_namespace(&words)?;
-        lines.lines().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).map_err(|error| error.to_string()))
+            .collect()
     }
 }
 
 fn rigs(names: &str) -> Result<Vec<Rig>, String> {
-    names.split(',').map(|name| Rig::named(name).ok_or(format!("there is no rig {name}"))).collect()
+    names
+        .split(',')
+        .map(|name| Rig::named(name).ok_or(format!("there is no rig {name}")))
+        .collect()
 }
 
 /// Lets all methods take turns on one rig.
@@ -128,7 +151,9 @@ fn measure(wish: &Wish, rig: Rig) -> Result<Vec<Figure>, Box<dyn Error>> {
     let built = Built::new(rig, most)?;
     let outlets = Outlets::new(built.source())?;
     let counts = wish.viewers.iter();
-    let mut methods: Vec<Method<'_>> = counts.flat_map(|count| methods::all(&outlets, built.viewers(*count))).collect();
+    let mut methods: Vec<Method<'_>> = counts
+        .flat_map(|count| methods::all(&outlets, built.viewers(*count)))
+        .collect();
     let mut times = vec![Vec::new(); methods.len()];
     // The first round warms up.
     for round in 0..=wish.rounds {
@@ -153,9 +178,21 @@ fn measure_cell(nanos: u64, built: &Built, method: &mut Method<'_>) -> Option<f6
 }
 
 fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> Vec<Figure> {
-    let by_name: BTreeMap<(usize, &str), &Vec<Option<f64>>> =
-        methods.iter().zip(times).map(|(method, times)| ((method.viewers, method.name), times)).collect();
-    let time = |viewers, name| median(by_name.get(&(viewers, name))?.iter().flatten().copied().collect());
+    let by_name: BTreeMap<(usize, &str), &Vec<Option<f64>>> = methods
+        .iter()
+        .zip(times)
+        .map(|(method, times)| ((method.viewers, method.name), times))
+        .collect();
+    let time = |viewers, name| {
+        median(
+            by_name
+                .get(&(viewers, name))?
+                .iter()
+                .flatten()
+                .copied()
+                .collect(),
+        )
+    };
     let figure = |method: &Method<'_>| {
         let own = by_name[&(method.viewers, method.name)];
         let nanos = time(method.viewers, method.name)?;
@@ -167,7 +204,8 @@ fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> V
             viewers: method.viewers,
             method: method.name.to_owned(),
             ratio_to_raw: rounded(ratio(own, by_name[&(method.viewers, method.against)])?),
-            per_viewer_to_10: against.map(|reference| rounded(per_viewer * REFERENCE as f64 / reference)),
+            per_viewer_to_10: against
+                .map(|reference| rounded(per_viewer * REFERENCE as f64 / reference)),
             ns_per_datagram: rounded(nanos / method.datagrams as f64),
             us_per_viewer: rounded(per_viewer / 1e3),
             void: own.iter().filter(|time| time.is_none()).count(),
@@ -179,7 +217,11 @@ fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> V
 /// The median of what one is of the other in each round.
 fn ratio(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<f64> {
     let rounds = ours.iter().zip(theirs);
-    median(rounds.filter_map(|(ours, theirs)| Some((*ours)? / (*theirs)?)).collect())
+    median(
+        rounds
+            .filter_map(|(ours, theirs)| Some((*ours)? / (*theirs)?))
+            .collect(),
+    )
 }
 
 /// To a thousandth: more is noise.

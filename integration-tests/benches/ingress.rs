@@ -46,18 +46,34 @@ const RAW_BUFFER: usize = 256 << 10;
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
     let folder = tempfile::tempdir()?;
     let mut lines = Vec::new();
     println!(
         "{:<4} {:>7} {:>11} {:>6} {:>13} {:>12} {:>6} {:>9} {:>9} {:>10}",
-        "", "streams", "frame bytes", "rate", "relay, us", "raw, us", "ratio", "frames/s", "Mbit/s", "superseded"
+        "",
+        "streams",
+        "frame bytes",
+        "rate",
+        "relay, us",
+        "raw, us",
+        "ratio",
+        "frames/s",
+        "Mbit/s",
+        "superseded"
     );
     for rig in [Rig::Ipc, Rig::Tcp] {
         for interval in [None, Some(INTERVAL)] {
             for bytes in [100_000, 400_000] {
                 for streams in [1, 4, 16] {
-                    let cell = Cell { rig, streams, frames: Frames { bytes, interval } };
+                    let cell = Cell {
+                        rig,
+                        streams,
+                        frames: Frames { bytes, interval },
+                    };
                     if cell.is_wanted(&wanted) {
                         lines.push(cell.measure(folder.path())?);
                     }
@@ -65,7 +81,9 @@ fn main() -> Result<(), Failure> {
             }
         }
     }
-    println!("\na consumer that takes one frame each {INTERVAL:?}, and a feed as fast as it is taken");
+    println!(
+        "\na consumer that takes one frame each {INTERVAL:?}, and a feed as fast as it is taken"
+    );
     for rig in [Rig::Ipc, Rig::Tcp] {
         if wanted.iter().all(|word| word == rig.name()) {
             lines.push(overload(rig, folder.path())?);
@@ -105,12 +123,21 @@ impl Taken {
 
 impl Cell {
     fn is_wanted(&self, words: &[String]) -> bool {
-        let own = [self.rig.name(), self.rate(), &self.streams.to_string(), &self.frames.bytes.to_string()];
+        let own = [
+            self.rig.name(),
+            self.rate(),
+            &self.streams.to_string(),
+            &self.frames.bytes.to_string(),
+        ];
         words.iter().all(|word| own.contains(&word.as_str()))
     }
 
     const fn rate(&self) -> &'static str {
-        if self.frames.interval.is_some() { "30" } else { "full" }
+        if self.frames.interval.is_some() {
+            "30"
+        } else {
+            "full"
+        }
     }
 
     /// Prints the row; gives its JSON line.
@@ -118,7 +145,11 @@ impl Cell {
         let (mut relay, mut raw) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             // Feeds of their own for each measurement: what one left in a socket is not the next one's.
-            let length = if self.frames.interval.is_some() { AT_A_RATE } else { FULL_SPEED };
+            let length = if self.frames.interval.is_some() {
+                AT_A_RATE
+            } else {
+                FULL_SPEED
+            };
             let folder = tempfile::tempdir_in(folder)?;
             let feeds = self.feeds(folder.path())?;
             raw.push(Raw::start(&feeds)?.measure(length, self.frames.bytes));
@@ -145,7 +176,8 @@ impl Cell {
     }
 
     fn feeds(&self, folder: &Path) -> Result<Vec<Feed>, Failure> {
-        let feeds = (0..self.streams).map(|number| Feed::start(self.rig, folder, number, self.frames));
+        let feeds =
+            (0..self.streams).map(|number| Feed::start(self.rig, folder, number, self.frames));
         Ok(feeds.collect::<Result<_, _>>()?)
     }
 }
@@ -168,7 +200,11 @@ impl Relay {
         let threads = feeds.iter().enumerate().map(|(origin, feed)| {
             let upstream = Upstream {
                 origin,
-                endpoint: feed.address.endpoint().parse().expect("a feed's address is an endpoint"),
+                endpoint: feed
+                    .address
+                    .endpoint()
+                    .parse()
+                    .expect("a feed's address is an endpoint"),
                 streams: Vec::new(),
                 max_frame_bytes: MAX_FRAME_BYTES,
                 stale: Duration::from_secs(1),
@@ -179,7 +215,9 @@ impl Relay {
         });
         Ok(Self {
             threads: threads.collect::<Result<_, _>>()?,
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
             newest: vec![None; feeds.len()],
             inbox,
             shutdown,
@@ -190,16 +228,33 @@ impl Relay {
 
     fn measure(mut self, length: Duration) -> Taken {
         let warm = Deadline::after(SOON);
-        while self.newest.iter().any(|newest| newest.is_none_or(|number| number < WARM_UP)) {
+        while self
+            .newest
+            .iter()
+            .any(|newest| newest.is_none_or(|number| number < WARM_UP))
+        {
             assert!(!warm.is_over(), "a feed is not heard: {:?}", self.newest);
             self.take_for(Duration::from_millis(10));
         }
         (self.taken, self.superseded) = (0, 0);
         let (before, began, cpu) = (self.frames(), clock::now(), Self::cpu());
         self.take_for(length);
-        let (frames, length, cpu) = (self.frames() - before, clock::now().saturating_since(began), Self::cpu() - cpu);
-        assert_eq!(self.taken + self.superseded, frames, "each frame is taken or counted as superseded");
-        Taken { cpu, frames: frames as f64, length, superseded: self.superseded }
+        let (frames, length, cpu) = (
+            self.frames() - before,
+            clock::now().saturating_since(began),
+            Self::cpu() - cpu,
+        );
+        assert_eq!(
+            self.taken + self.superseded,
+            frames,
+            "each frame is taken or counted as superseded"
+        );
+        Taken {
+            cpu,
+            frames: frames as f64,
+            length,
+            superseded: self.superseded,
+        }
     }
 
     fn take_for(&mut self, length: Duration) {
@@ -208,7 +263,8 @@ impl Relay {
             match self.inbox.take(|_| false) {
                 Some(arrival) => self.note(&arrival),
                 None => {
-                    let filled = async { tokio::time::timeout(deadline.left(), self.inbox.filled()).await };
+                    let filled =
+                        async { tokio::time::timeout(deadline.left(), self.inbox.filled()).await };
                     // At the end there may be nothing more.
                     let _ = self.runtime.block_on(filled);
                 }
@@ -234,7 +290,9 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.shutdown.trigger();
-        self.threads.drain(..).for_each(|thread| thread.join().expect("an upstream thread does not panic"));
+        self.threads
+            .drain(..)
+            .for_each(|thread| thread.join().expect("an upstream thread does not panic"));
     }
 }
 
@@ -247,39 +305,64 @@ struct Raw {
 
 impl Raw {
     fn start(feeds: &[Feed]) -> Result<Self, Failure> {
-        let (bytes, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (bytes, over) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let threads = feeds.iter().enumerate().map(|(number, feed)| {
-            let (address, bytes, over) = (feed.address.clone(), Arc::clone(&bytes), Arc::clone(&over));
+            let (address, bytes, over) =
+                (feed.address.clone(), Arc::clone(&bytes), Arc::clone(&over));
             let name = format!("raw-{number}");
-            thread::Builder::new().name(name).spawn(move || read(&address, &bytes, &over))
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || read(&address, &bytes, &over))
         });
         let threads = threads.collect::<Result<_, _>>()?;
-        Ok(Self { bytes, over, threads })
+        Ok(Self {
+            bytes,
+            over,
+            threads,
+        })
     }
 
     fn measure(self, length: Duration, frame_bytes: usize) -> Taken {
         let frame = body(1 << 10, frame_bytes).len() as u64 + 18;
         let count = || self.bytes.load(Ordering::Relaxed);
         let warm = self.threads.len() as u64 * WARM_UP * frame;
-        until("the feeds are heard", SOON, || (count() > warm).then_some(()));
+        until("the feeds are heard", SOON, || {
+            (count() > warm).then_some(())
+        });
         let cpu = || threads_cpu(std::process::id(), |name| name.starts_with("raw-"));
         let (before, began, spent) = (count(), clock::now(), cpu());
         pause(length);
-        let (bytes, length, cpu) = (count() - before, clock::now().saturating_since(began), cpu() - spent);
-        Taken { cpu, frames: bytes as f64 / frame as f64, length, superseded: 0 }
+        let (bytes, length, cpu) = (
+            count() - before,
+            clock::now().saturating_since(began),
+            cpu() - spent,
+        );
+        Taken {
+            cpu,
+            frames: bytes as f64 / frame as f64,
+            length,
+            superseded: 0,
+        }
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        self.threads.drain(..).for_each(|thread| thread.join().expect("the raw loop does not panic"));
+        self.threads
+            .drain(..)
+            .for_each(|thread| thread.join().expect("the raw loop does not panic"));
     }
 }
 
 fn read(address: &Address, bytes: &AtomicU64, over: &AtomicBool) {
     let mut stream = address.connect().expect("the feed listens");
-    stream.write_all(&[greeting(), ready("SUB"), subscribe("")].concat()).expect("the feed is there");
+    stream
+        .write_all(&[greeting(), ready("SUB"), subscribe("")].concat())
+        .expect("the feed is there");
     let mut buffer = vec![0; RAW_BUFFER];
     while !over.load(Ordering::Relaxed) {
         let count = stream.read(&mut buffer).expect("the feed is there");
@@ -290,24 +373,43 @@ fn read(address: &Address, bytes: &AtomicU64, over: &AtomicBool) {
 /// Prints how old the frames are that a slow consumer gets; gives the JSON line.
 fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
     let folder = tempfile::tempdir_in(folder)?;
-    let cell = Cell { rig, streams: 1, frames: Frames { bytes: sample::PICTURE, interval: None } };
+    let cell = Cell {
+        rig,
+        streams: 1,
+        frames: Frames {
+            bytes: sample::PICTURE,
+            interval: None,
+        },
+    };
     let feeds = cell.feeds(folder.path())?;
     let mut relay = Relay::start(&feeds)?;
     let (mut ages, mut first) = (Vec::new(), None);
     while ages.len() < 90 {
         pause(INTERVAL);
         let now = clock::now();
-        let Some(arrival) = relay.inbox.take(|_| false) else { continue };
+        let Some(arrival) = relay.inbox.take(|_| false) else {
+            continue;
+        };
         relay.note(&arrival);
-        if first.replace(first.unwrap_or(arrival.frame.id.number)).is_none() {
+        if first
+            .replace(first.unwrap_or(arrival.frame.id.number))
+            .is_none()
+        {
             (relay.taken, relay.superseded) = (0, 0);
             continue;
         }
-        assert!(relay.inbox.take(|_| false).is_none_or(|next| next.frame.id > arrival.frame.id), "one slot a stream");
+        assert!(
+            relay
+                .inbox
+                .take(|_| false)
+                .is_none_or(|next| next.frame.id > arrival.frame.id),
+            "one slot a stream"
+        );
         ages.push(now.saturating_since(Time::from_nanos(arrival.frame.header.captured_ns)));
     }
     ages.sort_unstable();
-    let [p50, p99] = [50, 99].map(|hundredths| ages[ages.len() * hundredths / 100].as_secs_f64() * 1e3);
+    let [p50, p99] =
+        [50, 99].map(|hundredths| ages[ages.len() * hundredths / 100].as_secs_f64() * 1e3);
     let given_way = relay.superseded as f64 / relay.taken as f64;
     println!(
         "{:<4} taken {}, superseded {} ({given_way:.0} for each), age when taken p50 {p50:.2} ms, p99 {p99:.2} ms",

@@ -45,18 +45,38 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 const TRAIN: usize = 54;
 
 /// What the relay does, and what it and the bare loop are called then.
-const SERVICES: [(Service, &str, &str); 2] =
-    [(Service::OPEN, "relay", "raw"), (Service { parity: true, sealed: true }, "relay-sealed", "raw-sealed")];
+const SERVICES: [(Service, &str, &str); 2] = [
+    (Service::OPEN, "relay", "raw"),
+    (
+        Service {
+            parity: true,
+            sealed: true,
+        },
+        "relay-sealed",
+        "raw-sealed",
+    ),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let flags = flags::read(&["--viewers", "--frames"], &["--quick"])?;
     let viewers = match flags.get("--viewers") {
-        Some(counts) => counts.split(',').map(str::parse).collect::<Result<_, _>>()?,
+        Some(counts) => counts
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()?,
         None => VIEWERS.to_vec(),
     };
-    let usual = if flags.contains_key("--quick") { QUICK_FRAMES } else { FRAMES };
-    let frames = flags.get("--frames").map_or(Ok(usual), |count| count.parse())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let usual = if flags.contains_key("--quick") {
+        QUICK_FRAMES
+    } else {
+        FRAMES
+    };
+    let frames = flags
+        .get("--frames")
+        .map_or(Ok(usual), |count| count.parse())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut results = Vec::new();
     for count in viewers {
         results.extend(measure(&runtime, count, frames)?);
@@ -87,15 +107,31 @@ struct Way<'a> {
     cpu: Vec<f64>,
 }
 
-fn measure(runtime: &Runtime, viewers: usize, frames: usize) -> Result<Vec<Outcome>, Box<dyn Error>> {
-    let receivers = (0..viewers).map(|_| receiver()).collect::<io::Result<Vec<_>>>()?;
-    let addresses = receivers.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+fn measure(
+    runtime: &Runtime,
+    viewers: usize,
+    frames: usize,
+) -> Result<Vec<Outcome>, Box<dyn Error>> {
+    let receivers = (0..viewers)
+        .map(|_| receiver())
+        .collect::<io::Result<Vec<_>>>()?;
+    let addresses = receivers
+        .iter()
+        .map(UdpSocket::local_addr)
+        .collect::<io::Result<Vec<_>>>()?;
     let bound = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let relay = runtime.block_on(async { Socket::new(bound) })?;
     let plain = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let mut ways = Vec::new();
     for (service, name, raw_name) in SERVICES {
-        ways.extend(of_service(runtime, &relay, &plain, service, &addresses, [name, raw_name]));
+        ways.extend(of_service(
+            runtime,
+            &relay,
+            &plain,
+            service,
+            &addresses,
+            [name, raw_name],
+        ));
     }
     let pause = FRAME_TIME / u32::try_from(ways.len())?;
     // The first frame warms up.
@@ -137,30 +173,74 @@ fn of_service<'a>(
     let fan = fans.pop().expect("viewers wait for each frame");
     let count = fan.packets.shards() + fan.targets[0].parity;
     let expected = u64::from(count) * addresses.len() as u64;
-    let mut table = Table::new(fan.packets.datagrams(0..count).to_vec(), fan.packets.stride(), TRAIN, addresses);
+    let mut table = Table::new(
+        fan.packets.datagrams(0..count).to_vec(),
+        fan.packets.stride(),
+        TRAIN,
+        addresses,
+    );
     let mut serving = Serving::new(runtime, relay, hall);
-    let ours = move || assert_eq!(serving.frame(), expected, "the relay gives no frame up on loopback");
-    let bare = move || table.send(plain.as_fd()).expect("loopback takes what is sent");
+    let ours = move || {
+        assert_eq!(
+            serving.frame(),
+            expected,
+            "the relay gives no frame up on loopback"
+        )
+    };
+    let bare = move || {
+        table
+            .send(plain.as_fd())
+            .expect("loopback takes what is sent")
+    };
     [
-        Way { name, against: raw_name, send: Box::new(ours), times: Vec::new(), cpu: Vec::new() },
-        Way { name: raw_name, against: raw_name, send: Box::new(bare), times: Vec::new(), cpu: Vec::new() },
+        Way {
+            name,
+            against: raw_name,
+            send: Box::new(ours),
+            times: Vec::new(),
+            cpu: Vec::new(),
+        },
+        Way {
+            name: raw_name,
+            against: raw_name,
+            send: Box::new(bare),
+            times: Vec::new(),
+            cpu: Vec::new(),
+        },
     ]
 }
 
 fn outcomes(viewers: usize, mut ways: Vec<Way<'_>>) -> Vec<Outcome> {
     ways.iter_mut().for_each(|way| way.times.sort());
-    let medians: Vec<_> = ways.iter().map(|way| (way.name, share(&way.times, 50))).collect();
-    let time_of = |name| medians.iter().find(|(known, _)| *known == name).map_or(Duration::ZERO, |(_, time)| *time);
+    let medians: Vec<_> = ways
+        .iter()
+        .map(|way| (way.name, share(&way.times, 50)))
+        .collect();
+    let time_of = |name| {
+        medians
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(Duration::ZERO, |(_, time)| *time)
+    };
     let outcome = |way: Way<'_>| {
         let cpu = median(way.cpu).unwrap_or_default();
-        Outcome { viewers, method: way.name, raw: time_of(way.against), times: way.times, cpu }
+        Outcome {
+            viewers,
+            method: way.name,
+            raw: time_of(way.against),
+            times: way.times,
+            cpu,
+        }
     };
     ways.into_iter().map(outcome).collect()
 }
 
 /// The time that so many in a hundred do not exceed.
 fn share(times: &[Duration], percent: usize) -> Duration {
-    times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+    times
+        .get((times.len() * percent / 100).min(times.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }
 
 fn print(outcomes: &[Outcome]) {
@@ -169,11 +249,20 @@ fn print(outcomes: &[Outcome]) {
         "viewers", "", "p50, ms", "p95, ms", "p99, ms", "to raw", "CPU, ms"
     );
     let mut lines = Vec::new();
-    for Outcome { viewers, method, times, cpu, raw } in outcomes {
+    for Outcome {
+        viewers,
+        method,
+        times,
+        cpu,
+        raw,
+    } in outcomes
+    {
         let [p50, p95, p99] = [50, 95, 99].map(|percent| share(times, percent).as_secs_f64() * 1e3);
         let ratio = share(times, 50).as_secs_f64() / raw.as_secs_f64();
         let cpu = cpu / 1e6;
-        println!("{viewers:>7} {method:<14} {p50:>10.3} {p95:>10.3} {p99:>10.3} {ratio:>7.2} {cpu:>10.3}");
+        println!(
+            "{viewers:>7} {method:<14} {p50:>10.3} {p95:>10.3} {p99:>10.3} {ratio:>7.2} {cpu:>10.3}"
+        );
         lines.push(format!(
             r#"{{"bench":"latency","rig":"loopback","viewers":{viewers},"method":"{method}","p50_ms":{p50:.3},"p95_ms":{p95:.3},"p99_ms":{p99:.3},"ratio_to_raw":{ratio:.3},"cpu_p50_ms":{cpu:.3}}}"#
         ));

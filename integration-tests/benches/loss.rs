@@ -15,22 +15,100 @@ const FRAMES: u64 = 10_000;
 const SHARDS: [u16; 3] = [50, 84, 250];
 
 const CHANNELS: [(&str, Channel); 5] = [
-    ("1 % random", Channel { share: 0.01, burst: 1 }),
-    ("5 % random", Channel { share: 0.05, burst: 1 }),
-    ("bursts of 3, 5 %", Channel { share: 0.05, burst: 3 }),
-    ("bursts of 10, 1 %", Channel { share: 0.01, burst: 10 }),
-    ("bursts of 10, 5 %", Channel { share: 0.05, burst: 10 }),
+    (
+        "1 % random",
+        Channel {
+            share: 0.01,
+            burst: 1,
+        },
+    ),
+    (
+        "5 % random",
+        Channel {
+            share: 0.05,
+            burst: 1,
+        },
+    ),
+    (
+        "bursts of 3, 5 %",
+        Channel {
+            share: 0.05,
+            burst: 3,
+        },
+    ),
+    (
+        "bursts of 10, 1 %",
+        Channel {
+            share: 0.01,
+            burst: 10,
+        },
+    ),
+    (
+        "bursts of 10, 5 %",
+        Channel {
+            share: 0.05,
+            burst: 10,
+        },
+    ),
 ];
 
 const SCHEMES: [(&str, Scheme); 8] = [
-    ("none", Scheme { level: 0, repair: false }),
-    ("repair", Scheme { level: 0, repair: true }),
-    ("10 %", Scheme { level: 1, repair: false }),
-    ("10 % + repair", Scheme { level: 1, repair: true }),
-    ("20 %", Scheme { level: 2, repair: false }),
-    ("20 % + repair", Scheme { level: 2, repair: true }),
-    ("30 %", Scheme { level: 3, repair: false }),
-    ("30 % + repair", Scheme { level: 3, repair: true }),
+    (
+        "none",
+        Scheme {
+            level: 0,
+            repair: false,
+        },
+    ),
+    (
+        "repair",
+        Scheme {
+            level: 0,
+            repair: true,
+        },
+    ),
+    (
+        "10 %",
+        Scheme {
+            level: 1,
+            repair: false,
+        },
+    ),
+    (
+        "10 % + repair",
+        Scheme {
+            level: 1,
+            repair: true,
+        },
+    ),
+    (
+        "20 %",
+        Scheme {
+            level: 2,
+            repair: false,
+        },
+    ),
+    (
+        "20 % + repair",
+        Scheme {
+            level: 2,
+            repair: true,
+        },
+    ),
+    (
+        "30 %",
+        Scheme {
+            level: 3,
+            repair: false,
+        },
+    ),
+    (
+        "30 % + repair",
+        Scheme {
+            level: 3,
+            repair: true,
+        },
+    ),
 ];
 
 struct Cell {
@@ -42,12 +120,21 @@ struct Cell {
 fn main() {
     let cells = cells(frames(), seed(1));
     let outcomes = run_all(&cells);
-    for (row, of_row) in cells.chunks(SCHEMES.len()).zip(outcomes.chunks(SCHEMES.len())) {
+    for (row, of_row) in cells
+        .chunks(SCHEMES.len())
+        .zip(outcomes.chunks(SCHEMES.len()))
+    {
         if row[0].channel == CHANNELS[0].0 {
-            let names: String = SCHEMES.iter().map(|(name, _)| format!(" {name:>13}")).collect();
+            let names: String = SCHEMES
+                .iter()
+                .map(|(name, _)| format!(" {name:>13}"))
+                .collect();
             println!("\n{:<18}{names}", format!("{} shards", row[0].case.shards));
         }
-        let shares: String = of_row.iter().map(|outcome| format!(" {:>13.3}", outcome.percent())).collect();
+        let shares: String = of_row
+            .iter()
+            .map(|outcome| format!(" {:>13.3}", outcome.percent()))
+            .collect();
         println!("{:<18}{shares}", row[0].channel);
     }
     println!();
@@ -58,8 +145,12 @@ fn main() {
 
 /// After `--frames`; cargo adds `--bench`.
 fn frames() -> u64 {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--frames").skip(1);
-    arguments.next().map_or(FRAMES, |count| count.parse().expect("--frames takes a number"))
+    let mut arguments = std::env::args()
+        .skip_while(|argument| argument != "--frames")
+        .skip(1);
+    arguments.next().map_or(FRAMES, |count| {
+        count.parse().expect("--frames takes a number")
+    })
 }
 
 fn cells(frames: u64, seed: u64) -> Vec<Cell> {
@@ -68,8 +159,19 @@ fn cells(frames: u64, seed: u64) -> Vec<Cell> {
     for shards in SHARDS {
         for (channel_name, channel) in CHANNELS {
             for (scheme_name, scheme) in SCHEMES {
-                let case = Case { shards, channel, scheme, round_trip, frames, seed };
-                cells.push(Cell { channel: channel_name, scheme: scheme_name, case });
+                let case = Case {
+                    shards,
+                    channel,
+                    scheme,
+                    round_trip,
+                    frames,
+                    seed,
+                };
+                cells.push(Cell {
+                    channel: channel_name,
+                    scheme: scheme_name,
+                    case,
+                });
             }
         }
     }
@@ -89,7 +191,10 @@ fn run_all(cells: &[Cell]) -> Vec<Outcome> {
     };
     let mut outcomes: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("a cell runs to its end")).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("a cell runs to its end"))
+            .collect()
     });
     outcomes.sort_by_key(|(at, _)| *at);
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()

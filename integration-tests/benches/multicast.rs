@@ -34,14 +34,22 @@ const WARM_UP: usize = 20;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let _inside = runtime.enter();
-    println!("{:<46} {:>12} {:>12} {:>7}", "", "group, us", "each, us", "ratio");
+    println!(
+        "{:<46} {:>12} {:>12} {:>7}",
+        "", "group, us", "each, us", "ratio"
+    );
     let mut lines = Vec::new();
     for viewers in [1, 10, 50] {
         let [group, each] = Rig::new(viewers)?.measure(&runtime)?;
         let ratio = group / each;
-        println!("{:<46} {group:>12.2} {each:>12.2} {ratio:>7.2}", format!("a frame of 100 kB to {viewers} viewers"));
+        println!(
+            "{:<46} {group:>12.2} {each:>12.2} {ratio:>7.2}",
+            format!("a frame of 100 kB to {viewers} viewers")
+        );
         lines.push(format!(
             r#"{{"bench":"multicast","rig":"loopback","viewers":{viewers},"ratio_to_unicast":{ratio:.3}}}"#
         ));
@@ -60,17 +68,42 @@ struct Rig {
 impl Rig {
     fn new(viewers: usize) -> Result<Self> {
         let socket = bind("127.0.0.1:0".parse()?)?;
-        Reach { interface: Ipv4Addr::LOCALHOST, ttl: 1, looped: true }.apply(&socket)?;
+        Reach {
+            interface: Ipv4Addr::LOCALHOST,
+            ttl: 1,
+            looped: true,
+        }
+        .apply(&socket)?;
         let relay = socket.local_addr()?;
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 99), relay.port());
-        let alone: Vec<Receiver> = (0..viewers).map(|_| Receiver::new(relay, None)).collect::<io::Result<_>>()?;
-        let joined: Vec<Receiver> =
-            (0..viewers).map(|_| Receiver::new(relay, Some(group))).collect::<io::Result<_>>()?;
+        let alone: Vec<Receiver> = (0..viewers)
+            .map(|_| Receiver::new(relay, None))
+            .collect::<io::Result<_>>()?;
+        let joined: Vec<Receiver> = (0..viewers)
+            .map(|_| Receiver::new(relay, Some(group)))
+            .collect::<io::Result<_>>()?;
         let each = fan_for(&alone)?;
-        let route = Route { remote: group.into(), local: None };
-        let target = Target { route, capacity: u32::MAX, parity: 0, own_socket: false, spread: Duration::ZERO };
-        let to_group = Fan { targets: Arc::new(vec![target]), first: 0, ..each.clone() };
-        Ok(Self { socket: Socket::new(socket)?, fans: [to_group, each], receivers: [joined, alone] })
+        let route = Route {
+            remote: group.into(),
+            local: None,
+        };
+        let target = Target {
+            route,
+            capacity: u32::MAX,
+            parity: 0,
+            own_socket: false,
+            spread: Duration::ZERO,
+        };
+        let to_group = Fan {
+            targets: Arc::new(vec![target]),
+            first: 0,
+            ..each.clone()
+        };
+        Ok(Self {
+            socket: Socket::new(socket)?,
+            fans: [to_group, each],
+            receivers: [joined, alone],
+        })
     }
 
     /// Microseconds of CPU time for a frame: to the group, and to each.
@@ -89,7 +122,9 @@ impl Rig {
                     let came = receiver.drain()?;
                     if came != usize::from(fan.packets.shards()) {
                         // A cell with losses measures something else.
-                        return Err(format!("{came} of {} datagrams came", fan.packets.shards()).into());
+                        return Err(
+                            format!("{came} of {} datagrams came", fan.packets.shards()).into()
+                        );
                     }
                 }
             }
@@ -121,7 +156,10 @@ impl Receiver {
         }
         socket.connect(&relay.into())?;
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket: socket.into(), state })
+        Ok(Self {
+            socket: socket.into(),
+            state,
+        })
     }
 
     /// How many datagrams are there; they are gone then.
@@ -130,7 +168,11 @@ impl Receiver {
         let mut count = 0;
         loop {
             let mut meta = [RecvMeta::default()];
-            match self.state.recv((&self.socket).into(), &mut [IoSliceMut::new(&mut buffer)], &mut meta) {
+            match self.state.recv(
+                (&self.socket).into(),
+                &mut [IoSliceMut::new(&mut buffer)],
+                &mut meta,
+            ) {
                 Ok(_) => count += meta[0].len.div_ceil(meta[0].stride.max(1)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count),
                 Err(error) => return Err(error),
@@ -160,11 +202,21 @@ fn fan_for(receivers: &[Receiver]) -> Result<Fan> {
     let now = Time::from_nanos(1_000_000_000);
     engine.on_arrival(now, &arrival(now, 0)?);
     for receiver in receivers {
-        join(&mut engine, now, Route { remote: receiver.socket.local_addr()?, local: None });
+        join(
+            &mut engine,
+            now,
+            Route {
+                remote: receiver.socket.local_addr()?,
+                local: None,
+            },
+        );
     }
     engine.on_arrival(now, &arrival(now, 1)?);
     loop {
-        match engine.poll_output().ok_or("the engine fans out a frame that viewers wait for")? {
+        match engine
+            .poll_output()
+            .ok_or("the engine fans out a frame that viewers wait for")?
+        {
             Output::Fan(fan) if !fan.welcome => return Ok(fan),
             Output::Fan(_) | Output::Send { .. } | Output::Resend(_) => {}
             Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
@@ -173,13 +225,20 @@ fn fan_for(receivers: &[Receiver]) -> Result<Fan> {
 }
 
 fn join(engine: &mut Engine, now: Time, from: Route) {
-    let mut request = Join { version: VERSION, nonce: 1, receive_capacity: 3640, ..Join::default() };
+    let mut request = Join {
+        version: VERSION,
+        nonce: 1,
+        receive_capacity: 3640,
+        ..Join::default()
+    };
     let mut datagram = Vec::new();
     for _ in 0..2 {
         ToRelay::Join(request.clone()).encode(&mut datagram);
         engine.on_datagram(now, from, &datagram);
         while let Some(output) = engine.poll_output() {
-            let Output::Send { datagram, .. } = output else { continue };
+            let Output::Send { datagram, .. } = output else {
+                continue;
+            };
             if let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(&datagram) {
                 request.token = challenge.token;
             }
@@ -193,7 +252,15 @@ fn arrival(now: Time, number: u64) -> Result<Arrival> {
     jpeg[PICTURE - 2..].copy_from_slice(&[0xff, 0xd9]);
     let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(number));
     let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES)?;
-    Ok(Arrival { origin: 0, frame, body, received: now, superseded: 0, unwatched: 0, shown: false })
+    Ok(Arrival {
+        origin: 0,
+        frame,
+        body,
+        received: now,
+        superseded: 0,
+        unwatched: 0,
+        shown: false,
+    })
 }
 
 fn cpu_nanos() -> u64 {

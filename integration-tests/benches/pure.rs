@@ -35,7 +35,10 @@ const SAMPLES: usize = 20;
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 fn main() {
-    let criterion = Criterion::default().warm_up_time(WARM_UP).measurement_time(MEASUREMENT).sample_size(SAMPLES);
+    let criterion = Criterion::default()
+        .warm_up_time(WARM_UP)
+        .measurement_time(MEASUREMENT)
+        .sample_size(SAMPLES);
     let mut criterion = criterion.without_plots().configure_from_args();
     for shards in SHARDS {
         let mut group = criterion.benchmark_group(format!("{shards} shards"));
@@ -63,15 +66,33 @@ struct Frame {
 
 impl Frame {
     fn new(shards: u16) -> Self {
-        let body = (0..usize::from(shards) * SHARD_BYTES).map(|at| (at * 31 % 251) as u8).collect();
-        let id = FrameId { epoch: 7, number: 1 };
-        let header = DataHeader { alias: 1, id, sequence: 1, ..DataHeader::default() };
-        Self { shards, body, header, key: MediaKey::new(1, [7; 16]) }
+        let body = (0..usize::from(shards) * SHARD_BYTES)
+            .map(|at| (at * 31 % 251) as u8)
+            .collect();
+        let id = FrameId {
+            epoch: 7,
+            number: 1,
+        };
+        let header = DataHeader {
+            alias: 1,
+            id,
+            sequence: 1,
+            ..DataHeader::default()
+        };
+        Self {
+            shards,
+            body,
+            header,
+            key: MediaKey::new(1, [7; 16]),
+        }
     }
 
     /// The header for datagrams that will be sealed.
     fn sealed_header(&self) -> DataHeader {
-        DataHeader { key: Some(self.key.slot()), ..self.header }
+        DataHeader {
+            key: Some(self.key.slot()),
+            ..self.header
+        }
     }
 
     /// The datagrams, without parity.
@@ -83,7 +104,9 @@ impl Frame {
 
     fn cut(&self, group: &mut Group<'_>) {
         let mut packets = Vec::new();
-        group.bench_function("cut", |bencher| bencher.iter(|| cut(self.header, black_box(&self.body), &mut packets)));
+        group.bench_function("cut", |bencher| {
+            bencher.iter(|| cut(self.header, black_box(&self.body), &mut packets))
+        });
     }
 
     fn encode(&self, group: &mut Group<'_>) {
@@ -99,7 +122,9 @@ impl Frame {
 
     fn seal(&self, group: &mut Group<'_>) {
         let mut packets = self.packets(self.sealed_header());
-        group.bench_function("seal", |bencher| bencher.iter(|| self.key.seal(black_box(&mut packets))));
+        group.bench_function("seal", |bencher| {
+            bencher.iter(|| self.key.seal(black_box(&mut packets)))
+        });
     }
 
     fn open(&self, group: &mut Group<'_>) {
@@ -121,7 +146,8 @@ impl Frame {
         group.bench_function("parse", |bencher| {
             bencher.iter(|| {
                 for datagram in packets.chunks_exact(DATA_BYTES) {
-                    black_box(ToViewer::parse(black_box(datagram))).expect("a datagram of our own parses");
+                    black_box(ToViewer::parse(black_box(datagram)))
+                        .expect("a datagram of our own parses");
                 }
             });
         });
@@ -131,7 +157,12 @@ impl Frame {
     fn reassemble(&self, group: &mut Group<'_>) {
         let length = u32::try_from(self.body.len()).expect("MAX_FRAME_BYTES fits 32 bits");
         let parity = recovery_count(self.shards);
-        let mut header = DataHeader { shards: self.shards, parity, length, ..self.header };
+        let mut header = DataHeader {
+            shards: self.shards,
+            parity,
+            length,
+            ..self.header
+        };
         let (mut reassembly, mut now) = (Reassembly::new(MAX_FRAME_BYTES), Time::from_nanos(1));
         group.bench_function("reassemble", |bencher| {
             bencher.iter(|| {
@@ -139,7 +170,8 @@ impl Frame {
                 now = now + FRAME_TIME;
                 let mut whole = None;
                 for (index, shard) in (0..).zip(self.body.chunks_exact(SHARD_BYTES)) {
-                    whole = reassembly.on_shard(now, &DataHeader { index, ..header }, black_box(shard));
+                    whole =
+                        reassembly.on_shard(now, &DataHeader { index, ..header }, black_box(shard));
                 }
                 reassembly.recycle(whole.expect("all shards make a frame").body);
             });
@@ -150,14 +182,19 @@ impl Frame {
     fn restore(&self, group: &mut Group<'_>) {
         let mut packets = self.packets(self.header);
         Encoder::new().append(&self.header, &mut packets);
-        let recovery =
-            packets.chunks_exact(DATA_BYTES).skip(self.shards.into()).map(|datagram| &datagram[DATA_HEADER..]);
-        let recovery: Vec<(u16, &[u8])> = (0..self.shards.div_ceil(LOST_OF)).zip(recovery).collect();
+        let recovery = packets
+            .chunks_exact(DATA_BYTES)
+            .skip(self.shards.into())
+            .map(|datagram| &datagram[DATA_HEADER..]);
+        let recovery: Vec<(u16, &[u8])> =
+            (0..self.shards.div_ceil(LOST_OF)).zip(recovery).collect();
         let (mut body, mut decoder) = (self.body.clone(), Decoder::new());
         let code = (self.shards, recovery_count(self.shards));
         let there = |index: u16| !index.is_multiple_of(LOST_OF);
         group.bench_function("restore", |bencher| {
-            bencher.iter(|| decoder.restore(code, black_box(&mut body), there, recovery.iter().copied()));
+            bencher.iter(|| {
+                decoder.restore(code, black_box(&mut body), there, recovery.iter().copied())
+            });
         });
         assert_eq!(body, self.body, "what was lost is there again");
     }

@@ -52,14 +52,23 @@ const BUFFERS: [usize; 2] = [212_992 / 2, 4 << 20];
 fn main() -> Result<(), Box<dyn Error>> {
     let flags = flags::read(&["--rounds"], &["--quick"])?;
     let quick = flags.contains_key("--quick");
-    let rounds = flags.get("--rounds").map(|count| count.parse()).transpose()?;
+    let rounds = flags
+        .get("--rounds")
+        .map(|count| count.parse())
+        .transpose()?;
     let nanos = if quick { QUICK_NANOS } else { CELL_NANOS };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let bound = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let from = bound.local_addr()?;
     let relay = runtime.block_on(async { Socket::new(bound) })?;
     let mut readers = readers::all(&runtime, &relay, from)?;
-    let times = take_turns(&mut readers, rounds.unwrap_or(if quick { 1 } else { ROUNDS }), nanos);
+    let times = take_turns(
+        &mut readers,
+        rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
+        nanos,
+    );
     let mut lines = print(&readers, &times);
     lines.extend(print_stalls(&runtime)?);
     lines.iter().for_each(|line| println!("{line}"));
@@ -88,7 +97,11 @@ fn cell(reader: &mut Reader<'_>, nanos: u64) -> f64 {
         let start = cpu_nanos();
         let read = (reader.read)();
         spent += cpu_nanos() - start;
-        assert_eq!(read, sent, "{}: loopback loses nothing that a socket has room for", reader.name);
+        assert_eq!(
+            read, sent,
+            "{}: loopback loses nothing that a socket has room for",
+            reader.name
+        );
         datagrams += read;
     }
     spent as f64 / datagrams as f64
@@ -96,14 +109,33 @@ fn cell(reader: &mut Reader<'_>, nanos: u64) -> f64 {
 
 /// Prints the table; the lines of JSON that go with it.
 fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) -> Vec<String> {
-    let times_of = |name| readers.iter().zip(times).find(|(reader, _)| reader.name == name).map(|(_, times)| times);
+    let times_of = |name| {
+        readers
+            .iter()
+            .zip(times)
+            .find(|(reader, _)| reader.name == name)
+            .map(|(_, times)| times)
+    };
     println!("{:<16} {:>14} {:>8} of", "reader", "ns a datagram", "ratio");
     let mut lines = Vec::new();
     for (reader, times) in readers.iter().zip(times) {
-        let against = times_of(reader.against).expect("every reader is compared with one that is there");
-        let ratio = median(times.iter().zip(against).map(|(ours, theirs)| ours / theirs).collect());
-        let (ratio, nanos) = (ratio.expect("there are rounds"), median(times.clone()).expect("there are rounds"));
-        println!("{:<16} {nanos:>14.0} {ratio:>8.2} {}", reader.name, reader.against);
+        let against =
+            times_of(reader.against).expect("every reader is compared with one that is there");
+        let ratio = median(
+            times
+                .iter()
+                .zip(against)
+                .map(|(ours, theirs)| ours / theirs)
+                .collect(),
+        );
+        let (ratio, nanos) = (
+            ratio.expect("there are rounds"),
+            median(times.clone()).expect("there are rounds"),
+        );
+        println!(
+            "{:<16} {nanos:>14.0} {ratio:>8.2} {}",
+            reader.name, reader.against
+        );
         lines.push(format!(
             r#"{{"bench":"receive","rig":"loopback","method":"{}","against":"{}","ratio":{ratio:.3},"ns_per_datagram":{nanos:.1}}}"#,
             reader.name, reader.against
@@ -128,7 +160,10 @@ fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
         }
         let mut held = 0;
         readers::drain(runtime, &receiver, &mut Trains::default(), |_| held += 1);
-        println!("asked for {asked:>8} bytes: lost {:>3} of {count} datagrams", count - held);
+        println!(
+            "asked for {asked:>8} bytes: lost {:>3} of {count} datagrams",
+            count - held
+        );
         lines.push(format!(
             r#"{{"bench":"receive","rig":"loopback","method":"stall","receive_buffer":{asked},"datagrams":{count},"lost":{}}}"#,
             count - held

@@ -7,7 +7,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp};
+use fanlight_proto::datagram::{
+    DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp,
+};
 use fanlight_proto::envelope::{FeedKey, Opener, Sealer};
 use fanlight_proto::handshake::{Initiator, PrivateKey, RelayAccess, ViewerAccess, answer};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
@@ -54,7 +56,13 @@ fn publish() -> Row {
         },
         || {
             let copied = bytes::Bytes::copy_from_slice(&jpeg);
-            black_box(Frame { header: Some(header(1)), jpeg: copied }.encode_to_vec());
+            black_box(
+                Frame {
+                    header: Some(header(1)),
+                    jpeg: copied,
+                }
+                .encode_to_vec(),
+            );
         },
     )
 }
@@ -86,8 +94,14 @@ fn opening_the_feed() -> Row {
         || {
             // A sequence is taken once, so each time is a connection's first.
             let mut opener = Opener::new(FeedKey::new([7; 32]));
-            opener.answer(QUESTION, &answer).expect("the answer is to this question");
-            black_box(opener.frame(b"cam/", sealed.clone()).expect("it was sealed after the answer"));
+            opener
+                .answer(QUESTION, &answer)
+                .expect("the answer is to this question");
+            black_box(
+                opener
+                    .frame(b"cam/", sealed.clone())
+                    .expect("it was sealed after the answer"),
+            );
         },
         || copy.copy_from_slice(black_box(&sealed[..PICTURE])),
     )
@@ -115,7 +129,11 @@ fn checking() -> Row {
     let source = packets.clone();
     compare(
         "check: check sums / memcpy",
-        || black_box(&mut packets).chunks_mut(DATA_BYTES).for_each(stamp),
+        || {
+            black_box(&mut packets)
+                .chunks_mut(DATA_BYTES)
+                .for_each(stamp)
+        },
         || copy.copy_from_slice(black_box(&source)),
     )
 }
@@ -153,7 +171,12 @@ fn sealed() -> (MediaKey, Vec<u8>) {
     let key = MediaKey::new(1, [7; 16]);
     let body = vec![0x5a; PICTURE];
     let shards = PICTURE.div_ceil(SHARD_BYTES) as u16;
-    let first = DataHeader { shards, key: Some(key.slot()), length: PICTURE as u32, ..first(1) };
+    let first = DataHeader {
+        shards,
+        key: Some(key.slot()),
+        length: PICTURE as u32,
+        ..first(1)
+    };
     let (mut packets, mut datagram) = (Vec::new(), Vec::new());
     for (index, shard) in (0..).zip(body.chunks(SHARD_BYTES)) {
         ToViewer::Data(DataHeader { index, ..first }, shard).encode(&mut datagram);
@@ -166,8 +189,14 @@ fn sealed() -> (MediaKey, Vec<u8>) {
 /// What a relay spends on a JOIN with a key, against the token that it checks before.
 fn joining() -> Row {
     let (relay, viewer) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
-    let access = ViewerAccess::Keys { own: viewer.clone(), relay: relay.public() };
-    let known = RelayAccess::Keys { own: relay, viewers: vec![(viewer.public(), "hall".to_owned())] };
+    let access = ViewerAccess::Keys {
+        own: viewer.clone(),
+        relay: relay.public(),
+    };
+    let known = RelayAccess::Keys {
+        own: relay,
+        viewers: vec![(viewer.public(), "hall".to_owned())],
+    };
     let (minter, now) = (Minter::new([3; 16]), Time::from_nanos(1 << 40));
     let address = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
     let token = minter.mint(now, address);
@@ -175,8 +204,13 @@ fn joining() -> Row {
     compare(
         "join: handshake with a key / token check",
         || {
-            let responder = answer(&known, 1, &token, black_box(&first), [5; 32]).expect("the key is known");
-            black_box(responder.finish(&[0; 300]).expect("an ACCEPT of 300 bytes fits"));
+            let responder =
+                answer(&known, 1, &token, black_box(&first), [5; 32]).expect("the key is known");
+            black_box(
+                responder
+                    .finish(&[0; 300])
+                    .expect("an ACCEPT of 300 bytes fits"),
+            );
         },
         || assert!(minter.holds(now, black_box(address), &token)),
     )
@@ -242,7 +276,12 @@ fn mending() -> Row {
         || {
             let recovery = (0..shards.div_ceil(20)).map(|index| (index, shard(shards + index)));
             let code = (shards, recovery_count(shards));
-            decoder.restore(code, black_box(&mut body), |index| !index.is_multiple_of(20), recovery);
+            decoder.restore(
+                code,
+                black_box(&mut body),
+                |index| !index.is_multiple_of(20),
+                recovery,
+            );
         },
         || copy.copy_from_slice(black_box(&source)),
     )

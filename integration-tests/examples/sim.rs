@@ -18,7 +18,9 @@ struct Options {
 
 fn main() -> ExitCode {
     match options() {
-        Ok(Options { replay: Some(file), .. }) => play(&file),
+        Ok(Options {
+            replay: Some(file), ..
+        }) => play(&file),
         Ok(options) => storms(&options),
         Err(message) => refuse(&message),
     }
@@ -40,11 +42,21 @@ fn play(file: &str) -> ExitCode {
         Err(error) => return refuse(&format!("{file}: {error}")),
     };
     let records = &recording.records;
-    let span = records.last().zip(records.first()).map(|(last, first)| last.time.saturating_since(first.time));
-    println!("a {:?}'s capture: {} datagrams in {:.1?}", recording.role, records.len(), span.unwrap_or_default());
+    let span = records
+        .last()
+        .zip(records.first())
+        .map(|(last, first)| last.time.saturating_since(first.time));
+    println!(
+        "a {:?}'s capture: {} datagrams in {:.1?}",
+        recording.role,
+        records.len(),
+        span.unwrap_or_default()
+    );
     println!("{:<20} {:>10} {:>10}", "", "happened", "replayed");
     for count in replay(&recording) {
-        let happened = count.happened.map_or("-".to_owned(), |happened| happened.to_string());
+        let happened = count
+            .happened
+            .map_or("-".to_owned(), |happened| happened.to_string());
         println!("{:<20} {happened:>10} {:>10}", count.name, count.replayed);
     }
     // Whoever reads this through a pipe may have gone.
@@ -53,16 +65,30 @@ fn play(file: &str) -> ExitCode {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seeds: 1000, from: 0, replay: None };
+    let mut options = Options {
+        seeds: 1000,
+        from: 0,
+        replay: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
-        let number = || value.parse().map_err(|_| format!("{word} takes a number, not {value}"));
+        let value = words
+            .next()
+            .ok_or_else(|| format!("{word} needs a value"))?;
+        let number = || {
+            value
+                .parse()
+                .map_err(|_| format!("{word} takes a number, not {value}"))
+        };
         match word.as_str() {
             "--seeds" => options.seeds = number()?,
             "--from" => options.from = number()?,
             "--replay" => options.replay = Some(value),
-            _ => return Err(format!("takes --seeds N, --from N and --replay FILE, not {word}")),
+            _ => {
+                return Err(format!(
+                    "takes --seeds N, --from N and --replay FILE, not {word}"
+                ));
+            }
         }
     }
     Ok(options)
@@ -71,7 +97,11 @@ fn options() -> Result<Options, String> {
 /// Runs a storm for each seed, on every processor; the first seed that fails is told.
 fn storms(options: &Options) -> ExitCode {
     let (next, end) = (AtomicU64::new(options.from), options.from + options.seeds);
-    let (failures, first, events) = (AtomicU64::new(0), AtomicU64::new(u64::MAX), AtomicU64::new(0));
+    let (failures, first, events) = (
+        AtomicU64::new(0),
+        AtomicU64::new(u64::MAX),
+        AtomicU64::new(0),
+    );
     let begin = clock::now();
     let work = || {
         loop {
@@ -104,6 +134,9 @@ fn storms(options: &Options) -> ExitCode {
     if failures == 0 {
         return ExitCode::SUCCESS;
     }
-    println!("the first to fail: FANLIGHT_SIM_SEED={} cargo test --test sim storm", first.into_inner());
+    println!(
+        "the first to fail: FANLIGHT_SIM_SEED={} cargo test --test sim storm",
+        first.into_inner()
+    );
     ExitCode::FAILURE
 }

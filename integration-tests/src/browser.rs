@@ -59,7 +59,12 @@ pub struct Look {
 
 impl Default for Look {
     fn default() -> Self {
-        Self { size: (1280, 720), dark: true, phone: false, scripts: true }
+        Self {
+            size: (1280, 720),
+            dark: true,
+            phone: false,
+            scripts: true,
+        }
     }
 }
 
@@ -153,8 +158,19 @@ impl Browser {
             .expect("node was there a moment ago");
         let stdin = process.stdin.take();
         let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
-        let browser = Self { driver: RefCell::new(Driver { process, stdin, stdout }), pages: Cell::new(0) };
-        let version: String = browser.driver.borrow_mut().answer().unwrap_or_else(|error| panic!("{error}"));
+        let browser = Self {
+            driver: RefCell::new(Driver {
+                process,
+                stdin,
+                stdout,
+            }),
+            pages: Cell::new(0),
+        };
+        let version: String = browser
+            .driver
+            .borrow_mut()
+            .answer()
+            .unwrap_or_else(|error| panic!("{error}"));
         eprintln!("measured: with Chromium {version}");
         Some(browser)
     }
@@ -173,7 +189,10 @@ impl Browser {
             "hasTouch": look.phone,
             "javaScriptEnabled": look.scripts,
         });
-        let page = Page { browser: self, name };
+        let page = Page {
+            browser: self,
+            name,
+        };
         page.run::<Value>("open", json!({ "url": url, "context": context }));
         page
     }
@@ -181,8 +200,13 @@ impl Browser {
 
 impl Driver {
     fn ask<T: DeserializeOwned>(&mut self, command: &Value) -> Result<T, String> {
-        let stdin = self.stdin.as_mut().expect("it is open until the browser ends");
-        writeln!(stdin, "{command}").and_then(|()| stdin.flush()).map_err(|error| error.to_string())?;
+        let stdin = self
+            .stdin
+            .as_mut()
+            .expect("it is open until the browser ends");
+        writeln!(stdin, "{command}")
+            .and_then(|()| stdin.flush())
+            .map_err(|error| error.to_string())?;
         self.answer()
     }
 
@@ -194,8 +218,11 @@ impl Driver {
             Error(String),
         }
         let mut line = String::new();
-        self.stdout.read_line(&mut line).map_err(|error| error.to_string())?;
-        let answer = serde_json::from_str(&line).map_err(|error| format!("the driver said {line:?}: {error}"))?;
+        self.stdout
+            .read_line(&mut line)
+            .map_err(|error| error.to_string())?;
+        let answer = serde_json::from_str(&line)
+            .map_err(|error| format!("the driver said {line:?}: {error}"))?;
         match answer {
             Answer::Ok(value) => serde_json::from_value(value).map_err(|error| error.to_string()),
             Answer::Error(error) => Err(error),
@@ -243,7 +270,9 @@ impl Page<'_> {
         let last = RefCell::new(Vec::new());
         let show = || {
             let last = last.borrow();
-            last.iter().map(|pane: &Pane| format!("{} {} {}", pane.stream, pane.state, pane.reason)).collect::<Vec<_>>()
+            last.iter()
+                .map(|pane: &Pane| format!("{} {} {}", pane.stream, pane.state, pane.reason))
+                .collect::<Vec<_>>()
         };
         let deadline = crate::wait::Deadline::after(2 * SOON);
         loop {
@@ -251,7 +280,12 @@ impl Page<'_> {
             if good(&last.borrow()) {
                 return;
             }
-            assert!(!deadline.is_over(), "not in time: {what}; last {:?}; errors {:?}", show(), self.errors());
+            assert!(
+                !deadline.is_over(),
+                "not in time: {what}; last {:?}; errors {:?}",
+                show(),
+                self.errors()
+            );
             pause(LOOK_INTERVAL);
         }
     }
@@ -260,7 +294,9 @@ impl Page<'_> {
     #[must_use]
     #[track_caller]
     pub fn panes(&self, seconds: f64) -> Vec<Pane> {
-        self.evaluate(&format!("window.fanlight ? window.fanlight.figures({seconds}).panes : []"))
+        self.evaluate(&format!(
+            "window.fanlight ? window.fanlight.figures({seconds}).panes : []"
+        ))
     }
 
     /// What all panes show, read from their pixels.
@@ -268,7 +304,13 @@ impl Page<'_> {
     #[track_caller]
     pub fn seen(&self) -> Vec<Seen> {
         let strips: Vec<Strip> = self.run("codes", json!({}));
-        strips.into_iter().map(|strip| Seen { code: strip.code(), pane: strip.figures }).collect()
+        strips
+            .into_iter()
+            .map(|strip| Seen {
+                code: strip.code(),
+                pane: strip.figures,
+            })
+            .collect()
     }
 
     /// What an expression in JavaScript comes to on the page.
@@ -284,7 +326,10 @@ impl Page<'_> {
     /// When that takes too long.
     #[track_caller]
     pub fn wait(&self, script: &str) {
-        until(script, SOON, || self.evaluate::<bool>(&format!("!!({script})")).then_some(()));
+        until(script, SOON, || {
+            self.evaluate::<bool>(&format!("!!({script})"))
+                .then_some(())
+        });
     }
 
     /// Opens another address in it.
@@ -396,38 +441,74 @@ pub fn installed() -> Result<PathBuf, String> {
     runs("node", &["--version"])?;
     runs(CHROMIUM, &["--version"])?;
     let test = std::env::current_exe().expect("a running test has a file");
-    let folder = test.ancestors().nth(3).expect("tests are in target/PROFILE/deps").join("browser");
+    let folder = test
+        .ancestors()
+        .nth(3)
+        .expect("tests are in target/PROFILE/deps")
+        .join("browser");
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     copy(&manifest.join("browser"), &folder);
-    copy(&manifest.join("../relay/src/http/page"), &folder.join("page"));
+    copy(
+        &manifest.join("../relay/src/http/page"),
+        &folder.join("page"),
+    );
     let lock = |file: PathBuf| std::fs::read_to_string(file).ok();
-    let (wanted, stamp) = (lock(folder.join("package-lock.json")), folder.join("installed.json"));
+    let (wanted, stamp) = (
+        lock(folder.join("package-lock.json")),
+        folder.join("installed.json"),
+    );
     if wanted.is_some() && lock(stamp.clone()) == wanted {
         return Ok(folder);
     }
-    let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", "--prefix"];
-    let output = Command::new("npm").args(install).arg(&folder).current_dir(&folder).output();
+    let install = [
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--silent",
+        "--prefix",
+    ];
+    let output = Command::new("npm")
+        .args(install)
+        .arg(&folder)
+        .current_dir(&folder)
+        .output();
     let output = output.map_err(|error| format!("npm: {error}"))?;
     if !output.status.success() {
-        return Err(format!("npm ci: {}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim()));
+        return Err(format!(
+            "npm ci: {}",
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim()
+        ));
     }
     std::fs::write(stamp, wanted.unwrap_or_default()).map_err(|error| error.to_string())?;
     Ok(folder)
 }
 
 fn runs(program: &str, words: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
+    let output = Command::new(program)
+        .args(words)
+        .output()
+        .map_err(|error| format!("{program}: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    output.status.success().then_some(()).ok_or_else(|| format!("{program} does not run here: {}", said.trim()))
+    output
+        .status
+        .success()
+        .then_some(())
+        .ok_or_else(|| format!("{program} does not run here: {}", said.trim()))
 }
 
 /// Copies the files, but not the folders, of a folder.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a test may write below target/");
-    for entry in from.read_dir().expect("it is part of the repository").flatten() {
+    for entry in from
+        .read_dir()
+        .expect("it is part of the repository")
+        .flatten()
+    {
         if entry.path().is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a test may write below target/");
+            std::fs::copy(entry.path(), to.join(entry.file_name()))
+                .expect("a test may write below target/");
         }
     }
 }

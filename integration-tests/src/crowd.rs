@@ -29,10 +29,14 @@ const REST: Duration = Duration::from_micros(300);
 #[must_use]
 pub fn socket(receive_buffer: Option<usize>) -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there is a free port");
-    socket.set_nonblocking(true).expect("a socket can be made non-blocking");
+    socket
+        .set_nonblocking(true)
+        .expect("a socket can be made non-blocking");
     if let Some(bytes) = receive_buffer {
         let forced = sockopt::set_socket_recv_buffer_size_force(&socket, bytes);
-        forced.or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, bytes)).expect("the kernel takes any size");
+        forced
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, bytes))
+            .expect("the kernel takes any size");
     }
     socket
 }
@@ -49,7 +53,12 @@ impl Crowd {
     /// Lets a viewer join `stream` at `relay` from each of `sockets`, which come from [`socket()`]. The stream has a frame
     /// every `interval`: that tells how many were sent when none comes.
     #[must_use]
-    pub fn join(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str, interval: Duration) -> Self {
+    pub fn join(
+        sockets: Vec<UdpSocket>,
+        relay: SocketAddr,
+        stream: &str,
+        interval: Duration,
+    ) -> Self {
         Self::start(sockets, relay, stream, interval, true)
     }
 
@@ -59,22 +68,47 @@ impl Crowd {
         Self::start(sockets, relay, stream, Duration::MAX, false)
     }
 
-    fn start(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str, interval: Duration, reads: bool) -> Self {
+    fn start(
+        sockets: Vec<UdpSocket>,
+        relay: SocketAddr,
+        stream: &str,
+        interval: Duration,
+        reads: bool,
+    ) -> Self {
         let now = clock::now();
-        let conduct = Conduct { relay, reads, interval };
-        let members = sockets.into_iter().map(|socket| Member::new(socket, conduct, stream, now)).collect();
+        let conduct = Conduct {
+            relay,
+            reads,
+            interval,
+        };
+        let members = sockets
+            .into_iter()
+            .map(|socket| Member::new(socket, conduct, stream, now))
+            .collect();
         let members = Arc::new(Mutex::new(members));
         let over = Arc::new(AtomicBool::new(false));
         let (shared, end) = (Arc::clone(&members), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
-                let came = lock(&shared).iter_mut().filter_map(|member| member.turn().then_some(())).count() > 0;
+                let came = lock(&shared)
+                    .iter_mut()
+                    .filter_map(|member| member.turn().then_some(()))
+                    .count()
+                    > 0;
                 // Also under load: whoever looks at the members gets the lock then.
-                if came { std::thread::yield_now() } else { pause(REST) }
+                if came {
+                    std::thread::yield_now()
+                } else {
+                    pause(REST)
+                }
             }
             lock(&shared).iter_mut().for_each(Member::leave);
         });
-        Self { members, over, thread: Some(thread) }
+        Self {
+            members,
+            over,
+            thread: Some(thread),
+        }
     }
 
     /// Waits until every member has a session.
@@ -84,7 +118,10 @@ impl Crowd {
     #[track_caller]
     pub fn wait_joined(&self, limit: Duration) {
         until("everybody is let in", limit, || {
-            self.seen().iter().all(|seen| seen.joined_after.is_some()).then_some(())
+            self.seen()
+                .iter()
+                .all(|seen| seen.joined_after.is_some())
+                .then_some(())
         });
     }
 
@@ -95,20 +132,27 @@ impl Crowd {
     #[track_caller]
     pub fn wait_served(&self, limit: Duration) {
         let served = |seen: &Seen| seen.first_whole_after.is_some();
-        until("everybody gets a frame", limit, || self.seen().iter().all(served).then_some(()));
+        until("everybody gets a frame", limit, || {
+            self.seen().iter().all(served).then_some(())
+        });
     }
 
     /// Counts frames and ages from now on.
     pub fn begin(&self) {
         let now = clock::now();
-        lock(&self.members).iter_mut().for_each(|member| member.begin(now));
+        lock(&self.members)
+            .iter_mut()
+            .for_each(|member| member.begin(now));
     }
 
     /// What each member has seen.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         let now = clock::now();
-        lock(&self.members).iter().map(|member| member.seen(now)).collect()
+        lock(&self.members)
+            .iter()
+            .map(|member| member.seen(now))
+            .collect()
     }
 }
 

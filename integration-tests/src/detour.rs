@@ -60,7 +60,10 @@ impl Detour {
     /// When the system has no sockets or threads to give.
     #[must_use]
     pub fn to(relay: SocketAddr, way: Way) -> Self {
-        let (front, back) = (socket((relay.ip(), 0).into()), socket((relay.ip(), 0).into()));
+        let (front, back) = (
+            socket((relay.ip(), 0).into()),
+            socket((relay.ip(), 0).into()),
+        );
         back.connect(relay).expect("a UDP socket can be connected");
         let address = front.local_addr().expect("a bound socket has an address");
         let (front, back) = (Arc::new(front), Arc::new(back));
@@ -74,12 +77,20 @@ impl Detour {
                 Towards::Viewer => (None, Some(Arc::clone(&viewer))),
             };
             let way = Way { seed, ..way };
-            threads.push(thread::spawn(move || take_in(&from, &sender, way, learn.as_deref(), &closed)));
-            threads.push(thread::spawn(move || let_out(&to, &receiver, known.as_deref())));
+            threads.push(thread::spawn(move || {
+                take_in(&from, &sender, way, learn.as_deref(), &closed)
+            }));
+            threads.push(thread::spawn(move || {
+                let_out(&to, &receiver, known.as_deref())
+            }));
         };
         direction(&front, &back, way.seed, Towards::Relay);
         direction(&back, &front, way.seed ^ u64::MAX, Towards::Viewer);
-        Self { address, closed, threads }
+        Self {
+            address,
+            closed,
+            threads,
+        }
     }
 
     /// Where the viewer finds the relay.
@@ -92,7 +103,9 @@ impl Detour {
 impl Drop for Detour {
     fn drop(&mut self) {
         self.closed.store(true, Ordering::Relaxed);
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        self.threads
+            .drain(..)
+            .for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -108,9 +121,13 @@ type UnderWay = (Time, Vec<u8>);
 fn socket(address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(address).expect("the system has a port");
     // The system may grant less.
-    sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER).expect("a socket takes the option");
-    sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER).expect("a socket takes the option");
-    socket.set_read_timeout(Some(LOOK)).expect("a socket can wait for a time");
+    sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER)
+        .expect("a socket takes the option");
+    sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER)
+        .expect("a socket takes the option");
+    socket
+        .set_read_timeout(Some(LOOK))
+        .expect("a socket can wait for a time");
     socket
 }
 
@@ -127,7 +144,9 @@ fn take_in(
     while !closed.load(Ordering::Relaxed) {
         let (length, peer) = match from.recv_from(&mut buffer) {
             Ok(received) => received,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                continue;
+            }
             // The relay is away for a moment: its host says so for former datagrams.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
             Err(error) => panic!("the way cannot be read: {error}"),
@@ -149,7 +168,9 @@ fn let_out(to: &UdpSocket, receiver: &Receiver<UnderWay>, viewer: Option<&OnceLo
         // What cannot be sent is lost.
         let _ = match viewer {
             None => to.send(&datagram),
-            Some(viewer) => viewer.get().map_or(Ok(0), |viewer| to.send_to(&datagram, viewer)),
+            Some(viewer) => viewer
+                .get()
+                .map_or(Ok(0), |viewer| to.send_to(&datagram, viewer)),
         };
     }
 }
@@ -162,22 +183,40 @@ mod tests {
     fn datagrams_take_their_time_and_some_are_lost() {
         let relay = socket("127.0.0.1:0".parse().expect("an address"));
         let delay = Duration::from_millis(10);
-        let detour = Detour::to(relay.local_addr().expect("bound"), Way { delay, loss: 0.2, seed: 3 });
+        let detour = Detour::to(
+            relay.local_addr().expect("bound"),
+            Way {
+                delay,
+                loss: 0.2,
+                seed: 3,
+            },
+        );
         let viewer = socket("127.0.0.1:0".parse().expect("an address"));
         let mut buffer = [0; MAX_DATAGRAM];
         let mut arrived = 0;
         for number in 0..40_u8 {
             let sent = clock::now();
-            viewer.send_to(&[number], detour.address()).expect("loopback takes it");
-            let Ok((_, from)) = relay.recv_from(&mut buffer) else { continue };
+            viewer
+                .send_to(&[number], detour.address())
+                .expect("loopback takes it");
+            let Ok((_, from)) = relay.recv_from(&mut buffer) else {
+                continue;
+            };
             assert_eq!(buffer[0], number);
             assert!(clock::now().saturating_since(sent) >= delay);
-            relay.send_to(&[number, 1], from).expect("loopback takes it");
-            let Ok((length, _)) = viewer.recv_from(&mut buffer) else { continue };
+            relay
+                .send_to(&[number, 1], from)
+                .expect("loopback takes it");
+            let Ok((length, _)) = viewer.recv_from(&mut buffer) else {
+                continue;
+            };
             assert_eq!(buffer[..length], [number, 1]);
             assert!(clock::now().saturating_since(sent) >= 2 * delay);
             arrived += 1;
         }
-        assert!((15..38).contains(&arrived), "{arrived} of 40 made both ways");
+        assert!(
+            (15..38).contains(&arrived),
+            "{arrived} of 40 made both ways"
+        );
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{FeedKey, HEADER_BYTES, Listener, Sealer, is_question, is_word, plain_answer};
+use fanlight_proto::envelope::{
+    FeedKey, HEADER_BYTES, Listener, Sealer, is_question, is_word, plain_answer,
+};
 use fanlight_proto::message::{
     Answer, Finding, Format, FrameBuffer, FrameHeader, Seen, State, Verdict, ViewerVerdict, Word,
 };
@@ -47,9 +49,18 @@ impl FakeSource {
     /// When there is no port to be had.
     #[must_use]
     pub fn start(stream: &'static str, key: Option<FeedKey>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-        let endpoint = format!("tcp://{}", listener.local_addr().expect("a bound socket has an address"));
-        let source = Self { endpoint, notes: Arc::default() };
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let endpoint = format!(
+            "tcp://{}",
+            listener
+                .local_addr()
+                .expect("a bound socket has an address")
+        );
+        let source = Self {
+            endpoint,
+            notes: Arc::default(),
+        };
         let serving = source.clone();
         let sealer = key.map(|key| Arc::new(Sealer::new(&key, clock::random_bytes())));
         std::thread::spawn(move || {
@@ -87,13 +98,20 @@ impl FakeSource {
     /// What was told of viewers so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
-        self.words().into_iter().flat_map(|(_, word)| word.seen).collect()
+        self.words()
+            .into_iter()
+            .flat_map(|(_, word)| word.seen)
+            .collect()
     }
 
     /// What those found who call themselves `name`.
     #[must_use]
     pub fn findings(&self, name: &str) -> Vec<Finding> {
-        self.seen().into_iter().filter(|seen| seen.name == name).flat_map(|seen| seen.findings).collect()
+        self.seen()
+            .into_iter()
+            .filter(|seen| seen.name == name)
+            .flat_map(|seen| seen.findings)
+            .collect()
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -101,8 +119,15 @@ impl FakeSource {
     }
 
     /// Errors end the connection.
-    fn serve(&self, mut connection: TcpStream, stream: &str, sealer: Option<&Sealer>) -> Option<()> {
-        connection.write_all(&[greeting(), ready("PUB")].concat()).ok()?;
+    fn serve(
+        &self,
+        mut connection: TcpStream,
+        stream: &str,
+        sealer: Option<&Sealer>,
+    ) -> Option<()> {
+        connection
+            .write_all(&[greeting(), ready("PUB")].concat())
+            .ok()?;
         let mut listener = Listener::new(sealer, clock::random_bytes());
         let (heard, challenge) = (topics(connection.try_clone().ok()?), *listener.challenge());
         let picture = jpeg::numbered(1, 320, 240);
@@ -112,7 +137,10 @@ impl FakeSource {
             match heard.recv_timeout(next.saturating_since(clock::now())) {
                 Ok(topic) if is_question(&topic) => {
                     let answer = self.answer(&challenge);
-                    let body = sealer.map_or_else(|| plain_answer(&answer), |s| s.answer(&topic, answer.clone()));
+                    let body = sealer.map_or_else(
+                        || plain_answer(&answer),
+                        |s| s.answer(&topic, answer.clone()),
+                    );
                     connection.write_all(&message(&topic, &body)).ok()?;
                 }
                 Ok(topic) if is_word(&topic) => match listener.hear(&topic) {
@@ -125,7 +153,9 @@ impl FakeSource {
                     number += 1;
                     let topic = format!("{stream}/");
                     let body = frame(stream, number, &picture, sealer);
-                    connection.write_all(&message(topic.as_bytes(), &body)).ok()?;
+                    connection
+                        .write_all(&message(topic.as_bytes(), &body))
+                        .ok()?;
                 }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
@@ -135,12 +165,20 @@ impl FakeSource {
     fn answer(&self, challenge: &[u8]) -> Answer {
         let notes = self.notes();
         let verdict = notes.verdict;
-        let mut viewers: Vec<u64> =
-            notes.words.iter().rev().take(20).flat_map(|(_, word)| &word.seen).map(|seen| seen.viewer).collect();
+        let mut viewers: Vec<u64> = notes
+            .words
+            .iter()
+            .rev()
+            .take(20)
+            .flat_map(|(_, word)| &word.seen)
+            .map(|seen| seen.viewer)
+            .collect();
         viewers.sort_unstable();
         viewers.dedup();
-        let verdicts =
-            viewers.into_iter().filter(|_| verdict.is_some()).map(|viewer| ViewerVerdict { viewer, verdict });
+        let verdicts = viewers
+            .into_iter()
+            .filter(|_| verdict.is_some())
+            .map(|viewer| ViewerVerdict { viewer, verdict });
         Answer {
             clock_ns: clock::now().as_nanos(),
             clock_id: clock::clock_id(),
@@ -170,7 +208,11 @@ fn frame(stream: &str, number: u64, picture: &[u8], sealer: Option<&Sealer>) -> 
         None => plain,
         Some(sealer) => {
             let topic = format!("{stream}/");
-            sealer.frame(topic.as_bytes(), [&[0; HEADER_BYTES][..], &plain].concat(), HEADER_BYTES)
+            sealer.frame(
+                topic.as_bytes(),
+                [&[0; HEADER_BYTES][..], &plain].concat(),
+                HEADER_BYTES,
+            )
         }
     }
 }

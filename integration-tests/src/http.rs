@@ -36,7 +36,10 @@ impl Answer {
     /// The value of a header; empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value)
     }
 
     /// The body as JSON.
@@ -47,7 +50,8 @@ impl Answer {
     #[track_caller]
     pub fn json(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("no JSON ({error}): {} {text:?}", self.status))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {} {text:?}", self.status))
     }
 
     /// What the JSON says is wrong.
@@ -67,9 +71,15 @@ impl Site {
     #[track_caller]
     pub fn of(relay: &Program) -> Self {
         let line = relay.wait_for_line(" http=");
-        let (_, rest) = line.text.split_once(" http=").expect("the line was chosen by these words");
+        let (_, rest) = line
+            .text
+            .split_once(" http=")
+            .expect("the line was chosen by these words");
         let word = rest.split(' ').next().unwrap_or_default();
-        Self(word.parse().unwrap_or_else(|_| panic!("no address: {}", line.text)))
+        Self(
+            word.parse()
+                .unwrap_or_else(|_| panic!("no address: {}", line.text)),
+        )
     }
 
     /// The address of `path` for other programs.
@@ -96,7 +106,9 @@ impl Site {
     #[track_caller]
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let all = [headers, &[("Connection", "close")]].concat();
-        let (mut answer, mut rest) = self.begin(method, path, &all, body).expect("the relay answers");
+        let (mut answer, mut rest) = self
+            .begin(method, path, &all, body)
+            .expect("the relay answers");
         if method != "HEAD" {
             rest.read_body(&mut answer).expect("the whole answer comes");
         }
@@ -110,14 +122,21 @@ impl Site {
     #[must_use]
     #[track_caller]
     pub fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Parts {
-        let (answer, rest) = self.begin("GET", path, headers, "").expect("the relay answers");
+        let (answer, rest) = self
+            .begin("GET", path, headers, "")
+            .expect("the relay answers");
         let kind = answer.header("content-type");
-        let boundary = kind.strip_prefix("multipart/x-mixed-replace; boundary=").unwrap_or_else(|| {
-            panic!("no multipart answer: {} {kind}", answer.status);
-        });
+        let boundary = kind
+            .strip_prefix("multipart/x-mixed-replace; boundary=")
+            .unwrap_or_else(|| {
+                panic!("no multipart answer: {} {kind}", answer.status);
+            });
         Parts {
             boundary: format!("--{boundary}").into_bytes(),
-            body: Chunks { reader: rest.0, left: 0 },
+            body: Chunks {
+                reader: rest.0,
+                left: 0,
+            },
             buffer: Vec::new(),
             begun: false,
         }
@@ -138,14 +157,18 @@ impl Site {
             ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
-        let (mut answer, mut rest) =
-            self.begin("GET", path, &[&upgrade, headers].concat(), "").expect("the relay answers");
+        let (mut answer, mut rest) = self
+            .begin("GET", path, &[&upgrade, headers].concat(), "")
+            .expect("the relay answers");
         if answer.status != 101 {
             rest.read_body(&mut answer).expect("the whole answer comes");
             return Err(Box::new(answer));
         }
         // RFC 6455 section 1.3 has this key and what it makes.
-        assert_eq!(answer.header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            answer.header("sec-websocket-accept"),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
         Ok(Socket::new(rest.0))
     }
 
@@ -153,7 +176,13 @@ impl Site {
     ///
     /// # Errors
     /// When the connection ends before that, or nothing comes for [`SOON`].
-    pub fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<(Answer, Rest)> {
+    pub fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> io::Result<(Answer, Rest)> {
         let mut stream = self.connect()?;
         let mut request = format!("{method} {path} HTTP/1.1\r\n");
         if !headers.iter().any(|(name, _)| *name == "Host") {
@@ -163,7 +192,10 @@ impl Site {
             request += &format!("{name}: {value}\r\n");
         }
         if !body.is_empty() {
-            request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+            request += &format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            );
         }
         stream.write_all(format!("{request}\r\n{body}").as_bytes())?;
         let mut rest = Rest(BufReader::new(stream));
@@ -200,15 +232,29 @@ impl Rest {
     /// As [`Site::begin`].
     pub fn read_head(&mut self) -> io::Result<Answer> {
         let status = line(&mut self.0)?;
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP/1.1: {status:?}"));
-        let code = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).ok_or_else(bad)?;
+        let bad = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("no HTTP/1.1: {status:?}"),
+            )
+        };
+        let code = status
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok())
+            .ok_or_else(bad)?;
         let mut headers = Vec::new();
         loop {
             let line = line(&mut self.0)?;
-            let Some((name, value)) = line.split_once(": ") else { break };
+            let Some((name, value)) = line.split_once(": ") else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
-        Ok(Answer { status: code, headers, body: Vec::new() })
+        Ok(Answer {
+            status: code,
+            headers,
+            body: Vec::new(),
+        })
     }
 
     /// The body of `answer`, by its length or to the end.
@@ -220,8 +266,17 @@ impl Rest {
             return Ok(());
         }
         match answer.header("content-length").parse::<u64>() {
-            Ok(length) => self.0.by_ref().take(length.min(MAX_BODY)).read_to_end(&mut answer.body)?,
-            Err(_) => Chunks { reader: &mut self.0, left: 0 }.take(MAX_BODY).read_to_end(&mut answer.body)?,
+            Ok(length) => self
+                .0
+                .by_ref()
+                .take(length.min(MAX_BODY))
+                .read_to_end(&mut answer.body)?,
+            Err(_) => Chunks {
+                reader: &mut self.0,
+                left: 0,
+            }
+            .take(MAX_BODY)
+            .read_to_end(&mut answer.body)?,
         };
         Ok(())
     }
@@ -286,7 +341,10 @@ impl Part {
     /// The value of a header; empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value)
     }
 }
 
@@ -301,7 +359,10 @@ impl Parts {
     pub fn next_part(&mut self) -> io::Result<Option<Part>> {
         if !self.begun {
             let boundary = self.boundary.clone();
-            assert!(self.until(&boundary)?.is_empty(), "nothing may stand before the first boundary");
+            assert!(
+                self.until(&boundary)?.is_empty(),
+                "nothing may stand before the first boundary"
+            );
             self.begun = true;
         }
         let end = self.until(b"\r\n")?;
@@ -312,7 +373,9 @@ impl Parts {
         let mut headers = Vec::new();
         loop {
             let line = String::from_utf8(self.until(b"\r\n")?).expect("headers are text");
-            let Some((name, value)) = line.split_once(": ") else { break };
+            let Some((name, value)) = line.split_once(": ") else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
         let boundary = [b"\r\n", self.boundary.as_slice()].concat();
@@ -330,7 +393,9 @@ impl Parts {
     fn until(&mut self, mark: &[u8]) -> io::Result<Vec<u8>> {
         let mut looked = 0;
         loop {
-            let found = self.buffer[looked..].windows(mark.len()).position(|window| window == mark);
+            let found = self.buffer[looked..]
+                .windows(mark.len())
+                .position(|window| window == mark);
             if let Some(at) = found {
                 let mut taken: Vec<u8> = self.buffer.drain(..looked + at + mark.len()).collect();
                 taken.truncate(looked + at);
@@ -352,5 +417,7 @@ impl Parts {
 /// # Panics
 /// When the connection is of no use.
 pub fn limit(stream: &TcpStream, length: Duration) {
-    stream.set_read_timeout(Some(length)).expect("a connection has a limit to be set");
+    stream
+        .set_read_timeout(Some(length))
+        .expect("a connection has a limit to be set");
 }

@@ -26,17 +26,32 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
     for (at, pixel) in pixels.chunks_exact_mut(3).enumerate() {
         let (x, y) = (at % columns, at / columns);
         let noise = random.below(levels);
-        pixel.copy_from_slice(&[(x * 200 / columns + noise) as u8, (y * 200 / rows + noise) as u8, noise as u8]);
+        pixel.copy_from_slice(&[
+            (x * 200 / columns + noise) as u8,
+            (y * 200 / rows + noise) as u8,
+            noise as u8,
+        ]);
     }
-    BlockCode { number, captured_ns: 0 }.paint(width, height, |block, white| {
+    BlockCode {
+        number,
+        captured_ns: 0,
+    }
+    .paint(width, height, |block, white| {
         for y in block.y..block.y + block.height {
             let start = 3 * (y as usize * columns + block.x as usize);
             pixels[start..start + 3 * block.width as usize].fill(if white { 235 } else { 16 });
         }
     });
-    let image =
-        Image { pixels: pixels.as_slice(), width: columns, pitch: 3 * columns, height: rows, format: PixelFormat::RGB };
-    turbojpeg::compress(image, 80, Subsamp::Sub2x2).expect("a valid picture can be encoded").to_vec()
+    let image = Image {
+        pixels: pixels.as_slice(),
+        width: columns,
+        pitch: 3 * columns,
+        height: rows,
+        format: PixelFormat::RGB,
+    };
+    turbojpeg::compress(image, 80, Subsamp::Sub2x2)
+        .expect("a valid picture can be encoded")
+        .to_vec()
 }
 
 /// Decodes a JPEG and reads the block code painted into it.
@@ -46,7 +61,10 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
 #[must_use]
 pub fn read_number(jpeg: &[u8]) -> Option<BlockCode> {
     let picture = turbojpeg::decompress(jpeg, PixelFormat::GRAY).expect("the picture is whole");
-    let (width, height) = (u32::try_from(picture.width).ok()?, u32::try_from(picture.height).ok()?);
+    let (width, height) = (
+        u32::try_from(picture.width).ok()?,
+        u32::try_from(picture.height).ok()?,
+    );
     BlockCode::read(&picture.pixels, picture.pitch, width, height)
 }
 
@@ -57,7 +75,10 @@ pub fn read_number(jpeg: &[u8]) -> Option<BlockCode> {
 #[must_use]
 pub fn claiming(jpeg: &[u8], width: u16, height: u16) -> Vec<u8> {
     let mut bomb = jpeg.to_vec();
-    let frame_header = bomb.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a baseline JPEG has an SOF0");
+    let frame_header = bomb
+        .windows(2)
+        .position(|pair| pair == [0xff, 0xc0])
+        .expect("a baseline JPEG has an SOF0");
     bomb[frame_header + 5..frame_header + 7].copy_from_slice(&height.to_be_bytes());
     bomb[frame_header + 7..frame_header + 9].copy_from_slice(&width.to_be_bytes());
     bomb
@@ -70,7 +91,10 @@ pub fn claiming(jpeg: &[u8], width: u16, height: u16) -> Vec<u8> {
 #[must_use]
 pub fn progressive(jpeg: &[u8]) -> Vec<u8> {
     let mut bomb = jpeg.to_vec();
-    let frame_header = bomb.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a baseline JPEG has an SOF0");
+    let frame_header = bomb
+        .windows(2)
+        .position(|pair| pair == [0xff, 0xc0])
+        .expect("a baseline JPEG has an SOF0");
     bomb[frame_header + 1] = 0xc2;
     bomb
 }

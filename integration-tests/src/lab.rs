@@ -69,7 +69,10 @@ impl Lab {
             return None;
         }
         space::sweep();
-        Some(Self { switch: Rc::new(Switch::new(&space::unique())), hosts: Cell::new(0) })
+        Some(Self {
+            switch: Rc::new(Switch::new(&space::unique())),
+            hosts: Cell::new(0),
+        })
     }
 
     /// A further host at the switch, with an address in 10.77.0.0/24.
@@ -79,7 +82,10 @@ impl Lab {
     #[must_use]
     pub fn host(&self, name: &str) -> Host {
         let number = self.hosts.get() + 1;
-        assert!(number <= MAX_HOSTS, "a laboratory has at most {MAX_HOSTS} hosts");
+        assert!(
+            number <= MAX_HOSTS,
+            "a laboratory has at most {MAX_HOSTS} hosts"
+        );
         self.hosts.set(number);
         Host::new(&self.switch, name, number)
     }
@@ -139,7 +145,9 @@ fn missing() -> Option<String> {
 /// Whether a tool of the system is there.
 #[must_use]
 pub fn installed(tool: &str) -> bool {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|folder| Path::new(folder).join(tool).is_file())
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(tool).is_file())
 }
 
 /// Runs `words` to their end and gives back what they say.
@@ -152,10 +160,17 @@ fn run(words: &[&str]) -> String {
 }
 
 fn try_run(words: &[&str]) -> Result<String, String> {
-    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| format!("{}: {error}", words[0]))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!(
+        "{}: {}",
+        words.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
 }

@@ -46,7 +46,10 @@ pub use stage::Stage;
 /// # Panics
 /// When FANLIGHT_TESTS_MUST_RUN is set.
 pub fn skip(reason: &str) {
-    assert!(std::env::var_os("FANLIGHT_TESTS_MUST_RUN").is_none(), "cannot run, and must: {reason}");
+    assert!(
+        std::env::var_os("FANLIGHT_TESTS_MUST_RUN").is_none(),
+        "cannot run, and must: {reason}"
+    );
     // Not by the macro, whose words cargo hides when a test passes. There is nowhere to say that this did not work.
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
@@ -61,5 +64,7 @@ pub fn long() -> bool {
 /// Lets no other test of this program run that asks the same: for tests that measure time.
 pub fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -42,8 +42,14 @@ impl Log {
         std::thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut bytes = Vec::new();
-            while pipe.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
-                log.push(from, String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned());
+            while pipe
+                .read_until(b'\n', &mut bytes)
+                .is_ok_and(|count| count > 0)
+            {
+                log.push(
+                    from,
+                    String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned(),
+                );
                 bytes.clear();
             }
         });
@@ -51,8 +57,15 @@ impl Log {
 
     pub(crate) fn push(&self, from: &'static str, text: String) {
         let mut lines = self.lines();
-        assert!(lines.len() < MAX_LINES, "a program wrote more than {MAX_LINES} lines; the last: {text}");
-        lines.push(Line { time: clock::now(), from, text });
+        assert!(
+            lines.len() < MAX_LINES,
+            "a program wrote more than {MAX_LINES} lines; the last: {text}"
+        );
+        lines.push(Line {
+            time: clock::now(),
+            from,
+            text,
+        });
         self.shared.grown.notify_all();
     }
 
@@ -65,11 +78,20 @@ impl Log {
     /// The lines from `mark` on that contain `text`.
     #[must_use]
     pub fn matching(&self, mark: usize, text: &str) -> Vec<Line> {
-        self.lines()[mark..].iter().filter(|line| line.text.contains(text)).cloned().collect()
+        self.lines()[mark..]
+            .iter()
+            .filter(|line| line.text.contains(text))
+            .cloned()
+            .collect()
     }
 
     /// Waits for the first line from `mark` on that `pick` makes something of.
-    pub fn wait_from<T>(&self, mark: usize, limit: Duration, mut pick: impl FnMut(&Line) -> Option<T>) -> Option<T> {
+    pub fn wait_from<T>(
+        &self,
+        mark: usize,
+        limit: Duration,
+        mut pick: impl FnMut(&Line) -> Option<T>,
+    ) -> Option<T> {
         let deadline = Deadline::after(limit);
         let mut next = mark;
         let mut lines = self.lines();
@@ -91,12 +113,20 @@ impl Log {
     pub fn render(&self, origin: Time) -> String {
         let lines = self.lines();
         let render = |line: &Line| {
-            format!("  {:8.3} {:7} {}\n", line.time.saturating_since(origin).as_secs_f64(), line.from, line.text)
+            format!(
+                "  {:8.3} {:7} {}\n",
+                line.time.saturating_since(origin).as_secs_f64(),
+                line.from,
+                line.text
+            )
         };
         lines.iter().map(render).collect()
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
-        self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

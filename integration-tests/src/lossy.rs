@@ -94,7 +94,12 @@ pub fn run(case: &Case) -> Outcome {
         link.on_event(now, event);
     }
     let shown = link.reassembly.counts().whole;
-    Outcome { frames: case.frames, shown, counts: *link.reassembly.counts(), losses: *link.reassembly.losses() }
+    Outcome {
+        frames: case.frames,
+        shown,
+        counts: *link.reassembly.counts(),
+        losses: *link.reassembly.losses(),
+    }
 }
 
 /// In the order that ties are broken.
@@ -129,7 +134,10 @@ impl<'a> Link<'a> {
     fn new(case: &'a Case) -> Self {
         let mut random = Random::new(case.seed);
         let body = random.bytes(usize::from(case.shards) * SHARD_BYTES - 7);
-        let first = DataHeader { sequence: 1, ..DataHeader::default() };
+        let first = DataHeader {
+            sequence: 1,
+            ..DataHeader::default()
+        };
         let mut packets = Vec::new();
         cut(first, &body, &mut packets);
         Encoder::new().append(&first, &mut packets);
@@ -186,15 +194,25 @@ impl<'a> Link<'a> {
         if number + RING_FRAMES <= self.newest {
             return;
         }
-        for index in ranges.chunks(2).flat_map(|range| range[0]..range[0] + range[1]) {
-            self.send(now, number, u16::try_from(index).expect("only shards of the frame are asked for"));
+        for index in ranges
+            .chunks(2)
+            .flat_map(|range| range[0]..range[0] + range[1])
+        {
+            self.send(
+                now,
+                number,
+                u16::try_from(index).expect("only shards of the frame are asked for"),
+            );
         }
     }
 
     fn send(&mut self, now: Time, number: u64, index: u16) {
         self.free = self.free.max(now) + PACE;
         if !self.down.takes() {
-            self.at(self.free + self.case.round_trip / 2, Event::Shard(number, index));
+            self.at(
+                self.free + self.case.round_trip / 2,
+                Event::Shard(number, index),
+            );
         }
     }
 
@@ -211,7 +229,11 @@ impl<'a> Link<'a> {
         };
         let shard = &self.packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
         if let Some(whole) = self.reassembly.on_shard(now, &header, shard) {
-            assert!(whole.body == self.body, "frame {number} is not as it was sent: {:?}", self.case);
+            assert!(
+                whole.body == self.body,
+                "frame {number} is not as it was sent: {:?}",
+                self.case
+            );
             self.reassembly.recycle(whole.body);
         }
     }
@@ -222,11 +244,15 @@ impl<'a> Link<'a> {
         }
         while let Some(repair) = self.reassembly.poll_repair(now) {
             if !self.up.takes() {
-                self.at(now + self.case.round_trip / 2, Event::Repair(repair.number, repair.ranges));
+                self.at(
+                    now + self.case.round_trip / 2,
+                    Event::Repair(repair.number, repair.ranges),
+                );
             }
         }
         let deadline = self.reassembly.deadline();
-        if let Some(due) = deadline.filter(|due| self.deadline.is_none_or(|planned| *due < planned)) {
+        if let Some(due) = deadline.filter(|due| self.deadline.is_none_or(|planned| *due < planned))
+        {
             self.deadline = Some(due);
             self.at(due, Event::Deadline);
         }
@@ -246,8 +272,17 @@ struct Loss {
 impl Loss {
     fn new(Channel { share, burst }: Channel, seed: u64) -> Self {
         // Between rows of `burst` lost ones, burst * (1 - share) / share arrive in the mean.
-        let begins = if share > 0.0 { 1.0 / (1.0 + f64::from(burst) * (1.0 - share) / share) } else { 0.0 };
-        Self { begins, burst, left: 0, random: Random::new(seed) }
+        let begins = if share > 0.0 {
+            1.0 / (1.0 + f64::from(burst) * (1.0 - share) / share)
+        } else {
+            0.0
+        };
+        Self {
+            begins,
+            burst,
+            left: 0,
+            random: Random::new(seed),
+        }
     }
 
     fn takes(&mut self) -> bool {

@@ -42,21 +42,29 @@ impl Manager {
     /// When the socket cannot be bound.
     #[must_use]
     pub fn listen(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        socket.set_read_timeout(Some(LISTEN_TURN)).expect("the time is not zero");
+        let socket =
+            UnixDatagram::bind(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        socket
+            .set_read_timeout(Some(LISTEN_TURN))
+            .expect("the time is not zero");
         let shared = Arc::new(Shared::default());
         let listener = Arc::downgrade(&shared);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             loop {
                 let received = socket.recv(&mut buffer);
-                let Some(shared) = listener.upgrade() else { return };
+                let Some(shared) = listener.upgrade() else {
+                    return;
+                };
                 if let Ok(length) = received {
                     shared.take(&String::from_utf8_lossy(&buffer[..length]));
                 }
             }
         });
-        Self { socket: path.to_owned(), shared }
+        Self {
+            socket: path.to_owned(),
+            shared,
+        }
     }
 
     /// What NOTIFY_SOCKET is to say.
@@ -68,7 +76,12 @@ impl Manager {
     /// The notes that came since `since` and begin with `text`.
     #[must_use]
     pub fn since(&self, since: Time, text: &str) -> Vec<Note> {
-        self.shared.notes().iter().filter(|note| note.time >= since && note.text.starts_with(text)).cloned().collect()
+        self.shared
+            .notes()
+            .iter()
+            .filter(|note| note.time >= since && note.text.starts_with(text))
+            .cloned()
+            .collect()
     }
 
     /// Waits for the first note since `since` that begins with `text`.
@@ -77,7 +90,10 @@ impl Manager {
         let deadline = Deadline::after(limit);
         let mut notes = self.shared.notes();
         loop {
-            if let Some(note) = notes.iter().find(|note| note.time >= since && note.text.starts_with(text)) {
+            if let Some(note) = notes
+                .iter()
+                .find(|note| note.time >= since && note.text.starts_with(text))
+            {
                 return Some(note.clone());
             }
             if deadline.is_over() {
@@ -92,7 +108,10 @@ impl Manager {
 impl Shared {
     fn take(&self, datagram: &str) {
         let time = clock::now();
-        self.notes().extend(datagram.lines().map(|text| Note { time, text: text.to_owned() }));
+        self.notes().extend(datagram.lines().map(|text| Note {
+            time,
+            text: text.to_owned(),
+        }));
         self.grown.notify_all();
     }
 

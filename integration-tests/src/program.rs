@@ -67,21 +67,26 @@ impl Launch {
     /// Adds words to the command line, which are split at spaces.
     #[must_use]
     pub fn flags(mut self, words: &str) -> Self {
-        self.arguments.extend(words.split_whitespace().map(OsString::from));
+        self.arguments
+            .extend(words.split_whitespace().map(OsString::from));
         self
     }
 
     /// Adds `--key value`.
     #[must_use]
     pub fn flag(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
-        self.arguments.extend([OsString::from(format!("--{key}")), value.as_ref().to_owned()]);
+        self.arguments.extend([
+            OsString::from(format!("--{key}")),
+            value.as_ref().to_owned(),
+        ]);
         self
     }
 
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.variables.push((name.into(), value.as_ref().to_owned()));
+        self.variables
+            .push((name.into(), value.as_ref().to_owned()));
         self
     }
 
@@ -153,7 +158,10 @@ impl Launch {
     }
 
     fn spawn(&self, log: &Log) -> std::io::Result<(Child, OwnedFd)> {
-        let stdin = self.stdin.as_ref().map_or(Ok(Stdio::null()), |file| File::open(file).map(Stdio::from))?;
+        let stdin = self
+            .stdin
+            .as_ref()
+            .map_or(Ok(Stdio::null()), |file| File::open(file).map(Stdio::from))?;
         let words: Vec<&OsStr> = self.words().collect();
         let mut child = Command::new(words[0])
             .args(&words[1..])
@@ -172,7 +180,10 @@ impl Launch {
     fn words(&self) -> impl Iterator<Item = &OsStr> {
         let program = std::iter::once(self.binary.as_os_str());
         let (before, after) = (self.prefix.iter(), self.arguments.iter());
-        before.map(OsString::as_os_str).chain(program).chain(after.map(OsString::as_os_str))
+        before
+            .map(OsString::as_os_str)
+            .chain(program)
+            .chain(after.map(OsString::as_os_str))
     }
 }
 
@@ -239,7 +250,10 @@ impl Program {
     #[track_caller]
     pub fn says(&self, words: &[&str]) {
         let found = self.log.wait_from(0, SOON, |line| {
-            words.iter().all(|word| line.from != "fixture" && line.text.contains(word)).then_some(())
+            words
+                .iter()
+                .all(|word| line.from != "fixture" && line.text.contains(word))
+                .then_some(())
         });
         assert!(found.is_some(), "no line with all of {words:?}");
     }
@@ -250,8 +264,14 @@ impl Program {
     /// When it still runs or cannot be started.
     #[track_caller]
     pub fn start_again(&self) {
-        let (launch, log, life) = (self.launch.clone(), self.log.clone(), Arc::clone(&self.life));
-        let child = life.spawn(&launch, &log).unwrap_or_else(|error| panic!("{launch}: {error}"));
+        let (launch, log, life) = (
+            self.launch.clone(),
+            self.log.clone(),
+            Arc::clone(&self.life),
+        );
+        let child = life
+            .spawn(&launch, &log)
+            .unwrap_or_else(|error| panic!("{launch}: {error}"));
         std::thread::spawn(move || life.attend(child, &launch, &log));
     }
 
@@ -320,7 +340,11 @@ impl Program {
         let deadline = Deadline::after(limit);
         let mut state = self.life.state();
         while state.exits.len() <= number {
-            assert!(!deadline.is_over(), "{} did not end within {limit:?}", self.launch.name);
+            assert!(
+                !deadline.is_over(),
+                "{} did not end within {limit:?}",
+                self.launch.name
+            );
             let waited = self.life.changed.wait_timeout(state, deadline.left());
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -345,11 +369,22 @@ impl Program {
         let started = self.started();
         let deadline = Deadline::after(SOON);
         loop {
-            if let Some(note) = self.manager.wait_for(started, text, Duration::from_millis(100)) {
+            if let Some(note) = self
+                .manager
+                .wait_for(started, text, Duration::from_millis(100))
+            {
                 return note;
             }
-            assert!(self.pid().is_some(), "{} ended before it said {text}", self.launch.name);
-            assert!(!deadline.is_over(), "{} did not say {text} within {SOON:?}", self.launch.name);
+            assert!(
+                self.pid().is_some(),
+                "{} ended before it said {text}",
+                self.launch.name
+            );
+            assert!(
+                !deadline.is_over(),
+                "{} did not say {text} within {SOON:?}",
+                self.launch.name
+            );
         }
     }
 
@@ -368,14 +403,26 @@ impl Program {
     /// When it does not come within `limit`.
     #[track_caller]
     pub fn wait_for_line_from(&self, mark: usize, text: &str, limit: Duration) -> Line {
-        let found = self.log.wait_from(mark, limit, |line| line.text.contains(text).then(|| line.clone()));
-        found.unwrap_or_else(|| panic!("{}: no line with {text:?} within {limit:?}", self.launch.name))
+        let found = self.log.wait_from(mark, limit, |line| {
+            line.text.contains(text).then(|| line.clone())
+        });
+        found.unwrap_or_else(|| {
+            panic!(
+                "{}: no line with {text:?} within {limit:?}",
+                self.launch.name
+            )
+        })
     }
 
     /// When the process was started last.
     #[must_use]
     pub fn started(&self) -> Time {
-        *self.life.state().starts.last().expect("a Program is made by starting it")
+        *self
+            .life
+            .state()
+            .starts
+            .last()
+            .expect("a Program is made by starting it")
     }
 
     /// How its processes have ended so far.
@@ -387,7 +434,11 @@ impl Program {
     /// The id of the process; none when it does not run.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.life.state().running.as_ref().map(|running| running.pid)
+        self.life
+            .state()
+            .running
+            .as_ref()
+            .map(|running| running.pid)
     }
 
     /// What the process uses at present.
@@ -418,7 +469,11 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.life.retire();
         if std::thread::panicking() {
-            eprintln!("--- {} ---\n{}", self.launch.name, self.log.render(self.born));
+            eprintln!(
+                "--- {} ---\n{}",
+                self.launch.name,
+                self.log.render(self.born)
+            );
         }
     }
 }
@@ -433,7 +488,10 @@ impl Life {
         assert!(state.running.is_none(), "{} still runs", launch.name);
         state.starts.push(clock::now());
         let (child, handle) = launch.spawn(log)?;
-        state.running = Some(Running { pid: child.id(), handle });
+        state.running = Some(Running {
+            pid: child.id(),
+            handle,
+        });
         Ok(child)
     }
 
@@ -441,23 +499,32 @@ impl Life {
     fn attend(&self, mut child: Child, launch: &Launch, log: &Log) {
         loop {
             let status = child.wait().expect("a child can be waited for once");
-            let signal = status.signal().map_or_else(String::new, |signal| format!(" by signal {signal}"));
+            let signal = status
+                .signal()
+                .map_or_else(String::new, |signal| format!(" by signal {signal}"));
             log.push("fixture", format!("ended with {:?}{signal}", status.code()));
             let mut state = self.state();
             state.running = None;
-            state.exits.push(Exit { time: clock::now(), status });
+            state.exits.push(Exit {
+                time: clock::now(),
+                status,
+            });
             self.changed.notify_all();
             if !state.kept {
                 return;
             }
-            let over = self.changed.wait_timeout_while(state, RESTART_DELAY, |state| !state.retired);
+            let over = self
+                .changed
+                .wait_timeout_while(state, RESTART_DELAY, |state| !state.retired);
             drop(over);
             if self.state().retired {
                 return;
             }
             child = match self.spawn(launch, log) {
                 Ok(child) => child,
-                Err(error) => return log.push("fixture", format!("cannot be started again: {error}")),
+                Err(error) => {
+                    return log.push("fixture", format!("cannot be started again: {error}"));
+                }
             };
         }
     }
@@ -474,7 +541,11 @@ impl Life {
             if deadline.is_over() {
                 return eprintln!("a killed process does not go away");
             }
-            state = self.changed.wait_timeout(state, SOON).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, SOON)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }

@@ -13,18 +13,30 @@ use std::sync::{Mutex, PoisonError};
 pub fn python(folder: &Path, requirements: &Path) -> Option<PathBuf> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let wanted = std::fs::read_to_string(requirements).expect("the requirements lie beside the test");
+    let wanted =
+        std::fs::read_to_string(requirements).expect("the requirements lie beside the test");
     let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Some(python);
     }
-    let venv = Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder).output();
+    let venv = Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(folder)
+        .output();
     let installed = venv.and_then(|made| {
         if !made.status.success() {
             return Ok(made);
         }
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "-r"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--only-binary",
+                ":all:",
+                "-r",
+            ])
             .arg(requirements)
             .output()
     });
@@ -33,9 +45,14 @@ pub fn python(folder: &Path, requirements: &Path) -> Option<PathBuf> {
             std::fs::write(&stamp, wanted).expect("a test may write below target/");
             return Some(python);
         }
-        Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        Ok(output) => {
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+        }
         Err(error) => error.to_string(),
     };
-    crate::skip(&format!("no Python with {}: {problem}", wanted.trim().replace('\n', ", ")));
+    crate::skip(&format!(
+        "no Python with {}: {problem}",
+        wanted.trim().replace('\n', ", ")
+    ));
     None
 }

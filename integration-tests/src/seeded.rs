@@ -3,7 +3,10 @@
 /// The seed in force: FANLIGHT_TEST_SEED, or `default`. It is printed, so that a failing run can be repeated.
 #[must_use]
 pub fn seed(default: u64) -> u64 {
-    let seed = std::env::var("FANLIGHT_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let seed = std::env::var("FANLIGHT_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default);
     eprintln!("seed: FANLIGHT_TEST_SEED={seed}");
     seed
 }

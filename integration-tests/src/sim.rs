@@ -68,8 +68,16 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     /// On another host than the source.
     fn default() -> Self {
-        let clock = Clock { offset: Duration::from_secs(100_000), drift_ppm: -20, wall_offset_ns: 0 };
-        Self { access: Access::Open, clock, leg: Duration::from_micros(300) }
+        let clock = Clock {
+            offset: Duration::from_secs(100_000),
+            drift_ppm: -20,
+            wall_offset_ns: 0,
+        };
+        Self {
+            access: Access::Open,
+            clock,
+            leg: Duration::from_micros(300),
+        }
     }
 }
 
@@ -90,8 +98,17 @@ impl ViewerConfig {
     /// One that asks relay 0 over `link`.
     #[must_use]
     pub fn over(link: Link) -> Self {
-        let clock = Clock { offset: Duration::from_secs(7), drift_ppm: 35, wall_offset_ns: 0 };
-        Self { access: Access::Open, clock, capacity: 1820, paths: vec![(0, link)] }
+        let clock = Clock {
+            offset: Duration::from_secs(7),
+            drift_ppm: 35,
+            wall_offset_ns: 0,
+        };
+        Self {
+            access: Access::Open,
+            clock,
+            capacity: 1820,
+            paths: vec![(0, link)],
+        }
     }
 }
 
@@ -119,7 +136,12 @@ pub struct Case {
 impl Case {
     /// A source, a relay, and one viewer that reaches it over `link`; for `length`.
     #[must_use]
-    pub fn simple(name: &'static str, sentence: &'static str, link: Link, length: Duration) -> Self {
+    pub fn simple(
+        name: &'static str,
+        sentence: &'static str,
+        link: Link,
+        length: Duration,
+    ) -> Self {
         Self {
             name: name.into(),
             sentence,
@@ -135,7 +157,10 @@ impl Case {
     /// The case with one more step.
     #[must_use]
     pub fn step(mut self, at: Duration, sentence: &'static str, act: Act) -> Self {
-        assert!(self.steps.last().is_none_or(|last| last.at <= at), "steps stand in the order of time");
+        assert!(
+            self.steps.last().is_none_or(|last| last.at <= at),
+            "steps stand in the order of time"
+        );
         self.steps.push(Step { at, sentence, act });
         self
     }
@@ -161,15 +186,35 @@ pub struct Step {
 
 /// See [`Step`]. Paths are named by viewer and number.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "documented at the methods of World of the same names")]
-#[expect(clippy::large_enum_variant, reason = "a case has a few, and they are not moved")]
+#[expect(
+    missing_docs,
+    reason = "documented at the methods of World of the same names"
+)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a case has a few, and they are not moved"
+)]
 pub enum Act {
-    SetLinks { viewer: usize, path: usize, up: Link, down: Link },
-    Cut { viewer: usize, path: usize },
-    Join { viewer: usize, path: usize },
+    SetLinks {
+        viewer: usize,
+        path: usize,
+        up: Link,
+        down: Link,
+    },
+    Cut {
+        viewer: usize,
+        path: usize,
+    },
+    Join {
+        viewer: usize,
+        path: usize,
+    },
     CutLeg(usize),
     JoinLeg(usize),
-    Rebind { viewer: usize, path: usize },
+    Rebind {
+        viewer: usize,
+        path: usize,
+    },
     StillCamera(usize),
     MovingCamera(usize),
     StepWall(Node, i64),
@@ -179,17 +224,34 @@ pub enum Act {
     Freeze(Node),
     Thaw(Node),
     RotateKey(usize),
-    Expel { relay: usize, viewer: usize },
-    Tap { viewer: usize, by: usize },
-    Record { viewer: usize, path: usize },
-    Replay { viewer: usize, path: usize },
+    Expel {
+        relay: usize,
+        viewer: usize,
+    },
+    Tap {
+        viewer: usize,
+        by: usize,
+    },
+    Record {
+        viewer: usize,
+        path: usize,
+    },
+    Replay {
+        viewer: usize,
+        path: usize,
+    },
     Heal,
 }
 
 impl Act {
     fn apply(&self, world: &mut World) {
         match self {
-            Self::SetLinks { viewer, path, up, down } => world.set_links(*viewer, *path, *up, *down),
+            Self::SetLinks {
+                viewer,
+                path,
+                up,
+                down,
+            } => world.set_links(*viewer, *path, *up, *down),
             Self::Cut { viewer, path } => world.cut(*viewer, *path, true),
             Self::Join { viewer, path } => world.cut(*viewer, *path, false),
             Self::CutLeg(relay) => world.cut_leg(*relay, true),
@@ -309,31 +371,81 @@ impl Expect {
         let wrong = |bad: bool, what: String| bad.then_some(what);
         match *self {
             Self::FrameWithin { viewer, of, within } => {
-                let first = world.watch(viewer).frames_between(of, Duration::MAX).first().map(|(at, _)| *at - of);
-                wrong(first.is_none_or(|first| first > within), format!("the first frame came after {first:?}"))
+                let first = world
+                    .watch(viewer)
+                    .frames_between(of, Duration::MAX)
+                    .first()
+                    .map(|(at, _)| *at - of);
+                wrong(
+                    first.is_none_or(|first| first > within),
+                    format!("the first frame came after {first:?}"),
+                )
             }
-            Self::GapAtMost { viewer, from, to, gap } => {
+            Self::GapAtMost {
+                viewer,
+                from,
+                to,
+                gap,
+            } => {
                 let frames = world.watch(viewer).frames_between(from, to);
                 let longest = frames.windows(2).map(|pair| pair[1].0 - pair[0].0).max();
-                wrong(longest.is_none_or(|longest| longest > gap), format!("the longest gap is {longest:?}"))
+                wrong(
+                    longest.is_none_or(|longest| longest > gap),
+                    format!("the longest gap is {longest:?}"),
+                )
             }
-            Self::FpsAtLeast { viewer, from, to, fps } => {
-                let rate = world.watch(viewer).frames_between(from, to).len() as f64 / (to - from).as_secs_f64();
-                let second = |at: u64| world.watch(viewer).frames_between(seconds(at), seconds(at + 1)).len();
+            Self::FpsAtLeast {
+                viewer,
+                from,
+                to,
+                fps,
+            } => {
+                let rate = world.watch(viewer).frames_between(from, to).len() as f64
+                    / (to - from).as_secs_f64();
+                let second = |at: u64| {
+                    world
+                        .watch(viewer)
+                        .frames_between(seconds(at), seconds(at + 1))
+                        .len()
+                };
                 let each: Vec<_> = (0..to.as_secs()).map(second).collect();
-                wrong(rate < fps, format!("{rate:.1} frames a second; in each second: {each:?}"))
+                wrong(
+                    rate < fps,
+                    format!("{rate:.1} frames a second; in each second: {each:?}"),
+                )
             }
-            Self::MissesAtMost { viewer, from, to, frames } => {
-                let given = world.watch(viewer).frames_between(from, to + Duration::from_secs(1));
+            Self::MissesAtMost {
+                viewer,
+                from,
+                to,
+                frames,
+            } => {
+                let given = world
+                    .watch(viewer)
+                    .frames_between(from, to + Duration::from_secs(1));
                 let given: std::collections::HashSet<_> = given.iter().map(|(_, id)| *id).collect();
-                let missed = world.published(0, from, to).filter(|id| !given.contains(id)).count();
+                let missed = world
+                    .published(0, from, to)
+                    .filter(|id| !given.contains(id))
+                    .count();
                 wrong(missed > frames, format!("{missed} frames are missing"))
             }
-            Self::LinkLossAtMost { viewer, from, to, share } => {
-                let seconds = &world.seconds(viewer, 0)[from.as_secs() as usize..to.as_secs() as usize];
-                let (offered, missing) = seconds.iter().fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
+            Self::LinkLossAtMost {
+                viewer,
+                from,
+                to,
+                share,
+            } => {
+                let seconds =
+                    &world.seconds(viewer, 0)[from.as_secs() as usize..to.as_secs() as usize];
+                let (offered, missing) = seconds
+                    .iter()
+                    .fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
                 let lost = missing as f64 / offered.max(1) as f64;
-                wrong(lost > share, format!("{missing} of {offered} datagrams are lost"))
+                wrong(
+                    lost > share,
+                    format!("{missing} of {offered} datagrams are lost"),
+                )
             }
             Self::Nothing { viewer, from, to } => {
                 let frames = world.watch(viewer).frames_between(from, to).len();
@@ -341,7 +453,10 @@ impl Expect {
             }
             Self::NotLive { viewer, at } => {
                 let word = world.watch(viewer).signal_at(at);
-                wrong(word == viewer_node::Viewer::live(), format!("it says {word}"))
+                wrong(
+                    word == viewer_node::Viewer::live(),
+                    format!("it says {word}"),
+                )
             }
             Self::JoinsAtMost { viewer, joins } => {
                 let joined = world.tally(viewer).joins;
@@ -368,7 +483,11 @@ pub fn run(case: &Case, seed: u64) -> World {
 /// # Panics
 /// As [`run`].
 pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> World {
-    let mut told = Told { case, seed, at: "the beginning" };
+    let mut told = Told {
+        case,
+        seed,
+        at: "the beginning",
+    };
     let mut world = World::new(seed, &case.sources, &case.relays, &case.viewers);
     prepare(&mut world);
     for step in &case.steps {
@@ -393,27 +512,55 @@ pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> Wor
 /// trusts the way again, and has counted every frame.
 fn check_healing(world: &mut World, case: &Case) {
     world.run_until(case.length + HEALS_WITHIN);
-    let before: Vec<Tally> = (0..world.viewers()).map(|viewer| world.tally(viewer)).collect();
+    let before: Vec<Tally> = (0..world.viewers())
+        .map(|viewer| world.tally(viewer))
+        .collect();
     let (from, to) = (world.now(), world.now() + CLEAN_TAIL);
     // What is on its way at the end has a second to come.
     world.run_until(to + Duration::from_secs(1));
-    for (viewer, before) in before.into_iter().enumerate().filter(|(viewer, _)| !world.is_expelled(*viewer)) {
+    for (viewer, before) in before
+        .into_iter()
+        .enumerate()
+        .filter(|(viewer, _)| !world.is_expelled(*viewer))
+    {
         let word = world.watch(viewer).signal_at(from);
-        assert_eq!(word, viewer_node::Viewer::live(), "viewer {viewer} is not live {HEALS_WITHIN:?} after all is well");
+        assert_eq!(
+            word,
+            viewer_node::Viewer::live(),
+            "viewer {viewer} is not live {HEALS_WITHIN:?} after all is well"
+        );
         let tally = world.tally(viewer);
         // Of two paths that both leave frames out, the quicker one's next frame overtakes what the other spreads out.
         let several = case.viewers[viewer].paths.len() > 1;
         let overtaken = |tally: &Tally| if several { tally.losses.incomplete } else { 0 };
-        let (lost, former) = (tally.lost_for_good() - overtaken(&tally), before.lost_for_good() - overtaken(&before));
-        assert!(lost <= former, "viewer {viewer} loses frames though all is well: {tally:?}, before {before:?}");
+        let (lost, former) = (
+            tally.lost_for_good() - overtaken(&tally),
+            before.lost_for_good() - overtaken(&before),
+        );
+        assert!(
+            lost <= former,
+            "viewer {viewer} loses frames though all is well: {tally:?}, before {before:?}"
+        );
         // What the relay withholds counts as lost on the link until it says so, with the next answer to a keep-alive.
         let (now, unsaid) = (world.now(), ANSWERED_WITHIN + Duration::from_millis(50));
         let untold = tally.losses.link.saturating_sub(before.losses.link) as usize;
         let recent = world.published(0, now - unsaid, now).count();
-        assert!(untold <= recent, "viewer {viewer} misses {untold} frames: {tally:?}, before {before:?}");
+        assert!(
+            untold <= recent,
+            "viewer {viewer} misses {untold} frames: {tally:?}, before {before:?}"
+        );
         let withheld = (tally.losses.total() - before.losses.total()) as usize;
-        let clean = Expect::MissesAtMost { viewer, from, to, frames: withheld };
-        assert_eq!(clean.missed(world), None, "viewer {viewer}, though all is well");
+        let clean = Expect::MissesAtMost {
+            viewer,
+            from,
+            to,
+            frames: withheld,
+        };
+        assert_eq!(
+            clean.missed(world),
+            None,
+            "viewer {viewer}, though all is well"
+        );
     }
     world.check_sums();
 }
@@ -442,6 +589,8 @@ const SEED: &str = "FANLIGHT_SIM_SEED";
 
 /// The seeds to run: those given, or the one that FANLIGHT_SIM_SEED names.
 pub fn seeds(usual: std::ops::Range<u64>) -> impl Iterator<Item = u64> {
-    let chosen = std::env::var(SEED).ok().and_then(|text| text.parse::<u64>().ok());
+    let chosen = std::env::var(SEED)
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
     chosen.map_or(usual, |seed| seed..seed + 1)
 }

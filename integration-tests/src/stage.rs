@@ -84,26 +84,40 @@ impl Stage {
     pub fn launch(&self, name: &str, binary: PathBuf) -> Launch {
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
         let notify = self.path(&format!("notify-{number}"));
-        Launch::new(&format!("{name} ({number})"), binary, self.directory(), notify)
+        Launch::new(
+            &format!("{name} ({number})"),
+            binary,
+            self.directory(),
+            notify,
+        )
     }
 
     /// A source of `stream`, which publishes at [`ipc`](Self::ipc).
     #[must_use]
     pub fn source(&self, stream: &str) -> Launch {
-        self.program("source").flag("stream", stream).flag("publish", self.ipc(stream))
+        self.program("source")
+            .flag("stream", stream)
+            .flag("publish", self.ipc(stream))
     }
 
     /// Relay `number`, which takes `endpoints` and listens on [`relay_address`](Self::relay_address).
     #[must_use]
     pub fn relay(&self, number: u16, endpoints: &[String]) -> Launch {
         let listen = self.relay_address(number).to_string();
-        self.program("relay").flag("sources", endpoints.join(",")).flag("listen", listen)
+        self.program("relay")
+            .flag("sources", endpoints.join(","))
+            .flag("listen", listen)
     }
 
     /// A viewer of `stream` at the relay `relay`, without a window. It runs until it is stopped.
     #[must_use]
     pub fn viewer(&self, relay: SocketAddr, stream: &str) -> Watch {
-        Watch::new(self.program("viewer").flag("relay", relay.to_string()).flag("stream", stream), self)
+        Watch::new(
+            self.program("viewer")
+                .flag("relay", relay.to_string())
+                .flag("stream", stream),
+            self,
+        )
     }
 }
 
@@ -118,12 +132,19 @@ fn own_host() -> Ipv4Addr {
 fn binary(name: &str) -> PathBuf {
     let folder = std::env::var_os(BIN_DIR).map_or_else(built, PathBuf::from);
     let file = folder.join(format!("fanlight-{name}"));
-    assert!(file.is_file(), "{} is not there: run `./dev test`, or `cargo build --workspace --bins`", file.display());
+    assert!(
+        file.is_file(),
+        "{} is not there: run `./dev test`, or `cargo build --workspace --bins`",
+        file.display()
+    );
     file
 }
 
 /// Where cargo puts the programs of the profile that this test was built with.
 fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a file");
-    test.ancestors().nth(2).expect("tests are in target/PROFILE/deps").to_owned()
+    test.ancestors()
+        .nth(2)
+        .expect("tests are in target/PROFILE/deps")
+        .to_owned()
 }

@@ -47,7 +47,11 @@ impl Stranger {
     pub fn to(relay: SocketAddr) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there is a free port");
         socket.connect(relay).expect("the address can be reached");
-        Self { socket, sent: Tally::default(), received: Tally::default() }
+        Self {
+            socket,
+            sent: Tally::default(),
+            received: Tally::default(),
+        }
     }
 
     /// Sends `bytes`.
@@ -70,8 +74,12 @@ impl Stranger {
     /// # Panics
     /// When the socket fails otherwise than by silence or a refusal.
     pub fn receive(&mut self, limit: Duration) -> Option<Vec<u8>> {
-        self.socket.set_nonblocking(limit.is_zero()).expect("a socket has both modes");
-        self.socket.set_read_timeout(Some(limit).filter(|limit| !limit.is_zero())).expect("the time is not zero");
+        self.socket
+            .set_nonblocking(limit.is_zero())
+            .expect("a socket has both modes");
+        self.socket
+            .set_read_timeout(Some(limit).filter(|limit| !limit.is_zero()))
+            .expect("the time is not zero");
         let mut buffer = vec![0; 65_536];
         match self.socket.recv(&mut buffer) {
             Ok(length) => {
@@ -79,7 +87,9 @@ impl Stranger {
                 buffer.truncate(length);
                 Some(buffer)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                None
+            }
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
             Err(error) => panic!("receiving from the relay: {error}"),
         }
@@ -106,10 +116,15 @@ impl Stranger {
     #[track_caller]
     pub fn join_as(&mut self, stream: &str, name: &str) -> Accept {
         let deadline = Deadline::after(SOON);
-        let mut join = Join { name: name.to_owned(), ..join(stream) };
+        let mut join = Join {
+            name: name.to_owned(),
+            ..join(stream)
+        };
         while !deadline.is_over() {
             self.say(&ToRelay::Join(join.clone()));
-            let Some(answer) = self.receive(RETRY) else { continue };
+            let Some(answer) = self.receive(RETRY) else {
+                continue;
+            };
             match ToViewer::parse(&answer) {
                 Ok(ToViewer::Challenge(challenge)) if challenge.nonce == join.nonce => {
                     join.token = challenge.token;
@@ -125,5 +140,10 @@ impl Stranger {
 /// A JOIN without token.
 #[must_use]
 pub fn join(stream: &str) -> Join {
-    Join { version: VERSION, nonce: fanlight_daemon::clock::random_u64(), stream: stream.into(), ..Join::default() }
+    Join {
+        version: VERSION,
+        nonce: fanlight_daemon::clock::random_u64(),
+        stream: stream.into(),
+        ..Join::default()
+    }
 }

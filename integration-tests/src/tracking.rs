@@ -28,7 +28,11 @@ impl Scene {
         let stage = Stage::new();
         let source = stage.source("cam").flags(source).ready();
         let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
-        Self { stage, source, relay }
+        Self {
+            stage,
+            source,
+            relay,
+        }
     }
 
     /// Starts a viewer with these flags.
@@ -38,7 +42,10 @@ impl Scene {
     #[must_use]
     #[track_caller]
     pub fn viewer(&self, flags: &str) -> Viewing {
-        self.stage.viewer(self.stage.relay_address(0), "cam").flags(flags).start()
+        self.stage
+            .viewer(self.stage.relay_address(0), "cam")
+            .flags(flags)
+            .start()
     }
 }
 
@@ -68,11 +75,31 @@ impl Seen {
         let tracked = viewing::read_answers(&trace);
         report.assert_balanced();
         let tracking = report.tracking.clone().expect("there were trackers");
-        let Tracking { offered, detections, none, missing, failed, pending, .. } = tracking;
+        let Tracking {
+            offered,
+            detections,
+            none,
+            missing,
+            failed,
+            pending,
+            ..
+        } = tracking;
         assert_eq!(offered, report.frames.shown, "{tracking:?}");
-        assert_eq!(offered, detections + none + missing + failed + pending, "{tracking:?}");
+        assert_eq!(
+            offered,
+            detections + none + missing + failed + pending,
+            "{tracking:?}"
+        );
         assert_eq!(tracked.len() as u64, detections + none, "{tracking:?}");
-        Self { report, tracking, shown: shown.into_iter().map(|shown| (shown.number, shown)).collect(), tracked }
+        Self {
+            report,
+            tracking,
+            shown: shown
+                .into_iter()
+                .map(|shown| (shown.number, shown))
+                .collect(),
+            tracked,
+        }
     }
 
     /// How far each detection is from the truth, in pixels. Asserts that each answer names a frame that was shown before.
@@ -85,8 +112,13 @@ impl Seen {
         let mut errors = Vec::new();
         for tracked in &self.tracked {
             let shown = &self.shown[&tracked.number];
-            assert!(shown.epoch == tracked.epoch && shown.at <= tracked.at, "{shown:?} {tracked:?}");
-            let Some(detection) = tracked.detection else { continue };
+            assert!(
+                shown.epoch == tracked.epoch && shown.at <= tracked.at,
+                "{shown:?} {tracked:?}"
+            );
+            let Some(detection) = tracked.detection else {
+                continue;
+            };
             let [x, y] = shown.ball.expect("the source tells where the ball is");
             errors.push((detection.x - x).hypot(detection.y - y));
         }
@@ -100,7 +132,10 @@ impl Seen {
     #[track_caller]
     pub fn assert_right(&self, what: &str, mean: f64, max: f64) {
         let errors = self.errors();
-        let (sum, worst) = (errors.iter().sum::<f64>(), errors.iter().copied().fold(0.0, f64::max));
+        let (sum, worst) = (
+            errors.iter().sum::<f64>(),
+            errors.iter().copied().fold(0.0, f64::max),
+        );
         let average = sum / errors.len() as f64;
         println!(
             "{what}: error mean {average:.3} px, max {worst:.3} px of {} detections, {} missing; answer p50 {:?} p95 {:?} \
@@ -112,6 +147,9 @@ impl Seen {
             self.tracking.work_ms.p50,
             self.report.frames.lost.total,
         );
-        assert!(average < mean && worst < max, "{what}: mean {average} max {worst}");
+        assert!(
+            average < mean && worst < max,
+            "{what}: mean {average} max {worst}"
+        );
     }
 }

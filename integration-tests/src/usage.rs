@@ -29,7 +29,11 @@ impl Usage {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let field = |name: &str| -> Option<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim_start_matches(':').split_whitespace().next()?.parse().ok()
+            line.trim_start_matches(':')
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
         };
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in brackets may itself have spaces; after it comes field 3, so that utime and stime are 11 and 12.
@@ -48,12 +52,23 @@ impl Usage {
 /// What threads that have ended spent is not in it.
 #[must_use]
 pub fn threads_cpu(pid: u32, wanted: impl Fn(&str) -> bool) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     // A thread may end between one look and the next.
     let spent = threads.filter_map(|thread| {
-        let named = fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| wanted(name.trim_end()));
-        let times = fs::read_to_string(thread.path().join("schedstat")).ok().filter(|_| named)?;
-        times.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+        let named = fs::read_to_string(thread.path().join("comm"))
+            .is_ok_and(|name| wanted(name.trim_end()));
+        let times = fs::read_to_string(thread.path().join("schedstat"))
+            .ok()
+            .filter(|_| named)?;
+        times
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+            .map(Duration::from_nanos)
     });
     spent.sum()
 }

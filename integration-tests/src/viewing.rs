@@ -36,9 +36,17 @@ impl Watch {
     pub(crate) fn new(launch: Launch, stage: &Stage) -> Self {
         static WATCHES: AtomicUsize = AtomicUsize::new(0);
         let number = WATCHES.fetch_add(1, Ordering::Relaxed);
-        let [report, trace] = ["report", "trace"].map(|kind| stage.path(&format!("{kind}-{number}.json")));
-        let launch = launch.flags("--headless").flag("report", &report).flag("trace", &trace);
-        Self { launch, report, trace }
+        let [report, trace] =
+            ["report", "trace"].map(|kind| stage.path(&format!("{kind}-{number}.json")));
+        let launch = launch
+            .flags("--headless")
+            .flag("report", &report)
+            .flag("trace", &trace);
+        Self {
+            launch,
+            report,
+            trace,
+        }
     }
 
     /// Adds words to the command line, which are split at spaces.
@@ -76,8 +84,19 @@ impl Watch {
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Viewing {
-        let Self { launch, report, trace } = self;
-        Viewing { program: launch.start(), report, trace: Mutex::new(Trace { path: trace, ..Trace::default() }) }
+        let Self {
+            launch,
+            report,
+            trace,
+        } = self;
+        Viewing {
+            program: launch.start(),
+            report,
+            trace: Mutex::new(Trace {
+                path: trace,
+                ..Trace::default()
+            }),
+        }
     }
 }
 
@@ -169,7 +188,10 @@ pub struct Judged {
 
 /// See [`Judged::verdict`].
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[expect(missing_docs, reason = "named and documented in the viewer's stats::Judgement")]
+#[expect(
+    missing_docs,
+    reason = "named and documented in the viewer's stats::Judgement"
+)]
 pub struct Verdict {
     pub health: String,
     pub error_px: f64,
@@ -182,7 +204,10 @@ pub struct Verdict {
 
 /// See [`Tracked::detection`].
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[expect(missing_docs, reason = "named and documented in the viewer's track::Found")]
+#[expect(
+    missing_docs,
+    reason = "named and documented in the viewer's track::Found"
+)]
 pub struct Detection {
     pub x: f64,
     pub y: f64,
@@ -200,7 +225,10 @@ impl Shown {
 
 /// The parts of a viewer's report that tests judge.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "named and documented in the viewer's stats::Report")]
+#[expect(
+    missing_docs,
+    reason = "named and documented in the viewer's stats::Report"
+)]
 pub struct Report {
     pub stream: Option<String>,
     pub frames: Frames,
@@ -221,7 +249,10 @@ pub struct Report {
 
 /// See [`Report::recording`].
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "named and documented in the viewer's record::Recording")]
+#[expect(
+    missing_docs,
+    reason = "named and documented in the viewer's record::Recording"
+)]
 pub struct Recording {
     pub file: String,
     pub files: u64,
@@ -375,10 +406,24 @@ impl Report {
     pub fn assert_nearly_lossless(&self) {
         self.assert_balanced();
         let Frames { shown, lost, .. } = &self.frames;
-        let lost = |reasons: &[&str]| reasons.iter().map(|reason| lost.by_reason[*reason]).sum::<u64>();
-        assert!(*shown > 0 && self.joins == 1 && lost(&["away", "undecodable"]) == 0, "{self:?}");
-        assert!(lost(&["upstream", "relay", "superseded"]) * 100 <= (shown + 20) * SKIPPED_PERCENT, "{self:?}");
-        assert!(lost(&["link", "incomplete"]) * 100 <= (shown + 100) * DROPPED_PERCENT, "{self:?}");
+        let lost = |reasons: &[&str]| {
+            reasons
+                .iter()
+                .map(|reason| lost.by_reason[*reason])
+                .sum::<u64>()
+        };
+        assert!(
+            *shown > 0 && self.joins == 1 && lost(&["away", "undecodable"]) == 0,
+            "{self:?}"
+        );
+        assert!(
+            lost(&["upstream", "relay", "superseded"]) * 100 <= (shown + 20) * SKIPPED_PERCENT,
+            "{self:?}"
+        );
+        assert!(
+            lost(&["link", "incomplete"]) * 100 <= (shown + 100) * DROPPED_PERCENT,
+            "{self:?}"
+        );
     }
 
     /// Asserts that the reasons of all lost frames sum to all lost frames.
@@ -445,7 +490,9 @@ impl Viewing {
     /// When they are not within [`SOON`].
     #[track_caller]
     pub fn wait_shown(&self, count: usize) {
-        wait::until("the viewer shows frames", SOON, || (self.count() >= count).then_some(()));
+        wait::until("the viewer shows frames", SOON, || {
+            (self.count() >= count).then_some(())
+        });
     }
 
     /// Waits until `count` more frames have been shown.
@@ -463,7 +510,13 @@ impl Viewing {
     /// When there is none within `limit`.
     #[track_caller]
     pub fn wait_shown_after(&self, time: Time, limit: Duration) -> Shown {
-        let look = || self.trace().read().iter().find(|shown| shown.at > time).cloned();
+        let look = || {
+            self.trace()
+                .read()
+                .iter()
+                .find(|shown| shown.at > time)
+                .cloned()
+        };
         wait::until("the viewer shows a new frame", limit, look)
     }
 
@@ -492,7 +545,11 @@ impl Viewing {
     #[must_use]
     #[track_caller]
     pub fn wait_end(self, limit: Duration) -> (Report, Vec<Shown>) {
-        assert_eq!(self.program.wait_exit(limit).code(), Some(0), "the viewer ends well");
+        assert_eq!(
+            self.program.wait_exit(limit).code(),
+            Some(0),
+            "the viewer ends well"
+        );
         self.results()
     }
 
@@ -516,10 +573,13 @@ impl Trace {
             self.file = File::open(&self.path).ok();
         }
         if let Some(file) = &mut self.file {
-            file.read_to_string(&mut self.unread).expect("a trace can be read and is text");
+            file.read_to_string(&mut self.unread)
+                .expect("a trace can be read and is text");
             let whole = self.unread.rfind('\n').map_or(0, |end| end + 1);
             for line in self.unread.drain(..whole).collect::<String>().lines() {
-                match serde_json::from_str(line).expect("a trace has one frame, answer or verdict a line") {
+                match serde_json::from_str(line)
+                    .expect("a trace has one frame, answer or verdict a line")
+                {
                     Line::Shown(shown) => self.frames.push(shown),
                     Line::Tracked(tracked) => self.tracked.push(tracked),
                     Line::Judged(judged) => self.judged.push(judged),
@@ -536,7 +596,12 @@ impl Trace {
 /// When the trace holds anything but such frames.
 #[must_use]
 pub fn read_trace(path: &Path) -> Vec<Shown> {
-    Trace { path: path.to_owned(), ..Trace::default() }.read().to_vec()
+    Trace {
+        path: path.to_owned(),
+        ..Trace::default()
+    }
+    .read()
+    .to_vec()
 }
 
 /// What trackers said, from a trace.
@@ -545,7 +610,10 @@ pub fn read_trace(path: &Path) -> Vec<Shown> {
 /// As [`read_trace`].
 #[must_use]
 pub fn read_answers(path: &Path) -> Vec<Tracked> {
-    let mut trace = Trace { path: path.to_owned(), ..Trace::default() };
+    let mut trace = Trace {
+        path: path.to_owned(),
+        ..Trace::default()
+    };
     trace.read();
     trace.tracked
 }

@@ -61,7 +61,10 @@ pub fn throughout(length: Duration, interval: Duration, mut look: impl FnMut()) 
 }
 
 /// Lets time pass that the test is about: how long a program stays away, or how far apart datagrams are sent.
-#[expect(clippy::disallowed_methods, reason = "the one place where tests let time pass; events are waited for above")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where tests let time pass; events are waited for above"
+)]
 pub fn pause(length: Duration) {
     std::thread::sleep(length);
 }

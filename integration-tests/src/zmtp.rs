@@ -45,7 +45,13 @@ pub fn claim(length: u64) -> Vec<u8> {
 /// A message of two parts; the first is short.
 #[must_use]
 pub fn message(topic: &[u8], body: &[u8]) -> Vec<u8> {
-    [&[MORE, topic.len() as u8], topic, &claim(body.len() as u64), body].concat()
+    [
+        &[MORE, topic.len() as u8],
+        topic,
+        &claim(body.len() as u64),
+        body,
+    ]
+    .concat()
 }
 
 /// Empty frames each of which announces another one.
@@ -139,8 +145,11 @@ impl FakePublisher {
     /// When there is no port to be had.
     #[must_use]
     pub fn listen(misdeeds: Vec<Misdeed>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
         std::thread::spawn(move || {
@@ -150,7 +159,10 @@ impl FakePublisher {
                 std::thread::spawn(move || misbehave(stream, misdeed));
             }
         });
-        Self { address, connections }
+        Self {
+            address,
+            connections,
+        }
     }
 
     /// Its address as ZeroMQ writes it.
@@ -172,27 +184,45 @@ fn misbehave(mut stream: TcpStream, misdeed: Misdeed) -> Option<()> {
     match misdeed {
         Misdeed::Silence => {}
         Misdeed::Garbage => stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok()?,
-        Misdeed::EarlyClaim(length) => stream.write_all(&[greeting(), claim(length)].concat()).ok()?,
-        Misdeed::CloseAfterReady => return stream.write_all(&[greeting(), ready("PUB")].concat()).ok(),
+        Misdeed::EarlyClaim(length) => stream
+            .write_all(&[greeting(), claim(length)].concat())
+            .ok()?,
+        Misdeed::CloseAfterReady => {
+            return stream.write_all(&[greeting(), ready("PUB")].concat()).ok();
+        }
         Misdeed::Claim(length) => {
-            stream.write_all(&[greeting(), ready("PUB")].concat()).ok()?;
+            stream
+                .write_all(&[greeting(), ready("PUB")].concat())
+                .ok()?;
             let _ = stream.read(&mut buffer);
             stream.write_all(&claim(length)).ok()?;
         }
         Misdeed::Say(bytes) => {
-            stream.write_all(&[greeting(), ready("PUB"), bytes].concat()).ok()?;
+            stream
+                .write_all(&[greeting(), ready("PUB"), bytes].concat())
+                .ok()?;
             pause(TIME_TO_READ);
             let _ = stream.shutdown(Shutdown::Write);
         }
         Misdeed::Repeat(bytes) => {
-            stream.write_all(&[greeting(), ready("PUB")].concat()).ok()?;
+            stream
+                .write_all(&[greeting(), ready("PUB")].concat())
+                .ok()?;
             loop {
                 stream.write_all(&bytes).ok()?;
                 pause(BETWEEN_REPEATS);
             }
         }
         Misdeed::Stall => {
-            let half = [&greeting()[..], &ready("PUB"), &[MORE, 4], b"cam/", &claim(300_000), &[7; 1000]].concat();
+            let half = [
+                &greeting()[..],
+                &ready("PUB"),
+                &[MORE, 4],
+                b"cam/",
+                &claim(300_000),
+                &[7; 1000],
+            ]
+            .concat();
             stream.write_all(&half).ok()?;
         }
     }

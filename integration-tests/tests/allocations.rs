@@ -17,10 +17,14 @@ use fanlight_proto::keys::SharedKey;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, parse_frame};
 use fanlight_relay::config::Gso;
-use fanlight_relay::engine::{Engine as Relay, EngineConfig as RelayConfig, Output as FromRelay, Route};
+use fanlight_relay::engine::{
+    Engine as Relay, EngineConfig as RelayConfig, Output as FromRelay, Route,
+};
 use fanlight_relay::udp::{Buffers, Crew, Socket, Turn, bind};
 use fanlight_relay::upstream::Inbox;
-use fanlight_viewer::engine::{Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Wish};
+use fanlight_viewer::engine::{
+    Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Wish,
+};
 use rustix::net::sockopt;
 
 /// Viewers, on sockets that exist.
@@ -76,7 +80,8 @@ impl Rig {
     fn new(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Self {
         let socket = Socket::new(bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
         let crew = Crew::new(Gso::Auto, socket.max_segments(), 1, &socket).unwrap();
-        let seats = (0..VIEWERS).map(|number| Seat::new(viewer.clone(), u8::try_from(number).unwrap()));
+        let seats =
+            (0..VIEWERS).map(|number| Seat::new(viewer.clone(), u8::try_from(number).unwrap()));
         Self {
             relay: Relay::new(RelayConfig::default(), relay, [1; 32]),
             crew,
@@ -110,7 +115,13 @@ impl Rig {
 
     /// What the relay's event loop does with a frame.
     fn fan_out(&mut self) {
-        let Self { relay, crew, socket, inbox, .. } = self;
+        let Self {
+            relay,
+            crew,
+            socket,
+            inbox,
+            ..
+        } = self;
         let busy = |stream: &_| relay.alias(stream).is_some_and(|alias| crew.busy(alias));
         let arrival = inbox.take(busy).unwrap();
         relay.on_arrival(self.now, &arrival);
@@ -131,13 +142,18 @@ impl Rig {
             match output {
                 FromRelay::Send { to, mut datagram } => {
                     let at = self.seats.iter().position(|seat| seat.route == to).unwrap();
-                    self.seats[at].engine.on_datagram(self.now, 0, &mut datagram);
+                    self.seats[at]
+                        .engine
+                        .on_datagram(self.now, 0, &mut datagram);
                     self.hear_viewer(at);
                 }
                 FromRelay::Fan(fan) => self.crew.start(self.now, fan),
                 FromRelay::Resend(resend) => self.crew.resend(&self.socket, resend),
                 FromRelay::Isolate(route) => self.socket.isolate(route).unwrap(),
-                FromRelay::Rejoin(route) => self.socket.rejoin(route, &mut Buffers::default(), |_, _| {}),
+                FromRelay::Rejoin(route) => {
+                    self.socket
+                        .rejoin(route, &mut Buffers::default(), |_, _| {})
+                }
                 FromRelay::Word { .. } => {}
             }
         }
@@ -151,7 +167,8 @@ impl Rig {
         let said = |seat: &mut Seat| seat.said.pop().or_else(|| seat.engine.poll_output());
         while let Some(output) = said(&mut self.seats[at]) {
             if let Output::Send(_, datagram) = output {
-                self.relay.on_datagram(self.now, self.seats[at].route, &datagram);
+                self.relay
+                    .on_datagram(self.now, self.seats[at].route, &datagram);
             }
         }
     }
@@ -162,7 +179,10 @@ impl Rig {
         for at in 0..self.seats.len() {
             let seat = &mut self.seats[at];
             while let Ok(length) = seat.socket.recv(&mut buffer) {
-                assert!([DATA_BYTES, SEALED_DATA_BYTES].contains(&length), "a shard has {length} bytes");
+                assert!(
+                    [DATA_BYTES, SEALED_DATA_BYTES].contains(&length),
+                    "a shard has {length} bytes"
+                );
                 self.ledger.shards += 1;
                 if self.loss > 0 && self.ledger.shards.is_multiple_of(self.loss) {
                     continue;
@@ -189,8 +209,17 @@ impl Seat {
             paths: vec![access],
             redundancy: Redundancy::Both,
         };
-        let route = Route { remote: socket.local_addr().unwrap(), local: None };
-        Self { engine: Viewer::new(config, [number; 32]), socket, route, shown: 0, said: Vec::with_capacity(100) }
+        let route = Route {
+            remote: socket.local_addr().unwrap(),
+            local: None,
+        };
+        Self {
+            engine: Viewer::new(config, [number; 32]),
+            socket,
+            route,
+            shown: 0,
+            said: Vec::with_capacity(100),
+        }
     }
 
     /// What the viewer does with a shard: a whole frame goes to the decoder, which gives its memory back.
@@ -200,7 +229,10 @@ impl Seat {
             match output {
                 Output::Frame(arrived) => {
                     self.shown += 1;
-                    self.engine.on_presentation(Presentation { shown: self.shown, ..Presentation::default() });
+                    self.engine.on_presentation(Presentation {
+                        shown: self.shown,
+                        ..Presentation::default()
+                    });
                     self.engine.recycle(arrived.whole.body);
                 }
                 other => self.said.push(other),
@@ -228,7 +260,10 @@ fn picture(number: u64) -> Bytes {
 
 /// The allocations of [`MEASURED`] frames after the warm-up.
 fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Ledger {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let _inside = runtime.enter();
     let mut rig = Rig::new(relay, viewer, loss);
     (0..WARM_UP).for_each(|number| rig.frame(number));
@@ -238,8 +273,19 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Ledger {
     (WARM_UP..WARM_UP + MEASURED).for_each(|number| rig.frame(number));
     let (shown, sent) = (shown(&rig) - before, MEASURED * VIEWERS as u64);
     // Loss lowers the rate of some; the others show every frame.
-    assert!(if loss == 0 { shown == sent } else { shown > sent / 2 }, "{shown} of {sent} shown");
-    assert_eq!(rig.crew.counts().parity > parity, loss > 0, "there is parity when shards are lost");
+    assert!(
+        if loss == 0 {
+            shown == sent
+        } else {
+            shown > sent / 2
+        },
+        "{shown} of {sent} shown"
+    );
+    assert_eq!(
+        rig.crew.counts().parity > parity,
+        loss > 0,
+        "there is parity when shards are lost"
+    );
     assert_eq!(rig.relay.lanes(), 0);
     eprintln!("measured: {:?}", rig.ledger);
     rig.ledger
@@ -263,7 +309,11 @@ fn a_frame_with_parity_allocates_nothing() {
 #[test]
 fn a_sealed_frame_allocates_nothing() {
     let key = || SharedKey::new([3; 32]);
-    assert_none(&measured(RelayAccess::Psk(key()), &ViewerAccess::Psk(key()), 0));
+    assert_none(&measured(
+        RelayAccess::Psk(key()),
+        &ViewerAccess::Psk(key()),
+        0,
+    ));
 }
 
 #[test]

@@ -17,7 +17,11 @@ const PROGRAMS: [&str; 3] = ["source", "relay", "viewer"];
 fn output(program: &Program, last_line: &str) -> String {
     program.wait_for_line(last_line);
     let lines = program.log().matching(0, "");
-    lines.iter().filter(|line| line.from == "out").map(|line| format!("{}\n", line.text)).collect()
+    lines
+        .iter()
+        .filter(|line| line.from == "out")
+        .map(|line| format!("{}\n", line.text))
+        .collect()
 }
 
 #[test]
@@ -41,8 +45,16 @@ fn a_bad_value_is_refused_and_the_message_names_the_key_and_what_it_may_be() {
         ("source", "--input bal", &["--input", "ball"]),
         ("source", "--rate 0", &["rate"]),
         ("source", "--quality 0", &["quality"]),
-        ("source", "--publish tpc://127.0.0.1:5", &["--publish", "tcp://"]),
-        ("source", "--publish tcp://0.0.0.0:5700", &["feed_key", "allow_remote"]),
+        (
+            "source",
+            "--publish tpc://127.0.0.1:5",
+            &["--publish", "tcp://"],
+        ),
+        (
+            "source",
+            "--publish tcp://0.0.0.0:5700",
+            &["feed_key", "allow_remote"],
+        ),
         ("source", "--stream a/b", &["--stream", "A-Z"]),
         ("relay", "--listen 0.0.0.0:5004", &["access", "open"]),
         ("relay", "--gso maybe", &["--gso", "auto"]),
@@ -57,14 +69,35 @@ fn a_bad_value_is_refused_and_the_message_names_the_key_and_what_it_may_be() {
 fn an_unknown_key_of_a_file_is_refused_with_its_line_and_a_suggestion() {
     let stage = Stage::new();
     for (name, text, words) in [
-        ("source", "stream = \"cam\"\nsise = \"640x480\"\n", ["sise", "size", "line 2"]),
-        ("relay", "\nlissten = \"127.0.0.1:5004\"\n", ["lissten", "listen", "line 2"]),
-        ("viewer", "rellay = \"127.0.0.1:5004\"\n", ["rellay", "relay", "line 1"]),
+        (
+            "source",
+            "stream = \"cam\"\nsise = \"640x480\"\n",
+            ["sise", "size", "line 2"],
+        ),
+        (
+            "relay",
+            "\nlissten = \"127.0.0.1:5004\"\n",
+            ["lissten", "listen", "line 2"],
+        ),
+        (
+            "viewer",
+            "rellay = \"127.0.0.1:5004\"\n",
+            ["rellay", "relay", "line 1"],
+        ),
     ] {
         let file = stage.path(&format!("{name}.toml"));
         std::fs::write(&file, text).unwrap();
-        stage.program(name).flag("config", &file).ends_with(USAGE).says(&words);
-        stage.program(name).flags("check-config").flag("config", &file).ends_with(USAGE).says(&words);
+        stage
+            .program(name)
+            .flag("config", &file)
+            .ends_with(USAGE)
+            .says(&words);
+        stage
+            .program(name)
+            .flags("check-config")
+            .flag("config", &file)
+            .ends_with(USAGE)
+            .says(&words);
     }
 }
 
@@ -72,7 +105,10 @@ fn an_unknown_key_of_a_file_is_refused_with_its_line_and_a_suggestion() {
 fn a_missing_file_is_named() {
     let stage = Stage::new();
     for name in PROGRAMS {
-        let program = stage.program(name).flags("--config /nowhere/at-all.toml").ends_with(USAGE);
+        let program = stage
+            .program(name)
+            .flags("--config /nowhere/at-all.toml")
+            .ends_with(USAGE);
         program.says(&["/nowhere/at-all.toml"]);
     }
 }
@@ -81,17 +117,38 @@ fn a_missing_file_is_named() {
 fn what_print_config_prints_is_a_good_config_that_prints_the_same() {
     let stage = Stage::new();
     for (name, flags, last) in [
-        ("source", "--stream lobby --size 640x480 --publish ipc:///tmp/a.ipc", "quality ="),
-        ("relay", "--listen 127.0.0.1:7777 --gso off", "capture_dir ="),
+        (
+            "source",
+            "--stream lobby --size 640x480 --publish ipc:///tmp/a.ipc",
+            "quality =",
+        ),
+        (
+            "relay",
+            "--listen 127.0.0.1:7777 --gso off",
+            "capture_dir =",
+        ),
         ("viewer", "--relay 127.0.0.1:7777", "stats ="),
     ] {
-        let first = stage.program(name).flags(flags).flags("--print-config").ends_with(0);
+        let first = stage
+            .program(name)
+            .flags(flags)
+            .flags("--print-config")
+            .ends_with(0);
         let text = output(&first, last);
         assert!(text.parse::<toml::Table>().is_ok(), "{text}");
         let file = stage.path(&format!("{name}-printed.toml"));
         std::fs::write(&file, &text).unwrap();
-        stage.program(name).flags("check-config").flag("config", &file).ends_with(0).says(&["good"]);
-        let again = stage.program(name).flags("--print-config").flag("config", &file).ends_with(0);
+        stage
+            .program(name)
+            .flags("check-config")
+            .flag("config", &file)
+            .ends_with(0)
+            .says(&["good"]);
+        let again = stage
+            .program(name)
+            .flags("--print-config")
+            .flag("config", &file)
+            .ends_with(0);
         assert_eq!(output(&again, last), text);
     }
 }
@@ -101,7 +158,11 @@ fn the_shipped_files_are_good() {
     let stage = Stage::new();
     for name in PROGRAMS {
         let file = format!("{}/../config/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-        stage.program(name).flags("check-config").flag("config", &file).ends_with(0);
+        stage
+            .program(name)
+            .flags("check-config")
+            .flag("config", &file)
+            .ends_with(0);
     }
 }
 
@@ -110,8 +171,11 @@ fn a_flag_wins_over_the_file() {
     let stage = Stage::new();
     let file = stage.path("relay.toml");
     std::fs::write(&file, "listen = \"127.0.0.1:7001\"\nmax_viewers = 7\n").unwrap();
-    let printed =
-        stage.program("relay").flags("--listen 127.0.0.1:7002 --print-config").flag("config", &file).ends_with(0);
+    let printed = stage
+        .program("relay")
+        .flags("--listen 127.0.0.1:7002 --print-config")
+        .flag("config", &file)
+        .ends_with(0);
     printed.says(&["listen", "127.0.0.1:7002"]);
     printed.says(&["max_viewers", "7"]);
 }
@@ -120,7 +184,11 @@ fn a_flag_wins_over_the_file() {
 fn every_program_makes_keys_that_only_their_owner_can_read() {
     let stage = Stage::new();
     for name in PROGRAMS {
-        for (kind, prefix) in [("psk", "fanlight-psk:"), ("feed", "fanlight-feed:"), ("pair", "fanlight-private:")] {
+        for (kind, prefix) in [
+            ("psk", "fanlight-psk:"),
+            ("feed", "fanlight-feed:"),
+            ("pair", "fanlight-private:"),
+        ] {
             let file = stage.path(&format!("{name}.{kind}"));
             let made = keygen(&stage, name, kind, &file).ends_with(0);
             let metadata = std::fs::metadata(&file).unwrap();
@@ -140,7 +208,12 @@ fn the_public_part_of_a_key_is_one_line_to_be_pasted() {
     let file = stage.path("hall.key");
     let made = keygen(&stage, "viewer", "pair", &file).ends_with(0);
     let public = output(&made, "fanlight-public:");
-    assert_eq!(fanlight_proto::keys::parse_viewers(&format!("{} hall", public.trim_end())).unwrap().len(), 1);
+    assert_eq!(
+        fanlight_proto::keys::parse_viewers(&format!("{} hall", public.trim_end()))
+            .unwrap()
+            .len(),
+        1
+    );
     let again = keygen(&stage, "relay", "public", &file).ends_with(0);
     assert_eq!(output(&again, "fanlight-public:"), public);
 }
@@ -166,11 +239,27 @@ fn keygen_says_what_it_misses() {
     for (words, code, said) in [
         ("keygen psk".to_owned(), USAGE, "<FILE>"),
         ("keygen pskk wall.psk".to_owned(), USAGE, "'psk'"),
-        ("keygen psk /nowhere/wall.psk".to_owned(), 1, "/nowhere/wall.psk"),
-        ("keygen public /nowhere/hall.key".to_owned(), 1, "/nowhere/hall.key"),
-        (format!("keygen public {}", file.display()), 1, "fanlight-private:"),
+        (
+            "keygen psk /nowhere/wall.psk".to_owned(),
+            1,
+            "/nowhere/wall.psk",
+        ),
+        (
+            "keygen public /nowhere/hall.key".to_owned(),
+            1,
+            "/nowhere/hall.key",
+        ),
+        (
+            format!("keygen public {}", file.display()),
+            1,
+            "fanlight-private:",
+        ),
     ] {
-        stage.program("relay").flags(&words).ends_with(code).says(&[said]);
+        stage
+            .program("relay")
+            .flags(&words)
+            .ends_with(code)
+            .says(&[said]);
     }
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
     let exposed = keygen(&stage, "relay", "public", &file).ends_with(1);
@@ -182,26 +271,44 @@ fn keygen_says_what_it_misses() {
 fn keygen_asks_for_no_config() {
     let stage = Stage::new();
     let words = "--config /nowhere/at-all.toml keygen psk";
-    stage.program("relay").flags(words).flags(&stage.path("wall.psk").display().to_string()).ends_with(0);
+    stage
+        .program("relay")
+        .flags(words)
+        .flags(&stage.path("wall.psk").display().to_string())
+        .ends_with(0);
 }
 
 fn keygen(stage: &Stage, program: &str, kind: &str, file: &Path) -> Launch {
-    stage.program(program).flags("keygen").flags(kind).flags(&file.display().to_string())
+    stage
+        .program(program)
+        .flags("keygen")
+        .flags(kind)
+        .flags(&file.display().to_string())
 }
 
 #[test]
 fn every_program_tells_its_version() {
     let stage = Stage::new();
     for name in PROGRAMS {
-        stage.program(name).flags("--version").ends_with(0).says(&[&format!("fanlight-{name}"), "0."]);
+        stage
+            .program(name)
+            .flags("--version")
+            .ends_with(0)
+            .says(&[&format!("fanlight-{name}"), "0."]);
     }
 }
 
 #[test]
 fn a_second_source_at_the_same_endpoint_is_told_who_is_in_its_way() {
     let stage = Stage::new();
-    let _first = stage.source("cam").flags("--input ball --size 320x240").ready();
-    let (exit, second) = stage.source("cam").flags("--input ball --size 320x240").run();
+    let _first = stage
+        .source("cam")
+        .flags("--input ball --size 320x240")
+        .ready();
+    let (exit, second) = stage
+        .source("cam")
+        .flags("--input ball --size 320x240")
+        .run();
     assert!(!exit.status.success());
     second.says(&["another source", &stage.ipc("cam"), "--publish"]);
 }
@@ -209,7 +316,10 @@ fn a_second_source_at_the_same_endpoint_is_told_who_is_in_its_way() {
 #[test]
 fn a_source_replaces_the_socket_file_of_one_that_was_killed() {
     let stage = Stage::new();
-    let source = stage.source("cam").flags("--input ball --size 320x240").ready();
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 320x240")
+        .ready();
     source.kill();
     assert!(stage.path("cam.ipc").exists(), "SIGKILL leaves the file");
     source.start_again();
@@ -220,10 +330,16 @@ fn a_source_replaces_the_socket_file_of_one_that_was_killed() {
 fn a_source_does_not_remove_a_file_that_is_no_socket() {
     let stage = Stage::new();
     std::fs::write(stage.path("cam.ipc"), "precious").unwrap();
-    let (exit, source) = stage.source("cam").flags("--input ball --size 320x240").run();
+    let (exit, source) = stage
+        .source("cam")
+        .flags("--input ball --size 320x240")
+        .run();
     assert!(!exit.status.success());
     source.says(&["no socket", "cam.ipc"]);
-    assert_eq!(std::fs::read_to_string(stage.path("cam.ipc")).unwrap(), "precious");
+    assert_eq!(
+        std::fs::read_to_string(stage.path("cam.ipc")).unwrap(),
+        "precious"
+    );
 }
 
 #[test]
@@ -238,16 +354,29 @@ fn a_second_relay_on_the_same_port_is_told_which_port() {
 #[test]
 fn a_relay_on_any_port_says_which_it_got() {
     let stage = Stage::new();
-    let relay = stage.program("relay").flags("--listen 127.0.0.1:0").flag("sources", stage.ipc("cam")).ready();
+    let relay = stage
+        .program("relay")
+        .flags("--listen 127.0.0.1:0")
+        .flag("sources", stage.ipc("cam"))
+        .ready();
     let line = relay.wait_for_line("serving").text;
-    let port = line.split("127.0.0.1:").nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap();
+    let port = line
+        .split("127.0.0.1:")
+        .nth(1)
+        .unwrap()
+        .split(|c: char| !c.is_ascii_digit())
+        .next()
+        .unwrap();
     assert_ne!(port.parse::<u16>().unwrap(), 0, "{line}");
 }
 
 #[test]
 fn a_source_without_its_device_says_what_it_misses_and_lives_on() {
     let stage = Stage::new();
-    let source = stage.source("cam").flags("--input camera --device /dev/no-such-camera").ready();
+    let source = stage
+        .source("cam")
+        .flags("--input camera --device /dev/no-such-camera")
+        .ready();
     source.says(&["/dev/no-such-camera"]);
     assert!(source.pid().is_some());
 }
@@ -255,16 +384,31 @@ fn a_source_without_its_device_says_what_it_misses_and_lives_on() {
 #[test]
 fn the_log_is_json_when_asked() {
     let stage = Stage::new();
-    let source = stage.source("cam").flags("--input ball --size 320x240 --log-format json").ready();
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 320x240 --log-format json")
+        .ready();
     let line = source.wait_for_line("fanlight-source").text;
-    let lines: Vec<_> = source.log().matching(0, "").into_iter().filter(|line| line.from == "err").collect();
-    assert!(lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(&line.text).is_ok()), "{line}");
+    let lines: Vec<_> = source
+        .log()
+        .matching(0, "")
+        .into_iter()
+        .filter(|line| line.from == "err")
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| serde_json::from_str::<serde_json::Value>(&line.text).is_ok()),
+        "{line}"
+    );
 }
 
 /// The files of the log `path`, the oldest first.
 fn log_files(path: &Path) -> Vec<String> {
     let older = (1..100).map(|number| path.with_extension(format!("log.{number}")));
-    let mut texts: Vec<_> = older.map_while(|file| std::fs::read_to_string(file).ok()).collect();
+    let mut texts: Vec<_> = older
+        .map_while(|file| std::fs::read_to_string(file).ok())
+        .collect();
     texts.reverse();
     texts.push(std::fs::read_to_string(path).expect("the log can be read"));
     texts
@@ -277,18 +421,39 @@ fn a_log_file_goes_on_over_restarts_and_rotations_and_loses_no_line() {
     for name in PROGRAMS {
         let path = stage.path(&format!("{name}.log"));
         let run = |files: &str| {
-            let program =
-                stage.program(name).flags("--config /nowhere/at-all.toml --log-file-size 1kB --log-format json");
-            program.flag("log-file", &path).flags(files).ends_with(USAGE).says(&["/nowhere/at-all.toml"]);
+            let program = stage
+                .program(name)
+                .flags("--config /nowhere/at-all.toml --log-file-size 1kB --log-format json");
+            program
+                .flag("log-file", &path)
+                .flags(files)
+                .ends_with(USAGE)
+                .says(&["/nowhere/at-all.toml"]);
         };
         (0..RUNS).for_each(|_| run("--log-files 100"));
         let files = log_files(&path);
-        assert!(files.len() > 2 && files.iter().all(|text| text.len() <= 1_000), "{files:?}");
-        let lines: Vec<serde_json::Value> =
-            files.concat().lines().map(|line| serde_json::from_str(line).expect("no line is split")).collect();
-        let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
-        assert_eq!(levels, ["INFO", "ERROR"].repeat(RUNS), "the version and the error of each run");
-        let stamps: Vec<_> = lines.iter().map(|line| line["timestamp"].as_str().unwrap()).collect();
+        assert!(
+            files.len() > 2 && files.iter().all(|text| text.len() <= 1_000),
+            "{files:?}"
+        );
+        let lines: Vec<serde_json::Value> = files
+            .concat()
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("no line is split"))
+            .collect();
+        let levels: Vec<_> = lines
+            .iter()
+            .map(|line| line["level"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            levels,
+            ["INFO", "ERROR"].repeat(RUNS),
+            "the version and the error of each run"
+        );
+        let stamps: Vec<_> = lines
+            .iter()
+            .map(|line| line["timestamp"].as_str().unwrap())
+            .collect();
         assert!(stamps.is_sorted(), "{stamps:?}");
     }
 }
@@ -300,8 +465,13 @@ fn no_more_log_files_are_kept_than_asked_for_and_five_unless_asked() {
         let folder = stage.path(&format!("logs{most}"));
         std::fs::create_dir(&folder).unwrap();
         for _ in 0..25 {
-            let relay = stage.program("relay").flags("--config /nowhere/at-all.toml --log-file-size 1kB").flags(flags);
-            relay.flag("log-file", folder.join("relay.log")).ends_with(USAGE);
+            let relay = stage
+                .program("relay")
+                .flags("--config /nowhere/at-all.toml --log-file-size 1kB")
+                .flags(flags);
+            relay
+                .flag("log-file", folder.join("relay.log"))
+                .ends_with(USAGE);
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), most);
         assert_eq!(log_files(&folder.join("relay.log")).len(), most);
@@ -312,14 +482,30 @@ fn no_more_log_files_are_kept_than_asked_for_and_five_unless_asked() {
 fn a_log_file_that_cannot_be_written_is_refused_with_what_to_do() {
     let stage = Stage::new();
     let busy = stage.path("busy.log");
-    let _first = stage.source("cam").flags("--input ball --size 320x240").flag("log-file", &busy).ready();
+    let _first = stage
+        .source("cam")
+        .flags("--input ball --size 320x240")
+        .flag("log-file", &busy)
+        .ready();
     for name in PROGRAMS {
         let refused = |path: &Path| stage.program(name).flag("log-file", path).ends_with(USAGE);
-        refused(&stage.path("missing/a.log")).says(&["missing/a.log", "directory that exists", "--log-file"]);
+        refused(&stage.path("missing/a.log")).says(&[
+            "missing/a.log",
+            "directory that exists",
+            "--log-file",
+        ]);
         refused(stage.directory()).says(&["no regular file", "--log-file"]);
         refused(&busy).says(&["another program logs to", "busy.log"]);
-        stage.program(name).flags("--log-file-size 10").ends_with(USAGE).says(&["--log-file-size", "10MB"]);
-        stage.program(name).flags("--log-files 0").ends_with(USAGE).says(&["--log-files", "1..=100"]);
+        stage
+            .program(name)
+            .flags("--log-file-size 10")
+            .ends_with(USAGE)
+            .says(&["--log-file-size", "10MB"]);
+        stage
+            .program(name)
+            .flags("--log-files 0")
+            .ends_with(USAGE)
+            .says(&["--log-files", "1..=100"]);
     }
 }
 
@@ -336,22 +522,43 @@ fn a_disk_full_of_logs_stops_nobody_and_the_log_goes_on_when_there_is_room() {
     let script = "mount -t tmpfs -o size=32k none \"$0\" && head -c 28672 /dev/zero >\"$0/filler\" && \
                   yes '{}' | head -c 3999 >\"$0/source.log\" && exec \"$@\"";
     let disk_name = disk.to_str().unwrap();
-    let source =
-        stage.source("cam").flag("input", "pipe").flag("command", "while :; do echo no picture >&2; sleep 0.05; done");
-    let source = source.flags("--log-format json").flag("log-file", disk.join("source.log"));
-    let source = source.under(&["unshare", "--mount", "sh", "-c", script, disk_name]).ready();
-    source.says(&["cannot write the log file", "source.log", "No space left", "lines are lost until it works again"]);
-    let seen =
-        Path::new("/proc").join(source.pid().unwrap().to_string()).join("root").join(disk.strip_prefix("/").unwrap());
+    let source = stage.source("cam").flag("input", "pipe").flag(
+        "command",
+        "while :; do echo no picture >&2; sleep 0.05; done",
+    );
+    let source = source
+        .flags("--log-format json")
+        .flag("log-file", disk.join("source.log"));
+    let source = source
+        .under(&["unshare", "--mount", "sh", "-c", script, disk_name])
+        .ready();
+    source.says(&[
+        "cannot write the log file",
+        "source.log",
+        "No space left",
+        "lines are lost until it works again",
+    ]);
+    let seen = Path::new("/proc")
+        .join(source.pid().unwrap().to_string())
+        .join("root")
+        .join(disk.strip_prefix("/").unwrap());
     std::fs::remove_file(seen.join("filler")).unwrap();
     let log = seen.join("source.log");
     wait::until("the log tells of missing lines", SOON, || {
-        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("lines of this log are missing")).then_some(())
+        std::fs::read_to_string(&log)
+            .is_ok_and(|text| text.contains("lines of this log are missing"))
+            .then_some(())
     });
     let told = source.log().matching(0, "cannot write the log file");
     assert_eq!(told.len(), 1, "one failure is told once: {told:?}");
     let text = std::fs::read_to_string(&log).unwrap();
-    let whole = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
-    assert!(text.lines().count() - whole <= 1, "no line was cut short but perhaps the one being written");
+    let whole = text
+        .lines()
+        .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+        .count();
+    assert!(
+        text.lines().count() - whole <= 1,
+        "no line was cut short but perhaps the one being written"
+    );
     assert!(source.pid().is_some());
 }

@@ -35,7 +35,12 @@ const USAGE: i32 = 64;
 fn key(stage: &Stage, byte: u8) -> PathBuf {
     let path = stage.path(&format!("feed-{byte}.key"));
     if !path.exists() {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .unwrap();
         writeln!(file, "fanlight-feed:{}", format!("{byte:02x}").repeat(32)).unwrap();
     }
     path
@@ -45,7 +50,11 @@ fn key(stage: &Stage, byte: u8) -> PathBuf {
 fn source(stage: &Stage, key: Option<PathBuf>) -> (SocketAddr, Program) {
     let address = stage.source_address(0);
     let endpoints = format!("{},tcp://{address}", stage.ipc("cam"));
-    let source = stage.program("source").flags("--stream cam").flags(INPUT).flag("publish", endpoints);
+    let source = stage
+        .program("source")
+        .flags("--stream cam")
+        .flags(INPUT)
+        .flag("publish", endpoints);
     let source = match key {
         Some(key) => source.flag("feed-key", key),
         None => source,
@@ -63,19 +72,29 @@ fn who_listens_on_the_leg_sees_pictures_without_a_key_and_noise_with_one() {
     let (address, plain) = source(&stage, None);
     let overheard = listen_in(address, OVERHEARD).unwrap();
     for secret in [JPEG_BEGINS, STREAM] {
-        assert!(overheard.iter().any(|(_, body)| contains(body, secret)), "what the key is there to hide");
+        assert!(
+            overheard.iter().any(|(_, body)| contains(body, secret)),
+            "what the key is there to hide"
+        );
     }
     plain.stop();
 
     let (address, _sealed) = source(&stage, Some(key(&stage, 1)));
-    let relay = stage.relay(0, &[format!("tcp://{address}")]).flag("feed-key", key(&stage, 1)).ready();
+    let relay = stage
+        .relay(0, &[format!("tcp://{address}")])
+        .flag("feed-key", key(&stage, 1))
+        .ready();
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
     viewing.wait_shown(30);
     let overheard = listen_in(address, OVERHEARD).unwrap();
     assert!(overheard.len() > 5);
     for (topic, body) in &overheard {
         assert_eq!(topic, b"cam/");
-        assert!(!contains(body, JPEG_BEGINS) && !contains(body, STREAM), "{} bytes", body.len());
+        assert!(
+            !contains(body, JPEG_BEGINS) && !contains(body, STREAM),
+            "{} bytes",
+            body.len()
+        );
     }
     let (report, _) = viewing.finish();
     report.assert_nearly_lossless();
@@ -88,12 +107,18 @@ fn who_plays_a_recorded_session_shows_nobody_anything() {
     let (address, recorded) = source(&stage, Some(key(&stage, 1)));
     let recording = listen_in(address, OVERHEARD).unwrap();
     recorded.stop();
-    let bytes = recording.iter().flat_map(|(topic, body)| message(topic, body)).collect();
+    let bytes = recording
+        .iter()
+        .flat_map(|(topic, body)| message(topic, body))
+        .collect();
     let forger = FakePublisher::listen(vec![Misdeed::Repeat(bytes)]);
 
     let (_, live) = source(&stage, Some(key(&stage, 1)));
     let endpoints = [forger.endpoint(), stage.ipc("cam")];
-    let relay = stage.relay(0, &endpoints).flag("feed-key", key(&stage, 1)).ready();
+    let relay = stage
+        .relay(0, &endpoints)
+        .flag("feed-key", key(&stage, 1))
+        .ready();
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
     viewing.wait_shown(60);
     relay.wait_for_line("has not proved");
@@ -101,11 +126,16 @@ fn who_plays_a_recorded_session_shows_nobody_anything() {
     live.stop();
     viewing.program().wait_for_line("source gone");
     let (shown, connections) = (viewing.count(), forger.connections());
-    until("the forger is tried again", SOON, || (forger.connections() > connections).then_some(()));
+    until("the forger is tried again", SOON, || {
+        (forger.connections() > connections).then_some(())
+    });
     assert_eq!(viewing.count(), shown);
     let (report, frames) = viewing.finish();
     assert_eq!(report.decode.errors, 0);
-    assert!(frames.iter().all(|frame| frame.epoch == frames[0].epoch), "one run of the source, the live one");
+    assert!(
+        frames.iter().all(|frame| frame.epoch == frames[0].epoch),
+        "one run of the source, the live one"
+    );
 }
 
 #[test]
@@ -131,7 +161,11 @@ fn keys_that_differ_or_are_missing_are_told_with_what_to_do() {
         let lines = relay.log().matching(mark, "").len();
         assert!(lines <= 3 * 4, "{lines} lines in 3 s");
         for line in relay.log().matching(0, "") {
-            assert!(!line.text.contains("0101010101") && !line.text.contains("0202020202"), "{}", line.text);
+            assert!(
+                !line.text.contains("0101010101") && !line.text.contains("0202020202"),
+                "{}",
+                line.text
+            );
         }
     }
 }
@@ -140,7 +174,10 @@ fn keys_that_differ_or_are_missing_are_told_with_what_to_do() {
 fn a_sealed_source_that_is_killed_is_back_on_the_screen_within_a_second() {
     let (_alone, stage) = (alone(), Stage::new());
     let (address, source) = source(&stage, Some(key(&stage, 1)));
-    let _relay = stage.relay(0, &[format!("tcp://{address}")]).flag("feed-key", key(&stage, 1)).ready();
+    let _relay = stage
+        .relay(0, &[format!("tcp://{address}")])
+        .flag("feed-key", key(&stage, 1))
+        .ready();
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
     viewing.wait_shown(10);
     for away in [0, 300, 1500] {
@@ -161,19 +198,50 @@ fn a_sealed_source_that_is_killed_is_back_on_the_screen_within_a_second() {
 fn beyond_this_host_a_key_is_asked_for_or_its_absence_written_out() {
     let stage = Stage::new();
     for (name, flags, words) in [
-        ("source", "--publish tcp://0.0.0.0:0", ["feed_key", "allow_remote"]),
-        ("relay", "--listen 127.0.0.1:0 --sources tcp://192.0.2.1:5010", ["feed_key", "allow_remote_sources"]),
-        ("relay", "--listen 127.0.0.1:0 --sources tcp://camera.example:5010", ["feed_key", "allow_remote_sources"]),
+        (
+            "source",
+            "--publish tcp://0.0.0.0:0",
+            ["feed_key", "allow_remote"],
+        ),
+        (
+            "relay",
+            "--listen 127.0.0.1:0 --sources tcp://192.0.2.1:5010",
+            ["feed_key", "allow_remote_sources"],
+        ),
+        (
+            "relay",
+            "--listen 127.0.0.1:0 --sources tcp://camera.example:5010",
+            ["feed_key", "allow_remote_sources"],
+        ),
     ] {
         let (exit, program) = stage.program(name).flags(flags).run();
         assert_eq!(exit.code(), Some(USAGE), "{name} {flags}");
-        words.iter().for_each(|word| drop(program.wait_for_line(word)));
+        words
+            .iter()
+            .for_each(|word| drop(program.wait_for_line(word)));
     }
     let file = key(&stage, 1);
     let near = "--listen 127.0.0.1:0 --sources tcp://192.0.2.1:5010";
-    for (name, flags) in [("source", "--publish tcp://0.0.0.0:0 --input ball"), ("relay", near)] {
-        stage.program(name).flags(flags).flag("feed-key", &file).ready().stop();
+    for (name, flags) in [
+        ("source", "--publish tcp://0.0.0.0:0 --input ball"),
+        ("relay", near),
+    ] {
+        stage
+            .program(name)
+            .flags(flags)
+            .flag("feed-key", &file)
+            .ready()
+            .stop();
     }
-    stage.program("source").flags("--publish tcp://0.0.0.0:0 --input ball --allow-remote").ready().stop();
-    stage.program("relay").flags(near).flags("--allow-remote-sources").ready().stop();
+    stage
+        .program("source")
+        .flags("--publish tcp://0.0.0.0:0 --input ball --allow-remote")
+        .ready()
+        .stop();
+    stage
+        .program("relay")
+        .flags(near)
+        .flags("--allow-remote-sources")
+        .ready()
+        .stop();
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::limits::{JOIN_BYTES, MAX_DATAGRAM, MAX_FRAME_BYTES, SHARD_BYTES};
-use fanlight_proto::message::{Accept, FrameId, Goodbye, Join, KeepAlive, Pulse, Repair, State, Status, StreamInfo};
+use fanlight_proto::message::{
+    Accept, FrameId, Goodbye, Join, KeepAlive, Pulse, Repair, State, Status, StreamInfo,
+};
 use fanlight_tests::program::Program;
 use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::stranger::{Stranger, join};
@@ -23,7 +25,10 @@ const BURST: usize = 100;
 const BURST_PAUSE: Duration = Duration::from_millis(5);
 
 fn show(stage: &Stage) -> (Program, Program, Viewing) {
-    let source = stage.source("cam").flags("--input ball --size 640x360").ready();
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 640x360")
+        .ready();
     let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
     viewing.wait_shown(10);
@@ -39,17 +44,39 @@ fn plausible(random: &mut Random) -> ToRelay<'static> {
     let session = random.number();
     match random.below(6) {
         0 => ToRelay::Join(join("cam")),
-        1 => ToRelay::Join(Join { token: random.bytes(16).into(), ..join("cam") }),
-        2 => ToRelay::Join(Join { list: true, ..join("") }),
-        3 => ToRelay::KeepAlive(session.max(1), KeepAlive { sent_us: 1, ..KeepAlive::default() }),
+        1 => ToRelay::Join(Join {
+            token: random.bytes(16).into(),
+            ..join("cam")
+        }),
+        2 => ToRelay::Join(Join {
+            list: true,
+            ..join("")
+        }),
+        3 => ToRelay::KeepAlive(
+            session.max(1),
+            KeepAlive {
+                sent_us: 1,
+                ..KeepAlive::default()
+            },
+        ),
         4 => {
             let ranges = (0..128).map(|_| random.number() as u32).collect();
             ToRelay::Repair(
                 session.max(1),
-                Repair { alias: 1, epoch: random.number(), number: random.number(), ranges },
+                Repair {
+                    alias: 1,
+                    epoch: random.number(),
+                    number: random.number(),
+                    ranges,
+                },
             )
         }
-        _ => ToRelay::Goodbye(session.max(1), Goodbye { reason: "x".repeat(900) }),
+        _ => ToRelay::Goodbye(
+            session.max(1),
+            Goodbye {
+                reason: "x".repeat(900),
+            },
+        ),
     }
 }
 
@@ -79,8 +106,14 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_frame_no_memory_and_few_log_line
     let (_alone, stage) = (alone(), Stage::new());
     let (_source, relay, viewing) = show(&stage);
     let mut random = Random::new(seed(11));
-    let mut strangers: Vec<Stranger> = (0..8).map(|_| Stranger::to(stage.relay_address(0))).collect();
-    let (before, mark, began) = (relay.usage(), relay.log().mark(), fanlight_daemon::clock::now());
+    let mut strangers: Vec<Stranger> = (0..8)
+        .map(|_| Stranger::to(stage.relay_address(0)))
+        .collect();
+    let (before, mark, began) = (
+        relay.usage(),
+        relay.log().mark(),
+        fanlight_daemon::clock::now(),
+    );
     for number in 0..if long() { 1_000_000 } else { 100_000 } {
         let stranger = &mut strangers[number % 8];
         if random.below(4) == 0 {
@@ -90,21 +123,39 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_frame_no_memory_and_few_log_line
         }
         if number % BURST == 0 {
             pause(BURST_PAUSE);
-            strangers.iter_mut().for_each(|stranger| stranger.drain(Duration::ZERO));
+            strangers
+                .iter_mut()
+                .for_each(|stranger| stranger.drain(Duration::ZERO));
         }
     }
-    strangers.iter_mut().for_each(|stranger| stranger.drain(QUIET));
-    let seconds = fanlight_daemon::clock::now().saturating_since(began).as_secs();
+    strangers
+        .iter_mut()
+        .for_each(|stranger| stranger.drain(QUIET));
+    let seconds = fanlight_daemon::clock::now()
+        .saturating_since(began)
+        .as_secs();
     for Stranger { sent, received, .. } in &strangers {
-        assert!(received.bytes <= sent.bytes && received.datagrams <= sent.datagrams, "{sent:?} {received:?}");
+        assert!(
+            received.bytes <= sent.bytes && received.datagrams <= sent.datagrams,
+            "{sent:?} {received:?}"
+        );
     }
     let after = relay.usage();
-    assert!(after.resident <= before.resident + 2 * MIB, "{before:?} {after:?}");
+    assert!(
+        after.resident <= before.resident + 2 * MIB,
+        "{before:?} {after:?}"
+    );
     // A viewer has a socket of its own while it begins; nobody else gets one.
-    assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
+    assert!(
+        after.descriptors <= before.descriptors,
+        "{before:?} {after:?}"
+    );
     assert_eq!(after.threads, before.threads);
     let lines = relay.log().matching(mark, "").len() as u64;
-    assert!(lines <= 6 * (seconds + 2), "{lines} lines in {seconds} s, for six classes of events");
+    assert!(
+        lines <= 6 * (seconds + 2),
+        "{lines} lines in {seconds} s, for six classes of events"
+    );
     assert!(relay.exits().is_empty());
     let (report, _) = viewing.finish();
     report.assert_nearly_lossless();
@@ -120,7 +171,13 @@ fn nothing_malformed_is_answered() {
     for _ in 0..20 {
         for _ in 0..BURST {
             let length = random.below(2 * MAX_DATAGRAM);
-            stranger.send(&random.bytes(length).into_iter().map(|byte| byte & 0x7f).collect::<Vec<_>>());
+            stranger.send(
+                &random
+                    .bytes(length)
+                    .into_iter()
+                    .map(|byte| byte & 0x7f)
+                    .collect::<Vec<_>>(),
+            );
             let mut short = Vec::new();
             ToRelay::Join(join("cam")).encode(&mut short);
             stranger.send(&short[..random.below(JOIN_BYTES)]);
@@ -142,15 +199,24 @@ fn no_answer_to_an_address_that_has_not_proved_itself_is_larger_than_its_questio
         plausible(&mut random).encode(&mut question);
         stranger.send(&question);
         let mut answers = 0;
-        while let Some(answer) = stranger.receive(Duration::from_millis(if answers == 0 { 20 } else { 1 })) {
+        while let Some(answer) =
+            stranger.receive(Duration::from_millis(if answers == 0 { 20 } else { 1 }))
+        {
             answers += answer.len();
             let kind = kind(&answer);
             assert!(
-                matches!(kind, Some(ToViewer::Challenge(_) | ToViewer::Reset(_) | ToViewer::Refuse(_))),
+                matches!(
+                    kind,
+                    Some(ToViewer::Challenge(_) | ToViewer::Reset(_) | ToViewer::Refuse(_))
+                ),
                 "{kind:?}"
             );
         }
-        assert!(answers <= question.len(), "{answers} for {}", question.len());
+        assert!(
+            answers <= question.len(),
+            "{answers} for {}",
+            question.len()
+        );
     }
 }
 
@@ -163,16 +229,26 @@ fn a_token_is_good_only_for_the_address_it_was_sent_to() {
     let mut wish = join("cam");
     honest.say(&ToRelay::Join(wish.clone()));
     let answer = honest.receive(QUIET).expect("a challenge comes");
-    let Some(ToViewer::Challenge(challenge)) = kind(&answer) else { panic!("{answer:?}") };
+    let Some(ToViewer::Challenge(challenge)) = kind(&answer) else {
+        panic!("{answer:?}")
+    };
     wish.token = challenge.token;
     thief.say(&ToRelay::Join(wish.clone()));
-    let answer = thief.receive(QUIET).expect("the thief is challenged itself");
-    assert!(matches!(kind(&answer), Some(ToViewer::Challenge(_))), "{answer:?}");
+    let answer = thief
+        .receive(QUIET)
+        .expect("the thief is challenged itself");
+    assert!(
+        matches!(kind(&answer), Some(ToViewer::Challenge(_))),
+        "{answer:?}"
+    );
     thief.drain(QUIET);
     assert_eq!(thief.received.datagrams, 1, "no session, no media");
     honest.say(&ToRelay::Join(wish));
     let answer = honest.receive(QUIET).expect("the honest one is let in");
-    assert!(matches!(kind(&answer), Some(ToViewer::Accept(_))), "{answer:?}");
+    assert!(
+        matches!(kind(&answer), Some(ToViewer::Accept(_))),
+        "{answer:?}"
+    );
 }
 
 #[test]
@@ -184,15 +260,27 @@ fn nobody_can_end_repair_or_keep_the_session_of_another() {
     let mut thief = Stranger::to(stage.relay_address(0));
     thief.say(&ToRelay::Goodbye(session, Goodbye::default()));
     thief.say(&ToRelay::KeepAlive(session, KeepAlive::default()));
-    thief.say(&ToRelay::Repair(session, Repair { epoch: 1, ranges: vec![0, 64], ..Repair::default() }));
+    thief.say(&ToRelay::Repair(
+        session,
+        Repair {
+            epoch: 1,
+            ranges: vec![0, 64],
+            ..Repair::default()
+        },
+    ));
     let mut answers = 0;
     while let Some(answer) = thief.receive(QUIET) {
         answers += answer.len();
-        assert!(matches!(kind(&answer), Some(ToViewer::Reset(_))), "{answer:?}");
+        assert!(
+            matches!(kind(&answer), Some(ToViewer::Reset(_))),
+            "{answer:?}"
+        );
     }
     assert!(answers as u64 <= thief.sent.bytes);
     victim.drain(Duration::ZERO);
-    let media = (0..50).filter_map(|_| victim.receive(QUIET)).filter(|d| matches!(kind(d), Some(ToViewer::Data(..))));
+    let media = (0..50)
+        .filter_map(|_| victim.receive(QUIET))
+        .filter(|d| matches!(kind(d), Some(ToViewer::Data(..))));
     assert!(media.count() > 0, "the victim is still served");
 }
 
@@ -217,12 +305,28 @@ fn lying_relay(address: SocketAddr, mut datagram: impl FnMut(u64, &mut Vec<u8>) 
     std::thread::spawn(move || {
         let (mut buffer, mut out, mut session) = ([0; 2048], Vec::new(), 0);
         while let Ok((length, viewer)) = socket.recv_from(&mut buffer) {
-            let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) else { continue };
+            let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) else {
+                continue;
+            };
             session += 1;
-            let status = Status { state: State::Live as i32, epoch: 1, ..Status::default() };
-            let stream =
-                StreamInfo { name: "cam".into(), alias: 1, epoch: 1, status: Some(status), ..StreamInfo::default() };
-            let accept = Accept { nonce: join.nonce, session, stream: Some(stream), ..Accept::default() };
+            let status = Status {
+                state: State::Live as i32,
+                epoch: 1,
+                ..Status::default()
+            };
+            let stream = StreamInfo {
+                name: "cam".into(),
+                alias: 1,
+                epoch: 1,
+                status: Some(status),
+                ..StreamInfo::default()
+            };
+            let accept = Accept {
+                nonce: join.nonce,
+                session,
+                stream: Some(stream),
+                ..Accept::default()
+            };
             ToViewer::Accept(accept).encode(&mut out);
             // The viewer may be gone; then the next one comes.
             for _ in 0..3000 {
@@ -245,7 +349,10 @@ fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
         index: random.below(shards) as u16,
         shards: shards as u16,
         length: length as u32,
-        id: FrameId { epoch: 1 + random.below(2) as u64, number: random.number() >> random.below(64) },
+        id: FrameId {
+            epoch: 1 + random.below(2) as u64,
+            number: random.number() >> random.below(64),
+        },
         received_us: random.number() as u32,
         lost_upstream: random.number() as u16,
         lost_in_relay: random.number() as u16,
@@ -257,8 +364,17 @@ fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
         1 => {
             let reason = "?".repeat(random.below(1000));
             let state = random.below(12) as i32;
-            let status = Status { state, reason, newest: random.number(), ..Status::default() };
-            let pulse = Pulse { echo_us: random.number(), status: Some(status), ..Pulse::default() };
+            let status = Status {
+                state,
+                reason,
+                newest: random.number(),
+                ..Status::default()
+            };
+            let pulse = Pulse {
+                echo_us: random.number(),
+                status: Some(status),
+                ..Pulse::default()
+            };
             ToViewer::Pulse(session, pulse).encode(out);
         }
         _ => ToViewer::Data(header, &[0x55; SHARD_BYTES]).encode(out),
@@ -269,15 +385,25 @@ fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
 fn a_relay_that_lies_shows_nothing_and_costs_the_viewer_no_more_than_three_large_frames() {
     let stage = Stage::new();
     let mut random = Random::new(seed(14));
-    lying_relay(stage.relay_address(0), move |session, out| lie(&mut random, session, out));
+    lying_relay(stage.relay_address(0), move |session, out| {
+        lie(&mut random, session, out)
+    });
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
-    until("the viewer runs", SOON, || viewing.program().log().matching(0, "fanlight-viewer").pop());
+    until("the viewer runs", SOON, || {
+        viewing.program().log().matching(0, "fanlight-viewer").pop()
+    });
     let mut most = 0;
     throughout(Duration::from_secs(4), Duration::from_millis(20), || {
         most = most.max(viewing.program().usage().resident);
     });
     assert!(most <= 64 * MIB, "{} MiB", most / MIB);
-    let lines = viewing.program().log().matching(0, "").into_iter().filter(|line| line.from == "err").count();
+    let lines = viewing
+        .program()
+        .log()
+        .matching(0, "")
+        .into_iter()
+        .filter(|line| line.from == "err")
+        .count();
     assert!(lines <= 16, "{lines} lines in 4 s");
     let (report, frames) = viewing.finish();
     assert!(report.joins > 0 && report.datagrams > 10_000, "{report:?}");

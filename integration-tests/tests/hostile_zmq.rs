@@ -14,7 +14,9 @@ use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::usage::MIB;
 use fanlight_tests::viewing::Viewing;
 use fanlight_tests::wait::{SOON, pause, throughout, until};
-use fanlight_tests::zmtp::{FakePublisher, Misdeed, claim, connect, endless, greeting, ready, subscribe};
+use fanlight_tests::zmtp::{
+    FakePublisher, Misdeed, claim, connect, endless, greeting, ready, subscribe,
+};
 use fanlight_tests::{Stage, jpeg, zmtp};
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
 
@@ -25,14 +27,21 @@ const EPOCH: u64 = 77;
 
 /// Writes what the other side takes of `bytes`, and reads until it hangs up or has been silent for 200 ms.
 fn assail(address: SocketAddr, bytes: &[u8]) {
-    let Ok(mut stream) = connect(address) else { return };
+    let Ok(mut stream) = connect(address) else {
+        return;
+    };
     let _ = stream.write_all(bytes);
     let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
 /// `stream` plays through a relay, and a viewer watches; `attack` must disturb neither.
-fn nothing_is_lost_during(stage: &Stage, source: &Program, relay: &Program, attack: impl FnOnce(&Viewing)) {
+fn nothing_is_lost_during(
+    stage: &Stage,
+    source: &Program,
+    relay: &Program,
+    attack: impl FnOnce(&Viewing),
+) {
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
     viewing.wait_shown(10);
     let before = [source.usage(), relay.usage()];
@@ -41,7 +50,10 @@ fn nothing_is_lost_during(stage: &Stage, source: &Program, relay: &Program, atta
     let after = [source.usage(), relay.usage()];
     assert!(source.exits().is_empty() && relay.exits().is_empty());
     for (before, after) in before.iter().zip(after) {
-        assert!(after.resident <= before.resident + GROWTH, "grown from {before:?} to {after:?}");
+        assert!(
+            after.resident <= before.resident + GROWTH,
+            "grown from {before:?} to {after:?}"
+        );
     }
     let (report, _) = viewing.finish();
     report.assert_nearly_lossless();
@@ -56,7 +68,11 @@ fn every_attack(random: &mut Random) -> Vec<Vec<u8>> {
         greeting()[..40].to_vec(),
         [greeting(), ready("PUB")].concat(),
         [greeting(), b"\x04\x05\x09REA".to_vec()].concat(),
-        [greeting(), b"\x04\xff\x05READY\x0bSocket-Type\xff\xff\xff\xffSUB".to_vec()].concat(),
+        [
+            greeting(),
+            b"\x04\xff\x05READY\x0bSocket-Type\xff\xff\xff\xffSUB".to_vec(),
+        ]
+        .concat(),
         [&hello[..], &endless(200_000)].concat(),
         [&hello[..], &subscribe("x").repeat(50_000)].concat(),
         [&hello[..], &subscribe("cam/"), &random.bytes(100_000)].concat(),
@@ -72,8 +88,11 @@ fn every_attack(random: &mut Random) -> Vec<Vec<u8>> {
 fn exposed(stage: &Stage) -> (SocketAddr, Program, Program) {
     let address = stage.source_address(0);
     let endpoint = format!("{},tcp://{address}", stage.ipc("cam"));
-    let source =
-        stage.program("source").flags("--stream cam --input ball --size 640x360").flag("publish", endpoint).ready();
+    let source = stage
+        .program("source")
+        .flags("--stream cam --input ball --size 640x360")
+        .flag("publish", endpoint)
+        .ready();
     let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
     (address, source, relay)
 }
@@ -105,22 +124,30 @@ fn peers_that_connect_and_do_nothing_or_never_read_do_not_keep_others_out() {
         let _ = half_closed.write_all(&[greeting(), ready("SUB"), subscribe("cam/")].concat());
         let _ = half_closed.shutdown(Shutdown::Write);
         viewing.wait_more(60);
-        until("a peer that means well gets in beside them", SOON, || gets_a_frame(address).then_some(()));
+        until("a peer that means well gets in beside them", SOON, || {
+            gets_a_frame(address).then_some(())
+        });
         drop((idle, deaf, half_closed));
     });
 }
 
 fn never_reads(address: SocketAddr) -> Option<TcpStream> {
     let mut stream = connect(address).ok()?;
-    stream.write_all(&[greeting(), ready("SUB"), subscribe("")].concat()).ok()?;
+    stream
+        .write_all(&[greeting(), ready("SUB"), subscribe("")].concat())
+        .ok()?;
     Some(stream)
 }
 
 /// Whether a subscriber that behaves gets a picture.
 fn gets_a_frame(address: SocketAddr) -> bool {
-    let Ok(mut stream) = connect(address) else { return false };
+    let Ok(mut stream) = connect(address) else {
+        return false;
+    };
     let mut bytes = vec![0; 10_000];
-    stream.write_all(&[greeting(), ready("SUB"), subscribe("cam/")].concat()).is_ok()
+    stream
+        .write_all(&[greeting(), ready("SUB"), subscribe("cam/")].concat())
+        .is_ok()
         && stream.read_exact(&mut bytes).is_ok()
 }
 
@@ -141,10 +168,19 @@ fn a_publisher_that_misbehaves_in_any_way_takes_neither_the_relay_nor_other_stre
     ];
     let rounds = misdeeds.len() + 1;
     let enemy = FakePublisher::listen(misdeeds);
-    let source = stage.source("cam").flags("--input ball --size 640x360").ready();
-    let relay = stage.relay(0, &[enemy.endpoint(), stage.ipc("cam")]).ready();
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 640x360")
+        .ready();
+    let relay = stage
+        .relay(0, &[enemy.endpoint(), stage.ipc("cam")])
+        .ready();
     nothing_is_lost_during(&stage, &source, &relay, |_| {
-        until("the relay comes back to it after each misdeed", SOON, || (enemy.connections() >= rounds).then_some(()));
+        until(
+            "the relay comes back to it after each misdeed",
+            SOON,
+            || (enemy.connections() >= rounds).then_some(()),
+        );
     });
 }
 
@@ -175,21 +211,28 @@ fn header(number: u64) -> FrameHeader {
 }
 
 /// Publishes on a thread of its own what `next` makes of the numbers from 0 on, until it makes nothing.
-fn publish(endpoint: String, mut next: impl FnMut(u64) -> Option<Vec<ZmqMessage>> + Send + 'static) {
+fn publish(
+    endpoint: String,
+    mut next: impl FnMut(u64) -> Option<Vec<ZmqMessage>> + Send + 'static,
+) {
     std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let mut socket = PubSocket::new();
-            socket.bind(&endpoint).await.unwrap();
-            let mut ticks = tokio::time::interval(Duration::from_millis(33));
-            for number in 0.. {
-                ticks.tick().await;
-                let Some(messages) = next(number) else { return };
-                for message in messages {
-                    // An error is a subscriber that left.
-                    let _ = socket.send(message).await;
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                let mut socket = PubSocket::new();
+                socket.bind(&endpoint).await.unwrap();
+                let mut ticks = tokio::time::interval(Duration::from_millis(33));
+                for number in 0.. {
+                    ticks.tick().await;
+                    let Some(messages) = next(number) else { return };
+                    for message in messages {
+                        // An error is a subscriber that left.
+                        let _ = socket.send(message).await;
+                    }
                 }
-            }
-        });
+            });
     });
 }
 
@@ -201,10 +244,34 @@ fn malformed(number: u64, random: &mut Random) -> ZmqMessage {
         0 => two_parts(b"other/", whole),
         1 => two_parts(b"bad/", random.bytes(2000).into()),
         2 => message(header(number), &picture[..picture.len() / 2]),
-        3 => message(FrameHeader { epoch: 0, ..header(number) }, &picture),
-        4 => message(FrameHeader { width: u32::MAX, ..header(number) }, &picture),
-        5 => message(FrameHeader { stream: "../bad".into(), ..header(number) }, &picture),
-        6 => message(FrameHeader { state: 99, ..header(number) }, &picture),
+        3 => message(
+            FrameHeader {
+                epoch: 0,
+                ..header(number)
+            },
+            &picture,
+        ),
+        4 => message(
+            FrameHeader {
+                width: u32::MAX,
+                ..header(number)
+            },
+            &picture,
+        ),
+        5 => message(
+            FrameHeader {
+                stream: "../bad".into(),
+                ..header(number)
+            },
+            &picture,
+        ),
+        6 => message(
+            FrameHeader {
+                state: 99,
+                ..header(number)
+            },
+            &picture,
+        ),
         7 => two_parts(b"bad/", whole.slice(..whole.len() - 1)),
         _ => ZmqMessage::from(whole),
     }
@@ -219,7 +286,10 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
         let good = message(header(number), &jpeg::numbered(number, 320, 240));
         Some(vec![malformed(number, &mut random), good])
     });
-    let source = stage.source("cam").flags("--input ball --size 640x360").ready();
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 640x360")
+        .ready();
     let relay = stage.relay(0, &[endpoint, stage.ipc("cam")]).ready();
     let bad = stage.viewer(stage.relay_address(0), "bad").start();
     bad.wait_shown(10);
@@ -227,8 +297,15 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
     nothing_is_lost_during(&stage, &source, &relay, |_| bad.wait_more(60));
     let (report, frames) = bad.finish();
     report.assert_nearly_lossless();
-    assert!(frames.iter().all(|frame| frame.epoch == EPOCH && frame.code == Some(frame.number)));
-    assert!(!relay.log().matching(0, "frames refused").is_empty(), "the refusals are told");
+    assert!(
+        frames
+            .iter()
+            .all(|frame| frame.epoch == EPOCH && frame.code == Some(frame.number))
+    );
+    assert!(
+        !relay.log().matching(0, "frames refused").is_empty(),
+        "the refusals are told"
+    );
     let lines = relay.log().matching(mark, "").len();
     assert!(lines <= 30, "{lines} lines within some seconds");
 }
@@ -237,14 +314,25 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
 fn a_source_that_comes_and_goes_with_a_bad_frame_each_time_fills_no_log() {
     let stage = Stage::new();
     let heartbeat = FrameBuffer::with_capacity(0).finish(header(0));
-    let words = [zmtp::message(b"bad/", &heartbeat), zmtp::message(b"bad/", b"no protobuf")].concat();
+    let words = [
+        zmtp::message(b"bad/", &heartbeat),
+        zmtp::message(b"bad/", b"no protobuf"),
+    ]
+    .concat();
     let enemy = FakePublisher::listen(vec![Misdeed::Say(words)]);
     let relay = stage.relay(0, &[enemy.endpoint()]).ready();
     let (mark, connections) = (relay.log().mark(), enemy.connections());
     pause(Duration::from_secs(5));
-    assert!(enemy.connections() >= connections + 10, "it comes and goes: {}", enemy.connections());
+    assert!(
+        enemy.connections() >= connections + 10,
+        "it comes and goes: {}",
+        enemy.connections()
+    );
     let lines = relay.log().matching(mark, "").len();
-    assert!(lines <= 2 * 7, "{lines} lines in 5 s, for two classes of events");
+    assert!(
+        lines <= 2 * 7,
+        "{lines} lines in 5 s, for two classes of events"
+    );
     assert!(!relay.log().matching(mark, "frames refused").is_empty());
 }
 
@@ -258,7 +346,16 @@ fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewe
             reason: format!("reason {n}"),
             ..header(0)
         };
-        Some((0..33).map(|n| two_parts(b"bad/", FrameBuffer::with_capacity(0).finish(mind(tick * 33 + n)))).collect())
+        Some(
+            (0..33)
+                .map(|n| {
+                    two_parts(
+                        b"bad/",
+                        FrameBuffer::with_capacity(0).finish(mind(tick * 33 + n)),
+                    )
+                })
+                .collect(),
+        )
     });
     let relay = stage.relay(0, &[endpoint]).ready();
     relay.wait_for_line("reason");
@@ -267,7 +364,12 @@ fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewe
     let marks = [relay.log().mark(), viewing.program().log().mark()];
     pause(Duration::from_secs(4));
     for (program, mark) in [&relay, viewing.program()].into_iter().zip(marks) {
-        let lines: Vec<_> = program.log().matching(mark, "").into_iter().filter(|line| line.from == "err").collect();
+        let lines: Vec<_> = program
+            .log()
+            .matching(mark, "")
+            .into_iter()
+            .filter(|line| line.from == "err")
+            .collect();
         assert!(lines.len() <= 12, "{} lines in 4 s", lines.len());
     }
     let (report, _) = viewing.finish();
@@ -281,10 +383,21 @@ fn messages_of_too_many_bytes_or_parts_cost_their_sender_the_connection_and_nobo
     publish(endpoint.clone(), move |number| {
         let body = FrameBuffer::copy_of(&vec![0xff; 2 * MAX_FRAME_BYTES]).finish(header(number));
         let parts = vec![Bytes::from_static(b"bad/"); 1000];
-        let large = if number % 2 == 0 { two_parts(b"bad/", body) } else { ZmqMessage::try_from(parts).unwrap() };
-        Some(if number.is_multiple_of(10) { vec![large] } else { Vec::new() })
+        let large = if number % 2 == 0 {
+            two_parts(b"bad/", body)
+        } else {
+            ZmqMessage::try_from(parts).unwrap()
+        };
+        Some(if number.is_multiple_of(10) {
+            vec![large]
+        } else {
+            Vec::new()
+        })
     });
-    let source = stage.source("cam").flags("--input ball --size 640x360").ready();
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 640x360")
+        .ready();
     let relay = stage.relay(0, &[endpoint, stage.ipc("cam")]).ready();
     nothing_is_lost_during(&stage, &source, &relay, |viewing| viewing.wait_more(90));
 }
@@ -312,13 +425,26 @@ fn a_jpeg_that_claims_to_be_huge_or_is_damaged_is_not_shown_and_the_next_good_on
     let before = viewing.program().usage();
     let mut most = before.resident;
     let watched = |most: &mut u64| *most = (*most).max(viewing.program().usage().resident);
-    throughout(Duration::from_secs(3), Duration::from_millis(20), || watched(&mut most));
-    assert!(most <= before.resident + GROWTH, "grown from {before:?} to {most} bytes");
+    throughout(Duration::from_secs(3), Duration::from_millis(20), || {
+        watched(&mut most)
+    });
+    assert!(
+        most <= before.resident + GROWTH,
+        "grown from {before:?} to {most} bytes"
+    );
     assert!(viewing.program().exits().is_empty());
     let (report, frames) = viewing.finish();
-    assert!(frames.iter().all(|frame| frame.number % 2 == 0 && frame.code == Some(frame.number)), "{frames:?}");
+    assert!(
+        frames
+            .iter()
+            .all(|frame| frame.number % 2 == 0 && frame.code == Some(frame.number)),
+        "{frames:?}"
+    );
     assert!(report.decode.errors >= 40, "{report:?}");
-    assert_eq!(report.frames.lost.by_reason["undecodable"], report.decode.errors);
+    assert_eq!(
+        report.frames.lost.by_reason["undecodable"],
+        report.decode.errors
+    );
     let others = report.frames.lost.total - report.decode.errors;
     assert!(others <= report.frames.shown / 20, "{report:?}");
 }

@@ -39,7 +39,10 @@ struct Seen {
 fn a_libzmq_subscriber_in_python_reads_valid_pictures_over_ipc() {
     let stage = Stage::new();
     let Some(python) = python() else { return };
-    let _source = stage.source("cam").flags("--input ball --size 640x360 --rate 30").ready();
+    let _source = stage
+        .source("cam")
+        .flags("--input ball --size 640x360 --rate 30")
+        .ready();
     check(&python_reads(&stage, &python, &stage.ipc("cam")));
 }
 
@@ -56,31 +59,51 @@ fn a_libzmq_subscriber_in_python_reads_valid_pictures_over_tcp() {
 #[test]
 fn the_zeromq_crate_reads_consecutive_frames_and_only_the_stream_it_asked_for() {
     let stage = Stage::new();
-    let _source = stage.source("cam").flags("--input pattern --size 640x360 --rate 60").ready();
+    let _source = stage
+        .source("cam")
+        .flags("--input pattern --size 640x360 --rate 60")
+        .ready();
     let frames = runtime().block_on(async {
         let mut wanted = subscribed(&stage.ipc("cam"), "cam/").await;
         let mut unwanted = subscribed(&stage.ipc("cam"), "ca/").await;
         let frames = pictures(&mut wanted, FRAMES).await;
-        assert!(tokio::time::timeout(Duration::from_millis(50), unwanted.recv()).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), unwanted.recv())
+                .await
+                .is_err()
+        );
         frames
     });
     assert!(
         frames
             .windows(2)
-            .all(|pair| pair[1].id.number == pair[0].id.number + 1 && pair[1].id.epoch == pair[0].id.epoch)
+            .all(|pair| pair[1].id.number == pair[0].id.number + 1
+                && pair[1].id.epoch == pair[0].id.epoch)
     );
     for frame in &frames {
         let code = jpeg::read_number(&frame.jpeg).expect("the pattern has a block code");
-        assert_eq!((code.number, code.captured_ns), (frame.id.number, frame.header.captured_ns));
+        assert_eq!(
+            (code.number, code.captured_ns),
+            (frame.id.number, frame.header.captured_ns)
+        );
     }
 }
 
 fn check(seen: &[Seen]) {
     assert_eq!(seen.len(), FRAMES);
     for frame in seen {
-        assert_eq!((frame.topic.as_str(), frame.stream.as_str()), ("cam/", "cam"));
-        assert_eq!((frame.width, frame.height, frame.decoded), (640, 360, (640, 360)));
-        assert_eq!((frame.format.as_str(), frame.truth.as_deref(), frame.state), ("JPEG", Some("ball"), 2));
+        assert_eq!(
+            (frame.topic.as_str(), frame.stream.as_str()),
+            ("cam/", "cam")
+        );
+        assert_eq!(
+            (frame.width, frame.height, frame.decoded),
+            (640, 360, (640, 360))
+        );
+        assert_eq!(
+            (frame.format.as_str(), frame.truth.as_deref(), frame.state),
+            ("JPEG", Some("ball"), 2)
+        );
         assert!(frame.whole && frame.epoch == seen[0].epoch && frame.epoch != 0);
     }
     for pair in seen.windows(2) {
@@ -91,7 +114,11 @@ fn check(seen: &[Seen]) {
 
 fn python_reads(stage: &Stage, python: &Path, endpoint: &str) -> Vec<Seen> {
     let descriptors = stage.path("fanlight.binpb");
-    let compiled = protox::compile(["fanlight/v1/frame.proto"], [format!("{MANIFEST}/../proto/proto")]).unwrap();
+    let compiled = protox::compile(
+        ["fanlight/v1/frame.proto"],
+        [format!("{MANIFEST}/../proto/proto")],
+    )
+    .unwrap();
     std::fs::write(&descriptors, compiled.encode_to_vec()).unwrap();
     let output = Command::new(python)
         .arg(format!("{MANIFEST}/tests/interop/subscriber.py"))
@@ -100,19 +127,32 @@ fn python_reads(stage: &Stage, python: &Path, endpoint: &str) -> Vec<Seen> {
         .arg(FRAMES.to_string())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// A Python with what requirements.txt names.
 fn python() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    fanlight_tests::python::python(&folder, Path::new(&format!("{MANIFEST}/tests/interop/requirements.txt")))
+    fanlight_tests::python::python(
+        &folder,
+        Path::new(&format!("{MANIFEST}/tests/interop/requirements.txt")),
+    )
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 async fn subscribed(endpoint: &str, topic: &str) -> SubSocket {
@@ -125,9 +165,17 @@ async fn subscribed(endpoint: &str, topic: &str) -> SubSocket {
 async fn pictures(socket: &mut SubSocket, count: usize) -> Vec<CheckedFrame> {
     let mut frames = Vec::new();
     while frames.len() < count {
-        let message = tokio::time::timeout(SOON, socket.recv()).await.expect("the source publishes").unwrap();
+        let message = tokio::time::timeout(SOON, socket.recv())
+            .await
+            .expect("the source publishes")
+            .unwrap();
         assert_eq!(message.len(), 2);
-        let frame = parse_frame(message.get(0).unwrap(), message.get(1).unwrap().clone(), MAX_FRAME_BYTES).unwrap();
+        let frame = parse_frame(
+            message.get(0).unwrap(),
+            message.get(1).unwrap().clone(),
+            MAX_FRAME_BYTES,
+        )
+        .unwrap();
         if !frame.jpeg.is_empty() {
             frames.push(frame);
         }

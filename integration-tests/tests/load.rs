@@ -26,15 +26,26 @@ struct Scene {
 impl Scene {
     fn new(relay_flags: &str) -> Self {
         let stage = Stage::new();
-        let source = stage.source("cam").flags("--input ball --size 320x240 --rate 30").ready();
-        let relay = stage.relay(0, &[stage.ipc("cam")]).flags(relay_flags).ready();
-        Self { stage, relay, _source: source }
+        let source = stage
+            .source("cam")
+            .flags("--input ball --size 320x240 --rate 30")
+            .ready();
+        let relay = stage
+            .relay(0, &[stage.ipc("cam")])
+            .flags(relay_flags)
+            .ready();
+        Self {
+            stage,
+            relay,
+            _source: source,
+        }
     }
 
     /// A load of so many viewers, which leaves its report in [`Scene::report`].
     fn load(&self, viewers: u32, duration: &str) -> Launch {
         let load = load(&self.stage, viewers, duration).flag("json", self.path());
-        load.flag("relay", self.stage.relay_address(0).to_string()).flags("--stream cam")
+        load.flag("relay", self.stage.relay_address(0).to_string())
+            .flags("--stream cam")
     }
 
     fn report(&self) -> Value {
@@ -47,7 +58,11 @@ impl Scene {
 }
 
 fn load(stage: &Stage, viewers: u32, duration: &str) -> Launch {
-    stage.program("viewer").flags("load").flag("viewers", viewers.to_string()).flag("duration", duration)
+    stage
+        .program("viewer")
+        .flags("load")
+        .flag("viewers", viewers.to_string())
+        .flag("duration", duration)
 }
 
 /// The number at `path`, such as `/frames/lost/total`.
@@ -61,20 +76,45 @@ fn number(report: &Value, path: &str) -> f64 {
 #[track_caller]
 fn assert_good(report: &Value, viewers: u32, relay: &Program) {
     for sessions in ["asked", "joined", "served"] {
-        assert_eq!(number(report, &format!("/sessions/{sessions}")), f64::from(viewers), "{report:#}");
+        assert_eq!(
+            number(report, &format!("/sessions/{sessions}")),
+            f64::from(viewers),
+            "{report:#}"
+        );
     }
     assert_eq!(report["sessions"]["refused"], serde_json::json!({}));
     assert!(number(report, "/sessions/all_joined_ms") > 0.0);
     let frames = |what| number(report, &format!("/frames/{what}"));
-    assert_eq!(frames("expected"), frames("delivered") + frames("lost/total"));
-    assert!(frames("delivered") > f64::from(viewers) * 30.0, "{report:#}");
-    assert!(frames("lost/total") * 100.0 <= frames("expected") * LOST_PERCENT as f64, "{report:#}");
-    assert!(frames("least_delivered_percent") >= 100.0 - 2.0 * LOST_PERCENT as f64, "{report:#}");
+    assert_eq!(
+        frames("expected"),
+        frames("delivered") + frames("lost/total")
+    );
+    assert!(
+        frames("delivered") > f64::from(viewers) * 30.0,
+        "{report:#}"
+    );
+    assert!(
+        frames("lost/total") * 100.0 <= frames("expected") * LOST_PERCENT as f64,
+        "{report:#}"
+    );
+    assert!(
+        frames("least_delivered_percent") >= 100.0 - 2.0 * LOST_PERCENT as f64,
+        "{report:#}"
+    );
     let age = |who: &str| number(report, &format!("/age_ms/{who}/p50"));
-    assert!(age("first") > 0.0 && age("first") <= age("all") && age("all") <= age("last"), "{report:#}");
+    assert!(
+        age("first") > 0.0 && age("first") <= age("all") && age("all") <= age("last"),
+        "{report:#}"
+    );
     assert_eq!(report["clock"], "monotonic");
-    assert_eq!(report["cpu"]["relays"][0]["pid"].as_u64(), relay.pid().map(u64::from));
-    assert!(number(report, "/cpu/relays_ms_per_gigabit") > 0.0 && number(report, "/cpu/own/ms_per_gigabit") > 0.0);
+    assert_eq!(
+        report["cpu"]["relays"][0]["pid"].as_u64(),
+        relay.pid().map(u64::from)
+    );
+    assert!(
+        number(report, "/cpu/relays_ms_per_gigabit") > 0.0
+            && number(report, "/cpu/own/ms_per_gigabit") > 0.0
+    );
     assert!(number(report, "/cpu/relays/0/cores") < 2.0, "{report:#}");
 }
 
@@ -85,11 +125,18 @@ fn fifty_viewers_in_one_process_get_all_frames_and_the_relays_time_is_told() {
     // More sockets than the soft limit lets it have at first.
     let limited = ["sh", "-c", "ulimit -Sn 40 && exec \"$@\"", "sh"];
     let load = load(&scene.stage, 50, "3s").flag("relay", scene.stage.relay_address(0).to_string());
-    let ended = load.flags("--stream cam --threads 2 --json -").under(&limited).ends_with(0);
+    let ended = load
+        .flags("--stream cam --threads 2 --json -")
+        .under(&limited)
+        .ends_with(0);
     // Nothing but the report is on standard output.
     let report: Value = until("the report is whole", SOON, || {
         let lines = ended.log().matching(0, "");
-        let text: String = lines.iter().filter(|line| line.from == "out").map(|line| line.text.as_str()).collect();
+        let text: String = lines
+            .iter()
+            .filter(|line| line.from == "out")
+            .map(|line| line.text.as_str())
+            .collect();
         serde_json::from_str(&text).ok()
     });
     assert_good(&report, 50, &scene.relay);
@@ -107,15 +154,28 @@ fn viewers_with_the_key_are_let_in_and_those_without_are_told_what_they_lack() {
     let _alone = alone();
     let stage = Stage::new();
     let key = stage.path("wall.psk");
-    stage.program("relay").flags("keygen psk").flags(&key.display().to_string()).ends_with(0);
+    stage
+        .program("relay")
+        .flags("keygen psk")
+        .flags(&key.display().to_string())
+        .ends_with(0);
     let scene = Scene::new(&format!("--access psk --key-file {}", key.display()));
     scene.load(20, "2s").flag("key-file", &key).ends_with(0);
     assert_good(&scene.report(), 20, &scene.relay);
     let refused = scene.load(20, "2s").ends_with(1);
     refused.says(&["no viewer was let in at", "the relay asks for a key"]);
     let report = scene.report();
-    assert_eq!(report["sessions"]["refused"], serde_json::json!({ "no-key": 20 }));
-    assert_eq!((number(&report, "/sessions/joined"), number(&report, "/frames/expected")), (0.0, 0.0));
+    assert_eq!(
+        report["sessions"]["refused"],
+        serde_json::json!({ "no-key": 20 })
+    );
+    assert_eq!(
+        (
+            number(&report, "/sessions/joined"),
+            number(&report, "/frames/expected")
+        ),
+        (0.0, 0.0)
+    );
 }
 
 #[test]
@@ -123,8 +183,14 @@ fn a_relay_that_is_not_there_is_named() {
     let stage = Stage::new();
     let relay = stage.relay_address(0).to_string();
     let ended = load(&stage, 5, "2s").flag("relay", &relay).ends_with(1);
-    ended.says(&["no relay answers at", &relay, "is fanlight-relay running there?"]);
-    let ended = load(&stage, 5, "2s").flags("--relay no-such-host.invalid:5004").ends_with(1);
+    ended.says(&[
+        "no relay answers at",
+        &relay,
+        "is fanlight-relay running there?",
+    ]);
+    let ended = load(&stage, 5, "2s")
+        .flags("--relay no-such-host.invalid:5004")
+        .ends_with(1);
     ended.says(&["no-such-host.invalid:5004"]);
 }
 
@@ -135,9 +201,21 @@ fn viewers_that_a_full_relay_refuses_are_counted_and_the_others_measured() {
     let ended = scene.load(15, "1s").ends_with(1);
     ended.says(&["5 of 15 viewers got no frame", "as many viewers as it may"]);
     let report = scene.report();
-    assert_eq!(report["sessions"]["refused"], serde_json::json!({ "busy": 5 }));
-    assert_eq!((number(&report, "/sessions/joined"), number(&report, "/sessions/served")), (10.0, 10.0));
-    assert!(number(&report, "/frames/delivered") >= 10.0 * 15.0, "{report:#}");
+    assert_eq!(
+        report["sessions"]["refused"],
+        serde_json::json!({ "busy": 5 })
+    );
+    assert_eq!(
+        (
+            number(&report, "/sessions/joined"),
+            number(&report, "/sessions/served")
+        ),
+        (10.0, 10.0)
+    );
+    assert!(
+        number(&report, "/frames/delivered") >= 10.0 * 15.0,
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -153,8 +231,14 @@ fn a_relay_that_is_killed_leaves_a_gap_at_every_viewer() {
     assert!(exit.time.saturating_since(killed) > RESTART_DELAY);
     let report = scene.report();
     assert_eq!(number(&report, "/gaps/viewers"), 10.0, "{report:#}");
-    assert!(number(&report, "/gaps/count") >= 10.0 && number(&report, "/gaps/longest_frames") >= 5.0, "{report:#}");
-    assert!(number(&report, "/gaps/longest_ms") >= RESTART_DELAY.as_millis() as f64, "{report:#}");
+    assert!(
+        number(&report, "/gaps/count") >= 10.0 && number(&report, "/gaps/longest_frames") >= 5.0,
+        "{report:#}"
+    );
+    assert!(
+        number(&report, "/gaps/longest_ms") >= RESTART_DELAY.as_millis() as f64,
+        "{report:#}"
+    );
     assert_eq!(number(&report, "/sessions/rejoins"), 10.0, "{report:#}");
     assert!(number(&report, "/frames/lost/away") >= 50.0, "{report:#}");
     // The process that had the socket is gone.
@@ -180,18 +264,59 @@ fn flags_that_cannot_be_are_refused_and_named() {
     for (flags, code, words) in [
         ("load", USAGE, ["--viewers <N>", ""]),
         ("load --viewers 0", USAGE, ["--viewers", "1..=10000"]),
-        ("load --viewers 5 --duration 10", USAGE, ["--duration", "10s"]),
-        ("load --viewers 5 --duration 0s", USAGE, ["--duration", "nothing"]),
-        ("load --viewers 5 --relay nowhere", USAGE, ["relay", "host:port"]),
-        ("load --viewers 5 --relay-pid 7,8", USAGE, ["--relay-pid", "one each"]),
-        ("--headless load --viewers 5", USAGE, ["--headless", "load --help"]),
-        ("load --viewers 5 --key-file /nowhere/at-all.psk", 1, ["/nowhere/at-all.psk", ""]),
+        (
+            "load --viewers 5 --duration 10",
+            USAGE,
+            ["--duration", "10s"],
+        ),
+        (
+            "load --viewers 5 --duration 0s",
+            USAGE,
+            ["--duration", "nothing"],
+        ),
+        (
+            "load --viewers 5 --relay nowhere",
+            USAGE,
+            ["relay", "host:port"],
+        ),
+        (
+            "load --viewers 5 --relay-pid 7,8",
+            USAGE,
+            ["--relay-pid", "one each"],
+        ),
+        (
+            "--headless load --viewers 5",
+            USAGE,
+            ["--headless", "load --help"],
+        ),
+        (
+            "load --viewers 5 --key-file /nowhere/at-all.psk",
+            1,
+            ["/nowhere/at-all.psk", ""],
+        ),
     ] {
-        stage.program("viewer").flags(flags).ends_with(code).says(&words);
+        stage
+            .program("viewer")
+            .flags(flags)
+            .ends_with(code)
+            .says(&words);
     }
     let few = ["sh", "-c", "ulimit -n 100 && exec \"$@\"", "sh"];
     let refused = load(&stage, 200, "1s").under(&few).ends_with(1);
-    refused.says(&["200 viewers", "264 open files", "at most 100", "LimitNOFILE=264"]);
-    stage.program("viewer").flags("--help").ends_with(0).says(&["load", "Be many viewers at once"]);
-    stage.program("viewer").flags("load --help").ends_with(0).says(&["the memory of one frame"]);
+    refused.says(&[
+        "200 viewers",
+        "264 open files",
+        "at most 100",
+        "LimitNOFILE=264",
+    ]);
+    stage
+        .program("viewer")
+        .flags("--help")
+        .ends_with(0)
+        .says(&["load", "Be many viewers at once"]);
+    stage
+        .program("viewer")
+        .flags("load --help")
+        .ends_with(0)
+        .says(&["the memory of one frame"]);
 }

@@ -41,20 +41,36 @@ impl Front {
         };
         let stage = Stage::new();
         let certificate = certificate(stage.directory())?;
-        let source = stage.source("cam").flags("--input ball --size 640x360 --rate 30").ready();
+        let source = stage
+            .source("cam")
+            .flags("--input ball --size 640x360 --rate 30")
+            .ready();
         let own = stage.relay_address(0).ip();
         let (plain, secure) = (SocketAddr::new(own, 8080), SocketAddr::new(own, 8443));
-        let relay = stage.relay(0, &[stage.ipc("cam")]).flag("http", format!("{own}:0")).flag("http-proxies", PROXY);
+        let relay = stage
+            .relay(0, &[stage.ipc("cam")])
+            .flag("http", format!("{own}:0"))
+            .flag("http-proxies", PROXY);
         // The name that browsers use is not the relay's own.
-        let relay =
-            relay.flag("http-origins", format!("https://cams.example:{},http://{plain}", secure.port())).ready();
+        let relay = relay
+            .flag(
+                "http-origins",
+                format!("https://cams.example:{},http://{plain}", secure.port()),
+            )
+            .ready();
         let direct = Site::of(&relay);
         configure(&stage, direct.0, plain, secure, &certificate);
-        let words = format!("-e stderr -p {} -c {}", stage.directory().display(), stage.path("nginx.conf").display());
+        let words = format!(
+            "-e stderr -p {} -c {}",
+            stage.directory().display(),
+            stage.path("nginx.conf").display()
+        );
         let nginx = stage.launch("nginx", nginx).flags(&words).start();
         let site = Site(plain);
         until("nginx answers", SOON, || site.connect().ok());
-        until("the first picture has come", SOON, || (site.get("/snapshot/cam.jpg").status == 200).then_some(()));
+        until("the first picture has come", SOON, || {
+            (site.get("/snapshot/cam.jpg").status == 200).then_some(())
+        });
         Some(Self {
             _stage: stage,
             _source: source,
@@ -72,23 +88,39 @@ impl Front {
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--cacert"])
             .arg(&self.certificate)
-            .args(["--resolve", &format!("cams.example:{}:{}", self.secure.port(), self.secure.ip())])
+            .args([
+                "--resolve",
+                &format!("cams.example:{}:{}", self.secure.port(), self.secure.ip()),
+            ])
             .args(words)
             .arg(format!("https://cams.example:{}{path}", self.secure.port()))
             .output()
             .unwrap();
-        assert!(matches!(output.status.code(), Some(0 | 28)), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            matches!(output.status.code(), Some(0 | 28)),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output.stdout
     }
 }
 
 fn nginx() -> Option<PathBuf> {
     let places = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"];
-    places.iter().map(PathBuf::from).find(|place| place.is_file())
+    places
+        .iter()
+        .map(PathBuf::from)
+        .find(|place| place.is_file())
 }
 
 /// The shipped file with the addresses of this test, and what a distribution's nginx.conf has around it.
-fn configure(stage: &Stage, relay: SocketAddr, plain: SocketAddr, secure: SocketAddr, certificate: &Path) {
+fn configure(
+    stage: &Stage,
+    relay: SocketAddr,
+    plain: SocketAddr,
+    secure: SocketAddr,
+    certificate: &Path,
+) {
     let mut shipped = include_str!("../../deploy/nginx.conf").to_owned();
     let key = certificate.with_extension("pem");
     for (from, to) in [
@@ -98,7 +130,11 @@ fn configure(stage: &Stage, relay: SocketAddr, plain: SocketAddr, secure: Socket
         ("/etc/nginx/fanlight.crt", certificate.display().to_string()),
         ("/etc/nginx/fanlight.pem", key.display().to_string()),
     ] {
-        assert_eq!(shipped.matches(from).count(), 1, "the shipped file has {from:?} once");
+        assert_eq!(
+            shipped.matches(from).count(),
+            1,
+            "the shipped file has {from:?} once"
+        );
         shipped = shipped.replace(from, &to);
     }
     std::fs::write(stage.path("fanlight.conf"), shipped).unwrap();
@@ -112,8 +148,24 @@ fn configure(stage: &Stage, relay: SocketAddr, plain: SocketAddr, secure: Socket
 fn certificate(folder: &Path) -> Option<PathBuf> {
     let file = folder.join("fanlight.crt");
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=cams.example", "-addext", "subjectAltName=DNS:cams.example", "-keyout"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=cams.example",
+            "-addext",
+            "subjectAltName=DNS:cams.example",
+            "-keyout",
+        ])
         .arg(file.with_extension("pem"))
         .arg("-out")
         .arg(&file)
@@ -136,16 +188,29 @@ fn median(mut ages: Vec<Duration>) -> Duration {
 fn multipart_intervals(site: Site) -> Vec<Duration> {
     let mut parts = site.stream("/stream/cam.mjpeg?framing=plain", &[]);
     let captured: Vec<f64> = (0..FRAMES)
-        .map(|_| parts.next_part().unwrap().expect("the stream goes on").header("x-timestamp").parse().unwrap())
+        .map(|_| {
+            parts
+                .next_part()
+                .unwrap()
+                .expect("the stream goes on")
+                .header("x-timestamp")
+                .parse()
+                .unwrap()
+        })
         .collect();
     let between = captured.windows(2).map(|pair| pair[1] - pair[0]);
-    assert!(between.clone().all(|length| length > 0.0), "newer and newer");
+    assert!(
+        between.clone().all(|length| length > 0.0),
+        "newer and newer"
+    );
     between.map(Duration::from_secs_f64).collect()
 }
 
 /// How old the pictures that come by WebSocket are when they have come, by the clock that all programs here share.
 fn socket_ages(site: Site) -> Vec<Duration> {
-    let mut socket = site.socket("/ws", &[]).expect("the WebSocket is let through");
+    let mut socket = site
+        .socket("/ws", &[])
+        .expect("the WebSocket is let through");
     socket.subscribe(1, "cam", None);
     let age = |_| {
         let frame = socket.frame().unwrap();
@@ -164,7 +229,10 @@ fn frames_come_through_nginx_as_fresh_as_without_it() {
     let through = median(socket_ages(plain));
     let without = aside.join().unwrap();
     // One more program on the way, on a machine that tests share: a frame that nginx kept would be 33 ms older.
-    assert!(through < without * 3 + Duration::from_millis(20), "{through:?} through nginx, {without:?} without");
+    assert!(
+        through < without * 3 + Duration::from_millis(20),
+        "{through:?} through nginx, {without:?} without"
+    );
 }
 
 #[test]
@@ -174,7 +242,10 @@ fn a_multipart_stream_passes_whole_and_at_its_rate() {
     let aside = std::thread::spawn(move || median(multipart_intervals(direct)));
     let through = median(multipart_intervals(plain));
     let without = aside.join().unwrap();
-    assert!(through <= without * 2, "a picture each {through:?} through nginx, each {without:?} without");
+    assert!(
+        through <= without * 2,
+        "a picture each {through:?} through nginx, each {without:?} without"
+    );
 }
 
 #[test]
@@ -193,16 +264,27 @@ fn a_picture_passes_before_the_next_one_is_there() {
     });
     // With advance framing a part is complete when its picture is: nothing of it may wait in nginx for what follows,
     // which at this rate is half a second later.
-    let mut parts = front.plain.stream("/stream/cam.mjpeg?framing=advance&fps=2", &[]);
+    let mut parts = front
+        .plain
+        .stream("/stream/cam.mjpeg?framing=advance&fps=2", &[]);
     let arrived: Vec<_> = (0..6)
         .map(|_| {
             let part = parts.next_part().unwrap().expect("the stream goes on");
-            (hash(&part.body), i64::try_from(clock::now().as_micros()).unwrap())
+            (
+                hash(&part.body),
+                i64::try_from(clock::now().as_micros()).unwrap(),
+            )
         })
         .collect();
     let all = all.join().unwrap();
-    let ages: Vec<_> = arrived.iter().filter_map(|(hash, at)| Some(at - all.get(hash)?)).collect();
-    assert!(ages.len() >= 4 && ages.iter().all(|age| *age < 300_000), "{ages:?} us");
+    let ages: Vec<_> = arrived
+        .iter()
+        .filter_map(|(hash, at)| Some(at - all.get(hash)?))
+        .collect();
+    assert!(
+        ages.len() >= 4 && ages.iter().all(|age| *age < 300_000),
+        "{ages:?} us"
+    );
 }
 
 #[test]
@@ -210,9 +292,18 @@ fn pictures_and_streams_are_there_over_tls_with_either_http() {
     let Some(front) = Front::open() else { return };
     for version in ["--http1.1", "--http2"] {
         let picture = front.curl(&[version, "--max-time", "10"], "/snapshot/cam.jpg");
-        assert!(picture.starts_with(&[0xff, 0xd8]) && picture.ends_with(&[0xff, 0xd9]), "{version}");
-        let stream = front.curl(&[version, "--max-time", "2"], "/stream/cam.mjpeg?framing=plain");
-        let parts = stream.windows(13).filter(|bytes| bytes == b"X-Timestamp: ").count();
+        assert!(
+            picture.starts_with(&[0xff, 0xd8]) && picture.ends_with(&[0xff, 0xd9]),
+            "{version}"
+        );
+        let stream = front.curl(
+            &[version, "--max-time", "2"],
+            "/stream/cam.mjpeg?framing=plain",
+        );
+        let parts = stream
+            .windows(13)
+            .filter(|bytes| bytes == b"X-Timestamp: ")
+            .count();
         assert!(parts > 20, "{parts} pictures in two seconds, {version}");
     }
     let roll = front.curl(&["--max-time", "10"], "/api/streams");
@@ -224,28 +315,72 @@ fn pictures_and_streams_are_there_over_tls_with_either_http() {
 fn who_watches_through_nginx_is_told_by_their_own_address_and_nobody_chooses_one() {
     let Some(front) = Front::open() else { return };
     let lie = ["--header", "X-Forwarded-For: 6.6.6.6", "--max-time", "10"];
-    let through = front.curl(&[&["--interface", "127.0.0.77"], &lie[..]].concat(), "/snapshot/cam.jpg");
+    let through = front.curl(
+        &[&["--interface", "127.0.0.77"], &lie[..]].concat(),
+        "/snapshot/cam.jpg",
+    );
     let mut direct = Command::new("curl");
-    direct.args(["--silent", "--interface", "127.0.0.78"]).args(lie);
-    let direct = direct.arg(format!("http://{}/snapshot/cam.jpg", front.direct.0)).output().unwrap().stdout;
+    direct
+        .args(["--silent", "--interface", "127.0.0.78"])
+        .args(lie);
+    let direct = direct
+        .arg(format!("http://{}/snapshot/cam.jpg", front.direct.0))
+        .output()
+        .unwrap()
+        .stdout;
     for picture in [through, direct] {
         assert!(picture.starts_with(&[0xff, 0xd8]));
     }
-    let viewers: serde_json::Value = serde_json::from_slice(&front.direct.get("/api/viewers").body).unwrap();
-    let address = |viewer: &serde_json::Value| viewer["address"].as_str().unwrap().parse::<SocketAddr>().unwrap();
-    let hosts: Vec<_> = viewers["viewers"].as_array().unwrap().iter().map(|viewer| address(viewer).ip()).collect();
+    let viewers: serde_json::Value =
+        serde_json::from_slice(&front.direct.get("/api/viewers").body).unwrap();
+    let address = |viewer: &serde_json::Value| {
+        viewer["address"]
+            .as_str()
+            .unwrap()
+            .parse::<SocketAddr>()
+            .unwrap()
+    };
+    let hosts: Vec<_> = viewers["viewers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|viewer| address(viewer).ip())
+        .collect();
     // The first one waited for the first picture.
-    for (host, watches) in [(PROXY, true), ("127.0.0.77", true), ("127.0.0.78", true), ("6.6.6.6", false)] {
-        assert_eq!(hosts.contains(&host.parse().unwrap()), watches, "{host}: {hosts:?}");
+    for (host, watches) in [
+        (PROXY, true),
+        ("127.0.0.77", true),
+        ("127.0.0.78", true),
+        ("6.6.6.6", false),
+    ] {
+        assert_eq!(
+            hosts.contains(&host.parse().unwrap()),
+            watches,
+            "{host}: {hosts:?}"
+        );
     }
 }
 
 #[test]
 fn what_the_relay_forbids_is_forbidden_through_nginx() {
     let Some(front) = Front::open() else { return };
-    let foreign = front.plain.ask("GET", "/api/streams", &[("Host", "elsewhere.example")], "");
-    assert_eq!(foreign.status, 403, "{}", String::from_utf8_lossy(&foreign.body));
+    let foreign = front
+        .plain
+        .ask("GET", "/api/streams", &[("Host", "elsewhere.example")], "");
+    assert_eq!(
+        foreign.status,
+        403,
+        "{}",
+        String::from_utf8_lossy(&foreign.body)
+    );
     let page = [("Origin", "https://elsewhere.example")];
-    assert!(front.plain.socket("/ws", &page).is_err(), "a page of another origin gets no WebSocket");
-    assert_eq!(front.plain.get("/metrics").status, 200, "from here figures may be read");
+    assert!(
+        front.plain.socket("/ws", &page).is_err(),
+        "a page of another origin gets no WebSocket"
+    );
+    assert_eq!(
+        front.plain.get("/metrics").status,
+        200,
+        "from here figures may be read"
+    );
 }

@@ -35,8 +35,10 @@ fn watched_through(stage: &Stage, source: Launch, relay: Launch, frames: usize) 
     let relay = relay.ready();
     let viewers = [(); 3].map(|()| stage.viewer(stage.relay_address(0), "cam").start());
     viewers.iter().for_each(|viewer| viewer.wait_shown(frames));
-    let seen =
-        Seen { viewers: viewers.into_iter().map(|viewer| viewer.finish()).collect(), _programs: [source, relay] };
+    let seen = Seen {
+        viewers: viewers.into_iter().map(|viewer| viewer.finish()).collect(),
+        _programs: [source, relay],
+    };
     seen.check();
     seen
 }
@@ -48,11 +50,21 @@ impl Seen {
         for (report, frames) in &self.viewers {
             report.assert_nearly_lossless();
             assert_eq!(report.frames.shown, frames.len() as u64);
-            let missing: u64 = frames.windows(2).map(|pair| follows(&pair[0], &pair[1])).sum();
-            assert!(missing <= report.frames.lost.total, "{missing} are missing: {report:?}");
+            let missing: u64 = frames
+                .windows(2)
+                .map(|pair| follows(&pair[0], &pair[1]))
+                .sum();
+            assert!(
+                missing <= report.frames.lost.total,
+                "{missing} are missing: {report:?}"
+            );
             for frame in frames {
                 let first = *hashes.entry(frame.number).or_insert(frame.hash);
-                assert_eq!(first, frame.hash, "all viewers see the same picture {}", frame.number);
+                assert_eq!(
+                    first, frame.hash,
+                    "all viewers see the same picture {}",
+                    frame.number
+                );
             }
         }
     }
@@ -71,7 +83,11 @@ impl Seen {
                 ages.p95.unwrap(),
                 ages.p99.unwrap()
             );
-            assert!(report.age_ms.p50.unwrap() < AGE_LIMIT_MS, "{:?}", report.age_ms);
+            assert!(
+                report.age_ms.p50.unwrap() < AGE_LIMIT_MS,
+                "{:?}",
+                report.age_ms
+            );
         }
     }
 }
@@ -80,7 +96,10 @@ impl Seen {
 #[track_caller]
 fn follows(before: &Shown, after: &Shown) -> u64 {
     assert_eq!(before.epoch, after.epoch);
-    assert!(before.number < after.number && before.captured < after.captured, "{before:?} {after:?}");
+    assert!(
+        before.number < after.number && before.captured < after.captured,
+        "{before:?} {after:?}"
+    );
     after.number - before.number - 1
 }
 
@@ -102,9 +121,14 @@ fn pictures(stage: &Stage, count: u64) -> (PathBuf, Vec<u64>) {
 fn in_order(seen: &Seen, hashes: &[u64]) {
     for (_, frames) in &seen.viewers {
         for pair in frames.windows(2) {
-            let [before, after] = [0, 1].map(|at| hashes.iter().position(|hash| *hash == pair[at].hash));
+            let [before, after] =
+                [0, 1].map(|at| hashes.iter().position(|hash| *hash == pair[at].hash));
             let step = (pair[1].number - pair[0].number) as usize % hashes.len();
-            assert_eq!((before.unwrap() + step) % hashes.len(), after.unwrap(), "{pair:?}");
+            assert_eq!(
+                (before.unwrap() + step) % hashes.len(),
+                after.unwrap(),
+                "{pair:?}"
+            );
         }
     }
 }
@@ -112,8 +136,12 @@ fn in_order(seen: &Seen, hashes: &[u64]) {
 #[test]
 fn several_send_threads_bring_every_frame_to_every_screen() {
     let (_alone, stage) = (alone(), Stage::new());
-    let source = stage.source("cam").flags("--input ball --size 1280x720 --rate 60");
-    let relay = stage.relay(0, &[stage.ipc("cam")]).flags("--send-threads 3");
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 1280x720 --rate 60");
+    let relay = stage
+        .relay(0, &[stage.ipc("cam")])
+        .flags("--send-threads 3");
     // The first two seconds of a viewer are on a socket of its own, which the event loop serves.
     let seen = watched_through(&stage, source, relay, 60 * 4);
     seen.is_young();
@@ -122,27 +150,41 @@ fn several_send_threads_bring_every_frame_to_every_screen() {
 #[test]
 fn the_ball_reaches_three_screens_whole_and_young() {
     let (_alone, stage) = (alone(), Stage::new());
-    let source = stage.source("cam").flags("--input ball --size 1280x720 --rate 30");
+    let source = stage
+        .source("cam")
+        .flags("--input ball --size 1280x720 --rate 30");
     let seen = watched_by_three(&stage, source);
     seen.is_young();
-    assert!(seen.viewers.iter().all(|(report, _)| (28.0..32.0).contains(&report.fps)));
+    assert!(
+        seen.viewers
+            .iter()
+            .all(|(report, _)| (28.0..32.0).contains(&report.fps))
+    );
 }
 
 #[test]
 fn each_picture_of_the_pattern_says_the_number_and_the_time_that_its_frame_has() {
     let (_alone, stage) = (alone(), Stage::new());
-    let source = stage.source("cam").flags("--input pattern --size 1280x720 --rate 30");
+    let source = stage
+        .source("cam")
+        .flags("--input pattern --size 1280x720 --rate 30");
     let seen = watched_by_three(&stage, source);
     seen.is_young();
     for frame in seen.frames() {
-        assert_eq!((frame.code, frame.code_captured), (Some(frame.number), Some(frame.captured)), "{frame:?}");
+        assert_eq!(
+            (frame.code, frame.code_captured),
+            (Some(frame.number), Some(frame.captured)),
+            "{frame:?}"
+        );
     }
 }
 
 #[test]
 fn the_code_in_the_pattern_survives_quality_50_and_half_the_size() {
     let (_alone, stage) = (alone(), Stage::new());
-    let source = stage.source("cam").flags("--input pattern --size 1280x720 --rate 30 --quality 50 --scale 0.5");
+    let source = stage
+        .source("cam")
+        .flags("--input pattern --size 1280x720 --rate 30 --quality 50 --scale 0.5");
     let seen = watched_by_three(&stage, source);
     assert!(seen.frames().all(|frame| frame.code == Some(frame.number)));
 }
@@ -151,7 +193,10 @@ fn the_code_in_the_pattern_survives_quality_50_and_half_the_size() {
 fn files_are_shown_as_they_are_in_order_and_again() {
     let (_alone, stage) = (alone(), Stage::new());
     let (folder, hashes) = pictures(&stage, 12);
-    let source = stage.source("cam").flags("--input files --rate 30").flag("path", &folder);
+    let source = stage
+        .source("cam")
+        .flags("--input files --rate 30")
+        .flag("path", &folder);
     let seen = watched_by_three(&stage, source);
     in_order(&seen, &hashes);
 }
@@ -163,7 +208,10 @@ fn a_file_of_concatenated_jpegs_is_a_film() {
     let film = stage.path("film.mjpeg");
     let bytes = (0..12).flat_map(|n| std::fs::read(folder.join(format!("{n:03}.jpg"))).unwrap());
     std::fs::write(&film, bytes.collect::<Vec<_>>()).unwrap();
-    let source = stage.source("cam").flags("--input files --rate 30").flag("path", &film);
+    let source = stage
+        .source("cam")
+        .flags("--input files --rate 30")
+        .flag("path", &film);
     in_order(&watched_by_three(&stage, source), &hashes);
 }
 
@@ -172,8 +220,14 @@ fn what_a_command_writes_is_shown_untouched() {
     let (_alone, stage) = (alone(), Stage::new());
     let (folder, hashes) = pictures(&stage, 12);
     // Ends with its reader, which the fixture kills.
-    let command = format!("while true; do for f in {}/*; do cat $f || exit; sleep 0.04; done; done", folder.display());
-    let source = stage.source("cam").flags("--input pipe").flag("command", command);
+    let command = format!(
+        "while true; do for f in {}/*; do cat $f || exit; sleep 0.04; done; done",
+        folder.display()
+    );
+    let source = stage
+        .source("cam")
+        .flags("--input pipe")
+        .flag("command", command);
     in_order(&watched_by_three(&stage, source), &hashes);
 }
 
@@ -182,8 +236,18 @@ fn what_comes_on_standard_input_is_shown_untouched() {
     let (_alone, stage) = (alone(), Stage::new());
     let (folder, hashes) = pictures(&stage, 12);
     let pipe = stage.path("stdin");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let script = format!("exec >{}; while cat {}/*; do sleep 0.1; done", pipe.display(), folder.display());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let script = format!(
+        "exec >{}; while cat {}/*; do sleep 0.1; done",
+        pipe.display(),
+        folder.display()
+    );
     let mut writer = Command::new("sh").args(["-c", &script]).spawn().unwrap();
     let source = stage.source("cam").flags("--input pipe").stdin(&pipe);
     let seen = {
@@ -203,15 +267,26 @@ fn what_comes_on_standard_input_is_shown_untouched() {
 fn a_command_that_ends_is_started_again() {
     let (_alone, stage) = (alone(), Stage::new());
     let (folder, hashes) = pictures(&stage, 5);
-    let command = format!("for f in {}/*; do cat $f; sleep 0.05; done", folder.display());
-    let _source = stage.source("cam").flags("--input pipe").flag("command", command).ready();
+    let command = format!(
+        "for f in {}/*; do cat $f; sleep 0.05; done",
+        folder.display()
+    );
+    let _source = stage
+        .source("cam")
+        .flags("--input pipe")
+        .flag("command", command)
+        .ready();
     let _relay = stage.relay(0, &[stage.ipc("cam")]).ready();
     let viewer = stage.viewer(stage.relay_address(0), "cam").start();
     viewer.wait_shown(15);
     let (report, frames) = viewer.finish();
     report.assert_balanced();
     assert!(frames.iter().all(|frame| hashes.contains(&frame.hash)));
-    assert!(frames.windows(2).all(|pair| pair[0].epoch == pair[1].epoch && pair[0].number < pair[1].number));
+    assert!(
+        frames
+            .windows(2)
+            .all(|pair| pair[0].epoch == pair[1].epoch && pair[0].number < pair[1].number)
+    );
 }
 
 #[test]
@@ -220,7 +295,11 @@ fn whatever_ffmpeg_opens_can_be_the_camera() {
     if Command::new("ffmpeg").arg("-version").output().is_err() {
         return skip("ffmpeg is not installed");
     }
-    let command = "ffmpeg -loglevel error -re -f lavfi -i testsrc=size=640x360:rate=30 -q:v 3 -f mjpeg -";
-    let source = stage.source("cam").flags("--input pipe").flag("command", command);
+    let command =
+        "ffmpeg -loglevel error -re -f lavfi -i testsrc=size=640x360:rate=30 -q:v 3 -f mjpeg -";
+    let source = stage
+        .source("cam")
+        .flags("--input pipe")
+        .flag("command", command);
     watched_by_three(&stage, source);
 }

@@ -27,26 +27,46 @@ fn patience() -> Duration {
 /// What the source of `stream` says of how things stand.
 #[track_caller]
 fn status(stage: &Stage, stream: &str) -> Value {
-    let asked = stage.program("source").flags("status --json").flag("publish", stage.ipc(stream));
+    let asked = stage
+        .program("source")
+        .flags("status --json")
+        .flag("publish", stage.ipc(stream));
     let program = asked.ends_with(0);
     // What it wrote last is read a moment after it has ended.
-    program.log().wait_from(0, SOON, |line| (line.text == "}").then_some(())).expect("the report has an end");
+    program
+        .log()
+        .wait_from(0, SOON, |line| (line.text == "}").then_some(()))
+        .expect("the report has an end");
     let lines = program.log().matching(0, "");
-    let json: Vec<_> = lines.iter().filter(|line| line.from == "out").map(|line| line.text.as_str()).collect();
+    let json: Vec<_> = lines
+        .iter()
+        .filter(|line| line.from == "out")
+        .map(|line| line.text.as_str())
+        .collect();
     serde_json::from_str(&json.join("\n")).unwrap()
 }
 
 /// Of these, the row of the screen called `name` that watches `stream`.
 fn row(status: &Value, name: &str, stream: &str) -> Option<Value> {
     let screens = status["screens"].as_array().unwrap();
-    screens.iter().find(|row| row["name"] == name && row["stream"] == stream).cloned()
+    screens
+        .iter()
+        .find(|row| row["name"] == name && row["stream"] == stream)
+        .cloned()
 }
 
 /// Waits until `pick` makes something of the row of a screen.
 #[track_caller]
-fn until_row<T>(stage: &Stage, name: &str, stream: &str, mut pick: impl FnMut(&Value) -> Option<T>) -> T {
+fn until_row<T>(
+    stage: &Stage,
+    name: &str,
+    stream: &str,
+    mut pick: impl FnMut(&Value) -> Option<T>,
+) -> T {
     wait::until(&format!("the source says so of {name}"), patience(), || {
-        row(&status(stage, "cam"), name, stream).as_ref().and_then(&mut pick)
+        row(&status(stage, "cam"), name, stream)
+            .as_ref()
+            .and_then(&mut pick)
     })
 }
 
@@ -59,16 +79,27 @@ fn the_ball_is_found_at_both_sizes_any_quality_and_three_speeds() {
     let _alone = alone();
     let mut errors = Vec::new();
     for (size, quality, speed) in cases() {
-        let flags = format!("--input ball --size {size} --rate 60 --quality {quality} --speed {speed} --overlay=true");
+        let flags = format!(
+            "--input ball --size {size} --rate 60 --quality {quality} --speed {speed} --overlay=true"
+        );
         let scene = Scene::new(&flags);
         let viewing = scene.viewer("--track ball");
-        wait::until("the trackers answer", patience(), || (viewing.tracked().len() >= frames()).then_some(()));
+        wait::until("the trackers answer", patience(), || {
+            (viewing.tracked().len() >= frames()).then_some(())
+        });
         let seen = Seen::of(viewing);
         seen.assert_right(&format!("{size} quality {quality} speed {speed}"), 0.5, 2.0);
         errors.extend(seen.errors());
     }
-    let (sum, worst) = (errors.iter().sum::<f64>(), errors.iter().copied().fold(0.0, f64::max));
-    println!("all: error mean {:.3} px, max {worst:.3} px of {} detections", sum / errors.len() as f64, errors.len());
+    let (sum, worst) = (
+        errors.iter().sum::<f64>(),
+        errors.iter().copied().fold(0.0, f64::max),
+    );
+    println!(
+        "all: error mean {:.3} px, max {worst:.3} px of {} detections",
+        sum / errors.len() as f64,
+        errors.len()
+    );
 }
 
 /// The same frames by a way that loses 5 % and takes 50 ms: what is found is as right, and the source sees how late.
@@ -77,23 +108,45 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
     let _alone = alone();
     let delay = Duration::from_millis(50);
     let scene = Scene::new("--input ball --size 640x480 --rate 60 --history-size 1000");
-    let detour = Detour::to(scene.stage.relay_address(0), Way { delay, loss: 0.05, seed: 5 });
+    let detour = Detour::to(
+        scene.stage.relay_address(0),
+        Way {
+            delay,
+            loss: 0.05,
+            seed: 5,
+        },
+    );
     let near = scene.viewer("--track ball --name near");
-    let far = scene.stage.viewer(detour.address(), "cam").flags("--track ball --name far").start();
+    let far = scene
+        .stage
+        .viewer(detour.address(), "cam")
+        .flags("--track ball --name far")
+        .start();
     let count = if long() { 10_000 } else { 500 };
-    let enough = |row: &Value| (number(&row["error_total_px"]["count"]) >= f64::from(count)).then(|| row.clone());
+    let enough = |row: &Value| {
+        (number(&row["error_total_px"]["count"]) >= f64::from(count)).then(|| row.clone())
+    };
     let far_row = until_row(&scene.stage, "far", "cam", enough);
     let near_row = until_row(&scene.stage, "near", "cam", enough);
     for (name, row) in [("near", &near_row), ("far", &far_row)] {
         let (total, frames) = (&row["error_total_px"], &row["frames"]);
-        println!("{name}: error {total} latency {} frames {frames}", row["latency_ms"]["capture_to_finding"]);
-        assert!(number(&total["mean"]) < 0.5 && number(&total["max"]) < 2.0, "{name}: {total}");
+        println!(
+            "{name}: error {total} latency {} frames {frames}",
+            row["latency_ms"]["capture_to_finding"]
+        );
+        assert!(
+            number(&total["mean"]) < 0.5 && number(&total["max"]) < 2.0,
+            "{name}: {total}"
+        );
         assert_eq!(number(&frames["mismatched"]), 0.0, "{name}: {frames}");
     }
     for what in ["capture_to_screen", "capture_to_finding", "transit"] {
         let [near, far] = [&near_row, &far_row].map(|row| number(&row["latency_ms"][what]["p50"]));
         println!("{what}: {near} ms and {far} ms");
-        assert!((45.0..=55.0).contains(&(far - near)), "{what}: {near} and {far} ms");
+        assert!(
+            (45.0..=55.0).contains(&(far - near)),
+            "{what}: {near} and {far} ms"
+        );
     }
     drop(Seen::of(near));
     drop(Seen::of(far));
@@ -109,16 +162,31 @@ fn the_source_finds_what_the_viewer_saw() {
         (number(&row["error_total_px"]["count"]) >= 150.0).then(|| row.clone())
     });
     let judged = wait::until("the verdict is told to the screen", SOON, || {
-        viewing.judged().into_iter().find(|judged| judged.verdict.count > 100)
+        viewing
+            .judged()
+            .into_iter()
+            .find(|judged| judged.verdict.count > 100)
     });
     assert_eq!(judged.verdict.health, "right");
     let seen = Seen::of(viewing);
     let errors = seen.errors();
-    let (count, worst) = (number(&row["error_total_px"]["count"]) as usize, errors.iter().copied().fold(0.0, f64::max));
+    let (count, worst) = (
+        number(&row["error_total_px"]["count"]) as usize,
+        errors.iter().copied().fold(0.0, f64::max),
+    );
     let mean = errors[..count.min(errors.len())].iter().sum::<f64>() / count as f64;
-    assert!(number(&row["error_total_px"]["max"]) <= worst + 0.001, "{row} {worst}");
-    assert!((number(&row["error_total_px"]["mean"]) - mean).abs() < 0.005, "{row} {mean}");
-    assert_eq!((row["health"].as_str(), number(&row["frames"]["mismatched"])), (Some("right picture"), 0.0));
+    assert!(
+        number(&row["error_total_px"]["max"]) <= worst + 0.001,
+        "{row} {worst}"
+    );
+    assert!(
+        (number(&row["error_total_px"]["mean"]) - mean).abs() < 0.005,
+        "{row} {mean}"
+    );
+    assert_eq!(
+        (row["health"].as_str(), number(&row["frames"]["mismatched"])),
+        (Some("right picture"), 0.0)
+    );
 }
 
 /// A viewer that says what it likes, and one that says it all the time.
@@ -127,7 +195,13 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
     let _alone = alone();
     let scene = Scene::new("--input ball --size 640x480 --rate 30");
     let viewing = scene.viewer("--track ball --name honest");
-    let epoch = u64::from_str_radix(status(&scene.stage, "cam")["streams"][0]["epoch"].as_str().unwrap(), 16).unwrap();
+    let epoch = u64::from_str_radix(
+        status(&scene.stage, "cam")["streams"][0]["epoch"]
+            .as_str()
+            .unwrap(),
+        16,
+    )
+    .unwrap();
     let liar = |name: &str| {
         let mut stranger = Stranger::to(scene.stage.relay_address(0));
         let session = stranger.join_as("cam", name).session;
@@ -137,40 +211,89 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
     let lie = |number| Finding {
         epoch,
         number,
-        ball: Some(Ball { x: 5.0, y: 5.0, radius: 20.0 }),
+        ball: Some(Ball {
+            x: 5.0,
+            y: 5.0,
+            radius: 20.0,
+        }),
         confidence: 1.0,
         ..Finding::default()
     };
-    let stated = wait::until("all are judged, and the liars found out", patience(), || {
-        let newest = viewing.tracked().last().map_or(0, |tracked| tracked.number);
-        for ((stranger, session), rounds) in [(&mut wrong, 1), (&mut flood, 200)] {
-            let report = Some(Report { frames_whole: newest, frames_shown: newest, ..Report::default() });
-            stranger.say(&ToRelay::KeepAlive(*session, KeepAlive { sent_us: 1, report, ..KeepAlive::default() }));
-            for round in 0..rounds {
-                let findings = vec![lie(newest), lie(newest + 1_000_000), Finding { epoch: 1, ..lie(round) }];
-                stranger.say(&ToRelay::Findings(
+    let stated = wait::until(
+        "all are judged, and the liars found out",
+        patience(),
+        || {
+            let newest = viewing.tracked().last().map_or(0, |tracked| tracked.number);
+            for ((stranger, session), rounds) in [(&mut wrong, 1), (&mut flood, 200)] {
+                let report = Some(Report {
+                    frames_whole: newest,
+                    frames_shown: newest,
+                    ..Report::default()
+                });
+                stranger.say(&ToRelay::KeepAlive(
                     *session,
-                    Findings { screen: 9, findings, sent: 3 * (1 + round), ..Findings::default() },
+                    KeepAlive {
+                        sent_us: 1,
+                        report,
+                        ..KeepAlive::default()
+                    },
                 ));
+                for round in 0..rounds {
+                    let findings = vec![
+                        lie(newest),
+                        lie(newest + 1_000_000),
+                        Finding {
+                            epoch: 1,
+                            ..lie(round)
+                        },
+                    ];
+                    stranger.say(&ToRelay::Findings(
+                        *session,
+                        Findings {
+                            screen: 9,
+                            findings,
+                            sent: 3 * (1 + round),
+                            ..Findings::default()
+                        },
+                    ));
+                }
+                stranger.drain(Duration::ZERO);
             }
-            stranger.drain(Duration::ZERO);
-        }
-        let status = status(&scene.stage, "cam");
-        let known = status["screens"].as_array().unwrap();
-        let found_out = |start: &str| {
-            known.iter().any(|row| row["name"].as_str().unwrap().starts_with(start) && row["health"] == "wrong")
-        };
-        let measured = row(&status, "honest", "cam").is_some_and(|row| row["health"] != "not measured");
-        (measured && found_out("wrong") && found_out("flood")).then_some(status)
-    });
+            let status = status(&scene.stage, "cam");
+            let known = status["screens"].as_array().unwrap();
+            let found_out = |start: &str| {
+                known.iter().any(|row| {
+                    row["name"].as_str().unwrap().starts_with(start) && row["health"] == "wrong"
+                })
+            };
+            let measured =
+                row(&status, "honest", "cam").is_some_and(|row| row["health"] != "not measured");
+            (measured && found_out("wrong") && found_out("flood")).then_some(status)
+        },
+    );
     let screens = stated["screens"].as_array().unwrap();
     let liars = screens.iter().filter(|row| row["name"] != "honest");
     liars.for_each(|row| assert!(number(&row["frames"]["mismatched"]) > 0.0, "{row}"));
-    assert!(!stated.to_string().contains('\u{1b}') && !stated.to_string().contains("\\u001b"), "{stated}");
+    assert!(
+        !stated.to_string().contains('\u{1b}') && !stated.to_string().contains("\\u001b"),
+        "{stated}"
+    );
     let honest = row(&stated, "honest", "cam").unwrap();
-    assert_eq!((honest["health"].as_str(), number(&honest["frames"]["mismatched"])), (Some("right picture"), 0.0));
-    let judged = scene.stage.program("source").flags("verify --for 2s --max-error 2 --max-age 500ms");
-    judged.flag("publish", scene.stage.ipc("cam")).ends_with(1).says(&["honest", "right picture"]);
+    assert_eq!(
+        (
+            honest["health"].as_str(),
+            number(&honest["frames"]["mismatched"])
+        ),
+        (Some("right picture"), 0.0)
+    );
+    let judged = scene
+        .stage
+        .program("source")
+        .flags("verify --for 2s --max-error 2 --max-age 500ms");
+    judged
+        .flag("publish", scene.stage.ipc("cam"))
+        .ends_with(1)
+        .says(&["honest", "right picture"]);
     Seen::of(viewing).assert_right("beside a liar and a flood", 0.5, 2.0);
 }
 
@@ -182,11 +305,27 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
     let pictures = stage.path("pictures");
     std::fs::create_dir(&pictures).unwrap();
     for number in 0..10_u8 {
-        std::fs::write(pictures.join(format!("{number}.jpg")), jpeg::numbered(number.into(), 320, 240)).unwrap();
+        std::fs::write(
+            pictures.join(format!("{number}.jpg")),
+            jpeg::numbered(number.into(), 320, 240),
+        )
+        .unwrap();
     }
-    let source = stage.source("cam").flag("path", &pictures).flags("--input files --rate 10 --canary on").ready();
-    let relay = stage.relay(0, &[stage.ipc("cam")]).flag("streams", "cam").ready();
-    let screens = ["lobby", "hall"].map(|name| stage.viewer(stage.relay_address(0), "cam").flag("name", name).start());
+    let source = stage
+        .source("cam")
+        .flag("path", &pictures)
+        .flags("--input files --rate 10 --canary on")
+        .ready();
+    let relay = stage
+        .relay(0, &[stage.ipc("cam")])
+        .flag("streams", "cam")
+        .ready();
+    let screens = ["lobby", "hall"].map(|name| {
+        stage
+            .viewer(stage.relay_address(0), "cam")
+            .flag("name", name)
+            .start()
+    });
     screens.iter().for_each(|screen| screen.wait_shown(5));
     let verify = |more: &str| {
         stage
@@ -196,7 +335,9 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
             .flag("publish", stage.ipc("cam"))
     };
     for name in ["lobby", "hall"] {
-        until_row(&stage, name, "cam.canary", |row| (row["health"] == "right picture").then_some(()));
+        until_row(&stage, name, "cam.canary", |row| {
+            (row["health"] == "right picture").then_some(())
+        });
     }
     verify("--viewers 2").ends_with(0).says(&["2 of 2 screens"]);
     verify("--viewers 3").ends_with(1);
@@ -204,15 +345,21 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
     until_row(&stage, "lobby", "cam.canary", |row| {
         (row["health"] == "blind" || row["left_s"].is_number()).then_some(())
     });
-    verify("--viewers 2").ends_with(1).says(&["hall", "right picture"]);
+    verify("--viewers 2")
+        .ends_with(1)
+        .says(&["hall", "right picture"]);
     screens[0].program().thaw();
-    until_row(&stage, "lobby", "cam.canary", |row| (row["health"] == "right picture").then_some(()));
+    until_row(&stage, "lobby", "cam.canary", |row| {
+        (row["health"] == "right picture").then_some(())
+    });
     drop((source, relay));
 }
 
 fn cases() -> impl Iterator<Item = (&'static str, u8, f64)> {
     let sizes = ["640x480", "1280x720"].into_iter();
     sizes.flat_map(|size| {
-        [50, 90].into_iter().flat_map(move |quality| [0.5, 2.0, 8.0].map(|speed| (size, quality, speed)))
+        [50, 90]
+            .into_iter()
+            .flat_map(move |quality| [0.5, 2.0, 8.0].map(|speed| (size, quality, speed)))
     })
 }

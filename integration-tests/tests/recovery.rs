@@ -42,7 +42,11 @@ fn finish_balanced(viewers: impl IntoIterator<Item = Viewing>) -> Vec<Report> {
         let (report, frames) = viewer.finish();
         report.assert_balanced();
         assert_eq!(report.decode.errors, 0);
-        assert!(frames.windows(2).all(|pair| pair[0].at <= pair[1].at && pair[0].captured < pair[1].captured));
+        assert!(
+            frames
+                .windows(2)
+                .all(|pair| pair[0].at <= pair[1].at && pair[0].captured < pair[1].captured)
+        );
         report
     };
     viewers.into_iter().map(finish).collect()
@@ -51,7 +55,9 @@ fn finish_balanced(viewers: impl IntoIterator<Item = Viewing>) -> Vec<Report> {
 /// How long after `since` each viewer shows a frame that was captured after `fresh`.
 fn gaps(viewers: &[Viewing], since: Time, fresh: Time) -> Vec<Duration> {
     let gap = |viewer: &Viewing| {
-        let shown = until("the viewer is live again", SOON, || viewer.shown().into_iter().find(|s| s.captured > fresh));
+        let shown = until("the viewer is live again", SOON, || {
+            viewer.shown().into_iter().find(|s| s.captured > fresh)
+        });
         shown.at.saturating_since(since)
     };
     viewers.iter().map(gap).collect()
@@ -60,8 +66,16 @@ fn gaps(viewers: &[Viewing], since: Time, fresh: Time) -> Vec<Duration> {
 #[track_caller]
 fn assert_median_and_worst(mut gaps: Vec<Duration>, median: Duration, worst: Duration) {
     gaps.sort_unstable();
-    eprintln!("median {:?}, worst {:?} of {}", gaps[gaps.len() / 2], gaps[gaps.len() - 1], gaps.len());
-    assert!(gaps[gaps.len() / 2] <= median && gaps[gaps.len() - 1] <= worst, "{gaps:?}");
+    eprintln!(
+        "median {:?}, worst {:?} of {}",
+        gaps[gaps.len() / 2],
+        gaps[gaps.len() - 1],
+        gaps.len()
+    );
+    assert!(
+        gaps[gaps.len() / 2] <= median && gaps[gaps.len() - 1] <= worst,
+        "{gaps:?}"
+    );
 }
 
 #[test]
@@ -79,9 +93,17 @@ fn programs_may_be_started_in_any_order() {
             pause(APART);
         }
         let viewer = viewer.expect("each order has a viewer");
-        let last = programs.iter().map(Program::started).chain([viewer.program().started()]).max();
-        let shown = until("the first frame is shown", SOON, || viewer.shown().into_iter().next());
-        let took = shown.at.saturating_since(last.expect("three programs were started"));
+        let last = programs
+            .iter()
+            .map(Program::started)
+            .chain([viewer.program().started()])
+            .max();
+        let shown = until("the first frame is shown", SOON, || {
+            viewer.shown().into_iter().next()
+        });
+        let took = shown
+            .at
+            .saturating_since(last.expect("three programs were started"));
         eprintln!("{order}: first frame {took:?} after the last start");
         assert!(took <= Duration::from_millis(1500), "{order}: {took:?}");
         finish_balanced([viewer]);
@@ -96,11 +118,17 @@ fn a_relay_that_is_killed_and_replaced_is_back_on_every_screen_within_a_second()
     let mut all = Vec::new();
     for _ in 0..rounds() {
         let killed = relay.kill();
-        let back = until("the relay runs again", SOON, || relay.pid().map(|_| relay.started()));
+        let back = until("the relay runs again", SOON, || {
+            relay.pid().map(|_| relay.started())
+        });
         all.extend(gaps(&viewers, killed, back));
     }
     assert_median_and_worst(all, Duration::from_secs(1), Duration::from_millis(1500));
-    assert!(finish_balanced(viewers).iter().all(|report| report.joins as usize > rounds() / 2));
+    assert!(
+        finish_balanced(viewers)
+            .iter()
+            .all(|report| report.joins as usize > rounds() / 2)
+    );
 }
 
 #[test]
@@ -118,13 +146,25 @@ fn a_source_that_comes_back_is_on_every_screen_within_a_second_however_long_it_w
         all.extend(gaps(&viewers, ready, source.started()));
     }
     assert_median_and_worst(all, SOURCE_BACK, SOURCE_BACK);
-    let births: Vec<Time> = viewers.iter().map(|viewer| viewer.program().started()).collect();
+    let births: Vec<Time> = viewers
+        .iter()
+        .map(|viewer| viewer.program().started())
+        .collect();
     for (report, born) in finish_balanced(viewers).iter().zip(births) {
-        let gone = report.signals.iter().filter(|change| change.state == "source-gone");
+        let gone = report
+            .signals
+            .iter()
+            .filter(|change| change.state == "source-gone");
         let gone: Vec<Time> = gone.map(|change| born + change.at()).collect();
         for (killed, away) in killed_at.iter().filter(|(_, away)| *away >= SOURCE_MISSED) {
-            let said = gone.iter().any(|at| at > killed && at.saturating_since(*killed) <= SOURCE_MISSED);
-            assert!(said, "source gone for {away:?} from {killed:?}: {:?}", report.signals);
+            let said = gone
+                .iter()
+                .any(|at| at > killed && at.saturating_since(*killed) <= SOURCE_MISSED);
+            assert!(
+                said,
+                "source gone for {away:?} from {killed:?}: {:?}",
+                report.signals
+            );
         }
     }
 }
@@ -133,7 +173,12 @@ fn a_source_that_comes_back_is_on_every_screen_within_a_second_however_long_it_w
 fn a_source_on_tcp_comes_back_on_its_port_and_on_every_screen() {
     let (_alone, stage) = (alone(), Stage::new());
     let endpoint = format!("tcp://{}", stage.source_address(0));
-    let source = stage.program("source").flags("--stream cam").flag("publish", &endpoint).flags(INPUT).ready();
+    let source = stage
+        .program("source")
+        .flags("--stream cam")
+        .flag("publish", &endpoint)
+        .flags(INPUT)
+        .ready();
     let _relay = stage.relay(0, &[endpoint]).ready();
     let viewers = [(); 2].map(|()| stage.viewer(stage.relay_address(0), "cam").start());
     viewers.iter().for_each(|viewer| viewer.wait_shown(5));
@@ -156,12 +201,26 @@ fn a_source_that_stands_still_is_said_to_be_gone_and_is_live_again_when_it_goes_
     source.freeze();
     pause(Duration::from_secs(3));
     let thawed = source.thaw();
-    assert_median_and_worst(gaps(&viewers, thawed, thawed), Duration::from_millis(600), SOURCE_BACK);
-    let births: Vec<Time> = viewers.iter().map(|viewer| viewer.program().started()).collect();
+    assert_median_and_worst(
+        gaps(&viewers, thawed, thawed),
+        Duration::from_millis(600),
+        SOURCE_BACK,
+    );
+    let births: Vec<Time> = viewers
+        .iter()
+        .map(|viewer| viewer.program().started())
+        .collect();
     for (report, born) in finish_balanced(viewers).iter().zip(births) {
-        let gone = report.signals.iter().find(|change| change.state == "source-gone");
+        let gone = report
+            .signals
+            .iter()
+            .find(|change| change.state == "source-gone");
         let gone = born + gone.expect("the viewer says so").at();
-        assert!(gone > frozen && gone.saturating_since(frozen) <= SOURCE_MISSED, "{:?}", report.signals);
+        assert!(
+            gone > frozen && gone.saturating_since(frozen) <= SOURCE_MISSED,
+            "{:?}",
+            report.signals
+        );
     }
 }
 
@@ -176,7 +235,11 @@ fn a_source_that_is_restarted_again_and_again_never_shows_an_old_frame_as_new() 
         gaps(&viewers, source.wait_ready(), source.started());
     }
     for report in finish_balanced(viewers) {
-        assert_eq!(report.joins, 1, "the relay kept the session: {:?}", report.signals);
+        assert_eq!(
+            report.joins, 1,
+            "the relay kept the session: {:?}",
+            report.signals
+        );
     }
 }
 
@@ -190,7 +253,9 @@ fn a_viewer_that_is_killed_and_started_again_shows_within_a_second() {
         let started = viewer.program().started();
         let shown = until("the first frame is shown", SOON, || {
             // The trace is begun anew with the process.
-            fanlight_tests::viewing::read_trace(&viewer.trace_path()).into_iter().find(|shown| shown.at > started)
+            fanlight_tests::viewing::read_trace(&viewer.trace_path())
+                .into_iter()
+                .find(|shown| shown.at > started)
         });
         let took = shown.at.saturating_since(started);
         assert!(took <= Duration::from_secs(1), "{took:?}");
@@ -201,7 +266,10 @@ fn a_viewer_that_is_killed_and_started_again_shows_within_a_second() {
 #[test]
 fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_frames() {
     let (_alone, stage) = (alone(), Stage::new());
-    let source = stage.source("cam").flags("--input pattern --size 1280x720 --rate 30").ready();
+    let source = stage
+        .source("cam")
+        .flags("--input pattern --size 1280x720 --rate 30")
+        .ready();
     let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
     let viewer = stage.viewer(stage.relay_address(0), "cam").start();
     viewer.wait_shown(30);
@@ -211,7 +279,9 @@ fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_fra
         relay.freeze();
         let mut most = 0;
         let still = Duration::from_secs(seconds);
-        throughout(still, Duration::from_millis(100), || most = most.max(source.usage().resident));
+        throughout(still, Duration::from_millis(100), || {
+            most = most.max(source.usage().resident)
+        });
         let thawed = relay.thaw();
         let first = viewer.wait_shown_after(thawed, SOON);
         eprintln!(
@@ -220,7 +290,11 @@ fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_fra
             first.age()
         );
         assert!(most <= before + 16 * MIB, "grown from {before} to {most}");
-        assert!(first.age() <= Duration::from_millis(250), "{:?}", first.age());
+        assert!(
+            first.age() <= Duration::from_millis(250),
+            "{:?}",
+            first.age()
+        );
         let took = first.at.saturating_since(thawed);
         assert!(took <= Duration::from_secs(1), "{took:?}");
         viewer.wait_more(30);
@@ -240,7 +314,12 @@ fn each_program_stops_within_half_a_second_and_says_so() {
             let (exit, took) = program.stop();
             assert_eq!(exit.code(), Some(0));
             assert!(took <= STOP_LIMIT, "{took:?}");
-            assert!(program.manager().wait_for(started, "STOPPING=1", SOON).is_some());
+            assert!(
+                program
+                    .manager()
+                    .wait_for(started, "STOPPING=1", SOON)
+                    .is_some()
+            );
             assert_eq!(program.manager().since(started, "STOPPING=1").len(), 1);
         }
         assert!(!socket.exists(), "the socket file is removed");
@@ -286,7 +365,10 @@ fn ready_is_said_when_the_port_answers_and_not_before() {
         let relay = stage.relay(0, &[format!("tcp://{address}")]).ready();
         let mut stranger = Stranger::to(stage.relay_address(0));
         stranger.say(&fanlight_proto::datagram::ToRelay::Join(join("cam")));
-        assert!(stranger.receive(SOON).is_some(), "a relay that is ready answers the first datagram");
+        assert!(
+            stranger.receive(SOON).is_some(),
+            "a relay that is ready answers the first datagram"
+        );
         drop((source, relay));
     }
 }

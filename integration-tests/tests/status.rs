@@ -20,11 +20,17 @@ const NOT_RIGHT: i32 = 1;
 const SOON: Duration = Duration::from_secs(15);
 
 fn ball(stage: &Stage, flags: &str) -> Launch {
-    stage.source("cam").flags("--input ball --size 320x240").flags(flags)
+    stage
+        .source("cam")
+        .flags("--input ball --size 320x240")
+        .flags(flags)
 }
 
 fn ask(stage: &Stage, words: &str) -> Launch {
-    stage.program("source").flags(words).flag("at", stage.ipc("cam"))
+    stage
+        .program("source")
+        .flags(words)
+        .flag("at", stage.ipc("cam"))
 }
 
 /// What it wrote on standard output as JSON, once it has ended with `code`.
@@ -34,21 +40,38 @@ fn json(launch: Launch, code: i32) -> Value {
     // What it wrote may be read a little later than its end.
     wait::until("JSON", SOON, || {
         let lines = program.log().matching(0, "");
-        let out: String = lines.iter().filter(|line| line.from == "out").map(|line| line.text.as_str()).collect();
+        let out: String = lines
+            .iter()
+            .filter(|line| line.from == "out")
+            .map(|line| line.text.as_str())
+            .collect();
         serde_json::from_str(&out).ok()
     })
 }
 
 fn screen(stage: &Stage) -> Program {
-    let viewer = stage.program("viewer").flags("--headless --stream cam --track ball --name hall");
-    viewer.flag("relay", stage.relay_address(0).to_string()).start()
+    let viewer = stage
+        .program("viewer")
+        .flags("--headless --stream cam --track ball --name hall");
+    viewer
+        .flag("relay", stage.relay_address(0).to_string())
+        .start()
 }
 
 #[test]
 fn where_no_source_is_both_say_so_and_end_with_two() {
     let stage = Stage::new();
-    for words in ["status", "status --json", "verify --for 1s", "verify --for 1s --quiet"] {
-        ask(&stage, words).ends_with(NO_SOURCE).says(&["no source publishes at", "cam.ipc", "--at"]);
+    for words in [
+        "status",
+        "status --json",
+        "verify --for 1s",
+        "verify --for 1s --quiet",
+    ] {
+        ask(&stage, words).ends_with(NO_SOURCE).says(&[
+            "no source publishes at",
+            "cam.ipc",
+            "--at",
+        ]);
     }
 }
 
@@ -57,13 +80,22 @@ fn whoever_has_not_the_key_is_told_that_and_learns_nothing() {
     let stage = Stage::new();
     let key = |name: &str| {
         let path = stage.path(name);
-        stage.program("source").flags("keygen feed").flags(path.to_str().unwrap()).ends_with(0);
+        stage
+            .program("source")
+            .flags("keygen feed")
+            .flags(path.to_str().unwrap())
+            .ends_with(0);
         path
     };
     let (good, bad) = (key("good"), key("bad"));
     let _source = ball(&stage, "").flag("feed-key", &good).ready();
-    ask(&stage, "status").ends_with(NO_SOURCE).says(&["sealed", "feed_key"]);
-    ask(&stage, "status").flag("feed-key", &bad).ends_with(NO_SOURCE).says(&["different feed keys"]);
+    ask(&stage, "status")
+        .ends_with(NO_SOURCE)
+        .says(&["sealed", "feed_key"]);
+    ask(&stage, "status")
+        .flag("feed-key", &bad)
+        .ends_with(NO_SOURCE)
+        .says(&["different feed keys"]);
     let told = json(ask(&stage, "status").flag("feed-key", &good), 0);
     assert_eq!(told["streams"][0]["name"], "cam");
 }
@@ -73,9 +105,15 @@ fn a_source_without_screens_is_told_of_and_is_not_verified() {
     let stage = Stage::new();
     let _source = ball(&stage, "--canary on").ready();
     let told = json(ask(&stage, "status"), 0);
-    assert_eq!((&told["streams"][1]["name"], &told["screens"]), (&"cam.canary".into(), &Value::Array(Vec::new())));
+    assert_eq!(
+        (&told["streams"][1]["name"], &told["screens"]),
+        (&"cam.canary".into(), &Value::Array(Vec::new()))
+    );
     let judged = json(ask(&stage, "verify --for 1s"), NOT_RIGHT);
-    assert_eq!((&judged["right"], &judged["screens_measured"]), (&false.into(), &0.into()));
+    assert_eq!(
+        (&judged["right"], &judged["screens_measured"]),
+        (&false.into(), &0.into())
+    );
     ask(&stage, "verify --for 1s --viewers 0").ends_with(0);
 }
 
@@ -87,8 +125,16 @@ fn a_screen_that_shows_the_right_picture_is_verified_and_one_that_stands_still_i
     let viewer = screen(&stage);
     viewer.wait_for_line("watching the canary");
     let judged = json(ask(&stage, "verify --for 4s --max-age 2s"), 0);
-    assert_eq!((&judged["screens_measured"], &judged["screens_right"]), (&1.into(), &1.into()), "{judged}");
-    assert_eq!(judged["screens"].as_array().unwrap().len(), 2, "its picture and its canary: {judged}");
+    assert_eq!(
+        (&judged["screens_measured"], &judged["screens_right"]),
+        (&1.into(), &1.into()),
+        "{judged}"
+    );
+    assert_eq!(
+        judged["screens"].as_array().unwrap().len(),
+        2,
+        "its picture and its canary: {judged}"
+    );
     viewer.freeze();
     let judged = json(ask(&stage, "verify --for 5s"), NOT_RIGHT);
     assert_eq!(judged["screens"][0]["verdict"], "blind", "{judged}");
@@ -111,8 +157,21 @@ async fn lie(endpoint: &str, beside: f32, until: Duration) {
                 speaker.on_answer(&parse_answer(&name, &body).expect("an answer"));
             } else if let Some(findings) = found(&message, beside).filter(|_| speaker.may_speak()) {
                 let (stream, name) = ("cam".into(), "liar".into());
-                let seen = Seen { stream, viewer: 1, screen: 1, name, findings, ..Seen::default() };
-                let word = speaker.topic(Word { relay: 5, seen: vec![seen], ..Word::default() }).expect("a short word");
+                let seen = Seen {
+                    stream,
+                    viewer: 1,
+                    screen: 1,
+                    name,
+                    findings,
+                    ..Seen::default()
+                };
+                let word = speaker
+                    .topic(Word {
+                        relay: 5,
+                        seen: vec![seen],
+                        ..Word::default()
+                    })
+                    .expect("a short word");
                 socket.subscribe(&word).await.expect("a word");
                 socket.unsubscribe(&word).await.expect("the end of a word");
             }
@@ -124,8 +183,16 @@ async fn lie(endpoint: &str, beside: f32, until: Duration) {
 fn found(message: &ZmqMessage, beside: f32) -> Option<Vec<Finding>> {
     let frame = parse_frame(message.get(0)?, message.get(1)?.clone(), usize::MAX).ok()?;
     let truth::Kind::Ball(ball) = frame.header.truth?.kind?;
-    let ball = Some(Ball { x: ball.x + beside, ..ball });
-    Some(vec![Finding { epoch: frame.id.epoch, number: frame.id.number, ball, ..Finding::default() }])
+    let ball = Some(Ball {
+        x: ball.x + beside,
+        ..ball
+    });
+    Some(vec![Finding {
+        epoch: frame.id.epoch,
+        number: frame.id.number,
+        ball,
+        ..Finding::default()
+    }])
 }
 
 #[test]
@@ -135,14 +202,20 @@ fn a_screen_is_wrong_by_the_distance_to_the_truth_of_that_very_frame() {
         let _source = ball(&stage, "--rate 5").ready();
         let endpoint = stage.ipc("cam");
         let liar = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(lie(&endpoint, beside, Duration::from_secs(7)));
         });
         let judged = json(ask(&stage, "verify --for 3s --max-age 1s"), code);
         liar.join().unwrap();
         let screen = &judged["screens"][0];
         assert_eq!(screen["verdict"], verdict, "{judged}");
-        assert!((screen["worst_px"].as_f64().unwrap() - f64::from(beside)).abs() < 0.01, "{judged}");
+        assert!(
+            (screen["worst_px"].as_f64().unwrap() - f64::from(beside)).abs() < 0.01,
+            "{judged}"
+        );
     }
 }
 
@@ -155,7 +228,12 @@ fn a_watch_goes_on_when_the_source_is_started_again() {
     source.stop();
     let gone = watch.wait_for_line("no source publishes");
     source.start_again();
-    let mark = watch.log().matching(0, "").iter().position(|line| line.time == gone.time).unwrap();
+    let mark = watch
+        .log()
+        .matching(0, "")
+        .iter()
+        .position(|line| line.time == gone.time)
+        .unwrap();
     watch.wait_for_line_from(mark, "No screen is known", SOON);
     assert_eq!(watch.stop().0.code(), Some(0));
 }

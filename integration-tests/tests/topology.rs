@@ -21,11 +21,14 @@ fn two_relays_serve_the_same_frames_of_one_source_on_ports_of_their_own() {
     let stage = Stage::new();
     let _source = stage.source("cam").flags(SMALL).ready();
     let _relays = [0, 1].map(|number| stage.relay(number, &[stage.ipc("cam")]).ready());
-    let viewers = [0, 0, 1, 1].map(|number| stage.viewer(stage.relay_address(number), "cam").start());
+    let viewers =
+        [0, 0, 1, 1].map(|number| stage.viewer(stage.relay_address(number), "cam").start());
     viewers.iter().for_each(|viewer| viewer.wait_shown(60));
     let [one, two] = [0, 2].map(|at| viewers[at].shown());
-    let common =
-        one.iter().filter(|a| two.iter().any(|b| a.number == b.number && a.hash == b.hash && a.epoch == b.epoch));
+    let common = one.iter().filter(|a| {
+        two.iter()
+            .any(|b| a.number == b.number && a.hash == b.hash && a.epoch == b.epoch)
+    });
     assert!(common.count() >= 30);
     finish_nearly_lossless(viewers);
 }
@@ -35,15 +38,25 @@ fn one_relay_serves_two_sources_of_which_one_is_remote_and_lists_both() {
     let stage = Stage::new();
     let remote = format!("tcp://{}", stage.source_address(0));
     let _near = stage.source("near").flags(SMALL).ready();
-    let flags = format!("--stream far --publish {remote} --input pattern --size 1280x720 --rate 15");
+    let flags =
+        format!("--stream far --publish {remote} --input pattern --size 1280x720 --rate 15");
     let _far = stage.program("source").flags(&flags).ready();
     let relay = stage.relay(0, &[stage.ipc("near"), remote]).ready();
-    let viewers = ["near", "far"].map(|stream| stage.viewer(stage.relay_address(0), stream).start());
+    let viewers =
+        ["near", "far"].map(|stream| stage.viewer(stage.relay_address(0), stream).start());
     viewers.iter().for_each(|viewer| viewer.wait_shown(30));
-    assert!(viewers[1].shown().iter().all(|frame| frame.code == Some(frame.number)));
+    assert!(
+        viewers[1]
+            .shown()
+            .iter()
+            .all(|frame| frame.code == Some(frame.number))
+    );
     assert!(viewers[0].shown().iter().all(|frame| frame.code.is_none()));
 
-    let list = stage.program("viewer").flags("--list").flag("relay", stage.relay_address(0).to_string());
+    let list = stage
+        .program("viewer")
+        .flags("--list")
+        .flag("relay", stage.relay_address(0).to_string());
     let (exit, list) = list.run();
     assert_eq!(exit.code(), Some(0));
     let near = list.wait_for_line("near").text;
@@ -59,13 +72,16 @@ fn a_viewer_that_names_no_stream_gets_one() {
     let stage = Stage::new();
     let _source = stage.source("cam").flags(SMALL).ready();
     let _relay = stage.relay(0, &[stage.ipc("cam")]).ready();
-    let launch =
-        stage.program("viewer").flags("--headless --duration 2s").flag("relay", stage.relay_address(0).to_string());
+    let launch = stage
+        .program("viewer")
+        .flags("--headless --duration 2s")
+        .flag("relay", stage.relay_address(0).to_string());
     let report = stage.path("any.json");
     let (exit, _) = launch.flag("report", &report).run();
     assert_eq!(exit.code(), Some(0));
     let report: fanlight_tests::viewing::Report =
-        serde_json::from_slice(&std::fs::read(report).expect("the report is there")).expect("the report is JSON");
+        serde_json::from_slice(&std::fs::read(report).expect("the report is there"))
+            .expect("the report is JSON");
     assert_eq!(report.stream.as_deref(), Some("cam"));
     assert!(report.frames.shown >= 30, "{report:?}");
 }
@@ -76,7 +92,10 @@ fn a_snapshot_is_the_last_picture_shown_as_the_source_made_it() {
     let _source = stage.source("cam").flags(SMALL).ready();
     let _relay = stage.relay(0, &[stage.ipc("cam")]).ready();
     let snapshot = stage.path("snapshot.jpg");
-    let viewer = stage.viewer(stage.relay_address(0), "cam").flag("snapshot", &snapshot).start();
+    let viewer = stage
+        .viewer(stage.relay_address(0), "cam")
+        .flag("snapshot", &snapshot)
+        .start();
     viewer.wait_shown(10);
     let (_, frames) = viewer.finish();
     let saved = hash(&std::fs::read(snapshot).expect("the snapshot is there"));
@@ -87,7 +106,9 @@ fn a_snapshot_is_the_last_picture_shown_as_the_source_made_it() {
 fn a_viewer_of_a_stream_that_comes_later_shows_it_when_it_is_there() {
     let stage = Stage::new();
     let _source = stage.source("cam").flags(SMALL).ready();
-    let _relay = stage.relay(0, &[stage.ipc("cam"), stage.ipc("late")]).ready();
+    let _relay = stage
+        .relay(0, &[stage.ipc("cam"), stage.ipc("late")])
+        .ready();
     let viewer = stage.viewer(stage.relay_address(0), "late").start();
     pause(Duration::from_secs(1));
     assert_eq!(viewer.count(), 0, "it does not show another one instead");
@@ -96,7 +117,14 @@ fn a_viewer_of_a_stream_that_comes_later_shows_it_when_it_is_there() {
     let took = shown.at.saturating_since(late.wait_ready());
     assert!(took <= Duration::from_millis(1500), "{took:?}");
     let (report, _) = viewer.finish();
-    assert!(report.signals.iter().any(|change| change.state == "no-such-stream"), "{:?}", report.signals);
+    assert!(
+        report
+            .signals
+            .iter()
+            .any(|change| change.state == "no-such-stream"),
+        "{:?}",
+        report.signals
+    );
 }
 
 #[test]
@@ -136,7 +164,10 @@ fn a_viewer_that_stands_still_does_not_harm_the_others() {
 fn a_relay_that_is_full_says_so_and_takes_the_next_viewer_when_one_leaves() {
     let stage = Stage::new();
     let _source = stage.source("cam").flags(SMALL).ready();
-    let _relay = stage.relay(0, &[stage.ipc("cam")]).flags("--max-viewers 2").ready();
+    let _relay = stage
+        .relay(0, &[stage.ipc("cam")])
+        .flags("--max-viewers 2")
+        .ready();
     let [one, two] = [0, 1].map(|_| stage.viewer(stage.relay_address(0), "cam").start());
     one.wait_shown(5);
     two.wait_shown(5);
@@ -146,7 +177,11 @@ fn a_relay_that_is_full_says_so_and_takes_the_next_viewer_when_one_leaves() {
     let (_, _) = one.finish();
     third.wait_shown(5);
     let (report, _) = third.finish();
-    assert!(report.signals.iter().any(|change| change.state == "busy"), "{:?}", report.signals);
+    assert!(
+        report.signals.iter().any(|change| change.state == "busy"),
+        "{:?}",
+        report.signals
+    );
 }
 
 #[test]
@@ -154,16 +189,28 @@ fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_
     let stage = Stage::new();
     let second_endpoint = format!("ipc://{}", stage.path("second.ipc").display());
     let first = stage.source("cam").flags(SMALL).ready();
-    let relay = stage.relay(0, &[stage.ipc("cam"), second_endpoint.clone()]).ready();
+    let relay = stage
+        .relay(0, &[stage.ipc("cam"), second_endpoint.clone()])
+        .ready();
     let viewer = stage.viewer(stage.relay_address(0), "cam").start();
     viewer.wait_shown(10);
-    let second = stage.program("source").flags("--stream cam").flag("publish", second_endpoint).flags(SMALL).ready();
+    let second = stage
+        .program("source")
+        .flags("--stream cam")
+        .flag("publish", second_endpoint)
+        .flags(SMALL)
+        .ready();
     relay.wait_for_line("another source has a stream of that name");
     viewer.wait_more(60);
     let shown = viewer.shown();
     assert!(shown.iter().all(|frame| frame.epoch == shown[0].epoch));
     let killed = first.kill();
-    let other = until("the second takes over", SOON, || viewer.shown().into_iter().find(|s| s.epoch != shown[0].epoch));
+    let other = until("the second takes over", SOON, || {
+        viewer
+            .shown()
+            .into_iter()
+            .find(|s| s.epoch != shown[0].epoch)
+    });
     let took = other.at.saturating_since(killed);
     assert!(took <= Duration::from_millis(1500), "{took:?}");
     let (report, _) = viewer.finish();

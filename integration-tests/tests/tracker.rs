@@ -18,31 +18,60 @@ const FRAMES: usize = 150;
 /// The number of the tracker that was started last, of those told after `mark`.
 #[track_caller]
 fn tracker_pid(viewing: &Viewing, mark: usize) -> Pid {
-    let line = viewing.program().wait_for_line_from(mark, "a tracker runs", SOON).text;
+    let line = viewing
+        .program()
+        .wait_for_line_from(mark, "a tracker runs", SOON)
+        .text;
     let digits = line.rsplit_once("pid=").unwrap().1;
     Pid::from_raw(digits.trim().parse().unwrap()).unwrap()
 }
 
 #[track_caller]
 fn wait_answers(viewing: &Viewing, count: usize) {
-    wait::until("trackers answer", SOON, || (viewing.tracked().len() >= count).then_some(()));
+    wait::until("trackers answer", SOON, || {
+        (viewing.tracked().len() >= count).then_some(())
+    });
 }
 
 #[test]
 fn the_ball_is_found_in_the_frame_that_was_shown() {
     let _alone = alone();
-    for (size, quality) in [("640x480", 50), ("640x480", 90), ("1280x720", 50), ("1280x720", 90)] {
-        let scene = Scene::new(&format!("--input ball --size {size} --rate 30 --quality {quality} --overlay=true"));
+    for (size, quality) in [
+        ("640x480", 50),
+        ("640x480", 90),
+        ("1280x720", 50),
+        ("1280x720", 90),
+    ] {
+        let scene = Scene::new(&format!(
+            "--input ball --size {size} --rate 30 --quality {quality} --overlay=true"
+        ));
         let viewing = scene.viewer("--track ball");
         wait_answers(&viewing, FRAMES);
         let seen = Seen::of(viewing);
         seen.report.assert_nearly_lossless();
         seen.assert_right(&format!("{size} quality {quality}"), 0.5, 2.0);
-        let Tracking { detections, none, restarts, malformed, unknown, last, .. } = &seen.tracking;
-        assert!(detections * 100 >= (detections + none) * 98, "{:?}", seen.tracking);
+        let Tracking {
+            detections,
+            none,
+            restarts,
+            malformed,
+            unknown,
+            last,
+            ..
+        } = &seen.tracking;
+        assert!(
+            detections * 100 >= (detections + none) * 98,
+            "{:?}",
+            seen.tracking
+        );
         assert_eq!((*restarts, *malformed, *unknown), (0, 0, 0));
-        let (last, detected) =
-            (last.as_ref().unwrap(), seen.tracked.iter().rfind(|one| one.detection.is_some()).unwrap());
+        let (last, detected) = (
+            last.as_ref().unwrap(),
+            seen.tracked
+                .iter()
+                .rfind(|one| one.detection.is_some())
+                .unwrap(),
+        );
         assert_eq!(
             (last.stream.as_str(), last.number, last.x),
             ("cam", detected.number, detected.detection.unwrap().x)
@@ -57,7 +86,12 @@ fn where_there_is_no_ball_there_is_no_detection() {
     let viewing = scene.viewer("--track ball");
     wait_answers(&viewing, 60);
     let seen = Seen::of(viewing);
-    assert_eq!((seen.tracking.detections, seen.tracking.detection_rate), (0, Some(0.0)), "{:?}", seen.tracking);
+    assert_eq!(
+        (seen.tracking.detections, seen.tracking.detection_rate),
+        (0, Some(0.0)),
+        "{:?}",
+        seen.tracking
+    );
 }
 
 #[test]
@@ -65,13 +99,19 @@ fn four_trackers_cost_no_picture() {
     let _alone = alone();
     for format in ["jpeg", "grey", "rgb"] {
         let scene = Scene::new("--input ball --size 640x480 --rate 30");
-        let viewing = scene.viewer(&format!("--track ball --trackers 4 --tracker-format {format}"));
+        let viewing = scene.viewer(&format!(
+            "--track ball --trackers 4 --tracker-format {format}"
+        ));
         wait_answers(&viewing, FRAMES);
         let seen = Seen::of(viewing);
         seen.report.assert_nearly_lossless();
         seen.assert_right(&format!("four trackers, {format}"), 0.5, 2.0);
         assert_eq!((seen.tracking.trackers, seen.tracking.restarts), (4, 0));
-        assert!(seen.tracking.missing * 20 <= seen.tracking.offered, "{:?}", seen.tracking);
+        assert!(
+            seen.tracking.missing * 20 <= seen.tracking.offered,
+            "{:?}",
+            seen.tracking
+        );
     }
 }
 
@@ -81,27 +121,47 @@ fn a_tracker_that_is_killed_or_hangs_is_replaced_and_the_picture_goes_on() {
     let scene = Scene::new("--input ball --size 640x480 --rate 30");
     let viewing = scene.viewer("--track ball");
     wait_answers(&viewing, 10);
-    for (signal, reason) in [(Signal::KILL, "it "), (Signal::STOP, "it did not answer within 1s")] {
+    for (signal, reason) in [
+        (Signal::KILL, "it "),
+        (Signal::STOP, "it did not answer within 1s"),
+    ] {
         let pids = viewing.program().log().matching(0, "a tracker runs").len();
         let pid = tracker_pid(&viewing, last_start(&viewing));
         let mark = viewing.program().log().mark();
         kill_process(pid, signal).unwrap();
-        viewing.program().wait_for_line_from(mark, &format!("a tracker is replaced: {reason}"), SOON);
+        viewing.program().wait_for_line_from(
+            mark,
+            &format!("a tracker is replaced: {reason}"),
+            SOON,
+        );
         tracker_pid(&viewing, mark);
-        assert_eq!(viewing.program().log().matching(0, "a tracker runs").len(), pids + 1);
-        wait::until("the process is gone", SOON, || test_kill_process(pid).is_err().then_some(()));
+        assert_eq!(
+            viewing.program().log().matching(0, "a tracker runs").len(),
+            pids + 1
+        );
+        wait::until("the process is gone", SOON, || {
+            test_kill_process(pid).is_err().then_some(())
+        });
         wait_answers(&viewing, viewing.tracked().len() + 10);
     }
     let seen = Seen::of(viewing);
     seen.report.assert_nearly_lossless();
     seen.assert_right("killed and hung", 0.5, 2.0);
-    assert_eq!((seen.tracking.restarts, seen.tracking.timeouts), (2, 1), "{:?}", seen.tracking);
+    assert_eq!(
+        (seen.tracking.restarts, seen.tracking.timeouts),
+        (2, 1),
+        "{:?}",
+        seen.tracking
+    );
 }
 
 /// Where in the log the newest start of a tracker is told.
 fn last_start(viewing: &Viewing) -> usize {
     let log = viewing.program().log();
-    (0..log.mark()).rev().find(|mark| !log.matching(*mark, "a tracker runs").is_empty()).unwrap()
+    (0..log.mark())
+        .rev()
+        .find(|mark| !log.matching(*mark, "a tracker runs").is_empty())
+        .unwrap()
 }
 
 #[test]
@@ -115,7 +175,9 @@ fn a_tracker_leaves_with_its_viewer_however_that_ends() {
         kill_process(pid, Signal::STOP).unwrap();
         viewing.program().signal(signal);
         viewing.program().wait_exit(SOON);
-        wait::until("the tracker is gone", SOON, || test_kill_process(pid).is_err().then_some(()));
+        wait::until("the tracker is gone", SOON, || {
+            test_kill_process(pid).is_err().then_some(())
+        });
     }
 }
 
@@ -123,13 +185,22 @@ fn a_tracker_leaves_with_its_viewer_however_that_ends() {
 fn a_command_that_prints_rubbish_harms_nobody() {
     let _alone = alone();
     let scene = Scene::new("--input ball --size 640x480 --rate 30");
-    let viewing =
-        scene.stage.viewer(scene.stage.relay_address(0), "cam").flag("tracker-command", "yes rubbish").start();
+    let viewing = scene
+        .stage
+        .viewer(scene.stage.relay_address(0), "cam")
+        .flag("tracker-command", "yes rubbish")
+        .start();
     viewing.wait_shown(FRAMES);
-    viewing.program().wait_for_line("a tracker is replaced: it talks rubbish");
+    viewing
+        .program()
+        .wait_for_line("a tracker is replaced: it talks rubbish");
     let seen = Seen::of(viewing);
     seen.report.assert_nearly_lossless();
-    assert!(seen.tracking.malformed >= 100 && seen.tracking.restarts >= 1, "{:?}", seen.tracking);
+    assert!(
+        seen.tracking.malformed >= 100 && seen.tracking.restarts >= 1,
+        "{:?}",
+        seen.tracking
+    );
     assert_eq!((seen.tracking.detections, seen.tracking.none), (0, 0));
 }
 
@@ -137,18 +208,42 @@ fn a_command_that_prints_rubbish_harms_nobody() {
 fn the_example_in_python_finds_the_ball() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-opencv");
     let requirements = format!("{MANIFEST}/tests/tracker/requirements.txt");
-    let Some(python) = fanlight_tests::python::python(&folder, Path::new(&requirements)) else { return };
+    let Some(python) = fanlight_tests::python::python(&folder, Path::new(&requirements)) else {
+        return;
+    };
     let _alone = alone();
-    let command = format!("exec '{}' '{MANIFEST}/../viewer/examples/opencv_ball.py'", python.display());
+    let command = format!(
+        "exec '{}' '{MANIFEST}/../viewer/examples/opencv_ball.py'",
+        python.display()
+    );
     for (format, overlay) in [("jpeg", true), ("grey", false), ("rgb", false)] {
-        let scene = Scene::new(&format!("--input ball --size 640x480 --rate 30 --quality 80 --overlay={overlay}"));
-        let viewer = scene.stage.viewer(scene.stage.relay_address(0), "cam").flag("tracker-command", &command);
+        let scene = Scene::new(&format!(
+            "--input ball --size 640x480 --rate 30 --quality 80 --overlay={overlay}"
+        ));
+        let viewer = scene
+            .stage
+            .viewer(scene.stage.relay_address(0), "cam")
+            .flag("tracker-command", &command);
         let viewing = viewer.flags(&format!("--tracker-format {format}")).start();
         wait_answers(&viewing, 60);
         let seen = Seen::of(viewing);
         // Where text crosses the ball, an example may be further off.
-        seen.assert_right(&format!("Python, {format}, overlay {overlay}"), 1.0, if overlay { 20.0 } else { 2.0 });
-        let Tracking { detections, none, malformed, unknown, .. } = seen.tracking;
-        assert!(detections * 10 >= (detections + none) * 9 && malformed + unknown == 0, "{:?}", seen.tracking);
+        seen.assert_right(
+            &format!("Python, {format}, overlay {overlay}"),
+            1.0,
+            if overlay { 20.0 } else { 2.0 },
+        );
+        let Tracking {
+            detections,
+            none,
+            malformed,
+            unknown,
+            ..
+        } = seen.tracking;
+        assert!(
+            detections * 10 >= (detections + none) * 9 && malformed + unknown == 0,
+            "{:?}",
+            seen.tracking
+        );
     }
 }

@@ -13,7 +13,9 @@ use fanlight_daemon::clock;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::envelope::{FeedKey, MAX_WORD_TOPIC, Speaker};
 use fanlight_proto::limits::MAX_FINDINGS;
-use fanlight_proto::message::{Answer, Ball, Demand, Finding, Findings, Health, KeepAlive, Verdict, Word};
+use fanlight_proto::message::{
+    Answer, Ball, Demand, Finding, Findings, Health, KeepAlive, Verdict, Word,
+};
 use fanlight_tests::fake_source::{EPOCH, FakeSource};
 use fanlight_tests::stranger::{Stranger, join};
 use fanlight_tests::usage::MIB;
@@ -30,18 +32,39 @@ const GROWTH: u64 = 24 * MIB;
 /// A file with the feed key that has 7 for each of its bytes.
 fn key_file(stage: &Stage) -> PathBuf {
     let path = stage.path("feed.key");
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .unwrap();
     writeln!(file, "fanlight-feed:{}", "07".repeat(32)).unwrap();
     path
 }
 
 fn found(number: u64) -> Finding {
-    let ball = Some(Ball { x: 100.0, y: 50.0, radius: 20.0 });
-    Finding { epoch: EPOCH, number, ball, confidence: 0.9, transit_us: 400, ..Finding::default() }
+    let ball = Some(Ball {
+        x: 100.0,
+        y: 50.0,
+        radius: 20.0,
+    });
+    Finding {
+        epoch: EPOCH,
+        number,
+        ball,
+        confidence: 0.9,
+        transit_us: 400,
+        ..Finding::default()
+    }
 }
 
 fn findings(sent: u64, findings: Vec<Finding>) -> Findings {
-    Findings { screen: 3, findings, sent, ..Findings::default() }
+    Findings {
+        screen: 3,
+        findings,
+        sent,
+        ..Findings::default()
+    }
 }
 
 /// A viewer that calls itself `name`, in its session.
@@ -55,7 +78,13 @@ fn viewer(stage: &Stage, name: &str) -> (Stranger, u64) {
 fn told<T>(viewer: &mut (Stranger, u64), pick: impl Fn(&ToViewer<'_>) -> Option<T>) -> T {
     let deadline = Deadline::after(SOON);
     while !deadline.is_over() {
-        viewer.0.say(&ToRelay::KeepAlive(viewer.1, KeepAlive { sent_us: 1, ..KeepAlive::default() }));
+        viewer.0.say(&ToRelay::KeepAlive(
+            viewer.1,
+            KeepAlive {
+                sent_us: 1,
+                ..KeepAlive::default()
+            },
+        ));
         let pause = Deadline::after(Duration::from_millis(200));
         while let Some(datagram) = viewer.0.receive(pause.left()) {
             if let Some(found) = ToViewer::parse(&datagram).ok().as_ref().and_then(&pick) {
@@ -73,11 +102,22 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
         let stage = Stage::new();
         let source = FakeSource::start("cam", sealed.then(|| FeedKey::new([7; 32])));
         let relay = stage.relay(0, &[source.endpoint()]);
-        let relay = if sealed { relay.flag("feed-key", key_file(&stage)) } else { relay }.ready();
-        let demand = |word: &Word| word.demand.first().map(|demand| (demand.stream.clone(), demand.viewers));
+        let relay = if sealed {
+            relay.flag("feed-key", key_file(&stage))
+        } else {
+            relay
+        }
+        .ready();
+        let demand = |word: &Word| {
+            word.demand
+                .first()
+                .map(|demand| (demand.stream.clone(), demand.viewers))
+        };
         let first = |viewers| {
             let known = source.words();
-            known.into_iter().find(|(_, word)| demand(word) == Some(("cam".into(), viewers)))
+            known
+                .into_iter()
+                .find(|(_, word)| demand(word) == Some(("cam".into(), viewers)))
         };
         until("the source knows that nobody watches", SOON, || first(0));
         let asked = clock::now();
@@ -85,17 +125,34 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
         let (at, _) = until("the source knows that somebody watches", SOON, || first(1));
         let took = at.saturating_since(asked);
         println!("sealed {sealed}: the source knew after {took:?}");
-        assert!(took < DEMAND_WITHIN, "{took:?} from the first datagram of the join");
-        source.judge(Verdict { health: Health::Right as i32, error: 0.25, count: 3, ..Verdict::default() });
+        assert!(
+            took < DEMAND_WITHIN,
+            "{took:?} from the first datagram of the join"
+        );
+        source.judge(Verdict {
+            health: Health::Right as i32,
+            error: 0.25,
+            count: 3,
+            ..Verdict::default()
+        });
         for number in 0..5 {
             lobby.0.say(&ToRelay::Findings(
                 lobby.1,
-                findings(2 * number + 2, vec![found(2 * number), found(2 * number + 1)]),
+                findings(
+                    2 * number + 2,
+                    vec![found(2 * number), found(2 * number + 1)],
+                ),
             ));
             pause(Duration::from_millis(100));
         }
-        until("all findings have come", SOON, || (source.findings("lobby").len() == 10).then_some(()));
-        let numbers = source.findings("lobby").iter().map(|finding| finding.number).collect::<Vec<_>>();
+        until("all findings have come", SOON, || {
+            (source.findings("lobby").len() == 10).then_some(())
+        });
+        let numbers = source
+            .findings("lobby")
+            .iter()
+            .map(|finding| finding.number)
+            .collect::<Vec<_>>();
         assert_eq!(numbers, (0..10).collect::<Vec<_>>());
         let verdict = told(&mut lobby, |said| match said {
             ToViewer::Pulse(_, pulse) => pulse.verdict,
@@ -103,30 +160,59 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
         });
         assert_eq!((verdict.error, verdict.count), (0.25, 3));
         lobby.0.say(&ToRelay::Goodbye(lobby.1, Default::default()));
-        until("the source knows that it has gone", SOON, || source.seen().iter().any(|seen| seen.left).then_some(()));
+        until("the source knows that it has gone", SOON, || {
+            source.seen().iter().any(|seen| seen.left).then_some(())
+        });
         let words = source.words();
         until("the source knows that nobody watches again", SOON, || {
             (demand(&source.words().last()?.1) == Some(("cam".into(), 0))).then_some(())
         });
-        assert!(words.windows(2).all(|pair| pair[0].1.sequence < pair[1].1.sequence));
+        assert!(
+            words
+                .windows(2)
+                .all(|pair| pair[0].1.sequence < pair[1].1.sequence)
+        );
         assert!(source.refused().is_empty(), "{:?}", source.refused());
         assert!(relay.exits().is_empty());
     }
 }
 
 #[test]
-fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neither_relay_nor_source() {
+fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neither_relay_nor_source()
+ {
     let (_alone, stage) = (alone(), Stage::new());
     let source = FakeSource::start("cam", None);
     let relay = stage.relay(0, &[source.endpoint()]).ready();
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
     viewing.wait_shown(10);
     let mut honest = viewer(&stage, "honest");
-    let mut liars: Vec<_> = (0..3).map(|n| viewer(&stage, &format!("liar-{n}"))).collect();
+    let mut liars: Vec<_> = (0..3)
+        .map(|n| viewer(&stage, &format!("liar-{n}")))
+        .collect();
     let before = relay.usage();
-    let nan = Finding { ball: Some(Ball { x: f32::NAN, ..Ball::default() }), ..found(1) };
-    let far = Finding { ball: Some(Ball { x: 1e30, ..Ball::default() }), ..found(1) };
-    let lies = [vec![found(1); MAX_FINDINGS], vec![nan], vec![far], vec![Finding { epoch: 1, ..found(1) }]];
+    let nan = Finding {
+        ball: Some(Ball {
+            x: f32::NAN,
+            ..Ball::default()
+        }),
+        ..found(1)
+    };
+    let far = Finding {
+        ball: Some(Ball {
+            x: 1e30,
+            ..Ball::default()
+        }),
+        ..found(1)
+    };
+    let lies = [
+        vec![found(1); MAX_FINDINGS],
+        vec![nan],
+        vec![far],
+        vec![Finding {
+            epoch: 1,
+            ..found(1)
+        }],
+    ];
     let mut sent = 0;
     for round in 0..300_u64 {
         for (stranger, session) in &mut liars {
@@ -140,24 +226,50 @@ fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neith
         }
         if round.is_multiple_of(10) {
             let number = round / 10;
-            honest.0.say(&ToRelay::Findings(honest.1, findings(number + 1, vec![found(number)])));
+            honest.0.say(&ToRelay::Findings(
+                honest.1,
+                findings(number + 1, vec![found(number)]),
+            ));
             honest.0.drain(Duration::ZERO);
         }
         pause(Duration::from_millis(10));
     }
-    until("the honest one's findings have come", SOON, || (source.findings("honest").len() == 30).then_some(()));
+    until("the honest one's findings have come", SOON, || {
+        (source.findings("honest").len() == 30).then_some(())
+    });
     let after = relay.usage();
-    assert!(after.resident <= before.resident + GROWTH, "{before:?} {after:?}");
+    assert!(
+        after.resident <= before.resident + GROWTH,
+        "{before:?} {after:?}"
+    );
     assert!(relay.exits().is_empty());
     let words = source.words();
-    let span = words.last().unwrap().0.saturating_since(words[0].0).as_secs() + 2;
-    assert!(words.len() as u64 <= 12 * span + 40, "{} words in {span} s", words.len());
+    let span = words
+        .last()
+        .unwrap()
+        .0
+        .saturating_since(words[0].0)
+        .as_secs()
+        + 2;
+    assert!(
+        words.len() as u64 <= 12 * span + 40,
+        "{} words in {span} s",
+        words.len()
+    );
     for n in 0..3 {
         let told = source.findings(&format!("liar-{n}"));
-        assert!(told.len() as u64 <= 120 * (span + 1), "{} findings of a liar", told.len());
+        assert!(
+            told.len() as u64 <= 120 * (span + 1),
+            "{} findings of a liar",
+            told.len()
+        );
         assert!(told.iter().all(|finding| *finding == found(1)));
-        let dropped =
-            source.seen().iter().filter(|seen| seen.name == format!("liar-{n}")).map(|seen| seen.dropped).max();
+        let dropped = source
+            .seen()
+            .iter()
+            .filter(|seen| seen.name == format!("liar-{n}"))
+            .map(|seen| seen.dropped)
+            .max();
         assert!(dropped > Some(1000), "{dropped:?}");
     }
     let (report, _) = viewing.finish();
@@ -167,7 +279,9 @@ fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neith
 /// Writes `bytes` to the source over and over for a while, as a subscriber that has shaken hands, and reads what comes.
 fn assail(address: SocketAddr, bytes: &[u8], length: Duration) {
     let mut stream = connect(address).unwrap();
-    stream.write_all(&[greeting(), ready("SUB")].concat()).unwrap();
+    stream
+        .write_all(&[greeting(), ready("SUB")].concat())
+        .unwrap();
     let mut reader = stream.try_clone().unwrap();
     let drain = std::thread::spawn(move || drop(std::io::copy(&mut reader, &mut std::io::sink())));
     let deadline = Deadline::after(length);
@@ -192,20 +306,36 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
         let key = key_file(&stage);
         let address = stage.source_address(0);
         let endpoints = format!("{},tcp://{address}", stage.ipc("cam"));
-        let source = stage.program("source").flags("--stream cam --input ball --size 640x360");
+        let source = stage
+            .program("source")
+            .flags("--stream cam --input ball --size 640x360");
         let source = source.flag("publish", endpoints);
         let relay = stage.relay(0, &[stage.ipc("cam")]);
         let (source, relay) = match sealed {
             false => (source.ready(), relay.ready()),
-            true => (source.flag("feed-key", &key).ready(), relay.flag("feed-key", &key).ready()),
+            true => (
+                source.flag("feed-key", &key).ready(),
+                relay.flag("feed-key", &key).ready(),
+            ),
         };
         let viewing = stage.viewer(stage.relay_address(0), "cam").start();
         viewing.wait_shown(10);
         let before = source.usage();
         let mut speaker = Speaker::new(None, [1; 16]);
-        speaker.on_answer(&Answer { challenge: vec![1; 16], ..Answer::default() });
-        let lie = Word { demand: vec![Demand { stream: "cam".into(), ..Demand::default() }], ..Word::default() };
-        let forged: Vec<u8> = (0..100).flat_map(|_| subscription(&speaker.topic(lie.clone()).unwrap())).collect();
+        speaker.on_answer(&Answer {
+            challenge: vec![1; 16],
+            ..Answer::default()
+        });
+        let lie = Word {
+            demand: vec![Demand {
+                stream: "cam".into(),
+                ..Demand::default()
+            }],
+            ..Word::default()
+        };
+        let forged: Vec<u8> = (0..100)
+            .flat_map(|_| subscription(&speaker.topic(lie.clone()).unwrap()))
+            .collect();
         let long = subscription(&format!("!{}", "A".repeat(MAX_WORD_TOPIC - 1)));
         for flood in [forged, long, subscription("!not base64").repeat(100)] {
             assail(address, &flood, Duration::from_secs(1));
@@ -214,7 +344,10 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
         let lines = source.log().matching(0, "words of a relay dropped").len();
         assert!(lines <= 8, "{lines} lines");
         let after = source.usage();
-        assert!(after.resident <= before.resident + GROWTH, "{before:?} {after:?}");
+        assert!(
+            after.resident <= before.resident + GROWTH,
+            "{before:?} {after:?}"
+        );
         assert!(source.exits().is_empty() && relay.exits().is_empty());
         viewing.wait_more(10);
         let (report, _) = viewing.finish();
@@ -233,7 +366,16 @@ fn what_a_stranger_finds_who_has_no_session_is_not_told() {
     for _ in 0..10 {
         stranger.say(&ToRelay::Findings(honest.1, findings(1, vec![found(666)])));
     }
-    honest.0.say(&ToRelay::Findings(honest.1, findings(1, vec![found(1)])));
-    until("the finding has come", SOON, || (!source.findings("honest").is_empty()).then_some(()));
-    assert!(source.seen().iter().all(|seen| seen.findings.iter().all(|finding| finding.number == 1)));
+    honest
+        .0
+        .say(&ToRelay::Findings(honest.1, findings(1, vec![found(1)])));
+    until("the finding has come", SOON, || {
+        (!source.findings("honest").is_empty()).then_some(())
+    });
+    assert!(
+        source
+            .seen()
+            .iter()
+            .all(|seen| seen.findings.iter().all(|finding| finding.number == 1))
+    );
 }

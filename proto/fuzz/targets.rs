@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp};
-use fanlight_proto::envelope::{
-    FeedKey, HEADER_BYTES, Listener, MAX_SEEN, MAX_WORD_FINDINGS, MAX_WORD_TOPIC, Opener, Sealer, Speaker, is_question,
-    is_word, parse_answer, parse_word, plain_answer, status_question,
+use fanlight_proto::datagram::{
+    DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp,
 };
-use fanlight_proto::handshake::{Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer};
+use fanlight_proto::envelope::{
+    FeedKey, HEADER_BYTES, Listener, MAX_SEEN, MAX_WORD_FINDINGS, MAX_WORD_TOPIC, Opener, Sealer,
+    Speaker, is_question, is_word, parse_answer, parse_word, plain_answer, status_question,
+};
+use fanlight_proto::handshake::{
+    Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
+};
 use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
 use fanlight_proto::message::{Answer, FrameId, Word, parse_frame};
 use fanlight_proto::parity::{Encoder, recovery_count};
@@ -51,7 +55,9 @@ fn parsed(bytes: &[u8]) {
 /// The first byte chooses, the rest is what a stranger sends: to either side of a handshake, in a sealed session, as
 /// sealed media. Nothing of it is taken, and what is true is taken afterwards.
 pub fn handshake(bytes: &[u8]) {
-    let Some((choice, bytes)) = bytes.split_first() else { return };
+    let Some((choice, bytes)) = bytes.split_first() else {
+        return;
+    };
     let pair = if choice & 1 == 0 { shared() } else { own() };
     match choice >> 1 & 3 {
         0 => assert!(answer(&pair.1, 1, &[2; 16], bytes, [3; 32]).is_err()),
@@ -69,24 +75,45 @@ fn shared() -> (ViewerAccess, RelayAccess) {
 fn own() -> (ViewerAccess, RelayAccess) {
     let (viewer, relay) = (PrivateKey::new([8; 32]), PrivateKey::new([9; 32]));
     let viewers = vec![(viewer.public(), String::new())];
-    (ViewerAccess::Keys { own: viewer, relay: relay.public() }, RelayAccess::Keys { own: relay, viewers })
+    (
+        ViewerAccess::Keys {
+            own: viewer,
+            relay: relay.public(),
+        },
+        RelayAccess::Keys {
+            own: relay,
+            viewers,
+        },
+    )
 }
 
 fn finished((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
-    let (mut initiator, first) = Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+    let (mut initiator, first) =
+        Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
     assert!(initiator.finish(bytes).is_err());
     let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
     let payload = &bytes[..bytes.len().min(MAX_PAYLOAD)];
     let (second, _) = responder.finish(payload).expect("the payload fits");
-    assert_eq!(initiator.finish(&second).expect("the second message is true").0, payload);
+    assert_eq!(
+        initiator
+            .finish(&second)
+            .expect("the second message is true")
+            .0,
+        payload
+    );
 }
 
 fn opened((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
-    let Some((counter, bytes)) = bytes.split_first_chunk() else { return };
-    let (mut initiator, first) = Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+    let Some((counter, bytes)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let (mut initiator, first) =
+        Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
     let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
     let (second, mut channel) = responder.finish(&[]).expect("nothing fits");
-    let (_, mut peer) = initiator.finish(&second).expect("the second message is true");
+    let (_, mut peer) = initiator
+        .finish(&second)
+        .expect("the second message is true");
     assert_eq!(channel.open(u64::from_be_bytes(*counter), bytes), None);
     let (counter, sealed) = peer.seal(b"true");
     assert_eq!(channel.open(counter, &sealed), Some(b"true".to_vec()));
@@ -108,7 +135,9 @@ fn unsealed(bytes: &[u8]) {
 
 /// A payload that is taken obeys every bound.
 pub fn frame(bytes: &[u8]) {
-    let Some((length, rest)) = bytes.split_first() else { return };
+    let Some((length, rest)) = bytes.split_first() else {
+        return;
+    };
     let (topic, body) = rest.split_at(usize::from(*length).min(rest.len()));
     if let Ok(frame) = parse_frame(topic, Bytes::copy_from_slice(body), 1 << 16) {
         assert!(frame.jpeg.len() <= 1 << 16);
@@ -135,7 +164,10 @@ pub fn reassembly(bytes: &[u8]) {
         let shards = u16::from(step[4] % 32).max(1);
         let first = DataHeader {
             alias: 1,
-            id: FrameId { epoch: 1 + u64::from(step[2] >> 6), number: u64::from(step[3]) << (step[2] & 0x1f) },
+            id: FrameId {
+                epoch: 1 + u64::from(step[2] >> 6),
+                number: u64::from(step[3]) << (step[2] & 0x1f),
+            },
             lost_upstream: u16::from(step[1] & 0x0f),
             lost_in_relay: u16::from(step[1] >> 4),
             sequence: 1,
@@ -143,17 +175,29 @@ pub fn reassembly(bytes: &[u8]) {
             ..DataHeader::default()
         };
         let contradicts = step[2] & 0x20 != 0;
-        let packets = frames.entry((first.id, first.length)).or_insert_with(|| packets_of(first));
+        let packets = frames
+            .entry((first.id, first.length))
+            .or_insert_with(|| packets_of(first));
         let datagram = shard_of(packets, first, u16::from(step[5]), contradicts);
-        let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else { panic!("a good header is taken") };
-        let Some(whole) = reassembly.on_shard(now, &header, shard) else { continue };
+        let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else {
+            panic!("a good header is taken")
+        };
+        let Some(whole) = reassembly.on_shard(now, &header, shard) else {
+            continue;
+        };
         assert_eq!(whole.id, header.id);
         assert_eq!(whole.body.len(), header.length as usize);
-        assert!(whole.body == body(&header), "what comes out is not what went in");
+        assert!(
+            whole.body == body(&header),
+            "what comes out is not what went in"
+        );
         let newest = out.entry(whole.id.epoch).or_insert(whole.id.number);
         // Far back means that the newer one was forged, which the bytes can do too.
         let (number, far) = (whole.id.number, 1 << 10);
-        assert!(number >= *newest || *newest - number >= far - 3, "an older frame came after a newer one");
+        assert!(
+            number >= *newest || *newest - number >= far - 3,
+            "an older frame came after a newer one"
+        );
         *newest = whole.id.number;
         reassembly.recycle(whole.body);
     }
@@ -172,11 +216,23 @@ fn packets_of(first: DataHeader) -> Vec<u8> {
 fn shard_of(packets: &[u8], first: DataHeader, choice: u16, contradicts: bool) -> Vec<u8> {
     let shards = first.length.div_ceil(SHARD_BYTES as u32) as u16;
     let parity = recovery_count(shards);
-    let (index, parity) =
-        if contradicts { (choice % shards, parity - 1) } else { (choice % (shards + parity), parity) };
+    let (index, parity) = if contradicts {
+        (choice % shards, parity - 1)
+    } else {
+        (choice % (shards + parity), parity)
+    };
     let shard = &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
     let mut datagram = Vec::new();
-    ToViewer::Data(DataHeader { index, shards, parity, ..first }, shard).encode(&mut datagram);
+    ToViewer::Data(
+        DataHeader {
+            index,
+            shards,
+            parity,
+            ..first
+        },
+        shard,
+    )
+    .encode(&mut datagram);
     datagram
 }
 
@@ -188,15 +244,27 @@ fn body(header: &DataHeader) -> Vec<u8> {
             ^ (index as u8).rotate_left(2)
             ^ header.length as u8
     };
-    (0..header.length as usize).map(|at| content(at / SHARD_BYTES)).collect()
+    (0..header.length as usize)
+        .map(|at| content(at / SHARD_BYTES))
+        .collect()
 }
 
 /// Shards of one frame, data and parity, as the bytes choose: some lost, some more than once, in any order. As many
 /// different ones as the frame has bring it back as it was; fewer bring nothing, and more nothing further.
 pub fn parity(bytes: &[u8]) {
-    let Some(([size, tail], choices)) = bytes.split_first_chunk() else { return };
+    let Some(([size, tail], choices)) = bytes.split_first_chunk() else {
+        return;
+    };
     let length = (1 + u32::from(size % 64)) * SHARD_BYTES as u32 - u32::from(*tail);
-    let first = DataHeader { id: FrameId { epoch: 1, number: 0 }, sequence: 1, length, ..DataHeader::default() };
+    let first = DataHeader {
+        id: FrameId {
+            epoch: 1,
+            number: 0,
+        },
+        sequence: 1,
+        length,
+        ..DataHeader::default()
+    };
     let packets = packets_of(first);
     let shards = length.div_ceil(SHARD_BYTES as u32) as usize;
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
@@ -204,7 +272,9 @@ pub fn parity(bytes: &[u8]) {
     for choice in choices {
         let at = usize::from(*choice) % (packets.len() / DATA_BYTES);
         let datagram = &packets[at * DATA_BYTES..][..DATA_BYTES];
-        let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else { panic!("our own datagram parses") };
+        let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
+            panic!("our own datagram parses")
+        };
         let completes = came.insert(at) && came.len() == shards;
         let whole = reassembly.on_shard(Time::from_nanos(1), &header, shard);
         assert_eq!(whole.is_some(), completes);
@@ -218,7 +288,9 @@ pub fn envelope(bytes: &[u8]) {
     let sealer = Sealer::new(&FeedKey::new([1; 32]), [2; 16]);
     let mut opener = Opener::new(FeedKey::new([1; 32]));
     assert!(opener.answer(TOPIC, bytes).is_err());
-    opener.answer(TOPIC, &sealer.answer(TOPIC, Answer::default())).expect("an answer with our key is taken");
+    opener
+        .answer(TOPIC, &sealer.answer(TOPIC, Answer::default()))
+        .expect("an answer with our key is taken");
     assert!(opener.frame(TOPIC, Bytes::copy_from_slice(bytes)).is_err());
     let _ = is_question(bytes);
     for topic in [TOPIC, status_question([0; 16]).as_bytes()] {
@@ -227,7 +299,9 @@ pub fn envelope(bytes: &[u8]) {
         }
     }
     // A good envelope that the bytes damage.
-    let mut good = sealer.frame(b"cam/", [&[0; HEADER_BYTES], bytes].concat(), HEADER_BYTES).to_vec();
+    let mut good = sealer
+        .frame(b"cam/", [&[0; HEADER_BYTES], bytes].concat(), HEADER_BYTES)
+        .to_vec();
     for pair in bytes.chunks_exact(2) {
         let place = usize::from(pair[0]) % good.len();
         good[place] ^= pair[1];
@@ -256,31 +330,60 @@ pub fn word(bytes: &[u8]) {
     }
     // A good word that the bytes damage.
     let mut speaker = Speaker::new(Some(FeedKey::new([1; 32])), [4; 16]);
-    speaker.on_answer(&Answer { challenge: CHALLENGE.to_vec(), ..Answer::default() });
-    let good = speaker.topic(Word::default()).expect("a short word is said").into_bytes();
+    speaker.on_answer(&Answer {
+        challenge: CHALLENGE.to_vec(),
+        ..Answer::default()
+    });
+    let good = speaker
+        .topic(Word::default())
+        .expect("a short word is said")
+        .into_bytes();
     let mut damaged = good.clone();
     for pair in bytes.chunks_exact(2) {
         let place = usize::from(pair[0]) % damaged.len();
         damaged[place] ^= pair[1];
     }
     assert_eq!(sealed.hear(&damaged).is_ok(), damaged == good);
-    assert_eq!(sealed.hear(&good).is_ok(), damaged != good, "it is taken once");
+    assert_eq!(
+        sealed.hear(&good).is_ok(),
+        damaged != good,
+        "it is taken once"
+    );
 }
 
 fn said_again(word: &Word, sealer: Option<&Sealer>) {
     assert!(word.seen.len() <= MAX_SEEN);
-    assert!(word.seen.iter().map(|seen| seen.findings.len()).sum::<usize>() <= MAX_WORD_FINDINGS);
+    assert!(
+        word.seen
+            .iter()
+            .map(|seen| seen.findings.len())
+            .sum::<usize>()
+            <= MAX_WORD_FINDINGS
+    );
     let mut speaker = Speaker::new(sealer.map(|_| FeedKey::new([1; 32])), [4; 16]);
-    speaker.on_answer(&Answer { challenge: vec![3; 16], ..Answer::default() });
-    let topic = speaker.topic(word.clone()).expect("what is in its bounds can be said");
+    speaker.on_answer(&Answer {
+        challenge: vec![3; 16],
+        ..Answer::default()
+    });
+    let topic = speaker
+        .topic(word.clone())
+        .expect("what is in its bounds can be said");
     assert!(topic.len() <= MAX_WORD_TOPIC);
     let heard = Listener::new(sealer, [3; 16]).hear(topic.as_bytes());
-    assert_eq!(heard, Ok(Word { sequence: 1, ..word.clone() }));
+    assert_eq!(
+        heard,
+        Ok(Word {
+            sequence: 1,
+            ..word.clone()
+        })
+    );
 }
 
 /// The guard before the ZeroMQ library says the same however the bytes are cut, and passes nothing over its bounds.
 pub fn guard(bytes: &[u8]) {
-    let Some((size, bytes)) = bytes.split_first() else { return };
+    let Some((size, bytes)) = bytes.split_first() else {
+        return;
+    };
     let verdict = inspect(bytes, 1);
     assert_eq!(inspect(bytes, usize::from(*size).max(1)), verdict);
     assert_eq!(inspect(bytes, bytes.len().max(1)), verdict);
@@ -319,8 +422,12 @@ fn assert_within_bounds(mut bytes: &[u8]) {
     let (mut parts, mut message) = (0, 0);
     while let [flags, rest @ ..] = bytes {
         let field = if flags & 2 == 0 { 1 } else { 8 };
-        let Some((field, rest)) = rest.split_at_checked(field) else { return };
-        let length = field.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        let Some((field, rest)) = rest.split_at_checked(field) else {
+            return;
+        };
+        let length = field
+            .iter()
+            .fold(0, |length, byte| length << 8 | u64::from(*byte));
         if flags & 4 != 0 {
             assert!(length <= MAX_COMMAND);
         } else {
@@ -330,6 +437,9 @@ fn assert_within_bounds(mut bytes: &[u8]) {
                 (parts, message) = (0, 0);
             }
         }
-        bytes = usize::try_from(length).ok().and_then(|length| rest.get(length..)).unwrap_or_default();
+        bytes = usize::try_from(length)
+            .ok()
+            .and_then(|length| rest.get(length..))
+            .unwrap_or_default();
     }
 }

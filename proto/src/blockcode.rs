@@ -71,7 +71,9 @@ impl BlockCode {
     /// the plane is shorter than it should be.
     #[must_use]
     pub fn read(luma: &[u8], stride: usize, width: u32, height: u32) -> Option<Self> {
-        let last = (height.checked_sub(1)? as usize).checked_mul(stride)?.checked_add(width as usize)?;
+        let last = (height.checked_sub(1)? as usize)
+            .checked_mul(stride)?
+            .checked_add(width as usize)?;
         if stride < width as usize || luma.len() < last {
             return None;
         }
@@ -88,7 +90,11 @@ impl BlockCode {
         let level = |index| mean(block(index, width, height), &luma);
         let (mut white, mut black) = (0, 0);
         for index in 0..COLUMNS {
-            *if sync_bit(index) { &mut white } else { &mut black } += level(index);
+            *if sync_bit(index) {
+                &mut white
+            } else {
+                &mut black
+            } += level(index);
         }
         let half = COLUMNS / 2;
         if white < black + half * MIN_CONTRAST {
@@ -124,8 +130,15 @@ impl BlockCode {
     }
 
     fn from_payload(payload: [u8; PAYLOAD_BYTES]) -> Option<Self> {
-        let word = |at: usize| payload[at..at + 8].iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        let code = Self { number: word(0), captured_ns: word(8) };
+        let word = |at: usize| {
+            payload[at..at + 8]
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte))
+        };
+        let code = Self {
+            number: word(0),
+            captured_ns: word(8),
+        };
         (code.payload() == payload).then_some(code)
     }
 }
@@ -152,7 +165,10 @@ fn mean(block: Block, luma: &impl Fn(u32, u32) -> u8) -> u32 {
     let inner = |start: u32, length: u32| start + length / 4..start + length - length / 4;
     let (columns, rows) = (inner(block.x, block.width), inner(block.y, block.height));
     let count = columns.len() * rows.len();
-    let sum: u64 = rows.flat_map(|y| columns.clone().map(move |x| (x, y))).map(|(x, y)| u64::from(luma(x, y))).sum();
+    let sum: u64 = rows
+        .flat_map(|y| columns.clone().map(move |x| (x, y)))
+        .map(|(x, y)| u64::from(luma(x, y)))
+        .sum();
     (sum / count as u64) as u32
 }
 
@@ -160,7 +176,10 @@ fn mean(block: Block, luma: &impl Fn(u32, u32) -> u8) -> u32 {
 mod tests {
     use super::*;
 
-    const CODE: BlockCode = BlockCode { number: 0x0123_4567_89ab_cdef, captured_ns: u64::MAX - 5 };
+    const CODE: BlockCode = BlockCode {
+        number: 0x0123_4567_89ab_cdef,
+        captured_ns: u64::MAX - 5,
+    };
 
     fn painted(code: BlockCode, width: u32, height: u32) -> Vec<u8> {
         let mut plane = vec![90; (width * height) as usize];
@@ -179,10 +198,27 @@ mod tests {
 
     #[test]
     fn what_is_painted_is_read_at_any_size() {
-        for (width, height) in [(320, 240), (322, 181), (640, 480), (854, 480), (1280, 720), (1920, 1080), (3840, 2160)]
-        {
-            for code in [CODE, BlockCode { number: 0, captured_ns: 0 }] {
-                assert_eq!(read(&painted(code, width, height), width, height), Some(code), "{width}x{height}");
+        for (width, height) in [
+            (320, 240),
+            (322, 181),
+            (640, 480),
+            (854, 480),
+            (1280, 720),
+            (1920, 1080),
+            (3840, 2160),
+        ] {
+            for code in [
+                CODE,
+                BlockCode {
+                    number: 0,
+                    captured_ns: 0,
+                },
+            ] {
+                assert_eq!(
+                    read(&painted(code, width, height), width, height),
+                    Some(code),
+                    "{width}x{height}"
+                );
             }
         }
     }
@@ -212,7 +248,12 @@ mod tests {
         let plane = painted(CODE, 320, 240);
         for index in 0..BITS {
             let mut damaged = plane.clone();
-            let Block { x, y, width, height } = block(index, 320, 240);
+            let Block {
+                x,
+                y,
+                width,
+                height,
+            } = block(index, 320, 240);
             for row in y..y + height {
                 for value in &mut damaged[(row * 320 + x) as usize..][..width as usize] {
                     *value = 251 - *value;
@@ -224,7 +265,10 @@ mod tests {
 
     #[test]
     fn a_torn_or_mirrored_picture_is_not_read() {
-        let (above, mut torn) = (painted(CODE, 640, 480), painted(BlockCode { number: 1, ..CODE }, 640, 480));
+        let (above, mut torn) = (
+            painted(CODE, 640, 480),
+            painted(BlockCode { number: 1, ..CODE }, 640, 480),
+        );
         torn[..640 * 440].copy_from_slice(&above[..640 * 440]);
         assert_eq!(read(&torn, 640, 480), None);
         let mirrored = |x: u32, y: u32| above[(y * 640 + 639 - x) as usize];

@@ -51,7 +51,10 @@ impl Add<Duration> for Time {
 
     /// Saturates after 584 years.
     fn add(self, length: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -60,7 +63,10 @@ impl Sub<Duration> for Time {
 
     /// Saturates at the origin.
     fn sub(self, length: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -70,8 +76,14 @@ mod tests {
 
     #[test]
     fn a_moment_never_lies_before_the_origin() {
-        assert_eq!(Time::from_nanos(5) - Duration::from_secs(1), Time::default());
-        assert_eq!(Time::from_nanos(5).saturating_since(Time::from_nanos(9)), Duration::ZERO);
+        assert_eq!(
+            Time::from_nanos(5) - Duration::from_secs(1),
+            Time::default()
+        );
+        assert_eq!(
+            Time::from_nanos(5).saturating_since(Time::from_nanos(9)),
+            Duration::ZERO
+        );
     }
 
     #[test]
@@ -79,7 +91,11 @@ mod tests {
         let (whole, half) = (Duration::from_secs(1), Duration::from_millis(500));
         let beat = |nanos, interval| Time::from_nanos(nanos).next_beat(interval).as_nanos();
         assert_eq!(
-            (beat(0, half), beat(499_999_999, half), beat(500_000_000, half)),
+            (
+                beat(0, half),
+                beat(499_999_999, half),
+                beat(500_000_000, half)
+            ),
             (500_000_000, 500_000_000, 1_000_000_000)
         );
         assert_eq!(beat(500_000_001, whole), beat(500_000_000, half));

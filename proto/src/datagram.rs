@@ -6,10 +6,12 @@ use prost::Message;
 
 use crate::findings;
 use crate::limits::{
-    JOIN_BYTES, MAX_DATAGRAM, MAX_REASON, MAX_REPAIR_RANGES, MAX_SHARDS, MAX_VIEWER_NAME, SHARD_BYTES,
+    JOIN_BYTES, MAX_DATAGRAM, MAX_REASON, MAX_REPAIR_RANGES, MAX_SHARDS, MAX_VIEWER_NAME,
+    SHARD_BYTES,
 };
 use crate::message::{
-    Accept, Challenge, Findings, FrameId, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair, truncate_reason,
+    Accept, Challenge, Findings, FrameId, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair,
+    truncate_reason,
 };
 
 /// The version of the wire format, as JOIN says it.
@@ -138,7 +140,11 @@ impl KeySlot {
     /// The slot of a generation.
     #[must_use]
     pub const fn of(generation: u32) -> Self {
-        if generation.is_multiple_of(2) { Self::Even } else { Self::Odd }
+        if generation.is_multiple_of(2) {
+            Self::Even
+        } else {
+            Self::Odd
+        }
     }
 }
 
@@ -179,7 +185,11 @@ impl DataHeader {
     /// Bytes of each datagram of the frame.
     #[must_use]
     pub const fn datagram_bytes(&self) -> usize {
-        if self.key.is_some() { SEALED_DATA_BYTES } else { DATA_BYTES }
+        if self.key.is_some() {
+            SEALED_DATA_BYTES
+        } else {
+            DATA_BYTES
+        }
     }
 
     /// The bytes before the shard. There is no check sum in them yet; where nothing is to be sealed, [`stamp`] puts it
@@ -223,11 +233,15 @@ impl DataHeader {
     /// [`DatagramError`].
     #[inline]
     pub fn of_media(datagram: &[u8]) -> Option<Result<Self, DatagramError>> {
-        datagram.starts_with(&[MAGIC, kind::DATA]).then(|| Self::parse(datagram))
+        datagram
+            .starts_with(&[MAGIC, kind::DATA])
+            .then(|| Self::parse(datagram))
     }
 
     fn parse(datagram: &[u8]) -> Result<Self, DatagramError> {
-        let (head, _) = datagram.split_at_checked(DATA_HEADER).ok_or(DatagramError::Length(datagram.len()))?;
+        let (head, _) = datagram
+            .split_at_checked(DATA_HEADER)
+            .ok_or(DatagramError::Length(datagram.len()))?;
         let key = match head[10] {
             0 => None,
             SEALED => Some(KeySlot::Even),
@@ -241,7 +255,10 @@ impl DataHeader {
             parity: u16_at(head, 8),
             key,
             length: u32_at(head, 12),
-            id: FrameId { epoch: u64_at(head, 16), number: u64_at(head, 24) },
+            id: FrameId {
+                epoch: u64_at(head, 16),
+                number: u64_at(head, 24),
+            },
             received_us: u32_at(head, 32),
             lost_upstream: u16_at(head, 36),
             lost_in_relay: u16_at(head, 38),
@@ -250,16 +267,32 @@ impl DataHeader {
         if datagram.len() != header.datagram_bytes() {
             return Err(DatagramError::Length(datagram.len()));
         }
-        let expected = if header.key.is_some() { [0; 4] } else { check_sum(datagram) };
+        let expected = if header.key.is_some() {
+            [0; 4]
+        } else {
+            check_sum(datagram)
+        };
         if head[CHECK_SUM] != expected {
             return Err(DatagramError::Damaged);
         }
-        let field = |ok: bool, name| if ok { Ok(()) } else { Err(DatagramError::Field(name)) };
+        let field = |ok: bool, name| {
+            if ok {
+                Ok(())
+            } else {
+                Err(DatagramError::Field(name))
+            }
+        };
         field(head[11] == 0, "reserved")?;
-        field((1..=MAX_SHARDS).contains(&usize::from(header.shards)), "shards")?;
+        field(
+            (1..=MAX_SHARDS).contains(&usize::from(header.shards)),
+            "shards",
+        )?;
         field(header.parity <= header.shards, "parity")?;
         field(header.index < header.shards + header.parity, "index")?;
-        field((header.length as usize).div_ceil(SHARD_BYTES) == usize::from(header.shards), "length")?;
+        field(
+            (header.length as usize).div_ceil(SHARD_BYTES) == usize::from(header.shards),
+            "length",
+        )?;
         field(header.id.epoch != 0, "epoch")?;
         field(header.sequence != 0, "sequence")?;
         Ok(header)
@@ -276,7 +309,9 @@ impl<'a> ToRelay<'a> {
         match control.kind {
             kind::JOIN if datagram.len() < JOIN_BYTES => Err(DatagramError::Length(datagram.len())),
             kind::JOIN => Ok(Self::Join(checked_join(control.body()?)?)),
-            kind::SEALED => control.sealed().map(|(session, counter, text)| Self::Sealed(session, counter, text)),
+            kind::SEALED => control
+                .sealed()
+                .map(|(session, counter, text)| Self::Sealed(session, counter, text)),
             _ => Self::parse_body(control),
         }
     }
@@ -292,9 +327,18 @@ impl<'a> ToRelay<'a> {
     fn parse_body(control: Control<'a>) -> Result<Self, DatagramError> {
         match control.kind {
             kind::KEEP_ALIVE => Ok(Self::KeepAlive(control.session()?, control.body()?)),
-            kind::REPAIR => Ok(Self::Repair(control.session()?, checked_repair(control.body()?)?)),
-            kind::FINDINGS => Ok(Self::Findings(control.session()?, checked_findings(control.body()?)?)),
-            kind::GOODBYE => Ok(Self::Goodbye(control.session()?, checked_goodbye(control.body()?))),
+            kind::REPAIR => Ok(Self::Repair(
+                control.session()?,
+                checked_repair(control.body()?)?,
+            )),
+            kind::FINDINGS => Ok(Self::Findings(
+                control.session()?,
+                checked_findings(control.body()?)?,
+            )),
+            kind::GOODBYE => Ok(Self::Goodbye(
+                control.session()?,
+                checked_goodbye(control.body()?),
+            )),
             other => Err(DatagramError::Kind(other)),
         }
     }
@@ -310,7 +354,9 @@ impl<'a> ToRelay<'a> {
             Self::Repair(session, body) => encode(kind::REPAIR, *session, body, out),
             Self::Findings(session, body) => encode(kind::FINDINGS, *session, body, out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
-            Self::Sealed(session, counter, ciphertext) => encode_sealed(*session, *counter, ciphertext, out),
+            Self::Sealed(session, counter, ciphertext) => {
+                encode_sealed(*session, *counter, ciphertext, out)
+            }
         }
     }
 
@@ -336,7 +382,9 @@ impl<'a> ToViewer<'a> {
             kind::ACCEPT => Ok(Self::Accept(control.body()?)),
             kind::REFUSE => Ok(Self::Refuse(control.body()?)),
             kind::RESET => Ok(Self::Reset(control.session()?)),
-            kind::SEALED => control.sealed().map(|(session, counter, text)| Self::Sealed(session, counter, text)),
+            kind::SEALED => control
+                .sealed()
+                .map(|(session, counter, text)| Self::Sealed(session, counter, text)),
             _ => Self::parse_body(control),
         }
     }
@@ -352,7 +400,10 @@ impl<'a> ToViewer<'a> {
     fn parse_body(control: Control<'a>) -> Result<Self, DatagramError> {
         match control.kind {
             kind::PULSE => Ok(Self::Pulse(control.session()?, control.body()?)),
-            kind::GOODBYE => Ok(Self::Goodbye(control.session()?, checked_goodbye(control.body()?))),
+            kind::GOODBYE => Ok(Self::Goodbye(
+                control.session()?,
+                checked_goodbye(control.body()?),
+            )),
             other => Err(DatagramError::Kind(other)),
         }
     }
@@ -366,7 +417,9 @@ impl<'a> ToViewer<'a> {
             Self::Pulse(session, body) => encode(kind::PULSE, *session, body, out),
             Self::Reset(session) => encode(kind::RESET, *session, &(), out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
-            Self::Sealed(session, counter, ciphertext) => encode_sealed(*session, *counter, ciphertext, out),
+            Self::Sealed(session, counter, ciphertext) => {
+                encode_sealed(*session, *counter, ciphertext, out)
+            }
             Self::Data(header, shard) => {
                 out.clear();
                 out.extend_from_slice(&header.to_bytes());
@@ -422,17 +475,27 @@ impl<'a> Control<'a> {
             return Err(DatagramError::Length(datagram.len()));
         }
         let (head, rest) = datagram.split_at(CONTROL_HEADER);
-        let body = rest.get(..usize::from(u16_at(head, 2))).ok_or(DatagramError::Length(datagram.len()))?;
+        let body = rest
+            .get(..usize::from(u16_at(head, 2)))
+            .ok_or(DatagramError::Length(datagram.len()))?;
         if head[1] != kind::JOIN && body.len() != rest.len() {
             return Err(DatagramError::Length(datagram.len()));
         }
-        Ok(Self { kind: head[1], session: u64_at(head, 4), body })
+        Ok(Self {
+            kind: head[1],
+            session: u64_at(head, 4),
+            body,
+        })
     }
 
     /// The kind and the body that were sealed.
     fn parse_inner(session: u64, plaintext: &'a [u8]) -> Result<Self, DatagramError> {
         let (kind, body) = plaintext.split_first().ok_or(DatagramError::Length(0))?;
-        Ok(Self { kind: *kind, session, body })
+        Ok(Self {
+            kind: *kind,
+            session,
+            body,
+        })
     }
 
     /// Session, counter and ciphertext of a sealed message.
@@ -447,7 +510,11 @@ impl<'a> Control<'a> {
 
     /// The session, of a kind that has one.
     fn session(&self) -> Result<u64, DatagramError> {
-        if self.session == 0 { Err(DatagramError::Field("session")) } else { Ok(self.session) }
+        if self.session == 0 {
+            Err(DatagramError::Field("session"))
+        } else {
+            Ok(self.session)
+        }
     }
 
     fn body<M: Message + Default>(&self) -> Result<M, DatagramError> {
@@ -462,11 +529,13 @@ fn encode(kind: u8, session: u64, body: &impl Message, out: &mut Vec<u8>) {
     out.extend_from_slice(&[MAGIC, kind]);
     out.extend_from_slice(&short.to_be_bytes());
     out.extend_from_slice(&session.to_be_bytes());
-    body.encode(out).expect("a Vec grows as far as the message needs");
+    body.encode(out)
+        .expect("a Vec grows as far as the message needs");
 }
 
 fn encode_sealed(session: u64, counter: u64, ciphertext: &[u8], out: &mut Vec<u8>) {
-    let short = u16::try_from(8 + ciphertext.len()).expect("a control message is bounded far below 64 KiB");
+    let short =
+        u16::try_from(8 + ciphertext.len()).expect("a control message is bounded far below 64 KiB");
     out.clear();
     out.extend_from_slice(&[MAGIC, kind::SEALED]);
     out.extend_from_slice(&short.to_be_bytes());

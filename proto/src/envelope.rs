@@ -33,8 +33,8 @@ use crate::limits::MAX_STREAM_NAME;
 use crate::message::Answer;
 
 pub use words::{
-    CHALLENGE_BYTES, Listener, MAX_ADDRESS, MAX_SEEN, MAX_WORD_BYTES, MAX_WORD_FINDINGS, MAX_WORD_TOPIC, Speaker,
-    WordError, is_word, parse_word,
+    CHALLENGE_BYTES, Listener, MAX_ADDRESS, MAX_SEEN, MAX_WORD_BYTES, MAX_WORD_FINDINGS,
+    MAX_WORD_TOPIC, Speaker, WordError, is_word, parse_word,
 };
 
 /// Bytes before the ciphertext.
@@ -88,7 +88,11 @@ enum Kind {
 /// The topic of the question that `nonce` names: `?` and 32 hexadecimal digits.
 #[must_use]
 pub fn question(nonce: [u8; NONCE_BYTES]) -> String {
-    format!("{}{:032x}", char::from(QUESTION), u128::from_be_bytes(nonce))
+    format!(
+        "{}{:032x}",
+        char::from(QUESTION),
+        u128::from_be_bytes(nonce)
+    )
 }
 
 /// The topic of the question how things stand that `nonce` names: that of [`question`] and `/status`.
@@ -114,7 +118,11 @@ pub fn is_status_question(topic: &[u8]) -> bool {
 /// Largest encoded answer to the question `topic`.
 #[must_use]
 pub fn max_answer_bytes(topic: &[u8]) -> usize {
-    if is_status_question(topic) { MAX_ANSWER_BYTES + MAX_STATUS_BYTES } else { MAX_ANSWER_BYTES }
+    if is_status_question(topic) {
+        MAX_ANSWER_BYTES + MAX_STATUS_BYTES
+    } else {
+        MAX_ANSWER_BYTES
+    }
 }
 
 /// Whether `body` is a sealed message. No encoding of a [`Frame`](crate::message::Frame) begins so.
@@ -137,9 +145,12 @@ pub fn parse_answer(topic: &[u8], body: &[u8]) -> Result<Answer, OpenError> {
     if is_sealed(body) {
         return Err(OpenError::Sealed);
     }
-    let body = (body.len() <= max_answer_bytes(topic)).then_some(body).ok_or(OpenError::Answer)?;
+    let body = (body.len() <= max_answer_bytes(topic))
+        .then_some(body)
+        .ok_or(OpenError::Answer)?;
     let answer = Answer::decode(body).map_err(|_| OpenError::Answer)?;
-    let told = answer.verdicts.len() <= MAX_VERDICTS && (answer.status.is_empty() || is_status_question(topic));
+    let told = answer.verdicts.len() <= MAX_VERDICTS
+        && (answer.status.is_empty() || is_status_question(topic));
     told.then_some(answer).ok_or(OpenError::Answer)
 }
 
@@ -157,7 +168,9 @@ impl FeedKey {
     fn derive(&self, salt: &[u8], kind: Kind) -> LessSafeKey {
         let secret = Salt::new(HKDF_SHA256, salt).extract(&self.0[..]);
         let purpose = [PURPOSE, &[kind as u8]];
-        let key = secret.expand(&purpose, &AES_128_GCM).expect("16 bytes are less than HKDF can give");
+        let key = secret
+            .expand(&purpose, &AES_128_GCM)
+            .expect("16 bytes are less than HKDF can give");
         LessSafeKey::new(UnboundKey::from(key))
     }
 }
@@ -189,8 +202,17 @@ impl Sealer {
     /// For one run; `salt` is random and never used again.
     #[must_use]
     pub fn new(key: &FeedKey, salt: [u8; SALT_BYTES]) -> Self {
-        let counted = |kind| Counted { kind, key: key.derive(&salt, kind), used: AtomicU64::new(0) };
-        Self { feed: key.clone(), salt, frames: counted(Kind::Frame), answers: counted(Kind::Answer) }
+        let counted = |kind| Counted {
+            kind,
+            key: key.derive(&salt, kind),
+            used: AtomicU64::new(0),
+        };
+        Self {
+            feed: key.clone(),
+            salt,
+            frames: counted(Kind::Frame),
+            answers: counted(Kind::Answer),
+        }
     }
 
     /// Seals the frame that lies in `buffer` from `start` on, without moving it. Header and tag go into the
@@ -207,7 +229,10 @@ impl Sealer {
     /// Seals the answer to the question `topic`, and says in it which frames are older.
     #[must_use]
     pub fn answer(&self, topic: &[u8], answer: Answer) -> Bytes {
-        let answer = Answer { newest_sealed: self.frames.used.load(Ordering::Acquire), ..answer };
+        let answer = Answer {
+            newest_sealed: self.frames.used.load(Ordering::Acquire),
+            ..answer
+        };
         let mut buffer = Vec::with_capacity(SEAL_BYTES + answer.encoded_len());
         buffer.resize(HEADER_BYTES, 0);
         answer.encode(&mut buffer).expect("a vector has room");
@@ -216,15 +241,32 @@ impl Sealer {
 }
 
 impl Counted {
-    fn seal(&self, salt: &[u8; SALT_BYTES], topic: &[u8], mut buffer: Vec<u8>, start: usize) -> Bytes {
+    fn seal(
+        &self,
+        salt: &[u8; SALT_BYTES],
+        topic: &[u8],
+        mut buffer: Vec<u8>,
+        start: usize,
+    ) -> Bytes {
         let sequence = self.used.fetch_add(1, Ordering::AcqRel) + 1;
-        let header = Header { kind: self.kind, salt: *salt, sequence }.to_bytes();
-        let begin = start.checked_sub(HEADER_BYTES).expect("the buffer has room for a header before the message");
+        let header = Header {
+            kind: self.kind,
+            salt: *salt,
+            sequence,
+        }
+        .to_bytes();
+        let begin = start
+            .checked_sub(HEADER_BYTES)
+            .expect("the buffer has room for a header before the message");
         buffer[begin..start].copy_from_slice(&header);
         let aad = Beside::new(&header, topic);
         let tag = self
             .key
-            .seal_in_place_separate_tag(nonce(sequence), Aad::from(aad.bytes()), &mut buffer[start..])
+            .seal_in_place_separate_tag(
+                nonce(sequence),
+                Aad::from(aad.bytes()),
+                &mut buffer[start..],
+            )
             .expect("a frame is shorter than the 64 GB that one nonce may seal");
         buffer.extend_from_slice(tag.as_ref());
         Bytes::from(buffer).slice(begin..)
@@ -241,10 +283,14 @@ pub enum OpenError {
     #[error("it is sealed: set feed_key to the key file of its source")]
     Sealed,
     /// Cut short, of another kind or from a later version.
-    #[error("it is sealed in a way that is not known here: are source and relay of the same version?")]
+    #[error(
+        "it is sealed in a way that is not known here: are source and relay of the same version?"
+    )]
     Unknown,
     /// The tag does not fit.
-    #[error("its seal does not fit: either source and relay have different feed keys, or somebody forges frames")]
+    #[error(
+        "its seal does not fit: either source and relay have different feed keys, or somebody forges frames"
+    )]
     Forged,
     /// No answer to a question of ours has proved the salt.
     #[error("it was sealed by a run of the source that did not answer: somebody plays a recording")]
@@ -299,9 +345,17 @@ impl Opener {
         let key = self.key.derive(&header.salt, Kind::Answer);
         let length = header.open(&key, &body[..HEADER_BYTES], topic, &mut text)?;
         let answer = parse_answer(topic, &text[..length])?;
-        if self.proven.as_ref().is_none_or(|proven| proven.salt != header.salt) {
+        if self
+            .proven
+            .as_ref()
+            .is_none_or(|proven| proven.salt != header.salt)
+        {
             let frames = self.key.derive(&header.salt, Kind::Frame);
-            self.proven = Some(Proven { salt: header.salt, frames, newest: answer.newest_sealed });
+            self.proven = Some(Proven {
+                salt: header.salt,
+                frames,
+                newest: answer.newest_sealed,
+            });
         }
         Ok(answer)
     }
@@ -313,11 +367,17 @@ impl Opener {
     /// Says why the message is none that the source with our key has sealed since it answered.
     pub fn frame(&mut self, topic: &[u8], body: Bytes) -> Result<Bytes, OpenError> {
         let (header, _) = Header::parse(&body, Kind::Frame)?;
-        let proven = self.proven.as_mut().filter(|proven| proven.salt == header.salt).ok_or(OpenError::Unproven)?;
+        let proven = self
+            .proven
+            .as_mut()
+            .filter(|proven| proven.salt == header.salt)
+            .ok_or(OpenError::Unproven)?;
         if header.sequence <= proven.newest {
             return Err(OpenError::Replayed);
         }
-        let mut body = body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut body = body
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let (before, text) = body.split_at_mut(HEADER_BYTES);
         let length = header.open(&proven.frames, before, topic, text)?;
         proven.newest = header.sequence;
@@ -346,24 +406,41 @@ impl Header {
         if !is_sealed(body) {
             return Err(OpenError::Plain);
         }
-        let (header, rest) = body.split_first_chunk::<HEADER_BYTES>().ok_or(OpenError::Unknown)?;
+        let (header, rest) = body
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or(OpenError::Unknown)?;
         let (before, salt, sequence) = (&header[..8], &header[8..24], &header[24..]);
         if before != [MARK, kind as u8, 0, 0, 0, 0, 0, 0] || rest.len() < TAG_BYTES {
             return Err(OpenError::Unknown);
         }
         let salt = salt.try_into().expect("16 bytes were cut");
         let sequence = u64::from_be_bytes(sequence.try_into().expect("8 bytes were cut"));
-        Ok((Self { kind, salt, sequence }, rest))
+        Ok((
+            Self {
+                kind,
+                salt,
+                sequence,
+            },
+            rest,
+        ))
     }
 
     /// Deciphers `text`, tag included, where it lies. The length of what was sealed.
-    fn open(&self, key: &LessSafeKey, header: &[u8], topic: &[u8], text: &mut [u8]) -> Result<usize, OpenError> {
+    fn open(
+        &self,
+        key: &LessSafeKey,
+        header: &[u8],
+        topic: &[u8],
+        text: &mut [u8],
+    ) -> Result<usize, OpenError> {
         if topic.len() > MAX_AAD - HEADER_BYTES {
             return Err(OpenError::Forged);
         }
         let aad = Beside::new(header, topic);
         let opened = key.open_in_place(nonce(self.sequence), Aad::from(aad.bytes()), text);
-        opened.map(|plain| plain.len()).map_err(|_| OpenError::Forged)
+        opened
+            .map(|plain| plain.len())
+            .map_err(|_| OpenError::Forged)
     }
 }
 

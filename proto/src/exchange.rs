@@ -57,8 +57,14 @@ impl Exchange {
     /// When it cannot be reconciled with what was known, the peer has another clock than before (its host was started
     /// anew, say), and all of that is forgotten.
     pub fn on_answer(&mut self, sent: Time, received: Time, peer: Time) {
-        let Some(sample) = Sample::of(sent, received, peer) else { return };
-        if self.samples.iter().any(|old| !old.agrees(&sample, received)) {
+        let Some(sample) = Sample::of(sent, received, peer) else {
+            return;
+        };
+        if self
+            .samples
+            .iter()
+            .any(|old| !old.agrees(&sample, received))
+        {
             self.samples.clear();
         }
         if self.samples.len() == MAX_SAMPLES {
@@ -71,7 +77,11 @@ impl Exchange {
     #[must_use]
     pub fn estimate(&self, now: Time) -> Option<Estimate> {
         let best = self.samples.iter().min_by_key(|sample| sample.error(now))?;
-        Some(Estimate { offset_ns: best.offset_ns, error: best.error(now), round_trip: best.round_trip })
+        Some(Estimate {
+            offset_ns: best.offset_ns,
+            error: best.error(now),
+            round_trip: best.round_trip,
+        })
     }
 }
 
@@ -91,8 +101,14 @@ impl Sample {
         let middle = sent + round_trip / 2;
         let offset = i128::from(peer.as_nanos()) - i128::from(middle.as_nanos());
         // Half the range, so that the difference of two offsets fits.
-        let offset_ns = i64::try_from(offset).ok().filter(|offset| offset.unsigned_abs() < 1 << 62)?;
-        Some(Self { sent, round_trip, offset_ns })
+        let offset_ns = i64::try_from(offset)
+            .ok()
+            .filter(|offset| offset.unsigned_abs() < 1 << 62)?;
+        Some(Self {
+            sent,
+            round_trip,
+            offset_ns,
+        })
     }
 
     /// How far the offset may be from the true one at `now`: the peer read its clock up to half the round trip from the
@@ -123,21 +139,29 @@ mod tests {
 
     impl Peer {
         fn offset_at(&self, at: u64) -> i64 {
-            self.offset + i64::try_from(i128::from(at - START) * i128::from(self.ppm) / 1_000_000).unwrap()
+            self.offset
+                + i64::try_from(i128::from(at - START) * i128::from(self.ppm) / 1_000_000).unwrap()
         }
 
         /// Asks at `sent`; the ways take `there` and `back`. When the answer came.
         fn asked(&self, exchange: &mut Exchange, sent: u64, there: u64, back: u64) -> u64 {
             let read = sent + there;
             let peer = read.checked_add_signed(self.offset_at(read)).unwrap();
-            exchange.on_answer(Time::from_nanos(sent), Time::from_nanos(read + back), Time::from_nanos(peer));
+            exchange.on_answer(
+                Time::from_nanos(sent),
+                Time::from_nanos(read + back),
+                Time::from_nanos(peer),
+            );
             read + back
         }
 
         fn assert_known_within(&self, exchange: &Exchange, now: u64) -> Estimate {
             let estimate = exchange.estimate(Time::from_nanos(now)).unwrap();
             let wrong = Duration::from_nanos(estimate.offset_ns.abs_diff(self.offset_at(now)));
-            assert!(wrong <= estimate.error, "{wrong:?} wrong at {now}: {estimate:?}");
+            assert!(
+                wrong <= estimate.error,
+                "{wrong:?} wrong at {now}: {estimate:?}"
+            );
             estimate
         }
     }
@@ -155,19 +179,37 @@ mod tests {
 
     #[test]
     fn the_answer_that_came_fastest_is_believed() {
-        let (mut exchange, peer) = (Exchange::new(), Peer { offset: -5_000_000_000, ppm: 0 });
+        let (mut exchange, peer) = (
+            Exchange::new(),
+            Peer {
+                offset: -5_000_000_000,
+                ppm: 0,
+            },
+        );
         assert_eq!(exchange.estimate(Time::default()), None);
         peer.asked(&mut exchange, START, 40 * MS, MS);
         peer.asked(&mut exchange, START + SECOND, MS, MS);
         let now = peer.asked(&mut exchange, START + 2 * SECOND, MS, 90 * MS);
         let estimate = peer.assert_known_within(&exchange, now);
-        assert_eq!((estimate.offset_ns, estimate.round_trip), (-5_000_000_000, Duration::from_millis(2)));
-        assert!(estimate.error < Duration::from_micros(1_150), "{estimate:?}");
+        assert_eq!(
+            (estimate.offset_ns, estimate.round_trip),
+            (-5_000_000_000, Duration::from_millis(2))
+        );
+        assert!(
+            estimate.error < Duration::from_micros(1_150),
+            "{estimate:?}"
+        );
     }
 
     #[test]
     fn an_old_answer_gives_way_when_drift_has_made_it_worse_than_a_slower_one() {
-        let (mut exchange, peer) = (Exchange::new(), Peer { offset: 0, ppm: 100 });
+        let (mut exchange, peer) = (
+            Exchange::new(),
+            Peer {
+                offset: 0,
+                ppm: 100,
+            },
+        );
         peer.asked(&mut exchange, START, MS, MS);
         let now = peer.asked(&mut exchange, START + 20 * SECOND, 2 * MS, 2 * MS);
         let estimate = peer.assert_known_within(&exchange, now);
@@ -180,7 +222,10 @@ mod tests {
         let mut tightest = Duration::MAX;
         for round in 0..200 {
             let offset = i64::try_from(random(&mut state) % (1 << 62)).unwrap() - (1 << 39);
-            let peer = Peer { offset, ppm: i64::try_from(random(&mut state) % 201).unwrap() - 100 };
+            let peer = Peer {
+                offset,
+                ppm: i64::try_from(random(&mut state) % 201).unwrap() - 100,
+            };
             let mut exchange = Exchange::new();
             let mut now = START;
             for asked in 0..200 {
@@ -190,8 +235,15 @@ mod tests {
                 let idle = now + random(&mut state) % SECOND;
                 let estimate = peer.assert_known_within(&exchange, idle);
                 tightest = tightest.min(estimate.error);
-                assert!(asked < 8 || estimate.error < Duration::from_millis(31), "{estimate:?}");
-                assert_eq!(exchange.samples.len(), (asked + 1).min(MAX_SAMPLES), "no answer contradicts another");
+                assert!(
+                    asked < 8 || estimate.error < Duration::from_millis(31),
+                    "{estimate:?}"
+                );
+                assert_eq!(
+                    exchange.samples.len(),
+                    (asked + 1).min(MAX_SAMPLES),
+                    "no answer contradicts another"
+                );
             }
         }
         assert!(tightest < Duration::from_micros(50), "{tightest:?}");
@@ -199,11 +251,20 @@ mod tests {
 
     #[test]
     fn a_clock_that_steps_is_a_new_clock() {
-        let (mut exchange, before) = (Exchange::new(), Peer { offset: 9_000_000_000_000, ppm: 20 });
+        let (mut exchange, before) = (
+            Exchange::new(),
+            Peer {
+                offset: 9_000_000_000_000,
+                ppm: 20,
+            },
+        );
         for n in 0..40 {
             before.asked(&mut exchange, START + n * SECOND, MS, MS);
         }
-        let after = Peer { offset: 70_000_000, ppm: 20 };
+        let after = Peer {
+            offset: 70_000_000,
+            ppm: 20,
+        };
         let now = after.asked(&mut exchange, START + 41 * SECOND, 20 * MS, 9 * MS);
         after.assert_known_within(&exchange, now);
         let now = after.asked(&mut exchange, START + 42 * SECOND, MS, MS);
@@ -220,6 +281,12 @@ mod tests {
         exchange.on_answer(at(0), at(1), Time::from_nanos(u64::MAX));
         assert_eq!(exchange.estimate(at(2001)), None);
         exchange.on_answer(Time::default(), Time::default(), Time::default());
-        assert_eq!(exchange.estimate(Time::from_nanos(u64::MAX)).unwrap().offset_ns, 0);
+        assert_eq!(
+            exchange
+                .estimate(Time::from_nanos(u64::MAX))
+                .unwrap()
+                .offset_ns,
+            0
+        );
     }
 }

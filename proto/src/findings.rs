@@ -46,8 +46,14 @@ fn check_ball(ball: &Ball) -> Result<(), &'static str> {
         let margin = f64::from(FINDING_MARGIN);
         (-margin..=f64::from(length) + margin).contains(&f64::from(at))
     };
-    bound(within(ball.x, MAX_WIDTH) && within(ball.y, MAX_HEIGHT), "ball")?;
-    bound((0.0..=f64::from(MAX_WIDTH)).contains(&f64::from(ball.radius)), "radius")
+    bound(
+        within(ball.x, MAX_WIDTH) && within(ball.y, MAX_HEIGHT),
+        "ball",
+    )?;
+    bound(
+        (0.0..=f64::from(MAX_WIDTH)).contains(&f64::from(ball.radius)),
+        "radius",
+    )
 }
 
 const fn bound(holds: bool, field: &'static str) -> Result<(), &'static str> {
@@ -61,7 +67,11 @@ pub fn fill(findings: &mut Findings, waiting: &mut VecDeque<Finding>) {
     {
         findings.findings.push(next);
         // The count may yet grow to the longest number.
-        let longest = Findings { sent: u64::MAX, passed_over: u64::MAX, ..findings.clone() };
+        let longest = Findings {
+            sent: u64::MAX,
+            passed_over: u64::MAX,
+            ..findings.clone()
+        };
         if longest.encoded_len() > MAX_FINDINGS_BYTES {
             if let Some(next) = findings.findings.pop() {
                 waiting.push_front(next);
@@ -78,11 +88,20 @@ mod tests {
     use crate::limits::{MAX_DATAGRAM, MAX_STREAM_NAME};
 
     fn found(x: f32, y: f32) -> Finding {
-        Finding { epoch: 7, ball: Some(Ball { x, y, radius: 20.0 }), confidence: 0.5, ..Finding::default() }
+        Finding {
+            epoch: 7,
+            ball: Some(Ball { x, y, radius: 20.0 }),
+            confidence: 0.5,
+            ..Finding::default()
+        }
     }
 
     fn message(finding: Finding) -> Findings {
-        Findings { screen: 1, findings: vec![finding], ..Findings::default() }
+        Findings {
+            screen: 1,
+            findings: vec![finding],
+            ..Findings::default()
+        }
     }
 
     #[test]
@@ -90,9 +109,25 @@ mod tests {
         for (x, y) in [(0.0, 0.0), (3840.0, 2160.0), (-100.0, 2500.0)] {
             assert_eq!(check(&message(found(x, y))), Ok(()));
         }
-        assert_eq!(check(&message(Finding { epoch: 7, ..Finding::default() })), Ok(()));
-        let canary = Beside { stream: "cam".into(), ..Beside::default() };
-        assert_eq!(check(&Findings { screen: 1, beside: Some(canary), ..Findings::default() }), Ok(()));
+        assert_eq!(
+            check(&message(Finding {
+                epoch: 7,
+                ..Finding::default()
+            })),
+            Ok(())
+        );
+        let canary = Beside {
+            stream: "cam".into(),
+            ..Beside::default()
+        };
+        assert_eq!(
+            check(&Findings {
+                screen: 1,
+                beside: Some(canary),
+                ..Findings::default()
+            }),
+            Ok(())
+        );
     }
 
     #[test]
@@ -104,19 +139,80 @@ mod tests {
             ("ball", found(0.0, f32::NEG_INFINITY)),
             ("ball", found(far, 0.0)),
             ("ball", found(0.0, -far)),
-            ("radius", Finding { ball: Some(Ball { x: 1.0, y: 1.0, radius: -1.0 }), ..found(0.0, 0.0) }),
-            ("radius", Finding { ball: Some(Ball { x: 1.0, y: 1.0, radius: f32::NAN }), ..found(0.0, 0.0) }),
-            ("confidence", Finding { confidence: f32::NAN, ..found(0.0, 0.0) }),
-            ("confidence", Finding { confidence: 1.01, ..found(0.0, 0.0) }),
-            ("epoch", Finding { epoch: 0, ..found(0.0, 0.0) }),
+            (
+                "radius",
+                Finding {
+                    ball: Some(Ball {
+                        x: 1.0,
+                        y: 1.0,
+                        radius: -1.0,
+                    }),
+                    ..found(0.0, 0.0)
+                },
+            ),
+            (
+                "radius",
+                Finding {
+                    ball: Some(Ball {
+                        x: 1.0,
+                        y: 1.0,
+                        radius: f32::NAN,
+                    }),
+                    ..found(0.0, 0.0)
+                },
+            ),
+            (
+                "confidence",
+                Finding {
+                    confidence: f32::NAN,
+                    ..found(0.0, 0.0)
+                },
+            ),
+            (
+                "confidence",
+                Finding {
+                    confidence: 1.01,
+                    ..found(0.0, 0.0)
+                },
+            ),
+            (
+                "epoch",
+                Finding {
+                    epoch: 0,
+                    ..found(0.0, 0.0)
+                },
+            ),
         ] {
             assert_eq!(check(&message(wrong)), Err(name));
         }
-        assert_eq!(check(&Findings { screen: 0, ..message(found(0.0, 0.0)) }), Err("screen"));
+        assert_eq!(
+            check(&Findings {
+                screen: 0,
+                ..message(found(0.0, 0.0))
+            }),
+            Err("screen")
+        );
         let many = vec![found(0.0, 0.0); MAX_FINDINGS + 1];
-        assert_eq!(check(&Findings { screen: 1, findings: many, ..Findings::default() }), Err("findings"));
-        let beside = Some(Beside { stream: "no/name".into(), ..Beside::default() });
-        assert_eq!(check(&Findings { screen: 1, beside, ..Findings::default() }), Err("beside"));
+        assert_eq!(
+            check(&Findings {
+                screen: 1,
+                findings: many,
+                ..Findings::default()
+            }),
+            Err("findings")
+        );
+        let beside = Some(Beside {
+            stream: "no/name".into(),
+            ..Beside::default()
+        });
+        assert_eq!(
+            check(&Findings {
+                screen: 1,
+                beside,
+                ..Findings::default()
+            }),
+            Err("beside")
+        );
     }
 
     #[test]
@@ -136,22 +232,49 @@ mod tests {
         let (mut came, mut messages) = (Vec::new(), 0);
         while !waiting.is_empty() {
             let stream = "s".repeat(MAX_STREAM_NAME);
-            let beside = Beside { stream, shown: u64::MAX, lost: u64::MAX, silent_ms: u32::MAX, age_us: u32::MAX };
-            let mut next = Findings { screen: 1, beside: Some(beside), ..Findings::default() };
+            let beside = Beside {
+                stream,
+                shown: u64::MAX,
+                lost: u64::MAX,
+                silent_ms: u32::MAX,
+                age_us: u32::MAX,
+            };
+            let mut next = Findings {
+                screen: 1,
+                beside: Some(beside),
+                ..Findings::default()
+            };
             fill(&mut next, &mut waiting);
-            let said = Findings { sent: u64::MAX, passed_over: u64::MAX, ..next };
+            let said = Findings {
+                sent: u64::MAX,
+                passed_over: u64::MAX,
+                ..next
+            };
             let mut datagram = Vec::new();
             ToRelay::Findings(9, said.clone()).encode_inner(&mut datagram);
             assert!(SEALED_HEADER + datagram.len() + SEAL_BYTES <= MAX_DATAGRAM);
-            assert_eq!(ToRelay::parse_inner(9, &datagram), Ok(ToRelay::Findings(9, said.clone())));
+            assert_eq!(
+                ToRelay::parse_inner(9, &datagram),
+                Ok(ToRelay::Findings(9, said.clone()))
+            );
             came.extend(said.findings);
             messages += 1;
         }
         assert_eq!(came, (0..40).map(longest).collect::<Vec<_>>());
         assert!(messages < 5, "{messages}");
-        let mut usual: VecDeque<Finding> =
-            vec![Finding { number: 50_000, transit_us: 900, ..found(1.0, 2.0) }; 20].into();
-        let mut next = Findings { screen: 1, ..Findings::default() };
+        let mut usual: VecDeque<Finding> = vec![
+            Finding {
+                number: 50_000,
+                transit_us: 900,
+                ..found(1.0, 2.0)
+            };
+            20
+        ]
+        .into();
+        let mut next = Findings {
+            screen: 1,
+            ..Findings::default()
+        };
         fill(&mut next, &mut usual);
         assert_eq!((next.findings.len(), usual.len()), (MAX_FINDINGS, 4));
     }

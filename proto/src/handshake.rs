@@ -111,12 +111,19 @@ impl Initiator {
     /// Begins a handshake for the JOIN with `nonce` and `token` and gives its first message; `None` when there is
     /// nothing to show. `ephemeral` must be random and is used for nothing else.
     #[must_use]
-    pub fn begin(access: &ViewerAccess, nonce: u64, token: &[u8], ephemeral: [u8; 32]) -> Option<(Self, Vec<u8>)> {
+    pub fn begin(
+        access: &ViewerAccess,
+        nonce: u64,
+        token: &[u8],
+        ephemeral: [u8; 32],
+    ) -> Option<(Self, Vec<u8>)> {
         let prologue = prologue(nonce, token);
         let builder = |pattern| primitives::builder(pattern, &prologue, ephemeral);
         let built = match access {
             ViewerAccess::Open => return None,
-            ViewerAccess::Psk(key) => builder(PSK).psk(0, key.bytes()).and_then(Builder::build_initiator),
+            ViewerAccess::Psk(key) => builder(PSK)
+                .psk(0, key.bytes())
+                .and_then(Builder::build_initiator),
             ViewerAccess::Keys { own, relay } => builder(KEYS)
                 .local_private_key(own.bytes())
                 .and_then(|builder| builder.remote_public_key(relay.bytes()))
@@ -124,7 +131,9 @@ impl Initiator {
         };
         let mut state = built.expect("the pattern has all keys that it needs");
         let mut message = vec![0; MAX_HANDSHAKE];
-        let length = state.write_message(&[], &mut message).expect("a relay's key has been checked when it was made");
+        let length = state
+            .write_message(&[], &mut message)
+            .expect("a relay's key has been checked when it was made");
         message.truncate(length);
         Some((Self(Some(state)), message))
     }
@@ -137,7 +146,9 @@ impl Initiator {
     pub fn finish(&mut self, message: &[u8]) -> Result<(Vec<u8>, Channel), HandshakeError> {
         let state = self.0.as_mut().ok_or(HandshakeError::Refused)?;
         let mut payload = vec![0; MAX_PAYLOAD];
-        let length = state.read_message(message, &mut payload).map_err(|_| HandshakeError::Refused)?;
+        let length = state
+            .read_message(message, &mut payload)
+            .map_err(|_| HandshakeError::Refused)?;
         payload.truncate(length);
         let state = self.0.take().expect("it has just been there");
         Ok((payload, Channel::new(state)))
@@ -167,14 +178,18 @@ pub fn answer(
     let builder = |pattern| primitives::builder(pattern, &prologue, ephemeral);
     let built = match access {
         RelayAccess::Open => return Err(HandshakeError::NotAsked),
-        RelayAccess::Psk(key) => builder(PSK).psk(0, key.bytes()).and_then(Builder::build_responder),
-        RelayAccess::Keys { own, .. } => {
-            builder(KEYS).local_private_key(own.bytes()).and_then(Builder::build_responder)
-        }
+        RelayAccess::Psk(key) => builder(PSK)
+            .psk(0, key.bytes())
+            .and_then(Builder::build_responder),
+        RelayAccess::Keys { own, .. } => builder(KEYS)
+            .local_private_key(own.bytes())
+            .and_then(Builder::build_responder),
     };
     let mut state = built.expect("the pattern has all keys that it needs");
     // The first message has no payload, and none is taken.
-    state.read_message(message, &mut []).map_err(|_| HandshakeError::Refused)?;
+    state
+        .read_message(message, &mut [])
+        .map_err(|_| HandshakeError::Refused)?;
     let viewer = match access {
         RelayAccess::Keys { viewers, .. } => Some(known(viewers, &state)?),
         _ => None,
@@ -182,10 +197,19 @@ pub fn answer(
     Ok(Responder { state, viewer })
 }
 
-fn known(viewers: &[(PublicKey, String)], state: &HandshakeState) -> Result<(PublicKey, String), HandshakeError> {
-    let key = state.get_remote_static().and_then(|key| key.try_into().ok());
+fn known(
+    viewers: &[(PublicKey, String)],
+    state: &HandshakeState,
+) -> Result<(PublicKey, String), HandshakeError> {
+    let key = state
+        .get_remote_static()
+        .and_then(|key| key.try_into().ok());
     let key = PublicKey::exchanged(key.expect("the first message of IK brings a static key"));
-    viewers.iter().find(|(known, _)| *known == key).cloned().ok_or(HandshakeError::Unknown(key))
+    viewers
+        .iter()
+        .find(|(known, _)| *known == key)
+        .cloned()
+        .ok_or(HandshakeError::Unknown(key))
 }
 
 impl Responder {
@@ -211,7 +235,10 @@ impl Responder {
         }
         let mut message = vec![0; payload.len() + SECOND_OVERHEAD];
         // The viewer's ephemeral key can be a point of small order, with which no secret can be shared.
-        let length = self.state.write_message(payload, &mut message).map_err(|_| HandshakeError::Refused)?;
+        let length = self
+            .state
+            .write_message(payload, &mut message)
+            .map_err(|_| HandshakeError::Refused)?;
         message.truncate(length);
         Ok((message, Channel::new(self.state)))
     }
@@ -228,8 +255,14 @@ pub struct Channel {
 
 impl Channel {
     fn new(state: HandshakeState) -> Self {
-        let state = state.into_stateless_transport_mode().expect("both messages have been exchanged");
-        Self { state, sent: 0, received: ReplayWindow::default() }
+        let state = state
+            .into_stateless_transport_mode()
+            .expect("both messages have been exchanged");
+        Self {
+            state,
+            sent: 0,
+            received: ReplayWindow::default(),
+        }
     }
 
     /// Seals a message; gives its counter, which goes beside it, and the ciphertext.
@@ -237,7 +270,11 @@ impl Channel {
     /// # Panics
     /// When `plaintext` has more than [`MAX_PLAINTEXT`] bytes: every message within a session is bounded below that.
     pub fn seal(&mut self, plaintext: &[u8]) -> (u64, Vec<u8>) {
-        assert!(plaintext.len() <= MAX_PLAINTEXT, "a control message of {} bytes", plaintext.len());
+        assert!(
+            plaintext.len() <= MAX_PLAINTEXT,
+            "a control message of {} bytes",
+            plaintext.len()
+        );
         let counter = self.sent;
         let mut ciphertext = vec![0; plaintext.len() + SEAL_BYTES];
         self.state
@@ -255,7 +292,9 @@ impl Channel {
             return None;
         }
         let mut plaintext = vec![0; ciphertext.len().checked_sub(SEAL_BYTES)?];
-        self.state.read_message(counter, ciphertext, &mut plaintext).ok()?;
+        self.state
+            .read_message(counter, ciphertext, &mut plaintext)
+            .ok()?;
         self.received.note(counter);
         Some(plaintext)
     }

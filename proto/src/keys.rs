@@ -50,7 +50,9 @@ pub enum KeyError {
     #[error("there is no key in it: it needs a line `{0}…`, which `keygen` makes")]
     Missing(KeyKind),
     /// A line is no key.
-    #[error("line {line} is no key: it must be `{wanted}` and 64 hexadecimal digits, as `keygen` makes it")]
+    #[error(
+        "line {line} is no key: it must be `{wanted}` and 64 hexadecimal digits, as `keygen` makes it"
+    )]
     Malformed {
         /// Which line, from 1.
         line: usize,
@@ -80,7 +82,9 @@ pub enum KeyError {
         line: usize,
     },
     /// A viewer's key that stands in the list twice.
-    #[error("line {line} is the key of line {first} again: give each viewer its own, or remove a line")]
+    #[error(
+        "line {line} is the key of line {first} again: give each viewer its own, or remove a line"
+    )]
     Duplicate {
         /// Which line, from 1.
         line: usize,
@@ -88,13 +92,17 @@ pub enum KeyError {
         first: usize,
     },
     /// A viewer's name that is missing or too long.
-    #[error("line {line} needs the name of the viewer behind its key, at most {MAX_VIEWER_NAME} bytes long")]
+    #[error(
+        "line {line} needs the name of the viewer behind its key, at most {MAX_VIEWER_NAME} bytes long"
+    )]
     Name {
         /// Which line, from 1.
         line: usize,
     },
     /// More viewers than a relay knows.
-    #[error("line {line} is one key more than the {MAX_VIEWER_KEYS} that a relay can know: remove some")]
+    #[error(
+        "line {line} is one key more than the {MAX_VIEWER_KEYS} that a relay can know: remove some"
+    )]
     TooMany {
         /// Which line, from 1.
         line: usize,
@@ -186,7 +194,9 @@ impl PublicKey {
     #[must_use]
     pub fn new(bytes: [u8; KEY_BYTES]) -> Option<Self> {
         // A clamped scalar is a multiple of the cofactor, and takes every such point to zero.
-        let shared = MontgomeryPoint(bytes).mul_clamped([1; KEY_BYTES]).to_bytes();
+        let shared = MontgomeryPoint(bytes)
+            .mul_clamped([1; KEY_BYTES])
+            .to_bytes();
         (shared != [0; KEY_BYTES]).then_some(Self(bytes))
     }
 
@@ -258,7 +268,9 @@ pub fn spell(kind: KeyKind, bytes: &[u8; KEY_BYTES]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(kind.prefix().len() + 2 * KEY_BYTES));
     text.push_str(kind.prefix());
     for byte in bytes {
-        text.extend([byte >> 4, byte & 15].map(|value| char::from(b"0123456789abcdef"[usize::from(value)])));
+        text.extend(
+            [byte >> 4, byte & 15].map(|value| char::from(b"0123456789abcdef"[usize::from(value)])),
+        );
     }
     text
 }
@@ -297,21 +309,31 @@ fn viewer(line: usize, text: &str) -> Result<(PublicKey, &str), KeyError> {
 
 /// The lines that mean something, counted from 1.
 fn meant(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+    (1..)
+        .zip(text.lines().map(str::trim))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 fn only(text: &str, wanted: KeyKind) -> Result<(usize, Zeroizing<[u8; KEY_BYTES]>), KeyError> {
     let mut lines = meant(text);
     let (line, key) = lines.next().ok_or(KeyError::Missing(wanted))?;
     let bytes = read(line, key, wanted)?;
-    lines.next().map_or(Ok((line, bytes)), |(line, _)| Err(KeyError::Second { line }))
+    lines.next().map_or(Ok((line, bytes)), |(line, _)| {
+        Err(KeyError::Second { line })
+    })
 }
 
 fn read(line: usize, text: &str, wanted: KeyKind) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
     let malformed = KeyError::Malformed { line, wanted };
     let Some(digits) = text.strip_prefix(wanted.prefix()) else {
-        let found = KeyKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix()));
-        return Err(found.map_or(malformed, |found| KeyError::Kind { line, found, wanted }));
+        let found = KeyKind::ALL
+            .into_iter()
+            .find(|kind| text.starts_with(kind.prefix()));
+        return Err(found.map_or(malformed, |found| KeyError::Kind {
+            line,
+            found,
+            wanted,
+        }));
     };
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
@@ -319,12 +341,16 @@ fn read(line: usize, text: &str, wanted: KeyKind) -> Result<Zeroizing<[u8; KEY_B
         return Err(malformed);
     }
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return Err(malformed) };
+        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+            return Err(malformed);
+        };
         *byte = high << 4 | low;
     }
     Ok(bytes)
 }
 
 fn digit(letter: u8) -> Option<u8> {
-    char::from(letter).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(letter)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }

@@ -19,7 +19,11 @@ pub use schema::*;
 
 impl fmt::Debug for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StreamKey(generation {}, secret hidden)", self.generation)
+        write!(
+            f,
+            "StreamKey(generation {}, secret hidden)",
+            self.generation
+        )
     }
 }
 
@@ -54,7 +58,9 @@ pub struct StreamName(String);
 
 /// A text that is no [`StreamName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stream name has 1 to 64 characters of A-Z a-z 0-9 . _ - and does not begin with a dot; this is {0:?}")]
+#[error(
+    "a stream name has 1 to 64 characters of A-Z a-z 0-9 . _ - and does not begin with a dot; this is {0:?}"
+)]
 pub struct StreamNameError(String);
 
 impl FromStr for StreamName {
@@ -62,10 +68,16 @@ impl FromStr for StreamName {
 
     fn from_str(text: &str) -> Result<Self, StreamNameError> {
         let fits = (1..=MAX_STREAM_NAME).contains(&text.len()) && !text.starts_with('.');
-        if fits && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+        if fits
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        {
             Ok(Self(text.to_owned()))
         } else {
-            Err(StreamNameError(text.chars().take(MAX_STREAM_NAME + 1).collect()))
+            Err(StreamNameError(
+                text.chars().take(MAX_STREAM_NAME + 1).collect(),
+            ))
         }
     }
 }
@@ -180,9 +192,17 @@ impl FrameBuffer {
     fn encode(mut self, mut header: FrameHeader) -> (Vec<u8>, usize) {
         truncate_reason(&mut header.reason);
         let jpeg_length = self.jpeg().len();
-        let mut prefix = Frame { header: Some(header), jpeg: Bytes::new() }.encode_to_vec();
+        let mut prefix = Frame {
+            header: Some(header),
+            jpeg: Bytes::new(),
+        }
+        .encode_to_vec();
         if jpeg_length > 0 {
-            prost::encoding::encode_key(JPEG_TAG, prost::encoding::WireType::LengthDelimited, &mut prefix);
+            prost::encoding::encode_key(
+                JPEG_TAG,
+                prost::encoding::WireType::LengthDelimited,
+                &mut prefix,
+            );
             prost::encoding::encode_varint(jpeg_length as u64, &mut prefix);
         }
         let start = MAX_FRAME_PREFIX
@@ -229,7 +249,9 @@ pub enum FrameError {
         expected: String,
     },
     /// The picture does not begin with SOI or does not end with EOI.
-    #[error("picture of {length} bytes is no complete JPEG: it must begin with FFD8 and end with FFD9")]
+    #[error(
+        "picture of {length} bytes is no complete JPEG: it must begin with FFD8 and end with FFD9"
+    )]
     Picture {
         /// Bytes of the picture.
         length: usize,
@@ -256,27 +278,53 @@ pub struct CheckedFrame {
 pub fn parse_frame(topic: &[u8], body: Bytes, limit: usize) -> Result<CheckedFrame, FrameError> {
     let limit = limit.min(MAX_FRAME_BYTES);
     if body.len() > limit {
-        return Err(FrameError::TooLarge { length: body.len(), limit });
+        return Err(FrameError::TooLarge {
+            length: body.len(),
+            limit,
+        });
     }
     let frame = Frame::decode(body)?;
     let header = frame.header.ok_or(FrameError::Field { field: "header" })?;
-    let stream: StreamName = header.stream.parse().map_err(|_| FrameError::Field { field: "stream" })?;
+    let stream: StreamName = header
+        .stream
+        .parse()
+        .map_err(|_| FrameError::Field { field: "stream" })?;
     if topic.strip_suffix(b"/") != Some(stream.as_str().as_bytes()) {
-        return Err(FrameError::Topic { expected: format!("{stream}/") });
+        return Err(FrameError::Topic {
+            expected: format!("{stream}/"),
+        });
     }
     check_header(&header, frame.jpeg.is_empty())?;
     let length = frame.jpeg.len();
-    if length > 0 && !(frame.jpeg.starts_with(&[0xff, 0xd8]) && frame.jpeg.ends_with(&[0xff, 0xd9])) {
+    if length > 0 && !(frame.jpeg.starts_with(&[0xff, 0xd8]) && frame.jpeg.ends_with(&[0xff, 0xd9]))
+    {
         return Err(FrameError::Picture { length });
     }
-    Ok(CheckedFrame { id: FrameId { epoch: header.epoch, number: header.number }, stream, header, jpeg: frame.jpeg })
+    Ok(CheckedFrame {
+        id: FrameId {
+            epoch: header.epoch,
+            number: header.number,
+        },
+        stream,
+        header,
+        jpeg: frame.jpeg,
+    })
 }
 
 fn check_header(header: &FrameHeader, heartbeat: bool) -> Result<(), FrameError> {
-    let field = |ok: bool, field| if ok { Ok(()) } else { Err(FrameError::Field { field }) };
+    let field = |ok: bool, field| {
+        if ok {
+            Ok(())
+        } else {
+            Err(FrameError::Field { field })
+        }
+    };
     field(header.epoch != 0, "epoch")?;
     field(header.reason.len() <= MAX_REASON, "reason")?;
-    field(State::try_from(header.state).is_ok_and(|s| s != State::Unspecified), "state")?;
+    field(
+        State::try_from(header.state).is_ok_and(|s| s != State::Unspecified),
+        "state",
+    )?;
     if !heartbeat {
         field(header.format == Format::Jpeg as i32, "format")?;
         field((1..=u32::from(u16::MAX)).contains(&header.width), "width")?;
@@ -302,7 +350,13 @@ mod tests {
             format: Format::Jpeg as i32,
             state: State::Live as i32,
             reason: String::new(),
-            truth: Some(Truth { kind: Some(truth::Kind::Ball(Ball { x: 1.5, y: 2.5, radius: 20.0 })) }),
+            truth: Some(Truth {
+                kind: Some(truth::Kind::Ball(Ball {
+                    x: 1.5,
+                    y: 2.5,
+                    radius: 20.0,
+                })),
+            }),
             prepared_us: 12,
             rate_millihertz: 30_000,
             canary: "cam-1.canary".into(),
@@ -313,7 +367,10 @@ mod tests {
     fn a_canarys_name_is_that_of_its_stream_cut_where_it_must_be() {
         let canary = |name: &str| name.parse::<StreamName>().unwrap().canary().to_string();
         assert_eq!(canary("cam"), "cam.canary");
-        assert_eq!(canary(&"x".repeat(64)), format!("{}.canary", "x".repeat(57)));
+        assert_eq!(
+            canary(&"x".repeat(64)),
+            format!("{}.canary", "x".repeat(57))
+        );
         assert!(canary(&"x".repeat(64)).parse::<StreamName>().is_ok());
     }
 
@@ -322,7 +379,11 @@ mod tests {
     #[test]
     fn a_finished_buffer_is_what_prost_encodes() {
         for jpeg in [JPEG.to_vec(), vec![0x5a; 200_000], Vec::new()] {
-            let theirs = Frame { header: Some(header()), jpeg: jpeg.clone().into() }.encode_to_vec();
+            let theirs = Frame {
+                header: Some(header()),
+                jpeg: jpeg.clone().into(),
+            }
+            .encode_to_vec();
             assert_eq!(FrameBuffer::copy_of(&jpeg).finish(header()), theirs);
         }
     }
@@ -358,13 +419,28 @@ mod tests {
     #[test]
     fn a_frame_under_a_foreign_topic_or_cut_short_or_too_large_is_refused() {
         let body = FrameBuffer::copy_of(JPEG).finish(header());
-        assert!(matches!(parse_frame(b"cam-10/", body.clone(), 1000), Err(FrameError::Topic { .. })));
-        assert!(matches!(parse_frame(b"cam-1/", body.clone(), 10), Err(FrameError::TooLarge { .. })));
+        assert!(matches!(
+            parse_frame(b"cam-10/", body.clone(), 1000),
+            Err(FrameError::Topic { .. })
+        ));
+        assert!(matches!(
+            parse_frame(b"cam-1/", body.clone(), 10),
+            Err(FrameError::TooLarge { .. })
+        ));
         assert!(parse_frame(b"cam-1/", body.slice(..body.len() - 1), 1000).is_err());
         let cut = FrameBuffer::copy_of(&JPEG[..5]).finish(header());
-        assert!(matches!(parse_frame(b"cam-1/", cut, 1000), Err(FrameError::Picture { length: 5 })));
-        let unborn = FrameBuffer::copy_of(JPEG).finish(FrameHeader { epoch: 0, ..header() });
-        assert!(matches!(parse_frame(b"cam-1/", unborn, 1000), Err(FrameError::Field { field: "epoch" })));
+        assert!(matches!(
+            parse_frame(b"cam-1/", cut, 1000),
+            Err(FrameError::Picture { length: 5 })
+        ));
+        let unborn = FrameBuffer::copy_of(JPEG).finish(FrameHeader {
+            epoch: 0,
+            ..header()
+        });
+        assert!(matches!(
+            parse_frame(b"cam-1/", unborn, 1000),
+            Err(FrameError::Field { field: "epoch" })
+        ));
     }
 
     #[test]
@@ -372,7 +448,8 @@ mod tests {
         let body = FrameBuffer::copy_of(JPEG).finish(header());
         for end in 0..body.len() {
             // Cut exactly behind its header, a frame is a heartbeat; anywhere else it is refused.
-            let heartbeat = parse_frame(b"cam-1/", body.slice(..end), 1000).is_ok_and(|f| f.jpeg.is_empty());
+            let heartbeat =
+                parse_frame(b"cam-1/", body.slice(..end), 1000).is_ok_and(|f| f.jpeg.is_empty());
             assert_eq!(heartbeat, end + JPEG.len() + 2 == body.len(), "{end}");
         }
     }

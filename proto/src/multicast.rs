@@ -6,7 +6,10 @@ use crate::message::Group;
 
 impl From<SocketAddrV4> for Group {
     fn from(group: SocketAddrV4) -> Self {
-        Self { address: group.ip().to_bits(), port: group.port().into() }
+        Self {
+            address: group.ip().to_bits(),
+            port: group.port().into(),
+        }
     }
 }
 
@@ -37,9 +40,26 @@ mod tests {
             let group: SocketAddrV4 = good.parse().unwrap();
             assert_eq!(Group::from(group).checked(), Some(group));
         }
-        for bad in ["224.0.0.251:5353", "10.0.0.1:5005", "239.0.0.1:0", "255.255.255.255:9", "0.0.0.0:0"] {
-            assert_eq!(Group::from(bad.parse::<SocketAddrV4>().unwrap()).checked(), None, "{bad}");
+        for bad in [
+            "224.0.0.251:5353",
+            "10.0.0.1:5005",
+            "239.0.0.1:0",
+            "255.255.255.255:9",
+            "0.0.0.0:0",
+        ] {
+            assert_eq!(
+                Group::from(bad.parse::<SocketAddrV4>().unwrap()).checked(),
+                None,
+                "{bad}"
+            );
         }
-        assert_eq!(Group { address: 0xefff_0001, port: 65536 + 5 }.checked(), None);
+        assert_eq!(
+            Group {
+                address: 0xefff_0001,
+                port: 65536 + 5
+            }
+            .checked(),
+            None
+        );
     }
 }

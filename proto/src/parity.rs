@@ -28,16 +28,23 @@ pub fn recovery_count(shards: u16) -> u16 {
 /// than `shards`, and never less than at a lower level.
 #[must_use]
 pub fn level_count(shards: u16, level: u8) -> u16 {
-    let Some(at) = level.min(LEVELS).checked_sub(1) else { return 0 };
+    let Some(at) = level.min(LEVELS).checked_sub(1) else {
+        return 0;
+    };
     let (percent, least) = SHARES[usize::from(at)];
     let share = (u32::from(shards) * u32::from(percent)).div_ceil(100);
-    u16::try_from(share).expect("a share is less than the whole").max(least).min(shards)
+    u16::try_from(share)
+        .expect("a share is less than the whole")
+        .max(least)
+        .min(shards)
 }
 
 /// The lowest level at which parity shard `index`, counted from 0, is sent.
 #[must_use]
 pub(crate) fn level_of(shards: u16, index: u16) -> u8 {
-    (1..LEVELS).find(|&level| index < level_count(shards, level)).unwrap_or(LEVELS)
+    (1..LEVELS)
+        .find(|&level| index < level_count(shards, level))
+        .unwrap_or(LEVELS)
 }
 
 /// Makes parity. It keeps its memory: after the largest frame it allocates nothing.
@@ -67,15 +74,22 @@ impl Encoder {
     /// When `packets` is no frame cut for such a header.
     pub fn append(&mut self, header: &DataHeader, packets: &mut Vec<u8>) {
         let stride = header.datagram_bytes();
-        assert!(!packets.is_empty() && packets.len().is_multiple_of(stride), "a cut frame is whole datagrams");
-        let shards = u16::try_from(packets.len() / stride).expect("a frame has at most MAX_SHARDS shards");
+        assert!(
+            !packets.is_empty() && packets.len().is_multiple_of(stride),
+            "a cut frame is whole datagrams"
+        );
+        let shards =
+            u16::try_from(packets.len() / stride).expect("a frame has at most MAX_SHARDS shards");
         let code = self.prepared(shards);
         for datagram in packets.chunks_exact(stride) {
             let shard = &datagram[DATA_HEADER..DATA_HEADER + SHARD_BYTES];
-            code.add_original_shard(shard).expect("the code was prepared for so many shards of this size");
+            code.add_original_shard(shard)
+                .expect("the code was prepared for so many shards of this size");
         }
         let made = code.encode().expect("every shard was given");
-        let head: [u8; DATA_HEADER] = *packets.first_chunk().expect("a datagram is longer than its header");
+        let head: [u8; DATA_HEADER] = *packets
+            .first_chunk()
+            .expect("a datagram is longer than its header");
         packets.reserve(made.recovery_iter().len() * stride);
         for (index, shard) in (shards..).zip(made.recovery_iter()) {
             packets.extend_from_slice(&DataHeader::with_index(head, index));
@@ -92,7 +106,10 @@ impl Encoder {
         let (data, parity) = (usize::from(shards), usize::from(recovery_count(shards)));
         match &mut self.code {
             Some(code) => code.reset(data, parity, SHARD_BYTES).expect(SUPPORTED),
-            None => self.code = Some(ReedSolomonEncoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED)),
+            None => {
+                self.code =
+                    Some(ReedSolomonEncoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED))
+            }
         }
         self.code.as_mut().expect("it was made above")
     }
@@ -132,13 +149,20 @@ impl Decoder {
         recovery: impl Iterator<Item = (u16, &'a [u8])>,
     ) {
         let code = self.prepared(shards, parity);
-        for (index, shard) in (0..shards).zip(body.chunks_exact(SHARD_BYTES)).filter(|(index, _)| there(*index)) {
-            code.add_original_shard(usize::from(index), shard).expect("each shard is given once");
+        for (index, shard) in (0..shards)
+            .zip(body.chunks_exact(SHARD_BYTES))
+            .filter(|(index, _)| there(*index))
+        {
+            code.add_original_shard(usize::from(index), shard)
+                .expect("each shard is given once");
         }
         for (index, shard) in recovery {
-            code.add_recovery_shard(usize::from(index), shard).expect("each parity shard is given once");
+            code.add_recovery_shard(usize::from(index), shard)
+                .expect("each parity shard is given once");
         }
-        let restored = code.decode().expect("as many shards are given as the frame has");
+        let restored = code
+            .decode()
+            .expect("as many shards are given as the frame has");
         for (index, shard) in restored.restored_original_iter() {
             body[index * SHARD_BYTES..(index + 1) * SHARD_BYTES].copy_from_slice(shard);
         }
@@ -148,7 +172,10 @@ impl Decoder {
         let (data, parity) = (usize::from(shards), usize::from(parity));
         match &mut self.code {
             Some(code) => code.reset(data, parity, SHARD_BYTES).expect(SUPPORTED),
-            None => self.code = Some(ReedSolomonDecoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED)),
+            None => {
+                self.code =
+                    Some(ReedSolomonDecoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED))
+            }
         }
         self.code.as_mut().expect("it was made above")
     }

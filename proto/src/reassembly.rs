@@ -148,7 +148,10 @@ impl Reassembly {
     /// Without a key anybody can make shards: a forged one damages its frame, data and parity alike. Whether a picture
     /// is whole shows only when it is decoded.
     pub fn on_shard(&mut self, now: Time, header: &DataHeader, shard: &[u8]) -> Option<Whole> {
-        if header.length as usize > self.limit || shard.len() != SHARD_BYTES || header.id.number > MAX_NUMBER {
+        if header.length as usize > self.limit
+            || shard.len() != SHARD_BYTES
+            || header.id.number > MAX_NUMBER
+        {
             self.counts.refused += 1;
             return None;
         }
@@ -188,7 +191,10 @@ impl Reassembly {
     /// When [`Reassembly::poll_repair`] may have something to ask; never while every frame is on its way.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.open.iter().filter_map(|open| open.repair_due(self.pause)).min()
+        self.open
+            .iter()
+            .filter_map(|open| open.repair_due(self.pause))
+            .min()
     }
 
     /// The shards of one frame to ask for again, `alias` filled in by the caller: no more than are needed beside the
@@ -196,8 +202,15 @@ impl Reassembly {
     pub fn poll_repair(&mut self, now: Time) -> Option<Repair> {
         let (round_trip, interval, pause) = (self.round_trip, self.interval.mean(), self.pause);
         let ask = |open: &mut Open| {
-            let timing = Timing { round_trip, interval, level: self.level.at(open.id.number), pause };
-            open.repair_due(pause).filter(|due| *due <= now).and_then(|_| open.ask(now, &timing))
+            let timing = Timing {
+                round_trip,
+                interval,
+                level: self.level.at(open.id.number),
+                pause,
+            };
+            open.repair_due(pause)
+                .filter(|due| *due <= now)
+                .and_then(|_| open.ask(now, &timing))
         };
         let (repair, shards) = self.open.iter_mut().find_map(ask)?;
         self.counts.repairs_asked += shards;
@@ -305,7 +318,12 @@ impl Reassembly {
 
     /// Gives up the oldest frame for one with `number`, if that is newer.
     fn make_room(&mut self, number: u64) -> bool {
-        let oldest = self.open.iter().map(|open| open.id.number).min().unwrap_or(u64::MAX);
+        let oldest = self
+            .open
+            .iter()
+            .map(|open| open.id.number)
+            .min()
+            .unwrap_or(u64::MAX);
         if number < oldest {
             return false;
         }
@@ -326,7 +344,8 @@ impl Reassembly {
 
     fn place(&mut self, now: Time, at: usize, header: &DataHeader, shard: &[u8]) -> Option<Whole> {
         let open = &mut self.open[at];
-        let Some(asked) = open.place(now, header.index, shard, self.level.at(header.id.number)) else {
+        let Some(asked) = open.place(now, header.index, shard, self.level.at(header.id.number))
+        else {
             self.counts.duplicates += 1;
             return None;
         };
@@ -352,7 +371,10 @@ impl Reassembly {
 
     fn note_shards(&mut self, expected: u16, came: u16) {
         self.counts.shards_expected = self.counts.shards_expected.saturating_add(expected.into());
-        self.counts.shards_missed = self.counts.shards_missed.saturating_add((expected - came).into());
+        self.counts.shards_missed = self
+            .counts
+            .shards_missed
+            .saturating_add((expected - came).into());
     }
 
     /// Decides every frame below `number`: what is still open there is lost, what never came is lost for the reason

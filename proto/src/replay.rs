@@ -31,7 +31,11 @@ impl ReplayWindow {
     pub fn note(&mut self, counter: u64) {
         if self.seen == 0 || counter > self.newest {
             let ahead = counter - if self.seen == 0 { counter } else { self.newest };
-            self.seen = if ahead < REPLAY_WINDOW { self.seen << ahead } else { 0 } | 1;
+            self.seen = if ahead < REPLAY_WINDOW {
+                self.seen << ahead
+            } else {
+                0
+            } | 1;
             self.newest = counter;
         } else if self.newest - counter < REPLAY_WINDOW {
             self.seen |= 1 << (self.newest - counter);
@@ -74,12 +78,19 @@ mod tests {
         let (mut window, mut seen) = (ReplayWindow::default(), BTreeSet::new());
         let (mut state, mut base) = (1_u64, 0_u64);
         for _ in 0..100_000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             base += (state >> 60) / 5;
             let counter = base + (state >> 32) % 100;
             let newest = seen.last().copied();
-            let wanted = !seen.contains(&counter) && newest.is_none_or(|newest| counter + REPLAY_WINDOW > newest);
-            assert_eq!(window.accepts(counter), wanted, "{counter} after {newest:?}");
+            let wanted = !seen.contains(&counter)
+                && newest.is_none_or(|newest| counter + REPLAY_WINDOW > newest);
+            assert_eq!(
+                window.accepts(counter),
+                wanted,
+                "{counter} after {newest:?}"
+            );
             if wanted {
                 window.note(counter);
                 seen.insert(counter);

@@ -6,7 +6,9 @@
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use crate::datagram::{DATA_BYTES, DATA_HEADER, DataHeader, KeySlot, SEAL_BYTES, SEALED_DATA_BYTES};
+use crate::datagram::{
+    DATA_BYTES, DATA_HEADER, DataHeader, KeySlot, SEAL_BYTES, SEALED_DATA_BYTES,
+};
 use crate::message::StreamKey;
 
 /// Bytes of a media key's secret.
@@ -32,7 +34,11 @@ impl MediaKey {
     #[must_use]
     pub fn new(generation: u32, secret: [u8; MEDIA_SECRET_BYTES]) -> Self {
         let cipher = UnboundKey::new(&AES_128_GCM, &secret).expect("a key of AES-128 has 16 bytes");
-        Self { generation, secret: Zeroizing::new(secret), cipher: LessSafeKey::new(cipher) }
+        Self {
+            generation,
+            secret: Zeroizing::new(secret),
+            cipher: LessSafeKey::new(cipher),
+        }
     }
 
     /// Which key of its stream this is.
@@ -50,7 +56,10 @@ impl MediaKey {
     /// The key for a viewer. Only ever sent sealed.
     #[must_use]
     pub fn to_message(&self) -> StreamKey {
-        StreamKey { generation: self.generation, secret: self.secret.to_vec() }
+        StreamKey {
+            generation: self.generation,
+            secret: self.secret.to_vec(),
+        }
     }
 
     /// The key that a relay has sent; `None` when its generation is 0 or its secret has another length.
@@ -90,7 +99,10 @@ impl MediaKey {
             return None;
         }
         let (header, sealed) = datagram.split_at_mut(DATA_HEADER);
-        self.cipher.open_in_place(nonce(header), Aad::from(&*header), sealed).ok().map(|shard| &*shard)
+        self.cipher
+            .open_in_place(nonce(header), Aad::from(&*header), sealed)
+            .ok()
+            .map(|shard| &*shard)
     }
 }
 
@@ -121,7 +133,10 @@ mod tests {
             shards: SHARDS,
             key: Some(KeySlot::Odd),
             length: u32::from(SHARDS) * SHARD_BYTES as u32,
-            id: FrameId { epoch: 7, number: 77 },
+            id: FrameId {
+                epoch: 7,
+                number: 77,
+            },
             sequence: 4,
             ..DataHeader::default()
         }
@@ -145,7 +160,9 @@ mod tests {
     #[test]
     fn every_datagram_of_a_frame_opens_to_its_shard() {
         for (index, datagram) in (0..).zip(sealed().chunks_mut(SEALED_DATA_BYTES)) {
-            let Ok(ToViewer::Data(parsed, text)) = ToViewer::parse(datagram) else { panic!("its header is good") };
+            let Ok(ToViewer::Data(parsed, text)) = ToViewer::parse(datagram) else {
+                panic!("its header is good")
+            };
             assert_eq!(parsed, header(index));
             assert_ne!(text[..SHARD_BYTES], shard(index));
             assert_eq!(key(1).open(datagram), Some(&shard(index)[..]));
@@ -166,8 +183,16 @@ mod tests {
     fn a_datagram_of_another_key_or_length_is_refused() {
         let datagrams = sealed();
         let datagram = &datagrams[..SEALED_DATA_BYTES];
-        assert_eq!(MediaKey::new(1, [0x43; 16]).open(&mut datagram.to_vec()), None);
-        for length in [0, DATA_HEADER, DATA_HEADER + SEAL_BYTES, SEALED_DATA_BYTES - 1] {
+        assert_eq!(
+            MediaKey::new(1, [0x43; 16]).open(&mut datagram.to_vec()),
+            None
+        );
+        for length in [
+            0,
+            DATA_HEADER,
+            DATA_HEADER + SEAL_BYTES,
+            SEALED_DATA_BYTES - 1,
+        ] {
             assert_eq!(key(1).open(&mut datagram[..length].to_vec()), None);
         }
         assert_eq!(key(1).open(&mut [datagram, &[0]].concat()), None);
@@ -182,10 +207,29 @@ mod tests {
             datagram.split_off(DATA_HEADER)[..SHARD_BYTES].to_vec()
         };
         let first = seal(header(0));
-        assert_eq!(first, seal(DataHeader { received_us: 1, ..header(0) }), "the same key stream");
+        assert_eq!(
+            first,
+            seal(DataHeader {
+                received_us: 1,
+                ..header(0)
+            }),
+            "the same key stream"
+        );
         assert_ne!(first, seal(header(1)));
-        assert_ne!(first, seal(DataHeader { sequence: 5, ..header(0) }));
-        assert_ne!(first, seal(DataHeader { sequence: 4 << 32, ..header(0) }));
+        assert_ne!(
+            first,
+            seal(DataHeader {
+                sequence: 5,
+                ..header(0)
+            })
+        );
+        assert_ne!(
+            first,
+            seal(DataHeader {
+                sequence: 4 << 32,
+                ..header(0)
+            })
+        );
     }
 
     #[test]
@@ -195,9 +239,21 @@ mod tests {
         assert_eq!((back.generation(), back.slot()), (6, KeySlot::Even));
         let mut datagram = sealed()[..SEALED_DATA_BYTES].to_vec();
         assert!(back.open(&mut datagram).is_some(), "the same secret");
-        assert!(MediaKey::from_message(&StreamKey { generation: 0, secret: vec![1; 16] }).is_none());
+        assert!(
+            MediaKey::from_message(&StreamKey {
+                generation: 0,
+                secret: vec![1; 16]
+            })
+            .is_none()
+        );
         for length in [0, 15, 17, 32] {
-            assert!(MediaKey::from_message(&StreamKey { generation: 1, secret: vec![1; length] }).is_none());
+            assert!(
+                MediaKey::from_message(&StreamKey {
+                    generation: 1,
+                    secret: vec![1; length]
+                })
+                .is_none()
+            );
         }
     }
 
@@ -210,6 +266,9 @@ mod tests {
 
     #[test]
     fn debug_does_not_show_the_secret() {
-        assert_eq!(format!("{:?}", key(3)), "MediaKey(generation 3, secret hidden)");
+        assert_eq!(
+            format!("{:?}", key(3)),
+            "MediaKey(generation 3, secret hidden)"
+        );
     }
 }

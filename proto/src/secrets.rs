@@ -59,7 +59,13 @@ mod tests {
         let (mut a, mut b) = (Secrets::new([7; 32]), Secrets::new([7; 32]));
         let drawn: Vec<[u8; 32]> = (0..1000).map(|_| a.bytes()).collect();
         assert!(drawn.iter().all(|draw| *draw == b.bytes()));
-        assert_eq!(drawn.iter().collect::<std::collections::BTreeSet<_>>().len(), drawn.len());
+        assert_eq!(
+            drawn
+                .iter()
+                .collect::<std::collections::BTreeSet<_>>()
+                .len(),
+            drawn.len()
+        );
         assert_ne!(Secrets::new([8; 32]).bytes::<32>(), drawn[0]);
     }
 

@@ -12,7 +12,10 @@ use crate::parity::recovery_count;
 /// # Panics
 /// When `body` is empty or over [`MAX_FRAME_BYTES`]: the caller has checked the frame.
 pub fn cut(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
-    assert!((1..=MAX_FRAME_BYTES).contains(&body.len()), "a checked frame has 1 to {MAX_FRAME_BYTES} bytes");
+    assert!(
+        (1..=MAX_FRAME_BYTES).contains(&body.len()),
+        "a checked frame has 1 to {MAX_FRAME_BYTES} bytes"
+    );
     let shards = u16::try_from(body.len().div_ceil(SHARD_BYTES)).expect("MAX_SHARDS fits 16 bits");
     let length = u32::try_from(body.len()).expect("MAX_FRAME_BYTES fits 32 bits");
     let (stride, parity) = (first.datagram_bytes(), recovery_count(shards));
@@ -20,7 +23,16 @@ pub fn cut(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
     // With room for parity, so that a buffer used again does not grow when somebody needs some.
     packets.reserve(usize::from(shards + parity) * stride);
     for (index, shard) in (0..shards).zip(body.chunks(SHARD_BYTES)) {
-        packets.extend_from_slice(&DataHeader { index, shards, parity, length, ..first }.to_bytes());
+        packets.extend_from_slice(
+            &DataHeader {
+                index,
+                shards,
+                parity,
+                length,
+                ..first
+            }
+            .to_bytes(),
+        );
         packets.extend_from_slice(shard);
         packets.resize((usize::from(index) + 1) * stride, 0);
         if first.key.is_none() {
@@ -44,16 +56,35 @@ mod tests {
 
     #[test]
     fn shards_laid_side_by_side_are_the_frame_and_zeros() {
-        let id = FrameId { epoch: 1, number: 2 };
+        let id = FrameId {
+            epoch: 1,
+            number: 2,
+        };
         for key in [None, Some(KeySlot::Odd)] {
-            let first = DataHeader { alias: 1, id, received_us: 3, sequence: 1, key, ..DataHeader::default() };
-            for length in [1, SHARD_BYTES - 1, SHARD_BYTES, SHARD_BYTES + 1, 100_000, MAX_FRAME_BYTES] {
+            let first = DataHeader {
+                alias: 1,
+                id,
+                received_us: 3,
+                sequence: 1,
+                key,
+                ..DataHeader::default()
+            };
+            for length in [
+                1,
+                SHARD_BYTES - 1,
+                SHARD_BYTES,
+                SHARD_BYTES + 1,
+                100_000,
+                MAX_FRAME_BYTES,
+            ] {
                 let body: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
                 let mut packets = vec![9; 50];
                 let shards = cut(first, &body, &mut packets);
                 let mut joined = Vec::new();
                 for (index, datagram) in packets.chunks(first.datagram_bytes()).enumerate() {
-                    let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else { panic!("{length}") };
+                    let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
+                        panic!("{length}")
+                    };
                     assert_eq!((usize::from(header.index), header.shards), (index, shards));
                     assert_eq!(header.parity, recovery_count(shards));
                     joined.extend_from_slice(&shard[..SHARD_BYTES]);

@@ -42,10 +42,14 @@ impl Minter {
     /// Whether `token` was minted for `address` in this span of [`TOKEN_LIFETIME`] or the one before.
     #[must_use]
     pub fn holds(&self, now: Time, address: SocketAddr, token: &[u8]) -> bool {
-        let Ok(token) = <[u8; TOKEN_BYTES]>::try_from(token) else { return false };
+        let Ok(token) = <[u8; TOKEN_BYTES]>::try_from(token) else {
+            return false;
+        };
         let bucket = bucket(now);
         let fresh = equal(&self.hash(bucket, address), &token);
-        let former = bucket.checked_sub(1).is_some_and(|former| equal(&self.hash(former, address), &token));
+        let former = bucket
+            .checked_sub(1)
+            .is_some_and(|former| equal(&self.hash(former, address), &token));
         fresh | former
     }
 
@@ -72,12 +76,16 @@ impl Minter {
 }
 
 fn bucket(now: Time) -> u64 {
-    now.as_nanos() / u64::try_from(TOKEN_LIFETIME.as_nanos()).expect("ten seconds in nanoseconds fit 64 bits")
+    now.as_nanos()
+        / u64::try_from(TOKEN_LIFETIME.as_nanos()).expect("ten seconds in nanoseconds fit 64 bits")
 }
 
 /// Compares without telling by its duration where the first difference lies.
 fn equal(a: &[u8; TOKEN_BYTES], b: &[u8; TOKEN_BYTES]) -> bool {
-    a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+    a.iter()
+        .zip(b)
+        .fold(0, |difference, (x, y)| difference | (x ^ y))
+        == 0
 }
 
 #[cfg(test)]
@@ -107,7 +115,11 @@ mod tests {
         let minter = Minter::new([3; 16]);
         let token = minter.mint(NOW, address("[::1]:5000"));
         assert!(minter.holds(NOW + TOKEN_LIFETIME, address("[::1]:5000"), &token));
-        assert!(!minter.holds(NOW + TOKEN_LIFETIME * 2 + Duration::from_nanos(1), address("[::1]:5000"), &token));
+        assert!(!minter.holds(
+            NOW + TOKEN_LIFETIME * 2 + Duration::from_nanos(1),
+            address("[::1]:5000"),
+            &token
+        ));
     }
 
     #[test]

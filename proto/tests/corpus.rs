@@ -3,13 +3,19 @@
 use std::path::Path;
 
 #[path = "../fuzz/targets.rs"]
-#[allow(unreachable_pub, reason = "shared with the fuzz targets, which are binaries of another workspace")]
+#[allow(
+    unreachable_pub,
+    reason = "shared with the fuzz targets, which are binaries of another workspace"
+)]
 mod targets;
 
 fn replay(name: &str, target: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(name);
     let mut runs = 0;
-    for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+    for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+    {
         let path = entry.expect("the folder can be listed").path();
         eprintln!("{}", path.display());
         target(&std::fs::read(&path).expect("a committed file can be read"));

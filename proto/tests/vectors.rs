@@ -12,7 +12,9 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{
     DATA_HEADER, DataHeader, KeySlot, SEAL_BYTES, SEALED_DATA_BYTES, ToRelay, ToViewer, VERSION,
 };
-use fanlight_proto::handshake::{Channel, Initiator, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer};
+use fanlight_proto::handshake::{
+    Channel, Initiator, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
+};
 use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_proto::message::{Accept, FrameId, Join, KeepAlive, Pulse, StreamInfo};
 use fanlight_proto::seal::MediaKey;
@@ -29,24 +31,41 @@ fn tokens_are_those_of_the_file() {
     for case in file["cases"].as_array().unwrap() {
         let minter = Minter::new(bytes(&file["secret"]).try_into().unwrap());
         let now = Time::from_nanos(case["time_ns"].as_u64().unwrap());
-        assert!(minter.holds(now, case["address"].as_str().unwrap().parse().unwrap(), &bytes(&case["token"])));
+        assert!(minter.holds(
+            now,
+            case["address"].as_str().unwrap().parse().unwrap(),
+            &bytes(&case["token"])
+        ));
     }
 }
 
 #[test]
 fn media_datagrams_are_those_of_the_file() {
     let file = check("media", &media());
-    let key = MediaKey::new(file["generation"].as_u64().unwrap() as u32, bytes(&file["secret"]).try_into().unwrap());
+    let key = MediaKey::new(
+        file["generation"].as_u64().unwrap() as u32,
+        bytes(&file["secret"]).try_into().unwrap(),
+    );
     for case in file["sealed"].as_array().unwrap() {
         let mut datagram = bytes(&case["datagram"]);
         assert_eq!(datagram.len(), SEALED_DATA_BYTES);
         assert_eq!(datagram[..DATA_HEADER], bytes(&case["header"]));
-        assert!(matches!(ToViewer::parse(&datagram), Ok(ToViewer::Data(header, _)) if header.key == Some(key.slot())));
+        assert!(
+            matches!(ToViewer::parse(&datagram), Ok(ToViewer::Data(header, _)) if header.key == Some(key.slot()))
+        );
         assert_eq!(key.open(&mut datagram), Some(&bytes(&case["shard"])[..]));
     }
     let datagram = bytes(&file["unsealed"]["datagram"]);
-    let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else { panic!("a good datagram") };
-    assert_eq!((header, shard), (self::header(0, None), &bytes(&file["unsealed"]["shard"])[..]));
+    let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else {
+        panic!("a good datagram")
+    };
+    assert_eq!(
+        (header, shard),
+        (
+            self::header(0, None),
+            &bytes(&file["unsealed"]["shard"])[..]
+        )
+    );
 }
 
 #[test]
@@ -65,7 +84,11 @@ fn check(name: &str, made: &Value) -> Value {
         std::fs::write(&path, serde_json::to_string_pretty(made).unwrap() + "\n").unwrap();
     }
     let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    assert!(file == *made, "{} differs from what is made", path.display());
+    assert!(
+        file == *made,
+        "{} differs from what is made",
+        path.display()
+    );
     file
 }
 
@@ -125,7 +148,10 @@ fn header(index: u16, key: Option<KeySlot>) -> DataHeader {
         parity: 1,
         key,
         length: SHARD_BYTES as u32 + 100,
-        id: FrameId { epoch: 0x1122_3344_5566_7788, number: 1_000_000 },
+        id: FrameId {
+            epoch: 0x1122_3344_5566_7788,
+            number: 1_000_000,
+        },
         received_us: 0x0a0b_0c0d,
         lost_upstream: 1,
         lost_in_relay: 2,
@@ -134,7 +160,9 @@ fn header(index: u16, key: Option<KeySlot>) -> DataHeader {
 }
 
 fn shard(index: u16) -> Vec<u8> {
-    (0..SHARD_BYTES).map(|i| (i as u8).wrapping_mul(7) ^ index as u8).collect()
+    (0..SHARD_BYTES)
+        .map(|i| (i as u8).wrapping_mul(7) ^ index as u8)
+        .collect()
 }
 
 /// Inputs of both handshakes.
@@ -145,7 +173,12 @@ fn psk() -> Value {
     let bytes = std::array::from_fn(|i| i as u8);
     let key = SharedKey::new(bytes);
     let keys = json!({ "psk": hex(&bytes), "psk_file": *key.to_text() });
-    handshake("NNpsk0", &keys, &ViewerAccess::Psk(key.clone()), &RelayAccess::Psk(key))
+    handshake(
+        "NNpsk0",
+        &keys,
+        &ViewerAccess::Psk(key.clone()),
+        &RelayAccess::Psk(key),
+    )
 }
 
 fn keys() -> Value {
@@ -158,8 +191,19 @@ fn keys() -> Value {
         "relay_public": relay.public().to_string(),
     });
     let viewers = vec![(viewer.public(), "lobby".to_owned())];
-    let viewer = ViewerAccess::Keys { own: viewer, relay: relay.public() };
-    handshake("IK", &keys, &viewer, &RelayAccess::Keys { own: relay, viewers })
+    let viewer = ViewerAccess::Keys {
+        own: viewer,
+        relay: relay.public(),
+    };
+    handshake(
+        "IK",
+        &keys,
+        &viewer,
+        &RelayAccess::Keys {
+            own: relay,
+            viewers,
+        },
+    )
 }
 
 fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAccess) -> Value {
@@ -176,7 +220,11 @@ fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAc
         handshake: first.clone().into(),
         ..Join::default()
     };
-    let accept = Accept { nonce: NONCE, handshake: second.clone().into(), ..Accept::default() };
+    let accept = Accept {
+        nonce: NONCE,
+        handshake: second.clone().into(),
+        ..Accept::default()
+    };
     json!({
         "protocol": format!("Noise_{pattern}_25519_ChaChaPoly_BLAKE2s"),
         "nonce": hex(&NONCE.to_be_bytes()),
@@ -205,7 +253,12 @@ fn welcome() -> Accept {
     Accept {
         nonce: NONCE,
         session: SESSION,
-        stream: Some(StreamInfo { name: "ball".into(), alias: 7, epoch: 9, ..StreamInfo::default() }),
+        stream: Some(StreamInfo {
+            name: "ball".into(),
+            alias: 7,
+            epoch: 9,
+            ..StreamInfo::default()
+        }),
         keep_alive_ms: 250,
         idle_timeout_ms: 3000,
         keys: vec![MediaKey::new(3, [0x33; 16]).to_message()],
@@ -215,7 +268,11 @@ fn welcome() -> Accept {
 
 fn from_viewer(channel: &mut Channel, i: u64) -> Value {
     let mut plaintext = Vec::new();
-    let message = KeepAlive { sent_us: 1000 + i, key_generation: 3, ..KeepAlive::default() };
+    let message = KeepAlive {
+        sent_us: 1000 + i,
+        key_generation: 3,
+        ..KeepAlive::default()
+    };
     ToRelay::KeepAlive(SESSION, message).encode_inner(&mut plaintext);
     let (counter, ciphertext) = channel.seal(&plaintext);
     let datagram = encoded_to_relay(&ToRelay::Sealed(SESSION, counter, &ciphertext));
@@ -224,7 +281,14 @@ fn from_viewer(channel: &mut Channel, i: u64) -> Value {
 
 fn from_relay(channel: &mut Channel, i: u64) -> Value {
     let mut plaintext = Vec::new();
-    ToViewer::Pulse(SESSION, Pulse { echo_us: 1000 + i, ..Pulse::default() }).encode_inner(&mut plaintext);
+    ToViewer::Pulse(
+        SESSION,
+        Pulse {
+            echo_us: 1000 + i,
+            ..Pulse::default()
+        },
+    )
+    .encode_inner(&mut plaintext);
     let (counter, ciphertext) = channel.seal(&plaintext);
     let datagram = encoded(&ToViewer::Sealed(SESSION, counter, &ciphertext));
     json!({ "counter": counter, "plaintext": hex(&plaintext), "datagram": hex(&datagram) })
@@ -235,24 +299,44 @@ fn take_back(case: &Value) {
     let (viewer, relay) = accesses(&case["keys"]);
     let (mut initiator, _) = Initiator::begin(&viewer, NONCE, &TOKEN, SEEDS[0]).unwrap();
     let join = bytes(&case["join"]);
-    let Ok(ToRelay::Join(join)) = ToRelay::parse(&join) else { panic!("a good JOIN") };
+    let Ok(ToRelay::Join(join)) = ToRelay::parse(&join) else {
+        panic!("a good JOIN")
+    };
     let responder = answer(&relay, join.nonce, &join.token, &join.handshake, SEEDS[1]).unwrap();
     let (_, mut at_relay) = responder.finish(&bytes(&case["payload"])).unwrap();
     let accept = bytes(&case["accept"]);
-    let Ok(ToViewer::Accept(accept)) = ToViewer::parse(&accept) else { panic!("a good ACCEPT") };
+    let Ok(ToViewer::Accept(accept)) = ToViewer::parse(&accept) else {
+        panic!("a good ACCEPT")
+    };
     let (payload, mut at_viewer) = initiator.finish(&accept.handshake).unwrap();
     assert_eq!(payload, bytes(&case["payload"]));
-    assert_eq!(<Accept as prost::Message>::decode(&payload[..]), Ok(welcome()));
+    assert_eq!(
+        <Accept as prost::Message>::decode(&payload[..]),
+        Ok(welcome())
+    );
     for message in case["from_viewer"].as_array().unwrap() {
         let datagram = bytes(&message["datagram"]);
-        let Ok(ToRelay::Sealed(SESSION, counter, sealed)) = ToRelay::parse(&datagram) else { panic!("a sealed one") };
-        assert_eq!(sealed.len(), bytes(&message["plaintext"]).len() + SEAL_BYTES);
-        assert_eq!(at_relay.open(counter, sealed), Some(bytes(&message["plaintext"])));
+        let Ok(ToRelay::Sealed(SESSION, counter, sealed)) = ToRelay::parse(&datagram) else {
+            panic!("a sealed one")
+        };
+        assert_eq!(
+            sealed.len(),
+            bytes(&message["plaintext"]).len() + SEAL_BYTES
+        );
+        assert_eq!(
+            at_relay.open(counter, sealed),
+            Some(bytes(&message["plaintext"]))
+        );
     }
     for message in case["from_relay"].as_array().unwrap() {
         let datagram = bytes(&message["datagram"]);
-        let Ok(ToViewer::Sealed(SESSION, counter, sealed)) = ToViewer::parse(&datagram) else { panic!("a sealed one") };
-        assert_eq!(at_viewer.open(counter, sealed), Some(bytes(&message["plaintext"])));
+        let Ok(ToViewer::Sealed(SESSION, counter, sealed)) = ToViewer::parse(&datagram) else {
+            panic!("a sealed one")
+        };
+        assert_eq!(
+            at_viewer.open(counter, sealed),
+            Some(bytes(&message["plaintext"]))
+        );
     }
 }
 
@@ -263,10 +347,22 @@ fn accesses(keys: &Value) -> (ViewerAccess, RelayAccess) {
     }
     let viewer = PrivateKey::parse(keys["viewer_file"].as_str().unwrap()).unwrap();
     let relay = PrivateKey::new(bytes(&keys["relay_private"]).try_into().unwrap());
-    assert_eq!(viewer.public().to_string(), keys["viewer_public"].as_str().unwrap());
+    assert_eq!(
+        viewer.public().to_string(),
+        keys["viewer_public"].as_str().unwrap()
+    );
     let viewers = vec![(viewer.public(), "lobby".to_owned())];
     let to_relay = keys["relay_public"].as_str().unwrap().parse().unwrap();
-    (ViewerAccess::Keys { own: viewer, relay: to_relay }, RelayAccess::Keys { own: relay, viewers })
+    (
+        ViewerAccess::Keys {
+            own: viewer,
+            relay: to_relay,
+        },
+        RelayAccess::Keys {
+            own: relay,
+            viewers,
+        },
+    )
 }
 
 fn encoded(message: &ToViewer) -> Vec<u8> {
@@ -287,5 +383,8 @@ fn hex(bytes: &[u8]) -> String {
 
 fn bytes(hex: &Value) -> Vec<u8> {
     let hex = hex.as_str().unwrap();
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
 }

@@ -9,8 +9,8 @@ use fanlight_proto::envelope::parse_word;
 use fanlight_proto::handshake::{Channel, Initiator, RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{JOIN_BYTES, MAX_FRAME_BYTES};
 use fanlight_proto::message::{
-    Accept, Ball, Beside, Finding, Findings, Format, FrameBuffer, FrameHeader, Join, KeepAlive, Repair, Report, State,
-    Verdict, ViewerVerdict, Word, parse_frame,
+    Accept, Ball, Beside, Finding, Findings, Format, FrameBuffer, FrameHeader, Join, KeepAlive,
+    Repair, Report, State, Verdict, ViewerVerdict, Word, parse_frame,
 };
 use fanlight_relay::engine::{Arrival, Engine, EngineConfig, MAX_LANES, Multicast, Output, Route};
 use prost::Message as _;
@@ -29,8 +29,16 @@ const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 0), 50
 pub fn engine(bytes: &[u8]) {
     let mut script = Script(bytes);
     let psk = script.byte() & 1 == 1;
-    let access = if psk { RelayAccess::Psk(SharedKey::new(SHARED)) } else { RelayAccess::Open };
-    let multicast = Multicast { first: GROUP, from: Ipv4Addr::LOCALHOST, looped: true };
+    let access = if psk {
+        RelayAccess::Psk(SharedKey::new(SHARED))
+    } else {
+        RelayAccess::Open
+    };
+    let multicast = Multicast {
+        first: GROUP,
+        from: Ipv4Addr::LOCALHOST,
+        looped: true,
+    };
     let config = EngineConfig {
         max_viewers: MAX_VIEWERS,
         key_rotation: Duration::from_secs(5),
@@ -56,7 +64,9 @@ struct Script<'a>(&'a [u8]);
 
 impl<'a> Script<'a> {
     fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        let Some((first, rest)) = self.0.split_first() else {
+            return 0;
+        };
         self.0 = rest;
         *first
     }
@@ -103,7 +113,11 @@ impl World {
     fn step(&mut self, script: &mut Script<'_>) {
         let (what, peer) = (script.byte(), usize::from(script.byte() % PEERS as u8));
         // Behind the others, so that a corpus keeps its meaning.
-        match if what < 243 { what % 9 } else { 9 + (what - 243) % 3 } {
+        match if what < 243 {
+            what % 9
+        } else {
+            9 + (what - 243) % 3
+        } {
             0 => {
                 let noise = script.slice().to_vec();
                 self.give(peer, &noise);
@@ -113,7 +127,10 @@ impl World {
             3 => self.repair(peer, script),
             4 => {
                 let session = self.peers[peer].session;
-                self.say(peer, &ToRelay::Goodbye(session, fanlight_proto::message::Goodbye::default()));
+                self.say(
+                    peer,
+                    &ToRelay::Goodbye(session, fanlight_proto::message::Goodbye::default()),
+                );
             }
             5 => self.frame(script),
             6 => {
@@ -128,21 +145,38 @@ impl World {
                 ToRelay::Sealed(session, script.number(), &forged).encode(&mut datagram);
                 self.give(peer, &datagram);
             }
-            8 => self.engine.on_given_up(address(peer), script.byte() & 1 == 0),
+            8 => self
+                .engine
+                .on_given_up(address(peer), script.byte() & 1 == 0),
             9 => self.findings(peer, script),
             10 => {
                 let (stream, clients) = (script.byte() % 100, script.number() as u32);
-                let stream = if stream == 0 { "cam".to_owned() } else { format!("s{stream}") };
-                self.engine.on_clients(self.now, &stream.parse().expect("a good name"), clients);
+                let stream = if stream == 0 {
+                    "cam".to_owned()
+                } else {
+                    format!("s{stream}")
+                };
+                self.engine
+                    .on_clients(self.now, &stream.parse().expect("a good name"), clients);
             }
             _ => {
-                let verdict = Verdict { error: f32::from_bits(script.number() as u32), ..Verdict::default() };
+                let verdict = Verdict {
+                    error: f32::from_bits(script.number() as u32),
+                    ..Verdict::default()
+                };
                 let verdicts = (0..script.byte()).map(|viewer| (viewer.into(), Some(verdict)));
                 let verdicts = verdicts.map(|(viewer, verdict)| ViewerVerdict { viewer, verdict });
-                self.engine.on_verdicts(self.now, usize::from(script.byte() & 1), verdicts.collect());
+                self.engine.on_verdicts(
+                    self.now,
+                    usize::from(script.byte() & 1),
+                    verdicts.collect(),
+                );
             }
         }
-        assert!(self.engine.viewers() <= MAX_VIEWERS && self.engine.lanes() <= MAX_LANES.min(MAX_VIEWERS));
+        assert!(
+            self.engine.viewers() <= MAX_VIEWERS
+                && self.engine.lanes() <= MAX_LANES.min(MAX_VIEWERS)
+        );
     }
 
     fn join(&mut self, at: usize, script: &mut Script<'_>) {
@@ -161,8 +195,13 @@ impl World {
             ..Join::default()
         };
         let key = SharedKey::new(if flags & 8 == 0 { SHARED } else { [1; 32] });
-        if let Some((initiator, message)) =
-            Initiator::begin(&ViewerAccess::Psk(key), peer.nonce, &peer.token, [script.byte(); 32]).filter(|_| self.psk)
+        if let Some((initiator, message)) = Initiator::begin(
+            &ViewerAccess::Psk(key),
+            peer.nonce,
+            &peer.token,
+            [script.byte(); 32],
+        )
+        .filter(|_| self.psk)
         {
             peer.initiator = Some(initiator);
             join.handshake = message.into();
@@ -194,20 +233,54 @@ impl World {
     }
 
     fn repair(&mut self, at: usize, script: &mut Script<'_>) {
-        let ranges = (0..2 * (script.byte() % 65)).map(|_| script.number() as u32).collect();
-        let alias = self.engine.alias(&"cam".parse().expect("a good name")).map_or(0, u32::from);
+        let ranges = (0..2 * (script.byte() % 65))
+            .map(|_| script.number() as u32)
+            .collect();
+        let alias = self
+            .engine
+            .alias(&"cam".parse().expect("a good name"))
+            .map_or(0, u32::from);
         let number = self.number.saturating_sub(u64::from(script.byte() % 6));
         let session = self.peers[at].session;
-        self.say(at, &ToRelay::Repair(session, Repair { alias, epoch: 1, number, ranges }));
+        self.say(
+            at,
+            &ToRelay::Repair(
+                session,
+                Repair {
+                    alias,
+                    epoch: 1,
+                    number,
+                    ranges,
+                },
+            ),
+        );
     }
 
     fn findings(&mut self, at: usize, script: &mut Script<'_>) {
         let flags = script.byte();
-        let ball = (flags & 1 == 0).then(|| Ball { x: script.number() as f32, y: 1.0, radius: 2.0 });
-        let finding = Finding { epoch: 1, number: script.number(), ball, ..Finding::default() };
-        let beside = (flags & 2 == 0).then(|| Beside { stream: "cam".to_owned(), ..Beside::default() });
+        let ball = (flags & 1 == 0).then(|| Ball {
+            x: script.number() as f32,
+            y: 1.0,
+            radius: 2.0,
+        });
+        let finding = Finding {
+            epoch: 1,
+            number: script.number(),
+            ball,
+            ..Finding::default()
+        };
+        let beside = (flags & 2 == 0).then(|| Beside {
+            stream: "cam".to_owned(),
+            ..Beside::default()
+        });
         let findings = vec![finding; usize::from(script.byte() % 20)];
-        let body = Findings { screen: 1, findings, sent: script.number(), passed_over: script.number(), beside };
+        let body = Findings {
+            screen: 1,
+            findings,
+            sent: script.number(),
+            passed_over: script.number(),
+            beside,
+        };
         let session = self.peers[at].session;
         self.say(at, &ToRelay::Findings(session, body));
     }
@@ -229,7 +302,9 @@ impl World {
         jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
         jpeg.extend([0xff, 0xd9]);
         let body = FrameBuffer::copy_of(&jpeg).finish(header);
-        let Ok(frame) = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES) else { return };
+        let Ok(frame) = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES) else {
+            return;
+        };
         let arrival = Arrival {
             origin: 0,
             frame,
@@ -259,7 +334,14 @@ impl World {
     }
 
     fn give(&mut self, at: usize, datagram: &[u8]) {
-        self.engine.on_datagram(self.now, Route { remote: address(at), local: None }, datagram);
+        self.engine.on_datagram(
+            self.now,
+            Route {
+                remote: address(at),
+                local: None,
+            },
+            datagram,
+        );
         self.take(at, datagram.len());
     }
 
@@ -270,8 +352,9 @@ impl World {
             outputs += 1;
             match output {
                 Output::Send { to, datagram } => {
-                    let at =
-                        (0..PEERS.into()).find(|at| address(*at) == to.remote).expect("an address that takes part");
+                    let at = (0..PEERS.into())
+                        .find(|at| address(*at) == to.remote)
+                        .expect("an address that takes part");
                     if at == from {
                         bytes += datagram.len();
                     }
@@ -280,23 +363,35 @@ impl World {
                 }
                 Output::Fan(fan) => {
                     assert!(!fan.targets.is_empty() && fan.targets.len() <= MAX_VIEWERS + 1);
-                    assert!(
-                        fan.targets
-                            .iter()
-                            .all(|target| target.parity == 0 || fan.welcome || target.parity <= fan.packets.parity())
-                    );
-                    let proven = |remote| (0..PEERS.into()).any(|at| address(at) == remote && self.peers[at].proven);
+                    assert!(fan.targets.iter().all(|target| target.parity == 0
+                        || fan.welcome
+                        || target.parity <= fan.packets.parity()));
+                    let proven = |remote| {
+                        (0..PEERS.into()).any(|at| address(at) == remote && self.peers[at].proven)
+                    };
                     let to_group = |remote| self.joined && remote == SocketAddr::V4(GROUP);
                     let right = |remote| proven(remote) || to_group(remote);
                     assert!(fan.targets.iter().all(|target| right(target.route.remote)));
                 }
                 Output::Resend(resend) => {
-                    assert!(resend.ranges.iter().all(|range| range.end <= resend.packets.shards()));
+                    assert!(
+                        resend
+                            .ranges
+                            .iter()
+                            .all(|range| range.end <= resend.packets.shards())
+                    );
                 }
                 Output::Isolate(_) | Output::Rejoin(_) => {}
                 Output::Word { origin, word } => {
-                    let bytes = Word { sequence: 1, ..word.clone() }.encode_to_vec();
-                    assert!(parse_word(&bytes).is_ok(), "a source takes what the relay says: {word:?}");
+                    let bytes = Word {
+                        sequence: 1,
+                        ..word.clone()
+                    }
+                    .encode_to_vec();
+                    assert!(
+                        parse_word(&bytes).is_ok(),
+                        "a source takes what the relay says: {word:?}"
+                    );
                     self.said_words += 1;
                     if self.said_words.is_multiple_of(3) {
                         self.engine.on_unsaid(self.now, origin, word);
@@ -319,11 +414,13 @@ impl World {
             ToViewer::Accept(mut accept) => {
                 peer.proven = true;
                 if self.psk {
-                    let Some(Ok((payload, channel))) = peer.initiator.as_mut().map(|i| i.finish(&accept.handshake))
+                    let Some(Ok((payload, channel))) =
+                        peer.initiator.as_mut().map(|i| i.finish(&accept.handshake))
                     else {
                         return;
                     };
-                    accept = Accept::decode(payload.as_slice()).expect("the relay's payload is an Accept");
+                    accept = Accept::decode(payload.as_slice())
+                        .expect("the relay's payload is an Accept");
                     if accept.session != 0 {
                         peer.channel = Some(channel);
                     }
@@ -337,7 +434,10 @@ impl World {
                     let _ = channel.open(counter, ciphertext);
                 }
             }
-            ToViewer::Refuse(_) | ToViewer::Pulse(..) | ToViewer::Reset(_) | ToViewer::Goodbye(..) => {}
+            ToViewer::Refuse(_)
+            | ToViewer::Pulse(..)
+            | ToViewer::Reset(_)
+            | ToViewer::Goodbye(..) => {}
             ToViewer::Data(..) => panic!("media is no control datagram"),
         }
     }

@@ -41,8 +41,9 @@ impl Picture {
     #[must_use]
     pub fn new(arrival: &Arrival, captured_us: Option<i64>) -> Self {
         let header = &arrival.frame.header;
-        let captured_utc_ns =
-            i64::try_from(header.captured_ns).unwrap_or(i64::MAX).saturating_add(header.wall_offset_ns);
+        let captured_utc_ns = i64::try_from(header.captured_ns)
+            .unwrap_or(i64::MAX)
+            .saturating_add(header.wall_offset_ns);
         Self {
             stream: arrival.frame.stream.clone(),
             id: arrival.frame.id,
@@ -59,7 +60,8 @@ impl Picture {
     #[must_use]
     pub fn age_us(&self, now: Time) -> Option<u64> {
         let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-        self.captured_us.map(|captured| u64::try_from(now.saturating_sub(captured)).unwrap_or(0))
+        self.captured_us
+            .map(|captured| u64::try_from(now.saturating_sub(captured)).unwrap_or(0))
     }
 }
 
@@ -88,7 +90,10 @@ impl Board {
     pub fn post(&self, picture: Picture) {
         let picture = Arc::new(picture);
         let mut posted = lock(&self.posted);
-        let known = posted.pictures.iter().position(|old| old.stream == picture.stream);
+        let known = posted
+            .pictures
+            .iter()
+            .position(|old| old.stream == picture.stream);
         let old = match known {
             Some(at) => Some(std::mem::replace(&mut posted.pictures[at], picture)),
             None if posted.pictures.len() < MAX_STREAMS => {
@@ -177,7 +182,12 @@ mod tests {
             board.post(picture("a", number));
             board.post(picture("b", 10 + number));
         }
-        let numbers: Vec<_> = board.take().pictures.iter().map(|picture| picture.id.number).collect();
+        let numbers: Vec<_> = board
+            .take()
+            .pictures
+            .iter()
+            .map(|picture| picture.id.number)
+            .collect();
         assert_eq!(numbers, [7, 17]);
         assert!(board.take().pictures.is_empty());
     }
@@ -202,9 +212,16 @@ mod tests {
 
     #[test]
     fn the_age_counts_from_the_capture() {
-        let captured = Picture { captured_us: Some(1_000), ..picture("a", 0) };
+        let captured = Picture {
+            captured_us: Some(1_000),
+            ..picture("a", 0)
+        };
         assert_eq!(captured.age_us(Time::from_nanos(3_500_000)), Some(2_500));
-        assert_eq!(captured.age_us(Time::from_nanos(500_000)), Some(0), "clocks are never quite right");
+        assert_eq!(
+            captured.age_us(Time::from_nanos(500_000)),
+            Some(0),
+            "clocks are never quite right"
+        );
         assert_eq!(picture("a", 0).age_us(Time::from_nanos(5)), None);
     }
 }

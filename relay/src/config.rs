@@ -7,7 +7,9 @@ use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::options::Text;
 use fanlight_daemon::paths::{PathError, runtime_dir};
 use fanlight_proto::handshake::RelayAccess;
-use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
+use fanlight_proto::limits::{
+    HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE,
+};
 use fanlight_proto::message::StreamName;
 use fanlight_proto::multicast;
 
@@ -177,10 +179,14 @@ pub enum ConfigError {
     #[error("multicast needs an IPv4 address to listen on, which {0} is not")]
     NotIpv4(SocketAddr),
     /// Multicast from all addresses.
-    #[error("listen = \"{0}\" names no interface to send multicast by: set multicast_interface to the address of one")]
+    #[error(
+        "listen = \"{0}\" names no interface to send multicast by: set multicast_interface to the address of one"
+    )]
     NoInterface(SocketAddr),
     /// What is for this host only would leave it.
-    #[error("multicast_interface = \"{0}\" leads beyond this host, and access = \"loopback\" is for this host only")]
+    #[error(
+        "multicast_interface = \"{0}\" leads beyond this host, and access = \"loopback\" is for this host only"
+    )]
     Leaves(Ipv4Addr),
     /// The HTTP port could be reached from outside, and nobody said that this is meant.
     #[error(
@@ -194,7 +200,9 @@ pub enum ConfigError {
     )]
     NoToken,
     /// A token that nobody is asked for.
-    #[error("http_view_token has no use with http_access = \"{0}\", which asks nobody who watches for a token")]
+    #[error(
+        "http_view_token has no use with http_access = \"{0}\", which asks nobody who watches for a token"
+    )]
     UselessToken(HttpAccess),
     /// Programs on this host may do everything.
     #[error(
@@ -210,7 +218,9 @@ pub enum ConfigError {
         missing: &'static str,
     },
     /// What is no origin.
-    #[error("http_origins: {0:?} is no origin: write https://host or https://host:port, without a path")]
+    #[error(
+        "http_origins: {0:?} is no origin: write https://host or https://host:port, without a path"
+    )]
     NoOrigin(String),
     /// A setting of HTTP where there is none.
     #[error("{0} has no use without http = \"ADDRESS:PORT\"")]
@@ -249,26 +259,75 @@ impl Config {
         self.check_http()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
-        self.check_key("viewer_keys", self.viewer_keys.as_ref(), self.access == Access::Keys)?;
+        self.check_key(
+            "viewer_keys",
+            self.viewer_keys.as_ref(),
+            self.access == Access::Keys,
+        )?;
         let range = |key, value, least, most| {
             let within = (least..=most).contains(&value);
-            within.then_some(()).ok_or(ConfigError::Range { key, value, least, most })
+            within.then_some(()).ok_or(ConfigError::Range {
+                key,
+                value,
+                least,
+                most,
+            })
         };
-        range("number of sources", self.sources.len() as u64, 0, MAX_SOURCES as u64)?;
-        range("number of streams", self.streams.len() as u64, 0, MAX_STREAMS as u64)?;
+        range(
+            "number of sources",
+            self.sources.len() as u64,
+            0,
+            MAX_SOURCES as u64,
+        )?;
+        range(
+            "number of streams",
+            self.streams.len() as u64,
+            0,
+            MAX_STREAMS as u64,
+        )?;
         range("send_threads", self.send_threads as u64, 1, 16)?;
         range("http_connections", self.http_connections as u64, 1, 8192)?;
-        range("http_connections_per_address", self.http_connections_per_address as u64, 1, 8192)?;
-        range("number of http_origins", self.http_origins.len() as u64, 0, 64)?;
-        range("number of http_proxies", self.http_proxies.len() as u64, 0, 64)?;
+        range(
+            "http_connections_per_address",
+            self.http_connections_per_address as u64,
+            1,
+            8192,
+        )?;
+        range(
+            "number of http_origins",
+            self.http_origins.len() as u64,
+            0,
+            64,
+        )?;
+        range(
+            "number of http_proxies",
+            self.http_proxies.len() as u64,
+            0,
+            64,
+        )?;
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
-        range("max_frame_bytes", self.max_frame_bytes as u64, 1024, MAX_FRAME_BYTES as u64)?;
+        range(
+            "max_frame_bytes",
+            self.max_frame_bytes as u64,
+            1024,
+            MAX_FRAME_BYTES as u64,
+        )?;
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
         range("multicast_ttl", self.multicast_ttl.into(), 1, 255)?;
-        range("source_stale_ms", self.source_stale_ms, 2 * HEARTBEAT_INTERVAL.as_millis() as u64, 60_000)
+        range(
+            "source_stale_ms",
+            self.source_stale_ms,
+            2 * HEARTBEAT_INTERVAL.as_millis() as u64,
+            60_000,
+        )
     }
 
-    fn check_key(&self, key: &'static str, path: Option<&KeyPath>, needed: bool) -> Result<(), ConfigError> {
+    fn check_key(
+        &self,
+        key: &'static str,
+        path: Option<&KeyPath>,
+        needed: bool,
+    ) -> Result<(), ConfigError> {
         let access = self.access;
         match (path, needed) {
             (None, true) => Err(ConfigError::NoKey { access, key }),
@@ -291,11 +350,17 @@ impl Config {
             return useless.map_or(Ok(()), |(key, _)| Err(ConfigError::NoHttp(key)));
         };
         let access = self.http_access;
-        match (access, self.http_view_token.is_some(), self.http_admin_token.is_some()) {
+        match (
+            access,
+            self.http_view_token.is_some(),
+            self.http_admin_token.is_some(),
+        ) {
             (HttpAccess::Loopback, ..) if !listen.ip().to_canonical().is_loopback() => {
                 return Err(ConfigError::HttpNotOpen(listen));
             }
-            (HttpAccess::Loopback | HttpAccess::Open, true, _) => return Err(ConfigError::UselessToken(access)),
+            (HttpAccess::Loopback | HttpAccess::Open, true, _) => {
+                return Err(ConfigError::UselessToken(access));
+            }
             (HttpAccess::Loopback, _, true) => return Err(ConfigError::UselessAdminToken),
             (HttpAccess::Token, false, false) => return Err(ConfigError::NoToken),
             _ => {}
@@ -311,8 +376,12 @@ impl Config {
     }
 
     fn check_multicast(&self) -> Result<(), ConfigError> {
-        let Some(first) = self.multicast else { return Ok(()) };
-        let last = u32::try_from(MAX_STREAMS - 1).ok().and_then(|more| first.ip().to_bits().checked_add(more));
+        let Some(first) = self.multicast else {
+            return Ok(());
+        };
+        let last = u32::try_from(MAX_STREAMS - 1)
+            .ok()
+            .and_then(|more| first.ip().to_bits().checked_add(more));
         let last = last.map(|last| SocketAddrV4::new(Ipv4Addr::from_bits(last), first.port()));
         if !multicast::is_good(&first) || !last.is_some_and(|last| multicast::is_good(&last)) {
             return Err(ConfigError::NotAGroup(first));
@@ -347,7 +416,18 @@ impl Config {
     pub fn multicast(&self) -> Option<(Multicast, Reach)> {
         let (first, interface, looped) = (self.multicast?, self.interface()?, self.multicast_loop);
         let from = self.listening_address().unwrap_or(interface);
-        Some((Multicast { first, from, looped }, Reach { interface, ttl: self.multicast_ttl, looped }))
+        Some((
+            Multicast {
+                first,
+                from,
+                looped,
+            },
+            Reach {
+                interface,
+                ttl: self.multicast_ttl,
+                looped,
+            },
+        ))
     }
 
     /// Whom the relay lets in, with the keys read from their files.
@@ -357,9 +437,10 @@ impl Config {
     pub fn relay_access(&self) -> Result<RelayAccess, KeyFileError> {
         match (self.access, &self.key_file, &self.viewer_keys) {
             (Access::Psk, Some(key), _) => Ok(RelayAccess::Psk(key.shared()?)),
-            (Access::Keys, Some(own), Some(viewers)) => {
-                Ok(RelayAccess::Keys { own: own.private()?, viewers: viewers.viewers()? })
-            }
+            (Access::Keys, Some(own), Some(viewers)) => Ok(RelayAccess::Keys {
+                own: own.private()?,
+                viewers: viewers.viewers()?,
+            }),
             _ => Ok(RelayAccess::Open),
         }
     }
@@ -378,7 +459,9 @@ impl Config {
 
 /// Whether a text is a scheme, a host and perhaps a port, as browsers write them.
 fn is_origin(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
 }
 
@@ -389,7 +472,10 @@ mod tests {
 
     #[test]
     fn the_shipped_file_says_the_defaults() {
-        assert_ships_defaults::<Options>(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/relay.toml"));
+        assert_ships_defaults::<Options>(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../config/relay.toml"
+        ));
         Config::default().check().unwrap();
     }
 
@@ -403,11 +489,32 @@ mod tests {
             ("[::]:1", false),
         ] {
             let listen = listen.parse().unwrap();
-            let config = Config { listen, ..Config::default() };
-            assert_eq!(config.check(), if loopback { Ok(()) } else { Err(ConfigError::NotOpen(listen)) });
-            Config { access: Access::Open, ..config.clone() }.check().unwrap();
+            let config = Config {
+                listen,
+                ..Config::default()
+            };
+            assert_eq!(
+                config.check(),
+                if loopback {
+                    Ok(())
+                } else {
+                    Err(ConfigError::NotOpen(listen))
+                }
+            );
+            Config {
+                access: Access::Open,
+                ..config.clone()
+            }
+            .check()
+            .unwrap();
             let key_file = Some("/k".parse().unwrap());
-            Config { access: Access::Psk, key_file, ..config }.check().unwrap();
+            Config {
+                access: Access::Psk,
+                key_file,
+                ..config
+            }
+            .check()
+            .unwrap();
         }
     }
 
@@ -416,7 +523,14 @@ mod tests {
         let key: Option<KeyPath> = Some("/k".parse().unwrap());
         let check = |access, key_file: &Option<KeyPath>, viewer_keys: &Option<KeyPath>| {
             let (key_file, viewer_keys) = (key_file.clone(), viewer_keys.clone());
-            Config { access, key_file, viewer_keys, ..Config::default() }.check().is_ok()
+            Config {
+                access,
+                key_file,
+                viewer_keys,
+                ..Config::default()
+            }
+            .check()
+            .is_ok()
         };
         for (access, with_key, with_viewers) in [
             (Access::Loopback, false, false),
@@ -424,9 +538,16 @@ mod tests {
             (Access::Psk, true, false),
             (Access::Keys, true, true),
         ] {
-            for (key_file, viewer_keys) in [(&None, &None), (&key, &None), (&None, &key), (&key, &key)] {
-                let wanted = (key_file.is_some(), viewer_keys.is_some()) == (with_key, with_viewers);
-                assert_eq!(check(access, key_file, viewer_keys), wanted, "{access} {key_file:?} {viewer_keys:?}");
+            for (key_file, viewer_keys) in
+                [(&None, &None), (&key, &None), (&None, &key), (&key, &key)]
+            {
+                let wanted =
+                    (key_file.is_some(), viewer_keys.is_some()) == (with_key, with_viewers);
+                assert_eq!(
+                    check(access, key_file, viewer_keys),
+                    wanted,
+                    "{access} {key_file:?} {viewer_keys:?}"
+                );
             }
         }
     }
@@ -434,11 +555,27 @@ mod tests {
     #[test]
     fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
         let far: Endpoint = "tcp://192.168.1.10:5010".parse().unwrap();
-        let sources = vec!["ipc:///run/fanlight/source.ipc".parse().unwrap(), far.clone()];
-        let config = Config { sources, ..Config::default() };
+        let sources = vec![
+            "ipc:///run/fanlight/source.ipc".parse().unwrap(),
+            far.clone(),
+        ];
+        let config = Config {
+            sources,
+            ..Config::default()
+        };
         assert_eq!(config.check(), Err(ConfigError::Unsealed(far)));
-        Config { allow_remote_sources: true, ..config.clone() }.check().unwrap();
-        Config { feed_key: Some("/a/key".parse().unwrap()), ..config }.check().unwrap();
+        Config {
+            allow_remote_sources: true,
+            ..config.clone()
+        }
+        .check()
+        .unwrap();
+        Config {
+            feed_key: Some("/a/key".parse().unwrap()),
+            ..config
+        }
+        .check()
+        .unwrap();
     }
 
     #[test]
@@ -449,37 +586,101 @@ mod tests {
             access: Access::Open,
             ..Config::default()
         };
-        for bad in ["10.0.0.1:5005", "224.0.0.1:5005", "223.255.255.250:5005", "239.255.255.193:5005", "239.1.0.0:0"] {
+        for bad in [
+            "10.0.0.1:5005",
+            "224.0.0.1:5005",
+            "223.255.255.250:5005",
+            "239.255.255.193:5005",
+            "239.1.0.0:0",
+        ] {
             let bad = config(bad, "10.0.0.1:5004");
-            assert_eq!(bad.check(), Err(ConfigError::NotAGroup(bad.multicast.unwrap())));
+            assert_eq!(
+                bad.check(),
+                Err(ConfigError::NotAGroup(bad.multicast.unwrap()))
+            );
         }
         let good = config("239.255.255.192:5005", "10.0.0.1:5004");
         good.check().unwrap();
         let (multicast, reach) = good.multicast().unwrap();
-        assert_eq!((multicast.from, reach.interface, reach.ttl, reach.looped), (LISTEN, LISTEN, 1, false));
+        assert_eq!(
+            (multicast.from, reach.interface, reach.ttl, reach.looped),
+            (LISTEN, LISTEN, 1, false)
+        );
         assert_eq!(multicast.group(63).to_string(), "239.255.255.255:5005");
         let anywhere = config("239.1.0.0:5005", "0.0.0.0:5004");
-        assert_eq!(anywhere.check(), Err(ConfigError::NoInterface(anywhere.listen)));
-        let told = Config { multicast_interface: Some(LISTEN), ..anywhere };
+        assert_eq!(
+            anywhere.check(),
+            Err(ConfigError::NoInterface(anywhere.listen))
+        );
+        let told = Config {
+            multicast_interface: Some(LISTEN),
+            ..anywhere
+        };
         told.check().unwrap();
         assert_eq!(told.multicast().unwrap().0.from, LISTEN);
-        assert!(matches!(config("239.1.0.0:5005", "[::]:5004").check(), Err(ConfigError::NotIpv4(_))));
-        let local = Config { access: Access::Loopback, ..config("239.1.0.0:5005", "127.0.0.1:5004") };
+        assert!(matches!(
+            config("239.1.0.0:5005", "[::]:5004").check(),
+            Err(ConfigError::NotIpv4(_))
+        ));
+        let local = Config {
+            access: Access::Loopback,
+            ..config("239.1.0.0:5005", "127.0.0.1:5004")
+        };
         local.check().unwrap();
-        let leaving = Config { multicast_interface: Some(LISTEN), ..local };
+        let leaving = Config {
+            multicast_interface: Some(LISTEN),
+            ..local
+        };
         assert_eq!(leaving.check(), Err(ConfigError::Leaves(LISTEN)));
         assert_eq!(Config::default().multicast(), None);
-        assert!(Config { multicast_ttl: 0, ..Config::default() }.check().is_err());
+        assert!(
+            Config {
+                multicast_ttl: 0,
+                ..Config::default()
+            }
+            .check()
+            .is_err()
+        );
     }
 
     const LISTEN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
     #[test]
     fn a_number_out_of_range_is_named() {
-        let config = Config { max_viewers: 0, ..Config::default() };
-        assert!(config.check().unwrap_err().to_string().starts_with("max_viewers = 0 is out of range"));
-        assert!(Config { max_frame_bytes: MAX_FRAME_BYTES + 1, ..Config::default() }.check().is_err());
-        assert!(Config { key_rotation_s: 1, ..Config::default() }.check().is_err());
-        assert!(Config { source_stale_ms: 250, ..Config::default() }.check().is_err());
+        let config = Config {
+            max_viewers: 0,
+            ..Config::default()
+        };
+        assert!(
+            config
+                .check()
+                .unwrap_err()
+                .to_string()
+                .starts_with("max_viewers = 0 is out of range")
+        );
+        assert!(
+            Config {
+                max_frame_bytes: MAX_FRAME_BYTES + 1,
+                ..Config::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Config {
+                key_rotation_s: 1,
+                ..Config::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Config {
+                source_stale_ms: 250,
+                ..Config::default()
+            }
+            .check()
+            .is_err()
+        );
     }
 }

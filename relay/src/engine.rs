@@ -75,7 +75,12 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_viewers: MAX_VIEWERS, source_stale: SOURCE_STALE, key_rotation: KEY_ROTATION, multicast: None }
+        Self {
+            max_viewers: MAX_VIEWERS,
+            source_stale: SOURCE_STALE,
+            key_rotation: KEY_ROTATION,
+            multicast: None,
+        }
     }
 }
 
@@ -264,12 +269,22 @@ impl Engine {
     pub fn set_access(&mut self, now: Time, access: RelayAccess) {
         let mut streams = Vec::new();
         if let RelayAccess::Keys { viewers, .. } = &access {
-            while let Some(route) = self.viewers.stranger(|key| viewers.iter().any(|(known, _)| known == key)) {
-                let Some(viewer) = self.viewers.at_mut(route.remote) else { break };
+            while let Some(route) = self
+                .viewers
+                .stranger(|key| viewers.iter().any(|(known, _)| known == key))
+            {
+                let Some(viewer) = self.viewers.at_mut(route.remote) else {
+                    break;
+                };
                 streams.push(viewer.alias);
-                let goodbye = Goodbye { reason: "its key is known no more".to_owned() };
+                let goodbye = Goodbye {
+                    reason: "its key is known no more".to_owned(),
+                };
                 let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
-                self.outputs.push_back(Output::Send { to: route, datagram });
+                self.outputs.push_back(Output::Send {
+                    to: route,
+                    datagram,
+                });
                 self.counts.revoked += 1;
                 drop(self.take_out(now, route));
             }
@@ -330,7 +345,14 @@ impl Engine {
             self.next_sweep = now + SWEEP_INTERVAL;
             while let Some(remote) = self.viewers.idle(now, SESSION_IDLE) {
                 self.counts.expired += 1;
-                self.leave(now, Route { remote, local: None }, "fell silent");
+                self.leave(
+                    now,
+                    Route {
+                        remote,
+                        local: None,
+                    },
+                    "fell silent",
+                );
             }
             self.look_after_lanes(now);
             self.look_after_keys(now);
@@ -343,7 +365,11 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let sweep = (self.viewers.len() > 0).then_some(self.next_sweep);
-        sweep.into_iter().chain(self.streams.deadline()).chain(self.words.deadline()).min()
+        sweep
+            .into_iter()
+            .chain(self.streams.deadline())
+            .chain(self.words.deadline())
+            .min()
     }
 
     /// The next thing to send. Take all before the next input.
@@ -354,9 +380,14 @@ impl Engine {
     /// Tells all viewers that the relay ends.
     pub fn shut_down(&mut self) {
         for viewer in self.viewers.iter_mut() {
-            let goodbye = Goodbye { reason: "the relay stops".to_owned() };
+            let goodbye = Goodbye {
+                reason: "the relay stops".to_owned(),
+            };
             let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
-            self.outputs.push_back(Output::Send { to: viewer.route, datagram });
+            self.outputs.push_back(Output::Send {
+                to: viewer.route,
+                datagram,
+            });
         }
         self.viewers = Viewers::default();
     }
@@ -376,7 +407,12 @@ impl Engine {
     /// Frames left out for one viewer, for the sake of what its way can take.
     #[must_use]
     pub fn paced_out(&self) -> u64 {
-        self.counts.paced_out + self.viewers.iter().map(|viewer| viewer.rate.paced_out()).sum::<u64>()
+        self.counts.paced_out
+            + self
+                .viewers
+                .iter()
+                .map(|viewer| viewer.rate.paced_out())
+                .sum::<u64>()
     }
 
     /// How many viewers have a socket of their own.
@@ -418,9 +454,17 @@ impl Engine {
 
     /// Sends the newest frame of a stream to whoever is to have it.
     fn fan_out(&mut self, now: Time, alias: u16) {
-        let Self { config, streams, viewers, encoder, .. } = self;
+        let Self {
+            config,
+            streams,
+            viewers,
+            encoder,
+            ..
+        } = self;
         let fan = streams.by_alias_mut(alias).and_then(|stream| {
-            let group = config.multicast.map(|multicast| multicast.route(stream.slot));
+            let group = config
+                .multicast
+                .map(|multicast| multicast.route(stream.slot));
             stream.fan(now, viewers, encoder, group)
         });
         if let Some(fan) = fan {
@@ -443,7 +487,9 @@ impl Engine {
     /// Tells the viewers of a stream its status; the answers to their keep-alives repeat it, should this be lost, or
     /// not be said because the status changes all the time.
     fn tell_news(&mut self, now: Time, alias: u16) {
-        let Some(stream) = self.streams.by_alias_mut(alias) else { return };
+        let Some(stream) = self.streams.by_alias_mut(alias) else {
+            return;
+        };
         self.news += 1;
         if let Some(count) = stream.line.note(now) {
             stream.log(count);
@@ -457,7 +503,9 @@ impl Engine {
 
     /// Ends the session of the viewer at `route`, if it has one.
     fn leave(&mut self, now: Time, route: Route, why: &str) {
-        let Some(viewer) = self.take_out(now, route) else { return };
+        let Some(viewer) = self.take_out(now, route) else {
+            return;
+        };
         self.counts.paced_out += viewer.rate.paced_out();
         if let Some(count) = self.lines.left.note(now) {
             tracing::info!(
@@ -476,7 +524,14 @@ impl Engine {
         let viewer = self.viewers.remove(route.remote)?;
         if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
             stream.remove(route.remote);
-            self.words.note_departed(now, stream.origin, Seen { left: true, ..viewer.seen(&stream.name) });
+            self.words.note_departed(
+                now,
+                stream.origin,
+                Seen {
+                    left: true,
+                    ..viewer.seen(&stream.name)
+                },
+            );
         }
         if viewer.lane.is_own() {
             self.lanes -= 1;
@@ -486,7 +541,10 @@ impl Engine {
     }
 
     fn send(&mut self, to: Route, message: &ToViewer<'_>) {
-        self.outputs.push_back(Output::Send { to, datagram: encoded(message) });
+        self.outputs.push_back(Output::Send {
+            to,
+            datagram: encoded(message),
+        });
     }
 
     fn flush_lines(&mut self, now: Time) {
@@ -509,7 +567,10 @@ impl Engine {
             ("joins refused", refused_joins),
             ("messages of sealed sessions dropped", unauthentic),
             ("viewers fell behind", isolated),
-            ("viewers that multicast serves badly get unicast", left_groups),
+            (
+                "viewers that multicast serves badly get unicast",
+                left_groups,
+            ),
             ("findings dropped", findings),
         ];
         for (what, line) in classes {

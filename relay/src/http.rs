@@ -78,9 +78,16 @@ impl Http {
         let access = Access::load(&settings)?;
         let certificate = settings.tls.as_ref().map(Certificate::load).transpose()?;
         let listen = settings.listen;
-        let bound = listener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let bound =
+            listener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = bound.map_err(|error| HttpError::Bind { listen, error })?;
-        Ok(Self { listener, address, settings, access, certificate })
+        Ok(Self {
+            listener,
+            address,
+            settings,
+            access,
+            certificate,
+        })
     }
 
     /// Starts the thread, which ends within 500 ms when `shutdown` is requested.
@@ -88,7 +95,9 @@ impl Http {
     /// # Errors
     /// When the system has no thread or runtime to give.
     pub fn start(self, board: Arc<Board>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let hall = Arc::new(Hall {
             wall: Wall::new(board),
             clients: Clients::default(),
@@ -101,12 +110,14 @@ impl Http {
         });
         tracing::info!(http = %self.address, tls = self.certificate.is_some(), access = %hall.settings.access, "http");
         let (listener, certificate) = (self.listener, self.certificate);
-        thread::Builder::new().name("http".to_owned()).spawn(move || {
-            let served = runtime.block_on(gateway::serve(&hall, listener, certificate));
-            if let Err(error) = served {
-                tracing::error!("HTTP has ended: {error}");
-            }
-            runtime.shutdown_background();
-        })
+        thread::Builder::new()
+            .name("http".to_owned())
+            .spawn(move || {
+                let served = runtime.block_on(gateway::serve(&hall, listener, certificate));
+                if let Err(error) = served {
+                    tracing::error!("HTTP has ended: {error}");
+                }
+                runtime.shutdown_background();
+            })
     }
 }

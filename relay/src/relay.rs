@@ -72,7 +72,9 @@ pub enum StartError {
     #[error(transparent)]
     Http(#[from] HttpError),
     /// Nothing can be sent to groups.
-    #[error("cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface")]
+    #[error(
+        "cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface"
+    )]
     Multicast {
         /// The interface, by its address.
         interface: Ipv4Addr,
@@ -93,15 +95,30 @@ impl Relay {
         config.check()?;
         let endpoints = config.endpoints()?;
         let access = config.relay_access()?;
-        let feed_key = config.feed_key.as_ref().map(KeyPath::feed).transpose()?.map(FeedKey::new);
+        let feed_key = config
+            .feed_key
+            .as_ref()
+            .map(KeyPath::feed)
+            .transpose()?
+            .map(FeedKey::new);
         let socket = udp::bind(config.listen)?;
         if let Some((_, reach)) = config.multicast() {
             let interface = reach.interface;
-            reach.apply(&socket).map_err(|error| StartError::Multicast { interface, error })?;
+            reach
+                .apply(&socket)
+                .map_err(|error| StartError::Multicast { interface, error })?;
         }
         let address = socket.local_addr()?;
         let http = http::Settings::new(&config).map(Http::bind).transpose()?;
-        Ok(Self { config, endpoints, access, feed_key, socket, address, http })
+        Ok(Self {
+            config,
+            endpoints,
+            access,
+            feed_key,
+            socket,
+            address,
+            http,
+        })
     }
 
     /// Where it listens.
@@ -124,7 +141,12 @@ impl Relay {
             let upstream = Upstream {
                 origin,
                 endpoint,
-                streams: self.config.streams.iter().map(|name| name.0.clone()).collect(),
+                streams: self
+                    .config
+                    .streams
+                    .iter()
+                    .map(|name| name.0.clone())
+                    .collect(),
                 max_frame_bytes: self.config.max_frame_bytes,
                 stale: Duration::from_millis(self.config.source_stale_ms),
                 feed_key: self.feed_key.clone(),
@@ -136,7 +158,9 @@ impl Relay {
         if let Some((http, board)) = self.http.zip(board.clone()) {
             threads.push(http.start(board, context.shutdown.clone())?);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let served = runtime.block_on(async {
             let legs = (inbox, outboxes);
             let mut serving = Serving::new(&self.config, self.access, self.socket, legs, board)?;
@@ -202,13 +226,24 @@ impl Serving {
         Ok(Self {
             engine: Engine::new(bounds, access, clock::random_bytes()),
             watch: AccessWatch::new(config),
-            sender: Crew::new(config.gso, socket.max_segments(), config.send_threads, &socket)?,
+            sender: Crew::new(
+                config.gso,
+                socket.max_segments(),
+                config.send_threads,
+                &socket,
+            )?,
             socket,
             buffers: Buffers::default(),
             inbox,
             outboxes,
             reporter: Reporter::default(),
-            capture: Capture::new("fanlight-relay", Role::Relay, COUNTS, config.capture_dir.as_deref()).into(),
+            capture: Capture::new(
+                "fanlight-relay",
+                Role::Relay,
+                COUNTS,
+                config.capture_dir.as_deref(),
+            )
+            .into(),
             shows: Shows::new(board),
         })
     }
@@ -225,7 +260,9 @@ impl Serving {
                 context.notify.ready();
             }
             let feed = feeder.turn(now);
-            self.capture.get_mut().turn(now, || counts(&self.engine, &self.sender));
+            self.capture
+                .get_mut()
+                .turn(now, || counts(&self.engine, &self.sender));
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
                 if self.sender.is_broken() {
@@ -237,8 +274,14 @@ impl Serving {
                 self.take_outputs(now);
             }
             let census = self.shows.census(now, &self.engine);
-            let wake =
-                [self.engine.next_deadline(), feed, turn.time(), Some(self.reporter.next), self.watch.next(), census];
+            let wake = [
+                self.engine.next_deadline(),
+                feed,
+                turn.time(),
+                Some(self.reporter.next),
+                self.watch.next(),
+                census,
+            ];
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
             if turn == Turn::Again {
                 if context.shutdown.requested() {
@@ -276,7 +319,13 @@ impl Serving {
             self.take_arrivals(clock::now());
         }
         for received in 0..RECEIVES_PER_TURN {
-            let Self { engine, socket, buffers, capture, .. } = self;
+            let Self {
+                engine,
+                socket,
+                buffers,
+                capture,
+                ..
+            } = self;
             let now = clock::now();
             let capture = capture.get_mut();
             if !socket.receive(buffers, |from, datagram| {
@@ -300,7 +349,14 @@ impl Serving {
         }
         self.take_arrivals(now);
         let before = self.sender.in_flight();
-        let turn = self.sender.run(now, &Captured { wire: &self.socket, capture: &self.capture, now });
+        let turn = self.sender.run(
+            now,
+            &Captured {
+                wire: &self.socket,
+                capture: &self.capture,
+                now,
+            },
+        );
         while let Some(given_up) = self.sender.take_given_up() {
             self.engine.on_given_up(given_up.to, given_up.begun);
         }
@@ -312,9 +368,16 @@ impl Serving {
 
     fn take_arrivals(&mut self, now: Time) {
         loop {
-            let Self { engine, sender, inbox, .. } = self;
+            let Self {
+                engine,
+                sender,
+                inbox,
+                ..
+            } = self;
             let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
-            let Some(arrival) = inbox.take(busy) else { break };
+            let Some(arrival) = inbox.take(busy) else {
+                break;
+            };
             self.engine.on_arrival(now, &arrival);
             self.take_outputs(now);
             self.shows.keep(arrival);
@@ -323,7 +386,11 @@ impl Serving {
 
     fn take_outputs(&mut self, now: Time) {
         while let Some(output) = self.engine.poll_output() {
-            let wire = Captured { wire: &self.socket, capture: &self.capture, now };
+            let wire = Captured {
+                wire: &self.socket,
+                capture: &self.capture,
+                now,
+            };
             match output {
                 Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
                 Output::Fan(fan) => self.sender.start(now, fan),
@@ -336,7 +403,11 @@ impl Serving {
     }
 
     fn pass_word(&mut self, now: Time, origin: usize, word: Word) {
-        if let Some(unsaid) = self.outboxes.get(origin).and_then(|outbox| outbox.put(word)) {
+        if let Some(unsaid) = self
+            .outboxes
+            .get(origin)
+            .and_then(|outbox| outbox.put(word))
+        {
             self.engine.on_unsaid(now, origin, unsaid);
         }
     }
@@ -349,8 +420,15 @@ impl Serving {
     }
 
     fn rejoin(&mut self, now: Time, route: Route) {
-        let Self { engine, socket, buffers, .. } = self;
-        socket.rejoin(route, buffers, |from, datagram| engine.on_datagram(now, from, datagram));
+        let Self {
+            engine,
+            socket,
+            buffers,
+            ..
+        } = self;
+        socket.rejoin(route, buffers, |from, datagram| {
+            engine.on_datagram(now, from, datagram)
+        });
     }
 
     async fn say_goodbye(&mut self) {
@@ -358,12 +436,15 @@ impl Serving {
         self.engine.shut_down();
         let until = clock::now() + FAREWELL_PATIENCE;
         while let Some(output) = self.engine.poll_output() {
-            let Output::Send { to, datagram } = output else { continue };
+            let Output::Send { to, datagram } = output else {
+                continue;
+            };
             let crowded_out = self.sender.counts().crowded_out;
             self.sender.send(&self.socket, to, &datagram);
             let now = clock::now();
             if self.sender.counts().crowded_out > crowded_out && now < until {
-                let room = tokio::time::timeout(until.saturating_since(now), self.socket.writable());
+                let room =
+                    tokio::time::timeout(until.saturating_since(now), self.socket.writable());
                 if room.await.is_ok() {
                     self.sender.send(&self.socket, to, &datagram);
                 }
@@ -373,13 +454,30 @@ impl Serving {
 }
 
 /// What a capture counts, as [`counts`] gives it.
-const COUNTS: &[&str] = &["given_up", "frames", "fanned", "datagrams", "joins", "repairs_asked", "repairs_sent"];
+const COUNTS: &[&str] = &[
+    "given_up",
+    "frames",
+    "fanned",
+    "datagrams",
+    "joins",
+    "repairs_asked",
+    "repairs_sent",
+];
 
 fn counts(engine: &Engine, sender: &Crew) -> Vec<u64> {
     let (counts, sent) = (engine.counts(), sender.counts());
     let given_up = sent.given_up + sent.failed;
     let repairs = [counts.repairs_asked, counts.repairs_sent];
-    [given_up, counts.frames, counts.fanned, sent.datagrams, counts.joins].into_iter().chain(repairs).collect()
+    [
+        given_up,
+        counts.frames,
+        counts.fanned,
+        sent.datagrams,
+        counts.joins,
+    ]
+    .into_iter()
+    .chain(repairs)
+    .collect()
 }
 
 /// Tells the figures.

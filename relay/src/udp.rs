@@ -77,7 +77,11 @@ pub fn bind(address: SocketAddr) -> Result<UdpSocket, BindError> {
 
 /// A socket that never waits, to be bound to `address` or to one of this host's own on its port.
 fn unbound(address: SocketAddr, send_buffer: usize) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
@@ -118,7 +122,11 @@ impl Socket {
     /// When the socket cannot be registered or has gone bad.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { shared: Shared::new(socket, address)?, address, lanes: BTreeMap::new() })
+        Ok(Self {
+            shared: Shared::new(socket, address)?,
+            address,
+            lanes: BTreeMap::new(),
+        })
     }
 
     /// Another descriptor of the socket that all share.
@@ -139,7 +147,12 @@ impl Socket {
     pub fn rejoin(&mut self, to: Route, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) {
         if let Some(lane) = self.lanes.remove(&to.remote) {
             // Directly: the event loop may not have been told yet that there is something.
-            let from = Inlet { io: &lane.io, state: &lane.state, when_told: false, any_local: self.any_local() };
+            let from = Inlet {
+                io: &lane.io,
+                state: &lane.state,
+                when_told: false,
+                any_local: self.any_local(),
+            };
             while from.receive(buffers, &mut each) == Received::Some {}
         }
     }
@@ -152,9 +165,16 @@ impl Socket {
     /// Errors of a socket come again, and are counted, when it is read.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         let ready = self.shared.io.poll_recv_ready(context).is_ready();
-        let lanes = self.lanes.values().filter(|lane| lane.io.poll_recv_ready(context).is_ready());
+        let lanes = self
+            .lanes
+            .values()
+            .filter(|lane| lane.io.poll_recv_ready(context).is_ready());
         // Each of them, so that each wakes this task.
-        if lanes.count() > 0 || ready { Poll::Ready(()) } else { Poll::Pending }
+        if lanes.count() > 0 || ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Waits until there is room to send by the shared socket.
@@ -174,7 +194,12 @@ impl Socket {
         let lanes = self.lanes.values().map(|lane| (&lane.io, &lane.state));
         let mut any = false;
         for (io, state) in std::iter::once((&self.shared.io, &self.shared.state)).chain(lanes) {
-            let from = Inlet { io, state, when_told: true, any_local: self.any_local() };
+            let from = Inlet {
+                io,
+                state,
+                when_told: true,
+                any_local: self.any_local(),
+            };
             any |= from.receive(buffers, &mut each) != Received::Nothing;
         }
         any
@@ -207,19 +232,29 @@ impl Inlet<'_> {
         let mut meta = [RecvMeta::default(); BATCH];
         let mut read = || {
             let mut rest = buffers.0.chunks_exact_mut(BUFFER);
-            let mut slices: [IoSliceMut<'_>; BATCH] =
-                std::array::from_fn(|_| IoSliceMut::new(rest.next().expect("there are BATCH buffers")));
+            let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| {
+                IoSliceMut::new(rest.next().expect("there are BATCH buffers"))
+            });
             self.state.recv(self.io.into(), &mut slices, &mut meta)
         };
-        let received = if self.when_told { self.io.try_io(Interest::READABLE, read) } else { read() };
+        let received = if self.when_told {
+            self.io.try_io(Interest::READABLE, read)
+        } else {
+            read()
+        };
         let count = match received {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
             Err(_) => return Received::Error,
         };
         for (meta, buffer) in meta[..count].iter().zip(buffers.0.chunks_exact(BUFFER)) {
-            let route = Route { remote: meta.addr, local: meta.dst_ip.filter(|_| self.any_local) };
-            buffer[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| each(route, datagram));
+            let route = Route {
+                remote: meta.addr,
+                local: meta.dst_ip.filter(|_| self.any_local),
+            };
+            buffer[..meta.len]
+                .chunks(meta.stride.max(1))
+                .for_each(|datagram| each(route, datagram));
         }
         Received::Some
     }
@@ -257,14 +292,18 @@ pub struct Captured<'a, W> {
 impl<W: Wire> Wire for Captured<'_, W> {
     fn send(&self, train: Train<'_>) -> Result<(), Refused> {
         self.wire.send(train)?;
-        self.capture.borrow_mut().note(self.now, Direction::Out, train.to.remote, train.bytes);
+        self.capture
+            .borrow_mut()
+            .note(self.now, Direction::Out, train.to.remote, train.bytes);
         Ok(())
     }
 
     fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
         let (sent, result) = self.wire.send_many(trains);
         let mut capture = self.capture.borrow_mut();
-        trains[..sent].iter().for_each(|train| capture.note(self.now, Direction::Out, train.to.remote, train.bytes));
+        trains[..sent]
+            .iter()
+            .for_each(|train| capture.note(self.now, Direction::Out, train.to.remote, train.bytes));
         (sent, result)
     }
 

@@ -64,7 +64,9 @@ impl Upstream {
     /// When the system has no thread to give.
     pub fn start(self, inbox: Arc<Inbox>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
         let name = format!("source-{}", self.origin);
-        thread::Builder::new().name(name).spawn(move || Supervisor::new(self, inbox).run(&shutdown))
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || Supervisor::new(self, inbox).run(&shutdown))
     }
 }
 
@@ -114,7 +116,9 @@ impl Supervisor {
         let mut pause = FIRST_PAUSE;
         loop {
             let heard = Arc::new(AtomicBool::new(false));
-            let Some(ended) = self.run_once(&heard, shutdown) else { return };
+            let Some(ended) = self.run_once(&heard, shutdown) else {
+                return;
+            };
             // A source that said something is worth coming back to at once.
             if heard.load(Ordering::Relaxed) {
                 pause = FIRST_PAUSE;
@@ -130,7 +134,10 @@ impl Supervisor {
 
     /// One connection, in a runtime of its own; none when the program is to end.
     fn run_once(&self, heard: &Arc<AtomicBool>, shutdown: &Shutdown) -> Option<Ended> {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime,
             Err(error) => return Some(Ended::Runtime(error)),
         };

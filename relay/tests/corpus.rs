@@ -3,14 +3,18 @@
 use std::path::Path;
 
 #[path = "../fuzz/targets.rs"]
-#[allow(unreachable_pub, reason = "shared with the fuzz target, which is a binary of another workspace")]
+#[allow(
+    unreachable_pub,
+    reason = "shared with the fuzz target, which is a binary of another workspace"
+)]
 mod targets;
 
 #[test]
 fn every_sequence_of_the_corpus_is_survived() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/engine");
     let mut runs = 0;
-    for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+    for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+    {
         let path = entry.expect("the folder can be listed").path();
         eprintln!("{}", path.display());
         targets::engine(&std::fs::read(&path).expect("a committed file can be read"));
@@ -27,7 +31,9 @@ fn random_sequences_are_survived() {
     for _ in 0..10_000 {
         bytes.clear();
         bytes.extend((0..600).map(|_| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             // Often a join, a keep-alive or a frame, with little numbers.
             let byte = (seed >> 40) as u8;
             if seed >> 62 == 0 { byte % 9 } else { byte }

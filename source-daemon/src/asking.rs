@@ -99,8 +99,14 @@ pub(crate) fn check(extra: &Extra) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the answer cannot be printed.
-pub(crate) fn run(config: &Config, command: &Command, context: &Context) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+pub(crate) fn run(
+    config: &Config,
+    command: &Command,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let code = match command {
             Command::Status(status) => status.run(config, context).await?,
@@ -129,7 +135,9 @@ fn unreachable(error: &AskError) -> u8 {
 /// Writes to standard output at once.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }
 
 /// Waits for the end of the program, or so long; tells whether to go on.

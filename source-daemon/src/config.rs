@@ -28,7 +28,10 @@ use crate::publisher::Endpoint;
 use crate::supervisor::{Rest, Supervisor};
 
 /// Size of a synthetic picture when none is configured.
-const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
+const DEFAULT_SIZE: Size = Size {
+    width: 1280,
+    height: 720,
+};
 
 /// Frames a second of a synthetic picture when no rate is configured.
 const DEFAULT_RATE: f64 = 30.0;
@@ -176,7 +179,9 @@ fanlight_daemon::choice! {
 }
 
 fn default_stream() -> StreamName {
-    "camera".parse().expect("the default name keeps the rules for names")
+    "camera"
+        .parse()
+        .expect("the default name keeps the rules for names")
 }
 
 /// Width and height in pixels, written as `1280x720`.
@@ -190,7 +195,9 @@ pub struct Size {
 
 /// A text that is no [`Size`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no size: write width x height as 1280x720, at least 16x16 and at most {MAX_WIDTH}x{MAX_HEIGHT}")]
+#[error(
+    "{0:?} is no size: write width x height as 1280x720, at least 16x16 and at most {MAX_WIDTH}x{MAX_HEIGHT}"
+)]
 pub struct SizeError(String);
 
 impl FromStr for Size {
@@ -198,8 +205,12 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, SizeError> {
         let parsed = text.split_once('x').and_then(|(width, height)| {
-            let size = Self { width: width.parse().ok()?, height: height.parse().ok()? };
-            let fits = (16..=MAX_WIDTH).contains(&size.width) && (16..=MAX_HEIGHT).contains(&size.height);
+            let size = Self {
+                width: width.parse().ok()?,
+                height: height.parse().ok()?,
+            };
+            let fits =
+                (16..=MAX_WIDTH).contains(&size.width) && (16..=MAX_HEIGHT).contains(&size.height);
             fits.then_some(size)
         });
         parsed.ok_or_else(|| SizeError(text.to_owned()))
@@ -229,7 +240,11 @@ impl Config {
         self.rate_millihertz()?;
         self.radius()?;
         let (least, most) = SPEEDS.into_inner();
-        ensure!(SPEEDS.contains(&self.speed), "speed must be {least} to {most}, not {}", self.speed);
+        ensure!(
+            SPEEDS.contains(&self.speed),
+            "speed must be {least} to {most}, not {}",
+            self.speed
+        );
         Pipeline::new(&self.picture_options())?;
         if self.input == InputKind::Files {
             self.files_path()?;
@@ -237,10 +252,16 @@ impl Config {
         if let (InputKind::Pattern, Some(Size { width, height })) = (self.input, self.size) {
             let (least_width, least_height) = pattern::MIN_SIZE;
             let fits = width >= least_width && height >= least_height;
-            ensure!(fits, "size must be at least {least_width}x{least_height} for the pattern, not {width}x{height}");
+            ensure!(
+                fits,
+                "size must be at least {least_width}x{least_height} for the pattern, not {width}x{height}"
+            );
         }
         if let Some(command) = &self.command {
-            ensure!(!command.trim().is_empty(), "command is empty: leave it out to read standard input");
+            ensure!(
+                !command.trim().is_empty(),
+                "command is empty: leave it out to read standard input"
+            );
         }
         Ok(())
     }
@@ -251,7 +272,8 @@ impl Config {
     /// When no endpoint is configured and there is no runtime directory.
     pub fn endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
         if self.publish.is_empty() {
-            let dir = paths::runtime_dir().context("publish is not set, and there is no runtime directory")?;
+            let dir = paths::runtime_dir()
+                .context("publish is not set, and there is no runtime directory")?;
             return Ok(vec![Endpoint::Ipc(dir.join("source.ipc"))]);
         }
         Ok(self.publish.clone())
@@ -262,7 +284,9 @@ impl Config {
     /// # Errors
     /// When the key file cannot be used.
     pub fn sealer(&self) -> anyhow::Result<Option<Sealer>> {
-        Ok(self.feed_key()?.map(|key| Sealer::new(&key, clock::random_bytes())))
+        Ok(self
+            .feed_key()?
+            .map(|key| Sealer::new(&key, clock::random_bytes())))
     }
 
     /// The key that is shared with relays, if there is one.
@@ -270,7 +294,9 @@ impl Config {
     /// # Errors
     /// When the key file cannot be used.
     pub fn feed_key(&self) -> anyhow::Result<Option<FeedKey>> {
-        let Some(path) = &self.feed_key else { return Ok(None) };
+        let Some(path) = &self.feed_key else {
+            return Ok(None);
+        };
         Ok(Some(FeedKey::new(path.feed().context("feed_key")?)))
     }
 
@@ -294,13 +320,21 @@ impl Config {
     /// # Errors
     /// When `stall_seconds` or `idle_after` is out of its range.
     pub fn supervisor(&self) -> anyhow::Result<Supervisor> {
-        let supervisor = Supervisor::new(self.stall_limit()?).resting(self.idle, self.idle_after()?);
-        Ok(if self.input == InputKind::Pipe { supervisor.patient() } else { supervisor })
+        let supervisor =
+            Supervisor::new(self.stall_limit()?).resting(self.idle, self.idle_after()?);
+        Ok(if self.input == InputKind::Pipe {
+            supervisor.patient()
+        } else {
+            supervisor
+        })
     }
 
     fn stall_limit(&self) -> anyhow::Result<Duration> {
         let seconds = self.stall_seconds;
-        ensure!(STALL_SECONDS.contains(&seconds), "stall_seconds must be 0.5 to 600, not {seconds}");
+        ensure!(
+            STALL_SECONDS.contains(&seconds),
+            "stall_seconds must be 0.5 to 600, not {seconds}"
+        );
         Ok(Duration::from_secs_f64(seconds))
     }
 
@@ -314,14 +348,30 @@ impl Config {
         Ok(match self.input_kind() {
             InputKind::Auto | InputKind::Ball => {
                 let radius = self.radius()? as f32;
-                Box::new(BallInput { width, height, radius, rate_millihertz, speed: self.speed })
+                Box::new(BallInput {
+                    width,
+                    height,
+                    radius,
+                    rate_millihertz,
+                    speed: self.speed,
+                })
             }
-            InputKind::Pattern => Box::new(PatternInput { width, height, rate_millihertz }),
-            InputKind::Files => {
-                Box::new(FileInput { path: self.files_path()?.to_owned(), rate_millihertz, repeat: self.repeat })
+            InputKind::Pattern => Box::new(PatternInput {
+                width,
+                height,
+                rate_millihertz,
+            }),
+            InputKind::Files => Box::new(FileInput {
+                path: self.files_path()?.to_owned(),
+                rate_millihertz,
+                repeat: self.repeat,
+            }),
+            InputKind::Pipe => Box::new(PipeInput {
+                command: self.command.clone(),
+            }),
+            InputKind::Camera => {
+                Box::new(V4lInput::new(self.camera_options()).with_stall_limit(self.stall_limit()?))
             }
-            InputKind::Pipe => Box::new(PipeInput { command: self.command.clone() }),
-            InputKind::Camera => Box::new(V4lInput::new(self.camera_options()).with_stall_limit(self.stall_limit()?)),
         })
     }
 
@@ -342,15 +392,24 @@ impl Config {
                  set feed_key to a file that `fanlight-source keygen feed FILE` makes, or allow_remote = true \
                  (--allow-remote) if that is meant, or publish at ipc:// or tcp://127.0.0.1"
             );
-            ensure!(!self.publish[..index].contains(endpoint), "publish: {endpoint} is given twice; leave one out");
+            ensure!(
+                !self.publish[..index].contains(endpoint),
+                "publish: {endpoint} is given twice; leave one out"
+            );
         }
         Ok(())
     }
 
     fn rate_millihertz(&self) -> anyhow::Result<u32> {
         let rate = self.rate.unwrap_or(DEFAULT_RATE);
-        let (least, most) = (f64::from(MIN_RATE_MILLIHERTZ) / 1e3, f64::from(MAX_RATE_MILLIHERTZ) / 1e3);
-        ensure!((least..=most).contains(&rate), "rate must be {least} to {most} frames a second, not {rate}");
+        let (least, most) = (
+            f64::from(MIN_RATE_MILLIHERTZ) / 1e3,
+            f64::from(MAX_RATE_MILLIHERTZ) / 1e3,
+        );
+        ensure!(
+            (least..=most).contains(&rate),
+            "rate must be {least} to {most} frames a second, not {rate}"
+        );
         Ok((rate * 1e3).round() as u32)
     }
 
@@ -359,14 +418,17 @@ impl Config {
         let side = f64::from(width.min(height));
         let radius = self.radius.unwrap_or((side / BALL_PART).max(1.0));
         let most = side / 2.0 - 1.0;
-        ensure!((1.0..=most).contains(&radius), "radius must be 1 to {most}, to fit {width}x{height}, not {radius}");
+        ensure!(
+            (1.0..=most).contains(&radius),
+            "radius must be 1 to {most}, to fit {width}x{height}, not {radius}"
+        );
         Ok(radius)
     }
 
     fn files_path(&self) -> anyhow::Result<&Path> {
-        self.path
-            .as_deref()
-            .context("input files needs path (--path): a directory of JPEG files, or an MJPEG or AVI file")
+        self.path.as_deref().context(
+            "input files needs path (--path): a directory of JPEG files, or an MJPEG or AVI file",
+        )
     }
 
     fn camera_options(&self) -> V4lOptions {

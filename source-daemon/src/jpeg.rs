@@ -41,7 +41,9 @@ pub enum JpegError {
 /// # Errors
 /// Says which limit the picture breaks.
 pub fn check(jpeg: &[u8]) -> Result<(u32, u32), JpegError> {
-    let head = Walk::default().head_before_scan(jpeg).ok_or(JpegError::NoPicture { length: jpeg.len() })?;
+    let head = Walk::default()
+        .head_before_scan(jpeg)
+        .ok_or(JpegError::NoPicture { length: jpeg.len() })?;
     match head.marker {
         0xc0 | 0xc1 => {}
         0xc2 | 0xc6 => return Err(JpegError::Process("progressive")),
@@ -65,12 +67,33 @@ mod tests {
     #[test]
     fn only_baseline_pictures_within_the_limits_pass() {
         assert_eq!(check(&tiny(3840, 2160, &[1])).unwrap(), (3840, 2160));
-        assert!(matches!(check(&tiny(3841, 1, &[1])), Err(JpegError::TooLarge { width: 3841, height: 1 })));
-        assert!(matches!(check(&tiny(1, 2161, &[1])), Err(JpegError::TooLarge { .. })));
-        assert!(matches!(check(&tiny(0, 5, &[1])), Err(JpegError::NoPicture { .. })));
+        assert!(matches!(
+            check(&tiny(3841, 1, &[1])),
+            Err(JpegError::TooLarge {
+                width: 3841,
+                height: 1
+            })
+        ));
+        assert!(matches!(
+            check(&tiny(1, 2161, &[1])),
+            Err(JpegError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            check(&tiny(0, 5, &[1])),
+            Err(JpegError::NoPicture { .. })
+        ));
         let mut progressive = tiny(8, 8, &[1]);
-        let at = progressive.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
-        for (marker, refused) in [(0xc1, false), (0xc2, true), (0xc3, true), (0xc9, true), (0xcf, true)] {
+        let at = progressive
+            .windows(2)
+            .position(|w| w == [0xff, 0xc0])
+            .unwrap();
+        for (marker, refused) in [
+            (0xc1, false),
+            (0xc2, true),
+            (0xc3, true),
+            (0xc9, true),
+            (0xcf, true),
+        ] {
             progressive[at + 1] = marker;
             assert_eq!(check(&progressive).is_err(), refused, "{marker:x}");
         }
@@ -81,7 +104,10 @@ mod tests {
         let jpeg = tiny(8, 8, &[1, 2, 3]);
         let scan = jpeg.windows(2).rposition(|w| w == [0xff, 0xda]).unwrap();
         for end in 0..scan + 4 {
-            assert!(matches!(check(&jpeg[..end]), Err(JpegError::NoPicture { .. })), "{end}");
+            assert!(
+                matches!(check(&jpeg[..end]), Err(JpegError::NoPicture { .. })),
+                "{end}"
+            );
         }
     }
 }

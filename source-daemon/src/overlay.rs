@@ -32,7 +32,11 @@ impl Overlay {
     /// processor, memory and uptime of this program, if there shall be `figures`.
     #[must_use]
     pub fn new(name: Option<&str>, figures: bool) -> Self {
-        Self { name: name.map(str::to_owned), figures: figures.then(Figures::new), white: true }
+        Self {
+            name: name.map(str::to_owned),
+            figures: figures.then(Figures::new),
+            white: true,
+        }
     }
 
     /// Writes into the picture, which was captured at `captured`, `utc_ns` nanoseconds after 1970. What does not fit is
@@ -40,16 +44,32 @@ impl Overlay {
     pub fn draw(&mut self, canvas: &mut Canvas, captured: Time, utc_ns: u64) {
         let scale = text_scale(canvas.height());
         let (margin, line) = (scale * GLYPH, scale * (GLYPH + 2));
-        let mut lines = Vec::from_iter(self.name.clone().map(|name| [name, format_utc(utc_ns)])).concat();
-        lines.extend(self.figures.as_mut().map(|figures| figures.line(captured).to_owned()));
+        let mut lines =
+            Vec::from_iter(self.name.clone().map(|name| [name, format_utc(utc_ns)])).concat();
+        lines.extend(
+            self.figures
+                .as_mut()
+                .map(|figures| figures.line(captured).to_owned()),
+        );
         let widest = lines.iter().map(String::len).max().unwrap_or_default() as u32;
         let height = lines.len() as u32 * line;
-        let under = Rect { x: margin, y: margin, width: widest * scale * GLYPH, height };
-        let threshold = if self.white { 128 + INDECISION } else { 128 - INDECISION };
+        let under = Rect {
+            x: margin,
+            y: margin,
+            width: widest * scale * GLYPH,
+            height,
+        };
+        let threshold = if self.white {
+            128 + INDECISION
+        } else {
+            128 - INDECISION
+        };
         self.white = canvas.mean_luma(under) < threshold;
         let grey = if self.white { 255 } else { 0 };
         for (text, row) in lines.iter().zip(0..) {
-            draw_text(text, margin, margin + row * line, scale, |rect| canvas.fill(rect, grey));
+            draw_text(text, margin, margin + row * line, scale, |rect| {
+                canvas.fill(rect, grey)
+            });
         }
     }
 }
@@ -64,14 +84,17 @@ pub fn text_scale(height: u32) -> u32 {
 #[must_use]
 pub fn format_utc(utc_ns: u64) -> String {
     // Past the year 9999 the formatter panics; 64 bits of nanoseconds end in 2554.
-    let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(utc_ns)).to_string();
+    let time =
+        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(utc_ns)).to_string();
     time.replace('T', " ").replace('Z', " UTC")
 }
 
 /// Calls `fill` with every run of dots of the text, whose upper left corner is at `x`, `y`.
 pub fn draw_text(text: &str, x: u32, y: u32, scale: u32, mut fill: impl FnMut(Rect)) {
     for (column, character) in text.chars().enumerate() {
-        let glyph = BASIC_LEGACY.get(character as usize).unwrap_or(&BASIC_LEGACY[usize::from(b'?')]);
+        let glyph = BASIC_LEGACY
+            .get(character as usize)
+            .unwrap_or(&BASIC_LEGACY[usize::from(b'?')]);
         let left = x + column as u32 * GLYPH * scale;
         for (row, &dots) in glyph.iter().enumerate() {
             // The lowest bit is the leftmost dot.
@@ -81,7 +104,12 @@ pub fn draw_text(text: &str, x: u32, y: u32, scale: u32, mut fill: impl FnMut(Re
                 let length = (rest >> start).trailing_ones();
                 rest &= !(((1 << length) - 1) << start);
                 let (x, y) = (left + start * scale, y + row as u32 * scale);
-                fill(Rect { x, y, width: length * scale, height: scale });
+                fill(Rect {
+                    x,
+                    y,
+                    width: length * scale,
+                    height: scale,
+                });
             }
         }
     }
@@ -107,14 +135,24 @@ mod tests {
     #[test]
     fn time_is_written_for_people() {
         assert_eq!(format_utc(0), "1970-01-01 00:00:00.000 UTC");
-        assert_eq!(format_utc(1_709_251_199_123_456_789), "2024-02-29 23:59:59.123 UTC");
+        assert_eq!(
+            format_utc(1_709_251_199_123_456_789),
+            "2024-02-29 23:59:59.123 UTC"
+        );
         assert!(format_utc(u64::MAX).starts_with("2554-"));
     }
 
     #[test]
     fn text_is_white_on_dark_and_black_on_light() {
         let mut overlay = Overlay::new(Some("cam-1"), false);
-        for (background, text) in [(20, 255), (230, 0), (120, 0), (90, 255), (140, 255), (160, 0)] {
+        for (background, text) in [
+            (20, 255),
+            (230, 0),
+            (120, 0),
+            (90, 255),
+            (140, 255),
+            (160, 0),
+        ] {
             let mut canvas = canvas(background);
             overlay.draw(&mut canvas, Time::default(), 0);
             let mut expected = vec![background, text];

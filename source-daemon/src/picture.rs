@@ -96,16 +96,30 @@ impl Pipeline {
     /// # Errors
     /// When an option is out of its range, or memory is short.
     pub fn new(options: &PictureOptions) -> Result<Self, PictureError> {
-        let PictureOptions { quality, flip_horizontal, flip_vertical, rotate, scale, overlay, figures, ref name } =
-            *options;
+        let PictureOptions {
+            quality,
+            flip_horizontal,
+            flip_vertical,
+            rotate,
+            scale,
+            overlay,
+            figures,
+            ref name,
+        } = *options;
         if !(1..=100).contains(&quality) {
-            return Err(PictureError::Option(format!("quality must be 1 to 100, not {quality}")));
+            return Err(PictureError::Option(format!(
+                "quality must be 1 to 100, not {quality}"
+            )));
         }
         if !(0.1..=1.0).contains(&scale) {
-            return Err(PictureError::Option(format!("scale must be 0.1 to 1, not {scale}")));
+            return Err(PictureError::Option(format!(
+                "scale must be 0.1 to 1, not {scale}"
+            )));
         }
-        let orientation = Orientation::new(flip_horizontal, flip_vertical, rotate)
-            .ok_or_else(|| PictureError::Option(format!("rotate must be 0, 90, 180 or 270, not {rotate}")))?;
+        let orientation =
+            Orientation::new(flip_horizontal, flip_vertical, rotate).ok_or_else(|| {
+                PictureError::Option(format!("rotate must be 0, 90, 180 or 270, not {rotate}"))
+            })?;
         Ok(Self {
             orientation,
             scale,
@@ -132,7 +146,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the picture is damaged, over the limits, or coded as nobody here decodes it.
-    pub fn process(&mut self, shot: Shot, raw: &mut Raw, utc_ns: u64) -> Result<Prepared, PictureError> {
+    pub fn process(
+        &mut self,
+        shot: Shot,
+        raw: &mut Raw,
+        utc_ns: u64,
+    ) -> Result<Prepared, PictureError> {
         let at = (shot.captured, utc_ns);
         let (jpeg, captured) = match shot.content {
             Content::Raw => {
@@ -147,7 +166,12 @@ impl Pipeline {
         };
         let (width, height) = self.size(captured);
         let truth = shot.truth.map(|truth| self.move_truth(truth, captured));
-        Ok(Prepared { jpeg, width, height, truth })
+        Ok(Prepared {
+            jpeg,
+            width,
+            height,
+            truth,
+        })
     }
 
     fn process_jpeg(
@@ -165,15 +189,21 @@ impl Pipeline {
                 return Ok(turned);
             }
         }
-        self.decoder.decode(jpeg.jpeg(), (width, height), &mut self.canvas)?;
+        self.decoder
+            .decode(jpeg.jpeg(), (width, height), &mut self.canvas)?;
         self.finish(captured, at)
     }
 
     /// What is left to do once the pixels are on the canvas: the cheapest order is to scale first.
-    fn finish(&mut self, captured: (u32, u32), (at, utc_ns): (Time, u64)) -> Result<FrameBuffer, PictureError> {
+    fn finish(
+        &mut self,
+        captured: (u32, u32),
+        (at, utc_ns): (Time, u64),
+    ) -> Result<FrameBuffer, PictureError> {
         let (width, height) = self.scaled(captured);
         if (self.canvas.width(), self.canvas.height()) != (width, height) {
-            self.canvas.resize(&mut self.scaler, width, height, &mut self.spare);
+            self.canvas
+                .resize(&mut self.scaler, width, height, &mut self.spare);
             std::mem::swap(&mut self.canvas, &mut self.spare);
         }
         if !self.orientation.is_identity() {
@@ -191,7 +221,11 @@ impl Pipeline {
         if self.scale >= 1.0 {
             return (width, height);
         }
-        let even = |length: u32| ((length as f32 * self.scale / 2.0).round() as u32 * 2).max(2).min(length);
+        let even = |length: u32| {
+            ((length as f32 * self.scale / 2.0).round() as u32 * 2)
+                .max(2)
+                .min(length)
+        };
         (even(width), even(height))
     }
 
@@ -203,10 +237,19 @@ impl Pipeline {
 
     fn move_truth(&self, truth: Truth, captured: (u32, u32)) -> Truth {
         let (width, height) = self.scaled(captured);
-        let (across, down) = (width as f32 / captured.0 as f32, height as f32 / captured.1 as f32);
+        let (across, down) = (
+            width as f32 / captured.0 as f32,
+            height as f32 / captured.1 as f32,
+        );
         let kind = truth.kind.map(|truth::Kind::Ball(Ball { x, y, radius })| {
-            let (x, y) = self.orientation.point((x * across, y * down), width, height);
-            truth::Kind::Ball(Ball { x, y, radius: radius * (across * down).sqrt() })
+            let (x, y) = self
+                .orientation
+                .point((x * across, y * down), width, height);
+            truth::Kind::Ball(Ball {
+                x,
+                y,
+                radius: radius * (across * down).sqrt(),
+            })
         });
         Truth { kind }
     }

@@ -15,7 +15,8 @@ pub struct Daemon;
 
 impl Program for Daemon {
     const NAME: &'static str = "fanlight-source";
-    const ABOUT: &'static str = "Publishes the pictures of a camera, of files, of a pipe or of its own making";
+    const ABOUT: &'static str =
+        "Publishes the pictures of a camera, of files, of a pipe or of its own making";
     type Config = config::Config;
     type Options = config::Options;
     type Extra = config::Extra;
@@ -28,7 +29,11 @@ impl Program for Daemon {
         asking::check(extra)
     }
 
-    fn run(config: config::Config, extra: config::Extra, context: Context) -> anyhow::Result<ExitCode> {
+    fn run(
+        config: config::Config,
+        extra: config::Extra,
+        context: Context,
+    ) -> anyhow::Result<ExitCode> {
         if extra.list_devices {
             return Ok(v4l::print_devices());
         }

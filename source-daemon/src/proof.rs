@@ -54,16 +54,32 @@ impl Proof {
     /// See [`Ledger::new`]. When somebody begins or ceases to watch a stream, `wake` is notified.
     #[must_use]
     pub fn new(started: Time, limits: Limits, history: usize, wake: Arc<Notify>) -> Self {
-        let books = Books { ledger: Ledger::new(started, limits, history), status: None };
-        Self { books: Mutex::new(books), wake }
+        let books = Books {
+            ledger: Ledger::new(started, limits, history),
+            status: None,
+        };
+        Self {
+            books: Mutex::new(books),
+            wake,
+        }
     }
 
     /// See [`Ledger::add_stream`].
-    pub fn add_stream(self: &Arc<Self>, name: &StreamName, kind: Kind, epoch: u64, input: &str) -> Witness {
+    pub fn add_stream(
+        self: &Arc<Self>,
+        name: &StreamName,
+        kind: Kind,
+        epoch: u64,
+        input: &str,
+    ) -> Witness {
         let mut books = self.books();
         let stream = books.ledger.add_stream(name.clone(), kind, epoch, input);
         let audience = books.ledger.audience(stream);
-        Witness { proof: Arc::clone(self), stream, audience }
+        Witness {
+            proof: Arc::clone(self),
+            stream,
+            audience,
+        }
     }
 
     /// Whether there is a screen to judge, or one that left lately.
@@ -109,7 +125,10 @@ impl Witness {
 
     /// What becomes of its input.
     pub fn on_condition(&self, state: State, reason: &str) {
-        self.proof.books().ledger.on_condition(self.stream, state, reason);
+        self.proof
+            .books()
+            .ledger
+            .on_condition(self.stream, state, reason);
     }
 }
 
@@ -132,7 +151,11 @@ impl Ear for Proof {
 
     fn status(&self, now: Time) -> Vec<u8> {
         let mut books = self.books();
-        if let Some((_, status)) = books.status.as_ref().filter(|(at, _)| now.saturating_since(*at) < STATUS_KEPT) {
+        if let Some((_, status)) = books
+            .status
+            .as_ref()
+            .filter(|(at, _)| now.saturating_since(*at) < STATUS_KEPT)
+        {
             return status.clone();
         }
         let status = encoded(books.ledger.report(now), MAX_STATUS_BYTES);
@@ -163,13 +186,23 @@ mod tests {
 
     #[test]
     fn a_report_of_too_many_screens_fits_and_says_how_many_it_leaves_out() {
-        let row = |number| Screen { row: number, name: "n".repeat((number % 60) as usize), ..Screen::default() };
-        let report = Report { screens: (0..1024).map(row).collect(), ..Report::default() };
+        let row = |number| Screen {
+            row: number,
+            name: "n".repeat((number % 60) as usize),
+            ..Screen::default()
+        };
+        let report = Report {
+            screens: (0..1024).map(row).collect(),
+            ..Report::default()
+        };
         let json = encoded(report.clone(), 100_000);
         assert!((80_000..=100_000).contains(&json.len()), "{}", json.len());
         let told: Report = serde_json::from_slice(&json).unwrap();
         assert_eq!(told.screens.len() as u64 + told.screens_left_out, 1024);
         assert_eq!(told.screens[..], report.screens[..told.screens.len()]);
-        assert!(encoded(report, 10).len() < 1000, "without any row it is what it is");
+        assert!(
+            encoded(report, 10).len() < 1000,
+            "without any row it is what it is"
+        );
     }
 }

@@ -45,7 +45,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Somebody answers at a socket's path.
-    #[error("another source is publishing at {endpoint}: stop it, or publish elsewhere (--publish)")]
+    #[error(
+        "another source is publishing at {endpoint}: stop it, or publish elsewhere (--publish)"
+    )]
     InUse {
         /// The address that is taken.
         endpoint: Endpoint,
@@ -107,12 +109,25 @@ impl Publisher {
     ///
     /// # Errors
     /// The first endpoint that cannot be bound, and why; nothing stays bound then.
-    pub fn bind(endpoints: &[Endpoint], sealer: Option<Sealer>, ear: Arc<dyn Ear>) -> Result<Self, PublishError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
+    pub fn bind(
+        endpoints: &[Endpoint],
+        sealer: Option<Sealer>,
+        ear: Arc<dyn Ear>,
+    ) -> Result<Self, PublishError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(PublishError::Thread)?;
         let entered = runtime.enter();
-        let listeners: Vec<_> = endpoints.iter().map(Listener::bind).collect::<Result<_, _>>()?;
-        let local = listeners.iter().map(Listener::local).collect::<Result<_, _>>().map_err(PublishError::Thread)?;
+        let listeners: Vec<_> = endpoints
+            .iter()
+            .map(Listener::bind)
+            .collect::<Result<_, _>>()?;
+        let local = listeners
+            .iter()
+            .map(Listener::local)
+            .collect::<Result<_, _>>()
+            .map_err(PublishError::Thread)?;
         let hub = Arc::new(Hub::new(Answerer::new(sealer, ear)));
         for listener in listeners {
             tokio::spawn(accept(listener, Arc::clone(&hub)));
@@ -121,8 +136,16 @@ impl Publisher {
         let (stop, mut stopped) = watch::channel(false);
         // An error means that the sender is gone, which is as good a reason to stop. With the runtime all tasks end.
         let serve = move || drop(runtime.block_on(stopped.wait_for(|stop| *stop)));
-        let thread = std::thread::Builder::new().name("publisher".into()).spawn(serve).map_err(PublishError::Thread)?;
-        Ok(Self { hub, endpoints: local, stop, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("publisher".into())
+            .spawn(serve)
+            .map_err(PublishError::Thread)?;
+        Ok(Self {
+            hub,
+            endpoints: local,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Where it is bound, with the ports that the system chose.
@@ -154,7 +177,12 @@ impl Publisher {
     pub fn stats(&self) -> Stats {
         let counters = &self.hub.counters;
         Stats {
-            subscribers: self.hub.subscribers().iter().filter(|subscriber| subscriber.is_subscribed()).count(),
+            subscribers: self
+                .hub
+                .subscribers()
+                .iter()
+                .filter(|subscriber| subscriber.is_subscribed())
+                .count(),
             connections: counters.connections.load(Relaxed),
             published: counters.published.load(Relaxed),
             dropped: counters.dropped.load(Relaxed),
@@ -222,12 +250,18 @@ impl Hub {
     }
 
     fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refuse(&self, peer: &str, reason: &dyn std::fmt::Display) {
         self.counters.refused.fetch_add(1, Relaxed);
-        let due = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).note(clock::now());
+        let due = self
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(clock::now());
         if let Some(count) = due {
             tracing::warn!(peer, %reason, count, "subscriber refused");
         }
@@ -235,7 +269,11 @@ impl Hub {
 
     fn drop_word(&self, peer: &str, reason: &dyn std::fmt::Display) {
         self.counters.words_dropped.fetch_add(1, Relaxed);
-        let due = self.drops.lock().unwrap_or_else(PoisonError::into_inner).note(clock::now());
+        let due = self
+            .drops
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(clock::now());
         if let Some(count) = due {
             tracing::warn!(peer, %reason, count, "words of a relay dropped");
         }
@@ -254,13 +292,19 @@ impl<'a> Registration<'a> {
     fn new(hub: &'a Hub, connection: StreamSocket) -> Self {
         let subscriber = Arc::new(Subscriber::new(connection));
         hub.subscribers().push(Arc::clone(&subscriber));
-        Self { hub, subscriber, number: hub.peers.fetch_add(1, Relaxed) + 1 }
+        Self {
+            hub,
+            subscriber,
+            number: hub.peers.fetch_add(1, Relaxed) + 1,
+        }
     }
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        self.hub.subscribers().retain(|held| !Arc::ptr_eq(held, &self.subscriber));
+        self.hub
+            .subscribers()
+            .retain(|held| !Arc::ptr_eq(held, &self.subscriber));
         self.hub.ear().on_gone(clock::now(), self.number);
     }
 }
@@ -290,7 +334,10 @@ async fn accept(listener: Listener, hub: Arc<Hub>) {
         match listener.accept().await {
             Ok((connection, peer)) => match Place::take(&hub) {
                 Some(place) => drop(tokio::spawn(attend(connection, peer, place))),
-                None => hub.refuse(&peer, &format_args!("there are {MAX_CONNECTIONS} connections already")),
+                None => hub.refuse(
+                    &peer,
+                    &format_args!("there are {MAX_CONNECTIONS} connections already"),
+                ),
             },
             Err(error) => {
                 hub.refuse("unknown", &error);

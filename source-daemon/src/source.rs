@@ -72,11 +72,24 @@ impl Source {
     /// A setting that cannot be used, an endpoint that is taken, or a system short of threads.
     pub fn load(config: &Config) -> anyhow::Result<Self> {
         let wake = Arc::<Notify>::default();
-        let proof = Arc::new(Proof::new(clock::now(), config.limits()?, config.history()?, Arc::clone(&wake)));
+        let proof = Arc::new(Proof::new(
+            clock::now(),
+            config.limits()?,
+            config.history()?,
+            Arc::clone(&wake),
+        ));
         let (main, canary) = (config.main_parts()?, config.canary_parts()?);
         let ear = Arc::clone(&proof);
         let publisher = Publisher::bind(&config.endpoints()?, config.sealer()?, ear)?;
-        Ok(Self::start(Base { publisher, proof, wake }, main, canary)?)
+        Ok(Self::start(
+            Base {
+                publisher,
+                proof,
+                wake,
+            },
+            main,
+            canary,
+        )?)
     }
 
     /// A source of these parts, with a canary beside it or without.
@@ -84,7 +97,11 @@ impl Source {
     /// # Errors
     /// When the system is short of threads.
     pub fn start(base: Base, main: Parts, canary: Option<Parts>) -> io::Result<Self> {
-        let Base { publisher, proof, wake } = base;
+        let Base {
+            publisher,
+            proof,
+            wake,
+        } = base;
         let publisher = Arc::new(publisher);
         let station = |parts: &Parts, kind, canary| Station {
             publisher: Arc::clone(&publisher),
@@ -101,7 +118,14 @@ impl Source {
             let station = station(&parts, Kind::Canary, None);
             Line::start(parts, station, &wake)
         });
-        Ok(Self { canary: canary.transpose()?, publisher, proof, main, wake, judge_at: Time::default() })
+        Ok(Self {
+            canary: canary.transpose()?,
+            publisher,
+            proof,
+            main,
+            wake,
+            judge_at: Time::default(),
+        })
     }
 
     /// Where it is bound, with the ports that the system chose.
@@ -117,7 +141,11 @@ impl Source {
     /// When the driver hangs for good, or one of the threads died: a new process is needed.
     pub fn run(mut self, context: &Context) -> anyhow::Result<ExitCode> {
         let ended = self.turn_until_shutdown(context);
-        let patience = if ended.is_ok() { CLOSING_PATIENCE } else { Duration::ZERO };
+        let patience = if ended.is_ok() {
+            CLOSING_PATIENCE
+        } else {
+            Duration::ZERO
+        };
         let input = self.main.input.clone();
         if !self.main.end(patience) && ended.is_ok() {
             tracing::warn!(input, "the input did not close in time and is left behind");
@@ -160,14 +188,24 @@ impl Source {
 
     /// When the next [`turn`](Self::turn) is due, if nothing happens before.
     fn next_turn(&self, now: Time) -> Time {
-        let lines = [Some(&self.main), self.canary.as_ref()].into_iter().flatten();
-        lines.map(|line| line.next_turn(now)).fold(self.judge_at, Time::min)
+        let lines = [Some(&self.main), self.canary.as_ref()]
+            .into_iter()
+            .flatten();
+        lines
+            .map(|line| line.next_turn(now))
+            .fold(self.judge_at, Time::min)
     }
 
     fn turn(&mut self, now: Time) -> anyhow::Result<()> {
         self.main.turn(now)?;
-        self.canary.as_mut().map_or(Ok(()), |canary| canary.turn(now))?;
-        let next = now.next_beat(if self.proof.has_rows() { JUDGE_INTERVAL } else { LOOK_INTERVAL });
+        self.canary
+            .as_mut()
+            .map_or(Ok(()), |canary| canary.turn(now))?;
+        let next = now.next_beat(if self.proof.has_rows() {
+            JUDGE_INTERVAL
+        } else {
+            LOOK_INTERVAL
+        });
         if now >= self.judge_at {
             self.judge_at = next;
             self.proof.on_tick(now).iter().for_each(news::log);

@@ -55,7 +55,10 @@ pub struct Condition {
 
 impl Condition {
     fn new(state: State, reason: impl Into<String>) -> Self {
-        Self { state, reason: reason.into() }
+        Self {
+            state,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -138,14 +141,20 @@ impl Supervisor {
     /// For a stream that rests when nobody has watched it for `after`.
     #[must_use]
     pub fn resting(self, rest: Rest, after: Duration) -> Self {
-        Self { rest: (rest, after), ..self }
+        Self {
+            rest: (rest, after),
+            ..self
+        }
     }
 
     /// For an input that may well be silent for long and needs no new process for it, such as a pipe: it is told stalled
     /// but never replaced.
     #[must_use]
     pub fn patient(self) -> Self {
-        Self { replaces: false, ..self }
+        Self {
+            replaces: false,
+            ..self
+        }
     }
 
     /// What viewers are to be told now.
@@ -168,9 +177,14 @@ impl Supervisor {
 
     /// The input is open and runs at `rate_millihertz`; 0 when the rate is not known.
     pub fn on_opened(&mut self, now: Time, rate_millihertz: u32) {
-        let interval = Duration::from_secs(1_000).checked_div(rate_millihertz).unwrap_or_default();
+        let interval = Duration::from_secs(1_000)
+            .checked_div(rate_millihertz)
+            .unwrap_or_default();
         self.stall_limit = self.floor.max(interval * STALL_INTERVALS);
-        self.phase = Phase::Open { since: None, newest: now };
+        self.phase = Phase::Open {
+            since: None,
+            newest: now,
+        };
         self.progress = now;
         self.unusable = None;
     }
@@ -179,8 +193,17 @@ impl Supervisor {
     pub fn on_capture(&mut self, now: Time) {
         self.progress = now;
         // While it is slow, most pictures are published never, and that is no stall.
-        if let (Phase::Open { since: Some(since), .. }, true) = (self.phase, self.resting) {
-            self.phase = Phase::Open { since: Some(since), newest: now };
+        if let (
+            Phase::Open {
+                since: Some(since), ..
+            },
+            true,
+        ) = (self.phase, self.resting)
+        {
+            self.phase = Phase::Open {
+                since: Some(since),
+                newest: now,
+            };
         }
     }
 
@@ -188,7 +211,11 @@ impl Supervisor {
     pub fn on_demand(&mut self, now: Time, watched: bool) -> Vec<Action> {
         if watched {
             self.unwatched = None;
-            return if self.resting { self.wake(now) } else { Vec::new() };
+            return if self.resting {
+                self.wake(now)
+            } else {
+                Vec::new()
+            };
         }
         let since = *self.unwatched.get_or_insert(now);
         let (rest, after) = self.rest;
@@ -234,10 +261,19 @@ impl Supervisor {
 
     /// A frame was published.
     pub fn on_frame(&mut self, now: Time) -> Option<Action> {
-        let Phase::Open { since, .. } = self.phase else { return None };
-        self.phase = Phase::Open { since: Some(since.unwrap_or(now)), newest: now };
+        let Phase::Open { since, .. } = self.phase else {
+            return None;
+        };
+        self.phase = Phase::Open {
+            since: Some(since.unwrap_or(now)),
+            newest: now,
+        };
         self.unusable = None;
-        if self.resting { self.announce(State::Idle, NOBODY_WATCHES) } else { self.announce(State::Live, "") }
+        if self.resting {
+            self.announce(State::Idle, NOBODY_WATCHES)
+        } else {
+            self.announce(State::Live, "")
+        }
     }
 
     /// The driver failed. `jitter` is random within 0 to 255 and takes up to a quarter off the pause, so that inputs
@@ -258,7 +294,9 @@ impl Supervisor {
             self.phase = Phase::Over;
         } else {
             self.phase = Phase::Idle;
-            actions.push(Action::Open { at: now + (self.pause - self.pause / 4 * u32::from(jitter) / 255) });
+            actions.push(Action::Open {
+                at: now + (self.pause - self.pause / 4 * u32::from(jitter) / 255),
+            });
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
         actions
@@ -273,15 +311,23 @@ impl Supervisor {
         };
         let stuck = self.stall_limit + STUCK_AFTER_STALL;
         if self.replaces && now.saturating_since(self.progress) >= stuck {
-            return Some(Action::Replace(format!("the driver has not returned for {} s", stuck.as_secs())));
+            return Some(Action::Replace(format!(
+                "the driver has not returned for {} s",
+                stuck.as_secs()
+            )));
         }
         if silence < self.stall_limit {
             return None;
         }
         match (self.phase, self.unusable.clone()) {
             (Phase::Open { .. }, Some(reason)) => self.announce(State::Failed, &reason),
-            (Phase::Opening, _) => self.announce(State::Stalled, "the input does not open: the driver hangs"),
-            _ => self.announce(State::Stalled, &format!("no picture for {} s", self.stall_limit.as_secs())),
+            (Phase::Opening, _) => {
+                self.announce(State::Stalled, "the input does not open: the driver hangs")
+            }
+            _ => self.announce(
+                State::Stalled,
+                &format!("no picture for {} s", self.stall_limit.as_secs()),
+            ),
         }
     }
 

@@ -20,8 +20,15 @@ use fanlight_viewer::feed::{Feed, Scene, Shown};
 use fanlight_viewer::window::{self, Options};
 use turbojpeg::{Compressor, Image, PixelFormat};
 
-const BARS: [[u8; 3]; 7] =
-    [[235, 235, 235], [235, 235, 16], [16, 235, 235], [16, 235, 16], [235, 16, 235], [235, 16, 16], [16, 16, 235]];
+const BARS: [[u8; 3]; 7] = [
+    [235, 235, 235],
+    [235, 235, 16],
+    [16, 235, 235],
+    [16, 235, 16],
+    [235, 16, 235],
+    [235, 16, 16],
+    [16, 16, 235],
+];
 
 fn main() -> anyhow::Result<()> {
     let options = options()?;
@@ -43,14 +50,27 @@ fn main() -> anyhow::Result<()> {
 
 fn options() -> anyhow::Result<Options> {
     let (title, snapshots) = ("Fanlight".into(), ".".into());
-    let mut options = Options { title, full_screen: false, monitor: None, snapshots, figures: false };
+    let mut options = Options {
+        title,
+        full_screen: false,
+        monitor: None,
+        snapshots,
+        figures: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--full-screen" => options.full_screen = true,
             "--figures" => options.figures = true,
-            "--monitor" => options.monitor = Some(arguments.next().context("--monitor needs a name")?),
-            "--snapshots" => options.snapshots = arguments.next().context("--snapshots needs a folder")?.into(),
+            "--monitor" => {
+                options.monitor = Some(arguments.next().context("--monitor needs a name")?)
+            }
+            "--snapshots" => {
+                options.snapshots = arguments
+                    .next()
+                    .context("--snapshots needs a folder")?
+                    .into()
+            }
             other => bail!("unknown argument {other}"),
         }
     }
@@ -62,10 +82,15 @@ fn publish_lines(feed: &Feed) -> anyhow::Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         match line.split_once(' ') {
-            Some(("picture", words)) => drop(feed.publish(Scene::Picture(shown(words, feed, &mut decoder)?))),
+            Some(("picture", words)) => {
+                drop(feed.publish(Scene::Picture(shown(words, feed, &mut decoder)?)))
+            }
             Some(("message", words)) => {
                 let (title, reason) = words.split_once('|').context("a message is TITLE|REASON")?;
-                feed.publish(Scene::Message { title: title.into(), reason: reason.into() });
+                feed.publish(Scene::Message {
+                    title: title.into(),
+                    reason: reason.into(),
+                });
             }
             Some(("statistics", words)) => feed.set_statistics(words.replace("; ", "\n")),
             _ => bail!("not understood: {line}"),
@@ -75,17 +100,35 @@ fn publish_lines(feed: &Feed) -> anyhow::Result<()> {
 }
 
 fn shown(words: &str, feed: &Feed, decoder: &mut Decoder) -> anyhow::Result<Shown> {
-    let (number, size) = words.split_once(' ').context("a picture is NUMBER WIDTHxHEIGHT")?;
+    let (number, size) = words
+        .split_once(' ')
+        .context("a picture is NUMBER WIDTHxHEIGHT")?;
     let (width, height) = size.split_once('x').context("a size is WIDTHxHEIGHT")?;
     let jpeg = bars(width.parse()?, height.parse()?)?;
     let mut picture = feed.spare();
     decoder.decode_for(&jpeg, feed.target(), &mut picture)?;
-    let id = FrameId { epoch: 1, number: number.parse()? };
-    Ok(Shown { stream: "bars".parse()?, id, picture, jpeg: jpeg.into() })
+    let id = FrameId {
+        epoch: 1,
+        number: number.parse()?,
+    };
+    Ok(Shown {
+        stream: "bars".parse()?,
+        id,
+        picture,
+        jpeg: jpeg.into(),
+    })
 }
 
 fn bars(width: usize, height: usize) -> anyhow::Result<Vec<u8>> {
-    let pixels: Vec<u8> = (0..width * height).flat_map(|i| BARS[i % width * BARS.len() / width]).collect();
-    let image = Image { pixels: &pixels[..], width, pitch: 3 * width, height, format: PixelFormat::RGB };
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|i| BARS[i % width * BARS.len() / width])
+        .collect();
+    let image = Image {
+        pixels: &pixels[..],
+        width,
+        pitch: 3 * width,
+        height,
+        format: PixelFormat::RGB,
+    };
     Ok(Compressor::new()?.compress_to_vec(image)?)
 }

@@ -32,8 +32,16 @@ pub(crate) struct Canvas<'a> {
 impl<'a> Canvas<'a> {
     /// The caller's `pixels` must be `width * height`.
     pub(crate) fn new(pixels: &'a mut [u32], width: usize, height: usize) -> Self {
-        assert_eq!(pixels.len(), width * height, "a canvas has as many pixels as its size says");
-        Self { pixels, width, height }
+        assert_eq!(
+            pixels.len(),
+            width * height,
+            "a canvas has as many pixels as its size says"
+        );
+        Self {
+            pixels,
+            width,
+            height,
+        }
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -55,7 +63,10 @@ impl<'a> Canvas<'a> {
 
     /// Mixes `colour` over `area`; `opacity` of 256 hides what was there.
     pub(crate) fn shade_area(&mut self, area: Area, colour: Colour, opacity: u32) {
-        self.for_each_row(area, |row| row.iter_mut().for_each(|pixel| *pixel = mix(*pixel, colour, opacity)));
+        self.for_each_row(area, |row| {
+            row.iter_mut()
+                .for_each(|pixel| *pixel = mix(*pixel, colour, opacity))
+        });
     }
 
     /// Mixes `colour` over one pixel; outside the canvas nothing happens.
@@ -76,7 +87,9 @@ impl<'a> Canvas<'a> {
         }
         if (place.width, place.height) == size {
             let mut rows = picture.pixels().chunks_exact(size.0);
-            self.for_each_row(place, |row| row.copy_from_slice(rows.next().expect("place has the picture's height")));
+            self.for_each_row(place, |row| {
+                row.copy_from_slice(rows.next().expect("place has the picture's height"))
+            });
             return;
         }
         self.show_scaled(picture, place, scaler);
@@ -85,18 +98,63 @@ impl<'a> Canvas<'a> {
     fn show_scaled(&mut self, picture: &Picture, place: Area, scaler: &mut Scaler) {
         let (width, height) = (self.width as u32, self.height as u32);
         let size = (place.width as u32, place.height as u32);
-        let place = Place { left: place.x as u32, top: place.y as u32, size };
-        let (from, to) = (bytemuck::cast_slice(picture.pixels()), bytemuck::cast_slice_mut(self.pixels));
-        scaler.rgbx(from, (picture.width(), picture.height()), to, (width, height), place);
+        let place = Place {
+            left: place.x as u32,
+            top: place.y as u32,
+            size,
+        };
+        let (from, to) = (
+            bytemuck::cast_slice(picture.pixels()),
+            bytemuck::cast_slice_mut(self.pixels),
+        );
+        scaler.rgbx(
+            from,
+            (picture.width(), picture.height()),
+            to,
+            (width, height),
+            place,
+        );
     }
 
     fn fill_around(&mut self, place: Area) {
         let (width, height) = (self.width, self.height);
         let (right, below) = (place.x + place.width, place.y + place.height);
-        self.fill_area(Area { x: 0, y: 0, width, height: place.y }, BLACK);
-        self.fill_area(Area { x: 0, y: below, width, height: height - below }, BLACK);
-        self.fill_area(Area { x: 0, y: place.y, width: place.x, height: place.height }, BLACK);
-        self.fill_area(Area { x: right, y: place.y, width: width - right, height: place.height }, BLACK);
+        self.fill_area(
+            Area {
+                x: 0,
+                y: 0,
+                width,
+                height: place.y,
+            },
+            BLACK,
+        );
+        self.fill_area(
+            Area {
+                x: 0,
+                y: below,
+                width,
+                height: height - below,
+            },
+            BLACK,
+        );
+        self.fill_area(
+            Area {
+                x: 0,
+                y: place.y,
+                width: place.x,
+                height: place.height,
+            },
+            BLACK,
+        );
+        self.fill_area(
+            Area {
+                x: right,
+                y: place.y,
+                width: width - right,
+                height: place.height,
+            },
+            BLACK,
+        );
     }
 
     fn for_each_row(&mut self, area: Area, mut paint: impl FnMut(&mut [u32])) {
@@ -104,7 +162,12 @@ impl<'a> Canvas<'a> {
         if columns.is_empty() {
             return;
         }
-        for row in self.pixels.chunks_exact_mut(self.width).skip(area.y).take(area.height) {
+        for row in self
+            .pixels
+            .chunks_exact_mut(self.width)
+            .skip(area.y)
+            .take(area.height)
+        {
             paint(&mut row[columns.clone()]);
         }
     }
@@ -122,7 +185,12 @@ pub(crate) fn fit(picture: (usize, usize), frame: (usize, usize)) -> Area {
     } else {
         (rounded(frame.1, picture.0, picture.1).min(frame.0), frame.1)
     };
-    Area { x: (frame.0 - width) / 2, y: (frame.1 - height) / 2, width, height }
+    Area {
+        x: (frame.0 - width) / 2,
+        y: (frame.1 - height) / 2,
+        width,
+        height,
+    }
 }
 
 fn mix(below: Colour, above: Colour, opacity: u32) -> Colour {
@@ -140,7 +208,12 @@ mod tests {
 
     #[test]
     fn a_picture_keeps_its_proportions_in_the_middle() {
-        let area = |x, y, width, height| Area { x, y, width, height };
+        let area = |x, y, width, height| Area {
+            x,
+            y,
+            width,
+            height,
+        };
         assert_eq!(fit((1280, 720), (1920, 1080)), area(0, 0, 1920, 1080));
         assert_eq!(fit((640, 480), (1920, 1080)), area(240, 0, 1440, 1080));
         assert_eq!(fit((1280, 720), (1024, 768)), area(0, 96, 1024, 576));
@@ -154,7 +227,11 @@ mod tests {
     fn halves(width: u32, height: u32) -> Picture {
         let mut picture = Picture::new(width, height);
         for (i, pixel) in picture.pixels_mut().iter_mut().enumerate() {
-            *pixel = if (i as u32 % width) < width / 2 { 0xff_ff_00_00 } else { 0xff_00_00_ff };
+            *pixel = if (i as u32 % width) < width / 2 {
+                0xff_ff_00_00
+            } else {
+                0xff_00_00_ff
+            };
         }
         picture
     }
@@ -179,10 +256,17 @@ mod tests {
             let place = fit((picture.0 as usize, picture.1 as usize), frame);
             for (i, &pixel) in pixels.iter().enumerate() {
                 let (x, y) = (i % frame.0, i / frame.0);
-                let inside =
-                    (place.x..place.x + place.width).contains(&x) && (place.y..place.y + place.height).contains(&y);
-                assert_eq!(pixel & 0x00_ff_00, 0, "{picture:?} in {frame:?}: the old picture shows at {x},{y}");
-                assert!(inside || rgb(pixel) == BLACK, "{picture:?} in {frame:?} at {x},{y}");
+                let inside = (place.x..place.x + place.width).contains(&x)
+                    && (place.y..place.y + place.height).contains(&y);
+                assert_eq!(
+                    pixel & 0x00_ff_00,
+                    0,
+                    "{picture:?} in {frame:?}: the old picture shows at {x},{y}"
+                );
+                assert!(
+                    inside || rgb(pixel) == BLACK,
+                    "{picture:?} in {frame:?} at {x},{y}"
+                );
             }
             if place.width > 8 {
                 let middle = (place.y + place.height / 2) * frame.0;
@@ -203,8 +287,24 @@ mod tests {
     fn what_lies_outside_is_not_drawn() {
         let mut pixels = vec![BLACK; 12];
         let mut canvas = Canvas::new(&mut pixels, 4, 3);
-        canvas.fill_area(Area { x: 3, y: 2, width: 50, height: 50 }, 0xff);
-        canvas.fill_area(Area { x: 9, y: 9, width: 50, height: 50 }, 0xff);
+        canvas.fill_area(
+            Area {
+                x: 3,
+                y: 2,
+                width: 50,
+                height: 50,
+            },
+            0xff,
+        );
+        canvas.fill_area(
+            Area {
+                x: 9,
+                y: 9,
+                width: 50,
+                height: 50,
+            },
+            0xff,
+        );
         canvas.blend(4, 0, 0xff, 256);
         canvas.blend(0, 3, 0xff, 256);
         assert_eq!(pixels.iter().filter(|&&p| p == 0xff).count(), 1);

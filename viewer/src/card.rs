@@ -35,18 +35,46 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
     let letters = title.chars().count().max(12);
     let size = (height / 8).min(room * 4 / 3 / letters).max(SMALLEST);
     let title = Words::wrapped(title, size, room / letter_width(size), 2);
-    let size = (size * 45 / 100).max((height / 40).min(room / 24)).max(SMALLEST);
+    let size = (size * 45 / 100)
+        .max((height / 40).min(room / 24))
+        .max(SMALLEST);
     let reason = Words::wrapped(reason, size, room / letter_width(size), REASON_LINES);
 
     let (gap, line) = (title.size * 7 / 10, (title.size / 12).max(1));
     let total = title.height() + gap + line + gap + reason.height();
     let top = height.saturating_sub(total) / 2;
-    title.draw_centred(canvas, Area { x: 0, y: top, width, height: title.height() }, TITLE);
+    title.draw_centred(
+        canvas,
+        Area {
+            x: 0,
+            y: top,
+            width,
+            height: title.height(),
+        },
+        TITLE,
+    );
     let rule = title.width().max(title.size).min(room);
     let below = top + title.height() + gap;
-    canvas.fill_area(Area { x: (width - rule) / 2, y: below, width: rule, height: line }, ACCENT);
+    canvas.fill_area(
+        Area {
+            x: (width - rule) / 2,
+            y: below,
+            width: rule,
+            height: line,
+        },
+        ACCENT,
+    );
     let below = below + line + gap;
-    reason.draw_centred(canvas, Area { x: 0, y: below, width, height: reason.height() }, REASON);
+    reason.draw_centred(
+        canvas,
+        Area {
+            x: 0,
+            y: below,
+            width,
+            height: reason.height(),
+        },
+        REASON,
+    );
 }
 
 /// Writes `text`, line by line, on a dark ground in a corner, over whatever is there.
@@ -57,14 +85,35 @@ pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, corner: Corner) {
         return;
     }
     let (width, height) = (words.width() + 2 * size, words.height() + 2 * size);
-    let (right, below) = (canvas.width().saturating_sub(width + size), canvas.height().saturating_sub(height + size));
+    let (right, below) = (
+        canvas.width().saturating_sub(width + size),
+        canvas.height().saturating_sub(height + size),
+    );
     let (x, y) = match corner {
         Corner::UpperLeft => (size, size),
         Corner::UpperRight => (right, size),
         Corner::LowerLeft => (size, below),
     };
-    canvas.shade_area(Area { x, y, width, height }, PANEL, PANEL_OPACITY);
-    words.draw_from_left(canvas, Area { x: x + size, y: y + size, width, height }, PANEL_TEXT);
+    canvas.shade_area(
+        Area {
+            x,
+            y,
+            width,
+            height,
+        },
+        PANEL,
+        PANEL_OPACITY,
+    );
+    words.draw_from_left(
+        canvas,
+        Area {
+            x: x + size,
+            y: y + size,
+            width,
+            height,
+        },
+        PANEL_TEXT,
+    );
 }
 
 #[cfg(test)]
@@ -81,7 +130,15 @@ mod tests {
 
     #[test]
     fn a_card_hides_the_last_picture_at_any_size() {
-        for (width, height) in [(1, 1), (3, 200), (200, 3), (64, 48), (640, 480), (1920, 1080), (300, 1000)] {
+        for (width, height) in [
+            (1, 1),
+            (3, 200),
+            (200, 3),
+            (64, 48),
+            (640, 480),
+            (1920, 1080),
+            (300, 1000),
+        ] {
             let pixels = card(width, height, "no signal", "camera unplugged: /dev/video0");
             assert!(!pixels.contains(&OLD), "{width}x{height}");
         }
@@ -90,40 +147,73 @@ mod tests {
     #[test]
     fn title_and_reason_stand_in_the_middle_with_a_margin() {
         let (width, height) = (1280, 720);
-        let pixels = card(width, height, "no signal", &"a long reason that needs more than a line ".repeat(3));
+        let pixels = card(
+            width,
+            height,
+            "no signal",
+            &"a long reason that needs more than a line ".repeat(3),
+        );
         let inked = |colour: Colour| {
             let at: Vec<_> = (0..pixels.len()).filter(|&i| pixels[i] == colour).collect();
             let columns = at.iter().map(|i| i % width);
             let rows = at.iter().map(|i| i / width);
-            (columns.clone().min(), columns.max(), rows.clone().min(), rows.max())
+            (
+                columns.clone().min(),
+                columns.max(),
+                rows.clone().min(),
+                rows.max(),
+            )
         };
         let (title, reason) = (inked(TITLE), inked(REASON));
         for (left, right, top, bottom) in [title, reason] {
             let (left, right) = (left.unwrap(), right.unwrap());
-            assert!(left > width / 20 && right < width - width / 20, "{left}..{right}");
+            assert!(
+                left > width / 20 && right < width - width / 20,
+                "{left}..{right}"
+            );
             assert!(top.unwrap() > height / 8 && bottom.unwrap() < height * 7 / 8);
-            assert!((left + right).abs_diff(width) < width / 20, "{left}..{right} is centred");
+            assert!(
+                (left + right).abs_diff(width) < width / 20,
+                "{left}..{right} is centred"
+            );
         }
         assert!(title.3 < reason.2, "the reason is below the title");
     }
 
     #[test]
     fn hostile_words_are_drawn_somehow() {
-        for text in ["", "\u{0}\u{1b}[2J\u{202e}", &"x".repeat(10_000), &"漢 ".repeat(5000)] {
+        for text in [
+            "",
+            "\u{0}\u{1b}[2J\u{202e}",
+            &"x".repeat(10_000),
+            &"漢 ".repeat(5000),
+        ] {
             card(320, 240, text, text);
             let mut pixels = vec![OLD; 320 * 240];
-            draw_panel(&mut Canvas::new(&mut pixels, 320, 240), text, Corner::LowerLeft);
+            draw_panel(
+                &mut Canvas::new(&mut pixels, 320, 240),
+                text,
+                Corner::LowerLeft,
+            );
         }
     }
 
     #[test]
     fn a_panel_leaves_the_rest_of_the_picture() {
         let mut pixels = vec![OLD; 640 * 480];
-        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "30 fps\nage 9 ms", Corner::UpperLeft);
+        draw_panel(
+            &mut Canvas::new(&mut pixels, 640, 480),
+            "30 fps\nage 9 ms",
+            Corner::UpperLeft,
+        );
         assert!(pixels.contains(&PANEL_TEXT));
         assert!(pixels[640 * 240..].iter().all(|&p| p == OLD));
         let mut pixels = vec![OLD; 640 * 480];
-        draw_panel(&mut Canvas::new(&mut pixels, 640, 480), "saved", Corner::LowerLeft);
+        draw_panel(
+            &mut Canvas::new(&mut pixels, 640, 480),
+            "saved",
+            Corner::LowerLeft,
+        );
         assert!(pixels[..640 * 240].iter().all(|&p| p == OLD));
         assert!(pixels.contains(&PANEL_TEXT));
     }

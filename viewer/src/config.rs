@@ -79,13 +79,24 @@ fanlight_daemon::options! {
 /// When a key cannot be read.
 pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
     let relays = config.relay.len();
-    let Some(file) = &config.key_file else { return Ok(vec![ViewerAccess::Open; relays]) };
+    let Some(file) = &config.key_file else {
+        return Ok(vec![ViewerAccess::Open; relays]);
+    };
     if config.relay_key.is_empty() {
         return Ok(vec![ViewerAccess::Psk(file.shared()?); relays]);
     }
     let own = file.private()?;
-    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys { own: own.clone(), relay: relay.0 };
-    Ok(config.relay_key.iter().cycle().take(relays).map(access).collect())
+    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys {
+        own: own.clone(),
+        relay: relay.0,
+    };
+    Ok(config
+        .relay_key
+        .iter()
+        .cycle()
+        .take(relays)
+        .map(access)
+        .collect())
 }
 
 /// The trackers to be run; none unless they are asked for, by what to look for or by a command.
@@ -96,7 +107,11 @@ pub fn trackers(config: &Config) -> Option<Plan> {
         (None, Some(Target::Ball)) => Kind::BuiltIn,
         (None, None) => return None,
     };
-    Some(Plan { trackers: config.trackers, kind, format: config.tracker_format })
+    Some(Plan {
+        trackers: config.trackers,
+        kind,
+        format: config.tracker_format,
+    })
 }
 
 /// How an engine behaves that receives by `route`.
@@ -108,7 +123,9 @@ pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
         wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
         name: screen_name(config),
         max_frame_bytes: config.max_frame_bytes,
-        receive_capacity: route.receive_capacity().context("there is no UDP socket to be had")?,
+        receive_capacity: route
+            .receive_capacity()
+            .context("there is no UDP socket to be had")?,
         paths: route.accesses.clone(),
         redundancy: config.redundancy.into(),
     })
@@ -218,35 +235,65 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     for relay in &config.relay {
         let (host, port) = relay.rsplit_once(':').unwrap_or_default();
         if host.is_empty() || port.parse::<u16>().is_err() {
-            bail!("`relay` is {relay:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004");
+            bail!(
+                "`relay` is {relay:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004"
+            );
         }
     }
     let relays = config.relay.len();
-    ensure!((1..=MAX_PATHS).contains(&relays), "`relay` names {relays} relays; it must be 1 to {MAX_PATHS}");
+    ensure!(
+        (1..=MAX_PATHS).contains(&relays),
+        "`relay` names {relays} relays; it must be 1 to {MAX_PATHS}"
+    );
     let distinct: BTreeSet<_> = config.relay.iter().collect();
-    ensure!(distinct.len() == relays, "`relay` names the same relay twice: {}", config.relay.join(", "));
+    ensure!(
+        distinct.len() == relays,
+        "`relay` names the same relay twice: {}",
+        config.relay.join(", ")
+    );
     let keys = config.relay_key.len();
     ensure!(
         keys <= 1 || keys == relays,
         "`relay_key` has {keys} keys for {relays} relays; it must be one, or one each"
     );
-    ensure!(keys == 0 || config.key_file.is_some(), "`relay_key` needs `key_file`, the viewer's own private key");
+    ensure!(
+        keys == 0 || config.key_file.is_some(),
+        "`relay_key` needs `key_file`, the viewer's own private key"
+    );
     let limit = config.max_frame_bytes;
-    ensure!((1..=MAX_FRAME_BYTES).contains(&limit), "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}");
+    ensure!(
+        (1..=MAX_FRAME_BYTES).contains(&limit),
+        "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}"
+    );
     let buffer = config.receive_buffer;
-    ensure!(buffer >= MIN_RECEIVE_BUFFER, "`receive_buffer` is {buffer}; it must be at least {MIN_RECEIVE_BUFFER}");
+    ensure!(
+        buffer >= MIN_RECEIVE_BUFFER,
+        "`receive_buffer` is {buffer}; it must be at least {MIN_RECEIVE_BUFFER}"
+    );
     let length = config.name.as_ref().map_or(0, String::len);
-    ensure!(length <= MAX_VIEWER_NAME, "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}");
+    ensure!(
+        length <= MAX_VIEWER_NAME,
+        "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}"
+    );
     let trackers = config.trackers;
-    ensure!((1..=MAX_TRACKERS).contains(&trackers), "`trackers` is {trackers}; it must be 1 to {MAX_TRACKERS}");
-    ensure!(!config.show_track || self::trackers(config).is_some(), "`show_track` needs `track` or `tracker_command`");
+    ensure!(
+        (1..=MAX_TRACKERS).contains(&trackers),
+        "`trackers` is {trackers}; it must be 1 to {MAX_TRACKERS}"
+    );
+    ensure!(
+        !config.show_track || self::trackers(config).is_some(),
+        "`show_track` needs `track` or `tracker_command`"
+    );
     Ok(())
 }
 
 /// What the operator calls this screen.
 pub(crate) fn screen_name(config: &Config) -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let mut name = config.name.clone().unwrap_or_else(|| host().trim().to_owned());
+    let mut name = config
+        .name
+        .clone()
+        .unwrap_or_else(|| host().trim().to_owned());
     name.truncate(name.floor_char_boundary(MAX_VIEWER_NAME));
     name
 }
@@ -264,7 +311,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err("expected a number and ms, s, m or h, such as 10s".to_owned()),
     };
-    let number: f64 = digits.parse().map_err(|_| format!("{digits:?} is no number"))?;
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| format!("{digits:?} is no number"))?;
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
@@ -287,27 +336,119 @@ mod tests {
     fn the_defaults_are_good_and_nonsense_is_refused_by_name() {
         assert!(check(&Config::default()).is_ok());
         let bad = [
-            ("relay", Config { relay: vec!["127.0.0.1".into()], ..Config::default() }),
-            ("relay", Config { relay: vec![":5004".into()], ..Config::default() }),
-            ("relay", Config { relay: vec!["host:70000".into()], ..Config::default() }),
-            ("relay", Config { relay: Vec::new(), ..Config::default() }),
-            ("relay", Config { relay: vec!["a:1".into(), "a:1".into()], ..Config::default() }),
-            ("relay", Config { relay: (1..=5).map(|port| format!("a:{port}")).collect(), ..Config::default() }),
-            ("relay_key", Config { relay_key: vec![public()], ..Config::default() }),
-            ("relay_key", Config { relay_key: vec![public(); 2], key_file: Some(key_file()), ..Config::default() }),
-            ("max_frame_bytes", Config { max_frame_bytes: 0, ..Config::default() }),
-            ("receive_buffer", Config { receive_buffer: 1, ..Config::default() }),
-            ("name", Config { name: Some("n".repeat(65)), ..Config::default() }),
-            ("trackers", Config { trackers: 0, ..Config::default() }),
-            ("trackers", Config { trackers: 17, ..Config::default() }),
-            ("show_track", Config { show_track: true, ..Config::default() }),
+            (
+                "relay",
+                Config {
+                    relay: vec!["127.0.0.1".into()],
+                    ..Config::default()
+                },
+            ),
+            (
+                "relay",
+                Config {
+                    relay: vec![":5004".into()],
+                    ..Config::default()
+                },
+            ),
+            (
+                "relay",
+                Config {
+                    relay: vec!["host:70000".into()],
+                    ..Config::default()
+                },
+            ),
+            (
+                "relay",
+                Config {
+                    relay: Vec::new(),
+                    ..Config::default()
+                },
+            ),
+            (
+                "relay",
+                Config {
+                    relay: vec!["a:1".into(), "a:1".into()],
+                    ..Config::default()
+                },
+            ),
+            (
+                "relay",
+                Config {
+                    relay: (1..=5).map(|port| format!("a:{port}")).collect(),
+                    ..Config::default()
+                },
+            ),
+            (
+                "relay_key",
+                Config {
+                    relay_key: vec![public()],
+                    ..Config::default()
+                },
+            ),
+            (
+                "relay_key",
+                Config {
+                    relay_key: vec![public(); 2],
+                    key_file: Some(key_file()),
+                    ..Config::default()
+                },
+            ),
+            (
+                "max_frame_bytes",
+                Config {
+                    max_frame_bytes: 0,
+                    ..Config::default()
+                },
+            ),
+            (
+                "receive_buffer",
+                Config {
+                    receive_buffer: 1,
+                    ..Config::default()
+                },
+            ),
+            (
+                "name",
+                Config {
+                    name: Some("n".repeat(65)),
+                    ..Config::default()
+                },
+            ),
+            (
+                "trackers",
+                Config {
+                    trackers: 0,
+                    ..Config::default()
+                },
+            ),
+            (
+                "trackers",
+                Config {
+                    trackers: 17,
+                    ..Config::default()
+                },
+            ),
+            (
+                "show_track",
+                Config {
+                    show_track: true,
+                    ..Config::default()
+                },
+            ),
         ];
         for (key, config) in bad {
             let error = check(&config).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{key}` ")), "{error}");
         }
         for relay in ["localhost:5004", "[::1]:5004", "relay.example:1"] {
-            assert!(check(&Config { relay: vec![relay.into()], ..Config::default() }).is_ok(), "{relay}");
+            assert!(
+                check(&Config {
+                    relay: vec![relay.into()],
+                    ..Config::default()
+                })
+                .is_ok(),
+                "{relay}"
+            );
         }
     }
 
@@ -331,21 +472,39 @@ mod tests {
         let private = write("private", &PrivateKey::new([3; 32]).to_text());
         let relay = vec!["a:1".to_owned(), "b:2".to_owned()];
         let kinds = |key_file: &Option<KeyPath>, relay_key| {
-            let config = Config { relay: relay.clone(), key_file: key_file.clone(), relay_key, ..Config::default() };
+            let config = Config {
+                relay: relay.clone(),
+                key_file: key_file.clone(),
+                relay_key,
+                ..Config::default()
+            };
             check(&config).unwrap();
-            accesses(&config).map(|accesses| accesses.iter().map(ViewerAccess::kind).collect::<Vec<_>>())
+            accesses(&config)
+                .map(|accesses| accesses.iter().map(ViewerAccess::kind).collect::<Vec<_>>())
         };
         assert_eq!(kinds(&None, Vec::new()).unwrap(), [Access::Open; 2]);
         assert_eq!(kinds(&shared, Vec::new()).unwrap(), [Access::Psk; 2]);
         assert_eq!(kinds(&private, vec![public()]).unwrap(), [Access::Keys; 2]);
-        assert_eq!(kinds(&private, vec![public(); 2]).unwrap(), [Access::Keys; 2]);
-        assert!(kinds(&private, Vec::new()).is_err(), "a private key is not to be shared");
+        assert_eq!(
+            kinds(&private, vec![public(); 2]).unwrap(),
+            [Access::Keys; 2]
+        );
+        assert!(
+            kinds(&private, Vec::new()).is_err(),
+            "a private key is not to be shared"
+        );
         assert!(kinds(&shared, vec![public()]).is_err());
     }
 
     #[test]
     fn durations_are_a_number_and_a_unit() {
-        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("1.5s", 1500), ("2m", 120_000), ("1h", 3_600_000)] {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("1.5s", 1500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)));
         }
         for bad in ["", "10", "s", "-1s", "1d", "ten s", "1e400s"] {

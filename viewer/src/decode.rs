@@ -75,7 +75,9 @@ impl Decoder {
         target: Option<(u32, u32)>,
         into: &mut Picture,
     ) -> Result<(), DecodeError> {
-        let scale = |header: &DecompressHeader| target.map_or(ScalingFactor::ONE, |target| scale_for(header, target));
+        let scale = |header: &DecompressHeader| {
+            target.map_or(ScalingFactor::ONE, |target| scale_for(header, target))
+        };
         let result = self.attempt(jpeg, PIXEL_FORMAT, scale, |width, height| {
             // Both are at most the limits, which are u32.
             into.reshape(width as u32, height as u32);
@@ -136,13 +138,25 @@ impl Decoder {
         scale: impl FnOnce(&DecompressHeader) -> ScalingFactor,
         room: impl FnOnce(usize, usize) -> &'a mut [u8],
     ) -> Result<(), DecodeError> {
-        let damaged = |cause| DecodeError::Damaged { length: jpeg.len(), cause };
+        let damaged = |cause| DecodeError::Damaged {
+            length: jpeg.len(),
+            cause,
+        };
         let (mut decompressor, header) = self.ready(jpeg)?;
         let scale = scale(&header);
         decompressor.set_scaling_factor(scale).map_err(damaged)?;
         let (width, height) = (scale.scale(header.width), scale.scale(header.height));
         let (pixels, pitch) = (room(width, height), width * format.size());
-        match decompressor.decompress(jpeg, Image { pixels, width, pitch, height, format }) {
+        match decompressor.decompress(
+            jpeg,
+            Image {
+                pixels,
+                width,
+                pitch,
+                height,
+                format,
+            },
+        ) {
             Ok(()) => {}
             Err(cause) if is_harmless(&cause) => {}
             Err(cause) => return Err(damaged(cause)),
@@ -153,7 +167,10 @@ impl Decoder {
 
     /// A decompressor that has read the header, which is good.
     fn ready(&mut self, jpeg: &[u8]) -> Result<(Decompressor, DecompressHeader), DecodeError> {
-        let damaged = |cause| DecodeError::Damaged { length: jpeg.len(), cause };
+        let damaged = |cause| DecodeError::Damaged {
+            length: jpeg.len(),
+            cause,
+        };
         let mut decompressor = match self.decompressor.take() {
             Some(decompressor) => decompressor,
             None => new_decompressor().map_err(damaged)?,
@@ -169,7 +186,11 @@ const fn full(_: &DecompressHeader) -> ScalingFactor {
 }
 
 /// The bytes of a u32 `0x00RRGGBB`.
-const PIXEL_FORMAT: PixelFormat = if cfg!(target_endian = "little") { PixelFormat::BGRX } else { PixelFormat::XRGB };
+const PIXEL_FORMAT: PixelFormat = if cfg!(target_endian = "little") {
+    PixelFormat::BGRX
+} else {
+    PixelFormat::XRGB
+};
 
 fn new_decompressor() -> turbojpeg::Result<Decompressor> {
     let mut decompressor = Decompressor::new()?;
@@ -200,12 +221,17 @@ fn check(header: &DecompressHeader) -> Result<(), DecodeError> {
 /// The smallest scale at which the picture, fitted into `target`, need not be enlarged.
 fn scale_for(header: &DecompressHeader, target: (u32, u32)) -> ScalingFactor {
     let covers = |scale: &ScalingFactor| {
-        scale.scale(header.width) >= target.0 as usize || scale.scale(header.height) >= target.1 as usize
+        scale.scale(header.width) >= target.0 as usize
+            || scale.scale(header.height) >= target.1 as usize
     };
-    [ScalingFactor::ONE_EIGHTH, ScalingFactor::ONE_QUARTER, ScalingFactor::ONE_HALF]
-        .into_iter()
-        .find(covers)
-        .unwrap_or(ScalingFactor::ONE)
+    [
+        ScalingFactor::ONE_EIGHTH,
+        ScalingFactor::ONE_QUARTER,
+        ScalingFactor::ONE_HALF,
+    ]
+    .into_iter()
+    .find(covers)
+    .unwrap_or(ScalingFactor::ONE)
 }
 
 /// Whether the picture is whole all the same: some cameras pad between the last block and the end of image. The first

@@ -141,7 +141,9 @@ impl Engine {
     /// An engine that joins at its first tick. `seed` makes its nonces, keys and jitter: random, and nobody else's.
     #[must_use]
     pub fn new(mut config: EngineConfig, seed: [u8; 32]) -> Self {
-        config.name.truncate(config.name.floor_char_boundary(MAX_VIEWER_NAME));
+        config
+            .name
+            .truncate(config.name.floor_char_boundary(MAX_VIEWER_NAME));
         let mut accesses = std::mem::take(&mut config.paths);
         accesses.truncate(MAX_PATHS);
         let standby = config.redundancy == Redundancy::Standby && accesses.len() > 1;
@@ -150,9 +152,17 @@ impl Engine {
         let paths = accesses.into_iter().enumerate();
         Self {
             reassembly: Reassembly::new(config.max_frame_bytes.min(MAX_FRAME_BYTES)),
-            paths: paths.map(|(at, access)| Path::new(at, access, jitter.next(), standby && at > 0)).collect(),
+            paths: paths
+                .map(|(at, access)| Path::new(at, access, jitter.next(), standby && at > 0))
+                .collect(),
             standby: standby.then(Standby::default),
-            shared: Shared { config, jitter, secrets, loyal_to: None, outputs: VecDeque::new() },
+            shared: Shared {
+                config,
+                jitter,
+                secrets,
+                loyal_to: None,
+                outputs: VecDeque::new(),
+            },
             withheld_before: Withheld::default(),
             repaired: None,
             signal: Signal::default(),
@@ -173,8 +183,12 @@ impl Engine {
         summary.datagrams += 1;
         summary.bytes += datagram.len() as u64;
         let ours = match &DataHeader::of_media(datagram) {
-            Some(header) => header.as_ref().is_ok_and(|header| self.on_data(now, at, header, datagram).is_some()),
-            None => ToViewer::parse(datagram).is_ok_and(|message| self.on_message(now, at, message)),
+            Some(header) => header
+                .as_ref()
+                .is_ok_and(|header| self.on_data(now, at, header, datagram).is_some()),
+            None => {
+                ToViewer::parse(datagram).is_ok_and(|message| self.on_message(now, at, message))
+            }
         };
         self.foreign += u64::from(!ours);
     }
@@ -204,10 +218,22 @@ impl Engine {
     /// When [`Engine::on_tick`] has something to do; none: only a datagram changes anything.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let repair = self.reassembly.deadline().filter(|_| self.paths.iter().any(Path::is_active));
-        let standby = self.standby.as_ref().and_then(|standby| standby.deadline(&self.paths));
+        let repair = self
+            .reassembly
+            .deadline()
+            .filter(|_| self.paths.iter().any(Path::is_active));
+        let standby = self
+            .standby
+            .as_ref()
+            .and_then(|standby| standby.deadline(&self.paths));
         let paths = self.paths.iter().filter_map(Path::next_deadline);
-        paths.chain([repair, standby, self.findings_due(), self.signal_until].into_iter().flatten()).min()
+        paths
+            .chain(
+                [repair, standby, self.findings_due(), self.signal_until]
+                    .into_iter()
+                    .flatten(),
+            )
+            .min()
     }
 
     /// What to do next; none: nothing until the next input.
@@ -241,7 +267,9 @@ impl Engine {
     /// Where things stand at `now`.
     #[must_use]
     pub fn summary(&self, now: Time) -> Summary {
-        let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
+        let sum = |count: fn(&PathSummary) -> u64| {
+            self.paths.iter().map(|path| count(&path.summary)).sum()
+        };
         Summary {
             stream: self.stream.clone(),
             joins: self.joins(),
@@ -250,18 +278,35 @@ impl Engine {
             foreign: self.foreign,
             counts: *self.reassembly.counts(),
             losses: self.losses(),
-            round_trip: self.paths.iter().filter_map(|path| path.summary.round_trip).min(),
+            round_trip: self
+                .paths
+                .iter()
+                .filter_map(|path| path.summary.round_trip)
+                .min(),
             paths: self.paths.iter().map(Path::summary).collect(),
             findings: self.outgoing.counts(),
             verdict: self.outgoing.verdict(now),
-            source_clock: self.paths.iter().filter_map(|path| path.source_clock(now)).min_by_key(|clock| clock.error),
+            source_clock: self
+                .paths
+                .iter()
+                .filter_map(|path| path.source_clock(now))
+                .min_by_key(|clock| clock.error),
         }
     }
 
     /// None when it is not of this conversation.
-    fn on_data(&mut self, now: Time, at: usize, header: &DataHeader, datagram: &mut [u8]) -> Option<()> {
+    fn on_data(
+        &mut self,
+        now: Time,
+        at: usize,
+        header: &DataHeader,
+        datagram: &mut [u8],
+    ) -> Option<()> {
         let path = &mut self.paths[at];
-        let session = path.session.as_mut().filter(|session| session.alias == header.alias)?;
+        let session = path
+            .session
+            .as_mut()
+            .filter(|session| session.alias == header.alias)?;
         let shard = session.shard(header, datagram)?;
         session.on_media(now, header);
         path.note_heard(now);
@@ -280,20 +325,30 @@ impl Engine {
             standby.on_frame(now);
         }
         self.assess(now);
-        self.shared.outputs.push_back(Output::Frame(Arrived { topic, whole, arrived: now }));
+        self.shared.outputs.push_back(Output::Frame(Arrived {
+            topic,
+            whole,
+            arrived: now,
+        }));
     }
 
     /// Whether it is of this conversation.
     fn on_message(&mut self, now: Time, at: usize, message: ToViewer<'_>) -> bool {
         let (path, shared) = (&mut self.paths[at], &mut self.shared);
         match message {
-            ToViewer::Challenge(challenge) => path.on_challenge(now, shared, challenge, self.reassembly.counts().whole),
+            ToViewer::Challenge(challenge) => {
+                path.on_challenge(now, shared, challenge, self.reassembly.counts().whole)
+            }
             ToViewer::Accept(accept) => self.on_accept(now, at, accept),
             ToViewer::Refuse(refuse) => self.on_refuse(now, at, &refuse),
             ToViewer::Reset(session) => self.on_reset(now, at, session),
-            ToViewer::Sealed(session, counter, ciphertext) => self.on_sealed(now, at, session, counter, ciphertext),
+            ToViewer::Sealed(session, counter, ciphertext) => {
+                self.on_sealed(now, at, session, counter, ciphertext)
+            }
             ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)
-                if path.session_named(session).is_some_and(|session| session.is_sealed()) =>
+                if path
+                    .session_named(session)
+                    .is_some_and(|session| session.is_sealed()) =>
             {
                 false
             }
@@ -301,10 +356,20 @@ impl Engine {
         }
     }
 
-    fn on_sealed(&mut self, now: Time, at: usize, id: u64, counter: u64, ciphertext: &[u8]) -> bool {
+    fn on_sealed(
+        &mut self,
+        now: Time,
+        at: usize,
+        id: u64,
+        counter: u64,
+        ciphertext: &[u8],
+    ) -> bool {
         let session = self.paths[at].session_named(id);
-        let Some(plaintext) = session.and_then(|session| session.open(counter, ciphertext)) else { return false };
-        ToViewer::parse_inner(id, &plaintext).is_ok_and(|message| self.on_session_message(now, at, &message))
+        let Some(plaintext) = session.and_then(|session| session.open(counter, ciphertext)) else {
+            return false;
+        };
+        ToViewer::parse_inner(id, &plaintext)
+            .is_ok_and(|message| self.on_session_message(now, at, &message))
     }
 
     /// A message that only the relay of the session can have sent.
@@ -319,7 +384,9 @@ impl Engine {
     /// A relay that does not know a session cannot prove that it is the relay: a sealed one goes on until there is
     /// another.
     fn on_reset(&mut self, now: Time, at: usize, id: u64) -> bool {
-        let Some(session) = self.paths[at].session_named(id) else { return false };
+        let Some(session) = self.paths[at].session_named(id) else {
+            return false;
+        };
         if !session.is_sealed() {
             return self.on_end(now, at, id);
         }
@@ -330,15 +397,30 @@ impl Engine {
     fn on_pulse(&mut self, now: Time, at: usize, id: u64, pulse: &Pulse) -> bool {
         let total = self.total_report();
         self.paths[at].on_group_offer(now, &mut self.shared, id, pulse);
-        let Some(session) = self.paths[at].on_pulse(now, id, pulse) else { return false };
-        let withheld = Withheld { paced_out: pulse.frames_paced_out, given_up: pulse.frames_given_up };
+        let Some(session) = self.paths[at].on_pulse(now, id, pulse) else {
+            return false;
+        };
+        let withheld = Withheld {
+            paced_out: pulse.frames_paced_out,
+            given_up: pulse.frames_given_up,
+        };
         session.on_withheld(withheld, &total);
         session.learn(&pulse.keys);
         self.outgoing.on_verdict(now, at, pulse.verdict);
         session.pause = Duration::from_micros(pulse.pause_us.into());
-        let pause = self.paths.iter().filter_map(|path| path.session.as_ref()).map(|session| session.pause).max();
+        let pause = self
+            .paths
+            .iter()
+            .filter_map(|path| path.session.as_ref())
+            .map(|session| session.pause)
+            .max();
         self.reassembly.set_pause(pause.unwrap_or_default());
-        if let Some(round_trip) = self.paths.iter().filter_map(|path| path.smoothed_round_trip).min() {
+        if let Some(round_trip) = self
+            .paths
+            .iter()
+            .filter_map(|path| path.smoothed_round_trip)
+            .min()
+        {
             self.reassembly.set_round_trip(round_trip);
         }
         self.assess(now);
@@ -350,10 +432,14 @@ impl Engine {
         if accept.nonce != self.paths[at].nonce {
             return false;
         }
-        let Some((accept, seal)) = self.paths[at].opened(now, accept) else { return false };
+        let Some((accept, seal)) = self.paths[at].opened(now, accept) else {
+            return false;
+        };
         if self.shared.config.wish == Wish::List {
             self.paths[at].joining = None;
-            self.shared.outputs.push_back(Output::List(accept.streams, accept.total_streams));
+            self.shared
+                .outputs
+                .push_back(Output::List(accept.streams, accept.total_streams));
             return true;
         }
         if self.paths[at].session_named(accept.session).is_none() {
@@ -369,7 +455,11 @@ impl Engine {
 
     /// A session has opened on path `at`.
     fn on_session(&mut self, now: Time, at: usize) {
-        let others = self.paths.iter().enumerate().any(|(other, path)| other != at && path.is_active());
+        let others = self
+            .paths
+            .iter()
+            .enumerate()
+            .any(|(other, path)| other != at && path.is_active());
         if !others {
             self.reassembly.on_away();
         }
@@ -378,7 +468,8 @@ impl Engine {
             self.stream = Some(session.name.clone());
         }
         let mut sessions = self.paths.iter().filter_map(|path| path.session.as_ref());
-        self.reassembly.set_authentic(sessions.all(Session::is_sealed));
+        self.reassembly
+            .set_authentic(sessions.all(Session::is_sealed));
         self.assess(now);
     }
 
@@ -388,8 +479,12 @@ impl Engine {
             self.shared.outputs.push_back(Output::List(Vec::new(), 0));
             return true;
         }
-        let Some(signal) = self.paths[at].on_refuse(now, &mut self.shared, refuse) else { return false };
-        if matches!(signal, Signal::NoSuchStream(_)) && self.paths.iter().all(|path| path.session.is_none()) {
+        let Some(signal) = self.paths[at].on_refuse(now, &mut self.shared, refuse) else {
+            return false;
+        };
+        if matches!(signal, Signal::NoSuchStream(_))
+            && self.paths.iter().all(|path| path.session.is_none())
+        {
             self.doubt_loyalty(now);
         }
         self.assess(now);
@@ -429,9 +524,16 @@ impl Engine {
 
     fn ask_for_repairs(&mut self, now: Time) {
         while self.paths.iter().any(Path::is_active) {
-            let Some(repair) = self.reassembly.poll_repair(now) else { return };
-            let id = FrameId { epoch: repair.epoch, number: repair.number };
-            let Some(at) = self.repair_path(now, id) else { return };
+            let Some(repair) = self.reassembly.poll_repair(now) else {
+                return;
+            };
+            let id = FrameId {
+                epoch: repair.epoch,
+                number: repair.number,
+            };
+            let Some(at) = self.repair_path(now, id) else {
+                return;
+            };
             self.paths[at].send_repair(&mut self.shared, repair);
             self.repaired = Some((id, at));
         }
@@ -440,18 +542,31 @@ impl Engine {
     /// The path to ask for shards of frame `id`: the quickest of those that speak, or another one when that has been
     /// asked already.
     fn repair_path(&self, now: Time, id: FrameId) -> Option<usize> {
-        let asked = self.repaired.filter(|(repaired, _)| *repaired == id).map(|(_, at)| at);
+        let asked = self
+            .repaired
+            .filter(|(repaired, _)| *repaired == id)
+            .map(|(_, at)| at);
         let active = (0..self.paths.len()).filter(|at| self.paths[*at].is_active());
         active.min_by_key(|at| {
             let path = &self.paths[*at];
-            let silent = path.evidence.heard.is_none_or(|heard| heard + SILENT_PATH <= now);
-            (silent, Some(*at) == asked, path.summary.round_trip.unwrap_or(Duration::MAX))
+            let silent = path
+                .evidence
+                .heard
+                .is_none_or(|heard| heard + SILENT_PATH <= now);
+            (
+                silent,
+                Some(*at) == asked,
+                path.summary.round_trip.unwrap_or(Duration::MAX),
+            )
         })
     }
 
     fn assess(&mut self, now: Time) {
         let assessed = || self.paths.iter().map(|path| path.evidence.assess(now));
-        let best = assessed().map(|(signal, _)| signal).min_by_key(Signal::rank).unwrap_or_default();
+        let best = assessed()
+            .map(|(signal, _)| signal)
+            .min_by_key(Signal::rank)
+            .unwrap_or_default();
         self.signal_until = assessed().filter_map(|(_, until)| until).min();
         if best != self.signal {
             self.signal = best.clone();
@@ -466,13 +581,17 @@ impl Engine {
             withheld.paced_out += session.withheld.paced_out;
             withheld.given_up += session.withheld.given_up;
         }
-        self.reassembly.losses().with_withheld(withheld.paced_out, withheld.given_up)
+        self.reassembly
+            .losses()
+            .with_withheld(withheld.paced_out, withheld.given_up)
     }
 
     fn total_report(&self) -> Report {
         let counts = self.reassembly.counts();
         let losses = self.reassembly.losses();
-        let sum = |count: fn(&PathSummary) -> u64| self.paths.iter().map(|path| count(&path.summary)).sum();
+        let sum = |count: fn(&PathSummary) -> u64| {
+            self.paths.iter().map(|path| count(&path.summary)).sum()
+        };
         // Of what several relays send none can be blamed for a shard that is missing, and each makes good the others'.
         let alone = self.paths.len() == 1;
         Report {

@@ -142,7 +142,10 @@ impl Feed {
     pub fn wait(&self, limit: Duration) -> Waited {
         let slot = self.slot();
         let idle = |slot: &mut Slot| slot.scene.is_none() && !slot.closed;
-        let (mut slot, _) = self.changed.wait_timeout_while(slot, limit, idle).expect(UNPOISONED);
+        let (mut slot, _) = self
+            .changed
+            .wait_timeout_while(slot, limit, idle)
+            .expect(UNPOISONED);
         match slot.scene.take() {
             _ if slot.closed => Waited::Closed,
             Some(scene) => Waited::Scene(scene),
@@ -237,7 +240,12 @@ mod tests {
         let mut picture = feed.spare();
         picture.reshape(4, 4);
         let id = FrameId { epoch: 1, number };
-        Scene::Picture(Shown { stream: "cam".parse().unwrap(), id, picture, jpeg: Bytes::new() })
+        Scene::Picture(Shown {
+            stream: "cam".parse().unwrap(),
+            id,
+            picture,
+            jpeg: Bytes::new(),
+        })
     }
 
     fn number(scene: Option<Scene>) -> u64 {
@@ -251,7 +259,13 @@ mod tests {
     fn the_newest_scene_wins_and_the_frame_it_displaced_is_told() {
         let feed = Feed::new();
         assert_eq!(feed.publish(frame(&feed, 1)), None);
-        assert_eq!(feed.publish(frame(&feed, 2)), Some(FrameId { epoch: 1, number: 1 }));
+        assert_eq!(
+            feed.publish(frame(&feed, 2)),
+            Some(FrameId {
+                epoch: 1,
+                number: 1
+            })
+        );
         assert_eq!(number(feed.take()), 2);
         assert!(feed.take().is_none());
         assert_eq!(feed.publish(frame(&feed, 3)), None);
@@ -261,7 +275,10 @@ mod tests {
     fn a_message_displaces_a_picture_and_the_other_way_round() {
         let feed = Feed::new();
         feed.publish(frame(&feed, 1));
-        let gone = feed.publish(Scene::Message { title: "no signal".into(), reason: String::new() });
+        let gone = feed.publish(Scene::Message {
+            title: "no signal".into(),
+            reason: String::new(),
+        });
         assert_eq!(gone.map(|id| id.number), Some(1));
         assert_eq!(feed.publish(frame(&feed, 2)), None);
         assert_eq!(number(feed.take()), 2);
@@ -294,7 +311,11 @@ mod tests {
         feed.set_waker(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        assert_eq!(wakes.load(Ordering::Relaxed), 1, "what came before the waker is told");
+        assert_eq!(
+            wakes.load(Ordering::Relaxed),
+            1,
+            "what came before the waker is told"
+        );
         for number in 1..10 {
             feed.publish(frame(&feed, number));
         }

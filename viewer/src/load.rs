@@ -52,9 +52,14 @@ pub(crate) fn check(config: &Config, extra: &Extra) -> anyhow::Result<()> {
 /// # Errors
 /// When it cannot begin, or a viewer got no frame: in a sentence that says why.
 pub(crate) fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Result<ExitCode> {
-    let relays = config.relay.iter().map(|relay| looked_up(relay)).collect::<anyhow::Result<Vec<_>>>()?;
+    let relays = config
+        .relay
+        .iter()
+        .map(|relay| looked_up(relay))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let sockets = u64::from(load.viewers) * relays.len() as u64;
-    descriptors::allow(sockets + OTHER_FILES).with_context(|| format!("cannot be {} viewers", load.viewers))?;
+    descriptors::allow(sockets + OTHER_FILES)
+        .with_context(|| format!("cannot be {} viewers", load.viewers))?;
     let plan = plan(config, load, &relays)?;
     let books = Arc::new(Books::new(plan.sessions));
     let crowd = Crowd::start(&plan, &books, &context.shutdown)?;
@@ -69,7 +74,9 @@ pub(crate) fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Re
 /// The address of a relay. A session that looked for itself would do so beside hundreds of others.
 fn looked_up(relay: &str) -> anyhow::Result<SocketAddr> {
     let found = relay.to_socket_addrs().map(|mut found| found.next());
-    found.with_context(|| format!("cannot find {relay}"))?.with_context(|| format!("{relay} has no address"))
+    found
+        .with_context(|| format!("cannot find {relay}"))?
+        .with_context(|| format!("{relay} has no address"))
 }
 
 fn plan(config: &Config, load: &Load, relays: &[SocketAddr]) -> anyhow::Result<Plan> {
@@ -93,11 +100,15 @@ fn plan(config: &Config, load: &Load, relays: &[SocketAddr]) -> anyhow::Result<P
 
 fn write(load: &Load, report: &Report) -> anyhow::Result<()> {
     load.tell(&report.to_string());
-    let Some(path) = &load.json else { return Ok(()) };
+    let Some(path) = &load.json else {
+        return Ok(());
+    };
     let mut json = serde_json::to_string_pretty(report)?;
     json.push('\n');
     if load.json_on_stdout() {
-        std::io::stdout().write_all(json.as_bytes()).context("cannot write to standard output")
+        std::io::stdout()
+            .write_all(json.as_bytes())
+            .context("cannot write to standard output")
     } else {
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
     }

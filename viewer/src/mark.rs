@@ -44,15 +44,22 @@ pub struct Mark {
 /// on the screen but one of the last.
 pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, mark: &Mark) {
     let scale = place.width as f32 / mark.size.0.max(1) as f32;
-    let (x, y) = (place.x as f32 + mark.x * scale, place.y as f32 + mark.y * scale);
+    let (x, y) = (
+        place.x as f32 + mark.x * scale,
+        place.y as f32 + mark.y * scale,
+    );
     let ring = mark.radius * scale + GAP;
     let reach = ring + HALF_WIDTH + 1.0;
     let span = |centre: f32, end: usize| {
-        (centre - reach).clamp(0.0, end as f32) as usize..(centre + reach).ceil().clamp(0.0, end as f32) as usize
+        (centre - reach).clamp(0.0, end as f32) as usize
+            ..(centre + reach).ceil().clamp(0.0, end as f32) as usize
     };
     for row in span(y, canvas.height()) {
         for column in span(x, canvas.width()) {
-            let (across, down) = ((column as f32 + 0.5 - x).abs(), (row as f32 + 0.5 - y).abs());
+            let (across, down) = (
+                (column as f32 + 0.5 - x).abs(),
+                (row as f32 + 0.5 - y).abs(),
+            );
             let of_ring = (across.hypot(down) - ring).abs() - HALF_WIDTH;
             let of_cross = across.min(down).max(across.max(down) - ARM) - HALF_WIDTH / 2.0;
             let cover = (0.5 - of_ring.min(of_cross)).clamp(0.0, 1.0);
@@ -65,7 +72,12 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, mark: &Mark) {
         return;
     }
     let corner = |value: f32| value.max(0.0) as usize;
-    let area = Area { x: corner(x + reach), y: corner(y - reach), width: canvas.width(), height: LETTERS };
+    let area = Area {
+        x: corner(x + reach),
+        y: corner(y - reach),
+        width: canvas.width(),
+        height: LETTERS,
+    };
     Words::lines_of(&mark.id.number.to_string(), LETTERS).draw_from_left(canvas, area, COLOUR);
 }
 
@@ -74,7 +86,10 @@ mod tests {
     use super::*;
 
     const MARK: Mark = Mark {
-        id: FrameId { epoch: 1, number: 7 },
+        id: FrameId {
+            epoch: 1,
+            number: 7,
+        },
         at: Time::from_nanos(0),
         size: (640, 480),
         x: 320.0,
@@ -91,16 +106,48 @@ mod tests {
     #[test]
     fn the_ring_lies_around_what_was_found_and_the_cross_in_its_middle_at_any_scale() {
         for (place, scale) in [
-            (Area { x: 0, y: 0, width: 640, height: 480 }, 1.0),
-            (Area { x: 100, y: 0, width: 1280, height: 960 }, 2.0),
-            (Area { x: 0, y: 40, width: 320, height: 240 }, 0.5),
+            (
+                Area {
+                    x: 0,
+                    y: 0,
+                    width: 640,
+                    height: 480,
+                },
+                1.0,
+            ),
+            (
+                Area {
+                    x: 100,
+                    y: 0,
+                    width: 1280,
+                    height: 960,
+                },
+                2.0,
+            ),
+            (
+                Area {
+                    x: 0,
+                    y: 40,
+                    width: 320,
+                    height: 240,
+                },
+                0.5,
+            ),
         ] {
             let width = place.width + 2 * place.x;
             let pixels = drawn(&MARK, place, (width, place.height + 2 * place.y));
             let (x, y) = (place.x + place.width / 2, place.y + place.height / 2);
             let ring = (20.0 * scale + GAP) as usize;
             let red = |x: usize, y: usize| pixels[y * width + x] >> 16;
-            for (x, y) in [(x, y), (x + 3, y), (x, y - 3), (x + ring, y), (x - ring, y), (x, y + ring), (x, y - ring)] {
+            for (x, y) in [
+                (x, y),
+                (x + 3, y),
+                (x, y - 3),
+                (x + ring, y),
+                (x - ring, y),
+                (x, y + ring),
+                (x, y - ring),
+            ] {
                 assert!(red(x, y) > 100, "{scale}: {x} {y}");
             }
             assert_eq!(red(x + ring / 2 + 3, y), 0, "what was found stays visible");
@@ -109,10 +156,35 @@ mod tests {
 
     #[test]
     fn what_lies_outside_is_not_drawn() {
-        let place = Area { x: 0, y: 0, width: 64, height: 48 };
-        for (x, y, radius) in [(-900.0, 5.0, 9.0), (9e6, 9e6, 9.0), (320.0, 240.0, 7000.0), (0.0, 0.0, 20.0)] {
-            drawn(&Mark { x, y, radius, ..MARK }, place, (64, 48));
+        let place = Area {
+            x: 0,
+            y: 0,
+            width: 64,
+            height: 48,
+        };
+        for (x, y, radius) in [
+            (-900.0, 5.0, 9.0),
+            (9e6, 9e6, 9.0),
+            (320.0, 240.0, 7000.0),
+            (0.0, 0.0, 20.0),
+        ] {
+            drawn(
+                &Mark {
+                    x,
+                    y,
+                    radius,
+                    ..MARK
+                },
+                place,
+                (64, 48),
+            );
         }
-        assert_eq!(drawn(&Mark { x: -900.0, ..MARK }, place, (64, 48)).iter().filter(|pixel| **pixel > 0).count(), 0);
+        assert_eq!(
+            drawn(&Mark { x: -900.0, ..MARK }, place, (64, 48))
+                .iter()
+                .filter(|pixel| **pixel > 0)
+                .count(),
+            0
+        );
     }
 }

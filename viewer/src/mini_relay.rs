@@ -6,8 +6,8 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::handshake::{self, Channel, RelayAccess};
 use fanlight_proto::message::{
-    Accept, Access, Challenge, Findings, Format, FrameBuffer, FrameHeader, FrameId, Goodbye, Join, Pulse, Refusal,
-    Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
+    Accept, Access, Challenge, Findings, Format, FrameBuffer, FrameHeader, FrameId, Goodbye, Join,
+    Pulse, Refusal, Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
 };
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
@@ -65,7 +65,10 @@ impl MiniRelay {
             session: None,
             sessions: 0,
             refusal: None,
-            status: Status { state: State::Live as i32, ..Status::default() },
+            status: Status {
+                state: State::Live as i32,
+                ..Status::default()
+            },
             rate_millihertz: 30_000,
             joins_seen: 0,
             wanted: String::new(),
@@ -102,10 +105,18 @@ impl MiniRelay {
                 if self.session != Some(session) {
                     return vec![encoded(&ToViewer::Reset(session))];
                 }
-                let plaintext = self.channel.as_mut().and_then(|channel| channel.open(counter, ciphertext));
+                let plaintext = self
+                    .channel
+                    .as_mut()
+                    .and_then(|channel| channel.open(counter, ciphertext));
                 // One that came twice does not open again.
-                let Some(plaintext) = plaintext else { return Vec::new() };
-                self.on_message(now, ToRelay::parse_inner(session, &plaintext).expect("it takes that, too"))
+                let Some(plaintext) = plaintext else {
+                    return Vec::new();
+                };
+                self.on_message(
+                    now,
+                    ToRelay::parse_inner(session, &plaintext).expect("it takes that, too"),
+                )
             }
             message => self.on_message(now, message),
         }
@@ -151,7 +162,12 @@ impl MiniRelay {
     }
 
     /// A frame from the source, as the datagrams that go to the viewer.
-    pub(crate) fn on_frame(&mut self, id: FrameId, body: &[u8], lost_upstream: u16) -> Vec<Vec<u8>> {
+    pub(crate) fn on_frame(
+        &mut self,
+        id: FrameId,
+        body: &[u8],
+        lost_upstream: u16,
+    ) -> Vec<Vec<u8>> {
         self.sequence += 1;
         let lost_in_relay = std::mem::take(&mut self.lost_in_relay);
         let first = DataHeader {
@@ -172,7 +188,10 @@ impl MiniRelay {
         if self.channel.is_some() {
             self.key.seal(&mut packets);
         }
-        let datagrams: Vec<Vec<u8>> = packets.chunks(first.datagram_bytes()).map(<[u8]>::to_vec).collect();
+        let datagrams: Vec<Vec<u8>> = packets
+            .chunks(first.datagram_bytes())
+            .map(<[u8]>::to_vec)
+            .collect();
         self.ring.truncate(RING - 1);
         self.ring.insert(0, (id, datagrams.clone()));
         if self.session.is_none() || self.paused {
@@ -198,15 +217,24 @@ impl MiniRelay {
 
     /// The status, unasked.
     pub(crate) fn tell_status(&mut self, now: Time) -> Vec<Vec<u8>> {
-        let Some(session) = self.session else { return Vec::new() };
+        let Some(session) = self.session else {
+            return Vec::new();
+        };
         let pulse = ToViewer::Pulse(session, self.pulse(now, 0));
         vec![self.in_session(&pulse)]
     }
 
     /// The farewell of a relay that stops.
     pub(crate) fn stop(&mut self) -> Vec<Vec<u8>> {
-        let Some(session) = self.session.take() else { return Vec::new() };
-        vec![self.in_session(&ToViewer::Goodbye(session, Goodbye { reason: "relay stops".into() }))]
+        let Some(session) = self.session.take() else {
+            return Vec::new();
+        };
+        vec![self.in_session(&ToViewer::Goodbye(
+            session,
+            Goodbye {
+                reason: "relay stops".into(),
+            },
+        ))]
     }
 
     /// Announces the next key of the media.
@@ -221,7 +249,8 @@ impl MiniRelay {
     }
 
     fn in_session(&mut self, message: &ToViewer<'_>) -> Vec<u8> {
-        let (Some(channel), ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)) = (&mut self.channel, message)
+        let (Some(channel), ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)) =
+            (&mut self.channel, message)
         else {
             return encoded(message);
         };
@@ -236,7 +265,11 @@ impl MiniRelay {
         let own = (self.start ^ 0xabcd).to_be_bytes();
         if join.token != own[..] {
             let access = self.access.kind().into();
-            return encoded(&ToViewer::Challenge(Challenge { nonce, token: own.to_vec().into(), access }));
+            return encoded(&ToViewer::Challenge(Challenge {
+                nonce,
+                token: own.to_vec().into(),
+                access,
+            }));
         }
         match self.join(join) {
             Ok(accept) => encoded(&ToViewer::Accept(accept)),
@@ -251,23 +284,50 @@ impl MiniRelay {
         if self.accepted.nonce == join.nonce {
             return Ok(self.accepted.clone());
         }
-        let answer = handshake::answer(&self.access, join.nonce, &join.token, &join.handshake, [9; 32]);
-        let refuse = Refuse { nonce: join.nonce, refusal: Refusal::Key as i32, ..Refuse::default() };
+        let answer = handshake::answer(
+            &self.access,
+            join.nonce,
+            &join.token,
+            &join.handshake,
+            [9; 32],
+        );
+        let refuse = Refuse {
+            nonce: join.nonce,
+            refusal: Refusal::Key as i32,
+            ..Refuse::default()
+        };
         let responder = answer.map_err(|_| refuse)?;
-        let accept = Accept { keys: self.keys(), ..self.admit(join.nonce, join.list)? };
-        let (handshake, channel) = responder.finish(&accept.encode_to_vec()).expect("it is short enough");
+        let accept = Accept {
+            keys: self.keys(),
+            ..self.admit(join.nonce, join.list)?
+        };
+        let (handshake, channel) = responder
+            .finish(&accept.encode_to_vec())
+            .expect("it is short enough");
         self.channel = Some(channel);
-        self.accepted = Accept { nonce: join.nonce, handshake: handshake.into(), ..Accept::default() };
+        self.accepted = Accept {
+            nonce: join.nonce,
+            handshake: handshake.into(),
+            ..Accept::default()
+        };
         Ok(self.accepted.clone())
     }
 
     fn keys(&self) -> Vec<StreamKey> {
-        std::iter::once(&self.key).chain(&self.next_key).map(MediaKey::to_message).collect()
+        std::iter::once(&self.key)
+            .chain(&self.next_key)
+            .map(MediaKey::to_message)
+            .collect()
     }
 
     fn admit(&mut self, nonce: u64, list: bool) -> Result<Accept, Refuse> {
         if let Some((refusal, retry_after_ms)) = self.refusal {
-            return Err(Refuse { nonce, refusal: refusal as i32, retry_after_ms, ..Refuse::default() });
+            return Err(Refuse {
+                nonce,
+                refusal: refusal as i32,
+                retry_after_ms,
+                ..Refuse::default()
+            });
         }
         let stream = StreamInfo {
             name: self.stream.clone(),
@@ -279,26 +339,48 @@ impl MiniRelay {
             ..StreamInfo::default()
         };
         if list {
-            return Ok(Accept { nonce, streams: vec![stream], total_streams: 1, ..Accept::default() });
+            return Ok(Accept {
+                nonce,
+                streams: vec![stream],
+                total_streams: 1,
+                ..Accept::default()
+            });
         }
         self.sessions += 1;
         let session = self.start * 1_000_000 + self.sessions;
         self.session = Some(session);
         (self.joined, self.heard) = (false, false);
-        Ok(Accept { nonce, session, stream: Some(stream), keep_alive_ms: 250, ..Accept::default() })
+        Ok(Accept {
+            nonce,
+            session,
+            stream: Some(stream),
+            keep_alive_ms: 250,
+            ..Accept::default()
+        })
     }
 
     fn on_repair(&self, repair: &Repair) -> Vec<Vec<u8>> {
         assert_eq!(repair.alias, u32::from(self.alias()));
-        let id = FrameId { epoch: repair.epoch, number: repair.number };
-        let Some((_, datagrams)) = self.ring.iter().find(|(ringed, _)| *ringed == id) else { return Vec::new() };
+        let id = FrameId {
+            epoch: repair.epoch,
+            number: repair.number,
+        };
+        let Some((_, datagrams)) = self.ring.iter().find(|(ringed, _)| *ringed == id) else {
+            return Vec::new();
+        };
         let ranges = repair.ranges.chunks(2);
         let indices = ranges.flat_map(|range| range[0] as usize..(range[0] + range[1]) as usize);
-        indices.filter_map(|index| datagrams.get(index).cloned()).collect()
+        indices
+            .filter_map(|index| datagrams.get(index).cloned())
+            .collect()
     }
 
     fn pulse(&self, now: Time, echo_us: u64) -> Pulse {
-        let keys = if self.channel.is_some() { self.keys() } else { Vec::new() };
+        let keys = if self.channel.is_some() {
+            self.keys()
+        } else {
+            Vec::new()
+        };
         Pulse {
             echo_us,
             relay_us: now.as_micros(),
@@ -313,7 +395,12 @@ impl MiniRelay {
 }
 
 /// An encoded `Frame` with `jpeg` in it.
-pub(crate) fn frame_body(id: FrameId, captured_ns: u64, clock_id: u64, jpeg: &[u8]) -> bytes::Bytes {
+pub(crate) fn frame_body(
+    id: FrameId,
+    captured_ns: u64,
+    clock_id: u64,
+    jpeg: &[u8],
+) -> bytes::Bytes {
     named_frame_body(STREAM, "", id, captured_ns, clock_id, jpeg)
 }
 

@@ -21,7 +21,8 @@ impl Picture {
     /// Changes the size and keeps the memory; what the pixels are afterwards is unspecified.
     pub fn reshape(&mut self, width: u32, height: u32) {
         let count = width as usize * height as usize;
-        self.pixels.reserve_exact(count.saturating_sub(self.pixels.len()));
+        self.pixels
+            .reserve_exact(count.saturating_sub(self.pixels.len()));
         self.pixels.resize(count, 0);
         (self.width, self.height) = (width, height);
     }

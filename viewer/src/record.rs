@@ -125,7 +125,9 @@ impl Recorder {
         let (end, ended) = mpsc::channel();
         // Nobody waits for the end any more when it cannot be told.
         let work = move || drop(end.send(record(&planned, &filled)));
-        thread::Builder::new().name("record".to_owned()).spawn(work)?;
+        thread::Builder::new()
+            .name("record".to_owned())
+            .spawn(work)?;
         Ok(Self { desk, plan, ended })
     }
 
@@ -140,7 +142,10 @@ impl Recorder {
     pub fn stop(self) -> Recording {
         self.desk.close();
         self.ended.recv_timeout(STOP_LIMIT).unwrap_or_else(|_| {
-            let stuck = io::Error::new(io::ErrorKind::TimedOut, format!("not closed within {STOP_LIMIT:?}"));
+            let stuck = io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("not closed within {STOP_LIMIT:?}"),
+            );
             let recording = Recording {
                 file: self.plan.path.display().to_string(),
                 dropped: self.desk.dropped(),
@@ -209,15 +214,29 @@ fn fill(plan: &Plan, desk: &Desk, sink: &mut dyn Sink) -> io::Result<()> {
 }
 
 fn failure(path: &Path, error: &io::Error) -> String {
-    format!("cannot record to {}: {error}: make room, or name another file (--record)", path.display())
+    format!(
+        "cannot record to {}: {error}: make room, or name another file (--record)",
+        path.display()
+    )
 }
 
 fn tell(recording: &Recording) {
-    let Recording { file, files, frames, repeated, early, dropped, seconds, failure } = recording;
+    let Recording {
+        file,
+        files,
+        frames,
+        repeated,
+        early,
+        dropped,
+        seconds,
+        failure,
+    } = recording;
     match failure {
         Some(failure) => tracing::error!(frames, "{failure}"),
         None if *frames == 0 => tracing::warn!("no picture was shown: {file} is empty"),
-        None => tracing::info!(file, files, frames, repeated, early, dropped, seconds, "recorded"),
+        None => tracing::info!(
+            file, files, frames, repeated, early, dropped, seconds, "recorded"
+        ),
     }
 }
 
@@ -227,7 +246,11 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_created_is_told_and_nobody_waits() {
-        let plan = Plan { path: "/nowhere/at/all.avi".into(), kind: Kind::Avi, length: None };
+        let plan = Plan {
+            path: "/nowhere/at/all.avi".into(),
+            kind: Kind::Avi,
+            length: None,
+        };
         let recorder = Recorder::start(plan).unwrap();
         let recording = recorder.stop();
         let failure = recording.failure.unwrap();

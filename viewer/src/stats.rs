@@ -153,8 +153,16 @@ impl Tally {
     /// Counts from zero at `now`.
     #[must_use]
     pub fn new(now: Time) -> Self {
-        let second = Second { began: now, ..Second::default() };
-        Self(Mutex::new(Inner { started: now, second, clock: "monotonic", ..Inner::default() }))
+        let second = Second {
+            began: now,
+            ..Second::default()
+        };
+        Self(Mutex::new(Inner {
+            started: now,
+            second,
+            clock: "monotonic",
+            ..Inner::default()
+        }))
     }
 
     /// Takes where the engine stands.
@@ -215,7 +223,12 @@ impl Tally {
         inner.stages.transit.record(passage.transit);
         inner.stages.wait.record(passage.wait);
         inner.stages.present.record(passage.present);
-        Some(Presented { facts, at, age, passage })
+        Some(Presented {
+            facts,
+            at,
+            age,
+            passage,
+        })
     }
 
     /// What the relay is told of the showing.
@@ -223,7 +236,11 @@ impl Tally {
     pub fn presentation(&self) -> Presentation {
         let inner = self.inner();
         let lost = inner.superseded + inner.undecodable;
-        Presentation { shown: inner.shown, lost, age_us: inner.second.median_us }
+        Presentation {
+            shown: inner.shown,
+            lost,
+            age_us: inner.second.median_us,
+        }
     }
 
     /// How the showing fares, as a canary tells it; none before the stream has its name.
@@ -238,14 +255,24 @@ impl Tally {
         let inner = self.inner();
         let Second { fps, median_us, .. } = inner.second;
         let age = (median_us > 0).then(|| Duration::from_micros(median_us.into()));
-        Glance { fps, age, verdict: inner.verdict() }
+        Glance {
+            fps,
+            age,
+            verdict: inner.verdict(),
+        }
     }
 
     /// What trackers did, with what became of their findings since.
     #[must_use]
     pub fn told(&self, tracking: Tracking) -> Tracking {
-        let Summary { findings, verdict, .. } = self.inner().summary;
-        Tracking { findings, verdict: verdict.map(Judgement::from), ..tracking }
+        let Summary {
+            findings, verdict, ..
+        } = self.inner().summary;
+        Tracking {
+            findings,
+            verdict: verdict.map(Judgement::from),
+            ..tracking
+        }
     }
 
     /// Frames shown so far.
@@ -281,8 +308,17 @@ impl Tally {
 
 impl Inner {
     fn age(&mut self, facts: &Facts, at: Time, clock: Clock) -> Duration {
-        let Facts { captured_ns, wall_offset_ns, clock_id, .. } = *facts;
-        let captured = Captured { captured_ns, wall_offset_ns, clock_id };
+        let Facts {
+            captured_ns,
+            wall_offset_ns,
+            clock_id,
+            ..
+        } = *facts;
+        let captured = Captured {
+            captured_ns,
+            wall_offset_ns,
+            clock_id,
+        };
         let age;
         (age, self.clock) = clock.age(&captured, at, self.summary.source_clock);
         age
@@ -292,7 +328,10 @@ impl Inner {
         let until_arrived = age.saturating_sub(at.saturating_since(facts.arrived));
         Passage {
             transit: until_arrived.saturating_sub(facts.prepared),
-            wait: facts.decoded.saturating_since(facts.arrived).saturating_sub(facts.decoding),
+            wait: facts
+                .decoded
+                .saturating_since(facts.arrived)
+                .saturating_sub(facts.decoding),
             decode: facts.decoding,
             present: at.saturating_since(facts.decoded),
             clock_error: clock.error(facts.clock_id, self.summary.source_clock),
@@ -306,11 +345,18 @@ impl Inner {
     }
 
     fn losses(&self) -> Losses {
-        Losses { superseded: self.superseded, undecodable: self.undecodable, ..self.summary.losses }
+        Losses {
+            superseded: self.superseded,
+            undecodable: self.undecodable,
+            ..self.summary.losses
+        }
     }
 
     fn line(&mut self, now: Time) -> String {
-        let length = now.saturating_since(self.second.began).as_secs_f64().max(1e-3);
+        let length = now
+            .saturating_since(self.second.began)
+            .as_secs_f64()
+            .max(1e-3);
         let ages = &self.second.ages;
         let median = ages.percentile(50).unwrap_or_default();
         self.second.median_us = u32::try_from(median.as_micros()).unwrap_or(u32::MAX);
@@ -324,8 +370,17 @@ impl Inner {
             _ => line.push_str("  age -"),
         }
         let megabits = (self.summary.bytes - self.second.bytes_before) as f64 * 8e-6 / length;
-        let stream = self.summary.stream.as_ref().map_or("-", |name| name.as_str());
-        let _ = write!(line, "  lost {}  {megabits:.1} Mbit/s  {stream} {}", self.losses().total(), self.signal.word());
+        let stream = self
+            .summary
+            .stream
+            .as_ref()
+            .map_or("-", |name| name.as_str());
+        let _ = write!(
+            line,
+            "  lost {}  {megabits:.1} Mbit/s  {stream} {}",
+            self.losses().total(),
+            self.signal.word()
+        );
         if let Some(verdict) = self.verdict() {
             let _ = write!(line, "  {verdict}");
         }

@@ -112,10 +112,15 @@ impl Line {
             presented_ns: presented.at.as_nanos(),
             age_us: u64::try_from(presented.age.as_micros()).unwrap_or(u64::MAX),
             bytes: facts.bytes,
-            hash: facts.traced.map_or_else(String::new, |traced| format!("{:016x}", traced.jpeg_hash)),
+            hash: facts
+                .traced
+                .map_or_else(String::new, |traced| format!("{:016x}", traced.jpeg_hash)),
             code_number: code.map(|code| code.number),
             code_captured_ns: code.map(|code| code.captured_ns),
-            ball: facts.traced.and_then(|traced| traced.ball).map(|ball| [ball.x, ball.y]),
+            ball: facts
+                .traced
+                .and_then(|traced| traced.ball)
+                .map(|ball| [ball.x, ball.y]),
         }
     }
 

@@ -104,7 +104,11 @@ impl Detection {
     #[must_use]
     pub fn finding(&self) -> Finding {
         let tracked = self.at.saturating_since(self.shown);
-        let look = Look { found: self.found, tracked, looked: self.told.unwrap_or_default() };
+        let look = Look {
+            found: self.found,
+            tracked,
+            looked: self.told.unwrap_or_default(),
+        };
         self.passage.finding(self.id, &look)
     }
 }

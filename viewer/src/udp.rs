@@ -71,10 +71,19 @@ impl Route {
 ///
 /// # Errors
 /// When the runtime cannot be made.
-pub fn converse(route: &Route, engine: &mut Engine, sink: &mut dyn Sink, shutdown: &Shutdown) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+pub fn converse(
+    route: &Route,
+    engine: &mut Engine,
+    sink: &mut dyn Sink,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let room = Room::new();
-    runtime.block_on(async { converse_beside(route, engine, sink, shutdown, &room, Requests::listen()).await });
+    runtime.block_on(async {
+        converse_beside(route, engine, sink, shutdown, &room, Requests::listen()).await
+    });
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();
     Ok(())
@@ -90,10 +99,26 @@ pub(crate) async fn converse_beside(
     room: &Room,
     requests: Requests,
 ) {
-    let lines = route.relays.iter().map(|relay| Line::new(relay, route.receive_buffer, route.own)).collect();
-    let capture = Capture::new("fanlight-viewer", Role::Viewer, COUNTS, route.capture.as_deref());
+    let lines = route
+        .relays
+        .iter()
+        .map(|relay| Line::new(relay, route.receive_buffer, route.own))
+        .collect();
+    let capture = Capture::new(
+        "fanlight-viewer",
+        Role::Viewer,
+        COUNTS,
+        route.capture.as_deref(),
+    );
     let (failures, multicast) = (logline::Limited::new(), route.multicast);
-    let mut conversation = Conversation { lines, multicast, failures, capture, engine, sink };
+    let mut conversation = Conversation {
+        lines,
+        multicast,
+        failures,
+        capture,
+        engine,
+        sink,
+    };
     conversation.run(shutdown, room, requests).await;
 }
 
@@ -168,7 +193,8 @@ impl Conversation<'_> {
                     let now = clock::now();
                     line.heard = true;
                     for datagram in trains.datagrams(count) {
-                        self.capture.note(now, Direction::In, socket.address(), datagram);
+                        self.capture
+                            .note(now, Direction::In, socket.address(), datagram);
                         self.engine.on_datagram(now, at, datagram);
                     }
                 }
@@ -184,12 +210,15 @@ impl Conversation<'_> {
     /// What came by multicast.
     fn receive_group(&mut self, at: usize, trains: &mut Trains) {
         for _ in 0..BATCHES_A_TURN {
-            let Some(group) = &self.lines[at].group else { return };
+            let Some(group) = &self.lines[at].group else {
+                return;
+            };
             match group.receive(trains) {
                 Ok(count) => {
                     let now = clock::now();
                     for datagram in trains.datagrams(count) {
-                        self.capture.note(now, Direction::In, group.address(), datagram);
+                        self.capture
+                            .note(now, Direction::In, group.address(), datagram);
                         self.engine.on_group_datagram(now, at, datagram);
                     }
                 }
@@ -208,7 +237,10 @@ impl Conversation<'_> {
                 tracing::info!(%group, "joined the relay's multicast group");
                 self.engine.on_group_joined(now, at, group);
             }
-            Err(error) => self.complain(now, &format!("cannot join {group}, so media comes by unicast: {error}")),
+            Err(error) => self.complain(
+                now,
+                &format!("cannot join {group}, so media comes by unicast: {error}"),
+            ),
         }
     }
 
@@ -223,8 +255,12 @@ impl Conversation<'_> {
             match output {
                 Output::Send(at, datagram) => {
                     // A datagram that finds no room is lost like any other.
-                    let Some(socket) = self.lines.get(at).and_then(|line| line.socket.as_ref()) else { continue };
-                    self.capture.note(now, Direction::Out, socket.address(), &datagram);
+                    let Some(socket) = self.lines.get(at).and_then(|line| line.socket.as_ref())
+                    else {
+                        continue;
+                    };
+                    self.capture
+                        .note(now, Direction::Out, socket.address(), &datagram);
                     if let Err(error) = socket.send(&datagram) {
                         self.failed(at, &error);
                     }
@@ -260,13 +296,27 @@ impl Conversation<'_> {
 }
 
 /// What a capture counts, as [`counts`] gives it.
-const COUNTS: &[&str] = &["lost_on_the_way", "whole", "lost", "repairs_asked", "repairs_received", "joins"];
+const COUNTS: &[&str] = &[
+    "lost_on_the_way",
+    "whole",
+    "lost",
+    "repairs_asked",
+    "repairs_received",
+    "joins",
+];
 
 fn counts(now: Time, engine: &Engine) -> Vec<u64> {
     let summary = engine.summary(now);
     let (losses, counts) = (summary.losses, summary.counts);
     let on_the_way = losses.link + losses.incomplete;
-    vec![on_the_way, counts.whole, losses.total(), counts.repairs_asked, counts.repairs_received, summary.joins]
+    vec![
+        on_the_way,
+        counts.whole,
+        losses.total(),
+        counts.repairs_asked,
+        counts.repairs_received,
+        summary.joins,
+    ]
 }
 
 /// Ready when a socket can be read or a relay has moved, which is noted.

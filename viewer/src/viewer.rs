@@ -51,7 +51,8 @@ pub struct Viewer;
 
 impl Program for Viewer {
     const NAME: &'static str = "fanlight-viewer";
-    const ABOUT: &'static str = "Shows a stream of a relay, measures it, and joins again by itself whatever restarts";
+    const ABOUT: &'static str =
+        "Shows a stream of a relay, measures it, and joins again by itself whatever restarts";
     type Config = Config;
     type Options = Options;
     type Extra = Extra;
@@ -93,7 +94,13 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     let mut presenter = Presenter::new(Arc::clone(&tally), extra.trace.as_deref())?;
     let pipeline = Pipeline::start(config, extra, route, &presenter, context)?;
     presenter.set_canary(pipeline.canary.as_ref().map(Canary::choice));
-    let crew = tracking::start(config, &pipeline.feed, presenter.trace(), presenter.outbox(), &context.shutdown)?;
+    let crew = tracking::start(
+        config,
+        &pipeline.feed,
+        presenter.trace(),
+        presenter.outbox(),
+        &context.shutdown,
+    )?;
     presenter.set_crew(crew);
     presenter.record(extra.record.plan()?, &pipeline.feed, config.figures)?;
     let shown = if extra.headless {
@@ -104,17 +111,27 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     };
     let ended = clock::now();
     pipeline.stop()?;
-    let tracking = presenter.end_tracking().map(|tracking| tally.told(tracking));
+    let tracking = presenter
+        .end_tracking()
+        .map(|tracking| tally.told(tracking));
     let recording = presenter.end_recording();
     shown?;
-    let unrecorded = recording.as_ref().and_then(|recording| recording.failure.clone());
-    let report = Report { tracking, recording, ..tally.report(clock::now(), &config.relay.join(", ")) };
+    let unrecorded = recording
+        .as_ref()
+        .and_then(|recording| recording.failure.clone());
+    let report = Report {
+        tracking,
+        recording,
+        ..tally.report(clock::now(), &config.relay.join(", "))
+    };
     write_files(extra, &report, &presenter)?;
     if let Some(failure) = unrecorded {
         bail!(failure);
     }
     match extra.duration.filter(|duration| began + *duration <= ended) {
-        Some(duration) if tally.shown() == 0 => bail!("no frame was shown in {duration:?}: {}", tally.signal()),
+        Some(duration) if tally.shown() == 0 => {
+            bail!("no frame was shown in {duration:?}: {}", tally.signal())
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
 }
@@ -142,7 +159,9 @@ impl Pipeline {
         tally.on_signal(clock::now(), &Signal::Connecting);
         let wanted = Wanted {
             traced: extra.trace.is_some(),
-            kept: extra.snapshot.is_some() || config::trackers(config).is_some() || extra.record.record.is_some(),
+            kept: extra.snapshot.is_some()
+                || config::trackers(config).is_some()
+                || extra.record.record.is_some(),
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };
@@ -167,14 +186,19 @@ impl Pipeline {
             })?
         };
         let decoding = {
-            let (handover, feed, tally) = (Arc::clone(&handover), Arc::clone(&feed), Arc::clone(&tally));
+            let (handover, feed, tally) =
+                (Arc::clone(&handover), Arc::clone(&feed), Arc::clone(&tally));
             spawn("decode", &shutdown, move || {
                 decoding::run(&handover, &feed, &tally, &wanted);
                 Ok(())
             })?
         };
         let timekeeper = {
-            let (feed, timing, shutdown) = (Arc::clone(&feed), Timing::of(extra, config), shutdown.clone());
+            let (feed, timing, shutdown) = (
+                Arc::clone(&feed),
+                Timing::of(extra, config),
+                shutdown.clone(),
+            );
             spawn("time", &shutdown.clone(), move || {
                 timing.keep(&feed, &tally, &shutdown);
                 shutdown.trigger();
@@ -186,7 +210,12 @@ impl Pipeline {
                 received.and(decoded)
             })?
         };
-        Ok(Self { feed, shutdown, timekeeper, canary })
+        Ok(Self {
+            feed,
+            shutdown,
+            timekeeper,
+            canary,
+        })
     }
 
     /// Ends all threads.
@@ -210,7 +239,13 @@ fn watch_canary(
     }
     let (route, engine) = (route.clone(), engine.clone());
     let (tally, trace) = (Arc::clone(presenter.tally()), presenter.trace());
-    let canary = Canary::start(canary::Plan { route, engine, screen, tally, trace });
+    let canary = Canary::start(canary::Plan {
+        route,
+        engine,
+        screen,
+        tally,
+        trace,
+    });
     canary.map(Some).context("the canary cannot be watched")
 }
 
@@ -222,7 +257,10 @@ struct Timing {
 
 impl Timing {
     fn of(extra: &Extra, config: &Config) -> Self {
-        let report_on_stdout = extra.report.as_deref().is_some_and(|path| path.as_os_str() == "-");
+        let report_on_stdout = extra
+            .report
+            .as_deref()
+            .is_some_and(|path| path.as_os_str() == "-");
         Self {
             tells: config.stats.unwrap_or(extra.headless && !report_on_stdout),
             end: extra.duration.map(|duration| clock::now() + duration),
@@ -262,7 +300,9 @@ fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> an
         snapshots: config.snapshot_dir.clone(),
         figures: config.figures,
     };
-    Ok(window::run(&options, feed, &mut |id, at| presenter.presented(id, at))?)
+    Ok(window::run(&options, feed, &mut |id, at| {
+        presenter.presented(id, at)
+    })?)
 }
 
 fn write_files(extra: &Extra, report: &Report, presenter: &Presenter) -> anyhow::Result<()> {
@@ -272,11 +312,14 @@ fn write_files(extra: &Extra, report: &Report, presenter: &Presenter) -> anyhow:
         if path.as_os_str() == "-" {
             print(&json);
         } else {
-            std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(path, json)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     if let Some(path) = &extra.snapshot {
-        let saved = presenter.save(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let saved = presenter
+            .save(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         if !saved {
             tracing::warn!("no picture was shown: {} is not written", path.display());
         }
@@ -306,11 +349,15 @@ fn spawn(
 
 fn joined(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
     let name = thread.thread().name().unwrap_or_default().to_owned();
-    thread.join().unwrap_or_else(|_| bail!("thread {name} broke an invariant"))
+    thread
+        .join()
+        .unwrap_or_else(|_| bail!("thread {name} broke an invariant"))
 }
 
 /// To standard output, at once; nobody may be reading, which is no reason to end.
 fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }

@@ -71,8 +71,14 @@ pub enum WindowError {
 ///
 /// # Errors
 /// See [`WindowError`].
-pub fn run(options: &Options, feed: &Feed, presented: &mut dyn FnMut(FrameId, Time)) -> Result<(), WindowError> {
-    let event_loop = EventLoop::with_user_event().build().map_err(WindowError::NoDisplay)?;
+pub fn run(
+    options: &Options,
+    feed: &Feed,
+    presented: &mut dyn FnMut(FrameId, Time),
+) -> Result<(), WindowError> {
+    let event_loop = EventLoop::with_user_event()
+        .build()
+        .map_err(WindowError::NoDisplay)?;
     let proxy = event_loop.create_proxy();
     // An event loop that has ended needs no waking.
     feed.set_waker(move || drop(proxy.send_event(app::SceneWaits)));

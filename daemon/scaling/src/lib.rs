@@ -36,7 +36,10 @@ impl Scaler {
     /// When a plane has not as many bytes as its size says.
     #[inline(never)]
     pub fn grey(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
-        self.scale(&source::<U8>(from, from_size), &mut target::<U8>(to, to_size));
+        self.scale(
+            &source::<U8>(from, from_size),
+            &mut target::<U8>(to, to_size),
+        );
     }
 
     /// Scales a picture of three bytes a pixel to another.
@@ -45,7 +48,10 @@ impl Scaler {
     /// When a picture has not as many bytes as its size says.
     #[inline(never)]
     pub fn rgb(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
-        self.scale(&source::<U8x3>(from, from_size), &mut target::<U8x3>(to, to_size));
+        self.scale(
+            &source::<U8x3>(from, from_size),
+            &mut target::<U8x3>(to, to_size),
+        );
     }
 
     /// Scales a picture of four bytes a pixel, of which each is scaled by itself, to a place in another.
@@ -53,16 +59,36 @@ impl Scaler {
     /// # Panics
     /// When a picture has not as many bytes as its size says, or the place lies not within the second.
     #[inline(never)]
-    pub fn rgbx(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size, place: Place) {
-        let Place { left, top, size: (width, height) } = place;
+    pub fn rgbx(
+        &mut self,
+        from: &[u8],
+        from_size: Size,
+        to: &mut [u8],
+        to_size: Size,
+        place: Place,
+    ) {
+        let Place {
+            left,
+            top,
+            size: (width, height),
+        } = place;
         let whole = target::<U8x4>(to, to_size);
-        let mut part = TypedCroppedImageMut::new(whole, left, top, width, height).expect("a place lies in its picture");
+        let mut part = TypedCroppedImageMut::new(whole, left, top, width, height)
+            .expect("a place lies in its picture");
         self.scale(&source::<U8x4>(from, from_size), &mut part);
     }
 
-    fn scale<P: PixelTrait>(&mut self, from: &TypedImageRef<'_, P>, to: &mut impl ImageViewMut<Pixel = P>) {
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-        self.0.resize_typed(from, to, &options).expect("nothing is cut off, and both have one pixel type");
+    fn scale<P: PixelTrait>(
+        &mut self,
+        from: &TypedImageRef<'_, P>,
+        to: &mut impl ImageViewMut<Pixel = P>,
+    ) {
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .use_alpha(false);
+        self.0
+            .resize_typed(from, to, &options)
+            .expect("nothing is cut off, and both have one pixel type");
     }
 }
 

@@ -79,12 +79,23 @@ impl Record {
 
     fn new(time: Time, direction: Direction, peer: SocketAddr, datagram: &[u8]) -> Self {
         // Media are the datagrams of this size: control messages are shorter, but for JOIN, which is padded.
-        let most = if datagram.len() >= DATA_BYTES { DATA_HEADER } else { HEAD_BYTES };
+        let most = if datagram.len() >= DATA_BYTES {
+            DATA_HEADER
+        } else {
+            HEAD_BYTES
+        };
         let kept = datagram.len().min(most);
         let mut head = [0; HEAD_BYTES];
         head[..kept].copy_from_slice(&datagram[..kept]);
         let length = u32::try_from(datagram.len()).unwrap_or(u32::MAX);
-        Self { time, direction, peer, length, kept: kept as u8, head }
+        Self {
+            time,
+            direction,
+            peer,
+            length,
+            kept: kept as u8,
+            head,
+        }
     }
 
     fn to_bytes(&self) -> [u8; RECORD_BYTES] {
@@ -115,7 +126,10 @@ impl Record {
         Ok(Self {
             time: Time::from_nanos(number(&bytes[..8])),
             direction,
-            peer: SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), number(&bytes[10..12]) as u16),
+            peer: SocketAddr::new(
+                Ipv6Addr::from(octets).to_canonical(),
+                number(&bytes[10..12]) as u16,
+            ),
             length: number(&bytes[12..16]) as u32,
             kept: bytes[9],
             head: std::array::from_fn(|i| bytes[32 + i]),
@@ -154,7 +168,13 @@ impl Ring {
         }
     }
 
-    pub(super) fn note(&mut self, now: Time, direction: Direction, peer: SocketAddr, datagram: &[u8]) {
+    pub(super) fn note(
+        &mut self,
+        now: Time,
+        direction: Direction,
+        peer: SocketAddr,
+        datagram: &[u8],
+    ) {
         let record = Record::new(now, direction, peer, datagram);
         if self.records.len() < self.most {
             self.records.push(record);
@@ -175,12 +195,26 @@ impl Ring {
         self.records.len()
     }
 
-    pub(super) fn write_to(&self, out: &mut impl Write, role: Role, now: Time, names: &[&str]) -> io::Result<()> {
+    pub(super) fn write_to(
+        &self,
+        out: &mut impl Write,
+        role: Role,
+        now: Time,
+        names: &[&str],
+    ) -> io::Result<()> {
         let small = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
         out.write_all(MAGIC)?;
         out.write_all(&[role as u8, small(names.len())])?;
-        out.write_all(&u16::try_from(self.snapshots.len()).unwrap_or(u16::MAX).to_be_bytes())?;
-        out.write_all(&u32::try_from(self.records.len()).unwrap_or(u32::MAX).to_be_bytes())?;
+        out.write_all(
+            &u16::try_from(self.snapshots.len())
+                .unwrap_or(u16::MAX)
+                .to_be_bytes(),
+        )?;
+        out.write_all(
+            &u32::try_from(self.records.len())
+                .unwrap_or(u32::MAX)
+                .to_be_bytes(),
+        )?;
         out.write_all(&now.as_nanos().to_be_bytes())?;
         out.write_all(&clock::wall_offset_ns().to_be_bytes())?;
         for name in names {
@@ -189,10 +223,16 @@ impl Ring {
         }
         for snapshot in &self.snapshots {
             out.write_all(&snapshot.time.as_nanos().to_be_bytes())?;
-            snapshot.counts.iter().try_for_each(|count| out.write_all(&count.to_be_bytes()))?;
+            snapshot
+                .counts
+                .iter()
+                .try_for_each(|count| out.write_all(&count.to_be_bytes()))?;
         }
         let (newer, older) = self.records.split_at(self.next);
-        older.iter().chain(newer).try_for_each(|record| out.write_all(&record.to_bytes()))
+        older
+            .iter()
+            .chain(newer)
+            .try_for_each(|record| out.write_all(&record.to_bytes()))
     }
 }
 
@@ -256,16 +296,28 @@ impl Recording {
         let snapshots = (0..number(&header[10..12])).map(|_| {
             let bytes = take(8 * (1 + names.len()))?;
             let counts = bytes[8..].chunks(8).map(number).collect();
-            Ok(Snapshot { time: Time::from_nanos(number(&bytes[..8])), counts })
+            Ok(Snapshot {
+                time: Time::from_nanos(number(&bytes[..8])),
+                counts,
+            })
         });
         let snapshots = snapshots.collect::<Result<_, FormatError>>()?;
         let records = (0..number(&header[12..16])).map(|_| {
-            let bytes = take(RECORD_BYTES)?.first_chunk().ok_or(FormatError::Short)?;
+            let bytes = take(RECORD_BYTES)?
+                .first_chunk()
+                .ok_or(FormatError::Short)?;
             Record::parse(bytes)
         });
         let records = records.collect::<Result<_, FormatError>>()?;
         let written = Time::from_nanos(number(&header[16..24]));
-        Ok(Self { role, written, wall_offset_ns: number(&header[24..32]) as i64, names, snapshots, records })
+        Ok(Self {
+            role,
+            written,
+            wall_offset_ns: number(&header[24..32]) as i64,
+            names,
+            snapshots,
+            records,
+        })
     }
 
     /// By how much a count grew from the first snapshot to the last.
@@ -279,7 +331,9 @@ impl Recording {
 
 /// A big-endian number of up to 8 bytes.
 fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -292,7 +346,8 @@ mod tests {
 
     fn written(ring: &Ring) -> Vec<u8> {
         let mut out = Vec::new();
-        ring.write_to(&mut out, Role::Relay, Time::from_nanos(9), &["a", "b"]).unwrap();
+        ring.write_to(&mut out, Role::Relay, Time::from_nanos(9), &["a", "b"])
+            .unwrap();
         out
     }
 
@@ -301,20 +356,41 @@ mod tests {
         let mut ring = Ring::new(5, 2);
         let place = ring.records.as_ptr();
         for n in 0..12_u16 {
-            ring.note(Time::from_nanos(n.into()), Direction::Out, peer(n), &n.to_be_bytes());
+            ring.note(
+                Time::from_nanos(n.into()),
+                Direction::Out,
+                peer(n),
+                &n.to_be_bytes(),
+            );
             ring.snapshot(Time::from_nanos(n.into()), vec![n.into(), 2 * u64::from(n)]);
         }
         assert_eq!(ring.records.as_ptr(), place);
         let recording = Recording::parse(&written(&ring)).unwrap();
-        let ports: Vec<_> = recording.records.iter().map(|record| record.peer.port()).collect();
+        let ports: Vec<_> = recording
+            .records
+            .iter()
+            .map(|record| record.peer.port())
+            .collect();
         assert_eq!(ports, [7, 8, 9, 10, 11]);
-        assert_eq!((recording.grown("a"), recording.grown("b"), recording.grown("c")), (Some(1), Some(2), None));
+        assert_eq!(
+            (
+                recording.grown("a"),
+                recording.grown("b"),
+                recording.grown("c")
+            ),
+            (Some(1), Some(2), None)
+        );
     }
 
     #[test]
     fn of_media_only_the_header_is_kept() {
         let mut ring = Ring::new(2, 1);
-        ring.note(Time::from_nanos(1), Direction::In, peer(1), &[5; DATA_BYTES]);
+        ring.note(
+            Time::from_nanos(1),
+            Direction::In,
+            peer(1),
+            &[5; DATA_BYTES],
+        );
         let recording = Recording::parse(&written(&ring)).unwrap();
         assert_eq!(recording.records[0].head(), [5; DATA_HEADER]);
         assert_eq!(recording.records[0].length as usize, DATA_BYTES);
@@ -326,7 +402,10 @@ mod tests {
         for peer in [peer(7), six] {
             let mut ring = Ring::new(1, 1);
             ring.note(Time::from_nanos(1), Direction::In, peer, &[1]);
-            assert_eq!(Recording::parse(&written(&ring)).unwrap().records[0].peer, peer);
+            assert_eq!(
+                Recording::parse(&written(&ring)).unwrap().records[0].peer,
+                peer
+            );
         }
     }
 

@@ -49,16 +49,24 @@ impl Keygen {
                 // Thirds of bytes would be lost: 33 fill their characters.
                 let token = Zeroizing::new(base64url(&Zeroizing::new(random_bytes::<33>())));
                 write(&place.file, &token)?;
-                Ok(format!("{}: a token; whoever has it is let in", place.file.display()))
+                Ok(format!(
+                    "{}: a token; whoever has it is let in",
+                    place.file.display()
+                ))
             }
-            Self::Public(place) => KeyPath::File(place.file.clone()).private().map(|key| key.public().to_string()),
+            Self::Public(place) => KeyPath::File(place.file.clone())
+                .private()
+                .map(|key| key.public().to_string()),
         }
     }
 }
 
 fn shared(file: &Path, kind: KeyKind, who: &str) -> Result<String, KeyFileError> {
     write(file, &spell(kind, &Zeroizing::new(random_bytes())))?;
-    Ok(format!("{}: a key for {who} alike; whoever has it is let in", file.display()))
+    Ok(format!(
+        "{}: a key for {who} alike; whoever has it is let in",
+        file.display()
+    ))
 }
 
 /// RFC 4648 section 5, without padding: whatever reads the file or a URL takes these characters as they are.

@@ -51,7 +51,9 @@ impl Queue {
 
     /// Waits for lines and takes all there are. [`written`](Self::written) tells that they were.
     pub(super) fn take(&self) -> Batch {
-        let waited = self.filled.wait_while(self.state(), |state| state.waiting.is_empty());
+        let waited = self
+            .filled
+            .wait_while(self.state(), |state| state.waiting.is_empty());
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.bytes = 0;
         state.writing = true;
@@ -67,7 +69,10 @@ impl Queue {
     /// Waits until all lines that were pushed are done with, but for `limit` at most.
     pub(super) fn flush(&self, limit: Duration) {
         let pending = |state: &mut State| state.writing || !state.waiting.is_empty();
-        drop(self.emptied.wait_timeout_while(self.state(), limit, pending));
+        drop(
+            self.emptied
+                .wait_timeout_while(self.state(), limit, pending),
+        );
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -21,7 +21,10 @@ impl Rotating {
     /// Opens the file, or makes it, to append to it.
     pub(super) fn open(plan: Plan) -> Result<Self, LogFileError> {
         let path = plan.path.clone();
-        let unwritable = |error| LogFileError::Unwritable { path: path.clone(), error };
+        let unwritable = |error| LogFileError::Unwritable {
+            path: path.clone(),
+            error,
+        };
         if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(LogFileError::NoFile { path });
         }
@@ -41,7 +44,11 @@ impl Rotating {
     pub(super) fn at(path: impl AsRef<Path>, size: u64, files: u16) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let file = OpenOptions::new().append(true).create(true).open(&path)?;
-        Ok(Self { plan: Plan { path, size, files }, length: file.metadata()?.len(), file })
+        Ok(Self {
+            plan: Plan { path, size, files },
+            length: file.metadata()?.len(),
+            file,
+        })
     }
 
     /// The file in use.
@@ -123,7 +130,9 @@ fn opened(path: &Path) -> io::Result<Opened> {
 }
 
 fn directory(path: &Path) -> PathBuf {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     parent.map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
@@ -136,7 +145,11 @@ mod tests {
     use super::*;
 
     fn plan(path: &Path, files: u16) -> Plan {
-        Plan { path: path.to_owned(), size: 1_000, files }
+        Plan {
+            path: path.to_owned(),
+            size: 1_000,
+            files,
+        }
     }
 
     fn line(number: usize) -> String {
@@ -166,9 +179,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         for number in 0..150 {
-            Rotating::open(plan(&path, 3)).unwrap().append(line(number).as_bytes()).unwrap();
+            Rotating::open(plan(&path, 3))
+                .unwrap()
+                .append(line(number).as_bytes())
+                .unwrap();
         }
-        assert_eq!(read(&path, 1).unwrap() + &read(&path, 0).unwrap(), (0..150).map(line).collect::<String>());
+        assert_eq!(
+            read(&path, 1).unwrap() + &read(&path, 0).unwrap(),
+            (0..150).map(line).collect::<String>()
+        );
     }
 
     #[test]
@@ -192,7 +211,10 @@ mod tests {
         for number in 0..150 {
             log.append(line(number).as_bytes()).unwrap();
         }
-        assert_eq!(read(&path, 0).unwrap(), (100..150).map(line).collect::<String>());
+        assert_eq!(
+            read(&path, 0).unwrap(),
+            (100..150).map(line).collect::<String>()
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -203,7 +225,9 @@ mod tests {
         // A directory with something in it is in the way of a rename.
         fs::create_dir_all(numbered(&path, 1).join("full")).unwrap();
         let mut log = Rotating::open(plan(&path, 2)).unwrap();
-        let failed = (0..250).filter(|number| log.append(line(*number).as_bytes()).is_err()).count();
+        let failed = (0..250)
+            .filter(|number| log.append(line(*number).as_bytes()).is_err())
+            .count();
         assert_eq!(failed, 2, "once a full file");
         assert_eq!(read(&path, 0).unwrap().len(), 480);
     }
@@ -228,12 +252,21 @@ mod tests {
     fn a_name_that_cannot_be_written_to_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let refused = |path: &Path| Rotating::open(plan(path, 5)).unwrap_err();
-        for path in [dir.path().join("missing/a.log"), PathBuf::from("/dev/null/a.log")] {
+        for path in [
+            dir.path().join("missing/a.log"),
+            PathBuf::from("/dev/null/a.log"),
+        ] {
             let error = refused(&path).to_string();
-            assert!(error.contains("a.log") && error.contains("--log-file"), "{error}");
+            assert!(
+                error.contains("a.log") && error.contains("--log-file"),
+                "{error}"
+            );
         }
         assert!(matches!(refused(dir.path()), LogFileError::NoFile { .. }));
-        assert!(matches!(refused(Path::new("/dev/null")), LogFileError::NoFile { .. }));
+        assert!(matches!(
+            refused(Path::new("/dev/null")),
+            LogFileError::NoFile { .. }
+        ));
         let path = dir.path().join("a.log");
         let _first = Rotating::open(plan(&path, 5)).unwrap();
         assert!(matches!(refused(&path), LogFileError::InUse { .. }));

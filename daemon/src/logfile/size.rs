@@ -32,16 +32,27 @@ impl FromStr for Size {
     type Err = SizeError;
 
     fn from_str(text: &str) -> Result<Self, SizeError> {
-        let unit = UNITS.iter().find_map(|(suffix, bytes)| text.strip_suffix(suffix).map(|rest| (rest, *bytes)));
+        let unit = UNITS
+            .iter()
+            .find_map(|(suffix, bytes)| text.strip_suffix(suffix).map(|rest| (rest, *bytes)));
         let (number, bytes) = unit.unwrap_or((text, 1));
-        let size = number.trim_end().parse::<u64>().ok().and_then(|number| number.checked_mul(bytes));
-        size.filter(|size| *size >= MIN).map(Self).ok_or_else(|| SizeError(text.to_owned()))
+        let size = number
+            .trim_end()
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(bytes));
+        size.filter(|size| *size >= MIN)
+            .map(Self)
+            .ok_or_else(|| SizeError(text.to_owned()))
     }
 }
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, bytes)| self.0.is_multiple_of(*bytes)) {
+        match UNITS
+            .iter()
+            .find(|(_, bytes)| self.0.is_multiple_of(*bytes))
+        {
             Some((suffix, bytes)) => write!(f, "{}{suffix}", self.0 / bytes),
             None => write!(f, "{}", self.0),
         }

@@ -1,5 +1,8 @@
 //! The least that reading datagrams in batches can cost: `recvmmsg` into buffers laid out beforehand.
-#![expect(unsafe_code, reason = "what is measured against is the bare system call")]
+#![expect(
+    unsafe_code,
+    reason = "what is measured against is the bare system call"
+)]
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -21,10 +24,16 @@ impl Batch {
     pub(crate) fn new() -> Self {
         let mut bytes = vec![0; BATCH * MAX_DATAGRAM];
         let buffers = bytes.chunks_exact_mut(MAX_DATAGRAM);
-        let as_iovec = |buffer: &mut [u8]| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let as_iovec = |buffer: &mut [u8]| libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
         let mut iovecs: Vec<libc::iovec> = buffers.map(as_iovec).collect();
         let messages = iovecs.iter_mut().map(message).collect();
-        Self { messages, _parts: (bytes, iovecs) }
+        Self {
+            messages,
+            _parts: (bytes, iovecs),
+        }
     }
 
     /// Reads what is there and has room: how many datagrams. None when there are none, or the socket fails.
@@ -32,7 +41,15 @@ impl Batch {
         let (messages, flags) = (self.messages.as_mut_ptr(), libc::MSG_DONTWAIT as _);
         // SAFETY: there are BATCH messages, and what they point to is in `_parts`, which is alive and which nobody else
         // reads or writes.
-        let read = unsafe { libc::recvmmsg(socket.as_raw_fd(), messages, BATCH as _, flags, std::ptr::null_mut()) };
+        let read = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                messages,
+                BATCH as _,
+                flags,
+                std::ptr::null_mut(),
+            )
+        };
         usize::try_from(read).ok().filter(|read| *read > 0)
     }
 }

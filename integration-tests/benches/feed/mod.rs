@@ -100,11 +100,19 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Publishes the stream `camera` at a socket in `folder` or on a port of its own.
-    pub(crate) fn start(rig: Rig, folder: &Path, number: usize, frames: Frames) -> io::Result<Self> {
+    pub(crate) fn start(
+        rig: Rig,
+        folder: &Path,
+        number: usize,
+        frames: Frames,
+    ) -> io::Result<Self> {
         let (listener, address) = match rig {
             Rig::Ipc => {
                 let path = folder.join(format!("{number}.ipc"));
-                (Listener::Ipc(UnixListener::bind(&path)?), Address::Ipc(path))
+                (
+                    Listener::Ipc(UnixListener::bind(&path)?),
+                    Address::Ipc(path),
+                )
             }
             Rig::Tcp => {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -114,16 +122,22 @@ impl Feed {
         };
         let over = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&over);
-        let thread = thread::Builder::new().name(format!("feed-{number}")).spawn(move || {
-            while let Ok(stream) = listener.accept() {
-                if end.load(Ordering::Relaxed) {
-                    return;
+        let thread = thread::Builder::new()
+            .name(format!("feed-{number}"))
+            .spawn(move || {
+                while let Ok(stream) = listener.accept() {
+                    if end.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    // It ends when the subscriber goes.
+                    let _ = publish(stream, frames, &end);
                 }
-                // It ends when the subscriber goes.
-                let _ = publish(stream, frames, &end);
-            }
-        })?;
-        Ok(Self { address, over, thread: Some(thread) })
+            })?;
+        Ok(Self {
+            address,
+            over,
+            thread: Some(thread),
+        })
     }
 }
 

@@ -31,13 +31,20 @@ pub(crate) struct Figure {
 pub(crate) fn print_tables(figures: &[Figure]) {
     for rig in distinct(figures, |figure| figure.rig.clone()) {
         let of_rig: Vec<&Figure> = figures.iter().filter(|figure| figure.rig == rig).collect();
-        println!("\n{rig}: CPU time per datagram as a ratio to raw (ns) and, per viewer, to that with 10 viewers");
+        println!(
+            "\n{rig}: CPU time per datagram as a ratio to raw (ns) and, per viewer, to that with 10 viewers"
+        );
         let viewers: BTreeSet<usize> = of_rig.iter().map(|figure| figure.viewers).collect();
-        let heads: String = viewers.iter().map(|viewers| format!(" {viewers:>21}")).collect();
+        let heads: String = viewers
+            .iter()
+            .map(|viewers| format!(" {viewers:>21}"))
+            .collect();
         println!("{:<14}{heads}", "viewers");
         for method in distinct(figures, |figure| figure.method.clone()) {
             let cells = viewers.iter().map(|viewers| {
-                let found = of_rig.iter().find(|figure| figure.method == method && figure.viewers == *viewers);
+                let found = of_rig
+                    .iter()
+                    .find(|figure| figure.method == method && figure.viewers == *viewers);
                 found.map_or_else(|| format!(" {:>21}", "void"), |figure| in_table(figure))
             });
             println!("{method:<14}{}", cells.collect::<String>());
@@ -47,14 +54,24 @@ pub(crate) fn print_tables(figures: &[Figure]) {
 }
 
 fn in_table(figure: &Figure) -> String {
-    let flat = figure.per_viewer_to_10.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-    format!(" {:>6.2} {:>9} {:>4}", figure.ratio_to_raw, format!("({:.0})", figure.ns_per_datagram), flat)
+    let flat = figure
+        .per_viewer_to_10
+        .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    format!(
+        " {:>6.2} {:>9} {:>4}",
+        figure.ratio_to_raw,
+        format!("({:.0})", figure.ns_per_datagram),
+        flat
+    )
 }
 
 /// One line of JSON for each.
 pub(crate) fn print_lines(figures: &[Figure]) {
     for figure in figures {
-        println!("{}", serde_json::to_string(figure).expect("a figure is plain data"));
+        println!(
+            "{}",
+            serde_json::to_string(figure).expect("a figure is plain data")
+        );
     }
 }
 

@@ -16,7 +16,11 @@ pub(crate) fn read(valued: &[&str], bare: &[&str]) -> Result<BTreeMap<String, St
         } else if valued.contains(&word.as_str()) {
             words.next().ok_or(format!("{word} needs a value"))?
         } else {
-            return Err(format!("not known: {word}; known: {} {}", valued.join(" "), bare.join(" ")));
+            return Err(format!(
+                "not known: {word}; known: {} {}",
+                valued.join(" "),
+                bare.join(" ")
+            ));
         };
         flags.insert(word, value);
     }

@@ -42,7 +42,10 @@ pub(crate) struct Service {
 
 impl Service {
     /// The frame and nothing else.
-    pub(crate) const OPEN: Self = Self { parity: false, sealed: false };
+    pub(crate) const OPEN: Self = Self {
+        parity: false,
+        sealed: false,
+    };
 
     /// Parity datagrams that each viewer gets.
     fn parity_of(self, shards: u16) -> u16 {
@@ -50,11 +53,19 @@ impl Service {
     }
 
     fn relay_access(self) -> RelayAccess {
-        if self.sealed { RelayAccess::Psk(SharedKey::new([9; 32])) } else { RelayAccess::Open }
+        if self.sealed {
+            RelayAccess::Psk(SharedKey::new([9; 32]))
+        } else {
+            RelayAccess::Open
+        }
     }
 
     fn viewer_access(self) -> ViewerAccess {
-        if self.sealed { ViewerAccess::Psk(SharedKey::new([9; 32])) } else { ViewerAccess::Open }
+        if self.sealed {
+            ViewerAccess::Psk(SharedKey::new([9; 32]))
+        } else {
+            ViewerAccess::Open
+        }
     }
 }
 
@@ -76,14 +87,23 @@ impl Hall {
         let now = Time::from_nanos(1_000_000_000_000);
         let mut hall = Self {
             service,
-            engine: relay::Engine::new(relay::EngineConfig::default(), service.relay_access(), [7; 32]),
+            engine: relay::Engine::new(
+                relay::EngineConfig::default(),
+                service.relay_access(),
+                [7; 32],
+            ),
             now,
             arrival: arrival(now),
         };
-        let mut viewers: Viewers = (1..).zip(addresses).map(|(n, address)| (*address, viewer(service, n))).collect();
+        let mut viewers: Viewers = (1..)
+            .zip(addresses)
+            .map(|(n, address)| (*address, viewer(service, n)))
+            .collect();
         for _ in 0..MAX_FRAMES {
             let mut fans = hall.pass_frame_time(&mut viewers);
-            let served = fans.pop().is_some_and(|fan| fan.targets.len() == viewers.len() && hall.is_steady(&fan));
+            let served = fans
+                .pop()
+                .is_some_and(|fan| fan.targets.len() == viewers.len() && hall.is_steady(&fan));
             if served {
                 return (hall, viewers);
             }
@@ -104,7 +124,9 @@ impl Hall {
     /// Whether every viewer gets all that it is to get, at once.
     fn is_steady(&self, fan: &Fan) -> bool {
         let parity = self.service.parity_of(fan.packets.shards());
-        fan.targets.iter().all(|target| target.parity == parity && target.spread.is_zero())
+        fan.targets
+            .iter()
+            .all(|target| target.parity == parity && target.spread.is_zero())
     }
 
     /// A frame comes in, and viewers and relay talk until the next. The frames that were fanned out.
@@ -115,7 +137,9 @@ impl Hall {
         let until = self.now + FRAME_TIME;
         while self.now < until {
             self.now = self.now + STEP;
-            viewers.values_mut().for_each(|viewer| viewer.on_tick(self.now));
+            viewers
+                .values_mut()
+                .for_each(|viewer| viewer.on_tick(self.now));
             fans.extend(self.talk(viewers));
         }
         fans
@@ -130,7 +154,14 @@ impl Hall {
                 return fans;
             }
             for (from, datagram) in said {
-                self.engine.on_datagram(self.now, Route { remote: from, local: None }, &datagram);
+                self.engine.on_datagram(
+                    self.now,
+                    Route {
+                        remote: from,
+                        local: None,
+                    },
+                    &datagram,
+                );
             }
             let outputs = std::iter::from_fn(|| self.engine.poll_output()).collect();
             fans.extend(self.deliver(outputs, viewers));
@@ -223,7 +254,19 @@ fn arrival(now: Time) -> Arrival {
     jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
     jpeg[PICTURE - 2..].copy_from_slice(&[0xff, 0xd9]);
     let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(0));
-    let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES).expect("a frame of our own is a frame");
-    assert!(body.len() > SHARD_BYTES * usize::from(SWALLOWED + 1), "a frame has the shard that is swallowed");
-    Arrival { origin: 0, frame, body, received: now, superseded: 0, unwatched: 0, shown: false }
+    let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES)
+        .expect("a frame of our own is a frame");
+    assert!(
+        body.len() > SHARD_BYTES * usize::from(SWALLOWED + 1),
+        "a frame has the shard that is swallowed"
+    );
+    Arrival {
+        origin: 0,
+        frame,
+        body,
+        received: now,
+        superseded: 0,
+        unwatched: 0,
+        shown: false,
+    }
 }

@@ -32,11 +32,24 @@ pub(crate) fn compare(what: &'static str, mut ours: impl FnMut(), mut theirs: im
 
 /// Prints a table, then JSON lines.
 pub(crate) fn print(rows: &[Row]) {
-    println!("{:<46} {:>12} {:>12} {:>7}", "", "ours, us", "other, us", "ratio");
+    println!(
+        "{:<46} {:>12} {:>12} {:>7}",
+        "", "ours, us", "other, us", "ratio"
+    );
     for row in rows {
-        println!("{:<46} {:>12.2} {:>12.2} {:>7.2}", row.what, row.ours / 1e3, row.theirs / 1e3, row.ours / row.theirs);
+        println!(
+            "{:<46} {:>12.2} {:>12.2} {:>7.2}",
+            row.what,
+            row.ours / 1e3,
+            row.theirs / 1e3,
+            row.ours / row.theirs
+        );
     }
     for row in rows {
-        println!(r#"{{"bench":"{}","ratio":{:.3}}}"#, row.what, row.ours / row.theirs);
+        println!(
+            r#"{{"bench":"{}","ratio":{:.3}}}"#,
+            row.what,
+            row.ours / row.theirs
+        );
     }
 }

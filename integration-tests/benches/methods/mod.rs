@@ -25,8 +25,22 @@ const RELAY_TRAIN: usize = 27;
 /// What a relay of ours may do, and what it and the bare loop that sends as much are called.
 const SERVICES: [(Service, &str, &str); 3] = [
     (Service::OPEN, "relay", "raw"),
-    (Service { parity: true, sealed: false }, "relay-parity", "raw-parity"),
-    (Service { parity: true, sealed: true }, "relay-sealed", "raw-sealed"),
+    (
+        Service {
+            parity: true,
+            sealed: false,
+        },
+        "relay-parity",
+        "raw-parity",
+    ),
+    (
+        Service {
+            parity: true,
+            sealed: true,
+        },
+        "relay-sealed",
+        "raw-sealed",
+    ),
 ];
 
 /// The sockets that the methods send by.
@@ -40,13 +54,20 @@ pub(crate) struct Outlets {
 impl Outlets {
     /// Bound to `source`, each as the relay binds its own.
     pub(crate) fn new(source: SocketAddr) -> Result<Self, Box<dyn std::error::Error>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let _inside = runtime.enter();
         let relay = Socket::new(bind(source)?)?;
         let evented = tokio::net::UdpSocket::from_std(bind(source)?)?;
         let plain = bind(source)?;
         drop(_inside);
-        Ok(Self { runtime, relay, plain, evented })
+        Ok(Self {
+            runtime,
+            relay,
+            plain,
+            evented,
+        })
     }
 }
 
@@ -79,10 +100,22 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
         methods.push(load.method(name, raw_name, relay(outlets, hall, load.datagrams())));
         if service == Service::OPEN {
             methods.push(load.method("raw-27", raw_name, raw(&outlets.plain, &load, RELAY_TRAIN)));
-            methods.push(load.method("raw-watched", raw_name, raw(&outlets.evented, &load, LONG_TRAIN)));
-            methods.push(load.method("gso-each", raw_name, trains_one_by_one(outlets, load.clone())));
+            methods.push(load.method(
+                "raw-watched",
+                raw_name,
+                raw(&outlets.evented, &load, LONG_TRAIN),
+            ));
+            methods.push(load.method(
+                "gso-each",
+                raw_name,
+                trains_one_by_one(outlets, load.clone()),
+            ));
             methods.push(load.method("sendmmsg", raw_name, raw(&outlets.plain, &load, 1)));
-            methods.push(load.method("tokio", raw_name, datagrams_one_by_one(outlets, load.clone())));
+            methods.push(load.method(
+                "tokio",
+                raw_name,
+                datagrams_one_by_one(outlets, load.clone()),
+            ));
         }
     }
     methods
@@ -107,28 +140,52 @@ impl Load {
     fn of(fan: &Fan, viewers: &[SocketAddr]) -> Self {
         let packets = &fan.packets;
         let count = packets.shards() + fan.targets[0].parity;
-        Self { bytes: packets.datagrams(0..count).to_vec(), stride: packets.stride(), viewers: viewers.to_vec() }
+        Self {
+            bytes: packets.datagrams(0..count).to_vec(),
+            stride: packets.stride(),
+            viewers: viewers.to_vec(),
+        }
     }
 
     fn datagrams(&self) -> usize {
         self.bytes.len() / self.stride * self.viewers.len()
     }
 
-    fn method<'a>(&self, name: &'static str, against: &'static str, work: impl FnMut() -> bool + 'a) -> Method<'a> {
+    fn method<'a>(
+        &self,
+        name: &'static str,
+        against: &'static str,
+        work: impl FnMut() -> bool + 'a,
+    ) -> Method<'a> {
         let (viewers, datagrams) = (self.viewers.len(), self.datagrams());
-        Method { name, against, viewers, datagrams, bytes: self.bytes.len() * viewers, work: Box::new(work) }
+        Method {
+            name,
+            against,
+            viewers,
+            datagrams,
+            bytes: self.bytes.len() * viewers,
+            work: Box::new(work),
+        }
     }
 }
 
 /// Prepared messages in batches, each a train of `segments` datagrams.
-fn raw<'a, S: AsFd>(socket: &'a S, load: &Load, segments: usize) -> impl FnMut() -> bool + use<'a, S> {
+fn raw<'a, S: AsFd>(
+    socket: &'a S,
+    load: &Load,
+    segments: usize,
+) -> impl FnMut() -> bool + use<'a, S> {
     let mut table = Table::new(load.bytes.clone(), load.stride, segments, &load.viewers);
     move || table.send(socket.as_fd()).is_ok()
 }
 
 /// What the relay does once a frame is cut.
 fn send(outlets: &Outlets, fan: Fan) -> impl FnMut() -> bool {
-    let expected = fan.targets.iter().map(|target| u64::from(fan.packets.shards() + target.parity)).sum::<u64>();
+    let expected = fan
+        .targets
+        .iter()
+        .map(|target| u64::from(fan.packets.shards() + target.parity))
+        .sum::<u64>();
     let mut sender = Sender::new(Gso::Auto, outlets.relay.max_segments());
     move || {
         let before = sender.counts().datagrams;
@@ -152,8 +209,16 @@ fn trains_one_by_one(outlets: &Outlets, load: Load) -> impl FnMut() -> bool {
             let trains = load.bytes.chunks(LONG_TRAIN * load.stride);
             trains.into_iter().all(|train| {
                 let segment_size = (train.len() > load.stride).then_some(load.stride);
-                let train = Transmit { destination: *viewer, ecn: None, contents: train, segment_size, src_ip: None };
-                outlets.wait_to(|| state.try_send((&outlets.evented).into(), &train)).is_ok()
+                let train = Transmit {
+                    destination: *viewer,
+                    ecn: None,
+                    contents: train,
+                    segment_size,
+                    src_ip: None,
+                };
+                outlets
+                    .wait_to(|| state.try_send((&outlets.evented).into(), &train))
+                    .is_ok()
             })
         })
     }

@@ -37,7 +37,10 @@ impl Seat {
         self.whole.fetch_add(1, Ordering::Relaxed);
         if let Some(taken) = taken {
             let age = clock::now().saturating_since(taken);
-            self.ages.lock().unwrap_or_else(PoisonError::into_inner).push(age);
+            self.ages
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(age);
         }
     }
 }
@@ -49,12 +52,19 @@ pub(crate) struct Ears(Vec<UdpSocket>);
 
 impl Ears {
     pub(crate) fn open(place: &Place, count: usize) -> Self {
-        Self(place.at_receivers(|| (0..count).map(|_| crowd::socket(Some(RECEIVE_BUFFER))).collect()))
+        Self(place.at_receivers(|| {
+            (0..count)
+                .map(|_| crowd::socket(Some(RECEIVE_BUFFER)))
+                .collect()
+        }))
     }
 
     /// Where they listen.
     pub(crate) fn ports(&self) -> io::Result<Vec<u16>> {
-        self.0.iter().map(|socket| Ok(socket.local_addr()?.port())).collect()
+        self.0
+            .iter()
+            .map(|socket| Ok(socket.local_addr()?.port()))
+            .collect()
     }
 }
 
@@ -67,10 +77,17 @@ pub(crate) struct Audience {
 
 impl Audience {
     /// So many clients of the HTTP server at `server`, who ask for `path`.
-    pub(crate) fn http(place: &Place, count: usize, server: SocketAddr, path: &'static str) -> io::Result<Self> {
+    pub(crate) fn http(
+        place: &Place,
+        count: usize,
+        server: SocketAddr,
+        path: &'static str,
+    ) -> io::Result<Self> {
         let streams: io::Result<Vec<TcpStream>> =
             place.at_receivers(|| (0..count).map(|_| TcpStream::connect(server)).collect());
-        Self::start(streams?, move |stream, seat| Box::pin(http::receive(stream, path, seat)))
+        Self::start(streams?, move |stream, seat| {
+            Box::pin(http::receive(stream, path, seat))
+        })
     }
 
     /// Those who listen at `ears`.
@@ -80,7 +97,9 @@ impl Audience {
 
     /// So many viewers of the relay at `relay`.
     pub(crate) fn fanlight(place: &Place, count: usize, relay: SocketAddr) -> io::Result<Self> {
-        Self::start(Ears::open(place, count).0, move |socket, seat| Box::pin(fanlight::receive(socket, relay, seat)))
+        Self::start(Ears::open(place, count).0, move |socket, seat| {
+            Box::pin(fanlight::receive(socket, relay, seat))
+        })
     }
 
     fn start<S: Send + 'static>(
@@ -91,20 +110,28 @@ impl Audience {
         let taken = seats.clone();
         let shutdown = Shutdown::new();
         let over = shutdown.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name("audience".to_owned()).spawn(move || {
-            let local = tokio::task::LocalSet::new();
-            for (socket, seat) in sockets.into_iter().zip(taken) {
-                let receiving = receiver(socket, seat);
-                local.spawn_local(async move {
-                    if let Err(error) = receiving.await {
-                        eprintln!("a receiver: {error}");
-                    }
-                });
-            }
-            local.block_on(&runtime, over.wait());
-        })?;
-        Ok(Self { seats, shutdown, thread: Some(thread) })
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = thread::Builder::new()
+            .name("audience".to_owned())
+            .spawn(move || {
+                let local = tokio::task::LocalSet::new();
+                for (socket, seat) in sockets.into_iter().zip(taken) {
+                    let receiving = receiver(socket, seat);
+                    local.spawn_local(async move {
+                        if let Err(error) = receiving.await {
+                            eprintln!("a receiver: {error}");
+                        }
+                    });
+                }
+                local.block_on(&runtime, over.wait());
+            })?;
+        Ok(Self {
+            seats,
+            shutdown,
+            thread: Some(thread),
+        })
     }
 
     /// Whole frames that all have got together.
@@ -118,15 +145,16 @@ impl Audience {
     }
 
     fn each(&self) -> impl Iterator<Item = u64> {
-        self.seats.iter().map(|seat| seat.whole.load(Ordering::Relaxed))
+        self.seats
+            .iter()
+            .map(|seat| seat.whole.load(Ordering::Relaxed))
     }
 
     /// The ages since the last look, sorted.
     pub(crate) fn ages(&self) -> Vec<Duration> {
-        let ages = self
-            .seats
-            .iter()
-            .map(|seat| std::mem::take(&mut *seat.ages.lock().unwrap_or_else(PoisonError::into_inner)));
+        let ages = self.seats.iter().map(|seat| {
+            std::mem::take(&mut *seat.ages.lock().unwrap_or_else(PoisonError::into_inner))
+        });
         let mut ages: Vec<Duration> = ages.flatten().collect();
         ages.sort_unstable();
         ages

@@ -17,7 +17,8 @@ use crate::pictures::{Pictures, stamp};
 /// The name of the server's thread.
 pub(crate) const THREAD: &str = "plain-http";
 
-const RESPONSE: &str = "HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=frame\r\n\r\n";
+const RESPONSE: &str =
+    "HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=frame\r\n\r\n";
 
 /// A running server.
 pub(crate) struct Server {
@@ -49,7 +50,10 @@ impl Client {
         while let Some((part, sent)) = &mut self.sending {
             let head = &part.head.as_bytes()[(*sent).min(part.head.len())..];
             let jpeg = &part.jpeg[sent.saturating_sub(part.head.len())..];
-            match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(jpeg)]) {
+            match self
+                .stream
+                .write_vectored(&[IoSlice::new(head), IoSlice::new(jpeg)])
+            {
                 Ok(count) => *sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -68,7 +72,14 @@ impl Server {
         let over = Arc::new(AtomicBool::new(false));
         let (end, jpegs) = (Arc::clone(&over), pictures.jpegs.clone());
         let serve = move || serve(&listener, &jpegs, Duration::from_secs(1) / rate, &end);
-        Ok(Self { over, thread: Some(thread::Builder::new().name(THREAD.to_owned()).spawn(serve)?) })
+        Ok(Self {
+            over,
+            thread: Some(
+                thread::Builder::new()
+                    .name(THREAD.to_owned())
+                    .spawn(serve)?,
+            ),
+        })
     }
 }
 
@@ -89,7 +100,10 @@ fn serve(listener: &TcpListener, jpegs: &[Vec<u8>], interval: Duration, over: &A
         due = due + interval;
         let mut jpeg = jpeg.clone();
         stamp(&mut jpeg, clock::now());
-        let head = format!("\r\n--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
+        let head = format!(
+            "\r\n--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
+            jpeg.len()
+        );
         let part = Arc::new(Part { head, jpeg });
         clients.retain_mut(|client: &mut Client| {
             client.sending.get_or_insert_with(|| (Arc::clone(&part), 0));
@@ -108,7 +122,10 @@ fn attend_until(due: Time, listener: &TcpListener, clients: &mut Vec<Client>) {
         let mut waiting = vec![PollFd::new(listener, PollFlags::IN)];
         let held_up = clients.iter().filter(|client| client.sending.is_some());
         waiting.extend(held_up.map(|client| PollFd::new(&client.stream, PollFlags::OUT)));
-        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: left.subsec_nanos().into(),
+        };
         // Interrupted or not, what can be done is tried.
         let _ = poll(&mut waiting, Some(&timeout));
         clients.retain_mut(|client| client.go_on().is_ok());
@@ -129,5 +146,8 @@ fn welcome(mut stream: TcpStream) -> io::Result<Client> {
     }
     stream.write_all(RESPONSE.as_bytes())?;
     stream.set_nonblocking(true)?;
-    Ok(Client { stream, sending: None })
+    Ok(Client {
+        stream,
+        sending: None,
+    })
 }

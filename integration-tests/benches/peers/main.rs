@@ -45,10 +45,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let mut wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let mut wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
     let over_http = wanted.iter().any(|word| word == "http");
     wanted.retain(|word| word != "http");
-    let (kinds, crowds) = if over_http { (&Kind::HTTP[..], &HTTP_CROWDS[..]) } else { (&Kind::ALL[..], &CROWDS[..]) };
+    let (kinds, crowds) = if over_http {
+        (&Kind::HTTP[..], &HTTP_CROWDS[..])
+    } else {
+        (&Kind::ALL[..], &CROWDS[..])
+    };
     let folder = tempfile::tempdir()?;
     let pictures = Pictures::write(&folder.path().join("pictures"))?;
     let camera = build_camera(folder.path())?;
@@ -70,11 +77,22 @@ fn main() -> Result<(), Failure> {
     let mut lines = Vec::new();
     for name in Place::NAMES {
         for &(clients, rate) in crowds {
-            if !wanted.iter().all(|word| *word == name || *word == clients.to_string()) {
+            if !wanted
+                .iter()
+                .all(|word| *word == name || *word == clients.to_string())
+            {
                 continue;
             }
-            let Some(place) = Place::open(name) else { continue };
-            let task = Task { place: &place, pictures: &pictures, camera: &camera, clients, rate };
+            let Some(place) = Place::open(name) else {
+                continue;
+            };
+            let task = Task {
+                place: &place,
+                pictures: &pictures,
+                camera: &camera,
+                clients,
+                rate,
+            };
             lines.extend(table(name, kinds, &task)?);
         }
     }
@@ -94,7 +112,8 @@ struct Measured {
 
 /// Prints a rig's rows; gives their JSON lines.
 fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Failure> {
-    let mut results: Vec<(Kind, Vec<Measured>)> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
+    let mut results: Vec<(Kind, Vec<Measured>)> =
+        kinds.iter().map(|kind| (*kind, Vec::new())).collect();
     for _ in 0..ROUNDS {
         for (kind, rounds) in &mut results {
             rounds.extend(measure(*kind, task)?);
@@ -112,16 +131,26 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
     for (kind, rounds) in &results {
         let (name, costs) = (kind.name(), costs(rounds));
         let Some(&cost) = costs.get(costs.len() / 2) else {
-            println!("{rig:<15} {:>7} {:>5} {name:<13} delivers nothing", task.clients, task.rate);
+            println!(
+                "{rig:<15} {:>7} {:>5} {name:<13} delivers nothing",
+                task.clients, task.rate
+            );
             continue;
         };
         let ratio = cost / own;
         let range = format!("{:.2}..{:.2}", costs[0] / own, costs[costs.len() - 1] / own);
         let per_gigabit = cost / (task.pictures.bytes() * 8e-9);
-        let delivered = rounds.iter().map(|round| round.delivered).sum::<f64>() / rounds.len() as f64;
-        let mut ages: Vec<Duration> = rounds.iter().flat_map(|round| round.ages.iter().copied()).collect();
+        let delivered =
+            rounds.iter().map(|round| round.delivered).sum::<f64>() / rounds.len() as f64;
+        let mut ages: Vec<Duration> = rounds
+            .iter()
+            .flat_map(|round| round.ages.iter().copied())
+            .collect();
         ages.sort_unstable();
-        let age = |hundredths: usize| ages.get(ages.len() * hundredths / 100).map(|age| age.as_secs_f64() * 1e3);
+        let age = |hundredths: usize| {
+            ages.get(ages.len() * hundredths / 100)
+                .map(|age| age.as_secs_f64() * 1e3)
+        };
         let said = |age: Option<f64>| age.map_or("-".to_owned(), |age| format!("{age:.2}"));
         let (p50, p99) = (age(50), age(99));
         println!(
@@ -133,8 +162,9 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
             said(p50),
             said(p99)
         );
-        let ages =
-            p50.zip(p99).map_or(String::new(), |(p50, p99)| format!(r#","age_p50_ms":{p50:.2},"age_p99_ms":{p99:.2}"#));
+        let ages = p50.zip(p99).map_or(String::new(), |(p50, p99)| {
+            format!(r#","age_p50_ms":{p50:.2},"age_p99_ms":{p99:.2}"#)
+        });
         lines.push(format!(
             r#"{{"bench":"peers","rig":"{rig}","peer":"{name}","clients":{},"rate":{},"ratio_to_fanlight":{ratio:.2},"cpu_s_per_gigabit":{per_gigabit:.4},"delivered":{delivered:.3}{ages}}}"#,
             task.clients, task.rate
@@ -159,7 +189,16 @@ fn measure(kind: Kind, task: &Task<'_>) -> Result<Option<Measured>, Failure> {
     audience.ages();
     let (cpu, whole, began) = (sender.cpu(), audience.whole(), clock::now());
     pause(LENGTH);
-    let (cpu, whole, length) = (sender.cpu() - cpu, audience.whole() - whole, clock::now().saturating_since(began));
+    let (cpu, whole, length) = (
+        sender.cpu() - cpu,
+        audience.whole() - whole,
+        clock::now().saturating_since(began),
+    );
     let due = length.as_secs_f64() * f64::from(task.rate) * task.clients as f64;
-    Ok(Some(Measured { cpu, whole, delivered: whole as f64 / due, ages: audience.ages() }))
+    Ok(Some(Measured {
+        cpu,
+        whole,
+        delivered: whole as f64 / due,
+        ages: audience.ages(),
+    }))
 }

@@ -43,7 +43,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All but the relay's HTTP side; the first is what the others are compared with.
-    pub(crate) const ALL: [Self; 5] = [Self::Fanlight, Self::GStreamer, Self::Ffmpeg, Self::Ustreamer, Self::PlainHttp];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Fanlight,
+        Self::GStreamer,
+        Self::Ffmpeg,
+        Self::Ustreamer,
+        Self::PlainHttp,
+    ];
 
     /// Those that speak HTTP.
     pub(crate) const HTTP: [Self; 3] = [Self::FanlightHttp, Self::Ustreamer, Self::PlainHttp];
@@ -73,9 +79,14 @@ pub(crate) struct Task<'a> {
 
 /// A running sender. Its processes end with this value.
 pub(crate) enum Sender {
-    Programs { programs: Vec<Program>, _stage: Stage },
+    Programs {
+        programs: Vec<Program>,
+        _stage: Stage,
+    },
     Foreign(Foreign),
-    Plain { _server: Server },
+    Plain {
+        _server: Server,
+    },
 }
 
 impl Sender {
@@ -94,9 +105,11 @@ impl Sender {
     /// Processor time that all its threads have spent.
     pub(crate) fn cpu(&self) -> Duration {
         match self {
-            Self::Programs { programs, .. } => {
-                programs.iter().filter_map(Program::pid).map(|pid| threads_cpu(pid, |_| true)).sum()
-            }
+            Self::Programs { programs, .. } => programs
+                .iter()
+                .filter_map(Program::pid)
+                .map(|pid| threads_cpu(pid, |_| true))
+                .sum(),
             Self::Foreign(foreign) => threads_cpu(foreign.0.id(), |_| true),
             Self::Plain { .. } => threads_cpu(std::process::id(), |name| name == http::THREAD),
         }
@@ -111,8 +124,14 @@ impl Foreign {
         let words = [&place.enter(), words].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).envs(variables.iter().copied());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        child.map(Self).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", words[0])))
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        child
+            .map(Self)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", words[0])))
     }
 }
 
@@ -126,33 +145,53 @@ impl Drop for Foreign {
 
 fn fanlight(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     let stage = Stage::new();
-    let source = stage.source("camera").flags("--input files").flag("path", &task.pictures.folder);
+    let source = stage
+        .source("camera")
+        .flags("--input files")
+        .flag("path", &task.pictures.folder);
     let source = source.flag("rate", task.rate.to_string()).ready();
     let relay = stage.relay(0, &[stage.ipc("camera")]);
     let (relay, address) = match task.place {
         Place::Loopback => (relay, stage.relay_address(0)),
         place => {
             let address = SocketAddr::new(place.sender(), PORT);
-            let relay = stage.program("relay").flag("sources", stage.ipc("camera")).flag("listen", address.to_string());
+            let relay = stage
+                .program("relay")
+                .flag("sources", stage.ipc("camera"))
+                .flag("listen", address.to_string());
             (relay.flags("--access open").under(&place.enter()), address)
         }
     };
     let relay = relay.ready();
     let audience = Audience::fanlight(task.place, task.clients, address)?;
-    Ok((Sender::Programs { programs: vec![source, relay], _stage: stage }, audience))
+    Ok((
+        Sender::Programs {
+            programs: vec![source, relay],
+            _stage: stage,
+        },
+        audience,
+    ))
 }
 
 fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     let stage = Stage::new();
-    let source = stage.source("camera").flags("--input files").flag("path", &task.pictures.folder);
+    let source = stage
+        .source("camera")
+        .flags("--input files")
+        .flag("path", &task.pictures.folder);
     let source = source.flag("rate", task.rate.to_string()).ready();
-    let relay = stage.program("relay").flag("sources", stage.ipc("camera")).under(&task.place.enter());
+    let relay = stage
+        .program("relay")
+        .flag("sources", stage.ipc("camera"))
+        .under(&task.place.enter());
     let relay = relay.flag("http", SocketAddr::new(task.place.sender(), 0).to_string());
     let relay = match task.place {
         Place::Loopback => relay.flag("listen", stage.relay_address(0).to_string()),
         place => {
             let address = SocketAddr::new(place.sender(), PORT);
-            relay.flag("listen", address.to_string()).flags("--access open --http-access open")
+            relay
+                .flag("listen", address.to_string())
+                .flags("--access open --http-access open")
         }
     };
     let relay = relay.ready();
@@ -161,16 +200,41 @@ fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         let answer = task.place.at_receivers(|| site.get("/snapshot/camera.jpg"));
         (answer.status == 200).then_some(())
     };
-    fanlight_tests::wait::until("the first picture has come", fanlight_tests::wait::SOON, has_picture);
-    let audience = Audience::http(task.place, task.clients, site.0, "/stream/camera.mjpeg?framing=plain")?;
-    Ok((Sender::Programs { programs: vec![source, relay], _stage: stage }, audience))
+    fanlight_tests::wait::until(
+        "the first picture has come",
+        fanlight_tests::wait::SOON,
+        has_picture,
+    );
+    let audience = Audience::http(
+        task.place,
+        task.clients,
+        site.0,
+        "/stream/camera.mjpeg?framing=plain",
+    )?;
+    Ok((
+        Sender::Programs {
+            programs: vec![source, relay],
+            _stage: stage,
+        },
+        audience,
+    ))
 }
 
 fn gstreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     let ears = Ears::open(task.place, task.clients);
-    let clients: Vec<String> = ears.ports()?.iter().map(|port| address(task.place.receivers(), *port)).collect();
-    let file = format!("location={}", task.pictures.avi(task.rate, LONGEST)?.display());
-    let (clients, buffer) = (format!("clients={}", clients.join(",")), format!("buffer-size={SEND_BUFFER}"));
+    let clients: Vec<String> = ears
+        .ports()?
+        .iter()
+        .map(|port| address(task.place.receivers(), *port))
+        .collect();
+    let file = format!(
+        "location={}",
+        task.pictures.avi(task.rate, LONGEST)?.display()
+    );
+    let (clients, buffer) = (
+        format!("clients={}", clients.join(",")),
+        format!("buffer-size={SEND_BUFFER}"),
+    );
     let source = ["gst-launch-1.0", "-q", "filesrc", &file, "!", "avidemux"];
     let sink = ["!", "rtpjpegpay", "!", "multiudpsink", &buffer, &clients];
     let process = Foreign::start(task.place, &[&source[..], &sink[..]].concat(), &[])?;
@@ -179,10 +243,28 @@ fn gstreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
 
 fn ffmpeg(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     let ears = Ears::open(task.place, task.clients);
-    let (to, rate, pictures) = (task.place.receivers(), task.rate.to_string(), task.pictures.pattern());
-    let outputs: Vec<String> =
-        ears.ports()?.iter().map(|port| format!("[f=rtp]rtp://{}", address(to, *port))).collect();
-    let input = ["ffmpeg", "-loglevel", "quiet", "-re", "-framerate", &rate, "-loop", "1", "-i", &pictures];
+    let (to, rate, pictures) = (
+        task.place.receivers(),
+        task.rate.to_string(),
+        task.pictures.pattern(),
+    );
+    let outputs: Vec<String> = ears
+        .ports()?
+        .iter()
+        .map(|port| format!("[f=rtp]rtp://{}", address(to, *port)))
+        .collect();
+    let input = [
+        "ffmpeg",
+        "-loglevel",
+        "quiet",
+        "-re",
+        "-framerate",
+        &rate,
+        "-loop",
+        "1",
+        "-i",
+        &pictures,
+    ];
     let outputs = outputs.join("|");
     let output = ["-c", "copy", "-map", "0:v", "-f", "tee", &outputs];
     let process = Foreign::start(task.place, &[&input[..], &output[..]].concat(), &[])?;
@@ -194,10 +276,29 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     std::fs::write(&device, "")?;
     let host = task.place.sender();
     // It takes no socket of ours: a port that has just been free.
-    let port = task.place.at_sender(|| TcpListener::bind((host, 0))?.local_addr())?.port();
-    let (device_name, rate, port_name, host_name) =
-        (device.display().to_string(), task.rate.to_string(), port.to_string(), host.to_string());
-    let words = ["ustreamer", "-d", &device_name, "-r", "1104x624", "-m", "MJPEG", "-c", "HW", "-f", &rate];
+    let port = task
+        .place
+        .at_sender(|| TcpListener::bind((host, 0))?.local_addr())?
+        .port();
+    let (device_name, rate, port_name, host_name) = (
+        device.display().to_string(),
+        task.rate.to_string(),
+        port.to_string(),
+        host.to_string(),
+    );
+    let words = [
+        "ustreamer",
+        "-d",
+        &device_name,
+        "-r",
+        "1104x624",
+        "-m",
+        "MJPEG",
+        "-c",
+        "HW",
+        "-f",
+        &rate,
+    ];
     let server = ["-s", &host_name, "-p", &port_name, "--tcp-nodelay"];
     let variables = [
         ("LD_PRELOAD", task.camera),
@@ -208,16 +309,32 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     let process = Foreign::start(task.place, &[&words[..], &server[..]].concat(), &variables)?;
     let address = SocketAddr::new(host, port);
     let place = task.place;
-    let listening = || place.at_receivers(|| std::net::TcpStream::connect(address)).ok();
-    drop(fanlight_tests::wait::until("ustreamer listens", fanlight_tests::wait::SOON, listening));
-    Ok((Sender::Foreign(process), Audience::http(task.place, task.clients, address, "/stream")?))
+    let listening = || {
+        place
+            .at_receivers(|| std::net::TcpStream::connect(address))
+            .ok()
+    };
+    drop(fanlight_tests::wait::until(
+        "ustreamer listens",
+        fanlight_tests::wait::SOON,
+        listening,
+    ));
+    Ok((
+        Sender::Foreign(process),
+        Audience::http(task.place, task.clients, address, "/stream")?,
+    ))
 }
 
 fn plain(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
-    let listener = task.place.at_sender(|| TcpListener::bind((task.place.sender(), 0)))?;
+    let listener = task
+        .place
+        .at_sender(|| TcpListener::bind((task.place.sender(), 0)))?;
     let address = listener.local_addr()?;
     let server = Server::start(listener, task.pictures, task.rate)?;
-    Ok((Sender::Plain { _server: server }, Audience::http(task.place, task.clients, address, "/")?))
+    Ok((
+        Sender::Plain { _server: server },
+        Audience::http(task.place, task.clients, address, "/")?,
+    ))
 }
 
 fn address(host: IpAddr, port: u16) -> String {
@@ -226,8 +343,19 @@ fn address(host: IpAddr, port: u16) -> String {
 
 /// Builds the camera in `folder`.
 pub(crate) fn build_camera(folder: &Path) -> io::Result<PathBuf> {
-    let (source, camera) = (concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/camera.c"), folder.join("camera.so"));
+    let (source, camera) = (
+        concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/camera.c"),
+        folder.join("camera.so"),
+    );
     let mut command = Command::new("gcc");
-    command.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&camera).arg(source).arg("-ldl");
-    if command.status()?.success() { Ok(camera) } else { Err(io::Error::other("gcc built no camera")) }
+    command
+        .args(["-O2", "-shared", "-fPIC", "-o"])
+        .arg(&camera)
+        .arg(source)
+        .arg("-ldl");
+    if command.status()?.success() {
+        Ok(camera)
+    } else {
+        Err(io::Error::other("gcc built no camera"))
+    }
 }

@@ -31,12 +31,16 @@ impl Pictures {
     /// Writes them into `folder`, as 000.jpg and so on.
     pub(crate) fn write(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let jpegs = (0..COUNT).map(|number| [&HEAD, &[0; 8][..], &numbered(number, SIZE.0, SIZE.1)[2..]].concat());
+        let jpegs = (0..COUNT)
+            .map(|number| [&HEAD, &[0; 8][..], &numbered(number, SIZE.0, SIZE.1)[2..]].concat());
         let jpegs: Vec<Vec<u8>> = jpegs.collect();
         for (number, jpeg) in jpegs.iter().enumerate() {
             std::fs::write(folder.join(format!("{number:03}.jpg")), jpeg)?;
         }
-        Ok(Self { folder: folder.to_owned(), jpegs })
+        Ok(Self {
+            folder: folder.to_owned(),
+            jpegs,
+        })
     }
 
     /// As printf(3) and its like name them.
@@ -55,8 +59,20 @@ impl Pictures {
         let (rate, seconds) = (rate.to_string(), seconds.to_string());
         if !file.exists() {
             let mut command = Command::new("ffmpeg");
-            command.args(["-loglevel", "error", "-framerate", &rate, "-loop", "1", "-i", &self.pattern()]);
-            let status = command.args(["-c", "copy", "-t", &seconds]).arg(&file).status()?;
+            command.args([
+                "-loglevel",
+                "error",
+                "-framerate",
+                &rate,
+                "-loop",
+                "1",
+                "-i",
+                &self.pattern(),
+            ]);
+            let status = command
+                .args(["-c", "copy", "-t", &seconds])
+                .arg(&file)
+                .status()?;
             if !status.success() {
                 return Err(io::Error::other("ffmpeg wrote no AVI file"));
             }
@@ -73,5 +89,6 @@ pub(crate) fn stamp(jpeg: &mut [u8], time: Time) {
 /// When `jpeg` was taken, if it begins as ours do.
 pub(crate) fn taken(jpeg: &[u8]) -> Option<Time> {
     let rest = jpeg.strip_prefix(&HEAD)?;
-    rest.first_chunk().map(|time| Time::from_nanos(u64::from_be_bytes(*time)))
+    rest.first_chunk()
+        .map(|time| Time::from_nanos(u64::from_be_bytes(*time)))
 }

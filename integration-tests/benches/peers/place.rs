@@ -25,7 +25,9 @@ impl Place {
             "veth" => Cable::open().map(Self::Veth),
             _ => {
                 let cable = Cable::open()?;
-                cable.near().run("ethtool -K eth0 tso off tx-udp-segmentation off");
+                cable
+                    .near()
+                    .run("ethtool -K eth0 tso off tx-udp-segmentation off");
                 Some(Self::Segmented(cable))
             }
         }

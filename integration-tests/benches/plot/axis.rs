@@ -13,11 +13,18 @@ pub(super) struct Axis {
 impl Axis {
     /// With round ticks, from one that is not over any of `values` to one that is not under any.
     pub(super) fn round(values: impl Iterator<Item = f64>, pixels: f64) -> Self {
-        let (least, most) =
-            values.fold((f64::MAX, 1e-2_f64), |(least, most), value| (least.min(value), most.max(value)));
-        let from = steps().filter(|step| *step <= least).last().unwrap_or(least.min(most / 10.0));
+        let (least, most) = values.fold((f64::MAX, 1e-2_f64), |(least, most), value| {
+            (least.min(value), most.max(value))
+        });
+        let from = steps()
+            .filter(|step| *step <= least)
+            .last()
+            .unwrap_or(least.min(most / 10.0));
         let to = steps().find(|step| *step >= most).unwrap_or(most);
-        Self { pixels, ticks: steps().filter(|step| (from..=to).contains(step)).collect() }
+        Self {
+            pixels,
+            ticks: steps().filter(|step| (from..=to).contains(step)).collect(),
+        }
     }
 
     /// With a tick at each of `values`.
@@ -40,6 +47,12 @@ impl Axis {
 /// From a thousandth to five millions.
 fn steps() -> impl Iterator<Item = f64> {
     // A quotient is the nearest number to what is written; a product with a tenth is not.
-    let step = |power: i32, step: f64| if power < 0 { step / 10_f64.powi(-power) } else { step * 10_f64.powi(power) };
+    let step = |power: i32, step: f64| {
+        if power < 0 {
+            step / 10_f64.powi(-power)
+        } else {
+            step * 10_f64.powi(power)
+        }
+    };
     (-3..7).flat_map(move |power| STEPS.map(|first| step(power, first)))
 }

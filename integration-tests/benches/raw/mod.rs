@@ -1,5 +1,8 @@
 //! The least that sending can cost: a table of messages made beforehand, handed to the kernel again and again.
-#![expect(unsafe_code, reason = "what is measured against is the bare system call")]
+#![expect(
+    unsafe_code,
+    reason = "what is measured against is the bare system call"
+)]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -35,16 +38,28 @@ pub(crate) struct Table {
 impl Table {
     /// `bytes` are datagrams of `stride` each, which leave for each of `targets` in messages of at most `segments`
     /// datagrams.
-    pub(crate) fn new(bytes: Vec<u8>, stride: usize, segments: usize, targets: &[SocketAddr]) -> Self {
+    pub(crate) fn new(
+        bytes: Vec<u8>,
+        stride: usize,
+        segments: usize,
+        targets: &[SocketAddr],
+    ) -> Self {
         let segments = segments.min(MAX_MESSAGE / stride).max(1);
         let addresses: Vec<SockAddr> = targets.iter().map(|address| (*address).into()).collect();
         let mut iovecs: Vec<libc::iovec> = bytes.chunks(segments * stride).map(as_iovec).collect();
         let mut segment = vec![Segment::of(stride)];
         let mut messages = Vec::with_capacity(addresses.len() * iovecs.len());
         for address in &addresses {
-            messages.extend(iovecs.iter_mut().map(|iovec| message(address, iovec, stride, &mut segment[0])));
+            messages.extend(
+                iovecs
+                    .iter_mut()
+                    .map(|iovec| message(address, iovec, stride, &mut segment[0])),
+            );
         }
-        Self { messages, _parts: (bytes, addresses, iovecs, segment) }
+        Self {
+            messages,
+            _parts: (bytes, addresses, iovecs, segment),
+        }
     }
 
     /// Sends it all, waiting for room where there is none.
@@ -73,22 +88,41 @@ impl Segment {
         let payload = size_of::<u16>() as u32;
         // SAFETY: it computes a number from a number.
         let length = unsafe { libc::CMSG_LEN(payload) } as _;
-        let header = libc::cmsghdr { cmsg_len: length, cmsg_level: libc::SOL_UDP, cmsg_type: libc::UDP_SEGMENT };
-        Self { header, bytes: stride as u16, padding: [0; size_of::<usize>() - 2] }
+        let header = libc::cmsghdr {
+            cmsg_len: length,
+            cmsg_level: libc::SOL_UDP,
+            cmsg_type: libc::UDP_SEGMENT,
+        };
+        Self {
+            header,
+            bytes: stride as u16,
+            padding: [0; size_of::<usize>() - 2],
+        }
     }
 }
 
 fn as_iovec(bytes: &[u8]) -> libc::iovec {
-    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
 }
 
-fn message(address: &SockAddr, iovec: &mut libc::iovec, stride: usize, segment: &mut Segment) -> libc::mmsghdr {
+fn message(
+    address: &SockAddr,
+    iovec: &mut libc::iovec,
+    stride: usize,
+    segment: &mut Segment,
+) -> libc::mmsghdr {
     // SAFETY: all zeros is a message without address, bytes and control.
     let mut message: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     let header = &mut message.msg_hdr;
     (header.msg_name, header.msg_namelen) = (address.as_ptr().cast_mut().cast(), address.len());
     if iovec.iov_len > stride {
-        (header.msg_controllen, header.msg_control) = (size_of::<Segment>() as _, std::ptr::from_mut(segment).cast());
+        (header.msg_controllen, header.msg_control) = (
+            size_of::<Segment>() as _,
+            std::ptr::from_mut(segment).cast(),
+        );
     }
     (header.msg_iovlen, header.msg_iov) = (1, iovec);
     message
@@ -98,7 +132,11 @@ fn wait_for_room(socket: BorrowedFd<'_>, error: io::Error) -> io::Result<()> {
     if error.kind() != io::ErrorKind::WouldBlock {
         return Err(error);
     }
-    let mut wait = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    let mut wait = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
     // SAFETY: it is told of one descriptor, and `wait` is one.
     unsafe { libc::poll(&mut wait, 1, ROOM_MILLIS) };
     Ok(())

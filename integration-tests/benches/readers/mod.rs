@@ -24,7 +24,10 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// Between two frames, as far as the engine knows.
 const FRAME_TIME: Duration = Duration::from_millis(33);
 
-const SEALED: Service = Service { parity: false, sealed: true };
+const SEALED: Service = Service {
+    parity: false,
+    sealed: true,
+};
 
 /// One way to take in a frame.
 pub(crate) struct Reader<'a> {
@@ -39,7 +42,11 @@ pub(crate) struct Reader<'a> {
 }
 
 /// All readers, fed by `relay`, which is bound to `from`.
-pub(crate) fn all<'a>(runtime: &'a Runtime, relay: &'a Socket, from: SocketAddr) -> io::Result<Vec<Reader<'a>>> {
+pub(crate) fn all<'a>(
+    runtime: &'a Runtime,
+    relay: &'a Socket,
+    from: SocketAddr,
+) -> io::Result<Vec<Reader<'a>>> {
     let _inside = runtime.enter();
     let feed = Feed { runtime, relay };
     Ok(vec![
@@ -74,10 +81,17 @@ impl<'a> Feed<'a> {
         let (send, mut place) = self.frames(service, socket.local_addr()?, places);
         let (runtime, mut trains) = (self.runtime, Trains::default());
         let read = move || {
-            drain(runtime, &socket, &mut trains, |datagram| place.take(datagram));
+            drain(runtime, &socket, &mut trains, |datagram| {
+                place.take(datagram)
+            });
             place.finish()
         };
-        Ok(Reader { name, against, send, read: Box::new(read) })
+        Ok(Reader {
+            name,
+            against,
+            send,
+            read: Box::new(read),
+        })
     }
 
     /// One datagram, one call.
@@ -98,11 +112,21 @@ impl<'a> Feed<'a> {
             }
             place.finish()
         };
-        Ok(Reader { name, against, send, read: Box::new(read) })
+        Ok(Reader {
+            name,
+            against,
+            send,
+            read: Box::new(read),
+        })
     }
 
     /// Many datagrams, one call, but no trains.
-    fn batches(self, name: &'static str, against: &'static str, from: SocketAddr) -> io::Result<Reader<'a>> {
+    fn batches(
+        self,
+        name: &'static str,
+        against: &'static str,
+        from: SocketAddr,
+    ) -> io::Result<Reader<'a>> {
         let socket = connected(from)?;
         let (send, mut place) = self.frames(Service::OPEN, socket.local_addr()?, false);
         let mut batch = Batch::new();
@@ -112,15 +136,32 @@ impl<'a> Feed<'a> {
             }
             place.finish()
         };
-        Ok(Reader { name, against, send, read: Box::new(read) })
+        Ok(Reader {
+            name,
+            against,
+            send,
+            read: Box::new(read),
+        })
     }
 
     /// What sends a frame to the viewer at `address`, and what becomes of it there.
-    fn frames(self, service: Service, address: SocketAddr, places: bool) -> (Box<dyn FnMut() -> u64 + 'a>, Place) {
+    fn frames(
+        self,
+        service: Service,
+        address: SocketAddr,
+        places: bool,
+    ) -> (Box<dyn FnMut() -> u64 + 'a>, Place) {
         let (hall, mut viewers) = Hall::open(service, &[address]);
         let mut serving = Serving::new(self.runtime, self.relay, hall);
         let engine = viewers.remove(&address).filter(|_| places);
-        (Box::new(move || serving.frame()), Place { engine, datagrams: 0, now: clock::now() })
+        (
+            Box::new(move || serving.frame()),
+            Place {
+                engine,
+                datagrams: 0,
+                now: clock::now(),
+            },
+        )
     }
 }
 
@@ -144,7 +185,9 @@ impl Place {
     fn finish(&mut self) -> u64 {
         let datagrams = std::mem::take(&mut self.datagrams);
         self.now = self.now + FRAME_TIME;
-        let Some(engine) = &mut self.engine else { return datagrams };
+        let Some(engine) = &mut self.engine else {
+            return datagrams;
+        };
         let mut frames = 0;
         while let Some(output) = engine.poll_output() {
             if let Output::Frame(arrived) = output {
@@ -157,7 +200,12 @@ impl Place {
 }
 
 /// Waits as the viewer does until something is there, and reads until nothing is.
-pub(crate) fn drain(runtime: &Runtime, socket: &udp::Socket, trains: &mut Trains, mut each: impl FnMut(&mut [u8])) {
+pub(crate) fn drain(
+    runtime: &Runtime,
+    socket: &udp::Socket,
+    trains: &mut Trains,
+    mut each: impl FnMut(&mut [u8]),
+) {
     runtime.block_on(poll_fn(|context| socket.poll_readable(context)));
     while let Ok(count) = socket.receive(trains) {
         trains.datagrams(count).for_each(&mut each);

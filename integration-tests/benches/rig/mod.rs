@@ -31,7 +31,12 @@ pub(crate) enum Rig {
 
 impl Rig {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Loopback, Self::LoopbackTrains, Self::IfbUso, Self::IfbGso];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Loopback,
+        Self::LoopbackTrains,
+        Self::IfbUso,
+        Self::IfbGso,
+    ];
 
     /// As it stands on the command line and in what is printed.
     pub(crate) const fn name(self) -> &'static str {
@@ -84,12 +89,25 @@ impl Built {
     pub(crate) fn new(rig: Rig, viewers: usize) -> Result<Self, String> {
         if rig.needs_namespace() {
             lay_out(rig)?;
-            return Ok(Self { rig, viewers: (0..viewers).map(eaten).collect(), _receivers: Vec::new() });
+            return Ok(Self {
+                rig,
+                viewers: (0..viewers).map(eaten).collect(),
+                _receivers: Vec::new(),
+            });
         }
-        let receivers = (0..viewers).map(|n| receiver(rig, n)).collect::<io::Result<Vec<_>>>();
+        let receivers = (0..viewers)
+            .map(|n| receiver(rig, n))
+            .collect::<io::Result<Vec<_>>>();
         let receivers = receivers.map_err(|error| error.to_string())?;
-        let viewers = receivers.iter().map(|receiver| receiver.local_addr().expect("it is bound")).collect();
-        Ok(Self { rig, viewers, _receivers: receivers })
+        let viewers = receivers
+            .iter()
+            .map(|receiver| receiver.local_addr().expect("it is bound"))
+            .collect();
+        Ok(Self {
+            rig,
+            viewers,
+            _receivers: receivers,
+        })
     }
 
     /// The addresses of the first `count` viewers.
@@ -99,7 +117,11 @@ impl Built {
 
     /// Where a relay binds its socket.
     pub(crate) fn source(&self) -> SocketAddr {
-        let address = if self.rig.needs_namespace() { [10, 98, 255, 1] } else { [127, 0, 0, 1] };
+        let address = if self.rig.needs_namespace() {
+            [10, 98, 255, 1]
+        } else {
+            [127, 0, 0, 1]
+        };
         (address, 0).into()
     }
 
@@ -128,13 +150,24 @@ pub(crate) fn in_namespace(arguments: &[String]) -> Result<String, String> {
     let flags = if geteuid().is_root() { "-n" } else { "-rn" };
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new("unshare");
-    command.arg(flags).arg(program).args(arguments).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("unshare: {error}"))?;
+    command
+        .arg(flags)
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null());
+    let output = command
+        .output()
+        .map_err(|error| format!("unshare: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    Err(words.lines().last().unwrap_or("it failed and said nothing").trim().to_owned())
+    Err(words
+        .lines()
+        .last()
+        .unwrap_or("it failed and said nothing")
+        .trim()
+        .to_owned())
 }
 
 /// Puts the device into the present namespace, which is new.
@@ -144,7 +177,9 @@ fn lay_out(rig: Rig) -> Result<(), String> {
     run(&format!("ip address add 10.98.255.1/16 dev {EATER}"))?;
     run(&format!("ip link set {EATER} up"))?;
     let segments = if rig == Rig::IfbUso { "on" } else { "off" };
-    run(&format!("ethtool -K {EATER} tx-udp-segmentation {segments}"))?;
+    run(&format!(
+        "ethtool -K {EATER} tx-udp-segmentation {segments}"
+    ))?;
     Ok(())
 }
 
@@ -156,17 +191,29 @@ fn eaten(viewer: usize) -> SocketAddr {
 /// The address of a viewer in a network.
 fn numbered([a, b]: [u8; 2], viewer: usize) -> IpAddr {
     let (net, host) = (viewer / 250, viewer % 250 + 1);
-    Ipv4Addr::new(a, b, u8::try_from(net).expect("there are at most 64 000 viewers"), host as u8).into()
+    Ipv4Addr::new(
+        a,
+        b,
+        u8::try_from(net).expect("there are at most 64 000 viewers"),
+        host as u8,
+    )
+    .into()
 }
 
 /// Runs `words`, split at spaces: what they print.
 fn run(words: &str) -> Result<String, String> {
     let mut parts = words.split(' ');
     let program = parts.next().unwrap_or_default();
-    let output = Command::new(program).args(parts).stdin(Stdio::null()).output();
+    let output = Command::new(program)
+        .args(parts)
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("{words}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!(
+        "{words}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
 }

@@ -15,8 +15,15 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(super) fn of(device: &str, has_queue: bool) -> Self {
-        let queued = if has_queue { dropped_by_queues(device) } else { 0 };
-        Self { bytes: bytes_out(device), lost: queued + send_buffer_errors() }
+        let queued = if has_queue {
+            dropped_by_queues(device)
+        } else {
+            0
+        };
+        Self {
+            bytes: bytes_out(device),
+            lost: queued + send_buffer_errors(),
+        }
     }
 
     /// Whether since `before` at least `bytes` went out and nothing was lost.
@@ -30,22 +37,35 @@ impl Tally {
 fn bytes_out(device: &str) -> u64 {
     let column = if device == "lo" { 8 } else { 0 };
     let lines = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
-    let figures = lines.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'));
-    figures.and_then(|figures| figures.split_whitespace().nth(column)?.parse().ok()).unwrap_or_default()
+    let figures = lines
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'));
+    figures
+        .and_then(|figures| figures.split_whitespace().nth(column)?.parse().ok())
+        .unwrap_or_default()
 }
 
 /// SndbufErrors of UDP, from a line of names and one of figures.
 fn send_buffer_errors() -> u64 {
     let lines = fs::read_to_string("/proc/self/net/snmp").unwrap_or_default();
-    let mut udp = lines.lines().filter(|line| line.starts_with("Udp:")).map(str::split_whitespace);
-    let (Some(names), Some(figures)) = (udp.next(), udp.next()) else { return 0 };
+    let mut udp = lines
+        .lines()
+        .filter(|line| line.starts_with("Udp:"))
+        .map(str::split_whitespace);
+    let (Some(names), Some(figures)) = (udp.next(), udp.next()) else {
+        return 0;
+    };
     let found = names.zip(figures).find(|(name, _)| *name == "SndbufErrors");
-    found.and_then(|(_, figure)| figure.parse().ok()).unwrap_or_default()
+    found
+        .and_then(|(_, figure)| figure.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The sum of what `tc` calls dropped.
 fn dropped_by_queues(device: &str) -> u64 {
     let told = run(&format!("tc -s qdisc show dev {device}")).unwrap_or_default();
     let figures = told.split("dropped ").skip(1);
-    figures.filter_map(|rest| rest.split([',', ' ']).next()?.parse::<u64>().ok()).sum()
+    figures
+        .filter_map(|rest| rest.split([',', ' ']).next()?.parse::<u64>().ok())
+        .sum()
 }

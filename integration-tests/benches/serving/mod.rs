@@ -19,12 +19,22 @@ pub(crate) struct Serving<'a> {
 impl<'a> Serving<'a> {
     /// The viewers of `hall` are sent to by `socket`.
     pub(crate) fn new(runtime: &'a Runtime, socket: &'a Socket, hall: Hall) -> Self {
-        Self { runtime, socket, sender: Sender::new(Gso::Auto, socket.max_segments()), hall }
+        Self {
+            runtime,
+            socket,
+            sender: Sender::new(Gso::Auto, socket.max_segments()),
+            hall,
+        }
     }
 
     /// The next frame comes in and leaves: how many datagrams did.
     pub(crate) fn frame(&mut self) -> u64 {
-        let Self { runtime, socket, sender, hall } = self;
+        let Self {
+            runtime,
+            socket,
+            sender,
+            hall,
+        } = self;
         let before = sender.counts().datagrams;
         let now = clock::now();
         hall.frame(|output| match output {
@@ -45,7 +55,9 @@ pub(crate) fn send_all(runtime: &Runtime, sender: &mut Sender, socket: &Socket) 
         match sender.run(now, socket) {
             Turn::Idle => return,
             Turn::Again => {}
-            Turn::At(time) => runtime.block_on(async { tokio::time::sleep(time.saturating_since(now)).await }),
+            Turn::At(time) => {
+                runtime.block_on(async { tokio::time::sleep(time.saturating_since(now)).await })
+            }
             Turn::Blocked(_) => runtime.block_on(socket.writable()),
         }
     }

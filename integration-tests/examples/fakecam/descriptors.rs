@@ -25,7 +25,9 @@ const ENDPOINT_IN: u8 = 0x81;
 /// "A descriptor of the class", of an interface.
 const CS_INTERFACE: u8 = 0x24;
 
-pub(crate) const DEVICE: [u8; 18] = [18, 1, 0, 2, 0xef, 2, 1, 64, 0x09, 0x12, 0x01, 0x00, 0x00, 0x01, 1, 2, 3, 1];
+pub(crate) const DEVICE: [u8; 18] = [
+    18, 1, 0, 2, 0xef, 2, 1, 64, 0x09, 0x12, 0x01, 0x00, 0x00, 0x01, 1, 2, 3, 1,
+];
 pub(crate) const QUALIFIER: [u8; 10] = [10, 6, 0, 2, 0xef, 2, 1, 64, 1, 0];
 pub(crate) const LANGUAGES: [u8; 4] = [4, 3, 9, 4];
 
@@ -61,12 +63,57 @@ pub(crate) fn configuration() -> Vec<u8> {
 
 /// Camera → processing unit (brightness, contrast) → USB.
 fn control_interface() -> Vec<u8> {
-    let camera = [18, CS_INTERFACE, 2, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0];
-    let processing = [11, CS_INTERFACE, 5, PROCESSING_UNIT, 1, 0, 0, 2, 0x03, 0x00, 0];
+    let camera = [
+        18,
+        CS_INTERFACE,
+        2,
+        1,
+        1,
+        2,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        3,
+        0,
+        0,
+        0,
+    ];
+    let processing = [
+        11,
+        CS_INTERFACE,
+        5,
+        PROCESSING_UNIT,
+        1,
+        0,
+        0,
+        2,
+        0x03,
+        0x00,
+        0,
+    ];
     let output = [9, CS_INTERFACE, 3, 2, 1, 1, 0, PROCESSING_UNIT, 0];
     let units = [&camera[..], &processing, &output].concat();
     let total = (13 + units.len() as u16).to_le_bytes();
-    let header = [13, CS_INTERFACE, 1, 0x00, 0x01, total[0], total[1], 0x00, 0x6c, 0xdc, 0x02, 1, 1];
+    let header = [
+        13,
+        CS_INTERFACE,
+        1,
+        0x00,
+        0x01,
+        total[0],
+        total[1],
+        0x00,
+        0x6c,
+        0xdc,
+        0x02,
+        1,
+        1,
+    ];
     [&header[..], &units].concat()
 }
 
@@ -82,7 +129,23 @@ fn streaming_interface() -> Vec<u8> {
     formats.extend(frames(5));
     formats.extend(COLOURS);
     let total = (15 + formats.len() as u16).to_le_bytes();
-    let header = [15, CS_INTERFACE, 1, 2, total[0], total[1], ENDPOINT_IN, 0, 2, 0, 0, 0, 1, 0, 0];
+    let header = [
+        15,
+        CS_INTERFACE,
+        1,
+        2,
+        total[0],
+        total[1],
+        ENDPOINT_IN,
+        0,
+        2,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+    ];
     [&header[..], &formats].concat()
 }
 

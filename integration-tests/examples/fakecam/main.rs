@@ -62,7 +62,9 @@ fn plug_in() -> Result<UnixStream, Box<dyn Error>> {
     const HIGH_SPEED: u32 = 3;
     let (ours, kernels) = UnixStream::pair()?;
     let line = format!("{PORT} {} {DEVICE_ID} {HIGH_SPEED}", kernels.as_raw_fd());
-    wait::until("the kernel takes the device", PORT_FREE, || std::fs::write(ATTACH, &line).ok());
+    wait::until("the kernel takes the device", PORT_FREE, || {
+        std::fs::write(ATTACH, &line).ok()
+    });
     Ok(ours)
 }
 
@@ -87,10 +89,16 @@ fn read_commands(events: SyncSender<Event>) {
     });
 }
 
-fn serve(mut webcam: Webcam, bus: &UnixStream, events: &Receiver<Event>) -> Result<(), Box<dyn Error>> {
+fn serve(
+    mut webcam: Webcam,
+    bus: &UnixStream,
+    events: &Receiver<Event>,
+) -> Result<(), Box<dyn Error>> {
     const IDLE: Duration = Duration::from_secs(3600);
     loop {
-        let wait = webcam.next_frame().map_or(IDLE, |due| due.saturating_since(clock::now()));
+        let wait = webcam
+            .next_frame()
+            .map_or(IDLE, |due| due.saturating_since(clock::now()));
         match events.recv_timeout(wait) {
             Ok(Event::Request(request)) => webcam.on_request(request, bus)?,
             Ok(Event::Command(line)) if line.trim() == "unplug" => return Ok(()),

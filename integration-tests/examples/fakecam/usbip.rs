@@ -59,10 +59,23 @@ impl Request {
                 bus.read_exact(&mut data)?;
                 let mut setup = [0; 8];
                 setup.copy_from_slice(&header[40..]);
-                Ok(Self::Submit(Submit { number, inward, endpoint: word(4), length, setup, data }))
+                Ok(Self::Submit(Submit {
+                    number,
+                    inward,
+                    endpoint: word(4),
+                    length,
+                    setup,
+                    data,
+                }))
             }
-            CMD_UNLINK => Ok(Self::Unlink { number, victim: word(5) }),
-            other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown command {other}"))),
+            CMD_UNLINK => Ok(Self::Unlink {
+                number,
+                victim: word(5),
+            }),
+            other => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("unknown command {other}"),
+            )),
         }
     }
 }
@@ -85,6 +98,19 @@ pub(crate) fn answer_unlink(bus: &mut impl Write, number: u32, status: i32) -> i
 }
 
 fn header(command: u32, number: u32, status: i32, sent: usize) -> Vec<u8> {
-    let words = [command, number, 0, 0, 0, status as u32, sent as u32, 0, 0, 0, 0, 0];
+    let words = [
+        command,
+        number,
+        0,
+        0,
+        0,
+        status as u32,
+        sent as u32,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::descriptors::{self, DEFAULT_INTERVAL, INTERVALS, MAX_PAYLOAD, MJPEG, PROCESSING_UNIT, SIZES, frame_bytes};
+use super::descriptors::{
+    self, DEFAULT_INTERVAL, INTERVALS, MAX_PAYLOAD, MJPEG, PROCESSING_UNIT, SIZES, frame_bytes,
+};
 use super::usbip::{Request, Submit, answer_submit, answer_unlink};
 
 /// A stall, as USB understands it: the request is not supported.
@@ -37,7 +39,10 @@ impl Pictures {
         let mut pictures = Self(Default::default());
         for ((width, height), set) in SIZES.iter().zip(&mut pictures.0) {
             let prefix = format!("{width}x{height}-");
-            for file in files.iter().filter(|file| file.file_name().to_string_lossy().starts_with(&prefix)) {
+            for file in files
+                .iter()
+                .filter(|file| file.file_name().to_string_lossy().starts_with(&prefix))
+            {
                 set.push(std::fs::read(file.path())?);
             }
             if set.is_empty() {
@@ -115,7 +120,10 @@ impl Webcam {
     pub(crate) fn on_request(&mut self, request: Request, mut bus: &UnixStream) -> io::Result<()> {
         match request {
             Request::Unlink { number, victim } => {
-                let place = self.waiting.iter().position(|(waiting, _)| *waiting == victim);
+                let place = self
+                    .waiting
+                    .iter()
+                    .position(|(waiting, _)| *waiting == victim);
                 let removed = place.and_then(|at| self.waiting.remove(at));
                 answer_unlink(&mut bus, number, removed.map_or(0, |_| ECONNRESET))
             }
@@ -136,7 +144,9 @@ impl Webcam {
 
     /// Takes a picture if one is due. While the host is slow to fetch the last one, the sensor's pictures are lost.
     pub(crate) fn on_time(&mut self, now: Time) {
-        let Some(due) = self.due.filter(|due| *due <= now) else { return };
+        let Some(due) = self.due.filter(|due| *due <= now) else {
+            return;
+        };
         let interval = Duration::from_nanos(u64::from(interval(&self.committed)) * 100);
         let late = now.saturating_since(due) > 5 * interval;
         self.due = Some(if late { now } else { due + interval });
@@ -151,7 +161,9 @@ impl Webcam {
 
     /// Sends payloads for as long as the host waits for some.
     pub(crate) fn deliver(&mut self, mut bus: &UnixStream) -> io::Result<()> {
-        while let (Some(&(number, room)), Some(payload)) = (self.waiting.front(), self.payloads.front()) {
+        while let (Some(&(number, room)), Some(payload)) =
+            (self.waiting.front(), self.payloads.front())
+        {
             let sent = &payload[..payload.len().min(room)];
             answer_submit(&mut bus, number, 0, sent.len(), sent)?;
             self.waiting.pop_front();
@@ -169,9 +181,17 @@ impl Webcam {
         let jpeg = &set[sequence as usize % set.len()];
         let brightness = i16::from_le_bytes(self.brightness);
         let captured = now.as_nanos();
-        let comment = format!("fakecam sequence={sequence} captured_ns={captured} brightness={brightness}");
+        let comment =
+            format!("fakecam sequence={sequence} captured_ns={captured} brightness={brightness}");
         let length = (comment.len() as u16 + 2).to_be_bytes();
-        let mut picture = [&jpeg[..2], &[0xff, 0xfe], &length, comment.as_bytes(), &jpeg[2..]].concat();
+        let mut picture = [
+            &jpeg[..2],
+            &[0xff, 0xfe],
+            &length,
+            comment.as_bytes(),
+            &jpeg[2..],
+        ]
+        .concat();
         if self.truncate > 0 {
             self.truncate -= 1;
             picture.truncate(picture.len() / 2);
@@ -191,7 +211,8 @@ impl Webcam {
         let last = picture.len().div_ceil(body) - 1;
         for (index, part) in picture.chunks(body).enumerate() {
             let end = if index == last { END_OF_FRAME } else { 0 };
-            self.payloads.push_back([&[2, END_OF_HEADER | error | end | self.frame_id], part].concat());
+            self.payloads
+                .push_back([&[2, END_OF_HEADER | error | end | self.frame_id], part].concat());
         }
     }
 
@@ -208,8 +229,12 @@ impl Webcam {
                 self.stop();
                 Some(Vec::new())
             }
-            (0x21 | 0xa1, _) if index_low == 1 => self.streaming_control(value, request, &submit.data),
-            (0x21 | 0xa1, _) if index == PROCESSING_UNIT => self.unit_control(value, request, &submit.data),
+            (0x21 | 0xa1, _) if index_low == 1 => {
+                self.streaming_control(value, request, &submit.data)
+            }
+            (0x21 | 0xa1, _) if index == PROCESSING_UNIT => {
+                self.unit_control(value, request, &submit.data)
+            }
             _ => None,
         }
     }
@@ -223,7 +248,9 @@ impl Webcam {
                 self.committed = negotiated(self.probe, data);
                 self.start();
             }
-            (PROBE, GET_CUR..=GET_RES | GET_DEF) => return Some(negotiated(self.probe, &[]).to_vec()),
+            (PROBE, GET_CUR..=GET_RES | GET_DEF) => {
+                return Some(negotiated(self.probe, &[]).to_vec());
+            }
             (COMMIT, GET_CUR) => return Some(self.committed.to_vec()),
             (_, GET_LEN) => return Some(vec![26, 0]),
             (_, GET_INFO) => return Some(vec![3]),
@@ -290,7 +317,10 @@ fn negotiated(current: Probe, wanted: &[u8]) -> Probe {
         probe[3] = 2;
     }
     let asked = interval(&probe);
-    let nearest = INTERVALS.into_iter().min_by_key(|interval| interval.abs_diff(asked)).unwrap_or(DEFAULT_INTERVAL);
+    let nearest = INTERVALS
+        .into_iter()
+        .min_by_key(|interval| interval.abs_diff(asked))
+        .unwrap_or(DEFAULT_INTERVAL);
     probe[4..8].copy_from_slice(&nearest.to_le_bytes());
     let size = SIZES[usize::from(probe[3]) - 1];
     probe[18..22].copy_from_slice(&frame_bytes(size).to_le_bytes());

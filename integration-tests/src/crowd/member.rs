@@ -67,8 +67,12 @@ struct Open {
 
 impl Member {
     pub(super) fn new(socket: UdpSocket, conduct: Conduct, stream: &str, now: Time) -> Self {
-        let held = sockopt::socket_recv_buffer_size(&socket).expect("a socket has a buffer") / CHARGED_PER_DATAGRAM;
-        let join = Join { receive_capacity: u32::try_from(held).unwrap_or(u32::MAX), ..join(stream) };
+        let held = sockopt::socket_recv_buffer_size(&socket).expect("a socket has a buffer")
+            / CHARGED_PER_DATAGRAM;
+        let join = Join {
+            receive_capacity: u32::try_from(held).unwrap_or(u32::MAX),
+            ..join(stream)
+        };
         Self {
             socket,
             conduct,
@@ -88,8 +92,20 @@ impl Member {
     }
 
     pub(super) fn begin(&mut self, now: Time) {
-        let Seen { joined_after, first_whole_after, joins, refusals, .. } = self.seen;
-        self.seen = Seen { joined_after, first_whole_after, joins, refusals, ..Seen::default() };
+        let Seen {
+            joined_after,
+            first_whole_after,
+            joins,
+            refusals,
+            ..
+        } = self.seen;
+        self.seen = Seen {
+            joined_after,
+            first_whole_after,
+            joins,
+            refusals,
+            ..Seen::default()
+        };
         (self.begun, self.first, self.missed_before) = (now, None, 0);
     }
 
@@ -101,12 +117,16 @@ impl Member {
             }
             _ => self.missed(self.begun, now),
         };
-        Seen { expected, ..self.seen.clone() }
+        Seen {
+            expected,
+            ..self.seen.clone()
+        }
     }
 
     /// Frames that must have been sent since one was seen, and were not; one more may just be on its way.
     fn missed(&self, since: Time, now: Time) -> u64 {
-        let frames = now.saturating_since(since).as_secs_f64() / self.conduct.interval.as_secs_f64();
+        let frames =
+            now.saturating_since(since).as_secs_f64() / self.conduct.interval.as_secs_f64();
         (frames as u64).saturating_sub(1)
     }
 
@@ -118,7 +138,9 @@ impl Member {
         if self.conduct.reads || self.session.is_none() {
             for _ in 0..TURN {
                 // Refusals of the network are silence.
-                let Ok(length) = self.socket.recv(&mut buffer) else { break };
+                let Ok(length) = self.socket.recv(&mut buffer) else {
+                    break;
+                };
                 came = true;
                 self.take(now, &buffer[..length]);
             }
@@ -133,18 +155,25 @@ impl Member {
     fn take(&mut self, now: Time, datagram: &[u8]) {
         match ToViewer::parse(datagram) {
             Ok(ToViewer::Data(header, _)) => self.shard(now, &header, datagram.len()),
-            Ok(ToViewer::Challenge(challenge)) if challenge.nonce == self.join.nonce && self.session.is_none() => {
+            Ok(ToViewer::Challenge(challenge))
+                if challenge.nonce == self.join.nonce && self.session.is_none() =>
+            {
                 self.join.token = challenge.token;
                 self.speak_at = now;
             }
-            Ok(ToViewer::Accept(accept)) if accept.nonce == self.join.nonce && self.session.is_none() => {
+            Ok(ToViewer::Accept(accept))
+                if accept.nonce == self.join.nonce && self.session.is_none() =>
+            {
                 self.session = Some(accept.session);
                 self.seen.joins += 1;
-                self.seen.joined_after.get_or_insert(now.saturating_since(self.began));
+                self.seen
+                    .joined_after
+                    .get_or_insert(now.saturating_since(self.began));
             }
             Ok(ToViewer::Refuse(refuse)) if refuse.nonce == self.join.nonce => {
                 self.seen.refusals += 1;
-                self.speak_at = now + Duration::from_millis(refuse.retry_after_ms.into()).max(KEEP_ALIVE_INTERVAL);
+                self.speak_at = now
+                    + Duration::from_millis(refuse.retry_after_ms.into()).max(KEEP_ALIVE_INTERVAL);
             }
             Ok(ToViewer::Reset(session)) if Some(session) == self.session => self.rejoin(now),
             Ok(ToViewer::Goodbye(session, _)) if Some(session) == self.session => self.rejoin(now),
@@ -154,14 +183,22 @@ impl Member {
 
     fn rejoin(&mut self, now: Time) {
         let fresh = join(&self.join.stream);
-        self.join = Join { receive_capacity: self.join.receive_capacity, ..fresh };
+        self.join = Join {
+            receive_capacity: self.join.receive_capacity,
+            ..fresh
+        };
         (self.session, self.speak_at, self.report) = (None, now, Report::default());
     }
 
     fn speak(&mut self, now: Time) {
-        let Some(session) = self.session else { return self.say(&ToRelay::Join(self.join.clone())) };
+        let Some(session) = self.session else {
+            return self.say(&ToRelay::Join(self.join.clone()));
+        };
         self.spoken += 1;
-        let report = self.spoken.is_multiple_of(REPORT_EVERY).then_some(self.report);
+        let report = self
+            .spoken
+            .is_multiple_of(REPORT_EVERY)
+            .then_some(self.report);
         let keep_alive = KeepAlive {
             sent_us: now.as_nanos() / 1000,
             report,
@@ -189,7 +226,9 @@ impl Member {
         self.report.datagrams += 1;
         self.report.bytes += bytes as u64;
         self.newest_sequence = self.newest_sequence.max(header.sequence);
-        let Some(open) = self.frame(now, header) else { return };
+        let Some(open) = self.frame(now, header) else {
+            return;
+        };
         if !open.add(header.index) {
             return;
         }
@@ -197,28 +236,42 @@ impl Member {
         self.report.frames_whole += 1;
         self.report.frames_shown += 1;
         let age = (now.as_nanos() / 1000) as u32;
-        self.seen.ages.push(Duration::from_micros(age.wrapping_sub(header.received_us).into()));
-        self.seen.first_whole_after.get_or_insert(now.saturating_since(self.began));
+        self.seen.ages.push(Duration::from_micros(
+            age.wrapping_sub(header.received_us).into(),
+        ));
+        self.seen
+            .first_whole_after
+            .get_or_insert(now.saturating_since(self.began));
     }
 
     /// The frame of a shard, unless it has been given up.
     fn frame(&mut self, now: Time, header: &DataHeader) -> Option<&mut Open> {
-        let newest = self.open.back().filter(|open| open.id.epoch == header.id.epoch).map(|open| open.id.number);
+        let newest = self
+            .open
+            .back()
+            .filter(|open| open.id.epoch == header.id.epoch)
+            .map(|open| open.id.number);
         if newest.is_none_or(|newest| header.id.number > newest) {
             if self.open.len() == MAX_OPEN_FRAMES {
                 self.close();
             }
             if self.first.is_none() {
-                (self.first, self.missed_before) = (Some(header.id.number), self.missed(self.begun, now));
+                (self.first, self.missed_before) =
+                    (Some(header.id.number), self.missed(self.begun, now));
             }
             self.open.push_back(Open::new(now, header));
         }
         let counted = self.first.is_some_and(|first| header.id.number >= first);
-        self.open.iter_mut().find(|open| open.id == header.id).filter(|_| counted)
+        self.open
+            .iter_mut()
+            .find(|open| open.id == header.id)
+            .filter(|_| counted)
     }
 
     fn close(&mut self) {
-        let Some(open) = self.open.pop_front() else { return };
+        let Some(open) = self.open.pop_front() else {
+            return;
+        };
         self.report.shards_expected += u64::from(open.shards);
         self.report.shards_missed += u64::from(open.shards.saturating_sub(open.count));
         if !open.is_whole() {
@@ -232,14 +285,22 @@ impl Member {
 impl Open {
     fn new(now: Time, header: &DataHeader) -> Self {
         let all = usize::from(header.shards + header.parity);
-        Self { id: header.id, since: now, shards: header.shards, here: vec![0; all.div_ceil(64)], count: 0 }
+        Self {
+            id: header.id,
+            since: now,
+            shards: header.shards,
+            here: vec![0; all.div_ceil(64)],
+            count: 0,
+        }
     }
 
     /// Notes a shard; whether the frame has become whole by it: any of its shards and of their parity do, as many as it
     /// has shards.
     fn add(&mut self, index: u16) -> bool {
         let (word, bit) = (usize::from(index) / 64, 1 << (index % 64));
-        let Some(word) = self.here.get_mut(word).filter(|word| **word & bit == 0) else { return false };
+        let Some(word) = self.here.get_mut(word).filter(|word| **word & bit == 0) else {
+            return false;
+        };
         *word |= bit;
         self.count += 1;
         self.count == self.shards
@@ -259,29 +320,55 @@ mod tests {
 
     fn member() -> Member {
         let relay = (Ipv4Addr::LOCALHOST, 9).into();
-        let conduct = Conduct { relay, reads: true, interval: Duration::from_millis(10) };
+        let conduct = Conduct {
+            relay,
+            reads: true,
+            interval: Duration::from_millis(10),
+        };
         Member::new(socket(None), conduct, "cam", Time::from_nanos(0))
     }
 
     fn shard(number: u64, index: u16) -> DataHeader {
         let id = FrameId { epoch: 1, number };
-        DataHeader { id, index, shards: 2, parity: 1, sequence: number + 1, ..DataHeader::default() }
+        DataHeader {
+            id,
+            index,
+            shards: 2,
+            parity: 1,
+            sequence: number + 1,
+            ..DataHeader::default()
+        }
     }
 
     #[test]
     fn frames_are_whole_with_any_shards_enough_and_partial_when_three_newer_ones_came() {
         let mut member = member();
         let now = Time::from_nanos(5_000_000);
-        for (number, indices) in [(7, &[0, 0][..]), (8, &[0, 1, 2]), (9, &[2, 0]), (11, &[1, 0]), (12, &[0])] {
-            indices.iter().for_each(|index| member.shard(now, &shard(number, *index), 1200));
+        for (number, indices) in [
+            (7, &[0, 0][..]),
+            (8, &[0, 1, 2]),
+            (9, &[2, 0]),
+            (11, &[1, 0]),
+            (12, &[0]),
+        ] {
+            indices
+                .iter()
+                .for_each(|index| member.shard(now, &shard(number, *index), 1200));
         }
         let seen = member.seen(now);
         assert_eq!((seen.whole, seen.partial, seen.expected), (3, 1, 5));
-        assert_eq!((seen.ages[0], member.newest_sequence), (Duration::from_millis(5), 13));
+        assert_eq!(
+            (seen.ages[0], member.newest_sequence),
+            (Duration::from_millis(5), 13)
+        );
         member.begin(now);
         member.shard(now, &shard(12, 1), 1200);
         let seen = member.seen(now);
-        assert_eq!((seen.whole, seen.expected), (0, 0), "it began before counting did");
+        assert_eq!(
+            (seen.whole, seen.expected),
+            (0, 0),
+            "it began before counting did"
+        );
     }
 
     #[test]

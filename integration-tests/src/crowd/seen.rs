@@ -37,17 +37,32 @@ impl Seen {
 impl fmt::Debug for Seen {
     /// Without the ages, which are many.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { whole, partial, expected, joins, refusals, .. } = self;
-        write!(f, "{whole} of {expected} frames, {partial} in part, {joins} joins, {refusals} refusals")
+        let Self {
+            whole,
+            partial,
+            expected,
+            joins,
+            refusals,
+            ..
+        } = self;
+        write!(
+            f,
+            "{whole} of {expected} frames, {partial} in part, {joins} joins, {refusals} refusals"
+        )
     }
 }
 
 /// The age that so many of a hundred whole frames of these members do not exceed; none when no frame was whole.
 #[must_use]
 pub fn age_percentile(seen: &[Seen], hundredths: usize) -> Option<Duration> {
-    let mut ages: Vec<Duration> = seen.iter().flat_map(|seen| seen.ages.iter().copied()).collect();
+    let mut ages: Vec<Duration> = seen
+        .iter()
+        .flat_map(|seen| seen.ages.iter().copied())
+        .collect();
     ages.sort_unstable();
-    ages.get(ages.len() * hundredths / 100).or(ages.last()).copied()
+    ages.get(ages.len() * hundredths / 100)
+        .or(ages.last())
+        .copied()
 }
 
 /// How evenly whole frames came to these members, by Jain's index: 1 when all got the same, 1/n when one got all.
@@ -64,7 +79,10 @@ mod tests {
 
     #[test]
     fn fairness_is_one_when_all_get_the_same_and_small_when_one_gets_all() {
-        let seen = |whole| Seen { whole, ..Seen::default() };
+        let seen = |whole| Seen {
+            whole,
+            ..Seen::default()
+        };
         assert!((fairness(&[seen(5), seen(5)]) - 1.0).abs() < 1e-9);
         assert!((fairness(&[seen(5), seen(0), seen(0), seen(0)]) - 0.25).abs() < 1e-9);
     }

@@ -61,7 +61,8 @@ impl Socket {
     /// # Panics
     /// When the connection is broken.
     pub fn say(&mut self, words: &Value) {
-        self.send(1, words.to_string().as_bytes()).expect("the relay listens");
+        self.send(1, words.to_string().as_bytes())
+            .expect("the relay listens");
     }
 
     /// Subscribes to `stream`, of which there are to be `fps` frames a second at most.
@@ -93,7 +94,12 @@ impl Socket {
         }
         let mask = [0x11, 0x22, 0x33, 0x44];
         message.extend(mask);
-        message.extend(bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        message.extend(
+            bytes
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask),
+        );
         self.reader.get_mut().write_all(&message)
     }
 
@@ -108,10 +114,18 @@ impl Socket {
         loop {
             let (opcode, bytes) = self.receive()?;
             match opcode {
-                1 => return Ok(Said::Words(serde_json::from_slice(&bytes).expect("text is JSON"))),
+                1 => {
+                    return Ok(Said::Words(
+                        serde_json::from_slice(&bytes).expect("text is JSON"),
+                    ));
+                }
                 2 => return Ok(Said::Frame(frame(&bytes))),
                 8 => {
-                    return Ok(Said::Close(bytes.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]))));
+                    return Ok(Said::Close(
+                        bytes
+                            .get(..2)
+                            .map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])),
+                    ));
                 }
                 9 => self.send(10, &bytes)?,
                 opcode => panic!("the relay sends no messages of kind {opcode}"),
@@ -183,9 +197,15 @@ impl Socket {
 fn frame(bytes: &[u8]) -> Frame {
     let (header, jpeg) = bytes.split_at(HEADER);
     let at = |place: usize, length: usize| {
-        header[place..place + length].iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+        header[place..place + length]
+            .iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
-    assert_eq!((at(0, 1), at(1, 1), at(2, 2), at(52, 4)), (1, 1, HEADER as u64, 0), "version, kind, length, reserved");
+    assert_eq!(
+        (at(0, 1), at(1, 1), at(2, 2), at(52, 4)),
+        (1, 1, HEADER as u64, 0),
+        "version, kind, length, reserved"
+    );
     Frame {
         subscription: at(4, 4) as u32,
         epoch: at(8, 8),

@@ -36,9 +36,13 @@ impl Cable {
             address: Ipv4Addr::new(10, 79, 0, number),
         };
         let (near, far) = (end("near", 1), end("far", 2));
-        near.space.ip(&format!("link add eth0 type veth peer name eth0 netns {}", far.space.name()));
+        near.space.ip(&format!(
+            "link add eth0 type veth peer name eth0 netns {}",
+            far.space.name()
+        ));
         for end in [&near, &far] {
-            end.space.ip(&format!("addr add {}/24 dev eth0", end.address));
+            end.space
+                .ip(&format!("addr add {}/24 dev eth0", end.address));
             end.space.ip("link set eth0 up");
         }
         Some(Self { near, far })

@@ -20,9 +20,17 @@ pub struct Host {
 impl Host {
     pub(super) fn new(switch: &Rc<Switch>, name: &str, number: u8) -> Self {
         let space = Space::new(format!("{}-{name}", switch.prefix()));
-        let host = Self { name: name.to_owned(), number, space, switch: Rc::clone(switch) };
+        let host = Self {
+            name: name.to_owned(),
+            number,
+            space,
+            switch: Rc::clone(switch),
+        };
         let (port, address) = (host.port(), host.address());
-        host.space.ip(&format!("link add eth0 type veth peer name {port} netns {}", switch.space().name()));
+        host.space.ip(&format!(
+            "link add eth0 type veth peer name {port} netns {}",
+            switch.space().name()
+        ));
         host.space.run(&format!("ethtool -K eth0 {TRAINS_OFF}"));
         host.space.run(&format!("sysctl -qw {ASK_AGAIN}"));
         host.space.ip(&format!("addr add {address}/24 dev eth0"));
@@ -64,12 +72,16 @@ impl Host {
 
     /// Pulls its cable out of the switch: the host sees no carrier, its addresses and routes stay.
     pub fn unplug(&self) {
-        self.switch.space().ip(&format!("link set {} down", self.port()));
+        self.switch
+            .space()
+            .ip(&format!("link set {} down", self.port()));
     }
 
     /// Plugs it in again.
     pub fn plug(&self) {
-        self.switch.space().ip(&format!("link set {} up", self.port()));
+        self.switch
+            .space()
+            .ip(&format!("link set {} up", self.port()));
     }
 
     /// From now on the switch loses so many of a hundred UDP datagrams to this host, each on its own.
@@ -81,7 +93,10 @@ impl Host {
     /// From now on the switch loses so many of a hundred IP packets of any kind to this host, each on its own.
     pub fn lose_any(&self, percent: f64) {
         let of_thousand = (percent * 10.0).round();
-        self.switch.rule(&format!("ip daddr {} numgen random mod 1000 < {of_thousand} drop", self.address()));
+        self.switch.rule(&format!(
+            "ip daddr {} numgen random mod 1000 < {of_thousand} drop",
+            self.address()
+        ));
     }
 
     /// From now on the switch loses the last `length` datagrams to this host of every `every`, one behind the other.
@@ -92,23 +107,36 @@ impl Host {
     /// From now on the switch loses so many of a hundred datagrams that are sent to groups on their way to this host.
     pub fn lose_multicast(&self, percent: f64) {
         let of_thousand = (percent * 10.0).round();
-        let (port, when) = (self.port(), format!("numgen random mod 1000 >= {}", 1000.0 - of_thousand));
-        self.switch.rule(&format!("oifname {port} ip daddr 224.0.0.0/4 meta l4proto udp {when} drop"));
+        let (port, when) = (
+            self.port(),
+            format!("numgen random mod 1000 >= {}", 1000.0 - of_thousand),
+        );
+        self.switch.rule(&format!(
+            "oifname {port} ip daddr 224.0.0.0/4 meta l4proto udp {when} drop"
+        ));
     }
 
     fn lose_when(&self, when: &str) {
-        self.switch.rule(&format!("ip daddr {} meta l4proto udp {when} drop", self.address()));
+        self.switch.rule(&format!(
+            "ip daddr {} meta l4proto udp {when} drop",
+            self.address()
+        ));
     }
 
     /// From now on nothing but so much passes the switch's port to this host; the queue before it is a switch's.
     pub fn limit(&self, megabits: u32) {
         let limit = format!("tbf rate {megabits}mbit burst 32k latency {LIMIT_LATENCY}");
-        self.switch.space().run(&format!("tc qdisc replace dev {} root {limit}", self.port()));
+        self.switch.space().run(&format!(
+            "tc qdisc replace dev {} root {limit}",
+            self.port()
+        ));
     }
 
     /// Takes the limit back.
     pub fn unlimit(&self) {
-        self.switch.space().run(&format!("tc qdisc del dev {} root", self.port()));
+        self.switch
+            .space()
+            .run(&format!("tc qdisc del dev {} root", self.port()));
     }
 
     /// From now on this host itself sends no more than so much to `to`: a class of its own egress with a queue deeper
@@ -116,11 +144,15 @@ impl Host {
     pub fn limit_class(&self, to: &Self, megabits: u32) {
         let tc = |words: &str| self.space.run(&format!("tc {words}"));
         tc("qdisc add dev eth0 root handle 1: htb default 20");
-        tc(&format!("class add dev eth0 parent 1: classid 1:10 htb rate {megabits}mbit"));
+        tc(&format!(
+            "class add dev eth0 parent 1: classid 1:10 htb rate {megabits}mbit"
+        ));
         tc("class add dev eth0 parent 1: classid 1:20 htb rate 10gbit quantum 60000");
         tc("qdisc add dev eth0 parent 1:10 handle 10: pfifo limit 20000");
         let to = to.address();
-        tc(&format!("filter add dev eth0 parent 1: protocol ip u32 match ip dst {to}/32 flowid 1:10"));
+        tc(&format!(
+            "filter add dev eth0 parent 1: protocol ip u32 match ip dst {to}/32 flowid 1:10"
+        ));
     }
 
     /// Takes that limit back.

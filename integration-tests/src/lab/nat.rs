@@ -13,7 +13,10 @@ impl Nat {
     pub(super) fn new(outer: Host) -> Self {
         let router = outer.space();
         let inner = Space::new(format!("{}-inner", router.name()));
-        router.ip(&format!("link add inner type veth peer name eth0 netns {}", inner.name()));
+        router.ip(&format!(
+            "link add inner type veth peer name eth0 netns {}",
+            inner.name()
+        ));
         inner.run(&format!("ethtool -K eth0 {TRAINS_OFF}"));
         router.ip("addr add 10.78.0.1/24 dev inner");
         inner.ip("addr add 10.78.0.2/24 dev eth0");

@@ -41,14 +41,21 @@ impl Space {
     /// Runs `ip WORDS` for this namespace.
     #[track_caller]
     pub(super) fn ip(&self, words: &str) {
-        let words: Vec<&str> = ["ip", "-n", &self.name].into_iter().chain(words.split_whitespace()).collect();
+        let words: Vec<&str> = ["ip", "-n", &self.name]
+            .into_iter()
+            .chain(words.split_whitespace())
+            .collect();
         run(&words);
     }
 
     /// Runs `words`, split at spaces, in here.
     #[track_caller]
     pub(super) fn run(&self, words: &str) -> String {
-        let words: Vec<&str> = self.enter().into_iter().chain(words.split_whitespace()).collect();
+        let words: Vec<&str> = self
+            .enter()
+            .into_iter()
+            .chain(words.split_whitespace())
+            .collect();
         run(&words)
     }
 
@@ -61,13 +68,15 @@ impl Space {
 
     /// Calls `act` on a thread that is in here. Sockets made by it stay in here, whoever uses them.
     pub(super) fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let file = fs::File::open(PathBuf::from(FOLDER).join(&self.name)).expect("the namespace is there");
+        let file =
+            fs::File::open(PathBuf::from(FOLDER).join(&self.name)).expect("the namespace is there");
         let enter = || {
             let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
             moved.expect("root may enter a network namespace");
             act()
         };
-        std::thread::scope(|scope| scope.spawn(enter).join()).expect("what is done in a namespace does not panic")
+        std::thread::scope(|scope| scope.spawn(enter).join())
+            .expect("what is done in a namespace does not panic")
     }
 }
 
@@ -85,14 +94,19 @@ pub(super) fn unique() -> String {
     static LABS: AtomicU32 = AtomicU32::new(0);
     let own = std::process::id();
     let born = born(own).expect("a running process is in /proc");
-    format!("{PREFIX}{own}-{born}-{}", LABS.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{PREFIX}{own}-{born}-{}",
+        LABS.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Removes the namespaces of processes that are gone: of test runs that were killed.
 pub(super) fn sweep() {
     for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            continue;
+        };
         if !owned(name) {
             // Another run may be sweeping too.
             let _ = try_run(&["ip", "netns", "del", name]);
@@ -103,7 +117,9 @@ pub(super) fn sweep() {
 /// Whether the process that a name tells of runs, or the name tells of none.
 fn owned(name: &str) -> bool {
     let mut parts = name[PREFIX.len()..].split('-').map(str::parse::<u64>);
-    let (Some(Ok(owner)), Some(Ok(since))) = (parts.next(), parts.next()) else { return true };
+    let (Some(Ok(owner)), Some(Ok(since))) = (parts.next(), parts.next()) else {
+        return true;
+    };
     u32::try_from(owner).is_ok_and(|owner| born(owner) == Some(since))
 }
 
@@ -111,7 +127,12 @@ fn owned(name: &str) -> bool {
 fn born(process: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name in brackets may itself have spaces; after it comes field 3.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

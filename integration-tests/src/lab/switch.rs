@@ -17,7 +17,10 @@ impl Traffic {
     /// What came after `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
-        Self { packets: self.packets - earlier.packets, bytes: self.bytes - earlier.bytes }
+        Self {
+            packets: self.packets - earlier.packets,
+            bytes: self.bytes - earlier.bytes,
+        }
     }
 }
 
@@ -37,7 +40,10 @@ impl Switch {
         space.nft("add table bridge lab");
         space.nft("add chain bridge lab in { type filter hook prerouting priority 0; }");
         space.nft("add chain bridge lab pass { type filter hook forward priority 0; }");
-        Self { prefix: prefix.to_owned(), space }
+        Self {
+            prefix: prefix.to_owned(),
+            space,
+        }
     }
 
     pub(super) fn prefix(&self) -> &str {
@@ -55,17 +61,26 @@ impl Switch {
     /// Counts what matches on its way into the switch, before anything is lost.
     pub(super) fn count(&self, name: &str, matching: &str) {
         self.add_counter(name);
-        self.space.nft(&format!("add rule bridge lab in {matching} counter name {name}"));
+        self.space.nft(&format!(
+            "add rule bridge lab in {matching} counter name {name}"
+        ));
     }
 
     pub(super) fn counted(&self, name: &str) -> Traffic {
-        let said = self.space.run(&format!("nft -j list counter bridge lab {name}"));
+        let said = self
+            .space
+            .run(&format!("nft -j list counter bridge lab {name}"));
         let said: Value = serde_json::from_str(&said).expect("nft -j speaks JSON");
         let objects = said["nftables"].as_array().into_iter().flatten();
-        let counter = objects.map(|object| &object["counter"]).find(|counter| counter["name"] == *name);
+        let counter = objects
+            .map(|object| &object["counter"])
+            .find(|counter| counter["name"] == *name);
         let counter = counter.unwrap_or_else(|| panic!("no counter {name}"));
         let field = |name: &str| counter[name].as_u64().expect("a counter has both");
-        Traffic { packets: field("packets"), bytes: field("bytes") }
+        Traffic {
+            packets: field("packets"),
+            bytes: field("bytes"),
+        }
     }
 
     pub(super) fn rule(&self, rule: &str) {

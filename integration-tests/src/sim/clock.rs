@@ -24,14 +24,16 @@ impl Clock {
     pub fn read(&self, moment: Duration) -> Time {
         let true_ns = i128::try_from(moment.as_nanos()).expect("no world lasts for 10^22 years");
         let run = true_ns + true_ns * i128::from(self.drift_ppm) / MILLION;
-        let origin = u64::try_from(self.offset.as_nanos()).expect("an origin is a boot within 584 years");
+        let origin =
+            u64::try_from(self.offset.as_nanos()).expect("an origin is a boot within 584 years");
         Time::from_nanos(origin) + Duration::from_nanos(u64::try_from(run).unwrap_or(0))
     }
 
     /// The first moment of the world at which the clock shows `time` or more.
     #[must_use]
     pub fn moment(&self, time: Time) -> Duration {
-        let run = i128::from(time.as_nanos()) - i128::try_from(self.offset.as_nanos()).unwrap_or(i128::MAX);
+        let run = i128::from(time.as_nanos())
+            - i128::try_from(self.offset.as_nanos()).unwrap_or(i128::MAX);
         let near = run.max(0) * MILLION / (MILLION + i128::from(self.drift_ppm));
         let mut moment = Duration::from_nanos(u64::try_from(near).unwrap_or(u64::MAX));
         while self.read(moment) < time {
@@ -48,7 +50,11 @@ mod tests {
     #[test]
     fn a_clock_is_woken_neither_early_nor_late() {
         for drift_ppm in [-500, -1, 0, 3, 500] {
-            let clock = Clock { offset: Duration::from_secs(1 << 30), drift_ppm, wall_offset_ns: 0 };
+            let clock = Clock {
+                offset: Duration::from_secs(1 << 30),
+                drift_ppm,
+                wall_offset_ns: 0,
+            };
             for nanos in [0, 1, 999, 1_000_000_007, 86_400_000_000_001] {
                 let due = Time::from_nanos((1 << 30) * 1_000_000_000) + Duration::from_nanos(nanos);
                 let moment = clock.moment(due);

@@ -71,7 +71,13 @@ impl Link {
     /// The same link with a bottleneck.
     #[must_use]
     pub const fn narrow(self, bytes_a_second: u64, queue: u64) -> Self {
-        Self { rate: Some(Rate { bytes_a_second, queue }), ..self }
+        Self {
+            rate: Some(Rate {
+                bytes_a_second,
+                queue,
+            }),
+            ..self
+        }
     }
 }
 
@@ -108,8 +114,21 @@ impl Carrier {
     /// Nothing has been sent yet.
     #[must_use]
     pub(super) const fn new(link: Link) -> Self {
-        let carried = Carried { offered: 0, lost: 0, dropped: 0, damaged: 0, doubled: 0, reordered: 0 };
-        Self { link, carried, bad: false, busy_until: Duration::ZERO, last_arrival: Duration::ZERO }
+        let carried = Carried {
+            offered: 0,
+            lost: 0,
+            dropped: 0,
+            damaged: 0,
+            doubled: 0,
+            reordered: 0,
+        };
+        Self {
+            link,
+            carried,
+            bad: false,
+            busy_until: Duration::ZERO,
+            last_arrival: Duration::ZERO,
+        }
     }
 
     /// Takes a datagram at `now`; gives each copy that arrives to `arrives`, with its moment.
@@ -160,15 +179,23 @@ impl Carrier {
         }
         let leave = 1.0 / burst;
         let enter = loss * leave / (1.0 - loss);
-        self.bad = if self.bad { !chance(random, leave) } else { chance(random, enter) };
+        self.bad = if self.bad {
+            !chance(random, leave)
+        } else {
+            chance(random, enter)
+        };
         self.bad
     }
 
     /// When a datagram has passed the bottleneck; none when it finds no room before it.
     fn queue(&mut self, now: Duration, bytes: usize) -> Option<Duration> {
-        let Some(rate) = self.link.rate else { return Some(now) };
+        let Some(rate) = self.link.rate else {
+            return Some(now);
+        };
         let start = self.busy_until.max(now);
-        let takes = |bytes: u64| Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate.bytes_a_second);
+        let takes = |bytes: u64| {
+            Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate.bytes_a_second)
+        };
         if start - now > takes(rate.queue) {
             return None;
         }
@@ -207,7 +234,9 @@ fn damage(random: &mut Random, datagram: &mut [u8]) {
     } else {
         let start = random.below(datagram.len());
         let end = datagram.len().min(start + 1 + random.below(64));
-        datagram[start..end].iter_mut().for_each(|byte| *byte = random.number() as u8);
+        datagram[start..end]
+            .iter_mut()
+            .for_each(|byte| *byte = random.number() as u8);
     }
 }
 
@@ -222,9 +251,14 @@ mod tests {
         let (mut carrier, mut random, mut all) = (Carrier::new(link), Random::new(1), Vec::new());
         for number in 0..100_000_u64 {
             let datagram = number.to_be_bytes().to_vec();
-            carrier.carry(Duration::from_millis(number), &mut random, datagram, |at, bytes| {
-                all.push((at, u64::from_be_bytes(bytes.try_into().unwrap())));
-            });
+            carrier.carry(
+                Duration::from_millis(number),
+                &mut random,
+                datagram,
+                |at, bytes| {
+                    all.push((at, u64::from_be_bytes(bytes.try_into().unwrap())));
+                },
+            );
         }
         (carrier.carried, all)
     }
@@ -232,15 +266,28 @@ mod tests {
     #[test]
     fn a_clean_link_delivers_everything_in_order_after_its_delay() {
         let (_, all) = arrivals(Link::clean(DELAY));
-        assert!(all.iter().zip(0..).all(|(arrival, n)| *arrival == (Duration::from_millis(n) + DELAY, n)));
+        assert!(
+            all.iter()
+                .zip(0..)
+                .all(|(arrival, n)| *arrival == (Duration::from_millis(n) + DELAY, n))
+        );
     }
 
     #[test]
     fn the_share_lost_is_the_one_asked_for_in_bursts_of_the_mean_length_asked_for() {
         for burst in [1.0, 3.0, 10.0] {
-            let (carried, all) = arrivals(Link { burst, ..Link::clean(DELAY).losing(0.05) });
-            assert!((4_000..6_000).contains(&carried.lost), "{burst}: {carried:?}");
-            let bursts = all.windows(2).filter(|pair| pair[1].1 - pair[0].1 > 1).count() as f64;
+            let (carried, all) = arrivals(Link {
+                burst,
+                ..Link::clean(DELAY).losing(0.05)
+            });
+            assert!(
+                (4_000..6_000).contains(&carried.lost),
+                "{burst}: {carried:?}"
+            );
+            let bursts = all
+                .windows(2)
+                .filter(|pair| pair[1].1 - pair[0].1 > 1)
+                .count() as f64;
             let mean = carried.lost as f64 / bursts;
             assert!((0.8..1.3).contains(&(mean / burst)), "{burst}: {mean}");
         }
@@ -248,11 +295,20 @@ mod tests {
 
     #[test]
     fn jitter_keeps_the_order_and_reordering_does_not() {
-        let (_, all) = arrivals(Link { jitter: Duration::from_millis(20), ..Link::clean(DELAY) });
+        let (_, all) = arrivals(Link {
+            jitter: Duration::from_millis(20),
+            ..Link::clean(DELAY)
+        });
         assert!(all.windows(2).all(|pair| pair[0].0 <= pair[1].0));
-        let (carried, all) = arrivals(Link { reorder: 0.05, ..Link::clean(DELAY) });
+        let (carried, all) = arrivals(Link {
+            reorder: 0.05,
+            ..Link::clean(DELAY)
+        });
         let overtaken = all.windows(2).filter(|pair| pair[0].0 > pair[1].0).count();
-        assert!(overtaken > 1_000 && carried.reordered > 4_000, "{overtaken} {carried:?}");
+        assert!(
+            overtaken > 1_000 && carried.reordered > 4_000,
+            "{overtaken} {carried:?}"
+        );
     }
 
     #[test]
@@ -260,15 +316,24 @@ mod tests {
         // 8 bytes a millisecond are offered and 2 pass; 40 wait, which is 20 ms.
         let (carried, all) = arrivals(Link::clean(Duration::ZERO).narrow(2_000, 40));
         assert!((24_900..25_100).contains(&all.len()), "{carried:?}");
-        assert!(all.iter().all(|(at, n)| *at - Duration::from_millis(*n) <= Duration::from_millis(24)));
+        assert!(
+            all.iter()
+                .all(|(at, n)| *at - Duration::from_millis(*n) <= Duration::from_millis(24))
+        );
     }
 
     #[test]
     fn of_what_is_damaged_hardly_anything_passes_the_check_sum_of_udp() {
-        let link = Link { corrupt: 0.5, ..Link::clean(DELAY) };
+        let link = Link {
+            corrupt: 0.5,
+            ..Link::clean(DELAY)
+        };
         let (carried, _) = arrivals(link);
         assert!(carried.damaged < 10 && carried.lost > 49_000, "{carried:?}");
-        let (carried, all) = arrivals(Link { udp_sum: false, ..link });
+        let (carried, all) = arrivals(Link {
+            udp_sum: false,
+            ..link
+        });
         assert_eq!((carried.lost, all.len()), (0, 100_000));
         assert!(carried.damaged > 49_000);
     }

@@ -40,7 +40,10 @@ fn lets_in(access: Access, listed: &[usize]) -> RelayAccess {
     let viewer = |number: &usize| (viewer_key(*number).public(), format!("viewer {number}"));
     match access {
         Access::Open => RelayAccess::Open,
-        Access::Keys => RelayAccess::Keys { own: relay_key(), viewers: listed.iter().map(viewer).collect() },
+        Access::Keys => RelayAccess::Keys {
+            own: relay_key(),
+            viewers: listed.iter().map(viewer).collect(),
+        },
     }
 }
 
@@ -62,8 +65,12 @@ struct Egress(RefCell<Vec<(SocketAddr, Vec<u8>)>>);
 
 impl Wire for Egress {
     fn send(&self, train: Train<'_>) -> Result<(), Refused> {
-        let datagrams = train.bytes.chunks(train.segment.unwrap_or(train.bytes.len()).max(1));
-        self.0.borrow_mut().extend(datagrams.map(|datagram| (train.to.remote, datagram.to_vec())));
+        let datagrams = train
+            .bytes
+            .chunks(train.segment.unwrap_or(train.bytes.len()).max(1));
+        self.0
+            .borrow_mut()
+            .extend(datagrams.map(|datagram| (train.to.remote, datagram.to_vec())));
         Ok(())
     }
 
@@ -88,13 +95,21 @@ impl Relay {
     }
 
     pub(super) fn on_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
-        self.engine.on_datagram(now, Route { remote: from, local: None }, datagram);
+        self.engine.on_datagram(
+            now,
+            Route {
+                remote: from,
+                local: None,
+            },
+            datagram,
+        );
         self.run(now);
     }
 
     /// A message of source `origin`.
     pub(super) fn on_message(&mut self, now: Time, origin: usize, topic: &[u8], body: &Bytes) {
-        let frame = parse_frame(topic, body.clone(), MAX_FRAME_BYTES).expect("a source sends what a relay takes");
+        let frame = parse_frame(topic, body.clone(), MAX_FRAME_BYTES)
+            .expect("a source sends what a relay takes");
         self.inbox.put(origin, frame, body.clone(), now, true);
         self.run(now);
     }
@@ -105,7 +120,11 @@ impl Relay {
     }
 
     pub(super) fn due(&self) -> Option<Time> {
-        self.engine.next_deadline().into_iter().chain(self.turn.time()).min()
+        self.engine
+            .next_deadline()
+            .into_iter()
+            .chain(self.turn.time())
+            .min()
     }
 
     /// The next datagram that leaves, and where to.
@@ -140,7 +159,8 @@ impl Relay {
     /// Forgets the key of a viewer, as when its line is taken out of the list of viewers.
     pub(super) fn expel(&mut self, now: Time, viewer: usize) {
         self.listed.retain(|listed| *listed != viewer);
-        self.engine.set_access(now, lets_in(Access::Keys, &self.listed));
+        self.engine
+            .set_access(now, lets_in(Access::Keys, &self.listed));
         self.run(now);
     }
 
@@ -155,9 +175,17 @@ impl Relay {
         self.take_outputs(now);
         for _ in 0..MAX_TURNS {
             loop {
-                let Self { engine, sender, inbox, .. } = self;
-                let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
-                let Some(arrival) = inbox.take(busy) else { break };
+                let Self {
+                    engine,
+                    sender,
+                    inbox,
+                    ..
+                } = self;
+                let busy =
+                    |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
+                let Some(arrival) = inbox.take(busy) else {
+                    break;
+                };
                 self.engine.on_arrival(now, &arrival);
                 self.take_outputs(now);
             }

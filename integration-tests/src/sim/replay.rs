@@ -28,20 +28,37 @@ pub fn replay(recording: &Recording) -> Vec<Compared> {
         Role::Viewer => viewer::replay(recording),
         Role::Relay => relay::replay(recording),
     };
-    let compared =
-        |(name, replayed): (&str, u64)| Compared { name: name.to_owned(), happened: recording.grown(name), replayed };
+    let compared = |(name, replayed): (&str, u64)| Compared {
+        name: name.to_owned(),
+        happened: recording.grown(name),
+        replayed,
+    };
     counts.into_iter().map(compared).collect()
 }
 
 /// From when on both are counted.
 fn counted_from(recording: &Recording) -> Time {
-    recording.snapshots.first().map_or(Time::default(), |snapshot| snapshot.time)
+    recording
+        .snapshots
+        .first()
+        .map_or(Time::default(), |snapshot| snapshot.time)
 }
 
 /// By how much counts have grown.
-fn growth(before: &[(&'static str, u64)], after: Vec<(&'static str, u64)>) -> Vec<(&'static str, u64)> {
-    let former = |name| before.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count);
-    after.into_iter().map(|(name, count)| (name, count - former(name))).collect()
+fn growth(
+    before: &[(&'static str, u64)],
+    after: Vec<(&'static str, u64)>,
+) -> Vec<(&'static str, u64)> {
+    let former = |name| {
+        before
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(0, |(_, count)| *count)
+    };
+    after
+        .into_iter()
+        .map(|(name, count)| (name, count - former(name)))
+        .collect()
 }
 
 /// The media header of a record that holds one; of a train, of its first datagram.
@@ -74,12 +91,19 @@ fn control(record: &Record) -> Option<(u8, u64, bool)> {
 
 /// The session that is spoken of in what follows.
 fn next_session(records: &[Record], of: impl Fn(&Record) -> bool) -> Option<u64> {
-    records.iter().filter(|record| of(record)).filter_map(control).map(|(_, session, _)| session).find(|id| *id != 0)
+    records
+        .iter()
+        .filter(|record| of(record))
+        .filter_map(control)
+        .map(|(_, session, _)| session)
+        .find(|id| *id != 0)
 }
 
 /// The alias of the stream whose media come next.
 fn next_alias(records: &[Record]) -> Option<u16> {
-    records.iter().find_map(|record| media(record).map(|(header, _)| header.alias))
+    records
+        .iter()
+        .find_map(|record| media(record).map(|(header, _)| header.alias))
 }
 
 fn came_in(record: &Record) -> bool {

@@ -28,7 +28,12 @@ pub struct SourceConfig {
 impl Default for SourceConfig {
     /// 30 frames a second of four shards: enough to lose some and get others.
     fn default() -> Self {
-        Self { stream: "cam".to_owned(), fps: 30, frame_bytes: 4_500, clock: Clock::default() }
+        Self {
+            stream: "cam".to_owned(),
+            fps: 30,
+            frame_bytes: 4_500,
+            clock: Clock::default(),
+        }
     }
 }
 
@@ -108,9 +113,16 @@ impl SourceNode {
     }
 
     /// The frames published in a span of time.
-    pub(super) fn published_between(&self, from: Duration, to: Duration) -> impl Iterator<Item = FrameId> {
+    pub(super) fn published_between(
+        &self,
+        from: Duration,
+        to: Duration,
+    ) -> impl Iterator<Item = FrameId> {
         let start = self.times.partition_point(|(at, _)| *at < from);
-        self.times[start..].iter().take_while(move |(at, _)| *at < to).map(|(_, id)| *id)
+        self.times[start..]
+            .iter()
+            .take_while(move |(at, _)| *at < to)
+            .map(|(_, id)| *id)
     }
 
     fn frame(&mut self, now: Duration) -> Published {
@@ -121,7 +133,10 @@ impl SourceNode {
         let end = jpeg.len() - 2;
         jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
         jpeg[end..].copy_from_slice(&[0xff, 0xd9]);
-        let id = FrameId { epoch: self.epoch, number: self.number };
+        let id = FrameId {
+            epoch: self.epoch,
+            number: self.number,
+        };
         let published = self.message(now, State::Live, &jpeg);
         self.published.insert(id, hash(&published.body));
         self.times.push((now, id));
@@ -129,11 +144,17 @@ impl SourceNode {
     }
 
     fn message(&self, now: Duration, state: State, jpeg: &[u8]) -> Published {
-        let SourceConfig { stream, fps, clock, .. } = &self.config;
+        let SourceConfig {
+            stream, fps, clock, ..
+        } = &self.config;
         let header = FrameHeader {
             stream: stream.clone(),
             epoch: self.epoch,
-            number: if jpeg.is_empty() { self.number.saturating_sub(1) } else { self.number },
+            number: if jpeg.is_empty() {
+                self.number.saturating_sub(1)
+            } else {
+                self.number
+            },
             captured_ns: clock.read(now).as_nanos(),
             wall_offset_ns: clock.wall_offset_ns,
             clock_id: 1,
@@ -145,7 +166,10 @@ impl SourceNode {
             ..FrameHeader::default()
         };
         let body = FrameBuffer::copy_of(jpeg).finish(header);
-        Published { topic: format!("{stream}/").into(), body }
+        Published {
+            topic: format!("{stream}/").into(),
+            body,
+        }
     }
 }
 

@@ -20,10 +20,21 @@ pub fn storm(seed: u64) -> Case {
     let mut random = Random::new(seed ^ 0x5704_12b5);
     let random = &mut random;
     let relays: Vec<_> = (0..=random.below(2)).map(|_| relay(random)).collect();
-    let access = if random.below(3) == 0 { Access::Keys } else { Access::Open };
-    let relays: Vec<_> = relays.into_iter().map(|relay| RelayConfig { access, ..relay }).collect();
-    let viewers: Vec<_> = (0..=random.below(MAX_VIEWERS)).map(|_| viewer(random, access, relays.len())).collect();
-    let mut steps: Vec<_> = (0..=random.below(MAX_TROUBLES)).flat_map(|_| trouble(random, &relays, &viewers)).collect();
+    let access = if random.below(3) == 0 {
+        Access::Keys
+    } else {
+        Access::Open
+    };
+    let relays: Vec<_> = relays
+        .into_iter()
+        .map(|relay| RelayConfig { access, ..relay })
+        .collect();
+    let viewers: Vec<_> = (0..=random.below(MAX_VIEWERS))
+        .map(|_| viewer(random, access, relays.len()))
+        .collect();
+    let mut steps: Vec<_> = (0..=random.below(MAX_TROUBLES))
+        .flat_map(|_| trouble(random, &relays, &viewers))
+        .collect();
     steps.sort_by_key(|step| step.at);
     Case {
         name: "storm".into(),
@@ -43,14 +54,25 @@ pub fn storm(seed: u64) -> Case {
 }
 
 fn relay(random: &mut Random) -> RelayConfig {
-    RelayConfig { clock: clock(random), leg: micros(random, 100, 5_000), ..RelayConfig::default() }
+    RelayConfig {
+        clock: clock(random),
+        leg: micros(random, 100, 5_000),
+        ..RelayConfig::default()
+    }
 }
 
 fn viewer(random: &mut Random, access: Access, relays: usize) -> ViewerConfig {
     let capacity = [92, 500, 1820][random.below(3)];
     let first = random.below(relays);
-    let paths = (0..=random.below(relays)).map(|path| ((first + path) % relays, link(random))).collect();
-    ViewerConfig { access, clock: clock(random), capacity, paths }
+    let paths = (0..=random.below(relays))
+        .map(|path| ((first + path) % relays, link(random)))
+        .collect();
+    ViewerConfig {
+        access,
+        clock: clock(random),
+        capacity,
+        paths,
+    }
 }
 
 fn clock(random: &mut Random) -> Clock {
@@ -63,9 +85,24 @@ fn clock(random: &mut Random) -> Clock {
 
 /// A link that is bad in some ways, and good in others.
 fn link(random: &mut Random) -> Link {
-    let mut sometimes = |most: f64| if random.below(2) == 0 { 0.0 } else { random.below(1000) as f64 / 1000.0 * most };
-    let (loss, reorder, double, corrupt) = (sometimes(0.1), sometimes(0.1), sometimes(0.05), sometimes(0.01));
-    let rate = if random.below(4) == 0 { Some(200_000 + random.below(2_000_000) as u64) } else { None };
+    let mut sometimes = |most: f64| {
+        if random.below(2) == 0 {
+            0.0
+        } else {
+            random.below(1000) as f64 / 1000.0 * most
+        }
+    };
+    let (loss, reorder, double, corrupt) = (
+        sometimes(0.1),
+        sometimes(0.1),
+        sometimes(0.05),
+        sometimes(0.01),
+    );
+    let rate = if random.below(4) == 0 {
+        Some(200_000 + random.below(2_000_000) as u64)
+    } else {
+        None
+    };
     let clean = Link::clean(micros(random, 100, 40_000));
     Link {
         loss,
@@ -85,24 +122,77 @@ fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]
     let node = [Node::Source(0), Node::Relay(relay), Node::Viewer(viewer)][random.below(3)];
     let steady = Link::clean(viewers[viewer].paths[path].1.delay);
     let (sentence, begin, end) = match random.below(10) {
-        0 => ("a path is cut", Act::Cut { viewer, path }, Some(Act::Join { viewer, path })),
-        1 => ("a relay is cut from the source", Act::CutLeg(relay), Some(Act::JoinLeg(relay))),
-        2 => ("the camera stands still", Act::StillCamera(0), Some(Act::MovingCamera(0))),
+        0 => (
+            "a path is cut",
+            Act::Cut { viewer, path },
+            Some(Act::Join { viewer, path }),
+        ),
+        1 => (
+            "a relay is cut from the source",
+            Act::CutLeg(relay),
+            Some(Act::JoinLeg(relay)),
+        ),
+        2 => (
+            "the camera stands still",
+            Act::StillCamera(0),
+            Some(Act::MovingCamera(0)),
+        ),
         3 => ("a node is killed", Act::Kill(node), Some(Act::Start(node))),
-        4 => ("a node stands still", Act::Freeze(node), Some(Act::Thaw(node))),
-        5 => ("a viewer's address changes", Act::Rebind { viewer, path }, None),
-        6 => ("a wall clock jumps", Act::StepWall(node, random.number() as i64 >> 4), None),
+        4 => (
+            "a node stands still",
+            Act::Freeze(node),
+            Some(Act::Thaw(node)),
+        ),
+        5 => (
+            "a viewer's address changes",
+            Act::Rebind { viewer, path },
+            None,
+        ),
+        6 => (
+            "a wall clock jumps",
+            Act::StepWall(node, random.number() as i64 >> 4),
+            None,
+        ),
         8 => ("a relay draws a new key", Act::RotateKey(relay), None),
-        7 => ("a relay is stopped", Act::StopRelay(relay), Some(Act::Start(Node::Relay(relay)))),
+        7 => (
+            "a relay is stopped",
+            Act::StopRelay(relay),
+            Some(Act::Start(Node::Relay(relay))),
+        ),
         _ => {
-            let act = Act::SetLinks { viewer, path, up: link(random), down: link(random) };
-            ("a link changes", act, Some(Act::SetLinks { viewer, path, up: steady, down: steady }))
+            let act = Act::SetLinks {
+                viewer,
+                path,
+                up: link(random),
+                down: link(random),
+            };
+            (
+                "a link changes",
+                act,
+                Some(Act::SetLinks {
+                    viewer,
+                    path,
+                    up: steady,
+                    down: steady,
+                }),
+            )
         }
     };
     let at = micros(random, 0, LENGTH.as_micros() as usize);
     let over = at + micros(random, 1_000, 2_500_000);
-    let end = end.filter(|_| over < LENGTH).map(|act| Step { at: over, sentence: "a trouble ends", act });
-    [Step { at, sentence, act: begin }].into_iter().chain(end).collect()
+    let end = end.filter(|_| over < LENGTH).map(|act| Step {
+        at: over,
+        sentence: "a trouble ends",
+        act,
+    });
+    [Step {
+        at,
+        sentence,
+        act: begin,
+    }]
+    .into_iter()
+    .chain(end)
+    .collect()
 }
 
 fn micros(random: &mut Random, least: usize, most: usize) -> Duration {

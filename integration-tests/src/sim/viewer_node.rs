@@ -7,7 +7,9 @@ use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::FrameId;
 use fanlight_proto::reassembly::{Counts, Losses};
-use fanlight_viewer::engine::{Engine, EngineConfig, Output, Presentation, Redundancy, Signal, Wish};
+use fanlight_viewer::engine::{
+    Engine, EngineConfig, Output, Presentation, Redundancy, Signal, Wish,
+};
 
 use super::relay_node::{relay_key, viewer_key};
 use super::{Access, ViewerConfig};
@@ -60,7 +62,10 @@ impl Viewer {
     pub(super) fn new(random: &mut Random, number: usize, viewer: &ViewerConfig) -> Self {
         let access = match viewer.access {
             Access::Open => ViewerAccess::Open,
-            Access::Keys => ViewerAccess::Keys { own: viewer_key(number), relay: relay_key().public() },
+            Access::Keys => ViewerAccess::Keys {
+                own: viewer_key(number),
+                relay: relay_key().public(),
+            },
         };
         let mut seed = [0; 32];
         seed.copy_from_slice(&random.bytes(32));
@@ -72,7 +77,11 @@ impl Viewer {
             paths: vec![access; viewer.paths.len()],
             redundancy: Redundancy::Both,
         };
-        Self { engine: Engine::new(config, seed), shown: 0, now: Time::default() }
+        Self {
+            engine: Engine::new(config, seed),
+            shown: 0,
+            now: Time::default(),
+        }
     }
 
     pub(super) fn on_datagram(&mut self, now: Time, path: usize, datagram: &mut [u8]) {
@@ -96,17 +105,31 @@ impl Viewer {
 
     pub(super) fn poll(&mut self) -> Option<Given> {
         // No simulated network has multicast.
-        let in_network = |output: &Output| !matches!(output, Output::JoinGroup(..) | Output::LeaveGroup(_));
-        Some(match std::iter::from_fn(|| self.engine.poll_output()).find(in_network)? {
-            Output::Send(path, datagram) => Given::Send { path, datagram },
-            Output::Frame(arrived) => {
-                self.shown += 1;
-                self.engine.on_presentation(Presentation { shown: self.shown, lost: 0, age_us: 0 });
-                Given::Frame { id: arrived.whole.id, body: arrived.whole.body }
-            }
-            Output::Signal(signal) => Given::Signal { word: signal.word() },
-            Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => unreachable!("no list was asked for"),
-        })
+        let in_network =
+            |output: &Output| !matches!(output, Output::JoinGroup(..) | Output::LeaveGroup(_));
+        Some(
+            match std::iter::from_fn(|| self.engine.poll_output()).find(in_network)? {
+                Output::Send(path, datagram) => Given::Send { path, datagram },
+                Output::Frame(arrived) => {
+                    self.shown += 1;
+                    self.engine.on_presentation(Presentation {
+                        shown: self.shown,
+                        lost: 0,
+                        age_us: 0,
+                    });
+                    Given::Frame {
+                        id: arrived.whole.id,
+                        body: arrived.whole.body,
+                    }
+                }
+                Output::Signal(signal) => Given::Signal {
+                    word: signal.word(),
+                },
+                Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
+                    unreachable!("no list was asked for")
+                }
+            },
+        )
     }
 
     pub(super) fn recycle(&mut self, body: Vec<u8>) {

@@ -55,8 +55,16 @@ impl Watch {
 
     /// A media datagram came in that its session takes.
     pub(super) fn on_shard(&mut self, id: FrameId) {
-        match self.spans.iter_mut().position(|span| span.epoch == id.epoch) {
-            None => self.spans.push(Span { epoch: id.epoch, first: id.number, highest: id.number }),
+        match self
+            .spans
+            .iter_mut()
+            .position(|span| span.epoch == id.epoch)
+        {
+            None => self.spans.push(Span {
+                epoch: id.epoch,
+                first: id.number,
+                highest: id.number,
+            }),
             Some(at) if at + 1 == self.spans.len() => {
                 self.spans[at].highest = self.spans[at].highest.max(id.number);
             }
@@ -72,7 +80,10 @@ impl Watch {
             assert!(newer, "{id} was given out after {last}");
         }
         let newest = self.spans.last().expect("a frame has shards");
-        assert_eq!(newest.epoch, id.epoch, "{id} came back from an epoch that has ended");
+        assert_eq!(
+            newest.epoch, id.epoch,
+            "{id} came back from an epoch that has ended"
+        );
         self.given = Some(id);
         self.check_freshness(now);
         self.fresh = now;
@@ -91,13 +102,20 @@ impl Watch {
         let age = now.saturating_sub(self.fresh);
         // The frame that makes it live comes at the same moment as the signal.
         let live = self.live.is_some_and(|since| since < now);
-        assert!(!live || age <= LONGEST_LIVE, "a picture of {age:?} ago passes for live");
+        assert!(
+            !live || age <= LONGEST_LIVE,
+            "a picture of {age:?} ago passes for live"
+        );
     }
 
     /// What it says at `moment`.
     #[must_use]
     pub fn signal_at(&self, moment: Duration) -> &'static str {
-        self.signals.iter().rev().find(|(at, _)| *at <= moment).map_or("", |(_, word)| word)
+        self.signals
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= moment)
+            .map_or("", |(_, word)| word)
     }
 
     /// Frames given out in a span of time.
@@ -114,10 +132,25 @@ impl Watch {
     /// When that does not hold.
     pub(super) fn check_sum(&self, tally: &Tally) {
         let Some(last) = self.given else { return };
-        let end = |span: &Span| if span.epoch == last.epoch { last.number } else { span.highest };
-        let seen: u64 = self.spans.iter().map(|span| end(span) - span.first + 1).sum();
+        let end = |span: &Span| {
+            if span.epoch == last.epoch {
+                last.number
+            } else {
+                span.highest
+            }
+        };
+        let seen: u64 = self
+            .spans
+            .iter()
+            .map(|span| end(span) - span.first + 1)
+            .sum();
         let (whole, lost) = (tally.counts.whole, tally.losses.total());
-        assert_eq!(whole + lost, seen, "{whole} whole and {lost} lost of {seen} frames: {tally:?}, {:?}", self.spans);
+        assert_eq!(
+            whole + lost,
+            seen,
+            "{whole} whole and {lost} lost of {seen} frames: {tally:?}, {:?}",
+            self.spans
+        );
     }
 }
 
@@ -154,7 +187,10 @@ impl Ledger {
         }
         account.sent += datagram.len();
         let (sent, received) = (account.sent, account.received);
-        assert!(sent <= received, "{to} has proved nothing, sent {received} bytes and got {sent}");
+        assert!(
+            sent <= received,
+            "{to} has proved nothing, sent {received} bytes and got {sent}"
+        );
         if let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(datagram) {
             account.tokens.truncate(TOKENS - 1);
             account.tokens.insert(0, challenge.token);

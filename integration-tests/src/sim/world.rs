@@ -93,20 +93,47 @@ impl Ord for Scheduled {
 
 #[derive(Debug)]
 enum Event {
-    ToRelay { relay: usize, from: SocketAddr, datagram: Vec<u8> },
-    ToViewer { to: SocketAddr, datagram: Vec<u8> },
-    Refused { to: SocketAddr },
-    Message { relay: usize, source: usize, published: Published },
+    ToRelay {
+        relay: usize,
+        from: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    ToViewer {
+        to: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    Refused {
+        to: SocketAddr,
+    },
+    Message {
+        relay: usize,
+        source: usize,
+        published: Published,
+    },
 }
 
 impl World {
     /// A world with these nodes, all of them running. What happens in it follows from `seed`.
     #[must_use]
-    pub fn new(seed: u64, sources: &[SourceConfig], relays: &[RelayConfig], viewers: &[ViewerConfig]) -> Self {
+    pub fn new(
+        seed: u64,
+        sources: &[SourceConfig],
+        relays: &[RelayConfig],
+        viewers: &[ViewerConfig],
+    ) -> Self {
         let mut random = Random::new(seed);
-        let sources = sources.iter().map(|config| SourceNode::new(config.clone(), random.number())).collect();
-        let relays = relays.iter().map(|config| RelayNode::new(config.clone(), &mut random)).collect();
-        let viewers: Vec<_> = viewers.iter().map(|config| ViewerNode::new(config.clone())).collect();
+        let sources = sources
+            .iter()
+            .map(|config| SourceNode::new(config.clone(), random.number()))
+            .collect();
+        let relays = relays
+            .iter()
+            .map(|config| RelayNode::new(config.clone(), &mut random))
+            .collect();
+        let viewers: Vec<_> = viewers
+            .iter()
+            .map(|config| ViewerNode::new(config.clone()))
+            .collect();
         let mut world = Self {
             now: Duration::ZERO,
             random,
@@ -160,7 +187,11 @@ impl World {
     /// What a viewer counted in its present life.
     #[must_use]
     pub fn tally(&self, viewer: usize) -> Tally {
-        self.viewers[viewer].life.as_ref().map(Viewer::tally).unwrap_or_default()
+        self.viewers[viewer]
+            .life
+            .as_ref()
+            .map(Viewer::tally)
+            .unwrap_or_default()
     }
 
     /// How many viewers there are.
@@ -182,7 +213,12 @@ impl World {
     }
 
     /// Frames that a source published in a span of time.
-    pub fn published(&self, source: usize, from: Duration, to: Duration) -> impl Iterator<Item = FrameId> {
+    pub fn published(
+        &self,
+        source: usize,
+        from: Duration,
+        to: Duration,
+    ) -> impl Iterator<Item = FrameId> {
         self.sources[source].published_between(from, to)
     }
 
@@ -203,51 +239,101 @@ impl World {
             }
         }
         self.now = self.now.max(end);
-        self.viewers.iter().filter(|viewer| viewer.acts()).for_each(|viewer| viewer.watch.check_freshness(self.now));
+        self.viewers
+            .iter()
+            .filter(|viewer| viewer.acts())
+            .for_each(|viewer| viewer.watch.check_freshness(self.now));
     }
 
     /// What happens next, and when.
     fn next(&self) -> Option<(Duration, Next)> {
-        let event = self.events.peek().map(|Reverse(scheduled)| (scheduled.at, Next::Event));
-        let sources = self.sources.iter().enumerate().map(|(at, source)| (source.next, Next::Source(at)));
-        let relays = self.relays.iter().enumerate().filter_map(|(at, relay)| Some((relay.due?, Next::Relay(at))));
-        let viewers = self.viewers.iter().enumerate().filter_map(|(at, v)| Some((v.due?, Next::Viewer(at))));
-        event.into_iter().chain(sources).chain(relays).chain(viewers).min_by_key(|(at, _)| *at)
+        let event = self
+            .events
+            .peek()
+            .map(|Reverse(scheduled)| (scheduled.at, Next::Event));
+        let sources = self
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(at, source)| (source.next, Next::Source(at)));
+        let relays = self
+            .relays
+            .iter()
+            .enumerate()
+            .filter_map(|(at, relay)| Some((relay.due?, Next::Relay(at))));
+        let viewers = self
+            .viewers
+            .iter()
+            .enumerate()
+            .filter_map(|(at, v)| Some((v.due?, Next::Viewer(at))));
+        event
+            .into_iter()
+            .chain(sources)
+            .chain(relays)
+            .chain(viewers)
+            .min_by_key(|(at, _)| *at)
     }
 
     fn schedule(&mut self, at: Duration, event: Event) {
         self.sequence += 1;
-        self.events.push(Reverse(Scheduled { at, sequence: self.sequence, event }));
+        self.events.push(Reverse(Scheduled {
+            at,
+            sequence: self.sequence,
+            event,
+        }));
     }
 
     fn note(&mut self, node: Node, what: What) {
         if let Some(trace) = &mut self.trace {
-            trace.push(Trace { at: self.now, node, what });
+            trace.push(Trace {
+                at: self.now,
+                node,
+                what,
+            });
         }
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::ToRelay { relay, from, datagram } => self.at_relay(relay, from, datagram),
+            Event::ToRelay {
+                relay,
+                from,
+                datagram,
+            } => self.at_relay(relay, from, datagram),
             Event::ToViewer { to, datagram } => self.at_viewer(to, datagram),
             Event::Refused { to } => {
-                let Some(&(viewer, path)) = self.addresses.get(&to) else { return };
+                let Some(&(viewer, path)) = self.addresses.get(&to) else {
+                    return;
+                };
                 let node = &mut self.viewers[viewer];
                 if let Some(life) = node.life.as_mut().filter(|_| !node.frozen) {
                     life.on_refused(node.config.clock.read(self.now), path);
                     self.take_from_viewer(viewer);
                 }
             }
-            Event::Message { relay, source, published } => self.message_at_relay(relay, source, published),
+            Event::Message {
+                relay,
+                source,
+                published,
+            } => self.message_at_relay(relay, source, published),
         }
     }
 
     fn publish(&mut self, source: usize) {
-        let Some(published) = self.sources[source].turn(self.now) else { return };
+        let Some(published) = self.sources[source].turn(self.now) else {
+            return;
+        };
         for relay in 0..self.relays.len() {
             let leg = self.relays[relay].config.leg;
             if !self.relays[relay].leg_cut {
-                self.schedule(self.now + leg, Event::Message { relay, source, published: published.clone() });
+                self.schedule(
+                    self.now + leg,
+                    Event::Message {
+                        relay,
+                        source,
+                        published: published.clone(),
+                    },
+                );
             }
         }
     }
@@ -275,7 +361,10 @@ impl World {
         let now = node.config.clock.read(self.now);
         let Some(life) = &mut node.life else {
             // The relay's host says so (ICMP port unreachable), over the same link.
-            let back = self.addresses.get(&from).map(|(viewer, path)| &self.viewers[*viewer].paths[*path].down.link);
+            let back = self
+                .addresses
+                .get(&from)
+                .map(|(viewer, path)| &self.viewers[*viewer].paths[*path].down.link);
             if let Some(link) = back.filter(|link| !link.cut) {
                 self.schedule(self.now + link.delay, Event::Refused { to: from });
             }
@@ -301,24 +390,47 @@ impl World {
     }
 
     fn take_from_relay(&mut self, relay: usize) {
-        let Some(life) = &mut self.relays[relay].life else { return };
+        let Some(life) = &mut self.relays[relay].life else {
+            return;
+        };
         for (to, datagram) in life.sent() {
             self.relays[relay].ledger.on_sent(to, &datagram);
             self.note(Node::Relay(relay), What::Sent(datagram.len()));
-            let Some(&(viewer, path)) = self.addresses.get(&to) else { continue };
-            let Self { now, random, events, sequence, viewers, .. } = self;
+            let Some(&(viewer, path)) = self.addresses.get(&to) else {
+                continue;
+            };
+            let Self {
+                now,
+                random,
+                events,
+                sequence,
+                viewers,
+                ..
+            } = self;
             let second = now.as_secs() as usize;
-            viewers[viewer].paths[path].carry_down(second, *now, random, datagram, |at, datagram| {
-                *sequence += 1;
-                events.push(Reverse(Scheduled { at, sequence: *sequence, event: Event::ToViewer { to, datagram } }));
-            });
+            viewers[viewer].paths[path].carry_down(
+                second,
+                *now,
+                random,
+                datagram,
+                |at, datagram| {
+                    *sequence += 1;
+                    events.push(Reverse(Scheduled {
+                        at,
+                        sequence: *sequence,
+                        event: Event::ToViewer { to, datagram },
+                    }));
+                },
+            );
         }
         self.relays[relay].reckon(self.now);
     }
 
     fn at_viewer(&mut self, to: SocketAddr, datagram: Vec<u8>) {
         // Nobody is at an address that has been left.
-        let Some(&(viewer, path)) = self.addresses.get(&to) else { return };
+        let Some(&(viewer, path)) = self.addresses.get(&to) else {
+            return;
+        };
         self.viewers[viewer].paths[path].note(self.now, true, &datagram);
         if let Some(by) = self.viewers[viewer].tapped_by {
             self.deliver(by, path, datagram.clone());
@@ -370,7 +482,10 @@ impl World {
                 Given::Send { path, datagram } => self.send_up(viewer, path, datagram),
                 Given::Frame { id, body } => {
                     let made = self.sources.iter().any(|source| source.made(id, &body));
-                    assert!(made, "viewer {viewer} gave out {id} with other bytes than it was published with");
+                    assert!(
+                        made,
+                        "viewer {viewer} gave out {id} with other bytes than it was published with"
+                    );
                     self.note(Node::Viewer(viewer), What::Frame(id));
                     let node = &mut self.viewers[viewer];
                     node.watch.on_frame(self.now, id);
@@ -389,13 +504,30 @@ impl World {
 
     fn send_up(&mut self, viewer: usize, path: usize, datagram: Vec<u8>) {
         self.note(Node::Viewer(viewer), What::Sent(datagram.len()));
-        let Self { now, random, events, sequence, viewers, .. } = self;
-        let Path { relay, address, up, .. } = &mut viewers[viewer].paths[path];
+        let Self {
+            now,
+            random,
+            events,
+            sequence,
+            viewers,
+            ..
+        } = self;
+        let Path {
+            relay, address, up, ..
+        } = &mut viewers[viewer].paths[path];
         let (relay, from) = (*relay, *address);
         up.carry(*now, random, datagram, |at, datagram| {
             *sequence += 1;
-            let event = Event::ToRelay { relay, from, datagram };
-            events.push(Reverse(Scheduled { at, sequence: *sequence, event }));
+            let event = Event::ToRelay {
+                relay,
+                from,
+                datagram,
+            };
+            events.push(Reverse(Scheduled {
+                at,
+                sequence: *sequence,
+                event,
+            }));
         });
     }
 }

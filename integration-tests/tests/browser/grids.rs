@@ -30,11 +30,15 @@ const AGE_ERROR_MS: f64 = 60.0;
 #[test]
 fn one_camera_is_shown_with_nearly_every_frame_and_its_true_age() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::pattern();
     let page = browser.open(&scene.url(""), &Look::default());
     page.wait_live(1);
-    let panes = measure("one camera at 30 a second", &page, |panes| panes[0].fps >= SHARE * 30.0);
+    let panes = measure("one camera at 30 a second", &page, |panes| {
+        panes[0].fps >= SHARE * 30.0
+    });
     let [pane] = panes.try_into().unwrap();
     assert_eq!((pane.width, pane.height), (Some(SIZE.0), Some(SIZE.1)));
     for _ in 0..5 {
@@ -50,30 +54,56 @@ fn assert_age_is_true(page: &Page<'_>) {
     let after = clock::now().as_nanos();
     let code = seen.code.expect("the code of the pattern can be read");
     let number = seen.pane.number.unwrap();
-    assert!(code.number.abs_diff(number) <= 1, "painted {}, told {number}", code.number);
+    assert!(
+        code.number.abs_diff(number) <= 1,
+        "painted {}, told {number}",
+        code.number
+    );
     let age = seen.pane.picture_age_ms.unwrap();
-    let [least, most] = [before, after].map(|at| (at.saturating_sub(code.captured_ns)) as f64 / 1e6);
+    let [least, most] =
+        [before, after].map(|at| (at.saturating_sub(code.captured_ns)) as f64 / 1e6);
     let good = (least - AGE_ERROR_MS..=most + AGE_ERROR_MS).contains(&age);
-    assert!(good, "the page says {age:.1} ms, and it is between {least:.1} and {most:.1}");
+    assert!(
+        good,
+        "the page says {age:.1} ms, and it is between {least:.1} and {most:.1}"
+    );
 }
 
 #[test]
 fn four_twelve_and_twenty_four_cameras_are_all_live_each_in_its_own_pane() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::open(24, 8);
     // Least pictures a second in each pane, of the 8 there are: 12 and 24 get what two cores decode in software. What
     // they get is printed; on a slow machine it is half of what it is on a fast one.
     for (cameras, least) in [(4, 6.0), (12, 3.0), (24, 1.5)] {
         let names: Vec<String> = (1..=cameras).map(name).collect();
-        let page = browser.open(&scene.url(&format!("#{}", names.join(","))), &Look::default());
+        let page = browser.open(
+            &scene.url(&format!("#{}", names.join(","))),
+            &Look::default(),
+        );
         page.wait_live(cameras);
-        measure(&format!("{cameras} cameras at 8 a second"), &page, |panes| {
-            panes.iter().all(|pane| pane.state == "live" && pane.broken == 0 && pane.fps >= SHARE * least)
-        });
+        measure(
+            &format!("{cameras} cameras at 8 a second"),
+            &page,
+            |panes| {
+                panes.iter().all(|pane| {
+                    pane.state == "live" && pane.broken == 0 && pane.fps >= SHARE * least
+                })
+            },
+        );
         for (at, seen) in page.seen().into_iter().enumerate() {
-            let code = seen.code.unwrap_or_else(|| panic!("the code in pane {} can be read", at + 1));
-            assert_eq!(code.number / CAMERA, at as u64 + 1, "pane {} shows another camera", at + 1);
+            let code = seen
+                .code
+                .unwrap_or_else(|| panic!("the code in pane {} can be read", at + 1));
+            assert_eq!(
+                code.number / CAMERA,
+                at as u64 + 1,
+                "pane {} shows another camera",
+                at + 1
+            );
         }
         page.assert_clean();
     }
@@ -86,11 +116,22 @@ fn measure(what: &str, page: &Page<'_>, good: impl Fn(&[Pane]) -> bool) -> Vec<P
         pause(MEASURE);
         let panes = page.panes(MEASURE.as_secs_f64());
         let oldest = |pick: fn(&Pane) -> Option<f64>| {
-            panes.iter().map(|pane| pick(pane).unwrap_or(f64::INFINITY)).fold(0.0, f64::max)
+            panes
+                .iter()
+                .map(|pane| pick(pane).unwrap_or(f64::INFINITY))
+                .fold(0.0, f64::max)
         };
-        let (p50, p95) = (oldest(|pane| pane.age_ms.p50), oldest(|pane| pane.age_ms.p95));
-        let fps = panes.iter().map(|pane| pane.fps).fold(f64::INFINITY, f64::min);
-        eprintln!("measured: {what}: in the worst pane {fps:.1} fps, age p50 {p50:.1} ms, p95 {p95:.1} ms");
+        let (p50, p95) = (
+            oldest(|pane| pane.age_ms.p50),
+            oldest(|pane| pane.age_ms.p95),
+        );
+        let fps = panes
+            .iter()
+            .map(|pane| pane.fps)
+            .fold(f64::INFINITY, f64::min);
+        eprintln!(
+            "measured: {what}: in the worst pane {fps:.1} fps, age p50 {p50:.1} ms, p95 {p95:.1} ms"
+        );
         if p50 <= AGE_P50_MS && p95 <= AGE_P95_MS && good(&panes) {
             return panes;
         }

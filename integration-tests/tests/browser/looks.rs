@@ -37,15 +37,26 @@ struct Text {
 #[test]
 fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::open(5, 8);
     for (size, phone, name) in [(DESKTOP, false, "desktop"), (PHONE, true, "phone")] {
         for dark in [true, false] {
-            let page = browser
-                .open(&scene.url("#cam1,cam2,cam3,cam4,cam5,nosuch"), &Look { size, phone, dark, scripts: true });
+            let page = browser.open(
+                &scene.url("#cam1,cam2,cam3,cam4,cam5,nosuch"),
+                &Look {
+                    size,
+                    phone,
+                    dark,
+                    scripts: true,
+                },
+            );
             page.wait_panes("those in view are live", |panes| {
                 panes.len() == 6
-                    && panes.iter().all(|pane| pane.state == "live" || !pane.visible || pane.stream == "nosuch")
+                    && panes.iter().all(|pane| {
+                        pane.state == "live" || !pane.visible || pane.stream == "nosuch"
+                    })
                     && panes.iter().any(|pane| pane.state == "live")
             });
             let name = format!("{name}-{}", if dark { "dark" } else { "light" });
@@ -64,16 +75,30 @@ fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
 #[test]
 fn every_grid_puts_its_panes_side_by_side_within_the_window() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::open(1, 5);
-    let page = browser.open(&scene.url(&format!("#{}", ["cam1"; 26].join(","))), &Look::default());
+    let page = browser.open(
+        &scene.url(&format!("#{}", ["cam1"; 26].join(","))),
+        &Look::default(),
+    );
     page.wait_panes("all panes are there", |panes| panes.len() == 26);
-    for (grid, in_view) in [("1", 1), ("4", 4), ("9", 9), ("12", 12), ("16", 16), ("24", 24), ("auto", 26)] {
+    for (grid, in_view) in [
+        ("1", 1),
+        ("4", 4),
+        ("9", 9),
+        ("12", 12),
+        ("16", 16),
+        ("24", 24),
+        ("auto", 26),
+    ] {
         page.choose("#size", grid);
         for (width, height) in [DESKTOP, PHONE, (1920, 600)] {
             page.resize(width, height);
             until("the panes are in their places", SOON, || {
-                let shown: usize = page.evaluate("document.querySelectorAll('.pane:not([hidden])').length");
+                let shown: usize =
+                    page.evaluate("document.querySelectorAll('.pane:not([hidden])').length");
                 (shown == in_view && page.evaluate::<usize>(MISPLACED) == 0).then_some(())
             });
         }
@@ -85,12 +110,24 @@ fn every_grid_puts_its_panes_side_by_side_within_the_window() {
 #[track_caller]
 fn check(page: &Page<'_>, name: &str) {
     page.screenshot(&folder().join(format!("{name}.png")));
-    assert_eq!(page.evaluate::<usize>(MISPLACED), 0, "{name}: panes lie over each other or leave the window");
+    assert_eq!(
+        page.evaluate::<usize>(MISPLACED),
+        0,
+        "{name}: panes lie over each other or leave the window"
+    );
     let wide: u32 = page.evaluate("document.documentElement.scrollWidth - innerWidth");
     assert_eq!(wide, 0, "{name}: the page is wider than the window");
-    for Text { text, colour, ground } in page.evaluate::<Vec<Text>>(TEXTS) {
+    for Text {
+        text,
+        colour,
+        ground,
+    } in page.evaluate::<Vec<Text>>(TEXTS)
+    {
         let contrast = contrast(&colour, &ground);
-        assert!(contrast >= CONTRAST, "{name}: {text:?} has a contrast of {contrast:.1}: {colour} on {ground}");
+        assert!(
+            contrast >= CONTRAST,
+            "{name}: {text:?} has a contrast of {contrast:.1}: {colour} on {ground}"
+        );
     }
 }
 
@@ -101,12 +138,23 @@ fn contrast(one: &str, other: &str) -> f64 {
 }
 
 fn luminance(colour: &str) -> f64 {
-    let parts = colour.split(|c: char| !c.is_ascii_digit() && c != '.').filter_map(|part| part.parse::<f64>().ok());
+    let parts = colour
+        .split(|c: char| !c.is_ascii_digit() && c != '.')
+        .filter_map(|part| part.parse::<f64>().ok());
     let linear = |part: f64| {
         let part = part / 255.0;
-        if part <= 0.040_45 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        if part <= 0.040_45 {
+            part / 12.92
+        } else {
+            ((part + 0.055) / 1.055).powf(2.4)
+        }
     };
-    parts.take(3).map(linear).zip([0.2126, 0.7152, 0.0722]).map(|(part, weight)| part * weight).sum()
+    parts
+        .take(3)
+        .map(linear)
+        .zip([0.2126, 0.7152, 0.0722])
+        .map(|(part, weight)| part * weight)
+        .sum()
 }
 
 fn folder() -> PathBuf {

@@ -12,19 +12,26 @@ const REFUSED: &str = "401";
 #[test]
 fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::open(3, 10);
     let page = browser.open(&scene.url(""), &Look::default());
     page.wait_live(3);
     page.press("?");
-    page.wait("document.getElementById('help').open && document.querySelectorAll('#keys tr').length > 10");
+    page.wait(
+        "document.getElementById('help').open && document.querySelectorAll('#keys tr').length > 10",
+    );
     page.press("Escape");
     page.wait("!document.getElementById('help').open");
 
     page.press("2");
     assert_eq!(in_view(&page), ["cam2"]);
     page.wait_panes("only the large pane asks for pictures", |panes| {
-        panes.iter().map(|pane| pane.wanted).eq([Some(0.0), None, Some(0.0)])
+        panes
+            .iter()
+            .map(|pane| pane.wanted)
+            .eq([Some(0.0), None, Some(0.0)])
     });
     page.press("ArrowRight");
     assert_eq!(in_view(&page), ["cam3"]);
@@ -39,9 +46,18 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
     page.press("0");
 
     page.press("x");
-    assert_eq!((hash(&page), in_view(&page)), ("#cam1,cam3".to_owned(), vec!["cam1".to_owned(), "cam3".to_owned()]));
+    assert_eq!(
+        (hash(&page), in_view(&page)),
+        (
+            "#cam1,cam3".to_owned(),
+            vec!["cam1".to_owned(), "cam3".to_owned()]
+        )
+    );
     page.choose("#size", "1");
-    assert_eq!((hash(&page), in_view(&page)), ("#cam1,cam3&grid=1".to_owned(), vec!["cam1".to_owned()]));
+    assert_eq!(
+        (hash(&page), in_view(&page)),
+        ("#cam1,cam3&grid=1".to_owned(), vec!["cam1".to_owned()])
+    );
     page.press("PageDown");
     assert_eq!(in_view(&page), ["cam3"]);
     page.choose("#size", "auto");
@@ -52,12 +68,19 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
     assert_eq!(hash(&page), "#cam3,cam3,cam2");
     page.wait_live(3);
     page.go(&scene.url("#cam2"));
-    page.wait_panes("an address that changes is followed", |panes| panes.len() == 1 && panes[0].stream == "cam2");
+    page.wait_panes("an address that changes is followed", |panes| {
+        panes.len() == 1 && panes[0].stream == "cam2"
+    });
 
     page.press("t");
-    assert_eq!(page.evaluate::<String>("document.documentElement.dataset.theme"), "light");
+    assert_eq!(
+        page.evaluate::<String>("document.documentElement.dataset.theme"),
+        "light"
+    );
     page.press("i");
-    assert!(page.evaluate::<bool>("getComputedStyle(document.querySelector('.pane .figures')).display === 'none'"));
+    assert!(page.evaluate::<bool>(
+        "getComputedStyle(document.querySelector('.pane .figures')).display === 'none'"
+    ));
     page.press("c");
     page.wait("document.getElementById('toast').textContent.endsWith('/stream/cam2.mjpeg')");
     page.press("f");
@@ -70,31 +93,54 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
 #[test]
 fn a_saved_picture_is_the_one_that_the_camera_made() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::open(1, 10);
     let page = browser.open(&scene.url(""), &Look::default());
     page.wait_live(1);
     let saved = page.download("s");
-    assert!(saved.name.starts_with("cam1-20") && saved.name.ends_with(".jpg"), "{}", saved.name);
-    assert!(scene.pictures(1).contains(&saved.bytes), "{} bytes are no picture of the source", saved.bytes.len());
+    assert!(
+        saved.name.starts_with("cam1-20") && saved.name.ends_with(".jpg"),
+        "{}",
+        saved.name
+    );
+    assert!(
+        scene.pictures(1).contains(&saved.bytes),
+        "{} bytes are no picture of the source",
+        saved.bytes.len()
+    );
     page.assert_clean();
 }
 
 #[test]
 fn the_status_shows_streams_viewers_and_the_relays_health() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::open(2, 10);
-    let viewing = scene.stage.viewer(scene.stage.relay_address(0), "cam1").start();
+    let viewing = scene
+        .stage
+        .viewer(scene.stage.relay_address(0), "cam1")
+        .start();
     viewing.wait_shown(5);
     let page = browser.open(&scene.url("#&view=status"), &Look::default());
     page.wait_live(2);
-    let part = |name: &str| page.evaluate::<String>(&format!("document.querySelector('[data-part={name}]').innerText"));
+    let part = |name: &str| {
+        page.evaluate::<String>(&format!(
+            "document.querySelector('[data-part={name}]').innerText"
+        ))
+    };
     until("all of it is there", SOON, || {
         let (health, streams, viewers) = (part("health"), part("streams"), part("viewers"));
         let good = health == "The relay is well"
-            && ["cam1", "cam2", "live"].iter().all(|word| streams.contains(word))
-            && ["screen", "browser"].iter().all(|word| viewers.contains(word));
+            && ["cam1", "cam2", "live"]
+                .iter()
+                .all(|word| streams.contains(word))
+            && ["screen", "browser"]
+                .iter()
+                .all(|word| viewers.contains(word));
         good.then_some(())
     });
     page.wait("[...document.querySelectorAll('.tile .line')].every((line) => line.getAttribute('d').includes('L'))");
@@ -106,16 +152,28 @@ fn the_status_shows_streams_viewers_and_the_relays_health() {
 #[test]
 fn a_relay_that_wants_a_token_is_given_it_once() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let file = tempfile::tempdir().unwrap();
     let file = file.path().join("token");
     let scene = Scene::with(1, 10, |relay| {
-        let made = std::process::Command::new(relay.binary()).args(["keygen", "token"]).arg(&file).status().unwrap();
+        let made = std::process::Command::new(relay.binary())
+            .args(["keygen", "token"])
+            .arg(&file)
+            .status()
+            .unwrap();
         assert!(made.success());
-        relay.flags("--http-access token").flag("http-view-token", &file)
+        relay
+            .flags("--http-access token")
+            .flag("http-view-token", &file)
     });
     let token = std::fs::read_to_string(&file).unwrap();
-    let token = token.lines().rfind(|line| !line.starts_with('#')).unwrap().trim();
+    let token = token
+        .lines()
+        .rfind(|line| !line.starts_with('#'))
+        .unwrap()
+        .trim();
     let page = browser.open(&scene.url(""), &Look::default());
     page.wait("document.getElementById('login').open");
     page.assert_clean();
@@ -123,7 +181,10 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
     page.press("Enter");
     page.wait("/does not know/.test(document.querySelector('#login [role=alert]').textContent)");
     let errors = page.errors();
-    assert!(errors.iter().all(|error| error.contains(REFUSED)), "{errors:#?}");
+    assert!(
+        errors.iter().all(|error| error.contains(REFUSED)),
+        "{errors:#?}"
+    );
     page.fill("#token", token);
     page.press("Enter");
     page.wait_live(1);
@@ -138,23 +199,40 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
 #[test]
 fn without_scripts_there_are_links_that_browsers_show_as_they_are() {
     let _alone = alone();
-    let Some(browser) = Browser::start(&[]) else { return };
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
     let scene = Scene::open(2, 10);
-    let page = browser.open(&scene.url(""), &Look { scripts: false, ..Look::default() });
+    let page = browser.open(
+        &scene.url(""),
+        &Look {
+            scripts: false,
+            ..Look::default()
+        },
+    );
     until("the relay knows its streams", SOON, || {
         page.go(&scene.url(""));
-        let links: Vec<String> =
-            page.evaluate("[...document.querySelectorAll('.plain a')].map((link) => link.getAttribute('href'))");
+        let links: Vec<String> = page.evaluate(
+            "[...document.querySelectorAll('.plain a')].map((link) => link.getAttribute('href'))",
+        );
         let there = |link: &str| links.iter().any(|known| known == link);
-        ["stream/cam1.mjpeg", "snapshot/cam2.jpg", "?action=stream"].into_iter().all(there).then_some(())
+        ["stream/cam1.mjpeg", "snapshot/cam2.jpg", "?action=stream"]
+            .into_iter()
+            .all(there)
+            .then_some(())
     });
     page.assert_clean();
     page.go(&scene.url("snapshot/cam2.jpg"));
-    assert_eq!(page.evaluate::<u32>("document.images[0].naturalWidth"), 1280);
+    assert_eq!(
+        page.evaluate::<u32>("document.images[0].naturalWidth"),
+        1280
+    );
 }
 
 fn in_view(page: &Page<'_>) -> Vec<String> {
-    page.evaluate("[...document.querySelectorAll('.pane:not([hidden])')].map((pane) => pane.dataset.stream)")
+    page.evaluate(
+        "[...document.querySelectorAll('.pane:not([hidden])')].map((pane) => pane.dataset.stream)",
+    )
 }
 
 fn focused(page: &Page<'_>) -> String {

@@ -34,20 +34,31 @@ fn a_slow_tab_stays_fresh_and_no_other_notices() {
     let _alone = alone();
     let Some(lab) = Lab::open() else { return };
     let [relay, slow, good] = ["relay", "slow", "good"].map(|name| lab.host(name));
-    let (Some(near), Some(far)) = (Browser::start(&good.enter()), Browser::start(&slow.enter())) else { return };
+    let (Some(near), Some(far)) = (Browser::start(&good.enter()), Browser::start(&slow.enter()))
+    else {
+        return;
+    };
     let scene = Scene::at(&relay, 30);
-    let [good_tab, slow_tab] = [&near, &far].map(|browser| browser.open(&scene.url(""), &Look::default()));
-    [&good_tab, &slow_tab].iter().for_each(|tab| tab.wait_live(1));
+    let [good_tab, slow_tab] =
+        [&near, &far].map(|browser| browser.open(&scene.url(""), &Look::default()));
+    [&good_tab, &slow_tab]
+        .iter()
+        .for_each(|tab| tab.wait_live(1));
     let good = (0..TRIES).any(|_| {
         let [before, _] = measured("both on a fast way", [&good_tab, &slow_tab]);
         slow.limit(SLOW_MEGABITS);
         let [beside, slowed] = measured("good, and one behind 12 Mbit/s", [&good_tab, &slow_tab]);
         slow.unlimit();
-        let fresh = slowed.age_ms.p95.unwrap() <= SLOW_AGE_MS && slowed.state == "live" && slowed.skipped > 0;
+        let fresh = slowed.age_ms.p95.unwrap() <= SLOW_AGE_MS
+            && slowed.state == "live"
+            && slowed.skipped > 0;
         let older = beside.age_ms.p95.unwrap() - before.age_ms.p95.unwrap();
         fresh && beside.fps >= SAME_RATE * before.fps && older <= SAME_AGE_MS
     });
-    assert!(good, "none of {TRIES} measurements was good; their figures stand above");
+    assert!(
+        good,
+        "none of {TRIES} measurements was good; their figures stand above"
+    );
     [good_tab, slow_tab].iter().for_each(Page::assert_clean);
 }
 
@@ -56,7 +67,9 @@ fn a_tab_whose_way_loses_one_packet_of_a_hundred_misses_next_to_nothing() {
     let _alone = alone();
     let Some(lab) = Lab::open() else { return };
     let [relay, host] = ["relay", "lossy"].map(|name| lab.host(name));
-    let Some(browser) = Browser::start(&host.enter()) else { return };
+    let Some(browser) = Browser::start(&host.enter()) else {
+        return;
+    };
     let scene = Scene::at(&relay, 30);
     let tab = browser.open(&scene.url(""), &Look::default());
     tab.wait_live(1);
@@ -67,7 +80,10 @@ fn a_tab_whose_way_loses_one_packet_of_a_hundred_misses_next_to_nothing() {
         let [lossy] = measured("1 % lost", [&tab]);
         lossy.fps >= LOSSY_RATE.min(clean.fps * LOSSY_RATE / 30.0)
     });
-    assert!(good, "none of {TRIES} measurements was good; their figures stand above");
+    assert!(
+        good,
+        "none of {TRIES} measurements was good; their figures stand above"
+    );
     tab.assert_clean();
 }
 

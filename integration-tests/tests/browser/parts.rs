@@ -10,7 +10,11 @@ fn clock_rates_layout_addresses_and_wire_format_of_the_page_are_right() {
         Ok(folder) => folder,
         Err(missing) => return skip(&missing),
     };
-    let output = Command::new("node").args(["--test", "unit.test.mjs"]).current_dir(folder).output().unwrap();
+    let output = Command::new("node")
+        .args(["--test", "unit.test.mjs"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("# pass "), "{said}");

@@ -40,7 +40,9 @@ impl Scene {
     /// As [`open`](Self::open), with a relay started as `change` makes of the usual way.
     pub(crate) fn with(cameras: usize, rate: u32, change: impl FnOnce(Launch) -> Launch) -> Self {
         let stage = Stage::new();
-        let sources = (1..=cameras).map(|camera| source(&stage, camera, rate).ready()).collect();
+        let sources = (1..=cameras)
+            .map(|camera| source(&stage, camera, rate).ready())
+            .collect();
         let names: Vec<String> = (1..=cameras).map(name).collect();
         Self::serve(stage, sources, &names, change)
     }
@@ -48,7 +50,10 @@ impl Scene {
     /// With one camera called `pattern`, into whose pictures number and time are painted.
     pub(crate) fn pattern() -> Self {
         let stage = Stage::new();
-        let source = stage.source("pattern").flags("--input pattern --size 1280x720 --rate 30").ready();
+        let source = stage
+            .source("pattern")
+            .flags("--input pattern --size 1280x720 --rate 30")
+            .ready();
         Self::serve(stage, vec![source], &["pattern".to_owned()], |relay| relay)
     }
 
@@ -57,9 +62,19 @@ impl Scene {
         let stage = Stage::new();
         let source = source(&stage, 1, rate).ready();
         let [listen, http] = [5004, PORT].map(|port| SocketAddr::from((host.address(), port)));
-        let relay = stage.program("relay").flag("sources", stage.ipc(&name(1))).flag("listen", listen.to_string());
-        let relay = relay.flags("--access open --http-access open").flag("http", http.to_string());
-        Self { relay: relay.under(&host.enter()).ready(), sources: vec![source], stage, page: http }
+        let relay = stage
+            .program("relay")
+            .flag("sources", stage.ipc(&name(1)))
+            .flag("listen", listen.to_string());
+        let relay = relay
+            .flags("--access open --http-access open")
+            .flag("http", http.to_string());
+        Self {
+            relay: relay.under(&host.enter()).ready(),
+            sources: vec![source],
+            stage,
+            page: http,
+        }
     }
 
     /// With these sources.
@@ -72,7 +87,12 @@ impl Scene {
         let endpoints: Vec<String> = names.iter().map(|name| stage.ipc(name)).collect();
         let page = SocketAddr::from((stage.relay_address(0).ip(), PORT));
         let relay = stage.relay(0, &endpoints).flag("http", page.to_string());
-        Self { relay: change(relay).ready(), sources, stage, page }
+        Self {
+            relay: change(relay).ready(),
+            sources,
+            stage,
+            page,
+        }
     }
 
     /// Where the page is, with `hash` behind it.
@@ -83,7 +103,9 @@ impl Scene {
     /// The pictures of a camera, as its source has them.
     pub(crate) fn pictures(&self, camera: usize) -> Vec<Vec<u8>> {
         let folder = folder(&self.stage, camera).read_dir().unwrap();
-        folder.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
+        folder
+            .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+            .collect()
     }
 }
 
@@ -100,7 +122,11 @@ pub(crate) fn source(stage: &Stage, camera: usize, rate: u32) -> Launch {
         let jpeg = with_noise(camera as u64 * CAMERA + picture, SIZE.0, SIZE.1, NOISE);
         std::fs::write(folder.join(format!("{picture}.jpg")), jpeg).unwrap();
     }
-    stage.source(&name(camera)).flags("--input files").flag("path", folder).flag("rate", rate.to_string())
+    stage
+        .source(&name(camera))
+        .flags("--input files")
+        .flag("path", folder)
+        .flag("rate", rate.to_string())
 }
 
 fn folder(stage: &Stage, camera: usize) -> PathBuf {

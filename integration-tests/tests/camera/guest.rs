@@ -52,14 +52,27 @@ impl Guest {
         let console = dir.path().join("console");
         let socket = wait::until("the machine takes commands", BOOT_LIMIT, || {
             if let Some(status) = machine.try_wait().unwrap() {
-                panic!("QEMU: {status}: {}", std::fs::read_to_string(dir.path().join("qemu.log")).unwrap());
+                panic!(
+                    "QEMU: {status}: {}",
+                    std::fs::read_to_string(dir.path().join("qemu.log")).unwrap()
+                );
             }
             UnixStream::connect(dir.path().join("commands")).ok()
         });
         socket.set_read_timeout(Some(BOOT_LIMIT)).unwrap();
-        let mut guest = Self { machine, commands: BufReader::new(socket), console, port, _dir: dir };
+        let mut guest = Self {
+            machine,
+            commands: BufReader::new(socket),
+            console,
+            port,
+            _dir: dir,
+        };
         assert_eq!(guest.answer().1, "ready");
-        guest.commands.get_ref().set_read_timeout(Some(COMMAND_LIMIT)).unwrap();
+        guest
+            .commands
+            .get_ref()
+            .set_read_timeout(Some(COMMAND_LIMIT))
+            .unwrap();
         Some(guest)
     }
 
@@ -75,7 +88,9 @@ impl Guest {
     /// Plugs the webcam in and waits until the kernel has made a device of it.
     pub(crate) fn plug(&mut self) {
         self.run("plug");
-        self.run("for i in $(seq 200); do [ -e /dev/video0 ] && break; sleep 0.05; done; ls /dev/video0");
+        self.run(
+            "for i in $(seq 200); do [ -e /dev/video0 ] && break; sleep 0.05; done; ls /dev/video0",
+        );
     }
 
     /// Tells the webcam something.
@@ -98,7 +113,10 @@ impl Guest {
         let mut printed = String::new();
         loop {
             let mut line = String::new();
-            let length = self.commands.read_line(&mut line).unwrap_or_else(|error| panic!("no answer: {error}"));
+            let length = self
+                .commands
+                .read_line(&mut line)
+                .unwrap_or_else(|error| panic!("no answer: {error}"));
             assert!(length > 0, "the machine ended");
             match line.trim_end().strip_prefix("= ") {
                 Some(status) => return (printed, status.to_owned()),
@@ -123,18 +141,50 @@ fn start_machine(rig: &Path, dir: &Path, port: u16) -> Child {
     let path = |name: &str| dir.join(name).display().to_string();
     let share = rig.join("share").display().to_string();
     Command::new("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768"])
-        .args(["-M", "pc", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "768",
+        ])
+        .args([
+            "-M",
+            "pc",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
         .arg("-kernel")
         .arg(rig.join("vmlinux"))
         .arg("-initrd")
         .arg(rig.join("initramfs.gz"))
-        .args(["-append", "console=ttyS0 quiet loglevel=4 panic=-1 tsc=reliable"])
+        .args([
+            "-append",
+            "console=ttyS0 quiet loglevel=4 panic=-1 tsc=reliable",
+        ])
         .args(["-serial", &format!("file:{}", path("console"))])
-        .args(["-chardev", &format!("socket,id=commands,path={},server=on,wait=off", path("commands"))])
+        .args([
+            "-chardev",
+            &format!(
+                "socket,id=commands,path={},server=on,wait=off",
+                path("commands")
+            ),
+        ])
         .args(["-serial", "chardev:commands"])
-        .args(["-virtfs", &format!("local,path={share},mount_tag=host,security_model=none,readonly=on")])
-        .args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:5600")])
+        .args([
+            "-virtfs",
+            &format!("local,path={share},mount_tag=host,security_model=none,readonly=on"),
+        ])
+        .args([
+            "-netdev",
+            &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:5600"),
+        ])
         .args(["-device", "virtio-net-pci,netdev=net,romfile="])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -145,7 +195,11 @@ fn start_machine(rig: &Path, dir: &Path, port: u16) -> Child {
 
 /// A port that was free a moment ago: QEMU opens its side by itself.
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn write_pictures(dir: &Path) {

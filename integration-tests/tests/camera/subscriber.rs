@@ -38,7 +38,11 @@ pub(crate) struct Stamp {
 
 impl Subscriber {
     pub(crate) fn new(endpoint: String) -> Self {
-        Self { runtime: runtime(), endpoint, socket: None }
+        Self {
+            runtime: runtime(),
+            endpoint,
+            socket: None,
+        }
     }
 
     /// The next frame or heartbeat; the connection is made anew when it breaks.
@@ -50,7 +54,9 @@ impl Subscriber {
             let socket = self.socket.take();
             let received = self.runtime.block_on(async move {
                 let attempt = Duration::from_secs(2);
-                tokio::time::timeout(attempt, receive(socket, &endpoint)).await.ok()?
+                tokio::time::timeout(attempt, receive(socket, &endpoint))
+                    .await
+                    .ok()?
             });
             if let Some((socket, topic, body)) = received {
                 self.socket = Some(socket);
@@ -59,7 +65,10 @@ impl Subscriber {
                     // Panics unless the picture can be decoded without a warning.
                     let _ = jpeg::read_number(&frame.jpeg);
                 }
-                return Arrival { time: clock::now(), frame };
+                return Arrival {
+                    time: clock::now(),
+                    frame,
+                };
             }
             // With the runtime goes whatever the broken socket left running.
             self.runtime = runtime();
@@ -75,7 +84,12 @@ impl Subscriber {
         while pictures.len() < count {
             let arrival = self.next();
             let header = &arrival.frame.header;
-            assert!(!deadline.is_over(), "{} of {count} pictures came; now: {}", pictures.len(), header.reason);
+            assert!(
+                !deadline.is_over(),
+                "{} of {count} pictures came; now: {}",
+                pictures.len(),
+                header.reason
+            );
             if !arrival.frame.jpeg.is_empty() {
                 pictures.push(arrival);
             }
@@ -93,13 +107,21 @@ impl Subscriber {
                 return arrival;
             }
             let header = &arrival.frame.header;
-            assert!(!deadline.is_over(), "waiting for {state:?}: it is {:?}, {}", header.state(), header.reason);
+            assert!(
+                !deadline.is_over(),
+                "waiting for {state:?}: it is {:?}, {}",
+                header.state(),
+                header.reason
+            );
         }
     }
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Receives one message. The socket comes back only if nothing went wrong: a broken one is not mended.
@@ -114,7 +136,8 @@ async fn receive(socket: Option<SubSocket>, endpoint: &str) -> Option<(SubSocket
         }
     };
     let message = socket.recv().await.ok()?;
-    let [topic, body] = <[Bytes; 2]>::try_from(message.into_vec()).expect("a message has two parts");
+    let [topic, body] =
+        <[Bytes; 2]>::try_from(message.into_vec()).expect("a message has two parts");
     Some((socket, topic, body))
 }
 
@@ -135,14 +158,24 @@ impl Arrival {
     #[track_caller]
     fn comment(&self) -> &str {
         let jpeg = &self.frame.jpeg;
-        assert_eq!(&jpeg[..4], [0xff, 0xd8, 0xff, 0xfe], "the picture begins with the webcam's comment");
+        assert_eq!(
+            &jpeg[..4],
+            [0xff, 0xd8, 0xff, 0xfe],
+            "the picture begins with the webcam's comment"
+        );
         let length = usize::from(u16::from_be_bytes([jpeg[4], jpeg[5]]));
         std::str::from_utf8(&jpeg[6..4 + length]).unwrap()
     }
 }
 
 fn stamp(comment: &str) -> Stamp {
-    let mut numbers = comment.split(' ').filter_map(|word| word.split_once('=')?.1.parse::<u64>().ok());
+    let mut numbers = comment
+        .split(' ')
+        .filter_map(|word| word.split_once('=')?.1.parse::<u64>().ok());
     let mut next = || numbers.next().unwrap_or_else(|| panic!("{comment:?}"));
-    Stamp { sequence: next(), captured: Time::from_nanos(next()), brightness: next() }
+    Stamp {
+        sequence: next(),
+        captured: Time::from_nanos(next()),
+        brightness: next(),
+    }
 }

@@ -49,10 +49,15 @@ fn one_stalled_client_costs_sixteen_others_nothing() {
     (0..100).for_each(|_| stalled_socket.credit(1));
     let done = AtomicBool::new(false);
     let seen: Vec<Seen> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..16).map(|_| scope.spawn(|| watch(site, &done))).collect();
+        let clients: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| watch(site, &done)))
+            .collect();
         pause(Duration::from_secs(8));
         done.store(true, Ordering::Relaxed);
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect()
     });
     drop((stalled, stalled_socket));
     println!("{seen:?}");
@@ -80,7 +85,9 @@ fn ten_thousand_connections_leave_nothing_behind() {
     // What is allocated once is not what is lost.
     (0..1_000).for_each(round);
     let settle = || {
-        until("all connections have ended", SOON, || (scene.stream()["clients"] == 0).then_some(()));
+        until("all connections have ended", SOON, || {
+            (scene.stream()["clients"] == 0).then_some(())
+        });
         pause(Duration::from_millis(300));
         scene.relay.usage()
     };
@@ -102,16 +109,31 @@ fn ten_thousand_connections_leave_nothing_behind() {
 /// What viewers over UDP see in so many seconds.
 fn udp_watched(scene: &Scene, viewers: usize, length: Duration) -> Vec<Report> {
     let flags = format!("--duration {}s", length.as_secs());
-    let viewings: Vec<_> =
-        (0..viewers).map(|_| scene.stage.viewer(scene.stage.relay_address(0), "cam").flags(&flags).start()).collect();
-    viewings.into_iter().map(|viewing| viewing.wait_end(length + SOON).0).collect()
+    let viewings: Vec<_> = (0..viewers)
+        .map(|_| {
+            scene
+                .stage
+                .viewer(scene.stage.relay_address(0), "cam")
+                .flags(&flags)
+                .start()
+        })
+        .collect();
+    viewings
+        .into_iter()
+        .map(|viewing| viewing.wait_end(length + SOON).0)
+        .collect()
 }
 
 /// Median and 95th percentile of the viewers' ages in milliseconds, the worst of each, and all frames lost.
 fn worst(reports: &[Report]) -> (f64, f64, u64, u64) {
     let most = |of: fn(&Report) -> Option<f64>| reports.iter().filter_map(of).fold(0.0, f64::max);
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum();
-    (most(|r| r.age_ms.p50), most(|r| r.age_ms.p95), sum(|r| r.frames.lost.total), sum(|r| r.frames.shown))
+    (
+        most(|r| r.age_ms.p50),
+        most(|r| r.age_ms.p95),
+        sum(|r| r.frames.lost.total),
+        sum(|r| r.frames.shown),
+    )
 }
 
 #[test]
@@ -124,15 +146,26 @@ fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
     let done = AtomicBool::new(false);
     let pid = scene.relay.pid().unwrap();
     let (after, seen, spent) = std::thread::scope(|scope| {
-        let stalled: Vec<_> = (0..10).map(|_| site.stream("/stream/cam.mjpeg", &[])).collect();
-        let clients: Vec<_> = (0..90).map(|_| scope.spawn(|| watch(site, &done))).collect();
-        until("all watch", SOON, || (scene.stream()["clients"].as_u64() >= Some(100)).then_some(()));
+        let stalled: Vec<_> = (0..10)
+            .map(|_| site.stream("/stream/cam.mjpeg", &[]))
+            .collect();
+        let clients: Vec<_> = (0..90)
+            .map(|_| scope.spawn(|| watch(site, &done)))
+            .collect();
+        until("all watch", SOON, || {
+            (scene.stream()["clients"].as_u64() >= Some(100)).then_some(())
+        });
         let (cpu, begun) = (threads_cpu(pid, |name| name == "http"), clock::now());
         let after = worst(&udp_watched(&scene, 2, length));
-        let spent = threads_cpu(pid, |name| name == "http").saturating_sub(cpu).as_secs_f64()
+        let spent = threads_cpu(pid, |name| name == "http")
+            .saturating_sub(cpu)
+            .as_secs_f64()
             / clock::now().saturating_since(begun).as_secs_f64();
         done.store(true, Ordering::Relaxed);
-        let seen: Vec<Seen> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let seen: Vec<Seen> = clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect();
         drop(stalled);
         (after, seen, spent)
     });
@@ -144,7 +177,17 @@ fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
         before.0, before.1, before.2, before.3, after.0, after.1, after.2, after.3
     );
     // The clients themselves take what this machine has: what they must not do is to delay the sending.
-    assert!(after.0 < before.0 + 15.0, "the median age went from {} to {} ms", before.0, after.0);
+    assert!(
+        after.0 < before.0 + 15.0,
+        "the median age went from {} to {} ms",
+        before.0,
+        after.0
+    );
     let lost = |of: (f64, f64, u64, u64)| of.2 as f64 / (of.2 + of.3).max(1) as f64;
-    assert!(lost(after) < lost(before) + 0.05, "lost {} and then {}", lost(before), lost(after));
+    assert!(
+        lost(after) < lost(before) + 0.05,
+        "lost {} and then {}",
+        lost(before),
+        lost(after)
+    );
 }

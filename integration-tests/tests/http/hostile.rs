@@ -26,8 +26,12 @@ fn lasts(mut stream: &TcpStream) -> Duration {
 #[test]
 fn slow_requests_are_cut_off_and_nobody_waits_for_them() {
     let scene = Scene::new("");
-    let heads =
-        ["", "GET / HT", "GET /api/streams HTTP/1.1\r\nHost: x\r\nX-Slow: ", "POST /api/sign HTTP/1.1\r\nContent-Le"];
+    let heads = [
+        "",
+        "GET / HT",
+        "GET /api/streams HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        "POST /api/sign HTTP/1.1\r\nContent-Le",
+    ];
     let slow: Vec<TcpStream> = (0..100)
         .map(|n| {
             let mut stream = scene.site.connect().unwrap();
@@ -40,7 +44,10 @@ fn slow_requests_are_cut_off_and_nobody_waits_for_them() {
         assert_eq!(scene.site.get("/snapshot/cam.jpg").status, 200);
     }
     let took = clock::now().saturating_since(begun);
-    assert!(took < Duration::from_secs(2), "twenty pictures took {took:?}");
+    assert!(
+        took < Duration::from_secs(2),
+        "twenty pictures took {took:?}"
+    );
     for (n, mut stream) in slow.iter().enumerate() {
         // One byte now and then does not keep it open.
         let _ = stream.write_all(b"x");
@@ -66,11 +73,22 @@ fn a_request_whose_body_does_not_come_is_cut_off() {
 fn heads_and_bodies_have_limits() {
     let scene = Scene::new("");
     let long = "x".repeat(20_000);
-    let answer = scene.site.ask("GET", "/api/streams", &[("X-Long", &long)], "");
+    let answer = scene
+        .site
+        .ask("GET", "/api/streams", &[("X-Long", &long)], "");
     assert_eq!(answer.status, 431);
-    assert_eq!(scene.site.ask("GET", &format!("/{}", "x".repeat(7_000)), &[], "").status, 404);
+    assert_eq!(
+        scene
+            .site
+            .ask("GET", &format!("/{}", "x".repeat(7_000)), &[], "")
+            .status,
+        404
+    );
     let many: Vec<(String, &str)> = (0..200).map(|n| (format!("X-{n}"), "y")).collect();
-    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let many: Vec<(&str, &str)> = many
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
     assert_eq!(scene.site.ask("GET", "/api/streams", &many, "").status, 431);
     let body = format!("{{\"path\":\"/{}\"}}", "x".repeat(10_000));
     assert_eq!(scene.site.ask("POST", "/api/sign", &[], &body).status, 400);
@@ -80,15 +98,21 @@ fn heads_and_bodies_have_limits() {
 #[test]
 fn what_is_no_http_is_dropped() {
     let scene = Scene::new("");
-    for nonsense in
-        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"\r\n\r\n\r\n"]
-    {
+    for nonsense in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\r\n\r\n\r\n",
+    ] {
         let mut stream = scene.site.connect().unwrap();
         stream.write_all(nonsense).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
+            "{answer}"
+        );
     }
     assert_eq!(scene.site.get("/readyz").status, 200);
 }
@@ -99,13 +123,17 @@ fn connections_have_a_limit_and_one_address_a_lower_one() {
     let idle: Vec<TcpStream> = (0..30).map(|_| scene.site.connect().unwrap()).collect();
     // Who finds no place is hung up on.
     let open = |stream: &TcpStream| {
-        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
         let read = { stream }.read(&mut [0; 1]);
         matches!(read, Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut))
     };
     let held = idle.iter().filter(|stream| open(stream)).count();
     assert_eq!(held, 20);
-    scene.relay.wait_for_line("HTTP connections refused: too many");
+    scene
+        .relay
+        .wait_for_line("HTTP connections refused: too many");
     drop(idle);
     until("places are given back", SOON, || {
         let answer = scene.site.begin("GET", "/readyz", &[], "").ok();
@@ -131,7 +159,9 @@ fn a_socket_that_breaks_the_rules_is_closed() {
     // Sent until it is hung up on.
     while flood.send(1, br#"{"type":"credit","id":1}"#).is_ok() {}
     let unmasked = socket();
-    { unmasked.stream() }.write_all(&[0x81, 2, b'{', b'}']).unwrap();
+    { unmasked.stream() }
+        .write_all(&[0x81, 2, b'{', b'}'])
+        .unwrap();
     assert!(ends(unmasked).is_none_or(|code| code == 1002));
     let mut polite = socket();
     polite.send(8, &1000_u16.to_be_bytes()).unwrap();
@@ -143,18 +173,26 @@ fn a_socket_that_breaks_the_rules_is_closed() {
 fn who_takes_nothing_is_cut_off_and_gives_its_memory_back() {
     let scene = Scene::of("--input ball --size 1280x720 --rate 30", "");
     let before = scene.relay.usage();
-    let stalled: Vec<_> = (0..20).map(|_| scene.site.stream("/stream/cam.mjpeg", &[])).collect();
-    let mut sockets: Vec<_> = (0..20).map(|_| scene.site.socket("/ws", &[]).unwrap()).collect();
+    let stalled: Vec<_> = (0..20)
+        .map(|_| scene.site.stream("/stream/cam.mjpeg", &[]))
+        .collect();
+    let mut sockets: Vec<_> = (0..20)
+        .map(|_| scene.site.socket("/ws", &[]).unwrap())
+        .collect();
     for socket in &mut sockets {
         socket.subscribe(1, "cam", None);
         // Credit for a minute, if it were kept.
         (0..1_000).for_each(|_| socket.credit(1));
     }
     let clients = |site: &Site| site.get("/api/streams").json()["streams"][0]["clients"].as_u64();
-    until("all watch", SOON, || (clients(&scene.site) == Some(40)).then_some(()));
-    until("those are cut off that take nothing", Duration::from_secs(40), || {
-        (clients(&scene.site) == Some(0)).then_some(())
+    until("all watch", SOON, || {
+        (clients(&scene.site) == Some(40)).then_some(())
     });
+    until(
+        "those are cut off that take nothing",
+        Duration::from_secs(40),
+        || (clients(&scene.site) == Some(0)).then_some(()),
+    );
     let grown = scene.relay.usage().resident.saturating_sub(before.resident);
     assert!(grown < 24 * MIB, "{} KiB more", grown / 1024);
     drop((stalled, sockets));

@@ -45,30 +45,59 @@ fn sent_while(site: Site, play: impl FnOnce()) -> BTreeSet<u64> {
 /// Asserts that the files in `folder` are pictures as they were sent, and that none comes twice.
 #[track_caller]
 fn assert_as_sent(what: &str, folder: &Path, sent: &BTreeSet<u64>) {
-    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let pictures: Vec<_> = files.iter().map(|path| fs::read(path).unwrap()).filter(|bytes| !bytes.is_empty()).collect();
-    pictures.iter().for_each(|bytes| assert_picture(bytes, 320, 240));
+    let files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let pictures: Vec<_> = files
+        .iter()
+        .map(|path| fs::read(path).unwrap())
+        .filter(|bytes| !bytes.is_empty())
+        .collect();
+    pictures
+        .iter()
+        .for_each(|bytes| assert_picture(bytes, 320, 240));
     let hashes: BTreeSet<_> = pictures.iter().map(|bytes| hash(bytes)).collect();
     let strange = hashes.difference(sent).count();
     // What came before we watched beside it is not known to us.
-    assert!(strange <= 3, "{what}: {strange} of {} pictures were not sent so", hashes.len());
-    assert!(hashes.len() >= PICTURES - 1, "{what}: {} pictures", hashes.len());
+    assert!(
+        strange <= 3,
+        "{what}: {strange} of {} pictures were not sent so",
+        hashes.len()
+    );
+    assert!(
+        hashes.len() >= PICTURES - 1,
+        "{what}: {} pictures",
+        hashes.len()
+    );
     assert_eq!(hashes.len(), pictures.len(), "{what}: a picture came twice");
 }
 
 /// Runs a player to its end; false when it is not installed.
 fn run(command: &mut Command) -> bool {
-    let mut child = match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn() {
+    let mut child = match command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
         Ok(child) => child,
         Err(error) => {
-            fanlight_tests::skip(&format!("{:?} cannot be run: {error}", command.get_program()));
+            fanlight_tests::skip(&format!(
+                "{:?} cannot be run: {error}",
+                command.get_program()
+            ));
             return false;
         }
     };
     let ended = until("the player ends", SOON * 2, || child.try_wait().unwrap());
     let mut words = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut words).unwrap();
-    assert!(ended.success(), "{:?}: {ended}: {words}", command.get_program());
+    assert!(
+        ended.success(),
+        "{:?}: {ended}: {words}",
+        command.get_program()
+    );
     true
 }
 
@@ -82,8 +111,19 @@ fn ffmpeg_reads_every_picture_bit_by_bit() {
         let sent = sent_while(scene.site, || {
             ran = run(Command::new("ffmpeg")
                 .args(["-loglevel", "error", "-f", "mpjpeg", "-i"])
-                .arg(scene.site.url(&format!("/stream/cam.mjpeg?framing={framing}")))
-                .args(["-frames:v", &PICTURES.to_string(), "-c", "copy", "-f", "image2"])
+                .arg(
+                    scene
+                        .site
+                        .url(&format!("/stream/cam.mjpeg?framing={framing}")),
+                )
+                .args([
+                    "-frames:v",
+                    &PICTURES.to_string(),
+                    "-c",
+                    "copy",
+                    "-f",
+                    "image2",
+                ])
                 .arg(folder.join("%d.jpg")));
         });
         if !ran {
@@ -101,10 +141,25 @@ fn gstreamer_reads_every_picture_bit_by_bit() {
         fs::create_dir(&folder).unwrap();
         let mut ran = false;
         let sent = sent_while(scene.site, || {
-            let url = scene.site.url(&format!("/stream/cam.mjpeg?framing={framing}"));
+            let url = scene
+                .site
+                .url(&format!("/stream/cam.mjpeg?framing={framing}"));
             ran = run(Command::new("gst-launch-1.0")
-                .args(["-q", "souphttpsrc", &format!("location={url}"), "!", "multipartdemux", "single-stream=true"])
-                .args(["!", "identity", &format!("eos-after={}", PICTURES + 1), "!", "multifilesink"])
+                .args([
+                    "-q",
+                    "souphttpsrc",
+                    &format!("location={url}"),
+                    "!",
+                    "multipartdemux",
+                    "single-stream=true",
+                ])
+                .args([
+                    "!",
+                    "identity",
+                    &format!("eos-after={}", PICTURES + 1),
+                    "!",
+                    "multifilesink",
+                ])
                 .arg(format!("location={}/%d.jpg", folder.display())));
         });
         if !ran {
@@ -121,8 +176,12 @@ fn curl_gets_what_anybody_can_take_apart() {
     let mut ran = false;
     let sent = sent_while(scene.site, || {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--max-time", "3", "--output"]).arg(&file).arg(scene.site.url("/?action=stream"));
-        let Ok(status) = curl.status() else { return fanlight_tests::skip("there is no curl") };
+        curl.args(["--silent", "--max-time", "3", "--output"])
+            .arg(&file)
+            .arg(scene.site.url("/?action=stream"));
+        let Ok(status) = curl.status() else {
+            return fanlight_tests::skip("there is no curl");
+        };
         // 28: the time is over.
         assert_eq!(status.code(), Some(28));
         ran = true;
@@ -138,8 +197,15 @@ fn curl_gets_what_anybody_can_take_apart() {
     // By the length that each part tells.
     while let Some(at) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
         let head = String::from_utf8_lossy(&rest[..at]);
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap();
-        let Some(picture) = rest[at + 4..].get(..length) else { break };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .unwrap()
+            .parse()
+            .unwrap();
+        let Some(picture) = rest[at + 4..].get(..length) else {
+            break;
+        };
         fs::write(folder.join(count.to_string()), picture).unwrap();
         rest = &rest[at + 4 + length..];
         count += 1;
@@ -151,7 +217,9 @@ fn curl_gets_what_anybody_can_take_apart() {
 fn opencv_in_python_reads_the_stream() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-opencv");
     let requirements = manifest().join("tests/tracker/requirements.txt");
-    let Some(python) = fanlight_tests::python::python(&folder, &requirements) else { return };
+    let Some(python) = fanlight_tests::python::python(&folder, &requirements) else {
+        return;
+    };
     let scene = Scene::new("");
     for framing in FRAMINGS {
         let script = "import sys, cv2\n\
@@ -163,7 +231,9 @@ fn opencv_in_python_reads_the_stream() {
                       \x20   assert good and picture.shape == (240, 320, 3), picture\n\
                       \x20   shown.add(picture.tobytes())\n\
                       assert len(shown) >= 29, len(shown)\n";
-        let url = scene.site.url(&format!("/stream/cam.mjpeg?framing={framing}"));
+        let url = scene
+            .site
+            .url(&format!("/stream/cam.mjpeg?framing={framing}"));
         assert!(run(Command::new(&python).args(["-c", script, &url])));
     }
 }

@@ -18,17 +18,31 @@ fn frames_come_in_order_with_all_that_is_known_of_them() {
     let scene = Scene::new("");
     let mut socket = scene.site.socket("/ws", &[]).unwrap();
     let hello = socket.words("hello");
-    assert_eq!((&hello["version"], &hello["role"]), (&json!(1), &json!("admin")));
-    assert!(hello["server"].as_str().unwrap().starts_with("fanlight-relay "));
+    assert_eq!(
+        (&hello["version"], &hello["role"]),
+        (&json!(1), &json!("admin"))
+    );
+    assert!(
+        hello["server"]
+            .as_str()
+            .unwrap()
+            .starts_with("fanlight-relay ")
+    );
     assert_eq!(socket.words("streams")["streams"][0]["name"], "cam");
     socket.subscribe(7, "cam", None);
     let mut last = None;
     for _ in 0..30 {
         let frame = socket.frame().unwrap();
         socket.credit(7);
-        assert_eq!((frame.subscription, frame.width, frame.height), (7, 320, 240));
+        assert_eq!(
+            (frame.subscription, frame.width, frame.height),
+            (7, 320, 240)
+        );
         assert_picture(&frame.jpeg, 320, 240);
-        assert!(frame.captured_us > 0 && frame.captured_utc_us > 1_000_000_000_000_000, "{frame:?}");
+        assert!(
+            frame.captured_us > 0 && frame.captured_utc_us > 1_000_000_000_000_000,
+            "{frame:?}"
+        );
         assert!(frame.age_us < 2_000_000, "{}", frame.age_us);
         let skipped = last.map_or(0, |last| frame.number - last - 1);
         assert_eq!(u64::from(frame.skipped), skipped);
@@ -57,14 +71,25 @@ fn without_credit_no_more_comes_and_then_the_newest() {
     let first = socket.frame().unwrap();
     socket.limit(NOT);
     while let Ok(said) = socket.hear() {
-        assert!(!matches!(said, Said::Frame(_)), "a frame came without credit");
+        assert!(
+            !matches!(said, Said::Frame(_)),
+            "a frame came without credit"
+        );
     }
     socket.limit(SOON);
     socket.credit(1);
     let second = socket.frame().unwrap();
-    assert!(second.skipped > 10, "{} were skipped in {NOT:?}", second.skipped);
+    assert!(
+        second.skipped > 10,
+        "{} were skipped in {NOT:?}",
+        second.skipped
+    );
     assert_eq!(u64::from(second.skipped), second.number - first.number - 1);
-    assert!(second.age_us < 500_000, "it is the newest: {}", second.age_us);
+    assert!(
+        second.age_us < 500_000,
+        "it is the newest: {}",
+        second.age_us
+    );
 }
 
 #[test]
@@ -86,7 +111,10 @@ fn each_subscription_has_its_own_rate_which_may_change() {
     };
     // Three seconds of the full rate.
     let (ten, five) = count_to(&mut socket, 90);
-    assert!((27..=33).contains(&ten) && (13..=18).contains(&five), "{ten} and {five} of 90");
+    assert!(
+        (27..=33).contains(&ten) && (13..=18).contains(&five),
+        "{ten} and {five} of 90"
+    );
     socket.say(&json!({ "type": "rate", "id": 3, "fps": null }));
     socket.say(&json!({ "type": "unsubscribe", "id": 2 }));
     let mut all = 0;
@@ -110,7 +138,10 @@ fn one_socket_carries_twelve_streams() {
     let stage = Stage::new();
     let names: Vec<String> = (0..12).map(|n| format!("cam{n}")).collect();
     let flags = "--input ball --size 160x120 --rate 10";
-    let _sources: Vec<_> = names.iter().map(|name| stage.source(name).flags(flags).ready()).collect();
+    let _sources: Vec<_> = names
+        .iter()
+        .map(|name| stage.source(name).flags(flags).ready())
+        .collect();
     let endpoints: Vec<_> = names.iter().map(|name| stage.ipc(name)).collect();
     let http = format!("{}:0", stage.relay_address(0).ip());
     let relay = stage.relay(0, &endpoints).flag("http", http).ready();
@@ -135,11 +166,18 @@ fn a_stream_that_is_not_there_is_said_once_and_its_frames_come_when_it_is() {
     let mut socket = scene.site.socket("/ws", &[]).unwrap();
     socket.subscribe(5, "later", None);
     let error = socket.words("error");
-    assert_eq!((&error["id"], &error["code"]), (&json!(5), &json!("no_such_stream")));
+    assert_eq!(
+        (&error["id"], &error["code"]),
+        (&json!(5), &json!("no_such_stream"))
+    );
     let ipc = scene.stage.ipc("cam");
     drop(scene.source);
-    let _later =
-        scene.stage.program("source").flag("publish", ipc).flags("--stream later --input ball --size 160x120").ready();
+    let _later = scene
+        .stage
+        .program("source")
+        .flag("publish", ipc)
+        .flags("--stream later --input ball --size 160x120")
+        .ready();
     let (mut came, mut listed) = (false, false);
     while !came || !listed {
         match socket.hear().unwrap() {
@@ -148,7 +186,11 @@ fn a_stream_that_is_not_there_is_said_once_and_its_frames_come_when_it_is() {
                 came = true;
             }
             Said::Words(said) if said["type"] == "streams" => {
-                listed |= said["streams"].as_array().unwrap().iter().any(|stream| stream["name"] == "later");
+                listed |= said["streams"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|stream| stream["name"] == "later");
             }
             said => panic!("it is said once: {said:?}"),
         }
@@ -183,10 +225,22 @@ fn messages_that_make_no_sense_are_answered_by_errors_and_do_no_harm() {
         ("nonsense", "bad_message"),
         ("[1]", "bad_message"),
         (r#"{"type":"shout"}"#, "bad_message"),
-        (r#"{"type":"subscribe","id":-1,"stream":"cam"}"#, "bad_message"),
-        (r#"{"type":"subscribe","id":1,"stream":"cam","fps":0}"#, "bad_message"),
-        (r#"{"type":"subscribe","id":1,"stream":"cam","fps":1e300}"#, "bad_message"),
-        (r#"{"type":"subscribe","id":1,"stream":"../cam"}"#, "no_such_stream"),
+        (
+            r#"{"type":"subscribe","id":-1,"stream":"cam"}"#,
+            "bad_message",
+        ),
+        (
+            r#"{"type":"subscribe","id":1,"stream":"cam","fps":0}"#,
+            "bad_message",
+        ),
+        (
+            r#"{"type":"subscribe","id":1,"stream":"cam","fps":1e300}"#,
+            "bad_message",
+        ),
+        (
+            r#"{"type":"subscribe","id":1,"stream":"../cam"}"#,
+            "no_such_stream",
+        ),
         (r#"{"type":"rate","id":1,"fps":-3}"#, "bad_message"),
     ] {
         socket.send(1, said.as_bytes()).unwrap();
@@ -203,7 +257,9 @@ fn messages_that_make_no_sense_are_answered_by_errors_and_do_no_harm() {
     socket.subscribe(64, "cam", None);
     assert_eq!(socket.words("error")["code"], "too_many");
     socket.subscribe(3, "cam", None);
-    until("a subscription takes the place of one with its number", SOON, || {
-        (socket.frame().unwrap().subscription == 3).then_some(())
-    });
+    until(
+        "a subscription takes the place of one with its number",
+        SOON,
+        || (socket.frame().unwrap().subscription == 3).then_some(()),
+    );
 }

@@ -44,7 +44,9 @@ fn ages_are_true_between_hosts_whose_clocks_differ() {
 #[track_caller]
 fn assert_true_ages(relay: &[&str]) {
     let stage = Stage::new();
-    let source = source(&stage, USUAL).under(&["unshare", "--time", "--monotonic", AHEAD]).ready();
+    let source = source(&stage, USUAL)
+        .under(&["unshare", "--time", "--monotonic", AHEAD])
+        .ready();
     let namespace = format!("--time=/proc/{}/ns/time", source.pid().unwrap());
     let _relay = stage.relay(0, &[stage.ipc("cam")]).under(relay).ready();
     let viewer = || stage.viewer(stage.relay_address(0), "cam");
@@ -55,15 +57,22 @@ fn assert_true_ages(relay: &[&str]) {
     }
     let [near, far] = [near, far].map(|viewing| viewing.finish().0);
     let [truth, told] = [&near, &far].map(|report: &Report| report.age_ms.p50.unwrap());
-    eprintln!("measured: median age {truth:.2} ms by the source's own clock, {told:.2} ms by another host's");
-    assert_eq!((near.clock.as_str(), far.clock.as_str()), ("monotonic", "exchange"));
+    eprintln!(
+        "measured: median age {truth:.2} ms by the source's own clock, {told:.2} ms by another host's"
+    );
+    assert_eq!(
+        (near.clock.as_str(), far.clock.as_str()),
+        ("monotonic", "exchange")
+    );
     assert!((truth - told).abs() <= SAME_MS + NOISE_MS, "{truth} {told}");
 }
 
 #[test]
 fn a_wall_clock_that_jumps_ten_years_costs_no_session_and_no_frame() {
     let _beside = beside();
-    let Some(library) = faketime() else { return skip("not installed: libfaketime") };
+    let Some(library) = faketime() else {
+        return skip("not installed: libfaketime");
+    };
     let stage = Stage::new();
     let wall = stage.path("wall-clock");
     set(&wall, 2026);
@@ -73,11 +82,22 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session_and_no_frame() {
         ("FAKETIME_NO_CACHE", "1".into()),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
     ];
-    let source = fake.iter().fold(source(&stage, USUAL), |launch, (name, value)| launch.env(name, value)).ready();
+    let source = fake
+        .iter()
+        .fold(source(&stage, USUAL), |launch, (name, value)| {
+            launch.env(name, value)
+        })
+        .ready();
     let relay = stage.relay(0, &[stage.ipc("cam")]);
-    let relay = fake.iter().fold(relay, |launch, (name, value)| launch.env(name, value)).ready();
+    let relay = fake
+        .iter()
+        .fold(relay, |launch, (name, value)| launch.env(name, value))
+        .ready();
     let viewer = stage.viewer(stage.relay_address(0), "cam");
-    let viewer = fake.iter().fold(viewer, |watch, (name, value)| watch.env(name, value)).start();
+    let viewer = fake
+        .iter()
+        .fold(viewer, |watch, (name, value)| watch.env(name, value))
+        .start();
     viewer.wait_shown(FRAMES);
     for year in [2036, 2026, 2016, 2026] {
         set(&wall, year);
@@ -87,12 +107,31 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session_and_no_frame() {
     set(&wall, 2036);
     let (report, frames) = viewer.finish();
     // That the clock did jump is seen where it is told to people: in the log.
-    assert!([&source, &relay].iter().all(|program| program.stop().0.code() == Some(0)));
-    assert!(!relay.log().matching(0, "2026-").is_empty() && !relay.log().matching(0, "2036-").is_empty());
+    assert!(
+        [&source, &relay]
+            .iter()
+            .all(|program| program.stop().0.code() == Some(0))
+    );
+    assert!(
+        !relay.log().matching(0, "2026-").is_empty()
+            && !relay.log().matching(0, "2036-").is_empty()
+    );
     report.assert_nearly_lossless();
-    let live = report.signals.iter().skip_while(|change| change.state != "live");
-    assert_eq!(live.count(), 1, "no change after it was live: {:?}", report.signals);
-    eprintln!("measured: {} frames over four jumps, {} lost", frames.len(), report.frames.lost.total);
+    let live = report
+        .signals
+        .iter()
+        .skip_while(|change| change.state != "live");
+    assert_eq!(
+        live.count(),
+        1,
+        "no change after it was live: {:?}",
+        report.signals
+    );
+    eprintln!(
+        "measured: {} frames over four jumps, {} lost",
+        frames.len(),
+        report.frames.lost.total
+    );
 }
 
 fn set(wall: &Path, year: u32) {
@@ -105,5 +144,7 @@ fn set(wall: &Path, year: u32) {
 /// Where the library is, below the folder of the machine's architecture.
 fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
-    folders.map(|folder| folder.path().join(FAKETIME)).find(|library| library.is_file())
+    folders
+        .map(|folder| folder.path().join(FAKETIME))
+        .find(|library| library.is_file())
 }

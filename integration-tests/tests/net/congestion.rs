@@ -16,7 +16,10 @@ use crate::scene::{Pictures, Scene, quiet};
 const LINK_MEGABITS: u32 = 20;
 
 /// About 100 kB a frame: 25 Mbit/s.
-const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
+const PICTURES: Pictures = Pictures {
+    size: (1104, 624),
+    rate: 30,
+};
 
 /// What the TCP flow keeps of the link, and the frames a second that the viewer keeps.
 const TCP_SHARE: f64 = 0.3;
@@ -31,7 +34,9 @@ fn beside_a_tcp_flow_neither_starves() {
     if !installed("iperf3") {
         return skip("not installed: iperf3");
     }
-    let Some(scene) = Scene::open(PICTURES) else { return };
+    let Some(scene) = Scene::open(PICTURES) else {
+        return;
+    };
     let host = scene.lab.host("screen");
     let viewing = scene.viewer(&host);
     host.limit(LINK_MEGABITS);
@@ -49,16 +54,27 @@ fn beside_a_tcp_flow_neither_starves() {
 /// TCP's share of the link, and the viewer's frames a second beside it.
 fn beside_tcp(scene: &Scene, host: &Host, viewing: &Viewing, seconds: u32) -> (f64, f64) {
     let server = scene.stage.launch("iperf3", "/usr/bin/iperf3".into());
-    let server = server.flags("--server --one-off --forceflush").under(&host.enter()).start();
+    let server = server
+        .flags("--server --one-off --forceflush")
+        .under(&host.enter())
+        .start();
     server.wait_for_line("Server listening");
     let (before, began) = (viewing.count(), clock::now());
     let client = format!("iperf3 --json --time {seconds} --client {}", host.address());
     let words: Vec<String> = scene.host.enter().map(str::to_owned).into_iter().collect();
-    let said = Command::new(&words[0]).args(&words[1..]).args(client.split(' ')).output().unwrap();
-    let rate = (viewing.count() - before) as f64 / clock::now().saturating_since(began).as_secs_f64();
+    let said = Command::new(&words[0])
+        .args(&words[1..])
+        .args(client.split(' '))
+        .output()
+        .unwrap();
+    let rate =
+        (viewing.count() - before) as f64 / clock::now().saturating_since(began).as_secs_f64();
     let said: Value = serde_json::from_slice(&said.stdout).unwrap();
     let received = said["end"]["sum_received"]["bits_per_second"].as_f64();
     let share = received.unwrap_or_else(|| panic!("{said}")) / 1e6 / f64::from(LINK_MEGABITS);
-    eprintln!("measured: TCP keeps {:.0} % of the link, the viewer {rate:.1} frames a second", 100.0 * share);
+    eprintln!(
+        "measured: TCP keeps {:.0} % of the link, the viewer {rate:.1} frames a second",
+        100.0 * share
+    );
     (share, rate)
 }

@@ -39,7 +39,11 @@ fn request(random: &mut Random, out: &mut Vec<u8>) {
     match random.below(8) {
         0 => ToRelay::KeepAlive(random.number().max(1), Default::default()).encode(out),
         1..4 => ToRelay::Join(join("cam")).encode(out),
-        _ => ToRelay::Join(Join { token: random.bytes(16).into(), ..join("cam") }).encode(out),
+        _ => ToRelay::Join(Join {
+            token: random.bytes(16).into(),
+            ..join("cam")
+        })
+        .encode(out),
     }
 }
 
@@ -69,24 +73,40 @@ fn flood(scene: &Scene, attacker: &Host, length: Duration) -> u64 {
 #[test]
 fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let (attacker, host) = (scene.lab.host("attacker"), scene.lab.host("screens"));
     attacker.run(&format!("ip route add local {BORROWED} dev lo"));
-    scene.host.run(&format!("ip route add {BORROWED} via {}", attacker.address()));
+    scene.host.run(&format!(
+        "ip route add {BORROWED} via {}",
+        attacker.address()
+    ));
     for name in ["asked", "answered"] {
         scene.lab.counter(name);
     }
-    scene.lab.rule(&format!("ip saddr {BORROWED} counter name asked"));
+    scene
+        .lab
+        .rule(&format!("ip saddr {BORROWED} counter name asked"));
     // Whoever the addresses belong to is elsewhere.
-    scene.lab.rule(&format!("ip daddr {BORROWED} counter name answered drop"));
+    scene
+        .lab
+        .rule(&format!("ip daddr {BORROWED} counter name answered drop"));
     let crowd = scene.crowd(&host, VIEWERS);
     crowd.wait_served(SOON);
     // What the relay holds when it has been at work for a while.
     pause(Duration::from_secs(1));
     let before = scene.relay.usage().resident;
     let good = (0..TRIES).any(|_| endured(&scene, &attacker, &crowd, before));
-    assert!(good, "the flood was too slow or did harm in each of {TRIES} measurements, whose figures stand above");
-    assert!(crowd.seen().iter().all(|seen| seen.joins == 1), "{:?}", crowd.seen());
+    assert!(
+        good,
+        "the flood was too slow or did harm in each of {TRIES} measurements, whose figures stand above"
+    );
+    assert!(
+        crowd.seen().iter().all(|seen| seen.joins == 1),
+        "{:?}",
+        crowd.seen()
+    );
 }
 
 /// Lets the flood come. Asserts what a busy machine is no excuse for; whether the flood was one and nobody missed a frame.
@@ -95,13 +115,26 @@ fn endured(scene: &Scene, attacker: &Host, crowd: &Crowd, before: u64) -> bool {
     crowd.begin();
     let length = Duration::from_secs(if long() { 60 } else { 6 });
     let rate = flood(scene, attacker, length) as f64 / length.as_secs_f64();
-    let least = crowd.seen().iter().map(Seen::delivery).fold(100.0, f64::min);
+    let least = crowd
+        .seen()
+        .iter()
+        .map(Seen::delivery)
+        .fold(100.0, f64::min);
     let grown = scene.relay.usage().resident.saturating_sub(before);
     let [asked, answered] = ["asked", "answered"].map(|name| scene.lab.counted(name));
     let amplification = answered.bytes as f64 / asked.bytes as f64;
-    eprintln!("measured: {rate:.0} requests a second ({} packets), amplification {amplification:.3}", asked.packets);
-    eprintln!("measured: grown by {} KiB; valid viewers get {least:.2} % of their frames", grown / 1024);
-    assert!(answered.packets > 0 && amplification <= 1.0, "{asked:?} {answered:?}");
+    eprintln!(
+        "measured: {rate:.0} requests a second ({} packets), amplification {amplification:.3}",
+        asked.packets
+    );
+    eprintln!(
+        "measured: grown by {} KiB; valid viewers get {least:.2} % of their frames",
+        grown / 1024
+    );
+    assert!(
+        answered.packets > 0 && amplification <= 1.0,
+        "{asked:?} {answered:?}"
+    );
     assert!(grown <= MIB, "grown by {grown} from {before}");
     rate >= 0.9 * RATE as f64 && least >= DELIVERY
 }

@@ -13,7 +13,10 @@ use fanlight_tests::wait::{SOON, pause};
 use crate::scene::{PORT, Pictures, Scene, quiet, relay};
 
 /// About 100 kB a frame: what a slow link of [`SLOW_MEGABITS`] carries a twelfth of.
-const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
+const PICTURES: Pictures = Pictures {
+    size: (1104, 624),
+    rate: 30,
+};
 
 const SLOW_MEGABITS: u32 = 2;
 
@@ -46,13 +49,23 @@ impl Nine {
         let crowd = scene.crowd(&scene.lab.host("nine"), OTHERS);
         let host = scene.lab.host("control");
         let control_relay = relay(&scene.stage, &host).ready();
-        let control = scene.crowd_of((host.address(), PORT).into(), &scene.lab.host("others"), OTHERS);
+        let control = scene.crowd_of(
+            (host.address(), PORT).into(),
+            &scene.lab.host("others"),
+            OTHERS,
+        );
         crowd.wait_served(SOON);
         control.wait_served(SOON);
         crowd.begin();
         measure();
         let alone = Fare::of(&crowd);
-        Some(Self { crowd, control, _control_relay: control_relay, alone, scene })
+        Some(Self {
+            crowd,
+            control,
+            _control_relay: control_relay,
+            alone,
+            scene,
+        })
     }
 
     /// Compares how they fare with how they did alone and how the others do at the same time. A busy machine may spoil a
@@ -60,7 +73,10 @@ impl Nine {
     #[track_caller]
     fn assert_unharmed(&self) {
         let good = (0..TRIES).any(|_| self.unharmed());
-        assert!(good, "the nine were harmed in each of {TRIES} measurements, whose figures stand above");
+        assert!(
+            good,
+            "the nine were harmed in each of {TRIES} measurements, whose figures stand above"
+        );
     }
 
     fn unharmed(&self) -> bool {
@@ -68,7 +84,10 @@ impl Nine {
         self.control.begin();
         measure();
         let (beside, control) = (Fare::of(&self.crowd), Fare::of(&self.control));
-        eprintln!("measured: nine alone {}; beside a slow one {beside}; nine of another relay {control}", self.alone);
+        eprintln!(
+            "measured: nine alone {}; beside a slow one {beside}; nine of another relay {control}",
+            self.alone
+        );
         beside.delivery >= self.alone.delivery.min(control.delivery) - DELIVERY_POINTS
             && beside.age <= self.alone.age.max(control.age) + AGE
     }
@@ -93,7 +112,10 @@ impl Fare {
     fn of(crowd: &Crowd) -> Self {
         let seen = crowd.seen();
         let delivery = seen.iter().map(Seen::delivery).fold(100.0, f64::min);
-        Self { delivery, age: age_percentile(&seen, 99).unwrap_or(Duration::MAX) }
+        Self {
+            delivery,
+            age: age_percentile(&seen, 99).unwrap_or(Duration::MAX),
+        }
     }
 }
 

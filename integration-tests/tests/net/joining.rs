@@ -23,14 +23,20 @@ fn joins(scene: &Scene, count: usize) -> Vec<Duration> {
     };
     let mut took: Vec<Duration> = (0..count).map(join).collect();
     took.sort_unstable();
-    eprintln!("measured: request to first frame: median {:?}, worst {:?} of {count}", took[count / 2], took[count - 1]);
+    eprintln!(
+        "measured: request to first frame: median {:?}, worst {:?} of {count}",
+        took[count / 2],
+        took[count - 1]
+    );
     took
 }
 
 #[test]
 fn the_first_frame_is_there_within_150_ms_of_the_request() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let took = joins(&scene, if long() { 100 } else { 20 });
     assert!(took.iter().all(|took| *took <= LIMIT), "{took:?}");
 }
@@ -38,7 +44,9 @@ fn the_first_frame_is_there_within_150_ms_of_the_request() {
 #[test]
 fn the_first_frame_of_a_slow_stream_does_not_wait_for_the_next_one() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(Pictures { rate: 1, ..USUAL }) else { return };
+    let Some(scene) = Scene::open(Pictures { rate: 1, ..USUAL }) else {
+        return;
+    };
     // The relay has a frame as soon as somebody has seen one.
     joins(&scene, 1);
     let took = joins(&scene, if long() { 100 } else { 20 });
@@ -48,11 +56,15 @@ fn the_first_frame_of_a_slow_stream_does_not_wait_for_the_next_one() {
 #[test]
 fn a_program_that_is_started_shows_within_a_second() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let host = scene.lab.host("screen");
     for _ in 0..3 {
         let viewing = scene.viewer(&host);
-        let took = viewing.shown()[0].at.saturating_since(viewing.program().started());
+        let took = viewing.shown()[0]
+            .at
+            .saturating_since(viewing.program().started());
         eprintln!("measured: start of the program to first frame shown: {took:?}");
         assert!(took <= Duration::from_secs(1), "{took:?}");
         let (report, _) = viewing.finish();

@@ -37,7 +37,10 @@ fn wait_by_multicast(relay: &Program, viewers: usize) {
     let (since, words) = (clock::now(), format!(" {viewers} by multicast"));
     until(&format!("{words} at the relay"), SOON, || {
         let notes = relay.manager().since(since, "STATUS=");
-        notes.iter().any(|note| note.text.contains(&words)).then_some(())
+        notes
+            .iter()
+            .any(|note| note.text.contains(&words))
+            .then_some(())
     });
 }
 
@@ -45,7 +48,10 @@ fn wait_by_multicast(relay: &Program, viewers: usize) {
 fn cost(scene: &Scene, viewing: &Viewing) -> f64 {
     let (traffic, shown) = (scene.host.traffic_from(), viewing.count());
     viewing.wait_more(120);
-    let (traffic, shown) = (scene.host.traffic_from().since(traffic), viewing.count() - shown);
+    let (traffic, shown) = (
+        scene.host.traffic_from().since(traffic),
+        viewing.count() - shown,
+    );
     traffic.bytes as f64 / shown as f64
 }
 
@@ -63,17 +69,35 @@ fn settled_cost(scene: &Scene, viewing: &Viewing, most: f64) -> f64 {
 
 /// Frames of the stream that were not shown from `since` on, though source and relay did not skip them: at least.
 fn missing(report: &Report, frames: &[Shown], since: Time) -> u64 {
-    let numbers: Vec<u64> = frames.iter().filter(|frame| frame.captured >= since).map(|frame| frame.number).collect();
-    assert!(numbers.len() > 60, "frames are shown to the end: {}", numbers.len());
-    let gaps = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).sum::<u64>();
-    gaps.saturating_sub(SKIPPED.iter().map(|reason| report.frames.lost.by_reason[*reason]).sum())
+    let numbers: Vec<u64> = frames
+        .iter()
+        .filter(|frame| frame.captured >= since)
+        .map(|frame| frame.number)
+        .collect();
+    assert!(
+        numbers.len() > 60,
+        "frames are shown to the end: {}",
+        numbers.len()
+    );
+    let gaps = numbers
+        .windows(2)
+        .map(|pair| pair[1] - pair[0] - 1)
+        .sum::<u64>();
+    gaps.saturating_sub(
+        SKIPPED
+            .iter()
+            .map(|reason| report.frames.lost.by_reason[*reason])
+            .sum(),
+    )
 }
 
 #[test]
 fn any_number_of_viewers_costs_one_copy_and_one_that_wants_none_a_second() {
     let _beside = beside();
     let Some(scene) = open() else { return };
-    let hosts: Vec<Host> = (0..4).map(|n| scene.lab.host(&format!("screen{n}"))).collect();
+    let hosts: Vec<Host> = (0..4)
+        .map(|n| scene.lab.host(&format!("screen{n}")))
+        .collect();
     let mut viewers: Vec<Viewing> = hosts[..1].iter().map(|host| scene.viewer(host)).collect();
     wait_by_multicast(&scene.relay, 1);
     let one = cost(&scene, &viewers[0]);
@@ -81,16 +105,31 @@ fn any_number_of_viewers_costs_one_copy_and_one_that_wants_none_a_second() {
     viewers.extend([1, 2, 2, 3].map(|at: usize| scene.viewer(&hosts[at])));
     wait_by_multicast(&scene.relay, 5);
     let five = settled_cost(&scene, &viewers[0], one * (1.0 + SOME));
-    let deaf = scene.watch().flags("--multicast off").under(&hosts[0].enter()).start();
+    let deaf = scene
+        .watch()
+        .flags("--multicast off")
+        .under(&hosts[0].enter())
+        .start();
     deaf.wait_shown(60);
     let six = settled_cost(&scene, &viewers[0], one * (2.0 + 2.0 * SOME));
-    eprintln!("measured: bytes a frame: {one:.0} to one, {five:.0} to five, {six:.0} with one by unicast");
-    assert!((1.0 - SOME..1.0 + SOME).contains(&(five / one)), "{five} after {one}");
-    assert!((2.0 - SOME..2.0 + 2.0 * SOME).contains(&(six / one)), "{six} after {one}");
+    eprintln!(
+        "measured: bytes a frame: {one:.0} to one, {five:.0} to five, {six:.0} with one by unicast"
+    );
+    assert!(
+        (1.0 - SOME..1.0 + SOME).contains(&(five / one)),
+        "{five} after {one}"
+    );
+    assert!(
+        (2.0 - SOME..2.0 + 2.0 * SOME).contains(&(six / one)),
+        "{six} after {one}"
+    );
     for viewing in viewers {
         let (report, _) = viewing.finish();
         report.assert_nearly_lossless();
-        assert!(report.paths[0].by_multicast * 2 > report.paths[0].datagrams, "{report:?}");
+        assert!(
+            report.paths[0].by_multicast * 2 > report.paths[0].datagrams,
+            "{report:?}"
+        );
         assert_eq!(report.foreign, 0);
     }
     let (report, _) = deaf.finish();
@@ -112,7 +151,10 @@ fn what_one_viewer_loses_of_the_multicast_is_repaired_by_unicast() {
     let (report, frames) = lossy.finish();
     report.assert_balanced();
     let missed = missing(&report, &frames, began);
-    eprintln!("measured: 1 %: {missed} of 300 frames missed, {:?}", report.repairs);
+    eprintln!(
+        "measured: 1 %: {missed} of 300 frames missed, {:?}",
+        report.repairs
+    );
     assert!(missed <= 3, "{report:?}");
     assert!(report.repairs.received > 0, "{report:?}");
     let (report, _) = clean.finish();
@@ -133,16 +175,29 @@ fn who_is_cut_off_from_the_group_is_on_unicast_within_two_seconds_and_loses_noth
     let since = clock::now();
     let back = until("it shows a frame by unicast", SOON, || {
         let late = |shown: &&Shown| shown.captured > since + Duration::from_millis(20);
-        cut.shown().iter().find(late).map(|shown| shown.at.saturating_since(since))
+        cut.shown()
+            .iter()
+            .find(late)
+            .map(|shown| shown.at.saturating_since(since))
     });
     wait_by_multicast(&scene.relay, 1);
     cut.wait_more(300);
     let (report, frames) = cut.finish();
     report.assert_balanced();
     let missed = [before, since + RETURN].map(|since| missing(&report, &frames, since));
-    eprintln!("measured: cut off: back after {back:?}, {} frames missed, {} of them later", missed[0], missed[1]);
-    assert!(back <= RETURN && missed[1] == 0, "{back:?} {missed:?} {report:?}");
-    assert_eq!((report.joins, report.frames.lost.by_reason["paced_out"]), (1, 0), "{report:?}");
+    eprintln!(
+        "measured: cut off: back after {back:?}, {} frames missed, {} of them later",
+        missed[0], missed[1]
+    );
+    assert!(
+        back <= RETURN && missed[1] == 0,
+        "{back:?} {missed:?} {report:?}"
+    );
+    assert_eq!(
+        (report.joins, report.frames.lost.by_reason["paced_out"]),
+        (1, 0),
+        "{report:?}"
+    );
     clean.finish().0.assert_nearly_lossless();
 }
 
@@ -155,16 +210,23 @@ fn who_loses_much_of_the_multicast_is_taken_back_to_unicast_and_the_others_stay(
     wait_by_multicast(&scene.relay, 2);
     hosts[0].lose_multicast(20.0);
     let lost_since = clock::now();
-    scene.relay.wait_for_line("viewers that multicast serves badly get unicast");
+    scene
+        .relay
+        .wait_for_line("viewers that multicast serves badly get unicast");
     let since = clock::now();
-    lossy.program().wait_for_line("left the relay's multicast group");
+    lossy
+        .program()
+        .wait_for_line("left the relay's multicast group");
     wait_by_multicast(&scene.relay, 1);
     lossy.wait_more(300);
     let (report, frames) = lossy.finish();
     report.assert_balanced();
     let missed = [lost_since, since + RETURN].map(|since| missing(&report, &frames, since));
     let after = since.saturating_since(lost_since);
-    eprintln!("measured: 20 %: unicast after {after:?}, {} frames missed, {} of them later", missed[0], missed[1]);
+    eprintln!(
+        "measured: 20 %: unicast after {after:?}, {} frames missed, {} of them later",
+        missed[0], missed[1]
+    );
     assert!(missed[1] == 0, "{report:?}");
     assert_eq!(report.frames.lost.by_reason["paced_out"], 0, "{report:?}");
     clean.finish().0.assert_nearly_lossless();
@@ -177,12 +239,21 @@ fn with_a_key_it_is_the_same_and_viewers_on_the_relays_own_host_can_be_among_the
     let key = folder.path().join("viewers.psk");
     fanlight_daemon::keys::write(&key, &SharedKey::new([7; 32]).to_text()).unwrap();
     let sealed = |relay: fanlight_tests::program::Launch| {
-        relay.flag("multicast", GROUP).flags("--multicast-loop true").flag("key-file", &key)
+        relay
+            .flag("multicast", GROUP)
+            .flags("--multicast-loop true")
+            .flag("key-file", &key)
     };
-    let Some(scene) = Scene::with_access(USUAL, "psk", sealed) else { return };
+    let Some(scene) = Scene::with_access(USUAL, "psk", sealed) else {
+        return;
+    };
     let other = scene.lab.host("screen");
     let viewers = [&other, &scene.host, &other].map(|host| {
-        let viewing = scene.watch().flag("key-file", &key).under(&host.enter()).start();
+        let viewing = scene
+            .watch()
+            .flag("key-file", &key)
+            .under(&host.enter())
+            .start();
         viewing.wait_shown(5);
         viewing
     });
@@ -203,10 +274,17 @@ fn two_relays_that_use_the_same_group_serve_one_viewer_and_either_may_end() {
     let (stage, screen) = (Stage::new(), lab.host("screen"));
     let _source = source(&stage, USUAL).ready();
     let hosts = ["left", "right"].map(|name| lab.host(name));
-    let relays = hosts.each_ref().map(|host| relay(&stage, host).flag("multicast", GROUP).ready());
-    let [first, second] = hosts.each_ref().map(|host| std::net::SocketAddr::from((host.address(), PORT)));
+    let relays = hosts
+        .each_ref()
+        .map(|host| relay(&stage, host).flag("multicast", GROUP).ready());
+    let [first, second] = hosts
+        .each_ref()
+        .map(|host| std::net::SocketAddr::from((host.address(), PORT)));
     let watch = stage.viewer(first, "cam").flag("relay", second.to_string());
-    let viewing = watch.flags("--redundancy both").under(&screen.enter()).start();
+    let viewing = watch
+        .flags("--redundancy both")
+        .under(&screen.enter())
+        .start();
     relays.iter().for_each(|relay| wait_by_multicast(relay, 1));
     let since = clock::now();
     viewing.wait_more(60);
@@ -215,6 +293,9 @@ fn two_relays_that_use_the_same_group_serve_one_viewer_and_either_may_end() {
     let (report, frames) = viewing.finish();
     report.assert_balanced();
     assert_eq!(missing(&report, &frames, since), 0, "{report:?}");
-    assert!(report.paths.iter().all(|path| path.by_multicast > 60), "{report:?}");
+    assert!(
+        report.paths.iter().all(|path| path.by_multicast > 60),
+        "{report:?}"
+    );
     assert_eq!(report.foreign, 0);
 }

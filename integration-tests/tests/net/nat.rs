@@ -31,7 +31,9 @@ fn hidden(scene: &Scene) -> (Nat, Viewing) {
 #[test]
 fn a_viewer_whose_address_changes_misses_half_a_second_at_most() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let (nat, viewing) = hidden(&scene);
     for _ in 0..if long() { 20 } else { 5 } {
         let forgot = clock::now();
@@ -50,14 +52,20 @@ fn gap_after(viewing: &Viewing, since: Time) -> Duration {
     viewing.wait_shown_after(since + 3 * GAP, SOON);
     let shown = viewing.shown();
     let last = shown.iter().rposition(|shown| shown.at <= since).unwrap();
-    shown[last..].windows(2).map(|pair| pair[1].at.saturating_since(pair[0].at)).max().unwrap()
+    shown[last..]
+        .windows(2)
+        .map(|pair| pair[1].at.saturating_since(pair[0].at))
+        .max()
+        .unwrap()
 }
 
 /// Challenges are lost in the switch, so that the address never answers one.
 #[test]
 fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_it_sent() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let (nat, viewing) = hidden(&scene);
     let router = nat.outer().address();
     let old = relay_port_of(&scene, &nat);
@@ -68,23 +76,44 @@ fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_i
     let down = format!("ip daddr {router} udp sport {PORT} udp dport != {old}");
     scene.lab.rule(&format!("{up} counter name up"));
     scene.lab.rule(&format!("{down} counter name down"));
-    scene.lab.rule(&format!("{down} {MEDIA} counter name media"));
-    scene.lab.rule(&format!("{down} {CHALLENGE} counter name challenges drop"));
+    scene
+        .lab
+        .rule(&format!("{down} {MEDIA} counter name media"));
+    scene
+        .lab
+        .rule(&format!("{down} {CHALLENGE} counter name challenges drop"));
     nat.forget();
     let silent = clock::now();
     pause(SESSION);
-    let [up, down, media, challenges] = ["up", "down", "media", "challenges"].map(|name| scene.lab.counted(name));
-    eprintln!("measured: {} bytes to addresses that had sent {}, in {SESSION:?}", down.bytes, up.bytes);
-    assert_eq!(media, Traffic::default(), "no media to an address that has not proved itself");
-    assert!(challenges.packets > 0 && down.bytes <= up.bytes, "{challenges:?} {up:?} {down:?}");
+    let [up, down, media, challenges] =
+        ["up", "down", "media", "challenges"].map(|name| scene.lab.counted(name));
+    eprintln!(
+        "measured: {} bytes to addresses that had sent {}, in {SESSION:?}",
+        down.bytes, up.bytes
+    );
+    assert_eq!(
+        media,
+        Traffic::default(),
+        "no media to an address that has not proved itself"
+    );
+    assert!(
+        challenges.packets > 0 && down.bytes <= up.bytes,
+        "{challenges:?} {up:?} {down:?}"
+    );
     scene.lab.forget_rules();
     let shown = viewing.wait_shown_after(silent + SESSION, SOON);
-    eprintln!("measured: live {:?} after challenges came through", shown.at.saturating_since(silent + SESSION));
+    eprintln!(
+        "measured: live {:?} after challenges came through",
+        shown.at.saturating_since(silent + SESSION)
+    );
 }
 
 /// The port at the router that the relay sends media to.
 fn relay_port_of(scene: &Scene, nat: &Nat) -> u16 {
-    let flow = format!("conntrack -L -p udp --dport {PORT} --dst {}", scene.host.address());
+    let flow = format!(
+        "conntrack -L -p udp --dport {PORT} --dst {}",
+        scene.host.address()
+    );
     until("the router knows the flow", SOON, || {
         // …src=10.77.0.1 dst=10.77.0.2 sport=5004 dport=12345…: the second dport is where answers go.
         let flows = nat.outer().run(&flow);

@@ -12,7 +12,10 @@ use fanlight_tests::wait::{SOON, pause};
 use crate::scene::{Pictures, Scene, quiet};
 
 /// About 100 kB a frame: the relay's time goes into sending.
-const PICTURES: Pictures = Pictures { size: (1104, 624), rate: 30 };
+const PICTURES: Pictures = Pictures {
+    size: (1104, 624),
+    rate: 30,
+};
 
 /// Viewers by which it is measured how many the relay can serve.
 const PROBE: usize = 10;
@@ -42,7 +45,8 @@ fn measure(seconds: u64) -> Duration {
 fn load(scene: &Scene, length: Duration) -> f64 {
     let (before, began) = (scene.relay.usage().cpu, clock::now());
     pause(length);
-    (scene.relay.usage().cpu - before).as_secs_f64() / clock::now().saturating_since(began).as_secs_f64()
+    (scene.relay.usage().cpu - before).as_secs_f64()
+        / clock::now().saturating_since(began).as_secs_f64()
 }
 
 /// How many viewers the relay can serve, by what a few cost.
@@ -51,7 +55,11 @@ fn capacity(scene: &Scene, host: &Host) -> usize {
     let probe = scene.crowd(host, PROBE);
     probe.wait_served(SOON);
     let each = (load(scene, measure(2)) - idle).max(0.001) / PROBE as f64;
-    eprintln!("measured: {:.2} % of a processor for each viewer, {:.2} % for none", 100.0 * each, 100.0 * idle);
+    eprintln!(
+        "measured: {:.2} % of a processor for each viewer, {:.2} % for none",
+        100.0 * each,
+        100.0 * idle
+    );
     ((1.0 - idle) / each) as usize
 }
 
@@ -59,7 +67,9 @@ fn capacity(scene: &Scene, host: &Host) -> usize {
 fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_newest() {
     let _quiet = quiet();
     // One core for the relay, which cuts its trains itself, and the other for everybody else.
-    let Some(scene) = Scene::with(PICTURES, |relay| relay.under(&["taskset", "-c", "0"]).flags("--gso off")) else {
+    let Some(scene) = Scene::with(PICTURES, |relay| {
+        relay.under(&["taskset", "-c", "0"]).flags("--gso off")
+    }) else {
         return;
     };
     let host = scene.lab.host("crowd");
@@ -96,7 +106,11 @@ fn tell(seen: &[Seen], load: f64) {
         100.0 * load
     );
     let [p50, p99] = [50, 99].map(|hundredths| age_percentile(seen, hundredths));
-    eprintln!("measured: age p50 {p50:?}, p99 {p99:?}; fairness {:.3}; partial {:.1} %", fairness(seen), partial(seen));
+    eprintln!(
+        "measured: age p50 {p50:?}, p99 {p99:?}; fairness {:.3}; partial {:.1} %",
+        fairness(seen),
+        partial(seen)
+    );
 }
 
 fn partial(seen: &[Seen]) -> f64 {
@@ -107,24 +121,41 @@ fn partial(seen: &[Seen]) -> f64 {
 #[test]
 fn above_the_most_viewers_the_answer_is_busy_and_those_within_lose_nothing() {
     let _quiet = quiet();
-    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else { return };
+    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
+        return;
+    };
     let host = scene.lab.host("crowd");
     let within = scene.crowd(&host, 8);
     within.wait_served(SOON);
     within.begin();
     let above = scene.crowd(&host, 8);
     pause(measure(3));
-    assert!(above.seen().iter().all(|seen| seen.refusals > 0 && seen.joins == 0), "{:?}", above.seen());
+    assert!(
+        above
+            .seen()
+            .iter()
+            .all(|seen| seen.refusals > 0 && seen.joins == 0),
+        "{:?}",
+        above.seen()
+    );
     assert_eq!(busy(&scene, &host).count(), 0);
-    let least = within.seen().iter().map(Seen::delivery).fold(100.0, f64::min);
-    eprintln!("measured: {least:.2} % of the frames for the one of eight that got least, beside eight refused ones");
+    let least = within
+        .seen()
+        .iter()
+        .map(Seen::delivery)
+        .fold(100.0, f64::min);
+    eprintln!(
+        "measured: {least:.2} % of the frames for the one of eight that got least, beside eight refused ones"
+    );
     assert!(least >= 99.0, "{least}");
 }
 
 /// A viewer that is refused, and says why.
 fn busy(scene: &Scene, host: &Host) -> Viewing {
     let viewing = scene.watch().under(&host.enter()).start();
-    viewing.program().wait_for_line("the relay serves as many viewers as it may");
+    viewing
+        .program()
+        .wait_for_line("the relay serves as many viewers as it may");
     viewing
 }
 
@@ -132,12 +163,19 @@ fn busy(scene: &Scene, host: &Host) -> Viewing {
 #[test]
 fn those_who_leave_make_room_at_once() {
     let _quiet = quiet();
-    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else { return };
+    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
+        return;
+    };
     let host = scene.lab.host("crowd");
     for _ in 0..3 {
         let crowd: Crowd = scene.crowd(&host, 8);
         crowd.wait_joined(SOON);
-        let slowest = crowd.seen().iter().filter_map(|seen| seen.joined_after).max().unwrap();
+        let slowest = crowd
+            .seen()
+            .iter()
+            .filter_map(|seen| seen.joined_after)
+            .max()
+            .unwrap();
         assert!(slowest <= JOIN, "{slowest:?}");
     }
 }

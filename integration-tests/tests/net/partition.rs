@@ -20,12 +20,19 @@ const HEALED_AFTER_LONG: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_viewer_that_was_cut_off_is_live_again_within_half_a_second_and_never_shows_a_frozen_picture_as_live() {
+fn a_viewer_that_was_cut_off_is_live_again_within_half_a_second_and_never_shows_a_frozen_picture_as_live()
+ {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let host = scene.lab.host("screen");
     let viewing = scene.viewer(&host);
-    let cuts: &[u64] = if long() { &[1, 4, 1, 4, 30, 1, 4, 30, 1, 4, 1, 4, 1, 4, 1, 4] } else { &[1, 4, 1] };
+    let cuts: &[u64] = if long() {
+        &[1, 4, 1, 4, 30, 1, 4, 30, 1, 4, 1, 4, 1, 4, 1, 4]
+    } else {
+        &[1, 4, 1]
+    };
     let mut apart = Vec::new();
     for length in cuts.iter().map(|seconds| Duration::from_secs(*seconds)) {
         let cut = clock::now();
@@ -36,7 +43,14 @@ fn a_viewer_that_was_cut_off_is_live_again_within_half_a_second_and_never_shows_
         let shown = viewing.wait_shown_after(healed, SOON);
         let took = shown.at.saturating_since(healed);
         eprintln!("measured: apart for {length:?}, frames again after {took:?}");
-        assert!(took <= if length < LONG { HEALED } else { HEALED_AFTER_LONG }, "{took:?} after {length:?}");
+        assert!(
+            took <= if length < LONG {
+                HEALED
+            } else {
+                HEALED_AFTER_LONG
+            },
+            "{took:?} after {length:?}"
+        );
         apart.push((cut, length));
         viewing.wait_more(30);
     }
@@ -54,10 +68,22 @@ fn a_viewer_that_was_cut_off_is_live_again_within_half_a_second_and_never_shows_
 /// Asserts that the viewer said in time that it is not live, and not that it is before the network had healed.
 #[track_caller]
 fn assert_said(report: &Report, cut: Duration, length: Duration) {
-    let during: Vec<_> =
-        report.signals.iter().filter(|change| change.at() > cut && change.at() < cut + length).collect();
+    let during: Vec<_> = report
+        .signals
+        .iter()
+        .filter(|change| change.at() > cut && change.at() < cut + length)
+        .collect();
     let said = during.iter().find(|change| change.state != "live");
-    let said = said.unwrap_or_else(|| panic!("cut off at {cut:?}, it never said so: {:?}", report.signals));
-    eprintln!("measured: \"{}\" {:?} after the cut", said.state, said.at().saturating_sub(cut));
-    assert!(said.at() <= cut + SAID && during.iter().all(|change| change.state != "live"), "{:?}", report.signals);
+    let said = said
+        .unwrap_or_else(|| panic!("cut off at {cut:?}, it never said so: {:?}", report.signals));
+    eprintln!(
+        "measured: \"{}\" {:?} after the cut",
+        said.state,
+        said.at().saturating_sub(cut)
+    );
+    assert!(
+        said.at() <= cut + SAID && during.iter().all(|change| change.state != "live"),
+        "{:?}",
+        report.signals
+    );
 }

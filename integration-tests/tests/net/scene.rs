@@ -43,7 +43,10 @@ pub(crate) struct Pictures {
 }
 
 /// Frames of about fifty datagrams, 30 a second.
-pub(crate) const USUAL: Pictures = Pictures { size: (832, 464), rate: 30 };
+pub(crate) const USUAL: Pictures = Pictures {
+    size: (832, 464),
+    rate: 30,
+};
 
 /// A stream `cam` at a relay on the host `host`. The programs end before the laboratory is taken down.
 pub(crate) struct Scene {
@@ -67,12 +70,23 @@ impl Scene {
     }
 
     /// As [`with`](Self::with), where the relay lets in whom `access` says.
-    pub(crate) fn with_access(pictures: Pictures, access: &str, change: impl FnOnce(Launch) -> Launch) -> Option<Self> {
+    pub(crate) fn with_access(
+        pictures: Pictures,
+        access: &str,
+        change: impl FnOnce(Launch) -> Launch,
+    ) -> Option<Self> {
         let lab = Lab::open()?;
         let (stage, host) = (Stage::new(), lab.host("relay"));
         let source = source(&stage, pictures).ready();
         let relay = change(relay_for(&stage, &host, access)).ready();
-        Some(Self { relay, _source: source, pictures, host, stage, lab })
+        Some(Self {
+            relay,
+            _source: source,
+            pictures,
+            host,
+            stage,
+            lab,
+        })
     }
 
     /// Where the relay is.
@@ -100,8 +114,17 @@ impl Scene {
 
     /// So many light viewers on `host`, of the same stream at another relay.
     pub(crate) fn crowd_of(&self, relay: SocketAddr, host: &Host, size: usize) -> Crowd {
-        let sockets = host.within(|| (0..size).map(|_| crowd::socket(Some(CROWD_BUFFER))).collect());
-        Crowd::join(sockets, relay, "cam", Duration::from_secs(1) / self.pictures.rate)
+        let sockets = host.within(|| {
+            (0..size)
+                .map(|_| crowd::socket(Some(CROWD_BUFFER)))
+                .collect()
+        });
+        Crowd::join(
+            sockets,
+            relay,
+            "cam",
+            Duration::from_secs(1) / self.pictures.rate,
+        )
     }
 }
 
@@ -112,11 +135,19 @@ pub(crate) fn source(stage: &Stage, pictures: Pictures) -> Launch {
     for number in 0..PICTURES {
         let jpeg = numbered(number, width, height);
         if number == 0 {
-            eprintln!("measured: pictures of {} bytes, {} shards", jpeg.len(), jpeg.len().div_ceil(SHARD_BYTES));
+            eprintln!(
+                "measured: pictures of {} bytes, {} shards",
+                jpeg.len(),
+                jpeg.len().div_ceil(SHARD_BYTES)
+            );
         }
         std::fs::write(folder.join(format!("{number}.jpg")), jpeg).unwrap();
     }
-    stage.source("cam").flags("--input files").flag("path", folder).flag("rate", pictures.rate.to_string())
+    stage
+        .source("cam")
+        .flags("--input files")
+        .flag("path", folder)
+        .flag("rate", pictures.rate.to_string())
 }
 
 /// A relay on `host` that takes the stream `cam` and lets everyone in.
@@ -126,6 +157,9 @@ pub(crate) fn relay(stage: &Stage, host: &Host) -> Launch {
 
 fn relay_for(stage: &Stage, host: &Host, access: &str) -> Launch {
     let listen = SocketAddr::from((host.address(), PORT)).to_string();
-    let relay = stage.program("relay").flag("sources", stage.ipc("cam")).flag("listen", listen);
+    let relay = stage
+        .program("relay")
+        .flag("sources", stage.ipc("cam"))
+        .flag("listen", listen);
     relay.flag("access", access).under(&host.enter())
 }

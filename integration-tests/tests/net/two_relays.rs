@@ -47,10 +47,23 @@ impl Pair {
         let hosts = ["left", "right"].map(|name| lab.host(name));
         let relays = [0, 1].map(|at: usize| relay(&stage, &hosts[at]).ready());
         let [first, second] = [0, 1].map(|at: usize| (hosts[at].address(), PORT).into());
-        let watch = stage.viewer(first, "cam").flag("relay", std::net::SocketAddr::to_string(&second));
-        let viewing = watch.flags("--redundancy both").under(&screen.enter()).start();
+        let watch = stage
+            .viewer(first, "cam")
+            .flag("relay", std::net::SocketAddr::to_string(&second));
+        let viewing = watch
+            .flags("--redundancy both")
+            .under(&screen.enter())
+            .start();
         viewing.wait_shown(FRAMES);
-        Some(Self { viewing, relays, _source: source, hosts, _screen: screen, _stage: stage, _lab: lab })
+        Some(Self {
+            viewing,
+            relays,
+            _source: source,
+            hosts,
+            _screen: screen,
+            _stage: stage,
+            _lab: lab,
+        })
     }
 
     /// Asserts that since the first of them no frame was missed or late for a failure.
@@ -64,12 +77,21 @@ impl Pair {
         ways.sort_unstable();
         let (median, longest) = (ways[ways.len() / 2], ways[ways.len() - 1]);
         let lost = &report.frames.lost;
-        eprintln!("measured: {} frames, on the way for {median:?} in the median and {longest:?} at most", ways.len());
+        eprintln!(
+            "measured: {} frames, on the way for {median:?} in the median and {longest:?} at most",
+            ways.len()
+        );
         let skipped: u64 = SKIPPED.iter().map(|reason| lost.by_reason[*reason]).sum();
         assert_eq!(lost.total, skipped, "{report:?}");
-        assert!(skipped * 100 <= report.frames.shown * SKIPPED_PERCENT, "{report:?}");
+        assert!(
+            skipped * 100 <= report.frames.shown * SKIPPED_PERCENT,
+            "{report:?}"
+        );
         let late = ways.iter().filter(|way| **way > median + LATE).count();
-        assert!(late * 100 <= ways.len() * LATE_PERCENT, "{late} are late, by up to {longest:?}: {report:?}");
+        assert!(
+            late * 100 <= ways.len() * LATE_PERCENT,
+            "{late} are late, by up to {longest:?}: {report:?}"
+        );
     }
 }
 

@@ -32,14 +32,23 @@ fn assert_silence(what: &str, host: &Host) {
     }
     pause(SILENCE);
     let traffic = host.traffic_to();
-    eprintln!("measured: {what}: the last packet to it was sent {:?} later", last.1);
-    assert_eq!(traffic.since(last.0).bytes, 0, "{what}: {traffic:?} after {last:?}");
+    eprintln!(
+        "measured: {what}: the last packet to it was sent {:?} later",
+        last.1
+    );
+    assert_eq!(
+        traffic.since(last.0).bytes,
+        0,
+        "{what}: {traffic:?} after {last:?}"
+    );
 }
 
 #[test]
 fn a_viewer_that_is_killed_is_sent_nothing_three_seconds_later() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let host = scene.lab.host("screen");
     let viewing = scene.viewer(&host);
     assert!(host.traffic_to().bytes > 0);
@@ -50,7 +59,9 @@ fn a_viewer_that_is_killed_is_sent_nothing_three_seconds_later() {
 #[test]
 fn a_viewer_that_is_unplugged_is_sent_nothing_three_seconds_later() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let host = scene.lab.host("screen");
     let _viewing = scene.viewer(&host);
     host.unplug();
@@ -60,7 +71,9 @@ fn a_viewer_that_is_unplugged_is_sent_nothing_three_seconds_later() {
 #[test]
 fn a_viewer_that_stands_still_is_sent_nothing_three_seconds_later() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else { return };
+    let Some(scene) = Scene::open(USUAL) else {
+        return;
+    };
     let host = scene.lab.host("screen");
     let viewing = scene.viewer(&host);
     viewing.program().freeze();

@@ -5,10 +5,22 @@ use fanlight_tests::sim::{Access, Act, Case, Expect, Link, Node, ViewerConfig, r
 use crate::{ms, s};
 
 /// A source, a relay that asks for keys, and so many viewers.
-fn sealed(name: &'static str, sentence: &'static str, link: Link, viewers: usize, seconds: u64) -> Case {
+fn sealed(
+    name: &'static str,
+    sentence: &'static str,
+    link: Link,
+    viewers: usize,
+    seconds: u64,
+) -> Case {
     let mut case = Case::simple(name, sentence, link, s(seconds));
     case.relays[0].access = Access::Keys;
-    case.viewers = vec![ViewerConfig { access: Access::Keys, ..ViewerConfig::over(link) }; viewers];
+    case.viewers = vec![
+        ViewerConfig {
+            access: Access::Keys,
+            ..ViewerConfig::over(link)
+        };
+        viewers
+    ];
     case
 }
 
@@ -16,12 +28,25 @@ fn sealed(name: &'static str, sentence: &'static str, link: Link, viewers: usize
 fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
     for seed in seeds(0..3) {
         let link = Link::clean(ms(5)).losing(0.02);
-        let mut case = sealed("p28_a_hundred_key_rotations", "the key of the media changes", link, 1, 104);
+        let mut case = sealed(
+            "p28_a_hundred_key_rotations",
+            "the key of the media changes",
+            link,
+            1,
+            104,
+        );
         for rotation in 0..100 {
             case = case.step(s(2) + s(1) * rotation, "a new key", Act::RotateKey(0));
         }
-        let case =
-            case.check("no frame is lost", Expect::MissesAtMost { viewer: 0, from: s(1), to: s(103), frames: 0 });
+        let case = case.check(
+            "no frame is lost",
+            Expect::MissesAtMost {
+                viewer: 0,
+                from: s(1),
+                to: s(103),
+                frames: 0,
+            },
+        );
         run(&case, seed);
     }
 }
@@ -31,11 +56,43 @@ fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagra
     for seed in seeds(0..10) {
         let at = s(3) + ms(71 * seed);
         let (from, to) = (at + s(3), s(12));
-        let case = sealed("p28_a_removed_viewer", "a viewer is taken out of the list", Link::clean(ms(5)), 2, 12)
-            .step(s(2), "viewer 1 listens on the wire of viewer 0", Act::Tap { viewer: 0, by: 1 })
-            .step(at, "viewer 1 is taken out", Act::Expel { relay: 0, viewer: 1 })
-            .check("it sees nothing any more", Expect::Nothing { viewer: 1, from, to })
-            .check("the other loses nothing", Expect::MissesAtMost { viewer: 0, from: s(1), to, frames: 0 });
+        let case = sealed(
+            "p28_a_removed_viewer",
+            "a viewer is taken out of the list",
+            Link::clean(ms(5)),
+            2,
+            12,
+        )
+        .step(
+            s(2),
+            "viewer 1 listens on the wire of viewer 0",
+            Act::Tap { viewer: 0, by: 1 },
+        )
+        .step(
+            at,
+            "viewer 1 is taken out",
+            Act::Expel {
+                relay: 0,
+                viewer: 1,
+            },
+        )
+        .check(
+            "it sees nothing any more",
+            Expect::Nothing {
+                viewer: 1,
+                from,
+                to,
+            },
+        )
+        .check(
+            "the other loses nothing",
+            Expect::MissesAtMost {
+                viewer: 0,
+                from: s(1),
+                to,
+                frames: 0,
+            },
+        );
         run(&case, seed);
     }
 }
@@ -44,11 +101,29 @@ fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagra
 fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
     for seed in seeds(0..3) {
         let (viewer, path) = (0, 0);
-        let case = sealed("p28_a_recorded_minute", "an enemy sends again what it recorded", Link::clean(ms(5)), 1, 130)
-            .step(s(2), "it records", Act::Record { viewer, path })
-            .step(s(62), "it sends all of it again", Act::Replay { viewer, path })
-            .check("no frame is lost", Expect::MissesAtMost { viewer, from: s(1), to: s(129), frames: 0 })
-            .check("nor the session", Expect::JoinsAtMost { viewer, joins: 1 });
+        let case = sealed(
+            "p28_a_recorded_minute",
+            "an enemy sends again what it recorded",
+            Link::clean(ms(5)),
+            1,
+            130,
+        )
+        .step(s(2), "it records", Act::Record { viewer, path })
+        .step(
+            s(62),
+            "it sends all of it again",
+            Act::Replay { viewer, path },
+        )
+        .check(
+            "no frame is lost",
+            Expect::MissesAtMost {
+                viewer,
+                from: s(1),
+                to: s(129),
+                frames: 0,
+            },
+        )
+        .check("nor the session", Expect::JoinsAtMost { viewer, joins: 1 });
         run(&case, seed);
     }
 }
@@ -57,12 +132,30 @@ fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
 fn p28_what_was_recorded_of_a_relay_is_worth_nothing_after_its_restart() {
     for seed in seeds(0..3) {
         let (viewer, path) = (0, 0);
-        let case = sealed("p28_what_was_recorded", "an enemy waits for a restart", Link::clean(ms(5)), 1, 30)
-            .step(s(2), "it records", Act::Record { viewer, path })
-            .step(s(12), "the relay starts anew", Act::Start(Node::Relay(0)))
-            .step(s(15), "the enemy sends all of it again", Act::Replay { viewer, path })
-            .check("no frame is lost", Expect::MissesAtMost { viewer, from: s(14), to: s(29), frames: 0 })
-            .check("nor the session", Expect::JoinsAtMost { viewer, joins: 2 });
+        let case = sealed(
+            "p28_what_was_recorded",
+            "an enemy waits for a restart",
+            Link::clean(ms(5)),
+            1,
+            30,
+        )
+        .step(s(2), "it records", Act::Record { viewer, path })
+        .step(s(12), "the relay starts anew", Act::Start(Node::Relay(0)))
+        .step(
+            s(15),
+            "the enemy sends all of it again",
+            Act::Replay { viewer, path },
+        )
+        .check(
+            "no frame is lost",
+            Expect::MissesAtMost {
+                viewer,
+                from: s(14),
+                to: s(29),
+                frames: 0,
+            },
+        )
+        .check("nor the session", Expect::JoinsAtMost { viewer, joins: 2 });
         run(&case, seed);
     }
 }

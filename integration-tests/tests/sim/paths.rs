@@ -10,17 +10,37 @@ use crate::{ms, s};
 fn partition(length: Duration, within: Duration, phase: u64) -> Case {
     let (begin, path) = (s(2) + ms(37 * phase), 0);
     let healed = begin + length;
-    let case =
-        Case::simple("p5_a_healed_partition", "a viewer is cut off for a while", Link::clean(ms(5)), healed + s(3))
-            .step(begin, "the path is cut", Act::Cut { viewer: 0, path })
-            .step(healed, "the path is joined", Act::Join { viewer: 0, path })
-            .check("the picture is back in time", Expect::FrameWithin { viewer: 0, of: healed, within });
+    let case = Case::simple(
+        "p5_a_healed_partition",
+        "a viewer is cut off for a while",
+        Link::clean(ms(5)),
+        healed + s(3),
+    )
+    .step(begin, "the path is cut", Act::Cut { viewer: 0, path })
+    .step(healed, "the path is joined", Act::Join { viewer: 0, path })
+    .check(
+        "the picture is back in time",
+        Expect::FrameWithin {
+            viewer: 0,
+            of: healed,
+            within,
+        },
+    );
     if length <= LONGEST_LIVE {
         return case;
     }
     let at = begin + LONGEST_LIVE;
-    case.check("the frozen picture does not pass for live", Expect::NotLive { viewer: 0, at })
-        .check("nor just before the end", Expect::NotLive { viewer: 0, at: healed })
+    case.check(
+        "the frozen picture does not pass for live",
+        Expect::NotLive { viewer: 0, at },
+    )
+    .check(
+        "nor just before the end",
+        Expect::NotLive {
+            viewer: 0,
+            at: healed,
+        },
+    )
 }
 
 #[test]
@@ -42,12 +62,36 @@ fn p5_a_healed_partition_of_30_s_is_live_within_1_s() {
 fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
     for seed in seeds(0..20) {
         let begin = s(2) + ms(41 * seed);
-        let case = Case::simple("p5_a_relay_cut_off", "the source is out of reach", Link::clean(ms(5)), s(9))
-            .step(begin, "the relay loses its source", Act::CutLeg(0))
-            .step(begin + s(4), "it is back", Act::JoinLeg(0))
-            .check("the card says so", Expect::NotLive { viewer: 0, at: begin + LONGEST_LIVE })
-            .check("and is gone", Expect::FrameWithin { viewer: 0, of: begin + s(4), within: ms(500) })
-            .check("in the same session", Expect::JoinsAtMost { viewer: 0, joins: 1 });
+        let case = Case::simple(
+            "p5_a_relay_cut_off",
+            "the source is out of reach",
+            Link::clean(ms(5)),
+            s(9),
+        )
+        .step(begin, "the relay loses its source", Act::CutLeg(0))
+        .step(begin + s(4), "it is back", Act::JoinLeg(0))
+        .check(
+            "the card says so",
+            Expect::NotLive {
+                viewer: 0,
+                at: begin + LONGEST_LIVE,
+            },
+        )
+        .check(
+            "and is gone",
+            Expect::FrameWithin {
+                viewer: 0,
+                of: begin + s(4),
+                within: ms(500),
+            },
+        )
+        .check(
+            "in the same session",
+            Expect::JoinsAtMost {
+                viewer: 0,
+                joins: 1,
+            },
+        );
         run(&case, seed);
     }
 }
@@ -58,11 +102,34 @@ fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
 fn p6_a_changed_address_costs_a_gap_of_at_most_500_ms() {
     for seed in seeds(0..60) {
         let (path, at) = (0, s(2) + ms(17 * seed));
-        let case = Case::simple("p6_a_changed_address", "the NAT forgets the viewer", Link::clean(ms(5)), s(8))
-            .step(at, "another address", Act::Rebind { viewer: 0, path })
-            .step(at + s(2), "and another one", Act::Rebind { viewer: 0, path })
-            .check("the gap is short", Expect::GapAtMost { viewer: 0, from: s(1), to: s(8), gap: ms(500) })
-            .check("one session an address", Expect::JoinsAtMost { viewer: 0, joins: 3 });
+        let case = Case::simple(
+            "p6_a_changed_address",
+            "the NAT forgets the viewer",
+            Link::clean(ms(5)),
+            s(8),
+        )
+        .step(at, "another address", Act::Rebind { viewer: 0, path })
+        .step(
+            at + s(2),
+            "and another one",
+            Act::Rebind { viewer: 0, path },
+        )
+        .check(
+            "the gap is short",
+            Expect::GapAtMost {
+                viewer: 0,
+                from: s(1),
+                to: s(8),
+                gap: ms(500),
+            },
+        )
+        .check(
+            "one session an address",
+            Expect::JoinsAtMost {
+                viewer: 0,
+                joins: 3,
+            },
+        );
         run(&case, seed);
     }
 }
@@ -71,10 +138,25 @@ fn p6_a_changed_address_costs_a_gap_of_at_most_500_ms() {
 fn p6_a_changed_address_is_followed_over_a_lossy_link_too() {
     for seed in seeds(0..30) {
         let at = s(2) + ms(17 * seed);
-        let link = Link { burst: 2.0, ..Link::clean(ms(20)).losing(0.05) };
-        let case = Case::simple("p6_a_changed_address", "the NAT forgets a viewer far away", link, s(6))
-            .step(at, "another address", Act::Rebind { viewer: 0, path: 0 })
-            .check("the gap is short", Expect::FrameWithin { viewer: 0, of: at + ms(40), within: s(2) });
+        let link = Link {
+            burst: 2.0,
+            ..Link::clean(ms(20)).losing(0.05)
+        };
+        let case = Case::simple(
+            "p6_a_changed_address",
+            "the NAT forgets a viewer far away",
+            link,
+            s(6),
+        )
+        .step(at, "another address", Act::Rebind { viewer: 0, path: 0 })
+        .check(
+            "the gap is short",
+            Expect::FrameWithin {
+                viewer: 0,
+                of: at + ms(40),
+                within: s(2),
+            },
+        );
         run(&case, seed);
     }
 }
@@ -83,10 +165,26 @@ fn p6_a_changed_address_is_followed_over_a_lossy_link_too() {
 fn p7_the_first_picture_comes_within_150_ms_of_the_request() {
     for seed in seeds(0..100) {
         let at = s(1) + ms(7 * seed);
-        let case = Case::simple("p7_the_first_picture", "a viewer joins on a LAN", Link::clean(ms(2)), s(3))
-            .step(Duration::ZERO, "there is no viewer", Act::Kill(Node::Viewer(0)))
-            .step(at, "a viewer starts", Act::Start(Node::Viewer(0)))
-            .check("its picture is there", Expect::FrameWithin { viewer: 0, of: at, within: ms(150) });
+        let case = Case::simple(
+            "p7_the_first_picture",
+            "a viewer joins on a LAN",
+            Link::clean(ms(2)),
+            s(3),
+        )
+        .step(
+            Duration::ZERO,
+            "there is no viewer",
+            Act::Kill(Node::Viewer(0)),
+        )
+        .step(at, "a viewer starts", Act::Start(Node::Viewer(0)))
+        .check(
+            "its picture is there",
+            Expect::FrameWithin {
+                viewer: 0,
+                of: at,
+                within: ms(150),
+            },
+        );
         run(&case, seed);
     }
 }
@@ -95,10 +193,22 @@ fn p7_the_first_picture_comes_within_150_ms_of_the_request() {
 fn p1_a_killed_relay_that_is_back_after_250_ms_is_followed_within_1_s() {
     for seed in seeds(0..60) {
         let (at, relay) = (s(2) + ms(23 * seed), Node::Relay(0));
-        let case = Case::simple("p1_a_killed_relay", "the relay is killed", Link::clean(ms(2)), s(6))
-            .step(at, "it is killed", Act::Kill(relay))
-            .step(at + ms(250), "it starts", Act::Start(relay))
-            .check("the picture is back", Expect::FrameWithin { viewer: 0, of: at + ms(4), within: s(1) });
+        let case = Case::simple(
+            "p1_a_killed_relay",
+            "the relay is killed",
+            Link::clean(ms(2)),
+            s(6),
+        )
+        .step(at, "it is killed", Act::Kill(relay))
+        .step(at + ms(250), "it starts", Act::Start(relay))
+        .check(
+            "the picture is back",
+            Expect::FrameWithin {
+                viewer: 0,
+                of: at + ms(4),
+                within: s(1),
+            },
+        );
         run(&case, seed);
     }
 }
@@ -108,14 +218,27 @@ fn p31_a_viewer_of_two_relays_loses_no_frame_when_either_is_killed_frozen_or_cut
     for seed in seeds(0..30) {
         let (at, relay) = (s(2) + ms(29 * seed), (seed % 2) as usize);
         let (node, path) = (Node::Relay(relay), relay);
-        let mut case = Case::simple("p31_a_viewer_of_two_relays", "one of two relays fails", Link::clean(ms(2)), s(16))
-            .step(at, "it is killed", Act::Kill(node))
-            .step(at + ms(250), "it starts", Act::Start(node))
-            .step(at + s(4), "it stands still", Act::Freeze(node))
-            .step(at + s(6), "it goes on", Act::Thaw(node))
-            .step(at + s(8), "its cable is out", Act::Cut { viewer: 0, path })
-            .step(at + s(10), "its cable is in", Act::Join { viewer: 0, path })
-            .check("no frame is lost", Expect::MissesAtMost { viewer: 0, from: s(1), to: s(15), frames: 0 });
+        let mut case = Case::simple(
+            "p31_a_viewer_of_two_relays",
+            "one of two relays fails",
+            Link::clean(ms(2)),
+            s(16),
+        )
+        .step(at, "it is killed", Act::Kill(node))
+        .step(at + ms(250), "it starts", Act::Start(node))
+        .step(at + s(4), "it stands still", Act::Freeze(node))
+        .step(at + s(6), "it goes on", Act::Thaw(node))
+        .step(at + s(8), "its cable is out", Act::Cut { viewer: 0, path })
+        .step(at + s(10), "its cable is in", Act::Join { viewer: 0, path })
+        .check(
+            "no frame is lost",
+            Expect::MissesAtMost {
+                viewer: 0,
+                from: s(1),
+                to: s(15),
+                frames: 0,
+            },
+        );
         case.relays.push(case.relays[0].clone());
         case.viewers[0].paths.push((1, Link::clean(ms(3))));
         run(&case, seed);

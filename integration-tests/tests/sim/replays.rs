@@ -35,7 +35,9 @@ fn lossy_path(relay: SocketAddr, seed: u64) -> SocketAddr {
         let (mut bytes, mut random) = ([0; 2048], Random::new(seed));
         let Ok(mut to) = viewers.recv() else { return };
         loop {
-            let Ok(length) = back.recv(&mut bytes) else { continue };
+            let Ok(length) = back.recv(&mut bytes) else {
+                continue;
+            };
             to = viewers.try_iter().last().unwrap_or(to);
             if random.below(100) >= LOST_PERCENT {
                 let _ = front.send_to(&bytes[..length], to);
@@ -55,14 +57,20 @@ fn played(program: &Program, folder: &Path, name: &str) -> Vec<Compared> {
     };
     let file = until("the capture is written", SOON, || {
         let entries = std::fs::read_dir(folder).expect("the test made the folder");
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(ours).min()
+        entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(ours)
+            .min()
     });
     let bytes = std::fs::read(file).expect("the test may read it");
     replay(&Recording::parse(&bytes).expect("it is complete under its name"))
 }
 
 fn count<'a>(counts: &'a [Compared], name: &str) -> &'a Compared {
-    counts.iter().find(|count| count.name == name).unwrap_or_else(|| panic!("{name} is not counted: {counts:?}"))
+    counts
+        .iter()
+        .find(|count| count.name == name)
+        .unwrap_or_else(|| panic!("{name} is not counted: {counts:?}"))
 }
 
 #[test]
@@ -70,22 +78,43 @@ fn a_capture_of_a_viewer_behind_a_lossy_link_loses_the_same_frames_when_it_is_pl
     let stage = Stage::new();
     let folder = stage.path("captures");
     std::fs::create_dir(&folder).unwrap();
-    let _source = stage.source("cam").flags("--input ball --size 320x240").ready();
-    let relay = stage.relay(0, &[stage.ipc("cam")]).flag("capture-dir", &folder).ready();
+    let _source = stage
+        .source("cam")
+        .flags("--input ball --size 320x240")
+        .ready();
+    let relay = stage
+        .relay(0, &[stage.ipc("cam")])
+        .flag("capture-dir", &folder)
+        .ready();
     let path = lossy_path(stage.relay_address(0), seed(77));
-    let viewing = stage.viewer(path, "cam").flag("capture-dir", &folder).start();
+    let viewing = stage
+        .viewer(path, "cam")
+        .flag("capture-dir", &folder)
+        .start();
     viewing.wait_shown(20);
     let counts = played(viewing.program(), &folder, "fanlight-viewer");
     for name in ["whole", "lost"] {
-        let Compared { happened, replayed, .. } = count(&counts, name);
+        let Compared {
+            happened, replayed, ..
+        } = count(&counts, name);
         assert_eq!(*happened, Some(*replayed), "{name}: {counts:?}");
     }
-    assert!(count(&counts, "lost").replayed + count(&counts, "repairs_received").replayed > 0, "{counts:?}");
+    assert!(
+        count(&counts, "lost").replayed + count(&counts, "repairs_received").replayed > 0,
+        "{counts:?}"
+    );
 
     let counts = played(&relay, &folder, "fanlight-relay");
     let fanned = count(&counts, "fanned");
-    assert!(fanned.happened.unwrap().abs_diff(fanned.replayed) <= 2, "{counts:?}");
-    assert_eq!(count(&counts, "joins").happened, Some(count(&counts, "joins").replayed), "{counts:?}");
+    assert!(
+        fanned.happened.unwrap().abs_diff(fanned.replayed) <= 2,
+        "{counts:?}"
+    );
+    assert_eq!(
+        count(&counts, "joins").happened,
+        Some(count(&counts, "joins").replayed),
+        "{counts:?}"
+    );
     assert!(count(&counts, "repairs_sent").replayed > 0, "{counts:?}");
 }
 
@@ -94,6 +123,8 @@ fn without_a_folder_the_signal_is_answered_by_a_line_that_says_how_to_set_one() 
     let stage = Stage::new();
     let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
     relay.signal(Signal::USR1);
-    until("the line", SOON, || relay.log().matching(0, "set capture_dir").pop());
+    until("the line", SOON, || {
+        relay.log().matching(0, "set capture_dir").pop()
+    });
     assert!(relay.pid().is_some(), "it goes on");
 }

@@ -54,16 +54,38 @@ impl Display {
         let config = folder.path().join("xorg.conf");
         std::fs::write(&config, XORG_CONFIG).unwrap();
         let mut command = Command::new("Xorg");
-        command.arg("-config").arg(&config).arg("-logfile").arg(folder.path().join("log"));
+        command
+            .arg("-config")
+            .arg(&config)
+            .arg("-logfile")
+            .arg(folder.path().join("log"));
         command.args(["-novtswitch", "-sharevts", "-noreset"]);
         let display = Self::start(command, Some(folder));
         let mut layout = display.command("xrandr");
-        for (index, Monitor { x, y, width, height }) in monitors.iter().enumerate() {
+        for (
+            index,
+            Monitor {
+                x,
+                y,
+                width,
+                height,
+            },
+        ) in monitors.iter().enumerate()
+        {
             let (output, mode) = (format!("DUMMY{index}"), format!("{width}x{height}"));
             if index > 0 {
-                run(display.command("xrandr").args(["--addmode", &output, &mode]));
+                run(display
+                    .command("xrandr")
+                    .args(["--addmode", &output, &mode]));
             }
-            layout.args(["--output", &output, "--mode", &mode, "--pos", &format!("{x}x{y}")]);
+            layout.args([
+                "--output",
+                &output,
+                "--mode",
+                &mode,
+                "--pos",
+                &format!("{x}x{y}"),
+            ]);
         }
         run(&mut layout);
         display.paint_desktop();
@@ -72,15 +94,33 @@ impl Display {
 
     fn start(mut command: Command, folder: Option<TempDir>) -> Self {
         command.args(["-displayfd", "1", "-nolisten", "tcp"]);
-        let mut server = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut server = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut number = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
-        assert!(!number.trim().is_empty(), "the display server did not start: {command:?}");
+        BufReader::new(server.stdout.take().unwrap())
+            .read_line(&mut number)
+            .unwrap();
+        assert!(
+            !number.trim().is_empty(),
+            "the display server did not start: {command:?}"
+        );
         let name = format!(":{}", number.trim());
         let connection = wait::until("a connection to the display", wait::SOON, || {
-            RustConnection::connect(Some(&name)).ok().map(|(connection, _)| connection)
+            RustConnection::connect(Some(&name))
+                .ok()
+                .map(|(connection, _)| connection)
         });
-        let display = Self { name, server, others: Vec::new(), connection, _folder: folder };
+        let display = Self {
+            name,
+            server,
+            others: Vec::new(),
+            connection,
+            _folder: folder,
+        };
         display.paint_desktop();
         display
     }
@@ -88,15 +128,33 @@ impl Display {
     /// A window manager, so that full screen is the desktop's doing; None, and said so, where openbox is missing.
     pub(crate) fn with_window_manager(mut self) -> Option<Self> {
         installed("openbox")?;
-        let manager = self.command("openbox").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let manager = self
+            .command("openbox")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         self.others.push(manager);
-        wait::until("a window manager", wait::SOON, || self.has_window_manager().then_some(()));
+        wait::until("a window manager", wait::SOON, || {
+            self.has_window_manager().then_some(())
+        });
         Some(self)
     }
 
     fn has_window_manager(&self) -> bool {
-        let atom = self.connection.intern_atom(false, b"_NET_SUPPORTING_WM_CHECK").unwrap().reply().unwrap().atom;
-        let property = self.connection.get_property(false, self.root(), atom, 0u32, 0, 1).unwrap().reply().unwrap();
+        let atom = self
+            .connection
+            .intern_atom(false, b"_NET_SUPPORTING_WM_CHECK")
+            .unwrap()
+            .reply()
+            .unwrap()
+            .atom;
+        let property = self
+            .connection
+            .get_property(false, self.root(), atom, 0u32, 0, 1)
+            .unwrap()
+            .reply()
+            .unwrap();
         property.value_len > 0
     }
 
@@ -108,7 +166,10 @@ impl Display {
     /// `program` on this display.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.env("DISPLAY", &self.name).env_remove("WAYLAND_DISPLAY").env_remove("WAYLAND_SOCKET");
+        command
+            .env("DISPLAY", &self.name)
+            .env_remove("WAYLAND_DISPLAY")
+            .env_remove("WAYLAND_SOCKET");
         command
     }
 
@@ -117,35 +178,81 @@ impl Display {
     pub(crate) fn press(&self, key: &str, (x, y): (u32, u32)) {
         if self.has_window_manager() {
             // It gives a new window the keyboard some time after it has mapped it.
-            wait::until("the viewer's window has the keyboard", wait::SOON, || self.viewer_has_focus().then_some(()));
+            wait::until("the viewer's window has the keyboard", wait::SOON, || {
+                self.viewer_has_focus().then_some(())
+            });
         }
-        run(self.command("xdotool").args(["mousemove", &x.to_string(), &y.to_string(), "key", key]));
+        run(self.command("xdotool").args([
+            "mousemove",
+            &x.to_string(),
+            &y.to_string(),
+            "key",
+            key,
+        ]));
     }
 
     fn viewer_has_focus(&self) -> bool {
-        let focus = self.connection.get_input_focus().unwrap().reply().unwrap().focus.to_string();
-        let windows = self.command("xdotool").args(["search", "--class", "fanlight-viewer"]).output().unwrap();
-        String::from_utf8_lossy(&windows.stdout).lines().any(|window| window == focus)
+        let focus = self
+            .connection
+            .get_input_focus()
+            .unwrap()
+            .reply()
+            .unwrap()
+            .focus
+            .to_string();
+        let windows = self
+            .command("xdotool")
+            .args(["search", "--class", "fanlight-viewer"])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&windows.stdout)
+            .lines()
+            .any(|window| window == focus)
     }
 
     /// All that the screen shows.
     pub(crate) fn screenshot(&self) -> Screenshot {
         let screen = &self.connection.setup().roots[0];
-        let size = self.connection.get_geometry(screen.root).unwrap().reply().unwrap();
-        let (width, height) = (size.width, size.height);
-        let image = self
+        let size = self
             .connection
-            .get_image(ImageFormat::Z_PIXMAP, screen.root, 0, 0, width, height, u32::MAX)
+            .get_geometry(screen.root)
             .unwrap()
             .reply()
             .unwrap();
-        let pixels = image.data.chunks_exact(4).map(|p| u32::from_le_bytes([p[0], p[1], p[2], 0])).collect();
-        Screenshot { width: u32::from(width), height: u32::from(height), pixels }
+        let (width, height) = (size.width, size.height);
+        let image = self
+            .connection
+            .get_image(
+                ImageFormat::Z_PIXMAP,
+                screen.root,
+                0,
+                0,
+                width,
+                height,
+                u32::MAX,
+            )
+            .unwrap()
+            .reply()
+            .unwrap();
+        let pixels = image
+            .data
+            .chunks_exact(4)
+            .map(|p| u32::from_le_bytes([p[0], p[1], p[2], 0]))
+            .collect();
+        Screenshot {
+            width: u32::from(width),
+            height: u32::from(height),
+            pixels,
+        }
     }
 
     /// The titles of the windows on the desktop's list (with a window manager).
     pub(crate) fn title_of(&self, window_class: &str) -> String {
-        let out = self.command("xdotool").args(["search", "--class", window_class, "getwindowname"]).output().unwrap();
+        let out = self
+            .command("xdotool")
+            .args(["search", "--class", window_class, "getwindowname"])
+            .output()
+            .unwrap();
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
     }
 
@@ -155,8 +262,12 @@ impl Display {
 
     fn paint_desktop(&self) {
         let colour = ChangeWindowAttributesAux::new().background_pixel(DESKTOP);
-        self.connection.change_window_attributes(self.root(), &colour).unwrap();
-        self.connection.clear_area(false, self.root(), 0, 0, 0, 0).unwrap();
+        self.connection
+            .change_window_attributes(self.root(), &colour)
+            .unwrap();
+        self.connection
+            .clear_area(false, self.root(), 0, 0, 0, 0)
+            .unwrap();
         self.connection.sync().unwrap();
     }
 }
@@ -185,7 +296,9 @@ impl Screenshot {
 
     /// All points with their colours.
     pub(crate) fn points(&self) -> impl Iterator<Item = (u32, u32, u32)> {
-        (0..).zip(&self.pixels).map(|(i, &colour)| (i % self.width, i / self.width, colour))
+        (0..)
+            .zip(&self.pixels)
+            .map(|(i, &colour)| (i % self.width, i / self.width, colour))
     }
 
     /// Saves it as a JPEG for people to look at: `target/tmp/screenshots/NAME.jpg`.
@@ -195,10 +308,19 @@ impl Screenshot {
         let (width, height) = (self.width as usize, self.height as usize);
         let pixels: Vec<u8> = self.pixels.iter().flat_map(|p| p.to_le_bytes()).collect();
         let format = turbojpeg::PixelFormat::BGRX;
-        let image = turbojpeg::Image { pixels: &pixels[..], width, pitch: 4 * width, height, format };
+        let image = turbojpeg::Image {
+            pixels: &pixels[..],
+            width,
+            pitch: 4 * width,
+            height,
+            format,
+        };
         let path = folder.join(format!("{name}.jpg"));
         let jpeg = turbojpeg::compress(image, 95, turbojpeg::Subsamp::None).unwrap();
-        std::fs::File::create(&path).unwrap().write_all(&jpeg).unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .write_all(&jpeg)
+            .unwrap();
         path
     }
 }
@@ -215,7 +337,11 @@ pub(crate) fn installed(program: &str) -> Option<()> {
 
 fn run(command: &mut Command) {
     let out = command.output().unwrap();
-    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
 }
 
 /// Takes no keyboard, mouse or console of the machine: it may have a person before it.

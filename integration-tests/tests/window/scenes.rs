@@ -18,12 +18,26 @@ pub(crate) struct Scenes {
 
 impl Scenes {
     pub(crate) fn start(display: &Display, arguments: &[&str]) -> Self {
-        let mut child =
-            display.command(binary()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = display
+            .command(binary())
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { stdin: child.stdin.take(), child, lines }
+        std::thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+        }
     }
 
     pub(crate) fn tell(&mut self, line: &str) {
@@ -34,7 +48,12 @@ impl Scenes {
     pub(crate) fn show_bars(&mut self, number: u32, size: &str) {
         self.tell(&format!("picture {number} {size}"));
         let awaited = format!("presented {number}");
-        while self.lines.recv_timeout(wait::SOON).expect("the picture is presented") != awaited {}
+        while self
+            .lines
+            .recv_timeout(wait::SOON)
+            .expect("the picture is presented")
+            != awaited
+        {}
     }
 
     /// Ends the input and waits for the end of the window.
@@ -56,7 +75,9 @@ impl Scenes {
     }
 
     pub(crate) fn ended(&mut self, limit: Duration) -> ExitStatus {
-        wait::until("the end of the window's process", limit, || self.child.try_wait().unwrap())
+        wait::until("the end of the window's process", limit, || {
+            self.child.try_wait().unwrap()
+        })
     }
 }
 

@@ -10,11 +10,18 @@ use fanlight_tests::{Stage, wait};
 use crate::display::{Display, Screenshot, installed};
 use crate::{Monitor, THREE, eventually, is_card};
 
-const WHOLE: Monitor = Monitor { x: 0, y: 0, width: 1280, height: 720 };
+const WHOLE: Monitor = Monitor {
+    x: 0,
+    y: 0,
+    width: 1280,
+    height: 720,
+};
 
 #[test]
 fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_is_back() {
-    let Some(display) = Display::single(WHOLE.width, WHOLE.height) else { return };
+    let Some(display) = Display::single(WHOLE.width, WHOLE.height) else {
+        return;
+    };
     let stage = Stage::new();
     let (source, _relay, viewer) = live(&stage, &display, PATTERN, "");
     watch_frames(&display, WHOLE, 10);
@@ -31,7 +38,9 @@ fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_
 
 #[test]
 fn the_viewer_fills_the_monitor_it_was_given_and_ends_at_a_key() {
-    let (Some(display), Some(())) = (Display::several(&THREE), installed("xdotool")) else { return };
+    let (Some(display), Some(())) = (Display::several(&THREE), installed("xdotool")) else {
+        return;
+    };
     let stage = Stage::new();
     let (_source, _relay, viewer) = live(&stage, &display, PATTERN, "--monitor DUMMY1");
     watch_frames(&display, THREE[1], 10);
@@ -41,7 +50,9 @@ fn the_viewer_fills_the_monitor_it_was_given_and_ends_at_a_key() {
 
 #[test]
 fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
-    let Some(display) = Display::single(WHOLE.width, WHOLE.height) else { return };
+    let Some(display) = Display::single(WHOLE.width, WHOLE.height) else {
+        return;
+    };
     let stage = Stage::new();
     let ball = "--input ball --size 1280x720 --rate 30";
     let (source, _relay, viewer) = live(&stage, &display, ball, "--track ball --show-track");
@@ -51,9 +62,11 @@ fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
     });
     display.screenshot().keep("track");
     source.kill();
-    eventually(&display, "a card without a ring", |shot| match marked(shot) {
-        0 => is_card(shot),
-        some => Err(format!("{some} pixels have its colour")),
+    eventually(&display, "a card without a ring", |shot| {
+        match marked(shot) {
+            0 => is_card(shot),
+            some => Err(format!("{some} pixels have its colour")),
+        }
     });
     let (exit, _) = viewer.stop();
     assert_eq!(exit.code(), Some(0));
@@ -61,9 +74,19 @@ fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
 
 #[test]
 fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
-    let (Some(display), Some(())) = (Display::single(WHOLE.width, WHOLE.height), installed("xdotool")) else { return };
+    let (Some(display), Some(())) = (
+        Display::single(WHOLE.width, WHOLE.height),
+        installed("xdotool"),
+    ) else {
+        return;
+    };
     let stage = Stage::new();
-    let (_source, _relay, viewer) = live(&stage, &display, "--input ball --size 1280x720 --rate 30", "--figures");
+    let (_source, _relay, viewer) = live(
+        &stage,
+        &display,
+        "--input ball --size 1280x720 --rate 30",
+        "--figures",
+    );
     let figures = |shot: &Screenshot| match in_the_corner(shot) {
         200.. => Ok(()),
         few => Err(format!("{few} pixels of letters")),
@@ -83,7 +106,9 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
 
 /// How many pixels in the upper right corner have the colour of letters, which no ball has.
 fn in_the_corner(shot: &Screenshot) -> usize {
-    shot.points().filter(|(x, y, pixel)| *x > 760 && *y < 160 && pixel & 0xff_ff_ff == 0xff_ff_ff).count()
+    shot.points()
+        .filter(|(x, y, pixel)| *x > 760 && *y < 160 && pixel & 0xff_ff_ff == 0xff_ff_ff)
+        .count()
 }
 
 /// How many pixels have the colour of the ring.
@@ -92,7 +117,9 @@ fn marked(shot: &Screenshot) -> usize {
         let [_, red, green, blue] = pixel.to_be_bytes();
         red > 215 && (60..115).contains(&green) && (25..80).contains(&blue)
     };
-    shot.points().filter(|(_, _, pixel)| is_marked(*pixel)).count()
+    shot.points()
+        .filter(|(_, _, pixel)| is_marked(*pixel))
+        .count()
 }
 
 const PATTERN: &str = "--input pattern --size 1280x720 --rate 30";
@@ -118,7 +145,10 @@ fn watch_frames(display: &Display, monitor: Monitor, count: usize) {
     for _ in 0..count {
         eventually(display, "a newer frame", |shot| {
             let code = read_code(shot, monitor).ok_or("no code can be read")?;
-            if newest.get().is_some_and(|newest| code.captured_ns <= newest) {
+            if newest
+                .get()
+                .is_some_and(|newest| code.captured_ns <= newest)
+            {
                 return Err(format!("frame {} still, or again", code.number));
             }
             newest.set(Some(code.captured_ns));
@@ -129,7 +159,10 @@ fn watch_frames(display: &Display, monitor: Monitor, count: usize) {
 
 fn read_code(shot: &Screenshot, monitor: Monitor) -> Option<BlockCode> {
     BlockCode::read_with(monitor.width, monitor.height, |x, y| {
-        let [blue, green, red, _] = shot.at(monitor.x + x, monitor.y + y).to_le_bytes().map(u32::from);
+        let [blue, green, red, _] = shot
+            .at(monitor.x + x, monitor.y + y)
+            .to_le_bytes()
+            .map(u32::from);
         ((red + 2 * green + blue) / 4) as u8
     })
 }

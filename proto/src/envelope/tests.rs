@@ -1,6 +1,8 @@
 use super::*;
 use crate::limits::MAX_FRAME_BYTES;
-use crate::message::{Format, FrameBuffer, FrameHeader, Health, State, Verdict, ViewerVerdict, parse_frame};
+use crate::message::{
+    Format, FrameBuffer, FrameHeader, Health, State, Verdict, ViewerVerdict, parse_frame,
+};
 
 const TOPIC: &[u8] = b"cam/";
 const JPEG: &[u8] = &[0xff, 0xd8, 1, 2, 3, 0xff, 0xd9];
@@ -34,7 +36,12 @@ fn sealed(sealer: &Sealer, number: u64) -> Bytes {
 fn opener(sealer: &Sealer) -> Opener {
     let mut opener = Opener::new(key(1));
     let topic = question([9; NONCE_BYTES]);
-    opener.answer(topic.as_bytes(), &sealer.answer(topic.as_bytes(), Answer::default())).unwrap();
+    opener
+        .answer(
+            topic.as_bytes(),
+            &sealer.answer(topic.as_bytes(), Answer::default()),
+        )
+        .unwrap();
     opener
 }
 
@@ -50,7 +57,10 @@ fn a_sealed_frame_comes_back_as_it_was_and_shows_nothing_on_its_way() {
     }
     let opened = opener.frame(TOPIC, body).unwrap();
     assert_eq!(opened, plain);
-    assert_eq!(parse_frame(TOPIC, opened, MAX_FRAME_BYTES).unwrap().jpeg, JPEG);
+    assert_eq!(
+        parse_frame(TOPIC, opened, MAX_FRAME_BYTES).unwrap().jpeg,
+        JPEG
+    );
 }
 
 #[test]
@@ -71,7 +81,11 @@ fn opening_copies_only_what_others_hold_too() {
     assert!(place.contains(&opener.frame(TOPIC, alone).unwrap().as_ptr()));
     let shared = sealed(&sealer, 2);
     let kept = shared.clone();
-    assert!(!kept.as_ptr_range().contains(&opener.frame(TOPIC, shared).unwrap().as_ptr()));
+    assert!(
+        !kept
+            .as_ptr_range()
+            .contains(&opener.frame(TOPIC, shared).unwrap().as_ptr())
+    );
     assert!(is_sealed(&kept), "what others hold stays as it was");
 }
 
@@ -85,7 +99,8 @@ fn a_change_of_any_byte_or_of_the_topic_is_noticed() {
         // An answer from before, so that a greater sequence would do.
         let mut opener = Opener::new(key(1));
         let topic = question([9; NONCE_BYTES]);
-        let proof = Sealer::new(&key(1), [1; SALT_BYTES]).answer(topic.as_bytes(), Answer::default());
+        let proof =
+            Sealer::new(&key(1), [1; SALT_BYTES]).answer(topic.as_bytes(), Answer::default());
         opener.answer(topic.as_bytes(), &proof).unwrap();
         opener.frame(TOPIC, bytes.into()).unwrap_err();
     }
@@ -93,8 +108,14 @@ fn a_change_of_any_byte_or_of_the_topic_is_noticed() {
     let topic = question([9; NONCE_BYTES]);
     let proof = Sealer::new(&key(1), [1; SALT_BYTES]).answer(topic.as_bytes(), Answer::default());
     opener.answer(topic.as_bytes(), &proof).unwrap();
-    assert_eq!(opener.frame(b"other/", body.clone()), Err(OpenError::Forged));
-    assert_eq!(opener.frame(&[b'x'; 500], body.clone()), Err(OpenError::Forged));
+    assert_eq!(
+        opener.frame(b"other/", body.clone()),
+        Err(OpenError::Forged)
+    );
+    assert_eq!(
+        opener.frame(&[b'x'; 500], body.clone()),
+        Err(OpenError::Forged)
+    );
     opener.frame(TOPIC, body).unwrap();
 }
 
@@ -103,10 +124,16 @@ fn a_recording_is_refused_whole_or_in_part() {
     let old = sealer(1);
     let recording: Vec<Bytes> = (0..5).map(|number| sealed(&old, number)).collect();
     let mut before_any_answer = Opener::new(key(1));
-    assert_eq!(before_any_answer.frame(TOPIC, recording[0].clone()), Err(OpenError::Unproven));
+    assert_eq!(
+        before_any_answer.frame(TOPIC, recording[0].clone()),
+        Err(OpenError::Unproven)
+    );
     let live = sealer(2);
     let mut opener = opener(&live);
-    assert_eq!(opener.frame(TOPIC, recording[0].clone()), Err(OpenError::Unproven));
+    assert_eq!(
+        opener.frame(TOPIC, recording[0].clone()),
+        Err(OpenError::Unproven)
+    );
     // The forger has the source itself answer for the recording, and still it is older than the answer.
     let mut fooled = self::opener(&old);
     for body in &recording {
@@ -122,15 +149,40 @@ fn a_recording_is_refused_whole_or_in_part() {
 fn an_answer_proves_only_the_question_it_was_given_to() {
     let sealer = sealer(1);
     let (asked, other) = (question([1; NONCE_BYTES]), question([2; NONCE_BYTES]));
-    let answer = sealer.answer(asked.as_bytes(), Answer { clock_ns: 5, clock_id: 6, ..Answer::default() });
+    let answer = sealer.answer(
+        asked.as_bytes(),
+        Answer {
+            clock_ns: 5,
+            clock_id: 6,
+            ..Answer::default()
+        },
+    );
     let mut opener = Opener::new(key(1));
-    assert_eq!(opener.answer(other.as_bytes(), &answer), Err(OpenError::Forged));
-    assert_eq!(Opener::new(key(2)).answer(asked.as_bytes(), &answer), Err(OpenError::Forged));
-    assert_eq!(opener.answer(asked.as_bytes(), b"\x09plain"), Err(OpenError::Plain));
-    assert_eq!(opener.answer(asked.as_bytes(), &sealed(&sealer, 1)), Err(OpenError::Unknown));
-    assert_eq!(opener.answer(asked.as_bytes(), &answer[..answer.len() - 1]), Err(OpenError::Forged));
+    assert_eq!(
+        opener.answer(other.as_bytes(), &answer),
+        Err(OpenError::Forged)
+    );
+    assert_eq!(
+        Opener::new(key(2)).answer(asked.as_bytes(), &answer),
+        Err(OpenError::Forged)
+    );
+    assert_eq!(
+        opener.answer(asked.as_bytes(), b"\x09plain"),
+        Err(OpenError::Plain)
+    );
+    assert_eq!(
+        opener.answer(asked.as_bytes(), &sealed(&sealer, 1)),
+        Err(OpenError::Unknown)
+    );
+    assert_eq!(
+        opener.answer(asked.as_bytes(), &answer[..answer.len() - 1]),
+        Err(OpenError::Forged)
+    );
     assert!(!opener.is_proven());
-    assert_eq!(opener.answer(asked.as_bytes(), &answer).unwrap().clock_ns, 5);
+    assert_eq!(
+        opener.answer(asked.as_bytes(), &answer).unwrap().clock_ns,
+        5
+    );
     assert!(opener.is_proven());
 }
 
@@ -141,7 +193,12 @@ fn frames_go_on_through_later_answers() {
     for number in 0..4 {
         let waiting = sealed(&sealer, number);
         let topic = question([number as u8; NONCE_BYTES]);
-        let answer = opener.answer(topic.as_bytes(), &sealer.answer(topic.as_bytes(), Answer::default())).unwrap();
+        let answer = opener
+            .answer(
+                topic.as_bytes(),
+                &sealer.answer(topic.as_bytes(), Answer::default()),
+            )
+            .unwrap();
         assert_eq!(answer.newest_sealed, number + 1);
         opener.frame(TOPIC, waiting).unwrap();
     }
@@ -151,45 +208,109 @@ fn frames_go_on_through_later_answers() {
 fn questions_are_told_from_streams() {
     let topic = question([0xab; NONCE_BYTES]);
     assert!(topic.len() == 33 && is_question(topic.as_bytes()));
-    for other in ["", "?", "cam/", &topic[..32], &topic.to_uppercase(), &format!("{topic}0"), &topic.replace('?', "!")]
-    {
+    for other in [
+        "",
+        "?",
+        "cam/",
+        &topic[..32],
+        &topic.to_uppercase(),
+        &format!("{topic}0"),
+        &topic.replace('?', "!"),
+    ] {
         assert!(!is_question(other.as_bytes()), "{other}");
     }
 }
 
 #[test]
 fn a_question_how_things_stand_is_told_from_the_other() {
-    let (plain, status) = (question([0xab; NONCE_BYTES]), status_question([0xab; NONCE_BYTES]));
+    let (plain, status) = (
+        question([0xab; NONCE_BYTES]),
+        status_question([0xab; NONCE_BYTES]),
+    );
     assert_eq!(status, format!("{plain}/status"));
     assert!(is_question(status.as_bytes()) && is_status_question(status.as_bytes()));
     assert!(!is_status_question(plain.as_bytes()));
-    for other in ["/status", "?/status", "cam/status", &format!("{status}/status"), &status[1..]] {
-        assert!(!is_question(other.as_bytes()) && !is_status_question(other.as_bytes()), "{other}");
+    for other in [
+        "/status",
+        "?/status",
+        "cam/status",
+        &format!("{status}/status"),
+        &status[1..],
+    ] {
+        assert!(
+            !is_question(other.as_bytes()) && !is_status_question(other.as_bytes()),
+            "{other}"
+        );
     }
 }
 
 #[test]
 fn an_answer_says_no_more_than_was_asked() {
-    let (plain, status) = (question([1; NONCE_BYTES]), status_question([1; NONCE_BYTES]));
-    let longest = Answer { status: vec![b' '; MAX_STATUS_BYTES], ..Answer::default() };
-    let verdicts = |count| Answer { verdicts: vec![wordiest(); count], challenge: vec![9; 16], ..wordy() };
+    let (plain, status) = (
+        question([1; NONCE_BYTES]),
+        status_question([1; NONCE_BYTES]),
+    );
+    let longest = Answer {
+        status: vec![b' '; MAX_STATUS_BYTES],
+        ..Answer::default()
+    };
+    let verdicts = |count| Answer {
+        verdicts: vec![wordiest(); count],
+        challenge: vec![9; 16],
+        ..wordy()
+    };
     let sealer = sealer(1);
     for (topic, answer, taken) in [
         (&plain, verdicts(MAX_VERDICTS), true),
         (&plain, verdicts(MAX_VERDICTS + 1), false),
-        (&plain, Answer { status: b"{}".to_vec(), ..Answer::default() }, false),
-        (&status, Answer { verdicts: verdicts(MAX_VERDICTS).verdicts, ..longest }, true),
-        (&status, Answer { status: vec![b' '; MAX_STATUS_BYTES + MAX_ANSWER_BYTES], ..Answer::default() }, false),
+        (
+            &plain,
+            Answer {
+                status: b"{}".to_vec(),
+                ..Answer::default()
+            },
+            false,
+        ),
+        (
+            &status,
+            Answer {
+                verdicts: verdicts(MAX_VERDICTS).verdicts,
+                ..longest
+            },
+            true,
+        ),
+        (
+            &status,
+            Answer {
+                status: vec![b' '; MAX_STATUS_BYTES + MAX_ANSWER_BYTES],
+                ..Answer::default()
+            },
+            false,
+        ),
     ] {
-        let expected = if taken { Ok(answer.clone()) } else { Err(OpenError::Answer) };
+        let expected = if taken {
+            Ok(answer.clone())
+        } else {
+            Err(OpenError::Answer)
+        };
         assert!(parse_answer(topic.as_bytes(), &plain_answer(&answer)) == expected);
         let sealed = sealer.answer(topic.as_bytes(), answer);
-        assert_eq!(Opener::new(key(1)).answer(topic.as_bytes(), &sealed).is_ok(), taken);
+        assert_eq!(
+            Opener::new(key(1))
+                .answer(topic.as_bytes(), &sealed)
+                .is_ok(),
+            taken
+        );
     }
 }
 
 fn wordy() -> Answer {
-    Answer { clock_ns: u64::MAX, clock_id: u64::MAX, newest_sealed: u64::MAX, ..Answer::default() }
+    Answer {
+        clock_ns: u64::MAX,
+        clock_id: u64::MAX,
+        newest_sealed: u64::MAX,
+        ..Answer::default()
+    }
 }
 
 fn wordiest() -> ViewerVerdict {
@@ -202,7 +323,10 @@ fn wordiest() -> ViewerVerdict {
         latency_us: u32::MAX,
         count: u32::MAX,
     };
-    ViewerVerdict { viewer: u64::MAX, verdict: Some(verdict) }
+    ViewerVerdict {
+        viewer: u64::MAX,
+        verdict: Some(verdict),
+    }
 }
 
 #[test]

@@ -13,7 +13,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message as _;
 use ring::aead::{Aad, LessSafeKey};
 
-use super::{Beside, FeedKey, HEADER_BYTES, Header, Kind, OpenError, SALT_BYTES, SEAL_BYTES, Sealer, is_sealed, nonce};
+use super::{
+    Beside, FeedKey, HEADER_BYTES, Header, Kind, OpenError, SALT_BYTES, SEAL_BYTES, Sealer,
+    is_sealed, nonce,
+};
 use crate::findings::{check_beside, check_list};
 use crate::limits::{MAX_STREAMS, MAX_VIEWER_NAME};
 use crate::message::{Answer, Demand, Seen, StreamName, Word};
@@ -70,10 +73,14 @@ pub enum WordError {
     #[error("it is sealed: set feed_key to the key file of the relay")]
     Sealed,
     /// An envelope of another kind or from a later version.
-    #[error("it is sealed in a way that is not known here: are source and relay of the same version?")]
+    #[error(
+        "it is sealed in a way that is not known here: are source and relay of the same version?"
+    )]
     Unknown,
     /// The tag does not fit.
-    #[error("its seal does not fit: it was sealed with another key, for another connection, or by nobody")]
+    #[error(
+        "its seal does not fit: it was sealed with another key, for another connection, or by nobody"
+    )]
     Forged,
     /// Not newer than one that came already on this connection.
     #[error("it is not newer than one that came before")]
@@ -107,7 +114,12 @@ impl Speaker {
     /// For a connection that has only just been made; `salt` is random and never used again. With a `key` words are sealed.
     #[must_use]
     pub const fn new(key: Option<FeedKey>, salt: [u8; SALT_BYTES]) -> Self {
-        Self { key, salt, challenge: None, sequence: 0 }
+        Self {
+            key,
+            salt,
+            challenge: None,
+            sequence: 0,
+        }
     }
 
     /// Takes what the source has answered. One that knows of no words has no challenge.
@@ -128,7 +140,10 @@ impl Speaker {
     pub fn topic(&mut self, word: Word) -> Result<String, WordError> {
         let challenge = self.challenge.ok_or(WordError::Unasked)?;
         // It goes on when the challenge changes: no nonce is used twice, whatever the other side says.
-        let word = Word { sequence: self.sequence + 1, ..word };
+        let word = Word {
+            sequence: self.sequence + 1,
+            ..word
+        };
         if word.encoded_len() > MAX_WORD_BYTES {
             return Err(WordError::TooLong);
         }
@@ -170,7 +185,12 @@ impl Listener {
     /// What `sealer` has the key to must be sealed.
     #[must_use]
     pub fn new(sealer: Option<&Sealer>, challenge: [u8; CHALLENGE_BYTES]) -> Self {
-        Self { challenge, key: sealer.map(|sealer| sealer.feed.clone()), relay: None, newest: 0 }
+        Self {
+            challenge,
+            key: sealer.map(|sealer| sealer.feed.clone()),
+            relay: None,
+            newest: 0,
+        }
     }
 
     /// What the answers on this connection are to tell.
@@ -213,7 +233,13 @@ impl Listener {
             Some(relay) => (header.open(&relay.key, before, WORD_TOPIC, text)?, None),
             None => {
                 let key = word_key(key, &self.challenge, &header.salt);
-                (header.open(&key, before, WORD_TOPIC, text)?, Some(Relay { salt: header.salt, key }))
+                (
+                    header.open(&key, before, WORD_TOPIC, text)?,
+                    Some(Relay {
+                        salt: header.salt,
+                        key,
+                    }),
+                )
             }
         };
         let word = parse_word(&text[..length])?;
@@ -224,13 +250,22 @@ impl Listener {
     }
 }
 
-fn word_key(key: &FeedKey, challenge: &[u8; CHALLENGE_BYTES], salt: &[u8; SALT_BYTES]) -> LessSafeKey {
+fn word_key(
+    key: &FeedKey,
+    challenge: &[u8; CHALLENGE_BYTES],
+    salt: &[u8; SALT_BYTES],
+) -> LessSafeKey {
     key.derive(&[&challenge[..], salt].concat(), Kind::Word)
 }
 
 /// An envelope with `word`, whose sequence is its own.
 fn seal(key: &LessSafeKey, salt: &[u8; SALT_BYTES], word: &Word) -> Vec<u8> {
-    let header = Header { kind: Kind::Word, salt: *salt, sequence: word.sequence }.to_bytes();
+    let header = Header {
+        kind: Kind::Word,
+        salt: *salt,
+        sequence: word.sequence,
+    }
+    .to_bytes();
     let mut text = word.encode_to_vec();
     let aad = Beside::new(&header, WORD_TOPIC);
     key.seal_in_place_append_tag(nonce(word.sequence), Aad::from(aad.bytes()), &mut text)
@@ -262,7 +297,14 @@ fn check(word: &Word) -> Result<(), &'static str> {
     let mut names = names.chain(word.seen.iter().map(|Seen { stream, .. }| stream));
     names.try_for_each(|name| bound(name.parse::<StreamName>().is_ok(), "stream"))?;
     bound(word.seen.len() <= MAX_SEEN, "seen")?;
-    bound(word.seen.iter().map(|seen| seen.findings.len()).sum::<usize>() <= MAX_WORD_FINDINGS, "findings")?;
+    bound(
+        word.seen
+            .iter()
+            .map(|seen| seen.findings.len())
+            .sum::<usize>()
+            <= MAX_WORD_FINDINGS,
+        "findings",
+    )?;
     for seen in &word.seen {
         bound(seen.viewer != 0, "viewer")?;
         bound(seen.name.len() <= MAX_VIEWER_NAME, "name")?;

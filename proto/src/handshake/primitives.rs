@@ -34,7 +34,9 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice).map(|cipher| Box::new(Wiped(cipher)) as _)
+        DefaultResolver
+            .resolve_cipher(choice)
+            .map(|cipher| Box::new(Wiped(cipher)) as _)
     }
 }
 
@@ -92,7 +94,11 @@ impl Dh for X25519 {
 
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let public = public.first_chunk().ok_or(Error::Dh)?;
-        let shared = Zeroizing::new(MontgomeryPoint(*public).mul_clamped(*self.private).to_bytes());
+        let shared = Zeroizing::new(
+            MontgomeryPoint(*public)
+                .mul_clamped(*self.private)
+                .to_bytes(),
+        );
         if *shared == [0; 32] {
             return Err(Error::Dh);
         }
@@ -123,7 +129,13 @@ impl Cipher for Wiped {
         self.0.encrypt(nonce, authtext, plaintext, out)
     }
 
-    fn decrypt(&self, nonce: u64, authtext: &[u8], ciphertext: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+    fn decrypt(
+        &self,
+        nonce: u64,
+        authtext: &[u8],
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
         self.0.decrypt(nonce, authtext, ciphertext, out)
     }
 }

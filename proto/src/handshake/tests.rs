@@ -16,15 +16,27 @@ struct Pair {
 impl Pair {
     fn psk() -> Self {
         let key = SharedKey::new([5; 32]);
-        Self { viewer: ViewerAccess::Psk(key.clone()), relay: RelayAccess::Psk(key) }
+        Self {
+            viewer: ViewerAccess::Psk(key.clone()),
+            relay: RelayAccess::Psk(key),
+        }
     }
 
     fn keys() -> Self {
         let (viewer, relay) = (PrivateKey::new([6; 32]), PrivateKey::new([7; 32]));
-        let viewers = vec![(key(9), "hall".to_owned()), (viewer.public(), "lobby".to_owned())];
+        let viewers = vec![
+            (key(9), "hall".to_owned()),
+            (viewer.public(), "lobby".to_owned()),
+        ];
         Self {
-            viewer: ViewerAccess::Keys { own: viewer, relay: relay.public() },
-            relay: RelayAccess::Keys { own: relay, viewers },
+            viewer: ViewerAccess::Keys {
+                own: viewer,
+                relay: relay.public(),
+            },
+            relay: RelayAccess::Keys {
+                own: relay,
+                viewers,
+            },
         }
     }
 
@@ -63,9 +75,18 @@ fn flipped(message: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 
 #[test]
 fn both_sides_say_what_they_ask_for() {
-    assert_eq!([RelayAccess::Open.kind(), ViewerAccess::Open.kind()], [Access::Open; 2]);
-    assert_eq!(Pair::both().map(|pair| pair.viewer.kind()), [Access::Psk, Access::Keys]);
-    assert_eq!(Pair::both().map(|pair| pair.relay.kind()), [Access::Psk, Access::Keys]);
+    assert_eq!(
+        [RelayAccess::Open.kind(), ViewerAccess::Open.kind()],
+        [Access::Open; 2]
+    );
+    assert_eq!(
+        Pair::both().map(|pair| pair.viewer.kind()),
+        [Access::Psk, Access::Keys]
+    );
+    assert_eq!(
+        Pair::both().map(|pair| pair.relay.kind()),
+        [Access::Psk, Access::Keys]
+    );
 }
 
 #[test]
@@ -74,9 +95,15 @@ fn who_has_the_key_gets_a_channel_both_ways() {
         let (mut viewer, mut relay) = pair.channels();
         for count in 0..100_u64 {
             let (counter, sealed) = viewer.seal(b"keep alive");
-            assert_eq!((counter, relay.open(counter, &sealed)), (count, Some(b"keep alive".to_vec())));
+            assert_eq!(
+                (counter, relay.open(counter, &sealed)),
+                (count, Some(b"keep alive".to_vec()))
+            );
             let (counter, sealed) = relay.seal(b"pulse");
-            assert_eq!((counter, viewer.open(counter, &sealed)), (count, Some(b"pulse".to_vec())));
+            assert_eq!(
+                (counter, viewer.open(counter, &sealed)),
+                (count, Some(b"pulse".to_vec()))
+            );
         }
     }
 }
@@ -85,7 +112,10 @@ fn who_has_the_key_gets_a_channel_both_ways() {
 fn a_relay_knows_who_has_come_when_each_has_a_key() {
     let pair = Pair::keys();
     let responder = pair.answer(&pair.begin().1).unwrap();
-    assert_eq!((responder.identity(), responder.name()), (Some(&key(6)), Some("lobby")));
+    assert_eq!(
+        (responder.identity(), responder.name()),
+        (Some(&key(6)), Some("lobby"))
+    );
     let pair = Pair::psk();
     let responder = pair.answer(&pair.begin().1).unwrap();
     assert_eq!((responder.identity(), responder.name()), (None, None));
@@ -95,7 +125,12 @@ fn a_relay_knows_who_has_come_when_each_has_a_key() {
 fn a_first_message_holds_for_its_nonce_and_token_only() {
     for pair in Pair::both() {
         let (_, first) = pair.begin();
-        for (nonce, token) in [(NONCE + 1, TOKEN), (NONCE, &[0x78; 16][..]), (NONCE, &[]), (NONCE, &[0x77; 17])] {
+        for (nonce, token) in [
+            (NONCE + 1, TOKEN),
+            (NONCE, &[0x78; 16][..]),
+            (NONCE, &[]),
+            (NONCE, &[0x77; 17]),
+        ] {
             let refused = answer(&pair.relay, nonce, token, &first, [2; 32]).map(|_| ());
             assert_eq!(refused, Err(HandshakeError::Refused));
         }
@@ -107,17 +142,30 @@ fn a_handshake_with_any_bit_flipped_is_refused_and_the_true_answer_still_taken()
     for pair in Pair::both() {
         let (mut initiator, first) = pair.begin();
         for damaged in flipped(&first) {
-            assert_eq!(pair.answer(&damaged).map(|_| ()), Err(HandshakeError::Refused));
+            assert_eq!(
+                pair.answer(&damaged).map(|_| ()),
+                Err(HandshakeError::Refused)
+            );
         }
         let (second, _) = pair.answer(&first).unwrap().finish(b"welcome").unwrap();
         for damaged in flipped(&second) {
-            assert_eq!(initiator.finish(&damaged).map(|_| ()), Err(HandshakeError::Refused));
+            assert_eq!(
+                initiator.finish(&damaged).map(|_| ()),
+                Err(HandshakeError::Refused)
+            );
         }
         for cut in 0..second.len() {
-            assert_eq!(initiator.finish(&second[..cut]).map(|_| ()), Err(HandshakeError::Refused));
+            assert_eq!(
+                initiator.finish(&second[..cut]).map(|_| ()),
+                Err(HandshakeError::Refused)
+            );
         }
         assert_eq!(initiator.finish(&second).unwrap().0, b"welcome");
-        assert_eq!(initiator.finish(&second).map(|_| ()), Err(HandshakeError::Refused), "it is done once");
+        assert_eq!(
+            initiator.finish(&second).map(|_| ()),
+            Err(HandshakeError::Refused),
+            "it is done once"
+        );
     }
 }
 
@@ -126,11 +174,17 @@ fn a_first_message_that_is_cut_or_longer_or_has_a_payload_is_refused() {
     for pair in Pair::both() {
         let (_, first) = pair.begin();
         for cut in 0..first.len() {
-            assert_eq!(pair.answer(&first[..cut]).map(|_| ()), Err(HandshakeError::Refused));
+            assert_eq!(
+                pair.answer(&first[..cut]).map(|_| ()),
+                Err(HandshakeError::Refused)
+            );
         }
         for more in [1, 16, MAX_HANDSHAKE, 70_000] {
             let longer = [&first[..], &vec![0; more]].concat();
-            assert_eq!(pair.answer(&longer).map(|_| ()), Err(HandshakeError::Refused));
+            assert_eq!(
+                pair.answer(&longer).map(|_| ()),
+                Err(HandshakeError::Refused)
+            );
         }
     }
 }
@@ -140,28 +194,57 @@ fn a_wrong_key_is_refused() {
     let (mut psk, mut keys) = (Pair::psk(), Pair::keys());
     let (psk_first, keys_first) = (psk.begin().1, keys.begin().1);
     psk.relay = RelayAccess::Psk(SharedKey::new([4; 32]));
-    assert_eq!(psk.answer(&psk_first).map(|_| ()), Err(HandshakeError::Refused));
-    assert_eq!(psk.answer(&keys_first).map(|_| ()), Err(HandshakeError::Refused));
-    let RelayAccess::Keys { own, .. } = &mut keys.relay else { unreachable!("keys were asked for") };
+    assert_eq!(
+        psk.answer(&psk_first).map(|_| ()),
+        Err(HandshakeError::Refused)
+    );
+    assert_eq!(
+        psk.answer(&keys_first).map(|_| ()),
+        Err(HandshakeError::Refused)
+    );
+    let RelayAccess::Keys { own, .. } = &mut keys.relay else {
+        unreachable!("keys were asked for")
+    };
     *own = PrivateKey::new([8; 32]);
-    assert_eq!(keys.answer(&keys_first).map(|_| ()), Err(HandshakeError::Refused));
-    assert_eq!(keys.answer(&psk_first).map(|_| ()), Err(HandshakeError::Refused));
+    assert_eq!(
+        keys.answer(&keys_first).map(|_| ()),
+        Err(HandshakeError::Refused)
+    );
+    assert_eq!(
+        keys.answer(&psk_first).map(|_| ()),
+        Err(HandshakeError::Refused)
+    );
 }
 
 #[test]
 fn an_unknown_viewer_is_told_from_garbage() {
     let mut pair = Pair::keys();
     let first = pair.begin().1;
-    let RelayAccess::Keys { viewers, .. } = &mut pair.relay else { unreachable!("keys were asked for") };
+    let RelayAccess::Keys { viewers, .. } = &mut pair.relay else {
+        unreachable!("keys were asked for")
+    };
     viewers.pop();
-    assert_eq!(pair.answer(&first).map(|_| ()), Err(HandshakeError::Unknown(key(6))));
-    assert_eq!(pair.answer(&[0; 96]).map(|_| ()), Err(HandshakeError::Refused));
+    assert_eq!(
+        pair.answer(&first).map(|_| ()),
+        Err(HandshakeError::Unknown(key(6)))
+    );
+    assert_eq!(
+        pair.answer(&[0; 96]).map(|_| ()),
+        Err(HandshakeError::Refused)
+    );
 }
 
 #[test]
 fn who_asks_for_nothing_takes_no_handshake() {
     assert!(Initiator::begin(&ViewerAccess::Open, NONCE, TOKEN, [1; 32]).is_none());
-    let refused = answer(&RelayAccess::Open, NONCE, TOKEN, &Pair::psk().begin().1, [2; 32]).map(|_| ());
+    let refused = answer(
+        &RelayAccess::Open,
+        NONCE,
+        TOKEN,
+        &Pair::psk().begin().1,
+        [2; 32],
+    )
+    .map(|_| ());
     assert_eq!(refused, Err(HandshakeError::NotAsked));
 }
 
@@ -169,9 +252,13 @@ fn who_asks_for_nothing_takes_no_handshake() {
 fn another_relay_cannot_answer() {
     for pair in Pair::both() {
         let (mut initiator, _) = pair.begin();
-        let (_, elsewhere) = Initiator::begin(&pair.viewer, NONCE, TOKEN, [3; 32]).expect("there is a key");
+        let (_, elsewhere) =
+            Initiator::begin(&pair.viewer, NONCE, TOKEN, [3; 32]).expect("there is a key");
         let (second, _) = pair.answer(&elsewhere).unwrap().finish(b"welcome").unwrap();
-        assert_eq!(initiator.finish(&second).map(|_| ()), Err(HandshakeError::Refused));
+        assert_eq!(
+            initiator.finish(&second).map(|_| ()),
+            Err(HandshakeError::Refused)
+        );
     }
 }
 
@@ -189,7 +276,10 @@ fn a_point_of_small_order_gives_no_channel() {
     state.write_message(&[], &mut first).unwrap();
     assert_eq!(first[..32], [0; 32]);
     let responder = Pair::psk().answer(&first).unwrap();
-    assert_eq!(responder.finish(b"welcome").map(|_| ()), Err(HandshakeError::Refused));
+    assert_eq!(
+        responder.finish(b"welcome").map(|_| ()),
+        Err(HandshakeError::Refused)
+    );
 }
 
 #[test]
@@ -201,7 +291,11 @@ fn a_message_opens_once_in_any_order_within_the_window() {
             assert_eq!(relay.open(*counter, ciphertext), Some(vec![*counter as u8]));
         }
         for (counter, ciphertext) in &sealed {
-            assert_eq!(relay.open(*counter, ciphertext), None, "seen, or older than the window");
+            assert_eq!(
+                relay.open(*counter, ciphertext),
+                None,
+                "seen, or older than the window"
+            );
         }
     }
 }
@@ -219,8 +313,16 @@ fn a_sealed_message_with_any_bit_flipped_or_another_counter_is_refused_and_leave
     for cut in 0..sealed.len() {
         assert_eq!(relay.open(counter, &sealed[..cut]), None);
     }
-    assert_eq!(viewer.open(counter, &sealed), None, "not what it has sealed itself");
-    assert_eq!(relay.open(counter, &sealed), Some(b"keep alive".to_vec()), "the window has not moved");
+    assert_eq!(
+        viewer.open(counter, &sealed),
+        None,
+        "not what it has sealed itself"
+    );
+    assert_eq!(
+        relay.open(counter, &sealed),
+        Some(b"keep alive".to_vec()),
+        "the window has not moved"
+    );
 }
 
 #[test]
@@ -251,7 +353,12 @@ fn an_accept_with_the_largest_payload_is_smaller_than_a_join() {
     let responder = || pair.answer(&pair.begin().1).unwrap();
     let (handshake, _) = responder().finish(&[1; MAX_PAYLOAD]).unwrap();
     let mut out = Vec::new();
-    ToViewer::Accept(Accept { nonce: u64::MAX, handshake: handshake.into(), ..Accept::default() }).encode(&mut out);
+    ToViewer::Accept(Accept {
+        nonce: u64::MAX,
+        handshake: handshake.into(),
+        ..Accept::default()
+    })
+    .encode(&mut out);
     assert!(out.len() < JOIN_BYTES, "{}", out.len());
     let refused = responder().finish(&[1; MAX_PAYLOAD + 1]).map(|_| ());
     assert_eq!(refused, Err(HandshakeError::TooLong(MAX_PAYLOAD + 1)));
@@ -262,7 +369,12 @@ fn no_debug_shows_a_key() {
     for pair in Pair::both() {
         let (initiator, first) = pair.begin();
         let responder = pair.answer(&first).unwrap();
-        let shown = format!("{:?} {:?} {initiator:?} {responder:?} {:?}", pair.viewer, pair.relay, pair.channels());
+        let shown = format!(
+            "{:?} {:?} {initiator:?} {responder:?} {:?}",
+            pair.viewer,
+            pair.relay,
+            pair.channels()
+        );
         for secret in ["05", "06", "07"] {
             assert!(!shown.contains(&secret.repeat(4)), "{shown}");
         }
@@ -270,10 +382,25 @@ fn no_debug_shows_a_key() {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
-    let message = StreamKey { generation: 3, secret: vec![5; 16] };
-    assert_eq!(format!("{message:?}"), "StreamKey(generation 3, secret hidden)");
-    let accept = format!("{:?}", Accept { keys: vec![message], ..Accept::default() });
-    assert!(accept.contains("hidden") && !accept.contains("5, 5"), "{accept}");
+    let message = StreamKey {
+        generation: 3,
+        secret: vec![5; 16],
+    };
+    assert_eq!(
+        format!("{message:?}"),
+        "StreamKey(generation 3, secret hidden)"
+    );
+    let accept = format!(
+        "{:?}",
+        Accept {
+            keys: vec![message],
+            ..Accept::default()
+        }
+    );
+    assert!(
+        accept.contains("hidden") && !accept.contains("5, 5"),
+        "{accept}"
+    );
 }
 
 /// A resolver whose ephemeral public key is zero, and which does not mind.
@@ -288,11 +415,17 @@ impl snow::resolvers::CryptoResolver for Zero {
         Some(Box::new(Self))
     }
 
-    fn resolve_hash(&self, choice: &snow::params::HashChoice) -> Option<Box<dyn snow::types::Hash>> {
+    fn resolve_hash(
+        &self,
+        choice: &snow::params::HashChoice,
+    ) -> Option<Box<dyn snow::types::Hash>> {
         snow::resolvers::DefaultResolver.resolve_hash(choice)
     }
 
-    fn resolve_cipher(&self, choice: &snow::params::CipherChoice) -> Option<Box<dyn snow::types::Cipher>> {
+    fn resolve_cipher(
+        &self,
+        choice: &snow::params::CipherChoice,
+    ) -> Option<Box<dyn snow::types::Cipher>> {
         snow::resolvers::DefaultResolver.resolve_cipher(choice)
     }
 }

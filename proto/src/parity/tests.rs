@@ -5,7 +5,16 @@ use crate::message::FrameId;
 use crate::shard::cut;
 
 fn first(key: Option<KeySlot>) -> DataHeader {
-    DataHeader { alias: 3, id: FrameId { epoch: 5, number: 7 }, sequence: 9, key, ..DataHeader::default() }
+    DataHeader {
+        alias: 3,
+        id: FrameId {
+            epoch: 5,
+            number: 7,
+        },
+        sequence: 9,
+        key,
+        ..DataHeader::default()
+    }
 }
 
 fn body(length: usize) -> Vec<u8> {
@@ -23,7 +32,9 @@ fn random(state: &mut u64) -> u64 {
 #[test]
 fn a_higher_level_never_sends_less_and_no_level_more_than_the_frame_has() {
     for shards in 1..=MAX_SHARDS as u16 {
-        let counts: Vec<u16> = (0..=LEVELS + 1).map(|level| level_count(shards, level)).collect();
+        let counts: Vec<u16> = (0..=LEVELS + 1)
+            .map(|level| level_count(shards, level))
+            .collect();
         assert!(counts.is_sorted() && counts[0] == 0, "{shards}: {counts:?}");
         assert_eq!(recovery_count(shards), counts[usize::from(LEVELS)]);
         assert!(recovery_count(shards) <= shards);
@@ -43,11 +54,25 @@ fn parity_datagrams_have_the_headers_of_their_frame_and_room_for_the_seal() {
         let mut packets = Vec::new();
         let shards = cut(first(key), &body(60_000), &mut packets);
         encoder.append(&first(key), &mut packets);
-        assert_eq!(packets.len(), usize::from(shards + recovery_count(shards)) * stride);
+        assert_eq!(
+            packets.len(),
+            usize::from(shards + recovery_count(shards)) * stride
+        );
         for (index, datagram) in (0..).zip(packets.chunks(stride)) {
-            let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else { panic!("{index}") };
+            let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
+                panic!("{index}")
+            };
             let parity = recovery_count(shards);
-            assert_eq!(header, DataHeader { index, shards, parity, length: 60_000, ..first(key) });
+            assert_eq!(
+                header,
+                DataHeader {
+                    index,
+                    shards,
+                    parity,
+                    length: 60_000,
+                    ..first(key)
+                }
+            );
         }
     }
 }
@@ -61,8 +86,21 @@ fn the_same_frame_has_the_same_parity_whatever_was_encoded_before() {
         packets
     };
     let mut used = Encoder::new();
-    for length in [1, 300_000, 50_000, MAX_FRAME_BYTES, 1153, 90_000, 36_864, 36_865] {
-        assert_eq!(parity(&mut used, length), parity(&mut Encoder::new(), length), "{length}");
+    for length in [
+        1,
+        300_000,
+        50_000,
+        MAX_FRAME_BYTES,
+        1153,
+        90_000,
+        36_864,
+        36_865,
+    ] {
+        assert_eq!(
+            parity(&mut used, length),
+            parity(&mut Encoder::new(), length),
+            "{length}"
+        );
     }
 }
 
@@ -76,14 +114,24 @@ fn the_parity_of_a_known_frame_has_a_known_hash() {
     for datagram in packets.chunks(DATA_BYTES).skip(usize::from(shards)) {
         digest.update(&datagram[DATA_HEADER..]);
     }
-    let hex: String = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "71ec87fdef9776e16084a92ce83c81cefed254b6e5dc211a133165305f46627f");
+    let hex: String = digest
+        .finish()
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        hex,
+        "71ec87fdef9776e16084a92ce83c81cefed254b6e5dc211a133165305f46627f"
+    );
 }
 
 #[test]
 fn any_shards_as_many_as_the_frame_has_bring_it_back() {
     let (mut encoder, mut decoder, mut seed) = (Encoder::new(), Decoder::new(), 11);
-    for length in [1, 1152, 1153, 20_000, 57_600, 36_864, 36_865, 97_000, 288_000] {
+    for length in [
+        1, 1152, 1153, 20_000, 57_600, 36_864, 36_865, 97_000, 288_000,
+    ] {
         let mut packets = Vec::new();
         let shards = cut(first(None), &body(length), &mut packets);
         encoder.append(&first(None), &mut packets);
@@ -92,7 +140,11 @@ fn any_shards_as_many_as_the_frame_has_bring_it_back() {
             while kept.len() > usize::from(shards) {
                 kept.swap_remove((random(&mut seed) % kept.len() as u64) as usize);
             }
-            assert_eq!(restored(&mut decoder, &packets, shards, &kept)[..length], body(length), "{length}: {kept:?}");
+            assert_eq!(
+                restored(&mut decoder, &packets, shards, &kept)[..length],
+                body(length),
+                "{length}: {kept:?}"
+            );
         }
     }
 }
@@ -103,7 +155,15 @@ fn restored(decoder: &mut Decoder, packets: &[u8], shards: u16, kept: &[u16]) ->
     for &index in kept.iter().filter(|&&index| index < shards) {
         body[usize::from(index) * SHARD_BYTES..][..SHARD_BYTES].copy_from_slice(shard(index));
     }
-    let parity = kept.iter().filter(|&&index| index >= shards).map(|&index| (index - shards, shard(index)));
-    decoder.restore((shards, recovery_count(shards)), &mut body, |index| kept.contains(&index), parity);
+    let parity = kept
+        .iter()
+        .filter(|&&index| index >= shards)
+        .map(|&index| (index - shards, shard(index)));
+    decoder.restore(
+        (shards, recovery_count(shards)),
+        &mut body,
+        |index| kept.contains(&index),
+        parity,
+    );
     body
 }

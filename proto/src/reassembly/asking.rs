@@ -48,7 +48,9 @@ impl Timing {
     /// Whether an answer comes too late for a frame of this age: two intervals after its first shard the next frame
     /// is whole.
     pub(super) fn is_too_late(&self, age: Duration) -> bool {
-        let Some((interval, round_trip)) = self.interval.zip(self.round_trip) else { return false };
+        let Some((interval, round_trip)) = self.interval.zip(self.round_trip) else {
+            return false;
+        };
         age + round_trip > 2 * interval
     }
 }
@@ -80,7 +82,9 @@ struct Asked {
 impl Asking {
     /// A shard came; whether it had been asked for.
     pub(super) fn on_came(&mut self, index: u16) -> bool {
-        let Ok(at) = self.asked.binary_search_by_key(&index, |asked| asked.index) else { return false };
+        let Ok(at) = self.asked.binary_search_by_key(&index, |asked| asked.index) else {
+            return false;
+        };
         let asked = self.asked.remove(at);
         self.under_way -= u16::from(asked.until.is_some());
         true
@@ -129,7 +133,9 @@ impl Asking {
         let until = now + timing.answer_time();
         let before = left;
         for index in missing {
-            let continues = ranges.last_chunk().is_some_and(|[first, count]| first + count == u32::from(index));
+            let continues = ranges
+                .last_chunk()
+                .is_some_and(|[first, count]| first + count == u32::from(index));
             if left == 0 || !continues && ranges.len() == 2 * MAX_REPAIR_RANGES {
                 break;
             }
@@ -148,12 +154,21 @@ impl Asking {
     /// Notes that `index` is asked for, unless an answer is under way or it has been asked for too often.
     fn ask(&mut self, index: u16, until: Time) -> bool {
         match self.asked.binary_search_by_key(&index, |asked| asked.index) {
-            Ok(at) if self.asked[at].until.is_some() || self.asked[at].times == MAX_ASKS => return false,
+            Ok(at) if self.asked[at].until.is_some() || self.asked[at].times == MAX_ASKS => {
+                return false;
+            }
             Ok(at) => {
                 self.asked[at].times += 1;
                 self.asked[at].until = Some(until);
             }
-            Err(at) => self.asked.insert(at, Asked { index, times: 1, until: Some(until) }),
+            Err(at) => self.asked.insert(
+                at,
+                Asked {
+                    index,
+                    times: 1,
+                    until: Some(until),
+                },
+            ),
         }
         self.under_way += 1;
         true

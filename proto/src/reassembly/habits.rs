@@ -20,7 +20,9 @@ impl Interval {
     /// The first shard of frame `number` came.
     pub(super) fn on_first(&mut self, now: Time, number: u64) {
         if let Some((former, at)) = self.newest
-            && let Some(frames @ 1..) = number.checked_sub(former).and_then(|frames| u32::try_from(frames).ok())
+            && let Some(frames @ 1..) = number
+                .checked_sub(former)
+                .and_then(|frames| u32::try_from(frames).ok())
         {
             let sample = now.saturating_since(at) / frames;
             if sample <= LONGEST_INTERVAL {
@@ -57,12 +59,19 @@ impl Level {
     pub(super) fn on_parity(&mut self, header: &DataHeader) {
         let level = level_of(header.shards, header.index - header.shards);
         if level >= self.at(header.id.number) {
-            *self = Self { level, number: header.id.number };
+            *self = Self {
+                level,
+                number: header.id.number,
+            };
         }
     }
 
     /// The level to expect of frame `number`; 0: none.
     pub(super) const fn at(&self, number: u64) -> u8 {
-        if number.abs_diff(self.number) <= LEVEL_FRAMES { self.level } else { 0 }
+        if number.abs_diff(self.number) <= LEVEL_FRAMES {
+            self.level
+        } else {
+            0
+        }
     }
 }

@@ -31,7 +31,13 @@ impl Losses {
     pub fn with_withheld(&self, paced_out: u64, given_up: u64) -> Self {
         let paced_out = paced_out.min(self.link);
         let given_up = given_up.min(self.incomplete);
-        Self { paced_out, given_up, link: self.link - paced_out, incomplete: self.incomplete - given_up, ..*self }
+        Self {
+            paced_out,
+            given_up,
+            link: self.link - paced_out,
+            incomplete: self.incomplete - given_up,
+            ..*self
+        }
     }
 
     /// The reasons and their counts, by the names that reports use.

@@ -97,7 +97,10 @@ impl Open {
 
     /// Another relay may know more of the frames before this one: what either had was not lost before both.
     pub(super) fn learn(&mut self, header: &DataHeader) {
-        let (upstream, relay) = (u64::from(header.lost_upstream), u64::from(header.lost_in_relay));
+        let (upstream, relay) = (
+            u64::from(header.lost_upstream),
+            u64::from(header.lost_in_relay),
+        );
         let both = (self.lost_upstream + self.lost_in_relay).min(upstream + relay);
         self.lost_upstream = self.lost_upstream.min(upstream).min(both);
         self.lost_in_relay = both - self.lost_upstream;
@@ -145,21 +148,40 @@ impl Open {
             return None;
         }
         let (lacking, there) = (self.lacking(timing.level), &self.there);
-        let missing = (0..self.end(timing.level).min(self.shards)).filter(|&index| !has(there, index));
+        let missing =
+            (0..self.end(timing.level).min(self.shards)).filter(|&index| !has(there, index));
         let (ranges, count) = self.asking.choose(now, lacking, missing, timing);
-        let repair = Repair { alias: 0, epoch: self.id.epoch, number: self.id.number, ranges };
+        let repair = Repair {
+            alias: 0,
+            epoch: self.id.epoch,
+            number: self.id.number,
+            ranges,
+        };
         (count > 0).then_some((repair, count))
     }
 
     /// The frame, what is missing of it restored from parity; whether that was needed; and the memory left over.
-    pub(super) fn into_whole(mut self, decoder: &mut Decoder, received_us: u32) -> (Whole, bool, Memory) {
+    pub(super) fn into_whole(
+        mut self,
+        decoder: &mut Decoder,
+        received_us: u32,
+    ) -> (Whole, bool, Memory) {
         let recovered = self.data < self.shards;
         if recovered {
             self.restore(decoder);
         }
         let mut body = std::mem::take(&mut self.memory.body);
         body.truncate(self.length as usize);
-        (Whole { id: self.id, body, first: self.first, received_us }, recovered, self.memory)
+        (
+            Whole {
+                id: self.id,
+                body,
+                first: self.first,
+                received_us,
+            },
+            recovered,
+            self.memory,
+        )
     }
 
     pub(super) fn into_memory(self) -> Memory {
@@ -167,10 +189,22 @@ impl Open {
     }
 
     fn restore(&mut self, decoder: &mut Decoder) {
-        let Memory { body, parity, indices } = &mut self.memory;
+        let Memory {
+            body,
+            parity,
+            indices,
+        } = &mut self.memory;
         body.resize(body.len().max(usize::from(self.shards) * SHARD_BYTES), 0);
-        let recovery = indices.iter().copied().zip(parity.chunks_exact(SHARD_BYTES));
-        decoder.restore((self.shards, self.parity), body, |index| has(&self.there, index), recovery);
+        let recovery = indices
+            .iter()
+            .copied()
+            .zip(parity.chunks_exact(SHARD_BYTES));
+        decoder.restore(
+            (self.shards, self.parity),
+            body,
+            |index| has(&self.there, index),
+            recovery,
+        );
     }
 
     /// How many shards are lost beyond what the parity sent at `level` makes good.
@@ -180,7 +214,11 @@ impl Open {
 
     /// One past the highest index that came or should have come by now: what is missing below it is lost.
     fn end(&self, level: u8) -> u16 {
-        if self.asking.is_silent() { self.reach.max(self.shards + self.expected(level)) } else { self.reach }
+        if self.asking.is_silent() {
+            self.reach.max(self.shards + self.expected(level))
+        } else {
+            self.reach
+        }
     }
 
     /// Parity shards sent at `level`.

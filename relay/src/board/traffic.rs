@@ -25,7 +25,10 @@ pub(crate) struct Ages {
 impl Ages {
     pub(crate) fn note(&mut self, age: Duration) {
         let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        let class = AGE_EDGES_MS.iter().position(|edge| age_us <= edge * 1_000).unwrap_or(AGE_EDGES_MS.len());
+        let class = AGE_EDGES_MS
+            .iter()
+            .position(|edge| age_us <= edge * 1_000)
+            .unwrap_or(AGE_EDGES_MS.len());
         self.classes[class] += 1;
         self.sum_us = self.sum_us.saturating_add(age_us);
     }
@@ -79,15 +82,22 @@ impl Books {
 
     /// By the name of the stream; `other` names those whose names are too many.
     pub(crate) fn all(&self, other: &str) -> Vec<(String, Traffic)> {
-        let named = self.named.iter().map(|(name, traffic)| (name.to_string(), *traffic));
-        named.chain(self.other.map(|traffic| (other.to_owned(), traffic))).collect()
+        let named = self
+            .named
+            .iter()
+            .map(|(name, traffic)| (name.to_string(), *traffic));
+        named
+            .chain(self.other.map(|traffic| (other.to_owned(), traffic)))
+            .collect()
     }
 }
 
 /// What lies between; none when clocks contradict each other by more than they ever are off.
 fn age(captured_us: i64, at: Time) -> Option<Duration> {
     let at = i64::try_from(at.as_micros()).ok()?;
-    Some(Duration::from_micros(u64::try_from(at.saturating_sub(captured_us)).unwrap_or(0)))
+    Some(Duration::from_micros(
+        u64::try_from(at.saturating_sub(captured_us)).unwrap_or(0),
+    ))
 }
 
 #[cfg(test)]
@@ -106,7 +116,13 @@ mod tests {
 
     #[test]
     fn a_frame_from_the_future_took_no_time() {
-        assert_eq!(age(2_000, Time::from_nanos(1_000_000)), Some(Duration::ZERO));
-        assert_eq!(age(1_000, Time::from_nanos(3_000_000)), Some(Duration::from_millis(2)));
+        assert_eq!(
+            age(2_000, Time::from_nanos(1_000_000)),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            age(1_000, Time::from_nanos(3_000_000)),
+            Some(Duration::from_millis(2))
+        );
     }
 }

@@ -25,7 +25,12 @@ pub(super) struct Account {
 impl Default for Account {
     /// With all the memory that it will need: what happens for each frame takes none.
     fn default() -> Self {
-        Self { sent: 0, open: VecDeque::with_capacity(MAX_OPEN), lost: 0, foreign: 0 }
+        Self {
+            sent: 0,
+            open: VecDeque::with_capacity(MAX_OPEN),
+            lost: 0,
+            foreign: 0,
+        }
     }
 }
 
@@ -52,10 +57,19 @@ impl Account {
     /// Frames lost so far, when the viewer has `whole` and has seen something of frame `newest`, which may be on its way
     /// still: one too few at most. Never falls.
     pub(super) fn lost(&mut self, newest: u64, whole: u64) -> u64 {
-        let open = self.open.iter().rev().take_while(|sequence| **sequence >= newest).count() as u64;
+        let open = self
+            .open
+            .iter()
+            .rev()
+            .take_while(|sequence| **sequence >= newest)
+            .count() as u64;
         let settled = self.sent.saturating_sub(open);
-        self.foreign = self.foreign.max(whole.saturating_sub(self.sent - self.lost.min(self.sent) + MAX_SURPLUS));
-        self.lost = self.lost.max(settled.saturating_sub(whole.saturating_sub(self.foreign)));
+        self.foreign = self
+            .foreign
+            .max(whole.saturating_sub(self.sent - self.lost.min(self.sent) + MAX_SURPLUS));
+        self.lost = self
+            .lost
+            .max(settled.saturating_sub(whole.saturating_sub(self.foreign)));
         self.lost
     }
 }

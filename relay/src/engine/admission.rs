@@ -30,20 +30,33 @@ impl Engine {
             self.counts.challenges += 1;
             let token = self.minter.mint(now, from.remote).to_vec().into();
             let access = self.access.kind().into();
-            return self.send(from, &ToViewer::Challenge(Challenge { nonce: join.nonce, token, access }));
+            return self.send(
+                from,
+                &ToViewer::Challenge(Challenge {
+                    nonce: join.nonce,
+                    token,
+                    access,
+                }),
+            );
         }
         let of_former_session = |viewer: &Viewer| viewer.spent.contains(&join.nonce);
         if self.viewers.at(from.remote).is_some_and(of_former_session) {
             return;
         }
         // The same JOIN again means that ACCEPT was lost.
-        let known = self.viewers.at(from.remote).filter(|viewer| viewer.nonce == join.nonce && !join.list);
+        let known = self
+            .viewers
+            .at(from.remote)
+            .filter(|viewer| viewer.nonce == join.nonce && !join.list);
         match known.map(|viewer| (viewer.session, viewer.alias, viewer.secure.as_ref())) {
-            Some((session, alias, None)) => self.accept_again(now, from, self.acceptance(join.nonce, session, alias)),
+            Some((session, alias, None)) => {
+                self.accept_again(now, from, self.acceptance(join.nonce, session, alias))
+            }
             Some((_, _, Some(secure))) => {
                 // The bytes as they were: another answer to the same handshake would be another channel.
                 let datagram = secure.accept.clone();
-                self.outputs.extend(datagram.map(|datagram| Output::Send { to: from, datagram }));
+                self.outputs
+                    .extend(datagram.map(|datagram| Output::Send { to: from, datagram }));
             }
             None => self.on_proven_join(now, from, join),
         }
@@ -63,7 +76,13 @@ impl Engine {
                 let message = "too many handshakes at a time".to_owned();
                 return self.refuse(now, from, join, Refusal::Busy, message);
             }
-            access => match answer(access, join.nonce, &join.token, &join.handshake, self.secrets.bytes()) {
+            access => match answer(
+                access,
+                join.nonce,
+                &join.token,
+                &join.handshake,
+                self.secrets.bytes(),
+            ) {
                 Ok(responder) => Some(responder),
                 Err(error) => return self.refuse_key(now, from, join, &error),
             },
@@ -71,7 +90,8 @@ impl Engine {
         if join.list {
             let list = self.list(join.nonce);
             let answered = self.answered(&list, responder);
-            self.outputs.extend(answered.map(|(datagram, _)| Output::Send { to: from, datagram }));
+            self.outputs
+                .extend(answered.map(|(datagram, _)| Output::Send { to: from, datagram }));
             return;
         }
         self.admit(now, from, join, responder);
@@ -84,7 +104,10 @@ impl Engine {
         };
         let returning = self.viewers.at(from.remote).is_some();
         if !returning && self.viewers.len() >= self.config.max_viewers {
-            let message = format!("this relay serves {} viewers and no more", self.config.max_viewers);
+            let message = format!(
+                "this relay serves {} viewers and no more",
+                self.config.max_viewers
+            );
             return self.refuse(now, from, join, Refusal::Busy, message);
         }
         self.sessions += 1;
@@ -92,17 +115,33 @@ impl Engine {
         if responder.is_some() {
             self.make_keys(now, alias);
         }
-        let identity = responder.as_ref().and_then(|responder| responder.identity().cloned());
-        let name = responder.as_ref().and_then(Responder::name).unwrap_or(&join.name).to_owned();
+        let identity = responder
+            .as_ref()
+            .and_then(|responder| responder.identity().cloned());
+        let name = responder
+            .as_ref()
+            .and_then(Responder::name)
+            .unwrap_or(&join.name)
+            .to_owned();
         let accept = self.acceptance(join.nonce, session, alias);
-        let Some((datagram, channel)) = self.answered(&accept, responder) else { return };
-        let spent = self.viewers.at_mut(from.remote).map(Viewer::spend).unwrap_or_default();
+        let Some((datagram, channel)) = self.answered(&accept, responder) else {
+            return;
+        };
+        let spent = self
+            .viewers
+            .at_mut(from.remote)
+            .map(Viewer::spend)
+            .unwrap_or_default();
         if returning {
             self.leave(now, from, "joined anew");
         }
         let accept = datagram.clone();
         self.outputs.push_back(Output::Send { to: from, datagram });
-        let secure = channel.map(|channel| Secure { channel, accept: Some(accept), identity });
+        let secure = channel.map(|channel| Secure {
+            channel,
+            accept: Some(accept),
+            identity,
+        });
         self.seat(
             now,
             join,
@@ -153,11 +192,21 @@ impl Engine {
 
     /// The datagram that answers a JOIN, with the channel that it opens when it brought a handshake; none when the
     /// handshake comes to nothing after all.
-    fn answered(&mut self, accept: &Accept, responder: Option<Responder>) -> Option<(Vec<u8>, Option<Channel>)> {
-        let Some(responder) = responder else { return Some((super::encoded(&ToViewer::Accept(accept.clone())), None)) };
+    fn answered(
+        &mut self,
+        accept: &Accept,
+        responder: Option<Responder>,
+    ) -> Option<(Vec<u8>, Option<Channel>)> {
+        let Some(responder) = responder else {
+            return Some((super::encoded(&ToViewer::Accept(accept.clone())), None));
+        };
         match responder.finish(&accept.encode_to_vec()) {
             Ok((handshake, channel)) => {
-                let outer = Accept { nonce: accept.nonce, handshake: handshake.into(), ..Accept::default() };
+                let outer = Accept {
+                    nonce: accept.nonce,
+                    handshake: handshake.into(),
+                    ..Accept::default()
+                };
                 Some((super::encoded(&ToViewer::Accept(outer)), Some(channel)))
             }
             Err(_) => {
@@ -188,15 +237,28 @@ impl Engine {
             return Ok(first);
         }
         // The text of a name that is none is not repeated: it may be as long as a datagram.
-        let name = join.stream.parse().map_err(|_| (Refusal::NoSuchStream, "that is no stream name".to_owned()))?;
-        self.streams.named(&name).ok_or_else(|| (Refusal::NoSuchStream, format!("no stream {name} here")))
+        let name = join
+            .stream
+            .parse()
+            .map_err(|_| (Refusal::NoSuchStream, "that is no stream name".to_owned()))?;
+        self.streams
+            .named(&name)
+            .ok_or_else(|| (Refusal::NoSuchStream, format!("no stream {name} here")))
     }
 
     /// What a viewer is told when it is let in.
     fn acceptance(&self, nonce: u64, session: u64, alias: u16) -> Accept {
         let stream = self.streams.by_alias(alias);
-        let keys = stream.and_then(|stream| stream.keys.as_ref()).map(Keys::messages).unwrap_or_default();
-        Accept { session, stream: stream.map(Stream::info), keys, ..self.welcome_words(nonce) }
+        let keys = stream
+            .and_then(|stream| stream.keys.as_ref())
+            .map(Keys::messages)
+            .unwrap_or_default();
+        Accept {
+            session,
+            stream: stream.map(Stream::info),
+            keys,
+            ..self.welcome_words(nonce)
+        }
     }
 
     /// The answer to a request for the list: what fits a datagram no longer than the request.
@@ -232,7 +294,12 @@ impl Engine {
             Refusal::NoSuchStream => 1_000,
             Refusal::Busy | Refusal::Version | Refusal::Key | Refusal::Unspecified => 2_000,
         };
-        let refuse = Refuse { nonce: join.nonce, refusal: refusal.into(), message, retry_after_ms };
+        let refuse = Refuse {
+            nonce: join.nonce,
+            refusal: refusal.into(),
+            message,
+            retry_after_ms,
+        };
         self.send(to, &ToViewer::Refuse(refuse));
     }
 }

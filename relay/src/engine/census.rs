@@ -112,7 +112,11 @@ impl Engine {
         };
         Census {
             at: now,
-            streams: self.streams.iter().map(|stream| entry(stream, self.words.clients(&stream.name))).collect(),
+            streams: self
+                .streams
+                .iter()
+                .map(|stream| entry(stream, self.words.clients(&stream.name)))
+                .collect(),
             viewers: self.viewers.iter().filter_map(viewer).collect(),
             counts: *self.counts(),
             paced_out: self.paced_out(),
@@ -126,21 +130,37 @@ impl Engine {
     pub fn carries(&self, arrival: &Arrival) -> bool {
         self.streams
             .named(&arrival.frame.stream)
-            .is_some_and(|stream| stream.origin == arrival.origin && stream.status().epoch == arrival.frame.id.epoch)
+            .is_some_and(|stream| {
+                stream.origin == arrival.origin && stream.status().epoch == arrival.frame.id.epoch
+            })
     }
 
     /// When `arrival` was captured by our clock, in microseconds; none when its source's clock is not known.
     #[must_use]
     pub fn captured_us(&self, now: Time, arrival: &Arrival) -> Option<i64> {
         let header = &arrival.frame.header;
-        let clock = self.clocks.at(now, arrival.origin).filter(|clock| clock.clock_id == header.clock_id)?;
-        Some(i64::try_from(header.captured_ns).ok()?.saturating_sub(clock.offset_ns) / 1_000)
+        let clock = self
+            .clocks
+            .at(now, arrival.origin)
+            .filter(|clock| clock.clock_id == header.clock_id)?;
+        Some(
+            i64::try_from(header.captured_ns)
+                .ok()?
+                .saturating_sub(clock.offset_ns)
+                / 1_000,
+        )
     }
 }
 
 fn entry(stream: &Stream, clients: u32) -> StreamEntry {
     let info = stream.info();
-    let Status { state, reason, source_gone, epoch, newest } = stream.status().clone();
+    let Status {
+        state,
+        reason,
+        source_gone,
+        epoch,
+        newest,
+    } = stream.status().clone();
     StreamEntry {
         name: stream.name.clone(),
         size: (info.width, info.height),

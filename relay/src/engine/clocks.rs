@@ -22,9 +22,16 @@ impl Clocks {
         let (noted, clock) = *self.0.get(&origin)?;
         // The same clock does not part from itself.
         let exact = clock.offset_ns == 0 && clock.error_us == 0;
-        let grown = if exact { Duration::ZERO } else { drift(now.saturating_since(noted)) };
+        let grown = if exact {
+            Duration::ZERO
+        } else {
+            drift(now.saturating_since(noted))
+        };
         let grown = u32::try_from(grown.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
-        Some(SourceClock { error_us: clock.error_us.saturating_add(grown), ..clock })
+        Some(SourceClock {
+            error_us: clock.error_us.saturating_add(grown),
+            ..clock
+        })
     }
 }
 
@@ -36,11 +43,28 @@ mod tests {
     fn what_is_known_of_a_clock_grows_old_unless_it_is_our_own() {
         let (mut clocks, then) = (Clocks::default(), Time::from_nanos(1_000_000_000));
         let later = then + Duration::from_secs(10);
-        let known = SourceClock { clock_id: 9, offset_ns: -7, error_us: 100 };
+        let known = SourceClock {
+            clock_id: 9,
+            offset_ns: -7,
+            error_us: 100,
+        };
         clocks.note(then, 3, known);
-        assert_eq!((clocks.at(then, 3), clocks.at(then, 4)), (Some(known), None));
-        assert_eq!(clocks.at(later, 3), Some(SourceClock { error_us: 1100, ..known }));
-        let own = SourceClock { clock_id: 5, offset_ns: 0, error_us: 0 };
+        assert_eq!(
+            (clocks.at(then, 3), clocks.at(then, 4)),
+            (Some(known), None)
+        );
+        assert_eq!(
+            clocks.at(later, 3),
+            Some(SourceClock {
+                error_us: 1100,
+                ..known
+            })
+        );
+        let own = SourceClock {
+            clock_id: 5,
+            offset_ns: 0,
+            error_us: 0,
+        };
         clocks.note(then, 3, own);
         assert_eq!(clocks.at(later, 3), Some(own));
     }

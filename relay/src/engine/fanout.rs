@@ -54,7 +54,10 @@ impl Target {
     /// How long to wait after each [`SPREAD_CHUNK`] of a frame of `shards`; zero when it is not spread out.
     #[must_use]
     pub fn pause(&self, shards: u16) -> Duration {
-        self.spread / u32::from(shards + self.parity).div_ceil(u32::from(SPREAD_CHUNK)).max(1)
+        self.spread
+            / u32::from(shards + self.parity)
+                .div_ceil(u32::from(SPREAD_CHUNK))
+                .max(1)
     }
 }
 
@@ -78,8 +81,19 @@ impl fmt::Debug for Packets {
 
 impl Packets {
     const fn empty() -> Self {
-        let id = FrameId { epoch: 0, number: 0 };
-        Self { id, sequence: 0, generation: 0, shards: 0, parity: 0, stride: 0, bytes: Vec::new() }
+        let id = FrameId {
+            epoch: 0,
+            number: 0,
+        };
+        Self {
+            id,
+            sequence: 0,
+            generation: 0,
+            shards: 0,
+            parity: 0,
+            stride: 0,
+            bytes: Vec::new(),
+        }
     }
 
     /// Which frame this is.
@@ -175,17 +189,28 @@ pub(super) struct Extras<'a> {
 
 impl Ring {
     /// Cuts `body`, with what `header` says of it, into a buffer that nobody uses any more.
-    pub(super) fn cut(&mut self, header: DataHeader, body: &[u8], extras: Extras<'_>) -> Arc<Packets> {
+    pub(super) fn cut(
+        &mut self,
+        header: DataHeader,
+        body: &[u8],
+        extras: Extras<'_>,
+    ) -> Arc<Packets> {
         let mut packets = self.unused();
-        let buffer = Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
-        let header = DataHeader { key: extras.key.map(MediaKey::slot), ..header };
-        (buffer.id, buffer.sequence, buffer.stride) = (header.id, header.sequence, header.datagram_bytes());
+        let buffer =
+            Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
+        let header = DataHeader {
+            key: extras.key.map(MediaKey::slot),
+            ..header
+        };
+        (buffer.id, buffer.sequence, buffer.stride) =
+            (header.id, header.sequence, header.datagram_bytes());
         buffer.generation = extras.key.map_or(0, MediaKey::generation);
         buffer.shards = shard::cut(header, body, &mut buffer.bytes);
         if let Some(encoder) = extras.parity {
             encoder.append(&header, &mut buffer.bytes);
         }
-        let datagrams = u16::try_from(buffer.bytes.len() / buffer.stride).expect("shards and parity fit 16 bits");
+        let datagrams = u16::try_from(buffer.bytes.len() / buffer.stride)
+            .expect("shards and parity fit 16 bits");
         buffer.parity = datagrams - buffer.shards;
         if let Some(key) = extras.key {
             key.seal(&mut buffer.bytes);
@@ -210,7 +235,11 @@ impl Ring {
     }
 
     fn unused(&mut self) -> Arc<Packets> {
-        match self.spare.iter_mut().position(|packets| Arc::get_mut(packets).is_some()) {
+        match self
+            .spare
+            .iter_mut()
+            .position(|packets| Arc::get_mut(packets).is_some())
+        {
             Some(at) => self.spare.swap_remove(at),
             None => Arc::new(Packets::empty()),
         }
@@ -232,9 +261,13 @@ pub(super) struct Lists(Vec<Arc<Vec<Target>>>);
 impl Lists {
     /// The list that `fill` writes.
     pub(super) fn list(&mut self, fill: impl FnOnce(&mut Vec<Target>)) -> Arc<Vec<Target>> {
-        let unused = self.0.iter_mut().position(|list| Arc::get_mut(list).is_some());
+        let unused = self
+            .0
+            .iter_mut()
+            .position(|list| Arc::get_mut(list).is_some());
         let mut list = unused.map(|at| self.0.swap_remove(at)).unwrap_or_default();
-        let targets = Arc::get_mut(&mut list).expect("a list is taken only when nobody else holds it");
+        let targets =
+            Arc::get_mut(&mut list).expect("a list is taken only when nobody else holds it");
         targets.clear();
         fill(targets);
         if self.0.len() < RING_FRAMES + SPARE_FRAMES {
@@ -250,7 +283,10 @@ pub(super) fn asked_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range
     let mut ranges = Vec::new();
     let (mut reach, mut left) = (0, budget);
     for pair in pairs.chunks_exact(2) {
-        let (start, end) = (pair[0], pair[0].saturating_add(pair[1]).min(u32::from(shards)));
+        let (start, end) = (
+            pair[0],
+            pair[0].saturating_add(pair[1]).min(u32::from(shards)),
+        );
         let end = end.min(start.saturating_add(left));
         if start < reach || left == 0 {
             break;
@@ -260,7 +296,12 @@ pub(super) fn asked_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range
         }
         left -= end - start;
         reach = end;
-        ranges.extend(u16::try_from(start).ok().zip(u16::try_from(end).ok()).map(|(start, end)| start..end));
+        ranges.extend(
+            u16::try_from(start)
+                .ok()
+                .zip(u16::try_from(end).ok())
+                .map(|(start, end)| start..end),
+        );
     }
     ranges
 }
@@ -272,7 +313,10 @@ impl Fan {
         let targets = capacities.iter().zip(1..).map(|(&capacity, port)| {
             let remote = SocketAddr::from(([10, 0, 0, 1], port));
             Target {
-                route: Route { remote, local: None },
+                route: Route {
+                    remote,
+                    local: None,
+                },
                 capacity,
                 parity: 0,
                 own_socket: false,
@@ -280,9 +324,19 @@ impl Fan {
             }
         });
         let mut encoder = Encoder::new();
-        let extras = Extras { parity: Some(&mut encoder), key: None };
+        let extras = Extras {
+            parity: Some(&mut encoder),
+            key: None,
+        };
         let packets = Ring::default().cut(tests::header(7), &vec![9; length], extras);
-        Self { alias: 1, packets, targets: Arc::new(targets.collect()), first: 0, interval, welcome: false }
+        Self {
+            alias: 1,
+            packets,
+            targets: Arc::new(targets.collect()),
+            first: 0,
+            interval,
+            welcome: false,
+        }
     }
 
     /// The same with its target `at` changed.
@@ -322,8 +376,20 @@ mod tests {
             places.insert(packets.bytes.as_ptr() as usize);
         }
         assert!(places.len() <= RING_FRAMES + 1, "{} buffers", places.len());
-        assert!(ring.find(FrameId { epoch: 1, number: 96 }).is_some());
-        assert!(ring.find(FrameId { epoch: 1, number: 95 }).is_none());
+        assert!(
+            ring.find(FrameId {
+                epoch: 1,
+                number: 96
+            })
+            .is_some()
+        );
+        assert!(
+            ring.find(FrameId {
+                epoch: 1,
+                number: 95
+            })
+            .is_none()
+        );
     }
 
     #[test]
@@ -338,22 +404,39 @@ mod tests {
 
     #[test]
     fn a_sealed_frame_has_its_parity_sealed_too_and_a_frame_without_either_neither() {
-        let (mut ring, mut encoder, key) = (Ring::default(), Encoder::new(), MediaKey::new(3, [9; 16]));
+        let (mut ring, mut encoder, key) =
+            (Ring::default(), Encoder::new(), MediaKey::new(3, [9; 16]));
         let plain = ring.cut(header(1), &[7; 100_000], Extras::default());
-        assert_eq!((plain.shards(), plain.parity(), plain.stride()), (87, 0, DATA_BYTES));
-        let extras = Extras { parity: Some(&mut encoder), key: Some(&key) };
+        assert_eq!(
+            (plain.shards(), plain.parity(), plain.stride()),
+            (87, 0, DATA_BYTES)
+        );
+        let extras = Extras {
+            parity: Some(&mut encoder),
+            key: Some(&key),
+        };
         let sealed = ring.cut(header(2), &[7; 100_000], extras);
         let parity = fanlight_proto::parity::recovery_count(87);
-        assert_eq!((sealed.shards(), sealed.parity(), sealed.stride()), (87, parity, SEALED_DATA_BYTES));
+        assert_eq!(
+            (sealed.shards(), sealed.parity(), sealed.stride()),
+            (87, parity, SEALED_DATA_BYTES)
+        );
         let mut datagrams = sealed.datagrams(0..87 + parity).to_vec();
-        assert!(datagrams.chunks_exact_mut(SEALED_DATA_BYTES).all(|datagram| key.open(datagram).is_some()));
+        assert!(
+            datagrams
+                .chunks_exact_mut(SEALED_DATA_BYTES)
+                .all(|datagram| key.open(datagram).is_some())
+        );
     }
 
     #[test]
     fn a_list_that_is_in_use_is_not_written_over() {
         let mut lists = Lists::default();
         let target = |port| Target {
-            route: Route { remote: SocketAddr::from(([10, 0, 0, 1], port)), local: None },
+            route: Route {
+                remote: SocketAddr::from(([10, 0, 0, 1], port)),
+                local: None,
+            },
             capacity: 0,
             parity: 0,
             own_socket: false,
@@ -370,7 +453,10 @@ mod tests {
     #[test]
     fn a_request_gets_no_shard_twice_none_outside_the_frame_and_no_more_than_the_budget() {
         let asked = |pairs: &[u32], budget| -> Vec<(u16, u16)> {
-            asked_ranges(pairs, 84, budget).iter().map(|range| (range.start, range.end)).collect()
+            asked_ranges(pairs, 84, budget)
+                .iter()
+                .map(|range| (range.start, range.end))
+                .collect()
         };
         assert_eq!(asked(&[0, 2, 5, 1], 1000), [(0, 2), (5, 6)]);
         assert_eq!(asked(&[80, 100], 1000), [(80, 84)]);

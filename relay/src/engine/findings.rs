@@ -98,7 +98,11 @@ impl Desk {
 
     /// Forgets the oldest findings when more wait than the share of one word that this viewer has. How many.
     pub(super) fn cut(&mut self, share: usize) -> u64 {
-        let over = if share < MAX_FINDINGS { self.waiting.len().saturating_sub(share) } else { 0 };
+        let over = if share < MAX_FINDINGS {
+            self.waiting.len().saturating_sub(share)
+        } else {
+            0
+        };
         self.waiting.drain(..over);
         self.drop(over);
         over as u64
@@ -143,8 +147,19 @@ mod tests {
     const START: Time = Time::from_nanos(1 << 40);
 
     fn said(sent: u64, numbers: impl Iterator<Item = u64>) -> Findings {
-        let findings = numbers.map(|number| Finding { epoch: 7, number, ..Finding::default() }).collect();
-        Findings { screen: 3, findings, sent, ..Findings::default() }
+        let findings = numbers
+            .map(|number| Finding {
+                epoch: 7,
+                number,
+                ..Finding::default()
+            })
+            .collect();
+        Findings {
+            screen: 3,
+            findings,
+            sent,
+            ..Findings::default()
+        }
     }
 
     #[test]
@@ -153,11 +168,18 @@ mod tests {
         let (mut sent, mut told) = (0, 0);
         for millis in 0..1000 {
             sent += 4;
-            desk.take(START + Duration::from_millis(millis), Some(7), said(sent, sent - 4..sent));
+            desk.take(
+                START + Duration::from_millis(millis),
+                Some(7),
+                said(sent, sent - 4..sent),
+            );
             told += desk.seen().findings.len() as u64;
             desk.told(MAX_FINDINGS);
         }
-        assert_eq!((told, desk.seen().dropped), (4 * u64::from(FINDINGS_PER_SECOND), sent - told));
+        assert_eq!(
+            (told, desk.seen().dropped),
+            (4 * u64::from(FINDINGS_PER_SECOND), sent - told)
+        );
         let later = START + Duration::from_secs(5);
         for _ in 0..10 {
             sent += 16;
@@ -165,7 +187,10 @@ mod tests {
             told += desk.seen().findings.len() as u64;
             desk.told(MAX_FINDINGS);
         }
-        assert_eq!(told, 4 * u64::from(FINDINGS_PER_SECOND) + u64::from(KEPT_FINDINGS_PER_SECOND));
+        assert_eq!(
+            told,
+            4 * u64::from(FINDINGS_PER_SECOND) + u64::from(KEPT_FINDINGS_PER_SECOND)
+        );
         assert_eq!(told + desk.seen().dropped, sent);
     }
 
@@ -177,28 +202,52 @@ mod tests {
         assert_eq!(desk.take(START, Some(7), said(6, 4..6)), 0);
         assert_eq!(desk.take(START, Some(7), said(6, 4..6)), 0);
         let seen = desk.seen();
-        assert_eq!((seen.findings.len(), seen.sent, seen.dropped, seen.screen), (2, 6, 4, 3));
+        assert_eq!(
+            (seen.findings.len(), seen.sent, seen.dropped, seen.screen),
+            (2, 6, 4, 3)
+        );
     }
 
     #[test]
     fn the_oldest_go_when_nobody_takes_them() {
         let mut desk = Desk::new(START, 1);
         for number in 0..40 {
-            desk.take(START + Duration::from_millis(100 * number), Some(7), said(number + 1, number..number + 1));
+            desk.take(
+                START + Duration::from_millis(100 * number),
+                Some(7),
+                said(number + 1, number..number + 1),
+            );
         }
         assert_eq!(desk.seen().findings[0].number, 40 - MAX_WAITING as u64);
         assert_eq!(desk.seen().dropped, 40 - MAX_WAITING as u64);
-        assert_eq!(desk.cut(MAX_FINDINGS), 0, "who has a whole word's share tells the rest later");
+        assert_eq!(
+            desk.cut(MAX_FINDINGS),
+            0,
+            "who has a whole word's share tells the rest later"
+        );
         assert_eq!(desk.cut(2), MAX_WAITING as u64 - 2);
-        assert_eq!(desk.seen().findings.iter().map(|finding| finding.number).collect::<Vec<_>>(), [38, 39]);
+        assert_eq!(
+            desk.seen()
+                .findings
+                .iter()
+                .map(|finding| finding.number)
+                .collect::<Vec<_>>(),
+            [38, 39]
+        );
     }
 
     #[test]
     fn a_verdict_is_told_for_three_seconds() {
         let mut desk = Desk::new(START, 1);
-        let verdict = Verdict { error: 0.5, ..Verdict::default() };
+        let verdict = Verdict {
+            error: 0.5,
+            ..Verdict::default()
+        };
         desk.note_verdict(START, verdict);
-        assert_eq!(desk.verdict(START + Duration::from_millis(2999)), Some(verdict));
+        assert_eq!(
+            desk.verdict(START + Duration::from_millis(2999)),
+            Some(verdict)
+        );
         assert_eq!(desk.verdict(START + VERDICT_LIFETIME), None);
     }
 }

@@ -37,7 +37,8 @@ impl Gate {
     /// Whether a handshake for `from` may be worked on now; it counts.
     pub(super) fn admits(&mut self, now: Time, minter: &Minter, from: SocketAddr) -> bool {
         let hash = minter.mint(Time::default(), SocketAddr::new(network(from.ip()), 0));
-        let source = &mut self.sources[usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS];
+        let source =
+            &mut self.sources[usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS];
         if source.left(now) == 0 || self.all.left(now) == 0 {
             return false;
         }
@@ -50,7 +51,9 @@ impl Gate {
 /// What stands for whoever has this address: who has one IPv6 address has 2^64.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        )),
         address => address,
     }
 }
@@ -63,15 +66,29 @@ mod tests {
     #[test]
     fn one_source_does_not_use_up_what_others_may_and_all_together_are_limited() {
         let (mut gate, minter, now) = (Gate::new(), Minter::new([3; 16]), Time::from_nanos(7));
-        let mut passed =
-            |address: String, port, now| gate.admits(now, &minter, SocketAddr::new(address.parse().unwrap(), port));
-        let one = (0..1000).filter(|port| passed("10.0.0.1".into(), *port, now)).count();
+        let mut passed = |address: String, port, now| {
+            gate.admits(
+                now,
+                &minter,
+                SocketAddr::new(address.parse().unwrap(), port),
+            )
+        };
+        let one = (0..1000)
+            .filter(|port| passed("10.0.0.1".into(), *port, now))
+            .count();
         assert_eq!(one, HANDSHAKES_PER_SOURCE as usize);
-        let network = (0..1000).filter(|host| passed(format!("2001:db8::{host:x}"), 5, now)).count();
+        let network = (0..1000)
+            .filter(|host| passed(format!("2001:db8::{host:x}"), 5, now))
+            .count();
         assert_eq!(network, HANDSHAKES_PER_SOURCE as usize);
         assert!(passed("10.0.0.2".into(), 5, now));
-        let many = (0..20_000).filter(|n| passed(format!("10.1.{}.{}", n / 250, n % 250), 5, now)).count();
-        assert_eq!(many, HANDSHAKES_PER_SECOND as usize - 2 * HANDSHAKES_PER_SOURCE as usize - 1);
+        let many = (0..20_000)
+            .filter(|n| passed(format!("10.1.{}.{}", n / 250, n % 250), 5, now))
+            .count();
+        assert_eq!(
+            many,
+            HANDSHAKES_PER_SECOND as usize - 2 * HANDSHAKES_PER_SOURCE as usize - 1
+        );
         assert!(passed("10.0.0.1".into(), 5, now + Duration::from_secs(1)));
     }
 }

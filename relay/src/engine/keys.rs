@@ -27,7 +27,11 @@ pub(super) struct Keys {
 impl Keys {
     /// Begins with generation 1.
     pub(super) fn new(now: Time, secret: [u8; MEDIA_SECRET_BYTES]) -> Self {
-        Self { current: MediaKey::new(1, secret), since: now, next: None }
+        Self {
+            current: MediaKey::new(1, secret),
+            since: now,
+            next: None,
+        }
     }
 
     /// What media is sealed with.
@@ -37,13 +41,19 @@ impl Keys {
 
     /// The newest generation that there is.
     pub(super) fn newest(&self) -> u32 {
-        self.next.as_ref().map_or(self.current.generation(), |(key, _)| key.generation())
+        self.next
+            .as_ref()
+            .map_or(self.current.generation(), |(key, _)| key.generation())
     }
 
     /// What a viewer has to know: the current key and the next.
     pub(super) fn messages(&self) -> Vec<StreamKey> {
         let next = self.next.as_ref().map(|(key, _)| key);
-        [Some(&self.current), next].into_iter().flatten().map(MediaKey::to_message).collect()
+        [Some(&self.current), next]
+            .into_iter()
+            .flatten()
+            .map(MediaKey::to_message)
+            .collect()
     }
 
     /// Whether a key of age `rotation` is due to be followed by another.
@@ -53,7 +63,12 @@ impl Keys {
 
     /// Makes the next key, used after `patience` at the latest. One that was announced before is used at once: viewers
     /// keep two keys and no more.
-    pub(super) fn announce(&mut self, now: Time, secret: [u8; MEDIA_SECRET_BYTES], patience: Duration) {
+    pub(super) fn announce(
+        &mut self,
+        now: Time,
+        secret: [u8; MEDIA_SECRET_BYTES],
+        patience: Duration,
+    ) {
         self.follow(now, true);
         let generation = self.current.generation().wrapping_add(1);
         self.next = Some((MediaKey::new(generation, secret), now + patience));
@@ -61,7 +76,9 @@ impl Keys {
 
     /// Goes over to the next key when all viewers have it, or when the patience is over; whether that has happened.
     pub(super) fn follow(&mut self, now: Time, all_have_it: bool) -> bool {
-        let Some((key, _)) = self.next.take_if(|(_, until)| all_have_it || now >= *until) else { return false };
+        let Some((key, _)) = self.next.take_if(|(_, until)| all_have_it || now >= *until) else {
+            return false;
+        };
         self.current = key;
         self.since = now;
         true
@@ -81,11 +98,25 @@ mod tests {
         assert!(!keys.due(START + HOUR - PATIENCE, HOUR));
         assert!(keys.due(START + HOUR, HOUR));
         keys.announce(START, [2; 16], PATIENCE);
-        assert_eq!((keys.current().generation(), keys.newest(), keys.messages().len()), (1, 2, 2));
+        assert_eq!(
+            (
+                keys.current().generation(),
+                keys.newest(),
+                keys.messages().len()
+            ),
+            (1, 2, 2)
+        );
         assert!(!keys.follow(START, false));
         assert_eq!(keys.current().generation(), 1);
         assert!(keys.follow(START, true));
-        assert_eq!((keys.current().generation(), keys.newest(), keys.messages().len()), (2, 2, 1));
+        assert_eq!(
+            (
+                keys.current().generation(),
+                keys.newest(),
+                keys.messages().len()
+            ),
+            (2, 2, 1)
+        );
         keys.announce(START, [3; 16], PATIENCE);
         assert!(keys.follow(START + PATIENCE, false));
         assert_eq!(keys.current().generation(), 3);
@@ -97,7 +128,10 @@ mod tests {
         for generation in 2..20 {
             keys.announce(START, [generation; 16], REVOKING_PATIENCE);
             let generations: Vec<_> = keys.messages().iter().map(|key| key.generation).collect();
-            assert_eq!(generations, [u32::from(generation) - 1, u32::from(generation)]);
+            assert_eq!(
+                generations,
+                [u32::from(generation) - 1, u32::from(generation)]
+            );
         }
     }
 }

@@ -42,7 +42,11 @@ pub(super) enum Move {
 impl Lane {
     /// For a viewer that has just come, where `lanes` are in use.
     pub(super) const fn begin(now: Time, lanes: usize) -> Self {
-        if lanes < MAX_PROBATIONS { Self::Own(PROBATION, now) } else { Self::Shared }
+        if lanes < MAX_PROBATIONS {
+            Self::Own(PROBATION, now)
+        } else {
+            Self::Shared
+        }
     }
 
     pub(super) const fn is_own(self) -> bool {
@@ -89,13 +93,19 @@ mod tests {
         assert_eq!(lane.check(START, true, 0), Some(Move::Out));
         assert_eq!(lane.check(START + REFORM / 2, true, 1), None);
         assert_eq!(lane.check(START + REFORM, false, 1), None);
-        assert_eq!(lane.check(START + REFORM * 3 / 2, false, 1), Some(Move::Back));
+        assert_eq!(
+            lane.check(START + REFORM * 3 / 2, false, 1),
+            Some(Move::Back)
+        );
     }
 
     #[test]
     fn there_are_no_more_than_the_limit_and_newcomers_leave_half_to_those_who_need_it() {
         assert!(!Lane::begin(START, MAX_PROBATIONS).is_own());
         assert_eq!(Lane::Shared.check(START, true, MAX_LANES), None);
-        assert_eq!(Lane::Shared.check(START, true, MAX_LANES - 1), Some(Move::Out));
+        assert_eq!(
+            Lane::Shared.check(START, true, MAX_LANES - 1),
+            Some(Move::Out)
+        );
     }
 }

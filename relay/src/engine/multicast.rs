@@ -52,12 +52,18 @@ impl Multicast {
     #[must_use]
     pub fn group(&self, slot: usize) -> SocketAddrV4 {
         let offset = u32::try_from(slot).expect("a slot is less than MAX_STREAMS");
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.first.ip().to_bits() + offset), self.first.port())
+        SocketAddrV4::new(
+            Ipv4Addr::from_bits(self.first.ip().to_bits() + offset),
+            self.first.port(),
+        )
     }
 
     /// The way to that group.
     pub(super) fn route(&self, slot: usize) -> Route {
-        Route { remote: self.group(slot).into(), local: None }
+        Route {
+            remote: self.group(slot).into(),
+            local: None,
+        }
     }
 
     /// The place of the stream whose group this is.
@@ -134,10 +140,20 @@ impl Membership {
     fn note_loss(&mut self, report: &Report) {
         let before = std::mem::replace(&mut self.counted, *report);
         let more = |count: fn(&Report) -> u64| count(report).saturating_sub(count(&before)) as f64;
-        let (whole, lost) = (more(|report| report.frames_whole), more(|report| report.frames_unrecovered));
-        let (expected, missed) = (more(|report| report.shards_expected), more(|report| report.shards_missed));
+        let (whole, lost) = (
+            more(|report| report.frames_whole),
+            more(|report| report.frames_unrecovered),
+        );
+        let (expected, missed) = (
+            more(|report| report.shards_expected),
+            more(|report| report.shards_missed),
+        );
         let high = lost > HIGH_LOSS * (whole + lost) || missed > HIGH_LOSS * expected;
-        self.strikes = if high && self.hears() { self.strikes + 1 } else { 0 };
+        self.strikes = if high && self.hears() {
+            self.strikes + 1
+        } else {
+            0
+        };
     }
 
     fn is_deaf(&self, now: Time) -> bool {
@@ -150,7 +166,11 @@ impl Membership {
             Standing::Hears(since) => now.saturating_since(since),
             _ => Duration::ZERO,
         };
-        self.rest = if served > self.rest { REST.0 } else { (self.rest * 2).clamp(REST.0, REST.1) };
+        self.rest = if served > self.rest {
+            REST.0
+        } else {
+            (self.rest * 2).clamp(REST.0, REST.1)
+        };
         self.rests_until = now + self.rest;
         (self.strikes, self.late) = (0, false);
     }
@@ -160,14 +180,26 @@ impl Engine {
     /// Counts a frame that did not go out whole to the viewer, or the group, at `to`; `begun`: some of it did.
     pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
         self.counts.given_up += u64::from(begun);
-        let slot = self.config.multicast.and_then(|multicast| multicast.slot(to));
-        let Self { streams, viewers, .. } = self;
+        let slot = self
+            .config
+            .multicast
+            .and_then(|multicast| multicast.slot(to));
+        let Self {
+            streams, viewers, ..
+        } = self;
         match streams.iter().find(|stream| Some(stream.slot) == slot) {
-            None => viewers.at_mut(to).into_iter().for_each(|viewer| viewer.on_given_up(begun)),
+            None => viewers
+                .at_mut(to)
+                .into_iter()
+                .for_each(|viewer| viewer.on_given_up(begun)),
             Some(stream) => {
                 for address in stream.members() {
-                    let viewer = viewers.at_mut(*address).filter(|viewer| viewer.membership.hears());
-                    viewer.into_iter().for_each(|viewer| viewer.on_given_up(begun));
+                    let viewer = viewers
+                        .at_mut(*address)
+                        .filter(|viewer| viewer.membership.hears());
+                    viewer
+                        .into_iter()
+                        .for_each(|viewer| viewer.on_given_up(begun));
                 }
             }
         }
@@ -176,7 +208,10 @@ impl Engine {
     /// How many viewers get their stream by multicast.
     #[must_use]
     pub fn in_groups(&self) -> usize {
-        self.viewers.iter().filter(|viewer| viewer.membership.hears()).count()
+        self.viewers
+            .iter()
+            .filter(|viewer| viewer.membership.hears())
+            .count()
     }
 }
 
@@ -189,11 +224,18 @@ impl Viewer {
     }
 
     /// Takes what the viewer says of the group; whether it misses frames that were sent there.
-    pub(super) fn on_group_word(&mut self, now: Time, multicast: Option<&Multicast>, body: &KeepAlive) -> bool {
-        let joined = body.group_joined && multicast.is_some_and(|multicast| self.may_join(now, multicast));
+    pub(super) fn on_group_word(
+        &mut self,
+        now: Time,
+        multicast: Option<&Multicast>,
+        body: &KeepAlive,
+    ) -> bool {
+        let joined =
+            body.group_joined && multicast.is_some_and(|multicast| self.may_join(now, multicast));
         let missing = self.rate.missing(now, body.newest_sequence);
         let heard = self.membership.hears();
-        self.membership.on_word(now, joined, body.group_heard, missing >= MISSING);
+        self.membership
+            .on_word(now, joined, body.group_heard, missing >= MISSING);
         self.membership.late = heard && self.membership.hears() && missing >= LATE;
         let falls = heard && (self.membership.late || !self.membership.hears());
         if falls {
@@ -208,7 +250,10 @@ impl Viewer {
         let parity_begins = self.need.on_report(now, report);
         self.report = *report;
         let lost = self.rate.lost(report.frames_whole);
-        let report = Report { frames_unrecovered: lost, ..*report };
+        let report = Report {
+            frames_unrecovered: lost,
+            ..*report
+        };
         if self.membership.explains(newest) {
             self.rate.pass_report(now, &report);
         } else if parity_begins {
@@ -222,7 +267,8 @@ impl Viewer {
     /// Takes a viewer out of the group that does not hear it, that it serves badly, or for which it is too much; whether
     /// it was one of those.
     pub(super) fn check_group(&mut self, now: Time) -> bool {
-        let unfit = self.rate.share() < 1.0 || self.membership.late || self.membership.strikes >= STRIKES;
+        let unfit =
+            self.rate.share() < 1.0 || self.membership.late || self.membership.strikes >= STRIKES;
         let leaves = self.membership.is_deaf(now) || (unfit && self.membership.hears());
         if leaves {
             self.membership.rest(now);
@@ -247,7 +293,19 @@ impl Viewer {
 
 /// The group as one that frames are sent to: as fast as all of its viewers can take it, with the parity that one needs.
 pub(super) fn together(former: Option<Target>, route: Route, viewer: &Target) -> Target {
-    let former = former.unwrap_or(Target { route, own_socket: false, spread: Duration::ZERO, ..*viewer });
-    let (capacity, parity) = (former.capacity.min(viewer.capacity), former.parity.max(viewer.parity));
-    Target { capacity, parity, ..former }
+    let former = former.unwrap_or(Target {
+        route,
+        own_socket: false,
+        spread: Duration::ZERO,
+        ..*viewer
+    });
+    let (capacity, parity) = (
+        former.capacity.min(viewer.capacity),
+        former.parity.max(viewer.parity),
+    );
+    Target {
+        capacity,
+        parity,
+        ..former
+    }
 }

@@ -41,7 +41,9 @@ impl Need {
             return false;
         }
         let loss = missed as f64 / expected as f64;
-        let wanted = NEEDED.iter().fold(0, |level, needed| level + u8::from(loss >= *needed));
+        let wanted = NEEDED
+            .iter()
+            .fold(0, |level, needed| level + u8::from(loss >= *needed));
         if wanted >= self.level {
             let begins = self.level == 0 && wanted > 0 && loss <= MENDABLE;
             self.level = wanted;
@@ -93,10 +95,18 @@ mod tests {
     #[test]
     fn parity_begins_with_the_first_loss_that_it_can_mend() {
         let begins = |missed| {
-            let report = Report { shards_expected: 10_000, shards_missed: missed, ..Report::default() };
+            let report = Report {
+                shards_expected: 10_000,
+                shards_missed: missed,
+                ..Report::default()
+            };
             let mut need = Need::default();
             let first = need.on_report(Time::from_nanos(1), &report);
-            let twice = Report { shards_expected: 20_000, shards_missed: 2 * missed, ..Report::default() };
+            let twice = Report {
+                shards_expected: 20_000,
+                shards_missed: 2 * missed,
+                ..Report::default()
+            };
             assert!(!need.on_report(Time::from_nanos(2), &twice));
             first
         };
@@ -131,7 +141,9 @@ mod tests {
         let mut reporter = Reporter::new();
         reporter.second(1000);
         reporter.0.on_report(reporter.1 + CALM, &reporter.2);
-        reporter.0.on_report(reporter.1 + CALM * 2, &Report::default());
+        reporter
+            .0
+            .on_report(reporter.1 + CALM * 2, &Report::default());
         assert_eq!(reporter.0.level(), 3);
     }
 }

@@ -166,7 +166,9 @@ impl Rate {
         self.share = self.share.max(self.least);
         let held = now < self.held_until || now.saturating_since(self.reported) >= REPORT_SILENCE;
         let due = self.credit + if held { 0.0 } else { self.share };
-        let waited = self.sent.is_none_or(|sent| now.saturating_since(sent) >= LONGEST_GAP);
+        let waited = self
+            .sent
+            .is_none_or(|sent| now.saturating_since(sent) >= LONGEST_GAP);
         // Sums of shares are not exact.
         if held || (due < 1.0 - 1e-9 && !waited) {
             self.credit = due;
@@ -194,7 +196,10 @@ impl Rate {
 
     /// Takes the highest sequence that has come through, as a keep-alive says it.
     pub(super) fn on_keep_alive(&mut self, now: Time, newest: u64) {
-        let queued = self.flight.on_keep_alive(now, newest).is_some_and(|delay| delay > QUEUED);
+        let queued = self
+            .flight
+            .on_keep_alive(now, newest)
+            .is_some_and(|delay| delay > QUEUED);
         let rested = now.saturating_since(self.lowered) >= Duration::from_secs(1);
         if queued && rested && self.share > LEAST_BY_SIGNS {
             self.lower(now, AFTER_LOSS, LEAST_BY_SIGNS);
@@ -213,13 +218,16 @@ impl Rate {
         let period = self.period(now, &before);
         let shards = share(
             report.shards_missed.saturating_sub(before.shards_missed),
-            report.shards_expected.saturating_sub(before.shards_expected),
+            report
+                .shards_expected
+                .saturating_sub(before.shards_expected),
         );
         self.periods = [period, self.periods[0]];
         self.sent_since = [0, self.sent_since[0]];
         self.flight.moved = false;
         // Frames that were on their way when the rate was lowered say nothing of the new one.
-        let answered = std::mem::replace(&mut self.reported_newest, self.flight.newest) < self.lowered_at;
+        let answered =
+            std::mem::replace(&mut self.reported_newest, self.flight.newest) < self.lowered_at;
         if answered && !period.swallowed {
             self.periods = [Period::default(); 2];
             return;
@@ -230,11 +238,18 @@ impl Rate {
         let lost = share(new.lost.saturating_add(old.lost), decided);
         let several = decided >= FEW || new.lost.saturating_add(old.lost) > 1;
         if new.lost > 0 && several && lost > LOSS {
-            let factor = if lost > HEAVY_LOSS { AFTER_HEAVY_LOSS } else { AFTER_LOSS };
+            let factor = if lost > HEAVY_LOSS {
+                AFTER_HEAVY_LOSS
+            } else {
+                AFTER_LOSS
+            };
             self.lower(now, factor, self.least);
         } else if shards > SHARD_LOSS && self.share > LEAST_BY_SIGNS {
             self.lower(now, AFTER_SHARD_LOSS, LEAST_BY_SIGNS);
-        } else if new.lost == 0 && new.decided > 0 && now.saturating_since(self.lowered) >= Duration::from_millis(500) {
+        } else if new.lost == 0
+            && new.decided > 0
+            && now.saturating_since(self.lowered) >= Duration::from_millis(500)
+        {
             self.raise(shards > SOME_SHARD_LOSS);
         }
     }
@@ -258,7 +273,11 @@ impl Rate {
 
     /// How long the oldest frame has been on its way for a viewer that has seen none after `newest`.
     pub(super) fn missing(&self, now: Time, newest: u64) -> Duration {
-        let oldest = self.flight.sent.iter().find(|(sequence, _)| *sequence > newest);
+        let oldest = self
+            .flight
+            .sent
+            .iter()
+            .find(|(sequence, _)| *sequence > newest);
         oldest.map_or(Duration::ZERO, |(_, sent)| now.saturating_since(*sent))
     }
 
@@ -287,14 +306,19 @@ impl Rate {
             return Duration::ZERO;
         }
         // Frames are left out whole: of a share of 0.4 the next one may come after two intervals.
-        let intervals = ((1.0 / self.share.max(self.least.max(0.01)) + 1e-9) as u32).clamp(1, LONGEST_SPREAD_INTERVALS);
+        let intervals = ((1.0 / self.share.max(self.least.max(0.01)) + 1e-9) as u32)
+            .clamp(1, LONGEST_SPREAD_INTERVALS);
         (interval * intervals).mul_f64(SPREAD).min(LONGEST_SPREAD)
     }
 
     /// The level of parity for a viewer that needs `level`: full parity makes a third more traffic, and is not sent on a
     /// way that has shown itself too narrow.
     pub(super) fn parity_level(&self, level: u8) -> u8 {
-        if self.share < 1.0 { level.min(LEVELS - 2) } else { level }
+        if self.share < 1.0 {
+            level.min(LEVELS - 2)
+        } else {
+            level
+        }
     }
 
     /// Lets the viewer get that share of the frames.
@@ -323,19 +347,35 @@ impl Rate {
     /// be on its way, the viewer does not know what it has lost: all.
     fn period(&self, now: Time, before: &Report) -> Period {
         let whole = self.report.frames_whole.saturating_sub(before.frames_whole);
-        let lost = self.report.frames_unrecovered.saturating_sub(before.frames_unrecovered);
-        let swallowed = whole == 0 && lost == 0 && !self.flight.moved && self.flight.age(now) >= SWALLOWED;
-        let lost = if swallowed { self.sent_since[1].max(1) } else { lost };
-        Period { decided: whole.saturating_add(lost), lost, swallowed }
+        let lost = self
+            .report
+            .frames_unrecovered
+            .saturating_sub(before.frames_unrecovered);
+        let swallowed =
+            whole == 0 && lost == 0 && !self.flight.moved && self.flight.age(now) >= SWALLOWED;
+        let lost = if swallowed {
+            self.sent_since[1].max(1)
+        } else {
+            lost
+        };
+        Period {
+            decided: whole.saturating_add(lost),
+            lost,
+            swallowed,
+        }
     }
 
     fn check_breaker(&mut self, now: Time, period: Period) {
         if period.decided == 0 {
             return;
         }
-        let broken = self.share <= self.least + 1e-9 && share(period.lost, period.decided) > BROKEN_LOSS;
+        let broken =
+            self.share <= self.least + 1e-9 && share(period.lost, period.decided) > BROKEN_LOSS;
         self.broken_since = broken.then(|| self.broken_since.unwrap_or(now));
-        if self.broken_since.is_some_and(|since| now.saturating_since(since) >= BROKEN_AFTER) {
+        if self
+            .broken_since
+            .is_some_and(|since| now.saturating_since(since) >= BROKEN_AFTER)
+        {
             self.broken_since = None;
             self.held_until = now + BROKEN_PAUSE;
             self.reported = self.held_until;
@@ -353,9 +393,12 @@ impl Rate {
     fn raise(&mut self, carefully: bool) {
         let near = NEAR * self.lost_at;
         let bold = (self.share / 2.0).clamp(LOW_RAISE, RAISE);
-        let step = if self.share < LEAST_BY_SIGNS && self.share >= near && self.share < self.lost_at {
+        let step = if self.share < LEAST_BY_SIGNS && self.share >= near && self.share < self.lost_at
+        {
             LOW_RAISE
-        } else if self.share >= near && self.share < self.lost_at || carefully && self.share >= LEAST_BY_SIGNS {
+        } else if self.share >= near && self.share < self.lost_at
+            || carefully && self.share >= LEAST_BY_SIGNS
+        {
             CAREFUL_RAISE
         } else if self.share < near {
             // In large steps up to where it becomes tight, and not beyond.
@@ -397,7 +440,9 @@ impl Flight {
 
     /// How long the oldest has been on its way.
     fn age(&self, now: Time) -> Duration {
-        self.sent.front().map_or(Duration::ZERO, |(_, sent)| now.saturating_since(*sent))
+        self.sent
+            .front()
+            .map_or(Duration::ZERO, |(_, sent)| now.saturating_since(*sent))
     }
 
     fn add(&mut self, now: Time, sequence: u64) {
@@ -411,7 +456,11 @@ impl Flight {
         self.heard = now;
         self.moved |= newest > self.newest;
         self.newest = self.newest.max(newest);
-        while self.sent.front().is_some_and(|(sequence, _)| *sequence <= newest) {
+        while self
+            .sent
+            .front()
+            .is_some_and(|(sequence, _)| *sequence <= newest)
+        {
             self.sent.pop_front();
         }
         let age = self.age(now);
@@ -435,13 +484,20 @@ impl Flight {
     }
 
     fn behind(&self, now: Time) -> bool {
-        let Some((_, oldest)) = self.sent.front() else { return false };
-        self.delay > BEHIND || (now.saturating_since(self.heard) > SILENT && now.saturating_since(*oldest) > BEHIND)
+        let Some((_, oldest)) = self.sent.front() else {
+            return false;
+        };
+        self.delay > BEHIND
+            || (now.saturating_since(self.heard) > SILENT && now.saturating_since(*oldest) > BEHIND)
     }
 }
 
 fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ impl Engine {
             secure.accept = None;
             Some(opened)
         });
-        let Some(plaintext) = opened else { return self.on_unauthentic(now, from) };
+        let Some(plaintext) = opened else {
+            return self.on_unauthentic(now, from);
+        };
         match ToRelay::parse_inner(session, &plaintext) {
             Ok(message) => self.on_message(now, from, message, true),
             Err(error) => self.on_malformed(now, from, error),
@@ -36,7 +38,13 @@ impl Engine {
     }
 
     /// Takes a message of a session, which is `sealed` if and only if the session is.
-    pub(super) fn on_message(&mut self, now: Time, from: Route, message: ToRelay<'_>, sealed: bool) {
+    pub(super) fn on_message(
+        &mut self,
+        now: Time,
+        from: Route,
+        message: ToRelay<'_>,
+        sealed: bool,
+    ) {
         let (ToRelay::KeepAlive(session, _)
         | ToRelay::Repair(session, _)
         | ToRelay::Findings(session, _)
@@ -64,7 +72,9 @@ impl Engine {
     }
 
     fn on_keep_alive(&mut self, now: Time, from: Route, body: &KeepAlive) {
-        let Some(viewer) = self.viewers.at_mut(from.remote) else { return };
+        let Some(viewer) = self.viewers.at_mut(from.remote) else {
+            return;
+        };
         viewer.key_generation = viewer.key_generation.max(body.key_generation);
         let resumes = viewer.paused && !body.paused;
         if body.paused != viewer.paused {
@@ -78,8 +88,15 @@ impl Engine {
         }
         let leaves = viewer.check_group(now);
         let stream = self.streams.by_alias(viewer.alias);
-        let facts = Facts { now, clocks: &self.clocks, multicast: self.config.multicast.as_ref() };
-        let pulse = Pulse { echo_us: body.sent_us, ..facts.pulse(stream, viewer) };
+        let facts = Facts {
+            now,
+            clocks: &self.clocks,
+            multicast: self.config.multicast.as_ref(),
+        };
+        let pulse = Pulse {
+            echo_us: body.sent_us,
+            ..facts.pulse(stream, viewer)
+        };
         let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
         self.outputs.push_back(Output::Send { to: from, datagram });
         if leaves {
@@ -91,16 +108,29 @@ impl Engine {
     }
 
     fn on_repair(&mut self, now: Time, from: Route, body: &Repair) {
-        let Some(viewer) = self.viewers.at_mut(from.remote) else { return };
-        let id = FrameId { epoch: body.epoch, number: body.number };
-        let stream = self.streams.by_alias(viewer.alias).filter(|stream| u32::from(stream.alias) == body.alias);
+        let Some(viewer) = self.viewers.at_mut(from.remote) else {
+            return;
+        };
+        let id = FrameId {
+            epoch: body.epoch,
+            number: body.number,
+        };
+        let stream = self
+            .streams
+            .by_alias(viewer.alias)
+            .filter(|stream| u32::from(stream.alias) == body.alias);
         let asked = body.ranges.chunks_exact(2).map(|pair| u64::from(pair[1]));
         self.counts.repairs_asked += asked.sum::<u64>();
-        let Some(packets) = stream.and_then(|stream| stream.ring().find(id)) else { return };
+        let Some(packets) = stream.and_then(|stream| stream.ring().find(id)) else {
+            return;
+        };
         // Repairs of a narrow way are traffic on it too.
         let left = (f64::from(viewer.repairs.left(now)) * viewer.rate.share()) as u32;
         let ranges = fanout::asked_ranges(&body.ranges, packets.shards(), left);
-        let count = ranges.iter().map(|range| u32::from(range.end - range.start)).sum();
+        let count = ranges
+            .iter()
+            .map(|range| u32::from(range.end - range.start))
+            .sum();
         if count > 0 {
             viewer.repairs.spend(count);
             self.counts.repairs_sent += u64::from(count);
@@ -108,13 +138,20 @@ impl Engine {
                 Some(multicast) => stream.map_or(from, |stream| multicast.route(stream.slot)),
                 None => from,
             };
-            self.outputs.push_back(Output::Resend(Resend { to: from, way, packets: packets.clone(), ranges }));
+            self.outputs.push_back(Output::Resend(Resend {
+                to: from,
+                way,
+                packets: packets.clone(),
+                ranges,
+            }));
         }
     }
 
     fn note_leaver(&mut self, now: Time, from: Route) {
         self.counts.left_groups += 1;
-        let Some(viewer) = self.viewers.at(from.remote) else { return };
+        let Some(viewer) = self.viewers.at(from.remote) else {
+            return;
+        };
         if let Some(count) = self.lines.left_groups.note(now) {
             tracing::info!(count, viewer = %from.remote, name = ?viewer.name, "viewers that multicast serves badly get unicast");
         }
@@ -130,13 +167,21 @@ impl Engine {
     /// Sends the newest frame to a viewer that has just come or begins anew, as part of what it may be sent besides the
     /// stream's frames.
     pub(super) fn welcome(&mut self, now: Time, address: SocketAddr) {
-        let Some(viewer) = self.viewers.at_mut(address).filter(|viewer| !viewer.paused) else { return };
-        let Some(stream) = self.streams.by_alias_mut(viewer.alias) else { return };
-        let affordable = stream.shards().is_some_and(|shards| u32::from(shards) <= viewer.repairs.left(now));
+        let Some(viewer) = self.viewers.at_mut(address).filter(|viewer| !viewer.paused) else {
+            return;
+        };
+        let Some(stream) = self.streams.by_alias_mut(viewer.alias) else {
+            return;
+        };
+        let affordable = stream
+            .shards()
+            .is_some_and(|shards| u32::from(shards) <= viewer.repairs.left(now));
         if !affordable || self.welcomes.left(now) == 0 {
             return;
         }
-        let Some((packets, interval)) = stream.welcome(now) else { return };
+        let Some((packets, interval)) = stream.welcome(now) else {
+            return;
+        };
         self.welcomes.spend(1);
         viewer.repairs.spend(u32::from(packets.shards()));
         viewer.rate.on_welcome(now, packets.sequence());
@@ -153,14 +198,32 @@ impl Engine {
 
     /// Tells all viewers of a stream what there is to tell.
     pub(super) fn pulse_all(&mut self, now: Time, alias: u16) {
-        let Self { config, streams, clocks, viewers, outputs, .. } = self;
-        let Some(stream) = streams.by_alias(alias) else { return };
-        let facts = Facts { now, clocks, multicast: config.multicast.as_ref() };
+        let Self {
+            config,
+            streams,
+            clocks,
+            viewers,
+            outputs,
+            ..
+        } = self;
+        let Some(stream) = streams.by_alias(alias) else {
+            return;
+        };
+        let facts = Facts {
+            now,
+            clocks,
+            multicast: config.multicast.as_ref(),
+        };
         for address in stream.members() {
-            let Some(viewer) = viewers.at_mut(*address) else { continue };
+            let Some(viewer) = viewers.at_mut(*address) else {
+                continue;
+            };
             let pulse = facts.pulse(Some(stream), viewer);
             let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
-            outputs.push_back(Output::Send { to: viewer.route, datagram });
+            outputs.push_back(Output::Send {
+                to: viewer.route,
+                datagram,
+            });
         }
     }
 
@@ -191,14 +254,28 @@ impl Engine {
     /// Lets keys follow each other.
     pub(super) fn look_after_keys(&mut self, now: Time) {
         let rotation = self.config.key_rotation;
-        let due = |stream: &&Stream| stream.keys.as_ref().is_some_and(|keys| keys.due(now, rotation));
+        let due = |stream: &&Stream| {
+            stream
+                .keys
+                .as_ref()
+                .is_some_and(|keys| keys.due(now, rotation))
+        };
         while let Some(alias) = { self.streams.iter().find(due).map(|stream| stream.alias) } {
             self.announce_key(now, alias, keys::PATIENCE);
         }
-        let Self { streams, viewers, counts, .. } = self;
+        let Self {
+            streams,
+            viewers,
+            counts,
+            ..
+        } = self;
         for stream in streams.iter_mut() {
             let newest = stream.keys.as_ref().map_or(0, keys::Keys::newest);
-            let has_it = |address| viewers.at(address).is_none_or(|viewer| viewer.key_generation >= newest);
+            let has_it = |address| {
+                viewers
+                    .at(address)
+                    .is_none_or(|viewer| viewer.key_generation >= newest)
+            };
             let all = stream.members().iter().all(|address| has_it(*address));
             if let Some(keys) = &mut stream.keys {
                 counts.keys_rotated += u64::from(keys.follow(now, all));
@@ -209,7 +286,13 @@ impl Engine {
     /// Makes the next key of a stream and tells it to all who are to have it.
     pub(super) fn announce_key(&mut self, now: Time, alias: u16, patience: Duration) {
         let secret = self.secrets.bytes();
-        let Some(keys) = self.streams.by_alias_mut(alias).and_then(|stream| stream.keys.as_mut()) else { return };
+        let Some(keys) = self
+            .streams
+            .by_alias_mut(alias)
+            .and_then(|stream| stream.keys.as_mut())
+        else {
+            return;
+        };
         keys.announce(now, secret, patience);
         self.pulse_all(now, alias);
     }
@@ -226,8 +309,11 @@ impl Facts<'_> {
     /// What a viewer is told: the stream's status, what was left out for it, the keys that it does not have, and its group.
     fn pulse(&self, stream: Option<&Stream>, viewer: &Viewer) -> Pulse {
         let keys = stream.and_then(|stream| stream.keys.as_ref());
-        let keys = keys.filter(|keys| viewer.secure.is_some() && viewer.key_generation < keys.newest());
-        let multicast = self.multicast.filter(|multicast| viewer.may_join(self.now, multicast));
+        let keys =
+            keys.filter(|keys| viewer.secure.is_some() && viewer.key_generation < keys.newest());
+        let multicast = self
+            .multicast
+            .filter(|multicast| viewer.may_join(self.now, multicast));
         Pulse {
             relay_us: self.now.as_micros(),
             status: stream.map(|stream| stream.status().clone()),
@@ -239,20 +325,35 @@ impl Facts<'_> {
             pause_us: pause_us(stream, viewer),
             echo_us: 0,
             verdict: viewer.desk.verdict(self.now),
-            group: multicast.zip(stream).map(|(multicast, stream)| multicast.group(stream.slot).into()),
+            group: multicast
+                .zip(stream)
+                .map(|(multicast, stream)| multicast.group(stream.slot).into()),
         }
     }
 }
 
 /// The longest pause between two datagrams of a frame.
 fn pause_us(stream: Option<&Stream>, viewer: &Viewer) -> u32 {
-    let Some((stream, shards)) = stream.and_then(|stream| Some((stream, stream.shards()?))) else { return 0 };
-    u32::try_from(viewer.target(shards, stream.interval()).pause(shards).as_micros()).unwrap_or(u32::MAX)
+    let Some((stream, shards)) = stream.and_then(|stream| Some((stream, stream.shards()?))) else {
+        return 0;
+    };
+    u32::try_from(
+        viewer
+            .target(shards, stream.interval())
+            .pause(shards)
+            .as_micros(),
+    )
+    .unwrap_or(u32::MAX)
 }
 
 fn parity_percent(stream: Option<&Stream>, viewer: &Viewer) -> u32 {
-    let Some(shards) = stream.and_then(Stream::shards) else { return 0 };
+    let Some(shards) = stream.and_then(Stream::shards) else {
+        return 0;
+    };
     let alone = level_count(shards, viewer.parity_level());
-    let parity = stream.map(Stream::group_parity).filter(|_| viewer.membership.hears()).unwrap_or(alone);
+    let parity = stream
+        .map(Stream::group_parity)
+        .filter(|_| viewer.membership.hears())
+        .unwrap_or(alone);
     u32::from(parity) * 100 / u32::from(shards)
 }

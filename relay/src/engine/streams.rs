@@ -100,7 +100,10 @@ impl Stream {
             origin: arrival.origin,
             heard: now,
             told: arrival.received,
-            status: Status { epoch: arrival.frame.id.epoch, ..Status::default() },
+            status: Status {
+                epoch: arrival.frame.id.epoch,
+                ..Status::default()
+            },
             picture: (0, 0),
             rate_millihertz: 0,
             sent: None,
@@ -166,10 +169,14 @@ impl Stream {
     pub(super) fn note(&mut self, arrival: &Arrival) -> bool {
         let number = arrival.frame.id.number;
         let gap = match self.sent {
-            Some(sent) => number.checked_sub(sent).and_then(|step| step.checked_sub(1)),
+            Some(sent) => number
+                .checked_sub(sent)
+                .and_then(|step| step.checked_sub(1)),
             None => Some(0),
         };
-        let Some(gap) = gap.map(|gap| gap.saturating_sub(arrival.unwatched)) else { return false };
+        let Some(gap) = gap.map(|gap| gap.saturating_sub(arrival.unwatched)) else {
+            return false;
+        };
         let in_relay = arrival.superseded.min(gap);
         self.sent = Some(number);
         self.newest = Some(Newest {
@@ -196,7 +203,9 @@ impl Stream {
         let mut shared = None;
         let targets = self.lists.list(|list| {
             for address in &self.members {
-                let Some(viewer) = viewers.at_mut(*address) else { continue };
+                let Some(viewer) = viewers.at_mut(*address) else {
+                    continue;
+                };
                 if let Some(group) = group.filter(|_| viewer.membership.on_frame(now)) {
                     shared = Some(together(shared, group, &viewer.target(shards, interval)));
                 }
@@ -215,7 +224,14 @@ impl Stream {
         let parity = targets.iter().any(|target| target.parity > 0);
         let packets = self.cut(parity.then_some(encoder))?;
         self.first = (self.first + 1) % targets.len();
-        Some(Fan { alias: self.alias, packets, targets, first: self.first, interval, welcome: false })
+        Some(Fan {
+            alias: self.alias,
+            packets,
+            targets,
+            first: self.first,
+            interval,
+            welcome: false,
+        })
     }
 
     /// The newest frame for one viewer that has just come, unless it is too old to pass for the present.
@@ -225,8 +241,14 @@ impl Stream {
         if self.status.source_gone || age > WELCOME_AGE.max(self.frame_time() * 2) {
             return None;
         }
-        let generation = self.keys.as_ref().map_or(0, |keys| keys.current().generation());
-        let known = self.ring.find(newest.id).filter(|packets| packets.generation() == generation);
+        let generation = self
+            .keys
+            .as_ref()
+            .map_or(0, |keys| keys.current().generation());
+        let known = self
+            .ring
+            .find(newest.id)
+            .filter(|packets| packets.generation() == generation);
         let packets = match known {
             Some(packets) => Arc::clone(packets),
             None => self.cut(None)?,
@@ -237,7 +259,10 @@ impl Stream {
     /// Shards of the newest frame.
     pub(super) fn shards(&self) -> Option<u16> {
         let newest = self.newest.as_ref()?;
-        Some(u16::try_from(newest.body.len().div_ceil(SHARD_BYTES)).expect("a checked frame has at most MAX_SHARDS"))
+        Some(
+            u16::try_from(newest.body.len().div_ceil(SHARD_BYTES))
+                .expect("a checked frame has at most MAX_SHARDS"),
+        )
     }
 
     /// Cuts the newest frame, under a number that no other cut of the stream has.
@@ -265,7 +290,11 @@ impl Stream {
             return Err(Unused::Old);
         }
         self.heard = now;
-        let before = (self.status.source_gone, self.status.epoch, self.status.state);
+        let before = (
+            self.status.source_gone,
+            self.status.epoch,
+            self.status.state,
+        );
         self.status.source_gone = false;
         if same_epoch {
             self.status.newest = self.status.newest.max(number);
@@ -290,7 +319,13 @@ impl Stream {
                 news = true;
             }
         }
-        Ok(news || before != (self.status.source_gone, self.status.epoch, self.status.state))
+        Ok(news
+            || before
+                != (
+                    self.status.source_gone,
+                    self.status.epoch,
+                    self.status.state,
+                ))
     }
 
     /// The time over which sending a frame may be spread.
@@ -316,7 +351,10 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) const fn new(stale: Duration) -> Self {
-        Self { stale, all: Vec::new() }
+        Self {
+            stale,
+            all: Vec::new(),
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
@@ -337,7 +375,10 @@ impl Streams {
 
     /// What a viewer gets that does not choose: the first that has a source, or else the first.
     pub(super) fn first(&self) -> Option<&Stream> {
-        self.all.iter().find(|stream| !stream.status.source_gone).or_else(|| self.all.first())
+        self.all
+            .iter()
+            .find(|stream| !stream.status.source_gone)
+            .or_else(|| self.all.first())
     }
 
     pub(super) fn by_alias(&self, alias: u16) -> Option<&Stream> {
@@ -350,8 +391,15 @@ impl Streams {
 
     /// Notes what a source says of its stream, which may be new. Gives the stream, and whether there is news for its
     /// viewers.
-    pub(super) fn hear(&mut self, now: Time, arrival: &Arrival) -> Result<(&mut Stream, bool), Unused> {
-        let known = self.all.iter().position(|stream| stream.name == arrival.frame.stream);
+    pub(super) fn hear(
+        &mut self,
+        now: Time,
+        arrival: &Arrival,
+    ) -> Result<(&mut Stream, bool), Unused> {
+        let known = self
+            .all
+            .iter()
+            .position(|stream| stream.name == arrival.frame.stream);
         let at = match known {
             Some(at) => at,
             None => self.begin(now, arrival)?,
@@ -369,7 +417,10 @@ impl Streams {
 
     /// When [`Streams::expire`] has something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.all.iter().filter_map(|stream| self.stream_deadline(stream)).min()
+        self.all
+            .iter()
+            .filter_map(|stream| self.stream_deadline(stream))
+            .min()
     }
 
     /// Notes that a source is silent, and gives its stream; call it until there is none.
@@ -380,7 +431,8 @@ impl Streams {
                 || now.saturating_since(stream.heard) < FORGET_AFTER
         });
         let stale = self.stale;
-        let silent = |s: &&mut Stream| !s.status.source_gone && now.saturating_since(s.heard) >= stale;
+        let silent =
+            |s: &&mut Stream| !s.status.source_gone && now.saturating_since(s.heard) >= stale;
         let stream = self.all.iter_mut().find(silent)?;
         stream.status.source_gone = true;
         Some(stream)
@@ -396,7 +448,10 @@ impl Streams {
 
     fn begin(&mut self, now: Time, arrival: &Arrival) -> Result<usize, Unused> {
         if self.all.len() == MAX_STREAMS {
-            let idle = self.all.iter().position(|s| s.status.source_gone && s.members.is_empty());
+            let idle = self
+                .all
+                .iter()
+                .position(|s| s.status.source_gone && s.members.is_empty());
             self.all.remove(idle.ok_or(Unused::TooMany)?);
         }
         let alias = self.free_alias(&arrival.frame.stream);
@@ -422,13 +477,18 @@ fn in_words(status: &Status) -> String {
         _ if status.source_gone => "source gone",
         state => state.unwrap_or(State::Unspecified).word(),
     };
-    if status.reason.is_empty() { state.to_owned() } else { format!("{state} ({:?})", status.reason) }
+    if status.reason.is_empty() {
+        state.to_owned()
+    } else {
+        format!("{state} ({:?})", status.reason)
+    }
 }
 
 /// FNV-1a (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>) of 32 bits, folded to 16.
 fn name_hash(name: &StreamName) -> u16 {
-    let hash =
-        name.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = name.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     ((hash >> 16) ^ (hash & 0xffff)) as u16
 }
 

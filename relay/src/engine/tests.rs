@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use fanlight_proto::datagram::VERSION;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{
-    Accept, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse, Refuse, Repair, State, Status,
-    parse_frame,
+    Accept, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse, Refuse, Repair,
+    State, Status, parse_frame,
 };
 
 use super::*;
@@ -50,7 +50,10 @@ impl Rig {
     }
 
     fn guarded(config: EngineConfig, access: RelayAccess) -> Self {
-        Self { engine: Engine::new(config, access, [5; 32]), now: Time::from_nanos(1_000_000_000_000) }
+        Self {
+            engine: Engine::new(config, access, [5; 32]),
+            now: Time::from_nanos(1_000_000_000_000),
+        }
     }
 
     /// One with a stream `cam` that is live.
@@ -64,7 +67,11 @@ impl Rig {
     /// Lets time pass, doing what it asks for on the way.
     fn pass(&mut self, length: Duration) {
         let until = self.now + length;
-        while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= until) {
+        while let Some(deadline) = self
+            .engine
+            .next_deadline()
+            .filter(|deadline| *deadline <= until)
+        {
             self.now = self.now.max(deadline);
             self.engine.on_tick(self.now);
         }
@@ -80,14 +87,27 @@ impl Rig {
         let topic = format!("{}/", header.stream);
         let body = FrameBuffer::copy_of(jpeg).finish(header);
         let frame = parse_frame(topic.as_bytes(), body.clone(), MAX_FRAME_BYTES).unwrap();
-        Arrival { origin, frame, body, received: self.now, superseded, unwatched: 0, shown: false }
+        Arrival {
+            origin,
+            frame,
+            body,
+            received: self.now,
+            superseded,
+            unwatched: 0,
+            shown: false,
+        }
     }
 
     fn frame(&mut self, stream: &str, epoch: u64, number: u64, superseded: u64) {
         let mut jpeg = vec![7; 100_000];
         jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
         jpeg[99_998..].copy_from_slice(&[0xff, 0xd9]);
-        self.arrive(0, header(stream, epoch, number, State::Live), &jpeg, superseded);
+        self.arrive(
+            0,
+            header(stream, epoch, number, State::Live),
+            &jpeg,
+            superseded,
+        );
     }
 
     fn heartbeat(&mut self, stream: &str, epoch: u64, number: u64, state: State) {
@@ -100,11 +120,20 @@ impl Rig {
 
     /// The frames that are fanned out; welcomes are none.
     fn fans(&mut self) -> Vec<Fan> {
-        self.all_fans().into_iter().filter(|fan| !fan.welcome).collect()
+        self.all_fans()
+            .into_iter()
+            .filter(|fan| !fan.welcome)
+            .collect()
     }
 
     fn all_fans(&mut self) -> Vec<Fan> {
-        let fan = |output| if let Output::Fan(fan) = output { Some(fan) } else { None };
+        let fan = |output| {
+            if let Output::Fan(fan) = output {
+                Some(fan)
+            } else {
+                None
+            }
+        };
         self.outputs().into_iter().filter_map(fan).collect()
     }
 
@@ -112,7 +141,11 @@ impl Rig {
     fn said(&mut self) -> Vec<(SocketAddr, Said)> {
         let sent = |output| match output {
             Output::Send { to, datagram } => Some((to.remote, read(&datagram))),
-            Output::Fan(_) | Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => None,
+            Output::Fan(_)
+            | Output::Resend(_)
+            | Output::Isolate(_)
+            | Output::Rejoin(_)
+            | Output::Word { .. } => None,
         };
         self.outputs().into_iter().filter_map(sent).collect()
     }
@@ -122,7 +155,14 @@ impl Rig {
         self.outputs();
         let mut datagram = Vec::new();
         message.encode(&mut datagram);
-        self.engine.on_datagram(self.now, Route { remote: from, local: None }, &datagram);
+        self.engine.on_datagram(
+            self.now,
+            Route {
+                remote: from,
+                local: None,
+            },
+            &datagram,
+        );
         self.said()
     }
 
@@ -131,7 +171,13 @@ impl Rig {
         let Said::Challenge(token) = only(self.say(from, &ToRelay::Join(join.clone()))) else {
             panic!("a JOIN without a token is challenged");
         };
-        only(self.say(from, &ToRelay::Join(Join { token: token.into(), ..join })))
+        only(self.say(
+            from,
+            &ToRelay::Join(Join {
+                token: token.into(),
+                ..join
+            }),
+        ))
     }
 
     fn join(&mut self, from: SocketAddr, nonce: u64) -> Accept {
@@ -142,7 +188,16 @@ impl Rig {
     }
 
     fn keep_alive(&mut self, from: SocketAddr, session: u64) -> Said {
-        only(self.say(from, &ToRelay::KeepAlive(session, KeepAlive { sent_us: 77, ..KeepAlive::default() })))
+        only(self.say(
+            from,
+            &ToRelay::KeepAlive(
+                session,
+                KeepAlive {
+                    sent_us: 77,
+                    ..KeepAlive::default()
+                },
+            ),
+        ))
     }
 }
 
@@ -161,7 +216,12 @@ fn header(stream: &str, epoch: u64, number: u64, state: State) -> FrameHeader {
 }
 
 fn join(nonce: u64) -> Join {
-    Join { version: VERSION, nonce, name: "hall".into(), ..Join::default() }
+    Join {
+        version: VERSION,
+        nonce,
+        name: "hall".into(),
+        ..Join::default()
+    }
 }
 
 fn viewer(n: u16) -> SocketAddr {
@@ -176,7 +236,9 @@ fn read(datagram: &[u8]) -> Said {
         ToViewer::Pulse(session, body) => Said::Pulse(session, body),
         ToViewer::Reset(session) => Said::Reset(session),
         ToViewer::Goodbye(session, _) => Said::Goodbye(session),
-        ToViewer::Sealed(..) | ToViewer::Data(..) => panic!("neither is sent as a plain control datagram"),
+        ToViewer::Sealed(..) | ToViewer::Data(..) => {
+            panic!("neither is sent as a plain control datagram")
+        }
     }
 }
 

@@ -152,16 +152,29 @@ impl Viewers {
     }
 
     /// Those of whom `wanted` holds, beginning after `turn` and going round.
-    pub(super) fn after(&self, turn: Option<SocketAddr>, wanted: impl Fn(&Viewer) -> bool) -> Vec<SocketAddr> {
+    pub(super) fn after(
+        &self,
+        turn: Option<SocketAddr>,
+        wanted: impl Fn(&Viewer) -> bool,
+    ) -> Vec<SocketAddr> {
         let wanted = |(address, viewer): (&SocketAddr, &Viewer)| wanted(viewer).then_some(*address);
-        let Some(turn) = turn else { return self.by_address.iter().filter_map(wanted).collect() };
-        let later = self.by_address.range((Bound::Excluded(turn), Bound::Unbounded));
-        later.chain(self.by_address.range(..=turn)).filter_map(wanted).collect()
+        let Some(turn) = turn else {
+            return self.by_address.iter().filter_map(wanted).collect();
+        };
+        let later = self
+            .by_address
+            .range((Bound::Excluded(turn), Bound::Unbounded));
+        later
+            .chain(self.by_address.range(..=turn))
+            .filter_map(wanted)
+            .collect()
     }
 
     /// The viewer of `session`, if that is the session of `address`.
     pub(super) fn session(&mut self, address: SocketAddr, session: u64) -> Option<&mut Viewer> {
-        self.by_address.get_mut(&address).filter(|viewer| viewer.session == session)
+        self.by_address
+            .get_mut(&address)
+            .filter(|viewer| viewer.session == session)
     }
 
     pub(super) fn insert(&mut self, viewer: Viewer) {
@@ -175,13 +188,20 @@ impl Viewers {
     /// One viewer that has not been heard for `limit`.
     pub(super) fn idle(&self, now: Time, limit: Duration) -> Option<SocketAddr> {
         let idle = |viewer: &Viewer| now.saturating_since(viewer.heard) >= limit;
-        self.by_address.iter().find(|(_, viewer)| idle(viewer)).map(|(address, _)| *address)
+        self.by_address
+            .iter()
+            .find(|(_, viewer)| idle(viewer))
+            .map(|(address, _)| *address)
     }
 
     /// One viewer whose key is not among those that `known` knows.
     pub(super) fn stranger(&self, known: impl Fn(&PublicKey) -> bool) -> Option<Route> {
         let strange = |viewer: &&Viewer| {
-            viewer.secure.as_ref().and_then(|secure| secure.identity.as_ref()).is_some_and(|key| !known(key))
+            viewer
+                .secure
+                .as_ref()
+                .and_then(|secure| secure.identity.as_ref())
+                .is_some_and(|key| !known(key))
         };
         self.iter().find(strange).map(|viewer| viewer.route)
     }
@@ -197,7 +217,11 @@ pub(super) struct Allowance {
 
 impl Allowance {
     pub(super) const fn new(now: Time, a_second: u32) -> Self {
-        Self { a_second, left: a_second, since: now }
+        Self {
+            a_second,
+            left: a_second,
+            since: now,
+        }
     }
 
     /// What is left at `now`.

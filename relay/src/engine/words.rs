@@ -7,7 +7,9 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{MAX_SEEN, MAX_WORD_BYTES, MAX_WORD_FINDINGS};
 use fanlight_proto::limits::{MAX_FINDINGS, MAX_STREAMS};
-use fanlight_proto::message::{Demand, Findings, Report, Seen, StreamName, Verdict, ViewerVerdict, Word};
+use fanlight_proto::message::{
+    Demand, Findings, Report, Seen, StreamName, Verdict, ViewerVerdict, Word,
+};
 use prost::Message as _;
 
 use super::viewers::Viewer;
@@ -67,7 +69,11 @@ struct Origin {
 impl Words {
     /// Of the run that `relay` names.
     pub(super) const fn new(relay: u64) -> Self {
-        Self { relay, origins: Vec::new(), clients: BTreeMap::new() }
+        Self {
+            relay,
+            origins: Vec::new(),
+            clients: BTreeMap::new(),
+        }
     }
 
     /// When the next word is due.
@@ -90,7 +96,9 @@ impl Words {
     fn set_clients(&mut self, stream: &StreamName, clients: u32) {
         if clients == 0 {
             self.clients.remove(stream);
-        } else if self.clients.contains_key(stream) || self.clients.len() < MAX_STREAMS + MAX_AWAITED {
+        } else if self.clients.contains_key(stream)
+            || self.clients.len() < MAX_STREAMS + MAX_AWAITED
+        {
             self.clients.insert(stream.clone(), clients);
         }
     }
@@ -102,10 +110,20 @@ impl Words {
     }
 
     fn origin(&mut self, now: Time, number: usize) -> &mut Origin {
-        let known = self.origins.iter().position(|origin| origin.number == number);
+        let known = self
+            .origins
+            .iter()
+            .position(|origin| origin.number == number);
         let at = known.unwrap_or_else(|| {
             let departed = VecDeque::new();
-            self.origins.push(Origin { number, last: None, due: now, refresh: now, turn: None, departed });
+            self.origins.push(Origin {
+                number,
+                last: None,
+                due: now,
+                refresh: now,
+                turn: None,
+                departed,
+            });
             self.origins.len() - 1
         });
         &mut self.origins[at]
@@ -131,16 +149,28 @@ struct Draft {
 impl Draft {
     fn new(relay: u64, demand: Vec<Demand>) -> Self {
         // The longest sequence: which it is the upstream knows.
-        let word = Word { relay, sequence: u64::MAX, demand, seen: Vec::new() };
-        Self { bytes: word.encoded_len(), word, findings: 0 }
+        let word = Word {
+            relay,
+            sequence: u64::MAX,
+            demand,
+            seen: Vec::new(),
+        };
+        Self {
+            bytes: word.encoded_len(),
+            word,
+            findings: 0,
+        }
     }
 
     /// Adds `seen` if there is room within `most` bytes.
     fn add(&mut self, seen: Seen, most: usize) -> bool {
         let length = seen.encoded_len();
-        let (bytes, findings) =
-            (self.bytes + 1 + prost::length_delimiter_len(length) + length, self.findings + seen.findings.len());
-        let fits = bytes <= most && findings <= MAX_WORD_FINDINGS && self.word.seen.len() < MAX_SEEN;
+        let (bytes, findings) = (
+            self.bytes + 1 + prost::length_delimiter_len(length) + length,
+            self.findings + seen.findings.len(),
+        );
+        let fits =
+            bytes <= most && findings <= MAX_WORD_FINDINGS && self.word.seen.len() < MAX_SEEN;
         if fits {
             (self.bytes, self.findings) = (bytes, findings);
             self.word.seen.push(seen);
@@ -154,17 +184,34 @@ impl Engine {
     pub fn on_clients(&mut self, now: Time, stream: &StreamName, clients: u32) {
         let before = self.words.clients(stream);
         self.words.set_clients(stream, clients);
-        let Some(stream) = self.streams.named(stream).filter(|_| clients != before) else { return };
+        let Some(stream) = self.streams.named(stream).filter(|_| clients != before) else {
+            return;
+        };
         let first = before == 0 && stream.members().is_empty();
-        self.words.hasten(now, stream.origin, if first { URGENT_INTERVAL } else { INTERVAL });
+        self.words.hasten(
+            now,
+            stream.origin,
+            if first { URGENT_INTERVAL } else { INTERVAL },
+        );
     }
 
     /// Takes what the source behind upstream `origin` makes of its viewers. It can say nothing of those of others.
     pub fn on_verdicts(&mut self, now: Time, origin: usize, verdicts: Vec<ViewerVerdict>) {
-        let verdicts = verdicts.into_iter().filter_map(|told| Some((told.viewer, told.verdict.filter(is_finite)?)));
+        let verdicts = verdicts
+            .into_iter()
+            .filter_map(|told| Some((told.viewer, told.verdict.filter(is_finite)?)));
         let verdicts: BTreeMap<u64, Verdict> = verdicts.collect();
-        let own: Vec<u16> = self.streams.iter().filter(|stream| stream.origin == origin).map(|s| s.alias).collect();
-        for viewer in self.viewers.iter_mut().filter(|viewer| own.contains(&viewer.alias)) {
+        let own: Vec<u16> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.origin == origin)
+            .map(|s| s.alias)
+            .collect();
+        for viewer in self
+            .viewers
+            .iter_mut()
+            .filter(|viewer| own.contains(&viewer.alias))
+        {
             if let Some(verdict) = verdicts.get(&viewer.desk.number) {
                 viewer.desk.note_verdict(now, *verdict);
             }
@@ -192,8 +239,12 @@ impl Engine {
 
     /// Takes what a viewer has found.
     pub(super) fn on_findings(&mut self, now: Time, from: Route, said: Findings) {
-        let Some(viewer) = self.viewers.at_mut(from.remote) else { return };
-        let Some(stream) = self.streams.by_alias(viewer.alias) else { return };
+        let Some(viewer) = self.viewers.at_mut(from.remote) else {
+            return;
+        };
+        let Some(stream) = self.streams.by_alias(viewer.alias) else {
+            return;
+        };
         self.counts.findings += said.findings.len() as u64;
         let dropped = viewer.desk.take(now, Some(stream.status().epoch), said);
         self.words.hasten(now, stream.origin, INTERVAL);
@@ -212,14 +263,25 @@ impl Engine {
 
     /// A viewer has joined the stream `alias`.
     pub(super) fn on_watched(&mut self, now: Time, alias: u16) {
-        let Some(stream) = self.streams.by_alias(alias) else { return };
+        let Some(stream) = self.streams.by_alias(alias) else {
+            return;
+        };
         let first = stream.members().len() == 1 && self.words.clients(&stream.name) == 0;
-        self.words.hasten(now, stream.origin, if first { URGENT_INTERVAL } else { INTERVAL });
+        self.words.hasten(
+            now,
+            stream.origin,
+            if first { URGENT_INTERVAL } else { INTERVAL },
+        );
     }
 
     /// Makes the words that are due.
     pub(super) fn speak(&mut self, now: Time) {
-        while let Some(at) = self.words.origins.iter().position(|origin| origin.due <= now) {
+        while let Some(at) = self
+            .words
+            .origins
+            .iter()
+            .position(|origin| origin.due <= now)
+        {
             let origin = &mut self.words.origins[at];
             let number = origin.number;
             if now >= origin.refresh {
@@ -236,23 +298,43 @@ impl Engine {
                 origin.due = if more { now + INTERVAL } else { origin.refresh };
             }
             self.counts.words += 1;
-            self.outputs.push_back(Output::Word { origin: number, word });
+            self.outputs.push_back(Output::Word {
+                origin: number,
+                word,
+            });
         }
     }
 
     /// All viewers of a source are to be told of.
     fn refresh(&mut self, origin: usize) {
-        let own: Vec<u16> = self.streams.iter().filter(|stream| stream.origin == origin).map(|s| s.alias).collect();
-        for viewer in self.viewers.iter_mut().filter(|viewer| own.contains(&viewer.alias)) {
+        let own: Vec<u16> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.origin == origin)
+            .map(|s| s.alias)
+            .collect();
+        for viewer in self
+            .viewers
+            .iter_mut()
+            .filter(|viewer| own.contains(&viewer.alias))
+        {
             viewer.desk.news = true;
         }
     }
 
     /// The word to a source, and whether there is more to tell than it could carry.
     fn word(&mut self, now: Time, at: usize) -> (Word, bool) {
-        let Self { words, streams, viewers, .. } = self;
+        let Self {
+            words,
+            streams,
+            viewers,
+            ..
+        } = self;
         let number = words.origins[at].number;
-        let own: Vec<_> = streams.iter().filter(|stream| stream.origin == number).collect();
+        let own: Vec<_> = streams
+            .iter()
+            .filter(|stream| stream.origin == number)
+            .collect();
         let demand = own.iter().map(|stream| Demand {
             stream: stream.name.to_string(),
             viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
@@ -267,13 +349,23 @@ impl Engine {
                 break;
             }
         }
-        let name = |alias| own.iter().find(|stream| stream.alias == alias).map(|stream| &stream.name);
-        let turns = viewers.after(origin.turn, |viewer| viewer.desk.has_news() && name(viewer.alias).is_some());
+        let name = |alias| {
+            own.iter()
+                .find(|stream| stream.alias == alias)
+                .map(|stream| &stream.name)
+        };
+        let turns = viewers.after(origin.turn, |viewer| {
+            viewer.desk.has_news() && name(viewer.alias).is_some()
+        });
         let share = share(turns.len());
         let (mut more, mut cut) = (!origin.departed.is_empty(), Vec::new());
         for address in turns {
-            let Some(viewer) = viewers.at_mut(address) else { continue };
-            let Some(name) = name(viewer.alias) else { continue };
+            let Some(viewer) = viewers.at_mut(address) else {
+                continue;
+            };
+            let Some(name) = name(viewer.alias) else {
+                continue;
+            };
             cut.push((address, viewer.desk.cut(share)));
             let seen = viewer.seen(name);
             let findings = seen.findings.len();
@@ -313,5 +405,7 @@ fn share(viewers: usize) -> usize {
 }
 
 fn is_finite(verdict: &Verdict) -> bool {
-    [verdict.error, verdict.mean, verdict.max, verdict.deviation].into_iter().all(f32::is_finite)
+    [verdict.error, verdict.mean, verdict.max, verdict.deviation]
+        .into_iter()
+        .all(f32::is_finite)
 }

@@ -63,7 +63,10 @@ impl Access {
     /// When a token file cannot be used, or both hold the same.
     pub(super) fn load(settings: &Settings) -> Result<Self, HttpError> {
         let mut tokens = Vec::new();
-        for (role, path) in [(Role::Admin, &settings.admin_token), (Role::View, &settings.view_token)] {
+        for (role, path) in [
+            (Role::Admin, &settings.admin_token),
+            (Role::View, &settings.view_token),
+        ] {
             let Some(path) = path else { continue };
             let text = path.token()?;
             if tokens.iter().any(|token: &Token| token.is(&text)) {
@@ -71,7 +74,10 @@ impl Access {
             }
             tokens.push(Token::new(role, &text));
         }
-        Ok(Self { mode: settings.access, tokens })
+        Ok(Self {
+            mode: settings.access,
+            tokens,
+        })
     }
 
     /// What one may do who shows `papers` at `now`, in seconds since 1970; none: nothing.
@@ -85,25 +91,36 @@ impl Access {
         let shown = self.tokens.iter().filter_map(|token| {
             let bearer = papers.bearer.is_some_and(|text| token.is(text));
             let cookie = papers.cookie.is_some_and(|cookie| token.baked(cookie, now));
-            let signed = || signed.is_some_and(|(until, signature)| token.signed(papers.path, until, signature));
-            if bearer || cookie { Some(token.role) } else { signed().then_some(Role::View) }
+            let signed = || {
+                signed.is_some_and(|(until, signature)| token.signed(papers.path, until, signature))
+            };
+            if bearer || cookie {
+                Some(token.role)
+            } else {
+                signed().then_some(Role::View)
+            }
         });
         shown.chain(anybody).max()
     }
 
     /// The role of a token.
     pub(super) fn owner(&self, text: &str) -> Option<Role> {
-        self.tokens.iter().find(|token| token.is(text)).map(|token| token.role)
+        self.tokens
+            .iter()
+            .find(|token| token.is(text))
+            .map(|token| token.role)
     }
 
     /// The value of a cookie that lets its owner in as `role` until `until`, in seconds since 1970.
     pub(super) fn bake(&self, role: Role, until: u64) -> Option<String> {
-        self.token(role).map(|token| format!("{until}.{}", encode(&token.cookie(until))))
+        self.token(role)
+            .map(|token| format!("{until}.{}", encode(&token.cookie(until))))
     }
 
     /// The signature that lets anybody watch at `path` until `until`, in seconds since 1970; none where everybody may.
     pub(super) fn sign(&self, role: Role, path: &str, until: u64) -> Option<String> {
-        self.token(role).map(|token| encode(&token.signature(path, until)))
+        self.token(role)
+            .map(|token| encode(&token.signature(path, until)))
     }
 
     fn token(&self, role: Role) -> Option<&Token> {
@@ -125,12 +142,21 @@ impl Token {
     fn new(role: Role, text: &str) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
         let derived = |use_of: &str| {
-            let bytes = hmac::sign(&root, format!("fanlight http 1 {use_of} {}", role.word()).as_bytes());
+            let bytes = hmac::sign(
+                &root,
+                format!("fanlight http 1 {use_of} {}", role.word()).as_bytes(),
+            );
             hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref())
         };
         let compare = derived("compare");
         let tag = hmac::sign(&compare, text.as_bytes());
-        Self { role, tag, compare, cookies: derived("cookie"), addresses: derived("address") }
+        Self {
+            role,
+            tag,
+            compare,
+            cookies: derived("cookie"),
+            addresses: derived("address"),
+        }
     }
 
     /// Takes as long for any text of the same length.
@@ -143,7 +169,9 @@ impl Token {
     }
 
     fn baked(&self, cookie: &str, now: u64) -> bool {
-        let Some((until, tag)) = cookie.split_once('.') else { return false };
+        let Some((until, tag)) = cookie.split_once('.') else {
+            return false;
+        };
         let fresh = until.parse().is_ok_and(|until: u64| now < until);
         let tag = URL_SAFE_NO_PAD.decode(tag).unwrap_or_default();
         fresh && hmac::verify(&self.cookies, until.as_bytes(), &tag).is_ok()
@@ -176,11 +204,17 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn access(mode: HttpAccess) -> Access {
-        Access { mode, tokens: vec![Token::new(Role::Admin, ADMIN), Token::new(Role::View, VIEW)] }
+        Access {
+            mode,
+            tokens: vec![Token::new(Role::Admin, ADMIN), Token::new(Role::View, VIEW)],
+        }
     }
 
     fn bearer(text: &str) -> Papers<'_> {
-        Papers { bearer: Some(text), ..Papers::default() }
+        Papers {
+            bearer: Some(text),
+            ..Papers::default()
+        }
     }
 
     #[test]
@@ -196,21 +230,43 @@ mod tests {
         let access = access(HttpAccess::Token);
         assert_eq!(access.role(&bearer(VIEW), NOW), Some(Role::View));
         assert_eq!(access.role(&bearer(ADMIN), NOW), Some(Role::Admin));
-        for wrong in ["", "view-token-of-the-tesT", "view-token-of-the-test ", "view-token-of-the-tes"] {
+        for wrong in [
+            "",
+            "view-token-of-the-tesT",
+            "view-token-of-the-test ",
+            "view-token-of-the-tes",
+        ] {
             assert_eq!(access.role(&bearer(wrong), NOW), None, "{wrong:?}");
         }
-        assert_eq!((access.owner(VIEW), access.owner("x")), (Some(Role::View), None));
+        assert_eq!(
+            (access.owner(VIEW), access.owner("x")),
+            (Some(Role::View), None)
+        );
     }
 
     #[test]
     fn a_cookie_lets_in_as_its_role_until_it_expires_and_cannot_be_prolonged() {
         let access = access(HttpAccess::Token);
-        let role = |cookie: &str, now| access.role(&Papers { cookie: Some(cookie), ..Papers::default() }, now);
+        let role = |cookie: &str, now| {
+            access.role(
+                &Papers {
+                    cookie: Some(cookie),
+                    ..Papers::default()
+                },
+                now,
+            )
+        };
         for of in [Role::View, Role::Admin] {
             let cookie = access.bake(of, NOW + 10).unwrap();
             assert_eq!(role(&cookie, NOW), Some(of));
             assert_eq!(role(&cookie, NOW + 10), None);
-            assert_eq!(role(&cookie.replace(&(NOW + 10).to_string(), &(NOW + 99).to_string()), NOW), None);
+            assert_eq!(
+                role(
+                    &cookie.replace(&(NOW + 10).to_string(), &(NOW + 99).to_string()),
+                    NOW
+                ),
+                None
+            );
         }
         for wrong in ["", ".", "1800000010.", "x.y", "1800000010.AAAA"] {
             assert_eq!(role(wrong, NOW), None, "{wrong:?}");
@@ -220,9 +276,18 @@ mod tests {
     #[test]
     fn a_signed_address_lets_anybody_watch_that_address_until_it_expires() {
         let access = access(HttpAccess::Token);
-        let signature = access.sign(Role::Admin, "/snapshot/cam.jpg", NOW + 10).unwrap();
+        let signature = access
+            .sign(Role::Admin, "/snapshot/cam.jpg", NOW + 10)
+            .unwrap();
         let role = |path, until, now| {
-            access.role(&Papers { signed: Some((until, &signature)), path, ..Papers::default() }, now)
+            access.role(
+                &Papers {
+                    signed: Some((until, &signature)),
+                    path,
+                    ..Papers::default()
+                },
+                now,
+            )
         };
         assert_eq!(role("/snapshot/cam.jpg", NOW + 10, NOW), Some(Role::View));
         assert_eq!(role("/snapshot/cam.jpg", NOW + 10, NOW + 10), None);
@@ -235,9 +300,28 @@ mod tests {
         let access = access(HttpAccess::Token);
         let cookie = access.bake(Role::View, NOW + 10).unwrap();
         let (_, tag) = cookie.split_once('.').unwrap();
-        assert_eq!(access.role(&Papers { signed: Some((NOW + 10, tag)), path: "", ..Papers::default() }, NOW), None);
+        assert_eq!(
+            access.role(
+                &Papers {
+                    signed: Some((NOW + 10, tag)),
+                    path: "",
+                    ..Papers::default()
+                },
+                NOW
+            ),
+            None
+        );
         let signature = access.sign(Role::View, "/ws", NOW + 10).unwrap();
         let forged = format!("{}.{signature}", NOW + 10);
-        assert_eq!(access.role(&Papers { cookie: Some(&forged), ..Papers::default() }, NOW), None);
+        assert_eq!(
+            access.role(
+                &Papers {
+                    cookie: Some(&forged),
+                    ..Papers::default()
+                },
+                NOW
+            ),
+            None
+        );
     }
 }

@@ -24,28 +24,44 @@ const CENSUS_STALE: Duration = Duration::from_secs(2);
 /// `GET /api/streams`.
 pub(super) async fn streams(State(hall): State<Arc<Hall>>) -> Response {
     let now = clock::now();
-    answer(StatusCode::OK, json!({ "streams": roll(&hall, now), "now_us": now.as_micros() }))
+    answer(
+        StatusCode::OK,
+        json!({ "streams": roll(&hall, now), "now_us": now.as_micros() }),
+    )
 }
 
 /// `GET /api/viewers`.
-pub(super) async fn viewers(State(hall): State<Arc<Hall>>, Extension(role): Extension<Role>) -> Response {
+pub(super) async fn viewers(
+    State(hall): State<Arc<Hall>>,
+    Extension(role): Extension<Role>,
+) -> Response {
     let now = clock::now();
     let census = hall.wall.census();
     let udp = census.viewers.iter().map(viewer);
     let clients = hall.clients.rows(now);
-    let mut rows: Vec<_> = udp.chain(clients.iter().map(|row| client(row, now))).collect();
+    let mut rows: Vec<_> = udp
+        .chain(clients.iter().map(|row| client(row, now)))
+        .collect();
     if role < Role::Admin {
-        rows.iter_mut().for_each(|row| drop(row.insert("address".to_owned(), Value::Null)));
+        rows.iter_mut()
+            .for_each(|row| drop(row.insert("address".to_owned(), Value::Null)));
     }
     let totals: Vec<_> = hall.clients.totals().iter().map(total).collect();
-    answer(StatusCode::OK, json!({ "viewers": rows, "totals": totals, "now_us": now.as_micros() }))
+    answer(
+        StatusCode::OK,
+        json!({ "viewers": rows, "totals": totals, "now_us": now.as_micros() }),
+    )
 }
 
 /// `GET /api/health`.
 pub(super) async fn health(State(hall): State<Arc<Hall>>) -> Response {
     let now = clock::now();
     let (census, reasons) = (hall.wall.census(), reasons(&hall, now));
-    let alive = census.streams.iter().filter(|stream| !stream.source_gone).count();
+    let alive = census
+        .streams
+        .iter()
+        .filter(|stream| !stream.source_gone)
+        .count();
     let body = json!({
         "healthy": reasons.is_empty(),
         "reasons": reasons,
@@ -62,7 +78,10 @@ pub(super) async fn health(State(hall): State<Arc<Hall>>) -> Response {
 /// `GET /readyz`.
 pub(super) async fn ready(State(hall): State<Arc<Hall>>) -> Response {
     let reasons = reasons(&hall, clock::now());
-    answer(status(&reasons), json!({ "ready": reasons.is_empty(), "reasons": reasons }))
+    answer(
+        status(&reasons),
+        json!({ "ready": reasons.is_empty(), "reasons": reasons }),
+    )
 }
 
 /// All streams.
@@ -81,7 +100,11 @@ fn answer(status: StatusCode, body: Value) -> Response {
 }
 
 fn status(reasons: &[&str]) -> StatusCode {
-    if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 /// Why the relay is of no use at present; empty: it is.

@@ -31,11 +31,20 @@ pub(super) struct Patient<S> {
 impl<S> Patient<S> {
     /// One whose writes wait so long.
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, limit: Box::pin(tokio::time::sleep(patience)), waiting: false }
+        Self {
+            stream,
+            patience,
+            limit: Box::pin(tokio::time::sleep(patience)),
+            waiting: false,
+        }
     }
 
     /// Passes on what a write came to, unless it has waited too long.
-    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn judge<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = false;
             return written;
@@ -60,7 +69,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.judge(context, written)
     }
@@ -111,7 +124,9 @@ impl Direct {
         body: impl Body<Data = Piece, Error = Infallible> + Send + 'static,
     ) -> Response {
         let mut response = (headers, axum::body::Body::new(Stand)).into_response();
-        response.extensions_mut().insert(Self(Arc::new(Mutex::new(Some(Box::pin(body))))));
+        response
+            .extensions_mut()
+            .insert(Self(Arc::new(Mutex::new(Some(Box::pin(body))))));
         response
     }
 }
@@ -123,7 +138,10 @@ impl Body for Stand {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(None)
     }
 }
@@ -140,7 +158,8 @@ impl Answer {
     /// The response with the body that was meant.
     pub(super) fn of(mut response: Response) -> hyper::Response<Self> {
         let direct = response.extensions_mut().remove::<Direct>();
-        let direct = direct.and_then(|Direct(body)| body.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let direct = direct
+            .and_then(|Direct(body)| body.lock().unwrap_or_else(PoisonError::into_inner).take());
         response.map(|body| direct.map_or(Self::Plain(body), Self::Direct))
     }
 }

@@ -12,7 +12,8 @@ use fanlight_proto::message::StreamName;
 use super::tempo::Tempo;
 
 /// Upper edges of the classes into which ages fall, in milliseconds: around what a good network has, and what people see.
-pub(crate) const AGE_EDGES_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
+pub(crate) const AGE_EDGES_MS: [u64; 12] =
+    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
 
 /// Totals kept, of each stream for each kind: streams come and go, and a name that was counted once stays counted.
 const MAX_TOTALS: usize = 3 * 4 * MAX_STREAMS;
@@ -88,7 +89,10 @@ impl Tally {
         self.tempo.note(now);
         self.age_us = handed.age_us;
         if let Some(age_us) = handed.age_us {
-            let class = AGE_EDGES_MS.iter().position(|edge| age_us <= edge * 1_000).unwrap_or(AGE_EDGES_MS.len());
+            let class = AGE_EDGES_MS
+                .iter()
+                .position(|edge| age_us <= edge * 1_000)
+                .unwrap_or(AGE_EDGES_MS.len());
             self.ages[class] += 1;
             self.ages_us += age_us;
         }
@@ -125,26 +129,56 @@ pub(crate) struct Row {
 
 impl Clients {
     /// Lists a client until the seat is dropped.
-    pub(super) fn seat(&self, now: Time, kind: Kind, address: SocketAddr, stream: &StreamName) -> Seat {
+    pub(super) fn seat(
+        &self,
+        now: Time,
+        kind: Kind,
+        address: SocketAddr,
+        stream: &StreamName,
+    ) -> Seat {
         let mut inner = lock(&self.0);
         inner.next += 1;
         let number = inner.next;
-        let row = Row { kind, address, stream: stream.clone(), since: now, tally: Tally::default() };
+        let row = Row {
+            kind,
+            address,
+            stream: stream.clone(),
+            since: now,
+            tally: Tally::default(),
+        };
         inner.present.insert(number, row);
         drop(inner);
-        Seat { clients: Arc::clone(&self.0), number, key: (stream.clone(), kind) }
+        Seat {
+            clients: Arc::clone(&self.0),
+            number,
+            key: (stream.clone(), kind),
+        }
     }
 
     /// One picture goes to a client that asked for it alone.
-    pub(super) fn note_poll(&self, now: Time, address: SocketAddr, stream: &StreamName, handed: Handed) {
+    pub(super) fn note_poll(
+        &self,
+        now: Time,
+        address: SocketAddr,
+        stream: &StreamName,
+        handed: Handed,
+    ) {
         let mut inner = lock(&self.0);
         inner.note_total(&(stream.clone(), Kind::Snapshot), now, handed);
-        inner.pollers.retain(|_, (asked, _)| now.saturating_since(*asked) < REMEMBERED);
+        inner
+            .pollers
+            .retain(|_, (asked, _)| now.saturating_since(*asked) < REMEMBERED);
         let key = (address.ip(), stream.clone());
         if inner.pollers.len() == MAX_POLLERS && !inner.pollers.contains_key(&key) {
             return;
         }
-        let row = || Row { kind: Kind::Snapshot, address, stream: stream.clone(), since: now, tally: Tally::default() };
+        let row = || Row {
+            kind: Kind::Snapshot,
+            address,
+            stream: stream.clone(),
+            since: now,
+            tally: Tally::default(),
+        };
         let (asked, row) = inner.pollers.entry(key).or_insert_with(|| (now, row()));
         *asked = now;
         row.address = address;
@@ -154,8 +188,16 @@ impl Clients {
     /// All who watch now, or asked for a picture lately.
     pub(crate) fn rows(&self, now: Time) -> Vec<Row> {
         let inner = lock(&self.0);
-        let fresh = inner.pollers.values().filter(|(asked, _)| now.saturating_since(*asked) < REMEMBERED);
-        inner.present.values().chain(fresh.map(|(_, row)| row)).cloned().collect()
+        let fresh = inner
+            .pollers
+            .values()
+            .filter(|(asked, _)| now.saturating_since(*asked) < REMEMBERED);
+        inner
+            .present
+            .values()
+            .chain(fresh.map(|(_, row)| row))
+            .cloned()
+            .collect()
     }
 
     /// How many watch now, those not counted who ask for single pictures.
@@ -165,7 +207,11 @@ impl Clients {
 
     /// What all clients of a kind got of a stream since the relay began.
     pub(crate) fn totals(&self) -> Vec<(StreamName, Kind, Tally)> {
-        lock(&self.0).totals.iter().map(|((stream, kind), tally)| (stream.clone(), *kind, *tally)).collect()
+        lock(&self.0)
+            .totals
+            .iter()
+            .map(|((stream, kind), tally)| (stream.clone(), *kind, *tally))
+            .collect()
     }
 }
 
@@ -174,7 +220,10 @@ impl Inner {
         if let Some(total) = self.totals.get_mut(key) {
             total.note(now, handed);
         } else if self.totals.len() < MAX_TOTALS {
-            self.totals.entry(key.clone()).or_default().note(now, handed);
+            self.totals
+                .entry(key.clone())
+                .or_default()
+                .note(now, handed);
         }
     }
 }
@@ -192,7 +241,9 @@ impl Seat {
     /// A picture goes to it.
     pub(super) fn note(&self, now: Time, handed: Handed) {
         let mut inner = lock(&self.clients);
-        let Some(row) = inner.present.get_mut(&self.number) else { return };
+        let Some(row) = inner.present.get_mut(&self.number) else {
+            return;
+        };
         row.tally.note(now, handed);
         inner.note_total(&self.key, now, handed);
     }
@@ -215,12 +266,20 @@ mod tests {
     const ADDRESS: &str = "10.0.0.1:1";
 
     fn handed(age_us: Option<u64>) -> Handed {
-        Handed { bytes: 100, skipped: 2, age_us }
+        Handed {
+            bytes: 100,
+            skipped: 2,
+            age_us,
+        }
     }
 
     #[test]
     fn who_leaves_is_listed_no_more_and_stays_counted() {
-        let (clients, now, stream) = (Clients::default(), Time::from_nanos(5), "cam".parse().unwrap());
+        let (clients, now, stream) = (
+            Clients::default(),
+            Time::from_nanos(5),
+            "cam".parse().unwrap(),
+        );
         let seat = clients.seat(now, Kind::Ws, ADDRESS.parse().unwrap(), &stream);
         seat.note(now, handed(Some(1_000)));
         seat.note(now, handed(Some(1_001)));
@@ -231,28 +290,55 @@ mod tests {
         assert_eq!((clients.count(), clients.rows(now).len()), (0, 0));
         let totals = clients.totals();
         let (name, kind, tally) = &totals[0];
-        assert_eq!((name, *kind, tally.frames, tally.bytes, tally.skipped), (&stream, Kind::Ws, 4, 400, 8));
-        assert_eq!((tally.ages[0], tally.ages[1], tally.ages[AGE_EDGES_MS.len()]), (1, 1, 1));
+        assert_eq!(
+            (name, *kind, tally.frames, tally.bytes, tally.skipped),
+            (&stream, Kind::Ws, 4, 400, 8)
+        );
+        assert_eq!(
+            (tally.ages[0], tally.ages[1], tally.ages[AGE_EDGES_MS.len()]),
+            (1, 1, 1)
+        );
         assert_eq!(tally.ages_us, 9_002_001);
     }
 
     #[test]
     fn who_asks_for_single_pictures_is_one_client_for_a_while() {
-        let (clients, now, stream) = (Clients::default(), Time::from_nanos(5), "cam".parse().unwrap());
+        let (clients, now, stream) = (
+            Clients::default(),
+            Time::from_nanos(5),
+            "cam".parse().unwrap(),
+        );
         for port in 1..4 {
-            clients.note_poll(now, SocketAddr::from(([10, 0, 0, 1], port)), &stream, handed(None));
+            clients.note_poll(
+                now,
+                SocketAddr::from(([10, 0, 0, 1], port)),
+                &stream,
+                handed(None),
+            );
         }
         let rows = clients.rows(now);
-        assert_eq!((rows.len(), rows[0].tally.frames, rows[0].kind), (1, 3, Kind::Snapshot));
+        assert_eq!(
+            (rows.len(), rows[0].tally.frames, rows[0].kind),
+            (1, 3, Kind::Snapshot)
+        );
         assert!(clients.rows(now + REMEMBERED).is_empty());
     }
 
     #[test]
     fn more_pollers_than_places_are_served_and_not_listed() {
-        let (clients, now, stream) = (Clients::default(), Time::from_nanos(5), "cam".parse().unwrap());
+        let (clients, now, stream) = (
+            Clients::default(),
+            Time::from_nanos(5),
+            "cam".parse().unwrap(),
+        );
         for n in 0..1_000_u16 {
             let [high, low] = n.to_be_bytes();
-            clients.note_poll(now, SocketAddr::from(([10, 0, high, low], 1)), &stream, handed(None));
+            clients.note_poll(
+                now,
+                SocketAddr::from(([10, 0, high, low], 1)),
+                &stream,
+                handed(None),
+            );
         }
         assert_eq!(clients.rows(now).len(), MAX_POLLERS);
         assert_eq!(clients.totals()[0].2.frames, 1_000);

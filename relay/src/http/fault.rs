@@ -17,13 +17,21 @@ pub(super) struct Fault {
 impl Fault {
     /// A fault of that status; `code` is for programs and stays as it is, `message` for people.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_s: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            retry_after_s: None,
+        }
     }
 
     /// One that may pass within so many seconds.
     #[must_use]
     pub(super) fn passing(self, seconds: u32) -> Self {
-        Self { retry_after_s: Some(seconds), ..self }
+        Self {
+            retry_after_s: Some(seconds),
+            ..self
+        }
     }
 
     /// What is wrong, for programs.
@@ -38,7 +46,11 @@ impl Fault {
 
     /// There is nothing at this address.
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address: HTTP.md lists all that are")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is nothing at this address: HTTP.md lists all that are",
+        )
     }
 
     /// The relay has no stream of that name.
@@ -51,13 +63,18 @@ impl Fault {
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.code, "message": self.message }));
-        let mut response = (self.status, [(header::CACHE_CONTROL, "no-store")], body).into_response();
+        let mut response =
+            (self.status, [(header::CACHE_CONTROL, "no-store")], body).into_response();
         if let Some(seconds) = self.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = axum::http::HeaderValue::from_static("Bearer realm=\"fanlight\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }

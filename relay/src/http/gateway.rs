@@ -68,7 +68,11 @@ pub(super) async fn serve(
     if let Some(acceptor) = &acceptor {
         tokio::spawn(Arc::clone(acceptor).watch());
     }
-    let door = Door { hall: Arc::clone(hall), router: router::router(Arc::clone(hall)), acceptor };
+    let door = Door {
+        hall: Arc::clone(hall),
+        router: router::router(Arc::clone(hall)),
+        acceptor,
+    };
     let places = Places::new(&hall.settings);
     let mut connections = JoinSet::new();
     let (mut stop, mut full) = (pin!(hall.shutdown.wait()), Limited::new());
@@ -115,13 +119,35 @@ impl Door {
         let stream = Patient::new(stream, TAKE_WITHIN);
         let place = Arc::new(place);
         match self.acceptor.clone() {
-            None => self.talk(stream, Peer { address, secure: false, _place: place }).await,
+            None => {
+                self.talk(
+                    stream,
+                    Peer {
+                        address,
+                        secure: false,
+                        _place: place,
+                    },
+                )
+                .await
+            }
             Some(acceptor) => {
                 let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream));
                 match handshake.await {
-                    Ok(Ok(stream)) => self.talk(stream, Peer { address, secure: true, _place: place }).await,
+                    Ok(Ok(stream)) => {
+                        self.talk(
+                            stream,
+                            Peer {
+                                address,
+                                secure: true,
+                                _place: place,
+                            },
+                        )
+                        .await
+                    }
                     Ok(Err(error)) => tracing::debug!(from = %address, "no TLS: {error}"),
-                    Err(_) => tracing::debug!(from = %address, "no TLS within {HANDSHAKE_WITHIN:?}"),
+                    Err(_) => {
+                        tracing::debug!(from = %address, "no TLS within {HANDSHAKE_WITHIN:?}")
+                    }
                 }
             }
         }
@@ -133,7 +159,11 @@ impl Door {
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             let answer = service.call(request);
-            async move { Ok::<_, Infallible>(Answer::of(answer.await.unwrap_or_else(|never| match never {}))) }
+            async move {
+                Ok::<_, Infallible>(Answer::of(
+                    answer.await.unwrap_or_else(|never| match never {}),
+                ))
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

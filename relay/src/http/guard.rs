@@ -27,7 +27,10 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), microphone=(), geolocation=()",
+    ),
     // nginx would collect the frames of a stream before it passes them on.
     (HeaderName::from_static("x-accel-buffering"), "no"),
 ];
@@ -49,7 +52,11 @@ pub(super) async fn guard(State(hall): State<Arc<Hall>>, request: Request, next:
             }
             let method = parts.method.clone();
             let answer = next.run(Request::from_parts(parts, body));
-            if method == Method::GET { answer.await } else { hasty(answer).await }
+            if method == Method::GET {
+                answer.await
+            } else {
+                hasty(answer).await
+            }
         }
     };
     let headers = response.headers_mut();
@@ -57,15 +64,27 @@ pub(super) async fn guard(State(hall): State<Arc<Hall>>, request: Request, next:
         headers.insert(name, HeaderValue::from_static(value));
     }
     // Who may watch without a token may do so in a page of somebody else's too.
-    let embeds = if hall.settings.access == HttpAccess::Open { "cross-origin" } else { "same-origin" };
+    let embeds = if hall.settings.access == HttpAccess::Open {
+        "cross-origin"
+    } else {
+        "same-origin"
+    };
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static(embeds));
     response
 }
 
 /// The answer to a request that may have a body, which must come soon.
 async fn hasty(answer: impl Future<Output = Response>) -> Response {
-    let late = || Fault::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body of the request did not come in time");
-    tokio::time::timeout(BODY_WITHIN, answer).await.unwrap_or_else(|_| late().into_response())
+    let late = || {
+        Fault::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "the body of the request did not come in time",
+        )
+    };
+    tokio::time::timeout(BODY_WITHIN, answer)
+        .await
+        .unwrap_or_else(|_| late().into_response())
 }
 
 /// The role of who asks; none, for what everybody may have.
@@ -80,7 +99,11 @@ fn admit(hall: &Hall, parts: &Parts) -> Result<Option<Role>, Fault> {
     match role(hall, parts) {
         None if !is_public(parts) => {
             let message = "show a token: Authorization: Bearer TOKEN, or sign in on the page, or use a signed address";
-            Err(Fault::new(StatusCode::UNAUTHORIZED, "token_needed", message))
+            Err(Fault::new(
+                StatusCode::UNAUTHORIZED,
+                "token_needed",
+                message,
+            ))
         }
         role => Ok(role),
     }
@@ -94,32 +117,66 @@ fn is_public(parts: &Parts) -> bool {
 }
 
 fn role(hall: &Hall, parts: &Parts) -> Option<Role> {
-    let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let bearer = text(header::AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let secure = parts.extensions.get::<Peer>().is_some_and(|peer| peer.secure);
+    let secure = parts
+        .extensions
+        .get::<Peer>()
+        .is_some_and(|peer| peer.secure);
     let name = cookie_name(hall, secure);
-    let cookies = parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let cookies = parts
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
     let cookie = pairs.find(|(key, _)| *key == name).map(|(_, value)| value);
     let expires = query(&parts.uri, "expires").and_then(|text| text.parse().ok());
-    let signed = expires.zip(query(&parts.uri, "signature")).filter(|_| parts.method != Method::POST);
-    hall.access.role(&Papers { bearer, cookie, signed, path: parts.uri.path() }, unix_seconds())
+    let signed = expires
+        .zip(query(&parts.uri, "signature"))
+        .filter(|_| parts.method != Method::POST);
+    hall.access.role(
+        &Papers {
+            bearer,
+            cookie,
+            signed,
+            path: parts.uri.path(),
+        },
+        unix_seconds(),
+    )
 }
 
 /// The name of our cookie. Browsers send cookies to all ports of a host, and another relay may be there.
 pub(super) fn cookie_name(hall: &Hall, secure: bool) -> String {
-    format!("{}fanlight-{}", if secure { "__Host-" } else { "" }, hall.address.port())
+    format!(
+        "{}fanlight-{}",
+        if secure { "__Host-" } else { "" },
+        hall.address.port()
+    )
 }
 
 /// A page of somebody else's may have its own name resolved to a loopback address, to read with its visitor's browser what
 /// is there: such a request names that name.
 fn check_host(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
-    let Some(host) = headers.get(header::HOST) else { return Ok(()) };
+    let Some(host) = headers.get(header::HOST) else {
+        return Ok(());
+    };
     let host = host.to_str().unwrap_or_default();
-    let known = hall.settings.origins.iter().any(|origin| authority(origin) == host);
+    let known = hall
+        .settings
+        .origins
+        .iter()
+        .any(|origin| authority(origin) == host);
     if known || is_loopback(host) {
         return Ok(());
     }
@@ -130,9 +187,16 @@ fn check_host(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
 
 /// A page of somebody else's may open a WebSocket to anywhere, with its visitor's cookies.
 fn check_origin(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let (origin, host) = (origin.to_str().unwrap_or_default(), headers.get(header::HOST));
-    let own = host.is_some_and(|host| !authority(origin).is_empty() && host.as_bytes() == authority(origin).as_bytes());
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let (origin, host) = (
+        origin.to_str().unwrap_or_default(),
+        headers.get(header::HOST),
+    );
+    let own = host.is_some_and(|host| {
+        !authority(origin).is_empty() && host.as_bytes() == authority(origin).as_bytes()
+    });
     if own || hall.settings.origins.iter().any(|known| known == origin) {
         return Ok(());
     }
@@ -142,7 +206,9 @@ fn check_origin(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
 
 /// Host and port of an origin.
 fn authority(origin: &str) -> &str {
-    origin.split_once("://").map_or("", |(_, authority)| authority)
+    origin
+        .split_once("://")
+        .map_or("", |(_, authority)| authority)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -150,19 +216,31 @@ fn is_loopback(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    let address = name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    address || name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+    let address = name
+        .parse::<IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical().is_loopback());
+    address
+        || name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
 /// The value of `key` in the query, as it stands there.
 pub(super) fn query<'a>(uri: &'a Uri, key: &str) -> Option<&'a str> {
-    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(name, _)| *name == key).map(|(_, value)| value)
+    let pairs = uri
+        .query()?
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
+    pairs
+        .into_iter()
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
 }
 
 /// Seconds since 1970: what expires does so by the wall clock, which clients know.
 pub(super) fn unix_seconds() -> u64 {
-    let nanos = i64::try_from(clock::now().as_nanos()).unwrap_or(i64::MAX).saturating_add(clock::wall_offset_ns());
+    let nanos = i64::try_from(clock::now().as_nanos())
+        .unwrap_or(i64::MAX)
+        .saturating_add(clock::wall_offset_ns());
     u64::try_from(nanos / 1_000_000_000).unwrap_or(0)
 }
 
@@ -172,11 +250,24 @@ mod tests {
 
     #[test]
     fn only_names_of_this_host_are_loopback() {
-        for host in ["localhost", "LocalHost:8080", "127.0.0.1", "127.9.9.9:1", "[::1]:80", "cam.localhost:1"] {
+        for host in [
+            "localhost",
+            "LocalHost:8080",
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]:80",
+            "cam.localhost:1",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "evil.example", "127.0.0.1.evil.example:80", "10.0.0.1:80", "localhost.evil", "[2001:db8::1]"]
-        {
+        for host in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example:80",
+            "10.0.0.1:80",
+            "localhost.evil",
+            "[2001:db8::1]",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }
@@ -184,7 +275,10 @@ mod tests {
     #[test]
     fn a_value_of_the_query_is_found_by_its_whole_name() {
         let uri: Uri = "/?action=stream&n=1&stream=cam".parse().unwrap();
-        assert_eq!((query(&uri, "stream"), query(&uri, "n"), query(&uri, "x")), (Some("cam"), Some("1"), None));
+        assert_eq!(
+            (query(&uri, "stream"), query(&uri, "n"), query(&uri, "x")),
+            (Some("cam"), Some("1"), None)
+        );
         assert_eq!(query(&"/".parse().unwrap(), "n"), None);
     }
 }

@@ -27,7 +27,11 @@ const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(15);
 /// # Errors
 /// Those of the system.
 pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(listen),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A port that a former run of ours left in TIME_WAIT is free; one that somebody listens on is not.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -69,13 +73,28 @@ pub(super) struct Place {
 impl Places {
     /// As many as `settings` says.
     pub(super) fn new(settings: &Settings) -> Self {
-        let Settings { connections: all, connections_per_address: each, ref proxies, .. } = *settings;
-        Self { taken: Arc::default(), emptied: Arc::default(), all, each, proxies: proxies.as_slice().into() }
+        let Settings {
+            connections: all,
+            connections_per_address: each,
+            ref proxies,
+            ..
+        } = *settings;
+        Self {
+            taken: Arc::default(),
+            emptied: Arc::default(),
+            all,
+            each,
+            proxies: proxies.as_slice().into(),
+        }
     }
 
     /// A place for a connection from `address`; none when there is none left for it.
     pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
-        let each = if self.proxies.contains(&address.to_canonical()) { self.all } else { self.each };
+        let each = if self.proxies.contains(&address.to_canonical()) {
+            self.all
+        } else {
+            self.each
+        };
         let address = network(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all = taken.count;
@@ -85,12 +104,18 @@ impl Places {
         }
         taken.count += 1;
         taken.by_address.insert(address, mine + 1);
-        Some(Place { places: self.clone(), address })
+        Some(Place {
+            places: self.clone(),
+            address,
+        })
     }
 
     /// How many are taken.
     pub(super) fn taken(&self) -> usize {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).count
+        self.taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count
     }
 
     /// Waits until none is taken.
@@ -103,7 +128,11 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self
+            .places
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         taken.count -= 1;
         if taken.count == 0 {
             self.places.emptied.notify_one();
@@ -144,7 +173,11 @@ mod tests {
         assert!(places.taken.lock().unwrap().by_address.is_empty());
         assert!(take("10.0.0.1").is_some());
         let held: Vec<_> = (0..6).map(|_| take("10.0.0.9")).collect();
-        assert_eq!(held.iter().flatten().count(), 5, "many speak through a proxy");
+        assert_eq!(
+            held.iter().flatten().count(),
+            5,
+            "many speak through a proxy"
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Self {
-        Self { books: Mutex::default(), meter: Mutex::new(Meter::new()) }
+        Self {
+            books: Mutex::default(),
+            meter: Mutex::new(Meter::new()),
+        }
     }
 
     /// Notes what viewers said, who may have left before anybody asks.
@@ -58,7 +61,14 @@ pub(super) async fn metrics(State(hall): State<Arc<Hall>>) -> Response {
     registry.register_collector(Box::new(Snapshot::take(&hall, clock::now())));
     let mut body = String::new();
     match text::encode(&mut body, &registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")], body).into_response(),
+        Ok(()) => (
+            [
+                (header::CONTENT_TYPE, CONTENT_TYPE),
+                (header::CACHE_CONTROL, "no-store"),
+            ],
+            body,
+        )
+            .into_response(),
         Err(error) => {
             let message = format!("the figures cannot be written: {error}");
             Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "broken", message).into_response()
@@ -94,7 +104,12 @@ impl Snapshot {
                 .into_iter()
                 .map(|(name, kind, tally)| (name.to_string(), kind, tally))
                 .collect(),
-            watching: hall.clients.rows(now).into_iter().map(|row| (row.stream.to_string(), row.kind)).collect(),
+            watching: hall
+                .clients
+                .rows(now)
+                .into_iter()
+                .map(|row| (row.stream.to_string(), row.kind))
+                .collect(),
             books: books.totals(),
             usage: lock(&hall.metrics.meter).sample(now),
             processor: usage::processor_time(),
@@ -109,7 +124,9 @@ impl Snapshot {
             "fanlight_relay_stream_up",
             "Whether the source of a stream is heard: 1 or 0",
             None,
-            self.roll.iter().map(|line| (by_name(line), f64::from(u8::from(!line.entry.source_gone)))),
+            self.roll
+                .iter()
+                .map(|line| (by_name(line), f64::from(u8::from(!line.entry.source_gone)))),
         )?;
         writer.gauges(
             "fanlight_relay_stream_rate_hertz",
@@ -122,16 +139,25 @@ impl Snapshot {
             "fanlight_relay_received_frames",
             "Frames that came from sources",
             None,
-            self.traffic.iter().map(|(name, traffic)| (stream(name), traffic.frames)),
+            self.traffic
+                .iter()
+                .map(|(name, traffic)| (stream(name), traffic.frames)),
         )?;
         writer.counters(
             "fanlight_relay_received",
             "Bytes of the pictures that came from sources",
             Some(&Unit::Bytes),
-            self.traffic.iter().map(|(name, traffic)| (stream(name), traffic.bytes)),
+            self.traffic
+                .iter()
+                .map(|(name, traffic)| (stream(name), traffic.bytes)),
         )?;
         let stages = self.traffic.iter().flat_map(|(name, traffic)| {
-            let of = |stage: &'static str, ages| ([("stream", name.clone()), ("stage", stage.to_owned())], ages);
+            let of = |stage: &'static str, ages| {
+                (
+                    [("stream", name.clone()), ("stage", stage.to_owned())],
+                    ages,
+                )
+            };
             [
                 of("capture_to_published", Ages::from(&traffic.prepared)),
                 of("published_to_relay", Ages::from(&traffic.transit)),
@@ -146,26 +172,53 @@ impl Snapshot {
 
     fn viewers(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
         const HTTP: [Kind; 3] = [Kind::Ws, Kind::Mjpeg, Kind::Snapshot];
-        let labels = |stream: &str, kind: &str| [("stream", stream.to_owned()), ("kind", kind.to_owned())];
-        let udp = self.roll.iter().map(|line| (labels(line.entry.name.as_str(), "udp"), f64::from(line.entry.viewers)));
+        let labels =
+            |stream: &str, kind: &str| [("stream", stream.to_owned()), ("kind", kind.to_owned())];
+        let udp = self.roll.iter().map(|line| {
+            (
+                labels(line.entry.name.as_str(), "udp"),
+                f64::from(line.entry.viewers),
+            )
+        });
         let http = self.roll.iter().flat_map(|line| {
             HTTP.map(|kind| {
                 let name = line.entry.name.as_str();
-                let count = self.watching.iter().filter(|(stream, its)| stream == name && *its == kind).count();
+                let count = self
+                    .watching
+                    .iter()
+                    .filter(|(stream, its)| stream == name && *its == kind)
+                    .count();
                 (labels(name, kind.word()), count as f64)
             })
         });
-        writer.gauges("fanlight_relay_viewers", "Who watches a stream now", None, udp.chain(http))?;
-        let udp = self.books.iter().map(|(name, totals)| (labels(name, "udp"), totals.frames));
-        let http = self.clients.iter().map(|(name, kind, tally)| (labels(name, kind.word()), tally.frames));
+        writer.gauges(
+            "fanlight_relay_viewers",
+            "Who watches a stream now",
+            None,
+            udp.chain(http),
+        )?;
+        let udp = self
+            .books
+            .iter()
+            .map(|(name, totals)| (labels(name, "udp"), totals.frames));
+        let http = self
+            .clients
+            .iter()
+            .map(|(name, kind, tally)| (labels(name, kind.word()), tally.frames));
         writer.counters(
             "fanlight_relay_delivered_frames",
             "Frames that viewers say they showed (udp), or that were handed to their sockets",
             None,
             udp.chain(http),
         )?;
-        let udp = self.books.iter().map(|(name, totals)| (labels(name, "udp"), totals.bytes));
-        let http = self.clients.iter().map(|(name, kind, tally)| (labels(name, kind.word()), tally.bytes));
+        let udp = self
+            .books
+            .iter()
+            .map(|(name, totals)| (labels(name, "udp"), totals.bytes));
+        let http = self
+            .clients
+            .iter()
+            .map(|(name, kind, tally)| (labels(name, kind.word()), tally.bytes));
         writer.counters(
             "fanlight_relay_delivered",
             "Bytes that viewers say came (udp), or of the pictures that were handed to their sockets",
@@ -173,9 +226,18 @@ impl Snapshot {
             udp.chain(http),
         )?;
         self.losses(writer)?;
-        let udp = self.books.iter().map(|(name, totals)| (labels(name, "udp"), Ages::from(&totals.ages)));
+        let udp = self
+            .books
+            .iter()
+            .map(|(name, totals)| (labels(name, "udp"), Ages::from(&totals.ages)));
         let http = self.clients.iter().map(|(name, kind, tally)| {
-            (labels(name, kind.word()), Ages { classes: tally.ages, sum_us: tally.ages_us })
+            (
+                labels(name, kind.word()),
+                Ages {
+                    classes: tally.ages,
+                    sum_us: tally.ages_us,
+                },
+            )
         });
         writer.histograms(
             "fanlight_relay_frame_age",
@@ -186,13 +248,21 @@ impl Snapshot {
 
     fn losses(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
         let labels = |stream: &str, kind: &str, reason: &str| {
-            [("stream", stream.to_owned()), ("kind", kind.to_owned()), ("reason", reason.to_owned())]
+            [
+                ("stream", stream.to_owned()),
+                ("kind", kind.to_owned()),
+                ("reason", reason.to_owned()),
+            ]
         };
-        let udp = self
-            .books
+        let udp = self.books.iter().flat_map(|(name, totals)| {
+            totals
+                .lost()
+                .map(move |(reason, count)| (labels(name, "udp", reason), count))
+        });
+        let http = self
+            .clients
             .iter()
-            .flat_map(|(name, totals)| totals.lost().map(move |(reason, count)| (labels(name, "udp", reason), count)));
-        let http = self.clients.iter().map(|(name, kind, tally)| (labels(name, kind.word(), "skipped"), tally.skipped));
+            .map(|(name, kind, tally)| (labels(name, kind.word(), "skipped"), tally.skipped));
         writer.counters(
             "fanlight_relay_lost_frames",
             "Frames of a stream that viewers of it did not get, by the reason",
@@ -202,17 +272,33 @@ impl Snapshot {
     }
 
     fn process(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
-        writer.info("fanlight_relay_build", "The version of the relay", [("version", env!("CARGO_PKG_VERSION"))])?;
-        writer.gauge("fanlight_relay_streams", "Streams that the relay has", self.census.streams.len() as f64)?;
+        writer.info(
+            "fanlight_relay_build",
+            "The version of the relay",
+            [("version", env!("CARGO_PKG_VERSION"))],
+        )?;
+        writer.gauge(
+            "fanlight_relay_streams",
+            "Streams that the relay has",
+            self.census.streams.len() as f64,
+        )?;
         writer.gauge(
             "fanlight_relay_lanes",
             "UDP viewers that have a socket of their own",
             self.census.lanes as f64,
         )?;
-        writer.counter_seconds("process_cpu", "Processor time, user and system", self.processor)?;
+        writer.counter_seconds(
+            "process_cpu",
+            "Processor time, user and system",
+            self.processor,
+        )?;
         let resident = self.usage.resident_bytes as f64;
         writer.gauge("process_resident_memory_bytes", "Memory in RAM", resident)?;
-        writer.gauge("process_uptime_seconds", "Since the process began", self.usage.uptime.as_secs_f64())?;
+        writer.gauge(
+            "process_uptime_seconds",
+            "Since the process began",
+            self.usage.uptime.as_secs_f64(),
+        )?;
         match self.descriptors {
             Some(count) => writer.gauge("process_open_fds", "Open files and sockets", count as f64),
             None => Ok(()),

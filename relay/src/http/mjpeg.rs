@@ -38,17 +38,35 @@ pub(super) const MOST_FPS: f64 = 1_000.0;
 pub(super) const FEWEST_FPS: f64 = 0.01;
 
 /// `GET /stream/NAME.mjpeg`.
-pub(super) async fn stream(state: State<Arc<Hall>>, Path(file): Path<String>, request: Request) -> Response {
-    match file.strip_suffix(".mjpeg").or_else(|| file.strip_suffix(".mjpg")) {
+pub(super) async fn stream(
+    state: State<Arc<Hall>>,
+    Path(file): Path<String>,
+    request: Request,
+) -> Response {
+    match file
+        .strip_suffix(".mjpeg")
+        .or_else(|| file.strip_suffix(".mjpg"))
+    {
         Some(name) => of(state, Some(name.to_owned()), request).await,
         None => Fault::not_found().into_response(),
     }
 }
 
 /// The pictures of `stream`, or of the first that has a source.
-pub(super) async fn of(State(hall): State<Arc<Hall>>, stream: Option<String>, request: Request) -> Response {
+pub(super) async fn of(
+    State(hall): State<Arc<Hall>>,
+    stream: Option<String>,
+    request: Request,
+) -> Response {
     let (parts, _) = request.into_parts();
-    begin(hall, stream, &parts.uri, &parts.headers, parts.extensions.get().cloned()).into_response()
+    begin(
+        hall,
+        stream,
+        &parts.uri,
+        &parts.headers,
+        parts.extensions.get().cloned(),
+    )
+    .into_response()
 }
 
 fn begin(
@@ -61,15 +79,27 @@ fn begin(
     let framing = Framing::of(uri, headers)?;
     let fps = query(uri, "fps").map(rate).transpose()?;
     let name = name(&hall, stream)?;
-    let slot = hall.wall.slot(&name).ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
+    let slot = hall
+        .wall
+        .slot(&name)
+        .ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
     let now = clock::now();
     let watching = slot.watch(Arc::new(Notify::new()));
     let seat = peer.map(|peer| hall.clients.seat(now, Kind::Mjpeg, peer.address, &name));
-    let feed = Feed { hall, watching, seat, pace: Pace::new(fps), framing, last: None };
+    let feed = Feed {
+        hall,
+        watching,
+        seat,
+        pace: Pace::new(fps),
+        framing,
+        last: None,
+    };
     let headers = [
         (
             header::CONTENT_TYPE,
-            HeaderValue::from_static("multipart/x-mixed-replace; boundary=fanlight-next-picture-9f3c"),
+            HeaderValue::from_static(
+                "multipart/x-mixed-replace; boundary=fanlight-next-picture-9f3c",
+            ),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
@@ -78,8 +108,15 @@ fn begin(
 
 /// A number of frames a second, as a query has it.
 fn rate(text: &str) -> Result<f64, Fault> {
-    let fps = text.parse().ok().filter(|fps| (FEWEST_FPS..=MOST_FPS).contains(fps));
-    fps.ok_or_else(|| Fault::bad_request(format!("fps is a number of frames a second, {FEWEST_FPS} to {MOST_FPS}")))
+    let fps = text
+        .parse()
+        .ok()
+        .filter(|fps| (FEWEST_FPS..=MOST_FPS).contains(fps));
+    fps.ok_or_else(|| {
+        Fault::bad_request(format!(
+            "fps is a number of frames a second, {FEWEST_FPS} to {MOST_FPS}"
+        ))
+    })
 }
 
 /// How parts are framed.
@@ -99,8 +136,15 @@ impl Framing {
             Some("advance") => Ok(Self::Advance),
             Some(_) => Err(Fault::bad_request("framing is plain or advance")),
             None => {
-                let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-                Ok(if agent.starts_with("Mozilla/") { Self::Advance } else { Self::Plain })
+                let agent = headers
+                    .get(header::USER_AGENT)
+                    .and_then(|agent| agent.to_str().ok())
+                    .unwrap_or_default();
+                Ok(if agent.starts_with("Mozilla/") {
+                    Self::Advance
+                } else {
+                    Self::Plain
+                })
             }
         }
     }
@@ -170,7 +214,9 @@ impl Feed {
                 return None;
             }
             let between = slot.interval();
-            let picture = slot.newest().filter(|picture| Some(picture.id) != self.last);
+            let picture = slot
+                .newest()
+                .filter(|picture| Some(picture.id) != self.last);
             match picture {
                 Some(picture) if is_due(&self.pace, &picture, between, now) => {
                     self.note(now, &picture);
@@ -178,7 +224,11 @@ impl Feed {
                 }
                 Some(_) => {
                     // Not at the same moment again when that has come by less than the clock tells.
-                    let until = self.pace.latest(between).saturating_since(now).max(Duration::from_millis(1));
+                    let until = self
+                        .pace
+                        .latest(between)
+                        .saturating_since(now)
+                        .max(Duration::from_millis(1));
                     let _ = tokio::time::timeout(until, self.watching.woken()).await;
                 }
                 None => self.watching.woken().await,
@@ -190,7 +240,14 @@ impl Feed {
         self.pace.on_sent(now);
         let skipped = self.last.map_or(0, |last| skipped(last, picture.id));
         if let Some(seat) = &self.seat {
-            seat.note(now, Handed { bytes: picture.jpeg.len(), skipped, age_us: picture.age_us(now) });
+            seat.note(
+                now,
+                Handed {
+                    bytes: picture.jpeg.len(),
+                    skipped,
+                    age_us: picture.age_us(now),
+                },
+            );
         }
     }
 }
@@ -202,7 +259,11 @@ pub(super) fn is_due(pace: &Pace, picture: &Picture, between: Option<Duration>, 
 
 /// Frames of the stream between two that one gets.
 pub(super) fn skipped(last: FrameId, next: FrameId) -> u64 {
-    if last.epoch == next.epoch { next.number.saturating_sub(last.number).saturating_sub(1) } else { 0 }
+    if last.epoch == next.epoch {
+        next.number.saturating_sub(last.number).saturating_sub(1)
+    } else {
+        0
+    }
 }
 
 type Step = Pin<Box<dyn Future<Output = (Feed, Option<Piece>)> + Send>>;
@@ -215,7 +276,9 @@ struct Parts {
 
 impl Parts {
     fn new(feed: Feed) -> Self {
-        Self { step: Some(step(feed)) }
+        Self {
+            step: Some(step(feed)),
+        }
     }
 }
 
@@ -234,7 +297,9 @@ impl hyper::body::Body for Parts {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
-        let Some(pending) = &mut self.step else { return Poll::Ready(None) };
+        let Some(pending) = &mut self.step else {
+            return Poll::Ready(None);
+        };
         let (feed, part) = ready!(pending.as_mut().poll(context));
         let part = match part {
             Some(part) => {
@@ -257,7 +322,10 @@ mod tests {
     fn picture() -> Picture {
         Picture {
             stream: "cam".parse().unwrap(),
-            id: FrameId { epoch: 1, number: 7 },
+            id: FrameId {
+                epoch: 1,
+                number: 7,
+            },
             jpeg: Bytes::from_static(b"JPEG"),
             size: (2, 1),
             received: Time::default(),
@@ -269,7 +337,9 @@ mod tests {
 
     fn sent(framing: Framing) -> String {
         let parts = [true, false].map(|first| framing.part(&picture(), first));
-        let sent = parts.into_iter().flat_map(|mut part| part.copy_to_bytes(part.remaining()));
+        let sent = parts
+            .into_iter()
+            .flat_map(|mut part| part.copy_to_bytes(part.remaining()));
         String::from_utf8(sent.chain(framing.end(true)).collect()).unwrap()
     }
 
@@ -278,33 +348,52 @@ mod tests {
         let part = format!(
             "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\nX-Timestamp: 1800000000.000042\r\n\r\nJPEG\r\n"
         );
-        assert_eq!(sent(Framing::Plain), format!("{part}{part}--{BOUNDARY}--\r\n"));
+        assert_eq!(
+            sent(Framing::Plain),
+            format!("{part}{part}--{BOUNDARY}--\r\n")
+        );
     }
 
     /// GStreamer's multipartdemux waits for them.
     #[test]
     fn the_two_bytes_after_a_picture_go_with_it_and_not_with_the_next() {
         for first in [true, false] {
-            assert_eq!(Framing::Plain.part(&picture(), first).into_inner().1, "\r\n");
+            assert_eq!(
+                Framing::Plain.part(&picture(), first).into_inner().1,
+                "\r\n"
+            );
         }
     }
 
     #[test]
     fn in_advance_framing_the_next_head_follows_each_picture() {
         let head = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n");
-        assert_eq!(sent(Framing::Advance), format!("{head}JPEG\r\n{head}JPEG\r\n{head}\r\n--{BOUNDARY}--\r\n"));
+        assert_eq!(
+            sent(Framing::Advance),
+            format!("{head}JPEG\r\n{head}JPEG\r\n{head}\r\n--{BOUNDARY}--\r\n")
+        );
     }
 
     #[test]
     fn browsers_get_advance_framing_and_players_plain_unless_they_ask() {
         let framing = |uri: &str, agent: &'static str| {
-            let headers = HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static(agent))]);
+            let headers =
+                HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static(agent))]);
             Framing::of(&uri.parse().unwrap(), &headers)
         };
-        assert_eq!(framing("/stream/a.mjpeg", "Mozilla/5.0 (X11)"), Ok(Framing::Advance));
+        assert_eq!(
+            framing("/stream/a.mjpeg", "Mozilla/5.0 (X11)"),
+            Ok(Framing::Advance)
+        );
         assert_eq!(framing("/stream/a.mjpeg", "Lavf/61"), Ok(Framing::Plain));
-        assert_eq!(framing("/stream/a.mjpeg?framing=plain", "Mozilla/5.0"), Ok(Framing::Plain));
-        assert_eq!(framing("/stream/a.mjpeg?framing=advance", "curl/8"), Ok(Framing::Advance));
+        assert_eq!(
+            framing("/stream/a.mjpeg?framing=plain", "Mozilla/5.0"),
+            Ok(Framing::Plain)
+        );
+        assert_eq!(
+            framing("/stream/a.mjpeg?framing=advance", "curl/8"),
+            Ok(Framing::Advance)
+        );
         framing("/stream/a.mjpeg?framing=x", "curl/8").unwrap_err();
     }
 
@@ -319,6 +408,13 @@ mod tests {
     #[test]
     fn frames_of_another_epoch_were_not_skipped() {
         let id = |epoch, number| FrameId { epoch, number };
-        assert_eq!((skipped(id(1, 5), id(1, 6)), skipped(id(1, 5), id(1, 9)), skipped(id(1, 5), id(2, 9))), (0, 3, 0));
+        assert_eq!(
+            (
+                skipped(id(1, 5), id(1, 6)),
+                skipped(id(1, 5), id(1, 9)),
+                skipped(id(1, 5), id(2, 9))
+            ),
+            (0, 3, 0)
+        );
     }
 }

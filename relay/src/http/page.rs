@@ -57,7 +57,10 @@ pub(super) fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "" => "index.html",
         name => name,
     };
-    FILES.iter().find(|(known, ..)| *known == name).map(|&(_, kind, bytes)| (kind, bytes))
+    FILES
+        .iter()
+        .find(|(known, ..)| *known == name)
+        .map(|&(_, kind, bytes)| (kind, bytes))
 }
 
 /// The page itself with its media type; `streams` are listed for browsers that run no scripts.
@@ -65,7 +68,9 @@ pub(super) fn index<'a>(streams: impl Iterator<Item = &'a StreamName>) -> (&'sta
     // What a name may hold needs no escaping.
     let entry = |name: &StreamName| {
         let name = name.as_str();
-        format!("<li><a href=\"stream/{name}.mjpeg\">{name}</a> (<a href=\"snapshot/{name}.jpg\">one picture</a>)</li>")
+        format!(
+            "<li><a href=\"stream/{name}.mjpeg\">{name}</a> (<a href=\"snapshot/{name}.jpg\">one picture</a>)</li>"
+        )
     };
     let list: String = streams.map(entry).collect();
     (HTML, INDEX.replacen(STREAMS, &list, 1))
@@ -81,10 +86,16 @@ mod tests {
 
     #[test]
     fn every_file_of_the_folder_is_served() {
-        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/page")).unwrap();
-        let names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let folder =
+            std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/page")).unwrap();
+        let names: Vec<String> = folder
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         for name in &names {
-            assert!(file(&format!("/{name}")).is_some(), "{name} is not in the list of page.rs");
+            assert!(
+                file(&format!("/{name}")).is_some(),
+                "{name} is not in the list of page.rs"
+            );
         }
         assert_eq!(names.len(), FILES.len());
         assert_eq!(file("/"), file("/index.html"));
@@ -96,13 +107,33 @@ mod tests {
     #[test]
     fn the_page_asks_nobody_else_for_anything_and_has_nothing_inline() {
         for &(name, kind, bytes) in FILES {
-            let text = std::str::from_utf8(bytes).unwrap().replace("http://www.w3.org/", "");
-            assert!(!text.contains("http://") && !text.contains("https://"), "{name} names another host");
-            assert!(!text.contains("eval(") && !text.contains("innerHTML"), "{name}");
+            let text = std::str::from_utf8(bytes)
+                .unwrap()
+                .replace("http://www.w3.org/", "");
+            assert!(
+                !text.contains("http://") && !text.contains("https://"),
+                "{name} names another host"
+            );
+            assert!(
+                !text.contains("eval(") && !text.contains("innerHTML"),
+                "{name}"
+            );
             if kind == HTML {
-                assert!(!text.contains(" style=") && !text.contains("<style") && !text.contains(" onclick="), "{name}");
-                assert_eq!(text.matches("<script").count(), text.matches("src=\"main.js\"").count(), "{name}");
-                assert!(!text.contains("=\"/"), "{name} has an address that a proxy's path would break");
+                assert!(
+                    !text.contains(" style=")
+                        && !text.contains("<style")
+                        && !text.contains(" onclick="),
+                    "{name}"
+                );
+                assert_eq!(
+                    text.matches("<script").count(),
+                    text.matches("src=\"main.js\"").count(),
+                    "{name}"
+                );
+                assert!(
+                    !text.contains("=\"/"),
+                    "{name} has an address that a proxy's path would break"
+                );
             }
         }
     }
@@ -112,7 +143,8 @@ mod tests {
         for &(name, _, bytes) in FILES.iter().filter(|(_, kind, _)| *kind == SCRIPT) {
             let text = std::str::from_utf8(bytes).unwrap();
             let imports = text.lines().filter(|line| line.starts_with("import "));
-            for path in imports.filter_map(|line| line.split_once("from \"./")?.1.split('"').next()) {
+            for path in imports.filter_map(|line| line.split_once("from \"./")?.1.split('"').next())
+            {
                 assert!(file(&format!("/{path}")).is_some(), "{name} imports {path}");
             }
         }
@@ -121,9 +153,14 @@ mod tests {
     #[test]
     fn without_scripts_there_is_a_link_for_each_stream() {
         assert!(text("/").contains(STREAMS));
-        let names: Vec<StreamName> = ["cam1", "Hof_2.a-b"].map(|name| name.parse().unwrap()).into();
+        let names: Vec<StreamName> = ["cam1", "Hof_2.a-b"]
+            .map(|name| name.parse().unwrap())
+            .into();
         let (_, page) = index(names.iter());
-        assert!(page.contains("href=\"stream/cam1.mjpeg\"") && page.contains("href=\"snapshot/Hof_2.a-b.jpg\""));
+        assert!(
+            page.contains("href=\"stream/cam1.mjpeg\"")
+                && page.contains("href=\"snapshot/Hof_2.a-b.jpg\"")
+        );
         assert!(!page.contains(STREAMS));
     }
 }

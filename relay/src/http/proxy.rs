@@ -14,7 +14,9 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Puts who asked, and by which scheme, in the place of a proxy of ours.
 pub(super) fn see_through(proxies: &[IpAddr], parts: &mut Parts) {
-    let Some(peer) = parts.extensions.get_mut::<Peer>() else { return };
+    let Some(peer) = parts.extensions.get_mut::<Peer>() else {
+        return;
+    };
     if !proxies.contains(&peer.address.ip().to_canonical()) {
         return;
     }
@@ -22,26 +24,43 @@ pub(super) fn see_through(proxies: &[IpAddr], parts: &mut Parts) {
         // Clients of one address remain apart by the connections between the proxy and us.
         peer.address = SocketAddr::new(client, peer.address.port());
     }
-    peer.secure |= words(&parts.headers, PROTO).next_back().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    peer.secure |= words(&parts.headers, PROTO)
+        .next_back()
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
 }
 
 /// The last address that no proxy of ours has: what stands before it anybody may have written.
 fn client(proxies: &[IpAddr], headers: &HeaderMap) -> Option<IpAddr> {
     let addresses = words(headers, FOR).rev().map(address);
     // What is no address was written by nobody who can be believed in what stands before.
-    addresses.map_while(|address| address).find(|address| !proxies.contains(address))
+    addresses
+        .map_while(|address| address)
+        .find(|address| !proxies.contains(address))
 }
 
 /// What stands between commas in all headers of that name, in their order.
 fn words(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item = &str> {
-    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
-    values.into_iter().flat_map(|value| value.split(',')).map(str::trim)
+    let values: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap_or_default())
+        .collect();
+    values
+        .into_iter()
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
 }
 
 /// An address, as some proxies write it with a port.
 fn address(text: &str) -> Option<IpAddr> {
-    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = bracketed.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let address = bracketed
+        .parse()
+        .ok()
+        .or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
     address.map(|address| address.to_canonical())
 }
 
@@ -66,9 +85,18 @@ mod tests {
         let settings = Settings::new(&config).unwrap();
         let address: SocketAddr = address.parse().unwrap();
         let place = Arc::new(Places::new(&settings).take(address.ip()).unwrap());
-        let request = Request::builder().header(FOR, "192.168.1.7").header(PROTO, "https");
-        let (mut parts, ()) =
-            request.extension(Peer { address, secure: false, _place: place }).body(()).unwrap().into_parts();
+        let request = Request::builder()
+            .header(FOR, "192.168.1.7")
+            .header(PROTO, "https");
+        let (mut parts, ()) = request
+            .extension(Peer {
+                address,
+                secure: false,
+                _place: place,
+            })
+            .body(())
+            .unwrap()
+            .into_parts();
         see_through(&settings.proxies, &mut parts);
         let peer = parts.extensions.get::<Peer>().unwrap();
         (peer.address.to_string(), peer.secure)
@@ -77,13 +105,19 @@ mod tests {
     #[test]
     fn a_proxy_of_ours_is_believed_and_nobody_else() {
         assert_eq!(seen("10.0.0.9:5000"), ("192.168.1.7:5000".to_owned(), true));
-        assert_eq!(seen("[::ffff:10.0.0.9]:5000"), ("192.168.1.7:5000".to_owned(), true));
+        assert_eq!(
+            seen("[::ffff:10.0.0.9]:5000"),
+            ("192.168.1.7:5000".to_owned(), true)
+        );
         assert_eq!(seen("10.0.0.8:5000"), ("10.0.0.8:5000".to_owned(), false));
     }
 
     fn client_of(values: &[&str]) -> Option<String> {
         let proxies = ["127.0.0.1", "10.0.0.9"].map(|address| address.parse().unwrap());
-        let headers = values.iter().map(|value| (FOR, value.parse().unwrap())).collect();
+        let headers = values
+            .iter()
+            .map(|value| (FOR, value.parse().unwrap()))
+            .collect();
         client(&proxies, &headers).map(|address| address.to_string())
     }
 

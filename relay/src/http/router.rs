@@ -25,7 +25,10 @@ pub(super) fn router(hall: Arc<Hall>) -> Router {
         .route("/api/streams", get(api::streams))
         .route("/api/viewers", get(api::viewers))
         .route("/api/health", get(api::health))
-        .route("/api/session", post(session::begin).delete(session::end).get(session::tell))
+        .route(
+            "/api/session",
+            post(session::begin).delete(session::end).get(session::tell),
+        )
         .route("/api/sign", post(session::sign))
         .route("/readyz", get(api::ready))
         .route("/metrics", get(metrics::metrics))
@@ -33,7 +36,10 @@ pub(super) fn router(hall: Arc<Hall>) -> Router {
         .fallback(file)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn_with_state(Arc::clone(&hall), guard::guard))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&hall),
+            guard::guard,
+        ))
         .with_state(hall)
 }
 
@@ -53,9 +59,20 @@ async fn root(state: State<Arc<Hall>>, request: Request) -> Response {
 fn index(hall: &Hall, request: &Request) -> Response {
     let census = hall.wall.census();
     let may = request.extensions().get::<Role>().is_some();
-    let names = census.streams.iter().map(|stream| &stream.name).filter(|_| may);
+    let names = census
+        .streams
+        .iter()
+        .map(|stream| &stream.name)
+        .filter(|_| may);
     let (kind, page) = page::index(names);
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], page).into_response()
+    (
+        [
+            (header::CONTENT_TYPE, kind),
+            (header::CACHE_CONTROL, "no-cache"),
+        ],
+        page,
+    )
+        .into_response()
 }
 
 async fn file(request: Request) -> Result<Response, Fault> {
@@ -64,11 +81,18 @@ async fn file(request: Request) -> Result<Response, Fault> {
     }
     let (kind, bytes) = page::file(request.uri().path()).ok_or_else(Fault::not_found)?;
     // The files of a page belong to one version of the program.
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
 
     Ok((StatusCode::OK, headers, bytes).into_response())
 }
 
 async fn wrong_method() -> Fault {
-    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this address does not take that method: see HTTP.md")
+    Fault::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong_method",
+        "this address does not take that method: see HTTP.md",
+    )
 }

@@ -43,7 +43,8 @@ pub(super) struct Sign {
 /// `GET /api/session`: who I am, and whether I need a token to be somebody.
 pub(super) async fn tell(State(hall): State<Arc<Hall>>, role: Option<Extension<Role>>) -> Response {
     let access = hall.settings.access;
-    let body = json!({ "access": access.to_string(), "role": role.map(|Extension(role)| role.word()) });
+    let body =
+        json!({ "access": access.to_string(), "role": role.map(|Extension(role)| role.word()) });
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
@@ -54,16 +55,36 @@ pub(super) async fn begin(
     body: Result<Json<SignIn>, JsonRejection>,
 ) -> Result<Response, Fault> {
     let Json(SignIn { token }) = body.map_err(|error| Fault::bad_request(error.body_text()))?;
-    let wrong = || Fault::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is no token of this relay");
+    let wrong = || {
+        Fault::new(
+            StatusCode::UNAUTHORIZED,
+            "wrong_token",
+            "this is no token of this relay",
+        )
+    };
     let role = hall.access.owner(token.trim()).ok_or_else(wrong)?;
-    let baked = hall.access.bake(role, unix_seconds() + SESSION.as_secs()).ok_or_else(wrong)?;
+    let baked = hall
+        .access
+        .bake(role, unix_seconds() + SESSION.as_secs())
+        .ok_or_else(wrong)?;
     let cookie = cookie(&hall, peer.secure, &baked, SESSION.as_secs());
-    Ok(([(header::SET_COOKIE, cookie)], Json(json!({ "role": role.word() }))).into_response())
+    Ok((
+        [(header::SET_COOKIE, cookie)],
+        Json(json!({ "role": role.word() })),
+    )
+        .into_response())
 }
 
 /// `DELETE /api/session`: takes the cookie back.
-pub(super) async fn end(State(hall): State<Arc<Hall>>, Extension(peer): Extension<Peer>) -> Response {
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&hall, peer.secure, "", 0))]).into_response()
+pub(super) async fn end(
+    State(hall): State<Arc<Hall>>,
+    Extension(peer): Extension<Peer>,
+) -> Response {
+    (
+        StatusCode::NO_CONTENT,
+        [(header::SET_COOKIE, cookie(&hall, peer.secure, "", 0))],
+    )
+        .into_response()
 }
 
 /// `POST /api/sign`: an address that anybody may watch for a while.
@@ -72,7 +93,8 @@ pub(super) async fn sign(
     Extension(role): Extension<Role>,
     body: Result<Json<Sign>, JsonRejection>,
 ) -> Result<Response, Fault> {
-    let Json(Sign { path, seconds }) = body.map_err(|error| Fault::bad_request(error.body_text()))?;
+    let Json(Sign { path, seconds }) =
+        body.map_err(|error| Fault::bad_request(error.body_text()))?;
     let seconds = seconds.unwrap_or(USUAL_SIGNATURE_S);
     let whole = path.starts_with('/') && path.len() <= MAX_PATH_BYTES && !path.contains(['?', '#']);
     if !whole || !(1..=LONGEST_SIGNATURE.as_secs()).contains(&seconds) {
@@ -81,13 +103,21 @@ pub(super) async fn sign(
             LONGEST_SIGNATURE.as_secs()
         )));
     }
-    if !["/snapshot/", "/stream/"].iter().any(|prefix| path.starts_with(prefix)) && path != "/ws" {
-        return Err(Fault::bad_request("only /snapshot/…, /stream/… and /ws can be signed"));
+    if !["/snapshot/", "/stream/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
+        && path != "/ws"
+    {
+        return Err(Fault::bad_request(
+            "only /snapshot/…, /stream/… and /ws can be signed",
+        ));
     }
     let until = unix_seconds() + seconds;
     let url = match hall.access.sign(role, &path, until) {
         Some(signature) => format!("{path}?expires={until}&signature={signature}"),
-        None if hall.settings.access == HttpAccess::Token => return Err(Fault::bad_request("your role cannot sign")),
+        None if hall.settings.access == HttpAccess::Token => {
+            return Err(Fault::bad_request("your role cannot sign"));
+        }
         None => path,
     };
     Ok(Json(json!({ "url": url, "expires": until })).into_response())

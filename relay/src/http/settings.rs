@@ -43,7 +43,11 @@ impl Settings {
             admin_token: config.http_admin_token.clone(),
             tls: files.map(|(certificate, key)| Files { certificate, key }),
             origins: config.http_origins.clone(),
-            proxies: config.http_proxies.iter().map(IpAddr::to_canonical).collect(),
+            proxies: config
+                .http_proxies
+                .iter()
+                .map(IpAddr::to_canonical)
+                .collect(),
             connections: config.http_connections,
             connections_per_address: config.http_connections_per_address,
         })
@@ -68,7 +72,9 @@ pub enum HttpError {
     #[error(transparent)]
     Token(#[from] KeyFileError),
     /// Two roles would be one.
-    #[error("http_view_token and http_admin_token hold the same token: who may only watch would be an administrator")]
+    #[error(
+        "http_view_token and http_admin_token hold the same token: who may only watch would be an administrator"
+    )]
     SameToken,
     /// The certificate or its key cannot be used.
     #[error(transparent)]

@@ -37,20 +37,36 @@ const AGE: HeaderName = HeaderName::from_static("x-fanlight-age-ms");
 const REASON: HeaderName = HeaderName::from_static("x-fanlight-reason");
 
 /// `GET /snapshot/NAME.jpg`.
-pub(super) async fn snapshot(state: State<Arc<Hall>>, Path(file): Path<String>, request: Request) -> Response {
-    match file.strip_suffix(".jpg").or_else(|| file.strip_suffix(".jpeg")) {
+pub(super) async fn snapshot(
+    state: State<Arc<Hall>>,
+    Path(file): Path<String>,
+    request: Request,
+) -> Response {
+    match file
+        .strip_suffix(".jpg")
+        .or_else(|| file.strip_suffix(".jpeg"))
+    {
         Some(name) => of(state, Some(name.to_owned()), request).await,
         None => Fault::not_found().into_response(),
     }
 }
 
 /// A picture of `stream`, or of the first that has a source.
-pub(super) async fn of(State(hall): State<Arc<Hall>>, stream: Option<String>, request: Request) -> Response {
+pub(super) async fn of(
+    State(hall): State<Arc<Hall>>,
+    stream: Option<String>,
+    request: Request,
+) -> Response {
     // Only these: a body cannot be shared, and none is wanted.
     let (parts, _) = request.into_parts();
     let answer = match Wish::parse(&parts.uri) {
         Ok(wish) => match picture(&hall, stream, &wish).await {
-            Ok(picture) => Ok(show(&hall, &picture, &parts.headers, parts.extensions.get())),
+            Ok(picture) => Ok(show(
+                &hall,
+                &picture,
+                &parts.headers,
+                parts.extensions.get(),
+            )),
             Err(fault) if wish.placeholder => Ok(placeholder(&fault)),
             Err(fault) => Err(fault),
         },
@@ -70,22 +86,34 @@ struct Wish {
 impl Wish {
     fn parse(uri: &Uri) -> Result<Self, Fault> {
         let max_age = query(uri, "max_age").map(|text| {
-            let seconds = text.parse().ok().filter(|seconds| (0.0..=LONGEST_MAX_AGE_S).contains(seconds));
-            seconds.map(Duration::from_secs_f64).ok_or_else(|| Fault::bad_request("max_age is a number of seconds"))
+            let seconds = text
+                .parse()
+                .ok()
+                .filter(|seconds| (0.0..=LONGEST_MAX_AGE_S).contains(seconds));
+            seconds
+                .map(Duration::from_secs_f64)
+                .ok_or_else(|| Fault::bad_request("max_age is a number of seconds"))
         });
         let flag = |key| match query(uri, key) {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
             Some(_) => Err(Fault::bad_request(format!("{key} is 0 or 1"))),
         };
-        Ok(Self { max_age: max_age.transpose()?, wait: flag("wait")?, placeholder: flag("placeholder")? })
+        Ok(Self {
+            max_age: max_age.transpose()?,
+            wait: flag("wait")?,
+            placeholder: flag("placeholder")?,
+        })
     }
 }
 
 /// The newest picture, when it is new enough. When there is none, or a fresh one is asked for, the next is waited for.
 async fn picture(hall: &Hall, stream: Option<String>, wish: &Wish) -> Result<Arc<Picture>, Fault> {
     let name = name(hall, stream)?;
-    let slot = hall.wall.slot(&name).ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
+    let slot = hall
+        .wall
+        .slot(&name)
+        .ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
     let begun = clock::now();
     slot.ask(begun);
     let known = slot.newest().filter(|_| !wish.wait);
@@ -103,13 +131,22 @@ pub(super) fn name(hall: &Hall, stream: Option<String>) -> Result<StreamName, Fa
     match stream {
         Some(text) => text.parse().map_err(|_| Fault::no_such_stream(&text)),
         None => hall.wall.first(clock::now()).ok_or_else(|| {
-            Fault::new(StatusCode::NOT_FOUND, "no_streams", "the relay has no stream yet: is a source running?")
+            Fault::new(
+                StatusCode::NOT_FOUND,
+                "no_streams",
+                "the relay has no stream yet: is a source running?",
+            )
         }),
     }
 }
 
 fn entry(hall: &Hall, name: &StreamName) -> Option<StreamEntry> {
-    hall.wall.census().streams.iter().find(|entry| entry.name == *name).cloned()
+    hall.wall
+        .census()
+        .streams
+        .iter()
+        .find(|entry| entry.name == *name)
+        .cloned()
 }
 
 /// Whether `picture` may pass for what the stream shows now.
@@ -122,26 +159,39 @@ fn judge(
 ) -> Result<Arc<Picture>, Fault> {
     let entry = entry(hall, slot.name());
     let gone = entry.as_ref().is_some_and(|entry| entry.source_gone);
-    let limit = wish.max_age.unwrap_or_else(|| slot.interval().map_or(Duration::ZERO, |i| i * 2).max(USUAL_MAX_AGE));
+    let limit = wish.max_age.unwrap_or_else(|| {
+        slot.interval()
+            .map_or(Duration::ZERO, |i| i * 2)
+            .max(USUAL_MAX_AGE)
+    });
     let age = |picture: &Picture| {
-        picture.age_us(now).map_or_else(|| now.saturating_since(picture.received), Duration::from_micros)
+        picture.age_us(now).map_or_else(
+            || now.saturating_since(picture.received),
+            Duration::from_micros,
+        )
     };
     match picture {
         Some(picture) if age(&picture) <= limit && (!gone || wish.max_age.is_some()) => Ok(picture),
         _ if gone => {
-            let message =
-                format!("the source of {} has gone; its last picture is shown with ?max_age=SECONDS", slot.name());
+            let message = format!(
+                "the source of {} has gone; its last picture is shown with ?max_age=SECONDS",
+                slot.name()
+            );
             Err(Fault::new(StatusCode::NOT_FOUND, "source_gone", message).passing(1))
         }
         Some(picture) => {
             let (age, limit) = (age(&picture).as_secs_f64(), limit.as_secs_f64());
-            let message =
-                format!("the newest picture of {} is {age:.1} s old, and {limit:.1} s are allowed", slot.name());
+            let message = format!(
+                "the newest picture of {} is {age:.1} s old, and {limit:.1} s are allowed",
+                slot.name()
+            );
             Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too_old", message).passing(1))
         }
         None => {
             let state = entry.map(|entry| (entry.state.word(), entry.reason));
-            let why = state.map(|(state, reason)| format!(": it is {state} {reason}")).unwrap_or_default();
+            let why = state
+                .map(|(state, reason)| format!(": it is {state} {reason}"))
+                .unwrap_or_default();
             let message = format!("{} has no picture yet{}", slot.name(), why.trim_end());
             Err(Fault::new(StatusCode::NOT_FOUND, "no_frame_yet", message).passing(1))
         }
@@ -166,16 +216,33 @@ fn show(hall: &Hall, picture: &Arc<Picture>, headers: &HeaderMap, peer: Option<&
         (header::ETAG, text(&tag)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (TIMESTAMP, text(&timestamp(picture))),
-        (AGE, text(&picture.age_us(now).map_or_else(|| "unknown".to_owned(), |age| (age / 1_000).to_string()))),
+        (
+            AGE,
+            text(
+                &picture
+                    .age_us(now)
+                    .map_or_else(|| "unknown".to_owned(), |age| (age / 1_000).to_string()),
+            ),
+        ),
     ];
     if is_known(headers, &tag) {
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
     if let Some(peer) = peer {
-        let handed = Handed { bytes: picture.jpeg.len(), skipped: 0, age_us: picture.age_us(now) };
-        hall.clients.note_poll(now, peer.address, &picture.stream, handed);
+        let handed = Handed {
+            bytes: picture.jpeg.len(),
+            skipped: 0,
+            age_us: picture.age_us(now),
+        };
+        hall.clients
+            .note_poll(now, peer.address, &picture.stream, handed);
     }
-    (about, [(header::CONTENT_TYPE, "image/jpeg")], picture.jpeg.clone()).into_response()
+    (
+        about,
+        [(header::CONTENT_TYPE, "image/jpeg")],
+        picture.jpeg.clone(),
+    )
+        .into_response()
 }
 
 fn placeholder(fault: &Fault) -> Response {
@@ -194,15 +261,20 @@ fn tag(id: FrameId) -> String {
 
 /// Whether the client has what is tagged so (RFC 9110 section 13.1.2).
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let all = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let all = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut tags = all.flat_map(|tags| tags.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
 /// When the picture was captured, in seconds since 1970 in UTC, as mjpg-streamer tells it.
 pub(super) fn timestamp(picture: &Picture) -> String {
-    let (seconds, micros) =
-        (picture.captured_utc_us.div_euclid(1_000_000), picture.captured_utc_us.rem_euclid(1_000_000));
+    let (seconds, micros) = (
+        picture.captured_utc_us.div_euclid(1_000_000),
+        picture.captured_utc_us.rem_euclid(1_000_000),
+    );
     format!("{seconds}.{micros:06}")
 }
 
@@ -220,28 +292,57 @@ mod tests {
 
     #[test]
     fn a_query_is_understood_or_refused() {
-        let plain = Wish { max_age: None, wait: false, placeholder: false };
+        let plain = Wish {
+            max_age: None,
+            wait: false,
+            placeholder: false,
+        };
         assert_eq!(wish("").unwrap(), plain);
         assert_eq!(
             wish("max_age=0.5&wait=1").unwrap(),
-            Wish { max_age: Some(Duration::from_millis(500)), wait: true, ..plain }
+            Wish {
+                max_age: Some(Duration::from_millis(500)),
+                wait: true,
+                ..plain
+            }
         );
-        assert_eq!(wish("placeholder=1&t=123456").unwrap(), Wish { placeholder: true, ..plain });
-        for bad in ["max_age=", "max_age=-1", "max_age=NaN", "max_age=inf", "max_age=1e99", "wait=yes", "placeholder=2"]
-        {
+        assert_eq!(
+            wish("placeholder=1&t=123456").unwrap(),
+            Wish {
+                placeholder: true,
+                ..plain
+            }
+        );
+        for bad in [
+            "max_age=",
+            "max_age=-1",
+            "max_age=NaN",
+            "max_age=inf",
+            "max_age=1e99",
+            "wait=yes",
+            "placeholder=2",
+        ] {
             wish(bad).unwrap_err();
         }
     }
 
     #[test]
     fn a_picture_that_the_client_has_is_known_by_its_tag() {
-        let tag = tag(FrameId { epoch: 0xab, number: 12 });
+        let tag = tag(FrameId {
+            epoch: 0xab,
+            number: 12,
+        });
         assert_eq!(tag, "\"00000000000000ab-12\"");
         let known = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static(value))]);
+            let headers =
+                HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static(value))]);
             is_known(&headers, &tag)
         };
-        for value in ["\"00000000000000ab-12\"", "\"x\", W/\"00000000000000ab-12\"", "*"] {
+        for value in [
+            "\"00000000000000ab-12\"",
+            "\"x\", W/\"00000000000000ab-12\"",
+            "*",
+        ] {
             assert!(known(value), "{value}");
         }
         assert!(!known("\"00000000000000ab-13\"") && !is_known(&HeaderMap::new(), &tag));

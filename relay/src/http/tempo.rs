@@ -25,14 +25,23 @@ impl Tempo {
         self.count += 1;
         let elapsed = now.saturating_since(since);
         if elapsed >= WINDOW {
-            *self = Self { since: Some(now), count: 0, fps: f64::from(self.count) / elapsed.as_secs_f64() };
+            *self = Self {
+                since: Some(now),
+                count: 0,
+                fps: f64::from(self.count) / elapsed.as_secs_f64(),
+            };
         }
     }
 
     /// How many a second came lately; 0 when none has come for two seconds and for twice the time between two.
     pub(super) fn fps(&self, now: Time) -> f64 {
-        let silence = self.interval().map_or(WINDOW, |interval| interval.max(WINDOW)) * 2;
-        let heard = self.since.is_some_and(|since| now.saturating_since(since) < silence);
+        let silence = self
+            .interval()
+            .map_or(WINDOW, |interval| interval.max(WINDOW))
+            * 2;
+        let heard = self
+            .since
+            .is_some_and(|since| now.saturating_since(since) < silence);
         if heard { self.fps } else { 0.0 }
     }
 
@@ -53,7 +62,10 @@ pub(super) struct Pace {
 impl Pace {
     /// At most `fps` frames a second; none: all. The first is due at once.
     pub(super) fn new(fps: Option<f64>) -> Self {
-        Self { interval: fps.map(|fps| Duration::from_secs_f64(1.0 / fps)), due: Time::default() }
+        Self {
+            interval: fps.map(|fps| Duration::from_secs_f64(1.0 / fps)),
+            due: Time::default(),
+        }
     }
 
     /// When a frame may go that comes from a stream with `between` from one to the next. Of the frames around the due
@@ -70,15 +82,21 @@ impl Pace {
 
     /// A frame goes out.
     pub(super) fn on_sent(&mut self, now: Time) {
-        let Some(interval) = self.interval else { return };
+        let Some(interval) = self.interval else {
+            return;
+        };
         let next = self.due + interval;
         // Who has fallen behind by a whole interval does not catch up.
         self.due = if next <= now { now + interval } else { next };
     }
 
     fn slack(&self, between: Option<Duration>) -> Duration {
-        let Some(interval) = self.interval else { return Duration::ZERO };
-        between.map_or(Duration::ZERO, |between| between / 2).min(interval / 2)
+        let Some(interval) = self.interval else {
+            return Duration::ZERO;
+        };
+        between
+            .map_or(Duration::ZERO, |between| between / 2)
+            .min(interval / 2)
     }
 }
 
@@ -107,17 +125,24 @@ mod tests {
     #[test]
     fn ten_of_thirty_are_every_third_though_they_come_a_little_early_or_late() {
         let jitter = [0, 3_000, -2_000, 1_000, -4_000_i64];
-        let arrivals = (0..300_u64).map(|n| (n * 33_333).saturating_add_signed(jitter[n as usize % 5]));
+        let arrivals =
+            (0..300_u64).map(|n| (n * 33_333).saturating_add_signed(jitter[n as usize % 5]));
         let taken = taken(10.0, 33_333, arrivals);
         assert_eq!(taken.len(), 100);
-        assert!(taken.windows(2).all(|pair| pair[1] - pair[0] == 3), "{taken:?}");
+        assert!(
+            taken.windows(2).all(|pair| pair[1] - pair[0] == 3),
+            "{taken:?}"
+        );
     }
 
     #[test]
     fn twenty_of_thirty_are_two_of_three() {
         let taken = taken(20.0, 33_333, (0..300).map(|n| n * 33_333));
         assert!((199..=201).contains(&taken.len()), "{}", taken.len());
-        assert!(taken.windows(2).all(|pair| pair[1] - pair[0] <= 2), "{taken:?}");
+        assert!(
+            taken.windows(2).all(|pair| pair[1] - pair[0] <= 2),
+            "{taken:?}"
+        );
     }
 
     #[test]
@@ -125,7 +150,10 @@ mod tests {
         assert_eq!(taken(30.0, 33_333, (0..300).map(|n| n * 33_334)).len(), 300);
         assert_eq!(taken(60.0, 33_333, (0..300).map(|n| n * 33_333)).len(), 300);
         let pace = Pace::new(None);
-        assert_eq!((pace.earliest(None), pace.latest(None)), (Time::default(), Time::default()));
+        assert_eq!(
+            (pace.earliest(None), pace.latest(None)),
+            (Time::default(), Time::default())
+        );
     }
 
     #[test]

@@ -86,14 +86,21 @@ impl Certificate {
         // Before the files: what changes after this look is seen by the next.
         let seen = marks(files);
         let file = files.certificate.clone();
-        let pem = read(&file).map_err(|error| CertificateError::Unreadable { file: file.clone(), error })?;
+        let pem = read(&file).map_err(|error| CertificateError::Unreadable {
+            file: file.clone(),
+            error,
+        })?;
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
         if chain.is_empty() {
             return Err(CertificateError::NoCertificate { file });
         }
         let (key_file, pem) = files.key.secret_bytes(MAX_FILE_BYTES)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| CertificateError::NoKey { file: key_file })?;
-        let unusable = |error| CertificateError::Unusable { file: files.certificate.clone(), error };
+        let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|_| CertificateError::NoKey { file: key_file })?;
+        let unusable = |error| CertificateError::Unusable {
+            file: files.certificate.clone(),
+            error,
+        };
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
@@ -101,7 +108,11 @@ impl Certificate {
             .with_single_cert(chain, key)
             .map_err(unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { files: files.clone(), config: Arc::new(config), seen })
+        Ok(Self {
+            files: files.clone(),
+            config: Arc::new(config),
+            seen,
+        })
     }
 }
 
@@ -118,7 +129,10 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the client does not do its part, or does not like our certificate.
-    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
+    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
         let config = Arc::clone(&self.lock().config);
         TlsAcceptor::from(config).accept(stream).await
     }
@@ -162,12 +176,17 @@ fn marks(files: &Files) -> [Option<Mark>; 2] {
         let metadata = fs::metadata(path?).ok()?;
         Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
     };
-    [mark(Some(files.certificate.clone())), mark(files.key.resolve().ok())]
+    [
+        mark(Some(files.certificate.clone())),
+        mark(files.key.resolve().ok()),
+    ]
 }
 
 fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_FILE_BYTES as u64).read_to_end(&mut bytes)?;
+    fs::File::open(path)?
+        .take(MAX_FILE_BYTES as u64)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }

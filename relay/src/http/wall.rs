@@ -48,8 +48,17 @@ pub(super) struct Line {
 impl Line {
     /// What is news when it changes.
     fn lasting(&self) -> Self {
-        let entry = StreamEntry { newest: 0, clients: 0, ..self.entry.clone() };
-        Self { entry, fps: 0.0, age_us: None, ..self.clone() }
+        let entry = StreamEntry {
+            newest: 0,
+            clients: 0,
+            ..self.entry.clone()
+        };
+        Self {
+            entry,
+            fps: 0.0,
+            age_us: None,
+            ..self.clone()
+        }
     }
 }
 
@@ -82,7 +91,9 @@ impl Wall {
                 slot.put(now, picture);
             }
         }
-        let Some(census) = posted.census else { return false };
+        let Some(census) = posted.census else {
+            return false;
+        };
         self.note(census);
         let slots: Vec<_> = lock(&self.slots).values().cloned().collect();
         slots.iter().for_each(|slot| slot.tell_demand(now));
@@ -109,8 +120,13 @@ impl Wall {
     /// there are others.
     pub(super) fn first(&self, now: Time) -> Option<StreamName> {
         let roll = self.roll(now);
-        let beside = |line: &Line| roll.iter().any(|other| other.canary == line.entry.name.as_str());
-        let ranked = roll.iter().min_by_key(|line| (beside(line), line.entry.source_gone));
+        let beside = |line: &Line| {
+            roll.iter()
+                .any(|other| other.canary == line.entry.name.as_str())
+        };
+        let ranked = roll
+            .iter()
+            .min_by_key(|line| (beside(line), line.entry.source_gone));
         ranked.map(|line| line.entry.name.clone())
     }
 
@@ -127,7 +143,9 @@ impl Wall {
             let newest = inner.as_ref().and_then(|inner| inner.newest.as_ref());
             Line {
                 entry: entry.clone(),
-                canary: newest.map(|picture| picture.canary.clone()).unwrap_or_default(),
+                canary: newest
+                    .map(|picture| picture.canary.clone())
+                    .unwrap_or_default(),
                 clients: inner.as_ref().map_or(0, |inner| inner.watchers),
                 fps: inner.as_ref().map_or(0.0, |inner| inner.tempo.fps(now)),
                 age_us: newest.map(|picture| age_us(picture, now)),
@@ -141,7 +159,10 @@ impl Wall {
         // A stream whose first picture has overtaken the census stays.
         slots.retain(|name, slot| {
             let known = census.streams.iter().any(|stream| stream.name == *name);
-            let kept = known || slot.newest().is_some_and(|picture| picture.received >= census.at);
+            let kept = known
+                || slot
+                    .newest()
+                    .is_some_and(|picture| picture.received >= census.at);
             if !kept {
                 slot.close();
             }
@@ -163,7 +184,11 @@ impl Wall {
         if slots.len() >= 2 * MAX_STREAMS {
             return None;
         }
-        let slot = Arc::new(Slot { name: name.clone(), board: Arc::clone(&self.board), inner: Mutex::default() });
+        let slot = Arc::new(Slot {
+            name: name.clone(),
+            board: Arc::clone(&self.board),
+            inner: Mutex::default(),
+        });
         slots.insert(name.clone(), Arc::clone(&slot));
         Some(slot)
     }
@@ -181,7 +206,9 @@ impl Wall {
 /// How old a picture is: since its capture or, when that is not known here, since it came.
 fn age_us(picture: &Picture, now: Time) -> u64 {
     let since_it_came = now.saturating_since(picture.received).as_micros();
-    picture.age_us(now).unwrap_or(u64::try_from(since_it_came).unwrap_or(u64::MAX))
+    picture
+        .age_us(now)
+        .unwrap_or(u64::try_from(since_it_came).unwrap_or(u64::MAX))
 }
 
 /// One stream.
@@ -233,7 +260,10 @@ impl Slot {
         inner.waiting.push(Arc::clone(&wake));
         drop(inner);
         self.tell_demand(clock::now());
-        Watching { slot: Arc::clone(self), wake }
+        Watching {
+            slot: Arc::clone(self),
+            wake,
+        }
     }
 
     /// Somebody asks for one picture.
@@ -293,7 +323,11 @@ impl Drop for Watching {
     fn drop(&mut self) {
         let mut inner = lock(&self.slot.inner);
         inner.watchers -= 1;
-        if let Some(at) = inner.waiting.iter().position(|wake| Arc::ptr_eq(wake, &self.wake)) {
+        if let Some(at) = inner
+            .waiting
+            .iter()
+            .position(|wake| Arc::ptr_eq(wake, &self.wake))
+        {
             inner.waiting.swap_remove(at);
         }
         drop(inner);
@@ -324,7 +358,11 @@ mod tests {
             received,
             captured_us: None,
             captured_utc_us: 0,
-            canary: if stream == "cam" { "cam.canary".to_owned() } else { String::new() },
+            canary: if stream == "cam" {
+                "cam.canary".to_owned()
+            } else {
+                String::new()
+            },
         }
     }
 
@@ -342,14 +380,20 @@ mod tests {
             viewers: 0,
             clients: 0,
         };
-        Census { at, streams: streams.iter().map(entry).collect(), ..Census::default() }
+        Census {
+            at,
+            streams: streams.iter().map(entry).collect(),
+            ..Census::default()
+        }
     }
 
     /// A wall whose board has had those streams, each with a picture.
     fn wall(streams: &[(&str, bool)]) -> Wall {
         let wall = Wall::new(Arc::default());
         wall.board.post_census(census(at(1), streams));
-        streams.iter().for_each(|(name, _)| wall.board.post(picture(name, 5, at(1))));
+        streams
+            .iter()
+            .for_each(|(name, _)| wall.board.post(picture(name, 5, at(1))));
         wall.turn(at(1));
         wall
     }
@@ -368,7 +412,13 @@ mod tests {
         wall.board.post(picture("cam", 6, at(3)));
         wall.turn(at(3));
         assert_eq!(number(), 6);
-        let restarted = Picture { id: FrameId { epoch: 2, number: 0 }, ..picture("cam", 0, at(4)) };
+        let restarted = Picture {
+            id: FrameId {
+                epoch: 2,
+                number: 0,
+            },
+            ..picture("cam", 0, at(4))
+        };
         wall.board.post(restarted);
         wall.turn(at(4));
         assert_eq!(number(), 0);
@@ -400,7 +450,10 @@ mod tests {
         let (cam, name) = (slot(&wall, "cam"), "cam".parse().unwrap());
         let first = cam.watch(Arc::default());
         let second = cam.watch(Arc::default());
-        assert_eq!(wall.board.take_demand(), Some((StreamName::clone(&name), 2)));
+        assert_eq!(
+            wall.board.take_demand(),
+            Some((StreamName::clone(&name), 2))
+        );
         wall.turn(clock::now());
         assert_eq!(wall.board.take_demand(), None);
         drop((first, second));
@@ -438,10 +491,20 @@ mod tests {
 
     #[test]
     fn the_first_stream_is_one_with_a_source_and_no_canary() {
-        let first = |streams: &[(&str, bool)]| wall(streams).first(at(2)).map(|name| name.to_string());
-        assert_eq!(first(&[("cam.canary", false), ("gone", true), ("cam", false)]), Some("cam".to_owned()));
-        assert_eq!(first(&[("cam.canary", false), ("cam", true)]), Some("cam".to_owned()));
-        assert_eq!(first(&[("cam.canary", false)]), Some("cam.canary".to_owned()));
+        let first =
+            |streams: &[(&str, bool)]| wall(streams).first(at(2)).map(|name| name.to_string());
+        assert_eq!(
+            first(&[("cam.canary", false), ("gone", true), ("cam", false)]),
+            Some("cam".to_owned())
+        );
+        assert_eq!(
+            first(&[("cam.canary", false), ("cam", true)]),
+            Some("cam".to_owned())
+        );
+        assert_eq!(
+            first(&[("cam.canary", false)]),
+            Some("cam.canary".to_owned())
+        );
         assert_eq!(first(&[]), None);
     }
 }

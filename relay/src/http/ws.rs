@@ -59,8 +59,13 @@ pub(super) async fn upgrade(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
-        Ok(upgrade) => upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES),
-        Err(error) => return Fault::bad_request(format!("this address is a WebSocket: {error}")).into_response(),
+        Ok(upgrade) => upgrade
+            .max_message_size(MAX_MESSAGE_BYTES)
+            .max_frame_size(MAX_MESSAGE_BYTES),
+        Err(error) => {
+            return Fault::bad_request(format!("this address is a WebSocket: {error}"))
+                .into_response();
+        }
     };
     upgrade.on_upgrade(async move |socket| {
         let mut session = Session::new(Arc::clone(&hall), role, peer.address);
@@ -125,7 +130,12 @@ impl Session {
         match self.talk(&mut socket).await {
             Ok(never) => match never {},
             Err((code, reason)) => {
-                let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+                let _ = socket
+                    .send(Message::Close(Some(CloseFrame {
+                        code,
+                        reason: reason.into(),
+                    })))
+                    .await;
                 reason
             }
         }
@@ -200,7 +210,9 @@ impl Session {
         }
         let count = self.subscriptions.len();
         let mut places = (0..count).map(|step| (self.turn + step) % count);
-        places.find(|place| self.subscriptions[*place].picture(now).is_some()).map(Due::Frame)
+        places
+            .find(|place| self.subscriptions[*place].picture(now).is_some())
+            .map(Due::Frame)
     }
 
     /// When the client is asked whether it is there, if it says nothing until then.
@@ -211,7 +223,11 @@ impl Session {
     /// When something may be due without anything happening.
     fn deadline(&self, now: Time) -> Time {
         let frames = self.subscriptions.iter().filter_map(Subscription::deadline);
-        frames.chain(self.roll_due).chain([self.quiet_until()]).min().unwrap_or(now)
+        frames
+            .chain(self.roll_due)
+            .chain([self.quiet_until()])
+            .min()
+            .unwrap_or(now)
     }
 
     fn make(&mut self, due: Due) -> Option<Message> {
@@ -219,7 +235,9 @@ impl Session {
         match due {
             Due::Roll => {
                 (self.roll_due, self.rolled) = (None, now);
-                Some(text(&json!({ "type": "streams", "streams": api::roll(&self.hall, now) })))
+                Some(text(
+                    &json!({ "type": "streams", "streams": api::roll(&self.hall, now) }),
+                ))
             }
             Due::Ping => {
                 self.pinged = now;
@@ -245,7 +263,11 @@ impl Session {
         }
         match message {
             Message::Text(text) => Ok(self.answer(now, text)),
-            Message::Binary(_) => Ok(vec![error(None, "bad_message", "messages are JSON, as text")]),
+            Message::Binary(_) => Ok(vec![error(
+                None,
+                "bad_message",
+                "messages are JSON, as text",
+            )]),
             Message::Ping(_) | Message::Pong(_) => Ok(Vec::new()),
             Message::Close(_) => Err((close_code::NORMAL, "the client has closed it")),
         }
@@ -254,10 +276,15 @@ impl Session {
     fn answer(&mut self, now: Time, message: &str) -> Vec<Message> {
         match serde_json::from_str(message) {
             Err(wrong) => vec![error(None, "bad_message", &wrong.to_string())],
-            Ok(Ask::Ping { t }) => vec![text(&json!({ "type": "pong", "t": t, "now_us": now.as_micros() }))],
-            Ok(Ask::Subscribe { id, stream, fps }) => self.subscribe(id, &stream, fps).into_iter().collect(),
+            Ok(Ask::Ping { t }) => vec![text(
+                &json!({ "type": "pong", "t": t, "now_us": now.as_micros() }),
+            )],
+            Ok(Ask::Subscribe { id, stream, fps }) => {
+                self.subscribe(id, &stream, fps).into_iter().collect()
+            }
             Ok(Ask::Unsubscribe { id }) => {
-                self.subscriptions.retain(|subscription| subscription.id() != id);
+                self.subscriptions
+                    .retain(|subscription| subscription.id() != id);
                 Vec::new()
             }
             Ok(Ask::Credit { id }) => {
@@ -267,7 +294,9 @@ impl Session {
             Ok(Ask::Rate { id, fps }) => match rate(fps) {
                 Err(message) => vec![error(Some(id), "bad_message", message)],
                 Ok(fps) => {
-                    self.find(id).into_iter().for_each(|subscription| subscription.set_rate(fps));
+                    self.find(id)
+                        .into_iter()
+                        .for_each(|subscription| subscription.set_rate(fps));
                     Vec::new()
                 }
             },
@@ -281,20 +310,33 @@ impl Session {
             Err(message) => return Some(error(Some(id), "bad_message", message)),
         };
         let Ok(stream) = stream.parse() else {
-            return Some(error(Some(id), "no_such_stream", "a stream can have no such name"));
+            return Some(error(
+                Some(id),
+                "no_such_stream",
+                "a stream can have no such name",
+            ));
         };
-        self.subscriptions.retain(|subscription| subscription.id() != id);
+        self.subscriptions
+            .retain(|subscription| subscription.id() != id);
         if self.subscriptions.len() == MAX_SUBSCRIPTIONS {
             let message = format!("a connection takes {MAX_SUBSCRIPTIONS} subscriptions");
             return Some(error(Some(id), "too_many", &message));
         }
         let known = self.hall.wall.slot(&stream).is_some();
         self.subscriptions.push(Subscription::new(id, stream, fps));
-        (!known).then(|| error(Some(id), "no_such_stream", "the relay has no such stream: its frames come when it has"))
+        (!known).then(|| {
+            error(
+                Some(id),
+                "no_such_stream",
+                "the relay has no such stream: its frames come when it has",
+            )
+        })
     }
 
     fn find(&mut self, id: u32) -> Option<&mut Subscription> {
-        self.subscriptions.iter_mut().find(|subscription| subscription.id() == id)
+        self.subscriptions
+            .iter_mut()
+            .find(|subscription| subscription.id() == id)
     }
 }
 
@@ -309,7 +351,9 @@ enum Due {
 
 fn rate(fps: Option<f64>) -> Result<Option<f64>, &'static str> {
     match fps {
-        Some(fps) if !(FEWEST_FPS..=MOST_FPS).contains(&fps) => Err("fps is a number of frames a second, 0.01 to 1000"),
+        Some(fps) if !(FEWEST_FPS..=MOST_FPS).contains(&fps) => {
+            Err("fps is a number of frames a second, 0.01 to 1000")
+        }
         fps => Ok(fps),
     }
 }

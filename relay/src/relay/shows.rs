@@ -34,7 +34,13 @@ impl Shows {
     /// What is shown on `board`, if there is one.
     pub(super) const fn new(board: Option<Arc<Board>>) -> Self {
         let (counted, due) = (Time::from_nanos(0), Time::from_nanos(0));
-        Self { board, counted, told: 0, due, fresh: Vec::new() }
+        Self {
+            board,
+            counted,
+            told: 0,
+            due,
+            fresh: Vec::new(),
+        }
     }
 
     /// Whether it is enough to look at what comes as often as a census is due: while nobody watches but over HTTP.
@@ -52,7 +58,11 @@ impl Shows {
     /// Leaves the frames that were kept, but for those that `engine` refused.
     pub(super) fn frames(&mut self, now: Time, engine: &Engine) {
         let Some(board) = &self.board else { return };
-        for arrival in self.fresh.drain(..).filter(|arrival| engine.carries(arrival)) {
+        for arrival in self
+            .fresh
+            .drain(..)
+            .filter(|arrival| engine.carries(arrival))
+        {
             let captured_us = engine.captured_us(now, &arrival);
             board.count(&arrival, captured_us);
             board.post(Picture::new(&arrival, captured_us));
@@ -66,7 +76,11 @@ impl Shows {
             self.due = self.due.min(self.counted + NEWS_INTERVAL);
         }
         if now >= self.due {
-            let interval = if engine.viewers() > 0 { WATCHED_INTERVAL } else { CENSUS_INTERVAL };
+            let interval = if engine.viewers() > 0 {
+                WATCHED_INTERVAL
+            } else {
+                CENSUS_INTERVAL
+            };
             (self.counted, self.told, self.due) = (now, engine.news(), now.next_beat(interval));
             board.post_census(engine.census(now));
         }
@@ -83,7 +97,9 @@ impl Shows {
 
     /// Tells `engine` who watches over HTTP.
     pub(super) fn take_demand(&self, now: Time, engine: &mut Engine) {
-        while let Some((stream, clients)) = self.board.as_ref().and_then(|board| board.take_demand()) {
+        while let Some((stream, clients)) =
+            self.board.as_ref().and_then(|board| board.take_demand())
+        {
             engine.on_clients(now, &stream, clients);
         }
     }
@@ -104,18 +120,33 @@ mod tests {
 
     /// The stream's source says at that moment that its input is in that state.
     fn hear(engine: &mut Engine, millis: u64, state: State) {
-        let header = FrameHeader { stream: "cam".into(), epoch: 1, state: state as i32, ..FrameHeader::default() };
+        let header = FrameHeader {
+            stream: "cam".into(),
+            epoch: 1,
+            state: state as i32,
+            ..FrameHeader::default()
+        };
         let body = FrameBuffer::with_capacity(0).finish(header);
         let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
         let received = at(millis);
-        let arrival = Arrival { origin: 0, frame, body, received, superseded: 0, unwatched: 0, shown: false };
+        let arrival = Arrival {
+            origin: 0,
+            frame,
+            body,
+            received,
+            superseded: 0,
+            unwatched: 0,
+            shown: false,
+        };
         engine.on_arrival(received, &arrival);
     }
 
     #[test]
     fn a_census_is_rare_and_hastens_when_a_stream_has_news() {
-        let (board, mut engine) =
-            (Arc::<Board>::default(), Engine::new(EngineConfig::default(), RelayAccess::Open, [5; 32]));
+        let (board, mut engine) = (
+            Arc::<Board>::default(),
+            Engine::new(EngineConfig::default(), RelayAccess::Open, [5; 32]),
+        );
         let mut shows = Shows::new(Some(Arc::clone(&board)));
         let mut look = |engine: &Engine, millis| {
             let due = shows.census(at(millis), engine).unwrap();
@@ -125,7 +156,11 @@ mod tests {
         assert_eq!(look(&engine, 499), (false, 500));
         assert_eq!(look(&engine, 500), (true, 1_000));
         hear(&mut engine, 510, State::Live);
-        assert_eq!(look(&engine, 510), (false, 550), "who changes all the time is told of so often");
+        assert_eq!(
+            look(&engine, 510),
+            (false, 550),
+            "who changes all the time is told of so often"
+        );
         assert_eq!(look(&engine, 550), (true, 1_000));
         hear(&mut engine, 600, State::Live);
         assert_eq!(look(&engine, 600), (false, 1_000), "that is no news");

@@ -24,7 +24,9 @@ const FRAMES: u64 = 30;
 
 fn encoded(number: u64) -> Bytes {
     let mut jpeg = vec![0; 100_000];
-    jpeg.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at as u64 * 31 + number) as u8);
+    jpeg.iter_mut()
+        .enumerate()
+        .for_each(|(at, byte)| *byte = (at as u64 * 31 + number) as u8);
     jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
     jpeg[99_998..].copy_from_slice(&[0xff, 0xd9]);
     let header = FrameHeader {
@@ -60,7 +62,11 @@ struct Running {
 impl Running {
     async fn start(gso: Gso) -> (Self, Source) {
         let mut publisher = PubSocket::new();
-        let source = publisher.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+        let source = publisher
+            .bind("tcp://127.0.0.1:0")
+            .await
+            .unwrap()
+            .to_string();
         let config = Config {
             sources: vec![source.parse().unwrap()],
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -73,7 +79,14 @@ impl Running {
             let context = context.clone();
             move || relay.run(&context)
         });
-        (Self { address, context, thread: Some(thread) }, Source(publisher))
+        (
+            Self {
+                address,
+                context,
+                thread: Some(thread),
+            },
+            Source(publisher),
+        )
     }
 
     fn stop(&mut self) {
@@ -101,13 +114,27 @@ impl Viewer {
     async fn join(relay: SocketAddr, source: &mut Source) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.connect(relay).await.unwrap();
-        let mut viewer = Self { socket, session: 0, buffer: vec![0; 2048] };
-        let mut join = Join { version: VERSION, nonce: 5, receive_capacity: 92, ..Join::default() };
+        let mut viewer = Self {
+            socket,
+            session: 0,
+            buffer: vec![0; 2048],
+        };
+        let mut join = Join {
+            version: VERSION,
+            nonce: 5,
+            receive_capacity: 92,
+            ..Join::default()
+        };
         let joined = async {
             loop {
                 source.publish(encoded(0)).await;
                 viewer.say(&ToRelay::Join(join.clone())).await;
-                let Ok(size) = timeout(Duration::from_millis(50), viewer.socket.recv(&mut viewer.buffer)).await else {
+                let Ok(size) = timeout(
+                    Duration::from_millis(50),
+                    viewer.socket.recv(&mut viewer.buffer),
+                )
+                .await
+                else {
                     continue;
                 };
                 match ToViewer::parse(&viewer.buffer[..size.unwrap()]).unwrap() {
@@ -134,12 +161,16 @@ impl Viewer {
         let all = async {
             while whole.len() < FRAMES as usize {
                 let size = self.socket.recv(&mut self.buffer).await.unwrap();
-                let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&self.buffer[..size]) else { continue };
+                let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&self.buffer[..size])
+                else {
+                    continue;
+                };
                 if header.id.number == 0 {
                     continue;
                 }
                 let entry = open.entry(header.id.number);
-                let (count, body) = entry.or_insert_with(|| (0, vec![0; usize::from(header.shards) * SHARD_BYTES]));
+                let (count, body) =
+                    entry.or_insert_with(|| (0, vec![0; usize::from(header.shards) * SHARD_BYTES]));
                 let start = usize::from(header.index) * SHARD_BYTES;
                 body[start..start + SHARD_BYTES].copy_from_slice(shard);
                 *count += 1;
@@ -152,7 +183,12 @@ impl Viewer {
             }
         };
         let ended = timeout(DEADLINE, all).await;
-        assert!(ended.is_ok(), "{} frames came whole, {:?} did not", whole.len(), open.keys());
+        assert!(
+            ended.is_ok(),
+            "{} frames came whole, {:?} did not",
+            whole.len(),
+            open.keys()
+        );
         whole
     }
 
@@ -165,7 +201,9 @@ impl Viewer {
                 }
             }
         };
-        timeout(DEADLINE, goodbye).await.expect("the relay says goodbye")
+        timeout(DEADLINE, goodbye)
+            .await
+            .expect("the relay says goodbye")
     }
 }
 
@@ -189,7 +227,11 @@ async fn three_viewers_get_every_frame(gso: Gso) {
     let mut two = Viewer::join(running.address, &mut source).await;
     let mut three = Viewer::join(running.address, &mut source).await;
     let newest: [Cell<u64>; 3] = Default::default();
-    let watching = (one.watch(&newest[0]), two.watch(&newest[1]), three.watch(&newest[2]));
+    let watching = (
+        one.watch(&newest[0]),
+        two.watch(&newest[1]),
+        three.watch(&newest[2]),
+    );
     let publishing = timeout(DEADLINE, publish_all(&mut source, &newest));
     let (a, b, c, _) = tokio::join!(watching.0, watching.1, watching.2, publishing);
     for frames in [a, b, c] {
@@ -227,7 +269,15 @@ async fn a_keep_alive_is_answered_while_frames_flow() {
     let mut viewer = Viewer::join(running.address, &mut source).await;
     let answers = async {
         for sent_us in 1..=10 {
-            viewer.say(&ToRelay::KeepAlive(viewer.session, KeepAlive { sent_us, ..KeepAlive::default() })).await;
+            viewer
+                .say(&ToRelay::KeepAlive(
+                    viewer.session,
+                    KeepAlive {
+                        sent_us,
+                        ..KeepAlive::default()
+                    },
+                ))
+                .await;
             loop {
                 let size = viewer.socket.recv(&mut viewer.buffer).await.unwrap();
                 if let Ok(ToViewer::Pulse(_, pulse)) = ToViewer::parse(&viewer.buffer[..size])
@@ -257,11 +307,23 @@ async fn a_relay_that_is_asked_to_stop_says_goodbye_and_ends_at_once() {
 async fn a_port_in_use_is_named_with_what_to_do() {
     let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap();
-    let error = Relay::load(Config { listen, ..Config::default() }).unwrap_err();
+    let error = Relay::load(Config {
+        listen,
+        ..Config::default()
+    })
+    .unwrap_err();
     assert!(matches!(error, StartError::Bind(_)));
-    assert_eq!(error.to_string(), format!("address {listen} in use: another relay? choose another --listen"));
+    assert_eq!(
+        error.to_string(),
+        format!("address {listen} in use: another relay? choose another --listen")
+    );
     let nowhere = "192.0.2.1:5004".parse().unwrap();
     let access = Access::Open;
-    let error = Relay::load(Config { listen: nowhere, access, ..Config::default() }).unwrap_err();
+    let error = Relay::load(Config {
+        listen: nowhere,
+        access,
+        ..Config::default()
+    })
+    .unwrap_err();
     assert!(error.to_string().contains("none of this host's"), "{error}");
 }

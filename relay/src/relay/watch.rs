@@ -35,7 +35,12 @@ impl AccessWatch {
     pub(super) fn new(config: &Config) -> Self {
         let config = (config.access == Access::Keys).then(|| config.clone());
         let seen = config.as_ref().and_then(mark);
-        Self { config, next: Time::default(), seen, failed: false }
+        Self {
+            config,
+            next: Time::default(),
+            seen,
+            failed: false,
+        }
     }
 
     /// When to look next.
@@ -63,7 +68,9 @@ impl AccessWatch {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failed, true) {
-                    tracing::warn!("the list of viewers' keys has changed and is not used: {error}");
+                    tracing::warn!(
+                        "the list of viewers' keys has changed and is not used: {error}"
+                    );
                 }
                 None
             }
@@ -75,7 +82,11 @@ fn mark(config: &Config) -> Option<Mark> {
     use std::os::unix::fs::MetadataExt;
     let path = config.viewer_keys.as_ref()?.resolve().ok()?;
     let metadata = fs::metadata(path).ok()?;
-    Some(Mark { changed: metadata.modified().ok()?, bytes: metadata.len(), node: metadata.ino() })
+    Some(Mark {
+        changed: metadata.modified().ok()?,
+        bytes: metadata.len(),
+        node: metadata.ino(),
+    })
 }
 
 #[cfg(test)]
@@ -96,19 +107,27 @@ mod tests {
         let line = |n| format!("{} screen {n}\n", PrivateKey::new([n; 32]).public());
         fs::write(&list, line(2) + &line(3)).unwrap();
         let path = |path: &std::path::Path| Some(path.to_str().unwrap().parse().unwrap());
-        let config =
-            Config { access: Access::Keys, key_file: path(&own), viewer_keys: path(&list), ..Config::default() };
+        let config = Config {
+            access: Access::Keys,
+            key_file: path(&own),
+            viewer_keys: path(&list),
+            ..Config::default()
+        };
         config.check().unwrap();
         let mut watch = AccessWatch::new(&config);
         assert!(watch.due(at(500)).is_none());
         fs::write(&list, line(3)).unwrap();
         assert!(watch.due(at(600)).is_none());
-        let Some(RelayAccess::Keys { viewers, .. }) = watch.due(at(1000)) else { panic!("the list has changed") };
+        let Some(RelayAccess::Keys { viewers, .. }) = watch.due(at(1000)) else {
+            panic!("the list has changed")
+        };
         assert_eq!(viewers.len(), 1);
         fs::write(&list, "no key at all\n").unwrap();
         assert!(watch.due(at(1500)).is_none());
         fs::write(&list, "").unwrap();
-        assert!(matches!(watch.due(at(2000)), Some(RelayAccess::Keys { viewers, .. }) if viewers.is_empty()));
+        assert!(
+            matches!(watch.due(at(2000)), Some(RelayAccess::Keys { viewers, .. }) if viewers.is_empty())
+        );
         assert!(watch.due(at(2500)).is_none());
     }
 

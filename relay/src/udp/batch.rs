@@ -30,7 +30,10 @@ struct Control {
 
 impl Control {
     fn new(segment: Option<usize>, local: Option<IpAddr>) -> Self {
-        let mut control = Self { bytes: [0; CONTROL], length: 0 };
+        let mut control = Self {
+            bytes: [0; CONTROL],
+            length: 0,
+        };
         if let Some(segment) = segment.and_then(|segment| u16::try_from(segment).ok()) {
             control.add(libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
         }
@@ -39,7 +42,11 @@ impl Control {
             // in_pktinfo: the interface, the address to send from, and one that counts only in receiving (ip(7)).
             Some(IpAddr::V4(ip)) => {
                 let [a, b, c, d] = ip.octets();
-                control.add(libc::IPPROTO_IP, libc::IP_PKTINFO, &[0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0]);
+                control.add(
+                    libc::IPPROTO_IP,
+                    libc::IP_PKTINFO,
+                    &[0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0],
+                );
             }
             // in6_pktinfo: the address, then the interface (ipv6(7)).
             Some(IpAddr::V6(ip)) => {
@@ -69,19 +76,35 @@ impl Control {
 /// Why the first was not sent.
 pub(super) fn send(socket: BorrowedFd<'_>, trains: &[Train<'_>]) -> io::Result<usize> {
     // The table is made for each call: a small one for few.
-    if trains.len() <= FEW { send_up_to::<FEW>(socket, trains) } else { send_up_to::<BATCH>(socket, trains) }
+    if trains.len() <= FEW {
+        send_up_to::<FEW>(socket, trains)
+    } else {
+        send_up_to::<BATCH>(socket, trains)
+    }
 }
 
-fn send_up_to<const MOST: usize>(socket: BorrowedFd<'_>, trains: &[Train<'_>]) -> io::Result<usize> {
-    let Some(first) = trains.first() else { return Ok(0) };
+fn send_up_to<const MOST: usize>(
+    socket: BorrowedFd<'_>,
+    trains: &[Train<'_>],
+) -> io::Result<usize> {
+    let Some(first) = trains.first() else {
+        return Ok(0);
+    };
     let count = trains.len().min(MOST);
     let mut control = Control::new(first.segment, first.to.local);
     let mut parts: [iovec; MOST] = std::array::from_fn(|at| {
         let bytes = trains.get(at).map_or(&[][..], |train| train.bytes);
-        iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+        iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        }
     });
-    let addresses: [SockAddr; MOST] =
-        std::array::from_fn(|at| trains.get(at).map_or(first.to.remote, |train| train.to.remote).into());
+    let addresses: [SockAddr; MOST] = std::array::from_fn(|at| {
+        trains
+            .get(at)
+            .map_or(first.to.remote, |train| train.to.remote)
+            .into()
+    });
     let mut headers: [mmsghdr; MOST] = std::array::from_fn(|at| {
         // SAFETY: a header of numbers and pointers, for which zero and null are values.
         let mut header: mmsghdr = unsafe { std::mem::zeroed() };
@@ -99,6 +122,7 @@ fn send_up_to<const MOST: usize>(socket: BorrowedFd<'_>, trains: &[Train<'_>]) -
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: `headers` has at least `count` entries, and what they point to (bytes, addresses, parts, control) outlives
     // the call, which only reads it and writes each header's `msg_len`.
-    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), length, flags as _) };
+    let sent =
+        unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), length, flags as _) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

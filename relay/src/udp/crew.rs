@@ -61,7 +61,10 @@ struct Papers {
 impl Papers {
     /// What happened, on either side of the desk.
     fn counts(&self) -> Counts {
-        Counts { crowded_out: self.counts.crowded_out + self.lost_repairs, ..self.counts }
+        Counts {
+            crowded_out: self.counts.crowded_out + self.lost_repairs,
+            ..self.counts
+        }
     }
 }
 
@@ -98,14 +101,31 @@ impl Crew {
     ///
     /// # Errors
     /// When the system denies a thread or a descriptor.
-    pub fn new(gso: Gso, segments: usize, threads: usize, socket: &super::Socket) -> io::Result<Self> {
+    pub fn new(
+        gso: Gso,
+        segments: usize,
+        threads: usize,
+        socket: &super::Socket,
+    ) -> io::Result<Self> {
         let told = Arc::new(Notify::new());
-        let share = |number| Share { number, of: threads.max(1) };
+        let share = |number| Share {
+            number,
+            of: threads.max(1),
+        };
         let own = Sender::for_share(gso, segments, share(0));
-        let mut crew = Self { own, mates: Vec::new(), told };
+        let mut crew = Self {
+            own,
+            mates: Vec::new(),
+            told,
+        };
         for number in 1..threads {
             let sender = Sender::for_share(gso, segments, share(number));
-            crew.mates.push(Mate::start(sender, share(number), socket.another()?, Arc::clone(&crew.told))?);
+            crew.mates.push(Mate::start(
+                sender,
+                share(number),
+                socket.another()?,
+                Arc::clone(&crew.told),
+            )?);
         }
         Ok(crew)
     }
@@ -128,7 +148,11 @@ impl Crew {
     /// As [`Sender::resend`].
     pub fn resend(&mut self, wire: &impl Wire, resend: Resend) {
         let shared = !wire.has_lane(resend.to.remote);
-        match self.mates.iter().find(|mate| shared && mate.share.has(resend.way.remote)) {
+        match self
+            .mates
+            .iter()
+            .find(|mate| shared && mate.share.has(resend.way.remote))
+        {
             Some(mate) => mate.desk.order(Order::Resend(resend)),
             None => self.own.resend(wire, &resend),
         }
@@ -147,7 +171,11 @@ impl Crew {
     /// As [`Sender::busy`].
     #[must_use]
     pub fn busy(&self, alias: u16) -> bool {
-        self.own.busy(alias) || self.mates.iter().any(|mate| mate.desk.papers().busy.contains(&alias))
+        self.own.busy(alias)
+            || self
+                .mates
+                .iter()
+                .any(|mate| mate.desk.papers().busy.contains(&alias))
     }
 
     /// As [`Sender::in_flight`]: in this thread.
@@ -158,13 +186,19 @@ impl Crew {
 
     /// As [`Sender::take_given_up`].
     pub fn take_given_up(&mut self) -> Option<GivenUp> {
-        self.own.take_given_up().or_else(|| self.mates.iter().find_map(|mate| mate.desk.papers().given_up.pop_front()))
+        self.own.take_given_up().or_else(|| {
+            self.mates
+                .iter()
+                .find_map(|mate| mate.desk.papers().given_up.pop_front())
+        })
     }
 
     /// Whether a thread has ended before its time: then its viewers get nothing more.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.mates.iter().any(|mate| mate.thread.as_ref().is_none_or(JoinHandle::is_finished))
+        self.mates
+            .iter()
+            .any(|mate| mate.thread.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
     /// As [`Sender::uses_trains`].
@@ -176,25 +210,41 @@ impl Crew {
     /// What happened so far, in all threads.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.mates.iter().fold(*self.own.counts(), |sum, mate| sum + mate.desk.papers().counts())
+        self.mates.iter().fold(*self.own.counts(), |sum, mate| {
+            sum + mate.desk.papers().counts()
+        })
     }
 }
 
 impl Mate {
-    fn start(sender: Sender, share: Share, socket: UdpSocket, told: Arc<Notify>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    fn start(
+        sender: Sender,
+        share: Share,
+        socket: UdpSocket,
+        told: Arc<Notify>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let desk = Arc::new(Desk::default());
         let (theirs, name) = (Arc::clone(&desk), format!("send-{}", share.number));
         let run = move || {
             runtime.block_on(async {
-                match socket.local_addr().and_then(|address| Shared::new(socket, address)) {
+                match socket
+                    .local_addr()
+                    .and_then(|address| Shared::new(socket, address))
+                {
                     Ok(shared) => work(sender, &SharedOnly(shared), &theirs, &told).await,
                     Err(error) => tracing::error!("a send thread has no socket: {error}"),
                 }
             });
         };
         let thread = std::thread::Builder::new().name(name).spawn(run)?;
-        Ok(Self { share, desk, thread: Some(thread) })
+        Ok(Self {
+            share,
+            desk,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -265,7 +315,13 @@ fn tell(sender: &mut Sender, desk: &Desk) -> bool {
     let before = papers.busy.len();
     papers.busy.clear();
     papers.busy.extend(sender.busy_streams());
-    let Papers { orders, busy, given_up, counts, .. } = &mut *papers;
+    let Papers {
+        orders,
+        busy,
+        given_up,
+        counts,
+        ..
+    } = &mut *papers;
     busy.extend(orders.iter().filter_map(|order| match order {
         Order::Fan(_, fan) if !fan.welcome => Some(fan.alias),
         Order::Fan(..) | Order::Resend(_) => None,

@@ -36,18 +36,29 @@ impl Lane {
 
     pub(super) fn send(&self, train: Train<'_>) -> Result<(), Refused> {
         let Train { to, bytes, segment } = train;
-        let transmit =
-            Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: None };
-        self.state.try_send((&self.io).into(), &transmit).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Refused::LaneFull,
-            _ => Refused::Failed(error),
-        })
+        let transmit = Transmit {
+            destination: to.remote,
+            ecn: None,
+            contents: bytes,
+            segment_size: segment,
+            src_ip: None,
+        };
+        self.state
+            .try_send((&self.io).into(), &transmit)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => Refused::LaneFull,
+                _ => Refused::Failed(error),
+            })
     }
 }
 
 /// The relay's own address that the viewer talks to, in the family of the shared socket.
 fn local_ip(shared: SocketAddr, to: Route) -> io::Result<IpAddr> {
-    let ip = if shared.ip().is_unspecified() { to.local } else { Some(shared.ip()) };
+    let ip = if shared.ip().is_unspecified() {
+        to.local
+    } else {
+        Some(shared.ip())
+    };
     match ip {
         Some(IpAddr::V4(ip)) if shared.is_ipv6() => Ok(ip.to_ipv6_mapped().into()),
         Some(ip) => Ok(ip),

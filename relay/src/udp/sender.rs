@@ -111,8 +111,13 @@ impl Sender {
     /// One for some of the viewers.
     #[must_use]
     pub fn for_share(gso: Gso, segments: usize, share: Share) -> Self {
-        let segments =
-            if gso == Gso::Off { 1 } else { u16::try_from(segments).unwrap_or(LARGE_CHUNK).clamp(1, LARGE_CHUNK) };
+        let segments = if gso == Gso::Off {
+            1
+        } else {
+            u16::try_from(segments)
+                .unwrap_or(LARGE_CHUNK)
+                .clamp(1, LARGE_CHUNK)
+        };
         Self {
             gso,
             share,
@@ -129,12 +134,17 @@ impl Sender {
     /// Whether a frame of this stream is on its way for which the next has to wait.
     #[must_use]
     pub fn busy(&self, alias: u16) -> bool {
-        self.jobs.iter().any(|job| job.fan.alias == alias && job.holds_the_stream())
+        self.jobs
+            .iter()
+            .any(|job| job.fan.alias == alias && job.holds_the_stream())
     }
 
     /// The streams that are busy, each once for each such frame.
     pub fn busy_streams(&self) -> impl Iterator<Item = u16> {
-        self.jobs.iter().filter(|job| job.holds_the_stream()).map(|job| job.fan.alias)
+        self.jobs
+            .iter()
+            .filter(|job| job.holds_the_stream())
+            .map(|job| job.fan.alias)
     }
 
     /// How many frames are on their way for which others have to wait, at most one of each stream.
@@ -188,9 +198,16 @@ impl Sender {
             let (mut start, last) = (range.start, range.end.min(sent));
             while start < last {
                 let end = last.min(start + CHUNK);
-                match self.chunk(wire, resend.to, resend.packets.datagrams(start..end), stride) {
+                match self.chunk(
+                    wire,
+                    resend.to,
+                    resend.packets.datagrams(start..end),
+                    stride,
+                ) {
                     (_, Ok(())) => start = end,
-                    (_, Err(Refused::Full | Refused::LaneFull)) => return self.counts.crowded_out += 1,
+                    (_, Err(Refused::Full | Refused::LaneFull)) => {
+                        return self.counts.crowded_out += 1;
+                    }
                     (_, Err(Refused::Failed(_))) => return self.counts.failed += 1,
                 }
             }
@@ -202,17 +219,29 @@ impl Sender {
         let same_frame = |job: &&Job| Arc::ptr_eq(&job.fan.packets, &resend.packets);
         let pending = self.jobs.iter().filter(same_frame).flat_map(|job| {
             let to_viewer = |pending: &&Pending| job.route_of(pending).remote == resend.way.remote;
-            job.open.iter().filter(to_viewer).filter(|pending| !pending.done())
+            job.open
+                .iter()
+                .filter(to_viewer)
+                .filter(|pending| !pending.done())
         });
-        pending.map(|pending| pending.next).min().unwrap_or(u16::MAX)
+        pending
+            .map(|pending| pending.next)
+            .min()
+            .unwrap_or(u16::MAX)
     }
 
     /// Sends what is due, but never for long.
     pub fn run(&mut self, now: Time, wire: &impl Wire) -> Turn {
-        let mut round = Round { now, full: false, left: DATAGRAMS_PER_TURN };
+        let mut round = Round {
+            now,
+            full: false,
+            left: DATAGRAMS_PER_TURN,
+        };
         let mut wake: Option<Time> = None;
         for _ in 0..self.jobs.len() {
-            let Some(mut job) = self.jobs.pop_front() else { break };
+            let Some(mut job) = self.jobs.pop_front() else {
+                break;
+            };
             match self.advance(&mut round, wire, &mut job) {
                 Step::Done => self.spare.push(job.open),
                 Step::Wait(until) => {
@@ -238,7 +267,10 @@ impl Sender {
             self.give_up(job, |_| true);
         }
         let patience = job.fan.interval.min(PATIENCE);
-        if self.full.is_some_and(|since| round.now.saturating_since(since.max(job.started)) >= patience) {
+        if self
+            .full
+            .is_some_and(|since| round.now.saturating_since(since.max(job.started)) >= patience)
+        {
             self.give_up(job, |to| !wire.has_lane(to));
         }
         loop {
@@ -262,7 +294,13 @@ impl Sender {
             }
             if !std::mem::take(&mut job.moved) {
                 let retry = round.full.then(|| round.now + RETRY);
-                return Step::Wait(retry.into_iter().chain(job.next_due(round.now)).min().unwrap_or(round.now + RETRY));
+                return Step::Wait(
+                    retry
+                        .into_iter()
+                        .chain(job.next_due(round.now))
+                        .min()
+                        .unwrap_or(round.now + RETRY),
+                );
             }
         }
     }
@@ -276,8 +314,9 @@ impl Sender {
             bytes: packets.datagrams(parcel.next..parcel.until),
             segment: (self.segments > 1).then_some(stride),
         };
-        let trains: [Train<'_>; BATCH] =
-            std::array::from_fn(|number| train(self.parcels.get(number).unwrap_or(&self.parcels[0])));
+        let trains: [Train<'_>; BATCH] = std::array::from_fn(|number| {
+            train(self.parcels.get(number).unwrap_or(&self.parcels[0]))
+        });
         let (sent, stopped) = wire.send_many(&trains[..self.parcels.len()]);
         for parcel in &self.parcels[..sent] {
             let (count, shards) = (parcel.until - parcel.next, job.fan.packets.shards());
@@ -319,7 +358,11 @@ impl Sender {
                         return;
                     }
                     let end = until.min(next + self.segments);
-                    self.parcels.push(Parcel { at: job.at, next, until: end });
+                    self.parcels.push(Parcel {
+                        at: job.at,
+                        next,
+                        until: end,
+                    });
                     next = end;
                 }
             } else if !fits && !self.parcels.is_empty() {
@@ -331,10 +374,15 @@ impl Sender {
 
     /// Sends the next chunk of the viewer whose turn it is, alone.
     fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) {
-        let (route, shards, stride) = (job.route(job.at), job.fan.packets.shards(), job.fan.packets.stride());
+        let (route, shards, stride) = (
+            job.route(job.at),
+            job.fan.packets.shards(),
+            job.fan.packets.stride(),
+        );
         let (next, until) = job.open[job.at].chunk();
         let until = until.min(next + CHUNK);
-        let (sent, stopped) = self.chunk(wire, route, job.fan.packets.datagrams(next..until), stride);
+        let (sent, stopped) =
+            self.chunk(wire, route, job.fan.packets.datagrams(next..until), stride);
         self.counts.parity += u64::from((next + sent).saturating_sub(shards.max(next)));
         round.spend(sent.max(1), self.segments > 1);
         let pending = &mut job.open[job.at];
@@ -365,26 +413,47 @@ impl Sender {
 
     /// Takes out of a job whoever still gets a former frame of the stream.
     fn leave_out_stragglers(&mut self, job: &mut Job) {
-        let former = self.jobs.iter().filter(|former| former.fan.alias == job.fan.alias);
-        let held = former
-            .flat_map(|former| former.open.iter().filter(|p| p.holds(former.fan.welcome)).map(|p| former.route_of(p)));
+        let former = self
+            .jobs
+            .iter()
+            .filter(|former| former.fan.alias == job.fan.alias);
+        let held = former.flat_map(|former| {
+            former
+                .open
+                .iter()
+                .filter(|p| p.holds(former.fan.welcome))
+                .map(|p| former.route_of(p))
+        });
         for route in held {
-            let at = job.open.iter().position(|pending| job.fan.targets[pending.target as usize].route == route);
+            let at = job
+                .open
+                .iter()
+                .position(|pending| job.fan.targets[pending.target as usize].route == route);
             if let Some(at) = at {
                 job.open.remove(at);
                 self.counts.passed_over += 1;
-                self.given_up.push_back(GivenUp { to: route.remote, begun: false });
+                self.given_up.push_back(GivenUp {
+                    to: route.remote,
+                    begun: false,
+                });
             }
         }
     }
 
     /// Makes room for one more frame of the stream: the oldest is given up.
     fn bound_jobs(&mut self, alias: u16) {
-        if self.jobs.iter().filter(|job| job.fan.alias == alias).count() < MAX_JOBS {
+        if self
+            .jobs
+            .iter()
+            .filter(|job| job.fan.alias == alias)
+            .count()
+            < MAX_JOBS
+        {
             return;
         }
-        let oldest =
-            (0..self.jobs.len()).filter(|at| self.jobs[*at].fan.alias == alias).min_by_key(|at| self.jobs[*at].started);
+        let oldest = (0..self.jobs.len())
+            .filter(|at| self.jobs[*at].fan.alias == alias)
+            .min_by_key(|at| self.jobs[*at].started);
         if let Some(mut job) = oldest.and_then(|at| self.jobs.remove(at)) {
             self.give_up(&mut job, |_| true);
             self.spare.push(job.open);
@@ -426,7 +495,9 @@ struct Round {
 
 impl Round {
     fn spend(&mut self, datagrams: u16, in_trains: bool) {
-        self.left = self.left.saturating_sub(u32::from(datagrams) * if in_trains { 1 } else { ALONE });
+        self.left = self
+            .left
+            .saturating_sub(u32::from(datagrams) * if in_trains { 1 } else { ALONE });
     }
 }
 

@@ -28,8 +28,16 @@ impl Shared {
         let io = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new((&io).into())?;
         let outlet = outlet::open(address, SEND_BUFFER);
-        let outlet = outlet.inspect_err(|error| tracing::debug!("no socket only to send by: {error}")).ok();
-        Ok(Self { io, state, outlet, any_local: address.ip().is_unspecified(), untold: Cell::new(false) })
+        let outlet = outlet
+            .inspect_err(|error| tracing::debug!("no socket only to send by: {error}"))
+            .ok();
+        Ok(Self {
+            io,
+            state,
+            outlet,
+            any_local: address.ip().is_unspecified(),
+            untold: Cell::new(false),
+        })
     }
 
     /// Waits until there is room to send, when that will be told; for ever, when it has to be tried.
@@ -42,9 +50,16 @@ impl Shared {
 
     pub(super) fn send(&self, train: Train<'_>) -> Result<(), Refused> {
         let Train { to, bytes, segment } = train;
-        let transmit =
-            Transmit { destination: to.remote, ecn: None, contents: bytes, segment_size: segment, src_ip: to.local };
-        self.state.try_send((&self.io).into(), &transmit).map_err(|error| self.refused(error))
+        let transmit = Transmit {
+            destination: to.remote,
+            ecn: None,
+            contents: bytes,
+            segment_size: segment,
+            src_ip: to.local,
+        };
+        self.state
+            .try_send((&self.io).into(), &transmit)
+            .map_err(|error| self.refused(error))
     }
 
     /// Sends trains that all have the first one's segment size and leave from its address.
@@ -70,7 +85,9 @@ impl Shared {
     /// The outlet knows neither how to reach groups, nor, bound to all addresses, which of them to send from.
     fn fit_the_outlet(&self, trains: &[Train<'_>]) -> bool {
         let known = |train: &Train<'_>| train.to.local.is_some() || !self.any_local;
-        trains.iter().all(|train| known(train) && !train.to.remote.ip().is_multicast())
+        trains
+            .iter()
+            .all(|train| known(train) && !train.to.remote.ip().is_multicast())
     }
 
     fn refused(&self, error: io::Error) -> Refused {

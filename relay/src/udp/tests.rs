@@ -14,7 +14,12 @@ fn relay(listen: &str) -> (Socket, u16) {
 }
 
 fn viewer(relay: SocketAddr) -> tokio::net::UdpSocket {
-    let socket = UdpSocket::bind(if relay.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
+    let socket = UdpSocket::bind(if relay.is_ipv4() {
+        "127.0.0.1:0"
+    } else {
+        "[::1]:0"
+    })
+    .unwrap();
     socket.connect(relay).unwrap();
     socket.set_nonblocking(true).unwrap();
     tokio::net::UdpSocket::from_std(socket).unwrap()
@@ -27,10 +32,14 @@ async fn next(socket: &Socket) -> (Route, Vec<u8>) {
     let wait = async {
         while got.is_empty() {
             socket.readable().await;
-            socket.receive(&mut buffers, |route, bytes| got.push((route, bytes.to_vec())));
+            socket.receive(&mut buffers, |route, bytes| {
+                got.push((route, bytes.to_vec()))
+            });
         }
     };
-    tokio::time::timeout(DEADLINE, wait).await.expect("a datagram comes");
+    tokio::time::timeout(DEADLINE, wait)
+        .await
+        .expect("a datagram comes");
     assert_eq!(got.len(), 1);
     got.remove(0)
 }
@@ -38,13 +47,19 @@ async fn next(socket: &Socket) -> (Route, Vec<u8>) {
 async fn says(viewer: &tokio::net::UdpSocket, socket: &Socket, bytes: &[u8]) -> Route {
     viewer.send(bytes).await.unwrap();
     let (route, got) = next(socket).await;
-    assert_eq!((route.remote.port(), got.as_slice()), (viewer.local_addr().unwrap().port(), bytes));
+    assert_eq!(
+        (route.remote.port(), got.as_slice()),
+        (viewer.local_addr().unwrap().port(), bytes)
+    );
     route
 }
 
 async fn hears(viewer: &tokio::net::UdpSocket, bytes: &[u8]) {
     let mut buffer = [0; 2048];
-    let size = tokio::time::timeout(DEADLINE, viewer.recv(&mut buffer)).await.expect("an answer comes").unwrap();
+    let size = tokio::time::timeout(DEADLINE, viewer.recv(&mut buffer))
+        .await
+        .expect("an answer comes")
+        .unwrap();
     assert_eq!(&buffer[..size], bytes);
 }
 
@@ -53,7 +68,10 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
     let (mut socket, port) = relay(listen);
     let address = SocketAddr::new(host.parse().unwrap(), port);
     let (one, other) = (viewer(address), viewer(address));
-    let (one_route, other_route) = (says(&one, &socket, b"join").await, says(&other, &socket, b"join").await);
+    let (one_route, other_route) = (
+        says(&one, &socket, b"join").await,
+        says(&other, &socket, b"join").await,
+    );
     socket.isolate(one_route).unwrap();
     assert!(socket.has_lane(one_route.remote) && !socket.has_lane(other_route.remote));
     for _ in 0..50 {
@@ -61,17 +79,37 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
         assert_eq!(says(&other, &socket, b"me too").await, other_route);
         let late = viewer(address);
         says(&late, &socket, b"a stranger").await;
-        socket.send(Train { to: one_route, bytes: b"to one", segment: None }).unwrap();
-        socket.send(Train { to: other_route, bytes: b"to the other", segment: None }).unwrap();
+        socket
+            .send(Train {
+                to: one_route,
+                bytes: b"to one",
+                segment: None,
+            })
+            .unwrap();
+        socket
+            .send(Train {
+                to: other_route,
+                bytes: b"to the other",
+                segment: None,
+            })
+            .unwrap();
         hears(&one, b"to one").await;
         hears(&other, b"to the other").await;
     }
     one.send(b"on the way").await.unwrap();
     let mut waited = Vec::new();
-    socket.rejoin(one_route, &mut Buffers::default(), |route, bytes| waited.push((route, bytes.to_vec())));
+    socket.rejoin(one_route, &mut Buffers::default(), |route, bytes| {
+        waited.push((route, bytes.to_vec()))
+    });
     assert_eq!(waited, [(one_route, b"on the way".to_vec())]);
     assert_eq!(says(&one, &socket, b"shared again").await, one_route);
-    socket.send(Train { to: one_route, bytes: b"to one", segment: None }).unwrap();
+    socket
+        .send(Train {
+            to: one_route,
+            bytes: b"to one",
+            segment: None,
+        })
+        .unwrap();
     hears(&one, b"to one").await;
 }
 
@@ -109,7 +147,13 @@ async fn a_train_goes_by_a_lane_too() {
     let route = says(&one, &socket, b"join").await;
     socket.isolate(route).unwrap();
     if socket.max_segments() > 1 {
-        socket.send(Train { to: route, bytes: b"first-second", segment: Some(6) }).unwrap();
+        socket
+            .send(Train {
+                to: route,
+                bytes: b"first-second",
+                segment: Some(6),
+            })
+            .unwrap();
         hears(&one, b"first-").await;
         hears(&one, b"second").await;
     }
@@ -125,7 +169,14 @@ async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
     for viewer in &viewers {
         routes.push(says(viewer, &socket, b"join").await);
     }
-    let whole: Vec<Train<'_>> = routes.iter().map(|route| Train { to: *route, bytes: b"all", segment: None }).collect();
+    let whole: Vec<Train<'_>> = routes
+        .iter()
+        .map(|route| Train {
+            to: *route,
+            bytes: b"all",
+            segment: None,
+        })
+        .collect();
     assert!(matches!(socket.send_many(&whole), (3, Ok(()))));
     for viewer in &viewers {
         hears(viewer, b"all").await;
@@ -133,8 +184,15 @@ async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
     if socket.max_segments() > 1 {
         // One datagram may be among trains, and the last of a train may be short.
         let bytes = [&b"first-second"[..], b"first-2", b"alone."];
-        let trains: Vec<Train<'_>> =
-            routes.iter().zip(bytes).map(|(route, bytes)| Train { to: *route, bytes, segment: Some(6) }).collect();
+        let trains: Vec<Train<'_>> = routes
+            .iter()
+            .zip(bytes)
+            .map(|(route, bytes)| Train {
+                to: *route,
+                bytes,
+                segment: Some(6),
+            })
+            .collect();
         assert!(matches!(socket.send_many(&trains), (3, Ok(()))));
         for (viewer, bytes) in viewers.iter().zip(bytes) {
             for datagram in bytes.chunks(6) {
@@ -162,11 +220,24 @@ async fn a_train_that_the_system_refuses_is_named_and_those_before_it_are_sent()
     let (socket, port) = relay("127.0.0.1:0");
     let one = viewer(SocketAddr::from(([127, 0, 0, 1], port)));
     let route = says(&one, &socket, b"join").await;
-    let nowhere = Route { remote: SocketAddr::from(([255, 255, 255, 255], 9)), local: None };
-    let train = |to| Train { to, bytes: b"some", segment: None };
+    let nowhere = Route {
+        remote: SocketAddr::from(([255, 255, 255, 255], 9)),
+        local: None,
+    };
+    let train = |to| Train {
+        to,
+        bytes: b"some",
+        segment: None,
+    };
     let (sent, refused) = socket.send_many(&[train(route), train(nowhere), train(route)]);
-    assert!(sent == 1 && matches!(refused, Err(Refused::Failed(_))), "{sent} {refused:?}");
+    assert!(
+        sent == 1 && matches!(refused, Err(Refused::Failed(_))),
+        "{sent} {refused:?}"
+    );
     let (sent, refused) = socket.send_many(&[train(nowhere), train(route)]);
-    assert!(sent == 0 && matches!(refused, Err(Refused::Failed(_))), "{sent} {refused:?}");
+    assert!(
+        sent == 0 && matches!(refused, Err(Refused::Failed(_))),
+        "{sent} {refused:?}"
+    );
     hears(&one, b"some").await;
 }

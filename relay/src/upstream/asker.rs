@@ -74,9 +74,17 @@ impl Asker {
     pub(super) fn ask(&mut self, now: Time, nonce: [u8; NONCE_BYTES]) -> (String, Option<String>) {
         let topic = question(nonce);
         self.asked = self.asked.saturating_add(1);
-        self.due = now + if self.asked < QUICK_QUESTIONS { QUICK_INTERVAL } else { INTERVAL };
+        self.due = now
+            + if self.asked < QUICK_QUESTIONS {
+                QUICK_INTERVAL
+            } else {
+                INTERVAL
+            };
         self.last = now;
-        self.open = Some(Question { topic: topic.clone(), sent: now });
+        self.open = Some(Question {
+            topic: topic.clone(),
+            sent: now,
+        });
         let stale = self.stale.replace(topic.clone());
         (topic, stale)
     }
@@ -88,7 +96,9 @@ impl Asker {
 
     /// Whether `topic` is that of the open question.
     pub(super) fn awaits(&self, topic: &[u8]) -> bool {
-        self.open.as_ref().is_some_and(|question| question.topic.as_bytes() == topic)
+        self.open
+            .as_ref()
+            .is_some_and(|question| question.topic.as_bytes() == topic)
     }
 
     /// Takes the answer to the open question, which is open no more. What is known of the source's clock.
@@ -101,16 +111,27 @@ impl Asker {
             self.clock_id = answer.clock_id;
             self.exchange = Exchange::new();
         }
-        self.exchange.on_answer(sent, received, Time::from_nanos(answer.clock_ns));
-        let Estimate { offset_ns, error, .. } = self.exchange.estimate(received)?;
+        self.exchange
+            .on_answer(sent, received, Time::from_nanos(answer.clock_ns));
+        let Estimate {
+            offset_ns, error, ..
+        } = self.exchange.estimate(received)?;
         let error_us = u32::try_from(error.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
-        Some(SourceClock { clock_id: answer.clock_id, offset_ns, error_us })
+        Some(SourceClock {
+            clock_id: answer.clock_id,
+            offset_ns,
+            error_us,
+        })
     }
 }
 
 /// What is known of a source that reads the clock that we read.
 pub(super) const fn same_clock(clock_id: u64) -> SourceClock {
-    SourceClock { clock_id, offset_ns: 0, error_us: 0 }
+    SourceClock {
+        clock_id,
+        offset_ns: 0,
+        error_us: 0,
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +145,11 @@ mod tests {
     }
 
     fn answer(clock_id: u64, at: Time) -> Answer {
-        Answer { clock_ns: at.as_nanos(), clock_id, ..Answer::default() }
+        Answer {
+            clock_ns: at.as_nanos(),
+            clock_id,
+            ..Answer::default()
+        }
     }
 
     #[test]
@@ -135,7 +160,10 @@ mod tests {
             times.push(asker.due().saturating_since(ms(0)).as_millis());
             asker.ask(asker.due(), [0; NONCE_BYTES]);
         }
-        assert_eq!(times, [0, 250, 500, 750, 1000, 1250, 1500, 1750, 2950, 4150, 5350]);
+        assert_eq!(
+            times,
+            [0, 250, 500, 750, 1000, 1250, 1500, 1750, 2950, 4150, 5350]
+        );
     }
 
     /// At which of the words, one a second from `first` on, a question went along.
@@ -162,7 +190,10 @@ mod tests {
     fn with_a_word_each_second_each_question_goes_along_whenever_that_began() {
         for first in (2000..3000).step_by(10) {
             let along = along(first);
-            assert!(along[6..].iter().all(|along| *along), "from {first} ms on: {along:?}");
+            assert!(
+                along[6..].iter().all(|along| *along),
+                "from {first} ms on: {along:?}"
+            );
         }
     }
 
@@ -206,7 +237,10 @@ mod tests {
     fn a_source_with_our_clock_needs_no_exchange() {
         let mut asker = Asker::new(ms(0), OWN);
         asker.ask(ms(0), [1; NONCE_BYTES]);
-        assert_eq!(asker.on_answer(ms(900), &answer(OWN, ms(1))), Some(same_clock(OWN)));
+        assert_eq!(
+            asker.on_answer(ms(900), &answer(OWN, ms(1))),
+            Some(same_clock(OWN))
+        );
     }
 
     #[test]

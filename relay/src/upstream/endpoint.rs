@@ -23,10 +23,19 @@ impl Endpoint {
     /// Whether it is on this host for certain. A name may mean any host, except `localhost` (RFC 6761 section 6.3).
     #[must_use]
     pub fn is_local(&self) -> bool {
-        let Self::Tcp(address) = self else { return true };
-        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let loopback = literal.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        let Self::Tcp(address) = self else {
+            return true;
+        };
+        let host = address
+            .rsplit_once(':')
+            .map_or(address.as_str(), |(host, _)| host);
+        let literal = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        let loopback = literal
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback());
         loopback || host.eq_ignore_ascii_case("localhost")
     }
 }
@@ -42,8 +51,11 @@ impl FromStr for Endpoint {
         }
         let address = text.strip_prefix("tcp://").ok_or_else(wrong)?;
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-        let whole = !host.is_empty() && host != "*" && port.parse::<u16>().is_ok_and(|port| port != 0);
-        whole.then(|| Self::Tcp(address.to_owned())).ok_or_else(wrong)
+        let whole =
+            !host.is_empty() && host != "*" && port.parse::<u16>().is_ok_and(|port| port != 0);
+        whole
+            .then(|| Self::Tcp(address.to_owned()))
+            .ok_or_else(wrong)
     }
 }
 
@@ -73,8 +85,16 @@ mod tests {
         ] {
             assert_eq!(good.parse::<Endpoint>().unwrap().to_string(), good);
         }
-        for bad in ["", "ipc://", "ipc://@abstract", "tcp://*:5000", "tcp://host", "tcp://:5", "tcp://h:0", "udp://h:5"]
-        {
+        for bad in [
+            "",
+            "ipc://",
+            "ipc://@abstract",
+            "tcp://*:5000",
+            "tcp://host",
+            "tcp://:5",
+            "tcp://h:0",
+            "udp://h:5",
+        ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
         }
     }
@@ -93,7 +113,11 @@ mod tests {
             ("tcp://127.0.0.1.example:5", false),
             ("tcp://camera:5", false),
         ] {
-            assert_eq!(text.parse::<Endpoint>().unwrap().is_local(), local, "{text}");
+            assert_eq!(
+                text.parse::<Endpoint>().unwrap().is_local(),
+                local,
+                "{text}"
+            );
         }
     }
 }

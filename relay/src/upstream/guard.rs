@@ -50,7 +50,11 @@ impl Guard {
     pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
         // In the abstract namespace, which needs no directory and leaves no file. Others might find the name and come
         // first: `pump` turns away whoever is not this process.
-        let name = format!("fanlight-{:016x}{:016x}", clock::random_u64(), clock::random_u64());
+        let name = format!(
+            "fanlight-{:016x}{:016x}",
+            clock::random_u64(),
+            clock::random_u64()
+        );
         let private = StdUnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         private.set_nonblocking(true)?;
         let private = UnixListener::from_std(private)?;
@@ -62,7 +66,11 @@ impl Guard {
                 StreamSocket::new(stream.into_std()?)?
             }
         };
-        Ok(Self { source, private, name })
+        Ok(Self {
+            source,
+            private,
+            name,
+        })
     }
 
     /// Where the library has to connect to.
@@ -120,7 +128,9 @@ async fn pass_checked(
                     read_all(source, &mut first, whole - here).await?;
                     topic = header.bytes;
                 }
-                Role::Last if header.body >= LARGE && !first.is_empty() && lock(taker).is_free() => {
+                Role::Last
+                    if header.body >= LARGE && !first.is_empty() && lock(taker).is_free() =>
+                {
                     while unread.len() < whole {
                         let lacking = whole - unread.len();
                         fill(source, &mut unread, lacking).await?;
@@ -159,13 +169,21 @@ async fn pass(checked: &mut Vec<u8>, library: &StreamSocket) -> io::Result<()> {
 }
 
 /// Waits for bytes and appends what there is room for, which is `room` at least.
-async fn fill(source: &StreamSocket, buffer: &mut Vec<u8>, room: usize) -> Result<usize, GuardError> {
+async fn fill(
+    source: &StreamSocket,
+    buffer: &mut Vec<u8>,
+    room: usize,
+) -> Result<usize, GuardError> {
     buffer.reserve_exact(room);
     read(source, buffer, buffer.capacity() - buffer.len()).await
 }
 
 /// Waits for bytes and appends at most `most`.
-async fn read(source: &StreamSocket, buffer: &mut Vec<u8>, most: usize) -> Result<usize, GuardError> {
+async fn read(
+    source: &StreamSocket,
+    buffer: &mut Vec<u8>,
+    most: usize,
+) -> Result<usize, GuardError> {
     match source.read_onto(buffer, most).await? {
         0 => Err(GuardError::Closed),
         count => Ok(count),
@@ -173,7 +191,11 @@ async fn read(source: &StreamSocket, buffer: &mut Vec<u8>, most: usize) -> Resul
 }
 
 /// Appends so many bytes.
-async fn read_all(source: &StreamSocket, buffer: &mut Vec<u8>, mut count: usize) -> Result<(), GuardError> {
+async fn read_all(
+    source: &StreamSocket,
+    buffer: &mut Vec<u8>,
+    mut count: usize,
+) -> Result<(), GuardError> {
     while count > 0 {
         count -= read(source, buffer, count).await?;
     }
@@ -181,7 +203,10 @@ async fn read_all(source: &StreamSocket, buffer: &mut Vec<u8>, mut count: usize)
 }
 
 /// What the library says to the source.
-async fn pass_words(library: &StreamSocket, source: &StreamSocket) -> Result<Infallible, GuardError> {
+async fn pass_words(
+    library: &StreamSocket,
+    source: &StreamSocket,
+) -> Result<Infallible, GuardError> {
     let mut chunk = [0; WORDS];
     loop {
         match library.read(&mut chunk).await? {

@@ -47,7 +47,10 @@ impl Inbox {
     /// An empty one. Of the only source of a relay, pictures may go to the board `express`.
     #[must_use]
     pub fn new(express: Option<Arc<Board>>) -> Self {
-        Self { express, ..Self::default() }
+        Self {
+            express,
+            ..Self::default()
+        }
     }
 
     /// Says whether anybody watches but over HTTP. While nobody does, the event loop is not woken for each picture.
@@ -59,12 +62,32 @@ impl Inbox {
     /// already gives way, and is counted; a heartbeat does not displace a picture. Whether there was room: it is out
     /// when [`MAX_STREAMS`] others wait. Whether the source's clock is `ours` decides if others than the event loop can
     /// tell the picture's age.
-    pub fn put(&self, origin: usize, frame: CheckedFrame, body: Bytes, received: Time, ours: bool) -> bool {
-        let mut arrival = Arrival { origin, frame, body, received, superseded: 0, unwatched: 0, shown: false };
+    pub fn put(
+        &self,
+        origin: usize,
+        frame: CheckedFrame,
+        body: Bytes,
+        received: Time,
+        ours: bool,
+    ) -> bool {
+        let mut arrival = Arrival {
+            origin,
+            frame,
+            body,
+            received,
+            superseded: 0,
+            unwatched: 0,
+            shown: false,
+        };
         let picture = !arrival.frame.jpeg.is_empty();
-        let express = self.express.as_ref().filter(|_| picture && ours && self.quiet.load(Relaxed));
+        let express = self
+            .express
+            .as_ref()
+            .filter(|_| picture && ours && self.quiet.load(Relaxed));
         let mut slots = self.lock();
-        let Some(slot) = slot(&mut slots, origin, &arrival.frame.stream) else { return false };
+        let Some(slot) = slot(&mut slots, origin, &arrival.frame.stream) else {
+            return false;
+        };
         let shown = express.map(|board| (board, show(board, &arrival)));
         if picture {
             // Its header is newer than what the heartbeat said.
@@ -85,14 +108,20 @@ impl Inbox {
     /// Counts a picture that is too old to be sent as one that gave way to the next.
     pub fn pass_over(&self, origin: usize, frame: &CheckedFrame) {
         if let Some(slot) = slot(&mut self.lock(), origin, &frame.stream) {
-            let before = slot.stale.filter(|(epoch, _)| *epoch == frame.id.epoch).map_or(0, |(_, count)| count);
+            let before = slot
+                .stale
+                .filter(|(epoch, _)| *epoch == frame.id.epoch)
+                .map_or(0, |(_, count)| count);
             slot.stale = Some((frame.id.epoch, before + 1));
         }
     }
 
     /// Leaves what is known of the clock of upstream `origin`.
     pub fn put_clock(&self, origin: usize, clock: SourceClock) {
-        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, clock);
+        self.clocks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(origin, clock);
         // While all that comes goes past the event loop, it knows the clock and looks in by itself.
         if self.express.is_none() || !self.quiet.load(Relaxed) {
             self.filled.notify_one();
@@ -101,18 +130,27 @@ impl Inbox {
 
     /// Takes a word about an upstream's clock, and whose.
     pub fn take_clock(&self) -> Option<(usize, SourceClock)> {
-        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+        self.clocks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_first()
     }
 
     /// Leaves what upstream `origin` makes of its viewers.
     pub fn put_verdicts(&self, origin: usize, verdicts: Vec<ViewerVerdict>) {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, verdicts);
+        self.verdicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(origin, verdicts);
         self.filled.notify_one();
     }
 
     /// Takes what an upstream makes of its viewers, and which.
     pub fn take_verdicts(&self) -> Option<(usize, Vec<ViewerVerdict>)> {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+        self.verdicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_first()
     }
 
     /// Takes something, but no picture of a stream that is `busy` with its last one.
@@ -135,15 +173,25 @@ impl Inbox {
 
 /// The slot of a stream, made or taken from one that waits for nothing.
 fn slot<'a>(slots: &'a mut Vec<Slot>, origin: usize, stream: &StreamName) -> Option<&'a mut Slot> {
-    let known = slots.iter().position(|slot| slot.origin == origin && slot.stream == *stream);
+    let known = slots
+        .iter()
+        .position(|slot| slot.origin == origin && slot.stream == *stream);
     let at = match known {
         Some(at) => at,
         None => {
             if slots.len() == MAX_STREAMS {
-                let empty = slots.iter().position(|slot| slot.picture.is_none() && slot.heartbeat.is_none())?;
+                let empty = slots
+                    .iter()
+                    .position(|slot| slot.picture.is_none() && slot.heartbeat.is_none())?;
                 slots.swap_remove(empty);
             }
-            slots.push(Slot { origin, stream: stream.clone(), picture: None, heartbeat: None, stale: None });
+            slots.push(Slot {
+                origin,
+                stream: stream.clone(),
+                picture: None,
+                heartbeat: None,
+                stale: None,
+            });
             slots.len() - 1
         }
     };
@@ -157,7 +205,11 @@ impl Slot {
         if let Some((_, count)) = self.stale.take().filter(|(stale, _)| *stale == epoch) {
             picture.superseded += count;
         }
-        if let Some(old) = self.picture.take().filter(|old| old.frame.id.epoch == epoch) {
+        if let Some(old) = self
+            .picture
+            .take()
+            .filter(|old| old.frame.id.epoch == epoch)
+        {
             picture.superseded += old.superseded + u64::from(!picture.shown);
             picture.unwatched += old.unwatched + u64::from(picture.shown);
         }
@@ -184,18 +236,31 @@ mod tests {
     use fanlight_proto::message::parse_frame;
 
     fn put(inbox: &Inbox, stream: &str, body: Bytes) -> bool {
-        let frame = parse_frame(format!("{stream}/").as_bytes(), body.clone(), MAX_FRAME_BYTES).unwrap();
+        let frame = parse_frame(
+            format!("{stream}/").as_bytes(),
+            body.clone(),
+            MAX_FRAME_BYTES,
+        )
+        .unwrap();
         inbox.put(0, frame, body, Time::default(), true)
     }
 
     /// Whether the event loop was woken since this was asked last.
     fn woken(inbox: &Inbox) -> bool {
         let mut filled = pin!(inbox.filled());
-        filled.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        filled
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
     }
 
     fn on_board(board: &Board) -> Vec<u64> {
-        board.take().pictures.iter().map(|picture| picture.id.number).collect()
+        board
+            .take()
+            .pictures
+            .iter()
+            .map(|picture| picture.id.number)
+            .collect()
     }
 
     #[test]
@@ -203,12 +268,18 @@ mod tests {
         let board = Arc::<Board>::default();
         let inbox = Inbox::new(Some(Arc::clone(&board)));
         put(&inbox, "cam", frame("cam", 1, 5, 100));
-        assert!(woken(&inbox) && on_board(&board).is_empty(), "it may be watched");
+        assert!(
+            woken(&inbox) && on_board(&board).is_empty(),
+            "it may be watched"
+        );
         inbox.put_clock(0, SourceClock::default());
         assert!(woken(&inbox), "a viewer may wait for it");
         inbox.watch(false);
         inbox.put_clock(0, SourceClock::default());
-        assert!(!woken(&inbox) && inbox.take_clock().is_some(), "it is there when the event loop looks in");
+        assert!(
+            !woken(&inbox) && inbox.take_clock().is_some(),
+            "it is there when the event loop looks in"
+        );
         for number in 6..9 {
             put(&inbox, "cam", frame("cam", 1, number, 100));
             assert_eq!(on_board(&board), [number]);
@@ -217,8 +288,20 @@ mod tests {
         put(&inbox, "cam", heartbeat("cam", 1, 8));
         assert!(woken(&inbox));
         let taken = inbox.take(|_| false).unwrap();
-        assert_eq!((taken.frame.id.number, taken.unwatched, taken.superseded, taken.shown), (8, 3, 0, true));
-        let sent: usize = board.traffic("other").iter().map(|(_, traffic)| traffic.frames as usize).sum();
+        assert_eq!(
+            (
+                taken.frame.id.number,
+                taken.unwatched,
+                taken.superseded,
+                taken.shown
+            ),
+            (8, 3, 0, true)
+        );
+        let sent: usize = board
+            .traffic("other")
+            .iter()
+            .map(|(_, traffic)| traffic.frames as usize)
+            .sum();
         assert_eq!(sent, 3);
         inbox.watch(true);
         put(&inbox, "cam", frame("cam", 1, 9, 100));
@@ -309,7 +392,11 @@ mod tests {
     fn more_streams_than_the_relay_carries_do_not_make_it_grow() {
         let inbox = Inbox::default();
         for n in 0..MAX_STREAMS {
-            assert!(put(&inbox, &format!("s{n}"), heartbeat(&format!("s{n}"), 1, 0)));
+            assert!(put(
+                &inbox,
+                &format!("s{n}"),
+                heartbeat(&format!("s{n}"), 1, 0)
+            ));
         }
         assert!(!put(&inbox, "one-more", heartbeat("one-more", 1, 0)));
         inbox.take(|_| false).unwrap();

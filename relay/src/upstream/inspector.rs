@@ -14,7 +14,8 @@ pub(crate) const MAX_COMMAND: u64 = 512;
 pub(crate) const MAX_PARTS: u8 = 2;
 
 /// Largest message, both parts, sealed.
-pub(crate) const MAX_MESSAGE: u64 = (MAX_STREAM_NAME + 1 + MAX_FRAME_PREFIX + MAX_FRAME_BYTES + SEAL_BYTES) as u64;
+pub(crate) const MAX_MESSAGE: u64 =
+    (MAX_STREAM_NAME + 1 + MAX_FRAME_PREFIX + MAX_FRAME_BYTES + SEAL_BYTES) as u64;
 
 const MORE: u8 = 1;
 const LONG: u8 = 2;
@@ -26,7 +27,11 @@ pub(crate) enum Breach {
     #[error("it does not speak ZMTP 3")]
     Greeting,
     #[error("it announces a {what} of {length} bytes, and {limit} is the limit")]
-    TooLong { what: &'static str, length: u64, limit: u64 },
+    TooLong {
+        what: &'static str,
+        length: u64,
+        limit: u64,
+    },
     #[error("it sends messages of more than {MAX_PARTS} parts")]
     Parts,
 }
@@ -66,17 +71,27 @@ impl Inspector {
     /// Reads the header that `bytes` begin with; none while it is not whole. The next one stands behind its body. After an
     /// error nothing more may be passed on.
     pub(crate) fn header(&mut self, bytes: &[u8]) -> Result<Option<Header>, Breach> {
-        let Some((&flags, rest)) = bytes.split_first() else { return Ok(None) };
+        let Some((&flags, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
         if !self.greeted {
             if flags != 0xff {
                 return Err(Breach::Greeting);
             }
             self.greeted = true;
-            return Ok(Some(Header { bytes: 1, role: Role::Other, body: GREETING_BYTES - 1 }));
+            return Ok(Some(Header {
+                bytes: 1,
+                role: Role::Other,
+                body: GREETING_BYTES - 1,
+            }));
         }
         let field = if flags & LONG == 0 { 1 } else { 8 };
-        let Some(field) = rest.get(..field) else { return Ok(None) };
-        let length = field.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        let Some(field) = rest.get(..field) else {
+            return Ok(None);
+        };
+        let length = field
+            .iter()
+            .fold(0, |length, byte| length << 8 | u64::from(*byte));
         self.check(flags, length)?;
         // What passed the check fits.
         let body = usize::try_from(length).unwrap_or(usize::MAX);
@@ -85,18 +100,30 @@ impl Inspector {
             (0, _) => Role::First,
             _ => Role::Other,
         };
-        Ok(Some(Header { bytes: 1 + field.len(), role, body }))
+        Ok(Some(Header {
+            bytes: 1 + field.len(),
+            role,
+            body,
+        }))
     }
 
     fn check(&mut self, flags: u8, length: u64) -> Result<(), Breach> {
         if flags & COMMAND != 0 {
             let fits = length <= MAX_COMMAND;
-            return fits.then_some(()).ok_or(Breach::TooLong { what: "command", length, limit: MAX_COMMAND });
+            return fits.then_some(()).ok_or(Breach::TooLong {
+                what: "command",
+                length,
+                limit: MAX_COMMAND,
+            });
         }
         self.parts += 1;
         self.message = self.message.saturating_add(length);
         if self.message > MAX_MESSAGE {
-            return Err(Breach::TooLong { what: "message", length: self.message, limit: MAX_MESSAGE });
+            return Err(Breach::TooLong {
+                what: "message",
+                length: self.message,
+                limit: MAX_MESSAGE,
+            });
         }
         if flags & MORE == 0 {
             (self.parts, self.message) = (0, 0);
@@ -129,7 +156,10 @@ mod tests {
         let (mut at, mut seen) = (0, 0);
         while seen < bytes.len() {
             seen = (seen + step).min(bytes.len());
-            while let Some(header) = bytes.get(at..seen).map_or(Ok(None), |unread| inspector.header(unread))? {
+            while let Some(header) = bytes
+                .get(at..seen)
+                .map_or(Ok(None), |unread| inspector.header(unread))?
+            {
                 at += header.bytes + header.body;
                 headers.push(header);
             }
@@ -146,18 +176,30 @@ mod tests {
             expected.extend([header(2, Role::First, 4), header(9, Role::Last, body)]);
         }
         for step in [1, 2, 3, 7, 64, 1000, bytes.len()] {
-            assert_eq!(headers(&bytes, step).as_ref(), Ok(&expected), "{step} bytes at a time");
+            assert_eq!(
+                headers(&bytes, step).as_ref(),
+                Ok(&expected),
+                "{step} bytes at a time"
+            );
         }
     }
 
     #[test]
     fn a_length_over_the_limit_is_refused_at_its_last_header_byte() {
-        for (flags, length) in [(0, 1 << 40), (MORE, 1 << 36), (0, u64::MAX), (COMMAND, 513), (0, MAX_MESSAGE + 1)] {
+        for (flags, length) in [
+            (0, 1 << 40),
+            (MORE, 1 << 36),
+            (0, u64::MAX),
+            (COMMAND, 513),
+            (0, MAX_MESSAGE + 1),
+        ] {
             let mut bytes = stream();
             bytes.push(flags | LONG);
             bytes.extend_from_slice(&u64::to_be_bytes(length));
             headers(&bytes[..bytes.len() - 1], 1000).unwrap();
-            assert!(matches!(headers(&bytes, 1000), Err(Breach::TooLong { length: l, .. }) if l == length));
+            assert!(
+                matches!(headers(&bytes, 1000), Err(Breach::TooLong { length: l, .. }) if l == length)
+            );
         }
     }
 
@@ -165,7 +207,10 @@ mod tests {
     fn a_message_that_never_ends_is_refused() {
         let begun = [&stream()[..], b"\x01\x00"].concat();
         headers(&begun, 1000).unwrap();
-        assert_eq!(headers(&[&begun[..], b"\x01\x00"].concat(), 1000), Err(Breach::Parts));
+        assert_eq!(
+            headers(&[&begun[..], b"\x01\x00"].concat(), 1000),
+            Err(Breach::Parts)
+        );
     }
 
     #[test]

@@ -35,7 +35,11 @@ impl Outbox {
     pub(super) fn begin(&self) {
         let mut waiting = self.lock();
         if waiting.word.is_none() {
-            waiting.word = waiting.known.clone().map(|(relay, demand)| Word { relay, demand, ..Word::default() });
+            waiting.word = waiting.known.clone().map(|(relay, demand)| Word {
+                relay,
+                demand,
+                ..Word::default()
+            });
         }
         drop(waiting);
         self.filled.notify_one();
@@ -63,8 +67,20 @@ mod tests {
     use super::*;
 
     fn word(viewers: u32) -> Word {
-        let demand = vec![Demand { stream: "cam".into(), viewers, clients: 0 }];
-        Word { relay: 7, demand, seen: vec![Seen { viewer: 1, ..Seen::default() }], ..Word::default() }
+        let demand = vec![Demand {
+            stream: "cam".into(),
+            viewers,
+            clients: 0,
+        }];
+        Word {
+            relay: 7,
+            demand,
+            seen: vec![Seen {
+                viewer: 1,
+                ..Seen::default()
+            }],
+            ..Word::default()
+        }
     }
 
     #[test]
@@ -86,6 +102,12 @@ mod tests {
         outbox.begin();
         assert_eq!(outbox.take(), Some(word(4)), "what waits is newer");
         outbox.begin();
-        assert_eq!(outbox.take(), Some(Word { seen: Vec::new(), ..word(4) }));
+        assert_eq!(
+            outbox.take(),
+            Some(Word {
+                seen: Vec::new(),
+                ..word(4)
+            })
+        );
     }
 }

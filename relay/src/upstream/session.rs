@@ -53,13 +53,18 @@ impl Session {
         refused: &Arc<Mutex<Limited>>,
     ) -> Self {
         let taker = Taker::new(upstream, inbox, heard, refused);
-        Self { upstream: Arc::clone(upstream), taker: Arc::new(Mutex::new(taker)) }
+        Self {
+            upstream: Arc::clone(upstream),
+            taker: Arc::new(Mutex::new(taker)),
+        }
     }
 
     /// Connects, and hands over what comes, until something fails.
     pub(super) async fn run(self) -> Result<Infallible, Ended> {
         let connected = timeout(CONNECT_TIMEOUT, Guard::connect(&self.upstream.endpoint)).await;
-        let guard = connected.map_err(|_| Ended::NoAnswer)?.map_err(Ended::Connect)?;
+        let guard = connected
+            .map_err(|_| Ended::NoAnswer)?
+            .map_err(Ended::Connect)?;
         let mut socket = self.socket().await?;
         let private = guard.endpoint();
         let mut pump = tokio::spawn(guard.pump(Arc::clone(&self.taker)));
@@ -151,7 +156,9 @@ impl Session {
                 // The source keeps no word, but the library would.
                 socket.unsubscribe(&topic).await?;
             }
-            Err(error) => tracing::error!(source = %self.upstream.endpoint, "a word is not said: {error}"),
+            Err(error) => {
+                tracing::error!(source = %self.upstream.endpoint, "a word is not said: {error}")
+            }
         }
         if findings {
             self.taker().asker.on_findings();
@@ -196,7 +203,10 @@ impl Taker {
             opener: upstream.feed_key.clone().map(Opener::new),
             asker: Asker::new(now, clock_id),
             speaker: Speaker::new(upstream.feed_key.clone(), clock::random_bytes()),
-            behind: Behind { clock_id, since: None },
+            behind: Behind {
+                clock_id,
+                since: None,
+            },
             same_clock: false,
             taken: now,
             inside: 0,
@@ -214,11 +224,16 @@ impl Taker {
     }
 
     fn is_unproven(&self) -> bool {
-        self.opener.as_ref().is_some_and(|opener| !opener.is_proven())
+        self.opener
+            .as_ref()
+            .is_some_and(|opener| !opener.is_proven())
     }
 
     fn take_from_library(&mut self, message: ZmqMessage) {
-        self.inside = self.inside.checked_sub(1).expect("the library gives back what it was given");
+        self.inside = self
+            .inside
+            .checked_sub(1)
+            .expect("the library gives back what it was given");
         let mut parts = message.into_vecdeque().into_iter();
         let (Some(topic), Some(body), None) = (parts.next(), parts.next(), parts.next()) else {
             return self.refuse(&"message is not a topic and a frame");
@@ -253,7 +268,8 @@ impl Taker {
             Ok(mut answer) => {
                 self.speaker.on_answer(&answer);
                 if !answer.verdicts.is_empty() {
-                    self.inbox.put_verdicts(self.upstream.origin, std::mem::take(&mut answer.verdicts));
+                    self.inbox
+                        .put_verdicts(self.upstream.origin, std::mem::take(&mut answer.verdicts));
                 }
                 if let Some(clock) = self.asker.on_answer(now, &answer) {
                     self.inbox.put_clock(self.upstream.origin, clock);
@@ -280,7 +296,10 @@ impl Taker {
                 self.note_clock(frame.header.clock_id);
                 if !frame.jpeg.is_empty() && self.behind.passes_over(now, &frame) {
                     self.inbox.pass_over(self.upstream.origin, &frame);
-                } else if !self.inbox.put(self.upstream.origin, frame, body, now, self.same_clock) {
+                } else if !self
+                    .inbox
+                    .put(self.upstream.origin, frame, body, now, self.same_clock)
+                {
                     self.refuse(&"the relay has all the streams it can carry");
                 }
             }
@@ -292,13 +311,18 @@ impl Taker {
     fn note_clock(&mut self, clock_id: u64) {
         let same = clock_id == self.clock_id;
         if same && !self.same_clock {
-            self.inbox.put_clock(self.upstream.origin, same_clock(clock_id));
+            self.inbox
+                .put_clock(self.upstream.origin, same_clock(clock_id));
         }
         self.same_clock = same;
     }
 
     fn refuse(&self, reason: &dyn std::fmt::Display) {
-        let due = self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(clock::now());
+        let due = self
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(clock::now());
         if let Some(count) = due {
             tracing::warn!(source = %self.upstream.endpoint, count, "frames refused, the last: {reason}");
         }
@@ -359,6 +383,8 @@ mod tests {
         let arrival = inbox.take(|_| false).unwrap();
         assert_eq!(arrival.body.as_ptr_range(), body.as_ptr_range());
         let picture = arrival.frame.jpeg.as_ptr_range();
-        assert!(body.as_ptr_range().start < picture.start && picture.end == body.as_ptr_range().end);
+        assert!(
+            body.as_ptr_range().start < picture.start && picture.end == body.as_ptr_range().end
+        );
     }
 }

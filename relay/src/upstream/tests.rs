@@ -24,7 +24,13 @@ use crate::engine::Arrival;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn header(stream: &str, epoch: u64, number: u64) -> FrameHeader {
-    FrameHeader { stream: stream.into(), epoch, number, state: State::Live as i32, ..FrameHeader::default() }
+    FrameHeader {
+        stream: stream.into(),
+        epoch,
+        number,
+        state: State::Live as i32,
+        ..FrameHeader::default()
+    }
 }
 
 /// An encoded frame with a picture of `size` bytes.
@@ -40,7 +46,15 @@ fn picture(stream: &str, epoch: u64, number: u64, size: usize) -> (Vec<u8>, Fram
     jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
     jpeg[end..].copy_from_slice(&[0xff, 0xd9]);
     let (width, height) = (640, 480);
-    (jpeg, FrameHeader { width, height, format: Format::Jpeg as i32, ..header(stream, epoch, number) })
+    (
+        jpeg,
+        FrameHeader {
+            width,
+            height,
+            format: Format::Jpeg as i32,
+            ..header(stream, epoch, number)
+        },
+    )
 }
 
 /// An encoded heartbeat.
@@ -69,8 +83,17 @@ impl Subscription {
         Self::of(endpoint, &[], MAX_FRAME_BYTES, Some(FeedKey::new([7; 32])))
     }
 
-    fn of(endpoint: &str, streams: &[&str], max_frame_bytes: usize, feed_key: Option<FeedKey>) -> Self {
-        let (inbox, outbox, shutdown) = (Arc::new(Inbox::default()), Arc::<Outbox>::default(), Shutdown::new());
+    fn of(
+        endpoint: &str,
+        streams: &[&str],
+        max_frame_bytes: usize,
+        feed_key: Option<FeedKey>,
+    ) -> Self {
+        let (inbox, outbox, shutdown) = (
+            Arc::new(Inbox::default()),
+            Arc::<Outbox>::default(),
+            Shutdown::new(),
+        );
         let upstream = Upstream {
             origin: 0,
             endpoint: endpoint.parse().unwrap(),
@@ -80,8 +103,15 @@ impl Subscription {
             feed_key,
             outbox: Arc::clone(&outbox),
         };
-        let thread = upstream.start(Arc::clone(&inbox), shutdown.clone()).unwrap();
-        Self { inbox, outbox, shutdown, thread: Some(thread) }
+        let thread = upstream
+            .start(Arc::clone(&inbox), shutdown.clone())
+            .unwrap();
+        Self {
+            inbox,
+            outbox,
+            shutdown,
+            thread: Some(thread),
+        }
     }
 
     /// The next thing that comes.
@@ -110,12 +140,17 @@ impl Subscription {
                 }
             }
         };
-        timeout(DEADLINE, word).await.expect("the source is asked and answers")
+        timeout(DEADLINE, word)
+            .await
+            .expect("the source is asked and answers")
     }
 
     /// Whether nothing comes while `connections` tells of three.
     async fn hears_nothing(&self, connections: mpsc::Receiver<usize>) -> bool {
-        let third = tokio::task::spawn_blocking(move || while connections.recv_timeout(DEADLINE).unwrap() < 2 {});
+        let third =
+            tokio::task::spawn_blocking(
+                move || while connections.recv_timeout(DEADLINE).unwrap() < 2 {},
+            );
         third.await.unwrap();
         self.inbox.take(|_| false).is_none()
     }
@@ -173,7 +208,9 @@ fn greeting() -> [u8; 64] {
 fn greet(mut stream: &TcpStream) {
     stream.write_all(&greeting()).unwrap();
     stream.read_exact(&mut [0; 64]).unwrap();
-    stream.write_all(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB").unwrap();
+    stream
+        .write_all(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB")
+        .unwrap();
 }
 
 fn long_header(flags: u8, length: u64) -> Vec<u8> {
@@ -225,7 +262,10 @@ async fn frames_of_a_zeromq_publisher_come_over_tcp_and_ipc() {
             arrival = subscription.next() => arrival,
             never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 200_000)) => match never {},
         };
-        assert_eq!((arrival.frame.stream.as_str(), arrival.frame.id.epoch), ("cam", 9));
+        assert_eq!(
+            (arrival.frame.stream.as_str(), arrival.frame.id.epoch),
+            ("cam", 9)
+        );
         assert!(arrival.body == frame("cam", 9, arrival.frame.id.number, 200_000));
     }
 }
@@ -233,7 +273,11 @@ async fn frames_of_a_zeromq_publisher_come_over_tcp_and_ipc() {
 #[tokio::test]
 async fn only_the_streams_asked_for_come() {
     let mut publisher = PubSocket::new();
-    let bound = publisher.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+    let bound = publisher
+        .bind("tcp://127.0.0.1:0")
+        .await
+        .unwrap()
+        .to_string();
     let subscription = Subscription::start(&bound, &["cam10"], MAX_FRAME_BYTES);
     let both = async {
         let mut every = tokio::time::interval(Duration::from_millis(10));
@@ -257,7 +301,11 @@ async fn only_the_streams_asked_for_come() {
 #[tokio::test]
 async fn a_frame_over_the_limit_or_malformed_is_passed_over() {
     let mut publisher = PubSocket::new();
-    let bound = publisher.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+    let bound = publisher
+        .bind("tcp://127.0.0.1:0")
+        .await
+        .unwrap()
+        .to_string();
     let subscription = Subscription::start(&bound, &[], 10_000);
     let bodies = |n: u64| match n % 3 {
         0 => frame("cam", 1, n, 20_000),
@@ -355,7 +403,11 @@ async fn a_source_that_comes_late_is_found_within_a_second() {
 #[test]
 fn the_thread_ends_at_once_when_asked() {
     let (endpoint, _connections) = fake(|_, stream| wait_for_end(&stream));
-    for endpoint in [endpoint.as_str(), "ipc:///nowhere/source.ipc", "tcp://127.0.0.1:1"] {
+    for endpoint in [
+        endpoint.as_str(),
+        "ipc:///nowhere/source.ipc",
+        "tcp://127.0.0.1:1",
+    ] {
         let subscription = Subscription::to(endpoint);
         let asked = clock::now();
         drop(subscription);
@@ -366,7 +418,10 @@ fn the_thread_ends_at_once_when_asked() {
 
 #[test]
 fn pictures_that_waited_while_the_relay_stood_still_are_passed_over_but_a_slow_source_is_not() {
-    let mut behind = Behind { clock_id: 5, since: None };
+    let mut behind = Behind {
+        clock_id: 5,
+        since: None,
+    };
     let ms = |n| Time::default() + Duration::from_millis(n);
     let captured = |n, clock_id| {
         let body = frame("cam", 1, n, 100);
@@ -379,7 +434,10 @@ fn pictures_that_waited_while_the_relay_stood_still_are_passed_over_but_a_slow_s
     assert!(behind.passes_over(ms(9000), &captured(43, 5)));
     assert!(behind.passes_over(ms(9001), &captured(76, 5)));
     assert!(!behind.passes_over(ms(9002), &captured(8990, 5)));
-    assert!(!behind.passes_over(ms(9003), &captured(90, 6)), "another host's clock says nothing");
+    assert!(
+        !behind.passes_over(ms(9003), &captured(90, 6)),
+        "another host's clock says nothing"
+    );
     for now in (10_000..20_000).step_by(33) {
         let waits = behind.passes_over(ms(now), &captured(now - 300, 5));
         assert_eq!(waits, now < 10_000 + 500, "{now}");

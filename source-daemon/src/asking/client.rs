@@ -31,13 +31,22 @@ impl Target {
     /// # Panics
     /// When there is none.
     pub(super) fn of(endpoints: &[Endpoint]) -> Self {
-        let ipc = endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Ipc(_)));
-        Self(ipc.or(endpoints.first()).expect("a source publishes somewhere").clone()).reachable()
+        let ipc = endpoints
+            .iter()
+            .find(|endpoint| matches!(endpoint, Endpoint::Ipc(_)));
+        Self(
+            ipc.or(endpoints.first())
+                .expect("a source publishes somewhere")
+                .clone(),
+        )
+        .reachable()
     }
 
     /// Who listens on every address of this host is reached at its own.
     fn reachable(self) -> Self {
-        let Endpoint::Tcp(address) = self.0 else { return self };
+        let Endpoint::Tcp(address) = self.0 else {
+            return self;
+        };
         let own = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -64,7 +73,9 @@ impl fmt::Display for Target {
 /// Why a source did not tell.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
-    #[error("no source publishes at {at}: {error}; start it, or say where it publishes (--config, --publish or --at)")]
+    #[error(
+        "no source publishes at {at}: {error}; start it, or say where it publishes (--config, --publish or --at)"
+    )]
     Nobody { at: Target, error: io::Error },
     #[error(
         "{at} does not answer within {ANSWER_TIMEOUT:?}: is it a fanlight-source of this version, and does it run?"
@@ -74,7 +85,9 @@ pub(super) enum AskError {
     Sealed { at: Target, error: OpenError },
     #[error("the source at {at} breaks off: {error}")]
     Broken { at: Target, error: ZmqError },
-    #[error("the source at {at} does not tell how things stand: it is of another version, or {error}")]
+    #[error(
+        "the source at {at} does not tell how things stand: it is of another version, or {error}"
+    )]
     Foreign { at: Target, error: String },
 }
 
@@ -98,7 +111,9 @@ impl Client {
     pub(super) async fn ask(&self) -> Result<Report, AskError> {
         let at = || self.at.clone();
         // The library does not say why it cannot connect.
-        self.knock().await.map_err(|error| AskError::Nobody { at: at(), error })?;
+        self.knock()
+            .await
+            .map_err(|error| AskError::Nobody { at: at(), error })?;
         let answered = timeout(CONNECT_TIMEOUT + ANSWER_TIMEOUT, self.converse()).await;
         let (topic, body) = answered
             .map_err(|_| AskError::Silent { at: at() })?
@@ -108,7 +123,10 @@ impl Client {
             None => envelope::parse_answer(&topic, &body),
         };
         let answer = opened.map_err(|error| AskError::Sealed { at: at(), error })?;
-        serde_json::from_slice(&answer.status).map_err(|error| AskError::Foreign { at: at(), error: error.to_string() })
+        serde_json::from_slice(&answer.status).map_err(|error| AskError::Foreign {
+            at: at(),
+            error: error.to_string(),
+        })
     }
 
     async fn knock(&self) -> io::Result<()> {
@@ -118,7 +136,9 @@ impl Client {
                 Endpoint::Tcp(address) => TcpStream::connect(address).await.map(drop),
             }
         };
-        timeout(CONNECT_TIMEOUT, knock).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(CONNECT_TIMEOUT, knock)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn converse(&self) -> Result<(Vec<u8>, Vec<u8>), ZmqError> {
@@ -146,7 +166,8 @@ mod tests {
     #[test]
     fn the_source_of_this_host_is_asked_where_it_can_be_reached() {
         let of = |endpoints: &[&str]| {
-            let endpoints: Vec<Endpoint> = endpoints.iter().map(|text| text.parse().unwrap()).collect();
+            let endpoints: Vec<Endpoint> =
+                endpoints.iter().map(|text| text.parse().unwrap()).collect();
             Target::of(&endpoints).to_string()
         };
         assert_eq!(of(&["tcp://*:5700"]), "tcp://127.0.0.1:5700");
@@ -159,6 +180,10 @@ mod tests {
     async fn where_there_is_no_source_it_says_so_and_what_to_do() {
         let client = Client::new("ipc:///nowhere/at-all".parse().unwrap(), None);
         let error = client.ask().await.unwrap_err().to_string();
-        assert!(error.contains("no source publishes at ipc:///nowhere/at-all") && error.contains("--at"), "{error}");
+        assert!(
+            error.contains("no source publishes at ipc:///nowhere/at-all")
+                && error.contains("--at"),
+            "{error}"
+        );
     }
 }

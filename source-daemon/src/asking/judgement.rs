@@ -93,7 +93,14 @@ struct File {
 
 impl Court {
     pub(super) const fn new(demands: Demands) -> Self {
-        Self { demands, began: None, newest: 0, restarted: false, left_out: false, files: BTreeMap::new() }
+        Self {
+            demands,
+            began: None,
+            newest: 0,
+            restarted: false,
+            left_out: false,
+            files: BTreeMap::new(),
+        }
     }
 
     /// Takes how things stand.
@@ -109,9 +116,14 @@ impl Court {
         for screen in &report.screens {
             let file = self.files.entry(screen.row).or_default();
             let news = screen.seconds.iter().filter(|second| second.second > began);
-            file.seconds.extend(news.map(|second| (second.second, *second)));
+            file.seconds
+                .extend(news.map(|second| (second.second, *second)));
             if screen.left_s.is_none() && report.second > began {
-                let age = screen.beside.as_ref().and_then(|beside| beside.age_ms).unwrap_or_default();
+                let age = screen
+                    .beside
+                    .as_ref()
+                    .and_then(|beside| beside.age_ms)
+                    .unwrap_or_default();
                 file.beside_ms = file.beside_ms.max(age);
                 if screen.health == "blind" {
                     file.blind.clone_from(&screen.reason);
@@ -125,18 +137,33 @@ impl Court {
     pub(super) fn judge(&self) -> Judgement {
         // Who had left when it began is none of its business.
         let present = |file: &&File| file.screen.left_s.is_none() || !file.seconds.is_empty();
-        let mut verdicts: Vec<(&File, Verdict)> =
-            self.files.values().filter(present).map(|file| (file, self.verdict(file))).collect();
-        verdicts.sort_by_key(|(file, verdict)| (std::cmp::Reverse(severity(&verdict.verdict)), file.screen.row));
+        let mut verdicts: Vec<(&File, Verdict)> = self
+            .files
+            .values()
+            .filter(present)
+            .map(|file| (file, self.verdict(file)))
+            .collect();
+        verdicts.sort_by_key(|(file, verdict)| {
+            (
+                std::cmp::Reverse(severity(&verdict.verdict)),
+                file.screen.row,
+            )
+        });
         let of = |which: &dyn Fn(&Verdict) -> bool| -> BTreeSet<(u64, u64)> {
-            verdicts.iter().filter(|(_, verdict)| which(verdict)).map(|(file, _)| file.screen()).collect()
+            verdicts
+                .iter()
+                .filter(|(_, verdict)| which(verdict))
+                .map(|(file, _)| file.screen())
+                .collect()
         };
         let measured = of(&|verdict| verdict.verdict != NOT_MEASURED && !verdict.gone);
         let failed = of(&|verdict| severity(&verdict.verdict) > 1);
         let (count, right) = (measured.len(), measured.difference(&failed).count());
         let enough = count >= self.demands.screens;
         let whole = !self.restarted && !self.left_out;
-        let seconds = self.newest.saturating_sub(self.began.unwrap_or(self.newest));
+        let seconds = self
+            .newest
+            .saturating_sub(self.began.unwrap_or(self.newest));
         Judgement {
             right: failed.is_empty() && enough && whole,
             sentence: self.sentence(count, right, seconds, &verdicts),
@@ -150,7 +177,8 @@ impl Court {
 
     fn verdict(&self, file: &File) -> Verdict {
         let seconds = || file.seconds.values();
-        let sum = |count: fn(&Second) -> u32| seconds().map(|second| u64::from(count(second))).sum();
+        let sum =
+            |count: fn(&Second) -> u32| seconds().map(|second| u64::from(count(second))).sum();
         let worst = seconds().map(|second| second.worst_px).fold(0.0, f64::max);
         let oldest = seconds().map(|second| second.oldest_ms).fold(0.0, f64::max);
         let mut verdict = Verdict {
@@ -165,28 +193,58 @@ impl Court {
             oldest_ms: oldest,
             ..Verdict::default()
         };
-        let empty = seconds().filter(|second| 2 * second.none > second.answers).count();
+        let empty = seconds()
+            .filter(|second| 2 * second.none > second.answers)
+            .count();
         let late = oldest.max(file.beside_ms) - self.demands.max_age_ms;
         let (word, reason) = if seconds().any(|second| second.blind) {
-            ("blind", if file.blind.is_empty() { "it was blind for a moment".into() } else { clean(&file.blind) })
+            (
+                "blind",
+                if file.blind.is_empty() {
+                    "it was blind for a moment".into()
+                } else {
+                    clean(&file.blind)
+                },
+            )
         } else if verdict.found + verdict.none == 0 {
             (NOT_MEASURED, clean(&file.screen.reason))
         } else if worst > self.demands.max_error_px {
-            ("wrong", format!("the ball was {worst:.1} px from where it should be"))
+            (
+                "wrong",
+                format!("the ball was {worst:.1} px from where it should be"),
+            )
         } else if empty > 0 {
             ("wrong", format!("no ball was found in {empty} seconds"))
         } else if late > 0.0 {
             verdict.late_by_ms = Some(late);
-            ("late", format!("a picture was {:.0} ms old", oldest.max(file.beside_ms)))
+            (
+                "late",
+                format!("a picture was {:.0} ms old", oldest.max(file.beside_ms)),
+            )
         } else {
             ("right picture", String::new())
         };
-        Verdict { verdict: word.to_owned(), reason, ..verdict }
+        Verdict {
+            verdict: word.to_owned(),
+            reason,
+            ..verdict
+        }
     }
 
-    fn sentence(&self, measured: usize, right: usize, seconds: u64, verdicts: &[(&File, Verdict)]) -> String {
-        let limits = format!("within {} px and {} ms", self.demands.max_error_px, self.demands.max_age_ms);
-        let mut text = format!("{right} of {measured} screens showed the right picture {limits} for {seconds} s");
+    fn sentence(
+        &self,
+        measured: usize,
+        right: usize,
+        seconds: u64,
+        verdicts: &[(&File, Verdict)],
+    ) -> String {
+        let limits = format!(
+            "within {} px and {} ms",
+            self.demands.max_error_px, self.demands.max_age_ms
+        );
+        let mut text = format!(
+            "{right} of {measured} screens showed the right picture {limits} for {seconds} s"
+        );
         if measured < self.demands.screens {
             text.push_str(&format!("; {} have to be measured", self.demands.screens));
         }
@@ -196,9 +254,14 @@ impl Court {
         if self.left_out {
             text.push_str("; there are more screens than the source can tell of");
         }
-        let failed = verdicts.iter().filter(|(_, verdict)| severity(&verdict.verdict) > 1);
+        let failed = verdicts
+            .iter()
+            .filter(|(_, verdict)| severity(&verdict.verdict) > 1);
         for (_, verdict) in failed.take(MAX_NAMED) {
-            text.push_str(&format!("; {} is {} ({})", verdict.name, verdict.verdict, verdict.reason));
+            text.push_str(&format!(
+                "; {} is {} ({})",
+                verdict.name, verdict.verdict, verdict.reason
+            ));
         }
         text
     }
@@ -212,7 +275,11 @@ const NOT_MEASURED: &str = "not measured";
 impl File {
     /// The same for all rows of one screen.
     fn screen(&self) -> (u64, u64) {
-        if self.screen.screen == 0 { (0, self.screen.row) } else { (self.screen.screen, 0) }
+        if self.screen.screen == 0 {
+            (0, self.screen.row)
+        } else {
+            (self.screen.screen, 0)
+        }
     }
 }
 

@@ -21,7 +21,9 @@ impl Status {
     pub(super) async fn run(&self, config: &Config, context: &Context) -> anyhow::Result<u8> {
         let client = client(config, self.at.as_ref())?;
         loop {
-            let Some(answer) = ask(&client, context).await else { return Ok(ALL_RIGHT) };
+            let Some(answer) = ask(&client, context).await else {
+                return Ok(ALL_RIGHT);
+            };
             match answer {
                 Ok(report) => self.show(&report)?,
                 Err(error) if !self.watch => return Ok(unreachable(&error)),
@@ -37,10 +39,18 @@ impl Status {
     fn show(&self, report: &Report) -> anyhow::Result<()> {
         if self.json {
             // One line each second, so that another program can read them; for people, one that reads well.
-            let json = if self.watch { serde_json::to_string(report)? } else { serde_json::to_string_pretty(report)? };
+            let json = if self.watch {
+                serde_json::to_string(report)?
+            } else {
+                serde_json::to_string_pretty(report)?
+            };
             return print(&format!("{json}\n"));
         }
-        let clear = if self.watch && stdout().is_terminal() { CLEAR } else { "" };
+        let clear = if self.watch && stdout().is_terminal() {
+            CLEAR
+        } else {
+            ""
+        };
         print(&format!("{clear}{}", table::render(report)))
     }
 }

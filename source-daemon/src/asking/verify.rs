@@ -25,7 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(SECONDS_KEPT as u64 - 3);
 
 impl Verify {
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        ensure!(LENGTH.contains(&self.length), "--for must be 1s to 1h, not {}", self.length);
+        ensure!(
+            LENGTH.contains(&self.length),
+            "--for must be 1s to 1h, not {}",
+            self.length
+        );
         Ok(())
     }
 
@@ -44,14 +48,23 @@ impl Verify {
         }
         let judgement = court.judge();
         self.show(&judgement)?;
-        Ok(if judgement.right { ALL_RIGHT } else { NOT_RIGHT })
+        Ok(if judgement.right {
+            ALL_RIGHT
+        } else {
+            NOT_RIGHT
+        })
     }
 
     /// Asks until the time is over.
     ///
     /// # Errors
     /// Why the source could not be asked; nothing when the program is to end before.
-    async fn hear(&self, client: &Client, court: &mut Court, context: &Context) -> Result<(), Option<AskError>> {
+    async fn hear(
+        &self,
+        client: &Client,
+        court: &mut Court,
+        context: &Context,
+    ) -> Result<(), Option<AskError>> {
         let mut heard: Option<Time> = None;
         let mut end: Option<Time> = None;
         loop {
@@ -65,7 +78,10 @@ impl Verify {
                     }
                 }
                 // A source that was there may be about to be started again.
-                Err(error) if heard.is_none_or(|heard| clock::now().saturating_since(heard) > PATIENCE) => {
+                Err(error)
+                    if heard
+                        .is_none_or(|heard| clock::now().saturating_since(heard) > PATIENCE) =>
+                {
                     return Err(Some(error));
                 }
                 Err(_) => {}
@@ -89,10 +105,15 @@ impl Verify {
 
 /// A line for each viewer, and the sentence.
 fn render(judgement: &Judgement) -> String {
-    let rows: Vec<[String; 7]> =
-        std::iter::once(TITLES.map(str::to_owned)).chain(judgement.screens.iter().map(cells)).collect();
-    let widths: [usize; 7] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
+    let rows: Vec<[String; 7]> = std::iter::once(TITLES.map(str::to_owned))
+        .chain(judgement.screens.iter().map(cells))
+        .collect();
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    });
     let mut text = String::new();
     for row in rows.iter().filter(|_| !judgement.screens.is_empty()) {
         let mut line = String::new();
@@ -106,7 +127,15 @@ fn render(judgement: &Judgement) -> String {
     text
 }
 
-const TITLES: [&str; 7] = ["SCREEN", "ADDRESS", "STREAM", "VERDICT", "FOUND", "WORST px", "OLDEST ms"];
+const TITLES: [&str; 7] = [
+    "SCREEN",
+    "ADDRESS",
+    "STREAM",
+    "VERDICT",
+    "FOUND",
+    "WORST px",
+    "OLDEST ms",
+];
 
 fn cells(verdict: &Verdict) -> [String; 7] {
     let mut word = match verdict.late_by_ms {
@@ -116,7 +145,13 @@ fn cells(verdict: &Verdict) -> [String; 7] {
     if verdict.gone {
         word.push_str(", gone");
     }
-    let measured = |value: String| if verdict.answers == 0 { "-".to_owned() } else { value };
+    let measured = |value: String| {
+        if verdict.answers == 0 {
+            "-".to_owned()
+        } else {
+            value
+        }
+    };
     [
         verdict.name.clone(),
         verdict.address.clone(),

@@ -37,26 +37,50 @@ pub struct BallInput {
 
 impl Default for BallInput {
     fn default() -> Self {
-        Self { width: 640, height: 480, radius: 20.0, rate_millihertz: 30_000, speed: 1.0 }
+        Self {
+            width: 640,
+            height: 480,
+            radius: 20.0,
+            rate_millihertz: 30_000,
+            speed: 1.0,
+        }
     }
 }
 
 impl Input for BallInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
-        let &mut Self { width, height, radius, rate_millihertz, speed } = self;
+        let &mut Self {
+            width,
+            height,
+            radius,
+            rate_millihertz,
+            speed,
+        } = self;
         if !(1..=MAX_WIDTH).contains(&width) || !(1..=MAX_HEIGHT).contains(&height) {
             let limit = format!("{MAX_WIDTH}x{MAX_HEIGHT}");
-            return Err(CameraError::WrongFormat(format!("ball: size {width}x{height} is not within 1x1 and {limit}")));
+            return Err(CameraError::WrongFormat(format!(
+                "ball: size {width}x{height} is not within 1x1 and {limit}"
+            )));
         }
         if radius.is_nan() || radius < 1.0 || 2.0 * radius > width.min(height) as f32 {
-            let text = format!("ball: radius {radius} is less than 1 or does not fit into {width}x{height}");
+            let text = format!(
+                "ball: radius {radius} is less than 1 or does not fit into {width}x{height}"
+            );
             return Err(CameraError::WrongFormat(text));
         }
         if !SPEEDS.contains(&speed) {
-            let text = format!("ball: speed {speed} is not within {} and {}", SPEEDS.start(), SPEEDS.end());
+            let text = format!(
+                "ball: speed {speed} is not within {} and {}",
+                SPEEDS.start(),
+                SPEEDS.end()
+            );
             return Err(CameraError::WrongFormat(text));
         }
-        Ok(Box::new(BallCamera { scene: Scene::new(self), pace: Pace::new(rate_millihertz), rate_millihertz }))
+        Ok(Box::new(BallCamera {
+            scene: Scene::new(self),
+            pace: Pace::new(rate_millihertz),
+            rate_millihertz,
+        }))
     }
 
     fn describe(&self) -> String {
@@ -75,8 +99,15 @@ impl Camera for BallCamera {
     fn next(&mut self, number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
         let (captured, skipped) = self.pace.wait();
         let ball = self.scene.draw(number + skipped, raw);
-        let truth = Some(Truth { kind: Some(truth::Kind::Ball(ball)) });
-        Ok(Shot { captured, skipped, truth, content: Content::Raw })
+        let truth = Some(Truth {
+            kind: Some(truth::Kind::Ball(ball)),
+        });
+        Ok(Shot {
+            captured,
+            skipped,
+            truth,
+            content: Content::Raw,
+        })
     }
 
     fn rate_millihertz(&self) -> u32 {
@@ -100,9 +131,22 @@ impl Scene {
     /// The scene of an input whose values are within their limits.
     #[must_use]
     pub fn new(input: &BallInput) -> Self {
-        let &BallInput { width, height, radius, rate_millihertz, speed } = input;
+        let &BallInput {
+            width,
+            height,
+            radius,
+            rate_millihertz,
+            speed,
+        } = input;
         let rate = f64::from(rate_millihertz.max(1)) / 1000.0;
-        Self { width, height, radius, rate, speed, empty: BACKGROUND.repeat(width as usize) }
+        Self {
+            width,
+            height,
+            radius,
+            rate,
+            speed,
+            empty: BACKGROUND.repeat(width as usize),
+        }
     }
 
     /// The ball in picture `number`. The origin is the picture's upper left corner: the centre of the first pixel is
@@ -115,15 +159,24 @@ impl Scene {
             let room = f64::from(length) - 2.0 * radius;
             (radius + room * bounce(crossings)) as f32
         };
-        let (x, y) = (place(self.width, crossings + 0.3), place(self.height, crossings * GOLDEN_RATIO + 0.6));
-        Ball { x, y, radius: self.radius }
+        let (x, y) = (
+            place(self.width, crossings + 0.3),
+            place(self.height, crossings * GOLDEN_RATIO + 0.6),
+        );
+        Ball {
+            x,
+            y,
+            radius: self.radius,
+        }
     }
 
     /// Draws picture `number` and tells where the ball is in it.
     pub fn draw(&self, number: u64, raw: &mut Raw) -> Ball {
         (raw.format, raw.width, raw.height) = (PixelFormat::Rgb, self.width, self.height);
         raw.data.resize(self.empty.len() * self.height as usize, 0);
-        raw.data.chunks_exact_mut(self.empty.len()).for_each(|row| row.copy_from_slice(&self.empty));
+        raw.data
+            .chunks_exact_mut(self.empty.len())
+            .for_each(|row| row.copy_from_slice(&self.empty));
         let ball = self.ball(number);
         let span = |centre: f32, end: u32| {
             let from = (centre - ball.radius - 1.0).floor().max(0.0) as usize;
@@ -131,7 +184,9 @@ impl Scene {
         };
         let columns = span(ball.x, self.width);
         for y in span(ball.y, self.height) {
-            let row = &mut raw.data[y * self.empty.len()..][..self.empty.len()].as_chunks_mut::<3>().0[columns.clone()];
+            let row = &mut raw.data[y * self.empty.len()..][..self.empty.len()]
+                .as_chunks_mut::<3>()
+                .0[columns.clone()];
             for (x, pixel) in columns.clone().zip(row) {
                 let distance = (x as f32 + 0.5 - ball.x).hypot(y as f32 + 0.5 - ball.y);
                 *pixel = blend((ball.radius - distance + 0.5).clamp(0.0, 1.0));
@@ -173,14 +228,23 @@ mod tests {
     fn the_truth_is_the_centre_of_what_is_painted_to_a_twentieth_of_a_pixel() {
         for input in [
             BallInput::default(),
-            BallInput { width: 321, height: 97, radius: 7.5, rate_millihertz: 24_000, speed: 3.0 },
+            BallInput {
+                width: 321,
+                height: 97,
+                radius: 7.5,
+                rate_millihertz: 24_000,
+                speed: 3.0,
+            },
         ] {
             let scene = Scene::new(&input);
             let mut raw = Raw::default();
             for number in (0..3000).step_by(37) {
                 let ball = scene.draw(number, &mut raw);
                 let (x, y) = found(&raw);
-                assert!((x - f64::from(ball.x)).hypot(y - f64::from(ball.y)) < 0.05, "{number}: {x} {y} {ball:?}");
+                assert!(
+                    (x - f64::from(ball.x)).hypot(y - f64::from(ball.y)) < 0.05,
+                    "{number}: {x} {y} {ball:?}"
+                );
             }
         }
     }
@@ -189,11 +253,21 @@ mod tests {
     fn the_ball_never_leaves_the_picture_and_reaches_every_wall() {
         let scene = Scene::new(&BallInput::default());
         let balls: Vec<Ball> = (0..30 * 600).map(|n| scene.ball(n)).collect();
-        assert!(balls.iter().all(|b| (20.0..=620.0).contains(&b.x) && (20.0..=460.0).contains(&b.y)));
-        for wall in [balls.iter().any(|b| b.x < 25.0), balls.iter().any(|b| b.x > 615.0)] {
+        assert!(
+            balls
+                .iter()
+                .all(|b| (20.0..=620.0).contains(&b.x) && (20.0..=460.0).contains(&b.y))
+        );
+        for wall in [
+            balls.iter().any(|b| b.x < 25.0),
+            balls.iter().any(|b| b.x > 615.0),
+        ] {
             assert!(wall);
         }
-        for wall in [balls.iter().any(|b| b.y < 25.0), balls.iter().any(|b| b.y > 455.0)] {
+        for wall in [
+            balls.iter().any(|b| b.y < 25.0),
+            balls.iter().any(|b| b.y > 455.0),
+        ] {
             assert!(wall);
         }
     }
@@ -210,35 +284,63 @@ mod tests {
 
     #[test]
     fn the_camera_tells_the_truth_of_the_number_it_was_given() {
-        let mut input = BallInput { rate_millihertz: 500_000, ..BallInput::default() };
+        let mut input = BallInput {
+            rate_millihertz: 500_000,
+            ..BallInput::default()
+        };
         let mut camera = input.open().unwrap();
         let (mut raw, mut number) = (Raw::default(), 1000);
         for _ in 0..5 {
             let shot = camera.next(number, &mut raw).unwrap();
             let expected = Scene::new(&input).ball(number + shot.skipped);
-            assert_eq!(shot.truth, Some(Truth { kind: Some(truth::Kind::Ball(expected)) }));
+            assert_eq!(
+                shot.truth,
+                Some(Truth {
+                    kind: Some(truth::Kind::Ball(expected))
+                })
+            );
             number += shot.skipped + 1;
         }
     }
 
     #[test]
     fn a_ball_that_does_not_fit_is_refused() {
-        for (width, height, radius) in
-            [(30, 480, 20.0), (640, 480, 0.0), (640, 480, f32::NAN), (0, 0, 1.0), (9999, 9, 1.0)]
-        {
-            let mut input = BallInput { width, height, radius, ..BallInput::default() };
+        for (width, height, radius) in [
+            (30, 480, 20.0),
+            (640, 480, 0.0),
+            (640, 480, f32::NAN),
+            (0, 0, 1.0),
+            (9999, 9, 1.0),
+        ] {
+            let mut input = BallInput {
+                width,
+                height,
+                radius,
+                ..BallInput::default()
+            };
             assert!(matches!(input.open(), Err(CameraError::WrongFormat(_))));
         }
-        let mut standing = BallInput { speed: 0.0, ..BallInput::default() };
+        let mut standing = BallInput {
+            speed: 0.0,
+            ..BallInput::default()
+        };
         assert!(matches!(standing.open(), Err(CameraError::WrongFormat(_))));
     }
 
     #[test]
     fn three_times_the_speed_is_as_far_in_a_third_of_the_frames() {
-        let [slow, fast] = [1.0, 3.0].map(|speed| Scene::new(&BallInput { speed, ..BallInput::default() }));
+        let [slow, fast] = [1.0, 3.0].map(|speed| {
+            Scene::new(&BallInput {
+                speed,
+                ..BallInput::default()
+            })
+        });
         for number in 0..200 {
             let (slow, fast) = (slow.ball(3 * number), fast.ball(number));
-            assert!((slow.x - fast.x).hypot(slow.y - fast.y) < 1e-2, "{slow:?} {fast:?}");
+            assert!(
+                (slow.x - fast.x).hypot(slow.y - fast.y) < 1e-2,
+                "{slow:?} {fast:?}"
+            );
         }
     }
 }

@@ -66,26 +66,39 @@ impl Input for FileInput {
     }
 
     fn describe(&self) -> String {
-        format!("files {} at {} fps", self.path.display(), f64::from(self.rate_millihertz) / 1000.0)
+        format!(
+            "files {} at {} fps",
+            self.path.display(),
+            f64::from(self.rate_millihertz) / 1000.0
+        )
     }
 }
 
 fn open(path: &Path) -> Result<Box<dyn Pictures>, CameraError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => CameraError::Unplugged(format!("{}: no such file or directory", path.display())),
+        io::ErrorKind::NotFound => {
+            CameraError::Unplugged(format!("{}: no such file or directory", path.display()))
+        }
         _ => CameraError::Failed(format!("{}: {error}", path.display())),
     };
     if path.is_dir() {
         return Ok(Box::new(Directory::open(path).map_err(failed)?));
     }
     let mut begin = Vec::new();
-    File::open(path).map_err(failed)?.take(12).read_to_end(&mut begin).map_err(failed)?;
+    File::open(path)
+        .map_err(failed)?
+        .take(12)
+        .read_to_end(&mut begin)
+        .map_err(failed)?;
     match begin[..] {
         [0xff, 0xd8, ..] => Ok(Box::new(Stream::open(path).map_err(failed)?)),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => match Avi::open(path) {
             Ok(avi) => Ok(Box::new(avi)),
             Err(AviError::Io(error)) => Err(failed(error)),
-            Err(error) => Err(CameraError::WrongFormat(format!("{}: {error}", path.display()))),
+            Err(error) => Err(CameraError::WrongFormat(format!(
+                "{}: {error}",
+                path.display()
+            ))),
         },
         _ => Err(CameraError::WrongFormat(format!(
             "{}: neither JPEG, MJPEG nor AVI: it begins with {begin:02x?}; ffmpeg can convert it, or be the input as pipe",
@@ -120,7 +133,12 @@ impl Camera for FileCamera {
         let lost = self.refused + self.pictures.broken();
         let skipped = late + lost - self.told_lost;
         self.told_lost = lost;
-        Ok(Shot { captured, skipped, truth: None, content: Content::Jpeg(picture) })
+        Ok(Shot {
+            captured,
+            skipped,
+            truth: None,
+            content: Content::Jpeg(picture),
+        })
     }
 
     fn rate_millihertz(&self) -> u32 {
@@ -157,11 +175,17 @@ impl FileCamera {
     fn begin_again(&mut self) -> Result<(), CameraError> {
         if self.delivered == 0 {
             let lost = self.refused + self.pictures.broken();
-            let text = format!("{}: no usable picture in it ({lost} that are not)", self.path.display());
+            let text = format!(
+                "{}: no usable picture in it ({lost} that are not)",
+                self.path.display()
+            );
             return Err(CameraError::WrongFormat(text));
         }
         if !self.repeat {
-            return Err(CameraError::Ended(format!("{}: played to its end", self.path.display())));
+            return Err(CameraError::Ended(format!(
+                "{}: played to its end",
+                self.path.display()
+            )));
         }
         self.delivered = 0;
         self.pictures.rewind().map_err(|error| self.failed(&error))
@@ -171,12 +195,18 @@ impl FileCamera {
     fn warn(&self, reason: &str) {
         if self.refused == 0 && self.told_lost == 0 {
             let (path, place) = (self.path.display(), self.pictures.place());
-            tracing::warn!("{path}: a picture before {place} is left out, as others will be without a word: {reason}");
+            tracing::warn!(
+                "{path}: a picture before {place} is left out, as others will be without a word: {reason}"
+            );
         }
     }
 
     fn failed(&self, error: &io::Error) -> CameraError {
-        CameraError::Failed(format!("{}: {error} at {}", self.path.display(), self.pictures.place()))
+        CameraError::Failed(format!(
+            "{}: {error} at {}",
+            self.path.display(),
+            self.pictures.place()
+        ))
     }
 }
 

@@ -23,14 +23,22 @@ impl Schedule {
     #[must_use]
     pub fn new(rate_millihertz: u32, start: Time) -> Self {
         let rate_millihertz = rate_millihertz.clamp(MIN_RATE_MILLIHERTZ, MAX_RATE_MILLIHERTZ);
-        Self { rate_millihertz, start, next: 0 }
+        Self {
+            rate_millihertz,
+            start,
+            next: 0,
+        }
     }
 
     /// When the next tick is due.
     #[must_use]
     pub fn due(&self) -> Time {
         let nanos = u128::from(self.next) * 1_000_000_000_000 / u128::from(self.rate_millihertz);
-        Time::from_nanos(self.start.as_nanos().saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        Time::from_nanos(
+            self.start
+                .as_nanos()
+                .saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX)),
+        )
     }
 
     /// Takes the newest tick that is due, and tells how many were skipped for it; None when none is due.
@@ -39,7 +47,8 @@ impl Schedule {
             return None;
         }
         let elapsed = u128::from(now.as_nanos() - self.start.as_nanos());
-        let newest = u64::try_from(elapsed * u128::from(self.rate_millihertz) / 1_000_000_000_000).unwrap_or(u64::MAX);
+        let newest = u64::try_from(elapsed * u128::from(self.rate_millihertz) / 1_000_000_000_000)
+            .unwrap_or(u64::MAX);
         // The division above rounds down where that of `due` rounded down before it.
         let newest = newest.max(self.next);
         let skipped = newest - self.next;
@@ -58,7 +67,9 @@ impl Pace {
     /// The first tick is due at once.
     #[must_use]
     pub fn new(rate_millihertz: u32) -> Self {
-        Self { schedule: Schedule::new(rate_millihertz, clock::now()) }
+        Self {
+            schedule: Schedule::new(rate_millihertz, clock::now()),
+        }
     }
 
     /// Waits for the next tick; tells when it came, and how many were skipped because the caller was late.
@@ -99,7 +110,10 @@ mod tests {
         assert_eq!(schedule.take(START), Some(0));
         assert_eq!(schedule.take(START + Duration::from_millis(101)), Some(2));
         assert_eq!(schedule.due(), START + Duration::from_nanos(133_333_333));
-        assert_eq!(schedule.take(START + Duration::from_secs(3600)), Some(30 * 3600 - 4));
+        assert_eq!(
+            schedule.take(START + Duration::from_secs(3600)),
+            Some(30 * 3600 - 4)
+        );
     }
 
     #[test]

@@ -13,8 +13,16 @@ use crate::overlay::{GLYPH, draw_text, format_utc, text_scale};
 use crate::picture::canvas::Rect;
 
 /// Red, green and blue of the bars, at 75 % as EBU bars have them, by falling luma.
-const BARS: [[u8; 3]; 8] =
-    [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 0, 191], [191, 0, 0], [0, 0, 191], [0, 0, 0]];
+const BARS: [[u8; 3]; 8] = [
+    [191, 191, 191],
+    [191, 191, 0],
+    [0, 191, 191],
+    [0, 191, 0],
+    [191, 0, 191],
+    [191, 0, 0],
+    [0, 0, 191],
+    [0, 0, 0],
+];
 
 /// Least width and height: the block code needs the width, the letters the height.
 pub const MIN_SIZE: (u32, u32) = (blockcode::MIN_WIDTH, 180);
@@ -35,7 +43,11 @@ pub struct PatternInput {
 
 impl Input for PatternInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
-        let &mut Self { width, height, rate_millihertz } = self;
+        let &mut Self {
+            width,
+            height,
+            rate_millihertz,
+        } = self;
         if !fits(width, height) {
             return Err(CameraError::WrongFormat(format!(
                 "pattern: size {width}x{height} is not within {}x{} and {MAX_WIDTH}x{MAX_HEIGHT}, or flatter than 4:1",
@@ -44,11 +56,21 @@ impl Input for PatternInput {
         }
         let wall_offset_ns = clock::wall_offset_ns();
         let scene = Scene::new(width, height);
-        Ok(Box::new(PatternCamera { scene, pace: Pace::new(rate_millihertz), rate_millihertz, wall_offset_ns }))
+        Ok(Box::new(PatternCamera {
+            scene,
+            pace: Pace::new(rate_millihertz),
+            rate_millihertz,
+            wall_offset_ns,
+        }))
     }
 
     fn describe(&self) -> String {
-        format!("pattern {}x{} at {} fps", self.width, self.height, f64::from(self.rate_millihertz) / 1000.0)
+        format!(
+            "pattern {}x{} at {} fps",
+            self.width,
+            self.height,
+            f64::from(self.rate_millihertz) / 1000.0
+        )
     }
 }
 
@@ -69,9 +91,16 @@ struct PatternCamera {
 impl Camera for PatternCamera {
     fn next(&mut self, number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
         let (captured, skipped) = self.pace.wait();
-        let utc_ns = captured.as_nanos().saturating_add_signed(self.wall_offset_ns);
+        let utc_ns = captured
+            .as_nanos()
+            .saturating_add_signed(self.wall_offset_ns);
         self.scene.draw(number + skipped, captured, utc_ns, raw);
-        Ok(Shot { captured, skipped, truth: None, content: Content::Raw })
+        Ok(Shot {
+            captured,
+            skipped,
+            truth: None,
+            content: Content::Raw,
+        })
     }
 
     fn rate_millihertz(&self) -> u32 {
@@ -97,10 +126,18 @@ impl Scene {
         let code = height - blockcode::strip_height(width);
         let text = code - 5 * text_scale(height) * GLYPH / 2..code;
         let edge = text.start - code / 5..text.start;
-        let bars: Vec<u8> = (0..width).flat_map(|x| BARS[(x * BARS.len() as u32 / width) as usize]).collect();
+        let bars: Vec<u8> = (0..width)
+            .flat_map(|x| BARS[(x * BARS.len() as u32 / width) as usize])
+            .collect();
         let mut empty = bars.repeat(height as usize);
         empty[(edge.start * width * 3) as usize..].fill(0);
-        Self { width, height, empty, edge, text }
+        Self {
+            width,
+            height,
+            empty,
+            edge,
+            text,
+        }
     }
 
     /// Draws picture `number`, captured at `captured`, which is `utc_ns` nanoseconds after 1970.
@@ -112,7 +149,15 @@ impl Scene {
 
         let reached = (number % EDGE_FRAMES + 1) * u64::from(self.width) / EDGE_FRAMES;
         let height = self.edge.end - self.edge.start;
-        fill(Rect { x: 0, y: self.edge.start, width: reached as u32, height }, 235);
+        fill(
+            Rect {
+                x: 0,
+                y: self.edge.start,
+                width: reached as u32,
+                height,
+            },
+            235,
+        );
 
         let scale = text_scale(self.height);
         let (x, mut y) = (scale * GLYPH, self.text.start + scale * GLYPH / 4);
@@ -120,10 +165,31 @@ impl Scene {
             draw_text(&line, x, y, scale, |rect| fill(rect, 255));
             y += scale * GLYPH * 9 / 8;
         }
-        let code = BlockCode { number, captured_ns: captured.as_nanos() };
-        code.paint(self.width, self.height, |blockcode::Block { x, y, width, height }, white| {
-            fill(Rect { x, y, width, height }, if white { 235 } else { 16 });
-        });
+        let code = BlockCode {
+            number,
+            captured_ns: captured.as_nanos(),
+        };
+        code.paint(
+            self.width,
+            self.height,
+            |blockcode::Block {
+                 x,
+                 y,
+                 width,
+                 height,
+             },
+             white| {
+                fill(
+                    Rect {
+                        x,
+                        y,
+                        width,
+                        height,
+                    },
+                    if white { 235 } else { 16 },
+                );
+            },
+        );
     }
 }
 
@@ -144,27 +210,61 @@ mod tests {
 
     const CAPTURED: Time = Time::from_nanos(987_654_321_012_345);
 
-    fn read_after_coding(width: u32, height: u32, number: u64, options: &PictureOptions) -> Option<BlockCode> {
+    fn read_after_coding(
+        width: u32,
+        height: u32,
+        number: u64,
+        options: &PictureOptions,
+    ) -> Option<BlockCode> {
         let mut raw = Raw::default();
         Scene::new(width, height).draw(number, CAPTURED, 0, &mut raw);
-        let shot = Shot { captured: CAPTURED, skipped: 0, truth: None, content: Content::Raw };
-        let prepared = Pipeline::new(options).unwrap().process(shot, &mut raw, 0).unwrap();
+        let shot = Shot {
+            captured: CAPTURED,
+            skipped: 0,
+            truth: None,
+            content: Content::Raw,
+        };
+        let prepared = Pipeline::new(options)
+            .unwrap()
+            .process(shot, &mut raw, 0)
+            .unwrap();
         let mut canvas = Canvas::default();
         let size = (prepared.width, prepared.height);
-        Decoder::new().unwrap().decode(prepared.jpeg.jpeg(), size, &mut canvas).unwrap();
-        BlockCode::read_with(size.0, size.1, |x, y| canvas.plane(0)[((y * size.0 + x) * 3 + 1) as usize])
+        Decoder::new()
+            .unwrap()
+            .decode(prepared.jpeg.jpeg(), size, &mut canvas)
+            .unwrap();
+        BlockCode::read_with(size.0, size.1, |x, y| {
+            canvas.plane(0)[((y * size.0 + x) * 3 + 1) as usize]
+        })
     }
 
     fn worst() -> PictureOptions {
-        PictureOptions { quality: 50, ..PictureOptions::default() }
+        PictureOptions {
+            quality: 50,
+            ..PictureOptions::default()
+        }
     }
 
     #[test]
     fn the_code_survives_jpeg_at_quality_50_at_every_size() {
-        for (width, height) in [(320, 240), (640, 480), (854, 480), (1280, 720), (1920, 1080)] {
+        for (width, height) in [
+            (320, 240),
+            (640, 480),
+            (854, 480),
+            (1280, 720),
+            (1920, 1080),
+        ] {
             for number in [0, 1, 12_345_678_901, u64::MAX] {
-                let expected = BlockCode { number, captured_ns: CAPTURED.as_nanos() };
-                assert_eq!(read_after_coding(width, height, number, &worst()), Some(expected), "{width}x{height}");
+                let expected = BlockCode {
+                    number,
+                    captured_ns: CAPTURED.as_nanos(),
+                };
+                assert_eq!(
+                    read_after_coding(width, height, number, &worst()),
+                    Some(expected),
+                    "{width}x{height}"
+                );
             }
         }
     }
@@ -172,10 +272,22 @@ mod tests {
     #[test]
     fn the_code_survives_scaling_and_the_overlay() {
         for scale in [0.5, 0.6, 0.75, 0.8, 0.95] {
-            let options = PictureOptions { scale, overlay: true, name: "W".repeat(64), ..worst() };
+            let options = PictureOptions {
+                scale,
+                overlay: true,
+                name: "W".repeat(64),
+                ..worst()
+            };
             for (width, height) in [(320, 240), (640, 480), (1280, 720)] {
-                let expected = BlockCode { number: 77, captured_ns: CAPTURED.as_nanos() };
-                assert_eq!(read_after_coding(width, height, 77, &options), Some(expected), "{width}x{height} {scale}");
+                let expected = BlockCode {
+                    number: 77,
+                    captured_ns: CAPTURED.as_nanos(),
+                };
+                assert_eq!(
+                    read_after_coding(width, height, 77, &options),
+                    Some(expected),
+                    "{width}x{height} {scale}"
+                );
             }
         }
     }
@@ -194,21 +306,36 @@ mod tests {
         let row = |number| {
             let mut raw = Raw::default();
             scene.draw(number, CAPTURED, 0, &mut raw);
-            raw.data[(scene.edge.start * 640 * 3) as usize..][..640 * 3].iter().filter(|&&v| v == 235).count() / 3
+            raw.data[(scene.edge.start * 640 * 3) as usize..][..640 * 3]
+                .iter()
+                .filter(|&&v| v == 235)
+                .count()
+                / 3
         };
         assert_eq!((row(0), row(1), row(63), row(64)), (10, 20, 640, 10));
     }
 
     #[test]
     fn the_camera_paints_the_number_that_the_picture_gets_and_the_time_of_its_shot() {
-        let mut input = PatternInput { width: 320, height: 180, rate_millihertz: 500_000 };
+        let mut input = PatternInput {
+            width: 320,
+            height: 180,
+            rate_millihertz: 500_000,
+        };
         let mut camera = input.open().unwrap();
         let (mut raw, mut number) = (Raw::default(), 40);
         for _ in 0..5 {
             let shot = camera.next(number, &mut raw).unwrap();
             number += shot.skipped;
-            let read = BlockCode::read_with(320, 180, |x, y| raw.data[((y * 320 + x) * 3) as usize]);
-            assert_eq!(read, Some(BlockCode { number, captured_ns: shot.captured.as_nanos() }));
+            let read =
+                BlockCode::read_with(320, 180, |x, y| raw.data[((y * 320 + x) * 3) as usize]);
+            assert_eq!(
+                read,
+                Some(BlockCode {
+                    number,
+                    captured_ns: shot.captured.as_nanos()
+                })
+            );
             number += 1;
         }
     }
@@ -216,14 +343,25 @@ mod tests {
     #[test]
     fn a_size_without_room_for_code_and_letters_is_refused() {
         for (width, height) in [(319, 240), (320, 179), (4000, 2160), (1280, 319)] {
-            let mut input = PatternInput { width, height, rate_millihertz: 30_000 };
+            let mut input = PatternInput {
+                width,
+                height,
+                rate_millihertz: 30_000,
+            };
             assert!(matches!(input.open(), Err(CameraError::WrongFormat(_))));
         }
     }
 
     #[test]
     fn the_least_the_largest_and_the_flattest_pictures_can_be_drawn() {
-        for (width, height) in [MIN_SIZE, (2160, 2160), (320, 2160), (3840, 2160), (3840, 960), (720, 180)] {
+        for (width, height) in [
+            MIN_SIZE,
+            (2160, 2160),
+            (320, 2160),
+            (3840, 2160),
+            (3840, 960),
+            (720, 180),
+        ] {
             assert!(fits(width, height));
             Scene::new(width, height).draw(u64::MAX, CAPTURED, u64::MAX, &mut Raw::default());
         }

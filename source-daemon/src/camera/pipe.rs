@@ -41,13 +41,13 @@ impl Input for PipeInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
         match &self.command {
             Some(command) => {
-                let (child, stdout) =
-                    Child::spawn(command).map_err(|error| CameraError::Failed(format!("/bin/sh: {error}")))?;
+                let (child, stdout) = Child::spawn(command)
+                    .map_err(|error| CameraError::Failed(format!("/bin/sh: {error}")))?;
                 Ok(Box::new(PipeCamera::new(stdout, Some(child))?))
             }
-            None if io::stdin().is_terminal() => {
-                Err(CameraError::Ended("standard input is a terminal; pipe MJPEG into it, or name a command".into()))
-            }
+            None if io::stdin().is_terminal() => Err(CameraError::Ended(
+                "standard input is a terminal; pipe MJPEG into it, or name a command".into(),
+            )),
             None => Ok(Box::new(PipeCamera::new(io::stdin(), None)?)),
         }
     }
@@ -103,7 +103,8 @@ impl PipeCamera {
     fn fill(&mut self) -> Result<(), CameraError> {
         let received = if self.child.is_some() {
             let silence = clock::now().saturating_since(self.arrived);
-            self.chunks.recv_timeout(COMMAND_PATIENCE.saturating_sub(silence))
+            self.chunks
+                .recv_timeout(COMMAND_PATIENCE.saturating_sub(silence))
         } else {
             // Whoever feeds standard input may take their time, and cannot be started anew.
             self.chunks.recv().map_err(RecvTimeoutError::from)
@@ -116,7 +117,9 @@ impl PipeCamera {
             }
             Ok(Err(error)) => Err(self.over(&format!("cannot be read: {error}"))),
             Err(RecvTimeoutError::Timeout) => {
-                let text = format!("the command wrote nothing for {COMMAND_PATIENCE:?} and is started anew");
+                let text = format!(
+                    "the command wrote nothing for {COMMAND_PATIENCE:?} and is started anew"
+                );
                 Err(CameraError::Stalled(text))
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.over("ended")),
@@ -129,7 +132,11 @@ impl PipeCamera {
             None => CameraError::Ended(format!("standard input {what}")),
             Some(child) => {
                 let (status, last) = child.wait();
-                let last = if last.is_empty() { String::new() } else { format!(": {last}") };
+                let last = if last.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {last}")
+                };
                 CameraError::Failed(format!("the command {what} ({status}){last}"))
             }
         }
@@ -142,13 +149,24 @@ impl PipeCamera {
             let bytes = garbage - self.garbage;
             self.garbage = garbage;
             if let Some(times) = self.damage_log.note(clock::now()) {
-                tracing::warn!(times, bytes, broken = self.splitter.broken(), "bytes in the pipe that are no JPEG");
+                tracing::warn!(
+                    times,
+                    bytes,
+                    broken = self.splitter.broken(),
+                    "bytes in the pipe that are no JPEG"
+                );
             }
         }
         if self.delivered == 0 && garbage > MAX_GARBAGE {
-            let text =
-                format!("no JPEG in the first {} MiB of the pipe; for ffmpeg write: -f mjpeg -", MAX_GARBAGE >> 20);
-            return Err(if self.child.is_some() { CameraError::WrongFormat(text) } else { CameraError::Ended(text) });
+            let text = format!(
+                "no JPEG in the first {} MiB of the pipe; for ffmpeg write: -f mjpeg -",
+                MAX_GARBAGE >> 20
+            );
+            return Err(if self.child.is_some() {
+                CameraError::WrongFormat(text)
+            } else {
+                CameraError::Ended(text)
+            });
         }
         Ok(())
     }
@@ -165,7 +183,10 @@ impl Camera for PipeCamera {
             if let Err(error) = jpeg::check(picture.jpeg()) {
                 self.refused += 1;
                 if let Some(count) = self.damage_log.note(clock::now()) {
-                    tracing::warn!(count, "pictures in the pipe that no viewer would take: {error}");
+                    tracing::warn!(
+                        count,
+                        "pictures in the pipe that no viewer would take: {error}"
+                    );
                 }
                 continue;
             }
@@ -173,7 +194,12 @@ impl Camera for PipeCamera {
             let lost = self.refused + self.splitter.broken();
             let skipped = lost - self.told_lost;
             self.told_lost = lost;
-            return Ok(Shot { captured: self.arrived, skipped, truth: None, content: Content::Jpeg(picture) });
+            return Ok(Shot {
+                captured: self.arrived,
+                skipped,
+                truth: None,
+                content: Content::Jpeg(picture),
+            });
         }
     }
 
@@ -190,7 +216,10 @@ fn read(mut pipe: impl Read, chunks: &SyncSender<io::Result<Chunk>>) {
             Ok(0) => return,
             Ok(length) => {
                 bytes.truncate(length);
-                Ok(Chunk { arrived: clock::now(), bytes })
+                Ok(Chunk {
+                    arrived: clock::now(),
+                    bytes,
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => Err(error),

@@ -76,25 +76,37 @@ impl V4lInput {
     /// An input that opens nothing yet.
     #[must_use]
     pub fn new(options: V4lOptions) -> Self {
-        Self { options, stall_limit: STALL_LIMIT }
+        Self {
+            options,
+            stall_limit: STALL_LIMIT,
+        }
     }
 
     /// Waits `limit` (else 2 s) for a picture before the device is given up and opened again; at least three frame
     /// intervals, and three seconds longer for the first picture.
     #[must_use]
     pub fn with_stall_limit(self, limit: Duration) -> Self {
-        Self { stall_limit: limit, ..self }
+        Self {
+            stall_limit: limit,
+            ..self
+        }
     }
 }
 
 impl Input for V4lInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
         let name = self.describe();
-        guarded(&name, || Ok(Box::new(open(&self.options, self.stall_limit)?) as Box<dyn Camera>))
+        guarded(&name, || {
+            Ok(Box::new(open(&self.options, self.stall_limit)?) as Box<dyn Camera>)
+        })
     }
 
     fn describe(&self) -> String {
-        if self.options.device == AUTO { "camera".into() } else { self.options.device.clone() }
+        if self.options.device == AUTO {
+            "camera".into()
+        } else {
+            self.options.device.clone()
+        }
     }
 }
 
@@ -122,7 +134,10 @@ impl fmt::Display for DeviceListing {
 /// left out.
 #[must_use]
 pub fn list_devices() -> Vec<DeviceListing> {
-    device_paths().into_iter().filter_map(|path| guarded("camera", || listing(path)).ok()).collect()
+    device_paths()
+        .into_iter()
+        .filter_map(|path| guarded("camera", || listing(path)).ok())
+        .collect()
 }
 
 /// Writes a line for each camera of this host on standard output.
@@ -133,7 +148,9 @@ pub fn print_devices() -> ExitCode {
         println!("{device}");
     }
     if devices.is_empty() {
-        println!("no camera that this user may open: plug one in, or add the user to the group video");
+        println!(
+            "no camera that this user may open: plug one in, or add the user to the group video"
+        );
     }
     ExitCode::SUCCESS
 }
@@ -141,20 +158,32 @@ pub fn print_devices() -> ExitCode {
 fn listing(path: PathBuf) -> Result<DeviceListing, CameraError> {
     let name = path.display().to_string();
     let device = open_node(&path, &name)?;
-    let card = device.query_caps().map_err(|error| failure(&name, "query", &error))?.card;
-    let menu = offer::read(&device, &Wish::default()).map_err(|error| failure(&name, "query", &error))?;
-    Ok(DeviceListing { card, stable: stable_name(&path), offers: menu.to_string(), path })
+    let card = device
+        .query_caps()
+        .map_err(|error| failure(&name, "query", &error))?
+        .card;
+    let menu =
+        offer::read(&device, &Wish::default()).map_err(|error| failure(&name, "query", &error))?;
+    Ok(DeviceListing {
+        card,
+        stable: stable_name(&path),
+        offers: menu.to_string(),
+        path,
+    })
 }
 
 fn stable_name(path: &Path) -> Option<PathBuf> {
-    let mut links = std::fs::read_dir(STABLE_NAMES).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut links = std::fs::read_dir(STABLE_NAMES)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()));
     links.find(|link| link.canonicalize().is_ok_and(|node| node == path))
 }
 
 /// Every `/dev/videoN`, capture device or not.
 fn device_paths() -> Vec<PathBuf> {
     let found = guarded("camera", || {
-        nokhwa::query(ApiBackend::Video4Linux).map_err(|error| CameraError::Failed(error.to_string()))
+        nokhwa::query(ApiBackend::Video4Linux)
+            .map_err(|error| CameraError::Failed(error.to_string()))
     });
     let mut numbers: Vec<u32> = found
         .unwrap_or_default()
@@ -165,29 +194,54 @@ fn device_paths() -> Vec<PathBuf> {
         })
         .collect();
     numbers.sort_unstable();
-    numbers.into_iter().map(|number| PathBuf::from(format!("/dev/video{number}"))).collect()
+    numbers
+        .into_iter()
+        .map(|number| PathBuf::from(format!("/dev/video{number}")))
+        .collect()
 }
 
 fn open(options: &V4lOptions, stall_limit: Duration) -> Result<Capture, CameraError> {
-    let wish = Wish { size: options.size, rate: options.rate, pixels: options.format };
+    let wish = Wish {
+        size: options.size,
+        rate: options.rate,
+        pixels: options.format,
+    };
     let (device, name) = find(&options.device)?;
     let menu = offer::read(&device, &wish).map_err(|error| failure(&name, "query", &error))?;
-    let choice =
-        offer::choose(&menu.offers, &wish).ok_or_else(|| CameraError::WrongFormat(menu.refusal(&name, &wish)))?;
+    let choice = offer::choose(&menu.offers, &wish)
+        .ok_or_else(|| CameraError::WrongFormat(menu.refusal(&name, &wish)))?;
     let stride = set_format(&device, &name, choice)?;
     let rate = set_rate(&device, &name, choice.rate)?;
     control::apply(&device, &name, &options.controls)?;
-    let Choice { layout, width, height, .. } = choice;
+    let Choice {
+        layout,
+        width,
+        height,
+        ..
+    } = choice;
     let fps = rate.map_or("unknown".into(), |rate| rate.to_string());
     tracing::info!(device = name, %layout, width, height, fps, "camera open");
-    Capture::new(&device, &name, Geometry { layout, width, height, stride }, rate, stall_limit)
+    Capture::new(
+        &device,
+        &name,
+        Geometry {
+            layout,
+            width,
+            height,
+            stride,
+        },
+        rate,
+        stall_limit,
+    )
 }
 
 /// The device, and what to call it. A stable name is followed anew at each open: its node's number changes when the
 /// camera is plugged in again.
 fn find(device: &str) -> Result<(Device, String), CameraError> {
     if device != AUTO {
-        let node = Path::new(device).canonicalize().map_err(|error| failure(device, "open", &error))?;
+        let node = Path::new(device)
+            .canonicalize()
+            .map_err(|error| failure(device, "open", &error))?;
         return Ok((open_node(&node, device)?, device.to_owned()));
     }
     let mut last = CameraError::Unplugged("no camera is plugged in".into());
@@ -205,23 +259,34 @@ fn find(device: &str) -> Result<(Device, String), CameraError> {
 fn readable(device: Device, name: &str) -> Result<Device, CameraError> {
     let wish = Wish::default();
     let menu = offer::read(&device, &wish).map_err(|error| failure(name, "query", &error))?;
-    if menu.offers.is_empty() { Err(CameraError::WrongFormat(menu.refusal(name, &wish))) } else { Ok(device) }
+    if menu.offers.is_empty() {
+        Err(CameraError::WrongFormat(menu.refusal(name, &wish)))
+    } else {
+        Ok(device)
+    }
 }
 
 fn open_node(node: &Path, name: &str) -> Result<Device, CameraError> {
     let device = Device::with_path(node).map_err(|error| failure(name, "open", &error))?;
-    let can = device.query_caps().map_err(|error| failure(name, "query", &error))?.capabilities;
+    let can = device
+        .query_caps()
+        .map_err(|error| failure(name, "query", &error))?
+        .capabilities;
     if can.contains(Flags::VIDEO_CAPTURE | Flags::STREAMING) {
         Ok(device)
     } else {
-        Err(CameraError::WrongFormat(format!("{name} is no device that streams video in a single plane")))
+        Err(CameraError::WrongFormat(format!(
+            "{name} is no device that streams video in a single plane"
+        )))
     }
 }
 
 /// Sets layout and size; gives the bytes from row to row.
 fn set_format(device: &Device, name: &str, choice: Choice) -> Result<u32, CameraError> {
     let wanted = Format::new(choice.width, choice.height, choice.layout.fourcc());
-    let got = device.set_format(&wanted).map_err(|error| failure(name, "set the format of", &error))?;
+    let got = device
+        .set_format(&wanted)
+        .map_err(|error| failure(name, "set the format of", &error))?;
     if (got.width, got.height, got.fourcc) == (wanted.width, wanted.height, wanted.fourcc) {
         Ok(got.stride)
     } else {
@@ -235,7 +300,10 @@ fn set_format(device: &Device, name: &str, choice: Choice) -> Result<u32, Camera
 /// Sets the rate and gives the one in force; None when the driver knows none.
 fn set_rate(device: &Device, name: &str, rate: Option<Rate>) -> Result<Option<Rate>, CameraError> {
     let Some(rate) = rate else {
-        return Ok(device.params().ok().and_then(|now| Rate::of_interval(now.interval)));
+        return Ok(device
+            .params()
+            .ok()
+            .and_then(|now| Rate::of_interval(now.interval)));
     };
     match device.set_params(&Parameters::new(rate.interval())) {
         Ok(now) => Ok(Rate::of_interval(now.interval)),
@@ -254,7 +322,9 @@ enum Layout {
 
 impl Layout {
     fn of_fourcc(code: [u8; 4]) -> Option<Self> {
-        [Self::Mjpeg, Self::Yuyv, Self::Nv12].into_iter().find(|layout| layout.fourcc().repr == code)
+        [Self::Mjpeg, Self::Yuyv, Self::Nv12]
+            .into_iter()
+            .find(|layout| layout.fourcc().repr == code)
     }
 
     fn fourcc(self) -> FourCC {
@@ -308,11 +378,15 @@ fn failure(name: &str, doing: &str, error: &io::Error) -> CameraError {
         (io::ErrorKind::NotFound, _) | (_, Some(ENODEV | ENXIO)) => {
             CameraError::Unplugged(format!("camera unplugged: {name}"))
         }
-        (io::ErrorKind::ResourceBusy, _) => CameraError::Busy(format!("another program uses {name}")),
-        (io::ErrorKind::TimedOut, None) => CameraError::Stalled(format!("{name} is open but sends no picture")),
-        (io::ErrorKind::PermissionDenied, _) => {
-            CameraError::Failed(format!("no permission to {doing} {name}: add the user to group video"))
+        (io::ErrorKind::ResourceBusy, _) => {
+            CameraError::Busy(format!("another program uses {name}"))
         }
+        (io::ErrorKind::TimedOut, None) => {
+            CameraError::Stalled(format!("{name} is open but sends no picture"))
+        }
+        (io::ErrorKind::PermissionDenied, _) => CameraError::Failed(format!(
+            "no permission to {doing} {name}: add the user to group video"
+        )),
         (_, Some(ENOSPC)) => CameraError::Failed(format!(
             "the USB bus has no room for {name}: ask for a smaller size or rate, or use another port"
         )),
@@ -324,8 +398,12 @@ fn failure(name: &str, doing: &str, error: &io::Error) -> CameraError {
 fn guarded<T>(name: &str, task: impl FnOnce() -> Result<T, CameraError>) -> Result<T, CameraError> {
     catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
-        let why = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
-        Err(CameraError::Failed(format!("{name} answers what the V4L2 library does not understand: {why}")))
+        let why = text
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("unknown");
+        Err(CameraError::Failed(format!(
+            "{name} answers what the V4L2 library does not understand: {why}"
+        )))
     })
 }
 
@@ -343,9 +421,15 @@ mod tests {
         assert!(matches!(error(ENODEV), CameraError::Unplugged(_)));
         assert!(matches!(error(16), CameraError::Busy(_)), "EBUSY");
         assert!(matches!(error(5), CameraError::Failed(_)), "EIO");
-        assert_eq!(error(13).to_string(), "no permission to open /dev/video0: add the user to group video");
+        assert_eq!(
+            error(13).to_string(),
+            "no permission to open /dev/video0: add the user to group video"
+        );
         let late = io::Error::new(io::ErrorKind::TimedOut, "VIDIOC_DQBUF");
-        assert!(matches!(failure("/dev/video0", "read from", &late), CameraError::Stalled(_)));
+        assert!(matches!(
+            failure("/dev/video0", "read from", &late),
+            CameraError::Stalled(_)
+        ));
     }
 
     #[test]
@@ -358,7 +442,10 @@ mod tests {
             controls: BTreeMap::new(),
         };
         let opened = V4lInput::new(options).open().map(|_| ());
-        assert!(matches!(opened, Err(CameraError::Unplugged(_))), "{opened:?}");
+        assert!(
+            matches!(opened, Err(CameraError::Unplugged(_))),
+            "{opened:?}"
+        );
     }
 
     #[test]
@@ -369,7 +456,11 @@ mod tests {
 
     #[test]
     fn a_panic_below_becomes_an_error() {
-        let survived = guarded("/dev/video0", || -> Result<(), _> { panic!("Invalid colorspace") });
-        assert!(matches!(survived, Err(CameraError::Failed(why)) if why.ends_with("Invalid colorspace")));
+        let survived = guarded("/dev/video0", || -> Result<(), _> {
+            panic!("Invalid colorspace")
+        });
+        assert!(
+            matches!(survived, Err(CameraError::Failed(why)) if why.ends_with("Invalid colorspace"))
+        );
     }
 }

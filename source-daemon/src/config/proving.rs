@@ -65,12 +65,22 @@ impl Config {
         }
         let (width, height) = CANARY_SIZE;
         let rate_millihertz = self.canary_rate()?;
-        let options = PictureOptions { quality: CANARY_QUALITY, ..PictureOptions::default() };
+        let options = PictureOptions {
+            quality: CANARY_QUALITY,
+            ..PictureOptions::default()
+        };
         Ok(Some(Parts {
             stream: self.stream.canary(),
-            input: Box::new(BallInput { width, height, radius: CANARY_RADIUS, rate_millihertz, speed: 1.0 }),
+            input: Box::new(BallInput {
+                width,
+                height,
+                radius: CANARY_RADIUS,
+                rate_millihertz,
+                speed: 1.0,
+            }),
             pipeline: Pipeline::new(&options)?,
-            supervisor: Supervisor::new(self.stall_limit()?).resting(Rest::Close, self.idle_after()?),
+            supervisor: Supervisor::new(self.stall_limit()?)
+                .resting(Rest::Close, self.idle_after()?),
             slow_interval: self.slow_interval()?,
         }))
     }
@@ -81,8 +91,15 @@ impl Config {
     /// When `max_error` or `max_age` is out of its range.
     pub fn limits(&self) -> anyhow::Result<Limits> {
         let (max_error, max_age) = (self.max_error, Duration::from(self.max_age.0));
-        ensure!(MAX_ERROR.contains(&max_error), "max_error must be 0.01 to 10000 pixels, not {max_error}");
-        ensure!(MAX_AGE.contains(&max_age), "max_age must be 1ms to 60s, not {}", self.max_age);
+        ensure!(
+            MAX_ERROR.contains(&max_error),
+            "max_error must be 0.01 to 10000 pixels, not {max_error}"
+        );
+        ensure!(
+            MAX_AGE.contains(&max_age),
+            "max_age must be 1ms to 60s, not {}",
+            self.max_age
+        );
         Ok(Limits { max_error, max_age })
     }
 
@@ -92,25 +109,38 @@ impl Config {
     /// When `history_size` is out of its range.
     pub fn history(&self) -> anyhow::Result<usize> {
         let size = self.history_size;
-        ensure!(HISTORY.contains(&size), "history_size must be 1 to 1000, not {size}");
+        ensure!(
+            HISTORY.contains(&size),
+            "history_size must be 1 to 1000, not {size}"
+        );
         Ok(size)
     }
 
     pub(super) fn canary_rate(&self) -> anyhow::Result<u32> {
         let rate = self.canary_rate;
-        ensure!(CANARY_RATE.contains(&rate), "canary_rate must be 1 to 30 frames a second, not {rate}");
+        ensure!(
+            CANARY_RATE.contains(&rate),
+            "canary_rate must be 1 to 30 frames a second, not {rate}"
+        );
         Ok((rate * 1e3).round() as u32)
     }
 
     pub(super) fn slow_interval(&self) -> anyhow::Result<Duration> {
         let rate = self.idle_rate;
-        ensure!(IDLE_RATE.contains(&rate), "idle_rate must be 0.1 to 30 frames a second, not {rate}");
+        ensure!(
+            IDLE_RATE.contains(&rate),
+            "idle_rate must be 0.1 to 30 frames a second, not {rate}"
+        );
         Ok(Duration::from_secs_f64(1.0 / rate))
     }
 
     pub(super) fn idle_after(&self) -> anyhow::Result<Duration> {
         let after = Duration::from(self.idle_after.0);
-        ensure!(IDLE_AFTER.contains(&after), "idle_after must be 1s to 1h, not {}", self.idle_after);
+        ensure!(
+            IDLE_AFTER.contains(&after),
+            "idle_after must be 1s to 1h, not {}",
+            self.idle_after
+        );
         Ok(after)
     }
 
@@ -139,7 +169,14 @@ mod tests {
 
     #[test]
     fn a_canary_is_beside_a_camera_or_where_it_is_asked_for() {
-        let canary = |input, canary| Config { input, canary, ..Config::default() }.has_canary();
+        let canary = |input, canary| {
+            Config {
+                input,
+                canary,
+                ..Config::default()
+            }
+            .has_canary()
+        };
         assert!(canary(InputKind::Camera, Canary::Auto));
         assert!(!canary(InputKind::Ball, Canary::Auto));
         assert!(canary(InputKind::Ball, Canary::On));

@@ -5,8 +5,8 @@
 
 use fanlight_proto::message::FrameBuffer;
 use turbojpeg::{
-    Compressor, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp, Transform, TransformOp, Transformer,
-    YuvPlanesImage, compressed_buf_len,
+    Compressor, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp, Transform, TransformOp,
+    Transformer, YuvPlanesImage, compressed_buf_len,
 };
 
 use super::{JpegError, check};
@@ -29,7 +29,11 @@ impl Encoder {
     /// # Errors
     /// When turbojpeg cannot be set up: out of memory, or a quality out of range.
     pub fn new(quality: u8) -> Result<Self, JpegError> {
-        Ok(Self { compressor: compressor(quality)?, quality, scratch: Vec::new() })
+        Ok(Self {
+            compressor: compressor(quality)?,
+            quality,
+            scratch: Vec::new(),
+        })
     }
 
     /// Encodes the whole canvas: RGB as 4:2:0, planes with the chroma they have.
@@ -53,12 +57,23 @@ impl Encoder {
             Layout::Planes { across: 2, down: 2 } => Subsamp::Sub2x2,
             Layout::Planes { .. } => Subsamp::None,
         };
-        grow(&mut self.scratch, compressed_buf_len(width, height, subsamp)?);
+        grow(
+            &mut self.scratch,
+            compressed_buf_len(width, height, subsamp)?,
+        );
         if canvas.layout() == Layout::Rgb {
             self.compressor.set_subsamp(subsamp)?;
             let format = PixelFormat::RGB;
-            let image = Image { pixels: canvas.plane(0), width, pitch: width * 3, height, format };
-            return Ok(self.compressor.compress_to_slice(image, &mut self.scratch)?);
+            let image = Image {
+                pixels: canvas.plane(0),
+                width,
+                pitch: width * 3,
+                height,
+                format,
+            };
+            return Ok(self
+                .compressor
+                .compress_to_slice(image, &mut self.scratch)?);
         }
         let stride = |plane| canvas.plane_size(plane).0 as usize;
         let image = YuvPlanesImage {
@@ -72,7 +87,9 @@ impl Encoder {
             v_stride: stride(2),
             subsamp,
         };
-        Ok(self.compressor.compress_yuv_planes_to_slice(&image, &mut self.scratch)?)
+        Ok(self
+            .compressor
+            .compress_yuv_planes_to_slice(&image, &mut self.scratch)?)
     }
 }
 
@@ -92,7 +109,9 @@ impl Decoder {
     /// # Errors
     /// When turbojpeg cannot be set up: out of memory.
     pub fn new() -> Result<Self, JpegError> {
-        Ok(Self { decompressor: Decompressor::new()? })
+        Ok(Self {
+            decompressor: Decompressor::new()?,
+        })
     }
 
     /// Decodes to RGB, in the smallest of full, half, quarter and eighth size (which cost less the smaller they are)
@@ -100,7 +119,12 @@ impl Decoder {
     ///
     /// # Errors
     /// When the picture is damaged or not for us; `canvas` then holds part of it or none.
-    pub fn decode(&mut self, jpeg: &[u8], least: (u32, u32), canvas: &mut Canvas) -> Result<(), JpegError> {
+    pub fn decode(
+        &mut self,
+        jpeg: &[u8],
+        least: (u32, u32),
+        canvas: &mut Canvas,
+    ) -> Result<(), JpegError> {
         let (width, height) = check(jpeg)?;
         let result = self.decompress(jpeg, (width, height), least, canvas);
         if result.is_err() {
@@ -120,14 +144,26 @@ impl Decoder {
         if (header.width, header.height) != (full.0 as usize, full.1 as usize) {
             return Err(JpegError::NoPicture { length: jpeg.len() });
         }
-        let factor = [ScalingFactor::ONE_EIGHTH, ScalingFactor::ONE_QUARTER, ScalingFactor::ONE_HALF]
-            .into_iter()
-            .find(|f| f.scale(header.width) >= least.0 as usize && f.scale(header.height) >= least.1 as usize)
-            .unwrap_or(ScalingFactor::ONE);
+        let factor = [
+            ScalingFactor::ONE_EIGHTH,
+            ScalingFactor::ONE_QUARTER,
+            ScalingFactor::ONE_HALF,
+        ]
+        .into_iter()
+        .find(|f| {
+            f.scale(header.width) >= least.0 as usize && f.scale(header.height) >= least.1 as usize
+        })
+        .unwrap_or(ScalingFactor::ONE);
         self.decompressor.set_scaling_factor(factor)?;
         let (width, height) = (factor.scale(header.width), factor.scale(header.height));
         let pixels = canvas.reset_rgb(width as u32, height as u32);
-        let image = Image { pixels, width, pitch: width * 3, height, format: PixelFormat::RGB };
+        let image = Image {
+            pixels,
+            width,
+            pitch: width * 3,
+            height,
+            format: PixelFormat::RGB,
+        };
         Ok(self.decompressor.decompress(jpeg, image)?)
     }
 }
@@ -143,7 +179,10 @@ impl Turner {
     /// # Errors
     /// When turbojpeg cannot be set up: out of memory.
     pub fn new() -> Result<Self, JpegError> {
-        Ok(Self { header: Decompressor::new()?, scratch: Vec::new() })
+        Ok(Self {
+            header: Decompressor::new()?,
+            scratch: Vec::new(),
+        })
     }
 
     /// Turns the picture without loss, dropping its application segments (their orientation tag and thumbnail would
@@ -152,7 +191,11 @@ impl Turner {
     ///
     /// # Errors
     /// When the picture is damaged or not for us.
-    pub fn turn(&mut self, jpeg: &[u8], orientation: Orientation) -> Result<Option<FrameBuffer>, JpegError> {
+    pub fn turn(
+        &mut self,
+        jpeg: &[u8],
+        orientation: Orientation,
+    ) -> Result<Option<FrameBuffer>, JpegError> {
         let (width, height) = check(jpeg)?;
         let result = self.transform(jpeg, orientation, (width, height));
         if result.is_err() {
@@ -173,21 +216,34 @@ impl Turner {
         }
         let (across, down) = (subsamp.mcu_width() as u32, subsamp.mcu_height() as u32);
         let (mirrors_x, mirrors_y) = orientation.mirrored_axes();
-        if (mirrors_x && !width.is_multiple_of(across)) || (mirrors_y && !height.is_multiple_of(down)) {
+        if (mirrors_x && !width.is_multiple_of(across))
+            || (mirrors_y && !height.is_multiple_of(down))
+        {
             return Ok(None);
         }
         // The bound for 4:4:4 also covers what a rotation makes of any subsampling.
         let (turned_width, turned_height) = orientation.size(width, height);
-        grow(&mut self.scratch, compressed_buf_len(turned_width as usize, turned_height as usize, Subsamp::None)?);
+        grow(
+            &mut self.scratch,
+            compressed_buf_len(turned_width as usize, turned_height as usize, Subsamp::None)?,
+        );
         let mut transform = Transform::op(operation(orientation));
         (transform.perfect, transform.copy_none) = (true, true);
         // A new one each time, which is cheap: turbojpeg's cannot move between threads.
-        Ok(Some(Transformer::new()?.transform_to_slice(&transform, jpeg, &mut self.scratch)?))
+        Ok(Some(Transformer::new()?.transform_to_slice(
+            &transform,
+            jpeg,
+            &mut self.scratch,
+        )?))
     }
 }
 
 fn operation(orientation: Orientation) -> TransformOp {
-    let Orientation { transpose, flip_x, flip_y } = orientation;
+    let Orientation {
+        transpose,
+        flip_x,
+        flip_y,
+    } = orientation;
     match (transpose, flip_x, flip_y) {
         (false, false, false) => TransformOp::None,
         (false, true, false) => TransformOp::Hflip,
@@ -222,7 +278,10 @@ mod tests {
 
     fn decoded(jpeg: &[u8], least: (u32, u32)) -> Canvas {
         let mut canvas = Canvas::default();
-        Decoder::new().unwrap().decode(jpeg, least, &mut canvas).unwrap();
+        Decoder::new()
+            .unwrap()
+            .decode(jpeg, least, &mut canvas)
+            .unwrap();
         canvas
     }
 
@@ -232,16 +291,28 @@ mod tests {
         let jpeg = Encoder::new(90).unwrap().encode(&canvas).unwrap();
         assert_eq!(check(jpeg.jpeg()).unwrap(), (317, 203));
         let back = decoded(jpeg.jpeg(), (317, 203));
-        let worst = canvas.plane(0).iter().zip(back.plane(0)).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let worst = canvas
+            .plane(0)
+            .iter()
+            .zip(back.plane(0))
+            .map(|(a, b)| a.abs_diff(*b))
+            .max()
+            .unwrap();
         assert!(worst < 24, "{worst}");
     }
 
     #[test]
     fn the_decoder_scales_by_powers_of_two_but_never_below_what_is_asked() {
-        let jpeg = Encoder::new(80).unwrap().encode(&gradient(640, 480)).unwrap();
-        for (least, size) in
-            [((640, 480), (640, 480)), ((321, 10), (640, 480)), ((320, 240), (320, 240)), ((9, 9), (80, 60))]
-        {
+        let jpeg = Encoder::new(80)
+            .unwrap()
+            .encode(&gradient(640, 480))
+            .unwrap();
+        for (least, size) in [
+            ((640, 480), (640, 480)),
+            ((321, 10), (640, 480)),
+            ((320, 240), (320, 240)),
+            ((9, 9), (80, 60)),
+        ] {
             let canvas = decoded(jpeg.jpeg(), least);
             assert_eq!((canvas.width(), canvas.height()), size);
         }
@@ -251,11 +322,19 @@ mod tests {
     fn a_damaged_picture_spoils_no_good_one_after_it() {
         let good = Encoder::new(80).unwrap().encode(&gradient(64, 64)).unwrap();
         let good = good.jpeg();
-        let (mut decoder, mut turner, mut canvas) =
-            (Decoder::new().unwrap(), Turner::new().unwrap(), Canvas::default());
-        let flip = Orientation { flip_x: true, ..Orientation::default() };
+        let (mut decoder, mut turner, mut canvas) = (
+            Decoder::new().unwrap(),
+            Turner::new().unwrap(),
+            Canvas::default(),
+        );
+        let flip = Orientation {
+            flip_x: true,
+            ..Orientation::default()
+        };
         for cut in (0..good.len() - 2).step_by(7) {
-            decoder.decode(&good[..cut], (64, 64), &mut canvas).unwrap_err();
+            decoder
+                .decode(&good[..cut], (64, 64), &mut canvas)
+                .unwrap_err();
             decoder.decode(good, (64, 64), &mut canvas).unwrap();
             turner.turn(&good[..cut], flip).unwrap_err();
             assert!(turner.turn(good, flip).unwrap().is_some());
@@ -270,7 +349,11 @@ mod tests {
             let turn = |degrees| Orientation::new(false, false, degrees).unwrap();
             let turned = turner.turn(jpeg.jpeg(), turn(there)).unwrap().unwrap();
             let again = turner.turn(turned.jpeg(), turn(back)).unwrap().unwrap();
-            assert_eq!(decoded(again.jpeg(), (96, 64)).plane(0), decoded(jpeg.jpeg(), (96, 64)).plane(0), "{there}");
+            assert_eq!(
+                decoded(again.jpeg(), (96, 64)).plane(0),
+                decoded(jpeg.jpeg(), (96, 64)).plane(0),
+                "{there}"
+            );
         }
     }
 
@@ -278,10 +361,18 @@ mod tests {
     fn a_turn_that_would_tear_blocks_is_left_to_the_decoder() {
         let jpeg = Encoder::new(70).unwrap().encode(&gradient(64, 40)).unwrap();
         let mut turner = Turner::new().unwrap();
-        let mut lossless = |h, v, r| turner.turn(jpeg.jpeg(), Orientation::new(h, v, r).unwrap()).unwrap().is_some();
+        let mut lossless = |h, v, r| {
+            turner
+                .turn(jpeg.jpeg(), Orientation::new(h, v, r).unwrap())
+                .unwrap()
+                .is_some()
+        };
         assert!(lossless(true, false, 0));
         assert!(!lossless(false, true, 0), "40 is no multiple of 16");
-        assert!(!lossless(false, false, 90), "the lower edge would move to the left");
+        assert!(
+            !lossless(false, false, 90),
+            "the lower edge would move to the left"
+        );
         assert!(lossless(false, false, 270));
         assert!(!lossless(false, false, 180));
     }

@@ -38,7 +38,8 @@ impl Splitter {
             }
             match self.walk.step(&self.held) {
                 Step::Done(end) => {
-                    let picture = (end <= MAX_PICTURE).then(|| FrameBuffer::copy_of(&self.held[..end]));
+                    let picture =
+                        (end <= MAX_PICTURE).then(|| FrameBuffer::copy_of(&self.held[..end]));
                     self.leave(end, picture.is_none());
                     if picture.is_some() {
                         return picture;
@@ -82,7 +83,13 @@ impl Splitter {
     fn find_start(&mut self) -> bool {
         // SOI alone is common in noise; the marker that must follow begins with FF.
         let start = self.held.windows(3).position(|w| w == [0xff, 0xd8, 0xff]);
-        let tail = self.held.iter().rev().take(2).position(|&byte| byte == 0xff).map_or(0, |n| n + 1);
+        let tail = self
+            .held
+            .iter()
+            .rev()
+            .take(2)
+            .position(|&byte| byte == 0xff)
+            .map_or(0, |n| n + 1);
         let useless = start.unwrap_or(self.held.len() - tail);
         self.drop_front(useless);
         self.walk = Walk::default();
@@ -126,7 +133,9 @@ mod tests {
 
     #[test]
     fn pictures_come_out_whole_however_the_stream_is_cut() {
-        let pictures: Vec<_> = (1..20).map(|n| tiny(n, n, &vec![n as u8; usize::from(n) * 7])).collect();
+        let pictures: Vec<_> = (1..20)
+            .map(|n| tiny(n, n, &vec![n as u8; usize::from(n) * 7]))
+            .collect();
         let stream = pictures.concat();
         for chunk in [1, 2, 3, 7, 64, 1000, stream.len()] {
             let (out, splitter) = split(&stream, chunk);
@@ -139,7 +148,10 @@ mod tests {
     #[test]
     fn garbage_between_pictures_is_dropped_and_counted() {
         let good = tiny(8, 8, &[1, 2, 3]);
-        let junk: Vec<u8> = (0..5000u32).map(|n| (n * n % 251) as u8).chain([0xff, 0xd8, 0xff]).collect();
+        let junk: Vec<u8> = (0..5000u32)
+            .map(|n| (n * n % 251) as u8)
+            .chain([0xff, 0xd8, 0xff])
+            .collect();
         let stream = [&junk[..5000], &good, b"--boundary\r\n\r\n", &good, &[0xff]].concat();
         for chunk in [1, 5, 4096] {
             let (out, splitter) = split(&stream, chunk);

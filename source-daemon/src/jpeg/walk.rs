@@ -106,7 +106,9 @@ impl Walk {
                 self.at += 1;
                 None
             }
-            [0xff, EOI, ..] if self.in_scan() && self.head.is_some() => Some(Step::Done(self.at + 2)),
+            [0xff, EOI, ..] if self.in_scan() && self.head.is_some() => {
+                Some(Step::Done(self.at + 2))
+            }
             [0xff, TEM | 0xd0..=0xd7, ..] => {
                 self.at += 2;
                 None
@@ -119,20 +121,28 @@ impl Walk {
 
     fn segment(&mut self, marker: u8, bytes: &[u8]) -> Option<Step> {
         let body = &bytes[self.at + 2..];
-        let &[high, low, ..] = body else { return Some(Step::More) };
+        let &[high, low, ..] = body else {
+            return Some(Step::More);
+        };
         let length = usize::from(u16::from_be_bytes([high, low]));
         if length < 2 {
             return Some(Step::Broken(self.at));
         }
         // DHT, JPG and DAC share the range of the frame headers (table B.1).
         if matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
-            let &[_, _, _, h1, h0, w1, w0, components, ..] = body else { return Some(Step::More) };
+            let &[_, _, _, h1, h0, w1, w0, components, ..] = body else {
+                return Some(Step::More);
+            };
             // Two pictures run into one show here: a second header, or one that the next picture overwrote.
             if self.head.is_some() || length != 8 + 3 * usize::from(components) {
                 return Some(Step::Broken(self.at));
             }
             let (height, width) = (u16::from_be_bytes([h1, h0]), u16::from_be_bytes([w1, w0]));
-            self.head = Some(FrameHead { marker, width, height });
+            self.head = Some(FrameHead {
+                marker,
+                width,
+                height,
+            });
         }
         if marker == SOS {
             self.scans += 1;
@@ -184,7 +194,14 @@ pub(crate) mod tests {
         let mut longer = jpeg.clone();
         longer.extend_from_slice(&[0xff, SOI, 7]);
         assert_eq!(walk.step(&longer), Step::Done(jpeg.len()));
-        assert_eq!(walk.head(), Some(FrameHead { marker: 0xc0, width: 640, height: 480 }));
+        assert_eq!(
+            walk.head(),
+            Some(FrameHead {
+                marker: 0xc0,
+                width: 640,
+                height: 480
+            })
+        );
     }
 
     #[test]
@@ -201,13 +218,25 @@ pub(crate) mod tests {
     fn what_no_jpeg_has_breaks_the_walk_where_it_stands() {
         let step = |bytes: &[u8]| Walk::default().step(bytes);
         assert_eq!(step(b"GIF89a"), Step::Broken(0));
-        assert_eq!(step(&[0xff, SOI, 0xff, EOI]), Step::Broken(2), "no picture in it");
-        assert_eq!(step(&[0xff, SOI, 0xff, 0xe0, 0, 1]), Step::Broken(2), "a length that excludes itself");
+        assert_eq!(
+            step(&[0xff, SOI, 0xff, EOI]),
+            Step::Broken(2),
+            "no picture in it"
+        );
+        assert_eq!(
+            step(&[0xff, SOI, 0xff, 0xe0, 0, 1]),
+            Step::Broken(2),
+            "a length that excludes itself"
+        );
         assert_eq!(step(&[0xff, SOI, 0xff, 0xe0, 0, 3, 7, 8]), Step::Broken(7));
         let mut torn = tiny(8, 8, &[5, 6, 7]);
         torn.truncate(torn.len() - 2);
         let end = torn.len();
         torn.extend_from_slice(&tiny(8, 8, &[]));
-        assert_eq!(step(&torn), Step::Broken(end), "the next picture begins within this one");
+        assert_eq!(
+            step(&torn),
+            Step::Broken(end),
+            "the next picture begins within this one"
+        );
     }
 }

@@ -19,7 +19,11 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) fn new() -> Self {
-        Self { meter: Meter::new(), second: None, line: String::new() }
+        Self {
+            meter: Meter::new(),
+            second: None,
+            line: String::new(),
+        }
     }
 
     /// The line for a frame captured at `captured`, each of which is counted.
@@ -56,7 +60,15 @@ mod tests {
             }
         }
         assert_eq!(lines.len(), 3, "{lines:?}");
-        assert!(lines[0].starts_with("- fps  cpu ") && lines[0].contains("  up "), "{lines:?}");
-        assert!(lines[1..].iter().all(|line| line.starts_with("25.0 fps  cpu ")), "{lines:?}");
+        assert!(
+            lines[0].starts_with("- fps  cpu ") && lines[0].contains("  up "),
+            "{lines:?}"
+        );
+        assert!(
+            lines[1..]
+                .iter()
+                .all(|line| line.starts_with("25.0 fps  cpu ")),
+            "{lines:?}"
+        );
     }
 }

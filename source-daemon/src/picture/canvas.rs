@@ -45,7 +45,9 @@ pub struct Rect {
 
 /// Raw pixels that are not what their header says.
 #[derive(Debug, thiserror::Error)]
-#[error("{format:?} picture of {width}x{height} with {length} bytes: wrong length, odd size or over the limit")]
+#[error(
+    "{format:?} picture of {width}x{height} with {length} bytes: wrong length, odd size or over the limit"
+)]
 pub struct RawError {
     format: PixelFormat,
     width: u32,
@@ -82,7 +84,9 @@ impl Canvas {
     #[must_use]
     pub fn plane_size(&self, index: usize) -> (u32, u32) {
         match self.layout {
-            Layout::Planes { across, down } if index > 0 => (self.width.div_ceil(across), self.height.div_ceil(down)),
+            Layout::Planes { across, down } if index > 0 => {
+                (self.width.div_ceil(across), self.height.div_ceil(down))
+            }
             _ => (self.width, self.height),
         }
     }
@@ -99,7 +103,12 @@ impl Canvas {
     /// # Errors
     /// When size and length do not agree, or the size is over [`MAX_WIDTH`] x [`MAX_HEIGHT`].
     pub fn load(&mut self, raw: &mut Raw) -> Result<(), RawError> {
-        let Raw { format, width, height, .. } = *raw;
+        let Raw {
+            format,
+            width,
+            height,
+            ..
+        } = *raw;
         let even = |value: u32| value.is_multiple_of(2);
         let pixels = u64::from(width) * u64::from(height);
         let (length, fits) = match format {
@@ -109,7 +118,12 @@ impl Canvas {
         };
         let sized = (1..=MAX_WIDTH).contains(&width) && (1..=MAX_HEIGHT).contains(&height);
         if !sized || !fits || raw.data.len() as u64 != length {
-            return Err(RawError { format, width, height, length: raw.data.len() });
+            return Err(RawError {
+                format,
+                width,
+                height,
+                length: raw.data.len(),
+            });
         }
         match format {
             PixelFormat::Rgb => {
@@ -132,13 +146,20 @@ impl Canvas {
     /// Writes this picture, turned, into `target`.
     pub fn turn(&self, orientation: Orientation, target: &mut Self) {
         let layout = match self.layout {
-            Layout::Planes { across, down } if orientation.transpose => Layout::Planes { across: down, down: across },
+            Layout::Planes { across, down } if orientation.transpose => Layout::Planes {
+                across: down,
+                down: across,
+            },
             layout => layout,
         };
         let (width, height) = orientation.size(self.width, self.height);
         target.reset(layout, width, height);
         if layout == Layout::Rgb {
-            orientation.turn::<3>(&self.planes[0], (self.width, self.height), &mut target.planes[0]);
+            orientation.turn::<3>(
+                &self.planes[0],
+                (self.width, self.height),
+                &mut target.planes[0],
+            );
             return;
         }
         for (index, plane) in target.planes.iter_mut().enumerate() {
@@ -163,9 +184,21 @@ impl Canvas {
     /// Paints a rectangle, cut at the picture's edges, in a grey.
     pub fn fill(&mut self, rect: Rect, grey: u8) {
         match self.layout {
-            Layout::Rgb => fill(&mut self.planes[0], 3, (self.width, self.height), rect, grey),
+            Layout::Rgb => fill(
+                &mut self.planes[0],
+                3,
+                (self.width, self.height),
+                rect,
+                grey,
+            ),
             Layout::Planes { across, down } => {
-                fill(&mut self.planes[0], 1, (self.width, self.height), rect, grey);
+                fill(
+                    &mut self.planes[0],
+                    1,
+                    (self.width, self.height),
+                    rect,
+                    grey,
+                );
                 let chroma = Rect {
                     x: rect.x / across,
                     y: rect.y / down,
@@ -191,8 +224,13 @@ impl Canvas {
             let (from, to) = (row + columns.start as usize, row + columns.end as usize);
             count += (to - from) as u64;
             sum += match self.layout {
-                Layout::Rgb => self.planes[0].as_chunks::<3>().0[from..to].iter().map(|&rgb| luma(rgb)).sum::<u64>(),
-                Layout::Planes { .. } => self.planes[0][from..to].iter().map(|&y| u64::from(y)).sum(),
+                Layout::Rgb => self.planes[0].as_chunks::<3>().0[from..to]
+                    .iter()
+                    .map(|&rgb| luma(rgb))
+                    .sum::<u64>(),
+                Layout::Planes { .. } => {
+                    self.planes[0][from..to].iter().map(|&y| u64::from(y)).sum()
+                }
             };
         }
         sum.checked_div(count).map_or(0, |mean| mean as u8)
@@ -214,18 +252,35 @@ impl Canvas {
     fn split_yuyv(&mut self, data: &[u8]) {
         let [y, u, v] = &mut self.planes;
         let chroma = u.iter_mut().zip(v.iter_mut());
-        for ((quad, pair), (u, v)) in data.as_chunks::<4>().0.iter().zip(y.as_chunks_mut::<2>().0).zip(chroma) {
-            *pair = [FULL_LUMA[usize::from(quad[0])], FULL_LUMA[usize::from(quad[2])]];
-            (*u, *v) = (FULL_CHROMA[usize::from(quad[1])], FULL_CHROMA[usize::from(quad[3])]);
+        for ((quad, pair), (u, v)) in data
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .zip(y.as_chunks_mut::<2>().0)
+            .zip(chroma)
+        {
+            *pair = [
+                FULL_LUMA[usize::from(quad[0])],
+                FULL_LUMA[usize::from(quad[2])],
+            ];
+            (*u, *v) = (
+                FULL_CHROMA[usize::from(quad[1])],
+                FULL_CHROMA[usize::from(quad[3])],
+            );
         }
     }
 
     fn split_nv12(&mut self, data: &[u8]) {
         let [y, u, v] = &mut self.planes;
         let (luma, chroma) = data.split_at(y.len());
-        y.iter_mut().zip(luma).for_each(|(to, from)| *to = FULL_LUMA[usize::from(*from)]);
+        y.iter_mut()
+            .zip(luma)
+            .for_each(|(to, from)| *to = FULL_LUMA[usize::from(*from)]);
         for ((pair, u), v) in chroma.as_chunks::<2>().0.iter().zip(u).zip(v) {
-            (*u, *v) = (FULL_CHROMA[usize::from(pair[0])], FULL_CHROMA[usize::from(pair[1])]);
+            (*u, *v) = (
+                FULL_CHROMA[usize::from(pair[0])],
+                FULL_CHROMA[usize::from(pair[1])],
+            );
         }
     }
 }
@@ -259,7 +314,10 @@ fn luma([red, green, blue]: [u8; 3]) -> u64 {
 }
 
 fn fill(plane: &mut [u8], bytes: usize, (width, height): (u32, u32), rect: Rect, value: u8) {
-    let (left, right) = (rect.x.min(width) as usize, (rect.x + rect.width).min(width) as usize);
+    let (left, right) = (
+        rect.x.min(width) as usize,
+        (rect.x + rect.width).min(width) as usize,
+    );
     for y in rect.y.min(height)..(rect.y + rect.height).min(height) {
         let row = y as usize * width as usize;
         plane[(row + left) * bytes..(row + right) * bytes].fill(value);
@@ -270,17 +328,35 @@ fn fill(plane: &mut [u8], bytes: usize, (width, height): (u32, u32), rect: Rect,
 mod tests {
     use super::*;
 
-    fn loaded(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> Result<Canvas, RawError> {
+    fn loaded(
+        format: PixelFormat,
+        width: u32,
+        height: u32,
+        data: Vec<u8>,
+    ) -> Result<Canvas, RawError> {
         let mut canvas = Canvas::default();
-        canvas.load(&mut Raw { format, width, height, data }).map(|()| canvas)
+        canvas
+            .load(&mut Raw {
+                format,
+                width,
+                height,
+                data,
+            })
+            .map(|()| canvas)
     }
 
     #[test]
     fn yuyv_and_nv12_come_apart_in_full_range() {
         let canvas = loaded(PixelFormat::Yuyv, 2, 1, vec![16, 128, 235, 240]).unwrap();
-        assert_eq!([canvas.plane(0), canvas.plane(1), canvas.plane(2)], [&[0, 255][..], &[128], &[255]]);
+        assert_eq!(
+            [canvas.plane(0), canvas.plane(1), canvas.plane(2)],
+            [&[0, 255][..], &[128], &[255]]
+        );
         let canvas = loaded(PixelFormat::Nv12, 2, 2, vec![0, 16, 126, 255, 16, 128]).unwrap();
-        assert_eq!([canvas.plane(0), canvas.plane(1), canvas.plane(2)], [&[0, 0, 128, 255][..], &[0], &[128]]);
+        assert_eq!(
+            [canvas.plane(0), canvas.plane(1), canvas.plane(2)],
+            [&[0, 0, 128, 255][..], &[0], &[128]]
+        );
     }
 
     #[test]
@@ -289,7 +365,15 @@ mod tests {
         assert!(loaded(PixelFormat::Yuyv, 3, 2, vec![0; 12]).is_err());
         assert!(loaded(PixelFormat::Nv12, 2, 3, vec![0; 9]).is_err());
         assert!(loaded(PixelFormat::Rgb, 0, 0, vec![]).is_err());
-        assert!(loaded(PixelFormat::Rgb, MAX_WIDTH + 1, 1, vec![0; 3 * (MAX_WIDTH as usize + 1)]).is_err());
+        assert!(
+            loaded(
+                PixelFormat::Rgb,
+                MAX_WIDTH + 1,
+                1,
+                vec![0; 3 * (MAX_WIDTH as usize + 1)]
+            )
+            .is_err()
+        );
         assert!(loaded(PixelFormat::Rgb, u32::MAX, u32::MAX, vec![]).is_err());
     }
 
@@ -299,7 +383,10 @@ mod tests {
         let mut turned = Canvas::default();
         canvas.turn(Orientation::new(false, false, 90).unwrap(), &mut turned);
         assert_eq!(turned.layout(), Layout::Planes { across: 1, down: 2 });
-        assert_eq!((turned.plane_size(0), turned.plane_size(1)), ((2, 4), (2, 2)));
+        assert_eq!(
+            (turned.plane_size(0), turned.plane_size(1)),
+            ((2, 4), (2, 2))
+        );
         assert_eq!(turned.plane(1).len(), 4);
     }
 
@@ -308,11 +395,31 @@ mod tests {
         for format in [PixelFormat::Rgb, PixelFormat::Yuyv] {
             let bytes = if format == PixelFormat::Rgb { 3 } else { 2 };
             let mut canvas = loaded(format, 8, 8, vec![16; 64 * bytes]).unwrap();
-            let corner = Rect { x: 6, y: 6, width: 10, height: 10 };
+            let corner = Rect {
+                x: 6,
+                y: 6,
+                width: 10,
+                height: 10,
+            };
             canvas.fill(corner, 200);
             assert_eq!(canvas.mean_luma(corner), 200);
-            assert!(canvas.mean_luma(Rect { x: 0, y: 0, width: 6, height: 8 }) <= 16);
-            assert_eq!(canvas.mean_luma(Rect { x: 8, y: 0, width: 6, height: 8 }), 0);
+            assert!(
+                canvas.mean_luma(Rect {
+                    x: 0,
+                    y: 0,
+                    width: 6,
+                    height: 8
+                }) <= 16
+            );
+            assert_eq!(
+                canvas.mean_luma(Rect {
+                    x: 8,
+                    y: 0,
+                    width: 6,
+                    height: 8
+                }),
+                0
+            );
         }
     }
 }

@@ -17,10 +17,26 @@ impl Orientation {
     pub fn new(flip_horizontal: bool, flip_vertical: bool, degrees: u16) -> Option<Self> {
         let (x, y) = (flip_horizontal, flip_vertical);
         match degrees {
-            0 => Some(Self { transpose: false, flip_x: x, flip_y: y }),
-            90 => Some(Self { transpose: true, flip_x: !y, flip_y: x }),
-            180 => Some(Self { transpose: false, flip_x: !x, flip_y: !y }),
-            270 => Some(Self { transpose: true, flip_x: y, flip_y: !x }),
+            0 => Some(Self {
+                transpose: false,
+                flip_x: x,
+                flip_y: y,
+            }),
+            90 => Some(Self {
+                transpose: true,
+                flip_x: !y,
+                flip_y: x,
+            }),
+            180 => Some(Self {
+                transpose: false,
+                flip_x: !x,
+                flip_y: !y,
+            }),
+            270 => Some(Self {
+                transpose: true,
+                flip_x: y,
+                flip_y: !x,
+            }),
             _ => None,
         }
     }
@@ -34,7 +50,11 @@ impl Orientation {
     /// The size of the result.
     #[must_use]
     pub fn size(self, width: u32, height: u32) -> (u32, u32) {
-        if self.transpose { (height, width) } else { (width, height) }
+        if self.transpose {
+            (height, width)
+        } else {
+            (width, height)
+        }
     }
 
     /// Where a point of a `width` x `height` picture comes to lie; the origin is the picture's upper left corner, not
@@ -43,23 +63,47 @@ impl Orientation {
     pub fn point(self, (x, y): (f32, f32), width: u32, height: u32) -> (f32, f32) {
         let (turned_width, turned_height) = self.size(width, height);
         let (x, y) = if self.transpose { (y, x) } else { (x, y) };
-        (if self.flip_x { turned_width as f32 - x } else { x }, if self.flip_y { turned_height as f32 - y } else { y })
+        (
+            if self.flip_x {
+                turned_width as f32 - x
+            } else {
+                x
+            },
+            if self.flip_y {
+                turned_height as f32 - y
+            } else {
+                y
+            },
+        )
     }
 
     /// Whether the source's x axis and y axis run backwards in the result.
     #[must_use]
     pub fn mirrored_axes(self) -> (bool, bool) {
-        if self.transpose { (self.flip_y, self.flip_x) } else { (self.flip_x, self.flip_y) }
+        if self.transpose {
+            (self.flip_y, self.flip_x)
+        } else {
+            (self.flip_x, self.flip_y)
+        }
     }
 
     /// Turns a plane of `width` x `height` pixels of `N` bytes.
-    pub fn turn<const N: usize>(self, source: &[u8], (width, height): (u32, u32), target: &mut [u8]) {
+    pub fn turn<const N: usize>(
+        self,
+        source: &[u8],
+        (width, height): (u32, u32),
+        target: &mut [u8],
+    ) {
         let source = source.as_chunks::<N>().0;
         let target = target.as_chunks_mut::<N>().0;
         let (turned_width, turned_height) = self.size(width, height);
         let width = width as usize;
         for (index, row) in target.chunks_exact_mut(turned_width as usize).enumerate() {
-            let line = if self.flip_y { turned_height as usize - 1 - index } else { index };
+            let line = if self.flip_y {
+                turned_height as usize - 1 - index
+            } else {
+                index
+            };
             if self.transpose {
                 copy(row, source[line..].iter().step_by(width), self.flip_x);
             } else {
@@ -69,11 +113,20 @@ impl Orientation {
     }
 }
 
-fn copy<'a, const N: usize>(row: &mut [[u8; N]], pixels: impl Iterator<Item = &'a [u8; N]>, backwards: bool) {
+fn copy<'a, const N: usize>(
+    row: &mut [[u8; N]],
+    pixels: impl Iterator<Item = &'a [u8; N]>,
+    backwards: bool,
+) {
     if backwards {
-        row.iter_mut().rev().zip(pixels).for_each(|(to, from)| *to = *from);
+        row.iter_mut()
+            .rev()
+            .zip(pixels)
+            .for_each(|(to, from)| *to = *from);
     } else {
-        row.iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
+        row.iter_mut()
+            .zip(pixels)
+            .for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -112,10 +165,19 @@ mod tests {
                 source[(3 + 2) * 3..][..3].copy_from_slice(&[7, 8, 9]);
                 let mut target = [0; 6 * 3];
                 orientation.turn::<3>(&source, (3, 2), &mut target);
-                let place = target.as_chunks::<3>().0.iter().position(|p| *p == [7, 8, 9]).unwrap() as u32;
+                let place = target
+                    .as_chunks::<3>()
+                    .0
+                    .iter()
+                    .position(|p| *p == [7, 8, 9])
+                    .unwrap() as u32;
                 let width = orientation.size(3, 2).0;
                 let centre = ((place % width) as f32 + 0.5, (place / width) as f32 + 0.5);
-                assert_eq!(orientation.point((2.5, 1.5), 3, 2), centre, "{orientation:?}");
+                assert_eq!(
+                    orientation.point((2.5, 1.5), 3, 2),
+                    centre,
+                    "{orientation:?}"
+                );
             }
         }
     }

@@ -14,7 +14,10 @@ pub(super) struct Answered {
 
 impl Default for Answered {
     fn default() -> Self {
-        Self { bits: Box::new([0; MAX_FRAMES / BITS]), end: 0 }
+        Self {
+            bits: Box::new([0; MAX_FRAMES / BITS]),
+            end: 0,
+        }
     }
 }
 
@@ -24,7 +27,9 @@ impl Answered {
         if self.end > ordinal.saturating_add(MAX_FRAMES as u64) {
             return false;
         }
-        let forgotten = self.end.max((ordinal + 1).saturating_sub(MAX_FRAMES as u64));
+        let forgotten = self
+            .end
+            .max((ordinal + 1).saturating_sub(MAX_FRAMES as u64));
         for passed in forgotten..=ordinal {
             let (word, bit) = place(passed);
             self.bits[word] &= !bit;
@@ -46,7 +51,9 @@ impl Answered {
     #[must_use]
     pub(super) fn count_from(&self, ordinal: u64) -> u64 {
         let oldest = self.end.saturating_sub(MAX_FRAMES as u64);
-        (ordinal.max(oldest)..self.end).filter(|&ordinal| self.is_marked(ordinal)).count() as u64
+        (ordinal.max(oldest)..self.end)
+            .filter(|&ordinal| self.is_marked(ordinal))
+            .count() as u64
     }
 
     fn is_marked(&self, ordinal: u64) -> bool {
@@ -73,7 +80,14 @@ mod tests {
             assert!(answered.mark(ordinal));
             assert!(!answered.mark(ordinal));
         }
-        assert_eq!((answered.count_from(0), answered.count_from(4), answered.end()), (5, 3, 10));
+        assert_eq!(
+            (
+                answered.count_from(0),
+                answered.count_from(4),
+                answered.end()
+            ),
+            (5, 3, 10)
+        );
     }
 
     #[test]
@@ -82,8 +96,13 @@ mod tests {
         let mut set = BTreeSet::new();
         let mut random = 1_u64;
         for _ in 0..20_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let (back, ahead) = ((random >> 50) * u64::from((random >> 33).is_multiple_of(4)), (random >> 40) % 7);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let (back, ahead) = (
+                (random >> 50) * u64::from((random >> 33).is_multiple_of(4)),
+                (random >> 40) % 7,
+            );
             let ordinal = (answered.end() + ahead).saturating_sub(back % 6000);
             let old = answered.end() > ordinal + MAX_FRAMES as u64;
             assert_eq!(answered.mark(ordinal), !old && set.insert(ordinal));

@@ -61,7 +61,8 @@ impl Peer {
     /// Takes what a word says of the relay; `names` are the streams here, in order.
     pub(super) fn on_word<'a>(&mut self, word: &Word, names: impl Iterator<Item = &'a str>) {
         let before = self.word.take().filter(|said| said.relay == word.relay);
-        let (words, lost, expected) = before.map_or((0, 0, word.sequence), |s| (s.words, s.lost, s.sequence + 1));
+        let (words, lost, expected) =
+            before.map_or((0, 0, word.sequence), |s| (s.words, s.lost, s.sequence + 1));
         let demand = names.map(|name| {
             let asked = word.demand.iter().find(|demand| demand.stream == name);
             asked.map_or((0, 0), |demand| (demand.viewers, demand.clients))
@@ -87,7 +88,11 @@ impl Peer {
                 let (viewers, clients) = said.demand.get(index).copied().unwrap_or_default();
                 (viewers > 0 || clients > 0, viewers, clients)
             }
-            None => (self.topics.iter().any(|prefix| topic.starts_with(prefix)), 0, 0),
+            None => (
+                self.topics.iter().any(|prefix| topic.starts_with(prefix)),
+                0,
+                0,
+            ),
         }
     }
 }
@@ -99,9 +104,17 @@ mod tests {
     use super::*;
 
     fn word(relay: u64, sequence: u64, demand: &[(&str, u32, u32)]) -> Word {
-        let demand =
-            demand.iter().map(|&(stream, viewers, clients)| Demand { stream: stream.into(), viewers, clients });
-        Word { relay, sequence, demand: demand.collect(), seen: Vec::new() }
+        let demand = demand.iter().map(|&(stream, viewers, clients)| Demand {
+            stream: stream.into(),
+            viewers,
+            clients,
+        });
+        Word {
+            relay,
+            sequence,
+            demand: demand.collect(),
+            seen: Vec::new(),
+        }
     }
 
     fn hear(peer: &mut Peer, word: &Word) {
@@ -141,6 +154,9 @@ mod tests {
         let said = peer.said().unwrap();
         assert_eq!((said.words, said.lost), (5, 2 + (u64::MAX - 10)));
         hear(&mut peer, &word(2, 7, &[]));
-        assert_eq!(peer.said().map(|said| (said.words, said.lost)), Some((1, 0)));
+        assert_eq!(
+            peer.said().map(|said| (said.words, said.lost)),
+            Some((1, 0))
+        );
     }
 }

@@ -13,7 +13,10 @@ impl<T> History<T> {
     /// For the newest `size` values, which is at least one.
     #[must_use]
     pub const fn new(size: usize) -> Self {
-        Self { values: VecDeque::new(), size }
+        Self {
+            values: VecDeque::new(),
+            size,
+        }
     }
 
     /// Adds a value in place of the oldest, once it is full.
@@ -56,7 +59,11 @@ impl Sum {
     /// The standard deviation of these values (of all of them, not estimated from a sample).
     #[must_use]
     pub fn deviation(&self) -> f64 {
-        if self.count == 0 { 0.0 } else { (self.squares / self.count as f64).max(0.0).sqrt() }
+        if self.count == 0 {
+            0.0
+        } else {
+            (self.squares / self.count as f64).max(0.0).sqrt()
+        }
     }
 }
 
@@ -95,7 +102,11 @@ impl Percentiles {
             let rank = (part * values.len() as f64).ceil() as usize;
             values.get(rank.max(1) - 1).copied()
         };
-        Some(Self { p50: rank(0.5)?, p95: rank(0.95)?, p99: rank(0.99)? })
+        Some(Self {
+            p50: rank(0.5)?,
+            p95: rank(0.95)?,
+            p99: rank(0.99)?,
+        })
     }
 }
 
@@ -107,7 +118,10 @@ mod tests {
     fn a_history_keeps_the_newest() {
         let mut history = History::new(3);
         (0..10).for_each(|value| history.push(value));
-        assert_eq!(history.newest_first().copied().collect::<Vec<_>>(), [9, 8, 7]);
+        assert_eq!(
+            history.newest_first().copied().collect::<Vec<_>>(),
+            [9, 8, 7]
+        );
     }
 
     #[test]
@@ -115,8 +129,16 @@ mod tests {
         let values: Vec<f64> = (0..1000).map(|n| 1e6 + f64::from(n * n % 37)).collect();
         let sum: Sum = values.iter().copied().collect();
         let mean = values.iter().sum::<f64>() / 1000.0;
-        let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 1000.0).sqrt();
-        assert!((sum.mean - mean).abs() < 1e-6 && (sum.deviation() - deviation).abs() < 1e-6, "{sum:?}");
+        let deviation = (values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / 1000.0)
+            .sqrt();
+        assert!(
+            (sum.mean - mean).abs() < 1e-6 && (sum.deviation() - deviation).abs() < 1e-6,
+            "{sum:?}"
+        );
         assert_eq!((sum.count, sum.max), (1000, 1e6 + 36.0));
         assert_eq!(Sum::default().deviation(), 0.0);
     }
@@ -124,9 +146,30 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_occurred() {
         let of = |count: u32| Percentiles::of((1..=count).rev().map(f64::from));
-        assert_eq!(of(100), Some(Percentiles { p50: 50.0, p95: 95.0, p99: 99.0 }));
-        assert_eq!(of(1), Some(Percentiles { p50: 1.0, p95: 1.0, p99: 1.0 }));
-        assert_eq!(of(30), Some(Percentiles { p50: 15.0, p95: 29.0, p99: 30.0 }));
+        assert_eq!(
+            of(100),
+            Some(Percentiles {
+                p50: 50.0,
+                p95: 95.0,
+                p99: 99.0
+            })
+        );
+        assert_eq!(
+            of(1),
+            Some(Percentiles {
+                p50: 1.0,
+                p95: 1.0,
+                p99: 1.0
+            })
+        );
+        assert_eq!(
+            of(30),
+            Some(Percentiles {
+                p50: 15.0,
+                p95: 29.0,
+                p99: 30.0
+            })
+        );
         assert_eq!(of(0), None);
     }
 }

@@ -118,13 +118,24 @@ pub struct Evidence {
 /// How a screen stands by this evidence. What shows nothing is not late, and what shows the wrong thing is not late either.
 #[must_use]
 pub fn judge(evidence: &Evidence, limits: &Limits) -> Standing {
-    let Evidence { worst_error, answers, none, .. } = *evidence;
-    let over = |owing: Option<Duration>| owing.filter(|owing| *owing > BLIND_AFTER).map(|owing| owing.as_secs_f64());
+    let Evidence {
+        worst_error,
+        answers,
+        none,
+        ..
+    } = *evidence;
+    let over = |owing: Option<Duration>| {
+        owing
+            .filter(|owing| *owing > BLIND_AFTER)
+            .map(|owing| owing.as_secs_f64())
+    };
     if let Some(seconds) = over(evidence.owing) {
         return Standing::Blind(format!("no finding for {seconds:.1} s"));
     }
     if let Some(seconds) = over(evidence.beside_owing) {
-        return Standing::Blind(format!("shows no picture for {seconds:.1} s; the canary beside it is found"));
+        return Standing::Blind(format!(
+            "shows no picture for {seconds:.1} s; the canary beside it is found"
+        ));
     }
     if answers == 0 {
         return Standing::Unmeasured("no finding is due");
@@ -136,7 +147,10 @@ pub fn judge(evidence: &Evidence, limits: &Limits) -> Standing {
         return Standing::Wrong(format!("no ball in {none} of {answers} pictures"));
     }
     let age = evidence.age.into_iter().chain(evidence.beside_age).max();
-    match age.and_then(|age| age.checked_sub(limits.max_age)).filter(|by| !by.is_zero()) {
+    match age
+        .and_then(|age| age.checked_sub(limits.max_age))
+        .filter(|by| !by.is_zero())
+    {
         Some(by) => Standing::Late { by },
         None => Standing::Right,
     }
@@ -146,7 +160,10 @@ pub fn judge(evidence: &Evidence, limits: &Limits) -> Standing {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_error: 2.0, max_age: Duration::from_millis(100) };
+    const LIMITS: Limits = Limits {
+        max_error: 2.0,
+        max_age: Duration::from_millis(100),
+    };
 
     const GOOD: Evidence = Evidence {
         worst_error: Some(0.5),
@@ -166,25 +183,81 @@ mod tests {
     fn each_state_has_its_evidence() {
         let second = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(word(GOOD), "right picture");
-        assert_eq!(word(Evidence { age: Some(Duration::from_millis(137)), ..GOOD }), "late by 37 ms");
-        assert_eq!(word(Evidence { beside_age: Some(Duration::from_millis(101)), ..GOOD }), "late by 1 ms");
-        assert_eq!(word(Evidence { worst_error: Some(2.1), ..GOOD }), "wrong");
-        assert_eq!(word(Evidence { worst_error: None, none: 6, ..GOOD }), "wrong");
-        assert_eq!(word(Evidence { owing: second(3), ..GOOD }), "blind");
-        assert_eq!(word(Evidence { beside_owing: second(3), ..GOOD }), "blind");
-        assert_eq!(word(Evidence { owing: second(2), none: 5, ..GOOD }), "right picture");
+        assert_eq!(
+            word(Evidence {
+                age: Some(Duration::from_millis(137)),
+                ..GOOD
+            }),
+            "late by 37 ms"
+        );
+        assert_eq!(
+            word(Evidence {
+                beside_age: Some(Duration::from_millis(101)),
+                ..GOOD
+            }),
+            "late by 1 ms"
+        );
+        assert_eq!(
+            word(Evidence {
+                worst_error: Some(2.1),
+                ..GOOD
+            }),
+            "wrong"
+        );
+        assert_eq!(
+            word(Evidence {
+                worst_error: None,
+                none: 6,
+                ..GOOD
+            }),
+            "wrong"
+        );
+        assert_eq!(
+            word(Evidence {
+                owing: second(3),
+                ..GOOD
+            }),
+            "blind"
+        );
+        assert_eq!(
+            word(Evidence {
+                beside_owing: second(3),
+                ..GOOD
+            }),
+            "blind"
+        );
+        assert_eq!(
+            word(Evidence {
+                owing: second(2),
+                none: 5,
+                ..GOOD
+            }),
+            "right picture"
+        );
         assert_eq!(word(Evidence::default()), "not measured");
     }
 
     #[test]
     fn who_shows_nothing_is_blind_whatever_else_is_wrong() {
-        let all = Evidence { worst_error: Some(1e6), age: Some(Duration::MAX), owing: Some(Duration::MAX), ..GOOD };
+        let all = Evidence {
+            worst_error: Some(1e6),
+            age: Some(Duration::MAX),
+            owing: Some(Duration::MAX),
+            ..GOOD
+        };
         assert_eq!(word(all), "blind");
         assert_eq!(word(Evidence { owing: None, ..all }), "wrong");
     }
 
     #[test]
     fn a_frame_that_is_exactly_at_the_limits_is_right() {
-        assert_eq!(word(Evidence { worst_error: Some(2.0), age: Some(LIMITS.max_age), ..GOOD }), "right picture");
+        assert_eq!(
+            word(Evidence {
+                worst_error: Some(2.0),
+                age: Some(LIMITS.max_age),
+                ..GOOD
+            }),
+            "right picture"
+        );
     }
 }

@@ -110,8 +110,17 @@ impl Ledger {
     ///
     /// # Panics
     /// When there are [`MAX_STREAMS`] already.
-    pub fn add_stream(&mut self, name: StreamName, kind: Kind, epoch: u64, input: &str) -> StreamIndex {
-        assert!(self.streams.len() < MAX_STREAMS, "a source has a stream and its canary");
+    pub fn add_stream(
+        &mut self,
+        name: StreamName,
+        kind: Kind,
+        epoch: u64,
+        input: &str,
+    ) -> StreamIndex {
+        assert!(
+            self.streams.len() < MAX_STREAMS,
+            "a source has a stream and its canary"
+        );
         self.streams.push(Stream {
             name,
             kind,
@@ -175,9 +184,19 @@ impl Ledger {
     }
 
     fn on_seen(&mut self, now: Time, peer: u64, relay: u64, seen: &Seen) {
-        let known = self.streams.iter().position(|stream| stream.name.as_str() == seen.stream);
-        let Some(stream) = known.map(StreamIndex) else { return };
-        let key = Key { peer, relay, viewer: seen.viewer, stream };
+        let known = self
+            .streams
+            .iter()
+            .position(|stream| stream.name.as_str() == seen.stream);
+        let Some(stream) = known.map(StreamIndex) else {
+            return;
+        };
+        let key = Key {
+            peer,
+            relay,
+            viewer: seen.viewer,
+            stream,
+        };
         if !self.rows.contains_key(&key) && (seen.left || !self.make_room(peer)) {
             return;
         }
@@ -186,9 +205,21 @@ impl Ledger {
         let row = self.rows.entry(key).or_insert_with(|| {
             self.numbered += 1;
             let viewer = Viewer::new(now, self.history, truths);
-            Row { number: self.numbered, viewer, standing: Standing::Unmeasured("it has just come"), told_gone: false }
+            Row {
+                number: self.numbered,
+                viewer,
+                standing: Standing::Unmeasured("it has just come"),
+                told_gone: false,
+            }
         });
-        row.viewer.on_seen(&Reference { truths, second, now }, seen);
+        row.viewer.on_seen(
+            &Reference {
+                truths,
+                second,
+                now,
+            },
+            seen,
+        );
     }
 
     /// Whether there is room for one more of `peer`: perhaps one who left long ago gives way, or one of the peer that has
@@ -197,19 +228,31 @@ impl Ledger {
         if self.rows.len() < MAX_VIEWERS {
             return true;
         }
-        let gone = self.rows.iter().filter_map(|(key, row)| Some((row.viewer.left?, *key))).min();
-        let yields = gone.map(|(_, key)| key).or_else(|| self.quietest_of_the_largest(peer));
+        let gone = self
+            .rows
+            .iter()
+            .filter_map(|(key, row)| Some((row.viewer.left?, *key)))
+            .min();
+        let yields = gone
+            .map(|(_, key)| key)
+            .or_else(|| self.quietest_of_the_largest(peer));
         self.left_out += u64::from(gone.is_none());
         yields.is_some_and(|key| self.rows.remove(&key).is_some())
     }
 
     fn quietest_of_the_largest(&self, newcomer: u64) -> Option<Key> {
         let mut sizes = BTreeMap::<u64, usize>::new();
-        self.rows.keys().for_each(|key| *sizes.entry(key.peer).or_default() += 1);
+        self.rows
+            .keys()
+            .for_each(|key| *sizes.entry(key.peer).or_default() += 1);
         let own = sizes.get(&newcomer).copied().unwrap_or_default();
         let (&largest, &size) = sizes.iter().max_by_key(|(_, size)| **size)?;
         let of_it = || self.rows.iter().filter(|(key, _)| key.peer == largest);
-        (size > own + 1).then(|| of_it().min_by_key(|(_, row)| row.viewer.heard).map(|(key, _)| *key))?
+        (size > own + 1).then(|| {
+            of_it()
+                .min_by_key(|(_, row)| row.viewer.heard)
+                .map(|(key, _)| *key)
+        })?
     }
 
     fn count_demand(&self) -> bool {
@@ -217,7 +260,9 @@ impl Ledger {
         for (index, stream) in self.streams.iter().enumerate() {
             let topic = stream.name.topic();
             let (mut wanted, mut viewers, mut clients) = (false, 0_u32, 0_u32);
-            for (there, by_udp, by_http) in self.peers.values().map(|peer| peer.demand(index, &topic)) {
+            for (there, by_udp, by_http) in
+                self.peers.values().map(|peer| peer.demand(index, &topic))
+            {
                 wanted |= there;
                 viewers = viewers.saturating_add(by_udp);
                 clients = clients.saturating_add(by_http);

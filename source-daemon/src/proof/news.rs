@@ -83,21 +83,32 @@ struct Kind {
 impl Changes {
     /// Notes a change.
     pub fn note(&mut self, change: Change) {
-        let kind = if change.worse { &mut self.worse } else { &mut self.better };
+        let kind = if change.worse {
+            &mut self.worse
+        } else {
+            &mut self.better
+        };
         kind.newest = Some(change);
         kind.count += 1;
     }
 
     /// The changes whose line is due.
     pub fn due(&mut self, now: Time) -> Vec<News> {
-        [&mut self.worse, &mut self.better].into_iter().filter_map(|kind| kind.due(now)).collect()
+        [&mut self.worse, &mut self.better]
+            .into_iter()
+            .filter_map(|kind| kind.due(now))
+            .collect()
     }
 }
 
 impl Kind {
     fn due(&mut self, now: Time) -> Option<News> {
         let fresh = std::mem::take(&mut self.count);
-        let count = if fresh > 0 { self.limit.note_many(now, fresh) } else { self.limit.flush(now) }?;
+        let count = if fresh > 0 {
+            self.limit.note_many(now, fresh)
+        } else {
+            self.limit.flush(now)
+        }?;
         self.newest.take().map(|change| News::Change(change, count))
     }
 }
@@ -111,7 +122,15 @@ pub fn log(news: &News) {
 }
 
 fn log_change(change: &Change, count: u64) {
-    let Change { stream, name, address, was, is, reason, worse } = change;
+    let Change {
+        stream,
+        name,
+        address,
+        was,
+        is,
+        reason,
+        worse,
+    } = change;
     if *worse {
         tracing::warn!(stream, name, address, was, is, reason, count, "screen");
     } else {
@@ -120,8 +139,19 @@ fn log_change(change: &Change, count: u64) {
 }
 
 fn log_summary(summary: &Summary) {
-    let Summary { stream, right, late, wrong, blind, unmeasured, findings, mismatched, mean_error, max_error, worst } =
-        summary;
+    let Summary {
+        stream,
+        right,
+        late,
+        wrong,
+        blind,
+        unmeasured,
+        findings,
+        mismatched,
+        mean_error,
+        max_error,
+        worst,
+    } = summary;
     tracing::info!(
         stream,
         right,
@@ -144,7 +174,15 @@ mod tests {
 
     fn change(name: &str, worse: bool) -> Change {
         let text = String::new;
-        Change { name: name.into(), worse, stream: text(), address: text(), was: text(), is: text(), reason: text() }
+        Change {
+            name: name.into(),
+            worse,
+            stream: text(),
+            address: text(),
+            was: text(),
+            is: text(),
+            reason: text(),
+        }
     }
 
     #[test]
@@ -164,14 +202,25 @@ mod tests {
                 News::Summary(_) => panic!("nobody asked for it"),
             })
             .collect();
-        assert_eq!(counts, [("a", 1), ("b", 1), ("a", 1000), ("b", 1000), ("a", 1000), ("b", 1000)]);
+        assert_eq!(
+            counts,
+            [
+                ("a", 1),
+                ("b", 1),
+                ("a", 1000),
+                ("b", 1000),
+                ("a", 1000),
+                ("b", 1000)
+            ]
+        );
     }
 
     #[test]
     fn the_last_change_of_a_burst_is_told() {
         let mut changes = Changes::default();
         let mut due = |millis: u64, name: Option<&str>| {
-            name.into_iter().for_each(|name| changes.note(change(name, true)));
+            name.into_iter()
+                .for_each(|name| changes.note(change(name, true)));
             changes.due(Time::from_nanos(millis * 1_000_000))
         };
         assert_eq!(due(0, Some("a")), [News::Change(change("a", true), 1)]);

@@ -35,7 +35,10 @@ impl Seconds {
             if self.0.len() == SECONDS_KEPT {
                 self.0.pop_front();
             }
-            self.0.push_back(Second { index, ..Second::default() });
+            self.0.push_back(Second {
+                index,
+                ..Second::default()
+            });
         }
         self.0.back_mut().expect("one was pushed if there was none")
     }
@@ -57,7 +60,10 @@ mod tests {
             seconds.at(index).answers += 1;
         }
         assert_eq!(
-            seconds.since(0).map(|second| (second.index, second.answers)).collect::<Vec<_>>(),
+            seconds
+                .since(0)
+                .map(|second| (second.index, second.answers))
+                .collect::<Vec<_>>(),
             [(1, 2), (2, 1), (4, 1)]
         );
         (5..1000).for_each(|index| seconds.at(index).found = 1);

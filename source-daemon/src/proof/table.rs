@@ -42,7 +42,10 @@ pub fn render(report: &Report) -> String {
         report.limits.max_error_px,
         report.limits.max_age_ms
     );
-    report.streams.iter().for_each(|stream| text.push_str(&stream_line(stream)));
+    report
+        .streams
+        .iter()
+        .for_each(|stream| text.push_str(&stream_line(stream)));
     text.push('\n');
     if report.screens.is_empty() {
         text.push_str("No screen is known: no relay has told of any.\n");
@@ -50,7 +53,10 @@ pub fn render(report: &Report) -> String {
         text.push_str(&aligned(report.screens.iter().map(cells)));
     }
     for (count, what) in [
-        (report.screens_left_out, "more screens stand no worse and are left out here"),
+        (
+            report.screens_left_out,
+            "more screens stand no worse and are left out here",
+        ),
         (report.screens_refused, "viewers found no room in the books"),
     ] {
         if count > 0 {
@@ -61,9 +67,23 @@ pub fn render(report: &Report) -> String {
 }
 
 fn stream_line(stream: &Stream) -> String {
-    let reason = if stream.reason.is_empty() { String::new() } else { format!(" ({})", clean(&stream.reason)) };
-    let Stream { name, input, state, frames_published, viewers, clients, .. } = stream;
-    format!("{name}: {input}, {state}{reason}; {frames_published} frames, {viewers} viewers, {clients} HTTP clients\n")
+    let reason = if stream.reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", clean(&stream.reason))
+    };
+    let Stream {
+        name,
+        input,
+        state,
+        frames_published,
+        viewers,
+        clients,
+        ..
+    } = stream;
+    format!(
+        "{name}: {input}, {state}{reason}; {frames_published} frames, {viewers} viewers, {clients} HTTP clients\n"
+    )
 }
 
 fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
@@ -74,7 +94,11 @@ fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
     let told = screen.frames.expected > 0 || screen.frames.answered > 0;
     let tracked = |value: String| if told { value } else { dash() };
     [
-        if screen.name.is_empty() { dash() } else { clean(&screen.name) },
+        if screen.name.is_empty() {
+            dash()
+        } else {
+            clean(&screen.name)
+        },
         clean(&screen.address),
         clean(&screen.stream),
         health(screen),
@@ -83,7 +107,10 @@ fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
         pixels(errors.map(|errors| errors.max)),
         pixels(errors.map(|errors| errors.deviation)),
         pixels(errors.map(|errors| errors.p95)),
-        screen.frames.detection_rate.map_or_else(dash, |rate| format!("{:.1}%", rate * 100.0)),
+        screen
+            .frames
+            .detection_rate
+            .map_or_else(dash, |rate| format!("{:.1}%", rate * 100.0)),
         tracked(screen.frames.missing.to_string()),
         millis(latency.map(|latency| latency.capture_to_finding.p50)),
         millis(latency.map(|latency| latency.capture_to_finding.p95)),
@@ -101,12 +128,25 @@ pub fn health(screen: &Screen) -> String {
         Some(late) => format!("late by {late:.0} ms"),
         None => clean(&screen.health),
     };
-    if screen.left_s.is_some() { format!("{word}, gone") } else { word }
+    if screen.left_s.is_some() {
+        format!("{word}, gone")
+    } else {
+        word
+    }
 }
 
 fn stages(latency: &Latency) -> String {
-    let Latency { prepare, transit, wait, decode, present, track, .. } = latency;
-    let medians = [prepare, transit, wait, decode, present, track].map(|stage| format!("{:.1}", stage.p50));
+    let Latency {
+        prepare,
+        transit,
+        wait,
+        decode,
+        present,
+        track,
+        ..
+    } = latency;
+    let medians =
+        [prepare, transit, wait, decode, present, track].map(|stage| format!("{:.1}", stage.p50));
     medians.join("+")
 }
 
@@ -116,7 +156,9 @@ fn dash() -> String {
 
 /// "12 s", "3 m 20 s", "2 h 5 m": two units, rounded down.
 fn age(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds.floor()).unwrap_or_default().as_secs();
+    let whole = Duration::try_from_secs_f64(seconds.floor())
+        .unwrap_or_default()
+        .as_secs();
     let text = humantime::format_duration(Duration::from_secs(whole)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
@@ -124,8 +166,12 @@ fn age(seconds: f64) -> String {
 fn aligned(rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> String {
     let titles = COLUMNS.map(|(title, _)| title.to_owned());
     let rows: Vec<_> = std::iter::once(titles).chain(rows).collect();
-    let widths: [usize; COLUMNS.len()] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
+    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    });
     let mut text = String::new();
     for row in &rows {
         let mut line = String::new();
@@ -146,12 +192,24 @@ mod tests {
     use super::*;
 
     fn percentiles(p50: f64) -> Percentiles {
-        Percentiles { p50, p95: p50 * 2.0, p99: p50 * 3.0 }
+        Percentiles {
+            p50,
+            p95: p50 * 2.0,
+            p99: p50 * 3.0,
+        }
     }
 
     fn measured() -> Screen {
-        let errors =
-            Errors { now: 0.31, mean: 0.25, max: 0.9, deviation: 0.1, p50: 0.2, p95: 0.6, p99: 0.9, count: 30 };
+        let errors = Errors {
+            now: 0.31,
+            mean: 0.25,
+            max: 0.9,
+            deviation: 0.1,
+            p50: 0.2,
+            p95: 0.6,
+            p99: 0.9,
+            count: 30,
+        };
         let latency = Latency {
             capture_to_finding: percentiles(31.0),
             prepare: percentiles(2.0),
@@ -175,7 +233,12 @@ mod tests {
                 detection_rate: Some(0.97),
                 ..Frames::default()
             },
-            shown: Shown { frames: 100, lost: 2, fps: Some(29.97), age_ms: None },
+            shown: Shown {
+                frames: 100,
+                lost: 2,
+                fps: Some(29.97),
+                age_ms: None,
+            },
             ..Screen::default()
         }
     }
@@ -189,22 +252,36 @@ mod tests {
             left_s: Some(1.0),
             ..Screen::default()
         };
-        let text = render(&Report { screens: vec![measured(), unmeasured], screens_left_out: 2, ..Report::default() });
+        let text = render(&Report {
+            screens: vec![measured(), unmeasured],
+            screens_left_out: 2,
+            ..Report::default()
+        });
         let lines: Vec<&str> = text.lines().skip(2).collect();
         let shown = "hall        10.0.0.7:40000  cam     late by 12 ms       ";
         assert!(lines[1].starts_with(shown), "{text}");
         assert!(
-            lines[1].contains("0.31  0.25  0.90  0.10  0.60  97.0%        3        31.0  62.0  2.0+5.5+0.0"),
+            lines[1].contains(
+                "0.31  0.25  0.90  0.10  0.60  97.0%        3        31.0  62.0  2.0+5.5+0.0"
+            ),
             "{text}"
         );
         assert!(lines[1].ends_with("30.0     2  1h 2m"), "{text}");
-        assert!(lines[2].starts_with("?[31mlobby                  cam     not measured, gone"), "{text}");
-        assert_eq!(lines[3], "2 more screens stand no worse and are left out here.");
+        assert!(
+            lines[2].starts_with("?[31mlobby                  cam     not measured, gone"),
+            "{text}"
+        );
+        assert_eq!(
+            lines[3],
+            "2 more screens stand no worse and are left out here."
+        );
         assert!(!text.contains('\u{1b}'));
     }
 
     #[test]
     fn without_screens_it_says_so() {
-        assert!(render(&Report::default()).ends_with("No screen is known: no relay has told of any.\n"));
+        assert!(
+            render(&Report::default()).ends_with("No screen is known: no relay has told of any.\n")
+        );
     }
 }

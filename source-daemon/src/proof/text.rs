@@ -26,7 +26,10 @@ mod tests {
 
     #[test]
     fn what_could_harm_a_terminal_or_a_log_becomes_a_question_mark() {
-        assert_eq!(clean("hall\u{1b}[2J\nlobby\u{202e}\u{7}\u{9b}"), "hall?[2J?lobby???");
+        assert_eq!(
+            clean("hall\u{1b}[2J\nlobby\u{202e}\u{7}\u{9b}"),
+            "hall?[2J?lobby???"
+        );
         assert_eq!(clean("Küche 2"), "Küche 2");
     }
 

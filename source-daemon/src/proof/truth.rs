@@ -46,7 +46,11 @@ impl Truths {
     /// Before the first frame of the run `epoch`.
     #[must_use]
     pub const fn new(epoch: u64) -> Self {
-        Self { epoch, frames: VecDeque::new(), first: 0 }
+        Self {
+            epoch,
+            frames: VecDeque::new(),
+            first: 0,
+        }
     }
 
     /// The run that these frames are of.
@@ -58,7 +62,11 @@ impl Truths {
     /// A frame is about to be published. Its number and its time are not before those of the last one; one whose number
     /// is not new is passed over.
     pub fn on_published(&mut self, frame: Published) {
-        if self.frames.back().is_some_and(|newest| newest.number >= frame.number) {
+        if self
+            .frames
+            .back()
+            .is_some_and(|newest| newest.number >= frame.number)
+        {
             return;
         }
         if self.frames.len() == MAX_FRAMES {
@@ -117,8 +125,17 @@ mod tests {
     use super::*;
 
     fn frame(number: u64) -> Published {
-        let ball = Some(Ball { x: number as f32, y: 1.0, radius: 2.0 });
-        Published { number, at: Time::from_nanos(number * 10), prepared_us: 3, ball }
+        let ball = Some(Ball {
+            x: number as f32,
+            y: 1.0,
+            radius: 2.0,
+        });
+        Published {
+            number,
+            at: Time::from_nanos(number * 10),
+            prepared_us: 3,
+            ball,
+        }
     }
 
     /// Every third number was published.
@@ -132,7 +149,10 @@ mod tests {
     fn a_frame_is_found_by_its_number_and_a_gap_is_not() {
         let truths = truths(10);
         assert_eq!(truths.find(9), Known::Yes(3, frame(9)));
-        assert_eq!([truths.find(10), truths.find(28), truths.find(u64::MAX)], [Known::Never; 3]);
+        assert_eq!(
+            [truths.find(10), truths.find(28), truths.find(u64::MAX)],
+            [Known::Never; 3]
+        );
         assert_eq!(truths.total(), 10);
     }
 
@@ -142,9 +162,16 @@ mod tests {
         let truths = truths(count);
         assert_eq!(truths.frames.len(), MAX_FRAMES);
         assert_eq!(truths.total(), count);
-        assert_eq!((truths.find(0), truths.find(297)), (Known::Forgotten, Known::Forgotten));
+        assert_eq!(
+            (truths.find(0), truths.find(297)),
+            (Known::Forgotten, Known::Forgotten)
+        );
         assert_eq!(truths.find(300), Known::Yes(100, frame(300)));
-        assert_eq!(truths.published_at(0), Some(frame(300).at), "the oldest stands for those before it");
+        assert_eq!(
+            truths.published_at(0),
+            Some(frame(300).at),
+            "the oldest stands for those before it"
+        );
     }
 
     #[test]
@@ -160,7 +187,10 @@ mod tests {
         let truths = truths(10);
         assert_eq!(truths.published_by(Time::from_nanos(89)), 3);
         assert_eq!(truths.published_by(Time::from_nanos(90)), 4);
-        assert_eq!(truths.first_after(Time::from_nanos(90)), Some(Time::from_nanos(120)));
+        assert_eq!(
+            truths.first_after(Time::from_nanos(90)),
+            Some(Time::from_nanos(120))
+        );
         assert_eq!(truths.first_after(Time::from_nanos(270)), None);
         assert_eq!(truths.published_at(10), None);
     }

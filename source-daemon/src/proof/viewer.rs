@@ -57,7 +57,16 @@ impl Stages {
     /// From capture to the screen.
     #[must_use]
     pub fn shown(&self) -> u64 {
-        [self.prepare, self.transit, self.wait, self.decode, self.present].into_iter().map(u64::from).sum()
+        [
+            self.prepare,
+            self.transit,
+            self.wait,
+            self.decode,
+            self.present,
+        ]
+        .into_iter()
+        .map(u64::from)
+        .sum()
     }
 
     /// From capture to the tracker's answer.
@@ -193,7 +202,11 @@ impl Viewer {
         self.heard = now;
         self.name = clean(&seen.name);
         self.address = clean(&seen.address);
-        self.screen = if seen.screen == 0 { self.screen } else { seen.screen };
+        self.screen = if seen.screen == 0 {
+            self.screen
+        } else {
+            seen.screen
+        };
         // A checked word has no more; whoever calls with more is not worth more.
         let findings = &seen.findings[..seen.findings.len().min(MAX_WORD_FINDINGS)];
         // What came with the first word that counts is part of the count.
@@ -204,9 +217,17 @@ impl Viewer {
             self.shown.on(now, report);
         }
         if let Some(beside) = &seen.beside {
-            self.beside = Some((now, Beside { stream: clean(&beside.stream), ..*beside }));
+            self.beside = Some((
+                now,
+                Beside {
+                    stream: clean(&beside.stream),
+                    ..*beside
+                },
+            ));
         }
-        findings.iter().for_each(|finding| self.on_finding(reference, finding));
+        findings
+            .iter()
+            .for_each(|finding| self.on_finding(reference, finding));
         if seen.left {
             self.left.get_or_insert(now);
         }
@@ -221,15 +242,27 @@ impl Viewer {
         match reference.truths.find(finding.number) {
             Known::Never => self.kinds.mismatched += 1,
             Known::Forgotten => self.kinds.too_old += 1,
-            Known::Yes(..) if !finding.ball.as_ref().is_none_or(is_finite) => self.kinds.mismatched += 1,
+            Known::Yes(..) if !finding.ball.as_ref().is_none_or(is_finite) => {
+                self.kinds.mismatched += 1
+            }
             Known::Yes(ordinal, _) if !self.answered.mark(ordinal) => self.kinds.mismatched += 1,
             Known::Yes(ordinal, frame) => self.on_answer(reference, ordinal, &frame, finding),
         }
     }
 
-    fn on_answer(&mut self, reference: &Reference<'_>, ordinal: u64, frame: &Published, finding: &Finding) {
+    fn on_answer(
+        &mut self,
+        reference: &Reference<'_>,
+        ordinal: u64,
+        frame: &Published,
+        finding: &Finding,
+    ) {
         let now = reference.now;
-        let error = finding.ball.as_ref().zip(frame.ball.as_ref()).map(|(found, truth)| distance(found, truth));
+        let error = finding
+            .ball
+            .as_ref()
+            .zip(frame.ball.as_ref())
+            .map(|(found, truth)| distance(found, truth));
         let answer = Answer {
             heard: now,
             found: finding.ball.is_some(),
@@ -261,7 +294,8 @@ impl Viewer {
     /// Frames of which an answer is due by now: published since its first answer, up to a second ago or until it left.
     #[must_use]
     pub fn expected(&self, now: Time, truths: &Truths) -> u64 {
-        self.first.map_or(0, |first| self.settled(now, truths).saturating_sub(first))
+        self.first
+            .map_or(0, |first| self.settled(now, truths).saturating_sub(first))
     }
 
     /// Of the frames expected, those without an answer.
@@ -279,7 +313,10 @@ impl Viewer {
     /// When its newest answer came.
     #[must_use]
     pub fn newest_answer(&self) -> Option<Time> {
-        self.answers.newest_first().next().map(|answer| answer.heard)
+        self.answers
+            .newest_first()
+            .next()
+            .map(|answer| answer.heard)
     }
 
     /// How long it has owed an answer: the age of the oldest frame that was published after the newest it answered for,
@@ -295,21 +332,33 @@ impl Viewer {
     pub fn beside_owing(&self, truths: &Truths) -> Option<Duration> {
         let (heard, beside) = self.beside.as_ref()?;
         let silent = Duration::from_millis(beside.silent_ms.into());
-        let last = if beside.shown == 0 { self.since } else { *heard - silent };
+        let last = if beside.shown == 0 {
+            self.since
+        } else {
+            *heard - silent
+        };
         // As it was when the screen told: what it has shown since, nobody knows here.
-        truths.first_after(last).map(|published| heard.saturating_since(published))
+        truths
+            .first_after(last)
+            .map(|published| heard.saturating_since(published))
     }
 
     /// What its own answers tell of the present, without what it owes.
     #[must_use]
     pub fn evidence(&self, now: Time) -> Evidence {
-        let recent = || self.answers.newest_first().take_while(|answer| now.saturating_since(answer.heard) <= RECENT);
+        let recent = || {
+            self.answers
+                .newest_first()
+                .take_while(|answer| now.saturating_since(answer.heard) <= RECENT)
+        };
         let mut ages: Vec<u64> = recent().map(|answer| answer.stages.shown()).collect();
         ages.sort_unstable();
         Evidence {
             worst_error: recent().filter_map(|answer| answer.error).reduce(f64::max),
             answers: recent().filter(|answer| answer.there).count(),
-            none: recent().filter(|answer| answer.there && !answer.found).count(),
+            none: recent()
+                .filter(|answer| answer.there && !answer.found)
+                .count(),
             age: ages.get(ages.len() / 2).copied().map(Duration::from_micros),
             ..Evidence::default()
         }
@@ -321,7 +370,10 @@ fn is_finite(ball: &Ball) -> bool {
 }
 
 fn distance(found: &Ball, truth: &Ball) -> f64 {
-    let (x, y) = (f64::from(found.x) - f64::from(truth.x), f64::from(found.y) - f64::from(truth.y));
+    let (x, y) = (
+        f64::from(found.x) - f64::from(truth.x),
+        f64::from(found.y) - f64::from(truth.y),
+    );
     x.hypot(y).min(MOST_ERROR)
 }
 

@@ -37,7 +37,11 @@ pub(super) struct Answerer {
 
 impl Answerer {
     pub(super) fn new(sealer: Option<Sealer>, ear: Arc<dyn Ear>) -> Self {
-        Self { clock_id: clock::clock_id(), sealer, ear }
+        Self {
+            clock_id: clock::clock_id(),
+            sealer,
+            ear,
+        }
     }
 
     pub(super) fn sealer(&self) -> Option<&Sealer> {
@@ -50,13 +54,25 @@ impl Answerer {
 
     /// The body of the answer to `question` of `peer`, with the time as it is now, and by which `challenge` the peer may
     /// say words.
-    pub(super) fn answer(&self, question: &[u8], peer: u64, challenge: &[u8; CHALLENGE_BYTES]) -> Bytes {
+    pub(super) fn answer(
+        &self,
+        question: &[u8],
+        peer: u64,
+        challenge: &[u8; CHALLENGE_BYTES],
+    ) -> Bytes {
         let now = clock::now();
         let mut verdicts = self.ear.verdicts(now, peer);
         verdicts.truncate(MAX_VERDICTS);
-        let mut status = if is_status_question(question) { self.ear.status(now) } else { Vec::new() };
+        let mut status = if is_status_question(question) {
+            self.ear.status(now)
+        } else {
+            Vec::new()
+        };
         if status.len() > MAX_STATUS_BYTES {
-            tracing::error!(bytes = status.len(), "the status is longer than may be told");
+            tracing::error!(
+                bytes = status.len(),
+                "the status is longer than may be told"
+            );
             status = Vec::new();
         }
         let answer = Answer {
@@ -120,7 +136,10 @@ mod tests {
         let mut questions = Questions::default();
         let mut answered = 0;
         for millis in 0..3000 {
-            questions.ask(Time::default() + Duration::from_secs(60) + Duration::from_millis(millis), vec![1]);
+            questions.ask(
+                Time::default() + Duration::from_secs(60) + Duration::from_millis(millis),
+                vec![1],
+            );
             answered += usize::from(questions.next().is_some());
         }
         assert_eq!(answered, 3 * ANSWERS_PER_SECOND);
@@ -129,12 +148,18 @@ mod tests {
     #[test]
     fn how_things_stand_is_told_four_times_a_second_and_the_time_all_the_same() {
         let mut questions = Questions::default();
-        let (status, time) = (status_question([1; 16]).into_bytes(), question([1; 16]).into_bytes());
+        let (status, time) = (
+            status_question([1; 16]).into_bytes(),
+            question([1; 16]).into_bytes(),
+        );
         let mut answered = |asked: &[u8]| {
             questions.ask(Time::default() + SPAN, asked.to_vec());
             questions.next().is_some()
         };
-        assert_eq!((0..100).filter(|_| answered(&status)).count(), STATUSES_PER_SECOND);
+        assert_eq!(
+            (0..100).filter(|_| answered(&status)).count(),
+            STATUSES_PER_SECOND
+        );
         assert!(answered(&time));
     }
 

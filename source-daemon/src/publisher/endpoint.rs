@@ -64,25 +64,41 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let refuse = |why| EndpointError { text: text.to_owned(), why };
+        let refuse = |why| EndpointError {
+            text: text.to_owned(),
+            why,
+        };
         if let Some(path) = text.strip_prefix("ipc://") {
             return ipc_path(path).map(Self::Ipc).map_err(refuse);
         }
-        let address = text.strip_prefix("tcp://").ok_or_else(|| refuse("it begins with neither ipc:// nor tcp://"))?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(|| refuse("the port is missing"))?;
-        let port = port.parse().map_err(|_| refuse("the port is not a number from 0 to 65535"))?;
+        let address = text
+            .strip_prefix("tcp://")
+            .ok_or_else(|| refuse("it begins with neither ipc:// nor tcp://"))?;
+        let (host, port) = address
+            .rsplit_once(':')
+            .ok_or_else(|| refuse("the port is missing"))?;
+        let port = port
+            .parse()
+            .map_err(|_| refuse("the port is not a number from 0 to 65535"))?;
         match host {
             "*" => Ok(Self::Tcp((Ipv4Addr::UNSPECIFIED, port).into())),
             "localhost" => Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into())),
-            _ => address.parse().map(Self::Tcp).map_err(|_| refuse("the host is no IP address (IPv6 in brackets)")),
+            _ => address
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| refuse("the host is no IP address (IPv6 in brackets)")),
         }
     }
 }
 
 fn ipc_path(path: &str) -> Result<PathBuf, &'static str> {
     match path {
-        _ if path.starts_with('@') => Err("abstract sockets have no permissions and are not supported"),
-        _ if !path.starts_with('/') => Err("the path must be absolute, so that there are three slashes"),
+        _ if path.starts_with('@') => {
+            Err("abstract sockets have no permissions and are not supported")
+        }
+        _ if !path.starts_with('/') => {
+            Err("the path must be absolute, so that there are three slashes")
+        }
         _ if path.len() > MAX_SOCKET_PATH => Err("a socket's path has at most 107 bytes"),
         _ => Ok(path.into()),
     }
@@ -109,16 +125,24 @@ pub(super) enum Listener {
 impl Listener {
     /// Binds `endpoint`, within a tokio runtime.
     pub(super) fn bind(endpoint: &Endpoint) -> Result<Self, PublishError> {
-        let failed = |source| PublishError::Bind { endpoint: endpoint.clone(), source };
+        let failed = |source| PublishError::Bind {
+            endpoint: endpoint.clone(),
+            source,
+        };
         match endpoint {
             Endpoint::Ipc(path) => {
                 let listener = bind_path(path, endpoint)?;
                 let bound = BoundPath::of(path).map_err(failed)?;
                 listener.set_nonblocking(true).map_err(failed)?;
-                Ok(Self::Ipc(UnixListener::from_std(listener).map_err(failed)?, bound))
+                Ok(Self::Ipc(
+                    UnixListener::from_std(listener).map_err(failed)?,
+                    bound,
+                ))
             }
             Endpoint::Tcp(address) => {
-                let listener = bind_address(*address).and_then(TcpListener::from_std).map_err(failed)?;
+                let listener = bind_address(*address)
+                    .and_then(TcpListener::from_std)
+                    .map_err(failed)?;
                 Ok(Self::Tcp(listener))
             }
         }
@@ -138,7 +162,10 @@ impl Listener {
             Self::Ipc(listener, bound) => {
                 let (stream, _) = listener.accept().await?;
                 SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;
-                Ok((StreamSocket::new(stream.into_std()?)?, format!("ipc://{}", bound.path.display())))
+                Ok((
+                    StreamSocket::new(stream.into_std()?)?,
+                    format!("ipc://{}", bound.path.display()),
+                ))
             }
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -147,16 +174,25 @@ impl Listener {
                 socket.set_tcp_nodelay(true)?;
                 socket.set_tcp_user_timeout(Some(DEAD_PEER_LIMIT))?;
                 socket.set_tcp_keepalive(
-                    &TcpKeepalive::new().with_time(DEAD_PEER_LIMIT).with_interval(KEEPALIVE_INTERVAL),
+                    &TcpKeepalive::new()
+                        .with_time(DEAD_PEER_LIMIT)
+                        .with_interval(KEEPALIVE_INTERVAL),
                 )?;
-                Ok((StreamSocket::new(stream.into_std()?)?, format!("tcp://{peer}")))
+                Ok((
+                    StreamSocket::new(stream.into_std()?)?,
+                    format!("tcp://{peer}"),
+                ))
             }
         }
     }
 }
 
 fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
     // Connections of the process before us may linger in TIME_WAIT; they are no reason to wait.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -166,25 +202,38 @@ fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Binds `path`, taking it over from a publisher that died without removing it.
 fn bind_path(path: &Path, endpoint: &Endpoint) -> Result<net::UnixListener, PublishError> {
-    let failed = |source| PublishError::Bind { endpoint: endpoint.clone(), source };
+    let failed = |source| PublishError::Bind {
+        endpoint: endpoint.clone(),
+        source,
+    };
     if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(failed)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(folder)
+            .map_err(failed)?;
     }
     match net::UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {}
         outcome => return outcome.map_err(failed),
     }
     if !fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        return Err(PublishError::NotASocket { endpoint: endpoint.clone() });
+        return Err(PublishError::NotASocket {
+            endpoint: endpoint.clone(),
+        });
     }
     match net::UnixStream::connect(path) {
-        Ok(_) => Err(PublishError::InUse { endpoint: endpoint.clone() }),
+        Ok(_) => Err(PublishError::InUse {
+            endpoint: endpoint.clone(),
+        }),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed)?;
             net::UnixListener::bind(path).map_err(failed)
         }
         // Full backlog: somebody is there, if slow.
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(PublishError::InUse { endpoint: endpoint.clone() }),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(PublishError::InUse {
+            endpoint: endpoint.clone(),
+        }),
         Err(error) => Err(failed(error)),
     }
 }
@@ -198,7 +247,10 @@ pub(super) struct BoundPath {
 
 impl BoundPath {
     fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity(path)?,
+        })
     }
 }
 
@@ -234,8 +286,14 @@ mod tests {
             assert_eq!(endpoint.to_string(), text);
             assert_eq!(endpoint.is_local(), local, "{text}");
         }
-        assert_eq!("tcp://*:1".parse::<Endpoint>().unwrap().to_string(), "tcp://0.0.0.0:1");
-        assert_eq!("tcp://localhost:1".parse::<Endpoint>().unwrap().to_string(), "tcp://127.0.0.1:1");
+        assert_eq!(
+            "tcp://*:1".parse::<Endpoint>().unwrap().to_string(),
+            "tcp://0.0.0.0:1"
+        );
+        assert_eq!(
+            "tcp://localhost:1".parse::<Endpoint>().unwrap().to_string(),
+            "tcp://127.0.0.1:1"
+        );
     }
 
     #[test]
@@ -259,7 +317,9 @@ mod tests {
     async fn a_dead_publishers_socket_is_taken_over_and_a_live_ones_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Ipc(folder.path().join("new/source.ipc"));
-        let Endpoint::Ipc(path) = &endpoint else { unreachable!() };
+        let Endpoint::Ipc(path) = &endpoint else {
+            unreachable!()
+        };
         fs::create_dir(folder.path().join("new")).unwrap();
         drop(net::UnixListener::bind(path).unwrap());
         assert!(path.exists(), "a dropped listener leaves its file behind");
@@ -277,7 +337,10 @@ mod tests {
         let path = folder.path().join("source.ipc");
         let endpoint = Endpoint::Ipc(path.clone());
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Listener::bind(&endpoint), Err(PublishError::NotASocket { .. })));
+        assert!(matches!(
+            Listener::bind(&endpoint),
+            Err(PublishError::NotASocket { .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 
         fs::remove_file(&path).unwrap();

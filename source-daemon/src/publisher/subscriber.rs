@@ -97,7 +97,11 @@ pub(super) struct Offered {
 
 impl Subscriber {
     pub(super) fn new(socket: StreamSocket) -> Self {
-        Self { socket, outbox: Mutex::default(), wake: Notify::new() }
+        Self {
+            socket,
+            outbox: Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     /// Queues `message` if it is subscribed to. When nothing is before it and it may be sent `at_once`, this writes what
@@ -110,7 +114,10 @@ impl Subscriber {
         if at_once && outbox.is_idle() {
             outbox.writer = Writer::Publisher;
             drop(outbox);
-            return Offered { sent: self.send(message.clone()), dropped: false };
+            return Offered {
+                sent: self.send(message.clone()),
+                dropped: false,
+            };
         }
         let dropped = outbox.queue(message.clone());
         drop(outbox);
@@ -184,12 +191,18 @@ struct Outbox {
 
 impl Outbox {
     fn wants(&self, topic: &[u8]) -> bool {
-        self.subscriptions.iter().any(|prefix| topic.starts_with(prefix))
+        self.subscriptions
+            .iter()
+            .any(|prefix| topic.starts_with(prefix))
     }
 
     /// Newest wins: tells whether the oldest under this topic had to go.
     fn queue(&mut self, message: Message) -> bool {
-        let mut same = self.messages.iter().enumerate().filter(|(_, queued)| queued.topic == message.topic);
+        let mut same = self
+            .messages
+            .iter()
+            .enumerate()
+            .filter(|(_, queued)| queued.topic == message.topic);
         let oldest = same.next().map(|(index, _)| index);
         let full = oldest.is_some() && 1 + same.count() >= QUEUE_PER_TOPIC;
         if let (Some(index), true) = (oldest, full) {
@@ -217,7 +230,9 @@ impl Outbox {
                     return Ok(true);
                 }
             }
-            Event::Ping(context) if self.pongs.len() < MAX_PONGS => self.pongs.push_back(zmtp::pong(&context)),
+            Event::Ping(context) if self.pongs.len() < MAX_PONGS => {
+                self.pongs.push_back(zmtp::pong(&context))
+            }
             Event::Greeted | Event::Ready | Event::Ping(_) => {}
         }
         Ok(false)
@@ -225,8 +240,10 @@ impl Outbox {
 
     /// Whether nobody writes, nor has to.
     fn is_idle(&self) -> bool {
-        let none =
-            self.begun.is_none() && self.messages.is_empty() && self.pongs.is_empty() && self.questions.is_empty();
+        let none = self.begun.is_none()
+            && self.messages.is_empty()
+            && self.pongs.is_empty()
+            && self.questions.is_empty();
         none && self.writer == Writer::Nobody
     }
 
@@ -236,7 +253,11 @@ impl Outbox {
             return None;
         }
         let next = self.take();
-        self.writer = if next.is_some() { Writer::Task } else { Writer::Nobody };
+        self.writer = if next.is_some() {
+            Writer::Task
+        } else {
+            Writer::Nobody
+        };
         next
     }
 
@@ -276,7 +297,9 @@ impl Peer<'_> {
 
     fn tell_subscriptions(&self) {
         let topics = self.outbox().subscriptions.clone();
-        self.hub.ear().on_subscriptions(clock::now(), self.registration.number, &topics);
+        self.hub
+            .ear()
+            .on_subscriptions(clock::now(), self.registration.number, &topics);
     }
 
     fn take_word(&self, words: &mut Words, topic: &[u8]) {
@@ -299,7 +322,12 @@ pub(super) async fn serve(socket: StreamSocket, name: &str, hub: &Arc<Hub>) -> D
         Ok(Err(departure)) => return departure,
         Err(_) => return Departure::Handshake,
     }
-    let peer = Peer { name, hub, registration: Registration::new(hub, socket), challenge: clock::random_bytes() };
+    let peer = Peer {
+        name,
+        hub,
+        registration: Registration::new(hub, socket),
+        challenge: clock::random_bytes(),
+    };
     tokio::select! {
         departure = listen(&mut parser, &peer) => departure,
         departure = send(&peer) => departure,
@@ -323,7 +351,9 @@ async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
     let (mut changed, mut next) = (true, Instant::now());
     loop {
         match parser.next() {
-            Ok(Some(Event::Subscribe(topic))) if is_word(&topic) => peer.take_word(&mut words, &topic),
+            Ok(Some(Event::Subscribe(topic))) if is_word(&topic) => {
+                peer.take_word(&mut words, &topic)
+            }
             Ok(Some(Event::Cancel(topic))) if is_word(&topic) => {}
             Ok(Some(event)) => {
                 match peer.outbox().on_event(clock::now(), event) {
@@ -346,7 +376,11 @@ async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
                 if now < next {
                     sleep_until(next).await;
                 }
-                next = next.max(now) + READ_PAUSE * u32::try_from(read / READ_PORTION).unwrap_or(u32::MAX).max(1);
+                next = next.max(now)
+                    + READ_PAUSE
+                        * u32::try_from(read / READ_PORTION)
+                            .unwrap_or(u32::MAX)
+                            .max(1);
             }
             Err(error) => return error.into(),
         }
@@ -369,7 +403,10 @@ async fn send(peer: &Peer<'_>) -> Departure {
         let (prefix, body) = match next {
             Some(Next::Bytes(prefix, body)) => (prefix, body),
             Some(Next::Answer(question)) => {
-                let answer = peer.hub.answerer.answer(&question, peer.registration.number, &peer.challenge);
+                let answer =
+                    peer.hub
+                        .answerer
+                        .answer(&question, peer.registration.number, &peer.challenge);
                 (zmtp::message_prefix(&question, answer.len()), answer)
             }
             None => {
@@ -381,7 +418,10 @@ async fn send(peer: &Peer<'_>) -> Departure {
         if let Err(departure) = write_all(peer.socket(), prefix.chain(body)).await {
             return departure;
         }
-        peer.hub.counters.sent_bytes.fetch_add(length as u64, Relaxed);
+        peer.hub
+            .counters
+            .sent_bytes
+            .fetch_add(length as u64, Relaxed);
     }
 }
 

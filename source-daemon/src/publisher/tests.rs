@@ -18,11 +18,26 @@ const READY_SUB: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
 const SUBSCRIBE_ALL: &[u8] = b"\0\x01\x01";
 
 fn publisher() -> Publisher {
-    Publisher::bind(&["tcp://127.0.0.1:0".parse().unwrap()], None, Arc::new(Deaf)).unwrap()
+    Publisher::bind(
+        &["tcp://127.0.0.1:0".parse().unwrap()],
+        None,
+        Arc::new(Deaf),
+    )
+    .unwrap()
 }
 
 fn port(publisher: &Publisher) -> u16 {
-    publisher.endpoints().iter().find_map(|e| if let Endpoint::Tcp(at) = e { Some(at.port()) } else { None }).unwrap()
+    publisher
+        .endpoints()
+        .iter()
+        .find_map(|e| {
+            if let Endpoint::Tcp(at) = e {
+                Some(at.port())
+            } else {
+                None
+            }
+        })
+        .unwrap()
 }
 
 /// A message whose body begins with its number.
@@ -38,7 +53,9 @@ async fn until(what: &str, mut fact: impl FnMut() -> bool) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+    timeout(DEADLINE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
 }
 
 async fn subscribe(endpoint: &Endpoint) -> SubSocket {
@@ -49,15 +66,23 @@ async fn subscribe(endpoint: &Endpoint) -> SubSocket {
 }
 
 async fn receive(socket: &mut SubSocket) -> (u64, usize) {
-    let message = timeout(DEADLINE, socket.recv()).await.expect("a message in time").unwrap();
+    let message = timeout(DEADLINE, socket.recv())
+        .await
+        .expect("a message in time")
+        .unwrap();
     assert_eq!(message.get(0).unwrap(), &TOPIC);
     let body = message.get(1).unwrap();
-    (u64::from_be_bytes(body[..8].try_into().unwrap()), body.len())
+    (
+        u64::from_be_bytes(body[..8].try_into().unwrap()),
+        body.len(),
+    )
 }
 
 /// Says `bytes` to the publisher.
 async fn peer(publisher: &Publisher, bytes: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port(publisher))).await.unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port(publisher)))
+        .await
+        .unwrap();
     // The publisher may have had enough before everything is said.
     let _ = stream.write_all(bytes).await;
     stream
@@ -70,23 +95,34 @@ fn handshake() -> Vec<u8> {
 /// Reads until the publisher closes.
 async fn is_cut_off(mut stream: TcpStream) -> bool {
     let mut sink = Vec::new();
-    timeout(DEADLINE, stream.read_to_end(&mut sink)).await.is_ok()
+    timeout(DEADLINE, stream.read_to_end(&mut sink))
+        .await
+        .is_ok()
 }
 
 #[tokio::test]
 async fn the_relays_library_reads_every_message_over_ipc_and_tcp() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.ipc");
-    let endpoints = [Endpoint::Ipc(path.clone()), "tcp://127.0.0.1:0".parse().unwrap()];
+    let endpoints = [
+        Endpoint::Ipc(path.clone()),
+        "tcp://127.0.0.1:0".parse().unwrap(),
+    ];
     let publisher = Publisher::bind(&endpoints, None, Arc::new(Deaf)).unwrap();
     let mut sockets = Vec::new();
     for endpoint in publisher.endpoints() {
         sockets.push(subscribe(endpoint).await);
     }
-    until("both have subscribed", || publisher.stats().subscribers == 2).await;
+    until("both have subscribed", || {
+        publisher.stats().subscribers == 2
+    })
+    .await;
     for (number, length) in [8, 255, 256, 100_000, 4 << 20].into_iter().enumerate() {
         publisher.publish(TOPIC, numbered(number as u64, length));
-        publisher.publish(Bytes::from_static(b"cam10/"), Bytes::from_static(b"not subscribed to"));
+        publisher.publish(
+            Bytes::from_static(b"cam10/"),
+            Bytes::from_static(b"not subscribed to"),
+        );
         for socket in &mut sockets {
             assert_eq!(receive(socket).await, (number as u64, length));
         }
@@ -101,7 +137,10 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
     let publisher = publisher();
     let lazy = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
     let mut keen = subscribe(&publisher.endpoints()[0]).await;
-    until("both have subscribed", || publisher.stats().subscribers == 2).await;
+    until("both have subscribed", || {
+        publisher.stats().subscribers == 2
+    })
+    .await;
     let mut bodies = Vec::new();
     let mut ticks = interval(Duration::from_millis(5));
     for number in 0..200 {
@@ -113,9 +152,15 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
     }
     // What is still shared with the publisher is what it holds for the lazy one: two waiting, one on its way.
     let held = || bodies.iter().filter(|body| !body.is_unique()).count();
-    until("the keen one holds nothing", || held() <= subscriber::QUEUE_PER_TOPIC + 1).await;
+    until("the keen one holds nothing", || {
+        held() <= subscriber::QUEUE_PER_TOPIC + 1
+    })
+    .await;
     assert!(publisher.stats().dropped >= 150, "{:?}", publisher.stats());
-    until("the lazy one is cut off", || publisher.stats().connections == 1).await;
+    until("the lazy one is cut off", || {
+        publisher.stats().connections == 1
+    })
+    .await;
     assert_eq!(held(), 0);
     assert_eq!(publisher.stats().refused, 1);
     drop(lazy);
@@ -150,17 +195,42 @@ async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
     let after = |bytes: &[u8]| [&handshake(), bytes].concat();
     let attacks = [
         ("garbage", b"\x9b\x17garbage".repeat(400)),
-        ("garbage behind a signature's first byte", [&b"\xff"[..], &b"\x9b\x17garbage".repeat(400)].concat()),
+        (
+            "garbage behind a signature's first byte",
+            [&b"\xff"[..], &b"\x9b\x17garbage".repeat(400)].concat(),
+        ),
         ("http", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
-        ("a length of 2^36 before the handshake", [&zmtp::greeting(), &long(1 << 36)[..]].concat()),
-        ("a length of 2^40 after the handshake", after(&long(1 << 40))),
-        ("a length of 2^63 after the handshake", after(&long(1 << 63))),
+        (
+            "a length of 2^36 before the handshake",
+            [&zmtp::greeting(), &long(1 << 36)[..]].concat(),
+        ),
+        (
+            "a length of 2^40 after the handshake",
+            after(&long(1 << 40)),
+        ),
+        (
+            "a length of 2^63 after the handshake",
+            after(&long(1 << 63)),
+        ),
         ("too many subscriptions", after(&many)),
-        ("a topic of 600 bytes", after(&[&long(601)[..], &[1; 601]].concat())),
+        (
+            "a topic of 600 bytes",
+            after(&[&long(601)[..], &[1; 601]].concat()),
+        ),
         ("a message that never ends", after(&endless_more)),
-        ("a malformed READY", [&zmtp::greeting(), &b"\x04\x05\x09REA!"[..]].concat()),
+        (
+            "a malformed READY",
+            [&zmtp::greeting(), &b"\x04\x05\x09REA!"[..]].concat(),
+        ),
         ("CURVE", [&curve, READY_SUB].concat()),
-        ("another socket type", [&zmtp::greeting(), &b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ"[..]].concat()),
+        (
+            "another socket type",
+            [
+                &zmtp::greeting(),
+                &b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ"[..],
+            ]
+            .concat(),
+        ),
     ];
     let publisher = publisher();
     let mut keen = subscribe(&publisher.endpoints()[0]).await;
@@ -169,7 +239,11 @@ async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
         assert!(is_cut_off(peer(&publisher, bytes).await).await, "{what}");
         until(what, || publisher.stats().refused == 1 + number as u64).await;
         publisher.publish(TOPIC, numbered(number as u64, 1000));
-        assert_eq!(receive(&mut keen).await, (number as u64, 1000), "after {what}");
+        assert_eq!(
+            receive(&mut keen).await,
+            (number as u64, 1000),
+            "after {what}"
+        );
     }
     until("all places are free", || publisher.stats().connections == 1).await;
 }
@@ -181,10 +255,17 @@ async fn idle_connections_lose_their_places_to_those_who_speak() {
     for _ in 0..MAX_CONNECTIONS {
         idle.push(peer(&publisher, b"").await);
     }
-    until("every place is taken", || publisher.stats().connections == MAX_CONNECTIONS).await;
+    until("every place is taken", || {
+        publisher.stats().connections == MAX_CONNECTIONS
+    })
+    .await;
     assert!(is_cut_off(peer(&publisher, &handshake()).await).await);
     assert_eq!(publisher.stats().refused, 1);
-    assert!(timeout(HANDSHAKE_LIMIT * 2, is_cut_off(idle.swap_remove(0))).await.unwrap());
+    assert!(
+        timeout(HANDSHAKE_LIMIT * 2, is_cut_off(idle.swap_remove(0)))
+            .await
+            .unwrap()
+    );
     until("every place is free", || publisher.stats().connections == 0).await;
     let mut keen = subscribe(&publisher.endpoints()[0]).await;
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
@@ -197,14 +278,26 @@ async fn a_ping_gets_its_pong_between_frames() {
     let publisher = publisher();
     let mut theirs = zmtp::greeting().to_vec();
     theirs[11] = 1;
-    let said = [&theirs, READY_SUB, b"\x04\x0a\x09SUBSCRIBE", b"\x04\x0a\x04PING\0\x64abc"].concat();
+    let said = [
+        &theirs,
+        READY_SUB,
+        b"\x04\x0a\x09SUBSCRIBE",
+        b"\x04\x0a\x04PING\0\x64abc",
+    ]
+    .concat();
     let mut peer = peer(&publisher, &said).await;
     let mut answer = vec![0; 64 + zmtp::ready().len() + zmtp::pong(b"abc").len()];
-    timeout(DEADLINE, peer.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(DEADLINE, peer.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(answer.ends_with(&zmtp::pong(b"abc")));
     publisher.publish(TOPIC, Bytes::from_static(b"frame"));
     let mut message = [0; 13];
-    timeout(DEADLINE, peer.read_exact(&mut message)).await.unwrap().unwrap();
+    timeout(DEADLINE, peer.read_exact(&mut message))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(&message, b"\x01\x04cam/\0\x05frame");
 }
 
@@ -221,7 +314,10 @@ async fn five_hundred_that_come_and_go_leave_nothing_behind() {
         drop(guest);
         assert_eq!(receive(&mut keen).await, (number, 10_000));
     }
-    until("all are gone", || publisher.stats().connections == 1 && publisher.stats().subscribers == 1).await;
+    until("all are gone", || {
+        publisher.stats().connections == 1 && publisher.stats().subscribers == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -233,7 +329,10 @@ async fn closing_waits_for_no_peer() {
         publisher.publish(TOPIC, numbered(number, 4 << 20));
     }
     let closed = tokio::task::spawn_blocking(|| publisher.close());
-    timeout(Duration::from_millis(500), closed).await.expect("closed at once").unwrap();
+    timeout(Duration::from_millis(500), closed)
+        .await
+        .expect("closed at once")
+        .unwrap();
     assert!(is_cut_off(lazy).await);
 }
 
@@ -246,16 +345,24 @@ async fn read_answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let mut parts = Vec::new();
     for flags in [1, 0] {
         let mut header = [0; 2];
-        timeout(DEADLINE, stream.read_exact(&mut header)).await.unwrap().unwrap();
+        timeout(DEADLINE, stream.read_exact(&mut header))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(header[0] & 1, flags);
         let mut length = u64::from(header[1]);
         if header[0] & 2 != 0 {
             let mut rest = [0; 7];
             stream.read_exact(&mut rest).await.unwrap();
-            length = rest.iter().fold(length, |length, byte| length << 8 | u64::from(*byte));
+            length = rest
+                .iter()
+                .fold(length, |length, byte| length << 8 | u64::from(*byte));
         }
         let mut part = vec![0; usize::try_from(length).unwrap()];
-        timeout(DEADLINE, stream.read_exact(&mut part)).await.unwrap().unwrap();
+        timeout(DEADLINE, stream.read_exact(&mut part))
+            .await
+            .unwrap()
+            .unwrap();
         parts.push(part);
     }
     let body = parts.pop().unwrap();
@@ -268,9 +375,15 @@ async fn who_asks_is_told_the_time_on_its_own_connection_and_nobody_else_is() {
     let mut asker = peer(&publisher, &handshake()).await;
     let mut other = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
     for stream in [&mut asker, &mut other] {
-        stream.read_exact(&mut vec![0; 64 + zmtp::ready().len()]).await.unwrap();
+        stream
+            .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
+            .await
+            .unwrap();
     }
-    until("the other has subscribed", || publisher.stats().subscribers == 1).await;
+    until("the other has subscribed", || {
+        publisher.stats().subscribers == 1
+    })
+    .await;
     for round in 0..80_u8 {
         let topic = fanlight_proto::envelope::question([round; 16]);
         // At most twenty a second are answered.
@@ -279,17 +392,34 @@ async fn who_asks_is_told_the_time_on_its_own_connection_and_nobody_else_is() {
         asker.write_all(&asking(&topic)).await.unwrap();
         let (told, body) = read_answer(&mut asker).await;
         let answer = fanlight_proto::envelope::parse_answer(topic.as_bytes(), &body).unwrap();
-        assert_eq!((told, answer.clock_id, answer.newest_sealed), (topic, clock::clock_id(), 0));
+        assert_eq!(
+            (told, answer.clock_id, answer.newest_sealed),
+            (topic, clock::clock_id(), 0)
+        );
         assert!((before..=clock::now().as_nanos()).contains(&answer.clock_ns));
         if round == 0 {
             publisher.publish(TOPIC, Bytes::from_static(b"frame"));
             let mut message = [0; 13];
-            timeout(DEADLINE, other.read_exact(&mut message)).await.unwrap().unwrap();
-            assert_eq!(&message, b"\x01\x04cam/\0\x05frame", "the first that it gets is no answer");
+            timeout(DEADLINE, other.read_exact(&mut message))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                &message, b"\x01\x04cam/\0\x05frame",
+                "the first that it gets is no answer"
+            );
         }
     }
-    assert_eq!(publisher.stats().subscribers, 1, "a question is no subscription");
-    assert_eq!(publisher.stats().refused, 0, "eighty questions are not too many subscriptions");
+    assert_eq!(
+        publisher.stats().subscribers,
+        1,
+        "a question is no subscription"
+    );
+    assert_eq!(
+        publisher.stats().refused,
+        0,
+        "eighty questions are not too many subscriptions"
+    );
 }
 
 #[tokio::test]
@@ -297,14 +427,25 @@ async fn with_a_key_the_answer_is_sealed_and_proves_the_salt_of_the_frames() {
     use fanlight_proto::envelope::{FeedKey, Opener, is_sealed, question};
     let key = FeedKey::new([7; 32]);
     let sealer = Sealer::new(&key, [8; 16]);
-    let publisher = Publisher::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Some(sealer), Arc::new(Deaf)).unwrap();
+    let publisher = Publisher::bind(
+        &["tcp://127.0.0.1:0".parse().unwrap()],
+        Some(sealer),
+        Arc::new(Deaf),
+    )
+    .unwrap();
     let topic = question([1; 16]);
     let mut asker = peer(&publisher, &[handshake(), asking(&topic)].concat()).await;
-    asker.read_exact(&mut vec![0; 64 + zmtp::ready().len()]).await.unwrap();
+    asker
+        .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
+        .await
+        .unwrap();
     let (told, body) = read_answer(&mut asker).await;
     assert!(is_sealed(&body) && told == topic);
     let mut opener = Opener::new(key);
-    assert_eq!(opener.answer(told.as_bytes(), &body).unwrap().clock_id, clock::clock_id());
+    assert_eq!(
+        opener.answer(told.as_bytes(), &body).unwrap().clock_id,
+        clock::clock_id()
+    );
     let frame = publisher.sealer().unwrap().frame(&TOPIC, vec![0; 100], 32);
     assert_eq!(opener.frame(&TOPIC, frame).unwrap(), [0; 68][..]);
 }

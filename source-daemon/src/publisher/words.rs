@@ -19,7 +19,9 @@ const SPAN: Duration = Duration::from_secs(1);
 /// Why a word is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Dropped {
-    #[error("more than {WORDS_PER_SECOND} words, or {WORD_BYTES_PER_SECOND} bytes of them, in a second")]
+    #[error(
+        "more than {WORDS_PER_SECOND} words, or {WORD_BYTES_PER_SECOND} bytes of them, in a second"
+    )]
     TooMany,
     #[error(transparent)]
     Wrong(#[from] WordError),
@@ -37,7 +39,12 @@ pub(super) struct Words {
 impl Words {
     /// Of a peer that has only just connected, and is told `challenge`.
     pub(super) fn new(sealer: Option<&Sealer>, challenge: [u8; CHALLENGE_BYTES]) -> Self {
-        Self { listener: Listener::new(sealer, challenge), since: Time::default(), words: 0, bytes: 0 }
+        Self {
+            listener: Listener::new(sealer, challenge),
+            since: Time::default(),
+            words: 0,
+            bytes: 0,
+        }
     }
 
     /// The word that a subscription to `topic` says. Wrong ones count as well: they cost the most.
@@ -69,7 +76,10 @@ mod tests {
 
     fn speaker() -> Speaker {
         let mut speaker = Speaker::new(None, [4; 16]);
-        speaker.on_answer(&Answer { challenge: CHALLENGE.to_vec(), ..Answer::default() });
+        speaker.on_answer(&Answer {
+            challenge: CHALLENGE.to_vec(),
+            ..Answer::default()
+        });
         speaker
     }
 
@@ -78,7 +88,13 @@ mod tests {
         let (mut words, mut speaker) = (Words::new(None, CHALLENGE), speaker());
         let mut taken = |second: u64| {
             let mut said = || speaker.topic(Word::default()).unwrap();
-            (0..1000).filter(|n| words.take(at(1000 * second + n % 900), said().as_bytes()).is_ok()).count()
+            (0..1000)
+                .filter(|n| {
+                    words
+                        .take(at(1000 * second + n % 900), said().as_bytes())
+                        .is_ok()
+                })
+                .count()
         };
         assert_eq!([0, 1, 2].map(&mut taken), [WORDS_PER_SECOND as usize; 3]);
     }
@@ -87,7 +103,9 @@ mod tests {
     fn long_words_are_limited_by_their_bytes_and_wrong_ones_count() {
         let mut words = Words::new(None, CHALLENGE);
         let long = vec![b'!'; MAX_WORD_TOPIC];
-        let wrong = (0..1000).filter(|_| words.take(at(0), &long) == Err(Dropped::Wrong(WordError::Text))).count();
+        let wrong = (0..1000)
+            .filter(|_| words.take(at(0), &long) == Err(Dropped::Wrong(WordError::Text)))
+            .count();
         assert_eq!(wrong, WORD_BYTES_PER_SECOND / MAX_WORD_TOPIC);
         let good = speaker().topic(Word::default()).unwrap();
         assert_eq!(words.take(at(500), good.as_bytes()), Err(Dropped::TooMany));

@@ -91,7 +91,9 @@ pub(super) enum ProtocolError {
     Mechanism(String),
     #[error("a frame has the unknown flags {0:#04x}")]
     Flags(u8),
-    #[error("it announces a frame of {0} bytes and may send {MAX_INBOUND_FRAME}, or a word of {MAX_WORD_FRAME}")]
+    #[error(
+        "it announces a frame of {0} bytes and may send {MAX_INBOUND_FRAME}, or a word of {MAX_WORD_FRAME}"
+    )]
     Oversized(u64),
     #[error("its handshake is malformed")]
     Handshake,
@@ -158,7 +160,10 @@ impl Parser {
         if theirs[9] & 1 == 0 || theirs[10] < 3 {
             return Err(ProtocolError::Greeting);
         }
-        let mechanism = theirs[12..32].split(|byte| *byte == 0).next().unwrap_or_default();
+        let mechanism = theirs[12..32]
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
         if mechanism != b"NULL" {
             return Err(ProtocolError::Mechanism(printable(mechanism)));
         }
@@ -168,7 +173,9 @@ impl Parser {
 
     /// The next whole frame. Its length is checked before a byte of its body is waited for.
     fn frame(&mut self) -> Result<Option<(u8, BytesMut)>, ProtocolError> {
-        let Some(&flags) = self.unread.first() else { return Ok(None) };
+        let Some(&flags) = self.unread.first() else {
+            return Ok(None);
+        };
         if flags & !(MORE | LONG | COMMAND) != 0 || flags & (MORE | COMMAND) == MORE | COMMAND {
             return Err(ProtocolError::Flags(flags));
         }
@@ -177,8 +184,14 @@ impl Parser {
             return Ok(None);
         }
         let mut field = &self.unread[1..header];
-        let length = if flags & LONG == 0 { u64::from(field.get_u8()) } else { field.get_u64() };
-        let body = usize::try_from(length).ok().filter(|length| *length <= self.longest(flags));
+        let length = if flags & LONG == 0 {
+            u64::from(field.get_u8())
+        } else {
+            field.get_u64()
+        };
+        let body = usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= self.longest(flags));
         let body = body.ok_or(ProtocolError::Oversized(length))?;
         if body > MAX_INBOUND_FRAME && !may_begin_word(&self.unread[header..]) {
             return Err(ProtocolError::Oversized(length));
@@ -193,7 +206,11 @@ impl Parser {
     /// The longest frame with these flags: words are messages of one frame, after the handshake.
     const fn longest(&self, flags: u8) -> usize {
         let word = matches!(self.stage, Stage::Traffic) && flags & (MORE | COMMAND) == 0;
-        if word { MAX_WORD_FRAME } else { MAX_INBOUND_FRAME }
+        if word {
+            MAX_WORD_FRAME
+        } else {
+            MAX_INBOUND_FRAME
+        }
     }
 }
 
@@ -225,10 +242,14 @@ fn spoken(body: &[u8]) -> Result<Option<Event>, ProtocolError> {
         b"SUBSCRIBE" => Ok(Some(Event::Subscribe(rest.to_vec()))),
         b"CANCEL" => Ok(Some(Event::Cancel(rest.to_vec()))),
         b"PING" => match rest {
-            [_, _, context @ ..] if context.len() <= MAX_PING_CONTEXT => Ok(Some(Event::Ping(context.to_vec()))),
+            [_, _, context @ ..] if context.len() <= MAX_PING_CONTEXT => {
+                Ok(Some(Event::Ping(context.to_vec())))
+            }
             _ => Err(ProtocolError::Command),
         },
-        b"ERROR" => Err(ProtocolError::Reported(printable(short_string(rest).unwrap_or_default().0))),
+        b"ERROR" => Err(ProtocolError::Reported(printable(
+            short_string(rest).unwrap_or_default().0,
+        ))),
         _ => Ok(None),
     }
 }
@@ -240,9 +261,14 @@ fn check_ready(flags: u8, body: &[u8]) -> Result<(), ProtocolError> {
     }
     while !metadata.is_empty() {
         let (key, rest) = short_string(metadata).ok_or(ProtocolError::Handshake)?;
-        let (length, rest) = rest.split_first_chunk::<4>().ok_or(ProtocolError::Handshake)?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| ProtocolError::Handshake)?;
-        let (value, rest) = rest.split_at_checked(length).ok_or(ProtocolError::Handshake)?;
+        let (length, rest) = rest
+            .split_first_chunk::<4>()
+            .ok_or(ProtocolError::Handshake)?;
+        let length =
+            usize::try_from(u32::from_be_bytes(*length)).map_err(|_| ProtocolError::Handshake)?;
+        let (value, rest) = rest
+            .split_at_checked(length)
+            .ok_or(ProtocolError::Handshake)?;
         if key.eq_ignore_ascii_case(b"Socket-Type") {
             return match value {
                 b"SUB" | b"XSUB" => Ok(()),
@@ -262,7 +288,17 @@ fn short_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// For error texts: a hostile peer must not write into a terminal.
 fn printable(bytes: &[u8]) -> String {
-    bytes.iter().take(32).map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect()
+    bytes
+        .iter()
+        .take(32)
+        .map(|byte| {
+            if byte.is_ascii_graphic() {
+                char::from(*byte)
+            } else {
+                '?'
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -283,7 +319,10 @@ mod tests {
 
     fn after_handshake(bytes: &[u8]) -> Result<Vec<Event>, ProtocolError> {
         let mut events = events(&[&greeting(), READY_SUB, bytes].concat())?;
-        assert_eq!(events.drain(..2).collect::<Vec<_>>(), [Event::Greeted, Event::Ready]);
+        assert_eq!(
+            events.drain(..2).collect::<Vec<_>>(),
+            [Event::Greeted, Event::Ready]
+        );
         Ok(events)
     }
 
@@ -292,10 +331,19 @@ mod tests {
         let mut expected = b"\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL".to_vec();
         expected.resize(64, 0);
         assert_eq!(greeting(), expected);
-        assert_eq!(ready().as_ref(), b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB");
+        assert_eq!(
+            ready().as_ref(),
+            b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB"
+        );
         assert_eq!(pong(b"ab").as_ref(), b"\x04\x07\x04PONGab");
-        assert_eq!(message_prefix(b"cam/", 255).as_ref(), b"\x01\x04cam/\x00\xff");
-        assert_eq!(message_prefix(b"cam/", 256).as_ref(), b"\x01\x04cam/\x02\0\0\0\0\0\0\x01\0");
+        assert_eq!(
+            message_prefix(b"cam/", 255).as_ref(),
+            b"\x01\x04cam/\x00\xff"
+        );
+        assert_eq!(
+            message_prefix(b"cam/", 256).as_ref(),
+            b"\x01\x04cam/\x02\0\0\0\0\0\0\x01\0"
+        );
     }
 
     #[test]
@@ -314,39 +362,79 @@ mod tests {
 
     #[test]
     fn bytes_may_come_one_by_one() {
-        let all = [&greeting(), READY_SUB, b"\0\x01\x01\x02\0\0\0\0\0\0\0\x02\x01a"].concat();
+        let all = [
+            &greeting(),
+            READY_SUB,
+            b"\0\x01\x01\x02\0\0\0\0\0\0\0\x02\x01a",
+        ]
+        .concat();
         let mut parser = Parser::default();
         let mut events = Vec::new();
         for byte in all {
             parser.push(&[byte]);
             events.extend(parser.next().unwrap());
         }
-        let expected = [Event::Greeted, Event::Ready, Event::Subscribe(vec![]), Event::Subscribe(b"a".to_vec())];
+        let expected = [
+            Event::Greeted,
+            Event::Ready,
+            Event::Subscribe(vec![]),
+            Event::Subscribe(b"a".to_vec()),
+        ];
         assert_eq!(events, expected);
     }
 
     #[test]
     fn a_length_is_refused_before_its_bytes_are_waited_for() {
-        for length in [MAX_WORD_FRAME as u64 + 1, 1 << 36, 1 << 40, 1 << 63, u64::MAX] {
+        for length in [
+            MAX_WORD_FRAME as u64 + 1,
+            1 << 36,
+            1 << 40,
+            1 << 63,
+            u64::MAX,
+        ] {
             let header = [&[LONG][..], &length.to_be_bytes()].concat();
-            assert_eq!(after_handshake(&header), Err(ProtocolError::Oversized(length)));
-            assert_eq!(events(&[&greeting(), &header[..]].concat()), Err(ProtocolError::Oversized(length)));
+            assert_eq!(
+                after_handshake(&header),
+                Err(ProtocolError::Oversized(length))
+            );
+            assert_eq!(
+                events(&[&greeting(), &header[..]].concat()),
+                Err(ProtocolError::Oversized(length))
+            );
         }
         assert_eq!(after_handshake(b"\x02\0\0\0\0\0\0\x02\0").unwrap(), []);
     }
 
     #[test]
     fn only_a_word_may_be_longer_than_a_subscription_and_only_after_the_handshake() {
-        let long = |flags: u8, length: u64, body: &[u8]| [&[LONG | flags], &length.to_be_bytes()[..], body].concat();
+        let long = |flags: u8, length: u64, body: &[u8]| {
+            [&[LONG | flags], &length.to_be_bytes()[..], body].concat()
+        };
         let word = [b"\x01!", &[b'A'; MAX_WORD_TOPIC - 1][..]].concat();
         let heard = after_handshake(&long(0, word.len() as u64, &word)).unwrap();
         assert_eq!(heard, [Event::Subscribe(word[1..].to_vec())]);
         let refused = Err(ProtocolError::Oversized(513));
-        for (flags, body) in [(0, &b"\x01a"[..]), (0, b"\x02"), (0, b"\0?"), (COMMAND, b"\x01!"), (MORE, b"\x01!")] {
-            assert_eq!(after_handshake(&long(flags, 513, body)), refused, "{flags} {body:?}");
+        for (flags, body) in [
+            (0, &b"\x01a"[..]),
+            (0, b"\x02"),
+            (0, b"\0?"),
+            (COMMAND, b"\x01!"),
+            (MORE, b"\x01!"),
+        ] {
+            assert_eq!(
+                after_handshake(&long(flags, 513, body)),
+                refused,
+                "{flags} {body:?}"
+            );
         }
-        assert_eq!(events(&[&greeting()[..], &long(0, 513, b"\x01!")].concat()), refused);
-        assert_eq!(events(&[&greeting()[..], &long(COMMAND, 513, b"")].concat()), refused);
+        assert_eq!(
+            events(&[&greeting()[..], &long(0, 513, b"\x01!")].concat()),
+            refused
+        );
+        assert_eq!(
+            events(&[&greeting()[..], &long(COMMAND, 513, b"")].concat()),
+            refused
+        );
         for waiting in [&b""[..], b"\x01", b"\0", b"\x01!", b"\0!abc"] {
             assert_eq!(after_handshake(&long(0, 513, waiting)).unwrap(), []);
         }
@@ -360,15 +448,30 @@ mod tests {
         assert_eq!(events(&old), Err(ProtocolError::Greeting));
         let mut curve = greeting().to_vec();
         curve[12..17].copy_from_slice(b"CURVE");
-        assert_eq!(events(&curve), Err(ProtocolError::Mechanism("CURVE".into())));
+        assert_eq!(
+            events(&curve),
+            Err(ProtocolError::Mechanism("CURVE".into()))
+        );
         assert_eq!(after_handshake(b"\x08"), Err(ProtocolError::Flags(8)));
         assert_eq!(after_handshake(b"\x05"), Err(ProtocolError::Flags(5)));
         assert_eq!(after_handshake(b"\x01\0"), Err(ProtocolError::Message));
         assert_eq!(after_handshake(b"\0\0"), Err(ProtocolError::Message));
-        assert_eq!(after_handshake(b"\x01\x02\x01a"), Err(ProtocolError::Message));
-        assert_eq!(after_handshake(b"\x04\x02\x09x"), Err(ProtocolError::Command));
-        assert_eq!(after_handshake(b"\x04\x06\x04PINGx"), Err(ProtocolError::Command));
-        assert_eq!(after_handshake(b"\x04\x09\x05ERROR\x02no"), Err(ProtocolError::Reported("no".into())));
+        assert_eq!(
+            after_handshake(b"\x01\x02\x01a"),
+            Err(ProtocolError::Message)
+        );
+        assert_eq!(
+            after_handshake(b"\x04\x02\x09x"),
+            Err(ProtocolError::Command)
+        );
+        assert_eq!(
+            after_handshake(b"\x04\x06\x04PINGx"),
+            Err(ProtocolError::Command)
+        );
+        assert_eq!(
+            after_handshake(b"\x04\x09\x05ERROR\x02no"),
+            Err(ProtocolError::Reported("no".into()))
+        );
     }
 
     #[test]
@@ -377,8 +480,14 @@ mod tests {
             (&b"\x04\x05\x09REA?"[..], ProtocolError::Handshake),
             (b"\0\x06\x05READY", ProtocolError::Handshake),
             (b"\x04\x06\x05READY", ProtocolError::Handshake),
-            (b"\x04\x19\x05READY\x0bSocket-Type\xff\0\0\x03SUB", ProtocolError::Handshake),
-            (b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ", ProtocolError::SocketType("REQ".into())),
+            (
+                b"\x04\x19\x05READY\x0bSocket-Type\xff\0\0\x03SUB",
+                ProtocolError::Handshake,
+            ),
+            (
+                b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ",
+                ProtocolError::SocketType("REQ".into()),
+            ),
         ] {
             assert_eq!(events(&[&greeting(), bad].concat()), Err(why), "{bad:?}");
         }
@@ -386,12 +495,20 @@ mod tests {
         let length = u8::try_from(with_identity.len() - 2).unwrap();
         let mut ready = with_identity.to_vec();
         ready[1] = length;
-        assert_eq!(events(&[&greeting()[..], &ready].concat()).unwrap(), [Event::Greeted, Event::Ready]);
+        assert_eq!(
+            events(&[&greeting()[..], &ready].concat()).unwrap(),
+            [Event::Greeted, Event::Ready]
+        );
     }
 
     #[test]
     fn no_bytes_panic_the_parser() {
-        let good = [&greeting(), READY_SUB, b"\x04\x0e\x09SUBSCRIBEcam/\x04\x07\x04PING\0\x64"].concat();
+        let good = [
+            &greeting(),
+            READY_SUB,
+            b"\x04\x0e\x09SUBSCRIBEcam/\x04\x07\x04PING\0\x64",
+        ]
+        .concat();
         for position in 0..good.len() {
             for value in [0, 1, 4, 0x7f, 0x80, 0xff] {
                 let mut bytes = good.clone();

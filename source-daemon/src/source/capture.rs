@@ -47,13 +47,20 @@ impl Capturing {
             number: 0,
             raw: Raw::default(),
         };
-        std::thread::Builder::new().name("capture".into()).spawn(move || {
-            let _alive: SyncSender<()> = alive;
-            for Open in ordered {
-                thread.attempt();
-            }
-        })?;
-        Ok(Self { orders, stop, close, ended })
+        std::thread::Builder::new()
+            .name("capture".into())
+            .spawn(move || {
+                let _alive: SyncSender<()> = alive;
+                for Open in ordered {
+                    thread.attempt();
+                }
+            })?;
+        Ok(Self {
+            orders,
+            stop,
+            close,
+            ended,
+        })
     }
 
     /// Orders the input to be opened. The outcome comes through the slot and the reports.
@@ -61,7 +68,9 @@ impl Capturing {
         match self.orders.try_send(Open) {
             // Full: the order before this one is as good.
             Ok(()) | Err(TrySendError::Full(Open)) => {}
-            Err(TrySendError::Disconnected(Open)) => tracing::error!("the capture thread has ended"),
+            Err(TrySendError::Disconnected(Open)) => {
+                tracing::error!("the capture thread has ended")
+            }
         }
     }
 
@@ -75,7 +84,10 @@ impl Capturing {
     pub(super) fn end(self, patience: Duration) -> bool {
         self.stop.store(true, Relaxed);
         drop(self.orders);
-        matches!(self.ended.recv_timeout(patience), Err(RecvTimeoutError::Disconnected))
+        matches!(
+            self.ended.recv_timeout(patience),
+            Err(RecvTimeoutError::Disconnected)
+        )
     }
 }
 
@@ -91,7 +103,11 @@ pub(super) struct Ways {
 impl Ways {
     /// Passes a capture on, and returns a buffer to fill next.
     fn pass(&self, capture: Capture) -> Raw {
-        match self.light.upgrade().filter(|_| matches!(capture.shot.content, Content::Jpeg(_))) {
+        match self
+            .light
+            .upgrade()
+            .filter(|_| matches!(capture.shot.content, Content::Jpeg(_)))
+        {
             Some(preparing) => prepare::lock(&preparing).handle(capture),
             None => self.slot.put(capture),
         }
@@ -118,7 +134,10 @@ impl Thread {
         let error = match outcome {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
-            Err(_) => CameraError::Failed(format!("{}: its driver library panicked", self.input.describe())),
+            Err(_) => CameraError::Failed(format!(
+                "{}: its driver library panicked",
+                self.input.describe()
+            )),
         };
         self.ways.slot.fail(error);
     }
@@ -128,7 +147,8 @@ impl Thread {
         self.close.store(false, Relaxed);
         let mut camera = self.input.open()?;
         let rate_millihertz = camera.rate_millihertz();
-        self.reports.tell(|news| news.opened = Some(rate_millihertz));
+        self.reports
+            .tell(|news| news.opened = Some(rate_millihertz));
         while !self.stop.load(Relaxed) && !self.close.swap(false, Relaxed) {
             let shot = camera.next(self.number, &mut self.raw)?;
             let number = self.number + shot.skipped;
@@ -136,7 +156,12 @@ impl Thread {
             self.newest.store(number, Relaxed);
             self.reports.on_captured();
             let raw = std::mem::take(&mut self.raw);
-            self.raw = self.ways.pass(Capture { number, rate_millihertz, shot, raw });
+            self.raw = self.ways.pass(Capture {
+                number,
+                rate_millihertz,
+                shot,
+                raw,
+            });
         }
         Ok(())
     }

@@ -66,7 +66,13 @@ impl Line {
     /// Starts the threads; the input is not opened before the first [`turn`](Self::turn). News of the threads `wake` the
     /// loop.
     pub(super) fn start(parts: Parts, station: Station, wake: &Arc<Notify>) -> io::Result<Self> {
-        let Parts { input, pipeline, supervisor, slow_interval, .. } = parts;
+        let Parts {
+            input,
+            pipeline,
+            supervisor,
+            slow_interval,
+            ..
+        } = parts;
         let name = input.describe();
         let slot = Arc::new(Slot::default());
         let reports = Arc::new(Reports::new(wake));
@@ -80,22 +86,47 @@ impl Line {
         };
         let light = preparing.passes_jpeg();
         let preparing = Arc::new(Mutex::new(preparing));
-        let light = if light { Arc::downgrade(&preparing) } else { Weak::new() };
-        let ways = Ways { slot: Arc::clone(&slot), light };
+        let light = if light {
+            Arc::downgrade(&preparing)
+        } else {
+            Weak::new()
+        };
+        let ways = Ways {
+            slot: Arc::clone(&slot),
+            light,
+        };
         let capturing = Capturing::start(input, ways, Arc::clone(&reports), outlet.newest())?;
         let heavy = Arc::clone(&slot);
         let run = move || prepare::run(&preparing, &heavy);
-        let preparing = std::thread::Builder::new().name("prepare".into()).spawn(run)?;
+        let preparing = std::thread::Builder::new()
+            .name("prepare".into())
+            .spawn(run)?;
         let (open_at, status) = (Some(Time::default()), StatusLine::default());
-        Ok(Self { outlet, slot, reports, capturing, preparing, supervisor, input: name, open_at, status })
+        Ok(Self {
+            outlet,
+            slot,
+            reports,
+            capturing,
+            preparing,
+            supervisor,
+            input: name,
+            open_at,
+            status,
+        })
     }
 
     /// Does what is due. To be called whenever there are news and when [`next_turn`](Self::next_turn) says: that a stream
     /// which is live goes on being so is heard then.
     pub(super) fn turn(&mut self, now: Time) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.preparing.is_finished(), "the preparing thread has ended; a new process is needed");
+        anyhow::ensure!(
+            !self.preparing.is_finished(),
+            "the preparing thread has ended; a new process is needed"
+        );
         let mut actions = self.hear(self.reports.take(), now);
-        actions.extend(self.supervisor.on_demand(now, self.outlet.witness().audience().is_there()));
+        actions.extend(
+            self.supervisor
+                .on_demand(now, self.outlet.witness().audience().is_there()),
+        );
         actions.extend(self.supervisor.on_tick(now));
         for action in actions {
             self.act(action)?;
@@ -107,7 +138,8 @@ impl Line {
                 self.capturing.open();
             }
         }
-        self.reports.await_frames(self.supervisor.condition().state != State::Live);
+        self.reports
+            .await_frames(self.supervisor.condition().state != State::Live);
         if now.saturating_since(self.outlet.last_published()) >= HEARTBEAT_INTERVAL {
             self.outlet.heartbeat(self.supervisor.condition());
         }
@@ -120,7 +152,9 @@ impl Line {
             return now + TICK;
         }
         let heartbeat = self.outlet.last_published() + HEARTBEAT_INTERVAL;
-        self.open_at.map_or(heartbeat, |open_at| open_at.min(heartbeat)).max(now + LEAST_TICK)
+        self.open_at
+            .map_or(heartbeat, |open_at| open_at.min(heartbeat))
+            .max(now + LEAST_TICK)
     }
 
     /// Passes the threads' news to the supervisor.
@@ -158,7 +192,9 @@ impl Line {
                 self.capturing.close();
             }
             Action::Slow(slow) => self.outlet.set_slow(slow),
-            Action::Replace(reason) => anyhow::bail!("{}: {reason}; a new process is needed", self.input),
+            Action::Replace(reason) => {
+                anyhow::bail!("{}: {reason}; a new process is needed", self.input)
+            }
         }
         Ok(())
     }
@@ -180,10 +216,21 @@ impl Line {
         if length < interval {
             return None;
         }
-        let frames = std::mem::replace(&mut self.status, StatusLine { since: now, published: 0 }).published;
+        let frames = std::mem::replace(
+            &mut self.status,
+            StatusLine {
+                since: now,
+                published: 0,
+            },
+        )
+        .published;
         let Condition { state, reason } = self.supervisor.condition();
         let stats = self.outlet.publisher().stats();
-        let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        let reason = if reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({reason})")
+        };
         Some(format!(
             "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} overtaken before encoding, {} before sending",
             self.input,

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Ball, Format, FrameBuffer, FrameHeader, State, StreamName, Truth, truth};
+use fanlight_proto::message::{
+    Ball, Format, FrameBuffer, FrameHeader, State, StreamName, Truth, truth,
+};
 
 use crate::proof::Proof;
 use crate::proof::Witness;
@@ -61,7 +63,14 @@ pub(super) struct Outlet {
 impl Outlet {
     /// A run with an epoch of its own. When the publisher has a sealer, everything is sealed.
     pub(super) fn new(station: Station) -> Self {
-        let Station { publisher, proof, stream, canary, kind, input } = station;
+        let Station {
+            publisher,
+            proof,
+            stream,
+            canary,
+            kind,
+            input,
+        } = station;
         let topic = stream.topic();
         let epoch = clock::random_u64().max(1);
         let clock_id = clock::clock_id();
@@ -121,10 +130,19 @@ impl Outlet {
         let now = clock::now();
         let preparing = now.saturating_since(picture.captured).as_micros();
         let prepared_us = u32::try_from(preparing).unwrap_or(u32::MAX);
-        let state = if self.is_slow() { State::Idle } else { State::Live };
+        let state = if self.is_slow() {
+            State::Idle
+        } else {
+            State::Live
+        };
         // Before anybody can have seen it.
         let ball = picture.truth.and_then(ball);
-        self.witness.on_published(Published { number: picture.number, at: now, prepared_us, ball });
+        self.witness.on_published(Published {
+            number: picture.number,
+            at: now,
+            prepared_us,
+            ball,
+        });
         self.rate_millihertz.store(picture.rate_millihertz, Relaxed);
         let header = FrameHeader {
             captured_ns: picture.captured.as_nanos(),
@@ -141,7 +159,8 @@ impl Outlet {
     /// Publishes a heartbeat, which tells the condition of the input and no more.
     pub(super) fn heartbeat(&self, condition: &Condition) {
         let now = clock::now();
-        self.witness.on_condition(condition.state, &condition.reason);
+        self.witness
+            .on_condition(condition.state, &condition.reason);
         let header = FrameHeader {
             reason: condition.reason.clone(),
             ..self.header(self.newest.load(Relaxed), condition.state, now)

@@ -49,16 +49,39 @@ impl Preparing {
 
     /// Publishes what is made of the capture, and gives its buffer back.
     pub(super) fn handle(&mut self, capture: Capture) -> Raw {
-        let Capture { number, rate_millihertz, shot, mut raw } = capture;
+        let Capture {
+            number,
+            rate_millihertz,
+            shot,
+            mut raw,
+        } = capture;
         let captured = shot.captured;
         if !self.thinning.takes(captured, self.outlet.is_slow()) {
             return raw;
         }
-        let utc_ns = captured.as_nanos().saturating_add_signed(clock::wall_offset_ns());
-        let prepared = self.pipeline.process(shot, &mut raw, utc_ns).map_err(|error| error.to_string());
+        let utc_ns = captured
+            .as_nanos()
+            .saturating_add_signed(clock::wall_offset_ns());
+        let prepared = self
+            .pipeline
+            .process(shot, &mut raw, utc_ns)
+            .map_err(|error| error.to_string());
         match prepared.and_then(whole) {
-            Ok(Prepared { jpeg, width, height, truth }) => {
-                self.outlet.frame(Picture { number, captured, rate_millihertz, width, height, truth, jpeg });
+            Ok(Prepared {
+                jpeg,
+                width,
+                height,
+                truth,
+            }) => {
+                self.outlet.frame(Picture {
+                    number,
+                    captured,
+                    rate_millihertz,
+                    width,
+                    height,
+                    truth,
+                    jpeg,
+                });
                 self.reports.on_published();
             }
             Err(reason) => self.refuse(number, reason),
@@ -84,7 +107,10 @@ pub(super) struct Thinning {
 impl Thinning {
     /// At most one in each `interval`, when few are to be published.
     pub(super) const fn new(interval: Duration) -> Self {
-        Self { interval, last: None }
+        Self {
+            interval,
+            last: None,
+        }
     }
 
     fn takes(&mut self, captured: Time, slow: bool) -> bool {
@@ -101,10 +127,16 @@ impl Thinning {
 fn whole(prepared: Prepared) -> Result<Prepared, String> {
     let jpeg = prepared.jpeg.jpeg();
     if !(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9])) {
-        return Err(format!("the camera cut its picture of {} bytes short", jpeg.len()));
+        return Err(format!(
+            "the camera cut its picture of {} bytes short",
+            jpeg.len()
+        ));
     }
     if jpeg.len() > MAX_FRAME_BYTES - MAX_FRAME_PREFIX {
-        return Err(format!("a picture of {} bytes is too large: lower size, scale or quality", jpeg.len()));
+        return Err(format!(
+            "a picture of {} bytes is too large: lower size, scale or quality",
+            jpeg.len()
+        ));
     }
     Ok(prepared)
 }

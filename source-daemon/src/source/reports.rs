@@ -38,7 +38,11 @@ pub(super) struct Reports {
 impl Reports {
     /// No news yet; when there are any, `wake` tells the loop.
     pub(super) fn new(wake: &Arc<Notify>) -> Self {
-        Self { news: Mutex::default(), wake: Arc::clone(wake), awaits_frames: AtomicBool::new(true) }
+        Self {
+            news: Mutex::default(),
+            wake: Arc::clone(wake),
+            awaits_frames: AtomicBool::new(true),
+        }
     }
 
     /// Adds to the news and wakes the loop.

@@ -62,12 +62,20 @@ impl Slot {
     pub(super) fn take(&self, done: Option<Raw>) -> Option<Item> {
         let mut state = self.state();
         state.spare = done.or_else(|| state.spare.take());
-        let empty = |state: &mut State| !state.closed && state.newest.is_none() && state.error.is_none();
-        let mut state = self.filled.wait_while(state, empty).unwrap_or_else(PoisonError::into_inner);
+        let empty =
+            |state: &mut State| !state.closed && state.newest.is_none() && state.error.is_none();
+        let mut state = self
+            .filled
+            .wait_while(state, empty)
+            .unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return None;
         }
-        state.newest.take().map(Item::Captured).or_else(|| state.error.take().map(Item::Failed))
+        state
+            .newest
+            .take()
+            .map(Item::Captured)
+            .or_else(|| state.error.take().map(Item::Failed))
     }
 
     /// Lets the one who waits in [`take`](Self::take) go.
@@ -94,12 +102,24 @@ mod tests {
     use crate::camera::Content;
 
     fn capture(number: u64, raw: Raw) -> Capture {
-        let shot = Shot { captured: Time::default(), skipped: 0, truth: None, content: Content::Raw };
-        Capture { number, rate_millihertz: 0, shot, raw }
+        let shot = Shot {
+            captured: Time::default(),
+            skipped: 0,
+            truth: None,
+            content: Content::Raw,
+        };
+        Capture {
+            number,
+            rate_millihertz: 0,
+            shot,
+            raw,
+        }
     }
 
     fn number(item: Option<Item>) -> u64 {
-        let Some(Item::Captured(capture)) = item else { panic!("{item:?}") };
+        let Some(Item::Captured(capture)) = item else {
+            panic!("{item:?}")
+        };
         capture.number
     }
 
@@ -119,7 +139,10 @@ mod tests {
         slot.put(capture(7, Raw::default()));
         slot.fail(CameraError::Ended("over".into()));
         assert_eq!(number(slot.take(None)), 7);
-        assert!(matches!(slot.take(None), Some(Item::Failed(CameraError::Ended(_)))));
+        assert!(matches!(
+            slot.take(None),
+            Some(Item::Failed(CameraError::Ended(_)))
+        ));
         slot.close();
         assert!(slot.take(None).is_none());
     }
@@ -134,7 +157,9 @@ mod tests {
             places.insert(filling.data.as_ptr());
             filling = slot.put(capture(number, filling));
             if number % 3 != 0 {
-                let Some(Item::Captured(taken)) = slot.take(done.take()) else { panic!("it was just filled") };
+                let Some(Item::Captured(taken)) = slot.take(done.take()) else {
+                    panic!("it was just filled")
+                };
                 done = Some(taken.raw);
             }
         }

@@ -46,7 +46,12 @@ struct Device {
 
 impl Device {
     fn new(mode: Mode, interval: Duration) -> Arc<Self> {
-        Arc::new(Self { mode: Mutex::new(mode), changed: Condvar::new(), interval, opened: AtomicUsize::new(0) })
+        Arc::new(Self {
+            mode: Mutex::new(mode),
+            changed: Condvar::new(),
+            interval,
+            opened: AtomicUsize::new(0),
+        })
     }
 
     fn set(&self, mode: Mode) {
@@ -63,8 +68,14 @@ impl Device {
     fn wait(&self) -> Mode {
         let mode = self.mode.lock().unwrap();
         let before = *mode;
-        let (mode, _) = self.changed.wait_timeout_while(mode, self.interval, |mode| *mode == before).unwrap();
-        *self.changed.wait_while(mode, |mode| *mode == Mode::Hung).unwrap()
+        let (mode, _) = self
+            .changed
+            .wait_timeout_while(mode, self.interval, |mode| *mode == before)
+            .unwrap();
+        *self
+            .changed
+            .wait_while(mode, |mode| *mode == Mode::Hung)
+            .unwrap()
     }
 }
 
@@ -115,7 +126,12 @@ impl Camera for FakeCamera {
             Mode::Panics => panic!("as a driver library does"),
             Mode::Hung => unreachable!("the wait ends when it does not hang"),
         };
-        Ok(Shot { captured: clock::now(), skipped: 1, truth: None, content })
+        Ok(Shot {
+            captured: clock::now(),
+            skipped: 1,
+            truth: None,
+            content,
+        })
     }
 
     fn rate_millihertz(&self) -> u32 {
@@ -132,19 +148,41 @@ fn fill(raw: &mut Raw, width: u32) {
 fn jpeg() -> Vec<u8> {
     let mut raw = Raw::default();
     fill(&mut raw, 64);
-    let shot = Shot { captured: Time::default(), skipped: 0, truth: None, content: Content::Raw };
+    let shot = Shot {
+        captured: Time::default(),
+        skipped: 0,
+        truth: None,
+        content: Content::Raw,
+    };
     let mut pipeline = Pipeline::new(&PictureOptions::default()).unwrap();
-    pipeline.process(shot, &mut raw, 0).unwrap().jpeg.jpeg().to_vec()
+    pipeline
+        .process(shot, &mut raw, 0)
+        .unwrap()
+        .jpeg
+        .jpeg()
+        .to_vec()
 }
 
 /// A publisher in `folder`, and the proof behind it.
 fn base(folder: &TempDir) -> Base {
     let wake = Arc::<Notify>::default();
-    let limits = Limits { max_error: 2.0, max_age: Duration::from_secs(1) };
+    let limits = Limits {
+        max_error: 2.0,
+        max_age: Duration::from_secs(1),
+    };
     let proof = Arc::new(Proof::new(clock::now(), limits, 30, Arc::clone(&wake)));
     let ear = Arc::clone(&proof);
-    let publisher = Publisher::bind(&[Endpoint::Ipc(folder.path().join("source.ipc"))], None, ear).unwrap();
-    Base { publisher, proof, wake }
+    let publisher = Publisher::bind(
+        &[Endpoint::Ipc(folder.path().join("source.ipc"))],
+        None,
+        ear,
+    )
+    .unwrap();
+    Base {
+        publisher,
+        proof,
+        wake,
+    }
 }
 
 fn parts(device: &Arc<Device>, supervisor: Supervisor) -> Parts {
@@ -182,7 +220,13 @@ impl Stage {
         let source = Source::start(base(&folder), parts(&device, supervisor), None).unwrap();
         let socket = subscribe(&source, "cam/").await;
         let (shutdown, ended) = run(source);
-        Self { device, shutdown, ended, socket, folder }
+        Self {
+            device,
+            shutdown,
+            ended,
+            socket,
+            folder,
+        }
     }
 
     async fn next(&mut self) -> CheckedFrame {
@@ -190,7 +234,11 @@ impl Stage {
     }
 
     /// Everything up to the first that fits, and how long that took.
-    async fn until(&mut self, what: &str, fits: impl Fn(&CheckedFrame) -> bool) -> (CheckedFrame, Duration) {
+    async fn until(
+        &mut self,
+        what: &str,
+        fits: impl Fn(&CheckedFrame) -> bool,
+    ) -> (CheckedFrame, Duration) {
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
             let frame = self.next().await;
@@ -202,11 +250,13 @@ impl Stage {
     }
 
     async fn until_state(&mut self, state: State) -> (CheckedFrame, Duration) {
-        self.until(state.word(), |frame| frame.header.state == state as i32).await
+        self.until(state.word(), |frame| frame.header.state == state as i32)
+            .await
     }
 
     async fn until_picture(&mut self) -> (CheckedFrame, Duration) {
-        self.until("a picture", |frame| !frame.jpeg.is_empty()).await
+        self.until("a picture", |frame| !frame.jpeg.is_empty())
+            .await
     }
 }
 
@@ -229,13 +279,24 @@ fn run(source: Source) -> (Shutdown, Receiver<anyhow::Result<ExitCode>>) {
 async fn subscribe(source: &Source, topic: &str) -> SubSocket {
     let mut socket = SubSocket::new();
     socket.subscribe(topic).await.unwrap();
-    socket.connect(&source.endpoints()[0].to_string()).await.unwrap();
+    socket
+        .connect(&source.endpoints()[0].to_string())
+        .await
+        .unwrap();
     socket
 }
 
 async fn receive(socket: &mut SubSocket) -> CheckedFrame {
-    let message = timeout(DEADLINE, socket.recv()).await.expect("a message in time").unwrap();
-    parse_frame(message.get(0).unwrap(), message.get(1).unwrap().clone(), MAX_FRAME_BYTES).unwrap()
+    let message = timeout(DEADLINE, socket.recv())
+        .await
+        .expect("a message in time")
+        .unwrap();
+    parse_frame(
+        message.get(0).unwrap(),
+        message.get(1).unwrap().clone(),
+        MAX_FRAME_BYTES,
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -246,7 +307,10 @@ async fn frames_come_with_their_identity_and_their_clock() {
     for _ in 0..20 {
         let frame = stage.until_picture().await.0;
         assert_eq!(frame.id.epoch, first.id.epoch);
-        assert!(frame.id.number >= last + 2, "the device says that it lost one before each");
+        assert!(
+            frame.id.number >= last + 2,
+            "the device says that it lost one before each"
+        );
         assert_eq!(frame.id.number % 2, 1);
         last = frame.id.number;
         assert_eq!((frame.header.width, frame.header.height), (64, 48));
@@ -254,13 +318,20 @@ async fn frames_come_with_their_identity_and_their_clock() {
         assert_eq!(frame.header.clock_id, clock::clock_id());
         let captured = Time::from_nanos(frame.header.captured_ns);
         assert!(clock::now().saturating_since(captured) < Duration::from_secs(1));
-        assert!(frame.header.wall_offset_ns.abs_diff(clock::wall_offset_ns()) < 1_000_000_000);
+        assert!(
+            frame
+                .header
+                .wall_offset_ns
+                .abs_diff(clock::wall_offset_ns())
+                < 1_000_000_000
+        );
         assert!(frame.header.prepared_us > 0);
     }
 }
 
 #[tokio::test]
-async fn a_camera_is_told_unplugged_within_a_second_and_a_half_and_live_within_three_of_its_return() {
+async fn a_camera_is_told_unplugged_within_a_second_and_a_half_and_live_within_three_of_its_return()
+{
     let mut stage = Stage::new(Mode::Live(64)).await;
     let (before, _) = stage.until_picture().await;
     stage.device.set(Mode::Unplugged);
@@ -272,7 +343,11 @@ async fn a_camera_is_told_unplugged_within_a_second_and_a_half_and_live_within_t
     while away.elapsed() < Duration::from_secs(4) {
         let frame = stage.next().await;
         assert_eq!(frame.header.state, State::Unplugged as i32);
-        assert!(heard.elapsed() < 3 * HEARTBEAT_INTERVAL, "{:?}", heard.elapsed());
+        assert!(
+            heard.elapsed() < 3 * HEARTBEAT_INTERVAL,
+            "{:?}",
+            heard.elapsed()
+        );
         heard = Instant::now();
     }
     stage.device.set(Mode::Live(64));
@@ -295,7 +370,12 @@ async fn a_driver_that_hangs_is_stalled_at_two_seconds_and_ends_the_run_at_ten()
     let ended = stage.ended.recv_timeout(DEADLINE).unwrap();
     let after = start.elapsed();
     assert!((9900..10_500).contains(&after.as_millis()), "{after:?}");
-    assert!(ended.unwrap_err().to_string().contains("has not returned for 10 s"));
+    assert!(
+        ended
+            .unwrap_err()
+            .to_string()
+            .contains("has not returned for 10 s")
+    );
 }
 
 #[tokio::test]
@@ -306,7 +386,11 @@ async fn half_a_jpeg_is_never_published_and_does_not_pass_for_live() {
     // Whatever comes is whole: `receive` refuses everything else.
     let (failed, after) = stage.until_state(State::Failed).await;
     assert!(after < Duration::from_secs(3), "{after:?}");
-    assert!(failed.header.reason.contains("short"), "{}", failed.header.reason);
+    assert!(
+        failed.header.reason.contains("short"),
+        "{}",
+        failed.header.reason
+    );
     stage.device.set(Mode::Live(64));
     stage.until_picture().await;
 }
@@ -316,7 +400,9 @@ async fn a_camera_may_change_its_size() {
     let mut stage = Stage::new(Mode::Live(64)).await;
     for width in [64, 128, 32] {
         stage.device.set(Mode::Live(width));
-        let (frame, _) = stage.until("the new size", |frame| frame.header.width == width).await;
+        let (frame, _) = stage
+            .until("the new size", |frame| frame.header.width == width)
+            .await;
         assert!(!frame.jpeg.is_empty());
     }
 }
@@ -336,7 +422,9 @@ async fn an_input_that_ends_shows_its_last_picture_before_it_is_over() {
     let mut stage = Stage::new(Mode::Live(32)).await;
     stage.until_picture().await;
     stage.device.set(Mode::Ending);
-    let (last, _) = stage.until("the last picture", |frame| frame.header.width == 64).await;
+    let (last, _) = stage
+        .until("the last picture", |frame| frame.header.width == 64)
+        .await;
     let (ended, _) = stage.until_state(State::Ended).await;
     assert_eq!(ended.id, last.id, "a heartbeat repeats the newest number");
     assert_eq!(ended.header.reason, "it is over");
@@ -352,7 +440,10 @@ async fn heartbeats_fill_the_time_between_the_frames_of_a_slow_camera() {
         while stage.next().await.jpeg.is_empty() {
             heartbeats += 1;
         }
-        assert!(heartbeats >= 2 || start.elapsed() < Duration::from_millis(700), "{heartbeats} heartbeats");
+        assert!(
+            heartbeats >= 2 || start.elapsed() < Duration::from_millis(700),
+            "{heartbeats} heartbeats"
+        );
     }
 }
 
@@ -366,7 +457,11 @@ async fn a_shutdown_takes_less_than_half_a_second_even_when_the_driver_hangs() {
         let start = Instant::now();
         stage.shutdown.trigger();
         let ended = stage.ended.recv_timeout(DEADLINE).unwrap();
-        assert!(start.elapsed() < Duration::from_millis(500), "{:?} with {mode:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_millis(500),
+            "{:?} with {mode:?}",
+            start.elapsed()
+        );
         assert_eq!(ended.unwrap(), ExitCode::SUCCESS);
         assert!(!stage.folder.path().join("source.ipc").exists());
     }
@@ -374,7 +469,10 @@ async fn a_shutdown_takes_less_than_half_a_second_even_when_the_driver_hangs() {
 
 #[tokio::test]
 async fn the_ball_is_published_with_its_true_centre() {
-    let mut config = Config { input: crate::config::InputKind::Ball, ..Config::default() };
+    let mut config = Config {
+        input: crate::config::InputKind::Ball,
+        ..Config::default()
+    };
     config.publish = vec!["tcp://127.0.0.1:0".parse().unwrap()];
     config.size = Some("320x240".parse().unwrap());
     let source = Source::load(&config).unwrap();
@@ -384,8 +482,14 @@ async fn the_ball_is_published_with_its_true_centre() {
     while pictures < 10 {
         let frame = receive(&mut socket).await;
         if !frame.jpeg.is_empty() {
-            let Some(truth::Kind::Ball(ball)) = frame.header.truth.and_then(|truth| truth.kind) else { panic!() };
-            assert!((0.0..320.0).contains(&ball.x) && (0.0..240.0).contains(&ball.y), "{ball:?}");
+            let Some(truth::Kind::Ball(ball)) = frame.header.truth.and_then(|truth| truth.kind)
+            else {
+                panic!()
+            };
+            assert!(
+                (0.0..320.0).contains(&ball.x) && (0.0..240.0).contains(&ball.y),
+                "{ball:?}"
+            );
             pictures += 1;
         }
     }
@@ -399,7 +503,9 @@ async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes
     let before = stage.until_picture().await.0.id;
     assert_eq!(stage.device.open(), 1);
     let endpoint = format!("ipc://{}", stage.folder.path().join("source.ipc").display());
-    std::mem::replace(&mut stage.socket, SubSocket::new()).close().await;
+    std::mem::replace(&mut stage.socket, SubSocket::new())
+        .close()
+        .await;
     let deadline = Instant::now() + DEADLINE;
     while stage.device.open() > 0 {
         assert!(Instant::now() < deadline, "the input is not closed");
@@ -416,8 +522,17 @@ async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes
         }
         reasons.push(frame.header.reason);
     };
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
-    assert!(reasons.iter().all(|reason| [NOBODY_WATCHES, WAKING].contains(&reason.as_str())), "{reasons:?}");
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(
+        reasons
+            .iter()
+            .all(|reason| [NOBODY_WATCHES, WAKING].contains(&reason.as_str())),
+        "{reasons:?}"
+    );
     assert_eq!(picture.id.epoch, before.epoch);
     assert!(picture.id.number > before.number);
     assert_eq!(stage.device.open(), 1);
@@ -427,12 +542,18 @@ async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes
 async fn the_canary_runs_while_the_camera_is_unplugged_and_its_stream_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::new(Mode::Unplugged, Duration::from_millis(20));
-    let config = Config { canary: crate::config::Canary::On, ..Config::default() };
+    let config = Config {
+        canary: crate::config::Canary::On,
+        ..Config::default()
+    };
     let mut canary = config.canary_parts().unwrap().unwrap();
     canary.stream = "cam.canary".parse().unwrap();
     let main = parts(&device, Supervisor::new(STALL_LIMIT));
     let source = Source::start(base(&folder), main, Some(canary)).unwrap();
-    let (mut beside, mut socket) = (subscribe(&source, "cam/").await, subscribe(&source, "cam.canary/").await);
+    let (mut beside, mut socket) = (
+        subscribe(&source, "cam/").await,
+        subscribe(&source, "cam.canary/").await,
+    );
     let (shutdown, ended) = run(source);
     for _ in 0..5 {
         let frame = loop {
@@ -441,10 +562,24 @@ async fn the_canary_runs_while_the_camera_is_unplugged_and_its_stream_names_it()
                 break frame;
             }
         };
-        assert_eq!((frame.header.width, frame.header.height, frame.header.canary.as_str()), (160, 120, ""));
-        assert!(frame.header.truth.is_some() && frame.jpeg.len() < 2500, "{} bytes", frame.jpeg.len());
+        assert_eq!(
+            (
+                frame.header.width,
+                frame.header.height,
+                frame.header.canary.as_str()
+            ),
+            (160, 120, "")
+        );
+        assert!(
+            frame.header.truth.is_some() && frame.jpeg.len() < 2500,
+            "{} bytes",
+            frame.jpeg.len()
+        );
         let heartbeat = receive(&mut beside).await;
-        assert_eq!((heartbeat.header.canary.as_str(), heartbeat.jpeg.len()), ("cam.canary", 0));
+        assert_eq!(
+            (heartbeat.header.canary.as_str(), heartbeat.jpeg.len()),
+            ("cam.canary", 0)
+        );
     }
     shutdown.trigger();
     ended.recv_timeout(DEADLINE).unwrap().unwrap();

@@ -34,14 +34,19 @@ impl Glyph {
         let (column, row) = (x as usize, y as usize);
         let (right, below) = (x.fract(), y.fract());
         let upper = self.dot(column, row) * (1.0 - right) + self.dot(column + 1, row) * right;
-        let lower = self.dot(column, row + 1) * (1.0 - right) + self.dot(column + 1, row + 1) * right;
+        let lower =
+            self.dot(column, row + 1) * (1.0 - right) + self.dot(column + 1, row + 1) * right;
         upper * (1.0 - below) + lower * below
     }
 
     /// The ink of a dot, counted from 1: around the letter there is none.
     fn dot(&self, column: usize, row: usize) -> f32 {
         let inside = (1..=SIDE).contains(&column) && (1..=SIDE).contains(&row);
-        if inside && self.0[row - 1] >> (column - 1) & 1 == 1 { 1.0 } else { 0.0 }
+        if inside && self.0[row - 1] >> (column - 1) & 1 == 1 {
+            1.0
+        } else {
+            0.0
+        }
     }
 }
 
@@ -71,7 +76,9 @@ mod tests {
     /// Drawn in its own size, row by row.
     fn drawn(letter: char, size: (usize, usize)) -> Vec<bool> {
         let glyph = Glyph::of(letter);
-        (0..size.0 * size.1).map(|i| glyph.coverage((i % size.0, i / size.0), size) > 128).collect()
+        (0..size.0 * size.1)
+            .map(|i| glyph.coverage((i % size.0, i / size.0), size) > 128)
+            .collect()
     }
 
     #[test]

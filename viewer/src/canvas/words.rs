@@ -20,7 +20,10 @@ impl Words {
         let columns = columns.max(1);
         let mut lines = Vec::new();
         let mut line = String::new();
-        for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        for word in text
+            .split(|c: char| c.is_whitespace() || c.is_control())
+            .filter(|word| !word.is_empty())
+        {
             for piece in pieces(word, columns) {
                 let taken = line.chars().count();
                 if taken == 0 {
@@ -42,12 +45,19 @@ impl Words {
 
     /// `text` as it is broken already; not wrapped.
     pub(crate) fn lines_of(text: &str, size: usize) -> Self {
-        Self { lines: text.lines().map(str::to_owned).collect(), size }
+        Self {
+            lines: text.lines().map(str::to_owned).collect(),
+            size,
+        }
     }
 
     /// Pixels of the longest line.
     pub(crate) fn width(&self) -> usize {
-        self.lines.iter().map(|line| line_width(line, self.size)).max().unwrap_or(0)
+        self.lines
+            .iter()
+            .map(|line| line_width(line, self.size))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Pixels of all lines.
@@ -61,7 +71,14 @@ impl Words {
     /// Draws the lines below each other, each from the left edge of `area`.
     pub(crate) fn draw_from_left(&self, canvas: &mut Canvas<'_>, area: Area, colour: Colour) {
         for (row, line) in self.lines.iter().enumerate() {
-            draw_line(canvas, line, area.x, area.y + row * self.advance(), self.size, colour);
+            draw_line(
+                canvas,
+                line,
+                area.x,
+                area.y + row * self.advance(),
+                self.size,
+                colour,
+            );
         }
     }
 
@@ -69,7 +86,14 @@ impl Words {
     pub(crate) fn draw_centred(&self, canvas: &mut Canvas<'_>, area: Area, colour: Colour) {
         for (row, line) in self.lines.iter().enumerate() {
             let indent = area.width.saturating_sub(line_width(line, self.size)) / 2;
-            draw_line(canvas, line, area.x + indent, area.y + row * self.advance(), self.size, colour);
+            draw_line(
+                canvas,
+                line,
+                area.x + indent,
+                area.y + row * self.advance(),
+                self.size,
+                colour,
+            );
         }
     }
 
@@ -89,7 +113,10 @@ fn line_width(line: &str, size: usize) -> usize {
 
 fn pieces(word: &str, columns: usize) -> Vec<String> {
     let letters: Vec<char> = word.chars().collect();
-    letters.chunks(columns).map(|piece| piece.iter().collect()).collect()
+    letters
+        .chunks(columns)
+        .map(|piece| piece.iter().collect())
+        .collect()
 }
 
 fn with_dots(line: &str, columns: usize) -> String {
@@ -107,10 +134,21 @@ fn draw_line(canvas: &mut Canvas<'_>, line: &str, x: usize, y: usize, size: usiz
     }
 }
 
-fn draw_glyph(canvas: &mut Canvas<'_>, glyph: &Glyph, (left, top): (usize, usize), size: usize, colour: Colour) {
+fn draw_glyph(
+    canvas: &mut Canvas<'_>,
+    glyph: &Glyph,
+    (left, top): (usize, usize),
+    size: usize,
+    colour: Colour,
+) {
     let width = letter_width(size);
     for (x, y) in (0..size).flat_map(|y| (0..width).map(move |x| (x, y))) {
-        canvas.blend(left + x, top + y, colour, glyph.coverage((x, y), (width, size)));
+        canvas.blend(
+            left + x,
+            top + y,
+            colour,
+            glyph.coverage((x, y), (width, size)),
+        );
     }
 }
 
@@ -124,7 +162,10 @@ mod tests {
 
     #[test]
     fn lines_break_between_words_and_within_long_ones() {
-        assert_eq!(wrapped("camera unplugged: /dev/video0", 17, 5), ["camera unplugged:", "/dev/video0"]);
+        assert_eq!(
+            wrapped("camera unplugged: /dev/video0", 17, 5),
+            ["camera unplugged:", "/dev/video0"]
+        );
         assert_eq!(wrapped("abcdefgh", 3, 5), ["abc", "def", "gh"]);
         assert_eq!(wrapped("a\nb\u{1b}[31m\tc", 20, 5), ["a b [31m c"]);
         assert_eq!(wrapped("", 10, 5), [""]);
@@ -138,7 +179,12 @@ mod tests {
             for rows in 0..4 {
                 let lines = wrapped(&"word ".repeat(100), columns, rows);
                 assert!(lines.len() <= rows.max(1));
-                assert!(lines.iter().all(|line| line.chars().count() <= columns.max(3)), "{lines:?}");
+                assert!(
+                    lines
+                        .iter()
+                        .all(|line| line.chars().count() <= columns.max(3)),
+                    "{lines:?}"
+                );
             }
         }
     }
@@ -148,14 +194,32 @@ mod tests {
         for size in [5, 8, 13, 32, 100] {
             let side = size * 3;
             let mut pixels = vec![0; side * side];
-            let area = Area { x: 0, y: size, width: side, height: size };
-            Words::wrapped("#", size, 9, 1).draw_centred(&mut Canvas::new(&mut pixels, side, side), area, 0xff);
-            let inked: Vec<_> =
-                pixels.iter().enumerate().filter(|(_, p)| **p > 0).map(|(i, _)| (i % side, i / side)).collect();
+            let area = Area {
+                x: 0,
+                y: size,
+                width: side,
+                height: size,
+            };
+            Words::wrapped("#", size, 9, 1).draw_centred(
+                &mut Canvas::new(&mut pixels, side, side),
+                area,
+                0xff,
+            );
+            let inked: Vec<_> = pixels
+                .iter()
+                .enumerate()
+                .filter(|(_, p)| **p > 0)
+                .map(|(i, _)| (i % side, i / side))
+                .collect();
             assert!(!inked.is_empty(), "{size}");
             let (width, rows) = (letter_width(size), size..2 * size);
             let left = (side - width) / 2;
-            assert!(inked.iter().all(|(x, y)| (left..left + width).contains(x) && rows.contains(y)), "{size}");
+            assert!(
+                inked
+                    .iter()
+                    .all(|(x, y)| (left..left + width).contains(x) && rows.contains(y)),
+                "{size}"
+            );
         }
     }
 
@@ -164,6 +228,14 @@ mod tests {
         let mut pixels = vec![0; 16];
         let words = Words::wrapped("far too long for this", 64, 100, 1);
         words.draw_from_left(&mut Canvas::new(&mut pixels, 4, 4), Area::default(), 0xff);
-        words.draw_from_left(&mut Canvas::new(&mut pixels, 4, 4), Area { x: 9, y: 9, ..Area::default() }, 0xff);
+        words.draw_from_left(
+            &mut Canvas::new(&mut pixels, 4, 4),
+            Area {
+                x: 9,
+                y: 9,
+                ..Area::default()
+            },
+            0xff,
+        );
     }
 }

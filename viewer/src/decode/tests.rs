@@ -5,11 +5,24 @@ const HEIGHT: usize = 240;
 
 /// Left half red, right half blue.
 fn jpeg(width: usize, height: usize, set: impl Fn(&mut turbojpeg::Compressor)) -> Vec<u8> {
-    let pixels: Vec<u8> =
-        (0..width * height).flat_map(|i| if i % width < width / 2 { [200, 10, 10] } else { [10, 10, 200] }).collect();
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|i| {
+            if i % width < width / 2 {
+                [200, 10, 10]
+            } else {
+                [10, 10, 200]
+            }
+        })
+        .collect();
     let mut compressor = turbojpeg::Compressor::new().unwrap();
     set(&mut compressor);
-    let image = Image { pixels: &pixels[..], width, pitch: 3 * width, height, format: PixelFormat::RGB };
+    let image = Image {
+        pixels: &pixels[..],
+        width,
+        pitch: 3 * width,
+        height,
+        format: PixelFormat::RGB,
+    };
     compressor.compress_to_vec(image).unwrap()
 }
 
@@ -40,7 +53,9 @@ fn many_scans(repeats: usize) -> Vec<u8> {
     let mut out = gray[..sof].to_vec();
     out.extend([0xff, 0xc0, 0, 17, 8, 0, 64, 0, 64, 3]);
     out.extend([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]);
-    out.extend(&gray[sof + 2 + usize::from(u16::from_be_bytes([gray[sof + 2], gray[sof + 3]]))..sos]);
+    out.extend(
+        &gray[sof + 2 + usize::from(u16::from_be_bytes([gray[sof + 2], gray[sof + 3]]))..sos],
+    );
     for _ in 0..repeats {
         for component in 1..=3 {
             out.extend([0xff, 0xda, 0, 8, 1, component, 0, 0, 63, 0]);
@@ -63,7 +78,11 @@ fn assert_red_and_blue(picture: &Picture) {
 fn refusal(jpeg: &[u8]) -> DecodeError {
     let mut picture = Picture::new(8, 8);
     let error = Decoder::new().decode(jpeg, &mut picture).unwrap_err();
-    assert_eq!((picture.width(), picture.height(), picture.pixels().len()), (0, 0, 0), "nothing is left to be shown");
+    assert_eq!(
+        (picture.width(), picture.height(), picture.pixels().len()),
+        (0, 0, 0),
+        "nothing is left to be shown"
+    );
     error
 }
 
@@ -143,7 +162,10 @@ fn a_few_scans_are_decoded_and_many_are_refused() {
 fn a_picture_cut_short_or_zeroed_is_refused() {
     let good = good();
     for cut in [3, good.len() / 4, good.len() - 20] {
-        assert!(matches!(refusal(&good[..cut]), DecodeError::Damaged { .. }), "{cut}");
+        assert!(
+            matches!(refusal(&good[..cut]), DecodeError::Damaged { .. }),
+            "{cut}"
+        );
     }
     let mut zeroed = good.clone();
     let half = good.len() / 2;
@@ -213,7 +235,9 @@ fn a_small_target_is_served_by_a_small_decode_that_still_covers_it() {
         ((1, 1), (40, 30)),
         ((4000, 4000), (320, 240)),
     ] {
-        decoder.decode_for(&good(), Some(target), &mut picture).unwrap();
+        decoder
+            .decode_for(&good(), Some(target), &mut picture)
+            .unwrap();
         assert_eq!((picture.width(), picture.height()), size, "{target:?}");
         assert_red_and_blue(&picture);
     }
@@ -226,15 +250,29 @@ fn brightness_and_bytes_of_colour_are_decoded_by_the_same_rules() {
     assert_eq!(decoder.size(&good()).unwrap(), (WIDTH, HEIGHT));
     decoder.decode_grey(&good(), &mut grey).unwrap();
     decoder.decode_rgb(&good(), &mut rgb).unwrap();
-    assert_eq!((grey.width(), grey.height(), rgb.len(), rgb[0]), (WIDTH, HEIGHT, 1 + 3 * WIDTH * HEIGHT, 7));
+    assert_eq!(
+        (grey.width(), grey.height(), rgb.len(), rgb[0]),
+        (WIDTH, HEIGHT, 1 + 3 * WIDTH * HEIGHT, 7)
+    );
     let at = HEIGHT / 2 * WIDTH + WIDTH / 4;
-    assert!((60..76).contains(&grey.pixels()[at]), "{}", grey.pixels()[at]);
+    assert!(
+        (60..76).contains(&grey.pixels()[at]),
+        "{}",
+        grey.pixels()[at]
+    );
     let [red, green, blue] = [0, 1, 2].map(|part| rgb[1 + 3 * at + part]);
     assert!(red > 180 && green < 40 && blue < 40, "{red} {green} {blue}");
-    for bad in [good()[..900].to_vec(), with_size(good(), 9999, 9999), Vec::new()] {
+    for bad in [
+        good()[..900].to_vec(),
+        with_size(good(), 9999, 9999),
+        Vec::new(),
+    ] {
         assert!(decoder.decode_grey(&bad, &mut grey).is_err() && grey.pixels().is_empty());
         let before = rgb.len();
         assert!(decoder.decode_rgb(&bad, &mut rgb).is_err() && rgb.len() == before);
-        assert!(decoder.decode_grey(&good(), &mut grey).is_ok(), "a good one after it");
+        assert!(
+            decoder.decode_grey(&good(), &mut grey).is_ok(),
+            "a good one after it"
+        );
     }
 }

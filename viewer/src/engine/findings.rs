@@ -70,7 +70,9 @@ impl Outgoing {
 
     /// What the source makes of this screen at `now`, if it tells.
     pub(super) fn verdict(&self, now: Time) -> Option<Verdict> {
-        self.verdict.filter(|(came, _)| now < *came + VERDICT_LASTS).map(|(_, verdict)| verdict)
+        self.verdict
+            .filter(|(came, _)| now < *came + VERDICT_LASTS)
+            .map(|(_, verdict)| verdict)
     }
 
     fn put(&mut self, stream: &StreamName, finding: Finding) {
@@ -96,7 +98,11 @@ impl Outgoing {
 
     /// A message of what waits longest.
     fn next(&mut self) -> Findings {
-        let mut message = Findings { screen: self.screen, beside: self.beside.clone(), ..Findings::default() };
+        let mut message = Findings {
+            screen: self.screen,
+            beside: self.beside.clone(),
+            ..Findings::default()
+        };
         findings::fill(&mut message, &mut self.waiting);
         self.counts.sent += message.findings.len() as u64;
         message
@@ -140,7 +146,9 @@ impl Engine {
             self.outgoing.due = now + INTERVAL;
             return;
         };
-        let Some(session) = &mut self.paths[at].session else { return };
+        let Some(session) = &mut self.paths[at].session else {
+            return;
+        };
         let outgoing = &mut self.outgoing;
         if outgoing.stream.as_ref() != Some(&session.name) {
             outgoing.clear();
@@ -149,7 +157,8 @@ impl Engine {
         (outgoing.due, outgoing.path) = (now + INTERVAL, Some(at));
         let mut message = outgoing.next();
         session.findings += message.findings.len() as u64;
-        session.passed_over += outgoing.passed_over - std::mem::replace(&mut outgoing.told, outgoing.passed_over);
+        session.passed_over +=
+            outgoing.passed_over - std::mem::replace(&mut outgoing.told, outgoing.passed_over);
         (message.sent, message.passed_over) = (session.findings, session.passed_over);
         let datagram = session.encode(&ToRelay::Findings(session.id, message));
         self.shared.outputs.push_back(Output::Send(at, datagram));
@@ -163,7 +172,11 @@ impl Engine {
 
     /// A path that brings media and has not faltered; of several the one that they went by last.
     fn findings_path(&self, now: Time) -> Option<usize> {
-        let heard = |path: &Path| path.session.as_ref().is_some_and(|session| now < session.heard + FALTERS);
+        let heard = |path: &Path| {
+            path.session
+                .as_ref()
+                .is_some_and(|session| now < session.heard + FALTERS)
+        };
         let good = |path: &Path| path.is_active() && path.joining.is_none() && heard(path);
         let good = (0..self.paths.len()).filter(|at| good(&self.paths[*at]));
         good.min_by_key(|at| Some(*at) != self.outgoing.path)

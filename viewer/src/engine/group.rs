@@ -53,11 +53,20 @@ pub(super) struct Group {
 
 impl Group {
     /// Takes what the relay says: the group of path `at`, or that there is none.
-    pub(super) fn on_offer(&mut self, at: usize, offer: Option<SocketAddrV4>, patience: Duration) -> Option<Output> {
+    pub(super) fn on_offer(
+        &mut self,
+        at: usize,
+        offer: Option<SocketAddrV4>,
+        patience: Duration,
+    ) -> Option<Output> {
         if self.offered == offer {
             return None;
         }
-        *self = Self { offered: offer, patience, ..Self::default() };
+        *self = Self {
+            offered: offer,
+            patience,
+            ..Self::default()
+        };
         Some(offer.map_or(Output::LeaveGroup(at), |group| Output::JoinGroup(at, group)))
     }
 
@@ -80,12 +89,18 @@ impl Group {
 
     /// When the relay is to be told that nothing comes any more, if nothing does.
     pub(super) fn news_due(&self) -> Option<Time> {
-        self.heard.filter(|_| self.told).map(|heard| heard + self.patience)
+        self.heard
+            .filter(|_| self.told)
+            .map(|heard| heard + self.patience)
     }
 
     /// The keep-alive with what it says of the group.
     pub(super) fn tell(&mut self, now: Time, keep_alive: KeepAlive) -> KeepAlive {
         self.told = self.joined && self.heard.is_some_and(|heard| now < heard + self.patience);
-        KeepAlive { group_joined: self.joined, group_heard: self.told, ..keep_alive }
+        KeepAlive {
+            group_joined: self.joined,
+            group_heard: self.told,
+            ..keep_alive
+        }
     }
 }

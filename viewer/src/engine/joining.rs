@@ -24,7 +24,11 @@ pub(super) struct Joining {
 impl Joining {
     /// An attempt whose first JOIN goes out at `due`.
     pub(super) const fn new(due: Time) -> Self {
-        Self { due, step: FIRST_STEP, answered_challenge: false }
+        Self {
+            due,
+            step: FIRST_STEP,
+            answered_challenge: false,
+        }
     }
 
     /// When the next JOIN goes out.

@@ -9,7 +9,8 @@ use fanlight_proto::datagram::{ToRelay, VERSION};
 use fanlight_proto::exchange::Exchange;
 use fanlight_proto::handshake::{Initiator, ViewerAccess};
 use fanlight_proto::message::{
-    self, Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
+    self, Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report,
+    SourceClock,
 };
 use prost::Message as _;
 
@@ -130,7 +131,11 @@ impl Path {
 
     /// Does what is due by time.
     pub(super) fn on_tick(&mut self, now: Time, shared: &mut Shared, total: &Report) {
-        if self.session.as_ref().is_some_and(|session| session.heard + SILENCE <= now) {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.heard + SILENCE <= now)
+        {
             self.start_joining(now, shared);
         }
         if let Some(joining) = &mut self.joining
@@ -140,7 +145,9 @@ impl Path {
         }
         let due = self.keep_alive_due().is_some_and(|due| due <= now);
         if let Some(session) = self.session.as_mut().filter(|_| due) {
-            let keep_alive = self.group.tell(now, session.keep_alive(now, total, self.paused));
+            let keep_alive = self
+                .group
+                .tell(now, session.keep_alive(now, total, self.paused));
             let message = ToRelay::KeepAlive(session.id, keep_alive);
             let datagram = session.encode(&message);
             shared.outputs.push_back(Output::Send(self.at, datagram));
@@ -152,7 +159,9 @@ impl Path {
         let joining = self.joining.as_ref().map(Joining::due);
         let session = self.session.as_ref();
         let keep_alive = self.keep_alive_due();
-        let silence = session.filter(|_| joining.is_none()).map(|session| session.heard + SILENCE);
+        let silence = session
+            .filter(|_| joining.is_none())
+            .map(|session| session.heard + SILENCE);
         [joining, keep_alive, silence].into_iter().flatten().min()
     }
 
@@ -163,10 +172,21 @@ impl Path {
     }
 
     /// Takes what the relay says of the group of session `id`; a change is told to it at once.
-    pub(super) fn on_group_offer(&mut self, now: Time, shared: &mut Shared, id: u64, pulse: &Pulse) {
-        let Some(session) = self.session.as_mut().filter(|session| session.id == id) else { return };
+    pub(super) fn on_group_offer(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        id: u64,
+        pulse: &Pulse,
+    ) {
+        let Some(session) = self.session.as_mut().filter(|session| session.id == id) else {
+            return;
+        };
         let offer = pulse.group.as_ref().and_then(message::Group::checked);
-        if let Some(change) = self.group.on_offer(self.at, offer, session.group_patience()) {
+        if let Some(change) = self
+            .group
+            .on_offer(self.at, offer, session.group_patience())
+        {
             shared.outputs.push_back(change);
             session.keep_alive_due = now;
         }
@@ -174,7 +194,11 @@ impl Path {
 
     /// A group has been joined: the relay is told at once.
     pub(super) fn on_group_joined(&mut self, now: Time, group: SocketAddrV4) {
-        if let Some(session) = self.session.as_mut().filter(|_| self.group.on_joined(group)) {
+        if let Some(session) = self
+            .session
+            .as_mut()
+            .filter(|_| self.group.on_joined(group))
+        {
             session.keep_alive_due = now;
         }
     }
@@ -187,13 +211,26 @@ impl Path {
     }
 
     /// Takes a relay's question whether this viewer is where it says, with `whole` frames so far.
-    pub(super) fn on_challenge(&mut self, now: Time, shared: &mut Shared, challenge: Challenge, whole: u64) -> bool {
-        let Some(joining) = self.joining.as_mut().filter(|_| challenge.nonce == self.nonce) else { return false };
+    pub(super) fn on_challenge(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        challenge: Challenge,
+        whole: u64,
+    ) -> bool {
+        let Some(joining) = self
+            .joining
+            .as_mut()
+            .filter(|_| challenge.nonce == self.nonce)
+        else {
+            return false;
+        };
         if challenge.token.len() > MAX_TOKEN {
             return false;
         }
         if let Some(why) = disagreement(&self.access, challenge.access()) {
-            self.evidence.on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            self.evidence
+                .on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
             return true;
         }
         let answers = joining.answers_challenge();
@@ -215,7 +252,8 @@ impl Path {
         let (initiator, _) = self.handshake.as_mut()?;
         let Ok((payload, channel)) = initiator.finish(&accept.handshake) else {
             let why = "the answer was not made with the relay's key";
-            self.evidence.on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            self.evidence
+                .on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
             return None;
         };
         // The same answer may come again, and is none then.
@@ -234,13 +272,22 @@ impl Path {
         seal: Option<Seal>,
         total: Report,
     ) -> (bool, bool) {
-        let Some(opening) = Opening::of(accept) else { return (false, false) };
+        let Some(opening) = Opening::of(accept) else {
+            return (false, false);
+        };
         self.joining = None;
-        if self.session.as_ref().is_some_and(|session| session.id == opening.id) {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.id == opening.id)
+        {
             return (true, false);
         }
         shared.outputs.extend(self.group.leave(self.at));
-        let base = Report { frames_whole: self.whole_at_join, ..total };
+        let base = Report {
+            frames_whole: self.whole_at_join,
+            ..total
+        };
         self.session = Some(Session::new(now, &opening, seal, base));
         self.stream_retry = STREAM_RETRY.0;
         self.summary.joins += 1;
@@ -257,7 +304,8 @@ impl Path {
             self.summary.round_trip = Some(round_trip);
             let smoothed = self.smoothed_round_trip.unwrap_or(round_trip);
             self.smoothed_round_trip = Some(smoothed - smoothed / 8 + round_trip / 8);
-            let [sent, relay] = [pulse.echo_us, pulse.relay_us].map(|us| Time::from_nanos(us.saturating_mul(1000)));
+            let [sent, relay] =
+                [pulse.echo_us, pulse.relay_us].map(|us| Time::from_nanos(us.saturating_mul(1000)));
             self.clock.on_answer(sent, now, relay);
             self.source_clock = pulse.source_clock;
         }
@@ -268,7 +316,12 @@ impl Path {
     }
 
     /// The relay does not open a session; asks again later. Gives what that means, if it answers what was asked.
-    pub(super) fn on_refuse(&mut self, now: Time, shared: &mut Shared, refuse: &Refuse) -> Option<Signal> {
+    pub(super) fn on_refuse(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        refuse: &Refuse,
+    ) -> Option<Signal> {
         if self.joining.is_none() || refuse.nonce != self.nonce {
             return None;
         }
@@ -321,7 +374,9 @@ impl Path {
         self.joining = None;
         shared.outputs.extend(self.group.leave(self.at));
         if let Some(mut session) = self.session.take() {
-            let goodbye = Goodbye { reason: "viewer ends".to_owned() };
+            let goodbye = Goodbye {
+                reason: "viewer ends".to_owned(),
+            };
             let datagram = session.encode(&ToRelay::Goodbye(session.id, goodbye));
             shared.outputs.push_back(Output::Send(self.at, datagram));
         }
@@ -349,16 +404,27 @@ impl Path {
 
     /// What to tell of this path.
     pub(super) fn summary(&self) -> PathSummary {
-        PathSummary { paused: self.paused && self.session.is_some(), ..self.summary.clone() }
+        PathSummary {
+            paused: self.paused && self.session.is_some(),
+            ..self.summary.clone()
+        }
     }
 
     /// The first handshake message, once the relay has given a token for it.
     fn first_message(&mut self, shared: &mut Shared) -> Bytes {
         if self.handshake.is_none() && !self.token.is_empty() {
-            let begun = Initiator::begin(&self.access, self.nonce, &self.token, shared.secrets.bytes());
+            let begun = Initiator::begin(
+                &self.access,
+                self.nonce,
+                &self.token,
+                shared.secrets.bytes(),
+            );
             self.handshake = begun.map(|(initiator, message)| (initiator, message.into()));
         }
-        self.handshake.as_ref().map(|(_, message)| message.clone()).unwrap_or_default()
+        self.handshake
+            .as_ref()
+            .map(|(_, message)| message.clone())
+            .unwrap_or_default()
     }
 
     fn send_join(&mut self, shared: &mut Shared, whole: u64) {
@@ -387,9 +453,17 @@ const fn disagreement(own: &ViewerAccess, asked: Access) -> Option<&'static str>
         (ViewerAccess::Open, Access::Open | Access::Unspecified)
         | (ViewerAccess::Psk(_), Access::Psk)
         | (ViewerAccess::Keys { .. }, Access::Keys) => None,
-        (ViewerAccess::Open, _) => Some("the relay asks for a key, and this viewer has none (key_file)"),
-        (_, Access::Open | Access::Unspecified) => Some("this viewer has a key, but the relay lets everyone in"),
-        (ViewerAccess::Psk(_), _) => Some("the relay asks for a key of the viewer's own, and this one is shared"),
-        (ViewerAccess::Keys { .. }, _) => Some("the relay asks for the shared key, and this one is the viewer's own"),
+        (ViewerAccess::Open, _) => {
+            Some("the relay asks for a key, and this viewer has none (key_file)")
+        }
+        (_, Access::Open | Access::Unspecified) => {
+            Some("this viewer has a key, but the relay lets everyone in")
+        }
+        (ViewerAccess::Psk(_), _) => {
+            Some("the relay asks for a key of the viewer's own, and this one is shared")
+        }
+        (ViewerAccess::Keys { .. }, _) => {
+            Some("the relay asks for the shared key, and this one is the viewer's own")
+        }
     }
 }

@@ -76,18 +76,26 @@ pub(super) struct Seal {
 
 impl Seal {
     pub(super) fn new(channel: Channel, keys: &[StreamKey]) -> Self {
-        let mut seal = Self { channel, keys: Vec::new() };
+        let mut seal = Self {
+            channel,
+            keys: Vec::new(),
+        };
         seal.learn(keys);
         seal
     }
 
     fn learn(&mut self, keys: &[StreamKey]) {
         for key in keys.iter().take(KEYS) {
-            if self.keys.iter().all(|known| known.generation() != key.generation) {
+            if self
+                .keys
+                .iter()
+                .all(|known| known.generation() != key.generation)
+            {
                 self.keys.extend(MediaKey::from_message(key));
             }
         }
-        self.keys.sort_by_key(|key| std::cmp::Reverse(key.generation()));
+        self.keys
+            .sort_by_key(|key| std::cmp::Reverse(key.generation()));
         self.keys.truncate(KEYS);
     }
 }
@@ -141,7 +149,13 @@ impl<'a> Opening<'a> {
         };
         let alias = u16::try_from(info.alias).ok()?;
         let id = Some(accept.session).filter(|id| *id != 0)?;
-        Some(Self { id, alias, name: info.name.parse().ok()?, info, interval })
+        Some(Self {
+            id,
+            alias,
+            name: info.name.parse().ok()?,
+            info,
+            interval,
+        })
     }
 }
 
@@ -207,11 +221,20 @@ impl Session {
     }
 
     /// The shard of a media datagram, if it is what this session's relay has sent and not a recording.
-    pub(super) fn shard<'a>(&self, header: &DataHeader, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
+    pub(super) fn shard<'a>(
+        &self,
+        header: &DataHeader,
+        datagram: &'a mut [u8],
+    ) -> Option<&'a [u8]> {
         match (&self.seal, header.key) {
             (None, None) => Some(&datagram[DATA_HEADER..]),
-            (Some(seal), Some(slot)) if header.sequence.saturating_add(REPLAY_FRAMES) >= self.newest_sequence => {
-                seal.keys.iter().find(|key| key.slot() == slot)?.open(datagram)
+            (Some(seal), Some(slot))
+                if header.sequence.saturating_add(REPLAY_FRAMES) >= self.newest_sequence =>
+            {
+                seal.keys
+                    .iter()
+                    .find(|key| key.slot() == slot)?
+                    .open(datagram)
             }
             _ => None,
         }
@@ -237,8 +260,12 @@ impl Session {
     /// and were not withheld are lost on the way. What is withheld is told at least as soon as it is missed.
     pub(super) fn on_withheld(&mut self, withheld: Withheld, total: &Report) {
         self.withheld = withheld;
-        let missing = total.frames_unrecovered.saturating_sub(self.base.frames_unrecovered);
-        self.unrecovered = self.unrecovered.max(missing.saturating_sub(withheld.paced_out));
+        let missing = total
+            .frames_unrecovered
+            .saturating_sub(self.base.frames_unrecovered);
+        self.unrecovered = self
+            .unrecovered
+            .max(missing.saturating_sub(withheld.paced_out));
     }
 
     /// When the next keep-alive is due.
@@ -254,7 +281,10 @@ impl Session {
         self.probed |= self.media + self.probe_after <= now;
         self.keep_alive_due = now + self.interval;
         self.keep_alives += 1;
-        let report = self.keep_alives.is_multiple_of(REPORT_EVERY).then(|| self.report(total));
+        let report = self
+            .keep_alives
+            .is_multiple_of(REPORT_EVERY)
+            .then(|| self.report(total));
         KeepAlive {
             sent_us: now.as_micros(),
             report,
@@ -266,7 +296,10 @@ impl Session {
     }
 
     fn key_generation(&self) -> u32 {
-        self.seal.as_ref().and_then(|seal| seal.keys.first()).map_or(0, MediaKey::generation)
+        self.seal
+            .as_ref()
+            .and_then(|seal| seal.keys.first())
+            .map_or(0, MediaKey::generation)
     }
 
     fn report(&self, total: &Report) -> Report {

@@ -74,7 +74,13 @@ impl Signal {
     /// Whether the camera is being woken, so that a picture may be expected.
     #[must_use]
     pub const fn is_asleep(&self) -> bool {
-        matches!(self, Self::Camera { state: State::Idle, .. })
+        matches!(
+            self,
+            Self::Camera {
+                state: State::Idle,
+                ..
+            }
+        )
     }
 
     /// Of what several relays say, the lowest is the one to show.
@@ -100,7 +106,9 @@ impl Signal {
             Refusal::NoStreams => Self::NoStreams,
             Refusal::NoSuchStream => Self::NoSuchStream(wanted.to_owned()),
             Refusal::Key => Self::NoKey("the relay does not know this viewer's key"),
-            Refusal::Busy | Refusal::Unspecified => Self::Busy(Duration::from_millis(refuse.retry_after_ms.into())),
+            Refusal::Busy | Refusal::Unspecified => {
+                Self::Busy(Duration::from_millis(refuse.retry_after_ms.into()))
+            }
         }
     }
 }
@@ -116,10 +124,14 @@ impl fmt::Display for Signal {
             Self::NoKey(why) => f.write_str(why),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
             // Whoever reads this has just made the source hear that somebody watches.
-            Self::Camera { state: State::Idle, reason } if reason.is_empty() => {
-                f.write_str("the camera sleeps and wakes now")
-            }
-            Self::Camera { state: State::Idle, reason } => write!(f, "the camera sleeps ({reason}) and wakes now"),
+            Self::Camera {
+                state: State::Idle,
+                reason,
+            } if reason.is_empty() => f.write_str("the camera sleeps and wakes now"),
+            Self::Camera {
+                state: State::Idle,
+                reason,
+            } => write!(f, "the camera sleeps ({reason}) and wakes now"),
             Self::Camera { reason, .. } if !reason.is_empty() => f.write_str(reason),
             Self::Camera { state, .. } => write!(f, "camera {}", state_word(*state)),
             Self::SourceGone => f.write_str("source gone"),
@@ -181,7 +193,13 @@ impl Evidence {
             (Some(former), None) => former.over = former.over.or(Some(now)),
             // The same word again is no news: frames that came since are.
             (Some(former), Some(signal)) if former.signal == signal && former.over.is_none() => {}
-            (_, Some(signal)) => self.trouble = Some(Trouble { signal, since: now, over: None }),
+            (_, Some(signal)) => {
+                self.trouble = Some(Trouble {
+                    signal,
+                    since: now,
+                    over: None,
+                })
+            }
             (None, None) => {}
         }
     }
@@ -206,9 +224,13 @@ impl Evidence {
         if fresh_until.is_some_and(|until| now < until) {
             return (Signal::Live, fresh_until);
         }
-        let linked_until = self.heard.map(|heard| heard + LINK_PATIENCE).filter(|until| now < *until);
+        let linked_until = self
+            .heard
+            .map(|heard| heard + LINK_PATIENCE)
+            .filter(|until| now < *until);
         if let (Some(joined), Some(linked_until)) = (self.joined, linked_until) {
-            let patient_until = |since: Time| Some(since + self.patience()).filter(|until| now < *until);
+            let patient_until =
+                |since: Time| Some(since + self.patience()).filter(|until| now < *until);
             if let Some(trouble) = &self.trouble {
                 let until = trouble.over.map_or(Some(linked_until), patient_until);
                 if let Some(until) = until {
@@ -230,7 +252,11 @@ impl Evidence {
     /// Until when the newest frame passes for live.
     fn fresh_until(&self) -> Option<Time> {
         let frame = self.frame?;
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.since >= frame) {
+        if self
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.since >= frame)
+        {
             return None;
         }
         Some((frame + self.patience()).min(self.heard? + LINK_PATIENCE))
@@ -242,6 +268,7 @@ impl Evidence {
     }
 
     fn patience(&self) -> Duration {
-        (self.interval().unwrap_or_default() * PATIENT_INTERVALS).clamp(FRAME_PATIENCE, MAX_PATIENCE)
+        (self.interval().unwrap_or_default() * PATIENT_INTERVALS)
+            .clamp(FRAME_PATIENCE, MAX_PATIENCE)
     }
 }

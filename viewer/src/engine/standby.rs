@@ -40,7 +40,10 @@ impl Standby {
     pub(super) fn deadline(&self, paths: &[Path]) -> Option<Time> {
         match &self.trial {
             Some(trial) => Some(trial.began + TRIAL),
-            None => paths[self.lead].session.as_ref().map(|_| self.frame + patience(&paths[self.lead])),
+            None => paths[self.lead]
+                .session
+                .as_ref()
+                .map(|_| self.frame + patience(&paths[self.lead])),
         }
     }
 
@@ -58,8 +61,13 @@ impl Standby {
             }
             None if self.has_faltered(now, &paths[self.lead]) => {
                 let datagrams = paths.iter().map(|path| path.summary.datagrams).collect();
-                self.trial = Some(Trial { began: now, datagrams });
-                paths.iter_mut().for_each(|path| path.set_paused(now, false));
+                self.trial = Some(Trial {
+                    began: now,
+                    datagrams,
+                });
+                paths
+                    .iter_mut()
+                    .for_each(|path| path.set_paused(now, false));
             }
             _ => {}
         }
@@ -73,8 +81,16 @@ impl Standby {
 impl Trial {
     /// The path that brought the most; of equals the first.
     fn best(&self, paths: &[Path]) -> usize {
-        let brought = |at: usize| paths[at].summary.datagrams.saturating_sub(self.datagrams[at]);
-        (0..paths.len()).rev().max_by_key(|at| brought(*at)).unwrap_or_default()
+        let brought = |at: usize| {
+            paths[at]
+                .summary
+                .datagrams
+                .saturating_sub(self.datagrams[at])
+        };
+        (0..paths.len())
+            .rev()
+            .max_by_key(|at| brought(*at))
+            .unwrap_or_default()
     }
 }
 

@@ -90,7 +90,9 @@ impl World {
     fn with(seed: u64, config: EngineConfig) -> Self {
         let mut world = Self {
             now: ms(0),
-            relays: (1..=config.paths.len() as u64).map(|start| Some(MiniRelay::new(start))).collect(),
+            relays: (1..=config.paths.len() as u64)
+                .map(|start| Some(MiniRelay::new(start)))
+                .collect(),
             cut: vec![false; config.paths.len()],
             far: vec![Duration::ZERO; config.paths.len()],
             groups: vec![None; config.paths.len()],
@@ -124,18 +126,35 @@ impl World {
     fn run_until(&mut self, end: Time) {
         loop {
             let event = self.events.keys().next().map(|(when, _)| *when);
-            let deadline = self.engine.next_deadline().map(|deadline| deadline.max(self.now));
-            let Some(next) = event.into_iter().chain(deadline).min().filter(|next| *next <= end) else {
+            let deadline = self
+                .engine
+                .next_deadline()
+                .map(|deadline| deadline.max(self.now));
+            let Some(next) = event
+                .into_iter()
+                .chain(deadline)
+                .min()
+                .filter(|next| *next <= end)
+            else {
                 self.now = end;
                 return;
             };
             self.now = next;
-            while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= next) {
+            while let Some(entry) = self
+                .events
+                .first_entry()
+                .filter(|entry| entry.key().0 <= next)
+            {
                 let event = entry.remove();
                 self.handle(event);
             }
             self.engine.on_tick(self.now);
-            assert!(self.engine.next_deadline().is_none_or(|deadline| deadline > self.now), "the engine spins");
+            assert!(
+                self.engine
+                    .next_deadline()
+                    .is_none_or(|deadline| deadline > self.now),
+                "the engine spins"
+            );
             self.drain();
         }
     }
@@ -151,7 +170,9 @@ impl World {
             },
             Event::ToViewer(at, mut datagram) => {
                 self.note_seen(at, &datagram);
-                self.record.iter_mut().for_each(|record| record.push((at, datagram.clone())));
+                self.record
+                    .iter_mut()
+                    .for_each(|record| record.push((at, datagram.clone())));
                 self.engine.on_datagram(self.now, at, &mut datagram);
             }
             Event::ToGroup(at, mut datagram) => {
@@ -167,10 +188,19 @@ impl World {
     }
 
     fn note_seen(&mut self, at: usize, datagram: &[u8]) {
-        let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else { return };
+        let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
+            return;
+        };
         let FrameId { epoch, number } = header.id;
-        let in_session = self.engine.paths[at].session.as_ref().is_some_and(|session| session.alias == header.alias);
-        let of_newest_epoch = self.seen.keys().next_back().is_none_or(|newest| epoch >= *newest);
+        let in_session = self.engine.paths[at]
+            .session
+            .as_ref()
+            .is_some_and(|session| session.alias == header.alias);
+        let of_newest_epoch = self
+            .seen
+            .keys()
+            .next_back()
+            .is_none_or(|newest| epoch >= *newest);
         if in_session && of_newest_epoch {
             let (_, highest) = self.seen.entry(epoch).or_insert((number, number));
             *highest = number.max(*highest);
@@ -181,8 +211,17 @@ impl World {
     /// last one seen, of the present one the last one whole.
     fn span(&self) -> u64 {
         let newest = self.frames.last().expect("frames have come").1;
-        let last = |epoch, highest| if epoch == newest.epoch { newest.number } else { highest };
-        self.seen.iter().map(|(epoch, (first, highest))| last(*epoch, *highest) - first + 1).sum()
+        let last = |epoch, highest| {
+            if epoch == newest.epoch {
+                newest.number
+            } else {
+                highest
+            }
+        };
+        self.seen
+            .iter()
+            .map(|(epoch, (first, highest))| last(*epoch, *highest) - first + 1)
+            .sum()
     }
 
     fn capture(&mut self) {
@@ -190,15 +229,22 @@ impl World {
         if !self.capturing {
             return;
         }
-        let id = FrameId { epoch: self.epoch, number: self.number };
+        let id = FrameId {
+            epoch: self.epoch,
+            number: self.number,
+        };
         self.number += 1;
         let body = body(id, self.frame_bytes);
         for at in 0..self.relays.len() {
-            let Some(relay) = &mut self.relays[at] else { continue };
+            let Some(relay) = &mut self.relays[at] else {
+                continue;
+            };
             let datagrams = relay.on_frame(id, &body, 0);
             let (joined, heard) = (relay.joined, relay.heard);
             if joined {
-                datagrams.iter().for_each(|datagram| self.carry(at, &Event::ToGroup(at, datagram.clone())));
+                datagrams
+                    .iter()
+                    .for_each(|datagram| self.carry(at, &Event::ToGroup(at, datagram.clone())));
             }
             if !heard {
                 self.carry_all(at, datagrams);
@@ -213,14 +259,25 @@ impl World {
     }
 
     fn carry(&mut self, at: usize, event: &Event) {
-        let far = if matches!(event, Event::ToRelay(..)) { Duration::ZERO } else { self.far[at] };
+        let far = if matches!(event, Event::ToRelay(..)) {
+            Duration::ZERO
+        } else {
+            self.far[at]
+        };
         let mut odds = |thousandths| self.dice.next() % 1000 < thousandths;
-        let (lost, doubled, reordered) =
-            (self.cut[at] || odds(self.link.lost), odds(self.link.doubled), odds(self.link.reordered));
+        let (lost, doubled, reordered) = (
+            self.cut[at] || odds(self.link.lost),
+            odds(self.link.doubled),
+            odds(self.link.reordered),
+        );
         if lost {
             return;
         }
-        let late = Duration::from_micros(if reordered { self.dice.next() % 4000 } else { 0 });
+        let late = Duration::from_micros(if reordered {
+            self.dice.next() % 4000
+        } else {
+            0
+        });
         for _ in 0..=u8::from(doubled) {
             self.at(self.now + ONE_WAY + far + late, event.clone());
         }
@@ -232,10 +289,12 @@ impl World {
                 Output::Send(at, datagram) => self.carry(at, &Event::ToRelay(at, datagram)),
                 Output::Frame(arrived) => {
                     let id = arrived.whole.id;
-                    self.bodies_wrong += u64::from(arrived.whole.body != body(id, arrived.whole.body.len()));
+                    self.bodies_wrong +=
+                        u64::from(arrived.whole.body != body(id, arrived.whole.body.len()));
                     self.frames.push((self.now, id));
                     if self.finds {
-                        self.engine.on_finding(&STREAM.parse().unwrap(), finding(id));
+                        self.engine
+                            .on_finding(&STREAM.parse().unwrap(), finding(id));
                     }
                     self.engine.recycle(arrived.whole.body);
                 }
@@ -255,22 +314,38 @@ impl World {
     }
 
     fn relay(&mut self) -> &mut MiniRelay {
-        self.relays[0].as_mut().expect("the test has not killed the relay")
+        self.relays[0]
+            .as_mut()
+            .expect("the test has not killed the relay")
     }
 
     /// When the first frame came whole after `moment`.
     fn first_frame_after(&self, moment: Time) -> Time {
-        self.frames.iter().map(|(when, _)| *when).find(|when| *when > moment).expect("frames come again")
+        self.frames
+            .iter()
+            .map(|(when, _)| *when)
+            .find(|when| *when > moment)
+            .expect("frames come again")
     }
 
     /// The signal in force at `moment`.
     fn signal_at(&self, moment: Time) -> Signal {
-        self.signals.iter().rev().find(|(when, _)| *when <= moment).map(|(_, s)| s.clone()).unwrap_or_default()
+        self.signals
+            .iter()
+            .rev()
+            .find(|(when, _)| *when <= moment)
+            .map(|(_, s)| s.clone())
+            .unwrap_or_default()
     }
 }
 
 fn finding(id: FrameId) -> Finding {
-    Finding { epoch: id.epoch, number: id.number, confidence: 0.5, ..Finding::default() }
+    Finding {
+        epoch: id.epoch,
+        number: id.number,
+        confidence: 0.5,
+        ..Finding::default()
+    }
 }
 
 fn secret(seed: u64) -> [u8; 32] {
@@ -278,5 +353,7 @@ fn secret(seed: u64) -> [u8; 32] {
 }
 
 fn body(id: FrameId, length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i as u64 * 31 + id.number * 7 + id.epoch) as u8).collect()
+    (0..length)
+        .map(|i| (i as u64 * 31 + id.number * 7 + id.epoch) as u8)
+        .collect()
 }

@@ -63,8 +63,21 @@ pub(super) struct Account {
 
 impl Account {
     fn of(summary: &Summary) -> Self {
-        let Summary { joins, datagrams, bytes, counts, losses, .. } = *summary;
-        Self { joins, datagrams, bytes, counts, losses }
+        let Summary {
+            joins,
+            datagrams,
+            bytes,
+            counts,
+            losses,
+            ..
+        } = *summary;
+        Self {
+            joins,
+            datagrams,
+            bytes,
+            counts,
+            losses,
+        }
     }
 }
 
@@ -143,7 +156,8 @@ impl Seat {
         self.delivered += 1;
         self.bytes += delivery.bytes as u64;
         self.clock = delivery.clock;
-        self.gaps.on_frame(delivery.id, delivery.at, delivery.rate_millihertz);
+        self.gaps
+            .on_frame(delivery.id, delivery.at, delivery.rate_millihertz);
     }
 
     /// Takes where the session's engine stands.
@@ -175,7 +189,10 @@ impl Seat {
                 recovered: now.counts.recovered - before.counts.recovered,
                 ..Counts::default()
             },
-            losses: Losses { undecodable: self.undecodable, ..lost_between(&before.losses, &now.losses) },
+            losses: Losses {
+                undecodable: self.undecodable,
+                ..lost_between(&before.losses, &now.losses)
+            },
         }
     }
 }
@@ -184,7 +201,10 @@ impl Seat {
 /// when messages overtake each other: only the sum of both never falls.
 fn lost_between(before: &Losses, now: &Losses) -> Losses {
     let (paced_out, link) = shared_out((before.paced_out, before.link), (now.paced_out, now.link));
-    let (given_up, incomplete) = shared_out((before.given_up, before.incomplete), (now.given_up, now.incomplete));
+    let (given_up, incomplete) = shared_out(
+        (before.given_up, before.incomplete),
+        (now.given_up, now.incomplete),
+    );
     Losses {
         upstream: now.upstream - before.upstream,
         relay: now.relay - before.relay,
@@ -229,25 +249,47 @@ mod tests {
     }
 
     fn summary(datagrams: u64, losses: Losses) -> Summary {
-        Summary { joins: 1, datagrams, losses, ..Summary::default() }
+        Summary {
+            joins: 1,
+            datagrams,
+            losses,
+            ..Summary::default()
+        }
     }
 
     #[test]
     fn only_what_comes_while_it_is_measured_counts() {
         let books = Books::new(2);
-        [3, 5].iter().for_each(|number| books.on_delivery(1, &delivery(*number)));
+        [3, 5]
+            .iter()
+            .for_each(|number| books.on_delivery(1, &delivery(*number)));
         books.begin();
         assert!(books.is_measuring());
-        let link = |link| Losses { link, ..Losses::default() };
+        let link = |link| Losses {
+            link,
+            ..Losses::default()
+        };
         books.seat(1).on_summary(&summary(20, link(4)), true);
-        [6, 8, 9].iter().for_each(|number| books.on_delivery(1, &delivery(*number)));
+        [6, 8, 9]
+            .iter()
+            .for_each(|number| books.on_delivery(1, &delivery(*number)));
         books.seat(1).undecodable += 1;
         books.seat(1).on_summary(&summary(50, link(5)), true);
         let seat = books.seats().swap_remove(1);
         let measured = seat.measured();
-        assert_eq!((seat.delivered, seat.bytes, seat.gaps.count, seat.served), (3, 3000, 1, Some(ms(300))));
+        assert_eq!(
+            (seat.delivered, seat.bytes, seat.gaps.count, seat.served),
+            (3, 3000, 1, Some(ms(300)))
+        );
         assert_eq!((measured.joins, measured.datagrams), (0, 30));
-        assert_eq!(measured.losses, Losses { link: 1, undecodable: 1, ..Losses::default() });
+        assert_eq!(
+            measured.losses,
+            Losses {
+                link: 1,
+                undecodable: 1,
+                ..Losses::default()
+            }
+        );
         assert_eq!((books.fan().all.count(), seat.lost_in_all()), (3, 5));
         books.end();
         books.on_delivery(1, &delivery(10));
@@ -263,10 +305,26 @@ mod tests {
 
     #[test]
     fn what_turns_out_to_have_been_withheld_before_is_not_lost_again() {
-        let before = Losses { link: 5, incomplete: 2, ..Losses::default() };
-        let now = Losses { paced_out: 6, given_up: 2, relay: 1, ..Losses::default() };
+        let before = Losses {
+            link: 5,
+            incomplete: 2,
+            ..Losses::default()
+        };
+        let now = Losses {
+            paced_out: 6,
+            given_up: 2,
+            relay: 1,
+            ..Losses::default()
+        };
         let lost = lost_between(&before, &now);
-        assert_eq!(lost, Losses { paced_out: 1, relay: 1, ..Losses::default() });
+        assert_eq!(
+            lost,
+            Losses {
+                paced_out: 1,
+                relay: 1,
+                ..Losses::default()
+            }
+        );
         assert_eq!(lost.total(), now.total() - before.total());
         // And back, when an older message overtakes a newer one.
         assert_eq!(shared_out((6, 0), (4, 3)), (0, 1));

@@ -41,12 +41,21 @@ impl Plan {
     }
 
     fn route(&self, number: usize) -> Route {
-        Route { own: Some(own_address(number)), ..self.route.clone() }
+        Route {
+            own: Some(own_address(number)),
+            ..self.route.clone()
+        }
     }
 
     fn engine(&self, number: usize) -> Engine {
         let name = format!("load {} of {}", number + 1, self.engine.name);
-        Engine::new(EngineConfig { name, ..self.engine.clone() }, clock::random_bytes())
+        Engine::new(
+            EngineConfig {
+                name,
+                ..self.engine.clone()
+            },
+            clock::random_bytes(),
+        )
     }
 }
 
@@ -59,11 +68,20 @@ impl Crowd {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub(super) fn start(plan: &Plan, books: &Arc<Books>, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        plan: &Plan,
+        books: &Arc<Books>,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
         let began = clock::now();
         let start = |number| {
-            let share =
-                Share { number, plan: plan.clone(), books: Arc::clone(books), began, shutdown: shutdown.clone() };
+            let share = Share {
+                number,
+                plan: plan.clone(),
+                books: Arc::clone(books),
+                began,
+                shutdown: shutdown.clone(),
+            };
             let thread = thread::Builder::new().name(format!("load {number}"));
             thread.spawn(move || share.run())
         };
@@ -102,13 +120,22 @@ struct Share {
 
 impl Share {
     fn run(self) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let sessions = (self.number..self.plan.sessions).step_by(self.plan.threads);
         let (local, room, clock) = (LocalSet::new(), Rc::new(Room::new()), Clock::here());
         let share = Rc::new(self);
         local.block_on(&runtime, async {
             let attended: Vec<_> = sessions
-                .map(|number| tokio::task::spawn_local(attend(Rc::clone(&share), number, Rc::clone(&room), clock)))
+                .map(|number| {
+                    tokio::task::spawn_local(attend(
+                        Rc::clone(&share),
+                        number,
+                        Rc::clone(&room),
+                        clock,
+                    ))
+                })
                 .collect();
             for session in attended {
                 session.await.map_err(io::Error::other)?;
@@ -128,7 +155,15 @@ async fn attend(share: Rc<Share>, number: usize, room: Rc<Room>, clock: Clock) {
     let (route, mut engine) = (share.plan.route(number), share.plan.engine(number));
     let limit = share.plan.engine.max_frame_bytes;
     let mut session = Session::new(Arc::clone(&share.books), number, limit, clock);
-    converse_beside(&route, &mut engine, &mut session, &share.shutdown, &room, Requests::never()).await;
+    converse_beside(
+        &route,
+        &mut engine,
+        &mut session,
+        &share.shutdown,
+        &room,
+        Requests::never(),
+    )
+    .await;
     session.finish(&engine);
 }
 

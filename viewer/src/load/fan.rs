@@ -46,13 +46,20 @@ impl Fan {
             frame.last = frame.last.max(age);
             return;
         }
-        if self.settled.is_some_and(|settled| settled.epoch == id.epoch && id.number <= settled.number) {
+        if self
+            .settled
+            .is_some_and(|settled| settled.epoch == id.epoch && id.number <= settled.number)
+        {
             return;
         }
         if self.under_way.len() == FRAMES_UNDER_WAY {
             self.settle_oldest();
         }
-        self.under_way.push_back(UnderWay { id, first: age, last: age });
+        self.under_way.push_back(UnderWay {
+            id,
+            first: age,
+            last: age,
+        });
     }
 
     /// Takes what is under way for settled; the newest frame, which may still come to some, does not count.
@@ -92,8 +99,14 @@ mod tests {
         }
         fan.end();
         assert_eq!(fan.all.count(), 800);
-        assert_eq!([&fan.first, &fan.last, &fan.spread].map(Ages::count), [199; 3]);
-        assert_eq!([&fan.first, &fan.last, &fan.spread].map(Ages::max), [ms(5), ms(8), ms(3)]);
+        assert_eq!(
+            [&fan.first, &fan.last, &fan.spread].map(Ages::count),
+            [199; 3]
+        );
+        assert_eq!(
+            [&fan.first, &fan.last, &fan.spread].map(Ages::max),
+            [ms(5), ms(8), ms(3)]
+        );
     }
 
     #[test]
@@ -101,11 +114,30 @@ mod tests {
         let mut fan = Fan::default();
         let frames = FRAMES_UNDER_WAY as u64 + 10;
         (0..frames).for_each(|number| fan.record(FrameId { epoch: 1, number }, ms(1)));
-        fan.record(FrameId { epoch: 1, number: 3 }, ms(900));
+        fan.record(
+            FrameId {
+                epoch: 1,
+                number: 3,
+            },
+            ms(900),
+        );
         assert_eq!(fan.under_way.len(), FRAMES_UNDER_WAY);
         fan.end();
-        assert_eq!((fan.first.max(), fan.last.max(), fan.all.max()), (ms(1), ms(1), ms(900)));
-        fan.record(FrameId { epoch: 2, number: 0 }, ms(2));
-        assert_eq!(fan.under_way.len(), 1, "another run of the source counts from 0 again");
+        assert_eq!(
+            (fan.first.max(), fan.last.max(), fan.all.max()),
+            (ms(1), ms(1), ms(900))
+        );
+        fan.record(
+            FrameId {
+                epoch: 2,
+                number: 0,
+            },
+            ms(2),
+        );
+        assert_eq!(
+            fan.under_way.len(),
+            1,
+            "another run of the source counts from 0 again"
+        );
     }
 }

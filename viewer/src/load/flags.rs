@@ -59,9 +59,15 @@ impl Load {
             ("--snapshot", extra.snapshot.is_some()),
             ("--trace", extra.trace.is_some()),
         ] {
-            ensure!(!given, "{flag} before `load` is for a viewer that shows: see fanlight-viewer load --help");
+            ensure!(
+                !given,
+                "{flag} before `load` is for a viewer that shows: see fanlight-viewer load --help"
+            );
         }
-        ensure!(!self.duration.is_zero(), "--duration is nothing: there would be nothing measured");
+        ensure!(
+            !self.duration.is_zero(),
+            "--duration is nothing: there would be nothing measured"
+        );
         let (pids, relays) = (self.relay_pid.len(), config.relay.len());
         ensure!(
             pids == 0 || pids == relays,
@@ -74,7 +80,9 @@ impl Load {
 impl Load {
     /// Whether standard output is for the report.
     pub(super) fn json_on_stdout(&self) -> bool {
-        self.json.as_ref().is_some_and(|path| path.as_os_str() == "-")
+        self.json
+            .as_ref()
+            .is_some_and(|path| path.as_os_str() == "-")
     }
 
     /// Says `text` to people, at once; nobody may be reading, which is no reason to end.
@@ -83,7 +91,9 @@ impl Load {
             std::io::stderr().write_all(text.as_bytes())
         } else {
             let mut stdout = std::io::stdout().lock();
-            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            stdout
+                .write_all(text.as_bytes())
+                .and_then(|()| stdout.flush())
         };
     }
 }
@@ -93,17 +103,58 @@ mod tests {
     use super::*;
 
     fn load() -> Load {
-        Load { viewers: 5, ramp: 1, duration: Duration::from_secs(1), threads: 1, json: None, relay_pid: Vec::new() }
+        Load {
+            viewers: 5,
+            ramp: 1,
+            duration: Duration::from_secs(1),
+            threads: 1,
+            json: None,
+            relay_pid: Vec::new(),
+        }
     }
 
     #[test]
     fn flags_that_do_not_go_together_are_named() {
         let config = Config::default();
         assert!(load().check(&config, &Extra::default()).is_ok());
-        assert!(Load { relay_pid: vec![1], ..load() }.check(&config, &Extra::default()).is_ok());
+        assert!(
+            Load {
+                relay_pid: vec![1],
+                ..load()
+            }
+            .check(&config, &Extra::default())
+            .is_ok()
+        );
         let error = |load: Load, extra| load.check(&config, &extra).unwrap_err().to_string();
-        assert!(error(Load { relay_pid: vec![1, 2], ..load() }, Extra::default()).contains("2 processes for 1 relays"));
-        assert!(error(Load { duration: Duration::ZERO, ..load() }, Extra::default()).starts_with("--duration"));
-        assert!(error(load(), Extra { headless: true, ..Extra::default() }).starts_with("--headless before `load`"));
+        assert!(
+            error(
+                Load {
+                    relay_pid: vec![1, 2],
+                    ..load()
+                },
+                Extra::default()
+            )
+            .contains("2 processes for 1 relays")
+        );
+        assert!(
+            error(
+                Load {
+                    duration: Duration::ZERO,
+                    ..load()
+                },
+                Extra::default()
+            )
+            .starts_with("--duration")
+        );
+        assert!(
+            error(
+                load(),
+                Extra {
+                    headless: true,
+                    ..Extra::default()
+                }
+            )
+            .starts_with("--headless before `load`")
+        );
     }
 }

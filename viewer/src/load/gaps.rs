@@ -33,12 +33,26 @@ struct Last {
 impl Gaps {
     /// A frame came at `at`, of a stream with so many thousandths of a frame a second; 0 when that is not known.
     pub(super) fn on_frame(&mut self, id: FrameId, at: Time, rate_millihertz: u32) {
-        let interval = Duration::from_secs(1000).checked_div(rate_millihertz).unwrap_or_default();
-        let last = self.last.replace(Last { id, at, patience: SILENCE.max(interval * SILENT_INTERVALS) });
+        let interval = Duration::from_secs(1000)
+            .checked_div(rate_millihertz)
+            .unwrap_or_default();
+        let last = self.last.replace(Last {
+            id,
+            at,
+            patience: SILENCE.max(interval * SILENT_INTERVALS),
+        });
         let Some(last) = last else { return };
         // The numbers of another run of the source tell nothing.
-        let neighbours = if last.id.epoch == id.epoch { id.number.saturating_sub(last.id.number) } else { 1 };
-        self.note(neighbours.saturating_sub(1), at.saturating_since(last.at), last.patience);
+        let neighbours = if last.id.epoch == id.epoch {
+            id.number.saturating_sub(last.id.number)
+        } else {
+            1
+        };
+        self.note(
+            neighbours.saturating_sub(1),
+            at.saturating_since(last.at),
+            last.patience,
+        );
     }
 
     /// Counts the gap that still lasts at the end, if one does.
@@ -50,7 +64,10 @@ impl Gaps {
 
     /// Forgets what was, and goes on from the latest frame.
     pub(super) fn restart(&mut self) {
-        *self = Self { last: self.last, ..Self::default() };
+        *self = Self {
+            last: self.last,
+            ..Self::default()
+        };
     }
 
     /// These and another viewer's.
@@ -82,14 +99,24 @@ mod tests {
     fn after(frames: &[(u64, u64, u64)]) -> Gaps {
         let mut gaps = Gaps::default();
         for (epoch, number, at) in frames {
-            gaps.on_frame(FrameId { epoch: *epoch, number: *number }, ms(*at), RATE);
+            gaps.on_frame(
+                FrameId {
+                    epoch: *epoch,
+                    number: *number,
+                },
+                ms(*at),
+                RATE,
+            );
         }
         gaps
     }
 
     #[track_caller]
     fn are(gaps: &Gaps, count: u64, frames: u64, millis: u64) {
-        assert_eq!((gaps.count, gaps.longest_frames, gaps.longest), (count, frames, Duration::from_millis(millis)));
+        assert_eq!(
+            (gaps.count, gaps.longest_frames, gaps.longest),
+            (count, frames, Duration::from_millis(millis))
+        );
     }
 
     #[test]
@@ -99,7 +126,12 @@ mod tests {
 
     #[test]
     fn missing_numbers_are_a_gap_as_long_as_the_time_between_the_frames_beside_it() {
-        are(&after(&[(1, 5, 0), (1, 7, 66), (1, 8, 99), (1, 12, 232)]), 2, 3, 133);
+        are(
+            &after(&[(1, 5, 0), (1, 7, 66), (1, 8, 99), (1, 12, 232)]),
+            2,
+            3,
+            133,
+        );
     }
 
     #[test]
@@ -133,7 +165,14 @@ mod tests {
         let mut gaps = after(&[(1, 5, 0), (1, 9, 66)]);
         gaps.restart();
         are(&gaps, 0, 0, 0);
-        gaps.on_frame(FrameId { epoch: 1, number: 11 }, ms(133), RATE);
+        gaps.on_frame(
+            FrameId {
+                epoch: 1,
+                number: 11,
+            },
+            ms(133),
+            RATE,
+        );
         are(&gaps, 1, 1, 67);
         let mut all = after(&[(1, 5, 0), (1, 9, 66)]);
         all.add(&gaps);

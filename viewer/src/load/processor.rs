@@ -28,8 +28,16 @@ impl Meter {
     /// # Errors
     /// When there is no such process, or the kernel does not tell (CONFIG_SCHED_INFO).
     pub(super) fn start(process: u32) -> io::Result<Self> {
-        let threads = spent(process)?.into_iter().map(|(thread, spent)| (thread, (spent, spent))).collect();
-        Ok(Self { process, threads, spent: Duration::ZERO, ended: false })
+        let threads = spent(process)?
+            .into_iter()
+            .map(|(thread, spent)| (thread, (spent, spent)))
+            .collect();
+        Ok(Self {
+            process,
+            threads,
+            spent: Duration::ZERO,
+            ended: false,
+        })
     }
 
     /// Looks at what has been spent so far. Of a thread that has ended, what it had spent at the look before counts.
@@ -42,7 +50,11 @@ impl Meter {
             }
             _ => self.ended = true,
         }
-        let nanos = self.threads.values().map(|(before, now)| now.saturating_sub(*before)).sum();
+        let nanos = self
+            .threads
+            .values()
+            .map(|(before, now)| now.saturating_sub(*before))
+            .sum();
         self.spent = Duration::from_nanos(nanos);
         self.spent
     }
@@ -50,7 +62,8 @@ impl Meter {
 
 /// A meter of `process`, or why there is none.
 pub(super) fn start(process: u32) -> Result<Meter, String> {
-    Meter::start(process).map_err(|error| format!("process {process} does not tell its processor time: {error}"))
+    Meter::start(process)
+        .map_err(|error| format!("process {process} does not tell its processor time: {error}"))
 }
 
 /// What each thread of a process has spent, in nanoseconds: the first word of schedstat, see proc(5).
@@ -58,14 +71,28 @@ fn spent(process: u32) -> io::Result<Vec<(u32, u64)>> {
     let mut threads = Vec::new();
     for entry in fs::read_dir(format!("/proc/{process}/task"))? {
         let entry = entry?;
-        let Some(thread) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(thread) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         match fs::read_to_string(entry.path().join("schedstat")) {
             Ok(text) => {
-                let spent = text.split_whitespace().next().and_then(|word| word.parse().ok());
-                threads.push((thread, spent.ok_or_else(|| io::Error::other("schedstat has no number"))?));
+                let spent = text
+                    .split_whitespace()
+                    .next()
+                    .and_then(|word| word.parse().ok());
+                threads.push((
+                    thread,
+                    spent.ok_or_else(|| io::Error::other("schedstat has no number"))?,
+                ));
             }
             // It has just ended, or all of it has; without any schedstat there is nothing to tell.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && entry.path().exists() => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && entry.path().exists() => {
+                return Err(error);
+            }
             Err(_) => {}
         }
     }
@@ -85,7 +112,10 @@ impl RelayMeter {
     /// Measures the relay at `address` from now on: `process`, or else the process that has its socket.
     pub(super) fn start(relay: &str, address: SocketAddr, process: Option<u32>) -> Self {
         let process = process.map_or_else(|| owner(address).map_err(|error| error.to_string()), Ok);
-        Self { relay: relay.to_owned(), meter: process.and_then(start) }
+        Self {
+            relay: relay.to_owned(),
+            meter: process.and_then(start),
+        }
     }
 }
 
@@ -115,15 +145,28 @@ mod tests {
             seen = seen.max(meter.read());
             work(Duration::from_millis(1));
         }
-        let spent: u64 = busy.join().unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        let spent: u64 = busy
+            .join()
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         let ended = meter.read();
         assert!(ended >= seen && !meter.ended);
-        assert!(seen >= Duration::from_nanos(spent / 2), "{seen:?} of at least {spent} ns");
+        assert!(
+            seen >= Duration::from_nanos(spent / 2),
+            "{seen:?} of at least {spent} ns"
+        );
     }
 
     #[test]
     fn a_process_that_is_gone_is_said_to_be() {
-        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut meter = Meter::start(child.id()).unwrap();
         meter.read();
         assert!(!meter.ended);

@@ -140,20 +140,30 @@ impl Report {
     /// The report on what the books say.
     pub(super) fn of(books: &Books, measured: Measured) -> Self {
         let mut seats = books.seats();
-        seats.iter_mut().for_each(|seat| seat.gaps.end(measured.ended));
+        seats
+            .iter_mut()
+            .for_each(|seat| seat.gaps.end(measured.ended));
         let mut fan = books.fan();
         fan.end();
         let length = measured.ended.saturating_since(measured.began);
         let gigabits = sum(&seats, |seat| seat.bytes) as f64 * 8.0 / GIGABIT;
         Self {
-            relays: measured.relays.iter().map(|relay| relay.relay.clone()).collect(),
+            relays: measured
+                .relays
+                .iter()
+                .map(|relay| relay.relay.clone())
+                .collect(),
             stream: seats.iter().find_map(|seat| seat.stream.clone()),
             sessions: Sessions::of(&seats),
             measured_s: length.as_secs_f64(),
             frames: Frames::of(&seats),
             gaps: Interruptions::of(&seats),
             age_ms: FanAges::of(&fan),
-            clock: seats.iter().map(|seat| seat.clock).find(|clock| !clock.is_empty()).unwrap_or("none"),
+            clock: seats
+                .iter()
+                .map(|seat| seat.clock)
+                .find(|clock| !clock.is_empty())
+                .unwrap_or("none"),
             datagrams: sum(&seats, |seat| seat.measured().datagrams),
             datagram_bytes: sum(&seats, |seat| seat.measured().bytes),
             gigabits,
@@ -179,16 +189,24 @@ impl Sessions {
             *refused.entry(seat.signal.word()).or_default() += 1;
         }
         let first_asked = seats.iter().filter_map(|seat| seat.asked).min();
-        let last_joined =
-            seats.iter().map(|seat| seat.joined).min().flatten().and(seats.iter().filter_map(|seat| seat.joined).max());
-        let waits = seats.iter().filter_map(|seat| Some(seat.joined?.saturating_since(seat.asked?)));
+        let last_joined = seats
+            .iter()
+            .map(|seat| seat.joined)
+            .min()
+            .flatten()
+            .and(seats.iter().filter_map(|seat| seat.joined).max());
+        let waits = seats
+            .iter()
+            .filter_map(|seat| Some(seat.joined?.saturating_since(seat.asked?)));
         Self {
             asked: seats.len() as u64,
             joined: count(|seat| seat.joined.is_some()),
             served: count(|seat| seat.served.is_some()),
             refused,
             rejoins: sum(seats, |seat| seat.measured().joins),
-            all_joined_ms: first_asked.zip(last_joined).map(|(asked, joined)| millis(joined.saturating_since(asked))),
+            all_joined_ms: first_asked
+                .zip(last_joined)
+                .map(|(asked, joined)| millis(joined.saturating_since(asked))),
             slowest_join_ms: waits.max().map(millis),
         }
     }
@@ -200,7 +218,8 @@ impl Frames {
         let mut least = 1.0_f64;
         for seat in seats {
             let losses = seat.measured().losses;
-            least = least.min(seat.delivered as f64 / (seat.delivered + losses.total()).max(1) as f64);
+            least =
+                least.min(seat.delivered as f64 / (seat.delivered + losses.total()).max(1) as f64);
             add(&mut lost, &losses);
         }
         let delivered = sum(seats, |seat| seat.delivered);
@@ -214,7 +233,17 @@ impl Frames {
 }
 
 fn add(sum: &mut Losses, losses: &Losses) {
-    let Losses { upstream, relay, paced_out, given_up, link, incomplete, away, superseded, undecodable } = *losses;
+    let Losses {
+        upstream,
+        relay,
+        paced_out,
+        given_up,
+        link,
+        incomplete,
+        away,
+        superseded,
+        undecodable,
+    } = *losses;
     sum.upstream += upstream;
     sum.relay += relay;
     sum.paced_out += paced_out;
@@ -241,18 +270,36 @@ impl Interruptions {
 
 impl FanAges {
     fn of(fan: &Fan) -> Self {
-        let [all, first, last, spread] = [&fan.all, &fan.first, &fan.last, &fan.spread].map(Aging::of);
-        Self { all, first, last, spread }
+        let [all, first, last, spread] =
+            [&fan.all, &fan.first, &fan.last, &fan.spread].map(Aging::of);
+        Self {
+            all,
+            first,
+            last,
+            spread,
+        }
     }
 }
 
 impl Processors {
-    fn of(own: Result<Meter, String>, relays: Vec<RelayMeter>, length: Duration, gigabits: f64) -> Self {
+    fn of(
+        own: Result<Meter, String>,
+        relays: Vec<RelayMeter>,
+        length: Duration,
+        gigabits: f64,
+    ) -> Self {
         let processor = |name, meter| Processor::of(name, meter, length, gigabits);
         let own = processor("load".to_owned(), own);
-        let relays: Vec<_> = relays.into_iter().map(|relay| processor(relay.relay, relay.meter)).collect();
+        let relays: Vec<_> = relays
+            .into_iter()
+            .map(|relay| processor(relay.relay, relay.meter))
+            .collect();
         let relays_ms_per_gigabit = relays.iter().map(|relay| relay.ms_per_gigabit).sum();
-        Self { own, relays, relays_ms_per_gigabit }
+        Self {
+            own,
+            relays,
+            relays_ms_per_gigabit,
+        }
     }
 }
 
@@ -260,7 +307,15 @@ impl Processor {
     fn of(name: String, meter: Result<Meter, String>, length: Duration, gigabits: f64) -> Self {
         let meter = match meter {
             Ok(meter) => meter,
-            Err(why) => return Self { name, pid: None, cores: None, ms_per_gigabit: None, unknown: Some(why) },
+            Err(why) => {
+                return Self {
+                    name,
+                    pid: None,
+                    cores: None,
+                    ms_per_gigabit: None,
+                    unknown: Some(why),
+                };
+            }
         };
         let known = !meter.ended && !length.is_zero();
         Self {
@@ -268,7 +323,9 @@ impl Processor {
             pid: Some(meter.process),
             cores: known.then(|| meter.spent.as_secs_f64() / length.as_secs_f64()),
             ms_per_gigabit: (known && gigabits > 0.0).then(|| millis(meter.spent) / gigabits),
-            unknown: meter.ended.then(|| "its process ended while it was measured".to_owned()),
+            unknown: meter
+                .ended
+                .then(|| "its process ended while it was measured".to_owned()),
         }
     }
 }
@@ -277,12 +334,19 @@ impl Processor {
 pub(super) fn commonest_trouble(seats: &[Seat]) -> Signal {
     let mut counts: Vec<(usize, &Signal)> = Vec::new();
     for seat in seats.iter().filter(|seat| seat.served.is_none()) {
-        match counts.iter_mut().find(|(_, signal)| *signal == &seat.signal) {
+        match counts
+            .iter_mut()
+            .find(|(_, signal)| *signal == &seat.signal)
+        {
             Some((count, _)) => *count += 1,
             None => counts.push((1, &seat.signal)),
         }
     }
-    counts.into_iter().max_by_key(|(count, _)| *count).map(|(_, signal)| signal.clone()).unwrap_or_default()
+    counts
+        .into_iter()
+        .max_by_key(|(count, _)| *count)
+        .map(|(_, signal)| signal.clone())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -39,7 +39,12 @@ pub(super) struct Session {
 
 impl Session {
     /// Session `number`, whose account is its seat in `books`.
-    pub(super) fn new(books: Arc<Books>, number: usize, max_frame_bytes: usize, clock: Clock) -> Self {
+    pub(super) fn new(
+        books: Arc<Books>,
+        number: usize,
+        max_frame_bytes: usize,
+        clock: Clock,
+    ) -> Self {
         books.seat(number).asked = Some(fanlight_daemon::clock::now());
         Self {
             books,
@@ -62,15 +67,31 @@ impl Session {
     }
 
     fn on_frame(&mut self, arrived: Arrived) {
-        let Arrived { topic, whole, arrived: at } = arrived;
+        let Arrived {
+            topic,
+            whole,
+            arrived: at,
+        } = arrived;
         let (id, length) = (whole.id, whole.body.len());
         let body = Bytes::from(whole.body);
         match self.checked(&topic, body.clone()) {
             Ok(frame) if frame.id == id => {
-                let (age, clock) = self.clock.age(&Captured::of(&frame.header), at, self.source_clock);
+                let (age, clock) =
+                    self.clock
+                        .age(&Captured::of(&frame.header), at, self.source_clock);
                 let rate_millihertz = frame.header.rate_millihertz;
                 self.shown += 1;
-                self.books.on_delivery(self.number, &Delivery { id, at, age, clock, bytes: length, rate_millihertz });
+                self.books.on_delivery(
+                    self.number,
+                    &Delivery {
+                        id,
+                        at,
+                        age,
+                        clock,
+                        bytes: length,
+                        rate_millihertz,
+                    },
+                );
             }
             _ => {
                 self.unshowable += 1;
@@ -91,7 +112,9 @@ impl Session {
         let summary = engine.summary(now);
         self.source_clock = summary.source_clock;
         self.clock.wall_offset_ns = clock::wall_offset_ns();
-        self.books.seat(self.number).on_summary(&summary, self.measured);
+        self.books
+            .seat(self.number)
+            .on_summary(&summary, self.measured);
     }
 
     fn on_signal(&self, signal: Signal) {
@@ -104,7 +127,8 @@ impl Sink for Session {
         match output {
             Output::Frame(arrived) => self.on_frame(arrived),
             Output::Signal(signal) => self.on_signal(signal),
-            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
+            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
+            }
         }
         ControlFlow::Continue(())
     }
@@ -120,7 +144,11 @@ impl Sink for Session {
         if self.account_due <= now || self.measured != self.books.is_measuring() {
             self.account(now, engine);
             // The age at presentation is not known: nothing is presented.
-            engine.on_presentation(Presentation { shown: self.shown, lost: self.unshowable, age_us: 0 });
+            engine.on_presentation(Presentation {
+                shown: self.shown,
+                lost: self.unshowable,
+                age_us: 0,
+            });
         }
         None
     }

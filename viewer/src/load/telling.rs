@@ -22,7 +22,12 @@ pub(super) struct Teller {
 impl Teller {
     /// Tells what comes from `now` on; the meters have just been started.
     pub(super) const fn new(now: Time) -> Self {
-        Self { began: now, bytes: 0, own: Duration::ZERO, relays: Duration::ZERO }
+        Self {
+            began: now,
+            bytes: 0,
+            own: Duration::ZERO,
+            relays: Duration::ZERO,
+        }
     }
 
     /// Begins at `now`, when counting has begun anew.
@@ -43,20 +48,31 @@ impl Teller {
         let length = now.saturating_since(self.began).as_secs_f64().max(1e-3);
         self.began = now;
         let seats = books.seats();
-        let live = seats.iter().filter(|seat| seat.signal == Signal::Live).count();
+        let live = seats
+            .iter()
+            .filter(|seat| seat.signal == Signal::Live)
+            .count();
         let mut line = format!("{live} of {} live", seats.len());
         tell_ages(&mut line, books, length);
         let bytes: u64 = seats.iter().map(|seat| seat.bytes).sum();
-        let gigabits = bytes.saturating_sub(std::mem::replace(&mut self.bytes, bytes)) as f64 * 8e-9;
+        let gigabits =
+            bytes.saturating_sub(std::mem::replace(&mut self.bytes, bytes)) as f64 * 8e-9;
         let lost: u64 = seats.iter().map(Seat::lost_in_all).sum();
         let _ = write!(line, "  lost {lost}  {:.3} Gbit/s", gigabits / length);
         let mut cores = |name, before: &mut Duration, spent: Duration| {
             let since = spent.saturating_sub(std::mem::replace(before, spent));
             let _ = write!(line, "  {name} {:.2} cores", since.as_secs_f64() / length);
         };
-        let meters: Vec<_> = relays.iter_mut().filter_map(|relay| relay.meter.as_mut().ok()).collect();
+        let meters: Vec<_> = relays
+            .iter_mut()
+            .filter_map(|relay| relay.meter.as_mut().ok())
+            .collect();
         if !meters.is_empty() {
-            cores("relay", &mut self.relays, meters.into_iter().map(Meter::read).sum());
+            cores(
+                "relay",
+                &mut self.relays,
+                meters.into_iter().map(Meter::read).sum(),
+            );
         }
         if let Ok(own) = own {
             cores("load", &mut self.own, own.read());

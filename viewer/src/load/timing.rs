@@ -56,12 +56,19 @@ impl<'a> Timekeeper<'a> {
         ramp: Duration,
         context: &'a Context,
     ) -> Self {
-        let processes = load.relay_pid.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let processes = load
+            .relay_pid
+            .iter()
+            .copied()
+            .map(Some)
+            .chain(std::iter::repeat(None));
         let relays = config.relay.iter().cloned().zip(addresses).zip(processes);
         let now = clock::now();
         Self {
             load,
-            relays: relays.map(|((relay, address), process)| (relay, address, process)).collect(),
+            relays: relays
+                .map(|((relay, address), process)| (relay, address, process))
+                .collect(),
             ramp,
             tells: config.stats.unwrap_or(true),
             shutdown: &context.shutdown,
@@ -84,9 +91,17 @@ impl<'a> Timekeeper<'a> {
         }
         books.end();
         let ended = clock::now();
-        self.meters.iter_mut().filter_map(|relay| relay.meter.as_mut().ok()).for_each(|meter| _ = meter.read());
+        self.meters
+            .iter_mut()
+            .filter_map(|relay| relay.meter.as_mut().ok())
+            .for_each(|meter| _ = meter.read());
         self.own.iter_mut().for_each(|meter| _ = meter.read());
-        Measured { began, ended, own: self.own, relays: self.meters }
+        Measured {
+            began,
+            ended,
+            own: self.own,
+            relays: self.meters,
+        }
     }
 
     /// Waits until there is something to be measured; false when there will not be.
@@ -136,7 +151,9 @@ impl<'a> Timekeeper<'a> {
         let now = clock::now();
         if self.line_due <= now {
             self.line_due = now.max(self.line_due + LINE_INTERVAL);
-            let line = self.teller.line(now, books, &mut self.own, &mut self.meters);
+            let line = self
+                .teller
+                .line(now, books, &mut self.own, &mut self.meters);
             if self.tells {
                 self.load.tell(&format!("{line}\n"));
             }

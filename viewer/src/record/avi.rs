@@ -60,7 +60,13 @@ pub(super) struct Avi {
 impl Avi {
     /// Begins the empty `file`.
     pub(super) fn begin(file: File, format: Format) -> io::Result<Self> {
-        let avi = Self { file, format, end: FIRST_CHUNK, index: Vec::new(), largest: 0 };
+        let avi = Self {
+            file,
+            format,
+            end: FIRST_CHUNK,
+            index: Vec::new(),
+            largest: 0,
+        };
         avi.file.write_all_at(&avi.head(None), 0)?;
         Ok(avi)
     }
@@ -78,7 +84,8 @@ impl Avi {
     /// # Errors
     /// When it is not there; then nothing of it is.
     pub(super) fn picture(&mut self, jpeg: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(jpeg.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let length =
+            u32::try_from(jpeg.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         let head = chunk_head(PICTURE, length);
         let padding: &[u8] = if length % 2 == 1 { &[0] } else { &[] };
         if let Err(error) = self.write(&[&head, jpeg, padding]) {
@@ -108,18 +115,24 @@ impl Avi {
     /// Appends the index and closes the file. Without room for the index it plays, too.
     pub(super) fn close(self) -> io::Result<()> {
         let mut index = Vec::with_capacity(self.index.len() * INDEX_ENTRY as usize);
-        index.extend(chunk_head(*b"idx1", (self.index.len() as u64 * INDEX_ENTRY) as u32));
+        index.extend(chunk_head(
+            *b"idx1",
+            (self.index.len() as u64 * INDEX_ENTRY) as u32,
+        ));
         for (at, length) in &self.index {
             // A moment without a picture begins nothing.
             let flags = if *length == 0 { 0 } else { KEY_FRAME };
             index.extend(PICTURE);
-            [flags, at - MOVI as u32, *length].iter().for_each(|number| index.extend(number.to_le_bytes()));
+            [flags, at - MOVI as u32, *length]
+                .iter()
+                .for_each(|number| index.extend(number.to_le_bytes()));
         }
         let indexed = self.write(&[&index]);
         if indexed.is_err() {
             let _ = self.file.set_len(self.end);
         }
-        self.file.write_all_at(&self.head(indexed.is_ok().then_some(index.len() as u64)), 0)?;
+        self.file
+            .write_all_at(&self.head(indexed.is_ok().then_some(index.len() as u64)), 0)?;
         indexed
     }
 
@@ -142,7 +155,11 @@ impl Avi {
 
     /// The head of a file whose index, if there is one yet, has so many bytes.
     fn head(&self, index: Option<u64>) -> Vec<u8> {
-        let Format { width, height, rate_millihertz } = self.format;
+        let Format {
+            width,
+            height,
+            rate_millihertz,
+        } = self.format;
         let moments = self.index.len() as u32;
         let list = (self.end - MOVI) as u32;
         let riff = (self.end + index.unwrap_or(0) - CHUNK_HEAD) as u32;
@@ -150,19 +167,60 @@ impl Avi {
         let flags = if index.is_some() { HAS_INDEX } else { 0 };
         let mut head = Vec::with_capacity(FIRST_CHUNK as usize);
         letters(&mut head, *b"RIFF", riff, Some(*b"AVI "));
-        letters(&mut head, *b"LIST", 4 + 64 + 8 + 4 + 64 + 48, Some(*b"hdrl"));
+        letters(
+            &mut head,
+            *b"LIST",
+            4 + 64 + 8 + 4 + 64 + 48,
+            Some(*b"hdrl"),
+        );
         letters(&mut head, *b"avih", 56, None);
         let bytes_a_second = u64::from(self.largest) * u64::from(rate_millihertz) / 1000;
         let rate = u32::try_from(bytes_a_second).unwrap_or(u32::MAX);
-        numbers(&mut head, &[interval_us, rate, 0, flags, moments, 0, 1, self.largest, width, height, 0, 0, 0, 0]);
+        numbers(
+            &mut head,
+            &[
+                interval_us,
+                rate,
+                0,
+                flags,
+                moments,
+                0,
+                1,
+                self.largest,
+                width,
+                height,
+                0,
+                0,
+                0,
+                0,
+            ],
+        );
         letters(&mut head, *b"LIST", 4 + 64 + 48, Some(*b"strl"));
         letters(&mut head, *b"strh", 56, Some(*b"vids"));
         head.extend(*b"MJPG");
-        numbers(&mut head, &[0, 0, 0, 1000, rate_millihertz, 0, moments, self.largest, u32::MAX, 0]);
-        [0, 0, width as u16, height as u16].iter().for_each(|edge| head.extend(edge.to_le_bytes()));
+        numbers(
+            &mut head,
+            &[
+                0,
+                0,
+                0,
+                1000,
+                rate_millihertz,
+                0,
+                moments,
+                self.largest,
+                u32::MAX,
+                0,
+            ],
+        );
+        [0, 0, width as u16, height as u16]
+            .iter()
+            .for_each(|edge| head.extend(edge.to_le_bytes()));
         letters(&mut head, *b"strf", 40, None);
         numbers(&mut head, &[40, width, height]);
-        [1u16, 24].iter().for_each(|number| head.extend(number.to_le_bytes()));
+        [1u16, 24]
+            .iter()
+            .for_each(|number| head.extend(number.to_le_bytes()));
         head.extend(*b"MJPG");
         numbers(&mut head, &[width * height * 3, 0, 0, 0, 0]);
         letters(&mut head, *b"LIST", list, Some(*b"movi"));
@@ -183,14 +241,20 @@ fn letters(into: &mut Vec<u8>, name: [u8; 4], length: u32, kind: Option<[u8; 4]>
 }
 
 fn numbers(into: &mut Vec<u8>, numbers: &[u32]) {
-    numbers.iter().for_each(|number| into.extend(number.to_le_bytes()));
+    numbers
+        .iter()
+        .for_each(|number| into.extend(number.to_le_bytes()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FORMAT: Format = Format { width: 640, height: 480, rate_millihertz: 29_970 };
+    const FORMAT: Format = Format {
+        width: 640,
+        height: 480,
+        rate_millihertz: 29_970,
+    };
 
     fn begun() -> (tempfile::NamedTempFile, Avi) {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -216,7 +280,10 @@ mod tests {
         let index = MOVI as usize + list;
         assert_eq!(&bytes[index..index + 4], b"idx1");
         assert_eq!(number(&bytes, index + 4), 3 * 16);
-        for (entry, (picture, flags)) in [(&b"first"[..], 0x10), (b"", 0), (b"third!", 0x10)].iter().enumerate() {
+        for (entry, (picture, flags)) in [(&b"first"[..], 0x10), (b"", 0), (b"third!", 0x10)]
+            .iter()
+            .enumerate()
+        {
             let entry = index + 8 + 16 * entry;
             let at = MOVI as usize + number(&bytes, entry + 8) as usize;
             assert_eq!(&bytes[at..at + 4], b"00dc");

@@ -34,7 +34,9 @@ impl Desk {
         }
         state.bytes += sample.jpeg.len();
         state.waiting.push_back(sample);
-        while state.waiting.len() > MAX_WAITING || (state.bytes > MAX_WAITING_BYTES && state.waiting.len() > 1) {
+        while state.waiting.len() > MAX_WAITING
+            || (state.bytes > MAX_WAITING_BYTES && state.waiting.len() > 1)
+        {
             state.pop();
             state.dropped += 1;
         }
@@ -44,7 +46,10 @@ impl Desk {
     /// Waits for a frame; none after the end.
     pub(super) fn take(&self) -> Option<Sample> {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        self.changed.wait_while(self.state(), idle).expect(UNPOISONED).pop()
+        self.changed
+            .wait_while(self.state(), idle)
+            .expect(UNPOISONED)
+            .pop()
     }
 
     /// Nothing more comes; what is there can still be taken.

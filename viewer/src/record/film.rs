@@ -56,7 +56,11 @@ impl Film {
     /// Writes a frame at its moment, into a new file when the present one is full or of another size.
     fn write(&mut self, sample: &Sample, rate_millihertz: u32) -> io::Result<()> {
         let (width, height) = self.decoder.size(&sample.jpeg).map_err(io::Error::other)?;
-        let format = Format { width: width as u32, height: height as u32, rate_millihertz };
+        let format = Format {
+            width: width as u32,
+            height: height as u32,
+            rate_millihertz,
+        };
         if self.reel.as_ref().is_some_and(|reel| reel.format != format) {
             self.end_reel()?;
         }
@@ -68,7 +72,11 @@ impl Film {
             self.recording.early += 1;
             return Ok(());
         };
-        if self.reel.as_ref().is_some_and(|reel| !reel.avi.has_room(empty, sample.jpeg.len())) {
+        if self
+            .reel
+            .as_ref()
+            .is_some_and(|reel| !reel.avi.has_room(empty, sample.jpeg.len()))
+        {
             self.end_reel()?;
         }
         let (empty, reel) = match &mut self.reel {
@@ -85,7 +93,8 @@ impl Film {
         }
         self.recording.repeated += empty;
         self.recording.frames += 1;
-        self.recording.seconds += (empty + 1) as f64 * timeline::interval_ns(rate_millihertz) as f64 / 1e9;
+        self.recording.seconds +=
+            (empty + 1) as f64 * timeline::interval_ns(rate_millihertz) as f64 / 1e9;
         Ok(())
     }
 
@@ -97,7 +106,12 @@ impl Film {
         };
         let mut timeline = Timeline::new(format.rate_millihertz);
         timeline.place(sample);
-        let reel = Reel { avi: Avi::begin(file, format)?, format, timeline, settled: sample.at };
+        let reel = Reel {
+            avi: Avi::begin(file, format)?,
+            format,
+            timeline,
+            settled: sample.at,
+        };
         Ok(self.reel.insert(reel))
     }
 
@@ -109,7 +123,9 @@ impl Film {
     fn write_first(&mut self) -> io::Result<()> {
         let waiting = mem::take(&mut self.waiting);
         let rate = timeline::rate(&waiting);
-        waiting.iter().try_for_each(|sample| self.write(sample, rate))
+        waiting
+            .iter()
+            .try_for_each(|sample| self.write(sample, rate))
     }
 }
 
@@ -122,7 +138,11 @@ impl Sink for Film {
             }
             None => {
                 self.waiting.push(sample.clone());
-                if self.waiting.len() < FIRST_FRAMES { Ok(()) } else { self.write_first() }
+                if self.waiting.len() < FIRST_FRAMES {
+                    Ok(())
+                } else {
+                    self.write_first()
+                }
             }
         }
     }
@@ -151,7 +171,10 @@ mod tests {
 
     #[test]
     fn later_files_are_numbered_before_their_suffix() {
-        assert_eq!(numbered(Path::new("/a/hall.1.avi"), 2), Path::new("/a/hall.1-2.avi"));
+        assert_eq!(
+            numbered(Path::new("/a/hall.1.avi"), 2),
+            Path::new("/a/hall.1-2.avi")
+        );
         assert_eq!(numbered(Path::new("x.AVI"), 10), Path::new("x-10.AVI"));
     }
 }

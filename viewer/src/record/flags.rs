@@ -49,29 +49,53 @@ impl Flags {
     /// # Errors
     /// When the flags do not go together, in a sentence that names the flag.
     pub fn plan(&self) -> anyhow::Result<Option<Plan>> {
-        let Some(path) = self.record.clone() else { return Ok(None) };
-        let suffix = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let Some(path) = self.record.clone() else {
+            return Ok(None);
+        };
+        let suffix = path
+            .extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         let (kind, length) = match suffix.as_str() {
             "avi" => (self.avi()?, self.record_for),
             "gif" => (self.gif()?, Some(self.record_for.unwrap_or(GIF_LENGTH))),
-            _ => bail!("`--record` is {}; its name must end in .avi or .gif", path.display()),
+            _ => bail!(
+                "`--record` is {}; its name must end in .avi or .gif",
+                path.display()
+            ),
         };
-        ensure!(length != Some(Duration::ZERO), "`--record-for` is 0; leave it out to record nothing");
+        ensure!(
+            length != Some(Duration::ZERO),
+            "`--record-for` is 0; leave it out to record nothing"
+        );
         Ok(Some(Plan { path, kind, length }))
     }
 
     fn avi(&self) -> anyhow::Result<Kind> {
         const AS_IT_COMES: &str = "is for a GIF; an AVI holds the pictures as they come";
-        ensure!(self.record_width.is_none(), "`--record-width` {AS_IT_COMES}");
+        ensure!(
+            self.record_width.is_none(),
+            "`--record-width` {AS_IT_COMES}"
+        );
         ensure!(self.record_fps.is_none(), "`--record-fps` {AS_IT_COMES}");
         Ok(Kind::Avi)
     }
 
     fn gif(&self) -> anyhow::Result<Kind> {
-        let (width, fps) = (self.record_width.unwrap_or(GIF_WIDTH), self.record_fps.unwrap_or(GIF_FPS));
+        let (width, fps) = (
+            self.record_width.unwrap_or(GIF_WIDTH),
+            self.record_fps.unwrap_or(GIF_FPS),
+        );
         let widths = MIN_GIF_WIDTH..=MAX_GIF_WIDTH;
-        ensure!(widths.contains(&width), "`--record-width` is {width}; it must be {MIN_GIF_WIDTH} to {MAX_GIF_WIDTH}");
-        ensure!((1..=MAX_GIF_FPS).contains(&fps), "`--record-fps` is {fps}; it must be 1 to {MAX_GIF_FPS}");
+        ensure!(
+            widths.contains(&width),
+            "`--record-width` is {width}; it must be {MIN_GIF_WIDTH} to {MAX_GIF_WIDTH}"
+        );
+        ensure!(
+            (1..=MAX_GIF_FPS).contains(&fps),
+            "`--record-fps` is {fps}; it must be 1 to {MAX_GIF_FPS}"
+        );
         Ok(Kind::Gif { width, fps })
     }
 }
@@ -81,15 +105,30 @@ mod tests {
     use super::*;
 
     fn flags(file: &str) -> Flags {
-        Flags { record: Some(file.into()), ..Flags::default() }
+        Flags {
+            record: Some(file.into()),
+            ..Flags::default()
+        }
     }
 
     #[test]
     fn the_suffix_says_what_is_recorded_and_a_gif_is_bounded() {
         let plan = |file| flags(file).plan().unwrap().unwrap();
         assert_eq!(Flags::default().plan().unwrap(), None);
-        assert_eq!((plan("a.avi").kind, plan("a.AVI").length), (Kind::Avi, None));
-        assert_eq!((plan("b.gif").kind, plan("b.gif").length), (Kind::Gif { width: 480, fps: 10 }, Some(GIF_LENGTH)));
+        assert_eq!(
+            (plan("a.avi").kind, plan("a.AVI").length),
+            (Kind::Avi, None)
+        );
+        assert_eq!(
+            (plan("b.gif").kind, plan("b.gif").length),
+            (
+                Kind::Gif {
+                    width: 480,
+                    fps: 10
+                },
+                Some(GIF_LENGTH)
+            )
+        );
     }
 
     #[test]
@@ -97,11 +136,41 @@ mod tests {
         let bad = [
             ("--record", flags("film.mp4")),
             ("--record", flags("film")),
-            ("--record-width", Flags { record_width: Some(480), ..flags("a.avi") }),
-            ("--record-fps", Flags { record_fps: Some(10), ..flags("a.avi") }),
-            ("--record-width", Flags { record_width: Some(5000), ..flags("a.gif") }),
-            ("--record-fps", Flags { record_fps: Some(0), ..flags("a.gif") }),
-            ("--record-for", Flags { record_for: Some(Duration::ZERO), ..flags("a.gif") }),
+            (
+                "--record-width",
+                Flags {
+                    record_width: Some(480),
+                    ..flags("a.avi")
+                },
+            ),
+            (
+                "--record-fps",
+                Flags {
+                    record_fps: Some(10),
+                    ..flags("a.avi")
+                },
+            ),
+            (
+                "--record-width",
+                Flags {
+                    record_width: Some(5000),
+                    ..flags("a.gif")
+                },
+            ),
+            (
+                "--record-fps",
+                Flags {
+                    record_fps: Some(0),
+                    ..flags("a.gif")
+                },
+            ),
+            (
+                "--record-for",
+                Flags {
+                    record_for: Some(Duration::ZERO),
+                    ..flags("a.gif")
+                },
+            ),
         ];
         for (flag, flags) in bad {
             let error = flags.plan().unwrap_err().to_string();

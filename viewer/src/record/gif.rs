@@ -66,7 +66,10 @@ impl Gif {
             length,
             stage: None,
             decoder: Decoder::new(),
-            scene: Scene::Message { title: String::new(), reason: String::new() },
+            scene: Scene::Message {
+                title: String::new(),
+                reason: String::new(),
+            },
             recording: Recording::default(),
         }
     }
@@ -75,7 +78,8 @@ impl Gif {
         let (width, height) = self.decoder.size(&sample.jpeg).map_err(io::Error::other)?;
         let columns = width.min(self.width as usize).max(1);
         let rows = ((height * columns + width / 2) / width).clamp(1, usize::from(u16::MAX));
-        let mut encoder = Encoder::new(BufWriter::new(file), columns as u16, rows as u16, &[]).map_err(into_io)?;
+        let mut encoder = Encoder::new(BufWriter::new(file), columns as u16, rows as u16, &[])
+            .map_err(into_io)?;
         encoder.set_repeat(Repeat::Infinite).map_err(into_io)?;
         self.recording.files = 1;
         self.stage = Some(Stage {
@@ -93,15 +97,28 @@ impl Gif {
 
     /// The scene that the screen shows, in the memory of the last.
     fn decode(&mut self, sample: &Sample, size: (usize, usize)) -> io::Result<()> {
-        let former = std::mem::replace(&mut self.scene, Scene::Message { title: String::new(), reason: String::new() });
+        let former = std::mem::replace(
+            &mut self.scene,
+            Scene::Message {
+                title: String::new(),
+                reason: String::new(),
+            },
+        );
         let mut picture = match former {
             Scene::Picture(shown) => shown.picture,
             Scene::Message { .. } => Picture::default(),
         };
         let target = Some((size.0 as u32, size.1 as u32));
-        self.decoder.decode_for(&sample.jpeg, target, &mut picture).map_err(io::Error::other)?;
+        self.decoder
+            .decode_for(&sample.jpeg, target, &mut picture)
+            .map_err(io::Error::other)?;
         let stream = sample.stream.clone();
-        self.scene = Scene::Picture(Shown { stream, id: sample.id, picture, jpeg: sample.jpeg.clone() });
+        self.scene = Scene::Picture(Shown {
+            stream,
+            id: sample.id,
+            picture,
+            jpeg: sample.jpeg.clone(),
+        });
         Ok(())
     }
 }
@@ -111,7 +128,9 @@ impl Sink for Gif {
         if let Some(file) = self.file.take() {
             self.begin(file, sample)?;
         }
-        let Some(stage) = &self.stage else { return Ok(()) };
+        let Some(stage) = &self.stage else {
+            return Ok(());
+        };
         if sample.at < stage.due {
             return Ok(());
         }
@@ -128,14 +147,20 @@ impl Sink for Gif {
     }
 
     fn close(&mut self) -> io::Result<()> {
-        let Some(mut stage) = self.stage.take() else { return Ok(()) };
+        let Some(mut stage) = self.stage.take() else {
+            return Ok(());
+        };
         let begun = stage.pending.as_ref().map_or(0, |(_, begun)| *begun);
         let whole = self.length.map_or(u64::MAX, hundredths);
         let end = (begun + hundredths(self.interval)).min(whole.max(begun + 1));
         stage.write_pending(end)?;
         self.recording.seconds = end as f64 / 100.0;
         // The end of the file is written with it.
-        stage.encoder.into_inner().map_err(|error| io::Error::other(error.to_string()))?.flush()
+        stage
+            .encoder
+            .into_inner()
+            .map_err(|error| io::Error::other(error.to_string()))?
+            .flush()
     }
 
     fn recording(&self) -> Recording {
@@ -159,18 +184,32 @@ impl Stage {
             self.drawn.clone_from(&self.canvas);
         }
         let changed = |at: usize| first || differs(self.canvas[at], self.drawn[at]);
-        let rows = span(height, |row| (0..width).any(|column| changed(row * width + column)));
-        let columns = span(width, |column| rows.clone().any(|row| changed(row * width + column)));
+        let rows = span(height, |row| {
+            (0..width).any(|column| changed(row * width + column))
+        });
+        let columns = span(width, |column| {
+            rows.clone().any(|row| changed(row * width + column))
+        });
         let mut pixels = Vec::with_capacity(columns.len() * rows.len() * 4);
         let mut redrawn = Vec::new();
-        for at in rows.clone().flat_map(|row| columns.clone().map(move |column| row * width + column)) {
+        for at in rows
+            .clone()
+            .flat_map(|row| columns.clone().map(move |column| row * width + column))
+        {
             let changed = changed(at);
             let [_, red, green, blue] = self.canvas[at].to_be_bytes();
-            pixels.extend(if changed { [red, green, blue, 255] } else { [0; 4] });
+            pixels.extend(if changed {
+                [red, green, blue, 255]
+            } else {
+                [0; 4]
+            });
             redrawn.extend(changed.then_some(at));
         }
-        redrawn.into_iter().for_each(|at| self.drawn[at] = self.canvas[at]);
-        let mut frame = Frame::from_rgba_speed(columns.len() as u16, rows.len() as u16, &mut pixels, SPEED);
+        redrawn
+            .into_iter()
+            .for_each(|at| self.drawn[at] = self.canvas[at]);
+        let mut frame =
+            Frame::from_rgba_speed(columns.len() as u16, rows.len() as u16, &mut pixels, SPEED);
         frame.left = columns.start as u16;
         frame.top = rows.start as u16;
         frame.dispose = DisposalMethod::Keep;
@@ -179,7 +218,9 @@ impl Stage {
 
     /// Writes the picture before the one at `now`, which ends there.
     fn write_pending(&mut self, now: u64) -> io::Result<()> {
-        let Some((mut frame, begun)) = self.pending.take() else { return Ok(()) };
+        let Some((mut frame, begun)) = self.pending.take() else {
+            return Ok(());
+        };
         frame.delay = u16::try_from(now.saturating_sub(begun)).unwrap_or(u16::MAX);
         self.encoder.write_frame(&frame).map_err(into_io)?;
         self.encoder.get_mut().flush()
@@ -188,7 +229,9 @@ impl Stage {
 
 /// From the first to the last for which `holds`; one when it never does, because a GIF has no empty picture.
 fn span(end: usize, holds: impl Fn(usize) -> bool) -> std::ops::Range<usize> {
-    let Some(first) = (0..end).find(|at| holds(*at)) else { return 0..1 };
+    let Some(first) = (0..end).find(|at| holds(*at)) else {
+        return 0..1;
+    };
     let last = (first..end).rev().find(|at| holds(*at)).unwrap_or(first);
     first..last + 1
 }

@@ -38,7 +38,11 @@ struct Origin {
 impl Timeline {
     /// `rate_millihertz` moments in a thousand seconds; not 0.
     pub(super) fn new(rate_millihertz: u32) -> Self {
-        Self { interval_ns: interval_ns(rate_millihertz), next: 0, origin: None }
+        Self {
+            interval_ns: interval_ns(rate_millihertz),
+            next: 0,
+            origin: None,
+        }
     }
 
     /// Places the next frame, and remembers that.
@@ -53,11 +57,18 @@ impl Timeline {
         if ahead <= -interval {
             return Place::Early;
         }
-        let gap = if ahead < interval { 0 } else { (ahead + interval / 2) / interval };
+        let gap = if ahead < interval {
+            0
+        } else {
+            (ahead + interval / 2) / interval
+        };
         let gap = u64::try_from(gap).unwrap_or(MAX_GAP).min(MAX_GAP);
         let moment = self.next + gap;
         self.next = moment + 1;
-        self.origin = Some(Origin { last: (sample.at, moment), ..origin });
+        self.origin = Some(Origin {
+            last: (sample.at, moment),
+            ..origin
+        });
         Place::After(gap)
     }
 
@@ -65,10 +76,15 @@ impl Timeline {
     fn begin(&mut self, former: Option<Origin>, sample: &Sample) -> Origin {
         let moment_ns = former.map_or(0, |former| {
             let (at, moment) = former.last;
-            i128::from(moment) * i128::from(self.interval_ns) + sample.at.saturating_since(at).as_nanos() as i128
+            i128::from(moment) * i128::from(self.interval_ns)
+                + sample.at.saturating_since(at).as_nanos() as i128
         });
         let captured_ns = i128::from(sample.captured_ns) - moment_ns;
-        Origin { epoch: sample.id.epoch, captured_ns, last: (sample.at, self.next) }
+        Origin {
+            epoch: sample.id.epoch,
+            captured_ns,
+            last: (sample.at, self.next),
+        }
     }
 }
 
@@ -87,24 +103,39 @@ pub(super) fn rate(samples: &[Sample]) -> u32 {
     let measured = measured(samples);
     match (told, measured) {
         (0, measured) => measured.unwrap_or(UNKNOWN),
-        (told, Some(measured)) if u64::from(told.abs_diff(measured)) * 1000 > u64::from(told) * TOLERANCE => measured,
+        (told, Some(measured))
+            if u64::from(told.abs_diff(measured)) * 1000 > u64::from(told) * TOLERANCE =>
+        {
+            measured
+        }
         (told, _) => told,
     }
 }
 
 /// The median of what each two frames say that follow one another.
 fn measured(samples: &[Sample]) -> Option<u32> {
-    let pairs = samples.windows(2).filter(|pair| pair[0].id.epoch == pair[1].id.epoch);
+    let pairs = samples
+        .windows(2)
+        .filter(|pair| pair[0].id.epoch == pair[1].id.epoch);
     let mut intervals: Vec<u64> = pairs
         .filter_map(|pair| {
-            let numbers = pair[1].id.number.checked_sub(pair[0].id.number).filter(|numbers| *numbers > 0)?;
-            pair[1].captured_ns.checked_sub(pair[0].captured_ns).map(|length| length / numbers)
+            let numbers = pair[1]
+                .id
+                .number
+                .checked_sub(pair[0].id.number)
+                .filter(|numbers| *numbers > 0)?;
+            pair[1]
+                .captured_ns
+                .checked_sub(pair[0].captured_ns)
+                .map(|length| length / numbers)
         })
         .filter(|interval| *interval > 0)
         .collect();
     intervals.sort_unstable();
     let median = *intervals.get(intervals.len() / 2)?;
-    u32::try_from(1_000_000_000_000 / median).ok().filter(|rate| *rate > 0)
+    u32::try_from(1_000_000_000_000 / median)
+        .ok()
+        .filter(|rate| *rate > 0)
 }
 
 #[cfg(test)]
@@ -122,7 +153,9 @@ mod tests {
             id: FrameId { epoch, number },
             captured_ns: captured_us * 1000,
             rate_millihertz: 30_000,
-            at: Time::from_nanos(0) + Duration::from_secs(1000) + Duration::from_micros(captured_us),
+            at: Time::from_nanos(0)
+                + Duration::from_secs(1000)
+                + Duration::from_micros(captured_us),
             jpeg: Bytes::new(),
             mark: None,
             figures: String::new(),
@@ -131,22 +164,45 @@ mod tests {
 
     fn places(samples: impl IntoIterator<Item = Sample>) -> (Vec<Place>, u64) {
         let mut timeline = Timeline::new(30_000);
-        (samples.into_iter().map(|sample| timeline.place(&sample)).collect(), timeline.next)
+        (
+            samples
+                .into_iter()
+                .map(|sample| timeline.place(&sample))
+                .collect(),
+            timeline.next,
+        )
     }
 
     #[test]
     fn frames_that_jitter_by_less_than_a_frame_follow_one_another() {
         let jitter = [0, 9_000, -9_000, 30_000, 20_000, -1_000];
-        let samples = (0..600).map(|n| sample(1, n, (n * 33_333).saturating_add_signed(jitter[n as usize % 6])));
+        let samples = (0..600).map(|n| {
+            sample(
+                1,
+                n,
+                (n * 33_333).saturating_add_signed(jitter[n as usize % 6]),
+            )
+        });
         let (places, moments) = places(samples);
-        assert!(places.iter().all(|place| *place == Place::After(0)), "{places:?}");
+        assert!(
+            places.iter().all(|place| *place == Place::After(0)),
+            "{places:?}"
+        );
         assert_eq!(moments, 600);
     }
 
     #[test]
     fn lost_frames_leave_their_moments_empty() {
         let (places, moments) = places([0, 1, 4, 5].map(|n| sample(1, n, n * 33_333)));
-        assert_eq!(places, [Place::After(0), Place::After(0), Place::After(2), Place::After(0)]);
+        assert_eq!(
+            places,
+            [
+                Place::After(0),
+                Place::After(0),
+                Place::After(2),
+                Place::After(0)
+            ]
+        );
         assert_eq!(moments, 6);
     }
 
@@ -156,7 +212,10 @@ mod tests {
             let count = 20_000_000 / interval_us;
             let (_, moments) = places((0..count).map(|n| sample(1, n, n * interval_us)));
             let played_us = moments * 33_333;
-            assert!(played_us.abs_diff(count * interval_us) <= 2 * 33_334, "{interval_us}: {played_us}");
+            assert!(
+                played_us.abs_diff(count * interval_us) <= 2 * 33_334,
+                "{interval_us}: {played_us}"
+            );
         }
     }
 
@@ -182,8 +241,13 @@ mod tests {
     #[test]
     fn the_rate_is_what_the_source_says_unless_its_frames_say_otherwise() {
         let every = |interval_us: u64, told: u32| {
-            let told = |sample| Sample { rate_millihertz: told, ..sample };
-            (0..8).map(|n| told(sample(1, n, n * interval_us))).collect::<Vec<_>>()
+            let told = |sample| Sample {
+                rate_millihertz: told,
+                ..sample
+            };
+            (0..8)
+                .map(|n| told(sample(1, n, n * interval_us)))
+                .collect::<Vec<_>>()
         };
         assert_eq!(rate(&every(33_366, 30_000)), 30_000);
         assert_eq!(rate(&every(66_666, 30_000)), 15_000);
@@ -191,6 +255,10 @@ mod tests {
         assert_eq!(rate(&every(0, 0)), 25_000);
         assert_eq!(rate(&[]), 25_000);
         let thinned: Vec<_> = (0..8).map(|n| sample(1, 2 * n, 2 * n * 33_333)).collect();
-        assert_eq!(rate(&thinned), 30_000, "frames that were left out still count");
+        assert_eq!(
+            rate(&thinned),
+            30_000,
+            "frames that were left out still count"
+        );
     }
 }

@@ -18,7 +18,11 @@ pub struct Ages {
 
 impl Default for Ages {
     fn default() -> Self {
-        Self { buckets: Box::new([0; BUCKETS_PER_OCTAVE * (OCTAVES + 1)]), count: 0, max: 0 }
+        Self {
+            buckets: Box::new([0; BUCKETS_PER_OCTAVE * (OCTAVES + 1)]),
+            count: 0,
+            max: 0,
+        }
     }
 }
 
@@ -64,7 +68,10 @@ impl Ages {
 
 fn bucket(micros: u64) -> usize {
     // The highest seven bits: which doubling, and where in it.
-    let shift = micros.checked_ilog2().unwrap_or(0).saturating_sub(BUCKETS_PER_OCTAVE.ilog2()) as usize;
+    let shift = micros
+        .checked_ilog2()
+        .unwrap_or(0)
+        .saturating_sub(BUCKETS_PER_OCTAVE.ilog2()) as usize;
     let in_octave = usize::try_from(micros >> shift).expect("seven bits are left");
     (shift * BUCKETS_PER_OCTAVE + in_octave).min(BUCKETS_PER_OCTAVE * (OCTAVES + 1) - 1)
 }
@@ -87,7 +94,10 @@ mod tests {
     fn a_value_falls_into_the_bucket_that_ends_at_or_just_above_it() {
         for micros in (0..1_000_000).step_by(7).chain([u64::from(u32::MAX)]) {
             let end = upper_end(bucket(micros));
-            assert!(end >= micros && end - micros <= micros / 64, "{micros}: {end}");
+            assert!(
+                end >= micros && end - micros <= micros / 64,
+                "{micros}: {end}"
+            );
         }
     }
 
@@ -95,12 +105,17 @@ mod tests {
     fn percentiles_are_those_of_a_sorted_list() {
         let mut ages = Ages::default();
         let mut sorted: Vec<u64> = (0..1000).map(|n| (n * 7919) % 50_000).collect();
-        sorted.iter().for_each(|micros| ages.record(Duration::from_micros(*micros)));
+        sorted
+            .iter()
+            .for_each(|micros| ages.record(Duration::from_micros(*micros)));
         sorted.sort_unstable();
         for hundredths in [1, 50, 95, 99, 100] {
             let exact = sorted[hundredths as usize * 10 - 1];
             let told = ages.percentile(hundredths).unwrap().as_micros() as u64;
-            assert!(told >= exact && told <= exact + exact / 64 + 1, "p{hundredths}: {told}, exact {exact}");
+            assert!(
+                told >= exact && told <= exact + exact / 64 + 1,
+                "p{hundredths}: {told}, exact {exact}"
+            );
         }
         assert_eq!(ages.max(), Duration::from_micros(sorted[999]));
     }

@@ -30,7 +30,9 @@ pub struct Canary {
 impl Inner {
     /// What a canary tells of the stream that it sits beside; none before that has its name.
     pub(super) fn beside(&self, now: Time) -> Option<Beside> {
-        let silent = self.last_shown.map_or(0, |last| now.saturating_since(last).as_millis());
+        let silent = self
+            .last_shown
+            .map_or(0, |last| now.saturating_since(last).as_millis());
         Some(Beside {
             stream: self.summary.stream.as_ref().map(StreamName::to_string)?,
             shown: self.shown,

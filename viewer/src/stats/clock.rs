@@ -32,8 +32,17 @@ impl Captured {
     /// What the header says.
     #[must_use]
     pub const fn of(header: &FrameHeader) -> Self {
-        let FrameHeader { captured_ns, wall_offset_ns, clock_id, .. } = *header;
-        Self { captured_ns, wall_offset_ns, clock_id }
+        let FrameHeader {
+            captured_ns,
+            wall_offset_ns,
+            clock_id,
+            ..
+        } = *header;
+        Self {
+            captured_ns,
+            wall_offset_ns,
+            clock_id,
+        }
     }
 }
 
@@ -41,23 +50,46 @@ impl Clock {
     /// This host's, at present.
     #[must_use]
     pub fn here() -> Self {
-        Self { id: clock::clock_id(), wall_offset_ns: clock::wall_offset_ns() }
+        Self {
+            id: clock::clock_id(),
+            wall_offset_ns: clock::wall_offset_ns(),
+        }
     }
 
     /// The age at `at`, and what it was measured by: the clock that both share ("monotonic"), the offset `source` that
     /// the engine knows ("exchange"), or, should it not know one, wall clocks ("wall").
     #[must_use]
-    pub fn age(&self, captured: &Captured, at: Time, source: Option<ClockOffset>) -> (Duration, &'static str) {
-        let Captured { captured_ns, wall_offset_ns, clock_id } = *captured;
+    pub fn age(
+        &self,
+        captured: &Captured,
+        at: Time,
+        source: Option<ClockOffset>,
+    ) -> (Duration, &'static str) {
+        let Captured {
+            captured_ns,
+            wall_offset_ns,
+            clock_id,
+        } = *captured;
         if clock_id == self.id {
-            return (at.saturating_since(Time::from_nanos(captured_ns)), "monotonic");
+            return (
+                at.saturating_since(Time::from_nanos(captured_ns)),
+                "monotonic",
+            );
         }
         if let Some(source) = source.filter(|source| source.clock_id == clock_id) {
             let captured = i128::from(captured_ns) - i128::from(source.offset_ns);
-            return (not_negative(i128::from(at.as_nanos()) - captured), "exchange");
+            return (
+                not_negative(i128::from(at.as_nanos()) - captured),
+                "exchange",
+            );
         }
         let wall = |monotonic: u64, offset: i64| i128::from(monotonic) + i128::from(offset);
-        (not_negative(wall(at.as_nanos(), self.wall_offset_ns) - wall(captured_ns, wall_offset_ns)), "wall")
+        (
+            not_negative(
+                wall(at.as_nanos(), self.wall_offset_ns) - wall(captured_ns, wall_offset_ns),
+            ),
+            "wall",
+        )
     }
 
     /// How far an age by [`Clock::age`] may be off: not at all by a clock that both share, as far as `source` says by the
@@ -67,7 +99,9 @@ impl Clock {
         if clock_id == self.id {
             return Some(Duration::ZERO);
         }
-        source.filter(|source| source.clock_id == clock_id).map(|source| source.error)
+        source
+            .filter(|source| source.clock_id == clock_id)
+            .map(|source| source.error)
     }
 }
 

@@ -58,7 +58,11 @@ impl fmt::Display for Judgement {
 
 /// To a thousandth, which is less than can be found.
 fn pixels(length: f32) -> f64 {
-    if length.is_finite() { (f64::from(length) * 1e3).round() / 1e3 } else { 0.0 }
+    if length.is_finite() {
+        (f64::from(length) * 1e3).round() / 1e3
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]
@@ -79,15 +83,30 @@ mod tests {
         let judgement = Judgement::from(verdict);
         assert_eq!(judgement.to_string(), "late 0.21 px 134 ms");
         let json = serde_json::to_value(judgement).unwrap();
-        assert_eq!((&json["health"], &json["error_px"], &json["mean_px"]), (&"late".into(), &0.21.into(), &0.3.into()));
-        assert_eq!((&json["latency_ms"], &json["count"]), (&134.4.into(), &30.into()));
+        assert_eq!(
+            (&json["health"], &json["error_px"], &json["mean_px"]),
+            (&"late".into(), &0.21.into(), &0.3.into())
+        );
+        assert_eq!(
+            (&json["latency_ms"], &json["count"]),
+            (&134.4.into(), &30.into())
+        );
     }
 
     #[test]
     fn who_found_nothing_has_no_error_and_nonsense_is_none() {
-        let blind = Verdict { health: Health::Blind as i32, ..Verdict::default() };
+        let blind = Verdict {
+            health: Health::Blind as i32,
+            ..Verdict::default()
+        };
         assert_eq!(Judgement::from(blind).to_string(), "blind");
-        let odd = Verdict { health: 99, error: f32::NAN, max: f32::INFINITY, count: 1, ..Verdict::default() };
+        let odd = Verdict {
+            health: 99,
+            error: f32::NAN,
+            max: f32::INFINITY,
+            count: 1,
+            ..Verdict::default()
+        };
         assert_eq!(Judgement::from(odd).to_string(), "unknown 0.00 px 0 ms");
         assert!(serde_json::to_string(&Judgement::from(odd)).is_ok());
     }

@@ -36,7 +36,11 @@ impl Passage {
     /// What the source is told of frame `id`.
     #[must_use]
     pub fn finding(&self, id: FrameId, look: &Look) -> Finding {
-        let ball = |found: Found| Ball { x: found.x as f32, y: found.y as f32, radius: found.radius as f32 };
+        let ball = |found: Found| Ball {
+            x: found.x as f32,
+            y: found.y as f32,
+            radius: found.radius as f32,
+        };
         Finding {
             epoch: id.epoch,
             number: id.number,
@@ -66,22 +70,44 @@ fn error_micros(error: Duration) -> u32 {
 mod tests {
     use super::*;
 
-    const ID: FrameId = FrameId { epoch: 5, number: 7 };
+    const ID: FrameId = FrameId {
+        epoch: 5,
+        number: 7,
+    };
 
     fn passage(clock_error: Option<Duration>) -> Passage {
         let [transit, wait, decode, present] = [1, 2, 3, 4].map(Duration::from_micros);
-        Passage { transit, wait, decode, present, clock_error }
+        Passage {
+            transit,
+            wait,
+            decode,
+            present,
+            clock_error,
+        }
     }
 
     #[test]
     fn each_stage_is_told_under_its_name() {
-        let found = Some(Found { x: 320.25, y: -1.5, radius: 20.0, confidence: 0.75 });
-        let look = Look { found, tracked: Duration::from_micros(5), looked: Duration::from_micros(6) };
+        let found = Some(Found {
+            x: 320.25,
+            y: -1.5,
+            radius: 20.0,
+            confidence: 0.75,
+        });
+        let look = Look {
+            found,
+            tracked: Duration::from_micros(5),
+            looked: Duration::from_micros(6),
+        };
         let finding = passage(Some(Duration::ZERO)).finding(ID, &look);
         let expected = Finding {
             epoch: 5,
             number: 7,
-            ball: Some(Ball { x: 320.25, y: -1.5, radius: 20.0 }),
+            ball: Some(Ball {
+                x: 320.25,
+                y: -1.5,
+                radius: 20.0,
+            }),
             confidence: 0.75,
             transit_us: 1,
             wait_us: 2,
@@ -96,12 +122,19 @@ mod tests {
 
     #[test]
     fn clocks_that_are_two_are_never_told_to_be_one_and_what_is_too_long_saturates() {
-        let look = Look { found: None, tracked: Duration::from_secs(1 << 40), looked: Duration::ZERO };
+        let look = Look {
+            found: None,
+            tracked: Duration::from_secs(1 << 40),
+            looked: Duration::ZERO,
+        };
         let error = |error| passage(error).finding(ID, &look).clock_error_us;
         assert_eq!(error(Some(Duration::from_nanos(1))), 1);
         assert_eq!(error(Some(Duration::from_micros(200))), 200);
         assert_eq!(error(None), u32::MAX, "by wall clocks nothing is certain");
         let finding = passage(None).finding(ID, &look);
-        assert_eq!((finding.track_us, finding.ball, finding.confidence), (u32::MAX, None, 0.0));
+        assert_eq!(
+            (finding.track_us, finding.ball, finding.confidence),
+            (u32::MAX, None, 0.0)
+        );
     }
 }

@@ -97,7 +97,10 @@ impl Lost {
     /// These losses.
     #[must_use]
     pub fn of(losses: &Losses) -> Self {
-        Self { by_reason: losses.by_reason().into_iter().collect(), total: losses.total() }
+        Self {
+            by_reason: losses.by_reason().into_iter().collect(),
+            total: losses.total(),
+        }
     }
 }
 
@@ -197,7 +200,10 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         fps: rate(inner),
         age_ms: Aging::of(&inner.ages),
         clock: inner.clock,
-        clock_error_ms: summary.source_clock.filter(|_| inner.clock == "exchange").map(|clock| millis(clock.error)),
+        clock_error_ms: summary
+            .source_clock
+            .filter(|_| inner.clock == "exchange")
+            .map(|clock| millis(clock.error)),
         stages_ms: Stages {
             prepare: percentile(&inner.stages.prepare, 50),
             transit: percentile(&inner.stages.transit, 50),
@@ -209,7 +215,10 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         datagrams: summary.datagrams,
         bytes: summary.bytes,
         foreign: summary.foreign,
-        repairs: Repairs { asked: counts.repairs_asked, received: counts.repairs_received },
+        repairs: Repairs {
+            asked: counts.repairs_asked,
+            received: counts.repairs_received,
+        },
         duplicates: counts.duplicates,
         late: counts.late,
         refused: counts.refused,
@@ -220,7 +229,11 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
             p50_ms: percentile(&inner.stages.decode, 50),
             p99_ms: percentile(&inner.stages.decode, 99),
         },
-        signals: inner.changes.iter().map(|(at, signal)| change(*at, signal)).collect(),
+        signals: inner
+            .changes
+            .iter()
+            .map(|(at, signal)| change(*at, signal))
+            .collect(),
         signals_forgotten: inner.changes_forgotten,
         tracking: None,
         recording: None,
@@ -269,5 +282,9 @@ fn percentile(ages: &Ages, hundredths: u64) -> Option<f64> {
 }
 
 fn change(at: Duration, signal: &crate::engine::Signal) -> SignalChange {
-    SignalChange { at_ms: millis(at), state: signal.word(), reason: signal.to_string() }
+    SignalChange {
+        at_ms: millis(at),
+        state: signal.word(),
+        reason: signal.to_string(),
+    }
 }

@@ -3,7 +3,10 @@ use fanlight_proto::reassembly::Counts;
 
 use super::*;
 
-const CLOCK: Clock = Clock { id: 7, wall_offset_ns: 1_000_000_000_000 };
+const CLOCK: Clock = Clock {
+    id: 7,
+    wall_offset_ns: 1_000_000_000_000,
+};
 
 fn ms(n: u64) -> Time {
     Time::from_nanos(n * 1_000_000)
@@ -32,25 +35,65 @@ fn facts(number: u64, captured: Time) -> Facts {
 fn an_age_is_from_capture_to_the_screen() {
     let tally = Tally::new(ms(0));
     tally.on_decoded(facts(3, ms(100)));
-    let presented = tally.on_presented(FrameId { epoch: 1, number: 3 }, ms(109), CLOCK).unwrap();
+    let presented = tally
+        .on_presented(
+            FrameId {
+                epoch: 1,
+                number: 3,
+            },
+            ms(109),
+            CLOCK,
+        )
+        .unwrap();
     assert_eq!(presented.age, Duration::from_millis(9));
     let report = tally.report(ms(1000), "relay");
     assert_eq!((report.age_ms.max, report.clock), (Some(9.0), "monotonic"));
-    let Stages { prepare, transit, wait, decode, present } = report.stages_ms;
-    assert_eq!([prepare, transit, wait, decode, present], [1.0, 1.0, 1.0, 2.0, 4.0].map(Some));
+    let Stages {
+        prepare,
+        transit,
+        wait,
+        decode,
+        present,
+    } = report.stages_ms;
+    assert_eq!(
+        [prepare, transit, wait, decode, present],
+        [1.0, 1.0, 1.0, 2.0, 4.0].map(Some)
+    );
 }
 
 #[test]
 fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
     let tally = Tally::new(ms(0));
-    let elsewhere = |number, wall_offset_ns| Facts { clock_id: 8, wall_offset_ns, ..facts(number, ms(100)) };
+    let elsewhere = |number, wall_offset_ns| Facts {
+        clock_id: 8,
+        wall_offset_ns,
+        ..facts(number, ms(100))
+    };
     // The other host booted 50 ms later: its monotonic clock is 50 ms behind.
     tally.on_decoded(elsewhere(1, CLOCK.wall_offset_ns + 50_000_000));
-    let presented = tally.on_presented(FrameId { epoch: 1, number: 1 }, ms(170), CLOCK).unwrap();
+    let presented = tally
+        .on_presented(
+            FrameId {
+                epoch: 1,
+                number: 1,
+            },
+            ms(170),
+            CLOCK,
+        )
+        .unwrap();
     assert_eq!(presented.age, Duration::from_millis(20));
     // A frame from the future is as young as can be.
     tally.on_decoded(elsewhere(2, i64::MAX));
-    let presented = tally.on_presented(FrameId { epoch: 1, number: 2 }, ms(170), CLOCK).unwrap();
+    let presented = tally
+        .on_presented(
+            FrameId {
+                epoch: 1,
+                number: 2,
+            },
+            ms(170),
+            CLOCK,
+        )
+        .unwrap();
     assert_eq!(presented.age, Duration::ZERO);
     assert_eq!(tally.report(ms(1000), "relay").clock, "wall");
 }
@@ -59,17 +102,56 @@ fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
 fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
     let tally = Tally::new(ms(0));
     // The other host booted 50 ms later, and its wall clock is an hour ahead.
-    let source_clock = ClockOffset { clock_id: 8, offset_ns: -50_000_000, error: Duration::from_micros(200) };
-    tally.on_summary(Summary { source_clock: Some(source_clock), ..Summary::default() });
-    let elsewhere = Facts { clock_id: 8, wall_offset_ns: 3_600_000_000_000, ..facts(1, ms(100)) };
+    let source_clock = ClockOffset {
+        clock_id: 8,
+        offset_ns: -50_000_000,
+        error: Duration::from_micros(200),
+    };
+    tally.on_summary(Summary {
+        source_clock: Some(source_clock),
+        ..Summary::default()
+    });
+    let elsewhere = Facts {
+        clock_id: 8,
+        wall_offset_ns: 3_600_000_000_000,
+        ..facts(1, ms(100))
+    };
     tally.on_decoded(elsewhere.clone());
-    let presented = tally.on_presented(FrameId { epoch: 1, number: 1 }, ms(170), CLOCK).unwrap();
+    let presented = tally
+        .on_presented(
+            FrameId {
+                epoch: 1,
+                number: 1,
+            },
+            ms(170),
+            CLOCK,
+        )
+        .unwrap();
     assert_eq!(presented.age, Duration::from_millis(20));
     let report = tally.report(ms(1000), "relay");
-    assert_eq!((report.clock, report.clock_error_ms), ("exchange", Some(0.2)));
+    assert_eq!(
+        (report.clock, report.clock_error_ms),
+        ("exchange", Some(0.2))
+    );
     // What is known of one clock says nothing of another.
-    tally.on_decoded(Facts { id: FrameId { epoch: 2, number: 1 }, clock_id: 9, ..elsewhere });
-    tally.on_presented(FrameId { epoch: 2, number: 1 }, ms(170), CLOCK).unwrap();
+    tally.on_decoded(Facts {
+        id: FrameId {
+            epoch: 2,
+            number: 1,
+        },
+        clock_id: 9,
+        ..elsewhere
+    });
+    tally
+        .on_presented(
+            FrameId {
+                epoch: 2,
+                number: 1,
+            },
+            ms(170),
+            CLOCK,
+        )
+        .unwrap();
     assert_eq!(tally.report(ms(1000), "relay").clock, "wall");
 }
 
@@ -79,16 +161,44 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
     for number in 0..6 {
         tally.on_decoded(facts(number, ms(number)));
     }
-    tally.on_presented(FrameId { epoch: 1, number: 2 }, ms(9), CLOCK);
-    tally.on_presented(FrameId { epoch: 1, number: 4 }, ms(19), CLOCK);
+    tally.on_presented(
+        FrameId {
+            epoch: 1,
+            number: 2,
+        },
+        ms(9),
+        CLOCK,
+    );
+    tally.on_presented(
+        FrameId {
+            epoch: 1,
+            number: 4,
+        },
+        ms(19),
+        CLOCK,
+    );
     tally.on_superseded();
     tally.on_undecodable();
-    let counts = Counts { whole: 7, ..Counts::default() };
-    let losses = Losses { link: 3, away: 2, ..Losses::default() };
-    tally.on_summary(Summary { counts, losses, ..Summary::default() });
+    let counts = Counts {
+        whole: 7,
+        ..Counts::default()
+    };
+    let losses = Losses {
+        link: 3,
+        away: 2,
+        ..Losses::default()
+    };
+    tally.on_summary(Summary {
+        counts,
+        losses,
+        ..Summary::default()
+    });
     let frames = tally.report(ms(1000), "relay").frames;
     assert_eq!((frames.shown, frames.pending, frames.lost.total), (2, 3, 7));
-    assert_eq!(frames.lost.by_reason.values().sum::<u64>(), frames.lost.total);
+    assert_eq!(
+        frames.lost.by_reason.values().sum::<u64>(),
+        frames.lost.total
+    );
     assert_eq!(frames.lost.by_reason["superseded"], 1);
 }
 
@@ -98,13 +208,34 @@ fn a_second_is_told_in_one_line_and_the_next_begins_anew() {
     for number in 0..30 {
         let captured = ms(number * 33);
         tally.on_decoded(facts(number, captured));
-        tally.on_presented(FrameId { epoch: 1, number }, captured + Duration::from_millis(6), CLOCK);
+        tally.on_presented(
+            FrameId { epoch: 1, number },
+            captured + Duration::from_millis(6),
+            CLOCK,
+        );
     }
     tally.on_signal(ms(5), &Signal::Live);
-    tally.on_summary(Summary { bytes: 1_000_000, stream: Some("lobby".parse().unwrap()), ..Summary::default() });
-    assert_eq!(tally.line(ms(1000)), "30.0 fps  age 6.0/6.0/6.0 ms  lost 0  8.0 Mbit/s  lobby live");
-    assert_eq!(tally.presentation(), Presentation { shown: 30, lost: 0, age_us: 6000 });
-    assert_eq!(tally.line(ms(2000)), "0.0 fps  age -  lost 0  0.0 Mbit/s  lobby live");
+    tally.on_summary(Summary {
+        bytes: 1_000_000,
+        stream: Some("lobby".parse().unwrap()),
+        ..Summary::default()
+    });
+    assert_eq!(
+        tally.line(ms(1000)),
+        "30.0 fps  age 6.0/6.0/6.0 ms  lost 0  8.0 Mbit/s  lobby live"
+    );
+    assert_eq!(
+        tally.presentation(),
+        Presentation {
+            shown: 30,
+            lost: 0,
+            age_us: 6000
+        }
+    );
+    assert_eq!(
+        tally.line(ms(2000)),
+        "0.0 fps  age -  lost 0  0.0 Mbit/s  lobby live"
+    );
 }
 
 #[test]
@@ -116,7 +247,10 @@ fn memory_is_bounded_however_long_it_runs() {
     }
     assert_eq!(tally.inner().in_flight.len(), MAX_IN_FLIGHT);
     let report = tally.report(ms(1), "relay");
-    assert_eq!((report.signals.len(), report.signals_forgotten), (1000, 4000));
+    assert_eq!(
+        (report.signals.len(), report.signals_forgotten),
+        (1000, 4000)
+    );
     assert_eq!(report.signals[999].at_ms, 4999.0);
 }
 

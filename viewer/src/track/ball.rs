@@ -70,11 +70,16 @@ impl Finder {
         if (shorter as f32) < 2.0 * MIN_RADIUS {
             return None;
         }
-        let factor = [8, 4, 2].into_iter().find(|factor| shorter / factor >= REDUCED_SIDE).unwrap_or(1);
+        let factor = [8, 4, 2]
+            .into_iter()
+            .find(|factor| shorter / factor >= REDUCED_SIDE)
+            .unwrap_or(1);
         picture.reduce(factor, &mut self.reduced);
         let mut best: Option<Ball> = None;
         for guess in self.votes.candidates(&self.reduced) {
-            let Some(ball) = measured(picture, guess.enlarged(factor as f32), factor as f32) else { continue };
+            let Some(ball) = measured(picture, guess.enlarged(factor as f32), factor as f32) else {
+                continue;
+            };
             if best.is_none_or(|best| best.confidence < ball.confidence) {
                 best = Some(ball);
             }

@@ -43,18 +43,39 @@ impl Child {
     pub(super) fn spawn(kind: &Kind) -> io::Result<Self> {
         let mut command = command(kind);
         // The service manager must not take the tracker's words for the viewer's.
-        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
+            .env_remove("WATCHDOG_PID");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut process = command.process_group(0).kill_on_drop(true).spawn()?;
         let number = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group = number.expect("a process that nobody waited for has its number");
         // The tracker works all the same when the kernel will not have it.
         let _ = setpriority_process(Some(group), NICENESS);
-        let stdin = process.stdin.take().expect("standard input was asked to be a pipe");
-        let stdout = process.stdout.take().expect("standard output was asked to be a pipe");
-        let errors = process.stderr.take().expect("standard error was asked to be a pipe");
+        let stdin = process
+            .stdin
+            .take()
+            .expect("standard input was asked to be a pipe");
+        let stdout = process
+            .stdout
+            .take()
+            .expect("standard output was asked to be a pipe");
+        let errors = process
+            .stderr
+            .take()
+            .expect("standard error was asked to be a pipe");
         let answers = Lines::new(stdout, wire::MAX_ANSWER);
-        Ok(Self { process, group, stdin, answers, stderr: tokio::spawn(log(errors)) })
+        Ok(Self {
+            process,
+            group,
+            stdin,
+            answers,
+            stderr: tokio::spawn(log(errors)),
+        })
     }
 
     /// Its number.
@@ -75,14 +96,23 @@ impl Child {
     /// Ends it and all that it started: by the end of its input and SIGTERM, or after [`GRACE`] by SIGKILL. Returns how it
     /// ended.
     pub(super) async fn end(self) -> String {
-        let Self { mut process, group, stdin, mut stderr, .. } = self;
+        let Self {
+            mut process,
+            group,
+            stdin,
+            mut stderr,
+            ..
+        } = self;
         drop(stdin);
         // The group may be gone already; its number is kept for it until the process is waited for.
         let _ = kill_process_group(group, Signal::TERM);
         let _ = timeout(GRACE, &mut stderr).await;
         stderr.abort();
         let _ = kill_process_group(group, Signal::KILL);
-        process.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+        process
+            .wait()
+            .await
+            .map_or_else(|error| error.to_string(), |status| status.to_string())
     }
 }
 
@@ -122,7 +152,12 @@ pub(super) struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn new(reader: R, most: usize) -> Self {
-        Self { reader: BufReader::new(reader), line: Vec::new(), most, too_long: false }
+        Self {
+            reader: BufReader::new(reader),
+            line: Vec::new(),
+            most,
+            too_long: false,
+        }
     }
 
     /// The next line; none at the end, or when nothing more can be read. Cancel safe.
@@ -143,7 +178,11 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if end.is_some() {
                 let line = std::mem::take(&mut self.line);
                 let too_long = std::mem::take(&mut self.too_long);
-                return Some(if too_long { Line::TooLong } else { Line::Whole(line) });
+                return Some(if too_long {
+                    Line::TooLong
+                } else {
+                    Line::Whole(line)
+                });
             }
         }
     }
@@ -154,7 +193,9 @@ async fn log(errors: impl AsyncRead + Unpin) {
     let (mut lines, mut limited) = (Lines::new(errors, MAX_LINE), Limited::new());
     while let Some(line) = lines.next().await {
         let text = match &line {
-            Line::Whole(line) => String::from_utf8_lossy(line.trim_ascii()).replace(|c: char| c.is_control(), " "),
+            Line::Whole(line) => {
+                String::from_utf8_lossy(line.trim_ascii()).replace(|c: char| c.is_control(), " ")
+            }
             Line::TooLong => "(a line too long to be told)".to_owned(),
         };
         if let Some(lines) = limited.note(clock::now()).filter(|_| !text.is_empty()) {

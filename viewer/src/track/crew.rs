@@ -41,9 +41,15 @@ impl Crew {
         for number in 0..plan.trackers {
             let (desk, tally, told) = (Arc::clone(&desk), Arc::clone(&tally), Arc::clone(told));
             let member = Member::new(plan.clone(), desk, tally, told, shutdown.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let name = format!("track-{number}");
-            crew.threads.push(thread::Builder::new().name(name).spawn(move || runtime.block_on(member.work()))?);
+            crew.threads.push(
+                thread::Builder::new()
+                    .name(name)
+                    .spawn(move || runtime.block_on(member.work()))?,
+            );
         }
         Ok(crew)
     }
@@ -89,6 +95,8 @@ impl Drop for Crew {
 
 impl fmt::Debug for Crew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Crew").field("waiting", &self.desk.waiting()).finish_non_exhaustive()
+        f.debug_struct("Crew")
+            .field("waiting", &self.desk.waiting())
+            .finish_non_exhaustive()
     }
 }

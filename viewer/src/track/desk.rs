@@ -66,7 +66,9 @@ impl Desk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds the desk")
+        self.state
+            .lock()
+            .expect("no code panics while it holds the desk")
     }
 }
 
@@ -110,7 +112,10 @@ mod tests {
     #[tokio::test]
     async fn the_newest_waits_when_nobody_is_idle() {
         let desk = Desk::default();
-        assert_eq!((1..=5).map(|number| desk.put(frame(number))).sum::<u64>(), 4);
+        assert_eq!(
+            (1..=5).map(|number| desk.put(frame(number))).sum::<u64>(),
+            4
+        );
         assert_eq!(desk.waiting(), 1);
         assert_eq!(desk.take().await.id.number, 5);
         assert_eq!(desk.waiting(), 0);
@@ -128,7 +133,10 @@ mod tests {
         while desk.state().idle < 3 {
             tokio::task::yield_now().await;
         }
-        assert_eq!((1..=3).map(|number| desk.put(frame(number))).sum::<u64>(), 0);
+        assert_eq!(
+            (1..=3).map(|number| desk.put(frame(number))).sum::<u64>(),
+            0
+        );
         for (taker, number) in takers.into_iter().zip(1..) {
             assert_eq!(taker.await.unwrap(), number);
         }

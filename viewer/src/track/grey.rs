@@ -53,7 +53,10 @@ impl Grey {
     /// Whether the place lies at least `margin` pixels within the picture.
     #[must_use]
     pub fn holds(&self, x: f32, y: f32, margin: f32) -> bool {
-        x >= margin && y >= margin && x <= self.width as f32 - margin && y <= self.height as f32 - margin
+        x >= margin
+            && y >= margin
+            && x <= self.width as f32 - margin
+            && y <= self.height as f32 - margin
     }
 
     /// The brightness between the middles of the four pixels around a place; beyond the edge it is as at the edge. The
@@ -63,7 +66,10 @@ impl Grey {
         let across = (x - 0.5).clamp(0.0, (self.width - 1) as f32);
         let down = (y - 0.5).clamp(0.0, (self.height - 1) as f32);
         let (left, top) = (across as usize, down as usize);
-        let (right, below) = ((left + 1).min(self.width - 1), (top + 1).min(self.height - 1));
+        let (right, below) = (
+            (left + 1).min(self.width - 1),
+            (top + 1).min(self.height - 1),
+        );
         let (across, down) = (across - left as f32, down - top as f32);
         let pixel = |x: usize, y: usize| f32::from(self.pixels[y * self.width + x]);
         let upper = pixel(left, top) * (1.0 - across) + pixel(right, top) * across;
@@ -115,10 +121,14 @@ mod tests {
     #[test]
     fn a_reduced_picture_has_the_means_and_leaves_out_what_is_left_over() {
         let mut grey = Grey::new(5, 3);
-        grey.pixels_mut().copy_from_slice(&[0, 10, 100, 200, 9, 20, 30, 100, 200, 9, 9, 9, 9, 9, 9]);
+        grey.pixels_mut()
+            .copy_from_slice(&[0, 10, 100, 200, 9, 20, 30, 100, 200, 9, 9, 9, 9, 9, 9]);
         let mut small = Grey::default();
         grey.reduce(2, &mut small);
-        assert_eq!((small.width(), small.height(), small.pixels()), (2, 1, &[15, 150][..]));
+        assert_eq!(
+            (small.width(), small.height(), small.pixels()),
+            (2, 1, &[15, 150][..])
+        );
         Grey::new(1, 1).reduce(2, &mut small);
         assert_eq!((small.width(), small.height()), (0, 0));
     }

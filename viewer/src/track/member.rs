@@ -60,9 +60,26 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(plan: Plan, desk: Arc<Desk>, tally: Arc<Tally>, told: Told, shutdown: Shutdown) -> Self {
+    pub(super) fn new(
+        plan: Plan,
+        desk: Arc<Desk>,
+        tally: Arc<Tally>,
+        told: Told,
+        shutdown: Shutdown,
+    ) -> Self {
         let (decoder, grey, rgb) = (Decoder::new(), Grey::default(), Vec::new());
-        Self { plan, desk, tally, told, shutdown, decoder, grey, rgb, answers: 0, strays: 0 }
+        Self {
+            plan,
+            desk,
+            tally,
+            told,
+            shutdown,
+            decoder,
+            grey,
+            rgb,
+            answers: 0,
+            strays: 0,
+        }
     }
 
     /// Works until the end, whatever becomes of the processes.
@@ -71,7 +88,9 @@ impl Member {
         let (mut pause, mut failures) = (PAUSES.0, Limited::new());
         while !shutdown.requested() {
             (self.answers, self.strays) = (0, 0);
-            let Some((failure, ended)) = self.run_once().await else { return };
+            let Some((failure, ended)) = self.run_once().await else {
+                return;
+            };
             if self.answers > 0 {
                 pause = PAUSES.0;
             }
@@ -133,17 +152,39 @@ impl Member {
                 return Ok(());
             }
         };
-        let patience = if self.answers == 0 { FIRST_PATIENCE } else { PATIENCE };
+        let patience = if self.answers == 0 {
+            FIRST_PATIENCE
+        } else {
+            PATIENCE
+        };
         let asked = clock::now();
         let asking = self.exchange(child, &header, &frame);
-        let (found, told) = timeout(patience, asking).await.map_err(|_| Failure::Silent(patience))??;
+        let (found, told) = timeout(patience, asking)
+            .await
+            .map_err(|_| Failure::Silent(patience))??;
         (self.answers, self.strays) = (self.answers + 1, 0);
         let at = clock::now();
         let size = (header.width, header.height);
         let took = at.saturating_since(asked);
         let told = told.map(Duration::from_micros);
-        let Frame { stream, id, shown, passage, .. } = frame;
-        let detection = Detection { stream, id, size, found, at, took, told, shown, passage };
+        let Frame {
+            stream,
+            id,
+            shown,
+            passage,
+            ..
+        } = frame;
+        let detection = Detection {
+            stream,
+            id,
+            size,
+            found,
+            at,
+            took,
+            told,
+            shown,
+            passage,
+        };
         self.tally.on_answer(&detection);
         (self.told)(&detection);
         Ok(())
@@ -175,14 +216,20 @@ impl Member {
 
     /// A line that answers nothing, or the end.
     fn on_stray(&mut self, line: Option<Line>) -> Result<(), Failure> {
-        let Some(line) = line else { return Err(Failure::Ended) };
+        let Some(line) = line else {
+            return Err(Failure::Ended);
+        };
         let answers = matches!(&line, Line::Whole(text) if Answer::parse(text).is_some());
         self.tally.note(|counts| {
             counts.unknown += u64::from(answers);
             counts.malformed += u64::from(!answers);
         });
         self.strays += 1;
-        if self.strays > MAX_STRAYS { Err(Failure::Rubbish) } else { Ok(()) }
+        if self.strays > MAX_STRAYS {
+            Err(Failure::Rubbish)
+        } else {
+            Ok(())
+        }
     }
 
     /// Prepares what the tracker is given, and what stands before it.
@@ -201,6 +248,13 @@ impl Member {
             }
         };
         let (width, height, length) = (width as u32, height as u32, length as u32);
-        Ok(Header { format: self.plan.format, width, height, id: frame.id, captured_ns: frame.captured_ns, length })
+        Ok(Header {
+            format: self.plan.format,
+            width,
+            height,
+            id: frame.id,
+            captured_ns: frame.captured_ns,
+            length,
+        })
     }
 }

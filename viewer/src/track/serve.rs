@@ -18,7 +18,9 @@ pub const COMMAND: &str = "track-ball";
 /// Whether this process is to be a tracker.
 #[must_use]
 pub fn is_asked() -> bool {
-    std::env::args_os().nth(1).is_some_and(|word| word == COMMAND)
+    std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == COMMAND)
 }
 
 /// Looks for the ball in what comes on standard input until it ends, and answers on standard output.
@@ -64,7 +66,9 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
 fn next_header(input: &mut impl Read) -> io::Result<Option<Header>> {
     let mut bytes = [0; HEADER_BYTES];
     match input.read_exact(&mut bytes) {
-        Ok(()) => Header::decode(&bytes).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+        Ok(()) => Header::decode(&bytes)
+            .map(Some)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
@@ -85,13 +89,18 @@ impl Looker {
             Format::Jpeg => self.decoder.decode_grey(payload, &mut self.grey).ok()?,
             Format::Grey => {
                 self.grey.reshape(width, height);
-                (payload.len() == width * height).then(|| self.grey.pixels_mut().copy_from_slice(payload))?;
+                (payload.len() == width * height)
+                    .then(|| self.grey.pixels_mut().copy_from_slice(payload))?;
             }
             Format::Rgb => {
                 self.grey.reshape(width, height);
                 let (colours, rest) = payload.as_chunks::<3>();
                 (colours.len() == width * height && rest.is_empty()).then_some(())?;
-                self.grey.pixels_mut().iter_mut().zip(colours).for_each(|(grey, colour)| *grey = luma(*colour));
+                self.grey
+                    .pixels_mut()
+                    .iter_mut()
+                    .zip(colours)
+                    .for_each(|(grey, colour)| *grey = luma(*colour));
             }
         }
         self.finder.find(&self.grey).map(Found::from)

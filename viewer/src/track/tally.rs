@@ -130,7 +130,9 @@ impl Tally {
             none: counts.none,
             missing: counts.missing,
             failed: counts.failed,
-            pending: counts.offered.saturating_sub(answered + counts.missing + counts.failed),
+            pending: counts
+                .offered
+                .saturating_sub(answered + counts.missing + counts.failed),
             detection_rate: (answered > 0).then(|| counts.detections as f64 / answered as f64),
             restarts: counts.restarts,
             timeouts: counts.timeouts,
@@ -160,5 +162,10 @@ fn millis(length: Duration) -> f64 {
 
 fn last(detection: &Detection) -> Option<LastDetection> {
     let (epoch, number) = (format!("{:016x}", detection.id.epoch), detection.id.number);
-    detection.found.map(|found| LastDetection { stream: detection.stream.to_string(), epoch, number, found })
+    detection.found.map(|found| LastDetection {
+        stream: detection.stream.to_string(),
+        epoch,
+        number,
+        found,
+    })
 }

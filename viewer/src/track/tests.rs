@@ -14,15 +14,30 @@ const SOON: Duration = Duration::from_secs(20);
 fn crew(command: &str, trackers: usize) -> (Crew, Receiver<Detection>) {
     let (sender, answers) = channel();
     let told: Told = Arc::new(move |detection: &Detection| drop(sender.send(detection.clone())));
-    let plan = Plan { trackers, kind: Kind::Command(command.to_owned()), format: Format::Grey };
-    (Crew::start(&plan, &told, &Shutdown::new()).unwrap(), answers)
+    let plan = Plan {
+        trackers,
+        kind: Kind::Command(command.to_owned()),
+        format: Format::Grey,
+    };
+    (
+        Crew::start(&plan, &told, &Shutdown::new()).unwrap(),
+        answers,
+    )
 }
 
 fn frame(number: u64) -> Frame {
     let pixels = [128; 64];
-    let image =
-        turbojpeg::Image { pixels: &pixels[..], width: 8, pitch: 8, height: 8, format: turbojpeg::PixelFormat::GRAY };
-    let jpeg = turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray).unwrap().to_vec().into();
+    let image = turbojpeg::Image {
+        pixels: &pixels[..],
+        width: 8,
+        pitch: 8,
+        height: 8,
+        format: turbojpeg::PixelFormat::GRAY,
+    };
+    let jpeg = turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray)
+        .unwrap()
+        .to_vec()
+        .into();
     Frame {
         stream: "cam".parse().unwrap(),
         id: FrameId { epoch: 5, number },
@@ -67,15 +82,40 @@ fn each_frame_has_its_answer() {
     for number in 0..5 {
         crew.offer(frame(number));
         let detection = answer(&answers);
-        assert_eq!((detection.id, detection.size), (FrameId { epoch: 5, number }, (8, 8)));
-        let found = Found { x: 1.5, y: number as f64, radius: 2.0, confidence: 1.0 };
-        assert_eq!((detection.found, detection.told), (Some(found), Some(Duration::from_micros(70))));
+        assert_eq!(
+            (detection.id, detection.size),
+            (FrameId { epoch: 5, number }, (8, 8))
+        );
+        let found = Found {
+            x: 1.5,
+            y: number as f64,
+            radius: 2.0,
+            confidence: 1.0,
+        };
+        assert_eq!(
+            (detection.found, detection.told),
+            (Some(found), Some(Duration::from_micros(70)))
+        );
     }
     let report = crew.report();
-    assert_eq!((report.offered, report.detections, report.missing, report.pending), (5, 5, 0, 0));
-    assert_eq!((report.detection_rate, report.work_ms.p50), (Some(1.0), Some(0.07)));
+    assert_eq!(
+        (
+            report.offered,
+            report.detections,
+            report.missing,
+            report.pending
+        ),
+        (5, 5, 0, 0)
+    );
+    assert_eq!(
+        (report.detection_rate, report.work_ms.p50),
+        (Some(1.0), Some(0.07))
+    );
     let last = report.last.unwrap();
-    assert_eq!((last.stream.as_str(), last.epoch.as_str(), last.number), ("cam", "0000000000000005", 4));
+    assert_eq!(
+        (last.stream.as_str(), last.epoch.as_str(), last.number),
+        ("cam", "0000000000000005", 4)
+    );
 }
 
 #[test]
@@ -88,12 +128,24 @@ fn what_is_no_answer_is_counted_and_does_no_harm() {
         assert_eq!(answer(&answers).id.number, number);
     }
     let report = crew.report();
-    assert_eq!((report.none, report.malformed, report.unknown, report.restarts), (3, 12, 3, 0), "{report:?}");
+    assert_eq!(
+        (
+            report.none,
+            report.malformed,
+            report.unknown,
+            report.restarts
+        ),
+        (3, 12, 3, 0),
+        "{report:?}"
+    );
 }
 
 #[test]
 fn a_tracker_that_ends_is_started_again() {
-    let (crew, answers) = crew(&format!("head -c 112 >/dev/null; n=0; {NOTHING}; exit 3"), 1);
+    let (crew, answers) = crew(
+        &format!("head -c 112 >/dev/null; n=0; {NOTHING}; exit 3"),
+        1,
+    );
     crew.offer(frame(0));
     answer(&answers);
     let report = offer_until(&crew, 1, |report| report.restarts >= 2);
@@ -106,7 +158,10 @@ fn a_tracker_that_talks_without_end_is_replaced() {
         let (crew, _answers) = crew(command, 1);
         if command == "yes" {
             let report = offer_until(&crew, 0, |report| report.restarts >= 1);
-            assert!(report.malformed >= 100 && report.detections + report.none == 0, "{report:?}");
+            assert!(
+                report.malformed >= 100 && report.detections + report.none == 0,
+                "{report:?}"
+            );
         }
         let began = clock::now();
         drop(crew);
@@ -124,7 +179,10 @@ fn a_tracker_that_hangs_is_replaced_and_nobody_waits_for_it() {
     for number in 1..1000 {
         crew.offer(frame(number));
     }
-    assert!(clock::now().saturating_since(began) < Duration::from_secs(1), "offering never waits");
+    assert!(
+        clock::now().saturating_since(began) < Duration::from_secs(1),
+        "offering never waits"
+    );
     let report = offer_until(&crew, 1000, |report| report.restarts >= 1);
     assert!(report.timeouts == 1 && report.missing > 900, "{report:?}");
 }
@@ -132,9 +190,13 @@ fn a_tracker_that_hangs_is_replaced_and_nobody_waits_for_it() {
 #[test]
 fn frames_go_to_whoever_is_idle() {
     // The lowest byte of the frame's number stands at offset 24; each tracker tells its own number as the time it took.
-    let answer_line = r#"echo "{\"epoch\":\"0000000000000005\",\"number\":$n,\"took_us\":$$,\"found\":null}""#;
+    let answer_line =
+        r#"echo "{\"epoch\":\"0000000000000005\",\"number\":$n,\"took_us\":$$,\"found\":null}""#;
     let number = "head -c 112 | od -An -tu1 -j24 -N1 | tr -d ' '";
-    let (crew, answers) = crew(&format!("while n=$({number}) && [ \"$n\" ]; do {answer_line}; done"), 4);
+    let (crew, answers) = crew(
+        &format!("while n=$({number}) && [ \"$n\" ]; do {answer_line}; done"),
+        4,
+    );
     let mut tellers = std::collections::BTreeSet::new();
     for number in 0..200 {
         crew.offer(frame(number));
@@ -147,7 +209,10 @@ fn frames_go_to_whoever_is_idle() {
     }
     assert_eq!(tellers.len(), 4, "each was given some");
     let report = crew.report();
-    assert_eq!((report.trackers, report.missing, report.restarts), (4, 0, 0));
+    assert_eq!(
+        (report.trackers, report.missing, report.restarts),
+        (4, 0, 0)
+    );
 }
 
 #[test]
@@ -160,7 +225,10 @@ fn a_command_that_does_not_exist_is_tried_again() {
 fn the_end_takes_everything_along_that_a_tracker_started() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
-    let command = format!("trap '' TERM; sleep 1000 & echo $! >{0}.new; mv {0}.new {0}; wait; wait", file.display());
+    let command = format!(
+        "trap '' TERM; sleep 1000 & echo $! >{0}.new; mv {0}.new {0}; wait; wait",
+        file.display()
+    );
     let (mut crew, _answers) = crew(&command, 1);
     let began = clock::now();
     let pid = loop {
@@ -175,30 +243,55 @@ fn the_end_takes_everything_along_that_a_tracker_started() {
     assert!(clock::now().saturating_since(began) < Duration::from_secs(2));
     let runs = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        status.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+        status
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
     };
     while runs() {
-        assert!(clock::now().saturating_since(began) < SOON, "the grandchild {pid} is still there");
+        assert!(
+            clock::now().saturating_since(began) < SOON,
+            "the grandchild {pid} is still there"
+        );
         let _ = Shutdown::new().wait_timeout(Duration::from_millis(5));
     }
 }
 
 #[test]
 fn the_built_in_tracker_answers_every_frame_in_order_whatever_the_format() {
-    let headers =
-        |format, length| wire::Header { format, width: 8, height: 8, id: frame(3).id, captured_ns: 0, length };
+    let headers = |format, length| wire::Header {
+        format,
+        width: 8,
+        height: 8,
+        id: frame(3).id,
+        captured_ns: 0,
+        length,
+    };
     let jpeg = frame(3).jpeg;
     let mut input = Vec::new();
-    for (format, payload) in
-        [(Format::Jpeg, &jpeg[..]), (Format::Grey, &[0; 64]), (Format::Rgb, &[0; 192]), (Format::Grey, b"x")]
-    {
+    for (format, payload) in [
+        (Format::Jpeg, &jpeg[..]),
+        (Format::Grey, &[0; 64]),
+        (Format::Rgb, &[0; 192]),
+        (Format::Grey, b"x"),
+    ] {
         input.extend(headers(format, payload.len() as u32).encode());
         input.extend(payload);
     }
     let mut output = Vec::new();
     serve::serve(&input[..], &mut output).unwrap();
-    let answers: Vec<_> = output.split(|byte| *byte == b'\n').filter_map(wire::Answer::parse).collect();
-    assert!(answers.len() == 4 && answers.iter().all(|(id, found, _)| id.number == 3 && found.is_none()));
+    let answers: Vec<_> = output
+        .split(|byte| *byte == b'\n')
+        .filter_map(wire::Answer::parse)
+        .collect();
+    assert!(
+        answers.len() == 4
+            && answers
+                .iter()
+                .all(|(id, found, _)| id.number == 3 && found.is_none())
+    );
     assert!(serve::serve(&[b'x'; 48][..], Vec::new()).is_err());
-    assert!(serve::serve(&input[..20], Vec::new()).is_ok(), "half a header is the end");
+    assert!(
+        serve::serve(&input[..20], Vec::new()).is_ok(),
+        "half a header is the end"
+    );
 }

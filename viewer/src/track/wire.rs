@@ -37,7 +37,11 @@ const VERSION: u8 = 1;
 /// Largest payload: an RGB picture of the largest size, or the largest JPEG.
 const MAX_PAYLOAD: usize = {
     let pixels = 3 * MAX_WIDTH as usize * MAX_HEIGHT as usize;
-    if pixels > MAX_FRAME_BYTES { pixels } else { MAX_FRAME_BYTES }
+    if pixels > MAX_FRAME_BYTES {
+        pixels
+    } else {
+        MAX_FRAME_BYTES
+    }
 };
 
 fanlight_daemon::choice! {
@@ -62,7 +66,9 @@ impl Format {
     }
 
     fn of(code: u8) -> Option<Self> {
-        [Self::Jpeg, Self::Grey, Self::Rgb].into_iter().find(|format| format.code() == code)
+        [Self::Jpeg, Self::Grey, Self::Rgb]
+            .into_iter()
+            .find(|format| format.code() == code)
     }
 }
 
@@ -130,7 +136,10 @@ impl Header {
             format: Format::of(bytes[6]).ok_or(HeaderError::Bounds("format"))?,
             width: four(8),
             height: four(12),
-            id: FrameId { epoch: eight(16), number: eight(24) },
+            id: FrameId {
+                epoch: eight(16),
+                number: eight(24),
+            },
             captured_ns: eight(32),
             length: four(40),
         };
@@ -177,7 +186,8 @@ pub struct Found {
 impl Found {
     /// Whether it can be meant: near the picture, and of a size that fits into one.
     fn is_sane(&self) -> bool {
-        let near = |value: f64, most: u32| value.is_finite() && value.abs() <= 2.0 * f64::from(most);
+        let near =
+            |value: f64, most: u32| value.is_finite() && value.abs() <= 2.0 * f64::from(most);
         near(self.x, MAX_WIDTH)
             && near(self.y, MAX_HEIGHT)
             && near(self.radius, MAX_WIDTH)
@@ -188,8 +198,14 @@ impl Found {
 
 impl From<Ball> for Found {
     fn from(ball: Ball) -> Self {
-        let [x, y, radius, confidence] = [ball.x, ball.y, ball.radius, ball.confidence].map(f64::from);
-        Self { x, y, radius, confidence }
+        let [x, y, radius, confidence] =
+            [ball.x, ball.y, ball.radius, ball.confidence].map(f64::from);
+        Self {
+            x,
+            y,
+            radius,
+            confidence,
+        }
     }
 }
 
@@ -197,13 +213,23 @@ impl Answer {
     /// The answer for a frame.
     #[must_use]
     pub fn new(id: FrameId, found: Option<Found>, took_us: u64) -> Self {
-        Self { epoch: format!("{:016x}", id.epoch), number: id.number, found, took_us: Some(took_us) }
+        Self {
+            epoch: format!("{:016x}", id.epoch),
+            number: id.number,
+            found,
+            took_us: Some(took_us),
+        }
     }
 
     /// Reads a line; none when it is no answer. `line` is at most [`MAX_ANSWER`] bytes.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<(FrameId, Option<Found>, Option<u64>)> {
-        let Self { epoch, number, found, took_us } = serde_json::from_slice(line).ok()?;
+        let Self {
+            epoch,
+            number,
+            found,
+            took_us,
+        } = serde_json::from_slice(line).ok()?;
         let spelled = epoch.len() == 16 && epoch.bytes().all(|digit| digit.is_ascii_hexdigit());
         let epoch = u64::from_str_radix(&epoch, 16).ok().filter(|_| spelled)?;
         let sane = found.is_none_or(|found| found.is_sane());
@@ -215,19 +241,35 @@ impl Answer {
 mod tests {
     use super::*;
 
-    const ID: FrameId = FrameId { epoch: 0x00c0_ffee_00c0_ffee, number: 7 };
+    const ID: FrameId = FrameId {
+        epoch: 0x00c0_ffee_00c0_ffee,
+        number: 7,
+    };
 
     fn header() -> Header {
-        Header { format: Format::Grey, width: 640, height: 480, id: ID, captured_ns: 99, length: 640 * 480 }
+        Header {
+            format: Format::Grey,
+            width: 640,
+            height: 480,
+            id: ID,
+            captured_ns: 99,
+            length: 640 * 480,
+        }
     }
 
     #[test]
     fn a_header_is_read_back_and_lies_byte_by_byte_where_the_table_says() {
         let bytes = header().encode();
         assert_eq!(Header::decode(&bytes), Ok(header()));
-        assert_eq!(&bytes[..16], b"FLTR\x01\x30\x02\x00\x80\x02\x00\x00\xe0\x01\x00\x00");
+        assert_eq!(
+            &bytes[..16],
+            b"FLTR\x01\x30\x02\x00\x80\x02\x00\x00\xe0\x01\x00\x00"
+        );
         assert_eq!(bytes[16..24], [0xee, 0xff, 0xc0, 0, 0xee, 0xff, 0xc0, 0]);
-        assert_eq!((bytes[24], bytes[32], &bytes[40..]), (7, 99, &[0, 0xb0, 4, 0, 0, 0, 0, 0][..]));
+        assert_eq!(
+            (bytes[24], bytes[32], &bytes[40..]),
+            (7, 99, &[0, 0xb0, 4, 0, 0, 0, 0, 0][..])
+        );
     }
 
     #[test]
@@ -246,7 +288,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_back() {
-        let found = Found { x: 320.5, y: -1.25, radius: 20.0, confidence: 0.5 };
+        let found = Found {
+            x: 320.5,
+            y: -1.25,
+            radius: 20.0,
+            confidence: 0.5,
+        };
         for found in [Some(found), None] {
             let line = serde_json::to_vec(&Answer::new(ID, found, 900)).unwrap();
             assert!(line.len() < MAX_ANSWER);

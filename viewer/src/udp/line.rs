@@ -51,8 +51,14 @@ impl Line {
         if std::mem::take(&mut self.heard) {
             return Ok(());
         }
-        let Some(address) = self.peer.next() else { return Ok(()) };
-        if self.socket.as_ref().is_none_or(|socket| socket.address() != address) {
+        let Some(address) = self.peer.next() else {
+            return Ok(());
+        };
+        if self
+            .socket
+            .as_ref()
+            .is_none_or(|socket| socket.address() != address)
+        {
             self.group = None;
             let own = self.own.filter(|_| address.ip().is_loopback());
             let connected = Socket::connect(address, self.receive_buffer, own);
@@ -67,7 +73,9 @@ impl Line {
     /// When there is no such socket to be had.
     pub(super) fn join(&mut self, group: SocketAddrV4) -> io::Result<()> {
         self.group = None;
-        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        let Some(socket) = &self.socket else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         self.group = Some(socket.join(group, self.receive_buffer)?);
         Ok(())
     }

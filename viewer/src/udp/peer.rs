@@ -45,7 +45,10 @@ impl Peer {
                 }
             }));
         }
-        let address = self.addresses.get(self.at % self.addresses.len().max(1)).copied();
+        let address = self
+            .addresses
+            .get(self.at % self.addresses.len().max(1))
+            .copied();
         self.at = self.at.wrapping_add(1);
         address
     }
@@ -57,7 +60,9 @@ impl Peer {
 
     /// Ready when the name stands for other addresses than before.
     pub(super) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(lookup) = &mut self.lookup else { return Poll::Pending };
+        let Some(lookup) = &mut self.lookup else {
+            return Poll::Pending;
+        };
         let found = ready!(Pin::new(lookup).poll(context)).unwrap_or_default();
         self.lookup = None;
         // A name server that is gone for a while does not make the relay move.
@@ -91,6 +96,9 @@ mod tests {
         let count = peer.addresses.len();
         let tried: Vec<_> = (0..count).filter_map(|_| peer.next()).collect();
         assert_eq!(tried, peer.addresses);
-        assert!(tried.contains(&SocketAddr::from(([127, 0, 0, 1], 5004))), "{tried:?}");
+        assert!(
+            tried.contains(&SocketAddr::from(([127, 0, 0, 1], 5004))),
+            "{tried:?}"
+        );
     }
 }

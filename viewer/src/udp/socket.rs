@@ -33,7 +33,11 @@ impl Socket {
     ///
     /// # Errors
     /// When the system has no such socket to give.
-    pub fn connect(address: SocketAddr, receive_buffer: usize, own: Option<Ipv4Addr>) -> io::Result<Self> {
+    pub fn connect(
+        address: SocketAddr,
+        receive_buffer: usize,
+        own: Option<Ipv4Addr>,
+    ) -> io::Result<Self> {
         let socket = unbound(address, receive_buffer)?;
         let from: IpAddr = match address {
             SocketAddr::V4(_) => own.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
@@ -63,7 +67,11 @@ impl Socket {
         socket.connect(&address.into())?;
         socket.set_nonblocking(true)?;
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { address, inner: UdpSocket::from_std(socket.into())?, state })
+        Ok(Self {
+            address,
+            inner: UdpSocket::from_std(socket.into())?,
+            state,
+        })
     }
 
     /// Where the relay is.
@@ -100,7 +108,10 @@ impl Socket {
         let mut chunks = trains.bytes.chunks_exact_mut(TRAIN_BYTES);
         let mut slices: [IoSliceMut<'_>; TRAINS] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-        self.inner.try_io(Interest::READABLE, || self.state.recv((&self.inner).into(), &mut slices, &mut trains.meta))
+        self.inner.try_io(Interest::READABLE, || {
+            self.state
+                .recv((&self.inner).into(), &mut slices, &mut trains.meta)
+        })
     }
 }
 
@@ -113,14 +124,21 @@ pub struct Trains {
 
 impl Default for Trains {
     fn default() -> Self {
-        Self { bytes: vec![0; TRAINS * TRAIN_BYTES], meta: [RecvMeta::default(); TRAINS] }
+        Self {
+            bytes: vec![0; TRAINS * TRAIN_BYTES],
+            meta: [RecvMeta::default(); TRAINS],
+        }
     }
 }
 
 impl Trains {
     /// The datagrams of the first `count` trains.
     pub fn datagrams(&mut self, count: usize) -> impl Iterator<Item = &mut [u8]> {
-        let trains = self.bytes.chunks_exact_mut(TRAIN_BYTES).zip(&self.meta).take(count);
+        let trains = self
+            .bytes
+            .chunks_exact_mut(TRAIN_BYTES)
+            .zip(&self.meta)
+            .take(count);
         trains.flat_map(|(bytes, meta)| bytes[..meta.len].chunks_mut(meta.stride.max(1)))
     }
 }
@@ -145,7 +163,11 @@ pub(super) fn receive_capacity(receive_buffer: usize) -> io::Result<u32> {
 }
 
 fn unbound(address: SocketAddr, receive_buffer: usize) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     socket.set_recv_buffer_size(receive_buffer)?;
     Ok(socket)
 }
@@ -162,7 +184,9 @@ mod tests {
     /// A socket on loopback that sends to groups there.
     fn sender() -> StdSocket {
         let socket = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        SockRef::from(&socket).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+        SockRef::from(&socket)
+            .set_multicast_if_v4(&Ipv4Addr::LOCALHOST)
+            .unwrap();
         socket
     }
 
@@ -172,15 +196,23 @@ mod tests {
         loop {
             std::future::poll_fn(|context| socket.poll_readable(context)).await;
             if let Ok(count) = socket.receive(&mut trains) {
-                return trains.datagrams(count).flat_map(|datagram| datagram.to_vec()).collect();
+                return trains
+                    .datagrams(count)
+                    .flat_map(|datagram| datagram.to_vec())
+                    .collect();
             }
         }
     }
 
     #[tokio::test]
-    async fn each_of_two_viewers_on_one_host_gets_what_its_relay_sends_to_a_group_that_two_relays_use() {
+    async fn each_of_two_viewers_on_one_host_gets_what_its_relay_sends_to_a_group_that_two_relays_use()
+     {
         let relays = [sender(), sender()];
-        let free = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let free = StdSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 7), free);
         let join = |relay: &StdSocket| {
             let unicast = Socket::connect(relay.local_addr().unwrap(), 1 << 16, None).unwrap();
@@ -203,7 +235,9 @@ mod tests {
     #[tokio::test]
     async fn a_new_socket_sends_before_the_event_loop_has_turned() {
         let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        relay.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        relay
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         let own = Ipv4Addr::new(127, 1, 2, 3);
         let socket = Socket::connect(relay.local_addr().unwrap(), 1 << 16, Some(own)).unwrap();
         assert_eq!(socket.send(b"join").unwrap(), 4);

@@ -64,7 +64,9 @@ impl Canary {
         plan.engine.max_frame_bytes = watcher::MAX_FRAME_BYTES;
         let choice = Arc::new(Choice::default());
         let followed = Arc::clone(&choice);
-        let thread = thread::Builder::new().name("canary".to_owned()).spawn(move || plan.follow(&followed))?;
+        let thread = thread::Builder::new()
+            .name("canary".to_owned())
+            .spawn(move || plan.follow(&followed))?;
         Ok(Self { choice, thread })
     }
 
@@ -99,7 +101,13 @@ impl Plan {
     fn watch(&self, stream: &StreamName, stop: &fanlight_daemon::Shutdown) {
         tracing::info!(%stream, "watching the canary");
         let wish = Wish::Stream(Some(stream.clone()));
-        let mut engine = Engine::new(EngineConfig { wish, ..self.engine.clone() }, clock::random_bytes());
+        let mut engine = Engine::new(
+            EngineConfig {
+                wish,
+                ..self.engine.clone()
+            },
+            clock::random_bytes(),
+        );
         engine.set_screen(self.screen);
         let mut watcher = Watcher::new(stream.clone(), Arc::clone(&self.tally), self.trace.clone());
         if let Err(error) = converse(&self.route, &mut engine, &mut watcher, stop) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fanlight_daemon::{clock, logline};
 use fanlight_proto::blockcode::BlockCode;
-use fanlight_proto::message::{CheckedFrame, FrameError, FrameHeader, FrameId, StreamName, parse_frame, truth};
+use fanlight_proto::message::{
+    CheckedFrame, FrameError, FrameHeader, FrameId, StreamName, parse_frame, truth,
+};
 
 use super::handover::{HandOver, Work};
 use crate::decode::{DecodeError, Decoder};
@@ -72,8 +74,15 @@ pub(super) fn card(signal: &Signal, relay: &str) -> Scene {
         Signal::Connecting => format!("{signal} at {relay}"),
         _ => signal.to_string(),
     };
-    let title = if signal.is_asleep() { "one moment" } else { "no signal" };
-    Scene::Message { title: title.to_owned(), reason }
+    let title = if signal.is_asleep() {
+        "one moment"
+    } else {
+        "no signal"
+    };
+    Scene::Message {
+        title: title.to_owned(),
+        reason,
+    }
 }
 
 fn shown(
@@ -96,7 +105,12 @@ fn shown(
         return Err(error.into());
     }
     let decoded = clock::now();
-    let CheckedFrame { stream, id, header, jpeg } = frame;
+    let CheckedFrame {
+        stream,
+        id,
+        header,
+        jpeg,
+    } = frame;
     tally.on_decoded(Facts {
         stream: stream.clone(),
         id,
@@ -113,11 +127,19 @@ fn shown(
         traced: wanted.traced.then(|| Traced {
             jpeg_hash: trace::hash(&jpeg),
             code: code_in(&picture),
-            ball: header.truth.and_then(|truth| truth.kind).map(|truth::Kind::Ball(ball)| ball),
+            ball: header
+                .truth
+                .and_then(|truth| truth.kind)
+                .map(|truth::Kind::Ball(ball)| ball),
         }),
         jpeg: wanted.kept.then(|| jpeg.clone()),
     });
-    Ok(Shown { stream, id, picture, jpeg })
+    Ok(Shown {
+        stream,
+        id,
+        picture,
+        jpeg,
+    })
 }
 
 /// The canary that a frame names, unless it names itself.
@@ -128,7 +150,9 @@ fn canary(header: &FrameHeader, stream: &StreamName) -> Option<StreamName> {
 /// The code painted in a picture, if there is one.
 fn code_in(picture: &Picture) -> Option<BlockCode> {
     let (width, pixels) = (picture.width() as usize, picture.pixels());
-    BlockCode::read_with(picture.width(), picture.height(), |x, y| luma(pixels[y as usize * width + x as usize]))
+    BlockCode::read_with(picture.width(), picture.height(), |x, y| {
+        luma(pixels[y as usize * width + x as usize])
+    })
 }
 
 /// ITU-R BT.601, in 256ths.

@@ -27,12 +27,32 @@ mod tests {
 
     #[test]
     fn what_is_known_stands_in_a_line_each() {
-        let usage = Usage { processor: 0.12, resident_bytes: 34 << 20, uptime: Duration::from_secs(3723) };
-        let none = Glance { fps: 0.0, age: None, verdict: None };
-        assert_eq!(text(&none, &usage), "0.0 fps\ncpu 12 %  mem 34 MiB  up 1:02:03");
-        let verdict =
-            Verdict { health: Health::Right as i32, error: 0.2, latency_us: 34_000, count: 9, ..Verdict::default() };
-        let glance = Glance { fps: 29.97, age: Some(Duration::from_micros(4100)), verdict: Some(verdict.into()) };
+        let usage = Usage {
+            processor: 0.12,
+            resident_bytes: 34 << 20,
+            uptime: Duration::from_secs(3723),
+        };
+        let none = Glance {
+            fps: 0.0,
+            age: None,
+            verdict: None,
+        };
+        assert_eq!(
+            text(&none, &usage),
+            "0.0 fps\ncpu 12 %  mem 34 MiB  up 1:02:03"
+        );
+        let verdict = Verdict {
+            health: Health::Right as i32,
+            error: 0.2,
+            latency_us: 34_000,
+            count: 9,
+            ..Verdict::default()
+        };
+        let glance = Glance {
+            fps: 29.97,
+            age: Some(Duration::from_micros(4100)),
+            verdict: Some(verdict.into()),
+        };
         let lines = "30.0 fps  age 4.1 ms\ncpu 12 %  mem 34 MiB  up 1:02:03\nright 0.20 px 34 ms";
         assert_eq!(text(&glance, &usage), lines);
     }

@@ -57,7 +57,10 @@ impl HandOver {
     /// Waits for work; none after the end.
     pub(super) fn take(&self) -> Option<Work> {
         let idle = |slot: &mut Slot| slot.frame.is_none() && slot.signal.is_none() && !slot.closed;
-        let mut slot = self.changed.wait_while(self.slot(), idle).expect(UNPOISONED);
+        let mut slot = self
+            .changed
+            .wait_while(self.slot(), idle)
+            .expect(UNPOISONED);
         let frame = |slot: &mut Slot| slot.frame.take().map(Work::Frame);
         let signal = |slot: &mut Slot| slot.signal.take().map(Work::Signal);
         if slot.frame_came_first {
@@ -69,7 +72,10 @@ impl HandOver {
 
     /// `body` as shared bytes whose memory comes back here when the last of them is dropped.
     pub(super) fn share(self: &Arc<Self>, body: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Lent { body, home: Arc::clone(self) })
+        Bytes::from_owner(Lent {
+            body,
+            home: Arc::clone(self),
+        })
     }
 
     /// Memory to be used again.
@@ -120,8 +126,17 @@ mod tests {
 
     fn frame(number: u64) -> Arrived {
         let now = Time::default();
-        let whole = Whole { id: FrameId { epoch: 1, number }, body: vec![7; 10], first: now, received_us: 0 };
-        Arrived { topic: Bytes::new(), whole, arrived: now }
+        let whole = Whole {
+            id: FrameId { epoch: 1, number },
+            body: vec![7; 10],
+            first: now,
+            received_us: 0,
+        };
+        Arrived {
+            topic: Bytes::new(),
+            whole,
+            arrived: now,
+        }
     }
 
     fn taken(handover: &HandOver) -> String {

@@ -34,12 +34,21 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
     let mut engine = Engine::new(config, clock::random_bytes());
     let stop = Shutdown::new();
     let until = clock::now() + PATIENCE;
-    let mut answer = Answer { until, list: None, refusal: None, asked_to_end: shutdown, stop: stop.clone() };
+    let mut answer = Answer {
+        until,
+        list: None,
+        refusal: None,
+        asked_to_end: shutdown,
+        stop: stop.clone(),
+    };
     converse(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
     match (answer.list, answer.refusal) {
         (Some((streams, total)), _) => Ok(render(&streams, total)),
         (None, Some(signal)) => bail!("the relay at {} gives no list: {signal}", route.name()),
-        (None, None) => bail!("no relay answers at {}: is fanlight-relay running there?", route.name()),
+        (None, None) => bail!(
+            "no relay answers at {}: is fanlight-relay running there?",
+            route.name()
+        ),
     }
 }
 
@@ -58,8 +67,11 @@ impl Sink for Answer<'_> {
                 self.list = Some((streams, total));
                 return ControlFlow::Break(());
             }
-            Output::Signal(signal) => self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting),
-            Output::Send(..) | Output::Frame(_) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
+            Output::Signal(signal) => {
+                self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting)
+            }
+            Output::Send(..) | Output::Frame(_) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
+            }
         }
         ControlFlow::Continue(())
     }
@@ -87,7 +99,11 @@ fn render(streams: &[StreamInfo], total: u32) -> String {
     }
     let mut table = String::new();
     for [name, size, rate, state] in &rows {
-        let _ = writeln!(table, "{name:<0$}  {size:<1$}  {rate:>2$}  {state}", widths[0], widths[1], widths[2]);
+        let _ = writeln!(
+            table,
+            "{name:<0$}  {size:<1$}  {rate:>2$}  {state}",
+            widths[0], widths[1], widths[2]
+        );
     }
     let untold = (total as usize).saturating_sub(streams.len());
     if untold > 0 {
@@ -110,7 +126,11 @@ fn row(stream: &StreamInfo) -> [String; 4] {
         "source gone".to_owned()
     } else {
         let word = state_word(State::try_from(status.state).unwrap_or(State::Unspecified));
-        if status.reason.is_empty() { word.to_owned() } else { format!("{word}: {}", status.reason) }
+        if status.reason.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{word}: {}", status.reason)
+        }
     };
     // What comes from elsewhere must not steer the terminal.
     let printable = |text: String| text.chars().filter(|c| !c.is_control()).collect();
@@ -130,14 +150,32 @@ mod tests {
             width: 1280,
             height: 720,
             rate_millihertz: 29_970,
-            status: Some(Status { state: State::Live as i32, ..Status::default() }),
+            status: Some(Status {
+                state: State::Live as i32,
+                ..Status::default()
+            }),
             ..StreamInfo::default()
         };
         let reason = "camera unplugged: \x1b[2J/dev/video0".to_owned();
-        let status = Status { state: State::Unplugged as i32, reason, ..Status::default() };
-        let lobby = StreamInfo { name: "lobby-camera".into(), status: Some(status), ..StreamInfo::default() };
-        let gone = Status { source_gone: true, ..Status::default() };
-        let gate = StreamInfo { name: "gate".into(), status: Some(gone), ..StreamInfo::default() };
+        let status = Status {
+            state: State::Unplugged as i32,
+            reason,
+            ..Status::default()
+        };
+        let lobby = StreamInfo {
+            name: "lobby-camera".into(),
+            status: Some(status),
+            ..StreamInfo::default()
+        };
+        let gone = Status {
+            source_gone: true,
+            ..Status::default()
+        };
+        let gate = StreamInfo {
+            name: "gate".into(),
+            status: Some(gone),
+            ..StreamInfo::default()
+        };
         let expected = "\
 STREAM        SIZE       FPS  STATE
 ball          1280x720  30.0  live

@@ -50,6 +50,8 @@ impl Outbox {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no code panics while it holds the outbox")
+        self.0
+            .lock()
+            .expect("no code panics while it holds the outbox")
     }
 }

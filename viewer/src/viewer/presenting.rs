@@ -49,7 +49,9 @@ impl Presenter {
     /// # Errors
     /// When the trace cannot be created.
     pub(super) fn new(tally: Arc<Tally>, trace: Option<&Path>) -> anyhow::Result<Self> {
-        let create = |path: &Path| File::create(path).with_context(|| format!("cannot write {}", path.display()));
+        let create = |path: &Path| {
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))
+        };
         let trace = trace.map(create).transpose()?.map(Arc::new);
         Ok(Self {
             tally,
@@ -99,15 +101,29 @@ impl Presenter {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub(super) fn record(&mut self, plan: Option<Plan>, feed: &Arc<Feed>, figures: bool) -> anyhow::Result<()> {
-        let recorder = plan.map(Recorder::start).transpose().context("the recording cannot be started")?;
-        self.recorder = recorder.map(|recorder| Recorded { recorder, feed: Arc::clone(feed), figures });
+    pub(super) fn record(
+        &mut self,
+        plan: Option<Plan>,
+        feed: &Arc<Feed>,
+        figures: bool,
+    ) -> anyhow::Result<()> {
+        let recorder = plan
+            .map(Recorder::start)
+            .transpose()
+            .context("the recording cannot be started")?;
+        self.recorder = recorder.map(|recorder| Recorded {
+            recorder,
+            feed: Arc::clone(feed),
+            figures,
+        });
         Ok(())
     }
 
     /// Ends the recording; returns how it went.
     pub(super) fn end_recording(&mut self) -> Option<Recording> {
-        self.recorder.take().map(|recorded| recorded.recorder.stop())
+        self.recorder
+            .take()
+            .map(|recorded| recorded.recorder.stop())
     }
 
     /// Takes each scene from the feed as soon as it is there, as a screen would, until the feed is closed.
@@ -130,22 +146,62 @@ impl Presenter {
 
     /// A frame is on the screen.
     pub(super) fn presented(&mut self, id: FrameId, at: Time) {
-        let clock = Clock { id: self.clock_id, wall_offset_ns: clock::wall_offset_ns() };
-        let Some(presented) = self.tally.on_presented(id, at, clock) else { return };
-        if let Some(Err(error)) = self.trace.as_ref().map(|trace| Line::of(&presented).write(&**trace)) {
+        let clock = Clock {
+            id: self.clock_id,
+            wall_offset_ns: clock::wall_offset_ns(),
+        };
+        let Some(presented) = self.tally.on_presented(id, at, clock) else {
+            return;
+        };
+        if let Some(Err(error)) = self
+            .trace
+            .as_ref()
+            .map(|trace| Line::of(&presented).write(&**trace))
+        {
             tracing::error!("the trace ends here: {error}");
             self.trace = None;
         }
         let (shown, passage) = (presented.at, presented.passage);
-        let Facts { stream, id, captured_ns, rate_millihertz, jpeg, canary, .. } = presented.facts;
+        let Facts {
+            stream,
+            id,
+            captured_ns,
+            rate_millihertz,
+            jpeg,
+            canary,
+            ..
+        } = presented.facts;
         if let (Some(recorded), Some(jpeg)) = (&self.recorder, &jpeg) {
             let (stream, jpeg) = (stream.clone(), jpeg.clone());
-            let mark = recorded.feed.mark().filter(|mark| at.saturating_since(mark.at) < MARK_LINGERS);
-            let figures = if recorded.figures { recorded.feed.figures() } else { String::new() };
-            recorded.recorder.offer(Sample { stream, id, captured_ns, rate_millihertz, at, jpeg, mark, figures });
+            let mark = recorded
+                .feed
+                .mark()
+                .filter(|mark| at.saturating_since(mark.at) < MARK_LINGERS);
+            let figures = if recorded.figures {
+                recorded.feed.figures()
+            } else {
+                String::new()
+            };
+            recorded.recorder.offer(Sample {
+                stream,
+                id,
+                captured_ns,
+                rate_millihertz,
+                at,
+                jpeg,
+                mark,
+                figures,
+            });
         }
         if let (Some(crew), Some(jpeg)) = (&self.crew, &jpeg) {
-            crew.offer(Frame { stream, id, captured_ns, jpeg: jpeg.clone(), shown, passage });
+            crew.offer(Frame {
+                stream,
+                id,
+                captured_ns,
+                jpeg: jpeg.clone(),
+                shown,
+                passage,
+            });
             self.outbox.set_passed_over(crew.passed_over());
         }
         if let Some(choice) = &self.canary {
@@ -159,7 +215,9 @@ impl Presenter {
     /// # Errors
     /// Those of the file system.
     pub(super) fn save(&self, path: &Path) -> io::Result<bool> {
-        let Some(jpeg) = &self.newest else { return Ok(false) };
+        let Some(jpeg) = &self.newest else {
+            return Ok(false);
+        };
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".part");
         fs::write(&unfinished, jpeg)?;

@@ -40,8 +40,19 @@ impl Receiver {
         outbox: Option<Arc<Outbox>>,
         verdicts: Verdicts,
     ) -> Self {
-        let (feeder, changes, summary_due) = (Feeder::new(notify.clone()), Limited::new(), Time::default());
-        Self { handover, tally, notify, outbox, verdicts, ready: false, summary_due, feeder, changes }
+        let (feeder, changes, summary_due) =
+            (Feeder::new(notify.clone()), Limited::new(), Time::default());
+        Self {
+            handover,
+            tally,
+            notify,
+            outbox,
+            verdicts,
+            ready: false,
+            summary_due,
+            feeder,
+            changes,
+        }
     }
 
     /// Leaves the tally exact.
@@ -77,7 +88,8 @@ impl Sink for Receiver {
                 }
             }
             Output::Signal(signal) => self.on_signal(now, signal),
-            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
+            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
+            }
         }
         ControlFlow::Continue(())
     }
@@ -96,7 +108,11 @@ impl Sink for Receiver {
             self.summary_due = now + SUMMARY_INTERVAL;
             engine.on_presentation(self.tally.presentation());
             let summary = engine.summary(now);
-            self.verdicts.note(now, summary.stream.as_ref(), summary.verdict.map(Into::into));
+            self.verdicts.note(
+                now,
+                summary.stream.as_ref(),
+                summary.verdict.map(Into::into),
+            );
             self.tally.on_summary(summary);
         }
         // Nobody wakes this thread for a finding: it looks for them as often as they are sent.
@@ -104,6 +120,9 @@ impl Sink for Receiver {
             outbox.hand_to(engine);
             self.summary_due
         });
-        [self.feeder.turn(now), findings_due].into_iter().flatten().min()
+        [self.feeder.turn(now), findings_due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -32,13 +32,24 @@ impl Live {
     }
 
     /// `harm` sees each frame's number and picture before they are sent.
-    fn start_with(address: &str, start: u64, first_number: u64, harm: fn(u64, Vec<u8>) -> Vec<u8>) -> Self {
+    fn start_with(
+        address: &str,
+        start: u64,
+        first_number: u64,
+        harm: fn(u64, Vec<u8>) -> Vec<u8>,
+    ) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap().to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = Some(thread::spawn(move || serve(&socket, start, first_number, harm, &stopped)));
-        Self { address, stop, thread }
+        let thread = Some(thread::spawn(move || {
+            serve(&socket, start, first_number, harm, &stopped)
+        }));
+        Self {
+            address,
+            stop,
+            thread,
+        }
     }
 
     /// Each frame's number and the hash of its JPEG.
@@ -70,15 +81,26 @@ fn serve(
         let now = clock::now();
         if capture_due <= now {
             capture_due = capture_due + INTERVAL;
-            let id = FrameId { epoch: 5, number: first_number + sent.len() as u64 };
-            let jpeg = harm(id.number, jpeg(BlockCode { number: id.number, captured_ns: now.as_nanos() }));
+            let id = FrameId {
+                epoch: 5,
+                number: first_number + sent.len() as u64,
+            };
+            let jpeg = harm(
+                id.number,
+                jpeg(BlockCode {
+                    number: id.number,
+                    captured_ns: now.as_nanos(),
+                }),
+            );
             sent.push((id.number, trace::hash(&jpeg)));
             let body = frame_body(id, now.as_nanos(), clock::clock_id(), &jpeg);
             for datagram in relay.on_frame(id, &body, 0) {
                 socket.send_to(&datagram, viewer.unwrap()).unwrap();
             }
         }
-        let patience = capture_due.saturating_since(clock::now()).max(Duration::from_millis(1));
+        let patience = capture_due
+            .saturating_since(clock::now())
+            .max(Duration::from_millis(1));
         socket.set_read_timeout(Some(patience)).unwrap();
         if let Ok((length, from)) = socket.recv_from(&mut buffer) {
             viewer = Some(from);
@@ -99,9 +121,16 @@ fn jpeg(code: BlockCode) -> Vec<u8> {
         }
     });
     let (width, height) = (WIDTH as usize, HEIGHT as usize);
-    let image =
-        turbojpeg::Image { pixels: &pixels[..], width, pitch: width, height, format: turbojpeg::PixelFormat::GRAY };
-    turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray).unwrap().to_vec()
+    let image = turbojpeg::Image {
+        pixels: &pixels[..],
+        width,
+        pitch: width,
+        height,
+        format: turbojpeg::PixelFormat::GRAY,
+    };
+    turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray)
+        .unwrap()
+        .to_vec()
 }
 
 fn headless(folder: &tempfile::TempDir, duration: Duration) -> Extra {
@@ -117,12 +146,18 @@ fn headless(folder: &tempfile::TempDir, duration: Duration) -> Extra {
 }
 
 fn config(relay: &str) -> Config {
-    Config { relay: vec![relay.to_owned()], stats: Some(false), ..Config::default() }
+    Config {
+        relay: vec![relay.to_owned()],
+        stats: Some(false),
+        ..Config::default()
+    }
 }
 
 fn lines(path: Option<PathBuf>) -> Vec<Value> {
     let text = std::fs::read_to_string(path.unwrap()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -141,20 +176,33 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
         assert_eq!(line["hash"], format!("{:016x}", sent[number as usize].1));
         assert_eq!(line["epoch"], "0000000000000005");
     }
-    assert!(trace.windows(2).all(|pair| pair[0]["number"].as_u64() < pair[1]["number"].as_u64()));
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
+    assert!(
+        trace
+            .windows(2)
+            .all(|pair| pair[0]["number"].as_u64() < pair[1]["number"].as_u64())
+    );
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
     let frames = &report["frames"];
     let count = |value: &Value| value.as_u64().unwrap();
     assert_eq!(count(&frames["shown"]), trace.len() as u64);
     let span = count(&trace[trace.len() - 1]["number"]) - count(&trace[0]["number"]) + 1;
-    assert_eq!(count(&frames["shown"]) + count(&frames["lost"]["total"]) + count(&frames["pending"]), span, "{report}");
+    assert_eq!(
+        count(&frames["shown"]) + count(&frames["lost"]["total"]) + count(&frames["pending"]),
+        span,
+        "{report}"
+    );
     assert_eq!(
         (&report["joins"], &report["stream"], &report["clock"]),
         (&1.into(), &STREAM.into(), &"monotonic".into())
     );
     assert!(report["age_ms"]["p50"].as_f64().unwrap() < 20.0, "{report}");
-    let states: Vec<&str> =
-        report["signals"].as_array().unwrap().iter().map(|s| s["state"].as_str().unwrap()).collect();
+    let states: Vec<&str> = report["signals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["state"].as_str().unwrap())
+        .collect();
     assert_eq!(states, ["connecting", "live"]);
     let newest = trace::hash(&std::fs::read(extra.snapshot.unwrap()).unwrap());
     assert_eq!(trace[trace.len() - 1]["hash"], format!("{newest:016x}"));
@@ -178,10 +226,15 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
     viewer.join().unwrap().unwrap();
     let trace = lines(extra.trace);
     let presented = |line: &Value| Duration::from_nanos(line["presented_ns"].as_u64().unwrap());
-    let longest = trace.windows(2).map(|pair| presented(&pair[1]) - presented(&pair[0])).max().unwrap();
+    let longest = trace
+        .windows(2)
+        .map(|pair| presented(&pair[1]) - presented(&pair[0]))
+        .max()
+        .unwrap();
     assert!(longest < Duration::from_millis(1500), "{longest:?}");
     assert!(trace.last().unwrap()["number"].as_u64().unwrap() > 100);
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
     assert_eq!(report["joins"], 2, "{report}");
 }
 
@@ -200,20 +253,38 @@ fn a_frame_that_is_no_picture_is_counted_and_never_shown() {
     let trace = lines(extra.trace);
     assert!(trace.len() > 20, "{} frames", trace.len());
     assert!(
-        trace.iter().all(|line| line["number"].as_u64().unwrap() % 4 != 1 && line["code_number"] == line["number"])
+        trace
+            .iter()
+            .all(|line| line["number"].as_u64().unwrap() % 4 != 1
+                && line["code_number"] == line["number"])
     );
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
     let undecodable = report["frames"]["lost"]["undecodable"].as_u64().unwrap();
-    assert!((trace.len() as u64 / 3).abs_diff(undecodable) <= 2, "{report}");
+    assert!(
+        (trace.len() as u64 / 3).abs_diff(undecodable) <= 2,
+        "{report}"
+    );
     assert_eq!(report["decode"]["errors"], undecodable);
 }
 
 #[test]
 fn a_run_without_a_frame_fails_and_says_why() {
-    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let extra = Extra { headless: true, duration: Some(Duration::from_millis(300)), ..Extra::default() };
+    let nobody = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let extra = Extra {
+        headless: true,
+        duration: Some(Duration::from_millis(300)),
+        ..Extra::default()
+    };
     let error = run(&config(&nobody), &extra, &Context::default()).unwrap_err();
-    assert_eq!(error.to_string(), "no frame was shown in 300ms: no answer from the relay");
+    assert_eq!(
+        error.to_string(),
+        "no frame was shown in 300ms: no answer from the relay"
+    );
 }
 
 #[test]
@@ -222,7 +293,17 @@ fn a_viewer_ends_within_half_a_second_of_being_asked_to() {
     let context = Context::default();
     let shutdown = context.shutdown.clone();
     let config = config(&live.address);
-    let viewer = thread::spawn(move || run(&config, &Extra { headless: true, ..Extra::default() }, &context).map(drop));
+    let viewer = thread::spawn(move || {
+        run(
+            &config,
+            &Extra {
+                headless: true,
+                ..Extra::default()
+            },
+            &context,
+        )
+        .map(drop)
+    });
     assert!(!Shutdown::new().wait_timeout(Duration::from_millis(500)));
     let asked = clock::now();
     shutdown.trigger();
@@ -244,9 +325,15 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
     let table = listing::table(&route(&live.address), "test".into(), &Shutdown::new()).unwrap();
     assert_eq!(table.lines().nth(1), Some("hall    64x48  30.0  live"));
     let by_name = live.address.replace("127.0.0.1", "localhost");
-    assert_eq!(listing::table(&route(&by_name), "test".into(), &Shutdown::new()).unwrap(), table);
+    assert_eq!(
+        listing::table(&route(&by_name), "test".into(), &Shutdown::new()).unwrap(),
+        table
+    );
     let address = live.address.clone();
     live.stop();
     let error = listing::table(&route(&address), "test".into(), &Shutdown::new()).unwrap_err();
-    assert_eq!(error.to_string(), format!("no relay answers at {address}: is fanlight-relay running there?"));
+    assert_eq!(
+        error.to_string(),
+        format!("no relay answers at {address}: is fanlight-relay running there?")
+    );
 }

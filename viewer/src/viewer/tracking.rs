@@ -24,10 +24,15 @@ pub(super) fn start(
     outbox: &Arc<Outbox>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Option<Crew>> {
-    let Some(plan) = config::trackers(config) else { return Ok(None) };
+    let Some(plan) = config::trackers(config) else {
+        return Ok(None);
+    };
     let (feed, shows, outbox) = (Arc::clone(feed), config.show_track, Arc::clone(outbox));
     let told: Told = Arc::new(move |detection: &Detection| {
-        if let Some(Err(error)) = trace.as_ref().map(|trace| TrackLine::of(detection).write(&**trace)) {
+        if let Some(Err(error)) = trace
+            .as_ref()
+            .map(|trace| TrackLine::of(detection).write(&**trace))
+        {
             tracing::error!("a detection is not in the trace: {error}");
         }
         outbox.put(detection.stream.clone(), detection.finding());
@@ -35,7 +40,9 @@ pub(super) fn start(
             feed.set_mark(mark(detection));
         }
     });
-    Crew::start(&plan, &told, shutdown).map(Some).context("the trackers cannot be started")
+    Crew::start(&plan, &told, shutdown)
+        .map(Some)
+        .context("the trackers cannot be started")
 }
 
 fn mark(detection: &Detection) -> Option<Mark> {

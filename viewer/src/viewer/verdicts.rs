@@ -23,13 +23,24 @@ impl Verdicts {
     }
 
     /// Takes what the source says at `now` of `stream` on this screen.
-    pub(super) fn note(&mut self, now: Time, stream: Option<&StreamName>, verdict: Option<Judgement>) {
+    pub(super) fn note(
+        &mut self,
+        now: Time,
+        stream: Option<&StreamName>,
+        verdict: Option<Judgement>,
+    ) {
         if std::mem::replace(&mut self.last, verdict) == verdict {
             return;
         }
-        let (Some(trace), Some(stream), Some(verdict)) = (&self.trace, stream, verdict) else { return };
-        if let Err(error) =
-            (VerdictLine { stream: stream.to_string(), told_ns: now.as_nanos(), verdict }).write(&**trace)
+        let (Some(trace), Some(stream), Some(verdict)) = (&self.trace, stream, verdict) else {
+            return;
+        };
+        if let Err(error) = (VerdictLine {
+            stream: stream.to_string(),
+            told_ns: now.as_nanos(),
+            verdict,
+        })
+        .write(&**trace)
         {
             tracing::error!("verdicts are no longer in the trace: {error}");
             self.trace = None;

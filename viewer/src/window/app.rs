@@ -57,13 +57,20 @@ pub(super) struct App<'a> {
 }
 
 impl<'a> App<'a> {
-    pub(super) fn new(options: &'a Options, feed: &'a Feed, presented: &'a mut dyn FnMut(FrameId, Time)) -> Self {
+    pub(super) fn new(
+        options: &'a Options,
+        feed: &'a Feed,
+        presented: &'a mut dyn FnMut(FrameId, Time),
+    ) -> Self {
         Self {
             options,
             feed,
             presented,
             screen: None,
-            scene: Scene::Message { title: "no picture yet".into(), reason: String::new() },
+            scene: Scene::Message {
+                title: "no picture yet".into(),
+                reason: String::new(),
+            },
             titled: None,
             scaler: Scaler::default(),
             shows_statistics: false,
@@ -88,7 +95,9 @@ impl<'a> App<'a> {
 
     /// Draws the newest scene and tells of a frame that was not on the screen before.
     fn draw(&mut self) -> Result<(), WindowError> {
-        let Some(screen) = &mut self.screen else { return Ok(()) };
+        let Some(screen) = &mut self.screen else {
+            return Ok(());
+        };
         let mut fresh = None;
         if let Some(scene) = self.feed.take() {
             if let Scene::Picture(shown) = &scene {
@@ -100,10 +109,21 @@ impl<'a> App<'a> {
             }
             self.feed.recycle(std::mem::replace(&mut self.scene, scene));
         }
-        let statistics = if self.shows_statistics { self.feed.statistics() } else { String::new() };
-        let figures = if self.shows_figures { self.feed.figures() } else { String::new() };
+        let statistics = if self.shows_statistics {
+            self.feed.statistics()
+        } else {
+            String::new()
+        };
+        let figures = if self.shows_figures {
+            self.feed.figures()
+        } else {
+            String::new()
+        };
         let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
-        let mark = self.feed.mark().filter(|mark| clock::now().saturating_since(mark.at) < MARK_LINGERS);
+        let mark = self
+            .feed
+            .mark()
+            .filter(|mark| clock::now().saturating_since(mark.at) < MARK_LINGERS);
         let (scene, scaler) = (&self.scene, &mut self.scaler);
         let drawn = screen.draw(|canvas| {
             paint(canvas, scene, mark.as_ref(), scaler);
@@ -164,7 +184,9 @@ impl<'a> App<'a> {
     fn show_cursor_for_a_while(&mut self) {
         let Some(screen) = &self.screen else { return };
         screen.set_cursor_visible(true);
-        self.hide_cursor_at = screen.is_full_screen().then(|| clock::now() + CURSOR_LINGERS);
+        self.hide_cursor_at = screen
+            .is_full_screen()
+            .then(|| clock::now() + CURSOR_LINGERS);
     }
 
     fn request_redraw(&self) {
@@ -189,7 +211,10 @@ impl<'a> App<'a> {
             self.look_for_the_window(now);
         }
         let until = self.note.as_ref().map(|(_, until)| *until);
-        [self.hide_cursor_at, until, self.look_at].into_iter().flatten().min()
+        [self.hide_cursor_at, until, self.look_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn look_for_the_window(&mut self, now: Time) {
@@ -239,7 +264,13 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
             }
             WindowEvent::CursorMoved { .. } => self.show_cursor_for_a_while(),
             WindowEvent::KeyboardInput {
-                event: KeyEvent { state: ElementState::Pressed, repeat: false, logical_key, .. },
+                event:
+                    KeyEvent {
+                        state: ElementState::Pressed,
+                        repeat: false,
+                        logical_key,
+                        ..
+                    },
                 is_synthetic: false,
                 ..
             } => self.on_key(event_loop, &logical_key),
@@ -257,13 +288,21 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
 }
 
 /// Draws what a screen shows: a picture as large as it fits with its mark over it, or a card.
-pub(crate) fn paint(canvas: &mut Canvas<'_>, scene: &Scene, mark: Option<&Mark>, scaler: &mut Scaler) {
+pub(crate) fn paint(
+    canvas: &mut Canvas<'_>,
+    scene: &Scene,
+    mark: Option<&Mark>,
+    scaler: &mut Scaler,
+) {
     match scene {
         Scene::Message { title, reason } => card::draw(canvas, title, reason),
         Scene::Picture(shown) => {
             canvas.show(&shown.picture, scaler);
             if let Some(mark) = mark.filter(|mark| mark.id.epoch == shown.id.epoch) {
-                let size = (shown.picture.width() as usize, shown.picture.height() as usize);
+                let size = (
+                    shown.picture.width() as usize,
+                    shown.picture.height() as usize,
+                );
                 mark::draw(canvas, fit(size, (canvas.width(), canvas.height())), mark);
             }
         }

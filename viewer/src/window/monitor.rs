@@ -19,7 +19,13 @@ pub struct Monitor {
 
 impl fmt::Display for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, x, y, width, height } = self;
+        let Self {
+            name,
+            x,
+            y,
+            width,
+            height,
+        } = self;
         write!(f, "{name} ({width}x{height} at {x},{y})")
     }
 }
@@ -40,7 +46,12 @@ impl fmt::Display for NoSuchMonitor {
             write!(f, " none")?;
         }
         for (index, monitor) in self.present.iter().enumerate() {
-            write!(f, "{} {} {monitor}", if index == 0 { "" } else { "," }, index + 1)?;
+            write!(
+                f,
+                "{} {} {monitor}",
+                if index == 0 { "" } else { "," },
+                index + 1
+            )?;
         }
         Ok(())
     }
@@ -51,7 +62,9 @@ impl fmt::Display for NoSuchMonitor {
 pub(super) fn choose(wanted: &str, present: &[Monitor]) -> Result<usize, NoSuchMonitor> {
     let mut order: Vec<usize> = (0..present.len()).collect();
     order.sort_by_key(|&index| (present[index].x, present[index].y));
-    let named = present.iter().position(|monitor| monitor.name.eq_ignore_ascii_case(wanted));
+    let named = present
+        .iter()
+        .position(|monitor| monitor.name.eq_ignore_ascii_case(wanted));
     let numbered = || {
         let number: usize = wanted.parse().ok()?;
         order.get(number.checked_sub(1)?).copied()
@@ -67,8 +80,18 @@ mod tests {
     use super::*;
 
     fn three() -> Vec<Monitor> {
-        let monitor = |name: &str, x, y| Monitor { name: name.into(), x, y, width: 1920, height: 1080 };
-        vec![monitor("DP-2", 1920, 0), monitor("HDMI-1", 0, 0), monitor("DP-3", 1920, 1080)]
+        let monitor = |name: &str, x, y| Monitor {
+            name: name.into(),
+            x,
+            y,
+            width: 1920,
+            height: 1080,
+        };
+        vec![
+            monitor("DP-2", 1920, 0),
+            monitor("HDMI-1", 0, 0),
+            monitor("DP-3", 1920, 1080),
+        ]
     }
 
     #[test]
@@ -92,6 +115,9 @@ mod tests {
                 )
             );
         }
-        assert_eq!(choose("1", &[]).unwrap_err().to_string(), "there is no monitor \"1\"; there are: none");
+        assert_eq!(
+            choose("1", &[]).unwrap_err().to_string(),
+            "there is no monitor \"1\"; there are: none"
+        );
     }
 }

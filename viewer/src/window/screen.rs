@@ -41,7 +41,10 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn open(event_loop: &ActiveEventLoop, options: &Options) -> Result<Self, WindowError> {
+    pub(super) fn open(
+        event_loop: &ActiveEventLoop,
+        options: &Options,
+    ) -> Result<Self, WindowError> {
         let present: Vec<MonitorHandle> = event_loop.available_monitors().collect();
         let wanted = match &options.monitor {
             Some(wanted) => {
@@ -51,7 +54,9 @@ impl Screen {
             None => None,
         };
         let places_itself = event_loop.is_x11();
-        let default = event_loop.primary_monitor().or_else(|| present.first().cloned());
+        let default = event_loop
+            .primary_monitor()
+            .or_else(|| present.first().cloned());
         let windowed = centred_on(wanted.as_ref().or(default.as_ref()));
         // Without a wish, X11 has no current monitor to take before the window exists.
         let monitor = wanted.or(if places_itself { default } else { None });
@@ -60,9 +65,12 @@ impl Screen {
             Some(monitor) if options.full_screen => whole(monitor),
             _ => windowed,
         };
-        let mut attributes = Window::default_attributes().with_title(&options.title).with_inner_size(geometry.size);
+        let mut attributes = Window::default_attributes()
+            .with_title(&options.title)
+            .with_inner_size(geometry.size);
         attributes = if places_itself {
-            WindowAttributesExtX11::with_name(attributes, APPLICATION, APPLICATION).with_position(geometry.position)
+            WindowAttributesExtX11::with_name(attributes, APPLICATION, APPLICATION)
+                .with_position(geometry.position)
         } else {
             WindowAttributesExtWayland::with_name(attributes, APPLICATION, "")
         };
@@ -72,7 +80,14 @@ impl Screen {
         let window = Rc::new(event_loop.create_window(attributes)?);
         let context = Context::new(event_loop.owned_display_handle())?;
         let surface = Surface::new(&context, Rc::clone(&window))?;
-        Ok(Self { window, surface, monitor, windowed, full_screen: options.full_screen, places_itself })
+        Ok(Self {
+            window,
+            surface,
+            monitor,
+            windowed,
+            full_screen: options.full_screen,
+            places_itself,
+        })
     }
 
     pub(super) fn is_full_screen(&self) -> bool {
@@ -92,14 +107,21 @@ impl Screen {
 
     fn enter_full_screen(&mut self) {
         if let Ok(position) = self.window.outer_position() {
-            self.windowed = Geometry { position, size: self.window.inner_size() };
+            self.windowed = Geometry {
+                position,
+                size: self.window.inner_size(),
+            };
         }
         // Outside full screen a person may have moved the window to another monitor than it was opened on.
-        let monitor = self.window.current_monitor().or_else(|| self.monitor.clone());
+        let monitor = self
+            .window
+            .current_monitor()
+            .or_else(|| self.monitor.clone());
         if let Some(monitor) = &monitor {
             self.place(whole(monitor));
         }
-        self.window.set_fullscreen(Some(Fullscreen::Borderless(monitor)));
+        self.window
+            .set_fullscreen(Some(Fullscreen::Borderless(monitor)));
     }
 
     fn place(&self, geometry: Geometry) {
@@ -139,14 +161,21 @@ impl Screen {
     }
 
     /// Lets `paint` draw all pixels and hands them to the display server. Returns false if the window has none.
-    pub(super) fn draw(&mut self, paint: impl FnOnce(&mut Canvas<'_>)) -> Result<bool, WindowError> {
+    pub(super) fn draw(
+        &mut self,
+        paint: impl FnOnce(&mut Canvas<'_>),
+    ) -> Result<bool, WindowError> {
         let (width, height) = self.size();
         let (Some(columns), Some(rows)) = (NonZeroU32::new(width), NonZeroU32::new(height)) else {
             return Ok(false);
         };
         self.surface.resize(columns, rows)?;
         let mut buffer = self.surface.buffer_mut()?;
-        paint(&mut Canvas::new(&mut buffer, width as usize, height as usize));
+        paint(&mut Canvas::new(
+            &mut buffer,
+            width as usize,
+            height as usize,
+        ));
         self.window.pre_present_notify();
         buffer.present()?;
         Ok(true)
@@ -156,17 +185,29 @@ impl Screen {
 fn describe(monitor: &MonitorHandle) -> Monitor {
     let Geometry { position, size } = whole(monitor);
     let name = monitor.name().unwrap_or_else(|| "unnamed".into());
-    Monitor { name, x: position.x, y: position.y, width: size.width, height: size.height }
+    Monitor {
+        name,
+        x: position.x,
+        y: position.y,
+        width: size.width,
+        height: size.height,
+    }
 }
 
 fn whole(monitor: &MonitorHandle) -> Geometry {
-    Geometry { position: monitor.position(), size: monitor.size() }
+    Geometry {
+        position: monitor.position(),
+        size: monitor.size(),
+    }
 }
 
 /// [`WINDOWED`], or less where the monitor is smaller, in the middle of it.
 fn centred_on(monitor: Option<&MonitorHandle>) -> Geometry {
     let Some(monitor) = monitor.map(whole) else {
-        return Geometry { position: PhysicalPosition::new(0, 0), size: WINDOWED };
+        return Geometry {
+            position: PhysicalPosition::new(0, 0),
+            size: WINDOWED,
+        };
     };
     let width = WINDOWED.width.min(monitor.size.width * 4 / 5).max(1);
     let height = WINDOWED.height.min(monitor.size.height * 4 / 5).max(1);
@@ -175,5 +216,8 @@ fn centred_on(monitor: Option<&MonitorHandle>) -> Geometry {
         monitor.position.x + indent(monitor.size.width, width),
         monitor.position.y + indent(monitor.size.height, height),
     );
-    Geometry { position, size: PhysicalSize::new(width, height) }
+    Geometry {
+        position,
+        size: PhysicalSize::new(width, height),
+    }
 }

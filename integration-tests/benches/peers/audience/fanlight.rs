@@ -59,13 +59,20 @@ struct Open {
 }
 
 /// Watches the first stream that the relay has.
-pub(super) async fn receive(socket: std::net::UdpSocket, relay: SocketAddr, seat: Arc<Seat>) -> io::Result<()> {
+pub(super) async fn receive(
+    socket: std::net::UdpSocket,
+    relay: SocketAddr,
+    seat: Arc<Seat>,
+) -> io::Result<()> {
     let state = UdpSocketState::new((&socket).into())?;
     let receive_capacity = u32::try_from(RECEIVE_BUFFER / CHARGED_PER_DATAGRAM).unwrap_or(u32::MAX);
     let mut viewer = Viewer {
         socket: UdpSocket::from_std(socket)?,
         relay,
-        join: Join { receive_capacity, ..join("") },
+        join: Join {
+            receive_capacity,
+            ..join("")
+        },
         session: None,
         spoken: 0,
         report: Report::default(),
@@ -79,7 +86,11 @@ pub(super) async fn receive(socket: std::net::UdpSocket, relay: SocketAddr, seat
     loop {
         if speak_at <= tokio::time::Instant::now() {
             viewer.speak();
-            speak_at += if viewer.session.is_some() { KEEP_ALIVE_INTERVAL } else { RETRY };
+            speak_at += if viewer.session.is_some() {
+                KEEP_ALIVE_INTERVAL
+            } else {
+                RETRY
+            };
         }
         let received = async {
             let mut chunks = bytes.chunks_exact_mut(TRAIN_BYTES);
@@ -89,21 +100,38 @@ pub(super) async fn receive(socket: std::net::UdpSocket, relay: SocketAddr, seat
             viewer.socket.async_io(Interest::READABLE, receive).await
         };
         // Silence is the relay's, and errors of the network are silence.
-        let Ok(Ok(count)) = tokio::time::timeout_at(speak_at, received).await else { continue };
+        let Ok(Ok(count)) = tokio::time::timeout_at(speak_at, received).await else {
+            continue;
+        };
         for (train, meta) in bytes.chunks_exact(TRAIN_BYTES).zip(&meta).take(count) {
-            train[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| viewer.take(datagram));
+            train[..meta.len]
+                .chunks(meta.stride.max(1))
+                .for_each(|datagram| viewer.take(datagram));
         }
     }
 }
 
 impl Viewer {
     fn speak(&mut self) {
-        let Some(session) = self.session else { return self.say(&ToRelay::Join(self.join.clone())) };
+        let Some(session) = self.session else {
+            return self.say(&ToRelay::Join(self.join.clone()));
+        };
         self.spoken += 1;
-        let report = self.spoken.is_multiple_of(REPORT_EVERY).then_some(self.report);
+        let report = self
+            .spoken
+            .is_multiple_of(REPORT_EVERY)
+            .then_some(self.report);
         let sent_us = clock::now().as_nanos() / 1000;
         let newest_sequence = self.newest_sequence;
-        self.say(&ToRelay::KeepAlive(session, KeepAlive { sent_us, report, newest_sequence, ..KeepAlive::default() }));
+        self.say(&ToRelay::KeepAlive(
+            session,
+            KeepAlive {
+                sent_us,
+                report,
+                newest_sequence,
+                ..KeepAlive::default()
+            },
+        ));
     }
 
     fn say(&self, message: &ToRelay<'_>) {
@@ -135,7 +163,9 @@ impl Viewer {
             }
             self.open.push_back(Open::new(header));
         }
-        let Some(open) = self.open.iter_mut().find(|open| open.id == header.id) else { return };
+        let Some(open) = self.open.iter_mut().find(|open| open.id == header.id) else {
+            return;
+        };
         if open.add(header.index, shard) {
             self.report.frames_whole += 1;
             self.report.frames_shown += 1;
@@ -144,7 +174,9 @@ impl Viewer {
     }
 
     fn close(&mut self) {
-        let Some(open) = self.open.pop_front() else { return };
+        let Some(open) = self.open.pop_front() else {
+            return;
+        };
         self.report.shards_expected += u64::from(open.shards);
         self.report.shards_missed += u64::from(open.shards.saturating_sub(open.count));
         let lost = u64::from(open.count < open.shards);
@@ -156,12 +188,20 @@ impl Viewer {
 impl Open {
     fn new(header: &DataHeader) -> Self {
         let all = usize::from(header.shards + header.parity);
-        Self { id: header.id, shards: header.shards, here: vec![false; all], count: 0, taken: None }
+        Self {
+            id: header.id,
+            shards: header.shards,
+            here: vec![false; all],
+            count: 0,
+            taken: None,
+        }
     }
 
     /// Notes a shard; whether the frame has become whole by it.
     fn add(&mut self, index: u16, shard: &[u8]) -> bool {
-        let Some(here) = self.here.get_mut(usize::from(index)).filter(|here| !**here) else { return false };
+        let Some(here) = self.here.get_mut(usize::from(index)).filter(|here| !**here) else {
+            return false;
+        };
         *here = true;
         if let (0, Some((&HEADER_TAG, rest))) = (index, shard.split_first()) {
             let header = FrameHeader::decode_length_delimited(rest).ok();

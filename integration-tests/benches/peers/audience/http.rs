@@ -16,10 +16,16 @@ use crate::pictures::taken;
 const CHUNK: usize = 256 << 10;
 
 /// Asks for `path` and takes parts until the server has enough.
-pub(super) async fn receive(stream: std::net::TcpStream, path: &str, seat: Arc<Seat>) -> io::Result<()> {
+pub(super) async fn receive(
+    stream: std::net::TcpStream,
+    path: &str,
+    seat: Arc<Seat>,
+) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let mut stream = BufReader::with_capacity(CHUNK, TcpStream::from_std(stream)?);
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())
+        .await?;
     let (mut line, mut length, mut picture, mut told) = (String::new(), 0, Vec::new(), None);
     while stream.read_line(&mut line).await? > 0 {
         let (name, value) = line.split_once(':').unwrap_or_default();

@@ -19,7 +19,9 @@ pub(super) async fn receive(socket: std::net::UdpSocket, seat: Arc<Seat>) -> io:
     let (mut next, mut whole) = (None, false);
     loop {
         let length = socket.recv(&mut packet).await?;
-        let Some(header) = packet[..length].first_chunk::<HEADER>() else { continue };
+        let Some(header) = packet[..length].first_chunk::<HEADER>() else {
+            continue;
+        };
         let number = u16::from_be_bytes([header[2], header[3]]);
         whole &= next == Some(number);
         next = Some(number.wrapping_add(1));

@@ -23,7 +23,13 @@ const JOIN: u8 = 1;
 
 pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
     let relay = Relay::new(&mut Random::new(0), Access::Open);
-    let mut stage = Stage { relay, now: Time::default(), newest: HashMap::new(), peers: HashMap::new(), sent: 0 };
+    let mut stage = Stage {
+        relay,
+        now: Time::default(),
+        newest: HashMap::new(),
+        peers: HashMap::new(),
+        sent: 0,
+    };
     let from = counted_from(recording);
     let mut before = None;
     for (at, record) in recording.records.iter().enumerate() {
@@ -75,8 +81,13 @@ impl Stage {
 
     /// The relay has heard of the stream before its first frame went out.
     fn begin(&mut self, records: &[Record]) {
-        let Some((first, _)) = records.iter().find_map(media) else { return };
-        let before = FrameId { number: first.id.number.saturating_sub(1), ..first.id };
+        let Some((first, _)) = records.iter().find_map(media) else {
+            return;
+        };
+        let before = FrameId {
+            number: first.id.number.saturating_sub(1),
+            ..first.id
+        };
         let heartbeat = message(before, &[]);
         self.relay.on_message(self.now, 0, TOPIC, &heartbeat);
         self.collect();
@@ -84,9 +95,15 @@ impl Stage {
 
     /// A frame that the relay fanned out came from the source just before.
     fn publish(&mut self, record: &Record) {
-        let Some((header, _)) = media(record) else { return };
+        let Some((header, _)) = media(record) else {
+            return;
+        };
         let FrameId { epoch, number } = header.id;
-        if self.newest.get(&epoch).is_some_and(|newest| *newest >= number) {
+        if self
+            .newest
+            .get(&epoch)
+            .is_some_and(|newest| *newest >= number)
+        {
             return;
         }
         self.newest.insert(epoch, number);
@@ -97,18 +114,35 @@ impl Stage {
     }
 
     fn take(&mut self, record: &Record) {
-        let Some((kind, _, whole)) = control(record) else { return };
+        let Some((kind, _, whole)) = control(record) else {
+            return;
+        };
         let mut padded = record.head().to_vec();
         if kind == JOIN {
             padded.resize(JOIN_BYTES, 0);
             let join = match ToRelay::parse(&padded) {
                 Ok(ToRelay::Join(join)) => join,
-                _ => Join { version: VERSION, nonce: record.time.as_nanos(), ..Join::default() },
+                _ => Join {
+                    version: VERSION,
+                    nonce: record.time.as_nanos(),
+                    ..Join::default()
+                },
             };
             return self.join(record.peer, join);
         }
-        if self.peers.get(&record.peer).is_none_or(|peer| peer.session == 0) {
-            self.join(record.peer, Join { version: VERSION, nonce: record.time.as_nanos(), ..Join::default() });
+        if self
+            .peers
+            .get(&record.peer)
+            .is_none_or(|peer| peer.session == 0)
+        {
+            self.join(
+                record.peer,
+                Join {
+                    version: VERSION,
+                    nonce: record.time.as_nanos(),
+                    ..Join::default()
+                },
+            );
         }
         let Peer { session, alias, .. } = self.peers.get(&record.peer).cloned().unwrap_or_default();
         let message = match ToRelay::parse(record.head()) {
@@ -131,11 +165,30 @@ impl Stage {
 
     /// Joins with a token of the replaying relay, which a recorded one is not.
     fn join(&mut self, peer: SocketAddr, join: Join) {
-        let join = Join { stream: String::new(), handshake: Bytes::new(), ..join };
-        if !join.token.is_empty() || self.peers.get(&peer).is_none_or(|peer| peer.token.is_empty()) {
-            self.send(peer, &ToRelay::Join(Join { token: Bytes::new(), ..join.clone() }));
+        let join = Join {
+            stream: String::new(),
+            handshake: Bytes::new(),
+            ..join
+        };
+        if !join.token.is_empty()
+            || self
+                .peers
+                .get(&peer)
+                .is_none_or(|peer| peer.token.is_empty())
+        {
+            self.send(
+                peer,
+                &ToRelay::Join(Join {
+                    token: Bytes::new(),
+                    ..join.clone()
+                }),
+            );
         }
-        let token = self.peers.get(&peer).map(|peer| peer.token.clone()).unwrap_or_default();
+        let token = self
+            .peers
+            .get(&peer)
+            .map(|peer| peer.token.clone())
+            .unwrap_or_default();
         self.send(peer, &ToRelay::Join(Join { token, ..join }));
     }
 
@@ -150,7 +203,9 @@ impl Stage {
         for (to, datagram) in self.relay.sent() {
             self.sent += 1;
             match ToViewer::parse(&datagram) {
-                Ok(ToViewer::Challenge(challenge)) => self.peers.entry(to).or_default().token = challenge.token,
+                Ok(ToViewer::Challenge(challenge)) => {
+                    self.peers.entry(to).or_default().token = challenge.token
+                }
                 Ok(ToViewer::Accept(accept)) => {
                     let peer = self.peers.entry(to).or_default();
                     peer.session = accept.session;
@@ -163,7 +218,11 @@ impl Stage {
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        self.relay.counts().into_iter().chain([("datagrams", self.sent)]).collect()
+        self.relay
+            .counts()
+            .into_iter()
+            .chain([("datagrams", self.sent)])
+            .collect()
     }
 }
 
@@ -178,7 +237,9 @@ fn frame(header: &DataHeader) -> Option<Bytes> {
     };
     let first = wanted.checked_sub(MAX_FRAME_PREFIX / 4)?.max(4);
     let body = build(first);
-    let exact = (first + wanted).checked_sub(body.len()).filter(|length| *length >= 4)?;
+    let exact = (first + wanted)
+        .checked_sub(body.len())
+        .filter(|length| *length >= 4)?;
     Some(build(exact))
 }
 

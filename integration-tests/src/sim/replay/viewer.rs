@@ -21,7 +21,12 @@ const SEALED: u8 = 10;
 pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
     let config = ViewerConfig::over(Link::clean(std::time::Duration::ZERO));
     let viewer = Viewer::new(&mut Random::new(0), 0, &config);
-    let mut stage = Stage { viewer, now: Time::default(), nonce: 0, session: 0 };
+    let mut stage = Stage {
+        viewer,
+        now: Time::default(),
+        nonce: 0,
+        session: 0,
+    };
     let from = counted_from(recording);
     let mut before = None;
     for (at, record) in recording.records.iter().enumerate() {
@@ -66,13 +71,22 @@ impl Stage {
 
     /// Joins at once when the recording begins within a session.
     fn begin(&mut self, records: &[Record]) {
-        let joining = records.iter().filter(|record| came_in(record)).find_map(control);
-        if joining.is_none_or(|(kind, ..)| kind == CHALLENGE || kind == ACCEPT) && media(&records[0]).is_none() {
+        let joining = records
+            .iter()
+            .filter(|record| came_in(record))
+            .find_map(control);
+        if joining.is_none_or(|(kind, ..)| kind == CHALLENGE || kind == ACCEPT)
+            && media(&records[0]).is_none()
+        {
             return;
         }
         self.viewer.on_tick(self.now);
         self.collect();
-        self.answer(&ToViewer::Challenge(Challenge { nonce: self.nonce, token: TOKEN.into(), ..Challenge::default() }));
+        self.answer(&ToViewer::Challenge(Challenge {
+            nonce: self.nonce,
+            token: TOKEN.into(),
+            ..Challenge::default()
+        }));
         self.accept(records);
     }
 
@@ -81,14 +95,22 @@ impl Stage {
             self.viewer.on_datagram(self.now, 0, &mut datagram);
             return self.collect();
         }
-        let Some((kind, session, whole)) = control(record) else { return };
+        let Some((kind, session, whole)) = control(record) else {
+            return;
+        };
         match ToViewer::parse(record.head()) {
             Ok(ToViewer::Challenge(challenge)) => {
-                self.answer(&ToViewer::Challenge(Challenge { nonce: self.nonce, ..challenge }));
+                self.answer(&ToViewer::Challenge(Challenge {
+                    nonce: self.nonce,
+                    ..challenge
+                }));
             }
             Ok(ToViewer::Accept(accept)) if accept.stream.is_some() => {
                 self.session = accept.session;
-                self.answer(&ToViewer::Accept(Accept { nonce: self.nonce, ..accept }));
+                self.answer(&ToViewer::Accept(Accept {
+                    nonce: self.nonce,
+                    ..accept
+                }));
             }
             Ok(ToViewer::Refuse(mut refuse)) => {
                 refuse.nonce = self.nonce;
@@ -97,7 +119,9 @@ impl Stage {
             Ok(message) if kind != SEALED && kind != ACCEPT => self.answer(&message),
             // Sealed, or longer than what is kept of it: at least a sign of life.
             _ if kind == ACCEPT => self.accept(later),
-            _ if kind == SEALED || !whole => self.answer(&ToViewer::Pulse(session, Pulse::default())),
+            _ if kind == SEALED || !whole => {
+                self.answer(&ToViewer::Pulse(session, Pulse::default()))
+            }
             _ => {}
         }
     }
@@ -111,7 +135,12 @@ impl Stage {
             rate_millihertz: 30_000,
             ..StreamInfo::default()
         });
-        let accept = Accept { nonce: self.nonce, session: self.session, stream, ..Accept::default() };
+        let accept = Accept {
+            nonce: self.nonce,
+            session: self.session,
+            stream,
+            ..Accept::default()
+        };
         self.answer(&ToViewer::Accept(accept));
     }
 
@@ -140,7 +169,14 @@ impl Stage {
         let tally = self.viewer.tally();
         let (counts, losses) = (tally.counts, tally.losses);
         let [asked, received] = [counts.repairs_asked, counts.repairs_received];
-        let own = [("whole", counts.whole), ("lost", losses.total()), ("repairs_asked", asked)];
-        own.into_iter().chain([("repairs_received", received)]).chain(losses.by_reason()).collect()
+        let own = [
+            ("whole", counts.whole),
+            ("lost", losses.total()),
+            ("repairs_asked", asked),
+        ];
+        own.into_iter()
+            .chain([("repairs_received", received)])
+            .chain(losses.by_reason())
+            .collect()
     }
 }

@@ -55,7 +55,11 @@ impl RelayNode {
 
     /// Finds out when it wants to be called again.
     pub(super) fn reckon(&mut self, now: Duration) {
-        let due = self.life.as_ref().filter(|_| !self.frozen).and_then(Relay::due);
+        let due = self
+            .life
+            .as_ref()
+            .filter(|_| !self.frozen)
+            .and_then(Relay::due);
         self.due = due.map(|due| self.config.clock.moment(due).max(now));
     }
 }
@@ -81,7 +85,11 @@ impl ViewerNode {
         Self {
             life: None,
             frozen: false,
-            paths: config.paths.iter().map(|(relay, link)| Path::new(*relay, *link)).collect(),
+            paths: config
+                .paths
+                .iter()
+                .map(|(relay, link)| Path::new(*relay, *link))
+                .collect(),
             backlog: VecDeque::new(),
             watch: Watch::default(),
             due: None,
@@ -115,7 +123,11 @@ impl ViewerNode {
 
     /// Finds out when it wants to be called again.
     pub(super) fn reckon(&mut self, now: Duration) {
-        let due = self.life.as_ref().filter(|_| !self.frozen).and_then(Viewer::due);
+        let due = self
+            .life
+            .as_ref()
+            .filter(|_| !self.frozen)
+            .and_then(Viewer::due);
         self.due = due.map(|due| self.config.clock.moment(due).max(now));
     }
 }
@@ -144,7 +156,11 @@ pub(super) struct Recorded {
 impl Path {
     pub(super) fn note(&mut self, at: Duration, to_viewer: bool, datagram: &[u8]) {
         if let Some(record) = &mut self.record {
-            record.push(Recorded { at, to_viewer, datagram: datagram.to_vec() });
+            record.push(Recorded {
+                at,
+                to_viewer,
+                datagram: datagram.to_vec(),
+            });
         }
     }
 
@@ -186,6 +202,13 @@ impl Path {
 
 /// An address that nobody had before: the first of a path, or the next port of its NAT.
 pub(super) fn next_address(viewer: usize, path: usize, former: SocketAddr) -> SocketAddr {
-    let port = if former.port() == 0 { 40_000 } else { former.port() + 1 };
-    SocketAddr::from(([10, 1 + path as u8, (viewer >> 8) as u8, viewer as u8], port))
+    let port = if former.port() == 0 {
+        40_000
+    } else {
+        former.port() + 1
+    };
+    SocketAddr::from((
+        [10, 1 + path as u8, (viewer >> 8) as u8, viewer as u8],
+        port,
+    ))
 }

@@ -77,7 +77,12 @@ impl World {
                 self.relays[at].reckon(self.now);
             }
             Node::Viewer(at) => {
-                let Self { now, random, viewers, .. } = self;
+                let Self {
+                    now,
+                    random,
+                    viewers,
+                    ..
+                } = self;
                 viewers[at].begin(*now, random, at);
             }
         }
@@ -141,11 +146,25 @@ impl World {
         let node = &mut self.viewers[viewer].paths[path];
         let (relay, address) = (node.relay, node.address);
         let record = node.record.take().unwrap_or_default();
-        let Some(begin) = record.first().map(|first| first.at) else { return };
-        for Recorded { at, to_viewer, datagram } in record {
+        let Some(begin) = record.first().map(|first| first.at) else {
+            return;
+        };
+        for Recorded {
+            at,
+            to_viewer,
+            datagram,
+        } in record
+        {
             let event = match to_viewer {
-                true => Event::ToViewer { to: address, datagram },
-                false => Event::ToRelay { relay, from: address, datagram },
+                true => Event::ToViewer {
+                    to: address,
+                    datagram,
+                },
+                false => Event::ToRelay {
+                    relay,
+                    from: address,
+                    datagram,
+                },
             };
             self.schedule(self.now + (at - begin), event);
         }
@@ -199,7 +218,10 @@ impl World {
         if !std::mem::take(&mut node.frozen) {
             return;
         }
-        let (held, backlog) = (std::mem::take(&mut node.held), std::mem::take(&mut node.backlog));
+        let (held, backlog) = (
+            std::mem::take(&mut node.held),
+            std::mem::take(&mut node.backlog),
+        );
         for (source, published) in held {
             self.message_at_relay(relay, source, published);
         }

@@ -25,7 +25,10 @@ fn any_shards_as_many_as_the_frame_has_make_it_whole_and_fewer_never_do() {
         assert_eq!(whole.body, body(number, shards));
         reassembly.recycle(whole.body);
     }
-    assert_eq!((reassembly.counts().whole, reassembly.losses().total()), (500, 0));
+    assert_eq!(
+        (reassembly.counts().whole, reassembly.losses().total()),
+        (500, 0)
+    );
     assert!(reassembly.counts().recovered > 400);
 }
 
@@ -36,16 +39,34 @@ fn a_header_that_contradicts_the_first_one_of_its_frame_changes_nothing() {
     let good = datagrams(first(1, 0), 30);
     for datagram in &good[..29] {
         feed(&mut reassembly, T0, datagram);
-        let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else { panic!("not a media datagram") };
+        let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
+            panic!("not a media datagram")
+        };
         for forged in [
-            DataHeader { parity: header.parity - 1, index: 29, ..header },
-            DataHeader { length: header.length - 1, index: 29, ..header },
-            DataHeader { shards: 29, length: 29 * SHARD_BYTES as u32, index: 28, ..header },
+            DataHeader {
+                parity: header.parity - 1,
+                index: 29,
+                ..header
+            },
+            DataHeader {
+                length: header.length - 1,
+                index: 29,
+                ..header
+            },
+            DataHeader {
+                shards: 29,
+                length: 29 * SHARD_BYTES as u32,
+                index: 28,
+                ..header
+            },
         ] {
             assert_eq!(reassembly.on_shard(T0, &forged, &[0xbd; SHARD_BYTES]), None);
         }
     }
-    assert_eq!(feed(&mut reassembly, T0, &good[35]).unwrap().body, body(0, 30));
+    assert_eq!(
+        feed(&mut reassembly, T0, &good[35]).unwrap().body,
+        body(0, 30)
+    );
     assert_eq!(reassembly.counts().refused, 3 * 29);
 }
 
@@ -59,7 +80,13 @@ fn a_forged_parity_shard_damages_its_frame_and_no_other() {
             datagrams[30][DATA_BYTES - 1] ^= 1;
             stamp(&mut datagrams[30]);
         }
-        datagrams.iter().skip(1).find_map(|d| feed(reassembly, T0, d)).unwrap().body == body(number, 30)
+        datagrams
+            .iter()
+            .skip(1)
+            .find_map(|d| feed(reassembly, T0, d))
+            .unwrap()
+            .body
+            == body(number, 30)
     };
     assert!(shown(&mut reassembly, 0, false));
     assert!(!shown(&mut reassembly, 1, true));
@@ -72,18 +99,33 @@ fn memory_is_that_of_the_largest_frames_and_is_used_again() {
     let mut bodies = std::collections::BTreeSet::new();
     for number in 0..300 {
         let shards = datagrams(first(1, number), 100);
-        for datagram in shards.iter().filter(|_| !random(&mut seed).is_multiple_of(10)) {
-            let Some(whole) = feed(&mut reassembly, T0, datagram) else { continue };
+        for datagram in shards
+            .iter()
+            .filter(|_| !random(&mut seed).is_multiple_of(10))
+        {
+            let Some(whole) = feed(&mut reassembly, T0, datagram) else {
+                continue;
+            };
             bodies.insert(whole.body.as_ptr() as usize);
             reassembly.recycle(whole.body);
         }
         for open in &reassembly.open {
-            assert!(open.memory() <= 2 * (100 + 30) * (SHARD_BYTES + 2), "{} bytes", open.memory());
+            assert!(
+                open.memory() <= 2 * (100 + 30) * (SHARD_BYTES + 2),
+                "{} bytes",
+                open.memory()
+            );
         }
     }
     // A body moves while it grows; then its place is the same for ever.
-    assert!(bodies.len() <= 3 * MAX_OPEN_FRAMES, "{} places", bodies.len());
-    assert!(reassembly.spare.len() <= MAX_OPEN_FRAMES && reassembly.bodies.len() <= MAX_OPEN_FRAMES);
+    assert!(
+        bodies.len() <= 3 * MAX_OPEN_FRAMES,
+        "{} places",
+        bodies.len()
+    );
+    assert!(
+        reassembly.spare.len() <= MAX_OPEN_FRAMES && reassembly.bodies.len() <= MAX_OPEN_FRAMES
+    );
 }
 
 /// What one relay sends of each frame, in order of time: some frames it never had, some it skips.
@@ -95,15 +137,18 @@ fn path(seed: &mut u64, frames: u64, loss: u64, delay: u64, alias: u16) -> Vec<(
             1 => relay += 1,
             2 if number > 0 && number + 1 < frames => {}
             _ => {
-                let header = DataHeader { alias, lost_upstream: upstream, lost_in_relay: relay, ..first(1, number) };
+                let header = DataHeader {
+                    alias,
+                    lost_upstream: upstream,
+                    lost_in_relay: relay,
+                    ..first(1, number)
+                };
                 let lost = |seed: &mut u64| random(seed) % 100 < loss;
                 let datagrams = datagrams(header, 1 + (number % 9) as usize);
                 let jitter = |seed: &mut u64| random(seed) % 20;
-                sent.extend(
-                    datagrams
-                        .into_iter()
-                        .filter_map(|d| (!lost(seed)).then(|| (number * 10 + delay + jitter(seed), d))),
-                );
+                sent.extend(datagrams.into_iter().filter_map(|d| {
+                    (!lost(seed)).then(|| (number * 10 + delay + jitter(seed), d))
+                }));
                 (upstream, relay) = (0, 0);
             }
         }
@@ -122,16 +167,28 @@ fn of_two_paths_every_frame_is_given_out_once_or_lost_for_one_reason() {
         let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
         let (mut oldest, mut newest, mut whole) = (None, 0, 0);
         for (at, datagram) in &arrivals {
-            let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else { panic!("not a media datagram") };
+            let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
+                panic!("not a media datagram")
+            };
             oldest.get_or_insert(header.id.number);
             newest = newest.max(header.id.number);
-            let Some(frame) = reassembly.on_shard(ms(*at), &header, shard) else { continue };
-            assert_eq!(frame.body, body(frame.id.number, frame.body.len().div_ceil(SHARD_BYTES)));
+            let Some(frame) = reassembly.on_shard(ms(*at), &header, shard) else {
+                continue;
+            };
+            assert_eq!(
+                frame.body,
+                body(frame.id.number, frame.body.len().div_ceil(SHARD_BYTES))
+            );
             whole += 1;
         }
         reassembly.on_away();
         let frames = newest + 1 - oldest.unwrap_or(0);
-        assert_eq!(reassembly.losses().total() + whole, frames, "round {round}: {:?}", reassembly.losses());
+        assert_eq!(
+            reassembly.losses().total() + whole,
+            frames,
+            "round {round}: {:?}",
+            reassembly.losses()
+        );
         assert_eq!(reassembly.counts().whole, whole);
     }
 }
@@ -140,25 +197,69 @@ fn of_two_paths_every_frame_is_given_out_once_or_lost_for_one_reason() {
 fn what_one_relay_had_was_not_lost_upstream_of_both() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     assert!(feed_all(&mut reassembly, first(1, 0), 2).is_some());
-    let one = datagrams(DataHeader { lost_upstream: 3, ..first(1, 5) }, 2);
-    let other = datagrams(DataHeader { lost_upstream: 1, lost_in_relay: 1, alias: 2, sequence: 77, ..first(1, 5) }, 2);
+    let one = datagrams(
+        DataHeader {
+            lost_upstream: 3,
+            ..first(1, 5)
+        },
+        2,
+    );
+    let other = datagrams(
+        DataHeader {
+            lost_upstream: 1,
+            lost_in_relay: 1,
+            alias: 2,
+            sequence: 77,
+            ..first(1, 5)
+        },
+        2,
+    );
     feed(&mut reassembly, T0, &one[0]);
     assert!(feed(&mut reassembly, T0, &other[1]).is_some());
-    assert_eq!(*reassembly.losses(), Losses { upstream: 1, relay: 1, link: 2, ..Losses::default() });
+    assert_eq!(
+        *reassembly.losses(),
+        Losses {
+            upstream: 1,
+            relay: 1,
+            link: 2,
+            ..Losses::default()
+        }
+    );
 }
 
 #[test]
 fn two_paths_complete_a_frame_that_neither_brings_whole() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
-    let one = datagrams(DataHeader { received_us: 5, ..first(1, 0) }, 40);
-    let other = datagrams(DataHeader { received_us: 900, alias: 2, sequence: 8, ..first(1, 0) }, 40);
+    let one = datagrams(
+        DataHeader {
+            received_us: 5,
+            ..first(1, 0)
+        },
+        40,
+    );
+    let other = datagrams(
+        DataHeader {
+            received_us: 900,
+            alias: 2,
+            sequence: 8,
+            ..first(1, 0)
+        },
+        40,
+    );
     let mut whole = None;
     for index in 0..60 {
-        let shard = if index % 2 == 0 { &one[index] } else { &other[index] };
+        let shard = if index % 2 == 0 {
+            &one[index]
+        } else {
+            &other[index]
+        };
         whole = whole.or(feed(&mut reassembly, T0, shard).map(|whole| (index, whole)));
         assert_eq!(feed(&mut reassembly, T0, shard), None);
     }
     let (index, whole) = whole.unwrap();
-    assert_eq!((index, whole.body, whole.received_us), (39, body(0, 40), 900));
+    assert_eq!(
+        (index, whole.body, whole.received_us),
+        (39, body(0, 40), 900)
+    );
     assert_eq!(reassembly.counts().refused, 0);
 }

@@ -32,14 +32,28 @@ fn a_gap_is_asked_for_after_a_little_patience() {
     assert_eq!(reassembly.deadline(), Some(ms(2)));
     assert_eq!(reassembly.poll_repair(ms(1)), None);
     let repair = reassembly.poll_repair(ms(2)).unwrap();
-    assert_eq!((repair.epoch, repair.number, repair.ranges), (1, 0, vec![2, 2, 5, 1]));
+    assert_eq!(
+        (repair.epoch, repair.number, repair.ranges),
+        (1, 0, vec![2, 2, 5, 1])
+    );
     assert_eq!(reassembly.poll_repair(ms(7)), None);
     for index in [2, 3, 5, 7, 8] {
         assert_eq!(feed(&mut reassembly, ms(3), &shards[index]), None);
     }
-    assert_eq!(feed(&mut reassembly, ms(3), &shards[9]).unwrap().body, body(0, 10));
-    let Counts { repairs_asked, repairs_received, .. } = *reassembly.counts();
-    assert_eq!((repairs_asked, repairs_received), (3, 3), "shards that nobody asked for are no repairs");
+    assert_eq!(
+        feed(&mut reassembly, ms(3), &shards[9]).unwrap().body,
+        body(0, 10)
+    );
+    let Counts {
+        repairs_asked,
+        repairs_received,
+        ..
+    } = *reassembly.counts();
+    assert_eq!(
+        (repairs_asked, repairs_received),
+        (3, 3),
+        "shards that nobody asked for are no repairs"
+    );
 }
 
 #[test]
@@ -93,35 +107,73 @@ fn what_could_come_only_after_the_next_frames_is_not_asked_for() {
 /// A stream whose viewer is sent parity of level 1.
 fn with_parity() -> Reassembly {
     let mut reassembly = round_trip(4);
-    feed_some(&mut reassembly, ms(0), 0, 100, 0..100 + usize::from(level_count(100, 1)));
+    feed_some(
+        &mut reassembly,
+        ms(0),
+        0,
+        100,
+        0..100 + usize::from(level_count(100, 1)),
+    );
     assert_eq!(reassembly.counts().parity_shards, 12);
-    assert_eq!((reassembly.counts().late, reassembly.counts().recovered), (0, 0));
+    assert_eq!(
+        (reassembly.counts().late, reassembly.counts().recovered),
+        (0, 0)
+    );
     reassembly
 }
 
 #[test]
 fn what_the_parity_still_to_come_can_mend_is_not_asked_for() {
     let mut reassembly = with_parity();
-    feed_some(&mut reassembly, ms(33), 1, 100, (0..60).filter(|index| index % 5 != 0));
+    feed_some(
+        &mut reassembly,
+        ms(33),
+        1,
+        100,
+        (0..60).filter(|index| index % 5 != 0),
+    );
     assert_eq!(reassembly.poll_repair(ms(36)), None);
-    feed_some(&mut reassembly, ms(36), 1, 100, (60..100).filter(|index| index % 5 != 0));
-    assert_eq!(reassembly.deadline(), Some(ms(38)), "20 are lost, 12 of parity are to come");
-    assert_eq!(reassembly.poll_repair(ms(38)).unwrap().ranges, [0, 1, 5, 1, 10, 1, 15, 1, 20, 1, 25, 1, 30, 1, 35, 1]);
+    feed_some(
+        &mut reassembly,
+        ms(36),
+        1,
+        100,
+        (60..100).filter(|index| index % 5 != 0),
+    );
+    assert_eq!(
+        reassembly.deadline(),
+        Some(ms(38)),
+        "20 are lost, 12 of parity are to come"
+    );
+    assert_eq!(
+        reassembly.poll_repair(ms(38)).unwrap().ranges,
+        [0, 1, 5, 1, 10, 1, 15, 1, 20, 1, 25, 1, 30, 1, 35, 1]
+    );
     feed_some(&mut reassembly, ms(39), 1, 100, 100..112);
     feed_some(&mut reassembly, ms(41), 1, 100, (0..35).step_by(5));
     assert_eq!(reassembly.counts().whole, 1);
     feed_some(&mut reassembly, ms(41), 1, 100, [35]);
-    assert_eq!((reassembly.counts().whole, reassembly.counts().recovered), (2, 1));
+    assert_eq!(
+        (reassembly.counts().whole, reassembly.counts().recovered),
+        (2, 1)
+    );
 }
 
 #[test]
 fn parity_shows_a_lost_end_at_once_and_silence_the_loss_of_parity() {
     let mut reassembly = with_parity();
     feed_some(&mut reassembly, ms(33), 1, 100, (0..80).chain(100..112));
-    assert_eq!(reassembly.poll_repair(ms(35)).unwrap().ranges, [80, 8], "of 20 missing, 12 are made good");
+    assert_eq!(
+        reassembly.poll_repair(ms(35)).unwrap().ranges,
+        [80, 8],
+        "of 20 missing, 12 are made good"
+    );
     let mut reassembly = with_parity();
     feed_some(&mut reassembly, ms(33), 1, 100, 0..95);
-    assert_eq!((reassembly.deadline(), reassembly.poll_repair(ms(40))), (Some(ms(41)), None));
+    assert_eq!(
+        (reassembly.deadline(), reassembly.poll_repair(ms(40))),
+        (Some(ms(41)), None)
+    );
     assert_eq!(reassembly.poll_repair(ms(41)).unwrap().ranges, [95, 5]);
 }
 
@@ -158,12 +210,25 @@ fn no_more_is_asked_for_than_is_needed_and_no_more_than_one_request_holds() {
             continue;
         }
         let needed = shards - came.len();
-        let repair = if came.is_empty() { None } else { reassembly.poll_repair(ms(8)) };
+        let repair = if came.is_empty() {
+            None
+        } else {
+            reassembly.poll_repair(ms(8))
+        };
         let ranges = repair.map_or_else(Vec::new, |repair| repair.ranges);
         let asked: u32 = ranges.chunks(2).map(|range| range[1]).sum();
-        assert!(asked as usize <= needed, "round {round}: {ranges:?} of {needed}");
-        assert!(asked as usize == needed || came.is_empty() || ranges.len() == 2 * MAX_REPAIR_RANGES);
-        assert!(ranges.chunks(2).all(|range| range[0] + range[1] <= shards as u32));
+        assert!(
+            asked as usize <= needed,
+            "round {round}: {ranges:?} of {needed}"
+        );
+        assert!(
+            asked as usize == needed || came.is_empty() || ranges.len() == 2 * MAX_REPAIR_RANGES
+        );
+        assert!(
+            ranges
+                .chunks(2)
+                .all(|range| range[0] + range[1] <= shards as u32)
+        );
     }
 }
 

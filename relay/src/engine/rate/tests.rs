@@ -19,7 +19,12 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let now = Time::from_nanos(1_000_000_000_000);
-        Self { rate: Rate::new(now), now, sequence: 0, report: Report::default() }
+        Self {
+            rate: Rate::new(now),
+            now,
+            sequence: 0,
+            report: Report::default(),
+        }
     }
 
     /// Sends for a second at 30 fps; the frames taken.
@@ -49,7 +54,10 @@ impl Rig {
 fn a_clean_way_gets_every_frame_for_ever() {
     let mut rig = Rig::new();
     assert!((0..1000).all(|_| rig.second(|_| 0) == 30));
-    assert_eq!((rig.rate.paced_out(), rig.rate.spread(INTERVAL)), (0, Duration::ZERO));
+    assert_eq!(
+        (rig.rate.paced_out(), rig.rate.spread(INTERVAL)),
+        (0, Duration::ZERO)
+    );
 }
 
 #[test]
@@ -79,7 +87,10 @@ fn what_was_lost_before_parity_began_lowers_nothing_and_what_is_lost_with_it_doe
     // Three are on their way, of which the next report tells.
     rig.rate.on_keep_alive(rig.now, rig.sequence - 3);
     rig.rate.await_parity(rig.now, &rig.report);
-    assert_eq!([rig.second(|_| 3), rig.second(|_| 0), rig.second(|_| 15)], [30; 3]);
+    assert_eq!(
+        [rig.second(|_| 3), rig.second(|_| 0), rig.second(|_| 15)],
+        [30; 3]
+    );
     assert!((10..=11).contains(&rig.second(|_| 0)));
 }
 
@@ -247,7 +258,11 @@ struct Link {
 
 impl Link {
     fn new(bits_a_second: f64, limit_bytes: f64) -> Self {
-        Self { packets_a_step: bits_a_second / 8.0 / 1248.0 * 1e-4, limit: limit_bytes / 1248.0, queue: 0.0 }
+        Self {
+            packets_a_step: bits_a_second / 8.0 / 1248.0 * 1e-4,
+            limit: limit_bytes / 1248.0,
+            queue: 0.0,
+        }
     }
 
     fn step(&mut self) {
@@ -285,7 +300,11 @@ impl Tcp {
             self.credit -= 1.0;
             if link.offer() {
                 self.delivered += 1;
-                self.window += if self.window < self.threshold { 1.0 } else { 1.0 / self.window };
+                self.window += if self.window < self.threshold {
+                    1.0
+                } else {
+                    1.0 / self.window
+                };
             } else if step >= self.deaf_until {
                 self.window = (self.window / 2.0).max(2.0);
                 self.threshold = self.window;
@@ -299,7 +318,13 @@ impl Tcp {
 /// share of the link. Parity goes by need.
 fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
     const STEPS: u64 = 10_000;
-    let mut flow = Tcp { window: 10.0, threshold: 1e9, credit: 0.0, deaf_until: 0, delivered: 0 };
+    let mut flow = Tcp {
+        window: 10.0,
+        threshold: 1e9,
+        credit: 0.0,
+        deaf_until: 0,
+        delivered: 0,
+    };
     let start = Time::from_nanos(1_000_000_000);
     let at = |step: u64| start + Duration::from_micros(100 * step);
     let (mut rate, mut need) = (Rate::new(start), Need::default());
@@ -319,7 +344,14 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
                 let parity = u32::from(level_count(87, rate.parity_level(need.level())));
                 let steps = (rate.spread(INTERVAL).as_secs_f64() / 1e-4).max(8.0);
                 let speed = f64::from(87 + parity) / steps;
-                sending = Some(Sending { sequence, parity, left: 87 + parity, lost: 0, credit: 0.0, speed });
+                sending = Some(Sending {
+                    sequence,
+                    parity,
+                    left: 87 + parity,
+                    lost: 0,
+                    credit: 0.0,
+                    speed,
+                });
             }
         }
         if let Some(frame) = sending.take_if(|frame| frame.step(&mut link)) {
@@ -342,11 +374,17 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
                 rate.on_report(at(step), &report);
             }
             let capacity = link.packets_a_step * STEPS as f64;
-            result.push((report.frames_whole, std::mem::take(&mut flow.delivered) as f64 / capacity));
+            result.push((
+                report.frames_whole,
+                std::mem::take(&mut flow.delivered) as f64 / capacity,
+            ));
         }
     }
     let mut before = 0;
-    result.iter().map(|(whole, tcp)| (whole - std::mem::replace(&mut before, *whole), *tcp)).collect()
+    result
+        .iter()
+        .map(|(whole, tcp)| (whole - std::mem::replace(&mut before, *whole), *tcp))
+        .collect()
 }
 
 /// A frame on its way into the link.
@@ -379,7 +417,11 @@ trait Arrivals {
 
 impl Arrivals for VecDeque<(u64, Sending)> {
     fn pop_front_if_before(&mut self, step: u64) -> Option<(u64, Sending)> {
-        if self.front().is_some_and(|(arrival, _)| *arrival <= step) { self.pop_front() } else { None }
+        if self.front().is_some_and(|(arrival, _)| *arrival <= step) {
+            self.pop_front()
+        } else {
+            None
+        }
     }
 }
 
@@ -396,9 +438,17 @@ fn beside_tcp_on_20_mbit_the_viewer_keeps_five_frames_a_second_and_tcp_30_percen
         let frames = mean(settled.iter().map(|(frames, _)| *frames as f64));
         let tcp = mean(settled.iter().map(|(_, tcp)| *tcp));
         println!("queue {queue}: {frames:.1} fps, TCP {:.0} %", 100.0 * tcp);
-        assert!(frames >= 5.0 && tcp >= 0.3, "queue {queue}: {frames:.1} fps, TCP {tcp:.2}");
+        assert!(
+            frames >= 5.0 && tcp >= 0.3,
+            "queue {queue}: {frames:.1} fps, TCP {tcp:.2}"
+        );
         // It does not swing to nothing: no three seconds in a row without a picture.
-        assert!(settled.windows(3).all(|three| three.iter().any(|(frames, _)| *frames > 0)), "{settled:?}");
+        assert!(
+            settled
+                .windows(3)
+                .all(|three| three.iter().any(|(frames, _)| *frames > 0)),
+            "{settled:?}"
+        );
     }
 }
 
@@ -409,12 +459,18 @@ fn alone_on_20_mbit_a_stream_of_24_settles_near_what_the_link_holds() {
         let frames = mean(seconds[20..].iter().map(|(frames, _)| *frames as f64));
         println!("queue {queue}: {frames:.1} fps");
         assert!(frames >= 10.0, "queue {queue}: {frames:.1} fps");
-        assert!(seconds[20..].iter().all(|(frames, _)| *frames >= 2), "{seconds:?}");
+        assert!(
+            seconds[20..].iter().all(|(frames, _)| *frames >= 2),
+            "{seconds:?}"
+        );
     }
 }
 
 #[test]
 fn a_link_with_room_loses_no_frame() {
     let seconds = share_a_link(Link::new(100e6, 500_000.0), 60, false);
-    assert!(seconds[1..].iter().all(|(frames, _)| *frames >= 29), "{seconds:?}");
+    assert!(
+        seconds[1..].iter().all(|(frames, _)| *frames >= 29),
+        "{seconds:?}"
+    );
 }

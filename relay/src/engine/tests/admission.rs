@@ -20,7 +20,15 @@ fn a_viewer_that_brings_its_token_back_gets_a_session_and_the_stream() {
     let mut rig = Rig::live();
     let accept = rig.join(viewer(1), 9);
     let stream = accept.stream.unwrap();
-    assert_eq!((accept.nonce, stream.name.as_str(), stream.width, stream.height), (9, "cam", 640, 480));
+    assert_eq!(
+        (
+            accept.nonce,
+            stream.name.as_str(),
+            stream.width,
+            stream.height
+        ),
+        (9, "cam", 640, 480)
+    );
     assert_eq!(stream.status.unwrap().state, State::Live as i32);
     assert_ne!(accept.session, 0);
     assert_ne!(stream.alias, 0);
@@ -30,9 +38,17 @@ fn a_viewer_that_brings_its_token_back_gets_a_session_and_the_stream() {
 #[test]
 fn the_token_of_another_address_is_worth_nothing() {
     let mut rig = Rig::live();
-    let Said::Challenge(token) = only(rig.say(viewer(1), &ToRelay::Join(join(1)))) else { panic!() };
-    let stolen = ToRelay::Join(Join { token: token.into(), ..join(1) });
-    assert!(matches!(only(rig.say(viewer(2), &stolen)), Said::Challenge(_)));
+    let Said::Challenge(token) = only(rig.say(viewer(1), &ToRelay::Join(join(1)))) else {
+        panic!()
+    };
+    let stolen = ToRelay::Join(Join {
+        token: token.into(),
+        ..join(1)
+    });
+    assert!(matches!(
+        only(rig.say(viewer(2), &stolen)),
+        Said::Challenge(_)
+    ));
     assert_eq!(rig.engine.viewers(), 0);
 }
 
@@ -51,11 +67,16 @@ fn the_same_join_again_gets_the_same_session_and_a_new_one_replaces_it() {
 
 #[test]
 fn one_viewer_too_many_is_told_that_the_relay_is_busy() {
-    let mut rig = Rig::with(EngineConfig { max_viewers: 2, ..EngineConfig::default() });
+    let mut rig = Rig::with(EngineConfig {
+        max_viewers: 2,
+        ..EngineConfig::default()
+    });
     rig.frame("cam", 1, 100, 0);
     let first = rig.join(viewer(1), 1).session;
     rig.join(viewer(2), 1);
-    let Said::Refuse(refuse) = rig.ask(viewer(3), join(1)) else { panic!() };
+    let Said::Refuse(refuse) = rig.ask(viewer(3), join(1)) else {
+        panic!()
+    };
     assert_eq!(refuse.refusal(), Refusal::Busy);
     // Those who are in may come again, and a place that is left is free.
     rig.join(viewer(2), 2);
@@ -73,23 +94,49 @@ fn joins_that_cannot_be_met_are_refused_with_the_reason() {
     assert_eq!(refusal(&mut rig, join(1)), Refusal::NoStreams);
     rig.frame("cam", 1, 100, 0);
     for name in ["other", "not a name", &"x".repeat(1000)] {
-        let wanted = Join { stream: name.into(), ..join(1) };
+        let wanted = Join {
+            stream: name.into(),
+            ..join(1)
+        };
         assert_eq!(refusal(&mut rig, wanted), Refusal::NoSuchStream);
     }
-    let future = ToRelay::Join(Join { version: VERSION + 1, ..join(1) });
-    let Said::Refuse(refuse) = only(rig.say(viewer(1), &future)) else { panic!() };
+    let future = ToRelay::Join(Join {
+        version: VERSION + 1,
+        ..join(1)
+    });
+    let Said::Refuse(refuse) = only(rig.say(viewer(1), &future)) else {
+        panic!()
+    };
     assert_eq!((refuse.refusal(), refuse.nonce), (Refusal::Version, 1));
 }
 
 #[test]
 fn a_list_names_the_streams_and_opens_no_session_even_when_busy() {
-    let mut rig = Rig::with(EngineConfig { max_viewers: 0, ..EngineConfig::default() });
+    let mut rig = Rig::with(EngineConfig {
+        max_viewers: 0,
+        ..EngineConfig::default()
+    });
     for name in ["one", "two"] {
         rig.frame(name, 1, 5, 0);
     }
-    let Said::Accept(list) = rig.ask(viewer(1), Join { list: true, ..join(3) }) else { panic!() };
-    let names: Vec<_> = list.streams.iter().map(|stream| stream.name.as_str()).collect();
-    assert_eq!((list.session, names, list.total_streams), (0, vec!["one", "two"], 2));
+    let Said::Accept(list) = rig.ask(
+        viewer(1),
+        Join {
+            list: true,
+            ..join(3)
+        },
+    ) else {
+        panic!()
+    };
+    let names: Vec<_> = list
+        .streams
+        .iter()
+        .map(|stream| stream.name.as_str())
+        .collect();
+    assert_eq!(
+        (list.session, names, list.total_streams),
+        (0, vec!["one", "two"], 2)
+    );
     assert_eq!(rig.engine.viewers(), 0);
 }
 
@@ -99,7 +146,15 @@ fn a_list_of_many_streams_is_cut_to_one_datagram_and_says_so() {
     for n in 0..60 {
         rig.heartbeat(&format!("{n:060}"), 1, 5, State::Live);
     }
-    let Said::Accept(list) = rig.ask(viewer(1), Join { list: true, ..join(3) }) else { panic!() };
+    let Said::Accept(list) = rig.ask(
+        viewer(1),
+        Join {
+            list: true,
+            ..join(3)
+        },
+    ) else {
+        panic!()
+    };
     assert_eq!(list.total_streams, 60);
     assert!((5..60).contains(&list.streams.len()));
 }
@@ -110,8 +165,13 @@ fn a_keep_alive_is_answered_and_keeps_the_session() {
     let session = rig.join(viewer(1), 1).session;
     for _ in 0..100 {
         rig.pass(FRAME_TIME * 30);
-        let Said::Pulse(answered, pulse) = rig.keep_alive(viewer(1), session) else { panic!() };
-        assert_eq!((answered, pulse.echo_us, pulse.relay_us), (session, 77, rig.now.as_micros()));
+        let Said::Pulse(answered, pulse) = rig.keep_alive(viewer(1), session) else {
+            panic!()
+        };
+        assert_eq!(
+            (answered, pulse.echo_us, pulse.relay_us),
+            (session, 77, rig.now.as_micros())
+        );
     }
     assert_eq!(rig.engine.viewers(), 1);
 }
@@ -130,7 +190,10 @@ fn a_viewer_that_falls_silent_gets_frames_for_three_seconds_and_no_longer() {
         }
     }
     let served = last.saturating_since(joined);
-    assert!((SECOND * 2..=SESSION_IDLE + SWEEP_INTERVAL).contains(&served), "{served:?}");
+    assert!(
+        (SECOND * 2..=SESSION_IDLE + SWEEP_INTERVAL).contains(&served),
+        "{served:?}"
+    );
     assert_eq!(rig.keep_alive(viewer(1), session), Said::Reset(session));
 }
 
@@ -139,7 +202,10 @@ fn a_session_at_another_address_is_not_a_session() {
     let mut rig = Rig::live();
     let session = rig.join(viewer(1), 1).session;
     assert_eq!(rig.keep_alive(viewer(2), session), Said::Reset(session));
-    assert_eq!(rig.say(viewer(2), &ToRelay::Goodbye(session, Goodbye::default())), []);
+    assert_eq!(
+        rig.say(viewer(2), &ToRelay::Goodbye(session, Goodbye::default())),
+        []
+    );
     rig.frame("cam", 1, 101, 0);
     let targets = rig.fans()[0].targets.clone();
     assert_eq!(targets[0].route.remote, viewer(1));
@@ -149,7 +215,10 @@ fn a_session_at_another_address_is_not_a_session() {
 fn a_viewer_that_says_goodbye_gets_nothing_more() {
     let mut rig = Rig::live();
     let session = rig.join(viewer(1), 1).session;
-    assert_eq!(rig.say(viewer(1), &ToRelay::Goodbye(session, Goodbye::default())), []);
+    assert_eq!(
+        rig.say(viewer(1), &ToRelay::Goodbye(session, Goodbye::default())),
+        []
+    );
     rig.frame("cam", 1, 101, 0);
     assert!(rig.outputs().is_empty());
 }
@@ -157,7 +226,9 @@ fn a_viewer_that_says_goodbye_gets_nothing_more() {
 #[test]
 fn a_relay_that_stops_says_goodbye_to_all() {
     let mut rig = Rig::live();
-    let mut sessions: Vec<_> = (1..4).map(|n| (viewer(n), Said::Goodbye(rig.join(viewer(n), 1).session))).collect();
+    let mut sessions: Vec<_> = (1..4)
+        .map(|n| (viewer(n), Said::Goodbye(rig.join(viewer(n), 1).session)))
+        .collect();
     rig.engine.shut_down();
     let mut said = rig.said();
     said.sort_by_key(|(to, _)| *to);

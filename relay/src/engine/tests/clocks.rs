@@ -11,16 +11,40 @@ fn every_pulse_tells_the_clock_of_the_streams_own_source() {
         other => panic!("{other:?}"),
     };
     assert_eq!(told(&mut rig), None, "nothing is known yet");
-    let known = SourceClock { clock_id: 9, offset_ns: -5_000_000_000, error_us: 120 };
-    rig.engine.on_source_clock(rig.now, 1, SourceClock { clock_id: 8, ..known });
+    let known = SourceClock {
+        clock_id: 9,
+        offset_ns: -5_000_000_000,
+        error_us: 120,
+    };
+    rig.engine.on_source_clock(
+        rig.now,
+        1,
+        SourceClock {
+            clock_id: 8,
+            ..known
+        },
+    );
     assert_eq!(told(&mut rig), None, "that is another source's");
     rig.engine.on_source_clock(rig.now, 0, known);
     assert_eq!(told(&mut rig), Some(known));
     rig.outputs();
     rig.heartbeat("cam", 1, 100, State::Stalled);
     let unasked = rig.said();
-    let clock = unasked.iter().find_map(|(_, said)| if let Said::Pulse(_, p) = said { p.source_clock } else { None });
+    let clock = unasked.iter().find_map(|(_, said)| {
+        if let Said::Pulse(_, p) = said {
+            p.source_clock
+        } else {
+            None
+        }
+    });
     assert_eq!(clock, Some(known));
     rig.pass(SECOND);
-    assert_eq!(told(&mut rig), Some(SourceClock { error_us: 220, ..known }), "two clocks part by 100 ppm at most");
+    assert_eq!(
+        told(&mut rig),
+        Some(SourceClock {
+            error_us: 220,
+            ..known
+        }),
+        "two clocks part by 100 ppm at most"
+    );
 }

@@ -9,7 +9,10 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 24
     }
 
@@ -20,14 +23,36 @@ impl Random {
     /// A datagram that is good, nearly good, or noise.
     fn datagram(&mut self, out: &mut Vec<u8>) {
         let session = self.next();
-        let ranges = (0..2 * self.below(64)).map(|_| self.next() as u32).collect();
-        let repair = Repair { alias: self.below(70_000) as u32, epoch: self.below(3), number: self.below(200), ranges };
+        let ranges = (0..2 * self.below(64))
+            .map(|_| self.next() as u32)
+            .collect();
+        let repair = Repair {
+            alias: self.below(70_000) as u32,
+            epoch: self.below(3),
+            number: self.below(200),
+            ranges,
+        };
         let token: Vec<u8> = (0..self.below(20)).map(|_| self.next() as u8).collect();
-        let stream = if self.below(2) == 0 { "cam".to_owned() } else { "x".repeat(self.below(900) as usize) };
+        let stream = if self.below(2) == 0 {
+            "cam".to_owned()
+        } else {
+            "x".repeat(self.below(900) as usize)
+        };
         let list = self.below(2) == 0;
-        let version = if self.below(4) == 0 { self.next() as u32 } else { VERSION };
+        let version = if self.below(4) == 0 {
+            self.next() as u32
+        } else {
+            VERSION
+        };
         match self.below(6) {
-            0 | 1 => ToRelay::Join(Join { version, token: token.into(), stream, list, ..join(session) }).encode(out),
+            0 | 1 => ToRelay::Join(Join {
+                version,
+                token: token.into(),
+                stream,
+                list,
+                ..join(session)
+            })
+            .encode(out),
             2 => ToRelay::KeepAlive(session, KeepAlive::default()).encode(out),
             3 => ToRelay::Repair(session, repair).encode(out),
             4 => ToRelay::Goodbye(session, Goodbye { reason: stream }).encode(out),
@@ -58,21 +83,40 @@ fn a_stranger_never_gets_more_bytes_than_it_sent_and_nothing_for_what_is_malform
         random.datagram(&mut datagram);
         let from = viewer(1 + random.below(5000) as u16);
         let malformed = ToRelay::parse(&datagram).is_err();
-        rig.engine.on_datagram(rig.now, Route { remote: from, local: None }, &datagram);
+        rig.engine.on_datagram(
+            rig.now,
+            Route {
+                remote: from,
+                local: None,
+            },
+            &datagram,
+        );
         let mut out = 0;
         while let Some(output) = rig.engine.poll_output() {
-            let Output::Send { to, datagram } = output else { panic!("media for a stranger: {output:?}") };
+            let Output::Send { to, datagram } = output else {
+                panic!("media for a stranger: {output:?}")
+            };
             assert_eq!(to.remote, from);
             out += datagram.len();
         }
-        assert!(out <= datagram.len(), "{out} bytes for {} in datagram {n}", datagram.len());
-        assert!(out == 0 || !malformed, "an answer to malformed datagram {n}");
+        assert!(
+            out <= datagram.len(),
+            "{out} bytes for {} in datagram {n}",
+            datagram.len()
+        );
+        assert!(
+            out == 0 || !malformed,
+            "an answer to malformed datagram {n}"
+        );
         answered += usize::from(out > 0);
         if n % 1000 == 0 {
             rig.now = rig.now + Duration::from_millis(5);
         }
     }
-    assert!(answered > 100_000, "the test reaches what it tests: {answered}");
+    assert!(
+        answered > 100_000,
+        "the test reaches what it tests: {answered}"
+    );
     assert_eq!(rig.engine.viewers(), 1);
     assert_eq!(rig.engine.streams(), 1);
 }
@@ -84,14 +128,33 @@ fn every_answer_to_a_join_is_shorter_than_the_join() {
         rig.heartbeat(&format!("{n:064}"), 1, 5, State::Failed);
     }
     let mut longest = 0;
-    for wanted in [Join { list: true, ..join(1) }, join(2), Join { stream: "none".into(), ..join(3) }] {
+    for wanted in [
+        Join {
+            list: true,
+            ..join(1)
+        },
+        join(2),
+        Join {
+            stream: "none".into(),
+            ..join(3)
+        },
+    ] {
         rig.say(viewer(1), &ToRelay::Join(wanted.clone()));
         let token = rig.engine.minter.mint(rig.now, viewer(1)).to_vec().into();
         let mut datagram = Vec::new();
         ToRelay::Join(Join { token, ..wanted }).encode(&mut datagram);
-        rig.engine.on_datagram(rig.now, Route { remote: viewer(1), local: None }, &datagram);
+        rig.engine.on_datagram(
+            rig.now,
+            Route {
+                remote: viewer(1),
+                local: None,
+            },
+            &datagram,
+        );
         for output in rig.outputs() {
-            let Output::Send { datagram, .. } = output else { continue };
+            let Output::Send { datagram, .. } = output else {
+                continue;
+            };
             longest = longest.max(datagram.len());
         }
     }
@@ -104,7 +167,9 @@ fn resets_are_limited_for_all_together() {
     let mut resets = 0;
     for n in 0..20_000_u64 {
         let from = SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 9));
-        resets += rig.say(from, &ToRelay::KeepAlive(n + 1, KeepAlive::default())).len();
+        resets += rig
+            .say(from, &ToRelay::KeepAlive(n + 1, KeepAlive::default()))
+            .len();
     }
     assert_eq!(resets, RESETS_PER_SECOND as usize);
     rig.pass(SECOND);

@@ -25,7 +25,14 @@ fn repair(rig: &mut Rig, from: SocketAddr, session: u64, body: Repair) -> Vec<Ve
     rig.outputs();
     let mut datagram = Vec::new();
     ToRelay::Repair(session, body).encode(&mut datagram);
-    rig.engine.on_datagram(rig.now, Route { remote: from, local: None }, &datagram);
+    rig.engine.on_datagram(
+        rig.now,
+        Route {
+            remote: from,
+            local: None,
+        },
+        &datagram,
+    );
     rig.outputs()
         .into_iter()
         .map(|output| match output {
@@ -46,15 +53,30 @@ fn a_frame_is_cut_once_and_goes_to_every_viewer_of_its_stream_and_no_other() {
     for n in 1..=3 {
         rig.join(viewer(n), 1);
     }
-    let Said::Accept(_) = rig.ask(viewer(4), Join { stream: "other".into(), ..join(1) }) else { panic!() };
+    let Said::Accept(_) = rig.ask(
+        viewer(4),
+        Join {
+            stream: "other".into(),
+            ..join(1)
+        },
+    ) else {
+        panic!()
+    };
     rig.frame("cam", 1, 101, 0);
     let fans = rig.fans();
     assert_eq!(fans.len(), 1);
-    let mut to: Vec<_> = fans[0].targets.iter().map(|target| target.route.remote).collect();
+    let mut to: Vec<_> = fans[0]
+        .targets
+        .iter()
+        .map(|target| target.route.remote)
+        .collect();
     to.sort();
     assert_eq!(to, [viewer(1), viewer(2), viewer(3)]);
     let shards = fans[0].packets.shards();
-    assert_eq!(fans[0].packets.datagrams(0..shards).len(), usize::from(shards) * DATA_BYTES);
+    assert_eq!(
+        fans[0].packets.datagrams(0..shards).len(),
+        usize::from(shards) * DATA_BYTES
+    );
 }
 
 #[test]
@@ -76,8 +98,19 @@ fn the_viewer_that_comes_first_changes_with_each_frame() {
 fn frames_that_came_unwatched_are_counted_and_lost_to_nobody() {
     let mut rig = Rig::live();
     rig.join(viewer(1), 1);
-    let seldom = rig.arrival(0, header("cam", 1, 105, State::Live), &[0xff, 0xd8, 0xff, 0xd9], 0);
-    rig.engine.on_arrival(rig.now, &Arrival { unwatched: 3, ..seldom });
+    let seldom = rig.arrival(
+        0,
+        header("cam", 1, 105, State::Live),
+        &[0xff, 0xd8, 0xff, 0xd9],
+        0,
+    );
+    rig.engine.on_arrival(
+        rig.now,
+        &Arrival {
+            unwatched: 3,
+            ..seldom
+        },
+    );
     let header = first_header(&rig.fans()[0]);
     assert_eq!((header.lost_upstream, header.lost_in_relay), (1, 0));
     assert_eq!(rig.engine.counts().frames, 1 + 3 + 1);
@@ -119,14 +152,33 @@ fn a_repair_brings_the_shards_asked_for_from_the_last_four_frames() {
         rig.frame("cam", 1, number, 0);
     }
     rig.outputs();
-    let ask = |number, ranges: &[u32]| Repair { alias, epoch: 1, number, ranges: ranges.to_vec() };
+    let ask = |number, ranges: &[u32]| Repair {
+        alias,
+        epoch: 1,
+        number,
+        ranges: ranges.to_vec(),
+    };
     let mut get = |body| repair(&mut rig, viewer(1), accept.session, body);
     assert_eq!(get(ask(105, &[3, 2, 80, 100])), [[3..5, 80..87]]);
     assert_eq!(get(ask(102, &[0, 1])).len(), 1);
     assert_eq!(get(ask(101, &[0, 1])).len(), 0);
     assert_eq!(get(ask(106, &[0, 1])).len(), 0);
-    assert_eq!(get(Repair { epoch: 2, ..ask(105, &[0, 1]) }).len(), 0);
-    assert_eq!(get(Repair { alias: alias + 1, ..ask(105, &[0, 1]) }).len(), 0);
+    assert_eq!(
+        get(Repair {
+            epoch: 2,
+            ..ask(105, &[0, 1])
+        })
+        .len(),
+        0
+    );
+    assert_eq!(
+        get(Repair {
+            alias: alias + 1,
+            ..ask(105, &[0, 1])
+        })
+        .len(),
+        0
+    );
 }
 
 #[test]
@@ -138,11 +190,19 @@ fn repairs_are_bounded_for_each_viewer() {
     rig.frame("cam", 1, 101, 0);
     rig.outputs();
     let alias = one.stream.unwrap().alias;
-    let all = || Repair { alias, epoch: 1, number: 101, ranges: vec![0, 1000] };
+    let all = || Repair {
+        alias,
+        epoch: 1,
+        number: 101,
+        ranges: vec![0, 1000],
+    };
     let mut shards = 0;
     for _ in 0..1000 {
         let ranges = repair(&mut rig, viewer(1), one.session, all()).concat();
-        shards += ranges.iter().map(|range| u32::from(range.end - range.start)).sum::<u32>();
+        shards += ranges
+            .iter()
+            .map(|range| u32::from(range.end - range.start))
+            .sum::<u32>();
     }
     assert_eq!(shards, REPAIR_SHARDS_PER_SECOND);
     assert_eq!(repair(&mut rig, viewer(2), other.session, all()).len(), 1);
@@ -160,13 +220,17 @@ fn a_change_of_state_is_told_at_once_and_repeated_by_each_answer() {
     let told = only(rig.said());
     assert!(matches!(&told, Said::Pulse(to, pulse) if *to == session && pulse.echo_us == 0));
     assert_eq!(status(&told).state, State::Unplugged as i32);
-    assert_eq!(status(&rig.keep_alive(viewer(1), session)).state, State::Unplugged as i32);
+    assert_eq!(
+        status(&rig.keep_alive(viewer(1), session)).state,
+        State::Unplugged as i32
+    );
     rig.frame("cam", 1, 101, 0);
     assert_eq!(status(&only(rig.said())).state, State::Live as i32);
 }
 
 #[test]
-fn a_source_that_changes_its_mind_all_the_time_is_told_ten_times_a_second_and_its_last_word_by_each_answer() {
+fn a_source_that_changes_its_mind_all_the_time_is_told_ten_times_a_second_and_its_last_word_by_each_answer()
+ {
     let mut rig = Rig::live();
     let session = rig.join(viewer(1), 1).session;
     rig.pass(SECOND - Duration::from_millis(1));
@@ -175,7 +239,10 @@ fn a_source_that_changes_its_mind_all_the_time_is_told_ten_times_a_second_and_it
         rig.heartbeat("cam", 1, 100, State::Unplugged);
     }
     assert!((9..=10).contains(&rig.said().len()));
-    assert_eq!(status(&rig.keep_alive(viewer(1), session)).state, State::Unplugged as i32);
+    assert_eq!(
+        status(&rig.keep_alive(viewer(1), session)).state,
+        State::Unplugged as i32
+    );
     rig.pass(SECOND);
     rig.said();
     rig.heartbeat("cam", 1, 100, State::Stalled);
@@ -193,7 +260,10 @@ fn older_news_does_not_overwrite_newer() {
     rig.frame("cam", 1, 104, 0);
     rig.now = later;
     let answer = rig.keep_alive(viewer(1), session);
-    assert_eq!((status(&answer).state, status(&answer).newest), (State::Stalled as i32, 105));
+    assert_eq!(
+        (status(&answer).state, status(&answer).newest),
+        (State::Stalled as i32, 105)
+    );
 }
 
 #[test]
@@ -221,10 +291,17 @@ fn a_restarted_source_is_the_same_stream_with_a_new_epoch() {
     rig.outputs();
     rig.frame("cam", 2, 0, 0);
     let outputs = rig.outputs();
-    let [Output::Send { datagram, .. }, Output::Fan(fan)] = outputs.as_slice() else { panic!("{outputs:?}") };
+    let [Output::Send { datagram, .. }, Output::Fan(fan)] = outputs.as_slice() else {
+        panic!("{outputs:?}")
+    };
     assert_eq!(status(&read(datagram)).epoch, 2);
     assert_eq!(u32::from(fan.alias), accept.stream.unwrap().alias);
-    let frame = Repair { alias: u32::from(fan.alias), epoch: 1, number: 5000, ranges: vec![0, 1] };
+    let frame = Repair {
+        alias: u32::from(fan.alias),
+        epoch: 1,
+        number: 5000,
+        ranges: vec![0, 1],
+    };
     assert_eq!(repair(&mut rig, viewer(1), accept.session, frame).len(), 0);
 }
 

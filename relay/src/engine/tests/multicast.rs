@@ -10,7 +10,11 @@ use super::*;
 const FIRST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 0), 5005);
 const GROUP: SocketAddr = SocketAddr::V4(FIRST);
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
-const MULTICAST: Multicast = Multicast { first: FIRST, from: RELAY, looped: false };
+const MULTICAST: Multicast = Multicast {
+    first: FIRST,
+    from: RELAY,
+    looped: false,
+};
 
 /// What a viewer does with what it is told.
 #[derive(Clone, Debug)]
@@ -44,11 +48,20 @@ impl Hall {
     }
 
     fn with(viewers: u16, multicast: Multicast) -> Self {
-        let mut rig = Rig::with(EngineConfig { multicast: Some(multicast), ..EngineConfig::default() });
+        let mut rig = Rig::with(EngineConfig {
+            multicast: Some(multicast),
+            ..EngineConfig::default()
+        });
         rig.frame("cam", 1, 100, 0);
         let screens = (0..viewers).map(|n| {
             let capacity = 2000 + u32::from(n);
-            let Said::Accept(accept) = rig.ask(viewer(n), Join { receive_capacity: capacity, ..join(1) }) else {
+            let Said::Accept(accept) = rig.ask(
+                viewer(n),
+                Join {
+                    receive_capacity: capacity,
+                    ..join(1)
+                },
+            ) else {
                 panic!("it is let in")
             };
             Screen {
@@ -65,7 +78,13 @@ impl Hall {
         });
         let screens = screens.collect();
         let alone = vec![0; viewers.into()];
-        let mut hall = Self { rig, screens, number: 100, to_group: 0, alone };
+        let mut hall = Self {
+            rig,
+            screens,
+            number: 100,
+            to_group: 0,
+            alone,
+        };
         hall.seconds(2);
         hall
     }
@@ -81,15 +100,25 @@ impl Hall {
     }
 
     fn carry(&mut self, fan: &Fan) {
-        let sent_to = |address| fan.targets.iter().any(|target| target.route.remote == address);
+        let sent_to = |address| {
+            fan.targets
+                .iter()
+                .any(|target| target.route.remote == address)
+        };
         let to_group = sent_to(GROUP) && !fan.welcome;
         self.to_group += u64::from(to_group);
         for (screen, alone) in self.screens.iter_mut().zip(&mut self.alone) {
             *alone += u64::from(sent_to(screen.address));
-            screen.heard = screen.offered && if to_group { screen.reached } else { screen.heard && screen.reached };
+            screen.heard = screen.offered
+                && if to_group {
+                    screen.reached
+                } else {
+                    screen.heard && screen.reached
+                };
             if sent_to(screen.address) || (to_group && screen.heard) {
                 screen.newest = fan.packets.sequence();
-                screen.report.frames_whole += u64::from(screen.whole.insert(fan.packets.id().number));
+                screen.report.frames_whole +=
+                    u64::from(screen.whole.insert(fan.packets.id().number));
                 screen.report.shards_expected += u64::from(fan.packets.shards());
             }
         }
@@ -109,17 +138,30 @@ impl Hall {
         self.rig.outputs();
         let mut datagram = Vec::new();
         ToRelay::KeepAlive(screen.session, body).encode(&mut datagram);
-        self.rig.engine.on_datagram(self.rig.now, Route { remote: screen.address, local: None }, &datagram);
+        self.rig.engine.on_datagram(
+            self.rig.now,
+            Route {
+                remote: screen.address,
+                local: None,
+            },
+            &datagram,
+        );
         let mut told = None;
         for output in self.rig.outputs() {
             match output {
                 Output::Send { datagram, .. } => told = Some(read(&datagram)),
                 Output::Fan(fan) => self.carry(&fan),
-                Output::Resend(_) | Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
+                Output::Resend(_)
+                | Output::Isolate(_)
+                | Output::Rejoin(_)
+                | Output::Word { .. } => {}
             }
         }
-        let Some(Said::Pulse(_, pulse)) = told else { panic!("{told:?}") };
-        self.screens[at].offered = pulse.group.as_ref().and_then(|group| group.checked()) == Some(FIRST);
+        let Some(Said::Pulse(_, pulse)) = told else {
+            panic!("{told:?}")
+        };
+        self.screens[at].offered =
+            pulse.group.as_ref().and_then(|group| group.checked()) == Some(FIRST);
         pulse
     }
 
@@ -157,9 +199,16 @@ fn viewers_that_hear_the_group_cost_one_copy_and_the_others_one_each() {
     assert_eq!(hall.rig.engine.in_groups(), 4);
     assert_eq!(hall.sent_in(1), (30, vec![0, 0, 0, 0, 30]));
     let fan = hall.frame().unwrap();
-    let group = fan.targets.iter().find(|target| target.route.remote == GROUP).unwrap();
+    let group = fan
+        .targets
+        .iter()
+        .find(|target| target.route.remote == GROUP)
+        .unwrap();
     let least = hall.screens.iter().map(|screen| screen.capacity).min();
-    assert_eq!((fan.targets.len(), Some(group.capacity), group.spread), (2, least, Duration::ZERO));
+    assert_eq!(
+        (fan.targets.len(), Some(group.capacity), group.spread),
+        (2, least, Duration::ZERO)
+    );
 }
 
 #[test]
@@ -167,7 +216,11 @@ fn a_group_that_nobody_joins_is_sent_nothing() {
     let mut hall = Hall::new(2);
     for _ in 0..60 {
         let fan = hall.frame().unwrap();
-        assert!(fan.targets.iter().all(|target| !target.route.remote.ip().is_multicast()));
+        assert!(
+            fan.targets
+                .iter()
+                .all(|target| !target.route.remote.ip().is_multicast())
+        );
         // They say nothing of the group, as viewers of an older version do.
         for at in 0..2 {
             hall.screens[at].offered = false;
@@ -188,7 +241,10 @@ fn who_hears_nothing_gets_unicast_at_once_and_the_newest_frame_besides_and_is_no
     }
     let newest = hall.number;
     hall.keep_alive(0, false);
-    assert!(hall.screens[0].whole.contains(&newest), "the frame it missed last");
+    assert!(
+        hall.screens[0].whole.contains(&newest),
+        "the frame it missed last"
+    );
     for _ in 0..90 {
         hall.frame();
         hall.keep_alive(0, hall.number.is_multiple_of(30));
@@ -198,7 +254,13 @@ fn who_hears_nothing_gets_unicast_at_once_and_the_newest_frame_besides_and_is_no
     assert_eq!(hall.keep_alive(0, true).frames_paced_out, 0);
     // After three seconds it is told to leave, and not asked to join again before half a minute has passed.
     hall.seconds(1);
-    assert_eq!((hall.keep_alive(0, false).group, hall.rig.engine.counts().left_groups), (None, 1));
+    assert_eq!(
+        (
+            hall.keep_alive(0, false).group,
+            hall.rig.engine.counts().left_groups
+        ),
+        (None, 1)
+    );
     hall.seconds(25);
     assert_eq!(hall.keep_alive(0, false).group, None);
     hall.seconds(6);
@@ -247,9 +309,19 @@ fn loss_by_multicast_that_stays_high_ends_it_and_less_does_not() {
     for _ in 0..3 {
         hall.bad_second(0, 3, 0);
     }
-    assert_eq!((hall.rig.engine.in_groups(), hall.rig.engine.counts().left_groups), (1, 1));
+    assert_eq!(
+        (
+            hall.rig.engine.in_groups(),
+            hall.rig.engine.counts().left_groups
+        ),
+        (1, 1)
+    );
     assert_eq!(hall.keep_alive(0, false).group, None);
-    assert_eq!(hall.sent_in(5), (150, vec![150, 0]), "what was lost by multicast slows down no unicast");
+    assert_eq!(
+        hall.sent_in(5),
+        (150, vec![150, 0]),
+        "what was lost by multicast slows down no unicast"
+    );
 }
 
 #[test]
@@ -274,17 +346,30 @@ fn each_rest_from_the_group_is_twice_as_long_as_the_one_before() {
 
 #[test]
 fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone() {
-    let mut rig = Rig::with(EngineConfig { multicast: Some(MULTICAST), ..EngineConfig::default() });
+    let mut rig = Rig::with(EngineConfig {
+        multicast: Some(MULTICAST),
+        ..EngineConfig::default()
+    });
     rig.frame("cam", 1, 100, 0);
     let session = rig.join(viewer(1), 1).session;
-    let said =
-        KeepAlive { sent_us: 1, newest_sequence: 1, group_joined: true, group_heard: true, ..KeepAlive::default() };
+    let said = KeepAlive {
+        sent_us: 1,
+        newest_sequence: 1,
+        group_joined: true,
+        group_heard: true,
+        ..KeepAlive::default()
+    };
     let word = |paused| KeepAlive { paused, ..said };
-    let offered = |rig: &mut Rig, paused| match only(rig.say(viewer(1), &ToRelay::KeepAlive(session, word(paused)))) {
+    let offered = |rig: &mut Rig, paused| match only(
+        rig.say(viewer(1), &ToRelay::KeepAlive(session, word(paused))),
+    ) {
         Said::Pulse(_, pulse) => pulse.group.is_some(),
         other => panic!("{other:?}"),
     };
-    assert!(!offered(&mut rig, false), "it has just come, and has a socket of its own");
+    assert!(
+        !offered(&mut rig, false),
+        "it has just come, and has a socket of its own"
+    );
     assert_eq!(rig.engine.in_groups(), 0);
     for _ in 0..3 {
         rig.pass(SECOND);
@@ -294,9 +379,21 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
     assert_eq!((rig.engine.in_groups(), rig.engine.lanes()), (0, 0));
     let mut datagram = Vec::new();
     ToRelay::KeepAlive(session, word(false)).encode(&mut datagram);
-    rig.engine.on_datagram(rig.now, Route { remote: viewer(1), local: None }, &datagram);
+    rig.engine.on_datagram(
+        rig.now,
+        Route {
+            remote: viewer(1),
+            local: None,
+        },
+        &datagram,
+    );
     assert_eq!(rig.engine.in_groups(), 1);
-    rig.engine.viewers.at_mut(viewer(1)).unwrap().rate.narrow(0.5);
+    rig.engine
+        .viewers
+        .at_mut(viewer(1))
+        .unwrap()
+        .rate
+        .narrow(0.5);
     rig.outputs();
     assert!(!offered(&mut rig, false), "its way is too narrow");
     assert_eq!(rig.engine.in_groups(), 0);
@@ -305,22 +402,46 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
 #[test]
 fn viewers_that_talk_to_another_address_or_sit_on_the_relays_host_are_not_asked_to_join() {
     let reaches = |multicast: Multicast, remote: [u8; 4], local: Option<[u8; 4]>| {
-        let route = Route { remote: (remote, 4000).into(), local: local.map(Into::into) };
-        let mut rig = Rig::with(EngineConfig { multicast: Some(multicast), ..EngineConfig::default() });
+        let route = Route {
+            remote: (remote, 4000).into(),
+            local: local.map(Into::into),
+        };
+        let mut rig = Rig::with(EngineConfig {
+            multicast: Some(multicast),
+            ..EngineConfig::default()
+        });
         rig.frame("cam", 1, 100, 0);
         rig.join(route.remote, 1);
         rig.pass(SECOND);
         let viewer = rig.engine.viewers.at_mut(route.remote).unwrap();
         (viewer.route, viewer.lane) = (route, super::super::lane::Lane::Shared);
-        rig.engine.viewers.at(route.remote).unwrap().may_join(rig.now, &multicast)
+        rig.engine
+            .viewers
+            .at(route.remote)
+            .unwrap()
+            .may_join(rig.now, &multicast)
     };
     let own = RELAY.octets();
     assert!(reaches(MULTICAST, [10, 0, 0, 1], None));
     assert!(reaches(MULTICAST, [10, 0, 0, 1], Some(own)));
     assert!(!reaches(MULTICAST, [10, 0, 1, 1], Some([10, 0, 1, 9])));
     assert!(!reaches(MULTICAST, own, Some(own)));
-    assert!(reaches(Multicast { looped: true, ..MULTICAST }, own, Some(own)));
-    assert!(reaches(Multicast { from: Ipv4Addr::LOCALHOST, ..MULTICAST }, [127, 0, 0, 1], None));
+    assert!(reaches(
+        Multicast {
+            looped: true,
+            ..MULTICAST
+        },
+        own,
+        Some(own)
+    ));
+    assert!(reaches(
+        Multicast {
+            from: Ipv4Addr::LOCALHOST,
+            ..MULTICAST
+        },
+        [127, 0, 0, 1],
+        None
+    ));
 }
 
 #[test]
@@ -332,7 +453,10 @@ fn the_group_gets_the_parity_that_one_of_its_viewers_needs_and_each_of_them_is_t
     let parity = level_count(87, 2);
     let fan = hall.frame().unwrap();
     assert_eq!((fan.targets.len(), fan.targets[0].parity), (1, parity));
-    assert_eq!(hall.keep_alive(0, false).parity_percent, u32::from(parity) * 100 / 87);
+    assert_eq!(
+        hall.keep_alive(0, false).parity_percent,
+        u32::from(parity) * 100 / 87
+    );
 }
 
 #[test]
@@ -344,7 +468,10 @@ fn what_is_given_up_for_the_group_is_told_to_each_of_its_viewers() {
     hall.rig.engine.on_given_up(GROUP, true);
     hall.rig.engine.on_given_up(GROUP, false);
     let told = |pulse: Pulse| (pulse.frames_given_up, pulse.frames_paced_out);
-    assert_eq!([0, 1, 2].map(|at| told(hall.keep_alive(at, false))), [(1, 1), (1, 1), (0, 0)]);
+    assert_eq!(
+        [0, 1, 2].map(|at| told(hall.keep_alive(at, false))),
+        [(1, 1), (1, 1), (0, 0)]
+    );
 }
 
 #[test]
@@ -355,33 +482,66 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
     let other = alias(&hall, "other");
     let slot = hall.rig.engine.streams.by_alias(other).unwrap().slot;
     assert_eq!(MULTICAST.group(slot).to_string(), "239.255.42.1:5005");
-    assert_eq!(MULTICAST.slot(SocketAddr::V4(MULTICAST.group(slot))), Some(slot));
+    assert_eq!(
+        MULTICAST.slot(SocketAddr::V4(MULTICAST.group(slot))),
+        Some(slot)
+    );
     hall.seconds(1);
     hall.frame();
-    let repair = Repair { alias: alias(&hall, "cam").into(), epoch: 1, number: hall.number, ranges: vec![0, 2] };
+    let repair = Repair {
+        alias: alias(&hall, "cam").into(),
+        epoch: 1,
+        number: hall.number,
+        ranges: vec![0, 2],
+    };
     let mut datagram = Vec::new();
     ToRelay::Repair(hall.screens[0].session, repair).encode(&mut datagram);
-    hall.rig.engine.on_datagram(hall.rig.now, Route { remote: viewer(0), local: None }, &datagram);
+    hall.rig.engine.on_datagram(
+        hall.rig.now,
+        Route {
+            remote: viewer(0),
+            local: None,
+        },
+        &datagram,
+    );
     let outputs = hall.rig.outputs();
-    let [Output::Resend(resend)] = &outputs[..] else { panic!("{outputs:?}") };
+    let [Output::Resend(resend)] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
     assert_eq!((resend.to.remote, resend.way.remote), (viewer(0), GROUP));
 }
 
 #[test]
-fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon_as_it_shares_again() {
+fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon_as_it_shares_again()
+ {
     let mut hall = Hall::new(2);
     hall.seconds(1);
     for _ in 0..24 {
         hall.frame();
         hall.keep_alive(1, false);
     }
-    assert_eq!((hall.rig.engine.lanes(), hall.rig.engine.in_groups()), (1, 1));
+    assert_eq!(
+        (hall.rig.engine.lanes(), hall.rig.engine.in_groups()),
+        (1, 1)
+    );
     let fan = hall.frame().unwrap();
-    assert_eq!(fan.targets.iter().filter(|target| target.own_socket).count(), 1);
+    assert_eq!(
+        fan.targets
+            .iter()
+            .filter(|target| target.own_socket)
+            .count(),
+        1
+    );
     hall.seconds(9);
-    assert_eq!((hall.rig.engine.lanes(), hall.screens[0].offered), (1, false));
+    assert_eq!(
+        (hall.rig.engine.lanes(), hall.screens[0].offered),
+        (1, false)
+    );
     hall.seconds(3);
-    assert_eq!((hall.rig.engine.lanes(), hall.rig.engine.in_groups()), (0, 2));
+    assert_eq!(
+        (hall.rig.engine.lanes(), hall.rig.engine.in_groups()),
+        (0, 2)
+    );
     assert_eq!(hall.rig.engine.counts().left_groups, 0);
 }
 
@@ -397,7 +557,10 @@ fn who_has_a_frame_on_its_way_for_long_is_served_alone_whatever_it_says_and_is_n
     hall.screens[0].heard = true;
     let newest = hall.number;
     assert_eq!(hall.keep_alive(0, false).group, None);
-    assert!(hall.screens[0].whole.contains(&newest), "the frame it missed last");
+    assert!(
+        hall.screens[0].whole.contains(&newest),
+        "the frame it missed last"
+    );
     assert_eq!(hall.sent_in(3), (0, vec![90]));
     assert_eq!(hall.keep_alive(0, true).frames_paced_out, 0);
 }
@@ -407,7 +570,8 @@ fn a_group_whose_last_viewer_is_gone_is_sent_nothing_more() {
     let mut hall = Hall::new(2);
     hall.seconds(1);
     let session = hall.screens[0].session;
-    hall.rig.say(viewer(0), &ToRelay::Goodbye(session, Goodbye::default()));
+    hall.rig
+        .say(viewer(0), &ToRelay::Goodbye(session, Goodbye::default()));
     assert_eq!(hall.frame().unwrap().targets[0].route.remote, GROUP);
     hall.rig.pass(SECOND * 4);
     hall.number += 1;

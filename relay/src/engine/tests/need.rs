@@ -20,7 +20,13 @@ impl Watched {
         let mut rig = Rig::live();
         let session = rig.join(viewer(1), 1).session;
         rig.outputs();
-        Self { rig, session, number: 100, report: Report::default(), sequence: 0 }
+        Self {
+            rig,
+            session,
+            number: 100,
+            report: Report::default(),
+            sequence: 0,
+        }
     }
 
     fn frame(&mut self) -> Option<Fan> {
@@ -28,13 +34,22 @@ impl Watched {
         self.number += 1;
         self.rig.frame("cam", 1, self.number, 0);
         let fan = self.rig.fans().pop();
-        self.sequence = fan.as_ref().map_or(self.sequence, |fan| fan.packets.sequence());
+        self.sequence = fan
+            .as_ref()
+            .map_or(self.sequence, |fan| fan.packets.sequence());
         fan
     }
 
     fn keep_alive(&mut self, body: KeepAlive) -> Pulse {
-        let body = KeepAlive { sent_us: 1, newest_sequence: self.sequence, ..body };
-        match only(self.rig.say(viewer(1), &ToRelay::KeepAlive(self.session, body))) {
+        let body = KeepAlive {
+            sent_us: 1,
+            newest_sequence: self.sequence,
+            ..body
+        };
+        match only(
+            self.rig
+                .say(viewer(1), &ToRelay::KeepAlive(self.session, body)),
+        ) {
             Said::Pulse(_, pulse) => pulse,
             other => panic!("{other:?}"),
         }
@@ -55,7 +70,10 @@ impl Watched {
         self.report.frames_unrecovered += lost.min(sent);
         self.report.shards_expected += 87 * sent;
         self.report.shards_missed += missed;
-        let pulse = self.keep_alive(KeepAlive { report: Some(self.report), ..KeepAlive::default() });
+        let pulse = self.keep_alive(KeepAlive {
+            report: Some(self.report),
+            ..KeepAlive::default()
+        });
         (fans, pulse)
     }
 }
@@ -67,14 +85,22 @@ fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_a
     let (fans, pulse) = watched.second(0, 0);
     assert!((14..=16).contains(&fans.len()), "{}", fans.len());
     assert_eq!(pulse.frames_paced_out, 30 - fans.len() as u64);
-    assert!(fans.iter().all(|fan| fan.targets[0].spread > Duration::ZERO));
+    assert!(
+        fans.iter()
+            .all(|fan| fan.targets[0].spread > Duration::ZERO)
+    );
     watched.rig.join(viewer(2), 1);
     for _ in 0..30 {
         watched.rig.pass(FRAME_TIME);
         watched.number += 1;
         watched.rig.frame("cam", 1, watched.number, 0);
         let fans = watched.rig.fans();
-        assert!(fans[0].targets.iter().any(|target| target.route.remote == viewer(2) && target.spread.is_zero()));
+        assert!(
+            fans[0]
+                .targets
+                .iter()
+                .any(|target| target.route.remote == viewer(2) && target.spread.is_zero())
+        );
     }
     assert!(watched.rig.engine.paced_out() > pulse.frames_paced_out);
 }
@@ -83,14 +109,29 @@ fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_a
 fn parity_goes_to_who_reports_loss_and_is_made_only_then() {
     let mut watched = Watched::new();
     let (fans, pulse) = watched.second(0, 0);
-    assert!(fans.iter().all(|fan| fan.packets.parity() == 0 && fan.targets[0].parity == 0));
+    assert!(
+        fans.iter()
+            .all(|fan| fan.packets.parity() == 0 && fan.targets[0].parity == 0)
+    );
     assert_eq!(pulse.parity_percent, 0);
     let (_, pulse) = watched.second(0, 100);
-    assert_eq!(pulse.parity_percent, u32::from(level_count(87, 2)) * 100 / 87);
+    assert_eq!(
+        pulse.parity_percent,
+        u32::from(level_count(87, 2)) * 100 / 87
+    );
     watched.rig.join(viewer(2), 1);
     let fan = watched.frame().unwrap();
-    assert_eq!(fan.packets.parity(), fanlight_proto::parity::recovery_count(87));
-    let parity = |n| fan.targets.iter().find(|target| target.route.remote == viewer(n)).unwrap().parity;
+    assert_eq!(
+        fan.packets.parity(),
+        fanlight_proto::parity::recovery_count(87)
+    );
+    let parity = |n| {
+        fan.targets
+            .iter()
+            .find(|target| target.route.remote == viewer(n))
+            .unwrap()
+            .parity
+    };
     assert_eq!((parity(1), parity(2)), (level_count(87, 2), 0));
 }
 
@@ -108,16 +149,39 @@ fn frames_given_up_or_not_begun_are_told_to_the_viewer() {
 fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
     let mut watched = Watched::new();
     watched.frame().unwrap();
-    watched.keep_alive(KeepAlive { paused: true, ..KeepAlive::default() });
+    watched.keep_alive(KeepAlive {
+        paused: true,
+        ..KeepAlive::default()
+    });
     for _ in 0..200 {
         assert!(watched.frame().is_none());
-        watched.keep_alive(KeepAlive { paused: true, ..KeepAlive::default() });
+        watched.keep_alive(KeepAlive {
+            paused: true,
+            ..KeepAlive::default()
+        });
     }
     let mut datagram = Vec::new();
-    ToRelay::KeepAlive(watched.session, KeepAlive { sent_us: 1, ..KeepAlive::default() }).encode(&mut datagram);
-    watched.rig.engine.on_datagram(watched.rig.now, Route { remote: viewer(1), local: None }, &datagram);
+    ToRelay::KeepAlive(
+        watched.session,
+        KeepAlive {
+            sent_us: 1,
+            ..KeepAlive::default()
+        },
+    )
+    .encode(&mut datagram);
+    watched.rig.engine.on_datagram(
+        watched.rig.now,
+        Route {
+            remote: viewer(1),
+            local: None,
+        },
+        &datagram,
+    );
     let fans = watched.rig.all_fans();
-    assert_eq!((fans.len(), fans[0].packets.id().number, fans[0].welcome), (1, watched.number, true));
+    assert_eq!(
+        (fans.len(), fans[0].packets.id().number, fans[0].welcome),
+        (1, watched.number, true)
+    );
     assert!(watched.frame().is_some());
     // What was not sent meanwhile was not left out.
     assert_eq!(watched.keep_alive(KeepAlive::default()).frames_paced_out, 0);
@@ -130,10 +194,30 @@ fn a_viewer_that_joins_gets_the_newest_frame_at_once_unless_it_is_to_wait() {
     let token = rig.engine.minter.mint(rig.now, viewer(1)).to_vec();
     let mut ask = |nonce, paused| {
         let mut datagram = Vec::new();
-        ToRelay::Join(Join { token: token.clone().into(), paused, ..join(nonce) }).encode(&mut datagram);
-        rig.engine.on_datagram(rig.now, Route { remote: viewer(1), local: None }, &datagram);
+        ToRelay::Join(Join {
+            token: token.clone().into(),
+            paused,
+            ..join(nonce)
+        })
+        .encode(&mut datagram);
+        rig.engine.on_datagram(
+            rig.now,
+            Route {
+                remote: viewer(1),
+                local: None,
+            },
+            &datagram,
+        );
         let fans = rig.all_fans();
-        fans.iter().map(|fan| (fan.packets.id().number, fan.packets.sequence(), fan.targets.len())).collect::<Vec<_>>()
+        fans.iter()
+            .map(|fan| {
+                (
+                    fan.packets.id().number,
+                    fan.packets.sequence(),
+                    fan.targets.len(),
+                )
+            })
+            .collect::<Vec<_>>()
     };
     assert_eq!(ask(1, false), [(100, 1, 1)]);
     // The same cut again, not another under another number.
@@ -178,8 +262,19 @@ fn who_joins_and_goes_all_the_time_gets_no_more_pictures_than_the_limit() {
     for nonce in 0..2000 {
         let token = rig.engine.minter.mint(rig.now, viewer(1)).to_vec();
         let mut datagram = Vec::new();
-        ToRelay::Join(Join { token: token.into(), ..join(nonce) }).encode(&mut datagram);
-        rig.engine.on_datagram(rig.now, Route { remote: viewer(1), local: None }, &datagram);
+        ToRelay::Join(Join {
+            token: token.into(),
+            ..join(nonce)
+        })
+        .encode(&mut datagram);
+        rig.engine.on_datagram(
+            rig.now,
+            Route {
+                remote: viewer(1),
+                local: None,
+            },
+            &datagram,
+        );
         welcomes += rig.all_fans().len();
     }
     assert_eq!(welcomes, WELCOMES_PER_SECOND as usize);
@@ -206,8 +301,14 @@ fn watch(watched: &mut Watched, frames: u64, keeps_up: bool) -> Vec<(bool, Socke
         all.extend(moves(&mut watched.rig));
         watched.sequence = if keeps_up { watched.sequence + 1 } else { seen };
         if n % 4 == 0 {
-            let report = Report { frames_whole: watched.number, ..Report::default() };
-            watched.keep_alive(KeepAlive { report: Some(report), ..KeepAlive::default() });
+            let report = Report {
+                frames_whole: watched.number,
+                ..Report::default()
+            };
+            watched.keep_alive(KeepAlive {
+                report: Some(report),
+                ..KeepAlive::default()
+            });
         }
     }
     all
@@ -219,10 +320,25 @@ fn a_viewer_begins_apart_shares_when_it_keeps_up_and_is_set_apart_when_it_falls_
     assert_eq!(watched.rig.engine.lanes(), 1);
     watched.sequence = 1;
     assert_eq!(watch(&mut watched, 90, true), [(false, viewer(1))]);
-    assert_eq!((watched.rig.engine.lanes(), watched.rig.engine.counts().isolated), (0, 0));
+    assert_eq!(
+        (
+            watched.rig.engine.lanes(),
+            watched.rig.engine.counts().isolated
+        ),
+        (0, 0)
+    );
     assert_eq!(watch(&mut watched, 30, false), [(true, viewer(1))]);
-    assert_eq!((watched.rig.engine.lanes(), watched.rig.engine.counts().isolated), (1, 1));
-    watched.rig.say(viewer(1), &ToRelay::Goodbye(watched.session, Goodbye::default()));
+    assert_eq!(
+        (
+            watched.rig.engine.lanes(),
+            watched.rig.engine.counts().isolated
+        ),
+        (1, 1)
+    );
+    watched.rig.say(
+        viewer(1),
+        &ToRelay::Goodbye(watched.session, Goodbye::default()),
+    );
     assert_eq!(watched.rig.engine.lanes(), 0);
 }
 
@@ -261,18 +377,47 @@ fn there_are_never_more_sockets_than_the_limit() {
 fn repairs_for_a_narrow_way_are_fewer() {
     let mut watched = Watched::new();
     watched.second(30, 0);
-    let repair = Repair { alias: 0, epoch: 1, number: watched.number, ranges: vec![0, 1000] };
+    let repair = Repair {
+        alias: 0,
+        epoch: 1,
+        number: watched.number,
+        ranges: vec![0, 1000],
+    };
     let alias = u32::from(watched.rig.engine.alias(&"cam".parse().unwrap()).unwrap());
     let mut shards = 0;
     for _ in 0..1000 {
         let mut datagram = Vec::new();
-        ToRelay::Repair(watched.session, Repair { alias, ..repair.clone() }).encode(&mut datagram);
-        watched.rig.engine.on_datagram(watched.rig.now, Route { remote: viewer(1), local: None }, &datagram);
+        ToRelay::Repair(
+            watched.session,
+            Repair {
+                alias,
+                ..repair.clone()
+            },
+        )
+        .encode(&mut datagram);
+        watched.rig.engine.on_datagram(
+            watched.rig.now,
+            Route {
+                remote: viewer(1),
+                local: None,
+            },
+            &datagram,
+        );
         for output in watched.rig.outputs() {
-            let Output::Resend(resend) = output else { continue };
-            shards += resend.ranges.iter().map(|range| u32::from(range.end - range.start)).sum::<u32>();
+            let Output::Resend(resend) = output else {
+                continue;
+            };
+            shards += resend
+                .ranges
+                .iter()
+                .map(|range| u32::from(range.end - range.start))
+                .sum::<u32>();
         }
     }
     assert!(shards <= REPAIR_SHARDS_PER_SECOND, "{shards}");
-    assert!(watched.frame().is_none_or(|fan| fan.targets[0].spread > Duration::ZERO));
+    assert!(
+        watched
+            .frame()
+            .is_none_or(|fan| fan.targets[0].spread > Duration::ZERO)
+    );
 }

@@ -1,7 +1,9 @@
 //! Viewers with keys: who is let in, what is sealed, how keys follow each other and how they are taken away.
 
 use fanlight_proto::datagram::SEALED_DATA_BYTES;
-use fanlight_proto::handshake::{Channel, Initiator, PrivateKey, PublicKey, RelayAccess, SharedKey, ViewerAccess};
+use fanlight_proto::handshake::{
+    Channel, Initiator, PrivateKey, PublicKey, RelayAccess, SharedKey, ViewerAccess,
+};
 use fanlight_proto::limits::JOIN_BYTES;
 use fanlight_proto::message::{Access, Finding, Findings, Refusal, Report, StreamKey};
 use fanlight_proto::seal::MediaKey;
@@ -13,7 +15,10 @@ const SHARED: [u8; 32] = [9; 32];
 const RELAYS: [u8; 32] = [1; 32];
 
 fn psk() -> Rig {
-    let mut rig = Rig::guarded(EngineConfig::default(), RelayAccess::Psk(SharedKey::new(SHARED)));
+    let mut rig = Rig::guarded(
+        EngineConfig::default(),
+        RelayAccess::Psk(SharedKey::new(SHARED)),
+    );
     rig.frame("cam", 1, 100, 0);
     rig
 }
@@ -26,8 +31,14 @@ fn private(n: u8) -> (PrivateKey, PublicKey) {
 }
 
 fn known(viewers: &[u8]) -> RelayAccess {
-    let viewers = viewers.iter().map(|n| (private(*n).1, format!("screen {n}"))).collect();
-    RelayAccess::Keys { own: PrivateKey::new(RELAYS), viewers }
+    let viewers = viewers
+        .iter()
+        .map(|n| (private(*n).1, format!("screen {n}")))
+        .collect();
+    RelayAccess::Keys {
+        own: PrivateKey::new(RELAYS),
+        viewers,
+    }
 }
 
 fn keys(viewers: &[u8]) -> Rig {
@@ -41,7 +52,10 @@ fn with_psk() -> ViewerAccess {
 }
 
 fn with_key(n: u8) -> ViewerAccess {
-    ViewerAccess::Keys { own: private(n).0, relay: PrivateKey::new(RELAYS).public() }
+    ViewerAccess::Keys {
+        own: private(n).0,
+        relay: PrivateKey::new(RELAYS).public(),
+    }
 }
 
 /// A viewer with its side of the channel.
@@ -59,24 +73,48 @@ fn raw(rig: &mut Rig, from: SocketAddr, message: &ToRelay<'_>) -> Vec<Vec<u8>> {
     let mut datagram = Vec::new();
     message.encode(&mut datagram);
     rig.outputs();
-    rig.engine.on_datagram(rig.now, Route { remote: from, local: None }, &datagram);
+    rig.engine.on_datagram(
+        rig.now,
+        Route {
+            remote: from,
+            local: None,
+        },
+        &datagram,
+    );
     sent(rig, from)
 }
 
 fn sent(rig: &mut Rig, to: SocketAddr) -> Vec<Vec<u8>> {
     let datagram = |output| match output {
-        Output::Send { to: route, datagram } if route.remote == to => Some(datagram),
+        Output::Send {
+            to: route,
+            datagram,
+        } if route.remote == to => Some(datagram),
         _ => None,
     };
     rig.outputs().into_iter().filter_map(datagram).collect()
 }
 
 /// A JOIN with a good token and a handshake made with `access`.
-fn good_join(rig: &mut Rig, at: SocketAddr, nonce: u64, access: &ViewerAccess) -> (Join, Option<Initiator>) {
+fn good_join(
+    rig: &mut Rig,
+    at: SocketAddr,
+    nonce: u64,
+    access: &ViewerAccess,
+) -> (Join, Option<Initiator>) {
     let token = rig.engine.minter.mint(rig.now, at).to_vec();
     let begun = Initiator::begin(access, nonce, &token, [nonce as u8; 32]);
-    let (initiator, handshake) = begun.map_or((None, Vec::new()), |(initiator, message)| (Some(initiator), message));
-    (Join { token: token.into(), handshake: handshake.into(), ..join(nonce) }, initiator)
+    let (initiator, handshake) = begun.map_or((None, Vec::new()), |(initiator, message)| {
+        (Some(initiator), message)
+    });
+    (
+        Join {
+            token: token.into(),
+            handshake: handshake.into(),
+            ..join(nonce)
+        },
+        initiator,
+    )
 }
 
 impl Guest {
@@ -84,13 +122,27 @@ impl Guest {
         let at = viewer(n);
         let (join, initiator) = good_join(rig, at, u64::from(n), access);
         let answers = raw(rig, at, &ToRelay::Join(join.clone()));
-        let [accept] = answers.as_slice() else { panic!("{answers:?}") };
-        let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept) else { panic!("{:?}", ToViewer::parse(accept)) };
-        assert_eq!((outer.session, outer.stream.as_ref(), outer.keys.len()), (0, None, 0));
+        let [accept] = answers.as_slice() else {
+            panic!("{answers:?}")
+        };
+        let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept) else {
+            panic!("{:?}", ToViewer::parse(accept))
+        };
+        assert_eq!(
+            (outer.session, outer.stream.as_ref(), outer.keys.len()),
+            (0, None, 0)
+        );
         let (payload, channel) = initiator.unwrap().finish(&outer.handshake).unwrap();
         let inner = Accept::decode(payload.as_slice()).unwrap();
         assert_eq!((inner.nonce, outer.nonce), (u64::from(n), u64::from(n)));
-        let mut guest = Self { at, session: inner.session, channel, keys: Vec::new(), accept: accept.clone(), join };
+        let mut guest = Self {
+            at,
+            session: inner.session,
+            channel,
+            keys: Vec::new(),
+            accept: accept.clone(),
+            join,
+        };
         guest.learn(&inner.keys);
         assert_eq!(guest.keys.len(), inner.keys.len());
         guest
@@ -104,7 +156,11 @@ impl Guest {
     }
 
     fn generation(&self) -> u32 {
-        self.keys.iter().map(MediaKey::generation).max().unwrap_or(0)
+        self.keys
+            .iter()
+            .map(MediaKey::generation)
+            .max()
+            .unwrap_or(0)
     }
 
     fn sealed(&mut self, message: &ToRelay<'_>) -> Vec<u8> {
@@ -118,14 +174,30 @@ impl Guest {
     fn tell(&mut self, rig: &mut Rig, message: &ToRelay<'_>) -> Vec<Vec<u8>> {
         let datagram = self.sealed(message);
         rig.outputs();
-        rig.engine.on_datagram(rig.now, Route { remote: self.at, local: None }, &datagram);
+        rig.engine.on_datagram(
+            rig.now,
+            Route {
+                remote: self.at,
+                local: None,
+            },
+            &datagram,
+        );
         sent(rig, self.at)
     }
 
     /// Says what it found.
     fn find(&mut self, rig: &mut Rig, sent: u64) {
-        let finding = Finding { epoch: 1, number: sent, ..Finding::default() };
-        let body = Findings { screen: 5, findings: vec![finding], sent, ..Findings::default() };
+        let finding = Finding {
+            epoch: 1,
+            number: sent,
+            ..Finding::default()
+        };
+        let body = Findings {
+            screen: 5,
+            findings: vec![finding],
+            sent,
+            ..Findings::default()
+        };
         self.tell(rig, &ToRelay::Findings(self.session, body));
     }
 
@@ -135,7 +207,10 @@ impl Guest {
             sent_us: 5,
             key_generation: self.generation(),
             // Whatever was sent since the last time, it has it all.
-            report: Some(Report { frames_whole: rig.now.as_nanos(), ..Report::default() }),
+            report: Some(Report {
+                frames_whole: rig.now.as_nanos(),
+                ..Report::default()
+            }),
             newest_sequence: 1 << 40,
             ..KeepAlive::default()
         };
@@ -145,7 +220,9 @@ impl Guest {
 
     /// Reads a datagram that has to be sealed for it; keys in it are learnt.
     fn hear(&mut self, datagram: &[u8]) -> Option<Pulse> {
-        let Ok(ToViewer::Sealed(session, counter, ciphertext)) = ToViewer::parse(datagram) else { return None };
+        let Ok(ToViewer::Sealed(session, counter, ciphertext)) = ToViewer::parse(datagram) else {
+            return None;
+        };
         assert_eq!(session, self.session);
         let plaintext = self.channel.open(counter, ciphertext)?;
         match ToViewer::parse_inner(session, &plaintext).unwrap() {
@@ -164,7 +241,9 @@ impl Guest {
         let last = packets.shards() + packets.parity() - 1;
         [0, last].iter().all(|at| {
             let datagram = packets.datagrams(*at..at + 1);
-            self.keys.iter().any(|key| key.open(&mut datagram.to_vec()).is_some())
+            self.keys
+                .iter()
+                .any(|key| key.open(&mut datagram.to_vec()).is_some())
         })
     }
 }
@@ -182,17 +261,29 @@ fn a_recorded_join_of_a_former_session_does_not_end_the_present_one() {
     let recorded = Guest::join(&mut rig, 1, &access).join;
     let (anew, _) = good_join(&mut rig, viewer(1), 99, &access);
     let answers = raw(&mut rig, viewer(1), &ToRelay::Join(anew));
-    assert!(matches!(ToViewer::parse(&answers[0]), Ok(ToViewer::Accept(_))));
+    assert!(matches!(
+        ToViewer::parse(&answers[0]),
+        Ok(ToViewer::Accept(_))
+    ));
     let joins = rig.engine.counts().joins;
     assert!(raw(&mut rig, viewer(1), &ToRelay::Join(recorded)).is_empty());
-    assert_eq!((rig.engine.counts().joins, rig.engine.viewers()), (joins, 1));
+    assert_eq!(
+        (rig.engine.counts().joins, rig.engine.viewers()),
+        (joins, 1)
+    );
 }
 
 #[test]
 fn the_challenge_says_what_is_asked() {
-    for (mut rig, access) in [(Rig::live(), Access::Open), (psk(), Access::Psk), (keys(&[3]), Access::Keys)] {
+    for (mut rig, access) in [
+        (Rig::live(), Access::Open),
+        (psk(), Access::Psk),
+        (keys(&[3]), Access::Keys),
+    ] {
         let answers = raw(&mut rig, viewer(1), &ToRelay::Join(join(1)));
-        let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(&answers[0]) else { panic!() };
+        let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(&answers[0]) else {
+            panic!()
+        };
         assert_eq!(challenge.access(), access);
     }
 }
@@ -205,14 +296,19 @@ fn who_has_the_key_is_let_in_and_opens_what_is_sent() {
         let fan = next_frame(&mut rig, 101);
         assert_eq!(fan.packets.stride(), SEALED_DATA_BYTES);
         assert!(guest.opens(&fan));
-        assert!(rig.engine.counts().unauthentic == 0 && rig.engine.counts().handshakes_refused == 0);
+        assert!(
+            rig.engine.counts().unauthentic == 0 && rig.engine.counts().handshakes_refused == 0
+        );
     }
 }
 
 #[test]
 fn who_has_not_the_key_is_refused_and_leaves_nothing_behind() {
     let others = ViewerAccess::Psk(SharedKey::new([8; 32]));
-    let stranger = ViewerAccess::Keys { own: private(3).0, relay: PublicKey::new([5; 32]).unwrap_or(private(7).1) };
+    let stranger = ViewerAccess::Keys {
+        own: private(3).0,
+        relay: PublicKey::new([5; 32]).unwrap_or(private(7).1),
+    };
     for (mut rig, access) in [
         (psk(), others),
         (psk(), ViewerAccess::Open),
@@ -224,12 +320,17 @@ fn who_has_not_the_key_is_refused_and_leaves_nothing_behind() {
     ] {
         for list in [false, true] {
             let (join, _) = good_join(&mut rig, viewer(1), 7, &access);
-            let Said::Refuse(refuse) = only(rig.say(viewer(1), &ToRelay::Join(Join { list, ..join }))) else {
+            let Said::Refuse(refuse) =
+                only(rig.say(viewer(1), &ToRelay::Join(Join { list, ..join })))
+            else {
                 panic!()
             };
             assert_eq!((refuse.refusal(), refuse.nonce), (Refusal::Key, 7));
         }
-        assert_eq!((rig.engine.viewers(), rig.engine.counts().handshakes_refused), (0, 2));
+        assert_eq!(
+            (rig.engine.viewers(), rig.engine.counts().handshakes_refused),
+            (0, 2)
+        );
         rig.frame("cam", 1, 101, 0);
         assert!(rig.outputs().is_empty());
     }
@@ -240,9 +341,15 @@ fn a_handshake_is_not_looked_at_before_the_token() {
     let mut rig = psk();
     let (join, _) = good_join(&mut rig, viewer(1), 7, &with_psk());
     for stolen in [viewer(2), viewer(3)] {
-        assert!(matches!(only(rig.say(stolen, &ToRelay::Join(join.clone()))), Said::Challenge(_)));
+        assert!(matches!(
+            only(rig.say(stolen, &ToRelay::Join(join.clone()))),
+            Said::Challenge(_)
+        ));
     }
-    assert_eq!((rig.engine.viewers(), rig.engine.counts().handshakes_refused), (0, 0));
+    assert_eq!(
+        (rig.engine.viewers(), rig.engine.counts().handshakes_refused),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -255,7 +362,10 @@ fn handshakes_are_limited_for_each_source_and_for_all() {
     }
     let counts = *rig.engine.counts();
     assert_eq!(counts.handshakes_refused, u64::from(HANDSHAKES_PER_SOURCE));
-    assert_eq!(counts.handshakes_put_off, 200 - u64::from(HANDSHAKES_PER_SOURCE));
+    assert_eq!(
+        counts.handshakes_put_off,
+        200 - u64::from(HANDSHAKES_PER_SOURCE)
+    );
     let elsewhere = SocketAddr::from(([10, 0, 0, 2], 5));
     let (join, _) = good_join(&mut rig, elsewhere, 1, &with_psk());
     assert_eq!(raw(&mut rig, elsewhere, &ToRelay::Join(join)).len(), 1);
@@ -283,9 +393,24 @@ fn messages_that_the_viewer_has_not_sealed_do_nothing() {
     let mut guest = Guest::join(&mut rig, 1, &with_psk());
     let session = guest.session;
     let plain = [
-        ToRelay::KeepAlive(session, KeepAlive { paused: true, sent_us: 1, ..KeepAlive::default() }),
+        ToRelay::KeepAlive(
+            session,
+            KeepAlive {
+                paused: true,
+                sent_us: 1,
+                ..KeepAlive::default()
+            },
+        ),
         ToRelay::Goodbye(session, Goodbye::default()),
-        ToRelay::Repair(session, Repair { epoch: 1, number: 100, ranges: vec![0, 9], ..Repair::default() }),
+        ToRelay::Repair(
+            session,
+            Repair {
+                epoch: 1,
+                number: 100,
+                ranges: vec![0, 9],
+                ..Repair::default()
+            },
+        ),
         ToRelay::Sealed(session, 0, &[7; 40]),
     ];
     for message in &plain {
@@ -305,12 +430,22 @@ fn messages_that_the_viewer_has_not_sealed_do_nothing() {
 fn a_message_that_comes_twice_counts_once() {
     let mut rig = psk();
     let mut guest = Guest::join(&mut rig, 1, &with_psk());
-    let body = KeepAlive { sent_us: 1, ..KeepAlive::default() };
+    let body = KeepAlive {
+        sent_us: 1,
+        ..KeepAlive::default()
+    };
     let datagram = guest.sealed(&ToRelay::KeepAlive(guest.session, body));
     let mut answers = 0;
     for _ in 0..10 {
         rig.outputs();
-        rig.engine.on_datagram(rig.now, Route { remote: guest.at, local: None }, &datagram);
+        rig.engine.on_datagram(
+            rig.now,
+            Route {
+                remote: guest.at,
+                local: None,
+            },
+            &datagram,
+        );
         answers += sent(&mut rig, guest.at).len();
     }
     assert_eq!((answers, rig.engine.counts().unauthentic), (1, 9));
@@ -322,10 +457,23 @@ fn a_session_that_is_gone_is_told_so_openly_and_a_goodbye_is_sealed() {
     let mut guest = Guest::join(&mut rig, 1, &with_psk());
     rig.engine.shut_down();
     let farewell = sent(&mut rig, guest.at);
-    assert!(matches!(ToViewer::parse(&farewell[0]), Ok(ToViewer::Sealed(..))));
-    let body = KeepAlive { sent_us: 1, ..KeepAlive::default() };
+    assert!(matches!(
+        ToViewer::parse(&farewell[0]),
+        Ok(ToViewer::Sealed(..))
+    ));
+    let body = KeepAlive {
+        sent_us: 1,
+        ..KeepAlive::default()
+    };
     let message = guest.sealed(&ToRelay::KeepAlive(guest.session, body));
-    rig.engine.on_datagram(rig.now, Route { remote: guest.at, local: None }, &message);
+    rig.engine.on_datagram(
+        rig.now,
+        Route {
+            remote: guest.at,
+            local: None,
+        },
+        &message,
+    );
     let answer = sent(&mut rig, guest.at).pop().unwrap();
     assert_eq!(ToViewer::parse(&answer), Ok(ToViewer::Reset(guest.session)));
     assert!(answer.len() < message.len());
@@ -338,9 +486,15 @@ fn a_list_is_sealed_too() {
         rig.heartbeat(&format!("{n:060}"), 1, 5, State::Live);
     }
     let (join, initiator) = good_join(&mut rig, viewer(1), 7, &with_psk());
-    let answers = raw(&mut rig, viewer(1), &ToRelay::Join(Join { list: true, ..join }));
+    let answers = raw(
+        &mut rig,
+        viewer(1),
+        &ToRelay::Join(Join { list: true, ..join }),
+    );
     assert!(answers[0].len() <= JOIN_BYTES);
-    let Ok(ToViewer::Accept(outer)) = ToViewer::parse(&answers[0]) else { panic!() };
+    let Ok(ToViewer::Accept(outer)) = ToViewer::parse(&answers[0]) else {
+        panic!()
+    };
     assert!(outer.streams.is_empty());
     let (payload, _) = initiator.unwrap().finish(&outer.handshake).unwrap();
     let list = Accept::decode(payload.as_slice()).unwrap();
@@ -353,8 +507,19 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
     let mut rig = psk();
     rig.engine.config.key_rotation = SECOND;
     let mut first = Guest::join(&mut rig, 1, &with_psk());
-    let shown =
-        rig.engine.streams.iter().next().unwrap().ring().find(FrameId { epoch: 1, number: 100 }).unwrap().clone();
+    let shown = rig
+        .engine
+        .streams
+        .iter()
+        .next()
+        .unwrap()
+        .ring()
+        .find(FrameId {
+            epoch: 1,
+            number: 100,
+        })
+        .unwrap()
+        .clone();
     for _ in 0..12 {
         rig.pass(SECOND / 4);
         rig.heartbeat("cam", 1, 100, State::Live);
@@ -366,7 +531,14 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
     rig.outputs();
     let mut datagram = Vec::new();
     ToRelay::Join(join).encode(&mut datagram);
-    rig.engine.on_datagram(rig.now, Route { remote: viewer(2), local: None }, &datagram);
+    rig.engine.on_datagram(
+        rig.now,
+        Route {
+            remote: viewer(2),
+            local: None,
+        },
+        &datagram,
+    );
     let (mut accept, mut welcome) = (None, None);
     for output in rig.outputs() {
         match output {
@@ -375,22 +547,39 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
             _ => {}
         }
     }
-    let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept.as_ref().unwrap()) else { panic!() };
+    let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept.as_ref().unwrap()) else {
+        panic!()
+    };
     let (payload, _) = initiator.unwrap().finish(&outer.handshake).unwrap();
-    let keys: Vec<_> =
-        Accept::decode(payload.as_slice()).unwrap().keys.iter().filter_map(MediaKey::from_message).collect();
+    let keys: Vec<_> = Accept::decode(payload.as_slice())
+        .unwrap()
+        .keys
+        .iter()
+        .filter_map(MediaKey::from_message)
+        .collect();
     let mut datagram = welcome.unwrap().packets.datagrams(0..1).to_vec();
-    assert!(keys.iter().any(|key| key.open(&mut datagram.clone()).is_some()));
-    assert!(keys.iter().all(|key| key.open(&mut shown.datagrams(0..1).to_vec()).is_none()));
+    assert!(
+        keys.iter()
+            .any(|key| key.open(&mut datagram.clone()).is_some())
+    );
+    assert!(
+        keys.iter()
+            .all(|key| key.open(&mut shown.datagrams(0..1).to_vec()).is_none())
+    );
     datagram[50] ^= 1;
-    assert!(keys.iter().all(|key| key.open(&mut datagram.clone()).is_none()));
+    assert!(
+        keys.iter()
+            .all(|key| key.open(&mut datagram.clone()).is_none())
+    );
 }
 
 #[test]
 fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
     let mut rig = psk();
     rig.engine.config.key_rotation = SECOND;
-    let mut guests: Vec<_> = (1..=5).map(|n| Guest::join(&mut rig, n, &with_psk())).collect();
+    let mut guests: Vec<_> = (1..=5)
+        .map(|n| Guest::join(&mut rig, n, &with_psk()))
+        .collect();
     let mut lost = 0_u64;
     let mut number = 100;
     let mut dropped = |rig: &mut Rig| {
@@ -404,7 +593,10 @@ fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
             let body = KeepAlive {
                 sent_us: 5,
                 key_generation: guest.generation(),
-                report: Some(Report { frames_whole: number, ..Report::default() }),
+                report: Some(Report {
+                    frames_whole: number,
+                    ..Report::default()
+                }),
                 ..KeepAlive::default()
             };
             if number % 8 == 0 && !dropped(&mut rig) {
@@ -418,14 +610,22 @@ fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
         rig.outputs();
         rig.pass(FRAME_TIME);
         for output in rig.outputs() {
-            let Output::Send { to, datagram } = output else { continue };
-            let guest = guests.iter_mut().find(|guest| guest.at == to.remote).unwrap();
+            let Output::Send { to, datagram } = output else {
+                continue;
+            };
+            let guest = guests
+                .iter_mut()
+                .find(|guest| guest.at == to.remote)
+                .unwrap();
             if !dropped(&mut rig) {
                 guest.hear(&datagram).unwrap();
             }
         }
         let fan = next_frame(&mut rig, number);
-        assert!(guests.iter().all(|guest| guest.opens(&fan)), "frame {number}");
+        assert!(
+            guests.iter().all(|guest| guest.opens(&fan)),
+            "frame {number}"
+        );
     }
     assert_eq!(rig.engine.viewers(), 5);
 }
@@ -440,7 +640,9 @@ fn a_viewer_whose_key_is_taken_out_opens_nothing_two_seconds_later_and_the_other
     rig.outputs();
     rig.pass(Duration::from_millis(100));
     for output in rig.outputs() {
-        let Output::Send { to, datagram } = output else { continue };
+        let Output::Send { to, datagram } = output else {
+            continue;
+        };
         if to.remote == goes.at {
             goes.hear(&datagram)
         } else {
@@ -452,7 +654,9 @@ fn a_viewer_whose_key_is_taken_out_opens_nothing_two_seconds_later_and_the_other
     rig.engine.set_access(rig.now, known(&[3]));
     let mut number = 200;
     for output in rig.outputs() {
-        let Output::Send { to, datagram } = output else { continue };
+        let Output::Send { to, datagram } = output else {
+            continue;
+        };
         if to.remote == goes.at {
             assert!(goes.hear(&datagram).is_none());
         } else {
@@ -482,13 +686,28 @@ fn a_viewer_whose_key_is_taken_out_opens_nothing_two_seconds_later_and_the_other
 #[test]
 fn the_relay_begins_each_life_with_another_key() {
     let mut rig = psk();
-    let first = Guest::join(&mut rig, 1, &with_psk()).keys.pop().unwrap().to_message();
+    let first = Guest::join(&mut rig, 1, &with_psk())
+        .keys
+        .pop()
+        .unwrap()
+        .to_message();
     let mut again = Rig {
-        engine: Engine::new(EngineConfig::default(), RelayAccess::Psk(SharedKey::new(SHARED)), [6; 32]),
+        engine: Engine::new(
+            EngineConfig::default(),
+            RelayAccess::Psk(SharedKey::new(SHARED)),
+            [6; 32],
+        ),
         now: rig.now,
     };
     again.frame("cam", 1, 100, 0);
-    assert_ne!(Guest::join(&mut again, 1, &with_psk()).keys.pop().unwrap().to_message(), first);
+    assert_ne!(
+        Guest::join(&mut again, 1, &with_psk())
+            .keys
+            .pop()
+            .unwrap()
+            .to_message(),
+        first
+    );
 }
 
 #[test]
@@ -503,17 +722,60 @@ fn no_key_stands_in_what_is_printed() {
 fn findings_are_taken_sealed_and_not_in_the_clear() {
     let mut rig = psk();
     let mut guest = Guest::join(&mut rig, 1, &with_psk());
-    let finding = Finding { epoch: 1, ..Finding::default() };
-    let body = Findings { screen: 6, findings: vec![finding], sent: 9, ..Findings::default() };
+    let finding = Finding {
+        epoch: 1,
+        ..Finding::default()
+    };
+    let body = Findings {
+        screen: 6,
+        findings: vec![finding],
+        sent: 9,
+        ..Findings::default()
+    };
     raw(&mut rig, guest.at, &ToRelay::Findings(guest.session, body));
-    assert_eq!((rig.engine.counts().unauthentic, rig.engine.counts().findings), (1, 0));
+    assert_eq!(
+        (
+            rig.engine.counts().unauthentic,
+            rig.engine.counts().findings
+        ),
+        (1, 0)
+    );
     guest.find(&mut rig, 1);
-    let sealed = guest.sealed(&ToRelay::Findings(guest.session, Findings { screen: 5, ..Findings::default() }));
-    rig.engine.on_datagram(rig.now, Route { remote: viewer(2), local: None }, &sealed);
-    assert_eq!((rig.engine.counts().unauthentic, rig.engine.counts().findings), (1, 1));
+    let sealed = guest.sealed(&ToRelay::Findings(
+        guest.session,
+        Findings {
+            screen: 5,
+            ..Findings::default()
+        },
+    ));
+    rig.engine.on_datagram(
+        rig.now,
+        Route {
+            remote: viewer(2),
+            local: None,
+        },
+        &sealed,
+    );
+    assert_eq!(
+        (
+            rig.engine.counts().unauthentic,
+            rig.engine.counts().findings
+        ),
+        (1, 1)
+    );
     rig.pass(SECOND);
-    let word = |output| if let Output::Word { word, .. } = output { Some(word) } else { None };
+    let word = |output| {
+        if let Output::Word { word, .. } = output {
+            Some(word)
+        } else {
+            None
+        }
+    };
     let words: Vec<Word> = rig.outputs().into_iter().filter_map(word).collect();
-    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).filter(|seen| seen.screen != 0).collect();
+    let seen: Vec<_> = words
+        .iter()
+        .flat_map(|word| &word.seen)
+        .filter(|seen| seen.screen != 0)
+        .collect();
     assert!(!seen.is_empty() && seen.iter().all(|seen| seen.screen == 5));
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use fanlight_proto::envelope::parse_word;
 use fanlight_proto::limits::{FINDINGS_PER_SECOND, MAX_FINDINGS};
-use fanlight_proto::message::{Ball, Beside, Demand, Finding, Findings, Report, Verdict, ViewerVerdict};
+use fanlight_proto::message::{
+    Ball, Beside, Demand, Finding, Findings, Report, Verdict, ViewerVerdict,
+};
 use prost::Message as _;
 
 use super::*;
@@ -19,11 +21,24 @@ impl Rig {
         loop {
             for output in self.outputs() {
                 if let Output::Word { origin, word } = output {
-                    parse_word(&Word { sequence: 1, ..word.clone() }.encode_to_vec()).expect("a source takes it");
+                    parse_word(
+                        &Word {
+                            sequence: 1,
+                            ..word.clone()
+                        }
+                        .encode_to_vec(),
+                    )
+                    .expect("a source takes it");
                     words.push((self.now, origin, word));
                 }
             }
-            let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= until) else { break };
+            let Some(deadline) = self
+                .engine
+                .next_deadline()
+                .filter(|deadline| *deadline <= until)
+            else {
+                break;
+            };
             self.now = self.now.max(deadline);
             self.engine.on_tick(self.now);
         }
@@ -33,7 +48,10 @@ impl Rig {
 
     /// What one source is told until `length` is over.
     fn told(&mut self, length: Duration) -> Vec<Word> {
-        self.words(length).into_iter().map(|(_, _, word)| word).collect()
+        self.words(length)
+            .into_iter()
+            .map(|(_, _, word)| word)
+            .collect()
     }
 
     /// A second in which a viewer keeps alive so that it does not fall silent.
@@ -49,7 +67,14 @@ impl Rig {
     fn give(&mut self, from: SocketAddr, message: &ToRelay<'_>) {
         let mut datagram = Vec::new();
         message.encode(&mut datagram);
-        self.engine.on_datagram(self.now, Route { remote: from, local: None }, &datagram);
+        self.engine.on_datagram(
+            self.now,
+            Route {
+                remote: from,
+                local: None,
+            },
+            &datagram,
+        );
     }
 
     /// A session, and the words of the time until it is there.
@@ -60,16 +85,34 @@ impl Rig {
 }
 
 fn found(number: u64) -> Finding {
-    let ball = Some(Ball { x: 10.0, y: 20.0, radius: 20.0 });
-    Finding { epoch: 1, number, ball, confidence: 1.0, transit_us: 900, ..Finding::default() }
+    let ball = Some(Ball {
+        x: 10.0,
+        y: 20.0,
+        radius: 20.0,
+    });
+    Finding {
+        epoch: 1,
+        number,
+        ball,
+        confidence: 1.0,
+        transit_us: 900,
+        ..Finding::default()
+    }
 }
 
 fn findings(sent: u64, found: Vec<Finding>) -> Findings {
-    Findings { screen: 77, findings: found, sent, ..Findings::default() }
+    Findings {
+        screen: 77,
+        findings: found,
+        sent,
+        ..Findings::default()
+    }
 }
 
 fn demand(word: &Word) -> (u32, u32) {
-    let Demand { viewers, clients, .. } = word.demand[0];
+    let Demand {
+        viewers, clients, ..
+    } = word.demand[0];
     (viewers, clients)
 }
 
@@ -77,13 +120,20 @@ fn demand(word: &Word) -> (u32, u32) {
 fn the_source_is_told_within_milliseconds_who_comes_to_a_stream_that_nobody_watched() {
     let mut rig = Rig::live();
     let first = rig.words(5 * SECOND);
-    assert!(first.iter().all(|(_, origin, word)| *origin == 0 && demand(word) == (0, 0)));
+    assert!(
+        first
+            .iter()
+            .all(|(_, origin, word)| *origin == 0 && demand(word) == (0, 0))
+    );
     assert_eq!(first.len(), 6, "one at once, and one a second");
     rig.now = rig.now + 500 * MS;
     let before = rig.now;
     rig.join(viewer(1), 1);
     let (at, _, word) = rig.words(SECOND)[0].clone();
-    assert_eq!((demand(&word), at.saturating_since(before)), ((1, 0), Duration::ZERO));
+    assert_eq!(
+        (demand(&word), at.saturating_since(before)),
+        ((1, 0), Duration::ZERO)
+    );
     // The next one waits for the turn of a tenth of a second.
     rig.now = rig.now + 5 * MS;
     rig.join(viewer(2), 2);
@@ -112,24 +162,68 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
     let mut rig = Rig::live();
     let (address, session) = rig.seat(1);
     rig.told(SECOND);
-    let report = Report { frames_shown: 12, ..Report::default() };
-    rig.give(address, &ToRelay::KeepAlive(session, KeepAlive { report: Some(report), ..KeepAlive::default() }));
-    let beside = Some(Beside { stream: "door".into(), shown: 3, ..Beside::default() });
+    let report = Report {
+        frames_shown: 12,
+        ..Report::default()
+    };
+    rig.give(
+        address,
+        &ToRelay::KeepAlive(
+            session,
+            KeepAlive {
+                report: Some(report),
+                ..KeepAlive::default()
+            },
+        ),
+    );
+    let beside = Some(Beside {
+        stream: "door".into(),
+        shown: 3,
+        ..Beside::default()
+    });
     for round in 0..10 {
-        let body =
-            Findings { beside: beside.clone(), passed_over: round, ..findings(2 * round + 2, vec![found(100); 2]) };
+        let body = Findings {
+            beside: beside.clone(),
+            passed_over: round,
+            ..findings(2 * round + 2, vec![found(100); 2])
+        };
         rig.give(address, &ToRelay::Findings(session, body));
         rig.now = rig.now + 20 * MS;
         rig.engine.on_tick(rig.now);
     }
     let words = rig.told(800 * MS);
     let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
-    assert_eq!(seen.iter().map(|seen| seen.findings.len()).sum::<usize>(), 20);
+    assert_eq!(
+        seen.iter().map(|seen| seen.findings.len()).sum::<usize>(),
+        20
+    );
     assert!((2..=4).contains(&seen.iter().filter(|seen| !seen.findings.is_empty()).count()));
-    assert_eq!(seen.iter().filter_map(|seen| seen.report).collect::<Vec<_>>(), [report], "once a second");
+    assert_eq!(
+        seen.iter()
+            .filter_map(|seen| seen.report)
+            .collect::<Vec<_>>(),
+        [report],
+        "once a second"
+    );
     let last = seen.last().unwrap();
-    assert_eq!((last.stream.as_str(), last.name.as_str(), last.address.as_str()), ("cam", "hall", "10.0.0.1:4001"));
-    assert_eq!((last.viewer, last.screen, last.sent, last.passed_over, last.dropped), (1, 77, 20, 9, 0));
+    assert_eq!(
+        (
+            last.stream.as_str(),
+            last.name.as_str(),
+            last.address.as_str()
+        ),
+        ("cam", "hall", "10.0.0.1:4001")
+    );
+    assert_eq!(
+        (
+            last.viewer,
+            last.screen,
+            last.sent,
+            last.passed_over,
+            last.dropped
+        ),
+        (1, 77, 20, 9, 0)
+    );
     assert_eq!(last.beside, beside);
 }
 
@@ -142,21 +236,42 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
     let mut dropped = 0;
     for tick in 0..200_u64 {
         for n in 0..20 {
-            rig.give(bad, &ToRelay::Findings(flooding, findings(16 * (20 * tick + n + 1), vec![found(1); 16])));
+            rig.give(
+                bad,
+                &ToRelay::Findings(
+                    flooding,
+                    findings(16 * (20 * tick + n + 1), vec![found(1); 16]),
+                ),
+            );
         }
         if tick % 10 == 0 {
-            rig.give(good, &ToRelay::Findings(honest, findings(3 * (tick / 10 + 1), vec![found(tick); 3])));
+            rig.give(
+                good,
+                &ToRelay::Findings(honest, findings(3 * (tick / 10 + 1), vec![found(tick); 3])),
+            );
         }
         for word in rig.told(10 * MS) {
             for seen in word.seen {
                 *heard.entry(seen.viewer).or_default() += seen.findings.len() as u64;
-                dropped = if seen.viewer == 1 { seen.dropped } else { dropped };
+                dropped = if seen.viewer == 1 {
+                    seen.dropped
+                } else {
+                    dropped
+                };
             }
         }
     }
     for word in rig.told(500 * MS) {
-        word.seen.iter().for_each(|seen| *heard.entry(seen.viewer).or_default() += seen.findings.len() as u64);
-        dropped = word.seen.iter().filter(|seen| seen.viewer == 1).map(|seen| seen.dropped).max().unwrap_or(dropped);
+        word.seen
+            .iter()
+            .for_each(|seen| *heard.entry(seen.viewer).or_default() += seen.findings.len() as u64);
+        dropped = word
+            .seen
+            .iter()
+            .filter(|seen| seen.viewer == 1)
+            .map(|seen| seen.dropped)
+            .max()
+            .unwrap_or(dropped);
     }
     assert_eq!(heard[&2], 60, "the honest one's all");
     // It sends its share of a second at once, and so many wait for a word.
@@ -171,10 +286,17 @@ fn more_messages_a_second_than_a_viewer_may_send_are_dropped() {
     let (address, session) = rig.seat(1);
     rig.told(2 * SECOND);
     for n in 1..=100 {
-        rig.give(address, &ToRelay::Findings(session, findings(n, vec![found(n)])));
+        rig.give(
+            address,
+            &ToRelay::Findings(session, findings(n, vec![found(n)])),
+        );
     }
     let words = rig.told(SECOND - MS);
-    let told: usize = words.iter().flat_map(|word| &word.seen).map(|seen| seen.findings.len()).sum();
+    let told: usize = words
+        .iter()
+        .flat_map(|word| &word.seen)
+        .map(|seen| seen.findings.len())
+        .sum();
     assert_eq!(told, FINDINGS_PER_SECOND as usize);
 }
 
@@ -183,20 +305,60 @@ fn lies_are_dropped_and_the_session_goes_on() {
     let mut rig = Rig::live();
     let (address, session) = rig.seat(1);
     rig.told(SECOND);
-    let lie = |x: f32| Finding { ball: Some(Ball { x, y: 0.0, radius: 1.0 }), ..found(1) };
-    for wrong in [lie(f32::NAN), lie(f32::INFINITY), lie(1e9), Finding { confidence: 2.0, ..found(1) }] {
-        rig.give(address, &ToRelay::Findings(session, findings(1, vec![wrong])));
+    let lie = |x: f32| Finding {
+        ball: Some(Ball {
+            x,
+            y: 0.0,
+            radius: 1.0,
+        }),
+        ..found(1)
+    };
+    for wrong in [
+        lie(f32::NAN),
+        lie(f32::INFINITY),
+        lie(1e9),
+        Finding {
+            confidence: 2.0,
+            ..found(1)
+        },
+    ] {
+        rig.give(
+            address,
+            &ToRelay::Findings(session, findings(1, vec![wrong])),
+        );
     }
-    rig.give(address, &ToRelay::Findings(session, findings(17, vec![found(1); 17])));
+    rig.give(
+        address,
+        &ToRelay::Findings(session, findings(17, vec![found(1); 17])),
+    );
     assert_eq!(rig.engine.counts().malformed, 5);
     assert_eq!(rig.engine.counts().findings, 0);
-    let foreign = Finding { epoch: 99, ..found(1) };
-    rig.give(address, &ToRelay::Findings(session, findings(2, vec![foreign, found(7)])));
-    rig.give(viewer(9), &ToRelay::Findings(session, findings(2, vec![found(8)])));
+    let foreign = Finding {
+        epoch: 99,
+        ..found(1)
+    };
+    rig.give(
+        address,
+        &ToRelay::Findings(session, findings(2, vec![foreign, found(7)])),
+    );
+    rig.give(
+        viewer(9),
+        &ToRelay::Findings(session, findings(2, vec![found(8)])),
+    );
     let words = rig.told(200 * MS);
-    let told: Vec<_> = words.iter().flat_map(|word| &word.seen).flat_map(|seen| &seen.findings).collect();
+    let told: Vec<_> = words
+        .iter()
+        .flat_map(|word| &word.seen)
+        .flat_map(|seen| &seen.findings)
+        .collect();
     assert_eq!(told, [&found(7)]);
-    assert_eq!((rig.engine.counts().findings_dropped, rig.engine.counts().unknown_sessions), (1, 1));
+    assert_eq!(
+        (
+            rig.engine.counts().findings_dropped,
+            rig.engine.counts().unknown_sessions
+        ),
+        (1, 1)
+    );
     assert_eq!(rig.engine.viewers(), 1);
 }
 
@@ -208,17 +370,28 @@ fn five_hundred_that_send_all_they_may_have_turns_alike() {
     let mut bytes = 0;
     for tenth in 0..40_u64 {
         for (address, session) in &seats {
-            rig.give(*address, &ToRelay::Findings(*session, findings(12 * tenth + 12, vec![found(tenth); 12])));
+            rig.give(
+                *address,
+                &ToRelay::Findings(*session, findings(12 * tenth + 12, vec![found(tenth); 12])),
+            );
         }
         for word in rig.told(100 * MS) {
             bytes += word.encoded_len();
-            word.seen.iter().for_each(|seen| *told.entry(seen.viewer).or_default() += 1);
+            word.seen
+                .iter()
+                .for_each(|seen| *told.entry(seen.viewer).or_default() += 1);
         }
     }
     assert_eq!(told.len(), 500, "nobody is left out");
     let (least, most) = (told.values().min().unwrap(), told.values().max().unwrap());
-    assert!(*least >= 2 && most - least <= 1, "{least} to {most} turns in four seconds");
-    assert!(bytes <= 41 * fanlight_proto::envelope::MAX_WORD_BYTES, "{bytes}");
+    assert!(
+        *least >= 2 && most - least <= 1,
+        "{least} to {most} turns in four seconds"
+    );
+    assert!(
+        bytes <= 41 * fanlight_proto::envelope::MAX_WORD_BYTES,
+        "{bytes}"
+    );
 }
 
 #[test]
@@ -230,8 +403,14 @@ fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
     let name = format!("{}07", "n".repeat(62));
     let mut seats = Vec::new();
     for n in 0..20 {
-        let join = Join { stream: name.clone(), name: "w".repeat(64), ..join(n + 1) };
-        let Said::Accept(accept) = rig.ask(viewer(n as u16), join) else { panic!("it is let in") };
+        let join = Join {
+            stream: name.clone(),
+            name: "w".repeat(64),
+            ..join(n + 1)
+        };
+        let Said::Accept(accept) = rig.ask(viewer(n as u16), join) else {
+            panic!("it is let in")
+        };
         seats.push((viewer(n as u16), accept.session));
     }
     let numbers = u32::MAX;
@@ -249,13 +428,27 @@ fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
     };
     // As many as a datagram holds.
     for (address, session) in &seats {
-        rig.give(*address, &ToRelay::Findings(*session, findings(u64::MAX - 1, vec![longest; 12])));
-        rig.give(*address, &ToRelay::Findings(*session, findings(u64::MAX, vec![longest; 12])));
+        rig.give(
+            *address,
+            &ToRelay::Findings(*session, findings(u64::MAX - 1, vec![longest; 12])),
+        );
+        rig.give(
+            *address,
+            &ToRelay::Findings(*session, findings(u64::MAX, vec![longest; 12])),
+        );
     }
     let words = rig.told(2 * SECOND);
-    let told: usize = words.iter().flat_map(|word| &word.seen).map(|seen| seen.findings.len()).sum();
+    let told: usize = words
+        .iter()
+        .flat_map(|word| &word.seen)
+        .map(|seen| seen.findings.len())
+        .sum();
     assert_eq!(told, 20 * 24);
-    let most = words.iter().flat_map(|word| &word.seen).map(|seen| seen.findings.len()).max();
+    let most = words
+        .iter()
+        .flat_map(|word| &word.seen)
+        .map(|seen| seen.findings.len())
+        .max();
     assert_eq!(most, Some(MAX_FINDINGS));
 }
 
@@ -263,35 +456,90 @@ fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
 fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
     let mut rig = Rig::live();
     rig.arrive(3, header("door", 1, 5, State::Live), &[], 0);
-    let Said::Accept(other) = rig.ask(viewer(2), Join { stream: "door".into(), ..join(2) }) else { panic!() };
+    let Said::Accept(other) = rig.ask(
+        viewer(2),
+        Join {
+            stream: "door".into(),
+            ..join(2)
+        },
+    ) else {
+        panic!()
+    };
     let (address, session) = rig.seat(1);
-    rig.give(address, &ToRelay::Findings(session, findings(1, vec![found(100)])));
+    rig.give(
+        address,
+        &ToRelay::Findings(session, findings(1, vec![found(100)])),
+    );
     for (_, origin, word) in rig.words(SECOND) {
         let stream = if origin == 0 { "cam" } else { "door" };
-        assert!(word.demand.iter().all(|demand| demand.stream == stream), "{origin} {word:?}");
-        assert!(word.seen.iter().all(|seen| seen.stream == stream && (origin == 0 || seen.findings.is_empty())));
+        assert!(
+            word.demand.iter().all(|demand| demand.stream == stream),
+            "{origin} {word:?}"
+        );
+        assert!(
+            word.seen
+                .iter()
+                .all(|seen| seen.stream == stream && (origin == 0 || seen.findings.is_empty()))
+        );
     }
-    let verdict = |error| Some(Verdict { error, count: 4, ..Verdict::default() });
+    let verdict = |error| {
+        Some(Verdict {
+            error,
+            count: 4,
+            ..Verdict::default()
+        })
+    };
     let verdicts = vec![
-        ViewerVerdict { viewer: 1, verdict: verdict(0.25) },
-        ViewerVerdict { viewer: 2, verdict: verdict(0.5) },
-        ViewerVerdict { viewer: 9, verdict: verdict(9.0) },
+        ViewerVerdict {
+            viewer: 1,
+            verdict: verdict(0.25),
+        },
+        ViewerVerdict {
+            viewer: 2,
+            verdict: verdict(0.5),
+        },
+        ViewerVerdict {
+            viewer: 9,
+            verdict: verdict(9.0),
+        },
     ];
     rig.engine.on_verdicts(rig.now, 3, verdicts);
     let told = |rig: &mut Rig, (address, session)| match rig.keep_alive(address, session) {
         Said::Pulse(_, pulse) => pulse.verdict,
         other => panic!("{other:?}"),
     };
-    assert_eq!(told(&mut rig, (viewer(2), other.session)), verdict(0.25), "the first that came is its");
-    assert_eq!(told(&mut rig, (address, session)), None, "its own source has said nothing");
-    let nan = ViewerVerdict { viewer: 2, verdict: verdict(f32::NAN) };
+    assert_eq!(
+        told(&mut rig, (viewer(2), other.session)),
+        verdict(0.25),
+        "the first that came is its"
+    );
+    assert_eq!(
+        told(&mut rig, (address, session)),
+        None,
+        "its own source has said nothing"
+    );
+    let nan = ViewerVerdict {
+        viewer: 2,
+        verdict: verdict(f32::NAN),
+    };
     rig.engine.on_verdicts(rig.now, 0, vec![nan]);
     assert_eq!(told(&mut rig, (address, session)), None);
-    rig.engine.on_verdicts(rig.now, 0, vec![ViewerVerdict { viewer: 2, verdict: verdict(0.75) }]);
+    rig.engine.on_verdicts(
+        rig.now,
+        0,
+        vec![ViewerVerdict {
+            viewer: 2,
+            verdict: verdict(0.75),
+        }],
+    );
     rig.pass(2 * SECOND);
     assert_eq!(told(&mut rig, (address, session)), verdict(0.75));
     rig.pass(SECOND);
-    assert_eq!(told(&mut rig, (address, session)), None, "it is three seconds old");
+    assert_eq!(
+        told(&mut rig, (address, session)),
+        None,
+        "it is three seconds old"
+    );
 }
 
 #[test]
@@ -299,20 +547,32 @@ fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
     let mut rig = Rig::live();
     let (address, session) = rig.seat(1);
     rig.told(SECOND);
-    rig.give(address, &ToRelay::Findings(session, findings(1, vec![found(100)])));
+    rig.give(
+        address,
+        &ToRelay::Findings(session, findings(1, vec![found(100)])),
+    );
     rig.give(address, &ToRelay::Goodbye(session, Goodbye::default()));
     let (_, again) = rig.seat(1);
     assert_ne!(again, session);
     let words = rig.quiet_second(&[(address, again)]);
     let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
     let left: Vec<_> = seen.iter().filter(|seen| seen.left).collect();
-    assert_eq!((left.len(), left[0].viewer, &left[0].findings[..]), (1, 1, &[found(100)][..]));
+    assert_eq!(
+        (left.len(), left[0].viewer, &left[0].findings[..]),
+        (1, 1, &[found(100)][..])
+    );
     assert!(seen.iter().any(|seen| seen.viewer == 2 && !seen.left));
     // One that falls silent has gone too.
     rig.pass(3 * SECOND);
     rig.engine.on_tick(rig.now);
     let words = rig.told(SECOND);
-    assert!(words.iter().flat_map(|word| &word.seen).any(|seen| seen.viewer == 2 && seen.left), "{words:?}");
+    assert!(
+        words
+            .iter()
+            .flat_map(|word| &word.seen)
+            .any(|seen| seen.viewer == 2 && seen.left),
+        "{words:?}"
+    );
 }
 
 #[test]
@@ -326,10 +586,17 @@ fn many_that_come_and_go_do_not_silence_who_stays() {
             rig.give(viewer(n), &ToRelay::Goodbye(guest, Goodbye::default()));
         }
         if round % 10 == 0 {
-            rig.give(address, &ToRelay::Findings(session, findings(round / 10 + 1, vec![found(round)])));
+            rig.give(
+                address,
+                &ToRelay::Findings(session, findings(round / 10 + 1, vec![found(round)])),
+            );
         }
         for word in rig.told(10 * MS) {
-            findings_told += word.seen.iter().map(|seen| seen.findings.len()).sum::<usize>();
+            findings_told += word
+                .seen
+                .iter()
+                .map(|seen| seen.findings.len())
+                .sum::<usize>();
         }
     }
     assert!(findings_told >= 9, "{findings_told}");
@@ -355,7 +622,8 @@ fn clients_over_http_count_also_those_who_wait_for_a_stream() {
     assert_eq!(rig.words(500 * MS).len(), 0, "that is no news");
     // Names that no source has do not pile up.
     for n in 0..1000 {
-        rig.engine.on_clients(rig.now, &format!("s{n}").parse().unwrap(), 1);
+        rig.engine
+            .on_clients(rig.now, &format!("s{n}").parse().unwrap(), 1);
     }
     rig.engine.on_clients(rig.now, &name, 2);
     assert_eq!(demand(rig.told(SECOND).last().unwrap()), (0, 2));
@@ -366,7 +634,10 @@ fn what_could_not_be_said_is_counted_or_told_again() {
     let mut rig = Rig::live();
     let ((address, session), (other, gone)) = (rig.seat(1), rig.seat(2));
     rig.told(SECOND);
-    rig.give(address, &ToRelay::Findings(session, findings(3, vec![found(100); 3])));
+    rig.give(
+        address,
+        &ToRelay::Findings(session, findings(3, vec![found(100); 3])),
+    );
     rig.give(other, &ToRelay::Goodbye(gone, Goodbye::default()));
     let unsaid = rig.told(100 * MS).remove(0);
     assert_eq!(unsaid.seen.len(), 2);
@@ -374,5 +645,8 @@ fn what_could_not_be_said_is_counted_or_told_again() {
     let words = rig.told(SECOND);
     let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
     assert!(seen.iter().any(|seen| seen.viewer == 2 && seen.left));
-    assert!(seen.iter().any(|seen| seen.viewer == 1 && seen.dropped == 3 && seen.findings.is_empty()));
+    assert!(
+        seen.iter()
+            .any(|seen| seen.viewer == 1 && seen.dropped == 3 && seen.findings.is_empty())
+    );
 }

@@ -43,7 +43,11 @@ pub(super) struct Totals {
 impl Totals {
     /// The frames that did not come, by reason.
     pub(super) fn lost(&self) -> [(&'static str, u64); 3] {
-        [("paced_out", self.paced_out), ("given_up", self.given_up), ("unrecovered", self.unrecovered)]
+        [
+            ("paced_out", self.paced_out),
+            ("given_up", self.given_up),
+            ("unrecovered", self.unrecovered),
+        ]
     }
 }
 
@@ -80,7 +84,9 @@ impl Books {
         let before = std::mem::take(&mut self.seen);
         for viewer in &census.viewers {
             let began = census.at - viewer.since;
-            let known = before.get(&viewer.address).filter(|seen| seen.began == began);
+            let known = before
+                .get(&viewer.address)
+                .filter(|seen| seen.began == began);
             let totals = self.totals_of(&viewer.stream);
             let seen = match known {
                 Some(seen) => add(totals, seen, viewer, census.at),
@@ -97,8 +103,13 @@ impl Books {
 
     /// By the name of the stream.
     pub(super) fn totals(&self) -> Vec<(String, Totals)> {
-        let named = self.totals.iter().map(|(name, totals)| (name.to_string(), *totals));
-        named.chain(self.other.map(|totals| (OTHER.to_owned(), totals))).collect()
+        let named = self
+            .totals
+            .iter()
+            .map(|(name, totals)| (name.to_string(), *totals));
+        named
+            .chain(self.other.map(|totals| (OTHER.to_owned(), totals)))
+            .collect()
     }
 
     fn totals_of(&mut self, stream: &StreamName) -> &mut Totals {
@@ -138,7 +149,9 @@ fn add(totals: &mut Totals, before: &Seen, viewer: &ViewerEntry, at: Time) -> Se
     totals.given_up += new.given_up.saturating_sub(before.given_up);
     let mut age_due = before.age_due;
     if shown > 0 && viewer.report.age_us > 0 && at >= age_due {
-        totals.ages.note(Duration::from_micros(viewer.report.age_us.into()));
+        totals
+            .ages
+            .note(Duration::from_micros(viewer.report.age_us.into()));
         age_due = at + AGE_INTERVAL;
     }
     let newest = |new: u64, old: u64| new.max(old);
@@ -179,13 +192,26 @@ mod tests {
     }
 
     fn report(shown: u64) -> Report {
-        Report { frames_shown: shown, bytes: shown * 100_000, age_us: 20_000, ..Report::default() }
+        Report {
+            frames_shown: shown,
+            bytes: shown * 100_000,
+            age_us: 20_000,
+            ..Report::default()
+        }
     }
 
     /// A second after another.
     fn noted(books: &mut Books, second: u64, viewers: Vec<ViewerEntry>) -> Totals {
-        books.note(&Census { at: START + Duration::from_secs(second), viewers, ..Census::default() });
-        books.totals().first().map(|(_, totals)| *totals).unwrap_or_default()
+        books.note(&Census {
+            at: START + Duration::from_secs(second),
+            viewers,
+            ..Census::default()
+        });
+        books
+            .totals()
+            .first()
+            .map(|(_, totals)| *totals)
+            .unwrap_or_default()
     }
 
     fn at(second: u64, shown: u64) -> Vec<ViewerEntry> {
@@ -197,7 +223,11 @@ mod tests {
         let mut books = Books::default();
         noted(&mut books, 1, at(1, 0));
         noted(&mut books, 2, at(2, 5));
-        assert_eq!(noted(&mut books, 3, at(3, 35)).frames, 30, "from its first words on");
+        assert_eq!(
+            noted(&mut books, 3, at(3, 35)).frames,
+            30,
+            "from its first words on"
+        );
         let gone = noted(&mut books, 4, Vec::new());
         assert_eq!((gone.frames, gone.bytes), (30, 3_000_000));
         assert_eq!(gone.ages.classes.iter().sum::<u64>(), 1);
@@ -228,10 +258,16 @@ mod tests {
         let mut books = Books::default();
         for n in 0..2 * MAX_NAMES as u64 {
             let stream: StreamName = format!("s{n}").parse().unwrap();
-            let viewers = vec![ViewerEntry { stream, ..viewer(1, Duration::from_secs(n), report(n)) }];
+            let viewers = vec![ViewerEntry {
+                stream,
+                ..viewer(1, Duration::from_secs(n), report(n))
+            }];
             noted(&mut books, n, viewers);
         }
         let totals = books.totals();
-        assert_eq!((totals.len(), totals[MAX_NAMES].0.as_str()), (MAX_NAMES + 1, OTHER));
+        assert_eq!(
+            (totals.len(), totals[MAX_NAMES].0.as_str()),
+            (MAX_NAMES + 1, OTHER)
+        );
     }
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
@@ -21,7 +23,10 @@ pub(super) struct Ages {
 
 impl From<&traffic::Ages> for Ages {
     fn from(ages: &traffic::Ages) -> Self {
-        Self { classes: ages.classes, sum_us: ages.sum_us }
+        Self {
+            classes: ages.classes,
+            sum_us: ages.sum_us,
+        }
     }
 }
 
@@ -41,7 +46,9 @@ impl<'a, 'b> Writer<'a, 'b> {
         unit: Option<&Unit>,
         values: impl Iterator<Item = ([(&'static str, String); N], u64)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Counter)?;
         for (labels, value) in values {
             count(&mut family.encode_family(&labels)?, &value)?;
         }
@@ -50,12 +57,24 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     /// One counter; `_total` is appended to the name.
     pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        count(&mut self.0.encode_descriptor(name, help, None, MetricType::Counter)?, &value)
+        count(
+            &mut self
+                .0
+                .encode_descriptor(name, help, None, MetricType::Counter)?,
+            &value,
+        )
     }
 
     /// One counter of time; `_seconds_total` is appended to the name.
-    pub(super) fn counter_seconds(&mut self, name: &str, help: &str, value: Duration) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+    pub(super) fn counter_seconds(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: Duration,
+    ) -> fmt::Result {
+        let mut family =
+            self.0
+                .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
         count(&mut family, &value.as_secs_f64())
     }
 
@@ -67,7 +86,9 @@ impl<'a, 'b> Writer<'a, 'b> {
         unit: Option<&Unit>,
         values: impl Iterator<Item = ([(&'static str, String); N], f64)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
         for (labels, value) in values {
             family.encode_family(&labels)?.encode_gauge(&value)?;
         }
@@ -76,7 +97,9 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     /// One gauge.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?
+            .encode_gauge(&value)
     }
 
     /// Histograms of times; `_seconds` is appended to the name.
@@ -86,12 +109,19 @@ impl<'a, 'b> Writer<'a, 'b> {
         help: &str,
         values: impl Iterator<Item = ([(&'static str, String); N], Ages)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        let mut family =
+            self.0
+                .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for (labels, ages) in values {
-            let edges = AGE_EDGES_MS.iter().map(|edge| *edge as f64 / 1e3).chain([f64::INFINITY]);
+            let edges = AGE_EDGES_MS
+                .iter()
+                .map(|edge| *edge as f64 / 1e3)
+                .chain([f64::INFINITY]);
             let buckets: Vec<_> = edges.zip(ages.classes).collect();
             let (sum, count) = (ages.sum_us as f64 / 1e6, ages.classes.iter().sum());
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
         }
         Ok(())
     }
@@ -103,7 +133,9 @@ impl<'a, 'b> Writer<'a, 'b> {
         help: &str,
         words: [(&'static str, &'static str); N],
     ) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&words)
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Info)?
+            .encode_info(&words)
     }
 }
 

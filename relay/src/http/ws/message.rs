@@ -20,7 +20,11 @@ const FRAME: u8 = 1;
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Ask {
     /// Frames of a stream, under a number of the client's choice.
-    Subscribe { id: u32, stream: String, fps: Option<f64> },
+    Subscribe {
+        id: u32,
+        stream: String,
+        fps: Option<f64>,
+    },
     /// One more frame may come.
     Credit { id: u32 },
     /// So many a second at most; all without a number.
@@ -33,7 +37,9 @@ pub(super) enum Ask {
 
 /// The message of a frame that is handed to the socket at `now`, `skipped` frames after the one before.
 pub(super) fn frame(now: Time, subscription: u32, skipped: u64, picture: &Picture) -> Bytes {
-    let age = picture.age_us(now).map_or(u32::MAX, |age| u32::try_from(age).unwrap_or(u32::MAX - 1));
+    let age = picture
+        .age_us(now)
+        .map_or(u32::MAX, |age| u32::try_from(age).unwrap_or(u32::MAX - 1));
     let mut bytes = BytesMut::with_capacity(HEADER_BYTES + picture.jpeg.len());
     bytes.put_u8(VERSION);
     bytes.put_u8(FRAME);
@@ -60,12 +66,34 @@ mod tests {
     #[test]
     fn what_clients_say_is_understood() {
         let ask = |text| serde_json::from_str::<Ask>(text);
-        let subscribe = Ask::Subscribe { id: 1, stream: "cam1".to_owned(), fps: Some(10.0) };
-        assert_eq!(ask(r#"{"type":"subscribe","id":1,"stream":"cam1","fps":10}"#).unwrap(), subscribe);
-        assert_eq!(ask(r#"{"type":"rate","id":2,"fps":null}"#).unwrap(), Ask::Rate { id: 2, fps: None });
-        assert_eq!(ask(r#"{"type":"credit","id":3}"#).unwrap(), Ask::Credit { id: 3 });
-        assert_eq!(ask(r#"{"type":"ping","t":1.5}"#).unwrap(), Ask::Ping { t: 1.5 });
-        for bad in ["", "{}", r#"{"type":"credit"}"#, r#"{"type":"credit","id":-1}"#, r#"{"type":"shout","id":1}"#] {
+        let subscribe = Ask::Subscribe {
+            id: 1,
+            stream: "cam1".to_owned(),
+            fps: Some(10.0),
+        };
+        assert_eq!(
+            ask(r#"{"type":"subscribe","id":1,"stream":"cam1","fps":10}"#).unwrap(),
+            subscribe
+        );
+        assert_eq!(
+            ask(r#"{"type":"rate","id":2,"fps":null}"#).unwrap(),
+            Ask::Rate { id: 2, fps: None }
+        );
+        assert_eq!(
+            ask(r#"{"type":"credit","id":3}"#).unwrap(),
+            Ask::Credit { id: 3 }
+        );
+        assert_eq!(
+            ask(r#"{"type":"ping","t":1.5}"#).unwrap(),
+            Ask::Ping { t: 1.5 }
+        );
+        for bad in [
+            "",
+            "{}",
+            r#"{"type":"credit"}"#,
+            r#"{"type":"credit","id":-1}"#,
+            r#"{"type":"shout","id":1}"#,
+        ] {
             ask(bad).unwrap_err();
         }
     }
@@ -74,7 +102,10 @@ mod tests {
     fn a_frame_has_its_header_before_the_picture() {
         let picture = Picture {
             stream: "cam".parse().unwrap(),
-            id: FrameId { epoch: 0x0102_0304_0506_0708, number: 9 },
+            id: FrameId {
+                epoch: 0x0102_0304_0506_0708,
+                number: 9,
+            },
             jpeg: Bytes::from_static(b"JPEG"),
             size: (1280, 720),
             received: Time::default(),
@@ -83,13 +114,23 @@ mod tests {
             canary: String::new(),
         };
         let bytes = frame(Time::from_nanos(1_500_000), 7, 3, &picture);
-        let mut expected = vec![1, 1, 0, 56, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 9];
+        let mut expected = vec![
+            1, 1, 0, 56, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 9,
+        ];
         expected.extend(1_000_i64.to_be_bytes());
         expected.extend((-2_i64).to_be_bytes());
         expected.extend([0, 0, 0x01, 0xf4, 0, 0, 0, 3, 5, 0, 2, 0xd0, 0, 0, 0, 0]);
         assert_eq!(bytes[..HEADER_BYTES], expected);
         assert_eq!(&bytes[HEADER_BYTES..], b"JPEG");
-        let unknown = frame(Time::default(), 7, 3, &Picture { captured_us: None, ..picture });
+        let unknown = frame(
+            Time::default(),
+            7,
+            3,
+            &Picture {
+                captured_us: None,
+                ..picture
+            },
+        );
         assert_eq!(unknown[24..32], i64::MIN.to_be_bytes());
         assert_eq!(unknown[40..44], u32::MAX.to_be_bytes());
     }

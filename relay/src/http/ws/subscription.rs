@@ -32,7 +32,14 @@ pub(super) struct Subscription {
 impl Subscription {
     /// One that gets `fps` frames a second at most, or all, and has credit for the first.
     pub(super) fn new(id: u32, stream: StreamName, fps: Option<f64>) -> Self {
-        Self { id, stream, pace: Pace::new(fps), credit: 1, seat: None, last: None }
+        Self {
+            id,
+            stream,
+            pace: Pace::new(fps),
+            credit: 1,
+            seat: None,
+            last: None,
+        }
     }
 
     /// Its number, by the client's choice.
@@ -52,7 +59,11 @@ impl Subscription {
 
     /// Takes a seat at its stream by `seat`, if it has none and there is one to be had.
     pub(super) fn attach(&mut self, seat: impl FnOnce(&StreamName) -> Option<(Watching, Seat)>) {
-        if self.seat.as_ref().is_some_and(|(watching, _)| watching.slot().is_closed()) {
+        if self
+            .seat
+            .as_ref()
+            .is_some_and(|(watching, _)| watching.slot().is_closed())
+        {
             self.seat = None;
         }
         if self.seat.is_none() {
@@ -74,11 +85,21 @@ impl Subscription {
     /// The message of the picture that is to be sent at `now`.
     pub(super) fn take(&mut self, now: Time) -> Option<Bytes> {
         let picture = self.picture(now)?;
-        let skipped = self.last.replace(picture.id).map_or(0, |last| skipped(last, picture.id));
+        let skipped = self
+            .last
+            .replace(picture.id)
+            .map_or(0, |last| skipped(last, picture.id));
         self.credit -= 1;
         self.pace.on_sent(now);
         if let Some((_, seat)) = &self.seat {
-            seat.note(now, Handed { bytes: picture.jpeg.len(), skipped, age_us: picture.age_us(now) });
+            seat.note(
+                now,
+                Handed {
+                    bytes: picture.jpeg.len(),
+                    skipped,
+                    age_us: picture.age_us(now),
+                },
+            );
         }
         Some(message::frame(now, self.id, skipped, &picture))
     }
@@ -86,7 +107,10 @@ impl Subscription {
     /// A picture that the client does not have and may get, and the time between two.
     fn waiting(&self) -> Option<(Arc<Picture>, Option<Duration>)> {
         let (watching, _) = self.seat.as_ref().filter(|_| self.credit > 0)?;
-        let picture = watching.slot().newest().filter(|picture| Some(picture.id) != self.last)?;
+        let picture = watching
+            .slot()
+            .newest()
+            .filter(|picture| Some(picture.id) != self.last)?;
         Some((picture, watching.slot().interval()))
     }
 }
@@ -115,7 +139,12 @@ mod tests {
             let board = Arc::<Board>::default();
             let stream = "cam".parse().unwrap();
             let wall = Wall::new(Arc::clone(&board));
-            Self { board, wall, clients: Clients::default(), subscription: Subscription::new(3, stream, fps) }
+            Self {
+                board,
+                wall,
+                clients: Clients::default(),
+                subscription: Subscription::new(3, stream, fps),
+            }
         }
 
         fn post(&mut self, now: Time, number: u64) {
@@ -133,7 +162,10 @@ mod tests {
             self.subscription.attach(|stream| {
                 let slot = self.wall.slot(stream)?;
                 let address = "10.0.0.1:1".parse().unwrap();
-                Some((slot.watch(Arc::default()), self.clients.seat(now, Kind::Ws, address, stream)))
+                Some((
+                    slot.watch(Arc::default()),
+                    self.clients.seat(now, Kind::Ws, address, stream),
+                ))
             });
         }
 
@@ -141,7 +173,10 @@ mod tests {
         fn sent(&mut self, now: Time) -> Option<(u64, u32)> {
             let bytes = self.subscription.take(now)?;
             let number = u64::from_be_bytes(bytes[16..24].try_into().unwrap());
-            Some((number, u32::from_be_bytes(bytes[44..48].try_into().unwrap())))
+            Some((
+                number,
+                u32::from_be_bytes(bytes[44..48].try_into().unwrap()),
+            ))
         }
     }
 
@@ -156,7 +191,11 @@ mod tests {
         (6..9).for_each(|number| rig.post(at(number), number));
         assert_eq!(rig.sent(at(9)), Some((8, 2)));
         rig.post(at(10), 9);
-        assert_eq!((rig.sent(at(10)), rig.subscription.deadline()), (None, None), "it has no credit");
+        assert_eq!(
+            (rig.sent(at(10)), rig.subscription.deadline()),
+            (None, None),
+            "it has no credit"
+        );
         assert_eq!(rig.clients.rows(at(10))[0].tally.skipped, 2);
     }
 

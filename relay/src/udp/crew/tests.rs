@@ -30,7 +30,11 @@ fn rig(threads: usize, viewers: usize) -> Rig {
         socket.set_nonblocking(true).unwrap();
         tokio::net::UdpSocket::from_std(socket).unwrap()
     };
-    Rig { socket, crew, viewers: (0..viewers).map(viewer).collect() }
+    Rig {
+        socket,
+        crew,
+        viewers: (0..viewers).map(viewer).collect(),
+    }
 }
 
 impl Rig {
@@ -41,7 +45,10 @@ impl Rig {
     /// A frame of 44 shards for all viewers.
     fn fan(&self) -> Fan {
         let mut fan = Fan::example(50_000, &vec![10_000; self.viewers.len()], INTERVAL);
-        for (target, viewer) in Arc::make_mut(&mut fan.targets).iter_mut().zip(&self.viewers) {
+        for (target, viewer) in Arc::make_mut(&mut fan.targets)
+            .iter_mut()
+            .zip(&self.viewers)
+        {
             target.route.remote = viewer.local_addr().unwrap();
         }
         fan
@@ -60,7 +67,9 @@ impl Rig {
     fn got(&self, viewer: usize) -> (BTreeSet<u16>, usize) {
         let (mut indices, mut count, mut buffer) = (BTreeSet::new(), 0, [0; 2048]);
         while let Ok(length) = self.viewers[viewer].try_recv(&mut buffer) {
-            let Ok(ToViewer::Data(header, _)) = ToViewer::parse(&buffer[..length]) else { panic!("not a shard") };
+            let Ok(ToViewer::Data(header, _)) = ToViewer::parse(&buffer[..length]) else {
+                panic!("not a shard")
+            };
             indices.insert(header.index);
             count += 1;
         }
@@ -78,7 +87,11 @@ async fn every_viewer_gets_every_shard_once_however_many_threads_send() {
             rig.run().await;
             for viewer in 0..40 {
                 rig.viewers[viewer].readable().await.unwrap();
-                assert_eq!(rig.got(viewer), ((0..44).collect(), 44), "viewer {viewer} of {threads} threads");
+                assert_eq!(
+                    rig.got(viewer),
+                    ((0..44).collect(), 44),
+                    "viewer {viewer} of {threads} threads"
+                );
             }
             assert_eq!(rig.crew.counts().datagrams, frame * 40 * 44);
         }
@@ -95,7 +108,12 @@ async fn a_viewer_with_a_socket_of_its_own_is_served_by_the_event_loop() {
         assert_eq!(target.route.remote, rig.address(number));
     }
     rig.crew.start(clock::now(), fan);
-    assert!(rig.crew.mates.iter().all(|mate| mate.desk.papers().busy.is_empty()));
+    assert!(
+        rig.crew
+            .mates
+            .iter()
+            .all(|mate| mate.desk.papers().busy.is_empty())
+    );
     rig.run().await;
     assert_eq!(rig.crew.own.counts().datagrams, 8 * 44);
 }
@@ -105,8 +123,19 @@ async fn repairs_are_sent_by_the_thread_that_serves_the_viewer() {
     let mut rig = rig(3, 12);
     let packets = rig.fan().packets;
     for viewer in 0..12 {
-        let to = Route { remote: rig.address(viewer), local: None };
-        rig.crew.resend(&rig.socket, Resend { to, way: to, packets: Arc::clone(&packets), ranges: vec![3..4, 4..5] });
+        let to = Route {
+            remote: rig.address(viewer),
+            local: None,
+        };
+        rig.crew.resend(
+            &rig.socket,
+            Resend {
+                to,
+                way: to,
+                packets: Arc::clone(&packets),
+                ranges: vec![3..4, 4..5],
+            },
+        );
     }
     for viewer in 0..12 {
         let repaired = tokio::time::timeout(DEADLINE, async {
@@ -117,9 +146,15 @@ async fn repairs_are_sent_by_the_thread_that_serves_the_viewer() {
             }
             all
         });
-        assert_eq!(repaired.await.expect("the shards come"), BTreeSet::from([3, 4]));
+        assert_eq!(
+            repaired.await.expect("the shards come"),
+            BTreeSet::from([3, 4])
+        );
     }
-    assert!(rig.crew.own.counts().datagrams < 24, "all were sent by one thread");
+    assert!(
+        rig.crew.own.counts().datagrams < 24,
+        "all were sent by one thread"
+    );
 }
 
 #[tokio::test]
@@ -127,13 +162,20 @@ async fn what_a_thread_gives_up_is_told() {
     let mut rig = rig(2, 8);
     let nowhere: SocketAddr = "255.255.255.255:9".parse().unwrap();
     let mut fan = rig.fan();
-    Arc::make_mut(&mut fan.targets).iter_mut().for_each(|target| target.route.remote = nowhere);
+    Arc::make_mut(&mut fan.targets)
+        .iter_mut()
+        .for_each(|target| target.route.remote = nowhere);
     rig.crew.start(clock::now(), fan);
     rig.run().await;
-    assert_eq!((rig.crew.counts().failed, rig.crew.counts().datagrams), (8, 0));
+    assert_eq!(
+        (rig.crew.counts().failed, rig.crew.counts().datagrams),
+        (8, 0)
+    );
     // Two frames at once for a viewer that holds few datagrams: the second is not begun while the first is on its way.
     let mut slow = rig.fan();
-    Arc::make_mut(&mut slow.targets).iter_mut().for_each(|target| target.capacity = 8);
+    Arc::make_mut(&mut slow.targets)
+        .iter_mut()
+        .for_each(|target| target.capacity = 8);
     rig.crew.start(clock::now(), slow.clone());
     rig.crew.start(clock::now(), slow);
     rig.run().await;
@@ -152,9 +194,21 @@ fn repairs_that_a_thread_cannot_keep_up_with_are_lost_and_counted_and_frames_are
     let to = fan.targets[0].route;
     for _ in 0..MAX_ORDERS + 7 {
         let ranges = std::iter::once(3..4).collect();
-        desk.order(Order::Resend(Resend { to, way: to, packets: Arc::clone(&fan.packets), ranges }));
+        desk.order(Order::Resend(Resend {
+            to,
+            way: to,
+            packets: Arc::clone(&fan.packets),
+            ranges,
+        }));
     }
     desk.order(Order::Fan(clock::now(), fan));
     let papers = desk.papers();
-    assert_eq!((papers.orders.len(), papers.counts().crowded_out, papers.busy.len()), (MAX_ORDERS + 1, 7, 1));
+    assert_eq!(
+        (
+            papers.orders.len(),
+            papers.counts().crowded_out,
+            papers.busy.len()
+        ),
+        (MAX_ORDERS + 1, 7, 1)
+    );
 }

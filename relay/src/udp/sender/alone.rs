@@ -55,7 +55,9 @@ impl Sender {
             }
             if self.segments > 1 {
                 self.segments = 1;
-                tracing::info!("the network device takes no trains of datagrams ({error}); sending them one by one");
+                tracing::info!(
+                    "the network device takes no trains of datagrams ({error}); sending them one by one"
+                );
             }
         }
         (sent, Ok(()))
@@ -70,12 +72,14 @@ impl Sender {
     ) -> Result<(), Refused> {
         let train = Train { to, bytes, segment };
         let mut sent = wire.send(train);
-        if matches!(&sent, Err(Refused::Failed(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
+        if matches!(&sent, Err(Refused::Failed(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+        {
             // What the network said about a former datagram; this one has not been tried.
             sent = wire.send(train);
         }
         if sent.is_ok() {
-            self.counts.datagrams += segment.map_or(1, |segment| bytes.len().div_ceil(segment)) as u64;
+            self.counts.datagrams +=
+                segment.map_or(1, |segment| bytes.len().div_ceil(segment)) as u64;
             self.counts.bytes += bytes.len() as u64;
             if self.full.is_some() && !wire.has_lane(to.remote) {
                 self.full = None;
@@ -89,5 +93,8 @@ impl Sender {
 fn means_no_trains(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::IO | Errno::INVAL | Errno::OPNOTSUPP | Errno::MSGSIZE))
+    matches!(
+        code,
+        Some(Errno::IO | Errno::INVAL | Errno::OPNOTSUPP | Errno::MSGSIZE)
+    )
 }

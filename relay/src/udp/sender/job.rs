@@ -60,7 +60,11 @@ impl Pending {
 
     /// The next datagram, and the one behind those that leave together with it.
     pub(super) fn chunk(&self) -> (u16, u16) {
-        (self.next, self.end.min(self.next + self.chunk - self.next % self.chunk))
+        (
+            self.next,
+            self.end
+                .min(self.next + self.chunk - self.next % self.chunk),
+        )
     }
 
     /// Whether the viewer does not get the stream's next frame before it has got this one.
@@ -75,27 +79,39 @@ impl Job {
         let count = fan.targets.len();
         open.clear();
         let places = (0..count).map(|place| (fan.first + place) % count);
-        open.extend(places.filter(|number| share.takes(&fan.targets[*number])).map(|number| {
-            let target = &fan.targets[number];
-            let end = fan.packets.shards() + target.parity.min(fan.packets.parity());
-            let (chunk, gap) = pace(target, &fan, end);
-            Pending {
-                target: u32::try_from(number).expect("there are at most 100 000 viewers"),
-                next: 0,
-                end,
-                chunk,
-                gap,
-                apart: fan.welcome || !target.spread.is_zero(),
-                blocked: None,
-                retry: now,
-            }
-        }));
-        Self { fan, started: now, open, at: 0, moved: false }
+        open.extend(
+            places
+                .filter(|number| share.takes(&fan.targets[*number]))
+                .map(|number| {
+                    let target = &fan.targets[number];
+                    let end = fan.packets.shards() + target.parity.min(fan.packets.parity());
+                    let (chunk, gap) = pace(target, &fan, end);
+                    Pending {
+                        target: u32::try_from(number).expect("there are at most 100 000 viewers"),
+                        next: 0,
+                        end,
+                        chunk,
+                        gap,
+                        apart: fan.welcome || !target.spread.is_zero(),
+                        blocked: None,
+                        retry: now,
+                    }
+                }),
+        );
+        Self {
+            fan,
+            started: now,
+            open,
+            at: 0,
+            moved: false,
+        }
     }
 
     /// Whether the stream's next frame waits for this one.
     pub(super) fn holds_the_stream(&self) -> bool {
-        self.open.iter().any(|pending| !pending.apart && pending.blocked.is_none())
+        self.open
+            .iter()
+            .any(|pending| !pending.apart && pending.blocked.is_none())
     }
 
     pub(super) fn route(&self, at: usize) -> Route {
@@ -113,12 +129,19 @@ impl Job {
             return Time::from_nanos(u64::MAX);
         }
         let paced = self.started + pending.gap * u32::from(pending.next / pending.chunk);
-        if pending.blocked.is_some() { paced.max(pending.retry) } else { paced }
+        if pending.blocked.is_some() {
+            paced.max(pending.retry)
+        } else {
+            paced
+        }
     }
 
     /// When there is something to do again, after `now`.
     pub(super) fn next_due(&self, now: Time) -> Option<Time> {
-        (0..self.open.len()).map(|at| self.due(at)).filter(|due| *due > now).min()
+        (0..self.open.len())
+            .map(|at| self.due(at))
+            .filter(|due| *due > now)
+            .min()
     }
 }
 
@@ -135,11 +158,19 @@ fn pace(target: &Target, fan: &Fan, datagrams: u16) -> (u16, Duration) {
     let count = u32::from(datagrams);
     if count <= BURST && count.saturating_mul(2) <= capacity {
         // All chunks about as large: a short last one costs a call to the kernel like any other.
-        return (datagrams.div_ceil(datagrams.div_ceil(LARGE_CHUNK).max(1)).max(1), Duration::ZERO);
+        return (
+            datagrams
+                .div_ceil(datagrams.div_ceil(LARGE_CHUNK).max(1))
+                .max(1),
+            Duration::ZERO,
+        );
     }
     let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
     let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
     // The longest that the frame is spread over for viewers that others wait for.
     let spread = fan.interval / 2;
-    (CHUNK, gap.min(spread / count.div_ceil(u32::from(CHUNK)).max(1)))
+    (
+        CHUNK,
+        gap.min(spread / count.div_ceil(u32::from(CHUNK)).max(1)),
+    )
 }

@@ -30,6 +30,10 @@ impl Share {
     }
 
     pub(in crate::udp) fn takes(&self, target: &Target) -> bool {
-        if target.own_socket { self.number == 0 } else { self.has(target.route.remote) }
+        if target.own_socket {
+            self.number == 0
+        } else {
+            self.has(target.route.remote)
+        }
     }
 }

@@ -47,7 +47,9 @@ impl Wire for Fake {
         self.order.borrow_mut().push(port);
         let mut got = self.got.borrow_mut();
         for datagram in bytes.chunks(segment.unwrap_or(bytes.len())) {
-            let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else { panic!("not a shard") };
+            let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
+                panic!("not a shard")
+            };
             got.entry(port).or_default().push(header.index);
         }
         Ok(())
@@ -107,8 +109,16 @@ fn a_frame_leaves_at_once_to_a_socket_that_holds_it_and_paced_to_one_that_does_n
     };
     assert_eq!(took(100_000, ROOMY), Duration::ZERO);
     // 87 datagrams at 30 in a millisecond.
-    assert!((2..4).contains(&took(100_000, 0).as_millis()), "{:?}", took(100_000, 0));
-    assert!((7..9).contains(&took(300_000, 92).as_millis()), "{:?}", took(300_000, 92));
+    assert!(
+        (2..4).contains(&took(100_000, 0).as_millis()),
+        "{:?}",
+        took(100_000, 0)
+    );
+    assert!(
+        (7..9).contains(&took(300_000, 92).as_millis()),
+        "{:?}",
+        took(300_000, 92)
+    );
     // However large the frame and small the socket: within half the time to the next frame.
     assert!(took(4_000_000, 10) <= INTERVAL / 2);
 }
@@ -125,7 +135,10 @@ fn a_small_socket_slows_nobody_else_down() {
 #[test]
 fn viewers_take_turns_chunk_by_chunk_beginning_with_the_first() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    let fan = Fan { first: 2, ..Fan::example(100_000, &[ROOMY; 3], INTERVAL) };
+    let fan = Fan {
+        first: 2,
+        ..Fan::example(100_000, &[ROOMY; 3], INTERVAL)
+    };
     sender.start(at(0), fan);
     run(&mut sender, &wire);
     assert_eq!(*wire.order.borrow(), [3, 1, 2, 3, 1, 2]);
@@ -146,7 +159,9 @@ fn run_at(sender: &mut Sender, wire: &Fake, times: impl Iterator<Item = u64>) ->
     for millis in times {
         while sender.run(at(millis), wire) == Turn::Again {}
     }
-    std::iter::from_fn(|| sender.take_given_up()).map(|given_up| (given_up.to.port(), given_up.begun)).collect()
+    std::iter::from_fn(|| sender.take_given_up())
+        .map(|given_up| (given_up.to.port(), given_up.begun))
+        .collect()
 }
 
 #[test]
@@ -160,12 +175,18 @@ fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_given_up_for_all() 
     assert_eq!(sender.run(at(2), &wire), Turn::Blocked(at(4)));
     assert_eq!(run_at(&mut sender, &wire, 3..22), []);
     assert!(sender.busy(1));
-    assert_eq!(run_at(&mut sender, &wire, 22..23), [(1, true), (2, true), (3, true)]);
+    assert_eq!(
+        run_at(&mut sender, &wire, 22..23),
+        [(1, true), (2, true), (3, true)]
+    );
     assert_eq!((sender.counts().given_up, sender.busy(1)), (3, false));
     // The next frame has its own patience.
     sender.start(at(500), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
     assert_eq!(run_at(&mut sender, &wire, 500..519), []);
-    assert_eq!(run_at(&mut sender, &wire, 520..521), [(1, false), (2, false), (3, false)]);
+    assert_eq!(
+        run_at(&mut sender, &wire, 520..521),
+        [(1, false), (2, false), (3, false)]
+    );
 }
 
 #[test]
@@ -186,7 +207,14 @@ fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_befor
     wire.lanes.borrow_mut().insert(1, 1);
     sender.start(at(0), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
     assert_eq!(run_at(&mut sender, &wire, 0..1), []);
-    assert_eq!((wire.shards(1).len(), wire.shards(2).len(), wire.shards(3).len()), (27, 87, 87));
+    assert_eq!(
+        (
+            wire.shards(1).len(),
+            wire.shards(2).len(),
+            wire.shards(3).len()
+        ),
+        (27, 87, 87)
+    );
     assert!(!sender.busy(1));
     sender.start(at(33), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
     assert_eq!(run_at(&mut sender, &wire, 33..34), [(1, false)]);
@@ -223,11 +251,15 @@ fn a_full_shared_socket_does_not_hold_up_who_has_its_own() {
 fn a_frame_spread_out_for_one_viewer_delays_no_other_frame_nor_viewer() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     let spread = |at: usize| {
-        Fan::example(100_000, &[ROOMY; 2], INTERVAL).with(at, |target| target.spread = Duration::from_millis(80))
+        Fan::example(100_000, &[ROOMY; 2], INTERVAL)
+            .with(at, |target| target.spread = Duration::from_millis(80))
     };
     sender.start(at(0), spread(0));
     assert_eq!(run_at(&mut sender, &wire, 0..1), []);
-    assert_eq!((wire.shards(1).len(), wire.shards(2).len(), sender.busy(1)), (4, 87, false));
+    assert_eq!(
+        (wire.shards(1).len(), wire.shards(2).len(), sender.busy(1)),
+        (4, 87, false)
+    );
     assert_eq!(run_at(&mut sender, &wire, 1..41), []);
     assert_eq!(wire.shards(1).len(), 48);
     run_at(&mut sender, &wire, 41..80);
@@ -243,7 +275,10 @@ fn stragglers_hold_a_bounded_number_of_frames() {
     let mut stuck = BTreeSet::new();
     for n in 0..20_u64 {
         let fan = Fan::example(100_000, &[ROOMY; 20], INTERVAL);
-        let fan = Fan { targets: std::sync::Arc::new(vec![fan.targets[n as usize]]), ..fan };
+        let fan = Fan {
+            targets: std::sync::Arc::new(vec![fan.targets[n as usize]]),
+            ..fan
+        };
         sender.start(at(n), fan);
         stuck.extend(run_at(&mut sender, &wire, std::iter::once(n)));
         assert!(sender.jobs.len() <= MAX_JOBS);
@@ -254,7 +289,13 @@ fn stragglers_hold_a_bounded_number_of_frames() {
 #[test]
 fn a_welcome_delays_no_frame_and_no_frame_is_left_out_for_it() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    sender.start(at(0), Fan { welcome: true, ..Fan::example(300_000, &[92], INTERVAL) });
+    sender.start(
+        at(0),
+        Fan {
+            welcome: true,
+            ..Fan::example(300_000, &[92], INTERVAL)
+        },
+    );
     run_at(&mut sender, &wire, 0..1);
     assert!(!sender.busy(1));
     sender.start(at(1), Fan::example(100_000, &[92, ROOMY], INTERVAL));
@@ -266,7 +307,10 @@ fn a_welcome_delays_no_frame_and_no_frame_is_left_out_for_it() {
 fn each_viewer_gets_as_much_parity_as_it_is_to_have_after_the_shards() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     let fan = Fan::example(100_000, &[ROOMY; 3], INTERVAL).with(1, |target| target.parity = 12);
-    let (fan, all) = (fan.with(2, |target| target.parity = u16::MAX), 87 + fanlight_proto::parity::recovery_count(87));
+    let (fan, all) = (
+        fan.with(2, |target| target.parity = u16::MAX),
+        87 + fanlight_proto::parity::recovery_count(87),
+    );
     sender.start(at(0), fan);
     run(&mut sender, &wire);
     assert_eq!(wire.shards(1).len(), 87);
@@ -278,18 +322,31 @@ fn each_viewer_gets_as_much_parity_as_it_is_to_have_after_the_shards() {
 #[test]
 fn a_device_that_takes_no_trains_is_noticed_once_and_no_shard_is_lost() {
     for errno in [Errno::IO, Errno::INVAL, Errno::OPNOTSUPP] {
-        let wire = Fake { no_trains: Some(errno), ..Fake::default() };
+        let wire = Fake {
+            no_trains: Some(errno),
+            ..Fake::default()
+        };
         let mut sender = Sender::new(Gso::Auto, 64);
         sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
         run(&mut sender, &wire);
         assert!(!sender.uses_trains());
-        assert_eq!((wire.shards(1).len(), wire.shards(2).len(), sender.counts().failed), (87, 87, 0));
+        assert_eq!(
+            (
+                wire.shards(1).len(),
+                wire.shards(2).len(),
+                sender.counts().failed
+            ),
+            (87, 87, 0)
+        );
     }
 }
 
 #[test]
 fn with_gso_on_trains_are_insisted_on() {
-    let wire = Fake { no_trains: Some(Errno::IO), ..Fake::default() };
+    let wire = Fake {
+        no_trains: Some(Errno::IO),
+        ..Fake::default()
+    };
     let mut sender = Sender::new(Gso::On, 64);
     sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
     run(&mut sender, &wire);
@@ -299,7 +356,10 @@ fn with_gso_on_trains_are_insisted_on() {
 
 #[test]
 fn a_viewer_that_cannot_be_reached_is_no_reason_to_give_up_trains_nor_the_others() {
-    let wire = Fake { unreachable: Some(1), ..Fake::default() };
+    let wire = Fake {
+        unreachable: Some(1),
+        ..Fake::default()
+    };
     let mut sender = Sender::new(Gso::Auto, 64);
     sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
     run(&mut sender, &wire);
@@ -327,7 +387,10 @@ fn a_repair_sends_its_ranges_and_nothing_else() {
         ranges: vec![0..1, 5..40, 86..87],
     };
     sender.resend(&wire, &resend);
-    assert_eq!(wire.shards(1), (0..1).chain(5..40).chain(86..87).collect::<Vec<_>>());
+    assert_eq!(
+        wire.shards(1),
+        (0..1).chain(5..40).chain(86..87).collect::<Vec<_>>()
+    );
 }
 
 #[test]

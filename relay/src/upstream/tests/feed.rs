@@ -15,8 +15,13 @@ fn questions(mut stream: TcpStream) -> mpsc::Receiver<String> {
             if stream.read_exact(&mut body).is_err() {
                 return;
             }
-            let question = body.strip_prefix(&[1]).filter(|topic| topic.starts_with(b"?"));
-            if question.is_some_and(|topic| tell.send(String::from_utf8(topic.to_vec()).unwrap()).is_err()) {
+            let question = body
+                .strip_prefix(&[1])
+                .filter(|topic| topic.starts_with(b"?"));
+            if question.is_some_and(|topic| {
+                tell.send(String::from_utf8(topic.to_vec()).unwrap())
+                    .is_err()
+            }) {
                 return;
             }
         }
@@ -49,7 +54,13 @@ fn answering(
 }
 
 pub(super) fn short_message(topic: &[u8], body: &[u8]) -> Vec<u8> {
-    [&[1, u8::try_from(topic.len()).unwrap()], topic, &[0, u8::try_from(body.len()).unwrap()], body].concat()
+    [
+        &[1, u8::try_from(topic.len()).unwrap()],
+        topic,
+        &[0, u8::try_from(body.len()).unwrap()],
+        body,
+    ]
+    .concat()
 }
 
 fn sealed_frame(sealer: &Sealer, number: u64) -> Bytes {
@@ -67,11 +78,24 @@ async fn sealed_messages_are_taken_in_their_order_whatever_their_size() {
         greet(&stream);
         let sealer = Sealer::new(&FeedKey::new([7; 32]), [1; 16]);
         let questions = questions(stream.try_clone().unwrap());
-        let Ok(topic) = questions.recv_timeout(DEADLINE) else { return };
-        let mut said = short_message(topic.as_bytes(), &sealer.answer(topic.as_bytes(), answer_of(99)));
+        let Ok(topic) = questions.recv_timeout(DEADLINE) else {
+            return;
+        };
+        let mut said = short_message(
+            topic.as_bytes(),
+            &sealer.answer(topic.as_bytes(), answer_of(99)),
+        );
         for number in 0..COUNT {
-            let (jpeg, header) = picture("cam", 1, number, if number % 3 == 1 { 100_000 } else { 1_000 });
-            said.extend(message(b"cam/", &FrameBuffer::copy_of(&jpeg).seal(header, b"cam/", &sealer)));
+            let (jpeg, header) = picture(
+                "cam",
+                1,
+                number,
+                if number % 3 == 1 { 100_000 } else { 1_000 },
+            );
+            said.extend(message(
+                b"cam/",
+                &FrameBuffer::copy_of(&jpeg).seal(header, b"cam/", &sealer),
+            ));
         }
         let _ = stream.write_all(&said);
         wait_for_end(&stream);
@@ -87,23 +111,37 @@ async fn sealed_messages_are_taken_in_their_order_whatever_their_size() {
 const AHEAD: Duration = Duration::from_secs(123_456);
 
 fn answer_of(clock_id: u64) -> Answer {
-    Answer { clock_ns: (clock::now() + AHEAD).as_nanos(), clock_id, ..Answer::default() }
+    Answer {
+        clock_ns: (clock::now() + AHEAD).as_nanos(),
+        clock_id,
+        ..Answer::default()
+    }
 }
 
 #[tokio::test]
 async fn the_clock_of_a_source_on_another_host_is_known_within_a_millisecond() {
     let (endpoint, _connections) = fake(|_, stream| {
-        answering(&stream, |_| Some(plain_answer(&answer_of(99))), |n| Some(frame("cam", 1, n, 100_000)));
+        answering(
+            &stream,
+            |_| Some(plain_answer(&answer_of(99))),
+            |n| Some(frame("cam", 1, n, 100_000)),
+        );
     });
     let subscription = Subscription::to(&endpoint);
     let mut best = subscription.next_clock().await;
     for _ in 0..7 {
         let clock = subscription.next_clock().await;
-        let wrong = clock.offset_ns.abs_diff(i64::try_from(AHEAD.as_nanos()).unwrap());
+        let wrong = clock
+            .offset_ns
+            .abs_diff(i64::try_from(AHEAD.as_nanos()).unwrap());
         eprintln!("wrong by {wrong} ns, error {} us", clock.error_us);
         assert_eq!(clock.clock_id, 99);
         assert!(wrong <= u64::from(clock.error_us) * 1000, "{clock:?}");
-        best = if clock.error_us < best.error_us { clock } else { best };
+        best = if clock.error_us < best.error_us {
+            clock
+        } else {
+            best
+        };
     }
     assert!(best.error_us <= 1000, "{best:?}");
     assert_eq!(subscription.next().await.frame.stream.as_str(), "cam");
@@ -113,12 +151,24 @@ async fn the_clock_of_a_source_on_another_host_is_known_within_a_millisecond() {
 async fn a_source_that_answers_nothing_is_heard_all_the_same_and_has_our_clock_if_it_says_so() {
     let own = clock::clock_id();
     let (endpoint, _connections) = fake(move |_, stream| {
-        let said = |n| FrameBuffer::with_capacity(0).finish(FrameHeader { clock_id: own, ..header("cam", 1, n) });
+        let said = |n| {
+            FrameBuffer::with_capacity(0).finish(FrameHeader {
+                clock_id: own,
+                ..header("cam", 1, n)
+            })
+        };
         answering(&stream, |_| None, |n| Some(said(n)));
     });
     let subscription = Subscription::to(&endpoint);
     subscription.next().await;
-    assert_eq!(subscription.next_clock().await, SourceClock { clock_id: own, offset_ns: 0, error_us: 0 });
+    assert_eq!(
+        subscription.next_clock().await,
+        SourceClock {
+            clock_id: own,
+            offset_ns: 0,
+            error_us: 0
+        }
+    );
 }
 
 #[tokio::test]
@@ -143,7 +193,11 @@ async fn who_plays_a_recording_is_given_up_and_nothing_of_it_is_heard() {
     let recorded_answer = sealer.answer(b"?", answer_of(99));
     let recording: Vec<_> = (0..50).map(|n| sealed_frame(&sealer, n)).collect();
     let (endpoint, connections) = fake(move |_, stream| {
-        answering(&stream, |_| Some(recorded_answer.clone()), |n| recording.get(n as usize % 50).cloned());
+        answering(
+            &stream,
+            |_| Some(recorded_answer.clone()),
+            |n| recording.get(n as usize % 50).cloned(),
+        );
     });
     let subscription = Subscription::sealed(&endpoint);
     assert!(subscription.hears_nothing(connections).await);
@@ -160,11 +214,19 @@ async fn a_source_with_another_key_or_none_is_not_heard() {
             |n| Some(sealed_frame(&sealer, n)),
         );
     });
-    let other = Subscription::sealed(&endpoint).hears_nothing(connections).await;
+    let other = Subscription::sealed(&endpoint)
+        .hears_nothing(connections)
+        .await;
     let (endpoint, connections) = fake(|_, stream| {
-        answering(&stream, |_| Some(plain_answer(&answer_of(99))), |n| Some(heartbeat("cam", 1, n)));
+        answering(
+            &stream,
+            |_| Some(plain_answer(&answer_of(99))),
+            |n| Some(heartbeat("cam", 1, n)),
+        );
     });
-    let none = Subscription::sealed(&endpoint).hears_nothing(connections).await;
+    let none = Subscription::sealed(&endpoint)
+        .hears_nothing(connections)
+        .await;
     assert!(other && none);
 }
 
@@ -172,8 +234,18 @@ async fn a_source_with_another_key_or_none_is_not_heard() {
 async fn sealed_frames_are_not_taken_without_a_key() {
     let (endpoint, _connections) = fake(|_, stream| {
         let sealer = Sealer::new(&FeedKey::new([7; 32]), [1; 16]);
-        let either = |n: u64| if n.is_multiple_of(2) { heartbeat("cam", 1, n) } else { sealed_frame(&sealer, n) };
-        answering(&stream, |topic| Some(sealer.answer(topic.as_bytes(), answer_of(99))), |n| Some(either(n)));
+        let either = |n: u64| {
+            if n.is_multiple_of(2) {
+                heartbeat("cam", 1, n)
+            } else {
+                sealed_frame(&sealer, n)
+            }
+        };
+        answering(
+            &stream,
+            |topic| Some(sealer.answer(topic.as_bytes(), answer_of(99))),
+            |n| Some(either(n)),
+        );
     });
     let subscription = Subscription::to(&endpoint);
     for _ in 0..5 {

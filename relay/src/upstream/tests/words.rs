@@ -24,7 +24,9 @@ fn read(mut stream: TcpStream) -> mpsc::Receiver<Heard> {
                 [1, topic @ ..] if flags & 4 == 0 && topic.starts_with(b"?") => {
                     Heard::Question(String::from_utf8(topic.to_vec()).unwrap())
                 }
-                [1, topic @ ..] if flags & 4 == 0 && topic.starts_with(b"!") => Heard::Word(topic.to_vec()),
+                [1, topic @ ..] if flags & 4 == 0 && topic.starts_with(b"!") => {
+                    Heard::Word(topic.to_vec())
+                }
                 _ => continue,
             };
             if tell.send(heard).is_err() {
@@ -48,7 +50,10 @@ fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
 
 /// A source that tells `answer` to each question, publishes heartbeats, and passes on the topics of words with the
 /// number of their connection. The first connection ends after `words` of them.
-fn source(answer: impl Fn(&str) -> Bytes + Send + 'static, words: usize) -> (String, mpsc::Receiver<(usize, Vec<u8>)>) {
+fn source(
+    answer: impl Fn(&str) -> Bytes + Send + 'static,
+    words: usize,
+) -> (String, mpsc::Receiver<(usize, Vec<u8>)>) {
     let (tell, told) = mpsc::channel();
     let (endpoint, connections) = fake(move |count, mut stream| {
         greet(&stream);
@@ -80,12 +85,24 @@ fn source(answer: impl Fn(&str) -> Bytes + Send + 'static, words: usize) -> (Str
 }
 
 fn answer() -> Answer {
-    Answer { clock_id: 99, challenge: CHALLENGE.to_vec(), ..Answer::default() }
+    Answer {
+        clock_id: 99,
+        challenge: CHALLENGE.to_vec(),
+        ..Answer::default()
+    }
 }
 
 fn word(viewers: u32) -> Word {
-    let demand = vec![Demand { stream: "cam".into(), viewers, clients: 0 }];
-    Word { relay: 7, demand, ..Word::default() }
+    let demand = vec![Demand {
+        stream: "cam".into(),
+        viewers,
+        clients: 0,
+    }];
+    Word {
+        relay: 7,
+        demand,
+        ..Word::default()
+    }
 }
 
 fn viewers(word: &Word) -> u32 {
@@ -102,15 +119,29 @@ async fn a_word_is_said_sealed_or_not_and_numbered() {
             None => plain_answer(&answer()),
         };
         let (endpoint, told) = source(answered, usize::MAX);
-        let subscription = if sealed { Subscription::sealed(&endpoint) } else { Subscription::to(&endpoint) };
+        let subscription = if sealed {
+            Subscription::sealed(&endpoint)
+        } else {
+            Subscription::to(&endpoint)
+        };
         let mut listener = Listener::new(sealer().as_ref(), CHALLENGE);
         for round in 0..20 {
             // Long ones too.
-            let seen = (0..round * 5).map(|n| Seen { stream: "cam".into(), viewer: n + 1, ..Seen::default() });
-            subscription.outbox.put(Word { seen: seen.collect(), ..word(round as u32) });
+            let seen = (0..round * 5).map(|n| Seen {
+                stream: "cam".into(),
+                viewer: n + 1,
+                ..Seen::default()
+            });
+            subscription.outbox.put(Word {
+                seen: seen.collect(),
+                ..word(round as u32)
+            });
             let (_, topic) = told.recv_timeout(DEADLINE).expect("the word comes");
             let heard = listener.hear(&topic).unwrap();
-            assert_eq!((viewers(&heard), heard.sequence, heard.relay), (round as u32, round + 1, 7));
+            assert_eq!(
+                (viewers(&heard), heard.sequence, heard.relay),
+                (round as u32, round + 1, 7)
+            );
         }
     }
 }
@@ -118,7 +149,15 @@ async fn a_word_is_said_sealed_or_not_and_numbered() {
 #[tokio::test]
 async fn a_source_that_has_not_asked_for_words_is_told_none() {
     // One of an older version answers without a challenge, one of another make does not answer.
-    let (older, told_older) = source(|_| plain_answer(&Answer { challenge: Vec::new(), ..answer() }), usize::MAX);
+    let (older, told_older) = source(
+        |_| {
+            plain_answer(&Answer {
+                challenge: Vec::new(),
+                ..answer()
+            })
+        },
+        usize::MAX,
+    );
     let subscription = Subscription::to(&older);
     subscription.outbox.put(word(1));
     for _ in 0..3 {
@@ -128,7 +167,11 @@ async fn a_source_that_has_not_asked_for_words_is_told_none() {
     subscription.next().await;
     assert!(told_older.try_recv().is_err());
     let mut publisher = PubSocket::new();
-    let bound = publisher.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+    let bound = publisher
+        .bind("tcp://127.0.0.1:0")
+        .await
+        .unwrap()
+        .to_string();
     let subscription = Subscription::to(&bound);
     subscription.outbox.put(word(1));
     let frames = async {
@@ -140,25 +183,55 @@ async fn a_source_that_has_not_asked_for_words_is_told_none() {
         () = frames => {}
         never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 1000)) => match never {},
     }
-    assert!(subscription.outbox.put(word(2)).is_some(), "the first waits still");
+    assert!(
+        subscription.outbox.put(word(2)).is_some(),
+        "the first waits still"
+    );
 }
 
 #[tokio::test]
 async fn who_watches_is_told_again_on_a_new_connection_and_nothing_else() {
     let (endpoint, told) = source(|_| plain_answer(&answer()), 1);
     let subscription = Subscription::to(&endpoint);
-    let seen = vec![Seen { stream: "cam".into(), viewer: 1, ..Seen::default() }];
+    let seen = vec![Seen {
+        stream: "cam".into(),
+        viewer: 1,
+        ..Seen::default()
+    }];
     subscription.outbox.put(Word { seen, ..word(5) });
     let (first, _) = told.recv_timeout(DEADLINE).unwrap();
     let (second, topic) = told.recv_timeout(DEADLINE).unwrap();
     let heard = Listener::new(None, CHALLENGE).hear(&topic).unwrap();
-    assert_eq!((first, second, viewers(&heard), heard.seen.len(), heard.sequence), (0, 1, 5, 0, 1));
+    assert_eq!(
+        (
+            first,
+            second,
+            viewers(&heard),
+            heard.seen.len(),
+            heard.sequence
+        ),
+        (0, 1, 5, 0, 1)
+    );
 }
 
 #[tokio::test]
 async fn verdicts_come_with_the_answers_and_sooner_while_findings_flow() {
-    let verdict = ViewerVerdict { viewer: 4, verdict: Some(Verdict { error: 0.5, ..Verdict::default() }) };
-    let (endpoint, told) = source(move |_| plain_answer(&Answer { verdicts: vec![verdict], ..answer() }), usize::MAX);
+    let verdict = ViewerVerdict {
+        viewer: 4,
+        verdict: Some(Verdict {
+            error: 0.5,
+            ..Verdict::default()
+        }),
+    };
+    let (endpoint, told) = source(
+        move |_| {
+            plain_answer(&Answer {
+                verdicts: vec![verdict],
+                ..answer()
+            })
+        },
+        usize::MAX,
+    );
     let subscription = Subscription::to(&endpoint);
     let next = async || loop {
         match subscription.inbox.take_verdicts() {
@@ -172,8 +245,17 @@ async fn verdicts_come_with_the_answers_and_sooner_while_findings_flow() {
     }
     let start = clock::now();
     for _ in 0..3 {
-        let findings = vec![Finding { epoch: 1, ..Finding::default() }];
-        let seen = vec![Seen { stream: "cam".into(), viewer: 4, screen: 1, findings, ..Seen::default() }];
+        let findings = vec![Finding {
+            epoch: 1,
+            ..Finding::default()
+        }];
+        let seen = vec![Seen {
+            stream: "cam".into(),
+            viewer: 4,
+            screen: 1,
+            findings,
+            ..Seen::default()
+        }];
         subscription.outbox.put(Word { seen, ..word(1) });
         told.recv_timeout(DEADLINE).unwrap();
         timeout(DEADLINE, next()).await.unwrap();

@@ -20,7 +20,9 @@ pub(super) enum AviError {
     Io(#[from] io::Error),
     #[error("AVI without video: it ends at byte {0} before any picture")]
     NoVideo(u64),
-    #[error("AVI whose video is {0}, not MJPEG; ffmpeg can convert it (-c:v mjpeg), or be the input as pipe")]
+    #[error(
+        "AVI whose video is {0}, not MJPEG; ffmpeg can convert it (-c:v mjpeg), or be the input as pipe"
+    )]
     Codec(String),
 }
 
@@ -50,7 +52,15 @@ impl Avi {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let file = BufReader::new(file);
-        let mut avi = Self { file, length, at: 0, movie: 0, stream: *b"00", broken: 0, bytes: Vec::new() };
+        let mut avi = Self {
+            file,
+            length,
+            at: 0,
+            movie: 0,
+            stream: *b"00",
+            broken: 0,
+            bytes: Vec::new(),
+        };
         avi.read_head()?;
         Ok(avi)
     }
@@ -75,7 +85,10 @@ impl Avi {
                 // biCompression of the BITMAPINFOHEADER that follows its stream's header.
                 b"strf" if video.is_some_and(|v| v + 1 == streams) => {
                     let codec = self.letters_at(chunk, 16)?.to_ascii_uppercase();
-                    if ![b"MJPG", b"JPEG", b"AVRN", b"DMB1"].iter().any(|known| codec == **known) {
+                    if ![b"MJPG", b"JPEG", b"AVRN", b"DMB1"]
+                        .iter()
+                        .any(|known| codec == **known)
+                    {
                         return Err(AviError::Codec(codec.escape_ascii().to_string()));
                     }
                 }
@@ -92,7 +105,10 @@ impl Avi {
             self.file.read_exact(&mut head)?;
             self.at += 8;
             let [a, b, c, d, l0, l1, l2, l3] = head;
-            let chunk = Chunk { letters: [a, b, c, d], length: u32::from_le_bytes([l0, l1, l2, l3]) };
+            let chunk = Chunk {
+                letters: [a, b, c, d],
+                length: u32::from_le_bytes([l0, l1, l2, l3]),
+            };
             if !matches!(&chunk.letters, b"RIFF" | b"LIST") {
                 return Ok(Some(chunk));
             }
@@ -105,7 +121,10 @@ impl Avi {
             match &letters {
                 b"AVI " | b"AVIX" | b"hdrl" | b"strl" | b"rec " => {}
                 b"movi" => return Ok(Some(Chunk { letters, length: 0 })),
-                _ => self.skip(Chunk { letters, length: chunk.length.saturating_sub(4) })?,
+                _ => self.skip(Chunk {
+                    letters,
+                    length: chunk.length.saturating_sub(4),
+                })?,
             }
         }
         Ok(None)

@@ -54,7 +54,9 @@ impl Directory {
                 files.push(file);
             }
             if files.len() > MAX_FILES {
-                return Err(io::Error::other(format!("over {MAX_FILES} pictures; put them into an MJPEG file")));
+                return Err(io::Error::other(format!(
+                    "over {MAX_FILES} pictures; put them into an MJPEG file"
+                )));
             }
         }
         if files.is_empty() {
@@ -62,17 +64,31 @@ impl Directory {
         }
         files.sort_unstable();
         let kept = files.iter().map(|_| None).collect();
-        Ok(Self { files, next: 0, broken: 0, bytes: Vec::new(), kept, kept_bytes: 0 })
+        Ok(Self {
+            files,
+            next: 0,
+            broken: 0,
+            bytes: Vec::new(),
+            kept,
+            kept_bytes: 0,
+        })
     }
 
     /// The picture in a file: bytes after its end are dropped. None when it is no whole JPEG or is gone.
     fn read(&mut self, index: usize) -> Option<FrameBuffer> {
         let version = version(&fs::metadata(&self.files[index]).ok()?);
-        if let Some(kept) = self.kept[index].as_ref().filter(|kept| kept.version == version) {
+        if let Some(kept) = self.kept[index]
+            .as_ref()
+            .filter(|kept| kept.version == version)
+        {
             return Some(FrameBuffer::copy_of(&kept.jpeg));
         }
         self.bytes.clear();
-        File::open(&self.files[index]).ok()?.take(MAX_PICTURE as u64 + 1).read_to_end(&mut self.bytes).ok()?;
+        File::open(&self.files[index])
+            .ok()?
+            .take(MAX_PICTURE as u64 + 1)
+            .read_to_end(&mut self.bytes)
+            .ok()?;
         match Walk::default().step(&self.bytes) {
             Step::Done(end) if end <= MAX_PICTURE => {
                 self.keep(index, version, end);
@@ -93,7 +109,10 @@ impl Directory {
         self.kept_bytes -= self.kept[index].take().map_or(0, |old| old.jpeg.len());
         if self.kept_bytes + length <= MAX_KEPT {
             self.kept_bytes += length;
-            self.kept[index] = Some(Kept { version, jpeg: self.bytes[..length].into() });
+            self.kept[index] = Some(Kept {
+                version,
+                jpeg: self.bytes[..length].into(),
+            });
         }
     }
 }
@@ -125,6 +144,8 @@ impl Pictures for Directory {
     }
 
     fn place(&self) -> String {
-        self.files.get(self.next).map_or_else(|| "the end".to_owned(), |file| file.display().to_string())
+        self.files
+            .get(self.next)
+            .map_or_else(|| "the end".to_owned(), |file| file.display().to_string())
     }
 }

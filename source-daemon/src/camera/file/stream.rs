@@ -21,7 +21,12 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, splitter: Splitter::default(), broken: 0, chunk: vec![0; MAX_PUSH] })
+        Ok(Self {
+            file: File::open(path)?,
+            splitter: Splitter::default(),
+            broken: 0,
+            chunk: vec![0; MAX_PUSH],
+        })
     }
 }
 

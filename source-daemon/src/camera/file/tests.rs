@@ -10,7 +10,12 @@ use crate::picture::canvas::Canvas;
 fn picture(shade: u8) -> Vec<u8> {
     let mut canvas = Canvas::default();
     canvas.reset_rgb(32, 16).fill(shade);
-    Encoder::new(80).unwrap().encode(&canvas).unwrap().jpeg().to_vec()
+    Encoder::new(80)
+        .unwrap()
+        .encode(&canvas)
+        .unwrap()
+        .jpeg()
+        .to_vec()
 }
 
 fn chunk(letters: &[u8; 4], body: &[u8]) -> Vec<u8> {
@@ -28,10 +33,21 @@ fn avi(codec: &[u8; 4], pictures: &[Vec<u8>]) -> Vec<u8> {
     let stream = |kind: &[u8; 4], compression: &[u8; 4]| {
         let header = [&kind[..], &compression[..], &[0; 48]].concat();
         let format = [&[0u8; 16][..], &compression[..], &[0; 20]].concat();
-        list(b"LIST", b"strl", &[chunk(b"strh", &header), chunk(b"strf", &format)])
+        list(
+            b"LIST",
+            b"strl",
+            &[chunk(b"strh", &header), chunk(b"strf", &format)],
+        )
     };
-    let head =
-        list(b"LIST", b"hdrl", &[chunk(b"avih", &[0; 56]), stream(b"auds", b"\0\0\0\0"), stream(b"vids", codec)]);
+    let head = list(
+        b"LIST",
+        b"hdrl",
+        &[
+            chunk(b"avih", &[0; 56]),
+            stream(b"auds", b"\0\0\0\0"),
+            stream(b"vids", codec),
+        ],
+    );
     let mut movie = Vec::new();
     for picture in pictures {
         movie.push(chunk(b"00wb", &[1, 2, 3]));
@@ -41,12 +57,21 @@ fn avi(codec: &[u8; 4], pictures: &[Vec<u8>]) -> Vec<u8> {
     list(
         b"RIFF",
         b"AVI ",
-        &[head, list(b"LIST", b"INFO", std::slice::from_ref(&junk)), junk, list(b"LIST", b"movi", &movie)],
+        &[
+            head,
+            list(b"LIST", b"INFO", std::slice::from_ref(&junk)),
+            junk,
+            list(b"LIST", b"movi", &movie),
+        ],
     )
 }
 
 fn input(path: &Path, repeat: bool) -> FileInput {
-    FileInput { path: path.to_owned(), rate_millihertz: 200_000, repeat }
+    FileInput {
+        path: path.to_owned(),
+        rate_millihertz: 200_000,
+        repeat,
+    }
 }
 
 /// Plays until the end or until `most` pictures are delivered or passed over; gives what was delivered, with the number
@@ -59,7 +84,11 @@ fn play(input: &mut FileInput, most: u64) -> (Vec<(u64, Vec<u8>)>, Option<Camera
     let (mut delivered, mut number) = (Vec::new(), 0);
     while number < most {
         match camera.next(number, &mut Raw::default()) {
-            Ok(Shot { skipped, content: Content::Jpeg(jpeg), .. }) => {
+            Ok(Shot {
+                skipped,
+                content: Content::Jpeg(jpeg),
+                ..
+            }) => {
                 number += skipped;
                 delivered.push((number, jpeg.jpeg().to_vec()));
                 number += 1;
@@ -94,7 +123,12 @@ fn every_kind_of_file_plays_its_pictures_in_order_and_over_again() {
         assert!(error.is_none(), "{error:?}");
         assert!(delivered.len() > 5);
         for (number, jpeg) in delivered {
-            assert_eq!(jpeg, pictures[number as usize % 10], "{} {number}", path.display());
+            assert_eq!(
+                jpeg,
+                pictures[number as usize % 10],
+                "{} {number}",
+                path.display()
+            );
         }
     }
 }
@@ -113,12 +147,18 @@ fn what_is_not_repeated_ends() {
 fn damaged_and_progressive_pictures_are_left_out_and_counted_as_skipped() {
     let good = picture(1);
     let mut progressive = picture(2);
-    let at = progressive.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+    let at = progressive
+        .windows(2)
+        .position(|w| w == [0xff, 0xc0])
+        .unwrap();
     progressive[at + 1] = 0xc2;
     let cut = picture(3)[..good.len() - 5].to_vec();
     let (_dir, paths) = files(&[good.clone(), cut, progressive, good.clone()]);
     for path in &paths {
-        let mut input = FileInput { rate_millihertz: 5_000, ..input(path, false) };
+        let mut input = FileInput {
+            rate_millihertz: 5_000,
+            ..input(path, false)
+        };
         let (delivered, _) = play(&mut input, 100);
         assert!(delivered.iter().all(|(_, jpeg)| *jpeg == good));
         assert_eq!(delivered.last().unwrap().0, 3, "{}", path.display());
@@ -147,8 +187,14 @@ fn what_cannot_be_played_is_refused_with_the_reason() {
         play(&mut input(&path, true), 1).1.unwrap()
     };
     assert!(matches!(refusal("none", None), CameraError::Unplugged(_)));
-    assert!(matches!(refusal("text", Some(b"hello world!")), CameraError::WrongFormat(_)));
-    assert!(matches!(refusal("empty", Some(b"")), CameraError::WrongFormat(_)));
+    assert!(matches!(
+        refusal("text", Some(b"hello world!")),
+        CameraError::WrongFormat(_)
+    ));
+    assert!(matches!(
+        refusal("empty", Some(b"")),
+        CameraError::WrongFormat(_)
+    ));
     let h264 = refusal("h264", Some(&avi(b"H264", &[picture(1)])));
     assert!(h264.to_string().contains("H264"), "{h264}");
     fs::create_dir(dir.path().join("bare")).unwrap();
@@ -163,7 +209,9 @@ fn an_avi_cut_anywhere_plays_what_is_whole_and_never_panics() {
     let path = dir.path().join("cut.avi");
     for end in (12..whole.len()).step_by(11) {
         fs::write(&path, &whole[..end]).unwrap();
-        let Ok(mut avi) = Avi::open(&path) else { continue };
+        let Ok(mut avi) = Avi::open(&path) else {
+            continue;
+        };
         let mut played = Vec::new();
         while let Some(picture) = avi.next().unwrap() {
             played.push(picture.jpeg().to_vec());
@@ -193,17 +241,24 @@ fn what_changes_in_a_directory_between_two_rounds_is_seen_although_pictures_are_
     let mut pictures = Directory::open(&folder).unwrap();
     let mut round = || {
         pictures.rewind().unwrap();
-        let jpegs: Vec<_> =
-            std::iter::from_fn(|| pictures.next().unwrap()).map(|buffer| buffer.jpeg().to_vec()).collect();
+        let jpegs: Vec<_> = std::iter::from_fn(|| pictures.next().unwrap())
+            .map(|buffer| buffer.jpeg().to_vec())
+            .collect();
         (jpegs, pictures.kept_bytes())
     };
     let first = round();
     assert_eq!(
         first,
-        (vec![picture(1), picture(2), picture(3)], [1, 2, 3].map(|shade| picture(shade).len()).iter().sum())
+        (
+            vec![picture(1), picture(2), picture(3)],
+            [1, 2, 3].map(|shade| picture(shade).len()).iter().sum()
+        )
     );
     assert_eq!(round(), first);
-    let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     names.sort();
     fs::write(&names[0], picture(9)).unwrap();
     fs::remove_file(&names[1]).unwrap();

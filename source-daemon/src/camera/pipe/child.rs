@@ -61,12 +61,21 @@ impl Child {
     }
 
     /// As [`spawn`](Self::spawn), on a list of its own.
-    pub(super) fn spawn_among(command: &str, running: &'static Running) -> io::Result<(Self, ChildStdout)> {
+    pub(super) fn spawn_among(
+        command: &str,
+        running: &'static Running,
+    ) -> io::Result<(Self, ChildStdout)> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(command).process_group(0);
         // The service manager must not take the command's words for the source's.
-        shell.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
-        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
+            .env_remove("WATCHDOG_PID");
+        shell
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // Held from before the start, so that no command is missed by whoever terminates all.
         let mut groups = lock(&running.0);
         let mut process = shell.spawn()?;
@@ -74,12 +83,27 @@ impl Child {
         groups.push(group);
         drop(groups);
 
-        let stdout = process.stdout.take().expect("standard output was asked to be a pipe");
-        let errors = process.stderr.take().expect("standard error was asked to be a pipe");
+        let stdout = process
+            .stdout
+            .take()
+            .expect("standard output was asked to be a pipe");
+        let errors = process
+            .stderr
+            .take()
+            .expect("standard error was asked to be a pipe");
         let (open, stderr) = sync_channel(0);
         let last_line = Arc::default();
-        let child = Self { process, group, running, stderr, last_line: Arc::clone(&last_line), status: None };
-        std::thread::Builder::new().name("stderr".to_owned()).spawn(move || log(errors, &last_line, open))?;
+        let child = Self {
+            process,
+            group,
+            running,
+            stderr,
+            last_line: Arc::clone(&last_line),
+            status: None,
+        };
+        std::thread::Builder::new()
+            .name("stderr".to_owned())
+            .spawn(move || log(errors, &last_line, open))?;
         Ok((child, stdout))
     }
 
@@ -87,7 +111,9 @@ impl Child {
     pub(super) fn wait(&mut self) -> (String, String) {
         let _ = self.stderr.recv_timeout(GRACE);
         self.end();
-        let status = self.status.map_or_else(|| "unknown end".to_owned(), |status| status.to_string());
+        let status = self
+            .status
+            .map_or_else(|| "unknown end".to_owned(), |status| status.to_string());
         (status, lock(&self.last_line).clone())
     }
 

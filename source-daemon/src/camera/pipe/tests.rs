@@ -10,11 +10,20 @@ use crate::picture::canvas::Canvas;
 fn picture(shade: u8) -> Vec<u8> {
     let mut canvas = Canvas::default();
     canvas.reset_rgb(32, 16).fill(shade);
-    Encoder::new(80).unwrap().encode(&canvas).unwrap().jpeg().to_vec()
+    Encoder::new(80)
+        .unwrap()
+        .encode(&canvas)
+        .unwrap()
+        .jpeg()
+        .to_vec()
 }
 
 fn open(command: &str) -> Box<dyn Camera> {
-    PipeInput { command: Some(command.to_owned()) }.open().unwrap()
+    PipeInput {
+        command: Some(command.to_owned()),
+    }
+    .open()
+    .unwrap()
 }
 
 /// Pictures with the number that each has, and how it ended.
@@ -22,7 +31,11 @@ fn all(mut camera: Box<dyn Camera>) -> (Vec<(u64, Vec<u8>)>, CameraError) {
     let (mut pictures, mut number) = (Vec::new(), 0);
     loop {
         match camera.next(number, &mut Raw::default()) {
-            Ok(Shot { skipped, content: Content::Jpeg(jpeg), .. }) => {
+            Ok(Shot {
+                skipped,
+                content: Content::Jpeg(jpeg),
+                ..
+            }) => {
                 number += skipped;
                 pictures.push((number, jpeg.jpeg().to_vec()));
                 number += 1;
@@ -37,7 +50,9 @@ fn all(mut camera: Box<dyn Camera>) -> (Vec<(u64, Vec<u8>)>, CameraError) {
 fn runs(pid_file: &Path) -> bool {
     let pid = fs::read_to_string(pid_file).unwrap();
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
@@ -54,13 +69,20 @@ fn every_picture_of_a_command_comes_in_order_and_then_how_it_ended() {
     let movie = dir.path().join("movie");
     let pictures: Vec<_> = (0..200).map(|n| picture(n as u8)).collect();
     fs::write(&movie, pictures.concat()).unwrap();
-    let (delivered, end) =
-        all(open(&format!("cat {0} {0}; echo first; echo the camera is gone >&2; exit 3", movie.display())));
-    let numbered: Vec<_> = (0..).zip(pictures.iter().chain(&pictures).cloned()).collect();
+    let (delivered, end) = all(open(&format!(
+        "cat {0} {0}; echo first; echo the camera is gone >&2; exit 3",
+        movie.display()
+    )));
+    let numbered: Vec<_> = (0..)
+        .zip(pictures.iter().chain(&pictures).cloned())
+        .collect();
     assert!(delivered == numbered);
     assert!(matches!(end, CameraError::Failed(_)));
     let text = end.to_string();
-    assert!(text.contains("exit status: 3") && text.contains("the camera is gone"), "{text}");
+    assert!(
+        text.contains("exit status: 3") && text.contains("the camera is gone"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -68,23 +90,39 @@ fn a_damaged_picture_in_the_pipe_costs_only_itself_and_leaves_a_gap_in_the_numbe
     let dir = TempDir::new().unwrap();
     let movie = dir.path().join("movie");
     let good = picture(9);
-    fs::write(&movie, [&good, &good[..good.len() - 5], &good, &b"noise"[..], &good].concat()).unwrap();
+    fs::write(
+        &movie,
+        [&good, &good[..good.len() - 5], &good, &b"noise"[..], &good].concat(),
+    )
+    .unwrap();
     let (delivered, _) = all(open(&format!("cat {}", movie.display())));
     assert!(delivered.iter().all(|(_, jpeg)| *jpeg == good));
-    assert_eq!(delivered.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 2, 3]);
+    assert_eq!(
+        delivered
+            .iter()
+            .map(|(number, _)| *number)
+            .collect::<Vec<_>>(),
+        [0, 2, 3]
+    );
 }
 
 #[test]
 fn a_command_that_cannot_run_says_why() {
     let (_, end) = all(open("/no/such/program"));
     let text = end.to_string();
-    assert!(text.contains("exit status: 127") && text.contains("/no/such/program"), "{text}");
+    assert!(
+        text.contains("exit status: 127") && text.contains("/no/such/program"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_command_that_writes_no_jpeg_is_told_what_it_should_write() {
     let (_, end) = all(open("cat /dev/zero"));
-    assert!(matches!(&end, CameraError::WrongFormat(text) if text.contains("-f mjpeg")), "{end}");
+    assert!(
+        matches!(&end, CameraError::WrongFormat(text) if text.contains("-f mjpeg")),
+        "{end}"
+    );
 }
 
 #[test]
@@ -92,8 +130,15 @@ fn a_dropped_camera_ends_all_that_its_command_started_even_what_ignores_sigterm(
     for trap in ["", "trap '' TERM; "] {
         let dir = TempDir::new().unwrap();
         let (shell, inner) = (dir.path().join("shell"), dir.path().join("inner"));
-        let files = format!("echo $$ > {}; sleep 1000 & echo $! > {}", shell.display(), inner.display());
-        let camera = open(&format!("{trap}{files}; echo > {}/ready; wait; sleep 1000", dir.path().display()));
+        let files = format!(
+            "echo $$ > {}; sleep 1000 & echo $! > {}",
+            shell.display(),
+            inner.display()
+        );
+        let camera = open(&format!(
+            "{trap}{files}; echo > {}/ready; wait; sleep 1000",
+            dir.path().display()
+        ));
         eventually("the command starts", || dir.path().join("ready").exists());
         assert!(runs(&shell) && runs(&inner));
         let begin = clock::now();

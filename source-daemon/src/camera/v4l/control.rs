@@ -19,21 +19,33 @@ struct Setting {
 ///
 /// # Errors
 /// A control that the device does not have, or a value out of its range; the message lists what there is.
-pub(super) fn apply(device: &Device, device_name: &str, wanted: &BTreeMap<String, i64>) -> Result<(), CameraError> {
+pub(super) fn apply(
+    device: &Device,
+    device_name: &str,
+    wanted: &BTreeMap<String, i64>,
+) -> Result<(), CameraError> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let present = device.query_controls().map_err(|error| failure(device_name, "list the controls of", &error))?;
-    let settings = settings(&present, wanted).map_err(|why| CameraError::Failed(format!("{device_name}: {why}")))?;
+    let present = device
+        .query_controls()
+        .map_err(|error| failure(device_name, "list the controls of", &error))?;
+    let settings = settings(&present, wanted)
+        .map_err(|why| CameraError::Failed(format!("{device_name}: {why}")))?;
     for Setting { id, name, value } in settings {
         let doing = format!("set {name} of");
-        device.set_control(Control { id, value }).map_err(|error| failure(device_name, &doing, &error))?;
+        device
+            .set_control(Control { id, value })
+            .map_err(|error| failure(device_name, &doing, &error))?;
     }
     Ok(())
 }
 
 /// What to set, checked, with switches and menus first: most cameras refuse a manual value while its automatic is on.
-fn settings(present: &[Description], wanted: &BTreeMap<String, i64>) -> Result<Vec<Setting>, String> {
+fn settings(
+    present: &[Description],
+    wanted: &BTreeMap<String, i64>,
+) -> Result<Vec<Setting>, String> {
     let present: Vec<&Description> = present.iter().filter(|control| settable(control)).collect();
     let mut found = Vec::new();
     for (key, &value) in wanted {
@@ -42,7 +54,11 @@ fn settings(present: &[Description], wanted: &BTreeMap<String, i64>) -> Result<V
             .find(|control| Some(control.id) == number(key) || plain(&control.name) == plain(key))
             .ok_or_else(|| format!("no control {key:?}; there are {}", listing(&present)))?;
         if !takes(control, value) {
-            return Err(format!("{} takes {}, not {value}", plain(&control.name), range(control)));
+            return Err(format!(
+                "{} takes {}, not {value}",
+                plain(&control.name),
+                range(control)
+            ));
         }
         found.push((!is_switch(control), setting(control, value)));
     }
@@ -55,13 +71,22 @@ fn setting(control: &Description, value: i64) -> Setting {
         Type::Boolean => Value::Boolean(value != 0),
         _ => Value::Integer(value),
     };
-    Setting { id: control.id, name: plain(&control.name), value }
+    Setting {
+        id: control.id,
+        name: plain(&control.name),
+        value,
+    }
 }
 
 /// The way `v4l2-ctl` writes names: "White Balance, Automatic" is `white_balance_automatic`.
 fn plain(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("_")
+    let words = name
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    words
+        .map(str::to_ascii_lowercase)
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 /// A V4L2 control number, decimal or as `0x00980900`.
@@ -73,7 +98,10 @@ fn number(key: &str) -> Option<u32> {
 }
 
 fn settable(control: &Description) -> bool {
-    let kind = matches!(control.typ, Type::Integer | Type::Integer64 | Type::Boolean | Type::Menu | Type::IntegerMenu);
+    let kind = matches!(
+        control.typ,
+        Type::Integer | Type::Integer64 | Type::Boolean | Type::Menu | Type::IntegerMenu
+    );
     kind && !control.flags.intersects(Flags::DISABLED | Flags::READ_ONLY)
 }
 
@@ -82,13 +110,19 @@ fn is_switch(control: &Description) -> bool {
 }
 
 fn takes(control: &Description, value: i64) -> bool {
-    let listed = |items: &Vec<(u32, MenuItem)>| items.iter().any(|(index, _)| i64::from(*index) == value);
-    (control.minimum..=control.maximum).contains(&value) && control.items.as_ref().is_none_or(listed)
+    let listed =
+        |items: &Vec<(u32, MenuItem)>| items.iter().any(|(index, _)| i64::from(*index) == value);
+    (control.minimum..=control.maximum).contains(&value)
+        && control.items.as_ref().is_none_or(listed)
 }
 
 fn range(control: &Description) -> String {
     match &control.items {
-        Some(items) => items.iter().map(|(index, item)| format!("{index} ({item})")).collect::<Vec<_>>().join(" "),
+        Some(items) => items
+            .iter()
+            .map(|(index, item)| format!("{index} ({item})"))
+            .collect::<Vec<_>>()
+            .join(" "),
         None => format!("{} to {}", control.minimum, control.maximum),
     }
 }
@@ -96,7 +130,11 @@ fn range(control: &Description) -> String {
 fn listing(present: &[&Description]) -> String {
     match present {
         [] => "none".into(),
-        _ => present.iter().map(|c| format!("{} {}", plain(&c.name), range(c))).collect::<Vec<_>>().join(", "),
+        _ => present
+            .iter()
+            .map(|c| format!("{} {}", plain(&c.name), range(c)))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
@@ -106,12 +144,25 @@ mod tests {
 
     fn control(id: u32, name: &str, typ: Type, minimum: i64, maximum: i64) -> Description {
         let (step, default, flags) = (1, minimum, Flags::empty());
-        Description { id, typ, name: name.into(), minimum, maximum, step, default, flags, items: None }
+        Description {
+            id,
+            typ,
+            name: name.into(),
+            minimum,
+            maximum,
+            step,
+            default,
+            flags,
+            items: None,
+        }
     }
 
     fn present() -> Vec<Description> {
         let exposure = Description {
-            items: Some(vec![(1, MenuItem::Name("Manual".into())), (3, MenuItem::Name("Aperture".into()))]),
+            items: Some(vec![
+                (1, MenuItem::Name("Manual".into())),
+                (3, MenuItem::Name("Aperture".into())),
+            ]),
             ..control(0x009a_0901, "Auto Exposure", Type::Menu, 0, 3)
         };
         vec![
@@ -119,30 +170,65 @@ mod tests {
             control(0x0098_090c, "White Balance, Automatic", Type::Boolean, 0, 1),
             control(0x009a_0902, "Absolute Exposure", Type::Integer, 3, 2047),
             exposure,
-            Description { flags: Flags::READ_ONLY, ..control(7, "Firmware", Type::Integer, 0, 9) },
+            Description {
+                flags: Flags::READ_ONLY,
+                ..control(7, "Firmware", Type::Integer, 0, 9)
+            },
             control(1, "User Controls", Type::CtrlClass, 0, 0),
         ]
     }
 
     fn resolve(wanted: &[(&str, i64)]) -> Result<Vec<(u32, Value)>, String> {
-        let wanted = wanted.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        Ok(settings(&present(), &wanted)?.into_iter().map(|s| (s.id, s.value)).collect())
+        let wanted = wanted
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
+        Ok(settings(&present(), &wanted)?
+            .into_iter()
+            .map(|s| (s.id, s.value))
+            .collect())
     }
 
     #[test]
     fn a_control_is_found_by_its_name_in_any_spelling_or_its_number() {
-        for key in ["brightness", "Brightness", "BRIGHTNESS", "0x00980900", "9963776"] {
-            assert_eq!(resolve(&[(key, 7)]), Ok(vec![(0x0098_0900, Value::Integer(7))]), "{key}");
+        for key in [
+            "brightness",
+            "Brightness",
+            "BRIGHTNESS",
+            "0x00980900",
+            "9963776",
+        ] {
+            assert_eq!(
+                resolve(&[(key, 7)]),
+                Ok(vec![(0x0098_0900, Value::Integer(7))]),
+                "{key}"
+            );
         }
-        for key in ["White Balance, Automatic", "white_balance_automatic", "white-balance-automatic"] {
-            assert_eq!(resolve(&[(key, 0)]), Ok(vec![(0x0098_090c, Value::Boolean(false))]), "{key}");
+        for key in [
+            "White Balance, Automatic",
+            "white_balance_automatic",
+            "white-balance-automatic",
+        ] {
+            assert_eq!(
+                resolve(&[(key, 0)]),
+                Ok(vec![(0x0098_090c, Value::Boolean(false))]),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn switches_are_set_before_the_values_that_they_free() {
-        let order = resolve(&[("absolute_exposure", 100), ("auto_exposure", 1), ("brightness", 1)]).unwrap();
-        assert_eq!(order.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0x009a_0901, 0x009a_0902, 0x0098_0900]);
+        let order = resolve(&[
+            ("absolute_exposure", 100),
+            ("auto_exposure", 1),
+            ("brightness", 1),
+        ])
+        .unwrap();
+        assert_eq!(
+            order.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            [0x009a_0901, 0x009a_0902, 0x0098_0900]
+        );
     }
 
     #[test]
@@ -152,12 +238,22 @@ mod tests {
             "no control \"zoom\"; there are brightness 0 to 255, white_balance_automatic 0 to 1, \
              absolute_exposure 3 to 2047, auto_exposure 1 (Manual) 3 (Aperture)"
         );
-        assert!(resolve(&[("firmware", 1)]).unwrap_err().starts_with("no control"));
+        assert!(
+            resolve(&[("firmware", 1)])
+                .unwrap_err()
+                .starts_with("no control")
+        );
     }
 
     #[test]
     fn a_value_out_of_range_is_answered_with_the_range() {
-        assert_eq!(resolve(&[("brightness", 256)]).unwrap_err(), "brightness takes 0 to 255, not 256");
-        assert_eq!(resolve(&[("auto_exposure", 2)]).unwrap_err(), "auto_exposure takes 1 (Manual) 3 (Aperture), not 2");
+        assert_eq!(
+            resolve(&[("brightness", 256)]).unwrap_err(),
+            "brightness takes 0 to 255, not 256"
+        );
+        assert_eq!(
+            resolve(&[("auto_exposure", 2)]).unwrap_err(),
+            "auto_exposure takes 1 (Manual) 3 (Aperture), not 2"
+        );
     }
 }

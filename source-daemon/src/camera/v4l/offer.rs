@@ -91,17 +91,31 @@ pub(super) struct Choice {
 /// Those of the driver.
 pub(super) fn read(device: &Device, wish: &Wish) -> std::io::Result<Menu> {
     let mut menu = Menu::default();
-    let codes: BTreeSet<[u8; 4]> = device.enum_formats()?.iter().map(|f| f.fourcc.repr).collect();
+    let codes: BTreeSet<[u8; 4]> = device
+        .enum_formats()?
+        .iter()
+        .map(|f| f.fourcc.repr)
+        .collect();
     for code in codes {
         let Some(layout) = Layout::of_fourcc(code) else {
-            menu.foreign.push(String::from_utf8_lossy(&code).trim_end().to_owned());
+            menu.foreign
+                .push(String::from_utf8_lossy(&code).trim_end().to_owned());
             continue;
         };
-        for size in device.enum_framesizes(layout.fourcc())?.into_iter().take(MAX_SIZES) {
+        for size in device
+            .enum_framesizes(layout.fourcc())?
+            .into_iter()
+            .take(MAX_SIZES)
+        {
             let (width, height) = spans(size.size);
             let (w, h) = wish.size.unwrap_or(USUAL_SIZE);
             let (w, h) = (width.nearest(w), height.nearest(h));
-            menu.offers.push(Offer { layout, width, height, rates: rates(device, layout, w, h) });
+            menu.offers.push(Offer {
+                layout,
+                width,
+                height,
+                rates: rates(device, layout, w, h),
+            });
         }
     }
     Ok(menu)
@@ -112,9 +126,20 @@ pub(super) fn read(device: &Device, wish: &Wish) -> std::io::Result<Menu> {
 pub(super) fn choose(offers: &[Offer], wish: &Wish) -> Option<Choice> {
     let fitting = offers.iter().filter_map(|offer| offer.fit(wish));
     fitting.min_by_key(|choice| {
-        let distance = if wish.size.is_some() { 0 } else { pixels(*choice).abs_diff(USUAL_SIZE.0 * USUAL_SIZE.1) };
-        let off = choice.rate.map_or(0.0, |rate| rate.distance(wish.rate.unwrap_or(USUAL_RATE)));
-        ((off * 10.0) as u32, distance, choice.layout, (off * 1e6) as u32)
+        let distance = if wish.size.is_some() {
+            0
+        } else {
+            pixels(*choice).abs_diff(USUAL_SIZE.0 * USUAL_SIZE.1)
+        };
+        let off = choice
+            .rate
+            .map_or(0.0, |rate| rate.distance(wish.rate.unwrap_or(USUAL_RATE)));
+        (
+            (off * 10.0) as u32,
+            distance,
+            choice.layout,
+            (off * 1e6) as u32,
+        )
     })
 }
 
@@ -136,8 +161,12 @@ impl fmt::Display for Menu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut groups: Vec<(String, String)> = Vec::new();
         for layout in [Layout::Mjpeg, Layout::Yuyv, Layout::Nv12] {
-            let sizes: Vec<String> =
-                self.offers.iter().filter(|o| o.layout == layout).map(ToString::to_string).collect();
+            let sizes: Vec<String> = self
+                .offers
+                .iter()
+                .filter(|o| o.layout == layout)
+                .map(ToString::to_string)
+                .collect();
             let sizes = sizes.join(" ");
             match groups.iter_mut().find(|(_, same)| *same == sizes) {
                 _ if sizes.is_empty() => {}
@@ -145,9 +174,16 @@ impl fmt::Display for Menu {
                 None => groups.push((layout.to_string(), sizes)),
             }
         }
-        let mut parts: Vec<String> = groups.into_iter().map(|(names, sizes)| format!("{names} {sizes}")).collect();
+        let mut parts: Vec<String> = groups
+            .into_iter()
+            .map(|(names, sizes)| format!("{names} {sizes}"))
+            .collect();
         if parts.is_empty() {
-            parts.push(if self.foreign.is_empty() { "nothing".into() } else { self.foreign.join(" ") });
+            parts.push(if self.foreign.is_empty() {
+                "nothing".into()
+            } else {
+                self.foreign.join(" ")
+            });
         }
         f.write_str(&parts.join("; "))
     }
@@ -157,7 +193,10 @@ impl Offer {
     fn fit(&self, wish: &Wish) -> Option<Choice> {
         let (width, height) = match wish.size {
             Some((w, h)) => (w, h),
-            None => (self.width.nearest(USUAL_SIZE.0), self.height.nearest(USUAL_SIZE.1)),
+            None => (
+                self.width.nearest(USUAL_SIZE.0),
+                self.height.nearest(USUAL_SIZE.1),
+            ),
         };
         let fits = wish.pixels.allows(self.layout)
             && self.width.contains(width)
@@ -166,7 +205,12 @@ impl Offer {
             && (1..=MAX_HEIGHT).contains(&height)
             && self.layout.can_have(width, height);
         let rate = self.rates.nearest(wish.rate.unwrap_or(USUAL_RATE));
-        fits.then_some(Choice { layout: self.layout, width, height, rate })
+        fits.then_some(Choice {
+            layout: self.layout,
+            width,
+            height,
+            rate,
+        })
     }
 }
 
@@ -175,7 +219,11 @@ impl fmt::Display for Offer {
         if self.width.min == self.width.max && self.height.min == self.height.max {
             write!(f, "{}x{}", self.width.max, self.height.max)?;
         } else {
-            write!(f, "{}x{}-{}x{}", self.width.min, self.height.min, self.width.max, self.height.max)?;
+            write!(
+                f,
+                "{}x{}-{}x{}",
+                self.width.min, self.height.min, self.width.max, self.height.max
+            )?;
         }
         match self.rates.fastest() {
             Some(rate) => write!(f, "@{rate}"),
@@ -186,11 +234,16 @@ impl fmt::Display for Offer {
 
 impl Span {
     pub(super) fn just(value: u32) -> Self {
-        Self { min: value, max: value, step: 1 }
+        Self {
+            min: value,
+            max: value,
+            step: 1,
+        }
     }
 
     fn contains(self, value: u32) -> bool {
-        (self.min..=self.max).contains(&value) && (value - self.min).is_multiple_of(self.step.max(1))
+        (self.min..=self.max).contains(&value)
+            && (value - self.min).is_multiple_of(self.step.max(1))
     }
 
     fn nearest(self, value: u32) -> u32 {
@@ -206,9 +259,10 @@ impl Rates {
     fn nearest(&self, wanted: f64) -> Option<Rate> {
         match self {
             Self::Unknown => None,
-            Self::Listed(rates) => {
-                rates.iter().copied().min_by(|a, b| a.distance(wanted).total_cmp(&b.distance(wanted)))
-            }
+            Self::Listed(rates) => rates
+                .iter()
+                .copied()
+                .min_by(|a, b| a.distance(wanted).total_cmp(&b.distance(wanted))),
             Self::Between(slowest, _) if wanted <= slowest.per_second() => Some(*slowest),
             Self::Between(_, fastest) if wanted >= fastest.per_second() => Some(*fastest),
             Self::Between(..) => Some(Rate::near(wanted)),
@@ -218,7 +272,10 @@ impl Rates {
     fn fastest(&self) -> Option<Rate> {
         match self {
             Self::Unknown => None,
-            Self::Listed(rates) => rates.iter().copied().max_by(|a, b| a.per_second().total_cmp(&b.per_second())),
+            Self::Listed(rates) => rates
+                .iter()
+                .copied()
+                .max_by(|a, b| a.per_second().total_cmp(&b.per_second())),
             Self::Between(_, fastest) => Some(*fastest),
         }
     }
@@ -227,15 +284,28 @@ impl Rates {
 impl Rate {
     /// `frames` in `seconds`; None when either is zero.
     pub(super) fn of_interval(interval: Fraction) -> Option<Self> {
-        let rate = Self { frames: interval.denominator, seconds: interval.numerator };
+        let rate = Self {
+            frames: interval.denominator,
+            seconds: interval.numerator,
+        };
         (rate.frames > 0 && rate.seconds > 0).then_some(rate)
     }
 
     /// `wanted` frames a second to a thousandth, or the NTSC fraction when it is that.
     fn near(wanted: f64) -> Self {
-        let ntsc = Self { frames: (wanted * 1.001).round() as u32 * 1000, seconds: 1001 };
-        let thousandths = Self { frames: (wanted * 1000.0).round() as u32, seconds: 1000 };
-        if wanted.fract() != 0.0 && ntsc.distance(wanted) < 1e-4 { ntsc } else { thousandths }
+        let ntsc = Self {
+            frames: (wanted * 1.001).round() as u32 * 1000,
+            seconds: 1001,
+        };
+        let thousandths = Self {
+            frames: (wanted * 1000.0).round() as u32,
+            seconds: 1000,
+        };
+        if wanted.fract() != 0.0 && ntsc.distance(wanted) < 1e-4 {
+            ntsc
+        } else {
+            thousandths
+        }
     }
 
     pub(super) fn interval(self) -> Fraction {
@@ -272,27 +342,43 @@ fn spans(size: FrameSizeEnum) -> (Span, Span) {
     match size {
         FrameSizeEnum::Discrete(one) => (Span::just(one.width), Span::just(one.height)),
         FrameSizeEnum::Stepwise(s) => (
-            Span { min: s.min_width, max: s.max_width, step: s.step_width },
-            Span { min: s.min_height, max: s.max_height, step: s.step_height },
+            Span {
+                min: s.min_width,
+                max: s.max_width,
+                step: s.step_width,
+            },
+            Span {
+                min: s.min_height,
+                max: s.max_height,
+                step: s.step_height,
+            },
         ),
     }
 }
 
 fn rates(device: &Device, layout: Layout, width: u32, height: u32) -> Rates {
-    let intervals = device.enum_frameintervals(layout.fourcc(), width, height).unwrap_or_default();
+    let intervals = device
+        .enum_frameintervals(layout.fourcc(), width, height)
+        .unwrap_or_default();
     let mut listed = Vec::new();
     for interval in intervals {
         match interval.interval {
             FrameIntervalEnum::Discrete(interval) => listed.extend(Rate::of_interval(interval)),
             // The longest interval is the slowest rate.
             FrameIntervalEnum::Stepwise(s) => {
-                if let (Some(slowest), Some(fastest)) = (Rate::of_interval(s.max), Rate::of_interval(s.min)) {
+                if let (Some(slowest), Some(fastest)) =
+                    (Rate::of_interval(s.max), Rate::of_interval(s.min))
+                {
                     return Rates::Between(slowest, fastest);
                 }
             }
         }
     }
-    if listed.is_empty() { Rates::Unknown } else { Rates::Listed(listed) }
+    if listed.is_empty() {
+        Rates::Unknown
+    } else {
+        Rates::Listed(listed)
+    }
 }
 
 #[cfg(test)]
@@ -300,8 +386,16 @@ mod tests {
     use super::*;
 
     fn offer(layout: Layout, width: u32, height: u32, rates: &[(u32, u32)]) -> Offer {
-        let rates = rates.iter().map(|&(frames, seconds)| Rate { frames, seconds }).collect();
-        Offer { layout, width: Span::just(width), height: Span::just(height), rates: Rates::Listed(rates) }
+        let rates = rates
+            .iter()
+            .map(|&(frames, seconds)| Rate { frames, seconds })
+            .collect();
+        Offer {
+            layout,
+            width: Span::just(width),
+            height: Span::just(height),
+            rates: Rates::Listed(rates),
+        }
     }
 
     /// A common webcam: MJPEG fast in every size, YUYV slow in the large ones, rates that are not whole.
@@ -314,7 +408,10 @@ mod tests {
             offer(Layout::Mjpeg, 1280, 720, &all),
             offer(Layout::Mjpeg, 1920, 1080, &[(30, 1)]),
         ];
-        Menu { offers, foreign: vec!["GREY".into()] }
+        Menu {
+            offers,
+            foreign: vec!["GREY".into()],
+        }
     }
 
     fn chosen(wish: Wish) -> String {
@@ -331,7 +428,11 @@ mod tests {
 
     #[test]
     fn the_size_is_exact_and_the_rate_the_nearest() {
-        let wish = |w, h, rate| Wish { size: Some((w, h)), rate: Some(rate), pixels: PixelChoice::Auto };
+        let wish = |w, h, rate| Wish {
+            size: Some((w, h)),
+            rate: Some(rate),
+            pixels: PixelChoice::Auto,
+        };
         assert_eq!(chosen(wish(640, 360, 29.97)), "MJPG 640x360 29.97");
         assert_eq!(chosen(wish(640, 360, 31.0)), "MJPG 640x360 30");
         assert_eq!(chosen(wish(640, 360, 1000.0)), "MJPG 640x360 60");
@@ -342,57 +443,147 @@ mod tests {
 
     #[test]
     fn a_layout_that_is_asked_for_is_kept_to() {
-        let wish = |size, pixels| Wish { size, rate: None, pixels };
-        assert_eq!(chosen(wish(Some((1280, 720)), PixelChoice::Yuyv)), "YUYV 1280x720 10");
+        let wish = |size, pixels| Wish {
+            size,
+            rate: None,
+            pixels,
+        };
+        assert_eq!(
+            chosen(wish(Some((1280, 720)), PixelChoice::Yuyv)),
+            "YUYV 1280x720 10"
+        );
         assert_eq!(chosen(wish(None, PixelChoice::Yuyv)), "YUYV 640x360 30");
         assert_eq!(chosen(wish(None, PixelChoice::Nv12)), "none");
     }
 
     #[test]
     fn a_refusal_lists_what_the_device_offers() {
-        let wish = Wish { size: Some((800, 600)), ..Wish::default() };
+        let wish = Wish {
+            size: Some((800, 600)),
+            ..Wish::default()
+        };
         assert_eq!(
             webcam().refusal("/dev/video0", &wish),
             "/dev/video0 has no 800x600; it offers MJPG 640x360@60 1280x720@60 1920x1080@30; YUYV 640x360@60 1280x720@10"
         );
-        let grey = Menu { offers: vec![], foreign: vec!["GREY".into(), "BA81".into()] };
+        let grey = Menu {
+            offers: vec![],
+            foreign: vec!["GREY".into(), "BA81".into()],
+        };
         assert_eq!(
             grey.refusal("/dev/video0", &Wish::default()),
             "/dev/video0 has no MJPG, YUYV or NV12; it offers GREY BA81"
         );
-        let both = vec![offer(Layout::Mjpeg, 64, 48, &[(30, 1)]), offer(Layout::Nv12, 64, 48, &[(30, 1)])];
-        assert_eq!(Menu { offers: both, foreign: vec![] }.to_string(), "MJPG/NV12 64x48@30");
+        let both = vec![
+            offer(Layout::Mjpeg, 64, 48, &[(30, 1)]),
+            offer(Layout::Nv12, 64, 48, &[(30, 1)]),
+        ];
+        assert_eq!(
+            Menu {
+                offers: both,
+                foreign: vec![]
+            }
+            .to_string(),
+            "MJPG/NV12 64x48@30"
+        );
     }
 
     #[test]
     fn a_range_of_sizes_and_rates_gives_any_value_on_its_steps() {
-        let between = Rates::Between(Rate { frames: 1, seconds: 1 }, Rate { frames: 60, seconds: 1 });
+        let between = Rates::Between(
+            Rate {
+                frames: 1,
+                seconds: 1,
+            },
+            Rate {
+                frames: 60,
+                seconds: 1,
+            },
+        );
         let range = Offer {
             layout: Layout::Yuyv,
-            width: Span { min: 16, max: 4096, step: 8 },
-            height: Span { min: 16, max: 2304, step: 2 },
+            width: Span {
+                min: 16,
+                max: 4096,
+                step: 8,
+            },
+            height: Span {
+                min: 16,
+                max: 2304,
+                step: 2,
+            },
             rates: between,
         };
-        let wish = |w, h, rate| Wish { size: Some((w, h)), rate: Some(rate), pixels: PixelChoice::Auto };
+        let wish = |w, h, rate| Wish {
+            size: Some((w, h)),
+            rate: Some(rate),
+            pixels: PixelChoice::Auto,
+        };
         let get = |w: Wish| choose(std::slice::from_ref(&range), &w);
-        assert_eq!(get(wish(648, 482, 12.5)).unwrap().rate, Some(Rate { frames: 12_500, seconds: 1000 }));
-        assert_eq!(get(wish(648, 482, 29.97)).unwrap().rate, Some(Rate { frames: 30_000, seconds: 1001 }));
-        assert_eq!(get(wish(648, 482, 90.0)).unwrap().rate, Some(Rate { frames: 60, seconds: 1 }));
+        assert_eq!(
+            get(wish(648, 482, 12.5)).unwrap().rate,
+            Some(Rate {
+                frames: 12_500,
+                seconds: 1000
+            })
+        );
+        assert_eq!(
+            get(wish(648, 482, 29.97)).unwrap().rate,
+            Some(Rate {
+                frames: 30_000,
+                seconds: 1001
+            })
+        );
+        assert_eq!(
+            get(wish(648, 482, 90.0)).unwrap().rate,
+            Some(Rate {
+                frames: 60,
+                seconds: 1
+            })
+        );
         assert_eq!(get(wish(650, 482, 30.0)), None, "650 is no multiple of 8");
-        assert_eq!(get(wish(4096, 2304, 30.0)), None, "larger than anyone decodes");
-        assert_eq!(get(Wish::default()).map(|c| (c.width, c.height)), Some((1280, 720)));
+        assert_eq!(
+            get(wish(4096, 2304, 30.0)),
+            None,
+            "larger than anyone decodes"
+        );
+        assert_eq!(
+            get(Wish::default()).map(|c| (c.width, c.height)),
+            Some((1280, 720))
+        );
     }
 
     #[test]
     fn a_driver_that_tells_no_rates_can_be_used() {
-        let silent = Offer { rates: Rates::Unknown, ..offer(Layout::Yuyv, 640, 480, &[]) };
+        let silent = Offer {
+            rates: Rates::Unknown,
+            ..offer(Layout::Yuyv, 640, 480, &[])
+        };
         assert_eq!(choose(&[silent], &Wish::default()).unwrap().rate, None);
     }
 
     #[test]
     fn an_odd_size_is_never_taken_in_a_subsampled_layout() {
-        assert!(choose(&[offer(Layout::Yuyv, 321, 240, &[(30, 1)])], &Wish::default()).is_none());
-        assert!(choose(&[offer(Layout::Nv12, 320, 241, &[(30, 1)])], &Wish::default()).is_none());
-        assert!(choose(&[offer(Layout::Mjpeg, 321, 241, &[(30, 1)])], &Wish::default()).is_some());
+        assert!(
+            choose(
+                &[offer(Layout::Yuyv, 321, 240, &[(30, 1)])],
+                &Wish::default()
+            )
+            .is_none()
+        );
+        assert!(
+            choose(
+                &[offer(Layout::Nv12, 320, 241, &[(30, 1)])],
+                &Wish::default()
+            )
+            .is_none()
+        );
+        assert!(
+            choose(
+                &[offer(Layout::Mjpeg, 321, 241, &[(30, 1)])],
+                &Wish::default()
+            )
+            .is_some()
+        );
     }
 }

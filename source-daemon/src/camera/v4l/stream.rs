@@ -61,12 +61,17 @@ impl Capture {
     ) -> Result<Self, CameraError> {
         let mut stream = MmapStream::with_buffers(device, Type::VideoCapture, BUFFERS)
             .map_err(|error| failure(device_name, "stream from", &error))?;
-        let interval = rate.map_or(Duration::from_millis(100), |rate| Duration::from_secs_f64(1.0 / rate.per_second()));
+        let interval = rate.map_or(Duration::from_millis(100), |rate| {
+            Duration::from_secs_f64(1.0 / rate.per_second())
+        });
         let stall_limit = stall_limit.max(interval * 3);
         stream.set_timeout(stall_limit + FIRST_EXTRA);
         Ok(Self {
             device_name: device_name.to_owned(),
-            stream: Stream { mapped: Some(stream), gone: false },
+            stream: Stream {
+                mapped: Some(stream),
+                gone: false,
+            },
             handle: device.handle(),
             geometry,
             rate_millihertz: rate.map_or(0, Rate::millihertz),
@@ -80,12 +85,22 @@ impl Capture {
 
     fn take(&mut self, raw: &mut Raw) -> Result<Shot, CameraError> {
         let entered = clock::now();
-        let extra = if self.returned.is_some() { Duration::ZERO } else { FIRST_EXTRA };
+        let extra = if self.returned.is_some() {
+            Duration::ZERO
+        } else {
+            FIRST_EXTRA
+        };
         let limit = self.stall_limit + extra;
-        let paused = self.returned.is_some_and(|last| entered.saturating_since(last) > self.interval * 2);
+        let paused = self
+            .returned
+            .is_some_and(|last| entered.saturating_since(last) > self.interval * 2);
         let (mut skipped, mut stale) = (0, 0);
         loop {
-            let stream = self.stream.mapped.as_mut().expect("a stream is taken out only when it is dropped");
+            let stream = self
+                .stream
+                .mapped
+                .as_mut()
+                .expect("a stream is taken out only when it is dropped");
             let (bytes, meta) = stream.next().map_err(|error| {
                 let error = failure(&self.device_name, "read from", &error);
                 self.stream.gone = matches!(error, CameraError::Unplugged(_));
@@ -97,7 +112,9 @@ impl Capture {
             let captured = capture_time(&meta, now);
             let age = now.saturating_since(captured);
             // After a pause of ours, or of the whole process, the buffers hold pictures older than is usual here.
-            let aged = self.usual_age.is_some_and(|usual| age > usual + self.interval * 2);
+            let aged = self
+                .usual_age
+                .is_some_and(|usual| age > usual + self.interval * 2);
             let overtaken = || paused && self.handle.poll(READABLE, 0).is_ok_and(|ready| ready > 0);
             let content = if stale < BUFFERS && (aged || overtaken()) {
                 stale += 1;
@@ -108,12 +125,19 @@ impl Capture {
             if let Some(content) = content {
                 stream.set_timeout(self.stall_limit);
                 (self.returned, self.usual_age) = (Some(now), Some(age));
-                return Ok(Shot { captured, skipped, truth: None, content });
+                return Ok(Shot {
+                    captured,
+                    skipped,
+                    truth: None,
+                    content,
+                });
             }
             skipped += 1;
             if now.saturating_since(entered) > limit {
                 let name = &self.device_name;
-                return Err(CameraError::Stalled(format!("{name} sends only damaged pictures ({skipped} so far)")));
+                return Err(CameraError::Stalled(format!(
+                    "{name} sends only damaged pictures ({skipped} so far)"
+                )));
             }
         }
     }
@@ -137,7 +161,9 @@ fn content(geometry: &Geometry, bytes: &[u8], meta: &Metadata, raw: &mut Raw) ->
     if meta.flags.contains(Flags::ERROR) {
         None
     } else if geometry.layout == Layout::Mjpeg {
-        Some(Content::Jpeg(FrameBuffer::copy_of(&used[..jpeg_length(used)?])))
+        Some(Content::Jpeg(FrameBuffer::copy_of(
+            &used[..jpeg_length(used)?],
+        )))
     } else {
         geometry.copy(used, raw).then_some(Content::Raw)
     }

@@ -26,7 +26,11 @@ impl Ledger {
     /// Time has passed: judges everyone, forgets who left long ago, and tells what the log is to say. To be called a few
     /// times a second.
     pub fn on_tick(&mut self, now: Time) -> Vec<News> {
-        self.rows.retain(|_, row| row.viewer.left.is_none_or(|left| now.saturating_since(left) < LEFT_KEPT));
+        self.rows.retain(|_, row| {
+            row.viewer
+                .left
+                .is_none_or(|left| now.saturating_since(left) < LEFT_KEPT)
+        });
         let told = self.told();
         let keys: Vec<Key> = self.rows.keys().copied().collect();
         for key in keys {
@@ -41,17 +45,27 @@ impl Ledger {
         let standing = self.standing(now, key, &self.rows[&key].viewer, told);
         let second = self.second(now);
         let (streams, changes) = (&self.streams, &mut self.changes);
-        let row = self.rows.get_mut(&key).expect("the key was taken from the rows");
-        let (was, is) = (row.standing.word(), standing.as_ref().map_or("gone", Standing::word));
+        let row = self
+            .rows
+            .get_mut(&key)
+            .expect("the key was taken from the rows");
+        let (was, is) = (
+            row.standing.word(),
+            standing.as_ref().map_or("gone", Standing::word),
+        );
         if was != is && !row.told_gone {
             changes.note(Change {
                 stream: streams[key.stream.0].name.to_string(),
                 name: row.viewer.name.clone(),
                 address: row.viewer.address.clone(),
                 was: was.to_owned(),
-                is: standing.as_ref().map_or_else(|| "gone".to_owned(), ToString::to_string),
+                is: standing
+                    .as_ref()
+                    .map_or_else(|| "gone".to_owned(), ToString::to_string),
                 reason: standing.as_ref().map(Standing::reason).unwrap_or_default(),
-                worse: standing.as_ref().is_some_and(|standing| standing.severity() > 1),
+                worse: standing
+                    .as_ref()
+                    .is_some_and(|standing| standing.severity() > 1),
             });
         }
         row.told_gone = standing.is_none();
@@ -73,21 +87,29 @@ impl Ledger {
             return Some(Standing::Unmeasured("it sends no findings"));
         }
         if !stream.truths.has_truth() {
-            return Some(Standing::Unmeasured("nothing is known of what this picture shows"));
+            return Some(Standing::Unmeasured(
+                "nothing is known of what this picture shows",
+            ));
         }
         let recent = |at: &Time| now.saturating_since(*at) <= RECENT;
-        let elsewhere = told.get(&(viewer.screen, key.stream)).filter(|at| recent(at));
+        let elsewhere = told
+            .get(&(viewer.screen, key.stream))
+            .filter(|at| recent(at));
         if elsewhere.is_some() && !viewer.newest_answer().as_ref().is_some_and(recent) {
             return Some(Standing::Unmeasured("it tells by another relay"));
         }
         let mut evidence = viewer.evidence(now);
         evidence.owing = viewer.owing(now, &stream.truths);
         if stream.kind == Kind::Canary {
-            let live = self.streams.iter().find(|other| other.kind == Kind::Main && other.state == State::Live);
+            let live = self
+                .streams
+                .iter()
+                .find(|other| other.kind == Kind::Main && other.state == State::Live);
             let heard = |beside: &&(Time, _)| recent(&beside.0);
             if let (Some(live), Some((_, beside))) = (live, viewer.beside.as_ref().filter(heard)) {
                 evidence.beside_owing = viewer.beside_owing(&live.truths);
-                let shows = Duration::from_millis(beside.silent_ms.into()) <= RECENT && beside.age_us > 0;
+                let shows =
+                    Duration::from_millis(beside.silent_ms.into()) <= RECENT && beside.age_us > 0;
                 evidence.beside_age = shows.then(|| Duration::from_micros(beside.age_us.into()));
             }
         }
@@ -111,7 +133,8 @@ impl Ledger {
         let of_peer = self.rows.iter().filter(|(key, _)| key.peer == peer);
         let told = of_peer.filter(|(_, row)| {
             let heard = row.viewer.newest_answer();
-            row.viewer.left.is_none() && heard.is_some_and(|heard| now.saturating_since(heard) <= VERDICT_KEPT)
+            row.viewer.left.is_none()
+                && heard.is_some_and(|heard| now.saturating_since(heard) <= VERDICT_KEPT)
         });
         let told: Vec<_> = told.collect();
         // When there are more than one answer takes, each answer goes on where the last one may have ended.
@@ -121,7 +144,10 @@ impl Ledger {
         let (before, after) = told.split_at(start);
         let turned = after.iter().chain(before).take(MAX_VERDICTS);
         turned
-            .map(|(key, row)| ViewerVerdict { viewer: key.viewer, verdict: Some(verdict(&row.viewer, &row.standing)) })
+            .map(|(key, row)| ViewerVerdict {
+                viewer: key.viewer,
+                verdict: Some(verdict(&row.viewer, &row.standing)),
+            })
             .collect()
     }
 
@@ -132,7 +158,12 @@ impl Ledger {
 
 fn verdict(viewer: &Viewer, standing: &Standing) -> Verdict {
     let errors: Sum = viewer.errors.newest_first().copied().collect();
-    let latency = Percentiles::of(viewer.answers.newest_first().map(|answer| answer.stages.found() as f64));
+    let latency = Percentiles::of(
+        viewer
+            .answers
+            .newest_first()
+            .map(|answer| answer.stages.found() as f64),
+    );
     Verdict {
         health: standing.health() as i32,
         error: viewer.error_now.unwrap_or_default() as f32,

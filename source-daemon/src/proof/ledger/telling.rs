@@ -27,7 +27,12 @@ impl Ledger {
     pub fn report(&self, now: Time) -> Report {
         let screens = self.screen_numbers();
         let mut rows: Vec<_> = self.rows.iter().collect();
-        let order = |row: &Row| (row.viewer.left.is_some(), std::cmp::Reverse(row.standing.severity()));
+        let order = |row: &Row| {
+            (
+                row.viewer.left.is_some(),
+                std::cmp::Reverse(row.standing.severity()),
+            )
+        };
         rows.sort_by_key(|(_, row)| (order(row), row.number));
         Report {
             version: report::VERSION,
@@ -42,14 +47,20 @@ impl Ledger {
             },
             streams: self.streams.iter().map(told_stream).collect(),
             relays: self.relays(),
-            screens: rows.into_iter().map(|(key, row)| self.screen(now, key, row, &screens)).collect(),
+            screens: rows
+                .into_iter()
+                .map(|(key, row)| self.screen(now, key, row, &screens))
+                .collect(),
             screens_left_out: 0,
             screens_refused: self.left_out,
         }
     }
 
     fn relays(&self) -> Vec<report::Relay> {
-        let said = self.peers.iter().filter_map(|(peer, known)| Some((*peer, known.said()?)));
+        let said = self
+            .peers
+            .iter()
+            .filter_map(|(peer, known)| Some((*peer, known.said()?)));
         said.map(|(peer, said)| report::Relay {
             peer,
             relay: format!("{:016x}", said.relay),
@@ -69,10 +80,20 @@ impl Ledger {
         numbers
     }
 
-    fn screen(&self, now: Time, key: &Key, row: &Row, screens: &BTreeMap<u64, u64>) -> report::Screen {
+    fn screen(
+        &self,
+        now: Time,
+        key: &Key,
+        row: &Row,
+        screens: &BTreeMap<u64, u64>,
+    ) -> report::Screen {
         let (viewer, stream) = (&row.viewer, &self.streams[key.stream.0]);
         let ago = |at: Time| seconds(now.saturating_since(at));
-        let late = if let Standing::Late { by } = row.standing { Some(millis(by.as_micros() as f64)) } else { None };
+        let late = if let Standing::Late { by } = row.standing {
+            Some(millis(by.as_micros() as f64))
+        } else {
+            None
+        };
         let oldest_second = (self.second(now) + 1).saturating_sub(SECONDS_KEPT as u64);
         report::Screen {
             row: row.number,
@@ -108,37 +129,65 @@ impl Ledger {
                 silent_ms: beside.silent_ms.into(),
                 age_ms: known_age(beside.age_us),
             }),
-            seconds: viewer.seconds.since(oldest_second).map(told_second).collect(),
+            seconds: viewer
+                .seconds
+                .since(oldest_second)
+                .map(told_second)
+                .collect(),
         }
     }
 
     /// A summary of each stream of which there is news, every [`SUMMARY_INTERVAL`].
     pub(super) fn summaries(&mut self, now: Time) -> Vec<News> {
-        if self.summary.told.is_some_and(|told| now.saturating_since(told) < SUMMARY_INTERVAL) {
+        if self
+            .summary
+            .told
+            .is_some_and(|told| now.saturating_since(told) < SUMMARY_INTERVAL)
+        {
             return Vec::new();
         }
         self.summary.told = Some(now);
         self.summary.findings.resize(self.streams.len(), 0);
-        let summaries: Vec<_> = (0..self.streams.len()).map(|index| self.summary_of(index)).collect();
+        let summaries: Vec<_> = (0..self.streams.len())
+            .map(|index| self.summary_of(index))
+            .collect();
         let before = self.summary.findings.iter_mut();
-        let news = summaries.into_iter().zip(before).filter_map(|(summary, before)| {
-            let grown = std::mem::replace(before, summary.findings) < summary.findings;
-            let trouble = summary.late + summary.wrong + summary.blind > 0;
-            (grown || trouble).then_some(News::Summary(summary))
-        });
+        let news = summaries
+            .into_iter()
+            .zip(before)
+            .filter_map(|(summary, before)| {
+                let grown = std::mem::replace(before, summary.findings) < summary.findings;
+                let trouble = summary.late + summary.wrong + summary.blind > 0;
+                (grown || trouble).then_some(News::Summary(summary))
+            });
         news.collect()
     }
 
     fn summary_of(&self, index: usize) -> Summary {
-        let mut rows: Vec<&Row> =
-            self.rows.iter().filter(|(key, _)| key.stream.0 == index).map(|(_, row)| row).collect();
+        let mut rows: Vec<&Row> = self
+            .rows
+            .iter()
+            .filter(|(key, _)| key.stream.0 == index)
+            .map(|(_, row)| row)
+            .collect();
         let findings = rows.iter().map(|row| row.viewer.kinds.received).sum();
         let mismatched = rows.iter().map(|row| row.viewer.kinds.mismatched).sum();
         rows.retain(|row| row.viewer.left.is_none());
         rows.sort_by_key(|row| std::cmp::Reverse(row.standing.severity()));
-        let errors: Sum = rows.iter().flat_map(|row| row.viewer.errors.newest_first()).copied().collect();
-        let count = |severity| rows.iter().filter(|row| row.standing.severity() == severity).count();
-        let worst = rows.iter().filter(|row| row.standing.severity() > 1).take(MAX_NAMED);
+        let errors: Sum = rows
+            .iter()
+            .flat_map(|row| row.viewer.errors.newest_first())
+            .copied()
+            .collect();
+        let count = |severity| {
+            rows.iter()
+                .filter(|row| row.standing.severity() == severity)
+                .count()
+        };
+        let worst = rows
+            .iter()
+            .filter(|row| row.standing.severity() > 1)
+            .take(MAX_NAMED);
         Summary {
             stream: self.streams[index].name.to_string(),
             right: count(1),
@@ -150,7 +199,14 @@ impl Ledger {
             mismatched,
             mean_error: errors.mean,
             max_error: errors.max,
-            worst: worst.map(|row| format!("{} {} {}", row.viewer.name, row.viewer.address, row.standing)).collect(),
+            worst: worst
+                .map(|row| {
+                    format!(
+                        "{} {} {}",
+                        row.viewer.name, row.viewer.address, row.standing
+                    )
+                })
+                .collect(),
         }
     }
 }
@@ -200,13 +256,25 @@ fn errors(viewer: &Viewer) -> Option<report::Errors> {
 }
 
 fn spread(sum: &Sum) -> report::Spread {
-    let (mean, max, deviation) = (rounded(sum.mean), rounded(sum.max), rounded(sum.deviation()));
-    report::Spread { count: sum.count, mean, max, deviation }
+    let (mean, max, deviation) = (
+        rounded(sum.mean),
+        rounded(sum.max),
+        rounded(sum.deviation()),
+    );
+    report::Spread {
+        count: sum.count,
+        mean,
+        max,
+        deviation,
+    }
 }
 
 fn latency(viewer: &Viewer) -> Option<report::Latency> {
     let of = |stage: fn(&Stages) -> u64| {
-        let values = viewer.answers.newest_first().map(|Answer { stages, .. }| millis(stage(stages) as f64));
+        let values = viewer
+            .answers
+            .newest_first()
+            .map(|Answer { stages, .. }| millis(stage(stages) as f64));
         Percentiles::of(values).map(report::Percentiles::from)
     };
     Some(report::Latency {
@@ -223,7 +291,10 @@ fn latency(viewer: &Viewer) -> Option<report::Latency> {
 }
 
 fn frames(now: Time, viewer: &Viewer, stream: &Stream) -> report::Frames {
-    let (expected, missing) = (viewer.expected(now, &stream.truths), viewer.missing(now, &stream.truths));
+    let (expected, missing) = (
+        viewer.expected(now, &stream.truths),
+        viewer.missing(now, &stream.truths),
+    );
     let mut rest = missing;
     let mut part = |count: u64| {
         let part = count.min(rest);
@@ -231,10 +302,17 @@ fn frames(now: Time, viewer: &Viewer, stream: &Stream) -> report::Frames {
         part
     };
     let dropped = part(viewer.dropped.grown());
-    let lost = part(viewer.sent.grown().saturating_sub(viewer.kinds.received + viewer.dropped.grown()));
+    let lost = part(
+        viewer
+            .sent
+            .grown()
+            .saturating_sub(viewer.kinds.received + viewer.dropped.grown()),
+    );
     let passed_over = part(viewer.passed_over.grown());
     // Of those expected: what has been found of the newest frames is not among them yet.
-    let unfound = missing + viewer.kinds.none + (viewer.kinds.answered - viewer.kinds.found - viewer.kinds.none);
+    let unfound = missing
+        + viewer.kinds.none
+        + (viewer.kinds.answered - viewer.kinds.found - viewer.kinds.none);
     let rate = |expected: u64| rounded(expected.saturating_sub(unfound) as f64 / expected as f64);
     report::Frames {
         expected,

@@ -4,7 +4,10 @@ use super::*;
 use crate::proof::news::News;
 
 const EPOCH: u64 = 7;
-const LIMITS: Limits = Limits { max_error: 2.0, max_age: Duration::from_millis(100) };
+const LIMITS: Limits = Limits {
+    max_error: 2.0,
+    max_age: Duration::from_millis(100),
+};
 const MAIN: StreamIndex = StreamIndex(0);
 const CANARY: StreamIndex = StreamIndex(1);
 
@@ -13,7 +16,11 @@ fn at(millis: u64) -> Time {
 }
 
 fn truth(number: u64) -> Ball {
-    Ball { x: 10.0 + number as f32, y: 20.0, radius: 5.0 }
+    Ball {
+        x: 10.0 + number as f32,
+        y: 20.0,
+        radius: 5.0,
+    }
 }
 
 /// A ball and its canary, of which nothing was published yet.
@@ -26,13 +33,27 @@ fn ledger() -> Ledger {
 }
 
 fn publish(ledger: &mut Ledger, stream: StreamIndex, number: u64, now: u64, ball: bool) {
-    let frame = Published { number, at: at(now), prepared_us: 1000, ball: ball.then(|| truth(number)) };
+    let frame = Published {
+        number,
+        at: at(now),
+        prepared_us: 1000,
+        ball: ball.then(|| truth(number)),
+    };
     ledger.on_published(stream, frame);
 }
 
 fn finding(number: u64, beside: f32) -> Finding {
-    let ball = Some(Ball { x: truth(number).x + beside, ..truth(number) });
-    Finding { epoch: EPOCH, number, ball, transit_us: 20_000, ..Finding::default() }
+    let ball = Some(Ball {
+        x: truth(number).x + beside,
+        ..truth(number)
+    });
+    Finding {
+        epoch: EPOCH,
+        number,
+        ball,
+        transit_us: 20_000,
+        ..Finding::default()
+    }
 }
 
 fn seen(stream: &str, viewer: u64, findings: Vec<Finding>) -> Seen {
@@ -47,7 +68,12 @@ fn seen(stream: &str, viewer: u64, findings: Vec<Finding>) -> Seen {
 }
 
 fn word(relay: u64, seen: Vec<Seen>) -> Word {
-    Word { relay, sequence: 1, demand: Vec::new(), seen }
+    Word {
+        relay,
+        sequence: 1,
+        demand: Vec::new(),
+        seen,
+    }
 }
 
 /// The health of the viewers in the books, in the order in which they came.
@@ -64,42 +90,107 @@ fn a_liar_changes_its_own_row_and_no_other() {
     for number in 0..30 {
         publish(&mut ledger, MAIN, number, number * 33, true);
         let honest = seen("cam", 1, vec![finding(number, 0.25)]);
-        let liar = seen("cam", 2, vec![finding(number, 500.0), finding(number, 0.0), finding(number + 900, 0.0)]);
+        let liar = seen(
+            "cam",
+            2,
+            vec![
+                finding(number, 500.0),
+                finding(number, 0.0),
+                finding(number + 900, 0.0),
+            ],
+        );
         let nobody = seen("other", 3, vec![finding(number, 0.0)]);
         ledger.on_word(at(number * 33), 5, &word(1, vec![honest, liar, nobody]));
     }
     assert_eq!(health(&mut ledger, 1000), ["right picture", "wrong"]);
     let verdicts = ledger.verdicts(at(1000), 5);
-    let told: Vec<_> = verdicts.iter().map(|told| (told.viewer, told.verdict.unwrap())).collect();
-    assert_eq!((told[0].0, told[0].1.health, told[0].1.max), (1, Health::Right as i32, 0.25));
-    assert_eq!((told[0].1.latency_us, told[0].1.count, told[0].1.deviation), (21_000, 30, 0.0));
-    assert_eq!((told[1].0, told[1].1.health, told[1].1.error), (2, Health::Wrong as i32, 500.0));
-    assert_eq!(ledger.verdicts(at(1000), 6), [], "another relay is told nothing of them");
+    let told: Vec<_> = verdicts
+        .iter()
+        .map(|told| (told.viewer, told.verdict.unwrap()))
+        .collect();
+    assert_eq!(
+        (told[0].0, told[0].1.health, told[0].1.max),
+        (1, Health::Right as i32, 0.25)
+    );
+    assert_eq!(
+        (told[0].1.latency_us, told[0].1.count, told[0].1.deviation),
+        (21_000, 30, 0.0)
+    );
+    assert_eq!(
+        (told[1].0, told[1].1.health, told[1].1.error),
+        (2, Health::Wrong as i32, 500.0)
+    );
+    assert_eq!(
+        ledger.verdicts(at(1000), 6),
+        [],
+        "another relay is told nothing of them"
+    );
     assert_eq!(ledger.verdicts(at(5000), 5), [], "and nobody what is old");
     let report = ledger.report(at(1000));
-    let row = |name: &str| report.screens.iter().find(|screen| screen.name == name).unwrap();
-    assert_eq!((row("screen 1").frames.mismatched, row("screen 2").frames.mismatched), (0, 60));
+    let row = |name: &str| {
+        report
+            .screens
+            .iter()
+            .find(|screen| screen.name == name)
+            .unwrap()
+    };
+    assert_eq!(
+        (
+            row("screen 1").frames.mismatched,
+            row("screen 2").frames.mismatched
+        ),
+        (0, 60)
+    );
 }
 
 #[test]
 fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measured() {
     let mut ledger = ledger();
-    let silent = Seen { screen: 0, ..seen("cam", 2, Vec::new()) };
+    let silent = Seen {
+        screen: 0,
+        ..seen("cam", 2, Vec::new())
+    };
     for number in 0..150 {
         publish(&mut ledger, MAIN, number, number * 33, true);
-        let findings = if number < 30 { vec![finding(number, 0.0)] } else { Vec::new() };
-        ledger.on_word(at(number * 33), 5, &word(1, vec![seen("cam", 1, findings), silent.clone()]));
-        let expected = if number * 33 > 30 * 33 + 2000 { "blind" } else { "right picture" };
-        assert_eq!(health(&mut ledger, number * 33), [expected, "not measured"], "{number}");
+        let findings = if number < 30 {
+            vec![finding(number, 0.0)]
+        } else {
+            Vec::new()
+        };
+        ledger.on_word(
+            at(number * 33),
+            5,
+            &word(1, vec![seen("cam", 1, findings), silent.clone()]),
+        );
+        let expected = if number * 33 > 30 * 33 + 2000 {
+            "blind"
+        } else {
+            "right picture"
+        };
+        assert_eq!(
+            health(&mut ledger, number * 33),
+            [expected, "not measured"],
+            "{number}"
+        );
     }
-    assert!(ledger.report(at(150 * 33)).screens[0].seconds.last().unwrap().blind);
+    assert!(
+        ledger.report(at(150 * 33)).screens[0]
+            .seconds
+            .last()
+            .unwrap()
+            .blind
+    );
 }
 
 #[test]
 fn a_source_that_publishes_nothing_makes_nobody_blind() {
     let mut ledger = ledger();
     publish(&mut ledger, MAIN, 0, 0, true);
-    ledger.on_word(at(10), 5, &word(1, vec![seen("cam", 1, vec![finding(0, 0.0)])]));
+    ledger.on_word(
+        at(10),
+        5,
+        &word(1, vec![seen("cam", 1, vec![finding(0, 0.0)])]),
+    );
     assert_eq!(health(&mut ledger, 100), ["right picture"]);
     assert_eq!(health(&mut ledger, 60_000), ["not measured"]);
 }
@@ -120,11 +211,24 @@ fn a_canary_tells_of_the_picture_beside_it() {
         for number in 0..15 {
             publish(&mut ledger, CANARY, number, number * 200, true);
             let shown = 90;
-            let beside = Some(Beside { stream: "cam".into(), shown, silent_ms, age_us, lost: 0 });
-            let seen = Seen { beside, ..seen("cam.canary", 1, vec![finding(number, 0.1)]) };
+            let beside = Some(Beside {
+                stream: "cam".into(),
+                shown,
+                silent_ms,
+                age_us,
+                lost: 0,
+            });
+            let seen = Seen {
+                beside,
+                ..seen("cam.canary", 1, vec![finding(number, 0.1)])
+            };
             ledger.on_word(at(number * 200), 5, &word(1, vec![seen]));
         }
-        assert_eq!(health(&mut ledger, 2950), [expected], "{silent_ms} {age_us} {state:?}");
+        assert_eq!(
+            health(&mut ledger, 2950),
+            [expected],
+            "{silent_ms} {age_us} {state:?}"
+        );
     }
 }
 
@@ -133,7 +237,10 @@ fn a_viewer_of_the_canary_that_never_tells_is_blind() {
     let mut ledger = ledger();
     for number in 0..20 {
         publish(&mut ledger, CANARY, number, number * 200, true);
-        let seen = Seen { screen: 0, ..seen("cam.canary", 1, Vec::new()) };
+        let seen = Seen {
+            screen: 0,
+            ..seen("cam.canary", 1, Vec::new())
+        };
         ledger.on_word(at(number * 200), 5, &word(1, vec![seen]));
     }
     assert_eq!(health(&mut ledger, 4000), ["blind"]);
@@ -144,37 +251,82 @@ fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
     let mut ledger = ledger();
     for number in 0..150 {
         publish(&mut ledger, MAIN, number, number * 33, true);
-        let (first, second) =
-            if number < 30 { (vec![finding(number, 0.0)], vec![]) } else { (vec![], vec![finding(number, 0.0)]) };
+        let (first, second) = if number < 30 {
+            (vec![finding(number, 0.0)], vec![])
+        } else {
+            (vec![], vec![finding(number, 0.0)])
+        };
         ledger.on_word(at(number * 33), 5, &word(1, vec![seen("cam", 1, first)]));
-        ledger.on_word(at(number * 33), 6, &word(2, vec![Seen { viewer: 8, ..seen("cam", 1, second) }]));
+        ledger.on_word(
+            at(number * 33),
+            6,
+            &word(
+                2,
+                vec![Seen {
+                    viewer: 8,
+                    ..seen("cam", 1, second)
+                }],
+            ),
+        );
     }
-    assert_eq!(health(&mut ledger, 150 * 33), ["not measured", "right picture"]);
+    assert_eq!(
+        health(&mut ledger, 150 * 33),
+        ["not measured", "right picture"]
+    );
     let report = ledger.report(at(150 * 33));
-    assert_eq!(report.screens[0].screen, report.screens[1].screen, "it is one screen");
+    assert_eq!(
+        report.screens[0].screen, report.screens[1].screen,
+        "it is one screen"
+    );
 }
 
 #[test]
 fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
     let mut ledger = ledger();
     publish(&mut ledger, MAIN, 0, 0, true);
-    ledger.on_word(at(10), 5, &word(1, vec![seen("cam", 1, vec![finding(0, 0.0)])]));
+    ledger.on_word(
+        at(10),
+        5,
+        &word(1, vec![seen("cam", 1, vec![finding(0, 0.0)])]),
+    );
     ledger.on_gone(at(500), 5);
     publish(&mut ledger, MAIN, 1, 900, true);
-    ledger.on_word(at(1000), 6, &word(2, vec![seen("cam", 1, vec![finding(1, 0.0)])]));
+    ledger.on_word(
+        at(1000),
+        6,
+        &word(2, vec![seen("cam", 1, vec![finding(1, 0.0)])]),
+    );
     ledger.on_tick(at(1000));
     let report = ledger.report(at(1000));
-    assert_eq!(report.screens.iter().map(|screen| screen.left_s).collect::<Vec<_>>(), [None, Some(0.5)]);
+    assert_eq!(
+        report
+            .screens
+            .iter()
+            .map(|screen| screen.left_s)
+            .collect::<Vec<_>>(),
+        [None, Some(0.5)]
+    );
     ledger.on_tick(at(500) + LEFT_KEPT);
-    assert_eq!(ledger.report(at(500) + LEFT_KEPT).screens.len(), 1, "they are forgotten after a while");
+    assert_eq!(
+        ledger.report(at(500) + LEFT_KEPT).screens.len(),
+        1,
+        "they are forgotten after a while"
+    );
 }
 
 #[test]
 fn findings_of_the_last_run_of_the_source_are_mismatched_and_make_nobody_wrong() {
     let mut ledger = ledger();
     publish(&mut ledger, MAIN, 0, 0, true);
-    let old = Finding { epoch: EPOCH - 1, ..finding(0, 99.0) };
-    ledger.on_word(at(10), 5, &word(1, vec![seen("cam", 1, vec![old, finding(0, 0.0)])]));
+    let old = Finding {
+        epoch: EPOCH - 1,
+        ..finding(0, 99.0)
+    };
+    ledger.on_word(
+        at(10),
+        5,
+        &word(1, vec![seen("cam", 1, vec![old, finding(0, 0.0)])]),
+    );
     assert_eq!(health(&mut ledger, 20), ["right picture"]);
     assert_eq!(ledger.report(at(20)).screens[0].frames.mismatched, 1);
 }
@@ -182,7 +334,11 @@ fn findings_of_the_last_run_of_the_source_are_mismatched_and_make_nobody_wrong()
 #[test]
 fn a_relay_that_invents_viewers_fills_no_more_than_its_share() {
     let mut ledger = ledger();
-    let invented = |from: u64| (from..from + 128).map(|viewer| seen("cam", viewer, Vec::new())).collect();
+    let invented = |from: u64| {
+        (from..from + 128)
+            .map(|viewer| seen("cam", viewer, Vec::new()))
+            .collect()
+    };
     for from in 0..40 {
         ledger.on_word(at(from), 1, &word(1, invented(from * 128)));
     }
@@ -193,7 +349,11 @@ fn a_relay_that_invents_viewers_fills_no_more_than_its_share() {
     let of = |ledger: &Ledger, peer| ledger.rows.keys().filter(|key| key.peer == peer).count();
     assert_eq!((of(&ledger, 1), of(&ledger, 2)), (MAX_VIEWERS - 384, 384));
     ledger.on_word(at(200), 1, &word(1, invented(1 << 20)));
-    assert_eq!((of(&ledger, 1), of(&ledger, 2)), (MAX_VIEWERS - 384, 384), "and it takes none of theirs back");
+    assert_eq!(
+        (of(&ledger, 1), of(&ledger, 2)),
+        (MAX_VIEWERS - 384, 384),
+        "and it takes none of theirs back"
+    );
     assert!(ledger.report(at(300)).screens_refused > 4000);
 }
 
@@ -201,14 +361,36 @@ fn a_relay_that_invents_viewers_fills_no_more_than_its_share() {
 fn who_watches_is_the_sum_over_relays_and_peers_that_say_nothing() {
     let mut ledger = ledger();
     let (main, canary) = (ledger.audience(MAIN), ledger.audience(CANARY));
-    assert!(ledger.on_subscriptions(1, &[Vec::new()]), "it may be somebody who looks");
+    assert!(
+        ledger.on_subscriptions(1, &[Vec::new()]),
+        "it may be somebody who looks"
+    );
     assert!(main.is_there() && canary.is_there());
-    let demand = |stream: &str, viewers, clients| Demand { stream: stream.into(), viewers, clients };
-    let says = |relay, demand| Word { relay, sequence: 1, demand, seen: Vec::new() };
-    assert!(ledger.on_word(at(0), 1, &says(1, vec![demand("cam", 0, 0)])), "it is a relay, and nobody looks");
+    let demand = |stream: &str, viewers, clients| Demand {
+        stream: stream.into(),
+        viewers,
+        clients,
+    };
+    let says = |relay, demand| Word {
+        relay,
+        sequence: 1,
+        demand,
+        seen: Vec::new(),
+    };
+    assert!(
+        ledger.on_word(at(0), 1, &says(1, vec![demand("cam", 0, 0)])),
+        "it is a relay, and nobody looks"
+    );
     assert!(!main.is_there() && !canary.is_there());
-    assert!(ledger.on_word(at(0), 2, &says(2, vec![demand("cam", 3, 0), demand("cam.canary", 2, 0)])));
-    assert!(!ledger.on_word(at(0), 1, &says(1, vec![demand("cam", 1, 4)])), "one more is no news");
+    assert!(ledger.on_word(
+        at(0),
+        2,
+        &says(2, vec![demand("cam", 3, 0), demand("cam.canary", 2, 0)])
+    ));
+    assert!(
+        !ledger.on_word(at(0), 1, &says(1, vec![demand("cam", 1, 4)])),
+        "one more is no news"
+    );
     assert_eq!((main.counts(), canary.counts()), ((4, 4), (2, 0)));
     assert!(ledger.on_gone(at(0), 2));
     assert!(main.is_there() && !canary.is_there());
@@ -222,18 +404,43 @@ fn the_log_tells_each_change_once_and_sums_the_rest() {
     for number in 0..600_u64 {
         let now = number * 50;
         publish(&mut ledger, MAIN, number, now, true);
-        let error = if (200..210).contains(&number) { 50.0 } else { 0.0 };
-        ledger.on_word(at(now), 5, &word(1, vec![seen("cam", 1, vec![finding(number, error)])]));
+        let error = if (200..210).contains(&number) {
+            50.0
+        } else {
+            0.0
+        };
+        ledger.on_word(
+            at(now),
+            5,
+            &word(1, vec![seen("cam", 1, vec![finding(number, error)])]),
+        );
         told.extend(ledger.on_tick(at(now)));
     }
     let changes: Vec<_> = told
         .iter()
         .filter_map(|news| {
-            if let News::Change(change, _) = news { Some((change.was.as_str(), change.is.as_str())) } else { None }
+            if let News::Change(change, _) = news {
+                Some((change.was.as_str(), change.is.as_str()))
+            } else {
+                None
+            }
         })
         .collect();
-    assert_eq!(changes, [("not measured", "right picture"), ("right picture", "wrong"), ("wrong", "right picture")]);
-    let sums = told.iter().filter(|news| matches!(news, News::Summary(summary) if summary.stream == "cam")).count();
+    assert_eq!(
+        changes,
+        [
+            ("not measured", "right picture"),
+            ("right picture", "wrong"),
+            ("wrong", "right picture")
+        ]
+    );
+    let sums = told
+        .iter()
+        .filter(|news| matches!(news, News::Summary(summary) if summary.stream == "cam"))
+        .count();
     assert_eq!(sums, 3);
-    assert!(told.len() == changes.len() + sums, "nothing is told of the canary, which nobody watches: {told:?}");
+    assert!(
+        told.len() == changes.len() + sums,
+        "nothing is told of the canary, which nobody watches: {told:?}"
+    );
 }

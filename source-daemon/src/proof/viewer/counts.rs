@@ -51,8 +51,12 @@ pub struct Shown {
 impl Shown {
     /// Takes a report.
     pub fn on(&mut self, now: Time, report: &Report) {
-        (self.frames, self.lost, self.age_us) = (report.frames_shown, report.frames_lost, report.age_us);
-        let Some((at, frames)) = self.mark.filter(|(_, frames)| *frames <= report.frames_shown) else {
+        (self.frames, self.lost, self.age_us) =
+            (report.frames_shown, report.frames_lost, report.age_us);
+        let Some((at, frames)) = self
+            .mark
+            .filter(|(_, frames)| *frames <= report.frames_shown)
+        else {
             self.mark = Some((now, report.frames_shown));
             return;
         };
@@ -87,8 +91,19 @@ mod tests {
     fn frames_a_second_are_those_of_the_last_second() {
         let mut shown = Shown::default();
         for tick in 0..=40 {
-            let frames = if tick < 20 { tick * 3 } else { 60 + (tick - 20) };
-            shown.on(at(tick * 100), &Report { frames_shown: frames, frames_lost: 2, ..Report::default() });
+            let frames = if tick < 20 {
+                tick * 3
+            } else {
+                60 + (tick - 20)
+            };
+            shown.on(
+                at(tick * 100),
+                &Report {
+                    frames_shown: frames,
+                    frames_lost: 2,
+                    ..Report::default()
+                },
+            );
             match tick {
                 0..10 => assert_eq!(shown.rate, None),
                 10..20 => assert_eq!(shown.rate, Some(30.0)),

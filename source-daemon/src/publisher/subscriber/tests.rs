@@ -3,7 +3,10 @@ use fanlight_daemon::testing::stream_sockets;
 use super::*;
 
 fn message(topic: &'static str, body: &'static str) -> Message {
-    Message { topic: topic.into(), body: body.into() }
+    Message {
+        topic: topic.into(),
+        body: body.into(),
+    }
 }
 
 /// One with these subscriptions, and its end of the connection.
@@ -11,7 +14,13 @@ fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
     let (ours, theirs) = stream_sockets();
     let subscriber = Subscriber::new(ours);
     for prefix in prefixes {
-        subscriber.outbox().on_event(Time::default(), Event::Subscribe(prefix.as_bytes().to_vec())).unwrap();
+        subscriber
+            .outbox()
+            .on_event(
+                Time::default(),
+                Event::Subscribe(prefix.as_bytes().to_vec()),
+            )
+            .unwrap();
     }
     (subscriber, theirs)
 }
@@ -24,16 +33,29 @@ fn drain(subscriber: &Subscriber) -> Vec<Bytes> {
     std::iter::from_fn(next).collect()
 }
 
-const SENT: Offered = Offered { sent: 2, dropped: false };
-const QUEUED: Offered = Offered { sent: 0, dropped: false };
-const DROPPED: Offered = Offered { sent: 0, dropped: true };
+const SENT: Offered = Offered {
+    sent: 2,
+    dropped: false,
+};
+const QUEUED: Offered = Offered {
+    sent: 0,
+    dropped: false,
+};
+const DROPPED: Offered = Offered {
+    sent: 0,
+    dropped: true,
+};
 
 #[tokio::test]
 async fn a_full_queue_drops_the_oldest_of_its_own_topic() {
     let (subscriber, _theirs) = subscriber(&[""]);
     let offered = ["a1", "a2", "a3"].map(|body| subscriber.offer(&message("a/", body), false));
     assert_eq!(offered, [QUEUED, QUEUED, DROPPED]);
-    assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED, "there are others before it");
+    assert_eq!(
+        subscriber.offer(&message("b/", "b1"), true),
+        QUEUED,
+        "there are others before it"
+    );
     assert_eq!(subscriber.offer(&message("a/", "a4"), true), DROPPED);
     assert_eq!(drain(&subscriber), ["a3", "b1", "a4"]);
 }
@@ -44,9 +66,15 @@ async fn only_what_is_subscribed_to_is_queued() {
     subscriber.offer(&message("cam10/", "no"), false);
     subscriber.offer(&message("cam1/", "yes"), false);
     assert_eq!(drain(&subscriber), ["yes"]);
-    subscriber.outbox().on_event(Time::default(), Event::Cancel(b"cam1/".to_vec())).unwrap();
+    subscriber
+        .outbox()
+        .on_event(Time::default(), Event::Cancel(b"cam1/".to_vec()))
+        .unwrap();
     assert!(subscriber.is_subscribed(), "it had subscribed twice");
-    subscriber.outbox().on_event(Time::default(), Event::Cancel(b"cam1/".to_vec())).unwrap();
+    subscriber
+        .outbox()
+        .on_event(Time::default(), Event::Cancel(b"cam1/".to_vec()))
+        .unwrap();
     assert!(!subscriber.is_subscribed());
 }
 
@@ -55,16 +83,25 @@ async fn pongs_are_few_and_come_before_frames() {
     let (subscriber, _theirs) = subscriber(&[""]);
     subscriber.offer(&message("a/", "frame"), false);
     for _ in 0..100 {
-        subscriber.outbox().on_event(Time::default(), Event::Ping(b"x".to_vec())).unwrap();
+        subscriber
+            .outbox()
+            .on_event(Time::default(), Event::Ping(b"x".to_vec()))
+            .unwrap();
     }
-    assert!(matches!(subscriber.outbox().next(), Some(Next::Bytes(pong, _)) if pong == zmtp::pong(b"x")));
+    assert!(
+        matches!(subscriber.outbox().next(), Some(Next::Bytes(pong, _)) if pong == zmtp::pong(b"x"))
+    );
     assert_eq!(drain(&subscriber).len(), MAX_PONGS - 1 + 1);
 }
 
 #[tokio::test]
 async fn what_nothing_is_before_is_written_at_once_and_the_task_finds_nothing() {
     let (subscriber, theirs) = subscriber(&["a/"]);
-    assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED, "it is not subscribed to");
+    assert_eq!(
+        subscriber.offer(&message("b/", "b1"), true),
+        QUEUED,
+        "it is not subscribed to"
+    );
     assert_eq!(subscriber.offer(&message("a/", "a1"), true), SENT);
     assert_eq!(subscriber.offer(&message("a/", "a2"), true), SENT);
     assert!(drain(&subscriber).is_empty());
@@ -78,10 +115,18 @@ async fn while_one_writes_the_other_does_not() {
     let (subscriber, _theirs) = subscriber(&[""]);
     subscriber.offer(&message("a/", "a1"), false);
     assert!(matches!(subscriber.outbox().next(), Some(Next::Bytes(_, body)) if body == "a1"));
-    assert_eq!(subscriber.offer(&message("a/", "a2"), true), QUEUED, "the task is writing");
+    assert_eq!(
+        subscriber.offer(&message("a/", "a2"), true),
+        QUEUED,
+        "the task is writing"
+    );
     assert_eq!(drain(&subscriber), ["a2"]);
     subscriber.outbox().writer = Writer::Publisher;
-    assert_eq!(subscriber.offer(&message("a/", "a3"), true), QUEUED, "another thread is writing");
+    assert_eq!(
+        subscriber.offer(&message("a/", "a3"), true),
+        QUEUED,
+        "another thread is writing"
+    );
     assert!(drain(&subscriber).is_empty());
     subscriber.outbox().writer = Writer::Nobody;
     assert_eq!(drain(&subscriber), ["a3"]);
@@ -91,13 +136,27 @@ async fn while_one_writes_the_other_does_not() {
 async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_first() {
     let (subscriber, theirs) = subscriber(&[""]);
     let picture: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
-    let large = Message { topic: "a/".into(), body: picture.clone().into() };
-    let Offered { sent, dropped: false } = subscriber.offer(&large, true) else { panic!("it was the first") };
+    let large = Message {
+        topic: "a/".into(),
+        body: picture.clone().into(),
+    };
+    let Offered {
+        sent,
+        dropped: false,
+    } = subscriber.offer(&large, true)
+    else {
+        panic!("it was the first")
+    };
     assert!(sent > 0 && sent < picture.len());
     assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED);
     let rest = subscriber.outbox().next();
-    let Some(Next::Bytes(prefix, rest)) = rest else { panic!("a part is to be sent") };
-    assert_eq!((prefix, drain(&subscriber)), (Bytes::new(), vec![Bytes::from_static(b"b1")]));
+    let Some(Next::Bytes(prefix, rest)) = rest else {
+        panic!("a part is to be sent")
+    };
+    assert_eq!(
+        (prefix, drain(&subscriber)),
+        (Bytes::new(), vec![Bytes::from_static(b"b1")])
+    );
     let mut read = Vec::new();
     while read.len() < 2 + 2 + 9 + sent {
         theirs.read_onto(&mut read, 1 << 20).await.unwrap();

@@ -2,8 +2,8 @@
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{
-    FeedKey, MAX_STATUS_BYTES, MAX_VERDICTS, MAX_WORD_TOPIC, Opener, Speaker, WordError, parse_answer, question,
-    status_question,
+    FeedKey, MAX_STATUS_BYTES, MAX_VERDICTS, MAX_WORD_TOPIC, Opener, Speaker, WordError,
+    parse_answer, question, status_question,
 };
 use fanlight_proto::message::{Answer, Demand, Verdict, ViewerVerdict, Word};
 
@@ -22,7 +22,10 @@ struct Notebook {
 
 impl Ear for Notebook {
     fn on_subscriptions(&self, _: Time, peer: u64, topics: &[Vec<u8>]) {
-        self.subscriptions.lock().unwrap().push((peer, topics.to_vec()));
+        self.subscriptions
+            .lock()
+            .unwrap()
+            .push((peer, topics.to_vec()));
     }
 
     fn on_word(&self, _: Time, peer: u64, word: Word) {
@@ -50,23 +53,43 @@ fn listening(sealed: bool) -> (Publisher, Arc<Notebook>) {
     let ear = Arc::new(Notebook::default());
     let sealer = sealed.then(|| Sealer::new(&feed(), [8; 16]));
     let endpoints = ["tcp://127.0.0.1:0".parse().unwrap()];
-    (Publisher::bind(&endpoints, sealer, Arc::clone(&ear) as Arc<dyn Ear>).unwrap(), ear)
+    (
+        Publisher::bind(&endpoints, sealer, Arc::clone(&ear) as Arc<dyn Ear>).unwrap(),
+        ear,
+    )
 }
 
 fn word(viewers: u32) -> Word {
-    Word { relay: 5, demand: vec![Demand { stream: "cam".into(), viewers, clients: 0 }], ..Word::default() }
+    Word {
+        relay: 5,
+        demand: vec![Demand {
+            stream: "cam".into(),
+            viewers,
+            clients: 0,
+        }],
+        ..Word::default()
+    }
 }
 
 /// A frame that subscribes to `topic`, or takes it back.
 fn frame(subscribe: bool, topic: &str) -> Vec<u8> {
-    [&[2][..], &(1 + topic.len() as u64).to_be_bytes(), &[u8::from(subscribe)], topic.as_bytes()].concat()
+    [
+        &[2][..],
+        &(1 + topic.len() as u64).to_be_bytes(),
+        &[u8::from(subscribe)],
+        topic.as_bytes(),
+    ]
+    .concat()
 }
 
 /// One more connection, which has asked and been answered.
 async fn relay(publisher: &Publisher, key: Option<FeedKey>) -> (TcpStream, Speaker) {
     let topic = question([1; 16]);
     let mut stream = peer(publisher, &[handshake(), asking(&topic)].concat()).await;
-    stream.read_exact(&mut vec![0; 64 + zmtp::ready().len()]).await.unwrap();
+    stream
+        .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
+        .await
+        .unwrap();
     let (told, body) = read_answer(&mut stream).await;
     let answer = match key.clone() {
         Some(key) => Opener::new(key).answer(told.as_bytes(), &body).unwrap(),
@@ -93,22 +116,43 @@ async fn what_the_relays_library_says_is_heard_and_is_no_subscription() {
     }
     until("all words are heard", || publisher.stats().words == 200).await;
     let heard = ear.words.lock().unwrap().clone();
-    assert!(heard.iter().map(|(_, word)| word.demand[0].viewers).eq(0..200));
+    assert!(
+        heard
+            .iter()
+            .map(|(_, word)| word.demand[0].viewers)
+            .eq(0..200)
+    );
     let library = heard[0].0;
     publisher.publish(TOPIC, numbered(1, 8));
     assert_eq!(receive(&mut socket).await.0, 1);
     let subscriptions = ear.subscriptions.lock().unwrap().clone();
     assert!(subscriptions.contains(&(library, vec![b"cam/".to_vec()])));
-    assert!(subscriptions.iter().flat_map(|(_, topics)| topics).all(|topic| topic == b"cam/"), "{subscriptions:?}");
+    assert!(
+        subscriptions
+            .iter()
+            .flat_map(|(_, topics)| topics)
+            .all(|topic| topic == b"cam/"),
+        "{subscriptions:?}"
+    );
     drop(socket);
-    until("it has gone", || ear.gone.lock().unwrap().contains(&library)).await;
-    assert_eq!((publisher.stats().refused, publisher.stats().words_dropped), (0, 0));
+    until("it has gone", || {
+        ear.gone.lock().unwrap().contains(&library)
+    })
+    .await;
+    assert_eq!(
+        (publisher.stats().refused, publisher.stats().words_dropped),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
 async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
     let (publisher, ear) = listening(false);
-    let mut plain = peer(&publisher, &[&handshake()[..], b"\0\x05\x01cam/", b"\0\x05\x01two/"].concat()).await;
+    let mut plain = peer(
+        &publisher,
+        &[&handshake()[..], b"\0\x05\x01cam/", b"\0\x05\x01two/"].concat(),
+    )
+    .await;
     let told = |topics: &[&[u8]]| {
         let topics = topics.iter().map(|topic| topic.to_vec()).collect();
         ear.subscriptions.lock().unwrap().last() == Some(&(1, topics))
@@ -117,7 +161,10 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
     plain.write_all(b"\0\x05\0cam/").await.unwrap();
     until("one is left", || told(&[b"two/"])).await;
     // Taken back what was never asked for is no news.
-    plain.write_all(b"\0\x05\0xxx/\0\x05\x01one/").await.unwrap();
+    plain
+        .write_all(b"\0\x05\0xxx/\0\x05\x01one/")
+        .await
+        .unwrap();
     until("one has come", || told(&[b"two/", b"one/"])).await;
     drop(plain);
     until("it has gone", || ear.gone.lock().unwrap()[..] == [1]).await;
@@ -132,7 +179,10 @@ async fn sealed_words_are_heard_and_forged_and_recorded_ones_are_not() {
     until("it is heard", || publisher.stats().words == 1).await;
     let (mut other, mut others) = relay(&publisher, Some(feed())).await;
     let mut without_key = Speaker::new(None, [1; 16]);
-    without_key.on_answer(&Answer { challenge: vec![1; 16], ..Answer::default() });
+    without_key.on_answer(&Answer {
+        challenge: vec![1; 16],
+        ..Answer::default()
+    });
     let mut damaged = others.topic(word(3)).unwrap().into_bytes();
     damaged[80] = if damaged[80] == b'A' { b'B' } else { b'A' };
     let forged = [
@@ -148,20 +198,38 @@ async fn sealed_words_are_heard_and_forged_and_recorded_ones_are_not() {
         stream.write_all(&frame(true, &topic)).await.unwrap();
         until(what, || publisher.stats().words_dropped == dropped).await;
     }
-    other.write_all(&frame(true, &others.topic(word(2)).unwrap())).await.unwrap();
+    other
+        .write_all(&frame(true, &others.topic(word(2)).unwrap()))
+        .await
+        .unwrap();
     until("the good one is heard", || publisher.stats().words == 2).await;
-    let heard: Vec<_> = ear.words.lock().unwrap().iter().map(|(_, word)| word.demand[0].viewers).collect();
+    let heard: Vec<_> = ear
+        .words
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(_, word)| word.demand[0].viewers)
+        .collect();
     assert_eq!(heard, [1, 2]);
-    assert_eq!((publisher.stats().refused, publisher.stats().subscribers), (0, 0));
+    assert_eq!(
+        (publisher.stats().refused, publisher.stats().subscribers),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
 async fn without_a_key_a_sealed_word_is_dropped() {
     let mut words = Words::new(None, [3; 16]);
     let mut speaker = Speaker::new(Some(feed()), [1; 16]);
-    speaker.on_answer(&Answer { challenge: vec![3; 16], ..Answer::default() });
+    speaker.on_answer(&Answer {
+        challenge: vec![3; 16],
+        ..Answer::default()
+    });
     let topic = speaker.topic(word(1)).unwrap();
-    assert_eq!(words.take(Time::from_nanos(1), topic.as_bytes()), Err(Dropped::Wrong(WordError::Sealed)));
+    assert_eq!(
+        words.take(Time::from_nanos(1), topic.as_bytes()),
+        Err(Dropped::Wrong(WordError::Sealed))
+    );
 }
 
 #[tokio::test]
@@ -172,11 +240,19 @@ async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() 
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
     let (flood, mut flooding) = relay(&publisher, None).await;
     let (mut reader, mut writer) = flood.into_split();
-    let drain = tokio::spawn(async move { while reader.read(&mut [0; 4096]).await.is_ok_and(|count| count > 0) {} });
+    let drain = tokio::spawn(async move {
+        while reader
+            .read(&mut [0; 4096])
+            .await
+            .is_ok_and(|count| count > 0)
+        {}
+    });
     let flood = tokio::spawn(async move {
         let long = frame(true, &format!("!{}", "A".repeat(MAX_WORD_TOPIC - 1)));
         loop {
-            let mut bytes: Vec<u8> = (0..50).flat_map(|n| frame(true, &flooding.topic(word(n)).unwrap())).collect();
+            let mut bytes: Vec<u8> = (0..50)
+                .flat_map(|n| frame(true, &flooding.topic(word(n)).unwrap()))
+                .collect();
             bytes.extend_from_slice(&long);
             bytes.extend(asking(&status_question([2; 16])));
             bytes.extend(b"\0\x03\x01ab\0\x03\0ab".repeat(50));
@@ -192,23 +268,42 @@ async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() 
         publisher.publish(TOPIC, numbered(number, 200_000));
         let sent = tokio::time::Instant::now();
         assert_eq!(receive(&mut keen).await, (number, 200_000));
-        assert!(sent.elapsed() < Duration::from_secs(1), "frame {number} took {:?}", sent.elapsed());
+        assert!(
+            sent.elapsed() < Duration::from_secs(1),
+            "frame {number} took {:?}",
+            sent.elapsed()
+        );
         if number % 10 == 0 {
-            good.write_all(&frame(true, &speaker.topic(word(1000 + number as u32)).unwrap())).await.unwrap();
+            good.write_all(&frame(
+                true,
+                &speaker.topic(word(1000 + number as u32)).unwrap(),
+            ))
+            .await
+            .unwrap();
         }
     }
     let spans = start.elapsed().as_secs() + 2;
     until("the honest one is heard", || {
         let words = ear.words.lock().unwrap();
-        words.iter().filter(|(_, word)| word.demand[0].viewers >= 1000).count() == 30
+        words
+            .iter()
+            .filter(|(_, word)| word.demand[0].viewers >= 1000)
+            .count()
+            == 30
     })
     .await;
     let stats = publisher.stats();
-    assert!(!flood.is_finished(), "the one that floods is contained, not cut off");
+    assert!(
+        !flood.is_finished(),
+        "the one that floods is contained, not cut off"
+    );
     flood.abort();
     drain.abort();
     let flooded = ear.words.lock().unwrap().len() as u64 - 30;
-    assert!((1..=spans * u64::from(WORDS_PER_SECOND)).contains(&flooded), "{flooded} words in {spans} s");
+    assert!(
+        (1..=spans * u64::from(WORDS_PER_SECOND)).contains(&flooded),
+        "{flooded} words in {spans} s"
+    );
     assert!(stats.words_dropped > 1000, "{stats:?}");
     assert_eq!((stats.dropped, stats.refused), (0, 0), "{stats:?}");
 }
@@ -225,12 +320,24 @@ async fn a_word_that_is_too_long_ends_the_connection() {
 async fn verdicts_come_with_the_time_and_how_things_stand_to_who_asks_for_it() {
     for sealed in [false, true] {
         let (publisher, ear) = listening(sealed);
-        let verdict = ViewerVerdict { viewer: 9, verdict: Some(Verdict { error: 0.25, ..Verdict::default() }) };
+        let verdict = ViewerVerdict {
+            viewer: 9,
+            verdict: Some(Verdict {
+                error: 0.25,
+                ..Verdict::default()
+            }),
+        };
         *ear.verdicts.lock().unwrap() = vec![verdict; MAX_VERDICTS + 1];
         *ear.status.lock().unwrap() = vec![b' '; MAX_STATUS_BYTES];
         let mut stream = peer(&publisher, &handshake()).await;
-        stream.read_exact(&mut vec![0; 64 + zmtp::ready().len()]).await.unwrap();
-        for (topic, bytes) in [(question([1; 16]), 0), (status_question([2; 16]), MAX_STATUS_BYTES)] {
+        stream
+            .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
+            .await
+            .unwrap();
+        for (topic, bytes) in [
+            (question([1; 16]), 0),
+            (status_question([2; 16]), MAX_STATUS_BYTES),
+        ] {
             stream.write_all(&asking(&topic)).await.unwrap();
             let (told, body) = read_answer(&mut stream).await;
             assert_eq!(told, topic);
@@ -238,12 +345,18 @@ async fn verdicts_come_with_the_time_and_how_things_stand_to_who_asks_for_it() {
                 true => Opener::new(feed()).answer(told.as_bytes(), &body).unwrap(),
                 false => parse_answer(told.as_bytes(), &body).unwrap(),
             };
-            assert_eq!((answer.verdicts.len(), answer.status.len()), (MAX_VERDICTS, bytes));
+            assert_eq!(
+                (answer.verdicts.len(), answer.status.len()),
+                (MAX_VERDICTS, bytes)
+            );
             assert_eq!(answer.verdicts[0], verdict);
         }
         // One that is too long is not told, and the time is all the same.
         ear.status.lock().unwrap().push(b' ');
-        stream.write_all(&asking(&status_question([3; 16]))).await.unwrap();
+        stream
+            .write_all(&asking(&status_question([3; 16])))
+            .await
+            .unwrap();
         let (_, body) = read_answer(&mut stream).await;
         assert!(body.len() < MAX_STATUS_BYTES);
     }

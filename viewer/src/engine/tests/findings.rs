@@ -14,31 +14,60 @@ fn finding_world(seed: u64, config: EngineConfig) -> World {
 }
 
 fn two(redundancy: Redundancy) -> EngineConfig {
-    EngineConfig { paths: vec![ViewerAccess::Open; 2], redundancy, ..config() }
+    EngineConfig {
+        paths: vec![ViewerAccess::Open; 2],
+        redundancy,
+        ..config()
+    }
 }
 
 fn heard(world: &World, at: usize) -> &[Findings] {
-    world.relays[at].as_ref().map_or(&[], |relay| &relay.findings)
+    world.relays[at]
+        .as_ref()
+        .map_or(&[], |relay| &relay.findings)
 }
 
 fn numbers(messages: &[Findings]) -> Vec<u64> {
-    messages.iter().flat_map(|message| &message.findings).map(|finding| finding.number).collect()
+    messages
+        .iter()
+        .flat_map(|message| &message.findings)
+        .map(|finding| finding.number)
+        .collect()
 }
 
 fn verdict(error: f32) -> Verdict {
-    Verdict { health: Health::Right as i32, error, count: 9, ..Verdict::default() }
+    Verdict {
+        health: Health::Right as i32,
+        error,
+        count: 9,
+        ..Verdict::default()
+    }
 }
 
 #[test]
 fn what_is_found_in_each_frame_comes_to_the_relay_once_and_in_order() {
     let mut world = finding_world(1, config());
     world.run_until(ms(3000));
-    let (messages, shown) = (heard(&world, 0), world.frames.iter().map(|(_, id)| id.number).collect::<Vec<_>>());
+    let (messages, shown) = (
+        heard(&world, 0),
+        world
+            .frames
+            .iter()
+            .map(|(_, id)| id.number)
+            .collect::<Vec<_>>(),
+    );
     let told = numbers(messages);
-    assert!(told.len() + 5 > shown.len() && told == shown[..told.len()], "{told:?} of {shown:?}");
+    assert!(
+        told.len() + 5 > shown.len() && told == shown[..told.len()],
+        "{told:?} of {shown:?}"
+    );
     // One at once, and then as many as come in 100 ms.
     assert!((25..=31).contains(&messages.len()), "{}", messages.len());
-    assert!(messages.iter().all(|message| message.screen == SCREEN && message.beside.is_none()));
+    assert!(
+        messages
+            .iter()
+            .all(|message| message.screen == SCREEN && message.beside.is_none())
+    );
     let mut sent = 0;
     for message in messages {
         sent += message.findings.len() as u64;
@@ -54,23 +83,43 @@ fn of_a_flood_the_newest_are_sent_and_the_others_counted() {
     world.finds = false;
     world.run_until(ms(1000));
     for number in 0..500 {
-        world.engine.on_finding(&STREAM.parse().unwrap(), finding(FrameId { epoch: 1, number }));
+        world.engine.on_finding(
+            &STREAM.parse().unwrap(),
+            finding(FrameId { epoch: 1, number }),
+        );
     }
     world.run_until(ms(3000));
     let messages = heard(&world, 0);
     assert_eq!(numbers(messages), (436..500).collect::<Vec<_>>());
-    assert!(messages.iter().all(|message| message.findings.len() <= MAX_FINDINGS));
-    assert_eq!(world.engine.summary(world.now).findings, FindingCounts { sent: 64, dropped: 436 });
+    assert!(
+        messages
+            .iter()
+            .all(|message| message.findings.len() <= MAX_FINDINGS)
+    );
+    assert_eq!(
+        world.engine.summary(world.now).findings,
+        FindingCounts {
+            sent: 64,
+            dropped: 436
+        }
+    );
 }
 
 #[test]
 fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
     for seed in 0..16 {
-        let redundancy = if seed % 2 == 0 { Redundancy::Both } else { Redundancy::Standby };
+        let redundancy = if seed % 2 == 0 {
+            Redundancy::Both
+        } else {
+            Redundancy::Standby
+        };
         let mut world = finding_world(seed, two(redundancy));
         world.run_until(ms(2000));
         let way = usize::from(heard(&world, 0).is_empty());
-        assert!(heard(&world, 1 - way).is_empty(), "seed {seed}: both were told");
+        assert!(
+            heard(&world, 1 - way).is_empty(),
+            "seed {seed}: both were told"
+        );
         let before = heard(&world, way).to_vec();
         if seed % 4 < 2 {
             world.relays[way] = None;
@@ -80,11 +129,29 @@ fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
         world.run_until(ms(4000));
         let after = heard(&world, 1 - way).to_vec();
         let (first, then) = (numbers(&before), numbers(&after));
-        assert!(first.iter().max() < then.iter().min(), "seed {seed}: {first:?} {then:?}");
-        let fewest = world.frames.iter().filter(|(when, _)| *when > ms(2600)).count();
-        assert!(then.len() + 5 > fewest, "seed {seed}: {} of {fewest}", then.len());
-        assert!(then.windows(2).all(|pair| pair[0] < pair[1]), "seed {seed}: {then:?}");
-        assert_eq!(after.last().unwrap().sent, then.len() as u64, "each session counts its own");
+        assert!(
+            first.iter().max() < then.iter().min(),
+            "seed {seed}: {first:?} {then:?}"
+        );
+        let fewest = world
+            .frames
+            .iter()
+            .filter(|(when, _)| *when > ms(2600))
+            .count();
+        assert!(
+            then.len() + 5 > fewest,
+            "seed {seed}: {} of {fewest}",
+            then.len()
+        );
+        assert!(
+            then.windows(2).all(|pair| pair[0] < pair[1]),
+            "seed {seed}: {then:?}"
+        );
+        assert_eq!(
+            after.last().unwrap().sent,
+            then.len() as u64,
+            "each session counts its own"
+        );
     }
 }
 
@@ -95,7 +162,10 @@ fn what_waits_for_a_relay_is_bounded_and_goes_out_when_it_is_back() {
     world.relays[0] = None;
     world.run_until(ms(1500));
     for number in 1000..1100 {
-        world.engine.on_finding(&STREAM.parse().unwrap(), finding(FrameId { epoch: 1, number }));
+        world.engine.on_finding(
+            &STREAM.parse().unwrap(),
+            finding(FrameId { epoch: 1, number }),
+        );
     }
     world.restart_relay(2);
     world.capturing = false;
@@ -108,17 +178,48 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
     let mut world = finding_world(6, config());
     world.finds = false;
     world.run_until(ms(1000));
-    let id = FrameId { epoch: 1, number: 1 };
-    world.engine.on_finding(&"other".parse().unwrap(), finding(id));
+    let id = FrameId {
+        epoch: 1,
+        number: 1,
+    };
+    world
+        .engine
+        .on_finding(&"other".parse().unwrap(), finding(id));
     world.run_until(ms(1200));
     let stream = STREAM.parse().unwrap();
-    let ball = Some(Ball { x: f32::NAN, y: 0.0, radius: 1.0 });
-    world.engine.on_finding(&stream, Finding { ball, ..finding(id) });
-    world.engine.on_finding(&stream, Finding { ball: Some(Ball { x: 1e6, y: 0.0, radius: 1.0 }), ..finding(id) });
+    let ball = Some(Ball {
+        x: f32::NAN,
+        y: 0.0,
+        radius: 1.0,
+    });
+    world.engine.on_finding(
+        &stream,
+        Finding {
+            ball,
+            ..finding(id)
+        },
+    );
+    world.engine.on_finding(
+        &stream,
+        Finding {
+            ball: Some(Ball {
+                x: 1e6,
+                y: 0.0,
+                radius: 1.0,
+            }),
+            ..finding(id)
+        },
+    );
     world.engine.on_finding(&stream, finding(id));
     world.run_until(ms(1500));
     assert_eq!(numbers(heard(&world, 0)), [1]);
-    assert_eq!(world.engine.summary(world.now).findings, FindingCounts { sent: 1, dropped: 3 });
+    assert_eq!(
+        world.engine.summary(world.now).findings,
+        FindingCounts {
+            sent: 1,
+            dropped: 3
+        }
+    );
 }
 
 #[test]
@@ -140,14 +241,29 @@ fn frames_that_no_tracker_looked_at_are_told_in_one_session_only() {
 #[test]
 fn a_canary_tells_how_its_neighbour_fares_and_sealed_sessions_carry_it() {
     let access = vec![ViewerAccess::Psk(SharedKey::new([5; 32]))];
-    let mut world = finding_world(8, EngineConfig { paths: access, ..config() });
+    let mut world = finding_world(
+        8,
+        EngineConfig {
+            paths: access,
+            ..config()
+        },
+    );
     world.relay().access = RelayAccess::Psk(SharedKey::new([5; 32]));
-    let beside = Beside { stream: "cam".into(), shown: 5, silent_ms: 40, ..Beside::default() };
+    let beside = Beside {
+        stream: "cam".into(),
+        shown: 5,
+        silent_ms: 40,
+        ..Beside::default()
+    };
     world.engine.on_beside(beside.clone());
     world.run_until(ms(1000));
     let messages = heard(&world, 0);
     assert!(numbers(messages).len() > 20);
-    assert!(messages.iter().all(|message| message.beside.as_ref() == Some(&beside)));
+    assert!(
+        messages
+            .iter()
+            .all(|message| message.beside.as_ref() == Some(&beside))
+    );
 }
 
 #[test]
@@ -172,7 +288,11 @@ fn the_sources_word_is_known_until_it_is_taken_back_or_old() {
     assert_eq!(world.engine.summary(world.now).verdict, Some(verdict(0.5)));
     world.relays[0] = None;
     world.run_until(ms(7000));
-    assert_eq!(world.engine.summary(world.now).verdict, None, "nobody has said so for seconds");
+    assert_eq!(
+        world.engine.summary(world.now).verdict,
+        None,
+        "nobody has said so for seconds"
+    );
 }
 
 #[test]

@@ -9,7 +9,10 @@ fn in_group(seed: u64) -> World {
     let mut world = World::new(seed);
     world.relay().group = Some(GROUP);
     world.run_until(ms(1000));
-    assert_eq!((world.groups[0], world.relay().joined, world.relay().heard), (Some(GROUP), true, true));
+    assert_eq!(
+        (world.groups[0], world.relay().joined, world.relay().heard),
+        (Some(GROUP), true, true)
+    );
     world
 }
 
@@ -24,13 +27,22 @@ fn a_group_that_is_offered_is_joined_and_the_relay_told_as_soon_as_it_is_heard()
     assert_eq!(world.groups[0], None);
     world.relay().group = Some(GROUP);
     world.run_until(ms(1310));
-    assert!(world.relay().heard, "a keep-alive, its answer, a frame, another keep-alive");
+    assert!(
+        world.relay().heard,
+        "a keep-alive, its answer, a frame, another keep-alive"
+    );
     let keep_alives = world.relay().keep_alives;
     world.run_until(ms(5310));
     let told = world.relay().keep_alives - keep_alives;
-    assert!((14..=18).contains(&told), "{told} keep-alives in 4 s: nothing more to say");
+    assert!(
+        (14..=18).contains(&told),
+        "{told} keep-alives in 4 s: nothing more to say"
+    );
     let summary = world.engine.summary(world.now);
-    assert_eq!((summary.losses.total(), summary.foreign, summary.joins), (0, 0, 1));
+    assert_eq!(
+        (summary.losses.total(), summary.foreign, summary.joins),
+        (0, 0, 1)
+    );
     assert!(summary.paths[0].by_multicast > 100 * 11, "{summary:?}");
 }
 
@@ -46,7 +58,14 @@ fn a_group_that_falls_silent_is_told_within_three_frames_and_costs_no_more() {
         world.run_until(cut + Duration::from_secs(3));
         let lost = world.engine.summary(world.now).losses.total();
         assert!((3..=5).contains(&lost), "{lost} frames");
-        assert_eq!(world.signals.iter().filter(|(_, signal)| *signal == Signal::Live).count(), 1);
+        assert_eq!(
+            world
+                .signals
+                .iter()
+                .filter(|(_, signal)| *signal == Signal::Live)
+                .count(),
+            1
+        );
         world.groups_cut = false;
         world.run_until(cut + Duration::from_secs(4));
         assert!(world.relay().heard, "it is heard again");
@@ -76,10 +95,19 @@ fn a_group_that_is_no_longer_offered_is_left_and_another_one_joined_in_its_place
     assert_eq!((world.groups[0], world.relay().heard), (Some(other), true));
     world.relay().group = None;
     world.run_until(ms(2200));
-    assert_eq!((world.groups[0], world.relay().joined, world.relay().heard), (None, false, false));
+    assert_eq!(
+        (world.groups[0], world.relay().joined, world.relay().heard),
+        (None, false, false)
+    );
     let before = by_multicast(&world);
     world.run_until(ms(3000));
-    assert_eq!((by_multicast(&world), world.engine.summary(world.now).losses.total()), (before, 0));
+    assert_eq!(
+        (
+            by_multicast(&world),
+            world.engine.summary(world.now).losses.total()
+        ),
+        (before, 0)
+    );
 }
 
 #[test]
@@ -108,19 +136,41 @@ fn nothing_but_media_of_the_session_is_taken_from_a_group_and_no_group_that_is_n
     let mut datagram = Vec::new();
     ToViewer::Reset(session).encode(&mut datagram);
     world.engine.on_group_datagram(world.now, 0, &mut datagram);
-    let header = DataHeader { alias: 99, shards: 1, length: 5, sequence: 1, ..DataHeader::default() };
-    let header = DataHeader { id: FrameId { epoch: 1, number: 1 }, ..header };
+    let header = DataHeader {
+        alias: 99,
+        shards: 1,
+        length: 5,
+        sequence: 1,
+        ..DataHeader::default()
+    };
+    let header = DataHeader {
+        id: FrameId {
+            epoch: 1,
+            number: 1,
+        },
+        ..header
+    };
     ToViewer::Data(header, &[1; 5]).encode(&mut datagram);
     world.engine.on_group_datagram(world.now, 0, &mut datagram);
     let summary = world.engine.summary(world.now);
     assert_eq!((summary.foreign, summary.joins), (2, 1));
     world.run_until(ms(2500));
-    assert_eq!(world.engine.summary(world.now).joins, 1, "a RESET by multicast ends nothing");
+    assert_eq!(
+        world.engine.summary(world.now).joins,
+        1,
+        "a RESET by multicast ends nothing"
+    );
 }
 
 #[test]
 fn each_of_two_paths_has_its_own_group() {
-    let mut world = World::with(6, EngineConfig { paths: vec![ViewerAccess::Open; 2], ..config() });
+    let mut world = World::with(
+        6,
+        EngineConfig {
+            paths: vec![ViewerAccess::Open; 2],
+            ..config()
+        },
+    );
     let groups = [0, 64].map(|last| SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, last), 5005));
     for (relay, group) in world.relays.iter_mut().zip(groups) {
         relay.as_mut().unwrap().group = Some(group);
@@ -128,6 +178,9 @@ fn each_of_two_paths_has_its_own_group() {
     world.run_until(ms(3000));
     assert_eq!(world.groups, groups.map(Some));
     let summary = world.engine.summary(world.now);
-    assert!(summary.paths.iter().all(|path| path.by_multicast > 500), "{summary:?}");
+    assert!(
+        summary.paths.iter().all(|path| path.by_multicast > 500),
+        "{summary:?}"
+    );
     assert_eq!(summary.losses.total(), 0);
 }

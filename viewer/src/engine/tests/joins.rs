@@ -6,7 +6,10 @@ fn the_first_frame_is_there_150_ms_after_the_start() {
         let mut world = World::new(seed);
         world.run_until(ms(150));
         assert!(!world.frames.is_empty(), "seed {seed}");
-        assert_eq!(world.signals.last().map(|(_, signal)| signal), Some(&Signal::Live));
+        assert_eq!(
+            world.signals.last().map(|(_, signal)| signal),
+            Some(&Signal::Live)
+        );
         assert_eq!(world.engine.summary(world.now).joins, 1);
     }
 }
@@ -32,7 +35,11 @@ fn a_relay_killed_and_restarted_after_250_ms_gives_frames_within_a_second() {
         world.run_until(killed + Duration::from_millis(250));
         world.restart_relay(2);
         world.run_until(killed + Duration::from_secs(3));
-        gaps.push(world.first_frame_after(killed + Duration::from_millis(250)).saturating_since(killed));
+        gaps.push(
+            world
+                .first_frame_after(killed + Duration::from_millis(250))
+                .saturating_since(killed),
+        );
         assert_eq!(world.engine.summary(world.now).joins, 2, "seed {seed}");
     }
     gaps.sort();
@@ -81,10 +88,21 @@ fn a_healed_link_is_live_within_500_ms() {
             }
             world.cut[0] = false;
             world.run_until(ms(3000 + away));
-            let healed = world.first_frame_after(ms(1000 + away)).saturating_since(ms(1000 + away));
-            assert!(healed < Duration::from_millis(limit), "seed {seed}, {away} ms away: {healed:?}");
-            let card = world.signals.iter().find(|(when, signal)| *when > ms(1000) && *signal != Signal::Live);
-            assert!(card.is_some_and(|(when, _)| *when <= ms(2500)), "seed {seed}: a frozen picture passed for live");
+            let healed = world
+                .first_frame_after(ms(1000 + away))
+                .saturating_since(ms(1000 + away));
+            assert!(
+                healed < Duration::from_millis(limit),
+                "seed {seed}, {away} ms away: {healed:?}"
+            );
+            let card = world
+                .signals
+                .iter()
+                .find(|(when, signal)| *when > ms(1000) && *signal != Signal::Live);
+            assert!(
+                card.is_some_and(|(when, _)| *when <= ms(2500)),
+                "seed {seed}: a frozen picture passed for live"
+            );
             assert_eq!(world.signal_at(world.now), Signal::Live);
         }
     }
@@ -94,7 +112,11 @@ fn a_healed_link_is_live_within_500_ms() {
 fn a_live_session_is_not_joined_anew() {
     for seed in 0..20 {
         let mut world = World::new(seed);
-        world.link = Link { lost: 50, doubled: 10, reordered: 50 };
+        world.link = Link {
+            lost: 50,
+            doubled: 10,
+            reordered: 50,
+        };
         world.run_until(ms(20_000));
         assert_eq!(world.engine.summary(world.now).joins, 1, "seed {seed}");
     }
@@ -106,13 +128,24 @@ fn answers_to_nothing_we_asked_change_nothing() {
     world.run_until(ms(500));
     let session = world.relay().session.expect("it has joined");
     let before = world.engine.summary(world.now);
-    let accept = Accept { nonce: 1, session: 99, ..Accept::default() };
+    let accept = Accept {
+        nonce: 1,
+        session: 99,
+        ..Accept::default()
+    };
     let strangers = [
         ToViewer::Reset(session + 1),
         ToViewer::Goodbye(session + 1, Goodbye::default()),
         ToViewer::Accept(accept),
-        ToViewer::Refuse(Refuse { nonce: 1, ..Refuse::default() }),
-        ToViewer::Challenge(Challenge { nonce: 1, token: vec![1].into(), ..Challenge::default() }),
+        ToViewer::Refuse(Refuse {
+            nonce: 1,
+            ..Refuse::default()
+        }),
+        ToViewer::Challenge(Challenge {
+            nonce: 1,
+            token: vec![1].into(),
+            ..Challenge::default()
+        }),
         ToViewer::Pulse(session + 1, Pulse::default()),
     ];
     for stranger in strangers {
@@ -120,7 +153,9 @@ fn answers_to_nothing_we_asked_change_nothing() {
         stranger.encode(&mut datagram);
         world.engine.on_datagram(world.now, 0, &mut datagram);
     }
-    world.engine.on_datagram(world.now, 0, &mut b"GET / HTTP/1.1".to_vec());
+    world
+        .engine
+        .on_datagram(world.now, 0, &mut b"GET / HTTP/1.1".to_vec());
     assert_eq!(world.engine.summary(world.now).foreign, before.foreign + 7);
     world.run_until(ms(2000));
     assert_eq!(world.engine.summary(world.now).joins, 1);
@@ -130,7 +165,10 @@ fn answers_to_nothing_we_asked_change_nothing() {
 fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
     let mut world = World::new(10);
     world.run_until(ms(500));
-    let id = FrameId { epoch: 1, number: world.number };
+    let id = FrameId {
+        epoch: 1,
+        number: world.number,
+    };
     let mut seeds = world.relay().on_frame(id, &body(id, 9000), 0);
     seeds.extend(world.relay().tell_status(ms(500)));
     seeds.extend(world.relay().stop());
@@ -151,7 +189,10 @@ fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
             frames += u64::from(matches!(output, Output::Frame(_)));
         }
     }
-    assert!(sent < 5000 && frames < 5000, "{sent} datagrams sent, {frames} frames");
+    assert!(
+        sent < 5000 && frames < 5000,
+        "{sent} datagrams sent, {frames} frames"
+    );
     assert!(world.engine.summary(world.now).foreign > 1000);
 }
 
@@ -161,7 +202,11 @@ fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
     engine.on_tick(ms(0));
     let mut sent = 0;
     for n in 0..1000 {
-        let challenge = Challenge { nonce: engine.paths[0].nonce, token: vec![n as u8].into(), ..Challenge::default() };
+        let challenge = Challenge {
+            nonce: engine.paths[0].nonce,
+            token: vec![n as u8].into(),
+            ..Challenge::default()
+        };
         let mut datagram = Vec::new();
         ToViewer::Challenge(challenge).encode(&mut datagram);
         engine.on_datagram(ms(1), 0, &mut datagram);
@@ -182,9 +227,16 @@ fn who_may_show_any_stream_stays_with_the_one_it_got() {
     world.relay().refusal = Some((Refusal::NoSuchStream, 0));
     world.run_until(ms(2500));
     assert_eq!(world.relay().wanted, STREAM);
-    assert_eq!(world.signal_at(ms(2500)), Signal::NoSuchStream(STREAM.into()));
+    assert_eq!(
+        world.signal_at(ms(2500)),
+        Signal::NoSuchStream(STREAM.into())
+    );
     world.run_until(ms(5500));
-    assert_eq!(world.relay().wanted, "", "after three seconds any stream will do");
+    assert_eq!(
+        world.relay().wanted,
+        "",
+        "after three seconds any stream will do"
+    );
 }
 
 #[test]
@@ -200,7 +252,13 @@ fn a_viewer_that_leaves_says_so_and_stays_away() {
 
 #[test]
 fn a_list_is_given_without_a_session() {
-    let mut engine = Engine::new(EngineConfig { wish: Wish::List, ..config() }, secret(6));
+    let mut engine = Engine::new(
+        EngineConfig {
+            wish: Wish::List,
+            ..config()
+        },
+        secret(6),
+    );
     let mut relay = MiniRelay::new(1);
     engine.on_tick(ms(0));
     let mut listed = None;
@@ -222,11 +280,21 @@ fn a_list_is_given_without_a_session() {
 fn each_fourth_keep_alive_reports_what_this_session_saw() {
     let mut world = World::new(7);
     world.run_until(ms(1500));
-    world.engine.on_presentation(Presentation { shown: 40, lost: 1, age_us: 4000 });
+    world.engine.on_presentation(Presentation {
+        shown: 40,
+        lost: 1,
+        age_us: 4000,
+    });
     world.run_until(ms(4900));
     let reports = world.relay().reports.clone();
     assert!((4..=5).contains(&reports.len()), "{}", reports.len());
     let last = reports[reports.len() - 1];
-    assert_eq!((last.frames_shown, last.frames_lost, last.age_us), (40, 1, 4000));
-    assert!(last.frames_whole > 100 && last.bytes > 1_000_000, "{last:?}");
+    assert_eq!(
+        (last.frames_shown, last.frames_lost, last.age_us),
+        (40, 1, 4000)
+    );
+    assert!(
+        last.frames_whole > 100 && last.bytes > 1_000_000,
+        "{last:?}"
+    );
 }

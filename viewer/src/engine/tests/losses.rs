@@ -12,12 +12,20 @@ fn every_frame_between_the_first_and_the_last_is_whole_or_lost_for_one_reason() 
     for seed in 0..60 {
         let mut world = World::new(seed);
         world.run_until(ms(100));
-        world.link = Link { lost: seed * 3, doubled: seed % 7 * 10, reordered: seed % 5 * 40 };
+        world.link = Link {
+            lost: seed * 3,
+            doubled: seed % 7 * 10,
+            reordered: seed % 5 * 40,
+        };
         world.run_until(ms(5000));
         end_on_a_whole_frame(&mut world);
         let summary = world.engine.summary(world.now);
         assert_eq!(summary.counts.whole, world.frames.len() as u64);
-        assert_eq!(summary.counts.whole + summary.losses.total(), world.span(), "seed {seed}: {summary:?}");
+        assert_eq!(
+            summary.counts.whole + summary.losses.total(),
+            world.span(),
+            "seed {seed}: {summary:?}"
+        );
         assert_eq!(world.bodies_wrong, 0, "seed {seed}");
     }
 }
@@ -29,7 +37,11 @@ fn the_sum_holds_when_relay_and_source_restart_in_any_order() {
         let mut dice = Jitter::new(seed);
         world.run_until(ms(500));
         for start in 2..8 {
-            world.link = Link { lost: dice.next() % 30, doubled: 5, reordered: 20 };
+            world.link = Link {
+                lost: dice.next() % 30,
+                doubled: 5,
+                reordered: 20,
+            };
             match dice.next() % 4 {
                 0 => world.relays[0] = None,
                 1 => world.restart_relay(start),
@@ -46,7 +58,11 @@ fn the_sum_holds_when_relay_and_source_restart_in_any_order() {
         world.run_until(now + Duration::from_secs(2));
         end_on_a_whole_frame(&mut world);
         let summary = world.engine.summary(world.now);
-        assert_eq!(summary.counts.whole + summary.losses.total(), world.span(), "seed {seed}: {summary:?}");
+        assert_eq!(
+            summary.counts.whole + summary.losses.total(),
+            world.span(),
+            "seed {seed}: {summary:?}"
+        );
         assert_eq!(world.signal_at(world.now), Signal::Live, "seed {seed}");
     }
 }

@@ -1,18 +1,30 @@
 use super::*;
 
 fn two(redundancy: Redundancy) -> EngineConfig {
-    EngineConfig { paths: vec![ViewerAccess::Open; 2], redundancy, ..config() }
+    EngineConfig {
+        paths: vec![ViewerAccess::Open; 2],
+        redundancy,
+        ..config()
+    }
 }
 
 /// Frames given out after `moment`.
 fn numbers_after(world: &World, moment: Time) -> Vec<u64> {
-    world.frames.iter().filter(|(when, _)| *when > moment).map(|(_, id)| id.number).collect()
+    world
+        .frames
+        .iter()
+        .filter(|(when, _)| *when > moment)
+        .map(|(_, id)| id.number)
+        .collect()
 }
 
 fn assert_none_missing(world: &World, moment: Time) {
     let numbers = numbers_after(world, moment);
     assert!(numbers.len() > 20, "{numbers:?}");
-    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    assert!(
+        numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{numbers:?}"
+    );
 }
 
 #[test]
@@ -22,8 +34,14 @@ fn what_two_relays_send_is_one_stream_and_no_frame_is_given_out_twice() {
     assert_none_missing(&world, ms(100));
     let summary = world.engine.summary(world.now);
     assert_eq!((summary.joins, summary.losses.total()), (2, 0));
-    assert!(summary.counts.duplicates + summary.counts.late > 500, "{summary:?}");
-    assert!(summary.paths.iter().all(|path| path.datagrams > 500), "{summary:?}");
+    assert!(
+        summary.counts.duplicates + summary.counts.late > 500,
+        "{summary:?}"
+    );
+    assert!(
+        summary.paths.iter().all(|path| path.datagrams > 500),
+        "{summary:?}"
+    );
     assert_eq!(world.bodies_wrong, 0);
 }
 
@@ -45,11 +63,33 @@ fn no_frame_is_lost_or_late_when_either_relay_is_killed_cut_off_or_comes_back() 
         world.cut[which] = false;
         world.run_until(ms(4000));
         assert_none_missing(&world, ms(200));
-        let gaps = world.frames.windows(2).map(|pair| pair[1].0.saturating_since(pair[0].0));
-        assert!(gaps.max().unwrap_or_default() < world.interval * 3 / 2, "seed {seed}");
-        assert_eq!(world.engine.summary(world.now).losses.total(), 0, "seed {seed}");
-        assert!(world.signals.iter().filter(|(_, signal)| *signal == Signal::Live).count() == 1, "{:?}", world.signals);
-        assert!(world.engine.paths.iter().all(Path::is_active), "both are there again");
+        let gaps = world
+            .frames
+            .windows(2)
+            .map(|pair| pair[1].0.saturating_since(pair[0].0));
+        assert!(
+            gaps.max().unwrap_or_default() < world.interval * 3 / 2,
+            "seed {seed}"
+        );
+        assert_eq!(
+            world.engine.summary(world.now).losses.total(),
+            0,
+            "seed {seed}"
+        );
+        assert!(
+            world
+                .signals
+                .iter()
+                .filter(|(_, signal)| *signal == Signal::Live)
+                .count()
+                == 1,
+            "{:?}",
+            world.signals
+        );
+        assert!(
+            world.engine.paths.iter().all(Path::is_active),
+            "both are there again"
+        );
     }
 }
 
@@ -60,7 +100,8 @@ fn two_lossy_paths_complete_each_others_frames() {
     world.link.lost = 150;
     world.run_until(ms(10_000));
     let summary = world.engine.summary(world.now);
-    let share = summary.losses.total() as f64 / (summary.counts.whole + summary.losses.total()) as f64;
+    let share =
+        summary.losses.total() as f64 / (summary.counts.whole + summary.losses.total()) as f64;
     assert!(share < 0.04, "{summary:?}");
 }
 
@@ -77,7 +118,10 @@ fn frames_that_another_relay_completes_before_the_answer_to_a_join_comes_are_rep
             assert!(world.now < ms(8000), "it happens");
         }
         let relay = world.relays[1].as_ref().unwrap();
-        (relay.sequence, relay.reports.last().map_or(0, |report| report.frames_whole))
+        (
+            relay.sequence,
+            relay.reports.last().map_or(0, |report| report.frames_whole),
+        )
     };
     let (before, _) = run_until(|relay| relay.session.is_some());
     let (sent, whole) = run_until(|relay| relay.reports.len() == 2);
@@ -91,10 +135,17 @@ fn of_a_stream_that_no_relay_knows_the_answer_that_tells_most_is_shown() {
     world.relays[1] = None;
     world.relay().refusal = Some((Refusal::NoSuchStream, 0));
     world.run_until(ms(500));
-    assert_eq!(world.signal_at(ms(500)), Signal::NoSuchStream(String::new()));
+    assert_eq!(
+        world.signal_at(ms(500)),
+        Signal::NoSuchStream(String::new())
+    );
     world.relays[1] = Some(MiniRelay::new(5));
     world.run_until(ms(1500));
-    assert_eq!(world.signal_at(ms(1500)), Signal::Live, "one that has it is enough");
+    assert_eq!(
+        world.signal_at(ms(1500)),
+        Signal::Live,
+        "one that has it is enough"
+    );
 }
 
 #[test]
@@ -106,18 +157,27 @@ fn a_path_that_stands_by_brings_nothing_until_the_first_one_falters() {
     world.run_until(ms(10_000));
     let media = |world: &World| world.engine.summary(world.now).paths[1].datagrams;
     let before = media(&world);
-    assert!(before - idle.paths[1].datagrams < 20, "keep-alives are answered, and no more");
+    assert!(
+        before - idle.paths[1].datagrams < 20,
+        "keep-alives are answered, and no more"
+    );
     world.relays[0] = None;
     world.run_until(ms(10_300));
     assert!(media(&world) > before + 50);
-    let missing = numbers_after(&world, ms(9000)).windows(2).map(|pair| pair[1] - pair[0] - 1).sum::<u64>();
+    let missing = numbers_after(&world, ms(9000))
+        .windows(2)
+        .map(|pair| pair[1] - pair[0] - 1)
+        .sum::<u64>();
     assert!(missing <= 2, "{missing} frames were lost");
     assert_eq!(world.signal_at(ms(10_300)), Signal::Live);
     // The second one goes on alone; the first comes back and stands by.
     world.restart_relay(7);
     world.run_until(ms(20_000));
     let after = world.engine.summary(world.now);
-    assert!(after.paths.iter().filter(|path| path.paused).count() == 1, "{after:?}");
+    assert!(
+        after.paths.iter().filter(|path| path.paused).count() == 1,
+        "{after:?}"
+    );
     assert_none_missing(&world, ms(10_300));
 }
 
@@ -133,8 +193,16 @@ fn a_relay_that_has_withheld_frames_is_named_as_the_reason() {
     world.run_until(ms(4000));
     let losses = world.engine.summary(world.now).losses;
     assert_eq!((losses.paced_out, losses.total()), (10, 10), "{losses:?}");
-    let unrecovered = world.relay().reports.last().map(|report| report.frames_unrecovered);
-    assert_eq!(unrecovered, Some(0), "what was not sent was not lost on the way");
+    let unrecovered = world
+        .relay()
+        .reports
+        .last()
+        .map(|report| report.frames_unrecovered);
+    assert_eq!(
+        unrecovered,
+        Some(0),
+        "what was not sent was not lost on the way"
+    );
 }
 
 #[test]

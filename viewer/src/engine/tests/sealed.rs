@@ -5,7 +5,10 @@ use super::*;
 const KEY: [u8; 32] = [5; 32];
 
 fn shared(key: [u8; 32]) -> EngineConfig {
-    EngineConfig { paths: vec![ViewerAccess::Psk(SharedKey::new(key))], ..config() }
+    EngineConfig {
+        paths: vec![ViewerAccess::Psk(SharedKey::new(key))],
+        ..config()
+    }
 }
 
 /// A viewer with `config`, and a relay that lets in whom `access` says.
@@ -30,9 +33,15 @@ fn who_has_the_key_sees_every_frame() {
     let mut world = psk_world(1);
     world.run_until(ms(3000));
     assert!(world.frames.len() > 85, "{}", world.frames.len());
-    assert_eq!((world.bodies_wrong, world.signal_at(ms(3000))), (0, Signal::Live));
+    assert_eq!(
+        (world.bodies_wrong, world.signal_at(ms(3000))),
+        (0, Signal::Live)
+    );
     assert_eq!(world.engine.summary(world.now).foreign, 0);
-    assert!(world.relay().reports.len() >= 2, "its keep-alives are opened");
+    assert!(
+        world.relay().reports.len() >= 2,
+        "its keep-alives are opened"
+    );
     world.engine.leave();
     world.drain();
     world.run_until(ms(3100));
@@ -43,24 +52,59 @@ fn who_has_the_key_sees_every_frame() {
 fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
     let own = PrivateKey::new([3; 32]);
     let relay = PrivateKey::new([4; 32]);
-    let access = |relay: &PrivateKey| ViewerAccess::Keys { own: own.clone(), relay: relay.public() };
-    let lets_in = || RelayAccess::Keys { own: relay.clone(), viewers: vec![(own.public(), "hall".into())] };
-    let mut good = world(2, EngineConfig { paths: vec![access(&relay)], ..config() }, lets_in());
+    let access = |relay: &PrivateKey| ViewerAccess::Keys {
+        own: own.clone(),
+        relay: relay.public(),
+    };
+    let lets_in = || RelayAccess::Keys {
+        own: relay.clone(),
+        viewers: vec![(own.public(), "hall".into())],
+    };
+    let mut good = world(
+        2,
+        EngineConfig {
+            paths: vec![access(&relay)],
+            ..config()
+        },
+        lets_in(),
+    );
     good.run_until(ms(1000));
     assert_eq!(good.signal_at(ms(1000)), Signal::Live);
     let other = PrivateKey::new([6; 32]);
-    let mut wrong = world(2, EngineConfig { paths: vec![access(&other)], ..config() }, lets_in());
+    let mut wrong = world(
+        2,
+        EngineConfig {
+            paths: vec![access(&other)],
+            ..config()
+        },
+        lets_in(),
+    );
     wrong.run_until(ms(1000));
-    assert_eq!((wrong.signal_at(ms(1000)).word(), wrong.frames.len()), ("no-key", 0));
+    assert_eq!(
+        (wrong.signal_at(ms(1000)).word(), wrong.frames.len()),
+        ("no-key", 0)
+    );
 }
 
 #[test]
 fn who_has_another_key_or_none_or_one_too_many_is_told_so() {
     let psk = || RelayAccess::Psk(SharedKey::new(KEY));
     let cases = [
-        (shared([6; 32]), psk(), "the relay does not know this viewer's key"),
-        (config(), psk(), "the relay asks for a key, and this viewer has none (key_file)"),
-        (shared(KEY), RelayAccess::Open, "this viewer has a key, but the relay lets everyone in"),
+        (
+            shared([6; 32]),
+            psk(),
+            "the relay does not know this viewer's key",
+        ),
+        (
+            config(),
+            psk(),
+            "the relay asks for a key, and this viewer has none (key_file)",
+        ),
+        (
+            shared(KEY),
+            RelayAccess::Open,
+            "this viewer has a key, but the relay lets everyone in",
+        ),
     ];
     for (config, access, why) in cases {
         let mut world = world(3, config, access);
@@ -74,11 +118,19 @@ fn who_has_another_key_or_none_or_one_too_many_is_told_so() {
 fn loss_doubling_and_reordering_cost_no_session_and_no_frame_is_wrong() {
     for seed in 0..10 {
         let mut world = psk_world(seed);
-        world.link = Link { lost: 20, doubled: 50, reordered: 50 };
+        world.link = Link {
+            lost: 20,
+            doubled: 50,
+            reordered: 50,
+        };
         world.run_until(ms(10_000));
         let summary = world.engine.summary(world.now);
         assert_eq!((summary.joins, world.bodies_wrong), (1, 0), "seed {seed}");
-        assert!(world.frames.len() > 280, "seed {seed}: {}", world.frames.len());
+        assert!(
+            world.frames.len() > 280,
+            "seed {seed}: {}",
+            world.frames.len()
+        );
     }
 }
 
@@ -91,14 +143,22 @@ fn a_hundred_new_keys_at_two_per_cent_loss_cost_no_frame() {
         world.relay().announce_key();
         let now = world.now;
         world.run_until(now + Duration::from_millis(800));
-        assert_eq!(world.relay().acknowledged, round + 1, "three keep-alives have brought it");
+        assert_eq!(
+            world.relay().acknowledged,
+            round + 1,
+            "three keep-alives have brought it"
+        );
         world.relay().switch_key();
     }
     world.link.lost = 0;
     let now = world.now;
     world.run_until(now + Duration::from_millis(200));
     let summary = world.engine.summary(world.now);
-    assert_eq!((summary.joins, summary.losses.total()), (1, 0), "{summary:?}");
+    assert_eq!(
+        (summary.joins, summary.losses.total()),
+        (1, 0),
+        "{summary:?}"
+    );
 }
 
 #[test]
@@ -106,10 +166,19 @@ fn nothing_that_is_not_sealed_or_is_sealed_twice_changes_a_sealed_session() {
     let mut world = psk_world(5);
     world.run_until(ms(1000));
     let session = world.relay().session.expect("it has joined");
-    let unplugged = Status { state: State::Unplugged as i32, ..Status::default() };
+    let unplugged = Status {
+        state: State::Unplugged as i32,
+        ..Status::default()
+    };
     let forged = [
         encoded(&ToViewer::Goodbye(session, Goodbye::default())),
-        encoded(&ToViewer::Pulse(session, Pulse { status: Some(unplugged), ..Pulse::default() })),
+        encoded(&ToViewer::Pulse(
+            session,
+            Pulse {
+                status: Some(unplugged),
+                ..Pulse::default()
+            },
+        )),
         encoded(&ToViewer::Sealed(session, 9999, &[7; 60])),
     ];
     let before = world.engine.summary(world.now);
@@ -119,10 +188,16 @@ fn nothing_that_is_not_sealed_or_is_sealed_twice_changes_a_sealed_session() {
     let after = world.engine.summary(world.now);
     assert_eq!(after.foreign, before.foreign + 3);
     // Nobody can prove that a session is unknown: it goes on, and a new one takes its place.
-    world.engine.on_datagram(world.now, 0, &mut encoded(&ToViewer::Reset(session)));
+    world
+        .engine
+        .on_datagram(world.now, 0, &mut encoded(&ToViewer::Reset(session)));
     world.run_until(ms(2000));
     let summary = world.engine.summary(world.now);
-    assert_eq!((summary.joins, summary.losses.total()), (2, 0), "{summary:?}");
+    assert_eq!(
+        (summary.joins, summary.losses.total()),
+        (2, 0),
+        "{summary:?}"
+    );
     assert_eq!(world.signal_at(ms(2000)), Signal::Live);
 }
 
@@ -141,17 +216,27 @@ fn a_recorded_minute_played_back_changes_nothing() {
     }
     let after = world.engine.summary(world.now);
     assert_eq!(world.frames.len(), frames, "no frame is given out again");
-    assert_eq!((after.joins, after.losses, after.counts.whole), (before.joins, before.losses, before.counts.whole));
+    assert_eq!(
+        (after.joins, after.losses, after.counts.whole),
+        (before.joins, before.losses, before.counts.whole)
+    );
     world.run_until(ms(62_000));
     let summary = world.engine.summary(world.now);
-    assert_eq!((summary.joins, summary.losses.total()), (1, 0), "{summary:?}");
+    assert_eq!(
+        (summary.joins, summary.losses.total()),
+        (1, 0),
+        "{summary:?}"
+    );
 }
 
 #[test]
 fn damaged_media_of_a_sealed_session_is_no_media() {
     let mut world = psk_world(7);
     world.run_until(ms(500));
-    let id = FrameId { epoch: 1, number: world.number };
+    let id = FrameId {
+        epoch: 1,
+        number: world.number,
+    };
     let mut datagrams = world.relay().on_frame(id, &body(id, 9000), 0);
     let before = world.engine.summary(world.now);
     for datagram in &mut datagrams {

@@ -1,7 +1,11 @@
 use super::*;
 
 fn status(state: State, reason: &str) -> Status {
-    Status { state: state as i32, reason: reason.into(), ..Status::default() }
+    Status {
+        state: state as i32,
+        reason: reason.into(),
+        ..Status::default()
+    }
 }
 
 fn tell(world: &mut World) {
@@ -18,11 +22,18 @@ fn an_unplugged_camera_is_named_at_once_and_forgotten_with_the_next_frame() {
     world.relay().status = status(State::Unplugged, "camera unplugged: /dev/video0");
     tell(&mut world);
     world.run_until(ms(1100));
-    let unplugged = Signal::Camera { state: State::Unplugged, reason: "camera unplugged: /dev/video0".into() };
+    let unplugged = Signal::Camera {
+        state: State::Unplugged,
+        reason: "camera unplugged: /dev/video0".into(),
+    };
     assert_eq!(world.signal_at(ms(1100)), unplugged);
     assert_eq!(unplugged.to_string(), "camera unplugged: /dev/video0");
     world.run_until(ms(20_000));
-    assert_eq!(world.signal_at(ms(20_000)), unplugged, "it stays for as long as it is so");
+    assert_eq!(
+        world.signal_at(ms(20_000)),
+        unplugged,
+        "it stays for as long as it is so"
+    );
     assert_eq!(world.engine.summary(world.now).joins, 1);
     world.capturing = true;
     world.run_until(ms(20_100));
@@ -59,7 +70,11 @@ fn a_source_that_is_back_is_live_with_its_first_frame_and_nothing_is_said_betwee
     assert_eq!(world.signal_at(ms(4100)), Signal::SourceGone);
     (world.epoch, world.number, world.capturing) = (2, 0, true);
     world.run_until(ms(5000));
-    let words: Vec<_> = world.signals.iter().map(|(_, signal)| signal.word()).collect();
+    let words: Vec<_> = world
+        .signals
+        .iter()
+        .map(|(_, signal)| signal.word())
+        .collect();
     assert_eq!(words, ["live", "source-gone", "live"]);
     // A source that is back and sends nothing all the same is not kept for gone.
     world.capturing = false;
@@ -91,7 +106,11 @@ fn a_stream_of_one_frame_a_second_is_live_between_its_frames() {
     assert_eq!(world.signals.len(), 1, "{:?}", world.signals);
     world.cut[0] = true;
     world.run_until(ms(11_500));
-    assert_eq!(world.signal_at(ms(11_500)), Signal::Connecting, "a dead link is told at once all the same");
+    assert_eq!(
+        world.signal_at(ms(11_500)),
+        Signal::Connecting,
+        "a dead link is told at once all the same"
+    );
 }
 
 #[test]
@@ -102,7 +121,11 @@ fn a_refusal_is_told_until_the_relay_changes_its_mind_or_is_gone() {
     assert_eq!(world.signal_at(ms(3000)), Signal::NoStreams);
     world.relay().refusal = None;
     world.run_until(ms(3600));
-    assert_eq!(world.signal_at(ms(3600)), Signal::Live, "a new stream is there within the retry");
+    assert_eq!(
+        world.signal_at(ms(3600)),
+        Signal::Live,
+        "a new stream is there within the retry"
+    );
     let mut world = World::new(6);
     world.relay().refusal = Some((Refusal::NoStreams, 0));
     world.run_until(ms(3000));
@@ -116,7 +139,10 @@ fn a_busy_relay_is_asked_again_when_it_said() {
     let mut world = World::new(7);
     world.relay().refusal = Some((Refusal::Busy, 2000));
     world.run_until(ms(1400));
-    assert_eq!(world.signal_at(ms(1400)), Signal::Busy(Duration::from_secs(2)));
+    assert_eq!(
+        world.signal_at(ms(1400)),
+        Signal::Busy(Duration::from_secs(2))
+    );
     assert_eq!(world.relay().joins_seen, 2);
     world.relay().refusal = None;
     world.run_until(ms(2200));
@@ -127,7 +153,10 @@ fn a_busy_relay_is_asked_again_when_it_said() {
 fn a_camera_that_sleeps_is_said_to_wake_and_is_live_with_its_first_frame() {
     for (reason, words) in [
         ("", "the camera sleeps and wakes now"),
-        ("nobody watches", "the camera sleeps (nobody watches) and wakes now"),
+        (
+            "nobody watches",
+            "the camera sleeps (nobody watches) and wakes now",
+        ),
     ] {
         let mut world = World::new(9);
         world.capturing = false;
@@ -135,7 +164,10 @@ fn a_camera_that_sleeps_is_said_to_wake_and_is_live_with_its_first_frame() {
         world.run_until(ms(300));
         let signal = world.signal_at(ms(300));
         assert!(signal.is_asleep(), "{signal:?}");
-        assert_eq!((signal.to_string().as_str(), signal.word()), (words, "idle"));
+        assert_eq!(
+            (signal.to_string().as_str(), signal.word()),
+            (words, "idle")
+        );
         // Frames come before the relay says that the state has changed, and after a status that is repeated.
         world.capturing = true;
         tell(&mut world);

@@ -10,7 +10,9 @@ pub(in crate::load) enum Unknown {
     Elsewhere,
     #[error("no socket of this host is bound there: name its process with --relay-pid")]
     NoSocket,
-    #[error("its process cannot be seen by this user: run as its user or as root, or name it with --relay-pid")]
+    #[error(
+        "its process cannot be seen by this user: run as its user or as root, or name it with --relay-pid"
+    )]
     NotVisible,
 }
 
@@ -23,8 +25,12 @@ pub(in crate::load) fn owner(address: SocketAddr) -> Result<u32, Unknown> {
     if UdpSocket::bind((address.ip(), 0)).is_err() {
         return Err(Unknown::Elsewhere);
     }
-    let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    let inode = tables.iter().find_map(|table| inode(table, address)).ok_or(Unknown::NoSocket)?;
+    let tables = ["/proc/net/udp", "/proc/net/udp6"]
+        .map(|path| fs::read_to_string(path).unwrap_or_default());
+    let inode = tables
+        .iter()
+        .find_map(|table| inode(table, address))
+        .ok_or(Unknown::NoSocket)?;
     holder(inode).ok_or(Unknown::NotVisible)
 }
 
@@ -36,7 +42,10 @@ fn inode(table: &str, address: SocketAddr) -> Option<u64> {
     };
     table.lines().skip(1).find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (local, remote) = (socket_address(words.get(1)?)?, socket_address(words.get(2)?)?);
+        let (local, remote) = (
+            socket_address(words.get(1)?)?,
+            socket_address(words.get(2)?)?,
+        );
         (serves(local) && remote.port() == 0).then(|| words.get(9)?.parse().ok())?
     })
 }
@@ -47,7 +56,13 @@ fn socket_address(text: &str) -> Option<SocketAddr> {
     let words: Option<Vec<[u8; 4]>> = ip
         .as_bytes()
         .chunks(8)
-        .map(|word| Some(u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?.to_ne_bytes()))
+        .map(|word| {
+            Some(
+                u32::from_str_radix(std::str::from_utf8(word).ok()?, 16)
+                    .ok()?
+                    .to_ne_bytes(),
+            )
+        })
         .collect();
     let bytes = words?.concat();
     let ip: IpAddr = match <[u8; 4]>::try_from(&bytes[..]) {
@@ -62,11 +77,18 @@ fn holder(inode: u64) -> Option<u32> {
     let wanted = format!("socket:[{inode}]");
     let has = |process: &u32| {
         // Those of other users cannot be looked into.
-        let descriptors = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-        descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|link| link.as_os_str() == &wanted[..])
+        let descriptors = fs::read_dir(format!("/proc/{process}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        descriptors
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .any(|link| link.as_os_str() == &wanted[..])
     };
     let entries = fs::read_dir("/proc").ok()?.flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(has)
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(has)
 }
 
 #[cfg(test)]
@@ -93,8 +115,14 @@ mod tests {
     #[test]
     fn what_is_not_on_this_host_is_said_not_to_be() {
         // TEST-NET-1 of RFC 5737 is nobody's.
-        assert_eq!(owner("192.0.2.1:5004".parse().unwrap()), Err(Unknown::Elsewhere));
-        let free = UdpSocket::bind("127.9.8.7:0").unwrap().local_addr().unwrap();
+        assert_eq!(
+            owner("192.0.2.1:5004".parse().unwrap()),
+            Err(Unknown::Elsewhere)
+        );
+        let free = UdpSocket::bind("127.9.8.7:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         assert_eq!(owner(free), Err(Unknown::NoSocket));
     }
 
@@ -103,8 +131,17 @@ mod tests {
     fn addresses_read_as_the_kernel_writes_them() {
         let read = |text| socket_address(text).map(|address| address.to_string());
         assert_eq!(read("0100007F:138C").as_deref(), Some("127.0.0.1:5004"));
-        assert_eq!(read("00000000000000000000000001000000:138C").as_deref(), Some("[::1]:5004"));
-        for bad in ["", "0100007F", "0100007F:x", "zz00007F:138C", "0100007F01:138C"] {
+        assert_eq!(
+            read("00000000000000000000000001000000:138C").as_deref(),
+            Some("[::1]:5004")
+        );
+        for bad in [
+            "",
+            "0100007F",
+            "0100007F:x",
+            "zz00007F:138C",
+            "0100007F01:138C",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -31,14 +31,24 @@ impl Report {
     fn tell_sessions(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let sessions = &self.sessions;
         let stream = self.stream.as_deref().unwrap_or("no stream");
-        write!(f, "viewers   {} of {} joined at {}", sessions.joined, sessions.asked, self.relays.join(", "))?;
+        write!(
+            f,
+            "viewers   {} of {} joined at {}",
+            sessions.joined,
+            sessions.asked,
+            self.relays.join(", ")
+        )?;
         if let (Some(all), Some(slowest)) = (sessions.all_joined_ms, sessions.slowest_join_ms) {
             write!(f, " within {:.2} s, each within {slowest:.1} ms", all / 1e3)?;
         }
         for (why, count) in &sessions.refused {
             write!(f, "; {count} did not: {why}")?;
         }
-        writeln!(f, "; {} got frames, {} joins repeated", sessions.served, sessions.rejoins)?;
+        writeln!(
+            f,
+            "; {} got frames, {} joins repeated",
+            sessions.served, sessions.rejoins
+        )?;
         writeln!(f, "measured  {stream} for {:.1} s", self.measured_s)
     }
 
@@ -50,20 +60,43 @@ impl Report {
             "frames    {} expected, {} delivered: {share:.2} %, to the viewer with the least {:.2} %",
             frames.expected, frames.delivered, frames.least_delivered_percent
         )?;
-        let reasons = frames.lost.by_reason.iter().filter(|(_, count)| **count > 0);
-        let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
-        let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(", ") };
+        let reasons = frames
+            .lost
+            .by_reason
+            .iter()
+            .filter(|(_, count)| **count > 0);
+        let reasons: Vec<String> = reasons
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        let reasons = if reasons.is_empty() {
+            "none".to_owned()
+        } else {
+            reasons.join(", ")
+        };
         writeln!(f, "lost      {reasons}")?;
         write!(f, "gaps      {} at {} viewers", gaps.count, gaps.viewers)?;
         if gaps.count > 0 {
-            write!(f, "; the longest {} frames, {:.0} ms", gaps.longest_frames, gaps.longest_ms)?;
+            write!(
+                f,
+                "; the longest {} frames, {:.0} ms",
+                gaps.longest_frames, gaps.longest_ms
+            )?;
         }
         writeln!(f)
     }
 
     fn tell_ages(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let FanAges { all, first, last, spread } = &self.age_ms;
-        writeln!(f, "ages in ms by {:<18} {:>8} {:>8} {:>8} {:>8}", self.clock, "p50", "p95", "p99", "max")?;
+        let FanAges {
+            all,
+            first,
+            last,
+            spread,
+        } = &self.age_ms;
+        writeln!(
+            f,
+            "ages in ms by {:<18} {:>8} {:>8} {:>8} {:>8}",
+            self.clock, "p50", "p95", "p99", "max"
+        )?;
         for (name, ages) in [
             ("over all viewers", all),
             ("at each frame's first viewer", first),
@@ -94,6 +127,8 @@ impl Display for Processor {
         if let Some(cost) = self.ms_per_gigabit {
             write!(f, ", {cost:.1} ms for each gigabit delivered")?;
         }
-        self.unknown.as_ref().map_or(Ok(()), |why| write!(f, " not known: {why}"))
+        self.unknown
+            .as_ref()
+            .map_or(Ok(()), |why| write!(f, " not known: {why}"))
     }
 }

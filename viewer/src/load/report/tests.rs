@@ -55,8 +55,17 @@ fn books() -> Books {
 }
 
 fn summary(datagrams: u64, link: u64) -> Summary {
-    let losses = Losses { link, ..Losses::default() };
-    Summary { stream: "hall".parse().ok(), joins: 1, datagrams, losses, ..Summary::default() }
+    let losses = Losses {
+        link,
+        ..Losses::default()
+    };
+    Summary {
+        stream: "hall".parse().ok(),
+        joins: 1,
+        datagrams,
+        losses,
+        ..Summary::default()
+    }
 }
 
 fn meter(process: u32, spent: u64, ended: bool) -> Meter {
@@ -67,54 +76,136 @@ fn meter(process: u32, spent: u64, ended: bool) -> Meter {
 
 fn report(relays: Vec<RelayMeter>) -> Report {
     let own = Ok(meter(9, 380, false));
-    Report::of(&books(), Measured { began: ms(1000), ended: ms(3000), own, relays })
+    Report::of(
+        &books(),
+        Measured {
+            began: ms(1000),
+            ended: ms(3000),
+            own,
+            relays,
+        },
+    )
 }
 
 fn relay(name: &str, meter: Result<Meter, &str>) -> RelayMeter {
-    RelayMeter { relay: name.to_owned(), meter: meter.map_err(str::to_owned) }
+    RelayMeter {
+        relay: name.to_owned(),
+        meter: meter.map_err(str::to_owned),
+    }
 }
 
 #[test]
 fn frames_gaps_and_sessions_are_summed_over_the_viewers() {
     let report = report(Vec::new());
-    let Sessions { asked, joined, served, refused, rejoins, all_joined_ms, slowest_join_ms } = report.sessions;
-    assert_eq!((asked, joined, served, rejoins, all_joined_ms), (4, 3, 2, 0, None));
-    assert_eq!((refused, slowest_join_ms), (BTreeMap::from([("busy", 1)]), Some(35.0)));
-    assert_eq!((report.frames.expected, report.frames.delivered, report.frames.lost.total), (20, 19, 1));
+    let Sessions {
+        asked,
+        joined,
+        served,
+        refused,
+        rejoins,
+        all_joined_ms,
+        slowest_join_ms,
+    } = report.sessions;
+    assert_eq!(
+        (asked, joined, served, rejoins, all_joined_ms),
+        (4, 3, 2, 0, None)
+    );
+    assert_eq!(
+        (refused, slowest_join_ms),
+        (BTreeMap::from([("busy", 1)]), Some(35.0))
+    );
+    assert_eq!(
+        (
+            report.frames.expected,
+            report.frames.delivered,
+            report.frames.lost.total
+        ),
+        (20, 19, 1)
+    );
     assert_eq!(report.frames.lost.by_reason["link"], 1);
-    assert_eq!(report.frames.least_delivered_percent, 0.0, "one got nothing");
+    assert_eq!(
+        report.frames.least_delivered_percent, 0.0,
+        "one got nothing"
+    );
     // Frame 4, and at both the time from the last frame to the end.
-    assert_eq!((report.gaps.count, report.gaps.viewers, report.gaps.longest_frames), (3, 2, 1));
+    assert_eq!(
+        (
+            report.gaps.count,
+            report.gaps.viewers,
+            report.gaps.longest_frames
+        ),
+        (3, 2, 1)
+    );
     assert_eq!(report.gaps.longest_ms, 1095.0);
-    assert_eq!((report.datagrams, report.stream.as_deref()), (190, Some("hall")));
+    assert_eq!(
+        (report.datagrams, report.stream.as_deref()),
+        (190, Some("hall"))
+    );
 }
 
 #[test]
 fn ages_are_told_over_all_and_at_the_first_and_the_last_viewer() {
-    let FanAges { all, first, last, spread } = report(Vec::new()).age_ms;
+    let FanAges {
+        all,
+        first,
+        last,
+        spread,
+    } = report(Vec::new()).age_ms;
     // A percentile is up to 1/64 above the true value.
     assert_eq!((all.p50.map(f64::round), all.max), (Some(5.0), Some(8.0)));
     // Frame 4 came to one viewer only.
-    assert_eq!((first.p99, last.p50, spread.max), (Some(5.0), Some(8.0), Some(3.0)));
+    assert_eq!(
+        (first.p99, last.p50, spread.max),
+        (Some(5.0), Some(8.0), Some(3.0))
+    );
 }
 
 #[test]
 fn processor_time_is_told_for_each_gigabit_delivered() {
-    let report = report(vec![relay("a:1", Ok(meter(3, 95, false))), relay("b:2", Ok(meter(4, 190, false)))]);
+    let report = report(vec![
+        relay("a:1", Ok(meter(3, 95, false))),
+        relay("b:2", Ok(meter(4, 190, false))),
+    ]);
     assert!((report.gigabits - 0.019).abs() < 1e-12);
-    let cost: Vec<_> = report.cpu.relays.iter().map(|relay| relay.ms_per_gigabit.unwrap().round()).collect();
-    assert_eq!((cost, report.cpu.relays_ms_per_gigabit.unwrap().round()), (vec![5000.0, 10_000.0], 15_000.0));
-    assert_eq!((report.cpu.relays[1].cores, report.cpu.own.pid), (Some(0.095), Some(9)));
+    let cost: Vec<_> = report
+        .cpu
+        .relays
+        .iter()
+        .map(|relay| relay.ms_per_gigabit.unwrap().round())
+        .collect();
+    assert_eq!(
+        (cost, report.cpu.relays_ms_per_gigabit.unwrap().round()),
+        (vec![5000.0, 10_000.0], 15_000.0)
+    );
+    assert_eq!(
+        (report.cpu.relays[1].cores, report.cpu.own.pid),
+        (Some(0.095), Some(9))
+    );
 }
 
 #[test]
 fn a_relay_whose_time_is_not_known_says_why_and_has_no_figure() {
-    let report = report(vec![relay("a:1", Ok(meter(3, 95, true))), relay("b:2", Err("it is not on this host"))]);
+    let report = report(vec![
+        relay("a:1", Ok(meter(3, 95, true))),
+        relay("b:2", Err("it is not on this host")),
+    ]);
     assert_eq!(report.cpu.relays_ms_per_gigabit, None);
-    assert!(report.cpu.relays.iter().all(|relay| relay.cores.is_none() && relay.ms_per_gigabit.is_none()));
+    assert!(
+        report
+            .cpu
+            .relays
+            .iter()
+            .all(|relay| relay.cores.is_none() && relay.ms_per_gigabit.is_none())
+    );
     let text = report.to_string();
-    assert!(text.contains("a:1 (process 3) not known: its process ended while it was measured"), "{text}");
-    assert!(text.contains("b:2 not known: it is not on this host"), "{text}");
+    assert!(
+        text.contains("a:1 (process 3) not known: its process ended while it was measured"),
+        "{text}"
+    );
+    assert!(
+        text.contains("b:2 not known: it is not on this host"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -131,7 +222,10 @@ fn the_table_has_all_of_it_in_lines_and_the_json_says_null_for_what_is_not_known
         "processor a:1 (process 3) 0.05 cores, 5000.0 ms for each gigabit delivered",
         "          load (process 9) 0.19 cores, 20000.0 ms for each gigabit delivered",
     ] {
-        assert!(text.lines().any(|told| told == line), "{line}\nis not in\n{text}");
+        assert!(
+            text.lines().any(|told| told == line),
+            "{line}\nis not in\n{text}"
+        );
     }
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["sessions"]["all_joined_ms"], Value::Null);

@@ -34,7 +34,8 @@ pub(super) fn cast(picture: &Grey, circle: Circle, reach: f32) -> Cast {
     let mut cast = Cast::default();
     for way in ways() {
         if let Some((distance, levels)) = edge(picture, circle, way, reach) {
-            cast.points.push([circle.x + distance * way[0], circle.y + distance * way[1]]);
+            cast.points
+                .push([circle.x + distance * way[0], circle.y + distance * way[1]]);
             cast.levels.push(levels);
         }
     }
@@ -43,8 +44,13 @@ pub(super) fn cast(picture: &Grey, circle: Circle, reach: f32) -> Cast {
 
 /// How many rays have their edge within the picture.
 pub(super) fn visible(picture: &Grey, circle: Circle) -> usize {
-    let seen =
-        |way: &[f32; 2]| picture.holds(circle.x + circle.radius * way[0], circle.y + circle.radius * way[1], MARGIN);
+    let seen = |way: &[f32; 2]| {
+        picture.holds(
+            circle.x + circle.radius * way[0],
+            circle.y + circle.radius * way[1],
+            MARGIN,
+        )
+    };
     ways().filter(seen).count()
 }
 
@@ -53,12 +59,16 @@ pub(super) fn is_even_inside(picture: &Grey, circle: Circle, cast: &Cast) -> boo
     if cast.levels.is_empty() {
         return false;
     }
-    let [inside, outside] = [0, 1].map(|side| median(cast.levels.iter().map(|levels| levels[side]).collect()));
+    let [inside, outside] =
+        [0, 1].map(|side| median(cast.levels.iter().map(|levels| levels[side]).collect()));
     let fall = inside - outside;
     let (mut even, mut all) = (0, 0);
     for way in ways().step_by(4) {
         for part in [0.0, 0.2, 0.35, 0.5, 0.65, 0.75] {
-            let (x, y) = (circle.x + part * circle.radius * way[0], circle.y + part * circle.radius * way[1]);
+            let (x, y) = (
+                circle.x + part * circle.radius * way[0],
+                circle.y + part * circle.radius * way[1],
+            );
             if picture.holds(x, y, 1.0) {
                 all += 1;
                 even += u32::from((picture.at(x, y) - inside).abs() <= 0.35 * fall);
@@ -86,8 +96,13 @@ fn edge(picture: &Grey, circle: Circle, way: [f32; 2], reach: f32) -> Option<(f3
     let nearest = (circle.radius - reach).max(0.4 * circle.radius);
     let count = ((circle.radius + reach - nearest) / PACE).ceil() as usize;
     // The fall at a pace is from one pixel, two paces, before it to one behind it.
-    let levels: Vec<f32> = (0..=count + 4).map(|pace| at(nearest - 1.0 + pace as f32 * PACE)).collect();
-    let falls = levels.iter().zip(&levels[4..]).map(|(before, behind)| before - behind);
+    let levels: Vec<f32> = (0..=count + 4)
+        .map(|pace| at(nearest - 1.0 + pace as f32 * PACE))
+        .collect();
+    let falls = levels
+        .iter()
+        .zip(&levels[4..])
+        .map(|(before, behind)| before - behind);
     let (pace, steepness) = falls.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let steepest = nearest + pace as f32 * PACE;
     let (x, y) = (circle.x + steepest * way[0], circle.y + steepest * way[1]);
@@ -97,9 +112,13 @@ fn edge(picture: &Grey, circle: Circle, way: [f32; 2], reach: f32) -> Option<(f3
     // Just beside the edge, which JPEG and anti-aliasing make two or three pixels wide; within a small ball there is less room.
     let room = (0.3 * circle.radius).min(4.0);
     let level = |from: f32, to: f32| (at(from) + at((from + to) / 2.0) + at(to)) / 3.0;
-    let (inside, outside) =
-        (level(steepest - room, steepest - room / 2.0 - 0.25), level(steepest + 2.0, steepest + 4.0));
-    let slant = (picture.at(x - 1.5 * way[1], y + 1.5 * way[0]) - picture.at(x + 1.5 * way[1], y - 1.5 * way[0])).abs();
+    let (inside, outside) = (
+        level(steepest - room, steepest - room / 2.0 - 0.25),
+        level(steepest + 2.0, steepest + 4.0),
+    );
+    let slant = (picture.at(x - 1.5 * way[1], y + 1.5 * way[0])
+        - picture.at(x + 1.5 * way[1], y - 1.5 * way[0]))
+    .abs();
     let drop = at(steepest - 1.5) - at(steepest + 1.5);
     if inside - outside < MIN_FALL || slant > MAX_SLANT * drop {
         return None;
@@ -110,7 +129,8 @@ fn edge(picture: &Grey, circle: Circle, way: [f32; 2], reach: f32) -> Option<(f3
 /// Where the brightness falls through `level`, near `around`.
 fn crossing(at: &impl Fn(f32) -> f32, around: f32, level: f32) -> Option<f32> {
     let fallen = |distance: f32| at(distance) > level && at(distance + PACE) <= level;
-    let starts = [0.0, -1.0, 1.0, -2.0, 2.0, -3.0, 3.0, -4.0, 4.0].map(|paces| around + (paces - 0.5) * PACE);
+    let starts = [0.0, -1.0, 1.0, -2.0, 2.0, -3.0, 3.0, -4.0, 4.0]
+        .map(|paces| around + (paces - 0.5) * PACE);
     let start = starts.into_iter().find(|start| fallen(*start))?;
     let (before, after) = (at(start), at(start + PACE));
     Some(start + PACE * (before - level) / (before - after))

@@ -58,9 +58,13 @@ impl Votes {
         self.find_edges(picture);
         let widest = picture.width().min(picture.height()) / 2;
         self.vote(picture, widest);
-        let circles = self.peaks().into_iter().filter_map(|peak| self.circle_around(peak, widest));
-        let mut ranked: Vec<(f32, Circle)> =
-            circles.map(|(support, circle)| (rank(support, circle, picture), circle)).collect();
+        let circles = self
+            .peaks()
+            .into_iter()
+            .filter_map(|peak| self.circle_around(peak, widest));
+        let mut ranked: Vec<(f32, Circle)> = circles
+            .map(|(support, circle)| (rank(support, circle, picture), circle))
+            .collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         ranked.truncate(MAX_CANDIDATES);
         ranked.into_iter().map(|(_, circle)| circle).collect()
@@ -71,9 +75,13 @@ impl Votes {
         let (width, pixels) = (picture.width(), picture.pixels());
         for y in 1..picture.height().saturating_sub(1) {
             let row = |y: usize| &pixels[y * width..][..width];
-            let around = row(y - 1).windows(3).zip(row(y).windows(3)).zip(row(y + 1).windows(3));
+            let around = row(y - 1)
+                .windows(3)
+                .zip(row(y).windows(3))
+                .zip(row(y + 1).windows(3));
             for (x, ((above, level), below)) in around.enumerate() {
-                let [a, b, c] = [above, level, below].map(|line| [line[0], line[1], line[2]].map(i32::from));
+                let [a, b, c] =
+                    [above, level, below].map(|line| [line[0], line[1], line[2]].map(i32::from));
                 let right = (a[2] + 2 * b[2] + c[2]) - (a[0] + 2 * b[0] + c[0]);
                 let down = (c[0] + 2 * c[1] + c[2]) - (a[0] + 2 * a[1] + a[2]);
                 // Eight times the steepness.
@@ -81,12 +89,18 @@ impl Votes {
                 if square >= (8.0 * MIN_STEEPNESS).powi(2) {
                     let length = square.sqrt();
                     let way = [right as f32 / length, down as f32 / length];
-                    self.edges.push(Edge { x: x as f32 + 1.5, y: y as f32 + 0.5, way, steepness: length / 8.0 });
+                    self.edges.push(Edge {
+                        x: x as f32 + 1.5,
+                        y: y as f32 + 0.5,
+                        way,
+                        steepness: length / 8.0,
+                    });
                 }
             }
         }
         if self.edges.len() > MAX_EDGES {
-            self.edges.select_nth_unstable_by(MAX_EDGES, |a, b| b.steepness.total_cmp(&a.steepness));
+            self.edges
+                .select_nth_unstable_by(MAX_EDGES, |a, b| b.steepness.total_cmp(&a.steepness));
             self.edges.truncate(MAX_EDGES);
         }
     }
@@ -96,7 +110,9 @@ impl Votes {
         (self.width, self.height) = (picture.width() + 2 * MARGIN, picture.height() + 2 * MARGIN);
         self.sums.clear();
         self.sums.resize(self.width * self.height, 0);
-        let weights: Vec<f32> = (0..=widest).map(|radius| 16.0 / (radius as f32).sqrt()).collect();
+        let weights: Vec<f32> = (0..=widest)
+            .map(|radius| 16.0 / (radius as f32).sqrt())
+            .collect();
         for edge in &self.edges {
             let steepness = edge.steepness.min(MAX_STEEPNESS);
             for (radius, weight) in weights.iter().enumerate().skip(MIN_RADIUS) {
@@ -141,7 +157,10 @@ impl Votes {
         let around = (0..5).flat_map(|row| (0..5).map(move |column| (row, column)));
         around
             .map(|(row, column)| at + row * self.width + column - 2 * self.width - 2)
-            .all(|other| self.smooth[other] < self.smooth[at] || (self.smooth[other] == self.smooth[at] && other >= at))
+            .all(|other| {
+                self.smooth[other] < self.smooth[at]
+                    || (self.smooth[other] == self.smooth[at] && other >= at)
+            })
     }
 
     fn centroid(&self, at: usize) -> Circle {
@@ -153,7 +172,11 @@ impl Votes {
             x += weight * ((place % self.width) as f32 + 0.5 - MARGIN as f32);
             y += weight * ((place / self.width) as f32 + 0.5 - MARGIN as f32);
         }
-        Circle { x: x / mass, y: y / mass, radius: 0.0 }
+        Circle {
+            x: x / mass,
+            y: y / mass,
+            radius: 0.0,
+        }
     }
 
     /// The circle around a centre that most of its length has edges, and how many edges that is.
@@ -174,18 +197,37 @@ impl Votes {
             edges / (TAU * radius as f32).sqrt()
         };
         let best = (MIN_RADIUS..=widest).max_by(|a, b| support(*a).total_cmp(&support(*b)))?;
-        let around = [best - 1, best, best + 1].map(|radius| (counts[radius], counts[radius] * radius as f32));
-        let (mass, moment) = around.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-        (mass > 0.0).then(|| (mass, Circle { radius: (moment / mass).max(1.0), ..centre }))
+        let around = [best - 1, best, best + 1]
+            .map(|radius| (counts[radius], counts[radius] * radius as f32));
+        let (mass, moment) = around
+            .iter()
+            .fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+        (mass > 0.0).then(|| {
+            (
+                mass,
+                Circle {
+                    radius: (moment / mass).max(1.0),
+                    ..centre
+                },
+            )
+        })
     }
 }
 
 /// How much a circle with `support` looks like a disc's: the part of it that lies in the picture and has edges. What is
 /// large is less likely so by chance.
 fn rank(support: f32, circle: Circle, picture: &Grey) -> f32 {
-    let seen =
-        |angle: f32| picture.holds(circle.x + circle.radius * angle.cos(), circle.y + circle.radius * angle.sin(), 1.0);
-    let visible = (0..32u8).filter(|step| seen(f32::from(*step) * TAU / 32.0)).count() as f32 / 32.0;
+    let seen = |angle: f32| {
+        picture.holds(
+            circle.x + circle.radius * angle.cos(),
+            circle.y + circle.radius * angle.sin(),
+            1.0,
+        )
+    };
+    let visible = (0..32u8)
+        .filter(|step| seen(f32::from(*step) * TAU / 32.0))
+        .count() as f32
+        / 32.0;
     let length = TAU * circle.radius * visible.max(0.25);
     (support / (DENSITY * length)).min(1.0) * circle.radius.min(8.0).powf(0.75)
 }

@@ -43,7 +43,10 @@ impl Choice {
     /// Waits until one is wanted; gives it and what ends the watching of it. None at the end.
     pub(super) fn next(&self) -> Option<(StreamName, Shutdown)> {
         let idle = |state: &mut State| state.stream.is_none() && !state.ended;
-        let mut state = self.changed.wait_while(self.state(), idle).expect(UNPOISONED);
+        let mut state = self
+            .changed
+            .wait_while(self.state(), idle)
+            .expect(UNPOISONED);
         let stream = state.stream.clone().filter(|_| !state.ended)?;
         state.stop = Shutdown::new();
         Some((stream, state.stop.clone()))
@@ -51,7 +54,9 @@ impl Choice {
 
     /// Waits for so long; false at the end.
     pub(super) fn pause(&self, length: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(self.state(), length, |state| !state.ended);
+        let waited = self
+            .changed
+            .wait_timeout_while(self.state(), length, |state| !state.ended);
         !waited.expect(UNPOISONED).0.ended
     }
 

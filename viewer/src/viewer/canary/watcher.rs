@@ -10,7 +10,9 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_FINDINGS;
-use fanlight_proto::message::{CheckedFrame, Finding, FrameError, FrameId, StreamName, parse_frame};
+use fanlight_proto::message::{
+    CheckedFrame, Finding, FrameError, FrameId, StreamName, parse_frame,
+};
 
 use crate::decode::{DecodeError, Decoder};
 use crate::engine::{Arrived, ClockOffset, Engine, FindingCounts, Output, Presentation};
@@ -116,8 +118,14 @@ impl Watcher {
 
     /// Decodes a frame and looks for the ball in it; that counts as showing.
     fn look(&mut self, arrived: Arrived) -> Result<Finding, Unlookable> {
-        let Arrived { topic, whole, arrived } = arrived;
-        let CheckedFrame { id, header, jpeg, .. } = parse_frame(&topic, Bytes::from(whole.body), MAX_FRAME_BYTES)?;
+        let Arrived {
+            topic,
+            whole,
+            arrived,
+        } = arrived;
+        let CheckedFrame {
+            id, header, jpeg, ..
+        } = parse_frame(&topic, Bytes::from(whole.body), MAX_FRAME_BYTES)?;
         if id != whole.id {
             return Err(Unlookable::Identity(id));
         }
@@ -130,7 +138,9 @@ impl Watcher {
         let decoded = clock::now();
         let found = self.finder.find(&self.grey).map(Found::from);
         let looked = clock::now().saturating_since(decoded);
-        let (age, _) = self.clock.age(&Captured::of(&header), arrived, self.source_clock);
+        let (age, _) = self
+            .clock
+            .age(&Captured::of(&header), arrived, self.source_clock);
         let passage = Passage {
             transit: age.saturating_sub(Duration::from_micros(header.prepared_us.into())),
             wait: began.saturating_since(arrived),
@@ -138,7 +148,14 @@ impl Watcher {
             present: Duration::ZERO,
             clock_error: self.clock.error(header.clock_id, self.source_clock),
         };
-        Ok(passage.finding(id, &Look { found, tracked: looked, looked }))
+        Ok(passage.finding(
+            id,
+            &Look {
+                found,
+                tracked: looked,
+                looked,
+            },
+        ))
     }
 
     fn summarise(&mut self, now: Time, engine: &mut Engine) {
@@ -149,7 +166,8 @@ impl Watcher {
         self.canary.lost = summary.losses.total();
         self.canary.findings = summary.findings;
         self.canary.verdict = summary.verdict.map(Into::into);
-        self.verdicts.note(now, Some(&self.stream), self.canary.verdict);
+        self.verdicts
+            .note(now, Some(&self.stream), self.canary.verdict);
         self.tally.on_canary(Some(self.canary.clone()));
     }
 }
@@ -159,15 +177,21 @@ impl Sink for Watcher {
         match output {
             Output::Frame(arrived) => self.on_frame(arrived),
             Output::Signal(signal) => tracing::debug!(stream = %self.stream, "canary: {signal}"),
-            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {}
+            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
+            }
         }
         ControlFlow::Continue(())
     }
 
     fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
         if !self.found.is_empty() {
-            self.tally.beside(now).into_iter().for_each(|beside| engine.on_beside(beside));
-            self.found.drain(..).for_each(|finding| engine.on_finding(&self.stream, finding));
+            self.tally
+                .beside(now)
+                .into_iter()
+                .for_each(|beside| engine.on_beside(beside));
+            self.found
+                .drain(..)
+                .for_each(|finding| engine.on_finding(&self.stream, finding));
         }
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;

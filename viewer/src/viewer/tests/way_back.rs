@@ -51,9 +51,17 @@ impl Relay {
     fn start(canary: &'static str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap().to_string();
-        let hall = Arc::new(Mutex::new(Hall { canary, captures: true, ..Hall::default() }));
+        let hall = Arc::new(Mutex::new(Hall {
+            canary,
+            captures: true,
+            ..Hall::default()
+        }));
         let shared = Arc::clone(&hall);
-        Self { hall, address, thread: Some(thread::spawn(move || serve_hall(&socket, &shared))) }
+        Self {
+            hall,
+            address,
+            thread: Some(thread::spawn(move || serve_hall(&socket, &shared))),
+        }
     }
 
     fn hall(&self) -> MutexGuard<'_, Hall> {
@@ -71,7 +79,9 @@ impl Relay {
 
     fn findings(&self, stream: &str) -> Vec<Finding> {
         let told = self.hall().told.get(stream).cloned().unwrap_or_default();
-        told.into_iter().flat_map(|message| message.findings).collect()
+        told.into_iter()
+            .flat_map(|message| message.findings)
+            .collect()
     }
 }
 
@@ -96,22 +106,50 @@ fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
     let serve = |(start, stream): (u64, &str)| {
         let mut relay = MiniRelay::new(start);
         (relay.stream, relay.verdict) = (stream.to_owned(), Some(VERDICT));
-        let interval = if stream == STREAM { INTERVAL } else { CANARY_INTERVAL };
-        Served { relay, viewer: None, interval, due: clock::now(), number: 0 }
+        let interval = if stream == STREAM {
+            INTERVAL
+        } else {
+            CANARY_INTERVAL
+        };
+        Served {
+            relay,
+            viewer: None,
+            interval,
+            due: clock::now(),
+            number: 0,
+        }
     };
-    let mut streams: Vec<_> = [(1, STREAM), (2, "one.canary"), (3, "two.canary")].into_iter().map(serve).collect();
+    let mut streams: Vec<_> = [(1, STREAM), (2, "one.canary"), (3, "two.canary")]
+        .into_iter()
+        .map(serve)
+        .collect();
     let mut buffer = [0; 2048];
     while !hall.lock().unwrap().stop {
         for stream in &mut streams {
             stream.capture(socket, &hall.lock().unwrap());
         }
-        socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
-        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+        socket
+            .set_read_timeout(Some(Duration::from_millis(2)))
+            .unwrap();
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+            continue;
+        };
         if let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) {
-            let wanted = if join.stream.is_empty() { STREAM } else { &join.stream };
-            streams.iter_mut().find(|served| served.relay.stream == wanted).unwrap().viewer = Some(from);
+            let wanted = if join.stream.is_empty() {
+                STREAM
+            } else {
+                &join.stream
+            };
+            streams
+                .iter_mut()
+                .find(|served| served.relay.stream == wanted)
+                .unwrap()
+                .viewer = Some(from);
         }
-        let served = streams.iter_mut().find(|served| served.viewer == Some(from)).expect("it has joined");
+        let served = streams
+            .iter_mut()
+            .find(|served| served.viewer == Some(from))
+            .expect("it has joined");
         served.hear(socket, &buffer[..length], &mut hall.lock().unwrap());
     }
 }
@@ -124,14 +162,30 @@ impl Served {
             return;
         }
         self.due = now + self.interval;
-        let id = FrameId { epoch: 5, number: self.number };
+        let id = FrameId {
+            epoch: 5,
+            number: self.number,
+        };
         self.number += 1;
         let (picture, canary) = if camera {
-            (jpeg(BlockCode { number: id.number, captured_ns: now.as_nanos() }), hall.canary)
+            (
+                jpeg(BlockCode {
+                    number: id.number,
+                    captured_ns: now.as_nanos(),
+                }),
+                hall.canary,
+            )
         } else {
             (ball(id.number), "")
         };
-        let body = named_frame_body(&self.relay.stream, canary, id, now.as_nanos(), clock::clock_id(), &picture);
+        let body = named_frame_body(
+            &self.relay.stream,
+            canary,
+            id,
+            now.as_nanos(),
+            clock::clock_id(),
+            &picture,
+        );
         for datagram in self.relay.on_frame(id, &body, 0) {
             socket.send_to(&datagram, self.viewer.unwrap()).unwrap();
         }
@@ -150,13 +204,19 @@ impl Served {
         if self.relay.goodbyes > goodbyes {
             hall.left.push(name());
         }
-        hall.told.entry(name()).or_default().append(&mut self.relay.findings);
+        hall.told
+            .entry(name())
+            .or_default()
+            .append(&mut self.relay.findings);
     }
 }
 
 /// Where the ball is in a canary's frame.
 fn truth(number: u64) -> (f32, f32) {
-    (40.25 + (number * 7 % 80) as f32, 40.5 + (number * 3 % 40) as f32)
+    (
+        40.25 + (number * 7 % 80) as f32,
+        40.5 + (number * 3 % 40) as f32,
+    )
 }
 
 fn ball(number: u64) -> Vec<u8> {
@@ -169,9 +229,16 @@ fn ball(number: u64) -> Vec<u8> {
             (60.0 + 180.0 * cover) as u8
         })
         .collect();
-    let image =
-        turbojpeg::Image { pixels: &pixels[..], width, pitch: width, height, format: turbojpeg::PixelFormat::GRAY };
-    turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray).unwrap().to_vec()
+    let image = turbojpeg::Image {
+        pixels: &pixels[..],
+        width,
+        pitch: width,
+        height,
+        format: turbojpeg::PixelFormat::GRAY,
+    };
+    turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray)
+        .unwrap()
+        .to_vec()
 }
 
 /// A viewer on a thread. It ends when it is asked to.
@@ -184,11 +251,18 @@ struct Watching {
 impl Watching {
     fn start(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let extra = Extra { duration: None, ..headless(&folder, Duration::ZERO) };
+        let extra = Extra {
+            duration: None,
+            ..headless(&folder, Duration::ZERO)
+        };
         let context = Context::default();
         let shutdown = context.shutdown.clone();
         let thread = thread::spawn(move || run(&config, &extra, &context).map(drop));
-        Self { folder, shutdown, thread }
+        Self {
+            folder,
+            shutdown,
+            thread,
+        }
     }
 
     /// Its report and the lines of its trace.
@@ -198,7 +272,10 @@ impl Watching {
         self.thread.join().unwrap().unwrap();
         assert!(clock::now().saturating_since(asked) < Duration::from_secs(1));
         let report = std::fs::read_to_string(self.folder.path().join("report.json")).unwrap();
-        (serde_json::from_str(&report).unwrap(), lines(Some(self.folder.path().join("trace.jsonl"))))
+        (
+            serde_json::from_str(&report).unwrap(),
+            lines(Some(self.folder.path().join("trace.jsonl"))),
+        )
     }
 }
 
@@ -207,7 +284,11 @@ fn a_canary_is_watched_within_a_second_and_its_ball_is_told_to_be_where_it_was()
     let relay = Relay::start("one.canary");
     let began = clock::now();
     let watching = Watching::start(config(&relay.address));
-    relay.wait("the canary is told of", |hall| hall.told.get("one.canary").is_some_and(|told| !told.is_empty()));
+    relay.wait("the canary is told of", |hall| {
+        hall.told
+            .get("one.canary")
+            .is_some_and(|told| !told.is_empty())
+    });
     let until = clock::now().saturating_since(began);
     assert!(until < Duration::from_millis(1500), "{until:?}");
     relay.wait("many findings", |hall| hall.told["one.canary"].len() > 15);
@@ -217,22 +298,49 @@ fn a_canary_is_watched_within_a_second_and_its_ball_is_told_to_be_where_it_was()
         let (x, y) = truth(finding.number);
         let ball = finding.ball.expect("there is a ball in each frame");
         assert!((ball.x - x).hypot(ball.y - y) < 0.5, "{finding:?}: {x} {y}");
-        assert!(finding.epoch == 5 && finding.clock_error_us == 0 && finding.transit_us < 500_000, "{finding:?}");
+        assert!(
+            finding.epoch == 5 && finding.clock_error_us == 0 && finding.transit_us < 500_000,
+            "{finding:?}"
+        );
     }
-    assert!(findings.windows(2).all(|pair| pair[0].number < pair[1].number));
+    assert!(
+        findings
+            .windows(2)
+            .all(|pair| pair[0].number < pair[1].number)
+    );
     let told = relay.hall().told.remove("one.canary").unwrap();
     let beside = told.last().unwrap().beside.clone().unwrap();
-    assert!(beside.stream == STREAM && beside.shown > 20 && beside.silent_ms < 1000, "{beside:?}");
+    assert!(
+        beside.stream == STREAM && beside.shown > 20 && beside.silent_ms < 1000,
+        "{beside:?}"
+    );
     assert_eq!(told.last().unwrap().sent, findings.len() as u64);
-    let screens: std::collections::HashSet<u64> = told.iter().map(|message| message.screen).collect();
+    let screens: std::collections::HashSet<u64> =
+        told.iter().map(|message| message.screen).collect();
     assert_eq!(screens.len(), 1);
     let canary = &report["canary"];
-    assert_eq!((&canary["stream"], &canary["undecodable"]), (&"one.canary".into(), &0.into()), "{report}");
-    assert!(canary["detections"].as_u64() >= Some(findings.len() as u64), "{report}");
-    assert_eq!((&canary["verdict"]["health"], &canary["verdict"]["error_px"]), (&"right".into(), &0.25.into()));
-    let judged: Vec<_> = trace.iter().filter(|line| line.get("told_ns").is_some()).collect();
+    assert_eq!(
+        (&canary["stream"], &canary["undecodable"]),
+        (&"one.canary".into(), &0.into()),
+        "{report}"
+    );
+    assert!(
+        canary["detections"].as_u64() >= Some(findings.len() as u64),
+        "{report}"
+    );
+    assert_eq!(
+        (&canary["verdict"]["health"], &canary["verdict"]["error_px"]),
+        (&"right".into(), &0.25.into())
+    );
+    let judged: Vec<_> = trace
+        .iter()
+        .filter(|line| line.get("told_ns").is_some())
+        .collect();
     assert_eq!(judged.len(), 1, "{judged:?}");
-    assert_eq!((&judged[0]["stream"], &judged[0]["verdict"]["latency_ms"]), (&"one.canary".into(), &34.0.into()));
+    assert_eq!(
+        (&judged[0]["stream"], &judged[0]["verdict"]["latency_ms"]),
+        (&"one.canary".into(), &34.0.into())
+    );
     assert_eq!(relay.hall().left.len(), 2, "both conversations take leave");
 }
 
@@ -240,15 +348,27 @@ fn a_canary_is_watched_within_a_second_and_its_ball_is_told_to_be_where_it_was()
 fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
     let relay = Relay::start("one.canary");
     let watching = Watching::start(config(&relay.address));
-    relay.wait("the canary is told of", |hall| hall.told.get("one.canary").is_some_and(|told| !told.is_empty()));
+    relay.wait("the canary is told of", |hall| {
+        hall.told
+            .get("one.canary")
+            .is_some_and(|told| !told.is_empty())
+    });
     relay.hall().captures = false;
     relay.wait("the silence is told", |hall| {
-        let newest = hall.told["one.canary"].last().and_then(|told| told.beside.clone()).unwrap_or_default();
+        let newest = hall.told["one.canary"]
+            .last()
+            .and_then(|told| told.beside.clone())
+            .unwrap_or_default();
         newest.silent_ms > 1500
     });
     relay.hall().captures = true;
     relay.wait("the silence is over", |hall| {
-        hall.told["one.canary"].last().and_then(|told| told.beside.clone()).unwrap_or_default().silent_ms < 500
+        hall.told["one.canary"]
+            .last()
+            .and_then(|told| told.beside.clone())
+            .unwrap_or_default()
+            .silent_ms
+            < 500
     });
     watching.finish();
 }
@@ -257,15 +377,21 @@ fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
 fn the_canary_changes_with_the_name_and_ends_with_it() {
     let relay = Relay::start("one.canary");
     let watching = Watching::start(config(&relay.address));
-    relay.wait("the first is joined", |hall| hall.joined.contains(&"one.canary".to_owned()));
+    relay.wait("the first is joined", |hall| {
+        hall.joined.contains(&"one.canary".to_owned())
+    });
     relay.hall().canary = "two.canary";
     let changed = clock::now();
-    relay.wait("the second is joined", |hall| hall.joined.contains(&"two.canary".to_owned()));
+    relay.wait("the second is joined", |hall| {
+        hall.joined.contains(&"two.canary".to_owned())
+    });
     let took = clock::now().saturating_since(changed);
     assert!(took < Duration::from_millis(1500), "{took:?}");
     assert_eq!(relay.hall().left, ["one.canary"]);
     relay.hall().canary = "";
-    relay.wait("the second is left", |hall| hall.left.contains(&"two.canary".to_owned()));
+    relay.wait("the second is left", |hall| {
+        hall.left.contains(&"two.canary".to_owned())
+    });
     // It names itself, or what is no name: there is nothing to watch.
     for name in [STREAM, "no/name"] {
         relay.hall().canary = name;
@@ -279,12 +405,18 @@ fn the_canary_changes_with_the_name_and_ends_with_it() {
 #[test]
 fn no_canary_is_watched_when_that_is_switched_off() {
     let relay = Relay::start("one.canary");
-    let watching = Watching::start(Config { canary: config::Canary::Off, ..config(&relay.address) });
+    let watching = Watching::start(Config {
+        canary: config::Canary::Off,
+        ..config(&relay.address)
+    });
     relay.wait("the picture is joined", |hall| !hall.joined.is_empty());
     assert!(!Shutdown::new().wait_timeout(Duration::from_millis(800)));
     watching.finish();
     let hall = relay.hall();
-    assert_eq!((&hall.joined, &hall.left), (&vec![STREAM.to_owned()], &vec![STREAM.to_owned()]));
+    assert_eq!(
+        (&hall.joined, &hall.left),
+        (&vec![STREAM.to_owned()], &vec![STREAM.to_owned()])
+    );
     drop(hall);
 }
 
@@ -305,30 +437,59 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
         ..config(&relay.address)
     });
     relay.wait("many findings", |hall| {
-        hall.told.get(STREAM).is_some_and(|told| told.iter().map(|message| message.findings.len()).sum::<usize>() > 60)
+        hall.told.get(STREAM).is_some_and(|told| {
+            told.iter()
+                .map(|message| message.findings.len())
+                .sum::<usize>()
+                > 60
+        })
     });
     let (report, trace) = watching.finish();
     let findings = relay.findings(STREAM);
-    let shown: Vec<&Value> = trace.iter().filter(|line| line.get("presented_ns").is_some()).collect();
+    let shown: Vec<&Value> = trace
+        .iter()
+        .filter(|line| line.get("presented_ns").is_some())
+        .collect();
     for finding in &findings {
-        let frame = shown.iter().find(|line| line["number"] == finding.number).expect("it was shown");
+        let frame = shown
+            .iter()
+            .find(|line| line["number"] == finding.number)
+            .expect("it was shown");
         let ball = finding.ball.unwrap();
-        assert_eq!((ball.x, ball.y, finding.looked_us), (1.5, finding.number as f32, 70));
+        assert_eq!(
+            (ball.x, ball.y, finding.looked_us),
+            (1.5, finding.number as f32, 70)
+        );
         let stages = finding.transit_us + finding.wait_us + finding.decode_us + finding.present_us;
         let age = frame["age_us"].as_u64().unwrap();
         assert!(age.abs_diff(stages.into()) < 10, "{frame} {finding:?}");
-        let tracked = trace.iter().find(|line| line.get("tracked_ns").is_some() && line["number"] == finding.number);
-        let took = tracked.unwrap()["tracked_ns"].as_u64().unwrap() - frame["presented_ns"].as_u64().unwrap();
-        assert!((took / 1000).abs_diff(finding.track_us.into()) < 10, "{finding:?} {tracked:?}");
+        let tracked = trace
+            .iter()
+            .find(|line| line.get("tracked_ns").is_some() && line["number"] == finding.number);
+        let took = tracked.unwrap()["tracked_ns"].as_u64().unwrap()
+            - frame["presented_ns"].as_u64().unwrap();
+        assert!(
+            (took / 1000).abs_diff(finding.track_us.into()) < 10,
+            "{finding:?} {tracked:?}"
+        );
     }
-    let numbers: std::collections::HashSet<u64> = findings.iter().map(|finding| finding.number).collect();
+    let numbers: std::collections::HashSet<u64> =
+        findings.iter().map(|finding| finding.number).collect();
     assert_eq!(numbers.len(), findings.len(), "none is told twice");
     let tracking = &report["tracking"];
     let count = |key: &str| tracking[key].as_u64().unwrap();
     let answered = count("detections") + count("none");
     assert_eq!(tracking["findings"]["dropped"], 0);
     // Those of the last 100 ms may not have gone out.
-    assert!(findings.len() as u64 + 6 > answered, "{} of {answered}: {tracking}", findings.len());
+    assert!(
+        findings.len() as u64 + 6 > answered,
+        "{} of {answered}: {tracking}",
+        findings.len()
+    );
     assert_eq!(tracking["verdict"]["max_px"], 0.5, "{tracking}");
-    assert!(relay.hall().told[STREAM].iter().all(|message| message.beside.is_none()));
+    assert!(
+        relay.hall().told[STREAM]
+            .iter()
+            .all(|message| message.beside.is_none())
+    );
 }
