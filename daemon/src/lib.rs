@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod block_on_until;
 pub mod capture;
 mod choice;
 pub mod cli;
@@ -17,7 +18,6 @@ pub mod logfile;
 pub mod logline;
 pub mod notify;
 pub mod options;
-pub mod park;
 pub mod paths;
 mod program;
 pub mod shutdown;
@@ -26,7 +26,7 @@ pub mod testing;
 pub mod usage;
 mod value;
 
-pub use notify::{Feeder, Notify};
+pub use notify::{Notify, WatchdogFeeder};
 pub use program::{Context, EX_USAGE, NoExtra, Program, main};
 pub use shutdown::Shutdown;
 

@@ -135,12 +135,12 @@ impl Notify {
 
 /// Feeds the watchdog from an event loop, as often as it wants to be fed and no more.
 #[derive(Debug, Default)]
-pub struct Feeder {
+pub struct WatchdogFeeder {
     notify: Notify,
     due: Time,
 }
 
-impl Feeder {
+impl WatchdogFeeder {
     /// Feeds the watchdog of `notify`.
     #[must_use]
     pub fn new(notify: Notify) -> Self {
@@ -229,15 +229,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        let mut feeder =
-            Feeder::new(Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap());
+        let mut watchdog = WatchdogFeeder::new(
+            Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap(),
+        );
         let start = Time::from_nanos(1);
         for ms in 0..2500 {
-            let due = feeder.turn(start + Duration::from_millis(ms));
+            let due = watchdog.turn(start + Duration::from_millis(ms));
             assert_eq!(due, Some(start + Duration::from_secs(1 + ms / 1000)));
         }
         assert_eq!(heard(&manager), ["WATCHDOG=1"; 3]);
-        assert_eq!(Feeder::default().turn(start), None);
+        assert_eq!(WatchdogFeeder::default().turn(start), None);
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn fan_for(receivers: &[Receiver]) -> Result<Fan> {
         {
             Output::Fan(fan) if !fan.welcome => return Ok(fan),
             Output::Fan(_) | Output::Send { .. } | Output::Resend(_) => {}
-            Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
+            Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
         }
     }
 }

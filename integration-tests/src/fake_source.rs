@@ -10,10 +10,11 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{
-    FeedKey, HEADER_BYTES, Listener, Sealer, is_question, is_word, plain_answer,
+    FeedKey, FeedbackOpener, HEADER_BYTES, Sealer, is_feedback, is_question, plain_answer,
 };
 use fanlight_proto::message::{
-    Answer, Finding, Format, FrameBuffer, FrameHeader, Seen, State, Verdict, ViewerVerdict, Word,
+    Answer, Detection, FeedbackReport, Format, FrameBuffer, FrameHeader, State, Verdict,
+    ViewerReport, ViewerVerdict,
 };
 
 use crate::jpeg;
@@ -37,7 +38,7 @@ pub struct FakeSource {
 
 #[derive(Debug, Default)]
 struct Notes {
-    words: Vec<(Time, Word)>,
+    feedback: Vec<(Time, FeedbackReport)>,
     refused: Vec<String>,
     verdict: Option<Verdict>,
 }
@@ -78,18 +79,18 @@ impl FakeSource {
         self.endpoint.clone()
     }
 
-    /// What every viewer whose findings come is to be told.
+    /// What every viewer whose detections come is to be told.
     pub fn judge(&self, verdict: Verdict) {
         self.notes().verdict = Some(verdict);
     }
 
-    /// The words so far, with the times at which they came.
+    /// The feedback so far, with the times at which they came.
     #[must_use]
-    pub fn words(&self) -> Vec<(Time, Word)> {
-        self.notes().words.clone()
+    pub fn feedback(&self) -> Vec<(Time, FeedbackReport)> {
+        self.notes().feedback.clone()
     }
 
-    /// Why words were refused.
+    /// Why feedback were refused.
     #[must_use]
     pub fn refused(&self) -> Vec<String> {
         self.notes().refused.clone()
@@ -97,20 +98,20 @@ impl FakeSource {
 
     /// What was told of viewers so far.
     #[must_use]
-    pub fn seen(&self) -> Vec<Seen> {
-        self.words()
+    pub fn seen(&self) -> Vec<ViewerReport> {
+        self.feedback()
             .into_iter()
-            .flat_map(|(_, word)| word.seen)
+            .flat_map(|(_, feedback)| feedback.viewers)
             .collect()
     }
 
     /// What those found who call themselves `name`.
     #[must_use]
-    pub fn findings(&self, name: &str) -> Vec<Finding> {
+    pub fn detections(&self, name: &str) -> Vec<Detection> {
         self.seen()
             .into_iter()
             .filter(|seen| seen.name == name)
-            .flat_map(|seen| seen.findings)
+            .flat_map(|seen| seen.detections)
             .collect()
     }
 
@@ -128,7 +129,7 @@ impl FakeSource {
         connection
             .write_all(&[greeting(), ready("PUB")].concat())
             .ok()?;
-        let mut listener = Listener::new(sealer, clock::random_bytes());
+        let mut listener = FeedbackOpener::new(sealer, clock::random_bytes());
         let (heard, challenge) = (topics(connection.try_clone().ok()?), *listener.challenge());
         let picture = jpeg::numbered(1, 320, 240);
         let mut number = 0;
@@ -143,8 +144,8 @@ impl FakeSource {
                     );
                     connection.write_all(&message(&topic, &body)).ok()?;
                 }
-                Ok(topic) if is_word(&topic) => match listener.hear(&topic) {
-                    Ok(word) => self.notes().words.push((clock::now(), word)),
+                Ok(topic) if is_feedback(&topic) => match listener.hear(&topic) {
+                    Ok(feedback) => self.notes().feedback.push((clock::now(), feedback)),
                     Err(error) => self.notes().refused.push(error.to_string()),
                 },
                 Ok(_) => {}
@@ -166,11 +167,11 @@ impl FakeSource {
         let notes = self.notes();
         let verdict = notes.verdict;
         let mut viewers: Vec<u64> = notes
-            .words
+            .feedback
             .iter()
             .rev()
             .take(20)
-            .flat_map(|(_, word)| &word.seen)
+            .flat_map(|(_, feedback)| &feedback.viewers)
             .map(|seen| seen.viewer)
             .collect();
         viewers.sort_unstable();

@@ -77,7 +77,7 @@ impl Seen {
         let tracking = report.tracking.clone().expect("there were trackers");
         let Tracking {
             offered,
-            detections,
+            found,
             none,
             missing,
             failed,
@@ -87,10 +87,10 @@ impl Seen {
         assert_eq!(offered, report.frames.shown, "{tracking:?}");
         assert_eq!(
             offered,
-            detections + none + missing + failed + pending,
+            found + none + missing + failed + pending,
             "{tracking:?}"
         );
-        assert_eq!(tracked.len() as u64, detections + none, "{tracking:?}");
+        assert_eq!(tracked.len() as u64, found + none, "{tracking:?}");
         Self {
             report,
             tracking,

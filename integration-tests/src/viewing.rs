@@ -270,7 +270,7 @@ pub struct Recording {
 pub struct Tracking {
     pub trackers: usize,
     pub offered: u64,
-    pub detections: u64,
+    pub found: u64,
     pub none: u64,
     pub missing: u64,
     pub failed: u64,
@@ -283,11 +283,11 @@ pub struct Tracking {
     pub answer_ms: Spread,
     pub work_ms: Spread,
     pub last: Option<LastDetection>,
-    pub findings: Sent,
+    pub detections: Sent,
     pub verdict: Option<Verdict>,
 }
 
-/// See [`Tracking::findings`].
+/// See [`Tracking::detections`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Sent {
@@ -302,10 +302,10 @@ pub struct Canary {
     pub stream: String,
     pub frames: u64,
     pub lost: u64,
-    pub detections: u64,
+    pub found: u64,
     pub none: u64,
     pub undecodable: u64,
-    pub findings: Sent,
+    pub detections: Sent,
     pub verdict: Option<Verdict>,
 }
 

@@ -154,7 +154,7 @@ impl Rig {
                     self.socket
                         .rejoin(route, &mut Buffers::default(), |_, _| {})
                 }
-                FromRelay::Word { .. } => {}
+                FromRelay::Feedback { .. } => {}
             }
         }
         while self.crew.run(self.now, &self.socket) != Turn::Idle {

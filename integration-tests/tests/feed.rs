@@ -197,7 +197,7 @@ fn a_sealed_source_that_is_killed_is_back_on_the_screen_within_a_second() {
 #[test]
 fn beyond_this_host_a_key_is_asked_for_or_its_absence_written_out() {
     let stage = Stage::new();
-    for (name, flags, words) in [
+    for (name, flags, feedback) in [
         (
             "source",
             "--publish tcp://0.0.0.0:0",
@@ -216,9 +216,9 @@ fn beyond_this_host_a_key_is_asked_for_or_its_absence_written_out() {
     ] {
         let (exit, program) = stage.program(name).flags(flags).run();
         assert_eq!(exit.code(), Some(USAGE), "{name} {flags}");
-        words
+        feedback
             .iter()
-            .for_each(|word| drop(program.wait_for_line(word)));
+            .for_each(|feedback| drop(program.wait_for_line(feedback)));
     }
     let file = key(&stage, 1);
     let near = "--listen 127.0.0.1:0 --sources tcp://192.0.2.1:5010";

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use fanlight_proto::datagram::ToRelay;
-use fanlight_proto::message::{Ball, Finding, Findings, KeepAlive, Report};
+use fanlight_proto::message::{Ball, Detection, Detections, KeepAlive, Report};
 use fanlight_tests::detour::{Detour, Way};
 use fanlight_tests::jpeg;
 use fanlight_tests::stranger::Stranger;
@@ -132,7 +132,7 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
         let (total, frames) = (&row["error_total_px"], &row["frames"]);
         println!(
             "{name}: error {total} latency {} frames {frames}",
-            row["latency_ms"]["capture_to_finding"]
+            row["latency_ms"]["capture_to_detection"]
         );
         assert!(
             number(&total["mean"]) < 0.5 && number(&total["max"]) < 2.0,
@@ -140,7 +140,7 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
         );
         assert_eq!(number(&frames["mismatched"]), 0.0, "{name}: {frames}");
     }
-    for what in ["capture_to_screen", "capture_to_finding", "transit"] {
+    for what in ["capture_to_screen", "capture_to_detection", "transit"] {
         let [near, far] = [&near_row, &far_row].map(|row| number(&row["latency_ms"][what]["p50"]));
         println!("{what}: {near} ms and {far} ms");
         assert!(
@@ -208,7 +208,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         (stranger, session)
     };
     let (mut wrong, mut flood) = (liar("wrong\u{1b}[31m"), liar("flood"));
-    let lie = |number| Finding {
+    let lie = |number| Detection {
         epoch,
         number,
         ball: Some(Ball {
@@ -217,7 +217,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
             radius: 20.0,
         }),
         confidence: 1.0,
-        ..Finding::default()
+        ..Detection::default()
     };
     let stated = wait::until(
         "all are judged, and the liars found out",
@@ -239,21 +239,21 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                     },
                 ));
                 for round in 0..rounds {
-                    let findings = vec![
+                    let detections = vec![
                         lie(newest),
                         lie(newest + 1_000_000),
-                        Finding {
+                        Detection {
                             epoch: 1,
                             ..lie(round)
                         },
                     ];
-                    stranger.say(&ToRelay::Findings(
+                    stranger.say(&ToRelay::Detections(
                         *session,
-                        Findings {
+                        Detections {
                             screen: 9,
-                            findings,
+                            detections,
                             sent: 3 * (1 + round),
-                            ..Findings::default()
+                            ..Detections::default()
                         },
                     ));
                 }

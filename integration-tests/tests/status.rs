@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fanlight_proto::envelope::{Speaker, parse_answer, question};
-use fanlight_proto::message::{Ball, Finding, Seen, Word, parse_frame, truth};
+use fanlight_proto::envelope::{FeedbackSealer, parse_answer, question};
+use fanlight_proto::message::{Ball, Detection, FeedbackReport, ViewerReport, parse_frame, truth};
 use fanlight_tests::Stage;
 use fanlight_tests::program::{Launch, Program};
 use fanlight_tests::wait;
@@ -26,10 +26,10 @@ fn ball(stage: &Stage, flags: &str) -> Launch {
         .flags(flags)
 }
 
-fn ask(stage: &Stage, words: &str) -> Launch {
+fn ask(stage: &Stage, feedback: &str) -> Launch {
     stage
         .program("source")
-        .flags(words)
+        .flags(feedback)
         .flag("at", stage.ipc("cam"))
 }
 
@@ -61,13 +61,13 @@ fn screen(stage: &Stage) -> Program {
 #[test]
 fn where_no_source_is_both_say_so_and_end_with_two() {
     let stage = Stage::new();
-    for words in [
+    for feedback in [
         "status",
         "status --json",
         "verify --for 1s",
         "verify --for 1s --quiet",
     ] {
-        ask(&stage, words).ends_with(NO_SOURCE).says(&[
+        ask(&stage, feedback).ends_with(NO_SOURCE).says(&[
             "no source publishes at",
             "cam.ipc",
             "--at",
@@ -140,64 +140,69 @@ fn a_screen_that_shows_the_right_picture_is_verified_and_one_that_stands_still_i
     assert_eq!(judged["screens"][0]["verdict"], "blind", "{judged}");
 }
 
-/// A relay whose viewer finds the ball `beside` pixels from where it is.
-async fn lie(endpoint: &str, beside: f32, until: Duration) {
+/// A relay whose viewer finds the ball `offset` pixels from where it is.
+async fn lie(endpoint: &str, offset: f32, until: Duration) {
     let mut socket = SubSocket::new();
     let topic = question([7; 16]);
     socket.subscribe("cam/").await.expect("a subscription");
     socket.connect(endpoint).await.expect("a source");
     socket.subscribe(&topic).await.expect("a question");
-    let mut speaker = Speaker::new(None, [0; 16]);
+    let mut feedback_sealer = FeedbackSealer::new(None, [0; 16]);
     let ended = timeout(until, async {
         loop {
             let message = socket.recv().await.expect("a frame or an answer");
             let part = |index| message.get(index).cloned().expect("topic and body");
             let (name, body) = (part(0), part(1));
             if name[..] == *topic.as_bytes() {
-                speaker.on_answer(&parse_answer(&name, &body).expect("an answer"));
-            } else if let Some(findings) = found(&message, beside).filter(|_| speaker.may_speak()) {
+                feedback_sealer.on_answer(&parse_answer(&name, &body).expect("an answer"));
+            } else if let Some(detections) =
+                found(&message, offset).filter(|_| feedback_sealer.may_speak())
+            {
                 let (stream, name) = ("cam".into(), "liar".into());
-                let seen = Seen {
+                let seen = ViewerReport {
                     stream,
                     viewer: 1,
                     screen: 1,
                     name,
-                    findings,
-                    ..Seen::default()
+                    detections,
+                    ..ViewerReport::default()
                 };
-                let word = speaker
-                    .topic(Word {
+                let feedback = feedback_sealer
+                    .topic(FeedbackReport {
                         relay: 5,
-                        seen: vec![seen],
-                        ..Word::default()
+                        viewers: vec![seen],
+                        ..FeedbackReport::default()
                     })
-                    .expect("a short word");
-                socket.subscribe(&word).await.expect("a word");
-                socket.unsubscribe(&word).await.expect("the end of a word");
+                    .expect("a short feedback");
+                socket.subscribe(&feedback).await.expect("a feedback");
+                socket
+                    .unsubscribe(&feedback)
+                    .await
+                    .expect("the end of a feedback");
             }
         }
     });
     assert!(ended.await.is_err(), "it lies until it is stopped");
 }
 
-fn found(message: &ZmqMessage, beside: f32) -> Option<Vec<Finding>> {
+fn found(message: &ZmqMessage, offset: f32) -> Option<Vec<Detection>> {
     let frame = parse_frame(message.get(0)?, message.get(1)?.clone(), usize::MAX).ok()?;
     let truth::Kind::Ball(ball) = frame.header.truth?.kind?;
     let ball = Some(Ball {
-        x: ball.x + beside,
+        x: ball.x + offset,
         ..ball
     });
-    Some(vec![Finding {
+    Some(vec![Detection {
         epoch: frame.id.epoch,
         number: frame.id.number,
         ball,
-        ..Finding::default()
+        ..Detection::default()
     }])
 }
 
 #[test]
 fn a_screen_is_wrong_by_the_distance_to_the_truth_of_that_very_frame() {
-    for (beside, code, verdict) in [(1.5, 0, "right picture"), (2.5, NOT_RIGHT, "wrong")] {
+    for (offset, code, verdict) in [(1.5, 0, "right picture"), (2.5, NOT_RIGHT, "wrong")] {
         let stage = Stage::new();
         let _source = ball(&stage, "--rate 5").ready();
         let endpoint = stage.ipc("cam");
@@ -206,14 +211,14 @@ fn a_screen_is_wrong_by_the_distance_to_the_truth_of_that_very_frame() {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(lie(&endpoint, beside, Duration::from_secs(7)));
+            runtime.block_on(lie(&endpoint, offset, Duration::from_secs(7)));
         });
         let judged = json(ask(&stage, "verify --for 3s --max-age 1s"), code);
         liar.join().unwrap();
         let screen = &judged["screens"][0];
         assert_eq!(screen["verdict"], verdict, "{judged}");
         assert!(
-            (screen["worst_px"].as_f64().unwrap() - f64::from(beside)).abs() < 0.01,
+            (screen["worst_px"].as_f64().unwrap() - f64::from(offset)).abs() < 0.01,
             "{judged}"
         );
     }

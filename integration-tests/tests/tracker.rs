@@ -51,7 +51,7 @@ fn the_ball_is_found_in_the_frame_that_was_shown() {
         seen.report.assert_nearly_lossless();
         seen.assert_right(&format!("{size} quality {quality}"), 0.5, 2.0);
         let Tracking {
-            detections,
+            found,
             none,
             restarts,
             malformed,
@@ -59,11 +59,7 @@ fn the_ball_is_found_in_the_frame_that_was_shown() {
             last,
             ..
         } = &seen.tracking;
-        assert!(
-            detections * 100 >= (detections + none) * 98,
-            "{:?}",
-            seen.tracking
-        );
+        assert!(found * 100 >= (found + none) * 98, "{:?}", seen.tracking);
         assert_eq!((*restarts, *malformed, *unknown), (0, 0, 0));
         let (last, detected) = (
             last.as_ref().unwrap(),
@@ -87,7 +83,7 @@ fn where_there_is_no_ball_there_is_no_detection() {
     wait_answers(&viewing, 60);
     let seen = Seen::of(viewing);
     assert_eq!(
-        (seen.tracking.detections, seen.tracking.detection_rate),
+        (seen.tracking.found, seen.tracking.detection_rate),
         (0, Some(0.0)),
         "{:?}",
         seen.tracking
@@ -201,7 +197,7 @@ fn a_command_that_prints_rubbish_harms_nobody() {
         "{:?}",
         seen.tracking
     );
-    assert_eq!((seen.tracking.detections, seen.tracking.none), (0, 0));
+    assert_eq!((seen.tracking.found, seen.tracking.none), (0, 0));
 }
 
 #[test]
@@ -234,14 +230,14 @@ fn the_example_in_python_finds_the_ball() {
             if overlay { 20.0 } else { 2.0 },
         );
         let Tracking {
-            detections,
+            found,
             none,
             malformed,
             unknown,
             ..
         } = seen.tracking;
         assert!(
-            detections * 10 >= (detections + none) * 9 && malformed + unknown == 0,
+            found * 10 >= (found + none) * 9 && malformed + unknown == 0,
             "{:?}",
             seen.tracking
         );

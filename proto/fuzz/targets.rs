@@ -10,14 +10,15 @@ use fanlight_proto::datagram::{
     DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp,
 };
 use fanlight_proto::envelope::{
-    FeedKey, HEADER_BYTES, Listener, MAX_SEEN, MAX_WORD_FINDINGS, MAX_WORD_TOPIC, Opener, Sealer,
-    Speaker, is_question, is_word, parse_answer, parse_word, plain_answer, status_question,
+    FeedKey, FeedbackOpener, FeedbackSealer, HEADER_BYTES, MAX_FEEDBACK_DETECTIONS,
+    MAX_FEEDBACK_TOPIC, MAX_VIEWER_REPORTS, Opener, Sealer, is_feedback, is_question, parse_answer,
+    parse_feedback, plain_answer, status_question,
 };
 use fanlight_proto::handshake::{
     Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
 };
 use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
-use fanlight_proto::message::{Answer, FrameId, Word, parse_frame};
+use fanlight_proto::message::{Answer, FeedbackReport, FrameId, parse_frame};
 use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
@@ -311,32 +312,36 @@ pub fn envelope(bytes: &[u8]) {
     }
 }
 
-/// What a subscriber says behind the mark of a word. Nothing that was not sealed with the key is taken; what is taken in
+/// What a subscriber says behind the mark of a feedback. Nothing that was not sealed with the key is taken; what is taken in
 /// the clear obeys every bound and is said again in the same way, and what the bytes encode is, too.
-pub fn word(bytes: &[u8]) {
+pub fn feedback(bytes: &[u8]) {
     const CHALLENGE: [u8; 16] = [3; 16];
     let sealer = Sealer::new(&FeedKey::new([1; 32]), [2; 16]);
     let topic = [b"!", bytes].concat();
-    assert!(is_word(&topic) && !is_question(&topic));
-    // The corpus has a word that is sealed for `CHALLENGE`.
-    assert!(Listener::new(Some(&sealer), [9; 16]).hear(&topic).is_err());
-    let mut sealed = Listener::new(Some(&sealer), CHALLENGE);
-    if let Ok(word) = Listener::new(None, CHALLENGE).hear(&topic) {
-        said_again(&word, None);
+    assert!(is_feedback(&topic) && !is_question(&topic));
+    // The corpus has a feedback that is sealed for `CHALLENGE`.
+    assert!(
+        FeedbackOpener::new(Some(&sealer), [9; 16])
+            .hear(&topic)
+            .is_err()
+    );
+    let mut sealed = FeedbackOpener::new(Some(&sealer), CHALLENGE);
+    if let Ok(feedback) = FeedbackOpener::new(None, CHALLENGE).hear(&topic) {
+        said_again(&feedback, None);
     }
-    if let Ok(word) = parse_word(bytes) {
-        said_again(&word, None);
-        said_again(&word, Some(&sealer));
+    if let Ok(feedback) = parse_feedback(bytes) {
+        said_again(&feedback, None);
+        said_again(&feedback, Some(&sealer));
     }
-    // A good word that the bytes damage.
-    let mut speaker = Speaker::new(Some(FeedKey::new([1; 32])), [4; 16]);
-    speaker.on_answer(&Answer {
+    // A good feedback that the bytes damage.
+    let mut feedback_sealer = FeedbackSealer::new(Some(FeedKey::new([1; 32])), [4; 16]);
+    feedback_sealer.on_answer(&Answer {
         challenge: CHALLENGE.to_vec(),
         ..Answer::default()
     });
-    let good = speaker
-        .topic(Word::default())
-        .expect("a short word is said")
+    let good = feedback_sealer
+        .topic(FeedbackReport::default())
+        .expect("a short feedback is said")
         .into_bytes();
     let mut damaged = good.clone();
     for pair in bytes.chunks_exact(2) {
@@ -351,30 +356,31 @@ pub fn word(bytes: &[u8]) {
     );
 }
 
-fn said_again(word: &Word, sealer: Option<&Sealer>) {
-    assert!(word.seen.len() <= MAX_SEEN);
+fn said_again(feedback: &FeedbackReport, sealer: Option<&Sealer>) {
+    assert!(feedback.viewers.len() <= MAX_VIEWER_REPORTS);
     assert!(
-        word.seen
+        feedback
+            .viewers
             .iter()
-            .map(|seen| seen.findings.len())
+            .map(|seen| seen.detections.len())
             .sum::<usize>()
-            <= MAX_WORD_FINDINGS
+            <= MAX_FEEDBACK_DETECTIONS
     );
-    let mut speaker = Speaker::new(sealer.map(|_| FeedKey::new([1; 32])), [4; 16]);
-    speaker.on_answer(&Answer {
+    let mut feedback_sealer = FeedbackSealer::new(sealer.map(|_| FeedKey::new([1; 32])), [4; 16]);
+    feedback_sealer.on_answer(&Answer {
         challenge: vec![3; 16],
         ..Answer::default()
     });
-    let topic = speaker
-        .topic(word.clone())
+    let topic = feedback_sealer
+        .topic(feedback.clone())
         .expect("what is in its bounds can be said");
-    assert!(topic.len() <= MAX_WORD_TOPIC);
-    let heard = Listener::new(sealer, [3; 16]).hear(topic.as_bytes());
+    assert!(topic.len() <= MAX_FEEDBACK_TOPIC);
+    let heard = FeedbackOpener::new(sealer, [3; 16]).hear(topic.as_bytes());
     assert_eq!(
         heard,
-        Ok(Word {
+        Ok(FeedbackReport {
             sequence: 1,
-            ..word.clone()
+            ..feedback.clone()
         })
     );
 }
@@ -398,7 +404,7 @@ fn inspect(bytes: &[u8], step: usize) -> Option<Breach> {
     let (mut at, mut seen, mut parts) = (0, 0_usize, 0);
     while seen < bytes.len() {
         seen = seen.saturating_add(step).min(bytes.len());
-        while let Some(unread) = bytes.get(at..seen) {
+        while let Some(unread) = bytes.get(at..viewers) {
             match inspector.header(unread) {
                 Ok(Some(header)) => {
                     at += header.bytes + header.body;

@@ -34,7 +34,7 @@ impl Time {
     /// # Panics
     /// When `interval` is zero.
     #[must_use]
-    pub fn next_beat(self, interval: Duration) -> Self {
+    pub fn next_multiple_of(self, interval: Duration) -> Self {
         let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
         Self((self.0 / interval + 1).saturating_mul(interval))
     }
@@ -89,7 +89,11 @@ mod tests {
     #[test]
     fn beats_of_an_interval_fall_on_those_of_its_parts() {
         let (whole, half) = (Duration::from_secs(1), Duration::from_millis(500));
-        let beat = |nanos, interval| Time::from_nanos(nanos).next_beat(interval).as_nanos();
+        let beat = |nanos, interval| {
+            Time::from_nanos(nanos)
+                .next_multiple_of(interval)
+                .as_nanos()
+        };
         assert_eq!(
             (
                 beat(0, half),

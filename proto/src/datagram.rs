@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use prost::Message;
 
-use crate::findings;
+use crate::detections;
 use crate::limits::{
     JOIN_BYTES, MAX_DATAGRAM, MAX_REASON, MAX_REPAIR_RANGES, MAX_SHARDS, MAX_VIEWER_NAME,
     SHARD_BYTES,
 };
 use crate::message::{
-    Accept, Challenge, Findings, FrameId, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair,
+    Accept, Challenge, Detections, FrameId, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair,
     truncate_reason,
 };
 
@@ -60,7 +60,7 @@ mod kind {
     pub(super) const RESET: u8 = 8;
     pub(super) const GOODBYE: u8 = 9;
     pub(super) const SEALED: u8 = 10;
-    pub(super) const FINDINGS: u8 = 11;
+    pub(super) const DETECTIONS: u8 = 11;
     pub(super) const DATA: u8 = 16;
 }
 
@@ -97,7 +97,7 @@ pub enum ToRelay<'a> {
     /// Asks for shards again.
     Repair(u64, Repair),
     /// Says what was found in frames.
-    Findings(u64, Findings),
+    Detections(u64, Detections),
     /// Ends a session.
     Goodbye(u64, Goodbye),
     /// A message of a session that is sealed: session, counter, ciphertext. What it opens to is for
@@ -331,9 +331,9 @@ impl<'a> ToRelay<'a> {
                 control.session()?,
                 checked_repair(control.body()?)?,
             )),
-            kind::FINDINGS => Ok(Self::Findings(
+            kind::DETECTIONS => Ok(Self::Detections(
                 control.session()?,
-                checked_findings(control.body()?)?,
+                checked_detections(control.body()?)?,
             )),
             kind::GOODBYE => Ok(Self::Goodbye(
                 control.session()?,
@@ -352,7 +352,7 @@ impl<'a> ToRelay<'a> {
             }
             Self::KeepAlive(session, body) => encode(kind::KEEP_ALIVE, *session, body, out),
             Self::Repair(session, body) => encode(kind::REPAIR, *session, body, out),
-            Self::Findings(session, body) => encode(kind::FINDINGS, *session, body, out),
+            Self::Detections(session, body) => encode(kind::DETECTIONS, *session, body, out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
             Self::Sealed(session, counter, ciphertext) => {
                 encode_sealed(*session, *counter, ciphertext, out)
@@ -565,8 +565,8 @@ fn checked_repair(repair: Repair) -> Result<Repair, DatagramError> {
     Ok(repair)
 }
 
-fn checked_findings(body: Findings) -> Result<Findings, DatagramError> {
-    findings::check(&body).map_err(DatagramError::Field)?;
+fn checked_detections(body: Detections) -> Result<Detections, DatagramError> {
+    detections::check(&body).map_err(DatagramError::Field)?;
     Ok(body)
 }
 

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! byte 0      F1
-//!      1      kind: 20 a frame, 21 an answer, 22 a word
+//!      1      kind: 20 a frame, 21 an answer, 22 a feedback
 //!      2      reserved, six zeros
-//!      8      salt: 16 bytes, drawn at random at each start of the source (of a word: by its relay, see `words`)
+//!      8      salt: 16 bytes, drawn at random at each start of the source (of a feedback: by its relay, see `feedback`)
 //!     24      sequence: 8 bytes, counts the envelopes of this kind and salt from 1
-//!     32      ciphertext of the encoded `Frame`, `Answer` or `Word`
+//!     32      ciphertext of the encoded `Frame`, `Answer` or `FeedbackReport`
 //!    end-16   tag
 //! ```
 //!
@@ -17,7 +17,7 @@
 //! Freshness needs no clock: a relay asks each new connection under a topic that holds a random nonce, and takes frames
 //! only of a salt that an answer to its own question has proved, only those sealed after that answer, and only in order.
 
-mod words;
+mod feedback;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,9 +32,10 @@ use crate::keys::KEY_BYTES;
 use crate::limits::MAX_STREAM_NAME;
 use crate::message::Answer;
 
-pub use words::{
-    CHALLENGE_BYTES, Listener, MAX_ADDRESS, MAX_SEEN, MAX_WORD_BYTES, MAX_WORD_FINDINGS,
-    MAX_WORD_TOPIC, Speaker, WordError, is_word, parse_word,
+pub use feedback::{
+    CHALLENGE_BYTES, FeedbackError, FeedbackOpener, FeedbackSealer, MAX_ADDRESS,
+    MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS, MAX_FEEDBACK_TOPIC, MAX_VIEWER_REPORTS,
+    is_feedback, parse_feedback,
 };
 
 /// Bytes before the ciphertext.
@@ -82,7 +83,7 @@ const MAX_AAD: usize = HEADER_BYTES + MAX_STREAM_NAME + 1;
 enum Kind {
     Frame = 0x20,
     Answer = 0x21,
-    Word = 0x22,
+    Feedback = 0x22,
 }
 
 /// The topic of the question that `nonce` names: `?` and 32 hexadecimal digits.
@@ -259,7 +260,7 @@ impl Counted {
             .checked_sub(HEADER_BYTES)
             .expect("the buffer has room for a header before the message");
         buffer[begin..start].copy_from_slice(&header);
-        let aad = Beside::new(&header, topic);
+        let aad = AssociatedData::new(&header, topic);
         let tag = self
             .key
             .seal_in_place_separate_tag(
@@ -436,7 +437,7 @@ impl Header {
         if topic.len() > MAX_AAD - HEADER_BYTES {
             return Err(OpenError::Forged);
         }
-        let aad = Beside::new(header, topic);
+        let aad = AssociatedData::new(header, topic);
         let opened = key.open_in_place(nonce(self.sequence), Aad::from(aad.bytes()), text);
         opened
             .map(|plain| plain.len())
@@ -445,12 +446,12 @@ impl Header {
 }
 
 /// Header and topic in a row.
-struct Beside {
+struct AssociatedData {
     bytes: [u8; MAX_AAD],
     length: usize,
 }
 
-impl Beside {
+impl AssociatedData {
     fn new(header: &[u8], topic: &[u8]) -> Self {
         let (mut bytes, length) = ([0; MAX_AAD], HEADER_BYTES + topic.len());
         bytes[..HEADER_BYTES].copy_from_slice(header);

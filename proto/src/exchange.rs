@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_answers_are_passed_over() {
+    fn absurd_answers_are_untracked() {
         let mut exchange = Exchange::new();
         let at = |ms: u64| Time::from_nanos(START + ms * MS);
         exchange.on_answer(at(10), at(9), at(9));

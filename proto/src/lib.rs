@@ -6,9 +6,9 @@
 pub mod blockcode;
 pub mod clock;
 pub mod datagram;
+pub mod detections;
 pub mod envelope;
 pub mod exchange;
-pub mod findings;
 pub mod handshake;
 pub mod keys;
 pub mod limits;

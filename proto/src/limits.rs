@@ -71,15 +71,15 @@ pub const MAX_VIEWER_KEYS: usize = 4096;
 /// RFC 4303 section 3.4.3 recommends. At eight messages a second it spans more than a session lives without any.
 pub const REPLAY_WINDOW: u64 = 64;
 
-/// Findings that one FINDINGS carries; see [`MAX_FINDINGS_BYTES`], which they may reach first.
-pub const MAX_FINDINGS: usize = 16;
+/// Detections that one DETECTIONS carries; see [`MAX_DETECTIONS_BYTES`], which they may reach first.
+pub const MAX_DETECTIONS: usize = 16;
 
-/// FINDINGS that a viewer sends in a second: each of them is 50 ms old at most.
-pub const FINDINGS_PER_SECOND: u32 = 20;
+/// DETECTIONS that a viewer sends in a second: each of them is 50 ms old at most.
+pub const DETECTIONS_PER_SECOND: u32 = 20;
 
-/// Longest body of a FINDINGS: with the kind, the seal and the header it fills the largest datagram.
-pub const MAX_FINDINGS_BYTES: usize = MAX_DATAGRAM - 37;
+/// Longest body of a DETECTIONS: with the kind, the seal and the header it fills the largest datagram.
+pub const MAX_DETECTIONS_BYTES: usize = MAX_DATAGRAM - 37;
 
 /// How far beside the largest picture the centre of a ball may be found, in pixels: a ball of a quarter of the picture's
-/// width that has just left it. What is further away is no finding.
-pub const FINDING_MARGIN: u32 = MAX_WIDTH / 4;
+/// width that has just left it. What is further away is no detection.
+pub const DETECTION_MARGIN: u32 = MAX_WIDTH / 4;

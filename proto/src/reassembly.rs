@@ -1,10 +1,10 @@
 //! Putting frames together from shards that come doubled, out of order, late or not at all; and saying, of every
 //! frame that is not shown, why.
 
-mod asking;
-mod habits;
+mod estimators;
 mod losses;
-mod open;
+mod partial_frame;
+mod repair_scheduler;
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::limits::{MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
 use crate::message::{FrameId, Repair};
 use crate::parity::Decoder;
 
-use asking::Timing;
-use habits::{Interval, Level};
+use estimators::{Interval, Level};
 pub use losses::Losses;
-use open::{Memory, Open};
+use partial_frame::{Memory, PartialFrame};
+use repair_scheduler::Timing;
 
 /// A relay spreads a frame over 200 ms at most, in fours: of a frame of 12 datagrams three pauses are made.
 const LONGEST_PAUSE: Duration = Duration::from_millis(70);
@@ -45,7 +45,7 @@ pub struct Reassembly {
     retired: [u64; RETIRED_EPOCHS],
     /// Every frame number below this one is decided: given out, or counted as lost.
     settled: u64,
-    open: Vec<Open>,
+    open: Vec<PartialFrame>,
     /// Memory of frames that are done with; bodies come back separately, by [`Reassembly::recycle`].
     spare: Vec<Memory>,
     bodies: Vec<Vec<u8>>,
@@ -201,7 +201,7 @@ impl Reassembly {
     /// parity that is there or to be expected. Call it until there is none.
     pub fn poll_repair(&mut self, now: Time) -> Option<Repair> {
         let (round_trip, interval, pause) = (self.round_trip, self.interval.mean(), self.pause);
-        let ask = |open: &mut Open| {
+        let ask = |open: &mut PartialFrame| {
             let timing = Timing {
                 round_trip,
                 interval,
@@ -298,7 +298,7 @@ impl Reassembly {
         self.note_away(header);
         self.interval.on_first(now, header.id.number);
         let memory = self.unused_memory();
-        self.open.push(Open::new(now, header, memory));
+        self.open.push(PartialFrame::new(now, header, memory));
         Some(self.open.len() - 1)
     }
 
@@ -403,7 +403,7 @@ impl Reassembly {
     }
 
     /// A frame of which some shards came, and which is given up.
-    fn lose(&mut self, open: Open) {
+    fn lose(&mut self, open: PartialFrame) {
         self.losses.incomplete += 1;
         if !self.away {
             self.note_shards(open.shards, open.unasked());

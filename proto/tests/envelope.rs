@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use fanlight_proto::envelope::{
-    FeedKey, HEADER_BYTES, Listener, Opener, Sealer, Speaker, question,
+    FeedKey, FeedbackOpener, FeedbackSealer, HEADER_BYTES, Opener, Sealer, question,
 };
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::{Answer, Demand, Word, parse_frame};
+use fanlight_proto::message::{Answer, Demand, FeedbackReport, parse_frame};
 
 fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     let lines = include_str!("vectors/envelope.txt")
@@ -94,28 +94,32 @@ fn words_are_those_of_the_vectors() {
         viewers: 2,
         clients: 1,
     };
-    let word = Word {
+    let feedback = FeedbackReport {
         relay: 0x0102_0304_0506_0708,
         sequence: 1,
         demand: vec![demand],
         seen: Vec::new(),
     };
-    assert_eq!(prost::Message::encode_to_vec(&word), vectors["word_plain"]);
+    assert_eq!(
+        prost::Message::encode_to_vec(&feedback),
+        vectors["word_plain"]
+    );
     for (key, name) in [(Some(key), "word_topic_sealed"), (None, "word_topic_plain")] {
-        let mut speaker = Speaker::new(key.clone(), vectors["word_salt"][..].try_into().unwrap());
-        speaker.on_answer(&Answer {
+        let mut feedback_sealer =
+            FeedbackSealer::new(key.clone(), vectors["word_salt"][..].try_into().unwrap());
+        feedback_sealer.on_answer(&Answer {
             challenge: vectors["challenge"].clone(),
             ..ANSWER
         });
         assert_eq!(
-            speaker.topic(word.clone()).unwrap().as_bytes(),
+            feedback_sealer.topic(feedback.clone()).unwrap().as_bytes(),
             vectors[name]
         );
         let sealer = key.map(|key| Sealer::new(&key, [1; 16]));
-        let mut listener = Listener::new(
+        let mut listener = FeedbackOpener::new(
             sealer.as_ref(),
             vectors["challenge"][..].try_into().unwrap(),
         );
-        assert_eq!(listener.hear(&vectors[name]), Ok(word.clone()));
+        assert_eq!(listener.hear(&vectors[name]), Ok(feedback.clone()));
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
-use fanlight_proto::envelope::parse_word;
+use fanlight_proto::envelope::parse_feedback;
 use fanlight_proto::handshake::{Channel, Initiator, RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{JOIN_BYTES, MAX_FRAME_BYTES};
 use fanlight_proto::message::{
-    Accept, Ball, Beside, Finding, Findings, Format, FrameBuffer, FrameHeader, Join, KeepAlive,
-    Repair, Report, State, Verdict, ViewerVerdict, Word, parse_frame,
+    Accept, Ball, CanaryStatus, Detection, Detections, FeedbackReport, Format, FrameBuffer,
+    FrameHeader, Join, KeepAlive, Repair, Report, State, Verdict, ViewerVerdict, parse_frame,
 };
 use fanlight_relay::engine::{Arrival, Engine, EngineConfig, MAX_LANES, Multicast, Output, Route};
 use prost::Message as _;
@@ -147,8 +147,8 @@ impl World {
             }
             8 => self
                 .engine
-                .on_given_up(address(peer), script.byte() & 1 == 0),
-            9 => self.findings(peer, script),
+                .on_aborted(address(peer), script.byte() & 1 == 0),
+            9 => self.detections(peer, script),
             10 => {
                 let (stream, clients) = (script.byte() % 100, script.number() as u32);
                 let stream = if stream == 0 {
@@ -256,33 +256,33 @@ impl World {
         );
     }
 
-    fn findings(&mut self, at: usize, script: &mut Script<'_>) {
+    fn detections(&mut self, at: usize, script: &mut Script<'_>) {
         let flags = script.byte();
         let ball = (flags & 1 == 0).then(|| Ball {
             x: script.number() as f32,
             y: 1.0,
             radius: 2.0,
         });
-        let finding = Finding {
+        let detection = Detection {
             epoch: 1,
             number: script.number(),
             ball,
-            ..Finding::default()
+            ..Detection::default()
         };
-        let beside = (flags & 2 == 0).then(|| Beside {
+        let canary_status = (flags & 2 == 0).then(|| CanaryStatus {
             stream: "cam".to_owned(),
-            ..Beside::default()
+            ..CanaryStatus::default()
         });
-        let findings = vec![finding; usize::from(script.byte() % 20)];
-        let body = Findings {
+        let detections = vec![detection; usize::from(script.byte() % 20)];
+        let body = Detections {
             screen: 1,
-            findings,
+            detections,
             sent: script.number(),
-            passed_over: script.number(),
-            beside,
+            untracked: script.number(),
+            canary_status,
         };
         let session = self.peers[at].session;
-        self.say(at, &ToRelay::Findings(session, body));
+        self.say(at, &ToRelay::Detections(session, body));
     }
 
     fn frame(&mut self, script: &mut Script<'_>) {
@@ -382,19 +382,19 @@ impl World {
                     );
                 }
                 Output::Isolate(_) | Output::Rejoin(_) => {}
-                Output::Word { origin, word } => {
-                    let bytes = Word {
+                Output::Feedback { origin, feedback } => {
+                    let bytes = FeedbackReport {
                         sequence: 1,
-                        ..word.clone()
+                        ..feedback.clone()
                     }
                     .encode_to_vec();
                     assert!(
-                        parse_word(&bytes).is_ok(),
-                        "a source takes what the relay says: {word:?}"
+                        parse_feedback(&bytes).is_ok(),
+                        "a source takes what the relay says: {feedback:?}"
                     );
                     self.said_words += 1;
                     if self.said_words.is_multiple_of(3) {
-                        self.engine.on_unsaid(self.now, origin, word);
+                        self.engine.on_unsaid(self.now, origin, feedback);
                     }
                 }
             }

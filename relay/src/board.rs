@@ -1,4 +1,4 @@
-//! Where the event loop leaves what its HTTP side shows: of each stream the newest picture, and the newest census. The
+//! Where the event loop leaves what its HTTP side shows: of each stream the newest picture, and the newest status. The
 //! other way go only the numbers of those who watch over HTTP. Neither side ever waits for the other: what is locked is
 //! locked for a few moves of pointers.
 
@@ -13,7 +13,7 @@ use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::message::{FrameId, StreamName};
 use tokio::sync::Notify;
 
-use crate::engine::{Arrival, Census};
+use crate::engine::{Arrival, EngineStatus};
 
 /// A frame as browsers are shown it. Its bytes are those that came from the source.
 #[derive(Clone, Debug)]
@@ -81,8 +81,8 @@ pub struct Board {
 pub struct Posted {
     /// The newest picture of each stream that has one since the last look.
     pub pictures: Vec<Arc<Picture>>,
-    /// The newest census, if there is a new one.
-    pub census: Option<Arc<Census>>,
+    /// The newest status, if there is a new one.
+    pub status: Option<Arc<EngineStatus>>,
 }
 
 impl Board {
@@ -118,9 +118,9 @@ impl Board {
         lock(&self.traffic).all(other)
     }
 
-    /// Leaves a census.
-    pub fn post_census(&self, census: Census) {
-        let old = lock(&self.posted).census.replace(Arc::new(census));
+    /// Leaves a status.
+    pub fn post_status(&self, status: EngineStatus) {
+        let old = lock(&self.posted).status.replace(Arc::new(status));
         self.filled.notify_one();
         drop(old);
     }

@@ -3,10 +3,10 @@
 
 mod account;
 mod admission;
-mod census;
 mod clocks;
+mod detections;
 mod fanout;
-mod findings;
+mod feedback;
 mod gate;
 mod keys;
 mod lane;
@@ -14,9 +14,9 @@ mod multicast;
 mod need;
 mod rate;
 mod session;
+mod status;
 mod streams;
 mod viewers;
-mod words;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,24 +27,26 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_VIEWERS, SESSION_IDLE, SOURCE_STALE};
-use fanlight_proto::message::{CheckedFrame, Goodbye, Seen, SourceClock, StreamName, Word};
+use fanlight_proto::message::{
+    CheckedFrame, FeedbackReport, Goodbye, SourceClock, StreamName, ViewerReport,
+};
 use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::Minter;
 
-pub use census::{Census, StreamEntry, ViewerEntry};
 use clocks::Clocks;
+pub use detections::KEPT_DETECTIONS_PER_SECOND;
 pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, SPREAD_CHUNK, Target};
-pub use findings::KEPT_FINDINGS_PER_SECOND;
+use feedback::Words;
 use gate::Gate;
 pub(crate) use gate::network;
 pub use gate::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
 pub use lane::MAX_LANES;
 pub use multicast::Multicast;
+pub use status::{EngineStatus, StreamEntry, ViewerEntry};
 use streams::{Stream, Streams, Unused};
 pub use viewers::REPAIR_SHARDS_PER_SECOND;
 use viewers::{Allowance, Viewer, Viewers};
-use words::Words;
 
 /// How often idle sessions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -122,11 +124,11 @@ pub enum Output {
     /// What goes to this viewer from now on goes by the socket that all share.
     Rejoin(Route),
     /// What a source is to be told. Should it not be said, [`Engine::on_unsaid`] takes it back.
-    Word {
+    Feedback {
         /// Which upstream.
         origin: usize,
         /// What; its sequence is the upstream's to set.
-        word: Word,
+        feedback: FeedbackReport,
     },
 }
 
@@ -165,10 +167,10 @@ pub struct Counts {
     pub handshakes_put_off: u64,
     /// Messages of sealed sessions that were not sealed, or not by the viewer.
     pub unauthentic: u64,
-    /// Frames left out for one viewer that has gone, for the sake of what its way could take; see [`Engine::paced_out`].
-    pub paced_out: u64,
+    /// Frames left out for one viewer that has gone, for the sake of what its way could take; see [`Engine::skipped`].
+    pub skipped: u64,
     /// Frames of which one viewer got a part only.
-    pub given_up: u64,
+    pub aborted: u64,
     /// Viewers that were given a socket of their own because they had fallen behind.
     pub isolated: u64,
     /// Sessions ended because their key is known no more.
@@ -178,11 +180,11 @@ pub struct Counts {
     /// Viewers that were taken out of their group, because it did not serve them well.
     pub left_groups: u64,
     /// What viewers have found, as far as it came.
-    pub findings: u64,
+    pub detections: u64,
     /// Of that, what the sources will not be told.
-    pub findings_dropped: u64,
+    pub detections_dropped: u64,
     /// Words for sources.
-    pub words: u64,
+    pub feedback: u64,
 }
 
 /// See the module.
@@ -206,7 +208,7 @@ pub struct Engine {
     next_sweep: Time,
     /// How often the condition of a stream has changed.
     news: u64,
-    words: Words,
+    feedback: Words,
     lines: Lines,
 }
 
@@ -221,7 +223,7 @@ struct Lines {
     unauthentic: Limited,
     isolated: Limited,
     left_groups: Limited,
-    findings: Limited,
+    detections: Limited,
 }
 
 impl Engine {
@@ -233,7 +235,7 @@ impl Engine {
             config,
             access,
             minter: Minter::new(secrets.bytes()),
-            words: Words::new(secrets.number()),
+            feedback: Words::new(secrets.number()),
             secrets,
             gate: Gate::new(),
             streams: Streams::new(config.source_stale),
@@ -317,7 +319,8 @@ impl Engine {
         let newer = picture && stream.note(arrival);
         self.counts.frames += u64::from(picture) + arrival.unwatched;
         if news {
-            self.words.hasten(now, arrival.origin, words::INTERVAL);
+            self.feedback
+                .hasten(now, arrival.origin, feedback::INTERVAL);
             self.tell_news(now, alias);
         }
         if newer {
@@ -368,7 +371,7 @@ impl Engine {
         sweep
             .into_iter()
             .chain(self.streams.deadline())
-            .chain(self.words.deadline())
+            .chain(self.feedback.deadline())
             .min()
     }
 
@@ -406,12 +409,12 @@ impl Engine {
 
     /// Frames left out for one viewer, for the sake of what its way can take.
     #[must_use]
-    pub fn paced_out(&self) -> u64 {
-        self.counts.paced_out
+    pub fn skipped(&self) -> u64 {
+        self.counts.skipped
             + self
                 .viewers
                 .iter()
-                .map(|viewer| viewer.rate.paced_out())
+                .map(|viewer| viewer.rate.skipped())
                 .sum::<u64>()
     }
 
@@ -506,7 +509,7 @@ impl Engine {
         let Some(viewer) = self.take_out(now, route) else {
             return;
         };
-        self.counts.paced_out += viewer.rate.paced_out();
+        self.counts.skipped += viewer.rate.skipped();
         if let Some(count) = self.lines.left.note(now) {
             tracing::info!(
                 count,
@@ -524,10 +527,10 @@ impl Engine {
         let viewer = self.viewers.remove(route.remote)?;
         if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
             stream.remove(route.remote);
-            self.words.note_departed(
+            self.feedback.note_departed(
                 now,
                 stream.origin,
-                Seen {
+                ViewerReport {
                     left: true,
                     ..viewer.seen(&stream.name)
                 },
@@ -557,7 +560,7 @@ impl Engine {
             unauthentic,
             isolated,
             left_groups,
-            findings,
+            detections,
         } = &mut self.lines;
         let classes = [
             ("malformed datagrams dropped", malformed),
@@ -571,7 +574,7 @@ impl Engine {
                 "viewers that multicast serves badly get unicast",
                 left_groups,
             ),
-            ("findings dropped", findings),
+            ("detections dropped", detections),
         ];
         for (what, line) in classes {
             if let Some(count) = line.flush(now) {

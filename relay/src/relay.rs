@@ -11,11 +11,11 @@ use std::time::Duration;
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::PathError;
-use fanlight_daemon::{Context, Feeder, NoExtra, Program, clock};
+use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::handshake::RelayAccess;
-use fanlight_proto::message::Word;
+use fanlight_proto::message::FeedbackReport;
 
 use crate::board::Board;
 use crate::config::{Config, ConfigError, Options};
@@ -251,7 +251,7 @@ impl Serving {
     async fn run(&mut self, context: &Context) -> io::Result<()> {
         let mut stop = pin!(context.shutdown.wait());
         let mut ready = false;
-        let mut feeder = Feeder::new(context.notify.clone());
+        let mut watchdog = WatchdogFeeder::new(context.notify.clone());
         let mut requests = Requests::listen();
         loop {
             let turn = self.turn();
@@ -259,7 +259,7 @@ impl Serving {
             if !std::mem::replace(&mut ready, true) {
                 context.notify.ready();
             }
-            let feed = feeder.turn(now);
+            let feed = watchdog.turn(now);
             self.capture
                 .get_mut()
                 .turn(now, || counts(&self.engine, &self.sender));
@@ -273,14 +273,14 @@ impl Serving {
                 self.engine.set_access(now, access);
                 self.take_outputs(now);
             }
-            let census = self.shows.census(now, &self.engine);
+            let status = self.shows.status(now, &self.engine);
             let wake = [
                 self.engine.next_deadline(),
                 feed,
                 turn.time(),
                 Some(self.reporter.next),
                 self.watch.next(),
-                census,
+                status,
             ];
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
             if turn == Turn::Again {
@@ -357,8 +357,8 @@ impl Serving {
                 now,
             },
         );
-        while let Some(given_up) = self.sender.take_given_up() {
-            self.engine.on_given_up(given_up.to, given_up.begun);
+        while let Some(aborted) = self.sender.take_aborted() {
+            self.engine.on_aborted(aborted.to, aborted.begun);
         }
         self.shows.frames(now, &self.engine);
         // A stream that has just become free may have its next frame waiting.
@@ -397,16 +397,16 @@ impl Serving {
                 Output::Resend(resend) => self.sender.resend(&wire, resend),
                 Output::Isolate(route) => self.isolate(route),
                 Output::Rejoin(route) => self.rejoin(now, route),
-                Output::Word { origin, word } => self.pass_word(now, origin, word),
+                Output::Feedback { origin, feedback } => self.pass_feedback(now, origin, feedback),
             }
         }
     }
 
-    fn pass_word(&mut self, now: Time, origin: usize, word: Word) {
+    fn pass_feedback(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
         if let Some(unsaid) = self
             .outboxes
             .get(origin)
-            .and_then(|outbox| outbox.put(word))
+            .and_then(|outbox| outbox.put(feedback))
         {
             self.engine.on_unsaid(now, origin, unsaid);
         }
@@ -455,7 +455,7 @@ impl Serving {
 
 /// What a capture counts, as [`counts`] gives it.
 const COUNTS: &[&str] = &[
-    "given_up",
+    "aborted",
     "frames",
     "fanned",
     "datagrams",
@@ -466,10 +466,10 @@ const COUNTS: &[&str] = &[
 
 fn counts(engine: &Engine, sender: &Crew) -> Vec<u64> {
     let (counts, sent) = (engine.counts(), sender.counts());
-    let given_up = sent.given_up + sent.failed;
+    let aborted = sent.aborted + sent.failed;
     let repairs = [counts.repairs_asked, counts.repairs_sent];
     [
-        given_up,
+        aborted,
         counts.frames,
         counts.fanned,
         sent.datagrams,
@@ -494,12 +494,12 @@ impl Reporter {
         if now < self.next {
             return None;
         }
-        self.next = now.next_beat(REPORT_INTERVAL);
+        self.next = now.next_multiple_of(REPORT_INTERVAL);
         self.reports += 1;
         let (counts, sent) = (engine.counts(), sender.counts());
         let line = format!(
             "{} viewers ({} apart, {} by multicast), {} streams; frames: {} in, {} out, {} superseded, {} refused; \
-             to single viewers: {} paced out, {} given up, {} not begun; {} datagrams ({} parity), {} bytes out; \
+             to single viewers: {} skipped to keep up, {} given up, {} not begun; {} datagrams ({} parity), {} bytes out; \
              dropped: {} full, {} failed; repairs: {} of {}; {} malformed, {} unauthentic, {} resets, {} joins, \
              {} refusals; handshakes: {} refused, {} put off; {} fell behind, {} left their group, {} revoked, {} keys rotated",
             engine.viewers(),
@@ -510,9 +510,9 @@ impl Reporter {
             counts.fanned,
             counts.superseded,
             counts.refused_frames,
-            engine.paced_out(),
-            sent.given_up,
-            sent.passed_over,
+            engine.skipped(),
+            sent.aborted,
+            sent.skipped,
             sent.datagrams,
             sent.parity,
             sent.bytes,

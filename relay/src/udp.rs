@@ -26,7 +26,7 @@ use tokio::io::Interest;
 pub use crew::Crew;
 pub use group::Reach;
 use lane::Lane;
-pub use sender::{Counts, GivenUp, Sender, Share, Turn};
+pub use sender::{Aborted, Counts, Sender, Share, Turn};
 use shared::Shared;
 pub use wire::{Refused, Train, Wire};
 

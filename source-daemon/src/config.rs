@@ -153,7 +153,7 @@ fanlight_daemon::options! {
         max_error: f64 = 2.0;
         /// A screen is late when it shows pictures older than this: 100ms, 1s.
         max_age: Text<humantime::Duration> = Text(Duration::from_millis(500).into());
-        /// Of how many of a screen's newest findings errors and latencies are told, 1 to 1000.
+        /// Of how many of a screen's newest detections errors and latencies are told, 1 to 1000.
         history_size: usize = 30;
 
         /// What to do when nobody watches: keep (nothing), slow (publish few frames, and encode none in between) or close

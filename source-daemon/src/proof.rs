@@ -1,7 +1,7 @@
 //! Proof that screens show the right picture in time: what viewers found in frames of which the source knows what they
 //! show, held against the truth of that very frame.
 //!
-//! Everything here but [`Proof`] is without clock and without input or output: frames, words and moments come in, and
+//! Everything here but [`Proof`] is without clock and without input or output: frames, feedback and moments come in, and
 //! verdicts, reports and lines for the log come out. All of what viewers say may be a lie: it changes nothing but their
 //! own rows.
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::MAX_STATUS_BYTES;
-use fanlight_proto::message::{State, StreamName, ViewerVerdict, Word};
+use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerVerdict};
 use tokio::sync::Notify;
 
 use crate::publisher::Ear;
@@ -137,8 +137,8 @@ impl Ear for Proof {
         self.hear(|ledger| ledger.on_subscriptions(peer, topics));
     }
 
-    fn on_word(&self, now: Time, peer: u64, word: Word) {
-        self.hear(|ledger| ledger.on_word(now, peer, &word));
+    fn on_feedback(&self, now: Time, peer: u64, feedback: FeedbackReport) {
+        self.hear(|ledger| ledger.on_feedback(now, peer, &feedback));
     }
 
     fn on_gone(&self, now: Time, peer: u64) {

@@ -7,10 +7,10 @@
 mod answers;
 mod ear;
 mod endpoint;
+mod feedback;
 mod subscriber;
 #[cfg(test)]
 mod tests;
-mod words;
 mod zmtp;
 
 use std::io;
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 use answers::Answerer;
 pub use ear::{Deaf, Ear};
-use endpoint::Listener;
+use endpoint::FeedbackOpener;
 pub use endpoint::{Endpoint, EndpointError};
 use subscriber::{Message, Subscriber};
 
@@ -89,7 +89,7 @@ pub struct Stats {
     /// Peers that were turned away or cut off: no room, no handshake, a rule broken, reading stopped.
     pub refused: u64,
     /// Words of relays that were taken.
-    pub words: u64,
+    pub feedback: u64,
     /// Words that were dropped: too many, malformed, or not sealed as they should be.
     pub words_dropped: u64,
 }
@@ -121,11 +121,11 @@ impl Publisher {
         let entered = runtime.enter();
         let listeners: Vec<_> = endpoints
             .iter()
-            .map(Listener::bind)
+            .map(FeedbackOpener::bind)
             .collect::<Result<_, _>>()?;
         let local = listeners
             .iter()
-            .map(Listener::local)
+            .map(FeedbackOpener::local)
             .collect::<Result<_, _>>()
             .map_err(PublishError::Thread)?;
         let hub = Arc::new(Hub::new(Answerer::new(sealer, ear)));
@@ -188,7 +188,7 @@ impl Publisher {
             dropped: counters.dropped.load(Relaxed),
             sent_bytes: counters.sent_bytes.load(Relaxed),
             refused: counters.refused.load(Relaxed),
-            words: counters.words.load(Relaxed),
+            feedback: counters.feedback.load(Relaxed),
             words_dropped: counters.words_dropped.load(Relaxed),
         }
     }
@@ -229,7 +229,7 @@ struct Counters {
     dropped: AtomicU64,
     sent_bytes: AtomicU64,
     refused: AtomicU64,
-    words: AtomicU64,
+    feedback: AtomicU64,
     words_dropped: AtomicU64,
 }
 
@@ -275,7 +275,7 @@ impl Hub {
             .unwrap_or_else(PoisonError::into_inner)
             .note(clock::now());
         if let Some(count) = due {
-            tracing::warn!(peer, %reason, count, "words of a relay dropped");
+            tracing::warn!(peer, %reason, count, "feedback of a relay dropped");
         }
     }
 }
@@ -329,7 +329,7 @@ impl Drop for Place {
     }
 }
 
-async fn accept(listener: Listener, hub: Arc<Hub>) {
+async fn accept(listener: FeedbackOpener, hub: Arc<Hub>) {
     loop {
         match listener.accept().await {
             Ok((connection, peer)) => match Place::take(&hub) {

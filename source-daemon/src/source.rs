@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::{Context, Feeder, clock, park};
+use fanlight_daemon::{Context, WatchdogFeeder, block_on_until, clock};
 use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
@@ -112,8 +112,8 @@ impl Source {
             input: parts.input.describe(),
         };
         let name = canary.as_ref().map(|parts| parts.stream.clone());
-        let beside = station(&main, Kind::Main, name);
-        let main = Line::start(main, beside, &wake)?;
+        let main_station = station(&main, Kind::Main, name);
+        let main = Line::start(main, main_station, &wake)?;
         let canary = canary.map(|parts| {
             let station = station(&parts, Kind::Canary, None);
             Line::start(parts, station, &wake)
@@ -159,7 +159,7 @@ impl Source {
         let endpoints: Vec<_> = self.endpoints().iter().map(ToString::to_string).collect();
         let (input, epoch) = (&self.main.input, self.main.outlet.epoch());
         tracing::info!(input, endpoints = endpoints.join(" "), epoch, "publishing");
-        let mut feeder = Feeder::new(context.notify.clone());
+        let mut watchdog = WatchdogFeeder::new(context.notify.clone());
         let (mut ready, mut next) = (false, clock::now());
         loop {
             let event = async {
@@ -169,12 +169,12 @@ impl Source {
                     () = self.wake.notified() => false,
                 }
             };
-            if park::until(next, event) == Some(true) {
+            if block_on_until::until(next, event) == Some(true) {
                 return Ok(());
             }
             let now = clock::now();
             self.turn(now)?;
-            let feed = feeder.turn(now);
+            let feed = watchdog.turn(now);
             if !ready {
                 context.notify.ready();
                 ready = true;
@@ -201,7 +201,7 @@ impl Source {
         self.canary
             .as_mut()
             .map_or(Ok(()), |canary| canary.turn(now))?;
-        let next = now.next_beat(if self.proof.has_rows() {
+        let next = now.next_multiple_of(if self.proof.has_rows() {
             JUDGE_INTERVAL
         } else {
             LOOK_INTERVAL

@@ -1,7 +1,7 @@
 //! The viewer's side of the conversation with a relay, without socket, clock or thread: datagrams and moments come in;
 //! datagrams, frames and signals go out. Whatever restarts, in any order, the engine joins again by itself.
 
-mod findings;
+mod detections;
 mod group;
 mod joining;
 mod path;
@@ -24,8 +24,8 @@ use fanlight_proto::message::{Accept, FrameId, Pulse, Refuse, Report, StreamInfo
 use fanlight_proto::reassembly::{Losses, Reassembly, Whole};
 use fanlight_proto::secrets::Secrets;
 
-pub use findings::FindingCounts;
-use findings::Outgoing;
+pub use detections::DetectionCounts;
+use detections::Outgoing;
 use joining::Jitter;
 use path::Path;
 pub use path::PathSummary;
@@ -211,7 +211,7 @@ impl Engine {
             path.on_tick(now, &mut self.shared, &total);
         }
         self.ask_for_repairs(now);
-        self.send_findings(now);
+        self.send_detections(now);
         self.assess(now);
     }
 
@@ -229,7 +229,7 @@ impl Engine {
         let paths = self.paths.iter().filter_map(Path::next_deadline);
         paths
             .chain(
-                [repair, standby, self.findings_due(), self.signal_until]
+                [repair, standby, self.detections_due(), self.signal_until]
                     .into_iter()
                     .flatten(),
             )
@@ -284,7 +284,7 @@ impl Engine {
                 .filter_map(|path| path.summary.round_trip)
                 .min(),
             paths: self.paths.iter().map(Path::summary).collect(),
-            findings: self.outgoing.counts(),
+            detections: self.outgoing.counts(),
             verdict: self.outgoing.verdict(now),
             source_clock: self
                 .paths
@@ -401,8 +401,8 @@ impl Engine {
             return false;
         };
         let withheld = Withheld {
-            paced_out: pulse.frames_paced_out,
-            given_up: pulse.frames_given_up,
+            skipped: pulse.frames_skipped,
+            aborted: pulse.frames_aborted,
         };
         session.on_withheld(withheld, &total);
         session.learn(&pulse.keys);
@@ -508,8 +508,8 @@ impl Engine {
     fn retire_session(&mut self, at: usize) {
         if let Some(session) = &mut self.paths[at].session {
             let withheld = std::mem::take(&mut session.withheld);
-            self.withheld_before.paced_out += withheld.paced_out;
-            self.withheld_before.given_up += withheld.given_up;
+            self.withheld_before.skipped += withheld.skipped;
+            self.withheld_before.aborted += withheld.aborted;
         }
     }
 
@@ -578,12 +578,12 @@ impl Engine {
     fn losses(&self) -> Losses {
         let mut withheld = self.withheld_before;
         for session in self.paths.iter().filter_map(|path| path.session.as_ref()) {
-            withheld.paced_out += session.withheld.paced_out;
-            withheld.given_up += session.withheld.given_up;
+            withheld.skipped += session.withheld.skipped;
+            withheld.aborted += session.withheld.aborted;
         }
         self.reassembly
             .losses()
-            .with_withheld(withheld.paced_out, withheld.given_up)
+            .with_withheld(withheld.skipped, withheld.aborted)
     }
 
     fn total_report(&self) -> Report {

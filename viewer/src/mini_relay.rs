@@ -6,8 +6,8 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::handshake::{self, Channel, RelayAccess};
 use fanlight_proto::message::{
-    Accept, Access, Challenge, Findings, Format, FrameBuffer, FrameHeader, FrameId, Goodbye, Join,
-    Pulse, Refusal, Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
+    Accept, Access, Challenge, Detections, Format, FrameBuffer, FrameHeader, FrameId, Goodbye,
+    Join, Pulse, Refusal, Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
 };
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
@@ -53,7 +53,7 @@ pub(crate) struct MiniRelay {
     pub(crate) joined: bool,
     pub(crate) heard: bool,
     /// What viewers found, and what the source makes of it.
-    pub(crate) findings: Vec<Findings>,
+    pub(crate) detections: Vec<Detections>,
     pub(crate) verdict: Option<Verdict>,
 }
 
@@ -90,7 +90,7 @@ impl MiniRelay {
             group: None,
             joined: false,
             heard: false,
-            findings: Vec::new(),
+            detections: Vec::new(),
             verdict: None,
         }
     }
@@ -132,7 +132,7 @@ impl MiniRelay {
             }
             ToRelay::KeepAlive(session, _)
             | ToRelay::Repair(session, _)
-            | ToRelay::Findings(session, _)
+            | ToRelay::Detections(session, _)
             | ToRelay::Goodbye(session, _)
                 if self.session != Some(session) =>
             {
@@ -148,8 +148,8 @@ impl MiniRelay {
                 vec![self.in_session(&pulse)]
             }
             ToRelay::Repair(_, repair) => self.on_repair(&repair),
-            ToRelay::Findings(_, findings) => {
-                self.findings.push(findings);
+            ToRelay::Detections(_, detections) => {
+                self.detections.push(detections);
                 Vec::new()
             }
             ToRelay::Sealed(..) => panic!("a message is sealed once"),
@@ -385,7 +385,7 @@ impl MiniRelay {
             echo_us,
             relay_us: now.as_micros(),
             status: Some(self.status.clone()),
-            frames_paced_out: self.withheld,
+            frames_skipped: self.withheld,
             keys,
             group: self.group.map(Into::into),
             verdict: self.verdict,

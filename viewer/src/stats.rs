@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::blockcode::BlockCode;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Ball, Beside, FrameId, StreamName};
+use fanlight_proto::message::{Ball, CanaryStatus, FrameId, StreamName};
 use fanlight_proto::reassembly::Losses;
 
 use crate::engine::{Presentation, Signal, Summary};
@@ -245,8 +245,8 @@ impl Tally {
 
     /// How the showing fares, as a canary tells it; none before the stream has its name.
     #[must_use]
-    pub fn beside(&self, now: Time) -> Option<Beside> {
-        self.inner().beside(now)
+    pub fn canary_status(&self, now: Time) -> Option<CanaryStatus> {
+        self.inner().canary_status(now)
     }
 
     /// What the source makes of this screen: of the stream shown or, failing that, of its canary.
@@ -262,14 +262,16 @@ impl Tally {
         }
     }
 
-    /// What trackers did, with what became of their findings since.
+    /// What trackers did, with what became of their detections since.
     #[must_use]
     pub fn told(&self, tracking: Tracking) -> Tracking {
         let Summary {
-            findings, verdict, ..
+            detections,
+            verdict,
+            ..
         } = self.inner().summary;
         Tracking {
-            findings,
+            detections,
             verdict: verdict.map(Judgement::from),
             ..tracking
         }

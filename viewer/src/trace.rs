@@ -8,7 +8,7 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
 use crate::stats::{Judgement, Presented};
-use crate::track::{Detection, Found};
+use crate::track::{Found, TrackResult};
 
 /// A line of the trace. Times are nanoseconds on CLOCK_MONOTONIC of the host that took them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,13 +79,13 @@ impl VerdictLine {
 impl TrackLine {
     /// What there is to tell of a detection.
     #[must_use]
-    pub fn of(detection: &Detection) -> Self {
+    pub fn of(result: &TrackResult) -> Self {
         Self {
-            epoch: format!("{:016x}", detection.id.epoch),
-            number: detection.id.number,
-            tracked_ns: detection.at.as_nanos(),
-            took_us: u64::try_from(detection.took.as_micros()).unwrap_or(u64::MAX),
-            detection: detection.found,
+            epoch: format!("{:016x}", result.id.epoch),
+            number: result.id.number,
+            tracked_ns: result.at.as_nanos(),
+            took_us: u64::try_from(result.took.as_micros()).unwrap_or(u64::MAX),
+            detection: result.found,
         }
     }
 

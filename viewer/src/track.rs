@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Finding, FrameId, StreamName};
+use fanlight_proto::message::{Detection, FrameId, StreamName};
 
 use crate::stats::{Look, Passage};
 pub use crew::{Crew, Told};
@@ -78,7 +78,7 @@ pub struct Frame {
 
 /// What a tracker said of a frame.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Detection {
+pub struct TrackResult {
     /// The stream of the frame.
     pub stream: StreamName,
     /// The frame's identity.
@@ -99,16 +99,16 @@ pub struct Detection {
     pub passage: Passage,
 }
 
-impl Detection {
+impl TrackResult {
     /// What the source is told of it.
     #[must_use]
-    pub fn finding(&self) -> Finding {
+    pub fn detection(&self) -> Detection {
         let tracked = self.at.saturating_since(self.shown);
         let look = Look {
             found: self.found,
             tracked,
             looked: self.told.unwrap_or_default(),
         };
-        self.passage.finding(self.id, &look)
+        self.passage.detection(self.id, &look)
     }
 }

@@ -187,7 +187,7 @@ impl Hall {
                     self.deliver_fan(&fan, &mut hear);
                     fans.extend(as_fan(Output::Fan(fan)));
                 }
-                Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
+                Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
             }
         }
         fans

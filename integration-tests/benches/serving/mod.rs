@@ -41,7 +41,7 @@ impl<'a> Serving<'a> {
             Output::Fan(fan) => sender.start(now, fan),
             Output::Send { to, datagram } => sender.send(*socket, to, &datagram),
             Output::Resend(resend) => sender.resend(*socket, &resend),
-            Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
+            Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
         });
         send_all(runtime, sender, socket);
         sender.counts().datagrams - before

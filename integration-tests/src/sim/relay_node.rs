@@ -136,7 +136,7 @@ impl Relay {
     pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
         let (counts, sent) = (self.engine.counts(), self.sender.counts());
         vec![
-            ("given_up", sent.given_up + sent.failed),
+            ("aborted", sent.aborted + sent.failed),
             ("frames", counts.frames),
             ("fanned", counts.fanned),
             ("joins", counts.joins),
@@ -191,8 +191,8 @@ impl Relay {
             }
             let before = self.sender.in_flight();
             self.turn = self.sender.run(now, &self.wire);
-            while let Some(given_up) = self.sender.take_given_up() {
-                self.engine.on_given_up(given_up.to, given_up.begun);
+            while let Some(aborted) = self.sender.take_aborted() {
+                self.engine.on_aborted(aborted.to, aborted.begun);
             }
             if self.turn != Turn::Again && self.sender.in_flight() == before {
                 return;
@@ -208,7 +208,7 @@ impl Relay {
                 Output::Fan(fan) => self.sender.start(now, fan),
                 Output::Resend(resend) => self.sender.resend(&self.wire, &resend),
                 // The simulated wire never fills.
-                Output::Isolate(_) | Output::Rejoin(_) | Output::Word { .. } => {}
+                Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
             }
         }
     }

@@ -45,7 +45,7 @@ impl Tally {
     /// Frames lost, but those that the relay withheld to keep within what the way can take, or may yet say so of.
     #[must_use]
     pub fn lost_for_good(&self) -> u64 {
-        self.losses.total() - self.losses.paced_out - self.losses.link
+        self.losses.total() - self.losses.skipped - self.losses.link
     }
 }
 

@@ -352,7 +352,7 @@ fn viewers_of_every_kind_are_listed_while_they_watch() {
         (&json!("hall"), &json!("cam"))
     );
     assert!(row("udp")["address"].as_str().unwrap().contains(':'));
-    assert_eq!(row("udp")["lost"]["given_up"], 0);
+    assert_eq!(row("udp")["lost"]["aborted"], 0);
     assert_eq!(row("ws")["frames"], 1, "it gave no credit for a second");
     assert!(row("mjpeg")["frames"].as_u64() >= Some(1));
     let stream = scene.stream();

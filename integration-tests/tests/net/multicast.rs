@@ -194,7 +194,7 @@ fn who_is_cut_off_from_the_group_is_on_unicast_within_two_seconds_and_loses_noth
         "{back:?} {missed:?} {report:?}"
     );
     assert_eq!(
-        (report.joins, report.frames.lost.by_reason["paced_out"]),
+        (report.joins, report.frames.lost.by_reason["skipped"]),
         (1, 0),
         "{report:?}"
     );
@@ -228,7 +228,7 @@ fn who_loses_much_of_the_multicast_is_taken_back_to_unicast_and_the_others_stay(
         missed[0], missed[1]
     );
     assert!(missed[1] == 0, "{report:?}");
-    assert_eq!(report.frames.lost.by_reason["paced_out"], 0, "{report:?}");
+    assert_eq!(report.frames.lost.by_reason["skipped"], 0, "{report:?}");
     clean.finish().0.assert_nearly_lossless();
 }
 

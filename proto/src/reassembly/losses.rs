@@ -9,9 +9,9 @@ pub struct Losses {
     /// The relay had a newer one before it could send them.
     pub relay: u64,
     /// The relay left them out for this viewer, to keep within what it can take.
-    pub paced_out: u64,
+    pub skipped: u64,
     /// The relay sent a part and gave up the rest, because the way to this viewer was full.
-    pub given_up: u64,
+    pub aborted: u64,
     /// Not one shard came.
     pub link: u64,
     /// Some shards came, others did not in time.
@@ -25,17 +25,17 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// The same losses, where the relay has told that it withheld so many of them: `paced_out` frames of which it sent
-    /// nothing, `given_up` of which it sent a part.
+    /// The same losses, where the relay has told that it withheld so many of them: `skipped` frames of which it sent
+    /// nothing, `aborted` of which it sent a part.
     #[must_use]
-    pub fn with_withheld(&self, paced_out: u64, given_up: u64) -> Self {
-        let paced_out = paced_out.min(self.link);
-        let given_up = given_up.min(self.incomplete);
+    pub fn with_withheld(&self, skipped: u64, aborted: u64) -> Self {
+        let skipped = skipped.min(self.link);
+        let aborted = aborted.min(self.incomplete);
         Self {
-            paced_out,
-            given_up,
-            link: self.link - paced_out,
-            incomplete: self.incomplete - given_up,
+            skipped,
+            aborted,
+            link: self.link - skipped,
+            incomplete: self.incomplete - aborted,
             ..*self
         }
     }
@@ -46,8 +46,8 @@ impl Losses {
         [
             ("upstream", self.upstream),
             ("relay", self.relay),
-            ("paced_out", self.paced_out),
-            ("given_up", self.given_up),
+            ("skipped", self.skipped),
+            ("aborted", self.aborted),
             ("link", self.link),
             ("incomplete", self.incomplete),
             ("away", self.away),

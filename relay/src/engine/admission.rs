@@ -7,7 +7,7 @@ use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse, Report};
 use prost::Message as _;
 
-use super::findings::Desk;
+use super::detections::Desk;
 use super::keys::Keys;
 use super::lane::Lane;
 use super::multicast::Membership;
@@ -163,7 +163,7 @@ impl Engine {
                 need: Need::default(),
                 lane: Lane::begin(now, self.lanes),
                 membership: Membership::default(),
-                given_up: 0,
+                aborted: 0,
                 key_generation: 0,
                 secure,
             },

@@ -125,7 +125,7 @@ impl Membership {
         !was_alone
     }
 
-    fn on_word(&mut self, now: Time, joined: bool, heard: bool, misses: bool) {
+    fn on_feedback(&mut self, now: Time, joined: bool, heard: bool, misses: bool) {
         self.standing = match self.standing {
             _ if !joined => Standing::Alone,
             Standing::Hears(since) if heard || !misses => Standing::Hears(since),
@@ -178,8 +178,8 @@ impl Membership {
 
 impl Engine {
     /// Counts a frame that did not go out whole to the viewer, or the group, at `to`; `begun`: some of it did.
-    pub fn on_given_up(&mut self, to: SocketAddr, begun: bool) {
-        self.counts.given_up += u64::from(begun);
+    pub fn on_aborted(&mut self, to: SocketAddr, begun: bool) {
+        self.counts.aborted += u64::from(begun);
         let slot = self
             .config
             .multicast
@@ -191,7 +191,7 @@ impl Engine {
             None => viewers
                 .at_mut(to)
                 .into_iter()
-                .for_each(|viewer| viewer.on_given_up(begun)),
+                .for_each(|viewer| viewer.on_aborted(begun)),
             Some(stream) => {
                 for address in stream.members() {
                     let viewer = viewers
@@ -199,7 +199,7 @@ impl Engine {
                         .filter(|viewer| viewer.membership.hears());
                     viewer
                         .into_iter()
-                        .for_each(|viewer| viewer.on_given_up(begun));
+                        .for_each(|viewer| viewer.on_aborted(begun));
                 }
             }
         }
@@ -235,7 +235,7 @@ impl Viewer {
         let missing = self.rate.missing(now, body.newest_sequence);
         let heard = self.membership.hears();
         self.membership
-            .on_word(now, joined, body.group_heard, missing >= MISSING);
+            .on_feedback(now, joined, body.group_heard, missing >= MISSING);
         self.membership.late = heard && self.membership.hears() && missing >= LATE;
         let falls = heard && (self.membership.late || !self.membership.hears());
         if falls {

@@ -124,7 +124,7 @@ pub(super) struct Rate {
     reported_newest: u64,
     broken_since: Option<Time>,
     held_until: Time,
-    paced_out: u64,
+    skipped: u64,
 }
 
 /// What one report says in addition to the one before it.
@@ -156,7 +156,7 @@ impl Rate {
             reported_newest: 0,
             broken_since: None,
             held_until: now,
-            paced_out: 0,
+            skipped: 0,
         }
     }
 
@@ -172,7 +172,7 @@ impl Rate {
         // Sums of shares are not exact.
         if held || (due < 1.0 - 1e-9 && !waited) {
             self.credit = due;
-            self.paced_out += 1;
+            self.skipped += 1;
             return false;
         }
         self.credit = (due - 1.0).max(0.0);
@@ -333,13 +333,13 @@ impl Rate {
     }
 
     /// Frames that the viewer did not get for the sake of its rate.
-    pub(super) const fn paced_out(&self) -> u64 {
-        self.paced_out
+    pub(super) const fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// Counts a frame that was not begun because the one before was still being sent.
-    pub(super) fn passed_over(&mut self) {
-        self.paced_out += 1;
+    pub(super) fn on_skipped(&mut self) {
+        self.skipped += 1;
         self.account.on_withdrawn();
     }
 

@@ -47,7 +47,7 @@ impl Engine {
     ) {
         let (ToRelay::KeepAlive(session, _)
         | ToRelay::Repair(session, _)
-        | ToRelay::Findings(session, _)
+        | ToRelay::Detections(session, _)
         | ToRelay::Goodbye(session, _)) = message
         else {
             return;
@@ -66,7 +66,7 @@ impl Engine {
         match message {
             ToRelay::KeepAlive(_, body) => self.on_keep_alive(now, from, &body),
             ToRelay::Repair(_, body) => self.on_repair(now, from, &body),
-            ToRelay::Findings(_, body) => self.on_findings(now, from, body),
+            ToRelay::Detections(_, body) => self.on_detections(now, from, body),
             _ => self.leave(now, from, "said goodbye"),
         }
     }
@@ -318,8 +318,8 @@ impl Facts<'_> {
             relay_us: self.now.as_micros(),
             status: stream.map(|stream| stream.status().clone()),
             keys: keys.map(keys::Keys::messages).unwrap_or_default(),
-            frames_paced_out: viewer.rate.paced_out(),
-            frames_given_up: viewer.given_up,
+            frames_skipped: viewer.rate.skipped(),
+            frames_aborted: viewer.aborted,
             source_clock: stream.and_then(|stream| self.clocks.at(self.now, stream.origin)),
             parity_percent: parity_percent(stream, viewer),
             pause_us: pause_us(stream, viewer),

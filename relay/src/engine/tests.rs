@@ -2,12 +2,12 @@
 
 mod admission;
 mod clocks;
+mod feedback;
 mod hostile;
 mod media;
 mod multicast;
 mod need;
 mod sealed;
-mod wayback;
 
 use std::net::SocketAddr;
 
@@ -145,7 +145,7 @@ impl Rig {
             | Output::Resend(_)
             | Output::Isolate(_)
             | Output::Rejoin(_)
-            | Output::Word { .. } => None,
+            | Output::Feedback { .. } => None,
         };
         self.outputs().into_iter().filter_map(sent).collect()
     }

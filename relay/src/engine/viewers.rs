@@ -12,8 +12,8 @@ use fanlight_proto::message::Report;
 use fanlight_proto::parity::level_count;
 
 use super::Route;
+use super::detections::Desk;
 use super::fanout::Target;
-use super::findings::Desk;
 use super::lane::Lane;
 use super::multicast::Membership;
 use super::need::Need;
@@ -55,7 +55,7 @@ pub(super) struct Viewer {
     pub(super) lane: Lane,
     pub(super) membership: Membership,
     /// Frames of which it got a part only.
-    pub(super) given_up: u64,
+    pub(super) aborted: u64,
     /// The newest key of its stream that it has.
     pub(super) key_generation: u32,
     pub(super) secure: Option<Secure>,
@@ -97,11 +97,11 @@ impl Viewer {
     }
 
     /// A frame did not go out whole to the viewer; `begun`: some of it did.
-    pub(super) fn on_given_up(&mut self, begun: bool) {
+    pub(super) fn on_aborted(&mut self, begun: bool) {
         if begun {
-            self.given_up += 1;
+            self.aborted += 1;
         } else {
-            self.rate.passed_over();
+            self.rate.on_skipped();
         }
     }
 

@@ -18,8 +18,8 @@ use super::clients::{Kind, Row, Tally};
 use super::wall::Line;
 use crate::engine::ViewerEntry;
 
-/// The event loop leaves a census twice a second or more: with none for so long, it does not turn.
-const CENSUS_STALE: Duration = Duration::from_secs(2);
+/// The event loop leaves a status twice a second or more: with none for so long, it does not turn.
+const STATUS_STALE: Duration = Duration::from_secs(2);
 
 /// `GET /api/streams`.
 pub(super) async fn streams(State(hall): State<Arc<Hall>>) -> Response {
@@ -36,8 +36,8 @@ pub(super) async fn viewers(
     Extension(role): Extension<Role>,
 ) -> Response {
     let now = clock::now();
-    let census = hall.wall.census();
-    let udp = census.viewers.iter().map(viewer);
+    let status = hall.wall.status();
+    let udp = status.viewers.iter().map(viewer);
     let clients = hall.clients.rows(now);
     let mut rows: Vec<_> = udp
         .chain(clients.iter().map(|row| client(row, now)))
@@ -56,8 +56,8 @@ pub(super) async fn viewers(
 /// `GET /api/health`.
 pub(super) async fn health(State(hall): State<Arc<Hall>>) -> Response {
     let now = clock::now();
-    let (census, reasons) = (hall.wall.census(), reasons(&hall, now));
-    let alive = census
+    let (status, reasons) = (hall.wall.status(), reasons(&hall, now));
+    let alive = status
         .streams
         .iter()
         .filter(|stream| !stream.source_gone)
@@ -67,19 +67,19 @@ pub(super) async fn health(State(hall): State<Arc<Hall>>) -> Response {
         "reasons": reasons,
         "server": server(),
         "uptime_s": now.saturating_since(hall.started).as_secs(),
-        "streams": census.streams.len(),
+        "streams": status.streams.len(),
         "streams_with_source": alive,
-        "viewers": census.viewers.len(),
+        "viewers": status.viewers.len(),
         "clients": hall.clients.count(),
     });
-    answer(status(&reasons), body)
+    answer(status_code(&reasons), body)
 }
 
 /// `GET /readyz`.
 pub(super) async fn ready(State(hall): State<Arc<Hall>>) -> Response {
     let reasons = reasons(&hall, clock::now());
     answer(
-        status(&reasons),
+        status_code(&reasons),
         json!({ "ready": reasons.is_empty(), "reasons": reasons }),
     )
 }
@@ -99,7 +99,7 @@ fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-fn status(reasons: &[&str]) -> StatusCode {
+fn status_code(reasons: &[&str]) -> StatusCode {
     if reasons.is_empty() {
         StatusCode::OK
     } else {
@@ -109,17 +109,17 @@ fn status(reasons: &[&str]) -> StatusCode {
 
 /// Why the relay is of no use at present; empty: it is.
 fn reasons(hall: &Hall, now: Time) -> Vec<&'static str> {
-    let census = hall.wall.census();
+    let status = hall.wall.status();
     if hall.shutdown.requested() {
         return vec!["the relay stops"];
     }
-    if now.saturating_since(census.at) > CENSUS_STALE {
+    if now.saturating_since(status.at) > STATUS_STALE {
         return vec!["the event loop does not turn"];
     }
-    if census.streams.is_empty() {
+    if status.streams.is_empty() {
         return vec!["no source has been heard yet"];
     }
-    if census.streams.iter().all(|stream| stream.source_gone) {
+    if status.streams.iter().all(|stream| stream.source_gone) {
         return vec!["no source has been heard lately"];
     }
     Vec::new()
@@ -153,8 +153,8 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
         "since_s": viewer.since.as_secs(),
         "frames": report.frames_shown,
         "lost": {
-            "paced_out": viewer.paced_out,
-            "given_up": viewer.given_up,
+            "skipped": viewer.skipped,
+            "aborted": viewer.aborted,
             "unrecovered": report.frames_unrecovered,
             "all": report.frames_lost,
         },

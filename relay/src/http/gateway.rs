@@ -63,7 +63,7 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let keeper = Arc::clone(hall);
-    tokio::spawn(async move { keeper.wall.keep(|census| keeper.metrics.note(census)).await });
+    tokio::spawn(async move { keeper.wall.keep(|status| keeper.metrics.note(status)).await });
     let acceptor = certificate.map(|certificate| Arc::new(tls::Acceptor::new(certificate)));
     if let Some(acceptor) = &acceptor {
         tokio::spawn(Arc::clone(acceptor).watch());

@@ -25,7 +25,7 @@ use super::clients::Kind;
 use super::fault::Fault;
 use super::wall::Line;
 use crate::board::traffic::Traffic;
-use crate::engine::Census;
+use crate::engine::EngineStatus;
 use udp::Books;
 use writer::{Ages, Writer};
 
@@ -50,8 +50,8 @@ impl Metrics {
     }
 
     /// Notes what viewers said, who may have left before anybody asks.
-    pub(super) fn note(&self, census: &Census) {
-        lock(&self.books).note(census);
+    pub(super) fn note(&self, status: &EngineStatus) {
+        lock(&self.books).note(status);
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn metrics(State(hall): State<Arc<Hall>>) -> Response {
 /// All that is told, as it was at one moment.
 #[derive(Debug)]
 struct Snapshot {
-    census: Arc<Census>,
+    status: Arc<EngineStatus>,
     roll: Vec<Line>,
     traffic: Vec<(String, Traffic)>,
     clients: Vec<(String, Kind, super::clients::Tally)>,
@@ -92,9 +92,9 @@ struct Snapshot {
 
 impl Snapshot {
     fn take(hall: &Hall, now: Time) -> Self {
-        let census = hall.wall.census();
+        let status = hall.wall.status();
         let mut books = lock(&hall.metrics.books);
-        books.note(&census);
+        books.note(&status);
         Self {
             roll: hall.wall.roll(now),
             traffic: hall.wall.traffic(),
@@ -114,7 +114,7 @@ impl Snapshot {
             usage: lock(&hall.metrics.meter).sample(now),
             processor: usage::processor_time(),
             descriptors: usage::open_descriptors(),
-            census,
+            status,
         }
     }
 
@@ -280,12 +280,12 @@ impl Snapshot {
         writer.gauge(
             "fanlight_relay_streams",
             "Streams that the relay has",
-            self.census.streams.len() as f64,
+            self.status.streams.len() as f64,
         )?;
         writer.gauge(
             "fanlight_relay_lanes",
             "UDP viewers that have a socket of their own",
-            self.census.lanes as f64,
+            self.status.lanes as f64,
         )?;
         writer.counter_seconds(
             "process_cpu",
@@ -311,7 +311,7 @@ impl Collector for Snapshot {
         let mut writer = Writer::new(&mut encoder);
         self.streams(&mut writer)?;
         self.viewers(&mut writer)?;
-        engine::write(&mut writer, &self.census)?;
+        engine::write(&mut writer, &self.status)?;
         self.process(&mut writer)
     }
 }

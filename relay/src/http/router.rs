@@ -57,9 +57,9 @@ async fn root(state: State<Arc<Hall>>, request: Request) -> Response {
 
 /// The page, with the names of the streams for those who may know them.
 fn index(hall: &Hall, request: &Request) -> Response {
-    let census = hall.wall.census();
+    let status = hall.wall.status();
     let may = request.extensions().get::<Role>().is_some();
-    let names = census
+    let names = status
         .streams
         .iter()
         .map(|stream| &stream.name)

@@ -142,7 +142,7 @@ pub(super) fn name(hall: &Hall, stream: Option<String>) -> Result<StreamName, Fa
 
 fn entry(hall: &Hall, name: &StreamName) -> Option<StreamEntry> {
     hall.wall
-        .census()
+        .status()
         .streams
         .iter()
         .find(|entry| entry.name == *name)

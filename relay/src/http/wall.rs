@@ -14,7 +14,7 @@ use super::metrics;
 use super::tempo::Tempo;
 use crate::board::traffic::Traffic;
 use crate::board::{Board, Picture};
-use crate::engine::{Census, StreamEntry};
+use crate::engine::{EngineStatus, StreamEntry};
 
 /// Who asked for a single picture counts as a watcher for so long: one that polls keeps its source awake.
 const LINGER: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(super) struct Wall {
     board: Arc<Board>,
     slots: Mutex<BTreeMap<StreamName, Arc<Slot>>>,
-    census: Mutex<Arc<Census>>,
+    status: Mutex<Arc<EngineStatus>>,
     /// Changes with what [`Wall::roll`] says, but for ages and rates.
     news: watch::Sender<u64>,
     told: Mutex<Vec<Line>>,
@@ -67,23 +67,23 @@ impl Wall {
         Self {
             board,
             slots: Mutex::default(),
-            census: Mutex::default(),
+            status: Mutex::default(),
             news: watch::Sender::new(0),
             told: Mutex::default(),
         }
     }
 
-    /// Takes what the board has whenever there is something, for ever. Each census goes `on_census`, too.
-    pub(super) async fn keep(&self, on_census: impl Fn(&Census)) {
+    /// Takes what the board has whenever there is something, for ever. Each status goes `on_status`, too.
+    pub(super) async fn keep(&self, on_status: impl Fn(&EngineStatus)) {
         loop {
             self.board.filled().await;
             if self.turn(clock::now()) {
-                on_census(&self.census());
+                on_status(&self.status());
             }
         }
     }
 
-    /// Takes what the board has, and tells it who watches; whether there is a new census.
+    /// Takes what the board has, and tells it who watches; whether there is a new status.
     pub(super) fn turn(&self, now: Time) -> bool {
         let posted = self.board.take();
         for picture in posted.pictures {
@@ -91,10 +91,10 @@ impl Wall {
                 slot.put(now, picture);
             }
         }
-        let Some(census) = posted.census else {
+        let Some(status) = posted.status else {
             return false;
         };
-        self.note(census);
+        self.note(status);
         let slots: Vec<_> = lock(&self.slots).values().cloned().collect();
         slots.iter().for_each(|slot| slot.tell_demand(now));
         self.look_for_news(now);
@@ -106,9 +106,9 @@ impl Wall {
         self.board.traffic(metrics::OTHER)
     }
 
-    /// The newest census.
-    pub(super) fn census(&self) -> Arc<Census> {
-        Arc::clone(&lock(&self.census))
+    /// The newest status.
+    pub(super) fn status(&self) -> Arc<EngineStatus> {
+        Arc::clone(&lock(&self.status))
     }
 
     /// The slot of a stream that the relay has.
@@ -120,13 +120,13 @@ impl Wall {
     /// there are others.
     pub(super) fn first(&self, now: Time) -> Option<StreamName> {
         let roll = self.roll(now);
-        let beside = |line: &Line| {
+        let sits_beside = |line: &Line| {
             roll.iter()
                 .any(|other| other.canary == line.entry.name.as_str())
         };
         let ranked = roll
             .iter()
-            .min_by_key(|line| (beside(line), line.entry.source_gone));
+            .min_by_key(|line| (sits_beside(line), line.entry.source_gone));
         ranked.map(|line| line.entry.name.clone())
     }
 
@@ -151,28 +151,28 @@ impl Wall {
                 age_us: newest.map(|picture| age_us(picture, now)),
             }
         };
-        self.census().streams.iter().map(line).collect()
+        self.status().streams.iter().map(line).collect()
     }
 
-    fn note(&self, census: Arc<Census>) {
+    fn note(&self, status: Arc<EngineStatus>) {
         let mut slots = lock(&self.slots);
-        // A stream whose first picture has overtaken the census stays.
+        // A stream whose first picture has overtaken the status stays.
         slots.retain(|name, slot| {
-            let known = census.streams.iter().any(|stream| stream.name == *name);
+            let known = status.streams.iter().any(|stream| stream.name == *name);
             let kept = known
                 || slot
                     .newest()
-                    .is_some_and(|picture| picture.received >= census.at);
+                    .is_some_and(|picture| picture.received >= status.at);
             if !kept {
                 slot.close();
             }
             kept
         });
         drop(slots);
-        for stream in &census.streams {
+        for stream in &status.streams {
             self.make(&stream.name);
         }
-        *lock(&self.census) = census;
+        *lock(&self.status) = status;
     }
 
     /// The slot of a stream; none when there are too many.
@@ -366,7 +366,7 @@ mod tests {
         }
     }
 
-    fn census(at: Time, streams: &[(&str, bool)]) -> Census {
+    fn status(at: Time, streams: &[(&str, bool)]) -> EngineStatus {
         let entry = |(name, source_gone): &(&str, bool)| StreamEntry {
             name: name.parse().unwrap(),
             size: (2, 1),
@@ -380,17 +380,17 @@ mod tests {
             viewers: 0,
             clients: 0,
         };
-        Census {
+        EngineStatus {
             at,
             streams: streams.iter().map(entry).collect(),
-            ..Census::default()
+            ..EngineStatus::default()
         }
     }
 
     /// A wall whose board has had those streams, each with a picture.
     fn wall(streams: &[(&str, bool)]) -> Wall {
         let wall = Wall::new(Arc::default());
-        wall.board.post_census(census(at(1), streams));
+        wall.board.post_status(status(at(1), streams));
         streams
             .iter()
             .for_each(|(name, _)| wall.board.post(picture(name, 5, at(1))));
@@ -428,7 +428,7 @@ mod tests {
     fn a_stream_that_is_forgotten_takes_its_slot_with_it_and_says_so_to_who_watches() {
         let wall = wall(&[("cam", false), ("two", false)]);
         let watched = slot(&wall, "cam");
-        wall.board.post_census(census(at(2), &[("two", false)]));
+        wall.board.post_status(status(at(2), &[("two", false)]));
         wall.turn(at(2));
         assert!(watched.is_closed() && wall.slot(watched.name()).is_none());
         assert!(!slot(&wall, "two").is_closed());
@@ -438,10 +438,10 @@ mod tests {
     fn a_picture_that_overtakes_the_census_keeps_its_place() {
         let wall = wall(&[("cam", false)]);
         wall.board.post(picture("new", 0, at(9)));
-        wall.board.post_census(census(at(8), &[("cam", false)]));
+        wall.board.post_status(status(at(8), &[("cam", false)]));
         wall.turn(at(9));
         assert!(!slot(&wall, "new").is_closed());
-        assert_eq!(wall.roll(at(9)).len(), 1, "the roll is the census's");
+        assert_eq!(wall.roll(at(9)).len(), 1, "the roll is the status's");
     }
 
     #[test]
@@ -467,7 +467,7 @@ mod tests {
         cam.ask(at(10));
         assert_eq!(wall.board.take_demand(), Some((name.clone(), 1)));
         let count = |now| {
-            wall.board.post_census(census(now, &[("cam", false)]));
+            wall.board.post_status(status(now, &[("cam", false)]));
             wall.turn(now)
         };
         assert!(count(at(10) + LINGER / 2));
@@ -484,7 +484,7 @@ mod tests {
         wall.board.post(picture("cam", 6, at(40)));
         wall.turn(at(40));
         assert!(!news.has_changed().unwrap());
-        wall.board.post_census(census(at(50), &[("cam", true)]));
+        wall.board.post_status(status(at(50), &[("cam", true)]));
         wall.turn(at(50));
         assert!(news.has_changed().unwrap());
     }

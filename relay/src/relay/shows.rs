@@ -9,7 +9,7 @@ use crate::board::{Board, Picture};
 use crate::engine::{Arrival, Engine};
 
 /// How often the HTTP side is told what the engine knows, when nothing has happened to a stream.
-const CENSUS_INTERVAL: Duration = Duration::from_millis(500);
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The same while viewers come and go, and tell what they have seen.
 const WATCHED_INTERVAL: Duration = Duration::from_millis(250);
@@ -22,7 +22,7 @@ const NEWS_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Shows {
     /// None when there is no HTTP: then nothing is done.
     board: Option<Arc<Board>>,
-    /// When there was a census last, the engine's news of then, and when the next is due.
+    /// When there was a status last, the engine's news of then, and when the next is due.
     counted: Time,
     told: u64,
     due: Time,
@@ -43,7 +43,7 @@ impl Shows {
         }
     }
 
-    /// Whether it is enough to look at what comes as often as a census is due: while nobody watches but over HTTP.
+    /// Whether it is enough to look at what comes as often as a status is due: while nobody watches but over HTTP.
     pub(super) fn suffice(&self, engine: &Engine) -> bool {
         self.board.is_some() && engine.viewers() == 0
     }
@@ -69,8 +69,8 @@ impl Shows {
         }
     }
 
-    /// Leaves a census when it is due, and says when the next is.
-    pub(super) fn census(&mut self, now: Time, engine: &Engine) -> Option<Time> {
+    /// Leaves a status when it is due, and says when the next is.
+    pub(super) fn status(&mut self, now: Time, engine: &Engine) -> Option<Time> {
         let board = self.board.as_ref()?;
         if engine.news() != self.told {
             self.due = self.due.min(self.counted + NEWS_INTERVAL);
@@ -79,10 +79,11 @@ impl Shows {
             let interval = if engine.viewers() > 0 {
                 WATCHED_INTERVAL
             } else {
-                CENSUS_INTERVAL
+                STATUS_INTERVAL
             };
-            (self.counted, self.told, self.due) = (now, engine.news(), now.next_beat(interval));
-            board.post_census(engine.census(now));
+            (self.counted, self.told, self.due) =
+                (now, engine.news(), now.next_multiple_of(interval));
+            board.post_status(engine.status(now));
         }
         Some(self.due)
     }
@@ -149,8 +150,8 @@ mod tests {
         );
         let mut shows = Shows::new(Some(Arc::clone(&board)));
         let mut look = |engine: &Engine, millis| {
-            let due = shows.census(at(millis), engine).unwrap();
-            (board.take().census.is_some(), due.as_micros() / 1_000)
+            let due = shows.status(at(millis), engine).unwrap();
+            (board.take().status.is_some(), due.as_micros() / 1_000)
         };
         assert_eq!(look(&engine, 10), (true, 500));
         assert_eq!(look(&engine, 499), (false, 500));

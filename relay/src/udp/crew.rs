@@ -11,7 +11,7 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
-use super::sender::{Counts, GivenUp, Sender, Share, Turn};
+use super::sender::{Aborted, Counts, Sender, Share, Turn};
 use super::shared::Shared;
 use super::wire::{Refused, Train, Wire};
 use crate::config::Gso;
@@ -52,7 +52,7 @@ struct Papers {
     over: bool,
     /// Streams that have a frame on its way or waiting for the thread.
     busy: Vec<u16>,
-    given_up: VecDeque<GivenUp>,
+    aborted: VecDeque<Aborted>,
     counts: Counts,
     /// Repairs that found no place among the orders.
     lost_repairs: u64,
@@ -184,12 +184,12 @@ impl Crew {
         self.own.in_flight()
     }
 
-    /// As [`Sender::take_given_up`].
-    pub fn take_given_up(&mut self) -> Option<GivenUp> {
-        self.own.take_given_up().or_else(|| {
+    /// As [`Sender::take_aborted`].
+    pub fn take_aborted(&mut self) -> Option<Aborted> {
+        self.own.take_aborted().or_else(|| {
             self.mates
                 .iter()
-                .find_map(|mate| mate.desk.papers().given_up.pop_front())
+                .find_map(|mate| mate.desk.papers().aborted.pop_front())
         })
     }
 
@@ -318,7 +318,7 @@ fn tell(sender: &mut Sender, desk: &Desk) -> bool {
     let Papers {
         orders,
         busy,
-        given_up,
+        aborted,
         counts,
         ..
     } = &mut *papers;
@@ -327,11 +327,11 @@ fn tell(sender: &mut Sender, desk: &Desk) -> bool {
         Order::Fan(..) | Order::Resend(_) => None,
     }));
     *counts = *sender.counts();
-    let told = given_up.len();
-    while let Some(given) = sender.take_given_up() {
-        given_up.push_back(given);
+    let told = aborted.len();
+    while let Some(given) = sender.take_aborted() {
+        aborted.push_back(given);
     }
-    busy.len() < before || given_up.len() > told
+    busy.len() < before || aborted.len() > told
 }
 
 #[cfg(test)]

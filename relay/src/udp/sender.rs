@@ -55,7 +55,7 @@ const ALONE: u32 = 5;
 
 /// A frame that one viewer did not get whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GivenUp {
+pub struct Aborted {
     /// Whose.
     pub to: SocketAddr,
     /// Whether some of it was sent.
@@ -94,7 +94,7 @@ pub struct Sender {
     segments: u16,
     jobs: VecDeque<Job>,
     spare: Vec<Vec<Pending>>,
-    given_up: VecDeque<GivenUp>,
+    aborted: VecDeque<Aborted>,
     parcels: Vec<Parcel>,
     /// Since when the shared socket has taken nothing.
     full: Option<Time>,
@@ -124,7 +124,7 @@ impl Sender {
             segments,
             jobs: VecDeque::new(),
             spare: Vec::new(),
-            given_up: VecDeque::new(),
+            aborted: VecDeque::new(),
             parcels: Vec::with_capacity(BATCH),
             full: None,
             counts: Counts::default(),
@@ -166,8 +166,8 @@ impl Sender {
     }
 
     /// The next frame that a viewer did not get whole. Take all after each [`Sender::run`].
-    pub fn take_given_up(&mut self) -> Option<GivenUp> {
-        self.given_up.pop_front()
+    pub fn take_aborted(&mut self) -> Option<Aborted> {
+        self.aborted.pop_front()
     }
 
     /// Takes a frame; [`Sender::run`] sends it. A viewer whose last frame is still on its way does not get this one.
@@ -431,8 +431,8 @@ impl Sender {
                 .position(|pending| job.fan.targets[pending.target as usize].route == route);
             if let Some(at) = at {
                 job.open.remove(at);
-                self.counts.passed_over += 1;
-                self.given_up.push_back(GivenUp {
+                self.counts.skipped += 1;
+                self.aborted.push_back(Aborted {
                     to: route.remote,
                     begun: false,
                 });
@@ -477,9 +477,9 @@ impl Sender {
             return;
         }
         let begun = pending.next > 0;
-        self.counts.given_up += u64::from(begun);
-        self.counts.passed_over += u64::from(!begun);
-        self.given_up.push_back(GivenUp { to, begun });
+        self.counts.aborted += u64::from(begun);
+        self.counts.skipped += u64::from(!begun);
+        self.aborted.push_back(Aborted { to, begun });
         pending.next = pending.end;
     }
 }

@@ -13,17 +13,17 @@ const QUICK_QUESTIONS: u32 = 8;
 /// Between those.
 const QUICK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Between the others: in it two clocks part by 0.12 ms at most. The source is told a word each second, and the question
+/// Between the others: in it two clocks part by 0.12 ms at most. The source is told a feedback each second, and the question
 /// goes with it.
 const INTERVAL: Duration = Duration::from_millis(1200);
 
 /// Of the time between two, the part in which a question goes with what else there is to say is the last of so many. It is
-/// longer than that by which the time is longer than a second, so that questions fall in with the words.
+/// longer than that by which the time is longer than a second, so that questions fall in with the feedback.
 const ALONG: u32 = 3;
 
 /// The same while the source is told what viewers find: the answers bring the verdicts, which are to be less than a second
 /// old on the screens.
-const FINDINGS_INTERVAL: Duration = Duration::from_millis(500);
+const DETECTIONS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Asks on one connection. One question is open at a time.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ impl Asker {
     }
 
     /// The source has been told what viewers found: what it makes of that is to be known soon.
-    pub(super) fn on_findings(&mut self) {
-        self.due = self.due.min(self.last + FINDINGS_INTERVAL);
+    pub(super) fn on_detections(&mut self) {
+        self.due = self.due.min(self.last + DETECTIONS_INTERVAL);
     }
 
     /// Whether `topic` is that of the open question.
@@ -166,24 +166,24 @@ mod tests {
         );
     }
 
-    /// At which of the words, one a second from `first` on, a question went along.
+    /// At which of the feedback, one a second from `first` on, a question went along.
     fn along(first: u64) -> Vec<bool> {
         let mut asker = Asker::new(ms(0), OWN);
         for _ in 0..QUICK_QUESTIONS {
             asker.ask(asker.due(), [0; NONCE_BYTES]);
         }
-        let words = (first..).step_by(1000).map(ms);
-        let goes = |word: Time| {
-            while asker.due() < word {
+        let feedback = (first..).step_by(1000).map(ms);
+        let goes = |feedback: Time| {
+            while asker.due() < feedback {
                 asker.ask(asker.due(), [0; NONCE_BYTES]);
             }
-            let goes = asker.goes_along(word);
+            let goes = asker.goes_along(feedback);
             if goes {
-                asker.ask(word, [0; NONCE_BYTES]);
+                asker.ask(feedback, [0; NONCE_BYTES]);
             }
             goes
         };
-        words.map(goes).take(12).collect()
+        feedback.map(goes).take(12).collect()
     }
 
     #[test]
@@ -198,17 +198,17 @@ mod tests {
     }
 
     #[test]
-    fn while_findings_flow_it_asks_twice_a_second() {
+    fn while_detections_flow_it_asks_twice_a_second() {
         let mut asker = Asker::new(ms(0), OWN);
         for _ in 0..QUICK_QUESTIONS {
             asker.ask(asker.due(), [0; NONCE_BYTES]);
         }
         let last = asker.due();
         asker.ask(last, [0; NONCE_BYTES]);
-        asker.on_findings();
-        assert_eq!(asker.due(), last + FINDINGS_INTERVAL);
+        asker.on_detections();
+        assert_eq!(asker.due(), last + DETECTIONS_INTERVAL);
         asker.ask(asker.due(), [0; NONCE_BYTES]);
-        assert_eq!(asker.due(), last + FINDINGS_INTERVAL + INTERVAL);
+        assert_eq!(asker.due(), last + DETECTIONS_INTERVAL + INTERVAL);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Where the event loop leaves words for a source, for its upstream thread to say. One waits; neither side ever waits for
+//! Where the event loop leaves feedback for a source, for its upstream thread to say. One waits; neither side ever waits for
 //! the other.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fanlight_proto::message::{Demand, Word};
+use fanlight_proto::message::{Demand, FeedbackReport};
 use tokio::sync::Notify;
 
 /// See the module.
@@ -15,17 +15,17 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    word: Option<Word>,
-    /// What the newest word said of who watches, and of which run of the relay it was.
+    feedback: Option<FeedbackReport>,
+    /// What the newest feedback said of who watches, and of which run of the relay it was.
     known: Option<(u64, Vec<Demand>)>,
 }
 
 impl Outbox {
-    /// Leaves a word. One that waits there still gives way, and is given back.
-    pub fn put(&self, word: Word) -> Option<Word> {
+    /// Leaves a feedback. One that waits there still gives way, and is given back.
+    pub fn put(&self, feedback: FeedbackReport) -> Option<FeedbackReport> {
         let mut waiting = self.lock();
-        waiting.known = Some((word.relay, word.demand.clone()));
-        let unsaid = waiting.word.replace(word);
+        waiting.known = Some((feedback.relay, feedback.demand.clone()));
+        let unsaid = waiting.feedback.replace(feedback);
         drop(waiting);
         self.filled.notify_one();
         unsaid
@@ -34,20 +34,20 @@ impl Outbox {
     /// A connection begins: its source is to be told at once who watches, also when that has been told to another.
     pub(super) fn begin(&self) {
         let mut waiting = self.lock();
-        if waiting.word.is_none() {
-            waiting.word = waiting.known.clone().map(|(relay, demand)| Word {
+        if waiting.feedback.is_none() {
+            waiting.feedback = waiting.known.clone().map(|(relay, demand)| FeedbackReport {
                 relay,
                 demand,
-                ..Word::default()
+                ..FeedbackReport::default()
             });
         }
         drop(waiting);
         self.filled.notify_one();
     }
 
-    /// Takes the word that waits.
-    pub(super) fn take(&self) -> Option<Word> {
-        self.lock().word.take()
+    /// Takes the feedback that waits.
+    pub(super) fn take(&self) -> Option<FeedbackReport> {
+        self.lock().feedback.take()
     }
 
     /// Waits until something may have been left since the last wait.
@@ -62,35 +62,35 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use fanlight_proto::message::Seen;
+    use fanlight_proto::message::ViewerReport;
 
     use super::*;
 
-    fn word(viewers: u32) -> Word {
+    fn feedback(viewers: u32) -> FeedbackReport {
         let demand = vec![Demand {
             stream: "cam".into(),
             viewers,
             clients: 0,
         }];
-        Word {
+        FeedbackReport {
             relay: 7,
             demand,
-            seen: vec![Seen {
+            viewers: vec![ViewerReport {
                 viewer: 1,
-                ..Seen::default()
+                ..ViewerReport::default()
             }],
-            ..Word::default()
+            ..FeedbackReport::default()
         }
     }
 
     #[test]
     fn the_newest_word_waits_and_the_older_one_is_given_back() {
         let outbox = Outbox::default();
-        assert_eq!(outbox.put(word(1)), None);
-        assert_eq!(outbox.put(word(2)), Some(word(1)));
-        assert_eq!(outbox.take(), Some(word(2)));
+        assert_eq!(outbox.put(feedback(1)), None);
+        assert_eq!(outbox.put(feedback(2)), Some(feedback(1)));
+        assert_eq!(outbox.take(), Some(feedback(2)));
         assert_eq!(outbox.take(), None);
-        assert_eq!(outbox.put(word(3)), None);
+        assert_eq!(outbox.put(feedback(3)), None);
     }
 
     #[test]
@@ -98,15 +98,15 @@ mod tests {
         let outbox = Outbox::default();
         outbox.begin();
         assert_eq!(outbox.take(), None, "nothing is known yet");
-        outbox.put(word(4));
+        outbox.put(feedback(4));
         outbox.begin();
-        assert_eq!(outbox.take(), Some(word(4)), "what waits is newer");
+        assert_eq!(outbox.take(), Some(feedback(4)), "what waits is newer");
         outbox.begin();
         assert_eq!(
             outbox.take(),
-            Some(Word {
+            Some(FeedbackReport {
                 seen: Vec::new(),
-                ..word(4)
+                ..feedback(4)
             })
         );
     }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{self, OpenError, Opener, Speaker};
-use fanlight_proto::message::{CheckedFrame, Word, parse_frame};
+use fanlight_proto::envelope::{self, FeedbackSealer, OpenError, Opener};
+use fanlight_proto::message::{CheckedFrame, FeedbackReport, parse_frame};
 use tokio::time::{sleep, timeout};
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqMessage};
 
@@ -109,9 +109,9 @@ impl Session {
                     timeout(self.upstream.stale, self.ask(socket)).await.map_err(|_| Ended::Silent)??;
                     question.set(sleep(self.until_question()));
                 }
-                () = outbox.filled(), if self.taker().speaker.may_speak() => {
-                    let Some(word) = outbox.take() else { continue };
-                    timeout(self.upstream.stale, self.say(socket, word)).await.map_err(|_| Ended::Silent)??;
+                () = outbox.filled(), if self.taker().feedback_sealer.may_speak() => {
+                    let Some(feedback) = outbox.take() else { continue };
+                    timeout(self.upstream.stale, self.say(socket, feedback)).await.map_err(|_| Ended::Silent)??;
                     if self.taker().asker.goes_along(clock::now()) {
                         timeout(self.upstream.stale, self.ask(socket)).await.map_err(|_| Ended::Silent)??;
                     }
@@ -147,21 +147,24 @@ impl Session {
         Ok(())
     }
 
-    async fn say(&self, socket: &mut SubSocket, word: Word) -> Result<(), Ended> {
-        let findings = word.seen.iter().any(|seen| !seen.findings.is_empty());
-        let topic = self.taker().speaker.topic(word);
+    async fn say(&self, socket: &mut SubSocket, feedback: FeedbackReport) -> Result<(), Ended> {
+        let detections = feedback
+            .viewers
+            .iter()
+            .any(|seen| !seen.detections.is_empty());
+        let topic = self.taker().feedback_sealer.topic(feedback);
         match topic {
             Ok(topic) => {
                 socket.subscribe(&topic).await?;
-                // The source keeps no word, but the library would.
+                // The source keeps no feedback, but the library would.
                 socket.unsubscribe(&topic).await?;
             }
             Err(error) => {
-                tracing::error!(source = %self.upstream.endpoint, "a word is not said: {error}")
+                tracing::error!(source = %self.upstream.endpoint, "a feedback is not said: {error}")
             }
         }
-        if findings {
-            self.taker().asker.on_findings();
+        if detections {
+            self.taker().asker.on_detections();
         }
         Ok(())
     }
@@ -177,7 +180,7 @@ pub(super) struct Taker {
     clock_id: u64,
     opener: Option<Opener>,
     asker: Asker,
-    speaker: Speaker,
+    feedback_sealer: FeedbackSealer,
     behind: Behind,
     same_clock: bool,
     /// When the last message came.
@@ -202,7 +205,7 @@ impl Taker {
             clock_id,
             opener: upstream.feed_key.clone().map(Opener::new),
             asker: Asker::new(now, clock_id),
-            speaker: Speaker::new(upstream.feed_key.clone(), clock::random_bytes()),
+            feedback_sealer: FeedbackSealer::new(upstream.feed_key.clone(), clock::random_bytes()),
             behind: Behind {
                 clock_id,
                 since: None,
@@ -266,7 +269,7 @@ impl Taker {
         };
         match opened {
             Ok(mut answer) => {
-                self.speaker.on_answer(&answer);
+                self.feedback_sealer.on_answer(&answer);
                 if !answer.verdicts.is_empty() {
                     self.inbox
                         .put_verdicts(self.upstream.origin, std::mem::take(&mut answer.verdicts));

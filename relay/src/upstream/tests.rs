@@ -1,5 +1,5 @@
 mod feed;
-mod words;
+mod feedback;
 
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
@@ -129,18 +129,18 @@ impl Subscription {
 }
 
 impl Subscription {
-    /// The next word about the source's clock.
+    /// The next feedback about the source's clock.
     async fn next_clock(&self) -> SourceClock {
-        let word = async {
+        let feedback = async {
             loop {
                 match self.inbox.take_clock() {
                     Some((0, clock)) => return clock,
-                    Some(other) => panic!("a word of nobody's: {other:?}"),
+                    Some(other) => panic!("a feedback of nobody's: {other:?}"),
                     None => self.inbox.filled().await,
                 }
             }
         };
-        timeout(DEADLINE, word)
+        timeout(DEADLINE, feedback)
             .await
             .expect("the source is asked and answers")
     }
@@ -227,7 +227,7 @@ fn message(topic: &[u8], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Keeps a connection open without a word, until the other side closes it.
+/// Keeps a connection open without a feedback, until the other side closes it.
 fn wait_for_end(mut stream: &TcpStream) {
     let mut sink = [0; 1024];
     while stream.read(&mut sink).is_ok_and(|count| count > 0) {}
@@ -361,12 +361,12 @@ async fn a_source_that_stops_within_a_frame_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_source_that_never_says_a_word_is_given_up_and_tried_again() {
+async fn a_source_that_never_says_a_word_is_aborted_and_tried_again() {
     recovers_from(wait_for_end).await;
 }
 
 #[tokio::test]
-async fn garbage_is_given_up_and_tried_again() {
+async fn garbage_is_aborted_and_tried_again() {
     recovers_from(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         wait_for_end(stream);

@@ -120,7 +120,7 @@ impl Court {
                 .extend(news.map(|second| (second.second, *second)));
             if screen.left_s.is_none() && report.second > began {
                 let age = screen
-                    .beside
+                    .canary_status
                     .as_ref()
                     .and_then(|beside| beside.age_ms)
                     .unwrap_or_default();

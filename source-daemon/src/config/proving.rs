@@ -103,7 +103,7 @@ impl Config {
         Ok(Limits { max_error, max_age })
     }
 
-    /// How many findings of a viewer are remembered.
+    /// How many detections of a viewer are remembered.
     ///
     /// # Errors
     /// When `history_size` is out of its range.

@@ -31,13 +31,13 @@ impl Answered {
             .end
             .max((ordinal + 1).saturating_sub(MAX_FRAMES as u64));
         for passed in forgotten..=ordinal {
-            let (word, bit) = place(passed);
-            self.bits[word] &= !bit;
+            let (feedback, bit) = place(passed);
+            self.bits[feedback] &= !bit;
         }
         self.end = self.end.max(ordinal + 1);
-        let (word, bit) = place(ordinal);
-        let new = self.bits[word] & bit == 0;
-        self.bits[word] |= bit;
+        let (feedback, bit) = place(ordinal);
+        let new = self.bits[feedback] & bit == 0;
+        self.bits[feedback] |= bit;
         new
     }
 
@@ -57,8 +57,8 @@ impl Answered {
     }
 
     fn is_marked(&self, ordinal: u64) -> bool {
-        let (word, bit) = place(ordinal);
-        self.bits[word] & bit != 0
+        let (feedback, bit) = place(ordinal);
+        self.bits[feedback] & bit != 0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use fanlight_proto::message::Word;
+use fanlight_proto::message::FeedbackReport;
 
 /// Whether anybody watches a stream, for the loop that runs its input.
 #[derive(Debug, Default)]
@@ -37,16 +37,16 @@ impl Audience {
 #[derive(Debug, Default)]
 pub(super) struct Peer {
     topics: Vec<Vec<u8>>,
-    word: Option<Said>,
+    feedback: Option<Said>,
 }
 
-/// What the newest word of a relay said.
+/// What the newest feedback of a relay said.
 #[derive(Debug)]
 pub(super) struct Said {
     pub(super) relay: u64,
     sequence: u64,
     /// Words so far.
-    pub(super) words: u64,
+    pub(super) reports: u64,
     /// Words that did not come.
     pub(super) lost: u64,
     /// For each stream here: viewers and clients.
@@ -58,32 +58,40 @@ impl Peer {
         self.topics = topics.to_vec();
     }
 
-    /// Takes what a word says of the relay; `names` are the streams here, in order.
-    pub(super) fn on_word<'a>(&mut self, word: &Word, names: impl Iterator<Item = &'a str>) {
-        let before = self.word.take().filter(|said| said.relay == word.relay);
-        let (words, lost, expected) =
-            before.map_or((0, 0, word.sequence), |s| (s.words, s.lost, s.sequence + 1));
+    /// Takes what feedback says of the relay; `names` are the streams here, in order.
+    pub(super) fn on_feedback<'a>(
+        &mut self,
+        feedback: &FeedbackReport,
+        names: impl Iterator<Item = &'a str>,
+    ) {
+        let before = self
+            .feedback
+            .take()
+            .filter(|said| said.relay == feedback.relay);
+        let (reports, lost, expected) = before.map_or((0, 0, feedback.sequence), |s| {
+            (s.reports, s.lost, s.sequence + 1)
+        });
         let demand = names.map(|name| {
-            let asked = word.demand.iter().find(|demand| demand.stream == name);
+            let asked = feedback.demand.iter().find(|demand| demand.stream == name);
             asked.map_or((0, 0), |demand| (demand.viewers, demand.clients))
         });
-        self.word = Some(Said {
-            relay: word.relay,
-            sequence: word.sequence.min(u64::MAX - 1),
-            words: words + 1,
-            lost: lost.saturating_add(word.sequence.saturating_sub(expected)),
+        self.feedback = Some(Said {
+            relay: feedback.relay,
+            sequence: feedback.sequence.min(u64::MAX - 1),
+            reports: reports + 1,
+            lost: lost.saturating_add(feedback.sequence.saturating_sub(expected)),
             demand: demand.collect(),
         });
     }
 
     pub(super) const fn said(&self) -> Option<&Said> {
-        self.word.as_ref()
+        self.feedback.as_ref()
     }
 
-    /// How many watch stream `index` by this peer, and whether anybody does: one that never says a word watches whatever
+    /// How many watch stream `index` by this peer, and whether anybody does: one that never says feedback watches whatever
     /// it is sent.
     pub(super) fn demand(&self, index: usize, topic: &[u8]) -> (bool, u32, u32) {
-        match &self.word {
+        match &self.feedback {
             Some(said) => {
                 let (viewers, clients) = said.demand.get(index).copied().unwrap_or_default();
                 (viewers > 0 || clients > 0, viewers, clients)
@@ -103,22 +111,22 @@ mod tests {
 
     use super::*;
 
-    fn word(relay: u64, sequence: u64, demand: &[(&str, u32, u32)]) -> Word {
+    fn feedback(relay: u64, sequence: u64, demand: &[(&str, u32, u32)]) -> FeedbackReport {
         let demand = demand.iter().map(|&(stream, viewers, clients)| Demand {
             stream: stream.into(),
             viewers,
             clients,
         });
-        Word {
+        FeedbackReport {
             relay,
             sequence,
             demand: demand.collect(),
-            seen: Vec::new(),
+            viewers: Vec::new(),
         }
     }
 
-    fn hear(peer: &mut Peer, word: &Word) {
-        peer.on_word(word, ["cam", "cam.canary"].into_iter());
+    fn hear(peer: &mut Peer, feedback: &FeedbackReport) {
+        peer.on_feedback(feedback, ["cam", "cam.canary"].into_iter());
     }
 
     #[test]
@@ -136,12 +144,15 @@ mod tests {
     fn a_relay_watches_what_it_says_and_no_more() {
         let mut peer = Peer::default();
         peer.on_subscriptions(&[Vec::new()]);
-        hear(&mut peer, &word(1, 1, &[("cam", 2, 0), ("other", 9, 9)]));
+        hear(
+            &mut peer,
+            &feedback(1, 1, &[("cam", 2, 0), ("other", 9, 9)]),
+        );
         assert_eq!(peer.demand(0, b"cam/"), (true, 2, 0));
         assert_eq!(peer.demand(1, b"cam.canary/"), (false, 0, 0));
-        hear(&mut peer, &word(1, 2, &[("cam", 0, 1)]));
+        hear(&mut peer, &feedback(1, 2, &[("cam", 0, 1)]));
         assert_eq!(peer.demand(0, b"cam/"), (true, 0, 1));
-        hear(&mut peer, &word(1, 3, &[]));
+        hear(&mut peer, &feedback(1, 3, &[]));
         assert_eq!(peer.demand(0, b"cam/"), (false, 0, 0));
     }
 
@@ -149,13 +160,13 @@ mod tests {
     fn words_that_did_not_come_are_counted_for_each_run_of_a_relay() {
         let mut peer = Peer::default();
         for sequence in [5, 6, 9, 9, u64::MAX] {
-            hear(&mut peer, &word(1, sequence, &[]));
+            hear(&mut peer, &feedback(1, sequence, &[]));
         }
         let said = peer.said().unwrap();
-        assert_eq!((said.words, said.lost), (5, 2 + (u64::MAX - 10)));
-        hear(&mut peer, &word(2, 7, &[]));
+        assert_eq!((said.reports, said.lost), (5, 2 + (u64::MAX - 10)));
+        hear(&mut peer, &feedback(2, 7, &[]));
         assert_eq!(
-            peer.said().map(|said| (said.words, said.lost)),
+            peer.said().map(|said| (said.reports, said.lost)),
             Some((1, 0))
         );
     }

@@ -40,7 +40,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Its kind as a word.
+    /// Its kind as a feedback.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ pub fn judge(evidence: &Evidence, limits: &Limits) -> Standing {
             .map(|owing| owing.as_secs_f64())
     };
     if let Some(seconds) = over(evidence.owing) {
-        return Standing::Blind(format!("no finding for {seconds:.1} s"));
+        return Standing::Blind(format!("no detection for {seconds:.1} s"));
     }
     if let Some(seconds) = over(evidence.beside_owing) {
         return Standing::Blind(format!(
@@ -138,7 +138,7 @@ pub fn judge(evidence: &Evidence, limits: &Limits) -> Standing {
         ));
     }
     if answers == 0 {
-        return Standing::Unmeasured("no finding is due");
+        return Standing::Unmeasured("no detection is due");
     }
     if let Some(error) = worst_error.filter(|error| *error > limits.max_error) {
         return Standing::Wrong(format!("the ball is {error:.1} px from where it should be"));

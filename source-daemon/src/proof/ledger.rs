@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Seen, State, StreamName, Word};
+use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerReport};
 
 use super::audience::{Audience, Peer};
 use super::health::{Limits, Standing};
@@ -164,12 +164,15 @@ impl Ledger {
         self.count_demand()
     }
 
-    /// See [`Ear::on_word`](crate::publisher::Ear::on_word). Tells whether somebody began or ceased to watch a stream.
-    pub fn on_word(&mut self, now: Time, peer: u64, word: &Word) -> bool {
+    /// See [`Ear::on_feedback`](crate::publisher::Ear::on_feedback). Tells whether somebody began or ceased to watch a stream.
+    pub fn on_feedback(&mut self, now: Time, peer: u64, feedback: &FeedbackReport) -> bool {
         let names = self.streams.iter().map(|stream| stream.name.as_str());
-        self.peers.entry(peer).or_default().on_word(word, names);
-        for seen in &word.seen {
-            self.on_seen(now, peer, word.relay, seen);
+        self.peers
+            .entry(peer)
+            .or_default()
+            .on_feedback(feedback, names);
+        for seen in &feedback.viewers {
+            self.on_viewer_report(now, peer, feedback.relay, seen);
         }
         self.count_demand()
     }
@@ -183,7 +186,7 @@ impl Ledger {
         self.count_demand()
     }
 
-    fn on_seen(&mut self, now: Time, peer: u64, relay: u64, seen: &Seen) {
+    fn on_viewer_report(&mut self, now: Time, peer: u64, relay: u64, seen: &ViewerReport) {
         let known = self
             .streams
             .iter()
@@ -212,7 +215,7 @@ impl Ledger {
                 told_gone: false,
             }
         });
-        row.viewer.on_seen(
+        row.viewer.on_viewer_report(
             &Reference {
                 truths,
                 second,

@@ -54,8 +54,8 @@ pub struct Summary {
     pub blind: usize,
     /// Viewers that are not measured.
     pub unmeasured: usize,
-    /// Findings since the source was started.
-    pub findings: u64,
+    /// Detections since the source was started.
+    pub detections: u64,
     /// Of these, the ones that fit no frame.
     pub mismatched: u64,
     /// Mean error over all screens' histories, in pixels.
@@ -146,7 +146,7 @@ fn log_summary(summary: &Summary) {
         wrong,
         blind,
         unmeasured,
-        findings,
+        detections,
         mismatched,
         mean_error,
         max_error,
@@ -159,7 +159,7 @@ fn log_summary(summary: &Summary) {
         wrong,
         blind,
         unmeasured,
-        findings,
+        detections,
         mismatched,
         mean_error = format!("{mean_error:.2}"),
         max_error = format!("{max_error:.2}"),

@@ -24,7 +24,7 @@ pub struct Report {
     pub limits: Limits,
     /// The stream, and its canary if there is one.
     pub streams: Vec<Stream>,
-    /// Relays that have said a word.
+    /// Relays that have said a feedback.
     pub relays: Vec<Relay>,
     /// One row for each viewer of each stream, the worst first.
     pub screens: Vec<Screen>,
@@ -85,7 +85,7 @@ pub struct Relay {
     /// Its run, in hexadecimal.
     pub relay: String,
     /// Words that came.
-    pub words: u64,
+    pub reports: u64,
     /// Words that did not.
     pub words_lost: u64,
 }
@@ -118,13 +118,13 @@ pub struct Screen {
     pub reason: String,
     /// How long ago it came.
     pub since_s: f64,
-    /// How long ago its first finding came.
+    /// How long ago its first detection came.
     pub tracking_s: Option<f64>,
     /// How long ago it was last heard of.
     pub heard_s: f64,
     /// How long ago it left.
     pub left_s: Option<f64>,
-    /// Errors of the newest findings; none when there were none.
+    /// Errors of the newest detections; none when there were none.
     pub error_px: Option<Errors>,
     /// All errors since it came.
     pub error_total_px: Spread,
@@ -137,12 +137,12 @@ pub struct Screen {
     /// As the screen reports itself.
     pub shown: Shown,
     /// Of a canary: how the picture beside it fares.
-    pub beside: Option<Beside>,
+    pub canary_status: Option<CanaryStatus>,
     /// The last seconds in which there was anything, the oldest first. The last may be under way.
     pub seconds: Vec<Second>,
 }
 
-/// Errors of the newest findings, in pixels.
+/// Errors of the newest detections, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Errors {
@@ -183,7 +183,7 @@ pub struct Spread {
 #[serde(default)]
 pub struct Latency {
     /// From capture to the tracker's answer.
-    pub capture_to_finding: Percentiles,
+    pub capture_to_detection: Percentiles,
     /// From capture to the screen.
     pub capture_to_screen: Percentiles,
     /// From capture to the publisher.
@@ -237,7 +237,7 @@ pub struct Frames {
     /// Expected and not answered for: the sum of the four below.
     pub missing: u64,
     /// Shown while all trackers were busy.
-    pub missing_passed_over: u64,
+    pub missing_untracked: u64,
     /// Answered for, but the network lost the answer.
     pub missing_lost_on_the_way: u64,
     /// Answered for, but the relay dropped the answer.
@@ -267,7 +267,7 @@ pub struct Shown {
 /// The picture beside a canary.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Beside {
+pub struct CanaryStatus {
     /// Its stream.
     pub stream: String,
     /// Frames of it shown.

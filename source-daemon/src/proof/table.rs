@@ -112,8 +112,8 @@ fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
             .detection_rate
             .map_or_else(dash, |rate| format!("{:.1}%", rate * 100.0)),
         tracked(screen.frames.missing.to_string()),
-        millis(latency.map(|latency| latency.capture_to_finding.p50)),
-        millis(latency.map(|latency| latency.capture_to_finding.p95)),
+        millis(latency.map(|latency| latency.capture_to_detection.p50)),
+        millis(latency.map(|latency| latency.capture_to_detection.p95)),
         latency.map_or_else(dash, stages),
         millis(screen.shown.fps),
         screen.shown.lost.to_string(),
@@ -124,14 +124,14 @@ fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
 /// The health, by how much it is late, and whether it has gone.
 #[must_use]
 pub fn health(screen: &Screen) -> String {
-    let word = match screen.late_by_ms {
+    let feedback = match screen.late_by_ms {
         Some(late) => format!("late by {late:.0} ms"),
         None => clean(&screen.health),
     };
     if screen.left_s.is_some() {
-        format!("{word}, gone")
+        format!("{feedback}, gone")
     } else {
-        word
+        feedback
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
             count: 30,
         };
         let latency = Latency {
-            capture_to_finding: percentiles(31.0),
+            capture_to_detection: percentiles(31.0),
             prepare: percentiles(2.0),
             transit: percentiles(5.5),
             ..Latency::default()

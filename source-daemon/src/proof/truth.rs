@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_not_new_is_passed_over() {
+    fn a_number_that_is_not_new_is_untracked() {
         let mut truths = truths(4);
         truths.on_published(frame(9));
         truths.on_published(frame(1));

@@ -5,8 +5,8 @@ mod counts;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::MAX_WORD_FINDINGS;
-use fanlight_proto::message::{Ball, Beside, Finding, Seen};
+use fanlight_proto::envelope::MAX_FEEDBACK_DETECTIONS;
+use fanlight_proto::message::{Ball, CanaryStatus, Detection, ViewerReport};
 
 use super::answered::Answered;
 use super::figures::{History, Sum};
@@ -27,7 +27,7 @@ pub const SETTLED_AFTER: Duration = Duration::from_secs(1);
 pub struct Stages {
     /// From capture to the publisher, as the source knows it.
     pub prepare: u32,
-    /// See `Finding` in control.proto for this and all below.
+    /// See `Detection` in control.proto for this and all below.
     pub transit: u32,
     /// See there.
     pub wait: u32,
@@ -42,15 +42,15 @@ pub struct Stages {
 }
 
 impl Stages {
-    fn of(prepare: u32, finding: &Finding) -> Self {
+    fn of(prepare: u32, detection: &Detection) -> Self {
         Self {
             prepare,
-            transit: finding.transit_us,
-            wait: finding.wait_us,
-            decode: finding.decode_us,
-            present: finding.present_us,
-            track: finding.track_us,
-            looked: finding.looked_us,
+            transit: detection.transit_us,
+            wait: detection.wait_us,
+            decode: detection.decode_us,
+            present: detection.present_us,
+            track: detection.track_us,
+            looked: detection.looked_us,
         }
     }
 
@@ -76,7 +76,7 @@ impl Stages {
     }
 }
 
-/// A finding for a frame that was published.
+/// A detection for a frame that was published.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Answer {
     /// When it came here.
@@ -94,7 +94,7 @@ pub struct Answer {
 /// How many answers there were of each kind, since the viewer came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kinds {
-    /// Findings received, of whatever kind.
+    /// Detections received, of whatever kind.
     pub received: u64,
     /// For frames that were published, each counted once.
     pub answered: u64,
@@ -115,7 +115,7 @@ pub struct Viewer {
     pub name: String,
     /// Where it is, made fit to be shown.
     pub address: String,
-    /// As in `Findings`; 0: it never sent any.
+    /// As in `Detections`; 0: it never sent any.
     pub screen: u64,
     /// When it was first heard of.
     pub since: Time,
@@ -139,16 +139,16 @@ pub struct Viewer {
     pub seconds: Seconds,
     /// The clocks were right within so much at the newest answer, in microseconds.
     pub clock_error_us: u32,
-    /// See `Seen`.
+    /// See `ViewerReport`.
     pub sent: Counter,
-    /// See `Seen`.
-    pub passed_over: Counter,
-    /// See `Seen`.
+    /// See `ViewerReport`.
+    pub untracked: Counter,
+    /// See `ViewerReport`.
     pub dropped: Counter,
     /// What it shows, as it reports itself.
     pub shown: Shown,
     /// How the picture fares beside this canary, and when that was heard.
-    pub beside: Option<(Time, Beside)>,
+    pub canary_status: Option<(Time, CanaryStatus)>,
     answered: Answered,
     first: Option<u64>,
     /// Frames that had been published when it came.
@@ -186,10 +186,10 @@ impl Viewer {
             seconds: Seconds::default(),
             clock_error_us: 0,
             sent: Counter::default(),
-            passed_over: Counter::default(),
+            untracked: Counter::default(),
             dropped: Counter::default(),
             shown: Shown::default(),
-            beside: None,
+            canary_status: None,
             answered: Answered::default(),
             first: None,
             came_at: truths.total(),
@@ -197,7 +197,7 @@ impl Viewer {
     }
 
     /// Its relay tells of it.
-    pub fn on_seen(&mut self, reference: &Reference<'_>, seen: &Seen) {
+    pub fn on_viewer_report(&mut self, reference: &Reference<'_>, seen: &ViewerReport) {
         let now = reference.now;
         self.heard = now;
         self.name = clean(&seen.name);
@@ -207,46 +207,46 @@ impl Viewer {
         } else {
             seen.screen
         };
-        // A checked word has no more; whoever calls with more is not worth more.
-        let findings = &seen.findings[..seen.findings.len().min(MAX_WORD_FINDINGS)];
-        // What came with the first word that counts is part of the count.
-        self.sent.on(seen.sent, seen.findings.len() as u64);
-        self.passed_over.on(seen.passed_over, 0);
+        // A checked feedback has no more; whoever calls with more is not worth more.
+        let detections = &seen.detections[..seen.detections.len().min(MAX_FEEDBACK_DETECTIONS)];
+        // What came with the first feedback that counts is part of the count.
+        self.sent.on(seen.sent, seen.detections.len() as u64);
+        self.untracked.on(seen.untracked, 0);
         self.dropped.on(seen.dropped, 0);
         if let Some(report) = &seen.report {
             self.shown.on(now, report);
         }
-        if let Some(beside) = &seen.beside {
-            self.beside = Some((
+        if let Some(beside) = &seen.canary_status {
+            self.canary_status = Some((
                 now,
-                Beside {
+                CanaryStatus {
                     stream: clean(&beside.stream),
                     ..*beside
                 },
             ));
         }
-        findings
+        detections
             .iter()
-            .for_each(|finding| self.on_finding(reference, finding));
+            .for_each(|detection| self.on_detection(reference, detection));
         if seen.left {
             self.left.get_or_insert(now);
         }
     }
 
-    fn on_finding(&mut self, reference: &Reference<'_>, finding: &Finding) {
+    fn on_detection(&mut self, reference: &Reference<'_>, detection: &Detection) {
         self.kinds.received += 1;
-        if finding.epoch != reference.truths.epoch() {
+        if detection.epoch != reference.truths.epoch() {
             self.kinds.mismatched += 1;
             return;
         }
-        match reference.truths.find(finding.number) {
+        match reference.truths.find(detection.number) {
             Known::Never => self.kinds.mismatched += 1,
             Known::Forgotten => self.kinds.too_old += 1,
-            Known::Yes(..) if !finding.ball.as_ref().is_none_or(is_finite) => {
+            Known::Yes(..) if !detection.ball.as_ref().is_none_or(is_finite) => {
                 self.kinds.mismatched += 1
             }
             Known::Yes(ordinal, _) if !self.answered.mark(ordinal) => self.kinds.mismatched += 1,
-            Known::Yes(ordinal, frame) => self.on_answer(reference, ordinal, &frame, finding),
+            Known::Yes(ordinal, frame) => self.on_answer(reference, ordinal, &frame, detection),
         }
     }
 
@@ -255,25 +255,25 @@ impl Viewer {
         reference: &Reference<'_>,
         ordinal: u64,
         frame: &Published,
-        finding: &Finding,
+        detection: &Detection,
     ) {
         let now = reference.now;
-        let error = finding
+        let error = detection
             .ball
             .as_ref()
             .zip(frame.ball.as_ref())
             .map(|(found, truth)| distance(found, truth));
         let answer = Answer {
             heard: now,
-            found: finding.ball.is_some(),
+            found: detection.ball.is_some(),
             error,
             there: frame.ball.is_some(),
-            stages: Stages::of(frame.prepared_us, finding),
+            stages: Stages::of(frame.prepared_us, detection),
         };
         let missed = answer.there && !answer.found;
         self.first = Some(self.first.map_or(ordinal, |first| first.min(ordinal)));
         self.tracking_since.get_or_insert(now);
-        self.clock_error_us = finding.clock_error_us;
+        self.clock_error_us = detection.clock_error_us;
         self.kinds.answered += 1;
         self.kinds.found += u64::from(answer.found);
         self.kinds.none += u64::from(missed);
@@ -330,7 +330,7 @@ impl Viewer {
     /// How long the picture beside this canary has been owed: `truths` are those of its stream.
     #[must_use]
     pub fn beside_owing(&self, truths: &Truths) -> Option<Duration> {
-        let (heard, beside) = self.beside.as_ref()?;
+        let (heard, beside) = self.canary_status.as_ref()?;
         let silent = Duration::from_millis(beside.silent_ms.into());
         let last = if beside.shown == 0 {
             self.since

@@ -53,7 +53,7 @@ impl Answerer {
     }
 
     /// The body of the answer to `question` of `peer`, with the time as it is now, and by which `challenge` the peer may
-    /// say words.
+    /// say feedback.
     pub(super) fn answer(
         &self,
         question: &[u8],

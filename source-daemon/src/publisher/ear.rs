@@ -3,16 +3,16 @@
 use std::fmt;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{ViewerVerdict, Word};
+use fanlight_proto::message::{FeedbackReport, ViewerVerdict};
 
 /// Listens to relays. Called on the publisher's thread, which sends frames: each call must return at once.
 pub trait Ear: fmt::Debug + Send + Sync {
     /// Peer `peer` has connected, or its subscriptions have changed: it is sent what begins with one of `topics`. A peer
-    /// that never sends a word watches whatever it subscribes to.
+    /// that never sends a feedback watches whatever it subscribes to.
     fn on_subscriptions(&self, now: Time, peer: u64, topics: &[Vec<u8>]);
 
     /// A relay says who watches and what they saw. It has proved by the feed key, where there is one, that it may.
-    fn on_word(&self, now: Time, peer: u64, word: Word);
+    fn on_feedback(&self, now: Time, peer: u64, feedback: FeedbackReport);
 
     /// The peer has gone.
     fn on_gone(&self, now: Time, peer: u64);
@@ -33,7 +33,7 @@ pub struct Deaf;
 impl Ear for Deaf {
     fn on_subscriptions(&self, _: Time, _: u64, _: &[Vec<u8>]) {}
 
-    fn on_word(&self, _: Time, _: u64, _: Word) {}
+    fn on_feedback(&self, _: Time, _: u64, _: FeedbackReport) {}
 
     fn on_gone(&self, _: Time, _: u64) {}
 

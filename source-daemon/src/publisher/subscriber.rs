@@ -13,13 +13,13 @@ use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{CHALLENGE_BYTES, is_question, is_word};
+use fanlight_proto::envelope::{CHALLENGE_BYTES, is_feedback, is_question};
 use fanlight_proto::limits::MAX_STREAMS;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answers::Questions;
-use super::words::Words;
+use super::feedback::Words;
 use super::zmtp::{self, Event, Parser, ProtocolError};
 use super::{Hub, Registration};
 
@@ -38,7 +38,7 @@ pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 /// A peer that takes not one byte for so long while there is something to send is dropped.
 pub(super) const WRITE_STALL_LIMIT: Duration = Duration::from_secs(3);
 
-/// Bytes read at a time from a subscriber: a third of the longest word.
+/// Bytes read at a time from a subscriber: a third of the longest feedback.
 const READ_CHUNK: usize = 4096;
 
 /// Bytes for which reading pauses one [`READ_PAUSE`].
@@ -212,7 +212,7 @@ impl Outbox {
         full
     }
 
-    /// Takes what the peer says, words excepted; tells whether its subscriptions have changed.
+    /// Takes what the peer says, feedback excepted; tells whether its subscriptions have changed.
     fn on_event(&mut self, now: Time, event: Event) -> Result<bool, Departure> {
         match event {
             // Not kept, so that a relay which asks each second fills no list.
@@ -302,12 +302,14 @@ impl Peer<'_> {
             .on_subscriptions(clock::now(), self.registration.number, &topics);
     }
 
-    fn take_word(&self, words: &mut Words, topic: &[u8]) {
+    fn take_word(&self, feedback: &mut Words, topic: &[u8]) {
         let now = clock::now();
-        match words.take(now, topic) {
-            Ok(word) => {
-                self.hub.counters.words.fetch_add(1, Relaxed);
-                self.hub.ear().on_word(now, self.registration.number, word);
+        match feedback.take(now, topic) {
+            Ok(feedback) => {
+                self.hub.counters.feedback.fetch_add(1, Relaxed);
+                self.hub
+                    .ear()
+                    .on_feedback(now, self.registration.number, feedback);
             }
             Err(dropped) => self.hub.drop_word(self.name, &dropped),
         }
@@ -346,15 +348,15 @@ async fn shake_hands(socket: &StreamSocket, parser: &mut Parser) -> Result<(), D
 }
 
 async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
-    let mut words = Words::new(peer.hub.answerer.sealer(), peer.challenge);
+    let mut feedback = Words::new(peer.hub.answerer.sealer(), peer.challenge);
     // That it has come is news.
     let (mut changed, mut next) = (true, Instant::now());
     loop {
         match parser.next() {
-            Ok(Some(Event::Subscribe(topic))) if is_word(&topic) => {
-                peer.take_word(&mut words, &topic)
+            Ok(Some(Event::Subscribe(topic))) if is_feedback(&topic) => {
+                peer.take_word(&mut feedback, &topic)
             }
-            Ok(Some(Event::Cancel(topic))) if is_word(&topic) => {}
+            Ok(Some(Event::Cancel(topic))) if is_feedback(&topic) => {}
             Ok(Some(event)) => {
                 match peer.outbox().on_event(clock::now(), event) {
                     Ok(news) => changed |= news,

@@ -1,6 +1,6 @@
 //! The publisher against real sockets: the library that the relay uses, and peers that mean harm.
 
-mod words;
+mod feedback;
 
 use std::time::Duration;
 

@@ -2,13 +2,13 @@
 //! and one parser: bytes in, events out. A subscriber has little to say, so everything it says is capped.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use fanlight_proto::envelope::{MAX_WORD_TOPIC, is_word};
+use fanlight_proto::envelope::{MAX_FEEDBACK_TOPIC, is_feedback};
 
-/// Largest frame that a subscriber may send, but for words. A subscription is a topic of at most 65 bytes and a byte.
+/// Largest frame that a subscriber may send, but for feedback. A subscription is a topic of at most 65 bytes and a byte.
 pub(super) const MAX_INBOUND_FRAME: usize = 512;
 
-/// Largest frame that says a word, or takes it back.
-pub(super) const MAX_WORD_FRAME: usize = 1 + MAX_WORD_TOPIC;
+/// Largest frame that says a feedback, or takes it back.
+pub(super) const MAX_FEEDBACK_FRAME: usize = 1 + MAX_FEEDBACK_TOPIC;
 
 /// Longest context of a PING (ZMTP 3.1 says 16 bytes) that is sent back.
 const MAX_PING_CONTEXT: usize = 16;
@@ -92,7 +92,7 @@ pub(super) enum ProtocolError {
     #[error("a frame has the unknown flags {0:#04x}")]
     Flags(u8),
     #[error(
-        "it announces a frame of {0} bytes and may send {MAX_INBOUND_FRAME}, or a word of {MAX_WORD_FRAME}"
+        "it announces a frame of {0} bytes and may send {MAX_INBOUND_FRAME}, or a feedback of {MAX_FEEDBACK_FRAME}"
     )]
     Oversized(u64),
     #[error("its handshake is malformed")]
@@ -193,7 +193,7 @@ impl Parser {
             .ok()
             .filter(|length| *length <= self.longest(flags));
         let body = body.ok_or(ProtocolError::Oversized(length))?;
-        if body > MAX_INBOUND_FRAME && !may_begin_word(&self.unread[header..]) {
+        if body > MAX_INBOUND_FRAME && !may_begin_feedback(&self.unread[header..]) {
             return Err(ProtocolError::Oversized(length));
         }
         if self.unread.len() < header + body {
@@ -203,22 +203,22 @@ impl Parser {
         Ok(Some((flags, self.unread.split_to(body))))
     }
 
-    /// The longest frame with these flags: words are messages of one frame, after the handshake.
+    /// The longest frame with these flags: feedback are messages of one frame, after the handshake.
     const fn longest(&self, flags: u8) -> usize {
-        let word = matches!(self.stage, Stage::Traffic) && flags & (MORE | COMMAND) == 0;
-        if word {
-            MAX_WORD_FRAME
+        let feedback = matches!(self.stage, Stage::Traffic) && flags & (MORE | COMMAND) == 0;
+        if feedback {
+            MAX_FEEDBACK_FRAME
         } else {
             MAX_INBOUND_FRAME
         }
     }
 }
 
-/// Whether what has come of a frame may be the beginning of a word.
-fn may_begin_word(body: &[u8]) -> bool {
+/// Whether what has come of a frame may be the beginning of a feedback.
+fn may_begin_feedback(body: &[u8]) -> bool {
     match body {
         [] => true,
-        [subscribe, topic @ ..] => *subscribe <= 1 && (topic.is_empty() || is_word(topic)),
+        [subscribe, topic @ ..] => *subscribe <= 1 && (topic.is_empty() || is_feedback(topic)),
     }
 }
 
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn a_length_is_refused_before_its_bytes_are_waited_for() {
         for length in [
-            MAX_WORD_FRAME as u64 + 1,
+            MAX_FEEDBACK_FRAME as u64 + 1,
             1 << 36,
             1 << 40,
             1 << 63,
@@ -410,9 +410,9 @@ mod tests {
         let long = |flags: u8, length: u64, body: &[u8]| {
             [&[LONG | flags], &length.to_be_bytes()[..], body].concat()
         };
-        let word = [b"\x01!", &[b'A'; MAX_WORD_TOPIC - 1][..]].concat();
-        let heard = after_handshake(&long(0, word.len() as u64, &word)).unwrap();
-        assert_eq!(heard, [Event::Subscribe(word[1..].to_vec())]);
+        let feedback = [b"\x01!", &[b'A'; MAX_FEEDBACK_TOPIC - 1][..]].concat();
+        let heard = after_handshake(&long(0, feedback.len() as u64, &feedback)).unwrap();
+        assert_eq!(heard, [Event::Subscribe(feedback[1..].to_vec())]);
         let refused = Err(ProtocolError::Oversized(513));
         for (flags, body) in [
             (0, &b"\x01a"[..]),

@@ -59,9 +59,9 @@ pub(super) struct Session {
     pub(super) withheld: Withheld,
     /// Frames sent to this session that did not arrive whole, as of the last PULSE.
     unrecovered: u64,
-    /// Findings sent in it, and the frames told with them that no tracker looked at.
-    pub(super) findings: u64,
-    pub(super) passed_over: u64,
+    /// Detections sent in it, and the frames told with them that no tracker looked at.
+    pub(super) detections: u64,
+    pub(super) untracked: u64,
     /// What the counts were when the session opened: its report starts from zero.
     base: Report,
 }
@@ -103,8 +103,8 @@ impl Seal {
 /// See `Pulse` in control.proto.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Withheld {
-    pub(super) paced_out: u64,
-    pub(super) given_up: u64,
+    pub(super) skipped: u64,
+    pub(super) aborted: u64,
 }
 
 /// The mean deviation of the time between relay and viewer (RFC 3550 section 6.4.1), measured once a frame.
@@ -182,8 +182,8 @@ impl Session {
             pause: Duration::ZERO,
             withheld: Withheld::default(),
             unrecovered: 0,
-            findings: 0,
-            passed_over: 0,
+            detections: 0,
+            untracked: 0,
             base,
         }
     }
@@ -265,7 +265,7 @@ impl Session {
             .saturating_sub(self.base.frames_unrecovered);
         self.unrecovered = self
             .unrecovered
-            .max(missing.saturating_sub(withheld.paced_out));
+            .max(missing.saturating_sub(withheld.skipped));
     }
 
     /// When the next keep-alive is due.

@@ -7,7 +7,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{StreamName, Verdict};
 use fanlight_proto::reassembly::{Counts, Losses, Whole};
 
-use super::{FindingCounts, PathSummary};
+use super::{DetectionCounts, PathSummary};
 
 /// A whole frame, unopened.
 #[derive(Debug)]
@@ -52,8 +52,8 @@ pub struct Summary {
     pub round_trip: Option<Duration>,
     /// Each path on its own.
     pub paths: Vec<PathSummary>,
-    /// What became of findings.
-    pub findings: FindingCounts,
+    /// What became of detections.
+    pub detections: DetectionCounts,
     /// What the source makes of them at present, if it tells.
     pub verdict: Option<Verdict>,
     /// How the source's clock relates to ours, by the path that knows best.

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use fanlight_proto::message::{Challenge, Finding, FrameId, Goodbye, Refusal, State, Status};
+use fanlight_proto::message::{Challenge, Detection, FrameId, Goodbye, Refusal, State, Status};
 
 use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
-mod findings;
+mod detections;
 mod groups;
 mod joins;
 mod losses;
@@ -294,7 +294,7 @@ impl World {
                     self.frames.push((self.now, id));
                     if self.finds {
                         self.engine
-                            .on_finding(&STREAM.parse().unwrap(), finding(id));
+                            .on_detection(&STREAM.parse().unwrap(), detection(id));
                     }
                     self.engine.recycle(arrived.whole.body);
                 }
@@ -339,12 +339,12 @@ impl World {
     }
 }
 
-fn finding(id: FrameId) -> Finding {
-    Finding {
+fn detection(id: FrameId) -> Detection {
+    Detection {
         epoch: id.epoch,
         number: id.number,
         confidence: 0.5,
-        ..Finding::default()
+        ..Detection::default()
     }
 }
 

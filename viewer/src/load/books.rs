@@ -200,16 +200,16 @@ impl Seat {
 /// The losses from `before` to `now`. Frames lost on the link may turn out to have been withheld, and the other way round
 /// when messages overtake each other: only the sum of both never falls.
 fn lost_between(before: &Losses, now: &Losses) -> Losses {
-    let (paced_out, link) = shared_out((before.paced_out, before.link), (now.paced_out, now.link));
-    let (given_up, incomplete) = shared_out(
-        (before.given_up, before.incomplete),
-        (now.given_up, now.incomplete),
+    let (skipped, link) = shared_out((before.skipped, before.link), (now.skipped, now.link));
+    let (aborted, incomplete) = shared_out(
+        (before.aborted, before.incomplete),
+        (now.aborted, now.incomplete),
     );
     Losses {
         upstream: now.upstream - before.upstream,
         relay: now.relay - before.relay,
-        paced_out,
-        given_up,
+        skipped,
+        aborted,
         link,
         incomplete,
         away: now.away - before.away,
@@ -311,8 +311,8 @@ mod tests {
             ..Losses::default()
         };
         let now = Losses {
-            paced_out: 6,
-            given_up: 2,
+            skipped: 6,
+            aborted: 2,
             relay: 1,
             ..Losses::default()
         };
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(
             lost,
             Losses {
-                paced_out: 1,
+                skipped: 1,
                 relay: 1,
                 ..Losses::default()
             }

@@ -236,8 +236,8 @@ fn add(sum: &mut Losses, losses: &Losses) {
     let Losses {
         upstream,
         relay,
-        paced_out,
-        given_up,
+        skipped,
+        aborted,
         link,
         incomplete,
         away,
@@ -246,8 +246,8 @@ fn add(sum: &mut Losses, losses: &Losses) {
     } = *losses;
     sum.upstream += upstream;
     sum.relay += relay;
-    sum.paced_out += paced_out;
-    sum.given_up += given_up;
+    sum.skipped += skipped;
+    sum.aborted += aborted;
     sum.link += link;
     sum.incomplete += incomplete;
     sum.away += away;

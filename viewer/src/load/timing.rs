@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fanlight_daemon::{Context, Feeder, Shutdown, clock};
+use fanlight_daemon::{Context, Shutdown, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
 
 use super::books::Books;
@@ -40,7 +40,7 @@ pub(super) struct Timekeeper<'a> {
     ramp: Duration,
     tells: bool,
     shutdown: &'a Shutdown,
-    feeder: Feeder,
+    watchdog: WatchdogFeeder,
     line_due: Time,
     teller: Teller,
     own: Result<Meter, String>,
@@ -72,7 +72,7 @@ impl<'a> Timekeeper<'a> {
             ramp,
             tells: config.stats.unwrap_or(true),
             shutdown: &context.shutdown,
-            feeder: Feeder::new(context.notify.clone()),
+            watchdog: WatchdogFeeder::new(context.notify.clone()),
             line_due: now + LINE_INTERVAL,
             teller: Teller::new(now),
             own: processor::start(std::process::id()),
@@ -145,7 +145,7 @@ impl<'a> Timekeeper<'a> {
     /// Rests until `due` at the latest, telling the line when it is due; whether the load shall end.
     fn rest_until(&mut self, due: Time, books: &Books) -> bool {
         let now = clock::now();
-        let watchdog = self.feeder.turn(now);
+        let watchdog = self.watchdog.turn(now);
         let due = due.min(self.line_due).min(watchdog.unwrap_or(due));
         let ends = self.shutdown.wait_timeout(due.saturating_since(now));
         let now = clock::now();

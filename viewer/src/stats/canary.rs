@@ -1,12 +1,12 @@
 //! What came of the synthetic stream that goes the same way beside the one that is shown.
 
-use fanlight_proto::message::{Beside, StreamName};
+use fanlight_proto::message::{CanaryStatus, StreamName};
 use serde::Serialize;
 
 use super::{Inner, Judgement, Time};
-use crate::engine::FindingCounts;
+use crate::engine::DetectionCounts;
 
-/// A canary as reports tell it. `frames` is the sum of `detections`, `none` and `undecodable`.
+/// A canary as reports tell it. `frames` is the sum of `found`, `none` and `undecodable`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Canary {
     /// Its stream.
@@ -16,24 +16,24 @@ pub struct Canary {
     /// Frames of it that did not.
     pub lost: u64,
     /// Frames in which the ball was found.
-    pub detections: u64,
+    pub found: u64,
     /// Frames without it.
     pub none: u64,
     /// Whole frames that were no picture, or none of a canary's size.
     pub undecodable: u64,
-    /// What became of the findings.
-    pub findings: FindingCounts,
+    /// What became of the detections.
+    pub detections: DetectionCounts,
     /// What the source makes of them.
     pub verdict: Option<Judgement>,
 }
 
 impl Inner {
     /// What a canary tells of the stream that it sits beside; none before that has its name.
-    pub(super) fn beside(&self, now: Time) -> Option<Beside> {
+    pub(super) fn canary_status(&self, now: Time) -> Option<CanaryStatus> {
         let silent = self
             .last_shown
             .map_or(0, |last| now.saturating_since(last).as_millis());
-        Some(Beside {
+        Some(CanaryStatus {
             stream: self.summary.stream.as_ref().map(StreamName::to_string)?,
             shown: self.shown,
             lost: self.losses().total(),

@@ -12,7 +12,7 @@ pub struct Judgement {
     pub health: &'static str,
     /// Distance between the true centre of the ball and where it was found last, in pixels.
     pub error_px: f64,
-    /// The same over the findings that the source remembers.
+    /// The same over the detections that the source remembers.
     pub mean_px: f64,
     /// The largest of them.
     pub max_px: f64,

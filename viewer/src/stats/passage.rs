@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanlight_proto::message::{Ball, Finding, FrameId};
+use fanlight_proto::message::{Ball, Detection, FrameId};
 
 use crate::track::Found;
 
@@ -35,13 +35,13 @@ pub struct Look {
 impl Passage {
     /// What the source is told of frame `id`.
     #[must_use]
-    pub fn finding(&self, id: FrameId, look: &Look) -> Finding {
+    pub fn detection(&self, id: FrameId, look: &Look) -> Detection {
         let ball = |found: Found| Ball {
             x: found.x as f32,
             y: found.y as f32,
             radius: found.radius as f32,
         };
-        Finding {
+        Detection {
             epoch: id.epoch,
             number: id.number,
             ball: look.found.map(ball),
@@ -99,8 +99,8 @@ mod tests {
             tracked: Duration::from_micros(5),
             looked: Duration::from_micros(6),
         };
-        let finding = passage(Some(Duration::ZERO)).finding(ID, &look);
-        let expected = Finding {
+        let detection = passage(Some(Duration::ZERO)).detection(ID, &look);
+        let expected = Detection {
             epoch: 5,
             number: 7,
             ball: Some(Ball {
@@ -117,7 +117,7 @@ mod tests {
             looked_us: 6,
             clock_error_us: 0,
         };
-        assert_eq!(finding, expected);
+        assert_eq!(detection, expected);
     }
 
     #[test]
@@ -127,13 +127,13 @@ mod tests {
             tracked: Duration::from_secs(1 << 40),
             looked: Duration::ZERO,
         };
-        let error = |error| passage(error).finding(ID, &look).clock_error_us;
+        let error = |error| passage(error).detection(ID, &look).clock_error_us;
         assert_eq!(error(Some(Duration::from_nanos(1))), 1);
         assert_eq!(error(Some(Duration::from_micros(200))), 200);
         assert_eq!(error(None), u32::MAX, "by wall clocks nothing is certain");
-        let finding = passage(None).finding(ID, &look);
+        let detection = passage(None).detection(ID, &look);
         assert_eq!(
-            (finding.track_us, finding.ball, finding.confidence),
+            (detection.track_us, detection.ball, detection.confidence),
             (u32::MAX, None, 0.0)
         );
     }

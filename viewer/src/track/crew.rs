@@ -10,10 +10,10 @@ use fanlight_daemon::Shutdown;
 use super::desk::Desk;
 use super::member::Member;
 use super::tally::{Tally, Tracking};
-use super::{Detection, Frame, Plan};
+use super::{Frame, Plan, TrackResult};
 
 /// Called with each answer, on a tracker's thread.
-pub type Told = Arc<dyn Fn(&Detection) + Send + Sync>;
+pub type Told = Arc<dyn Fn(&TrackResult) + Send + Sync>;
 
 /// Trackers at work.
 pub struct Crew {
@@ -65,8 +65,8 @@ impl Crew {
 
     /// Frames offered that none looked at to the end.
     #[must_use]
-    pub fn passed_over(&self) -> u64 {
-        self.tally.passed_over()
+    pub fn untracked(&self) -> u64 {
+        self.tally.untracked()
     }
 
     /// What they did so far.

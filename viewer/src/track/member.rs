@@ -13,7 +13,7 @@ use super::crew::Told;
 use super::desk::Desk;
 use super::tally::Tally;
 use super::wire::{Answer, Format, Found, Header};
-use super::{Detection, Frame, Plan};
+use super::{Frame, Plan, TrackResult};
 use crate::decode::{DecodeError, Decoder};
 use crate::track::grey::Grey;
 
@@ -174,7 +174,7 @@ impl Member {
             passage,
             ..
         } = frame;
-        let detection = Detection {
+        let result = TrackResult {
             stream,
             id,
             size,
@@ -185,8 +185,8 @@ impl Member {
             shown,
             passage,
         };
-        self.tally.on_answer(&detection);
-        (self.told)(&detection);
+        self.tally.on_answer(&result);
+        (self.told)(&result);
         Ok(())
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Detection;
+use super::TrackResult;
 use super::wire::Found;
-use crate::engine::FindingCounts;
+use crate::engine::DetectionCounts;
 use crate::stats::{Ages, Judgement};
 
 /// Counts of all trackers of a viewer. Any thread may call.
@@ -17,7 +17,7 @@ pub(super) struct Tally(Mutex<Counts>);
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) offered: u64,
-    pub(super) detections: u64,
+    pub(super) found: u64,
     pub(super) none: u64,
     pub(super) missing: u64,
     pub(super) failed: u64,
@@ -27,10 +27,10 @@ pub(super) struct Counts {
     pub(super) unknown: u64,
     answer: Ages,
     work: Ages,
-    last: Option<Detection>,
+    last: Option<TrackResult>,
 }
 
-/// The part of a viewer's report about its trackers. `offered` is the sum of `detections`, `none`, `missing`, `failed` and
+/// The part of a viewer's report about its trackers. `offered` is the sum of `found`, `none`, `missing`, `failed` and
 /// `pending`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tracking {
@@ -39,7 +39,7 @@ pub struct Tracking {
     /// Frames shown, each of which a tracker should have seen.
     pub offered: u64,
     /// Frames in which something was found.
-    pub detections: u64,
+    pub found: u64,
     /// Frames in which there is nothing.
     pub none: u64,
     /// Frames that no tracker saw because all were busy.
@@ -65,7 +65,7 @@ pub struct Tracking {
     /// The newest detection.
     pub last: Option<LastDetection>,
     /// What became of the answers on their way to the source.
-    pub findings: FindingCounts,
+    pub detections: DetectionCounts,
     /// What the source makes of them.
     pub verdict: Option<Judgement>,
 }
@@ -100,40 +100,40 @@ impl Tally {
     }
 
     /// Takes an answer.
-    pub(super) fn on_answer(&self, detection: &Detection) {
+    pub(super) fn on_answer(&self, result: &TrackResult) {
         let mut counts = self.counts();
-        counts.answer.record(detection.took);
-        if let Some(told) = detection.told {
+        counts.answer.record(result.took);
+        if let Some(told) = result.told {
             counts.work.record(told);
         }
-        if detection.found.is_some() {
-            counts.detections += 1;
-            counts.last = Some(detection.clone());
+        if result.found.is_some() {
+            counts.found += 1;
+            counts.last = Some(result.clone());
         } else {
             counts.none += 1;
         }
     }
 
     /// Frames that no tracker looked at to the end.
-    pub(super) fn passed_over(&self) -> u64 {
+    pub(super) fn untracked(&self) -> u64 {
         let counts = self.counts();
         counts.missing + counts.failed
     }
 
     pub(super) fn report(&self, trackers: usize) -> Tracking {
         let counts = self.counts();
-        let answered = counts.detections + counts.none;
+        let answered = counts.found + counts.none;
         Tracking {
             trackers,
             offered: counts.offered,
-            detections: counts.detections,
+            found: counts.found,
             none: counts.none,
             missing: counts.missing,
             failed: counts.failed,
             pending: counts
                 .offered
                 .saturating_sub(answered + counts.missing + counts.failed),
-            detection_rate: (answered > 0).then(|| counts.detections as f64 / answered as f64),
+            detection_rate: (answered > 0).then(|| counts.found as f64 / answered as f64),
             restarts: counts.restarts,
             timeouts: counts.timeouts,
             malformed: counts.malformed,
@@ -141,7 +141,7 @@ impl Tally {
             answer_ms: spread(&counts.answer),
             work_ms: spread(&counts.work),
             last: counts.last.as_ref().and_then(last),
-            findings: FindingCounts::default(),
+            detections: DetectionCounts::default(),
             verdict: None,
         }
     }
@@ -160,10 +160,10 @@ fn millis(length: Duration) -> f64 {
     length.as_micros() as f64 / 1e3
 }
 
-fn last(detection: &Detection) -> Option<LastDetection> {
-    let (epoch, number) = (format!("{:016x}", detection.id.epoch), detection.id.number);
-    detection.found.map(|found| LastDetection {
-        stream: detection.stream.to_string(),
+fn last(result: &TrackResult) -> Option<LastDetection> {
+    let (epoch, number) = (format!("{:016x}", result.id.epoch), result.id.number);
+    result.found.map(|found| LastDetection {
+        stream: result.stream.to_string(),
         epoch,
         number,
         found,

@@ -11,9 +11,9 @@ use super::*;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A crew, and what it says of frames.
-fn crew(command: &str, trackers: usize) -> (Crew, Receiver<Detection>) {
+fn crew(command: &str, trackers: usize) -> (Crew, Receiver<TrackResult>) {
     let (sender, answers) = channel();
-    let told: Told = Arc::new(move |detection: &Detection| drop(sender.send(detection.clone())));
+    let told: Told = Arc::new(move |result: &TrackResult| drop(sender.send(result.clone())));
     let plan = Plan {
         trackers,
         kind: Kind::Command(command.to_owned()),
@@ -70,7 +70,7 @@ fn offer_until(crew: &Crew, mut number: u64, wanted: impl Fn(&Tracking) -> bool)
     }
 }
 
-fn answer(answers: &Receiver<Detection>) -> Detection {
+fn answer(answers: &Receiver<TrackResult>) -> TrackResult {
     answers.recv_timeout(SOON).expect("the tracker answers")
 }
 
@@ -81,9 +81,9 @@ fn each_frame_has_its_answer() {
     let (crew, answers) = crew(&answering(found), 1);
     for number in 0..5 {
         crew.offer(frame(number));
-        let detection = answer(&answers);
+        let result = answer(&answers);
         assert_eq!(
-            (detection.id, detection.size),
+            (result.id, result.size),
             (FrameId { epoch: 5, number }, (8, 8))
         );
         let found = Found {
@@ -93,18 +93,13 @@ fn each_frame_has_its_answer() {
             confidence: 1.0,
         };
         assert_eq!(
-            (detection.found, detection.told),
+            (result.found, result.told),
             (Some(found), Some(Duration::from_micros(70)))
         );
     }
     let report = crew.report();
     assert_eq!(
-        (
-            report.offered,
-            report.detections,
-            report.missing,
-            report.pending
-        ),
+        (report.offered, report.found, report.missing, report.pending),
         (5, 5, 0, 0)
     );
     assert_eq!(
@@ -159,7 +154,7 @@ fn a_tracker_that_talks_without_end_is_replaced() {
         if command == "yes" {
             let report = offer_until(&crew, 0, |report| report.restarts >= 1);
             assert!(
-                report.malformed >= 100 && report.detections + report.none == 0,
+                report.malformed >= 100 && report.found + report.none == 0,
                 "{report:?}"
             );
         }
@@ -200,9 +195,9 @@ fn frames_go_to_whoever_is_idle() {
     let mut tellers = std::collections::BTreeSet::new();
     for number in 0..200 {
         crew.offer(frame(number));
-        let detection = answer(&answers);
-        assert_eq!(detection.id.number, number);
-        tellers.insert(detection.told);
+        let result = answer(&answers);
+        assert_eq!(result.id.number, number);
+        tellers.insert(result.told);
         if tellers.len() == 4 {
             break;
         }

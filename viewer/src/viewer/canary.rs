@@ -37,7 +37,7 @@ pub(super) struct Plan {
     pub(super) route: Route,
     /// The engine that the stream has, too.
     pub(super) engine: EngineConfig,
-    /// See `Findings` in control.proto.
+    /// See `Detections` in control.proto.
     pub(super) screen: u64,
     /// What the stream shown comes to; it learns what the canary does.
     pub(super) tally: Arc<Tally>,

@@ -202,7 +202,7 @@ impl Presenter {
                 shown,
                 passage,
             });
-            self.outbox.set_passed_over(crew.passed_over());
+            self.outbox.set_untracked(crew.untracked());
         }
         if let Some(choice) = &self.canary {
             choice.set(canary.as_ref());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::logline::Limited;
-use fanlight_daemon::{Feeder, Notify, clock};
+use fanlight_daemon::{Notify, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
 
 use super::handover::HandOver;
@@ -27,7 +27,7 @@ pub(super) struct Receiver {
     verdicts: Verdicts,
     ready: bool,
     summary_due: Time,
-    feeder: Feeder,
+    watchdog: WatchdogFeeder,
     changes: Limited,
 }
 
@@ -40,8 +40,11 @@ impl Receiver {
         outbox: Option<Arc<Outbox>>,
         verdicts: Verdicts,
     ) -> Self {
-        let (feeder, changes, summary_due) =
-            (Feeder::new(notify.clone()), Limited::new(), Time::default());
+        let (watchdog, changes, summary_due) = (
+            WatchdogFeeder::new(notify.clone()),
+            Limited::new(),
+            Time::default(),
+        );
         Self {
             handover,
             tally,
@@ -50,7 +53,7 @@ impl Receiver {
             verdicts,
             ready: false,
             summary_due,
-            feeder,
+            watchdog,
             changes,
         }
     }
@@ -115,12 +118,12 @@ impl Sink for Receiver {
             );
             self.tally.on_summary(summary);
         }
-        // Nobody wakes this thread for a finding: it looks for them as often as they are sent.
-        let findings_due = self.outbox.as_ref().map(|outbox| {
+        // Nobody wakes this thread for a detection: it looks for them as often as they are sent.
+        let detections_due = self.outbox.as_ref().map(|outbox| {
             outbox.hand_to(engine);
             self.summary_due
         });
-        [self.feeder.turn(now), findings_due]
+        [self.watchdog.turn(now), detections_due]
             .into_iter()
             .flatten()
             .min()

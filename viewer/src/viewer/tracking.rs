@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::feed::Feed;
 use crate::mark::Mark;
 use crate::trace::TrackLine;
-use crate::track::{Crew, Detection, Told};
+use crate::track::{Crew, Told, TrackResult};
 
 /// Starts the trackers that are asked for.
 ///
@@ -28,16 +28,16 @@ pub(super) fn start(
         return Ok(None);
     };
     let (feed, shows, outbox) = (Arc::clone(feed), config.show_track, Arc::clone(outbox));
-    let told: Told = Arc::new(move |detection: &Detection| {
+    let told: Told = Arc::new(move |result: &TrackResult| {
         if let Some(Err(error)) = trace
             .as_ref()
-            .map(|trace| TrackLine::of(detection).write(&**trace))
+            .map(|trace| TrackLine::of(result).write(&**trace))
         {
             tracing::error!("a detection is not in the trace: {error}");
         }
-        outbox.put(detection.stream.clone(), detection.finding());
+        outbox.put(result.stream.clone(), result.detection());
         if shows {
-            feed.set_mark(mark(detection));
+            feed.set_mark(mark(result));
         }
     });
     Crew::start(&plan, &told, shutdown)
@@ -45,9 +45,9 @@ pub(super) fn start(
         .context("the trackers cannot be started")
 }
 
-fn mark(detection: &Detection) -> Option<Mark> {
-    let Detection { id, at, size, .. } = *detection;
-    detection.found.map(|found| Mark {
+fn mark(result: &TrackResult) -> Option<Mark> {
+    let TrackResult { id, at, size, .. } = *result;
+    result.found.map(|found| Mark {
         id,
         at,
         size,

@@ -154,7 +154,7 @@ impl Hall {
                 Output::Resend(_)
                 | Output::Isolate(_)
                 | Output::Rejoin(_)
-                | Output::Word { .. } => {}
+                | Output::Feedback { .. } => {}
             }
         }
         let Some(Said::Pulse(_, pulse)) = told else {
@@ -251,7 +251,7 @@ fn who_hears_nothing_gets_unicast_at_once_and_the_newest_frame_besides_and_is_no
         hall.keep_alive(1, false);
         assert!(hall.screens[0].whole.contains(&hall.number));
     }
-    assert_eq!(hall.keep_alive(0, true).frames_paced_out, 0);
+    assert_eq!(hall.keep_alive(0, true).frames_skipped, 0);
     // After three seconds it is told to leave, and not asked to join again before half a minute has passed.
     hall.seconds(1);
     assert_eq!(
@@ -359,9 +359,9 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         group_heard: true,
         ..KeepAlive::default()
     };
-    let word = |paused| KeepAlive { paused, ..said };
+    let feedback = |paused| KeepAlive { paused, ..said };
     let offered = |rig: &mut Rig, paused| match only(
-        rig.say(viewer(1), &ToRelay::KeepAlive(session, word(paused))),
+        rig.say(viewer(1), &ToRelay::KeepAlive(session, feedback(paused))),
     ) {
         Said::Pulse(_, pulse) => pulse.group.is_some(),
         other => panic!("{other:?}"),
@@ -378,7 +378,7 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
     assert!(!offered(&mut rig, true), "it is paused");
     assert_eq!((rig.engine.in_groups(), rig.engine.lanes()), (0, 0));
     let mut datagram = Vec::new();
-    ToRelay::KeepAlive(session, word(false)).encode(&mut datagram);
+    ToRelay::KeepAlive(session, feedback(false)).encode(&mut datagram);
     rig.engine.on_datagram(
         rig.now,
         Route {
@@ -460,14 +460,14 @@ fn the_group_gets_the_parity_that_one_of_its_viewers_needs_and_each_of_them_is_t
 }
 
 #[test]
-fn what_is_given_up_for_the_group_is_told_to_each_of_its_viewers() {
+fn what_is_aborted_for_the_group_is_told_to_each_of_its_viewers() {
     let mut hall = Hall::new(3);
     hall.screens[2].reached = false;
     hall.seconds(1);
     hall.frame();
-    hall.rig.engine.on_given_up(GROUP, true);
-    hall.rig.engine.on_given_up(GROUP, false);
-    let told = |pulse: Pulse| (pulse.frames_given_up, pulse.frames_paced_out);
+    hall.rig.engine.on_aborted(GROUP, true);
+    hall.rig.engine.on_aborted(GROUP, false);
+    let told = |pulse: Pulse| (pulse.frames_aborted, pulse.frames_skipped);
     assert_eq!(
         [0, 1, 2].map(|at| told(hall.keep_alive(at, false))),
         [(1, 1), (1, 1), (0, 0)]
@@ -562,7 +562,7 @@ fn who_has_a_frame_on_its_way_for_long_is_served_alone_whatever_it_says_and_is_n
         "the frame it missed last"
     );
     assert_eq!(hall.sent_in(3), (0, vec![90]));
-    assert_eq!(hall.keep_alive(0, true).frames_paced_out, 0);
+    assert_eq!(hall.keep_alive(0, true).frames_skipped, 0);
 }
 
 #[test]

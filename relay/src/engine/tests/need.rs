@@ -84,7 +84,7 @@ fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_a
     assert_eq!(watched.second(3, 0).0.len(), 30);
     let (fans, pulse) = watched.second(0, 0);
     assert!((14..=16).contains(&fans.len()), "{}", fans.len());
-    assert_eq!(pulse.frames_paced_out, 30 - fans.len() as u64);
+    assert_eq!(pulse.frames_skipped, 30 - fans.len() as u64);
     assert!(
         fans.iter()
             .all(|fan| fan.targets[0].spread > Duration::ZERO)
@@ -102,7 +102,7 @@ fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_a
                 .any(|target| target.route.remote == viewer(2) && target.spread.is_zero())
         );
     }
-    assert!(watched.rig.engine.paced_out() > pulse.frames_paced_out);
+    assert!(watched.rig.engine.skipped() > pulse.frames_skipped);
 }
 
 #[test]
@@ -136,13 +136,13 @@ fn parity_goes_to_who_reports_loss_and_is_made_only_then() {
 }
 
 #[test]
-fn frames_given_up_or_not_begun_are_told_to_the_viewer() {
+fn frames_aborted_or_not_begun_are_told_to_the_viewer() {
     let mut watched = Watched::new();
-    watched.rig.engine.on_given_up(viewer(1), true);
-    watched.rig.engine.on_given_up(viewer(1), false);
-    watched.rig.engine.on_given_up(viewer(7), true);
+    watched.rig.engine.on_aborted(viewer(1), true);
+    watched.rig.engine.on_aborted(viewer(1), false);
+    watched.rig.engine.on_aborted(viewer(7), true);
     let pulse = watched.keep_alive(KeepAlive::default());
-    assert_eq!((pulse.frames_given_up, pulse.frames_paced_out), (1, 1));
+    assert_eq!((pulse.frames_aborted, pulse.frames_skipped), (1, 1));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
     );
     assert!(watched.frame().is_some());
     // What was not sent meanwhile was not left out.
-    assert_eq!(watched.keep_alive(KeepAlive::default()).frames_paced_out, 0);
+    assert_eq!(watched.keep_alive(KeepAlive::default()).frames_skipped, 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use fanlight_proto::handshake::{
     Channel, Initiator, PrivateKey, PublicKey, RelayAccess, SharedKey, ViewerAccess,
 };
 use fanlight_proto::limits::JOIN_BYTES;
-use fanlight_proto::message::{Access, Finding, Findings, Refusal, Report, StreamKey};
+use fanlight_proto::message::{Access, Detection, Detections, Refusal, Report, StreamKey};
 use fanlight_proto::seal::MediaKey;
 use prost::Message as _;
 
@@ -187,18 +187,18 @@ impl Guest {
 
     /// Says what it found.
     fn find(&mut self, rig: &mut Rig, sent: u64) {
-        let finding = Finding {
+        let detection = Detection {
             epoch: 1,
             number: sent,
-            ..Finding::default()
+            ..Detection::default()
         };
-        let body = Findings {
+        let body = Detections {
             screen: 5,
-            findings: vec![finding],
+            detections: vec![detection],
             sent,
-            ..Findings::default()
+            ..Detections::default()
         };
-        self.tell(rig, &ToRelay::Findings(self.session, body));
+        self.tell(rig, &ToRelay::Detections(self.session, body));
     }
 
     /// Says that it is there and what it knows; the answer.
@@ -719,33 +719,37 @@ fn no_key_stands_in_what_is_printed() {
 }
 
 #[test]
-fn findings_are_taken_sealed_and_not_in_the_clear() {
+fn detections_are_taken_sealed_and_not_in_the_clear() {
     let mut rig = psk();
     let mut guest = Guest::join(&mut rig, 1, &with_psk());
-    let finding = Finding {
+    let detection = Detection {
         epoch: 1,
-        ..Finding::default()
+        ..Detection::default()
     };
-    let body = Findings {
+    let body = Detections {
         screen: 6,
-        findings: vec![finding],
+        detections: vec![detection],
         sent: 9,
-        ..Findings::default()
+        ..Detections::default()
     };
-    raw(&mut rig, guest.at, &ToRelay::Findings(guest.session, body));
+    raw(
+        &mut rig,
+        guest.at,
+        &ToRelay::Detections(guest.session, body),
+    );
     assert_eq!(
         (
             rig.engine.counts().unauthentic,
-            rig.engine.counts().findings
+            rig.engine.counts().detections
         ),
         (1, 0)
     );
     guest.find(&mut rig, 1);
-    let sealed = guest.sealed(&ToRelay::Findings(
+    let sealed = guest.sealed(&ToRelay::Detections(
         guest.session,
-        Findings {
+        Detections {
             screen: 5,
-            ..Findings::default()
+            ..Detections::default()
         },
     ));
     rig.engine.on_datagram(
@@ -759,22 +763,22 @@ fn findings_are_taken_sealed_and_not_in_the_clear() {
     assert_eq!(
         (
             rig.engine.counts().unauthentic,
-            rig.engine.counts().findings
+            rig.engine.counts().detections
         ),
         (1, 1)
     );
     rig.pass(SECOND);
-    let word = |output| {
-        if let Output::Word { word, .. } = output {
-            Some(word)
+    let feedback = |output| {
+        if let Output::Feedback { feedback, .. } = output {
+            Some(feedback)
         } else {
             None
         }
     };
-    let words: Vec<Word> = rig.outputs().into_iter().filter_map(word).collect();
-    let seen: Vec<_> = words
+    let feedback: Vec<FeedbackReport> = rig.outputs().into_iter().filter_map(feedback).collect();
+    let seen: Vec<_> = feedback
         .iter()
-        .flat_map(|word| &word.seen)
+        .flat_map(|feedback| &feedback.viewers)
         .filter(|seen| seen.screen != 0)
         .collect();
     assert!(!seen.is_empty() && seen.iter().all(|seen| seen.screen == 5));

@@ -1,7 +1,7 @@
 //! What the engine counts.
 
 use super::writer::Writer;
-use crate::engine::{Census, Counts};
+use crate::engine::{Counts, EngineStatus};
 
 type Count = (&'static str, &'static str, fn(&Counts) -> u64);
 
@@ -91,12 +91,12 @@ const COUNTS: [Count; 18] = [
     ),
 ];
 
-pub(super) fn write(writer: &mut Writer<'_, '_>, census: &Census) -> std::fmt::Result {
+pub(super) fn write(writer: &mut Writer<'_, '_>, status: &EngineStatus) -> std::fmt::Result {
     for (name, help, count) in COUNTS {
         writer.counter(
             &format!("fanlight_relay_{name}"),
             help,
-            count(&census.counts),
+            count(&status.counts),
         )?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use fanlight_proto::message::StreamName;
 
 use super::OTHER;
 use crate::board::traffic::Ages;
-use crate::engine::{Census, ViewerEntry};
+use crate::engine::{EngineStatus, ViewerEntry};
 
 /// Streams that are counted by their names; a name that was counted once stays counted.
 const MAX_NAMES: usize = 4 * MAX_STREAMS;
@@ -31,9 +31,9 @@ pub(super) struct Totals {
     /// Come.
     pub(super) bytes: u64,
     /// Left out for the sake of what the viewer's way can take.
-    paced_out: u64,
+    skipped: u64,
     /// Of which the viewer was sent a part only.
-    given_up: u64,
+    aborted: u64,
     /// That the relay sent and that did not come whole.
     unrecovered: u64,
     /// When shown.
@@ -44,8 +44,8 @@ impl Totals {
     /// The frames that did not come, by reason.
     pub(super) fn lost(&self) -> [(&'static str, u64); 3] {
         [
-            ("paced_out", self.paced_out),
-            ("given_up", self.given_up),
+            ("skipped", self.skipped),
+            ("aborted", self.aborted),
             ("unrecovered", self.unrecovered),
         ]
     }
@@ -58,8 +58,8 @@ struct Seen {
     at: Time,
     shown: u64,
     bytes: u64,
-    paced_out: u64,
-    given_up: u64,
+    skipped: u64,
+    aborted: u64,
     unrecovered: u64,
     age_due: Time,
 }
@@ -68,30 +68,30 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Books {
     at: Time,
-    /// The viewers of the last census, whose number the engine bounds.
+    /// The viewers of the last status, whose number the engine bounds.
     seen: BTreeMap<SocketAddr, Seen>,
     totals: BTreeMap<StreamName, Totals>,
     other: Option<Totals>,
 }
 
 impl Books {
-    /// Adds what is new in `census`.
-    pub(super) fn note(&mut self, census: &Census) {
-        if census.at <= self.at {
+    /// Adds what is new in `status`.
+    pub(super) fn note(&mut self, status: &EngineStatus) {
+        if status.at <= self.at {
             return;
         }
-        self.at = census.at;
+        self.at = status.at;
         let before = std::mem::take(&mut self.seen);
-        for viewer in &census.viewers {
-            let began = census.at - viewer.since;
+        for viewer in &status.viewers {
+            let began = status.at - viewer.since;
             let known = before
                 .get(&viewer.address)
                 .filter(|seen| seen.began == began);
             let totals = self.totals_of(&viewer.stream);
             let seen = match known {
-                Some(seen) => add(totals, seen, viewer, census.at),
+                Some(seen) => add(totals, seen, viewer, status.at),
                 // What it said in an earlier session has been counted.
-                None => seen(viewer, began, census.at),
+                None => seen(viewer, began, status.at),
             };
             // It has said nothing of itself yet: with its first words it begins.
             let silent = viewer.report.frames_shown == 0 && viewer.report.bytes == 0;
@@ -127,8 +127,8 @@ fn seen(viewer: &ViewerEntry, began: Time, at: Time) -> Seen {
         at,
         shown: report.frames_shown,
         bytes: report.bytes,
-        paced_out: viewer.paced_out,
-        given_up: viewer.given_up,
+        skipped: viewer.skipped,
+        aborted: viewer.aborted,
         unrecovered: report.frames_unrecovered,
         age_due: at,
     }
@@ -145,8 +145,8 @@ fn add(totals: &mut Totals, before: &Seen, viewer: &ViewerEntry, at: Time) -> Se
     totals.frames += shown;
     totals.bytes += added(new.bytes, before.bytes, most(MAX_BYTES_A_SECOND));
     totals.unrecovered += added(new.unrecovered, before.unrecovered, most(MAX_FPS));
-    totals.paced_out += new.paced_out.saturating_sub(before.paced_out);
-    totals.given_up += new.given_up.saturating_sub(before.given_up);
+    totals.skipped += new.skipped.saturating_sub(before.skipped);
+    totals.aborted += new.aborted.saturating_sub(before.aborted);
     let mut age_due = before.age_due;
     if shown > 0 && viewer.report.age_us > 0 && at >= age_due {
         totals
@@ -180,8 +180,8 @@ mod tests {
             since: age,
             silent: Duration::ZERO,
             report,
-            paced_out: 0,
-            given_up: 0,
+            skipped: 0,
+            aborted: 0,
             share: 1.0,
             parity_level: 0,
             own_socket: false,
@@ -202,10 +202,10 @@ mod tests {
 
     /// A second after another.
     fn noted(books: &mut Books, second: u64, viewers: Vec<ViewerEntry>) -> Totals {
-        books.note(&Census {
+        books.note(&EngineStatus {
             at: START + Duration::from_secs(second),
             viewers,
-            ..Census::default()
+            ..EngineStatus::default()
         });
         books
             .totals()

@@ -213,7 +213,7 @@ function reasons({ all, ...lost } = {}) {
   return Object.entries(lost).map(([reason, value]) => `${spoken(reason)}: ${value}`).join(", ");
 }
 
-// What the source made of a screen's findings: whether it is right, and how far off in the mean.
+// What the source made of a screen's detections: whether it is right, and how far off in the mean.
 function verdict({ health, error_px: error }) {
   if (!health) return "–";
   return error === null || error === undefined ? health : `${health}, ${error} px`;

@@ -179,12 +179,12 @@ async fn what_a_thread_gives_up_is_told() {
     rig.crew.start(clock::now(), slow.clone());
     rig.crew.start(clock::now(), slow);
     rig.run().await;
-    let mut given_up = 0;
-    while let Some(given) = rig.crew.take_given_up() {
+    let mut aborted = 0;
+    while let Some(given) = rig.crew.take_aborted() {
         assert!(!given.begun);
-        given_up += 1;
+        aborted += 1;
     }
-    assert_eq!((given_up, rig.crew.counts().passed_over), (8, 8));
+    assert_eq!((aborted, rig.crew.counts().skipped), (8, 8));
 }
 
 #[test]

@@ -12,9 +12,9 @@ pub struct Counts {
     /// Of the datagrams, those of parity.
     pub parity: u64,
     /// Frames given up part-way for one viewer because there was no room in time.
-    pub given_up: u64,
+    pub aborted: u64,
     /// Frames not begun for one viewer, because the one before was still on its way or there was no room in time.
-    pub passed_over: u64,
+    pub skipped: u64,
     /// Frames given up for one viewer, and other datagrams, because sending failed.
     pub failed: u64,
     /// Other datagrams that found no room.
@@ -29,8 +29,8 @@ impl Add for Counts {
             datagrams: self.datagrams + other.datagrams,
             bytes: self.bytes + other.bytes,
             parity: self.parity + other.parity,
-            given_up: self.given_up + other.given_up,
-            passed_over: self.passed_over + other.passed_over,
+            aborted: self.aborted + other.aborted,
+            skipped: self.skipped + other.skipped,
             failed: self.failed + other.failed,
             crowded_out: self.crowded_out + other.crowded_out,
         }

@@ -159,13 +159,13 @@ fn run_at(sender: &mut Sender, wire: &Fake, times: impl Iterator<Item = u64>) ->
     for millis in times {
         while sender.run(at(millis), wire) == Turn::Again {}
     }
-    std::iter::from_fn(|| sender.take_given_up())
-        .map(|given_up| (given_up.to.port(), given_up.begun))
+    std::iter::from_fn(|| sender.take_aborted())
+        .map(|aborted| (aborted.to.port(), aborted.begun))
         .collect()
 }
 
 #[test]
-fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_given_up_for_all() {
+fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_aborted_for_all() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     *wire.room.borrow_mut() = Some(2);
     sender.start(at(0), Fan::example(150_000, &[ROOMY; 3], INTERVAL));
@@ -179,7 +179,7 @@ fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_given_up_for_all() 
         run_at(&mut sender, &wire, 22..23),
         [(1, true), (2, true), (3, true)]
     );
-    assert_eq!((sender.counts().given_up, sender.busy(1)), (3, false));
+    assert_eq!((sender.counts().aborted, sender.busy(1)), (3, false));
     // The next frame has its own patience.
     sender.start(at(500), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
     assert_eq!(run_at(&mut sender, &wire, 500..519), []);
@@ -234,7 +234,7 @@ fn a_viewer_whose_own_socket_takes_nothing_loses_the_frame_after_its_patience() 
     sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
     assert_eq!(run_at(&mut sender, &wire, 0..249), []);
     assert_eq!(run_at(&mut sender, &wire, 249..260), [(2, true)]);
-    assert_eq!((sender.counts().given_up, wire.shards(1).len()), (1, 87));
+    assert_eq!((sender.counts().aborted, wire.shards(1).len()), (1, 87));
 }
 
 #[test]

@@ -188,7 +188,7 @@ async fn a_sealed_source_is_heard_as_soon_as_it_has_answered() {
 }
 
 #[tokio::test]
-async fn who_plays_a_recording_is_given_up_and_nothing_of_it_is_heard() {
+async fn who_plays_a_recording_is_aborted_and_nothing_of_it_is_heard() {
     let sealer = Sealer::new(&FeedKey::new([7; 32]), [1; 16]);
     let recorded_answer = sealer.answer(b"?", answer_of(99));
     let recording: Vec<_> = (0..50).map(|n| sealed_frame(&sealer, n)).collect();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::proof::report::Beside;
+use crate::proof::report::CanaryStatus;
 
 const DEMANDS: Demands = Demands {
     max_error_px: 2.0,
@@ -152,14 +152,14 @@ fn picture_and_canary_of_one_screen_are_one_screen() {
 fn a_picture_that_is_late_beside_a_canary_that_is_not_is_late() {
     let mut court = Court::new(DEMANDS);
     for at in 10..13 {
-        let beside = Some(Beside {
+        let canary_status = Some(CanaryStatus {
             age_ms: Some(140.0),
-            ..Beside::default()
+            ..CanaryStatus::default()
         });
         court.on_report(&report(
             at,
             vec![Screen {
-                beside,
+                canary_status,
                 ..screen(1, vec![second(at)])
             }],
         ));

@@ -13,7 +13,7 @@ use crate::proof::health::{RECENT, Standing, judge};
 use crate::proof::news::{Change, News};
 use crate::proof::viewer::Viewer;
 
-/// A viewer whose findings came within so long is told what they are worth (control.proto).
+/// A viewer whose detections came within so long is told what they are worth (control.proto).
 const VERDICT_KEPT: Duration = Duration::from_secs(3);
 
 /// About how often a relay asks.
@@ -84,7 +84,7 @@ impl Ledger {
         }
         let stream = &self.streams[key.stream.0];
         if stream.kind == Kind::Main && viewer.screen == 0 {
-            return Some(Standing::Unmeasured("it sends no findings"));
+            return Some(Standing::Unmeasured("it sends no detections"));
         }
         if !stream.truths.has_truth() {
             return Some(Standing::Unmeasured(
@@ -105,8 +105,10 @@ impl Ledger {
                 .streams
                 .iter()
                 .find(|other| other.kind == Kind::Main && other.state == State::Live);
-            let heard = |beside: &&(Time, _)| recent(&beside.0);
-            if let (Some(live), Some((_, beside))) = (live, viewer.beside.as_ref().filter(heard)) {
+            let heard = |canary_status: &&(Time, _)| recent(&canary_status.0);
+            if let (Some(live), Some((_, beside))) =
+                (live, viewer.canary_status.as_ref().filter(heard))
+            {
                 evidence.beside_owing = viewer.beside_owing(&live.truths);
                 let shows =
                     Duration::from_millis(beside.silent_ms.into()) <= RECENT && beside.age_us > 0;

@@ -17,8 +17,8 @@ use crate::proof::viewer::{Answer, Stages, Viewer};
 #[derive(Debug, Default)]
 pub(super) struct SummaryState {
     told: Option<Time>,
-    /// Findings of each stream by then.
-    findings: Vec<u64>,
+    /// Detections of each stream by then.
+    detections: Vec<u64>,
 }
 
 impl Ledger {
@@ -64,7 +64,7 @@ impl Ledger {
         said.map(|(peer, said)| report::Relay {
             peer,
             relay: format!("{:016x}", said.relay),
-            words: said.words,
+            reports: said.reports,
             words_lost: said.lost,
         })
         .collect()
@@ -122,13 +122,16 @@ impl Ledger {
                 fps: viewer.shown.rate.map(rounded),
                 age_ms: known_age(viewer.shown.age_us),
             },
-            beside: viewer.beside.as_ref().map(|(_, beside)| report::Beside {
-                stream: beside.stream.clone(),
-                shown: beside.shown,
-                lost: beside.lost,
-                silent_ms: beside.silent_ms.into(),
-                age_ms: known_age(beside.age_us),
-            }),
+            canary_status: viewer
+                .canary_status
+                .as_ref()
+                .map(|(_, beside)| report::CanaryStatus {
+                    stream: beside.stream.clone(),
+                    shown: beside.shown,
+                    lost: beside.lost,
+                    silent_ms: beside.silent_ms.into(),
+                    age_ms: known_age(beside.age_us),
+                }),
             seconds: viewer
                 .seconds
                 .since(oldest_second)
@@ -147,16 +150,16 @@ impl Ledger {
             return Vec::new();
         }
         self.summary.told = Some(now);
-        self.summary.findings.resize(self.streams.len(), 0);
+        self.summary.detections.resize(self.streams.len(), 0);
         let summaries: Vec<_> = (0..self.streams.len())
             .map(|index| self.summary_of(index))
             .collect();
-        let before = self.summary.findings.iter_mut();
+        let before = self.summary.detections.iter_mut();
         let news = summaries
             .into_iter()
             .zip(before)
             .filter_map(|(summary, before)| {
-                let grown = std::mem::replace(before, summary.findings) < summary.findings;
+                let grown = std::mem::replace(before, summary.detections) < summary.detections;
                 let trouble = summary.late + summary.wrong + summary.blind > 0;
                 (grown || trouble).then_some(News::Summary(summary))
             });
@@ -170,7 +173,7 @@ impl Ledger {
             .filter(|(key, _)| key.stream.0 == index)
             .map(|(_, row)| row)
             .collect();
-        let findings = rows.iter().map(|row| row.viewer.kinds.received).sum();
+        let detections = rows.iter().map(|row| row.viewer.kinds.received).sum();
         let mismatched = rows.iter().map(|row| row.viewer.kinds.mismatched).sum();
         rows.retain(|row| row.viewer.left.is_none());
         rows.sort_by_key(|row| std::cmp::Reverse(row.standing.severity()));
@@ -195,7 +198,7 @@ impl Ledger {
             wrong: count(3),
             blind: count(4),
             unmeasured: count(0),
-            findings,
+            detections,
             mismatched,
             mean_error: errors.mean,
             max_error: errors.max,
@@ -278,7 +281,7 @@ fn latency(viewer: &Viewer) -> Option<report::Latency> {
         Percentiles::of(values).map(report::Percentiles::from)
     };
     Some(report::Latency {
-        capture_to_finding: of(Stages::found)?,
+        capture_to_detection: of(Stages::found)?,
         capture_to_screen: of(Stages::shown)?,
         prepare: of(|stages| stages.prepare.into())?,
         transit: of(|stages| stages.transit.into())?,
@@ -308,7 +311,7 @@ fn frames(now: Time, viewer: &Viewer, stream: &Stream) -> report::Frames {
             .grown()
             .saturating_sub(viewer.kinds.received + viewer.dropped.grown()),
     );
-    let passed_over = part(viewer.passed_over.grown());
+    let untracked = part(viewer.untracked.grown());
     // Of those expected: what has been found of the newest frames is not among them yet.
     let unfound = missing
         + viewer.kinds.none
@@ -321,7 +324,7 @@ fn frames(now: Time, viewer: &Viewer, stream: &Stream) -> report::Frames {
         none: viewer.kinds.none,
         detection_rate: (expected > 0).then(|| rate(expected)),
         missing,
-        missing_passed_over: passed_over,
+        missing_untracked: untracked,
         missing_lost_on_the_way: lost,
         missing_dropped_by_relay: dropped,
         missing_unseen: rest,

@@ -1,4 +1,4 @@
-use fanlight_proto::message::{Ball, Beside, Demand, Finding, Health};
+use fanlight_proto::message::{Ball, CanaryStatus, Demand, Detection, Health};
 
 use super::*;
 use crate::proof::news::News;
@@ -42,37 +42,37 @@ fn publish(ledger: &mut Ledger, stream: StreamIndex, number: u64, now: u64, ball
     ledger.on_published(stream, frame);
 }
 
-fn finding(number: u64, beside: f32) -> Finding {
+fn detection(number: u64, offset: f32) -> Detection {
     let ball = Some(Ball {
-        x: truth(number).x + beside,
+        x: truth(number).x + offset,
         ..truth(number)
     });
-    Finding {
+    Detection {
         epoch: EPOCH,
         number,
         ball,
         transit_us: 20_000,
-        ..Finding::default()
+        ..Detection::default()
     }
 }
 
-fn seen(stream: &str, viewer: u64, findings: Vec<Finding>) -> Seen {
-    Seen {
+fn seen(stream: &str, viewer: u64, detections: Vec<Detection>) -> ViewerReport {
+    ViewerReport {
         stream: stream.into(),
         viewer,
         screen: viewer,
         name: format!("screen {viewer}"),
-        findings,
-        ..Seen::default()
+        detections,
+        ..ViewerReport::default()
     }
 }
 
-fn word(relay: u64, seen: Vec<Seen>) -> Word {
-    Word {
+fn feedback(relay: u64, viewers: Vec<ViewerReport>) -> FeedbackReport {
+    FeedbackReport {
         relay,
         sequence: 1,
         demand: Vec::new(),
-        seen,
+        viewers,
     }
 }
 
@@ -89,18 +89,18 @@ fn a_liar_changes_its_own_row_and_no_other() {
     let mut ledger = ledger();
     for number in 0..30 {
         publish(&mut ledger, MAIN, number, number * 33, true);
-        let honest = seen("cam", 1, vec![finding(number, 0.25)]);
+        let honest = seen("cam", 1, vec![detection(number, 0.25)]);
         let liar = seen(
             "cam",
             2,
             vec![
-                finding(number, 500.0),
-                finding(number, 0.0),
-                finding(number + 900, 0.0),
+                detection(number, 500.0),
+                detection(number, 0.0),
+                detection(number + 900, 0.0),
             ],
         );
-        let nobody = seen("other", 3, vec![finding(number, 0.0)]);
-        ledger.on_word(at(number * 33), 5, &word(1, vec![honest, liar, nobody]));
+        let nobody = seen("other", 3, vec![detection(number, 0.0)]);
+        ledger.on_feedback(at(number * 33), 5, &feedback(1, vec![honest, liar, nobody]));
     }
     assert_eq!(health(&mut ledger, 1000), ["right picture", "wrong"]);
     let verdicts = ledger.verdicts(at(1000), 5);
@@ -146,21 +146,21 @@ fn a_liar_changes_its_own_row_and_no_other() {
 #[test]
 fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measured() {
     let mut ledger = ledger();
-    let silent = Seen {
+    let silent = ViewerReport {
         screen: 0,
         ..seen("cam", 2, Vec::new())
     };
     for number in 0..150 {
         publish(&mut ledger, MAIN, number, number * 33, true);
-        let findings = if number < 30 {
-            vec![finding(number, 0.0)]
+        let detections = if number < 30 {
+            vec![detection(number, 0.0)]
         } else {
             Vec::new()
         };
-        ledger.on_word(
+        ledger.on_feedback(
             at(number * 33),
             5,
-            &word(1, vec![seen("cam", 1, findings), silent.clone()]),
+            &feedback(1, vec![seen("cam", 1, detections), silent.clone()]),
         );
         let expected = if number * 33 > 30 * 33 + 2000 {
             "blind"
@@ -186,10 +186,10 @@ fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measure
 fn a_source_that_publishes_nothing_makes_nobody_blind() {
     let mut ledger = ledger();
     publish(&mut ledger, MAIN, 0, 0, true);
-    ledger.on_word(
+    ledger.on_feedback(
         at(10),
         5,
-        &word(1, vec![seen("cam", 1, vec![finding(0, 0.0)])]),
+        &feedback(1, vec![seen("cam", 1, vec![detection(0, 0.0)])]),
     );
     assert_eq!(health(&mut ledger, 100), ["right picture"]);
     assert_eq!(health(&mut ledger, 60_000), ["not measured"]);
@@ -211,18 +211,18 @@ fn a_canary_tells_of_the_picture_beside_it() {
         for number in 0..15 {
             publish(&mut ledger, CANARY, number, number * 200, true);
             let shown = 90;
-            let beside = Some(Beside {
+            let canary_status = Some(CanaryStatus {
                 stream: "cam".into(),
                 shown,
                 silent_ms,
                 age_us,
                 lost: 0,
             });
-            let seen = Seen {
-                beside,
-                ..seen("cam.canary", 1, vec![finding(number, 0.1)])
+            let seen = ViewerReport {
+                canary_status,
+                ..seen("cam.canary", 1, vec![detection(number, 0.1)])
             };
-            ledger.on_word(at(number * 200), 5, &word(1, vec![seen]));
+            ledger.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
         }
         assert_eq!(
             health(&mut ledger, 2950),
@@ -237,11 +237,11 @@ fn a_viewer_of_the_canary_that_never_tells_is_blind() {
     let mut ledger = ledger();
     for number in 0..20 {
         publish(&mut ledger, CANARY, number, number * 200, true);
-        let seen = Seen {
+        let seen = ViewerReport {
             screen: 0,
             ..seen("cam.canary", 1, Vec::new())
         };
-        ledger.on_word(at(number * 200), 5, &word(1, vec![seen]));
+        ledger.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
     }
     assert_eq!(health(&mut ledger, 4000), ["blind"]);
 }
@@ -252,17 +252,21 @@ fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
     for number in 0..150 {
         publish(&mut ledger, MAIN, number, number * 33, true);
         let (first, second) = if number < 30 {
-            (vec![finding(number, 0.0)], vec![])
+            (vec![detection(number, 0.0)], vec![])
         } else {
-            (vec![], vec![finding(number, 0.0)])
+            (vec![], vec![detection(number, 0.0)])
         };
-        ledger.on_word(at(number * 33), 5, &word(1, vec![seen("cam", 1, first)]));
-        ledger.on_word(
+        ledger.on_feedback(
+            at(number * 33),
+            5,
+            &feedback(1, vec![seen("cam", 1, first)]),
+        );
+        ledger.on_feedback(
             at(number * 33),
             6,
-            &word(
+            &feedback(
                 2,
-                vec![Seen {
+                vec![ViewerReport {
                     viewer: 8,
                     ..seen("cam", 1, second)
                 }],
@@ -284,17 +288,17 @@ fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
 fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
     let mut ledger = ledger();
     publish(&mut ledger, MAIN, 0, 0, true);
-    ledger.on_word(
+    ledger.on_feedback(
         at(10),
         5,
-        &word(1, vec![seen("cam", 1, vec![finding(0, 0.0)])]),
+        &feedback(1, vec![seen("cam", 1, vec![detection(0, 0.0)])]),
     );
     ledger.on_gone(at(500), 5);
     publish(&mut ledger, MAIN, 1, 900, true);
-    ledger.on_word(
+    ledger.on_feedback(
         at(1000),
         6,
-        &word(2, vec![seen("cam", 1, vec![finding(1, 0.0)])]),
+        &feedback(2, vec![seen("cam", 1, vec![detection(1, 0.0)])]),
     );
     ledger.on_tick(at(1000));
     let report = ledger.report(at(1000));
@@ -315,17 +319,17 @@ fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
 }
 
 #[test]
-fn findings_of_the_last_run_of_the_source_are_mismatched_and_make_nobody_wrong() {
+fn detections_of_the_last_run_of_the_source_are_mismatched_and_make_nobody_wrong() {
     let mut ledger = ledger();
     publish(&mut ledger, MAIN, 0, 0, true);
-    let old = Finding {
+    let old = Detection {
         epoch: EPOCH - 1,
-        ..finding(0, 99.0)
+        ..detection(0, 99.0)
     };
-    ledger.on_word(
+    ledger.on_feedback(
         at(10),
         5,
-        &word(1, vec![seen("cam", 1, vec![old, finding(0, 0.0)])]),
+        &feedback(1, vec![seen("cam", 1, vec![old, detection(0, 0.0)])]),
     );
     assert_eq!(health(&mut ledger, 20), ["right picture"]);
     assert_eq!(ledger.report(at(20)).screens[0].frames.mismatched, 1);
@@ -340,15 +344,15 @@ fn a_relay_that_invents_viewers_fills_no_more_than_its_share() {
             .collect()
     };
     for from in 0..40 {
-        ledger.on_word(at(from), 1, &word(1, invented(from * 128)));
+        ledger.on_feedback(at(from), 1, &feedback(1, invented(from * 128)));
     }
     assert_eq!(ledger.rows.len(), MAX_VIEWERS);
     for from in 0..3 {
-        ledger.on_word(at(100 + from), 2, &word(2, invented(from * 128)));
+        ledger.on_feedback(at(100 + from), 2, &feedback(2, invented(from * 128)));
     }
     let of = |ledger: &Ledger, peer| ledger.rows.keys().filter(|key| key.peer == peer).count();
     assert_eq!((of(&ledger, 1), of(&ledger, 2)), (MAX_VIEWERS - 384, 384));
-    ledger.on_word(at(200), 1, &word(1, invented(1 << 20)));
+    ledger.on_feedback(at(200), 1, &feedback(1, invented(1 << 20)));
     assert_eq!(
         (of(&ledger, 1), of(&ledger, 2)),
         (MAX_VIEWERS - 384, 384),
@@ -371,24 +375,24 @@ fn who_watches_is_the_sum_over_relays_and_peers_that_say_nothing() {
         viewers,
         clients,
     };
-    let says = |relay, demand| Word {
+    let says = |relay, demand| FeedbackReport {
         relay,
         sequence: 1,
         demand,
-        seen: Vec::new(),
+        viewers: Vec::new(),
     };
     assert!(
-        ledger.on_word(at(0), 1, &says(1, vec![demand("cam", 0, 0)])),
+        ledger.on_feedback(at(0), 1, &says(1, vec![demand("cam", 0, 0)])),
         "it is a relay, and nobody looks"
     );
     assert!(!main.is_there() && !canary.is_there());
-    assert!(ledger.on_word(
+    assert!(ledger.on_feedback(
         at(0),
         2,
         &says(2, vec![demand("cam", 3, 0), demand("cam.canary", 2, 0)])
     ));
     assert!(
-        !ledger.on_word(at(0), 1, &says(1, vec![demand("cam", 1, 4)])),
+        !ledger.on_feedback(at(0), 1, &says(1, vec![demand("cam", 1, 4)])),
         "one more is no news"
     );
     assert_eq!((main.counts(), canary.counts()), ((4, 4), (2, 0)));
@@ -409,10 +413,10 @@ fn the_log_tells_each_change_once_and_sums_the_rest() {
         } else {
             0.0
         };
-        ledger.on_word(
+        ledger.on_feedback(
             at(now),
             5,
-            &word(1, vec![seen("cam", 1, vec![finding(number, error)])]),
+            &feedback(1, vec![seen("cam", 1, vec![detection(number, error)])]),
         );
         told.extend(ledger.on_tick(at(now)));
     }

@@ -30,13 +30,13 @@ fn truths(count: u64) -> Truths {
     truths
 }
 
-fn finding(number: u64, beside: f32) -> Finding {
+fn detection(number: u64, offset: f32) -> Detection {
     let ball = Ball {
-        x: truth(number).x + beside,
+        x: truth(number).x + offset,
         ..truth(number)
     };
     let (transit_us, wait_us, decode_us, present_us, track_us) = (2000, 300, 4000, 5000, 6000);
-    Finding {
+    Detection {
         epoch: EPOCH,
         number,
         ball: Some(ball),
@@ -45,26 +45,26 @@ fn finding(number: u64, beside: f32) -> Finding {
         decode_us,
         present_us,
         track_us,
-        ..Finding::default()
+        ..Detection::default()
     }
 }
 
-fn nothing(number: u64) -> Finding {
-    Finding {
+fn nothing(number: u64) -> Detection {
+    Detection {
         ball: None,
-        ..finding(number, 0.0)
+        ..detection(number, 0.0)
     }
 }
 
-fn hear(viewer: &mut Viewer, truths: &Truths, now: Time, findings: Vec<Finding>) {
-    let sent = viewer.kinds.received + findings.len() as u64;
-    let seen = Seen {
-        findings,
+fn hear(viewer: &mut Viewer, truths: &Truths, now: Time, detections: Vec<Detection>) {
+    let sent = viewer.kinds.received + detections.len() as u64;
+    let seen = ViewerReport {
+        detections,
         sent,
         screen: 9,
-        ..Seen::default()
+        ..ViewerReport::default()
     };
-    viewer.on_seen(
+    viewer.on_viewer_report(
         &Reference {
             truths,
             second: now.as_nanos() / 1_000_000_000,
@@ -83,7 +83,12 @@ fn an_error_is_the_distance_to_the_truth_of_that_frame_however_late_it_comes() {
     let truths = truths(1000);
     let mut viewer = viewer(&truths);
     for number in [3, 500, 4, 0] {
-        hear(&mut viewer, &truths, at(40_000), vec![finding(number, 0.5)]);
+        hear(
+            &mut viewer,
+            &truths,
+            at(40_000),
+            vec![detection(number, 0.5)],
+        );
     }
     assert_eq!(
         (viewer.error_now, viewer.total.count, viewer.total.max),
@@ -106,16 +111,16 @@ fn an_error_is_the_distance_to_the_truth_of_that_frame_however_late_it_comes() {
 fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
     let truths = truths(100);
     let mut viewer = viewer(&truths);
-    let foreign = Finding {
+    let foreign = Detection {
         epoch: EPOCH + 1,
-        ..finding(3, 0.0)
+        ..detection(3, 0.0)
     };
-    let nan = Finding {
+    let nan = Detection {
         ball: Some(Ball {
             x: f32::NAN,
             ..truth(3)
         }),
-        ..finding(3, 0.0)
+        ..detection(3, 0.0)
     };
     hear(
         &mut viewer,
@@ -123,9 +128,9 @@ fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
         at(4000),
         vec![
             foreign,
-            finding(6, 0.0),
-            finding(100, 0.0),
-            finding(u64::MAX, 0.0),
+            detection(6, 0.0),
+            detection(100, 0.0),
+            detection(u64::MAX, 0.0),
             nan,
         ],
     );
@@ -149,7 +154,7 @@ fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
         &mut viewer,
         &truths,
         at(4000),
-        vec![finding(3, 0.0), finding(3, 0.0), finding(3, 50.0)],
+        vec![detection(3, 0.0), detection(3, 0.0), detection(3, 50.0)],
     );
     assert_eq!(
         (
@@ -173,7 +178,7 @@ fn an_answer_for_a_forgotten_frame_is_neither_right_nor_wrong() {
         });
     }
     let mut viewer = viewer(&truths);
-    hear(&mut viewer, &truths, at(6000), vec![finding(5, 0.0)]);
+    hear(&mut viewer, &truths, at(6000), vec![detection(5, 0.0)]);
     assert_eq!(
         viewer.kinds,
         Kinds {
@@ -192,7 +197,7 @@ fn frames_without_an_answer_are_missing_once_an_answer_could_have_come() {
         &mut viewer,
         &truths,
         at(1000),
-        vec![finding(7, 0.0), finding(8, 0.0), nothing(9)],
+        vec![detection(7, 0.0), detection(8, 0.0), nothing(9)],
     );
     // Of 7 to 20, two numbers (13 and 20) were never published.
     let now = at(20 * 33 + 1000);
@@ -204,7 +209,7 @@ fn frames_without_an_answer_are_missing_once_an_answer_could_have_come() {
         &mut viewer,
         &truths,
         now,
-        vec![finding(19, 0.0), finding(60, 0.0)],
+        vec![detection(19, 0.0), detection(60, 0.0)],
     );
     assert_eq!((viewer.missing(now, &truths), viewer.kinds.none), (8, 1));
     viewer.left = Some(now);
@@ -223,12 +228,12 @@ fn it_owes_an_answer_from_the_oldest_frame_after_the_newest_it_answered_for() {
         viewer.owing(at(3000), &truths),
         Some(Duration::from_secs(3))
     );
-    hear(&mut viewer, &truths, at(3000), vec![finding(10, 0.0)]);
+    hear(&mut viewer, &truths, at(3000), vec![detection(10, 0.0)]);
     assert_eq!(
         viewer.owing(at(3000), &truths),
         Some(Duration::from_millis(3000 - 11 * 33))
     );
-    hear(&mut viewer, &truths, at(3000), vec![finding(59, 0.0)]);
+    hear(&mut viewer, &truths, at(3000), vec![detection(59, 0.0)]);
     assert_eq!(
         viewer.owing(at(90_000), &truths),
         None,
@@ -246,21 +251,21 @@ fn a_canary_tells_how_long_the_picture_beside_it_has_been_owed() {
     let truths = truths(100);
     let mut viewer = viewer(&truths);
     let mut tell = |shown, silent_ms| {
-        let beside = Some(Beside {
+        let canary_status = Some(CanaryStatus {
             stream: "cam".into(),
             shown,
             silent_ms,
-            ..Beside::default()
+            ..CanaryStatus::default()
         });
-        viewer.on_seen(
+        viewer.on_viewer_report(
             &Reference {
                 truths: &truths,
                 second: 3,
                 now: at(3000),
             },
-            &Seen {
-                beside,
-                ..Seen::default()
+            &ViewerReport {
+                canary_status,
+                ..ViewerReport::default()
             },
         );
         viewer.beside_owing(&truths)
@@ -282,17 +287,17 @@ fn a_canary_tells_how_long_the_picture_beside_it_has_been_owed() {
 fn the_worst_of_a_second_is_kept() {
     let truths = truths(200);
     let mut viewer = viewer(&truths);
-    let late = Finding {
+    let late = Detection {
         transit_us: 500_000,
-        ..finding(31, 0.0)
+        ..detection(31, 0.0)
     };
     hear(
         &mut viewer,
         &truths,
         at(1200),
-        vec![finding(30, 3.0), late, nothing(32)],
+        vec![detection(30, 3.0), late, nothing(32)],
     );
-    hear(&mut viewer, &truths, at(2100), vec![finding(60, 0.25)]);
+    hear(&mut viewer, &truths, at(2100), vec![detection(60, 0.25)]);
     let seconds: Vec<_> = viewer.seconds.since(0).copied().collect();
     assert_eq!(
         (seconds[0].answers, seconds[0].found, seconds[0].none),
@@ -312,12 +317,12 @@ fn the_worst_of_a_second_is_kept() {
 fn only_recent_answers_are_evidence() {
     let truths = truths(200);
     let mut viewer = viewer(&truths);
-    hear(&mut viewer, &truths, at(500), vec![finding(0, 90.0)]);
+    hear(&mut viewer, &truths, at(500), vec![detection(0, 90.0)]);
     hear(
         &mut viewer,
         &truths,
         at(3500),
-        vec![finding(1, 1.0), nothing(2)],
+        vec![detection(1, 1.0), nothing(2)],
     );
     let evidence = viewer.evidence(at(3600));
     assert_eq!(
@@ -338,13 +343,13 @@ fn names_are_made_fit_and_a_report_is_taken() {
         age_us: 40_000,
         ..Report::default()
     });
-    let seen = Seen {
+    let seen = ViewerReport {
         name: "a\u{1b}[2J".into(),
         address: "10.0.0.1:1\n".into(),
         report,
-        ..Seen::default()
+        ..ViewerReport::default()
     };
-    viewer.on_seen(
+    viewer.on_viewer_report(
         &Reference {
             truths: &truths,
             second: 0,
@@ -381,7 +386,7 @@ fn no_flood_of_lies_breaks_the_books() {
             prepared_us: 0,
             ball: Some(truth(step)),
         });
-        let findings = (0..draw(40))
+        let detections = (0..draw(40))
             .map(|_| {
                 let number = (step * 2)
                     .wrapping_add(draw(300))
@@ -391,24 +396,24 @@ fn no_flood_of_lies_breaks_the_books() {
                     ..truth(number)
                 });
                 let transit_us = draw(1 << 32) as u32;
-                Finding {
+                Detection {
                     epoch: EPOCH + u64::from(draw(20) == 0),
                     number,
                     ball,
                     transit_us,
-                    ..Finding::default()
+                    ..Detection::default()
                 }
             })
             .collect();
         let counts = (draw(1 << 31), draw(1 << 31), draw(1 << 31));
-        let seen = Seen {
-            findings,
+        let seen = ViewerReport {
+            detections,
             sent: counts.0,
             dropped: counts.1,
-            passed_over: counts.2,
-            ..Seen::default()
+            untracked: counts.2,
+            ..ViewerReport::default()
         };
-        viewer.on_seen(
+        viewer.on_viewer_report(
             &Reference {
                 truths: &truths,
                 second: step / 1000,

@@ -192,7 +192,7 @@ fn a_relay_that_has_withheld_frames_is_named_as_the_reason() {
     }
     world.run_until(ms(4000));
     let losses = world.engine.summary(world.now).losses;
-    assert_eq!((losses.paced_out, losses.total()), (10, 10), "{losses:?}");
+    assert_eq!((losses.skipped, losses.total()), (10, 10), "{losses:?}");
     let unrecovered = world
         .relay()
         .reports

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_behind_a_bound_socket_is_found_and_connected_ones_are_passed_over() {
+    fn the_process_behind_a_bound_socket_is_found_and_connected_ones_are_untracked() {
         for host in ["127.9.8.7", "0.0.0.0", "::1", "::"] {
             let socket = UdpSocket::bind((host.parse::<IpAddr>().unwrap(), 0)).unwrap();
             let port = socket.local_addr().unwrap().port();

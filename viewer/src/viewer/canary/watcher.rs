@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::MAX_FINDINGS;
+use fanlight_proto::limits::MAX_DETECTIONS;
 use fanlight_proto::message::{
-    CheckedFrame, Finding, FrameError, FrameId, StreamName, parse_frame,
+    CheckedFrame, Detection, FrameError, FrameId, StreamName, parse_frame,
 };
 
 use crate::decode::{DecodeError, Decoder};
-use crate::engine::{Arrived, ClockOffset, Engine, FindingCounts, Output, Presentation};
+use crate::engine::{Arrived, ClockOffset, DetectionCounts, Engine, Output, Presentation};
 use crate::stats::{Canary, Captured, Clock, Look, Passage, Tally};
 use crate::track::Found;
 use crate::track::ball::Finder;
@@ -56,7 +56,7 @@ pub(super) struct Watcher {
     grey: Grey,
     finder: Finder,
     /// Found since the last turn, newest last.
-    found: VecDeque<Finding>,
+    found: VecDeque<Detection>,
     canary: Canary,
     presentation: Presentation,
     verdicts: Verdicts,
@@ -69,10 +69,10 @@ impl Watcher {
             stream: stream.to_string(),
             frames: 0,
             lost: 0,
-            detections: 0,
+            found: 0,
             none: 0,
             undecodable: 0,
-            findings: FindingCounts::default(),
+            detections: DetectionCounts::default(),
             verdict: None,
         };
         Self {
@@ -99,14 +99,14 @@ impl Watcher {
     fn on_frame(&mut self, arrived: Arrived) {
         self.canary.frames += 1;
         match self.look(arrived) {
-            Ok(finding) => {
-                self.canary.detections += u64::from(finding.ball.is_some());
-                self.canary.none += u64::from(finding.ball.is_none());
+            Ok(detection) => {
+                self.canary.found += u64::from(detection.ball.is_some());
+                self.canary.none += u64::from(detection.ball.is_none());
                 self.presentation.shown += 1;
-                if self.found.len() == MAX_FINDINGS {
+                if self.found.len() == MAX_DETECTIONS {
                     self.found.pop_front();
                 }
-                self.found.push_back(finding);
+                self.found.push_back(detection);
             }
             Err(error) => {
                 self.canary.undecodable += 1;
@@ -117,7 +117,7 @@ impl Watcher {
     }
 
     /// Decodes a frame and looks for the ball in it; that counts as showing.
-    fn look(&mut self, arrived: Arrived) -> Result<Finding, Unlookable> {
+    fn look(&mut self, arrived: Arrived) -> Result<Detection, Unlookable> {
         let Arrived {
             topic,
             whole,
@@ -148,7 +148,7 @@ impl Watcher {
             present: Duration::ZERO,
             clock_error: self.clock.error(header.clock_id, self.source_clock),
         };
-        Ok(passage.finding(
+        Ok(passage.detection(
             id,
             &Look {
                 found,
@@ -164,7 +164,7 @@ impl Watcher {
         self.source_clock = summary.source_clock;
         self.clock.wall_offset_ns = clock::wall_offset_ns();
         self.canary.lost = summary.losses.total();
-        self.canary.findings = summary.findings;
+        self.canary.detections = summary.detections;
         self.canary.verdict = summary.verdict.map(Into::into);
         self.verdicts
             .note(now, Some(&self.stream), self.canary.verdict);
@@ -186,12 +186,12 @@ impl Sink for Watcher {
     fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
         if !self.found.is_empty() {
             self.tally
-                .beside(now)
+                .canary_status(now)
                 .into_iter()
-                .for_each(|beside| engine.on_beside(beside));
+                .for_each(|beside| engine.on_canary_status(beside));
             self.found
                 .drain(..)
-                .for_each(|finding| engine.on_finding(&self.stream, finding));
+                .for_each(|detection| engine.on_detection(&self.stream, detection));
         }
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;

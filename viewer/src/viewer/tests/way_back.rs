@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 
 use fanlight_proto::datagram::ToRelay;
-use fanlight_proto::message::{Finding, Findings, Health, Verdict};
+use fanlight_proto::message::{Detection, Detections, Health, Verdict};
 
 use super::*;
 use crate::mini_relay::named_frame_body;
@@ -34,7 +34,7 @@ struct Hall {
     canary: &'static str,
     captures: bool,
     /// What viewers found, by stream.
-    told: HashMap<String, Vec<Findings>>,
+    told: HashMap<String, Vec<Detections>>,
     joined: Vec<String>,
     left: Vec<String>,
     stop: bool,
@@ -77,10 +77,10 @@ impl Relay {
         }
     }
 
-    fn findings(&self, stream: &str) -> Vec<Finding> {
+    fn detections(&self, stream: &str) -> Vec<Detection> {
         let told = self.hall().told.get(stream).cloned().unwrap_or_default();
         told.into_iter()
-            .flat_map(|message| message.findings)
+            .flat_map(|message| message.detections)
             .collect()
     }
 }
@@ -207,7 +207,7 @@ impl Served {
         hall.told
             .entry(name())
             .or_default()
-            .append(&mut self.relay.findings);
+            .append(&mut self.relay.detections);
     }
 }
 
@@ -291,30 +291,33 @@ fn a_canary_is_watched_within_a_second_and_its_ball_is_told_to_be_where_it_was()
     });
     let until = clock::now().saturating_since(began);
     assert!(until < Duration::from_millis(1500), "{until:?}");
-    relay.wait("many findings", |hall| hall.told["one.canary"].len() > 15);
+    relay.wait("many detections", |hall| hall.told["one.canary"].len() > 15);
     let (report, trace) = watching.finish();
-    let findings = relay.findings("one.canary");
-    for finding in &findings {
-        let (x, y) = truth(finding.number);
-        let ball = finding.ball.expect("there is a ball in each frame");
-        assert!((ball.x - x).hypot(ball.y - y) < 0.5, "{finding:?}: {x} {y}");
+    let detections = relay.detections("one.canary");
+    for detection in &detections {
+        let (x, y) = truth(detection.number);
+        let ball = detection.ball.expect("there is a ball in each frame");
         assert!(
-            finding.epoch == 5 && finding.clock_error_us == 0 && finding.transit_us < 500_000,
-            "{finding:?}"
+            (ball.x - x).hypot(ball.y - y) < 0.5,
+            "{detection:?}: {x} {y}"
+        );
+        assert!(
+            detection.epoch == 5 && detection.clock_error_us == 0 && detection.transit_us < 500_000,
+            "{detection:?}"
         );
     }
     assert!(
-        findings
+        detections
             .windows(2)
             .all(|pair| pair[0].number < pair[1].number)
     );
     let told = relay.hall().told.remove("one.canary").unwrap();
-    let beside = told.last().unwrap().beside.clone().unwrap();
+    let canary_status = told.last().unwrap().canary_status.clone().unwrap();
     assert!(
         beside.stream == STREAM && beside.shown > 20 && beside.silent_ms < 1000,
         "{beside:?}"
     );
-    assert_eq!(told.last().unwrap().sent, findings.len() as u64);
+    assert_eq!(told.last().unwrap().sent, detections.len() as u64);
     let screens: std::collections::HashSet<u64> =
         told.iter().map(|message| message.screen).collect();
     assert_eq!(screens.len(), 1);
@@ -325,7 +328,7 @@ fn a_canary_is_watched_within_a_second_and_its_ball_is_told_to_be_where_it_was()
         "{report}"
     );
     assert!(
-        canary["detections"].as_u64() >= Some(findings.len() as u64),
+        canary["found"].as_u64() >= Some(detections.len() as u64),
         "{report}"
     );
     assert_eq!(
@@ -357,7 +360,7 @@ fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
     relay.wait("the silence is told", |hall| {
         let newest = hall.told["one.canary"]
             .last()
-            .and_then(|told| told.beside.clone())
+            .and_then(|told| told.canary_status.clone())
             .unwrap_or_default();
         newest.silent_ms > 1500
     });
@@ -365,7 +368,7 @@ fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
     relay.wait("the silence is over", |hall| {
         hall.told["one.canary"]
             .last()
-            .and_then(|told| told.beside.clone())
+            .and_then(|told| told.canary_status.clone())
             .unwrap_or_default()
             .silent_ms
             < 500
@@ -436,60 +439,63 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
         trackers: 2,
         ..config(&relay.address)
     });
-    relay.wait("many findings", |hall| {
+    relay.wait("many detections", |hall| {
         hall.told.get(STREAM).is_some_and(|told| {
             told.iter()
-                .map(|message| message.findings.len())
+                .map(|message| message.detections.len())
                 .sum::<usize>()
                 > 60
         })
     });
     let (report, trace) = watching.finish();
-    let findings = relay.findings(STREAM);
+    let detections = relay.detections(STREAM);
     let shown: Vec<&Value> = trace
         .iter()
         .filter(|line| line.get("presented_ns").is_some())
         .collect();
-    for finding in &findings {
+    for detection in &detections {
         let frame = shown
             .iter()
-            .find(|line| line["number"] == finding.number)
+            .find(|line| line["number"] == detection.number)
             .expect("it was shown");
-        let ball = finding.ball.unwrap();
+        let ball = detection.ball.unwrap();
         assert_eq!(
-            (ball.x, ball.y, finding.looked_us),
-            (1.5, finding.number as f32, 70)
+            (ball.x, ball.y, detection.looked_us),
+            (1.5, detection.number as f32, 70)
         );
-        let stages = finding.transit_us + finding.wait_us + finding.decode_us + finding.present_us;
+        let stages =
+            detection.transit_us + detection.wait_us + detection.decode_us + detection.present_us;
         let age = frame["age_us"].as_u64().unwrap();
-        assert!(age.abs_diff(stages.into()) < 10, "{frame} {finding:?}");
+        assert!(age.abs_diff(stages.into()) < 10, "{frame} {detection:?}");
         let tracked = trace
             .iter()
-            .find(|line| line.get("tracked_ns").is_some() && line["number"] == finding.number);
+            .find(|line| line.get("tracked_ns").is_some() && line["number"] == detection.number);
         let took = tracked.unwrap()["tracked_ns"].as_u64().unwrap()
             - frame["presented_ns"].as_u64().unwrap();
         assert!(
-            (took / 1000).abs_diff(finding.track_us.into()) < 10,
-            "{finding:?} {tracked:?}"
+            (took / 1000).abs_diff(detection.track_us.into()) < 10,
+            "{detection:?} {tracked:?}"
         );
     }
-    let numbers: std::collections::HashSet<u64> =
-        findings.iter().map(|finding| finding.number).collect();
-    assert_eq!(numbers.len(), findings.len(), "none is told twice");
+    let numbers: std::collections::HashSet<u64> = detections
+        .iter()
+        .map(|detection| detection.number)
+        .collect();
+    assert_eq!(numbers.len(), detections.len(), "none is told twice");
     let tracking = &report["tracking"];
     let count = |key: &str| tracking[key].as_u64().unwrap();
-    let answered = count("detections") + count("none");
-    assert_eq!(tracking["findings"]["dropped"], 0);
+    let answered = count("found") + count("none");
+    assert_eq!(tracking["detections"]["dropped"], 0);
     // Those of the last 100 ms may not have gone out.
     assert!(
-        findings.len() as u64 + 6 > answered,
+        detections.len() as u64 + 6 > answered,
         "{} of {answered}: {tracking}",
-        findings.len()
+        detections.len()
     );
     assert_eq!(tracking["verdict"]["max_px"], 0.5, "{tracking}");
     assert!(
         relay.hall().told[STREAM]
             .iter()
-            .all(|message| message.beside.is_none())
+            .all(|message| message.canary_status.is_none())
     );
 }

@@ -3,36 +3,38 @@
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{CHALLENGE_BYTES, Listener, MAX_WORD_TOPIC, Sealer, WordError};
-use fanlight_proto::message::Word;
+use fanlight_proto::envelope::{
+    CHALLENGE_BYTES, FeedbackError, FeedbackOpener, MAX_FEEDBACK_TOPIC, Sealer,
+};
+use fanlight_proto::message::FeedbackReport;
 
 /// Words of one peer that are taken in a second. A relay says eleven, and up to forty more while viewers of a stream that
 /// nobody watches come and go.
 pub(super) const WORDS_PER_SECOND: u32 = 60;
 
-/// Bytes of their topics: a relay fills no more than ten words a second.
-pub(super) const WORD_BYTES_PER_SECOND: usize = 20 * MAX_WORD_TOPIC;
+/// Bytes of their topics: a relay fills no more than ten feedback a second.
+pub(super) const WORD_BYTES_PER_SECOND: usize = 20 * MAX_FEEDBACK_TOPIC;
 
 /// The span that both count in.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Why a word is dropped.
+/// Why a feedback is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Dropped {
     #[error(
-        "more than {WORDS_PER_SECOND} words, or {WORD_BYTES_PER_SECOND} bytes of them, in a second"
+        "more than {WORDS_PER_SECOND} feedback, or {WORD_BYTES_PER_SECOND} bytes of them, in a second"
     )]
     TooMany,
     #[error(transparent)]
-    Wrong(#[from] WordError),
+    Wrong(#[from] FeedbackError),
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Words {
-    listener: Listener,
+    listener: FeedbackOpener,
     since: Time,
-    words: u32,
+    feedback: u32,
     bytes: usize,
 }
 
@@ -40,22 +42,22 @@ impl Words {
     /// Of a peer that has only just connected, and is told `challenge`.
     pub(super) fn new(sealer: Option<&Sealer>, challenge: [u8; CHALLENGE_BYTES]) -> Self {
         Self {
-            listener: Listener::new(sealer, challenge),
+            listener: FeedbackOpener::new(sealer, challenge),
             since: Time::default(),
-            words: 0,
+            feedback: 0,
             bytes: 0,
         }
     }
 
-    /// The word that a subscription to `topic` says. Wrong ones count as well: they cost the most.
-    pub(super) fn take(&mut self, now: Time, topic: &[u8]) -> Result<Word, Dropped> {
+    /// The feedback that a subscription to `topic` says. Wrong ones count as well: they cost the most.
+    pub(super) fn take(&mut self, now: Time, topic: &[u8]) -> Result<FeedbackReport, Dropped> {
         if now.saturating_since(self.since) >= SPAN {
-            (self.since, self.words, self.bytes) = (now, 0, 0);
+            (self.since, self.feedback, self.bytes) = (now, 0, 0);
         }
-        if self.words >= WORDS_PER_SECOND || self.bytes + topic.len() > WORD_BYTES_PER_SECOND {
+        if self.feedback >= WORDS_PER_SECOND || self.bytes + topic.len() > WORD_BYTES_PER_SECOND {
             return Err(Dropped::TooMany);
         }
-        self.words += 1;
+        self.feedback += 1;
         self.bytes += topic.len();
         Ok(self.listener.hear(topic)?)
     }
@@ -63,7 +65,7 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use fanlight_proto::envelope::Speaker;
+    use fanlight_proto::envelope::FeedbackSealer;
     use fanlight_proto::message::Answer;
 
     use super::*;
@@ -74,23 +76,23 @@ mod tests {
         Time::from_nanos(1 << 40) + Duration::from_millis(millis)
     }
 
-    fn speaker() -> Speaker {
-        let mut speaker = Speaker::new(None, [4; 16]);
-        speaker.on_answer(&Answer {
+    fn feedback_sealer() -> FeedbackSealer {
+        let mut feedback_sealer = FeedbackSealer::new(None, [4; 16]);
+        feedback_sealer.on_answer(&Answer {
             challenge: CHALLENGE.to_vec(),
             ..Answer::default()
         });
-        speaker
+        feedback_sealer
     }
 
     #[test]
     fn a_peer_is_heard_so_often_in_a_second_and_again_in_the_next() {
-        let (mut words, mut speaker) = (Words::new(None, CHALLENGE), speaker());
+        let (mut feedback, mut feedback_sealer) = (Words::new(None, CHALLENGE), feedback_sealer());
         let mut taken = |second: u64| {
-            let mut said = || speaker.topic(Word::default()).unwrap();
+            let mut said = || feedback_sealer.topic(FeedbackReport::default()).unwrap();
             (0..1000)
                 .filter(|n| {
-                    words
+                    feedback
                         .take(at(1000 * second + n % 900), said().as_bytes())
                         .is_ok()
                 })
@@ -101,14 +103,17 @@ mod tests {
 
     #[test]
     fn long_words_are_limited_by_their_bytes_and_wrong_ones_count() {
-        let mut words = Words::new(None, CHALLENGE);
-        let long = vec![b'!'; MAX_WORD_TOPIC];
+        let mut feedback = Words::new(None, CHALLENGE);
+        let long = vec![b'!'; MAX_FEEDBACK_TOPIC];
         let wrong = (0..1000)
-            .filter(|_| words.take(at(0), &long) == Err(Dropped::Wrong(WordError::Text)))
+            .filter(|_| feedback.take(at(0), &long) == Err(Dropped::Wrong(FeedbackError::Text)))
             .count();
-        assert_eq!(wrong, WORD_BYTES_PER_SECOND / MAX_WORD_TOPIC);
-        let good = speaker().topic(Word::default()).unwrap();
-        assert_eq!(words.take(at(500), good.as_bytes()), Err(Dropped::TooMany));
-        assert!(words.take(at(1000), good.as_bytes()).is_ok());
+        assert_eq!(wrong, WORD_BYTES_PER_SECOND / MAX_FEEDBACK_TOPIC);
+        let good = feedback_sealer().topic(FeedbackReport::default()).unwrap();
+        assert_eq!(
+            feedback.take(at(500), good.as_bytes()),
+            Err(Dropped::TooMany)
+        );
+        assert!(feedback.take(at(1000), good.as_bytes()).is_ok());
     }
 }

@@ -5,37 +5,37 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{MAX_SEEN, MAX_WORD_BYTES, MAX_WORD_FINDINGS};
-use fanlight_proto::limits::{MAX_FINDINGS, MAX_STREAMS};
+use fanlight_proto::envelope::{MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS, MAX_VIEWER_REPORTS};
+use fanlight_proto::limits::{MAX_DETECTIONS, MAX_STREAMS};
 use fanlight_proto::message::{
-    Demand, Findings, Report, Seen, StreamName, Verdict, ViewerVerdict, Word,
+    Demand, Detections, FeedbackReport, Report, StreamName, Verdict, ViewerReport, ViewerVerdict,
 };
 use prost::Message as _;
 
 use super::viewers::Viewer;
 use super::{Engine, Output, Route};
 
-/// Between words when nothing happens: what was lost on the way is made good, and reports are fresh.
+/// Between feedback when nothing happens: what was lost on the way is made good, and reports are fresh.
 const REST: Duration = Duration::from_secs(1);
 
-/// Between words while there is something to tell: ten a second.
+/// Between feedback while there is something to tell: ten a second.
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Between words when somebody comes to a stream that nobody watched, whose source may have to wake its camera: the
+/// Between feedback when somebody comes to a stream that nobody watched, whose source may have to wake its camera: the
 /// first goes at once, and who comes and goes all the time causes forty a second.
 const URGENT_INTERVAL: Duration = Duration::from_millis(25);
 
-/// A viewer gets its turn in a word so often, as long as findings can be left out for it.
+/// A viewer gets its turn in a feedback so often, as long as detections can be left out for it.
 const TURN: Duration = REST;
 
 /// Viewers that have gone and of whom a source has not been told. Of the rest it learns by their silence.
 const MAX_DEPARTED: usize = 256;
 
-/// Of a word, so much may tell of viewers that have gone: who comes and goes does not silence those who stay.
-const MAX_DEPARTED_BYTES: usize = MAX_WORD_BYTES / 4;
+/// Of a feedback, so much may tell of viewers that have gone: who comes and goes does not silence those who stay.
+const MAX_DEPARTED_BYTES: usize = MAX_FEEDBACK_BYTES / 4;
 
 /// What is kept free for one viewer at least, whatever else there is to tell: with the longest names and numbers, and all
-/// the findings that it may tell at once, it takes 1 856 bytes.
+/// the detections that it may tell at once, it takes 1 856 bytes.
 const ROOM_FOR_ONE: usize = 2048;
 
 /// Streams for which clients over HTTP wait without the relay having them.
@@ -56,14 +56,14 @@ pub(super) struct Words {
 #[derive(Debug)]
 struct Origin {
     number: usize,
-    /// When the last word went out.
+    /// When the last feedback went out.
     last: Option<Time>,
     due: Time,
     /// When all viewers are to be told of again.
     refresh: Time,
     /// Who had the last turn.
     turn: Option<SocketAddr>,
-    departed: VecDeque<Seen>,
+    departed: VecDeque<ViewerReport>,
 }
 
 impl Words {
@@ -76,12 +76,12 @@ impl Words {
         }
     }
 
-    /// When the next word is due.
+    /// When the next feedback is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.origins.iter().map(|origin| origin.due).min()
     }
 
-    /// There is news for the source: a word is due `interval` after the last.
+    /// There is news for the source: a feedback is due `interval` after the last.
     pub(super) fn hasten(&mut self, now: Time, number: usize, interval: Duration) {
         let origin = self.origin(now, number);
         let due = origin.last.map_or(now, |last| now.max(last + interval));
@@ -104,7 +104,7 @@ impl Words {
     }
 
     /// A viewer has gone.
-    pub(super) fn note_departed(&mut self, now: Time, number: usize, seen: Seen) {
+    pub(super) fn note_departed(&mut self, now: Time, number: usize, seen: ViewerReport) {
         self.origin(now, number).depart(seen);
         self.hasten(now, number, INTERVAL);
     }
@@ -131,7 +131,7 @@ impl Words {
 }
 
 impl Origin {
-    fn depart(&mut self, seen: Seen) {
+    fn depart(&mut self, seen: ViewerReport) {
         if self.departed.len() == MAX_DEPARTED {
             self.departed.pop_front();
         }
@@ -139,41 +139,42 @@ impl Origin {
     }
 }
 
-/// A word in the making, which keeps within what one can carry.
+/// A feedback in the making, which keeps within what one can carry.
 struct Draft {
-    word: Word,
+    feedback: FeedbackReport,
     bytes: usize,
-    findings: usize,
+    detections: usize,
 }
 
 impl Draft {
     fn new(relay: u64, demand: Vec<Demand>) -> Self {
         // The longest sequence: which it is the upstream knows.
-        let word = Word {
+        let feedback = FeedbackReport {
             relay,
             sequence: u64::MAX,
             demand,
-            seen: Vec::new(),
+            viewers: Vec::new(),
         };
         Self {
-            bytes: word.encoded_len(),
-            word,
-            findings: 0,
+            bytes: feedback.encoded_len(),
+            feedback,
+            detections: 0,
         }
     }
 
     /// Adds `seen` if there is room within `most` bytes.
-    fn add(&mut self, seen: Seen, most: usize) -> bool {
+    fn add(&mut self, seen: ViewerReport, most: usize) -> bool {
         let length = seen.encoded_len();
-        let (bytes, findings) = (
+        let (bytes, detections) = (
             self.bytes + 1 + prost::length_delimiter_len(length) + length,
-            self.findings + seen.findings.len(),
+            self.detections + seen.detections.len(),
         );
-        let fits =
-            bytes <= most && findings <= MAX_WORD_FINDINGS && self.word.seen.len() < MAX_SEEN;
+        let fits = bytes <= most
+            && detections <= MAX_FEEDBACK_DETECTIONS
+            && self.feedback.viewers.len() < MAX_VIEWER_REPORTS;
         if fits {
-            (self.bytes, self.findings) = (bytes, findings);
-            self.word.seen.push(seen);
+            (self.bytes, self.detections) = (bytes, detections);
+            self.feedback.viewers.push(seen);
         }
         fits
     }
@@ -182,13 +183,13 @@ impl Draft {
 impl Engine {
     /// Notes how many watch `stream` over HTTP, also before the relay has it.
     pub fn on_clients(&mut self, now: Time, stream: &StreamName, clients: u32) {
-        let before = self.words.clients(stream);
-        self.words.set_clients(stream, clients);
+        let before = self.feedback.clients(stream);
+        self.feedback.set_clients(stream, clients);
         let Some(stream) = self.streams.named(stream).filter(|_| clients != before) else {
             return;
         };
         let first = before == 0 && stream.members().is_empty();
-        self.words.hasten(
+        self.feedback.hasten(
             now,
             stream.origin,
             if first { URGENT_INTERVAL } else { INTERVAL },
@@ -218,46 +219,46 @@ impl Engine {
         }
     }
 
-    /// Takes back a word for upstream `origin` that could not be said: what it told is told again, or counted as dropped.
-    pub fn on_unsaid(&mut self, now: Time, origin: usize, word: Word) {
+    /// Takes back a feedback for upstream `origin` that could not be said: what it told is told again, or counted as dropped.
+    pub fn on_unsaid(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
         let mut lost = BTreeMap::new();
-        for seen in word.seen {
+        for seen in feedback.viewers {
             if seen.left {
-                self.words.origin(now, origin).depart(seen);
+                self.feedback.origin(now, origin).depart(seen);
             } else {
-                lost.insert(seen.viewer, seen.findings.len());
+                lost.insert(seen.viewer, seen.detections.len());
             }
         }
         for viewer in self.viewers.iter_mut() {
-            if let Some(findings) = lost.get(&viewer.desk.number) {
-                viewer.desk.drop(*findings);
+            if let Some(detections) = lost.get(&viewer.desk.number) {
+                viewer.desk.drop(*detections);
                 viewer.desk.news = true;
-                self.counts.findings_dropped += *findings as u64;
+                self.counts.detections_dropped += *detections as u64;
             }
         }
     }
 
     /// Takes what a viewer has found.
-    pub(super) fn on_findings(&mut self, now: Time, from: Route, said: Findings) {
+    pub(super) fn on_detections(&mut self, now: Time, from: Route, said: Detections) {
         let Some(viewer) = self.viewers.at_mut(from.remote) else {
             return;
         };
         let Some(stream) = self.streams.by_alias(viewer.alias) else {
             return;
         };
-        self.counts.findings += said.findings.len() as u64;
+        self.counts.detections += said.detections.len() as u64;
         let dropped = viewer.desk.take(now, Some(stream.status().epoch), said);
-        self.words.hasten(now, stream.origin, INTERVAL);
+        self.feedback.hasten(now, stream.origin, INTERVAL);
         self.note_dropped(now, from.remote, dropped);
     }
 
-    fn note_dropped(&mut self, now: Time, viewer: SocketAddr, findings: u64) {
-        if findings == 0 {
+    fn note_dropped(&mut self, now: Time, viewer: SocketAddr, detections: u64) {
+        if detections == 0 {
             return;
         }
-        self.counts.findings_dropped += findings;
-        if let Some(count) = self.lines.findings.note(now) {
-            tracing::info!(count, %viewer, "findings dropped of viewers that send too many, or of other frames");
+        self.counts.detections_dropped += detections;
+        if let Some(count) = self.lines.detections.note(now) {
+            tracing::info!(count, %viewer, "detections dropped of viewers that send too many, or of other frames");
         }
     }
 
@@ -266,41 +267,41 @@ impl Engine {
         let Some(stream) = self.streams.by_alias(alias) else {
             return;
         };
-        let first = stream.members().len() == 1 && self.words.clients(&stream.name) == 0;
-        self.words.hasten(
+        let first = stream.members().len() == 1 && self.feedback.clients(&stream.name) == 0;
+        self.feedback.hasten(
             now,
             stream.origin,
             if first { URGENT_INTERVAL } else { INTERVAL },
         );
     }
 
-    /// Makes the words that are due.
+    /// Makes the feedback that are due.
     pub(super) fn speak(&mut self, now: Time) {
         while let Some(at) = self
-            .words
+            .feedback
             .origins
             .iter()
             .position(|origin| origin.due <= now)
         {
-            let origin = &mut self.words.origins[at];
+            let origin = &mut self.feedback.origins[at];
             let number = origin.number;
             if now >= origin.refresh {
-                origin.refresh = now.next_beat(REST);
+                origin.refresh = now.next_multiple_of(REST);
                 self.refresh(number);
             }
-            let (word, more) = self.word(now, at);
-            if word.demand.is_empty() && !more {
+            let (feedback, more) = self.feedback(now, at);
+            if feedback.demand.is_empty() && !more {
                 // It has been told that it has no stream here any more.
-                self.words.origins.swap_remove(at);
+                self.feedback.origins.swap_remove(at);
             } else {
-                let origin = &mut self.words.origins[at];
+                let origin = &mut self.feedback.origins[at];
                 origin.last = Some(now);
                 origin.due = if more { now + INTERVAL } else { origin.refresh };
             }
-            self.counts.words += 1;
-            self.outputs.push_back(Output::Word {
+            self.counts.feedback += 1;
+            self.outputs.push_back(Output::Feedback {
                 origin: number,
-                word,
+                feedback,
             });
         }
     }
@@ -322,15 +323,15 @@ impl Engine {
         }
     }
 
-    /// The word to a source, and whether there is more to tell than it could carry.
-    fn word(&mut self, now: Time, at: usize) -> (Word, bool) {
+    /// The feedback to a source, and whether there is more to tell than it could carry.
+    fn feedback(&mut self, now: Time, at: usize) -> (FeedbackReport, bool) {
         let Self {
-            words,
+            feedback,
             streams,
             viewers,
             ..
         } = self;
-        let number = words.origins[at].number;
+        let number = feedback.origins[at].number;
         let own: Vec<_> = streams
             .iter()
             .filter(|stream| stream.origin == number)
@@ -338,11 +339,11 @@ impl Engine {
         let demand = own.iter().map(|stream| Demand {
             stream: stream.name.to_string(),
             viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
-            clients: words.clients(&stream.name),
+            clients: feedback.clients(&stream.name),
         });
-        let mut draft = Draft::new(words.relay, demand.collect());
-        let origin = &mut words.origins[at];
-        let most = (draft.bytes + MAX_DEPARTED_BYTES).min(MAX_WORD_BYTES - ROOM_FOR_ONE);
+        let mut draft = Draft::new(feedback.relay, demand.collect());
+        let origin = &mut feedback.origins[at];
+        let most = (draft.bytes + MAX_DEPARTED_BYTES).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
         while let Some(seen) = origin.departed.pop_front() {
             if !draft.add(seen.clone(), most) {
                 origin.departed.push_front(seen);
@@ -368,26 +369,26 @@ impl Engine {
             };
             cut.push((address, viewer.desk.cut(share)));
             let seen = viewer.seen(name);
-            let findings = seen.findings.len();
-            if !draft.add(seen, MAX_WORD_BYTES) {
+            let detections = seen.detections.len();
+            if !draft.add(seen, MAX_FEEDBACK_BYTES) {
                 more = true;
                 break;
             }
-            viewer.desk.told(findings);
+            viewer.desk.told(detections);
             more |= viewer.desk.has_news();
             origin.turn = Some(address);
         }
-        for (address, findings) in cut {
-            self.note_dropped(now, address, findings);
+        for (address, detections) in cut {
+            self.note_dropped(now, address, detections);
         }
-        (draft.word, more)
+        (draft.feedback, more)
     }
 }
 
 impl Viewer {
     /// What its source is to be told of it.
-    pub(super) fn seen(&self, stream: &StreamName) -> Seen {
-        Seen {
+    pub(super) fn seen(&self, stream: &StreamName) -> ViewerReport {
+        ViewerReport {
             stream: stream.to_string(),
             // It may stand on a terminal some day.
             name: self.name.chars().filter(|c| !c.is_control()).collect(),
@@ -398,10 +399,10 @@ impl Viewer {
     }
 }
 
-/// How many findings each of so many viewers may tell in one word, so that all have a turn within [`TURN`].
+/// How many detections each of so many viewers may tell in one feedback, so that all have a turn within [`TURN`].
 fn share(viewers: usize) -> usize {
-    let words = (TURN.as_millis() / INTERVAL.as_millis()) as usize;
-    (MAX_WORD_FINDINGS * words / viewers.max(1)).clamp(1, MAX_FINDINGS)
+    let feedback = (TURN.as_millis() / INTERVAL.as_millis()) as usize;
+    (MAX_FEEDBACK_DETECTIONS * feedback / viewers.max(1)).clamp(1, MAX_DETECTIONS)
 }
 
 fn is_finite(verdict: &Verdict) -> bool {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fanlight_proto::envelope::parse_word;
-use fanlight_proto::limits::{FINDINGS_PER_SECOND, MAX_FINDINGS};
+use fanlight_proto::envelope::parse_feedback;
+use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS};
 use fanlight_proto::message::{
-    Ball, Beside, Demand, Finding, Findings, Report, Verdict, ViewerVerdict,
+    Ball, CanaryStatus, Demand, Detection, Detections, Report, Verdict, ViewerVerdict,
 };
 use prost::Message as _;
 
@@ -14,22 +14,22 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 impl Rig {
-    /// The words that are due until `length` is over, each with its time and its source.
-    fn words(&mut self, length: Duration) -> Vec<(Time, usize, Word)> {
+    /// The feedback that are due until `length` is over, each with its time and its source.
+    fn feedback(&mut self, length: Duration) -> Vec<(Time, usize, FeedbackReport)> {
         let until = self.now + length;
-        let mut words = Vec::new();
+        let mut feedback = Vec::new();
         loop {
             for output in self.outputs() {
-                if let Output::Word { origin, word } = output {
-                    parse_word(
-                        &Word {
+                if let Output::Feedback { origin, feedback } = output {
+                    parse_feedback(
+                        &FeedbackReport {
                             sequence: 1,
-                            ..word.clone()
+                            ..feedback.clone()
                         }
                         .encode_to_vec(),
                     )
                     .expect("a source takes it");
-                    words.push((self.now, origin, word));
+                    feedback.push((self.now, origin, feedback));
                 }
             }
             let Some(deadline) = self
@@ -43,24 +43,24 @@ impl Rig {
             self.engine.on_tick(self.now);
         }
         self.now = until;
-        words
+        feedback
     }
 
     /// What one source is told until `length` is over.
-    fn told(&mut self, length: Duration) -> Vec<Word> {
-        self.words(length)
+    fn told(&mut self, length: Duration) -> Vec<FeedbackReport> {
+        self.feedback(length)
             .into_iter()
-            .map(|(_, _, word)| word)
+            .map(|(_, _, feedback)| feedback)
             .collect()
     }
 
     /// A second in which a viewer keeps alive so that it does not fall silent.
-    fn quiet_second(&mut self, viewers: &[(SocketAddr, u64)]) -> Vec<Word> {
-        let words = self.told(SECOND);
+    fn quiet_second(&mut self, viewers: &[(SocketAddr, u64)]) -> Vec<FeedbackReport> {
+        let feedback = self.told(SECOND);
         for (address, session) in viewers {
             self.keep_alive(*address, *session);
         }
-        words
+        feedback
     }
 
     /// Gives a message without taking what waits to be sent.
@@ -77,83 +77,83 @@ impl Rig {
         );
     }
 
-    /// A session, and the words of the time until it is there.
+    /// A session, and the feedback of the time until it is there.
     fn seat(&mut self, n: u16) -> (SocketAddr, u64) {
         let accept = self.join(viewer(n), u64::from(n) + 1);
         (viewer(n), accept.session)
     }
 }
 
-fn found(number: u64) -> Finding {
+fn found(number: u64) -> Detection {
     let ball = Some(Ball {
         x: 10.0,
         y: 20.0,
         radius: 20.0,
     });
-    Finding {
+    Detection {
         epoch: 1,
         number,
         ball,
         confidence: 1.0,
         transit_us: 900,
-        ..Finding::default()
+        ..Detection::default()
     }
 }
 
-fn findings(sent: u64, found: Vec<Finding>) -> Findings {
-    Findings {
+fn detections(sent: u64, found: Vec<Detection>) -> Detections {
+    Detections {
         screen: 77,
-        findings: found,
+        detections: found,
         sent,
-        ..Findings::default()
+        ..Detections::default()
     }
 }
 
-fn demand(word: &Word) -> (u32, u32) {
+fn demand(feedback: &FeedbackReport) -> (u32, u32) {
     let Demand {
         viewers, clients, ..
-    } = word.demand[0];
+    } = feedback.demand[0];
     (viewers, clients)
 }
 
 #[test]
 fn the_source_is_told_within_milliseconds_who_comes_to_a_stream_that_nobody_watched() {
     let mut rig = Rig::live();
-    let first = rig.words(5 * SECOND);
+    let first = rig.feedback(5 * SECOND);
     assert!(
         first
             .iter()
-            .all(|(_, origin, word)| *origin == 0 && demand(word) == (0, 0))
+            .all(|(_, origin, feedback)| *origin == 0 && demand(feedback) == (0, 0))
     );
     assert_eq!(first.len(), 6, "one at once, and one a second");
     rig.now = rig.now + 500 * MS;
     let before = rig.now;
     rig.join(viewer(1), 1);
-    let (at, _, word) = rig.words(SECOND)[0].clone();
+    let (at, _, feedback) = rig.feedback(SECOND)[0].clone();
     assert_eq!(
-        (demand(&word), at.saturating_since(before)),
+        (demand(&feedback), at.saturating_since(before)),
         ((1, 0), Duration::ZERO)
     );
     // The next one waits for the turn of a tenth of a second.
     rig.now = rig.now + 5 * MS;
     rig.join(viewer(2), 2);
-    let (at, _, word) = rig.words(SECOND)[0].clone();
-    assert!(demand(&word) == (2, 0) && at.saturating_since(before) <= SECOND + 105 * MS);
+    let (at, _, feedback) = rig.feedback(SECOND)[0].clone();
+    assert!(demand(&feedback) == (2, 0) && at.saturating_since(before) <= SECOND + 105 * MS);
 }
 
 #[test]
 fn who_comes_and_goes_all_the_time_causes_forty_words_a_second_and_the_last_is_true() {
     let mut rig = Rig::live();
     rig.told(2 * SECOND);
-    let (mut words, mut nonce) = (Vec::new(), 1);
+    let (mut feedback, mut nonce) = (Vec::new(), 1);
     for _ in 0..500 {
         nonce += 1;
         let session = rig.join(viewer(1), nonce).session;
-        words.extend(rig.told(MS));
+        feedback.extend(rig.told(MS));
         rig.give(viewer(1), &ToRelay::Goodbye(session, Goodbye::default()));
-        words.extend(rig.told(MS));
+        feedback.extend(rig.told(MS));
     }
-    assert!((10..=42).contains(&words.len()), "{}", words.len());
+    assert!((10..=42).contains(&feedback.len()), "{}", feedback.len());
     assert_eq!(demand(rig.told(SECOND).last().unwrap()), (0, 0));
 }
 
@@ -176,28 +176,38 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
             },
         ),
     );
-    let beside = Some(Beside {
+    let canary_status = Some(CanaryStatus {
         stream: "door".into(),
         shown: 3,
-        ..Beside::default()
+        ..CanaryStatus::default()
     });
     for round in 0..10 {
-        let body = Findings {
-            beside: beside.clone(),
-            passed_over: round,
-            ..findings(2 * round + 2, vec![found(100); 2])
+        let body = Detections {
+            canary_status: beside.clone(),
+            untracked: round,
+            ..detections(2 * round + 2, vec![found(100); 2])
         };
-        rig.give(address, &ToRelay::Findings(session, body));
+        rig.give(address, &ToRelay::Detections(session, body));
         rig.now = rig.now + 20 * MS;
         rig.engine.on_tick(rig.now);
     }
-    let words = rig.told(800 * MS);
-    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
+    let feedback = rig.told(800 * MS);
+    let seen: Vec<_> = feedback
+        .iter()
+        .flat_map(|feedback| &feedback.viewers)
+        .collect();
     assert_eq!(
-        seen.iter().map(|seen| seen.findings.len()).sum::<usize>(),
+        seen.iter().map(|seen| seen.detections.len()).sum::<usize>(),
         20
     );
-    assert!((2..=4).contains(&seen.iter().filter(|seen| !seen.findings.is_empty()).count()));
+    assert!(
+        (2..=4).contains(
+            &seen
+                .iter()
+                .filter(|seen| !seen.detections.is_empty())
+                .count()
+        )
+    );
     assert_eq!(
         seen.iter()
             .filter_map(|seen| seen.report)
@@ -219,12 +229,12 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
             last.viewer,
             last.screen,
             last.sent,
-            last.passed_over,
+            last.untracked,
             last.dropped
         ),
         (1, 77, 20, 9, 0)
     );
-    assert_eq!(last.beside, beside);
+    assert_eq!(last.canary_status, beside);
 }
 
 #[test]
@@ -238,21 +248,24 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
         for n in 0..20 {
             rig.give(
                 bad,
-                &ToRelay::Findings(
+                &ToRelay::Detections(
                     flooding,
-                    findings(16 * (20 * tick + n + 1), vec![found(1); 16]),
+                    detections(16 * (20 * tick + n + 1), vec![found(1); 16]),
                 ),
             );
         }
         if tick % 10 == 0 {
             rig.give(
                 good,
-                &ToRelay::Findings(honest, findings(3 * (tick / 10 + 1), vec![found(tick); 3])),
+                &ToRelay::Detections(
+                    honest,
+                    detections(3 * (tick / 10 + 1), vec![found(tick); 3]),
+                ),
             );
         }
-        for word in rig.told(10 * MS) {
-            for seen in word.seen {
-                *heard.entry(seen.viewer).or_default() += seen.findings.len() as u64;
+        for feedback in rig.told(10 * MS) {
+            for seen in feedback.viewers {
+                *heard.entry(seen.viewer).or_default() += seen.detections.len() as u64;
                 dropped = if seen.viewer == 1 {
                     seen.dropped
                 } else {
@@ -261,12 +274,12 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
             }
         }
     }
-    for word in rig.told(500 * MS) {
-        word.seen
-            .iter()
-            .for_each(|seen| *heard.entry(seen.viewer).or_default() += seen.findings.len() as u64);
-        dropped = word
-            .seen
+    for feedback in rig.told(500 * MS) {
+        feedback.viewers.iter().for_each(|seen| {
+            *heard.entry(seen.viewer).or_default() += seen.detections.len() as u64
+        });
+        dropped = feedback
+            .viewers
             .iter()
             .filter(|seen| seen.viewer == 1)
             .map(|seen| seen.dropped)
@@ -274,10 +287,10 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
             .unwrap_or(dropped);
     }
     assert_eq!(heard[&2], 60, "the honest one's all");
-    // It sends its share of a second at once, and so many wait for a word.
+    // It sends its share of a second at once, and so many wait for a feedback.
     assert!((60..=360).contains(&heard[&1]), "{heard:?}");
     assert_eq!(dropped + heard[&1], 200 * 20 * 16);
-    assert_eq!(rig.engine.counts().findings_dropped, dropped);
+    assert_eq!(rig.engine.counts().detections_dropped, dropped);
 }
 
 #[test]
@@ -288,16 +301,16 @@ fn more_messages_a_second_than_a_viewer_may_send_are_dropped() {
     for n in 1..=100 {
         rig.give(
             address,
-            &ToRelay::Findings(session, findings(n, vec![found(n)])),
+            &ToRelay::Detections(session, detections(n, vec![found(n)])),
         );
     }
-    let words = rig.told(SECOND - MS);
-    let told: usize = words
+    let feedback = rig.told(SECOND - MS);
+    let told: usize = feedback
         .iter()
-        .flat_map(|word| &word.seen)
-        .map(|seen| seen.findings.len())
+        .flat_map(|feedback| &feedback.viewers)
+        .map(|seen| seen.detections.len())
         .sum();
-    assert_eq!(told, FINDINGS_PER_SECOND as usize);
+    assert_eq!(told, DETECTIONS_PER_SECOND as usize);
 }
 
 #[test]
@@ -305,7 +318,7 @@ fn lies_are_dropped_and_the_session_goes_on() {
     let mut rig = Rig::live();
     let (address, session) = rig.seat(1);
     rig.told(SECOND);
-    let lie = |x: f32| Finding {
+    let lie = |x: f32| Detection {
         ball: Some(Ball {
             x,
             y: 0.0,
@@ -317,44 +330,44 @@ fn lies_are_dropped_and_the_session_goes_on() {
         lie(f32::NAN),
         lie(f32::INFINITY),
         lie(1e9),
-        Finding {
+        Detection {
             confidence: 2.0,
             ..found(1)
         },
     ] {
         rig.give(
             address,
-            &ToRelay::Findings(session, findings(1, vec![wrong])),
+            &ToRelay::Detections(session, detections(1, vec![wrong])),
         );
     }
     rig.give(
         address,
-        &ToRelay::Findings(session, findings(17, vec![found(1); 17])),
+        &ToRelay::Detections(session, detections(17, vec![found(1); 17])),
     );
     assert_eq!(rig.engine.counts().malformed, 5);
-    assert_eq!(rig.engine.counts().findings, 0);
-    let foreign = Finding {
+    assert_eq!(rig.engine.counts().detections, 0);
+    let foreign = Detection {
         epoch: 99,
         ..found(1)
     };
     rig.give(
         address,
-        &ToRelay::Findings(session, findings(2, vec![foreign, found(7)])),
+        &ToRelay::Detections(session, detections(2, vec![foreign, found(7)])),
     );
     rig.give(
         viewer(9),
-        &ToRelay::Findings(session, findings(2, vec![found(8)])),
+        &ToRelay::Detections(session, detections(2, vec![found(8)])),
     );
-    let words = rig.told(200 * MS);
-    let told: Vec<_> = words
+    let feedback = rig.told(200 * MS);
+    let told: Vec<_> = feedback
         .iter()
-        .flat_map(|word| &word.seen)
-        .flat_map(|seen| &seen.findings)
+        .flat_map(|feedback| &feedback.viewers)
+        .flat_map(|seen| &seen.detections)
         .collect();
     assert_eq!(told, [&found(7)]);
     assert_eq!(
         (
-            rig.engine.counts().findings_dropped,
+            rig.engine.counts().detections_dropped,
             rig.engine.counts().unknown_sessions
         ),
         (1, 1)
@@ -372,12 +385,16 @@ fn five_hundred_that_send_all_they_may_have_turns_alike() {
         for (address, session) in &seats {
             rig.give(
                 *address,
-                &ToRelay::Findings(*session, findings(12 * tenth + 12, vec![found(tenth); 12])),
+                &ToRelay::Detections(
+                    *session,
+                    detections(12 * tenth + 12, vec![found(tenth); 12]),
+                ),
             );
         }
-        for word in rig.told(100 * MS) {
-            bytes += word.encoded_len();
-            word.seen
+        for feedback in rig.told(100 * MS) {
+            bytes += feedback.encoded_len();
+            feedback
+                .viewers
                 .iter()
                 .for_each(|seen| *told.entry(seen.viewer).or_default() += 1);
         }
@@ -389,7 +406,7 @@ fn five_hundred_that_send_all_they_may_have_turns_alike() {
         "{least} to {most} turns in four seconds"
     );
     assert!(
-        bytes <= 41 * fanlight_proto::envelope::MAX_WORD_BYTES,
+        bytes <= 41 * fanlight_proto::envelope::MAX_FEEDBACK_BYTES,
         "{bytes}"
     );
 }
@@ -414,7 +431,7 @@ fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
         seats.push((viewer(n as u16), accept.session));
     }
     let numbers = u32::MAX;
-    let longest = Finding {
+    let longest = Detection {
         epoch: u64::MAX,
         number: u64::MAX,
         transit_us: numbers,
@@ -430,26 +447,26 @@ fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
     for (address, session) in &seats {
         rig.give(
             *address,
-            &ToRelay::Findings(*session, findings(u64::MAX - 1, vec![longest; 12])),
+            &ToRelay::Detections(*session, detections(u64::MAX - 1, vec![longest; 12])),
         );
         rig.give(
             *address,
-            &ToRelay::Findings(*session, findings(u64::MAX, vec![longest; 12])),
+            &ToRelay::Detections(*session, detections(u64::MAX, vec![longest; 12])),
         );
     }
-    let words = rig.told(2 * SECOND);
-    let told: usize = words
+    let feedback = rig.told(2 * SECOND);
+    let told: usize = feedback
         .iter()
-        .flat_map(|word| &word.seen)
-        .map(|seen| seen.findings.len())
+        .flat_map(|feedback| &feedback.viewers)
+        .map(|seen| seen.detections.len())
         .sum();
     assert_eq!(told, 20 * 24);
-    let most = words
+    let most = feedback
         .iter()
-        .flat_map(|word| &word.seen)
-        .map(|seen| seen.findings.len())
+        .flat_map(|feedback| &feedback.viewers)
+        .map(|seen| seen.detections.len())
         .max();
-    assert_eq!(most, Some(MAX_FINDINGS));
+    assert_eq!(most, Some(MAX_DETECTIONS));
 }
 
 #[test]
@@ -468,18 +485,19 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
     let (address, session) = rig.seat(1);
     rig.give(
         address,
-        &ToRelay::Findings(session, findings(1, vec![found(100)])),
+        &ToRelay::Detections(session, detections(1, vec![found(100)])),
     );
-    for (_, origin, word) in rig.words(SECOND) {
+    for (_, origin, feedback) in rig.feedback(SECOND) {
         let stream = if origin == 0 { "cam" } else { "door" };
         assert!(
-            word.demand.iter().all(|demand| demand.stream == stream),
-            "{origin} {word:?}"
+            feedback.demand.iter().all(|demand| demand.stream == stream),
+            "{origin} {feedback:?}"
         );
         assert!(
-            word.seen
+            feedback
+                .viewers
                 .iter()
-                .all(|seen| seen.stream == stream && (origin == 0 || seen.findings.is_empty()))
+                .all(|seen| seen.stream == stream && (origin == 0 || seen.detections.is_empty()))
         );
     }
     let verdict = |error| {
@@ -549,29 +567,32 @@ fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
     rig.told(SECOND);
     rig.give(
         address,
-        &ToRelay::Findings(session, findings(1, vec![found(100)])),
+        &ToRelay::Detections(session, detections(1, vec![found(100)])),
     );
     rig.give(address, &ToRelay::Goodbye(session, Goodbye::default()));
     let (_, again) = rig.seat(1);
     assert_ne!(again, session);
-    let words = rig.quiet_second(&[(address, again)]);
-    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
+    let feedback = rig.quiet_second(&[(address, again)]);
+    let seen: Vec<_> = feedback
+        .iter()
+        .flat_map(|feedback| &feedback.viewers)
+        .collect();
     let left: Vec<_> = seen.iter().filter(|seen| seen.left).collect();
     assert_eq!(
-        (left.len(), left[0].viewer, &left[0].findings[..]),
+        (left.len(), left[0].viewer, &left[0].detections[..]),
         (1, 1, &[found(100)][..])
     );
     assert!(seen.iter().any(|seen| seen.viewer == 2 && !seen.left));
     // One that falls silent has gone too.
     rig.pass(3 * SECOND);
     rig.engine.on_tick(rig.now);
-    let words = rig.told(SECOND);
+    let feedback = rig.told(SECOND);
     assert!(
-        words
+        feedback
             .iter()
-            .flat_map(|word| &word.seen)
+            .flat_map(|feedback| &feedback.viewers)
             .any(|seen| seen.viewer == 2 && seen.left),
-        "{words:?}"
+        "{feedback:?}"
     );
 }
 
@@ -579,7 +600,7 @@ fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
 fn many_that_come_and_go_do_not_silence_who_stays() {
     let mut rig = Rig::live();
     let (address, session) = rig.seat(0);
-    let mut findings_told = 0;
+    let mut detections_told = 0;
     for round in 0..100_u64 {
         for n in 1..50 {
             let guest = rig.join(viewer(n), 1000 * round + u64::from(n)).session;
@@ -588,18 +609,18 @@ fn many_that_come_and_go_do_not_silence_who_stays() {
         if round % 10 == 0 {
             rig.give(
                 address,
-                &ToRelay::Findings(session, findings(round / 10 + 1, vec![found(round)])),
+                &ToRelay::Detections(session, detections(round / 10 + 1, vec![found(round)])),
             );
         }
-        for word in rig.told(10 * MS) {
-            findings_told += word
-                .seen
+        for feedback in rig.told(10 * MS) {
+            detections_told += feedback
+                .viewers
                 .iter()
-                .map(|seen| seen.findings.len())
+                .map(|seen| seen.detections.len())
                 .sum::<usize>();
         }
     }
-    assert!(findings_told >= 9, "{findings_told}");
+    assert!(detections_told >= 9, "{detections_told}");
 }
 
 #[test]
@@ -616,10 +637,10 @@ fn clients_over_http_count_also_those_who_wait_for_a_stream() {
     rig.now = rig.now + 30 * MS;
     let before = rig.now;
     rig.engine.on_clients(rig.now, &name, 1);
-    let (at, _, word) = rig.words(SECOND)[0].clone();
-    assert_eq!((demand(&word), at), ((0, 1), before));
+    let (at, _, feedback) = rig.feedback(SECOND)[0].clone();
+    assert_eq!((demand(&feedback), at), ((0, 1), before));
     rig.engine.on_clients(rig.now, &name, 1);
-    assert_eq!(rig.words(500 * MS).len(), 0, "that is no news");
+    assert_eq!(rig.feedback(500 * MS).len(), 0, "that is no news");
     // Names that no source has do not pile up.
     for n in 0..1000 {
         rig.engine
@@ -636,17 +657,20 @@ fn what_could_not_be_said_is_counted_or_told_again() {
     rig.told(SECOND);
     rig.give(
         address,
-        &ToRelay::Findings(session, findings(3, vec![found(100); 3])),
+        &ToRelay::Detections(session, detections(3, vec![found(100); 3])),
     );
     rig.give(other, &ToRelay::Goodbye(gone, Goodbye::default()));
     let unsaid = rig.told(100 * MS).remove(0);
-    assert_eq!(unsaid.seen.len(), 2);
+    assert_eq!(unsaid.viewers.len(), 2);
     rig.engine.on_unsaid(rig.now, 0, unsaid);
-    let words = rig.told(SECOND);
-    let seen: Vec<_> = words.iter().flat_map(|word| &word.seen).collect();
+    let feedback = rig.told(SECOND);
+    let seen: Vec<_> = feedback
+        .iter()
+        .flat_map(|feedback| &feedback.viewers)
+        .collect();
     assert!(seen.iter().any(|seen| seen.viewer == 2 && seen.left));
     assert!(
         seen.iter()
-            .any(|seen| seen.viewer == 1 && seen.dropped == 3 && seen.findings.is_empty())
+            .any(|seen| seen.viewer == 1 && seen.dropped == 3 && seen.detections.is_empty())
     );
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
-use fanlight_proto::envelope::{FeedKey, MAX_WORD_TOPIC, Speaker};
-use fanlight_proto::limits::MAX_FINDINGS;
+use fanlight_proto::envelope::{FeedKey, FeedbackSealer, MAX_FEEDBACK_TOPIC};
+use fanlight_proto::limits::MAX_DETECTIONS;
 use fanlight_proto::message::{
-    Answer, Ball, Demand, Finding, Findings, Health, KeepAlive, Verdict, Word,
+    Answer, Ball, Demand, Detection, Detections, FeedbackReport, Health, KeepAlive, Verdict,
 };
 use fanlight_tests::fake_source::{EPOCH, FakeSource};
 use fanlight_tests::stranger::{Stranger, join};
@@ -42,28 +42,28 @@ fn key_file(stage: &Stage) -> PathBuf {
     path
 }
 
-fn found(number: u64) -> Finding {
+fn found(number: u64) -> Detection {
     let ball = Some(Ball {
         x: 100.0,
         y: 50.0,
         radius: 20.0,
     });
-    Finding {
+    Detection {
         epoch: EPOCH,
         number,
         ball,
         confidence: 0.9,
         transit_us: 400,
-        ..Finding::default()
+        ..Detection::default()
     }
 }
 
-fn findings(sent: u64, findings: Vec<Finding>) -> Findings {
-    Findings {
+fn detections(sent: u64, detections: Vec<Detection>) -> Detections {
+    Detections {
         screen: 3,
-        findings,
+        detections,
         sent,
-        ..Findings::default()
+        ..Detections::default()
     }
 }
 
@@ -108,16 +108,17 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
             relay
         }
         .ready();
-        let demand = |word: &Word| {
-            word.demand
+        let demand = |feedback: &FeedbackReport| {
+            feedback
+                .demand
                 .first()
                 .map(|demand| (demand.stream.clone(), demand.viewers))
         };
         let first = |viewers| {
-            let known = source.words();
+            let known = source.feedback();
             known
                 .into_iter()
-                .find(|(_, word)| demand(word) == Some(("cam".into(), viewers)))
+                .find(|(_, feedback)| demand(feedback) == Some(("cam".into(), viewers)))
         };
         until("the source knows that nobody watches", SOON, || first(0));
         let asked = clock::now();
@@ -136,22 +137,22 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
             ..Verdict::default()
         });
         for number in 0..5 {
-            lobby.0.say(&ToRelay::Findings(
+            lobby.0.say(&ToRelay::Detections(
                 lobby.1,
-                findings(
+                detections(
                     2 * number + 2,
                     vec![found(2 * number), found(2 * number + 1)],
                 ),
             ));
             pause(Duration::from_millis(100));
         }
-        until("all findings have come", SOON, || {
-            (source.findings("lobby").len() == 10).then_some(())
+        until("all detections have come", SOON, || {
+            (source.detections("lobby").len() == 10).then_some(())
         });
         let numbers = source
-            .findings("lobby")
+            .detections("lobby")
             .iter()
-            .map(|finding| finding.number)
+            .map(|detection| detection.number)
             .collect::<Vec<_>>();
         assert_eq!(numbers, (0..10).collect::<Vec<_>>());
         let verdict = told(&mut lobby, |said| match said {
@@ -163,12 +164,12 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
         until("the source knows that it has gone", SOON, || {
             source.seen().iter().any(|seen| seen.left).then_some(())
         });
-        let words = source.words();
+        let feedback = source.feedback();
         until("the source knows that nobody watches again", SOON, || {
-            (demand(&source.words().last()?.1) == Some(("cam".into(), 0))).then_some(())
+            (demand(&source.feedback().last()?.1) == Some(("cam".into(), 0))).then_some(())
         });
         assert!(
-            words
+            feedback
                 .windows(2)
                 .all(|pair| pair[0].1.sequence < pair[1].1.sequence)
         );
@@ -178,7 +179,7 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
 }
 
 #[test]
-fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neither_relay_nor_source()
+fn a_flood_of_detections_and_lies_takes_nothing_from_other_viewers_and_harms_neither_relay_nor_source()
  {
     let (_alone, stage) = (alone(), Stage::new());
     let source = FakeSource::start("cam", None);
@@ -190,14 +191,14 @@ fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neith
         .map(|n| viewer(&stage, &format!("liar-{n}")))
         .collect();
     let before = relay.usage();
-    let nan = Finding {
+    let nan = Detection {
         ball: Some(Ball {
             x: f32::NAN,
             ..Ball::default()
         }),
         ..found(1)
     };
-    let far = Finding {
+    let far = Detection {
         ball: Some(Ball {
             x: 1e30,
             ..Ball::default()
@@ -205,10 +206,10 @@ fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neith
         ..found(1)
     };
     let lies = [
-        vec![found(1); MAX_FINDINGS],
+        vec![found(1); MAX_DETECTIONS],
         vec![nan],
         vec![far],
-        vec![Finding {
+        vec![Detection {
             epoch: 1,
             ..found(1)
         }],
@@ -219,23 +220,26 @@ fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neith
             for lie in &lies {
                 for _ in 0..10 {
                     sent += 16;
-                    stranger.say(&ToRelay::Findings(*session, findings(sent, lie.clone())));
+                    stranger.say(&ToRelay::Detections(
+                        *session,
+                        detections(sent, lie.clone()),
+                    ));
                 }
             }
             stranger.drain(Duration::ZERO);
         }
         if round.is_multiple_of(10) {
             let number = round / 10;
-            honest.0.say(&ToRelay::Findings(
+            honest.0.say(&ToRelay::Detections(
                 honest.1,
-                findings(number + 1, vec![found(number)]),
+                detections(number + 1, vec![found(number)]),
             ));
             honest.0.drain(Duration::ZERO);
         }
         pause(Duration::from_millis(10));
     }
-    until("the honest one's findings have come", SOON, || {
-        (source.findings("honest").len() == 30).then_some(())
+    until("the honest one's detections have come", SOON, || {
+        (source.detections("honest").len() == 30).then_some(())
     });
     let after = relay.usage();
     assert!(
@@ -243,27 +247,27 @@ fn a_flood_of_findings_and_lies_takes_nothing_from_other_viewers_and_harms_neith
         "{before:?} {after:?}"
     );
     assert!(relay.exits().is_empty());
-    let words = source.words();
-    let span = words
+    let feedback = source.feedback();
+    let span = feedback
         .last()
         .unwrap()
         .0
-        .saturating_since(words[0].0)
+        .saturating_since(feedback[0].0)
         .as_secs()
         + 2;
     assert!(
-        words.len() as u64 <= 12 * span + 40,
-        "{} words in {span} s",
-        words.len()
+        feedback.len() as u64 <= 12 * span + 40,
+        "{} feedback in {span} s",
+        feedback.len()
     );
     for n in 0..3 {
-        let told = source.findings(&format!("liar-{n}"));
+        let told = source.detections(&format!("liar-{n}"));
         assert!(
             told.len() as u64 <= 120 * (span + 1),
-            "{} findings of a liar",
+            "{} detections of a liar",
             told.len()
         );
-        assert!(told.iter().all(|finding| *finding == found(1)));
+        assert!(told.iter().all(|detection| *detection == found(1)));
         let dropped = source
             .seen()
             .iter()
@@ -321,27 +325,30 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
         let viewing = stage.viewer(stage.relay_address(0), "cam").start();
         viewing.wait_shown(10);
         let before = source.usage();
-        let mut speaker = Speaker::new(None, [1; 16]);
-        speaker.on_answer(&Answer {
+        let mut feedback_sealer = FeedbackSealer::new(None, [1; 16]);
+        feedback_sealer.on_answer(&Answer {
             challenge: vec![1; 16],
             ..Answer::default()
         });
-        let lie = Word {
+        let lie = FeedbackReport {
             demand: vec![Demand {
                 stream: "cam".into(),
                 ..Demand::default()
             }],
-            ..Word::default()
+            ..FeedbackReport::default()
         };
         let forged: Vec<u8> = (0..100)
-            .flat_map(|_| subscription(&speaker.topic(lie.clone()).unwrap()))
+            .flat_map(|_| subscription(&feedback_sealer.topic(lie.clone()).unwrap()))
             .collect();
-        let long = subscription(&format!("!{}", "A".repeat(MAX_WORD_TOPIC - 1)));
+        let long = subscription(&format!("!{}", "A".repeat(MAX_FEEDBACK_TOPIC - 1)));
         for flood in [forged, long, subscription("!not base64").repeat(100)] {
             assail(address, &flood, Duration::from_secs(1));
         }
-        source.wait_for_line("words of a relay dropped");
-        let lines = source.log().matching(0, "words of a relay dropped").len();
+        source.wait_for_line("feedback of a relay dropped");
+        let lines = source
+            .log()
+            .matching(0, "feedback of a relay dropped")
+            .len();
         assert!(lines <= 8, "{lines} lines");
         let after = source.usage();
         assert!(
@@ -364,18 +371,21 @@ fn what_a_stranger_finds_who_has_no_session_is_not_told() {
     let mut stranger = Stranger::to(stage.relay_address(0));
     stranger.say(&ToRelay::Join(join("cam")));
     for _ in 0..10 {
-        stranger.say(&ToRelay::Findings(honest.1, findings(1, vec![found(666)])));
+        stranger.say(&ToRelay::Detections(
+            honest.1,
+            detections(1, vec![found(666)]),
+        ));
     }
-    honest
-        .0
-        .say(&ToRelay::Findings(honest.1, findings(1, vec![found(1)])));
-    until("the finding has come", SOON, || {
-        (!source.findings("honest").is_empty()).then_some(())
+    honest.0.say(&ToRelay::Detections(
+        honest.1,
+        detections(1, vec![found(1)]),
+    ));
+    until("the detection has come", SOON, || {
+        (!source.detections("honest").is_empty()).then_some(())
     });
-    assert!(
-        source
-            .seen()
+    assert!(source.seen().iter().all(|seen| {
+        seen.detections
             .iter()
-            .all(|seen| seen.findings.iter().all(|finding| finding.number == 1))
-    );
+            .all(|detection| detection.number == 1)
+    }));
 }

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::{FINDINGS_PER_SECOND, MAX_FINDINGS};
-use fanlight_proto::message::{Beside, Finding, Findings, Seen, Verdict};
+use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS};
+use fanlight_proto::message::{CanaryStatus, Detection, Detections, Verdict, ViewerReport};
 
 use super::viewers::Allowance;
 
-/// Findings of one viewer that are kept in a second: four trackers at 30 fps.
-pub const KEPT_FINDINGS_PER_SECOND: u32 = 120;
+/// Detections of one viewer that are kept in a second: four trackers at 30 fps.
+pub const KEPT_DETECTIONS_PER_SECOND: u32 = 120;
 
-/// Findings of one viewer that wait for a word: two words' worth.
-const MAX_WAITING: usize = 2 * MAX_FINDINGS;
+/// Detections of one viewer that wait for a feedback: two feedback' worth.
+const MAX_WAITING: usize = 2 * MAX_DETECTIONS;
 
 /// A verdict is told for so long after the source has said it.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
@@ -23,16 +23,16 @@ const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
 pub(super) struct Desk {
     /// The viewer's name towards the source.
     pub(super) number: u64,
-    /// There is something to tell besides findings.
+    /// There is something to tell besides detections.
     pub(super) news: bool,
     screen: u64,
     sent: u64,
-    passed_over: u64,
+    untracked: u64,
     dropped: u64,
-    beside: Option<Beside>,
-    waiting: VecDeque<Finding>,
+    canary_status: Option<CanaryStatus>,
+    waiting: VecDeque<Detection>,
     messages: Allowance,
-    findings: Allowance,
+    detections: Allowance,
     verdict: Option<(Time, Verdict)>,
 }
 
@@ -44,38 +44,38 @@ impl Desk {
             news: true,
             screen: 0,
             sent: 0,
-            passed_over: 0,
+            untracked: 0,
             dropped: 0,
-            beside: None,
+            canary_status: None,
             waiting: VecDeque::new(),
-            messages: Allowance::new(now, FINDINGS_PER_SECOND),
-            findings: Allowance::new(now, KEPT_FINDINGS_PER_SECOND),
+            messages: Allowance::new(now, DETECTIONS_PER_SECOND),
+            detections: Allowance::new(now, KEPT_DETECTIONS_PER_SECOND),
             verdict: None,
         }
     }
 
-    /// Takes what the viewer says of the frames of `epoch`. How many findings were dropped for it: those of another
+    /// Takes what the viewer says of the frames of `epoch`. How many detections were dropped for it: those of another
     /// epoch, those over what it may send, and the oldest where too many wait.
-    pub(super) fn take(&mut self, now: Time, epoch: Option<u64>, said: Findings) -> u64 {
+    pub(super) fn take(&mut self, now: Time, epoch: Option<u64>, said: Detections) -> u64 {
         // The same datagram twice.
-        if said.sent == self.sent && !said.findings.is_empty() {
+        if said.sent == self.sent && !said.detections.is_empty() {
             return 0;
         }
         let before = self.dropped;
         if self.messages.left(now) == 0 {
-            self.drop(said.findings.len());
+            self.drop(said.detections.len());
             return self.dropped - before;
         }
         self.messages.spend(1);
         self.screen = said.screen;
         if said.sent >= self.sent {
-            (self.sent, self.passed_over) = (said.sent, said.passed_over);
-            self.beside = said.beside;
+            (self.sent, self.untracked) = (said.sent, said.untracked);
+            self.canary_status = said.canary_status;
         }
-        for finding in said.findings {
-            if Some(finding.epoch) == epoch && self.findings.left(now) > 0 {
-                self.findings.spend(1);
-                self.waiting.push_back(finding);
+        for detection in said.detections {
+            if Some(detection.epoch) == epoch && self.detections.left(now) > 0 {
+                self.detections.spend(1);
+                self.waiting.push_back(detection);
             } else {
                 self.drop(1);
             }
@@ -86,9 +86,9 @@ impl Desk {
         self.dropped - before
     }
 
-    /// Counts findings that the source will not get.
-    pub(super) const fn drop(&mut self, findings: usize) {
-        self.dropped = self.dropped.saturating_add(findings as u64);
+    /// Counts detections that the source will not get.
+    pub(super) const fn drop(&mut self, detections: usize) {
+        self.dropped = self.dropped.saturating_add(detections as u64);
     }
 
     /// Whether the source should be told something.
@@ -96,9 +96,9 @@ impl Desk {
         self.news || !self.waiting.is_empty()
     }
 
-    /// Forgets the oldest findings when more wait than the share of one word that this viewer has. How many.
+    /// Forgets the oldest detections when more wait than the share of one feedback that this viewer has. How many.
     pub(super) fn cut(&mut self, share: usize) -> u64 {
-        let over = if share < MAX_FINDINGS {
+        let over = if share < MAX_DETECTIONS {
             self.waiting.len().saturating_sub(share)
         } else {
             0
@@ -108,24 +108,24 @@ impl Desk {
         over as u64
     }
 
-    /// What is to be told, with the oldest findings that fit; it counts as told when [`Desk::told`] is called.
-    pub(super) fn seen(&self) -> Seen {
-        Seen {
+    /// What is to be told, with the oldest detections that fit; it counts as told when [`Desk::told`] is called.
+    pub(super) fn seen(&self) -> ViewerReport {
+        ViewerReport {
             viewer: self.number,
             screen: self.screen,
-            findings: self.waiting.iter().take(MAX_FINDINGS).copied().collect(),
+            detections: self.waiting.iter().take(MAX_DETECTIONS).copied().collect(),
             sent: self.sent,
-            passed_over: self.passed_over,
+            untracked: self.untracked,
             dropped: self.dropped,
-            beside: self.beside.clone(),
-            ..Seen::default()
+            canary_status: self.canary_status.clone(),
+            ..ViewerReport::default()
         }
     }
 
-    /// The word with `findings` of those that wait is on its way.
-    pub(super) fn told(&mut self, findings: usize) {
+    /// The feedback with `detections` of those that wait is on its way.
+    pub(super) fn told(&mut self, detections: usize) {
         self.news = false;
-        self.waiting.drain(..findings.min(self.waiting.len()));
+        self.waiting.drain(..detections.min(self.waiting.len()));
     }
 
     /// What the source makes of the viewer.
@@ -146,24 +146,24 @@ mod tests {
 
     const START: Time = Time::from_nanos(1 << 40);
 
-    fn said(sent: u64, numbers: impl Iterator<Item = u64>) -> Findings {
-        let findings = numbers
-            .map(|number| Finding {
+    fn said(sent: u64, numbers: impl Iterator<Item = u64>) -> Detections {
+        let detections = numbers
+            .map(|number| Detection {
                 epoch: 7,
                 number,
-                ..Finding::default()
+                ..Detection::default()
             })
             .collect();
-        Findings {
+        Detections {
             screen: 3,
-            findings,
+            detections,
             sent,
-            ..Findings::default()
+            ..Detections::default()
         }
     }
 
     #[test]
-    fn so_many_messages_and_findings_are_kept_in_a_second_and_the_rest_is_counted() {
+    fn so_many_messages_and_detections_are_kept_in_a_second_and_the_rest_is_counted() {
         let mut desk = Desk::new(START, 1);
         let (mut sent, mut told) = (0, 0);
         for millis in 0..1000 {
@@ -173,29 +173,29 @@ mod tests {
                 Some(7),
                 said(sent, sent - 4..sent),
             );
-            told += desk.seen().findings.len() as u64;
-            desk.told(MAX_FINDINGS);
+            told += desk.seen().detections.len() as u64;
+            desk.told(MAX_DETECTIONS);
         }
         assert_eq!(
             (told, desk.seen().dropped),
-            (4 * u64::from(FINDINGS_PER_SECOND), sent - told)
+            (4 * u64::from(DETECTIONS_PER_SECOND), sent - told)
         );
         let later = START + Duration::from_secs(5);
         for _ in 0..10 {
             sent += 16;
             desk.take(later, Some(7), said(sent, 0..16));
-            told += desk.seen().findings.len() as u64;
-            desk.told(MAX_FINDINGS);
+            told += desk.seen().detections.len() as u64;
+            desk.told(MAX_DETECTIONS);
         }
         assert_eq!(
             told,
-            4 * u64::from(FINDINGS_PER_SECOND) + u64::from(KEPT_FINDINGS_PER_SECOND)
+            4 * u64::from(DETECTIONS_PER_SECOND) + u64::from(KEPT_DETECTIONS_PER_SECOND)
         );
         assert_eq!(told + desk.seen().dropped, sent);
     }
 
     #[test]
-    fn findings_of_another_epoch_are_dropped_and_a_datagram_that_comes_twice_counts_once() {
+    fn detections_of_another_epoch_are_dropped_and_a_datagram_that_comes_twice_counts_once() {
         let mut desk = Desk::new(START, 1);
         assert_eq!(desk.take(START, Some(8), said(3, 0..3)), 3);
         assert_eq!(desk.take(START, None, said(4, 3..4)), 1);
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(desk.take(START, Some(7), said(6, 4..6)), 0);
         let seen = desk.seen();
         assert_eq!(
-            (seen.findings.len(), seen.sent, seen.dropped, seen.screen),
+            (seen.detections.len(), seen.sent, seen.dropped, seen.screen),
             (2, 6, 4, 3)
         );
     }
@@ -218,19 +218,19 @@ mod tests {
                 said(number + 1, number..number + 1),
             );
         }
-        assert_eq!(desk.seen().findings[0].number, 40 - MAX_WAITING as u64);
+        assert_eq!(desk.seen().detections[0].number, 40 - MAX_WAITING as u64);
         assert_eq!(desk.seen().dropped, 40 - MAX_WAITING as u64);
         assert_eq!(
-            desk.cut(MAX_FINDINGS),
+            desk.cut(MAX_DETECTIONS),
             0,
-            "who has a whole word's share tells the rest later"
+            "who has a whole feedback's share tells the rest later"
         );
         assert_eq!(desk.cut(2), MAX_WAITING as u64 - 2);
         assert_eq!(
             desk.seen()
-                .findings
+                .detections
                 .iter()
-                .map(|finding| finding.number)
+                .map(|detection| detection.number)
                 .collect::<Vec<_>>(),
             [38, 39]
         );

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::ToRelay;
-use fanlight_proto::findings;
-use fanlight_proto::limits::MAX_FINDINGS;
-use fanlight_proto::message::{Beside, Finding, Findings, StreamName, Verdict};
+use fanlight_proto::detections;
+use fanlight_proto::limits::MAX_DETECTIONS;
+use fanlight_proto::message::{CanaryStatus, Detection, Detections, StreamName, Verdict};
 use serde::Serialize;
 
 use super::path::Path;
 use super::{Engine, Output};
 
-/// Findings go out so far apart: half as often as a relay takes them, so that none comes too soon however the network
+/// Detections go out so far apart: half as often as a relay takes them, so that none comes too soon however the network
 /// bunches them.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Findings that wait for their turn, or for a relay: of two seconds at 30 frames a second. Older ones prove nothing of
+/// Detections that wait for their turn, or for a relay: of two seconds at 30 frames a second. Older ones prove nothing of
 /// the present.
-const MAX_WAITING: usize = 4 * MAX_FINDINGS;
+const MAX_WAITING: usize = 4 * MAX_DETECTIONS;
 
-/// A path of which nothing was heard for so long has faltered, and findings go by another, or wait: keep-alives are sent at most
+/// A path of which nothing was heard for so long has faltered, and detections go by another, or wait: keep-alives are sent at most
 /// 300 ms apart, and answered.
 const FALTERS: Duration = Duration::from_millis(400);
 
@@ -29,9 +29,9 @@ const FALTERS: Duration = Duration::from_millis(400);
 /// no longer than this after it heard it.
 const VERDICT_LASTS: Duration = Duration::from_secs(3);
 
-/// What became of findings. Counts never fall.
+/// What became of detections. Counts never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct FindingCounts {
+pub struct DetectionCounts {
     /// Sent to a relay.
     pub sent: u64,
     /// Not sent: of a stream that is no longer watched, out of bounds, or given way to newer ones.
@@ -44,27 +44,27 @@ pub(super) struct Outgoing {
     screen: u64,
     /// The stream that those which wait belong to.
     stream: Option<StreamName>,
-    waiting: VecDeque<Finding>,
-    beside: Option<Beside>,
+    waiting: VecDeque<Detection>,
+    canary_status: Option<CanaryStatus>,
     /// Frames that no tracker looked at, and how many of them have been told.
-    passed_over: u64,
+    untracked: u64,
     told: u64,
     due: Time,
     /// The path they went by last.
     path: Option<usize>,
-    counts: FindingCounts,
+    counts: DetectionCounts,
     verdict: Option<(Time, Verdict)>,
 }
 
 impl Outgoing {
-    /// Where findings went by path `at` last, takes what the source says of them.
+    /// Where detections went by path `at` last, takes what the source says of them.
     pub(super) fn on_verdict(&mut self, now: Time, at: usize, verdict: Option<Verdict>) {
         if self.path == Some(at) {
             self.verdict = verdict.map(|verdict| (now, verdict));
         }
     }
 
-    pub(super) const fn counts(&self) -> FindingCounts {
+    pub(super) const fn counts(&self) -> DetectionCounts {
         self.counts
     }
 
@@ -75,8 +75,8 @@ impl Outgoing {
             .map(|(_, verdict)| verdict)
     }
 
-    fn put(&mut self, stream: &StreamName, finding: Finding) {
-        if findings::check_list(&[finding]).is_err() {
+    fn put(&mut self, stream: &StreamName, detection: Detection) {
+        if detections::check_list(&[detection]).is_err() {
             self.counts.dropped += 1;
             return;
         }
@@ -88,7 +88,7 @@ impl Outgoing {
             self.waiting.pop_front();
             self.counts.dropped += 1;
         }
-        self.waiting.push_back(finding);
+        self.waiting.push_back(detection);
     }
 
     fn clear(&mut self) {
@@ -97,52 +97,52 @@ impl Outgoing {
     }
 
     /// A message of what waits longest.
-    fn next(&mut self) -> Findings {
-        let mut message = Findings {
+    fn next(&mut self) -> Detections {
+        let mut message = Detections {
             screen: self.screen,
-            beside: self.beside.clone(),
-            ..Findings::default()
+            canary_status: self.canary_status.clone(),
+            ..Detections::default()
         };
-        findings::fill(&mut message, &mut self.waiting);
-        self.counts.sent += message.findings.len() as u64;
+        detections::fill(&mut message, &mut self.waiting);
+        self.counts.sent += message.detections.len() as u64;
         message
     }
 }
 
 impl Engine {
-    /// Names the screen in what is told of findings: the same in all conversations of one viewer, and not 0. Nothing is
+    /// Names the screen in what is told of detections: the same in all conversations of one viewer, and not 0. Nothing is
     /// told before that.
     pub fn set_screen(&mut self, screen: u64) {
         self.outgoing.screen = screen;
     }
 
     /// Takes what was found in a frame of `stream` that was shown. It goes to the source by one relay, in the session of
-    /// that stream, with the next message of findings.
-    pub fn on_finding(&mut self, stream: &StreamName, finding: Finding) {
-        self.outgoing.put(stream, finding);
+    /// that stream, with the next message of detections.
+    pub fn on_detection(&mut self, stream: &StreamName, detection: Detection) {
+        self.outgoing.put(stream, detection);
     }
 
-    /// So many findings gave way to newer ones before they came here.
-    pub fn on_findings_dropped(&mut self, count: u64) {
+    /// So many detections gave way to newer ones before they came here.
+    pub fn on_detections_dropped(&mut self, count: u64) {
         self.outgoing.counts.dropped += count;
     }
 
     /// Takes how many of the frames shown since the engine began no tracker has looked at.
-    pub fn on_passed_over(&mut self, total: u64) {
-        self.outgoing.passed_over = self.outgoing.passed_over.max(total);
+    pub fn on_untracked(&mut self, total: u64) {
+        self.outgoing.untracked = self.outgoing.untracked.max(total);
     }
 
-    /// Takes how the stream fares that this one is the canary of; each message of findings tells it.
-    pub fn on_beside(&mut self, beside: Beside) {
-        self.outgoing.beside = Some(beside);
+    /// Takes how the stream fares that this one is the canary of; each message of detections tells it.
+    pub fn on_canary_status(&mut self, canary_status: CanaryStatus) {
+        self.outgoing.canary_status = Some(canary_status);
     }
 
     /// Sends what waits, when it is due and there is a relay to send it to.
-    pub(super) fn send_findings(&mut self, now: Time) {
-        if self.findings_due().is_none_or(|due| now < due) {
+    pub(super) fn send_detections(&mut self, now: Time) {
+        if self.detections_due().is_none_or(|due| now < due) {
             return;
         }
-        let Some(at) = self.findings_path(now) else {
+        let Some(at) = self.detections_path(now) else {
             self.outgoing.due = now + INTERVAL;
             return;
         };
@@ -156,22 +156,22 @@ impl Engine {
         }
         (outgoing.due, outgoing.path) = (now + INTERVAL, Some(at));
         let mut message = outgoing.next();
-        session.findings += message.findings.len() as u64;
-        session.passed_over +=
-            outgoing.passed_over - std::mem::replace(&mut outgoing.told, outgoing.passed_over);
-        (message.sent, message.passed_over) = (session.findings, session.passed_over);
-        let datagram = session.encode(&ToRelay::Findings(session.id, message));
+        session.detections += message.detections.len() as u64;
+        session.untracked +=
+            outgoing.untracked - std::mem::replace(&mut outgoing.told, outgoing.untracked);
+        (message.sent, message.untracked) = (session.detections, session.untracked);
+        let datagram = session.encode(&ToRelay::Detections(session.id, message));
         self.shared.outputs.push_back(Output::Send(at, datagram));
     }
 
-    /// When [`Engine::send_findings`] has something to do.
-    pub(super) fn findings_due(&self) -> Option<Time> {
+    /// When [`Engine::send_detections`] has something to do.
+    pub(super) fn detections_due(&self) -> Option<Time> {
         let some = self.outgoing.screen != 0 && !self.outgoing.waiting.is_empty();
         (some && self.paths.iter().any(Path::is_active)).then_some(self.outgoing.due)
     }
 
     /// A path that brings media and has not faltered; of several the one that they went by last.
-    fn findings_path(&self, now: Time) -> Option<usize> {
+    fn detections_path(&self, now: Time) -> Option<usize> {
         let heard = |path: &Path| {
             path.session
                 .as_ref()

@@ -1,12 +1,12 @@
 use fanlight_proto::handshake::{RelayAccess, SharedKey};
-use fanlight_proto::limits::MAX_FINDINGS;
-use fanlight_proto::message::{Ball, Beside, Findings, Health, Verdict};
+use fanlight_proto::limits::MAX_DETECTIONS;
+use fanlight_proto::message::{Ball, CanaryStatus, Detections, Health, Verdict};
 
 use super::*;
 
 const SCREEN: u64 = 77;
 
-fn finding_world(seed: u64, config: EngineConfig) -> World {
+fn detection_world(seed: u64, config: EngineConfig) -> World {
     let mut world = World::with(seed, config);
     world.engine.set_screen(SCREEN);
     world.finds = true;
@@ -21,17 +21,17 @@ fn two(redundancy: Redundancy) -> EngineConfig {
     }
 }
 
-fn heard(world: &World, at: usize) -> &[Findings] {
+fn heard(world: &World, at: usize) -> &[Detections] {
     world.relays[at]
         .as_ref()
-        .map_or(&[], |relay| &relay.findings)
+        .map_or(&[], |relay| &relay.detections)
 }
 
-fn numbers(messages: &[Findings]) -> Vec<u64> {
+fn numbers(messages: &[Detections]) -> Vec<u64> {
     messages
         .iter()
-        .flat_map(|message| &message.findings)
-        .map(|finding| finding.number)
+        .flat_map(|message| &message.detections)
+        .map(|detection| detection.number)
         .collect()
 }
 
@@ -46,7 +46,7 @@ fn verdict(error: f32) -> Verdict {
 
 #[test]
 fn what_is_found_in_each_frame_comes_to_the_relay_once_and_in_order() {
-    let mut world = finding_world(1, config());
+    let mut world = detection_world(1, config());
     world.run_until(ms(3000));
     let (messages, shown) = (
         heard(&world, 0),
@@ -66,26 +66,26 @@ fn what_is_found_in_each_frame_comes_to_the_relay_once_and_in_order() {
     assert!(
         messages
             .iter()
-            .all(|message| message.screen == SCREEN && message.beside.is_none())
+            .all(|message| message.screen == SCREEN && message.canary_status.is_none())
     );
     let mut sent = 0;
     for message in messages {
-        sent += message.findings.len() as u64;
-        assert_eq!((message.sent, message.passed_over), (sent, 0));
+        sent += message.detections.len() as u64;
+        assert_eq!((message.sent, message.untracked), (sent, 0));
     }
-    let counts = world.engine.summary(world.now).findings;
+    let counts = world.engine.summary(world.now).detections;
     assert!(counts.sent >= sent && counts.dropped == 0, "{counts:?}");
 }
 
 #[test]
 fn of_a_flood_the_newest_are_sent_and_the_others_counted() {
-    let mut world = finding_world(2, config());
+    let mut world = detection_world(2, config());
     world.finds = false;
     world.run_until(ms(1000));
     for number in 0..500 {
-        world.engine.on_finding(
+        world.engine.on_detection(
             &STREAM.parse().unwrap(),
-            finding(FrameId { epoch: 1, number }),
+            detection(FrameId { epoch: 1, number }),
         );
     }
     world.run_until(ms(3000));
@@ -94,11 +94,11 @@ fn of_a_flood_the_newest_are_sent_and_the_others_counted() {
     assert!(
         messages
             .iter()
-            .all(|message| message.findings.len() <= MAX_FINDINGS)
+            .all(|message| message.detections.len() <= MAX_DETECTIONS)
     );
     assert_eq!(
-        world.engine.summary(world.now).findings,
-        FindingCounts {
+        world.engine.summary(world.now).detections,
+        DetectionCounts {
             sent: 64,
             dropped: 436
         }
@@ -113,7 +113,7 @@ fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
         } else {
             Redundancy::Standby
         };
-        let mut world = finding_world(seed, two(redundancy));
+        let mut world = detection_world(seed, two(redundancy));
         world.run_until(ms(2000));
         let way = usize::from(heard(&world, 0).is_empty());
         assert!(
@@ -157,14 +157,14 @@ fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
 
 #[test]
 fn what_waits_for_a_relay_is_bounded_and_goes_out_when_it_is_back() {
-    let mut world = finding_world(5, config());
+    let mut world = detection_world(5, config());
     world.run_until(ms(1000));
     world.relays[0] = None;
     world.run_until(ms(1500));
     for number in 1000..1100 {
-        world.engine.on_finding(
+        world.engine.on_detection(
             &STREAM.parse().unwrap(),
-            finding(FrameId { epoch: 1, number }),
+            detection(FrameId { epoch: 1, number }),
         );
     }
     world.restart_relay(2);
@@ -175,7 +175,7 @@ fn what_waits_for_a_relay_is_bounded_and_goes_out_when_it_is_back() {
 
 #[test]
 fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
-    let mut world = finding_world(6, config());
+    let mut world = detection_world(6, config());
     world.finds = false;
     world.run_until(ms(1000));
     let id = FrameId {
@@ -184,7 +184,7 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
     };
     world
         .engine
-        .on_finding(&"other".parse().unwrap(), finding(id));
+        .on_detection(&"other".parse().unwrap(), detection(id));
     world.run_until(ms(1200));
     let stream = STREAM.parse().unwrap();
     let ball = Some(Ball {
@@ -192,30 +192,30 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
         y: 0.0,
         radius: 1.0,
     });
-    world.engine.on_finding(
+    world.engine.on_detection(
         &stream,
-        Finding {
+        Detection {
             ball,
-            ..finding(id)
+            ..detection(id)
         },
     );
-    world.engine.on_finding(
+    world.engine.on_detection(
         &stream,
-        Finding {
+        Detection {
             ball: Some(Ball {
                 x: 1e6,
                 y: 0.0,
                 radius: 1.0,
             }),
-            ..finding(id)
+            ..detection(id)
         },
     );
-    world.engine.on_finding(&stream, finding(id));
+    world.engine.on_detection(&stream, detection(id));
     world.run_until(ms(1500));
     assert_eq!(numbers(heard(&world, 0)), [1]);
     assert_eq!(
-        world.engine.summary(world.now).findings,
-        FindingCounts {
+        world.engine.summary(world.now).detections,
+        DetectionCounts {
             sent: 1,
             dropped: 3
         }
@@ -224,24 +224,24 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
 
 #[test]
 fn frames_that_no_tracker_looked_at_are_told_in_one_session_only() {
-    let mut world = finding_world(7, two(Redundancy::Both));
-    world.engine.on_passed_over(4);
+    let mut world = detection_world(7, two(Redundancy::Both));
+    world.engine.on_untracked(4);
     world.run_until(ms(1000));
-    world.engine.on_passed_over(6);
+    world.engine.on_untracked(6);
     world.run_until(ms(2000));
     let way = usize::from(heard(&world, 0).is_empty());
-    assert_eq!(heard(&world, way).last().unwrap().passed_over, 6);
+    assert_eq!(heard(&world, way).last().unwrap().untracked, 6);
     world.relays[way] = None;
-    world.engine.on_passed_over(9);
+    world.engine.on_untracked(9);
     world.run_until(ms(4000));
-    let rest = heard(&world, 1 - way).last().unwrap().passed_over;
+    let rest = heard(&world, 1 - way).last().unwrap().untracked;
     assert!(rest <= 3, "{rest}: those told before are not told again");
 }
 
 #[test]
 fn a_canary_tells_how_its_neighbour_fares_and_sealed_sessions_carry_it() {
     let access = vec![ViewerAccess::Psk(SharedKey::new([5; 32]))];
-    let mut world = finding_world(
+    let mut world = detection_world(
         8,
         EngineConfig {
             paths: access,
@@ -249,20 +249,20 @@ fn a_canary_tells_how_its_neighbour_fares_and_sealed_sessions_carry_it() {
         },
     );
     world.relay().access = RelayAccess::Psk(SharedKey::new([5; 32]));
-    let beside = Beside {
+    let canary_status = CanaryStatus {
         stream: "cam".into(),
         shown: 5,
         silent_ms: 40,
-        ..Beside::default()
+        ..CanaryStatus::default()
     };
-    world.engine.on_beside(beside.clone());
+    world.engine.on_canary_status(beside.clone());
     world.run_until(ms(1000));
     let messages = heard(&world, 0);
     assert!(numbers(messages).len() > 20);
     assert!(
         messages
             .iter()
-            .all(|message| message.beside.as_ref() == Some(&beside))
+            .all(|message| message.canary_status.as_ref() == Some(&beside))
     );
 }
 
@@ -276,7 +276,7 @@ fn who_is_no_screen_tells_nothing_and_needs_no_time_for_it() {
 
 #[test]
 fn the_sources_word_is_known_until_it_is_taken_back_or_old() {
-    let mut world = finding_world(10, config());
+    let mut world = detection_world(10, config());
     world.relay().verdict = Some(verdict(0.25));
     world.run_until(ms(2000));
     assert_eq!(world.engine.summary(world.now).verdict, Some(verdict(0.25)));
@@ -297,7 +297,7 @@ fn the_sources_word_is_known_until_it_is_taken_back_or_old() {
 
 #[test]
 fn the_word_of_a_relay_that_was_told_nothing_is_not_believed() {
-    let mut world = finding_world(11, two(Redundancy::Both));
+    let mut world = detection_world(11, two(Redundancy::Both));
     world.run_until(ms(1000));
     let way = usize::from(heard(&world, 0).is_empty());
     for (at, error) in [(way, 0.25), (1 - way, 9.0)] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Whole;
-use super::asking::{Asking, Timing};
+use super::repair_scheduler::{Asking, Timing};
 use crate::clock::Time;
 use crate::datagram::DataHeader;
 use crate::limits::{MAX_SHARDS, SHARD_BYTES};
@@ -14,7 +14,7 @@ use crate::parity::{Decoder, level_count};
 const WORDS: usize = (2 * MAX_SHARDS).div_ceil(64);
 
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct PartialFrame {
     pub(super) id: FrameId,
     pub(super) lost_upstream: u64,
     pub(super) lost_in_relay: u64,
@@ -69,7 +69,7 @@ impl Memory {
     }
 }
 
-impl Open {
+impl PartialFrame {
     pub(super) fn new(now: Time, header: &DataHeader, mut memory: Memory) -> Self {
         memory.clear_parity();
         Self {

@@ -12,7 +12,7 @@ use super::{Arrival, Counts, Engine};
 
 /// A snapshot of the engine.
 #[derive(Clone, Debug, Default)]
-pub struct Census {
+pub struct EngineStatus {
     /// When it was taken.
     pub at: Time,
     /// The streams, in the order in which they came: at most [`MAX_STREAMS`](fanlight_proto::limits::MAX_STREAMS).
@@ -21,8 +21,8 @@ pub struct Census {
     pub viewers: Vec<ViewerEntry>,
     /// What happened so far.
     pub counts: Counts,
-    /// As [`Engine::paced_out`].
-    pub paced_out: u64,
+    /// As [`Engine::skipped`].
+    pub skipped: u64,
     /// Viewers that have a socket of their own.
     pub lanes: usize,
 }
@@ -70,9 +70,9 @@ pub struct ViewerEntry {
     /// What it said of itself.
     pub report: Report,
     /// Frames left out for the sake of what its way can take.
-    pub paced_out: u64,
+    pub skipped: u64,
     /// Frames of which it was sent a part only.
-    pub given_up: u64,
+    pub aborted: u64,
     /// The share of the stream's frames that it is sent: 1 is all.
     pub share: f64,
     /// The level of parity that it gets, 0 (none) to 3.
@@ -90,7 +90,7 @@ pub struct ViewerEntry {
 impl Engine {
     /// A snapshot. It costs as much as copying all names.
     #[must_use]
-    pub fn census(&self, now: Time) -> Census {
+    pub fn status(&self, now: Time) -> EngineStatus {
         let viewer = |viewer: &Viewer| {
             let stream = self.streams.by_alias(viewer.alias)?;
             Some(ViewerEntry {
@@ -100,8 +100,8 @@ impl Engine {
                 since: now.saturating_since(viewer.since),
                 silent: now.saturating_since(viewer.heard),
                 report: viewer.report,
-                paced_out: viewer.rate.paced_out(),
-                given_up: viewer.given_up,
+                skipped: viewer.rate.skipped(),
+                aborted: viewer.aborted,
                 share: viewer.rate.share(),
                 parity_level: viewer.parity_level(),
                 own_socket: viewer.lane.is_own(),
@@ -110,16 +110,16 @@ impl Engine {
                 verdict: viewer.desk.verdict(now),
             })
         };
-        Census {
+        EngineStatus {
             at: now,
             streams: self
                 .streams
                 .iter()
-                .map(|stream| entry(stream, self.words.clients(&stream.name)))
+                .map(|stream| entry(stream, self.feedback.clients(&stream.name)))
                 .collect(),
             viewers: self.viewers.iter().filter_map(viewer).collect(),
             counts: *self.counts(),
-            paced_out: self.paced_out(),
+            skipped: self.skipped(),
             lanes: self.lanes(),
         }
     }

@@ -1,7 +1,9 @@
 //! What a source is told, through the ZeroMQ library.
 
-use fanlight_proto::envelope::{Listener, Sealer, plain_answer};
-use fanlight_proto::message::{Answer, Demand, Finding, Seen, Verdict, ViewerVerdict, Word};
+use fanlight_proto::envelope::{FeedbackOpener, Sealer, plain_answer};
+use fanlight_proto::message::{
+    Answer, Demand, Detection, FeedbackReport, Verdict, ViewerReport, ViewerVerdict,
+};
 
 use super::feed::short_message;
 use super::*;
@@ -12,7 +14,7 @@ const CHALLENGE: [u8; 16] = [6; 16];
 #[derive(Debug)]
 enum Heard {
     Question(String),
-    Word(Vec<u8>),
+    Feedback(Vec<u8>),
 }
 
 /// Reads subscriptions from `stream` until it ends.
@@ -25,7 +27,7 @@ fn read(mut stream: TcpStream) -> mpsc::Receiver<Heard> {
                     Heard::Question(String::from_utf8(topic.to_vec()).unwrap())
                 }
                 [1, topic @ ..] if flags & 4 == 0 && topic.starts_with(b"!") => {
-                    Heard::Word(topic.to_vec())
+                    Heard::Feedback(topic.to_vec())
                 }
                 _ => continue,
             };
@@ -48,22 +50,22 @@ fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((flags[0], body))
 }
 
-/// A source that tells `answer` to each question, publishes heartbeats, and passes on the topics of words with the
-/// number of their connection. The first connection ends after `words` of them.
+/// A source that tells `answer` to each question, publishes heartbeats, and passes on the topics of feedback with the
+/// number of their connection. The first connection ends after `feedback` of them.
 fn source(
     answer: impl Fn(&str) -> Bytes + Send + 'static,
-    words: usize,
+    feedback: usize,
 ) -> (String, mpsc::Receiver<(usize, Vec<u8>)>) {
     let (tell, told) = mpsc::channel();
     let (endpoint, connections) = fake(move |count, mut stream| {
         greet(&stream);
         let heard = read(stream.try_clone().unwrap());
         let mut number = 0;
-        let mut left = if count == 0 { words } else { usize::MAX };
+        let mut left = if count == 0 { feedback } else { usize::MAX };
         while left > 0 {
             let said = match heard.recv_timeout(Duration::from_millis(20)) {
                 Ok(Heard::Question(topic)) => short_message(topic.as_bytes(), &answer(&topic)),
-                Ok(Heard::Word(topic)) => {
+                Ok(Heard::Feedback(topic)) => {
                     left -= 1;
                     let _ = tell.send((count, topic));
                     continue;
@@ -92,21 +94,21 @@ fn answer() -> Answer {
     }
 }
 
-fn word(viewers: u32) -> Word {
+fn feedback(viewers: u32) -> FeedbackReport {
     let demand = vec![Demand {
         stream: "cam".into(),
         viewers,
         clients: 0,
     }];
-    Word {
+    FeedbackReport {
         relay: 7,
         demand,
-        ..Word::default()
+        ..FeedbackReport::default()
     }
 }
 
-fn viewers(word: &Word) -> u32 {
-    word.demand[0].viewers
+fn viewers(feedback: &FeedbackReport) -> u32 {
+    feedback.demand[0].viewers
 }
 
 #[tokio::test]
@@ -124,19 +126,19 @@ async fn a_word_is_said_sealed_or_not_and_numbered() {
         } else {
             Subscription::to(&endpoint)
         };
-        let mut listener = Listener::new(sealer().as_ref(), CHALLENGE);
+        let mut listener = FeedbackOpener::new(sealer().as_ref(), CHALLENGE);
         for round in 0..20 {
             // Long ones too.
-            let seen = (0..round * 5).map(|n| Seen {
+            let seen = (0..round * 5).map(|n| ViewerReport {
                 stream: "cam".into(),
                 viewer: n + 1,
-                ..Seen::default()
+                ..ViewerReport::default()
             });
-            subscription.outbox.put(Word {
+            subscription.outbox.put(FeedbackReport {
                 seen: seen.collect(),
-                ..word(round as u32)
+                ..feedback(round as u32)
             });
-            let (_, topic) = told.recv_timeout(DEADLINE).expect("the word comes");
+            let (_, topic) = told.recv_timeout(DEADLINE).expect("the feedback comes");
             let heard = listener.hear(&topic).unwrap();
             assert_eq!(
                 (viewers(&heard), heard.sequence, heard.relay),
@@ -159,10 +161,10 @@ async fn a_source_that_has_not_asked_for_words_is_told_none() {
         usize::MAX,
     );
     let subscription = Subscription::to(&older);
-    subscription.outbox.put(word(1));
+    subscription.outbox.put(feedback(1));
     for _ in 0..3 {
         subscription.next_clock().await;
-        subscription.outbox.put(word(1));
+        subscription.outbox.put(feedback(1));
     }
     subscription.next().await;
     assert!(told_older.try_recv().is_err());
@@ -173,7 +175,7 @@ async fn a_source_that_has_not_asked_for_words_is_told_none() {
         .unwrap()
         .to_string();
     let subscription = Subscription::to(&bound);
-    subscription.outbox.put(word(1));
+    subscription.outbox.put(feedback(1));
     let frames = async {
         for _ in 0..50 {
             subscription.next().await;
@@ -184,7 +186,7 @@ async fn a_source_that_has_not_asked_for_words_is_told_none() {
         never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 1000)) => match never {},
     }
     assert!(
-        subscription.outbox.put(word(2)).is_some(),
+        subscription.outbox.put(feedback(2)).is_some(),
         "the first waits still"
     );
 }
@@ -193,21 +195,24 @@ async fn a_source_that_has_not_asked_for_words_is_told_none() {
 async fn who_watches_is_told_again_on_a_new_connection_and_nothing_else() {
     let (endpoint, told) = source(|_| plain_answer(&answer()), 1);
     let subscription = Subscription::to(&endpoint);
-    let seen = vec![Seen {
+    let seen = vec![ViewerReport {
         stream: "cam".into(),
         viewer: 1,
-        ..Seen::default()
+        ..ViewerReport::default()
     }];
-    subscription.outbox.put(Word { seen, ..word(5) });
+    subscription.outbox.put(FeedbackReport {
+        viewers,
+        ..feedback(5)
+    });
     let (first, _) = told.recv_timeout(DEADLINE).unwrap();
     let (second, topic) = told.recv_timeout(DEADLINE).unwrap();
-    let heard = Listener::new(None, CHALLENGE).hear(&topic).unwrap();
+    let heard = FeedbackOpener::new(None, CHALLENGE).hear(&topic).unwrap();
     assert_eq!(
         (
             first,
             second,
             viewers(&heard),
-            heard.seen.len(),
+            heard.viewers.len(),
             heard.sequence
         ),
         (0, 1, 5, 0, 1)
@@ -215,7 +220,7 @@ async fn who_watches_is_told_again_on_a_new_connection_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn verdicts_come_with_the_answers_and_sooner_while_findings_flow() {
+async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
     let verdict = ViewerVerdict {
         viewer: 4,
         verdict: Some(Verdict {
@@ -239,24 +244,27 @@ async fn verdicts_come_with_the_answers_and_sooner_while_findings_flow() {
             None => subscription.inbox.filled().await,
         }
     };
-    // After the quick questions it is asked once a second; with findings, twice.
+    // After the quick questions it is asked once a second; with detections, twice.
     for _ in 0..9 {
         assert_eq!(timeout(DEADLINE, next()).await.unwrap(), (0, vec![verdict]));
     }
     let start = clock::now();
     for _ in 0..3 {
-        let findings = vec![Finding {
+        let detections = vec![Detection {
             epoch: 1,
-            ..Finding::default()
+            ..Detection::default()
         }];
-        let seen = vec![Seen {
+        let seen = vec![ViewerReport {
             stream: "cam".into(),
             viewer: 4,
             screen: 1,
-            findings,
-            ..Seen::default()
+            detections,
+            ..ViewerReport::default()
         }];
-        subscription.outbox.put(Word { seen, ..word(1) });
+        subscription.outbox.put(FeedbackReport {
+            viewers,
+            ..feedback(1)
+        });
         told.recv_timeout(DEADLINE).unwrap();
         timeout(DEADLINE, next()).await.unwrap();
     }

@@ -2,18 +2,18 @@
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{
-    FeedKey, MAX_STATUS_BYTES, MAX_VERDICTS, MAX_WORD_TOPIC, Opener, Speaker, WordError,
-    parse_answer, question, status_question,
+    FeedKey, FeedbackError, FeedbackSealer, MAX_FEEDBACK_TOPIC, MAX_STATUS_BYTES, MAX_VERDICTS,
+    Opener, parse_answer, question, status_question,
 };
-use fanlight_proto::message::{Answer, Demand, Verdict, ViewerVerdict, Word};
+use fanlight_proto::message::{Answer, Demand, FeedbackReport, Verdict, ViewerVerdict};
 
-use super::super::words::{Dropped, WORDS_PER_SECOND, Words};
+use super::super::feedback::{Dropped, WORDS_PER_SECOND, Words};
 use super::*;
 
 /// Remembers what it is told.
 #[derive(Debug, Default)]
 struct Notebook {
-    words: Mutex<Vec<(u64, Word)>>,
+    feedback: Mutex<Vec<(u64, FeedbackReport)>>,
     subscriptions: Mutex<Vec<(u64, Vec<Vec<u8>>)>>,
     gone: Mutex<Vec<u64>>,
     verdicts: Mutex<Vec<ViewerVerdict>>,
@@ -28,8 +28,8 @@ impl Ear for Notebook {
             .push((peer, topics.to_vec()));
     }
 
-    fn on_word(&self, _: Time, peer: u64, word: Word) {
-        self.words.lock().unwrap().push((peer, word));
+    fn on_feedback(&self, _: Time, peer: u64, feedback: FeedbackReport) {
+        self.feedback.lock().unwrap().push((peer, feedback));
     }
 
     fn on_gone(&self, _: Time, peer: u64) {
@@ -59,15 +59,15 @@ fn listening(sealed: bool) -> (Publisher, Arc<Notebook>) {
     )
 }
 
-fn word(viewers: u32) -> Word {
-    Word {
+fn feedback(viewers: u32) -> FeedbackReport {
+    FeedbackReport {
         relay: 5,
         demand: vec![Demand {
             stream: "cam".into(),
             viewers,
             clients: 0,
         }],
-        ..Word::default()
+        ..FeedbackReport::default()
     }
 }
 
@@ -83,7 +83,7 @@ fn frame(subscribe: bool, topic: &str) -> Vec<u8> {
 }
 
 /// One more connection, which has asked and been answered.
-async fn relay(publisher: &Publisher, key: Option<FeedKey>) -> (TcpStream, Speaker) {
+async fn relay(publisher: &Publisher, key: Option<FeedKey>) -> (TcpStream, FeedbackSealer) {
     let topic = question([1; 16]);
     let mut stream = peer(publisher, &[handshake(), asking(&topic)].concat()).await;
     stream
@@ -95,31 +95,34 @@ async fn relay(publisher: &Publisher, key: Option<FeedKey>) -> (TcpStream, Speak
         Some(key) => Opener::new(key).answer(told.as_bytes(), &body).unwrap(),
         None => parse_answer(told.as_bytes(), &body).unwrap(),
     };
-    let mut speaker = Speaker::new(key, [9; 16]);
-    speaker.on_answer(&answer);
-    assert!(speaker.may_speak());
-    (stream, speaker)
+    let mut feedback_sealer = FeedbackSealer::new(key, [9; 16]);
+    feedback_sealer.on_answer(&answer);
+    assert!(feedback_sealer.may_speak());
+    (stream, feedback_sealer)
 }
 
 #[tokio::test]
 async fn what_the_relays_library_says_is_heard_and_is_no_subscription() {
     let (publisher, ear) = listening(false);
-    let (_, mut speaker) = relay(&publisher, None).await;
+    let (_, mut feedback_sealer) = relay(&publisher, None).await;
     let mut socket = subscribe(&publisher.endpoints()[0]).await;
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
     for viewers in 0..200 {
-        let topic = speaker.topic(word(viewers)).unwrap();
+        let topic = feedback_sealer.topic(feedback(viewers)).unwrap();
         socket.subscribe(&topic).await.unwrap();
         socket.unsubscribe(&topic).await.unwrap();
         // Not faster than may be taken.
         sleep(Duration::from_millis(20)).await;
     }
-    until("all words are heard", || publisher.stats().words == 200).await;
-    let heard = ear.words.lock().unwrap().clone();
+    until("all feedback are heard", || {
+        publisher.stats().feedback == 200
+    })
+    .await;
+    let heard = ear.feedback.lock().unwrap().clone();
     assert!(
         heard
             .iter()
-            .map(|(_, word)| word.demand[0].viewers)
+            .map(|(_, feedback)| feedback.demand[0].viewers)
             .eq(0..200)
     );
     let library = heard[0].0;
@@ -173,22 +176,26 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
 #[tokio::test]
 async fn sealed_words_are_heard_and_forged_and_recorded_ones_are_not() {
     let (publisher, ear) = listening(true);
-    let (mut stream, mut speaker) = relay(&publisher, Some(feed())).await;
-    let good = speaker.topic(word(1)).unwrap();
+    let (mut stream, mut feedback_sealer) = relay(&publisher, Some(feed())).await;
+    let good = feedback_sealer.topic(feedback(1)).unwrap();
     stream.write_all(&frame(true, &good)).await.unwrap();
-    until("it is heard", || publisher.stats().words == 1).await;
+    until("it is heard", || publisher.stats().feedback == 1).await;
     let (mut other, mut others) = relay(&publisher, Some(feed())).await;
-    let mut without_key = Speaker::new(None, [1; 16]);
+    let mut without_key = FeedbackSealer::new(None, [1; 16]);
     without_key.on_answer(&Answer {
         challenge: vec![1; 16],
         ..Answer::default()
     });
-    let mut damaged = others.topic(word(3)).unwrap().into_bytes();
+    let mut damaged = others.topic(feedback(3)).unwrap().into_bytes();
     damaged[80] = if damaged[80] == b'A' { b'B' } else { b'A' };
     let forged = [
         ("played again", false, good.clone()),
         ("recorded on another connection", true, good),
-        ("not sealed", false, without_key.topic(word(66)).unwrap()),
+        (
+            "not sealed",
+            false,
+            without_key.topic(feedback(66)).unwrap(),
+        ),
         ("damaged", true, String::from_utf8(damaged).unwrap()),
         ("not base64", true, "!####".into()),
         ("empty", true, "!".into()),
@@ -199,16 +206,16 @@ async fn sealed_words_are_heard_and_forged_and_recorded_ones_are_not() {
         until(what, || publisher.stats().words_dropped == dropped).await;
     }
     other
-        .write_all(&frame(true, &others.topic(word(2)).unwrap()))
+        .write_all(&frame(true, &others.topic(feedback(2)).unwrap()))
         .await
         .unwrap();
-    until("the good one is heard", || publisher.stats().words == 2).await;
+    until("the good one is heard", || publisher.stats().feedback == 2).await;
     let heard: Vec<_> = ear
-        .words
+        .feedback
         .lock()
         .unwrap()
         .iter()
-        .map(|(_, word)| word.demand[0].viewers)
+        .map(|(_, feedback)| feedback.demand[0].viewers)
         .collect();
     assert_eq!(heard, [1, 2]);
     assert_eq!(
@@ -220,22 +227,22 @@ async fn sealed_words_are_heard_and_forged_and_recorded_ones_are_not() {
 #[tokio::test]
 async fn without_a_key_a_sealed_word_is_dropped() {
     let mut words = Words::new(None, [3; 16]);
-    let mut speaker = Speaker::new(Some(feed()), [1; 16]);
-    speaker.on_answer(&Answer {
+    let mut feedback_sealer = FeedbackSealer::new(Some(feed()), [1; 16]);
+    feedback_sealer.on_answer(&Answer {
         challenge: vec![3; 16],
         ..Answer::default()
     });
-    let topic = speaker.topic(word(1)).unwrap();
+    let topic = feedback_sealer.topic(feedback(1)).unwrap();
     assert_eq!(
         words.take(Time::from_nanos(1), topic.as_bytes()),
-        Err(Dropped::Wrong(WordError::Sealed))
+        Err(Dropped::Wrong(FeedbackError::Sealed))
     );
 }
 
 #[tokio::test]
 async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() {
     let (publisher, ear) = listening(false);
-    let (mut good, mut speaker) = relay(&publisher, None).await;
+    let (mut good, mut feedback_sealer) = relay(&publisher, None).await;
     let mut keen = subscribe(&publisher.endpoints()[0]).await;
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
     let (flood, mut flooding) = relay(&publisher, None).await;
@@ -248,10 +255,10 @@ async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() 
         {}
     });
     let flood = tokio::spawn(async move {
-        let long = frame(true, &format!("!{}", "A".repeat(MAX_WORD_TOPIC - 1)));
+        let long = frame(true, &format!("!{}", "A".repeat(MAX_FEEDBACK_TOPIC - 1)));
         loop {
             let mut bytes: Vec<u8> = (0..50)
-                .flat_map(|n| frame(true, &flooding.topic(word(n)).unwrap()))
+                .flat_map(|n| frame(true, &flooding.topic(feedback(n)).unwrap()))
                 .collect();
             bytes.extend_from_slice(&long);
             bytes.extend(asking(&status_question([2; 16])));
@@ -276,7 +283,9 @@ async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() 
         if number % 10 == 0 {
             good.write_all(&frame(
                 true,
-                &speaker.topic(word(1000 + number as u32)).unwrap(),
+                &feedback_sealer
+                    .topic(feedback(1000 + number as u32))
+                    .unwrap(),
             ))
             .await
             .unwrap();
@@ -284,10 +293,10 @@ async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() 
     }
     let spans = start.elapsed().as_secs() + 2;
     until("the honest one is heard", || {
-        let words = ear.words.lock().unwrap();
-        words
+        let feedback = ear.feedback.lock().unwrap();
+        feedback
             .iter()
-            .filter(|(_, word)| word.demand[0].viewers >= 1000)
+            .filter(|(_, feedback)| feedback.demand[0].viewers >= 1000)
             .count()
             == 30
     })
@@ -299,10 +308,10 @@ async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() 
     );
     flood.abort();
     drain.abort();
-    let flooded = ear.words.lock().unwrap().len() as u64 - 30;
+    let flooded = ear.feedback.lock().unwrap().len() as u64 - 30;
     assert!(
         (1..=spans * u64::from(WORDS_PER_SECOND)).contains(&flooded),
-        "{flooded} words in {spans} s"
+        "{flooded} feedback in {spans} s"
     );
     assert!(stats.words_dropped > 1000, "{stats:?}");
     assert_eq!((stats.dropped, stats.refused), (0, 0), "{stats:?}");
@@ -311,7 +320,7 @@ async fn who_floods_with_words_is_heard_so_often_and_the_others_lose_no_frame() 
 #[tokio::test]
 async fn a_word_that_is_too_long_ends_the_connection() {
     let (publisher, _) = listening(false);
-    let topic = format!("!{}", "A".repeat(MAX_WORD_TOPIC));
+    let topic = format!("!{}", "A".repeat(MAX_FEEDBACK_TOPIC));
     assert!(is_cut_off(peer(&publisher, &[handshake(), frame(true, &topic)].concat()).await).await);
     until("it is refused", || publisher.stats().refused == 1).await;
 }

@@ -4,46 +4,54 @@ use std::collections::VecDeque;
 
 use prost::Message as _;
 
-use crate::limits::{FINDING_MARGIN, MAX_FINDINGS, MAX_FINDINGS_BYTES, MAX_HEIGHT, MAX_WIDTH};
-use crate::message::{Ball, Beside, Finding, Findings, StreamName};
+use crate::limits::{
+    DETECTION_MARGIN, MAX_DETECTIONS, MAX_DETECTIONS_BYTES, MAX_HEIGHT, MAX_WIDTH,
+};
+use crate::message::{Ball, CanaryStatus, Detection, Detections, StreamName};
 
 /// Whether each field of a message keeps within its bounds.
 ///
 /// # Errors
 /// Names the first one that does not.
-pub fn check(findings: &Findings) -> Result<(), &'static str> {
-    bound(findings.screen != 0, "screen")?;
-    check_list(&findings.findings)?;
-    findings.beside.as_ref().map_or(Ok(()), check_beside)
+pub fn check(detections: &Detections) -> Result<(), &'static str> {
+    bound(detections.screen != 0, "screen")?;
+    check_list(&detections.detections)?;
+    detections
+        .canary_status
+        .as_ref()
+        .map_or(Ok(()), check_canary_status)
 }
 
-/// Whether these are as many findings as one message may carry, and each of them can be one.
+/// Whether these are as many detections as one message may carry, and each of them can be one.
 ///
 /// # Errors
 /// Names the first field that is out of its bounds.
-pub fn check_list(findings: &[Finding]) -> Result<(), &'static str> {
-    bound(findings.len() <= MAX_FINDINGS, "findings")?;
-    findings.iter().try_for_each(check_finding)
+pub fn check_list(detections: &[Detection]) -> Result<(), &'static str> {
+    bound(detections.len() <= MAX_DETECTIONS, "detections")?;
+    detections.iter().try_for_each(check_detection)
 }
 
 /// Whether a canary can have said that of the stream that it sits beside.
 ///
 /// # Errors
 /// Names the field that is out of its bounds.
-pub fn check_beside(beside: &Beside) -> Result<(), &'static str> {
-    bound(beside.stream.parse::<StreamName>().is_ok(), "beside")
+pub fn check_canary_status(canary_status: &CanaryStatus) -> Result<(), &'static str> {
+    bound(
+        canary_status.stream.parse::<StreamName>().is_ok(),
+        "canary_status",
+    )
 }
 
-fn check_finding(finding: &Finding) -> Result<(), &'static str> {
-    bound(finding.epoch != 0, "epoch")?;
+fn check_detection(detection: &Detection) -> Result<(), &'static str> {
+    bound(detection.epoch != 0, "epoch")?;
     // Not a number is in no range.
-    bound((0.0..=1.0).contains(&finding.confidence), "confidence")?;
-    finding.ball.as_ref().map_or(Ok(()), check_ball)
+    bound((0.0..=1.0).contains(&detection.confidence), "confidence")?;
+    detection.ball.as_ref().map_or(Ok(()), check_ball)
 }
 
 fn check_ball(ball: &Ball) -> Result<(), &'static str> {
     let within = |at: f32, length: u32| {
-        let margin = f64::from(FINDING_MARGIN);
+        let margin = f64::from(DETECTION_MARGIN);
         (-margin..=f64::from(length) + margin).contains(&f64::from(at))
     };
     bound(
@@ -60,20 +68,20 @@ const fn bound(holds: bool, field: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(field) }
 }
 
-/// Moves into `findings` what waits, oldest first, as long as it stays a message that can be sent.
-pub fn fill(findings: &mut Findings, waiting: &mut VecDeque<Finding>) {
-    while findings.findings.len() < MAX_FINDINGS
+/// Moves into `detections` what waits, oldest first, as long as it stays a message that can be sent.
+pub fn fill(detections: &mut Detections, waiting: &mut VecDeque<Detection>) {
+    while detections.detections.len() < MAX_DETECTIONS
         && let Some(next) = waiting.pop_front()
     {
-        findings.findings.push(next);
+        detections.detections.push(next);
         // The count may yet grow to the longest number.
-        let longest = Findings {
+        let longest = Detections {
             sent: u64::MAX,
-            passed_over: u64::MAX,
-            ..findings.clone()
+            untracked: u64::MAX,
+            ..detections.clone()
         };
-        if longest.encoded_len() > MAX_FINDINGS_BYTES {
-            if let Some(next) = findings.findings.pop() {
+        if longest.encoded_len() > MAX_DETECTIONS_BYTES {
+            if let Some(next) = detections.detections.pop() {
                 waiting.push_front(next);
             }
             return;
@@ -87,20 +95,20 @@ mod tests {
     use crate::datagram::{SEAL_BYTES, SEALED_HEADER, ToRelay};
     use crate::limits::{MAX_DATAGRAM, MAX_STREAM_NAME};
 
-    fn found(x: f32, y: f32) -> Finding {
-        Finding {
+    fn found(x: f32, y: f32) -> Detection {
+        Detection {
             epoch: 7,
             ball: Some(Ball { x, y, radius: 20.0 }),
             confidence: 0.5,
-            ..Finding::default()
+            ..Detection::default()
         }
     }
 
-    fn message(finding: Finding) -> Findings {
-        Findings {
+    fn message(detection: Detection) -> Detections {
+        Detections {
             screen: 1,
-            findings: vec![finding],
-            ..Findings::default()
+            detections: vec![detection],
+            ..Detections::default()
         }
     }
 
@@ -110,21 +118,21 @@ mod tests {
             assert_eq!(check(&message(found(x, y))), Ok(()));
         }
         assert_eq!(
-            check(&message(Finding {
+            check(&message(Detection {
                 epoch: 7,
-                ..Finding::default()
+                ..Detection::default()
             })),
             Ok(())
         );
-        let canary = Beside {
+        let canary = CanaryStatus {
             stream: "cam".into(),
-            ..Beside::default()
+            ..CanaryStatus::default()
         };
         assert_eq!(
-            check(&Findings {
+            check(&Detections {
                 screen: 1,
-                beside: Some(canary),
-                ..Findings::default()
+                canary_status: Some(canary),
+                ..Detections::default()
             }),
             Ok(())
         );
@@ -132,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_found_is_refused() {
-        let far = (MAX_WIDTH + FINDING_MARGIN + 1) as f32;
+        let far = (MAX_WIDTH + DETECTION_MARGIN + 1) as f32;
         for (name, wrong) in [
             ("ball", found(f32::NAN, 0.0)),
             ("ball", found(0.0, f32::INFINITY)),
@@ -141,7 +149,7 @@ mod tests {
             ("ball", found(0.0, -far)),
             (
                 "radius",
-                Finding {
+                Detection {
                     ball: Some(Ball {
                         x: 1.0,
                         y: 1.0,
@@ -152,7 +160,7 @@ mod tests {
             ),
             (
                 "radius",
-                Finding {
+                Detection {
                     ball: Some(Ball {
                         x: 1.0,
                         y: 1.0,
@@ -163,21 +171,21 @@ mod tests {
             ),
             (
                 "confidence",
-                Finding {
+                Detection {
                     confidence: f32::NAN,
                     ..found(0.0, 0.0)
                 },
             ),
             (
                 "confidence",
-                Finding {
+                Detection {
                     confidence: 1.01,
                     ..found(0.0, 0.0)
                 },
             ),
             (
                 "epoch",
-                Finding {
+                Detection {
                     epoch: 0,
                     ..found(0.0, 0.0)
                 },
@@ -186,38 +194,38 @@ mod tests {
             assert_eq!(check(&message(wrong)), Err(name));
         }
         assert_eq!(
-            check(&Findings {
+            check(&Detections {
                 screen: 0,
                 ..message(found(0.0, 0.0))
             }),
             Err("screen")
         );
-        let many = vec![found(0.0, 0.0); MAX_FINDINGS + 1];
+        let many = vec![found(0.0, 0.0); MAX_DETECTIONS + 1];
         assert_eq!(
-            check(&Findings {
+            check(&Detections {
                 screen: 1,
-                findings: many,
-                ..Findings::default()
+                detections: many,
+                ..Detections::default()
             }),
-            Err("findings")
+            Err("detections")
         );
-        let beside = Some(Beside {
+        let canary_status = Some(CanaryStatus {
             stream: "no/name".into(),
-            ..Beside::default()
+            ..CanaryStatus::default()
         });
         assert_eq!(
-            check(&Findings {
+            check(&Detections {
                 screen: 1,
-                beside,
-                ..Findings::default()
+                canary_status,
+                ..Detections::default()
             }),
-            Err("beside")
+            Err("canary_status")
         );
     }
 
     #[test]
     fn a_message_is_filled_up_to_what_a_datagram_holds_and_in_order() {
-        let longest = |number: u64| Finding {
+        let longest = |number: u64| Detection {
             number: u64::MAX - number,
             transit_us: u32::MAX,
             wait_us: u32::MAX,
@@ -228,42 +236,42 @@ mod tests {
             clock_error_us: u32::MAX,
             ..found(1.0, 2.0)
         };
-        let mut waiting: VecDeque<Finding> = (0..40).map(longest).collect();
+        let mut waiting: VecDeque<Detection> = (0..40).map(longest).collect();
         let (mut came, mut messages) = (Vec::new(), 0);
         while !waiting.is_empty() {
             let stream = "s".repeat(MAX_STREAM_NAME);
-            let beside = Beside {
+            let canary_status = CanaryStatus {
                 stream,
                 shown: u64::MAX,
                 lost: u64::MAX,
                 silent_ms: u32::MAX,
                 age_us: u32::MAX,
             };
-            let mut next = Findings {
+            let mut next = Detections {
                 screen: 1,
-                beside: Some(beside),
-                ..Findings::default()
+                canary_status: Some(canary_status),
+                ..Detections::default()
             };
             fill(&mut next, &mut waiting);
-            let said = Findings {
+            let said = Detections {
                 sent: u64::MAX,
-                passed_over: u64::MAX,
+                untracked: u64::MAX,
                 ..next
             };
             let mut datagram = Vec::new();
-            ToRelay::Findings(9, said.clone()).encode_inner(&mut datagram);
+            ToRelay::Detections(9, said.clone()).encode_inner(&mut datagram);
             assert!(SEALED_HEADER + datagram.len() + SEAL_BYTES <= MAX_DATAGRAM);
             assert_eq!(
                 ToRelay::parse_inner(9, &datagram),
-                Ok(ToRelay::Findings(9, said.clone()))
+                Ok(ToRelay::Detections(9, said.clone()))
             );
-            came.extend(said.findings);
+            came.extend(said.detections);
             messages += 1;
         }
         assert_eq!(came, (0..40).map(longest).collect::<Vec<_>>());
         assert!(messages < 5, "{messages}");
-        let mut usual: VecDeque<Finding> = vec![
-            Finding {
+        let mut usual: VecDeque<Detection> = vec![
+            Detection {
                 number: 50_000,
                 transit_us: 900,
                 ..found(1.0, 2.0)
@@ -271,11 +279,11 @@ mod tests {
             20
         ]
         .into();
-        let mut next = Findings {
+        let mut next = Detections {
             screen: 1,
-            ..Findings::default()
+            ..Detections::default()
         };
         fill(&mut next, &mut usual);
-        assert_eq!((next.findings.len(), usual.len()), (MAX_FINDINGS, 4));
+        assert_eq!((next.detections.len(), usual.len()), (MAX_DETECTIONS, 4));
     }
 }
