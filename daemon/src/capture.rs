@@ -177,10 +177,10 @@ impl Capture {
             ring.write_to(file, role, now, names)
         }) {
             Ok(path) => {
-                tracing::info!(file = %path.display(), datagrams = ring.len(), "capture written: {why}")
+                tracing::info!(file = %path.display(), datagrams = ring.len(), "capture written: {why}");
             }
             Err(error) => {
-                tracing::warn!(folder = %folder.display(), "the capture cannot be written: {error}")
+                tracing::warn!(folder = %folder.display(), "the capture cannot be written: {error}");
             }
         };
         self.writer = std::thread::Builder::new()

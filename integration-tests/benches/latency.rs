@@ -185,12 +185,12 @@ fn of_service<'a>(
             serving.frame(),
             expected,
             "the relay gives no frame up on loopback"
-        )
+        );
     };
     let bare = move || {
         table
             .send(plain.as_fd())
-            .expect("loopback takes what is sent")
+            .expect("loopback takes what is sent");
     };
     [
         Way {

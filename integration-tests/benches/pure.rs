@@ -105,7 +105,7 @@ impl Frame {
     fn cut(&self, group: &mut Group<'_>) {
         let mut packets = Vec::new();
         group.bench_function("cut", |bencher| {
-            bencher.iter(|| cut(self.header, black_box(&self.body), &mut packets))
+            bencher.iter(|| cut(self.header, black_box(&self.body), &mut packets));
         });
     }
 
@@ -123,7 +123,7 @@ impl Frame {
     fn seal(&self, group: &mut Group<'_>) {
         let mut packets = self.packets(self.sealed_header());
         group.bench_function("seal", |bencher| {
-            bencher.iter(|| self.key.seal(black_box(&mut packets)))
+            bencher.iter(|| self.key.seal(black_box(&mut packets)));
         });
     }
 
@@ -193,7 +193,7 @@ impl Frame {
         let there = |index: u16| !index.is_multiple_of(LOST_OF);
         group.bench_function("restore", |bencher| {
             bencher.iter(|| {
-                decoder.restore(code, black_box(&mut body), there, recovery.iter().copied())
+                decoder.restore(code, black_box(&mut body), there, recovery.iter().copied());
             });
         });
         assert_eq!(body, self.body, "what was lost is there again");

@@ -132,7 +132,7 @@ fn checking() -> Row {
         || {
             black_box(&mut packets)
                 .chunks_mut(DATA_BYTES)
-                .for_each(stamp)
+                .for_each(stamp);
         },
         || copy.copy_from_slice(black_box(&source)),
     )

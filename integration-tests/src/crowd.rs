@@ -97,9 +97,9 @@ impl Crowd {
                     > 0;
                 // Also under load: whoever looks at the members gets the lock then.
                 if came {
-                    std::thread::yield_now()
+                    std::thread::yield_now();
                 } else {
-                    pause(REST)
+                    pause(REST);
                 }
             }
             lock(&shared).iter_mut().for_each(Member::leave);

@@ -78,10 +78,10 @@ impl Detour {
             };
             let way = Way { seed, ..way };
             threads.push(thread::spawn(move || {
-                take_in(&from, &sender, way, learn.as_deref(), &closed)
+                take_in(&from, &sender, way, learn.as_deref(), &closed);
             }));
             threads.push(thread::spawn(move || {
-                let_out(&to, &receiver, known.as_deref())
+                let_out(&to, &receiver, known.as_deref());
             }));
         };
         direction(&front, &back, way.seed, Towards::Relay);

@@ -152,7 +152,7 @@ impl Rig {
                 FromRelay::Isolate(route) => self.socket.isolate(route).unwrap(),
                 FromRelay::Rejoin(route) => {
                     self.socket
-                        .rejoin(route, &mut Buffers::default(), |_, _| {})
+                        .rejoin(route, &mut Buffers::default(), |_, _| {});
                 }
                 FromRelay::Feedback { .. } => {}
             }

@@ -386,7 +386,7 @@ fn a_relay_that_lies_shows_nothing_and_costs_the_viewer_no_more_than_three_large
     let stage = Stage::new();
     let mut random = Random::new(seed(14));
     lying_relay(stage.relay_address(0), move |session, out| {
-        lie(&mut random, session, out)
+        lie(&mut random, session, out);
     });
     let viewing = stage.viewer(stage.relay_address(0), "cam").start();
     until("the viewer runs", SOON, || {

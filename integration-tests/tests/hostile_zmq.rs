@@ -426,7 +426,7 @@ fn a_jpeg_that_claims_to_be_huge_or_is_damaged_is_not_shown_and_the_next_good_on
     let mut most = before.resident;
     let watched = |most: &mut u64| *most = (*most).max(viewing.program().usage().resident);
     throughout(Duration::from_secs(3), Duration::from_millis(20), || {
-        watched(&mut most)
+        watched(&mut most);
     });
     assert!(
         most <= before.resident + GROWTH,

@@ -404,7 +404,7 @@ fn gather<'a>(value: &'a serde_json::Value, into: &mut Vec<&'a str>) {
                 .for_each(|(key, value)| match (key.as_str(), value.as_str()) {
                     ("expr" | "query" | "definition", Some(text)) => into.push(text),
                     _ => gather(value, into),
-                })
+                });
         }
         serde_json::Value::Array(list) => list.iter().for_each(|value| gather(value, into)),
         _ => {}

@@ -280,7 +280,7 @@ fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_fra
         let mut most = 0;
         let still = Duration::from_secs(seconds);
         throughout(still, Duration::from_millis(100), || {
-            most = most.max(source.usage().resident)
+            most = most.max(source.usage().resident);
         });
         let thawed = relay.thaw();
         let first = viewer.wait_shown_after(thawed, SOON);

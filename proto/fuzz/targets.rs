@@ -404,7 +404,7 @@ fn inspect(bytes: &[u8], step: usize) -> Option<Breach> {
     let (mut at, mut seen, mut parts) = (0, 0_usize, 0);
     while seen < bytes.len() {
         seen = seen.saturating_add(step).min(bytes.len());
-        while let Some(unread) = bytes.get(at..viewers) {
+        while let Some(unread) = bytes.get(at..seen) {
             match inspector.header(unread) {
                 Ok(Some(header)) => {
                     at += header.bytes + header.body;

@@ -355,7 +355,7 @@ impl<'a> ToRelay<'a> {
             Self::Detections(session, body) => encode(kind::DETECTIONS, *session, body, out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
             Self::Sealed(session, counter, ciphertext) => {
-                encode_sealed(*session, *counter, ciphertext, out)
+                encode_sealed(*session, *counter, ciphertext, out);
             }
         }
     }
@@ -418,7 +418,7 @@ impl<'a> ToViewer<'a> {
             Self::Reset(session) => encode(kind::RESET, *session, &(), out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
             Self::Sealed(session, counter, ciphertext) => {
-                encode_sealed(*session, *counter, ciphertext, out)
+                encode_sealed(*session, *counter, ciphertext, out);
             }
             Self::Data(header, shard) => {
                 out.clear();

@@ -108,7 +108,7 @@ impl Encoder {
             Some(code) => code.reset(data, parity, SHARD_BYTES).expect(SUPPORTED),
             None => {
                 self.code =
-                    Some(ReedSolomonEncoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED))
+                    Some(ReedSolomonEncoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED));
             }
         }
         self.code.as_mut().expect("it was made above")
@@ -174,7 +174,7 @@ impl Decoder {
             Some(code) => code.reset(data, parity, SHARD_BYTES).expect(SUPPORTED),
             None => {
                 self.code =
-                    Some(ReedSolomonDecoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED))
+                    Some(ReedSolomonDecoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED));
             }
         }
         self.code.as_mut().expect("it was made above")

@@ -61,5 +61,5 @@ fn every_choice_of_shards_of_the_corpus_brings_the_frame_or_nothing() {
 
 #[test]
 fn every_word_of_the_corpus_is_survived() {
-    replay("word", targets::word);
+    replay("feedback", targets::feedback);
 }

@@ -98,7 +98,7 @@ fn words_are_those_of_the_vectors() {
         relay: 0x0102_0304_0506_0708,
         sequence: 1,
         demand: vec![demand],
-        seen: Vec::new(),
+        viewers: Vec::new(),
     };
     assert_eq!(
         prost::Message::encode_to_vec(&feedback),

@@ -427,7 +427,7 @@ impl Serving {
             ..
         } = self;
         socket.rejoin(route, buffers, |from, datagram| {
-            engine.on_datagram(now, from, datagram)
+            engine.on_datagram(now, from, datagram);
         });
     }
 

@@ -68,7 +68,7 @@ impl Overlay {
         let grey = if self.white { 255 } else { 0 };
         for (text, row) in lines.iter().zip(0..) {
             draw_text(text, margin, margin + row * line, scale, |rect| {
-                canvas.fill(rect, grey)
+                canvas.fill(rect, grey);
             });
         }
     }

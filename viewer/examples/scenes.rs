@@ -63,13 +63,13 @@ fn options() -> anyhow::Result<Options> {
             "--full-screen" => options.full_screen = true,
             "--figures" => options.figures = true,
             "--monitor" => {
-                options.monitor = Some(arguments.next().context("--monitor needs a name")?)
+                options.monitor = Some(arguments.next().context("--monitor needs a name")?);
             }
             "--snapshots" => {
                 options.snapshots = arguments
                     .next()
                     .context("--snapshots needs a folder")?
-                    .into()
+                    .into();
             }
             other => bail!("unknown argument {other}"),
         }
@@ -83,7 +83,7 @@ fn publish_lines(feed: &Feed) -> anyhow::Result<()> {
         let line = line?;
         match line.split_once(' ') {
             Some(("picture", words)) => {
-                drop(feed.publish(Scene::Picture(shown(words, feed, &mut decoder)?)))
+                let _ = feed.publish(Scene::Picture(shown(words, feed, &mut decoder)?));
             }
             Some(("message", words)) => {
                 let (title, reason) = words.split_once('|').context("a message is TITLE|REASON")?;

@@ -38,13 +38,13 @@ fn report(size: &str, behind: &str, ball: bool, jpeg: &[u8]) {
     let decode = median(|| {
         decoder
             .decode_grey(jpeg, &mut grey)
-            .expect("the picture is good")
+            .expect("the picture is good");
     });
     let quarter = (grey.width() as u32 / 4, grey.height() as u32 / 4);
     let scaled = median(|| {
         decoder
             .decode_for(jpeg, Some(quarter), &mut small)
-            .expect("the picture is good")
+            .expect("the picture is good");
     });
     let find = median(|| found = finder.find(&grey));
     println!(

@@ -65,7 +65,7 @@ impl<'a> Canvas<'a> {
     pub(crate) fn shade_area(&mut self, area: Area, colour: Colour, opacity: u32) {
         self.for_each_row(area, |row| {
             row.iter_mut()
-                .for_each(|pixel| *pixel = mix(*pixel, colour, opacity))
+                .for_each(|pixel| *pixel = mix(*pixel, colour, opacity));
         });
     }
 
@@ -88,7 +88,7 @@ impl<'a> Canvas<'a> {
         if (place.width, place.height) == size {
             let mut rows = picture.pixels().chunks_exact(size.0);
             self.for_each_row(place, |row| {
-                row.copy_from_slice(rows.next().expect("place has the picture's height"))
+                row.copy_from_slice(rows.next().expect("place has the picture's height"));
             });
             return;
         }

@@ -82,7 +82,7 @@ pub fn converse(
         .build()?;
     let room = Room::new();
     runtime.block_on(async {
-        converse_beside(route, engine, sink, shutdown, &room, Requests::listen()).await
+        converse_beside(route, engine, sink, shutdown, &room, Requests::listen()).await;
     });
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();

@@ -301,7 +301,7 @@ fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> an
         figures: config.figures,
     };
     Ok(window::run(&options, feed, &mut |id, at| {
-        presenter.presented(id, at)
+        presenter.presented(id, at);
     })?)
 }
 

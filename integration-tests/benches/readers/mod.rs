@@ -82,7 +82,7 @@ impl<'a> Feed<'a> {
         let (runtime, mut trains) = (self.runtime, Trains::default());
         let read = move || {
             drain(runtime, &socket, &mut trains, |datagram| {
-                place.take(datagram)
+                place.take(datagram);
             });
             place.finish()
         };

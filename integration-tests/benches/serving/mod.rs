@@ -56,7 +56,7 @@ pub(crate) fn send_all(runtime: &Runtime, sender: &mut Sender, socket: &Socket) 
             Turn::Idle => return,
             Turn::Again => {}
             Turn::At(time) => {
-                runtime.block_on(async { tokio::time::sleep(time.saturating_since(now)).await })
+                runtime.block_on(async { tokio::time::sleep(time.saturating_since(now)).await });
             }
             Turn::Blocked(_) => runtime.block_on(socket.writable()),
         }

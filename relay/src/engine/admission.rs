@@ -50,7 +50,7 @@ impl Engine {
             .filter(|viewer| viewer.nonce == join.nonce && !join.list);
         match known.map(|viewer| (viewer.session, viewer.alias, viewer.secure.as_ref())) {
             Some((session, alias, None)) => {
-                self.accept_again(now, from, self.acceptance(join.nonce, session, alias))
+                self.accept_again(now, from, self.acceptance(join.nonce, session, alias));
             }
             Some((_, _, Some(secure))) => {
                 // The bytes as they were: another answer to the same handshake would be another channel.

@@ -128,7 +128,7 @@ impl Door {
                         _place: place,
                     },
                 )
-                .await
+                .await;
             }
             Some(acceptor) => {
                 let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream));
@@ -142,11 +142,11 @@ impl Door {
                                 _place: place,
                             },
                         )
-                        .await
+                        .await;
                     }
                     Ok(Err(error)) => tracing::debug!(from = %address, "no TLS: {error}"),
                     Err(_) => {
-                        tracing::debug!(from = %address, "no TLS within {HANDSHAKE_WITHIN:?}")
+                        tracing::debug!(from = %address, "no TLS within {HANDSHAKE_WITHIN:?}");
                     }
                 }
             }

@@ -157,7 +157,7 @@ mod tests {
         while seen < bytes.len() {
             seen = (seen + step).min(bytes.len());
             while let Some(header) = bytes
-                .get(at..viewers)
+                .get(at..seen)
                 .map_or(Ok(None), |unread| inspector.header(unread))?
             {
                 at += header.bytes + header.body;

@@ -160,7 +160,7 @@ impl Session {
                 socket.unsubscribe(&topic).await?;
             }
             Err(error) => {
-                tracing::error!(source = %self.upstream.endpoint, "a feedback is not said: {error}")
+                tracing::error!(source = %self.upstream.endpoint, "a feedback is not said: {error}");
             }
         }
         if detections {

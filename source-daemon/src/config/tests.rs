@@ -31,7 +31,7 @@ fn an_endpoint_that_others_can_reach_has_to_be_allowed() {
     let allowed = |o: &mut Options| (o.publish, o.allow_remote) = (Some(remote()), Some(true));
     config(allowed).check().unwrap();
     let sealed = |o: &mut Options| {
-        (o.publish, o.feed_key) = (Some(remote()), Some("/a/key".parse().unwrap()))
+        (o.publish, o.feed_key) = (Some(remote()), Some("/a/key".parse().unwrap()));
     };
     config(sealed).check().unwrap();
     config(|o| o.publish = Some(vec!["tcp://127.0.0.1:5700".parse().unwrap()]))
@@ -44,13 +44,13 @@ fn what_cannot_be_used_is_refused_by_name() {
     type Case = (&'static str, fn(&mut Options));
     let bad: [Case; 18] = [
         ("for the pattern", |o| {
-            (o.input, o.size) = (Some(InputKind::Pattern), "64x64".parse().ok())
+            (o.input, o.size) = (Some(InputKind::Pattern), "64x64".parse().ok());
         }),
         ("given twice", |o| {
             o.publish = Some(vec![
                 "ipc:///a".parse().unwrap(),
                 "ipc:///a".parse().unwrap(),
-            ])
+            ]);
         }),
         ("rate must be", |o| o.rate = Some(0.0)),
         ("rate must be", |o| o.rate = Some(f64::NAN)),
@@ -68,7 +68,7 @@ fn what_cannot_be_used_is_refused_by_name() {
         ("idle_rate", |o| o.idle_rate = Some(0.0)),
         ("idle_after", |o| o.idle_after = "10ms".parse().ok()),
         ("standard input", |o| {
-            (o.input, o.idle) = (Some(InputKind::Pipe), Some(Rest::Close))
+            (o.input, o.idle) = (Some(InputKind::Pipe), Some(Rest::Close));
         }),
     ];
     for (says, set) in bad {

@@ -243,7 +243,7 @@ impl Viewer {
             Known::Never => self.kinds.mismatched += 1,
             Known::Forgotten => self.kinds.too_old += 1,
             Known::Yes(..) if !detection.ball.as_ref().is_none_or(is_finite) => {
-                self.kinds.mismatched += 1
+                self.kinds.mismatched += 1;
             }
             Known::Yes(ordinal, _) if !self.answered.mark(ordinal) => self.kinds.mismatched += 1,
             Known::Yes(ordinal, frame) => self.on_answer(reference, ordinal, &frame, detection),

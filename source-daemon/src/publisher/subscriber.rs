@@ -231,7 +231,7 @@ impl Outbox {
                 }
             }
             Event::Ping(context) if self.pongs.len() < MAX_PONGS => {
-                self.pongs.push_back(zmtp::pong(&context))
+                self.pongs.push_back(zmtp::pong(&context));
             }
             Event::Greeted | Event::Ready | Event::Ping(_) => {}
         }
@@ -354,7 +354,7 @@ async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
     loop {
         match parser.next() {
             Ok(Some(Event::Subscribe(topic))) if is_feedback(&topic) => {
-                peer.take_word(&mut feedback, &topic)
+                peer.take_word(&mut feedback, &topic);
             }
             Ok(Some(Event::Cancel(topic))) if is_feedback(&topic) => {}
             Ok(Some(event)) => {

@@ -69,7 +69,7 @@ impl Capturing {
             // Full: the order before this one is as good.
             Ok(()) | Err(TrySendError::Full(Open)) => {}
             Err(TrySendError::Disconnected(Open)) => {
-                tracing::error!("the capture thread has ended")
+                tracing::error!("the capture thread has ended");
             }
         }
     }

@@ -198,7 +198,7 @@ impl Evidence {
                     signal,
                     since: now,
                     over: None,
-                })
+                });
             }
             (None, None) => {}
         }

@@ -68,7 +68,7 @@ impl Sink for Answer<'_> {
                 return ControlFlow::Break(());
             }
             Output::Signal(signal) => {
-                self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting)
+                self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting);
             }
             Output::Send(..) | Output::Frame(_) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }

@@ -204,7 +204,7 @@ impl Stage {
             self.sent += 1;
             match ToViewer::parse(&datagram) {
                 Ok(ToViewer::Challenge(challenge)) => {
-                    self.peers.entry(to).or_default().token = challenge.token
+                    self.peers.entry(to).or_default().token = challenge.token;
                 }
                 Ok(ToViewer::Accept(accept)) => {
                     let peer = self.peers.entry(to).or_default();

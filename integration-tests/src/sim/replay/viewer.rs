@@ -120,7 +120,7 @@ impl Stage {
             // Sealed, or longer than what is kept of it: at least a sign of life.
             _ if kind == ACCEPT => self.accept(later),
             _ if kind == SEALED || !whole => {
-                self.answer(&ToViewer::Pulse(session, Pulse::default()))
+                self.answer(&ToViewer::Pulse(session, Pulse::default()));
             }
             _ => {}
         }
