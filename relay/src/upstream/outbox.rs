@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(
             outbox.take(),
             Some(FeedbackReport {
-                seen: Vec::new(),
+                viewers: Vec::new(),
                 ..feedback(4)
             })
         );

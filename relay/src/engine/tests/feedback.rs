@@ -20,16 +20,20 @@ impl Rig {
         let mut feedback = Vec::new();
         loop {
             for output in self.outputs() {
-                if let Output::Feedback { origin, feedback } = output {
+                if let Output::Feedback {
+                    origin,
+                    feedback: report,
+                } = output
+                {
                     parse_feedback(
                         &FeedbackReport {
                             sequence: 1,
-                            ..feedback.clone()
+                            ..report.clone()
                         }
                         .encode_to_vec(),
                     )
                     .expect("a source takes it");
-                    feedback.push((self.now, origin, feedback));
+                    feedback.push((self.now, origin, report));
                 }
             }
             let Some(deadline) = self
@@ -183,7 +187,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
     });
     for round in 0..10 {
         let body = Detections {
-            canary_status: beside.clone(),
+            canary_status: canary_status.clone(),
             untracked: round,
             ..detections(2 * round + 2, vec![found(100); 2])
         };
@@ -234,7 +238,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
         ),
         (1, 77, 20, 9, 0)
     );
-    assert_eq!(last.canary_status, beside);
+    assert_eq!(last.canary_status, canary_status);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn answer() -> Answer {
 fn feedback(viewers: u32) -> FeedbackReport {
     let demand = vec![Demand {
         stream: "cam".into(),
-        viewers,
+        viewers: reports,
         clients: 0,
     }];
     FeedbackReport {
@@ -135,7 +135,7 @@ async fn a_word_is_said_sealed_or_not_and_numbered() {
                 ..ViewerReport::default()
             });
             subscription.outbox.put(FeedbackReport {
-                seen: seen.collect(),
+                viewers: seen.collect(),
                 ..feedback(round as u32)
             });
             let (_, topic) = told.recv_timeout(DEADLINE).expect("the feedback comes");
@@ -195,13 +195,13 @@ async fn a_source_that_has_not_asked_for_words_is_told_none() {
 async fn who_watches_is_told_again_on_a_new_connection_and_nothing_else() {
     let (endpoint, told) = source(|_| plain_answer(&answer()), 1);
     let subscription = Subscription::to(&endpoint);
-    let seen = vec![ViewerReport {
+    let reports = vec![ViewerReport {
         stream: "cam".into(),
         viewer: 1,
         ..ViewerReport::default()
     }];
     subscription.outbox.put(FeedbackReport {
-        viewers,
+        viewers: reports,
         ..feedback(5)
     });
     let (first, _) = told.recv_timeout(DEADLINE).unwrap();
@@ -254,7 +254,7 @@ async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
             epoch: 1,
             ..Detection::default()
         }];
-        let seen = vec![ViewerReport {
+        let reports = vec![ViewerReport {
             stream: "cam".into(),
             viewer: 4,
             screen: 1,
@@ -262,7 +262,7 @@ async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
             ..ViewerReport::default()
         }];
         subscription.outbox.put(FeedbackReport {
-            viewers,
+            viewers: reports,
             ..feedback(1)
         });
         told.recv_timeout(DEADLINE).unwrap();
