@@ -33,7 +33,7 @@ async fn next(socket: &Socket) -> (Route, Vec<u8>) {
         while got.is_empty() {
             socket.readable().await;
             socket.receive(&mut buffers, |route, bytes| {
-                got.push((route, bytes.to_vec()))
+                got.push((route, bytes.to_vec()));
             });
         }
     };
@@ -99,7 +99,7 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
     one.send(b"on the way").await.unwrap();
     let mut waited = Vec::new();
     socket.rejoin(one_route, &mut Buffers::default(), |route, bytes| {
-        waited.push((route, bytes.to_vec()))
+        waited.push((route, bytes.to_vec()));
     });
     assert_eq!(waited, [(one_route, b"on the way".to_vec())]);
     assert_eq!(says(&one, &socket, b"shared again").await, one_route);

@@ -280,7 +280,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
     }
     for feedback in rig.told(500 * MS) {
         feedback.viewers.iter().for_each(|seen| {
-            *heard.entry(seen.viewer).or_default() += seen.detections.len() as u64
+            *heard.entry(seen.viewer).or_default() += seen.detections.len() as u64;
         });
         dropped = feedback
             .viewers

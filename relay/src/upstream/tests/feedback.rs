@@ -97,7 +97,7 @@ fn answer() -> Answer {
 fn feedback(viewers: u32) -> FeedbackReport {
     let demand = vec![Demand {
         stream: "cam".into(),
-        viewers: reports,
+        viewers,
         clients: 0,
     }];
     FeedbackReport {

@@ -255,14 +255,14 @@ fn a_canary_tells_how_its_neighbour_fares_and_sealed_sessions_carry_it() {
         silent_ms: 40,
         ..CanaryStatus::default()
     };
-    world.engine.on_canary_status(beside.clone());
+    world.engine.on_canary_status(canary_status.clone());
     world.run_until(ms(1000));
     let messages = heard(&world, 0);
     assert!(numbers(messages).len() > 20);
     assert!(
         messages
             .iter()
-            .all(|message| message.canary_status.as_ref() == Some(&beside))
+            .all(|message| message.canary_status.as_ref() == Some(&canary_status))
     );
 }
 

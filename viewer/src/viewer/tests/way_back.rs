@@ -314,8 +314,10 @@ fn a_canary_is_watched_within_a_second_and_its_ball_is_told_to_be_where_it_was()
     let told = relay.hall().told.remove("one.canary").unwrap();
     let canary_status = told.last().unwrap().canary_status.clone().unwrap();
     assert!(
-        beside.stream == STREAM && beside.shown > 20 && beside.silent_ms < 1000,
-        "{beside:?}"
+        canary_status.stream == STREAM
+            && canary_status.shown > 20
+            && canary_status.silent_ms < 1000,
+        "{canary_status:?}"
     );
     assert_eq!(told.last().unwrap().sent, detections.len() as u64);
     let screens: std::collections::HashSet<u64> =
