@@ -17,9 +17,9 @@
 //! | `tokio` | `send_to` for each datagram |
 
 mod cell;
+mod engine_harness;
 mod figures;
 mod flags;
-mod hall;
 mod measure;
 mod methods;
 mod plot;

@@ -6,8 +6,8 @@
 //! of medians. `relay-sealed` makes and sends parity and seals everything. Beside it the CPU time of the same work: what
 //! is longer than that was waiting for a processor that others had.
 
+mod engine_harness;
 mod flags;
-mod hall;
 mod measure;
 mod raw;
 mod sample;
@@ -19,10 +19,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use engine_harness::{EngineHarness, Service, as_fan};
 use fanlight_daemon::clock;
 use fanlight_proto::limits::MAX_DATAGRAM;
 use fanlight_relay::udp::{Socket, bind};
-use hall::{Hall, Service, as_fan};
 use measure::{cpu_nanos, median};
 use raw::Table;
 use serving::Serving;
@@ -167,9 +167,9 @@ fn of_service<'a>(
     addresses: &[SocketAddr],
     [name, raw_name]: [&'static str; 2],
 ) -> [Way<'a>; 2] {
-    let (mut hall, _) = Hall::open(service, addresses);
+    let (mut engine_harness, _) = EngineHarness::open(service, addresses);
     let mut fans = Vec::new();
-    hall.frame(|output| fans.extend(as_fan(output)));
+    engine_harness.frame(|output| fans.extend(as_fan(output)));
     let fan = fans.pop().expect("viewers wait for each frame");
     let count = fan.packets.shards() + fan.targets[0].parity;
     let expected = u64::from(count) * addresses.len() as u64;
@@ -179,7 +179,7 @@ fn of_service<'a>(
         TRAIN,
         addresses,
     );
-    let mut serving = Serving::new(runtime, relay, hall);
+    let mut serving = Serving::new(runtime, relay, engine_harness);
     let ours = move || {
         assert_eq!(
             serving.frame(),

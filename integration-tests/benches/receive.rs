@@ -15,8 +15,8 @@
 //! Then, by count and not by time: what a socket loses of a frame that comes at once while nobody reads.
 
 mod bare;
+mod engine_harness;
 mod flags;
-mod hall;
 mod measure;
 mod readers;
 mod sample;

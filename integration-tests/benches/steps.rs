@@ -195,7 +195,7 @@ fn joining() -> Row {
     };
     let known = RelayAccess::Keys {
         own: relay,
-        viewers: vec![(viewer.public(), "hall".to_owned())],
+        viewers: vec![(viewer.public(), "engine_harness".to_owned())],
     };
     let (minter, now) = (Minter::new([3; 16]), Time::from_nanos(1 << 40));
     let address = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));

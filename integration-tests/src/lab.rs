@@ -2,14 +2,14 @@
 //! limits, counts and is unplugged on command. Everything in it is gone with its [`Lab`].
 //!
 //! ```no_run
-//! use fanlight_tests::Stage;
+//! use fanlight_tests::TestEnv;
 //! use fanlight_tests::lab::Lab;
 //!
 //! let Some(lab) = Lab::open() else { return };
-//! let (stage, host, screen) = (Stage::new(), lab.host("relay"), lab.host("screen"));
-//! let relay = stage.program("relay").flag("listen", format!("{}:5004", host.address())).flags("--access open");
+//! let (env, host, screen) = (TestEnv::new(), lab.host("relay"), lab.host("screen"));
+//! let relay = env.program("relay").flag("listen", format!("{}:5004", host.address())).flags("--access open");
 //! let relay = relay.under(&host.enter()).ready();
-//! let viewer = stage.viewer((host.address(), 5004).into(), "cam").under(&screen.enter()).start();
+//! let viewer = env.viewer((host.address(), 5004).into(), "cam").under(&screen.enter()).start();
 //! screen.lose(5.0);
 //! screen.unplug();
 //! ```

@@ -2,12 +2,12 @@
 //! service manager, the operator, the other peers and the enemies.
 //!
 //! ```no_run
-//! use fanlight_tests::Stage;
+//! use fanlight_tests::TestEnv;
 //!
-//! let stage = Stage::new();
-//! let source = stage.source("cam").flags("--input ball").ready();
-//! let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
-//! let viewing = stage.viewer(stage.relay_address(0), "cam").start();
+//! let env = TestEnv::new();
+//! let source = env.source("cam").flags("--input ball").ready();
+//! let relay = env.relay(0, &[env.ipc("cam")]).ready();
+//! let viewing = env.viewer(env.relay_address(0), "cam").start();
 //! viewing.wait_shown(30);
 //! relay.kill();
 //! let (report, frames) = viewing.finish();
@@ -16,30 +16,30 @@
 #![forbid(unsafe_code)]
 
 pub mod browser;
-pub mod crowd;
-pub mod detour;
 pub mod fake_source;
 pub mod http;
 pub mod jpeg;
 pub mod lab;
+pub mod light_viewers;
 pub mod log;
 pub mod lossy;
-pub mod manager;
 pub mod program;
 pub mod python;
+pub mod raw_client;
 pub mod seeded;
+pub mod service_manager;
 pub mod sim;
-mod stage;
-pub mod stranger;
+mod test_env;
 pub mod tracking;
+pub mod udp_proxy;
 pub mod usage;
-pub mod viewing;
+pub mod viewer_process;
 pub mod wait;
 pub mod zmtp;
 
 use std::io::Write as _;
 
-pub use stage::Stage;
+pub use test_env::{TestEnv, target_directory};
 
 /// Says that a test cannot run here, and why. Where everything must run, as in CI, that is an error.
 ///

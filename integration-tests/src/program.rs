@@ -14,7 +14,7 @@ use fanlight_proto::clock::Time;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::log::{Line, Log};
-use crate::manager::{Manager, Note};
+use crate::service_manager::{Notification, ServiceManager};
 use crate::usage::Usage;
 use crate::wait::{Deadline, SOON};
 
@@ -124,7 +124,7 @@ impl Launch {
     #[track_caller]
     pub fn start(self) -> Program {
         let program = Program {
-            manager: Manager::listen(&self.notify),
+            manager: ServiceManager::listen(&self.notify),
             log: Log::default(),
             life: Arc::default(),
             launch: self,
@@ -199,7 +199,7 @@ impl std::fmt::Display for Launch {
 pub struct Program {
     launch: Launch,
     log: Log,
-    manager: Manager,
+    manager: ServiceManager,
     life: Arc<Life>,
     born: Time,
 }
@@ -365,7 +365,7 @@ impl Program {
     /// # Panics
     /// When it does not within [`SOON`], or ends instead.
     #[track_caller]
-    pub fn wait_note(&self, text: &str) -> Note {
+    pub fn wait_note(&self, text: &str) -> Notification {
         let started = self.started();
         let deadline = Deadline::after(SOON);
         loop {
@@ -460,7 +460,7 @@ impl Program {
 
     /// What it told the service manager.
     #[must_use]
-    pub fn manager(&self) -> &Manager {
+    pub fn manager(&self) -> &ServiceManager {
         &self.manager
     }
 }

@@ -2,22 +2,22 @@
 
 use std::collections::HashMap;
 
-use crate::Stage;
+use crate::TestEnv;
 use crate::program::Program;
-use crate::viewing::{self, Report, Shown, Tracked, Tracking, Viewing};
+use crate::viewer_process::{self, Report, Shown, Tracked, Tracking, ViewerProcess};
 
 /// A ball on its way to a viewer.
 #[derive(Debug)]
-pub struct Scene {
+pub struct Fixture {
     /// Where it plays.
-    pub stage: Stage,
+    pub env: TestEnv,
     /// The source.
     pub source: Program,
     /// The relay.
     pub relay: Program,
 }
 
-impl Scene {
+impl Fixture {
     /// A source of the stream `cam`, started with the flags `source`, and a relay of it.
     ///
     /// # Panics
@@ -25,14 +25,10 @@ impl Scene {
     #[must_use]
     #[track_caller]
     pub fn new(source: &str) -> Self {
-        let stage = Stage::new();
-        let source = stage.source("cam").flags(source).ready();
-        let relay = stage.relay(0, &[stage.ipc("cam")]).ready();
-        Self {
-            stage,
-            source,
-            relay,
-        }
+        let env = TestEnv::new();
+        let source = env.source("cam").flags(source).ready();
+        let relay = env.relay(0, &[env.ipc("cam")]).ready();
+        Self { env, source, relay }
     }
 
     /// Starts a viewer with these flags.
@@ -41,9 +37,9 @@ impl Scene {
     /// When it does not start.
     #[must_use]
     #[track_caller]
-    pub fn viewer(&self, flags: &str) -> Viewing {
-        self.stage
-            .viewer(self.stage.relay_address(0), "cam")
+    pub fn viewer(&self, flags: &str) -> ViewerProcess {
+        self.env
+            .viewer(self.env.relay_address(0), "cam")
             .flags(flags)
             .start()
     }
@@ -51,7 +47,7 @@ impl Scene {
 
 /// What a viewer and its trackers saw.
 #[derive(Debug)]
-pub struct Seen {
+pub struct TrackingResult {
     /// What the viewer reported at its end.
     pub report: Report,
     /// Of that, what it says of the trackers.
@@ -62,17 +58,17 @@ pub struct Seen {
     pub tracked: Vec<Tracked>,
 }
 
-impl Seen {
+impl TrackingResult {
     /// Ends a viewer, and asserts that its counts agree.
     ///
     /// # Panics
     /// When they do not.
     #[must_use]
     #[track_caller]
-    pub fn of(viewing: Viewing) -> Self {
+    pub fn of(viewing: ViewerProcess) -> Self {
         let trace = viewing.trace_path();
         let (report, shown) = viewing.finish();
-        let tracked = viewing::read_answers(&trace);
+        let tracked = viewer_process::read_answers(&trace);
         report.assert_balanced();
         let tracking = report.tracking.clone().expect("there were trackers");
         let Tracking {

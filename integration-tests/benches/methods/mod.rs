@@ -12,7 +12,7 @@ use quinn_udp::{Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio::runtime::Runtime;
 
-use crate::hall::{Hall, Service, as_fan};
+use crate::engine_harness::{EngineHarness, Service, as_fan};
 use crate::raw::Table;
 use crate::serving::{Serving, send_all};
 
@@ -91,13 +91,17 @@ pub(crate) struct Method<'a> {
 pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Method<'a>> {
     let mut methods = Vec::new();
     for (service, name, raw_name) in SERVICES {
-        let (mut hall, _) = Hall::open(service, viewers);
-        let load = Load::of(&fan(&mut hall), viewers);
+        let (mut engine_harness, _) = EngineHarness::open(service, viewers);
+        let load = Load::of(&fan(&mut engine_harness), viewers);
         methods.push(load.method(raw_name, raw_name, raw(&outlets.plain, &load, LONG_TRAIN)));
         if service == Service::OPEN {
-            methods.push(load.method("send", raw_name, send(outlets, fan(&mut hall))));
+            methods.push(load.method("send", raw_name, send(outlets, fan(&mut engine_harness))));
         }
-        methods.push(load.method(name, raw_name, relay(outlets, hall, load.datagrams())));
+        methods.push(load.method(
+            name,
+            raw_name,
+            relay(outlets, engine_harness, load.datagrams()),
+        ));
         if service == Service::OPEN {
             methods.push(load.method("raw-27", raw_name, raw(&outlets.plain, &load, RELAY_TRAIN)));
             methods.push(load.method(
@@ -121,10 +125,10 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
     methods
 }
 
-/// The next frame of a hall.
-fn fan(hall: &mut Hall) -> Fan {
+/// The next frame of a engine_harness.
+fn fan(engine_harness: &mut EngineHarness) -> Fan {
     let mut fans = Vec::new();
-    hall.frame(|output| fans.extend(as_fan(output)));
+    engine_harness.frame(|output| fans.extend(as_fan(output)));
     fans.pop().expect("viewers wait for each frame")
 }
 
@@ -196,8 +200,12 @@ fn send(outlets: &Outlets, fan: Fan) -> impl FnMut() -> bool {
 }
 
 /// All that the relay does with a frame once it is there.
-fn relay(outlets: &Outlets, hall: Hall, expected: usize) -> impl FnMut() -> bool {
-    let mut serving = Serving::new(&outlets.runtime, &outlets.relay, hall);
+fn relay(
+    outlets: &Outlets,
+    engine_harness: EngineHarness,
+    expected: usize,
+) -> impl FnMut() -> bool {
+    let mut serving = Serving::new(&outlets.runtime, &outlets.relay, engine_harness);
     move || serving.frame() == expected as u64
 }
 

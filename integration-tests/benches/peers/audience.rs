@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
-use fanlight_tests::crowd;
+use fanlight_tests::light_viewers;
 
 use crate::place::Place;
 
@@ -54,7 +54,7 @@ impl Ears {
     pub(crate) fn open(place: &Place, count: usize) -> Self {
         Self(place.at_receivers(|| {
             (0..count)
-                .map(|_| crowd::socket(Some(RECEIVE_BUFFER)))
+                .map(|_| light_viewers::socket(Some(RECEIVE_BUFFER)))
                 .collect()
         }))
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use fanlight_tests::Stage;
+use fanlight_tests::TestEnv;
 use fanlight_tests::program::Program;
 use fanlight_tests::usage::threads_cpu;
 
@@ -81,7 +81,7 @@ pub(crate) struct Task<'a> {
 pub(crate) enum Sender {
     Programs {
         programs: Vec<Program>,
-        _stage: Stage,
+        _stage: TestEnv,
     },
     Foreign(Foreign),
     Plain {
@@ -144,20 +144,20 @@ impl Drop for Foreign {
 }
 
 fn fanlight(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
-    let stage = Stage::new();
-    let source = stage
+    let env = TestEnv::new();
+    let source = env
         .source("camera")
         .flags("--input files")
         .flag("path", &task.pictures.folder);
     let source = source.flag("rate", task.rate.to_string()).ready();
-    let relay = stage.relay(0, &[stage.ipc("camera")]);
+    let relay = env.relay(0, &[env.ipc("camera")]);
     let (relay, address) = match task.place {
-        Place::Loopback => (relay, stage.relay_address(0)),
+        Place::Loopback => (relay, env.relay_address(0)),
         place => {
             let address = SocketAddr::new(place.sender(), PORT);
-            let relay = stage
+            let relay = env
                 .program("relay")
-                .flag("sources", stage.ipc("camera"))
+                .flag("sources", env.ipc("camera"))
                 .flag("listen", address.to_string());
             (relay.flags("--access open").under(&place.enter()), address)
         }
@@ -167,26 +167,26 @@ fn fanlight(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     Ok((
         Sender::Programs {
             programs: vec![source, relay],
-            _stage: stage,
+            _stage: env,
         },
         audience,
     ))
 }
 
 fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
-    let stage = Stage::new();
-    let source = stage
+    let env = TestEnv::new();
+    let source = env
         .source("camera")
         .flags("--input files")
         .flag("path", &task.pictures.folder);
     let source = source.flag("rate", task.rate.to_string()).ready();
-    let relay = stage
+    let relay = env
         .program("relay")
-        .flag("sources", stage.ipc("camera"))
+        .flag("sources", env.ipc("camera"))
         .under(&task.place.enter());
     let relay = relay.flag("http", SocketAddr::new(task.place.sender(), 0).to_string());
     let relay = match task.place {
-        Place::Loopback => relay.flag("listen", stage.relay_address(0).to_string()),
+        Place::Loopback => relay.flag("listen", env.relay_address(0).to_string()),
         place => {
             let address = SocketAddr::new(place.sender(), PORT);
             relay
@@ -214,7 +214,7 @@ fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     Ok((
         Sender::Programs {
             programs: vec![source, relay],
-            _stage: stage,
+            _stage: env,
         },
         audience,
     ))

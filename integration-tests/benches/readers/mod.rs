@@ -15,7 +15,7 @@ use fanlight_viewer::udp::{self, Trains};
 use tokio::runtime::Runtime;
 
 use crate::bare::Batch;
-use crate::hall::{Hall, Service};
+use crate::engine_harness::{EngineHarness, Service};
 use crate::serving::Serving;
 
 /// What a viewer asks the kernel to keep.
@@ -151,8 +151,8 @@ impl<'a> Feed<'a> {
         address: SocketAddr,
         places: bool,
     ) -> (Box<dyn FnMut() -> u64 + 'a>, Place) {
-        let (hall, mut viewers) = Hall::open(service, &[address]);
-        let mut serving = Serving::new(self.runtime, self.relay, hall);
+        let (engine_harness, mut viewers) = EngineHarness::open(service, &[address]);
+        let mut serving = Serving::new(self.runtime, self.relay, engine_harness);
         let engine = viewers.remove(&address).filter(|_| places);
         (
             Box::new(move || serving.frame()),

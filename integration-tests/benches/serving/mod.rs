@@ -6,24 +6,28 @@ use fanlight_relay::engine::Output;
 use fanlight_relay::udp::{Sender, Socket, Turn};
 use tokio::runtime::Runtime;
 
-use crate::hall::Hall;
+use crate::engine_harness::EngineHarness;
 
 /// See the module.
 pub(crate) struct Serving<'a> {
     runtime: &'a Runtime,
     socket: &'a Socket,
     sender: Sender,
-    hall: Hall,
+    engine_harness: EngineHarness,
 }
 
 impl<'a> Serving<'a> {
-    /// The viewers of `hall` are sent to by `socket`.
-    pub(crate) fn new(runtime: &'a Runtime, socket: &'a Socket, hall: Hall) -> Self {
+    /// The viewers of `engine_harness` are sent to by `socket`.
+    pub(crate) fn new(
+        runtime: &'a Runtime,
+        socket: &'a Socket,
+        engine_harness: EngineHarness,
+    ) -> Self {
         Self {
             runtime,
             socket,
             sender: Sender::new(Gso::Auto, socket.max_segments()),
-            hall,
+            engine_harness,
         }
     }
 
@@ -33,11 +37,11 @@ impl<'a> Serving<'a> {
             runtime,
             socket,
             sender,
-            hall,
+            engine_harness,
         } = self;
         let before = sender.counts().datagrams;
         let now = clock::now();
-        hall.frame(|output| match output {
+        engine_harness.frame(|output| match output {
             Output::Fan(fan) => sender.start(now, fan),
             Output::Send { to, datagram } => sender.send(*socket, to, &datagram),
             Output::Resend(resend) => sender.resend(*socket, &resend),

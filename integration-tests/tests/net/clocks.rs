@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fanlight_tests::viewing::Report;
+use fanlight_tests::viewer_process::Report;
 use fanlight_tests::wait::pause;
-use fanlight_tests::{Stage, long, skip};
+use fanlight_tests::{TestEnv, long, skip};
 
-use crate::scene::{USUAL, beside, quiet, source};
+use crate::fixture::{USUAL, beside, quiet, source};
 
 /// So far ahead is the clock of the source's host, in seconds.
 const AHEAD: &str = "1000";
@@ -43,13 +43,13 @@ fn ages_are_true_between_hosts_whose_clocks_differ() {
 /// Compares what two viewers say of one stream: one shares the source's clock, one does not.
 #[track_caller]
 fn assert_true_ages(relay: &[&str]) {
-    let stage = Stage::new();
-    let source = source(&stage, USUAL)
+    let env = TestEnv::new();
+    let source = source(&env, USUAL)
         .under(&["unshare", "--time", "--monotonic", AHEAD])
         .ready();
     let namespace = format!("--time=/proc/{}/ns/time", source.pid().unwrap());
-    let _relay = stage.relay(0, &[stage.ipc("cam")]).under(relay).ready();
-    let viewer = || stage.viewer(stage.relay_address(0), "cam");
+    let _relay = env.relay(0, &[env.ipc("cam")]).under(relay).ready();
+    let viewer = || env.viewer(env.relay_address(0), "cam");
     let near = viewer().under(&["nsenter", &namespace]).start();
     let far = viewer().start();
     for viewing in [&near, &far] {
@@ -73,8 +73,8 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session_and_no_frame() {
     let Some(library) = faketime() else {
         return skip("not installed: libfaketime");
     };
-    let stage = Stage::new();
-    let wall = stage.path("wall-clock");
+    let env = TestEnv::new();
+    let wall = env.path("wall-clock");
     set(&wall, 2026);
     let fake = [
         ("LD_PRELOAD", library),
@@ -84,16 +84,16 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session_and_no_frame() {
     ];
     let source = fake
         .iter()
-        .fold(source(&stage, USUAL), |launch, (name, value)| {
+        .fold(source(&env, USUAL), |launch, (name, value)| {
             launch.env(name, value)
         })
         .ready();
-    let relay = stage.relay(0, &[stage.ipc("cam")]);
+    let relay = env.relay(0, &[env.ipc("cam")]);
     let relay = fake
         .iter()
         .fold(relay, |launch, (name, value)| launch.env(name, value))
         .ready();
-    let viewer = stage.viewer(stage.relay_address(0), "cam");
+    let viewer = env.viewer(env.relay_address(0), "cam");
     let viewer = fake
         .iter()
         .fold(viewer, |watch, (name, value)| watch.env(name, value))

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::lab::{Host, installed};
-use fanlight_tests::viewing::Viewing;
+use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::pause;
 use fanlight_tests::{long, skip};
 use serde_json::Value;
 
-use crate::scene::{Pictures, Scene, quiet};
+use crate::fixture::{Fixture, Pictures, quiet};
 
 /// The link that both use.
 const LINK_MEGABITS: u32 = 20;
@@ -34,11 +34,11 @@ fn beside_a_tcp_flow_neither_starves() {
     if !installed("iperf3") {
         return skip("not installed: iperf3");
     }
-    let Some(scene) = Scene::open(PICTURES) else {
+    let Some(fixture) = Fixture::open(PICTURES) else {
         return;
     };
-    let host = scene.lab.host("screen");
-    let viewing = scene.viewer(&host);
+    let host = fixture.lab.host("screen");
+    let viewing = fixture.viewer(&host);
     host.limit(LINK_MEGABITS);
     pause(SETTLING);
     let seconds = if long() { 60 } else { 12 };
@@ -46,14 +46,14 @@ fn beside_a_tcp_flow_neither_starves() {
     let fair = |(share, rate): &(f64, f64)| *share >= TCP_SHARE && *rate >= FRAMES;
     let mut measured = Vec::new();
     while measured.len() < 3 && !measured.last().is_some_and(fair) {
-        measured.push(beside_tcp(&scene, &host, &viewing, seconds));
+        measured.push(beside_tcp(&fixture, &host, &viewing, seconds));
     }
     assert!(measured.last().is_some_and(fair), "{measured:?}");
 }
 
 /// TCP's share of the link, and the viewer's frames a second beside it.
-fn beside_tcp(scene: &Scene, host: &Host, viewing: &Viewing, seconds: u32) -> (f64, f64) {
-    let server = scene.stage.launch("iperf3", "/usr/bin/iperf3".into());
+fn beside_tcp(fixture: &Fixture, host: &Host, viewing: &ViewerProcess, seconds: u32) -> (f64, f64) {
+    let server = fixture.env.launch("iperf3", "/usr/bin/iperf3".into());
     let server = server
         .flags("--server --one-off --forceflush")
         .under(&host.enter())
@@ -61,7 +61,12 @@ fn beside_tcp(scene: &Scene, host: &Host, viewing: &Viewing, seconds: u32) -> (f
     server.wait_for_line("Server listening");
     let (before, began) = (viewing.count(), clock::now());
     let client = format!("iperf3 --json --time {seconds} --client {}", host.address());
-    let words: Vec<String> = scene.host.enter().map(str::to_owned).into_iter().collect();
+    let words: Vec<String> = fixture
+        .host
+        .enter()
+        .map(str::to_owned)
+        .into_iter()
+        .collect();
     let said = Command::new(&words[0])
         .args(&words[1..])
         .args(client.split(' '))

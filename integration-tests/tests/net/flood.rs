@@ -6,15 +6,15 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_proto::datagram::ToRelay;
 use fanlight_proto::message::Join;
-use fanlight_tests::crowd::{Crowd, Seen};
 use fanlight_tests::lab::Host;
+use fanlight_tests::light_viewers::{LightViewers, ViewerStats};
 use fanlight_tests::long;
+use fanlight_tests::raw_client::join;
 use fanlight_tests::seeded::{Random, seed};
-use fanlight_tests::stranger::join;
 use fanlight_tests::usage::MIB;
 use fanlight_tests::wait::{SOON, pause};
 
-use crate::scene::{Scene, USUAL, quiet};
+use crate::fixture::{Fixture, USUAL, quiet};
 
 /// Requests a second.
 const RATE: u64 = 20_000;
@@ -48,8 +48,8 @@ fn request(random: &mut Random, out: &mut Vec<u8>) {
 }
 
 /// Sends the flood, as fast as [`RATE`] says; how many were sent.
-fn flood(scene: &Scene, attacker: &Host, length: Duration) -> u64 {
-    let (relay, mut random) = (scene.address(), Random::new(seed(18)));
+fn flood(fixture: &Fixture, attacker: &Host, length: Duration) -> u64 {
+    let (relay, mut random) = (fixture.address(), Random::new(seed(18)));
     attacker.within(|| {
         let (mut sent, mut datagram, began) = (0, Vec::new(), clock::now());
         loop {
@@ -73,55 +73,55 @@ fn flood(scene: &Scene, attacker: &Host, length: Duration) -> u64 {
 #[test]
 fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let (attacker, host) = (scene.lab.host("attacker"), scene.lab.host("screens"));
+    let (attacker, host) = (fixture.lab.host("attacker"), fixture.lab.host("screens"));
     attacker.run(&format!("ip route add local {BORROWED} dev lo"));
-    scene.host.run(&format!(
+    fixture.host.run(&format!(
         "ip route add {BORROWED} via {}",
         attacker.address()
     ));
     for name in ["asked", "answered"] {
-        scene.lab.counter(name);
+        fixture.lab.counter(name);
     }
-    scene
+    fixture
         .lab
         .rule(&format!("ip saddr {BORROWED} counter name asked"));
     // Whoever the addresses belong to is elsewhere.
-    scene
+    fixture
         .lab
         .rule(&format!("ip daddr {BORROWED} counter name answered drop"));
-    let crowd = scene.crowd(&host, VIEWERS);
-    crowd.wait_served(SOON);
+    let light_viewers = fixture.light_viewers(&host, VIEWERS);
+    light_viewers.wait_served(SOON);
     // What the relay holds when it has been at work for a while.
     pause(Duration::from_secs(1));
-    let before = scene.relay.usage().resident;
-    let good = (0..TRIES).any(|_| endured(&scene, &attacker, &crowd, before));
+    let before = fixture.relay.usage().resident;
+    let good = (0..TRIES).any(|_| endured(&fixture, &attacker, &light_viewers, before));
     assert!(
         good,
         "the flood was too slow or did harm in each of {TRIES} measurements, whose figures stand above"
     );
     assert!(
-        crowd.seen().iter().all(|seen| seen.joins == 1),
+        light_viewers.seen().iter().all(|seen| seen.joins == 1),
         "{:?}",
-        crowd.seen()
+        light_viewers.seen()
     );
 }
 
 /// Lets the flood come. Asserts what a busy machine is no excuse for; whether the flood was one and nobody missed a frame.
 #[track_caller]
-fn endured(scene: &Scene, attacker: &Host, crowd: &Crowd, before: u64) -> bool {
-    crowd.begin();
+fn endured(fixture: &Fixture, attacker: &Host, light_viewers: &LightViewers, before: u64) -> bool {
+    light_viewers.begin();
     let length = Duration::from_secs(if long() { 60 } else { 6 });
-    let rate = flood(scene, attacker, length) as f64 / length.as_secs_f64();
-    let least = crowd
+    let rate = flood(fixture, attacker, length) as f64 / length.as_secs_f64();
+    let least = light_viewers
         .seen()
         .iter()
-        .map(Seen::delivery)
+        .map(ViewerStats::delivery)
         .fold(100.0, f64::min);
-    let grown = scene.relay.usage().resident.saturating_sub(before);
-    let [asked, answered] = ["asked", "answered"].map(|name| scene.lab.counted(name));
+    let grown = fixture.relay.usage().resident.saturating_sub(before);
+    let [asked, answered] = ["asked", "answered"].map(|name| fixture.lab.counted(name));
     let amplification = answered.bytes as f64 / asked.bytes as f64;
     eprintln!(
         "measured: {rate:.0} requests a second ({} packets), amplification {amplification:.3}",

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use fanlight_tests::crowd::{Crowd, Seen, age_percentile, socket};
 use fanlight_tests::lab::Host;
+use fanlight_tests::light_viewers::{LightViewers, ViewerStats, age_percentile, socket};
 use fanlight_tests::long;
 use fanlight_tests::program::Program;
-use fanlight_tests::viewing::Viewing;
+use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::{SOON, pause};
 
-use crate::scene::{PORT, Pictures, Scene, quiet, relay};
+use crate::fixture::{Fixture, PORT, Pictures, quiet, relay};
 
 /// About 100 kB a frame: what a slow link of [`SLOW_MEGABITS`] carries a twelfth of.
 const PICTURES: Pictures = Pictures {
@@ -36,35 +36,35 @@ const SMALLEST_BUFFER: usize = 2048;
 /// Nine viewers of a relay that a slow one joins, and as many of another relay of the same stream that it does not: what
 /// stays away from the second is the machine's doing.
 struct Nine {
-    crowd: Crowd,
-    control: Crowd,
+    light_viewers: LightViewers,
+    control: LightViewers,
     _control_relay: Program,
     alone: Fare,
-    scene: Scene,
+    fixture: Fixture,
 }
 
 impl Nine {
     fn open() -> Option<Self> {
-        let scene = Scene::open(PICTURES)?;
-        let crowd = scene.crowd(&scene.lab.host("nine"), OTHERS);
-        let host = scene.lab.host("control");
-        let control_relay = relay(&scene.stage, &host).ready();
-        let control = scene.crowd_of(
+        let fixture = Fixture::open(PICTURES)?;
+        let light_viewers = fixture.light_viewers(&fixture.lab.host("nine"), OTHERS);
+        let host = fixture.lab.host("control");
+        let control_relay = relay(&fixture.env, &host).ready();
+        let control = fixture.light_viewers_of(
             (host.address(), PORT).into(),
-            &scene.lab.host("others"),
+            &fixture.lab.host("others"),
             OTHERS,
         );
-        crowd.wait_served(SOON);
+        light_viewers.wait_served(SOON);
         control.wait_served(SOON);
-        crowd.begin();
+        light_viewers.begin();
         measure();
-        let alone = Fare::of(&crowd);
+        let alone = Fare::of(&light_viewers);
         Some(Self {
-            crowd,
+            light_viewers,
             control,
             _control_relay: control_relay,
             alone,
-            scene,
+            fixture,
         })
     }
 
@@ -80,10 +80,10 @@ impl Nine {
     }
 
     fn unharmed(&self) -> bool {
-        self.crowd.begin();
+        self.light_viewers.begin();
         self.control.begin();
         measure();
-        let (beside, control) = (Fare::of(&self.crowd), Fare::of(&self.control));
+        let (beside, control) = (Fare::of(&self.light_viewers), Fare::of(&self.control));
         eprintln!(
             "measured: nine alone {}; beside a slow one {beside}; nine of another relay {control}",
             self.alone
@@ -93,14 +93,14 @@ impl Nine {
     }
 
     /// A viewer on `host` that shows, and then is slow by `act`.
-    fn slow(&self, host: &Host, act: impl FnOnce(&Viewing)) -> Viewing {
-        let viewing = self.scene.viewer(host);
+    fn slow(&self, host: &Host, act: impl FnOnce(&ViewerProcess)) -> ViewerProcess {
+        let viewing = self.fixture.viewer(host);
         act(&viewing);
         viewing
     }
 }
 
-/// How a crowd fares.
+/// How a set of viewers fares.
 struct Fare {
     /// Frames that were whole in time for who got the fewest, in percent.
     delivery: f64,
@@ -109,9 +109,9 @@ struct Fare {
 }
 
 impl Fare {
-    fn of(crowd: &Crowd) -> Self {
-        let seen = crowd.seen();
-        let delivery = seen.iter().map(Seen::delivery).fold(100.0, f64::min);
+    fn of(light_viewers: &LightViewers) -> Self {
+        let seen = light_viewers.seen();
+        let delivery = seen.iter().map(ViewerStats::delivery).fold(100.0, f64::min);
         Self {
             delivery,
             age: age_percentile(&seen, 99).unwrap_or(Duration::MAX),
@@ -133,7 +133,7 @@ fn measure() {
 fn a_viewer_behind_a_slow_link_harms_no_other() {
     let _quiet = quiet();
     let Some(nine) = Nine::open() else { return };
-    let host = nine.scene.lab.host("slow");
+    let host = nine.fixture.lab.host("slow");
     let _slow = nine.slow(&host, |_| host.limit(SLOW_MEGABITS));
     nine.assert_unharmed();
 }
@@ -142,11 +142,11 @@ fn a_viewer_behind_a_slow_link_harms_no_other() {
 fn a_viewer_behind_a_slow_class_of_the_relays_own_egress_harms_no_other() {
     let _quiet = quiet();
     let Some(nine) = Nine::open() else { return };
-    let host = nine.scene.lab.host("slow");
+    let host = nine.fixture.lab.host("slow");
     // One that does not give up when answers come late: it keeps the queue full.
-    let slow = nine.scene.crowd(&host, 1);
+    let slow = nine.fixture.light_viewers(&host, 1);
     slow.wait_served(SOON);
-    nine.scene.host.limit_class(&host, SLOW_MEGABITS);
+    nine.fixture.host.limit_class(&host, SLOW_MEGABITS);
     nine.assert_unharmed();
 }
 
@@ -154,7 +154,7 @@ fn a_viewer_behind_a_slow_class_of_the_relays_own_egress_harms_no_other() {
 fn a_viewer_that_stands_still_harms_no_other() {
     let _quiet = quiet();
     let Some(nine) = Nine::open() else { return };
-    let host = nine.scene.lab.host("slow");
+    let host = nine.fixture.lab.host("slow");
     let _slow = nine.slow(&host, |viewing| viewing.program().freeze());
     nine.assert_unharmed();
 }
@@ -163,9 +163,9 @@ fn a_viewer_that_stands_still_harms_no_other() {
 fn a_viewer_that_reads_nothing_into_the_smallest_buffer_harms_no_other() {
     let _quiet = quiet();
     let Some(nine) = Nine::open() else { return };
-    let host = nine.scene.lab.host("slow");
+    let host = nine.fixture.lab.host("slow");
     let sockets = host.within(|| vec![socket(Some(SMALLEST_BUFFER))]);
-    let slow = Crowd::join_and_read_nothing(sockets, nine.scene.address(), "cam");
+    let slow = LightViewers::join_and_read_nothing(sockets, nine.fixture.address(), "cam");
     slow.wait_joined(SOON);
     nine.assert_unharmed();
 }

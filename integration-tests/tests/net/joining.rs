@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanlight_tests::wait::SOON;
 use fanlight_tests::{long, wait};
 
-use crate::scene::{Pictures, Scene, USUAL, quiet};
+use crate::fixture::{Fixture, Pictures, USUAL, quiet};
 
 /// The request to the first whole frame.
 const LIMIT: Duration = Duration::from_millis(150);
@@ -13,13 +13,13 @@ const LIMIT: Duration = Duration::from_millis(150);
 /// Joins are so far apart, which is no multiple of the time between two frames.
 const APART: Duration = Duration::from_millis(71);
 
-fn joins(scene: &Scene, count: usize) -> Vec<Duration> {
-    let host = scene.lab.host("screen");
+fn joins(fixture: &Fixture, count: usize) -> Vec<Duration> {
+    let host = fixture.lab.host("screen");
     let join = |_| {
         wait::pause(APART);
-        let crowd = scene.crowd(&host, 1);
-        crowd.wait_served(SOON);
-        crowd.seen()[0].first_whole_after.unwrap()
+        let light_viewers = fixture.light_viewers(&host, 1);
+        light_viewers.wait_served(SOON);
+        light_viewers.seen()[0].first_whole_after.unwrap()
     };
     let mut took: Vec<Duration> = (0..count).map(join).collect();
     took.sort_unstable();
@@ -34,34 +34,34 @@ fn joins(scene: &Scene, count: usize) -> Vec<Duration> {
 #[test]
 fn the_first_frame_is_there_within_150_ms_of_the_request() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let took = joins(&scene, if long() { 100 } else { 20 });
+    let took = joins(&fixture, if long() { 100 } else { 20 });
     assert!(took.iter().all(|took| *took <= LIMIT), "{took:?}");
 }
 
 #[test]
 fn the_first_frame_of_a_slow_stream_does_not_wait_for_the_next_one() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(Pictures { rate: 1, ..USUAL }) else {
+    let Some(fixture) = Fixture::open(Pictures { rate: 1, ..USUAL }) else {
         return;
     };
     // The relay has a frame as soon as somebody has seen one.
-    joins(&scene, 1);
-    let took = joins(&scene, if long() { 100 } else { 20 });
+    joins(&fixture, 1);
+    let took = joins(&fixture, if long() { 100 } else { 20 });
     assert!(took.iter().all(|took| *took <= LIMIT), "{took:?}");
 }
 
 #[test]
 fn a_program_that_is_started_shows_within_a_second() {
     let _quiet = quiet();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let host = scene.lab.host("screen");
+    let host = fixture.lab.host("screen");
     for _ in 0..3 {
-        let viewing = scene.viewer(&host);
+        let viewing = fixture.viewer(&host);
         let took = viewing.shown()[0]
             .at
             .saturating_since(viewing.program().started());

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use fanlight_tests::lab::Host;
 use fanlight_tests::long;
-use fanlight_tests::viewing::Report;
+use fanlight_tests::viewer_process::Report;
 use fanlight_tests::wait::until;
 
-use crate::scene::{Scene, USUAL, beside};
+use crate::fixture::{Fixture, USUAL, beside};
 
 /// A way to lose datagrams, and the least share of frames, of a hundred, that must be whole nevertheless.
 struct Channel {
@@ -49,13 +49,13 @@ const CHANNELS: [Channel; 5] = [
 #[test]
 fn most_frames_are_whole_though_datagrams_are_lost() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
     let frames = if long() { 3000 } else { 400 };
     let watch = |(number, channel): (usize, &'static Channel)| {
-        let host = scene.lab.host(&format!("screen{number}"));
-        (channel, scene.viewer(&host), host)
+        let host = fixture.lab.host(&format!("screen{number}"));
+        (channel, fixture.viewer(&host), host)
     };
     let viewers: Vec<_> = CHANNELS.iter().enumerate().map(watch).collect();
     viewers

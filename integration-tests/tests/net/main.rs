@@ -5,6 +5,7 @@
 
 mod clocks;
 mod congestion;
+mod fixture;
 mod flood;
 mod isolation;
 mod joining;
@@ -13,6 +14,5 @@ mod multicast;
 mod nat;
 mod overload;
 mod partition;
-mod scene;
 mod two_relays;
 mod vanished;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::SharedKey;
-use fanlight_tests::Stage;
+use fanlight_tests::TestEnv;
 use fanlight_tests::lab::{Host, Lab};
 use fanlight_tests::program::Program;
-use fanlight_tests::viewing::{Report, Shown, Viewing};
+use fanlight_tests::viewer_process::{Report, Shown, ViewerProcess};
 use fanlight_tests::wait::{SOON, until};
 
-use crate::scene::{PORT, Scene, USUAL, beside, relay, source};
+use crate::fixture::{Fixture, PORT, USUAL, beside, relay, source};
 
 const GROUP: &str = "239.255.42.0:5005";
 
@@ -27,8 +27,8 @@ const RETURN: Duration = Duration::from_secs(2);
 /// Frames that programs skip which are not given the processor in time, whatever the network does.
 const SKIPPED: [&str; 3] = ["upstream", "relay", "superseded"];
 
-fn open() -> Option<Scene> {
-    Scene::with(USUAL, |relay| relay.flag("multicast", GROUP))
+fn open() -> Option<Fixture> {
+    Fixture::with(USUAL, |relay| relay.flag("multicast", GROUP))
 }
 
 /// Waits until the relay says that it serves so many viewers by multicast.
@@ -45,21 +45,21 @@ fn wait_by_multicast(relay: &Program, viewers: usize) {
 }
 
 /// Bytes that leave the relay's host for each frame that `viewing` shows.
-fn cost(scene: &Scene, viewing: &Viewing) -> f64 {
-    let (traffic, shown) = (scene.host.traffic_from(), viewing.count());
+fn cost(fixture: &Fixture, viewing: &ViewerProcess) -> f64 {
+    let (traffic, shown) = (fixture.host.traffic_from(), viewing.count());
     viewing.wait_more(120);
     let (traffic, shown) = (
-        scene.host.traffic_from().since(traffic),
+        fixture.host.traffic_from().since(traffic),
         viewing.count() - shown,
     );
     traffic.bytes as f64 / shown as f64
 }
 
 /// The [`cost`], measured anew while it is above `most`: what a busy machine loses is repaired, and makes for parity.
-fn settled_cost(scene: &Scene, viewing: &Viewing, most: f64) -> f64 {
+fn settled_cost(fixture: &Fixture, viewing: &ViewerProcess, most: f64) -> f64 {
     let mut least = f64::MAX;
     for _ in 0..TRIES {
-        least = least.min(cost(scene, viewing));
+        least = least.min(cost(fixture, viewing));
         if least <= most {
             break;
         }
@@ -94,24 +94,25 @@ fn missing(report: &Report, frames: &[Shown], since: Time) -> u64 {
 #[test]
 fn any_number_of_viewers_costs_one_copy_and_one_that_wants_none_a_second() {
     let _beside = beside();
-    let Some(scene) = open() else { return };
+    let Some(fixture) = open() else { return };
     let hosts: Vec<Host> = (0..4)
-        .map(|n| scene.lab.host(&format!("screen{n}")))
+        .map(|n| fixture.lab.host(&format!("screen{n}")))
         .collect();
-    let mut viewers: Vec<Viewing> = hosts[..1].iter().map(|host| scene.viewer(host)).collect();
-    wait_by_multicast(&scene.relay, 1);
-    let one = cost(&scene, &viewers[0]);
+    let mut viewers: Vec<ViewerProcess> =
+        hosts[..1].iter().map(|host| fixture.viewer(host)).collect();
+    wait_by_multicast(&fixture.relay, 1);
+    let one = cost(&fixture, &viewers[0]);
     // Two of them on one host.
-    viewers.extend([1, 2, 2, 3].map(|at: usize| scene.viewer(&hosts[at])));
-    wait_by_multicast(&scene.relay, 5);
-    let five = settled_cost(&scene, &viewers[0], one * (1.0 + SOME));
-    let deaf = scene
+    viewers.extend([1, 2, 2, 3].map(|at: usize| fixture.viewer(&hosts[at])));
+    wait_by_multicast(&fixture.relay, 5);
+    let five = settled_cost(&fixture, &viewers[0], one * (1.0 + SOME));
+    let deaf = fixture
         .watch()
         .flags("--multicast off")
         .under(&hosts[0].enter())
         .start();
     deaf.wait_shown(60);
-    let six = settled_cost(&scene, &viewers[0], one * (2.0 + 2.0 * SOME));
+    let six = settled_cost(&fixture, &viewers[0], one * (2.0 + 2.0 * SOME));
     eprintln!(
         "measured: bytes a frame: {one:.0} to one, {five:.0} to five, {six:.0} with one by unicast"
     );
@@ -140,14 +141,14 @@ fn any_number_of_viewers_costs_one_copy_and_one_that_wants_none_a_second() {
 #[test]
 fn what_one_viewer_loses_of_the_multicast_is_repaired_by_unicast() {
     let _beside = beside();
-    let Some(scene) = open() else { return };
-    let hosts = ["lossy", "clean"].map(|name| scene.lab.host(name));
-    let [lossy, clean] = hosts.each_ref().map(|host| scene.viewer(host));
-    wait_by_multicast(&scene.relay, 2);
+    let Some(fixture) = open() else { return };
+    let hosts = ["lossy", "clean"].map(|name| fixture.lab.host(name));
+    let [lossy, clean] = hosts.each_ref().map(|host| fixture.viewer(host));
+    wait_by_multicast(&fixture.relay, 2);
     let began = clock::now();
     hosts[0].lose_multicast(1.0);
     lossy.wait_more(300);
-    wait_by_multicast(&scene.relay, 2);
+    wait_by_multicast(&fixture.relay, 2);
     let (report, frames) = lossy.finish();
     report.assert_balanced();
     let missed = missing(&report, &frames, began);
@@ -165,10 +166,10 @@ fn what_one_viewer_loses_of_the_multicast_is_repaired_by_unicast() {
 #[test]
 fn who_is_cut_off_from_the_group_is_on_unicast_within_two_seconds_and_loses_nothing_after() {
     let _beside = beside();
-    let Some(scene) = open() else { return };
-    let hosts = ["cut", "clean"].map(|name| scene.lab.host(name));
-    let [cut, clean] = hosts.each_ref().map(|host| scene.viewer(host));
-    wait_by_multicast(&scene.relay, 2);
+    let Some(fixture) = open() else { return };
+    let hosts = ["cut", "clean"].map(|name| fixture.lab.host(name));
+    let [cut, clean] = hosts.each_ref().map(|host| fixture.viewer(host));
+    wait_by_multicast(&fixture.relay, 2);
     let before = clock::now();
     cut.wait_more(5);
     hosts[0].lose_multicast(100.0);
@@ -180,7 +181,7 @@ fn who_is_cut_off_from_the_group_is_on_unicast_within_two_seconds_and_loses_noth
             .find(late)
             .map(|shown| shown.at.saturating_since(since))
     });
-    wait_by_multicast(&scene.relay, 1);
+    wait_by_multicast(&fixture.relay, 1);
     cut.wait_more(300);
     let (report, frames) = cut.finish();
     report.assert_balanced();
@@ -204,20 +205,20 @@ fn who_is_cut_off_from_the_group_is_on_unicast_within_two_seconds_and_loses_noth
 #[test]
 fn who_loses_much_of_the_multicast_is_taken_back_to_unicast_and_the_others_stay() {
     let _beside = beside();
-    let Some(scene) = open() else { return };
-    let hosts = ["lossy", "clean"].map(|name| scene.lab.host(name));
-    let [lossy, clean] = hosts.each_ref().map(|host| scene.viewer(host));
-    wait_by_multicast(&scene.relay, 2);
+    let Some(fixture) = open() else { return };
+    let hosts = ["lossy", "clean"].map(|name| fixture.lab.host(name));
+    let [lossy, clean] = hosts.each_ref().map(|host| fixture.viewer(host));
+    wait_by_multicast(&fixture.relay, 2);
     hosts[0].lose_multicast(20.0);
     let lost_since = clock::now();
-    scene
+    fixture
         .relay
         .wait_for_line("viewers that multicast serves badly get unicast");
     let since = clock::now();
     lossy
         .program()
         .wait_for_line("left the relay's multicast group");
-    wait_by_multicast(&scene.relay, 1);
+    wait_by_multicast(&fixture.relay, 1);
     lossy.wait_more(300);
     let (report, frames) = lossy.finish();
     report.assert_balanced();
@@ -244,12 +245,12 @@ fn with_a_key_it_is_the_same_and_viewers_on_the_relays_own_host_can_be_among_the
             .flags("--multicast-loop true")
             .flag("key-file", &key)
     };
-    let Some(scene) = Scene::with_access(USUAL, "psk", sealed) else {
+    let Some(fixture) = Fixture::with_access(USUAL, "psk", sealed) else {
         return;
     };
-    let other = scene.lab.host("screen");
-    let viewers = [&other, &scene.host, &other].map(|host| {
-        let viewing = scene
+    let other = fixture.lab.host("screen");
+    let viewers = [&other, &fixture.host, &other].map(|host| {
+        let viewing = fixture
             .watch()
             .flag("key-file", &key)
             .under(&host.enter())
@@ -257,7 +258,7 @@ fn with_a_key_it_is_the_same_and_viewers_on_the_relays_own_host_can_be_among_the
         viewing.wait_shown(5);
         viewing
     });
-    wait_by_multicast(&scene.relay, 3);
+    wait_by_multicast(&fixture.relay, 3);
     viewers[0].wait_more(90);
     for viewing in viewers {
         let (report, _) = viewing.finish();
@@ -271,16 +272,16 @@ fn with_a_key_it_is_the_same_and_viewers_on_the_relays_own_host_can_be_among_the
 fn two_relays_that_use_the_same_group_serve_one_viewer_and_either_may_end() {
     let _beside = beside();
     let Some(lab) = Lab::open() else { return };
-    let (stage, screen) = (Stage::new(), lab.host("screen"));
-    let _source = source(&stage, USUAL).ready();
+    let (env, screen) = (TestEnv::new(), lab.host("screen"));
+    let _source = source(&env, USUAL).ready();
     let hosts = ["left", "right"].map(|name| lab.host(name));
     let relays = hosts
         .each_ref()
-        .map(|host| relay(&stage, host).flag("multicast", GROUP).ready());
+        .map(|host| relay(&env, host).flag("multicast", GROUP).ready());
     let [first, second] = hosts
         .each_ref()
         .map(|host| std::net::SocketAddr::from((host.address(), PORT)));
-    let watch = stage.viewer(first, "cam").flag("relay", second.to_string());
+    let watch = env.viewer(first, "cam").flag("relay", second.to_string());
     let viewing = watch
         .flags("--redundancy both")
         .under(&screen.enter())

@@ -6,10 +6,10 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_tests::lab::{Nat, Traffic};
 use fanlight_tests::long;
-use fanlight_tests::viewing::Viewing;
+use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::{SOON, pause, until};
 
-use crate::scene::{PORT, Scene, USUAL, beside};
+use crate::fixture::{Fixture, PORT, USUAL, beside};
 
 /// Longest between two frames.
 const GAP: Duration = Duration::from_millis(500);
@@ -21,9 +21,9 @@ const MEDIA: &str = "@th,72,8 16";
 /// In this time a session ends whose viewer is not heard.
 const SESSION: Duration = Duration::from_secs(4);
 
-fn hidden(scene: &Scene) -> (Nat, Viewing) {
-    let nat = scene.lab.nat("router");
-    let viewing = scene.watch().under(&nat.enter()).start();
+fn hidden(fixture: &Fixture) -> (Nat, ViewerProcess) {
+    let nat = fixture.lab.nat("router");
+    let viewing = fixture.watch().under(&nat.enter()).start();
     viewing.wait_shown(10);
     (nat, viewing)
 }
@@ -31,10 +31,10 @@ fn hidden(scene: &Scene) -> (Nat, Viewing) {
 #[test]
 fn a_viewer_whose_address_changes_misses_half_a_second_at_most() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let (nat, viewing) = hidden(&scene);
+    let (nat, viewing) = hidden(&fixture);
     for _ in 0..if long() { 20 } else { 5 } {
         let forgot = clock::now();
         nat.forget();
@@ -48,7 +48,7 @@ fn a_viewer_whose_address_changes_misses_half_a_second_at_most() {
 }
 
 /// The longest time between two frames in the second and a half after `since`.
-fn gap_after(viewing: &Viewing, since: Time) -> Duration {
+fn gap_after(viewing: &ViewerProcess, since: Time) -> Duration {
     viewing.wait_shown_after(since + 3 * GAP, SOON);
     let shown = viewing.shown();
     let last = shown.iter().rposition(|shown| shown.at <= since).unwrap();
@@ -63,30 +63,30 @@ fn gap_after(viewing: &Viewing, since: Time) -> Duration {
 #[test]
 fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_it_sent() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let (nat, viewing) = hidden(&scene);
+    let (nat, viewing) = hidden(&fixture);
     let router = nat.outer().address();
-    let old = relay_port_of(&scene, &nat);
+    let old = relay_port_of(&fixture, &nat);
     for name in ["up", "down", "media", "challenges"] {
-        scene.lab.counter(name);
+        fixture.lab.counter(name);
     }
     let up = format!("ip saddr {router} udp dport {PORT} udp sport != {old}");
     let down = format!("ip daddr {router} udp sport {PORT} udp dport != {old}");
-    scene.lab.rule(&format!("{up} counter name up"));
-    scene.lab.rule(&format!("{down} counter name down"));
-    scene
+    fixture.lab.rule(&format!("{up} counter name up"));
+    fixture.lab.rule(&format!("{down} counter name down"));
+    fixture
         .lab
         .rule(&format!("{down} {MEDIA} counter name media"));
-    scene
+    fixture
         .lab
         .rule(&format!("{down} {CHALLENGE} counter name challenges drop"));
     nat.forget();
     let silent = clock::now();
     pause(SESSION);
     let [up, down, media, challenges] =
-        ["up", "down", "media", "challenges"].map(|name| scene.lab.counted(name));
+        ["up", "down", "media", "challenges"].map(|name| fixture.lab.counted(name));
     eprintln!(
         "measured: {} bytes to addresses that had sent {}, in {SESSION:?}",
         down.bytes, up.bytes
@@ -100,7 +100,7 @@ fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_i
         challenges.packets > 0 && down.bytes <= up.bytes,
         "{challenges:?} {up:?} {down:?}"
     );
-    scene.lab.forget_rules();
+    fixture.lab.forget_rules();
     let shown = viewing.wait_shown_after(silent + SESSION, SOON);
     eprintln!(
         "measured: live {:?} after challenges came through",
@@ -109,10 +109,10 @@ fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_i
 }
 
 /// The port at the router that the relay sends media to.
-fn relay_port_of(scene: &Scene, nat: &Nat) -> u16 {
+fn relay_port_of(fixture: &Fixture, nat: &Nat) -> u16 {
     let flow = format!(
         "conntrack -L -p udp --dport {PORT} --dst {}",
-        scene.host.address()
+        fixture.host.address()
     );
     until("the router knows the flow", SOON, || {
         // …src=10.77.0.1 dst=10.77.0.2 sport=5004 dport=12345…: the second dport is where answers go.

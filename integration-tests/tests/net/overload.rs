@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_tests::crowd::{Crowd, Seen, age_percentile, fairness};
 use fanlight_tests::lab::Host;
+use fanlight_tests::light_viewers::{LightViewers, ViewerStats, age_percentile, fairness};
 use fanlight_tests::long;
-use fanlight_tests::viewing::Viewing;
+use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::{SOON, pause};
 
-use crate::scene::{Pictures, Scene, quiet};
+use crate::fixture::{Fixture, Pictures, quiet};
 
 /// About 100 kB a frame: the relay's time goes into sending.
 const PICTURES: Pictures = Pictures {
@@ -42,19 +42,19 @@ fn measure(seconds: u64) -> Duration {
 }
 
 /// The part of a processor that the relay uses.
-fn load(scene: &Scene, length: Duration) -> f64 {
-    let (before, began) = (scene.relay.usage().cpu, clock::now());
+fn load(fixture: &Fixture, length: Duration) -> f64 {
+    let (before, began) = (fixture.relay.usage().cpu, clock::now());
     pause(length);
-    (scene.relay.usage().cpu - before).as_secs_f64()
+    (fixture.relay.usage().cpu - before).as_secs_f64()
         / clock::now().saturating_since(began).as_secs_f64()
 }
 
 /// How many viewers the relay can serve, by what a few cost.
-fn capacity(scene: &Scene, host: &Host) -> usize {
-    let idle = load(scene, measure(1));
-    let probe = scene.crowd(host, PROBE);
+fn capacity(fixture: &Fixture, host: &Host) -> usize {
+    let idle = load(fixture, measure(1));
+    let probe = fixture.light_viewers(host, PROBE);
     probe.wait_served(SOON);
-    let each = (load(scene, measure(2)) - idle).max(0.001) / PROBE as f64;
+    let each = (load(fixture, measure(2)) - idle).max(0.001) / PROBE as f64;
     eprintln!(
         "measured: {:.2} % of a processor for each viewer, {:.2} % for none",
         100.0 * each,
@@ -67,27 +67,27 @@ fn capacity(scene: &Scene, host: &Host) -> usize {
 fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_newest() {
     let _quiet = quiet();
     // One core for the relay, which cuts its trains itself, and the other for everybody else.
-    let Some(scene) = Scene::with(PICTURES, |relay| {
+    let Some(fixture) = Fixture::with(PICTURES, |relay| {
         relay.under(&["taskset", "-c", "0"]).flags("--gso off")
     }) else {
         return;
     };
-    let host = scene.lab.host("crowd");
-    let size = ((OVER * capacity(&scene, &host) as f64) as usize).min(MOST);
-    let crowd = scene.crowd(&host, size);
-    crowd.wait_joined(SOON);
+    let host = fixture.lab.host("viewers");
+    let size = ((OVER * capacity(&fixture, &host) as f64) as usize).min(MOST);
+    let light_viewers = fixture.light_viewers(&host, size);
+    light_viewers.wait_joined(SOON);
     // Measured again when a busy machine spoiled it.
     let mut seen = Vec::new();
     for _ in 0..3 {
-        crowd.begin();
-        let load = load(&scene, measure(6));
-        seen = crowd.seen();
+        light_viewers.begin();
+        let load = load(&fixture, measure(6));
+        seen = light_viewers.seen();
         tell(&seen, load);
         if age_percentile(&seen, 99).is_some_and(|age| age <= AGE) && fairness(&seen) >= FAIR {
             break;
         }
     }
-    let late = scene.crowd(&host, 1);
+    let late = fixture.light_viewers(&host, 1);
     late.wait_joined(SOON);
     let joined = late.seen()[0].joined_after.unwrap();
     eprintln!("measured: a further one joins within {joined:?}");
@@ -98,8 +98,8 @@ fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_ne
     assert!(partial(&seen) <= PARTIAL, "{}", partial(&seen));
 }
 
-fn tell(seen: &[Seen], load: f64) {
-    let delivery = seen.iter().map(Seen::delivery).sum::<f64>() / seen.len() as f64;
+fn tell(seen: &[ViewerStats], load: f64) {
+    let delivery = seen.iter().map(ViewerStats::delivery).sum::<f64>() / seen.len() as f64;
     eprintln!(
         "measured: {} viewers at {:.0} % of a processor: {delivery:.1} % of the frames",
         seen.len(),
@@ -113,22 +113,22 @@ fn tell(seen: &[Seen], load: f64) {
     );
 }
 
-fn partial(seen: &[Seen]) -> f64 {
-    let sum = |count: fn(&Seen) -> u64| seen.iter().map(count).sum::<u64>() as f64;
+fn partial(seen: &[ViewerStats]) -> f64 {
+    let sum = |count: fn(&ViewerStats) -> u64| seen.iter().map(count).sum::<u64>() as f64;
     100.0 * sum(|seen| seen.partial) / sum(|seen| seen.partial + seen.whole).max(1.0)
 }
 
 #[test]
 fn above_the_most_viewers_the_answer_is_busy_and_those_within_lose_nothing() {
     let _quiet = quiet();
-    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
+    let Some(fixture) = Fixture::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
         return;
     };
-    let host = scene.lab.host("crowd");
-    let within = scene.crowd(&host, 8);
+    let host = fixture.lab.host("viewers");
+    let within = fixture.light_viewers(&host, 8);
     within.wait_served(SOON);
     within.begin();
-    let above = scene.crowd(&host, 8);
+    let above = fixture.light_viewers(&host, 8);
     pause(measure(3));
     assert!(
         above
@@ -138,11 +138,11 @@ fn above_the_most_viewers_the_answer_is_busy_and_those_within_lose_nothing() {
         "{:?}",
         above.seen()
     );
-    assert_eq!(busy(&scene, &host).count(), 0);
+    assert_eq!(busy(&fixture, &host).count(), 0);
     let least = within
         .seen()
         .iter()
-        .map(Seen::delivery)
+        .map(ViewerStats::delivery)
         .fold(100.0, f64::min);
     eprintln!(
         "measured: {least:.2} % of the frames for the one of eight that got least, beside eight refused ones"
@@ -151,26 +151,26 @@ fn above_the_most_viewers_the_answer_is_busy_and_those_within_lose_nothing() {
 }
 
 /// A viewer that is refused, and says why.
-fn busy(scene: &Scene, host: &Host) -> Viewing {
-    let viewing = scene.watch().under(&host.enter()).start();
+fn busy(fixture: &Fixture, host: &Host) -> ViewerProcess {
+    let viewing = fixture.watch().under(&host.enter()).start();
     viewing
         .program()
         .wait_for_line("the relay serves as many viewers as it may");
     viewing
 }
 
-/// That a crowd is let go in time, for the next one.
+/// That viewers leave in time, for the next one.
 #[test]
 fn those_who_leave_make_room_at_once() {
     let _quiet = quiet();
-    let Some(scene) = Scene::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
+    let Some(fixture) = Fixture::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
         return;
     };
-    let host = scene.lab.host("crowd");
+    let host = fixture.lab.host("viewers");
     for _ in 0..3 {
-        let crowd: Crowd = scene.crowd(&host, 8);
-        crowd.wait_joined(SOON);
-        let slowest = crowd
+        let light_viewers: LightViewers = fixture.light_viewers(&host, 8);
+        light_viewers.wait_joined(SOON);
+        let slowest = light_viewers
             .seen()
             .iter()
             .filter_map(|seen| seen.joined_after)

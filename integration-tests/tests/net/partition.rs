@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::long;
-use fanlight_tests::viewing::{Report, Shown};
+use fanlight_tests::viewer_process::{Report, Shown};
 use fanlight_tests::wait::{SOON, pause};
 
-use crate::scene::{Scene, USUAL, beside};
+use crate::fixture::{Fixture, USUAL, beside};
 
 /// A picture may pass for live so long after the network came apart.
 const SAID: Duration = Duration::from_millis(1500);
@@ -23,11 +23,11 @@ const LONG: Duration = Duration::from_secs(30);
 fn a_viewer_that_was_cut_off_is_live_again_within_half_a_second_and_never_shows_a_frozen_picture_as_live()
  {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let host = scene.lab.host("screen");
-    let viewing = scene.viewer(&host);
+    let host = fixture.lab.host("screen");
+    let viewing = fixture.viewer(&host);
     let cuts: &[u64] = if long() {
         &[1, 4, 1, 4, 30, 1, 4, 30, 1, 4, 1, 4, 1, 4, 1, 4]
     } else {

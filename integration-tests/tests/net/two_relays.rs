@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_tests::Stage;
+use fanlight_tests::TestEnv;
 use fanlight_tests::lab::{Host, Lab};
 use fanlight_tests::long;
 use fanlight_tests::program::Program;
-use fanlight_tests::viewing::{Shown, Viewing};
+use fanlight_tests::viewer_process::{Shown, ViewerProcess};
 
-use crate::scene::{PORT, USUAL, beside, relay, source};
+use crate::fixture::{PORT, USUAL, beside, relay, source};
 
 /// Frames that are shown before and after each failure.
 const FRAMES: usize = 45;
@@ -30,24 +30,24 @@ const LATE_PERCENT: usize = 1;
 
 /// Two relays on hosts of their own, and a viewer on a third that watches through both.
 struct Pair {
-    viewing: Viewing,
+    viewing: ViewerProcess,
     relays: [Program; 2],
     _source: Program,
     hosts: [Host; 2],
     _screen: Host,
-    _stage: Stage,
+    _env: TestEnv,
     _lab: Lab,
 }
 
 impl Pair {
     fn open() -> Option<Self> {
         let lab = Lab::open()?;
-        let (stage, screen) = (Stage::new(), lab.host("screen"));
-        let source = source(&stage, USUAL).ready();
+        let (env, screen) = (TestEnv::new(), lab.host("screen"));
+        let source = source(&env, USUAL).ready();
         let hosts = ["left", "right"].map(|name| lab.host(name));
-        let relays = [0, 1].map(|at: usize| relay(&stage, &hosts[at]).ready());
+        let relays = [0, 1].map(|at: usize| relay(&env, &hosts[at]).ready());
         let [first, second] = [0, 1].map(|at: usize| (hosts[at].address(), PORT).into());
-        let watch = stage
+        let watch = env
             .viewer(first, "cam")
             .flag("relay", std::net::SocketAddr::to_string(&second));
         let viewing = watch
@@ -61,7 +61,7 @@ impl Pair {
             _source: source,
             hosts,
             _screen: screen,
-            _stage: stage,
+            _env: env,
             _lab: lab,
         })
     }

@@ -6,7 +6,7 @@ use fanlight_daemon::clock;
 use fanlight_tests::lab::Host;
 use fanlight_tests::wait::pause;
 
-use crate::scene::{Scene, USUAL, beside};
+use crate::fixture::{Fixture, USUAL, beside};
 
 /// After this nothing may be on the wire.
 const COST: Duration = Duration::from_secs(3);
@@ -46,11 +46,11 @@ fn assert_silence(what: &str, host: &Host) {
 #[test]
 fn a_viewer_that_is_killed_is_sent_nothing_three_seconds_later() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let host = scene.lab.host("screen");
-    let viewing = scene.viewer(&host);
+    let host = fixture.lab.host("screen");
+    let viewing = fixture.viewer(&host);
     assert!(host.traffic_to().bytes > 0);
     viewing.program().kill();
     assert_silence("killed", &host);
@@ -59,11 +59,11 @@ fn a_viewer_that_is_killed_is_sent_nothing_three_seconds_later() {
 #[test]
 fn a_viewer_that_is_unplugged_is_sent_nothing_three_seconds_later() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let host = scene.lab.host("screen");
-    let _viewing = scene.viewer(&host);
+    let host = fixture.lab.host("screen");
+    let _viewing = fixture.viewer(&host);
     host.unplug();
     assert_silence("unplugged", &host);
 }
@@ -71,11 +71,11 @@ fn a_viewer_that_is_unplugged_is_sent_nothing_three_seconds_later() {
 #[test]
 fn a_viewer_that_stands_still_is_sent_nothing_three_seconds_later() {
     let _beside = beside();
-    let Some(scene) = Scene::open(USUAL) else {
+    let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let host = scene.lab.host("screen");
-    let viewing = scene.viewer(&host);
+    let host = fixture.lab.host("screen");
+    let viewing = fixture.viewer(&host);
     viewing.program().freeze();
     assert_silence("frozen", &host);
 }

@@ -11,7 +11,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::limits::{KEEP_ALIVE_INTERVAL, MAX_OPEN_FRAMES};
 use fanlight_proto::message::{FrameHeader, FrameId, Join, KeepAlive, Report};
-use fanlight_tests::stranger::join;
+use fanlight_tests::raw_client::join;
 use prost::Message as _;
 use quinn_udp::{RecvMeta, UdpSocketState};
 use tokio::io::Interest;

@@ -23,7 +23,7 @@ const JOIN: u8 = 1;
 
 pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
     let relay = Relay::new(&mut Random::new(0), Access::Open);
-    let mut stage = Stage {
+    let mut env = TestEnv {
         relay,
         now: Time::default(),
         newest: HashMap::new(),
@@ -33,23 +33,23 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
     let from = counted_from(recording);
     let mut before = None;
     for (at, record) in recording.records.iter().enumerate() {
-        stage.tick_until(record.time);
+        env.tick_until(record.time);
         if at == 0 {
-            stage.begin(&recording.records);
+            env.begin(&recording.records);
         }
         if before.is_none() && record.time >= from {
-            before = Some(stage.counts());
+            before = Some(env.counts());
         }
         match record.direction {
-            Direction::In => stage.take(record),
-            Direction::Out => stage.publish(record),
+            Direction::In => env.take(record),
+            Direction::Out => env.publish(record),
         }
     }
-    stage.tick_until(recording.written);
-    growth(&before.unwrap_or_default(), stage.counts())
+    env.tick_until(recording.written);
+    growth(&before.unwrap_or_default(), env.counts())
 }
 
-struct Stage {
+struct TestEnv {
     relay: Relay,
     now: Time,
     /// The newest frame of each epoch.
@@ -66,7 +66,7 @@ struct Peer {
     alias: u32,
 }
 
-impl Stage {
+impl TestEnv {
     fn tick_until(&mut self, until: Time) {
         if self.now == Time::default() {
             self.now = until;

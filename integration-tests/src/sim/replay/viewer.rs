@@ -21,7 +21,7 @@ const SEALED: u8 = 10;
 pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
     let config = ViewerConfig::over(Link::clean(std::time::Duration::ZERO));
     let viewer = Viewer::new(&mut Random::new(0), 0, &config);
-    let mut stage = Stage {
+    let mut env = TestEnv {
         viewer,
         now: Time::default(),
         nonce: 0,
@@ -31,21 +31,21 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
     let mut before = None;
     for (at, record) in recording.records.iter().enumerate() {
         if before.is_none() && record.time >= from {
-            before = Some(stage.counts());
+            before = Some(env.counts());
         }
-        stage.tick_until(record.time);
+        env.tick_until(record.time);
         if at == 0 {
-            stage.begin(&recording.records);
+            env.begin(&recording.records);
         }
         if came_in(record) {
-            stage.take(record, &recording.records[at + 1..]);
+            env.take(record, &recording.records[at + 1..]);
         }
     }
-    stage.tick_until(recording.written);
-    growth(&before.unwrap_or_default(), stage.counts())
+    env.tick_until(recording.written);
+    growth(&before.unwrap_or_default(), env.counts())
 }
 
-struct Stage {
+struct TestEnv {
     viewer: Viewer,
     now: Time,
     /// Of the engine's last JOIN.
@@ -54,7 +54,7 @@ struct Stage {
     session: u64,
 }
 
-impl Stage {
+impl TestEnv {
     /// Lets time pass.
     fn tick_until(&mut self, until: Time) {
         // The engine has not been born before the first record.

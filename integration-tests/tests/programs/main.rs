@@ -1,0 +1,24 @@
+//! The three programs as real processes on loopback: what operators, viewers and other programs see of them.
+
+#![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
+
+mod camera;
+mod cli;
+mod demo;
+mod end_to_end;
+mod feed;
+mod feedback;
+mod hostile_udp;
+mod hostile_zmq;
+mod http;
+mod interop;
+mod load;
+mod metrics;
+mod nginx;
+mod recording;
+mod recovery;
+mod status;
+mod systemd;
+mod topology;
+mod tracker;
+mod verification;

@@ -1,0 +1,238 @@
+//! The systemd units: understood without a complaint, and as locked up as promised (P26).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fanlight_tests::skip;
+
+/// Where the shipped units are.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd");
+
+/// `systemd-analyze` and a copy of all units, whose programs are scripts in the same directory: the real ones need not
+/// be installed where the units look for them.
+struct Analyzed {
+    dir: tempfile::TempDir,
+}
+
+impl Analyzed {
+    /// None, said aloud, where the tool is missing.
+    fn new() -> Option<Self> {
+        if Command::new("systemd-analyze")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            skip("systemd-analyze is not installed");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for unit in units() {
+            let text = fs::read_to_string(&unit).unwrap();
+            let program = text
+                .lines()
+                .find_map(|line| line.strip_prefix("ExecStart="))
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap();
+            let script = dir.path().join(program);
+            fs::write(&script, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            let text = text.replace(
+                "ExecStart=",
+                &format!("ExecStart={}/", dir.path().display()),
+            );
+            fs::write(dir.path().join(unit.file_name().unwrap()), text).unwrap();
+        }
+        Some(Self { dir })
+    }
+
+    /// Whether the tool is content with a unit, and all that it says.
+    fn analyze(&self, arguments: &[&str], unit: &OsStr) -> (bool, String) {
+        let output = Command::new("systemd-analyze")
+            .args(arguments)
+            .arg("--no-pager")
+            .arg(unit)
+            .current_dir(self.dir.path())
+            // The manager of a user wants one even to read units.
+            .env("XDG_RUNTIME_DIR", self.dir.path())
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+}
+
+fn units() -> Vec<PathBuf> {
+    let entries = [
+        Path::new(SHIPPED).to_owned(),
+        Path::new(SHIPPED).join("user"),
+    ]
+    .map(|dir| fs::read_dir(dir).unwrap());
+    let files = entries
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    let units: Vec<PathBuf> = files
+        .filter(|file| file.extension() == Some(OsStr::new("service")))
+        .collect();
+    assert_eq!(
+        units.len(),
+        3,
+        "a unit is missing, or this test does not know it: {units:?}"
+    );
+    units
+}
+
+fn manager_of(unit: &Path) -> &'static str {
+    if unit.parent().unwrap().ends_with("user") {
+        "--user"
+    } else {
+        "--system"
+    }
+}
+
+#[test]
+fn systemd_understands_every_unit_without_a_complaint() {
+    let Some(analyzed) = Analyzed::new() else {
+        return;
+    };
+    for unit in units() {
+        let (good, said) =
+            analyzed.analyze(&[manager_of(&unit), "verify"], unit.file_name().unwrap());
+        assert!(
+            good && !said.contains("fanlight"),
+            "{}: {said}",
+            unit.display()
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_key_in_a_unit_is_noticed() {
+    let Some(analyzed) = Analyzed::new() else {
+        return;
+    };
+    let unit = analyzed.dir.path().join("fanlight-relay@.service");
+    let text = fs::read_to_string(&unit).unwrap();
+    fs::write(&unit, text.replace("WatchdogSec=", "WatchdogSecs=")).unwrap();
+    let (good, said) = analyzed.analyze(&["verify"], unit.file_name().unwrap());
+    assert!(!good || said.contains("fanlight"), "{said}");
+}
+
+#[test]
+fn relay_and_source_are_locked_up_as_promised() {
+    let Some(analyzed) = Analyzed::new() else {
+        return;
+    };
+    // The threshold is in tenths.
+    for (unit, threshold) in [
+        ("fanlight-relay@.service", "12"),
+        ("fanlight-source@.service", "15"),
+    ] {
+        let threshold = format!("--threshold={threshold}");
+        let (good, said) = analyzed.analyze(
+            &["security", "--offline=true", &threshold],
+            OsStr::new(unit),
+        );
+        assert!(
+            good && said.contains("Overall exposure level"),
+            "{unit}: {said}"
+        );
+        println!("{}", said.lines().last().unwrap_or_default());
+    }
+}
+
+#[test]
+fn an_open_unit_is_noticed() {
+    let Some(analyzed) = Analyzed::new() else {
+        return;
+    };
+    let unit = analyzed.dir.path().join("fanlight-relay@.service");
+    let text = fs::read_to_string(&unit).unwrap();
+    fs::write(
+        &unit,
+        text.replace("SystemCallFilter=", "# SystemCallFilter="),
+    )
+    .unwrap();
+    let (good, said) = analyzed.analyze(
+        &["security", "--offline=true", "--threshold=12"],
+        unit.file_name().unwrap(),
+    );
+    assert!(!good, "{said}");
+}
+
+#[test]
+fn a_wedged_program_is_killed_and_started_again_within_the_promised_time() {
+    let milliseconds = |value: &str| -> u32 {
+        let number = |unit| {
+            value
+                .strip_suffix(unit)
+                .and_then(|number| number.parse::<u32>().ok())
+        };
+        number("ms")
+            .or_else(|| number("s").map(|seconds| seconds * 1000))
+            .unwrap()
+    };
+    for unit in units() {
+        let text = fs::read_to_string(&unit).unwrap();
+        let value = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+                .unwrap()
+        };
+        let replaced_after = milliseconds(value("WatchdogSec")) + milliseconds(value("RestartSec"));
+        assert!(
+            replaced_after < 3500,
+            "{}: {replaced_after} ms leave no time to start",
+            unit.display()
+        );
+        assert_eq!(
+            value("WatchdogSignal"),
+            "SIGKILL",
+            "{}: a wedged loop does not stop when asked",
+            unit.display()
+        );
+        assert_eq!(value("Type"), "notify");
+        assert_eq!(value("RestartPreventExitStatus"), "64");
+        assert_eq!(value("StartLimitIntervalSec"), "0");
+    }
+}
+
+#[test]
+fn the_user_and_the_directories_of_the_units_can_be_made() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can make users and their directories");
+    }
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    for (tool, argument, file) in [
+        ("systemd-sysusers", "--no-pager", "sysusers.d/fanlight.conf"),
+        ("systemd-tmpfiles", "--create", "tmpfiles.d/fanlight.conf"),
+    ] {
+        let file = Path::new(SHIPPED).join(file).canonicalize().unwrap();
+        let rooted = format!("--root={}", root.path().display());
+        let Ok(output) = Command::new(tool)
+            .args([&rooted, argument])
+            .arg(file)
+            .output()
+        else {
+            return skip(&format!("{tool} is not installed"));
+        };
+        assert!(
+            output.status.success(),
+            "{tool}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let met = fs::metadata(root.path().join("run/fanlight")).unwrap();
+    assert_eq!(met.permissions().mode() & 0o7777, 0o750);
+    assert_ne!(met.uid(), 0, "user fanlight is to own it");
+}

@@ -1,0 +1,100 @@
+//! Tabs behind networks that are narrow, or lose.
+
+use std::time::Duration;
+
+use fanlight_tests::alone;
+use fanlight_tests::browser::{Browser, Look, Page, Pane};
+use fanlight_tests::lab::Lab;
+use fanlight_tests::wait::pause;
+
+use super::fixture::Fixture;
+
+/// How long is measured, and how long a change may take to show before that.
+const MEASURE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Measurements of which one must be good: a busy machine spoils a measurement, harm spoils each.
+const TRIES: usize = 3;
+
+/// What a slow tab's way carries: less than half of what the camera makes.
+const SLOW_MEGABITS: u32 = 12;
+
+/// Oldest that 95 of 100 pictures of a slow tab may be when they are drawn.
+const SLOW_AGE_MS: f64 = 250.0;
+
+/// What another tab may differ beside a slow one: a part of its rate, and milliseconds of age.
+const SAME_RATE: f64 = 0.93;
+const SAME_AGE_MS: f64 = 30.0;
+
+/// Pictures of each 30 that come to a tab whose way loses one packet of a hundred.
+const LOSSY_RATE: f64 = 28.0;
+
+#[test]
+fn a_slow_tab_stays_fresh_and_no_other_notices() {
+    let _alone = alone();
+    let Some(lab) = Lab::open() else { return };
+    let [relay, slow, good] = ["relay", "slow", "good"].map(|name| lab.host(name));
+    let (Some(near), Some(far)) = (Browser::start(&good.enter()), Browser::start(&slow.enter()))
+    else {
+        return;
+    };
+    let fixture = Fixture::at(&relay, 30);
+    let [good_tab, slow_tab] =
+        [&near, &far].map(|browser| browser.open(&fixture.url(""), &Look::default()));
+    [&good_tab, &slow_tab]
+        .iter()
+        .for_each(|tab| tab.wait_live(1));
+    let good = (0..TRIES).any(|_| {
+        let [before, _] = measured("both on a fast way", [&good_tab, &slow_tab]);
+        slow.limit(SLOW_MEGABITS);
+        let [beside, slowed] = measured("good, and one behind 12 Mbit/s", [&good_tab, &slow_tab]);
+        slow.unlimit();
+        let fresh = slowed.age_ms.p95.unwrap() <= SLOW_AGE_MS
+            && slowed.state == "live"
+            && slowed.skipped > 0;
+        let older = beside.age_ms.p95.unwrap() - before.age_ms.p95.unwrap();
+        fresh && beside.fps >= SAME_RATE * before.fps && older <= SAME_AGE_MS
+    });
+    assert!(
+        good,
+        "none of {TRIES} measurements was good; their figures stand above"
+    );
+    [good_tab, slow_tab].iter().for_each(Page::assert_clean);
+}
+
+#[test]
+fn a_tab_whose_way_loses_one_packet_of_a_hundred_misses_next_to_nothing() {
+    let _alone = alone();
+    let Some(lab) = Lab::open() else { return };
+    let [relay, host] = ["relay", "lossy"].map(|name| lab.host(name));
+    let Some(browser) = Browser::start(&host.enter()) else {
+        return;
+    };
+    let fixture = Fixture::at(&relay, 30);
+    let tab = browser.open(&fixture.url(""), &Look::default());
+    tab.wait_live(1);
+    let good = (0..TRIES).any(|_| {
+        lab.forget_rules();
+        let [clean] = measured("a clean way", [&tab]);
+        host.lose_any(1.0);
+        let [lossy] = measured("1 % lost", [&tab]);
+        lossy.fps >= LOSSY_RATE.min(clean.fps * LOSSY_RATE / 30.0)
+    });
+    assert!(
+        good,
+        "none of {TRIES} measurements was good; their figures stand above"
+    );
+    tab.assert_clean();
+}
+
+/// What tabs of one pane measure in the same time, printed.
+fn measured<const N: usize>(what: &str, tabs: [&Page<'_>; N]) -> [Pane; N] {
+    pause(SETTLE + MEASURE);
+    tabs.map(|tab| {
+        let [pane] = tab.panes(MEASURE.as_secs_f64()).try_into().unwrap();
+        let Pane { fps, age_ms, skipped, .. } = &pane;
+        let [p50, p95] = [age_ms.p50, age_ms.p95].map(|age| age.unwrap_or(f64::INFINITY));
+        eprintln!("measured: {what}: {fps:.1} fps, age p50 {p50:.1} ms, p95 {p95:.1} ms, {skipped} skipped so far");
+        pane
+    })
+}

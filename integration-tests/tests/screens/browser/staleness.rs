@@ -1,0 +1,150 @@
+//! A picture that is not live never passes for live.
+
+use std::time::Duration;
+
+use fanlight_tests::browser::{Browser, Look, Page};
+use fanlight_tests::wait::{SOON, pause, until};
+use fanlight_tests::{TestEnv, alone};
+
+use super::fixture::{Fixture, source};
+
+/// What a browser itself says on the console while nobody answers.
+const UNREACHABLE: [&str; 3] = [
+    "WebSocket connection to",
+    "ERR_CONNECTION_REFUSED",
+    "ERR_CONNECTION_RESET",
+];
+
+/// Longest that a pane may call a picture live after the last one came: the promise, and a busy machine.
+const STALE_WITHIN: Duration = Duration::from_secs(6);
+
+#[test]
+fn a_camera_that_stops_is_dimmed_and_labelled_and_comes_back_by_itself() {
+    let _alone = alone();
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+    let fixture = Fixture::open(2, 10);
+    let page = browser.open(&fixture.url(""), &Look::default());
+    page.wait_live(2);
+    until("it is shown plainly", SOON, || {
+        (opacity(&page, 0) > 0.95 && !veiled(&page, 0)).then_some(())
+    });
+    fixture.sources[0].freeze();
+    until("the pane says so", STALE_WITHIN, || {
+        (page.panes(1.0)[0].state != "live").then_some(())
+    });
+    until("the picture is dimmed", STALE_WITHIN, || {
+        (opacity(&page, 0) < 0.5 && veiled(&page, 0)).then_some(())
+    });
+    let [stopped, other] = page.panes(1.0).try_into().unwrap();
+    assert!(
+        ["stale", "trouble"].contains(&stopped.state.as_str()) && !stopped.reason.is_empty(),
+        "{stopped:?}"
+    );
+    assert_eq!(other.state, "live");
+    fixture.sources[0].thaw();
+    page.wait_live(2);
+    page.assert_clean();
+}
+
+#[test]
+fn the_reason_of_a_source_without_pictures_is_shown() {
+    let _alone = alone();
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+    let env = TestEnv::new();
+    let ended = source(&env, 1, 10).flags("--repeat false").ready();
+    let fixture = Fixture::serve(env, vec![ended], &["cam1".to_owned()], |relay| relay);
+    let page = browser.open(&fixture.url(""), &Look::default());
+    page.wait_panes("the pane says why", |panes| {
+        panes.iter().any(|pane| pane.state == "trouble")
+    });
+    // It comes into view a moment after that, and what is not in view has no text.
+    let reason = || {
+        let shown: String = page.evaluate("document.querySelector('.pane .veil').innerText");
+        (shown.contains("No signal") && shown.contains("end")).then_some(())
+    };
+    until(
+        "the veil says no signal, and that the file has come to its end",
+        SOON,
+        reason,
+    );
+    page.assert_clean();
+}
+
+#[test]
+fn a_relay_that_dies_is_said_and_the_page_finds_it_again() {
+    let _alone = alone();
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+    let fixture = Fixture::open(1, 10);
+    let page = browser.open(&fixture.url("#cam1,nosuch"), &Look::default());
+    let state = |at: usize, state: &'static str| {
+        page.wait_panes(state, move |panes| {
+            panes.get(at).is_some_and(|pane| pane.state == state)
+        });
+    };
+    state(0, "live");
+    state(1, "missing");
+    page.assert_clean();
+    fixture.relay.kill();
+    state(0, "offline");
+    page.wait(
+        "!document.getElementById('banner').hidden && /Next try/.test(document.getElementById('banner').innerText)",
+    );
+    assert!(veiled(&page, 0));
+    // Some tries fail before it is there again.
+    pause(Duration::from_secs(2));
+    fixture.relay.start_again();
+    fixture.relay.wait_ready();
+    state(0, "live");
+    page.wait("document.getElementById('banner').hidden");
+    assert_eq!(
+        page.evaluate::<u32>("window.fanlight.figures().link.losses"),
+        1
+    );
+    let unexpected = page
+        .errors()
+        .into_iter()
+        .filter(|error| !UNREACHABLE.iter().any(|known| error.contains(known)));
+    assert_eq!(unexpected.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn a_hidden_page_asks_for_no_pictures_and_goes_on_when_it_is_seen() {
+    let _alone = alone();
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+    let fixture = Fixture::open(1, 30);
+    let page = browser.open(&fixture.url(""), &Look::default());
+    page.wait_live(1);
+    page.hide(true);
+    page.wait_panes("it pauses", |panes| {
+        panes[0].state == "paused" && panes[0].wanted == Some(0.0)
+    });
+    // What was on its way has come by now.
+    pause(Duration::from_millis(500));
+    let before = page.panes(1.0)[0].frames;
+    pause(Duration::from_secs(1));
+    assert_eq!(page.panes(1.0)[0].frames, before);
+    page.hide(false);
+    page.wait_live(1);
+    assert!(page.panes(1.0)[0].frames > before);
+    page.assert_clean();
+}
+
+fn opacity(page: &Page<'_>, pane: usize) -> f64 {
+    page.evaluate(&format!(
+        "Number(getComputedStyle(document.querySelectorAll('.pane canvas')[{pane}]).opacity)"
+    ))
+}
+
+fn veiled(page: &Page<'_>, pane: usize) -> bool {
+    page.evaluate(&format!(
+        "getComputedStyle(document.querySelectorAll('.pane .veil')[{pane}]).display !== 'none'"
+    ))
+}

@@ -1,0 +1,6 @@
+//! What people see: the viewer's window on real X servers and the relay's page in a real browser.
+
+#![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
+
+mod browser;
+mod window;
