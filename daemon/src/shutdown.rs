@@ -1,9 +1,10 @@
 //! The request to stop: by signal, by a test or by the program itself.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::Notify;
@@ -53,11 +54,7 @@ impl Shutdown {
 
     /// Requests the stop.
     pub fn trigger(&self) {
-        let _waiting = self
-            .state
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _waiting = self.state.waiting.lock();
         self.state.requested.send_replace(true);
         self.state.changed.notify_all();
     }
@@ -79,29 +76,19 @@ impl Shutdown {
     /// A thread that acts every so often waits here in between.
     #[must_use]
     pub fn wait_timeout(&self, length: Duration) -> bool {
-        let waiting = self
-            .state
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let _waiting = self
-            .state
+        let mut waiting = self.state.waiting.lock();
+        self.state
             .changed
-            .wait_timeout_while(waiting, length, |()| !self.requested());
+            .wait_while_for(&mut waiting, |()| !self.requested(), length);
         self.requested()
     }
 
     /// Blocks this thread until the request.
     pub fn wait_blocking(&self) {
-        let waiting = self
-            .state
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let _waiting = self
-            .state
+        let mut waiting = self.state.waiting.lock();
+        self.state
             .changed
-            .wait_while(waiting, |()| !self.requested());
+            .wait_while(&mut waiting, |()| !self.requested());
     }
 }
 

@@ -1,8 +1,9 @@
 //! The hand-over from whoever logs to the thread that writes.
 
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 /// Most lines that wait: half a minute of a program that is asked for `debug`, and less than a megabyte.
 const MAX_LINES: usize = 4096;
@@ -39,7 +40,7 @@ struct State {
 impl Queue {
     /// Takes a line when there is room for it, and counts it when not.
     pub(super) fn push(&self, line: &[u8]) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.waiting.lines.len() < MAX_LINES && state.bytes + line.len() <= MAX_BYTES {
             state.bytes += line.len();
             state.waiting.lines.push(line.into());
@@ -51,10 +52,9 @@ impl Queue {
 
     /// Waits for lines and takes all there are. [`written`](Self::written) tells that they were.
     pub(super) fn take(&self) -> Batch {
-        let waited = self
-            .filled
-            .wait_while(self.state(), |state| state.waiting.is_empty());
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        self.filled
+            .wait_while(&mut state, |state| state.waiting.is_empty());
         state.bytes = 0;
         state.writing = true;
         mem::take(&mut state.waiting)
@@ -62,21 +62,15 @@ impl Queue {
 
     /// The batch taken last is done with.
     pub(super) fn written(&self) {
-        self.state().writing = false;
+        self.state.lock().writing = false;
         self.emptied.notify_all();
     }
 
     /// Waits until all lines that were pushed are done with, but for `limit` at most.
     pub(super) fn flush(&self, limit: Duration) {
         let pending = |state: &mut State| state.writing || !state.waiting.is_empty();
-        drop(
-            self.emptied
-                .wait_timeout_while(self.state(), limit, pending),
-        );
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.emptied
+            .wait_while_for(&mut self.state.lock(), pending, limit);
     }
 }
 
