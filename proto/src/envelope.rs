@@ -32,6 +32,7 @@ use crate::keys::KEY_BYTES;
 use crate::limits::MAX_STREAM_NAME;
 use crate::message::Answer;
 
+pub(crate) use feedback::check_feedback;
 pub use feedback::{
     CHALLENGE_BYTES, FeedbackError, FeedbackOpener, FeedbackSealer, MAX_ADDRESS,
     MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS, MAX_FEEDBACK_TOPIC, MAX_VIEWER_REPORTS,

@@ -29,6 +29,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 const ANSWER: Answer = Answer {
+    nonce: 0,
     clock_ns: 0x0102_0304_0506_0708,
     clock_id: 0x1112_1314_1516_1718,
     newest_sealed: 6,

@@ -297,13 +297,17 @@ pub fn parse_feedback(bytes: &[u8]) -> Result<FeedbackReport, FeedbackError> {
         return Err(FeedbackError::Sealed);
     }
     let feedback = FeedbackReport::decode(bytes).map_err(|_| FeedbackError::Malformed)?;
-    check(&feedback).map_err(FeedbackError::Field)?;
+    check_feedback(&feedback)?;
     Ok(feedback)
+}
+
+/// Checks every bound.
+pub(crate) fn check_feedback(feedback: &FeedbackReport) -> Result<(), FeedbackError> {
+    check(feedback).map_err(FeedbackError::Field)
 }
 
 fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
     let bound = |holds: bool, field| if holds { Ok(()) } else { Err(field) };
-    bound(feedback.sequence != 0, "sequence")?;
     bound(feedback.demand.len() <= MAX_STREAMS, "demand")?;
     let names = feedback.demand.iter().map(|Demand { stream, .. }| stream);
     let mut names = names.chain(

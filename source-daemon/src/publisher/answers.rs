@@ -82,6 +82,7 @@ impl Answerer {
             verdicts,
             status,
             challenge: challenge.to_vec(),
+            nonce: 0,
         };
         match &self.sealer {
             Some(sealer) => sealer.answer(question, answer),

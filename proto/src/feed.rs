@@ -1,0 +1,153 @@
+//! What a relay and a source tell each other beside the frames, and how anyone asks a source for its status.
+//!
+//! A relay sends [`ToSource`] messages upstream: feedback, and probes of the source's clock. The source answers a probe
+//! with an [`Answer`] under [`ANSWER_TOPIC`]. Any ZeroMQ subscriber gets an `Answer` with the source's status by a
+//! subscription to a [`status_topic`], under that topic.
+
+use prost::Message as _;
+
+use crate::envelope::{FeedbackError, check_feedback};
+use crate::message::{Answer, ClockProbe, FeedbackReport, ToSource, to_source};
+
+pub use crate::envelope::{MAX_ANSWER_BYTES, MAX_STATUS_BYTES, MAX_VERDICTS};
+
+/// The topic of answers to clock probes. No stream name can equal it.
+pub const ANSWER_TOPIC: &[u8] = b"?";
+
+/// Bytes of the nonce in a status topic.
+pub const NONCE_BYTES: usize = 16;
+
+/// Ends a status topic.
+const STATUS: &[u8] = b"/status";
+
+/// What a relay asks of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromRelay {
+    /// Take note of who watches, and what they saw.
+    Feedback(FeedbackReport),
+    /// Answer, with this nonce.
+    ClockProbe(u64),
+}
+
+/// An upstream message that says `report`.
+#[must_use]
+pub fn encode_feedback(report: FeedbackReport) -> Vec<u8> {
+    to_source(to_source::Message::Feedback(report))
+}
+
+/// An upstream message that asks for an answer with this random `nonce`.
+#[must_use]
+pub fn encode_clock_probe(nonce: u64) -> Vec<u8> {
+    to_source(to_source::Message::ClockProbe(ClockProbe { nonce }))
+}
+
+fn to_source(message: to_source::Message) -> Vec<u8> {
+    ToSource {
+        message: Some(message),
+    }
+    .encode_to_vec()
+}
+
+/// Reads an upstream message and checks every bound.
+///
+/// # Errors
+/// Which bound it breaks.
+pub fn parse_to_source(bytes: &[u8]) -> Result<FromRelay, FeedbackError> {
+    let message = ToSource::decode(bytes).map_err(|_| FeedbackError::Malformed)?;
+    match message.message {
+        Some(to_source::Message::Feedback(report)) => {
+            check_feedback(&report)?;
+            Ok(FromRelay::Feedback(report))
+        }
+        Some(to_source::Message::ClockProbe(probe)) => Ok(FromRelay::ClockProbe(probe.nonce)),
+        None => Err(FeedbackError::Malformed),
+    }
+}
+
+/// The answer in the body of a message under [`ANSWER_TOPIC`] or a status topic; `None` when it is malformed, or says
+/// more than it may.
+#[must_use]
+pub fn parse_answer(topic: &[u8], body: &[u8]) -> Option<Answer> {
+    let status = is_status_topic(topic);
+    let longest = MAX_ANSWER_BYTES + if status { MAX_STATUS_BYTES } else { 0 };
+    if body.len() > longest {
+        return None;
+    }
+    let answer = Answer::decode(body).ok()?;
+    let fits = answer.verdicts.len() <= MAX_VERDICTS && (status || answer.status.is_empty());
+    fits.then_some(answer)
+}
+
+/// The topic of the status question that the random `nonce` names: `?`, 32 hexadecimal digits, and `/status`.
+#[must_use]
+pub fn status_topic(nonce: [u8; NONCE_BYTES]) -> String {
+    format!("?{:032x}/status", u128::from_be_bytes(nonce))
+}
+
+/// Whether a subscription to `topic` asks for the status: to be answered once under that topic, and not to be kept.
+#[must_use]
+pub fn is_status_topic(topic: &[u8]) -> bool {
+    let digits = topic
+        .strip_suffix(STATUS)
+        .and_then(|rest| rest.strip_prefix(b"?"));
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    digits.is_some_and(|digits| digits.len() == 2 * NONCE_BYTES && digits.iter().all(is_digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::ViewerReport;
+
+    #[test]
+    fn what_a_relay_says_is_read_as_it_was_said() {
+        let report = FeedbackReport {
+            relay: 7,
+            ..FeedbackReport::default()
+        };
+        let said = encode_feedback(report.clone());
+        assert_eq!(parse_to_source(&said), Ok(FromRelay::Feedback(report)));
+        assert_eq!(
+            parse_to_source(&encode_clock_probe(9)),
+            Ok(FromRelay::ClockProbe(9))
+        );
+        assert_eq!(parse_to_source(b""), Err(FeedbackError::Malformed));
+        assert_eq!(parse_to_source(b"\xff"), Err(FeedbackError::Malformed));
+    }
+
+    #[test]
+    fn feedback_out_of_bounds_is_refused() {
+        let report = FeedbackReport {
+            viewers: vec![ViewerReport {
+                stream: "a/b".into(),
+                ..ViewerReport::default()
+            }],
+            ..FeedbackReport::default()
+        };
+        let refused = parse_to_source(&encode_feedback(report));
+        assert_eq!(refused, Err(FeedbackError::Field("stream")));
+    }
+
+    #[test]
+    fn only_a_status_topic_asks_for_the_status_and_only_its_answer_has_one() {
+        let topic = status_topic([0xab; NONCE_BYTES]);
+        assert!(is_status_topic(topic.as_bytes()));
+        for other in [
+            "",
+            "?",
+            "?/status",
+            "cam/status",
+            &topic[1..],
+            &topic.to_uppercase(),
+        ] {
+            assert!(!is_status_topic(other.as_bytes()), "{other}");
+        }
+        let answer = Answer {
+            status: b"{}".to_vec(),
+            ..Answer::default()
+        };
+        let body = answer.encode_to_vec();
+        assert_eq!(parse_answer(topic.as_bytes(), &body), Some(answer));
+        assert_eq!(parse_answer(ANSWER_TOPIC, &body), None);
+    }
+}
