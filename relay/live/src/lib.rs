@@ -1,0 +1,38 @@
+//! The relay's live streams: where its inputs leave frames, and where its outputs take them.
+//!
+//! Upstream threads write to a [`StreamTable`], which keeps the newest frame of each stream. The UDP event loop reads
+//! it through an [`EngineFeed`]; every other output is an [`Output`] whose clients are [`FrameSubscription`]s. The
+//! registry of these clients and the counters of all traffic are here too, so that each output can show and count
+//! them alike. Nobody waits for anybody: locks are held for a few moves of pointers.
+
+#![forbid(unsafe_code)]
+
+mod clients;
+mod feed;
+mod frame;
+mod output;
+mod rate_meter;
+mod slot;
+mod status;
+mod subscription;
+mod table;
+mod throttle;
+mod traffic;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use clients::{Client, ClientHandle, ClientTotals, Clients, OutputKind, Sent};
+pub use feed::EngineFeed;
+pub use frame::{Arrival, LiveFrame};
+pub use output::Output;
+pub use rate_meter::RateMeter;
+pub use status::{Counter, EngineStatus, ListedStream, StreamEntry, ViewerEntry};
+pub use subscription::{FrameSubscription, MAX_CREDIT, Subscribe};
+pub use table::{Refused, StreamTable};
+pub use throttle::Throttle;
+pub use traffic::{AGE_EDGES_MS, Ages, OTHER, Traffic};
+
+/// A panic while a lock is held leaves at worst one frame or one count wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

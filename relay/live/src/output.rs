@@ -1,0 +1,145 @@
+//! One output of the relay, such as HTTP: a thread or runtime that serves clients.
+//!
+//! A frame wakes each output once, however many of its clients wait for it, and only if one does. The output's own
+//! thread then wakes its clients: that costs no system call.
+
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::sync::{Arc, Mutex};
+
+use fanlight_proto::message::StreamName;
+use tokio::sync::Notify;
+
+use crate::lock;
+use crate::subscription::{FrameSubscription, Subscribe};
+use crate::table::StreamTable;
+
+/// An output that takes frames from a [`StreamTable`].
+#[derive(Debug)]
+pub struct Output {
+    table: Arc<StreamTable>,
+    waker: Arc<OutputWaker>,
+}
+
+impl Output {
+    /// An output without clients.
+    #[must_use]
+    pub fn new(table: Arc<StreamTable>) -> Self {
+        Self {
+            table,
+            waker: Arc::default(),
+        }
+    }
+
+    /// The table that it takes frames from.
+    #[must_use]
+    pub const fn table(&self) -> &Arc<StreamTable> {
+        &self.table
+    }
+
+    /// Subscribes a client to a stream; none when the relay has no such stream.
+    #[must_use]
+    pub fn subscribe(&self, stream: &StreamName, options: Subscribe) -> Option<FrameSubscription> {
+        let slot = self.table.slot(stream)?;
+        Some(FrameSubscription::new(
+            &self.table,
+            slot,
+            &self.waker,
+            options,
+        ))
+    }
+
+    /// Wakes clients as frames come, for ever. Run it as one task on the output's thread.
+    pub async fn run(&self) {
+        loop {
+            self.waker.woken().await;
+            self.waker.wake_clients();
+        }
+    }
+}
+
+/// What the table knows of an output: how to wake it.
+#[derive(Debug, Default)]
+pub(crate) struct OutputWaker {
+    wake: Notify,
+    /// One for each stream that a client of this output watches.
+    channels: Mutex<Vec<Arc<Channel>>>,
+}
+
+impl OutputWaker {
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Whether any of its clients watches any stream.
+    pub(crate) fn is_watching(&self) -> bool {
+        !lock(&self.channels).is_empty()
+    }
+
+    fn wake_clients(&self) {
+        for channel in lock(&self.channels).iter() {
+            if channel.dirty.swap(false, AcqRel) {
+                lock(&channel.clients)
+                    .iter()
+                    .for_each(|client| client.notify_one());
+            }
+        }
+    }
+}
+
+/// The clients of one output that watch one stream.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    output: Arc<OutputWaker>,
+    /// A frame came since the clients were woken last.
+    dirty: AtomicBool,
+    clients: Mutex<Vec<Arc<Notify>>>,
+}
+
+impl Channel {
+    /// An empty one, which the output knows.
+    pub(crate) fn open(output: &Arc<OutputWaker>) -> Arc<Self> {
+        let channel = Arc::new(Self {
+            output: Arc::clone(output),
+            dirty: AtomicBool::new(false),
+            clients: Mutex::default(),
+        });
+        lock(&output.channels).push(Arc::clone(&channel));
+        channel
+    }
+
+    pub(crate) fn is_of(&self, output: &Arc<OutputWaker>) -> bool {
+        Arc::ptr_eq(&self.output, output)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.clients).len()
+    }
+
+    pub(crate) fn add(&self, client: Arc<Notify>) {
+        lock(&self.clients).push(client);
+    }
+
+    /// Removes a client; whether it was the last: then the output no longer knows the channel.
+    pub(crate) fn remove(self: &Arc<Self>, client: &Arc<Notify>) -> bool {
+        let mut clients = lock(&self.clients);
+        if let Some(at) = clients.iter().position(|known| Arc::ptr_eq(known, client)) {
+            clients.swap_remove(at);
+        }
+        if !clients.is_empty() {
+            return false;
+        }
+        drop(clients);
+        lock(&self.output.channels).retain(|known| !Arc::ptr_eq(known, self));
+        true
+    }
+
+    /// Has the output look at the stream.
+    pub(crate) fn wake(&self) {
+        self.dirty.store(true, Release);
+        self.output.wake();
+    }
+}

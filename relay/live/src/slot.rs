@@ -1,0 +1,241 @@
+//! What the table keeps of one stream.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{FrameId, StreamName};
+use tokio::sync::Notify;
+
+use crate::frame::LiveFrame;
+use crate::lock;
+use crate::output::{Channel, OutputWaker};
+use crate::rate_meter::RateMeter;
+use crate::table::Refused;
+
+/// A source that speaks again after this is announced to the engine at once. Live ones speak every 250 ms, and the
+/// engine declares none gone before 500 ms.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// A client that asked for a single picture counts as a watcher for so long: polling keeps a source awake.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// One stream of the table.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) name: StreamName,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The source that has the stream, by its place in the settings.
+    origin: usize,
+    /// When that source spoke last.
+    heard: Time,
+    /// Epoch, state and reason as its source said last.
+    said: Option<(u64, i32, String)>,
+    newest: Option<Arc<LiveFrame>>,
+    /// A heartbeat that came after the picture, with its number among all heartbeats.
+    heartbeat: Option<(u64, Arc<LiveFrame>)>,
+    heartbeats: u64,
+    /// The epoch whose pictures are counted, and how many there were.
+    counted: (u64, u64),
+    meter: RateMeter,
+    channels: Vec<Arc<Channel>>,
+    /// Until then a client counts as watching that asked for one picture.
+    linger: Option<Time>,
+    /// How many watch, as the engine was told last.
+    told_demand: u32,
+    closed: bool,
+}
+
+impl Slot {
+    pub(crate) fn new(name: StreamName, origin: usize, now: Time) -> Self {
+        let state = State {
+            origin,
+            heard: now,
+            said: None,
+            newest: None,
+            heartbeat: None,
+            heartbeats: 0,
+            counted: (0, 0),
+            meter: RateMeter::default(),
+            channels: Vec::new(),
+            linger: None,
+            told_demand: 0,
+            closed: false,
+        };
+        Self {
+            name,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Takes a frame; whether it says something about the stream that the engine must know at once. Another source than
+    /// the stream's is refused until that has been silent for `stale`.
+    pub(crate) fn publish(&self, frame: LiveFrame, stale: Duration) -> Result<bool, Refused> {
+        let mut state = lock(&self.state);
+        let silent = frame.received.saturating_since(state.heard);
+        let is_other = state.origin != frame.origin;
+        if is_other && silent < stale {
+            return Err(Refused::Taken);
+        }
+        let is_news = is_other || silent >= SILENCE || state.notes_said(&frame);
+        state.origin = frame.origin;
+        state.heard = state.heard.max(frame.received);
+
+        // The memory of what is replaced is given back after the lock.
+        let replaced = if frame.is_picture() {
+            state.put_picture(frame)
+        } else {
+            state.heartbeats += 1;
+            let heartbeat = (state.heartbeats, Arc::new(frame));
+            state.heartbeat.replace(heartbeat).map(|(_, frame)| frame)
+        };
+        drop(state);
+        drop(replaced);
+        Ok(is_news)
+    }
+
+    /// Counts a picture that came too late to be of use: subscribers count it as superseded by the next.
+    pub(crate) fn skip(&self, origin: usize, id: FrameId) {
+        let mut state = lock(&self.state);
+        if state.origin == origin {
+            state.count(id.epoch);
+        }
+    }
+
+    /// The newest picture, and the time between two as measured.
+    pub(crate) fn newest(&self) -> Option<(Arc<LiveFrame>, Option<Duration>)> {
+        let state = lock(&self.state);
+        Some((state.newest.clone()?, state.meter.interval()))
+    }
+
+    pub(crate) fn heartbeat(&self) -> Option<(u64, Arc<LiveFrame>)> {
+        lock(&self.state).heartbeat.clone()
+    }
+
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        lock(&self.state).meter.interval()
+    }
+
+    pub(crate) fn fps(&self, now: Time) -> f64 {
+        lock(&self.state).meter.fps(now)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+
+    /// Whether nobody would miss it: its source has been silent for `stale`.
+    pub(crate) fn is_silent(&self, now: Time, stale: Duration) -> bool {
+        now.saturating_since(lock(&self.state).heard) >= stale
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        !lock(&self.state).channels.is_empty()
+    }
+
+    /// No frame will come to this slot any more. Wakes its subscribers, who are to notice that.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.channels.iter().for_each(|channel| channel.wake());
+    }
+
+    /// Wakes `client` of `output` by each picture from now on.
+    pub(crate) fn attach(&self, output: &Arc<OutputWaker>, client: &Arc<Notify>) {
+        let mut state = lock(&self.state);
+        let known = state
+            .channels
+            .iter()
+            .position(|channel| channel.is_of(output));
+        let at = known.unwrap_or_else(|| {
+            state.channels.push(Channel::open(output));
+            state.channels.len() - 1
+        });
+        state.channels[at].add(Arc::clone(client));
+    }
+
+    pub(crate) fn detach(&self, output: &Arc<OutputWaker>, client: &Arc<Notify>) {
+        let mut state = lock(&self.state);
+        let known = state
+            .channels
+            .iter()
+            .position(|channel| channel.is_of(output));
+        if let Some(at) = known
+            && state.channels[at].remove(client)
+        {
+            state.channels.swap_remove(at);
+        }
+    }
+
+    /// A client asks for one picture.
+    pub(crate) fn ask(&self, now: Time) {
+        lock(&self.state).linger = Some(now + LINGER);
+    }
+
+    /// How many clients of other outputs than `engine` watch.
+    pub(crate) fn watchers(&self, engine: &Arc<OutputWaker>) -> u32 {
+        lock(&self.state).watchers(engine)
+    }
+
+    /// The demand of other outputs than `engine` at `now`, when it is not what was told last.
+    pub(crate) fn new_demand(&self, now: Time, engine: &Arc<OutputWaker>) -> Option<u32> {
+        let mut state = lock(&self.state);
+        let lingers = state.linger.is_some_and(|until| now < until);
+        let demand = state.watchers(engine).max(u32::from(lingers));
+        let told = std::mem::replace(&mut state.told_demand, demand);
+        (told != demand).then_some(demand)
+    }
+}
+
+impl State {
+    /// Notes epoch, state and reason; whether one of them is new.
+    fn notes_said(&mut self, frame: &LiveFrame) -> bool {
+        let header = &frame.header;
+        let same = self.said.as_ref().is_some_and(|(epoch, state, reason)| {
+            *epoch == frame.id.epoch && *state == header.state && *reason == header.reason
+        });
+        if !same {
+            self.said = Some((frame.id.epoch, header.state, header.reason.clone()));
+        }
+        !same
+    }
+
+    /// Counts a picture and gives its place in its epoch.
+    fn count(&mut self, epoch: u64) -> u64 {
+        if self.counted.0 != epoch {
+            self.counted = (epoch, 0);
+        }
+        self.counted.1 += 1;
+        self.counted.1
+    }
+
+    /// Takes a picture if it is newer than the newest; gives back what nobody will take any more.
+    fn put_picture(&mut self, mut frame: LiveFrame) -> Option<Arc<LiveFrame>> {
+        let is_old = self.newest.as_ref().is_some_and(|newest| {
+            newest.id.epoch == frame.id.epoch && newest.id.number >= frame.id.number
+        });
+        if is_old {
+            return None;
+        }
+        frame.index = self.count(frame.id.epoch);
+        self.meter.note(frame.received);
+        // The picture's header is newer than what the heartbeat said.
+        self.heartbeat = None;
+        let replaced = self.newest.replace(Arc::new(frame));
+        self.channels.iter().for_each(|channel| channel.wake());
+        replaced
+    }
+
+    fn watchers(&self, engine: &Arc<OutputWaker>) -> u32 {
+        let others = self
+            .channels
+            .iter()
+            .filter(|channel| !channel.is_of(engine));
+        let count = others.map(|channel| channel.len()).sum::<usize>();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,349 @@
+//! The table of live streams: the one place between inputs and outputs. Used by all threads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanlight_proto::clock::Time;
+use fanlight_proto::limits::MAX_STREAMS;
+use fanlight_proto::message::{CheckedFrame, FrameHeader, SourceClock, StreamName, ViewerVerdict};
+use tokio::sync::watch;
+
+use crate::clients::Clients;
+use crate::frame::LiveFrame;
+use crate::lock;
+use crate::output::OutputWaker;
+use crate::slot::Slot;
+use crate::status::{EngineStatus, ListedStream, StreamEntry};
+use crate::traffic::{Sample, Traffic, TrafficTotals};
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A stream more than [`MAX_STREAMS`].
+    #[error("the relay has all the streams it can carry")]
+    TooMany,
+    /// Another source, which is still alive, has a stream of this name.
+    #[error("another source has a stream of that name")]
+    Taken,
+}
+
+/// The newest frame of each stream, and who watches it.
+#[derive(Debug)]
+pub struct StreamTable {
+    /// A source that has been silent for so long has lost its streams to whoever has them now.
+    stale: Duration,
+    streams: Mutex<BTreeMap<StreamName, Arc<Slot>>>,
+    /// Changes when a stream comes or goes.
+    version: AtomicU64,
+    traffic: Mutex<TrafficTotals>,
+    clients: Clients,
+    status: watch::Sender<Arc<EngineStatus>>,
+    list_version: watch::Sender<u64>,
+    listed: Mutex<Vec<ListedStream>>,
+    engine: Arc<OutputWaker>,
+    for_engine: Mutex<ForEngine>,
+}
+
+/// What waits for the engine: the newest of each, and each bounded by the number of sources or streams.
+#[derive(Debug, Default)]
+struct ForEngine {
+    clocks: BTreeMap<usize, SourceClock>,
+    new_clocks: BTreeMap<usize, SourceClock>,
+    verdicts: BTreeMap<usize, Vec<ViewerVerdict>>,
+    demand: BTreeMap<StreamName, u32>,
+}
+
+impl StreamTable {
+    /// An empty table. A source that is silent for `stale` is gone.
+    #[must_use]
+    pub fn new(stale: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            stale,
+            streams: Mutex::default(),
+            version: AtomicU64::new(0),
+            traffic: Mutex::default(),
+            clients: Clients::default(),
+            status: watch::Sender::default(),
+            list_version: watch::Sender::default(),
+            listed: Mutex::default(),
+            engine: Arc::default(),
+            for_engine: Mutex::default(),
+        })
+    }
+
+    /// Takes a frame or a heartbeat that came from source `origin` as `body` at `received`, and wakes who watches the
+    /// stream.
+    ///
+    /// # Errors
+    /// When there is no room for its stream, or another source has it.
+    pub fn publish(
+        &self,
+        origin: usize,
+        frame: CheckedFrame,
+        body: Bytes,
+        received: Time,
+    ) -> Result<(), Refused> {
+        let mut frame = LiveFrame::new(origin, frame, body, received);
+        frame.captured_us = self.captured_us(origin, &frame.header);
+        let sample = frame.is_picture().then(|| Sample::of(&frame));
+
+        // Held while the frame is put, so that no stream is closed meanwhile.
+        let mut streams = lock(&self.streams);
+        let slot = self.slot_for(&mut streams, &frame)?;
+        let is_news = slot.publish(frame, self.stale)?;
+        drop(streams);
+
+        if is_news {
+            self.engine.wake();
+        }
+        if let Some(sample) = sample {
+            lock(&self.traffic).note(&slot.name, sample);
+        }
+        Ok(())
+    }
+
+    /// Counts a picture that came too late to be of use as superseded by the next one.
+    pub fn skip(&self, origin: usize, frame: &CheckedFrame) {
+        if let Some(slot) = self.slot(&frame.stream) {
+            slot.skip(origin, frame.id);
+        }
+    }
+
+    /// Notes what is known of the clock of source `origin`.
+    pub fn put_clock(&self, origin: usize, clock: SourceClock) {
+        let mut waiting = lock(&self.for_engine);
+        waiting.clocks.insert(origin, clock);
+        waiting.new_clocks.insert(origin, clock);
+        drop(waiting);
+        self.wake_watching_engine();
+    }
+
+    /// Leaves what source `origin` makes of its viewers.
+    pub fn put_verdicts(&self, origin: usize, verdicts: Vec<ViewerVerdict>) {
+        lock(&self.for_engine).verdicts.insert(origin, verdicts);
+        self.wake_watching_engine();
+    }
+
+    /// The clients of all outputs but UDP.
+    #[must_use]
+    pub const fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// What came from sources since the relay began, by the name of the stream.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<(String, Traffic)> {
+        lock(&self.traffic).all()
+    }
+
+    /// What the engine published last.
+    #[must_use]
+    pub fn status(&self) -> Arc<EngineStatus> {
+        Arc::clone(&self.status.borrow())
+    }
+
+    /// Tells when the engine publishes.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Arc<EngineStatus>> {
+        self.status.subscribe()
+    }
+
+    /// Tells when [`StreamTable::list`] changes in more than rates and ages.
+    #[must_use]
+    pub fn watch_list(&self) -> watch::Receiver<u64> {
+        self.list_version.subscribe()
+    }
+
+    /// All streams.
+    #[must_use]
+    pub fn list(&self, now: Time) -> Vec<ListedStream> {
+        let listed = |entry: &StreamEntry| {
+            let slot = self.slot(&entry.name);
+            let newest = slot.as_ref().and_then(|slot| slot.newest());
+            let newest = newest.as_ref().map(|(frame, _)| frame);
+            ListedStream {
+                entry: entry.clone(),
+                canary: newest
+                    .map(|frame| frame.header.canary.clone())
+                    .unwrap_or_default(),
+                clients: slot.as_ref().map_or(0, |slot| slot.watchers(&self.engine)),
+                fps: slot.as_ref().map_or(0.0, |slot| slot.fps(now)),
+                age_us: newest.map(|frame| age_us(frame, now)),
+            }
+        };
+        self.status().streams.iter().map(listed).collect()
+    }
+
+    /// What the engine knows of one stream.
+    #[must_use]
+    pub fn entry(&self, stream: &StreamName) -> Option<StreamEntry> {
+        let status = self.status();
+        status
+            .streams
+            .iter()
+            .find(|entry| entry.name == *stream)
+            .cloned()
+    }
+
+    /// The stream for a client that does not choose: the first that has a source, or else the first. A canary only if
+    /// there is nothing else.
+    #[must_use]
+    pub fn first(&self, now: Time) -> Option<StreamName> {
+        let list = self.list(now);
+        let is_canary = |stream: &ListedStream| {
+            list.iter()
+                .any(|other| other.canary == stream.entry.name.as_str())
+        };
+        let first = list
+            .iter()
+            .min_by_key(|stream| (is_canary(stream), stream.entry.source_gone));
+        first.map(|stream| stream.entry.name.clone())
+    }
+
+    /// Whether the relay has this stream.
+    #[must_use]
+    pub fn has(&self, stream: &StreamName) -> bool {
+        self.slot(stream).is_some()
+    }
+
+    /// The newest picture of a stream.
+    #[must_use]
+    pub fn newest(&self, stream: &StreamName) -> Option<Arc<LiveFrame>> {
+        self.slot(stream)?.newest().map(|(frame, _)| frame)
+    }
+
+    /// The time between two pictures of a stream, as measured.
+    #[must_use]
+    pub fn interval(&self, stream: &StreamName) -> Option<Duration> {
+        self.slot(stream)?.interval()
+    }
+
+    /// A client asks for a single picture of a stream: its source is to be awake for a while.
+    pub fn ask(&self, now: Time, stream: &StreamName) {
+        if let Some(slot) = self.slot(stream) {
+            slot.ask(now);
+            self.tell_demand(now, &slot);
+        }
+    }
+
+    pub(crate) fn slot(&self, stream: &StreamName) -> Option<Arc<Slot>> {
+        lock(&self.streams).get(stream).cloned()
+    }
+
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
+        lock(&self.streams).values().cloned().collect()
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    pub(crate) const fn engine_waker(&self) -> &Arc<OutputWaker> {
+        &self.engine
+    }
+
+    /// Tells the engine how many clients watch a stream, if that has changed.
+    pub(crate) fn tell_demand(&self, now: Time, slot: &Slot) {
+        if let Some(demand) = slot.new_demand(now, &self.engine) {
+            lock(&self.for_engine)
+                .demand
+                .insert(slot.name.clone(), demand);
+            self.engine.wake();
+        }
+    }
+
+    pub(crate) fn next_clock(&self) -> Option<(usize, SourceClock)> {
+        lock(&self.for_engine).new_clocks.pop_first()
+    }
+
+    pub(crate) fn next_verdicts(&self) -> Option<(usize, Vec<ViewerVerdict>)> {
+        lock(&self.for_engine).verdicts.pop_first()
+    }
+
+    pub(crate) fn next_demand(&self) -> Option<(StreamName, u32)> {
+        lock(&self.for_engine).demand.pop_first()
+    }
+
+    pub(crate) fn publish_status(&self, status: EngineStatus) {
+        let now = status.at;
+        self.close_forgotten(&status);
+        self.status.send_replace(Arc::new(status));
+        for slot in self.slots() {
+            self.tell_demand(now, &slot);
+        }
+
+        let list: Vec<_> = self.list(now).iter().map(ListedStream::lasting).collect();
+        let mut listed = lock(&self.listed);
+        if *listed != list {
+            *listed = list;
+            self.list_version.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Closes streams that the engine has forgotten. A stream that has just come is not yet known to it.
+    fn close_forgotten(&self, status: &EngineStatus) {
+        lock(&self.streams).retain(|name, slot| {
+            let is_known = status.streams.iter().any(|stream| stream.name == *name);
+            let stays = is_known || !slot.is_silent(status.at, self.stale);
+            if !stays {
+                slot.close();
+                self.version.fetch_add(1, Release);
+            }
+            stays
+        });
+    }
+
+    /// The slot of the frame's stream, which may be new.
+    fn slot_for(
+        &self,
+        streams: &mut BTreeMap<StreamName, Arc<Slot>>,
+        frame: &LiveFrame,
+    ) -> Result<Arc<Slot>, Refused> {
+        if let Some(slot) = streams.get(&frame.stream) {
+            return Ok(Arc::clone(slot));
+        }
+        if streams.len() >= MAX_STREAMS {
+            let idle = streams
+                .values()
+                .find(|slot| slot.is_silent(frame.received, self.stale) && !slot.is_watched())
+                .cloned();
+            let idle = idle.ok_or(Refused::TooMany)?;
+            idle.close();
+            streams.remove(&idle.name);
+        }
+        let slot = Slot::new(frame.stream.clone(), frame.origin, frame.received);
+        let slot = Arc::new(slot);
+        streams.insert(frame.stream.clone(), Arc::clone(&slot));
+        self.version.fetch_add(1, Release);
+        Ok(slot)
+    }
+
+    /// When a frame of source `origin` was captured by our clock; none when its clock is not known.
+    fn captured_us(&self, origin: usize, header: &FrameHeader) -> Option<i64> {
+        let clock = *lock(&self.for_engine).clocks.get(&origin)?;
+        let captured_ns = i64::try_from(header.captured_ns).ok()?;
+        let is_known = clock.clock_id == header.clock_id;
+        is_known.then(|| captured_ns.saturating_sub(clock.offset_ns) / 1_000)
+    }
+
+    /// Clocks and verdicts are for viewers: without any they wait until the engine looks.
+    fn wake_watching_engine(&self) {
+        if self.engine.is_watching() {
+            self.engine.wake();
+        }
+    }
+}
+
+/// The age of a picture: since its capture or, when that is not known here, since it came.
+fn age_us(frame: &LiveFrame, now: Time) -> u64 {
+    let since_received = now.saturating_since(frame.received).as_micros();
+    frame
+        .age_us(now)
+        .unwrap_or(u64::try_from(since_received).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
