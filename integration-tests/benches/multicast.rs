@@ -18,8 +18,8 @@ use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{FrameBuffer, Join, parse_frame};
 use fanlight_relay::config::Gso;
-use fanlight_relay::engine::{Arrival, Engine, EngineConfig, Fan, Output, Route, Target};
-use fanlight_relay::udp::{Reach, Sender, Socket, Turn, bind};
+use fanlight_relay::engine::{Arrival, Engine, EngineConfig, FrameTransmit, Output, Route, Target};
+use fanlight_relay::udp::{MulticastOptions, NextRun, Sender, Socket, bind};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Type};
@@ -61,14 +61,14 @@ fn main() -> Result<()> {
 /// A relay's socket and its viewers, which have a socket for unicast and one for the group.
 struct Rig {
     socket: Socket,
-    fans: [Fan; 2],
+    fans: [FrameTransmit; 2],
     receivers: [Vec<Receiver>; 2],
 }
 
 impl Rig {
     fn new(viewers: usize) -> Result<Self> {
         let socket = bind("127.0.0.1:0".parse()?)?;
-        Reach {
+        MulticastOptions {
             interface: Ipv4Addr::LOCALHOST,
             ttl: 1,
             looped: true,
@@ -94,7 +94,7 @@ impl Rig {
             own_socket: false,
             spread: Duration::ZERO,
         };
-        let to_group = Fan {
+        let to_group = FrameTransmit {
             targets: Arc::new(vec![target]),
             first: 0,
             ..each.clone()
@@ -182,22 +182,27 @@ impl Receiver {
 }
 
 /// All of a frame, the pauses between its chunks left out: they cost no CPU time.
-fn send(runtime: &tokio::runtime::Runtime, sender: &mut Sender, socket: &Socket, fan: &Fan) {
+fn send(
+    runtime: &tokio::runtime::Runtime,
+    sender: &mut Sender,
+    socket: &Socket,
+    fan: &FrameTransmit,
+) {
     let start = clock::now();
     sender.start(start, fan.clone());
     let mut now = start;
     loop {
         match sender.run(now, socket) {
-            Turn::Idle => return,
-            Turn::Again => {}
-            Turn::At(time) => now = time,
-            Turn::Blocked(_) => runtime.block_on(socket.writable()),
+            NextRun::Idle => return,
+            NextRun::Again => {}
+            NextRun::At(time) => now = time,
+            NextRun::Blocked(_) => runtime.block_on(socket.writable()),
         }
     }
 }
 
 /// The fan-out of one frame to `receivers`, as the relay's engine makes it once they have joined.
-fn fan_for(receivers: &[Receiver]) -> Result<Fan> {
+fn fan_for(receivers: &[Receiver]) -> Result<FrameTransmit> {
     let mut engine = Engine::new(EngineConfig::default(), RelayAccess::Open, [7; 32]);
     let now = Time::from_nanos(1_000_000_000);
     engine.on_arrival(now, &arrival(now, 0)?);
@@ -217,8 +222,8 @@ fn fan_for(receivers: &[Receiver]) -> Result<Fan> {
             .poll_output()
             .ok_or("the engine fans out a frame that viewers wait for")?
         {
-            Output::Fan(fan) if !fan.welcome => return Ok(fan),
-            Output::Fan(_) | Output::Send { .. } | Output::Resend(_) => {}
+            Output::Transmit(fan) if !fan.catch_up => return Ok(fan),
+            Output::Transmit(_) | Output::Send { .. } | Output::Retransmit(_) => {}
             Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
         }
     }

@@ -18,7 +18,7 @@ use fanlight_proto::parity::{Decoder, Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::cut;
-use fanlight_proto::token::Minter;
+use fanlight_proto::token::TokenKey;
 use prost::Message;
 
 mod cell;
@@ -197,9 +197,9 @@ fn joining() -> Row {
         own: relay,
         viewers: vec![(viewer.public(), "engine_harness".to_owned())],
     };
-    let (minter, now) = (Minter::new([3; 16]), Time::from_nanos(1 << 40));
+    let (token_key, now) = (TokenKey::new([3; 16]), Time::from_nanos(1 << 40));
     let address = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
-    let token = minter.mint(now, address);
+    let token = token_key.mint(now, address);
     let (_, first) = Initiator::begin(&access, 1, &token, [4; 32]).expect("there is a key");
     compare(
         "join: handshake with a key / token check",
@@ -212,7 +212,7 @@ fn joining() -> Row {
                     .expect("an ACCEPT of 300 bytes fits"),
             );
         },
-        || assert!(minter.holds(now, black_box(address), &token)),
+        || assert!(token_key.holds(now, black_box(address), &token)),
     )
 }
 

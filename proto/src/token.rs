@@ -16,17 +16,17 @@ pub const TOKEN_BYTES: usize = 16;
 
 /// Makes and checks tokens with a secret that is drawn afresh at each start of a relay.
 #[derive(Clone)]
-pub struct Minter {
+pub struct TokenKey {
     secret: [u8; 16],
 }
 
-impl std::fmt::Debug for Minter {
+impl std::fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Minter(secret)")
+        f.write_str("TokenKey(secret)")
     }
 }
 
-impl Minter {
+impl TokenKey {
     /// Uses `secret`, which nobody else may know.
     #[must_use]
     pub const fn new(secret: [u8; 16]) -> Self {
@@ -101,21 +101,21 @@ mod tests {
 
     #[test]
     fn a_token_holds_for_its_address_and_port_only() {
-        let minter = Minter::new([3; 16]);
-        let token = minter.mint(NOW, address("10.0.0.1:5000"));
-        assert!(minter.holds(NOW, address("10.0.0.1:5000"), &token));
-        assert!(!minter.holds(NOW, address("10.0.0.1:5001"), &token));
-        assert!(!minter.holds(NOW, address("10.0.0.2:5000"), &token));
-        assert!(!minter.holds(NOW, address("10.0.0.1:5000"), &token[..15]));
-        assert!(!Minter::new([4; 16]).holds(NOW, address("10.0.0.1:5000"), &token));
+        let token_key = TokenKey::new([3; 16]);
+        let token = token_key.mint(NOW, address("10.0.0.1:5000"));
+        assert!(token_key.holds(NOW, address("10.0.0.1:5000"), &token));
+        assert!(!token_key.holds(NOW, address("10.0.0.1:5001"), &token));
+        assert!(!token_key.holds(NOW, address("10.0.0.2:5000"), &token));
+        assert!(!token_key.holds(NOW, address("10.0.0.1:5000"), &token[..15]));
+        assert!(!TokenKey::new([4; 16]).holds(NOW, address("10.0.0.1:5000"), &token));
     }
 
     #[test]
     fn a_token_outlives_its_lifetime_but_not_twice() {
-        let minter = Minter::new([3; 16]);
-        let token = minter.mint(NOW, address("[::1]:5000"));
-        assert!(minter.holds(NOW + TOKEN_LIFETIME, address("[::1]:5000"), &token));
-        assert!(!minter.holds(
+        let token_key = TokenKey::new([3; 16]);
+        let token = token_key.mint(NOW, address("[::1]:5000"));
+        assert!(token_key.holds(NOW + TOKEN_LIFETIME, address("[::1]:5000"), &token));
+        assert!(!token_key.holds(
             NOW + TOKEN_LIFETIME * 2 + Duration::from_nanos(1),
             address("[::1]:5000"),
             &token
@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn sessions_are_distinct_and_never_zero() {
-        let minter = Minter::new([3; 16]);
-        assert_ne!(minter.session(1), minter.session(2));
-        assert_ne!(minter.session(1), 0);
+        let token_key = TokenKey::new([3; 16]);
+        assert_ne!(token_key.session(1), token_key.session(2));
+        assert_ne!(token_key.session(1), 0);
     }
 }

@@ -19,7 +19,7 @@ use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_proto::message::{Accept, FrameId, Join, KeepAlive, Pulse, StreamInfo};
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::secrets::Secrets;
-use fanlight_proto::token::Minter;
+use fanlight_proto::token::TokenKey;
 use serde_json::{Value, json};
 
 const NONCE: u64 = 0x0123_4567_89ab_cdef;
@@ -29,9 +29,9 @@ const SESSION: u64 = 0xfeed_face_cafe_beef;
 fn tokens_are_those_of_the_file() {
     let file = check("token", &tokens());
     for case in file["cases"].as_array().unwrap() {
-        let minter = Minter::new(bytes(&file["secret"]).try_into().unwrap());
+        let token_key = TokenKey::new(bytes(&file["secret"]).try_into().unwrap());
         let now = Time::from_nanos(case["time_ns"].as_u64().unwrap());
-        assert!(minter.holds(
+        assert!(token_key.holds(
             now,
             case["address"].as_str().unwrap().parse().unwrap(),
             &bytes(&case["token"])
@@ -95,7 +95,7 @@ fn check(name: &str, made: &Value) -> Value {
 fn tokens() -> Value {
     let secret: [u8; 16] = std::array::from_fn(|i| i as u8);
     let case = |address: &str, time_ns: u64| {
-        let token = Minter::new(secret).mint(Time::from_nanos(time_ns), address.parse().unwrap());
+        let token = TokenKey::new(secret).mint(Time::from_nanos(time_ns), address.parse().unwrap());
         json!({ "address": address, "time_ns": time_ns, "token": hex(&token) })
     };
     json!({

@@ -12,7 +12,9 @@ use fanlight_proto::message::{
     Accept, Ball, CanaryStatus, Detection, Detections, FeedbackReport, Format, FrameBuffer,
     FrameHeader, Join, KeepAlive, Repair, Report, State, Verdict, ViewerVerdict, parse_frame,
 };
-use fanlight_relay::engine::{Arrival, Engine, EngineConfig, MAX_LANES, Multicast, Output, Route};
+use fanlight_relay::engine::{
+    Arrival, Engine, EngineConfig, MAX_DEDICATED_SOCKETS, Multicast, Output, Route,
+};
 use prost::Message as _;
 
 /// Addresses that take part.
@@ -175,7 +177,7 @@ impl World {
         }
         assert!(
             self.engine.viewers() <= MAX_VIEWERS
-                && self.engine.lanes() <= MAX_LANES.min(MAX_VIEWERS)
+                && self.engine.dedicated_sockets() <= MAX_DEDICATED_SOCKETS.min(MAX_VIEWERS)
         );
     }
 
@@ -361,10 +363,10 @@ impl World {
                     assert!(datagram.len() <= JOIN_BYTES);
                     self.hear(at, &datagram);
                 }
-                Output::Fan(fan) => {
+                Output::Transmit(fan) => {
                     assert!(!fan.targets.is_empty() && fan.targets.len() <= MAX_VIEWERS + 1);
                     assert!(fan.targets.iter().all(|target| target.parity == 0
-                        || fan.welcome
+                        || fan.catch_up
                         || target.parity <= fan.packets.parity()));
                     let proven = |remote| {
                         (0..PEERS.into()).any(|at| address(at) == remote && self.peers[at].proven)
@@ -373,7 +375,7 @@ impl World {
                     let right = |remote| proven(remote) || to_group(remote);
                     assert!(fan.targets.iter().all(|target| right(target.route.remote)));
                 }
-                Output::Resend(resend) => {
+                Output::Retransmit(resend) => {
                     assert!(
                         resend
                             .ranges
@@ -394,7 +396,8 @@ impl World {
                     );
                     self.said_words += 1;
                     if self.said_words.is_multiple_of(3) {
-                        self.engine.on_unsaid(self.now, origin, feedback);
+                        self.engine
+                            .on_feedback_undelivered(self.now, origin, feedback);
                     }
                 }
             }

@@ -14,7 +14,7 @@ use fanlight_proto::message::StreamName;
 use fanlight_proto::multicast;
 
 use crate::engine::{KEY_ROTATION, Multicast};
-use crate::udp::Reach;
+use crate::udp::MulticastOptions;
 use crate::upstream::Endpoint;
 
 /// Sources that one relay subscribes to: each has a thread, and there are no more streams than this.
@@ -413,7 +413,7 @@ impl Config {
 
     /// Where media goes by multicast, and how far, when it does.
     #[must_use]
-    pub fn multicast(&self) -> Option<(Multicast, Reach)> {
+    pub fn multicast(&self) -> Option<(Multicast, MulticastOptions)> {
         let (first, interface, looped) = (self.multicast?, self.interface()?, self.multicast_loop);
         let from = self.listening_address().unwrap_or(interface);
         Some((
@@ -422,7 +422,7 @@ impl Config {
                 from,
                 looped,
             },
-            Reach {
+            MulticastOptions {
                 interface,
                 ttl: self.multicast_ttl,
                 looped,

@@ -1,19 +1,19 @@
 //! The relay without its sockets: frames of the sources and datagrams of the viewers come in, what is to be sent comes
 //! out. Reads no clock and no randomness.
 
-mod account;
 mod admission;
-mod clocks;
+mod congestion;
+mod delivery_ledger;
 mod detections;
-mod fanout;
 mod feedback;
-mod gate;
-mod keys;
-mod lane;
+mod handshake_limiter;
+mod isolation;
+mod key_rotation;
 mod multicast;
-mod need;
-mod rate;
+mod packetize;
+mod parity_control;
 mod session;
+mod source_clocks;
 mod status;
 mod streams;
 mod viewers;
@@ -32,21 +32,23 @@ use fanlight_proto::message::{
 };
 use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
-use fanlight_proto::token::Minter;
+use fanlight_proto::token::TokenKey;
 
-use clocks::Clocks;
 pub use detections::KEPT_DETECTIONS_PER_SECOND;
-pub use fanout::{Fan, Packets, RING_FRAMES, Resend, Route, SPREAD_CHUNK, Target};
-use feedback::Words;
-use gate::Gate;
-pub(crate) use gate::network;
-pub use gate::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
-pub use lane::MAX_LANES;
+use feedback::FeedbackScheduler;
+use handshake_limiter::HandshakeLimiter;
+pub(crate) use handshake_limiter::network;
+pub use handshake_limiter::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
+pub use isolation::MAX_DEDICATED_SOCKETS;
 pub use multicast::Multicast;
+pub use packetize::{
+    FrameTransmit, PacketizedFrame, RETRANSMIT_FRAMES, Retransmit, Route, SPREAD_BATCH, Target,
+};
+use source_clocks::SourceClocks;
 pub use status::{EngineStatus, StreamEntry, ViewerEntry};
-use streams::{Stream, Streams, Unused};
+use streams::{Rejected, Stream, Streams};
 pub use viewers::REPAIR_SHARDS_PER_SECOND;
-use viewers::{Allowance, Viewer, Viewers};
+use viewers::{TokenBucket, Viewer, Viewers};
 
 /// How often idle sessions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -57,7 +59,7 @@ pub const RESETS_PER_SECOND: u32 = 2000;
 
 /// Viewers that get a stream's newest frame besides its turn, because they come or begin anew, in a second: a relay that
 /// comes back shows a picture to all within two, and who comes and goes all the time costs no more than 500 frames.
-pub const WELCOMES_PER_SECOND: u32 = 500;
+pub const CATCH_UPS_PER_SECOND: u32 = 500;
 
 /// How long a key seals a stream's media, unless configured otherwise.
 pub const KEY_ROTATION: Duration = Duration::from_secs(3600);
@@ -116,14 +118,15 @@ pub enum Output {
         datagram: Vec<u8>,
     },
     /// A frame to all viewers of its stream.
-    Fan(Fan),
+    Transmit(FrameTransmit),
     /// Some shards of a frame to one viewer.
-    Resend(Resend),
-    /// What goes to this viewer from now on goes by a socket of its own.
+    Retransmit(Retransmit),
+    /// From now on, send to this viewer by a dedicated socket.
     Isolate(Route),
-    /// What goes to this viewer from now on goes by the socket that all share.
+    /// From now on, send to this viewer by the shared socket.
     Rejoin(Route),
-    /// What a source is to be told. Should it not be said, [`Engine::on_unsaid`] takes it back.
+    /// Feedback for a source. If it cannot be delivered, pass it to
+    /// [`Engine::on_feedback_undelivered`].
     Feedback {
         /// Which upstream.
         origin: usize,
@@ -140,7 +143,7 @@ pub struct Counts {
     /// Frames that gave way to newer ones before they could be sent.
     pub superseded: u64,
     /// Frames given to the fan-out.
-    pub fanned: u64,
+    pub frames_sent: u64,
     /// Arrivals that were not used: a stream too many, or a name that another source has.
     pub refused_frames: u64,
     /// Datagrams that are not ours or break a bound. Nothing is sent for them.
@@ -183,7 +186,7 @@ pub struct Counts {
     pub detections: u64,
     /// Of that, what the sources will not be told.
     pub detections_dropped: u64,
-    /// Words for sources.
+    /// Feedback reports made for sources.
     pub feedback: u64,
 }
 
@@ -193,28 +196,28 @@ pub struct Engine {
     config: EngineConfig,
     access: RelayAccess,
     secrets: Secrets,
-    minter: Minter,
-    gate: Gate,
+    token_key: TokenKey,
+    handshakes: HandshakeLimiter,
     streams: Streams,
-    clocks: Clocks,
+    clocks: SourceClocks,
     viewers: Viewers,
     encoder: Encoder,
     outputs: VecDeque<Output>,
     counts: Counts,
     sessions: u64,
-    lanes: usize,
-    resets: Allowance,
-    welcomes: Allowance,
+    dedicated_sockets: usize,
+    resets: TokenBucket,
+    catch_ups: TokenBucket,
     next_sweep: Time,
     /// How often the condition of a stream has changed.
-    news: u64,
-    feedback: Words,
-    lines: Lines,
+    state_version: u64,
+    feedback: FeedbackScheduler,
+    log_limits: LogLimits,
 }
 
 /// The log lines that others can cause.
 #[derive(Debug, Default)]
-struct Lines {
+struct LogLimits {
     malformed: Limited,
     refused_frames: Limited,
     joined: Limited,
@@ -234,23 +237,23 @@ impl Engine {
         Self {
             config,
             access,
-            minter: Minter::new(secrets.bytes()),
-            feedback: Words::new(secrets.number()),
+            token_key: TokenKey::new(secrets.bytes()),
+            feedback: FeedbackScheduler::new(secrets.number()),
             secrets,
-            gate: Gate::new(),
+            handshakes: HandshakeLimiter::new(),
             streams: Streams::new(config.source_stale),
-            clocks: Clocks::default(),
+            clocks: SourceClocks::default(),
             viewers: Viewers::default(),
             encoder: Encoder::new(),
             outputs: VecDeque::new(),
             counts: Counts::default(),
             sessions: 0,
-            lanes: 0,
-            resets: Allowance::new(Time::default(), RESETS_PER_SECOND),
-            welcomes: Allowance::new(Time::default(), WELCOMES_PER_SECOND),
+            dedicated_sockets: 0,
+            resets: TokenBucket::new(Time::default(), RESETS_PER_SECOND),
+            catch_ups: TokenBucket::new(Time::default(), CATCH_UPS_PER_SECOND),
             next_sweep: Time::default(),
-            news: 0,
-            lines: Lines::default(),
+            state_version: 0,
+            log_limits: LogLimits::default(),
         }
     }
 
@@ -273,7 +276,7 @@ impl Engine {
         if let RelayAccess::Keys { viewers, .. } = &access {
             while let Some(route) = self
                 .viewers
-                .stranger(|key| viewers.iter().any(|(known, _)| known == key))
+                .find_unauthorized(|key| viewers.iter().any(|(known, _)| known == key))
             {
                 let Some(viewer) = self.viewers.at_mut(route.remote) else {
                     break;
@@ -288,14 +291,14 @@ impl Engine {
                     datagram,
                 });
                 self.counts.revoked += 1;
-                drop(self.take_out(now, route));
+                drop(self.remove_viewer(now, route));
             }
         }
         self.access = access;
         streams.sort_unstable();
         streams.dedup();
         for alias in streams {
-            self.announce_key(now, alias, keys::REVOKING_PATIENCE);
+            self.announce_key(now, alias, key_rotation::REVOKE_SWITCH_TIMEOUT);
         }
     }
 
@@ -303,7 +306,7 @@ impl Engine {
     pub fn rotate_keys(&mut self, now: Time) {
         let aliases: Vec<u16> = self.streams.iter().map(|stream| stream.alias).collect();
         for alias in aliases {
-            self.announce_key(now, alias, keys::PATIENCE);
+            self.announce_key(now, alias, key_rotation::KEY_SWITCH_TIMEOUT);
         }
     }
 
@@ -313,15 +316,15 @@ impl Engine {
         self.counts.superseded += arrival.superseded;
         let (stream, news) = match self.streams.hear(now, arrival) {
             Ok(heard) => heard,
-            Err(unused) => return self.on_unused(now, arrival, unused),
+            Err(unused) => return self.on_rejected(now, arrival, unused),
         };
         let alias = stream.alias;
         let newer = picture && stream.note(arrival);
         self.counts.frames += u64::from(picture) + arrival.unwatched;
         if news {
             self.feedback
-                .hasten(now, arrival.origin, feedback::INTERVAL);
-            self.tell_news(now, alias);
+                .schedule(now, arrival.origin, feedback::INTERVAL);
+            self.announce_status(now, alias);
         }
         if newer {
             self.fan_out(now, alias);
@@ -335,14 +338,14 @@ impl Engine {
 
     /// Changes when a stream comes, goes, or is in another condition than before.
     #[must_use]
-    pub const fn news(&self) -> u64 {
-        self.news
+    pub const fn state_version(&self) -> u64 {
+        self.state_version
     }
 
     /// Does what time asks for; call it when [`Engine::next_deadline`] has come. Earlier or more often does no harm.
     pub fn on_tick(&mut self, now: Time) {
         while let Some(alias) = self.streams.expire(now).map(|stream| stream.alias) {
-            self.tell_news(now, alias);
+            self.announce_status(now, alias);
         }
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP_INTERVAL;
@@ -357,11 +360,11 @@ impl Engine {
                     "fell silent",
                 );
             }
-            self.look_after_lanes(now);
-            self.look_after_keys(now);
+            self.update_isolation(now);
+            self.update_keys(now);
             self.flush_lines(now);
         }
-        self.speak(now);
+        self.send_feedback(now);
     }
 
     /// When [`Engine::on_tick`] has something to do.
@@ -414,14 +417,14 @@ impl Engine {
             + self
                 .viewers
                 .iter()
-                .map(|viewer| viewer.rate.skipped())
+                .map(|viewer| viewer.congestion.skipped())
                 .sum::<u64>()
     }
 
     /// How many viewers have a socket of their own.
     #[must_use]
-    pub const fn lanes(&self) -> usize {
-        self.lanes
+    pub const fn dedicated_sockets(&self) -> usize {
+        self.dedicated_sockets
     }
 
     /// How many streams there are, also those whose source is gone.
@@ -436,21 +439,21 @@ impl Engine {
         &self.counts
     }
 
-    fn on_unused(&mut self, now: Time, arrival: &Arrival, unused: Unused) {
-        let reason = match unused {
-            Unused::Old => return,
-            Unused::TooMany => "the relay has all the streams it can carry",
-            Unused::Taken => "another source has a stream of that name",
+    fn on_rejected(&mut self, now: Time, arrival: &Arrival, rejected: Rejected) {
+        let reason = match rejected {
+            Rejected::Old => return,
+            Rejected::TooMany => "the relay has all the streams it can carry",
+            Rejected::Taken => "another source has a stream of that name",
         };
         self.counts.refused_frames += 1;
-        if let Some(count) = self.lines.refused_frames.note(now) {
+        if let Some(count) = self.log_limits.refused_frames.note(now) {
             tracing::warn!(count, stream = %arrival.frame.stream, "frames refused: {reason}");
         }
     }
 
     fn on_malformed(&mut self, now: Time, from: Route, error: DatagramError) {
         self.counts.malformed += 1;
-        if let Some(count) = self.lines.malformed.note(now) {
+        if let Some(count) = self.log_limits.malformed.note(now) {
             tracing::info!(count, from = %from.remote, "malformed datagrams dropped, the last: {error}");
         }
     }
@@ -464,15 +467,15 @@ impl Engine {
             encoder,
             ..
         } = self;
-        let fan = streams.by_alias_mut(alias).and_then(|stream| {
+        let transmit = streams.by_alias_mut(alias).and_then(|stream| {
             let group = config
                 .multicast
                 .map(|multicast| multicast.route(stream.slot));
-            stream.fan(now, viewers, encoder, group)
+            stream.transmit(now, viewers, encoder, group)
         });
-        if let Some(fan) = fan {
-            self.counts.fanned += 1;
-            self.outputs.push_back(Output::Fan(fan));
+        if let Some(transmit) = transmit {
+            self.counts.frames_sent += 1;
+            self.outputs.push_back(Output::Transmit(transmit));
         }
     }
 
@@ -489,28 +492,28 @@ impl Engine {
 
     /// Tells the viewers of a stream its status; the answers to their keep-alives repeat it, should this be lost, or
     /// not be said because the status changes all the time.
-    fn tell_news(&mut self, now: Time, alias: u16) {
+    fn announce_status(&mut self, now: Time, alias: u16) {
         let Some(stream) = self.streams.by_alias_mut(alias) else {
             return;
         };
-        self.news += 1;
+        self.state_version += 1;
         if let Some(count) = stream.line.note(now) {
             stream.log(count);
         }
-        if stream.tellings.left(now) == 0 {
+        if stream.status_messages.left(now) == 0 {
             return;
         }
-        stream.tellings.spend(1);
+        stream.status_messages.spend(1);
         self.pulse_all(now, alias);
     }
 
     /// Ends the session of the viewer at `route`, if it has one.
     fn leave(&mut self, now: Time, route: Route, why: &str) {
-        let Some(viewer) = self.take_out(now, route) else {
+        let Some(viewer) = self.remove_viewer(now, route) else {
             return;
         };
-        self.counts.skipped += viewer.rate.skipped();
-        if let Some(count) = self.lines.left.note(now) {
+        self.counts.skipped += viewer.congestion.skipped();
+        if let Some(count) = self.log_limits.left.note(now) {
             tracing::info!(
                 count,
                 viewer = %route.remote,
@@ -523,7 +526,7 @@ impl Engine {
     }
 
     /// Takes a viewer out of everything that knows it.
-    fn take_out(&mut self, now: Time, route: Route) -> Option<Viewer> {
+    fn remove_viewer(&mut self, now: Time, route: Route) -> Option<Viewer> {
         let viewer = self.viewers.remove(route.remote)?;
         if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
             stream.remove(route.remote);
@@ -536,8 +539,8 @@ impl Engine {
                 },
             );
         }
-        if viewer.lane.is_own() {
-            self.lanes -= 1;
+        if viewer.isolation.is_own() {
+            self.dedicated_sockets -= 1;
             self.outputs.push_back(Output::Rejoin(viewer.route));
         }
         Some(viewer)
@@ -551,7 +554,7 @@ impl Engine {
     }
 
     fn flush_lines(&mut self, now: Time) {
-        let Lines {
+        let LogLimits {
             malformed,
             refused_frames,
             joined,
@@ -561,7 +564,7 @@ impl Engine {
             isolated,
             left_groups,
             detections,
-        } = &mut self.lines;
+        } = &mut self.log_limits;
         let classes = [
             ("malformed datagrams dropped", malformed),
             ("frames refused", refused_frames),

@@ -21,7 +21,7 @@ use crate::board::Board;
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
 use crate::http::{self, Http, HttpError};
-use crate::udp::{self, BindError, Buffers, Captured, Crew, Socket, Turn};
+use crate::udp::{self, BindError, Buffers, Captured, NextRun, SenderPool, Socket};
 use crate::upstream::{Endpoint, Inbox, Outbox, Upstream};
 
 mod shows;
@@ -36,10 +36,10 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const REPORTS_PER_INFO: u32 = 10;
 
 /// Calls to the kernel for received datagrams before the loop looks after its other work.
-const RECEIVES_PER_TURN: usize = 16;
+const RECEIVES_PER_RUN: usize = 16;
 
 /// Longest that farewells wait for room in the socket.
-const FAREWELL_PATIENCE: Duration = Duration::from_millis(100);
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A relay that has its port.
 #[derive(Debug)]
@@ -163,8 +163,8 @@ impl Relay {
             .build()?;
         let served = runtime.block_on(async {
             let legs = (inbox, outboxes);
-            let mut serving = Serving::new(&self.config, self.access, self.socket, legs, board)?;
-            tracing::info!(listen = %self.address, trains = serving.sender.uses_trains(), "serving");
+            let mut serving = EventLoop::new(&self.config, self.access, self.socket, legs, board)?;
+            tracing::info!(listen = %self.address, trains = serving.sender.uses_gso(), "serving");
             serving.run(context).await
         });
         runtime.shutdown_background();
@@ -194,21 +194,21 @@ impl Program for Relay {
 }
 
 /// The event loop.
-struct Serving {
+struct EventLoop {
     engine: Engine,
-    sender: Crew,
+    sender: SenderPool,
     socket: Socket,
     buffers: Buffers,
     inbox: Arc<Inbox>,
     /// Of each upstream, in their order.
     outboxes: Vec<Arc<Outbox>>,
-    reporter: Reporter,
+    reporter: StatusReporter,
     watch: AccessWatch,
     capture: RefCell<Capture>,
     shows: Shows,
 }
 
-impl Serving {
+impl EventLoop {
     fn new(
         config: &Config,
         access: RelayAccess,
@@ -226,7 +226,7 @@ impl Serving {
         Ok(Self {
             engine: Engine::new(bounds, access, clock::random_bytes()),
             watch: AccessWatch::new(config),
-            sender: Crew::new(
+            sender: SenderPool::new(
                 config.gso,
                 socket.max_segments(),
                 config.send_threads,
@@ -236,7 +236,7 @@ impl Serving {
             buffers: Buffers::default(),
             inbox,
             outboxes,
-            reporter: Reporter::default(),
+            reporter: StatusReporter::default(),
             capture: Capture::new(
                 "fanlight-relay",
                 Role::Relay,
@@ -254,7 +254,7 @@ impl Serving {
         let mut watchdog = WatchdogFeeder::new(context.notify.clone());
         let mut requests = Requests::listen();
         loop {
-            let turn = self.turn();
+            let next_run = self.run_once();
             let now = clock::now();
             if !std::mem::replace(&mut ready, true) {
                 context.notify.ready();
@@ -271,19 +271,19 @@ impl Serving {
             }
             if let Some(access) = self.watch.due(now) {
                 self.engine.set_access(now, access);
-                self.take_outputs(now);
+                self.handle_outputs(now);
             }
             let status = self.shows.status(now, &self.engine);
             let wake = [
                 self.engine.next_deadline(),
                 feed,
-                turn.time(),
+                next_run.time(),
                 Some(self.reporter.next),
                 self.watch.next(),
                 status,
             ];
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
-            if turn == Turn::Again {
+            if next_run == NextRun::Again {
                 if context.shutdown.requested() {
                     break;
                 }
@@ -293,13 +293,13 @@ impl Serving {
             tokio::select! {
                 () = &mut stop => break,
                 () = self.socket.readable() => {}
-                () = self.socket.writable(), if matches!(turn, Turn::Blocked(_)) => {}
+                () = self.socket.writable(), if matches!(next_run, NextRun::Blocked(_)) => {}
                 () = self.inbox.filled() => {}
                 () = self.sender.told() => {}
                 () = self.shows.demanded() => {
                     let now = clock::now();
                     self.shows.take_demand(now, &mut self.engine);
-                    self.take_outputs(now);
+                    self.handle_outputs(now);
                 }
                 () = requests.next() => {
                     self.capture.get_mut().on_request(clock::now(), || counts(&self.engine, &self.sender));
@@ -312,13 +312,13 @@ impl Serving {
     }
 
     /// Everything that can be done now, but not for long.
-    fn turn(&mut self) -> Turn {
+    fn run_once(&mut self) -> NextRun {
         let mut more = false;
         if self.shows.suffice(&self.engine) {
             // Nobody was woken for these, and who joins now is to be welcomed with the newest.
             self.take_arrivals(clock::now());
         }
-        for received in 0..RECEIVES_PER_TURN {
+        for received in 0..RECEIVES_PER_RUN {
             let Self {
                 engine,
                 socket,
@@ -334,12 +334,12 @@ impl Serving {
             }) {
                 break;
             }
-            self.take_outputs(now);
-            more = received + 1 == RECEIVES_PER_TURN;
+            self.handle_outputs(now);
+            more = received + 1 == RECEIVES_PER_RUN;
         }
         let now = clock::now();
         self.engine.on_tick(now);
-        self.take_outputs(now);
+        self.handle_outputs(now);
         self.inbox.watch(!self.shows.suffice(&self.engine));
         while let Some((origin, clock)) = self.inbox.take_clock() {
             self.engine.on_source_clock(now, origin, clock);
@@ -349,7 +349,7 @@ impl Serving {
         }
         self.take_arrivals(now);
         let before = self.sender.in_flight();
-        let turn = self.sender.run(
+        let next_run = self.sender.run(
             now,
             &Captured {
                 wire: &self.socket,
@@ -363,7 +363,11 @@ impl Serving {
         self.shows.frames(now, &self.engine);
         // A stream that has just become free may have its next frame waiting.
         let freed = self.sender.in_flight() < before;
-        if more || freed { Turn::Again } else { turn }
+        if more || freed {
+            NextRun::Again
+        } else {
+            next_run
+        }
     }
 
     fn take_arrivals(&mut self, now: Time) {
@@ -379,12 +383,12 @@ impl Serving {
                 break;
             };
             self.engine.on_arrival(now, &arrival);
-            self.take_outputs(now);
+            self.handle_outputs(now);
             self.shows.keep(arrival);
         }
     }
 
-    fn take_outputs(&mut self, now: Time) {
+    fn handle_outputs(&mut self, now: Time) {
         while let Some(output) = self.engine.poll_output() {
             let wire = Captured {
                 wire: &self.socket,
@@ -393,8 +397,8 @@ impl Serving {
             };
             match output {
                 Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
-                Output::Fan(fan) => self.sender.start(now, fan),
-                Output::Resend(resend) => self.sender.resend(&wire, resend),
+                Output::Transmit(transmit) => self.sender.start(now, transmit),
+                Output::Retransmit(retransmit) => self.sender.retransmit(&wire, retransmit),
                 Output::Isolate(route) => self.isolate(route),
                 Output::Rejoin(route) => self.rejoin(now, route),
                 Output::Feedback { origin, feedback } => self.pass_feedback(now, origin, feedback),
@@ -403,12 +407,13 @@ impl Serving {
     }
 
     fn pass_feedback(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
-        if let Some(unsaid) = self
+        if let Some(undelivered) = self
             .outboxes
             .get(origin)
             .and_then(|outbox| outbox.put(feedback))
         {
-            self.engine.on_unsaid(now, origin, unsaid);
+            self.engine
+                .on_feedback_undelivered(now, origin, undelivered);
         }
     }
 
@@ -434,15 +439,15 @@ impl Serving {
     async fn say_goodbye(&mut self) {
         tracing::info!(viewers = self.engine.viewers(), "stopping");
         self.engine.shut_down();
-        let until = clock::now() + FAREWELL_PATIENCE;
+        let until = clock::now() + GOODBYE_TIMEOUT;
         while let Some(output) = self.engine.poll_output() {
             let Output::Send { to, datagram } = output else {
                 continue;
             };
-            let crowded_out = self.sender.counts().crowded_out;
+            let buffer_full = self.sender.counts().buffer_full;
             self.sender.send(&self.socket, to, &datagram);
             let now = clock::now();
-            if self.sender.counts().crowded_out > crowded_out && now < until {
+            if self.sender.counts().buffer_full > buffer_full && now < until {
                 let room =
                     tokio::time::timeout(until.saturating_since(now), self.socket.writable());
                 if room.await.is_ok() {
@@ -457,21 +462,21 @@ impl Serving {
 const COUNTS: &[&str] = &[
     "aborted",
     "frames",
-    "fanned",
+    "frames_sent",
     "datagrams",
     "joins",
     "repairs_asked",
     "repairs_sent",
 ];
 
-fn counts(engine: &Engine, sender: &Crew) -> Vec<u64> {
+fn counts(engine: &Engine, sender: &SenderPool) -> Vec<u64> {
     let (counts, sent) = (engine.counts(), sender.counts());
     let aborted = sent.aborted + sent.failed;
     let repairs = [counts.repairs_asked, counts.repairs_sent];
     [
         aborted,
         counts.frames,
-        counts.fanned,
+        counts.frames_sent,
         sent.datagrams,
         counts.joins,
     ]
@@ -482,15 +487,15 @@ fn counts(engine: &Engine, sender: &Crew) -> Vec<u64> {
 
 /// Tells the figures.
 #[derive(Debug, Default)]
-struct Reporter {
+struct StatusReporter {
     next: Time,
     reports: u32,
     told: engine::Counts,
 }
 
-impl Reporter {
+impl StatusReporter {
     /// The figures in one line, when they are due.
-    fn due(&mut self, now: Time, engine: &Engine, sender: &Crew) -> Option<String> {
+    fn due(&mut self, now: Time, engine: &Engine, sender: &SenderPool) -> Option<String> {
         if now < self.next {
             return None;
         }
@@ -498,16 +503,19 @@ impl Reporter {
         self.reports += 1;
         let (counts, sent) = (engine.counts(), sender.counts());
         let line = format!(
-            "{} viewers ({} apart, {} by multicast), {} streams; frames: {} in, {} out, {} superseded, {} refused; \
-             to single viewers: {} skipped to keep up, {} given up, {} not begun; {} datagrams ({} parity), {} bytes out; \
-             dropped: {} full, {} failed; repairs: {} of {}; {} malformed, {} unauthentic, {} resets, {} joins, \
-             {} refusals; handshakes: {} refused, {} put off; {} fell behind, {} left their group, {} revoked, {} keys rotated",
+            "{} viewers ({} on dedicated sockets, {} by multicast), {} streams; \
+             frames: {} received, {} sent, {} superseded, {} refused; \
+             for single viewers: {} skipped to keep up, {} aborted, {} not started; \
+             {} datagrams ({} parity), {} bytes sent; not sent: {} buffer full, {} failed; \
+             repairs: {} of {}; {} malformed, {} unauthentic, {} resets, {} joins, {} refusals; \
+             handshakes: {} refused, {} put off; \
+             {} isolated, {} left their group, {} revoked, {} keys rotated",
             engine.viewers(),
-            engine.lanes(),
+            engine.dedicated_sockets(),
             engine.in_groups(),
             engine.streams(),
             counts.frames,
-            counts.fanned,
+            counts.frames_sent,
             counts.superseded,
             counts.refused_frames,
             engine.skipped(),
@@ -516,7 +524,7 @@ impl Reporter {
             sent.datagrams,
             sent.parity,
             sent.bytes,
-            sent.crowded_out,
+            sent.buffer_full,
             sent.failed,
             counts.repairs_sent,
             counts.repairs_asked,

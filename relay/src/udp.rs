@@ -1,13 +1,13 @@
 //! The socket that all viewers share, and those of single viewers beside it.
 
-#[cfg(target_os = "linux")]
-mod batch;
-mod crew;
-mod group;
-mod lane;
-mod outlet;
+mod dedicated;
+mod multicast;
+mod pool;
 mod sender;
+#[cfg(target_os = "linux")]
+mod sendmmsg;
 mod shared;
+mod transmit_socket;
 mod wire;
 
 use std::cell::RefCell;
@@ -23,12 +23,12 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-pub use crew::Crew;
-pub use group::Reach;
-use lane::Lane;
-pub use sender::{Aborted, Counts, Sender, Share, Turn};
-use shared::Shared;
-pub use wire::{Refused, Train, Wire};
+use dedicated::DedicatedSocket;
+pub use multicast::MulticastOptions;
+pub use pool::SenderPool;
+pub use sender::{Aborted, Counts, NextRun, Sender, Share};
+use shared::SharedSocket;
+pub use wire::{GsoBatch, Refused, Wire};
 
 use crate::engine::Route;
 
@@ -110,9 +110,9 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
 /// The bound socket in an event loop, and those of single viewers on the same port.
 #[derive(Debug)]
 pub struct Socket {
-    shared: Shared,
+    shared: SharedSocket,
     address: SocketAddr,
-    lanes: BTreeMap<SocketAddr, Lane>,
+    dedicated: BTreeMap<SocketAddr, DedicatedSocket>,
 }
 
 impl Socket {
@@ -123,9 +123,9 @@ impl Socket {
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         Ok(Self {
-            shared: Shared::new(socket, address)?,
+            shared: SharedSocket::new(socket, address)?,
             address,
-            lanes: BTreeMap::new(),
+            dedicated: BTreeMap::new(),
         })
     }
 
@@ -139,17 +139,18 @@ impl Socket {
     /// # Errors
     /// When the system has no such socket to give: then the viewer goes on sharing.
     pub fn isolate(&mut self, to: Route) -> io::Result<()> {
-        self.lanes.insert(to.remote, Lane::open(self.address, to)?);
+        self.dedicated
+            .insert(to.remote, DedicatedSocket::open(self.address, to)?);
         Ok(())
     }
 
     /// From now on the viewer at `to` shares the socket again. `each` gets what waited in its own.
     pub fn rejoin(&mut self, to: Route, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) {
-        if let Some(lane) = self.lanes.remove(&to.remote) {
+        if let Some(dedicated) = self.dedicated.remove(&to.remote) {
             // Directly: the event loop may not have been told yet that there is something.
-            let from = Inlet {
-                io: &lane.io,
-                state: &lane.state,
+            let from = ReceiveSocket {
+                io: &dedicated.io,
+                state: &dedicated.state,
                 when_told: false,
                 any_local: self.any_local(),
             };
@@ -165,12 +166,12 @@ impl Socket {
     /// Errors of a socket come again, and are counted, when it is read.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         let ready = self.shared.io.poll_recv_ready(context).is_ready();
-        let lanes = self
-            .lanes
+        let dedicated = self
+            .dedicated
             .values()
-            .filter(|lane| lane.io.poll_recv_ready(context).is_ready());
+            .filter(|dedicated| dedicated.io.poll_recv_ready(context).is_ready());
         // Each of them, so that each wakes this task.
-        if lanes.count() > 0 || ready {
+        if dedicated.count() > 0 || ready {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -182,7 +183,7 @@ impl Socket {
         self.shared.writable().await;
     }
 
-    /// How many datagrams the kernel takes as one train.
+    /// How many datagrams the kernel takes as one batch.
     #[must_use]
     pub fn max_segments(&self) -> usize {
         self.shared.state.max_gso_segments()
@@ -191,10 +192,13 @@ impl Socket {
     /// Gives `each` what one call to the kernel brings, for each socket; whether there was anything. Errors that the
     /// network sent for former datagrams are passed over.
     pub fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) -> bool {
-        let lanes = self.lanes.values().map(|lane| (&lane.io, &lane.state));
+        let dedicated = self
+            .dedicated
+            .values()
+            .map(|dedicated| (&dedicated.io, &dedicated.state));
         let mut any = false;
-        for (io, state) in std::iter::once((&self.shared.io, &self.shared.state)).chain(lanes) {
-            let from = Inlet {
+        for (io, state) in std::iter::once((&self.shared.io, &self.shared.state)).chain(dedicated) {
+            let from = ReceiveSocket {
                 io,
                 state,
                 when_told: true,
@@ -219,7 +223,7 @@ enum Received {
 }
 
 /// A socket to receive from.
-struct Inlet<'a> {
+struct ReceiveSocket<'a> {
     io: &'a tokio::net::UdpSocket,
     state: &'a UdpSocketState,
     /// Only when the event loop has been told that there is something.
@@ -227,7 +231,7 @@ struct Inlet<'a> {
     any_local: bool,
 }
 
-impl Inlet<'_> {
+impl ReceiveSocket<'_> {
     fn receive(&self, buffers: &mut Buffers, each: &mut impl FnMut(Route, &[u8])) -> Received {
         let mut meta = [RecvMeta::default(); BATCH];
         let mut read = || {
@@ -261,20 +265,20 @@ impl Inlet<'_> {
 }
 
 impl Wire for Socket {
-    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
-        match self.lanes.get(&train.to.remote) {
-            Some(lane) => lane.send(train),
-            None => self.shared.send(train),
+    fn send(&self, batch: GsoBatch<'_>) -> Result<(), Refused> {
+        match self.dedicated.get(&batch.to.remote) {
+            Some(dedicated) => dedicated.send(batch),
+            None => self.shared.send(batch),
         }
     }
 
     #[cfg(target_os = "linux")]
-    fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
-        self.shared.send_many(trains)
+    fn send_many(&self, batches: &[GsoBatch<'_>]) -> (usize, Result<(), Refused>) {
+        self.shared.send_many(batches)
     }
 
-    fn has_lane(&self, to: SocketAddr) -> bool {
-        self.lanes.contains_key(&to)
+    fn has_dedicated_socket(&self, to: SocketAddr) -> bool {
+        self.dedicated.contains_key(&to)
     }
 }
 
@@ -283,32 +287,32 @@ impl Wire for Socket {
 pub struct Captured<'a, W> {
     /// Where they go.
     pub wire: &'a W,
-    /// Where they are noted, a train as one.
+    /// Where they are noted, a batch as one.
     pub capture: &'a RefCell<Capture>,
     /// The present.
     pub now: Time,
 }
 
 impl<W: Wire> Wire for Captured<'_, W> {
-    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
-        self.wire.send(train)?;
+    fn send(&self, batch: GsoBatch<'_>) -> Result<(), Refused> {
+        self.wire.send(batch)?;
         self.capture
             .borrow_mut()
-            .note(self.now, Direction::Out, train.to.remote, train.bytes);
+            .note(self.now, Direction::Out, batch.to.remote, batch.bytes);
         Ok(())
     }
 
-    fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
-        let (sent, result) = self.wire.send_many(trains);
+    fn send_many(&self, batches: &[GsoBatch<'_>]) -> (usize, Result<(), Refused>) {
+        let (sent, result) = self.wire.send_many(batches);
         let mut capture = self.capture.borrow_mut();
-        trains[..sent]
+        batches[..sent]
             .iter()
-            .for_each(|train| capture.note(self.now, Direction::Out, train.to.remote, train.bytes));
+            .for_each(|batch| capture.note(self.now, Direction::Out, batch.to.remote, batch.bytes));
         (sent, result)
     }
 
-    fn has_lane(&self, to: SocketAddr) -> bool {
-        self.wire.has_lane(to)
+    fn has_dedicated_socket(&self, to: SocketAddr) -> bool {
+        self.wire.has_dedicated_socket(to)
     }
 }
 

@@ -11,7 +11,9 @@ use fanlight_proto::handshake::{RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use fanlight_proto::message::{FrameBuffer, parse_frame};
 use fanlight_proto::parity::level_count;
-use fanlight_relay::engine::{self as relay, Arrival, Fan, Output, Packets, Route};
+use fanlight_relay::engine::{
+    self as relay, Arrival, FrameTransmit, Output, PacketizedFrame, Route,
+};
 use fanlight_viewer::engine::{self as viewer, Redundancy, Wish};
 
 use crate::sample::{PICTURE, header};
@@ -122,7 +124,7 @@ impl EngineHarness {
     }
 
     /// Whether every viewer gets all that it is to get, at once.
-    fn is_steady(&self, fan: &Fan) -> bool {
+    fn is_steady(&self, fan: &FrameTransmit) -> bool {
         let parity = self.service.parity_of(fan.packets.shards());
         fan.targets
             .iter()
@@ -130,7 +132,7 @@ impl EngineHarness {
     }
 
     /// A frame comes in, and viewers and relay talk until the next. The frames that were fanned out.
-    fn pass_frame_time(&mut self, viewers: &mut Viewers) -> Vec<Fan> {
+    fn pass_frame_time(&mut self, viewers: &mut Viewers) -> Vec<FrameTransmit> {
         let mut outputs = Vec::new();
         self.frame(|output| outputs.push(output));
         let mut fans = self.deliver(outputs, viewers);
@@ -146,7 +148,7 @@ impl EngineHarness {
     }
 
     /// Brings what viewers say to the relay and its answers back, until nobody has more to say.
-    fn talk(&mut self, viewers: &mut Viewers) -> Vec<Fan> {
+    fn talk(&mut self, viewers: &mut Viewers) -> Vec<FrameTransmit> {
         let mut fans = Vec::new();
         loop {
             let said = said(viewers);
@@ -169,7 +171,7 @@ impl EngineHarness {
     }
 
     /// Brings `outputs` to the viewers. The frames among them that are for all.
-    fn deliver(&self, outputs: Vec<Output>, viewers: &mut Viewers) -> Vec<Fan> {
+    fn deliver(&self, outputs: Vec<Output>, viewers: &mut Viewers) -> Vec<FrameTransmit> {
         let mut hear = |to: Route, datagram: &[u8]| {
             if let Some(viewer) = viewers.get_mut(&to.remote) {
                 viewer.on_datagram(self.now, 0, &mut datagram.to_vec());
@@ -179,13 +181,13 @@ impl EngineHarness {
         for output in outputs {
             match output {
                 Output::Send { to, datagram } => hear(to, &datagram),
-                Output::Resend(resend) => {
+                Output::Retransmit(resend) => {
                     let indices = resend.ranges.iter().cloned().flatten();
                     indices.for_each(|index| hear(resend.to, datagram(&resend.packets, index)));
                 }
-                Output::Fan(fan) => {
+                Output::Transmit(fan) => {
                     self.deliver_fan(&fan, &mut hear);
-                    fans.extend(as_fan(Output::Fan(fan)));
+                    fans.extend(as_fan(Output::Transmit(fan)));
                 }
                 Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
             }
@@ -193,7 +195,7 @@ impl EngineHarness {
         fans
     }
 
-    fn deliver_fan(&self, fan: &Fan, hear: &mut impl FnMut(Route, &[u8])) {
+    fn deliver_fan(&self, fan: &FrameTransmit, hear: &mut impl FnMut(Route, &[u8])) {
         for target in fan.targets.iter() {
             for index in 0..fan.packets.shards() + target.parity {
                 if !(self.service.parity && index == SWALLOWED) {
@@ -223,14 +225,14 @@ fn said(viewers: &mut Viewers) -> Vec<(SocketAddr, Vec<u8>)> {
 }
 
 /// A frame that is for all.
-pub(crate) fn as_fan(output: Output) -> Option<Fan> {
+pub(crate) fn as_fan(output: Output) -> Option<FrameTransmit> {
     match output {
-        Output::Fan(fan) if !fan.welcome => Some(fan),
+        Output::Transmit(fan) if !fan.catch_up => Some(fan),
         _ => None,
     }
 }
 
-fn datagram(packets: &Packets, index: u16) -> &[u8] {
+fn datagram(packets: &PacketizedFrame, index: u16) -> &[u8] {
     packets.datagrams(index..index + 1)
 }
 

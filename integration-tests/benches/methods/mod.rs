@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use fanlight_daemon::clock;
 use fanlight_relay::config::Gso;
-use fanlight_relay::engine::Fan;
+use fanlight_relay::engine::FrameTransmit;
 use fanlight_relay::udp::{Sender, Socket, bind};
 use quinn_udp::{Transmit, UdpSocketState};
 use tokio::io::Interest;
@@ -125,8 +125,8 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
     methods
 }
 
-/// The next frame of a engine_harness.
-fn fan(engine_harness: &mut EngineHarness) -> Fan {
+/// The next frame of the harness.
+fn fan(engine_harness: &mut EngineHarness) -> FrameTransmit {
     let mut fans = Vec::new();
     engine_harness.frame(|output| fans.extend(as_fan(output)));
     fans.pop().expect("viewers wait for each frame")
@@ -141,7 +141,7 @@ struct Load {
 }
 
 impl Load {
-    fn of(fan: &Fan, viewers: &[SocketAddr]) -> Self {
+    fn of(fan: &FrameTransmit, viewers: &[SocketAddr]) -> Self {
         let packets = &fan.packets;
         let count = packets.shards() + fan.targets[0].parity;
         Self {
@@ -184,7 +184,7 @@ fn raw<'a, S: AsFd>(
 }
 
 /// What the relay does once a frame is cut.
-fn send(outlets: &Outlets, fan: Fan) -> impl FnMut() -> bool {
+fn send(outlets: &Outlets, fan: FrameTransmit) -> impl FnMut() -> bool {
     let expected = fan
         .targets
         .iter()

@@ -3,7 +3,7 @@
 use fanlight_daemon::clock;
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::Output;
-use fanlight_relay::udp::{Sender, Socket, Turn};
+use fanlight_relay::udp::{NextRun, Sender, Socket};
 use tokio::runtime::Runtime;
 
 use crate::engine_harness::EngineHarness;
@@ -42,9 +42,9 @@ impl<'a> Serving<'a> {
         let before = sender.counts().datagrams;
         let now = clock::now();
         engine_harness.frame(|output| match output {
-            Output::Fan(fan) => sender.start(now, fan),
+            Output::Transmit(fan) => sender.start(now, fan),
             Output::Send { to, datagram } => sender.send(*socket, to, &datagram),
-            Output::Resend(resend) => sender.resend(*socket, &resend),
+            Output::Retransmit(resend) => sender.retransmit(*socket, &resend),
             Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
         });
         send_all(runtime, sender, socket);
@@ -57,12 +57,12 @@ pub(crate) fn send_all(runtime: &Runtime, sender: &mut Sender, socket: &Socket) 
     loop {
         let now = clock::now();
         match sender.run(now, socket) {
-            Turn::Idle => return,
-            Turn::Again => {}
-            Turn::At(time) => {
+            NextRun::Idle => return,
+            NextRun::Again => {}
+            NextRun::At(time) => {
                 runtime.block_on(async { tokio::time::sleep(time.saturating_since(now)).await });
             }
-            Turn::Blocked(_) => runtime.block_on(socket.writable()),
+            NextRun::Blocked(_) => runtime.block_on(socket.writable()),
         }
     }
 }

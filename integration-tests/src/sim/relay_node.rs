@@ -11,7 +11,7 @@ use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::parse_frame;
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{Engine, EngineConfig, Output, Route};
-use fanlight_relay::udp::{Refused, Sender, Train, Turn, Wire};
+use fanlight_relay::udp::{GsoBatch, NextRun, Refused, Sender, Wire};
 use fanlight_relay::upstream::Inbox;
 
 use super::Access;
@@ -54,7 +54,7 @@ pub(super) struct Relay {
     sender: Sender,
     inbox: Inbox,
     wire: Egress,
-    turn: Turn,
+    turn: NextRun,
     /// The viewers whose keys it knows.
     listed: Vec<usize>,
 }
@@ -64,7 +64,7 @@ pub(super) struct Relay {
 struct Egress(RefCell<Vec<(SocketAddr, Vec<u8>)>>);
 
 impl Wire for Egress {
-    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
+    fn send(&self, train: GsoBatch<'_>) -> Result<(), Refused> {
         let datagrams = train
             .bytes
             .chunks(train.segment.unwrap_or(train.bytes.len()).max(1));
@@ -74,7 +74,7 @@ impl Wire for Egress {
         Ok(())
     }
 
-    fn has_lane(&self, _to: SocketAddr) -> bool {
+    fn has_dedicated_socket(&self, _to: SocketAddr) -> bool {
         false
     }
 }
@@ -89,7 +89,7 @@ impl Relay {
             sender: Sender::new(Gso::On, SEGMENTS),
             inbox: Inbox::default(),
             wire: Egress::default(),
-            turn: Turn::Idle,
+            turn: NextRun::Idle,
             listed,
         }
     }
@@ -138,7 +138,7 @@ impl Relay {
         vec![
             ("aborted", sent.aborted + sent.failed),
             ("frames", counts.frames),
-            ("fanned", counts.fanned),
+            ("frames_sent", counts.frames_sent),
             ("joins", counts.joins),
             ("repairs_asked", counts.repairs_asked),
             ("repairs_sent", counts.repairs_sent),
@@ -194,7 +194,7 @@ impl Relay {
             while let Some(aborted) = self.sender.take_aborted() {
                 self.engine.on_aborted(aborted.to, aborted.begun);
             }
-            if self.turn != Turn::Again && self.sender.in_flight() == before {
+            if self.turn != NextRun::Again && self.sender.in_flight() == before {
                 return;
             }
         }
@@ -205,8 +205,8 @@ impl Relay {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Send { to, datagram } => self.sender.send(&self.wire, to, &datagram),
-                Output::Fan(fan) => self.sender.start(now, fan),
-                Output::Resend(resend) => self.sender.resend(&self.wire, &resend),
+                Output::Transmit(fan) => self.sender.start(now, fan),
+                Output::Retransmit(resend) => self.sender.retransmit(&self.wire, &resend),
                 // The simulated wire never fills.
                 Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
             }

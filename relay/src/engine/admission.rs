@@ -7,13 +7,13 @@ use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse, Report};
 use prost::Message as _;
 
-use super::detections::Desk;
-use super::keys::Keys;
-use super::lane::Lane;
+use super::congestion::CongestionController;
+use super::detections::DetectionQueue;
+use super::isolation::IsolationState;
+use super::key_rotation::KeyRotation;
 use super::multicast::Membership;
-use super::need::Need;
-use super::rate::Rate;
-use super::viewers::{Allowance, REPAIR_SHARDS_PER_SECOND, Secure, Viewer};
+use super::parity_control::ParityController;
+use super::viewers::{REPAIR_SHARDS_PER_SECOND, SecureSession, TokenBucket, Viewer};
 use super::{Engine, Output, Route, Stream};
 
 /// Longest list of streams: with the header, a handshake's bytes and its seal it is no longer than a JOIN.
@@ -26,9 +26,9 @@ impl Engine {
             let message = format!("this relay speaks version {VERSION}");
             return self.refuse(now, from, join, Refusal::Version, message);
         }
-        if !self.minter.holds(now, from.remote, &join.token) {
+        if !self.token_key.holds(now, from.remote, &join.token) {
             self.counts.challenges += 1;
-            let token = self.minter.mint(now, from.remote).to_vec().into();
+            let token = self.token_key.mint(now, from.remote).to_vec().into();
             let access = self.access.kind().into();
             return self.send(
                 from,
@@ -39,7 +39,7 @@ impl Engine {
                 }),
             );
         }
-        let of_former_session = |viewer: &Viewer| viewer.spent.contains(&join.nonce);
+        let of_former_session = |viewer: &Viewer| viewer.used_nonces.contains(&join.nonce);
         if self.viewers.at(from.remote).is_some_and(of_former_session) {
             return;
         }
@@ -50,7 +50,7 @@ impl Engine {
             .filter(|viewer| viewer.nonce == join.nonce && !join.list);
         match known.map(|viewer| (viewer.session, viewer.alias, viewer.secure.as_ref())) {
             Some((session, alias, None)) => {
-                self.accept_again(now, from, self.acceptance(join.nonce, session, alias));
+                self.accept_again(now, from, self.accept_message(join.nonce, session, alias));
             }
             Some((_, _, Some(secure))) => {
                 // The bytes as they were: another answer to the same handshake would be another channel.
@@ -64,14 +64,14 @@ impl Engine {
 
     fn accept_again(&mut self, now: Time, to: Route, accept: Accept) {
         self.send(to, &ToViewer::Accept(accept));
-        self.welcome(now, to.remote);
+        self.catch_up(now, to.remote);
     }
 
     /// A JOIN from an address that has proved itself: now the key, if one is asked for.
     fn on_proven_join(&mut self, now: Time, from: Route, join: &Join) {
         let responder = match &self.access {
             RelayAccess::Open => None,
-            _ if !self.gate.admits(now, &self.minter, from.remote) => {
+            _ if !self.handshakes.admits(now, &self.token_key, from.remote) => {
                 self.counts.handshakes_put_off += 1;
                 let message = "too many handshakes at a time".to_owned();
                 return self.refuse(now, from, join, Refusal::Busy, message);
@@ -89,7 +89,7 @@ impl Engine {
         };
         if join.list {
             let list = self.list(join.nonce);
-            let answered = self.answered(&list, responder);
+            let answered = self.accept_datagram(&list, responder);
             self.outputs
                 .extend(answered.map(|(datagram, _)| Output::Send { to: from, datagram }));
             return;
@@ -98,7 +98,7 @@ impl Engine {
     }
 
     fn admit(&mut self, now: Time, from: Route, join: &Join, responder: Option<Responder>) {
-        let alias = match self.wanted(join) {
+        let alias = match self.requested_stream(join) {
             Ok(stream) => stream.alias,
             Err((refusal, message)) => return self.refuse(now, from, join, refusal, message),
         };
@@ -111,7 +111,7 @@ impl Engine {
             return self.refuse(now, from, join, Refusal::Busy, message);
         }
         self.sessions += 1;
-        let session = self.minter.session(self.sessions);
+        let session = self.token_key.session(self.sessions);
         if responder.is_some() {
             self.make_keys(now, alias);
         }
@@ -123,8 +123,8 @@ impl Engine {
             .and_then(Responder::name)
             .unwrap_or(&join.name)
             .to_owned();
-        let accept = self.acceptance(join.nonce, session, alias);
-        let Some((datagram, channel)) = self.answered(&accept, responder) else {
+        let accept = self.accept_message(join.nonce, session, alias);
+        let Some((datagram, channel)) = self.accept_datagram(&accept, responder) else {
             return;
         };
         let spent = self
@@ -137,18 +137,18 @@ impl Engine {
         }
         let accept = datagram.clone();
         self.outputs.push_back(Output::Send { to: from, datagram });
-        let secure = channel.map(|channel| Secure {
+        let secure = channel.map(|channel| SecureSession {
             channel,
             accept: Some(accept),
             identity,
         });
-        self.seat(
+        self.add_viewer(
             now,
             join,
             Viewer {
                 session,
                 nonce: join.nonce,
-                spent,
+                used_nonces: spent,
                 alias,
                 route: from,
                 capacity: join.receive_capacity,
@@ -156,12 +156,12 @@ impl Engine {
                 since: now,
                 heard: now,
                 report: Report::default(),
-                desk: Desk::new(now, self.sessions),
-                repairs: Allowance::new(now, REPAIR_SHARDS_PER_SECOND),
+                detections: DetectionQueue::new(now, self.sessions),
+                repairs: TokenBucket::new(now, REPAIR_SHARDS_PER_SECOND),
                 paused: join.paused,
-                rate: Rate::new(now),
-                need: Need::default(),
-                lane: Lane::begin(now, self.lanes),
+                congestion: CongestionController::new(now),
+                parity: ParityController::default(),
+                isolation: IsolationState::begin(now, self.dedicated_sockets),
                 membership: Membership::default(),
                 aborted: 0,
                 key_generation: 0,
@@ -171,28 +171,28 @@ impl Engine {
     }
 
     /// Gives a viewer its place among the others, and its first picture.
-    fn seat(&mut self, now: Time, join: &Join, viewer: Viewer) {
+    fn add_viewer(&mut self, now: Time, join: &Join, viewer: Viewer) {
         let route = viewer.route;
         self.counts.joins += 1;
         if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
             stream.add(route.remote);
-            if let Some(count) = self.lines.joined.note(now) {
+            if let Some(count) = self.log_limits.joined.note(now) {
                 tracing::info!(count, viewer = %route.remote, name = ?join.name, stream = %stream.name, "viewers joined");
             }
         }
-        if viewer.lane.is_own() {
-            self.lanes += 1;
+        if viewer.isolation.is_own() {
+            self.dedicated_sockets += 1;
             self.outputs.push_back(Output::Isolate(route));
         }
         let alias = viewer.alias;
         self.viewers.insert(viewer);
-        self.on_watched(now, alias);
-        self.welcome(now, route.remote);
+        self.on_viewer_joined(now, alias);
+        self.catch_up(now, route.remote);
     }
 
     /// The datagram that answers a JOIN, with the channel that it opens when it brought a handshake; none when the
     /// handshake comes to nothing after all.
-    fn answered(
+    fn accept_datagram(
         &mut self,
         accept: &Accept,
         responder: Option<Responder>,
@@ -220,7 +220,9 @@ impl Engine {
     fn make_keys(&mut self, now: Time, alias: u16) {
         let secret = self.secrets.bytes();
         if let Some(stream) = self.streams.by_alias_mut(alias) {
-            stream.keys.get_or_insert_with(|| Keys::new(now, secret));
+            stream
+                .keys
+                .get_or_insert_with(|| KeyRotation::new(now, secret));
         }
     }
 
@@ -229,7 +231,7 @@ impl Engine {
         self.refuse(now, to, join, Refusal::Key, error.to_string());
     }
 
-    fn wanted(&self, join: &Join) -> Result<&Stream, (Refusal, String)> {
+    fn requested_stream(&self, join: &Join) -> Result<&Stream, (Refusal, String)> {
         let Some(first) = self.streams.first() else {
             return Err((Refusal::NoStreams, "no source has come yet".to_owned()));
         };
@@ -247,23 +249,23 @@ impl Engine {
     }
 
     /// What a viewer is told when it is let in.
-    fn acceptance(&self, nonce: u64, session: u64, alias: u16) -> Accept {
+    fn accept_message(&self, nonce: u64, session: u64, alias: u16) -> Accept {
         let stream = self.streams.by_alias(alias);
         let keys = stream
             .and_then(|stream| stream.keys.as_ref())
-            .map(Keys::messages)
+            .map(KeyRotation::messages)
             .unwrap_or_default();
         Accept {
             session,
             stream: stream.map(Stream::info),
             keys,
-            ..self.welcome_words(nonce)
+            ..self.base_accept(nonce)
         }
     }
 
     /// The answer to a request for the list: what fits a datagram no longer than the request.
     fn list(&self, nonce: u64) -> Accept {
-        let mut list = self.welcome_words(nonce);
+        let mut list = self.base_accept(nonce);
         for stream in self.streams.iter() {
             list.streams.push(stream.info());
             if list.encoded_len() > MAX_LIST {
@@ -274,7 +276,7 @@ impl Engine {
         list
     }
 
-    fn welcome_words(&self, nonce: u64) -> Accept {
+    fn base_accept(&self, nonce: u64) -> Accept {
         Accept {
             nonce,
             total_streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
@@ -286,7 +288,7 @@ impl Engine {
 
     fn refuse(&mut self, now: Time, to: Route, join: &Join, refusal: Refusal, message: String) {
         self.counts.refusals += 1;
-        if let Some(count) = self.lines.refused_joins.note(now) {
+        if let Some(count) = self.log_limits.refused_joins.note(now) {
             tracing::info!(count, viewer = %to.remote, name = ?join.name, "joins refused, the last: {message}");
         }
         let retry_after_ms = match refusal {

@@ -7,7 +7,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS};
 use fanlight_proto::message::{CanaryStatus, Detection, Detections, Verdict, ViewerReport};
 
-use super::viewers::Allowance;
+use super::viewers::TokenBucket;
 
 /// Detections of one viewer that are kept in a second: four trackers at 30 fps.
 pub const KEPT_DETECTIONS_PER_SECOND: u32 = 120;
@@ -20,7 +20,7 @@ const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct DetectionQueue {
     /// The viewer's name towards the source.
     pub(super) number: u64,
     /// There is something to tell besides detections.
@@ -31,12 +31,12 @@ pub(super) struct Desk {
     dropped: u64,
     canary_status: Option<CanaryStatus>,
     waiting: VecDeque<Detection>,
-    messages: Allowance,
-    detections: Allowance,
+    messages: TokenBucket,
+    detections: TokenBucket,
     verdict: Option<(Time, Verdict)>,
 }
 
-impl Desk {
+impl DetectionQueue {
     /// Of a viewer that has come as the `number`th of this run. That is news.
     pub(super) const fn new(now: Time, number: u64) -> Self {
         Self {
@@ -48,8 +48,8 @@ impl Desk {
             dropped: 0,
             canary_status: None,
             waiting: VecDeque::new(),
-            messages: Allowance::new(now, DETECTIONS_PER_SECOND),
-            detections: Allowance::new(now, KEPT_DETECTIONS_PER_SECOND),
+            messages: TokenBucket::new(now, DETECTIONS_PER_SECOND),
+            detections: TokenBucket::new(now, KEPT_DETECTIONS_PER_SECOND),
             verdict: None,
         }
     }
@@ -108,7 +108,7 @@ impl Desk {
         over as u64
     }
 
-    /// What is to be told, with the oldest detections that fit; it counts as told when [`Desk::told`] is called.
+    /// What is to be told, with the oldest detections that fit; it counts as told when [`DetectionQueue::told`] is called.
     pub(super) fn seen(&self) -> ViewerReport {
         ViewerReport {
             viewer: self.number,
@@ -164,44 +164,44 @@ mod tests {
 
     #[test]
     fn so_many_messages_and_detections_are_kept_in_a_second_and_the_rest_is_counted() {
-        let mut desk = Desk::new(START, 1);
+        let mut queue = DetectionQueue::new(START, 1);
         let (mut sent, mut told) = (0, 0);
         for millis in 0..1000 {
             sent += 4;
-            desk.take(
+            queue.take(
                 START + Duration::from_millis(millis),
                 Some(7),
                 said(sent, sent - 4..sent),
             );
-            told += desk.seen().detections.len() as u64;
-            desk.told(MAX_DETECTIONS);
+            told += queue.seen().detections.len() as u64;
+            queue.told(MAX_DETECTIONS);
         }
         assert_eq!(
-            (told, desk.seen().dropped),
+            (told, queue.seen().dropped),
             (4 * u64::from(DETECTIONS_PER_SECOND), sent - told)
         );
         let later = START + Duration::from_secs(5);
         for _ in 0..10 {
             sent += 16;
-            desk.take(later, Some(7), said(sent, 0..16));
-            told += desk.seen().detections.len() as u64;
-            desk.told(MAX_DETECTIONS);
+            queue.take(later, Some(7), said(sent, 0..16));
+            told += queue.seen().detections.len() as u64;
+            queue.told(MAX_DETECTIONS);
         }
         assert_eq!(
             told,
             4 * u64::from(DETECTIONS_PER_SECOND) + u64::from(KEPT_DETECTIONS_PER_SECOND)
         );
-        assert_eq!(told + desk.seen().dropped, sent);
+        assert_eq!(told + queue.seen().dropped, sent);
     }
 
     #[test]
     fn detections_of_another_epoch_are_dropped_and_a_datagram_that_comes_twice_counts_once() {
-        let mut desk = Desk::new(START, 1);
-        assert_eq!(desk.take(START, Some(8), said(3, 0..3)), 3);
-        assert_eq!(desk.take(START, None, said(4, 3..4)), 1);
-        assert_eq!(desk.take(START, Some(7), said(6, 4..6)), 0);
-        assert_eq!(desk.take(START, Some(7), said(6, 4..6)), 0);
-        let seen = desk.seen();
+        let mut queue = DetectionQueue::new(START, 1);
+        assert_eq!(queue.take(START, Some(8), said(3, 0..3)), 3);
+        assert_eq!(queue.take(START, None, said(4, 3..4)), 1);
+        assert_eq!(queue.take(START, Some(7), said(6, 4..6)), 0);
+        assert_eq!(queue.take(START, Some(7), said(6, 4..6)), 0);
+        let seen = queue.seen();
         assert_eq!(
             (seen.detections.len(), seen.sent, seen.dropped, seen.screen),
             (2, 6, 4, 3)
@@ -210,24 +210,25 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_nobody_takes_them() {
-        let mut desk = Desk::new(START, 1);
+        let mut queue = DetectionQueue::new(START, 1);
         for number in 0..40 {
-            desk.take(
+            queue.take(
                 START + Duration::from_millis(100 * number),
                 Some(7),
                 said(number + 1, number..number + 1),
             );
         }
-        assert_eq!(desk.seen().detections[0].number, 40 - MAX_WAITING as u64);
-        assert_eq!(desk.seen().dropped, 40 - MAX_WAITING as u64);
+        assert_eq!(queue.seen().detections[0].number, 40 - MAX_WAITING as u64);
+        assert_eq!(queue.seen().dropped, 40 - MAX_WAITING as u64);
         assert_eq!(
-            desk.cut(MAX_DETECTIONS),
+            queue.cut(MAX_DETECTIONS),
             0,
             "who has a whole feedback's share tells the rest later"
         );
-        assert_eq!(desk.cut(2), MAX_WAITING as u64 - 2);
+        assert_eq!(queue.cut(2), MAX_WAITING as u64 - 2);
         assert_eq!(
-            desk.seen()
+            queue
+                .seen()
                 .detections
                 .iter()
                 .map(|detection| detection.number)
@@ -238,16 +239,16 @@ mod tests {
 
     #[test]
     fn a_verdict_is_told_for_three_seconds() {
-        let mut desk = Desk::new(START, 1);
+        let mut queue = DetectionQueue::new(START, 1);
         let verdict = Verdict {
             error: 0.5,
             ..Verdict::default()
         };
-        desk.note_verdict(START, verdict);
+        queue.note_verdict(START, verdict);
         assert_eq!(
-            desk.verdict(START + Duration::from_millis(2999)),
+            queue.verdict(START + Duration::from_millis(2999)),
             Some(verdict)
         );
-        assert_eq!(desk.verdict(START + VERDICT_LIFETIME), None);
+        assert_eq!(queue.verdict(START + VERDICT_LIFETIME), None);
     }
 }

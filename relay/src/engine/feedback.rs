@@ -43,7 +43,7 @@ const MAX_AWAITED: usize = MAX_STREAMS;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct FeedbackScheduler {
     relay: u64,
     /// Those that have streams, or have not been told yet that they have none; no more than
     /// [`MAX_SOURCES`](crate::config::MAX_SOURCES).
@@ -66,7 +66,7 @@ struct Origin {
     departed: VecDeque<ViewerReport>,
 }
 
-impl Words {
+impl FeedbackScheduler {
     /// Of the run that `relay` names.
     pub(super) const fn new(relay: u64) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Words {
     }
 
     /// There is news for the source: a feedback is due `interval` after the last.
-    pub(super) fn hasten(&mut self, now: Time, number: usize, interval: Duration) {
+    pub(super) fn schedule(&mut self, now: Time, number: usize, interval: Duration) {
         let origin = self.origin(now, number);
         let due = origin.last.map_or(now, |last| now.max(last + interval));
         origin.due = origin.due.min(due);
@@ -106,7 +106,7 @@ impl Words {
     /// A viewer has gone.
     pub(super) fn note_departed(&mut self, now: Time, number: usize, seen: ViewerReport) {
         self.origin(now, number).depart(seen);
-        self.hasten(now, number, INTERVAL);
+        self.schedule(now, number, INTERVAL);
     }
 
     fn origin(&mut self, now: Time, number: usize) -> &mut Origin {
@@ -189,7 +189,7 @@ impl Engine {
             return;
         };
         let first = before == 0 && stream.members().is_empty();
-        self.feedback.hasten(
+        self.feedback.schedule(
             now,
             stream.origin,
             if first { URGENT_INTERVAL } else { INTERVAL },
@@ -213,14 +213,14 @@ impl Engine {
             .iter_mut()
             .filter(|viewer| own.contains(&viewer.alias))
         {
-            if let Some(verdict) = verdicts.get(&viewer.desk.number) {
-                viewer.desk.note_verdict(now, *verdict);
+            if let Some(verdict) = verdicts.get(&viewer.detections.number) {
+                viewer.detections.note_verdict(now, *verdict);
             }
         }
     }
 
     /// Takes back a feedback for upstream `origin` that could not be said: what it told is told again, or counted as dropped.
-    pub fn on_unsaid(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
+    pub fn on_feedback_undelivered(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
         let mut lost = BTreeMap::new();
         for seen in feedback.viewers {
             if seen.left {
@@ -230,9 +230,9 @@ impl Engine {
             }
         }
         for viewer in self.viewers.iter_mut() {
-            if let Some(detections) = lost.get(&viewer.desk.number) {
-                viewer.desk.drop(*detections);
-                viewer.desk.news = true;
+            if let Some(detections) = lost.get(&viewer.detections.number) {
+                viewer.detections.drop(*detections);
+                viewer.detections.news = true;
                 self.counts.detections_dropped += *detections as u64;
             }
         }
@@ -247,8 +247,10 @@ impl Engine {
             return;
         };
         self.counts.detections += said.detections.len() as u64;
-        let dropped = viewer.desk.take(now, Some(stream.status().epoch), said);
-        self.feedback.hasten(now, stream.origin, INTERVAL);
+        let dropped = viewer
+            .detections
+            .take(now, Some(stream.status().epoch), said);
+        self.feedback.schedule(now, stream.origin, INTERVAL);
         self.note_dropped(now, from.remote, dropped);
     }
 
@@ -257,18 +259,18 @@ impl Engine {
             return;
         }
         self.counts.detections_dropped += detections;
-        if let Some(count) = self.lines.detections.note(now) {
+        if let Some(count) = self.log_limits.detections.note(now) {
             tracing::info!(count, %viewer, "detections dropped of viewers that send too many, or of other frames");
         }
     }
 
     /// A viewer has joined the stream `alias`.
-    pub(super) fn on_watched(&mut self, now: Time, alias: u16) {
+    pub(super) fn on_viewer_joined(&mut self, now: Time, alias: u16) {
         let Some(stream) = self.streams.by_alias(alias) else {
             return;
         };
         let first = stream.members().len() == 1 && self.feedback.clients(&stream.name) == 0;
-        self.feedback.hasten(
+        self.feedback.schedule(
             now,
             stream.origin,
             if first { URGENT_INTERVAL } else { INTERVAL },
@@ -276,7 +278,7 @@ impl Engine {
     }
 
     /// Makes the feedback that are due.
-    pub(super) fn speak(&mut self, now: Time) {
+    pub(super) fn send_feedback(&mut self, now: Time) {
         while let Some(at) = self
             .feedback
             .origins
@@ -319,7 +321,7 @@ impl Engine {
             .iter_mut()
             .filter(|viewer| own.contains(&viewer.alias))
         {
-            viewer.desk.news = true;
+            viewer.detections.news = true;
         }
     }
 
@@ -356,7 +358,7 @@ impl Engine {
                 .map(|stream| &stream.name)
         };
         let turns = viewers.after(origin.turn, |viewer| {
-            viewer.desk.has_news() && name(viewer.alias).is_some()
+            viewer.detections.has_news() && name(viewer.alias).is_some()
         });
         let share = share(turns.len());
         let (mut more, mut cut) = (!origin.departed.is_empty(), Vec::new());
@@ -367,15 +369,15 @@ impl Engine {
             let Some(name) = name(viewer.alias) else {
                 continue;
             };
-            cut.push((address, viewer.desk.cut(share)));
+            cut.push((address, viewer.detections.cut(share)));
             let seen = viewer.seen(name);
             let detections = seen.detections.len();
             if !draft.add(seen, MAX_FEEDBACK_BYTES) {
                 more = true;
                 break;
             }
-            viewer.desk.told(detections);
-            more |= viewer.desk.has_news();
+            viewer.detections.told(detections);
+            more |= viewer.detections.has_news();
             origin.turn = Some(address);
         }
         for (address, detections) in cut {
@@ -393,8 +395,9 @@ impl Viewer {
             // It may stand on a terminal some day.
             name: self.name.chars().filter(|c| !c.is_control()).collect(),
             address: self.route.remote.to_string(),
-            report: (self.desk.news && self.report != Report::default()).then_some(self.report),
-            ..self.desk.seen()
+            report: (self.detections.news && self.report != Report::default())
+                .then_some(self.report),
+            ..self.detections.seen()
         }
     }
 }

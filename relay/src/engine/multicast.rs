@@ -25,13 +25,13 @@ const LATE: Duration = Duration::from_millis(200);
 
 /// How long a viewer that has joined may hear nothing of what is sent: several times what switches take to learn who
 /// wants a group.
-const TRIAL: Duration = Duration::from_secs(3);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A share of frames or shards lost by multicast that is high. Parity and repair mend it, but the parity is sent to all.
 const HIGH_LOSS: f64 = 0.05;
 
 /// Reports in a row of such loss: it stays.
-const STRIKES: u32 = 3;
+const MAX_BAD_REPORTS: u32 = 3;
 
 /// How long a viewer is not told of the group that has not served it well: at first, and at most.
 const REST: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
@@ -82,9 +82,9 @@ impl Multicast {
 /// How one viewer stands to the group of its stream.
 #[derive(Debug, Default)]
 pub(super) struct Membership {
-    standing: Standing,
+    state: MembershipState,
     /// High loss in so many reports in a row, by what the last one said.
-    strikes: u32,
+    bad_reports: u32,
     /// It hears the group, and yet a frame has been on its way for [`LATE`].
     late: bool,
     counted: Report,
@@ -95,7 +95,7 @@ pub(super) struct Membership {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum Standing {
+enum MembershipState {
     #[default]
     Alone,
     /// It has joined, and not heard anything of what has been sent since.
@@ -107,32 +107,32 @@ enum Standing {
 impl Membership {
     /// Whether the viewer gets its frames by multicast.
     pub(super) const fn hears(&self) -> bool {
-        matches!(self.standing, Standing::Hears(_))
+        matches!(self.state, MembershipState::Hears(_))
     }
 
     /// A frame of the stream goes out; whether it goes to the group on account of this viewer.
     pub(super) fn on_frame(&mut self, now: Time) -> bool {
-        if let Standing::Joined(since) = &mut self.standing {
+        if let MembershipState::Joined(since) = &mut self.state {
             since.get_or_insert(now);
         }
-        !matches!(self.standing, Standing::Alone)
+        !matches!(self.state, MembershipState::Alone)
     }
 
     /// Whether a report says nothing of what is sent to the viewer alone; `newest` is what it has seen.
-    pub(super) fn explains(&mut self, newest: u64) -> bool {
+    pub(super) fn covers_report(&mut self, newest: u64) -> bool {
         let was_alone = self.alone_from.is_none() && !self.hears();
         self.alone_from.take_if(|first| newest >= *first);
         !was_alone
     }
 
     fn on_feedback(&mut self, now: Time, joined: bool, heard: bool, misses: bool) {
-        self.standing = match self.standing {
-            _ if !joined => Standing::Alone,
-            Standing::Hears(since) if heard || !misses => Standing::Hears(since),
-            _ if heard => Standing::Hears(now),
-            Standing::Joined(since) => Standing::Joined(since),
-            Standing::Hears(_) => Standing::Joined(Some(now)),
-            Standing::Alone => Standing::Joined(None),
+        self.state = match self.state {
+            _ if !joined => MembershipState::Alone,
+            MembershipState::Hears(since) if heard || !misses => MembershipState::Hears(since),
+            _ if heard => MembershipState::Hears(now),
+            MembershipState::Joined(since) => MembershipState::Joined(since),
+            MembershipState::Hears(_) => MembershipState::Joined(Some(now)),
+            MembershipState::Alone => MembershipState::Joined(None),
         };
     }
 
@@ -149,21 +149,21 @@ impl Membership {
             more(|report| report.shards_missed),
         );
         let high = lost > HIGH_LOSS * (whole + lost) || missed > HIGH_LOSS * expected;
-        self.strikes = if high && self.hears() {
-            self.strikes + 1
+        self.bad_reports = if high && self.hears() {
+            self.bad_reports + 1
         } else {
             0
         };
     }
 
     fn is_deaf(&self, now: Time) -> bool {
-        matches!(self.standing, Standing::Joined(Some(since)) if now.saturating_since(since) >= TRIAL)
+        matches!(self.state, MembershipState::Joined(Some(since)) if now.saturating_since(since) >= JOIN_TIMEOUT)
     }
 
     /// Rests from the group. Whom it has served for longer than the last rest begins with the shortest again.
     fn rest(&mut self, now: Time) {
-        let served = match self.standing {
-            Standing::Hears(since) => now.saturating_since(since),
+        let served = match self.state {
+            MembershipState::Hears(since) => now.saturating_since(since),
             _ => Duration::ZERO,
         };
         self.rest = if served > self.rest {
@@ -172,7 +172,7 @@ impl Membership {
             (self.rest * 2).clamp(REST.0, REST.1)
         };
         self.rests_until = now + self.rest;
-        (self.strikes, self.late) = (0, false);
+        (self.bad_reports, self.late) = (0, false);
     }
 }
 
@@ -219,12 +219,12 @@ impl Viewer {
     /// Whether the group could serve the viewer. It is for who gets all frames at once: who gets fewer, or has a socket
     /// of its own, would get more by it than its way can take.
     pub(super) fn may_join(&self, now: Time, multicast: &Multicast) -> bool {
-        let fit = !self.paused && !self.lane.is_own() && self.rate.share() >= 1.0;
+        let fit = !self.paused && !self.isolation.is_own() && self.congestion.share() >= 1.0;
         fit && multicast.reaches(self.route) && now >= self.membership.rests_until
     }
 
     /// Takes what the viewer says of the group; whether it misses frames that were sent there.
-    pub(super) fn on_group_word(
+    pub(super) fn on_group_status(
         &mut self,
         now: Time,
         multicast: Option<&Multicast>,
@@ -232,34 +232,34 @@ impl Viewer {
     ) -> bool {
         let joined =
             body.group_joined && multicast.is_some_and(|multicast| self.may_join(now, multicast));
-        let missing = self.rate.missing(now, body.newest_sequence);
+        let missing = self.congestion.missing(now, body.newest_sequence);
         let heard = self.membership.hears();
         self.membership
             .on_feedback(now, joined, body.group_heard, missing >= MISSING);
         self.membership.late = heard && self.membership.hears() && missing >= LATE;
         let falls = heard && (self.membership.late || !self.membership.hears());
         if falls {
-            self.go_alone(now);
+            self.return_to_unicast(now);
         }
         falls && missing >= MISSING
     }
 
-    /// Takes a report, with the frames lost by the relay's account. What was lost by multicast is no sign of what the
+    /// Takes a report, with the frames lost by the relay's count. What was lost by multicast is no sign of what the
     /// way can take that the viewer alone is sent on.
     pub(super) fn on_report(&mut self, now: Time, newest: u64, report: &Report) {
-        let parity_begins = self.need.on_report(now, report);
+        let parity_begins = self.parity.on_report(now, report);
         self.report = *report;
-        let lost = self.rate.lost(report.frames_whole);
+        let lost = self.congestion.lost(report.frames_whole);
         let report = Report {
             frames_unrecovered: lost,
             ..*report
         };
-        if self.membership.explains(newest) {
-            self.rate.pass_report(now, &report);
+        if self.membership.covers_report(newest) {
+            self.congestion.pass_report(now, &report);
         } else if parity_begins {
-            self.rate.await_parity(now, &report);
+            self.congestion.await_parity(now, &report);
         } else {
-            self.rate.on_report(now, &report);
+            self.congestion.on_report(now, &report);
         }
         self.membership.note_loss(&report);
     }
@@ -267,8 +267,9 @@ impl Viewer {
     /// Takes a viewer out of the group that does not hear it, that it serves badly, or for which it is too much; whether
     /// it was one of those.
     pub(super) fn check_group(&mut self, now: Time) -> bool {
-        let unfit =
-            self.rate.share() < 1.0 || self.membership.late || self.membership.strikes >= STRIKES;
+        let unfit = self.congestion.share() < 1.0
+            || self.membership.late
+            || self.membership.bad_reports >= MAX_BAD_REPORTS;
         let leaves = self.membership.is_deaf(now) || (unfit && self.membership.hears());
         if leaves {
             self.membership.rest(now);
@@ -280,19 +281,19 @@ impl Viewer {
     /// From now on the viewer is served alone.
     pub(super) fn leave_group(&mut self, now: Time) {
         if self.membership.hears() {
-            self.go_alone(now);
+            self.return_to_unicast(now);
         }
-        self.membership.standing = Standing::Alone;
+        self.membership.state = MembershipState::Alone;
     }
 
-    fn go_alone(&mut self, now: Time) {
-        self.membership.alone_from = Some(self.rate.newest_sent() + 1);
-        self.rate.resume(now);
+    fn return_to_unicast(&mut self, now: Time) {
+        self.membership.alone_from = Some(self.congestion.newest_sent() + 1);
+        self.congestion.resume(now);
     }
 }
 
 /// The group as one that frames are sent to: as fast as all of its viewers can take it, with the parity that one needs.
-pub(super) fn together(former: Option<Target>, route: Route, viewer: &Target) -> Target {
+pub(super) fn merge_group_target(former: Option<Target>, route: Route, viewer: &Target) -> Target {
     let former = former.unwrap_or(Target {
         route,
         own_socket: false,

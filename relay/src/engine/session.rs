@@ -9,13 +9,13 @@ use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
 use fanlight_proto::parity::level_count;
 
-use super::clocks::Clocks;
-use super::fanout::{self, Fan};
-use super::lane::Move;
+use super::isolation::IsolationChange;
 use super::multicast::Multicast;
+use super::packetize::{self, FrameTransmit};
+use super::source_clocks::SourceClocks;
 use super::streams::Stream;
 use super::viewers::Viewer;
-use super::{Engine, Output, Resend, Route, keys};
+use super::{Engine, Output, Retransmit, Route, key_rotation};
 
 impl Engine {
     /// Opens a sealed message. What does not open may be forged, and is answered by nothing.
@@ -79,23 +79,23 @@ impl Engine {
         let resumes = viewer.paused && !body.paused;
         if body.paused != viewer.paused {
             viewer.paused = body.paused;
-            viewer.rate.resume(now);
+            viewer.congestion.resume(now);
         }
-        let misses = viewer.on_group_word(now, self.config.multicast.as_ref(), body);
-        viewer.rate.on_keep_alive(now, body.newest_sequence);
+        let misses = viewer.on_group_status(now, self.config.multicast.as_ref(), body);
+        viewer.congestion.on_keep_alive(now, body.newest_sequence);
         if let Some(report) = &body.report {
             viewer.on_report(now, body.newest_sequence, report);
         }
         let leaves = viewer.check_group(now);
         let stream = self.streams.by_alias(viewer.alias);
-        let facts = Facts {
+        let context = PulseContext {
             now,
             clocks: &self.clocks,
             multicast: self.config.multicast.as_ref(),
         };
         let pulse = Pulse {
             echo_us: body.sent_us,
-            ..facts.pulse(stream, viewer)
+            ..context.pulse(stream, viewer)
         };
         let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
         self.outputs.push_back(Output::Send { to: from, datagram });
@@ -103,7 +103,7 @@ impl Engine {
             self.note_leaver(now, from);
         }
         if resumes || misses {
-            self.welcome(now, from.remote);
+            self.catch_up(now, from.remote);
         }
     }
 
@@ -121,12 +121,12 @@ impl Engine {
             .filter(|stream| u32::from(stream.alias) == body.alias);
         let asked = body.ranges.chunks_exact(2).map(|pair| u64::from(pair[1]));
         self.counts.repairs_asked += asked.sum::<u64>();
-        let Some(packets) = stream.and_then(|stream| stream.ring().find(id)) else {
+        let Some(packets) = stream.and_then(|stream| stream.retransmit_buffer().find(id)) else {
             return;
         };
         // Repairs of a narrow way are traffic on it too.
-        let left = (f64::from(viewer.repairs.left(now)) * viewer.rate.share()) as u32;
-        let ranges = fanout::asked_ranges(&body.ranges, packets.shards(), left);
+        let left = (f64::from(viewer.repairs.left(now)) * viewer.congestion.share()) as u32;
+        let ranges = packetize::repair_ranges(&body.ranges, packets.shards(), left);
         let count = ranges
             .iter()
             .map(|range| u32::from(range.end - range.start))
@@ -138,7 +138,7 @@ impl Engine {
                 Some(multicast) => stream.map_or(from, |stream| multicast.route(stream.slot)),
                 None => from,
             };
-            self.outputs.push_back(Output::Resend(Resend {
+            self.outputs.push_back(Output::Retransmit(Retransmit {
                 to: from,
                 way,
                 packets: packets.clone(),
@@ -152,21 +152,21 @@ impl Engine {
         let Some(viewer) = self.viewers.at(from.remote) else {
             return;
         };
-        if let Some(count) = self.lines.left_groups.note(now) {
+        if let Some(count) = self.log_limits.left_groups.note(now) {
             tracing::info!(count, viewer = %from.remote, name = ?viewer.name, "viewers that multicast serves badly get unicast");
         }
     }
 
     fn on_unauthentic(&mut self, now: Time, from: Route) {
         self.counts.unauthentic += 1;
-        if let Some(count) = self.lines.unauthentic.note(now) {
+        if let Some(count) = self.log_limits.unauthentic.note(now) {
             tracing::info!(count, from = %from.remote, "messages dropped that the viewer of a sealed session has not sealed");
         }
     }
 
     /// Sends the newest frame to a viewer that has just come or begins anew, as part of what it may be sent besides the
     /// stream's frames.
-    pub(super) fn welcome(&mut self, now: Time, address: SocketAddr) {
+    pub(super) fn catch_up(&mut self, now: Time, address: SocketAddr) {
         let Some(viewer) = self.viewers.at_mut(address).filter(|viewer| !viewer.paused) else {
             return;
         };
@@ -176,23 +176,23 @@ impl Engine {
         let affordable = stream
             .shards()
             .is_some_and(|shards| u32::from(shards) <= viewer.repairs.left(now));
-        if !affordable || self.welcomes.left(now) == 0 {
+        if !affordable || self.catch_ups.left(now) == 0 {
             return;
         }
-        let Some((packets, interval)) = stream.welcome(now) else {
+        let Some((packets, interval)) = stream.catch_up(now) else {
             return;
         };
-        self.welcomes.spend(1);
+        self.catch_ups.spend(1);
         viewer.repairs.spend(u32::from(packets.shards()));
-        viewer.rate.on_welcome(now, packets.sequence());
+        viewer.congestion.on_catch_up(now, packets.sequence());
         let targets = Arc::new(vec![viewer.target(packets.shards(), interval)]);
-        self.outputs.push_back(Output::Fan(Fan {
+        self.outputs.push_back(Output::Transmit(FrameTransmit {
             alias: stream.alias,
             packets,
             targets,
             first: 0,
             interval,
-            welcome: true,
+            catch_up: true,
         }));
     }
 
@@ -209,7 +209,7 @@ impl Engine {
         let Some(stream) = streams.by_alias(alias) else {
             return;
         };
-        let facts = Facts {
+        let context = PulseContext {
             now,
             clocks,
             multicast: config.multicast.as_ref(),
@@ -218,7 +218,7 @@ impl Engine {
             let Some(viewer) = viewers.at_mut(*address) else {
                 continue;
             };
-            let pulse = facts.pulse(Some(stream), viewer);
+            let pulse = context.pulse(Some(stream), viewer);
             let datagram = viewer.datagram(&ToViewer::Pulse(viewer.session, pulse));
             outputs.push_back(Output::Send {
                 to: viewer.route,
@@ -228,31 +228,31 @@ impl Engine {
     }
 
     /// Moves viewers that have fallen behind to a socket of their own, and back.
-    pub(super) fn look_after_lanes(&mut self, now: Time) {
+    pub(super) fn update_isolation(&mut self, now: Time) {
         for viewer in self.viewers.iter_mut() {
-            let behind = viewer.rate.behind(now);
-            match viewer.lane.check(now, behind, self.lanes) {
+            let behind = viewer.congestion.behind(now);
+            match viewer.isolation.check(now, behind, self.dedicated_sockets) {
                 None => continue,
-                Some(Move::Out) => {
-                    self.lanes += 1;
+                Some(IsolationChange::Out) => {
+                    self.dedicated_sockets += 1;
                     self.counts.isolated += 1;
                     self.outputs.push_back(Output::Isolate(viewer.route));
                     viewer.leave_group(now);
                 }
-                Some(Move::Back) => {
-                    self.lanes -= 1;
+                Some(IsolationChange::Back) => {
+                    self.dedicated_sockets -= 1;
                     self.outputs.push_back(Output::Rejoin(viewer.route));
                     continue;
                 }
             }
-            if let Some(count) = self.lines.isolated.note(now) {
+            if let Some(count) = self.log_limits.isolated.note(now) {
                 tracing::info!(count, viewer = %viewer.route.remote, name = ?viewer.name, "viewers fell behind");
             }
         }
     }
 
     /// Lets keys follow each other.
-    pub(super) fn look_after_keys(&mut self, now: Time) {
+    pub(super) fn update_keys(&mut self, now: Time) {
         let rotation = self.config.key_rotation;
         let due = |stream: &&Stream| {
             stream
@@ -261,7 +261,7 @@ impl Engine {
                 .is_some_and(|keys| keys.due(now, rotation))
         };
         while let Some(alias) = { self.streams.iter().find(due).map(|stream| stream.alias) } {
-            self.announce_key(now, alias, keys::PATIENCE);
+            self.announce_key(now, alias, key_rotation::KEY_SWITCH_TIMEOUT);
         }
         let Self {
             streams,
@@ -270,7 +270,10 @@ impl Engine {
             ..
         } = self;
         for stream in streams.iter_mut() {
-            let newest = stream.keys.as_ref().map_or(0, keys::Keys::newest);
+            let newest = stream
+                .keys
+                .as_ref()
+                .map_or(0, key_rotation::KeyRotation::newest);
             let has_it = |address| {
                 viewers
                     .at(address)
@@ -299,13 +302,13 @@ impl Engine {
 }
 
 /// What all viewers are told.
-struct Facts<'a> {
+struct PulseContext<'a> {
     now: Time,
-    clocks: &'a Clocks,
+    clocks: &'a SourceClocks,
     multicast: Option<&'a Multicast>,
 }
 
-impl Facts<'_> {
+impl PulseContext<'_> {
     /// What a viewer is told: the stream's status, what was left out for it, the keys that it does not have, and its group.
     fn pulse(&self, stream: Option<&Stream>, viewer: &Viewer) -> Pulse {
         let keys = stream.and_then(|stream| stream.keys.as_ref());
@@ -317,14 +320,16 @@ impl Facts<'_> {
         Pulse {
             relay_us: self.now.as_micros(),
             status: stream.map(|stream| stream.status().clone()),
-            keys: keys.map(keys::Keys::messages).unwrap_or_default(),
-            frames_skipped: viewer.rate.skipped(),
+            keys: keys
+                .map(key_rotation::KeyRotation::messages)
+                .unwrap_or_default(),
+            frames_skipped: viewer.congestion.skipped(),
             frames_aborted: viewer.aborted,
             source_clock: stream.and_then(|stream| self.clocks.at(self.now, stream.origin)),
             parity_percent: parity_percent(stream, viewer),
             pause_us: pause_us(stream, viewer),
             echo_us: 0,
-            verdict: viewer.desk.verdict(self.now),
+            verdict: viewer.detections.verdict(self.now),
             group: multicast
                 .zip(stream)
                 .map(|(multicast, stream)| multicast.group(stream.slot).into()),

@@ -24,7 +24,7 @@ pub struct EngineStatus {
     /// As [`Engine::skipped`].
     pub skipped: u64,
     /// Viewers that have a socket of their own.
-    pub lanes: usize,
+    pub dedicated_sockets: usize,
 }
 
 /// One stream.
@@ -100,14 +100,14 @@ impl Engine {
                 since: now.saturating_since(viewer.since),
                 silent: now.saturating_since(viewer.heard),
                 report: viewer.report,
-                skipped: viewer.rate.skipped(),
+                skipped: viewer.congestion.skipped(),
                 aborted: viewer.aborted,
-                share: viewer.rate.share(),
+                share: viewer.congestion.share(),
                 parity_level: viewer.parity_level(),
-                own_socket: viewer.lane.is_own(),
+                own_socket: viewer.isolation.is_own(),
                 in_group: viewer.membership.hears(),
                 paused: viewer.paused,
-                verdict: viewer.desk.verdict(now),
+                verdict: viewer.detections.verdict(now),
             })
         };
         EngineStatus {
@@ -120,7 +120,7 @@ impl Engine {
             viewers: self.viewers.iter().filter_map(viewer).collect(),
             counts: *self.counts(),
             skipped: self.skipped(),
-            lanes: self.lanes(),
+            dedicated_sockets: self.dedicated_sockets(),
         }
     }
 

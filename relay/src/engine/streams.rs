@@ -12,14 +12,16 @@ use fanlight_proto::limits::{MAX_STREAMS, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
 use fanlight_proto::parity::Encoder;
 
-use super::fanout::{Extras, Fan, Lists, Packets, Ring};
-use super::keys::Keys;
-use super::multicast::together;
-use super::viewers::{Allowance, Viewers};
+use super::key_rotation::KeyRotation;
+use super::multicast::merge_group_target;
+use super::packetize::{
+    FrameTransmit, PacketizeOptions, PacketizedFrame, RetransmitBuffer, TargetLists,
+};
+use super::viewers::{TokenBucket, Viewers};
 use super::{Arrival, Route};
 
 /// A stream that is gone and that nobody watches is forgotten after so long, to make room for others.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
+const STREAM_TTL: Duration = Duration::from_secs(60);
 
 /// The time between frames of an input that does not say its rate.
 const USUAL_INTERVAL: Duration = Duration::from_millis(33);
@@ -28,11 +30,11 @@ const USUAL_INTERVAL: Duration = Duration::from_millis(33);
 const LONGEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A frame so old is still the present of a slow stream, or of one that does not say its rate.
-const WELCOME_AGE: Duration = Duration::from_secs(2);
+const CATCH_UP_AGE: Duration = Duration::from_secs(2);
 
 /// How often in a second the viewers of a stream are told its status unasked: a source that changes its mind all the
 /// time does not make the relay send that to everyone.
-const TELLINGS_PER_SECOND: u32 = 10;
+const STATUS_MESSAGES_PER_SECOND: u32 = 10;
 
 /// One stream.
 #[derive(Debug)]
@@ -59,20 +61,20 @@ pub(super) struct Stream {
     /// The addresses of its viewers.
     members: Vec<SocketAddr>,
     /// The newest frame, also when nobody watches: who comes gets it at once.
-    newest: Option<Newest>,
-    ring: Ring,
-    lists: Lists,
+    newest: Option<LatestFrame>,
+    retransmit_buffer: RetransmitBuffer,
+    lists: TargetLists,
     /// What its media is sealed with.
-    pub(super) keys: Option<Keys>,
+    pub(super) keys: Option<KeyRotation>,
     /// How often the viewers may still be told the status.
-    pub(super) tellings: Allowance,
+    pub(super) status_messages: TokenBucket,
     /// For the log lines about its status.
     pub(super) line: Limited,
 }
 
 /// A frame that has not been cut, or not only.
 #[derive(Debug)]
-struct Newest {
+struct LatestFrame {
     id: FrameId,
     body: Bytes,
     received: Time,
@@ -82,7 +84,7 @@ struct Newest {
 
 /// Why an arrival is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unused {
+pub(super) enum Rejected {
     /// A stream more than [`MAX_STREAMS`].
     TooMany,
     /// Another source, still alive, has a stream of this name.
@@ -112,10 +114,10 @@ impl Stream {
             group_parity: 0,
             members: Vec::new(),
             newest: None,
-            ring: Ring::default(),
-            lists: Lists::default(),
+            retransmit_buffer: RetransmitBuffer::default(),
+            lists: TargetLists::default(),
             keys: None,
-            tellings: Allowance::new(now, TELLINGS_PER_SECOND),
+            status_messages: TokenBucket::new(now, STATUS_MESSAGES_PER_SECOND),
             line: Limited::new(),
         }
     }
@@ -128,8 +130,8 @@ impl Stream {
         &self.members
     }
 
-    pub(super) fn ring(&self) -> &Ring {
-        &self.ring
+    pub(super) fn retransmit_buffer(&self) -> &RetransmitBuffer {
+        &self.retransmit_buffer
     }
 
     pub(super) const fn group_parity(&self) -> u16 {
@@ -179,7 +181,7 @@ impl Stream {
         };
         let in_relay = arrival.superseded.min(gap);
         self.sent = Some(number);
-        self.newest = Some(Newest {
+        self.newest = Some(LatestFrame {
             id: arrival.frame.id,
             body: arrival.body.clone(),
             received: arrival.received,
@@ -191,13 +193,13 @@ impl Stream {
 
     /// The newest frame for all viewers whose turn it is, and for their group if one of them has joined it, which is at
     /// `group`; none when there is no such viewer. It is cut once, with parity if one of them wants some.
-    pub(super) fn fan(
+    pub(super) fn transmit(
         &mut self,
         now: Time,
         viewers: &mut Viewers,
         encoder: &mut Encoder,
         group: Option<Route>,
-    ) -> Option<Fan> {
+    ) -> Option<FrameTransmit> {
         let shards = self.shards()?;
         let (interval, pause, sequence) = (self.interval(), self.frame_time(), self.sequence + 1);
         let mut shared = None;
@@ -207,11 +209,15 @@ impl Stream {
                     continue;
                 };
                 if let Some(group) = group.filter(|_| viewer.membership.on_frame(now)) {
-                    shared = Some(together(shared, group, &viewer.target(shards, interval)));
+                    shared = Some(merge_group_target(
+                        shared,
+                        group,
+                        &viewer.target(shards, interval),
+                    ));
                 }
                 if viewer.membership.hears() {
-                    viewer.rate.on_sent(now, sequence);
-                } else if !viewer.paused && viewer.rate.take(now, sequence, pause) {
+                    viewer.congestion.on_sent(now, sequence);
+                } else if !viewer.paused && viewer.congestion.take(now, sequence, pause) {
                     list.push(viewer.target(shards, interval));
                 }
             }
@@ -224,21 +230,21 @@ impl Stream {
         let parity = targets.iter().any(|target| target.parity > 0);
         let packets = self.cut(parity.then_some(encoder))?;
         self.first = (self.first + 1) % targets.len();
-        Some(Fan {
+        Some(FrameTransmit {
             alias: self.alias,
             packets,
             targets,
             first: self.first,
             interval,
-            welcome: false,
+            catch_up: false,
         })
     }
 
     /// The newest frame for one viewer that has just come, unless it is too old to pass for the present.
-    pub(super) fn welcome(&mut self, now: Time) -> Option<(Arc<Packets>, Duration)> {
+    pub(super) fn catch_up(&mut self, now: Time) -> Option<(Arc<PacketizedFrame>, Duration)> {
         let newest = self.newest.as_ref()?;
         let age = now.saturating_since(newest.received);
-        if self.status.source_gone || age > WELCOME_AGE.max(self.frame_time() * 2) {
+        if self.status.source_gone || age > CATCH_UP_AGE.max(self.frame_time() * 2) {
             return None;
         }
         let generation = self
@@ -246,7 +252,7 @@ impl Stream {
             .as_ref()
             .map_or(0, |keys| keys.current().generation());
         let known = self
-            .ring
+            .retransmit_buffer
             .find(newest.id)
             .filter(|packets| packets.generation() == generation);
         let packets = match known {
@@ -266,7 +272,7 @@ impl Stream {
     }
 
     /// Cuts the newest frame, under a number that no other cut of the stream has.
-    fn cut(&mut self, parity: Option<&mut Encoder>) -> Option<Arc<Packets>> {
+    fn cut(&mut self, parity: Option<&mut Encoder>) -> Option<Arc<PacketizedFrame>> {
         let newest = self.newest.as_ref()?;
         self.sequence += 1;
         let header = DataHeader {
@@ -278,16 +284,19 @@ impl Stream {
             sequence: self.sequence,
             ..DataHeader::default()
         };
-        let key = self.keys.as_ref().map(Keys::current);
-        Some(self.ring.cut(header, &newest.body, Extras { parity, key }))
+        let key = self.keys.as_ref().map(KeyRotation::current);
+        Some(
+            self.retransmit_buffer
+                .cut(header, &newest.body, PacketizeOptions { parity, key }),
+        )
     }
 
     /// Takes what the header says about the stream; whether that is news for its viewers.
-    fn hear(&mut self, now: Time, arrival: &Arrival) -> Result<bool, Unused> {
+    fn hear(&mut self, now: Time, arrival: &Arrival) -> Result<bool, Rejected> {
         let FrameId { epoch, number } = arrival.frame.id;
         let same_epoch = self.status.epoch == epoch;
         if arrival.received < self.told && !same_epoch {
-            return Err(Unused::Old);
+            return Err(Rejected::Old);
         }
         self.heard = now;
         let before = (
@@ -303,7 +312,7 @@ impl Stream {
             self.status.newest = number;
             self.sent = None;
             self.newest = None;
-            self.ring.clear();
+            self.retransmit_buffer.clear();
         }
         let header = &arrival.frame.header;
         if !arrival.frame.jpeg.is_empty() {
@@ -395,7 +404,7 @@ impl Streams {
         &mut self,
         now: Time,
         arrival: &Arrival,
-    ) -> Result<(&mut Stream, bool), Unused> {
+    ) -> Result<(&mut Stream, bool), Rejected> {
         let known = self
             .all
             .iter()
@@ -407,7 +416,7 @@ impl Streams {
         let stream = &mut self.all[at];
         if stream.origin != arrival.origin {
             if !stream.status.source_gone {
-                return Err(Unused::Taken);
+                return Err(Rejected::Taken);
             }
             stream.origin = arrival.origin;
         }
@@ -428,7 +437,7 @@ impl Streams {
         self.all.retain(|stream| {
             !stream.status.source_gone
                 || !stream.members.is_empty()
-                || now.saturating_since(stream.heard) < FORGET_AFTER
+                || now.saturating_since(stream.heard) < STREAM_TTL
         });
         let stale = self.stale;
         let silent =
@@ -441,18 +450,18 @@ impl Streams {
     fn stream_deadline(&self, stream: &Stream) -> Option<Time> {
         match (stream.status.source_gone, stream.members.is_empty()) {
             (false, _) => Some(stream.heard + self.stale),
-            (true, true) => Some(stream.heard + FORGET_AFTER),
+            (true, true) => Some(stream.heard + STREAM_TTL),
             (true, false) => None,
         }
     }
 
-    fn begin(&mut self, now: Time, arrival: &Arrival) -> Result<usize, Unused> {
+    fn begin(&mut self, now: Time, arrival: &Arrival) -> Result<usize, Rejected> {
         if self.all.len() == MAX_STREAMS {
             let idle = self
                 .all
                 .iter()
                 .position(|s| s.status.source_gone && s.members.is_empty());
-            self.all.remove(idle.ok_or(Unused::TooMany)?);
+            self.all.remove(idle.ok_or(Rejected::TooMany)?);
         }
         let alias = self.free_alias(&arrival.frame.stream);
         let slot = (0..MAX_STREAMS).find(|slot| self.all.iter().all(|stream| stream.slot != *slot));

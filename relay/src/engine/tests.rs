@@ -1,13 +1,13 @@
 //! Every behaviour of the engine on virtual time.
 
 mod admission;
-mod clocks;
 mod feedback;
 mod hostile;
 mod media;
 mod multicast;
-mod need;
+mod parity_control;
 mod sealed;
+mod source_clocks;
 
 use std::net::SocketAddr;
 
@@ -118,31 +118,31 @@ impl Rig {
         std::iter::from_fn(|| self.engine.poll_output()).collect()
     }
 
-    /// The frames that are fanned out; welcomes are none.
-    fn fans(&mut self) -> Vec<Fan> {
+    /// The frames that are fanned out; catch_ups are none.
+    fn fans(&mut self) -> Vec<FrameTransmit> {
         self.all_fans()
             .into_iter()
-            .filter(|fan| !fan.welcome)
+            .filter(|transmit| !transmit.catch_up)
             .collect()
     }
 
-    fn all_fans(&mut self) -> Vec<Fan> {
-        let fan = |output| {
-            if let Output::Fan(fan) = output {
-                Some(fan)
+    fn all_fans(&mut self) -> Vec<FrameTransmit> {
+        let transmit = |output| {
+            if let Output::Transmit(transmit) = output {
+                Some(transmit)
             } else {
                 None
             }
         };
-        self.outputs().into_iter().filter_map(fan).collect()
+        self.outputs().into_iter().filter_map(transmit).collect()
     }
 
     /// What the relay says to each viewer.
     fn said(&mut self) -> Vec<(SocketAddr, Said)> {
         let sent = |output| match output {
             Output::Send { to, datagram } => Some((to.remote, read(&datagram))),
-            Output::Fan(_)
-            | Output::Resend(_)
+            Output::Transmit(_)
+            | Output::Retransmit(_)
             | Output::Isolate(_)
             | Output::Rejoin(_)
             | Output::Feedback { .. } => None,

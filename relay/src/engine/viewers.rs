@@ -12,12 +12,12 @@ use fanlight_proto::message::Report;
 use fanlight_proto::parity::level_count;
 
 use super::Route;
-use super::detections::Desk;
-use super::fanout::Target;
-use super::lane::Lane;
+use super::congestion::CongestionController;
+use super::detections::DetectionQueue;
+use super::isolation::IsolationState;
 use super::multicast::Membership;
-use super::need::Need;
-use super::rate::Rate;
+use super::packetize::Target;
+use super::parity_control::ParityController;
 
 /// Shards that one viewer gets again in a second: half of a stream of 300 kB frames at 30 fps. A viewer that misses
 /// more is not helped by repair, and one that asks for more is not honest.
@@ -25,7 +25,7 @@ pub const REPAIR_SHARDS_PER_SECOND: u32 = 4096;
 
 /// A token holds for 20 s, and a viewer that joins anew does so after half a second at the soonest when nothing is wrong
 /// but the way.
-const MAX_SPENT: usize = 32;
+const MAX_USED_NONCES: usize = 32;
 
 /// One session.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ pub(super) struct Viewer {
     pub(super) session: u64,
     /// Of the JOIN that made it: the same JOIN again gets the same session.
     pub(super) nonce: u64,
-    /// Of the JOINs that made the sessions before it at this address, as many as [`MAX_SPENT`]: who recorded one of them
+    /// Of the JOINs that made the sessions before it at this address, as many as [`MAX_USED_NONCES`]: who recorded one of them
     /// does not end this session with it.
-    pub(super) spent: VecDeque<u64>,
+    pub(super) used_nonces: VecDeque<u64>,
     pub(super) alias: u16,
     pub(super) route: Route,
     pub(super) capacity: u32,
@@ -45,25 +45,25 @@ pub(super) struct Viewer {
     pub(super) heard: Time,
     pub(super) report: Report,
     /// What it found.
-    pub(super) desk: Desk,
+    pub(super) detections: DetectionQueue,
     /// Shards that it may still get besides the stream's frames.
-    pub(super) repairs: Allowance,
+    pub(super) repairs: TokenBucket,
     /// Another path brings it the stream.
     pub(super) paused: bool,
-    pub(super) rate: Rate,
-    pub(super) need: Need,
-    pub(super) lane: Lane,
+    pub(super) congestion: CongestionController,
+    pub(super) parity: ParityController,
+    pub(super) isolation: IsolationState,
     pub(super) membership: Membership,
     /// Frames of which it got a part only.
     pub(super) aborted: u64,
     /// The newest key of its stream that it has.
     pub(super) key_generation: u32,
-    pub(super) secure: Option<Secure>,
+    pub(super) secure: Option<SecureSession>,
 }
 
 /// What a session has that began with a handshake.
 #[derive(Debug)]
-pub(super) struct Secure {
+pub(super) struct SecureSession {
     pub(super) channel: Channel,
     /// The ACCEPT that made it, until the viewer shows by its first sealed message that it has come.
     pub(super) accept: Option<Vec<u8>>,
@@ -74,9 +74,9 @@ pub(super) struct Secure {
 impl Viewer {
     /// The nonces that are spent when this session ends.
     pub(super) fn spend(&mut self) -> VecDeque<u64> {
-        let mut spent = std::mem::take(&mut self.spent);
+        let mut spent = std::mem::take(&mut self.used_nonces);
         spent.push_back(self.nonce);
-        if spent.len() > MAX_SPENT {
+        if spent.len() > MAX_USED_NONCES {
             spent.pop_front();
         }
         spent
@@ -101,7 +101,7 @@ impl Viewer {
         if begun {
             self.aborted += 1;
         } else {
-            self.rate.on_skipped();
+            self.congestion.on_skipped();
         }
     }
 
@@ -111,14 +111,14 @@ impl Viewer {
             route: self.route,
             capacity: self.capacity,
             parity: level_count(shards, self.parity_level()),
-            own_socket: self.lane.is_own(),
-            spread: self.rate.spread(interval),
+            own_socket: self.isolation.is_own(),
+            spread: self.congestion.spread(interval),
         }
     }
 
     /// The level of parity that it gets.
     pub(super) fn parity_level(&self) -> u8 {
-        self.rate.parity_level(self.need.level())
+        self.congestion.parity_level(self.parity.level())
     }
 }
 
@@ -195,7 +195,7 @@ impl Viewers {
     }
 
     /// One viewer whose key is not among those that `known` knows.
-    pub(super) fn stranger(&self, known: impl Fn(&PublicKey) -> bool) -> Option<Route> {
+    pub(super) fn find_unauthorized(&self, known: impl Fn(&PublicKey) -> bool) -> Option<Route> {
         let strange = |viewer: &&Viewer| {
             viewer
                 .secure
@@ -209,13 +209,13 @@ impl Viewers {
 
 /// So many a second and no more; what is not used in one second is gone.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
+pub(super) struct TokenBucket {
     a_second: u32,
     left: u32,
     since: Time,
 }
 
-impl Allowance {
+impl TokenBucket {
     pub(super) const fn new(now: Time, a_second: u32) -> Self {
         Self {
             a_second,
@@ -246,11 +246,11 @@ mod tests {
     #[test]
     fn an_allowance_is_renewed_each_second_and_not_saved_up() {
         let start = Time::from_nanos(7);
-        let mut allowance = Allowance::new(start, 10);
-        allowance.spend(9);
-        assert_eq!(allowance.left(start + Duration::from_millis(999)), 1);
-        assert_eq!(allowance.left(start + Duration::from_secs(60)), 10);
-        allowance.spend(11);
-        assert_eq!(allowance.left(start + Duration::from_secs(60)), 0);
+        let mut bucket = TokenBucket::new(start, 10);
+        bucket.spend(9);
+        assert_eq!(bucket.left(start + Duration::from_millis(999)), 1);
+        assert_eq!(bucket.left(start + Duration::from_secs(60)), 10);
+        bucket.spend(11);
+        assert_eq!(bucket.left(start + Duration::from_secs(60)), 0);
     }
 }

@@ -283,9 +283,9 @@ impl Snapshot {
             self.status.streams.len() as f64,
         )?;
         writer.gauge(
-            "fanlight_relay_lanes",
+            "fanlight_relay_dedicated_sockets",
             "UDP viewers that have a socket of their own",
-            self.status.lanes as f64,
+            self.status.dedicated_sockets as f64,
         )?;
         writer.counter_seconds(
             "process_cpu",

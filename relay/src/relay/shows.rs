@@ -72,7 +72,7 @@ impl Shows {
     /// Leaves a status when it is due, and says when the next is.
     pub(super) fn status(&mut self, now: Time, engine: &Engine) -> Option<Time> {
         let board = self.board.as_ref()?;
-        if engine.news() != self.told {
+        if engine.state_version() != self.told {
             self.due = self.due.min(self.counted + NEWS_INTERVAL);
         }
         if now >= self.due {
@@ -82,7 +82,7 @@ impl Shows {
                 STATUS_INTERVAL
             };
             (self.counted, self.told, self.due) =
-                (now, engine.news(), now.next_multiple_of(interval));
+                (now, engine.state_version(), now.next_multiple_of(interval));
             board.post_status(engine.status(now));
         }
         Some(self.due)

@@ -1,9 +1,9 @@
 //! The fan-out in time: which datagrams leave when, and what is given up when the way is blocked. Reads no clock.
 
-mod alone;
 mod counts;
 mod job;
 mod share;
+mod single;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::wire::{Refused, Train, Wire};
+use super::wire::{GsoBatch, Refused, Wire};
 use crate::config::Gso;
-use crate::engine::{Fan, Resend, Route};
+use crate::engine::{FrameTransmit, Retransmit, Route};
 pub use counts::Counts;
-use job::{Job, Pending};
+use job::{PendingTarget, TransmitJob};
 pub use share::Share;
 
 /// Datagrams of one viewer that leave together, when it needs pauses.
@@ -30,28 +30,28 @@ const BATCH: usize = 64;
 
 /// Longest that a frame waits for the shared socket while that takes nothing at all. As long as it takes something the
 /// frame goes on: a frame that is half out is worth finishing, and newer ones are left out whole.
-const PATIENCE: Duration = Duration::from_millis(20);
+const SHARED_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Longest that a frame waits for a viewer's own socket that takes nothing: a way of 1 Mbit/s moves a train of
 /// datagrams within it.
-const LANE_PATIENCE: Duration = Duration::from_millis(250);
+const DEDICATED_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Whatever moves, nobody wants the rest of a frame so old.
-const TOO_OLD: Duration = Duration::from_secs(1);
+const MAX_FRAME_AGE: Duration = Duration::from_secs(1);
 
 /// A socket without room is tried again after so long. The kernel says that there is room only when the buffer is half
 /// empty, which for a large one is late.
-const RETRY: Duration = Duration::from_millis(2);
+const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Frames of one stream that are on their way at a time: the newest, and those that viewers behind narrow ways still
 /// get. A frame is spread over six intervals at most.
 const MAX_JOBS: usize = 8;
 
-/// Datagrams sent in trains before the loop looks after its other work: about a millisecond.
-const DATAGRAMS_PER_TURN: u32 = 2500;
+/// Datagrams sent in batches before the loop looks after its other work: about a millisecond.
+const DATAGRAMS_PER_RUN: u32 = 2500;
 
-/// What a datagram costs that goes alone, in datagrams that go in trains.
-const ALONE: u32 = 5;
+/// What a datagram costs that goes alone, in datagrams that go in batches.
+const SINGLE_COST: u32 = 5;
 
 /// A frame that one viewer did not get whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Aborted {
 
 /// When to call [`Sender::run`] again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum NextRun {
     /// There is nothing to send.
     Idle,
     /// As soon as the other work has had its turn.
@@ -75,7 +75,7 @@ pub enum Turn {
     Blocked(Time),
 }
 
-impl Turn {
+impl NextRun {
     /// The time to wake up at, if there is one.
     #[must_use]
     pub const fn time(self) -> Option<Time> {
@@ -92,17 +92,17 @@ pub struct Sender {
     gso: Gso,
     share: Share,
     segments: u16,
-    jobs: VecDeque<Job>,
-    spare: Vec<Vec<Pending>>,
+    jobs: VecDeque<TransmitJob>,
+    spare: Vec<Vec<PendingTarget>>,
     aborted: VecDeque<Aborted>,
-    parcels: Vec<Parcel>,
+    batches: Vec<PendingBatch>,
     /// Since when the shared socket has taken nothing.
     full: Option<Time>,
     counts: Counts,
 }
 
 impl Sender {
-    /// One for all viewers. `segments` is how many datagrams the kernel takes as a train.
+    /// One for all viewers. `segments` is how many datagrams the kernel takes as a batch.
     #[must_use]
     pub fn new(gso: Gso, segments: usize) -> Self {
         Self::for_share(gso, segments, Share::WHOLE)
@@ -125,7 +125,7 @@ impl Sender {
             jobs: VecDeque::new(),
             spare: Vec::new(),
             aborted: VecDeque::new(),
-            parcels: Vec::with_capacity(BATCH),
+            batches: Vec::with_capacity(BATCH),
             full: None,
             counts: Counts::default(),
         }
@@ -136,7 +136,7 @@ impl Sender {
     pub fn busy(&self, alias: u16) -> bool {
         self.jobs
             .iter()
-            .any(|job| job.fan.alias == alias && job.holds_the_stream())
+            .any(|job| job.transmit.alias == alias && job.holds_the_stream())
     }
 
     /// The streams that are busy, each once for each such frame.
@@ -144,7 +144,7 @@ impl Sender {
         self.jobs
             .iter()
             .filter(|job| job.holds_the_stream())
-            .map(|job| job.fan.alias)
+            .map(|job| job.transmit.alias)
     }
 
     /// How many frames are on their way for which others have to wait, at most one of each stream.
@@ -155,7 +155,7 @@ impl Sender {
 
     /// Whether trains of datagrams are sent.
     #[must_use]
-    pub const fn uses_trains(&self) -> bool {
+    pub const fn uses_gso(&self) -> bool {
         self.segments > 1
     }
 
@@ -171,11 +171,16 @@ impl Sender {
     }
 
     /// Takes a frame; [`Sender::run`] sends it. A viewer whose last frame is still on its way does not get this one.
-    pub fn start(&mut self, now: Time, fan: Fan) {
-        self.bound_jobs(fan.alias);
-        let mut job = Job::new(now, fan, self.share, self.spare.pop().unwrap_or_default());
-        if !job.fan.welcome {
-            self.leave_out_stragglers(&mut job);
+    pub fn start(&mut self, now: Time, transmit: FrameTransmit) {
+        self.bound_jobs(transmit.alias);
+        let mut job = TransmitJob::new(
+            now,
+            transmit,
+            self.share,
+            self.spare.pop().unwrap_or_default(),
+        );
+        if !job.transmit.catch_up {
+            self.skip_busy_targets(&mut job);
         }
         self.jobs.push_back(job);
     }
@@ -184,29 +189,29 @@ impl Sender {
     pub fn send(&mut self, wire: &impl Wire, to: Route, datagram: &[u8]) {
         match self.deliver(wire, to, datagram, None) {
             Ok(()) => {}
-            Err(Refused::Full | Refused::LaneFull) => self.counts.crowded_out += 1,
+            Err(Refused::Full | Refused::DedicatedFull) => self.counts.buffer_full += 1,
             Err(Refused::Failed(_)) => self.counts.failed += 1,
         }
     }
 
     /// Sends shards again, now or not at all; not those that are still to be sent to this viewer for the first time,
     /// which it takes for lost when a frame is spread out.
-    pub fn resend(&mut self, wire: &impl Wire, resend: &Resend) {
-        let stride = resend.packets.stride();
-        let sent = self.sent_of(resend);
-        for range in &resend.ranges {
+    pub fn retransmit(&mut self, wire: &impl Wire, retransmit: &Retransmit) {
+        let stride = retransmit.packets.stride();
+        let sent = self.sent_of(retransmit);
+        for range in &retransmit.ranges {
             let (mut start, last) = (range.start, range.end.min(sent));
             while start < last {
                 let end = last.min(start + CHUNK);
                 match self.chunk(
                     wire,
-                    resend.to,
-                    resend.packets.datagrams(start..end),
+                    retransmit.to,
+                    retransmit.packets.datagrams(start..end),
                     stride,
                 ) {
                     (_, Ok(())) => start = end,
-                    (_, Err(Refused::Full | Refused::LaneFull)) => {
-                        return self.counts.crowded_out += 1;
+                    (_, Err(Refused::Full | Refused::DedicatedFull)) => {
+                        return self.counts.buffer_full += 1;
                     }
                     (_, Err(Refused::Failed(_))) => return self.counts.failed += 1,
                 }
@@ -215,10 +220,12 @@ impl Sender {
     }
 
     /// How many datagrams of a frame have left for the viewer that asks for some again.
-    fn sent_of(&self, resend: &Resend) -> u16 {
-        let same_frame = |job: &&Job| Arc::ptr_eq(&job.fan.packets, &resend.packets);
+    fn sent_of(&self, retransmit: &Retransmit) -> u16 {
+        let same_frame =
+            |job: &&TransmitJob| Arc::ptr_eq(&job.transmit.packets, &retransmit.packets);
         let pending = self.jobs.iter().filter(same_frame).flat_map(|job| {
-            let to_viewer = |pending: &&Pending| job.route_of(pending).remote == resend.way.remote;
+            let to_viewer =
+                |pending: &&PendingTarget| job.route_of(pending).remote == retransmit.way.remote;
             job.open
                 .iter()
                 .filter(to_viewer)
@@ -231,11 +238,11 @@ impl Sender {
     }
 
     /// Sends what is due, but never for long.
-    pub fn run(&mut self, now: Time, wire: &impl Wire) -> Turn {
+    pub fn run(&mut self, now: Time, wire: &impl Wire) -> NextRun {
         let mut round = Round {
             now,
             full: false,
-            left: DATAGRAMS_PER_TURN,
+            left: DATAGRAMS_PER_RUN,
         };
         let mut wake: Option<Time> = None;
         for _ in 0..self.jobs.len() {
@@ -250,37 +257,37 @@ impl Sender {
                 }
                 Step::More => {
                     self.jobs.push_back(job);
-                    return Turn::Again;
+                    return NextRun::Again;
                 }
             }
         }
         match wake {
-            None => Turn::Idle,
-            Some(wake) if round.full => Turn::Blocked(wake),
-            Some(wake) => Turn::At(wake),
+            None => NextRun::Idle,
+            Some(wake) if round.full => NextRun::Blocked(wake),
+            Some(wake) => NextRun::At(wake),
         }
     }
 
     /// Goes round the viewers of a job, one chunk each, until nothing more is due.
-    fn advance(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) -> Step {
-        if round.now.saturating_since(job.started) >= TOO_OLD {
-            self.give_up(job, |_| true);
+    fn advance(&mut self, round: &mut Round, wire: &impl Wire, job: &mut TransmitJob) -> Step {
+        if round.now.saturating_since(job.started) >= MAX_FRAME_AGE {
+            self.abort(job, |_| true);
         }
-        let patience = job.fan.interval.min(PATIENCE);
+        let patience = job.transmit.interval.min(SHARED_TIMEOUT);
         if self
             .full
             .is_some_and(|since| round.now.saturating_since(since.max(job.started)) >= patience)
         {
-            self.give_up(job, |to| !wire.has_lane(to));
+            self.abort(job, |to| !wire.has_dedicated_socket(to));
         }
         loop {
             while job.at < job.open.len() {
-                let lane = wire.has_lane(job.route(job.at).remote);
-                if job.due(job.at) > round.now || (round.full && !lane) {
+                let dedicated = wire.has_dedicated_socket(job.route(job.at).remote);
+                if job.due(job.at) > round.now || (round.full && !dedicated) {
                     job.at += 1;
                 } else if round.left == 0 {
                     return Step::More;
-                } else if lane {
+                } else if dedicated {
                     self.send_chunk(round, wire, job);
                     job.at += 1;
                 } else {
@@ -293,50 +300,50 @@ impl Sender {
                 return Step::Done;
             }
             if !std::mem::take(&mut job.moved) {
-                let retry = round.full.then(|| round.now + RETRY);
+                let retry = round.full.then(|| round.now + RETRY_INTERVAL);
                 return Step::Wait(
                     retry
                         .into_iter()
                         .chain(job.next_due(round.now))
                         .min()
-                        .unwrap_or(round.now + RETRY),
+                        .unwrap_or(round.now + RETRY_INTERVAL),
                 );
             }
         }
     }
 
     /// Sends the next chunks of the viewers from the one whose turn it is on, as many as one call takes, and moves on.
-    fn send_chunks(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) {
+    fn send_chunks(&mut self, round: &mut Round, wire: &impl Wire, job: &mut TransmitJob) {
         self.gather(round, wire, job);
-        let (packets, stride) = (&job.fan.packets, job.fan.packets.stride());
-        let train = |parcel: &Parcel| Train {
-            to: job.route(parcel.at),
-            bytes: packets.datagrams(parcel.next..parcel.until),
+        let (packets, stride) = (&job.transmit.packets, job.transmit.packets.stride());
+        let batch = |batch: &PendingBatch| GsoBatch {
+            to: job.route(batch.at),
+            bytes: packets.datagrams(batch.next..batch.until),
             segment: (self.segments > 1).then_some(stride),
         };
-        let trains: [Train<'_>; BATCH] = std::array::from_fn(|number| {
-            train(self.parcels.get(number).unwrap_or(&self.parcels[0]))
+        let batches: [GsoBatch<'_>; BATCH] = std::array::from_fn(|number| {
+            batch(self.batches.get(number).unwrap_or(&self.batches[0]))
         });
-        let (sent, stopped) = wire.send_many(&trains[..self.parcels.len()]);
-        for parcel in &self.parcels[..sent] {
-            let (count, shards) = (parcel.until - parcel.next, job.fan.packets.shards());
+        let (sent, stopped) = wire.send_many(&batches[..self.batches.len()]);
+        for batch in &self.batches[..sent] {
+            let (count, shards) = (batch.until - batch.next, job.transmit.packets.shards());
             self.counts.datagrams += u64::from(count);
             self.counts.bytes += u64::from(count) * stride as u64;
-            self.counts.parity += u64::from(parcel.until.saturating_sub(shards.max(parcel.next)));
+            self.counts.parity += u64::from(batch.until.saturating_sub(shards.max(batch.next)));
             round.spend(count, self.segments > 1);
-            let pending = &mut job.open[parcel.at];
-            (pending.next, pending.blocked) = (parcel.until, None);
+            let pending = &mut job.open[batch.at];
+            (pending.next, pending.blocked) = (batch.until, None);
             job.moved = true;
             self.full = None;
         }
         let Err(refused) = stopped else { return };
-        job.at = self.parcels[sent].at;
+        job.at = self.batches[sent].at;
         match refused {
-            Refused::Full | Refused::LaneFull => {
+            Refused::Full | Refused::DedicatedFull => {
                 round.full = true;
                 self.full.get_or_insert(round.now);
             }
-            // Alone it shows whether trains are to blame, or this viewer's address.
+            // Alone it shows whether batches are to blame, or this viewer's address.
             Refused::Failed(_) => {
                 self.send_chunk(round, wire, job);
                 job.at += 1;
@@ -345,27 +352,27 @@ impl Sender {
     }
 
     /// Notes what can leave by one call, from the viewer whose turn it is on, and moves on behind it.
-    fn gather(&mut self, round: &Round, wire: &impl Wire, job: &mut Job) {
-        self.parcels.clear();
+    fn gather(&mut self, round: &Round, wire: &impl Wire, job: &mut TransmitJob) {
+        self.batches.clear();
         let local = job.route(job.at).local;
         while job.at < job.open.len() {
             let route = job.route(job.at);
-            let fits = route.local == local && !wire.has_lane(route.remote);
+            let fits = route.local == local && !wire.has_dedicated_socket(route.remote);
             if fits && job.due(job.at) <= round.now {
                 let (mut next, until) = job.open[job.at].chunk();
                 while next < until {
-                    if self.parcels.len() == BATCH {
+                    if self.batches.len() == BATCH {
                         return;
                     }
                     let end = until.min(next + self.segments);
-                    self.parcels.push(Parcel {
+                    self.batches.push(PendingBatch {
                         at: job.at,
                         next,
                         until: end,
                     });
                     next = end;
                 }
-            } else if !fits && !self.parcels.is_empty() {
+            } else if !fits && !self.batches.is_empty() {
                 return;
             }
             job.at += 1;
@@ -373,16 +380,20 @@ impl Sender {
     }
 
     /// Sends the next chunk of the viewer whose turn it is, alone.
-    fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut Job) {
+    fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut TransmitJob) {
         let (route, shards, stride) = (
             job.route(job.at),
-            job.fan.packets.shards(),
-            job.fan.packets.stride(),
+            job.transmit.packets.shards(),
+            job.transmit.packets.stride(),
         );
         let (next, until) = job.open[job.at].chunk();
         let until = until.min(next + CHUNK);
-        let (sent, stopped) =
-            self.chunk(wire, route, job.fan.packets.datagrams(next..until), stride);
+        let (sent, stopped) = self.chunk(
+            wire,
+            route,
+            job.transmit.packets.datagrams(next..until),
+            stride,
+        );
         self.counts.parity += u64::from((next + sent).saturating_sub(shards.max(next)));
         round.spend(sent.max(1), self.segments > 1);
         let pending = &mut job.open[job.at];
@@ -397,11 +408,11 @@ impl Sender {
                 round.full = true;
                 self.full.get_or_insert(round.now);
             }
-            Err(Refused::LaneFull) => {
+            Err(Refused::DedicatedFull) => {
                 let since = *pending.blocked.get_or_insert(round.now);
-                pending.retry = round.now + RETRY;
-                if round.now.saturating_since(since) >= LANE_PATIENCE {
-                    self.give_up_one(pending, route.remote);
+                pending.retry = round.now + RETRY_INTERVAL;
+                if round.now.saturating_since(since) >= DEDICATED_TIMEOUT {
+                    self.abort_target(pending, route.remote);
                 }
             }
             Err(Refused::Failed(_)) => {
@@ -412,23 +423,23 @@ impl Sender {
     }
 
     /// Takes out of a job whoever still gets a former frame of the stream.
-    fn leave_out_stragglers(&mut self, job: &mut Job) {
+    fn skip_busy_targets(&mut self, job: &mut TransmitJob) {
         let former = self
             .jobs
             .iter()
-            .filter(|former| former.fan.alias == job.fan.alias);
+            .filter(|former| former.transmit.alias == job.transmit.alias);
         let held = former.flat_map(|former| {
             former
                 .open
                 .iter()
-                .filter(|p| p.holds(former.fan.welcome))
+                .filter(|p| p.holds(former.transmit.catch_up))
                 .map(|p| former.route_of(p))
         });
         for route in held {
             let at = job
                 .open
                 .iter()
-                .position(|pending| job.fan.targets[pending.target as usize].route == route);
+                .position(|pending| job.transmit.targets[pending.target as usize].route == route);
             if let Some(at) = at {
                 job.open.remove(at);
                 self.counts.skipped += 1;
@@ -445,34 +456,34 @@ impl Sender {
         if self
             .jobs
             .iter()
-            .filter(|job| job.fan.alias == alias)
+            .filter(|job| job.transmit.alias == alias)
             .count()
             < MAX_JOBS
         {
             return;
         }
         let oldest = (0..self.jobs.len())
-            .filter(|at| self.jobs[*at].fan.alias == alias)
+            .filter(|at| self.jobs[*at].transmit.alias == alias)
             .min_by_key(|at| self.jobs[*at].started);
         if let Some(mut job) = oldest.and_then(|at| self.jobs.remove(at)) {
-            self.give_up(&mut job, |_| true);
+            self.abort(&mut job, |_| true);
             self.spare.push(job.open);
         }
     }
 
     /// Gives a frame up for the viewers that `whom` names.
-    fn give_up(&mut self, job: &mut Job, whom: impl Fn(SocketAddr) -> bool) {
+    fn abort(&mut self, job: &mut TransmitJob, whom: impl Fn(SocketAddr) -> bool) {
         for at in 0..job.open.len() {
             let to = job.route(at).remote;
             if whom(to) {
-                self.give_up_one(&mut job.open[at], to);
+                self.abort_target(&mut job.open[at], to);
             }
         }
         job.open.retain(|pending| !pending.done());
         job.at = 0;
     }
 
-    fn give_up_one(&mut self, pending: &mut Pending, to: SocketAddr) {
+    fn abort_target(&mut self, pending: &mut PendingTarget, to: SocketAddr) {
         if pending.done() {
             return;
         }
@@ -494,16 +505,16 @@ struct Round {
 }
 
 impl Round {
-    fn spend(&mut self, datagrams: u16, in_trains: bool) {
+    fn spend(&mut self, datagrams: u16, in_batches: bool) {
         self.left = self
             .left
-            .saturating_sub(u32::from(datagrams) * if in_trains { 1 } else { ALONE });
+            .saturating_sub(u32::from(datagrams) * if in_batches { 1 } else { SINGLE_COST });
     }
 }
 
-/// A train that one call sends among others.
+/// A batch that one call sends among others.
 #[derive(Clone, Copy, Debug)]
-struct Parcel {
+struct PendingBatch {
     /// Whose, among those that have not got all.
     at: usize,
     next: u16,

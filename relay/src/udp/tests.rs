@@ -1,4 +1,4 @@
-//! The shared socket and lanes beside it, on loopback.
+//! The shared socket and dedicated sockets beside it, on loopback.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn hears(viewer: &tokio::net::UdpSocket, bytes: &[u8]) {
     assert_eq!(&buffer[..size], bytes);
 }
 
-/// A viewer goes to a lane and back, another stays: both are heard and answered all the time from the same address.
+/// A viewer gets a dedicated socket and loses it, another stays: both are heard and answered all the time from the same address.
 async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
     let (mut socket, port) = relay(listen);
     let address = SocketAddr::new(host.parse().unwrap(), port);
@@ -73,21 +73,24 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
         says(&other, &socket, b"join").await,
     );
     socket.isolate(one_route).unwrap();
-    assert!(socket.has_lane(one_route.remote) && !socket.has_lane(other_route.remote));
+    assert!(
+        socket.has_dedicated_socket(one_route.remote)
+            && !socket.has_dedicated_socket(other_route.remote)
+    );
     for _ in 0..50 {
         assert_eq!(says(&one, &socket, b"still here").await, one_route);
         assert_eq!(says(&other, &socket, b"me too").await, other_route);
         let late = viewer(address);
         says(&late, &socket, b"a stranger").await;
         socket
-            .send(Train {
+            .send(GsoBatch {
                 to: one_route,
                 bytes: b"to one",
                 segment: None,
             })
             .unwrap();
         socket
-            .send(Train {
+            .send(GsoBatch {
                 to: other_route,
                 bytes: b"to the other",
                 segment: None,
@@ -104,7 +107,7 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
     assert_eq!(waited, [(one_route, b"on the way".to_vec())]);
     assert_eq!(says(&one, &socket, b"shared again").await, one_route);
     socket
-        .send(Train {
+        .send(GsoBatch {
             to: one_route,
             bytes: b"to one",
             segment: None,
@@ -148,7 +151,7 @@ async fn a_train_goes_by_a_lane_too() {
     socket.isolate(route).unwrap();
     if socket.max_segments() > 1 {
         socket
-            .send(Train {
+            .send(GsoBatch {
                 to: route,
                 bytes: b"first-second",
                 segment: Some(6),
@@ -169,9 +172,9 @@ async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
     for viewer in &viewers {
         routes.push(says(viewer, &socket, b"join").await);
     }
-    let whole: Vec<Train<'_>> = routes
+    let whole: Vec<GsoBatch<'_>> = routes
         .iter()
-        .map(|route| Train {
+        .map(|route| GsoBatch {
             to: *route,
             bytes: b"all",
             segment: None,
@@ -182,18 +185,18 @@ async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
         hears(viewer, b"all").await;
     }
     if socket.max_segments() > 1 {
-        // One datagram may be among trains, and the last of a train may be short.
+        // One datagram may be among batches, and the last of a batch may be short.
         let bytes = [&b"first-second"[..], b"first-2", b"alone."];
-        let trains: Vec<Train<'_>> = routes
+        let batches: Vec<GsoBatch<'_>> = routes
             .iter()
             .zip(bytes)
-            .map(|(route, bytes)| Train {
+            .map(|(route, bytes)| GsoBatch {
                 to: *route,
                 bytes,
                 segment: Some(6),
             })
             .collect();
-        assert!(matches!(socket.send_many(&trains), (3, Ok(()))));
+        assert!(matches!(socket.send_many(&batches), (3, Ok(()))));
         for (viewer, bytes) in viewers.iter().zip(bytes) {
             for datagram in bytes.chunks(6) {
                 hears(viewer, datagram).await;
@@ -224,17 +227,17 @@ async fn a_train_that_the_system_refuses_is_named_and_those_before_it_are_sent()
         remote: SocketAddr::from(([255, 255, 255, 255], 9)),
         local: None,
     };
-    let train = |to| Train {
+    let batch = |to| GsoBatch {
         to,
         bytes: b"some",
         segment: None,
     };
-    let (sent, refused) = socket.send_many(&[train(route), train(nowhere), train(route)]);
+    let (sent, refused) = socket.send_many(&[batch(route), batch(nowhere), batch(route)]);
     assert!(
         sent == 1 && matches!(refused, Err(Refused::Failed(_))),
         "{sent} {refused:?}"
     );
-    let (sent, refused) = socket.send_many(&[train(nowhere), train(route)]);
+    let (sent, refused) = socket.send_many(&[batch(nowhere), batch(route)]);
     assert!(
         sent == 0 && matches!(refused, Err(Refused::Failed(_))),
         "{sent} {refused:?}"

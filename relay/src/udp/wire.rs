@@ -7,7 +7,7 @@ use crate::engine::Route;
 
 /// One datagram, or several that leave together.
 #[derive(Clone, Copy, Debug)]
-pub struct Train<'a> {
+pub struct GsoBatch<'a> {
     /// To whom.
     pub to: Route,
     /// The datagrams, one behind the other.
@@ -18,25 +18,25 @@ pub struct Train<'a> {
 
 /// Where datagrams go out: in life a socket for all, and some viewers' own.
 pub trait Wire {
-    /// Sends a train. Never waits.
+    /// Sends a batch. Never waits.
     ///
     /// # Errors
     /// When there is no room now, and whatever the system says.
-    fn send(&self, train: Train<'_>) -> Result<(), Refused>;
+    fn send(&self, batch: GsoBatch<'_>) -> Result<(), Refused>;
 
-    /// Sends trains to viewers that have no socket of their own, in order: how many were sent, and why not more. All
+    /// Sends batches to viewers that have no socket of their own, in order: how many were sent, and why not more. All
     /// have the same segment size and leave from the same address. Never waits.
-    fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
-        for (sent, train) in trains.iter().enumerate() {
-            if let Err(refused) = self.send(*train) {
+    fn send_many(&self, batches: &[GsoBatch<'_>]) -> (usize, Result<(), Refused>) {
+        for (sent, batch) in batches.iter().enumerate() {
+            if let Err(refused) = self.send(*batch) {
                 return (sent, Err(refused));
             }
         }
-        (trains.len(), Ok(()))
+        (batches.len(), Ok(()))
     }
 
     /// Whether what is sent to `to` goes by a socket of its own.
-    fn has_lane(&self, to: SocketAddr) -> bool;
+    fn has_dedicated_socket(&self, to: SocketAddr) -> bool;
 }
 
 /// Why nothing was sent.
@@ -45,7 +45,7 @@ pub enum Refused {
     /// The shared socket is full: nobody else of it will have more luck now.
     Full,
     /// The viewer's own socket is full.
-    LaneFull,
+    DedicatedFull,
     /// The system says no.
     Failed(io::Error),
 }

@@ -25,10 +25,10 @@ impl Outbox {
     pub fn put(&self, feedback: FeedbackReport) -> Option<FeedbackReport> {
         let mut waiting = self.lock();
         waiting.known = Some((feedback.relay, feedback.demand.clone()));
-        let unsaid = waiting.feedback.replace(feedback);
+        let undelivered = waiting.feedback.replace(feedback);
         drop(waiting);
         self.filled.notify_one();
-        unsaid
+        undelivered
     }
 
     /// A connection begins: its source is to be told at once who watches, also when that has been told to another.

@@ -82,7 +82,7 @@ impl Rig {
     }
 
     /// A session, and the feedback of the time until it is there.
-    fn seat(&mut self, n: u16) -> (SocketAddr, u64) {
+    fn add_viewer(&mut self, n: u16) -> (SocketAddr, u64) {
         let accept = self.join(viewer(n), u64::from(n) + 1);
         (viewer(n), accept.session)
     }
@@ -164,7 +164,7 @@ fn who_comes_and_goes_all_the_time_causes_forty_words_a_second_and_the_last_is_t
 #[test]
 fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
     let mut rig = Rig::live();
-    let (address, session) = rig.seat(1);
+    let (address, session) = rig.add_viewer(1);
     rig.told(SECOND);
     let report = Report {
         frames_shown: 12,
@@ -244,7 +244,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
 #[test]
 fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
     let mut rig = Rig::live();
-    let ((bad, flooding), (good, honest)) = (rig.seat(1), rig.seat(2));
+    let ((bad, flooding), (good, honest)) = (rig.add_viewer(1), rig.add_viewer(2));
     rig.told(SECOND);
     let mut heard = BTreeMap::<u64, u64>::new();
     let mut dropped = 0;
@@ -300,7 +300,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
 #[test]
 fn more_messages_a_second_than_a_viewer_may_send_are_dropped() {
     let mut rig = Rig::live();
-    let (address, session) = rig.seat(1);
+    let (address, session) = rig.add_viewer(1);
     rig.told(2 * SECOND);
     for n in 1..=100 {
         rig.give(
@@ -320,7 +320,7 @@ fn more_messages_a_second_than_a_viewer_may_send_are_dropped() {
 #[test]
 fn lies_are_dropped_and_the_session_goes_on() {
     let mut rig = Rig::live();
-    let (address, session) = rig.seat(1);
+    let (address, session) = rig.add_viewer(1);
     rig.told(SECOND);
     let lie = |x: f32| Detection {
         ball: Some(Ball {
@@ -382,7 +382,7 @@ fn lies_are_dropped_and_the_session_goes_on() {
 #[test]
 fn five_hundred_that_send_all_they_may_have_turns_alike() {
     let mut rig = Rig::live();
-    let seats: Vec<_> = (0..500).map(|n| rig.seat(n)).collect();
+    let seats: Vec<_> = (0..500).map(|n| rig.add_viewer(n)).collect();
     let mut told = BTreeMap::<u64, usize>::new();
     let mut bytes = 0;
     for tenth in 0..40_u64 {
@@ -486,7 +486,7 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
     ) else {
         panic!()
     };
-    let (address, session) = rig.seat(1);
+    let (address, session) = rig.add_viewer(1);
     rig.give(
         address,
         &ToRelay::Detections(session, detections(1, vec![found(100)])),
@@ -567,14 +567,14 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
 #[test]
 fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
     let mut rig = Rig::live();
-    let (address, session) = rig.seat(1);
+    let (address, session) = rig.add_viewer(1);
     rig.told(SECOND);
     rig.give(
         address,
         &ToRelay::Detections(session, detections(1, vec![found(100)])),
     );
     rig.give(address, &ToRelay::Goodbye(session, Goodbye::default()));
-    let (_, again) = rig.seat(1);
+    let (_, again) = rig.add_viewer(1);
     assert_ne!(again, session);
     let feedback = rig.quiet_second(&[(address, again)]);
     let seen: Vec<_> = feedback
@@ -603,7 +603,7 @@ fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
 #[test]
 fn many_that_come_and_go_do_not_silence_who_stays() {
     let mut rig = Rig::live();
-    let (address, session) = rig.seat(0);
+    let (address, session) = rig.add_viewer(0);
     let mut detections_told = 0;
     for round in 0..100_u64 {
         for n in 1..50 {
@@ -657,16 +657,16 @@ fn clients_over_http_count_also_those_who_wait_for_a_stream() {
 #[test]
 fn what_could_not_be_said_is_counted_or_told_again() {
     let mut rig = Rig::live();
-    let ((address, session), (other, gone)) = (rig.seat(1), rig.seat(2));
+    let ((address, session), (other, gone)) = (rig.add_viewer(1), rig.add_viewer(2));
     rig.told(SECOND);
     rig.give(
         address,
         &ToRelay::Detections(session, detections(3, vec![found(100); 3])),
     );
     rig.give(other, &ToRelay::Goodbye(gone, Goodbye::default()));
-    let unsaid = rig.told(100 * MS).remove(0);
-    assert_eq!(unsaid.viewers.len(), 2);
-    rig.engine.on_unsaid(rig.now, 0, unsaid);
+    let undelivered = rig.told(100 * MS).remove(0);
+    assert_eq!(undelivered.viewers.len(), 2);
+    rig.engine.on_feedback_undelivered(rig.now, 0, undelivered);
     let feedback = rig.told(SECOND);
     let seen: Vec<_> = feedback
         .iter()

@@ -140,7 +140,12 @@ fn every_answer_to_a_join_is_shorter_than_the_join() {
         },
     ] {
         rig.say(viewer(1), &ToRelay::Join(wanted.clone()));
-        let token = rig.engine.minter.mint(rig.now, viewer(1)).to_vec().into();
+        let token = rig
+            .engine
+            .token_key
+            .mint(rig.now, viewer(1))
+            .to_vec()
+            .into();
         let mut datagram = Vec::new();
         ToRelay::Join(Join { token, ..wanted }).encode(&mut datagram);
         rig.engine.on_datagram(

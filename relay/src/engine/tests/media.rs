@@ -6,8 +6,8 @@ use fanlight_proto::datagram::{DATA_BYTES, DataHeader};
 
 use super::*;
 
-fn first_header(fan: &Fan) -> DataHeader {
-    match ToViewer::parse(fan.packets.datagrams(0..1)).unwrap() {
+fn first_header(transmit: &FrameTransmit) -> DataHeader {
+    match ToViewer::parse(transmit.packets.datagrams(0..1)).unwrap() {
         ToViewer::Data(header, _) => header,
         other => panic!("{other:?}"),
     }
@@ -36,9 +36,9 @@ fn repair(rig: &mut Rig, from: SocketAddr, session: u64, body: Repair) -> Vec<Ve
     rig.outputs()
         .into_iter()
         .map(|output| match output {
-            Output::Resend(resend) => {
-                assert_eq!(resend.to.remote, from);
-                resend.ranges
+            Output::Retransmit(retransmit) => {
+                assert_eq!(retransmit.to.remote, from);
+                retransmit.ranges
             }
             other => panic!("{other:?}"),
         })
@@ -291,13 +291,13 @@ fn a_restarted_source_is_the_same_stream_with_a_new_epoch() {
     rig.outputs();
     rig.frame("cam", 2, 0, 0);
     let outputs = rig.outputs();
-    let [Output::Send { datagram, .. }, Output::Fan(fan)] = outputs.as_slice() else {
+    let [Output::Send { datagram, .. }, Output::Transmit(transmit)] = outputs.as_slice() else {
         panic!("{outputs:?}")
     };
     assert_eq!(status(&read(datagram)).epoch, 2);
-    assert_eq!(u32::from(fan.alias), accept.stream.unwrap().alias);
+    assert_eq!(u32::from(transmit.alias), accept.stream.unwrap().alias);
     let frame = Repair {
-        alias: u32::from(fan.alias),
+        alias: u32::from(transmit.alias),
         epoch: 1,
         number: 5000,
         ranges: vec![0, 1],

@@ -90,22 +90,23 @@ impl Hall {
     }
 
     /// A frame, which the viewers get as far as they are reached.
-    fn frame(&mut self) -> Option<Fan> {
+    fn frame(&mut self) -> Option<FrameTransmit> {
         self.rig.pass(FRAME_TIME);
         self.number += 1;
         self.rig.frame("cam", 1, self.number, 0);
-        let fan = self.rig.fans().pop();
-        fan.iter().for_each(|fan| self.carry(fan));
-        fan
+        let transmit = self.rig.fans().pop();
+        transmit.iter().for_each(|transmit| self.carry(transmit));
+        transmit
     }
 
-    fn carry(&mut self, fan: &Fan) {
+    fn carry(&mut self, transmit: &FrameTransmit) {
         let sent_to = |address| {
-            fan.targets
+            transmit
+                .targets
                 .iter()
                 .any(|target| target.route.remote == address)
         };
-        let to_group = sent_to(GROUP) && !fan.welcome;
+        let to_group = sent_to(GROUP) && !transmit.catch_up;
         self.to_group += u64::from(to_group);
         for (screen, alone) in self.screens.iter_mut().zip(&mut self.alone) {
             *alone += u64::from(sent_to(screen.address));
@@ -116,10 +117,10 @@ impl Hall {
                     screen.heard && screen.reached
                 };
             if sent_to(screen.address) || (to_group && screen.heard) {
-                screen.newest = fan.packets.sequence();
+                screen.newest = transmit.packets.sequence();
                 screen.report.frames_whole +=
-                    u64::from(screen.whole.insert(fan.packets.id().number));
-                screen.report.shards_expected += u64::from(fan.packets.shards());
+                    u64::from(screen.whole.insert(transmit.packets.id().number));
+                screen.report.shards_expected += u64::from(transmit.packets.shards());
             }
         }
     }
@@ -150,8 +151,8 @@ impl Hall {
         for output in self.rig.outputs() {
             match output {
                 Output::Send { datagram, .. } => told = Some(read(&datagram)),
-                Output::Fan(fan) => self.carry(&fan),
-                Output::Resend(_)
+                Output::Transmit(transmit) => self.carry(&transmit),
+                Output::Retransmit(_)
                 | Output::Isolate(_)
                 | Output::Rejoin(_)
                 | Output::Feedback { .. } => {}
@@ -198,15 +199,15 @@ fn viewers_that_hear_the_group_cost_one_copy_and_the_others_one_each() {
     hall.seconds(1);
     assert_eq!(hall.rig.engine.in_groups(), 4);
     assert_eq!(hall.sent_in(1), (30, vec![0, 0, 0, 0, 30]));
-    let fan = hall.frame().unwrap();
-    let group = fan
+    let transmit = hall.frame().unwrap();
+    let group = transmit
         .targets
         .iter()
         .find(|target| target.route.remote == GROUP)
         .unwrap();
     let least = hall.screens.iter().map(|screen| screen.capacity).min();
     assert_eq!(
-        (fan.targets.len(), Some(group.capacity), group.spread),
+        (transmit.targets.len(), Some(group.capacity), group.spread),
         (2, least, Duration::ZERO)
     );
 }
@@ -215,9 +216,10 @@ fn viewers_that_hear_the_group_cost_one_copy_and_the_others_one_each() {
 fn a_group_that_nobody_joins_is_sent_nothing() {
     let mut hall = Hall::new(2);
     for _ in 0..60 {
-        let fan = hall.frame().unwrap();
+        let transmit = hall.frame().unwrap();
         assert!(
-            fan.targets
+            transmit
+                .targets
                 .iter()
                 .all(|target| !target.route.remote.ip().is_multicast())
         );
@@ -376,7 +378,10 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         offered(&mut rig, true);
     }
     assert!(!offered(&mut rig, true), "it is paused");
-    assert_eq!((rig.engine.in_groups(), rig.engine.lanes()), (0, 0));
+    assert_eq!(
+        (rig.engine.in_groups(), rig.engine.dedicated_sockets()),
+        (0, 0)
+    );
     let mut datagram = Vec::new();
     ToRelay::KeepAlive(session, feedback(false)).encode(&mut datagram);
     rig.engine.on_datagram(
@@ -414,7 +419,7 @@ fn viewers_that_talk_to_another_address_or_sit_on_the_relays_host_are_not_asked_
         rig.join(route.remote, 1);
         rig.pass(SECOND);
         let viewer = rig.engine.viewers.at_mut(route.remote).unwrap();
-        (viewer.route, viewer.lane) = (route, super::super::lane::Lane::Shared);
+        (viewer.route, viewer.isolation) = (route, super::super::isolation::IsolationState::Shared);
         rig.engine
             .viewers
             .at(route.remote)
@@ -451,8 +456,11 @@ fn the_group_gets_the_parity_that_one_of_its_viewers_needs_and_each_of_them_is_t
     assert_eq!(hall.keep_alive(0, false).parity_percent, 0);
     hall.bad_second(1, 0, 100);
     let parity = level_count(87, 2);
-    let fan = hall.frame().unwrap();
-    assert_eq!((fan.targets.len(), fan.targets[0].parity), (1, parity));
+    let transmit = hall.frame().unwrap();
+    assert_eq!(
+        (transmit.targets.len(), transmit.targets[0].parity),
+        (1, parity)
+    );
     assert_eq!(
         hall.keep_alive(0, false).parity_percent,
         u32::from(parity) * 100 / 87
@@ -505,10 +513,13 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
         &datagram,
     );
     let outputs = hall.rig.outputs();
-    let [Output::Resend(resend)] = &outputs[..] else {
+    let [Output::Retransmit(retransmit)] = &outputs[..] else {
         panic!("{outputs:?}")
     };
-    assert_eq!((resend.to.remote, resend.way.remote), (viewer(0), GROUP));
+    assert_eq!(
+        (retransmit.to.remote, retransmit.way.remote),
+        (viewer(0), GROUP)
+    );
 }
 
 #[test]
@@ -521,12 +532,16 @@ fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon
         hall.keep_alive(1, false);
     }
     assert_eq!(
-        (hall.rig.engine.lanes(), hall.rig.engine.in_groups()),
+        (
+            hall.rig.engine.dedicated_sockets(),
+            hall.rig.engine.in_groups()
+        ),
         (1, 1)
     );
-    let fan = hall.frame().unwrap();
+    let transmit = hall.frame().unwrap();
     assert_eq!(
-        fan.targets
+        transmit
+            .targets
             .iter()
             .filter(|target| target.own_socket)
             .count(),
@@ -534,12 +549,15 @@ fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon
     );
     hall.seconds(9);
     assert_eq!(
-        (hall.rig.engine.lanes(), hall.screens[0].offered),
+        (hall.rig.engine.dedicated_sockets(), hall.screens[0].offered),
         (1, false)
     );
     hall.seconds(3);
     assert_eq!(
-        (hall.rig.engine.lanes(), hall.rig.engine.in_groups()),
+        (
+            hall.rig.engine.dedicated_sockets(),
+            hall.rig.engine.in_groups()
+        ),
         (0, 2)
     );
     assert_eq!(hall.rig.engine.counts().left_groups, 0);

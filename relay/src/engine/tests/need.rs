@@ -29,15 +29,15 @@ impl Watched {
         }
     }
 
-    fn frame(&mut self) -> Option<Fan> {
+    fn frame(&mut self) -> Option<FrameTransmit> {
         self.rig.pass(FRAME_TIME);
         self.number += 1;
         self.rig.frame("cam", 1, self.number, 0);
-        let fan = self.rig.fans().pop();
-        self.sequence = fan
+        let transmit = self.rig.fans().pop();
+        self.sequence = transmit
             .as_ref()
-            .map_or(self.sequence, |fan| fan.packets.sequence());
-        fan
+            .map_or(self.sequence, |transmit| transmit.packets.sequence());
+        transmit
     }
 
     fn keep_alive(&mut self, body: KeepAlive) -> Pulse {
@@ -57,7 +57,7 @@ impl Watched {
 
     /// A second of frames with keep-alives, and a report that counts `lost` of them and `missed` shards as lost. The
     /// frames sent, and the answer to the report.
-    fn second(&mut self, lost: u64, missed: u64) -> (Vec<Fan>, Pulse) {
+    fn second(&mut self, lost: u64, missed: u64) -> (Vec<FrameTransmit>, Pulse) {
         let mut fans = Vec::new();
         for n in 0..30 {
             fans.extend(self.frame());
@@ -87,7 +87,7 @@ fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_a
     assert_eq!(pulse.frames_skipped, 30 - fans.len() as u64);
     assert!(
         fans.iter()
-            .all(|fan| fan.targets[0].spread > Duration::ZERO)
+            .all(|transmit| transmit.targets[0].spread > Duration::ZERO)
     );
     watched.rig.join(viewer(2), 1);
     for _ in 0..30 {
@@ -111,7 +111,7 @@ fn parity_goes_to_who_reports_loss_and_is_made_only_then() {
     let (fans, pulse) = watched.second(0, 0);
     assert!(
         fans.iter()
-            .all(|fan| fan.packets.parity() == 0 && fan.targets[0].parity == 0)
+            .all(|transmit| transmit.packets.parity() == 0 && transmit.targets[0].parity == 0)
     );
     assert_eq!(pulse.parity_percent, 0);
     let (_, pulse) = watched.second(0, 100);
@@ -120,13 +120,13 @@ fn parity_goes_to_who_reports_loss_and_is_made_only_then() {
         u32::from(level_count(87, 2)) * 100 / 87
     );
     watched.rig.join(viewer(2), 1);
-    let fan = watched.frame().unwrap();
+    let transmit = watched.frame().unwrap();
     assert_eq!(
-        fan.packets.parity(),
+        transmit.packets.parity(),
         fanlight_proto::parity::recovery_count(87)
     );
     let parity = |n| {
-        fan.targets
+        transmit.targets
             .iter()
             .find(|target| target.route.remote == viewer(n))
             .unwrap()
@@ -179,7 +179,7 @@ fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
     );
     let fans = watched.rig.all_fans();
     assert_eq!(
-        (fans.len(), fans[0].packets.id().number, fans[0].welcome),
+        (fans.len(), fans[0].packets.id().number, fans[0].catch_up),
         (1, watched.number, true)
     );
     assert!(watched.frame().is_some());
@@ -191,7 +191,7 @@ fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
 fn a_viewer_that_joins_gets_the_newest_frame_at_once_unless_it_is_to_wait() {
     let mut rig = Rig::live();
     rig.pass(SECOND / 2);
-    let token = rig.engine.minter.mint(rig.now, viewer(1)).to_vec();
+    let token = rig.engine.token_key.mint(rig.now, viewer(1)).to_vec();
     let mut ask = |nonce, paused| {
         let mut datagram = Vec::new();
         ToRelay::Join(Join {
@@ -210,11 +210,11 @@ fn a_viewer_that_joins_gets_the_newest_frame_at_once_unless_it_is_to_wait() {
         );
         let fans = rig.all_fans();
         fans.iter()
-            .map(|fan| {
+            .map(|transmit| {
                 (
-                    fan.packets.id().number,
-                    fan.packets.sequence(),
-                    fan.targets.len(),
+                    transmit.packets.id().number,
+                    transmit.packets.sequence(),
+                    transmit.targets.len(),
                 )
             })
             .collect::<Vec<_>>()
@@ -244,9 +244,9 @@ fn no_cut_of_a_stream_has_the_number_of_another() {
     let mut seen = std::collections::BTreeMap::new();
     for number in 101..200 {
         rig.frame("cam", 1 + number / 150, number, 0);
-        for fan in rig.all_fans() {
-            let known = seen.insert(fan.packets.sequence(), fan.packets.id());
-            assert!(known.is_none_or(|known| known == fan.packets.id()));
+        for transmit in rig.all_fans() {
+            let known = seen.insert(transmit.packets.sequence(), transmit.packets.id());
+            assert!(known.is_none_or(|known| known == transmit.packets.id()));
         }
         if number % 3 == 0 {
             rig.join(viewer(number as u16), number);
@@ -258,9 +258,9 @@ fn no_cut_of_a_stream_has_the_number_of_another() {
 #[test]
 fn who_joins_and_goes_all_the_time_gets_no_more_pictures_than_the_limit() {
     let mut rig = Rig::live();
-    let mut welcomes = 0;
+    let mut catch_ups = 0;
     for nonce in 0..2000 {
-        let token = rig.engine.minter.mint(rig.now, viewer(1)).to_vec();
+        let token = rig.engine.token_key.mint(rig.now, viewer(1)).to_vec();
         let mut datagram = Vec::new();
         ToRelay::Join(Join {
             token: token.into(),
@@ -275,9 +275,9 @@ fn who_joins_and_goes_all_the_time_gets_no_more_pictures_than_the_limit() {
             },
             &datagram,
         );
-        welcomes += rig.all_fans().len();
+        catch_ups += rig.all_fans().len();
     }
-    assert_eq!(welcomes, WELCOMES_PER_SECOND as usize);
+    assert_eq!(catch_ups, CATCH_UPS_PER_SECOND as usize);
 }
 
 /// Whom the engine moves out of the shared socket, and back.
@@ -317,12 +317,12 @@ fn watch(watched: &mut Watched, frames: u64, keeps_up: bool) -> Vec<(bool, Socke
 #[test]
 fn a_viewer_begins_apart_shares_when_it_keeps_up_and_is_set_apart_when_it_falls_behind() {
     let mut watched = Watched::new();
-    assert_eq!(watched.rig.engine.lanes(), 1);
+    assert_eq!(watched.rig.engine.dedicated_sockets(), 1);
     watched.sequence = 1;
     assert_eq!(watch(&mut watched, 90, true), [(false, viewer(1))]);
     assert_eq!(
         (
-            watched.rig.engine.lanes(),
+            watched.rig.engine.dedicated_sockets(),
             watched.rig.engine.counts().isolated
         ),
         (0, 0)
@@ -330,7 +330,7 @@ fn a_viewer_begins_apart_shares_when_it_keeps_up_and_is_set_apart_when_it_falls_
     assert_eq!(watch(&mut watched, 30, false), [(true, viewer(1))]);
     assert_eq!(
         (
-            watched.rig.engine.lanes(),
+            watched.rig.engine.dedicated_sockets(),
             watched.rig.engine.counts().isolated
         ),
         (1, 1)
@@ -339,7 +339,7 @@ fn a_viewer_begins_apart_shares_when_it_keeps_up_and_is_set_apart_when_it_falls_
         viewer(1),
         &ToRelay::Goodbye(watched.session, Goodbye::default()),
     );
-    assert_eq!(watched.rig.engine.lanes(), 0);
+    assert_eq!(watched.rig.engine.dedicated_sockets(), 0);
 }
 
 #[test]
@@ -362,15 +362,15 @@ fn there_are_never_more_sockets_than_the_limit() {
     for n in 0..500 {
         rig.join(viewer(n), 1);
     }
-    assert!(rig.engine.lanes() <= MAX_LANES / 2);
+    assert!(rig.engine.dedicated_sockets() <= MAX_DEDICATED_SOCKETS / 2);
     for number in 101..160 {
         rig.pass(FRAME_TIME);
         rig.frame("cam", 1, number, 0);
         rig.outputs();
     }
-    assert_eq!(rig.engine.lanes(), MAX_LANES);
+    assert_eq!(rig.engine.dedicated_sockets(), MAX_DEDICATED_SOCKETS);
     rig.pass(SECOND * 4);
-    assert_eq!((rig.engine.viewers(), rig.engine.lanes()), (0, 0));
+    assert_eq!((rig.engine.viewers(), rig.engine.dedicated_sockets()), (0, 0));
 }
 
 #[test]
@@ -404,10 +404,10 @@ fn repairs_for_a_narrow_way_are_fewer() {
             &datagram,
         );
         for output in watched.rig.outputs() {
-            let Output::Resend(resend) = output else {
+            let Output::Retransmit(retransmit) = output else {
                 continue;
             };
-            shards += resend
+            shards += retransmit
                 .ranges
                 .iter()
                 .map(|range| u32::from(range.end - range.start))
@@ -418,6 +418,6 @@ fn repairs_for_a_narrow_way_are_fewer() {
     assert!(
         watched
             .frame()
-            .is_none_or(|fan| fan.targets[0].spread > Duration::ZERO)
+            .is_none_or(|transmit| transmit.targets[0].spread > Duration::ZERO)
     );
 }

@@ -102,7 +102,7 @@ fn good_join(
     nonce: u64,
     access: &ViewerAccess,
 ) -> (Join, Option<Initiator>) {
-    let token = rig.engine.minter.mint(rig.now, at).to_vec();
+    let token = rig.engine.token_key.mint(rig.now, at).to_vec();
     let begun = Initiator::begin(access, nonce, &token, [nonce as u8; 32]);
     let (initiator, handshake) = begun.map_or((None, Vec::new()), |(initiator, message)| {
         (Some(initiator), message)
@@ -236,8 +236,8 @@ impl Guest {
     }
 
     /// Whether it can open every datagram of a frame.
-    fn opens(&self, fan: &Fan) -> bool {
-        let packets = &fan.packets;
+    fn opens(&self, transmit: &FrameTransmit) -> bool {
+        let packets = &transmit.packets;
         let last = packets.shards() + packets.parity() - 1;
         [0, last].iter().all(|at| {
             let datagram = packets.datagrams(*at..at + 1);
@@ -248,7 +248,7 @@ impl Guest {
     }
 }
 
-fn next_frame(rig: &mut Rig, number: u64) -> Fan {
+fn next_frame(rig: &mut Rig, number: u64) -> FrameTransmit {
     rig.outputs();
     rig.frame("cam", 1, number, 0);
     rig.fans().pop().expect("somebody watches")
@@ -293,9 +293,9 @@ fn who_has_the_key_is_let_in_and_opens_what_is_sent() {
     for (mut rig, access) in [(psk(), with_psk()), (keys(&[3, 4]), with_key(4))] {
         let mut guest = Guest::join(&mut rig, 1, &access);
         assert!(guest.keep_alive(&mut rig).unwrap().status.is_some());
-        let fan = next_frame(&mut rig, 101);
-        assert_eq!(fan.packets.stride(), SEALED_DATA_BYTES);
-        assert!(guest.opens(&fan));
+        let transmit = next_frame(&mut rig, 101);
+        assert_eq!(transmit.packets.stride(), SEALED_DATA_BYTES);
+        assert!(guest.opens(&transmit));
         assert!(
             rig.engine.counts().unauthentic == 0 && rig.engine.counts().handshakes_refused == 0
         );
@@ -513,7 +513,7 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
         .iter()
         .next()
         .unwrap()
-        .ring()
+        .retransmit_buffer()
         .find(FrameId {
             epoch: 1,
             number: 100,
@@ -543,7 +543,7 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
     for output in rig.outputs() {
         match output {
             Output::Send { datagram, .. } => accept = Some(datagram),
-            Output::Fan(fan) => welcome = Some(fan),
+            Output::Transmit(transmit) => welcome = Some(transmit),
             _ => {}
         }
     }
@@ -621,9 +621,9 @@ fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
                 guest.hear(&datagram).unwrap();
             }
         }
-        let fan = next_frame(&mut rig, number);
+        let transmit = next_frame(&mut rig, number);
         assert!(
-            guests.iter().all(|guest| guest.opens(&fan)),
+            guests.iter().all(|guest| guest.opens(&transmit)),
             "frame {number}"
         );
     }
@@ -668,10 +668,10 @@ fn a_viewer_whose_key_is_taken_out_opens_nothing_two_seconds_later_and_the_other
     while rig.now.saturating_since(revoked) < SECOND * 4 {
         rig.pass(FRAME_TIME);
         number += 1;
-        let fan = next_frame(&mut rig, number);
-        assert!(stays.opens(&fan));
+        let transmit = next_frame(&mut rig, number);
+        assert!(stays.opens(&transmit));
         if rig.now.saturating_since(revoked) > Duration::from_millis(1200) {
-            assert!(!goes.opens(&fan));
+            assert!(!goes.opens(&transmit));
         }
         if number % 8 == 0 {
             stays.keep_alive(&mut rig).unwrap();

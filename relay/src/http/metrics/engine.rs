@@ -7,9 +7,11 @@ type Count = (&'static str, &'static str, fn(&Counts) -> u64);
 
 /// Name, help, and which of the engine's counts it is.
 const COUNTS: [Count; 18] = [
-    ("fanned_frames", "Frames given to the fan-out", |counts| {
-        counts.fanned
-    }),
+    (
+        "sent_frames",
+        "Frames sent to the viewers of their stream",
+        |counts| counts.frames_sent,
+    ),
     (
         "superseded_frames",
         "Frames that gave way to newer ones before they could be sent",

@@ -18,7 +18,7 @@ pub struct Counts {
     /// Frames given up for one viewer, and other datagrams, because sending failed.
     pub failed: u64,
     /// Other datagrams that found no room.
-    pub crowded_out: u64,
+    pub buffer_full: u64,
 }
 
 impl Add for Counts {
@@ -32,7 +32,7 @@ impl Add for Counts {
             aborted: self.aborted + other.aborted,
             skipped: self.skipped + other.skipped,
             failed: self.failed + other.failed,
-            crowded_out: self.crowded_out + other.crowded_out,
+            buffer_full: self.buffer_full + other.buffer_full,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 
 use super::{CHUNK, LARGE_CHUNK, Share};
-use crate::engine::{Fan, Route, SPREAD_CHUNK, Target};
+use crate::engine::{FrameTransmit, Route, SPREAD_BATCH, Target};
 
 /// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
 /// to a viewer whose socket holds it twice.
@@ -25,11 +25,11 @@ const STALL_MS: u32 = 3;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) fan: Fan,
+pub(super) struct TransmitJob {
+    pub(super) transmit: FrameTransmit,
     pub(super) started: Time,
     /// The viewers that have not got all, in the order in which they take turns.
-    pub(super) open: Vec<Pending>,
+    pub(super) open: Vec<PendingTarget>,
     /// Where in the round of viewers this is, and whether the round has moved anything.
     pub(super) at: usize,
     pub(super) moved: bool,
@@ -37,7 +37,7 @@ pub(super) struct Job {
 
 /// What one viewer has still to get.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingTarget {
     /// Index among the targets.
     pub(super) target: u32,
     /// The next datagram, and the one behind the last.
@@ -53,7 +53,7 @@ pub(super) struct Pending {
     pub(super) retry: Time,
 }
 
-impl Pending {
+impl PendingTarget {
     pub(super) const fn done(&self) -> bool {
         self.next >= self.end
     }
@@ -73,33 +73,39 @@ impl Pending {
     }
 }
 
-impl Job {
+impl TransmitJob {
     /// For the viewers in `share`. Uses the memory of `open`.
-    pub(super) fn new(now: Time, fan: Fan, share: Share, mut open: Vec<Pending>) -> Self {
-        let count = fan.targets.len();
+    pub(super) fn new(
+        now: Time,
+        transmit: FrameTransmit,
+        share: Share,
+        mut open: Vec<PendingTarget>,
+    ) -> Self {
+        let count = transmit.targets.len();
         open.clear();
-        let places = (0..count).map(|place| (fan.first + place) % count);
+        let places = (0..count).map(|place| (transmit.first + place) % count);
         open.extend(
             places
-                .filter(|number| share.takes(&fan.targets[*number]))
+                .filter(|number| share.takes(&transmit.targets[*number]))
                 .map(|number| {
-                    let target = &fan.targets[number];
-                    let end = fan.packets.shards() + target.parity.min(fan.packets.parity());
-                    let (chunk, gap) = pace(target, &fan, end);
-                    Pending {
+                    let target = &transmit.targets[number];
+                    let end =
+                        transmit.packets.shards() + target.parity.min(transmit.packets.parity());
+                    let (chunk, gap) = pace(target, &transmit, end);
+                    PendingTarget {
                         target: u32::try_from(number).expect("there are at most 100 000 viewers"),
                         next: 0,
                         end,
                         chunk,
                         gap,
-                        apart: fan.welcome || !target.spread.is_zero(),
+                        apart: transmit.catch_up || !target.spread.is_zero(),
                         blocked: None,
                         retry: now,
                     }
                 }),
         );
         Self {
-            fan,
+            transmit,
             started: now,
             open,
             at: 0,
@@ -118,8 +124,8 @@ impl Job {
         self.route_of(&self.open[at])
     }
 
-    pub(super) fn route_of(&self, pending: &Pending) -> Route {
-        self.fan.targets[pending.target as usize].route
+    pub(super) fn route_of(&self, pending: &PendingTarget) -> Route {
+        self.transmit.targets[pending.target as usize].route
     }
 
     /// When the next chunk of the viewer at `at` is due.
@@ -147,9 +153,9 @@ impl Job {
 
 /// How many of `datagrams` leave together for a viewer, and the time from one such chunk to the next, so that neither its
 /// socket nor a queue on the way overflows.
-fn pace(target: &Target, fan: &Fan, datagrams: u16) -> (u16, Duration) {
+fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Duration) {
     if !target.spread.is_zero() {
-        return (SPREAD_CHUNK, target.pause(fan.packets.shards()));
+        return (SPREAD_BATCH, target.pause(transmit.packets.shards()));
     }
     let capacity = match target.capacity {
         0 => USUAL_CAPACITY,
@@ -168,7 +174,7 @@ fn pace(target: &Target, fan: &Fan, datagrams: u16) -> (u16, Duration) {
     let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
     let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
     // The longest that the frame is spread over for viewers that others wait for.
-    let spread = fan.interval / 2;
+    let spread = transmit.interval / 2;
     (
         CHUNK,
         gap.min(spread / count.div_ceil(u32::from(CHUNK)).max(1)),

@@ -15,18 +15,18 @@ const ROOMY: u32 = 10_000;
 struct Fake {
     got: RefCell<BTreeMap<u16, Vec<u16>>>,
     order: RefCell<Vec<u16>>,
-    trains: RefCell<usize>,
+    batches: RefCell<usize>,
     room: RefCell<Option<usize>>,
     /// Ports with a socket of their own, and how many calls that takes.
-    lanes: RefCell<BTreeMap<u16, usize>>,
+    dedicated: RefCell<BTreeMap<u16, usize>>,
     no_trains: Option<Errno>,
     unreachable: Option<u16>,
     refusals: RefCell<usize>,
 }
 
 impl Wire for Fake {
-    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
-        let Train { to, bytes, segment } = train;
+    fn send(&self, batch: GsoBatch<'_>) -> Result<(), Refused> {
+        let GsoBatch { to, bytes, segment } = batch;
         let segment = segment.filter(|segment| *segment < bytes.len());
         let port = to.remote.port();
         if std::mem::take(&mut *self.refusals.borrow_mut()) > 0 {
@@ -38,12 +38,12 @@ impl Wire for Fake {
         if let (Some(error), Some(_)) = (self.no_trains, segment) {
             return Err(Refused::Failed(error.into()));
         }
-        if let Some(room) = self.lanes.borrow_mut().get_mut(&port) {
-            *room = room.checked_sub(1).ok_or(Refused::LaneFull)?;
+        if let Some(room) = self.dedicated.borrow_mut().get_mut(&port) {
+            *room = room.checked_sub(1).ok_or(Refused::DedicatedFull)?;
         } else if let Some(room) = &mut *self.room.borrow_mut() {
             *room = room.checked_sub(1).ok_or(Refused::Full)?;
         }
-        *self.trains.borrow_mut() += usize::from(segment.is_some());
+        *self.batches.borrow_mut() += usize::from(segment.is_some());
         self.order.borrow_mut().push(port);
         let mut got = self.got.borrow_mut();
         for datagram in bytes.chunks(segment.unwrap_or(bytes.len())) {
@@ -55,8 +55,8 @@ impl Wire for Fake {
         Ok(())
     }
 
-    fn has_lane(&self, to: SocketAddr) -> bool {
-        self.lanes.borrow().contains_key(&to.port())
+    fn has_dedicated_socket(&self, to: SocketAddr) -> bool {
+        self.dedicated.borrow().contains_key(&to.port())
     }
 }
 
@@ -71,12 +71,12 @@ fn at(millis: u64) -> Time {
 }
 
 /// Turns until the frame is out or blocked; how long that took.
-fn run(sender: &mut Sender, wire: &Fake) -> (Turn, Duration) {
+fn run(sender: &mut Sender, wire: &Fake) -> (NextRun, Duration) {
     let mut now = at(0);
     loop {
         match sender.run(now, wire) {
-            Turn::Again => {}
-            Turn::At(time) => now = time,
+            NextRun::Again => {}
+            NextRun::At(time) => now = time,
             turn => return (turn, now.saturating_since(at(0))),
         }
     }
@@ -87,14 +87,14 @@ fn every_viewer_gets_every_shard_once_with_trains_and_without() {
     for gso in [Gso::Auto, Gso::On, Gso::Off] {
         for length in [1, 20_000, 100_000, 300_000, 4_000_000] {
             let (wire, mut sender) = (Fake::default(), Sender::new(gso, 64));
-            let fan = Fan::example(length, &[0, ROOMY, 92, 1], INTERVAL);
-            let all: Vec<_> = (0..fan.packets.shards()).collect();
-            sender.start(at(0), fan);
-            assert_eq!(run(&mut sender, &wire).0, Turn::Idle);
+            let transmit = FrameTransmit::example(length, &[0, ROOMY, 92, 1], INTERVAL);
+            let all: Vec<_> = (0..transmit.packets.shards()).collect();
+            sender.start(at(0), transmit);
+            assert_eq!(run(&mut sender, &wire).0, NextRun::Idle);
             for port in 1..=4 {
                 assert_eq!(wire.shards(port), all, "{gso} {length}");
             }
-            assert_eq!(*wire.trains.borrow() > 0, gso != Gso::Off && length > 1200);
+            assert_eq!(*wire.batches.borrow() > 0, gso != Gso::Off && length > 1200);
             assert_eq!(sender.counts().datagrams, 4 * all.len() as u64);
         }
     }
@@ -104,7 +104,7 @@ fn every_viewer_gets_every_shard_once_with_trains_and_without() {
 fn a_frame_leaves_at_once_to_a_socket_that_holds_it_and_paced_to_one_that_does_not() {
     let took = |length, capacity| {
         let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-        sender.start(at(0), Fan::example(length, &[capacity], INTERVAL));
+        sender.start(at(0), FrameTransmit::example(length, &[capacity], INTERVAL));
         run(&mut sender, &wire).1
     };
     assert_eq!(took(100_000, ROOMY), Duration::ZERO);
@@ -126,8 +126,11 @@ fn a_frame_leaves_at_once_to_a_socket_that_holds_it_and_paced_to_one_that_does_n
 #[test]
 fn a_small_socket_slows_nobody_else_down() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    sender.start(at(0), Fan::example(100_000, &[20, ROOMY], INTERVAL));
-    while sender.run(at(0), &wire) == Turn::Again {}
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[20, ROOMY], INTERVAL),
+    );
+    while sender.run(at(0), &wire) == NextRun::Again {}
     assert_eq!(wire.shards(2).len(), 87);
     assert_eq!(wire.shards(1).len(), 27);
 }
@@ -135,11 +138,11 @@ fn a_small_socket_slows_nobody_else_down() {
 #[test]
 fn viewers_take_turns_chunk_by_chunk_beginning_with_the_first() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    let fan = Fan {
+    let transmit = FrameTransmit {
         first: 2,
-        ..Fan::example(100_000, &[ROOMY; 3], INTERVAL)
+        ..FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL)
     };
-    sender.start(at(0), fan);
+    sender.start(at(0), transmit);
     run(&mut sender, &wire);
     assert_eq!(*wire.order.borrow(), [3, 1, 2, 3, 1, 2]);
 }
@@ -147,9 +150,12 @@ fn viewers_take_turns_chunk_by_chunk_beginning_with_the_first() {
 #[test]
 fn a_turn_is_short_and_the_next_goes_on_where_it_ended() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 100], INTERVAL));
-    assert_eq!(sender.run(at(0), &wire), Turn::Again);
-    assert!(wire.order.borrow().len() <= DATAGRAMS_PER_TURN as usize / 43 + BATCH);
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[ROOMY; 100], INTERVAL),
+    );
+    assert_eq!(sender.run(at(0), &wire), NextRun::Again);
+    assert!(wire.order.borrow().len() <= DATAGRAMS_PER_RUN as usize / 43 + BATCH);
     run(&mut sender, &wire);
     assert!((1..=100).all(|port| wire.shards(port).len() == 87));
 }
@@ -157,7 +163,7 @@ fn a_turn_is_short_and_the_next_goes_on_where_it_ended() {
 /// Turns at `times`; the frames that went wrong for a viewer.
 fn run_at(sender: &mut Sender, wire: &Fake, times: impl Iterator<Item = u64>) -> Vec<(u16, bool)> {
     for millis in times {
-        while sender.run(at(millis), wire) == Turn::Again {}
+        while sender.run(at(millis), wire) == NextRun::Again {}
     }
     std::iter::from_fn(|| sender.take_aborted())
         .map(|aborted| (aborted.to.port(), aborted.begun))
@@ -168,11 +174,14 @@ fn run_at(sender: &mut Sender, wire: &Fake, times: impl Iterator<Item = u64>) ->
 fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_aborted_for_all() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     *wire.room.borrow_mut() = Some(2);
-    sender.start(at(0), Fan::example(150_000, &[ROOMY; 3], INTERVAL));
-    assert_eq!(sender.run(at(0), &wire), Turn::Blocked(at(2)));
+    sender.start(
+        at(0),
+        FrameTransmit::example(150_000, &[ROOMY; 3], INTERVAL),
+    );
+    assert_eq!(sender.run(at(0), &wire), NextRun::Blocked(at(2)));
     // Room again in time: it goes on without losing or doubling a shard.
     *wire.room.borrow_mut() = Some(3);
-    assert_eq!(sender.run(at(2), &wire), Turn::Blocked(at(4)));
+    assert_eq!(sender.run(at(2), &wire), NextRun::Blocked(at(4)));
     assert_eq!(run_at(&mut sender, &wire, 3..22), []);
     assert!(sender.busy(1));
     assert_eq!(
@@ -181,7 +190,10 @@ fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_aborted_for_all() {
     );
     assert_eq!((sender.counts().aborted, sender.busy(1)), (3, false));
     // The next frame has its own patience.
-    sender.start(at(500), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    sender.start(
+        at(500),
+        FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
+    );
     assert_eq!(run_at(&mut sender, &wire, 500..519), []);
     assert_eq!(
         run_at(&mut sender, &wire, 520..521),
@@ -193,7 +205,10 @@ fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_aborted_for_all() {
 fn a_frame_that_goes_on_however_slowly_goes_out_to_all() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     *wire.room.borrow_mut() = Some(0);
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 10], INTERVAL));
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[ROOMY; 10], INTERVAL),
+    );
     for millis in 0..400 {
         *wire.room.borrow_mut() = Some(usize::from(millis % 10 == 0));
         assert_eq!(run_at(&mut sender, &wire, std::iter::once(millis)), []);
@@ -204,8 +219,11 @@ fn a_frame_that_goes_on_however_slowly_goes_out_to_all() {
 #[test]
 fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_before_the_old() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    wire.lanes.borrow_mut().insert(1, 1);
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    wire.dedicated.borrow_mut().insert(1, 1);
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
+    );
     assert_eq!(run_at(&mut sender, &wire, 0..1), []);
     assert_eq!(
         (
@@ -216,13 +234,19 @@ fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_befor
         (27, 87, 87)
     );
     assert!(!sender.busy(1));
-    sender.start(at(33), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    sender.start(
+        at(33),
+        FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
+    );
     assert_eq!(run_at(&mut sender, &wire, 33..34), [(1, false)]);
     assert_eq!((wire.shards(1).len(), wire.shards(2).len()), (27, 2 * 87));
     // There is room: the old frame is finished, the next is sent.
-    wire.lanes.borrow_mut().insert(1, 100);
+    wire.dedicated.borrow_mut().insert(1, 100);
     run_at(&mut sender, &wire, 40..60);
-    sender.start(at(66), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    sender.start(
+        at(66),
+        FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
+    );
     assert_eq!(run_at(&mut sender, &wire, 66..67), []);
     assert_eq!(wire.shards(1), (0..87).chain(0..87).collect::<Vec<_>>());
 }
@@ -230,8 +254,11 @@ fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_befor
 #[test]
 fn a_viewer_whose_own_socket_takes_nothing_loses_the_frame_after_its_patience() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    wire.lanes.borrow_mut().insert(2, 2);
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
+    wire.dedicated.borrow_mut().insert(2, 2);
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
+    );
     assert_eq!(run_at(&mut sender, &wire, 0..249), []);
     assert_eq!(run_at(&mut sender, &wire, 249..260), [(2, true)]);
     assert_eq!((sender.counts().aborted, wire.shards(1).len()), (1, 87));
@@ -241,8 +268,11 @@ fn a_viewer_whose_own_socket_takes_nothing_loses_the_frame_after_its_patience() 
 fn a_full_shared_socket_does_not_hold_up_who_has_its_own() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     *wire.room.borrow_mut() = Some(0);
-    wire.lanes.borrow_mut().insert(3, 100);
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 3], INTERVAL));
+    wire.dedicated.borrow_mut().insert(3, 100);
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
+    );
     assert_eq!(run_at(&mut sender, &wire, 0..30), [(1, false), (2, false)]);
     assert_eq!(wire.shards(3).len(), 87);
 }
@@ -251,7 +281,7 @@ fn a_full_shared_socket_does_not_hold_up_who_has_its_own() {
 fn a_frame_spread_out_for_one_viewer_delays_no_other_frame_nor_viewer() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     let spread = |at: usize| {
-        Fan::example(100_000, &[ROOMY; 2], INTERVAL)
+        FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL)
             .with(at, |target| target.spread = Duration::from_millis(80))
     };
     sender.start(at(0), spread(0));
@@ -270,16 +300,16 @@ fn a_frame_spread_out_for_one_viewer_delays_no_other_frame_nor_viewer() {
 fn stragglers_hold_a_bounded_number_of_frames() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     for port in 1..=20 {
-        wire.lanes.borrow_mut().insert(port, 1);
+        wire.dedicated.borrow_mut().insert(port, 1);
     }
     let mut stuck = BTreeSet::new();
     for n in 0..20_u64 {
-        let fan = Fan::example(100_000, &[ROOMY; 20], INTERVAL);
-        let fan = Fan {
-            targets: std::sync::Arc::new(vec![fan.targets[n as usize]]),
-            ..fan
+        let transmit = FrameTransmit::example(100_000, &[ROOMY; 20], INTERVAL);
+        let transmit = FrameTransmit {
+            targets: std::sync::Arc::new(vec![transmit.targets[n as usize]]),
+            ..transmit
         };
-        sender.start(at(n), fan);
+        sender.start(at(n), transmit);
         stuck.extend(run_at(&mut sender, &wire, std::iter::once(n)));
         assert!(sender.jobs.len() <= MAX_JOBS);
     }
@@ -291,14 +321,17 @@ fn a_welcome_delays_no_frame_and_no_frame_is_left_out_for_it() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     sender.start(
         at(0),
-        Fan {
-            welcome: true,
-            ..Fan::example(300_000, &[92], INTERVAL)
+        FrameTransmit {
+            catch_up: true,
+            ..FrameTransmit::example(300_000, &[92], INTERVAL)
         },
     );
     run_at(&mut sender, &wire, 0..1);
     assert!(!sender.busy(1));
-    sender.start(at(1), Fan::example(100_000, &[92, ROOMY], INTERVAL));
+    sender.start(
+        at(1),
+        FrameTransmit::example(100_000, &[92, ROOMY], INTERVAL),
+    );
     assert_eq!(run_at(&mut sender, &wire, 1..33), []);
     assert_eq!((wire.shards(1).len(), wire.shards(2).len()), (261 + 87, 87));
 }
@@ -306,12 +339,13 @@ fn a_welcome_delays_no_frame_and_no_frame_is_left_out_for_it() {
 #[test]
 fn each_viewer_gets_as_much_parity_as_it_is_to_have_after_the_shards() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
-    let fan = Fan::example(100_000, &[ROOMY; 3], INTERVAL).with(1, |target| target.parity = 12);
-    let (fan, all) = (
-        fan.with(2, |target| target.parity = u16::MAX),
+    let transmit =
+        FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL).with(1, |target| target.parity = 12);
+    let (transmit, all) = (
+        transmit.with(2, |target| target.parity = u16::MAX),
         87 + fanlight_proto::parity::recovery_count(87),
     );
-    sender.start(at(0), fan);
+    sender.start(at(0), transmit);
     run(&mut sender, &wire);
     assert_eq!(wire.shards(1).len(), 87);
     assert_eq!(wire.shards(2), (0..99).collect::<Vec<_>>());
@@ -327,9 +361,12 @@ fn a_device_that_takes_no_trains_is_noticed_once_and_no_shard_is_lost() {
             ..Fake::default()
         };
         let mut sender = Sender::new(Gso::Auto, 64);
-        sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
+        sender.start(
+            at(0),
+            FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
+        );
         run(&mut sender, &wire);
-        assert!(!sender.uses_trains());
+        assert!(!sender.uses_gso());
         assert_eq!(
             (
                 wire.shards(1).len(),
@@ -348,9 +385,12 @@ fn with_gso_on_trains_are_insisted_on() {
         ..Fake::default()
     };
     let mut sender = Sender::new(Gso::On, 64);
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
+    );
     run(&mut sender, &wire);
-    assert!(sender.uses_trains());
+    assert!(sender.uses_gso());
     assert_eq!(sender.counts().failed, 2);
 }
 
@@ -361,9 +401,12 @@ fn a_viewer_that_cannot_be_reached_is_no_reason_to_give_up_trains_nor_the_others
         ..Fake::default()
     };
     let mut sender = Sender::new(Gso::Auto, 64);
-    sender.start(at(0), Fan::example(100_000, &[ROOMY; 2], INTERVAL));
+    sender.start(
+        at(0),
+        FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
+    );
     run(&mut sender, &wire);
-    assert!(sender.uses_trains());
+    assert!(sender.uses_gso());
     assert_eq!((wire.shards(2).len(), sender.counts().failed), (87, 1));
 }
 
@@ -371,7 +414,7 @@ fn a_viewer_that_cannot_be_reached_is_no_reason_to_give_up_trains_nor_the_others
 fn an_old_refusal_that_the_network_reports_costs_no_datagram() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::On, 64));
     *wire.refusals.borrow_mut() = 1;
-    sender.start(at(0), Fan::example(100_000, &[ROOMY], INTERVAL));
+    sender.start(at(0), FrameTransmit::example(100_000, &[ROOMY], INTERVAL));
     run(&mut sender, &wire);
     assert_eq!((wire.shards(1).len(), sender.counts().failed), (87, 0));
 }
@@ -379,14 +422,14 @@ fn an_old_refusal_that_the_network_reports_costs_no_datagram() {
 #[test]
 fn a_repair_sends_its_ranges_and_nothing_else() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::Auto, 64));
-    let fan = Fan::example(100_000, &[ROOMY], INTERVAL);
-    let resend = Resend {
-        to: fan.targets[0].route,
-        way: fan.targets[0].route,
-        packets: fan.packets,
+    let transmit = FrameTransmit::example(100_000, &[ROOMY], INTERVAL);
+    let retransmit = Retransmit {
+        to: transmit.targets[0].route,
+        way: transmit.targets[0].route,
+        packets: transmit.packets,
         ranges: vec![0..1, 5..40, 86..87],
     };
-    sender.resend(&wire, &resend);
+    sender.retransmit(&wire, &retransmit);
     assert_eq!(
         wire.shards(1),
         (0..1).chain(5..40).chain(86..87).collect::<Vec<_>>()
@@ -396,18 +439,19 @@ fn a_repair_sends_its_ranges_and_nothing_else() {
 #[test]
 fn what_is_still_to_be_sent_is_not_sent_again_before() {
     let (wire, mut sender) = (Fake::default(), Sender::new(Gso::Auto, 64));
-    let fan = Fan::example(50_000, &[ROOMY], INTERVAL).with(0, |target| target.spread = INTERVAL);
-    let resend = Resend {
-        to: fan.targets[0].route,
-        way: fan.targets[0].route,
-        packets: fan.packets.clone(),
+    let transmit = FrameTransmit::example(50_000, &[ROOMY], INTERVAL)
+        .with(0, |target| target.spread = INTERVAL);
+    let retransmit = Retransmit {
+        to: transmit.targets[0].route,
+        way: transmit.targets[0].route,
+        packets: transmit.packets.clone(),
         ranges: vec![1..3, 20..44],
     };
-    sender.start(at(0), fan);
+    sender.start(at(0), transmit);
     sender.run(at(0), &wire);
     let begun = wire.shards(1);
     assert!(begun.len() < 20, "it is spread out");
-    sender.resend(&wire, &resend);
+    sender.retransmit(&wire, &retransmit);
     assert_eq!(wire.shards(1)[begun.len()..], [1, 2]);
     run(&mut sender, &wire);
     let mut got = wire.shards(1);

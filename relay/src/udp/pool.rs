@@ -11,11 +11,11 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
-use super::sender::{Aborted, Counts, Sender, Share, Turn};
-use super::shared::Shared;
-use super::wire::{Refused, Train, Wire};
+use super::sender::{Aborted, Counts, NextRun, Sender, Share};
+use super::shared::SharedSocket;
+use super::wire::{GsoBatch, Refused, Wire};
 use crate::config::Gso;
-use crate::engine::{Fan, Resend, Route};
+use crate::engine::{FrameTransmit, Retransmit, Route};
 
 /// Orders that wait for a thread, at most; of frames only one a stream waits and a few for those who come. A repair that
 /// finds no place is lost like a datagram that finds no room: who waits for it asks again.
@@ -23,31 +23,31 @@ const MAX_ORDERS: usize = 1024;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Crew {
+pub struct SenderPool {
     own: Sender,
-    mates: Vec<Mate>,
+    workers: Vec<SenderWorker>,
     /// One of the threads has something to tell.
     told: Arc<Notify>,
 }
 
 /// A sender with a thread of its own.
 #[derive(Debug)]
-struct Mate {
+struct SenderWorker {
     share: Share,
-    desk: Arc<Desk>,
+    queue: Arc<WorkQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Where the event loop and a thread leave things for each other.
 #[derive(Debug, Default)]
-struct Desk {
-    papers: Mutex<Papers>,
+struct WorkQueue {
+    state: Mutex<QueueState>,
     /// There are orders, or it is over.
     ordered: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Papers {
+struct QueueState {
     orders: VecDeque<Order>,
     over: bool,
     /// Streams that have a frame on its way or waiting for the thread.
@@ -58,11 +58,11 @@ struct Papers {
     lost_repairs: u64,
 }
 
-impl Papers {
-    /// What happened, on either side of the desk.
+impl QueueState {
+    /// What happened, on either side of the queue.
     fn counts(&self) -> Counts {
         Counts {
-            crowded_out: self.counts.crowded_out + self.lost_repairs,
+            buffer_full: self.counts.buffer_full + self.lost_repairs,
             ..self.counts
         }
     }
@@ -70,34 +70,34 @@ impl Papers {
 
 #[derive(Debug)]
 enum Order {
-    Fan(Time, Fan),
-    Resend(Resend),
+    Transmit(Time, FrameTransmit),
+    Retransmit(Retransmit),
 }
 
-impl Desk {
-    fn papers(&self) -> MutexGuard<'_, Papers> {
-        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+impl WorkQueue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn order(&self, order: Order) {
-        let mut papers = self.papers();
-        if let Order::Fan(_, fan) = &order
-            && !fan.welcome
+        let mut state = self.state();
+        if let Order::Transmit(_, transmit) = &order
+            && !transmit.catch_up
         {
-            papers.busy.push(fan.alias);
+            state.busy.push(transmit.alias);
         }
-        if matches!(order, Order::Resend(_)) && papers.orders.len() >= MAX_ORDERS {
-            papers.lost_repairs += 1;
+        if matches!(order, Order::Retransmit(_)) && state.orders.len() >= MAX_ORDERS {
+            state.lost_repairs += 1;
             return;
         }
-        papers.orders.push_back(order);
+        state.orders.push_back(order);
         self.ordered.notify_one();
     }
 }
 
-impl Crew {
+impl SenderPool {
     /// `threads` senders, this thread's included, which send by `socket` and by descriptors of the same. `segments` is how
-    /// many datagrams the kernel takes as a train.
+    /// many datagrams the kernel takes as a batch.
     ///
     /// # Errors
     /// When the system denies a thread or a descriptor.
@@ -113,31 +113,35 @@ impl Crew {
             of: threads.max(1),
         };
         let own = Sender::for_share(gso, segments, share(0));
-        let mut crew = Self {
+        let mut pool = Self {
             own,
-            mates: Vec::new(),
+            workers: Vec::new(),
             told,
         };
         for number in 1..threads {
             let sender = Sender::for_share(gso, segments, share(number));
-            crew.mates.push(Mate::start(
+            pool.workers.push(SenderWorker::start(
                 sender,
                 share(number),
                 socket.another()?,
-                Arc::clone(&crew.told),
+                Arc::clone(&pool.told),
             )?);
         }
-        Ok(crew)
+        Ok(pool)
     }
 
     /// As [`Sender::start`].
-    pub fn start(&mut self, now: Time, fan: Fan) {
-        for mate in &self.mates {
-            if fan.targets.iter().any(|target| mate.share.takes(target)) {
-                mate.desk.order(Order::Fan(now, fan.clone()));
+    pub fn start(&mut self, now: Time, transmit: FrameTransmit) {
+        for worker in &self.workers {
+            if transmit
+                .targets
+                .iter()
+                .any(|target| worker.share.takes(target))
+            {
+                worker.queue.order(Order::Transmit(now, transmit.clone()));
             }
         }
-        self.own.start(now, fan);
+        self.own.start(now, transmit);
     }
 
     /// As [`Sender::send`]: in this thread, whoever the viewer is.
@@ -145,21 +149,21 @@ impl Crew {
         self.own.send(wire, to, datagram);
     }
 
-    /// As [`Sender::resend`].
-    pub fn resend(&mut self, wire: &impl Wire, resend: Resend) {
-        let shared = !wire.has_lane(resend.to.remote);
+    /// As [`Sender::retransmit`].
+    pub fn retransmit(&mut self, wire: &impl Wire, retransmit: Retransmit) {
+        let shared = !wire.has_dedicated_socket(retransmit.to.remote);
         match self
-            .mates
+            .workers
             .iter()
-            .find(|mate| shared && mate.share.has(resend.way.remote))
+            .find(|worker| shared && worker.share.has(retransmit.way.remote))
         {
-            Some(mate) => mate.desk.order(Order::Resend(resend)),
-            None => self.own.resend(wire, &resend),
+            Some(worker) => worker.queue.order(Order::Retransmit(retransmit)),
+            None => self.own.retransmit(wire, &retransmit),
         }
     }
 
     /// As [`Sender::run`]: what this thread sends.
-    pub fn run(&mut self, now: Time, wire: &impl Wire) -> Turn {
+    pub fn run(&mut self, now: Time, wire: &impl Wire) -> NextRun {
         self.own.run(now, wire)
     }
 
@@ -173,9 +177,9 @@ impl Crew {
     pub fn busy(&self, alias: u16) -> bool {
         self.own.busy(alias)
             || self
-                .mates
+                .workers
                 .iter()
-                .any(|mate| mate.desk.papers().busy.contains(&alias))
+                .any(|worker| worker.queue.state().busy.contains(&alias))
     }
 
     /// As [`Sender::in_flight`]: in this thread.
@@ -187,36 +191,36 @@ impl Crew {
     /// As [`Sender::take_aborted`].
     pub fn take_aborted(&mut self) -> Option<Aborted> {
         self.own.take_aborted().or_else(|| {
-            self.mates
+            self.workers
                 .iter()
-                .find_map(|mate| mate.desk.papers().aborted.pop_front())
+                .find_map(|worker| worker.queue.state().aborted.pop_front())
         })
     }
 
     /// Whether a thread has ended before its time: then its viewers get nothing more.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.mates
+        self.workers
             .iter()
-            .any(|mate| mate.thread.as_ref().is_none_or(JoinHandle::is_finished))
+            .any(|worker| worker.thread.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
-    /// As [`Sender::uses_trains`].
+    /// As [`Sender::uses_gso`].
     #[must_use]
-    pub const fn uses_trains(&self) -> bool {
-        self.own.uses_trains()
+    pub const fn uses_gso(&self) -> bool {
+        self.own.uses_gso()
     }
 
     /// What happened so far, in all threads.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.mates.iter().fold(*self.own.counts(), |sum, mate| {
-            sum + mate.desk.papers().counts()
+        self.workers.iter().fold(*self.own.counts(), |sum, worker| {
+            sum + worker.queue.state().counts()
         })
     }
 }
 
-impl Mate {
+impl SenderWorker {
     fn start(
         sender: Sender,
         share: Share,
@@ -226,13 +230,13 @@ impl Mate {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let desk = Arc::new(Desk::default());
-        let (theirs, name) = (Arc::clone(&desk), format!("send-{}", share.number));
+        let queue = Arc::new(WorkQueue::default());
+        let (theirs, name) = (Arc::clone(&queue), format!("send-{}", share.number));
         let run = move || {
             runtime.block_on(async {
                 match socket
                     .local_addr()
-                    .and_then(|address| Shared::new(socket, address))
+                    .and_then(|address| SharedSocket::new(socket, address))
                 {
                     Ok(shared) => work(sender, &SharedOnly(shared), &theirs, &told).await,
                     Err(error) => tracing::error!("a send thread has no socket: {error}"),
@@ -242,89 +246,89 @@ impl Mate {
         let thread = std::thread::Builder::new().name(name).spawn(run)?;
         Ok(Self {
             share,
-            desk,
+            queue,
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Mate {
+impl Drop for SenderWorker {
     fn drop(&mut self) {
-        self.desk.papers().over = true;
-        self.desk.ordered.notify_one();
+        self.queue.state().over = true;
+        self.queue.ordered.notify_one();
         // One that has panicked has said so.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 /// The socket that all share, without the viewers' own.
-struct SharedOnly(Shared);
+struct SharedOnly(SharedSocket);
 
 impl Wire for SharedOnly {
-    fn send(&self, train: Train<'_>) -> Result<(), Refused> {
-        self.0.send(train)
+    fn send(&self, batch: GsoBatch<'_>) -> Result<(), Refused> {
+        self.0.send(batch)
     }
 
     #[cfg(target_os = "linux")]
-    fn send_many(&self, trains: &[Train<'_>]) -> (usize, Result<(), Refused>) {
-        self.0.send_many(trains)
+    fn send_many(&self, batches: &[GsoBatch<'_>]) -> (usize, Result<(), Refused>) {
+        self.0.send_many(batches)
     }
 
-    fn has_lane(&self, _to: std::net::SocketAddr) -> bool {
+    fn has_dedicated_socket(&self, _to: std::net::SocketAddr) -> bool {
         false
     }
 }
 
 /// What a thread does until it is over.
-async fn work(mut sender: Sender, wire: &SharedOnly, desk: &Desk, told: &Notify) {
+async fn work(mut sender: Sender, wire: &SharedOnly, queue: &WorkQueue, told: &Notify) {
     let mut orders = VecDeque::new();
     loop {
         {
-            let mut papers = desk.papers();
-            if papers.over {
+            let mut state = queue.state();
+            if state.over {
                 return;
             }
-            std::mem::swap(&mut orders, &mut papers.orders);
+            std::mem::swap(&mut orders, &mut state.orders);
         }
         for order in orders.drain(..) {
             match order {
-                Order::Fan(since, fan) => sender.start(since, fan),
-                Order::Resend(resend) => sender.resend(wire, &resend),
+                Order::Transmit(since, transmit) => sender.start(since, transmit),
+                Order::Retransmit(retransmit) => sender.retransmit(wire, &retransmit),
             }
         }
         let now = clock::now();
         let turn = sender.run(now, wire);
-        if tell(&mut sender, desk) {
+        if tell(&mut sender, queue) {
             told.notify_one();
         }
-        if turn == Turn::Again {
+        if turn == NextRun::Again {
             continue;
         }
         let pause = turn.time().map(|time| time.saturating_since(now));
         tokio::select! {
-            () = desk.ordered.notified() => {}
-            () = wire.0.writable(), if matches!(turn, Turn::Blocked(_)) => {}
+            () = queue.ordered.notified() => {}
+            () = wire.0.writable(), if matches!(turn, NextRun::Blocked(_)) => {}
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
     }
 }
 
 /// Leaves word of what the sender has done; whether there is something that the event loop waits for.
-fn tell(sender: &mut Sender, desk: &Desk) -> bool {
-    let mut papers = desk.papers();
-    let before = papers.busy.len();
-    papers.busy.clear();
-    papers.busy.extend(sender.busy_streams());
-    let Papers {
+fn tell(sender: &mut Sender, queue: &WorkQueue) -> bool {
+    let mut state = queue.state();
+    let before = state.busy.len();
+    state.busy.clear();
+    state.busy.extend(sender.busy_streams());
+    let QueueState {
         orders,
         busy,
         aborted,
         counts,
         ..
-    } = &mut *papers;
+    } = &mut *state;
     busy.extend(orders.iter().filter_map(|order| match order {
-        Order::Fan(_, fan) if !fan.welcome => Some(fan.alias),
-        Order::Fan(..) | Order::Resend(_) => None,
+        Order::Transmit(_, transmit) if !transmit.catch_up => Some(transmit.alias),
+        Order::Transmit(..) | Order::Retransmit(_) => None,
     }));
     *counts = *sender.counts();
     let told = aborted.len();

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::token::Minter;
+use fanlight_proto::token::TokenKey;
 
-use super::viewers::Allowance;
+use super::viewers::TokenBucket;
 
 /// Handshakes in a second, of whomever: a tenth of a core. A relay that comes back lets its thousand viewers in
 /// within a second.
@@ -20,23 +20,23 @@ const BUCKETS: usize = 1024;
 
 /// The allowances. They are all there is: nothing is kept of an address.
 #[derive(Debug)]
-pub(super) struct Gate {
-    all: Allowance,
-    sources: Vec<Allowance>,
+pub(super) struct HandshakeLimiter {
+    all: TokenBucket,
+    sources: Vec<TokenBucket>,
 }
 
-impl Gate {
+impl HandshakeLimiter {
     pub(super) fn new() -> Self {
         let now = Time::default();
         Self {
-            all: Allowance::new(now, HANDSHAKES_PER_SECOND),
-            sources: vec![Allowance::new(now, HANDSHAKES_PER_SOURCE); BUCKETS],
+            all: TokenBucket::new(now, HANDSHAKES_PER_SECOND),
+            sources: vec![TokenBucket::new(now, HANDSHAKES_PER_SOURCE); BUCKETS],
         }
     }
 
     /// Whether a handshake for `from` may be worked on now; it counts.
-    pub(super) fn admits(&mut self, now: Time, minter: &Minter, from: SocketAddr) -> bool {
-        let hash = minter.mint(Time::default(), SocketAddr::new(network(from.ip()), 0));
+    pub(super) fn admits(&mut self, now: Time, token_key: &TokenKey, from: SocketAddr) -> bool {
+        let hash = token_key.mint(Time::default(), SocketAddr::new(network(from.ip()), 0));
         let source =
             &mut self.sources[usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS];
         if source.left(now) == 0 || self.all.left(now) == 0 {
@@ -65,11 +65,15 @@ mod tests {
 
     #[test]
     fn one_source_does_not_use_up_what_others_may_and_all_together_are_limited() {
-        let (mut gate, minter, now) = (Gate::new(), Minter::new([3; 16]), Time::from_nanos(7));
+        let (mut handshakes, token_key, now) = (
+            HandshakeLimiter::new(),
+            TokenKey::new([3; 16]),
+            Time::from_nanos(7),
+        );
         let mut passed = |address: String, port, now| {
-            gate.admits(
+            handshakes.admits(
                 now,
-                &minter,
+                &token_key,
                 SocketAddr::new(address.parse().unwrap(), port),
             )
         };

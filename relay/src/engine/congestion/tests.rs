@@ -2,7 +2,7 @@
 
 use fanlight_proto::parity::level_count;
 
-use super::super::need::Need;
+use super::super::need::ParityController;
 use super::*;
 
 const INTERVAL: Duration = Duration::from_nanos(33_333_333);
@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A viewer whose way does what the test says, second by second.
 struct Rig {
-    rate: Rate,
+    congestion: CongestionController,
     now: Time,
     sequence: u64,
     report: Report,
@@ -20,7 +20,7 @@ impl Rig {
     fn new() -> Self {
         let now = Time::from_nanos(1_000_000_000_000);
         Self {
-            rate: Rate::new(now),
+            congestion: CongestionController::new(now),
             now,
             sequence: 0,
             report: Report::default(),
@@ -33,7 +33,7 @@ impl Rig {
         for _ in 0..30 {
             self.now = self.now + INTERVAL;
             self.sequence += 1;
-            taken += u64::from(self.rate.take(self.now, self.sequence, INTERVAL));
+            taken += u64::from(self.congestion.take(self.now, self.sequence, INTERVAL));
         }
         taken
     }
@@ -44,8 +44,8 @@ impl Rig {
         let lost = lost(sent);
         self.report.frames_whole += sent - lost;
         self.report.frames_unrecovered += lost;
-        self.rate.on_keep_alive(self.now, self.sequence);
-        self.rate.on_report(self.now, &self.report);
+        self.congestion.on_keep_alive(self.now, self.sequence);
+        self.congestion.on_report(self.now, &self.report);
         sent
     }
 }
@@ -250,7 +250,7 @@ fn a_slow_stream_is_never_thinned() {
 
 /// A link of one rate with one drop-tail queue, fed by a viewer's frames and one TCP flow (Reno), in steps of 100 us.
 struct Link {
-    /// Packets of 1248 bytes on the wire that a step takes.
+    /// PacketizedFrame of 1248 bytes on the wire that a step takes.
     packets_a_step: f64,
     limit: f64,
     queue: f64,
@@ -327,7 +327,10 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
     };
     let start = Time::from_nanos(1_000_000_000);
     let at = |step: u64| start + Duration::from_micros(100 * step);
-    let (mut rate, mut need) = (Rate::new(start), Need::default());
+    let (mut rate, mut need) = (
+        CongestionController::new(start),
+        ParityController::default(),
+    );
     let mut report = Report::default();
     let mut sending: Option<Sending> = None;
     let mut coming: VecDeque<(u64, Sending)> = VecDeque::new();

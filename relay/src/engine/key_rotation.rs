@@ -11,20 +11,20 @@ use fanlight_proto::message::StreamKey;
 use fanlight_proto::seal::{MEDIA_SECRET_BYTES, MediaKey};
 
 /// Longest between the announcement of a key and its use: eight keep-alives and their answers.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const KEY_SWITCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The same when the present key is to become useless to somebody: four keep-alives (promise P28: within 3 s).
-pub(super) const REVOKING_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const REVOKE_SWITCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct KeyRotation {
     current: MediaKey,
     since: Time,
     next: Option<(MediaKey, Time)>,
 }
 
-impl Keys {
+impl KeyRotation {
     /// Begins with generation 1.
     pub(super) fn new(now: Time, secret: [u8; MEDIA_SECRET_BYTES]) -> Self {
         Self {
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn a_key_is_used_when_all_have_it_or_its_patience_is_over() {
-        let mut keys = Keys::new(START, [1; 16]);
-        assert!(!keys.due(START + HOUR - PATIENCE, HOUR));
+        let mut keys = KeyRotation::new(START, [1; 16]);
+        assert!(!keys.due(START + HOUR - KEY_SWITCH_TIMEOUT, HOUR));
         assert!(keys.due(START + HOUR, HOUR));
-        keys.announce(START, [2; 16], PATIENCE);
+        keys.announce(START, [2; 16], KEY_SWITCH_TIMEOUT);
         assert_eq!(
             (
                 keys.current().generation(),
@@ -117,16 +117,16 @@ mod tests {
             ),
             (2, 2, 1)
         );
-        keys.announce(START, [3; 16], PATIENCE);
-        assert!(keys.follow(START + PATIENCE, false));
+        keys.announce(START, [3; 16], KEY_SWITCH_TIMEOUT);
+        assert!(keys.follow(START + KEY_SWITCH_TIMEOUT, false));
         assert_eq!(keys.current().generation(), 3);
     }
 
     #[test]
     fn there_are_never_more_than_two_keys_and_they_have_generations_in_a_row() {
-        let mut keys = Keys::new(START, [1; 16]);
+        let mut keys = KeyRotation::new(START, [1; 16]);
         for generation in 2..20 {
-            keys.announce(START, [generation; 16], REVOKING_PATIENCE);
+            keys.announce(START, [generation; 16], REVOKE_SWITCH_TIMEOUT);
             let generations: Vec<_> = keys.messages().iter().map(|key| key.generation).collect();
             assert_eq!(
                 generations,

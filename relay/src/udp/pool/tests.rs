@@ -17,13 +17,13 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Rig {
     socket: Socket,
-    crew: Crew,
+    pool: SenderPool,
     viewers: Vec<tokio::net::UdpSocket>,
 }
 
 fn rig(threads: usize, viewers: usize) -> Rig {
     let socket = Socket::new(bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
-    let crew = Crew::new(Gso::Auto, socket.max_segments(), threads, &socket).unwrap();
+    let pool = SenderPool::new(Gso::Auto, socket.max_segments(), threads, &socket).unwrap();
     let viewer = |_| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 20).unwrap();
@@ -32,7 +32,7 @@ fn rig(threads: usize, viewers: usize) -> Rig {
     };
     Rig {
         socket,
-        crew,
+        pool,
         viewers: (0..viewers).map(viewer).collect(),
     }
 }
@@ -43,23 +43,24 @@ impl Rig {
     }
 
     /// A frame of 44 shards for all viewers.
-    fn fan(&self) -> Fan {
-        let mut fan = Fan::example(50_000, &vec![10_000; self.viewers.len()], INTERVAL);
-        for (target, viewer) in Arc::make_mut(&mut fan.targets)
+    fn transmit(&self) -> FrameTransmit {
+        let mut transmit =
+            FrameTransmit::example(50_000, &vec![10_000; self.viewers.len()], INTERVAL);
+        for (target, viewer) in Arc::make_mut(&mut transmit.targets)
             .iter_mut()
             .zip(&self.viewers)
         {
             target.route.remote = viewer.local_addr().unwrap();
         }
-        fan
+        transmit
     }
 
     /// Turns until no frame is on its way.
     async fn run(&mut self) {
         let until = clock::now() + DEADLINE;
-        while self.crew.run(clock::now(), &self.socket) != Turn::Idle || self.crew.busy(1) {
+        while self.pool.run(clock::now(), &self.socket) != NextRun::Idle || self.pool.busy(1) {
             assert!(clock::now() < until, "a frame is never out");
-            let _ = tokio::time::timeout(Duration::from_millis(1), self.crew.told()).await;
+            let _ = tokio::time::timeout(Duration::from_millis(1), self.pool.told()).await;
         }
     }
 
@@ -82,8 +83,8 @@ async fn every_viewer_gets_every_shard_once_however_many_threads_send() {
     for threads in [1, 2, 5] {
         let mut rig = rig(threads, 40);
         for frame in 1..=3_u64 {
-            rig.crew.start(clock::now(), rig.fan());
-            assert!(rig.crew.busy(1));
+            rig.pool.start(clock::now(), rig.transmit());
+            assert!(rig.pool.busy(1));
             rig.run().await;
             for viewer in 0..40 {
                 rig.viewers[viewer].readable().await.unwrap();
@@ -93,7 +94,7 @@ async fn every_viewer_gets_every_shard_once_however_many_threads_send() {
                     "viewer {viewer} of {threads} threads"
                 );
             }
-            assert_eq!(rig.crew.counts().datagrams, frame * 40 * 44);
+            assert_eq!(rig.pool.counts().datagrams, frame * 40 * 44);
         }
     }
 }
@@ -101,35 +102,35 @@ async fn every_viewer_gets_every_shard_once_however_many_threads_send() {
 #[tokio::test]
 async fn a_viewer_with_a_socket_of_its_own_is_served_by_the_event_loop() {
     let mut rig = rig(4, 8);
-    let mut fan = rig.fan();
-    for (number, target) in Arc::make_mut(&mut fan.targets).iter_mut().enumerate() {
+    let mut transmit = rig.transmit();
+    for (number, target) in Arc::make_mut(&mut transmit.targets).iter_mut().enumerate() {
         target.own_socket = true;
         rig.socket.isolate(target.route).unwrap();
         assert_eq!(target.route.remote, rig.address(number));
     }
-    rig.crew.start(clock::now(), fan);
+    rig.pool.start(clock::now(), transmit);
     assert!(
-        rig.crew
-            .mates
+        rig.pool
+            .workers
             .iter()
-            .all(|mate| mate.desk.papers().busy.is_empty())
+            .all(|worker| worker.queue.state().busy.is_empty())
     );
     rig.run().await;
-    assert_eq!(rig.crew.own.counts().datagrams, 8 * 44);
+    assert_eq!(rig.pool.own.counts().datagrams, 8 * 44);
 }
 
 #[tokio::test]
 async fn repairs_are_sent_by_the_thread_that_serves_the_viewer() {
     let mut rig = rig(3, 12);
-    let packets = rig.fan().packets;
+    let packets = rig.transmit().packets;
     for viewer in 0..12 {
         let to = Route {
             remote: rig.address(viewer),
             local: None,
         };
-        rig.crew.resend(
+        rig.pool.retransmit(
             &rig.socket,
-            Resend {
+            Retransmit {
                 to,
                 way: to,
                 packets: Arc::clone(&packets),
@@ -152,7 +153,7 @@ async fn repairs_are_sent_by_the_thread_that_serves_the_viewer() {
         );
     }
     assert!(
-        rig.crew.own.counts().datagrams < 24,
+        rig.pool.own.counts().datagrams < 24,
         "all were sent by one thread"
     );
 }
@@ -161,53 +162,53 @@ async fn repairs_are_sent_by_the_thread_that_serves_the_viewer() {
 async fn what_a_thread_gives_up_is_told() {
     let mut rig = rig(2, 8);
     let nowhere: SocketAddr = "255.255.255.255:9".parse().unwrap();
-    let mut fan = rig.fan();
-    Arc::make_mut(&mut fan.targets)
+    let mut transmit = rig.transmit();
+    Arc::make_mut(&mut transmit.targets)
         .iter_mut()
         .for_each(|target| target.route.remote = nowhere);
-    rig.crew.start(clock::now(), fan);
+    rig.pool.start(clock::now(), transmit);
     rig.run().await;
     assert_eq!(
-        (rig.crew.counts().failed, rig.crew.counts().datagrams),
+        (rig.pool.counts().failed, rig.pool.counts().datagrams),
         (8, 0)
     );
     // Two frames at once for a viewer that holds few datagrams: the second is not begun while the first is on its way.
-    let mut slow = rig.fan();
+    let mut slow = rig.transmit();
     Arc::make_mut(&mut slow.targets)
         .iter_mut()
         .for_each(|target| target.capacity = 8);
-    rig.crew.start(clock::now(), slow.clone());
-    rig.crew.start(clock::now(), slow);
+    rig.pool.start(clock::now(), slow.clone());
+    rig.pool.start(clock::now(), slow);
     rig.run().await;
     let mut aborted = 0;
-    while let Some(given) = rig.crew.take_aborted() {
+    while let Some(given) = rig.pool.take_aborted() {
         assert!(!given.begun);
         aborted += 1;
     }
-    assert_eq!((aborted, rig.crew.counts().skipped), (8, 8));
+    assert_eq!((aborted, rig.pool.counts().skipped), (8, 8));
 }
 
 #[test]
 fn repairs_that_a_thread_cannot_keep_up_with_are_lost_and_counted_and_frames_are_not() {
-    let desk = Desk::default();
-    let fan = Fan::example(50_000, &[10_000], INTERVAL);
-    let to = fan.targets[0].route;
+    let queue = WorkQueue::default();
+    let transmit = FrameTransmit::example(50_000, &[10_000], INTERVAL);
+    let to = transmit.targets[0].route;
     for _ in 0..MAX_ORDERS + 7 {
         let ranges = std::iter::once(3..4).collect();
-        desk.order(Order::Resend(Resend {
+        queue.order(Order::Retransmit(Retransmit {
             to,
             way: to,
-            packets: Arc::clone(&fan.packets),
+            packets: Arc::clone(&transmit.packets),
             ranges,
         }));
     }
-    desk.order(Order::Fan(clock::now(), fan));
-    let papers = desk.papers();
+    queue.order(Order::Transmit(clock::now(), transmit));
+    let state = queue.state();
     assert_eq!(
         (
-            papers.orders.len(),
-            papers.counts().crowded_out,
-            papers.busy.len()
+            state.orders.len(),
+            state.counts().buffer_full,
+            state.busy.len()
         ),
         (MAX_ORDERS + 1, 7, 1)
     );

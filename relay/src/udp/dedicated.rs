@@ -6,26 +6,26 @@ use std::net::{IpAddr, SocketAddr};
 
 use quinn_udp::{Transmit, UdpSocketState};
 
-use super::{Refused, Train};
+use super::{GsoBatch, Refused};
 use crate::engine::Route;
 
 /// Send buffer asked for, of which the kernel grants twice as much: a frame of 100 kB fits, and what stands in it is
 /// half a second old for a viewer behind 2 Mbit/s.
-const LANE_BUFFER: usize = 64 << 10;
+const DEDICATED_SEND_BUFFER: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct DedicatedSocket {
     pub(super) io: tokio::net::UdpSocket,
     pub(super) state: UdpSocketState,
 }
 
-impl Lane {
+impl DedicatedSocket {
     /// Opens one for the viewer at `to` beside the socket bound to `shared`. Until it is connected the kernel may hand
     /// it datagrams of others; whoever reads it goes by their source address.
     pub(super) fn open(shared: SocketAddr, to: Route) -> io::Result<Self> {
         let local = SocketAddr::new(local_ip(shared, to)?, shared.port());
-        let socket = super::unbound(shared, LANE_BUFFER)?;
+        let socket = super::unbound(shared, DEDICATED_SEND_BUFFER)?;
         socket.set_reuse_port(true)?;
         socket.bind(&local.into())?;
         socket.connect(&to.remote.into())?;
@@ -34,8 +34,8 @@ impl Lane {
         Ok(Self { io, state })
     }
 
-    pub(super) fn send(&self, train: Train<'_>) -> Result<(), Refused> {
-        let Train { to, bytes, segment } = train;
+    pub(super) fn send(&self, batch: GsoBatch<'_>) -> Result<(), Refused> {
+        let GsoBatch { to, bytes, segment } = batch;
         let transmit = Transmit {
             destination: to.remote,
             ecn: None,
@@ -46,7 +46,7 @@ impl Lane {
         self.state
             .try_send((&self.io).into(), &transmit)
             .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => Refused::LaneFull,
+                io::ErrorKind::WouldBlock => Refused::DedicatedFull,
                 _ => Refused::Failed(error),
             })
     }

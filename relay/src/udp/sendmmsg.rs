@@ -1,4 +1,4 @@
-//! Several trains of datagrams by one call to the kernel: sendmmsg(2), each train cut by UDP GSO (`UDP_SEGMENT`, udp(7)).
+//! Several trains of datagrams by one call to the kernel: sendmmsg(2), each batch cut by UDP GSO (`UDP_SEGMENT`, udp(7)).
 //! The one place of this program with `unsafe`: no crate offers the call with these control messages.
 
 #![allow(unsafe_code)]
@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::{c_int, c_uint, cmsghdr, iovec, mmsghdr};
 use socket2::SockAddr;
 
-use super::Train;
+use super::GsoBatch;
 
 /// Trains of one call, at most. More save nothing that can be measured.
 pub(super) const BATCH: usize = 64;
@@ -18,7 +18,7 @@ pub(super) const BATCH: usize = 64;
 /// Trains of a small call.
 const FEW: usize = 4;
 
-/// Room for the control messages of a train: its segment size, and the address that it leaves from.
+/// Room for the control messages of a batch: its segment size, and the address that it leaves from.
 const CONTROL: usize = 64;
 
 /// Control messages one behind the other, each aligned as cmsg(3) wants it.
@@ -69,40 +69,40 @@ impl Control {
     }
 }
 
-/// Sends the first of `trains`, as many as there is room for and [`BATCH`] at most, and says how many: at least one. All
+/// Sends the first of `batches`, as many as there is room for and [`BATCH`] at most, and says how many: at least one. All
 /// of them have the first one's segment size and leave from its address. Never waits.
 ///
 /// # Errors
 /// Why the first was not sent.
-pub(super) fn send(socket: BorrowedFd<'_>, trains: &[Train<'_>]) -> io::Result<usize> {
+pub(super) fn send(socket: BorrowedFd<'_>, batches: &[GsoBatch<'_>]) -> io::Result<usize> {
     // The table is made for each call: a small one for few.
-    if trains.len() <= FEW {
-        send_up_to::<FEW>(socket, trains)
+    if batches.len() <= FEW {
+        send_up_to::<FEW>(socket, batches)
     } else {
-        send_up_to::<BATCH>(socket, trains)
+        send_up_to::<BATCH>(socket, batches)
     }
 }
 
 fn send_up_to<const MOST: usize>(
     socket: BorrowedFd<'_>,
-    trains: &[Train<'_>],
+    batches: &[GsoBatch<'_>],
 ) -> io::Result<usize> {
-    let Some(first) = trains.first() else {
+    let Some(first) = batches.first() else {
         return Ok(0);
     };
-    let count = trains.len().min(MOST);
+    let count = batches.len().min(MOST);
     let mut control = Control::new(first.segment, first.to.local);
     let mut parts: [iovec; MOST] = std::array::from_fn(|at| {
-        let bytes = trains.get(at).map_or(&[][..], |train| train.bytes);
+        let bytes = batches.get(at).map_or(&[][..], |batch| batch.bytes);
         iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
             iov_len: bytes.len(),
         }
     });
     let addresses: [SockAddr; MOST] = std::array::from_fn(|at| {
-        trains
+        batches
             .get(at)
-            .map_or(first.to.remote, |train| train.to.remote)
+            .map_or(first.to.remote, |batch| batch.to.remote)
             .into()
     });
     let mut headers: [mmsghdr; MOST] = std::array::from_fn(|at| {

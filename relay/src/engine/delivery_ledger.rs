@@ -13,7 +13,7 @@ const MAX_SURPLUS: u64 = 8;
 
 /// The account of one session.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct DeliveryLedger {
     sent: u64,
     /// The sequences of the last frames sent, oldest first.
     open: VecDeque<u64>,
@@ -22,7 +22,7 @@ pub(super) struct Account {
     foreign: u64,
 }
 
-impl Default for Account {
+impl Default for DeliveryLedger {
     /// With all the memory that it will need: what happens for each frame takes none.
     fn default() -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Default for Account {
     }
 }
 
-impl Account {
+impl DeliveryLedger {
     /// A frame goes out to the viewer.
     pub(super) fn on_sent(&mut self, sequence: u64) {
         if self.open.len() == MAX_OPEN {
@@ -80,42 +80,42 @@ mod tests {
 
     #[test]
     fn what_was_sent_and_did_not_come_is_lost_and_what_is_on_its_way_is_not() {
-        let mut account = Account::default();
+        let mut ledger = DeliveryLedger::default();
         // Every third frame of the stream is sent.
-        (1..=10).for_each(|frame| account.on_sent(frame * 3));
-        assert_eq!(account.lost(30, 9), 0, "the newest is on its way");
-        assert_eq!(account.lost(30, 10), 0);
-        assert_eq!(account.lost(15, 4), 0, "as were five more");
-        assert_eq!(account.lost(30, 6), 3);
-        assert_eq!(account.lost(30, 7), 3, "it does not fall");
-        assert_eq!(account.lost(31, 6), 4, "something later has come");
+        (1..=10).for_each(|frame| ledger.on_sent(frame * 3));
+        assert_eq!(ledger.lost(30, 9), 0, "the newest is on its way");
+        assert_eq!(ledger.lost(30, 10), 0);
+        assert_eq!(ledger.lost(15, 4), 0, "as were five more");
+        assert_eq!(ledger.lost(30, 6), 3);
+        assert_eq!(ledger.lost(30, 7), 3, "it does not fall");
+        assert_eq!(ledger.lost(31, 6), 4, "something later has come");
     }
 
     #[test]
     fn what_comes_by_another_relay_hides_no_later_loss() {
-        let mut account = Account::default();
-        (1..=10).for_each(|frame| account.on_sent(frame));
-        assert_eq!(account.lost(10, 500), 0);
-        (11..=100).for_each(|frame| account.on_sent(frame));
-        assert_eq!(account.lost(100, 500), 90 - 1 - MAX_SURPLUS);
+        let mut ledger = DeliveryLedger::default();
+        (1..=10).for_each(|frame| ledger.on_sent(frame));
+        assert_eq!(ledger.lost(10, 500), 0);
+        (11..=100).for_each(|frame| ledger.on_sent(frame));
+        assert_eq!(ledger.lost(100, 500), 90 - 1 - MAX_SURPLUS);
     }
 
     #[test]
     fn a_frame_that_is_withdrawn_was_not_sent() {
-        let mut account = Account::default();
-        (1..=4).for_each(|frame| account.on_sent(frame));
-        account.on_withdrawn();
-        assert_eq!((account.newest(), account.lost(9, 3)), (Some(3), 0));
+        let mut ledger = DeliveryLedger::default();
+        (1..=4).for_each(|frame| ledger.on_sent(frame));
+        ledger.on_withdrawn();
+        assert_eq!((ledger.newest(), ledger.lost(9, 3)), (Some(3), 0));
     }
 
     #[test]
     fn a_viewer_that_claims_anything_costs_no_more_memory() {
-        let mut account = Account::default();
+        let mut ledger = DeliveryLedger::default();
         for frame in 0..10_000 {
-            account.on_sent(frame);
-            account.lost(0, 0);
+            ledger.on_sent(frame);
+            ledger.lost(0, 0);
         }
-        assert_eq!(account.open.len(), MAX_OPEN);
-        assert_eq!(account.lost(u64::MAX, u64::MAX), account.lost(0, 0));
+        assert_eq!(ledger.open.len(), MAX_OPEN);
+        assert_eq!(ledger.lost(u64::MAX, u64::MAX), ledger.lost(0, 0));
     }
 }

@@ -12,7 +12,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::Report;
 use fanlight_proto::parity::LEVELS;
 
-use super::account::Account;
+use super::delivery_ledger::DeliveryLedger;
 
 /// More than this share of the frames lost lowers the rate: one frame in the 60 of two reports at 30 fps does not.
 const LOSS: f64 = 0.02;
@@ -76,7 +76,7 @@ const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 const SWALLOWED: Duration = Duration::from_secs(1);
 
 /// Frames on their way that are remembered: half a second at 120 fps. Further ones are not; only the oldest matters.
-const MAX_FLIGHT: usize = 64;
+const MAX_IN_FLIGHT: usize = 64;
 
 /// How long the shortest time on the way is remembered: at least this, at most twice.
 const BEST_AGE_WINDOW: Duration = Duration::from_secs(10);
@@ -100,7 +100,7 @@ const LONGEST_SPREAD_INTERVALS: u32 = 6;
 
 /// What one viewer is sent of its stream.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct CongestionController {
     /// The share of the frames that is sent.
     share: f64,
     /// The share at one frame in [`LONGEST_GAP`].
@@ -110,12 +110,12 @@ pub(super) struct Rate {
     /// The share at which frames were lost last.
     lost_at: f64,
     sent: Option<Time>,
-    flight: Flight,
-    account: Account,
+    in_flight: InFlight,
+    ledger: DeliveryLedger,
     report: Report,
     reported: Time,
     /// Decided and lost frames of the last report and the one before, unless they have lowered the rate.
-    periods: [Period; 2],
+    periods: [ReportPeriod; 2],
     /// Frames sent since the last report, and between that and the one before.
     sent_since: [u64; 2],
     lowered: Time,
@@ -129,14 +129,14 @@ pub(super) struct Rate {
 
 /// What one report says in addition to the one before it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Period {
+struct ReportPeriod {
     decided: u64,
     lost: u64,
     /// Nothing came through, so that the viewer does not know what it has lost.
     swallowed: bool,
 }
 
-impl Rate {
+impl CongestionController {
     /// For a viewer that has just come: all frames.
     pub(super) fn new(now: Time) -> Self {
         Self {
@@ -145,11 +145,11 @@ impl Rate {
             credit: 0.0,
             lost_at: 1.0,
             sent: None,
-            flight: Flight::new(now),
-            account: Account::default(),
+            in_flight: InFlight::new(now),
+            ledger: DeliveryLedger::default(),
             report: Report::default(),
             reported: now,
-            periods: [Period::default(); 2],
+            periods: [ReportPeriod::default(); 2],
             sent_since: [0; 2],
             lowered: now,
             lowered_at: 0,
@@ -182,16 +182,16 @@ impl Rate {
 
     /// Notes that the viewer is sent the frame `sequence`, whose turn or not.
     pub(super) fn on_sent(&mut self, now: Time, sequence: u64) {
-        self.account.on_sent(sequence);
-        self.on_welcome(now, sequence);
+        self.ledger.on_sent(sequence);
+        self.on_catch_up(now, sequence);
     }
 
     /// Notes that the viewer is sent the frame `sequence` as a welcome. Of no account: the viewer may have it already, from
     /// another relay, and does not count it again.
-    pub(super) fn on_welcome(&mut self, now: Time, sequence: u64) {
+    pub(super) fn on_catch_up(&mut self, now: Time, sequence: u64) {
         self.sent = Some(now);
         self.sent_since[0] += 1;
-        self.flight.add(now, sequence);
+        self.in_flight.add(now, sequence);
     }
 
     /// Takes the highest sequence that has come through, as a keep-alive says it.
@@ -208,7 +208,7 @@ impl Rate {
 
     /// Of the frames that the viewer was sent, how many did not come through, when it has `whole`.
     pub(super) fn lost(&mut self, whole: u64) -> u64 {
-        self.account.lost(self.flight.newest, whole)
+        self.ledger.lost(self.in_flight.newest, whole)
     }
 
     /// Takes the viewer's report: counts since its session began.
@@ -224,12 +224,12 @@ impl Rate {
         );
         self.periods = [period, self.periods[0]];
         self.sent_since = [0, self.sent_since[0]];
-        self.flight.moved = false;
+        self.in_flight.moved = false;
         // Frames that were on their way when the rate was lowered say nothing of the new one.
         let answered =
-            std::mem::replace(&mut self.reported_newest, self.flight.newest) < self.lowered_at;
+            std::mem::replace(&mut self.reported_newest, self.in_flight.newest) < self.lowered_at;
         if answered && !period.swallowed {
-            self.periods = [Period::default(); 2];
+            self.periods = [ReportPeriod::default(); 2];
             return;
         }
         self.check_breaker(now, period);
@@ -258,10 +258,10 @@ impl Rate {
     pub(super) fn pass_report(&mut self, now: Time, report: &Report) {
         self.report = *report;
         self.reported = now;
-        self.periods = [Period::default(); 2];
+        self.periods = [ReportPeriod::default(); 2];
         self.sent_since = [0, self.sent_since[0]];
-        self.flight.moved = false;
-        self.reported_newest = self.flight.newest;
+        self.in_flight.moved = false;
+        self.reported_newest = self.in_flight.newest;
     }
 
     /// Takes a report of losses that parity will mend, which begins by it: neither they nor what is on its way without
@@ -283,12 +283,12 @@ impl Rate {
 
     /// The newest frame that was sent.
     pub(super) fn newest_sent(&self) -> u64 {
-        self.account.newest().unwrap_or(0)
+        self.ledger.newest().unwrap_or(0)
     }
 
     /// Begins to count anew after a pause in which nothing was sent.
     pub(super) fn resume(&mut self, now: Time) {
-        self.flight = Flight::new(now);
+        self.in_flight = InFlight::new(now);
         self.reported = now;
         self.sent = None;
         self.sent_since = [0; 2];
@@ -329,7 +329,7 @@ impl Rate {
 
     /// Whether what is sent does not come through in time.
     pub(super) fn behind(&self, now: Time) -> bool {
-        self.flight.behind(now)
+        self.in_flight.behind(now)
     }
 
     /// Frames that the viewer did not get for the sake of its rate.
@@ -340,32 +340,34 @@ impl Rate {
     /// Counts a frame that was not begun because the one before was still being sent.
     pub(super) fn on_skipped(&mut self) {
         self.skipped += 1;
-        self.account.on_withdrawn();
+        self.ledger.on_withdrawn();
     }
 
     /// What became of frames since the report `before`. When nothing at all came through since, for longer than it can
     /// be on its way, the viewer does not know what it has lost: all.
-    fn period(&self, now: Time, before: &Report) -> Period {
+    fn period(&self, now: Time, before: &Report) -> ReportPeriod {
         let whole = self.report.frames_whole.saturating_sub(before.frames_whole);
         let lost = self
             .report
             .frames_unrecovered
             .saturating_sub(before.frames_unrecovered);
-        let swallowed =
-            whole == 0 && lost == 0 && !self.flight.moved && self.flight.age(now) >= SWALLOWED;
+        let swallowed = whole == 0
+            && lost == 0
+            && !self.in_flight.moved
+            && self.in_flight.age(now) >= SWALLOWED;
         let lost = if swallowed {
             self.sent_since[1].max(1)
         } else {
             lost
         };
-        Period {
+        ReportPeriod {
             decided: whole.saturating_add(lost),
             lost,
             swallowed,
         }
     }
 
-    fn check_breaker(&mut self, now: Time, period: Period) {
+    fn check_breaker(&mut self, now: Time, period: ReportPeriod) {
         if period.decided == 0 {
             return;
         }
@@ -385,7 +387,7 @@ impl Rate {
     fn lower(&mut self, now: Time, factor: f64, least: f64) {
         self.lost_at = self.share;
         self.share = (self.share * factor).max(least).max(self.least).min(1.0);
-        self.periods = [Period::default(); 2];
+        self.periods = [ReportPeriod::default(); 2];
         self.lowered = now;
         self.lowered_at = self.newest_sent();
     }
@@ -412,7 +414,7 @@ impl Rate {
 
 /// The frames on their way to one viewer.
 #[derive(Debug)]
-struct Flight {
+struct InFlight {
     sent: VecDeque<(u64, Time)>,
     heard: Time,
     /// Whether anything new came through since the last report.
@@ -425,10 +427,10 @@ struct Flight {
     window: Time,
 }
 
-impl Flight {
+impl InFlight {
     fn new(now: Time) -> Self {
         Self {
-            sent: VecDeque::with_capacity(MAX_FLIGHT),
+            sent: VecDeque::with_capacity(MAX_IN_FLIGHT),
             heard: now,
             moved: false,
             newest: 0,
@@ -446,7 +448,7 @@ impl Flight {
     }
 
     fn add(&mut self, now: Time, sequence: u64) {
-        if self.sent.len() < MAX_FLIGHT {
+        if self.sent.len() < MAX_IN_FLIGHT {
             self.sent.push_back((sequence, now));
         }
     }

@@ -15,10 +15,10 @@ use fanlight_proto::shard;
 
 /// Cut frames of one stream that are kept for repairs: at 60 fps the oldest is 66 ms old, and a viewer that has not
 /// asked by then shows a newer one.
-pub const RING_FRAMES: usize = 4;
+pub const RETRANSMIT_FRAMES: usize = 4;
 
 /// Buffers of one stream that wait to be used again: one for the next frame, and those that a slow fan-out still held
-/// when they left the ring.
+/// when they left the retransmit_buffer.
 const SPARE_FRAMES: usize = 3;
 
 /// The way to a viewer.
@@ -37,7 +37,7 @@ pub struct Target {
     pub route: Route,
     /// How many datagrams its socket holds; 0 when it does not say.
     pub capacity: u32,
-    /// Parity datagrams it gets after the frame's shards; at most as many as [`Packets::datagrams`] has.
+    /// Parity datagrams it gets after the frame's shards; at most as many as [`PacketizedFrame::datagrams`] has.
     pub parity: u16,
     /// It has a socket of its own; see [`Output::Isolate`](super::Output::Isolate).
     pub own_socket: bool,
@@ -48,21 +48,21 @@ pub struct Target {
 
 /// Datagrams that leave together for a viewer whose frames are spread out: a queue that others keep full has no room for
 /// more at once.
-pub const SPREAD_CHUNK: u16 = 4;
+pub const SPREAD_BATCH: u16 = 4;
 
 impl Target {
-    /// How long to wait after each [`SPREAD_CHUNK`] of a frame of `shards`; zero when it is not spread out.
+    /// How long to wait after each [`SPREAD_BATCH`] of a frame of `shards`; zero when it is not spread out.
     #[must_use]
     pub fn pause(&self, shards: u16) -> Duration {
         self.spread
             / u32::from(shards + self.parity)
-                .div_ceil(u32::from(SPREAD_CHUNK))
+                .div_ceil(u32::from(SPREAD_BATCH))
                 .max(1)
     }
 }
 
 /// A frame in datagrams of one size.
-pub struct Packets {
+pub struct PacketizedFrame {
     id: FrameId,
     sequence: u64,
     generation: u32,
@@ -72,14 +72,14 @@ pub struct Packets {
     bytes: Vec<u8>,
 }
 
-impl fmt::Debug for Packets {
+impl fmt::Debug for PacketizedFrame {
     /// Without the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Packets({}, {} shards)", self.id, self.shards)
+        write!(f, "PacketizedFrame({}, {} shards)", self.id, self.shards)
     }
 }
 
-impl Packets {
+impl PacketizedFrame {
     const fn empty() -> Self {
         let id = FrameId {
             epoch: 0,
@@ -143,11 +143,11 @@ impl Packets {
 
 /// One frame for all viewers of its stream.
 #[derive(Clone, Debug)]
-pub struct Fan {
+pub struct FrameTransmit {
     /// The stream.
     pub alias: u16,
     /// What to send.
-    pub packets: Arc<Packets>,
+    pub packets: Arc<PacketizedFrame>,
     /// To whom.
     pub targets: Arc<Vec<Target>>,
     /// Index of the target that comes first this time.
@@ -155,67 +155,67 @@ pub struct Fan {
     /// How long until the next frame is expected.
     pub interval: Duration,
     /// Goes to one viewer that has just come, besides the stream's frames: none of these waits for it.
-    pub welcome: bool,
+    pub catch_up: bool,
 }
 
 /// Shards of one frame that one viewer asked for again.
 #[derive(Clone, Debug)]
-pub struct Resend {
+pub struct Retransmit {
     /// To whom.
     pub to: Route,
     /// How the frame goes to it for the first time: to itself, or to its group.
     pub way: Route,
     /// Of which frame.
-    pub packets: Arc<Packets>,
+    pub packets: Arc<PacketizedFrame>,
     /// Which shards; ascending, apart, and within the frame.
     pub ranges: Vec<Range<u16>>,
 }
 
 /// The last cut frames of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
-    recent: VecDeque<Arc<Packets>>,
-    spare: Vec<Arc<Packets>>,
+pub(super) struct RetransmitBuffer {
+    recent: VecDeque<Arc<PacketizedFrame>>,
+    spare: Vec<Arc<PacketizedFrame>>,
 }
 
 /// What is made of a frame besides its shards.
 #[derive(Debug, Default)]
-pub(super) struct Extras<'a> {
+pub(super) struct PacketizeOptions<'a> {
     /// Makes parity, when somebody wants it.
     pub(super) parity: Option<&'a mut Encoder>,
     /// Seals it all.
     pub(super) key: Option<&'a MediaKey>,
 }
 
-impl Ring {
+impl RetransmitBuffer {
     /// Cuts `body`, with what `header` says of it, into a buffer that nobody uses any more.
     pub(super) fn cut(
         &mut self,
         header: DataHeader,
         body: &[u8],
-        extras: Extras<'_>,
-    ) -> Arc<Packets> {
+        options: PacketizeOptions<'_>,
+    ) -> Arc<PacketizedFrame> {
         let mut packets = self.unused();
         let buffer =
             Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
         let header = DataHeader {
-            key: extras.key.map(MediaKey::slot),
+            key: options.key.map(MediaKey::slot),
             ..header
         };
         (buffer.id, buffer.sequence, buffer.stride) =
             (header.id, header.sequence, header.datagram_bytes());
-        buffer.generation = extras.key.map_or(0, MediaKey::generation);
+        buffer.generation = options.key.map_or(0, MediaKey::generation);
         buffer.shards = shard::cut(header, body, &mut buffer.bytes);
-        if let Some(encoder) = extras.parity {
+        if let Some(encoder) = options.parity {
             encoder.append(&header, &mut buffer.bytes);
         }
         let datagrams = u16::try_from(buffer.bytes.len() / buffer.stride)
             .expect("shards and parity fit 16 bits");
         buffer.parity = datagrams - buffer.shards;
-        if let Some(key) = extras.key {
+        if let Some(key) = options.key {
             key.seal(&mut buffer.bytes);
         }
-        if self.recent.len() == RING_FRAMES {
+        if self.recent.len() == RETRANSMIT_FRAMES {
             self.retire();
         }
         self.recent.push_back(Arc::clone(&packets));
@@ -223,7 +223,7 @@ impl Ring {
     }
 
     /// The frame `id` as it was cut last, if it is still there.
-    pub(super) fn find(&self, id: FrameId) -> Option<&Arc<Packets>> {
+    pub(super) fn find(&self, id: FrameId) -> Option<&Arc<PacketizedFrame>> {
         self.recent.iter().rev().find(|packets| packets.id == id)
     }
 
@@ -234,14 +234,14 @@ impl Ring {
         }
     }
 
-    fn unused(&mut self) -> Arc<Packets> {
+    fn unused(&mut self) -> Arc<PacketizedFrame> {
         match self
             .spare
             .iter_mut()
             .position(|packets| Arc::get_mut(packets).is_some())
         {
             Some(at) => self.spare.swap_remove(at),
-            None => Arc::new(Packets::empty()),
+            None => Arc::new(PacketizedFrame::empty()),
         }
     }
 
@@ -254,11 +254,11 @@ impl Ring {
     }
 }
 
-/// Lists of targets, their memory used again.
+/// TargetLists of targets, their memory used again.
 #[derive(Debug, Default)]
-pub(super) struct Lists(Vec<Arc<Vec<Target>>>);
+pub(super) struct TargetLists(Vec<Arc<Vec<Target>>>);
 
-impl Lists {
+impl TargetLists {
     /// The list that `fill` writes.
     pub(super) fn list(&mut self, fill: impl FnOnce(&mut Vec<Target>)) -> Arc<Vec<Target>> {
         let unused = self
@@ -270,7 +270,7 @@ impl Lists {
             Arc::get_mut(&mut list).expect("a list is taken only when nobody else holds it");
         targets.clear();
         fill(targets);
-        if self.0.len() < RING_FRAMES + SPARE_FRAMES {
+        if self.0.len() < RETRANSMIT_FRAMES + SPARE_FRAMES {
             self.0.push(Arc::clone(&list));
         }
         list
@@ -279,7 +279,7 @@ impl Lists {
 
 /// The ranges that `pairs` (first, count) ask of a frame of `shards`, at most `budget` shards in all. A pair that goes
 /// back behind the one before ends the list: nobody gets a shard twice for one request.
-pub(super) fn asked_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range<u16>> {
+pub(super) fn repair_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range<u16>> {
     let mut ranges = Vec::new();
     let (mut reach, mut left) = (0, budget);
     for pair in pairs.chunks_exact(2) {
@@ -307,7 +307,7 @@ pub(super) fn asked_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range
 }
 
 #[cfg(test)]
-impl Fan {
+impl FrameTransmit {
     /// A frame of `length` bytes for viewers that hold as many datagrams as `capacities` say, on ports 1, 2 and so on.
     pub(crate) fn example(length: usize, capacities: &[u32], interval: Duration) -> Self {
         let targets = capacities.iter().zip(1..).map(|(&capacity, port)| {
@@ -324,18 +324,18 @@ impl Fan {
             }
         });
         let mut encoder = Encoder::new();
-        let extras = Extras {
+        let options = PacketizeOptions {
             parity: Some(&mut encoder),
             key: None,
         };
-        let packets = Ring::default().cut(tests::header(7), &vec![9; length], extras);
+        let packets = RetransmitBuffer::default().cut(tests::header(7), &vec![9; length], options);
         Self {
             alias: 1,
             packets,
             targets: Arc::new(targets.collect()),
             first: 0,
             interval,
-            welcome: false,
+            catch_up: false,
         }
     }
 
@@ -368,54 +368,63 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_four_frames_and_uses_their_memory_again() {
-        let mut ring = Ring::default();
+        let mut retransmit_buffer = RetransmitBuffer::default();
         let body = vec![1; 100_000];
         let mut places = std::collections::BTreeSet::new();
         for number in 0..100 {
-            let packets = ring.cut(header(number), &body, Extras::default());
+            let packets = retransmit_buffer.cut(header(number), &body, PacketizeOptions::default());
             places.insert(packets.bytes.as_ptr() as usize);
         }
-        assert!(places.len() <= RING_FRAMES + 1, "{} buffers", places.len());
         assert!(
-            ring.find(FrameId {
-                epoch: 1,
-                number: 96
-            })
-            .is_some()
+            places.len() <= RETRANSMIT_FRAMES + 1,
+            "{} buffers",
+            places.len()
         );
         assert!(
-            ring.find(FrameId {
-                epoch: 1,
-                number: 95
-            })
-            .is_none()
+            retransmit_buffer
+                .find(FrameId {
+                    epoch: 1,
+                    number: 96
+                })
+                .is_some()
+        );
+        assert!(
+            retransmit_buffer
+                .find(FrameId {
+                    epoch: 1,
+                    number: 95
+                })
+                .is_none()
         );
     }
 
     #[test]
     fn a_buffer_that_is_being_sent_is_not_written_over() {
-        let mut ring = Ring::default();
-        let held = ring.cut(header(0), &[7; 10], Extras::default());
+        let mut retransmit_buffer = RetransmitBuffer::default();
+        let held = retransmit_buffer.cut(header(0), &[7; 10], PacketizeOptions::default());
         for number in 1..20 {
-            ring.cut(header(number), &[8; 10], Extras::default());
+            retransmit_buffer.cut(header(number), &[8; 10], PacketizeOptions::default());
         }
         assert_eq!(shard::payload(held.datagrams(0..1))[..10], [7; 10]);
     }
 
     #[test]
     fn a_sealed_frame_has_its_parity_sealed_too_and_a_frame_without_either_neither() {
-        let (mut ring, mut encoder, key) =
-            (Ring::default(), Encoder::new(), MediaKey::new(3, [9; 16]));
-        let plain = ring.cut(header(1), &[7; 100_000], Extras::default());
+        let (mut retransmit_buffer, mut encoder, key) = (
+            RetransmitBuffer::default(),
+            Encoder::new(),
+            MediaKey::new(3, [9; 16]),
+        );
+        let plain = retransmit_buffer.cut(header(1), &[7; 100_000], PacketizeOptions::default());
         assert_eq!(
             (plain.shards(), plain.parity(), plain.stride()),
             (87, 0, DATA_BYTES)
         );
-        let extras = Extras {
+        let options = PacketizeOptions {
             parity: Some(&mut encoder),
             key: Some(&key),
         };
-        let sealed = ring.cut(header(2), &[7; 100_000], extras);
+        let sealed = retransmit_buffer.cut(header(2), &[7; 100_000], options);
         let parity = fanlight_proto::parity::recovery_count(87);
         assert_eq!(
             (sealed.shards(), sealed.parity(), sealed.stride()),
@@ -431,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_in_use_is_not_written_over() {
-        let mut lists = Lists::default();
+        let mut lists = TargetLists::default();
         let target = |port| Target {
             route: Route {
                 remote: SocketAddr::from(([10, 0, 0, 1], port)),
@@ -453,7 +462,7 @@ mod tests {
     #[test]
     fn a_request_gets_no_shard_twice_none_outside_the_frame_and_no_more_than_the_budget() {
         let asked = |pairs: &[u32], budget| -> Vec<(u16, u16)> {
-            asked_ranges(pairs, 84, budget)
+            repair_ranges(pairs, 84, budget)
                 .iter()
                 .map(|range| (range.start, range.end))
                 .collect()

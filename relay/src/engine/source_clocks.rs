@@ -9,9 +9,9 @@ use fanlight_proto::message::SourceClock;
 
 /// The newest word on each upstream's clock. There are no more than [`MAX_SOURCES`](crate::config::MAX_SOURCES).
 #[derive(Debug, Default)]
-pub(super) struct Clocks(BTreeMap<usize, (Time, SourceClock)>);
+pub(super) struct SourceClocks(BTreeMap<usize, (Time, SourceClock)>);
 
-impl Clocks {
+impl SourceClocks {
     /// Notes what was known of the clock of upstream `origin` at `now`.
     pub(super) fn note(&mut self, now: Time, origin: usize, clock: SourceClock) {
         self.0.insert(origin, (now, clock));
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_clock_grows_old_unless_it_is_our_own() {
-        let (mut clocks, then) = (Clocks::default(), Time::from_nanos(1_000_000_000));
+        let (mut clocks, then) = (SourceClocks::default(), Time::from_nanos(1_000_000_000));
         let later = then + Duration::from_secs(10);
         let known = SourceClock {
             clock_id: 9,

@@ -7,7 +7,7 @@ use socket2::SockRef;
 
 /// Through which interface, and how far, datagrams to groups go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct MulticastOptions {
     /// The interface, by its own address.
     pub interface: Ipv4Addr,
     /// Routers that they pass, and one.
@@ -16,7 +16,7 @@ pub struct Reach {
     pub looped: bool,
 }
 
-impl Reach {
+impl MulticastOptions {
     /// Sets `socket` up to send to groups.
     ///
     /// # Errors

@@ -7,17 +7,17 @@ use fanlight_proto::message::Report;
 
 /// The share of shards lost from which on each level is needed. One lost shard spoils a frame of 84 without repair:
 /// 0.3 % is a frame in four. 10 % of parity mends 3 % at random, 20 % mends 8 %, with room for losses that come together.
-const NEEDED: [f64; 3] = [0.003, 0.03, 0.08];
+const LEVEL_LOSS: [f64; 3] = [0.003, 0.03, 0.08];
 
 /// A level is left after so long without need for it: loss comes in spells, and parity that comes a second late helps nobody.
-const CALM: Duration = Duration::from_secs(10);
+const STEP_DOWN_AFTER: Duration = Duration::from_secs(10);
 
 /// A way that loses more than this share of all shards is too narrow, whatever parity would make of it.
-const MENDABLE: f64 = 0.1;
+const MAX_RECOVERABLE_LOSS: f64 = 0.1;
 
 /// The parity that one viewer needs.
 #[derive(Debug, Default)]
-pub(super) struct Need {
+pub(super) struct ParityController {
     level: u8,
     expected: u64,
     missed: u64,
@@ -25,13 +25,13 @@ pub(super) struct Need {
     calm: Option<Time>,
 }
 
-impl Need {
+impl ParityController {
     /// 0: none, to 3.
     pub(super) const fn level(&self) -> u8 {
         self.level
     }
 
-    /// Takes the viewer's report: up at once, down one level after [`CALM`]. Whether parity begins by it, so that the
+    /// Takes the viewer's report: up at once, down one level after [`STEP_DOWN_AFTER`]. Whether parity begins by it, so that the
     /// frames lost so far say nothing of what will be lost.
     pub(super) fn on_report(&mut self, now: Time, report: &Report) -> bool {
         let expected = report.shards_expected.saturating_sub(self.expected);
@@ -41,17 +41,17 @@ impl Need {
             return false;
         }
         let loss = missed as f64 / expected as f64;
-        let wanted = NEEDED
+        let wanted = LEVEL_LOSS
             .iter()
             .fold(0, |level, needed| level + u8::from(loss >= *needed));
         if wanted >= self.level {
-            let begins = self.level == 0 && wanted > 0 && loss <= MENDABLE;
+            let begins = self.level == 0 && wanted > 0 && loss <= MAX_RECOVERABLE_LOSS;
             self.level = wanted;
             self.calm = None;
             return begins;
         }
         let since = *self.calm.get_or_insert(now);
-        if now.saturating_since(since) >= CALM {
+        if now.saturating_since(since) >= STEP_DOWN_AFTER {
             self.level -= 1;
             self.calm = Some(now);
         }
@@ -64,11 +64,15 @@ mod tests {
     use super::*;
 
     /// A viewer that reports each second.
-    struct Reporter(Need, Time, Report);
+    struct Reporter(ParityController, Time, Report);
 
     impl Reporter {
         fn new() -> Self {
-            Self(Need::default(), Time::from_nanos(1), Report::default())
+            Self(
+                ParityController::default(),
+                Time::from_nanos(1),
+                Report::default(),
+            )
         }
 
         /// The level after one more second in which `missed` of 10 000 shards did not come.
@@ -100,7 +104,7 @@ mod tests {
                 shards_missed: missed,
                 ..Report::default()
             };
-            let mut need = Need::default();
+            let mut need = ParityController::default();
             let first = need.on_report(Time::from_nanos(1), &report);
             let twice = Report {
                 shards_expected: 20_000,
@@ -140,10 +144,12 @@ mod tests {
     fn reports_that_count_nothing_or_backwards_change_nothing() {
         let mut reporter = Reporter::new();
         reporter.second(1000);
-        reporter.0.on_report(reporter.1 + CALM, &reporter.2);
         reporter
             .0
-            .on_report(reporter.1 + CALM * 2, &Report::default());
+            .on_report(reporter.1 + STEP_DOWN_AFTER, &reporter.2);
+        reporter
+            .0
+            .on_report(reporter.1 + STEP_DOWN_AFTER * 2, &Report::default());
         assert_eq!(reporter.0.level(), 3);
     }
 }

@@ -1,8 +1,8 @@
-//! Sending to one viewer, train by train: where batches do not go, and where one of them failed.
+//! Sending to one viewer, batch by batch: where batches do not go, and where one of them failed.
 
 use std::io;
 
-use super::super::wire::{Refused, Train, Wire};
+use super::super::wire::{GsoBatch, Refused, Wire};
 use super::Sender;
 use crate::config::Gso;
 use crate::engine::Route;
@@ -19,27 +19,27 @@ impl Sender {
         let mut sent = 0;
         let mut rest = datagrams;
         while !rest.is_empty() {
-            let train = rest.len().min(usize::from(self.segments) * stride);
-            let segment = (train > stride).then_some(stride);
-            match self.deliver(wire, to, &rest[..train], segment) {
+            let batch = rest.len().min(usize::from(self.segments) * stride);
+            let segment = (batch > stride).then_some(stride);
+            match self.deliver(wire, to, &rest[..batch], segment) {
                 Ok(()) => {}
                 Err(Refused::Failed(error))
-                    if segment.is_some() && self.gso == Gso::Auto && means_no_trains(&error) =>
+                    if segment.is_some() && self.gso == Gso::Auto && is_gso_unsupported(&error) =>
                 {
-                    let (more, result) = self.without_trains(wire, to, rest, stride, &error);
+                    let (more, result) = self.without_gso(wire, to, rest, stride, &error);
                     return (sent + more, result);
                 }
                 Err(refused) => return (sent, Err(refused)),
             }
-            sent += (train / stride) as u16;
-            rest = &rest[train..];
+            sent += (batch / stride) as u16;
+            rest = &rest[batch..];
         }
         (sent, Ok(()))
     }
 
-    /// A train has failed. When its datagrams go one by one, trains are to blame and are sent no more; when they do not
+    /// A batch has failed. When its datagrams go one by one, batches are to blame and are sent no more; when they do not
     /// either, it is this viewer's address.
-    fn without_trains(
+    fn without_gso(
         &mut self,
         wire: &impl Wire,
         to: Route,
@@ -70,18 +70,18 @@ impl Sender {
         bytes: &[u8],
         segment: Option<usize>,
     ) -> Result<(), Refused> {
-        let train = Train { to, bytes, segment };
-        let mut sent = wire.send(train);
+        let batch = GsoBatch { to, bytes, segment };
+        let mut sent = wire.send(batch);
         if matches!(&sent, Err(Refused::Failed(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
         {
             // What the network said about a former datagram; this one has not been tried.
-            sent = wire.send(train);
+            sent = wire.send(batch);
         }
         if sent.is_ok() {
             self.counts.datagrams +=
                 segment.map_or(1, |segment| bytes.len().div_ceil(segment)) as u64;
             self.counts.bytes += bytes.len() as u64;
-            if self.full.is_some() && !wire.has_lane(to.remote) {
+            if self.full.is_some() && !wire.has_dedicated_socket(to.remote) {
                 self.full = None;
             }
         }
@@ -89,8 +89,8 @@ impl Sender {
     }
 }
 
-/// Whether an error can mean that the device or the kernel does not do trains (EIO, EINVAL, EOPNOTSUPP, EMSGSIZE).
-fn means_no_trains(error: &io::Error) -> bool {
+/// Whether an error can mean that the device or the kernel does not do batches (EIO, EINVAL, EOPNOTSUPP, EMSGSIZE).
+fn is_gso_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
