@@ -49,9 +49,6 @@ fanlight_daemon::options! {
         key_rotation_s: u64 = KEY_ROTATION.as_secs();
         /// Whether the kernel cuts trains of datagrams (UDP GSO): auto, on or off.
         gso: Gso = Gso::Auto;
-        /// Threads that send to viewers, 1 to 16; each takes its share of them. One core sends several Gbit/s: more
-        /// threads help when it is busy all the time and others are not.
-        send_threads: usize = 1;
         /// Send each stream also to an IPv4 multicast group, address and port, for all viewers that can receive it; the others
         /// get it by unicast as ever. The first stream gets this address, further ones the 63 after it. Unset: unicast only.
         multicast: Option<SocketAddrV4> = None;
@@ -166,9 +163,6 @@ pub enum ConfigError {
         /// The key that is too much.
         key: &'static str,
     },
-    /// A capture would lack what other threads send.
-    #[error("capture_dir needs send_threads = 1: a capture notes what one thread sends")]
-    CaptureOfOneThread,
     /// Not 64 groups.
     #[error(
         "multicast = \"{0}\" names no groups: this address and the 63 after it must be multicast addresses beyond \
@@ -252,9 +246,6 @@ impl Config {
         if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
             return Err(ConfigError::Unsealed(source.clone()));
         }
-        if self.capture_dir.is_some() && self.send_threads > 1 {
-            return Err(ConfigError::CaptureOfOneThread);
-        }
         self.check_multicast()?;
         self.check_http()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
@@ -285,7 +276,6 @@ impl Config {
             0,
             MAX_STREAMS as u64,
         )?;
-        range("send_threads", self.send_threads as u64, 1, 16)?;
         range("http_connections", self.http_connections as u64, 1, 8192)?;
         range(
             "http_connections_per_address",

@@ -21,7 +21,7 @@ use crate::board::Board;
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
 use crate::http::{self, Http, HttpError};
-use crate::udp::{self, BindError, Buffers, Captured, NextRun, SenderPool, Socket};
+use crate::udp::{self, BindError, Buffers, Captured, NextRun, Sender, Socket};
 use crate::upstream::{Endpoint, Inbox, Outbox, Upstream};
 
 mod shows;
@@ -196,7 +196,7 @@ impl Program for Relay {
 /// The event loop.
 struct EventLoop {
     engine: Engine,
-    sender: SenderPool,
+    sender: Sender,
     socket: Socket,
     buffers: Buffers,
     inbox: Arc<Inbox>,
@@ -226,12 +226,7 @@ impl EventLoop {
         Ok(Self {
             engine: Engine::new(bounds, access, clock::random_bytes()),
             watch: AccessWatch::new(config),
-            sender: SenderPool::new(
-                config.gso,
-                socket.max_segments(),
-                config.send_threads,
-                &socket,
-            )?,
+            sender: Sender::new(config.gso, socket.max_segments()),
             socket,
             buffers: Buffers::default(),
             inbox,
@@ -265,9 +260,6 @@ impl EventLoop {
                 .turn(now, || counts(&self.engine, &self.sender));
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
-                if self.sender.is_broken() {
-                    return Err(io::Error::other("a send thread has ended"));
-                }
             }
             if let Some(access) = self.watch.due(now) {
                 self.engine.set_access(now, access);
@@ -295,7 +287,6 @@ impl EventLoop {
                 () = self.socket.readable() => {}
                 () = self.socket.writable(), if matches!(next_run, NextRun::Blocked(_)) => {}
                 () = self.inbox.filled() => {}
-                () = self.sender.told() => {}
                 () = self.shows.demanded() => {
                     let now = clock::now();
                     self.shows.take_demand(now, &mut self.engine);
@@ -398,7 +389,7 @@ impl EventLoop {
             match output {
                 Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
                 Output::Transmit(transmit) => self.sender.start(now, transmit),
-                Output::Retransmit(retransmit) => self.sender.retransmit(&wire, retransmit),
+                Output::Retransmit(retransmit) => self.sender.retransmit(&wire, &retransmit),
                 Output::Isolate(route) => self.isolate(route),
                 Output::Rejoin(route) => self.rejoin(now, route),
                 Output::Feedback { origin, feedback } => self.pass_feedback(now, origin, feedback),
@@ -469,7 +460,7 @@ const COUNTS: &[&str] = &[
     "repairs_sent",
 ];
 
-fn counts(engine: &Engine, sender: &SenderPool) -> Vec<u64> {
+fn counts(engine: &Engine, sender: &Sender) -> Vec<u64> {
     let (counts, sent) = (engine.counts(), sender.counts());
     let aborted = sent.aborted + sent.failed;
     let repairs = [counts.repairs_asked, counts.repairs_sent];
@@ -495,7 +486,7 @@ struct StatusReporter {
 
 impl StatusReporter {
     /// The figures in one line, when they are due.
-    fn due(&mut self, now: Time, engine: &Engine, sender: &SenderPool) -> Option<String> {
+    fn due(&mut self, now: Time, engine: &Engine, sender: &Sender) -> Option<String> {
         if now < self.next {
             return None;
         }

@@ -2,7 +2,6 @@
 
 mod dedicated;
 mod multicast;
-mod pool;
 mod sender;
 #[cfg(target_os = "linux")]
 mod sendmmsg;
@@ -25,8 +24,7 @@ use tokio::io::Interest;
 
 use dedicated::DedicatedSocket;
 pub use multicast::MulticastOptions;
-pub use pool::SenderPool;
-pub use sender::{Aborted, Counts, NextRun, Sender, Share};
+pub use sender::{Aborted, Counts, NextRun, Sender};
 use shared::SharedSocket;
 pub use wire::{GsoBatch, Refused, Wire};
 
@@ -127,11 +125,6 @@ impl Socket {
             address,
             dedicated: BTreeMap::new(),
         })
-    }
-
-    /// Another descriptor of the socket that all share.
-    fn another(&self) -> io::Result<UdpSocket> {
-        Ok(rustix::io::fcntl_dupfd_cloexec(&self.shared.io, 0)?.into())
     }
 
     /// From now on the viewer at `to` is sent to by a socket of its own, whose buffer nobody else waits for.

@@ -18,7 +18,7 @@ use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{
     Engine as Relay, EngineConfig as RelayConfig, Output as FromRelay, Route,
 };
-use fanlight_relay::udp::{Buffers, NextRun, SenderPool, Socket, bind};
+use fanlight_relay::udp::{Buffers, NextRun, Sender, Socket, bind};
 use fanlight_relay::upstream::Inbox;
 use fanlight_viewer::engine::{
     Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Wish,
@@ -61,7 +61,7 @@ struct Seat {
 /// A relay with its viewers; the relay's media goes through the kernel, everything else from hand to hand.
 struct Rig {
     relay: Relay,
-    pool: SenderPool,
+    sender: Sender,
     socket: Socket,
     inbox: Inbox,
     seats: Vec<Seat>,
@@ -77,12 +77,12 @@ impl Rig {
     /// Must be called within a runtime.
     fn new(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Self {
         let socket = Socket::new(bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
-        let pool = SenderPool::new(Gso::Auto, socket.max_segments(), 1, &socket).unwrap();
+        let sender = Sender::new(Gso::Auto, socket.max_segments());
         let seats =
             (0..VIEWERS).map(|number| Seat::new(viewer.clone(), u8::try_from(number).unwrap()));
         Self {
             relay: Relay::new(RelayConfig::default(), relay, [1; 32]),
-            pool,
+            sender,
             socket,
             inbox: Inbox::default(),
             seats: seats.collect(),
@@ -115,21 +115,21 @@ impl Rig {
     fn fan_out(&mut self) {
         let Self {
             relay,
-            pool,
+            sender,
             socket,
             inbox,
             ..
         } = self;
-        let busy = |stream: &_| relay.alias(stream).is_some_and(|alias| pool.busy(alias));
+        let busy = |stream: &_| relay.alias(stream).is_some_and(|alias| sender.busy(alias));
         let arrival = inbox.take(busy).unwrap();
         relay.on_arrival(self.now, &arrival);
         while let Some(output) = relay.poll_output() {
             match output {
-                FromRelay::Transmit(fan) => pool.start(self.now, fan),
+                FromRelay::Transmit(fan) => sender.start(self.now, fan),
                 other => self.told.push(other),
             }
         }
-        while pool.run(self.now, &*socket) != NextRun::Idle {
+        while sender.run(self.now, &*socket) != NextRun::Idle {
             self.now = self.now + Duration::from_micros(100);
         }
     }
@@ -145,8 +145,8 @@ impl Rig {
                         .on_datagram(self.now, 0, &mut datagram);
                     self.hear_viewer(at);
                 }
-                FromRelay::Transmit(fan) => self.pool.start(self.now, fan),
-                FromRelay::Retransmit(resend) => self.pool.retransmit(&self.socket, resend),
+                FromRelay::Transmit(fan) => self.sender.start(self.now, fan),
+                FromRelay::Retransmit(resend) => self.sender.retransmit(&self.socket, &resend),
                 FromRelay::Isolate(route) => self.socket.isolate(route).unwrap(),
                 FromRelay::Rejoin(route) => {
                     self.socket
@@ -155,7 +155,7 @@ impl Rig {
                 FromRelay::Feedback { .. } => {}
             }
         }
-        while self.pool.run(self.now, &self.socket) != NextRun::Idle {
+        while self.sender.run(self.now, &self.socket) != NextRun::Idle {
             self.now = self.now + Duration::from_micros(100);
         }
     }
@@ -266,7 +266,7 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Ledger {
     let mut rig = Rig::new(relay, viewer, loss);
     (0..WARM_UP).for_each(|number| rig.frame(number));
     let shown = |rig: &Rig| rig.seats.iter().map(|seat| seat.shown).sum::<u64>();
-    let (before, parity) = (shown(&rig), rig.pool.counts().parity);
+    let (before, parity) = (shown(&rig), rig.sender.counts().parity);
     rig.ledger = Ledger::default();
     (WARM_UP..WARM_UP + MEASURED).for_each(|number| rig.frame(number));
     let (shown, sent) = (shown(&rig) - before, MEASURED * VIEWERS as u64);
@@ -280,7 +280,7 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Ledger {
         "{shown} of {sent} shown"
     );
     assert_eq!(
-        rig.pool.counts().parity > parity,
+        rig.sender.counts().parity > parity,
         loss > 0,
         "there is parity when shards are lost"
     );

@@ -2,7 +2,6 @@
 
 mod counts;
 mod job;
-mod share;
 mod single;
 
 use std::collections::VecDeque;
@@ -17,7 +16,6 @@ use crate::config::Gso;
 use crate::engine::{FrameTransmit, Retransmit, Route};
 pub use counts::Counts;
 use job::{PendingTarget, TransmitJob};
-pub use share::Share;
 
 /// Datagrams of one viewer that leave together, when it needs pauses.
 const CHUNK: u16 = 27;
@@ -90,7 +88,6 @@ impl NextRun {
 #[derive(Debug)]
 pub struct Sender {
     gso: Gso,
-    share: Share,
     segments: u16,
     jobs: VecDeque<TransmitJob>,
     spare: Vec<Vec<PendingTarget>>,
@@ -105,12 +102,6 @@ impl Sender {
     /// One for all viewers. `segments` is how many datagrams the kernel takes as a batch.
     #[must_use]
     pub fn new(gso: Gso, segments: usize) -> Self {
-        Self::for_share(gso, segments, Share::WHOLE)
-    }
-
-    /// One for some of the viewers.
-    #[must_use]
-    pub fn for_share(gso: Gso, segments: usize, share: Share) -> Self {
         let segments = if gso == Gso::Off {
             1
         } else {
@@ -120,7 +111,6 @@ impl Sender {
         };
         Self {
             gso,
-            share,
             segments,
             jobs: VecDeque::new(),
             spare: Vec::new(),
@@ -139,18 +129,13 @@ impl Sender {
             .any(|job| job.transmit.alias == alias && job.holds_the_stream())
     }
 
-    /// The streams that are busy, each once for each such frame.
-    pub fn busy_streams(&self) -> impl Iterator<Item = u16> {
-        self.jobs
-            .iter()
-            .filter(|job| job.holds_the_stream())
-            .map(|job| job.transmit.alias)
-    }
-
     /// How many frames are on their way for which others have to wait, at most one of each stream.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.busy_streams().count()
+        self.jobs
+            .iter()
+            .filter(|job| job.holds_the_stream())
+            .count()
     }
 
     /// Whether trains of datagrams are sent.
@@ -173,12 +158,7 @@ impl Sender {
     /// Takes a frame; [`Sender::run`] sends it. A viewer whose last frame is still on its way does not get this one.
     pub fn start(&mut self, now: Time, transmit: FrameTransmit) {
         self.bound_jobs(transmit.alias);
-        let mut job = TransmitJob::new(
-            now,
-            transmit,
-            self.share,
-            self.spare.pop().unwrap_or_default(),
-        );
+        let mut job = TransmitJob::new(now, transmit, self.spare.pop().unwrap_or_default());
         if !job.transmit.catch_up {
             self.skip_busy_targets(&mut job);
         }

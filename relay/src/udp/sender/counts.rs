@@ -1,7 +1,5 @@
 //! What happened to datagrams on their way out.
 
-use std::ops::Add;
-
 /// What happened. Counts never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -19,20 +17,4 @@ pub struct Counts {
     pub failed: u64,
     /// Other datagrams that found no room.
     pub buffer_full: u64,
-}
-
-impl Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            datagrams: self.datagrams + other.datagrams,
-            bytes: self.bytes + other.bytes,
-            parity: self.parity + other.parity,
-            aborted: self.aborted + other.aborted,
-            skipped: self.skipped + other.skipped,
-            failed: self.failed + other.failed,
-            buffer_full: self.buffer_full + other.buffer_full,
-        }
-    }
 }

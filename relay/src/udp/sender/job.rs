@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::{CHUNK, LARGE_CHUNK, Share};
+use super::{CHUNK, LARGE_CHUNK};
 use crate::engine::{FrameTransmit, Route, SPREAD_BATCH, Target};
 
 /// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
@@ -74,36 +74,26 @@ impl PendingTarget {
 }
 
 impl TransmitJob {
-    /// For the viewers in `share`. Uses the memory of `open`.
-    pub(super) fn new(
-        now: Time,
-        transmit: FrameTransmit,
-        share: Share,
-        mut open: Vec<PendingTarget>,
-    ) -> Self {
+    /// Uses the memory of `open`.
+    pub(super) fn new(now: Time, transmit: FrameTransmit, mut open: Vec<PendingTarget>) -> Self {
         let count = transmit.targets.len();
         open.clear();
         let places = (0..count).map(|place| (transmit.first + place) % count);
-        open.extend(
-            places
-                .filter(|number| share.takes(&transmit.targets[*number]))
-                .map(|number| {
-                    let target = &transmit.targets[number];
-                    let end =
-                        transmit.packets.shards() + target.parity.min(transmit.packets.parity());
-                    let (chunk, gap) = pace(target, &transmit, end);
-                    PendingTarget {
-                        target: u32::try_from(number).expect("there are at most 100 000 viewers"),
-                        next: 0,
-                        end,
-                        chunk,
-                        gap,
-                        apart: transmit.catch_up || !target.spread.is_zero(),
-                        blocked: None,
-                        retry: now,
-                    }
-                }),
-        );
+        open.extend(places.map(|number| {
+            let target = &transmit.targets[number];
+            let end = transmit.packets.shards() + target.parity.min(transmit.packets.parity());
+            let (chunk, gap) = pace(target, &transmit, end);
+            PendingTarget {
+                target: u32::try_from(number).expect("there are at most 100 000 viewers"),
+                next: 0,
+                end,
+                chunk,
+                gap,
+                apart: transmit.catch_up || !target.spread.is_zero(),
+                blocked: None,
+                retry: now,
+            }
+        }));
         Self {
             transmit,
             started: now,
