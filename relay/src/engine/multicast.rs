@@ -232,7 +232,7 @@ impl Viewer {
     ) -> bool {
         let joined =
             body.group_joined && multicast.is_some_and(|multicast| self.may_join(now, multicast));
-        let missing = self.congestion.missing(now, body.newest_sequence);
+        let missing = self.congestion.age_after(now, body.newest_sequence);
         let heard = self.membership.hears();
         self.membership
             .on_feedback(now, joined, body.group_heard, missing >= MISSING);
@@ -255,9 +255,9 @@ impl Viewer {
             ..*report
         };
         if self.membership.covers_report(newest) {
-            self.congestion.pass_report(now, &report);
+            self.congestion.ignore_report(now, &report);
         } else if parity_begins {
-            self.congestion.await_parity(now, &report);
+            self.congestion.ignore_until_parity(now, &report);
         } else {
             self.congestion.on_report(now, &report);
         }

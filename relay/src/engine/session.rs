@@ -230,7 +230,7 @@ impl Engine {
     /// Moves viewers that have fallen behind to a socket of their own, and back.
     pub(super) fn update_isolation(&mut self, now: Time) {
         for viewer in self.viewers.iter_mut() {
-            let behind = viewer.congestion.behind(now);
+            let behind = viewer.congestion.is_behind(now);
             match viewer.isolation.check(now, behind, self.dedicated_sockets) {
                 None => continue,
                 Some(IsolationChange::Out) => {

@@ -217,7 +217,7 @@ impl Stream {
                 }
                 if viewer.membership.hears() {
                     viewer.congestion.on_sent(now, sequence);
-                } else if !viewer.paused && viewer.congestion.take(now, sequence, pause) {
+                } else if !viewer.paused && viewer.congestion.admit_frame(now, sequence, pause) {
                     list.push(viewer.target(shards, interval));
                 }
             }

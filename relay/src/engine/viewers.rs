@@ -101,7 +101,7 @@ impl Viewer {
         if begun {
             self.aborted += 1;
         } else {
-            self.congestion.on_skipped();
+            self.congestion.on_not_started();
         }
     }
 
@@ -118,7 +118,7 @@ impl Viewer {
 
     /// The level of parity that it gets.
     pub(super) fn parity_level(&self) -> u8 {
-        self.congestion.parity_level(self.parity.level())
+        self.congestion.cap_parity_level(self.parity.level())
     }
 }
 

@@ -1,8 +1,10 @@
 //! The control loop alone, and against a model of a narrow link that TCP shares.
 
+use std::collections::VecDeque;
+
 use fanlight_proto::parity::level_count;
 
-use super::super::need::ParityController;
+use super::super::parity_control::ParityController;
 use super::*;
 
 const INTERVAL: Duration = Duration::from_nanos(33_333_333);
@@ -33,7 +35,10 @@ impl Rig {
         for _ in 0..30 {
             self.now = self.now + INTERVAL;
             self.sequence += 1;
-            taken += u64::from(self.congestion.take(self.now, self.sequence, INTERVAL));
+            taken += u64::from(
+                self.congestion
+                    .admit_frame(self.now, self.sequence, INTERVAL),
+            );
         }
         taken
     }
@@ -55,7 +60,7 @@ fn a_clean_way_gets_every_frame_for_ever() {
     let mut rig = Rig::new();
     assert!((0..1000).all(|_| rig.second(|_| 0) == 30));
     assert_eq!(
-        (rig.rate.skipped(), rig.rate.spread(INTERVAL)),
+        (rig.congestion.skipped(), rig.congestion.spread(INTERVAL)),
         (0, Duration::ZERO)
     );
 }
@@ -85,8 +90,8 @@ fn what_was_lost_before_parity_began_lowers_nothing_and_what_is_lost_with_it_doe
     rig.report.frames_whole += 15;
     rig.report.frames_unrecovered += 12;
     // Three are on their way, of which the next report tells.
-    rig.rate.on_keep_alive(rig.now, rig.sequence - 3);
-    rig.rate.await_parity(rig.now, &rig.report);
+    rig.congestion.on_keep_alive(rig.now, rig.sequence - 3);
+    rig.congestion.ignore_until_parity(rig.now, &rig.report);
     assert_eq!(
         [rig.second(|_| 3), rig.second(|_| 0), rig.second(|_| 15)],
         [30; 3]
@@ -114,13 +119,13 @@ fn what_is_left_out_is_left_out_evenly_and_counted() {
     for _ in 0..30 {
         rig.now = rig.now + INTERVAL;
         rig.sequence += 1;
-        let taken = rig.rate.take(rig.now, rig.sequence, INTERVAL);
+        let taken = rig.congestion.admit_frame(rig.now, rig.sequence, INTERVAL);
         run = if taken { 0 } else { run + 1 };
         skipped += u64::from(!taken);
         longest = longest.max(run);
     }
     assert_eq!(longest, 1);
-    assert_eq!(rig.rate.skipped(), skipped);
+    assert_eq!(rig.congestion.skipped(), skipped);
 }
 
 #[test]
@@ -147,8 +152,8 @@ fn frames_long_on_their_way_lower_the_rate_before_any_is_lost() {
     rig.second(|_| 0);
     let behind = |rig: &mut Rig, frames| {
         rig.send();
-        rig.rate.on_keep_alive(rig.now, rig.sequence - frames);
-        rig.rate.share()
+        rig.congestion.on_keep_alive(rig.now, rig.sequence - frames);
+        rig.congestion.share()
     };
     assert!(behind(&mut rig, 7) >= 1.0);
     assert!(behind(&mut rig, 9) < 1.0);
@@ -156,7 +161,7 @@ fn frames_long_on_their_way_lower_the_rate_before_any_is_lost() {
     for _ in 0..10 {
         behind(&mut rig, 29);
     }
-    assert!(rig.rate.share() >= LEAST_BY_SIGNS);
+    assert!(rig.congestion.share() >= PARAMS.min_share_by_signs);
 }
 
 #[test]
@@ -164,12 +169,12 @@ fn a_way_that_is_long_by_itself_is_no_queue() {
     let mut rig = Rig::new();
     for _ in 0..20 {
         rig.send();
-        rig.rate.on_keep_alive(rig.now, rig.sequence - 15);
+        rig.congestion.on_keep_alive(rig.now, rig.sequence - 15);
         rig.report.frames_whole += 30;
-        rig.rate.on_report(rig.now, &rig.report);
+        rig.congestion.on_report(rig.now, &rig.report);
     }
-    assert!(rig.rate.share() >= 1.0);
-    assert!(!rig.rate.behind(rig.now));
+    assert!(rig.congestion.share() >= 1.0);
+    assert!(!rig.congestion.is_behind(rig.now));
 }
 
 #[test]
@@ -179,11 +184,11 @@ fn without_reports_nothing_is_sent_after_three_seconds_and_one_report_begins_it_
     let mut sent = 0;
     for _ in 0..10 {
         sent += rig.send();
-        rig.rate.on_keep_alive(rig.now, rig.sequence);
+        rig.congestion.on_keep_alive(rig.now, rig.sequence);
     }
     assert!((88..=90).contains(&sent), "{sent}");
     rig.report.frames_whole += sent;
-    rig.rate.on_report(rig.now, &rig.report);
+    rig.congestion.on_report(rig.now, &rig.report);
     assert_eq!(rig.send(), 30);
 }
 
@@ -194,8 +199,8 @@ fn a_way_that_swallows_everything_lowers_the_rate_although_the_viewer_knows_of_n
     let seen = rig.sequence;
     for _ in 0..10 {
         rig.send();
-        rig.rate.on_keep_alive(rig.now, seen);
-        rig.rate.on_report(rig.now, &rig.report);
+        rig.congestion.on_keep_alive(rig.now, seen);
+        rig.congestion.on_report(rig.now, &rig.report);
     }
     assert!(rig.send() <= 2);
 }
@@ -217,23 +222,23 @@ fn a_pause_is_not_taken_for_silence() {
     let mut rig = Rig::new();
     rig.second(|_| 0);
     rig.now = rig.now + SECOND * 60;
-    rig.rate.resume(rig.now);
+    rig.congestion.resume(rig.now);
     assert_eq!(rig.send(), 30);
-    assert!(!rig.rate.behind(rig.now - INTERVAL * 25));
+    assert!(!rig.congestion.is_behind(rig.now - INTERVAL * 25));
 }
 
 #[test]
 fn a_viewer_whose_frames_do_not_come_through_or_whose_keep_alives_stop_is_behind() {
     let mut rig = Rig::new();
     rig.second(|_| 0);
-    assert!(!rig.rate.behind(rig.now));
+    assert!(!rig.congestion.is_behind(rig.now));
     rig.send();
-    assert!(rig.rate.behind(rig.now));
-    rig.rate.on_keep_alive(rig.now, rig.sequence);
-    assert!(!rig.rate.behind(rig.now));
+    assert!(rig.congestion.is_behind(rig.now));
+    rig.congestion.on_keep_alive(rig.now, rig.sequence);
+    assert!(!rig.congestion.is_behind(rig.now));
     rig.send();
-    rig.rate.on_keep_alive(rig.now, rig.sequence - 12);
-    assert!(rig.rate.behind(rig.now));
+    rig.congestion.on_keep_alive(rig.now, rig.sequence - 12);
+    assert!(rig.congestion.is_behind(rig.now));
 }
 
 #[test]
@@ -243,14 +248,17 @@ fn a_slow_stream_is_never_thinned() {
         rig.now = rig.now + SECOND;
         rig.sequence += 1;
         rig.report.frames_unrecovered += 1;
-        assert!(rig.rate.take(rig.now, rig.sequence, SECOND) || rig.now < rig.rate.held_until);
-        rig.rate.on_report(rig.now, &rig.report);
+        assert!(
+            rig.congestion.admit_frame(rig.now, rig.sequence, SECOND)
+                || rig.now < rig.congestion.held_until
+        );
+        rig.congestion.on_report(rig.now, &rig.report);
     }
 }
 
 /// A link of one rate with one drop-tail queue, fed by a viewer's frames and one TCP flow (Reno), in steps of 100 us.
 struct Link {
-    /// PacketizedFrame of 1248 bytes on the wire that a step takes.
+    /// Packets of 1248 bytes on the wire that a step takes.
     packets_a_step: f64,
     limit: f64,
     queue: f64,
@@ -343,8 +351,8 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
         }
         if step.is_multiple_of(333) {
             sequence += 1;
-            if rate.take(at(step), sequence, INTERVAL) {
-                let parity = u32::from(level_count(87, rate.parity_level(need.level())));
+            if rate.admit_frame(at(step), sequence, INTERVAL) {
+                let parity = u32::from(level_count(87, rate.cap_parity_level(need.level())));
                 let steps = (rate.spread(INTERVAL).as_secs_f64() / 1e-4).max(8.0);
                 let speed = f64::from(87 + parity) / steps;
                 sending = Some(Sending {
@@ -372,7 +380,7 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
         }
         if step.is_multiple_of(STEPS) {
             if need.on_report(at(step), &report) {
-                rate.await_parity(at(step), &report);
+                rate.ignore_until_parity(at(step), &report);
             } else {
                 rate.on_report(at(step), &report);
             }

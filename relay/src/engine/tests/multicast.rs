@@ -397,8 +397,8 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         .viewers
         .at_mut(viewer(1))
         .unwrap()
-        .rate
-        .narrow(0.5);
+        .congestion
+        .set_share(0.5);
     rig.outputs();
     assert!(!offered(&mut rig, false), "its way is too narrow");
     assert_eq!(rig.engine.in_groups(), 0);

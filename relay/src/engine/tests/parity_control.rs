@@ -126,7 +126,8 @@ fn parity_goes_to_who_reports_loss_and_is_made_only_then() {
         fanlight_proto::parity::recovery_count(87)
     );
     let parity = |n| {
-        transmit.targets
+        transmit
+            .targets
             .iter()
             .find(|target| target.route.remote == viewer(n))
             .unwrap()
@@ -370,7 +371,10 @@ fn there_are_never_more_sockets_than_the_limit() {
     }
     assert_eq!(rig.engine.dedicated_sockets(), MAX_DEDICATED_SOCKETS);
     rig.pass(SECOND * 4);
-    assert_eq!((rig.engine.viewers(), rig.engine.dedicated_sockets()), (0, 0));
+    assert_eq!(
+        (rig.engine.viewers(), rig.engine.dedicated_sockets()),
+        (0, 0)
+    );
 }
 
 #[test]
