@@ -2,7 +2,7 @@
 
 pub mod ball;
 pub mod file;
-pub mod pace;
+pub mod pacer;
 pub mod pattern;
 pub mod pipe;
 pub mod v4l;
@@ -30,7 +30,7 @@ pub trait Camera: Send {
     ///
     /// # Errors
     /// After any error the camera is dropped and its [`Input`] opened again, save after [`CameraError::Ended`].
-    fn next(&mut self, number: u64, raw: &mut Raw) -> Result<Shot, CameraError>;
+    fn next(&mut self, number: u64, raw: &mut Raw) -> Result<CapturedFrame, CameraError>;
 
     /// The rate the input runs at, in thousandths of a frame a second; 0 when it is not known.
     fn rate_millihertz(&self) -> u32;
@@ -38,7 +38,7 @@ pub trait Camera: Send {
 
 /// One capture.
 #[derive(Debug)]
-pub struct Shot {
+pub struct CapturedFrame {
     /// When it was captured, on the host's monotonic clock (the driver's stamp where there is one).
     pub captured: Time,
     /// Pictures that the device delivered or should have delivered before this one and that were lost.

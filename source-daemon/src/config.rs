@@ -1,6 +1,6 @@
 //! The settings of a source, and what they make together.
 
-mod proving;
+mod verification;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use fanlight_proto::envelope::{FeedKey, Sealer};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
 
-use crate::asking::Command;
+use crate::status_client::Command;
 use crate::camera::Input;
 use crate::camera::ball::{BallInput, SPEEDS};
 use crate::camera::file::FileInput;
-use crate::camera::pace::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
+use crate::camera::pacer::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
 use crate::camera::pattern::{self, PatternInput};
 use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
 use crate::picture::{PictureOptions, Pipeline};
 use crate::publisher::Endpoint;
-use crate::supervisor::{Rest, Supervisor};
+use crate::supervisor::{IdlePolicy, Supervisor};
 
 /// Size of a synthetic picture when none is configured.
 const DEFAULT_SIZE: Size = Size {
@@ -158,7 +158,7 @@ fanlight_daemon::options! {
 
         /// What to do when nobody watches: keep (nothing), slow (publish few frames, and encode none in between) or close
         /// (close the input; its light goes off, and the first picture takes as long as the camera takes to start).
-        idle: Rest = Rest::Keep;
+        idle: IdlePolicy = IdlePolicy::Keep;
         /// For idle slow: frames a second that are published, 0.1 to 30.
         idle_rate: f64 = 1.0;
         /// How long nobody has watched before that, 1s to 1h.
@@ -321,9 +321,9 @@ impl Config {
     /// When `stall_seconds` or `idle_after` is out of its range.
     pub fn supervisor(&self) -> anyhow::Result<Supervisor> {
         let supervisor =
-            Supervisor::new(self.stall_limit()?).resting(self.idle, self.idle_after()?);
+            Supervisor::new(self.stall_limit()?).with_idle_policy(self.idle, self.idle_after()?);
         Ok(if self.input == InputKind::Pipe {
-            supervisor.patient()
+            supervisor.without_replacement()
         } else {
             supervisor
         })

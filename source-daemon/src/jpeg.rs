@@ -1,14 +1,14 @@
 //! JPEG: found in streams, checked, decoded, encoded, and turned without loss. All coding is turbojpeg's.
 
 pub mod codec;
-pub mod split;
-pub mod walk;
+pub mod splitter;
+pub mod markers;
 
-pub use codec::{Decoder, Encoder, Turner};
+pub use codec::{Decoder, Encoder, LosslessTransformer};
 
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 
-use walk::Walk;
+use markers::MarkerParser;
 
 /// Why a picture cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum JpegError {
 /// # Errors
 /// Says which limit the picture breaks.
 pub fn check(jpeg: &[u8]) -> Result<(u32, u32), JpegError> {
-    let head = Walk::default()
+    let head = MarkerParser::default()
         .head_before_scan(jpeg)
         .ok_or(JpegError::NoPicture { length: jpeg.len() })?;
     match head.marker {
@@ -61,7 +61,7 @@ pub fn check(jpeg: &[u8]) -> Result<(u32, u32), JpegError> {
 
 #[cfg(test)]
 mod tests {
-    use super::walk::tests::tiny;
+    use super::markers::tests::tiny;
     use super::*;
 
     #[test]

@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-pub mod asking;
 pub mod camera;
 pub mod config;
 pub mod jpeg;
 pub mod overlay;
 pub mod picture;
 pub mod program;
-pub mod proof;
 pub mod publisher;
 pub mod source;
+pub mod status_client;
 pub mod supervisor;
+pub mod verification;

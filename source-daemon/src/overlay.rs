@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use fanlight_proto::clock::Time;
 use font8x8::legacy::BASIC_LEGACY;
 
-use crate::picture::canvas::{Canvas, Rect};
+use crate::picture::pixel_buffer::{PixelBuffer, Rect};
 use figures::Figures;
 
 /// Pixels of a glyph's side before it is scaled.
@@ -41,8 +41,8 @@ impl Overlay {
 
     /// Writes into the picture, which was captured at `captured`, `utc_ns` nanoseconds after 1970. What does not fit is
     /// cut at the edge.
-    pub fn draw(&mut self, canvas: &mut Canvas, captured: Time, utc_ns: u64) {
-        let scale = text_scale(canvas.height());
+    pub fn draw(&mut self, buffer: &mut PixelBuffer, captured: Time, utc_ns: u64) {
+        let scale = text_scale(buffer.height());
         let (margin, line) = (scale * GLYPH, scale * (GLYPH + 2));
         let mut lines =
             Vec::from_iter(self.name.clone().map(|name| [name, format_utc(utc_ns)])).concat();
@@ -64,11 +64,11 @@ impl Overlay {
         } else {
             128 - INDECISION
         };
-        self.white = canvas.mean_luma(under) < threshold;
+        self.white = buffer.mean_luma(under) < threshold;
         let grey = if self.white { 255 } else { 0 };
         for (text, row) in lines.iter().zip(0..) {
             draw_text(text, margin, margin + row * line, scale, |rect| {
-                canvas.fill(rect, grey);
+                buffer.fill(rect, grey);
             });
         }
     }
@@ -119,14 +119,14 @@ pub fn draw_text(text: &str, x: u32, y: u32, scale: u32, mut fill: impl FnMut(Re
 mod tests {
     use super::*;
 
-    fn canvas(grey: u8) -> Canvas {
-        let mut canvas = Canvas::default();
-        canvas.reset_rgb(640, 480).fill(grey);
-        canvas
+    fn buffer(grey: u8) -> PixelBuffer {
+        let mut buffer = PixelBuffer::default();
+        buffer.reset_rgb(640, 480).fill(grey);
+        buffer
     }
 
-    fn shades(canvas: &Canvas) -> Vec<u8> {
-        let mut shades = canvas.plane(0).to_vec();
+    fn shades(buffer: &PixelBuffer) -> Vec<u8> {
+        let mut shades = buffer.plane(0).to_vec();
         shades.sort_unstable();
         shades.dedup();
         shades
@@ -153,20 +153,20 @@ mod tests {
             (140, 255),
             (160, 0),
         ] {
-            let mut canvas = canvas(background);
-            overlay.draw(&mut canvas, Time::default(), 0);
+            let mut buffer = buffer(background);
+            overlay.draw(&mut buffer, Time::default(), 0);
             let mut expected = vec![background, text];
             expected.sort_unstable();
-            assert_eq!(shades(&canvas), expected, "on {background}");
+            assert_eq!(shades(&buffer), expected, "on {background}");
         }
     }
 
     #[test]
     fn a_long_name_in_a_small_picture_is_cut_at_the_edge() {
-        let mut canvas = Canvas::default();
-        canvas.reset_rgb(32, 12).fill(0);
-        Overlay::new(Some(&"W".repeat(64)), true).draw(&mut canvas, Time::default(), u64::MAX);
-        assert_eq!(shades(&canvas), [0, 255]);
+        let mut buffer = PixelBuffer::default();
+        buffer.reset_rgb(32, 12).fill(0);
+        Overlay::new(Some(&"W".repeat(64)), true).draw(&mut buffer, Time::default(), u64::MAX);
+        assert_eq!(shades(&buffer), [0, 255]);
     }
 
     #[test]
@@ -174,12 +174,12 @@ mod tests {
         // Bytes of a row of RGB.
         const STRIDE: u32 = 640 * 3;
         let rows = |name: Option<&str>, figures| {
-            let mut canvas = canvas(20);
-            Overlay::new(name, figures).draw(&mut canvas, Time::default(), 0);
+            let mut buffer = buffer(20);
+            Overlay::new(name, figures).draw(&mut buffer, Time::default(), 0);
             let scale = text_scale(480);
             let line = |row: u32| {
                 let top = scale * (GLYPH + row * (GLYPH + 2)) * STRIDE;
-                canvas.plane(0)[top as usize..][..(scale * GLYPH * STRIDE) as usize].contains(&255)
+                buffer.plane(0)[top as usize..][..(scale * GLYPH * STRIDE) as usize].contains(&255)
             };
             [line(0), line(1), line(2)]
         };

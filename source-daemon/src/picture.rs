@@ -1,18 +1,18 @@
 //! From a capture to the JPEG that is published: turned, scaled, written upon and encoded as configured, and passed
 //! through untouched when nothing is asked.
 
-pub mod canvas;
+pub mod pixel_buffer;
 pub mod orientation;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
 use fanlight_scaling::Scaler;
 
-use crate::camera::{Content, Raw, Shot};
-use crate::jpeg::{self, Decoder, Encoder, JpegError, Turner};
+use crate::camera::{Content, Raw, CapturedFrame};
+use crate::jpeg::{self, Decoder, Encoder, JpegError, LosslessTransformer};
 use crate::overlay::Overlay;
 
-use canvas::{Canvas, RawError};
+use pixel_buffer::{PixelBuffer, RawError};
 use orientation::Orientation;
 
 /// What is done to each picture.
@@ -86,10 +86,10 @@ pub struct Pipeline {
     overlay: Option<Overlay>,
     encoder: Encoder,
     decoder: Decoder,
-    turner: Turner,
+    turner: LosslessTransformer,
     scaler: Scaler,
-    canvas: Canvas,
-    spare: Canvas,
+    buffer: PixelBuffer,
+    spare: PixelBuffer,
 }
 
 impl Pipeline {
@@ -126,10 +126,10 @@ impl Pipeline {
             overlay: (overlay || figures).then(|| Overlay::new(overlay.then_some(name), figures)),
             encoder: Encoder::new(quality)?,
             decoder: Decoder::new()?,
-            turner: Turner::new()?,
+            turner: LosslessTransformer::new()?,
             scaler: Scaler::default(),
-            canvas: Canvas::default(),
-            spare: Canvas::default(),
+            buffer: PixelBuffer::default(),
+            spare: PixelBuffer::default(),
         })
     }
 
@@ -148,15 +148,15 @@ impl Pipeline {
     /// When the picture is damaged, over the limits, or coded as nobody here decodes it.
     pub fn process(
         &mut self,
-        shot: Shot,
+        shot: CapturedFrame,
         raw: &mut Raw,
         utc_ns: u64,
     ) -> Result<Prepared, PictureError> {
         let at = (shot.captured, utc_ns);
         let (jpeg, captured) = match shot.content {
             Content::Raw => {
-                self.canvas.load(raw)?;
-                let captured = (self.canvas.width(), self.canvas.height());
+                self.buffer.load(raw)?;
+                let captured = (self.buffer.width(), self.buffer.height());
                 (self.finish(captured, at)?, captured)
             }
             Content::Jpeg(jpeg) => {
@@ -190,7 +190,7 @@ impl Pipeline {
             }
         }
         self.decoder
-            .decode(jpeg.jpeg(), (width, height), &mut self.canvas)?;
+            .decode(jpeg.jpeg(), (width, height), &mut self.buffer)?;
         self.finish(captured, at)
     }
 
@@ -201,19 +201,19 @@ impl Pipeline {
         (at, utc_ns): (Time, u64),
     ) -> Result<FrameBuffer, PictureError> {
         let (width, height) = self.scaled(captured);
-        if (self.canvas.width(), self.canvas.height()) != (width, height) {
-            self.canvas
+        if (self.buffer.width(), self.buffer.height()) != (width, height) {
+            self.buffer
                 .resize(&mut self.scaler, width, height, &mut self.spare);
-            std::mem::swap(&mut self.canvas, &mut self.spare);
+            std::mem::swap(&mut self.buffer, &mut self.spare);
         }
         if !self.orientation.is_identity() {
-            self.canvas.turn(self.orientation, &mut self.spare);
-            std::mem::swap(&mut self.canvas, &mut self.spare);
+            self.buffer.turn(self.orientation, &mut self.spare);
+            std::mem::swap(&mut self.buffer, &mut self.spare);
         }
         if let Some(overlay) = &mut self.overlay {
-            overlay.draw(&mut self.canvas, at, utc_ns);
+            overlay.draw(&mut self.buffer, at, utc_ns);
         }
-        Ok(self.encoder.encode(&self.canvas)?)
+        Ok(self.encoder.encode(&self.buffer)?)
     }
 
     /// The size after scaling, before turning.

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use fanlight_daemon::{Context, Program};
 
-use crate::asking;
 use crate::camera::{pipe, v4l};
 use crate::config;
 use crate::source::Source;
+use crate::status_client;
 
 /// `fanlight-source`.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Program for Daemon {
     }
 
     fn check_extra(_config: &config::Config, extra: &config::Extra) -> anyhow::Result<()> {
-        asking::check(extra)
+        status_client::check(extra)
     }
 
     fn run(
@@ -38,7 +38,7 @@ impl Program for Daemon {
             return Ok(v4l::print_devices());
         }
         if let Some(command) = &extra.command {
-            return asking::run(&config, command, &context);
+            return status_client::run(&config, command, &context);
         }
         let ended = Source::load(&config)?.run(&context);
         pipe::terminate_commands(); // The capture thread may be blocked in reading, and cannot end its command then.

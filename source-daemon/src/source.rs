@@ -6,11 +6,11 @@
 //! driver that hangs stops nothing else.
 
 mod capture;
-mod line;
-mod outlet;
-mod prepare;
-mod reports;
-mod slot;
+mod pipeline;
+mod stream_publisher;
+mod preparation;
+mod events;
+mod capture_slot;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +24,12 @@ use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::proof::ledger::Kind;
-use crate::proof::{Proof, news};
+use crate::verification::state::Kind;
+use crate::verification::{Verifier, news};
 use crate::publisher::{Endpoint, Publisher};
-use line::Line;
-pub use line::Parts;
-use outlet::Station;
+use pipeline::StreamPipeline;
+pub use pipeline::StreamParts;
+use stream_publisher::StreamContext;
 
 /// How often the service manager gets a new status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,20 +47,20 @@ const CLOSING_PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Source {
     publisher: Arc<Publisher>,
-    proof: Arc<Proof>,
-    main: Line,
-    canary: Option<Line>,
+    verifier: Arc<Verifier>,
+    main: StreamPipeline,
+    canary: Option<StreamPipeline>,
     wake: Arc<Notify>,
     judge_at: Time,
 }
 
 /// Where a source publishes and who holds what is found against it.
 #[derive(Debug)]
-pub struct Base {
+pub struct PublisherParts {
     /// Where it is published.
     pub publisher: Publisher,
     /// What the publisher tells what it hears.
-    pub proof: Arc<Proof>,
+    pub verifier: Arc<Verifier>,
     /// What the proof notifies when who watches has changed.
     pub wake: Arc<Notify>,
 }
@@ -72,19 +72,19 @@ impl Source {
     /// A setting that cannot be used, an endpoint that is taken, or a system short of threads.
     pub fn load(config: &Config) -> anyhow::Result<Self> {
         let wake = Arc::<Notify>::default();
-        let proof = Arc::new(Proof::new(
+        let verifier = Arc::new(Verifier::new(
             clock::now(),
             config.limits()?,
             config.history()?,
             Arc::clone(&wake),
         ));
         let (main, canary) = (config.main_parts()?, config.canary_parts()?);
-        let ear = Arc::clone(&proof);
+        let ear = Arc::clone(&verifier);
         let publisher = Publisher::bind(&config.endpoints()?, config.sealer()?, ear)?;
         Ok(Self::start(
-            Base {
+            PublisherParts {
                 publisher,
-                proof,
+                verifier,
                 wake,
             },
             main,
@@ -96,16 +96,16 @@ impl Source {
     ///
     /// # Errors
     /// When the system is short of threads.
-    pub fn start(base: Base, main: Parts, canary: Option<Parts>) -> io::Result<Self> {
-        let Base {
+    pub fn start(base: PublisherParts, main: StreamParts, canary: Option<StreamParts>) -> io::Result<Self> {
+        let PublisherParts {
             publisher,
-            proof,
+            verifier,
             wake,
         } = base;
         let publisher = Arc::new(publisher);
-        let station = |parts: &Parts, kind, canary| Station {
+        let station = |parts: &StreamParts, kind, canary| StreamContext {
             publisher: Arc::clone(&publisher),
-            proof: Arc::clone(&proof),
+            verifier: Arc::clone(&verifier),
             stream: parts.stream.clone(),
             canary,
             kind,
@@ -113,15 +113,15 @@ impl Source {
         };
         let name = canary.as_ref().map(|parts| parts.stream.clone());
         let main_station = station(&main, Kind::Main, name);
-        let main = Line::start(main, main_station, &wake)?;
+        let main = StreamPipeline::start(main, main_station, &wake)?;
         let canary = canary.map(|parts| {
             let station = station(&parts, Kind::Canary, None);
-            Line::start(parts, station, &wake)
+            StreamPipeline::start(parts, station, &wake)
         });
         Ok(Self {
             canary: canary.transpose()?,
             publisher,
-            proof,
+            verifier,
             main,
             wake,
             judge_at: Time::default(),
@@ -157,7 +157,7 @@ impl Source {
 
     fn turn_until_shutdown(&mut self, context: &Context) -> anyhow::Result<()> {
         let endpoints: Vec<_> = self.endpoints().iter().map(ToString::to_string).collect();
-        let (input, epoch) = (&self.main.input, self.main.outlet.epoch());
+        let (input, epoch) = (&self.main.input, self.main.publisher.epoch());
         tracing::info!(input, endpoints = endpoints.join(" "), epoch, "publishing");
         let mut watchdog = WatchdogFeeder::new(context.notify.clone());
         let (mut ready, mut next) = (false, clock::now());
@@ -201,14 +201,14 @@ impl Source {
         self.canary
             .as_mut()
             .map_or(Ok(()), |canary| canary.turn(now))?;
-        let next = now.next_multiple_of(if self.proof.has_rows() {
+        let next = now.next_multiple_of(if self.verifier.has_rows() {
             JUDGE_INTERVAL
         } else {
             LOOK_INTERVAL
         });
         if now >= self.judge_at {
             self.judge_at = next;
-            self.proof.on_tick(now).iter().for_each(news::log);
+            self.verifier.on_tick(now).iter().for_each(news::log);
         }
         // A screen may have come since that was set.
         self.judge_at = self.judge_at.min(next);

@@ -35,7 +35,7 @@ pub enum Action {
         at: Time,
     },
     /// The condition changed: tell the viewers and the operator.
-    Announce(Condition),
+    Announce(InputStatus),
     /// Close the input: nobody watches.
     Close,
     /// Publish every frame, or only as many as the rate of a stream that nobody watches allows.
@@ -46,14 +46,14 @@ pub enum Action {
 
 /// What viewers are told of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
+pub struct InputStatus {
     /// The state.
     pub state: State,
     /// What a person should read about it; empty when all is well.
     pub reason: String,
 }
 
-impl Condition {
+impl InputStatus {
     fn new(state: State, reason: impl Into<String>) -> Self {
         Self {
             state,
@@ -64,7 +64,7 @@ impl Condition {
 
 fanlight_daemon::choice! {
     /// What becomes of a stream that nobody watches.
-    pub enum Rest {
+    pub enum IdlePolicy {
         /// Its frames are published as ever.
         Keep = "keep",
         /// Few of its frames are published, and nothing is encoded in between.
@@ -75,7 +75,7 @@ fanlight_daemon::choice! {
 }
 
 /// What is told of a stream that nobody watches.
-pub const NOBODY_WATCHES: &str = "nobody watches";
+pub const NO_VIEWERS: &str = "nobody watches";
 
 /// What is told of an input that is opened again because somebody does.
 pub const WAKING: &str = "waking";
@@ -83,26 +83,26 @@ pub const WAKING: &str = "waking";
 /// Watches one input.
 #[derive(Debug)]
 pub struct Supervisor {
-    condition: Condition,
+    status: InputStatus,
     phase: Phase,
     /// When the driver last gave a sign of life: returned from opening, delivered a picture, or an error.
     progress: Time,
     /// The pause before the next opening, jitter left aside.
     pause: Duration,
     /// The least stall limit.
-    floor: Duration,
+    least_stall_limit: Duration,
     /// Whether an input that does not return is a driver that hangs.
-    replaces: bool,
+    replaces_stuck_driver: bool,
     /// The stall limit of the open input.
     stall_limit: Duration,
     /// Why the newest pictures could not be used, as long as none could be.
     unusable: Option<String>,
     /// What to do when nobody watches, and after how long.
-    rest: (Rest, Duration),
+    rest: (IdlePolicy, Duration),
     /// Since when nobody has watched.
     unwatched: Option<Time>,
     /// Whether it rests.
-    resting: bool,
+    with_idle_policy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,33 +114,33 @@ enum Phase {
     /// Open. `since`: the first frame after opening; `newest`: the newest frame, or the opening before there is one.
     Open { since: Option<Time>, newest: Time },
     /// Closed, or being closed, because nobody watches.
-    Asleep,
+    Closed,
     /// The driver is to be left alone for good.
     Over,
 }
 
 impl Supervisor {
-    /// Before anything was tried. `floor` is the least stall limit, usually [`STALL_LIMIT`].
+    /// Before anything was tried. `least_stall_limit` is the least stall limit, usually [`STALL_LIMIT`].
     #[must_use]
-    pub fn new(floor: Duration) -> Self {
+    pub fn new(least_stall_limit: Duration) -> Self {
         Self {
-            condition: Condition::new(State::Opening, ""),
+            status: InputStatus::new(State::Opening, ""),
             phase: Phase::Idle,
             progress: Time::default(),
             pause: FIRST_PAUSE,
-            floor,
-            replaces: true,
-            stall_limit: floor,
+            least_stall_limit,
+            replaces_stuck_driver: true,
+            stall_limit: least_stall_limit,
             unusable: None,
-            rest: (Rest::Keep, Duration::ZERO),
+            rest: (IdlePolicy::Keep, Duration::ZERO),
             unwatched: None,
-            resting: false,
+            with_idle_policy: false,
         }
     }
 
     /// For a stream that rests when nobody has watched it for `after`.
     #[must_use]
-    pub fn resting(self, rest: Rest, after: Duration) -> Self {
+    pub fn with_idle_policy(self, rest: IdlePolicy, after: Duration) -> Self {
         Self {
             rest: (rest, after),
             ..self
@@ -150,17 +150,17 @@ impl Supervisor {
     /// For an input that may well be silent for long and needs no new process for it, such as a pipe: it is told stalled
     /// but never replaced.
     #[must_use]
-    pub fn patient(self) -> Self {
+    pub fn without_replacement(self) -> Self {
         Self {
-            replaces: false,
+            replaces_stuck_driver: false,
             ..self
         }
     }
 
     /// What viewers are to be told now.
     #[must_use]
-    pub fn condition(&self) -> &Condition {
-        &self.condition
+    pub fn status(&self) -> &InputStatus {
+        &self.status
     }
 
     /// The driver's `open` is being called.
@@ -180,7 +180,7 @@ impl Supervisor {
         let interval = Duration::from_secs(1_000)
             .checked_div(rate_millihertz)
             .unwrap_or_default();
-        self.stall_limit = self.floor.max(interval * STALL_INTERVALS);
+        self.stall_limit = self.least_stall_limit.max(interval * STALL_INTERVALS);
         self.phase = Phase::Open {
             since: None,
             newest: now,
@@ -198,7 +198,7 @@ impl Supervisor {
                 since: Some(since), ..
             },
             true,
-        ) = (self.phase, self.resting)
+        ) = (self.phase, self.with_idle_policy)
         {
             self.phase = Phase::Open {
                 since: Some(since),
@@ -211,7 +211,7 @@ impl Supervisor {
     pub fn on_demand(&mut self, now: Time, watched: bool) -> Vec<Action> {
         if watched {
             self.unwatched = None;
-            return if self.resting {
+            return if self.with_idle_policy {
                 self.wake(now)
             } else {
                 Vec::new()
@@ -219,37 +219,37 @@ impl Supervisor {
         }
         let since = *self.unwatched.get_or_insert(now);
         let (rest, after) = self.rest;
-        let due = !self.resting && now.saturating_since(since) >= after;
+        let due = !self.with_idle_policy && now.saturating_since(since) >= after;
         match (rest, self.phase) {
-            (Rest::Slow, Phase::Open { since: Some(_), .. }) if due => self.slow_down(),
+            (IdlePolicy::Slow, Phase::Open { since: Some(_), .. }) if due => self.slow_down(),
             // Within its driver's `open` it cannot be closed: it is when that returns.
-            (Rest::Close, Phase::Idle | Phase::Open { .. }) if due => self.fall_asleep(),
+            (IdlePolicy::Close, Phase::Idle | Phase::Open { .. }) if due => self.close_input(),
             _ => Vec::new(),
         }
     }
 
     fn slow_down(&mut self) -> Vec<Action> {
-        self.resting = true;
-        let told = self.announce(State::Idle, NOBODY_WATCHES);
+        self.with_idle_policy = true;
+        let told = self.announce(State::Idle, NO_VIEWERS);
         std::iter::once(Action::Slow(true)).chain(told).collect()
     }
 
-    fn fall_asleep(&mut self) -> Vec<Action> {
-        self.resting = true;
-        self.phase = Phase::Asleep;
-        let told = self.announce(State::Idle, NOBODY_WATCHES);
+    fn close_input(&mut self) -> Vec<Action> {
+        self.with_idle_policy = true;
+        self.phase = Phase::Closed;
+        let told = self.announce(State::Idle, NO_VIEWERS);
         std::iter::once(Action::Close).chain(told).collect()
     }
 
     fn wake(&mut self, now: Time) -> Vec<Action> {
-        self.resting = false;
-        if self.phase == Phase::Asleep {
+        self.with_idle_policy = false;
+        if self.phase == Phase::Closed {
             self.phase = Phase::Idle;
             self.pause = FIRST_PAUSE;
             let told = self.announce(State::Opening, WAKING);
             return told.into_iter().chain([Action::Open { at: now }]).collect();
         }
-        let was_idle = self.condition.state == State::Idle;
+        let was_idle = self.status.state == State::Idle;
         let told = was_idle.then(|| self.announce(State::Live, "")).flatten();
         std::iter::once(Action::Slow(false)).chain(told).collect()
     }
@@ -269,8 +269,8 @@ impl Supervisor {
             newest: now,
         };
         self.unusable = None;
-        if self.resting {
-            self.announce(State::Idle, NOBODY_WATCHES)
+        if self.with_idle_policy {
+            self.announce(State::Idle, NO_VIEWERS)
         } else {
             self.announce(State::Live, "")
         }
@@ -286,7 +286,7 @@ impl Supervisor {
         }
         self.progress = now;
         // It failed while it was being closed, and nobody wants it.
-        if self.phase == Phase::Asleep {
+        if self.phase == Phase::Closed {
             return Vec::new();
         }
         let mut actions = Vec::from_iter(self.announce(state_of(error), &error.to_string()));
@@ -305,12 +305,12 @@ impl Supervisor {
     /// Time has passed. To be called at least every 250 ms.
     pub fn on_tick(&mut self, now: Time) -> Option<Action> {
         let silence = match self.phase {
-            Phase::Idle | Phase::Asleep | Phase::Over => return None,
+            Phase::Idle | Phase::Closed | Phase::Over => return None,
             Phase::Opening => now.saturating_since(self.progress),
             Phase::Open { newest, .. } => now.saturating_since(newest),
         };
         let stuck = self.stall_limit + STUCK_AFTER_STALL;
-        if self.replaces && now.saturating_since(self.progress) >= stuck {
+        if self.replaces_stuck_driver && now.saturating_since(self.progress) >= stuck {
             return Some(Action::Replace(format!(
                 "the driver has not returned for {} s",
                 stuck.as_secs()
@@ -332,11 +332,11 @@ impl Supervisor {
     }
 
     fn announce(&mut self, state: State, reason: &str) -> Option<Action> {
-        if self.condition.state == state && self.condition.reason == reason {
+        if self.status.state == state && self.status.reason == reason {
             return None;
         }
-        self.condition = Condition::new(state, reason);
-        Some(Action::Announce(self.condition.clone()))
+        self.status = InputStatus::new(state, reason);
+        Some(Action::Announce(self.status.clone()))
     }
 }
 

@@ -3,8 +3,8 @@
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::{Ball, Truth, truth};
 
-use super::pace::Pace;
-use super::{Camera, CameraError, Content, Input, PixelFormat, Raw, Shot};
+use super::pacer::FramePacer;
+use super::{Camera, CameraError, Content, Input, PixelFormat, Raw, CapturedFrame};
 
 /// Red, green and blue of the ball: bright in luma, so that a detector needs no colour.
 const BALL: [u8; 3] = [176, 255, 140];
@@ -78,7 +78,7 @@ impl Input for BallInput {
         }
         Ok(Box::new(BallCamera {
             scene: Scene::new(self),
-            pace: Pace::new(rate_millihertz),
+            pace: FramePacer::new(rate_millihertz),
             rate_millihertz,
         }))
     }
@@ -91,18 +91,18 @@ impl Input for BallInput {
 
 struct BallCamera {
     scene: Scene,
-    pace: Pace,
+    pace: FramePacer,
     rate_millihertz: u32,
 }
 
 impl Camera for BallCamera {
-    fn next(&mut self, number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
+    fn next(&mut self, number: u64, raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let (captured, skipped) = self.pace.wait();
         let ball = self.scene.draw(number + skipped, raw);
         let truth = Some(Truth {
             kind: Some(truth::Kind::Ball(ball)),
         });
-        Ok(Shot {
+        Ok(CapturedFrame {
             captured,
             skipped,
             truth,

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use fanlight_proto::message::FrameBuffer;
 
-use super::pace::Pace;
-use super::{Camera, CameraError, Content, Input, Raw, Shot};
+use super::pacer::FramePacer;
+use super::{Camera, CameraError, Content, Input, Raw, CapturedFrame};
 use crate::jpeg;
 
 use avi::{Avi, AviError};
@@ -56,7 +56,7 @@ impl Input for FileInput {
         Ok(Box::new(FileCamera {
             pictures: open(&self.path)?,
             path: self.path.clone(),
-            pace: Pace::new(self.rate_millihertz),
+            pace: FramePacer::new(self.rate_millihertz),
             rate_millihertz: self.rate_millihertz,
             repeat: self.repeat,
             delivered: 0,
@@ -111,7 +111,7 @@ fn open(path: &Path) -> Result<Box<dyn Pictures>, CameraError> {
 struct FileCamera {
     pictures: Box<dyn Pictures>,
     path: PathBuf,
-    pace: Pace,
+    pace: FramePacer,
     rate_millihertz: u32,
     repeat: bool,
     /// Pictures delivered since the file was begun.
@@ -122,7 +122,7 @@ struct FileCamera {
 }
 
 impl Camera for FileCamera {
-    fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<Shot, CameraError> {
+    fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let (captured, late) = self.pace.wait();
         let mut picture = self.usable()?;
         for _ in 0..late.min(MAX_CATCH_UP) {
@@ -133,7 +133,7 @@ impl Camera for FileCamera {
         let lost = self.refused + self.pictures.broken();
         let skipped = late + lost - self.told_lost;
         self.told_lost = lost;
-        Ok(Shot {
+        Ok(CapturedFrame {
             captured,
             skipped,
             truth: None,

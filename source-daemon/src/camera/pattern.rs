@@ -7,10 +7,10 @@ use fanlight_proto::blockcode::{self, BlockCode};
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 
-use super::pace::Pace;
-use super::{Camera, CameraError, Content, Input, PixelFormat, Raw, Shot};
+use super::pacer::FramePacer;
+use super::{Camera, CameraError, Content, Input, PixelFormat, Raw, CapturedFrame};
 use crate::overlay::{GLYPH, draw_text, format_utc, text_scale};
-use crate::picture::canvas::Rect;
+use crate::picture::pixel_buffer::Rect;
 
 /// Red, green and blue of the bars, at 75 % as EBU bars have them, by falling luma.
 const BARS: [[u8; 3]; 8] = [
@@ -58,7 +58,7 @@ impl Input for PatternInput {
         let scene = Scene::new(width, height);
         Ok(Box::new(PatternCamera {
             scene,
-            pace: Pace::new(rate_millihertz),
+            pace: FramePacer::new(rate_millihertz),
             rate_millihertz,
             wall_offset_ns,
         }))
@@ -83,19 +83,19 @@ fn fits(width: u32, height: u32) -> bool {
 
 struct PatternCamera {
     scene: Scene,
-    pace: Pace,
+    pace: FramePacer,
     rate_millihertz: u32,
     wall_offset_ns: i64,
 }
 
 impl Camera for PatternCamera {
-    fn next(&mut self, number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
+    fn next(&mut self, number: u64, raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let (captured, skipped) = self.pace.wait();
         let utc_ns = captured
             .as_nanos()
             .saturating_add_signed(self.wall_offset_ns);
         self.scene.draw(number + skipped, captured, utc_ns, raw);
-        Ok(Shot {
+        Ok(CapturedFrame {
             captured,
             skipped,
             truth: None,
@@ -205,7 +205,7 @@ fn fill(rgb: &mut [u8], width: u32, rect: Rect, grey: u8) {
 mod tests {
     use super::*;
     use crate::jpeg::Decoder;
-    use crate::picture::canvas::Canvas;
+    use crate::picture::pixel_buffer::PixelBuffer;
     use crate::picture::{PictureOptions, Pipeline};
 
     const CAPTURED: Time = Time::from_nanos(987_654_321_012_345);
@@ -218,7 +218,7 @@ mod tests {
     ) -> Option<BlockCode> {
         let mut raw = Raw::default();
         Scene::new(width, height).draw(number, CAPTURED, 0, &mut raw);
-        let shot = Shot {
+        let shot = CapturedFrame {
             captured: CAPTURED,
             skipped: 0,
             truth: None,
@@ -228,14 +228,14 @@ mod tests {
             .unwrap()
             .process(shot, &mut raw, 0)
             .unwrap();
-        let mut canvas = Canvas::default();
+        let mut buffer = PixelBuffer::default();
         let size = (prepared.width, prepared.height);
         Decoder::new()
             .unwrap()
-            .decode(prepared.jpeg.jpeg(), size, &mut canvas)
+            .decode(prepared.jpeg.jpeg(), size, &mut buffer)
             .unwrap();
         BlockCode::read_with(size.0, size.1, |x, y| {
-            canvas.plane(0)[((y * size.0 + x) * 3 + 1) as usize]
+            buffer.plane(0)[((y * size.0 + x) * 3 + 1) as usize]
         })
     }
 

@@ -12,9 +12,9 @@ use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 
-use super::{Camera, CameraError, Content, Input, Raw, Shot};
+use super::{Camera, CameraError, Content, Input, Raw, CapturedFrame};
 use crate::jpeg;
-use crate::jpeg::split::{MAX_PUSH, Splitter};
+use crate::jpeg::splitter::{MAX_PUSH, Splitter};
 use child::Child;
 
 pub use child::terminate_commands;
@@ -173,7 +173,7 @@ impl PipeCamera {
 }
 
 impl Camera for PipeCamera {
-    fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<Shot, CameraError> {
+    fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         loop {
             let Some(picture) = self.splitter.pop() else {
                 self.note_garbage()?;
@@ -194,7 +194,7 @@ impl Camera for PipeCamera {
             let lost = self.refused + self.splitter.broken();
             let skipped = lost - self.told_lost;
             self.told_lost = lost;
-            return Ok(Shot {
+            return Ok(CapturedFrame {
                 captured: self.arrived,
                 skipped,
                 truth: None,

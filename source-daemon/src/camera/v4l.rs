@@ -5,8 +5,8 @@
 //! controls go to the driver directly, and pictures come with length, sequence number and time.
 
 mod control;
-mod offer;
-mod picture;
+mod formats;
+mod frame;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use v4l::video::Capture as _;
 use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC};
 
-use self::offer::{Choice, Rate, Wish};
+use self::formats::{Selection, Rate, FormatRequest};
 use self::picture::Geometry;
 use self::stream::Capture;
 use super::{Camera, CameraError, Input};
@@ -120,13 +120,13 @@ pub struct DeviceListing {
     /// A name that stays, where udev has made one.
     pub stable: Option<PathBuf>,
     /// Layouts, sizes and their fastest rates.
-    pub offers: String,
+    pub formats: String,
 }
 
 impl fmt::Display for DeviceListing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.stable.as_ref().unwrap_or(&self.path);
-        write!(f, "{} ({}): {}", name.display(), self.card, self.offers)
+        write!(f, "{} ({}): {}", name.display(), self.card, self.formats)
     }
 }
 
@@ -163,11 +163,11 @@ fn listing(path: PathBuf) -> Result<DeviceListing, CameraError> {
         .map_err(|error| failure(&name, "query", &error))?
         .card;
     let menu =
-        offer::read(&device, &Wish::default()).map_err(|error| failure(&name, "query", &error))?;
+        formats::read(&device, &FormatRequest::default()).map_err(|error| failure(&name, "query", &error))?;
     Ok(DeviceListing {
         card,
         stable: stable_name(&path),
-        offers: menu.to_string(),
+        formats: menu.to_string(),
         path,
     })
 }
@@ -201,19 +201,19 @@ fn device_paths() -> Vec<PathBuf> {
 }
 
 fn open(options: &V4lOptions, stall_limit: Duration) -> Result<Capture, CameraError> {
-    let wish = Wish {
+    let request = FormatRequest {
         size: options.size,
         rate: options.rate,
         pixels: options.format,
     };
     let (device, name) = find(&options.device)?;
-    let menu = offer::read(&device, &wish).map_err(|error| failure(&name, "query", &error))?;
-    let choice = offer::choose(&menu.offers, &wish)
-        .ok_or_else(|| CameraError::WrongFormat(menu.refusal(&name, &wish)))?;
+    let menu = formats::read(&device, &request).map_err(|error| failure(&name, "query", &error))?;
+    let choice = formats::choose(&menu.formats, &request)
+        .ok_or_else(|| CameraError::WrongFormat(menu.mismatch_message(&name, &request)))?;
     let stride = set_format(&device, &name, choice)?;
     let rate = set_rate(&device, &name, choice.rate)?;
     control::apply(&device, &name, &options.controls)?;
-    let Choice {
+    let Selection {
         layout,
         width,
         height,
@@ -257,10 +257,10 @@ fn find(device: &str) -> Result<(Device, String), CameraError> {
 
 /// The device, if it offers any picture that Fanlight reads; a camera's metadata node does not.
 fn readable(device: Device, name: &str) -> Result<Device, CameraError> {
-    let wish = Wish::default();
-    let menu = offer::read(&device, &wish).map_err(|error| failure(name, "query", &error))?;
-    if menu.offers.is_empty() {
-        Err(CameraError::WrongFormat(menu.refusal(name, &wish)))
+    let request = FormatRequest::default();
+    let menu = formats::read(&device, &request).map_err(|error| failure(name, "query", &error))?;
+    if menu.formats.is_empty() {
+        Err(CameraError::WrongFormat(menu.mismatch_message(name, &request)))
     } else {
         Ok(device)
     }
@@ -282,7 +282,7 @@ fn open_node(node: &Path, name: &str) -> Result<Device, CameraError> {
 }
 
 /// Sets layout and size; gives the bytes from row to row.
-fn set_format(device: &Device, name: &str, choice: Choice) -> Result<u32, CameraError> {
+fn set_format(device: &Device, name: &str, choice: Selection) -> Result<u32, CameraError> {
     let wanted = Format::new(choice.width, choice.height, choice.layout.fourcc());
     let got = device
         .set_format(&wanted)

@@ -68,7 +68,7 @@ fn what_cannot_be_used_is_refused_by_name() {
         ("idle_rate", |o| o.idle_rate = Some(0.0)),
         ("idle_after", |o| o.idle_after = "10ms".parse().ok()),
         ("standard input", |o| {
-            (o.input, o.idle) = (Some(InputKind::Pipe), Some(Rest::Close));
+            (o.input, o.idle) = (Some(InputKind::Pipe), Some(IdlePolicy::Close));
         }),
     ];
     for (says, set) in bad {

@@ -10,7 +10,7 @@ use turbojpeg::{
 };
 
 use super::{JpegError, check};
-use crate::picture::canvas::{Canvas, Layout};
+use crate::picture::pixel_buffer::{PixelBuffer, Layout};
 use crate::picture::orientation::Orientation;
 
 /// Makes JPEGs of pixels.
@@ -40,17 +40,17 @@ impl Encoder {
     ///
     /// # Errors
     /// When turbojpeg refuses it.
-    pub fn encode(&mut self, canvas: &Canvas) -> Result<FrameBuffer, JpegError> {
-        let result = self.compress(canvas);
+    pub fn encode(&mut self, buffer: &PixelBuffer) -> Result<FrameBuffer, JpegError> {
+        let result = self.compress(buffer);
         if result.is_err() {
             self.compressor = compressor(self.quality)?;
         }
         Ok(FrameBuffer::copy_of(&self.scratch[..result?]))
     }
 
-    fn compress(&mut self, canvas: &Canvas) -> Result<usize, JpegError> {
-        let (width, height) = (canvas.width() as usize, canvas.height() as usize);
-        let subsamp = match canvas.layout() {
+    fn compress(&mut self, buffer: &PixelBuffer) -> Result<usize, JpegError> {
+        let (width, height) = (buffer.width() as usize, buffer.height() as usize);
+        let subsamp = match buffer.layout() {
             Layout::Rgb => Subsamp::Sub2x2,
             Layout::Planes { across: 2, down: 1 } => Subsamp::Sub2x1,
             Layout::Planes { across: 1, down: 2 } => Subsamp::Sub1x2,
@@ -61,11 +61,11 @@ impl Encoder {
             &mut self.scratch,
             compressed_buf_len(width, height, subsamp)?,
         );
-        if canvas.layout() == Layout::Rgb {
+        if buffer.layout() == Layout::Rgb {
             self.compressor.set_subsamp(subsamp)?;
             let format = PixelFormat::RGB;
             let image = Image {
-                pixels: canvas.plane(0),
+                pixels: buffer.plane(0),
                 width,
                 pitch: width * 3,
                 height,
@@ -75,11 +75,11 @@ impl Encoder {
                 .compressor
                 .compress_to_slice(image, &mut self.scratch)?);
         }
-        let stride = |plane| canvas.plane_size(plane).0 as usize;
+        let stride = |plane| buffer.plane_size(plane).0 as usize;
         let image = YuvPlanesImage {
-            y_plane: canvas.plane(0),
-            u_plane: canvas.plane(1),
-            v_plane: canvas.plane(2),
+            y_plane: buffer.plane(0),
+            u_plane: buffer.plane(1),
+            v_plane: buffer.plane(2),
             width,
             height,
             y_stride: stride(0),
@@ -118,15 +118,15 @@ impl Decoder {
     /// that is at least `least` wide and high. The size is checked before anything is allocated.
     ///
     /// # Errors
-    /// When the picture is damaged or not for us; `canvas` then holds part of it or none.
+    /// When the picture is damaged or not for us; `buffer` then holds part of it or none.
     pub fn decode(
         &mut self,
         jpeg: &[u8],
         least: (u32, u32),
-        canvas: &mut Canvas,
+        buffer: &mut PixelBuffer,
     ) -> Result<(), JpegError> {
         let (width, height) = check(jpeg)?;
-        let result = self.decompress(jpeg, (width, height), least, canvas);
+        let result = self.decompress(jpeg, (width, height), least, buffer);
         if result.is_err() {
             self.decompressor = Decompressor::new()?;
         }
@@ -138,7 +138,7 @@ impl Decoder {
         jpeg: &[u8],
         full: (u32, u32),
         least: (u32, u32),
-        canvas: &mut Canvas,
+        buffer: &mut PixelBuffer,
     ) -> Result<(), JpegError> {
         let header = self.decompressor.read_header(jpeg)?;
         if (header.width, header.height) != (full.0 as usize, full.1 as usize) {
@@ -156,7 +156,7 @@ impl Decoder {
         .unwrap_or(ScalingFactor::ONE);
         self.decompressor.set_scaling_factor(factor)?;
         let (width, height) = (factor.scale(header.width), factor.scale(header.height));
-        let pixels = canvas.reset_rgb(width as u32, height as u32);
+        let pixels = buffer.reset_rgb(width as u32, height as u32);
         let image = Image {
             pixels,
             width,
@@ -170,12 +170,12 @@ impl Decoder {
 
 /// Flips and rotates JPEGs without decoding their pixels: nothing is lost, and it takes half the time.
 #[derive(Debug)]
-pub struct Turner {
+pub struct LosslessTransformer {
     header: Decompressor,
     scratch: Vec<u8>,
 }
 
-impl Turner {
+impl LosslessTransformer {
     /// # Errors
     /// When turbojpeg cannot be set up: out of memory.
     pub fn new() -> Result<Self, JpegError> {
@@ -266,32 +266,32 @@ fn grow(scratch: &mut Vec<u8>, length: usize) {
 mod tests {
     use super::*;
 
-    fn gradient(width: u32, height: u32) -> Canvas {
-        let mut canvas = Canvas::default();
-        let pixels = canvas.reset_rgb(width, height);
+    fn gradient(width: u32, height: u32) -> PixelBuffer {
+        let mut buffer = PixelBuffer::default();
+        let pixels = buffer.reset_rgb(width, height);
         for (index, pixel) in pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let (x, y) = (index as u32 % width, index as u32 / width);
             *pixel = [(x * 255 / width) as u8, (y * 255 / height) as u8, 128];
         }
-        canvas
+        buffer
     }
 
-    fn decoded(jpeg: &[u8], least: (u32, u32)) -> Canvas {
-        let mut canvas = Canvas::default();
+    fn decoded(jpeg: &[u8], least: (u32, u32)) -> PixelBuffer {
+        let mut buffer = PixelBuffer::default();
         Decoder::new()
             .unwrap()
-            .decode(jpeg, least, &mut canvas)
+            .decode(jpeg, least, &mut buffer)
             .unwrap();
-        canvas
+        buffer
     }
 
     #[test]
     fn a_picture_survives_encoding_and_decoding() {
-        let canvas = gradient(317, 203);
-        let jpeg = Encoder::new(90).unwrap().encode(&canvas).unwrap();
+        let buffer = gradient(317, 203);
+        let jpeg = Encoder::new(90).unwrap().encode(&buffer).unwrap();
         assert_eq!(check(jpeg.jpeg()).unwrap(), (317, 203));
         let back = decoded(jpeg.jpeg(), (317, 203));
-        let worst = canvas
+        let worst = buffer
             .plane(0)
             .iter()
             .zip(back.plane(0))
@@ -313,8 +313,8 @@ mod tests {
             ((320, 240), (320, 240)),
             ((9, 9), (80, 60)),
         ] {
-            let canvas = decoded(jpeg.jpeg(), least);
-            assert_eq!((canvas.width(), canvas.height()), size);
+            let buffer = decoded(jpeg.jpeg(), least);
+            assert_eq!((buffer.width(), buffer.height()), size);
         }
     }
 
@@ -322,10 +322,10 @@ mod tests {
     fn a_damaged_picture_spoils_no_good_one_after_it() {
         let good = Encoder::new(80).unwrap().encode(&gradient(64, 64)).unwrap();
         let good = good.jpeg();
-        let (mut decoder, mut turner, mut canvas) = (
+        let (mut decoder, mut turner, mut buffer) = (
             Decoder::new().unwrap(),
-            Turner::new().unwrap(),
-            Canvas::default(),
+            LosslessTransformer::new().unwrap(),
+            PixelBuffer::default(),
         );
         let flip = Orientation {
             flip_x: true,
@@ -333,9 +333,9 @@ mod tests {
         };
         for cut in (0..good.len() - 2).step_by(7) {
             decoder
-                .decode(&good[..cut], (64, 64), &mut canvas)
+                .decode(&good[..cut], (64, 64), &mut buffer)
                 .unwrap_err();
-            decoder.decode(good, (64, 64), &mut canvas).unwrap();
+            decoder.decode(good, (64, 64), &mut buffer).unwrap();
             turner.turn(&good[..cut], flip).unwrap_err();
             assert!(turner.turn(good, flip).unwrap().is_some());
         }
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn turning_there_and_back_without_loss_gives_the_very_same_pixels() {
         let jpeg = Encoder::new(70).unwrap().encode(&gradient(96, 64)).unwrap();
-        let mut turner = Turner::new().unwrap();
+        let mut turner = LosslessTransformer::new().unwrap();
         for (there, back) in [(90, 270), (180, 180), (270, 90)] {
             let turn = |degrees| Orientation::new(false, false, degrees).unwrap();
             let turned = turner.turn(jpeg.jpeg(), turn(there)).unwrap().unwrap();
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn a_turn_that_would_tear_blocks_is_left_to_the_decoder() {
         let jpeg = Encoder::new(70).unwrap().encode(&gradient(64, 40)).unwrap();
-        let mut turner = Turner::new().unwrap();
+        let mut turner = LosslessTransformer::new().unwrap();
         let mut lossless = |h, v, r| {
             turner
                 .turn(jpeg.jpeg(), Orientation::new(h, v, r).unwrap())

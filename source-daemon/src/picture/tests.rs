@@ -12,8 +12,8 @@ const BALL: BallInput = BallInput {
     speed: 1.0,
 };
 
-fn shot(content: Content, truth: Option<Truth>) -> Shot {
-    Shot {
+fn shot(content: Content, truth: Option<Truth>) -> CapturedFrame {
+    CapturedFrame {
         captured: Time::default(),
         skipped: 0,
         truth,
@@ -41,32 +41,32 @@ fn pipeline(change: impl FnOnce(&mut PictureOptions)) -> Pipeline {
     Pipeline::new(&options).unwrap()
 }
 
-fn decoded(prepared: &Prepared) -> Canvas {
-    let mut canvas = Canvas::default();
+fn decoded(prepared: &Prepared) -> PixelBuffer {
+    let mut buffer = PixelBuffer::default();
     Decoder::new()
         .unwrap()
         .decode(
             prepared.jpeg.jpeg(),
             (prepared.width, prepared.height),
-            &mut canvas,
+            &mut buffer,
         )
         .unwrap();
     assert_eq!(
-        (canvas.width(), canvas.height()),
+        (buffer.width(), buffer.height()),
         (prepared.width, prepared.height)
     );
-    canvas
+    buffer
 }
 
 /// The centroid of what is bright, with the origin at the picture's corner.
-fn centre(canvas: &Canvas) -> (f32, f32) {
+fn centre(buffer: &PixelBuffer) -> (f32, f32) {
     let (mut mass, mut x, mut y) = (0.0, 0.0, 0.0);
-    for (index, pixel) in canvas.plane(0).as_chunks::<3>().0.iter().enumerate() {
+    for (index, pixel) in buffer.plane(0).as_chunks::<3>().0.iter().enumerate() {
         let weight = f32::from(pixel[1].saturating_sub(60));
         let place = index as u32;
         mass += weight;
-        x += weight * ((place % canvas.width()) as f32 + 0.5);
-        y += weight * ((place / canvas.width()) as f32 + 0.5);
+        x += weight * ((place % buffer.width()) as f32 + 0.5);
+        y += weight * ((place / buffer.width()) as f32 + 0.5);
     }
     (x / mass, y / mass)
 }
@@ -171,12 +171,12 @@ fn every_raw_format_comes_out_in_its_colours() {
                 data: data.clone(),
             };
             let mut pipeline = pipeline(|o| (o.rotate, o.scale) = (rotate, scale));
-            let canvas = decoded(
+            let buffer = decoded(
                 &pipeline
                     .process(shot(Content::Raw, None), &mut raw, 0)
                     .unwrap(),
             );
-            for pixel in canvas.plane(0).as_chunks::<3>().0 {
+            for pixel in buffer.plane(0).as_chunks::<3>().0 {
                 assert!(
                     pixel[0] > 245 && pixel[1] < 12 && pixel[2] < 12,
                     "{format:?} {rotate} {scale}: {pixel:?}"
@@ -199,14 +199,14 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
         let first = pipeline
             .process(shot(Content::Raw, None), &mut raw, 0)
             .unwrap();
-        let corner = canvas::Rect {
+        let corner = buffer::Rect {
             x: 16,
             y: 16,
             width: 80,
             height: 16,
         };
         assert!(decoded(&first).mean_luma(corner) > 60);
-        let elsewhere = canvas::Rect {
+        let elsewhere = buffer::Rect {
             x: 0,
             y: 240,
             width: 400,

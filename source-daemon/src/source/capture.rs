@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::prepare::{self, Preparing};
-use super::reports::Reports;
-use super::slot::{Capture, Slot};
+use super::preparation::{self, Preparer};
+use super::events::EventMailbox;
+use super::capture_slot::{NumberedFrame, CaptureSlot};
 use crate::camera::{CameraError, Content, Input, Raw};
 
 /// The order to open the input.
@@ -17,7 +17,7 @@ struct Open;
 
 /// The capture thread, seen from outside.
 #[derive(Debug)]
-pub(super) struct Capturing {
+pub(super) struct CaptureThread {
     orders: SyncSender<Open>,
     stop: Arc<AtomicBool>,
     close: Arc<AtomicBool>,
@@ -25,13 +25,13 @@ pub(super) struct Capturing {
     ended: Receiver<()>,
 }
 
-impl Capturing {
+impl CaptureThread {
     /// Starts the thread, which keeps `newest` at the number of the newest frame captured. It opens nothing before
     /// [`open`](Self::open).
     pub(super) fn start(
         input: Box<dyn Input>,
-        ways: Ways,
-        reports: Arc<Reports>,
+        ways: CaptureSinks,
+        reports: Arc<EventMailbox>,
         newest: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
         let (orders, ordered) = sync_channel(1);
@@ -92,23 +92,23 @@ impl Capturing {
 }
 
 /// Where captures go.
-pub(super) struct Ways {
+pub(super) struct CaptureSinks {
     /// To the preparing thread.
-    pub(super) slot: Arc<Slot>,
+    pub(super) slot: Arc<CaptureSlot>,
     /// Published from here, if they are JPEGs; none when there is something to be done to them. Weak: a thread that is left
     /// behind in a driver must not keep the publisher open.
-    pub(super) light: Weak<Mutex<Preparing>>,
+    pub(super) direct: Weak<Mutex<Preparer>>,
 }
 
-impl Ways {
+impl CaptureSinks {
     /// Passes a capture on, and returns a buffer to fill next.
-    fn pass(&self, capture: Capture) -> Raw {
+    fn pass(&self, capture: NumberedFrame) -> Raw {
         match self
-            .light
+            .direct
             .upgrade()
             .filter(|_| matches!(capture.shot.content, Content::Jpeg(_)))
         {
-            Some(preparing) => prepare::lock(&preparing).handle(capture),
+            Some(preparing) => preparation::lock(&preparing).handle(capture),
             None => self.slot.put(capture),
         }
     }
@@ -116,8 +116,8 @@ impl Ways {
 
 struct Thread {
     input: Box<dyn Input>,
-    ways: Ways,
-    reports: Arc<Reports>,
+    ways: CaptureSinks,
+    reports: Arc<EventMailbox>,
     newest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     close: Arc<AtomicBool>,
@@ -156,7 +156,7 @@ impl Thread {
             self.newest.store(number, Relaxed);
             self.reports.on_captured();
             let raw = std::mem::take(&mut self.raw);
-            self.raw = self.ways.pass(Capture {
+            self.raw = self.ways.pass(NumberedFrame {
                 number,
                 rate_millihertz,
                 shot,

@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout};
 use zeromq::{Socket as _, SocketRecv as _, SubSocket};
 
 use super::*;
-use crate::camera::{Camera, CameraError, Content, Input, PixelFormat, Raw, Shot};
+use crate::camera::{Camera, CameraError, Content, Input, PixelFormat, Raw, CapturedFrame};
 use crate::picture::{PictureOptions, Pipeline};
-use crate::proof::health::Limits;
-use crate::supervisor::{NOBODY_WATCHES, Rest, STALL_LIMIT, Supervisor, WAKING};
+use crate::verification::health::Limits;
+use crate::supervisor::{NO_VIEWERS, IdlePolicy, STALL_LIMIT, Supervisor, WAKING};
 
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -106,7 +106,7 @@ impl Drop for FakeCamera {
 }
 
 impl Camera for FakeCamera {
-    fn next(&mut self, _number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
+    fn next(&mut self, _number: u64, raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let content = match self.0.wait() {
             Mode::Live(width) => {
                 fill(raw, width);
@@ -126,7 +126,7 @@ impl Camera for FakeCamera {
             Mode::Panics => panic!("as a driver library does"),
             Mode::Hung => unreachable!("the wait ends when it does not hang"),
         };
-        Ok(Shot {
+        Ok(CapturedFrame {
             captured: clock::now(),
             skipped: 1,
             truth: None,
@@ -148,7 +148,7 @@ fn fill(raw: &mut Raw, width: u32) {
 fn jpeg() -> Vec<u8> {
     let mut raw = Raw::default();
     fill(&mut raw, 64);
-    let shot = Shot {
+    let shot = CapturedFrame {
         captured: Time::default(),
         skipped: 0,
         truth: None,
@@ -164,29 +164,29 @@ fn jpeg() -> Vec<u8> {
 }
 
 /// A publisher in `folder`, and the proof behind it.
-fn base(folder: &TempDir) -> Base {
+fn base(folder: &TempDir) -> PublisherParts {
     let wake = Arc::<Notify>::default();
     let limits = Limits {
         max_error: 2.0,
         max_age: Duration::from_secs(1),
     };
-    let proof = Arc::new(Proof::new(clock::now(), limits, 30, Arc::clone(&wake)));
-    let ear = Arc::clone(&proof);
+    let verifier = Arc::new(Verifier::new(clock::now(), limits, 30, Arc::clone(&wake)));
+    let ear = Arc::clone(&verifier);
     let publisher = Publisher::bind(
         &[Endpoint::Ipc(folder.path().join("source.ipc"))],
         None,
         ear,
     )
     .unwrap();
-    Base {
+    PublisherParts {
         publisher,
-        proof,
+        verifier,
         wake,
     }
 }
 
-fn parts(device: &Arc<Device>, supervisor: Supervisor) -> Parts {
-    Parts {
+fn parts(device: &Arc<Device>, supervisor: Supervisor) -> StreamParts {
+    StreamParts {
         stream: "cam".parse().unwrap(),
         input: Box::new(FakeInput(Arc::clone(device))),
         pipeline: Pipeline::new(&PictureOptions::default()).unwrap(),
@@ -210,13 +210,13 @@ impl Stage {
     }
 
     async fn with_interval(mode: Mode, interval: Duration) -> Self {
-        Self::with_rest(mode, interval, Rest::Keep).await
+        Self::with_rest(mode, interval, IdlePolicy::Keep).await
     }
 
-    async fn with_rest(mode: Mode, interval: Duration, rest: Rest) -> Self {
+    async fn with_rest(mode: Mode, interval: Duration, rest: IdlePolicy) -> Self {
         let device = Device::new(mode, interval);
         let folder = tempfile::tempdir().unwrap();
-        let supervisor = Supervisor::new(STALL_LIMIT).resting(rest, Duration::from_millis(500));
+        let supervisor = Supervisor::new(STALL_LIMIT).with_idle_policy(rest, Duration::from_millis(500));
         let source = Source::start(base(&folder), parts(&device, supervisor), None).unwrap();
         let socket = subscribe(&source, "cam/").await;
         let (shutdown, ended) = run(source);
@@ -499,7 +499,7 @@ async fn the_ball_is_published_with_its_true_centre() {
 
 #[tokio::test]
 async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes() {
-    let mut stage = Stage::with_rest(Mode::Live(64), Duration::from_millis(20), Rest::Close).await;
+    let mut stage = Stage::with_rest(Mode::Live(64), Duration::from_millis(20), IdlePolicy::Close).await;
     let before = stage.until_picture().await.0.id;
     assert_eq!(stage.device.open(), 1);
     let endpoint = format!("ipc://{}", stage.folder.path().join("source.ipc").display());
@@ -530,7 +530,7 @@ async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes
     assert!(
         reasons
             .iter()
-            .all(|reason| [NOBODY_WATCHES, WAKING].contains(&reason.as_str())),
+            .all(|reason| [NO_VIEWERS, WAKING].contains(&reason.as_str())),
         "{reasons:?}"
     );
     assert_eq!(picture.id.epoch, before.epoch);

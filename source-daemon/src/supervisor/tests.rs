@@ -11,7 +11,7 @@ fn unplugged() -> CameraError {
 }
 
 fn announced(state: State, reason: &str) -> Action {
-    Action::Announce(Condition::new(state, reason))
+    Action::Announce(InputStatus::new(state, reason))
 }
 
 fn opened(now: Time, rate: u32) -> Supervisor {
@@ -47,10 +47,10 @@ fn pauses(supervisor: &mut Supervisor, jitter: u8, count: usize) -> Vec<u64> {
 #[test]
 fn an_input_is_opening_until_its_first_frame() {
     let mut supervisor = Supervisor::new(STALL_LIMIT);
-    assert_eq!(supervisor.condition().state, State::Opening);
+    assert_eq!(supervisor.status().state, State::Opening);
     supervisor.on_opening(at(0));
     supervisor.on_opened(at(100), 30_000);
-    assert_eq!(supervisor.condition().state, State::Opening);
+    assert_eq!(supervisor.status().state, State::Opening);
     assert_eq!(
         supervisor.on_frame(at(130)),
         Some(announced(State::Live, ""))
@@ -127,7 +127,7 @@ fn a_failure_that_lasts_is_told_once_and_stays_while_it_is_tried_again() {
     );
     supervisor.on_opening(at(791));
     supervisor.on_opened(at(800), 30_000);
-    assert_eq!(supervisor.condition().state, State::Unplugged);
+    assert_eq!(supervisor.status().state, State::Unplugged);
     assert_eq!(
         supervisor.on_frame(at(840)),
         Some(announced(State::Live, ""))
@@ -157,7 +157,7 @@ fn a_driver_that_hangs_while_opening_is_stalled_and_replaced_as_well() {
         supervisor.on_tick(at(2_000)),
         Some(Action::Announce(_))
     ));
-    assert_eq!(supervisor.condition().state, State::Stalled);
+    assert_eq!(supervisor.status().state, State::Stalled);
     assert!(matches!(
         supervisor.on_tick(at(10_000)),
         Some(Action::Replace(_))
@@ -166,7 +166,7 @@ fn a_driver_that_hangs_while_opening_is_stalled_and_replaced_as_well() {
 
 #[test]
 fn a_silent_pipe_is_stalled_and_never_replaced() {
-    let mut supervisor = live(at(0)).patient();
+    let mut supervisor = live(at(0)).without_replacement();
     assert!(matches!(
         supervisor.on_tick(at(2_000)),
         Some(Action::Announce(_))
@@ -219,5 +219,5 @@ fn a_frame_that_comes_after_the_error_of_its_camera_does_not_pass_for_live() {
     let mut supervisor = live(at(0));
     supervisor.on_error(at(40), &unplugged(), 0);
     assert_eq!(supervisor.on_frame(at(41)), None);
-    assert_eq!(supervisor.condition().state, State::Unplugged);
+    assert_eq!(supervisor.status().state, State::Unplugged);
 }

@@ -10,8 +10,8 @@ use std::path::Path;
 use fanlight_proto::message::FrameBuffer;
 
 use super::Pictures;
-use crate::jpeg::split::MAX_PICTURE;
-use crate::jpeg::walk::{Step, Walk};
+use crate::jpeg::splitter::MAX_PICTURE;
+use crate::jpeg::markers::{Step, MarkerParser};
 
 /// Why a file that begins as an AVI cannot be played.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +165,7 @@ impl Avi {
             self.file.seek_relative(1)?;
             self.at += 1;
         }
-        Ok(match Walk::default().step(&self.bytes) {
+        Ok(match MarkerParser::default().step(&self.bytes) {
             Step::Done(end) => Some(FrameBuffer::copy_of(&self.bytes[..end])),
             Step::More | Step::Broken(_) => None,
         })

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use fanlight_proto::message::FrameBuffer;
 
 use super::Pictures;
-use crate::jpeg::split::MAX_PICTURE;
-use crate::jpeg::walk::{Step, Walk};
+use crate::jpeg::splitter::MAX_PICTURE;
+use crate::jpeg::markers::{Step, MarkerParser};
 
 /// Most files of a directory: their names are kept in memory.
 const MAX_FILES: usize = 100_000;
@@ -89,7 +89,7 @@ impl Directory {
             .take(MAX_PICTURE as u64 + 1)
             .read_to_end(&mut self.bytes)
             .ok()?;
-        match Walk::default().step(&self.bytes) {
+        match MarkerParser::default().step(&self.bytes) {
             Step::Done(end) if end <= MAX_PICTURE => {
                 self.keep(index, version, end);
                 Some(FrameBuffer::copy_of(&self.bytes[..end]))

@@ -7,7 +7,7 @@ use std::path::Path;
 use fanlight_proto::message::FrameBuffer;
 
 use super::Pictures;
-use crate::jpeg::split::{MAX_PUSH, Splitter};
+use crate::jpeg::splitter::{MAX_PUSH, Splitter};
 
 /// The file, read as pictures are asked for.
 #[derive(Debug)]

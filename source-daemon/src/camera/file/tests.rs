@@ -4,15 +4,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::jpeg::Encoder;
-use crate::picture::canvas::Canvas;
+use crate::picture::pixel_buffer::PixelBuffer;
 
 /// A real picture, `shade` of grey, so that pictures differ.
 fn picture(shade: u8) -> Vec<u8> {
-    let mut canvas = Canvas::default();
-    canvas.reset_rgb(32, 16).fill(shade);
+    let mut buffer = PixelBuffer::default();
+    buffer.reset_rgb(32, 16).fill(shade);
     Encoder::new(80)
         .unwrap()
-        .encode(&canvas)
+        .encode(&buffer)
         .unwrap()
         .jpeg()
         .to_vec()

@@ -5,14 +5,14 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::jpeg::Encoder;
-use crate::picture::canvas::Canvas;
+use crate::picture::pixel_buffer::PixelBuffer;
 
 fn picture(shade: u8) -> Vec<u8> {
-    let mut canvas = Canvas::default();
-    canvas.reset_rgb(32, 16).fill(shade);
+    let mut buffer = PixelBuffer::default();
+    buffer.reset_rgb(32, 16).fill(shade);
     Encoder::new(80)
         .unwrap()
-        .encode(&canvas)
+        .encode(&buffer)
         .unwrap()
         .jpeg()
         .to_vec()
@@ -31,7 +31,7 @@ fn all(mut camera: Box<dyn Camera>) -> (Vec<(u64, Vec<u8>)>, CameraError) {
     let (mut pictures, mut number) = (Vec::new(), 0);
     loop {
         match camera.next(number, &mut Raw::default()) {
-            Ok(Shot {
+            Ok(CapturedFrame {
                 skipped,
                 content: Content::Jpeg(jpeg),
                 ..

@@ -13,10 +13,10 @@ use v4l::device::Handle;
 use v4l::io::traits::CaptureStream as _;
 use v4l::prelude::MmapStream;
 
-use super::offer::Rate;
-use super::picture::{Geometry, capture_time, jpeg_length, missed};
+use super::formats::Rate;
+use super::frame::{Geometry, capture_time, jpeg_length, missed};
 use super::{Layout, failure, guarded};
-use crate::camera::{Camera, CameraError, Content, Raw, Shot};
+use crate::camera::{Camera, CameraError, Content, Raw, CapturedFrame};
 
 /// Buffers that the driver fills in turn: one is read while three ride out a pause of a tenth of a second.
 const BUFFERS: u32 = 4;
@@ -83,7 +83,7 @@ impl Capture {
         })
     }
 
-    fn take(&mut self, raw: &mut Raw) -> Result<Shot, CameraError> {
+    fn take(&mut self, raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let entered = clock::now();
         let extra = if self.returned.is_some() {
             Duration::ZERO
@@ -125,7 +125,7 @@ impl Capture {
             if let Some(content) = content {
                 stream.set_timeout(self.stall_limit);
                 (self.returned, self.usual_age) = (Some(now), Some(age));
-                return Ok(Shot {
+                return Ok(CapturedFrame {
                     captured,
                     skipped,
                     truth: None,
@@ -144,7 +144,7 @@ impl Capture {
 }
 
 impl Camera for Capture {
-    fn next(&mut self, _number: u64, raw: &mut Raw) -> Result<Shot, CameraError> {
+    fn next(&mut self, _number: u64, raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let name = self.device_name.clone();
         guarded(&name, || self.take(raw))
     }

@@ -4,8 +4,8 @@ use super::*;
 
 const AFTER: Duration = Duration::from_secs(5);
 
-fn watched(rest: Rest) -> Supervisor {
-    let mut supervisor = live(at(0)).resting(rest, AFTER);
+fn watched(rest: IdlePolicy) -> Supervisor {
+    let mut supervisor = live(at(0)).with_idle_policy(rest, AFTER);
     assert_eq!(supervisor.on_demand(at(0), true), []);
     supervisor
 }
@@ -37,18 +37,18 @@ fn unwatched(supervisor: &mut Supervisor, from: u64, to: u64) -> Vec<(u64, Actio
 
 #[test]
 fn a_stream_that_is_kept_never_rests() {
-    assert_eq!(unwatched(&mut watched(Rest::Keep), 1000, 100_000), []);
+    assert_eq!(unwatched(&mut watched(IdlePolicy::Keep), 1000, 100_000), []);
 }
 
 #[test]
 fn an_input_is_closed_when_nobody_has_watched_for_a_while_and_opened_at_once_when_somebody_does() {
-    let mut supervisor = watched(Rest::Close);
+    let mut supervisor = watched(IdlePolicy::Close);
     let done = unwatched(&mut supervisor, 1000, 20_000);
     assert_eq!(
         done,
         [
             (6000, Action::Close),
-            (6000, announced(State::Idle, NOBODY_WATCHES))
+            (6000, announced(State::Idle, NO_VIEWERS))
         ]
     );
     let woken = supervisor.on_demand(at(20_000), true);
@@ -70,7 +70,7 @@ fn an_input_is_closed_when_nobody_has_watched_for_a_while_and_opened_at_once_whe
 
 #[test]
 fn who_comes_back_in_time_notices_nothing() {
-    let mut supervisor = watched(Rest::Close);
+    let mut supervisor = watched(IdlePolicy::Close);
     for round in 0..10 {
         assert_eq!(
             unwatched(&mut supervisor, round * 10_000, round * 10_000 + 4_900),
@@ -82,13 +82,13 @@ fn who_comes_back_in_time_notices_nothing() {
 
 #[test]
 fn a_slow_stream_is_told_idle_and_its_silence_is_no_stall() {
-    let mut supervisor = watched(Rest::Slow);
+    let mut supervisor = watched(IdlePolicy::Slow);
     let done = unwatched(&mut supervisor, 0, 6000);
     assert_eq!(
         done,
         [
             (5000, Action::Slow(true)),
-            (5000, announced(State::Idle, NOBODY_WATCHES))
+            (5000, announced(State::Idle, NO_VIEWERS))
         ]
     );
     for millis in (6000..60_000).step_by(50) {
@@ -109,7 +109,7 @@ fn a_slow_stream_is_told_idle_and_its_silence_is_no_stall() {
 
 #[test]
 fn a_slow_camera_that_fails_is_told_and_tried_again_although_nobody_watches() {
-    let mut supervisor = watched(Rest::Slow);
+    let mut supervisor = watched(IdlePolicy::Slow);
     unwatched(&mut supervisor, 0, 6000);
     let actions = supervisor.on_error(at(6000), &unplugged(), 0);
     assert_eq!(
@@ -123,7 +123,7 @@ fn a_slow_camera_that_fails_is_told_and_tried_again_although_nobody_watches() {
     supervisor.on_opened(at(6300), 30_000);
     assert_eq!(
         supervisor.on_frame(at(6340)),
-        Some(announced(State::Idle, NOBODY_WATCHES))
+        Some(announced(State::Idle, NO_VIEWERS))
     );
     assert_eq!(
         supervisor.on_demand(at(7000), true),
@@ -133,13 +133,13 @@ fn a_slow_camera_that_fails_is_told_and_tried_again_although_nobody_watches() {
 
 #[test]
 fn a_camera_that_fails_is_not_tried_again_while_nobody_watches_and_is_when_somebody_does() {
-    let mut supervisor = watched(Rest::Close);
+    let mut supervisor = watched(IdlePolicy::Close);
     supervisor.on_error(at(100), &unplugged(), 0);
     assert_eq!(supervisor.on_demand(at(200), false), []);
     let asleep = supervisor.on_demand(at(5200), false);
     assert_eq!(
         asleep,
-        [Action::Close, announced(State::Idle, NOBODY_WATCHES)]
+        [Action::Close, announced(State::Idle, NO_VIEWERS)]
     );
     assert!(!supervisor.may_open());
     assert_eq!(supervisor.on_tick(at(1_000_000)), None);
@@ -150,20 +150,20 @@ fn a_camera_that_fails_is_not_tried_again_while_nobody_watches_and_is_when_someb
 
 #[test]
 fn what_comes_of_a_camera_while_it_is_being_closed_changes_nothing() {
-    let mut supervisor = watched(Rest::Close);
+    let mut supervisor = watched(IdlePolicy::Close);
     unwatched(&mut supervisor, 0, 5050);
     supervisor.on_capture(at(5060));
     assert_eq!(supervisor.on_frame(at(5060)), None);
     assert_eq!(supervisor.on_error(at(5070), &unplugged(), 0), []);
     assert_eq!(
-        supervisor.condition(),
-        &Condition::new(State::Idle, NOBODY_WATCHES)
+        supervisor.status(),
+        &InputStatus::new(State::Idle, NO_VIEWERS)
     );
 }
 
 #[test]
 fn a_driver_that_hangs_in_opening_is_replaced_although_nobody_watches() {
-    let mut supervisor = Supervisor::new(STALL_LIMIT).resting(Rest::Close, AFTER);
+    let mut supervisor = Supervisor::new(STALL_LIMIT).with_idle_policy(IdlePolicy::Close, AFTER);
     supervisor.on_opening(at(0));
     let mut done = Vec::new();
     for millis in (0..=10_000).step_by(50) {
@@ -178,10 +178,10 @@ fn a_driver_that_hangs_in_opening_is_replaced_although_nobody_watches() {
 
 #[test]
 fn an_input_that_has_ended_stays_ended() {
-    let mut supervisor = watched(Rest::Close);
+    let mut supervisor = watched(IdlePolicy::Close);
     supervisor.on_error(at(40), &CameraError::Ended("over".into()), 0);
     assert_eq!(supervisor.on_demand(at(50), false), []);
     assert_eq!(supervisor.on_demand(at(60_000), false), []);
-    assert_eq!(supervisor.condition().state, State::Ended);
+    assert_eq!(supervisor.status().state, State::Ended);
     assert_eq!(supervisor.on_demand(at(60_050), true), []);
 }

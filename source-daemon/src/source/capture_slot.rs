@@ -1,0 +1,168 @@
+//! The hand-over from the capture thread to the preparing thread: one place, newest wins, nobody waits for room.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::camera::{CameraError, Raw, CapturedFrame};
+
+/// A picture on its way from the camera to its preparation.
+#[derive(Debug)]
+pub(super) struct NumberedFrame {
+    pub(super) number: u64,
+    pub(super) rate_millihertz: u32,
+    pub(super) shot: CapturedFrame,
+    pub(super) raw: Raw,
+}
+
+/// What comes out of a [`CaptureSlot`].
+#[derive(Debug)]
+pub(super) enum Item {
+    /// The newest capture.
+    Captured(NumberedFrame),
+    /// The camera failed after everything captured before; it is to be opened again.
+    Failed(CameraError),
+}
+
+/// Holds at most one capture and the error that came after it.
+#[derive(Debug, Default)]
+pub(super) struct CaptureSlot {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    newest: Option<NumberedFrame>,
+    error: Option<CameraError>,
+    /// A buffer that was handed back. Three exist: one being filled, one waiting, one being prepared.
+    spare: Option<Raw>,
+    replaced: u64,
+    closed: bool,
+}
+
+impl CaptureSlot {
+    /// Hands a capture over, in place of one that still waits, and returns a buffer to fill next.
+    pub(super) fn put(&self, capture: NumberedFrame) -> Raw {
+        let mut state = self.state();
+        let old = state.newest.replace(capture);
+        state.replaced += u64::from(old.is_some());
+        let empty = old.map(|old| old.raw).or_else(|| state.spare.take());
+        // Before it wakes who needs it.
+        drop(state);
+        self.filled.notify_one();
+        empty.unwrap_or_default()
+    }
+
+    /// Tells that the camera failed. What was captured before still comes out first.
+    pub(super) fn fail(&self, error: CameraError) {
+        self.state().error = Some(error);
+        self.filled.notify_one();
+    }
+
+    /// Waits for the next item; `None` when the slot was closed. `done` is a buffer that is no longer needed.
+    pub(super) fn take(&self, done: Option<Raw>) -> Option<Item> {
+        let mut state = self.state();
+        state.spare = done.or_else(|| state.spare.take());
+        let empty =
+            |state: &mut State| !state.closed && state.newest.is_none() && state.error.is_none();
+        let mut state = self
+            .filled
+            .wait_while(state, empty)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return None;
+        }
+        state
+            .newest
+            .take()
+            .map(Item::Captured)
+            .or_else(|| state.error.take().map(Item::Failed))
+    }
+
+    /// Lets the one who waits in [`take`](Self::take) go.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.filled.notify_all();
+    }
+
+    /// Captures that were replaced before anyone took them.
+    pub(super) fn replaced(&self) -> u64 {
+        self.state().replaced
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanlight_proto::clock::Time;
+
+    use super::*;
+    use crate::camera::Content;
+
+    fn capture(number: u64, raw: Raw) -> NumberedFrame {
+        let shot = CapturedFrame {
+            captured: Time::default(),
+            skipped: 0,
+            truth: None,
+            content: Content::Raw,
+        };
+        NumberedFrame {
+            number,
+            rate_millihertz: 0,
+            shot,
+            raw,
+        }
+    }
+
+    fn number(item: Option<Item>) -> u64 {
+        let Some(Item::Captured(capture)) = item else {
+            panic!("{item:?}")
+        };
+        capture.number
+    }
+
+    #[test]
+    fn the_newest_capture_takes_the_place_of_one_that_waits() {
+        let slot = CaptureSlot::default();
+        for number in 0..3 {
+            slot.put(capture(number, Raw::default()));
+        }
+        assert_eq!(slot.replaced(), 2);
+        assert_eq!(number(slot.take(None)), 2);
+    }
+
+    #[test]
+    fn an_error_comes_after_what_was_captured_before_it() {
+        let slot = CaptureSlot::default();
+        slot.put(capture(7, Raw::default()));
+        slot.fail(CameraError::Ended("over".into()));
+        assert_eq!(number(slot.take(None)), 7);
+        assert!(matches!(
+            slot.take(None),
+            Some(Item::Failed(CameraError::Ended(_)))
+        ));
+        slot.close();
+        assert!(slot.take(None).is_none());
+    }
+
+    #[test]
+    fn three_buffers_go_round_for_ever() {
+        let slot = CaptureSlot::default();
+        let mut places = std::collections::HashSet::new();
+        let (mut filling, mut done) = (Raw::default(), None);
+        for number in 0..100 {
+            filling.data.resize(1000, 0);
+            places.insert(filling.data.as_ptr());
+            filling = slot.put(capture(number, filling));
+            if number % 3 != 0 {
+                let Some(Item::Captured(taken)) = slot.take(done.take()) else {
+                    panic!("it was just filled")
+                };
+                done = Some(taken.raw);
+            }
+        }
+        assert!(places.len() <= 3, "{} buffers", places.len());
+    }
+}

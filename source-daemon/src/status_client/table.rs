@@ -1,0 +1,287 @@
+//! The report as a table for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::verification::report::{Latency, Report, Screen, Stream};
+use super::text::sanitize;
+
+/// A column: its title, and whether it is text, which stands on the left.
+const COLUMNS: [(&str, bool); 17] = [
+    ("SCREEN", true),
+    ("ADDRESS", true),
+    ("STREAM", true),
+    ("HEALTH", true),
+    ("ERROR px", false),
+    ("MEAN", false),
+    ("MAX", false),
+    ("σ", false),
+    ("P95", false),
+    ("FOUND", false),
+    ("MISSING", false),
+    ("LATENCY ms", false),
+    ("P95", false),
+    ("PREPARE+TRANSIT+WAIT+DECODE+SHOW+TRACK", true),
+    ("FPS", false),
+    ("LOST", false),
+    ("SINCE", false),
+];
+
+/// Spaces between columns.
+const GAP: usize = 2;
+
+/// Streams, relays and a row for each screen.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let up = age(report.uptime_s);
+    let _ = writeln!(
+        text,
+        "{}, up {up}; right is within {} px and {} ms",
+        sanitize(&report.program),
+        report.limits.max_error_px,
+        report.limits.max_age_ms
+    );
+    report
+        .streams
+        .iter()
+        .for_each(|stream| text.push_str(&stream_line(stream)));
+    text.push('\n');
+    if report.screens.is_empty() {
+        text.push_str("No screen is known: no relay has told of any.\n");
+    } else {
+        text.push_str(&aligned(report.screens.iter().map(cells)));
+    }
+    for (count, what) in [
+        (
+            report.screens_left_out,
+            "more screens stand no worse and are left out here",
+        ),
+        (report.screens_refused, "viewers found no room in the books"),
+    ] {
+        if count > 0 {
+            let _ = writeln!(text, "{count} {what}.");
+        }
+    }
+    text
+}
+
+fn stream_line(stream: &Stream) -> String {
+    let reason = if stream.reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", clean(&stream.reason))
+    };
+    let Stream {
+        name,
+        input,
+        state,
+        frames_published,
+        viewers,
+        clients,
+        ..
+    } = stream;
+    format!(
+        "{name}: {input}, {state}{reason}; {frames_published} frames, {viewers} viewers, {clients} HTTP clients\n"
+    )
+}
+
+fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
+    let errors = screen.error_px.as_ref();
+    let pixels = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.2}"));
+    let millis = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.1}"));
+    let latency = screen.latency_ms.as_ref();
+    let told = screen.frames.expected > 0 || screen.frames.answered > 0;
+    let tracked = |value: String| if told { value } else { dash() };
+    [
+        if screen.name.is_empty() {
+            dash()
+        } else {
+            clean(&screen.name)
+        },
+        clean(&screen.address),
+        clean(&screen.stream),
+        health(screen),
+        pixels(errors.map(|errors| errors.now)),
+        pixels(errors.map(|errors| errors.mean)),
+        pixels(errors.map(|errors| errors.max)),
+        pixels(errors.map(|errors| errors.deviation)),
+        pixels(errors.map(|errors| errors.p95)),
+        screen
+            .frames
+            .detection_rate
+            .map_or_else(dash, |rate| format!("{:.1}%", rate * 100.0)),
+        tracked(screen.frames.missing.to_string()),
+        millis(latency.map(|latency| latency.capture_to_detection.p50)),
+        millis(latency.map(|latency| latency.capture_to_detection.p95)),
+        latency.map_or_else(dash, stages),
+        millis(screen.shown.fps),
+        screen.shown.lost.to_string(),
+        age(screen.since_s),
+    ]
+}
+
+/// The health, by how much it is late, and whether it has gone.
+#[must_use]
+pub fn health(screen: &Screen) -> String {
+    let feedback = match screen.late_by_ms {
+        Some(late) => format!("late by {late:.0} ms"),
+        None => clean(&screen.health),
+    };
+    if screen.left_s.is_some() {
+        format!("{feedback}, gone")
+    } else {
+        feedback
+    }
+}
+
+fn stages(latency: &Latency) -> String {
+    let Latency {
+        prepare,
+        transit,
+        wait,
+        decode,
+        present,
+        track,
+        ..
+    } = latency;
+    let medians =
+        [prepare, transit, wait, decode, present, track].map(|stage| format!("{:.1}", stage.p50));
+    medians.join("+")
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// "12 s", "3 m 20 s", "2 h 5 m": two units, rounded down.
+fn age(seconds: f64) -> String {
+    let whole = Duration::try_from_secs_f64(seconds.floor())
+        .unwrap_or_default()
+        .as_secs();
+    let text = humantime::format_duration(Duration::from_secs(whole)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn aligned(rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> String {
+    let titles = COLUMNS.map(|(title, _)| title.to_owned());
+    let rows: Vec<_> = std::iter::once(titles).chain(rows).collect();
+    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    });
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for ((cell, width), (_, is_text)) in row.iter().zip(widths).zip(COLUMNS) {
+            let fill = width - cell.chars().count();
+            let (before, after) = if is_text { (0, fill) } else { (fill, 0) };
+            let _ = write!(line, "{:before$}{cell}{:after$}{:GAP$}", "", "", "");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Errors, Frames, Percentiles, Shown};
+    use super::*;
+
+    fn percentiles(p50: f64) -> Percentiles {
+        Percentiles {
+            p50,
+            p95: p50 * 2.0,
+            p99: p50 * 3.0,
+        }
+    }
+
+    fn measured() -> Screen {
+        let errors = Errors {
+            now: 0.31,
+            mean: 0.25,
+            max: 0.9,
+            deviation: 0.1,
+            p50: 0.2,
+            p95: 0.6,
+            p99: 0.9,
+            count: 30,
+        };
+        let latency = Latency {
+            capture_to_detection: percentiles(31.0),
+            prepare: percentiles(2.0),
+            transit: percentiles(5.5),
+            ..Latency::default()
+        };
+        Screen {
+            name: "hall".into(),
+            address: "10.0.0.7:40000".into(),
+            stream: "cam".into(),
+            health: "late".into(),
+            late_by_ms: Some(12.3),
+            since_s: 3725.9,
+            error_px: Some(errors),
+            latency_ms: Some(latency),
+            frames: Frames {
+                expected: 100,
+                answered: 97,
+                found: 97,
+                missing: 3,
+                detection_rate: Some(0.97),
+                ..Frames::default()
+            },
+            shown: Shown {
+                frames: 100,
+                lost: 2,
+                fps: Some(29.97),
+                age_ms: None,
+            },
+            ..Screen::default()
+        }
+    }
+
+    #[test]
+    fn each_screen_has_one_aligned_line() {
+        let unmeasured = Screen {
+            name: "\u{1b}[31mlobby".into(),
+            stream: "cam".into(),
+            health: "not measured".into(),
+            left_s: Some(1.0),
+            ..Screen::default()
+        };
+        let text = render(&Report {
+            screens: vec![measured(), unmeasured],
+            screens_left_out: 2,
+            ..Report::default()
+        });
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        let shown = "hall        10.0.0.7:40000  cam     late by 12 ms       ";
+        assert!(lines[1].starts_with(shown), "{text}");
+        assert!(
+            lines[1].contains(
+                "0.31  0.25  0.90  0.10  0.60  97.0%        3        31.0  62.0  2.0+5.5+0.0"
+            ),
+            "{text}"
+        );
+        assert!(lines[1].ends_with("30.0     2  1h 2m"), "{text}");
+        assert!(
+            lines[2].starts_with("?[31mlobby                  cam     not measured, gone"),
+            "{text}"
+        );
+        assert_eq!(
+            lines[3],
+            "2 more screens stand no worse and are left out here."
+        );
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn without_screens_it_says_so() {
+        assert!(
+            render(&Report::default()).ends_with("No screen is known: no relay has told of any.\n")
+        );
+    }
+}

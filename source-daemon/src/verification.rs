@@ -1,0 +1,207 @@
+//! Proof that screens show the right picture in time: what viewers found in frames of which the source knows what they
+//! show, held against the truth of that very frame.
+//!
+//! Everything here but [`Verifier`] is without clock and without input or output: frames, feedback and moments come in, and
+//! verdicts, reports and lines for the log come out. All of what viewers say may be a lie: it changes nothing but their
+//! own rows.
+
+mod answered_frames;
+pub mod demand;
+pub mod statistics;
+pub mod health;
+pub mod state;
+pub mod screen_log;
+pub mod report;
+pub mod seconds;
+pub mod sanitize;
+pub mod ground_truth;
+pub mod viewer;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::envelope::MAX_STATUS_BYTES;
+use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerVerdict};
+use tokio::sync::Notify;
+
+use crate::publisher::Ear;
+use demand::StreamDemand;
+use health::Limits;
+use state::{Kind, VerificationState, StreamIndex};
+use screen_log::LogEvent;
+use report::Report;
+use ground_truth::PublishedFrame;
+
+/// An answer to who asks how things stand is good for so long: asking often costs no more than that.
+const STATUS_KEPT: Duration = Duration::from_millis(200);
+
+/// The ledger, to be shared by the threads of a source.
+#[derive(Debug)]
+pub struct Verifier {
+    shared: Mutex<Shared>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ledger: VerificationState,
+    status: Option<(Time, Vec<u8>)>,
+}
+
+impl Verifier {
+    /// See [`VerificationState::new`]. When somebody begins or ceases to watch a stream, `wake` is notified.
+    #[must_use]
+    pub fn new(started: Time, limits: Limits, history: usize, wake: Arc<Notify>) -> Self {
+        let shared = Shared {
+            ledger: VerificationState::new(started, limits, history),
+            status: None,
+        };
+        Self {
+            shared: Mutex::new(shared),
+            wake,
+        }
+    }
+
+    /// See [`VerificationState::add_stream`].
+    pub fn add_stream(
+        self: &Arc<Self>,
+        name: &StreamName,
+        kind: Kind,
+        epoch: u64,
+        input: &str,
+    ) -> StreamHandle {
+        let mut shared = self.shared();
+        let stream = shared.ledger.add_stream(name.clone(), kind, epoch, input);
+        let audience = shared.ledger.audience(stream);
+        StreamHandle {
+            proof: Arc::clone(self),
+            stream,
+            audience,
+        }
+    }
+
+    /// Whether there is a screen to judge, or one that left lately.
+    pub fn has_rows(&self) -> bool {
+        self.shared().ledger.has_rows()
+    }
+
+    /// See [`VerificationState::on_tick`].
+    pub fn on_tick(&self, now: Time) -> Vec<LogEvent> {
+        self.shared().ledger.on_tick(now)
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, news: impl FnOnce(&mut VerificationState) -> bool) {
+        if news(&mut self.shared().ledger) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// What one stream tells the ledger.
+#[derive(Clone, Debug)]
+pub struct StreamHandle {
+    proof: Arc<Verifier>,
+    stream: StreamIndex,
+    audience: Arc<StreamDemand>,
+}
+
+impl StreamHandle {
+    /// Whether anybody watches the stream.
+    #[must_use]
+    pub fn audience(&self) -> &StreamDemand {
+        &self.audience
+    }
+
+    /// A frame is about to be published.
+    pub fn on_published(&self, frame: PublishedFrame) {
+        self.proof.shared().ledger.on_published(self.stream, frame);
+    }
+
+    /// What becomes of its input.
+    pub fn on_input_status(&self, state: State, reason: &str) {
+        self.proof
+            .shared()
+            .ledger
+            .on_input_status(self.stream, state, reason);
+    }
+}
+
+impl Ear for Verifier {
+    fn on_subscriptions(&self, _: Time, peer: u64, topics: &[Vec<u8>]) {
+        self.update(|ledger| ledger.on_subscriptions(peer, topics));
+    }
+
+    fn on_feedback(&self, now: Time, peer: u64, feedback: FeedbackReport) {
+        self.update(|ledger| ledger.on_feedback(now, peer, &feedback));
+    }
+
+    fn on_gone(&self, now: Time, peer: u64) {
+        self.update(|ledger| ledger.on_gone(now, peer));
+    }
+
+    fn verdicts(&self, now: Time, peer: u64) -> Vec<ViewerVerdict> {
+        self.shared().ledger.verdicts(now, peer)
+    }
+
+    fn status(&self, now: Time) -> Vec<u8> {
+        let mut shared = self.shared();
+        if let Some((_, status)) = shared
+            .status
+            .as_ref()
+            .filter(|(at, _)| now.saturating_since(*at) < STATUS_KEPT)
+        {
+            return status.clone();
+        }
+        let status = encoded(shared.ledger.report(now), MAX_STATUS_BYTES);
+        shared.status = Some((now, status.clone()));
+        status
+    }
+}
+
+/// The report as JSON of at most `limit` bytes: the screens that stand best are left out first.
+fn encoded(mut report: Report, limit: usize) -> Vec<u8> {
+    loop {
+        let json = serde_json::to_vec(&report).unwrap_or_default();
+        let held = report.screens.len();
+        if json.len() <= limit || held == 0 {
+            return json;
+        }
+        // A little fewer than would fit if all rows were as long as they are on average, so that the loop ends soon.
+        let kept = (held * limit / json.len()).saturating_sub(1 + held / 50);
+        report.screens_left_out += (held - kept) as u64;
+        report.screens.truncate(kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report::Screen;
+    use super::*;
+
+    #[test]
+    fn a_report_of_too_many_screens_fits_and_says_how_many_it_leaves_out() {
+        let row = |number| Screen {
+            row: number,
+            name: "n".repeat((number % 60) as usize),
+            ..Screen::default()
+        };
+        let report = Report {
+            screens: (0..1024).map(row).collect(),
+            ..Report::default()
+        };
+        let json = encoded(report.clone(), 100_000);
+        assert!((80_000..=100_000).contains(&json.len()), "{}", json.len());
+        let newest_answers: Report = serde_json::from_slice(&json).unwrap();
+        assert_eq!(newest_answers.screens.len() as u64 + newest_answers.screens_left_out, 1024);
+        assert_eq!(newest_answers.screens[..], report.screens[..newest_answers.screens.len()]);
+        assert!(
+            encoded(report, 10).len() < 1000,
+            "without any row it is what it is"
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! What makes a screen right, late, wrong or blind.
+
+use std::fmt;
+use std::time::Duration;
+
+use fanlight_proto::message::Health;
+
+/// A screen that was sent a frame and has told nothing for so long shows nothing, or does not tell.
+pub const BLIND_AFTER: Duration = Duration::from_secs(2);
+
+/// Answers older than this say nothing of the present. Longer than [`BLIND_AFTER`] by the time between two frames of a
+/// canary, so that a screen that falls silent is blind before it is one of which nothing is known.
+pub const RECENT: Duration = Duration::from_secs(3);
+
+/// What a screen is held to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Largest distance between the ball found and the true one, in pixels.
+    pub max_error: f64,
+    /// Longest time from capture to the screen.
+    pub max_age: Duration,
+}
+
+/// How a screen stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScreenHealth {
+    /// The right picture, in time.
+    Right,
+    /// The right picture, too late.
+    Late {
+        /// By so much more than allowed.
+        by: Duration,
+    },
+    /// Something else, or something wrong.
+    Wrong(String),
+    /// Nothing, or it does not tell.
+    Blind(String),
+    /// Nothing is known to judge it by.
+    Unmeasured(&'static str),
+}
+
+impl ScreenHealth {
+    /// Its kind as a feedback.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Right => "right picture",
+            Self::Late { .. } => "late",
+            Self::Wrong(_) => "wrong",
+            Self::Blind(_) => "blind",
+            Self::Unmeasured(_) => "not measured",
+        }
+    }
+
+    /// Why it stands so; empty when all is well.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Right | Self::Late { .. } => String::new(),
+            Self::Wrong(reason) | Self::Blind(reason) => reason.clone(),
+            Self::Unmeasured(reason) => (*reason).to_owned(),
+        }
+    }
+
+    /// As the message to the viewer says it.
+    #[must_use]
+    pub const fn health(&self) -> Health {
+        match self {
+            Self::Right => Health::Right,
+            Self::Late { .. } => Health::Late,
+            Self::Wrong(_) => Health::Wrong,
+            Self::Blind(_) => Health::Blind,
+            Self::Unmeasured(_) => Health::Unspecified,
+        }
+    }
+
+    /// The worse, the more an operator wants to see it first.
+    #[must_use]
+    pub const fn severity(&self) -> u8 {
+        match self {
+            Self::Blind(_) => 4,
+            Self::Wrong(_) => 3,
+            Self::Late { .. } => 2,
+            Self::Right => 1,
+            Self::Unmeasured(_) => 0,
+        }
+    }
+}
+
+impl fmt::Display for ScreenHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late { by } => write!(f, "late by {} ms", by.as_millis().max(1)),
+            _ => f.write_str(self.label()),
+        }
+    }
+}
+
+/// What is known when a screen is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Measurements {
+    /// Of the ball found recently, the largest error, in pixels; none when none was found.
+    pub worst_error: Option<f64>,
+    /// Recent answers.
+    pub answers: usize,
+    /// Of these, the ones that found no ball though there was one.
+    pub none: usize,
+    /// From capture to the screen, median of the recent answers.
+    pub age: Option<Duration>,
+    /// How long the screen has owed an answer for a frame published.
+    pub overdue: Option<Duration>,
+    /// How long the picture beside this canary has owed the screen a frame, and its age when it was shown last.
+    pub main_overdue: Option<Duration>,
+    /// See `main_overdue`.
+    pub main_age: Option<Duration>,
+}
+
+/// How a screen stands by this evidence. What shows nothing is not late, and what shows the wrong thing is not late either.
+#[must_use]
+pub fn evaluate(evidence: &Measurements, limits: &Limits) -> ScreenHealth {
+    let Measurements {
+        worst_error,
+        answers,
+        none,
+        ..
+    } = *evidence;
+    let over = |overdue: Option<Duration>| {
+        overdue
+            .filter(|overdue| *overdue > BLIND_AFTER)
+            .map(|overdue| overdue.as_secs_f64())
+    };
+    if let Some(seconds) = over(evidence.overdue) {
+        return ScreenHealth::Blind(format!("no detection for {seconds:.1} s"));
+    }
+    if let Some(seconds) = over(evidence.main_overdue) {
+        return ScreenHealth::Blind(format!(
+            "shows no picture for {seconds:.1} s; the canary beside it is found"
+        ));
+    }
+    if answers == 0 {
+        return ScreenHealth::Unmeasured("no detection is due");
+    }
+    if let Some(error) = worst_error.filter(|error| *error > limits.max_error) {
+        return ScreenHealth::Wrong(format!("the ball is {error:.1} px from where it should be"));
+    }
+    if 2 * none > answers {
+        return ScreenHealth::Wrong(format!("no ball in {none} of {answers} pictures"));
+    }
+    let age = evidence.age.into_iter().chain(evidence.main_age).max();
+    match age
+        .and_then(|age| age.checked_sub(limits.max_age))
+        .filter(|by| !by.is_zero())
+    {
+        Some(by) => ScreenHealth::Late { by },
+        None => ScreenHealth::Right,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_error: 2.0,
+        max_age: Duration::from_millis(100),
+    };
+
+    const GOOD: Measurements = Measurements {
+        worst_error: Some(0.5),
+        answers: 10,
+        none: 0,
+        age: Some(Duration::from_millis(40)),
+        overdue: None,
+        main_overdue: None,
+        main_age: None,
+    };
+
+    fn label(evidence: Measurements) -> String {
+        evaluate(&evidence, &LIMITS).to_string()
+    }
+
+    #[test]
+    fn each_state_has_its_evidence() {
+        let second = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(label(GOOD), "right picture");
+        assert_eq!(
+            label(Measurements {
+                age: Some(Duration::from_millis(137)),
+                ..GOOD
+            }),
+            "late by 37 ms"
+        );
+        assert_eq!(
+            label(Measurements {
+                main_age: Some(Duration::from_millis(101)),
+                ..GOOD
+            }),
+            "late by 1 ms"
+        );
+        assert_eq!(
+            label(Measurements {
+                worst_error: Some(2.1),
+                ..GOOD
+            }),
+            "wrong"
+        );
+        assert_eq!(
+            label(Measurements {
+                worst_error: None,
+                none: 6,
+                ..GOOD
+            }),
+            "wrong"
+        );
+        assert_eq!(
+            label(Measurements {
+                overdue: second(3),
+                ..GOOD
+            }),
+            "blind"
+        );
+        assert_eq!(
+            label(Measurements {
+                main_overdue: second(3),
+                ..GOOD
+            }),
+            "blind"
+        );
+        assert_eq!(
+            label(Measurements {
+                overdue: second(2),
+                none: 5,
+                ..GOOD
+            }),
+            "right picture"
+        );
+        assert_eq!(label(Measurements::default()), "not measured");
+    }
+
+    #[test]
+    fn who_shows_nothing_is_blind_whatever_else_is_wrong() {
+        let all = Measurements {
+            worst_error: Some(1e6),
+            age: Some(Duration::MAX),
+            overdue: Some(Duration::MAX),
+            ..GOOD
+        };
+        assert_eq!(label(all), "blind");
+        assert_eq!(label(Measurements { overdue: None, ..all }), "wrong");
+    }
+
+    #[test]
+    fn a_frame_that_is_exactly_at_the_limits_is_right() {
+        assert_eq!(
+            label(Measurements {
+                worst_error: Some(2.0),
+                age: Some(LIMITS.max_age),
+                ..GOOD
+            }),
+            "right picture"
+        );
+    }
+}

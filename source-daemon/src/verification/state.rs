@@ -1,0 +1,277 @@
+//! The books on every viewer: who is in them, and what each is held against.
+
+mod evaluation;
+mod reporting;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerReport};
+
+use super::demand::{StreamDemand, RelayPeer};
+use super::health::{Limits, ScreenHealth};
+use super::screen_log::HealthChanges;
+use super::ground_truth::{PublishedFrame, GroundTruth};
+use super::viewer::{Reference, Viewer};
+use reporting::SummaryState;
+
+/// Viewers in the books: one relay's thousand. Beyond that the relay with the most gives way.
+pub const MAX_VIEWERS: usize = 1024;
+
+/// One who left stays in the books for so long, so that it is told of once more.
+pub const LEFT_KEPT: Duration = Duration::from_secs(60);
+
+/// Streams of one source: the camera, and its canary.
+pub const MAX_STREAMS: usize = 2;
+
+/// What the frames of a stream are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What the source is for.
+    Main,
+    /// The synthetic stream beside it.
+    Canary,
+}
+
+/// A stream of this source, by the order in which they were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamIndex(pub(super) usize);
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) name: StreamName,
+    pub(super) kind: Kind,
+    pub(super) truths: GroundTruth,
+    pub(super) audience: Arc<StreamDemand>,
+    pub(super) state: State,
+    pub(super) reason: String,
+    pub(super) input: String,
+}
+
+/// Names a row: which peer's, which run of that relay, its name there, and the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) peer: u64,
+    pub(super) relay: u64,
+    pub(super) viewer: u64,
+    pub(super) stream: StreamIndex,
+}
+
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Counts the rows of this run of the source.
+    pub(super) number: u64,
+    pub(super) viewer: Viewer,
+    pub(super) health: ScreenHealth,
+    /// It has left, and the log has said so.
+    pub(super) told_gone: bool,
+}
+
+/// The books.
+#[derive(Debug)]
+pub struct VerificationState {
+    pub(super) limits: Limits,
+    pub(super) history: usize,
+    pub(super) started: Time,
+    pub(super) streams: Vec<Stream>,
+    pub(super) peers: BTreeMap<u64, RelayPeer>,
+    pub(super) rows: BTreeMap<Key, Row>,
+    /// Rows so far.
+    numbered: u64,
+    /// Viewers for whom there was no room, or who had to give way.
+    pub(super) left_out: u64,
+    pub(super) changes: HealthChanges,
+    summary: SummaryState,
+}
+
+impl VerificationState {
+    /// Empty books. Answers are held to `limits`; of each viewer the newest `history` are remembered.
+    #[must_use]
+    pub fn new(started: Time, limits: Limits, history: usize) -> Self {
+        Self {
+            limits,
+            history,
+            started,
+            streams: Vec::new(),
+            peers: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            numbered: 0,
+            left_out: 0,
+            changes: HealthChanges::default(),
+            summary: SummaryState::default(),
+        }
+    }
+
+    /// Adds a stream in its run `epoch`.
+    ///
+    /// # Panics
+    /// When there are [`MAX_STREAMS`] already.
+    pub fn add_stream(
+        &mut self,
+        name: StreamName,
+        kind: Kind,
+        epoch: u64,
+        input: &str,
+    ) -> StreamIndex {
+        assert!(
+            self.streams.len() < MAX_STREAMS,
+            "a source has a stream and its canary"
+        );
+        self.streams.push(Stream {
+            name,
+            kind,
+            truths: GroundTruth::new(epoch),
+            audience: Arc::default(),
+            state: State::Opening,
+            reason: String::new(),
+            input: input.to_owned(),
+        });
+        let _ = self.count_demand();
+        StreamIndex(self.streams.len() - 1)
+    }
+
+    /// Whether anybody watches a stream.
+    #[must_use]
+    pub fn audience(&self, stream: StreamIndex) -> Arc<StreamDemand> {
+        Arc::clone(&self.streams[stream.0].audience)
+    }
+
+    /// Whether there is a screen to judge, or one that left lately.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
+    /// A frame is about to be published.
+    pub fn on_published(&mut self, stream: StreamIndex, frame: PublishedFrame) {
+        self.streams[stream.0].truths.on_published(frame);
+    }
+
+    /// What becomes of a stream's input.
+    pub fn on_input_status(&mut self, stream: StreamIndex, state: State, reason: &str) {
+        let stream = &mut self.streams[stream.0];
+        stream.state = state;
+        reason.clone_into(&mut stream.reason);
+    }
+
+    /// See [`Ear::on_subscriptions`](crate::publisher::Ear::on_subscriptions). Tells whether somebody began or ceased to watch a stream.
+    pub fn on_subscriptions(&mut self, peer: u64, topics: &[Vec<u8>]) -> bool {
+        self.peers.entry(peer).or_default().on_subscriptions(topics);
+        self.count_demand()
+    }
+
+    /// See [`Ear::on_feedback`](crate::publisher::Ear::on_feedback). Tells whether somebody began or ceased to watch a stream.
+    pub fn on_feedback(&mut self, now: Time, peer: u64, feedback: &FeedbackReport) -> bool {
+        let names = self.streams.iter().map(|stream| stream.name.as_str());
+        self.peers
+            .entry(peer)
+            .or_default()
+            .on_feedback(feedback, names);
+        for seen in &feedback.viewers {
+            self.on_viewer_report(now, peer, feedback.relay, seen);
+        }
+        self.count_demand()
+    }
+
+    /// See [`Ear::on_gone`](crate::publisher::Ear::on_gone). Tells whether somebody began or ceased to watch a stream.
+    pub fn on_gone(&mut self, now: Time, peer: u64) -> bool {
+        self.peers.remove(&peer);
+        for (_, row) in self.rows.iter_mut().filter(|(key, _)| key.peer == peer) {
+            row.viewer.left.get_or_insert(now);
+        }
+        self.count_demand()
+    }
+
+    fn on_viewer_report(&mut self, now: Time, peer: u64, relay: u64, seen: &ViewerReport) {
+        let known = self
+            .streams
+            .iter()
+            .position(|stream| stream.name.as_str() == seen.stream);
+        let Some(stream) = known.map(StreamIndex) else {
+            return;
+        };
+        let key = Key {
+            peer,
+            relay,
+            viewer: seen.viewer,
+            stream,
+        };
+        if !self.rows.contains_key(&key) && (seen.left || !self.make_room(peer)) {
+            return;
+        }
+        let truths = &self.streams[stream.0].truths;
+        let second = now.saturating_since(self.started).as_secs();
+        let row = self.rows.entry(key).or_insert_with(|| {
+            self.numbered += 1;
+            let viewer = Viewer::new(now, self.history, truths);
+            Row {
+                number: self.numbered,
+                viewer,
+                health: ScreenHealth::Unmeasured("it has just come"),
+                told_gone: false,
+            }
+        });
+        row.viewer.on_viewer_report(
+            &Reference {
+                truths,
+                second,
+                now,
+            },
+            seen,
+        );
+    }
+
+    /// Whether there is room for one more of `peer`: perhaps one who left long ago gives way, or one of the peer that has
+    /// the most, as long as that is more than this one has.
+    fn make_room(&mut self, peer: u64) -> bool {
+        if self.rows.len() < MAX_VIEWERS {
+            return true;
+        }
+        let gone = self
+            .rows
+            .iter()
+            .filter_map(|(key, row)| Some((row.viewer.left?, *key)))
+            .min();
+        let yields = gone
+            .map(|(_, key)| key)
+            .or_else(|| self.quietest_of_the_largest(peer));
+        self.left_out += u64::from(gone.is_none());
+        yields.is_some_and(|key| self.rows.remove(&key).is_some())
+    }
+
+    fn quietest_of_the_largest(&self, newcomer: u64) -> Option<Key> {
+        let mut sizes = BTreeMap::<u64, usize>::new();
+        self.rows
+            .keys()
+            .for_each(|key| *sizes.entry(key.peer).or_default() += 1);
+        let own = sizes.get(&newcomer).copied().unwrap_or_default();
+        let (&largest, &size) = sizes.iter().max_by_key(|(_, size)| **size)?;
+        let of_it = || self.rows.iter().filter(|(key, _)| key.peer == largest);
+        (size > own + 1).then(|| {
+            of_it()
+                .min_by_key(|(_, row)| row.viewer.heard)
+                .map(|(key, _)| *key)
+        })?
+    }
+
+    fn count_demand(&self) -> bool {
+        let mut changed = false;
+        for (index, stream) in self.streams.iter().enumerate() {
+            let topic = stream.name.topic();
+            let (mut wanted, mut viewers, mut clients) = (false, 0_u32, 0_u32);
+            for (there, by_udp, by_http) in
+                self.peers.values().map(|peer| peer.demand(index, &topic))
+            {
+                wanted |= there;
+                viewers = viewers.saturating_add(by_udp);
+                clients = clients.saturating_add(by_http);
+            }
+            changed |= stream.audience.set(wanted, viewers, clients);
+        }
+        changed
+    }
+}
