@@ -14,7 +14,7 @@ use fanlight_proto::message::FrameId;
 use fanlight_proto::parity::{Decoder, Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
-use fanlight_proto::shard::cut;
+use fanlight_proto::shard::packetize;
 
 /// Shards of a picture of about 100 kB and of one of 300 kB.
 const SHARDS: [u16; 2] = [84, 250];
@@ -98,14 +98,14 @@ impl Frame {
     /// The datagrams, without parity.
     fn packets(&self, header: DataHeader) -> Vec<u8> {
         let mut packets = Vec::new();
-        cut(header, &self.body, &mut packets);
+        packetize(header, &self.body, &mut packets);
         packets
     }
 
     fn cut(&self, group: &mut Group<'_>) {
         let mut packets = Vec::new();
         group.bench_function("cut", |bencher| {
-            bencher.iter(|| cut(self.header, black_box(&self.body), &mut packets));
+            bencher.iter(|| packetize(self.header, black_box(&self.body), &mut packets));
         });
     }
 

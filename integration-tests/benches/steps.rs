@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{
-    DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, stamp,
+    DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToViewer, write_checksum,
 };
 use fanlight_proto::envelope::{FeedKey, Opener, Sealer};
 use fanlight_proto::handshake::{Initiator, PrivateKey, RelayAccess, ViewerAccess, answer};
@@ -17,7 +17,7 @@ use fanlight_proto::message::{Answer, Frame, FrameBuffer, FrameId};
 use fanlight_proto::parity::{Decoder, Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
-use fanlight_proto::shard::cut;
+use fanlight_proto::shard::packetize;
 use fanlight_proto::token::TokenKey;
 use prost::Message;
 
@@ -115,7 +115,7 @@ fn cutting() -> Row {
     compare(
         "cut: datagrams / memcpy",
         || {
-            black_box(cut(first(1), &body, &mut packets));
+            black_box(packetize(first(1), &body, &mut packets));
         },
         || copy.copy_from_slice(black_box(&body)),
     )
@@ -124,7 +124,7 @@ fn cutting() -> Row {
 /// The check sums of all datagrams of a frame, against one copy of its bytes.
 fn checking() -> Row {
     let mut packets = Vec::new();
-    cut(first(0), &vec![0x5a; PICTURE], &mut packets);
+    packetize(first(0), &vec![0x5a; PICTURE], &mut packets);
     let mut copy = vec![0; packets.len()];
     let source = packets.clone();
     compare(
@@ -132,7 +132,7 @@ fn checking() -> Row {
         || {
             black_box(&mut packets)
                 .chunks_mut(DATA_BYTES)
-                .for_each(stamp);
+                .for_each(write_checksum);
         },
         || copy.copy_from_slice(black_box(&source)),
     )
@@ -219,19 +219,19 @@ fn joining() -> Row {
 /// Parsing and putting together all datagrams of a frame, against one copy of its bytes.
 fn reassembling() -> Row {
     let mut packets = Vec::new();
-    cut(first(0), &vec![0x5a; PICTURE], &mut packets);
+    packetize(first(0), &vec![0x5a; PICTURE], &mut packets);
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let (mut number, mut now) = (0_u64, Time::from_nanos(1));
     let mut copy = vec![0; packets.len()];
     let source = packets.clone();
     compare(
-        "reassemble: stamp, parse and place / memcpy",
+        "reassemble: write_checksum, parse and place / memcpy",
         || {
             number += 1;
             now = now + Duration::from_millis(33);
             for datagram in packets.chunks_mut(DATA_BYTES) {
                 datagram[24..32].copy_from_slice(&number.to_be_bytes());
-                stamp(datagram);
+                write_checksum(datagram);
                 let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
                     unreachable!("a datagram of our own parses")
                 };
@@ -247,7 +247,7 @@ fn reassembling() -> Row {
 /// Making all parity of a frame, 30 %, against one copy of its bytes.
 fn protecting() -> Row {
     let mut packets = Vec::new();
-    let shards = cut(first(1), &vec![0x5a; PICTURE], &mut packets);
+    let shards = packetize(first(1), &vec![0x5a; PICTURE], &mut packets);
     let mut encoder = Encoder::new();
     let mut copy = vec![0; packets.len()];
     let source = packets.clone();
@@ -264,7 +264,7 @@ fn protecting() -> Row {
 /// Restoring every twentieth shard of a frame from its parity, against one copy of its bytes.
 fn mending() -> Row {
     let mut packets = Vec::new();
-    let shards = cut(first(1), &vec![0x5a; PICTURE], &mut packets);
+    let shards = packetize(first(1), &vec![0x5a; PICTURE], &mut packets);
     Encoder::new().append(&first(1), &mut packets);
     let shard = |index: u16| &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
     let mut body: Vec<u8> = (0..shards).flat_map(shard).copied().collect();

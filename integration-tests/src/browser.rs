@@ -17,7 +17,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use fanlight_proto::blockcode::BlockCode;
+use fanlight_proto::frame_barcode::FrameBarcode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ pub struct Ages {
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The code painted into the picture; none when it cannot be read.
-    pub code: Option<BlockCode>,
+    pub code: Option<FrameBarcode>,
     /// The page's own words.
     pub pane: Pane,
 }
@@ -422,9 +422,9 @@ impl Drop for Page<'_> {
 }
 
 impl Strip {
-    fn code(&self) -> Option<BlockCode> {
+    fn code(&self) -> Option<FrameBarcode> {
         let above = self.height - self.strip;
-        BlockCode::read_with(self.width, self.height, |x, y| match y.checked_sub(above) {
+        FrameBarcode::read_with(self.width, self.height, |x, y| match y.checked_sub(above) {
             Some(row) => self.luma[(row * self.width + x) as usize],
             None => 0,
         })

@@ -1,6 +1,6 @@
 //! Pictures for the tests: real JPEGs whose number can be read back, and ones made to do harm.
 
-use fanlight_proto::blockcode::BlockCode;
+use fanlight_proto::frame_barcode::FrameBarcode;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use crate::seeded::Random;
@@ -32,7 +32,7 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
             noise as u8,
         ]);
     }
-    BlockCode {
+    FrameBarcode {
         number,
         captured_ns: 0,
     }
@@ -59,13 +59,13 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
 /// # Panics
 /// When it is no JPEG that can be decoded without a warning.
 #[must_use]
-pub fn read_number(jpeg: &[u8]) -> Option<BlockCode> {
+pub fn read_number(jpeg: &[u8]) -> Option<FrameBarcode> {
     let picture = turbojpeg::decompress(jpeg, PixelFormat::GRAY).expect("the picture is whole");
     let (width, height) = (
         u32::try_from(picture.width).ok()?,
         u32::try_from(picture.height).ok()?,
     );
-    BlockCode::read(&picture.pixels, picture.pitch, width, height)
+    FrameBarcode::read(&picture.pixels, picture.pitch, width, height)
 }
 
 /// `jpeg` with a header that claims another size: the first SOF's height and width are overwritten.

@@ -14,7 +14,7 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use fanlight_proto::message::FrameId;
 use fanlight_proto::parity::{Encoder, level_count, recovery_count};
 use fanlight_proto::reassembly::{Counts, Losses, Reassembly};
-use fanlight_proto::shard::cut;
+use fanlight_proto::shard::packetize;
 
 use crate::seeded::Random;
 
@@ -139,7 +139,7 @@ impl<'a> Link<'a> {
             ..DataHeader::default()
         };
         let mut packets = Vec::new();
-        cut(first, &body, &mut packets);
+        packetize(first, &body, &mut packets);
         Encoder::new().append(&first, &mut packets);
         let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
         reassembly.set_round_trip(case.round_trip);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{
-    DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, stamp,
+    DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, write_checksum,
 };
 use fanlight_proto::envelope::{
     FeedKey, FeedbackOpener, FeedbackSealer, HEADER_BYTES, MAX_FEEDBACK_DETECTIONS,
@@ -22,7 +22,7 @@ use fanlight_proto::message::{Answer, FeedbackReport, FrameId, parse_frame};
 use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
-use fanlight_proto::shard::cut;
+use fanlight_proto::shard::packetize;
 
 /// Pure, and so shared: the crate around it would bring ZeroMQ and tokio.
 #[path = "../../relay/src/upstream/inspector.rs"]
@@ -35,7 +35,7 @@ pub fn datagram(bytes: &[u8]) {
     parsed(bytes);
     if bytes.len() >= DATA_HEADER {
         let mut stamped = bytes.to_vec();
-        stamp(&mut stamped);
+        write_checksum(&mut stamped);
         parsed(&stamped);
     }
 }
@@ -208,7 +208,7 @@ pub fn reassembly(bytes: &[u8]) {
 /// All datagrams of the frame that a header names, parity too.
 fn packets_of(first: DataHeader) -> Vec<u8> {
     let mut packets = Vec::new();
-    cut(first, &body(&first), &mut packets);
+    packetize(first, &body(&first), &mut packets);
     Encoder::new().append(&first, &mut packets);
     packets
 }

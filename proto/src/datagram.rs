@@ -27,7 +27,7 @@ pub const CONTROL_HEADER: usize = 12;
 pub const DATA_HEADER: usize = 52;
 
 /// Where the header of a media datagram has its check sum.
-const CHECK_SUM: Range<usize> = 48..52;
+const CHECKSUM: Range<usize> = 48..52;
 
 /// Bytes of every media datagram: shards have one size, so that trains of them can be segmented by the kernel.
 pub const DATA_BYTES: usize = DATA_HEADER + SHARD_BYTES;
@@ -192,7 +192,7 @@ impl DataHeader {
         }
     }
 
-    /// The bytes before the shard. There is no check sum in them yet; where nothing is to be sealed, [`stamp`] puts it
+    /// The bytes before the shard. There is no check sum in them yet; where nothing is to be sealed, [`write_checksum`] puts it
     /// in when the shard is there.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; DATA_HEADER] {
@@ -270,9 +270,9 @@ impl DataHeader {
         let expected = if header.key.is_some() {
             [0; 4]
         } else {
-            check_sum(datagram)
+            checksum(datagram)
         };
-        if head[CHECK_SUM] != expected {
+        if head[CHECKSUM] != expected {
             return Err(DatagramError::Damaged);
         }
         let field = |ok: bool, name| {
@@ -426,7 +426,7 @@ impl<'a> ToViewer<'a> {
                 out.extend_from_slice(shard);
                 out.resize(header.datagram_bytes(), 0);
                 if header.key.is_none() {
-                    stamp(out);
+                    write_checksum(out);
                 }
             }
         }
@@ -445,16 +445,16 @@ impl<'a> ToViewer<'a> {
 ///
 /// # Panics
 /// When there is not even a header.
-pub fn stamp(datagram: &mut [u8]) {
-    let sum = check_sum(datagram);
-    datagram[CHECK_SUM].copy_from_slice(&sum);
+pub fn write_checksum(datagram: &mut [u8]) {
+    let sum = checksum(datagram);
+    datagram[CHECKSUM].copy_from_slice(&sum);
 }
 
 /// CRC-32 (IEEE 802.3) of all bytes but the check sum's own.
-fn check_sum(datagram: &[u8]) -> [u8; 4] {
+fn checksum(datagram: &[u8]) -> [u8; 4] {
     let mut sum = crc32fast::Hasher::new();
-    sum.update(&datagram[..CHECK_SUM.start]);
-    sum.update(&datagram[CHECK_SUM.end..]);
+    sum.update(&datagram[..CHECKSUM.start]);
+    sum.update(&datagram[CHECKSUM.end..]);
     sum.finalize().to_be_bytes()
 }
 

@@ -3,13 +3,13 @@
 
 #![forbid(unsafe_code)]
 
-pub mod blockcode;
 pub mod clock;
+pub mod clock_filter;
 pub mod datagram;
 pub mod detections;
 pub mod envelope;
-pub mod exchange;
 pub mod feed;
+pub mod frame_barcode;
 pub mod handshake;
 pub mod keys;
 pub mod limits;

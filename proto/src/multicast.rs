@@ -14,18 +14,18 @@ impl From<SocketAddrV4> for Group {
 }
 
 impl Group {
-    /// The group, if it is one that media may go to; see [`is_good`].
+    /// The group, if it is one that media may go to; see [`is_usable`].
     #[must_use]
     pub fn checked(&self) -> Option<SocketAddrV4> {
         let port = u16::try_from(self.port).ok()?;
-        Some(SocketAddrV4::new(Ipv4Addr::from_bits(self.address), port)).filter(is_good)
+        Some(SocketAddrV4::new(Ipv4Addr::from_bits(self.address), port)).filter(is_usable)
     }
 }
 
 /// Whether media may go to a group: not to 224.0.0.0/24, which is for protocols of the network itself and reaches every
 /// host of it (RFC 5771 section 4).
 #[must_use]
-pub fn is_good(group: &SocketAddrV4) -> bool {
+pub fn is_usable(group: &SocketAddrV4) -> bool {
     let reserved = group.ip().octets()[..3] == [224, 0, 0];
     group.ip().is_multicast() && !reserved && group.port() != 0
 }

@@ -7,7 +7,7 @@
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
-use crate::datagram::{DATA_HEADER, DataHeader, stamp};
+use crate::datagram::{DATA_HEADER, DataHeader, write_checksum};
 use crate::limits::SHARD_BYTES;
 
 /// How much parity a viewer may be sent: 0 is none, each level more than the one below it.
@@ -67,7 +67,7 @@ impl Encoder {
     }
 
     /// Appends [`recovery_count`] datagrams of parity to `packets`, the datagrams of one frame as
-    /// [`shard::cut`](crate::shard::cut) has just made them for `header`: unsealed, with room for the seal if
+    /// [`shard::packetize`](crate::shard::packetize) has just made them for `header`: unsealed, with room for the seal if
     /// `header.key` is set. Their headers are the frame's own but for the index.
     ///
     /// # Panics
@@ -97,7 +97,7 @@ impl Encoder {
             packets.resize(packets.len() + stride - DATA_HEADER - SHARD_BYTES, 0);
             if header.key.is_none() {
                 let start = packets.len() - stride;
-                stamp(&mut packets[start..]);
+                write_checksum(&mut packets[start..]);
             }
         }
     }

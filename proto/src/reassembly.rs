@@ -16,7 +16,7 @@ use crate::parity::Decoder;
 
 use estimators::{Interval, Level};
 pub use losses::Losses;
-use partial_frame::{Memory, PartialFrame};
+use partial_frame::{FrameMemory, PartialFrame};
 use repair_scheduler::Timing;
 
 /// A relay spreads a frame over 200 ms at most, in fours: of a frame of 12 datagrams three pauses are made.
@@ -47,7 +47,7 @@ pub struct Reassembly {
     settled: u64,
     open: Vec<PartialFrame>,
     /// Memory of frames that are done with; bodies come back separately, by [`Reassembly::recycle`].
-    spare: Vec<Memory>,
+    spare: Vec<FrameMemory>,
     bodies: Vec<Vec<u8>>,
     decoder: Decoder,
     away: bool,
@@ -89,7 +89,7 @@ pub struct Counts {
 
 /// A frame with all its shards.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Whole {
+pub struct CompleteFrame {
     /// Its identity.
     pub id: FrameId,
     /// The encoded `Frame`.
@@ -147,7 +147,12 @@ impl Reassembly {
     ///
     /// Without a key anybody can make shards: a forged one damages its frame, data and parity alike. Whether a picture
     /// is whole shows only when it is decoded.
-    pub fn on_shard(&mut self, now: Time, header: &DataHeader, shard: &[u8]) -> Option<Whole> {
+    pub fn on_shard(
+        &mut self,
+        now: Time,
+        header: &DataHeader,
+        shard: &[u8],
+    ) -> Option<CompleteFrame> {
         if header.length as usize > self.limit
             || shard.len() != SHARD_BYTES
             || header.id.number > MAX_NUMBER
@@ -302,7 +307,7 @@ impl Reassembly {
         Some(self.open.len() - 1)
     }
 
-    fn unused_memory(&mut self) -> Memory {
+    fn unused_memory(&mut self) -> FrameMemory {
         let mut memory = self.spare.pop().unwrap_or_default();
         if memory.body.capacity() == 0 {
             memory.body = self.bodies.pop().unwrap_or_default();
@@ -310,7 +315,7 @@ impl Reassembly {
         memory
     }
 
-    fn keep(&mut self, memory: Memory) {
+    fn keep(&mut self, memory: FrameMemory) {
         if self.spare.len() < MAX_OPEN_FRAMES {
             self.spare.push(memory);
         }
@@ -342,7 +347,13 @@ impl Reassembly {
         }
     }
 
-    fn place(&mut self, now: Time, at: usize, header: &DataHeader, shard: &[u8]) -> Option<Whole> {
+    fn place(
+        &mut self,
+        now: Time,
+        at: usize,
+        header: &DataHeader,
+        shard: &[u8],
+    ) -> Option<CompleteFrame> {
         let open = &mut self.open[at];
         let Some(asked) = open.place(now, header.index, shard, self.level.at(header.id.number))
         else {
@@ -357,7 +368,7 @@ impl Reassembly {
         whole.then(|| self.finish(at, header))
     }
 
-    fn finish(&mut self, at: usize, header: &DataHeader) -> Whole {
+    fn finish(&mut self, at: usize, header: &DataHeader) -> CompleteFrame {
         let open = self.open.swap_remove(at);
         self.settle_below(open.id.number, open.lost_upstream, open.lost_in_relay);
         self.settled = open.id.number + 1;

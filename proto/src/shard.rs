@@ -1,6 +1,6 @@
 //! Cutting an encoded frame into the datagrams that every viewer of it gets.
 
-use crate::datagram::{DATA_HEADER, DataHeader, stamp};
+use crate::datagram::{DATA_HEADER, DataHeader, write_checksum};
 use crate::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use crate::parity::recovery_count;
 
@@ -11,7 +11,7 @@ use crate::parity::recovery_count;
 ///
 /// # Panics
 /// When `body` is empty or over [`MAX_FRAME_BYTES`]: the caller has checked the frame.
-pub fn cut(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
+pub fn packetize(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
     assert!(
         (1..=MAX_FRAME_BYTES).contains(&body.len()),
         "a checked frame has 1 to {MAX_FRAME_BYTES} bytes"
@@ -36,7 +36,7 @@ pub fn cut(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
         packets.extend_from_slice(shard);
         packets.resize((usize::from(index) + 1) * stride, 0);
         if first.key.is_none() {
-            stamp(&mut packets[usize::from(index) * stride..]);
+            write_checksum(&mut packets[usize::from(index) * stride..]);
         }
     }
     shards
@@ -79,7 +79,7 @@ mod tests {
             ] {
                 let body: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
                 let mut packets = vec![9; 50];
-                let shards = cut(first, &body, &mut packets);
+                let shards = packetize(first, &body, &mut packets);
                 let mut joined = Vec::new();
                 for (index, datagram) in packets.chunks(first.datagram_bytes()).enumerate() {
                     let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {

@@ -373,7 +373,7 @@ impl Config {
             .ok()
             .and_then(|more| first.ip().to_bits().checked_add(more));
         let last = last.map(|last| SocketAddrV4::new(Ipv4Addr::from_bits(last), first.port()));
-        if !multicast::is_good(&first) || !last.is_some_and(|last| multicast::is_good(&last)) {
+        if !multicast::is_usable(&first) || !last.is_some_and(|last| multicast::is_usable(&last)) {
             return Err(ConfigError::NotAGroup(first));
         }
         if !self.listen.is_ipv4() {

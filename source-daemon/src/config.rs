@@ -15,7 +15,6 @@ use fanlight_proto::envelope::{FeedKey, Sealer};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
 
-use crate::status_client::Command;
 use crate::camera::Input;
 use crate::camera::ball::{BallInput, SPEEDS};
 use crate::camera::file::FileInput;
@@ -25,6 +24,7 @@ use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
 use crate::picture::{PictureOptions, Pipeline};
 use crate::publisher::Endpoint;
+use crate::status_client::Command;
 use crate::supervisor::{IdlePolicy, Supervisor};
 
 /// Size of a synthetic picture when none is configured.

@@ -1,8 +1,8 @@
 //! JPEG: found in streams, checked, decoded, encoded, and turned without loss. All coding is turbojpeg's.
 
 pub mod codec;
-pub mod splitter;
 pub mod markers;
+pub mod splitter;
 
 pub use codec::{Decoder, Encoder, LosslessTransformer};
 

@@ -1,6 +1,6 @@
 //! Text in the picture: the stream's name and the time of capture, and figures of the program.
 
-mod figures;
+mod statistics;
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use fanlight_proto::clock::Time;
 use font8x8::legacy::BASIC_LEGACY;
 
 use crate::picture::pixel_buffer::{PixelBuffer, Rect};
-use figures::Figures;
+use statistics::Statistics;
 
 /// Pixels of a glyph's side before it is scaled.
 pub const GLYPH: u32 = 8;
@@ -23,7 +23,7 @@ const INDECISION: u8 = 24;
 #[derive(Debug)]
 pub struct Overlay {
     name: Option<String>,
-    figures: Option<Figures>,
+    figures: Option<Statistics>,
     white: bool,
 }
 
@@ -34,7 +34,7 @@ impl Overlay {
     pub fn new(name: Option<&str>, figures: bool) -> Self {
         Self {
             name: name.map(str::to_owned),
-            figures: figures.then(Figures::new),
+            figures: figures.then(Statistics::new),
             white: true,
         }
     }

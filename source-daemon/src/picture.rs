@@ -1,19 +1,19 @@
 //! From a capture to the JPEG that is published: turned, scaled, written upon and encoded as configured, and passed
 //! through untouched when nothing is asked.
 
-pub mod pixel_buffer;
 pub mod orientation;
+pub mod pixel_buffer;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
 use fanlight_scaling::Scaler;
 
-use crate::camera::{Content, Raw, CapturedFrame};
+use crate::camera::{CapturedFrame, Content, Raw};
 use crate::jpeg::{self, Decoder, Encoder, JpegError, LosslessTransformer};
 use crate::overlay::Overlay;
 
-use pixel_buffer::{PixelBuffer, RawError};
 use orientation::Orientation;
+use pixel_buffer::{PixelBuffer, RawError};
 
 /// What is done to each picture.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,11 +6,11 @@
 //! driver that hangs stops nothing else.
 
 mod capture;
-mod pipeline;
-mod stream_publisher;
-mod preparation;
-mod events;
 mod capture_slot;
+mod events;
+mod pipeline;
+mod preparation;
+mod stream_publisher;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +24,11 @@ use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::publisher::{Endpoint, Publisher};
 use crate::verification::state::Kind;
 use crate::verification::{Verifier, news};
-use crate::publisher::{Endpoint, Publisher};
-use pipeline::StreamPipeline;
 pub use pipeline::StreamParts;
+use pipeline::StreamPipeline;
 use stream_publisher::StreamContext;
 
 /// How often the service manager gets a new status line.
@@ -96,7 +96,11 @@ impl Source {
     ///
     /// # Errors
     /// When the system is short of threads.
-    pub fn start(base: PublisherParts, main: StreamParts, canary: Option<StreamParts>) -> io::Result<Self> {
+    pub fn start(
+        base: PublisherParts,
+        main: StreamParts,
+        canary: Option<StreamParts>,
+    ) -> io::Result<Self> {
         let PublisherParts {
             publisher,
             verifier,

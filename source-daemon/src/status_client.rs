@@ -1,7 +1,7 @@
 //! `fanlight-source status` and `verify`: programs that ask a running source how things stand.
 
-mod client;
 pub mod assessment;
+mod client;
 mod status;
 mod table;
 mod verify;

@@ -7,14 +7,14 @@
 
 mod answered_frames;
 pub mod demand;
-pub mod statistics;
-pub mod health;
-pub mod state;
-pub mod screen_log;
-pub mod report;
-pub mod seconds;
-pub mod sanitize;
 pub mod ground_truth;
+pub mod health;
+pub mod report;
+pub mod sanitize;
+pub mod screen_log;
+pub mod seconds;
+pub mod state;
+pub mod statistics;
 pub mod viewer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,16 +27,16 @@ use tokio::sync::Notify;
 
 use crate::publisher::Ear;
 use demand::StreamDemand;
-use health::Limits;
-use state::{Kind, VerificationState, StreamIndex};
-use screen_log::LogEvent;
-use report::Report;
 use ground_truth::PublishedFrame;
+use health::Limits;
+use report::Report;
+use screen_log::LogEvent;
+use state::{Kind, StreamIndex, VerificationState};
 
 /// An answer to who asks how things stand is good for so long: asking often costs no more than that.
 const STATUS_KEPT: Duration = Duration::from_millis(200);
 
-/// The ledger, to be shared by the threads of a source.
+/// The state, to be shared by the threads of a source.
 #[derive(Debug)]
 pub struct Verifier {
     shared: Mutex<Shared>,
@@ -45,7 +45,7 @@ pub struct Verifier {
 
 #[derive(Debug)]
 struct Shared {
-    ledger: VerificationState,
+    state: VerificationState,
     status: Option<(Time, Vec<u8>)>,
 }
 
@@ -54,7 +54,7 @@ impl Verifier {
     #[must_use]
     pub fn new(started: Time, limits: Limits, history: usize, wake: Arc<Notify>) -> Self {
         let shared = Shared {
-            ledger: VerificationState::new(started, limits, history),
+            state: VerificationState::new(started, limits, history),
             status: None,
         };
         Self {
@@ -72,8 +72,8 @@ impl Verifier {
         input: &str,
     ) -> StreamHandle {
         let mut shared = self.shared();
-        let stream = shared.ledger.add_stream(name.clone(), kind, epoch, input);
-        let audience = shared.ledger.audience(stream);
+        let stream = shared.state.add_stream(name.clone(), kind, epoch, input);
+        let audience = shared.state.audience(stream);
         StreamHandle {
             proof: Arc::clone(self),
             stream,
@@ -83,12 +83,12 @@ impl Verifier {
 
     /// Whether there is a screen to judge, or one that left lately.
     pub fn has_rows(&self) -> bool {
-        self.shared().ledger.has_rows()
+        self.shared().state.has_rows()
     }
 
     /// See [`VerificationState::on_tick`].
     pub fn on_tick(&self, now: Time) -> Vec<LogEvent> {
-        self.shared().ledger.on_tick(now)
+        self.shared().state.on_tick(now)
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -96,13 +96,13 @@ impl Verifier {
     }
 
     fn update(&self, news: impl FnOnce(&mut VerificationState) -> bool) {
-        if news(&mut self.shared().ledger) {
+        if news(&mut self.shared().state) {
             self.wake.notify_one();
         }
     }
 }
 
-/// What one stream tells the ledger.
+/// What one stream tells the state.
 #[derive(Clone, Debug)]
 pub struct StreamHandle {
     proof: Arc<Verifier>,
@@ -119,33 +119,33 @@ impl StreamHandle {
 
     /// A frame is about to be published.
     pub fn on_published(&self, frame: PublishedFrame) {
-        self.proof.shared().ledger.on_published(self.stream, frame);
+        self.proof.shared().state.on_published(self.stream, frame);
     }
 
     /// What becomes of its input.
     pub fn on_input_status(&self, state: State, reason: &str) {
         self.proof
             .shared()
-            .ledger
+            .state
             .on_input_status(self.stream, state, reason);
     }
 }
 
 impl Ear for Verifier {
     fn on_subscriptions(&self, _: Time, peer: u64, topics: &[Vec<u8>]) {
-        self.update(|ledger| ledger.on_subscriptions(peer, topics));
+        self.update(|state| state.on_subscriptions(peer, topics));
     }
 
     fn on_feedback(&self, now: Time, peer: u64, feedback: FeedbackReport) {
-        self.update(|ledger| ledger.on_feedback(now, peer, &feedback));
+        self.update(|state| state.on_feedback(now, peer, &feedback));
     }
 
     fn on_gone(&self, now: Time, peer: u64) {
-        self.update(|ledger| ledger.on_gone(now, peer));
+        self.update(|state| state.on_gone(now, peer));
     }
 
     fn verdicts(&self, now: Time, peer: u64) -> Vec<ViewerVerdict> {
-        self.shared().ledger.verdicts(now, peer)
+        self.shared().state.verdicts(now, peer)
     }
 
     fn status(&self, now: Time) -> Vec<u8> {
@@ -157,7 +157,7 @@ impl Ear for Verifier {
         {
             return status.clone();
         }
-        let status = encoded(shared.ledger.report(now), MAX_STATUS_BYTES);
+        let status = encoded(shared.state.report(now), MAX_STATUS_BYTES);
         shared.status = Some((now, status.clone()));
         status
     }
@@ -197,8 +197,14 @@ mod tests {
         let json = encoded(report.clone(), 100_000);
         assert!((80_000..=100_000).contains(&json.len()), "{}", json.len());
         let newest_answers: Report = serde_json::from_slice(&json).unwrap();
-        assert_eq!(newest_answers.screens.len() as u64 + newest_answers.screens_left_out, 1024);
-        assert_eq!(newest_answers.screens[..], report.screens[..newest_answers.screens.len()]);
+        assert_eq!(
+            newest_answers.screens.len() as u64 + newest_answers.screens_left_out,
+            1024
+        );
+        assert_eq!(
+            newest_answers.screens[..],
+            report.screens[..newest_answers.screens.len()]
+        );
         assert!(
             encoded(report, 10).len() < 1000,
             "without any row it is what it is"

@@ -21,7 +21,7 @@ use fanlight_proto::datagram::{DataHeader, ToViewer};
 use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::{Accept, FrameId, Pulse, Refuse, Report, StreamInfo, StreamName};
-use fanlight_proto::reassembly::{Losses, Reassembly, Whole};
+use fanlight_proto::reassembly::{CompleteFrame, Losses, Reassembly};
 use fanlight_proto::secrets::Secrets;
 
 pub use detections::DetectionCounts;
@@ -316,7 +316,7 @@ impl Engine {
         Some(())
     }
 
-    fn on_whole(&mut self, now: Time, at: usize, whole: Whole) {
+    fn on_whole(&mut self, now: Time, at: usize, whole: CompleteFrame) {
         let path = &mut self.paths[at];
         let Some(session) = &path.session else { return };
         let topic = session.topic.clone();

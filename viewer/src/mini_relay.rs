@@ -10,7 +10,7 @@ use fanlight_proto::message::{
     Join, Pulse, Refusal, Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
 };
 use fanlight_proto::seal::MediaKey;
-use fanlight_proto::shard::cut;
+use fanlight_proto::shard::packetize;
 use prost::Message as _;
 
 pub(crate) const STREAM: &str = "hall";
@@ -184,7 +184,7 @@ impl MiniRelay {
             ..DataHeader::default()
         };
         let mut packets = Vec::new();
-        cut(first, body, &mut packets);
+        packetize(first, body, &mut packets);
         if self.channel.is_some() {
             self.key.seal(&mut packets);
         }

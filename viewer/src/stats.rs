@@ -15,8 +15,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanlight_proto::blockcode::BlockCode;
 use fanlight_proto::clock::Time;
+use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::message::{Ball, CanaryStatus, FrameId, StreamName};
 use fanlight_proto::reassembly::Losses;
 
@@ -75,7 +75,7 @@ pub struct Traced {
     /// See [`trace::hash`](crate::trace::hash).
     pub jpeg_hash: u64,
     /// The code painted in the picture, if there is one.
-    pub code: Option<BlockCode>,
+    pub code: Option<FrameBarcode>,
     /// Where the ball is, when the source tells.
     pub ball: Option<Ball>,
 }

@@ -7,7 +7,7 @@ mod viewer;
 
 use fanlight_daemon::capture::{Direction, Record, Recording, Role};
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToViewer, stamp};
+use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToViewer, write_checksum};
 use fanlight_proto::limits::SHARD_BYTES;
 
 /// A count of the program that was captured, and of the engine that the capture was played to.
@@ -71,7 +71,7 @@ fn media(record: &Record) -> Option<(DataHeader, Vec<u8>)> {
     datagram.resize(DATA_HEADER + SHARD_BYTES, 0);
     // Not sealed, and so with a check sum.
     datagram[10] = 0;
-    stamp(&mut datagram);
+    write_checksum(&mut datagram);
     match ToViewer::parse(&datagram) {
         Ok(ToViewer::Data(header, _)) => Some((header, datagram)),
         _ => None,

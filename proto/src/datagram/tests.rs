@@ -118,7 +118,7 @@ fn a_media_datagram_with_any_bit_flipped_is_refused() {
     }
     out[DATA_HEADER] ^= 1;
     assert_eq!(ToViewer::parse(&out), Err(DatagramError::Damaged));
-    stamp(&mut out);
+    write_checksum(&mut out);
     assert!(ToViewer::parse(&out).is_ok());
 }
 
@@ -130,8 +130,8 @@ fn a_sealed_media_datagram_has_zeros_for_a_check_sum() {
     };
     let mut out = Vec::new();
     ToViewer::Data(header, &[7; SHARD_BYTES + SEAL_BYTES]).encode(&mut out);
-    assert_eq!(out[CHECK_SUM], [0; 4]);
-    stamp(&mut out);
+    assert_eq!(out[CHECKSUM], [0; 4]);
+    write_checksum(&mut out);
     assert_eq!(ToViewer::parse(&out), Err(DatagramError::Damaged));
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::datagram::{DATA_BYTES, KeySlot, SEALED_DATA_BYTES, ToViewer};
 use crate::limits::{MAX_FRAME_BYTES, MAX_SHARDS};
 use crate::message::FrameId;
-use crate::shard::cut;
+use crate::shard::packetize;
 
 fn first(key: Option<KeySlot>) -> DataHeader {
     DataHeader {
@@ -52,7 +52,7 @@ fn parity_datagrams_have_the_headers_of_their_frame_and_room_for_the_seal() {
     let mut encoder = Encoder::new();
     for (key, stride) in [(None, DATA_BYTES), (Some(KeySlot::Odd), SEALED_DATA_BYTES)] {
         let mut packets = Vec::new();
-        let shards = cut(first(key), &body(60_000), &mut packets);
+        let shards = packetize(first(key), &body(60_000), &mut packets);
         encoder.append(&first(key), &mut packets);
         assert_eq!(
             packets.len(),
@@ -81,7 +81,7 @@ fn parity_datagrams_have_the_headers_of_their_frame_and_room_for_the_seal() {
 fn the_same_frame_has_the_same_parity_whatever_was_encoded_before() {
     let parity = |encoder: &mut Encoder, length: usize| {
         let mut packets = Vec::new();
-        cut(first(None), &body(length), &mut packets);
+        packetize(first(None), &body(length), &mut packets);
         encoder.append(&first(None), &mut packets);
         packets
     };
@@ -108,7 +108,7 @@ fn the_same_frame_has_the_same_parity_whatever_was_encoded_before() {
 #[test]
 fn the_parity_of_a_known_frame_has_a_known_hash() {
     let mut packets = Vec::new();
-    let shards = cut(first(None), &body(100_000), &mut packets);
+    let shards = packetize(first(None), &body(100_000), &mut packets);
     Encoder::new().append(&first(None), &mut packets);
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
     for datagram in packets.chunks(DATA_BYTES).skip(usize::from(shards)) {
@@ -133,7 +133,7 @@ fn any_shards_as_many_as_the_frame_has_bring_it_back() {
         1, 1152, 1153, 20_000, 57_600, 36_864, 36_865, 97_000, 288_000,
     ] {
         let mut packets = Vec::new();
-        let shards = cut(first(None), &body(length), &mut packets);
+        let shards = packetize(first(None), &body(length), &mut packets);
         encoder.append(&first(None), &mut packets);
         for _ in 0..20 {
             let mut kept: Vec<u16> = (0..shards + recovery_count(shards)).collect();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Whole;
-use super::repair_scheduler::{Asking, Timing};
+use super::CompleteFrame;
+use super::repair_scheduler::{RepairScheduler, Timing};
 use crate::clock::Time;
 use crate::datagram::DataHeader;
 use crate::limits::{MAX_SHARDS, SHARD_BYTES};
@@ -20,7 +20,7 @@ pub(super) struct PartialFrame {
     pub(super) lost_in_relay: u64,
     pub(super) shards: u16,
     pub(super) first: Time,
-    memory: Memory,
+    memory: FrameMemory,
     parity: u16,
     length: u32,
     there: [u64; WORDS],
@@ -30,20 +30,20 @@ pub(super) struct PartialFrame {
     /// One past the highest index that came, parity's too.
     reach: u16,
     last: Time,
-    asking: Asking,
+    repairs: RepairScheduler,
 }
 
 /// What a frame is put together in. It grows with the shards that come, and serves frame after frame: what an earlier
 /// one left in it is written over before a frame is whole.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct FrameMemory {
     pub(super) body: Vec<u8>,
     parity: Vec<u8>,
     /// Which parity shards there are, counted from 0, in the order they came.
     indices: Vec<u16>,
 }
 
-impl Memory {
+impl FrameMemory {
     fn put_data(&mut self, index: u16, shard: &[u8]) {
         let start = usize::from(index) * SHARD_BYTES;
         if self.body.len() < start + SHARD_BYTES {
@@ -70,7 +70,7 @@ impl Memory {
 }
 
 impl PartialFrame {
-    pub(super) fn new(now: Time, header: &DataHeader, mut memory: Memory) -> Self {
+    pub(super) fn new(now: Time, header: &DataHeader, mut memory: FrameMemory) -> Self {
         memory.clear_parity();
         Self {
             id: header.id,
@@ -86,7 +86,7 @@ impl PartialFrame {
             unasked: 0,
             reach: 0,
             last: now,
-            asking: Asking::default(),
+            repairs: RepairScheduler::default(),
         }
     }
 
@@ -112,7 +112,7 @@ impl PartialFrame {
             return None;
         }
         self.there[usize::from(index / 64)] |= 1 << (index % 64);
-        let asked = self.asking.on_came(index);
+        let asked = self.repairs.on_came(index);
         if index < self.shards {
             self.memory.put_data(index, shard);
             self.data += 1;
@@ -122,7 +122,7 @@ impl PartialFrame {
         }
         self.reach = self.reach.max(index + 1);
         self.last = now;
-        self.asking.on_lack(now, self.lacking(level));
+        self.repairs.on_lack(now, self.lacking(level));
         Some(asked)
     }
 
@@ -136,21 +136,21 @@ impl PartialFrame {
         self.unasked
     }
 
-    /// When to ask for what is missing; see [`Asking`].
+    /// When to ask for what is missing; see [`RepairScheduler`].
     pub(super) fn repair_due(&self, pause: Duration) -> Option<Time> {
-        self.asking.due(self.last, pause)
+        self.repairs.due(self.last, pause)
     }
 
     /// What to ask for now, and how many shards that is; none: nothing, or it would come too late.
     pub(super) fn ask(&mut self, now: Time, timing: &Timing) -> Option<(Repair, u64)> {
-        self.asking.begin(now, self.last, timing.pause);
+        self.repairs.begin(now, self.last, timing.pause);
         if timing.is_too_late(now.saturating_since(self.first)) {
             return None;
         }
         let (lacking, there) = (self.lacking(timing.level), &self.there);
         let missing =
             (0..self.end(timing.level).min(self.shards)).filter(|&index| !has(there, index));
-        let (ranges, count) = self.asking.choose(now, lacking, missing, timing);
+        let (ranges, count) = self.repairs.choose(now, lacking, missing, timing);
         let repair = Repair {
             alias: 0,
             epoch: self.id.epoch,
@@ -165,7 +165,7 @@ impl PartialFrame {
         mut self,
         decoder: &mut Decoder,
         received_us: u32,
-    ) -> (Whole, bool, Memory) {
+    ) -> (CompleteFrame, bool, FrameMemory) {
         let recovered = self.data < self.shards;
         if recovered {
             self.restore(decoder);
@@ -173,7 +173,7 @@ impl PartialFrame {
         let mut body = std::mem::take(&mut self.memory.body);
         body.truncate(self.length as usize);
         (
-            Whole {
+            CompleteFrame {
                 id: self.id,
                 body,
                 first: self.first,
@@ -184,12 +184,12 @@ impl PartialFrame {
         )
     }
 
-    pub(super) fn into_memory(self) -> Memory {
+    pub(super) fn into_memory(self) -> FrameMemory {
         self.memory
     }
 
     fn restore(&mut self, decoder: &mut Decoder) {
-        let Memory {
+        let FrameMemory {
             body,
             parity,
             indices,
@@ -214,7 +214,7 @@ impl PartialFrame {
 
     /// One past the highest index that came or should have come by now: what is missing below it is lost.
     fn end(&self, level: u8) -> u16 {
-        if self.asking.is_silent() {
+        if self.repairs.is_silent() {
             self.reach.max(self.shards + self.expected(level))
         } else {
             self.reach

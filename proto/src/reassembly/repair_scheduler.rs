@@ -61,25 +61,25 @@ fn patience(pause: Duration) -> Duration {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Asking {
+pub(super) struct RepairScheduler {
     /// Since when more is known to be lost than parity and the answers under way make good.
     lack: Option<Time>,
     /// What has been asked for and did not come, in ascending order.
-    asked: Vec<Asked>,
+    asked: Vec<RepairRequest>,
     /// Of those, how many answers are under way.
     under_way: u16,
     silent: bool,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct RepairRequest {
     index: u16,
     times: u8,
     /// Until when the answer is on its way.
     until: Option<Time>,
 }
 
-impl Asking {
+impl RepairScheduler {
     /// A shard came; whether it had been asked for.
     pub(super) fn on_came(&mut self, index: u16) -> bool {
         let Ok(at) = self.asked.binary_search_by_key(&index, |asked| asked.index) else {
@@ -163,7 +163,7 @@ impl Asking {
             }
             Err(at) => self.asked.insert(
                 at,
-                Asked {
+                RepairRequest {
                     index,
                     times: 1,
                     until: Some(until),

@@ -5,7 +5,7 @@ use super::*;
 use crate::datagram::{DATA_BYTES, ToViewer};
 use crate::limits::{MAX_REPAIR_RANGES, MAX_SHARDS, SHARD_BYTES};
 use crate::parity::{Encoder, level_count, recovery_count};
-use crate::shard::cut;
+use crate::shard::packetize;
 
 const T0: Time = Time::from_nanos(1_000_000_000);
 
@@ -45,19 +45,23 @@ fn body(number: u64, shards: usize) -> Vec<u8> {
 /// Data, and parity behind it.
 fn datagrams(first: DataHeader, shards: usize) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
-    cut(first, &body(first.id.number, shards), &mut packets);
+    packetize(first, &body(first.id.number, shards), &mut packets);
     Encoder::new().append(&first, &mut packets);
     packets.chunks(DATA_BYTES).map(<[u8]>::to_vec).collect()
 }
 
-fn feed(reassembly: &mut Reassembly, now: Time, datagram: &[u8]) -> Option<Whole> {
+fn feed(reassembly: &mut Reassembly, now: Time, datagram: &[u8]) -> Option<CompleteFrame> {
     let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
         panic!("not a media datagram")
     };
     reassembly.on_shard(now, &header, shard)
 }
 
-fn feed_all(reassembly: &mut Reassembly, first: DataHeader, shards: usize) -> Option<Whole> {
+fn feed_all(
+    reassembly: &mut Reassembly,
+    first: DataHeader,
+    shards: usize,
+) -> Option<CompleteFrame> {
     datagrams(first, shards)[..shards]
         .iter()
         .filter_map(|d| feed(reassembly, T0, d))
@@ -70,7 +74,7 @@ fn a_frame_is_whole_in_any_order_and_with_doubled_shards() {
     let mut shards = datagrams(first(1, 0), 5)[..5].to_vec();
     shards.reverse();
     shards.insert(1, shards[0].clone());
-    let whole: Vec<Whole> = shards
+    let whole: Vec<CompleteFrame> = shards
         .iter()
         .filter_map(|d| feed(&mut reassembly, T0, d))
         .collect();
@@ -253,7 +257,7 @@ fn who_has_keys_does_not_fall_back() {
 fn parity_completes_a_frame_and_says_so() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let shards = datagrams(first(1, 0), 40);
-    let came: Vec<Whole> = shards
+    let came: Vec<CompleteFrame> = shards
         .iter()
         .skip(3)
         .filter_map(|d| feed(&mut reassembly, T0, d))

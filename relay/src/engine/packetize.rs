@@ -205,7 +205,7 @@ impl RetransmitBuffer {
         (buffer.id, buffer.sequence, buffer.stride) =
             (header.id, header.sequence, header.datagram_bytes());
         buffer.generation = options.key.map_or(0, MediaKey::generation);
-        buffer.shards = shard::cut(header, body, &mut buffer.bytes);
+        buffer.shards = shard::packetize(header, body, &mut buffer.bytes);
         if let Some(encoder) = options.parity {
             encoder.append(&header, &mut buffer.bytes);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::exchange::drift;
+use fanlight_proto::clock_filter::drift;
 use fanlight_proto::message::SourceClock;
 
 /// The newest word on each upstream's clock. There are no more than [`MAX_SOURCES`](crate::config::MAX_SOURCES).

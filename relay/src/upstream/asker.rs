@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
+use fanlight_proto::clock_filter::{ClockFilter, Estimate};
 use fanlight_proto::envelope::{NONCE_BYTES, question};
-use fanlight_proto::exchange::{Estimate, Exchange};
 use fanlight_proto::message::{Answer, SourceClock};
 
 /// How many questions follow each other quickly, until one has had a quiet way.
@@ -36,7 +36,7 @@ pub(super) struct Asker {
     last: Time,
     due: Time,
     clock_id: u64,
-    exchange: Exchange,
+    clock_filter: ClockFilter,
 }
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Asker {
             last: now,
             due: now,
             clock_id: 0,
-            exchange: Exchange::new(),
+            clock_filter: ClockFilter::new(),
         }
     }
 
@@ -109,13 +109,13 @@ impl Asker {
         }
         if answer.clock_id != self.clock_id {
             self.clock_id = answer.clock_id;
-            self.exchange = Exchange::new();
+            self.clock_filter = ClockFilter::new();
         }
-        self.exchange
+        self.clock_filter
             .on_answer(sent, received, Time::from_nanos(answer.clock_ns));
         let Estimate {
             offset_ns, error, ..
-        } = self.exchange.estimate(received)?;
+        } = self.clock_filter.estimate(received)?;
         let error_us = u32::try_from(error.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
         Some(SourceClock {
             clock_id: answer.clock_id,

@@ -4,7 +4,7 @@ use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::{Ball, Truth, truth};
 
 use super::pacer::FramePacer;
-use super::{Camera, CameraError, Content, Input, PixelFormat, Raw, CapturedFrame};
+use super::{Camera, CameraError, CapturedFrame, Content, Input, PixelFormat, Raw};
 
 /// Red, green and blue of the ball: bright in luma, so that a detector needs no colour.
 const BALL: [u8; 3] = [176, 255, 140];

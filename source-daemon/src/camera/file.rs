@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use fanlight_proto::message::FrameBuffer;
 
 use super::pacer::FramePacer;
-use super::{Camera, CameraError, Content, Input, Raw, CapturedFrame};
+use super::{Camera, CameraError, CapturedFrame, Content, Input, Raw};
 use crate::jpeg;
 
 use avi::{Avi, AviError};

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use fanlight_daemon::clock;
-use fanlight_proto::blockcode::{self, BlockCode};
 use fanlight_proto::clock::Time;
+use fanlight_proto::frame_barcode::{self, FrameBarcode};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 
 use super::pacer::FramePacer;
-use super::{Camera, CameraError, Content, Input, PixelFormat, Raw, CapturedFrame};
+use super::{Camera, CameraError, CapturedFrame, Content, Input, PixelFormat, Raw};
 use crate::overlay::{GLYPH, draw_text, format_utc, text_scale};
 use crate::picture::pixel_buffer::Rect;
 
@@ -25,7 +25,7 @@ const BARS: [[u8; 3]; 8] = [
 ];
 
 /// Least width and height: the block code needs the width, the letters the height.
-pub const MIN_SIZE: (u32, u32) = (blockcode::MIN_WIDTH, 180);
+pub const MIN_SIZE: (u32, u32) = (frame_barcode::MIN_WIDTH, 180);
 
 /// The moving edge crosses the picture in so many frames.
 const EDGE_FRAMES: u64 = 64;
@@ -78,7 +78,7 @@ impl Input for PatternInput {
 fn fits(width: u32, height: u32) -> bool {
     (MIN_SIZE.0..=MAX_WIDTH).contains(&width)
         && (MIN_SIZE.1..=MAX_HEIGHT).contains(&height)
-        && height >= 2 * blockcode::strip_height(width)
+        && height >= 2 * frame_barcode::strip_height(width)
 }
 
 struct PatternCamera {
@@ -123,7 +123,7 @@ impl Scene {
     /// A scene of at least [`MIN_SIZE`].
     #[must_use]
     pub fn new(width: u32, height: u32) -> Self {
-        let code = height - blockcode::strip_height(width);
+        let code = height - frame_barcode::strip_height(width);
         let text = code - 5 * text_scale(height) * GLYPH / 2..code;
         let edge = text.start - code / 5..text.start;
         let bars: Vec<u8> = (0..width)
@@ -165,14 +165,14 @@ impl Scene {
             draw_text(&line, x, y, scale, |rect| fill(rect, 255));
             y += scale * GLYPH * 9 / 8;
         }
-        let code = BlockCode {
+        let code = FrameBarcode {
             number,
             captured_ns: captured.as_nanos(),
         };
         code.paint(
             self.width,
             self.height,
-            |blockcode::Block {
+            |frame_barcode::Block {
                  x,
                  y,
                  width,
@@ -215,7 +215,7 @@ mod tests {
         height: u32,
         number: u64,
         options: &PictureOptions,
-    ) -> Option<BlockCode> {
+    ) -> Option<FrameBarcode> {
         let mut raw = Raw::default();
         Scene::new(width, height).draw(number, CAPTURED, 0, &mut raw);
         let shot = CapturedFrame {
@@ -234,7 +234,7 @@ mod tests {
             .unwrap()
             .decode(prepared.jpeg.jpeg(), size, &mut buffer)
             .unwrap();
-        BlockCode::read_with(size.0, size.1, |x, y| {
+        FrameBarcode::read_with(size.0, size.1, |x, y| {
             buffer.plane(0)[((y * size.0 + x) * 3 + 1) as usize]
         })
     }
@@ -256,7 +256,7 @@ mod tests {
             (1920, 1080),
         ] {
             for number in [0, 1, 12_345_678_901, u64::MAX] {
-                let expected = BlockCode {
+                let expected = FrameBarcode {
                     number,
                     captured_ns: CAPTURED.as_nanos(),
                 };
@@ -279,7 +279,7 @@ mod tests {
                 ..worst()
             };
             for (width, height) in [(320, 240), (640, 480), (1280, 720)] {
-                let expected = BlockCode {
+                let expected = FrameBarcode {
                     number: 77,
                     captured_ns: CAPTURED.as_nanos(),
                 };
@@ -328,10 +328,10 @@ mod tests {
             let shot = camera.next(number, &mut raw).unwrap();
             number += shot.skipped;
             let read =
-                BlockCode::read_with(320, 180, |x, y| raw.data[((y * 320 + x) * 3) as usize]);
+                FrameBarcode::read_with(320, 180, |x, y| raw.data[((y * 320 + x) * 3) as usize]);
             assert_eq!(
                 read,
-                Some(BlockCode {
+                Some(FrameBarcode {
                     number,
                     captured_ns: shot.captured.as_nanos()
                 })

@@ -12,7 +12,7 @@ use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 
-use super::{Camera, CameraError, Content, Input, Raw, CapturedFrame};
+use super::{Camera, CameraError, CapturedFrame, Content, Input, Raw};
 use crate::jpeg;
 use crate::jpeg::splitter::{MAX_PUSH, Splitter};
 use child::Child;

@@ -23,7 +23,7 @@ use v4l::video::Capture as _;
 use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC};
 
-use self::formats::{Selection, Rate, FormatRequest};
+use self::formats::{FormatRequest, Rate, Selection};
 use self::picture::Geometry;
 use self::stream::Capture;
 use super::{Camera, CameraError, Input};
@@ -162,8 +162,8 @@ fn listing(path: PathBuf) -> Result<DeviceListing, CameraError> {
         .query_caps()
         .map_err(|error| failure(&name, "query", &error))?
         .card;
-    let menu =
-        formats::read(&device, &FormatRequest::default()).map_err(|error| failure(&name, "query", &error))?;
+    let menu = formats::read(&device, &FormatRequest::default())
+        .map_err(|error| failure(&name, "query", &error))?;
     Ok(DeviceListing {
         card,
         stable: stable_name(&path),
@@ -260,7 +260,9 @@ fn readable(device: Device, name: &str) -> Result<Device, CameraError> {
     let request = FormatRequest::default();
     let menu = formats::read(&device, &request).map_err(|error| failure(name, "query", &error))?;
     if menu.formats.is_empty() {
-        Err(CameraError::WrongFormat(menu.mismatch_message(name, &request)))
+        Err(CameraError::WrongFormat(
+            menu.mismatch_message(name, &request),
+        ))
     } else {
         Ok(device)
     }

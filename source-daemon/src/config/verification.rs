@@ -8,9 +8,9 @@ use anyhow::ensure;
 use super::{Canary, Config, InputKind};
 use crate::camera::ball::BallInput;
 use crate::picture::{PictureOptions, Pipeline};
-use crate::verification::health::Limits;
 use crate::source::StreamParts;
 use crate::supervisor::{IdlePolicy, Supervisor};
+use crate::verification::health::Limits;
 
 /// Bounds of `max_error` in pixels: no detector is better than the least, and no picture is wider than the most.
 const MAX_ERROR: RangeInclusive<f64> = 0.01..=10_000.0;

@@ -10,8 +10,8 @@ use turbojpeg::{
 };
 
 use super::{JpegError, check};
-use crate::picture::pixel_buffer::{PixelBuffer, Layout};
 use crate::picture::orientation::Orientation;
+use crate::picture::pixel_buffer::{Layout, PixelBuffer};
 
 /// Makes JPEGs of pixels.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::FrameBuffer;
 
-use super::markers::{Step, MarkerParser};
+use super::markers::{MarkerParser, Step};
 
 /// Largest picture that is taken from a stream: a relay takes none larger.
 pub const MAX_PICTURE: usize = MAX_FRAME_BYTES;

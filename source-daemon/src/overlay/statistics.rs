@@ -10,14 +10,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Frame rate, processor, memory and uptime, as the last second was.
 #[derive(Debug)]
-pub(super) struct Figures {
+pub(super) struct Statistics {
     meter: Meter,
     /// When the present second began, and frames since.
     second: Option<(Time, u32)>,
     line: String,
 }
 
-impl Figures {
+impl Statistics {
     pub(super) fn new() -> Self {
         Self {
             meter: Meter::new(),
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_the_last_second_and_changes_once_in_one() {
-        let mut figures = Figures::new();
+        let mut figures = Statistics::new();
         let start = fanlight_daemon::clock::now();
         let mut lines: Vec<String> = Vec::new();
         for frame in 0..75 {

@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::preparation::{self, Preparer};
+use super::capture_slot::{CaptureSlot, NumberedFrame};
 use super::events::EventMailbox;
-use super::capture_slot::{NumberedFrame, CaptureSlot};
+use super::preparation::{self, Preparer};
 use crate::camera::{CameraError, Content, Input, Raw};
 
 /// The order to open the input.

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::camera::{CameraError, Raw, CapturedFrame};
+use crate::camera::{CameraError, CapturedFrame, Raw};
 
 /// A picture on its way from the camera to its preparation.
 #[derive(Debug)]

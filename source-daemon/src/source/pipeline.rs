@@ -12,11 +12,11 @@ use fanlight_proto::limits::HEARTBEAT_INTERVAL;
 use fanlight_proto::message::{State, StreamName};
 use tokio::sync::Notify;
 
-use super::capture::{CaptureThread, CaptureSinks};
-use super::stream_publisher::{StreamPublisher, StreamContext};
-use super::preparation::{self, Preparer, FrameThinner};
-use super::events::{PipelineEvents, EventMailbox};
+use super::capture::{CaptureSinks, CaptureThread};
 use super::capture_slot::CaptureSlot;
+use super::events::{EventMailbox, PipelineEvents};
+use super::preparation::{self, FrameThinner, Preparer};
+use super::stream_publisher::{StreamContext, StreamPublisher};
 use crate::camera::Input;
 use crate::picture::Pipeline;
 use crate::supervisor::{Action, InputStatus, Supervisor};
@@ -65,7 +65,11 @@ struct StatusLine {
 impl StreamPipeline {
     /// Starts the threads; the input is not opened before the first [`turn`](Self::turn). News of the threads `wake` the
     /// loop.
-    pub(super) fn start(parts: StreamParts, station: StreamContext, wake: &Arc<Notify>) -> io::Result<Self> {
+    pub(super) fn start(
+        parts: StreamParts,
+        station: StreamContext,
+        wake: &Arc<Notify>,
+    ) -> io::Result<Self> {
         let StreamParts {
             input,
             pipeline,
@@ -95,7 +99,8 @@ impl StreamPipeline {
             slot: Arc::clone(&slot),
             direct,
         };
-        let capturing = CaptureThread::start(input, ways, Arc::clone(&reports), publisher.newest())?;
+        let capturing =
+            CaptureThread::start(input, ways, Arc::clone(&reports), publisher.newest())?;
         let queue = Arc::clone(&slot);
         let run = move || preparation::run(&preparing, &queue);
         let preparing = std::thread::Builder::new()

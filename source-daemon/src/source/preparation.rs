@@ -8,9 +8,9 @@ use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
 
-use super::stream_publisher::{StreamPublisher, EncodedFrame};
+use super::capture_slot::{CaptureSlot, Item, NumberedFrame};
 use super::events::EventMailbox;
-use super::capture_slot::{NumberedFrame, Item, CaptureSlot};
+use super::stream_publisher::{EncodedFrame, StreamPublisher};
 use crate::camera::Raw;
 use crate::picture::{Pipeline, Prepared};
 

@@ -10,12 +10,12 @@ use fanlight_proto::message::{
     Ball, Format, FrameBuffer, FrameHeader, State, StreamName, Truth, truth,
 };
 
-use crate::verification::Verifier;
-use crate::verification::StreamHandle;
-use crate::verification::state::Kind;
-use crate::verification::ground_truth::Published;
 use crate::publisher::Publisher;
 use crate::supervisor::InputStatus;
+use crate::verification::StreamHandle;
+use crate::verification::Verifier;
+use crate::verification::ground_truth::Published;
+use crate::verification::state::Kind;
 
 /// A JPEG and what is known of it.
 #[derive(Debug)]
@@ -159,8 +159,7 @@ impl StreamPublisher {
     /// Publishes a heartbeat, which tells the condition of the input and no more.
     pub(super) fn heartbeat(&self, status: &InputStatus) {
         let now = clock::now();
-        self.handle
-            .on_input_status(status.state, &status.reason);
+        self.handle.on_input_status(status.state, &status.reason);
         let header = FrameHeader {
             reason: status.reason.clone(),
             ..self.header(self.newest.load(Relaxed), status.state, now)

@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout};
 use zeromq::{Socket as _, SocketRecv as _, SubSocket};
 
 use super::*;
-use crate::camera::{Camera, CameraError, Content, Input, PixelFormat, Raw, CapturedFrame};
+use crate::camera::{Camera, CameraError, CapturedFrame, Content, Input, PixelFormat, Raw};
 use crate::picture::{PictureOptions, Pipeline};
+use crate::supervisor::{IdlePolicy, NO_VIEWERS, STALL_LIMIT, Supervisor, WAKING};
 use crate::verification::health::Limits;
-use crate::supervisor::{NO_VIEWERS, IdlePolicy, STALL_LIMIT, Supervisor, WAKING};
 
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -216,7 +216,8 @@ impl Stage {
     async fn with_rest(mode: Mode, interval: Duration, rest: IdlePolicy) -> Self {
         let device = Device::new(mode, interval);
         let folder = tempfile::tempdir().unwrap();
-        let supervisor = Supervisor::new(STALL_LIMIT).with_idle_policy(rest, Duration::from_millis(500));
+        let supervisor =
+            Supervisor::new(STALL_LIMIT).with_idle_policy(rest, Duration::from_millis(500));
         let source = Source::start(base(&folder), parts(&device, supervisor), None).unwrap();
         let socket = subscribe(&source, "cam/").await;
         let (shutdown, ended) = run(source);
@@ -499,7 +500,8 @@ async fn the_ball_is_published_with_its_true_centre() {
 
 #[tokio::test]
 async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes() {
-    let mut stage = Stage::with_rest(Mode::Live(64), Duration::from_millis(20), IdlePolicy::Close).await;
+    let mut stage =
+        Stage::with_rest(Mode::Live(64), Duration::from_millis(20), IdlePolicy::Close).await;
     let before = stage.until_picture().await.0.id;
     assert_eq!(stage.device.open(), 1);
     let endpoint = format!("ipc://{}", stage.folder.path().join("source.ipc").display());

@@ -116,7 +116,8 @@ impl Assessor {
         for screen in &report.screens {
             let record = self.screens_seen.entry(screen.row).or_default();
             let news = screen.seconds.iter().filter(|second| second.second > began);
-            record.seconds
+            record
+                .seconds
                 .extend(news.map(|second| (second.second, *second)));
             if screen.left_s.is_none() && report.second > began {
                 let age = screen
@@ -136,7 +137,8 @@ impl Assessor {
     /// The judgement.
     pub(super) fn assess(&self) -> Assessment {
         // Who had left when it began is none of its business.
-        let present = |record: &&ScreenRecord| record.screen.left_s.is_none() || !record.seconds.is_empty();
+        let present =
+            |record: &&ScreenRecord| record.screen.left_s.is_none() || !record.seconds.is_empty();
         let mut verdicts: Vec<(&ScreenRecord, Verdict)> = self
             .screens_seen
             .values()
@@ -246,7 +248,10 @@ impl Assessor {
             "{right} of {measured} screens showed the right picture {limits} for {seconds} s"
         );
         if measured < self.requirements.screens {
-            text.push_str(&format!("; {} have to be measured", self.requirements.screens));
+            text.push_str(&format!(
+                "; {} have to be measured",
+                self.requirements.screens
+            ));
         }
         if self.restarted {
             text.push_str("; the source was started again meanwhile");

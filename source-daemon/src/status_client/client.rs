@@ -12,8 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqError};
 
-use crate::verification::report::Report;
 use crate::publisher::{Endpoint, EndpointError};
+use crate::verification::report::Report;
 
 /// Longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

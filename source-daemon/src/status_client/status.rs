@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanlight_daemon::Context;
 
-use super::{ALL_RIGHT, Status, ask, client, pause, print, unreachable, table};
+use super::{ALL_RIGHT, Status, ask, client, pause, print, table, unreachable};
 use crate::config::Config;
 use crate::verification::report::Report;
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::verification::report::{Latency, Report, Screen, Stream};
 use super::text::sanitize;
+use crate::verification::report::{Latency, Report, Screen, Stream};
 
 /// A column: its title, and whether it is text, which stands on the left.
 const COLUMNS: [(&str, bool); 17] = [

@@ -8,8 +8,8 @@ use anyhow::ensure;
 use fanlight_daemon::{Context, clock};
 use fanlight_proto::clock::Time;
 
+use super::assessment::{Assessment, Assessor, Requirements, Verdict};
 use super::client::{AskError, Client};
-use super::assessment::{Assessor, Requirements, Assessment, Verdict};
 use super::{ALL_RIGHT, NO_SOURCE, NOT_RIGHT, Verify, ask, client, pause, print, unreachable};
 use crate::config::Config;
 use crate::verification::seconds::SECONDS_KEPT;
@@ -79,8 +79,9 @@ impl Verify {
                 }
                 // A source that was there may be about to be started again.
                 Err(error)
-                    if answered_at
-                        .is_none_or(|answered_at| clock::now().saturating_since(answered_at) > PATIENCE) =>
+                    if answered_at.is_none_or(|answered_at| {
+                        clock::now().saturating_since(answered_at) > PATIENCE
+                    }) =>
                 {
                     return Err(Some(error));
                 }

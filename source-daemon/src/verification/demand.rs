@@ -93,7 +93,11 @@ impl RelayPeer {
     pub(super) fn demand(&self, index: usize, topic: &[u8]) -> (bool, u32, u32) {
         match &self.feedback {
             Some(feedback_state) => {
-                let (viewers, clients) = feedback_state.demand.get(index).copied().unwrap_or_default();
+                let (viewers, clients) = feedback_state
+                    .demand
+                    .get(index)
+                    .copied()
+                    .unwrap_or_default();
                 (viewers > 0 || clients > 0, viewers, clients)
             }
             None => (
@@ -163,10 +167,14 @@ mod tests {
             update(&mut peer, &feedback(1, sequence, &[]));
         }
         let feedback_state = peer.feedback_state().unwrap();
-        assert_eq!((feedback_state.reports, feedback_state.lost), (5, 2 + (u64::MAX - 10)));
+        assert_eq!(
+            (feedback_state.reports, feedback_state.lost),
+            (5, 2 + (u64::MAX - 10))
+        );
         update(&mut peer, &feedback(2, 7, &[]));
         assert_eq!(
-            peer.feedback_state().map(|feedback_state| (feedback_state.reports, feedback_state.lost)),
+            peer.feedback_state()
+                .map(|feedback_state| (feedback_state.reports, feedback_state.lost)),
             Some((1, 0))
         );
     }

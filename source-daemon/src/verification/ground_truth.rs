@@ -87,7 +87,9 @@ impl GroundTruth {
     pub fn find(&self, number: u64) -> FrameLookup {
         let index = self.frames.partition_point(|frame| frame.number < number);
         match self.frames.get(index) {
-            Some(frame) if frame.number == number => FrameLookup::Found(self.first + index as u64, *frame),
+            Some(frame) if frame.number == number => {
+                FrameLookup::Found(self.first + index as u64, *frame)
+            }
             Some(_) if index == 0 && self.first > 0 => FrameLookup::Expired,
             _ => FrameLookup::Unknown,
         }

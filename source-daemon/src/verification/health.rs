@@ -246,7 +246,13 @@ mod tests {
             ..GOOD
         };
         assert_eq!(label(all), "blind");
-        assert_eq!(label(Measurements { overdue: None, ..all }), "wrong");
+        assert_eq!(
+            label(Measurements {
+                overdue: None,
+                ..all
+            }),
+            "wrong"
+        );
     }
 
     #[test]

@@ -109,7 +109,9 @@ impl Kind {
         } else {
             self.limit.flush(now)
         }?;
-        self.newest.take().map(|change| LogEvent::HealthChange(change, count))
+        self.newest
+            .take()
+            .map(|change| LogEvent::HealthChange(change, count))
     }
 }
 
@@ -223,9 +225,15 @@ mod tests {
                 .for_each(|name| changes.note(change(name, true)));
             changes.due(Time::from_nanos(millis * 1_000_000))
         };
-        assert_eq!(due(0, Some("a")), [LogEvent::HealthChange(change("a", true), 1)]);
+        assert_eq!(
+            due(0, Some("a")),
+            [LogEvent::HealthChange(change("a", true), 1)]
+        );
         assert_eq!(due(100, Some("b")), []);
-        assert_eq!(due(1000, None), [LogEvent::HealthChange(change("b", true), 1)]);
+        assert_eq!(
+            due(1000, None),
+            [LogEvent::HealthChange(change("b", true), 1)]
+        );
         assert_eq!(due(3000, None), []);
     }
 }

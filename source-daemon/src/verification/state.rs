@@ -12,10 +12,10 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerReport};
 
-use super::demand::{StreamDemand, RelayPeer};
+use super::demand::{RelayPeer, StreamDemand};
+use super::ground_truth::{GroundTruth, PublishedFrame};
 use super::health::{Limits, ScreenHealth};
 use super::screen_log::HealthChanges;
-use super::ground_truth::{PublishedFrame, GroundTruth};
 use super::viewer::{Reference, Viewer};
 use reporting::SummaryState;
 

@@ -9,11 +9,11 @@ use fanlight_proto::envelope::MAX_FEEDBACK_DETECTIONS;
 use fanlight_proto::message::{Ball, CanaryStatus, Detection, ViewerReport};
 
 use super::answered_frames::AnsweredFrames;
-use super::statistics::{History, RunningStats};
+use super::ground_truth::{FrameLookup, GroundTruth, PublishedFrame};
 use super::health::{Measurements, RECENT};
-use super::seconds::Seconds;
 use super::sanitize::sanitize;
-use super::ground_truth::{FrameLookup, PublishedFrame, GroundTruth};
+use super::seconds::Seconds;
+use super::statistics::{History, RunningStats};
 pub use counts::{Counter, Shown};
 
 /// An error is not told beyond this many pixels: it is further than any picture is wide, and sums of it stay finite.
@@ -245,8 +245,12 @@ impl Viewer {
             FrameLookup::Found(..) if !detection.ball.as_ref().is_none_or(is_finite) => {
                 self.kinds.mismatched += 1;
             }
-            FrameLookup::Found(ordinal, _) if !self.answered.mark(ordinal) => self.kinds.mismatched += 1,
-            FrameLookup::Found(ordinal, frame) => self.on_answer(reference, ordinal, &frame, detection),
+            FrameLookup::Found(ordinal, _) if !self.answered.mark(ordinal) => {
+                self.kinds.mismatched += 1
+            }
+            FrameLookup::Found(ordinal, frame) => {
+                self.on_answer(reference, ordinal, &frame, detection)
+            }
         }
     }
 

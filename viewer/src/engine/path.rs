@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
+use fanlight_proto::clock_filter::ClockFilter;
 use fanlight_proto::datagram::{ToRelay, VERSION};
-use fanlight_proto::exchange::Exchange;
 use fanlight_proto::handshake::{Initiator, ViewerAccess};
 use fanlight_proto::message::{
     self, Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report,
@@ -69,7 +69,7 @@ pub(super) struct Path {
     stream_retry: Duration,
     pub(super) evidence: Evidence,
     /// The relay's clock against ours.
-    clock: Exchange,
+    clock: ClockFilter,
     source_clock: Option<SourceClock>,
     /// As RFC 6298 section 2 smooths it.
     pub(super) smoothed_round_trip: Option<Duration>,
@@ -93,7 +93,7 @@ impl Path {
             group: Group::default(),
             stream_retry: STREAM_RETRY.0,
             evidence: Evidence::default(),
-            clock: Exchange::new(),
+            clock: ClockFilter::new(),
             source_clock: None,
             smoothed_round_trip: None,
             paused,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{StreamName, Verdict};
-use fanlight_proto::reassembly::{Counts, Losses, Whole};
+use fanlight_proto::reassembly::{CompleteFrame, Counts, Losses};
 
 use super::{DetectionCounts, PathSummary};
 
@@ -15,7 +15,7 @@ pub struct Arrived {
     /// The topic of the stream it came on.
     pub topic: Bytes,
     /// The frame.
-    pub whole: Whole,
+    pub whole: CompleteFrame,
     /// When its last shard came.
     pub arrived: Time,
 }

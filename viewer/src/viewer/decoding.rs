@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::{clock, logline};
-use fanlight_proto::blockcode::BlockCode;
+use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::message::{
     CheckedFrame, FrameError, FrameHeader, FrameId, StreamName, parse_frame, truth,
 };
@@ -148,9 +148,9 @@ fn canary(header: &FrameHeader, stream: &StreamName) -> Option<StreamName> {
 }
 
 /// The code painted in a picture, if there is one.
-fn code_in(picture: &Picture) -> Option<BlockCode> {
+fn code_in(picture: &Picture) -> Option<FrameBarcode> {
     let (width, pixels) = (picture.width() as usize, picture.pixels());
-    BlockCode::read_with(picture.width(), picture.height(), |x, y| {
+    FrameBarcode::read_with(picture.width(), picture.height(), |x, y| {
         luma(pixels[y as usize * width + x as usize])
     })
 }

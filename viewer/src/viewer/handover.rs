@@ -120,13 +120,13 @@ impl Drop for Lent {
 mod tests {
     use fanlight_proto::clock::Time;
     use fanlight_proto::message::FrameId;
-    use fanlight_proto::reassembly::Whole;
+    use fanlight_proto::reassembly::CompleteFrame;
 
     use super::*;
 
     fn frame(number: u64) -> Arrived {
         let now = Time::default();
-        let whole = Whole {
+        let whole = CompleteFrame {
             id: FrameId { epoch: 1, number },
             body: vec![7; 10],
             first: now,

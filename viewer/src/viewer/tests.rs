@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanlight_proto::blockcode::BlockCode;
+use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::message::FrameId;
 use serde_json::Value;
@@ -87,7 +87,7 @@ fn serve(
             };
             let jpeg = harm(
                 id.number,
-                jpeg(BlockCode {
+                jpeg(FrameBarcode {
                     number: id.number,
                     captured_ns: now.as_nanos(),
                 }),
@@ -112,7 +112,7 @@ fn serve(
     sent
 }
 
-fn jpeg(code: BlockCode) -> Vec<u8> {
+fn jpeg(code: FrameBarcode) -> Vec<u8> {
     let mut pixels: Vec<u8> = (0..WIDTH * HEIGHT).map(|i| (i * 7 % 251) as u8).collect();
     code.paint(WIDTH, HEIGHT, |block, white| {
         for y in block.y..block.y + block.height {

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use fanlight_proto::blockcode::BlockCode;
+use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_tests::program::Program;
 use fanlight_tests::{TestEnv, wait};
 
@@ -157,8 +157,8 @@ fn watch_frames(display: &Display, monitor: Monitor, count: usize) {
     }
 }
 
-fn read_code(shot: &Screenshot, monitor: Monitor) -> Option<BlockCode> {
-    BlockCode::read_with(monitor.width, monitor.height, |x, y| {
+fn read_code(shot: &Screenshot, monitor: Monitor) -> Option<FrameBarcode> {
+    FrameBarcode::read_with(monitor.width, monitor.height, |x, y| {
         let [blue, green, red, _] = shot
             .at(monitor.x + x, monitor.y + y)
             .to_le_bytes()

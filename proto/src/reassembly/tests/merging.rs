@@ -1,7 +1,7 @@
 //! Random loss, order and doubling, on one path and on two.
 
 use super::*;
-use crate::datagram::stamp;
+use crate::datagram::write_checksum;
 
 /// Puts `items` in another order.
 fn shuffle<T>(items: &mut [T], seed: &mut u64) {
@@ -78,7 +78,7 @@ fn a_forged_parity_shard_damages_its_frame_and_no_other() {
         let mut datagrams = datagrams(first(1, number), 30);
         if forge {
             datagrams[30][DATA_BYTES - 1] ^= 1;
-            stamp(&mut datagrams[30]);
+            write_checksum(&mut datagrams[30]);
         }
         datagrams
             .iter()

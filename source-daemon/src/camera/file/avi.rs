@@ -10,8 +10,8 @@ use std::path::Path;
 use fanlight_proto::message::FrameBuffer;
 
 use super::Pictures;
+use crate::jpeg::markers::{MarkerParser, Step};
 use crate::jpeg::splitter::MAX_PICTURE;
-use crate::jpeg::markers::{Step, MarkerParser};
 
 /// Why a file that begins as an AVI cannot be played.
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use fanlight_proto::message::FrameBuffer;
 
 use super::Pictures;
+use crate::jpeg::markers::{MarkerParser, Step};
 use crate::jpeg::splitter::MAX_PICTURE;
-use crate::jpeg::markers::{Step, MarkerParser};
 
 /// Most files of a directory: their names are kept in memory.
 const MAX_FILES: usize = 100_000;

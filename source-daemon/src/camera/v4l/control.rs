@@ -100,7 +100,11 @@ fn number(key: &str) -> Option<u32> {
 fn settable(control: &Description) -> bool {
     let kind = matches!(
         control.typ,
-        Type::Integer | Type::Integer64 | Type::Boolean | Type::SupportedFormats | Type::IntegerMenu
+        Type::Integer
+            | Type::Integer64
+            | Type::Boolean
+            | Type::SupportedFormats
+            | Type::IntegerMenu
     );
     kind && !control.flags.intersects(Flags::DISABLED | Flags::READ_ONLY)
 }

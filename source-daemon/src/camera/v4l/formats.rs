@@ -131,9 +131,9 @@ pub(super) fn choose(formats: &[SupportedFormat], request: &FormatRequest) -> Op
         } else {
             pixels(*choice).abs_diff(USUAL_SIZE.0 * USUAL_SIZE.1)
         };
-        let off = choice
-            .rate
-            .map_or(0.0, |rate| rate.distance(request.rate.unwrap_or(USUAL_RATE)));
+        let off = choice.rate.map_or(0.0, |rate| {
+            rate.distance(request.rate.unwrap_or(USUAL_RATE))
+        });
         (
             (off * 10.0) as u32,
             distance,
@@ -541,7 +541,11 @@ mod tests {
                 seconds: 1
             })
         );
-        assert_eq!(get(request(650, 482, 30.0)), None, "650 is no multiple of 8");
+        assert_eq!(
+            get(request(650, 482, 30.0)),
+            None,
+            "650 is no multiple of 8"
+        );
         assert_eq!(
             get(request(4096, 2304, 30.0)),
             None,
@@ -559,7 +563,10 @@ mod tests {
             rates: Rates::Unknown,
             ..format(Layout::Yuyv, 640, 480, &[])
         };
-        assert_eq!(choose(&[silent], &FormatRequest::default()).unwrap().rate, None);
+        assert_eq!(
+            choose(&[silent], &FormatRequest::default()).unwrap().rate,
+            None
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use v4l::prelude::MmapStream;
 use super::formats::Rate;
 use super::frame::{Geometry, capture_time, jpeg_length, missed};
 use super::{Layout, failure, guarded};
-use crate::camera::{Camera, CameraError, Content, Raw, CapturedFrame};
+use crate::camera::{Camera, CameraError, CapturedFrame, Content, Raw};
 
 /// Buffers that the driver fills in turn: one is read while three ride out a pause of a tenth of a second.
 const BUFFERS: u32 = 4;

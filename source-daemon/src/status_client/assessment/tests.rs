@@ -65,7 +65,10 @@ fn a_screen_that_was_right_all_the_time_is_right() {
         "1 of 1 screens showed the right picture within 2 px and 100 ms for 3 s"
     );
     assert_eq!(
-        (assessment.screens[0].answers, assessment.screens[0].worst_px),
+        (
+            assessment.screens[0].answers,
+            assessment.screens[0].worst_px
+        ),
         (15, 0.5)
     );
 }

@@ -137,10 +137,7 @@ fn a_camera_that_fails_is_not_tried_again_while_nobody_watches_and_is_when_someb
     supervisor.on_error(at(100), &unplugged(), 0);
     assert_eq!(supervisor.on_demand(at(200), false), []);
     let asleep = supervisor.on_demand(at(5200), false);
-    assert_eq!(
-        asleep,
-        [Action::Close, announced(State::Idle, NO_VIEWERS)]
-    );
+    assert_eq!(asleep, [Action::Close, announced(State::Idle, NO_VIEWERS)]);
     assert!(!supervisor.may_open());
     assert_eq!(supervisor.on_tick(at(1_000_000)), None);
     let woken = supervisor.on_demand(at(1_000_000), true);

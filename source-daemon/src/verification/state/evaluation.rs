@@ -7,10 +7,10 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::MAX_VERDICTS;
 use fanlight_proto::message::{State, Verdict, ViewerVerdict};
 
-use super::{Key, Kind, LEFT_KEPT, VerificationState, StreamIndex};
-use crate::verification::statistics::{Percentiles, RunningStats};
+use super::{Key, Kind, LEFT_KEPT, StreamIndex, VerificationState};
 use crate::verification::health::{RECENT, ScreenHealth, evaluate};
 use crate::verification::screen_log::{HealthChange, LogEvent};
+use crate::verification::statistics::{Percentiles, RunningStats};
 use crate::verification::viewer::Viewer;
 
 /// A viewer whose detections came within so long is told what they are worth (control.proto).
@@ -62,10 +62,11 @@ impl VerificationState {
                 is: health
                     .as_ref()
                     .map_or_else(|| "gone".to_owned(), ToString::to_string),
-                reason: health.as_ref().map(ScreenHealth::reason).unwrap_or_default(),
-                worse: health
+                reason: health
                     .as_ref()
-                    .is_some_and(|health| health.severity() > 1),
+                    .map(ScreenHealth::reason)
+                    .unwrap_or_default(),
+                worse: health.as_ref().is_some_and(|health| health.severity() > 1),
             });
         }
         row.told_gone = health.is_none();
@@ -78,7 +79,13 @@ impl VerificationState {
     }
 
     /// How a viewer stands; none when it has left.
-    fn health(&self, now: Time, key: Key, viewer: &Viewer, newest_answers: &NewestAnswers) -> Option<ScreenHealth> {
+    fn health(
+        &self,
+        now: Time,
+        key: Key,
+        viewer: &Viewer,
+        newest_answers: &NewestAnswers,
+    ) -> Option<ScreenHealth> {
         if viewer.left.is_some() {
             return None;
         }
@@ -122,7 +129,9 @@ impl VerificationState {
         let mut newest_answers = NewestAnswers::new();
         for (key, row) in self.rows.iter().filter(|(_, row)| row.viewer.screen != 0) {
             if let Some(heard) = row.viewer.newest_answer() {
-                let at = newest_answers.entry((row.viewer.screen, key.stream)).or_insert(heard);
+                let at = newest_answers
+                    .entry((row.viewer.screen, key.stream))
+                    .or_insert(heard);
                 *at = heard.max(*at);
             }
         }
@@ -142,7 +151,11 @@ impl VerificationState {
         // When there are more than one answer takes, each answer goes on where the last one may have ended.
         let turn = now.as_micros() / ANSWER_INTERVAL.as_micros() as u64;
         let start = (turn as usize).wrapping_mul(MAX_VERDICTS) % newest_answers.len().max(1);
-        let start = if newest_answers.len() <= MAX_VERDICTS { 0 } else { start };
+        let start = if newest_answers.len() <= MAX_VERDICTS {
+            0
+        } else {
+            start
+        };
         let (before, after) = newest_answers.split_at(start);
         let turned = after.iter().chain(before).take(MAX_VERDICTS);
         turned

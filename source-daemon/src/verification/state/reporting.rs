@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::{Key, Kind, VerificationState, Row, Stream};
-use crate::verification::statistics::{Percentiles, RunningStats};
+use super::{Key, Kind, Row, Stream, VerificationState};
 use crate::verification::health::{BLIND_AFTER, ScreenHealth};
-use crate::verification::screen_log::{MAX_NAMED, LogEvent, SUMMARY_INTERVAL, Summary};
 use crate::verification::report::{self, Report};
+use crate::verification::screen_log::{LogEvent, MAX_NAMED, SUMMARY_INTERVAL, Summary};
 use crate::verification::seconds::SECONDS_KEPT;
+use crate::verification::statistics::{Percentiles, RunningStats};
 use crate::verification::viewer::{Answer, Stages, Viewer};
 
 /// What the summaries told last.
@@ -61,13 +61,14 @@ impl VerificationState {
             .peers
             .iter()
             .filter_map(|(peer, known)| Some((*peer, known.feedback_state()?)));
-        feedback_state.map(|(peer, feedback_state)| report::Relay {
-            peer,
-            relay: format!("{:016x}", feedback_state.relay),
-            reports: feedback_state.reports,
-            reports_lost: feedback_state.lost,
-        })
-        .collect()
+        feedback_state
+            .map(|(peer, feedback_state)| report::Relay {
+                peer,
+                relay: format!("{:016x}", feedback_state.relay),
+                reports: feedback_state.reports,
+                reports_lost: feedback_state.lost,
+            })
+            .collect()
     }
 
     /// A number for each screen that has told its own: the lowest of its rows.
@@ -203,12 +204,7 @@ impl VerificationState {
             mean_error: errors.mean,
             max_error: errors.max,
             worst: worst
-                .map(|row| {
-                    format!(
-                        "{} {} {}",
-                        row.viewer.name, row.viewer.address, row.health
-                    )
-                })
+                .map(|row| format!("{} {} {}", row.viewer.name, row.viewer.address, row.health))
                 .collect(),
         }
     }

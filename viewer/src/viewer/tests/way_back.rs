@@ -169,7 +169,7 @@ impl Served {
         self.number += 1;
         let (picture, canary) = if camera {
             (
-                jpeg(BlockCode {
+                jpeg(FrameBarcode {
                     number: id.number,
                     captured_ns: now.as_nanos(),
                 }),

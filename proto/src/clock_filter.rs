@@ -22,7 +22,7 @@ const DRIFT_NS_PER_SECOND: u128 = 100_000;
 
 /// The offset of one peer's clock.
 #[derive(Clone, Debug, Default)]
-pub struct Exchange {
+pub struct ClockFilter {
     samples: VecDeque<Sample>,
 }
 
@@ -44,7 +44,7 @@ struct Sample {
     offset_ns: i64,
 }
 
-impl Exchange {
+impl ClockFilter {
     /// Nothing known yet.
     #[must_use]
     pub fn new() -> Self {
@@ -144,10 +144,10 @@ mod tests {
         }
 
         /// Asks at `sent`; the ways take `there` and `back`. When the answer came.
-        fn asked(&self, exchange: &mut Exchange, sent: u64, there: u64, back: u64) -> u64 {
+        fn asked(&self, filter: &mut ClockFilter, sent: u64, there: u64, back: u64) -> u64 {
             let read = sent + there;
             let peer = read.checked_add_signed(self.offset_at(read)).unwrap();
-            exchange.on_answer(
+            filter.on_answer(
                 Time::from_nanos(sent),
                 Time::from_nanos(read + back),
                 Time::from_nanos(peer),
@@ -155,8 +155,8 @@ mod tests {
             read + back
         }
 
-        fn assert_known_within(&self, exchange: &Exchange, now: u64) -> Estimate {
-            let estimate = exchange.estimate(Time::from_nanos(now)).unwrap();
+        fn assert_known_within(&self, filter: &ClockFilter, now: u64) -> Estimate {
+            let estimate = filter.estimate(Time::from_nanos(now)).unwrap();
             let wrong = Duration::from_nanos(estimate.offset_ns.abs_diff(self.offset_at(now)));
             assert!(
                 wrong <= estimate.error,
@@ -179,18 +179,18 @@ mod tests {
 
     #[test]
     fn the_answer_that_came_fastest_is_believed() {
-        let (mut exchange, peer) = (
-            Exchange::new(),
+        let (mut filter, peer) = (
+            ClockFilter::new(),
             Peer {
                 offset: -5_000_000_000,
                 ppm: 0,
             },
         );
-        assert_eq!(exchange.estimate(Time::default()), None);
-        peer.asked(&mut exchange, START, 40 * MS, MS);
-        peer.asked(&mut exchange, START + SECOND, MS, MS);
-        let now = peer.asked(&mut exchange, START + 2 * SECOND, MS, 90 * MS);
-        let estimate = peer.assert_known_within(&exchange, now);
+        assert_eq!(filter.estimate(Time::default()), None);
+        peer.asked(&mut filter, START, 40 * MS, MS);
+        peer.asked(&mut filter, START + SECOND, MS, MS);
+        let now = peer.asked(&mut filter, START + 2 * SECOND, MS, 90 * MS);
+        let estimate = peer.assert_known_within(&filter, now);
         assert_eq!(
             (estimate.offset_ns, estimate.round_trip),
             (-5_000_000_000, Duration::from_millis(2))
@@ -203,16 +203,16 @@ mod tests {
 
     #[test]
     fn an_old_answer_gives_way_when_drift_has_made_it_worse_than_a_slower_one() {
-        let (mut exchange, peer) = (
-            Exchange::new(),
+        let (mut filter, peer) = (
+            ClockFilter::new(),
             Peer {
                 offset: 0,
                 ppm: 100,
             },
         );
-        peer.asked(&mut exchange, START, MS, MS);
-        let now = peer.asked(&mut exchange, START + 20 * SECOND, 2 * MS, 2 * MS);
-        let estimate = peer.assert_known_within(&exchange, now);
+        peer.asked(&mut filter, START, MS, MS);
+        let now = peer.asked(&mut filter, START + 20 * SECOND, 2 * MS, 2 * MS);
+        let estimate = peer.assert_known_within(&filter, now);
         assert_eq!(estimate.round_trip, Duration::from_millis(4));
     }
 
@@ -226,21 +226,21 @@ mod tests {
                 offset,
                 ppm: i64::try_from(random(&mut state) % 201).unwrap() - 100,
             };
-            let mut exchange = Exchange::new();
+            let mut filter = ClockFilter::new();
             let mut now = START;
             for asked in 0..200 {
                 let there = random(&mut state) % (if round % 2 == 0 { 30 * MS } else { MS });
                 let back = random(&mut state) % (if round % 3 == 0 { 30 * MS } else { MS });
-                now = peer.asked(&mut exchange, now + SECOND / 4, there, back);
+                now = peer.asked(&mut filter, now + SECOND / 4, there, back);
                 let idle = now + random(&mut state) % SECOND;
-                let estimate = peer.assert_known_within(&exchange, idle);
+                let estimate = peer.assert_known_within(&filter, idle);
                 tightest = tightest.min(estimate.error);
                 assert!(
                     asked < 8 || estimate.error < Duration::from_millis(31),
                     "{estimate:?}"
                 );
                 assert_eq!(
-                    exchange.samples.len(),
+                    filter.samples.len(),
                     (asked + 1).min(MAX_SAMPLES),
                     "no answer contradicts another"
                 );
@@ -251,38 +251,38 @@ mod tests {
 
     #[test]
     fn a_clock_that_steps_is_a_new_clock() {
-        let (mut exchange, before) = (
-            Exchange::new(),
+        let (mut filter, before) = (
+            ClockFilter::new(),
             Peer {
                 offset: 9_000_000_000_000,
                 ppm: 20,
             },
         );
         for n in 0..40 {
-            before.asked(&mut exchange, START + n * SECOND, MS, MS);
+            before.asked(&mut filter, START + n * SECOND, MS, MS);
         }
         let after = Peer {
             offset: 70_000_000,
             ppm: 20,
         };
-        let now = after.asked(&mut exchange, START + 41 * SECOND, 20 * MS, 9 * MS);
-        after.assert_known_within(&exchange, now);
-        let now = after.asked(&mut exchange, START + 42 * SECOND, MS, MS);
-        assert!(after.assert_known_within(&exchange, now).error < Duration::from_millis(2));
-        assert_eq!(exchange.samples.len(), 2);
+        let now = after.asked(&mut filter, START + 41 * SECOND, 20 * MS, 9 * MS);
+        after.assert_known_within(&filter, now);
+        let now = after.asked(&mut filter, START + 42 * SECOND, MS, MS);
+        assert!(after.assert_known_within(&filter, now).error < Duration::from_millis(2));
+        assert_eq!(filter.samples.len(), 2);
     }
 
     #[test]
     fn absurd_answers_are_untracked() {
-        let mut exchange = Exchange::new();
+        let mut filter = ClockFilter::new();
         let at = |ms: u64| Time::from_nanos(START + ms * MS);
-        exchange.on_answer(at(10), at(9), at(9));
-        exchange.on_answer(at(0), at(2001), at(9));
-        exchange.on_answer(at(0), at(1), Time::from_nanos(u64::MAX));
-        assert_eq!(exchange.estimate(at(2001)), None);
-        exchange.on_answer(Time::default(), Time::default(), Time::default());
+        filter.on_answer(at(10), at(9), at(9));
+        filter.on_answer(at(0), at(2001), at(9));
+        filter.on_answer(at(0), at(1), Time::from_nanos(u64::MAX));
+        assert_eq!(filter.estimate(at(2001)), None);
+        filter.on_answer(Time::default(), Time::default(), Time::default());
         assert_eq!(
-            exchange
+            filter
                 .estimate(Time::from_nanos(u64::MAX))
                 .unwrap()
                 .offset_ns,

@@ -28,7 +28,7 @@ const _: () = assert!(SYNC.count_ones() == COLUMNS / 2 && SYNC >> COLUMNS == 0);
 
 /// What the code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockCode {
+pub struct FrameBarcode {
     /// The frame's number within its source's epoch.
     pub number: u64,
     /// CLOCK_MONOTONIC of the source's host at capture, in nanoseconds.
@@ -54,7 +54,7 @@ pub const fn strip_height(width: u32) -> u32 {
     (width * ROWS).div_ceil(COLUMNS)
 }
 
-impl BlockCode {
+impl FrameBarcode {
     /// Calls `fill` with every block and whether it is white. A picture without room for the code gets none: it is at
     /// least [`MIN_WIDTH`] wide and [`strip_height`] high.
     pub fn paint(&self, width: u32, height: u32, mut fill: impl FnMut(Block, bool)) {
@@ -176,12 +176,12 @@ fn mean(block: Block, luma: &impl Fn(u32, u32) -> u8) -> u32 {
 mod tests {
     use super::*;
 
-    const CODE: BlockCode = BlockCode {
+    const CODE: FrameBarcode = FrameBarcode {
         number: 0x0123_4567_89ab_cdef,
         captured_ns: u64::MAX - 5,
     };
 
-    fn painted(code: BlockCode, width: u32, height: u32) -> Vec<u8> {
+    fn painted(code: FrameBarcode, width: u32, height: u32) -> Vec<u8> {
         let mut plane = vec![90; (width * height) as usize];
         code.paint(width, height, |block, white| {
             for y in block.y..block.y + block.height {
@@ -192,8 +192,8 @@ mod tests {
         plane
     }
 
-    fn read(plane: &[u8], width: u32, height: u32) -> Option<BlockCode> {
-        BlockCode::read(plane, width as usize, width, height)
+    fn read(plane: &[u8], width: u32, height: u32) -> Option<FrameBarcode> {
+        FrameBarcode::read(plane, width as usize, width, height)
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
         ] {
             for code in [
                 CODE,
-                BlockCode {
+                FrameBarcode {
                     number: 0,
                     captured_ns: 0,
                 },
@@ -229,7 +229,11 @@ mod tests {
         let plane = painted(CODE, width, height);
         for (w, h) in [(320, 180), (352, 198), (426, 240), (500, 282), (638, 358)] {
             let nearest = |x: u32, y: u32| plane[(y * height / h * width + x * width / w) as usize];
-            assert_eq!(BlockCode::read_with(w, h, nearest), Some(CODE), "{w}x{h}");
+            assert_eq!(
+                FrameBarcode::read_with(w, h, nearest),
+                Some(CODE),
+                "{w}x{h}"
+            );
         }
     }
 
@@ -267,22 +271,22 @@ mod tests {
     fn a_torn_or_mirrored_picture_is_not_read() {
         let (above, mut torn) = (
             painted(CODE, 640, 480),
-            painted(BlockCode { number: 1, ..CODE }, 640, 480),
+            painted(FrameBarcode { number: 1, ..CODE }, 640, 480),
         );
         torn[..640 * 440].copy_from_slice(&above[..640 * 440]);
         assert_eq!(read(&torn, 640, 480), None);
         let mirrored = |x: u32, y: u32| above[(y * 640 + 639 - x) as usize];
-        assert_eq!(BlockCode::read_with(640, 480, mirrored), None);
+        assert_eq!(FrameBarcode::read_with(640, 480, mirrored), None);
     }
 
     #[test]
     fn a_plane_too_short_for_its_size_is_not_read() {
         let plane = painted(CODE, 320, 240);
-        assert_eq!(BlockCode::read(&plane[1..], 320, 320, 240), None);
-        assert_eq!(BlockCode::read(&plane, 319, 320, 240), None);
-        assert_eq!(BlockCode::read(&plane, usize::MAX, 320, 240), None);
+        assert_eq!(FrameBarcode::read(&plane[1..], 320, 320, 240), None);
+        assert_eq!(FrameBarcode::read(&plane, 319, 320, 240), None);
+        assert_eq!(FrameBarcode::read(&plane, usize::MAX, 320, 240), None);
         for (width, height) in [(0, 0), (159, 240), (320, 39), (u32::MAX, u32::MAX)] {
-            assert_eq!(BlockCode::read_with(width, height, |_, _| 0), None);
+            assert_eq!(FrameBarcode::read_with(width, height, |_, _| 0), None);
         }
     }
 
