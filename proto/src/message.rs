@@ -36,7 +36,7 @@ impl Drop for StreamKey {
 impl State {
     /// The state as people say it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Unspecified => "unknown",
             Self::Opening => "opening",

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::publisher::{Endpoint, Publisher};
 use crate::verification::state::Kind;
-use crate::verification::{Verifier, news};
+use crate::verification::{Verifier, screen_log};
 pub use pipeline::StreamParts;
 use pipeline::StreamPipeline;
 use stream_publisher::StreamContext;
@@ -212,7 +212,7 @@ impl Source {
         });
         if now >= self.judge_at {
             self.judge_at = next;
-            self.verifier.on_tick(now).iter().for_each(news::log);
+            self.verifier.on_tick(now).iter().for_each(screen_log::log);
         }
         // A screen may have come since that was set.
         self.judge_at = self.judge_at.min(next);

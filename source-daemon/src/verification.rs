@@ -73,11 +73,11 @@ impl Verifier {
     ) -> StreamHandle {
         let mut shared = self.shared();
         let stream = shared.state.add_stream(name.clone(), kind, epoch, input);
-        let audience = shared.state.audience(stream);
+        let demand = shared.state.demand(stream);
         StreamHandle {
-            proof: Arc::clone(self),
+            verifier: Arc::clone(self),
             stream,
-            audience,
+            demand,
         }
     }
 
@@ -95,8 +95,8 @@ impl Verifier {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn update(&self, news: impl FnOnce(&mut VerificationState) -> bool) {
-        if news(&mut self.shared().state) {
+    fn update(&self, change: impl FnOnce(&mut VerificationState) -> bool) {
+        if change(&mut self.shared().state) {
             self.wake.notify_one();
         }
     }
@@ -105,26 +105,29 @@ impl Verifier {
 /// What one stream tells the state.
 #[derive(Clone, Debug)]
 pub struct StreamHandle {
-    proof: Arc<Verifier>,
+    verifier: Arc<Verifier>,
     stream: StreamIndex,
-    audience: Arc<StreamDemand>,
+    demand: Arc<StreamDemand>,
 }
 
 impl StreamHandle {
     /// Whether anybody watches the stream.
     #[must_use]
-    pub fn audience(&self) -> &StreamDemand {
-        &self.audience
+    pub fn demand(&self) -> &StreamDemand {
+        &self.demand
     }
 
     /// A frame is about to be published.
     pub fn on_published(&self, frame: PublishedFrame) {
-        self.proof.shared().state.on_published(self.stream, frame);
+        self.verifier
+            .shared()
+            .state
+            .on_published(self.stream, frame);
     }
 
     /// What becomes of its input.
     pub fn on_input_status(&self, state: State, reason: &str) {
-        self.proof
+        self.verifier
             .shared()
             .state
             .on_input_status(self.stream, state, reason);

@@ -484,7 +484,7 @@ impl Streams {
 fn in_words(status: &Status) -> String {
     let state = match State::try_from(status.state) {
         _ if status.source_gone => "source gone",
-        state => state.unwrap_or(State::Unspecified).word(),
+        state => state.unwrap_or(State::Unspecified).label(),
     };
     if status.reason.is_empty() {
         state.to_owned()

@@ -133,7 +133,7 @@ fn stream(line: &Line) -> Value {
         "height": entry.size.1,
         "fps": tenths(line.fps),
         "nominal_fps": (entry.rate_millihertz > 0).then(|| f64::from(entry.rate_millihertz) / 1_000.0),
-        "state": entry.state.word(),
+        "state": entry.state.label(),
         "reason": entry.reason,
         "source_gone": entry.source_gone,
         "canary": (!line.canary.is_empty()).then_some(&line.canary),

@@ -188,7 +188,7 @@ fn judge(
             Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too_old", message).passing(1))
         }
         None => {
-            let state = entry.map(|entry| (entry.state.word(), entry.reason));
+            let state = entry.map(|entry| (entry.state.label(), entry.reason));
             let why = state
                 .map(|(state, reason)| format!(": it is {state} {reason}"))
                 .unwrap_or_default();

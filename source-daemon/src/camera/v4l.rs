@@ -24,7 +24,7 @@ use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC};
 
 use self::formats::{FormatRequest, Rate, Selection};
-use self::picture::Geometry;
+use self::frame::Geometry;
 use self::stream::Capture;
 use super::{Camera, CameraError, Input};
 

@@ -199,14 +199,14 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
         let first = pipeline
             .process(shot(Content::Raw, None), &mut raw, 0)
             .unwrap();
-        let corner = buffer::Rect {
+        let corner = pixel_buffer::Rect {
             x: 16,
             y: 16,
             width: 80,
             height: 16,
         };
         assert!(decoded(&first).mean_luma(corner) > 60);
-        let elsewhere = buffer::Rect {
+        let elsewhere = pixel_buffer::Rect {
             x: 0,
             y: 240,
             width: 400,

@@ -239,7 +239,7 @@ impl StreamPipeline {
         Some(format!(
             "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} overtaken before encoding, {} before sending",
             self.input,
-            state.word(),
+            state.label(),
             frames as f64 / length.as_secs_f64(),
             stats.subscribers,
             self.slot.replaced(),
@@ -249,7 +249,7 @@ impl StreamPipeline {
 }
 
 fn log(input: &str, status: &InputStatus) {
-    let state = status.state.word();
+    let state = status.state.label();
     match status.state {
         State::Live | State::Ended | State::Idle | State::Opening => {
             tracing::info!(input, state, reason = status.reason, "input");

@@ -14,7 +14,7 @@ use crate::publisher::Publisher;
 use crate::supervisor::InputStatus;
 use crate::verification::StreamHandle;
 use crate::verification::Verifier;
-use crate::verification::ground_truth::Published;
+use crate::verification::ground_truth::PublishedFrame;
 use crate::verification::state::Kind;
 
 /// A JPEG and what is known of it.
@@ -137,7 +137,7 @@ impl StreamPublisher {
         };
         // Before anybody can have seen it.
         let ball = picture.truth.and_then(ball);
-        self.handle.on_published(Published {
+        self.handle.on_published(PublishedFrame {
             number: picture.number,
             at: now,
             prepared_us,

@@ -251,7 +251,7 @@ impl Stage {
     }
 
     async fn until_state(&mut self, state: State) -> (CheckedFrame, Duration) {
-        self.until(state.word(), |frame| frame.header.state == state as i32)
+        self.until(state.label(), |frame| frame.header.state == state as i32)
             .await
     }
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::text::sanitize;
 use crate::verification::report::{Latency, Report, Screen, Stream};
+use crate::verification::sanitize::sanitize;
 
 /// A column: its title, and whether it is text, which stands on the left.
 const COLUMNS: [(&str, bool); 17] = [
@@ -32,7 +32,7 @@ const GAP: usize = 2;
 
 /// Streams, relays and a row for each screen.
 #[must_use]
-pub fn render(report: &Report) -> String {
+pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
     let up = age(report.uptime_s);
     let _ = writeln!(
@@ -70,7 +70,7 @@ fn stream_line(stream: &Stream) -> String {
     let reason = if stream.reason.is_empty() {
         String::new()
     } else {
-        format!(" ({})", clean(&stream.reason))
+        format!(" ({})", sanitize(&stream.reason))
     };
     let Stream {
         name,
@@ -97,10 +97,10 @@ fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
         if screen.name.is_empty() {
             dash()
         } else {
-            clean(&screen.name)
+            sanitize(&screen.name)
         },
-        clean(&screen.address),
-        clean(&screen.stream),
+        sanitize(&screen.address),
+        sanitize(&screen.stream),
         health(screen),
         pixels(errors.map(|errors| errors.now)),
         pixels(errors.map(|errors| errors.mean)),
@@ -123,10 +123,10 @@ fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
 
 /// The health, by how much it is late, and whether it has gone.
 #[must_use]
-pub fn health(screen: &Screen) -> String {
+pub(super) fn health(screen: &Screen) -> String {
     let feedback = match screen.late_by_ms {
         Some(late) => format!("late by {late:.0} ms"),
-        None => clean(&screen.health),
+        None => sanitize(&screen.health),
     };
     if screen.left_s.is_some() {
         format!("{feedback}, gone")
@@ -188,8 +188,8 @@ fn aligned(rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Errors, Frames, Percentiles, Shown};
     use super::*;
+    use crate::verification::report::{Errors, Frames, Percentiles, Shown};
 
     fn percentiles(p50: f64) -> Percentiles {
         Percentiles {

@@ -98,16 +98,16 @@ impl Verify {
             return Ok(());
         }
         if self.json {
-            return print(&format!("{}\n", serde_json::to_string_pretty(judgement)?));
+            return print(&format!("{}\n", serde_json::to_string_pretty(assessment)?));
         }
-        print(&render(judgement))
+        print(&render(assessment))
     }
 }
 
 /// A line for each viewer, and the sentence.
-fn render(judgement: &Judgement) -> String {
+fn render(assessment: &Assessment) -> String {
     let rows: Vec<[String; 7]> = std::iter::once(TITLES.map(str::to_owned))
-        .chain(judgement.screens.iter().map(cells))
+        .chain(assessment.screens.iter().map(cells))
         .collect();
     let widths: [usize; 7] = std::array::from_fn(|column| {
         rows.iter()
@@ -116,7 +116,7 @@ fn render(judgement: &Judgement) -> String {
             .unwrap_or_default()
     });
     let mut text = String::new();
-    for row in rows.iter().filter(|_| !judgement.screens.is_empty()) {
+    for row in rows.iter().filter(|_| !assessment.screens.is_empty()) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
             let fill = width - cell.chars().count();
@@ -124,7 +124,7 @@ fn render(judgement: &Judgement) -> String {
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    let _ = writeln!(text, "{}.", judgement.sentence);
+    let _ = writeln!(text, "{}.", assessment.summary);
     text
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Stream {
     pub(super) name: StreamName,
     pub(super) kind: Kind,
     pub(super) truths: GroundTruth,
-    pub(super) audience: Arc<StreamDemand>,
+    pub(super) demand: Arc<StreamDemand>,
     pub(super) state: State,
     pub(super) reason: String,
     pub(super) input: String,
@@ -125,7 +125,7 @@ impl VerificationState {
             name,
             kind,
             truths: GroundTruth::new(epoch),
-            audience: Arc::default(),
+            demand: Arc::default(),
             state: State::Opening,
             reason: String::new(),
             input: input.to_owned(),
@@ -136,8 +136,8 @@ impl VerificationState {
 
     /// Whether anybody watches a stream.
     #[must_use]
-    pub fn audience(&self, stream: StreamIndex) -> Arc<StreamDemand> {
-        Arc::clone(&self.streams[stream.0].audience)
+    pub fn demand(&self, stream: StreamIndex) -> Arc<StreamDemand> {
+        Arc::clone(&self.streams[stream.0].demand)
     }
 
     /// Whether there is a screen to judge, or one that left lately.
@@ -270,7 +270,7 @@ impl VerificationState {
                 viewers = viewers.saturating_add(by_udp);
                 clients = clients.saturating_add(by_http);
             }
-            changed |= stream.audience.set(wanted, viewers, clients);
+            changed |= stream.demand.set(wanted, viewers, clients);
         }
         changed
     }

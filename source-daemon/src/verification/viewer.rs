@@ -246,10 +246,10 @@ impl Viewer {
                 self.kinds.mismatched += 1;
             }
             FrameLookup::Found(ordinal, _) if !self.answered.mark(ordinal) => {
-                self.kinds.mismatched += 1
+                self.kinds.mismatched += 1;
             }
             FrameLookup::Found(ordinal, frame) => {
-                self.on_answer(reference, ordinal, &frame, detection)
+                self.on_answer(reference, ordinal, &frame, detection);
             }
         }
     }

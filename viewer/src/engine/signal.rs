@@ -148,7 +148,7 @@ pub const fn state_word(state: State) -> &'static str {
         // Not to be taken for a relay that is busy.
         State::Busy => "busy-device",
         State::WrongFormat => "wrong-format",
-        other => other.word(),
+        other => other.label(),
     }
 }
 

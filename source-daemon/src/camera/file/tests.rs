@@ -84,7 +84,7 @@ fn play(input: &mut FileInput, most: u64) -> (Vec<(u64, Vec<u8>)>, Option<Camera
     let (mut delivered, mut number) = (Vec::new(), 0);
     while number < most {
         match camera.next(number, &mut Raw::default()) {
-            Ok(Shot {
+            Ok(CapturedFrame {
                 skipped,
                 content: Content::Jpeg(jpeg),
                 ..

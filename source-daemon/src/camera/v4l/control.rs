@@ -100,17 +100,13 @@ fn number(key: &str) -> Option<u32> {
 fn settable(control: &Description) -> bool {
     let kind = matches!(
         control.typ,
-        Type::Integer
-            | Type::Integer64
-            | Type::Boolean
-            | Type::SupportedFormats
-            | Type::IntegerMenu
+        Type::Integer | Type::Integer64 | Type::Boolean | Type::Menu | Type::IntegerMenu
     );
     kind && !control.flags.intersects(Flags::DISABLED | Flags::READ_ONLY)
 }
 
 fn is_switch(control: &Description) -> bool {
-    matches!(control.typ, Type::Boolean | Type::SupportedFormats)
+    matches!(control.typ, Type::Boolean | Type::Menu)
 }
 
 fn takes(control: &Description, value: i64) -> bool {
@@ -167,7 +163,7 @@ mod tests {
                 (1, MenuItem::Name("Manual".into())),
                 (3, MenuItem::Name("Aperture".into())),
             ]),
-            ..control(0x009a_0901, "Auto Exposure", Type::SupportedFormats, 0, 3)
+            ..control(0x009a_0901, "Auto Exposure", Type::Menu, 0, 3)
         };
         vec![
             control(0x0098_0900, "Brightness", Type::Integer, 0, 255),

@@ -211,7 +211,7 @@ impl VerificationState {
 }
 
 fn told_stream(stream: &Stream) -> report::Stream {
-    let (viewers, clients) = stream.audience.counts();
+    let (viewers, clients) = stream.demand.counts();
     report::Stream {
         name: stream.name.to_string(),
         canary: stream.kind == Kind::Canary,
@@ -221,7 +221,7 @@ fn told_stream(stream: &Stream) -> report::Stream {
         epoch: format!("{:016x}", stream.truths.epoch()),
         frames_published: stream.truths.total(),
         truth_known: stream.truths.has_truth(),
-        watched: stream.audience.is_watched(),
+        watched: stream.demand.is_watched(),
         viewers,
         clients,
     }

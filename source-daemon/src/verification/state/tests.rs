@@ -24,7 +24,7 @@ fn truth(number: u64) -> Ball {
 }
 
 /// A ball and its canary, of which nothing was published yet.
-fn state() -> VerificationState {
+fn verification() -> VerificationState {
     let mut state = VerificationState::new(at(0), LIMITS, 30);
     state.add_stream("cam".parse().unwrap(), Kind::Main, EPOCH, "ball");
     state.add_stream("cam.canary".parse().unwrap(), Kind::Canary, EPOCH, "ball");
@@ -32,14 +32,20 @@ fn state() -> VerificationState {
     state
 }
 
-fn publish(state: &mut VerificationState, stream: StreamIndex, number: u64, now: u64, ball: bool) {
+fn publish(
+    verification: &mut VerificationState,
+    stream: StreamIndex,
+    number: u64,
+    now: u64,
+    ball: bool,
+) {
     let frame = PublishedFrame {
         number,
         at: at(now),
         prepared_us: 1000,
         ball: ball.then(|| truth(number)),
     };
-    state.on_published(stream, frame);
+    verification.on_published(stream, frame);
 }
 
 fn detection(number: u64, offset: f32) -> Detection {
@@ -77,18 +83,18 @@ fn feedback(relay: u64, viewers: Vec<ViewerReport>) -> FeedbackReport {
 }
 
 /// The health of the viewers in the books, in the order in which they came.
-fn health(state: &mut VerificationState, now: u64) -> Vec<String> {
-    state.on_tick(at(now));
-    let mut screens = state.report(at(now)).screens;
+fn health(verification: &mut VerificationState, now: u64) -> Vec<String> {
+    verification.on_tick(at(now));
+    let mut screens = verification.report(at(now)).screens;
     screens.sort_by_key(|screen| screen.row);
     screens.into_iter().map(|screen| screen.health).collect()
 }
 
 #[test]
 fn a_liar_changes_its_own_row_and_no_other() {
-    let mut state = state();
+    let mut verification = verification();
     for number in 0..30 {
-        publish(&mut state, MAIN, number, number * 33, true);
+        publish(&mut verification, MAIN, number, number * 33, true);
         let honest = seen("cam", 1, vec![detection(number, 0.25)]);
         let liar = seen(
             "cam",
@@ -100,45 +106,41 @@ fn a_liar_changes_its_own_row_and_no_other() {
             ],
         );
         let nobody = seen("other", 3, vec![detection(number, 0.0)]);
-        state.on_feedback(at(number * 33), 5, &feedback(1, vec![honest, liar, nobody]));
+        verification.on_feedback(at(number * 33), 5, &feedback(1, vec![honest, liar, nobody]));
     }
-    assert_eq!(health(&mut state, 1000), ["right picture", "wrong"]);
-    let verdicts = state.verdicts(at(1000), 5);
-    let newest_answers: Vec<_> = verdicts
+    assert_eq!(health(&mut verification, 1000), ["right picture", "wrong"]);
+    let verdicts = verification.verdicts(at(1000), 5);
+    let events: Vec<_> = verdicts
         .iter()
-        .map(|newest_answers| (newest_answers.viewer, newest_answers.verdict.unwrap()))
+        .map(|events| (events.viewer, events.verdict.unwrap()))
         .collect();
     assert_eq!(
-        (
-            newest_answers[0].0,
-            newest_answers[0].1.health,
-            newest_answers[0].1.max
-        ),
+        (events[0].0, events[0].1.health, events[0].1.max),
         (1, Health::Right as i32, 0.25)
     );
     assert_eq!(
         (
-            newest_answers[0].1.latency_us,
-            newest_answers[0].1.count,
-            newest_answers[0].1.deviation
+            events[0].1.latency_us,
+            events[0].1.count,
+            events[0].1.deviation
         ),
         (21_000, 30, 0.0)
     );
     assert_eq!(
-        (
-            newest_answers[1].0,
-            newest_answers[1].1.health,
-            newest_answers[1].1.error
-        ),
+        (events[1].0, events[1].1.health, events[1].1.error),
         (2, Health::Wrong as i32, 500.0)
     );
     assert_eq!(
-        state.verdicts(at(1000), 6),
+        verification.verdicts(at(1000), 6),
         [],
-        "another relay is told nothing of them"
+        "another relay is events nothing of them"
     );
-    assert_eq!(state.verdicts(at(5000), 5), [], "and nobody what is old");
-    let report = state.report(at(1000));
+    assert_eq!(
+        verification.verdicts(at(5000), 5),
+        [],
+        "and nobody what is old"
+    );
+    let report = verification.report(at(1000));
     let row = |name: &str| {
         report
             .screens
@@ -157,19 +159,19 @@ fn a_liar_changes_its_own_row_and_no_other() {
 
 #[test]
 fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measured() {
-    let mut state = state();
+    let mut verification = verification();
     let silent = ViewerReport {
         screen: 0,
         ..seen("cam", 2, Vec::new())
     };
     for number in 0..150 {
-        publish(&mut state, MAIN, number, number * 33, true);
+        publish(&mut verification, MAIN, number, number * 33, true);
         let detections = if number < 30 {
             vec![detection(number, 0.0)]
         } else {
             Vec::new()
         };
-        state.on_feedback(
+        verification.on_feedback(
             at(number * 33),
             5,
             &feedback(1, vec![seen("cam", 1, detections), silent.clone()]),
@@ -180,13 +182,13 @@ fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measure
             "right picture"
         };
         assert_eq!(
-            health(&mut state, number * 33),
+            health(&mut verification, number * 33),
             [expected, "not measured"],
             "{number}"
         );
     }
     assert!(
-        state.report(at(150 * 33)).screens[0]
+        verification.report(at(150 * 33)).screens[0]
             .seconds
             .last()
             .unwrap()
@@ -196,15 +198,15 @@ fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measure
 
 #[test]
 fn a_source_that_publishes_nothing_makes_nobody_blind() {
-    let mut state = state();
-    publish(&mut state, MAIN, 0, 0, true);
-    state.on_feedback(
+    let mut verification = verification();
+    publish(&mut verification, MAIN, 0, 0, true);
+    verification.on_feedback(
         at(10),
         5,
         &feedback(1, vec![seen("cam", 1, vec![detection(0, 0.0)])]),
     );
-    assert_eq!(health(&mut state, 100), ["right picture"]);
-    assert_eq!(health(&mut state, 60_000), ["not measured"]);
+    assert_eq!(health(&mut verification, 100), ["right picture"]);
+    assert_eq!(health(&mut verification, 60_000), ["not measured"]);
 }
 
 #[test]
@@ -215,13 +217,13 @@ fn a_canary_tells_of_the_picture_beside_it() {
         (2800, 40_000, State::Live, "blind"),
         (2800, 40_000, State::Unplugged, "right picture"),
     ] {
-        let mut state = state();
-        state.on_input_status(MAIN, state, "");
+        let mut verification = verification();
+        verification.on_input_status(MAIN, state, "");
         for number in 0..90 {
-            publish(&mut state, MAIN, number, number * 33, false);
+            publish(&mut verification, MAIN, number, number * 33, false);
         }
         for number in 0..15 {
-            publish(&mut state, CANARY, number, number * 200, true);
+            publish(&mut verification, CANARY, number, number * 200, true);
             let shown = 90;
             let canary_status = Some(CanaryStatus {
                 stream: "cam".into(),
@@ -234,10 +236,10 @@ fn a_canary_tells_of_the_picture_beside_it() {
                 canary_status,
                 ..seen("cam.canary", 1, vec![detection(number, 0.1)])
             };
-            state.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
+            verification.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
         }
         assert_eq!(
-            health(&mut state, 2950),
+            health(&mut verification, 2950),
             [expected],
             "{silent_ms} {age_us} {state:?}"
         );
@@ -246,34 +248,34 @@ fn a_canary_tells_of_the_picture_beside_it() {
 
 #[test]
 fn a_viewer_of_the_canary_that_never_tells_is_blind() {
-    let mut state = state();
+    let mut verification = verification();
     for number in 0..20 {
-        publish(&mut state, CANARY, number, number * 200, true);
+        publish(&mut verification, CANARY, number, number * 200, true);
         let seen = ViewerReport {
             screen: 0,
             ..seen("cam.canary", 1, Vec::new())
         };
-        state.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
+        verification.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
     }
-    assert_eq!(health(&mut state, 4000), ["blind"]);
+    assert_eq!(health(&mut verification, 4000), ["blind"]);
 }
 
 #[test]
 fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
-    let mut state = state();
+    let mut verification = verification();
     for number in 0..150 {
-        publish(&mut state, MAIN, number, number * 33, true);
+        publish(&mut verification, MAIN, number, number * 33, true);
         let (first, second) = if number < 30 {
             (vec![detection(number, 0.0)], vec![])
         } else {
             (vec![], vec![detection(number, 0.0)])
         };
-        state.on_feedback(
+        verification.on_feedback(
             at(number * 33),
             5,
             &feedback(1, vec![seen("cam", 1, first)]),
         );
-        state.on_feedback(
+        verification.on_feedback(
             at(number * 33),
             6,
             &feedback(
@@ -286,10 +288,10 @@ fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
         );
     }
     assert_eq!(
-        health(&mut state, 150 * 33),
+        health(&mut verification, 150 * 33),
         ["not measured", "right picture"]
     );
-    let report = state.report(at(150 * 33));
+    let report = verification.report(at(150 * 33));
     assert_eq!(
         report.screens[0].screen, report.screens[1].screen,
         "it is one screen"
@@ -298,22 +300,22 @@ fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
 
 #[test]
 fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
-    let mut state = state();
-    publish(&mut state, MAIN, 0, 0, true);
-    state.on_feedback(
+    let mut verification = verification();
+    publish(&mut verification, MAIN, 0, 0, true);
+    verification.on_feedback(
         at(10),
         5,
         &feedback(1, vec![seen("cam", 1, vec![detection(0, 0.0)])]),
     );
-    state.on_gone(at(500), 5);
-    publish(&mut state, MAIN, 1, 900, true);
-    state.on_feedback(
+    verification.on_gone(at(500), 5);
+    publish(&mut verification, MAIN, 1, 900, true);
+    verification.on_feedback(
         at(1000),
         6,
         &feedback(2, vec![seen("cam", 1, vec![detection(1, 0.0)])]),
     );
-    state.on_tick(at(1000));
-    let report = state.report(at(1000));
+    verification.on_tick(at(1000));
+    let report = verification.report(at(1000));
     assert_eq!(
         report
             .screens
@@ -322,9 +324,9 @@ fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
             .collect::<Vec<_>>(),
         [None, Some(0.5)]
     );
-    state.on_tick(at(500) + LEFT_KEPT);
+    verification.on_tick(at(500) + LEFT_KEPT);
     assert_eq!(
-        state.report(at(500) + LEFT_KEPT).screens.len(),
+        verification.report(at(500) + LEFT_KEPT).screens.len(),
         1,
         "they are forgotten after a while"
     );
@@ -332,54 +334,62 @@ fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
 
 #[test]
 fn detections_of_the_last_run_of_the_source_are_mismatched_and_make_nobody_wrong() {
-    let mut state = state();
-    publish(&mut state, MAIN, 0, 0, true);
+    let mut verification = verification();
+    publish(&mut verification, MAIN, 0, 0, true);
     let old = Detection {
         epoch: EPOCH - 1,
         ..detection(0, 99.0)
     };
-    state.on_feedback(
+    verification.on_feedback(
         at(10),
         5,
         &feedback(1, vec![seen("cam", 1, vec![old, detection(0, 0.0)])]),
     );
-    assert_eq!(health(&mut state, 20), ["right picture"]);
-    assert_eq!(state.report(at(20)).screens[0].frames.mismatched, 1);
+    assert_eq!(health(&mut verification, 20), ["right picture"]);
+    assert_eq!(verification.report(at(20)).screens[0].frames.mismatched, 1);
 }
 
 #[test]
 fn a_relay_that_invents_viewers_fills_no_more_than_its_share() {
-    let mut state = state();
+    let mut verification = verification();
     let invented = |from: u64| {
         (from..from + 128)
             .map(|viewer| seen("cam", viewer, Vec::new()))
             .collect()
     };
     for from in 0..40 {
-        state.on_feedback(at(from), 1, &feedback(1, invented(from * 128)));
+        verification.on_feedback(at(from), 1, &feedback(1, invented(from * 128)));
     }
-    assert_eq!(state.rows.len(), MAX_VIEWERS);
+    assert_eq!(verification.rows.len(), MAX_VIEWERS);
     for from in 0..3 {
-        state.on_feedback(at(100 + from), 2, &feedback(2, invented(from * 128)));
+        verification.on_feedback(at(100 + from), 2, &feedback(2, invented(from * 128)));
     }
-    let of =
-        |state: &VerificationState, peer| state.rows.keys().filter(|key| key.peer == peer).count();
-    assert_eq!((of(&state, 1), of(&state, 2)), (MAX_VIEWERS - 384, 384));
-    state.on_feedback(at(200), 1, &feedback(1, invented(1 << 20)));
+    let of = |verification: &VerificationState, peer| {
+        verification
+            .rows
+            .keys()
+            .filter(|key| key.peer == peer)
+            .count()
+    };
     assert_eq!(
-        (of(&state, 1), of(&state, 2)),
+        (of(&verification, 1), of(&verification, 2)),
+        (MAX_VIEWERS - 384, 384)
+    );
+    verification.on_feedback(at(200), 1, &feedback(1, invented(1 << 20)));
+    assert_eq!(
+        (of(&verification, 1), of(&verification, 2)),
         (MAX_VIEWERS - 384, 384),
         "and it takes none of theirs back"
     );
-    assert!(state.report(at(300)).screens_refused > 4000);
+    assert!(verification.report(at(300)).screens_refused > 4000);
 }
 
 #[test]
 fn who_watches_is_the_sum_over_relays_and_peers_that_say_nothing() {
-    let mut state = state();
-    let (main, canary) = (state.audience(MAIN), state.audience(CANARY));
+    let mut verification = verification();
+    let (main, canary) = (verification.demand(MAIN), verification.demand(CANARY));
     assert!(
-        state.on_subscriptions(1, &[Vec::new()]),
+        verification.on_subscriptions(1, &[Vec::new()]),
         "it may be somebody who looks"
     );
     assert!(main.is_watched() && canary.is_watched());
@@ -395,45 +405,45 @@ fn who_watches_is_the_sum_over_relays_and_peers_that_say_nothing() {
         viewers: Vec::new(),
     };
     assert!(
-        state.on_feedback(at(0), 1, &says(1, vec![demand("cam", 0, 0)])),
+        verification.on_feedback(at(0), 1, &says(1, vec![demand("cam", 0, 0)])),
         "it is a relay, and nobody looks"
     );
     assert!(!main.is_watched() && !canary.is_watched());
-    assert!(state.on_feedback(
+    assert!(verification.on_feedback(
         at(0),
         2,
         &says(2, vec![demand("cam", 3, 0), demand("cam.canary", 2, 0)])
     ));
     assert!(
-        !state.on_feedback(at(0), 1, &says(1, vec![demand("cam", 1, 4)])),
+        !verification.on_feedback(at(0), 1, &says(1, vec![demand("cam", 1, 4)])),
         "one more is no news"
     );
     assert_eq!((main.counts(), canary.counts()), ((4, 4), (2, 0)));
-    assert!(state.on_gone(at(0), 2));
+    assert!(verification.on_gone(at(0), 2));
     assert!(main.is_watched() && !canary.is_watched());
-    assert!(state.on_gone(at(0), 1) && !main.is_watched());
+    assert!(verification.on_gone(at(0), 1) && !main.is_watched());
 }
 
 #[test]
 fn the_log_tells_each_change_once_and_sums_the_rest() {
-    let mut state = state();
-    let mut newest_answers = Vec::new();
+    let mut verification = verification();
+    let mut events = Vec::new();
     for number in 0..600_u64 {
         let now = number * 50;
-        publish(&mut state, MAIN, number, now, true);
+        publish(&mut verification, MAIN, number, now, true);
         let error = if (200..210).contains(&number) {
             50.0
         } else {
             0.0
         };
-        state.on_feedback(
+        verification.on_feedback(
             at(now),
             5,
             &feedback(1, vec![seen("cam", 1, vec![detection(number, error)])]),
         );
-        newest_answers.extend(state.on_tick(at(now)));
+        events.extend(verification.on_tick(at(now)));
     }
-    let changes: Vec<_> = newest_answers
+    let changes: Vec<_> = events
         .iter()
         .filter_map(|news| {
             if let LogEvent::HealthChange(change, _) = news {
@@ -451,13 +461,13 @@ fn the_log_tells_each_change_once_and_sums_the_rest() {
             ("wrong", "right picture")
         ]
     );
-    let sums = newest_answers
+    let sums = events
         .iter()
         .filter(|news| matches!(news, LogEvent::Summary(summary) if summary.stream == "cam"))
         .count();
     assert_eq!(sums, 3);
     assert!(
-        newest_answers.len() == changes.len() + sums,
-        "nothing is told of the canary, which nobody watches: {told:?}"
+        events.len() == changes.len() + sums,
+        "nothing is events of the canary, which nobody watches: {events:?}"
     );
 }

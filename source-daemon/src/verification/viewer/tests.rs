@@ -377,10 +377,10 @@ fn no_flood_of_lies_breaks_the_books() {
             .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % bound
     };
-    let mut truths = Truths::new(EPOCH);
+    let mut truths = GroundTruth::new(EPOCH);
     let mut viewer = viewer(&truths);
     for step in 0..20_000_u64 {
-        truths.on_published(Published {
+        truths.on_published(PublishedFrame {
             number: step * 2,
             at: at(step),
             prepared_us: 0,
@@ -421,7 +421,7 @@ fn no_flood_of_lies_breaks_the_books() {
             },
             &seen,
         );
-        let Kinds {
+        let DetectionCounts {
             received,
             answered,
             found,
