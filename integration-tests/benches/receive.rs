@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use fanlight_proto::datagram::DATA_BYTES;
 use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_relay::udp::{Socket, bind};
-use fanlight_viewer::udp::{self, Trains};
+use fanlight_viewer::udp::{self, GroBatches};
 use measure::{cpu_nanos, median};
 use readers::Reader;
 use tokio::runtime::Runtime;
@@ -159,7 +159,9 @@ fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
             sender.send_to(&[0; DATA_BYTES], to)?;
         }
         let mut held = 0;
-        readers::drain(runtime, &receiver, &mut Trains::default(), |_| held += 1);
+        readers::drain(runtime, &receiver, &mut GroBatches::default(), |_| {
+            held += 1
+        });
         println!(
             "asked for {asked:>8} bytes: lost {:>3} of {count} datagrams",
             count - held

@@ -241,6 +241,7 @@ pub struct Report {
     pub repairs: Repairs,
     pub paths: Vec<Way>,
     pub decode: Decoding,
+    #[serde(rename = "link_states")]
     pub signals: Vec<SignalChange>,
     pub tracking: Option<Tracking>,
     pub recording: Option<Recording>,

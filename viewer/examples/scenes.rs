@@ -16,7 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use fanlight_proto::message::FrameId;
 use fanlight_viewer::decode::Decoder;
-use fanlight_viewer::feed::{Feed, Scene, Shown};
+use fanlight_viewer::scene::{Scene, SceneSlot, Shown};
 use fanlight_viewer::window::{self, Options};
 use turbojpeg::{Compressor, Image, PixelFormat};
 
@@ -32,15 +32,15 @@ const BARS: [[u8; 3]; 7] = [
 
 fn main() -> anyhow::Result<()> {
     let options = options()?;
-    let feed = Arc::new(Feed::new());
-    let teller = Arc::clone(&feed);
+    let scenes = Arc::new(SceneSlot::new());
+    let teller = Arc::clone(&scenes);
     std::thread::spawn(move || {
         if let Err(error) = publish_lines(&teller) {
             eprintln!("{error:#}");
         }
         teller.close();
     });
-    window::run(&options, &feed, &mut |id, _| {
+    window::run(&options, &scenes, &mut |id, _| {
         let mut out = std::io::stdout().lock();
         // Whoever started this may have stopped listening.
         let _ = writeln!(out, "presented {}", id.number).and_then(|()| out.flush());
@@ -77,36 +77,36 @@ fn options() -> anyhow::Result<Options> {
     Ok(options)
 }
 
-fn publish_lines(feed: &Feed) -> anyhow::Result<()> {
+fn publish_lines(scenes: &SceneSlot) -> anyhow::Result<()> {
     let mut decoder = Decoder::new();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         match line.split_once(' ') {
             Some(("picture", words)) => {
-                let _ = feed.publish(Scene::Picture(shown(words, feed, &mut decoder)?));
+                let _ = scenes.publish(Scene::Picture(shown(words, scenes, &mut decoder)?));
             }
             Some(("message", words)) => {
                 let (title, reason) = words.split_once('|').context("a message is TITLE|REASON")?;
-                feed.publish(Scene::Message {
+                scenes.publish(Scene::Message {
                     title: title.into(),
                     reason: reason.into(),
                 });
             }
-            Some(("statistics", words)) => feed.set_statistics(words.replace("; ", "\n")),
+            Some(("statistics", words)) => scenes.set_statistics(words.replace("; ", "\n")),
             _ => bail!("not understood: {line}"),
         }
     }
     Ok(())
 }
 
-fn shown(words: &str, feed: &Feed, decoder: &mut Decoder) -> anyhow::Result<Shown> {
+fn shown(words: &str, scenes: &SceneSlot, decoder: &mut Decoder) -> anyhow::Result<Shown> {
     let (number, size) = words
         .split_once(' ')
         .context("a picture is NUMBER WIDTHxHEIGHT")?;
     let (width, height) = size.split_once('x').context("a size is WIDTHxHEIGHT")?;
     let jpeg = bars(width.parse()?, height.parse()?)?;
-    let mut picture = feed.spare();
-    decoder.decode_for(&jpeg, feed.target(), &mut picture)?;
+    let mut picture = scenes.spare();
+    decoder.decode_for(&jpeg, scenes.target(), &mut picture)?;
     let id = FrameId {
         epoch: 1,
         number: number.parse()?,

@@ -6,7 +6,7 @@ use fanlight_scaling::{Place, Scaler};
 use crate::picture::Picture;
 
 mod glyph;
-pub(crate) mod words;
+pub(crate) mod text;
 
 /// A colour as `0x00RRGGBB`.
 pub(crate) type Colour = u32;

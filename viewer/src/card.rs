@@ -1,6 +1,6 @@
 //! What stands in place of a picture, and what is written over one.
 
-use crate::canvas::words::{Words, letter_width};
+use crate::canvas::text::{TextBlock, letter_width};
 use crate::canvas::{Area, Canvas, Colour};
 
 const BACKGROUND: Colour = 0x11_15_1c;
@@ -34,11 +34,11 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
     let room = width * 86 / 100;
     let letters = title.chars().count().max(12);
     let size = (height / 8).min(room * 4 / 3 / letters).max(SMALLEST);
-    let title = Words::wrapped(title, size, room / letter_width(size), 2);
+    let title = TextBlock::wrapped(title, size, room / letter_width(size), 2);
     let size = (size * 45 / 100)
         .max((height / 40).min(room / 24))
         .max(SMALLEST);
-    let reason = Words::wrapped(reason, size, room / letter_width(size), REASON_LINES);
+    let reason = TextBlock::wrapped(reason, size, room / letter_width(size), REASON_LINES);
 
     let (gap, line) = (title.size * 7 / 10, (title.size / 12).max(1));
     let total = title.height() + gap + line + gap + reason.height();
@@ -80,11 +80,11 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
 /// Writes `text`, line by line, on a dark ground in a corner, over whatever is there.
 pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, corner: Corner) {
     let size = (canvas.height() / 40).clamp(SMALLEST, 32);
-    let words = Words::lines_of(text, size);
-    if words.height() == 0 {
+    let block = TextBlock::lines_of(text, size);
+    if block.height() == 0 {
         return;
     }
-    let (width, height) = (words.width() + 2 * size, words.height() + 2 * size);
+    let (width, height) = (block.width() + 2 * size, block.height() + 2 * size);
     let (right, below) = (
         canvas.width().saturating_sub(width + size),
         canvas.height().saturating_sub(height + size),
@@ -104,7 +104,7 @@ pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, corner: Corner) {
         PANEL,
         PANEL_OPACITY,
     );
-    words.draw_from_left(
+    block.draw_from_left(
         canvas,
         Area {
             x: x + size,

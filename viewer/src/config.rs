@@ -11,7 +11,7 @@ use fanlight_proto::handshake::{PublicKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
-use crate::engine::{self, EngineConfig, MAX_PATHS, Wish};
+use crate::engine::{self, EngineConfig, MAX_PATHS, Request};
 use crate::load::Load;
 use crate::record;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
@@ -120,7 +120,7 @@ pub fn trackers(config: &Config) -> Option<Plan> {
 /// When the system has no socket to give.
 pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
     Ok(EngineConfig {
-        wish: Wish::Stream(config.stream.clone().map(|name| name.0)),
+        request: Request::Stream(config.stream.clone().map(|name| name.0)),
         name: screen_name(config),
         max_frame_bytes: config.max_frame_bytes,
         receive_capacity: route

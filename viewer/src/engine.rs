@@ -1,12 +1,12 @@
 //! The viewer's side of the conversation with a relay, without socket, clock or thread: datagrams and moments come in;
-//! datagrams, frames and signals go out. Whatever restarts, in any order, the engine joins again by itself.
+//! datagrams, frames and link states go out. Whatever restarts, in any order, the engine joins again by itself.
 
 mod detections;
 mod group;
-mod joining;
+mod join_attempt;
+mod link_state;
 mod path;
 mod session;
-mod signal;
 mod standby;
 mod summary;
 #[cfg(test)]
@@ -25,27 +25,27 @@ use fanlight_proto::reassembly::{CompleteFrame, Losses, Reassembly};
 use fanlight_proto::secrets::Secrets;
 
 pub use detections::DetectionCounts;
-use detections::Outgoing;
-use joining::Jitter;
+use detections::DetectionSender;
+use join_attempt::SplitMix64;
+pub use link_state::{LinkState, state_word};
 use path::Path;
 pub use path::PathSummary;
 use session::{Session, Withheld};
-pub use signal::{Signal, state_word};
 use standby::Standby;
-pub use summary::{Arrived, ClockOffset, Presentation, Summary};
+pub use summary::{ClockOffset, Presentation, ReceivedFrame, Summary};
 
 /// Relays that one viewer receives from at a time.
 pub const MAX_PATHS: usize = 4;
 
 /// A viewer that may show any stream stays with the one it got until that is unknown for so long.
-const STREAM_LOYALTY: Duration = Duration::from_secs(3);
+const STREAM_STICKINESS: Duration = Duration::from_secs(3);
 
 /// A path of which nothing came for so long is asked for shards only when there is no other.
 const SILENT_PATH: Duration = Duration::from_millis(150);
 
 /// What to ask a relay for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Request {
     /// A stream; none: whichever the relay has first.
     Stream(Option<StreamName>),
     /// The list of its streams, and no session.
@@ -66,7 +66,7 @@ pub enum Redundancy {
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// What to ask for.
-    pub wish: Wish,
+    pub request: Request,
     /// What the operator calls this screen; cut to [`MAX_VIEWER_NAME`] bytes.
     pub name: String,
     /// Frames of more bytes are refused.
@@ -85,10 +85,10 @@ pub enum Output {
     /// This datagram goes to the relay of this path.
     Send(usize, Vec<u8>),
     /// A frame is whole.
-    Frame(Arrived),
-    /// The signal is now this.
-    Signal(Signal),
-    /// The answer to [`Wish::List`]: streams, and how many there are in all.
+    Frame(ReceivedFrame),
+    /// The link state is now this.
+    LinkState(LinkState),
+    /// The answer to [`Request::List`]: streams, and how many there are in all.
     List(Vec<StreamInfo>, u32),
     /// Path `.0` may get its media by this group: join it if possible, and say so by [`Engine::on_group_joined`]. Stay in
     /// no other on account of this path.
@@ -101,18 +101,20 @@ pub enum Output {
 #[derive(Debug)]
 struct Shared {
     config: EngineConfig,
-    jitter: Jitter,
+    rng: SplitMix64,
     secrets: Secrets,
     /// The stream that a viewer of any stream stays with, and since when no relay knows it.
-    loyal_to: Option<(StreamName, Option<Time>)>,
+    sticky_stream: Option<(StreamName, Option<Time>)>,
     outputs: VecDeque<Output>,
 }
 
 impl Shared {
     /// The stream to ask for by name; empty: any.
     fn wanted(&self) -> &str {
-        match (&self.config.wish, &self.loyal_to) {
-            (Wish::Stream(Some(name)), _) | (Wish::Stream(None), Some((name, _))) => name.as_str(),
+        match (&self.config.request, &self.sticky_stream) {
+            (Request::Stream(Some(name)), _) | (Request::Stream(None), Some((name, _))) => {
+                name.as_str()
+            }
             _ => "",
         }
     }
@@ -129,10 +131,10 @@ pub struct Engine {
     withheld_before: Withheld,
     /// The frame last asked for again, and of which path.
     repaired: Option<(FrameId, usize)>,
-    signal: Signal,
-    signal_until: Option<Time>,
+    link_state: LinkState,
+    link_state_until: Option<Time>,
     presentation: Presentation,
-    outgoing: Outgoing,
+    detection_sender: DetectionSender,
     stream: Option<StreamName>,
     foreign: u64,
 }
@@ -148,27 +150,27 @@ impl Engine {
         accesses.truncate(MAX_PATHS);
         let standby = config.redundancy == Redundancy::Standby && accesses.len() > 1;
         let mut secrets = Secrets::new(seed);
-        let mut jitter = Jitter::new(secrets.number());
+        let mut rng = SplitMix64::new(secrets.number());
         let paths = accesses.into_iter().enumerate();
         Self {
             reassembly: Reassembly::new(config.max_frame_bytes.min(MAX_FRAME_BYTES)),
             paths: paths
-                .map(|(at, access)| Path::new(at, access, jitter.next(), standby && at > 0))
+                .map(|(at, access)| Path::new(at, access, rng.next(), standby && at > 0))
                 .collect(),
             standby: standby.then(Standby::default),
             shared: Shared {
                 config,
-                jitter,
+                rng,
                 secrets,
-                loyal_to: None,
+                sticky_stream: None,
                 outputs: VecDeque::new(),
             },
             withheld_before: Withheld::default(),
             repaired: None,
-            signal: Signal::default(),
-            signal_until: None,
+            link_state: LinkState::default(),
+            link_state_until: None,
             presentation: Presentation::default(),
-            outgoing: Outgoing::default(),
+            detection_sender: DetectionSender::default(),
             stream: None,
             foreign: 0,
         }
@@ -229,9 +231,14 @@ impl Engine {
         let paths = self.paths.iter().filter_map(Path::next_deadline);
         paths
             .chain(
-                [repair, standby, self.detections_due(), self.signal_until]
-                    .into_iter()
-                    .flatten(),
+                [
+                    repair,
+                    standby,
+                    self.detections_due(),
+                    self.link_state_until,
+                ]
+                .into_iter()
+                .flatten(),
             )
             .min()
     }
@@ -284,8 +291,8 @@ impl Engine {
                 .filter_map(|path| path.summary.round_trip)
                 .min(),
             paths: self.paths.iter().map(Path::summary).collect(),
-            detections: self.outgoing.counts(),
-            verdict: self.outgoing.verdict(now),
+            detections: self.detection_sender.counts(),
+            verdict: self.detection_sender.verdict(now),
             source_clock: self
                 .paths
                 .iter()
@@ -320,12 +327,12 @@ impl Engine {
         let path = &mut self.paths[at];
         let Some(session) = &path.session else { return };
         let topic = session.topic.clone();
-        path.evidence.frame = Some(now);
+        path.link.frame = Some(now);
         if let Some(standby) = &mut self.standby {
             standby.on_frame(now);
         }
         self.assess(now);
-        self.shared.outputs.push_back(Output::Frame(Arrived {
+        self.shared.outputs.push_back(Output::Frame(ReceivedFrame {
             topic,
             whole,
             arrived: now,
@@ -406,7 +413,7 @@ impl Engine {
         };
         session.on_withheld(withheld, &total);
         session.learn(&pulse.keys);
-        self.outgoing.on_verdict(now, at, pulse.verdict);
+        self.detection_sender.on_verdict(now, at, pulse.verdict);
         session.pause = Duration::from_micros(pulse.pause_us.into());
         let pause = self
             .paths
@@ -435,7 +442,7 @@ impl Engine {
         let Some((accept, seal)) = self.paths[at].opened(now, accept) else {
             return false;
         };
-        if self.shared.config.wish == Wish::List {
+        if self.shared.config.request == Request::List {
             self.paths[at].joining = None;
             self.shared
                 .outputs
@@ -464,7 +471,7 @@ impl Engine {
             self.reassembly.on_away();
         }
         if let Some(session) = &self.paths[at].session {
-            self.shared.loyal_to = Some((session.name.clone(), None));
+            self.shared.sticky_stream = Some((session.name.clone(), None));
             self.stream = Some(session.name.clone());
         }
         let mut sessions = self.paths.iter().filter_map(|path| path.session.as_ref());
@@ -479,13 +486,13 @@ impl Engine {
             self.shared.outputs.push_back(Output::List(Vec::new(), 0));
             return true;
         }
-        let Some(signal) = self.paths[at].on_refuse(now, &mut self.shared, refuse) else {
+        let Some(link_state) = self.paths[at].on_refuse(now, &mut self.shared, refuse) else {
             return false;
         };
-        if matches!(signal, Signal::NoSuchStream(_))
+        if matches!(link_state, LinkState::NoSuchStream(_))
             && self.paths.iter().all(|path| path.session.is_none())
         {
-            self.doubt_loyalty(now);
+            self.release_sticky_stream(now);
         }
         self.assess(now);
         true
@@ -514,11 +521,11 @@ impl Engine {
     }
 
     /// No relay knows the stream; who may show any one asks for any after a while.
-    fn doubt_loyalty(&mut self, now: Time) {
-        if let Some((_, unknown)) = &mut self.shared.loyal_to
-            && now.saturating_since(*unknown.get_or_insert(now)) >= STREAM_LOYALTY
+    fn release_sticky_stream(&mut self, now: Time) {
+        if let Some((_, unknown)) = &mut self.shared.sticky_stream
+            && now.saturating_since(*unknown.get_or_insert(now)) >= STREAM_STICKINESS
         {
-            self.shared.loyal_to = None;
+            self.shared.sticky_stream = None;
         }
     }
 
@@ -550,7 +557,7 @@ impl Engine {
         active.min_by_key(|at| {
             let path = &self.paths[*at];
             let silent = path
-                .evidence
+                .link
                 .heard
                 .is_none_or(|heard| heard + SILENT_PATH <= now);
             (
@@ -562,15 +569,15 @@ impl Engine {
     }
 
     fn assess(&mut self, now: Time) {
-        let assessed = || self.paths.iter().map(|path| path.evidence.assess(now));
+        let assessed = || self.paths.iter().map(|path| path.link.assess(now));
         let best = assessed()
-            .map(|(signal, _)| signal)
-            .min_by_key(Signal::rank)
+            .map(|(link_state, _)| link_state)
+            .min_by_key(LinkState::rank)
             .unwrap_or_default();
-        self.signal_until = assessed().filter_map(|(_, until)| until).min();
-        if best != self.signal {
-            self.signal = best.clone();
-            self.shared.outputs.push_back(Output::Signal(best));
+        self.link_state_until = assessed().filter_map(|(_, until)| until).min();
+        if best != self.link_state {
+            self.link_state = best.clone();
+            self.shared.outputs.push_back(Output::LinkState(best));
         }
     }
 

@@ -7,13 +7,13 @@ mod card;
 pub mod config;
 pub mod decode;
 pub mod engine;
-pub mod feed;
 pub mod load;
-pub mod mark;
+pub mod marker;
 #[cfg(test)]
 mod mini_relay;
 pub mod picture;
 pub mod record;
+pub mod scene;
 pub mod stats;
 pub mod trace;
 pub mod track;

@@ -1,19 +1,19 @@
 //! `fanlight-viewer load`: many viewers in one process, to measure relays. Each is a real engine with sockets of its
 //! own, so that keys, parity, repairs and several relays are as in life; but nothing is decoded.
 //!
-//! Threads receive (`crowd`), each session looks at its frames (`session`) and counts them (`books`); the main thread
+//! Threads receive (`threads`), each session looks at its frames (`session`) and counts them (`totals`); the main thread
 //! keeps the time, tells a line each second and makes the report.
 
-mod books;
-mod crowd;
-mod fan;
+mod fan_out;
 mod flags;
 mod gaps;
 mod processor;
 mod report;
 mod session;
-mod telling;
+mod session_threads;
+mod status_line;
 mod timing;
+mod totals;
 
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -25,13 +25,13 @@ use anyhow::{Context as _, bail};
 use fanlight_daemon::{Context, descriptors};
 
 use crate::config::{self, Command, Config, Extra};
-use crate::engine::Signal;
+use crate::engine::LinkState;
 use crate::udp::Route;
-use books::{Books, Seat};
-use crowd::{Crowd, Plan};
 pub use flags::Load;
-pub use report::{FanAges, Frames, Interruptions, Processor, Processors, Report, Sessions};
+pub use report::{FanOutAges, Frames, Interruptions, Processor, Processors, Report, Sessions};
+use session_threads::{Plan, SessionThreads};
 use timing::Timekeeper;
+use totals::{SessionTotals, Totals};
 
 /// Files that a process has open besides the sockets of its sessions: the log, event loops, what is looked up in /proc.
 const OTHER_FILES: u64 = 64;
@@ -61,14 +61,15 @@ pub(crate) fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Re
     descriptors::allow(sockets + OTHER_FILES)
         .with_context(|| format!("cannot be {} viewers", load.viewers))?;
     let plan = plan(config, load, &relays)?;
-    let books = Arc::new(Books::new(plan.sessions));
-    let crowd = Crowd::start(&plan, &books, &context.shutdown)?;
+    let totals = Arc::new(Totals::new(plan.sessions));
+    let threads = SessionThreads::start(&plan, &totals, &context.shutdown)?;
     context.notify.ready();
-    let measured = Timekeeper::new(config, load, relays, plan.ramp(), context).keep(&books, &crowd);
+    let measured =
+        Timekeeper::new(config, load, relays, plan.ramp(), context).keep(&totals, &threads);
     context.shutdown.trigger();
-    crowd.join()?;
-    write(load, &Report::of(&books, measured))?;
-    judge(&books.seats(), config)
+    threads.join()?;
+    write(load, &Report::of(&totals, measured))?;
+    judge(&totals.sessions(), config)
 }
 
 /// The address of a relay. A session that looked for itself would do so beside hundreds of others.
@@ -115,16 +116,22 @@ fn write(load: &Load, report: &Report) -> anyhow::Result<()> {
 }
 
 /// Whether every viewer got frames; if not, why.
-fn judge(seats: &[Seat], config: &Config) -> anyhow::Result<ExitCode> {
+fn judge(sessions: &[SessionTotals], config: &Config) -> anyhow::Result<ExitCode> {
     let relays = config.relay.join(", ");
-    let unserved = seats.iter().filter(|seat| seat.served.is_none()).count();
-    let joined = seats.iter().any(|seat| seat.joined.is_some());
-    match (report::commonest_trouble(seats), unserved) {
+    let unserved = sessions
+        .iter()
+        .filter(|session| session.served.is_none())
+        .count();
+    let joined = sessions.iter().any(|session| session.joined.is_some());
+    match (report::most_common_state(sessions), unserved) {
         (_, 0) => Ok(ExitCode::SUCCESS),
-        (Signal::Connecting, _) if !joined => {
+        (LinkState::Connecting, _) if !joined => {
             bail!("no relay answers at {relays}: is fanlight-relay running there?")
         }
         (why, _) if !joined => bail!("no viewer was let in at {relays}: {why}"),
-        (why, _) => bail!("{unserved} of {} viewers got no frame: {why}", seats.len()),
+        (why, _) => bail!(
+            "{unserved} of {} viewers got no frame: {why}",
+            sessions.len()
+        ),
     }
 }

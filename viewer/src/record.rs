@@ -3,11 +3,11 @@
 //! A thread of its own writes. What it is too slow for is dropped and counted, the oldest first; the picture on the screen
 //! never waits for it, and goes on when the recording fails.
 
-mod avi;
-mod desk;
-mod film;
+mod avi_files;
+mod avi_writer;
 mod flags;
 mod gif;
+mod sample_queue;
 mod timeline;
 
 use std::fs::File;
@@ -23,11 +23,11 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use serde::Serialize;
 
-use crate::mark::Mark;
-use desk::Desk;
-use film::Film;
+use crate::marker::Marker;
+use avi_files::AviFiles;
 pub use flags::Flags;
-use gif::Gif;
+use gif::GifFile;
+use sample_queue::SampleQueue;
 
 /// Largest width of a GIF, in pixels: what a browser still shows smoothly.
 pub const MAX_GIF_WIDTH: u32 = 1920;
@@ -79,7 +79,7 @@ pub struct Sample {
     /// As received.
     pub jpeg: Bytes,
     /// What lies over it on the screen.
-    pub mark: Option<Mark>,
+    pub marker: Option<Marker>,
     /// The figures over it, line by line; empty when none are shown.
     pub figures: String,
 }
@@ -108,7 +108,7 @@ pub struct Recording {
 /// A recording under way.
 #[derive(Debug)]
 pub struct Recorder {
-    desk: Arc<Desk>,
+    queue: Arc<SampleQueue>,
     plan: Plan,
     ended: Receiver<Recording>,
 }
@@ -120,27 +120,27 @@ impl Recorder {
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(plan: Plan) -> io::Result<Self> {
-        let desk = Arc::new(Desk::default());
-        let (filled, planned) = (Arc::clone(&desk), plan.clone());
+        let queue = Arc::new(SampleQueue::default());
+        let (filled, planned) = (Arc::clone(&queue), plan.clone());
         let (end, ended) = mpsc::channel();
         // Nobody waits for the end any more when it cannot be told.
         let work = move || drop(end.send(record(&planned, &filled)));
         thread::Builder::new()
             .name("record".to_owned())
             .spawn(work)?;
-        Ok(Self { desk, plan, ended })
+        Ok(Self { queue, plan, ended })
     }
 
     /// Has a frame recorded, if there is time for it. Never waits.
     pub fn offer(&self, sample: Sample) {
-        self.desk.put(sample);
+        self.queue.put(sample);
     }
 
     /// Writes what still waits, closes the file and tells how it went. A disk that takes longer than 1 s for that is left
     /// to itself.
     #[must_use]
     pub fn stop(self) -> Recording {
-        self.desk.close();
+        self.queue.close();
         self.ended.recv_timeout(STOP_LIMIT).unwrap_or_else(|_| {
             let stuck = io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -148,7 +148,7 @@ impl Recorder {
             );
             let recording = Recording {
                 file: self.plan.path.display().to_string(),
-                dropped: self.desk.dropped(),
+                dropped: self.queue.dropped(),
                 failure: Some(failure(&self.plan.path, &stuck)),
                 ..Recording::default()
             };
@@ -170,21 +170,21 @@ trait Sink {
     fn recording(&self) -> Recording;
 }
 
-fn record(plan: &Plan, desk: &Desk) -> Recording {
+fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
     let mut sink = open(plan);
     let ended = match &mut sink {
         Ok(sink) => {
             tracing::info!(file = %plan.path.display(), "recording");
-            let ended = fill(plan, desk, &mut **sink);
+            let ended = fill(plan, queue, &mut **sink);
             let closed = sink.close();
             ended.and(closed)
         }
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     };
-    desk.close();
+    queue.close();
     let recording = Recording {
         file: plan.path.display().to_string(),
-        dropped: desk.dropped(),
+        dropped: queue.dropped(),
         failure: ended.err().map(|error| failure(&plan.path, &error)),
         ..sink.map(|sink| sink.recording()).unwrap_or_default()
     };
@@ -195,15 +195,15 @@ fn record(plan: &Plan, desk: &Desk) -> Recording {
 fn open(plan: &Plan) -> io::Result<Box<dyn Sink>> {
     let file = File::create(&plan.path)?;
     Ok(match plan.kind {
-        Kind::Avi => Box::new(Film::new(plan.path.clone(), file)),
-        Kind::Gif { width, fps } => Box::new(Gif::new(file, width, fps, plan.length)),
+        Kind::Avi => Box::new(AviFiles::new(plan.path.clone(), file)),
+        Kind::Gif { width, fps } => Box::new(GifFile::new(file, width, fps, plan.length)),
     })
 }
 
 /// Until the end, the plan's length or a failure.
-fn fill(plan: &Plan, desk: &Desk, sink: &mut dyn Sink) -> io::Result<()> {
+fn fill(plan: &Plan, queue: &SampleQueue, sink: &mut dyn Sink) -> io::Result<()> {
     let mut began = None;
-    while let Some(sample) = desk.take() {
+    while let Some(sample) = queue.take() {
         let since = sample.at.saturating_since(*began.get_or_insert(sample.at));
         if plan.length.is_some_and(|length| since >= length) {
             return Ok(());

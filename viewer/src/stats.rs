@@ -1,13 +1,13 @@
 //! What a viewer counts and measures: shared by its threads, told each second, and in a report at the end.
 
-mod ages;
 mod canary;
 mod clock;
-mod judgement;
-mod passage;
+mod histogram;
 mod report;
+mod stage_timings;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -20,25 +20,27 @@ use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::message::{Ball, CanaryStatus, FrameId, StreamName};
 use fanlight_proto::reassembly::Losses;
 
-use crate::engine::{Presentation, Signal, Summary};
+use crate::engine::{LinkState, Presentation, Summary};
 use crate::track::Tracking;
-pub use ages::Ages;
 pub use canary::Canary;
 pub use clock::{Captured, Clock};
-pub use judgement::Judgement;
-pub use passage::{Look, Passage};
+pub use histogram::Histogram;
 pub(crate) use report::millis;
-pub use report::{Aging, Decoding, Frames, Lost, Path, Repairs, Report, SignalChange, Stages};
+pub use report::{
+    Decoding, Frames, LinkStateChange, Lost, Path, Percentiles, Repairs, Report, Stages,
+};
+pub use stage_timings::{Observation, StageTimings};
+pub use verdict::VerdictSummary;
 
 /// Frames between decoder and screen whose facts are remembered: one in the slot, one on its way, and room.
 const MAX_IN_FLIGHT: usize = 8;
 
-/// Signal changes that a report lists; older ones are forgotten and counted.
-const MAX_SIGNAL_CHANGES: usize = 1000;
+/// Link state changes that a report lists; older ones are forgotten and counted.
+const MAX_LINK_STATE_CHANGES: usize = 1000;
 
 /// What is known of a frame when it has been decoded.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
+pub struct FrameInfo {
     /// The stream it belongs to.
     pub stream: StreamName,
     /// Its identity.
@@ -64,14 +66,14 @@ pub struct Facts {
     /// The canary that its stream names, if any.
     pub canary: Option<StreamName>,
     /// What a trace tells beyond that.
-    pub traced: Option<Traced>,
+    pub traced: Option<TraceInfo>,
     /// The JPEG, when it is to be saved at the end, looked at by a tracker or recorded.
     pub jpeg: Option<Bytes>,
 }
 
 /// What is found out about a frame only when frames are traced.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Traced {
+pub struct TraceInfo {
     /// See [`trace::hash`](crate::trace::hash).
     pub jpeg_hash: u64,
     /// The code painted in the picture, if there is one.
@@ -84,72 +86,72 @@ pub struct Traced {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Presented {
     /// What was known before.
-    pub facts: Facts,
+    pub info: FrameInfo,
     /// When it was shown.
     pub at: Time,
     /// From capture to the screen.
     pub age: Duration,
     /// Where it spent its time since it was published.
-    pub passage: Passage,
+    pub timings: StageTimings,
 }
 
 /// The second that ended last, in few words.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Glance {
+pub struct SecondSummary {
     /// Frames shown.
     pub fps: f64,
     /// Median age of those; none when there were none.
     pub age: Option<Duration>,
     /// What the source makes of this screen.
-    pub verdict: Option<Judgement>,
+    pub verdict: Option<VerdictSummary>,
 }
 
 /// All counts and measures of one viewer. Any thread may call; no call blocks for longer than an addition.
 #[derive(Debug)]
-pub struct Tally(Mutex<Inner>);
+pub struct Counters(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     started: Time,
     summary: Summary,
-    in_flight: VecDeque<Facts>,
+    in_flight: VecDeque<FrameInfo>,
     shown: u64,
     superseded: u64,
     undecodable: u64,
     first_shown: Option<Time>,
     last_shown: Option<Time>,
-    ages: Ages,
+    ages: Histogram,
     /// What the latest age was measured by.
     clock: &'static str,
-    stages: StageAges,
-    signal: Signal,
-    changes: VecDeque<(Duration, Signal)>,
+    stages: StageHistograms,
+    link_state: LinkState,
+    changes: VecDeque<(Duration, LinkState)>,
     changes_forgotten: u64,
     second: Second,
     canary: Option<Canary>,
 }
 
 #[derive(Debug, Default)]
-struct StageAges {
-    prepare: Ages,
-    transit: Ages,
-    wait: Ages,
-    decode: Ages,
-    present: Ages,
+struct StageHistograms {
+    prepare: Histogram,
+    transit: Histogram,
+    wait: Histogram,
+    decode: Histogram,
+    present: Histogram,
 }
 
 /// What the line of the present second needs.
 #[derive(Debug, Default)]
 struct Second {
     began: Time,
-    ages: Ages,
+    ages: Histogram,
     bytes_before: u64,
     /// Of the second before it.
     fps: f64,
     median_us: u32,
 }
 
-impl Tally {
+impl Counters {
     /// Counts from zero at `now`.
     #[must_use]
     pub fn new(now: Time) -> Self {
@@ -175,16 +177,16 @@ impl Tally {
         self.inner().canary = canary;
     }
 
-    /// Takes the signal from `now` on.
-    pub fn on_signal(&self, now: Time, signal: &Signal) {
+    /// Takes the link state from `now` on.
+    pub fn on_link_state(&self, now: Time, link_state: &LinkState) {
         let mut inner = self.inner();
         let since = now.saturating_since(inner.started);
-        if inner.changes.len() == MAX_SIGNAL_CHANGES {
+        if inner.changes.len() == MAX_LINK_STATE_CHANGES {
             inner.changes.pop_front();
             inner.changes_forgotten += 1;
         }
-        inner.changes.push_back((since, signal.clone()));
-        inner.signal = signal.clone();
+        inner.changes.push_back((since, link_state.clone()));
+        inner.link_state = link_state.clone();
     }
 
     /// A whole frame gave way to a newer one or to a card.
@@ -198,36 +200,36 @@ impl Tally {
     }
 
     /// A frame is decoded and on its way to the screen.
-    pub fn on_decoded(&self, facts: Facts) {
+    pub fn on_decoded(&self, info: FrameInfo) {
         let mut inner = self.inner();
-        inner.stages.decode.record(facts.decoding);
+        inner.stages.decode.record(info.decoding);
         if inner.in_flight.len() == MAX_IN_FLIGHT {
             inner.in_flight.pop_front();
         }
-        inner.in_flight.push_back(facts);
+        inner.in_flight.push_back(info);
     }
 
     /// A frame is on the screen. None for a frame that nobody decoded.
     pub fn on_presented(&self, id: FrameId, at: Time, clock: Clock) -> Option<Presented> {
         let mut inner = self.inner();
-        let place = inner.in_flight.iter().position(|facts| facts.id == id)?;
-        let facts = inner.in_flight.drain(..=place).next_back()?;
-        let age = inner.age(&facts, at, clock);
+        let place = inner.in_flight.iter().position(|info| info.id == id)?;
+        let info = inner.in_flight.drain(..=place).next_back()?;
+        let age = inner.age(&info, at, clock);
         inner.shown += 1;
         inner.first_shown.get_or_insert(at);
         inner.last_shown = Some(at);
         inner.ages.record(age);
         inner.second.ages.record(age);
-        let passage = inner.passage(&facts, at, age, clock);
-        inner.stages.prepare.record(facts.prepared);
-        inner.stages.transit.record(passage.transit);
-        inner.stages.wait.record(passage.wait);
-        inner.stages.present.record(passage.present);
+        let timings = inner.timings(&info, at, age, clock);
+        inner.stages.prepare.record(info.prepared);
+        inner.stages.transit.record(timings.transit);
+        inner.stages.wait.record(timings.wait);
+        inner.stages.present.record(timings.present);
         Some(Presented {
-            facts,
+            info,
             at,
             age,
-            passage,
+            timings,
         })
     }
 
@@ -251,11 +253,11 @@ impl Tally {
 
     /// What the source makes of this screen: of the stream shown or, failing that, of its canary.
     #[must_use]
-    pub fn glance(&self) -> Glance {
+    pub fn second(&self) -> SecondSummary {
         let inner = self.inner();
         let Second { fps, median_us, .. } = inner.second;
         let age = (median_us > 0).then(|| Duration::from_micros(median_us.into()));
-        Glance {
+        SecondSummary {
             fps,
             age,
             verdict: inner.verdict(),
@@ -272,7 +274,7 @@ impl Tally {
         } = self.inner().summary;
         Tracking {
             detections,
-            verdict: verdict.map(Judgement::from),
+            verdict: verdict.map(VerdictSummary::from),
             ..tracking
         }
     }
@@ -283,10 +285,10 @@ impl Tally {
         self.inner().shown
     }
 
-    /// The signal in force.
+    /// The link state in force.
     #[must_use]
-    pub fn signal(&self) -> Signal {
-        self.inner().signal.clone()
+    pub fn link_state(&self) -> LinkState {
+        self.inner().link_state.clone()
     }
 
     /// Ends the present second and tells it in one line, such as
@@ -309,13 +311,13 @@ impl Tally {
 }
 
 impl Inner {
-    fn age(&mut self, facts: &Facts, at: Time, clock: Clock) -> Duration {
-        let Facts {
+    fn age(&mut self, info: &FrameInfo, at: Time, clock: Clock) -> Duration {
+        let FrameInfo {
             captured_ns,
             wall_offset_ns,
             clock_id,
             ..
-        } = *facts;
+        } = *info;
         let captured = Captured {
             captured_ns,
             wall_offset_ns,
@@ -326,23 +328,23 @@ impl Inner {
         age
     }
 
-    fn passage(&self, facts: &Facts, at: Time, age: Duration, clock: Clock) -> Passage {
-        let until_arrived = age.saturating_sub(at.saturating_since(facts.arrived));
-        Passage {
-            transit: until_arrived.saturating_sub(facts.prepared),
-            wait: facts
+    fn timings(&self, info: &FrameInfo, at: Time, age: Duration, clock: Clock) -> StageTimings {
+        let until_arrived = age.saturating_sub(at.saturating_since(info.arrived));
+        StageTimings {
+            transit: until_arrived.saturating_sub(info.prepared),
+            wait: info
                 .decoded
-                .saturating_since(facts.arrived)
-                .saturating_sub(facts.decoding),
-            decode: facts.decoding,
-            present: at.saturating_since(facts.decoded),
-            clock_error: clock.error(facts.clock_id, self.summary.source_clock),
+                .saturating_since(info.arrived)
+                .saturating_sub(info.decoding),
+            decode: info.decoding,
+            present: at.saturating_since(info.decoded),
+            clock_error: clock.error(info.clock_id, self.summary.source_clock),
         }
     }
 
     /// Of the stream shown or, failing that, of its canary.
-    fn verdict(&self) -> Option<Judgement> {
-        let own = self.summary.verdict.map(Judgement::from);
+    fn verdict(&self) -> Option<VerdictSummary> {
+        let own = self.summary.verdict.map(VerdictSummary::from);
         own.or_else(|| self.canary.as_ref().and_then(|canary| canary.verdict))
     }
 
@@ -381,7 +383,7 @@ impl Inner {
             line,
             "  lost {}  {megabits:.1} Mbit/s  {stream} {}",
             self.losses().total(),
-            self.signal.word()
+            self.link_state.word()
         );
         if let Some(verdict) = self.verdict() {
             let _ = write!(line, "  {verdict}");

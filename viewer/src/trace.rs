@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
-use crate::stats::{Judgement, Presented};
+use crate::stats::{Presented, VerdictSummary};
 use crate::track::{Found, TrackResult};
 
 /// A line of the trace. Times are nanoseconds on CLOCK_MONOTONIC of the host that took them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Line {
+pub struct FrameLine {
     /// The run of the source, in 16 hexadecimal digits.
     pub epoch: String,
     /// The frame's number in it.
@@ -63,11 +63,11 @@ pub struct VerdictLine {
     /// When the viewer heard it.
     pub told_ns: u64,
     /// The word.
-    pub verdict: Judgement,
+    pub verdict: VerdictSummary,
 }
 
 impl VerdictLine {
-    /// As [`Line::write`].
+    /// As [`FrameLine::write`].
     ///
     /// # Errors
     /// Those of the writer.
@@ -89,7 +89,7 @@ impl TrackLine {
         }
     }
 
-    /// As [`Line::write`].
+    /// As [`FrameLine::write`].
     ///
     /// # Errors
     /// Those of the writer.
@@ -98,26 +98,26 @@ impl TrackLine {
     }
 }
 
-impl Line {
+impl FrameLine {
     /// What there is to tell of a frame shown.
     #[must_use]
     pub fn of(presented: &Presented) -> Self {
-        let facts = &presented.facts;
-        let code = facts.traced.and_then(|traced| traced.code);
+        let info = &presented.info;
+        let code = info.traced.and_then(|traced| traced.code);
         Self {
-            epoch: format!("{:016x}", facts.id.epoch),
-            number: facts.id.number,
-            captured_ns: facts.captured_ns,
-            arrived_ns: facts.arrived.as_nanos(),
+            epoch: format!("{:016x}", info.id.epoch),
+            number: info.id.number,
+            captured_ns: info.captured_ns,
+            arrived_ns: info.arrived.as_nanos(),
             presented_ns: presented.at.as_nanos(),
             age_us: u64::try_from(presented.age.as_micros()).unwrap_or(u64::MAX),
-            bytes: facts.bytes,
-            hash: facts
+            bytes: info.bytes,
+            hash: info
                 .traced
                 .map_or_else(String::new, |traced| format!("{:016x}", traced.jpeg_hash)),
             code_number: code.map(|code| code.number),
             code_captured_ns: code.map(|code| code.captured_ns),
-            ball: facts
+            ball: info
                 .traced
                 .and_then(|traced| traced.ball)
                 .map(|ball| [ball.x, ball.y]),

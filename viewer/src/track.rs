@@ -1,21 +1,21 @@
 //! Trackers: processes beside the viewer that say where something is in the frames shown.
 //!
-//! A frame that was shown is offered to the [`Crew`], never waits for it, and goes to the tracker that has been idle
+//! A frame that was shown is offered to the [`TrackerPool`], never waits for it, and goes to the tracker that has been idle
 //! longest; when none is, the newest waits and older ones are missing. Each tracker has a thread here that speaks to it
 //! through pipes, as [`wire`] tells, and replaces it when it dies, hangs or talks rubbish. The one that comes with the
 //! viewer ([`serve`]) is the same program again and speaks no other way.
 
 pub mod ball;
 mod child;
-mod crew;
-mod desk;
+mod counters;
 pub mod grey;
-mod member;
+mod job_queue;
+mod pool;
 pub mod serve;
-mod tally;
 #[cfg(test)]
 mod tests;
 pub mod wire;
+mod worker;
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Detection, FrameId, StreamName};
 
-use crate::stats::{Look, Passage};
-pub use crew::{Crew, Told};
-pub use tally::{LastDetection, Spread, Tracking};
+use crate::stats::{Observation, StageTimings};
+pub use counters::{LastDetection, Spread, Tracking};
+pub use pool::{Told, TrackerPool};
 pub use wire::{Format, Found};
 
 /// Trackers a viewer has at most: more than any machine that also shows pictures can keep busy.
@@ -73,7 +73,7 @@ pub struct Frame {
     /// When it was shown.
     pub shown: Time,
     /// Where it spent its time until then.
-    pub passage: Passage,
+    pub timings: StageTimings,
 }
 
 /// What a tracker said of a frame.
@@ -96,7 +96,7 @@ pub struct TrackResult {
     /// When the frame was shown.
     pub shown: Time,
     /// Where it spent its time until then.
-    pub passage: Passage,
+    pub timings: StageTimings,
 }
 
 impl TrackResult {
@@ -104,11 +104,11 @@ impl TrackResult {
     #[must_use]
     pub fn detection(&self) -> Detection {
         let tracked = self.at.saturating_since(self.shown);
-        let look = Look {
+        let look = Observation {
             found: self.found,
             tracked,
             looked: self.told.unwrap_or_default(),
         };
-        self.passage.detection(self.id, &look)
+        self.timings.detection(self.id, &look)
     }
 }

@@ -1,7 +1,7 @@
 //! The sockets and the clock around an [`Engine`]: one thread that waits for datagrams, deadlines and the end.
 
-mod line;
-mod peer;
+mod connection;
+mod resolver;
 mod socket;
 
 use std::cell::RefCell;
@@ -18,8 +18,8 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
-use line::Line;
-pub use socket::{Socket, Trains};
+use connection::Connection;
+pub use socket::{GroBatches, Socket};
 
 /// What one turn may take in before outputs and deadlines get their due: about 2 ms of work.
 const BATCHES_A_TURN: usize = 8;
@@ -71,7 +71,7 @@ impl Route {
 ///
 /// # Errors
 /// When the runtime cannot be made.
-pub fn converse(
+pub fn drive(
     route: &Route,
     engine: &mut Engine,
     sink: &mut dyn Sink,
@@ -80,29 +80,29 @@ pub fn converse(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let room = Room::new();
+    let buffers = ReceiveBuffers::new();
     runtime.block_on(async {
-        converse_beside(route, engine, sink, shutdown, &room, Requests::listen()).await;
+        drive_shared(route, engine, sink, shutdown, &buffers, Requests::listen()).await;
     });
     // A look-up under way may take long; nobody waits for it.
     runtime.shutdown_background();
     Ok(())
 }
 
-/// Converses as [`converse`] does, beside others on the runtime of the calling thread that receive into the same room.
+/// Converses as [`drive`] does, beside others on the runtime of the calling thread that receive into the same buffers.
 /// `requests` ask for a capture.
-pub(crate) async fn converse_beside(
+pub(crate) async fn drive_shared(
     route: &Route,
     engine: &mut Engine,
     sink: &mut dyn Sink,
     shutdown: &Shutdown,
-    room: &Room,
+    buffers: &ReceiveBuffers,
     requests: Requests,
 ) {
-    let lines = route
+    let connections = route
         .relays
         .iter()
-        .map(|relay| Line::new(relay, route.receive_buffer, route.own))
+        .map(|relay| Connection::new(relay, route.receive_buffer, route.own))
         .collect();
     let capture = Capture::new(
         "fanlight-viewer",
@@ -111,28 +111,28 @@ pub(crate) async fn converse_beside(
         route.capture.as_deref(),
     );
     let (failures, multicast) = (logline::Limited::new(), route.multicast);
-    let mut conversation = Conversation {
-        lines,
+    let mut driver = Driver {
+        connections,
         multicast,
         failures,
         capture,
         engine,
         sink,
     };
-    conversation.run(shutdown, room, requests).await;
+    driver.run(shutdown, buffers, requests).await;
 }
 
-/// Room for what one call receives; conversations on one thread can share it.
-pub(crate) struct Room(RefCell<Trains>);
+/// Buffers for what one call receives; conversations on one thread can share it.
+pub(crate) struct ReceiveBuffers(RefCell<GroBatches>);
 
-impl Room {
+impl ReceiveBuffers {
     pub(crate) fn new() -> Self {
-        Self(RefCell::new(Trains::default()))
+        Self(RefCell::new(GroBatches::default()))
     }
 }
 
-struct Conversation<'a> {
-    lines: Vec<Line>,
+struct Driver<'a> {
+    connections: Vec<Connection>,
     multicast: bool,
     failures: logline::Limited,
     capture: Capture,
@@ -140,19 +140,23 @@ struct Conversation<'a> {
     sink: &'a mut dyn Sink,
 }
 
-impl Conversation<'_> {
-    async fn run(&mut self, shutdown: &Shutdown, room: &Room, mut requests: Requests) {
+impl Driver<'_> {
+    async fn run(&mut self, shutdown: &Shutdown, buffers: &ReceiveBuffers, mut requests: Requests) {
         while !shutdown.requested() {
-            self.seek(clock::now());
+            self.reconnect(clock::now());
             let now = clock::now();
             self.engine.on_tick(now);
-            if self.hand_out(now).is_break() {
+            if self.drain_outputs(now).is_break() {
                 break;
             }
             self.capture.turn(now, || counts(now, self.engine));
-            let seek = self.lines.iter().map(|line| line.seek_due).min();
+            let reconnect = self
+                .connections
+                .iter()
+                .map(|connection| connection.reconnect_due)
+                .min();
             let turn = self.sink.turn(now, self.engine);
-            let due = [self.engine.next_deadline(), turn, seek];
+            let due = [self.engine.next_deadline(), turn, reconnect];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             tokio::select! {
                 () = shutdown.wait() => break,
@@ -161,38 +165,40 @@ impl Conversation<'_> {
                     let now = clock::now();
                     self.capture.on_request(now, || counts(now, self.engine));
                 }
-                () = poll_fn(|context| poll_any(&mut self.lines, context)) => {}
+                () = poll_fn(|context| poll_any(&mut self.connections, context)) => {}
             }
-            for at in 0..self.lines.len() {
-                self.receive(at, &mut room.0.borrow_mut());
-                self.receive_group(at, &mut room.0.borrow_mut());
+            for at in 0..self.connections.len() {
+                self.receive(at, &mut buffers.0.borrow_mut());
+                self.receive_group(at, &mut buffers.0.borrow_mut());
             }
         }
         let now = clock::now();
         self.engine.leave();
         // What it still gives out besides the farewell is of no more use.
-        let _ = self.hand_out(now);
+        let _ = self.drain_outputs(now);
         self.sink.turn(now, self.engine);
     }
 
     /// Keeps each socket connected to where its relay is, or may be.
-    fn seek(&mut self, now: Time) {
-        for at in 0..self.lines.len() {
-            if let Err((address, error)) = self.lines[at].seek(now) {
-                self.complain(now, &format!("cannot send to {address}: {error}"));
+    fn reconnect(&mut self, now: Time) {
+        for at in 0..self.connections.len() {
+            if let Err((address, error)) = self.connections[at].reconnect(now) {
+                self.warn(now, &format!("cannot send to {address}: {error}"));
             }
         }
     }
 
-    fn receive(&mut self, at: usize, trains: &mut Trains) {
+    fn receive(&mut self, at: usize, batches: &mut GroBatches) {
         for _ in 0..BATCHES_A_TURN {
-            let line = &mut self.lines[at];
-            let Some(socket) = &line.socket else { return };
-            match socket.receive(trains) {
+            let connection = &mut self.connections[at];
+            let Some(socket) = &connection.socket else {
+                return;
+            };
+            match socket.receive(batches) {
                 Ok(count) => {
                     let now = clock::now();
-                    line.heard = true;
-                    for datagram in trains.datagrams(count) {
+                    connection.heard = true;
+                    for datagram in batches.datagrams(count) {
                         self.capture
                             .note(now, Direction::In, socket.address(), datagram);
                         self.engine.on_datagram(now, at, datagram);
@@ -208,15 +214,15 @@ impl Conversation<'_> {
     }
 
     /// What came by multicast.
-    fn receive_group(&mut self, at: usize, trains: &mut Trains) {
+    fn receive_group(&mut self, at: usize, batches: &mut GroBatches) {
         for _ in 0..BATCHES_A_TURN {
-            let Some(group) = &self.lines[at].group else {
+            let Some(group) = &self.connections[at].group else {
                 return;
             };
-            match group.receive(trains) {
+            match group.receive(batches) {
                 Ok(count) => {
                     let now = clock::now();
-                    for datagram in trains.datagrams(count) {
+                    for datagram in batches.datagrams(count) {
                         self.capture
                             .note(now, Direction::In, group.address(), datagram);
                         self.engine.on_group_datagram(now, at, datagram);
@@ -232,12 +238,12 @@ impl Conversation<'_> {
         if !self.multicast {
             return;
         }
-        match self.lines[at].join(group) {
+        match self.connections[at].join(group) {
             Ok(()) => {
                 tracing::info!(%group, "joined the relay's multicast group");
                 self.engine.on_group_joined(now, at, group);
             }
-            Err(error) => self.complain(
+            Err(error) => self.warn(
                 now,
                 &format!("cannot join {group}, so media comes by unicast: {error}"),
             ),
@@ -245,17 +251,20 @@ impl Conversation<'_> {
     }
 
     fn leave(&mut self, at: usize) {
-        if self.lines[at].group.take().is_some() {
+        if self.connections[at].group.take().is_some() {
             tracing::info!("left the relay's multicast group");
         }
     }
 
-    fn hand_out(&mut self, now: Time) -> ControlFlow<()> {
+    fn drain_outputs(&mut self, now: Time) -> ControlFlow<()> {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Send(at, datagram) => {
                     // A datagram that finds no room is lost like any other.
-                    let Some(socket) = self.lines.get(at).and_then(|line| line.socket.as_ref())
+                    let Some(socket) = self
+                        .connections
+                        .get(at)
+                        .and_then(|connection| connection.socket.as_ref())
                     else {
                         continue;
                     };
@@ -282,13 +291,13 @@ impl Conversation<'_> {
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown => {}
-            _ => self.complain(now, &format!("the socket fails: {error}")),
+            _ => self.warn(now, &format!("the socket fails: {error}")),
         }
         self.engine.on_refused(now, at);
-        self.lines[at].try_elsewhere(now);
+        self.connections[at].try_next_address(now);
     }
 
-    fn complain(&mut self, now: Time, what: &str) {
+    fn warn(&mut self, now: Time, what: &str) {
         if let Some(count) = self.failures.note(now) {
             tracing::warn!(count, "{what}");
         }
@@ -320,10 +329,10 @@ fn counts(now: Time, engine: &Engine) -> Vec<u64> {
 }
 
 /// Ready when a socket can be read or a relay has moved, which is noted.
-fn poll_any(lines: &mut [Line], context: &mut task::Context<'_>) -> Poll<()> {
+fn poll_any(connections: &mut [Connection], context: &mut task::Context<'_>) -> Poll<()> {
     let mut ready = Poll::Pending;
-    for line in lines {
-        if line.poll(context).is_ready() {
+    for connection in connections {
+        if connection.poll(context).is_ready() {
             ready = Poll::Ready(());
         }
     }

@@ -6,16 +6,16 @@
 
 mod canary;
 mod decoding;
+mod detection_queue;
 mod figures;
-mod handover;
+mod frame_slot;
 mod listing;
-mod outbox;
-mod presenting;
-mod receiving;
+mod presenter;
+mod receiver;
 #[cfg(test)]
 mod tests;
 mod tracking;
-mod verdicts;
+mod verdict_trace;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -29,18 +29,18 @@ use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
 
 use crate::config::{self, Command, Config, Extra, Options};
-use crate::engine::{Engine, EngineConfig, Signal};
-use crate::feed::Feed;
+use crate::engine::{Engine, EngineConfig, LinkState};
 use crate::load;
-use crate::stats::{Report, Tally};
-use crate::udp::{Route, converse};
+use crate::scene::SceneSlot;
+use crate::stats::{Counters, Report};
+use crate::udp::{Route, drive};
 use crate::window;
 use canary::Canary;
-use decoding::Wanted;
-use handover::HandOver;
-use presenting::Presenter;
-use receiving::Receiver;
-use verdicts::Verdicts;
+use decoding::DecodeOptions;
+use frame_slot::FrameSlot;
+use presenter::Presenter;
+use receiver::Receiver;
+use verdict_trace::VerdictTrace;
 
 /// How often the line of statistics is told.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -90,30 +90,30 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let began = clock::now();
-    let tally = Arc::new(Tally::new(began));
-    let mut presenter = Presenter::new(Arc::clone(&tally), extra.trace.as_deref())?;
+    let counters = Arc::new(Counters::new(began));
+    let mut presenter = Presenter::new(Arc::clone(&counters), extra.trace.as_deref())?;
     let pipeline = Pipeline::start(config, extra, route, &presenter, context)?;
-    presenter.set_canary(pipeline.canary.as_ref().map(Canary::choice));
-    let crew = tracking::start(
+    presenter.set_canary(pipeline.canary.as_ref().map(Canary::selection));
+    let pool = tracking::start(
         config,
-        &pipeline.feed,
+        &pipeline.scenes,
         presenter.trace(),
-        presenter.outbox(),
+        presenter.detection_queue(),
         &context.shutdown,
     )?;
-    presenter.set_crew(crew);
-    presenter.record(extra.record.plan()?, &pipeline.feed, config.figures)?;
+    presenter.set_trackers(pool);
+    presenter.record(extra.record.plan()?, &pipeline.scenes, config.figures)?;
     let shown = if extra.headless {
-        presenter.show_to_nobody(&pipeline.feed);
+        presenter.run_headless(&pipeline.scenes);
         Ok(())
     } else {
-        show_in_window(config, &pipeline.feed, &mut presenter)
+        show_in_window(config, &pipeline.scenes, &mut presenter)
     };
     let ended = clock::now();
     pipeline.stop()?;
     let tracking = presenter
         .end_tracking()
-        .map(|tracking| tally.told(tracking));
+        .map(|tracking| counters.told(tracking));
     let recording = presenter.end_recording();
     shown?;
     let unrecorded = recording
@@ -122,15 +122,18 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     let report = Report {
         tracking,
         recording,
-        ..tally.report(clock::now(), &config.relay.join(", "))
+        ..counters.report(clock::now(), &config.relay.join(", "))
     };
     write_files(extra, &report, &presenter)?;
     if let Some(failure) = unrecorded {
         bail!(failure);
     }
     match extra.duration.filter(|duration| began + *duration <= ended) {
-        Some(duration) if tally.shown() == 0 => {
-            bail!("no frame was shown in {duration:?}: {}", tally.signal())
+        Some(duration) if counters.shown() == 0 => {
+            bail!(
+                "no frame was shown in {duration:?}: {}",
+                counters.link_state()
+            )
         }
         _ => Ok(ExitCode::SUCCESS),
     }
@@ -138,7 +141,7 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
 
 /// The threads behind the screen.
 struct Pipeline {
-    feed: Arc<Feed>,
+    scenes: Arc<SceneSlot>,
     shutdown: Shutdown,
     timekeeper: JoinHandle<anyhow::Result<()>>,
     canary: Option<Canary>,
@@ -152,12 +155,12 @@ impl Pipeline {
         presenter: &Presenter,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        let tally = Arc::clone(presenter.tally());
+        let counters = Arc::clone(presenter.counters());
         let shutdown = context.shutdown.clone();
-        let (feed, handover) = (Arc::new(Feed::new()), Arc::new(HandOver::default()));
-        feed.publish(decoding::card(&Signal::Connecting, &route.name()));
-        tally.on_signal(clock::now(), &Signal::Connecting);
-        let wanted = Wanted {
+        let (scenes, frame_slot) = (Arc::new(SceneSlot::new()), Arc::new(FrameSlot::default()));
+        scenes.publish(decoding::card(&LinkState::Connecting, &route.name()));
+        counters.on_link_state(clock::now(), &LinkState::Connecting);
+        let options = DecodeOptions {
             traced: extra.trace.is_some(),
             kept: extra.snapshot.is_some()
                 || config::trackers(config).is_some()
@@ -169,49 +172,52 @@ impl Pipeline {
         let screen = clock::random_u64().max(1);
         let canary = watch_canary(config, &route, &engine_config, presenter, screen)?;
         let mut receiver = Receiver::new(
-            Arc::clone(&handover),
-            Arc::clone(&tally),
+            Arc::clone(&frame_slot),
+            Arc::clone(&counters),
             context.notify.clone(),
-            config::trackers(config).map(|_| Arc::clone(presenter.outbox())),
-            Verdicts::new(presenter.trace()),
+            config::trackers(config).map(|_| Arc::clone(presenter.detection_queue())),
+            VerdictTrace::new(presenter.trace()),
         );
         let receiving = {
             let shutdown = shutdown.clone();
             spawn("udp", &shutdown.clone(), move || {
                 let mut engine = Engine::new(engine_config, clock::random_bytes());
                 engine.set_screen(screen);
-                let ended = converse(&route, &mut engine, &mut receiver, &shutdown);
+                let ended = drive(&route, &mut engine, &mut receiver, &shutdown);
                 receiver.finish(&engine);
                 ended.context("the socket's thread cannot work")
             })?
         };
         let decoding = {
-            let (handover, feed, tally) =
-                (Arc::clone(&handover), Arc::clone(&feed), Arc::clone(&tally));
+            let (frame_slot, scenes, counters) = (
+                Arc::clone(&frame_slot),
+                Arc::clone(&scenes),
+                Arc::clone(&counters),
+            );
             spawn("decode", &shutdown, move || {
-                decoding::run(&handover, &feed, &tally, &wanted);
+                decoding::run(&frame_slot, &scenes, &counters, &options);
                 Ok(())
             })?
         };
         let timekeeper = {
-            let (feed, timing, shutdown) = (
-                Arc::clone(&feed),
+            let (scenes, timing, shutdown) = (
+                Arc::clone(&scenes),
                 Timing::of(extra, config),
                 shutdown.clone(),
             );
             spawn("time", &shutdown.clone(), move || {
-                timing.keep(&feed, &tally, &shutdown);
+                timing.keep(&scenes, &counters, &shutdown);
                 shutdown.trigger();
                 // In the order of the frames' way, so that what is on it still arrives.
                 let received = joined(receiving);
-                handover.close();
+                frame_slot.close();
                 let decoded = joined(decoding);
-                feed.close();
+                scenes.close();
                 received.and(decoded)
             })?
         };
         Ok(Self {
-            feed,
+            scenes,
             shutdown,
             timekeeper,
             canary,
@@ -238,12 +244,12 @@ fn watch_canary(
         return Ok(None);
     }
     let (route, engine) = (route.clone(), engine.clone());
-    let (tally, trace) = (Arc::clone(presenter.tally()), presenter.trace());
+    let (counters, trace) = (Arc::clone(presenter.counters()), presenter.trace());
     let canary = Canary::start(canary::Plan {
         route,
         engine,
         screen,
-        tally,
+        counters,
         trace,
     });
     canary.map(Some).context("the canary cannot be watched")
@@ -268,7 +274,7 @@ impl Timing {
     }
 
     /// Tells the line of each second until the end.
-    fn keep(&self, feed: &Feed, tally: &Tally, shutdown: &Shutdown) {
+    fn keep(&self, scenes: &SceneSlot, counters: &Counters, shutdown: &Shutdown) {
         let (mut line_due, mut meter) = (clock::now() + LINE_INTERVAL, Meter::new());
         loop {
             let due = self.end.map_or(line_due, |end| end.min(line_due));
@@ -278,12 +284,12 @@ impl Timing {
             let now = clock::now();
             if line_due <= now {
                 line_due = now.max(line_due + LINE_INTERVAL);
-                let line = tally.line(now);
+                let line = counters.line(now);
                 if self.tells {
                     print(&format!("{line}\n"));
                 }
-                feed.set_statistics(line);
-                feed.set_figures(figures::text(&tally.glance(), &meter.sample(now)));
+                scenes.set_statistics(line);
+                scenes.set_figures(figures::text(&counters.last_second(), &meter.sample(now)));
             }
             if self.end.is_some_and(|end| end <= now) {
                 return;
@@ -292,7 +298,11 @@ impl Timing {
     }
 }
 
-fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> anyhow::Result<()> {
+fn show_in_window(
+    config: &Config,
+    scenes: &SceneSlot,
+    presenter: &mut Presenter,
+) -> anyhow::Result<()> {
     let options = window::Options {
         title: "Fanlight".to_owned(),
         full_screen: config.fullscreen,
@@ -300,7 +310,7 @@ fn show_in_window(config: &Config, feed: &Feed, presenter: &mut Presenter) -> an
         snapshots: config.snapshot_dir.clone(),
         figures: config.figures,
     };
-    Ok(window::run(&options, feed, &mut |id, at| {
+    Ok(window::run(&options, scenes, &mut |id, at| {
         presenter.presented(id, at);
     })?)
 }

@@ -1,4 +1,4 @@
-//! The window: the newest scene of a [`Feed`] on a screen, and a person's keys.
+//! The window: the newest scene of a [`SceneSlot`] on a screen, and a person's keys.
 //!
 //! | key | |
 //! |---|---|
@@ -15,14 +15,14 @@ use fanlight_proto::message::FrameId;
 use winit::error::{EventLoopError, OsError};
 use winit::event_loop::EventLoop;
 
-use crate::feed::Feed;
+use crate::scene::SceneSlot;
 
 mod app;
 mod monitor;
 mod screen;
 mod snapshot;
 
-pub(crate) use app::{MARK_LINGERS, paint};
+pub(crate) use app::{MARKER_LINGERS, paint};
 pub use monitor::{Monitor, NoSuchMonitor};
 
 /// How the window begins.
@@ -61,7 +61,7 @@ pub enum WindowError {
     Lost(EventLoopError),
 }
 
-/// Shows what `feed` brings until a person ends it or the feed is closed, within one frame's time. A screenful is
+/// Shows what `scenes` brings until a person ends it or the scene slot is closed, within one frame's time. A screenful is
 /// always whole: a picture with its proportions kept, or a card with the words of a message.
 ///
 /// `presented` is told of each frame once, right after its pixels were handed to the display server, and when that was.
@@ -73,7 +73,7 @@ pub enum WindowError {
 /// See [`WindowError`].
 pub fn run(
     options: &Options,
-    feed: &Feed,
+    scenes: &SceneSlot,
     presented: &mut dyn FnMut(FrameId, Time),
 ) -> Result<(), WindowError> {
     let event_loop = EventLoop::with_user_event()
@@ -81,8 +81,8 @@ pub fn run(
         .map_err(WindowError::NoDisplay)?;
     let proxy = event_loop.create_proxy();
     // An event loop that has ended needs no waking.
-    feed.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
-    let mut app = app::App::new(options, feed, presented);
+    scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
+    let mut app = app::App::new(options, scenes, presented);
     let ended = event_loop.run_app(&mut app);
     match app.into_failure() {
         Some(failure) => Err(failure),

@@ -14,7 +14,7 @@ use fanlight_proto::parity::level_count;
 use fanlight_relay::engine::{
     self as relay, Arrival, FrameTransmit, Output, PacketizedFrame, Route,
 };
-use fanlight_viewer::engine::{self as viewer, Redundancy, Wish};
+use fanlight_viewer::engine::{self as viewer, Redundancy, Request};
 
 use crate::sample::{PICTURE, header};
 
@@ -214,7 +214,7 @@ fn said(viewers: &mut Viewers) -> Vec<(SocketAddr, Vec<u8>)> {
             match output {
                 viewer::Output::Send(_, datagram) => said.push((*address, datagram)),
                 viewer::Output::Frame(arrived) => viewer.recycle(arrived.whole.body),
-                viewer::Output::Signal(_)
+                viewer::Output::LinkState(_)
                 | viewer::Output::List(..)
                 | viewer::Output::JoinGroup(..)
                 | viewer::Output::LeaveGroup(_) => {}
@@ -238,7 +238,7 @@ fn datagram(packets: &PacketizedFrame, index: u16) -> &[u8] {
 
 fn viewer(service: Service, number: u64) -> viewer::Engine {
     let config = viewer::EngineConfig {
-        wish: Wish::Stream(None),
+        request: Request::Stream(None),
         name: String::new(),
         max_frame_bytes: MAX_FRAME_BYTES,
         receive_capacity: RECEIVE_CAPACITY,

@@ -11,7 +11,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_DATAGRAM;
 use fanlight_relay::udp::Socket;
 use fanlight_viewer::engine::{Engine, Output};
-use fanlight_viewer::udp::{self, Trains};
+use fanlight_viewer::udp::{self, GroBatches};
 use tokio::runtime::Runtime;
 
 use crate::bare::Batch;
@@ -79,7 +79,7 @@ impl<'a> Feed<'a> {
     ) -> io::Result<Reader<'a>> {
         let socket = udp::Socket::connect(from, RECEIVE_BUFFER, None)?;
         let (send, mut place) = self.frames(service, socket.local_addr()?, places);
-        let (runtime, mut trains) = (self.runtime, Trains::default());
+        let (runtime, mut trains) = (self.runtime, GroBatches::default());
         let read = move || {
             drain(runtime, &socket, &mut trains, |datagram| {
                 place.take(datagram);
@@ -203,7 +203,7 @@ impl Place {
 pub(crate) fn drain(
     runtime: &Runtime,
     socket: &udp::Socket,
-    trains: &mut Trains,
+    trains: &mut GroBatches,
     mut each: impl FnMut(&mut [u8]),
 ) {
     runtime.block_on(poll_fn(|context| socket.poll_readable(context)));

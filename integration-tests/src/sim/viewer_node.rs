@@ -8,7 +8,7 @@ use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::FrameId;
 use fanlight_proto::reassembly::{Counts, Losses};
 use fanlight_viewer::engine::{
-    Engine, EngineConfig, Output, Presentation, Redundancy, Signal, Wish,
+    Engine, EngineConfig, LinkState, Output, Presentation, Redundancy, Request,
 };
 
 use super::relay_node::{relay_key, viewer_key};
@@ -70,7 +70,7 @@ impl Viewer {
         let mut seed = [0; 32];
         seed.copy_from_slice(&random.bytes(32));
         let config = EngineConfig {
-            wish: Wish::Stream(None),
+            request: Request::Stream(None),
             name: "simulated".to_owned(),
             max_frame_bytes: MAX_FRAME_BYTES,
             receive_capacity: viewer.capacity,
@@ -122,9 +122,7 @@ impl Viewer {
                         body: arrived.whole.body,
                     }
                 }
-                Output::Signal(signal) => Given::Signal {
-                    word: signal.word(),
-                },
+                Output::LinkState(state) => Given::Signal { word: state.word() },
                 Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
                     unreachable!("no list was asked for")
                 }
@@ -149,6 +147,6 @@ impl Viewer {
 
     /// The word of a signal that says that the picture is live.
     pub(super) fn live() -> &'static str {
-        Signal::Live.word()
+        LinkState::Live.word()
     }
 }

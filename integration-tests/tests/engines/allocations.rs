@@ -21,7 +21,7 @@ use fanlight_relay::engine::{
 use fanlight_relay::udp::{Buffers, NextRun, Sender, Socket, bind};
 use fanlight_relay::upstream::Inbox;
 use fanlight_viewer::engine::{
-    Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Wish,
+    Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Request,
 };
 use rustix::net::sockopt;
 
@@ -200,7 +200,7 @@ impl Seat {
         sockopt::set_socket_recv_buffer_size(&socket, 1 << 20).unwrap();
         socket.set_nonblocking(true).unwrap();
         let config = EngineConfig {
-            wish: Wish::Stream(None),
+            request: Request::Stream(None),
             name: format!("screen {number}"),
             max_frame_bytes: MAX_FRAME_BYTES,
             receive_capacity: 3640,

@@ -23,11 +23,11 @@ const MAX_WAITING: usize = 4 * MAX_DETECTIONS;
 
 /// A path of which nothing was heard for so long has faltered, and detections go by another, or wait: keep-alives are sent at most
 /// 300 ms apart, and answered.
-const FALTERS: Duration = Duration::from_millis(400);
+const STALL_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// So long after the source's word came it still tells how things are; the relay repeats it four times a second, and for
 /// no longer than this after it heard it.
-const VERDICT_LASTS: Duration = Duration::from_secs(3);
+const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
 
 /// What became of detections. Counts never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,7 +40,7 @@ pub struct DetectionCounts {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct DetectionSender {
     screen: u64,
     /// The stream that those which wait belong to.
     stream: Option<StreamName>,
@@ -56,7 +56,7 @@ pub(super) struct Outgoing {
     verdict: Option<(Time, Verdict)>,
 }
 
-impl Outgoing {
+impl DetectionSender {
     /// Where detections went by path `at` last, takes what the source says of them.
     pub(super) fn on_verdict(&mut self, now: Time, at: usize, verdict: Option<Verdict>) {
         if self.path == Some(at) {
@@ -71,7 +71,7 @@ impl Outgoing {
     /// What the source makes of this screen at `now`, if it tells.
     pub(super) fn verdict(&self, now: Time) -> Option<Verdict> {
         self.verdict
-            .filter(|(came, _)| now < *came + VERDICT_LASTS)
+            .filter(|(came, _)| now < *came + VERDICT_LIFETIME)
             .map(|(_, verdict)| verdict)
     }
 
@@ -113,28 +113,28 @@ impl Engine {
     /// Names the screen in what is told of detections: the same in all conversations of one viewer, and not 0. Nothing is
     /// told before that.
     pub fn set_screen(&mut self, screen: u64) {
-        self.outgoing.screen = screen;
+        self.detection_sender.screen = screen;
     }
 
     /// Takes what was found in a frame of `stream` that was shown. It goes to the source by one relay, in the session of
     /// that stream, with the next message of detections.
     pub fn on_detection(&mut self, stream: &StreamName, detection: Detection) {
-        self.outgoing.put(stream, detection);
+        self.detection_sender.put(stream, detection);
     }
 
     /// So many detections gave way to newer ones before they came here.
     pub fn on_detections_dropped(&mut self, count: u64) {
-        self.outgoing.counts.dropped += count;
+        self.detection_sender.counts.dropped += count;
     }
 
     /// Takes how many of the frames shown since the engine began no tracker has looked at.
     pub fn on_untracked(&mut self, total: u64) {
-        self.outgoing.untracked = self.outgoing.untracked.max(total);
+        self.detection_sender.untracked = self.detection_sender.untracked.max(total);
     }
 
     /// Takes how the stream fares that this one is the canary of; each message of detections tells it.
     pub fn on_canary_status(&mut self, canary_status: CanaryStatus) {
-        self.outgoing.canary_status = Some(canary_status);
+        self.detection_sender.canary_status = Some(canary_status);
     }
 
     /// Sends what waits, when it is due and there is a relay to send it to.
@@ -143,22 +143,22 @@ impl Engine {
             return;
         }
         let Some(at) = self.detections_path(now) else {
-            self.outgoing.due = now + INTERVAL;
+            self.detection_sender.due = now + INTERVAL;
             return;
         };
         let Some(session) = &mut self.paths[at].session else {
             return;
         };
-        let outgoing = &mut self.outgoing;
-        if outgoing.stream.as_ref() != Some(&session.name) {
-            outgoing.clear();
+        let detection_sender = &mut self.detection_sender;
+        if detection_sender.stream.as_ref() != Some(&session.name) {
+            detection_sender.clear();
             return;
         }
-        (outgoing.due, outgoing.path) = (now + INTERVAL, Some(at));
-        let mut message = outgoing.next();
+        (detection_sender.due, detection_sender.path) = (now + INTERVAL, Some(at));
+        let mut message = detection_sender.next();
         session.detections += message.detections.len() as u64;
-        session.untracked +=
-            outgoing.untracked - std::mem::replace(&mut outgoing.told, outgoing.untracked);
+        session.untracked += detection_sender.untracked
+            - std::mem::replace(&mut detection_sender.told, detection_sender.untracked);
         (message.sent, message.untracked) = (session.detections, session.untracked);
         let datagram = session.encode(&ToRelay::Detections(session.id, message));
         self.shared.outputs.push_back(Output::Send(at, datagram));
@@ -166,8 +166,8 @@ impl Engine {
 
     /// When [`Engine::send_detections`] has something to do.
     pub(super) fn detections_due(&self) -> Option<Time> {
-        let some = self.outgoing.screen != 0 && !self.outgoing.waiting.is_empty();
-        (some && self.paths.iter().any(Path::is_active)).then_some(self.outgoing.due)
+        let some = self.detection_sender.screen != 0 && !self.detection_sender.waiting.is_empty();
+        (some && self.paths.iter().any(Path::is_active)).then_some(self.detection_sender.due)
     }
 
     /// A path that brings media and has not faltered; of several the one that they went by last.
@@ -175,10 +175,10 @@ impl Engine {
         let heard = |path: &Path| {
             path.session
                 .as_ref()
-                .is_some_and(|session| now < session.heard + FALTERS)
+                .is_some_and(|session| now < session.heard + STALL_TIMEOUT)
         };
         let good = |path: &Path| path.is_active() && path.joining.is_none() && heard(path);
         let good = (0..self.paths.len()).filter(|at| good(&self.paths[*at]));
-        good.min_by_key(|at| Some(*at) != self.outgoing.path)
+        good.min_by_key(|at| Some(*at) != self.detection_sender.path)
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Group {
     /// Whether the relay has been told that it is heard.
     told: bool,
     /// It is heard as long as no more time passes between its media.
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Group {
@@ -57,14 +57,14 @@ impl Group {
         &mut self,
         at: usize,
         offer: Option<SocketAddrV4>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Option<Output> {
         if self.offered == offer {
             return None;
         }
         *self = Self {
             offered: offer,
-            patience,
+            timeout,
             ..Self::default()
         };
         Some(offer.map_or(Output::LeaveGroup(at), |group| Output::JoinGroup(at, group)))
@@ -91,12 +91,12 @@ impl Group {
     pub(super) fn news_due(&self) -> Option<Time> {
         self.heard
             .filter(|_| self.told)
-            .map(|heard| heard + self.patience)
+            .map(|heard| heard + self.timeout)
     }
 
     /// The keep-alive with what it says of the group.
     pub(super) fn tell(&mut self, now: Time, keep_alive: KeepAlive) -> KeepAlive {
-        self.told = self.joined && self.heard.is_some_and(|heard| now < heard + self.patience);
+        self.told = self.joined && self.heard.is_some_and(|heard| now < heard + self.timeout);
         KeepAlive {
             group_joined: self.joined,
             group_heard: self.told,

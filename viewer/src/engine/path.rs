@@ -15,13 +15,13 @@ use fanlight_proto::message::{
 use prost::Message as _;
 
 use super::group::Group;
-use super::joining::Joining;
+use super::join_attempt::JoinAttempt;
+use super::link_state::LinkMonitor;
 use super::session::{Opening, Seal, Session};
-use super::signal::Evidence;
-use super::{ClockOffset, Output, Shared, Signal, Wish};
+use super::{ClockOffset, LinkState, Output, Request, Shared};
 
 /// Nothing of a session for so long, though keep-alives ask for answers: the relay may be gone, so try to join.
-const SILENCE: Duration = Duration::from_millis(650);
+const SESSION_TIMEOUT: Duration = Duration::from_millis(650);
 
 /// How long to wait before asking again for a stream that is not there: at first, because a relay that has just
 /// started finds its sources in a moment, and doubling up to the last, so that one that comes up later is seen well
@@ -60,14 +60,14 @@ pub(super) struct Path {
     access: ViewerAccess,
     /// The handshake of this nonce and token, and its first message.
     handshake: Option<(Initiator, Bytes)>,
-    pub(super) joining: Option<Joining>,
+    pub(super) joining: Option<JoinAttempt>,
     /// Frames whole when the last JOIN went out. The relay may send the next ones before its answer is read here, and
     /// another path may have completed them by then.
     whole_at_join: u64,
     pub(super) session: Option<Session>,
     group: Group,
     stream_retry: Duration,
-    pub(super) evidence: Evidence,
+    pub(super) link: LinkMonitor,
     /// The relay's clock against ours.
     clock: ClockFilter,
     source_clock: Option<SourceClock>,
@@ -87,12 +87,12 @@ impl Path {
             token: Bytes::new(),
             access,
             handshake: None,
-            joining: Some(Joining::new(Time::default())),
+            joining: Some(JoinAttempt::new(Time::default())),
             whole_at_join: 0,
             session: None,
             group: Group::default(),
             stream_retry: STREAM_RETRY.0,
-            evidence: Evidence::default(),
+            link: LinkMonitor::default(),
             clock: ClockFilter::new(),
             source_clock: None,
             smoothed_round_trip: None,
@@ -122,7 +122,7 @@ impl Path {
 
     /// Something of the session came.
     pub(super) fn note_heard(&mut self, now: Time) {
-        self.evidence.heard = Some(now);
+        self.link.heard = Some(now);
         self.joining = None;
         if let Some(session) = &mut self.session {
             session.heard = now;
@@ -134,12 +134,12 @@ impl Path {
         if self
             .session
             .as_ref()
-            .is_some_and(|session| session.heard + SILENCE <= now)
+            .is_some_and(|session| session.heard + SESSION_TIMEOUT <= now)
         {
             self.start_joining(now, shared);
         }
         if let Some(joining) = &mut self.joining
-            && joining.is_due(now, &mut shared.jitter)
+            && joining.is_due(now, &mut shared.rng)
         {
             self.send_join(shared, total.frames_whole);
         }
@@ -156,12 +156,12 @@ impl Path {
 
     /// When [`Path::on_tick`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let joining = self.joining.as_ref().map(Joining::due);
+        let joining = self.joining.as_ref().map(JoinAttempt::due);
         let session = self.session.as_ref();
         let keep_alive = self.keep_alive_due();
         let silence = session
             .filter(|_| joining.is_none())
-            .map(|session| session.heard + SILENCE);
+            .map(|session| session.heard + SESSION_TIMEOUT);
         [joining, keep_alive, silence].into_iter().flatten().min()
     }
 
@@ -183,10 +183,7 @@ impl Path {
             return;
         };
         let offer = pulse.group.as_ref().and_then(message::Group::checked);
-        if let Some(change) = self
-            .group
-            .on_offer(self.at, offer, session.group_patience())
-        {
+        if let Some(change) = self.group.on_offer(self.at, offer, session.group_timeout()) {
             shared.outputs.push_back(change);
             session.keep_alive_due = now;
         }
@@ -229,8 +226,8 @@ impl Path {
             return false;
         }
         if let Some(why) = disagreement(&self.access, challenge.access()) {
-            self.evidence
-                .on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            self.link
+                .on_refusal(LinkState::NoKey(why), now + STREAM_RETRY.1);
             return true;
         }
         let answers = joining.answers_challenge();
@@ -252,8 +249,8 @@ impl Path {
         let (initiator, _) = self.handshake.as_mut()?;
         let Ok((payload, channel)) = initiator.finish(&accept.handshake) else {
             let why = "the answer was not made with the relay's key";
-            self.evidence
-                .on_refusal(Signal::NoKey(why), now + STREAM_RETRY.1);
+            self.link
+                .on_refusal(LinkState::NoKey(why), now + STREAM_RETRY.1);
             return None;
         };
         // The same answer may come again, and is none then.
@@ -291,7 +288,7 @@ impl Path {
         self.session = Some(Session::new(now, &opening, seal, base));
         self.stream_retry = STREAM_RETRY.0;
         self.summary.joins += 1;
-        self.evidence.on_session(now, opening.info);
+        self.link.on_session(now, opening.info);
         (true, true)
     }
 
@@ -310,7 +307,7 @@ impl Path {
             self.source_clock = pulse.source_clock;
         }
         if let Some(status) = &pulse.status {
-            self.evidence.on_status(now, status);
+            self.link.on_status(now, status);
         }
         self.session.as_mut()
     }
@@ -321,28 +318,28 @@ impl Path {
         now: Time,
         shared: &mut Shared,
         refuse: &Refuse,
-    ) -> Option<Signal> {
+    ) -> Option<LinkState> {
         if self.joining.is_none() || refuse.nonce != self.nonce {
             return None;
         }
-        let signal = Signal::of_refusal(refuse, shared.wanted());
-        let retry = match signal {
-            Signal::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
+        let link_state = LinkState::of_refusal(refuse, shared.wanted());
+        let retry = match link_state {
+            LinkState::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
             _ => {
                 let retry = self.stream_retry;
                 self.stream_retry = (retry * 2).min(STREAM_RETRY.1);
                 retry
             }
         };
-        self.begin(now + shared.jitter.shorten(retry), shared);
-        self.evidence.on_refusal(signal.clone(), now + retry);
-        Some(signal)
+        self.begin(now + shared.rng.shorten(retry), shared);
+        self.link.on_refusal(link_state.clone(), now + retry);
+        Some(link_state)
     }
 
     /// Whether `refuse` says that there is nothing to list.
     pub(super) fn has_nothing_to_list(&self, shared: &Shared, refuse: &Refuse) -> bool {
         let asked = self.joining.is_some() && refuse.nonce == self.nonce;
-        asked && shared.config.wish == Wish::List && refuse.refusal() == Refusal::NoStreams
+        asked && shared.config.request == Request::List && refuse.refusal() == Refusal::NoStreams
     }
 
     /// The relay's word, which nobody else could give, that session `id` is over: join anew.
@@ -352,7 +349,7 @@ impl Path {
         }
         self.session = None;
         shared.outputs.extend(self.group.leave(self.at));
-        self.evidence.joined = None;
+        self.link.joined = None;
         self.start_joining(now, shared);
         true
     }
@@ -364,9 +361,9 @@ impl Path {
     }
 
     fn begin(&mut self, due: Time, shared: &mut Shared) {
-        self.nonce = shared.jitter.next();
+        self.nonce = shared.rng.next();
         self.handshake = None;
-        self.joining = Some(Joining::new(due));
+        self.joining = Some(JoinAttempt::new(due));
     }
 
     /// Ends the session, for good.
@@ -435,7 +432,7 @@ impl Path {
             nonce: self.nonce,
             token: self.token.clone(),
             stream: shared.wanted().to_owned(),
-            list: shared.config.wish == Wish::List,
+            list: shared.config.request == Request::List,
             receive_capacity: shared.config.receive_capacity,
             name: shared.config.name.clone(),
             paused: self.paused,

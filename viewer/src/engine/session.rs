@@ -24,7 +24,7 @@ const PROBE_INTERVALS: u32 = 3;
 const LEAST_PROBE: Duration = Duration::from_millis(100);
 
 /// The same for media by the group, of a stream that does not say its rate.
-const USUAL_GROUP_PATIENCE: Duration = Duration::from_secs(1);
+const USUAL_GROUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Generations of a stream's key that a viewer keeps: the one in use and the next.
 const KEYS: usize = 2;
@@ -47,7 +47,7 @@ pub(super) struct Session {
     media: Time,
     probed: bool,
     probe_after: Duration,
-    group_patience: Duration,
+    group_timeout: Duration,
     /// Highest sequence of its media.
     newest_sequence: u64,
     /// What seals its messages and its media; none with an open relay.
@@ -175,7 +175,7 @@ impl Session {
             media: now,
             probed: frames.is_none(),
             probe_after,
-            group_patience: frames.map_or(USUAL_GROUP_PATIENCE, |_| probe_after),
+            group_timeout: frames.map_or(USUAL_GROUP_TIMEOUT, |_| probe_after),
             newest_sequence: 0,
             seal,
             jitter: Jitter::default(),
@@ -189,8 +189,8 @@ impl Session {
     }
 
     /// How long nothing may come by the group that is heard.
-    pub(super) const fn group_patience(&self) -> Duration {
-        self.group_patience
+    pub(super) const fn group_timeout(&self) -> Duration {
+        self.group_timeout
     }
 
     /// Whether what belongs to it is sealed.

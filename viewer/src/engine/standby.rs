@@ -43,7 +43,7 @@ impl Standby {
             None => paths[self.lead]
                 .session
                 .as_ref()
-                .map(|_| self.frame + patience(&paths[self.lead])),
+                .map(|_| self.frame + timeout(&paths[self.lead])),
         }
     }
 
@@ -74,7 +74,7 @@ impl Standby {
     }
 
     fn has_faltered(&self, now: Time, lead: &Path) -> bool {
-        lead.session.is_none() || self.frame + patience(lead) <= now
+        lead.session.is_none() || self.frame + timeout(lead) <= now
     }
 }
 
@@ -94,6 +94,6 @@ impl Trial {
     }
 }
 
-fn patience(path: &Path) -> Duration {
-    path.evidence.interval().unwrap_or(USUAL_INTERVAL) * 3 / 2 + GRACE
+fn timeout(path: &Path) -> Duration {
+    path.link.interval().unwrap_or(USUAL_INTERVAL) * 3 / 2 + GRACE
 }

@@ -11,7 +11,7 @@ use super::{DetectionCounts, PathSummary};
 
 /// A whole frame, unopened.
 #[derive(Debug)]
-pub struct Arrived {
+pub struct ReceivedFrame {
     /// The topic of the stream it came on.
     pub topic: Bytes,
     /// The frame.

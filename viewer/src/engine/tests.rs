@@ -8,10 +8,10 @@ use crate::mini_relay::{MiniRelay, STREAM};
 mod detections;
 mod groups;
 mod joins;
+mod link_states;
 mod losses;
 mod paths;
 mod sealed;
-mod signals;
 
 fn ms(n: u64) -> Time {
     Time::from_nanos(1_000_000_000) + Duration::from_millis(n)
@@ -19,7 +19,7 @@ fn ms(n: u64) -> Time {
 
 fn config() -> EngineConfig {
     EngineConfig {
-        wish: Wish::Stream(None),
+        request: Request::Stream(None),
         name: "screen 1".into(),
         max_frame_bytes: MAX_FRAME_BYTES,
         receive_capacity: 1000,
@@ -61,7 +61,7 @@ struct World {
     /// The groups joined for the paths, and whether anything gets through to them.
     groups: Vec<Option<SocketAddrV4>>,
     groups_cut: bool,
-    dice: Jitter,
+    dice: SplitMix64,
     events: BTreeMap<(Time, u64), Event>,
     sequence: u64,
     epoch: u64,
@@ -70,7 +70,7 @@ struct World {
     capturing: bool,
     frame_bytes: usize,
     frames: Vec<(Time, FrameId)>,
-    signals: Vec<(Time, Signal)>,
+    link_states: Vec<(Time, LinkState)>,
     bodies_wrong: u64,
     /// Whether a tracker finds something in each frame.
     finds: bool,
@@ -99,7 +99,7 @@ impl World {
             groups_cut: false,
             engine: Engine::new(config, secret(seed)),
             link: Link::default(),
-            dice: Jitter::new(seed ^ 0x5eed),
+            dice: SplitMix64::new(seed ^ 0x5eed),
             events: BTreeMap::new(),
             sequence: 0,
             epoch: 1,
@@ -108,7 +108,7 @@ impl World {
             capturing: true,
             frame_bytes: 12_000,
             frames: Vec::new(),
-            signals: Vec::new(),
+            link_states: Vec::new(),
             bodies_wrong: 0,
             finds: false,
             record: None,
@@ -298,7 +298,7 @@ impl World {
                     }
                     self.engine.recycle(arrived.whole.body);
                 }
-                Output::Signal(signal) => self.signals.push((self.now, signal)),
+                Output::LinkState(link_state) => self.link_states.push((self.now, link_state)),
                 Output::List(..) => panic!("no list was asked for"),
                 Output::JoinGroup(at, group) => {
                     self.groups[at] = Some(group);
@@ -328,9 +328,9 @@ impl World {
             .expect("frames come again")
     }
 
-    /// The signal in force at `moment`.
-    fn signal_at(&self, moment: Time) -> Signal {
-        self.signals
+    /// The link state in force at `moment`.
+    fn link_state_at(&self, moment: Time) -> LinkState {
+        self.link_states
             .iter()
             .rev()
             .find(|(when, _)| *when <= moment)

@@ -27,7 +27,7 @@ pub(super) struct Gaps {
 struct Last {
     id: FrameId,
     at: Time,
-    patience: Duration,
+    limit: Duration,
 }
 
 impl Gaps {
@@ -39,7 +39,7 @@ impl Gaps {
         let last = self.last.replace(Last {
             id,
             at,
-            patience: SILENCE.max(interval * SILENT_INTERVALS),
+            limit: SILENCE.max(interval * SILENT_INTERVALS),
         });
         let Some(last) = last else { return };
         // The numbers of another run of the source tell nothing.
@@ -51,14 +51,14 @@ impl Gaps {
         self.note(
             neighbours.saturating_sub(1),
             at.saturating_since(last.at),
-            last.patience,
+            last.limit,
         );
     }
 
     /// Counts the gap that still lasts at the end, if one does.
     pub(super) fn end(&mut self, now: Time) {
         if let Some(last) = self.last.take() {
-            self.note(0, now.saturating_since(last.at), last.patience);
+            self.note(0, now.saturating_since(last.at), last.limit);
         }
     }
 
@@ -77,8 +77,8 @@ impl Gaps {
         self.longest = self.longest.max(other.longest);
     }
 
-    fn note(&mut self, missing: u64, length: Duration, patience: Duration) {
-        if missing > 0 || length >= patience {
+    fn note(&mut self, missing: u64, length: Duration, limit: Duration) {
+        if missing > 0 || length >= limit {
             self.count += 1;
             self.longest_frames = self.longest_frames.max(missing);
             self.longest = self.longest.max(length);

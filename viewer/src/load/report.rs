@@ -8,13 +8,13 @@ use std::time::Duration;
 use fanlight_proto::reassembly::Losses;
 use serde::Serialize;
 
-use super::books::{Books, Seat};
-use super::fan::Fan;
+use super::fan_out::FanOut;
 use super::gaps::Gaps;
 use super::processor::{Meter, RelayMeter};
 use super::timing::Measured;
-use crate::engine::Signal;
-use crate::stats::{Aging, Lost, Repairs, millis};
+use super::totals::{SessionTotals, Totals};
+use crate::engine::LinkState;
+use crate::stats::{Lost, Percentiles, Repairs, millis};
 
 /// Bits in a gigabit.
 const GIGABIT: f64 = 1e9;
@@ -35,7 +35,7 @@ pub struct Report {
     /// Where frames were interrupted.
     pub gaps: Interruptions,
     /// How old frames were when they were whole.
-    pub age_ms: FanAges,
+    pub age_ms: FanOutAges,
     /// What ages were measured by, as in the report of a viewer.
     pub clock: &'static str,
     /// Datagrams that came, with what came twice, parity and repairs.
@@ -61,7 +61,7 @@ pub struct Sessions {
     pub joined: u64,
     /// Those that had a frame at any time.
     pub served: u64,
-    /// Those that never had a session, by what they were last told: the words are those of a viewer's signals.
+    /// Those that never had a session, by what they were last told: the words are those of a viewer's link states.
     pub refused: BTreeMap<&'static str, u64>,
     /// Sessions that were opened again while it was measured.
     pub rejoins: u64,
@@ -99,15 +99,15 @@ pub struct Interruptions {
 
 /// See [`Report::age_ms`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FanAges {
+pub struct FanOutAges {
     /// Of each frame at each viewer.
-    pub all: Aging,
+    pub all: Percentiles,
     /// Of each frame at the viewer that had it first.
-    pub first: Aging,
+    pub first: Percentiles,
     /// Of each frame at the viewer that had it last, of those that got it.
-    pub last: Aging,
+    pub last: Percentiles,
     /// From the first to the last viewer of each frame.
-    pub spread: Aging,
+    pub spread: Percentiles,
 }
 
 /// See [`Report::cpu`].
@@ -137,73 +137,77 @@ pub struct Processor {
 }
 
 impl Report {
-    /// The report on what the books say.
-    pub(super) fn of(books: &Books, measured: Measured) -> Self {
-        let mut seats = books.seats();
-        seats
+    /// The report on what the totals say.
+    pub(super) fn of(totals: &Totals, measured: Measured) -> Self {
+        let mut sessions = totals.sessions();
+        sessions
             .iter_mut()
-            .for_each(|seat| seat.gaps.end(measured.ended));
-        let mut fan = books.fan();
-        fan.end();
+            .for_each(|session| session.gaps.end(measured.ended));
+        let mut fan_out = totals.fan_out();
+        fan_out.end();
         let length = measured.ended.saturating_since(measured.began);
-        let gigabits = sum(&seats, |seat| seat.bytes) as f64 * 8.0 / GIGABIT;
+        let gigabits = sum(&sessions, |session| session.bytes) as f64 * 8.0 / GIGABIT;
         Self {
             relays: measured
                 .relays
                 .iter()
                 .map(|relay| relay.relay.clone())
                 .collect(),
-            stream: seats.iter().find_map(|seat| seat.stream.clone()),
-            sessions: Sessions::of(&seats),
+            stream: sessions.iter().find_map(|session| session.stream.clone()),
+            sessions: Sessions::of(&sessions),
             measured_s: length.as_secs_f64(),
-            frames: Frames::of(&seats),
-            gaps: Interruptions::of(&seats),
-            age_ms: FanAges::of(&fan),
-            clock: seats
+            frames: Frames::of(&sessions),
+            gaps: Interruptions::of(&sessions),
+            age_ms: FanOutAges::of(&fan_out),
+            clock: sessions
                 .iter()
-                .map(|seat| seat.clock)
+                .map(|session| session.clock)
                 .find(|clock| !clock.is_empty())
                 .unwrap_or("none"),
-            datagrams: sum(&seats, |seat| seat.measured().datagrams),
-            datagram_bytes: sum(&seats, |seat| seat.measured().bytes),
+            datagrams: sum(&sessions, |session| session.measured().datagrams),
+            datagram_bytes: sum(&sessions, |session| session.measured().bytes),
             gigabits,
             repairs: Repairs {
-                asked: sum(&seats, |seat| seat.measured().counts.repairs_asked),
-                received: sum(&seats, |seat| seat.measured().counts.repairs_received),
+                asked: sum(&sessions, |session| session.measured().counts.repairs_asked),
+                received: sum(&sessions, |session| {
+                    session.measured().counts.repairs_received
+                }),
             },
-            recovered: sum(&seats, |seat| seat.measured().counts.recovered),
+            recovered: sum(&sessions, |session| session.measured().counts.recovered),
             cpu: Processors::of(measured.own, measured.relays, length, gigabits),
         }
     }
 }
 
-fn sum(seats: &[Seat], count: impl Fn(&Seat) -> u64) -> u64 {
-    seats.iter().map(count).sum()
+fn sum(sessions: &[SessionTotals], count: impl Fn(&SessionTotals) -> u64) -> u64 {
+    sessions.iter().map(count).sum()
 }
 
 impl Sessions {
-    fn of(seats: &[Seat]) -> Self {
-        let count = |is: fn(&Seat) -> bool| seats.iter().filter(|seat| is(seat)).count() as u64;
+    fn of(sessions: &[SessionTotals]) -> Self {
+        let count = |is: fn(&SessionTotals) -> bool| {
+            sessions.iter().filter(|session| is(session)).count() as u64
+        };
         let mut refused = BTreeMap::new();
-        for seat in seats.iter().filter(|seat| seat.joined.is_none()) {
-            *refused.entry(seat.signal.word()).or_default() += 1;
+        for session in sessions.iter().filter(|session| session.joined.is_none()) {
+            *refused.entry(session.link_state.word()).or_default() += 1;
         }
-        let first_asked = seats.iter().filter_map(|seat| seat.asked).min();
-        let last_joined = seats
+        let first_asked = sessions.iter().filter_map(|session| session.asked).min();
+        let last_joined = sessions
             .iter()
-            .map(|seat| seat.joined)
+            .map(|session| session.joined)
             .min()
             .flatten()
-            .and(seats.iter().filter_map(|seat| seat.joined).max());
-        let waits = seats
+            .and(sessions.iter().filter_map(|session| session.joined).max());
+        let waits = sessions
             .iter()
-            .filter_map(|seat| Some(seat.joined?.saturating_since(seat.asked?)));
+            .filter_map(|session| Some(session.joined?.saturating_since(session.asked?)));
         Self {
-            asked: seats.len() as u64,
-            joined: count(|seat| seat.joined.is_some()),
-            served: count(|seat| seat.served.is_some()),
+            asked: sessions.len() as u64,
+            joined: count(|session| session.joined.is_some()),
+            served: count(|session| session.served.is_some()),
             refused,
-            rejoins: sum(seats, |seat| seat.measured().joins),
+            rejoins: sum(sessions, |session| session.measured().joins),
             all_joined_ms: first_asked
                 .zip(last_joined)
                 .map(|(asked, joined)| millis(joined.saturating_since(asked))),
@@ -213,16 +217,16 @@ impl Sessions {
 }
 
 impl Frames {
-    fn of(seats: &[Seat]) -> Self {
+    fn of(sessions: &[SessionTotals]) -> Self {
         let mut lost = Losses::default();
         let mut least = 1.0_f64;
-        for seat in seats {
-            let losses = seat.measured().losses;
-            least =
-                least.min(seat.delivered as f64 / (seat.delivered + losses.total()).max(1) as f64);
+        for session in sessions {
+            let losses = session.measured().losses;
+            least = least
+                .min(session.delivered as f64 / (session.delivered + losses.total()).max(1) as f64);
             add(&mut lost, &losses);
         }
-        let delivered = sum(seats, |seat| seat.delivered);
+        let delivered = sum(sessions, |session| session.delivered);
         Self {
             expected: delivered + lost.total(),
             delivered,
@@ -256,22 +260,25 @@ fn add(sum: &mut Losses, losses: &Losses) {
 }
 
 impl Interruptions {
-    fn of(seats: &[Seat]) -> Self {
+    fn of(sessions: &[SessionTotals]) -> Self {
         let mut all = Gaps::default();
-        seats.iter().for_each(|seat| all.add(&seat.gaps));
+        sessions.iter().for_each(|session| all.add(&session.gaps));
         Self {
             count: all.count,
-            viewers: seats.iter().filter(|seat| seat.gaps.count > 0).count() as u64,
+            viewers: sessions
+                .iter()
+                .filter(|session| session.gaps.count > 0)
+                .count() as u64,
             longest_frames: all.longest_frames,
             longest_ms: millis(all.longest),
         }
     }
 }
 
-impl FanAges {
-    fn of(fan: &Fan) -> Self {
+impl FanOutAges {
+    fn of(fan_out: &FanOut) -> Self {
         let [all, first, last, spread] =
-            [&fan.all, &fan.first, &fan.last, &fan.spread].map(Aging::of);
+            [&fan_out.all, &fan_out.first, &fan_out.last, &fan_out.spread].map(Percentiles::of);
         Self {
             all,
             first,
@@ -331,21 +338,21 @@ impl Processor {
 }
 
 /// What the viewers that had no frame were last told most often.
-pub(super) fn commonest_trouble(seats: &[Seat]) -> Signal {
-    let mut counts: Vec<(usize, &Signal)> = Vec::new();
-    for seat in seats.iter().filter(|seat| seat.served.is_none()) {
+pub(super) fn most_common_state(sessions: &[SessionTotals]) -> LinkState {
+    let mut counts: Vec<(usize, &LinkState)> = Vec::new();
+    for session in sessions.iter().filter(|session| session.served.is_none()) {
         match counts
             .iter_mut()
-            .find(|(_, signal)| *signal == &seat.signal)
+            .find(|(_, link_state)| *link_state == &session.link_state)
         {
             Some((count, _)) => *count += 1,
-            None => counts.push((1, &seat.signal)),
+            None => counts.push((1, &session.link_state)),
         }
     }
     counts
         .into_iter()
         .max_by_key(|(count, _)| *count)
-        .map(|(_, signal)| signal.clone())
+        .map(|(_, link_state)| link_state.clone())
         .unwrap_or_default()
 }
 

@@ -10,19 +10,19 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{CheckedFrame, FrameError, parse_frame};
 
-use super::books::{Books, Delivery};
-use crate::engine::{Arrived, ClockOffset, Engine, Output, Presentation, Signal};
+use super::totals::{Delivery, Totals};
+use crate::engine::{ClockOffset, Engine, LinkState, Output, Presentation, ReceivedFrame};
 use crate::stats::{Captured, Clock};
 use crate::udp::Sink;
 
 /// How often a session gives its account. It costs an allocation or two: for each of a thousand sessions five times a
 /// second it is nothing.
-const ACCOUNT_INTERVAL: Duration = Duration::from_millis(200);
+const SUMMARY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Session {
-    books: Arc<Books>,
+    totals: Arc<Totals>,
     number: usize,
     max_frame_bytes: usize,
     clock: Clock,
@@ -32,22 +32,22 @@ pub(super) struct Session {
     joined: bool,
     shown: u64,
     unshowable: u64,
-    account_due: Time,
+    summary_due: Time,
     /// Whether an account was given since the measuring began.
     measured: bool,
 }
 
 impl Session {
-    /// Session `number`, whose account is its seat in `books`.
+    /// Session `number`, counted in `totals`.
     pub(super) fn new(
-        books: Arc<Books>,
+        totals: Arc<Totals>,
         number: usize,
         max_frame_bytes: usize,
         clock: Clock,
     ) -> Self {
-        books.seat(number).asked = Some(fanlight_daemon::clock::now());
+        totals.session(number).asked = Some(fanlight_daemon::clock::now());
         Self {
-            books,
+            totals,
             number,
             max_frame_bytes,
             clock,
@@ -56,18 +56,18 @@ impl Session {
             joined: false,
             shown: 0,
             unshowable: 0,
-            account_due: Time::default(),
+            summary_due: Time::default(),
             measured: false,
         }
     }
 
-    /// Leaves the books exact.
+    /// Leaves the totals exact.
     pub(super) fn finish(&mut self, engine: &Engine) {
         self.account(clock::now(), engine);
     }
 
-    fn on_frame(&mut self, arrived: Arrived) {
-        let Arrived {
+    fn on_frame(&mut self, arrived: ReceivedFrame) {
+        let ReceivedFrame {
             topic,
             whole,
             arrived: at,
@@ -81,7 +81,7 @@ impl Session {
                         .age(&Captured::of(&frame.header), at, self.source_clock);
                 let rate_millihertz = frame.header.rate_millihertz;
                 self.shown += 1;
-                self.books.on_delivery(
+                self.totals.on_delivery(
                     self.number,
                     &Delivery {
                         id,
@@ -95,7 +95,7 @@ impl Session {
             }
             _ => {
                 self.unshowable += 1;
-                self.books.seat(self.number).undecodable += 1;
+                self.totals.session(self.number).undecodable += 1;
             }
         }
         // Nobody else holds it by now, so that this copies nothing.
@@ -107,18 +107,18 @@ impl Session {
     }
 
     fn account(&mut self, now: Time, engine: &Engine) {
-        self.measured = self.books.is_measuring();
-        self.account_due = now + ACCOUNT_INTERVAL;
+        self.measured = self.totals.is_measuring();
+        self.summary_due = now + SUMMARY_INTERVAL;
         let summary = engine.summary(now);
         self.source_clock = summary.source_clock;
         self.clock.wall_offset_ns = clock::wall_offset_ns();
-        self.books
-            .seat(self.number)
+        self.totals
+            .session(self.number)
             .on_summary(&summary, self.measured);
     }
 
-    fn on_signal(&self, signal: Signal) {
-        self.books.seat(self.number).signal = signal;
+    fn on_link_state(&self, link_state: LinkState) {
+        self.totals.session(self.number).link_state = link_state;
     }
 }
 
@@ -126,7 +126,7 @@ impl Sink for Session {
     fn take(&mut self, _now: Time, output: Output) -> ControlFlow<()> {
         match output {
             Output::Frame(arrived) => self.on_frame(arrived),
-            Output::Signal(signal) => self.on_signal(signal),
+            Output::LinkState(link_state) => self.on_link_state(link_state),
             Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }
         }
@@ -139,9 +139,9 @@ impl Sink for Session {
         }
         if !self.joined && engine.joins() > 0 {
             self.joined = true;
-            self.books.seat(self.number).joined = Some(now);
+            self.totals.session(self.number).joined = Some(now);
         }
-        if self.account_due <= now || self.measured != self.books.is_measuring() {
+        if self.summary_due <= now || self.measured != self.totals.is_measuring() {
             self.account(now, engine);
             // The age at presentation is not known: nothing is presented.
             engine.on_presentation(Presentation {

@@ -6,16 +6,16 @@ use std::time::Duration;
 use fanlight_daemon::{Context, Shutdown, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
 
-use super::books::Books;
-use super::crowd::Crowd;
 use super::flags::Load;
 use super::processor::{self, Meter, RelayMeter};
-use super::telling::Teller;
+use super::session_threads::SessionThreads;
+use super::status_line::StatusLine;
+use super::totals::Totals;
 use crate::config::Config;
 
 /// So long after the last viewer has asked to join, the measuring begins without those that have no frame. A relay that
 /// has not let anybody in so long after the first one asked is not there.
-const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often to see whether all have a frame.
 const JOIN_INTERVAL: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ pub(super) struct Timekeeper<'a> {
     shutdown: &'a Shutdown,
     watchdog: WatchdogFeeder,
     line_due: Time,
-    teller: Teller,
+    status_line: StatusLine,
     own: Result<Meter, String>,
     meters: Vec<RelayMeter>,
 }
@@ -74,22 +74,22 @@ impl<'a> Timekeeper<'a> {
             shutdown: &context.shutdown,
             watchdog: WatchdogFeeder::new(context.notify.clone()),
             line_due: now + LINE_INTERVAL,
-            teller: Teller::new(now),
+            status_line: StatusLine::new(now),
             own: processor::start(std::process::id()),
             meters: Vec::new(),
         }
     }
 
     /// Waits until the load has joined and was measured, or cannot be, or shall end.
-    pub(super) fn keep(mut self, books: &Books, crowd: &Crowd) -> Measured {
-        let joined = self.wait_joined(books, crowd);
+    pub(super) fn keep(mut self, totals: &Totals, threads: &SessionThreads) -> Measured {
+        let joined = self.wait_joined(totals, threads);
         let began = clock::now();
-        self.begin(began, books);
+        self.begin(began, totals);
         if joined {
             let end = began + self.load.duration;
-            while clock::now() < end && !crowd.is_broken() && !self.rest_until(end, books) {}
+            while clock::now() < end && !threads.is_broken() && !self.rest_until(end, totals) {}
         }
-        books.end();
+        totals.end();
         let ended = clock::now();
         self.meters
             .iter_mut()
@@ -105,45 +105,48 @@ impl<'a> Timekeeper<'a> {
     }
 
     /// Waits until there is something to be measured; false when there will not be.
-    fn wait_joined(&mut self, books: &Books, crowd: &Crowd) -> bool {
+    fn wait_joined(&mut self, totals: &Totals, threads: &SessionThreads) -> bool {
         let asked = clock::now();
         loop {
-            let (seats, now) = (books.seats(), clock::now());
-            let served = seats.iter().filter(|seat| seat.served.is_some()).count();
-            if served == seats.len() {
+            let (sessions, now) = (totals.sessions(), clock::now());
+            let served = sessions
+                .iter()
+                .filter(|session| session.served.is_some())
+                .count();
+            if served == sessions.len() {
                 return true;
             }
-            if asked + self.ramp + JOIN_PATIENCE <= now {
+            if asked + self.ramp + JOIN_TIMEOUT <= now {
                 tracing::warn!(
                     "{} of {} viewers have no frame: it is measured without them",
-                    seats.len() - served,
-                    seats.len()
+                    sessions.len() - served,
+                    sessions.len()
                 );
                 return served > 0;
             }
-            let nobody = seats.iter().all(|seat| seat.joined.is_none());
-            if nobody && asked + JOIN_PATIENCE <= now
-                || crowd.is_broken()
-                || self.rest_until(now + JOIN_INTERVAL, books)
+            let nobody = sessions.iter().all(|session| session.joined.is_none());
+            if nobody && asked + JOIN_TIMEOUT <= now
+                || threads.is_broken()
+                || self.rest_until(now + JOIN_INTERVAL, totals)
             {
                 return false;
             }
         }
     }
 
-    fn begin(&mut self, now: Time, books: &Books) {
+    fn begin(&mut self, now: Time, totals: &Totals) {
         let start = |(relay, address, process): &(String, SocketAddr, Option<u32>)| {
             RelayMeter::start(relay, *address, *process)
         };
         self.meters = self.relays.iter().map(start).collect();
         self.own = processor::start(std::process::id());
-        self.teller.restart(now);
+        self.status_line.restart(now);
         self.line_due = now + LINE_INTERVAL;
-        books.begin();
+        totals.begin();
     }
 
     /// Rests until `due` at the latest, telling the line when it is due; whether the load shall end.
-    fn rest_until(&mut self, due: Time, books: &Books) -> bool {
+    fn rest_until(&mut self, due: Time, totals: &Totals) -> bool {
         let now = clock::now();
         let watchdog = self.watchdog.turn(now);
         let due = due.min(self.line_due).min(watchdog.unwrap_or(due));
@@ -152,8 +155,8 @@ impl<'a> Timekeeper<'a> {
         if self.line_due <= now {
             self.line_due = now.max(self.line_due + LINE_INTERVAL);
             let line = self
-                .teller
-                .line(now, books, &mut self.own, &mut self.meters);
+                .status_line
+                .line(now, totals, &mut self.own, &mut self.meters);
             if self.tells {
                 self.load.tell(&format!("{line}\n"));
             }

@@ -15,8 +15,8 @@ use super::{Recording, Sample, Sink};
 use crate::canvas::Canvas;
 use crate::card::{self, Corner};
 use crate::decode::Decoder;
-use crate::feed::{Scene, Shown};
 use crate::picture::Picture;
+use crate::scene::{Scene, Shown};
 use crate::window;
 
 /// How far each colour of a pixel may be off before it is drawn again, of 255: what JPEG makes of still pictures.
@@ -29,19 +29,19 @@ const SPEED: i32 = 10;
 const HUNDREDTH: Duration = Duration::from_millis(10);
 
 /// The file.
-pub(super) struct Gif {
+pub(super) struct GifFile {
     file: Option<File>,
     width: u32,
     interval: Duration,
     length: Option<Duration>,
-    stage: Option<Stage>,
+    writer: Option<GifWriter>,
     decoder: Decoder,
     scene: Scene,
     recording: Recording,
 }
 
 /// What is there once the first picture has told the size.
-struct Stage {
+struct GifWriter {
     encoder: Encoder<BufWriter<File>>,
     size: (usize, usize),
     scaler: Scaler,
@@ -56,7 +56,7 @@ struct Stage {
     pending: Option<(Frame<'static>, u64)>,
 }
 
-impl Gif {
+impl GifFile {
     /// Records to the empty `file`, `width` pixels wide, at most `fps` pictures a second, for `length` at most.
     pub(super) fn new(file: File, width: u32, fps: u32, length: Option<Duration>) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Gif {
             width,
             interval: Duration::from_secs(1) / fps.max(1),
             length,
-            stage: None,
+            writer: None,
             decoder: Decoder::new(),
             scene: Scene::Message {
                 title: String::new(),
@@ -82,7 +82,7 @@ impl Gif {
             .map_err(into_io)?;
         encoder.set_repeat(Repeat::Infinite).map_err(into_io)?;
         self.recording.files = 1;
-        self.stage = Some(Stage {
+        self.writer = Some(GifWriter {
             encoder,
             size: (columns, rows),
             scaler: Scaler::default(),
@@ -123,40 +123,40 @@ impl Gif {
     }
 }
 
-impl Sink for Gif {
+impl Sink for GifFile {
     fn take(&mut self, sample: &Sample) -> io::Result<()> {
         if let Some(file) = self.file.take() {
             self.begin(file, sample)?;
         }
-        let Some(stage) = &self.stage else {
+        let Some(writer) = &self.writer else {
             return Ok(());
         };
-        if sample.at < stage.due {
+        if sample.at < writer.due {
             return Ok(());
         }
-        self.decode(sample, stage.size)?;
-        let stage = self.stage.as_mut().expect("there has just been one");
-        stage.show(&self.scene, sample);
-        stage.due = (stage.due + self.interval).max(sample.at + self.interval / 2);
-        let frame = stage.changed_pixels();
-        let now = hundredths(sample.at.saturating_since(stage.began));
+        self.decode(sample, writer.size)?;
+        let writer = self.writer.as_mut().expect("there has just been one");
+        writer.show(&self.scene, sample);
+        writer.due = (writer.due + self.interval).max(sample.at + self.interval / 2);
+        let frame = writer.changed_pixels();
+        let now = hundredths(sample.at.saturating_since(writer.began));
         self.recording.frames += 1;
-        stage.write_pending(now)?;
-        stage.pending = Some((frame, now));
+        writer.write_pending(now)?;
+        writer.pending = Some((frame, now));
         Ok(())
     }
 
     fn close(&mut self) -> io::Result<()> {
-        let Some(mut stage) = self.stage.take() else {
+        let Some(mut writer) = self.writer.take() else {
             return Ok(());
         };
-        let begun = stage.pending.as_ref().map_or(0, |(_, begun)| *begun);
+        let begun = writer.pending.as_ref().map_or(0, |(_, begun)| *begun);
         let whole = self.length.map_or(u64::MAX, hundredths);
         let end = (begun + hundredths(self.interval)).min(whole.max(begun + 1));
-        stage.write_pending(end)?;
+        writer.write_pending(end)?;
         self.recording.seconds = end as f64 / 100.0;
         // The end of the file is written with it.
-        stage
+        writer
             .encoder
             .into_inner()
             .map_err(|error| io::Error::other(error.to_string()))?
@@ -168,10 +168,10 @@ impl Sink for Gif {
     }
 }
 
-impl Stage {
+impl GifWriter {
     fn show(&mut self, scene: &Scene, sample: &Sample) {
         let mut canvas = Canvas::new(&mut self.canvas, self.size.0, self.size.1);
-        window::paint(&mut canvas, scene, sample.mark.as_ref(), &mut self.scaler);
+        window::paint(&mut canvas, scene, sample.marker.as_ref(), &mut self.scaler);
         card::draw_panel(&mut canvas, &sample.figures, Corner::UpperRight);
     }
 

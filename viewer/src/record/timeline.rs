@@ -157,7 +157,7 @@ mod tests {
                 + Duration::from_secs(1000)
                 + Duration::from_micros(captured_us),
             jpeg: Bytes::new(),
-            mark: None,
+            marker: None,
             figures: String::new(),
         }
     }

@@ -3,7 +3,7 @@
 use fanlight_proto::message::{CanaryStatus, StreamName};
 use serde::Serialize;
 
-use super::{Inner, Judgement, Time};
+use super::{Inner, Time, VerdictSummary};
 use crate::engine::DetectionCounts;
 
 /// A canary as reports tell it. `frames` is the sum of `found`, `none` and `undecodable`.
@@ -24,7 +24,7 @@ pub struct Canary {
     /// What became of the detections.
     pub detections: DetectionCounts,
     /// What the source makes of them.
-    pub verdict: Option<Judgement>,
+    pub verdict: Option<VerdictSummary>,
 }
 
 impl Inner {

@@ -6,7 +6,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::reassembly::Losses;
 use serde::Serialize;
 
-use super::{Ages, Canary, Inner};
+use super::{Canary, Histogram, Inner};
 use crate::engine::PathSummary;
 use crate::record::Recording;
 use crate::track::Tracking;
@@ -25,7 +25,7 @@ pub struct Report {
     /// Frames shown a second, from the first to the last one shown.
     pub fps: f64,
     /// From capture to the screen.
-    pub age_ms: Aging,
+    pub age_ms: Percentiles,
     /// What the latest age was measured by: "monotonic" when source and viewer share a clock, "exchange" when relay and
     /// source have told how their clocks relate, else "wall", the hosts' own idea of the time of day.
     pub clock: &'static str,
@@ -55,10 +55,10 @@ pub struct Report {
     pub paths: Vec<Path>,
     /// The decoding.
     pub decode: Decoding,
-    /// Every change of the signal, oldest first.
-    pub signals: Vec<SignalChange>,
+    /// Every change of the link state, oldest first.
+    pub link_states: Vec<LinkStateChange>,
     /// Changes older than those, which are forgotten.
-    pub signals_forgotten: u64,
+    pub link_states_forgotten: u64,
     /// What trackers found, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracking: Option<Tracking>,
@@ -106,7 +106,7 @@ impl Lost {
 
 /// Percentiles; none when nothing was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Aging {
+pub struct Percentiles {
     /// Half are at most this.
     pub p50: Option<f64>,
     /// 95 of 100 are at most this.
@@ -117,10 +117,10 @@ pub struct Aging {
     pub max: Option<f64>,
 }
 
-impl Aging {
+impl Percentiles {
     /// Of these ages.
     #[must_use]
-    pub fn of(ages: &Ages) -> Self {
+    pub fn of(ages: &Histogram) -> Self {
         let [p50, p95, p99, max] = [50, 95, 99, 100].map(|hundredths| percentile(ages, hundredths));
         Self { p50, p95, p99, max }
     }
@@ -178,12 +178,12 @@ pub struct Decoding {
     pub p99_ms: Option<f64>,
 }
 
-/// See [`Report::signals`].
+/// See [`Report::link_states`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SignalChange {
+pub struct LinkStateChange {
     /// Milliseconds from the viewer's start.
     pub at_ms: f64,
-    /// The signal in one word.
+    /// The link state in one word.
     pub state: &'static str,
     /// What a person would read.
     pub reason: String,
@@ -198,7 +198,7 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         duration_s: now.saturating_since(inner.started).as_secs_f64(),
         frames: frames(inner),
         fps: rate(inner),
-        age_ms: Aging::of(&inner.ages),
+        age_ms: Percentiles::of(&inner.ages),
         clock: inner.clock,
         clock_error_ms: summary
             .source_clock
@@ -229,12 +229,12 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
             p50_ms: percentile(&inner.stages.decode, 50),
             p99_ms: percentile(&inner.stages.decode, 99),
         },
-        signals: inner
+        link_states: inner
             .changes
             .iter()
-            .map(|(at, signal)| change(*at, signal))
+            .map(|(at, link_state)| change(*at, link_state))
             .collect(),
-        signals_forgotten: inner.changes_forgotten,
+        link_states_forgotten: inner.changes_forgotten,
         tracking: None,
         recording: None,
         canary: inner.canary.clone(),
@@ -277,14 +277,14 @@ fn rate(inner: &Inner) -> f64 {
     }
 }
 
-fn percentile(ages: &Ages, hundredths: u64) -> Option<f64> {
+fn percentile(ages: &Histogram, hundredths: u64) -> Option<f64> {
     ages.percentile(hundredths).map(millis)
 }
 
-fn change(at: Duration, signal: &crate::engine::Signal) -> SignalChange {
-    SignalChange {
+fn change(at: Duration, link_state: &crate::engine::LinkState) -> LinkStateChange {
+    LinkStateChange {
         at_ms: millis(at),
-        state: signal.word(),
-        reason: signal.to_string(),
+        state: link_state.word(),
+        reason: link_state.to_string(),
     }
 }

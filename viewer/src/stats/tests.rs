@@ -12,8 +12,8 @@ fn ms(n: u64) -> Time {
     Time::from_nanos(n * 1_000_000)
 }
 
-fn facts(number: u64, captured: Time) -> Facts {
-    Facts {
+fn info(number: u64, captured: Time) -> FrameInfo {
+    FrameInfo {
         stream: "cam".parse().unwrap(),
         id: FrameId { epoch: 1, number },
         captured_ns: captured.as_nanos(),
@@ -33,9 +33,9 @@ fn facts(number: u64, captured: Time) -> Facts {
 
 #[test]
 fn an_age_is_from_capture_to_the_screen() {
-    let tally = Tally::new(ms(0));
-    tally.on_decoded(facts(3, ms(100)));
-    let presented = tally
+    let counters = Counters::new(ms(0));
+    counters.on_decoded(info(3, ms(100)));
+    let presented = counters
         .on_presented(
             FrameId {
                 epoch: 1,
@@ -46,7 +46,7 @@ fn an_age_is_from_capture_to_the_screen() {
         )
         .unwrap();
     assert_eq!(presented.age, Duration::from_millis(9));
-    let report = tally.report(ms(1000), "relay");
+    let report = counters.report(ms(1000), "relay");
     assert_eq!((report.age_ms.max, report.clock), (Some(9.0), "monotonic"));
     let Stages {
         prepare,
@@ -63,15 +63,15 @@ fn an_age_is_from_capture_to_the_screen() {
 
 #[test]
 fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
-    let tally = Tally::new(ms(0));
-    let elsewhere = |number, wall_offset_ns| Facts {
+    let counters = Counters::new(ms(0));
+    let elsewhere = |number, wall_offset_ns| FrameInfo {
         clock_id: 8,
         wall_offset_ns,
-        ..facts(number, ms(100))
+        ..info(number, ms(100))
     };
     // The other host booted 50 ms later: its monotonic clock is 50 ms behind.
-    tally.on_decoded(elsewhere(1, CLOCK.wall_offset_ns + 50_000_000));
-    let presented = tally
+    counters.on_decoded(elsewhere(1, CLOCK.wall_offset_ns + 50_000_000));
+    let presented = counters
         .on_presented(
             FrameId {
                 epoch: 1,
@@ -83,8 +83,8 @@ fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
         .unwrap();
     assert_eq!(presented.age, Duration::from_millis(20));
     // A frame from the future is as young as can be.
-    tally.on_decoded(elsewhere(2, i64::MAX));
-    let presented = tally
+    counters.on_decoded(elsewhere(2, i64::MAX));
+    let presented = counters
         .on_presented(
             FrameId {
                 epoch: 1,
@@ -95,29 +95,29 @@ fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
         )
         .unwrap();
     assert_eq!(presented.age, Duration::ZERO);
-    assert_eq!(tally.report(ms(1000), "relay").clock, "wall");
+    assert_eq!(counters.report(ms(1000), "relay").clock, "wall");
 }
 
 #[test]
 fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
-    let tally = Tally::new(ms(0));
+    let counters = Counters::new(ms(0));
     // The other host booted 50 ms later, and its wall clock is an hour ahead.
     let source_clock = ClockOffset {
         clock_id: 8,
         offset_ns: -50_000_000,
         error: Duration::from_micros(200),
     };
-    tally.on_summary(Summary {
+    counters.on_summary(Summary {
         source_clock: Some(source_clock),
         ..Summary::default()
     });
-    let elsewhere = Facts {
+    let elsewhere = FrameInfo {
         clock_id: 8,
         wall_offset_ns: 3_600_000_000_000,
-        ..facts(1, ms(100))
+        ..info(1, ms(100))
     };
-    tally.on_decoded(elsewhere.clone());
-    let presented = tally
+    counters.on_decoded(elsewhere.clone());
+    let presented = counters
         .on_presented(
             FrameId {
                 epoch: 1,
@@ -128,13 +128,13 @@ fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
         )
         .unwrap();
     assert_eq!(presented.age, Duration::from_millis(20));
-    let report = tally.report(ms(1000), "relay");
+    let report = counters.report(ms(1000), "relay");
     assert_eq!(
         (report.clock, report.clock_error_ms),
         ("exchange", Some(0.2))
     );
     // What is known of one clock says nothing of another.
-    tally.on_decoded(Facts {
+    counters.on_decoded(FrameInfo {
         id: FrameId {
             epoch: 2,
             number: 1,
@@ -142,7 +142,7 @@ fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
         clock_id: 9,
         ..elsewhere
     });
-    tally
+    counters
         .on_presented(
             FrameId {
                 epoch: 2,
@@ -152,16 +152,16 @@ fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
             CLOCK,
         )
         .unwrap();
-    assert_eq!(tally.report(ms(1000), "relay").clock, "wall");
+    assert_eq!(counters.report(ms(1000), "relay").clock, "wall");
 }
 
 #[test]
 fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
-    let tally = Tally::new(ms(0));
+    let counters = Counters::new(ms(0));
     for number in 0..6 {
-        tally.on_decoded(facts(number, ms(number)));
+        counters.on_decoded(info(number, ms(number)));
     }
-    tally.on_presented(
+    counters.on_presented(
         FrameId {
             epoch: 1,
             number: 2,
@@ -169,7 +169,7 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
         ms(9),
         CLOCK,
     );
-    tally.on_presented(
+    counters.on_presented(
         FrameId {
             epoch: 1,
             number: 4,
@@ -177,8 +177,8 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
         ms(19),
         CLOCK,
     );
-    tally.on_superseded();
-    tally.on_undecodable();
+    counters.on_superseded();
+    counters.on_undecodable();
     let counts = Counts {
         whole: 7,
         ..Counts::default()
@@ -188,12 +188,12 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
         away: 2,
         ..Losses::default()
     };
-    tally.on_summary(Summary {
+    counters.on_summary(Summary {
         counts,
         losses,
         ..Summary::default()
     });
-    let frames = tally.report(ms(1000), "relay").frames;
+    let frames = counters.report(ms(1000), "relay").frames;
     assert_eq!((frames.shown, frames.pending, frames.lost.total), (2, 3, 7));
     assert_eq!(
         frames.lost.by_reason.values().sum::<u64>(),
@@ -204,28 +204,28 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
 
 #[test]
 fn a_second_is_told_in_one_line_and_the_next_begins_anew() {
-    let tally = Tally::new(ms(0));
+    let counters = Counters::new(ms(0));
     for number in 0..30 {
         let captured = ms(number * 33);
-        tally.on_decoded(facts(number, captured));
-        tally.on_presented(
+        counters.on_decoded(info(number, captured));
+        counters.on_presented(
             FrameId { epoch: 1, number },
             captured + Duration::from_millis(6),
             CLOCK,
         );
     }
-    tally.on_signal(ms(5), &Signal::Live);
-    tally.on_summary(Summary {
+    counters.on_link_state(ms(5), &LinkState::Live);
+    counters.on_summary(Summary {
         bytes: 1_000_000,
         stream: Some("lobby".parse().unwrap()),
         ..Summary::default()
     });
     assert_eq!(
-        tally.line(ms(1000)),
+        counters.line(ms(1000)),
         "30.0 fps  age 6.0/6.0/6.0 ms  lost 0  8.0 Mbit/s  lobby live"
     );
     assert_eq!(
-        tally.presentation(),
+        counters.presentation(),
         Presentation {
             shown: 30,
             lost: 0,
@@ -233,30 +233,31 @@ fn a_second_is_told_in_one_line_and_the_next_begins_anew() {
         }
     );
     assert_eq!(
-        tally.line(ms(2000)),
+        counters.line(ms(2000)),
         "0.0 fps  age -  lost 0  0.0 Mbit/s  lobby live"
     );
 }
 
 #[test]
 fn memory_is_bounded_however_long_it_runs() {
-    let tally = Tally::new(ms(0));
+    let counters = Counters::new(ms(0));
     for number in 0..5000 {
-        tally.on_decoded(facts(number, ms(number)));
-        tally.on_signal(ms(number), &Signal::NoFrames);
+        counters.on_decoded(info(number, ms(number)));
+        counters.on_link_state(ms(number), &LinkState::NoFrames);
     }
-    assert_eq!(tally.inner().in_flight.len(), MAX_IN_FLIGHT);
-    let report = tally.report(ms(1), "relay");
+    assert_eq!(counters.inner().in_flight.len(), MAX_IN_FLIGHT);
+    let report = counters.report(ms(1), "relay");
     assert_eq!(
-        (report.signals.len(), report.signals_forgotten),
+        (report.link_states.len(), report.link_states_forgotten),
         (1000, 4000)
     );
-    assert_eq!(report.signals[999].at_ms, 4999.0);
+    assert_eq!(report.link_states[999].at_ms, 4999.0);
 }
 
 #[test]
 fn a_report_is_json_with_the_names_that_others_read() {
-    let json = serde_json::to_value(Tally::new(ms(0)).report(ms(2500), "127.0.0.1:5004")).unwrap();
+    let json =
+        serde_json::to_value(Counters::new(ms(0)).report(ms(2500), "127.0.0.1:5004")).unwrap();
     assert_eq!(json["duration_s"], 2.5);
     assert_eq!(json["frames"]["lost"]["total"], 0);
     assert_eq!(json["frames"]["lost"]["upstream"], 0);

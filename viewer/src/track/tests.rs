@@ -10,8 +10,8 @@ use super::*;
 /// Longest that anything is waited for.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A crew, and what it says of frames.
-fn crew(command: &str, trackers: usize) -> (Crew, Receiver<TrackResult>) {
+/// A pool, and what it says of frames.
+fn pool(command: &str, trackers: usize) -> (TrackerPool, Receiver<TrackResult>) {
     let (sender, answers) = channel();
     let told: Told = Arc::new(move |result: &TrackResult| drop(sender.send(result.clone())));
     let plan = Plan {
@@ -20,7 +20,7 @@ fn crew(command: &str, trackers: usize) -> (Crew, Receiver<TrackResult>) {
         format: Format::Grey,
     };
     (
-        Crew::start(&plan, &told, &Shutdown::new()).unwrap(),
+        TrackerPool::start(&plan, &told, &Shutdown::new()).unwrap(),
         answers,
     )
 }
@@ -44,7 +44,7 @@ fn frame(number: u64) -> Frame {
         captured_ns: 9,
         jpeg,
         shown: Time::default(),
-        passage: Passage::default(),
+        timings: StageTimings::default(),
     }
 }
 
@@ -56,12 +56,16 @@ fn answering(words: &str) -> String {
 const NOTHING: &str = r#"echo "{\"epoch\":\"0000000000000005\",\"number\":$n,\"found\":null}""#;
 
 /// Offers frames from `number` on, until the trackers' report is as wanted.
-fn offer_until(crew: &Crew, mut number: u64, wanted: impl Fn(&Tracking) -> bool) -> Tracking {
+fn offer_until(
+    pool: &TrackerPool,
+    mut number: u64,
+    wanted: impl Fn(&Tracking) -> bool,
+) -> Tracking {
     let began = clock::now();
     loop {
-        crew.offer(frame(number));
+        pool.offer(frame(number));
         number += 1;
-        let report = crew.report();
+        let report = pool.report();
         if wanted(&report) {
             return report;
         }
@@ -78,9 +82,9 @@ fn answer(answers: &Receiver<TrackResult>) -> TrackResult {
 fn each_frame_has_its_answer() {
     let found = r#"echo "{\"epoch\":\"0000000000000005\",\"number\":$n,\"took_us\":70,
         \"found\":{\"x\":1.5,\"y\":$n,\"radius\":2,\"confidence\":1}}" | tr -d '\n'; echo"#;
-    let (crew, answers) = crew(&answering(found), 1);
+    let (pool, answers) = pool(&answering(found), 1);
     for number in 0..5 {
-        crew.offer(frame(number));
+        pool.offer(frame(number));
         let result = answer(&answers);
         assert_eq!(
             (result.id, result.size),
@@ -97,7 +101,7 @@ fn each_frame_has_its_answer() {
             (Some(found), Some(Duration::from_micros(70)))
         );
     }
-    let report = crew.report();
+    let report = pool.report();
     assert_eq!(
         (report.offered, report.found, report.missing, report.pending),
         (5, 5, 0, 0)
@@ -117,12 +121,12 @@ fn each_frame_has_its_answer() {
 fn what_is_no_answer_is_counted_and_does_no_harm() {
     let rubbish = r#"echo hello; echo; head -c 5000 /dev/zero; echo; echo '{"number":3}'
         echo '{"epoch":"0000000000000005","number":77,"found":null}'"#;
-    let (crew, answers) = crew(&answering(&format!("{rubbish}; {NOTHING}")), 1);
+    let (pool, answers) = pool(&answering(&format!("{rubbish}; {NOTHING}")), 1);
     for number in 0..3 {
-        crew.offer(frame(number));
+        pool.offer(frame(number));
         assert_eq!(answer(&answers).id.number, number);
     }
-    let report = crew.report();
+    let report = pool.report();
     assert_eq!(
         (
             report.none,
@@ -137,29 +141,29 @@ fn what_is_no_answer_is_counted_and_does_no_harm() {
 
 #[test]
 fn a_tracker_that_ends_is_started_again() {
-    let (crew, answers) = crew(
+    let (pool, answers) = pool(
         &format!("head -c 112 >/dev/null; n=0; {NOTHING}; exit 3"),
         1,
     );
-    crew.offer(frame(0));
+    pool.offer(frame(0));
     answer(&answers);
-    let report = offer_until(&crew, 1, |report| report.restarts >= 2);
+    let report = offer_until(&pool, 1, |report| report.restarts >= 2);
     assert!(report.none >= 1, "{report:?}");
 }
 
 #[test]
 fn a_tracker_that_talks_without_end_is_replaced() {
     for command in ["yes", "cat /dev/zero | tr '\\0' 'x'"] {
-        let (crew, _answers) = crew(command, 1);
+        let (pool, _answers) = pool(command, 1);
         if command == "yes" {
-            let report = offer_until(&crew, 0, |report| report.restarts >= 1);
+            let report = offer_until(&pool, 0, |report| report.restarts >= 1);
             assert!(
                 report.malformed >= 100 && report.found + report.none == 0,
                 "{report:?}"
             );
         }
         let began = clock::now();
-        drop(crew);
+        drop(pool);
         assert!(clock::now().saturating_since(began) < Duration::from_secs(2));
     }
 }
@@ -167,18 +171,18 @@ fn a_tracker_that_talks_without_end_is_replaced() {
 #[test]
 fn a_tracker_that_hangs_is_replaced_and_nobody_waits_for_it() {
     let hang = format!("[ $n -lt 1 ] || exec sleep 1000; {NOTHING}");
-    let (crew, answers) = crew(&answering(&hang), 1);
-    crew.offer(frame(0));
+    let (pool, answers) = pool(&answering(&hang), 1);
+    pool.offer(frame(0));
     assert_eq!(answer(&answers).id.number, 0);
     let began = clock::now();
     for number in 1..1000 {
-        crew.offer(frame(number));
+        pool.offer(frame(number));
     }
     assert!(
         clock::now().saturating_since(began) < Duration::from_secs(1),
         "offering never waits"
     );
-    let report = offer_until(&crew, 1000, |report| report.restarts >= 1);
+    let report = offer_until(&pool, 1000, |report| report.restarts >= 1);
     assert!(report.timeouts == 1 && report.missing > 900, "{report:?}");
 }
 
@@ -188,13 +192,13 @@ fn frames_go_to_whoever_is_idle() {
     let answer_line =
         r#"echo "{\"epoch\":\"0000000000000005\",\"number\":$n,\"took_us\":$$,\"found\":null}""#;
     let number = "head -c 112 | od -An -tu1 -j24 -N1 | tr -d ' '";
-    let (crew, answers) = crew(
+    let (pool, answers) = pool(
         &format!("while n=$({number}) && [ \"$n\" ]; do {answer_line}; done"),
         4,
     );
     let mut tellers = std::collections::BTreeSet::new();
     for number in 0..200 {
-        crew.offer(frame(number));
+        pool.offer(frame(number));
         let result = answer(&answers);
         assert_eq!(result.id.number, number);
         tellers.insert(result.told);
@@ -203,7 +207,7 @@ fn frames_go_to_whoever_is_idle() {
         }
     }
     assert_eq!(tellers.len(), 4, "each was given some");
-    let report = crew.report();
+    let report = pool.report();
     assert_eq!(
         (report.trackers, report.missing, report.restarts),
         (4, 0, 0)
@@ -212,8 +216,8 @@ fn frames_go_to_whoever_is_idle() {
 
 #[test]
 fn a_command_that_does_not_exist_is_tried_again() {
-    let (crew, _answers) = crew("/nowhere/to/be/found", 2);
-    offer_until(&crew, 0, |report| report.restarts >= 3);
+    let (pool, _answers) = pool("/nowhere/to/be/found", 2);
+    offer_until(&pool, 0, |report| report.restarts >= 3);
 }
 
 #[test]
@@ -224,7 +228,7 @@ fn the_end_takes_everything_along_that_a_tracker_started() {
         "trap '' TERM; sleep 1000 & echo $! >{0}.new; mv {0}.new {0}; wait; wait",
         file.display()
     );
-    let (mut crew, _answers) = crew(&command, 1);
+    let (mut pool, _answers) = pool(&command, 1);
     let began = clock::now();
     let pid = loop {
         if let Ok(text) = std::fs::read_to_string(&file) {
@@ -234,7 +238,7 @@ fn the_end_takes_everything_along_that_a_tracker_started() {
         let _ = Shutdown::new().wait_timeout(Duration::from_millis(5));
     };
     let began = clock::now();
-    crew.stop();
+    pool.stop();
     assert!(clock::now().saturating_since(began) < Duration::from_secs(2));
     let runs = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

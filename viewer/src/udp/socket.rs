@@ -1,4 +1,4 @@
-//! A UDP socket connected to the relay, which receives trains of datagrams in one call (UDP_GRO and recvmmsg).
+//! A UDP socket connected to the relay, which receives batches of datagrams in one call (UDP_GRO and recvmmsg).
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
@@ -13,11 +13,11 @@ use tokio::net::UdpSocket;
 /// What the kernel charges a receive buffer for one datagram of ours, in bytes, as measured.
 const CHARGED_PER_DATAGRAM: usize = 2304;
 
-/// Trains received by one call.
-const TRAINS: usize = 8;
+/// Batches received by one call.
+const BATCHES: usize = 8;
 
-/// The longest train, in bytes: UDP's own limit.
-const TRAIN_BYTES: usize = 1 << 16;
+/// The longest batch, in bytes: UDP's own limit.
+const BATCH_BYTES: usize = 1 << 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -100,46 +100,46 @@ impl Socket {
         SockRef::from(&self.inner).send(datagram)
     }
 
-    /// Fills some of the trains and says how many.
+    /// Fills some of the batches and says how many.
     ///
     /// # Errors
     /// When there is nothing, and what the network said about datagrams sent before.
-    pub fn receive(&self, trains: &mut Trains) -> io::Result<usize> {
-        let mut chunks = trains.bytes.chunks_exact_mut(TRAIN_BYTES);
-        let mut slices: [IoSliceMut<'_>; TRAINS] =
+    pub fn receive(&self, batches: &mut GroBatches) -> io::Result<usize> {
+        let mut chunks = batches.bytes.chunks_exact_mut(BATCH_BYTES);
+        let mut slices: [IoSliceMut<'_>; BATCHES] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         self.inner.try_io(Interest::READABLE, || {
             self.state
-                .recv((&self.inner).into(), &mut slices, &mut trains.meta)
+                .recv((&self.inner).into(), &mut slices, &mut batches.meta)
         })
     }
 }
 
 /// Room for what one call receives.
 #[derive(Debug)]
-pub struct Trains {
+pub struct GroBatches {
     bytes: Vec<u8>,
-    meta: [RecvMeta; TRAINS],
+    meta: [RecvMeta; BATCHES],
 }
 
-impl Default for Trains {
+impl Default for GroBatches {
     fn default() -> Self {
         Self {
-            bytes: vec![0; TRAINS * TRAIN_BYTES],
-            meta: [RecvMeta::default(); TRAINS],
+            bytes: vec![0; BATCHES * BATCH_BYTES],
+            meta: [RecvMeta::default(); BATCHES],
         }
     }
 }
 
-impl Trains {
-    /// The datagrams of the first `count` trains.
+impl GroBatches {
+    /// The datagrams of the first `count` batches.
     pub fn datagrams(&mut self, count: usize) -> impl Iterator<Item = &mut [u8]> {
-        let trains = self
+        let batches = self
             .bytes
-            .chunks_exact_mut(TRAIN_BYTES)
+            .chunks_exact_mut(BATCH_BYTES)
             .zip(&self.meta)
             .take(count);
-        trains.flat_map(|(bytes, meta)| bytes[..meta.len].chunks_mut(meta.stride.max(1)))
+        batches.flat_map(|(bytes, meta)| bytes[..meta.len].chunks_mut(meta.stride.max(1)))
     }
 }
 
@@ -192,11 +192,11 @@ mod tests {
 
     /// Waits for the next datagram.
     async fn next(socket: &Socket) -> Vec<u8> {
-        let mut trains = Trains::default();
+        let mut batches = GroBatches::default();
         loop {
             std::future::poll_fn(|context| socket.poll_readable(context)).await;
-            if let Ok(count) = socket.receive(&mut trains) {
-                return trains
+            if let Ok(count) = socket.receive(&mut batches) {
+                return batches
                     .datagrams(count)
                     .flat_map(|datagram| datagram.to_vec())
                     .collect();

@@ -2,7 +2,7 @@
 //! brings it, on a thread of its own, where the ball is looked for in each frame and what is found is told to the source.
 //! Nothing of it is shown.
 
-mod choice;
+mod selection;
 mod watcher;
 
 use std::fs::File;
@@ -15,10 +15,10 @@ use fanlight_daemon::clock;
 use fanlight_proto::message::StreamName;
 use rustix::process::setpriority_process;
 
-use crate::engine::{Engine, EngineConfig, Wish};
-use crate::stats::Tally;
-use crate::udp::{Route, converse};
-pub(super) use choice::Choice;
+use crate::engine::{Engine, EngineConfig, Request};
+use crate::stats::Counters;
+use crate::udp::{Route, drive};
+pub(super) use selection::CanarySelection;
 use watcher::Watcher;
 
 /// How much nicer than the viewer its thread is: the picture comes first.
@@ -40,14 +40,14 @@ pub(super) struct Plan {
     /// See `Detections` in control.proto.
     pub(super) screen: u64,
     /// What the stream shown comes to; it learns what the canary does.
-    pub(super) tally: Arc<Tally>,
+    pub(super) counters: Arc<Counters>,
     /// For verdicts.
     pub(super) trace: Option<Arc<File>>,
 }
 
 /// The canary's thread.
 pub(super) struct Canary {
-    choice: Arc<Choice>,
+    selection: Arc<CanarySelection>,
     thread: JoinHandle<()>,
 }
 
@@ -62,22 +62,22 @@ impl Canary {
         plan.route.capture = None;
         plan.engine.receive_capacity = plan.route.receive_capacity()?;
         plan.engine.max_frame_bytes = watcher::MAX_FRAME_BYTES;
-        let choice = Arc::new(Choice::default());
-        let followed = Arc::clone(&choice);
+        let selection = Arc::new(CanarySelection::default());
+        let followed = Arc::clone(&selection);
         let thread = thread::Builder::new()
             .name("canary".to_owned())
             .spawn(move || plan.follow(&followed))?;
-        Ok(Self { choice, thread })
+        Ok(Self { selection, thread })
     }
 
     /// Where to say which canary is wanted.
-    pub(super) fn choice(&self) -> Arc<Choice> {
-        Arc::clone(&self.choice)
+    pub(super) fn selection(&self) -> Arc<CanarySelection> {
+        Arc::clone(&self.selection)
     }
 
     /// Ends it.
     pub(super) fn stop(self) {
-        self.choice.end();
+        self.selection.end();
         if self.thread.join().is_err() {
             tracing::error!("thread canary broke an invariant");
         }
@@ -85,32 +85,36 @@ impl Canary {
 }
 
 impl Plan {
-    fn follow(&self, choice: &Choice) {
+    fn follow(&self, selection: &CanarySelection) {
         // It works all the same when the kernel will not have it. Without a number it is the calling thread.
         let _ = setpriority_process(None, NICENESS);
-        while let Some((stream, stop)) = choice.next() {
+        while let Some((stream, stop)) = selection.next() {
             self.watch(&stream, &stop);
-            if !choice.pause(PAUSE) {
+            if !selection.pause(PAUSE) {
                 return;
             }
-            self.tally.on_canary(None);
+            self.counters.on_canary(None);
         }
     }
 
     /// Until `stop`.
     fn watch(&self, stream: &StreamName, stop: &fanlight_daemon::Shutdown) {
         tracing::info!(%stream, "watching the canary");
-        let wish = Wish::Stream(Some(stream.clone()));
+        let request = Request::Stream(Some(stream.clone()));
         let mut engine = Engine::new(
             EngineConfig {
-                wish,
+                request,
                 ..self.engine.clone()
             },
             clock::random_bytes(),
         );
         engine.set_screen(self.screen);
-        let mut watcher = Watcher::new(stream.clone(), Arc::clone(&self.tally), self.trace.clone());
-        if let Err(error) = converse(&self.route, &mut engine, &mut watcher, stop) {
+        let mut watcher = Watcher::new(
+            stream.clone(),
+            Arc::clone(&self.counters),
+            self.trace.clone(),
+        );
+        if let Err(error) = drive(&self.route, &mut engine, &mut watcher, stop) {
             tracing::error!(%stream, "the canary is not watched: {error}");
         }
         watcher.finish(&mut engine);

@@ -1,4 +1,4 @@
-//! The decoder's thread: whole frames become pictures, signals become cards.
+//! The decoder's thread: whole frames become pictures, link states become cards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use fanlight_proto::message::{
     CheckedFrame, FrameError, FrameHeader, FrameId, StreamName, parse_frame, truth,
 };
 
-use super::handover::{HandOver, Work};
+use super::frame_slot::{FrameSlot, Work};
 use crate::decode::{DecodeError, Decoder};
-use crate::engine::{Arrived, Signal};
-use crate::feed::{Feed, Scene, Shown};
+use crate::engine::{LinkState, ReceivedFrame};
 use crate::picture::Picture;
-use crate::stats::{Facts, Tally, Traced};
+use crate::scene::{Scene, SceneSlot, Shown};
+use crate::stats::{Counters, FrameInfo, TraceInfo};
 use crate::trace;
 
 /// What to do beyond showing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct DecodeOptions {
     /// Find out what a trace tells.
     pub(super) traced: bool,
     /// Keep each JPEG until its frame is shown.
@@ -32,7 +32,7 @@ pub(super) struct Wanted {
 
 /// Why a whole frame is not shown.
 #[derive(Debug, thiserror::Error)]
-enum Unshowable {
+enum RejectedFrame {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("the frame calls itself {0}")]
@@ -42,18 +42,23 @@ enum Unshowable {
 }
 
 /// Works until the hand-over is closed and empty.
-pub(super) fn run(handover: &Arc<HandOver>, feed: &Feed, tally: &Tally, wanted: &Wanted) {
+pub(super) fn run(
+    frame_slot: &Arc<FrameSlot>,
+    scenes: &SceneSlot,
+    counters: &Counters,
+    options: &DecodeOptions,
+) {
     let mut decoder = Decoder::new();
     let mut refused = logline::Limited::new();
-    while let Some(work) = handover.take() {
+    while let Some(work) = frame_slot.take() {
         let scene = match work {
-            Work::Signal(signal) => card(&signal, &wanted.relay),
+            Work::LinkState(link_state) => card(&link_state, &options.relay),
             Work::Frame(arrived) => {
                 let id = arrived.whole.id;
-                match shown(arrived, &mut decoder, handover, feed, tally, wanted) {
+                match shown(arrived, &mut decoder, frame_slot, scenes, counters, options) {
                     Ok(shown) => Scene::Picture(shown),
                     Err(error) => {
-                        tally.on_undecodable();
+                        counters.on_undecodable();
                         if let Some(count) = refused.note(clock::now()) {
                             tracing::warn!(count, frame = %id, "a frame is not shown: {error}");
                         }
@@ -62,19 +67,19 @@ pub(super) fn run(handover: &Arc<HandOver>, feed: &Feed, tally: &Tally, wanted: 
                 }
             }
         };
-        if feed.publish(scene).is_some() {
-            tally.on_superseded();
+        if scenes.publish(scene).is_some() {
+            counters.on_superseded();
         }
     }
 }
 
 /// What the screen says in place of a picture.
-pub(super) fn card(signal: &Signal, relay: &str) -> Scene {
-    let reason = match signal {
-        Signal::Connecting => format!("{signal} at {relay}"),
-        _ => signal.to_string(),
+pub(super) fn card(link_state: &LinkState, relay: &str) -> Scene {
+    let reason = match link_state {
+        LinkState::Connecting => format!("{link_state} at {relay}"),
+        _ => link_state.to_string(),
     };
-    let title = if signal.is_asleep() {
+    let title = if link_state.is_asleep() {
         "one moment"
     } else {
         "no signal"
@@ -86,22 +91,22 @@ pub(super) fn card(signal: &Signal, relay: &str) -> Scene {
 }
 
 fn shown(
-    arrived: Arrived,
+    arrived: ReceivedFrame,
     decoder: &mut Decoder,
-    handover: &Arc<HandOver>,
-    feed: &Feed,
-    tally: &Tally,
-    wanted: &Wanted,
-) -> Result<Shown, Unshowable> {
-    let body = handover.share(arrived.whole.body);
-    let frame = parse_frame(&arrived.topic, body, wanted.max_frame_bytes)?;
+    frame_slot: &Arc<FrameSlot>,
+    scenes: &SceneSlot,
+    counters: &Counters,
+    options: &DecodeOptions,
+) -> Result<Shown, RejectedFrame> {
+    let body = frame_slot.share(arrived.whole.body);
+    let frame = parse_frame(&arrived.topic, body, options.max_frame_bytes)?;
     if frame.id != arrived.whole.id {
-        return Err(Unshowable::Identity(frame.id));
+        return Err(RejectedFrame::Identity(frame.id));
     }
-    let mut picture = feed.spare();
+    let mut picture = scenes.spare();
     let began = clock::now();
-    if let Err(error) = decoder.decode_for(&frame.jpeg, feed.target(), &mut picture) {
-        feed.give_back(picture);
+    if let Err(error) = decoder.decode_for(&frame.jpeg, scenes.target(), &mut picture) {
+        scenes.give_back(picture);
         return Err(error.into());
     }
     let decoded = clock::now();
@@ -111,7 +116,7 @@ fn shown(
         header,
         jpeg,
     } = frame;
-    tally.on_decoded(Facts {
+    counters.on_decoded(FrameInfo {
         stream: stream.clone(),
         id,
         captured_ns: header.captured_ns,
@@ -124,7 +129,7 @@ fn shown(
         decoding: decoded.saturating_since(began),
         bytes: jpeg.len(),
         canary: canary(&header, &stream),
-        traced: wanted.traced.then(|| Traced {
+        traced: options.traced.then(|| TraceInfo {
             jpeg_hash: trace::hash(&jpeg),
             code: code_in(&picture),
             ball: header
@@ -132,7 +137,7 @@ fn shown(
                 .and_then(|truth| truth.kind)
                 .map(|truth::Kind::Ball(ball)| ball),
         }),
-        jpeg: wanted.kept.then(|| jpeg.clone()),
+        jpeg: options.kept.then(|| jpeg.clone()),
     });
     Ok(Shown {
         stream,

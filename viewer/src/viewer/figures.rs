@@ -2,16 +2,16 @@
 
 use fanlight_daemon::usage::Usage;
 
-use crate::stats::{Glance, millis};
+use crate::stats::{SecondSummary, millis};
 
 /// In lines: frames a second and age, what this process costs, and what the source makes of this screen.
-pub(super) fn text(glance: &Glance, usage: &Usage) -> String {
-    let mut text = format!("{:.1} fps", glance.fps);
-    if let Some(age) = glance.age {
+pub(super) fn text(second: &SecondSummary, usage: &Usage) -> String {
+    let mut text = format!("{:.1} fps", second.fps);
+    if let Some(age) = second.age {
         text.push_str(&format!("  age {:.1} ms", millis(age)));
     }
     text.push_str(&format!("\n{usage}"));
-    if let Some(verdict) = glance.verdict {
+    if let Some(verdict) = second.verdict {
         text.push_str(&format!("\n{verdict}"));
     }
     text
@@ -32,7 +32,7 @@ mod tests {
             resident_bytes: 34 << 20,
             uptime: Duration::from_secs(3723),
         };
-        let none = Glance {
+        let none = SecondSummary {
             fps: 0.0,
             age: None,
             verdict: None,
@@ -48,12 +48,12 @@ mod tests {
             count: 9,
             ..Verdict::default()
         };
-        let glance = Glance {
+        let second = SecondSummary {
             fps: 29.97,
             age: Some(Duration::from_micros(4100)),
             verdict: Some(verdict.into()),
         };
         let lines = "30.0 fps  age 4.1 ms\ncpu 12 %  mem 34 MiB  up 1:02:03\nright 0.20 px 34 ms";
-        assert_eq!(text(&glance, &usage), lines);
+        assert_eq!(text(&second, &usage), lines);
     }
 }

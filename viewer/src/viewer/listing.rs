@@ -9,11 +9,11 @@ use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{State, StreamInfo};
 
-use crate::engine::{Engine, EngineConfig, Output, Redundancy, Signal, Wish, state_word};
-use crate::udp::{Route, Sink, converse};
+use crate::engine::{Engine, EngineConfig, LinkState, Output, Redundancy, Request, state_word};
+use crate::udp::{Route, Sink, drive};
 
 /// A relay that has not answered by then is not there.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often to see whether the user has had enough.
 const TURN: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ const TURN: Duration = Duration::from_millis(100);
 /// When no relay answers within three seconds, or it refuses.
 pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow::Result<String> {
     let config = EngineConfig {
-        wish: Wish::List,
+        request: Request::List,
         name,
         max_frame_bytes: 1,
         receive_capacity: 0,
@@ -33,7 +33,7 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
     };
     let mut engine = Engine::new(config, clock::random_bytes());
     let stop = Shutdown::new();
-    let until = clock::now() + PATIENCE;
+    let until = clock::now() + TIMEOUT;
     let mut answer = Answer {
         until,
         list: None,
@@ -41,10 +41,12 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
         asked_to_end: shutdown,
         stop: stop.clone(),
     };
-    converse(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
+    drive(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
     match (answer.list, answer.refusal) {
         (Some((streams, total)), _) => Ok(render(&streams, total)),
-        (None, Some(signal)) => bail!("the relay at {} gives no list: {signal}", route.name()),
+        (None, Some(link_state)) => {
+            bail!("the relay at {} gives no list: {link_state}", route.name())
+        }
         (None, None) => bail!(
             "no relay answers at {}: is fanlight-relay running there?",
             route.name()
@@ -55,7 +57,7 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
 struct Answer<'a> {
     until: Time,
     list: Option<(Vec<StreamInfo>, u32)>,
-    refusal: Option<Signal>,
+    refusal: Option<LinkState>,
     asked_to_end: &'a Shutdown,
     stop: Shutdown,
 }
@@ -67,8 +69,9 @@ impl Sink for Answer<'_> {
                 self.list = Some((streams, total));
                 return ControlFlow::Break(());
             }
-            Output::Signal(signal) => {
-                self.refusal = Some(signal).filter(|signal| *signal != Signal::Connecting);
+            Output::LinkState(link_state) => {
+                self.refusal =
+                    Some(link_state).filter(|link_state| *link_state != LinkState::Connecting);
             }
             Output::Send(..) | Output::Frame(_) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }

@@ -13,7 +13,7 @@ use super::*;
 use crate::mini_relay::{MiniRelay, STREAM, frame_body};
 use crate::trace;
 
-mod way_back;
+mod feedback;
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 360;
@@ -197,7 +197,7 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
         (&1.into(), &STREAM.into(), &"monotonic".into())
     );
     assert!(report["age_ms"]["p50"].as_f64().unwrap() < 20.0, "{report}");
-    let states: Vec<&str> = report["signals"]
+    let states: Vec<&str> = report["link_states"]
         .as_array()
         .unwrap()
         .iter()

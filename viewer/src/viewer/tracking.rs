@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fanlight_daemon::Shutdown;
 
-use super::outbox::Outbox;
+use super::detection_queue::DetectionQueue;
 use crate::config::{self, Config};
-use crate::feed::Feed;
-use crate::mark::Mark;
+use crate::marker::Marker;
+use crate::scene::SceneSlot;
 use crate::trace::TrackLine;
-use crate::track::{Crew, Told, TrackResult};
+use crate::track::{Told, TrackResult, TrackerPool};
 
 /// Starts the trackers that are asked for.
 ///
@@ -19,15 +19,19 @@ use crate::track::{Crew, Told, TrackResult};
 /// When there are no threads to be had.
 pub(super) fn start(
     config: &Config,
-    feed: &Arc<Feed>,
+    scenes: &Arc<SceneSlot>,
     trace: Option<Arc<File>>,
-    outbox: &Arc<Outbox>,
+    detection_queue: &Arc<DetectionQueue>,
     shutdown: &Shutdown,
-) -> anyhow::Result<Option<Crew>> {
+) -> anyhow::Result<Option<TrackerPool>> {
     let Some(plan) = config::trackers(config) else {
         return Ok(None);
     };
-    let (feed, shows, outbox) = (Arc::clone(feed), config.show_track, Arc::clone(outbox));
+    let (scenes, shows, detection_queue) = (
+        Arc::clone(scenes),
+        config.show_track,
+        Arc::clone(detection_queue),
+    );
     let told: Told = Arc::new(move |result: &TrackResult| {
         if let Some(Err(error)) = trace
             .as_ref()
@@ -35,19 +39,19 @@ pub(super) fn start(
         {
             tracing::error!("a detection is not in the trace: {error}");
         }
-        outbox.put(result.stream.clone(), result.detection());
+        detection_queue.put(result.stream.clone(), result.detection());
         if shows {
-            feed.set_mark(mark(result));
+            scenes.set_marker(marker(result));
         }
     });
-    Crew::start(&plan, &told, shutdown)
+    TrackerPool::start(&plan, &told, shutdown)
         .map(Some)
         .context("the trackers cannot be started")
 }
 
-fn mark(result: &TrackResult) -> Option<Mark> {
+fn marker(result: &TrackResult) -> Option<Marker> {
     let TrackResult { id, at, size, .. } = *result;
-    result.found.map(|found| Mark {
+    result.found.map(|found| Marker {
         id,
         at,
         size,

@@ -16,8 +16,8 @@ use super::screen::Screen;
 use super::{Options, WindowError, snapshot};
 use crate::canvas::{Canvas, fit};
 use crate::card::{self, Corner};
-use crate::feed::{Feed, Scene};
-use crate::mark::{self, Mark};
+use crate::marker::{self, Marker};
+use crate::scene::{Scene, SceneSlot};
 
 /// How long the mouse pointer stays in full screen after it was last moved.
 const CURSOR_LINGERS: Duration = Duration::from_secs(2);
@@ -25,8 +25,8 @@ const CURSOR_LINGERS: Duration = Duration::from_secs(2);
 /// How long a note, such as where a snapshot was saved, stays over the picture.
 const NOTE_LINGERS: Duration = Duration::from_secs(3);
 
-/// How long the mark of a detection stays after it: with the tracker gone, it would lie.
-pub(crate) const MARK_LINGERS: Duration = Duration::from_millis(500);
+/// How long the marker of a detection stays after it: with the tracker gone, it would lie.
+pub(crate) const MARKER_LINGERS: Duration = Duration::from_millis(500);
 
 /// How long the desktop may take to bring the window to the screen before it is asked again.
 const OPENING_TAKES: Duration = Duration::from_millis(500);
@@ -34,13 +34,13 @@ const OPENING_TAKES: Duration = Duration::from_millis(500);
 /// How often it is asked: after so long it has its reasons.
 const MAX_OPENINGS: u32 = 20;
 
-/// Wakes the event loop: there is a new scene, or the feed is closed.
+/// Wakes the event loop: there is a new scene, or the scene slot is closed.
 #[derive(Debug)]
 pub(super) struct SceneWaits;
 
 pub(super) struct App<'a> {
     options: &'a Options,
-    feed: &'a Feed,
+    scenes: &'a SceneSlot,
     presented: &'a mut dyn FnMut(FrameId, Time),
     screen: Option<Screen>,
     scene: Scene,
@@ -59,12 +59,12 @@ pub(super) struct App<'a> {
 impl<'a> App<'a> {
     pub(super) fn new(
         options: &'a Options,
-        feed: &'a Feed,
+        scenes: &'a SceneSlot,
         presented: &'a mut dyn FnMut(FrameId, Time),
     ) -> Self {
         Self {
             options,
-            feed,
+            scenes,
             presented,
             screen: None,
             scene: Scene::Message {
@@ -99,7 +99,7 @@ impl<'a> App<'a> {
             return Ok(());
         };
         let mut fresh = None;
-        if let Some(scene) = self.feed.take() {
+        if let Some(scene) = self.scenes.take() {
             if let Scene::Picture(shown) = &scene {
                 fresh = Some(shown.id);
                 if self.titled.as_ref() != Some(&shown.stream) {
@@ -107,26 +107,27 @@ impl<'a> App<'a> {
                     self.titled = Some(shown.stream.clone());
                 }
             }
-            self.feed.recycle(std::mem::replace(&mut self.scene, scene));
+            self.scenes
+                .recycle(std::mem::replace(&mut self.scene, scene));
         }
         let statistics = if self.shows_statistics {
-            self.feed.statistics()
+            self.scenes.statistics()
         } else {
             String::new()
         };
         let figures = if self.shows_figures {
-            self.feed.figures()
+            self.scenes.figures()
         } else {
             String::new()
         };
         let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
-        let mark = self
-            .feed
-            .mark()
-            .filter(|mark| clock::now().saturating_since(mark.at) < MARK_LINGERS);
+        let marker = self
+            .scenes
+            .marker()
+            .filter(|marker| clock::now().saturating_since(marker.at) < MARKER_LINGERS);
         let (scene, scaler) = (&self.scene, &mut self.scaler);
         let drawn = screen.draw(|canvas| {
-            paint(canvas, scene, mark.as_ref(), scaler);
+            paint(canvas, scene, marker.as_ref(), scaler);
             card::draw_panel(canvas, &figures, Corner::UpperRight);
             card::draw_panel(canvas, &statistics, Corner::UpperLeft);
             card::draw_panel(canvas, note, Corner::LowerLeft);
@@ -244,7 +245,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     }
 
     fn user_event(&mut self, event_loop: &ActiveEventLoop, _: SceneWaits) {
-        if self.feed.is_closed() {
+        if self.scenes.is_closed() {
             event_loop.exit();
         }
         self.request_redraw();
@@ -259,7 +260,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
                 }
             }
             WindowEvent::Resized(size) => {
-                self.feed.set_target(size.width, size.height);
+                self.scenes.set_target(size.width, size.height);
                 self.request_redraw();
             }
             WindowEvent::CursorMoved { .. } => self.show_cursor_for_a_while(),
@@ -287,23 +288,23 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     }
 }
 
-/// Draws what a screen shows: a picture as large as it fits with its mark over it, or a card.
+/// Draws what a screen shows: a picture as large as it fits with its marker over it, or a card.
 pub(crate) fn paint(
     canvas: &mut Canvas<'_>,
     scene: &Scene,
-    mark: Option<&Mark>,
+    marker: Option<&Marker>,
     scaler: &mut Scaler,
 ) {
     match scene {
         Scene::Message { title, reason } => card::draw(canvas, title, reason),
         Scene::Picture(shown) => {
             canvas.show(&shown.picture, scaler);
-            if let Some(mark) = mark.filter(|mark| mark.id.epoch == shown.id.epoch) {
+            if let Some(marker) = marker.filter(|marker| marker.id.epoch == shown.id.epoch) {
                 let size = (
                     shown.picture.width() as usize,
                     shown.picture.height() as usize,
                 );
-                mark::draw(canvas, fit(size, (canvas.width(), canvas.height())), mark);
+                marker::draw(canvas, fit(size, (canvas.width(), canvas.height())), marker);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::feed::Shown;
+use crate::scene::Shown;
 
 /// Saves the JPEG as it was received in `folder`, under a name made of the frame's identity, and returns the path. The
 /// file appears whole or not at all.

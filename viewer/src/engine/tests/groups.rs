@@ -60,9 +60,9 @@ fn a_group_that_falls_silent_is_told_within_three_frames_and_costs_no_more() {
         assert!((3..=5).contains(&lost), "{lost} frames");
         assert_eq!(
             world
-                .signals
+                .link_states
                 .iter()
-                .filter(|(_, signal)| *signal == Signal::Live)
+                .filter(|(_, link_state)| *link_state == LinkState::Live)
                 .count(),
             1
         );

@@ -7,8 +7,8 @@ fn the_first_frame_is_there_150_ms_after_the_start() {
         world.run_until(ms(150));
         assert!(!world.frames.is_empty(), "seed {seed}");
         assert_eq!(
-            world.signals.last().map(|(_, signal)| signal),
-            Some(&Signal::Live)
+            world.link_states.last().map(|(_, link_state)| link_state),
+            Some(&LinkState::Live)
         );
         assert_eq!(world.engine.summary(world.now).joins, 1);
     }
@@ -96,14 +96,14 @@ fn a_healed_link_is_live_within_500_ms() {
                 "seed {seed}, {away} ms away: {healed:?}"
             );
             let card = world
-                .signals
+                .link_states
                 .iter()
-                .find(|(when, signal)| *when > ms(1000) && *signal != Signal::Live);
+                .find(|(when, link_state)| *when > ms(1000) && *link_state != LinkState::Live);
             assert!(
                 card.is_some_and(|(when, _)| *when <= ms(2500)),
                 "seed {seed}: a frozen picture passed for live"
             );
-            assert_eq!(world.signal_at(world.now), Signal::Live);
+            assert_eq!(world.link_state_at(world.now), LinkState::Live);
         }
     }
 }
@@ -228,8 +228,8 @@ fn who_may_show_any_stream_stays_with_the_one_it_got() {
     world.run_until(ms(2500));
     assert_eq!(world.relay().wanted, STREAM);
     assert_eq!(
-        world.signal_at(ms(2500)),
-        Signal::NoSuchStream(STREAM.into())
+        world.link_state_at(ms(2500)),
+        LinkState::NoSuchStream(STREAM.into())
     );
     world.run_until(ms(5500));
     assert_eq!(
@@ -254,7 +254,7 @@ fn a_viewer_that_leaves_says_so_and_stays_away() {
 fn a_list_is_given_without_a_session() {
     let mut engine = Engine::new(
         EngineConfig {
-            wish: Wish::List,
+            request: Request::List,
             ..config()
         },
         secret(6),

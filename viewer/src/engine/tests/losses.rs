@@ -63,7 +63,11 @@ fn the_sum_holds_when_relay_and_source_restart_in_any_order() {
             world.span(),
             "seed {seed}: {summary:?}"
         );
-        assert_eq!(world.signal_at(world.now), Signal::Live, "seed {seed}");
+        assert_eq!(
+            world.link_state_at(world.now),
+            LinkState::Live,
+            "seed {seed}"
+        );
     }
 }
 

@@ -78,13 +78,13 @@ fn no_frame_is_lost_or_late_when_either_relay_is_killed_cut_off_or_comes_back() 
         );
         assert!(
             world
-                .signals
+                .link_states
                 .iter()
-                .filter(|(_, signal)| *signal == Signal::Live)
+                .filter(|(_, link_state)| *link_state == LinkState::Live)
                 .count()
                 == 1,
             "{:?}",
-            world.signals
+            world.link_states
         );
         assert!(
             world.engine.paths.iter().all(Path::is_active),
@@ -136,14 +136,14 @@ fn of_a_stream_that_no_relay_knows_the_answer_that_tells_most_is_shown() {
     world.relay().refusal = Some((Refusal::NoSuchStream, 0));
     world.run_until(ms(500));
     assert_eq!(
-        world.signal_at(ms(500)),
-        Signal::NoSuchStream(String::new())
+        world.link_state_at(ms(500)),
+        LinkState::NoSuchStream(String::new())
     );
     world.relays[1] = Some(MiniRelay::new(5));
     world.run_until(ms(1500));
     assert_eq!(
-        world.signal_at(ms(1500)),
-        Signal::Live,
+        world.link_state_at(ms(1500)),
+        LinkState::Live,
         "one that has it is enough"
     );
 }
@@ -169,7 +169,7 @@ fn a_path_that_stands_by_brings_nothing_until_the_first_one_falters() {
         .map(|pair| pair[1] - pair[0] - 1)
         .sum::<u64>();
     assert!(missing <= 2, "{missing} frames were lost");
-    assert_eq!(world.signal_at(ms(10_300)), Signal::Live);
+    assert_eq!(world.link_state_at(ms(10_300)), LinkState::Live);
     // The second one goes on alone; the first comes back and stands by.
     world.restart_relay(7);
     world.run_until(ms(20_000));

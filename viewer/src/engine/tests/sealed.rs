@@ -34,8 +34,8 @@ fn who_has_the_key_sees_every_frame() {
     world.run_until(ms(3000));
     assert!(world.frames.len() > 85, "{}", world.frames.len());
     assert_eq!(
-        (world.bodies_wrong, world.signal_at(ms(3000))),
-        (0, Signal::Live)
+        (world.bodies_wrong, world.link_state_at(ms(3000))),
+        (0, LinkState::Live)
     );
     assert_eq!(world.engine.summary(world.now).foreign, 0);
     assert!(
@@ -69,7 +69,7 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
         lets_in(),
     );
     good.run_until(ms(1000));
-    assert_eq!(good.signal_at(ms(1000)), Signal::Live);
+    assert_eq!(good.link_state_at(ms(1000)), LinkState::Live);
     let other = PrivateKey::new([6; 32]);
     let mut wrong = world(
         2,
@@ -81,7 +81,7 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
     );
     wrong.run_until(ms(1000));
     assert_eq!(
-        (wrong.signal_at(ms(1000)).word(), wrong.frames.len()),
+        (wrong.link_state_at(ms(1000)).word(), wrong.frames.len()),
         ("no-key", 0)
     );
 }
@@ -109,7 +109,7 @@ fn who_has_another_key_or_none_or_one_too_many_is_told_so() {
     for (config, access, why) in cases {
         let mut world = world(3, config, access);
         world.run_until(ms(1000));
-        assert_eq!(world.signal_at(ms(1000)), Signal::NoKey(why));
+        assert_eq!(world.link_state_at(ms(1000)), LinkState::NoKey(why));
         assert!(world.frames.is_empty());
     }
 }
@@ -198,7 +198,7 @@ fn nothing_that_is_not_sealed_or_is_sealed_twice_changes_a_sealed_session() {
         (2, 0),
         "{summary:?}"
     );
-    assert_eq!(world.signal_at(ms(2000)), Signal::Live);
+    assert_eq!(world.link_state_at(ms(2000)), LinkState::Live);
 }
 
 #[test]

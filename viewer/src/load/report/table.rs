@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Aging, FanAges, Processor, Report};
+use super::{FanOutAges, Percentiles, Processor, Report};
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -86,7 +86,7 @@ impl Report {
     }
 
     fn tell_ages(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let FanAges {
+        let FanOutAges {
             all,
             first,
             last,
@@ -103,7 +103,7 @@ impl Report {
             ("at each frame's last viewer", last),
             ("from first to last viewer", spread),
         ] {
-            let Aging { p50, p95, p99, max } = ages;
+            let Percentiles { p50, p95, p99, max } = ages;
             write!(f, "  {name:<30}")?;
             for one in [p50, p95, p99, max] {
                 let text = one.map_or_else(|| "-".to_owned(), |millis| format!("{millis:.1}"));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::engine::Summary;
-use crate::load::books::Delivery;
+use crate::load::totals::Delivery;
 
 fn ms(millis: u64) -> Time {
     Time::from_nanos(millis * 1_000_000)
@@ -23,35 +23,35 @@ fn delivery(number: u64, age: u64) -> Delivery {
 }
 
 /// Four viewers: all is well with the first, the second loses frame 4, the third is not let in, the fourth gets nothing.
-fn books() -> Books {
-    let books = Books::new(4);
+fn totals() -> Totals {
+    let totals = Totals::new(4);
     for (number, joined) in [(0, Some(20)), (1, Some(45)), (2, None), (3, Some(60))] {
-        let mut seat = books.seat(number);
-        seat.asked = Some(ms(10 * number as u64));
-        seat.joined = joined.map(ms);
-        seat.signal = match number {
-            2 => Signal::Busy(Duration::from_secs(1)),
-            3 => Signal::NoFrames,
-            _ => Signal::Live,
+        let mut session = totals.session(number);
+        session.asked = Some(ms(10 * number as u64));
+        session.joined = joined.map(ms);
+        session.link_state = match number {
+            2 => LinkState::Busy(Duration::from_secs(1)),
+            3 => LinkState::NoFrames,
+            _ => LinkState::Live,
         };
     }
-    for seat in [0, 1, 3] {
-        books.seat(seat).on_summary(&summary(7, 0), false);
+    for session in [0, 1, 3] {
+        totals.session(session).on_summary(&summary(7, 0), false);
     }
-    books.begin();
-    for seat in [0, 1, 3] {
-        books.seat(seat).on_summary(&summary(7, 0), true);
+    totals.begin();
+    for session in [0, 1, 3] {
+        totals.session(session).on_summary(&summary(7, 0), true);
     }
     for number in 0..10 {
-        books.on_delivery(0, &delivery(number, 5));
+        totals.on_delivery(0, &delivery(number, 5));
         if number != 4 {
-            books.on_delivery(1, &delivery(number, 8));
+            totals.on_delivery(1, &delivery(number, 8));
         }
     }
-    books.seat(0).on_summary(&summary(107, 0), true);
-    books.seat(1).on_summary(&summary(97, 1), true);
-    books.end();
-    books
+    totals.session(0).on_summary(&summary(107, 0), true);
+    totals.session(1).on_summary(&summary(97, 1), true);
+    totals.end();
+    totals
 }
 
 fn summary(datagrams: u64, link: u64) -> Summary {
@@ -77,7 +77,7 @@ fn meter(process: u32, spent: u64, ended: bool) -> Meter {
 fn report(relays: Vec<RelayMeter>) -> Report {
     let own = Ok(meter(9, 380, false));
     Report::of(
-        &books(),
+        &totals(),
         Measured {
             began: ms(1000),
             ended: ms(3000),
@@ -145,7 +145,7 @@ fn frames_gaps_and_sessions_are_summed_over_the_viewers() {
 
 #[test]
 fn ages_are_told_over_all_and_at_the_first_and_the_last_viewer() {
-    let FanAges {
+    let FanOutAges {
         all,
         first,
         last,
@@ -234,19 +234,19 @@ fn the_table_has_all_of_it_in_lines_and_the_json_says_null_for_what_is_not_known
 
 #[test]
 fn the_commonest_trouble_is_that_of_most_viewers_without_frames() {
-    let seat = |signal: Signal, served| {
-        let mut seat = Seat::default();
-        (seat.signal, seat.served) = (signal, served);
-        seat
+    let session = |link_state: LinkState, served| {
+        let mut session = SessionTotals::default();
+        (session.link_state, session.served) = (link_state, served);
+        session
     };
-    let busy = Signal::Busy(Duration::ZERO);
-    let seats = [
-        seat(Signal::Live, Some(ms(1))),
-        seat(Signal::Live, Some(ms(1))),
-        seat(busy.clone(), None),
-        seat(Signal::NoFrames, None),
-        seat(busy.clone(), None),
+    let busy = LinkState::Busy(Duration::ZERO);
+    let sessions = [
+        session(LinkState::Live, Some(ms(1))),
+        session(LinkState::Live, Some(ms(1))),
+        session(busy.clone(), None),
+        session(LinkState::NoFrames, None),
+        session(busy.clone(), None),
     ];
-    assert_eq!(commonest_trouble(&seats), busy);
-    assert_eq!(commonest_trouble(&seats[..2]), Signal::Connecting);
+    assert_eq!(most_common_state(&sessions), busy);
+    assert_eq!(most_common_state(&sessions[..2]), LinkState::Connecting);
 }

@@ -15,13 +15,13 @@ use fanlight_proto::message::{
 };
 
 use crate::decode::{DecodeError, Decoder};
-use crate::engine::{Arrived, ClockOffset, DetectionCounts, Engine, Output, Presentation};
-use crate::stats::{Canary, Captured, Clock, Look, Passage, Tally};
+use crate::engine::{ClockOffset, DetectionCounts, Engine, Output, Presentation, ReceivedFrame};
+use crate::stats::{Canary, Captured, Clock, Counters, Observation, StageTimings};
 use crate::track::Found;
 use crate::track::ball::Finder;
 use crate::track::grey::Grey;
 use crate::udp::Sink;
-use crate::viewer::verdicts::Verdicts;
+use crate::viewer::verdict_trace::VerdictTrace;
 
 /// Largest frame of a canary, in bytes: fifty times what one of 160x120 has.
 pub(super) const MAX_FRAME_BYTES: usize = 256 << 10;
@@ -29,12 +29,12 @@ pub(super) const MAX_FRAME_BYTES: usize = 256 << 10;
 /// Most pixels of a canary's picture: it proves the way, and a larger one would only cost more.
 const MAX_PIXELS: usize = 640 * 480;
 
-/// How often the tally learns how the canary fares: as often as the relay may say something new.
+/// How often the counters learn how the canary fares: as often as the relay may say something new.
 const SUMMARY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Why a frame is not looked at.
 #[derive(Debug, thiserror::Error)]
-enum Unlookable {
+enum RejectedFrame {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("the frame calls itself {0}")]
@@ -49,7 +49,7 @@ enum Unlookable {
 pub(super) struct Watcher {
     stream: StreamName,
     /// Of the stream shown.
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     clock: Clock,
     source_clock: Option<ClockOffset>,
     decoder: Decoder,
@@ -59,12 +59,16 @@ pub(super) struct Watcher {
     found: VecDeque<Detection>,
     canary: Canary,
     presentation: Presentation,
-    verdicts: Verdicts,
+    verdicts: VerdictTrace,
     summary_due: Time,
 }
 
 impl Watcher {
-    pub(super) fn new(stream: StreamName, tally: Arc<Tally>, trace: Option<Arc<File>>) -> Self {
+    pub(super) fn new(
+        stream: StreamName,
+        counters: Arc<Counters>,
+        trace: Option<Arc<File>>,
+    ) -> Self {
         let canary = Canary {
             stream: stream.to_string(),
             frames: 0,
@@ -77,7 +81,7 @@ impl Watcher {
         };
         Self {
             stream,
-            tally,
+            counters,
             clock: Clock::here(),
             source_clock: None,
             decoder: Decoder::new(),
@@ -86,17 +90,17 @@ impl Watcher {
             found: VecDeque::new(),
             canary,
             presentation: Presentation::default(),
-            verdicts: Verdicts::new(trace),
+            verdicts: VerdictTrace::new(trace),
             summary_due: Time::default(),
         }
     }
 
-    /// Leaves the tally exact.
+    /// Leaves the counters exact.
     pub(super) fn finish(&mut self, engine: &mut Engine) {
         self.summarise(clock::now(), engine);
     }
 
-    fn on_frame(&mut self, arrived: Arrived) {
+    fn on_frame(&mut self, arrived: ReceivedFrame) {
         self.canary.frames += 1;
         match self.look(arrived) {
             Ok(detection) => {
@@ -117,8 +121,8 @@ impl Watcher {
     }
 
     /// Decodes a frame and looks for the ball in it; that counts as showing.
-    fn look(&mut self, arrived: Arrived) -> Result<Detection, Unlookable> {
-        let Arrived {
+    fn look(&mut self, arrived: ReceivedFrame) -> Result<Detection, RejectedFrame> {
+        let ReceivedFrame {
             topic,
             whole,
             arrived,
@@ -127,12 +131,12 @@ impl Watcher {
             id, header, jpeg, ..
         } = parse_frame(&topic, Bytes::from(whole.body), MAX_FRAME_BYTES)?;
         if id != whole.id {
-            return Err(Unlookable::Identity(id));
+            return Err(RejectedFrame::Identity(id));
         }
         let began = clock::now();
         let (width, height) = self.decoder.size(&jpeg)?;
         if width * height > MAX_PIXELS {
-            return Err(Unlookable::Size(width, height));
+            return Err(RejectedFrame::Size(width, height));
         }
         self.decoder.decode_grey(&jpeg, &mut self.grey)?;
         let decoded = clock::now();
@@ -141,16 +145,16 @@ impl Watcher {
         let (age, _) = self
             .clock
             .age(&Captured::of(&header), arrived, self.source_clock);
-        let passage = Passage {
+        let timings = StageTimings {
             transit: age.saturating_sub(Duration::from_micros(header.prepared_us.into())),
             wait: began.saturating_since(arrived),
             decode: decoded.saturating_since(began),
             present: Duration::ZERO,
             clock_error: self.clock.error(header.clock_id, self.source_clock),
         };
-        Ok(passage.detection(
+        Ok(timings.detection(
             id,
-            &Look {
+            &Observation {
                 found,
                 tracked: looked,
                 looked,
@@ -168,7 +172,7 @@ impl Watcher {
         self.canary.verdict = summary.verdict.map(Into::into);
         self.verdicts
             .note(now, Some(&self.stream), self.canary.verdict);
-        self.tally.on_canary(Some(self.canary.clone()));
+        self.counters.on_canary(Some(self.canary.clone()));
     }
 }
 
@@ -176,7 +180,9 @@ impl Sink for Watcher {
     fn take(&mut self, _now: Time, output: Output) -> ControlFlow<()> {
         match output {
             Output::Frame(arrived) => self.on_frame(arrived),
-            Output::Signal(signal) => tracing::debug!(stream = %self.stream, "canary: {signal}"),
+            Output::LinkState(link_state) => {
+                tracing::debug!(stream = %self.stream, "canary: {link_state}")
+            }
             Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }
         }
@@ -185,7 +191,7 @@ impl Sink for Watcher {
 
     fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
         if !self.found.is_empty() {
-            self.tally
+            self.counters
                 .canary_status(now)
                 .into_iter()
                 .for_each(|beside| engine.on_canary_status(beside));

@@ -1,23 +1,23 @@
-//! From the socket's thread to the decoder's: the newest frame and the newest signal, in the order they came.
+//! From the socket's thread to the decoder's: the newest frame and the newest link state, in the order they came.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use fanlight_proto::limits::MAX_OPEN_FRAMES;
 
-use crate::engine::{Arrived, Signal};
+use crate::engine::{LinkState, ReceivedFrame};
 
 /// One slot for each; newest wins.
 #[derive(Debug, Default)]
-pub(super) struct HandOver {
-    slot: Mutex<Slot>,
+pub(super) struct FrameSlot {
+    slot: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    frame: Option<Arrived>,
-    signal: Option<Signal>,
+struct State {
+    frame: Option<ReceivedFrame>,
+    link_state: Option<LinkState>,
     frame_came_first: bool,
     closed: bool,
     /// Memory of frames that are done with, on its way back to the engine.
@@ -27,13 +27,13 @@ struct Slot {
 /// What the decoder's thread is to do next.
 #[derive(Debug)]
 pub(super) enum Work {
-    Frame(Arrived),
-    Signal(Signal),
+    Frame(ReceivedFrame),
+    LinkState(LinkState),
 }
 
-impl HandOver {
+impl FrameSlot {
     /// Puts the newest frame up; returns whether one gave way to it.
-    pub(super) fn put_frame(&self, frame: Arrived) -> bool {
+    pub(super) fn put_frame(&self, frame: ReceivedFrame) -> bool {
         let mut slot = self.slot();
         let former = slot.frame.replace(frame);
         slot.frame_came_first = false;
@@ -41,9 +41,9 @@ impl HandOver {
         former.map(|former| slot.keep(former.whole.body)).is_some()
     }
 
-    pub(super) fn put_signal(&self, signal: Signal) {
+    pub(super) fn put_link_state(&self, link_state: LinkState) {
         let mut slot = self.slot();
-        slot.signal = Some(signal);
+        slot.link_state = Some(link_state);
         slot.frame_came_first = slot.frame.is_some();
         self.changed.notify_one();
     }
@@ -56,17 +56,18 @@ impl HandOver {
 
     /// Waits for work; none after the end.
     pub(super) fn take(&self) -> Option<Work> {
-        let idle = |slot: &mut Slot| slot.frame.is_none() && slot.signal.is_none() && !slot.closed;
+        let idle =
+            |slot: &mut State| slot.frame.is_none() && slot.link_state.is_none() && !slot.closed;
         let mut slot = self
             .changed
             .wait_while(self.slot(), idle)
             .expect(UNPOISONED);
-        let frame = |slot: &mut Slot| slot.frame.take().map(Work::Frame);
-        let signal = |slot: &mut Slot| slot.signal.take().map(Work::Signal);
+        let frame = |slot: &mut State| slot.frame.take().map(Work::Frame);
+        let link_state = |slot: &mut State| slot.link_state.take().map(Work::LinkState);
         if slot.frame_came_first {
-            frame(&mut slot).or_else(|| signal(&mut slot))
+            frame(&mut slot).or_else(|| link_state(&mut slot))
         } else {
-            signal(&mut slot).or_else(|| frame(&mut slot))
+            link_state(&mut slot).or_else(|| frame(&mut slot))
         }
     }
 
@@ -83,14 +84,14 @@ impl HandOver {
         self.slot().spare.pop()
     }
 
-    fn slot(&self) -> MutexGuard<'_, Slot> {
+    fn slot(&self) -> MutexGuard<'_, State> {
         self.slot.lock().expect(UNPOISONED)
     }
 }
 
 const UNPOISONED: &str = "no code panics while it holds the slot";
 
-impl Slot {
+impl State {
     fn keep(&mut self, body: Vec<u8>) {
         if self.spare.len() < MAX_OPEN_FRAMES {
             self.spare.push(body);
@@ -101,7 +102,7 @@ impl Slot {
 /// The memory of a frame while its bytes are read.
 struct Lent {
     body: Vec<u8>,
-    home: Arc<HandOver>,
+    home: Arc<FrameSlot>,
 }
 
 impl AsRef<[u8]> for Lent {
@@ -124,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    fn frame(number: u64) -> Arrived {
+    fn frame(number: u64) -> ReceivedFrame {
         let now = Time::default();
         let whole = CompleteFrame {
             id: FrameId { epoch: 1, number },
@@ -132,49 +133,52 @@ mod tests {
             first: now,
             received_us: 0,
         };
-        Arrived {
+        ReceivedFrame {
             topic: Bytes::new(),
             whole,
             arrived: now,
         }
     }
 
-    fn taken(handover: &HandOver) -> String {
-        match handover.take() {
+    fn taken(frame_slot: &FrameSlot) -> String {
+        match frame_slot.take() {
             Some(Work::Frame(frame)) => frame.whole.id.number.to_string(),
-            Some(Work::Signal(signal)) => signal.word().to_owned(),
+            Some(Work::LinkState(link_state)) => link_state.word().to_owned(),
             None => "end".to_owned(),
         }
     }
 
     #[test]
     fn the_newest_frame_and_signal_are_taken_in_the_order_they_came() {
-        let handover = HandOver::default();
-        assert!(!handover.put_frame(frame(1)));
-        handover.put_signal(Signal::NoFrames);
-        assert_eq!([taken(&handover), taken(&handover)], ["1", "no-frames"]);
-        handover.put_frame(frame(2));
-        handover.put_signal(Signal::NoFrames);
-        handover.put_signal(Signal::SourceGone);
-        assert!(handover.put_frame(frame(3)));
-        assert_eq!([taken(&handover), taken(&handover)], ["source-gone", "3"]);
-        handover.put_frame(frame(4));
-        handover.close();
-        assert_eq!([taken(&handover), taken(&handover)], ["4", "end"]);
+        let frame_slot = FrameSlot::default();
+        assert!(!frame_slot.put_frame(frame(1)));
+        frame_slot.put_link_state(LinkState::NoFrames);
+        assert_eq!([taken(&frame_slot), taken(&frame_slot)], ["1", "no-frames"]);
+        frame_slot.put_frame(frame(2));
+        frame_slot.put_link_state(LinkState::NoFrames);
+        frame_slot.put_link_state(LinkState::SourceGone);
+        assert!(frame_slot.put_frame(frame(3)));
+        assert_eq!(
+            [taken(&frame_slot), taken(&frame_slot)],
+            ["source-gone", "3"]
+        );
+        frame_slot.put_frame(frame(4));
+        frame_slot.close();
+        assert_eq!([taken(&frame_slot), taken(&frame_slot)], ["4", "end"]);
     }
 
     #[test]
     fn the_memory_of_a_frame_comes_back_when_its_last_reader_is_done() {
-        let handover = Arc::new(HandOver::default());
-        let shared = handover.share(vec![7; 10]);
+        let frame_slot = Arc::new(FrameSlot::default());
+        let shared = frame_slot.share(vec![7; 10]);
         let picture = shared.slice(3..);
         drop(shared);
-        assert_eq!(handover.spare(), None);
+        assert_eq!(frame_slot.spare(), None);
         drop(picture);
-        assert_eq!(handover.spare(), Some(vec![7; 10]));
+        assert_eq!(frame_slot.spare(), Some(vec![7; 10]));
         for _ in 0..100 {
-            drop(handover.share(vec![7; 10]));
+            drop(frame_slot.share(vec![7; 10]));
         }
-        assert_eq!(handover.slot().spare.len(), MAX_OPEN_FRAMES);
+        assert_eq!(frame_slot.slot().spare.len(), MAX_OPEN_FRAMES);
     }
 }

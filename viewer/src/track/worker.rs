@@ -9,19 +9,19 @@ use fanlight_daemon::{Shutdown, clock};
 use tokio::time::{sleep, timeout};
 
 use super::child::{Child, Line};
-use super::crew::Told;
-use super::desk::Desk;
-use super::tally::Tally;
+use super::counters::TrackCounters;
+use super::job_queue::JobQueue;
+use super::pool::Told;
 use super::wire::{Answer, Format, Found, Header};
 use super::{Frame, Plan, TrackResult};
 use crate::decode::{DecodeError, Decoder};
 use crate::track::grey::Grey;
 
 /// How long a tracker may take for a frame: at 30 frames a second it would have missed thirty.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long it may take for its first: a Python program with OpenCV takes seconds to start on a busy machine.
-const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lines between two answers that are none: a tracker that says more is replaced.
 const MAX_STRAYS: u32 = 100;
@@ -45,10 +45,10 @@ enum Failure {
 }
 
 /// One tracker's keeper.
-pub(super) struct Member {
+pub(super) struct TrackerWorker {
     plan: Plan,
-    desk: Arc<Desk>,
-    tally: Arc<Tally>,
+    queue: Arc<JobQueue>,
+    counters: Arc<TrackCounters>,
     told: Told,
     shutdown: Shutdown,
     decoder: Decoder,
@@ -59,19 +59,19 @@ pub(super) struct Member {
     strays: u32,
 }
 
-impl Member {
+impl TrackerWorker {
     pub(super) fn new(
         plan: Plan,
-        desk: Arc<Desk>,
-        tally: Arc<Tally>,
+        queue: Arc<JobQueue>,
+        counters: Arc<TrackCounters>,
         told: Told,
         shutdown: Shutdown,
     ) -> Self {
         let (decoder, grey, rgb) = (Decoder::new(), Grey::default(), Vec::new());
         Self {
             plan,
-            desk,
-            tally,
+            queue,
+            counters,
             told,
             shutdown,
             decoder,
@@ -101,7 +101,7 @@ impl Member {
                 () = shutdown.wait() => return,
                 () = sleep(pause) => pause = (2 * pause).min(PAUSES.1),
             }
-            self.tally.note(|counts| counts.restarts += 1);
+            self.counters.note(|counts| counts.restarts += 1);
         }
     }
 
@@ -123,16 +123,16 @@ impl Member {
 
     async fn serve(&mut self, child: &mut Child) -> Failure {
         loop {
-            let desk = Arc::clone(&self.desk);
+            let queue = Arc::clone(&self.queue);
             let frame = tokio::select! {
-                frame = desk.take() => frame,
+                frame = queue.take() => frame,
                 line = child.answers.next() => match self.on_stray(line) {
                     Ok(()) => continue,
                     Err(failure) => return failure,
                 },
             };
             if let Err(failure) = self.look(child, frame).await {
-                self.tally.note(|counts| {
+                self.counters.note(|counts| {
                     counts.failed += 1;
                     counts.timeouts += u64::from(matches!(failure, Failure::Silent(_)));
                 });
@@ -148,20 +148,20 @@ impl Member {
             Err(error) => {
                 // It was shown, so this is rare: only a damage behind what a smaller decoding looks at.
                 tracing::debug!(frame = %frame.id, "a frame is not looked at: {error}");
-                self.tally.note(|counts| counts.failed += 1);
+                self.counters.note(|counts| counts.failed += 1);
                 return Ok(());
             }
         };
-        let patience = if self.answers == 0 {
-            FIRST_PATIENCE
+        let limit = if self.answers == 0 {
+            FIRST_ANSWER_TIMEOUT
         } else {
-            PATIENCE
+            TIMEOUT
         };
         let asked = clock::now();
         let asking = self.exchange(child, &header, &frame);
-        let (found, told) = timeout(patience, asking)
+        let (found, told) = timeout(limit, asking)
             .await
-            .map_err(|_| Failure::Silent(patience))??;
+            .map_err(|_| Failure::Silent(limit))??;
         (self.answers, self.strays) = (self.answers + 1, 0);
         let at = clock::now();
         let size = (header.width, header.height);
@@ -171,7 +171,7 @@ impl Member {
             stream,
             id,
             shown,
-            passage,
+            timings,
             ..
         } = frame;
         let result = TrackResult {
@@ -183,9 +183,9 @@ impl Member {
             took,
             told,
             shown,
-            passage,
+            timings,
         };
-        self.tally.on_answer(&result);
+        self.counters.on_answer(&result);
         (self.told)(&result);
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Member {
             return Err(Failure::Ended);
         };
         let answers = matches!(&line, Line::Whole(text) if Answer::parse(text).is_some());
-        self.tally.note(|counts| {
+        self.counters.note(|counts| {
             counts.unknown += u64::from(answers);
             counts.malformed += u64::from(!answers);
         });

@@ -8,15 +8,15 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 use fanlight_proto::reassembly::{Counts, Losses};
 
-use super::fan::Fan;
+use super::fan_out::FanOut;
 use super::gaps::Gaps;
-use crate::engine::{Signal, Summary};
+use crate::engine::{LinkState, Summary};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Books {
-    seats: Vec<Mutex<Seat>>,
-    fan: Mutex<Fan>,
+pub(super) struct Totals {
+    sessions: Vec<Mutex<SessionTotals>>,
+    fan_out: Mutex<FanOut>,
     /// [`BEFORE`], [`MEASURING`] or [`OVER`].
     phase: AtomicU8,
 }
@@ -32,12 +32,12 @@ const OVER: u8 = 2;
 
 /// The account of one session.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seat {
+pub(super) struct SessionTotals {
     /// When it first asked to join, first had a session, and first had a frame.
     pub(super) asked: Option<Time>,
     pub(super) joined: Option<Time>,
     pub(super) served: Option<Time>,
-    pub(super) signal: Signal,
+    pub(super) link_state: LinkState,
     pub(super) stream: Option<String>,
     /// Since the measuring began: whole frames, their bytes, and whole frames that no viewer could decode.
     pub(super) delivered: u64,
@@ -46,14 +46,14 @@ pub(super) struct Seat {
     pub(super) gaps: Gaps,
     /// What the latest age was measured by.
     pub(super) clock: &'static str,
-    latest: Account,
+    latest: EngineCounts,
     /// The account when the measuring began.
-    before: Option<Account>,
+    before: Option<EngineCounts>,
 }
 
 /// The counts of an engine. None falls, but frames lost on the link may turn out to have been withheld.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Account {
+pub(super) struct EngineCounts {
     pub(super) joins: u64,
     pub(super) datagrams: u64,
     pub(super) bytes: u64,
@@ -61,7 +61,7 @@ pub(super) struct Account {
     pub(super) losses: Losses,
 }
 
-impl Account {
+impl EngineCounts {
     fn of(summary: &Summary) -> Self {
         let Summary {
             joins,
@@ -92,36 +92,39 @@ pub(super) struct Delivery {
     pub(super) rate_millihertz: u32,
 }
 
-impl Books {
+impl Totals {
     /// Empty ones for so many sessions.
     pub(super) fn new(sessions: usize) -> Self {
         Self {
-            seats: (0..sessions).map(|_| Mutex::default()).collect(),
-            fan: Mutex::default(),
+            sessions: (0..sessions).map(|_| Mutex::default()).collect(),
+            fan_out: Mutex::default(),
             phase: AtomicU8::new(BEFORE),
         }
     }
 
-    /// The seat of session `number`.
-    pub(super) fn seat(&self, number: usize) -> MutexGuard<'_, Seat> {
-        lock(&self.seats[number])
+    /// The totals of session `number`.
+    pub(super) fn session(&self, number: usize) -> MutexGuard<'_, SessionTotals> {
+        lock(&self.sessions[number])
     }
 
-    /// Copies of all seats.
-    pub(super) fn seats(&self) -> Vec<Seat> {
-        self.seats.iter().map(|seat| lock(seat).clone()).collect()
+    /// Copies of all sessions.
+    pub(super) fn sessions(&self) -> Vec<SessionTotals> {
+        self.sessions
+            .iter()
+            .map(|session| lock(session).clone())
+            .collect()
     }
 
-    pub(super) fn fan(&self) -> MutexGuard<'_, Fan> {
-        lock(&self.fan)
+    pub(super) fn fan_out(&self) -> MutexGuard<'_, FanOut> {
+        lock(&self.fan_out)
     }
 
     /// Counts from zero from now on.
     pub(super) fn begin(&self) {
-        for seat in &self.seats {
-            lock(seat).begin();
+        for session in &self.sessions {
+            lock(session).begin();
         }
-        *self.fan() = Fan::default();
+        *self.fan_out() = FanOut::default();
         self.phase.store(MEASURING, Ordering::Release);
     }
 
@@ -140,12 +143,12 @@ impl Books {
         if self.phase.load(Ordering::Acquire) == OVER {
             return;
         }
-        self.seat(number).on_delivery(delivery);
-        self.fan().record(delivery.id, delivery.age);
+        self.session(number).on_delivery(delivery);
+        self.fan_out().record(delivery.id, delivery.age);
     }
 }
 
-impl Seat {
+impl SessionTotals {
     fn begin(&mut self) {
         (self.delivered, self.bytes, self.undecodable, self.before) = (0, 0, 0, None);
         self.gaps.restart();
@@ -162,7 +165,7 @@ impl Seat {
 
     /// Takes where the session's engine stands.
     pub(super) fn on_summary(&mut self, summary: &Summary, measuring: bool) {
-        self.latest = Account::of(summary);
+        self.latest = EngineCounts::of(summary);
         if measuring && self.before.is_none() {
             self.before = Some(self.latest);
         }
@@ -177,9 +180,9 @@ impl Seat {
     }
 
     /// What was counted since the measuring began.
-    pub(super) fn measured(&self) -> Account {
+    pub(super) fn measured(&self) -> EngineCounts {
         let (now, before) = (&self.latest, self.before.as_ref().unwrap_or(&self.latest));
-        Account {
+        EngineCounts {
             joins: now.joins - before.joins,
             datagrams: now.datagrams - before.datagrams,
             bytes: now.bytes - before.bytes,
@@ -259,26 +262,31 @@ mod tests {
 
     #[test]
     fn only_what_comes_while_it_is_measured_counts() {
-        let books = Books::new(2);
+        let totals = Totals::new(2);
         [3, 5]
             .iter()
-            .for_each(|number| books.on_delivery(1, &delivery(*number)));
-        books.begin();
-        assert!(books.is_measuring());
+            .for_each(|number| totals.on_delivery(1, &delivery(*number)));
+        totals.begin();
+        assert!(totals.is_measuring());
         let link = |link| Losses {
             link,
             ..Losses::default()
         };
-        books.seat(1).on_summary(&summary(20, link(4)), true);
+        totals.session(1).on_summary(&summary(20, link(4)), true);
         [6, 8, 9]
             .iter()
-            .for_each(|number| books.on_delivery(1, &delivery(*number)));
-        books.seat(1).undecodable += 1;
-        books.seat(1).on_summary(&summary(50, link(5)), true);
-        let seat = books.seats().swap_remove(1);
-        let measured = seat.measured();
+            .for_each(|number| totals.on_delivery(1, &delivery(*number)));
+        totals.session(1).undecodable += 1;
+        totals.session(1).on_summary(&summary(50, link(5)), true);
+        let session = totals.sessions().swap_remove(1);
+        let measured = session.measured();
         assert_eq!(
-            (seat.delivered, seat.bytes, seat.gaps.count, seat.served),
+            (
+                session.delivered,
+                session.bytes,
+                session.gaps.count,
+                session.served
+            ),
             (3, 3000, 1, Some(ms(300)))
         );
         assert_eq!((measured.joins, measured.datagrams), (0, 30));
@@ -290,17 +298,23 @@ mod tests {
                 ..Losses::default()
             }
         );
-        assert_eq!((books.fan().all.count(), seat.lost_in_all()), (3, 5));
-        books.end();
-        books.on_delivery(1, &delivery(10));
-        assert_eq!((books.seat(1).delivered, books.is_measuring()), (3, false));
+        assert_eq!(
+            (totals.fan_out().all.count(), session.lost_in_all()),
+            (3, 5)
+        );
+        totals.end();
+        totals.on_delivery(1, &delivery(10));
+        assert_eq!(
+            (totals.session(1).delivered, totals.is_measuring()),
+            (3, false)
+        );
     }
 
     #[test]
     fn a_session_that_gave_no_account_has_lost_nothing() {
-        let books = Books::new(1);
-        books.begin();
-        assert_eq!(books.seat(0).measured(), Account::default());
+        let totals = Totals::new(1);
+        totals.begin();
+        assert_eq!(totals.session(0).measured(), EngineCounts::default());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// A verdict as reports and traces tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Judgement {
+pub struct VerdictSummary {
     /// `right`, `late`, `wrong` or `blind`; `unknown` when the source cannot tell.
     pub health: &'static str,
     /// Distance between the true centre of the ball and where it was found last, in pixels.
@@ -24,7 +24,7 @@ pub struct Judgement {
     pub count: u32,
 }
 
-impl From<Verdict> for Judgement {
+impl From<Verdict> for VerdictSummary {
     fn from(verdict: Verdict) -> Self {
         let health = match verdict.health() {
             Health::Unspecified => "unknown",
@@ -46,7 +46,7 @@ impl From<Verdict> for Judgement {
 }
 
 /// As `right 0.21 px 34 ms`: the health, the newest error, and how late.
-impl fmt::Display for Judgement {
+impl fmt::Display for VerdictSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.health)?;
         if self.count > 0 {
@@ -80,9 +80,9 @@ mod tests {
             latency_us: 134_400,
             count: 30,
         };
-        let judgement = Judgement::from(verdict);
-        assert_eq!(judgement.to_string(), "late 0.21 px 134 ms");
-        let json = serde_json::to_value(judgement).unwrap();
+        let summary = VerdictSummary::from(verdict);
+        assert_eq!(summary.to_string(), "late 0.21 px 134 ms");
+        let json = serde_json::to_value(summary).unwrap();
         assert_eq!(
             (&json["health"], &json["error_px"], &json["mean_px"]),
             (&"late".into(), &0.21.into(), &0.3.into())
@@ -99,7 +99,7 @@ mod tests {
             health: Health::Blind as i32,
             ..Verdict::default()
         };
-        assert_eq!(Judgement::from(blind).to_string(), "blind");
+        assert_eq!(VerdictSummary::from(blind).to_string(), "blind");
         let odd = Verdict {
             health: 99,
             error: f32::NAN,
@@ -107,7 +107,10 @@ mod tests {
             count: 1,
             ..Verdict::default()
         };
-        assert_eq!(Judgement::from(odd).to_string(), "unknown 0.00 px 0 ms");
-        assert!(serde_json::to_string(&Judgement::from(odd)).is_ok());
+        assert_eq!(
+            VerdictSummary::from(odd).to_string(),
+            "unknown 0.00 px 0 ms"
+        );
+        assert!(serde_json::to_string(&VerdictSummary::from(odd)).is_ok());
     }
 }

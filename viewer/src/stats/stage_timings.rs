@@ -8,7 +8,7 @@ use crate::track::Found;
 
 /// The way of a frame from its publisher to the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passage {
+pub struct StageTimings {
     /// From the source's publishing to the last shard.
     pub transit: Duration,
     /// From there until the decoder took it.
@@ -23,7 +23,7 @@ pub struct Passage {
 
 /// What a tracker said of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Look {
+pub struct Observation {
     /// What was found; none when there is nothing.
     pub found: Option<Found>,
     /// From shown until the answer.
@@ -32,10 +32,10 @@ pub struct Look {
     pub looked: Duration,
 }
 
-impl Passage {
+impl StageTimings {
     /// What the source is told of frame `id`.
     #[must_use]
-    pub fn detection(&self, id: FrameId, look: &Look) -> Detection {
+    pub fn detection(&self, id: FrameId, look: &Observation) -> Detection {
         let ball = |found: Found| Ball {
             x: found.x as f32,
             y: found.y as f32,
@@ -75,9 +75,9 @@ mod tests {
         number: 7,
     };
 
-    fn passage(clock_error: Option<Duration>) -> Passage {
+    fn timings(clock_error: Option<Duration>) -> StageTimings {
         let [transit, wait, decode, present] = [1, 2, 3, 4].map(Duration::from_micros);
-        Passage {
+        StageTimings {
             transit,
             wait,
             decode,
@@ -94,12 +94,12 @@ mod tests {
             radius: 20.0,
             confidence: 0.75,
         });
-        let look = Look {
+        let look = Observation {
             found,
             tracked: Duration::from_micros(5),
             looked: Duration::from_micros(6),
         };
-        let detection = passage(Some(Duration::ZERO)).detection(ID, &look);
+        let detection = timings(Some(Duration::ZERO)).detection(ID, &look);
         let expected = Detection {
             epoch: 5,
             number: 7,
@@ -122,16 +122,16 @@ mod tests {
 
     #[test]
     fn clocks_that_are_two_are_never_told_to_be_one_and_what_is_too_long_saturates() {
-        let look = Look {
+        let look = Observation {
             found: None,
             tracked: Duration::from_secs(1 << 40),
             looked: Duration::ZERO,
         };
-        let error = |error| passage(error).detection(ID, &look).clock_error_us;
+        let error = |error| timings(error).detection(ID, &look).clock_error_us;
         assert_eq!(error(Some(Duration::from_nanos(1))), 1);
         assert_eq!(error(Some(Duration::from_micros(200))), 200);
         assert_eq!(error(None), u32::MAX, "by wall clocks nothing is certain");
-        let detection = passage(None).detection(ID, &look);
+        let detection = timings(None).detection(ID, &look);
         assert_eq!(
             (detection.track_us, detection.ball, detection.confidence),
             (u32::MAX, None, 0.0)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::avi::{Avi, Format};
+use super::avi_writer::{AviWriter, Format};
 use super::timeline::{self, Place, Timeline};
 use super::{Recording, Sample, Sink};
 use crate::decode::Decoder;
@@ -20,34 +20,34 @@ const FIRST_FRAMES: usize = 8;
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files.
-pub(super) struct Film {
+pub(super) struct AviFiles {
     path: PathBuf,
     /// The first file, until it is begun.
     first: Option<File>,
     /// The first frames, while the rate is not known.
     waiting: Vec<Sample>,
-    reel: Option<Reel>,
+    open: Option<OpenFile>,
     decoder: Decoder,
     /// What the files before the present one hold.
     recording: Recording,
 }
 
 /// One file.
-struct Reel {
-    avi: Avi,
+struct OpenFile {
+    avi: AviWriter,
     format: Format,
     timeline: Timeline,
     settled: Time,
 }
 
-impl Film {
+impl AviFiles {
     /// Records to the empty `file` at `path`, and to others beside it.
     pub(super) fn new(path: PathBuf, file: File) -> Self {
         Self {
             path,
             first: Some(file),
             waiting: Vec::new(),
-            reel: None,
+            open: None,
             decoder: Decoder::new(),
             recording: Recording::default(),
         }
@@ -61,11 +61,11 @@ impl Film {
             height: height as u32,
             rate_millihertz,
         };
-        if self.reel.as_ref().is_some_and(|reel| reel.format != format) {
-            self.end_reel()?;
+        if self.open.as_ref().is_some_and(|open| open.format != format) {
+            self.end_file()?;
         }
-        let place = match &mut self.reel {
-            Some(reel) => reel.timeline.place(sample),
+        let place = match &mut self.open {
+            Some(open) => open.timeline.place(sample),
             None => Place::After(0),
         };
         let Place::After(empty) = place else {
@@ -73,23 +73,23 @@ impl Film {
             return Ok(());
         };
         if self
-            .reel
+            .open
             .as_ref()
-            .is_some_and(|reel| !reel.avi.has_room(empty, sample.jpeg.len()))
+            .is_some_and(|open| !open.avi.has_room(empty, sample.jpeg.len()))
         {
-            self.end_reel()?;
+            self.end_file()?;
         }
-        let (empty, reel) = match &mut self.reel {
-            Some(reel) => (empty, reel),
-            None => (0, self.begin_reel(format, sample)?),
+        let (empty, open) = match &mut self.open {
+            Some(open) => (empty, open),
+            None => (0, self.begin_file(format, sample)?),
         };
         for _ in 0..empty {
-            reel.avi.repeat()?;
+            open.avi.repeat()?;
         }
-        reel.avi.picture(&sample.jpeg)?;
-        if sample.at.saturating_since(reel.settled) >= SETTLE_INTERVAL {
-            reel.settled = sample.at;
-            reel.avi.settle()?;
+        open.avi.picture(&sample.jpeg)?;
+        if sample.at.saturating_since(open.settled) >= SETTLE_INTERVAL {
+            open.settled = sample.at;
+            open.avi.settle()?;
         }
         self.recording.repeated += empty;
         self.recording.frames += 1;
@@ -98,7 +98,7 @@ impl Film {
         Ok(())
     }
 
-    fn begin_reel(&mut self, format: Format, sample: &Sample) -> io::Result<&mut Reel> {
+    fn begin_file(&mut self, format: Format, sample: &Sample) -> io::Result<&mut OpenFile> {
         self.recording.files += 1;
         let file = match self.first.take() {
             Some(file) => file,
@@ -106,17 +106,17 @@ impl Film {
         };
         let mut timeline = Timeline::new(format.rate_millihertz);
         timeline.place(sample);
-        let reel = Reel {
-            avi: Avi::begin(file, format)?,
+        let open = OpenFile {
+            avi: AviWriter::begin(file, format)?,
             format,
             timeline,
             settled: sample.at,
         };
-        Ok(self.reel.insert(reel))
+        Ok(self.open.insert(open))
     }
 
-    fn end_reel(&mut self) -> io::Result<()> {
-        self.reel.take().map_or(Ok(()), |reel| reel.avi.close())
+    fn end_file(&mut self) -> io::Result<()> {
+        self.open.take().map_or(Ok(()), |open| open.avi.close())
     }
 
     /// Writes the first frames, whose rate is known now, or never will be.
@@ -129,11 +129,11 @@ impl Film {
     }
 }
 
-impl Sink for Film {
+impl Sink for AviFiles {
     fn take(&mut self, sample: &Sample) -> io::Result<()> {
-        match &self.reel {
-            Some(reel) => {
-                let rate = reel.format.rate_millihertz;
+        match &self.open {
+            Some(open) => {
+                let rate = open.format.rate_millihertz;
                 self.write(sample, rate)
             }
             None => {
@@ -149,7 +149,7 @@ impl Sink for Film {
 
     fn close(&mut self) -> io::Result<()> {
         let written = self.write_first();
-        self.end_reel().and(written)
+        self.end_file().and(written)
     }
 
     fn recording(&self) -> Recording {

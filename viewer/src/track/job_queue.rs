@@ -9,7 +9,7 @@ use super::Frame;
 
 /// The hand-over. Putting never waits.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct JobQueue {
     state: Mutex<State>,
     came: Notify,
 }
@@ -20,7 +20,7 @@ struct State {
     idle: usize,
 }
 
-impl Desk {
+impl JobQueue {
     /// Puts a frame up; returns how many older ones give way to it, which no tracker will see.
     pub(super) fn put(&self, frame: Frame) -> u64 {
         let mut state = self.state();
@@ -68,17 +68,17 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
-            .expect("no code panics while it holds the desk")
+            .expect("no code panics while it holds the queue")
     }
 }
 
 /// One idle tracker, for as long as this lives.
-struct Idle<'a>(&'a Desk);
+struct Idle<'a>(&'a JobQueue);
 
 impl<'a> Idle<'a> {
-    fn among(desk: &'a Desk) -> Self {
-        desk.state().idle += 1;
-        Self(desk)
+    fn among(queue: &'a JobQueue) -> Self {
+        queue.state().idle += 1;
+        Self(queue)
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use fanlight_proto::message::FrameId;
 
     use super::*;
-    use crate::stats::Passage;
+    use crate::stats::StageTimings;
 
     fn frame(number: u64) -> Frame {
         let id = FrameId { epoch: 1, number };
@@ -105,50 +105,50 @@ mod tests {
             captured_ns: 0,
             jpeg: Bytes::new(),
             shown: Time::default(),
-            passage: Passage::default(),
+            timings: StageTimings::default(),
         }
     }
 
     #[tokio::test]
     async fn the_newest_waits_when_nobody_is_idle() {
-        let desk = Desk::default();
+        let queue = JobQueue::default();
         assert_eq!(
-            (1..=5).map(|number| desk.put(frame(number))).sum::<u64>(),
+            (1..=5).map(|number| queue.put(frame(number))).sum::<u64>(),
             4
         );
-        assert_eq!(desk.waiting(), 1);
-        assert_eq!(desk.take().await.id.number, 5);
-        assert_eq!(desk.waiting(), 0);
+        assert_eq!(queue.waiting(), 1);
+        assert_eq!(queue.take().await.id.number, 5);
+        assert_eq!(queue.waiting(), 0);
     }
 
     #[tokio::test]
     async fn each_idle_tracker_gets_a_frame_and_those_idle_longest_come_first() {
-        let desk = std::sync::Arc::new(Desk::default());
+        let queue = std::sync::Arc::new(JobQueue::default());
         let takers: Vec<_> = (0..3)
             .map(|_| {
-                let desk = std::sync::Arc::clone(&desk);
-                tokio::spawn(async move { desk.take().await.id.number })
+                let queue = std::sync::Arc::clone(&queue);
+                tokio::spawn(async move { queue.take().await.id.number })
             })
             .collect();
-        while desk.state().idle < 3 {
+        while queue.state().idle < 3 {
             tokio::task::yield_now().await;
         }
         assert_eq!(
-            (1..=3).map(|number| desk.put(frame(number))).sum::<u64>(),
+            (1..=3).map(|number| queue.put(frame(number))).sum::<u64>(),
             0
         );
         for (taker, number) in takers.into_iter().zip(1..) {
             assert_eq!(taker.await.unwrap(), number);
         }
-        assert_eq!(desk.state().idle, 0);
+        assert_eq!(queue.state().idle, 0);
     }
 
     #[tokio::test]
     async fn a_tracker_that_gives_up_waiting_is_not_idle() {
-        let desk = Desk::default();
-        let gone = tokio::time::timeout(std::time::Duration::from_millis(1), desk.take()).await;
-        assert!(gone.is_err() && desk.state().idle == 0);
-        desk.put(frame(1));
-        assert_eq!(desk.take().await.id.number, 1);
+        let queue = JobQueue::default();
+        let gone = tokio::time::timeout(std::time::Duration::from_millis(1), queue.take()).await;
+        assert!(gone.is_err() && queue.state().idle == 0);
+        queue.put(frame(1));
+        assert_eq!(queue.take().await.id.number, 1);
     }
 }

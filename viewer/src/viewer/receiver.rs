@@ -1,4 +1,4 @@
-//! The socket's thread: what the engine gives out goes to the decoder, and what all of it comes to goes to the tally.
+//! The socket's thread: what the engine gives out goes to the decoder, and what all of it comes to goes to the counters.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use fanlight_daemon::logline::Limited;
 use fanlight_daemon::{Notify, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
 
-use super::handover::HandOver;
-use super::outbox::Outbox;
-use super::verdicts::Verdicts;
-use crate::engine::{Engine, Output, Signal};
-use crate::stats::Tally;
+use super::detection_queue::DetectionQueue;
+use super::frame_slot::FrameSlot;
+use super::verdict_trace::VerdictTrace;
+use crate::engine::{Engine, LinkState, Output};
+use crate::stats::Counters;
 use crate::udp::Sink;
 
-/// How often the tally learns where the engine stands.
+/// How often the counters learn where the engine stands.
 const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Hands frames and signals on.
+/// Hands frames and link states on.
 pub(super) struct Receiver {
-    pub(super) handover: Arc<HandOver>,
-    pub(super) tally: Arc<Tally>,
+    pub(super) frame_slot: Arc<FrameSlot>,
+    pub(super) counters: Arc<Counters>,
     pub(super) notify: Notify,
-    outbox: Option<Arc<Outbox>>,
-    verdicts: Verdicts,
+    detection_queue: Option<Arc<DetectionQueue>>,
+    verdicts: VerdictTrace,
     ready: bool,
     summary_due: Time,
     watchdog: WatchdogFeeder,
@@ -32,13 +32,13 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// What trackers find comes by `outbox`, if there are any.
+    /// What trackers find comes by `detection_queue`, if there are any.
     pub(super) fn new(
-        handover: Arc<HandOver>,
-        tally: Arc<Tally>,
+        frame_slot: Arc<FrameSlot>,
+        counters: Arc<Counters>,
         notify: Notify,
-        outbox: Option<Arc<Outbox>>,
-        verdicts: Verdicts,
+        detection_queue: Option<Arc<DetectionQueue>>,
+        verdicts: VerdictTrace,
     ) -> Self {
         let (watchdog, changes, summary_due) = (
             WatchdogFeeder::new(notify.clone()),
@@ -46,10 +46,10 @@ impl Receiver {
             Time::default(),
         );
         Self {
-            handover,
-            tally,
+            frame_slot,
+            counters,
             notify,
-            outbox,
+            detection_queue,
             verdicts,
             ready: false,
             summary_due,
@@ -58,27 +58,27 @@ impl Receiver {
         }
     }
 
-    /// Leaves the tally exact.
+    /// Leaves the counters exact.
     pub(super) fn finish(&self, engine: &Engine) {
-        self.tally.on_summary(engine.summary(clock::now()));
+        self.counters.on_summary(engine.summary(clock::now()));
     }
 
-    fn on_signal(&mut self, now: Time, signal: Signal) {
+    fn on_link_state(&mut self, now: Time, link_state: LinkState) {
         if let Some(changes) = self.changes.note(now) {
-            self.tell(changes, &signal);
+            self.tell(changes, &link_state);
         }
-        self.tally.on_signal(now, &signal);
+        self.counters.on_link_state(now, &link_state);
         self.summary_due = now;
         // The next frame says it itself.
-        if signal != Signal::Live {
-            self.handover.put_signal(signal);
+        if link_state != LinkState::Live {
+            self.frame_slot.put_link_state(link_state);
         }
     }
 
-    /// Tells the operator the signal in force, which may be all that is told of several changes.
-    fn tell(&self, changes: u64, signal: &Signal) {
-        tracing::info!(signal = signal.word(), changes, "{signal}");
-        self.notify.status(&signal.to_string());
+    /// Tells the operator the link state in force, which may be all that is told of several changes.
+    fn tell(&self, changes: u64, link_state: &LinkState) {
+        tracing::info!(link_state = link_state.word(), changes, "{link_state}");
+        self.notify.status(&link_state.to_string());
     }
 }
 
@@ -86,11 +86,11 @@ impl Sink for Receiver {
     fn take(&mut self, now: Time, output: Output) -> ControlFlow<()> {
         match output {
             Output::Frame(arrived) => {
-                if self.handover.put_frame(arrived) {
-                    self.tally.on_superseded();
+                if self.frame_slot.put_frame(arrived) {
+                    self.counters.on_superseded();
                 }
             }
-            Output::Signal(signal) => self.on_signal(now, signal),
+            Output::LinkState(link_state) => self.on_link_state(now, link_state),
             Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }
         }
@@ -101,26 +101,26 @@ impl Sink for Receiver {
         if !std::mem::replace(&mut self.ready, true) {
             self.notify.ready();
         }
-        while let Some(body) = self.handover.spare() {
+        while let Some(body) = self.frame_slot.spare() {
             engine.recycle(body);
         }
         if let Some(changes) = self.changes.flush(now) {
-            self.tell(changes, &self.tally.signal());
+            self.tell(changes, &self.counters.link_state());
         }
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;
-            engine.on_presentation(self.tally.presentation());
+            engine.on_presentation(self.counters.presentation());
             let summary = engine.summary(now);
             self.verdicts.note(
                 now,
                 summary.stream.as_ref(),
                 summary.verdict.map(Into::into),
             );
-            self.tally.on_summary(summary);
+            self.counters.on_summary(summary);
         }
         // Nobody wakes this thread for a detection: it looks for them as often as they are sent.
-        let detections_due = self.outbox.as_ref().map(|outbox| {
-            outbox.hand_to(engine);
+        let detections_due = self.detection_queue.as_ref().map(|detection_queue| {
+            detection_queue.hand_to(engine);
             self.summary_due
         });
         [self.watchdog.turn(now), detections_due]

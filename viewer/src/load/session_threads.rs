@@ -14,11 +14,11 @@ use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
 use tokio::task::LocalSet;
 
-use super::books::Books;
 use super::session::Session;
+use super::totals::Totals;
 use crate::engine::{Engine, EngineConfig};
 use crate::stats::Clock;
-use crate::udp::{Room, Route, converse_beside};
+use crate::udp::{ReceiveBuffers, Route, drive_shared};
 
 /// The first of the sessions' own addresses on loopback: beside 127.0.0.0/16, where programs listen.
 const FIRST_OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
@@ -61,24 +61,24 @@ impl Plan {
 
 /// The threads.
 #[derive(Debug)]
-pub(super) struct Crowd(Vec<JoinHandle<io::Result<()>>>);
+pub(super) struct SessionThreads(Vec<JoinHandle<io::Result<()>>>);
 
-impl Crowd {
-    /// Starts the sessions, whose accounts are in `books`, until `shutdown`.
+impl SessionThreads {
+    /// Starts the sessions, whose accounts are in `totals`, until `shutdown`.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub(super) fn start(
         plan: &Plan,
-        books: &Arc<Books>,
+        totals: &Arc<Totals>,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let began = clock::now();
         let start = |number| {
-            let share = Share {
+            let share = ThreadShare {
                 number,
                 plan: plan.clone(),
-                books: Arc::clone(books),
+                totals: Arc::clone(totals),
                 began,
                 shutdown: shutdown.clone(),
             };
@@ -110,29 +110,33 @@ impl Crowd {
 }
 
 /// The sessions of one thread.
-struct Share {
+struct ThreadShare {
     number: usize,
     plan: Plan,
-    books: Arc<Books>,
+    totals: Arc<Totals>,
     began: Time,
     shutdown: Shutdown,
 }
 
-impl Share {
+impl ThreadShare {
     fn run(self) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let sessions = (self.number..self.plan.sessions).step_by(self.plan.threads);
-        let (local, room, clock) = (LocalSet::new(), Rc::new(Room::new()), Clock::here());
+        let (local, buffers, clock) = (
+            LocalSet::new(),
+            Rc::new(ReceiveBuffers::new()),
+            Clock::here(),
+        );
         let share = Rc::new(self);
         local.block_on(&runtime, async {
             let attended: Vec<_> = sessions
                 .map(|number| {
-                    tokio::task::spawn_local(attend(
+                    tokio::task::spawn_local(run_session(
                         Rc::clone(&share),
                         number,
-                        Rc::clone(&room),
+                        Rc::clone(&buffers),
                         clock,
                     ))
                 })
@@ -146,7 +150,12 @@ impl Share {
 }
 
 /// One session, from its asking to its leave.
-async fn attend(share: Rc<Share>, number: usize, room: Rc<Room>, clock: Clock) {
+async fn run_session(
+    share: Rc<ThreadShare>,
+    number: usize,
+    buffers: Rc<ReceiveBuffers>,
+    clock: Clock,
+) {
     let due = share.began + share.plan.step * u32::try_from(number).unwrap_or(u32::MAX);
     tokio::select! {
         () = share.shutdown.wait() => return,
@@ -154,13 +163,13 @@ async fn attend(share: Rc<Share>, number: usize, room: Rc<Room>, clock: Clock) {
     }
     let (route, mut engine) = (share.plan.route(number), share.plan.engine(number));
     let limit = share.plan.engine.max_frame_bytes;
-    let mut session = Session::new(Arc::clone(&share.books), number, limit, clock);
-    converse_beside(
+    let mut session = Session::new(Arc::clone(&share.totals), number, limit, clock);
+    drive_shared(
         &route,
         &mut engine,
         &mut session,
         &share.shutdown,
-        &room,
+        &buffers,
         Requests::never(),
     )
     .await;

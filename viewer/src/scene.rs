@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::message::{FrameId, StreamName};
 
-use crate::mark::Mark;
+use crate::marker::Marker;
 use crate::picture::Picture;
 
 /// Pictures kept for reuse: one being decoded, one in the slot, one on the screen, and one to spare.
@@ -40,38 +40,38 @@ pub enum Scene {
     },
 }
 
-/// The slot. Both sides may call from any thread; no call waits for the other side, save [`Feed::wait`].
+/// The slot. Both sides may call from any thread; no call waits for the other side, save [`SceneSlot::wait`].
 #[derive(Default)]
-pub struct Feed {
-    slot: Mutex<Slot>,
+pub struct SceneSlot {
+    slot: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Slot {
+struct State {
     scene: Option<Scene>,
     statistics: String,
     figures: String,
-    mark: Option<Mark>,
+    marker: Option<Marker>,
     target: Option<(u32, u32)>,
     spare: Vec<Picture>,
     closed: bool,
     waker: Option<Box<dyn Fn() + Send>>,
 }
 
-/// What [`Feed::wait`] came back with.
+/// What [`SceneSlot::wait`] came back with.
 #[derive(Debug)]
 pub enum Waited {
     /// The newest scene.
     Scene(Scene),
     /// Nothing new within the time.
     Nothing,
-    /// The feed is closed.
+    /// The scene slot is closed.
     Closed,
 }
 
-impl Feed {
-    /// An empty, open feed.
+impl SceneSlot {
+    /// An empty, open scene slot.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -90,7 +90,7 @@ impl Feed {
         unseen.and_then(|scene| slot.reclaim(scene))
     }
 
-    /// Ends the showing: [`window::run`](crate::window::run) and [`Feed::wait`] return.
+    /// Ends the showing: [`window::run`](crate::window::run) and [`SceneSlot::wait`] return.
     pub fn close(&self) {
         let mut slot = self.slot();
         slot.closed = true;
@@ -98,7 +98,7 @@ impl Feed {
         self.changed.notify_all();
     }
 
-    /// Whether [`Feed::close`] was called.
+    /// Whether [`SceneSlot::close`] was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.slot().closed
@@ -110,7 +110,7 @@ impl Feed {
         self.slot().spare.pop().unwrap_or_default()
     }
 
-    /// Takes a picture back that came from [`Feed::spare`] and was not published.
+    /// Takes a picture back that came from [`SceneSlot::spare`] and was not published.
     pub fn give_back(&self, picture: Picture) {
         self.slot().keep(picture);
     }
@@ -132,16 +132,16 @@ impl Feed {
         self.slot().figures = text;
     }
 
-    /// Replaces the mark over the picture; the next picture is drawn with it.
-    pub fn set_mark(&self, mark: Option<Mark>) {
-        self.slot().mark = mark;
+    /// Replaces the marker over the picture; the next picture is drawn with it.
+    pub fn set_marker(&self, marker: Option<Marker>) {
+        self.slot().marker = marker;
     }
 
     /// Waits at most `limit` for a scene and takes it: a consumer without a window.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> Waited {
         let slot = self.slot();
-        let idle = |slot: &mut Slot| slot.scene.is_none() && !slot.closed;
+        let idle = |slot: &mut State| slot.scene.is_none() && !slot.closed;
         let (mut slot, _) = self
             .changed
             .wait_timeout_while(slot, limit, idle)
@@ -163,27 +163,27 @@ impl Feed {
         self.slot().scene.take()
     }
 
-    /// See [`Feed::set_statistics`].
+    /// See [`SceneSlot::set_statistics`].
     pub(crate) fn statistics(&self) -> String {
         self.slot().statistics.clone()
     }
 
-    /// See [`Feed::set_figures`].
+    /// See [`SceneSlot::set_figures`].
     pub(crate) fn figures(&self) -> String {
         self.slot().figures.clone()
     }
 
-    /// See [`Feed::set_mark`].
-    pub(crate) fn mark(&self) -> Option<Mark> {
-        self.slot().mark
+    /// See [`SceneSlot::set_marker`].
+    pub(crate) fn marker(&self) -> Option<Marker> {
+        self.slot().marker
     }
 
-    /// See [`Feed::target`].
+    /// See [`SceneSlot::target`].
     pub(crate) fn set_target(&self, width: u32, height: u32) {
         self.slot().target = Some((width, height));
     }
 
-    /// Has `waker` called when a scene arrives in the empty slot and at the end. It must not call the feed.
+    /// Has `waker` called when a scene arrives in the empty slot and at the end. It must not call the scene slot.
     pub(crate) fn set_waker(&self, waker: impl Fn() + Send + 'static) {
         let mut slot = self.slot();
         slot.waker = Some(Box::new(waker));
@@ -192,20 +192,20 @@ impl Feed {
         }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Slot> {
+    fn slot(&self) -> MutexGuard<'_, State> {
         self.slot.lock().expect(UNPOISONED)
     }
 }
 
-impl fmt::Debug for Feed {
+impl fmt::Debug for SceneSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").finish_non_exhaustive()
+        f.debug_struct("SceneSlot").finish_non_exhaustive()
     }
 }
 
 const UNPOISONED: &str = "no code panics while it holds the slot";
 
-impl Slot {
+impl State {
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker();
@@ -236,8 +236,8 @@ mod tests {
 
     use super::*;
 
-    fn frame(feed: &Feed, number: u64) -> Scene {
-        let mut picture = feed.spare();
+    fn frame(scenes: &SceneSlot, number: u64) -> Scene {
+        let mut picture = scenes.spare();
         picture.reshape(4, 4);
         let id = FrameId { epoch: 1, number };
         Scene::Picture(Shown {
@@ -257,58 +257,58 @@ mod tests {
 
     #[test]
     fn the_newest_scene_wins_and_the_frame_it_displaced_is_told() {
-        let feed = Feed::new();
-        assert_eq!(feed.publish(frame(&feed, 1)), None);
+        let scenes = SceneSlot::new();
+        assert_eq!(scenes.publish(frame(&scenes, 1)), None);
         assert_eq!(
-            feed.publish(frame(&feed, 2)),
+            scenes.publish(frame(&scenes, 2)),
             Some(FrameId {
                 epoch: 1,
                 number: 1
             })
         );
-        assert_eq!(number(feed.take()), 2);
-        assert!(feed.take().is_none());
-        assert_eq!(feed.publish(frame(&feed, 3)), None);
+        assert_eq!(number(scenes.take()), 2);
+        assert!(scenes.take().is_none());
+        assert_eq!(scenes.publish(frame(&scenes, 3)), None);
     }
 
     #[test]
     fn a_message_displaces_a_picture_and_the_other_way_round() {
-        let feed = Feed::new();
-        feed.publish(frame(&feed, 1));
-        let gone = feed.publish(Scene::Message {
+        let scenes = SceneSlot::new();
+        scenes.publish(frame(&scenes, 1));
+        let gone = scenes.publish(Scene::Message {
             title: "no signal".into(),
             reason: String::new(),
         });
         assert_eq!(gone.map(|id| id.number), Some(1));
-        assert_eq!(feed.publish(frame(&feed, 2)), None);
-        assert_eq!(number(feed.take()), 2);
+        assert_eq!(scenes.publish(frame(&scenes, 2)), None);
+        assert_eq!(number(scenes.take()), 2);
     }
 
     #[test]
     fn memory_is_reused_and_bounded() {
-        let feed = Feed::new();
+        let scenes = SceneSlot::new();
         for number in 0..100 {
-            feed.publish(frame(&feed, number));
+            scenes.publish(frame(&scenes, number));
             if number % 3 == 0 {
-                let scene = feed.take().unwrap();
-                feed.recycle(scene);
+                let scene = scenes.take().unwrap();
+                scenes.recycle(scene);
             }
-            assert!(feed.slot().spare.len() <= MAX_SPARE);
+            assert!(scenes.slot().spare.len() <= MAX_SPARE);
         }
-        assert_eq!(feed.spare().capacity_bytes(), 4 * 4 * 4);
+        assert_eq!(scenes.spare().capacity_bytes(), 4 * 4 * 4);
         for _ in 0..100 {
-            feed.give_back(Picture::new(4, 4));
+            scenes.give_back(Picture::new(4, 4));
         }
-        assert_eq!(feed.slot().spare.len(), MAX_SPARE);
+        assert_eq!(scenes.slot().spare.len(), MAX_SPARE);
     }
 
     #[test]
     fn one_wake_is_on_its_way_while_a_scene_waits() {
-        let feed = Feed::new();
+        let scenes = SceneSlot::new();
         let wakes = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&wakes);
-        feed.publish(frame(&feed, 0));
-        feed.set_waker(move || {
+        scenes.publish(frame(&scenes, 0));
+        scenes.set_waker(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(
@@ -317,38 +317,38 @@ mod tests {
             "what came before the waker is told"
         );
         for number in 1..10 {
-            feed.publish(frame(&feed, number));
+            scenes.publish(frame(&scenes, number));
         }
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
-        feed.take();
-        feed.publish(frame(&feed, 10));
+        scenes.take();
+        scenes.publish(frame(&scenes, 10));
         assert_eq!(wakes.load(Ordering::Relaxed), 2);
-        feed.close();
+        scenes.close();
         assert_eq!(wakes.load(Ordering::Relaxed), 3);
     }
 
     #[test]
     fn a_consumer_without_a_window_waits_for_scenes_until_the_end() {
-        let feed = Arc::new(Feed::new());
-        assert!(matches!(feed.wait(Duration::ZERO), Waited::Nothing));
+        let scenes = Arc::new(SceneSlot::new());
+        assert!(matches!(scenes.wait(Duration::ZERO), Waited::Nothing));
         let consumer = {
-            let feed = Arc::clone(&feed);
+            let scenes = Arc::clone(&scenes);
             std::thread::spawn(move || {
                 let mut newest = 0;
                 loop {
-                    match feed.wait(Duration::from_secs(10)) {
+                    match scenes.wait(Duration::from_secs(10)) {
                         Waited::Scene(scene) => newest = number(Some(scene)),
                         Waited::Nothing => panic!("nothing within ten seconds"),
                         Waited::Closed => return newest,
                     }
                     if newest == 7 {
-                        feed.close();
+                        scenes.close();
                     }
                 }
             })
         };
         for number in 1..=7 {
-            feed.publish(frame(&feed, number));
+            scenes.publish(frame(&scenes, number));
         }
         assert_eq!(consumer.join().unwrap(), 7);
     }

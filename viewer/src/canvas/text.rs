@@ -8,12 +8,12 @@ const LEADING: usize = 140;
 
 /// Lines of text of one size: all letters are `size` pixels high and three quarters of it wide.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Words {
+pub(crate) struct TextBlock {
     pub(crate) lines: Vec<String>,
     pub(crate) size: usize,
 }
 
-impl Words {
+impl TextBlock {
     /// `text` in lines of at most `columns` letters and `rows` lines, broken between words where possible; what does
     /// not fit ends in three dots. Whatever is not printable is a blank.
     pub(crate) fn wrapped(text: &str, size: usize, columns: usize, rows: usize) -> Self {
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn wrapped(text: &str, columns: usize, rows: usize) -> Vec<String> {
-        Words::wrapped(text, 8, columns, rows).lines
+        TextBlock::wrapped(text, 8, columns, rows).lines
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
                 width: side,
                 height: size,
             };
-            Words::wrapped("#", size, 9, 1).draw_centred(
+            TextBlock::wrapped("#", size, 9, 1).draw_centred(
                 &mut Canvas::new(&mut pixels, side, side),
                 area,
                 0xff,
@@ -226,9 +226,9 @@ mod tests {
     #[test]
     fn text_larger_than_the_canvas_is_cut() {
         let mut pixels = vec![0; 16];
-        let words = Words::wrapped("far too long for this", 64, 100, 1);
-        words.draw_from_left(&mut Canvas::new(&mut pixels, 4, 4), Area::default(), 0xff);
-        words.draw_from_left(
+        let block = TextBlock::wrapped("far too long for this", 64, 100, 1);
+        block.draw_from_left(&mut Canvas::new(&mut pixels, 4, 4), Area::default(), 0xff);
+        block.draw_from_left(
             &mut Canvas::new(&mut pixels, 4, 4),
             Area {
                 x: 9,

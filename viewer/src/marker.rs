@@ -3,7 +3,7 @@
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 
-use crate::canvas::words::Words;
+use crate::canvas::text::TextBlock;
 use crate::canvas::{Area, Canvas, Colour};
 
 const COLOUR: Colour = 0xff_5a_36;
@@ -25,7 +25,7 @@ const LETTERS: usize = 12;
 
 /// Where something was found, in pixels of the picture as it came.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mark {
+pub struct Marker {
     /// The frame in which it was found.
     pub id: FrameId,
     /// When that was known.
@@ -40,15 +40,15 @@ pub struct Mark {
     pub radius: f32,
 }
 
-/// Draws the mark over the picture that is shown at `place`, and beside it the number of its frame, which is not the one
+/// Draws the marker over the picture that is shown at `place`, and beside it the number of its frame, which is not the one
 /// on the screen but one of the last.
-pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, mark: &Mark) {
-    let scale = place.width as f32 / mark.size.0.max(1) as f32;
+pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
+    let scale = place.width as f32 / marker.size.0.max(1) as f32;
     let (x, y) = (
-        place.x as f32 + mark.x * scale,
-        place.y as f32 + mark.y * scale,
+        place.x as f32 + marker.x * scale,
+        place.y as f32 + marker.y * scale,
     );
-    let ring = mark.radius * scale + GAP;
+    let ring = marker.radius * scale + GAP;
     let reach = ring + HALF_WIDTH + 1.0;
     let span = |centre: f32, end: usize| {
         (centre - reach).clamp(0.0, end as f32) as usize
@@ -78,14 +78,15 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, mark: &Mark) {
         width: canvas.width(),
         height: LETTERS,
     };
-    Words::lines_of(&mark.id.number.to_string(), LETTERS).draw_from_left(canvas, area, COLOUR);
+    TextBlock::lines_of(&marker.id.number.to_string(), LETTERS)
+        .draw_from_left(canvas, area, COLOUR);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MARK: Mark = Mark {
+    const MARK: Marker = Marker {
         id: FrameId {
             epoch: 1,
             number: 7,
@@ -97,9 +98,9 @@ mod tests {
         radius: 20.0,
     };
 
-    fn drawn(mark: &Mark, place: Area, (width, height): (usize, usize)) -> Vec<u32> {
+    fn drawn(marker: &Marker, place: Area, (width, height): (usize, usize)) -> Vec<u32> {
         let mut pixels = vec![0; width * height];
-        draw(&mut Canvas::new(&mut pixels, width, height), place, mark);
+        draw(&mut Canvas::new(&mut pixels, width, height), place, marker);
         pixels
     }
 
@@ -169,7 +170,7 @@ mod tests {
             (0.0, 0.0, 20.0),
         ] {
             drawn(
-                &Mark {
+                &Marker {
                     x,
                     y,
                     radius,
@@ -180,7 +181,7 @@ mod tests {
             );
         }
         assert_eq!(
-            drawn(&Mark { x: -900.0, ..MARK }, place, (64, 48))
+            drawn(&Marker { x: -900.0, ..MARK }, place, (64, 48))
                 .iter()
                 .filter(|pixel| **pixel > 0)
                 .count(),

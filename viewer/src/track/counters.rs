@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::TrackResult;
 use super::wire::Found;
 use crate::engine::DetectionCounts;
-use crate::stats::{Ages, Judgement};
+use crate::stats::{Histogram, VerdictSummary};
 
 /// Counts of all trackers of a viewer. Any thread may call.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Counts>);
+pub(super) struct TrackCounters(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -25,8 +25,8 @@ pub(super) struct Counts {
     pub(super) timeouts: u64,
     pub(super) malformed: u64,
     pub(super) unknown: u64,
-    answer: Ages,
-    work: Ages,
+    answer: Histogram,
+    work: Histogram,
     last: Option<TrackResult>,
 }
 
@@ -67,7 +67,7 @@ pub struct Tracking {
     /// What became of the answers on their way to the source.
     pub detections: DetectionCounts,
     /// What the source makes of them.
-    pub verdict: Option<Judgement>,
+    pub verdict: Option<VerdictSummary>,
 }
 
 /// Percentiles in milliseconds; none when nothing was measured.
@@ -93,7 +93,7 @@ pub struct LastDetection {
     pub found: Found,
 }
 
-impl Tally {
+impl TrackCounters {
     /// Changes the counts.
     pub(super) fn note(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut self.counts());
@@ -151,7 +151,7 @@ impl Tally {
     }
 }
 
-fn spread(ages: &Ages) -> Spread {
+fn spread(ages: &Histogram) -> Spread {
     let [p50, p95] = [50, 95].map(|hundredths| ages.percentile(hundredths).map(millis));
     Spread { p50, p95 }
 }

@@ -13,7 +13,7 @@ const MAX_WAITING_BYTES: usize = 32 << 20;
 
 /// The hand-over. Putting never waits; what gives way is the oldest.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct SampleQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -26,7 +26,7 @@ struct State {
     closed: bool,
 }
 
-impl Desk {
+impl SampleQueue {
     pub(super) fn put(&self, sample: Sample) {
         let mut state = self.state();
         if state.closed {
@@ -68,7 +68,7 @@ impl Desk {
     }
 }
 
-const UNPOISONED: &str = "no code panics while it holds the desk";
+const UNPOISONED: &str = "no code panics while it holds the queue";
 
 impl State {
     fn pop(&mut self) -> Option<Sample> {
@@ -94,36 +94,36 @@ mod tests {
             rate_millihertz: 0,
             at: Time::default(),
             jpeg: Bytes::from(vec![0; bytes]),
-            mark: None,
+            marker: None,
             figures: String::new(),
         }
     }
 
     #[test]
     fn the_oldest_gives_way_and_is_counted() {
-        let desk = Desk::default();
-        (0..MAX_WAITING as u64 + 3).for_each(|number| desk.put(sample(number, 10)));
-        assert_eq!(desk.dropped(), 3);
-        assert_eq!(desk.take().unwrap().id.number, 3);
+        let queue = SampleQueue::default();
+        (0..MAX_WAITING as u64 + 3).for_each(|number| queue.put(sample(number, 10)));
+        assert_eq!(queue.dropped(), 3);
+        assert_eq!(queue.take().unwrap().id.number, 3);
     }
 
     #[test]
     fn large_frames_are_bounded_by_their_bytes_but_one_may_always_wait() {
-        let desk = Desk::default();
-        (0..5).for_each(|number| desk.put(sample(number, MAX_WAITING_BYTES / 2)));
-        assert_eq!(desk.dropped(), 3);
-        desk.put(sample(9, 2 * MAX_WAITING_BYTES));
-        assert_eq!(desk.take().unwrap().id.number, 9);
+        let queue = SampleQueue::default();
+        (0..5).for_each(|number| queue.put(sample(number, MAX_WAITING_BYTES / 2)));
+        assert_eq!(queue.dropped(), 3);
+        queue.put(sample(9, 2 * MAX_WAITING_BYTES));
+        assert_eq!(queue.take().unwrap().id.number, 9);
     }
 
     #[test]
     fn what_waits_at_the_end_can_be_taken_and_nothing_comes_after_it() {
-        let desk = Desk::default();
-        desk.put(sample(1, 10));
-        desk.close();
-        desk.put(sample(2, 10));
-        assert_eq!(desk.take().unwrap().id.number, 1);
-        assert!(desk.take().is_none());
-        assert_eq!(desk.dropped(), 0);
+        let queue = SampleQueue::default();
+        queue.put(sample(1, 10));
+        queue.close();
+        queue.put(sample(2, 10));
+        assert_eq!(queue.take().unwrap().id.number, 1);
+        assert!(queue.take().is_none());
+        assert_eq!(queue.dropped(), 0);
     }
 }

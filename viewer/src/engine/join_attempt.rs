@@ -15,13 +15,13 @@ const LEAST_JITTER: u64 = 75;
 
 /// An attempt to open a session.
 #[derive(Debug)]
-pub(super) struct Joining {
+pub(super) struct JoinAttempt {
     due: Time,
     step: Duration,
     answered_challenge: bool,
 }
 
-impl Joining {
+impl JoinAttempt {
     /// An attempt whose first JOIN goes out at `due`.
     pub(super) const fn new(due: Time) -> Self {
         Self {
@@ -37,11 +37,11 @@ impl Joining {
     }
 
     /// Whether a JOIN goes out now; if so, the next one is due a step later.
-    pub(super) fn is_due(&mut self, now: Time, jitter: &mut Jitter) -> bool {
+    pub(super) fn is_due(&mut self, now: Time, rng: &mut SplitMix64) -> bool {
         if now < self.due {
             return false;
         }
-        self.due = now + jitter.shorten(self.step);
+        self.due = now + rng.shorten(self.step);
         self.step = (self.step * 2).min(LAST_STEP);
         self.answered_challenge = false;
         true
@@ -56,9 +56,9 @@ impl Joining {
 
 /// Numbers that differ between viewers and repeat for the same seed (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+pub(super) struct SplitMix64(u64);
 
-impl Jitter {
+impl SplitMix64 {
     pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -13,7 +13,7 @@ const MAX_HANDED: usize = 256;
 
 /// The hand-over. No call waits.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(Mutex<State>);
+pub(super) struct DetectionQueue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,7 +23,7 @@ struct State {
     untracked: u64,
 }
 
-impl Outbox {
+impl DetectionQueue {
     /// Puts up what was found in a frame of `stream`.
     pub(super) fn put(&self, stream: StreamName, detection: Detection) {
         let mut state = self.state();
@@ -52,6 +52,6 @@ impl Outbox {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0
             .lock()
-            .expect("no code panics while it holds the outbox")
+            .expect("no code panics while it holds the detection_queue")
     }
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
 
-use crate::stats::Judgement;
+use crate::stats::VerdictSummary;
 use crate::trace::VerdictLine;
 
 /// Writes a line whenever the source says something else.
 #[derive(Debug)]
-pub(super) struct Verdicts {
+pub(super) struct VerdictTrace {
     trace: Option<Arc<File>>,
-    last: Option<Judgement>,
+    last: Option<VerdictSummary>,
 }
 
-impl Verdicts {
+impl VerdictTrace {
     /// Verdicts for a trace, if there is one.
     pub(super) const fn new(trace: Option<Arc<File>>) -> Self {
         Self { trace, last: None }
@@ -27,7 +27,7 @@ impl Verdicts {
         &mut self,
         now: Time,
         stream: Option<&StreamName>,
-        verdict: Option<Judgement>,
+        verdict: Option<VerdictSummary>,
     ) {
         if std::mem::replace(&mut self.last, verdict) == verdict {
             return;

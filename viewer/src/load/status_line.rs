@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::books::{Books, Seat};
 use super::processor::{Meter, RelayMeter};
-use crate::engine::Signal;
+use super::totals::{SessionTotals, Totals};
+use crate::engine::LinkState;
 use crate::stats::millis;
 
 /// What had been counted at the latest line.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct StatusLine {
     began: Time,
     bytes: u64,
     own: Duration,
     relays: Duration,
 }
 
-impl Teller {
+impl StatusLine {
     /// Tells what comes from `now` on; the meters have just been started.
     pub(super) const fn new(now: Time) -> Self {
         Self {
@@ -41,23 +41,23 @@ impl Teller {
     pub(super) fn line(
         &mut self,
         now: Time,
-        books: &Books,
+        totals: &Totals,
         own: &mut Result<Meter, String>,
         relays: &mut [RelayMeter],
     ) -> String {
         let length = now.saturating_since(self.began).as_secs_f64().max(1e-3);
         self.began = now;
-        let seats = books.seats();
-        let live = seats
+        let sessions = totals.sessions();
+        let live = sessions
             .iter()
-            .filter(|seat| seat.signal == Signal::Live)
+            .filter(|session| session.link_state == LinkState::Live)
             .count();
-        let mut line = format!("{live} of {} live", seats.len());
-        tell_ages(&mut line, books, length);
-        let bytes: u64 = seats.iter().map(|seat| seat.bytes).sum();
+        let mut line = format!("{live} of {} live", sessions.len());
+        tell_ages(&mut line, totals, length);
+        let bytes: u64 = sessions.iter().map(|session| session.bytes).sum();
         let gigabits =
             bytes.saturating_sub(std::mem::replace(&mut self.bytes, bytes)) as f64 * 8e-9;
-        let lost: u64 = seats.iter().map(Seat::lost_in_all).sum();
+        let lost: u64 = sessions.iter().map(SessionTotals::lost_in_all).sum();
         let _ = write!(line, "  lost {lost}  {:.3} Gbit/s", gigabits / length);
         let mut cores = |name, before: &mut Duration, spent: Duration| {
             let since = spent.saturating_sub(std::mem::replace(before, spent));
@@ -81,9 +81,9 @@ impl Teller {
     }
 }
 
-fn tell_ages(line: &mut String, books: &Books, length: f64) {
-    let mut fan = books.fan();
-    let ages = &mut fan.second;
+fn tell_ages(line: &mut String, totals: &Totals, length: f64) {
+    let mut fan_out = totals.fan_out();
+    let ages = &mut fan_out.second;
     let _ = write!(line, "  {:.0} frames/s", ages.count() as f64 / length);
     match [50, 95, 99].map(|hundredths| ages.percentile(hundredths).map(millis)) {
         [Some(p50), Some(p95), Some(p99)] => {

@@ -8,23 +8,23 @@ use fanlight_proto::message::{Refusal, Refuse, State, Status, StreamInfo, trunca
 
 /// A picture older than this no longer passes for live, unless its stream has frames more rarely (promise P5: a card
 /// within 1.5 s). A little longer than a relay takes to miss its source, so that the card says so at once.
-const FRAME_PATIENCE: Duration = Duration::from_millis(1200);
+const FRAME_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// The same for a stream of few frames a second: so many intervals, and never more than [`MAX_PATIENCE`].
-const PATIENT_INTERVALS: u32 = 3;
+/// The same for a stream of few frames a second: so many intervals, and never more than [`MAX_FRAME_TIMEOUT`].
+const TIMEOUT_INTERVALS: u32 = 3;
 
-/// See [`PATIENT_INTERVALS`].
-const MAX_PATIENCE: Duration = Duration::from_secs(10);
+/// See [`TIMEOUT_INTERVALS`].
+const MAX_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Without any datagram for so long, the picture is not live, however rare its frames are.
-const LINK_PATIENCE: Duration = Duration::from_secs(1);
+const LINK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A relay that refused and then answers nothing for so long after a new attempt was due is no longer there.
-const REFUSAL_PATIENCE: Duration = Duration::from_millis(1500);
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What a screen should say, frames or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Signal {
+pub enum LinkState {
     /// No relay has answered yet, or the one that did is silent.
     #[default]
     Connecting,
@@ -53,7 +53,7 @@ pub enum Signal {
     Live,
 }
 
-impl Signal {
+impl LinkState {
     /// One word for reports and statistics.
     #[must_use]
     pub const fn word(&self) -> &'static str {
@@ -99,7 +99,7 @@ impl Signal {
         }
     }
 
-    /// The signal that an answer in place of ACCEPT amounts to; `wanted` is the stream asked for.
+    /// The link state that an answer in place of ACCEPT amounts to; `wanted` is the stream asked for.
     pub(super) fn of_refusal(refuse: &Refuse, wanted: &str) -> Self {
         match refuse.refusal() {
             Refusal::Version => Self::OtherVersion,
@@ -114,7 +114,7 @@ impl Signal {
 }
 
 /// The reason as a person reads it on a card.
-impl fmt::Display for Signal {
+impl fmt::Display for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connecting => f.write_str("no answer from the relay"),
@@ -152,9 +152,9 @@ pub const fn state_word(state: State) -> &'static str {
     }
 }
 
-/// What the signal is derived from.
+/// What the link state is derived from.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(super) struct LinkMonitor {
     /// When the relay opened the session, while there is one.
     pub(super) joined: Option<Time>,
     /// When anything of a session last came.
@@ -164,38 +164,39 @@ pub(super) struct Evidence {
     /// The stream's rate in thousandths of a frame a second; 0 when not known.
     rate_millihertz: u32,
     /// The relay's last refusal, and until when it says how things are.
-    refusal: Option<(Signal, Time)>,
+    refusal: Option<(LinkState, Time)>,
     /// What is wrong with the stream by the relay's word.
-    trouble: Option<Trouble>,
+    outage: Option<Outage>,
 }
 
 #[derive(Debug)]
-struct Trouble {
-    signal: Signal,
+struct Outage {
+    link_state: LinkState,
     since: Time,
     /// When the relay said that it was over: frames should follow.
     over: Option<Time>,
 }
 
-impl Evidence {
+impl LinkMonitor {
     /// Takes the relay's word on the stream.
     pub(super) fn on_status(&mut self, now: Time, status: &Status) {
-        let trouble = match State::try_from(status.state).unwrap_or(State::Unspecified) {
-            _ if status.source_gone => Some(Signal::SourceGone),
+        let outage = match State::try_from(status.state).unwrap_or(State::Unspecified) {
+            _ if status.source_gone => Some(LinkState::SourceGone),
             State::Live | State::Unspecified => None,
             state => {
                 let mut reason = status.reason.clone();
                 truncate_reason(&mut reason);
-                Some(Signal::Camera { state, reason })
+                Some(LinkState::Camera { state, reason })
             }
         };
-        match (&mut self.trouble, trouble) {
+        match (&mut self.outage, outage) {
             (Some(former), None) => former.over = former.over.or(Some(now)),
             // The same word again is no news: frames that came since are.
-            (Some(former), Some(signal)) if former.signal == signal && former.over.is_none() => {}
-            (_, Some(signal)) => {
-                self.trouble = Some(Trouble {
-                    signal,
+            (Some(former), Some(link_state))
+                if former.link_state == link_state && former.over.is_none() => {}
+            (_, Some(link_state)) => {
+                self.outage = Some(Outage {
+                    link_state,
                     since: now,
                     over: None,
                 });
@@ -209,43 +210,43 @@ impl Evidence {
         self.joined = Some(now);
         self.heard = Some(now);
         self.rate_millihertz = info.rate_millihertz;
-        (self.refusal, self.trouble) = (None, None);
+        (self.refusal, self.outage) = (None, None);
         self.on_status(now, &info.status.clone().unwrap_or_default());
     }
 
     /// The relay opens no session; a new attempt is due at `retry`.
-    pub(super) fn on_refusal(&mut self, signal: Signal, retry: Time) {
-        self.refusal = Some((signal, retry + REFUSAL_PATIENCE));
+    pub(super) fn on_refusal(&mut self, link_state: LinkState, retry: Time) {
+        self.refusal = Some((link_state, retry + REFUSAL_TIMEOUT));
     }
 
-    /// The signal at `now`, and when it changes by itself if nothing comes.
-    pub(super) fn assess(&self, now: Time) -> (Signal, Option<Time>) {
+    /// The link state at `now`, and when it changes by itself if nothing comes.
+    pub(super) fn assess(&self, now: Time) -> (LinkState, Option<Time>) {
         let fresh_until = self.fresh_until();
         if fresh_until.is_some_and(|until| now < until) {
-            return (Signal::Live, fresh_until);
+            return (LinkState::Live, fresh_until);
         }
         let linked_until = self
             .heard
-            .map(|heard| heard + LINK_PATIENCE)
+            .map(|heard| heard + LINK_TIMEOUT)
             .filter(|until| now < *until);
         if let (Some(joined), Some(linked_until)) = (self.joined, linked_until) {
-            let patient_until =
-                |since: Time| Some(since + self.patience()).filter(|until| now < *until);
-            if let Some(trouble) = &self.trouble {
-                let until = trouble.over.map_or(Some(linked_until), patient_until);
+            let within_timeout =
+                |since: Time| Some(since + self.frame_timeout()).filter(|until| now < *until);
+            if let Some(outage) = &self.outage {
+                let until = outage.over.map_or(Some(linked_until), within_timeout);
                 if let Some(until) = until {
-                    return (trouble.signal.clone(), Some(until.min(linked_until)));
+                    return (outage.link_state.clone(), Some(until.min(linked_until)));
                 }
             }
             let none_yet = self.frame.is_none_or(|frame| frame < joined);
-            return match patient_until(joined).filter(|_| none_yet) {
-                Some(until) => (Signal::Connecting, Some(until.min(linked_until))),
-                None => (Signal::NoFrames, Some(linked_until)),
+            return match within_timeout(joined).filter(|_| none_yet) {
+                Some(until) => (LinkState::Connecting, Some(until.min(linked_until))),
+                None => (LinkState::NoFrames, Some(linked_until)),
             };
         }
         match &self.refusal {
             Some((refusal, until)) if now < *until => (refusal.clone(), Some(*until)),
-            _ => (Signal::Connecting, None),
+            _ => (LinkState::Connecting, None),
         }
     }
 
@@ -253,13 +254,13 @@ impl Evidence {
     fn fresh_until(&self) -> Option<Time> {
         let frame = self.frame?;
         if self
-            .trouble
+            .outage
             .as_ref()
-            .is_some_and(|trouble| trouble.since >= frame)
+            .is_some_and(|outage| outage.since >= frame)
         {
             return None;
         }
-        Some((frame + self.patience()).min(self.heard? + LINK_PATIENCE))
+        Some((frame + self.frame_timeout()).min(self.heard? + LINK_TIMEOUT))
     }
 
     /// The time between frames, when the stream says its rate.
@@ -268,7 +269,7 @@ impl Evidence {
     }
 
     fn patience(&self) -> Duration {
-        (self.interval().unwrap_or_default() * PATIENT_INTERVALS)
-            .clamp(FRAME_PATIENCE, MAX_PATIENCE)
+        (self.interval().unwrap_or_default() * TIMEOUT_INTERVALS)
+            .clamp(FRAME_TIMEOUT, MAX_FRAME_TIMEOUT)
     }
 }

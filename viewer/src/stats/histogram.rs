@@ -10,13 +10,13 @@ const OCTAVES: usize = 26;
 
 /// How long things took, in microseconds, with an error of at most 1/64 whatever the number of them.
 #[derive(Clone, Debug)]
-pub struct Ages {
+pub struct Histogram {
     buckets: Box<[u64; BUCKETS_PER_OCTAVE * (OCTAVES + 1)]>,
     count: u64,
     max: u64,
 }
 
-impl Default for Ages {
+impl Default for Histogram {
     fn default() -> Self {
         Self {
             buckets: Box::new([0; BUCKETS_PER_OCTAVE * (OCTAVES + 1)]),
@@ -26,7 +26,7 @@ impl Default for Ages {
     }
 }
 
-impl Ages {
+impl Histogram {
     /// Counts one.
     pub fn record(&mut self, age: Duration) {
         let micros = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_a_sorted_list() {
-        let mut ages = Ages::default();
+        let mut ages = Histogram::default();
         let mut sorted: Vec<u64> = (0..1000).map(|n| (n * 7919) % 50_000).collect();
         sorted
             .iter()
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn nothing_has_no_percentile_and_one_value_is_all_of_them() {
-        let mut ages = Ages::default();
+        let mut ages = Histogram::default();
         assert_eq!(ages.percentile(50), None);
         ages.record(Duration::from_millis(5));
         for hundredths in [0, 1, 50, 100] {

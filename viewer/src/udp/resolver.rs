@@ -13,7 +13,7 @@ const MAX_ADDRESSES: usize = 8;
 
 /// The relay by name or address.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct Resolver {
     name: String,
     literal: bool,
     addresses: Vec<SocketAddr>,
@@ -21,7 +21,7 @@ pub(super) struct Peer {
     lookup: Option<JoinHandle<Vec<SocketAddr>>>,
 }
 
-impl Peer {
+impl Resolver {
     pub(super) fn new(name: &str) -> Self {
         let literal: Option<SocketAddr> = name.parse().ok();
         Self {
@@ -81,21 +81,24 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_as_written_is_not_looked_up() {
-        let mut peer = Peer::new("127.0.0.1:5004");
+        let mut resolver = Resolver::new("127.0.0.1:5004");
         for _ in 0..3 {
-            assert_eq!(peer.next(), Some(SocketAddr::from(([127, 0, 0, 1], 5004))));
+            assert_eq!(
+                resolver.next(),
+                Some(SocketAddr::from(([127, 0, 0, 1], 5004)))
+            );
         }
-        assert!(peer.lookup.is_none());
+        assert!(resolver.lookup.is_none());
     }
 
     #[tokio::test]
     async fn each_address_of_a_name_gets_its_turn() {
-        let mut peer = Peer::new("localhost:5004");
-        assert_eq!(peer.next(), None);
-        std::future::poll_fn(|context| peer.poll_changed(context)).await;
-        let count = peer.addresses.len();
-        let tried: Vec<_> = (0..count).filter_map(|_| peer.next()).collect();
-        assert_eq!(tried, peer.addresses);
+        let mut resolver = Resolver::new("localhost:5004");
+        assert_eq!(resolver.next(), None);
+        std::future::poll_fn(|context| resolver.poll_changed(context)).await;
+        let count = resolver.addresses.len();
+        let tried: Vec<_> = (0..count).filter_map(|_| resolver.next()).collect();
+        assert_eq!(tried, resolver.addresses);
         assert!(
             tried.contains(&SocketAddr::from(([127, 0, 0, 1], 5004))),
             "{tried:?}"

@@ -47,7 +47,7 @@ pub(super) struct Format {
 
 /// A file that is being written.
 #[derive(Debug)]
-pub(super) struct Avi {
+pub(super) struct AviWriter {
     file: File,
     format: Format,
     /// The end of the last whole chunk.
@@ -57,7 +57,7 @@ pub(super) struct Avi {
     largest: u32,
 }
 
-impl Avi {
+impl AviWriter {
     /// Begins the empty `file`.
     pub(super) fn begin(file: File, format: Format) -> io::Result<Self> {
         let avi = Self {
@@ -256,9 +256,9 @@ mod tests {
         rate_millihertz: 29_970,
     };
 
-    fn begun() -> (tempfile::NamedTempFile, Avi) {
+    fn begun() -> (tempfile::NamedTempFile, AviWriter) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let avi = Avi::begin(file.reopen().unwrap(), FORMAT).unwrap();
+        let avi = AviWriter::begin(file.reopen().unwrap(), FORMAT).unwrap();
         (file, avi)
     }
 

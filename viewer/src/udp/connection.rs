@@ -1,4 +1,4 @@
-//! The line to one relay: where it is, and the socket connected to it.
+//! The connection to one relay: where it is, and the socket connected to it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::peer::Peer;
+use super::resolver::Resolver;
 use super::socket::Socket;
 
 /// A relay that does not answer may have moved: look for it anew this often.
-const SEEK_INTERVAL: Duration = Duration::from_secs(1);
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) struct Line {
-    peer: Peer,
+pub(super) struct Connection {
+    resolver: Resolver,
     receive_buffer: usize,
     /// See [`Route::own`](super::Route::own).
     own: Option<Ipv4Addr>,
@@ -22,19 +22,19 @@ pub(super) struct Line {
     /// Receives the relay's multicast, once it has a group for this viewer.
     pub(super) group: Option<Socket>,
     /// When to look for the relay at another address, unless it is heard before.
-    pub(super) seek_due: Time,
+    pub(super) reconnect_due: Time,
     pub(super) heard: bool,
 }
 
-impl Line {
+impl Connection {
     pub(super) fn new(relay: &str, receive_buffer: usize, own: Option<Ipv4Addr>) -> Self {
         Self {
-            peer: Peer::new(relay),
+            resolver: Resolver::new(relay),
             receive_buffer,
             own,
             socket: None,
             group: None,
-            seek_due: Time::default(),
+            reconnect_due: Time::default(),
             heard: false,
         }
     }
@@ -43,15 +43,15 @@ impl Line {
     ///
     /// # Errors
     /// The address that no socket can be connected to, and why.
-    pub(super) fn seek(&mut self, now: Time) -> Result<(), (SocketAddr, io::Error)> {
-        if now < self.seek_due {
+    pub(super) fn reconnect(&mut self, now: Time) -> Result<(), (SocketAddr, io::Error)> {
+        if now < self.reconnect_due {
             return Ok(());
         }
-        self.seek_due = now + SEEK_INTERVAL;
+        self.reconnect_due = now + RECONNECT_INTERVAL;
         if std::mem::take(&mut self.heard) {
             return Ok(());
         }
-        let Some(address) = self.peer.next() else {
+        let Some(address) = self.resolver.next() else {
             return Ok(());
         };
         if self
@@ -81,9 +81,9 @@ impl Line {
     }
 
     /// Datagrams do not get there: try the next address, if the relay has others.
-    pub(super) fn try_elsewhere(&mut self, now: Time) {
-        if self.peer.has_others() {
-            (self.heard, self.seek_due) = (false, now);
+    pub(super) fn try_next_address(&mut self, now: Time) {
+        if self.resolver.has_others() {
+            (self.heard, self.reconnect_due) = (false, now);
         }
     }
 
@@ -95,9 +95,9 @@ impl Line {
                 readable = Poll::Ready(());
             }
         }
-        let moved = self.peer.poll_changed(context);
+        let moved = self.resolver.poll_changed(context);
         if moved.is_ready() {
-            self.seek_due = Time::default();
+            self.reconnect_due = Time::default();
         }
         if readable.is_ready() { readable } else { moved }
     }

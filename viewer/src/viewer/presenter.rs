@@ -13,34 +13,34 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 
-use super::canary::Choice;
-use super::outbox::Outbox;
-use crate::feed::{Feed, Scene, Waited};
+use super::canary::CanarySelection;
+use super::detection_queue::DetectionQueue;
 use crate::record::{Plan, Recorder, Recording, Sample};
-use crate::stats::{Clock, Facts, Tally};
-use crate::trace::Line;
-use crate::track::{Crew, Frame, Tracking};
-use crate::window::MARK_LINGERS;
+use crate::scene::{Scene, SceneSlot, Waited};
+use crate::stats::{Clock, Counters, FrameInfo};
+use crate::trace::FrameLine;
+use crate::track::{Frame, TrackerPool, Tracking};
+use crate::window::MARKER_LINGERS;
 
 /// How long to wait for a scene at a time when nobody looks.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Presenter {
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     clock_id: u64,
     trace: Option<Arc<File>>,
     newest: Option<Bytes>,
-    crew: Option<Crew>,
+    pool: Option<TrackerPool>,
     recorder: Option<Recorded>,
-    outbox: Arc<Outbox>,
-    canary: Option<Arc<Choice>>,
+    detection_queue: Arc<DetectionQueue>,
+    canary: Option<Arc<CanarySelection>>,
 }
 
 /// What is recorded.
 #[derive(Debug)]
 struct Recorded {
     recorder: Recorder,
-    feed: Arc<Feed>,
+    scenes: Arc<SceneSlot>,
     /// Whether the figures stand on it.
     figures: bool,
 }
@@ -48,26 +48,26 @@ struct Recorded {
 impl Presenter {
     /// # Errors
     /// When the trace cannot be created.
-    pub(super) fn new(tally: Arc<Tally>, trace: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn new(counters: Arc<Counters>, trace: Option<&Path>) -> anyhow::Result<Self> {
         let create = |path: &Path| {
             File::create(path).with_context(|| format!("cannot write {}", path.display()))
         };
         let trace = trace.map(create).transpose()?.map(Arc::new);
         Ok(Self {
-            tally,
+            counters,
             clock_id: clock::clock_id(),
             trace,
             newest: None,
-            crew: None,
-            outbox: Arc::default(),
+            pool: None,
+            detection_queue: Arc::default(),
             canary: None,
             recorder: None,
         })
     }
 
     /// What is counted.
-    pub(super) const fn tally(&self) -> &Arc<Tally> {
-        &self.tally
+    pub(super) const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// The file of the trace.
@@ -76,35 +76,35 @@ impl Presenter {
     }
 
     /// Where what trackers find waits to be sent.
-    pub(super) const fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+    pub(super) const fn detection_queue(&self) -> &Arc<DetectionQueue> {
+        &self.detection_queue
     }
 
     /// Says there which canary the frames shown name.
-    pub(super) fn set_canary(&mut self, canary: Option<Arc<Choice>>) {
+    pub(super) fn set_canary(&mut self, canary: Option<Arc<CanarySelection>>) {
         self.canary = canary;
     }
 
     /// Has these trackers look at what is shown from now on.
-    pub(super) fn set_crew(&mut self, crew: Option<Crew>) {
-        self.crew = crew;
+    pub(super) fn set_trackers(&mut self, pool: Option<TrackerPool>) {
+        self.pool = pool;
     }
 
     /// Ends the trackers; returns what they did.
     pub(super) fn end_tracking(&mut self) -> Option<Tracking> {
-        let mut crew = self.crew.take()?;
-        crew.stop();
-        Some(crew.report())
+        let mut pool = self.pool.take()?;
+        pool.stop();
+        Some(pool.report())
     }
 
-    /// Has what is shown from now on recorded, with what lies over it by `feed`, its figures too where they are wanted.
+    /// Has what is shown from now on recorded, with what lies over it by `scenes`, its figures too where they are wanted.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub(super) fn record(
         &mut self,
         plan: Option<Plan>,
-        feed: &Arc<Feed>,
+        scenes: &Arc<SceneSlot>,
         figures: bool,
     ) -> anyhow::Result<()> {
         let recorder = plan
@@ -113,7 +113,7 @@ impl Presenter {
             .context("the recording cannot be started")?;
         self.recorder = recorder.map(|recorder| Recorded {
             recorder,
-            feed: Arc::clone(feed),
+            scenes: Arc::clone(scenes),
             figures,
         });
         Ok(())
@@ -126,19 +126,19 @@ impl Presenter {
             .map(|recorded| recorded.recorder.stop())
     }
 
-    /// Takes each scene from the feed as soon as it is there, as a screen would, until the feed is closed.
-    pub(super) fn show_to_nobody(&mut self, feed: &Feed) {
+    /// Takes each scene from the scene slot as soon as it is there, as a screen would, until the scene slot is closed.
+    pub(super) fn run_headless(&mut self, scenes: &SceneSlot) {
         loop {
-            let scene = match feed.wait(PATIENCE) {
+            let scene = match scenes.wait(TIMEOUT) {
                 Waited::Scene(scene) => Some(scene),
                 Waited::Nothing => None,
-                Waited::Closed => feed.take(),
+                Waited::Closed => scenes.take(),
             };
             if let Some(Scene::Picture(shown)) = &scene {
                 self.presented(shown.id, clock::now());
             }
-            scene.into_iter().for_each(|scene| feed.recycle(scene));
-            if feed.is_closed() {
+            scene.into_iter().for_each(|scene| scenes.recycle(scene));
+            if scenes.is_closed() {
                 return;
             }
         }
@@ -150,19 +150,19 @@ impl Presenter {
             id: self.clock_id,
             wall_offset_ns: clock::wall_offset_ns(),
         };
-        let Some(presented) = self.tally.on_presented(id, at, clock) else {
+        let Some(presented) = self.counters.on_presented(id, at, clock) else {
             return;
         };
         if let Some(Err(error)) = self
             .trace
             .as_ref()
-            .map(|trace| Line::of(&presented).write(&**trace))
+            .map(|trace| FrameLine::of(&presented).write(&**trace))
         {
             tracing::error!("the trace ends here: {error}");
             self.trace = None;
         }
-        let (shown, passage) = (presented.at, presented.passage);
-        let Facts {
+        let (shown, timings) = (presented.at, presented.timings);
+        let FrameInfo {
             stream,
             id,
             captured_ns,
@@ -170,15 +170,15 @@ impl Presenter {
             jpeg,
             canary,
             ..
-        } = presented.facts;
+        } = presented.info;
         if let (Some(recorded), Some(jpeg)) = (&self.recorder, &jpeg) {
             let (stream, jpeg) = (stream.clone(), jpeg.clone());
-            let mark = recorded
-                .feed
-                .mark()
-                .filter(|mark| at.saturating_since(mark.at) < MARK_LINGERS);
+            let marker = recorded
+                .scenes
+                .marker()
+                .filter(|marker| at.saturating_since(marker.at) < MARKER_LINGERS);
             let figures = if recorded.figures {
-                recorded.feed.figures()
+                recorded.scenes.figures()
             } else {
                 String::new()
             };
@@ -189,23 +189,23 @@ impl Presenter {
                 rate_millihertz,
                 at,
                 jpeg,
-                mark,
+                marker,
                 figures,
             });
         }
-        if let (Some(crew), Some(jpeg)) = (&self.crew, &jpeg) {
-            crew.offer(Frame {
+        if let (Some(pool), Some(jpeg)) = (&self.pool, &jpeg) {
+            pool.offer(Frame {
                 stream,
                 id,
                 captured_ns,
                 jpeg: jpeg.clone(),
                 shown,
-                passage,
+                timings,
             });
-            self.outbox.set_untracked(crew.untracked());
+            self.detection_queue.set_untracked(pool.untracked());
         }
-        if let Some(choice) = &self.canary {
-            choice.set(canary.as_ref());
+        if let Some(selection) = &self.canary {
+            selection.set(canary.as_ref());
         }
         self.newest = jpeg;
     }

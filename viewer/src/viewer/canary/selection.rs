@@ -8,7 +8,7 @@ use fanlight_proto::message::StreamName;
 
 /// The hand-over. Saying never waits.
 #[derive(Debug, Default)]
-pub(in crate::viewer) struct Choice {
+pub(in crate::viewer) struct CanarySelection {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -21,7 +21,7 @@ struct State {
     ended: bool,
 }
 
-impl Choice {
+impl CanarySelection {
     /// Has this canary watched from now on, and no other; or none.
     pub(in crate::viewer) fn set(&self, stream: Option<&StreamName>) {
         let mut state = self.state();
@@ -77,27 +77,27 @@ mod tests {
 
     #[test]
     fn another_wish_ends_the_watching_and_the_same_one_does_not() {
-        let choice = Choice::default();
-        choice.set(Some(&name("a.canary")));
-        let (stream, stop) = choice.next().unwrap();
+        let selection = CanarySelection::default();
+        selection.set(Some(&name("a.canary")));
+        let (stream, stop) = selection.next().unwrap();
         assert_eq!(stream, name("a.canary"));
-        choice.set(Some(&name("a.canary")));
+        selection.set(Some(&name("a.canary")));
         assert!(!stop.requested());
-        choice.set(Some(&name("b.canary")));
+        selection.set(Some(&name("b.canary")));
         assert!(stop.requested());
-        let (stream, stop) = choice.next().unwrap();
+        let (stream, stop) = selection.next().unwrap();
         assert!(stream == name("b.canary") && !stop.requested());
-        choice.set(None);
-        assert!(stop.requested() && choice.pause(Duration::ZERO));
+        selection.set(None);
+        assert!(stop.requested() && selection.pause(Duration::ZERO));
     }
 
     #[test]
     fn the_end_comes_at_once_whether_one_is_wanted_or_not() {
         for stream in [None, Some(name("a.canary"))] {
-            let choice = Choice::default();
-            choice.set(stream.as_ref());
-            choice.end();
-            assert!(choice.next().is_none() && !choice.pause(Duration::from_secs(3600)));
+            let selection = CanarySelection::default();
+            selection.set(stream.as_ref());
+            selection.end();
+            assert!(selection.next().is_none() && !selection.pause(Duration::from_secs(3600)));
         }
     }
 }

@@ -7,57 +7,61 @@ use std::thread::{self, JoinHandle};
 
 use fanlight_daemon::Shutdown;
 
-use super::desk::Desk;
-use super::member::Member;
-use super::tally::{Tally, Tracking};
+use super::counters::{TrackCounters, Tracking};
+use super::job_queue::JobQueue;
+use super::worker::TrackerWorker;
 use super::{Frame, Plan, TrackResult};
 
 /// Called with each answer, on a tracker's thread.
 pub type Told = Arc<dyn Fn(&TrackResult) + Send + Sync>;
 
 /// Trackers at work.
-pub struct Crew {
-    desk: Arc<Desk>,
-    tally: Arc<Tally>,
+pub struct TrackerPool {
+    queue: Arc<JobQueue>,
+    counters: Arc<TrackCounters>,
     threads: Vec<JoinHandle<()>>,
     trackers: usize,
     shutdown: Shutdown,
 }
 
-impl Crew {
+impl TrackerPool {
     /// Starts them; they end at `shutdown`.
     ///
     /// # Errors
     /// When there is no thread or no runtime to be had. A tracker that cannot be started is tried again and again.
     pub fn start(plan: &Plan, told: &Told, shutdown: &Shutdown) -> io::Result<Self> {
-        let (desk, tally) = (Arc::new(Desk::default()), Arc::new(Tally::default()));
-        let mut crew = Self {
-            desk: Arc::clone(&desk),
-            tally: Arc::clone(&tally),
+        let (queue, counters) = (
+            Arc::new(JobQueue::default()),
+            Arc::new(TrackCounters::default()),
+        );
+        let mut pool = Self {
+            queue: Arc::clone(&queue),
+            counters: Arc::clone(&counters),
             threads: Vec::new(),
             trackers: plan.trackers,
             shutdown: shutdown.clone(),
         };
         for number in 0..plan.trackers {
-            let (desk, tally, told) = (Arc::clone(&desk), Arc::clone(&tally), Arc::clone(told));
-            let member = Member::new(plan.clone(), desk, tally, told, shutdown.clone());
+            let (queue, counters, told) =
+                (Arc::clone(&queue), Arc::clone(&counters), Arc::clone(told));
+            let worker = TrackerWorker::new(plan.clone(), queue, counters, told, shutdown.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             let name = format!("track-{number}");
-            crew.threads.push(
+            pool.threads.push(
                 thread::Builder::new()
                     .name(name)
-                    .spawn(move || runtime.block_on(member.work()))?,
+                    .spawn(move || runtime.block_on(worker.work()))?,
             );
         }
-        Ok(crew)
+        Ok(pool)
     }
 
     /// Has a frame looked at, if there is time for it. Never waits.
     pub fn offer(&self, frame: Frame) {
-        let displaced = self.desk.put(frame);
-        self.tally.note(|counts| {
+        let displaced = self.queue.put(frame);
+        self.counters.note(|counts| {
             counts.offered += 1;
             counts.missing += displaced;
         });
@@ -66,13 +70,13 @@ impl Crew {
     /// Frames offered that none looked at to the end.
     #[must_use]
     pub fn untracked(&self) -> u64 {
-        self.tally.untracked()
+        self.counters.untracked()
     }
 
     /// What they did so far.
     #[must_use]
     pub fn report(&self) -> Tracking {
-        self.tally.report(self.trackers)
+        self.counters.report(self.trackers)
     }
 
     /// Ends them all, and waits until they are gone.
@@ -87,16 +91,16 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for TrackerPool {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-impl fmt::Debug for Crew {
+impl fmt::Debug for TrackerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Crew")
-            .field("waiting", &self.desk.waiting())
+        f.debug_struct("TrackerPool")
+            .field("waiting", &self.queue.waiting())
             .finish_non_exhaustive()
     }
 }
