@@ -12,7 +12,6 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, EngineConfig, MAX_PATHS, Request};
-use crate::load::Load;
 use crate::record;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
@@ -200,28 +199,6 @@ pub struct Extra {
     /// Record what is shown.
     #[command(flatten)]
     pub record: record::Flags,
-
-    /// What to do instead of showing.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-/// What else a viewer can do.
-#[derive(clap::Subcommand, Clone, Debug)]
-pub enum Command {
-    /// Be many viewers at once, to measure relays: frames that came, gaps, ages, the relays' processor time
-    ///
-    /// Each viewer is a session of its own, with keys, parity and repairs as a screen has them; what it is sent is put
-    /// together and checked, but not decoded. Towards a relay in 127.0.0.0/8 each has an address of its own (127.1.0.1 and
-    /// so on).
-    ///
-    /// The measuring begins when every viewer has a frame (or, after five seconds, without those that have none) and lasts
-    /// for --duration. A line is printed each second, and a table at the end. The exit code is 0 when every viewer got
-    /// frames.
-    ///
-    /// A viewer takes 12 KiB and the memory of one frame, of up to six while repairs are under way; in the kernel, what
-    /// waits in its socket: nothing while this program keeps up, at most twice --receive-buffer when it does not.
-    Load(Load),
 }
 
 /// Least receive buffer, in bytes: a handful of datagrams.

@@ -7,7 +7,6 @@ mod card;
 pub mod config;
 pub mod decode;
 pub mod engine;
-pub mod load;
 pub mod marker;
 #[cfg(test)]
 mod mini_relay;

@@ -25,7 +25,7 @@ use crate::track::Tracking;
 pub use canary::Canary;
 pub use clock::{Captured, Clock};
 pub use histogram::Histogram;
-pub(crate) use report::millis;
+pub use report::millis;
 pub use report::{
     Decoding, Frames, LinkStateChange, Lost, Path, Percentiles, Repairs, Report, Stages,
 };

@@ -80,7 +80,7 @@ pub fn drive(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let buffers = ReceiveBuffers::new();
+    let buffers = ReceiveBuffers::default();
     runtime.block_on(async {
         drive_shared(route, engine, sink, shutdown, &buffers, Requests::listen()).await;
     });
@@ -89,9 +89,9 @@ pub fn drive(
     Ok(())
 }
 
-/// Converses as [`drive`] does, beside others on the runtime of the calling thread that receive into the same buffers.
-/// `requests` ask for a capture.
-pub(crate) async fn drive_shared(
+/// As [`drive`], but on the runtime of the calling thread, beside other sessions that receive into the same buffers.
+/// A capture is written when `requests` asks for it.
+pub async fn drive_shared(
     route: &Route,
     engine: &mut Engine,
     sink: &mut dyn Sink,
@@ -122,14 +122,9 @@ pub(crate) async fn drive_shared(
     driver.run(shutdown, buffers, requests).await;
 }
 
-/// Buffers for what one call receives; conversations on one thread can share it.
-pub(crate) struct ReceiveBuffers(RefCell<GroBatches>);
-
-impl ReceiveBuffers {
-    pub(crate) fn new() -> Self {
-        Self(RefCell::new(GroBatches::default()))
-    }
-}
+/// The memory that receiving calls write to. Sessions on one thread share it.
+#[derive(Debug, Default)]
+pub struct ReceiveBuffers(RefCell<GroBatches>);
 
 struct Driver<'a> {
     connections: Vec<Connection>,

@@ -28,9 +28,8 @@ use fanlight_daemon::usage::Meter;
 use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
 
-use crate::config::{self, Command, Config, Extra, Options};
+use crate::config::{self, Config, Extra, Options};
 use crate::engine::{Engine, EngineConfig, LinkState};
-use crate::load;
 use crate::scene::SceneSlot;
 use crate::stats::{Counters, Report};
 use crate::udp::{Route, drive};
@@ -61,17 +60,13 @@ impl Program for Viewer {
         config::check(config)
     }
 
-    fn check_extra(config: &Config, extra: &Extra) -> anyhow::Result<()> {
-        load::check(config, extra)?;
+    fn check_extra(_config: &Config, extra: &Extra) -> anyhow::Result<()> {
         extra.record.plan().map(drop)
     }
 
     /// Exit code 0 when it ended as asked; it fails when no frame was shown in the whole of a given duration.
     fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
-        match &extra.command {
-            Some(Command::Load(load)) => load::run(&config, load, &context),
-            None => run(&config, &extra, &context),
-        }
+        run(&config, &extra, &context)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `fanlight-viewer load`: many viewers in one process, at a real relay.
+//! `fanlight-load`: many viewers in one process, at a real relay.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,8 +53,7 @@ impl Fixture {
 }
 
 fn load(env: &TestEnv, viewers: u32, duration: &str) -> Launch {
-    env.program("viewer")
-        .flags("load")
+    env.program("load")
         .flag("viewers", viewers.to_string())
         .flag("duration", duration)
 }
@@ -255,40 +254,23 @@ fn a_signal_ends_it_with_the_report_of_what_was_measured() {
 fn flags_that_cannot_be_are_refused_and_named() {
     let env = TestEnv::new();
     for (flags, code, words) in [
-        ("load", USAGE, ["--viewers <N>", ""]),
-        ("load --viewers 0", USAGE, ["--viewers", "1..=10000"]),
+        ("", USAGE, ["--viewers <N>", ""]),
+        ("--viewers 0", USAGE, ["--viewers", "1..=10000"]),
+        ("--viewers 5 --duration 10", USAGE, ["--duration", "10s"]),
+        ("--viewers 5 --duration 0s", USAGE, ["--duration", "is 0"]),
+        ("--viewers 5 --relay nowhere", USAGE, ["relay", "host:port"]),
         (
-            "load --viewers 5 --duration 10",
-            USAGE,
-            ["--duration", "10s"],
-        ),
-        (
-            "load --viewers 5 --duration 0s",
-            USAGE,
-            ["--duration", "nothing"],
-        ),
-        (
-            "load --viewers 5 --relay nowhere",
-            USAGE,
-            ["relay", "host:port"],
-        ),
-        (
-            "load --viewers 5 --relay-pid 7,8",
+            "--viewers 5 --relay-pid 7,8",
             USAGE,
             ["--relay-pid", "one each"],
         ),
         (
-            "--headless load --viewers 5",
-            USAGE,
-            ["--headless", "load --help"],
-        ),
-        (
-            "load --viewers 5 --key-file /nowhere/at-all.psk",
+            "--viewers 5 --key-file /nowhere/at-all.psk",
             1,
             ["/nowhere/at-all.psk", ""],
         ),
     ] {
-        env.program("viewer")
+        env.program("load")
             .flags(flags)
             .ends_with(code)
             .says(&words);
@@ -301,12 +283,8 @@ fn flags_that_cannot_be_are_refused_and_named() {
         "at most 100",
         "LimitNOFILE=264",
     ]);
-    env.program("viewer")
+    env.program("load")
         .flags("--help")
         .ends_with(0)
-        .says(&["load", "Be many viewers at once"]);
-    env.program("viewer")
-        .flags("load --help")
-        .ends_with(0)
-        .says(&["the memory of one frame"]);
+        .says(&["Is many viewers at once", "the memory of one frame"]);
 }

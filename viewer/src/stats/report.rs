@@ -252,7 +252,9 @@ fn path(summary: &PathSummary) -> Path {
     }
 }
 
-pub(crate) fn millis(length: Duration) -> f64 {
+/// In milliseconds.
+#[must_use]
+pub fn millis(length: Duration) -> f64 {
     length.as_micros() as f64 / 1e3
 }
 

@@ -10,7 +10,7 @@ use fanlight_proto::reassembly::{Counts, Losses};
 
 use super::fan_out::FanOut;
 use super::gaps::Gaps;
-use crate::engine::{LinkState, Summary};
+use fanlight_viewer::engine::{LinkState, Summary};
 
 /// See the module.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::processor::{self, Meter, RelayMeter};
 use super::session_threads::SessionThreads;
 use super::status_line::StatusLine;
 use super::totals::Totals;
-use crate::config::Config;
+use fanlight_viewer::config::Config;
 
 /// So long after the last viewer has asked to join, the measuring begins without those that have no frame. A relay that
 /// has not let anybody in so long after the first one asked is not there.

@@ -7,8 +7,8 @@ use fanlight_proto::clock::Time;
 
 use super::processor::{Meter, RelayMeter};
 use super::totals::{SessionTotals, Totals};
-use crate::engine::LinkState;
-use crate::stats::millis;
+use fanlight_viewer::engine::LinkState;
+use fanlight_viewer::stats::millis;
 
 /// What had been counted at the latest line.
 #[derive(Debug)]

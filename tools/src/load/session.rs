@@ -11,9 +11,11 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{CheckedFrame, FrameError, parse_frame};
 
 use super::totals::{Delivery, Totals};
-use crate::engine::{ClockOffset, Engine, LinkState, Output, Presentation, ReceivedFrame};
-use crate::stats::{Captured, Clock};
-use crate::udp::Sink;
+use fanlight_viewer::engine::{
+    ClockOffset, Engine, LinkState, Output, Presentation, ReceivedFrame,
+};
+use fanlight_viewer::stats::{Captured, Clock};
+use fanlight_viewer::udp::Sink;
 
 /// How often a session gives its account. It costs an allocation or two: for each of a thousand sessions five times a
 /// second it is nothing.

@@ -13,8 +13,8 @@ use super::gaps::Gaps;
 use super::processor::{Meter, RelayMeter};
 use super::timing::Measured;
 use super::totals::{SessionTotals, Totals};
-use crate::engine::LinkState;
-use crate::stats::{Lost, Percentiles, Repairs, millis};
+use fanlight_viewer::engine::LinkState;
+use fanlight_viewer::stats::{Lost, Percentiles, Repairs, millis};
 
 /// Bits in a gigabit.
 const GIGABIT: f64 = 1e9;

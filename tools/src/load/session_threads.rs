@@ -16,9 +16,9 @@ use tokio::task::LocalSet;
 
 use super::session::Session;
 use super::totals::Totals;
-use crate::engine::{Engine, EngineConfig};
-use crate::stats::Clock;
-use crate::udp::{ReceiveBuffers, Route, drive_shared};
+use fanlight_viewer::engine::{Engine, EngineConfig};
+use fanlight_viewer::stats::Clock;
+use fanlight_viewer::udp::{ReceiveBuffers, Route, drive_shared};
 
 /// The first of the sessions' own addresses on loopback: beside 127.0.0.0/16, where programs listen.
 const FIRST_OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
@@ -126,7 +126,7 @@ impl ThreadShare {
         let sessions = (self.number..self.plan.sessions).step_by(self.plan.threads);
         let (local, buffers, clock) = (
             LocalSet::new(),
-            Rc::new(ReceiveBuffers::new()),
+            Rc::new(ReceiveBuffers::default()),
             Clock::here(),
         );
         let share = Rc::new(self);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanlight_proto::message::FrameId;
 
-use crate::stats::Histogram;
+use fanlight_viewer::stats::Histogram;
 
 /// Frames that may still come to a viewer: with repairs and pauses one is on its way for no more than a second.
 const MAX_IN_FLIGHT: usize = 64;

@@ -1,8 +1,8 @@
-//! `fanlight-viewer load`: many viewers in one process, to measure relays. Each is a real engine with sockets of its
-//! own, so that keys, parity, repairs and several relays are as in life; but nothing is decoded.
+//! `fanlight-load`: many viewers in one process, to measure relays. Each viewer is a real engine with its own sockets,
+//! so keys, parity, repairs and several relays work as on a screen; but nothing is decoded.
 //!
-//! Threads receive (`threads`), each session looks at its frames (`session`) and counts them (`totals`); the main thread
-//! keeps the time, tells a line each second and makes the report.
+//! The receiving threads (`session_threads`) drive the sessions. Each session checks its frames (`session`) and counts
+//! them (`totals`). The main thread (`timing`) prints a line each second and makes the report.
 
 mod fan_out;
 mod flags;
@@ -22,11 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use fanlight_daemon::{Context, descriptors};
-
-use crate::config::{self, Command, Config, Extra};
-use crate::engine::LinkState;
-use crate::udp::Route;
+use fanlight_daemon::{Context, Program, descriptors};
+use fanlight_viewer::config::{self, Config, Options};
+use fanlight_viewer::engine::LinkState;
+use fanlight_viewer::udp::Route;
 pub use flags::Load;
 pub use report::{FanOutAges, Frames, Interruptions, Processor, Processors, Report, Sessions};
 use session_threads::{Plan, SessionThreads};
@@ -36,14 +35,28 @@ use totals::{SessionTotals, Totals};
 /// Files that a process has open besides the sockets of its sessions: the log, event loops, what is looked up in /proc.
 const OTHER_FILES: u64 = 64;
 
-/// What is wrong with the flags of a load.
-///
-/// # Errors
-/// In a sentence that names the flag.
-pub(crate) fn check(config: &Config, extra: &Extra) -> anyhow::Result<()> {
-    match &extra.command {
-        Some(Command::Load(load)) => load.check(config, extra),
-        None => Ok(()),
+/// `fanlight-load`. It takes the settings of a viewer; those of the screen have no effect.
+#[derive(Debug)]
+pub struct LoadTester;
+
+impl Program for LoadTester {
+    const NAME: &'static str = "fanlight-load";
+    const ABOUT: &'static str = "Is many viewers at once, to measure relays: frames, gaps, ages, the relays' processor time";
+    type Config = Config;
+    type Options = Options;
+    type Extra = Load;
+
+    fn check(config: &Config) -> anyhow::Result<()> {
+        config::check(config)
+    }
+
+    fn check_extra(config: &Config, load: &Load) -> anyhow::Result<()> {
+        load.check(config)
+    }
+
+    /// The exit code is 0 when every viewer got frames.
+    fn run(config: Config, load: Load, context: Context) -> anyhow::Result<ExitCode> {
+        run(&config, &load, &context)
     }
 }
 
@@ -51,7 +64,7 @@ pub(crate) fn check(config: &Config, extra: &Extra) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it cannot begin, or a viewer got no frame: in a sentence that says why.
-pub(crate) fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Result<ExitCode> {
+fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Result<ExitCode> {
     let relays = config
         .relay
         .iter()
@@ -61,15 +74,18 @@ pub(crate) fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Re
     descriptors::allow(sockets + OTHER_FILES)
         .with_context(|| format!("cannot be {} viewers", load.viewers))?;
     let plan = plan(config, load, &relays)?;
+
     let totals = Arc::new(Totals::new(plan.sessions));
     let threads = SessionThreads::start(&plan, &totals, &context.shutdown)?;
     context.notify.ready();
+
     let measured =
         Timekeeper::new(config, load, relays, plan.ramp(), context).keep(&totals, &threads);
+
     context.shutdown.trigger();
     threads.join()?;
     write(load, &Report::of(&totals, measured))?;
-    judge(&totals.sessions(), config)
+    exit_code(&totals.sessions(), config)
 }
 
 /// The address of a relay. A session that looked for itself would do so beside hundreds of others.
@@ -116,7 +132,7 @@ fn write(load: &Load, report: &Report) -> anyhow::Result<()> {
 }
 
 /// Whether every viewer got frames; if not, why.
-fn judge(sessions: &[SessionTotals], config: &Config) -> anyhow::Result<ExitCode> {
+fn exit_code(sessions: &[SessionTotals], config: &Config) -> anyhow::Result<ExitCode> {
     let relays = config.relay.join(", ");
     let unserved = sessions
         .iter()

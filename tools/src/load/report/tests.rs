@@ -3,8 +3,8 @@ use fanlight_proto::message::FrameId;
 use serde_json::Value;
 
 use super::*;
-use crate::engine::Summary;
 use crate::load::totals::Delivery;
+use fanlight_viewer::engine::Summary;
 
 fn ms(millis: u64) -> Time {
     Time::from_nanos(millis * 1_000_000)
