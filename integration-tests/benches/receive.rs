@@ -160,7 +160,7 @@ fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
         }
         let mut held = 0;
         readers::drain(runtime, &receiver, &mut GroBatches::default(), |_| {
-            held += 1
+            held += 1;
         });
         println!(
             "asked for {asked:>8} bytes: lost {:>3} of {count} datagrams",

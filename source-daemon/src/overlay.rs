@@ -4,8 +4,8 @@ mod statistics;
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use fanlight_pixels::font::Glyph;
 use fanlight_proto::clock::Time;
-use font8x8::legacy::BASIC_LEGACY;
 
 use crate::picture::pixel_buffer::{PixelBuffer, Rect};
 use statistics::Statistics;
@@ -92,25 +92,14 @@ pub fn format_utc(utc_ns: u64) -> String {
 /// Calls `fill` with every run of dots of the text, whose upper left corner is at `x`, `y`.
 pub fn draw_text(text: &str, x: u32, y: u32, scale: u32, mut fill: impl FnMut(Rect)) {
     for (column, character) in text.chars().enumerate() {
-        let glyph = BASIC_LEGACY
-            .get(character as usize)
-            .unwrap_or(&BASIC_LEGACY[usize::from(b'?')]);
         let left = x + column as u32 * GLYPH * scale;
-        for (row, &dots) in glyph.iter().enumerate() {
-            // The lowest bit is the leftmost dot.
-            let mut rest = u32::from(dots);
-            while rest != 0 {
-                let start = rest.trailing_zeros();
-                let length = (rest >> start).trailing_ones();
-                rest &= !(((1 << length) - 1) << start);
-                let (x, y) = (left + start * scale, y + row as u32 * scale);
-                fill(Rect {
-                    x,
-                    y,
-                    width: length * scale,
-                    height: scale,
-                });
-            }
+        for (start, row, length) in Glyph::of(character).runs() {
+            fill(Rect {
+                x: left + start * scale,
+                y: y + row * scale,
+                width: length * scale,
+                height: scale,
+            });
         }
     }
 }

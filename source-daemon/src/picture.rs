@@ -4,9 +4,9 @@
 pub mod orientation;
 pub mod pixel_buffer;
 
+use fanlight_pixels::Scaler;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
-use fanlight_scaling::Scaler;
 
 use crate::camera::{CapturedFrame, Content, Raw};
 use crate::jpeg::{self, Decoder, Encoder, JpegError, LosslessTransformer};

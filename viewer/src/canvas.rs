@@ -1,12 +1,9 @@
-//! Drawing into somebody else's pixels: rectangles, pictures, and words in an eight-by-eight font with its corners
-//! rounded.
+//! Drawing into the pixels of a window or a recording: rectangles, pictures and text.
 
-use fanlight_scaling::{Place, Scaler};
+use fanlight_pixels::text::{Align, TextBlock};
+use fanlight_pixels::{Place, Scaler};
 
 use crate::picture::Picture;
-
-mod glyph;
-pub(crate) mod text;
 
 /// A colour as `0x00RRGGBB`.
 pub(crate) type Colour = u32;
@@ -75,6 +72,20 @@ impl<'a> Canvas<'a> {
             let pixel = &mut self.pixels[y * self.width + x];
             *pixel = mix(*pixel, colour, opacity);
         }
+    }
+
+    /// Draws lines of text from the upper left corner `x`, `y`; what lies outside the canvas is cut off.
+    pub(crate) fn text(
+        &mut self,
+        block: &TextBlock,
+        at: (usize, usize),
+        align: Align,
+        colour: Colour,
+    ) {
+        let right = self.width;
+        block.draw(at, align, right, |x, y, coverage| {
+            self.blend(x, y, colour, coverage);
+        });
     }
 
     /// Shows `picture` as large as it fits with its proportions kept, in the middle, black around it.

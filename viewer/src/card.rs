@@ -1,6 +1,7 @@
-//! What stands in place of a picture, and what is written over one.
+//! The card in place of a picture, and the text panels over one. The window and recordings call it.
 
-use crate::canvas::text::{TextBlock, letter_width};
+use fanlight_pixels::text::{Align, TextBlock, letter_width};
+
 use crate::canvas::{Area, Canvas, Colour};
 
 const BACKGROUND: Colour = 0x11_15_1c;
@@ -29,52 +30,39 @@ pub(crate) enum Corner {
 
 /// Fills the canvas with `title` and, below it, `reason`. Nothing of what was there before shows through.
 pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
-    let (width, height) = (canvas.width(), canvas.height());
+    let width = canvas.width();
+    let height = canvas.height();
     canvas.fill(BACKGROUND);
+
     let room = width * 86 / 100;
     let letters = title.chars().count().max(12);
-    let size = (height / 8).min(room * 4 / 3 / letters).max(SMALLEST);
-    let title = TextBlock::wrapped(title, size, room / letter_width(size), 2);
-    let size = (size * 45 / 100)
+    let title_size = (height / 8).min(room * 4 / 3 / letters).max(SMALLEST);
+    let title = TextBlock::wrapped(title, title_size, room / letter_width(title_size), 2);
+    let reason_size = (title_size * 45 / 100)
         .max((height / 40).min(room / 24))
         .max(SMALLEST);
-    let reason = TextBlock::wrapped(reason, size, room / letter_width(size), REASON_LINES);
+    let columns = room / letter_width(reason_size);
+    let reason = TextBlock::wrapped(reason, reason_size, columns, REASON_LINES);
 
-    let (gap, line) = (title.size * 7 / 10, (title.size / 12).max(1));
-    let total = title.height() + gap + line + gap + reason.height();
+    let gap = title.size * 7 / 10;
+    let rule = Area {
+        x: 0,
+        y: 0,
+        width: title.width().max(title.size).min(room),
+        height: (title.size / 12).max(1),
+    };
+    let total = title.height() + gap + rule.height + gap + reason.height();
     let top = height.saturating_sub(total) / 2;
-    title.draw_centred(
-        canvas,
-        Area {
-            x: 0,
-            y: top,
-            width,
-            height: title.height(),
-        },
-        TITLE,
-    );
-    let rule = title.width().max(title.size).min(room);
-    let below = top + title.height() + gap;
-    canvas.fill_area(
-        Area {
-            x: (width - rule) / 2,
-            y: below,
-            width: rule,
-            height: line,
-        },
-        ACCENT,
-    );
-    let below = below + line + gap;
-    reason.draw_centred(
-        canvas,
-        Area {
-            x: 0,
-            y: below,
-            width,
-            height: reason.height(),
-        },
-        REASON,
-    );
+    let rule = Area {
+        x: (width - rule.width) / 2,
+        y: top + title.height() + gap,
+        ..rule
+    };
+
+    canvas.text(&title, (0, top), Align::Centre(width), TITLE);
+    canvas.fill_area(rule, ACCENT);
+    let below = rule.y + rule.height + gap;
+    canvas.text(&reason, (0, below), Align::Centre(width), REASON);
 }
 
 /// Writes `text`, line by line, on a dark ground in a corner, over whatever is there.
@@ -84,36 +72,25 @@ pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, corner: Corner) {
     if block.height() == 0 {
         return;
     }
-    let (width, height) = (block.width() + 2 * size, block.height() + 2 * size);
-    let (right, below) = (
-        canvas.width().saturating_sub(width + size),
-        canvas.height().saturating_sub(height + size),
-    );
+
+    let width = block.width() + 2 * size;
+    let height = block.height() + 2 * size;
+    let right = canvas.width().saturating_sub(width + size);
+    let below = canvas.height().saturating_sub(height + size);
     let (x, y) = match corner {
         Corner::UpperLeft => (size, size),
         Corner::UpperRight => (right, size),
         Corner::LowerLeft => (size, below),
     };
-    canvas.shade_area(
-        Area {
-            x,
-            y,
-            width,
-            height,
-        },
-        PANEL,
-        PANEL_OPACITY,
-    );
-    block.draw_from_left(
-        canvas,
-        Area {
-            x: x + size,
-            y: y + size,
-            width,
-            height,
-        },
-        PANEL_TEXT,
-    );
+    let panel = Area {
+        x,
+        y,
+        width,
+        height,
+    };
+
+    canvas.shade_area(panel, PANEL, PANEL_OPACITY);
+    canvas.text(&block, (x + size, y + size), Align::Left, PANEL_TEXT);
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The ring and the cross that show where a tracker found something.
 
+use fanlight_pixels::text::{Align, TextBlock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 
-use crate::canvas::text::TextBlock;
 use crate::canvas::{Area, Canvas, Colour};
 
 const COLOUR: Colour = 0xff_5a_36;
@@ -72,14 +72,9 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
         return;
     }
     let corner = |value: f32| value.max(0.0) as usize;
-    let area = Area {
-        x: corner(x + reach),
-        y: corner(y - reach),
-        width: canvas.width(),
-        height: LETTERS,
-    };
-    TextBlock::lines_of(&marker.id.number.to_string(), LETTERS)
-        .draw_from_left(canvas, area, COLOUR);
+    let number = TextBlock::lines_of(&marker.id.number.to_string(), LETTERS);
+    let at = (corner(x + reach), corner(y - reach));
+    canvas.text(&number, at, Align::Left, COLOUR);
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ impl Counters {
 
     /// What the source makes of this screen: of the stream shown or, failing that, of its canary.
     #[must_use]
-    pub fn second(&self) -> SecondSummary {
+    pub fn last_second(&self) -> SecondSummary {
         let inner = self.inner();
         let Second { fps, median_us, .. } = inner.second;
         let age = (median_us > 0).then(|| Duration::from_micros(median_us.into()));

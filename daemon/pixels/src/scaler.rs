@@ -1,9 +1,4 @@
-//! Scaling of pictures: the pixel types that the programs have, and one filter.
-//!
-//! A crate of its own, because `fast_image_resize` is compiled into each crate that calls it, for every step of every
-//! kernel: that was two thirds of what the source is made of, once for the program and once more for its tests.
-
-#![forbid(unsafe_code)]
+//! Scaling of pictures by one filter, for the pixel types that the programs have.
 
 use std::fmt;
 

@@ -1,22 +1,33 @@
-//! Lines of text.
+//! Lines of text: wrapping, measuring and drawing.
 
-use super::glyph::Glyph;
-use super::{Area, Canvas, Colour};
+use crate::font::Glyph;
 
-/// How the lines of a block lie: each is `size` high, the next begins `size * LEADING / 100` below.
+/// From the top of one line to the top of the next, in hundredths of the letters' size.
 const LEADING: usize = 140;
 
 /// Lines of text of one size: all letters are `size` pixels high and three quarters of it wide.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TextBlock {
-    pub(crate) lines: Vec<String>,
-    pub(crate) size: usize,
+pub struct TextBlock {
+    /// The lines, from the top.
+    pub lines: Vec<String>,
+    /// Height of a letter in pixels.
+    pub size: usize,
+}
+
+/// How lines lie in the width that they are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// From the left edge.
+    Left,
+    /// In the middle of so many pixels.
+    Centre(usize),
 }
 
 impl TextBlock {
     /// `text` in lines of at most `columns` letters and `rows` lines, broken between words where possible; what does
     /// not fit ends in three dots. Whatever is not printable is a blank.
-    pub(crate) fn wrapped(text: &str, size: usize, columns: usize, rows: usize) -> Self {
+    #[must_use]
+    pub fn wrapped(text: &str, size: usize, columns: usize, rows: usize) -> Self {
         let columns = columns.max(1);
         let mut lines = Vec::new();
         let mut line = String::new();
@@ -44,7 +55,8 @@ impl TextBlock {
     }
 
     /// `text` as it is broken already; not wrapped.
-    pub(crate) fn lines_of(text: &str, size: usize) -> Self {
+    #[must_use]
+    pub fn lines_of(text: &str, size: usize) -> Self {
         Self {
             lines: text.lines().map(str::to_owned).collect(),
             size,
@@ -52,7 +64,8 @@ impl TextBlock {
     }
 
     /// Pixels of the longest line.
-    pub(crate) fn width(&self) -> usize {
+    #[must_use]
+    pub fn width(&self) -> usize {
         self.lines
             .iter()
             .map(|line| line_width(line, self.size))
@@ -61,39 +74,53 @@ impl TextBlock {
     }
 
     /// Pixels of all lines.
-    pub(crate) fn height(&self) -> usize {
+    #[must_use]
+    pub fn height(&self) -> usize {
         match self.lines.len() {
             0 => 0,
             lines => (lines - 1) * self.advance() + self.size,
         }
     }
 
-    /// Draws the lines below each other, each from the left edge of `area`.
-    pub(crate) fn draw_from_left(&self, canvas: &mut Canvas<'_>, area: Area, colour: Colour) {
+    /// Draws the lines below each other from the upper left corner `x`, `y`: calls `blend` with column, row and coverage
+    /// (of 256) of each pixel of each letter. Lines end where `right` begins, which is the width of the canvas.
+    pub fn draw(
+        &self,
+        (x, y): (usize, usize),
+        align: Align,
+        right: usize,
+        mut blend: impl FnMut(usize, usize, u32),
+    ) {
         for (row, line) in self.lines.iter().enumerate() {
-            draw_line(
-                canvas,
-                line,
-                area.x,
-                area.y + row * self.advance(),
-                self.size,
-                colour,
-            );
+            let indent = match align {
+                Align::Left => 0,
+                Align::Centre(width) => width.saturating_sub(line_width(line, self.size)) / 2,
+            };
+            let top = y + row * self.advance();
+            self.draw_line(line, (x + indent, top), right, &mut blend);
         }
     }
 
-    /// Draws the lines below each other from the top of `area`, each in its middle.
-    pub(crate) fn draw_centred(&self, canvas: &mut Canvas<'_>, area: Area, colour: Colour) {
-        for (row, line) in self.lines.iter().enumerate() {
-            let indent = area.width.saturating_sub(line_width(line, self.size)) / 2;
-            draw_line(
-                canvas,
-                line,
-                area.x + indent,
-                area.y + row * self.advance(),
-                self.size,
-                colour,
-            );
+    fn draw_line(
+        &self,
+        line: &str,
+        (left, top): (usize, usize),
+        right: usize,
+        blend: &mut impl FnMut(usize, usize, u32),
+    ) {
+        let width = letter_width(self.size);
+        let letters = (left..right).step_by(width.max(1)).zip(line.chars());
+        for (left, letter) in letters {
+            let glyph = Glyph::of(letter);
+            for y in 0..self.size {
+                for x in 0..width {
+                    blend(
+                        left + x,
+                        top + y,
+                        glyph.coverage((x, y), (width, self.size)),
+                    );
+                }
+            }
         }
     }
 
@@ -103,7 +130,8 @@ impl TextBlock {
 }
 
 /// Pixels from a letter of `size` to the next.
-pub(crate) fn letter_width(size: usize) -> usize {
+#[must_use]
+pub fn letter_width(size: usize) -> usize {
     (size * 3).div_ceil(4)
 }
 
@@ -122,120 +150,4 @@ fn pieces(word: &str, columns: usize) -> Vec<String> {
 fn with_dots(line: &str, columns: usize) -> String {
     let kept: String = line.chars().take(columns.saturating_sub(3)).collect();
     format!("{}...", kept.trim_end())
-}
-
-fn draw_line(canvas: &mut Canvas<'_>, line: &str, x: usize, y: usize, size: usize, colour: Colour) {
-    for (column, letter) in line.chars().enumerate() {
-        let left = x + column * letter_width(size);
-        if left >= canvas.width() {
-            return;
-        }
-        draw_glyph(canvas, &Glyph::of(letter), (left, y), size, colour);
-    }
-}
-
-fn draw_glyph(
-    canvas: &mut Canvas<'_>,
-    glyph: &Glyph,
-    (left, top): (usize, usize),
-    size: usize,
-    colour: Colour,
-) {
-    let width = letter_width(size);
-    for (x, y) in (0..size).flat_map(|y| (0..width).map(move |x| (x, y))) {
-        canvas.blend(
-            left + x,
-            top + y,
-            colour,
-            glyph.coverage((x, y), (width, size)),
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wrapped(text: &str, columns: usize, rows: usize) -> Vec<String> {
-        TextBlock::wrapped(text, 8, columns, rows).lines
-    }
-
-    #[test]
-    fn lines_break_between_words_and_within_long_ones() {
-        assert_eq!(
-            wrapped("camera unplugged: /dev/video0", 17, 5),
-            ["camera unplugged:", "/dev/video0"]
-        );
-        assert_eq!(wrapped("abcdefgh", 3, 5), ["abc", "def", "gh"]);
-        assert_eq!(wrapped("a\nb\u{1b}[31m\tc", 20, 5), ["a b [31m c"]);
-        assert_eq!(wrapped("", 10, 5), [""]);
-    }
-
-    #[test]
-    fn what_does_not_fit_ends_in_dots() {
-        assert_eq!(wrapped("one two three four", 8, 2), ["one two", "three..."]);
-        assert_eq!(wrapped("one two three four", 5, 1), ["on..."]);
-        for columns in 0..12 {
-            for rows in 0..4 {
-                let lines = wrapped(&"word ".repeat(100), columns, rows);
-                assert!(lines.len() <= rows.max(1));
-                assert!(
-                    lines
-                        .iter()
-                        .all(|line| line.chars().count() <= columns.max(3)),
-                    "{lines:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn letters_are_drawn_at_their_place_in_their_colour() {
-        for size in [5, 8, 13, 32, 100] {
-            let side = size * 3;
-            let mut pixels = vec![0; side * side];
-            let area = Area {
-                x: 0,
-                y: size,
-                width: side,
-                height: size,
-            };
-            TextBlock::wrapped("#", size, 9, 1).draw_centred(
-                &mut Canvas::new(&mut pixels, side, side),
-                area,
-                0xff,
-            );
-            let inked: Vec<_> = pixels
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| **p > 0)
-                .map(|(i, _)| (i % side, i / side))
-                .collect();
-            assert!(!inked.is_empty(), "{size}");
-            let (width, rows) = (letter_width(size), size..2 * size);
-            let left = (side - width) / 2;
-            assert!(
-                inked
-                    .iter()
-                    .all(|(x, y)| (left..left + width).contains(x) && rows.contains(y)),
-                "{size}"
-            );
-        }
-    }
-
-    #[test]
-    fn text_larger_than_the_canvas_is_cut() {
-        let mut pixels = vec![0; 16];
-        let block = TextBlock::wrapped("far too long for this", 64, 100, 1);
-        block.draw_from_left(&mut Canvas::new(&mut pixels, 4, 4), Area::default(), 0xff);
-        block.draw_from_left(
-            &mut Canvas::new(&mut pixels, 4, 4),
-            Area {
-                x: 9,
-                y: 9,
-                ..Area::default()
-            },
-            0xff,
-        );
-    }
 }

@@ -1,7 +1,7 @@
 //! Pixels on their way from the camera to the encoder.
 
+use fanlight_pixels::Scaler;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
-use fanlight_scaling::Scaler;
 
 use super::orientation::Orientation;
 use crate::camera::{PixelFormat, Raw};

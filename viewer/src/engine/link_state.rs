@@ -268,7 +268,7 @@ impl LinkMonitor {
         Duration::from_secs(1000).checked_div(self.rate_millihertz)
     }
 
-    fn patience(&self) -> Duration {
+    fn frame_timeout(&self) -> Duration {
         (self.interval().unwrap_or_default() * TIMEOUT_INTERVALS)
             .clamp(FRAME_TIMEOUT, MAX_FRAME_TIMEOUT)
     }

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::time::Duration;
 
+use fanlight_pixels::Scaler;
 use fanlight_proto::clock::Time;
-use fanlight_scaling::Scaler;
 use gif::{DisposalMethod, Encoder, EncodingError, Frame, Repeat};
 
 use super::{Recording, Sample, Sink};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use fanlight_daemon::clock;
+use fanlight_pixels::Scaler;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
-use fanlight_scaling::Scaler;
 use winit::application::ApplicationHandler;
 use winit::event::{ElementState, KeyEvent, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, ControlFlow};

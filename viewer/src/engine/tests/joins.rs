@@ -172,7 +172,7 @@ fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
     let mut seeds = world.relay().on_frame(id, &body(id, 9000), 0);
     seeds.extend(world.relay().tell_status(ms(500)));
     seeds.extend(world.relay().stop());
-    let mut dice = Jitter::new(10);
+    let mut dice = SplitMix64::new(10);
     let (mut sent, mut frames) = (0, 0);
     for n in 0..50_000 {
         let mut datagram = seeds[dice.next() as usize % seeds.len()].clone();

@@ -34,7 +34,7 @@ fn every_frame_between_the_first_and_the_last_is_whole_or_lost_for_one_reason() 
 fn the_sum_holds_when_relay_and_source_restart_in_any_order() {
     for seed in 0..40 {
         let mut world = World::new(seed);
-        let mut dice = Jitter::new(seed);
+        let mut dice = SplitMix64::new(seed);
         world.run_until(ms(500));
         for start in 2..8 {
             world.link = Link {

@@ -1,6 +1,6 @@
 //! The detector against pictures whose ball is known.
 
-use font8x8::legacy::BASIC_LEGACY;
+use fanlight_pixels::font::Glyph;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use super::*;
@@ -150,10 +150,11 @@ impl Scene {
 
 /// As the source writes its overlay.
 fn write(pixels: &mut [u8], width: usize, text: &str, (left, top): (usize, usize), scale: usize) {
-    for (column, letter) in text.bytes().enumerate() {
-        for (y, x) in (0..8 * scale).flat_map(|y| (0..8 * scale).map(move |x| (y, x))) {
-            if BASIC_LEGACY[usize::from(letter)][y / scale] >> (x / scale) & 1 == 1 {
-                pixels[3 * ((top + y) * width + left + 8 * scale * column + x)..][..3].fill(255);
+    for (column, letter) in text.chars().enumerate() {
+        for (start, row, length) in Glyph::of(letter).runs() {
+            let x = left + scale * (8 * column + start as usize);
+            for y in (top + scale * row as usize..).take(scale) {
+                pixels[3 * (y * width + x)..][..3 * scale * length as usize].fill(255);
             }
         }
     }

@@ -181,7 +181,7 @@ impl Sink for Watcher {
         match output {
             Output::Frame(arrived) => self.on_frame(arrived),
             Output::LinkState(link_state) => {
-                tracing::debug!(stream = %self.stream, "canary: {link_state}")
+                tracing::debug!(stream = %self.stream, "canary: {link_state}");
             }
             Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }
