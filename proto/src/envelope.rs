@@ -167,6 +167,10 @@ impl FeedKey {
         Self(secret.into())
     }
 
+    pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+
     fn derive(&self, salt: &[u8], kind: Kind) -> LessSafeKey {
         let secret = Salt::new(HKDF_SHA256, salt).extract(&self.0[..]);
         let purpose = [PURPOSE, &[kind as u8]];

@@ -11,9 +11,9 @@ pub use crate::keys::{PrivateKey, PublicKey, SharedKey};
 use crate::datagram::{SEAL_BYTES, SEALED_HEADER};
 use crate::limits::{JOIN_BYTES, MAX_DATAGRAM};
 use crate::message::Access;
+use crate::noise;
 use crate::replay::ReplayWindow;
 
-mod primitives;
 #[cfg(test)]
 mod tests;
 
@@ -118,7 +118,7 @@ impl Initiator {
         ephemeral: [u8; 32],
     ) -> Option<(Self, Vec<u8>)> {
         let prologue = prologue(nonce, token);
-        let builder = |pattern| primitives::builder(pattern, &prologue, ephemeral);
+        let builder = |pattern| noise::builder(pattern, &prologue, ephemeral);
         let built = match access {
             ViewerAccess::Open => return None,
             ViewerAccess::Psk(key) => builder(PSK)
@@ -175,7 +175,7 @@ pub fn answer(
     ephemeral: [u8; 32],
 ) -> Result<Responder, HandshakeError> {
     let prologue = prologue(nonce, token);
-    let builder = |pattern| primitives::builder(pattern, &prologue, ephemeral);
+    let builder = |pattern| noise::builder(pattern, &prologue, ephemeral);
     let built = match access {
         RelayAccess::Open => return Err(HandshakeError::NotAsked),
         RelayAccess::Psk(key) => builder(PSK)

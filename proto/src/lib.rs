@@ -15,6 +15,7 @@ pub mod keys;
 pub mod limits;
 pub mod message;
 pub mod multicast;
+mod noise;
 pub mod parity;
 pub mod reassembly;
 pub mod replay;

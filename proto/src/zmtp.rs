@@ -8,14 +8,17 @@ mod decoder;
 mod encoder;
 mod frame;
 mod handshake;
+mod security;
 #[cfg(test)]
 mod tests;
 
+use crate::keys::PublicKey;
 use crate::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX, MAX_STREAM_NAME};
 
 pub use decoder::{Decoder, Event};
 pub use encoder::{Encoded, Encoder};
-pub use handshake::{Established, Handshake, Security};
+pub use handshake::{Established, Handshake};
+pub use security::{AcceptedSecurity, PublisherKeys, Security};
 
 /// Largest command: READY with its properties has about 50 bytes.
 pub const MAX_COMMAND: usize = 512;
@@ -70,13 +73,24 @@ pub enum ProtocolError {
     #[error("it does not speak ZMTP 3")]
     Greeting,
     /// Another security mechanism than ours.
-    #[error("it wants security mechanism {theirs:?}, and here it is {ours:?}")]
+    #[error("it has security mechanism {theirs:?}, and ours is {ours:?}: {cure}")]
     Mechanism {
         /// What the peer announces.
         theirs: String,
         /// What this end requires.
         ours: &'static str,
+        /// What to do.
+        cure: &'static str,
     },
+    /// A handshake of somebody who has not our key, or that was damaged on its way.
+    #[error("its handshake was made with another key than ours: give both sides the same feed_key")]
+    Key,
+    /// A key that is in nobody's list.
+    #[error("its key {0} is not in the list of relays")]
+    UnknownKey(PublicKey),
+    /// A sealed frame that was forged, damaged or out of order.
+    #[error("a sealed frame does not open: it was changed on its way")]
+    Seal,
     /// Reserved flags, or a command in several parts.
     #[error("a frame has the unknown flags {0:#04x}")]
     Flags(u8),
@@ -122,7 +136,7 @@ fn short_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// For error texts: a hostile peer must not write into a terminal.
 fn printable(bytes: &[u8]) -> String {
     let shown = |byte: &u8| {
-        if byte.is_ascii_graphic() {
+        if *byte == b' ' || byte.is_ascii_graphic() {
             char::from(*byte)
         } else {
             '?'

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::frame::{COMMAND, FrameReader, MORE};
+use super::security::{Opener, sealed_length};
 use super::{
     MAX_COMMAND, MAX_MESSAGE, MAX_PING_CONTEXT, MAX_TOPIC, MAX_UPSTREAM, ProtocolError, Role,
     UPSTREAM, printable, short_string,
@@ -34,15 +35,17 @@ pub enum Event {
 pub struct Decoder {
     role: Role,
     reader: FrameReader,
+    opener: Option<Opener>,
     /// The first part of a message whose second has yet to come.
     topic: Option<Bytes>,
 }
 
 impl Decoder {
-    pub(super) const fn new(role: Role, reader: FrameReader) -> Self {
+    pub(super) const fn new(role: Role, reader: FrameReader, opener: Option<Opener>) -> Self {
         Self {
             role,
             reader,
+            opener,
             topic: None,
         }
     }
@@ -60,17 +63,20 @@ impl Decoder {
     #[expect(clippy::should_implement_trait, reason = "None does not mean the end")]
     pub fn next(&mut self) -> Result<Option<Event>, ProtocolError> {
         loop {
+            let longest = match self.role {
+                Role::Publisher => MAX_UPSTREAM,
+                Role::Subscriber => MAX_MESSAGE,
+            };
             let limit = |flags| limit(self.role, self.topic.as_ref(), flags);
-            let Some(frame) = self.reader.next(limit)? else {
+            let next = next_frame(&mut self.reader, self.opener.as_mut(), longest, limit)?;
+            let Some((flags, body)) = next else {
                 return Ok(None);
             };
-            let (command, more) = (frame.is_command(), frame.has_more());
-            let body = self.reader.take(&frame);
 
             let event = match self.role {
-                _ if command => self.command(&body)?,
+                _ if flags & COMMAND != 0 => self.command(&body)?,
                 Role::Publisher => Some(said_by_subscriber(&body)?),
-                Role::Subscriber => self.part(body, more),
+                Role::Subscriber => self.part(body, flags & MORE != 0),
             };
             if event.is_some() {
                 return Ok(event);
@@ -109,6 +115,29 @@ impl Decoder {
             _ => Ok(None),
         }
     }
+}
+
+/// Flags and body of the next frame, opened if there is an `opener`. `limit` tells the longest body for its flags,
+/// and `longest` the longest of all.
+pub(super) fn next_frame(
+    reader: &mut FrameReader,
+    opener: Option<&mut Opener>,
+    longest: usize,
+    limit: impl FnOnce(u8) -> Result<usize, ProtocolError>,
+) -> Result<Option<(u8, Bytes)>, ProtocolError> {
+    let Some(opener) = opener else {
+        let frame = reader.next(limit)?;
+        return Ok(frame.map(|frame| (frame.flags, reader.take(&frame))));
+    };
+
+    let sealed = |flags| match flags & (MORE | COMMAND) {
+        0 => Ok(sealed_length(longest)),
+        _ => Err(ProtocolError::Seal),
+    };
+    let Some(frame) = reader.next(sealed)? else {
+        return Ok(None);
+    };
+    opener.open(reader.body(&frame), limit).map(Some)
 }
 
 /// The longest body of a frame with these flags, behind the first part `topic` if that has come.

@@ -4,10 +4,13 @@ use bytes::Bytes;
 
 use super::UPSTREAM;
 use super::frame::{COMMAND, MAX_HEADER, MORE, put_header};
+use super::security::{Sealer, sealed_length};
 
 /// Encodes what goes out on one connection. What it gives must be written in the order in which it was encoded.
 #[derive(Debug)]
-pub struct Encoder(());
+pub struct Encoder {
+    sealer: Option<Sealer>,
+}
 
 /// A message in two parts, so that a large body is written from where it lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,19 +22,32 @@ pub struct Encoded {
 }
 
 impl Encoder {
-    pub(super) const fn new() -> Self {
-        Self(())
+    pub(super) const fn new(sealer: Option<Sealer>) -> Self {
+        Self { sealer }
     }
 
     /// The message `[topic][body]` of a publisher.
     pub fn message(&mut self, topic: &[u8], body: Bytes) -> Encoded {
-        let mut prefix = Vec::with_capacity(2 * MAX_HEADER + topic.len());
-        put_header(&mut prefix, MORE, topic.len());
-        prefix.extend_from_slice(topic);
-        put_header(&mut prefix, 0, body.len());
+        let Some(sealer) = &mut self.sealer else {
+            let mut prefix = Vec::with_capacity(2 * MAX_HEADER + topic.len());
+            put_header(&mut prefix, MORE, topic.len());
+            prefix.extend_from_slice(topic);
+            put_header(&mut prefix, 0, body.len());
+            return Encoded {
+                prefix: prefix.into(),
+                body,
+            };
+        };
+
+        let mut prefix = Vec::with_capacity(2 * MAX_HEADER + sealed_length(topic.len()) + 21);
+        sealer.header(MORE, topic.len(), &mut prefix);
+        sealer.body(topic, &mut prefix);
+        sealer.header(0, body.len(), &mut prefix);
+        let mut sealed = Vec::with_capacity(sealed_length(body.len()));
+        sealer.body(&body, &mut sealed);
         Encoded {
             prefix: prefix.into(),
-            body,
+            body: sealed.into(),
         }
     }
 
@@ -57,7 +73,14 @@ impl Encoder {
     }
 
     fn frame(&mut self, flags: u8, parts: &[&[u8]]) -> Bytes {
-        frame(flags, parts).into()
+        let Some(sealer) = &mut self.sealer else {
+            return frame(flags, parts).into();
+        };
+        let body = parts.concat();
+        let mut out = Vec::with_capacity(MAX_HEADER + sealed_length(body.len()));
+        sealer.header(flags, body.len(), &mut out);
+        sealer.body(&body, &mut out);
+        out.into()
     }
 }
 

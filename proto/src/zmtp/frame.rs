@@ -35,18 +35,8 @@ pub(super) fn put_header(out: &mut Vec<u8>, flags: u8, length: usize) {
 /// A frame that lies in a [`FrameReader`].
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
-    flags: u8,
+    pub(super) flags: u8,
     body: Range<usize>,
-}
-
-impl Frame {
-    pub(super) const fn is_command(&self) -> bool {
-        self.flags & COMMAND != 0
-    }
-
-    pub(super) const fn has_more(&self) -> bool {
-        self.flags & MORE != 0
-    }
 }
 
 /// Collects bytes and finds the frames in them.
@@ -86,10 +76,10 @@ impl FrameReader {
         &mut self.unread
     }
 
-    /// The next `count` bytes, as soon as there are so many.
-    pub(super) fn take_exact(&mut self, count: usize) -> Option<&[u8]> {
-        let bytes = self.unread[self.start..].get(..count)?;
-        self.start += count;
+    /// The next `N` bytes, as soon as there are so many.
+    pub(super) fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = *self.unread[self.start..].first_chunk()?;
+        self.start += N;
         Some(bytes)
     }
 
@@ -119,6 +109,9 @@ impl FrameReader {
             return Ok(None);
         }
 
+        if body >= LARGE {
+            self.last_large = body;
+        }
         let begin = self.start + header;
         let body = begin..begin + body;
         self.start = body.end;
@@ -134,9 +127,6 @@ impl FrameReader {
     pub(super) fn take(&mut self, frame: &Frame) -> Bytes {
         let Range { start, end } = frame.body.clone();
         let length = end - start;
-        if length >= LARGE {
-            self.last_large = length;
-        }
 
         // A small body must not keep the room for a large one in memory.
         if length < LARGE || length < self.unread.capacity() / 2 {

@@ -1,31 +1,26 @@
-//! Greeting and READY, up to where messages flow.
+//! Greetings and the mechanism's handshake, up to where messages flow.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::decoder::reported;
+use super::decoder::{next_frame, reported};
 use super::encoder::frame;
 use super::frame::{COMMAND, FrameReader};
-use super::{Decoder, Encoder, MAX_COMMAND, ProtocolError, Role, printable, short_string};
+use super::security::{NoiseHandshake, Opener, Sealer, cure};
+use super::{
+    AcceptedSecurity, Decoder, Encoder, MAX_COMMAND, ProtocolError, Role, Security, printable,
+    short_string,
+};
 
 /// Bytes of a greeting.
 const GREETING_BYTES: usize = 64;
 
-/// How a connection is secured.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum Security {
-    /// Mechanism NULL: in the clear, for every ZeroMQ program.
-    #[default]
-    Null,
-}
+/// Of these, what a publisher sends before it has seen the peer's mechanism: signature and version.
+const BEFORE_MECHANISM: usize = 12;
 
-impl Security {
-    const fn mechanism(&self) -> &'static str {
-        match self {
-            Self::Null => "NULL",
-        }
-    }
-}
+/// What a peer is told that has another key.
+const OTHER_KEY: &[u8] = b"it has another key";
 
 /// Both halves of a connection on which messages flow.
 #[derive(Debug)]
@@ -34,46 +29,70 @@ pub struct Established {
     pub decoder: Decoder,
     /// For what goes.
     pub encoder: Encoder,
+    /// What the publisher's list of keys calls the peer, if it has a key of its own.
+    pub name: Option<String>,
+    /// Whether the connection is sealed.
+    pub sealed: bool,
 }
 
 /// A handshake that is under way. To drive it, repeat: call [`advance`](Self::advance), write [`output`](Self::output),
-/// and unless it is established read into [`buffer`](Self::buffer). The caller limits its time.
+/// and unless it is established read into [`buffer`](Self::buffer). The caller limits its time. Also what `output` has
+/// after an error is worth writing: it tells the peer what is wrong.
 #[derive(Debug)]
 pub struct Handshake {
-    role: Role,
-    security: Security,
+    side: Side,
     stage: Stage,
     reader: FrameReader,
     output: Vec<u8>,
+    /// For the ephemeral key.
+    seed: [u8; 32],
+    name: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
+enum Side {
+    Publisher(Arc<AcceptedSecurity>),
+    Subscriber(Security),
+}
+
+#[derive(Debug)]
 enum Stage {
     Greeting,
+    /// READY in the clear is due.
     Ready,
+    /// A subscriber waits for the second Noise message.
+    Welcome(NoiseHandshake),
+    /// A publisher waits for the first Noise message.
+    Hello(NoiseHandshake),
+    /// A publisher waits for READY, sealed.
+    SealedReady(Sealer, Opener),
     Done,
 }
 
 impl Handshake {
     /// The source's end of a new connection. `seed` is random and used for nothing else.
     #[must_use]
-    pub fn publisher(security: &Security, seed: [u8; 32]) -> Self {
-        Self::new(Role::Publisher, security, seed)
+    pub fn publisher(security: Arc<AcceptedSecurity>, seed: [u8; 32]) -> Self {
+        let output = greeting("")[..BEFORE_MECHANISM].to_vec();
+        Self::new(Side::Publisher(security), output, seed)
     }
 
     /// The subscriber's end of a new connection. `seed` is random and used for nothing else.
     #[must_use]
     pub fn subscriber(security: &Security, seed: [u8; 32]) -> Self {
-        Self::new(Role::Subscriber, security, seed)
+        let output = greeting(security.mechanism()).to_vec();
+        Self::new(Side::Subscriber(security.clone()), output, seed)
     }
 
-    fn new(role: Role, security: &Security, _seed: [u8; 32]) -> Self {
+    fn new(side: Side, output: Vec<u8>, seed: [u8; 32]) -> Self {
+        let reader = FrameReader::default();
         Self {
-            role,
-            security: security.clone(),
+            side,
             stage: Stage::Greeting,
-            reader: FrameReader::default(),
-            output: greeting(security.mechanism()).to_vec(),
+            reader,
+            output,
+            seed,
+            name: None,
         }
     }
 
@@ -94,26 +113,40 @@ impl Handshake {
     /// # Errors
     /// The rule that the peer broke; the connection must be closed.
     pub fn advance(&mut self) -> Result<Option<Established>, ProtocolError> {
-        if self.stage == Stage::Greeting {
-            if !self.read_greeting()? {
+        if matches!(self.stage, Stage::Greeting) {
+            let Some(stage) = self.on_greeting()? else {
                 return Ok(None);
-            }
-            self.output.extend(ready(self.role));
-            self.stage = Stage::Ready;
-        }
-        if self.stage == Stage::Done || !self.read_ready()? {
-            return Ok(None);
+            };
+            self.stage = stage;
         }
 
-        self.stage = Stage::Done;
-        let reader = std::mem::take(&mut self.reader);
-        Ok(Some(Established {
-            decoder: Decoder::new(self.role, reader),
-            encoder: Encoder::new(),
-        }))
+        while let Some(message) = self.next_command()? {
+            match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Greeting | Stage::Done => return Ok(None),
+                Stage::Ready => {
+                    check_metadata(self.role(), &message)?;
+                    return Ok(Some(self.established(None)));
+                }
+                Stage::Welcome(noise) => return self.on_welcome(noise, &message).map(Some),
+                Stage::Hello(noise) => self.stage = self.on_hello(noise, &message)?,
+                Stage::SealedReady(sealer, opener) => {
+                    check_metadata(self.role(), &message)?;
+                    return Ok(Some(self.established(Some((sealer, opener)))));
+                }
+            }
+        }
+        Ok(None)
     }
 
-    fn read_greeting(&mut self) -> Result<bool, ProtocolError> {
+    const fn role(&self) -> Role {
+        match self.side {
+            Side::Publisher(_) => Role::Publisher,
+            Side::Subscriber(_) => Role::Subscriber,
+        }
+    }
+
+    /// Takes the peer's greeting, when all of it has come, and gives the next stage.
+    fn on_greeting(&mut self) -> Result<Option<Stage>, ProtocolError> {
         if self
             .reader
             .pending()
@@ -122,39 +155,128 @@ impl Handshake {
         {
             return Err(ProtocolError::Greeting);
         }
-        let Some(theirs) = self.reader.take_exact(GREETING_BYTES) else {
-            return Ok(false);
+        let Some(theirs) = self.reader.take_array::<GREETING_BYTES>() else {
+            return Ok(None);
         };
         if theirs[9] & 1 == 0 || theirs[10] < 3 {
             return Err(ProtocolError::Greeting);
         }
 
-        let mechanism = theirs[12..32]
+        let asked = theirs[12..32]
             .split(|byte| *byte == 0)
             .next()
             .unwrap_or_default();
-        let ours = self.security.mechanism();
-        if mechanism != ours.as_bytes() {
-            return Err(ProtocolError::Mechanism {
-                theirs: printable(mechanism),
-                ours,
-            });
+        let (ours, accepted) = match &self.side {
+            Side::Subscriber(security) => {
+                let ours = security.mechanism();
+                (ours, ours.as_bytes() == asked)
+            }
+            Side::Publisher(security) => match security.choose(asked) {
+                Ok(ours) => (ours, true),
+                Err(ours) => (ours, false),
+            },
+        };
+        let own = greeting(ours);
+        if self.role() == Role::Publisher {
+            self.output.extend_from_slice(&own[BEFORE_MECHANISM..]);
         }
-        Ok(true)
+        if !accepted {
+            let theirs = printable(asked);
+            let cure = cure(&theirs, ours);
+            return Err(ProtocolError::Mechanism { theirs, ours, cure });
+        }
+
+        let noise = match &self.side {
+            Side::Subscriber(security) => security.begin([&own, &theirs], self.seed),
+            Side::Publisher(security) => security.begin(ours, [&theirs, &own], self.seed),
+        };
+        let stage = match (noise, &self.side) {
+            (None, _) => {
+                let ready = frame(COMMAND, &[b"\x05READY", &metadata(self.role())]);
+                self.output.extend(ready);
+                Stage::Ready
+            }
+            (Some(mut noise), Side::Subscriber(_)) => {
+                let message = noise.write(&[])?;
+                self.output
+                    .extend(frame(COMMAND, &[b"\x05HELLO", &message]));
+                Stage::Welcome(noise)
+            }
+            (Some(noise), Side::Publisher(_)) => Stage::Hello(noise),
+        };
+        Ok(Some(stage))
     }
 
-    fn read_ready(&mut self) -> Result<bool, ProtocolError> {
-        let Some(frame) = self.reader.next(|_| Ok(MAX_COMMAND))? else {
-            return Ok(false);
+    /// The rest of the next command, which must be the one that is due; `None` until it has come.
+    fn next_command(&mut self) -> Result<Option<Bytes>, ProtocolError> {
+        let (name, opener): (&[u8], _) = match &mut self.stage {
+            Stage::Greeting | Stage::Done => return Ok(None),
+            Stage::Ready => (b"READY", None),
+            Stage::Welcome(_) => (b"WELCOME", None),
+            Stage::Hello(_) => (b"HELLO", None),
+            Stage::SealedReady(_, opener) => (b"READY", Some(opener)),
         };
-        let body = self.reader.body(&frame);
-        let (name, metadata) = short_string(body).ok_or(ProtocolError::Handshake)?;
-        match name {
-            b"READY" if frame.is_command() => check_metadata(self.role, metadata)?,
-            b"ERROR" if frame.is_command() => return Err(reported(metadata)),
-            _ => return Err(ProtocolError::Handshake),
+        let next = next_frame(&mut self.reader, opener, MAX_COMMAND, |_| Ok(MAX_COMMAND))?;
+        let Some((flags, body)) = next else {
+            return Ok(None);
+        };
+
+        match short_string(&body) {
+            _ if flags & COMMAND == 0 => Err(ProtocolError::Handshake),
+            Some((found, rest)) if found == name => Ok(Some(body.slice_ref(rest))),
+            Some((b"ERROR", reason)) => Err(reported(reason)),
+            _ => Err(ProtocolError::Handshake),
         }
-        Ok(true)
+    }
+
+    /// The publisher takes the first Noise message and answers with the second.
+    fn on_hello(
+        &mut self,
+        mut noise: NoiseHandshake,
+        message: &[u8],
+    ) -> Result<Stage, ProtocolError> {
+        let Side::Publisher(security) = &self.side else {
+            return Err(ProtocolError::Handshake);
+        };
+        let read = noise.read(message).and_then(|_| security.identify(&noise));
+        self.name = read.inspect_err(|_| {
+            let length = [OTHER_KEY.len() as u8];
+            self.output
+                .extend(frame(COMMAND, &[b"\x05ERROR", &length, OTHER_KEY]));
+        })?;
+
+        let message = noise.write(&metadata(Role::Publisher))?;
+        self.output
+            .extend(frame(COMMAND, &[b"\x07WELCOME", &message]));
+        let (sealer, opener) = noise.finish();
+        Ok(Stage::SealedReady(sealer, opener))
+    }
+
+    /// The subscriber takes the second Noise message, and shows by its sealed READY that it has the keys.
+    fn on_welcome(
+        &mut self,
+        mut noise: NoiseHandshake,
+        message: &[u8],
+    ) -> Result<Established, ProtocolError> {
+        check_metadata(Role::Subscriber, &noise.read(message)?)?;
+
+        let (mut sealer, opener) = noise.finish();
+        let ready = [b"\x05READY", &metadata(Role::Subscriber)[..]].concat();
+        sealer.header(COMMAND, ready.len(), &mut self.output);
+        sealer.body(&ready, &mut self.output);
+        Ok(self.established(Some((sealer, opener))))
+    }
+
+    fn established(&mut self, keys: Option<(Sealer, Opener)>) -> Established {
+        let sealed = keys.is_some();
+        let (sealer, opener) = keys.unzip();
+        let reader = std::mem::take(&mut self.reader);
+        Established {
+            decoder: Decoder::new(self.role(), reader, opener),
+            encoder: Encoder::new(sealer),
+            name: self.name.take(),
+            sealed,
+        }
     }
 }
 
@@ -168,12 +290,11 @@ fn greeting(mechanism: &str) -> [u8; GREETING_BYTES] {
     bytes
 }
 
-/// The command that says which socket we are.
-fn ready(role: Role) -> Vec<u8> {
+/// The property that says which socket we are.
+fn metadata(role: Role) -> Vec<u8> {
     let socket_type = role.socket_type().as_bytes();
     let length = u32::try_from(socket_type.len()).expect("a socket type has a few letters");
-    let name = b"\x05READY\x0bSocket-Type";
-    frame(COMMAND, &[name, &length.to_be_bytes(), socket_type])
+    [b"\x0bSocket-Type", &length.to_be_bytes()[..], socket_type].concat()
 }
 
 /// Checks that the peer's socket type fits ours. Other properties are ignored.

@@ -1,6 +1,10 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::*;
+use crate::envelope::FeedKey;
+use crate::keys::PrivateKey;
 
 const SECURITY: Security = Security::Null;
 
@@ -40,7 +44,7 @@ fn published() -> Vec<u8> {
 /// What one end makes of `bytes` that come `step` at a time.
 fn events(role: Role, bytes: &[u8], step: usize) -> Result<Vec<Event>, ProtocolError> {
     let mut handshake = match role {
-        Role::Publisher => Handshake::publisher(&SECURITY, [1; 32]),
+        Role::Publisher => Handshake::publisher(Arc::new(AcceptedSecurity::null()), [1; 32]),
         Role::Subscriber => Handshake::subscriber(&SECURITY, [1; 32]),
     };
     let mut chunks = bytes.chunks(step);
@@ -85,7 +89,7 @@ fn publisher_says(bytes: &[u8]) -> Result<Vec<Event>, ProtocolError> {
 }
 
 fn encoder() -> Encoder {
-    let mut handshake = Handshake::publisher(&SECURITY, [1; 32]);
+    let mut handshake = Handshake::publisher(Arc::new(AcceptedSecurity::null()), [1; 32]);
     handshake
         .buffer()
         .extend([greeting(), ready("XSUB")].concat());
@@ -94,11 +98,16 @@ fn encoder() -> Encoder {
 
 #[test]
 fn our_bytes_are_those_of_the_specification() {
-    let mut handshake = Handshake::publisher(&SECURITY, [1; 32]);
-    assert_eq!(handshake.output(), greeting());
+    let mut handshake = Handshake::publisher(Arc::new(AcceptedSecurity::null()), [1; 32]);
+    assert_eq!(handshake.output(), greeting()[..12]);
     handshake.buffer().extend(greeting());
     assert!(handshake.advance().unwrap().is_none());
-    assert_eq!(handshake.output(), ready("XPUB"));
+    assert_eq!(
+        handshake.output(),
+        [&greeting()[12..], &ready("XPUB")].concat()
+    );
+    let mut handshake = Handshake::subscriber(&SECURITY, [1; 32]);
+    assert_eq!(handshake.output(), greeting());
 
     let mut encoder = encoder();
     assert_eq!(encoder.pong(b"ab"), &b"\x04\x07\x04PONGab"[..]);
@@ -288,4 +297,211 @@ fn broken_frames_are_refused_after_the_handshake() {
     let long = [&b"\x04\x18\x04PING\0\0"[..], &[b'c'; 17]].concat();
     assert_eq!(publisher_says(&long), Err(ProtocolError::Command));
     assert_eq!(publisher_says(b"\x04\x06\x05OTHER"), Ok(Vec::new()));
+}
+
+/// The two ends of a connection, with everything that they say to each other carried over.
+fn connect(
+    security: &Security,
+    accepted: AcceptedSecurity,
+) -> (
+    Result<Established, ProtocolError>,
+    Result<Established, ProtocolError>,
+) {
+    let mut subscriber = Handshake::subscriber(security, [1; 32]);
+    let mut publisher = Handshake::publisher(Arc::new(accepted), [2; 32]);
+    let mut ends = (None, None);
+    for _ in 0..8 {
+        ends.0 = ends.0.or_else(|| subscriber.advance().transpose());
+        let said = subscriber.output();
+        if let Some(Ok(Established { decoder, .. })) = &mut ends.1 {
+            decoder.buffer().extend_from_slice(&said);
+        } else {
+            publisher.buffer().extend_from_slice(&said);
+        }
+        ends.1 = ends.1.or_else(|| publisher.advance().transpose());
+        let said = publisher.output();
+        subscriber.buffer().extend_from_slice(&said);
+    }
+    let silent = || Err(ProtocolError::Handshake);
+    (ends.0.unwrap_or_else(silent), ends.1.unwrap_or_else(silent))
+}
+
+fn shared(byte: u8) -> FeedKey {
+    FeedKey::new([byte; 32])
+}
+
+fn accept_shared(byte: u8) -> AcceptedSecurity {
+    AcceptedSecurity {
+        shared_key: Some(shared(byte)),
+        ..AcceptedSecurity::default()
+    }
+}
+
+fn keys() -> (Security, AcceptedSecurity) {
+    let [relay, source] = [3, 4].map(|byte| PrivateKey::new([byte; 32]));
+    let security = Security::Keys {
+        own: relay.clone(),
+        source: source.public(),
+    };
+    let relays = vec![(relay.public(), "hall".to_owned())];
+    let keys = Some(PublisherKeys {
+        own: source,
+        relays,
+    });
+    (
+        security,
+        AcceptedSecurity {
+            keys,
+            ..AcceptedSecurity::default()
+        },
+    )
+}
+
+#[test]
+fn messages_pass_both_ways_under_every_mechanism() {
+    let (relay, source) = keys();
+    for (security, accepted, sealed) in [
+        (Security::Null, AcceptedSecurity::null(), false),
+        (Security::SharedKey(shared(7)), accept_shared(7), true),
+        (relay, source, true),
+    ] {
+        let (mut subscriber, mut publisher) = match connect(&security, accepted) {
+            (Ok(subscriber), Ok(publisher)) => (subscriber, publisher),
+            failed => panic!("{failed:?}"),
+        };
+        assert_eq!((subscriber.sealed, publisher.sealed), (sealed, sealed));
+        for length in [0, 1, 65_519, 65_520, 300_000] {
+            let body = Bytes::from(vec![0x55; length]);
+            let said = publisher.encoder.message(b"cam/", body.clone());
+            let shown = said.body.windows(8).any(|part| part == [0x55; 8]);
+            assert_eq!(shown, !sealed && length >= 8);
+            let buffer = subscriber.decoder.buffer();
+            buffer.extend_from_slice(&said.prefix);
+            buffer.extend_from_slice(&said.body);
+            let heard = Event::Message {
+                topic: Bytes::from_static(b"cam/"),
+                body,
+            };
+            assert_eq!(subscriber.decoder.next(), Ok(Some(heard)));
+
+            let said = subscriber.encoder.upstream(b"up");
+            publisher.decoder.buffer().extend_from_slice(&said);
+            let heard = Event::Upstream(Bytes::from_static(b"up"));
+            assert_eq!(publisher.decoder.next(), Ok(Some(heard)));
+        }
+    }
+}
+
+#[test]
+fn a_relay_with_a_key_of_its_own_is_known_by_name_and_another_is_refused() {
+    let (security, accepted) = keys();
+    let (_, publisher) = connect(&security, accepted.clone());
+    assert_eq!(publisher.unwrap().name.as_deref(), Some("hall"));
+
+    let Security::Keys { source, .. } = security else {
+        unreachable!()
+    };
+    let stranger = Security::Keys {
+        own: PrivateKey::new([5; 32]),
+        source,
+    };
+    let (subscriber, publisher) = connect(&stranger, accepted);
+    assert!(matches!(publisher, Err(ProtocolError::UnknownKey(_))));
+    assert!(matches!(subscriber, Err(ProtocolError::Reported(_))));
+}
+
+#[test]
+fn another_key_or_mechanism_is_refused_and_both_sides_know_why() {
+    let (subscriber, publisher) = connect(&Security::SharedKey(shared(7)), accept_shared(8));
+    assert_eq!(publisher.unwrap_err(), ProtocolError::Key);
+    let told = subscriber.unwrap_err().to_string();
+    assert!(told.contains("it has another key"), "{told}");
+
+    let (relay, _) = keys();
+    for (security, accepted, subscriber_cure) in [
+        (Security::Null, accept_shared(7), "set feed_key"),
+        (
+            Security::SharedKey(shared(7)),
+            AcceptedSecurity::null(),
+            "give it the same feed_key",
+        ),
+        (relay, accept_shared(7), "keys of their own"),
+    ] {
+        let (subscriber, publisher) = connect(&security, accepted);
+        assert!(matches!(publisher, Err(ProtocolError::Mechanism { .. })));
+        let told = subscriber.unwrap_err().to_string();
+        assert!(told.contains(subscriber_cure), "{told}");
+    }
+}
+
+#[test]
+fn a_publisher_takes_the_mechanism_that_its_peer_asks_for() {
+    let accepted = AcceptedSecurity {
+        null: true,
+        ..accept_shared(7)
+    };
+    for security in [Security::Null, Security::SharedKey(shared(7))] {
+        let (subscriber, publisher) = connect(&security, accepted.clone());
+        assert_eq!(subscriber.unwrap().sealed, publisher.unwrap().sealed);
+    }
+}
+
+#[test]
+fn a_recorded_handshake_is_of_no_use_on_another_connection() {
+    let security = Security::SharedKey(shared(7));
+    let mut relay = Handshake::subscriber(&security, [1; 32]);
+    let mut publishers =
+        [2, 3].map(|seed| Handshake::publisher(Arc::new(accept_shared(7)), [seed; 32]));
+    let mut said = relay.output().to_vec();
+    publishers[0].buffer().extend_from_slice(&said);
+    for _ in 0..2 {
+        publishers[0].advance().unwrap();
+        relay.buffer().extend_from_slice(&publishers[0].output());
+        relay.advance().unwrap();
+        let more = relay.output();
+        publishers[0].buffer().extend_from_slice(&more);
+        said.extend_from_slice(&more);
+    }
+    assert!(publishers[0].advance().unwrap().is_some());
+
+    publishers[1].buffer().extend_from_slice(&said);
+    assert_eq!(publishers[1].advance().unwrap_err(), ProtocolError::Seal);
+}
+
+#[test]
+fn a_changed_cut_repeated_or_left_out_sealed_frame_is_noticed() {
+    let fresh = || {
+        let (subscriber, publisher) = connect(&Security::SharedKey(shared(7)), accept_shared(7));
+        (subscriber.unwrap().decoder, publisher.unwrap().encoder)
+    };
+    let opens = |mut decoder: Decoder, bytes: &[u8]| {
+        decoder.buffer().extend_from_slice(bytes);
+        decoder.next()
+    };
+    let message = |encoder: &mut Encoder| {
+        let said = encoder.message(b"cam/", Bytes::from_static(b"picture"));
+        [said.prefix, said.body].concat()
+    };
+
+    let (_, mut encoder) = fresh();
+    let (first, second) = (message(&mut encoder), message(&mut encoder));
+    assert!(opens(fresh().0, &first).unwrap().is_some());
+    for at in 0..first.len() {
+        let mut changed = first.clone();
+        changed[at] ^= 1;
+        assert!(!matches!(opens(fresh().0, &changed), Ok(Some(_))), "{at}");
+    }
+    assert_eq!(opens(fresh().0, &second), Err(ProtocolError::Seal));
+    let mut decoder = fresh().0;
+    decoder
+        .buffer()
+        .extend_from_slice(&[&first[..], &first].concat());
+    assert!(decoder.next().unwrap().is_some());
+    assert_eq!(decoder.next(), Err(ProtocolError::Seal));
+
+    // A frame in the clear is none behind a handshake.
+    assert_eq!(
+        opens(fresh().0, b"\x04\x05\x04PING"),
+        Err(ProtocolError::Seal)
+    );
 }

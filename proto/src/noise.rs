@@ -1,9 +1,9 @@
-//! What Noise is made of here: `snow`'s cipher and hash, its keys wiped when they are done with; X25519 that refuses a
-//! shared secret of zero; and randomness that comes in.
+//! The primitives of every Noise handshake here: ring's AES-GCM, `snow`'s ChaChaPoly and BLAKE2s, cipher keys that are
+//! wiped after use, X25519 that refuses a shared secret of zero, and randomness that comes in.
 
 use curve25519_dalek::MontgomeryPoint;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, Error};
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::secrets::Secrets;
 
 /// A handshake of `pattern` whose ephemeral key comes of `seed`.
-pub(super) fn builder<'a>(pattern: &str, prologue: &'a [u8], seed: [u8; 32]) -> Builder<'a> {
+pub(crate) fn builder<'a>(pattern: &str, prologue: &'a [u8], seed: [u8; 32]) -> Builder<'a> {
     let pattern = pattern.parse().expect("the pattern is one that snow knows");
     Builder::with_resolver(pattern, Box::new(Resolver(Zeroizing::new(seed))))
         .prologue(prologue)
@@ -34,9 +34,11 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver
-            .resolve_cipher(choice)
-            .map(|cipher| Box::new(Wiped(cipher)) as _)
+        let cipher = match choice {
+            CipherChoice::AESGCM => RingResolver.resolve_cipher(choice),
+            _ => DefaultResolver.resolve_cipher(choice),
+        };
+        cipher.map(|cipher| Box::new(Wiped(cipher)) as _)
     }
 }
 

@@ -1,0 +1,327 @@
+//! Security mechanisms of a connection: NULL, and two of ours that run Noise (<https://noiseprotocol.org/noise.html>).
+//!
+//! `NOISE_NNPSK0` has one key that a source shares with its relays; `NOISE_IK` has a key for each source and relay. The
+//! subscriber begins: HELLO carries the first Noise message, WELCOME the second with the publisher's properties, and
+//! the subscriber's sealed READY completes the handshake. The prologue binds both greetings.
+//!
+//! Behind the handshake each ZMTP frame is sealed into one frame without flags: a Noise message with the hidden flags
+//! (one byte) and the body's length (four bytes), and then the body in Noise messages as long as they may be.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use snow::{Builder, HandshakeState, StatelessTransportState};
+
+use super::ProtocolError;
+use super::frame::{COMMAND, MORE, put_header};
+use crate::envelope::FeedKey;
+use crate::keys::{PrivateKey, PublicKey};
+use crate::noise;
+
+const NULL: &str = "NULL";
+const NNPSK0: &str = "NOISE_NNPSK0";
+const IK: &str = "NOISE_IK";
+
+/// What a tag adds to a Noise message.
+const TAG_BYTES: usize = 16;
+
+/// Longest Noise message.
+const MAX_CIPHERTEXT: usize = u16::MAX as usize;
+
+/// Bytes of hidden flags and length, before they are sealed.
+const HEADER_BYTES: usize = 5;
+
+/// Longest handshake message: two keys, tags and properties have less.
+const MAX_HANDSHAKE: usize = 256;
+
+/// Begins the prologue.
+const PURPOSE: &[u8] = b"fanlight zmtp 1";
+
+/// How a subscriber secures its connection.
+#[derive(Clone, Debug, Default)]
+pub enum Security {
+    /// In the clear, as every ZeroMQ program does by default.
+    #[default]
+    Null,
+    /// By the key that the source shares with its relays.
+    SharedKey(FeedKey),
+    /// By a key for each side.
+    Keys {
+        /// The relay's.
+        own: PrivateKey,
+        /// The source's: nobody else can answer.
+        source: PublicKey,
+    },
+}
+
+/// How a publisher lets its subscribers secure their connections.
+#[derive(Clone, Debug, Default)]
+pub struct AcceptedSecurity {
+    /// Whether in the clear.
+    pub null: bool,
+    /// Who has this key.
+    pub shared_key: Option<FeedKey>,
+    /// Who has one of the keys that the publisher knows.
+    pub keys: Option<PublisherKeys>,
+}
+
+/// A publisher's key, and the keys of those that may subscribe.
+#[derive(Clone, Debug)]
+pub struct PublisherKeys {
+    /// The publisher's.
+    pub own: PrivateKey,
+    /// The relays', and what people call them.
+    pub relays: Vec<(PublicKey, String)>,
+}
+
+impl Security {
+    /// The mechanism's name in a greeting.
+    pub(super) const fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Null => NULL,
+            Self::SharedKey(_) => NNPSK0,
+            Self::Keys { .. } => IK,
+        }
+    }
+
+    /// The subscriber's side of a Noise handshake, if there is one. `seed` is for its ephemeral key.
+    pub(super) fn begin(&self, greetings: [&[u8]; 2], seed: [u8; 32]) -> Option<NoiseHandshake> {
+        let prologue = [PURPOSE, greetings[0], greetings[1]].concat();
+        let built = match self {
+            Self::Null => return None,
+            Self::SharedKey(key) => shared(&prologue, seed, key).and_then(Builder::build_initiator),
+            Self::Keys { own, source } => separate(&prologue, seed, own)
+                .and_then(|builder| builder.remote_public_key(source.bytes()))
+                .and_then(Builder::build_initiator),
+        };
+        Some(NoiseHandshake(built.expect(ALL_KEYS)))
+    }
+}
+
+impl AcceptedSecurity {
+    /// In the clear only.
+    #[must_use]
+    pub const fn null() -> Self {
+        Self {
+            null: true,
+            shared_key: None,
+            keys: None,
+        }
+    }
+
+    /// The mechanism that the peer asks for, if it is accepted, or else the one it should ask for.
+    pub(super) fn choose(&self, asked: &[u8]) -> Result<&'static str, &'static str> {
+        let accepted = [
+            (IK, self.keys.is_some()),
+            (NNPSK0, self.shared_key.is_some()),
+            (NULL, self.null),
+        ];
+        let mut accepted = accepted.into_iter().filter(|(_, accepted)| *accepted);
+        let first = accepted.clone().next().map_or(NULL, |(name, _)| name);
+        accepted
+            .find(|(name, _)| name.as_bytes() == asked)
+            .map(|(name, _)| name)
+            .ok_or(first)
+    }
+
+    /// The publisher's side of a Noise handshake, if `mechanism` has one. `seed` is for its ephemeral key.
+    pub(super) fn begin(
+        &self,
+        mechanism: &str,
+        greetings: [&[u8]; 2],
+        seed: [u8; 32],
+    ) -> Option<NoiseHandshake> {
+        let prologue = [PURPOSE, greetings[0], greetings[1]].concat();
+        let builder = match (mechanism, &self.shared_key, &self.keys) {
+            (NNPSK0, Some(key), _) => shared(&prologue, seed, key),
+            (IK, _, Some(keys)) => separate(&prologue, seed, &keys.own),
+            _ => return None,
+        };
+        let built = builder.and_then(Builder::build_responder);
+        Some(NoiseHandshake(built.expect(ALL_KEYS)))
+    }
+
+    /// The name of the peer of a Noise handshake whose first message has been read, if it has a key of its own.
+    pub(super) fn identify(&self, noise: &NoiseHandshake) -> Result<Option<String>, ProtocolError> {
+        let key = noise
+            .0
+            .get_remote_static()
+            .and_then(|key| key.try_into().ok());
+        let (Some(key), Some(keys)) = (key, &self.keys) else {
+            return Ok(None);
+        };
+        let key = PublicKey::exchanged(key);
+        let known = keys.relays.iter().find(|(known, _)| *known == key);
+        known
+            .map(|(_, name)| Some(name.clone()))
+            .ok_or(ProtocolError::UnknownKey(key))
+    }
+}
+
+const ALL_KEYS: &str = "the pattern has all keys that it needs";
+
+fn shared<'a>(
+    prologue: &'a [u8],
+    seed: [u8; 32],
+    key: &'a FeedKey,
+) -> Result<Builder<'a>, snow::Error> {
+    noise::builder("Noise_NNpsk0_25519_AESGCM_BLAKE2s", prologue, seed).psk(0, key.bytes())
+}
+
+fn separate<'a>(
+    prologue: &'a [u8],
+    seed: [u8; 32],
+    own: &'a PrivateKey,
+) -> Result<Builder<'a>, snow::Error> {
+    noise::builder("Noise_IK_25519_AESGCM_BLAKE2s", prologue, seed).local_private_key(own.bytes())
+}
+
+/// What to do when a peer wants mechanism `theirs` where `ours` is used.
+pub(super) fn cure(theirs: &str, ours: &str) -> &'static str {
+    match (theirs, ours) {
+        (NULL, NNPSK0) => "give it the same feed_key",
+        (NNPSK0, NULL) => "set feed_key to its key file, or give it none",
+        (IK, _) | (_, IK) => "give both sides keys of their own, or both the same feed_key",
+        _ => "no others are known here",
+    }
+}
+
+/// A Noise handshake that is under way.
+#[derive(Debug)]
+pub(super) struct NoiseHandshake(HandshakeState);
+
+impl NoiseHandshake {
+    /// The next message from this side.
+    pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, ProtocolError> {
+        let mut message = vec![0; MAX_HANDSHAKE];
+        // The peer's ephemeral key can be a point of small order, with which no secret can be shared.
+        let length = self
+            .0
+            .write_message(payload, &mut message)
+            .map_err(|_| ProtocolError::Key)?;
+        message.truncate(length);
+        Ok(message)
+    }
+
+    /// The payload of the next message from the other side.
+    pub(super) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, ProtocolError> {
+        let mut payload = vec![0; MAX_HANDSHAKE];
+        if message.len() > MAX_HANDSHAKE {
+            return Err(ProtocolError::Key);
+        }
+        let length = self
+            .0
+            .read_message(message, &mut payload)
+            .map_err(|_| ProtocolError::Key)?;
+        payload.truncate(length);
+        Ok(payload)
+    }
+
+    /// What seals and opens behind the handshake.
+    pub(super) fn finish(self) -> (Sealer, Opener) {
+        let state = self.0.into_stateless_transport_mode();
+        let state = Arc::new(state.expect("both messages have been exchanged"));
+        let sealer = Sealer {
+            state: Arc::clone(&state),
+            nonce: 0,
+        };
+        (sealer, Opener { state, nonce: 0 })
+    }
+}
+
+/// Length of a sealed frame with a body of `length` bytes.
+pub(super) const fn sealed_length(length: usize) -> usize {
+    let messages = length.div_ceil(MAX_CIPHERTEXT - TAG_BYTES);
+    HEADER_BYTES + TAG_BYTES + length + messages * TAG_BYTES
+}
+
+/// Seals the frames of one direction, in order.
+#[derive(Debug)]
+pub(super) struct Sealer {
+    state: Arc<StatelessTransportState>,
+    nonce: u64,
+}
+
+impl Sealer {
+    /// Appends everything of a frame that comes before its sealed body.
+    pub(super) fn header(&mut self, flags: u8, length: usize, out: &mut Vec<u8>) {
+        put_header(out, 0, sealed_length(length));
+        let mut header = [flags; HEADER_BYTES];
+        let length = u32::try_from(length).expect("the caps are below 4 GB");
+        header[1..].copy_from_slice(&length.to_be_bytes());
+        self.message(&header, out);
+    }
+
+    /// Appends the sealed body. It must follow its header.
+    pub(super) fn body(&mut self, body: &[u8], out: &mut Vec<u8>) {
+        for chunk in body.chunks(MAX_CIPHERTEXT - TAG_BYTES) {
+            self.message(chunk, out);
+        }
+    }
+
+    fn message(&mut self, plaintext: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + plaintext.len() + TAG_BYTES, 0);
+        self.state
+            .write_message(self.nonce, plaintext, &mut out[start..])
+            .expect("there is room, and nobody sends 2^64 messages");
+        self.nonce += 1;
+    }
+}
+
+/// Opens the frames of one direction, in order.
+#[derive(Debug)]
+pub(super) struct Opener {
+    state: Arc<StatelessTransportState>,
+    nonce: u64,
+}
+
+impl Opener {
+    /// Flags and body of the frame whose sealed body is `sealed`. `limit` tells the longest body for its flags.
+    pub(super) fn open(
+        &mut self,
+        sealed: &[u8],
+        limit: impl FnOnce(u8) -> Result<usize, ProtocolError>,
+    ) -> Result<(u8, Bytes), ProtocolError> {
+        let (header, messages) = sealed
+            .split_at_checked(HEADER_BYTES + TAG_BYTES)
+            .ok_or(ProtocolError::Seal)?;
+        let mut opened = [0; HEADER_BYTES + TAG_BYTES];
+        self.message(header, &mut opened)?;
+        let (flags, length) = (opened[0], &opened[1..HEADER_BYTES]);
+        let length = length
+            .iter()
+            .fold(0, |length, byte| length << 8 | u64::from(*byte));
+        if flags & !(MORE | COMMAND) != 0 || flags == MORE | COMMAND {
+            return Err(ProtocolError::Flags(flags));
+        }
+
+        let limit = limit(flags)?;
+        let fits = usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= limit);
+        let length = fits.ok_or(ProtocolError::TooLong { length, limit })?;
+        // So nobody can cut one sealed frame into several, or join two.
+        if sealed.len() != sealed_length(length) {
+            return Err(ProtocolError::Seal);
+        }
+
+        // With room for a tag ring needs no buffer of its own.
+        let mut body = vec![0; length + TAG_BYTES];
+        let mut end = 0;
+        for message in messages.chunks(MAX_CIPHERTEXT) {
+            end += self.message(message, &mut body[end..])?;
+        }
+        body.truncate(length);
+        Ok((flags, body.into()))
+    }
+
+    fn message(&mut self, ciphertext: &[u8], out: &mut [u8]) -> Result<usize, ProtocolError> {
+        let length = self
+            .state
+            .read_message(self.nonce, ciphertext, out)
+            .map_err(|_| ProtocolError::Seal)?;
+        self.nonce += 1;
+        Ok(length)
+    }
+}
