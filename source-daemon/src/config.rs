@@ -10,10 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::options::Text;
-use fanlight_daemon::{clock, paths};
-use fanlight_proto::envelope::{FeedKey, Sealer};
+use fanlight_daemon::paths;
+use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
+use fanlight_proto::zmtp::AcceptedSecurity;
 
 use crate::camera::Input;
 use crate::camera::ball::{BallInput, SPEEDS};
@@ -279,14 +280,17 @@ impl Config {
         Ok(self.publish.clone())
     }
 
-    /// What seals this run, if there is a key.
+    /// How subscribers secure their connections.
     ///
     /// # Errors
     /// When the key file cannot be used.
-    pub fn sealer(&self) -> anyhow::Result<Option<Sealer>> {
-        Ok(self
-            .feed_key()?
-            .map(|key| Sealer::new(&key, clock::random_bytes())))
+    pub fn security(&self) -> anyhow::Result<AcceptedSecurity> {
+        let shared_key = self.feed_key()?;
+        Ok(AcceptedSecurity {
+            null: shared_key.is_none(),
+            shared_key,
+            keys: None,
+        })
     }
 
     /// The key that is shared with relays, if there is one.

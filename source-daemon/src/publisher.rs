@@ -8,10 +8,10 @@ mod answers;
 mod ear;
 mod endpoint;
 mod feedback;
+mod outbox;
 mod subscriber;
 #[cfg(test)]
 mod tests;
-mod zmtp;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -23,12 +23,13 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
 use fanlight_daemon::stream_socket::StreamSocket;
-use fanlight_proto::envelope::Sealer;
+use fanlight_proto::envelope::{HEADER_BYTES, Sealer};
+use fanlight_proto::zmtp::AcceptedSecurity;
 use tokio::sync::watch;
 
 use answers::Answerer;
 pub use ear::{Deaf, Ear};
-use endpoint::FeedbackOpener;
+use endpoint::Listener;
 pub use endpoint::{Endpoint, EndpointError};
 use subscriber::{Message, Subscriber};
 
@@ -104,14 +105,14 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Binds every endpoint and serves them on a thread of its own. When this returns, subscribers can connect. Their
-    /// questions are answered under the seal of `sealer`, if there is one, and what they say goes to `ear`.
+    /// Binds every endpoint and serves them on a thread of its own. When this returns, subscribers can connect, secured
+    /// as `security` says. What they say goes to `ear`.
     ///
     /// # Errors
     /// The first endpoint that cannot be bound, and why; nothing stays bound then.
     pub fn bind(
         endpoints: &[Endpoint],
-        sealer: Option<Sealer>,
+        security: AcceptedSecurity,
         ear: Arc<dyn Ear>,
     ) -> Result<Self, PublishError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -121,16 +122,24 @@ impl Publisher {
         let entered = runtime.enter();
         let listeners: Vec<_> = endpoints
             .iter()
-            .map(FeedbackOpener::bind)
+            .map(Listener::bind)
             .collect::<Result<_, _>>()?;
         let local = listeners
             .iter()
-            .map(FeedbackOpener::local)
+            .map(Listener::local)
             .collect::<Result<_, _>>()
             .map_err(PublishError::Thread)?;
-        let hub = Arc::new(Hub::new(Answerer::new(sealer, ear)));
+        let sealer = security.shared_key.as_ref();
+        let sealer = sealer.map(|key| Sealer::new(key, clock::random_bytes()));
+        let requires_key = !security.null;
+        let hub = Arc::new(Hub::new(Answerer::new(sealer, ear), requires_key));
+        // Relays of before still seal each message in an envelope.
+        let security = Arc::new(AcceptedSecurity {
+            null: true,
+            ..security
+        });
         for listener in listeners {
-            tokio::spawn(accept(listener, Arc::clone(&hub)));
+            tokio::spawn(accept(listener, Arc::clone(&security), Arc::clone(&hub)));
         }
         drop(entered);
         let (stop, mut stopped) = watch::channel(false);
@@ -154,15 +163,20 @@ impl Publisher {
         &self.endpoints
     }
 
-    /// What messages are to be sealed with before they are published.
-    #[must_use]
-    pub fn sealer(&self) -> Option<&Sealer> {
-        self.hub.answerer.sealer()
-    }
-
     /// Hands `body` to everyone whose subscription `topic` begins with. Callable from any thread; waits for no peer.
     pub fn publish(&self, topic: Bytes, body: Bytes) {
-        let message = Message { topic, body };
+        let enveloped = match self.hub.answerer.sealer() {
+            None => body.clone(),
+            Some(sealer) => {
+                let buffer = [&[0; HEADER_BYTES][..], &body].concat();
+                sealer.frame(&topic, buffer, HEADER_BYTES)
+            }
+        };
+        let message = Message {
+            topic,
+            body,
+            enveloped,
+        };
         let counters = &self.hub.counters;
         for (at, subscriber) in self.hub.subscribers().iter().enumerate() {
             let offered = subscriber.offer(&message, at < WRITTEN_AT_ONCE);
@@ -215,6 +229,8 @@ impl Drop for Publisher {
 struct Hub {
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
     answerer: Answerer,
+    /// Whether feedback is taken only from relays that have a key.
+    requires_key: bool,
     counters: Counters,
     refusals: Mutex<Limited>,
     drops: Mutex<Limited>,
@@ -234,10 +250,11 @@ struct Counters {
 }
 
 impl Hub {
-    fn new(answerer: Answerer) -> Self {
+    fn new(answerer: Answerer, requires_key: bool) -> Self {
         Self {
             subscribers: Mutex::default(),
             answerer,
+            requires_key,
             counters: Counters::default(),
             refusals: Mutex::default(),
             drops: Mutex::default(),
@@ -289,8 +306,8 @@ struct Registration<'a> {
 }
 
 impl<'a> Registration<'a> {
-    fn new(hub: &'a Hub, connection: StreamSocket) -> Self {
-        let subscriber = Arc::new(Subscriber::new(connection));
+    fn new(hub: &'a Hub, subscriber: Subscriber) -> Self {
+        let subscriber = Arc::new(subscriber);
         hub.subscribers().push(Arc::clone(&subscriber));
         Self {
             hub,
@@ -329,11 +346,14 @@ impl Drop for Place {
     }
 }
 
-async fn accept(listener: FeedbackOpener, hub: Arc<Hub>) {
+async fn accept(listener: Listener, security: Arc<AcceptedSecurity>, hub: Arc<Hub>) {
     loop {
         match listener.accept().await {
             Ok((connection, peer)) => match Place::take(&hub) {
-                Some(place) => drop(tokio::spawn(attend(connection, peer, place))),
+                Some(place) => {
+                    let security = Arc::clone(&security);
+                    tokio::spawn(attend(connection, peer, security, place));
+                }
                 None => hub.refuse(
                     &peer,
                     &format_args!("there are {MAX_CONNECTIONS} connections already"),
@@ -347,8 +367,13 @@ async fn accept(listener: FeedbackOpener, hub: Arc<Hub>) {
     }
 }
 
-async fn attend(connection: StreamSocket, peer: String, place: Place) {
-    let departure = subscriber::serve(connection, &peer, &place.0).await;
+async fn attend(
+    connection: StreamSocket,
+    peer: String,
+    security: Arc<AcceptedSecurity>,
+    place: Place,
+) {
+    let departure = subscriber::serve(connection, &peer, security, &place.0).await;
     if departure.is_offence() {
         place.0.refuse(&peer, &departure);
     } else {

@@ -80,7 +80,7 @@ impl Source {
         ));
         let (main, canary) = (config.main_parts()?, config.canary_parts()?);
         let ear = Arc::clone(&verifier);
-        let publisher = Publisher::bind(&config.endpoints()?, config.sealer()?, ear)?;
+        let publisher = Publisher::bind(&config.endpoints()?, config.security()?, ear)?;
         Ok(Self::start(
             PublisherParts {
                 publisher,

@@ -11,6 +11,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{
     CHALLENGE_BYTES, MAX_STATUS_BYTES, MAX_VERDICTS, Sealer, is_status_question, plain_answer,
 };
+use fanlight_proto::feed::ANSWER_TOPIC;
 use fanlight_proto::message::Answer;
 
 use super::Ear;
@@ -26,6 +27,29 @@ const MAX_WAITING: usize = 4;
 
 /// The span that they count in.
 const SPAN: Duration = Duration::from_secs(1);
+
+/// What a peer has asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// A relay probes the clock, with this nonce.
+    Clock(u64),
+    /// By a subscription to this topic.
+    Topic(Bytes),
+}
+
+impl Question {
+    /// Under which the answer goes out.
+    pub(super) fn topic(&self) -> &[u8] {
+        match self {
+            Self::Clock(_) => ANSWER_TOPIC,
+            Self::Topic(topic) => topic,
+        }
+    }
+
+    fn asks_for_status(&self) -> bool {
+        is_status_question(self.topic())
+    }
+}
 
 /// Makes the answers.
 #[derive(Debug)]
@@ -56,14 +80,14 @@ impl Answerer {
     /// say feedback.
     pub(super) fn answer(
         &self,
-        question: &[u8],
+        question: &Question,
         peer: u64,
         challenge: &[u8; CHALLENGE_BYTES],
     ) -> Bytes {
         let now = clock::now();
         let mut verdicts = self.ear.verdicts(now, peer);
         verdicts.truncate(MAX_VERDICTS);
-        let mut status = if is_status_question(question) {
+        let mut status = if question.asks_for_status() {
             self.ear.status(now)
         } else {
             Vec::new()
@@ -82,11 +106,14 @@ impl Answerer {
             verdicts,
             status,
             challenge: challenge.to_vec(),
-            nonce: 0,
+            nonce: match question {
+                Question::Clock(nonce) => *nonce,
+                Question::Topic(_) => 0,
+            },
         };
-        match &self.sealer {
-            Some(sealer) => sealer.answer(question, answer),
-            None => plain_answer(&answer),
+        match (&self.sealer, question) {
+            (Some(sealer), Question::Topic(topic)) => sealer.answer(topic, answer),
+            _ => plain_answer(&answer),
         }
     }
 }
@@ -94,7 +121,7 @@ impl Answerer {
 /// What one peer has asked and not been told yet.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Question>,
     since: Time,
     taken: usize,
     statuses: usize,
@@ -107,11 +134,11 @@ impl Questions {
     }
 
     /// Takes a question, if the peer has not asked too many.
-    pub(super) fn ask(&mut self, now: Time, question: Vec<u8>) {
+    pub(super) fn ask(&mut self, now: Time, question: Question) {
         if now.saturating_since(self.since) >= SPAN {
             (self.since, self.taken, self.statuses) = (now, 0, 0);
         }
-        let status = usize::from(is_status_question(&question));
+        let status = usize::from(question.asks_for_status());
         let few = self.taken < ANSWERS_PER_SECOND && self.statuses + status <= STATUSES_PER_SECOND;
         if few && self.waiting.len() < MAX_WAITING {
             self.taken += 1;
@@ -121,14 +148,14 @@ impl Questions {
     }
 
     /// The next to be answered.
-    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next(&mut self) -> Option<Question> {
         self.waiting.pop_front()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use fanlight_proto::envelope::{question, status_question};
+    use fanlight_proto::envelope::status_question;
 
     use super::*;
 
@@ -139,7 +166,7 @@ mod tests {
         for millis in 0..3000 {
             questions.ask(
                 Time::default() + Duration::from_secs(60) + Duration::from_millis(millis),
-                vec![1],
+                Question::Clock(1),
             );
             answered += usize::from(questions.next().is_some());
         }
@@ -150,11 +177,11 @@ mod tests {
     fn how_things_stand_is_told_four_times_a_second_and_the_time_all_the_same() {
         let mut questions = Questions::default();
         let (status, time) = (
-            status_question([1; 16]).into_bytes(),
-            question([1; 16]).into_bytes(),
+            Question::Topic(status_question([1; 16]).into()),
+            Question::Clock(1),
         );
-        let mut answered = |asked: &[u8]| {
-            questions.ask(Time::default() + SPAN, asked.to_vec());
+        let mut answered = |asked: &Question| {
+            questions.ask(Time::default() + SPAN, asked.clone());
             questions.next().is_some()
         };
         assert_eq!(
@@ -168,7 +195,7 @@ mod tests {
     fn questions_that_cannot_be_answered_yet_take_no_room() {
         let mut questions = Questions::default();
         for _ in 0..100 {
-            questions.ask(Time::default() + SPAN, vec![1]);
+            questions.ask(Time::default() + SPAN, Question::Clock(1));
         }
         assert_eq!(questions.waiting.len(), MAX_WAITING);
     }

@@ -117,12 +117,12 @@ fanlight_daemon::serde_str!(Endpoint);
 
 /// A bound endpoint.
 #[derive(Debug)]
-pub(super) enum FeedbackOpener {
+pub(super) enum Listener {
     Ipc(UnixListener, BoundPath),
     Tcp(TcpListener),
 }
 
-impl FeedbackOpener {
+impl Listener {
     /// Binds `endpoint`, within a tokio runtime.
     pub(super) fn bind(endpoint: &Endpoint) -> Result<Self, PublishError> {
         let failed = |source| PublishError::Bind {
@@ -324,8 +324,8 @@ mod tests {
         drop(net::UnixListener::bind(path).unwrap());
         assert!(path.exists(), "a dropped listener leaves its file behind");
 
-        let first = FeedbackOpener::bind(&endpoint).unwrap();
-        let refused = FeedbackOpener::bind(&endpoint).unwrap_err();
+        let first = Listener::bind(&endpoint).unwrap();
+        let refused = Listener::bind(&endpoint).unwrap_err();
         assert!(matches!(refused, PublishError::InUse { .. }), "{refused}");
         drop(first);
         assert!(!path.exists());
@@ -338,13 +338,13 @@ mod tests {
         let endpoint = Endpoint::Ipc(path.clone());
         fs::write(&path, "precious").unwrap();
         assert!(matches!(
-            FeedbackOpener::bind(&endpoint),
+            Listener::bind(&endpoint),
             Err(PublishError::NotASocket { .. })
         ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 
         fs::remove_file(&path).unwrap();
-        let ours = FeedbackOpener::bind(&endpoint).unwrap();
+        let ours = Listener::bind(&endpoint).unwrap();
         fs::remove_file(&path).unwrap();
         let theirs = net::UnixListener::bind(&path).unwrap();
         drop(ours);

@@ -25,17 +25,45 @@ pub(super) enum Dropped {
         "more than {WORDS_PER_SECOND} feedback, or {WORD_BYTES_PER_SECOND} bytes of them, in a second"
     )]
     TooMany,
+    /// From a peer in the clear, where relays need a key.
+    #[error("it came in the clear: give the relay the same feed_key")]
+    Unsealed,
     #[error(transparent)]
     Wrong(#[from] FeedbackError),
+}
+
+/// Limits what one peer may say in a second, right or wrong: wrong messages cost the most.
+#[derive(Debug, Default)]
+pub(super) struct UpstreamLimiter {
+    since: Time,
+    messages: u32,
+    bytes: usize,
+}
+
+impl UpstreamLimiter {
+    /// Whether a message of `length` bytes is taken.
+    pub(super) fn take(&mut self, now: Time, length: usize) -> Result<(), Dropped> {
+        if now.saturating_since(self.since) >= SPAN {
+            *self = Self {
+                since: now,
+                messages: 0,
+                bytes: 0,
+            };
+        }
+        if self.messages >= WORDS_PER_SECOND || self.bytes + length > WORD_BYTES_PER_SECOND {
+            return Err(Dropped::TooMany);
+        }
+        self.messages += 1;
+        self.bytes += length;
+        Ok(())
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Words {
     listener: FeedbackOpener,
-    since: Time,
-    feedback: u32,
-    bytes: usize,
+    limiter: UpstreamLimiter,
 }
 
 impl Words {
@@ -43,22 +71,13 @@ impl Words {
     pub(super) fn new(sealer: Option<&Sealer>, challenge: [u8; CHALLENGE_BYTES]) -> Self {
         Self {
             listener: FeedbackOpener::new(sealer, challenge),
-            since: Time::default(),
-            feedback: 0,
-            bytes: 0,
+            limiter: UpstreamLimiter::default(),
         }
     }
 
     /// The feedback that a subscription to `topic` says. Wrong ones count as well: they cost the most.
     pub(super) fn take(&mut self, now: Time, topic: &[u8]) -> Result<FeedbackReport, Dropped> {
-        if now.saturating_since(self.since) >= SPAN {
-            (self.since, self.feedback, self.bytes) = (now, 0, 0);
-        }
-        if self.feedback >= WORDS_PER_SECOND || self.bytes + topic.len() > WORD_BYTES_PER_SECOND {
-            return Err(Dropped::TooMany);
-        }
-        self.feedback += 1;
-        self.bytes += topic.len();
+        self.limiter.take(now, topic.len())?;
         Ok(self.listener.hear(topic)?)
     }
 }

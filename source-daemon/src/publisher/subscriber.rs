@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,25 +11,17 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
-use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{CHALLENGE_BYTES, is_feedback, is_question};
-use fanlight_proto::limits::MAX_STREAMS;
+use fanlight_proto::envelope::{CHALLENGE_BYTES, is_feedback};
+use fanlight_proto::feed::{FromRelay, parse_to_source};
+use fanlight_proto::zmtp::{
+    AcceptedSecurity, Decoder, Encoded, Encoder, Established, Event, Handshake, ProtocolError,
+};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::answers::Questions;
-use super::feedback::Words;
-use super::zmtp::{self, Event, Parser, ProtocolError};
+use super::feedback::{Dropped, UpstreamLimiter, Words};
+use super::outbox::{MAX_SUBSCRIPTIONS, Next, Outbox, Writer};
 use super::{Hub, Registration};
-
-/// Messages that wait for one subscriber under one topic: one that is being overtaken and the newest.
-pub(super) const QUEUE_PER_TOPIC: usize = 2;
-
-/// Subscriptions of one peer: a relay that is told which streams to take subscribes to each of them, and to its canary.
-pub(super) const MAX_SUBSCRIPTIONS: usize = 2 * MAX_STREAMS;
-
-/// PONGs that wait for one peer; a PING beyond them gets none.
-const MAX_PONGS: usize = 4;
 
 /// A peer has so long for greeting and READY together, or its place goes to another.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
@@ -76,12 +67,17 @@ impl Departure {
 pub(super) struct Message {
     pub(super) topic: Bytes,
     pub(super) body: Bytes,
+    /// For peers without a sealed connection.
+    pub(super) enveloped: Bytes,
 }
 
 /// What publisher and connection share of one subscriber.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     socket: StreamSocket,
+    /// Used by whoever writes, so that frames are sealed in the order in which they are written.
+    encoder: Mutex<Encoder>,
+    sealed: bool,
     outbox: Mutex<Outbox>,
     wake: Notify,
 }
@@ -96,9 +92,11 @@ pub(super) struct Offered {
 }
 
 impl Subscriber {
-    pub(super) fn new(socket: StreamSocket) -> Self {
+    pub(super) fn new(socket: StreamSocket, encoder: Encoder, sealed: bool) -> Self {
         Self {
             socket,
+            encoder: Mutex::new(encoder),
+            sealed,
             outbox: Mutex::default(),
             wake: Notify::new(),
         }
@@ -115,7 +113,7 @@ impl Subscriber {
             outbox.writer = Writer::Publisher;
             drop(outbox);
             return Offered {
-                sent: self.send(message.clone()),
+                sent: self.send(message),
                 dropped: false,
             };
         }
@@ -126,19 +124,21 @@ impl Subscriber {
     }
 
     /// Writes what there is room for, and leaves the rest to the connection's task, as well as to see what is wrong.
-    fn send(&self, Message { topic, body }: Message) -> usize {
+    fn send(&self, message: &Message) -> usize {
+        let Encoded { prefix, body } = self.encode(message);
         let length = body.len();
-        let mut bytes = zmtp::message_prefix(&topic, length).chain(body);
+        let mut bytes = prefix.chain(body);
         let mut parts = [IoSlice::new(&[]); 2];
         let count = bytes.chunks_vectored(&mut parts);
         let written = self.socket.try_write(&parts[..count]).unwrap_or(0);
         bytes.advance(written);
         let (prefix, body) = bytes.into_inner();
         let sent = length - body.len();
+
         let mut outbox = self.outbox();
         outbox.writer = Writer::Nobody;
         if !(prefix.is_empty() && body.is_empty()) {
-            outbox.begun = Some((prefix, body));
+            outbox.begun = Some(Encoded { prefix, body });
         }
         let done = outbox.is_idle();
         drop(outbox);
@@ -148,6 +148,19 @@ impl Subscriber {
         sent
     }
 
+    fn encode(&self, message: &Message) -> Encoded {
+        let body = if self.sealed {
+            &message.body
+        } else {
+            &message.enveloped
+        };
+        self.encoder().message(&message.topic, body.clone())
+    }
+
+    fn encoder(&self) -> MutexGuard<'_, Encoder> {
+        self.encoder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it has any subscription.
     pub(super) fn is_subscribed(&self) -> bool {
         !self.outbox().subscriptions.is_empty()
@@ -155,125 +168,6 @@ impl Subscriber {
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What is next to be sent.
-#[derive(Debug)]
-enum Next {
-    /// These bytes.
-    Bytes(Bytes, Bytes),
-    /// The answer to this question. It is made when it is sent, and not while the publisher may wait.
-    Answer(Vec<u8>),
-}
-
-/// Who writes to the connection. Another one waits until that is over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Writer {
-    #[default]
-    Nobody,
-    Publisher,
-    /// The connection's own task.
-    Task,
-}
-
-/// What waits to be sent.
-#[derive(Debug, Default)]
-struct Outbox {
-    writer: Writer,
-    /// The rest of a message for which there was no room.
-    begun: Option<(Bytes, Bytes)>,
-    subscriptions: Vec<Vec<u8>>,
-    messages: VecDeque<Message>,
-    pongs: VecDeque<Bytes>,
-    questions: Questions,
-}
-
-impl Outbox {
-    fn wants(&self, topic: &[u8]) -> bool {
-        self.subscriptions
-            .iter()
-            .any(|prefix| topic.starts_with(prefix))
-    }
-
-    /// Newest wins: tells whether the oldest under this topic had to go.
-    fn queue(&mut self, message: Message) -> bool {
-        let mut same = self
-            .messages
-            .iter()
-            .enumerate()
-            .filter(|(_, queued)| queued.topic == message.topic);
-        let oldest = same.next().map(|(index, _)| index);
-        let full = oldest.is_some() && 1 + same.count() >= QUEUE_PER_TOPIC;
-        if let (Some(index), true) = (oldest, full) {
-            self.messages.remove(index);
-        }
-        self.messages.push_back(message);
-        full
-    }
-
-    /// Takes what the peer says, feedback excepted; tells whether its subscriptions have changed.
-    fn on_event(&mut self, now: Time, event: Event) -> Result<bool, Departure> {
-        match event {
-            // Not kept, so that a relay which asks each second fills no list.
-            Event::Subscribe(topic) if is_question(&topic) => self.questions.ask(now, topic),
-            Event::Subscribe(_) if self.subscriptions.len() >= MAX_SUBSCRIPTIONS => {
-                return Err(Departure::Subscriptions);
-            }
-            Event::Subscribe(prefix) => {
-                self.subscriptions.push(prefix);
-                return Ok(true);
-            }
-            Event::Cancel(prefix) => {
-                if let Some(index) = self.subscriptions.iter().position(|held| *held == prefix) {
-                    self.subscriptions.swap_remove(index);
-                    return Ok(true);
-                }
-            }
-            Event::Ping(context) if self.pongs.len() < MAX_PONGS => {
-                self.pongs.push_back(zmtp::pong(&context));
-            }
-            Event::Greeted | Event::Ready | Event::Ping(_) => {}
-        }
-        Ok(false)
-    }
-
-    /// Whether nobody writes, nor has to.
-    fn is_idle(&self) -> bool {
-        let none = self.begun.is_none()
-            && self.messages.is_empty()
-            && self.pongs.is_empty()
-            && self.questions.is_empty();
-        none && self.writer == Writer::Nobody
-    }
-
-    /// What the task is to send next, if anything: it writes until it is told of nothing more.
-    fn next(&mut self) -> Option<Next> {
-        if self.writer == Writer::Publisher {
-            return None;
-        }
-        let next = self.take();
-        self.writer = if next.is_some() {
-            Writer::Task
-        } else {
-            Writer::Nobody
-        };
-        next
-    }
-
-    /// What was begun, and then PONGs and answers: they are small and prove that we live.
-    fn take(&mut self) -> Option<Next> {
-        if let Some((prefix, body)) = self.begun.take() {
-            return Some(Next::Bytes(prefix, body));
-        }
-        if let Some(pong) = self.pongs.pop_front() {
-            return Some(Next::Bytes(pong, Bytes::new()));
-        }
-        if let Some(question) = self.questions.next() {
-            return Some(Next::Answer(question));
-        }
-        let Message { topic, body } = self.messages.pop_front()?;
-        Some(Next::Bytes(zmtp::message_prefix(&topic, body.len()), body))
     }
 }
 
@@ -296,10 +190,43 @@ impl Peer<'_> {
     }
 
     fn tell_subscriptions(&self) {
-        let topics = self.outbox().subscriptions.clone();
+        let topics: Vec<_> = self
+            .outbox()
+            .subscriptions
+            .iter()
+            .map(|topic| topic.to_vec())
+            .collect();
         self.hub
             .ear()
             .on_subscriptions(clock::now(), self.registration.number, &topics);
+    }
+
+    /// A relay says something.
+    fn take_upstream(&self, limiter: &mut UpstreamLimiter, message: &[u8]) {
+        let now = clock::now();
+        let allowed = limiter.take(now, message.len());
+        let parsed = allowed.and_then(|()| Ok(parse_to_source(message)?));
+        match parsed {
+            Ok(FromRelay::ClockProbe(nonce)) => {
+                self.outbox().on_probe(now, nonce);
+                self.registration.subscriber.wake.notify_one();
+            }
+            // Who reads in the clear what relays need a key for has none to speak with.
+            Ok(FromRelay::Feedback(_)) if self.hub.requires_key && !self.sealed() => {
+                self.hub.drop_word(self.name, &Dropped::Unsealed);
+            }
+            Ok(FromRelay::Feedback(report)) => {
+                self.hub.counters.feedback.fetch_add(1, Relaxed);
+                self.hub
+                    .ear()
+                    .on_feedback(now, self.registration.number, report);
+            }
+            Err(dropped) => self.hub.drop_word(self.name, &dropped),
+        }
+    }
+
+    fn sealed(&self) -> bool {
+        self.registration.subscriber.sealed
     }
 
     fn take_word(&self, feedback: &mut Words, topic: &[u8]) {
@@ -317,46 +244,67 @@ impl Peer<'_> {
 }
 
 /// Serves the connection of the peer called `name` until it ends.
-pub(super) async fn serve(socket: StreamSocket, name: &str, hub: &Arc<Hub>) -> Departure {
-    let mut parser = Parser::default();
-    match timeout(HANDSHAKE_LIMIT, shake_hands(&socket, &mut parser)).await {
-        Ok(Ok(())) => {}
+pub(super) async fn serve(
+    socket: StreamSocket,
+    name: &str,
+    security: Arc<AcceptedSecurity>,
+    hub: &Arc<Hub>,
+) -> Departure {
+    let established = match timeout(HANDSHAKE_LIMIT, shake_hands(&socket, security)).await {
+        Ok(Ok(established)) => established,
         Ok(Err(departure)) => return departure,
         Err(_) => return Departure::Handshake,
+    };
+    let Established {
+        mut decoder,
+        encoder,
+        name: relay,
+        sealed,
+    } = established;
+    if let Some(relay) = relay {
+        tracing::info!(peer = name, relay, "relay connected");
     }
+
+    let subscriber = Subscriber::new(socket, encoder, sealed);
     let peer = Peer {
         name,
         hub,
-        registration: Registration::new(hub, socket),
+        registration: Registration::new(hub, subscriber),
         challenge: clock::random_bytes(),
     };
     tokio::select! {
-        departure = listen(&mut parser, &peer) => departure,
+        departure = listen(&mut decoder, &peer) => departure,
         departure = send(&peer) => departure,
     }
 }
 
-async fn shake_hands(socket: &StreamSocket, parser: &mut Parser) -> Result<(), Departure> {
-    socket.write_all(&zmtp::greeting()).await?;
+async fn shake_hands(
+    socket: &StreamSocket,
+    security: Arc<AcceptedSecurity>,
+) -> Result<Established, Departure> {
+    let mut handshake = Handshake::publisher(security, clock::random_bytes());
     loop {
-        match parser.next()? {
-            Some(Event::Greeted) => socket.write_all(&zmtp::ready()).await?,
-            Some(_) => return Ok(()),
-            None => drop(read_chunk(socket, parser).await?),
+        let advanced = handshake.advance();
+        socket.write_all(&handshake.output()).await?;
+        if let Some(established) = advanced? {
+            return Ok(established);
         }
+        read_chunk(socket, handshake.buffer()).await?;
     }
 }
 
-async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
+async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> Departure {
     let mut feedback = Words::new(peer.hub.answerer.sealer(), peer.challenge);
+    let mut limiter = UpstreamLimiter::default();
     // That it has come is news.
     let (mut changed, mut next) = (true, Instant::now());
     loop {
-        match parser.next() {
+        match decoder.next() {
             Ok(Some(Event::Subscribe(topic))) if is_feedback(&topic) => {
                 peer.take_word(&mut feedback, &topic);
             }
             Ok(Some(Event::Cancel(topic))) if is_feedback(&topic) => {}
+            Ok(Some(Event::Upstream(message))) => peer.take_upstream(&mut limiter, &message),
             Ok(Some(event)) => {
                 match peer.outbox().on_event(clock::now(), event) {
                     Ok(news) => changed |= news,
@@ -369,7 +317,7 @@ async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
                 if std::mem::take(&mut changed) {
                     peer.tell_subscriptions();
                 }
-                let read = match read_chunk(peer.socket(), parser).await {
+                let read = match read_chunk(peer.socket(), decoder.buffer()).await {
                     Ok(length) => length,
                     Err(departure) => return departure,
                 };
@@ -389,35 +337,39 @@ async fn listen(parser: &mut Parser, peer: &Peer<'_>) -> Departure {
     }
 }
 
-async fn read_chunk(socket: &StreamSocket, parser: &mut Parser) -> Result<usize, Departure> {
-    let mut chunk = [0; READ_CHUNK];
-    let length = socket.read(&mut chunk).await?;
-    if length == 0 {
-        return Err(Departure::Closed);
+async fn read_chunk(socket: &StreamSocket, buffer: &mut Vec<u8>) -> Result<usize, Departure> {
+    match socket.read_onto(buffer, READ_CHUNK).await? {
+        0 => Err(Departure::Closed),
+        length => Ok(length),
     }
-    parser.push(&chunk[..length]);
-    Ok(length)
 }
 
 async fn send(peer: &Peer<'_>) -> Departure {
+    let subscriber = &*peer.registration.subscriber;
     loop {
-        let next = peer.outbox().next();
-        let (prefix, body) = match next {
-            Some(Next::Bytes(prefix, body)) => (prefix, body),
+        let next = subscriber.outbox().next();
+        let Encoded { prefix, body } = match next {
+            Some(Next::Rest(rest)) => rest,
+            Some(Next::Pong(context)) => Encoded {
+                prefix: subscriber.encoder().pong(&context),
+                body: Bytes::new(),
+            },
             Some(Next::Answer(question)) => {
                 let answer =
                     peer.hub
                         .answerer
                         .answer(&question, peer.registration.number, &peer.challenge);
-                (zmtp::message_prefix(&question, answer.len()), answer)
+                subscriber.encoder().message(question.topic(), answer)
             }
+            Some(Next::Message(message)) => subscriber.encode(&message),
             None => {
-                peer.registration.subscriber.wake.notified().await;
+                subscriber.wake.notified().await;
                 continue;
             }
         };
+
         let length = body.len();
-        if let Err(departure) = write_all(peer.socket(), prefix.chain(body)).await {
+        if let Err(departure) = write_all(&subscriber.socket, prefix.chain(body)).await {
             return departure;
         }
         peer.hub

@@ -4,6 +4,8 @@ mod feedback;
 
 use std::time::Duration;
 
+use fanlight_proto::envelope::FeedKey;
+use fanlight_proto::zmtp::{Decoder, Established, Event, Handshake, Security};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{interval, sleep, timeout};
@@ -16,11 +18,20 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TOPIC: Bytes = Bytes::from_static(b"cam/");
 const READY_SUB: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
 const SUBSCRIBE_ALL: &[u8] = b"\0\x01\x01";
+/// What the publisher sends in its handshake: a greeting, and READY of an XPUB.
+const HANDSHAKE_BYTES: usize = 64 + 28;
+const PONG: &[u8] = b"\x04\x08\x04PONGabc";
+
+fn greeting() -> Vec<u8> {
+    let mut bytes = b"\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL".to_vec();
+    bytes.resize(64, 0);
+    bytes
+}
 
 fn publisher() -> Publisher {
     Publisher::bind(
         &["tcp://127.0.0.1:0".parse().unwrap()],
-        None,
+        AcceptedSecurity::null(),
         Arc::new(Deaf),
     )
     .unwrap()
@@ -89,7 +100,7 @@ async fn peer(publisher: &Publisher, bytes: &[u8]) -> TcpStream {
 }
 
 fn handshake() -> Vec<u8> {
-    [&zmtp::greeting(), READY_SUB].concat()
+    [&greeting()[..], READY_SUB].concat()
 }
 
 /// Reads until the publisher closes.
@@ -108,7 +119,7 @@ async fn the_relays_library_reads_every_message_over_ipc_and_tcp() {
         Endpoint::Ipc(path.clone()),
         "tcp://127.0.0.1:0".parse().unwrap(),
     ];
-    let publisher = Publisher::bind(&endpoints, None, Arc::new(Deaf)).unwrap();
+    let publisher = Publisher::bind(&endpoints, AcceptedSecurity::null(), Arc::new(Deaf)).unwrap();
     let mut sockets = Vec::new();
     for endpoint in publisher.endpoints() {
         sockets.push(subscribe(endpoint).await);
@@ -153,7 +164,7 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
     // What is still shared with the publisher is what it holds for the lazy one: two waiting, one on its way.
     let held = || bodies.iter().filter(|body| !body.is_unique()).count();
     until("the keen one holds nothing", || {
-        held() <= subscriber::QUEUE_PER_TOPIC + 1
+        held() <= outbox::QUEUE_PER_TOPIC + 1
     })
     .await;
     assert!(publisher.stats().dropped >= 150, "{:?}", publisher.stats());
@@ -189,7 +200,7 @@ async fn a_slow_subscriber_gets_the_newest_and_keeps_its_connection() {
 async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
     let many: Vec<u8> = (0..1000).flat_map(|_| b"\0\x03\x01ab".to_vec()).collect();
     let endless_more = b"\x01\0".repeat(5000);
-    let mut curve = zmtp::greeting().to_vec();
+    let mut curve = greeting();
     curve[12..17].copy_from_slice(b"CURVE");
     let long = |length: u64| [&[2][..], &length.to_be_bytes()].concat();
     let after = |bytes: &[u8]| [&handshake(), bytes].concat();
@@ -202,7 +213,7 @@ async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
         ("http", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
         (
             "a length of 2^36 before the handshake",
-            [&zmtp::greeting(), &long(1 << 36)[..]].concat(),
+            [&greeting()[..], &long(1 << 36)[..]].concat(),
         ),
         (
             "a length of 2^40 after the handshake",
@@ -220,13 +231,13 @@ async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
         ("a message that never ends", after(&endless_more)),
         (
             "a malformed READY",
-            [&zmtp::greeting(), &b"\x04\x05\x09REA!"[..]].concat(),
+            [&greeting()[..], &b"\x04\x05\x09REA!"[..]].concat(),
         ),
         ("CURVE", [&curve, READY_SUB].concat()),
         (
             "another socket type",
             [
-                &zmtp::greeting(),
+                &greeting()[..],
                 &b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ"[..],
             ]
             .concat(),
@@ -276,7 +287,7 @@ async fn idle_connections_lose_their_places_to_those_who_speak() {
 #[tokio::test]
 async fn a_ping_gets_its_pong_between_frames() {
     let publisher = publisher();
-    let mut theirs = zmtp::greeting().to_vec();
+    let mut theirs = greeting();
     theirs[11] = 1;
     let said = [
         &theirs,
@@ -286,12 +297,12 @@ async fn a_ping_gets_its_pong_between_frames() {
     ]
     .concat();
     let mut peer = peer(&publisher, &said).await;
-    let mut answer = vec![0; 64 + zmtp::ready().len() + zmtp::pong(b"abc").len()];
+    let mut answer = vec![0; HANDSHAKE_BYTES + PONG.len()];
     timeout(DEADLINE, peer.read_exact(&mut answer))
         .await
         .unwrap()
         .unwrap();
-    assert!(answer.ends_with(&zmtp::pong(b"abc")));
+    assert!(answer.ends_with(PONG));
     publisher.publish(TOPIC, Bytes::from_static(b"frame"));
     let mut message = [0; 13];
     timeout(DEADLINE, peer.read_exact(&mut message))
@@ -375,10 +386,7 @@ async fn who_asks_is_told_the_time_on_its_own_connection_and_nobody_else_is() {
     let mut asker = peer(&publisher, &handshake()).await;
     let mut other = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
     for stream in [&mut asker, &mut other] {
-        stream
-            .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
-            .await
-            .unwrap();
+        stream.read_exact(&mut [0; HANDSHAKE_BYTES]).await.unwrap();
     }
     until("the other has subscribed", || {
         publisher.stats().subscribers == 1
@@ -422,30 +430,71 @@ async fn who_asks_is_told_the_time_on_its_own_connection_and_nobody_else_is() {
     );
 }
 
-#[tokio::test]
-async fn with_a_key_the_answer_is_sealed_and_proves_the_salt_of_the_frames() {
-    use fanlight_proto::envelope::{FeedKey, Opener, is_sealed, question};
-    let key = FeedKey::new([7; 32]);
-    let sealer = Sealer::new(&key, [8; 16]);
-    let publisher = Publisher::bind(
-        &["tcp://127.0.0.1:0".parse().unwrap()],
-        Some(sealer),
-        Arc::new(Deaf),
-    )
-    .unwrap();
-    let topic = question([1; 16]);
-    let mut asker = peer(&publisher, &[handshake(), asking(&topic)].concat()).await;
-    asker
-        .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
+/// A relay that speaks our codec, which has shaken hands.
+async fn connect(publisher: &Publisher, security: &Security) -> (TcpStream, Established) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port(publisher)))
         .await
         .unwrap();
-    let (told, body) = read_answer(&mut asker).await;
-    assert!(is_sealed(&body) && told == topic);
-    let mut opener = Opener::new(key);
-    assert_eq!(
-        opener.answer(told.as_bytes(), &body).unwrap().clock_id,
-        clock::clock_id()
-    );
-    let frame = publisher.sealer().unwrap().frame(&TOPIC, vec![0; 100], 32);
-    assert_eq!(opener.frame(&TOPIC, frame).unwrap(), [0; 68][..]);
+    let mut handshake = Handshake::subscriber(security, clock::random_bytes());
+    loop {
+        let advanced = handshake.advance().unwrap();
+        stream.write_all(&handshake.output()).await.unwrap();
+        if let Some(established) = advanced {
+            return (stream, established);
+        }
+        let read = stream.read_buf(handshake.buffer());
+        assert_ne!(timeout(DEADLINE, read).await.unwrap().unwrap(), 0);
+    }
+}
+
+/// The next message that comes on the connection.
+async fn next_message(stream: &mut TcpStream, decoder: &mut Decoder) -> (Bytes, Bytes) {
+    loop {
+        match decoder.next().unwrap() {
+            Some(Event::Message { topic, body }) => return (topic, body),
+            Some(event) => panic!("a publisher says {event:?}"),
+            None => {}
+        }
+        let read = stream.read_buf(decoder.buffer());
+        assert_ne!(timeout(DEADLINE, read).await.unwrap().unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_with_the_key_reads_what_others_cannot() {
+    let key = FeedKey::new([7; 32]);
+    let accepted = AcceptedSecurity {
+        shared_key: Some(key.clone()),
+        ..AcceptedSecurity::default()
+    };
+    let endpoints = ["tcp://127.0.0.1:0".parse().unwrap()];
+    let publisher = Publisher::bind(&endpoints, accepted, Arc::new(Deaf)).unwrap();
+    let (mut stream, mut relay) = connect(&publisher, &Security::SharedKey(key)).await;
+    stream
+        .write_all(&relay.encoder.subscribe(b"cam/"))
+        .await
+        .unwrap();
+    until("it has subscribed", || publisher.stats().subscribers == 1).await;
+    for number in 0..50 {
+        let body = numbered(number, 200_000);
+        publisher.publish(TOPIC, body.clone());
+        assert_eq!(
+            next_message(&mut stream, &mut relay.decoder).await,
+            (TOPIC, body)
+        );
+    }
+
+    let other = Security::SharedKey(FeedKey::new([8; 32]));
+    let mut handshake = Handshake::subscriber(&other, [1; 32]);
+    handshake.advance().unwrap();
+    let mut stranger = peer(&publisher, &handshake.output()).await;
+    let told = loop {
+        stranger.read_buf(handshake.buffer()).await.unwrap();
+        match handshake.advance() {
+            Ok(_) => stranger.write_all(&handshake.output()).await.unwrap(),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(told.contains("another key"), "{told}");
+    until("it is refused", || publisher.stats().refused == 1).await;
 }

@@ -44,7 +44,7 @@ pub(super) fn lock(preparing: &Mutex<Preparer>) -> MutexGuard<'_, Preparer> {
 impl Preparer {
     /// Whether a JPEG is published as it is.
     pub(super) fn passes_jpeg(&self) -> bool {
-        self.pipeline.passes_jpeg() && self.publisher.publisher().sealer().is_none()
+        self.pipeline.passes_jpeg()
     }
 
     /// Publishes what is made of the capture, and gives its buffer back.

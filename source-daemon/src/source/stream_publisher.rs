@@ -184,11 +184,8 @@ impl StreamPublisher {
 
     fn send(&self, now: Time, buffer: FrameBuffer, header: FrameHeader) {
         let in_order = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
-        let body = match self.publisher.sealer() {
-            Some(sealer) => buffer.seal(header, &self.topic, sealer),
-            None => buffer.finish(header),
-        };
-        self.publisher.publish(self.topic.clone(), body);
+        self.publisher
+            .publish(self.topic.clone(), buffer.finish(header));
         drop(in_order);
         self.last_published.fetch_max(now.as_nanos(), Relaxed);
     }

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex};
 use fanlight_daemon::Shutdown;
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES};
 use fanlight_proto::message::{CheckedFrame, FrameBuffer, State, parse_frame, truth};
+use fanlight_proto::zmtp::AcceptedSecurity;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 use zeromq::{Socket as _, SocketRecv as _, SubSocket};
@@ -174,7 +175,7 @@ fn base(folder: &TempDir) -> PublisherParts {
     let ear = Arc::clone(&verifier);
     let publisher = Publisher::bind(
         &[Endpoint::Ipc(folder.path().join("source.ipc"))],
-        None,
+        AcceptedSecurity::null(),
         ear,
     )
     .unwrap();

@@ -1,24 +1,27 @@
 use fanlight_daemon::testing::stream_sockets;
+use fanlight_proto::clock::Time;
 
+use super::super::outbox::MAX_PONGS;
 use super::*;
 
 fn message(topic: &'static str, body: &'static str) -> Message {
     Message {
         topic: topic.into(),
         body: body.into(),
+        enveloped: body.into(),
     }
 }
 
 /// One with these subscriptions, and its end of the connection.
 fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
     let (ours, theirs) = stream_sockets();
-    let subscriber = Subscriber::new(ours);
+    let subscriber = Subscriber::new(ours, encoder(), false);
     for prefix in prefixes {
         subscriber
             .outbox()
             .on_event(
                 Time::default(),
-                Event::Subscribe(prefix.as_bytes().to_vec()),
+                Event::Subscribe(Bytes::copy_from_slice(prefix.as_bytes())),
             )
             .unwrap();
     }
@@ -27,7 +30,9 @@ fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
 
 fn drain(subscriber: &Subscriber) -> Vec<Bytes> {
     let next = || match subscriber.outbox().next()? {
-        Next::Bytes(_, body) => Some(body),
+        Next::Rest(rest) => Some(rest.body),
+        Next::Pong(context) => Some(context),
+        Next::Message(message) => Some(message.body),
         Next::Answer(question) => panic!("nobody asked {question:?}"),
     };
     std::iter::from_fn(next).collect()
@@ -68,12 +73,12 @@ async fn only_what_is_subscribed_to_is_queued() {
     assert_eq!(drain(&subscriber), ["yes"]);
     subscriber
         .outbox()
-        .on_event(Time::default(), Event::Cancel(b"cam1/".to_vec()))
+        .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
         .unwrap();
     assert!(subscriber.is_subscribed(), "it had subscribed twice");
     subscriber
         .outbox()
-        .on_event(Time::default(), Event::Cancel(b"cam1/".to_vec()))
+        .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
         .unwrap();
     assert!(!subscriber.is_subscribed());
 }
@@ -85,12 +90,10 @@ async fn pongs_are_few_and_come_before_frames() {
     for _ in 0..100 {
         subscriber
             .outbox()
-            .on_event(Time::default(), Event::Ping(b"x".to_vec()))
+            .on_event(Time::default(), Event::Ping(Bytes::from_static(b"x")))
             .unwrap();
     }
-    assert!(
-        matches!(subscriber.outbox().next(), Some(Next::Bytes(pong, _)) if pong == zmtp::pong(b"x"))
-    );
+    assert!(matches!(subscriber.outbox().next(), Some(Next::Pong(context)) if context == "x"));
     assert_eq!(drain(&subscriber).len(), MAX_PONGS - 1 + 1);
 }
 
@@ -114,7 +117,9 @@ async fn what_nothing_is_before_is_written_at_once_and_the_task_finds_nothing() 
 async fn while_one_writes_the_other_does_not() {
     let (subscriber, _theirs) = subscriber(&[""]);
     subscriber.offer(&message("a/", "a1"), false);
-    assert!(matches!(subscriber.outbox().next(), Some(Next::Bytes(_, body)) if body == "a1"));
+    assert!(
+        matches!(subscriber.outbox().next(), Some(Next::Message(message)) if message.body == "a1")
+    );
     assert_eq!(
         subscriber.offer(&message("a/", "a2"), true),
         QUEUED,
@@ -139,6 +144,7 @@ async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_firs
     let large = Message {
         topic: "a/".into(),
         body: picture.clone().into(),
+        enveloped: picture.clone().into(),
     };
     let Offered {
         sent,
@@ -150,7 +156,7 @@ async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_firs
     assert!(sent > 0 && sent < picture.len());
     assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED);
     let rest = subscriber.outbox().next();
-    let Some(Next::Bytes(prefix, rest)) = rest else {
+    let Some(Next::Rest(Encoded { prefix, body: rest })) = rest else {
         panic!("a part is to be sent")
     };
     assert_eq!(
@@ -171,4 +177,20 @@ async fn a_connection_that_is_gone_is_for_the_task_to_find() {
     drop(theirs);
     assert_eq!(subscriber.offer(&message("a/", "a1"), true), QUEUED);
     assert_eq!(drain(&subscriber), ["a1"]);
+}
+
+/// Of a connection in the clear.
+fn encoder() -> Encoder {
+    let theirs = b"\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL";
+    let mut handshake = Handshake::publisher(Arc::new(AcceptedSecurity::null()), [0; 32]);
+    handshake.buffer().extend_from_slice(theirs);
+    handshake.buffer().resize(64, 0);
+    handshake
+        .buffer()
+        .extend_from_slice(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB");
+    handshake
+        .advance()
+        .unwrap()
+        .expect("the handshake is whole")
+        .encoder
 }

@@ -5,6 +5,7 @@ use fanlight_proto::envelope::{
     FeedKey, FeedbackError, FeedbackSealer, MAX_FEEDBACK_TOPIC, MAX_STATUS_BYTES, MAX_VERDICTS,
     Opener, parse_answer, question, status_question,
 };
+use fanlight_proto::feed::{self, encode_clock_probe, encode_feedback};
 use fanlight_proto::message::{Answer, Demand, FeedbackReport, Verdict, ViewerVerdict};
 
 use super::super::feedback::{Dropped, WORDS_PER_SECOND, Words};
@@ -51,10 +52,14 @@ fn feed() -> FeedKey {
 
 fn listening(sealed: bool) -> (Publisher, Arc<Notebook>) {
     let ear = Arc::new(Notebook::default());
-    let sealer = sealed.then(|| Sealer::new(&feed(), [8; 16]));
+    let security = AcceptedSecurity {
+        null: !sealed,
+        shared_key: sealed.then(feed),
+        keys: None,
+    };
     let endpoints = ["tcp://127.0.0.1:0".parse().unwrap()];
     (
-        Publisher::bind(&endpoints, sealer, Arc::clone(&ear) as Arc<dyn Ear>).unwrap(),
+        Publisher::bind(&endpoints, security, Arc::clone(&ear) as Arc<dyn Ear>).unwrap(),
         ear,
     )
 }
@@ -86,10 +91,7 @@ fn frame(subscribe: bool, topic: &str) -> Vec<u8> {
 async fn relay(publisher: &Publisher, key: Option<FeedKey>) -> (TcpStream, FeedbackSealer) {
     let topic = question([1; 16]);
     let mut stream = peer(publisher, &[handshake(), asking(&topic)].concat()).await;
-    stream
-        .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
-        .await
-        .unwrap();
+    stream.read_exact(&mut [0; HANDSHAKE_BYTES]).await.unwrap();
     let (told, body) = read_answer(&mut stream).await;
     let answer = match key.clone() {
         Some(key) => Opener::new(key).answer(told.as_bytes(), &body).unwrap(),
@@ -339,10 +341,7 @@ async fn verdicts_come_with_the_time_and_how_things_stand_to_who_asks_for_it() {
         *ear.verdicts.lock().unwrap() = vec![verdict; MAX_VERDICTS + 1];
         *ear.status.lock().unwrap() = vec![b' '; MAX_STATUS_BYTES];
         let mut stream = peer(&publisher, &handshake()).await;
-        stream
-            .read_exact(&mut vec![0; 64 + zmtp::ready().len()])
-            .await
-            .unwrap();
+        stream.read_exact(&mut [0; HANDSHAKE_BYTES]).await.unwrap();
         for (topic, bytes) in [
             (question([1; 16]), 0),
             (status_question([2; 16]), MAX_STATUS_BYTES),
@@ -369,4 +368,65 @@ async fn verdicts_come_with_the_time_and_how_things_stand_to_who_asks_for_it() {
         let (_, body) = read_answer(&mut stream).await;
         assert!(body.len() < MAX_STATUS_BYTES);
     }
+}
+
+/// A relay of the new way, which has subscribed.
+async fn new_relay(publisher: &Publisher, security: &Security) -> (TcpStream, Established) {
+    let (mut stream, mut relay) = connect(publisher, security).await;
+    stream
+        .write_all(&relay.encoder.subscribe(b"cam/"))
+        .await
+        .unwrap();
+    (stream, relay)
+}
+
+#[tokio::test]
+async fn upstream_messages_bring_feedback_and_probes_and_are_no_subscriptions() {
+    for (sealed, security) in [(false, Security::Null), (true, Security::SharedKey(feed()))] {
+        let (publisher, ear) = listening(sealed);
+        let (mut stream, mut relay) = new_relay(&publisher, &security).await;
+        for viewers in 0..20 {
+            let said = relay.encoder.upstream(&encode_feedback(feedback(viewers)));
+            stream.write_all(&said).await.unwrap();
+        }
+        until("all feedback is heard", || publisher.stats().feedback == 20).await;
+        let heard = ear.feedback.lock().unwrap().clone();
+        assert!(
+            heard
+                .iter()
+                .map(|(_, report)| report.demand[0].viewers)
+                .eq(0..20)
+        );
+
+        let said = relay.encoder.upstream(&encode_clock_probe(99));
+        stream.write_all(&said).await.unwrap();
+        let (topic, body) = next_message(&mut stream, &mut relay.decoder).await;
+        let answer = feed::parse_answer(&topic, &body).unwrap();
+        assert_eq!(topic, feed::ANSWER_TOPIC);
+        assert_eq!((answer.nonce, answer.clock_id), (99, clock::clock_id()));
+        assert_eq!(
+            ear.subscriptions.lock().unwrap().last().unwrap().1,
+            [b"cam/"]
+        );
+        let stats = publisher.stats();
+        assert_eq!((stats.refused, stats.words_dropped), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn malformed_feedback_and_feedback_in_the_clear_beside_a_key_are_dropped() {
+    let (publisher, ear) = listening(true);
+    let (mut sealed, mut relay) = new_relay(&publisher, &Security::SharedKey(feed())).await;
+    sealed
+        .write_all(&relay.encoder.upstream(b"\xff\xff"))
+        .await
+        .unwrap();
+    until("it is dropped", || publisher.stats().words_dropped == 1).await;
+
+    let (mut plain, mut stranger) = new_relay(&publisher, &Security::Null).await;
+    let said = stranger.encoder.upstream(&encode_feedback(feedback(5)));
+    plain.write_all(&said).await.unwrap();
+    until("it is dropped", || publisher.stats().words_dropped == 2).await;
+    assert!(ear.feedback.lock().unwrap().is_empty());
+    assert_eq!(publisher.stats().refused, 0);
 }
