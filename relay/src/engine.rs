@@ -1,60 +1,70 @@
-//! The relay without its sockets: frames of the sources and datagrams of the viewers come in, what is to be sent comes
-//! out. Reads no clock and no randomness.
+//! The relay without its sockets: frames of the sources and datagrams of the viewers come in, what is
+//! to be sent comes out. Called by the event loop only. Reads no clock and no randomness.
+//!
+//! The modules form layers; each uses only those before it in this list: `output`, `congestion`,
+//! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `sessions`;
+//! `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
+//! `status`.
 
 mod admission;
+mod arrival;
+mod auth;
 mod congestion;
+mod counts;
+mod delivery;
 mod delivery_ledger;
-mod detections;
 mod feedback;
 mod handshake_limiter;
 mod isolation;
 mod key_rotation;
+mod log_limits;
+mod messages;
 mod multicast;
+mod output;
 mod packetize;
 mod parity_control;
-mod session;
+mod pulse;
+mod sessions;
 mod source_clocks;
 mod status;
 mod streams;
-mod viewers;
+mod target_lists;
+mod upkeep;
+mod viewer_feedback;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
 use fanlight_proto::handshake::RelayAccess;
-use fanlight_proto::limits::{MAX_VIEWERS, SESSION_IDLE, SOURCE_STALE};
-use fanlight_proto::message::{
-    CheckedFrame, FeedbackReport, Goodbye, SourceClock, StreamName, ViewerReport,
-};
+use fanlight_proto::limits::{MAX_VIEWERS, SOURCE_STALE};
+use fanlight_proto::message::{Goodbye, SourceClock, StreamName, ViewerReport};
 use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::TokenKey;
 
-pub use detections::KEPT_DETECTIONS_PER_SECOND;
+pub use arrival::Arrival;
+pub use counts::Counts;
+pub use delivery::REPAIR_SHARDS_PER_SECOND;
 use feedback::FeedbackScheduler;
 use handshake_limiter::HandshakeLimiter;
 pub(crate) use handshake_limiter::network;
 pub use handshake_limiter::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
 pub use isolation::MAX_DEDICATED_SOCKETS;
+use log_limits::LogLimits;
 pub use multicast::Multicast;
-pub use packetize::{
-    FrameTransmit, PacketizedFrame, RETRANSMIT_FRAMES, Retransmit, Route, SPREAD_BATCH, Target,
-};
+pub use output::{FrameTransmit, Output, Retransmit, Route, SPREAD_BATCH, Target};
+pub use packetize::{PacketizedFrame, RETRANSMIT_FRAMES};
+use sessions::{Session, Sessions};
 use source_clocks::SourceClocks;
 pub use status::{EngineStatus, StreamEntry, ViewerEntry};
-use streams::{Rejected, Stream, Streams};
-pub use viewers::REPAIR_SHARDS_PER_SECOND;
-use viewers::{TokenBucket, Viewer, Viewers};
+use streams::{Rejected, Streams};
+pub use viewer_feedback::KEPT_DETECTIONS_PER_SECOND;
 
-/// How often idle sessions are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-
-/// RESETs sent in a second, to whomever: a restarted relay calls a thousand viewers back within one second, and a flood
-/// of forged datagrams gets no more than 24 kB/s of answers.
+/// RESETs sent in a second, to whomever: a restarted relay calls a thousand viewers back within one
+/// second, and a flood of forged datagrams gets no more than 24 kB/s of answers.
 pub const RESETS_PER_SECOND: u32 = 2000;
 
 /// Viewers that get a stream's newest frame besides its turn, because they come or begin anew, in a second: a relay that
@@ -88,109 +98,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// What an upstream took in: a frame, or with an empty picture a heartbeat.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// Which upstream.
-    pub origin: usize,
-    /// What was in it.
-    pub frame: CheckedFrame,
-    /// The encoded `Frame` as it came.
-    pub body: Bytes,
-    /// When it came.
-    pub received: Time,
-    /// Frames of the same epoch that came before it, after the one taken last, and gave way to it.
-    pub superseded: u64,
-    /// As many more that gave way while there was no viewer to whom they were lost.
-    pub unwatched: u64,
-    /// Whether those who watch over HTTP have it already.
-    pub shown: bool,
-}
-
-/// What is to be sent.
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// One datagram.
-    Send {
-        /// To whom.
-        to: Route,
-        /// What.
-        datagram: Vec<u8>,
-    },
-    /// A frame to all viewers of its stream.
-    Transmit(FrameTransmit),
-    /// Some shards of a frame to one viewer.
-    Retransmit(Retransmit),
-    /// From now on, send to this viewer by a dedicated socket.
-    Isolate(Route),
-    /// From now on, send to this viewer by the shared socket.
-    Rejoin(Route),
-    /// Feedback for a source. If it cannot be delivered, pass it to
-    /// [`Engine::on_feedback_undelivered`].
-    Feedback {
-        /// Which upstream.
-        origin: usize,
-        /// What; its sequence is the upstream's to set.
-        feedback: FeedbackReport,
-    },
-}
-
-/// What happened. Counts never fall.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Frames with a picture that came from sources and were not superseded.
-    pub frames: u64,
-    /// Frames that gave way to newer ones before they could be sent.
-    pub superseded: u64,
-    /// Frames given to the fan-out.
-    pub frames_sent: u64,
-    /// Arrivals that were not used: a stream too many, or a name that another source has.
-    pub refused_frames: u64,
-    /// Datagrams that are not ours or break a bound. Nothing is sent for them.
-    pub malformed: u64,
-    /// Challenges sent.
-    pub challenges: u64,
-    /// Sessions opened.
-    pub joins: u64,
-    /// Joins answered by a refusal.
-    pub refusals: u64,
-    /// Sessions ended by silence.
-    pub expired: u64,
-    /// Datagrams of sessions that do not exist.
-    pub unknown_sessions: u64,
-    /// Of those, how many were answered by RESET.
-    pub resets: u64,
-    /// Shards that viewers asked for again.
-    pub repairs_asked: u64,
-    /// Shards sent again.
-    pub repairs_sent: u64,
-    /// Handshakes that came to nothing: a wrong key, none, or one that is not known.
-    pub handshakes_refused: u64,
-    /// Handshakes that were not worked on, because there were too many.
-    pub handshakes_put_off: u64,
-    /// Messages of sealed sessions that were not sealed, or not by the viewer.
-    pub unauthentic: u64,
-    /// Frames left out for one viewer that has gone, for the sake of what its way could take; see [`Engine::skipped`].
-    pub skipped: u64,
-    /// Frames of which one viewer got a part only.
-    pub aborted: u64,
-    /// Viewers that were given a socket of their own because they had fallen behind.
-    pub isolated: u64,
-    /// Sessions ended because their key is known no more.
-    pub revoked: u64,
-    /// Keys that followed another.
-    pub keys_rotated: u64,
-    /// Viewers that were taken out of their group, because it did not serve them well.
-    pub left_groups: u64,
-    /// What viewers have found, as far as it came.
-    pub detections: u64,
-    /// Of that, what the sources will not be told.
-    pub detections_dropped: u64,
-    /// Feedback reports made for sources.
-    pub feedback: u64,
-}
-
-/// See the module.
+/// The engine. Take all of [`Engine::poll_output`] after each input.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -200,11 +108,12 @@ pub struct Engine {
     handshakes: HandshakeLimiter,
     streams: Streams,
     clocks: SourceClocks,
-    viewers: Viewers,
+    sessions: Sessions,
     encoder: Encoder,
     outputs: VecDeque<Output>,
     counts: Counts,
-    sessions: u64,
+    /// Sessions made so far.
+    session_count: u64,
     dedicated_sockets: usize,
     resets: TokenBucket,
     catch_ups: TokenBucket,
@@ -213,20 +122,6 @@ pub struct Engine {
     state_version: u64,
     feedback: FeedbackScheduler,
     log_limits: LogLimits,
-}
-
-/// The log lines that others can cause.
-#[derive(Debug, Default)]
-struct LogLimits {
-    malformed: Limited,
-    refused_frames: Limited,
-    joined: Limited,
-    left: Limited,
-    refused_joins: Limited,
-    unauthentic: Limited,
-    isolated: Limited,
-    left_groups: Limited,
-    detections: Limited,
 }
 
 impl Engine {
@@ -243,14 +138,14 @@ impl Engine {
             handshakes: HandshakeLimiter::new(),
             streams: Streams::new(config.source_stale),
             clocks: SourceClocks::default(),
-            viewers: Viewers::default(),
+            sessions: Sessions::default(),
             encoder: Encoder::new(),
             outputs: VecDeque::new(),
             counts: Counts::default(),
-            sessions: 0,
+            session_count: 0,
             dedicated_sockets: 0,
-            resets: TokenBucket::new(Time::default(), RESETS_PER_SECOND),
-            catch_ups: TokenBucket::new(Time::default(), CATCH_UPS_PER_SECOND),
+            resets: TokenBucket::new(RESETS_PER_SECOND, RESETS_PER_SECOND),
+            catch_ups: TokenBucket::new(CATCH_UPS_PER_SECOND, CATCH_UPS_PER_SECOND),
             next_sweep: Time::default(),
             state_version: 0,
             log_limits: LogLimits::default(),
@@ -266,47 +161,6 @@ impl Engine {
             }
             Ok(message) => self.on_message(now, from, message, false),
             Err(error) => self.on_malformed(now, from, error),
-        }
-    }
-
-    /// Lets in whom `access` names from now on. Sessions of viewers whose key it does not know end, and the keys of
-    /// their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
-    pub fn set_access(&mut self, now: Time, access: RelayAccess) {
-        let mut streams = Vec::new();
-        if let RelayAccess::Keys { viewers, .. } = &access {
-            while let Some(route) = self
-                .viewers
-                .find_unauthorized(|key| viewers.iter().any(|(known, _)| known == key))
-            {
-                let Some(viewer) = self.viewers.at_mut(route.remote) else {
-                    break;
-                };
-                streams.push(viewer.alias);
-                let goodbye = Goodbye {
-                    reason: "its key is known no more".to_owned(),
-                };
-                let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
-                self.outputs.push_back(Output::Send {
-                    to: route,
-                    datagram,
-                });
-                self.counts.revoked += 1;
-                drop(self.remove_viewer(now, route));
-            }
-        }
-        self.access = access;
-        streams.sort_unstable();
-        streams.dedup();
-        for alias in streams {
-            self.announce_key(now, alias, key_rotation::REVOKE_SWITCH_TIMEOUT);
-        }
-    }
-
-    /// Changes the keys of all streams before their time.
-    pub fn rotate_keys(&mut self, now: Time) {
-        let aliases: Vec<u16> = self.streams.iter().map(|stream| stream.alias).collect();
-        for alias in aliases {
-            self.announce_key(now, alias, key_rotation::KEY_SWITCH_TIMEOUT);
         }
     }
 
@@ -342,42 +196,6 @@ impl Engine {
         self.state_version
     }
 
-    /// Does what time asks for; call it when [`Engine::next_deadline`] has come. Earlier or more often does no harm.
-    pub fn on_tick(&mut self, now: Time) {
-        while let Some(alias) = self.streams.expire(now).map(|stream| stream.alias) {
-            self.announce_status(now, alias);
-        }
-        if now >= self.next_sweep {
-            self.next_sweep = now + SWEEP_INTERVAL;
-            while let Some(remote) = self.viewers.idle(now, SESSION_IDLE) {
-                self.counts.expired += 1;
-                self.leave(
-                    now,
-                    Route {
-                        remote,
-                        local: None,
-                    },
-                    "fell silent",
-                );
-            }
-            self.update_isolation(now);
-            self.update_keys(now);
-            self.flush_lines(now);
-        }
-        self.send_feedback(now);
-    }
-
-    /// When [`Engine::on_tick`] has something to do.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Time> {
-        let sweep = (self.viewers.len() > 0).then_some(self.next_sweep);
-        sweep
-            .into_iter()
-            .chain(self.streams.deadline())
-            .chain(self.feedback.deadline())
-            .min()
-    }
-
     /// The next thing to send. Take all before the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -385,17 +203,10 @@ impl Engine {
 
     /// Tells all viewers that the relay ends.
     pub fn shut_down(&mut self) {
-        for viewer in self.viewers.iter_mut() {
-            let goodbye = Goodbye {
-                reason: "the relay stops".to_owned(),
-            };
-            let datagram = viewer.datagram(&ToViewer::Goodbye(viewer.session, goodbye));
-            self.outputs.push_back(Output::Send {
-                to: viewer.route,
-                datagram,
-            });
+        for session in self.sessions.iter_mut() {
+            self.outputs.push_back(goodbye(session, "the relay stops"));
         }
-        self.viewers = Viewers::default();
+        self.sessions = Sessions::default();
     }
 
     /// The alias of the stream `name`, if the relay has it.
@@ -407,18 +218,17 @@ impl Engine {
     /// How many sessions there are.
     #[must_use]
     pub fn viewers(&self) -> usize {
-        self.viewers.len()
+        self.sessions.len()
     }
 
     /// Frames left out for one viewer, for the sake of what its way can take.
     #[must_use]
     pub fn skipped(&self) -> u64 {
-        self.counts.skipped
-            + self
-                .viewers
-                .iter()
-                .map(|viewer| viewer.congestion.skipped())
-                .sum::<u64>()
+        let skipped = self
+            .sessions
+            .iter()
+            .map(|session| session.delivery.skipped());
+        self.counts.skipped + skipped.sum::<u64>()
     }
 
     /// How many viewers have a socket of their own.
@@ -458,12 +268,12 @@ impl Engine {
         }
     }
 
-    /// Sends the newest frame of a stream to whoever is to have it.
+    /// Sends the newest frame of a stream to its viewers.
     fn fan_out(&mut self, now: Time, alias: u16) {
         let Self {
             config,
             streams,
-            viewers,
+            sessions,
             encoder,
             ..
         } = self;
@@ -471,7 +281,7 @@ impl Engine {
             let group = config
                 .multicast
                 .map(|multicast| multicast.route(stream.slot));
-            stream.transmit(now, viewers, encoder, group)
+            stream.transmit(now, sessions, encoder, group)
         });
         if let Some(transmit) = transmit {
             self.counts.frames_sent += 1;
@@ -483,8 +293,7 @@ impl Engine {
     /// the same header, and RESET has no body.
     fn reset(&mut self, now: Time, to: Route, session: u64) {
         self.counts.unknown_sessions += 1;
-        if self.resets.left(now) > 0 {
-            self.resets.spend(1);
+        if self.resets.try_take(now, 1) {
             self.counts.resets += 1;
             self.send(to, &ToViewer::Reset(session));
         }
@@ -500,50 +309,47 @@ impl Engine {
         if let Some(count) = stream.line.note(now) {
             stream.log(count);
         }
-        if stream.status_messages.left(now) == 0 {
-            return;
+        if stream.status_messages.try_take(now, 1) {
+            self.pulse_all(now, alias);
         }
-        stream.status_messages.spend(1);
-        self.pulse_all(now, alias);
     }
 
     /// Ends the session of the viewer at `route`, if it has one.
     fn leave(&mut self, now: Time, route: Route, why: &str) {
-        let Some(viewer) = self.remove_viewer(now, route) else {
+        let Some(session) = self.remove_session(now, route) else {
             return;
         };
-        self.counts.skipped += viewer.congestion.skipped();
+        self.counts.skipped += session.delivery.skipped();
         if let Some(count) = self.log_limits.left.note(now) {
-            tracing::info!(
-                count,
-                viewer = %route.remote,
-                name = ?viewer.name,
-                shown = viewer.report.frames_shown,
-                lost = viewer.report.frames_lost,
-                "viewers left, the last {why}"
-            );
+            let report = session.delivery.report();
+            session.span.in_scope(|| {
+                tracing::info!(
+                    count,
+                    name = ?session.name,
+                    shown = report.frames_shown,
+                    lost = report.frames_lost,
+                    "viewers left, the last {why}"
+                );
+            });
         }
     }
 
-    /// Takes a viewer out of everything that knows it.
-    fn remove_viewer(&mut self, now: Time, route: Route) -> Option<Viewer> {
-        let viewer = self.viewers.remove(route.remote)?;
-        if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
+    /// Removes the session of `route` from everything that knows it.
+    fn remove_session(&mut self, now: Time, route: Route) -> Option<Session> {
+        let session = self.sessions.remove(route.remote)?;
+        if let Some(stream) = self.streams.by_alias_mut(session.alias) {
             stream.remove(route.remote);
-            self.feedback.note_departed(
-                now,
-                stream.origin,
-                ViewerReport {
-                    left: true,
-                    ..viewer.seen(&stream.name)
-                },
-            );
+            let report = ViewerReport {
+                left: true,
+                ..feedback::viewer_report(&session, &stream.name)
+            };
+            self.feedback.on_viewer_left(now, stream.origin, report);
         }
-        if viewer.isolation.is_own() {
+        if session.delivery.is_isolated() {
             self.dedicated_sockets -= 1;
-            self.outputs.push_back(Output::Rejoin(viewer.route));
+            self.outputs.push_back(Output::Rejoin(session.route));
         }
-        Some(viewer)
+        Some(session)
     }
 
     fn send(&mut self, to: Route, message: &ToViewer<'_>) {
@@ -552,43 +358,16 @@ impl Engine {
             datagram: encoded(message),
         });
     }
+}
 
-    fn flush_lines(&mut self, now: Time) {
-        let LogLimits {
-            malformed,
-            refused_frames,
-            joined,
-            left,
-            refused_joins,
-            unauthentic,
-            isolated,
-            left_groups,
-            detections,
-        } = &mut self.log_limits;
-        let classes = [
-            ("malformed datagrams dropped", malformed),
-            ("frames refused", refused_frames),
-            ("viewers joined", joined),
-            ("viewers left", left),
-            ("joins refused", refused_joins),
-            ("messages of sealed sessions dropped", unauthentic),
-            ("viewers fell behind", isolated),
-            (
-                "viewers that multicast serves badly get unicast",
-                left_groups,
-            ),
-            ("detections dropped", detections),
-        ];
-        for (what, line) in classes {
-            if let Some(count) = line.flush(now) {
-                tracing::info!(count, "{what}");
-            }
-        }
-        for stream in self.streams.iter_mut() {
-            if let Some(count) = stream.line.flush(now) {
-                stream.log(count);
-            }
-        }
+/// The datagram that ends a session.
+fn goodbye(session: &mut Session, reason: &str) -> Output {
+    let goodbye = Goodbye {
+        reason: reason.to_owned(),
+    };
+    Output::Send {
+        to: session.route,
+        datagram: session.encode(&ToViewer::Goodbye(session.id, goodbye)),
     }
 }
 

@@ -4,17 +4,17 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, ToViewer, VERSION};
 use fanlight_proto::handshake::{Channel, HandshakeError, RelayAccess, Responder, answer};
 use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
-use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse, Report};
+use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse};
 use prost::Message as _;
 
-use super::congestion::CongestionController;
-use super::detections::DetectionQueue;
-use super::isolation::IsolationState;
+use super::auth::{Auth, SecureChannel};
+use super::delivery::Delivery;
 use super::key_rotation::KeyRotation;
-use super::multicast::Membership;
-use super::parity_control::ParityController;
-use super::viewers::{REPAIR_SHARDS_PER_SECOND, SecureSession, TokenBucket, Viewer};
-use super::{Engine, Output, Route, Stream};
+use super::output::{Output, Route};
+use super::sessions::Session;
+use super::streams::Stream;
+use super::viewer_feedback::ViewerFeedback;
+use super::{Engine, encoded};
 
 /// Longest list of streams: with the header, a handshake's bytes and its seal it is no longer than a JOIN.
 const MAX_LIST: usize = JOIN_BYTES - CONTROL_HEADER - 96;
@@ -39,32 +39,27 @@ impl Engine {
                 }),
             );
         }
-        let of_former_session = |viewer: &Viewer| viewer.used_nonces.contains(&join.nonce);
-        if self.viewers.at(from.remote).is_some_and(of_former_session) {
+        let session = self.sessions.get(from.remote);
+        if session.is_some_and(|session| session.auth.is_used(join.nonce)) {
             return;
         }
+
         // The same JOIN again means that ACCEPT was lost.
-        let known = self
-            .viewers
-            .at(from.remote)
-            .filter(|viewer| viewer.nonce == join.nonce && !join.list);
-        match known.map(|viewer| (viewer.session, viewer.alias, viewer.secure.as_ref())) {
-            Some((session, alias, None)) => {
-                self.accept_again(now, from, self.accept_message(join.nonce, session, alias));
-            }
-            Some((_, _, Some(secure))) => {
+        let repeated = session.filter(|session| session.auth.is_repeat(join.nonce) && !join.list);
+        match repeated {
+            Some(session) if session.auth.is_sealed() => {
                 // The bytes as they were: another answer to the same handshake would be another channel.
-                let datagram = secure.accept.clone();
+                let datagram = session.auth.unconfirmed_accept();
                 self.outputs
                     .extend(datagram.map(|datagram| Output::Send { to: from, datagram }));
             }
+            Some(session) => {
+                let accept = self.accept_message(join.nonce, session.id, session.alias);
+                self.send(from, &ToViewer::Accept(accept));
+                self.catch_up(now, from.remote);
+            }
             None => self.on_proven_join(now, from, join),
         }
-    }
-
-    fn accept_again(&mut self, now: Time, to: Route, accept: Accept) {
-        self.send(to, &ToViewer::Accept(accept));
-        self.catch_up(now, to.remote);
     }
 
     /// A JOIN from an address that has proved itself: now the key, if one is asked for.
@@ -102,90 +97,76 @@ impl Engine {
             Ok(stream) => stream.alias,
             Err((refusal, message)) => return self.refuse(now, from, join, refusal, message),
         };
-        let returning = self.viewers.at(from.remote).is_some();
-        if !returning && self.viewers.len() >= self.config.max_viewers {
-            let message = format!(
-                "this relay serves {} viewers and no more",
-                self.config.max_viewers
-            );
+        let returning = self.sessions.get(from.remote).is_some();
+        let max_viewers = self.config.max_viewers;
+        if !returning && self.sessions.len() >= max_viewers {
+            let message = format!("this relay serves {max_viewers} viewers and no more");
             return self.refuse(now, from, join, Refusal::Busy, message);
         }
-        self.sessions += 1;
-        let session = self.token_key.session(self.sessions);
+
+        self.session_count += 1;
+        let id = self.token_key.session(self.session_count);
         if responder.is_some() {
             self.make_keys(now, alias);
         }
-        let identity = responder
-            .as_ref()
-            .and_then(|responder| responder.identity().cloned());
-        let name = responder
-            .as_ref()
-            .and_then(Responder::name)
-            .unwrap_or(&join.name)
-            .to_owned();
-        let accept = self.accept_message(join.nonce, session, alias);
+        let identity = responder.as_ref().and_then(Responder::identity).cloned();
+        let name = responder.as_ref().and_then(Responder::name);
+        let name = name.unwrap_or(&join.name).to_owned();
+        let accept = self.accept_message(join.nonce, id, alias);
         let Some((datagram, channel)) = self.accept_datagram(&accept, responder) else {
             return;
         };
-        let spent = self
-            .viewers
-            .at_mut(from.remote)
-            .map(Viewer::spend)
-            .unwrap_or_default();
+
+        let former = self.sessions.get_mut(from.remote);
+        let used_nonces = former.map(|session| session.auth.take_used_nonces());
         if returning {
             self.leave(now, from, "joined anew");
         }
-        let accept = datagram.clone();
-        self.outputs.push_back(Output::Send { to: from, datagram });
-        let secure = channel.map(|channel| SecureSession {
+        let channel = channel.map(|channel| SecureChannel {
             channel,
-            accept: Some(accept),
+            accept: Some(datagram.clone()),
             identity,
         });
-        self.add_viewer(
-            now,
-            join,
-            Viewer {
-                session,
-                nonce: join.nonce,
-                used_nonces: spent,
-                alias,
-                route: from,
-                capacity: join.receive_capacity,
-                name,
-                since: now,
-                heard: now,
-                report: Report::default(),
-                detections: DetectionQueue::new(now, self.sessions),
-                repairs: TokenBucket::new(now, REPAIR_SHARDS_PER_SECOND),
-                paused: join.paused,
-                congestion: CongestionController::new(now),
-                parity: ParityController::default(),
-                isolation: IsolationState::begin(now, self.dedicated_sockets),
-                membership: Membership::default(),
-                aborted: 0,
-                key_generation: 0,
-                secure,
-            },
-        );
+        self.outputs.push_back(Output::Send { to: from, datagram });
+        let auth = Auth::new(join.nonce, used_nonces.unwrap_or_default(), channel);
+        self.add_session(now, join, (id, alias, from, name), auth);
     }
 
-    /// Gives a viewer its place among the others, and its first picture.
-    fn add_viewer(&mut self, now: Time, join: &Join, viewer: Viewer) {
-        let route = viewer.route;
+    /// Adds a session, and sends its viewer the first frame.
+    fn add_session(
+        &mut self,
+        now: Time,
+        join: &Join,
+        (id, alias, route, name): (u64, u16, Route, String),
+        auth: Auth,
+    ) {
         self.counts.joins += 1;
-        if let Some(stream) = self.streams.by_alias_mut(viewer.alias) {
+        let mut span = tracing::Span::none();
+        if let Some(stream) = self.streams.by_alias_mut(alias) {
             stream.add(route.remote);
-            if let Some(count) = self.log_limits.joined.note(now) {
-                tracing::info!(count, viewer = %route.remote, name = ?join.name, stream = %stream.name, "viewers joined");
-            }
+            span = tracing::info_span!("session", viewer = %route.remote, stream = %stream.name);
         }
-        if viewer.isolation.is_own() {
+        if let Some(count) = self.log_limits.joined.note(now) {
+            span.in_scope(|| tracing::info!(count, name = ?join.name, "viewers joined"));
+        }
+
+        let delivery = Delivery::new(now, join, self.dedicated_sockets);
+        if delivery.is_isolated() {
             self.dedicated_sockets += 1;
             self.outputs.push_back(Output::Isolate(route));
         }
-        let alias = viewer.alias;
-        self.viewers.insert(viewer);
+        self.sessions.insert(Session {
+            id,
+            alias,
+            route,
+            name,
+            since: now,
+            heard: now,
+            span,
+            auth,
+            delivery,
+            feedback: ViewerFeedback::new(self.session_count),
+        });
         self.on_viewer_joined(now, alias);
         self.catch_up(now, route.remote);
     }
@@ -198,7 +179,7 @@ impl Engine {
         responder: Option<Responder>,
     ) -> Option<(Vec<u8>, Option<Channel>)> {
         let Some(responder) = responder else {
-            return Some((super::encoded(&ToViewer::Accept(accept.clone())), None));
+            return Some((encoded(&ToViewer::Accept(accept.clone())), None));
         };
         match responder.finish(&accept.encode_to_vec()) {
             Ok((handshake, channel)) => {
@@ -207,7 +188,7 @@ impl Engine {
                     handshake: handshake.into(),
                     ..Accept::default()
                 };
-                Some((super::encoded(&ToViewer::Accept(outer)), Some(channel)))
+                Some((encoded(&ToViewer::Accept(outer)), Some(channel)))
             }
             Err(_) => {
                 self.counts.handshakes_refused += 1;

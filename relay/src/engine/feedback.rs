@@ -12,8 +12,9 @@ use fanlight_proto::message::{
 };
 use prost::Message as _;
 
-use super::viewers::Viewer;
-use super::{Engine, Output, Route};
+use super::Engine;
+use super::output::{Output, Route};
+use super::sessions::Session;
 
 /// Between feedback when nothing happens: what was lost on the way is made good, and reports are fresh.
 const REST: Duration = Duration::from_secs(1);
@@ -104,7 +105,7 @@ impl FeedbackScheduler {
     }
 
     /// A viewer has gone.
-    pub(super) fn note_departed(&mut self, now: Time, number: usize, seen: ViewerReport) {
+    pub(super) fn on_viewer_left(&mut self, now: Time, number: usize, seen: ViewerReport) {
         self.origin(now, number).depart(seen);
         self.schedule(now, number, INTERVAL);
     }
@@ -208,13 +209,13 @@ impl Engine {
             .filter(|stream| stream.origin == origin)
             .map(|s| s.alias)
             .collect();
-        for viewer in self
-            .viewers
+        for session in self
+            .sessions
             .iter_mut()
-            .filter(|viewer| own.contains(&viewer.alias))
+            .filter(|session| own.contains(&session.alias))
         {
-            if let Some(verdict) = verdicts.get(&viewer.detections.number) {
-                viewer.detections.note_verdict(now, *verdict);
+            if let Some(verdict) = verdicts.get(&session.feedback.number) {
+                session.feedback.note_verdict(now, *verdict);
             }
         }
     }
@@ -229,10 +230,10 @@ impl Engine {
                 lost.insert(seen.viewer, seen.detections.len());
             }
         }
-        for viewer in self.viewers.iter_mut() {
-            if let Some(detections) = lost.get(&viewer.detections.number) {
-                viewer.detections.drop(*detections);
-                viewer.detections.news = true;
+        for session in self.sessions.iter_mut() {
+            if let Some(detections) = lost.get(&session.feedback.number) {
+                session.feedback.drop(*detections);
+                session.feedback.news = true;
                 self.counts.detections_dropped += *detections as u64;
             }
         }
@@ -240,15 +241,15 @@ impl Engine {
 
     /// Takes what a viewer has found.
     pub(super) fn on_detections(&mut self, now: Time, from: Route, said: Detections) {
-        let Some(viewer) = self.viewers.at_mut(from.remote) else {
+        let Some(session) = self.sessions.get_mut(from.remote) else {
             return;
         };
-        let Some(stream) = self.streams.by_alias(viewer.alias) else {
+        let Some(stream) = self.streams.by_alias(session.alias) else {
             return;
         };
         self.counts.detections += said.detections.len() as u64;
-        let dropped = viewer
-            .detections
+        let dropped = session
+            .feedback
             .take(now, Some(stream.status().epoch), said);
         self.feedback.schedule(now, stream.origin, INTERVAL);
         self.note_dropped(now, from.remote, dropped);
@@ -316,12 +317,12 @@ impl Engine {
             .filter(|stream| stream.origin == origin)
             .map(|s| s.alias)
             .collect();
-        for viewer in self
-            .viewers
+        for session in self
+            .sessions
             .iter_mut()
-            .filter(|viewer| own.contains(&viewer.alias))
+            .filter(|session| own.contains(&session.alias))
         {
-            viewer.detections.news = true;
+            session.feedback.news = true;
         }
     }
 
@@ -330,7 +331,7 @@ impl Engine {
         let Self {
             feedback,
             streams,
-            viewers,
+            sessions,
             ..
         } = self;
         let number = feedback.origins[at].number;
@@ -357,27 +358,27 @@ impl Engine {
                 .find(|stream| stream.alias == alias)
                 .map(|stream| &stream.name)
         };
-        let turns = viewers.after(origin.turn, |viewer| {
-            viewer.detections.has_news() && name(viewer.alias).is_some()
+        let turns = sessions.after(origin.turn, |session| {
+            session.feedback.has_news() && name(session.alias).is_some()
         });
         let share = share(turns.len());
         let (mut more, mut cut) = (!origin.departed.is_empty(), Vec::new());
         for address in turns {
-            let Some(viewer) = viewers.at_mut(address) else {
+            let Some(session) = sessions.get_mut(address) else {
                 continue;
             };
-            let Some(name) = name(viewer.alias) else {
+            let Some(name) = name(session.alias) else {
                 continue;
             };
-            cut.push((address, viewer.detections.cut(share)));
-            let seen = viewer.seen(name);
+            cut.push((address, session.feedback.cut(share)));
+            let seen = viewer_report(session, name);
             let detections = seen.detections.len();
             if !draft.add(seen, MAX_FEEDBACK_BYTES) {
                 more = true;
                 break;
             }
-            viewer.detections.told(detections);
-            more |= viewer.detections.has_news();
+            session.feedback.told(detections);
+            more |= session.feedback.has_news();
             origin.turn = Some(address);
         }
         for (address, detections) in cut {
@@ -387,18 +388,16 @@ impl Engine {
     }
 }
 
-impl Viewer {
-    /// What its source is to be told of it.
-    pub(super) fn seen(&self, stream: &StreamName) -> ViewerReport {
-        ViewerReport {
-            stream: stream.to_string(),
-            // It may stand on a terminal some day.
-            name: self.name.chars().filter(|c| !c.is_control()).collect(),
-            address: self.route.remote.to_string(),
-            report: (self.detections.news && self.report != Report::default())
-                .then_some(self.report),
-            ..self.detections.seen()
-        }
+/// What the source is told of the viewer of `session`.
+pub(super) fn viewer_report(session: &Session, stream: &StreamName) -> ViewerReport {
+    let report = *session.delivery.report();
+    ViewerReport {
+        stream: stream.to_string(),
+        // It may be printed to a terminal.
+        name: session.name.chars().filter(|c| !c.is_control()).collect(),
+        address: session.route.remote.to_string(),
+        report: (session.feedback.news && report != Report::default()).then_some(report),
+        ..session.feedback.seen()
     }
 }
 

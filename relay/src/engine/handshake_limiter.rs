@@ -2,10 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_proto::clock::Time;
 use fanlight_proto::token::TokenKey;
-
-use super::viewers::TokenBucket;
 
 /// Handshakes in a second, of whomever: a tenth of a core. A relay that comes back lets its thousand viewers in
 /// within a second.
@@ -27,10 +26,9 @@ pub(super) struct HandshakeLimiter {
 
 impl HandshakeLimiter {
     pub(super) fn new() -> Self {
-        let now = Time::default();
         Self {
-            all: TokenBucket::new(now, HANDSHAKES_PER_SECOND),
-            sources: vec![TokenBucket::new(now, HANDSHAKES_PER_SOURCE); BUCKETS],
+            all: TokenBucket::new(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND),
+            sources: vec![TokenBucket::new(HANDSHAKES_PER_SOURCE, HANDSHAKES_PER_SOURCE); BUCKETS],
         }
     }
 
@@ -39,12 +37,7 @@ impl HandshakeLimiter {
         let hash = token_key.mint(Time::default(), SocketAddr::new(network(from.ip()), 0));
         let source =
             &mut self.sources[usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS];
-        if source.left(now) == 0 || self.all.left(now) == 0 {
-            return false;
-        }
-        source.spend(1);
-        self.all.spend(1);
-        true
+        self.all.available(now) > 0 && source.try_take(now, 1) && self.all.try_take(now, 1)
     }
 }
 

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fanlight_proto::datagram::DataHeader;
 use fanlight_proto::message::FrameId;
@@ -19,47 +17,7 @@ pub const RETRANSMIT_FRAMES: usize = 4;
 
 /// Buffers of one stream that wait to be used again: one for the next frame, and those that a slow fan-out still held
 /// when they left the retransmit_buffer.
-const SPARE_FRAMES: usize = 3;
-
-/// The way to a viewer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The viewer's address.
-    pub remote: SocketAddr,
-    /// Which of the relay's own addresses the viewer talks to, when it has several.
-    pub local: Option<IpAddr>,
-}
-
-/// A viewer as the fan-out sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Where it is.
-    pub route: Route,
-    /// How many datagrams its socket holds; 0 when it does not say.
-    pub capacity: u32,
-    /// Parity datagrams it gets after the frame's shards; at most as many as [`PacketizedFrame::datagrams`] has.
-    pub parity: u16,
-    /// It has a socket of its own; see [`Output::Isolate`](super::Output::Isolate).
-    pub own_socket: bool,
-    /// The way to it is narrow: the frame is spread over this time, and the stream's next frame does not wait for it.
-    /// Zero: as fast as its socket takes it.
-    pub spread: Duration,
-}
-
-/// Datagrams that leave together for a viewer whose frames are spread out: a queue that others keep full has no room for
-/// more at once.
-pub const SPREAD_BATCH: u16 = 4;
-
-impl Target {
-    /// How long to wait after each [`SPREAD_BATCH`] of a frame of `shards`; zero when it is not spread out.
-    #[must_use]
-    pub fn pause(&self, shards: u16) -> Duration {
-        self.spread
-            / u32::from(shards + self.parity)
-                .div_ceil(u32::from(SPREAD_BATCH))
-                .max(1)
-    }
-}
+pub(super) const SPARE_FRAMES: usize = 3;
 
 /// A frame in datagrams of one size.
 pub struct PacketizedFrame {
@@ -139,36 +97,6 @@ impl PacketizedFrame {
     pub fn datagrams(&self, range: Range<u16>) -> &[u8] {
         &self.bytes[usize::from(range.start) * self.stride..usize::from(range.end) * self.stride]
     }
-}
-
-/// One frame for all viewers of its stream.
-#[derive(Clone, Debug)]
-pub struct FrameTransmit {
-    /// The stream.
-    pub alias: u16,
-    /// What to send.
-    pub packets: Arc<PacketizedFrame>,
-    /// To whom.
-    pub targets: Arc<Vec<Target>>,
-    /// Index of the target that comes first this time.
-    pub first: usize,
-    /// How long until the next frame is expected.
-    pub interval: Duration,
-    /// Goes to one viewer that has just come, besides the stream's frames: none of these waits for it.
-    pub catch_up: bool,
-}
-
-/// Shards of one frame that one viewer asked for again.
-#[derive(Clone, Debug)]
-pub struct Retransmit {
-    /// To whom.
-    pub to: Route,
-    /// How the frame goes to it for the first time: to itself, or to its group.
-    pub way: Route,
-    /// Of which frame.
-    pub packets: Arc<PacketizedFrame>,
-    /// Which shards; ascending, apart, and within the frame.
-    pub ranges: Vec<Range<u16>>,
 }
 
 /// The last cut frames of one stream.
@@ -254,29 +182,6 @@ impl RetransmitBuffer {
     }
 }
 
-/// TargetLists of targets, their memory used again.
-#[derive(Debug, Default)]
-pub(super) struct TargetLists(Vec<Arc<Vec<Target>>>);
-
-impl TargetLists {
-    /// The list that `fill` writes.
-    pub(super) fn list(&mut self, fill: impl FnOnce(&mut Vec<Target>)) -> Arc<Vec<Target>> {
-        let unused = self
-            .0
-            .iter_mut()
-            .position(|list| Arc::get_mut(list).is_some());
-        let mut list = unused.map(|at| self.0.swap_remove(at)).unwrap_or_default();
-        let targets =
-            Arc::get_mut(&mut list).expect("a list is taken only when nobody else holds it");
-        targets.clear();
-        fill(targets);
-        if self.0.len() < RETRANSMIT_FRAMES + SPARE_FRAMES {
-            self.0.push(Arc::clone(&list));
-        }
-        list
-    }
-}
-
 /// The ranges that `pairs` (first, count) ask of a frame of `shards`, at most `budget` shards in all. A pair that goes
 /// back behind the one before ends the list: nobody gets a shard twice for one request.
 pub(super) fn repair_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range<u16>> {
@@ -307,51 +212,11 @@ pub(super) fn repair_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Rang
 }
 
 #[cfg(test)]
-impl FrameTransmit {
-    /// A frame of `length` bytes for viewers that hold as many datagrams as `capacities` say, on ports 1, 2 and so on.
-    pub(crate) fn example(length: usize, capacities: &[u32], interval: Duration) -> Self {
-        let targets = capacities.iter().zip(1..).map(|(&capacity, port)| {
-            let remote = SocketAddr::from(([10, 0, 0, 1], port));
-            Target {
-                route: Route {
-                    remote,
-                    local: None,
-                },
-                capacity,
-                parity: 0,
-                own_socket: false,
-                spread: Duration::ZERO,
-            }
-        });
-        let mut encoder = Encoder::new();
-        let options = PacketizeOptions {
-            parity: Some(&mut encoder),
-            key: None,
-        };
-        let packets = RetransmitBuffer::default().cut(tests::header(7), &vec![9; length], options);
-        Self {
-            alias: 1,
-            packets,
-            targets: Arc::new(targets.collect()),
-            first: 0,
-            interval,
-            catch_up: false,
-        }
-    }
-
-    /// The same with its target `at` changed.
-    pub(crate) fn with(mut self, at: usize, change: impl FnOnce(&mut Target)) -> Self {
-        change(&mut Arc::make_mut(&mut self.targets)[at]);
-        self
-    }
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use fanlight_proto::datagram::{DATA_BYTES, SEALED_DATA_BYTES};
 
-    pub(super) fn header(number: u64) -> DataHeader {
+    pub(in crate::engine) fn header(number: u64) -> DataHeader {
         DataHeader {
             alias: 1,
             index: 0,
@@ -436,27 +301,6 @@ mod tests {
                 .chunks_exact_mut(SEALED_DATA_BYTES)
                 .all(|datagram| key.open(datagram).is_some())
         );
-    }
-
-    #[test]
-    fn a_list_that_is_in_use_is_not_written_over() {
-        let mut lists = TargetLists::default();
-        let target = |port| Target {
-            route: Route {
-                remote: SocketAddr::from(([10, 0, 0, 1], port)),
-                local: None,
-            },
-            capacity: 0,
-            parity: 0,
-            own_socket: false,
-            spread: Duration::ZERO,
-        };
-        let held = lists.list(|list| list.push(target(1)));
-        for port in 2..100 {
-            assert_eq!(lists.list(|list| list.push(target(port)))[0], target(port));
-        }
-        assert_eq!(*held, [target(1)]);
-        assert!(lists.0.len() <= 2, "{} lists", lists.0.len());
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Report, State, Status, StreamName, Verdict};
 
+use super::Engine;
+use super::arrival::Arrival;
+use super::counts::Counts;
+use super::sessions::Session;
 use super::streams::Stream;
-use super::viewers::Viewer;
-use super::{Arrival, Counts, Engine};
 
 /// A snapshot of the engine.
 #[derive(Clone, Debug, Default)]
@@ -91,23 +93,24 @@ impl Engine {
     /// A snapshot. It costs as much as copying all names.
     #[must_use]
     pub fn status(&self, now: Time) -> EngineStatus {
-        let viewer = |viewer: &Viewer| {
-            let stream = self.streams.by_alias(viewer.alias)?;
+        let entry_of = |session: &Session| {
+            let stream = self.streams.by_alias(session.alias)?;
+            let delivery = &session.delivery;
             Some(ViewerEntry {
-                name: viewer.name.clone(),
-                address: viewer.route.remote,
+                name: session.name.clone(),
+                address: session.route.remote,
                 stream: stream.name.clone(),
-                since: now.saturating_since(viewer.since),
-                silent: now.saturating_since(viewer.heard),
-                report: viewer.report,
-                skipped: viewer.congestion.skipped(),
-                aborted: viewer.aborted,
-                share: viewer.congestion.share(),
-                parity_level: viewer.parity_level(),
-                own_socket: viewer.isolation.is_own(),
-                in_group: viewer.membership.hears(),
-                paused: viewer.paused,
-                verdict: viewer.detections.verdict(now),
+                since: now.saturating_since(session.since),
+                silent: now.saturating_since(session.heard),
+                report: *delivery.report(),
+                skipped: delivery.skipped(),
+                aborted: delivery.aborted(),
+                share: delivery.share(),
+                parity_level: delivery.parity_level(),
+                own_socket: delivery.is_isolated(),
+                in_group: delivery.is_by_multicast(),
+                paused: delivery.is_paused(),
+                verdict: session.feedback.verdict(now),
             })
         };
         EngineStatus {
@@ -117,11 +120,18 @@ impl Engine {
                 .iter()
                 .map(|stream| entry(stream, self.feedback.clients(&stream.name)))
                 .collect(),
-            viewers: self.viewers.iter().filter_map(viewer).collect(),
+            viewers: self.sessions.iter().filter_map(entry_of).collect(),
             counts: *self.counts(),
             skipped: self.skipped(),
             dedicated_sockets: self.dedicated_sockets(),
         }
+    }
+
+    /// How many viewers get their stream by multicast.
+    #[must_use]
+    pub fn in_groups(&self) -> usize {
+        let by_multicast = |session: &&Session| session.delivery.is_by_multicast();
+        self.sessions.iter().filter(by_multicast).count()
     }
 
     /// Whether `arrival` belongs to the present of a stream, as it was when the engine took it: not when the engine

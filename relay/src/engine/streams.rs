@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::{LogLimiter, TokenBucket};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::DataHeader;
 use fanlight_proto::limits::{MAX_STREAMS, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
 use fanlight_proto::parity::Encoder;
 
+use super::arrival::Arrival;
 use super::key_rotation::KeyRotation;
 use super::multicast::merge_group_target;
-use super::packetize::{
-    FrameTransmit, PacketizeOptions, PacketizedFrame, RetransmitBuffer, TargetLists,
-};
-use super::viewers::{TokenBucket, Viewers};
-use super::{Arrival, Route};
+use super::output::{FrameTransmit, Route};
+use super::packetize::{PacketizeOptions, PacketizedFrame, RetransmitBuffer};
+use super::sessions::Sessions;
+use super::target_lists::TargetLists;
 
 /// A stream that is gone and that nobody watches is forgotten after so long, to make room for others.
 const STREAM_TTL: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ pub(super) struct Stream {
     /// How often the viewers may still be told the status.
     pub(super) status_messages: TokenBucket,
     /// For the log lines about its status.
-    pub(super) line: Limited,
+    pub(super) line: LogLimiter,
 }
 
 /// A frame that has not been cut, or not only.
@@ -117,8 +117,11 @@ impl Stream {
             retransmit_buffer: RetransmitBuffer::default(),
             lists: TargetLists::default(),
             keys: None,
-            status_messages: TokenBucket::new(now, STATUS_MESSAGES_PER_SECOND),
-            line: Limited::new(),
+            status_messages: TokenBucket::new(
+                STATUS_MESSAGES_PER_SECOND,
+                STATUS_MESSAGES_PER_SECOND,
+            ),
+            line: LogLimiter::new(),
         }
     }
 
@@ -196,37 +199,40 @@ impl Stream {
     pub(super) fn transmit(
         &mut self,
         now: Time,
-        viewers: &mut Viewers,
+        sessions: &mut Sessions,
         encoder: &mut Encoder,
         group: Option<Route>,
     ) -> Option<FrameTransmit> {
         let shards = self.shards()?;
-        let (interval, pause, sequence) = (self.interval(), self.frame_time(), self.sequence + 1);
-        let mut shared = None;
+        let interval = self.interval();
+        let frame_time = self.frame_time();
+        let sequence = self.sequence + 1;
+
+        let mut group_target = None;
         let targets = self.lists.list(|list| {
             for address in &self.members {
-                let Some(viewer) = viewers.at_mut(*address) else {
+                let Some(session) = sessions.get_mut(*address) else {
                     continue;
                 };
-                if let Some(group) = group.filter(|_| viewer.membership.on_frame(now)) {
-                    shared = Some(merge_group_target(
-                        shared,
-                        group,
-                        &viewer.target(shards, interval),
-                    ));
+                let admission =
+                    session
+                        .delivery
+                        .admit_frame(now, sequence, frame_time, group.is_some());
+                let target = || session.target(shards, interval);
+                if let Some(group) = group.filter(|_| admission.group) {
+                    group_target = Some(merge_group_target(group_target, group, &target()));
                 }
-                if viewer.membership.hears() {
-                    viewer.congestion.on_sent(now, sequence);
-                } else if !viewer.paused && viewer.congestion.admit_frame(now, sequence, pause) {
-                    list.push(viewer.target(shards, interval));
+                if admission.unicast {
+                    list.push(target());
                 }
             }
-            list.extend(shared);
+            list.extend(group_target);
         });
-        self.group_parity = shared.map_or(0, |target| target.parity);
+        self.group_parity = group_target.map_or(0, |target| target.parity);
         if targets.is_empty() {
             return None;
         }
+
         let parity = targets.iter().any(|target| target.parity > 0);
         let packets = self.cut(parity.then_some(encoder))?;
         self.first = (self.first + 1) % targets.len();

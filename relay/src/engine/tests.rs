@@ -12,12 +12,13 @@ mod source_clocks;
 use std::net::SocketAddr;
 
 use fanlight_proto::datagram::VERSION;
-use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::limits::{MAX_FRAME_BYTES, SESSION_IDLE};
 use fanlight_proto::message::{
-    Accept, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse, Refuse, Repair,
-    State, Status, parse_frame,
+    Accept, FeedbackReport, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse,
+    Refuse, Repair, State, Status, parse_frame,
 };
 
+use super::upkeep::SWEEP_INTERVAL;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

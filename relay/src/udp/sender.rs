@@ -204,8 +204,9 @@ impl Sender {
         let same_frame =
             |job: &&TransmitJob| Arc::ptr_eq(&job.transmit.packets, &retransmit.packets);
         let pending = self.jobs.iter().filter(same_frame).flat_map(|job| {
-            let to_viewer =
-                |pending: &&PendingTarget| job.route_of(pending).remote == retransmit.way.remote;
+            let to_viewer = |pending: &&PendingTarget| {
+                job.route_of(pending).remote == retransmit.first_sent_to.remote
+            };
             job.open
                 .iter()
                 .filter(to_viewer)

@@ -394,10 +394,10 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
     );
     assert_eq!(rig.engine.in_groups(), 1);
     rig.engine
-        .viewers
-        .at_mut(viewer(1))
+        .sessions
+        .get_mut(viewer(1))
         .unwrap()
-        .congestion
+        .delivery
         .set_share(0.5);
     rig.outputs();
     assert!(!offered(&mut rig, false), "its way is too narrow");
@@ -418,13 +418,9 @@ fn viewers_that_talk_to_another_address_or_sit_on_the_relays_host_are_not_asked_
         rig.frame("cam", 1, 100, 0);
         rig.join(route.remote, 1);
         rig.pass(SECOND);
-        let viewer = rig.engine.viewers.at_mut(route.remote).unwrap();
-        (viewer.route, viewer.isolation) = (route, super::super::isolation::IsolationState::Shared);
-        rig.engine
-            .viewers
-            .at(route.remote)
-            .unwrap()
-            .may_join(rig.now, &multicast)
+        let session = rig.engine.sessions.get_mut(route.remote).unwrap();
+        session.delivery.end_isolation();
+        session.delivery.may_join(rig.now, route, &multicast)
     };
     let own = RELAY.octets();
     assert!(reaches(MULTICAST, [10, 0, 0, 1], None));
@@ -517,7 +513,7 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
         panic!("{outputs:?}")
     };
     assert_eq!(
-        (retransmit.to.remote, retransmit.way.remote),
+        (retransmit.to.remote, retransmit.first_sent_to.remote),
         (viewer(0), GROUP)
     );
 }

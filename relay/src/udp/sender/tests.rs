@@ -425,7 +425,7 @@ fn a_repair_sends_its_ranges_and_nothing_else() {
     let transmit = FrameTransmit::example(100_000, &[ROOMY], INTERVAL);
     let retransmit = Retransmit {
         to: transmit.targets[0].route,
-        way: transmit.targets[0].route,
+        first_sent_to: transmit.targets[0].route,
         packets: transmit.packets,
         ranges: vec![0..1, 5..40, 86..87],
     };
@@ -443,7 +443,7 @@ fn what_is_still_to_be_sent_is_not_sent_again_before() {
         .with(0, |target| target.spread = INTERVAL);
     let retransmit = Retransmit {
         to: transmit.targets[0].route,
-        way: transmit.targets[0].route,
+        first_sent_to: transmit.targets[0].route,
         packets: transmit.packets.clone(),
         ranges: vec![1..3, 20..44],
     };

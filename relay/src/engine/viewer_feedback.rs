@@ -7,7 +7,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS};
 use fanlight_proto::message::{CanaryStatus, Detection, Detections, Verdict, ViewerReport};
 
-use super::viewers::TokenBucket;
+use fanlight_daemon::rate_limit::TokenBucket;
 
 /// Detections of one viewer that are kept in a second: four trackers at 30 fps.
 pub const KEPT_DETECTIONS_PER_SECOND: u32 = 120;
@@ -20,7 +20,7 @@ const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct DetectionQueue {
+pub(super) struct ViewerFeedback {
     /// The viewer's name towards the source.
     pub(super) number: u64,
     /// There is something to tell besides detections.
@@ -36,9 +36,9 @@ pub(super) struct DetectionQueue {
     verdict: Option<(Time, Verdict)>,
 }
 
-impl DetectionQueue {
+impl ViewerFeedback {
     /// Of a viewer that has come as the `number`th of this run. That is news.
-    pub(super) const fn new(now: Time, number: u64) -> Self {
+    pub(super) fn new(number: u64) -> Self {
         Self {
             number,
             news: true,
@@ -48,8 +48,8 @@ impl DetectionQueue {
             dropped: 0,
             canary_status: None,
             waiting: VecDeque::new(),
-            messages: TokenBucket::new(now, DETECTIONS_PER_SECOND),
-            detections: TokenBucket::new(now, KEPT_DETECTIONS_PER_SECOND),
+            messages: TokenBucket::new(DETECTIONS_PER_SECOND, DETECTIONS_PER_SECOND),
+            detections: TokenBucket::new(KEPT_DETECTIONS_PER_SECOND, KEPT_DETECTIONS_PER_SECOND),
             verdict: None,
         }
     }
@@ -62,19 +62,17 @@ impl DetectionQueue {
             return 0;
         }
         let before = self.dropped;
-        if self.messages.left(now) == 0 {
+        if !self.messages.try_take(now, 1) {
             self.drop(said.detections.len());
             return self.dropped - before;
         }
-        self.messages.spend(1);
         self.screen = said.screen;
         if said.sent >= self.sent {
             (self.sent, self.untracked) = (said.sent, said.untracked);
             self.canary_status = said.canary_status;
         }
         for detection in said.detections {
-            if Some(detection.epoch) == epoch && self.detections.left(now) > 0 {
-                self.detections.spend(1);
+            if Some(detection.epoch) == epoch && self.detections.try_take(now, 1) {
                 self.waiting.push_back(detection);
             } else {
                 self.drop(1);
@@ -108,7 +106,7 @@ impl DetectionQueue {
         over as u64
     }
 
-    /// What is to be told, with the oldest detections that fit; it counts as told when [`DetectionQueue::told`] is called.
+    /// What is to be told, with the oldest detections that fit; it counts as told when [`ViewerFeedback::told`] is called.
     pub(super) fn seen(&self) -> ViewerReport {
         ViewerReport {
             viewer: self.number,
@@ -164,7 +162,7 @@ mod tests {
 
     #[test]
     fn so_many_messages_and_detections_are_kept_in_a_second_and_the_rest_is_counted() {
-        let mut queue = DetectionQueue::new(START, 1);
+        let mut queue = ViewerFeedback::new(1);
         let (mut sent, mut told) = (0, 0);
         for millis in 0..1000 {
             sent += 4;
@@ -176,10 +174,9 @@ mod tests {
             told += queue.seen().detections.len() as u64;
             queue.told(MAX_DETECTIONS);
         }
-        assert_eq!(
-            (told, queue.seen().dropped),
-            (4 * u64::from(DETECTIONS_PER_SECOND), sent - told)
-        );
+        // A full bucket, and what comes into it meanwhile.
+        let taken = 4 * u64::from(2 * DETECTIONS_PER_SECOND - 1);
+        assert_eq!((told, queue.seen().dropped), (taken, sent - told));
         let later = START + Duration::from_secs(5);
         for _ in 0..10 {
             sent += 16;
@@ -187,16 +184,13 @@ mod tests {
             told += queue.seen().detections.len() as u64;
             queue.told(MAX_DETECTIONS);
         }
-        assert_eq!(
-            told,
-            4 * u64::from(DETECTIONS_PER_SECOND) + u64::from(KEPT_DETECTIONS_PER_SECOND)
-        );
+        assert_eq!(told, taken + u64::from(KEPT_DETECTIONS_PER_SECOND));
         assert_eq!(told + queue.seen().dropped, sent);
     }
 
     #[test]
     fn detections_of_another_epoch_are_dropped_and_a_datagram_that_comes_twice_counts_once() {
-        let mut queue = DetectionQueue::new(START, 1);
+        let mut queue = ViewerFeedback::new(1);
         assert_eq!(queue.take(START, Some(8), said(3, 0..3)), 3);
         assert_eq!(queue.take(START, None, said(4, 3..4)), 1);
         assert_eq!(queue.take(START, Some(7), said(6, 4..6)), 0);
@@ -210,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_nobody_takes_them() {
-        let mut queue = DetectionQueue::new(START, 1);
+        let mut queue = ViewerFeedback::new(1);
         for number in 0..40 {
             queue.take(
                 START + Duration::from_millis(100 * number),
@@ -239,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_verdict_is_told_for_three_seconds() {
-        let mut queue = DetectionQueue::new(START, 1);
+        let mut queue = ViewerFeedback::new(1);
         let verdict = Verdict {
             error: 0.5,
             ..Verdict::default()

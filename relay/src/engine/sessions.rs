@@ -1,0 +1,124 @@
+//! The sessions. One for each address, made only after the address has proved itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::ToViewer;
+use fanlight_proto::handshake::PublicKey;
+
+use super::auth::Auth;
+use super::delivery::Delivery;
+use super::output::{Route, Target};
+use super::viewer_feedback::ViewerFeedback;
+
+/// One viewer's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: u64,
+    /// The stream that the viewer watches.
+    pub(super) alias: u16,
+    pub(super) route: Route,
+    /// What the operator calls the viewer.
+    pub(super) name: String,
+    pub(super) since: Time,
+    /// When the last message came.
+    pub(super) heard: Time,
+    /// Names viewer and stream in log lines.
+    pub(super) span: tracing::Span,
+    pub(super) auth: Auth,
+    pub(super) delivery: Delivery,
+    pub(super) feedback: ViewerFeedback,
+}
+
+impl Session {
+    /// Encodes a message of this session, sealed if the session is.
+    pub(super) fn encode(&mut self, message: &ToViewer<'_>) -> Vec<u8> {
+        self.auth.encode(self.id, message)
+    }
+
+    /// How a frame of `shards` is sent to the viewer; one comes each `interval`.
+    pub(super) fn target(&self, shards: u16, interval: Duration) -> Target {
+        self.delivery.target(self.route, shards, interval)
+    }
+}
+
+/// All sessions, ordered by address, so that the same input always gives the same output.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_address: BTreeMap<SocketAddr, Session>,
+}
+
+impl Sessions {
+    pub(super) fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_address.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.by_address.values_mut()
+    }
+
+    /// The session of `address`.
+    pub(super) fn get(&self, address: SocketAddr) -> Option<&Session> {
+        self.by_address.get(&address)
+    }
+
+    /// The session of `address`.
+    pub(super) fn get_mut(&mut self, address: SocketAddr) -> Option<&mut Session> {
+        self.by_address.get_mut(&address)
+    }
+
+    /// The session `id`, if `address` has it.
+    pub(super) fn by_id(&mut self, address: SocketAddr, id: u64) -> Option<&mut Session> {
+        self.get_mut(address).filter(|session| session.id == id)
+    }
+
+    /// The addresses of the sessions for which `wanted` holds, beginning after `last` and going round.
+    pub(super) fn after(
+        &self,
+        last: Option<SocketAddr>,
+        wanted: impl Fn(&Session) -> bool,
+    ) -> Vec<SocketAddr> {
+        let wanted =
+            |(address, session): (&SocketAddr, &Session)| wanted(session).then_some(*address);
+        let Some(last) = last else {
+            return self.by_address.iter().filter_map(wanted).collect();
+        };
+
+        let later = (Bound::Excluded(last), Bound::Unbounded);
+        self.by_address
+            .range(later)
+            .chain(self.by_address.range(..=last))
+            .filter_map(wanted)
+            .collect()
+    }
+
+    pub(super) fn insert(&mut self, session: Session) {
+        self.by_address.insert(session.route.remote, session);
+    }
+
+    pub(super) fn remove(&mut self, address: SocketAddr) -> Option<Session> {
+        self.by_address.remove(&address)
+    }
+
+    /// One address that has not been heard for `limit`.
+    pub(super) fn find_idle(&self, now: Time, limit: Duration) -> Option<SocketAddr> {
+        let is_idle = |session: &&Session| now.saturating_since(session.heard) >= limit;
+        self.iter()
+            .find(is_idle)
+            .map(|session| session.route.remote)
+    }
+
+    /// The route of one viewer whose key is not `known`.
+    pub(super) fn find_unauthorized(&self, known: impl Fn(&PublicKey) -> bool) -> Option<Route> {
+        let unauthorized =
+            |session: &&Session| session.auth.identity().is_some_and(|key| !known(key));
+        self.iter().find(unauthorized).map(|session| session.route)
+    }
+}

@@ -1,0 +1,168 @@
+//! What the engine does as time passes: expired sessions and streams, isolation, keys, log lines.
+
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::handshake::RelayAccess;
+use fanlight_proto::limits::SESSION_IDLE;
+
+use super::isolation::IsolationChange;
+use super::key_rotation::{KEY_SWITCH_TIMEOUT, KeyRotation, REVOKE_SWITCH_TIMEOUT};
+use super::output::{Output, Route};
+use super::streams::Stream;
+use super::{Engine, goodbye};
+
+/// How often idle sessions are looked for.
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Lets in whom `access` names from now on. Sessions of viewers whose key it does not know end, and the keys of
+    /// their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
+    pub fn set_access(&mut self, now: Time, access: RelayAccess) {
+        let mut streams = Vec::new();
+        if let RelayAccess::Keys { viewers, .. } = &access {
+            let known = |key: &_| viewers.iter().any(|(known, _)| known == key);
+            while let Some(route) = self.sessions.find_unauthorized(known) {
+                let Some(session) = self.sessions.get_mut(route.remote) else {
+                    break;
+                };
+                streams.push(session.alias);
+                self.outputs
+                    .push_back(goodbye(session, "its key is known no more"));
+                self.counts.revoked += 1;
+                drop(self.remove_session(now, route));
+            }
+        }
+        self.access = access;
+        streams.sort_unstable();
+        streams.dedup();
+        for alias in streams {
+            self.announce_key(now, alias, REVOKE_SWITCH_TIMEOUT);
+        }
+    }
+
+    /// Changes the keys of all streams before their time.
+    pub fn rotate_keys(&mut self, now: Time) {
+        let aliases: Vec<u16> = self.streams.iter().map(|stream| stream.alias).collect();
+        for alias in aliases {
+            self.announce_key(now, alias, KEY_SWITCH_TIMEOUT);
+        }
+    }
+
+    /// Does what time asks for; call it when [`Engine::next_deadline`] has come. Earlier or more often does no harm.
+    pub fn on_tick(&mut self, now: Time) {
+        while let Some(alias) = self.streams.expire(now).map(|stream| stream.alias) {
+            self.announce_status(now, alias);
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP_INTERVAL;
+            while let Some(remote) = self.sessions.find_idle(now, SESSION_IDLE) {
+                self.counts.expired += 1;
+                self.leave(
+                    now,
+                    Route {
+                        remote,
+                        local: None,
+                    },
+                    "fell silent",
+                );
+            }
+            self.update_isolation(now);
+            self.update_keys(now);
+            self.flush_log_lines(now);
+        }
+        self.send_feedback(now);
+    }
+
+    /// When [`Engine::on_tick`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        let sweep = (self.sessions.len() > 0).then_some(self.next_sweep);
+        sweep
+            .into_iter()
+            .chain(self.streams.deadline())
+            .chain(self.feedback.deadline())
+            .min()
+    }
+
+    /// Moves viewers that have fallen behind to a socket of their own, and back.
+    pub(super) fn update_isolation(&mut self, now: Time) {
+        for session in self.sessions.iter_mut() {
+            match session
+                .delivery
+                .update_isolation(now, self.dedicated_sockets)
+            {
+                None => {}
+                Some(IsolationChange::Rejoin) => {
+                    self.dedicated_sockets -= 1;
+                    self.outputs.push_back(Output::Rejoin(session.route));
+                }
+                Some(IsolationChange::Isolate) => {
+                    self.dedicated_sockets += 1;
+                    self.counts.isolated += 1;
+                    self.outputs.push_back(Output::Isolate(session.route));
+                    if let Some(count) = self.log_limits.isolated.note(now) {
+                        session.span.in_scope(
+                            || tracing::info!(count, name = ?session.name, "viewers fell behind"),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets keys follow each other.
+    pub(super) fn update_keys(&mut self, now: Time) {
+        let rotation = self.config.key_rotation;
+        let due = |stream: &&Stream| {
+            stream
+                .keys
+                .as_ref()
+                .is_some_and(|keys| keys.due(now, rotation))
+        };
+        while let Some(alias) = { self.streams.iter().find(due).map(|stream| stream.alias) } {
+            self.announce_key(now, alias, KEY_SWITCH_TIMEOUT);
+        }
+        let Self {
+            streams,
+            sessions,
+            counts,
+            ..
+        } = self;
+        for stream in streams.iter_mut() {
+            let newest = stream.keys.as_ref().map_or(0, KeyRotation::newest);
+            let has_it = |address| {
+                sessions
+                    .get(address)
+                    .is_none_or(|session| session.auth.key_generation() >= newest)
+            };
+            let all = stream.members().iter().all(|address| has_it(*address));
+            if let Some(keys) = &mut stream.keys {
+                counts.keys_rotated += u64::from(keys.follow(now, all));
+            }
+        }
+    }
+
+    /// Makes the next key of a stream and tells it to all who are to have it.
+    pub(super) fn announce_key(&mut self, now: Time, alias: u16, patience: Duration) {
+        let secret = self.secrets.bytes();
+        let Some(keys) = self
+            .streams
+            .by_alias_mut(alias)
+            .and_then(|stream| stream.keys.as_mut())
+        else {
+            return;
+        };
+        keys.announce(now, secret, patience);
+        self.pulse_all(now, alias);
+    }
+
+    fn flush_log_lines(&mut self, now: Time) {
+        self.log_limits.flush(now);
+        for stream in self.streams.iter_mut() {
+            if let Some(count) = stream.line.flush(now) {
+                stream.log(count);
+            }
+        }
+    }
+}
