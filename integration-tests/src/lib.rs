@@ -24,6 +24,7 @@ pub mod light_viewers;
 pub mod log;
 pub mod lossy;
 pub mod program;
+pub mod promise;
 pub mod python;
 pub mod raw_client;
 pub mod seeded;

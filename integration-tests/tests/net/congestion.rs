@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::lab::{Host, installed};
+use fanlight_tests::promise::judge;
 use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::pause;
 use fanlight_tests::{long, skip};
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Pictures, quiet};
+use crate::fixture::{Fixture, Pictures};
 
 /// The link that both use.
 const LINK_MEGABITS: u32 = 20;
@@ -29,8 +30,8 @@ const FRAMES: f64 = 5.0;
 const SETTLING: Duration = Duration::from_secs(5);
 
 #[test]
+#[ignore = "./dev promises"]
 fn beside_a_tcp_flow_neither_starves() {
-    let _quiet = quiet();
     if !installed("iperf3") {
         return skip("not installed: iperf3");
     }
@@ -42,13 +43,23 @@ fn beside_a_tcp_flow_neither_starves() {
     host.limit(LINK_MEGABITS);
     pause(SETTLING);
     let seconds = if long() { 60 } else { 12 };
-    // Measured again when a busy machine spoiled it: the programs under test need the processor to keep their pace.
-    let fair = |(share, rate): &(f64, f64)| *share >= TCP_SHARE && *rate >= FRAMES;
-    let mut measured = Vec::new();
-    while measured.len() < 3 && !measured.last().is_some_and(fair) {
-        measured.push(beside_tcp(&fixture, &host, &viewing, seconds));
-    }
-    assert!(measured.last().is_some_and(fair), "{measured:?}");
+    judge("P10: a stream beside a TCP flow", |measurement| {
+        let (share, rate) = beside_tcp(&fixture, &host, &viewing, seconds);
+        measurement.compare(
+            "TCP's share of the link",
+            format!(">= {TCP_SHARE}"),
+            format!("{share:.2}"),
+            "",
+            share >= TCP_SHARE,
+        );
+        measurement.compare(
+            "frames a second of the viewer",
+            format!(">= {FRAMES}"),
+            format!("{rate:.1}"),
+            "",
+            rate >= FRAMES,
+        );
+    });
 }
 
 /// TCP's share of the link, and the viewer's frames a second beside it.
@@ -77,9 +88,5 @@ fn beside_tcp(fixture: &Fixture, host: &Host, viewing: &ViewerProcess, seconds: 
     let said: Value = serde_json::from_slice(&said.stdout).unwrap();
     let received = said["end"]["sum_received"]["bits_per_second"].as_f64();
     let share = received.unwrap_or_else(|| panic!("{said}")) / 1e6 / f64::from(LINK_MEGABITS);
-    eprintln!(
-        "measured: TCP keeps {:.0} % of the link, the viewer {rate:.1} frames a second",
-        100.0 * share
-    );
     (share, rate)
 }

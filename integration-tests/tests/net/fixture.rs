@@ -1,7 +1,6 @@
 //! What most of these tests begin with: a source, a relay on a host of its own, and who watches from other hosts.
 
 use std::net::SocketAddr;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use fanlight_proto::limits::SHARD_BYTES;
@@ -20,18 +19,6 @@ const PICTURES: u64 = 8;
 
 /// What a socket of a light viewer holds: several frames, and of hundreds of sockets no more than a machine has.
 const LIGHT_VIEWER_BUFFER: usize = 1 << 20;
-
-static MACHINE: RwLock<()> = RwLock::new(());
-
-/// Lets no other test run: for those that measure what a busy machine spoils.
-pub(crate) fn quiet() -> RwLockWriteGuard<'static, ()> {
-    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Lets others of these run beside.
-pub(crate) fn beside() -> RwLockReadGuard<'static, ()> {
-    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What the source sends.
 #[derive(Clone, Copy, Debug)]

@@ -9,12 +9,13 @@ use fanlight_proto::message::Join;
 use fanlight_tests::lab::Host;
 use fanlight_tests::light_viewers::{LightViewers, ViewerStats};
 use fanlight_tests::long;
+use fanlight_tests::promise::{Measurement, judge};
 use fanlight_tests::raw_client::join;
 use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::usage::MIB;
 use fanlight_tests::wait::{SOON, pause};
 
-use crate::fixture::{Fixture, USUAL, quiet};
+use crate::fixture::{Fixture, USUAL};
 
 /// Requests a second.
 const RATE: u64 = 20_000;
@@ -27,9 +28,6 @@ const BORROWED: &str = "10.94.0.0/16";
 
 /// Of a hundred frames, what valid viewers get.
 const DELIVERY: f64 = 99.9;
-
-/// Measurements of which one must be good: a busy machine spoils one, harm spoils each.
-const TRIES: usize = 3;
 
 /// Valid viewers.
 const VIEWERS: usize = 5;
@@ -71,8 +69,8 @@ fn flood(fixture: &Fixture, attacker: &Host, length: Duration) -> u64 {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() {
-    let _quiet = quiet();
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
@@ -97,11 +95,9 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
     // What the relay holds when it has been at work for a while.
     pause(Duration::from_secs(1));
     let before = fixture.relay.usage().resident;
-    let good = (0..TRIES).any(|_| endured(&fixture, &attacker, &light_viewers, before));
-    assert!(
-        good,
-        "the flood was too slow or did harm in each of {TRIES} measurements, whose figures stand above"
-    );
+    judge("P17, P18: a flood of requests", |measurement| {
+        endure(&fixture, &attacker, &light_viewers, before, measurement);
+    });
     assert!(
         light_viewers.seen().iter().all(|seen| seen.joins == 1),
         "{:?}",
@@ -109,32 +105,58 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
     );
 }
 
-/// Lets the flood come. Asserts what a busy machine is no excuse for; whether the flood was one and nobody missed a frame.
+/// Lets the flood come. Asserts what a busy machine is no excuse for; judges whether the flood was one and nobody missed a
+/// frame.
 #[track_caller]
-fn endured(fixture: &Fixture, attacker: &Host, light_viewers: &LightViewers, before: u64) -> bool {
+fn endure(
+    fixture: &Fixture,
+    attacker: &Host,
+    light_viewers: &LightViewers,
+    before: u64,
+    measurement: &mut Measurement,
+) {
     light_viewers.begin();
     let length = Duration::from_secs(if long() { 60 } else { 6 });
     let rate = flood(fixture, attacker, length) as f64 / length.as_secs_f64();
-    let least = light_viewers
-        .seen()
-        .iter()
-        .map(ViewerStats::delivery)
-        .fold(100.0, f64::min);
+
+    let seen = light_viewers.seen();
+    let least = seen.iter().map(ViewerStats::delivery).fold(100.0, f64::min);
     let grown = fixture.relay.usage().resident.saturating_sub(before);
     let [asked, answered] = ["asked", "answered"].map(|name| fixture.lab.counted(name));
     let amplification = answered.bytes as f64 / asked.bytes as f64;
-    eprintln!(
-        "measured: {rate:.0} requests a second ({} packets), amplification {amplification:.3}",
-        asked.packets
-    );
-    eprintln!(
-        "measured: grown by {} KiB; valid viewers get {least:.2} % of their frames",
-        grown / 1024
-    );
     assert!(
         answered.packets > 0 && amplification <= 1.0,
         "{asked:?} {answered:?}"
     );
     assert!(grown <= MIB, "grown by {grown} from {before}");
-    rate >= 0.9 * RATE as f64 && least >= DELIVERY
+
+    let least_rate = 0.9 * RATE as f64;
+    measurement.compare(
+        "requests a second",
+        format!(">= {least_rate}"),
+        format!("{rate:.0}"),
+        format!("{RATE}"),
+        rate >= least_rate,
+    );
+    measurement.compare(
+        "frames of the worst served viewer",
+        format!(">= {DELIVERY} %"),
+        format!("{least:.2} %"),
+        "",
+        least >= DELIVERY,
+    );
+    measurement.compare(
+        "bytes back for a byte",
+        "<= 1",
+        format!("{amplification:.3}"),
+        "",
+        true,
+    );
+    measurement.compare(
+        "the relay grows by",
+        "<= 1024 KiB",
+        format!("{} KiB", grown / 1024),
+        "",
+        true,
+    );
 }

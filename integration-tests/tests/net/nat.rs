@@ -6,10 +6,11 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_tests::lab::{Nat, Traffic};
 use fanlight_tests::long;
+use fanlight_tests::promise::judge;
 use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::{SOON, pause, until};
 
-use crate::fixture::{Fixture, PORT, USUAL, beside};
+use crate::fixture::{Fixture, PORT, USUAL};
 
 /// Longest between two frames.
 const GAP: Duration = Duration::from_millis(500);
@@ -29,19 +30,20 @@ fn hidden(fixture: &Fixture) -> (Nat, ViewerProcess) {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_viewer_whose_address_changes_misses_half_a_second_at_most() {
-    let _beside = beside();
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
     let (nat, viewing) = hidden(&fixture);
-    for _ in 0..if long() { 20 } else { 5 } {
-        let forgot = clock::now();
-        nat.forget();
-        let gap = gap_after(&viewing, forgot);
-        eprintln!("measured: gap {gap:?} after the router forgot the flow");
-        assert!(gap <= GAP, "{gap:?}");
-    }
+    judge("P6: a viewer whose address changes", |measurement| {
+        let gaps = (0..if long() { 20 } else { 5 }).map(|_| {
+            let forgot = clock::now();
+            nat.forget();
+            gap_after(&viewing, forgot)
+        });
+        measurement.all_at_most("between two frames", GAP, gaps);
+    });
     let (report, _) = viewing.finish();
     report.assert_balanced();
     assert!(report.joins > 1, "the address did change: {report:?}");
@@ -62,7 +64,6 @@ fn gap_after(viewing: &ViewerProcess, since: Time) -> Duration {
 /// Challenges are lost in the switch, so that the address never answers one.
 #[test]
 fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_it_sent() {
-    let _beside = beside();
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };

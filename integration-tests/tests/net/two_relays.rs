@@ -7,9 +7,10 @@ use fanlight_tests::TestEnv;
 use fanlight_tests::lab::{Host, Lab};
 use fanlight_tests::long;
 use fanlight_tests::program::Program;
+use fanlight_tests::promise::{Measurement, judge};
 use fanlight_tests::viewer_process::{Shown, ViewerProcess};
 
-use crate::fixture::{PORT, USUAL, beside, relay, source};
+use crate::fixture::{PORT, USUAL, relay, source};
 
 /// Frames that are shown before and after each failure.
 const FRAMES: usize = 45;
@@ -22,11 +23,11 @@ const LATE: Duration = Duration::from_millis(100);
 const SKIPPED: [&str; 3] = ["upstream", "relay", "superseded"];
 
 /// Of a hundred frames, how many those may be.
-const SKIPPED_PERCENT: u64 = 10;
+const SKIPPED_PERCENT: f64 = 10.0;
 
 /// Of a hundred frames, how many may be late because a program was not given the processor. If a failure were waited for,
 /// it would be eight.
-const LATE_PERCENT: usize = 1;
+const LATE_PERCENT: f64 = 1.0;
 
 /// Two relays on hosts of their own, and a viewer on a third that watches through both.
 struct Pair {
@@ -66,31 +67,37 @@ impl Pair {
         })
     }
 
-    /// Asserts that since the first of them no frame was missed or late for a failure.
+    /// Judges that no frame was missed or late for a failure since the first one.
     #[track_caller]
-    fn assert_hitless(self) {
-        let Self { viewing, .. } = self;
-        let (report, frames) = viewing.finish();
+    fn judge_hitless(self, measurement: &mut Measurement) {
+        let (report, frames) = self.viewing.finish();
         report.assert_balanced();
+
+        let lost = &report.frames.lost;
+        let skipped: u64 = SKIPPED.iter().map(|reason| lost.by_reason[*reason]).sum();
+        assert_eq!(lost.total, skipped, "{report:?}");
+        let skipped_percent = 100.0 * skipped as f64 / report.frames.shown as f64;
+        measurement.compare(
+            "frames skipped by programs that waited for the processor",
+            format!("<= {SKIPPED_PERCENT} %"),
+            format!("{skipped_percent:.1} %"),
+            "",
+            skipped_percent <= SKIPPED_PERCENT,
+        );
+
         let way = |frame: &Shown| frame.arrived.saturating_since(frame.captured);
         let mut ways: Vec<Duration> = frames.iter().map(way).collect();
         ways.sort_unstable();
-        let (median, longest) = (ways[ways.len() / 2], ways[ways.len() - 1]);
-        let lost = &report.frames.lost;
-        eprintln!(
-            "measured: {} frames, on the way for {median:?} in the median and {longest:?} at most",
-            ways.len()
-        );
-        let skipped: u64 = SKIPPED.iter().map(|reason| lost.by_reason[*reason]).sum();
-        assert_eq!(lost.total, skipped, "{report:?}");
-        assert!(
-            skipped * 100 <= report.frames.shown * SKIPPED_PERCENT,
-            "{report:?}"
-        );
+        let median = ways[ways.len() / 2];
+        let longest = ways[ways.len() - 1];
         let late = ways.iter().filter(|way| **way > median + LATE).count();
-        assert!(
-            late * 100 <= ways.len() * LATE_PERCENT,
-            "{late} are late, by up to {longest:?}: {report:?}"
+        let late_percent = 100.0 * late as f64 / ways.len() as f64;
+        measurement.compare(
+            format!("of {} frames late, by {longest:.1?} at most", ways.len()),
+            format!("<= {LATE_PERCENT} %"),
+            format!("{late_percent:.2} %"),
+            format!("median {median:.1?}"),
+            late_percent <= LATE_PERCENT,
         );
     }
 }
@@ -102,34 +109,39 @@ fn rounds() -> usize {
 /// Lets `fail` and then `mend` happen to each relay in turn.
 #[track_caller]
 fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
-    let _beside = beside();
-    let Some(pair) = Pair::open() else { return };
-    for round in 0..2 * rounds() {
-        let (relay, host) = (&pair.relays[round % 2], &pair.hosts[round % 2]);
-        fail(relay, host);
-        let failed = clock::now();
-        // Longer than sessions last.
-        while clock::now().saturating_since(failed) < Duration::from_secs(4) {
-            pair.viewing.wait_more(10);
+    judge("P31: one of two relays fails", |measurement| {
+        let Some(pair) = Pair::open() else { return };
+        for round in 0..2 * rounds() {
+            let relay = &pair.relays[round % 2];
+            let host = &pair.hosts[round % 2];
+            fail(relay, host);
+            let failed = clock::now();
+            // Longer than sessions last.
+            while clock::now().saturating_since(failed) < Duration::from_secs(4) {
+                pair.viewing.wait_more(10);
+            }
+            mend(relay, host);
+            // Until the relay is in use again: each is started or heard again within a second.
+            pair.viewing.wait_more(2 * FRAMES);
         }
-        mend(relay, host);
-        // Until the relay is in use again: each is started or heard again within a second.
-        pair.viewing.wait_more(2 * FRAMES);
-    }
-    pair.assert_hitless();
+        pair.judge_hitless(measurement);
+    });
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_relay_that_is_killed_costs_no_frame_and_delays_none() {
     each_in_turn(|relay, _| _ = relay.kill(), |relay, _| relay.start_again());
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_relay_that_stands_still_costs_no_frame_and_delays_none() {
     each_in_turn(|relay, _| relay.freeze(), |relay, _| _ = relay.thaw());
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_relay_that_is_unplugged_costs_no_frame_and_delays_none() {
     each_in_turn(|_, host| host.unplug(), |_, host| host.plug());
 }

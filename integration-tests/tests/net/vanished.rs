@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::lab::Host;
+use fanlight_tests::promise::judge;
+use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::pause;
 
-use crate::fixture::{Fixture, USUAL, beside};
+use crate::fixture::{Fixture, USUAL};
 
 /// After this nothing may be on the wire.
 const COST: Duration = Duration::from_secs(3);
@@ -18,64 +20,57 @@ const GRACE: Duration = Duration::from_millis(300);
 /// How long silence is listened for.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Asserts that, from [`COST`] on, nothing is sent to `host`.
+/// Who is served for so long is served for ever.
+const HOPELESS: Duration = Duration::from_secs(20);
+
+/// Judges how long after `vanish` something is sent to `host`.
 #[track_caller]
-fn assert_silence(what: &str, host: &Host) {
+fn judge_silence(what: &str, vanish: fn(&ViewerProcess, &Host)) {
+    let Some(fixture) = Fixture::open(USUAL) else {
+        return;
+    };
+    let host = fixture.lab.host("screen");
+    judge(&format!("P11: a viewer that is {what}"), |measurement| {
+        let viewing = fixture.viewer(&host);
+        assert!(host.traffic_to().bytes > 0, "it is served");
+        vanish(&viewing, &host);
+        let last = last_packet(&host);
+        measurement.at_most("the last packet to it was sent after", COST + GRACE, last);
+        host.plug();
+    });
+}
+
+/// How long from now until the last packet is sent to `host`.
+fn last_packet(host: &Host) -> Duration {
     let gone = clock::now();
-    let mut last = (host.traffic_to(), Duration::ZERO);
-    while clock::now().saturating_since(gone) < COST + GRACE {
+    let mut traffic = host.traffic_to();
+    let mut last = Duration::ZERO;
+    while clock::now().saturating_since(gone) < last.max(COST) + SILENCE {
         pause(Duration::from_millis(50));
-        let (traffic, after) = (host.traffic_to(), clock::now().saturating_since(gone));
-        if traffic != last.0 {
-            last = (traffic, after);
+        let now = host.traffic_to();
+        if now != traffic {
+            traffic = now;
+            last = clock::now().saturating_since(gone);
         }
+        assert!(last < HOPELESS, "it is served on and on");
     }
-    pause(SILENCE);
-    let traffic = host.traffic_to();
-    eprintln!(
-        "measured: {what}: the last packet to it was sent {:?} later",
-        last.1
-    );
-    assert_eq!(
-        traffic.since(last.0).bytes,
-        0,
-        "{what}: {traffic:?} after {last:?}"
-    );
+    last
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_viewer_that_is_killed_is_sent_nothing_three_seconds_later() {
-    let _beside = beside();
-    let Some(fixture) = Fixture::open(USUAL) else {
-        return;
-    };
-    let host = fixture.lab.host("screen");
-    let viewing = fixture.viewer(&host);
-    assert!(host.traffic_to().bytes > 0);
-    viewing.program().kill();
-    assert_silence("killed", &host);
+    judge_silence("killed", |viewing, _| _ = viewing.program().kill());
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_viewer_that_is_unplugged_is_sent_nothing_three_seconds_later() {
-    let _beside = beside();
-    let Some(fixture) = Fixture::open(USUAL) else {
-        return;
-    };
-    let host = fixture.lab.host("screen");
-    let _viewing = fixture.viewer(&host);
-    host.unplug();
-    assert_silence("unplugged", &host);
+    judge_silence("unplugged", |_, host| host.unplug());
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_viewer_that_stands_still_is_sent_nothing_three_seconds_later() {
-    let _beside = beside();
-    let Some(fixture) = Fixture::open(USUAL) else {
-        return;
-    };
-    let host = fixture.lab.host("screen");
-    let viewing = fixture.viewer(&host);
-    viewing.program().freeze();
-    assert_silence("frozen", &host);
+    judge_silence("frozen", |viewing, _| viewing.program().freeze());
 }

@@ -7,10 +7,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanlight_tests::TestEnv;
 use fanlight_tests::program::Program;
+use fanlight_tests::promise::judge;
 use fanlight_tests::wait::{SOON, pause, until};
 use fanlight_tests::zmtp::{FakePublisher, Misdeed, listen_in, message};
-use fanlight_tests::{TestEnv, alone};
 
 const INPUT: &str = "--input ball --size 640x360 --rate 30";
 
@@ -95,7 +96,7 @@ fn who_listens_on_the_leg_sees_pictures_without_a_key_and_noise_with_one() {
         );
     }
     let (report, _) = viewing.finish();
-    report.assert_nearly_lossless();
+    report.assert_one_session();
     assert!(relay.log().matching(0, "frames refused").is_empty());
 }
 
@@ -169,27 +170,32 @@ fn keys_that_differ_or_are_missing_are_told_with_what_to_do() {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_sealed_source_that_is_killed_is_back_on_the_screen_within_a_second() {
-    let (_alone, env) = (alone(), TestEnv::new());
-    let (address, source) = source(&env, Some(key(&env, 1)));
-    let _relay = env
-        .relay(0, &[format!("tcp://{address}")])
-        .flag("feed-key", key(&env, 1))
-        .ready();
-    let viewing = env.viewer(env.relay_address(0), "cam").start();
-    viewing.wait_shown(10);
-    for away in [0, 300, 1500] {
-        source.kill();
-        pause(Duration::from_millis(away));
-        source.start_again();
-        let ready = source.wait_ready();
-        let shown = viewing.wait_shown_after(source.started(), SOON);
-        let took = shown.at.saturating_since(ready);
-        eprintln!("away {away} ms: back after {took:?}");
-        assert!(took <= SOURCE_BACK, "{took:?}");
-    }
-    let (report, _) = viewing.finish();
-    report.assert_balanced();
+    judge("P3: a sealed source comes back", |measurement| {
+        let env = TestEnv::new();
+        let (address, source) = source(&env, Some(key(&env, 1)));
+        let _relay = env
+            .relay(0, &[format!("tcp://{address}")])
+            .flag("feed-key", key(&env, 1))
+            .ready();
+        let viewing = env.viewer(env.relay_address(0), "cam").start();
+        viewing.wait_shown(10);
+        for away in [0, 300, 1500] {
+            source.kill();
+            pause(Duration::from_millis(away));
+            source.start_again();
+            let ready = source.wait_ready();
+            let shown = viewing.wait_shown_after(source.started(), SOON);
+            measurement.at_most(
+                format!("away {away} ms: back"),
+                SOURCE_BACK,
+                shown.at.saturating_since(ready),
+            );
+        }
+        let (report, _) = viewing.finish();
+        report.assert_balanced();
+    });
 }
 
 #[test]

@@ -14,12 +14,13 @@ use fanlight_proto::limits::MAX_DETECTIONS;
 use fanlight_proto::message::{
     Answer, Ball, Demand, Detection, Detections, FeedbackReport, Health, KeepAlive, Verdict,
 };
+use fanlight_tests::TestEnv;
 use fanlight_tests::fake_source::{EPOCH, FakeSource};
+use fanlight_tests::promise::judge;
 use fanlight_tests::raw_client::{RawClient, join};
 use fanlight_tests::usage::MIB;
 use fanlight_tests::wait::{Deadline, SOON, pause, until};
 use fanlight_tests::zmtp::{claim, connect, greeting, ready};
-use fanlight_tests::{TestEnv, alone};
 
 /// Issue 6: so long after a join the first frame is on its way, also from a source that has to wake up.
 const DEMAND_WITHIN: Duration = Duration::from_millis(150);
@@ -94,92 +95,93 @@ fn told<T>(viewer: &mut (RawClient, u64), pick: impl Fn(&ToViewer<'_>) -> Option
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() {
-    let _alone = alone();
-    for sealed in [false, true] {
-        let env = TestEnv::new();
-        let source = FakeSource::start("cam", sealed.then(|| FeedKey::new([7; 32])));
-        let relay = env.relay(0, &[source.endpoint()]);
-        let relay = if sealed {
-            relay.flag("feed-key", key_file(&env))
-        } else {
-            relay
+    judge("demand at the source", |measurement| {
+        for sealed in [false, true] {
+            let env = TestEnv::new();
+            let source = FakeSource::start("cam", sealed.then(|| FeedKey::new([7; 32])));
+            let relay = env.relay(0, &[source.endpoint()]);
+            let relay = if sealed {
+                relay.flag("feed-key", key_file(&env))
+            } else {
+                relay
+            }
+            .ready();
+            let demand = |feedback: &FeedbackReport| {
+                feedback
+                    .demand
+                    .first()
+                    .map(|demand| (demand.stream.clone(), demand.viewers))
+            };
+            let first = |viewers| {
+                let known = source.feedback();
+                known
+                    .into_iter()
+                    .find(|(_, feedback)| demand(feedback) == Some(("cam".into(), viewers)))
+            };
+            until("the source knows that nobody watches", SOON, || first(0));
+            let asked = clock::now();
+            let mut lobby = viewer(&env, "lobby");
+            let (at, _) = until("the source knows that somebody watches", SOON, || first(1));
+            measurement.at_most(
+                "from the first datagram to the source",
+                DEMAND_WITHIN,
+                at.saturating_since(asked),
+            );
+            source.judge(Verdict {
+                health: Health::Right as i32,
+                error: 0.25,
+                count: 3,
+                ..Verdict::default()
+            });
+            for number in 0..5 {
+                lobby.0.say(&ToRelay::Detections(
+                    lobby.1,
+                    detections(
+                        2 * number + 2,
+                        vec![found(2 * number), found(2 * number + 1)],
+                    ),
+                ));
+                pause(Duration::from_millis(100));
+            }
+            until("all detections have come", SOON, || {
+                (source.detections("lobby").len() == 10).then_some(())
+            });
+            let numbers = source
+                .detections("lobby")
+                .iter()
+                .map(|detection| detection.number)
+                .collect::<Vec<_>>();
+            assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+            let verdict = told(&mut lobby, |said| match said {
+                ToViewer::Pulse(_, pulse) => pulse.verdict,
+                _ => None,
+            });
+            assert_eq!((verdict.error, verdict.count), (0.25, 3));
+            lobby.0.say(&ToRelay::Goodbye(lobby.1, Default::default()));
+            until("the source knows that it has gone", SOON, || {
+                source.seen().iter().any(|seen| seen.left).then_some(())
+            });
+            let feedback = source.feedback();
+            until("the source knows that nobody watches again", SOON, || {
+                (demand(&source.feedback().last()?.1) == Some(("cam".into(), 0))).then_some(())
+            });
+            assert!(
+                feedback
+                    .windows(2)
+                    .all(|pair| pair[0].1.sequence < pair[1].1.sequence)
+            );
+            assert!(source.refused().is_empty(), "{:?}", source.refused());
+            assert!(relay.exits().is_empty());
         }
-        .ready();
-        let demand = |feedback: &FeedbackReport| {
-            feedback
-                .demand
-                .first()
-                .map(|demand| (demand.stream.clone(), demand.viewers))
-        };
-        let first = |viewers| {
-            let known = source.feedback();
-            known
-                .into_iter()
-                .find(|(_, feedback)| demand(feedback) == Some(("cam".into(), viewers)))
-        };
-        until("the source knows that nobody watches", SOON, || first(0));
-        let asked = clock::now();
-        let mut lobby = viewer(&env, "lobby");
-        let (at, _) = until("the source knows that somebody watches", SOON, || first(1));
-        let took = at.saturating_since(asked);
-        println!("sealed {sealed}: the source knew after {took:?}");
-        assert!(
-            took < DEMAND_WITHIN,
-            "{took:?} from the first datagram of the join"
-        );
-        source.judge(Verdict {
-            health: Health::Right as i32,
-            error: 0.25,
-            count: 3,
-            ..Verdict::default()
-        });
-        for number in 0..5 {
-            lobby.0.say(&ToRelay::Detections(
-                lobby.1,
-                detections(
-                    2 * number + 2,
-                    vec![found(2 * number), found(2 * number + 1)],
-                ),
-            ));
-            pause(Duration::from_millis(100));
-        }
-        until("all detections have come", SOON, || {
-            (source.detections("lobby").len() == 10).then_some(())
-        });
-        let numbers = source
-            .detections("lobby")
-            .iter()
-            .map(|detection| detection.number)
-            .collect::<Vec<_>>();
-        assert_eq!(numbers, (0..10).collect::<Vec<_>>());
-        let verdict = told(&mut lobby, |said| match said {
-            ToViewer::Pulse(_, pulse) => pulse.verdict,
-            _ => None,
-        });
-        assert_eq!((verdict.error, verdict.count), (0.25, 3));
-        lobby.0.say(&ToRelay::Goodbye(lobby.1, Default::default()));
-        until("the source knows that it has gone", SOON, || {
-            source.seen().iter().any(|seen| seen.left).then_some(())
-        });
-        let feedback = source.feedback();
-        until("the source knows that nobody watches again", SOON, || {
-            (demand(&source.feedback().last()?.1) == Some(("cam".into(), 0))).then_some(())
-        });
-        assert!(
-            feedback
-                .windows(2)
-                .all(|pair| pair[0].1.sequence < pair[1].1.sequence)
-        );
-        assert!(source.refused().is_empty(), "{:?}", source.refused());
-        assert!(relay.exits().is_empty());
-    }
+    });
 }
 
 #[test]
 fn a_flood_of_detections_and_lies_takes_nothing_from_other_viewers_and_harms_neither_relay_nor_source()
  {
-    let (_alone, env) = (alone(), TestEnv::new());
+    let env = TestEnv::new();
     let source = FakeSource::start("cam", None);
     let relay = env.relay(0, &[source.endpoint()]).ready();
     let viewing = env.viewer(env.relay_address(0), "cam").start();
@@ -273,7 +275,7 @@ fn a_flood_of_detections_and_lies_takes_nothing_from_other_viewers_and_harms_nei
         assert!(dropped > Some(1000), "{dropped:?}");
     }
     let (report, _) = viewing.finish();
-    report.assert_nearly_lossless();
+    report.assert_one_session();
 }
 
 /// Writes `bytes` to the source over and over for a while, as a subscriber that has shaken hands, and reads what comes.
@@ -300,7 +302,6 @@ fn subscription(topic: &str) -> Vec<u8> {
 
 #[test]
 fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_served_all_the_same() {
-    let _alone = alone();
     for sealed in [false, true] {
         let env = TestEnv::new();
         let key = key_file(&env);
@@ -354,7 +355,7 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
         assert!(source.exits().is_empty() && relay.exits().is_empty());
         viewing.wait_more(10);
         let (report, _) = viewing.finish();
-        report.assert_nearly_lossless();
+        report.assert_one_session();
     }
 }
 

