@@ -1,4 +1,4 @@
-//! `./dev sim`: many seeds of the simulator's storms, or the replay of a capture.
+//! `./dev sim`: many seeds of the simulator's random cases, or the replay of a capture.
 
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fanlight_daemon::capture::Recording;
 use fanlight_daemon::clock;
-use fanlight_tests::sim::{replay, run, storm};
+use fanlight_tests::sim::{random_case, replay, run};
 
 /// What the command line asks for.
 struct Options {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Ok(Options {
             replay: Some(file), ..
         }) => play(&file),
-        Ok(options) => storms(&options),
+        Ok(options) => random_cases(&options),
         Err(message) => refuse(&message),
     }
 }
@@ -94,8 +94,8 @@ fn options() -> Result<Options, String> {
     Ok(options)
 }
 
-/// Runs a storm for each seed, on every processor; the first seed that fails is told.
-fn storms(options: &Options) -> ExitCode {
+/// Runs a random case for each seed, on every processor; the first seed that fails is told.
+fn random_cases(options: &Options) -> ExitCode {
     let (next, end) = (AtomicU64::new(options.from), options.from + options.seeds);
     let (failures, first, events) = (
         AtomicU64::new(0),
@@ -109,7 +109,7 @@ fn storms(options: &Options) -> ExitCode {
             if seed >= end {
                 return;
             }
-            match catch_unwind(AssertUnwindSafe(|| run(&storm(seed), seed))) {
+            match catch_unwind(AssertUnwindSafe(|| run(&random_case(seed), seed))) {
                 Ok(world) => _ = events.fetch_add(world.handled(), Ordering::Relaxed),
                 Err(_) => {
                     failures.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +126,7 @@ fn storms(options: &Options) -> ExitCode {
     let seconds = clock::now().saturating_since(begin).as_secs_f64();
     let (failures, events) = (failures.into_inner(), events.into_inner());
     println!(
-        "{} storms in {seconds:.1} s: {:.0} seeds/s, {:.2} million events/s, {failures} failed",
+        "{} random_cases in {seconds:.1} s: {:.0} seeds/s, {:.2} million events/s, {failures} failed",
         options.seeds,
         options.seeds as f64 / seconds,
         events as f64 / seconds / 1e6
@@ -135,7 +135,7 @@ fn storms(options: &Options) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!(
-        "the first to fail: FANLIGHT_SIM_SEED={} cargo test --test sim storm",
+        "the first to fail: FANLIGHT_SIM_SEED={} cargo test --test engines random_cases",
         first.into_inner()
     );
     ExitCode::FAILURE

@@ -1,5 +1,5 @@
-//! The network laboratory: hosts that are Linux network namespaces, plugged into a switch that loses, delays nothing,
-//! limits, counts and is unplugged on command. Everything in it is gone with its [`Lab`].
+//! A network laboratory: hosts are Linux network namespaces at a switch that loses, limits and counts packets on command.
+//! Everything is removed with its [`Lab`].
 //!
 //! ```no_run
 //! use fanlight_tests::TestEnv;
@@ -14,38 +14,42 @@
 //! screen.unplug();
 //! ```
 //!
-//! The switch is a bridge in a namespace of its own; what it does to traffic is said to nft in the bridge family and to
-//! tc on its ports, outside the programs under test and outside the hosts. The kernel of the test machines has no netem:
-//! there is no delay, jitter or reordering here.
+//! The switch is a bridge in its own namespace. nft (bridge family) and tc on its ports act on the traffic, outside of the
+//! programs under test and of the hosts. The kernels of test machines lack netem, so there is no delay, jitter or
+//! reordering here: see [`udp_proxy`](crate::udp_proxy) for delay.
 
 mod cable;
 mod host;
+mod namespace;
 mod nat;
-mod space;
 mod switch;
 
 use std::cell::Cell;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 pub use cable::{Cable, End};
 pub use host::Host;
 pub use nat::Nat;
 pub use switch::Traffic;
 
-use space::Space;
+use namespace::Namespace;
 use switch::Switch;
 
 /// What the laboratory is made with; Debian packages iproute2, nftables, conntrack, ethtool and procps.
 const TOOLS: [&str; 6] = ["ip", "tc", "nft", "conntrack", "ethtool", "sysctl"];
 
-/// What takes a train of datagrams apart before it is on the wire: else one packet lost is a whole train lost.
-const TRAINS_OFF: &str = "tso off gso off gro off tx-udp-segmentation off";
+/// Splits a GSO batch before it is on the wire; else one lost packet is a lost batch.
+const SEGMENTATION_OFF: &str = "tso off gso off gro off tx-udp-segmentation off";
 
-/// Milliseconds until the kernel asks once more for the hardware address of a neighbour. It waits for 1000 otherwise, and
-/// so would whoever is plugged in again just after it asked: a property of the kernel, which would hide the programs'.
+/// Milliseconds until the kernel repeats an ARP request. With the default of 1000 a host that is plugged in just after a
+/// request would wait for the kernel, which would hide how fast the programs are.
 const ASK_AGAIN: &str = "net.ipv4.neigh.eth0.retrans_time_ms=50";
+
+/// Mounts a file system that only the mounting process sees.
+pub const MOUNT: [&str; 7] = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"];
 
 /// Hosts of one laboratory: their numbers are the last byte of their addresses.
 const MAX_HOSTS: u8 = 250;
@@ -61,16 +65,16 @@ impl Lab {
     /// An empty one. None, and a word about it, where a laboratory cannot be built.
     ///
     /// # Panics
-    /// When it should be possible and fails; when it is not possible and all tests must run.
+    /// When it is not possible though every test must run.
     #[must_use]
     pub fn open() -> Option<Self> {
         if let Some(missing) = missing() {
             crate::skip(&missing);
             return None;
         }
-        space::sweep();
+        namespace::sweep();
         Some(Self {
-            switch: Rc::new(Switch::new(&space::unique())),
+            switch: Rc::new(Switch::new(&namespace::unique())),
             hosts: Cell::new(0),
         })
     }
@@ -133,13 +137,35 @@ impl Lab {
     }
 }
 
-/// What keeps this process from building a laboratory.
+/// What keeps this process from building a laboratory, found out by trying: root may lack the capabilities in a container,
+/// and `ip netns` needs `/` to be a mount point.
 fn missing() -> Option<String> {
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    MISSING.get_or_init(find_missing).clone()
+}
+
+fn find_missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces take root".to_owned());
     }
     let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !installed(tool)).collect();
-    (!missing.is_empty()).then(|| format!("not installed: {}", missing.join(", ")))
+    if !missing.is_empty() {
+        return Some(format!("not installed: {}", missing.join(", ")));
+    }
+    let tried = namespace::try_out();
+    tried
+        .err()
+        .map(|error| format!("no network namespaces here: {error}"))
+}
+
+/// Runs `words` to their end: whether this process may do that here. None, and a word about it, where not.
+///
+/// # Panics
+/// When it may not, though every test must run.
+#[must_use]
+pub fn permitted(words: &[&str]) -> Option<()> {
+    let tried = try_run(words);
+    tried.map_err(|error| crate::skip(&error)).ok().map(drop)
 }
 
 /// Whether a tool of the system is there.

@@ -1,5 +1,6 @@
-//! The fixture of the multi-process tests: the three programs as real processes on loopback, the test playing the
-//! service manager, the operator, the other peers and the enemies.
+//! What the integration tests and benches share: the three programs as real processes ([`TestEnv`]), a network of
+//! namespaces ([`lab`]), clients and hostile peers, a simulator on a virtual clock ([`sim`]), and the measurement of
+//! promises ([`promise`]).
 //!
 //! ```no_run
 //! use fanlight_tests::TestEnv;
@@ -42,7 +43,7 @@ use std::io::Write as _;
 
 pub use test_env::{TestEnv, target_directory};
 
-/// Says that a test cannot run here, and why. Where everything must run, as in CI, that is an error.
+/// Prints that a test cannot run here, and why. Where every test must run, as in CI, that is an error.
 ///
 /// # Panics
 /// When FANLIGHT_TESTS_MUST_RUN is set.
@@ -51,21 +52,12 @@ pub fn skip(reason: &str) {
         std::env::var_os("FANLIGHT_TESTS_MUST_RUN").is_none(),
         "cannot run, and must: {reason}"
     );
-    // Not by the macro, whose words cargo hides when a test passes. There is nowhere to say that this did not work.
+    // Not by the macro: cargo hides its output when a test passes. An error here has nowhere to be printed.
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
-/// Whether the long forms of the tests are asked for (FANLIGHT_LONG_TESTS): 20 rounds instead of a few, a minute of
-/// silence instead of seconds.
+/// Whether FANLIGHT_LONG_TESTS asks for the long form of tests: 20 rounds instead of a few, a minute instead of seconds.
 #[must_use]
 pub fn long() -> bool {
     std::env::var_os("FANLIGHT_LONG_TESTS").is_some()
-}
-
-/// Lets no other test of this program run that asks the same: for tests that measure time.
-pub fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Many viewers in one thread, so that the relay is what a test of load wears out: they join, keep their sessions, send
-//! reports, and look at the headers of what comes, never at a picture.
+//! Many viewers in one thread, so that a load test is limited by the relay and not by its viewers. They join, keep their
+//! sessions, send reports and read the headers of datagrams; they never decode a picture.
 
 mod light_viewer;
 mod stats;

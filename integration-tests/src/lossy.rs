@@ -1,5 +1,5 @@
-//! A relay and a viewer with a link between them that loses datagrams, in virtual time: the real cutting, parity and
-//! reassembly, so that what parity and repair are worth is counted and not argued.
+//! A link that loses datagrams between a relay and a viewer, in virtual time, with the real packetization, parity and
+//! reassembly. It counts what parity and repair are worth: the tests and `./dev bench loss` use it.
 //!
 //! The relay sends a frame every 33 ms, paced, first its data and then its parity, and answers a repair at once. Both
 //! ways take the same time and lose alike, repairs and their answers included. The viewer does what the reassembly says.

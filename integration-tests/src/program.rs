@@ -1,4 +1,5 @@
-//! A program under test as a real process: started, watched, signalled, started again, and gone with its guard.
+//! A program under test as a real process. It can be signalled, frozen and restarted; it is killed when its [`Program`] is
+//! dropped.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

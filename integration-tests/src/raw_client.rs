@@ -1,4 +1,4 @@
-//! A peer on the relay's UDP port that keeps its own books: what it sent, what came back.
+//! A client on the relay's UDP port that sends any datagram, and counts what it sent and what came back.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -1,4 +1,5 @@
-//! The service manager as a program sees it: the socket to which it says READY=1, WATCHDOG=1 and STOPPING=1.
+//! The service manager as a program sees it: the socket to which the program sends READY=1, WATCHDOG=1 and STOPPING=1
+//! (sd_notify(3)).
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};

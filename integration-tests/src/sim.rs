@@ -2,16 +2,16 @@
 //! clock. What happens follows from a [`Case`] and a seed, and is the same each time.
 //!
 //! A case is data: nodes, links, and steps with a sentence each. [`run`] checks in every case what must hold always
-//! (the module `watch`), and at the end that everything heals; a case adds what it is about.
+//! (the module `monitor`), and at the end that everything heals; a case adds what it is about.
 
 mod clock;
 mod link;
+mod monitor;
+mod random_case;
 mod relay_node;
 mod replay;
 mod source;
-mod storm;
 mod viewer_node;
-mod watch;
 mod world;
 
 use std::borrow::Cow;
@@ -19,11 +19,11 @@ use std::time::Duration;
 
 pub use clock::Clock;
 pub use link::{Carried, Link, Rate};
+pub use monitor::{LONGEST_LIVE, Monitor};
+pub use random_case::random_case;
 pub use replay::{Compared, replay};
 pub use source::SourceConfig;
-pub use storm::storm;
-pub use viewer_node::Tally;
-pub use watch::{LONGEST_LIVE, Watch};
+pub use viewer_node::ViewerCounts;
 pub use world::{Trace, What, World};
 
 /// After the last disturbance every viewer is live again within this.
@@ -156,7 +156,7 @@ impl Case {
 
     /// The case with one more step.
     #[must_use]
-    pub fn step(mut self, at: Duration, sentence: &'static str, act: Act) -> Self {
+    pub fn step(mut self, at: Duration, sentence: &'static str, act: Action) -> Self {
         assert!(
             self.steps.last().is_none_or(|last| last.at <= at),
             "steps stand in the order of time"
@@ -181,7 +181,7 @@ pub struct Step {
     /// What it is, in words.
     pub sentence: &'static str,
     /// What it is.
-    pub act: Act,
+    pub act: Action,
 }
 
 /// See [`Step`]. Paths are named by viewer and number.
@@ -194,7 +194,7 @@ pub struct Step {
     clippy::large_enum_variant,
     reason = "a case has a few, and they are not moved"
 )]
-pub enum Act {
+pub enum Action {
     SetLinks {
         viewer: usize,
         path: usize,
@@ -243,7 +243,7 @@ pub enum Act {
     Heal,
 }
 
-impl Act {
+impl Action {
     fn apply(&self, world: &mut World) {
         match self {
             Self::SetLinks {
@@ -512,7 +512,7 @@ pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> Wor
 /// trusts the way again, and has counted every frame.
 fn check_healing(world: &mut World, case: &Case) {
     world.run_until(case.length + HEALS_WITHIN);
-    let before: Vec<Tally> = (0..world.viewers())
+    let before: Vec<ViewerCounts> = (0..world.viewers())
         .map(|viewer| world.tally(viewer))
         .collect();
     let (from, to) = (world.now(), world.now() + CLEAN_TAIL);
@@ -532,7 +532,7 @@ fn check_healing(world: &mut World, case: &Case) {
         let tally = world.tally(viewer);
         // Of two paths that both leave frames out, the quicker one's next frame overtakes what the other spreads out.
         let several = case.viewers[viewer].paths.len() > 1;
-        let overtaken = |tally: &Tally| if several { tally.losses.incomplete } else { 0 };
+        let overtaken = |tally: &ViewerCounts| if several { tally.losses.incomplete } else { 0 };
         let (lost, former) = (
             tally.lost_for_good() - overtaken(&tally),
             before.lost_for_good() - overtaken(&before),

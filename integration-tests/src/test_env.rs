@@ -1,5 +1,5 @@
-//! Where the programs of one test meet: a directory for their sockets and a loopback address for their ports, both
-//! theirs alone, so that tests run side by side.
+//! The environment of one test: a directory for the sockets of its programs and a loopback address for their ports. No
+//! other test has these, so tests run side by side.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const SOURCE_PORTS: u16 = 6004;
 /// Overrides where the programs are looked for.
 const BIN_DIR: &str = "FANLIGHT_BIN_DIR";
 
-/// One test's place. The directory goes with it.
+/// The environment of one test. Its directory is removed with it.
 #[derive(Debug)]
 pub struct TestEnv {
     directory: TempDir,

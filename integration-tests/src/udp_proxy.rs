@@ -1,5 +1,5 @@
-//! A way of UDP datagrams that takes longer and loses some: between a viewer and its relay, on a machine whose kernel has
-//! no netem.
+//! A UDP proxy between a viewer and its relay that delays every datagram and loses some. It stands in for netem, which
+//! the kernels of test machines lack.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -25,19 +25,19 @@ use rustix::net::sockopt;
 use crate::seeded::Random;
 use crate::wait;
 
-/// Datagrams under way in one direction: a second of 30 Mbit/s and parity. What is beyond is lost.
+/// Datagrams held in one direction: a second of 30 Mbit/s and parity. More are dropped.
 const MAX_UNDER_WAY: usize = 8192;
 
 /// Asked for on each side: a frame with all its parity comes at once.
 const SOCKET_BUFFER: usize = 4 << 20;
 
-/// How often a thread that nothing comes to looks whether the way is closed.
+/// How often an idle thread checks whether the proxy has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What becomes of each datagram, in both directions.
+/// What the proxy does to each datagram, in both directions.
 #[derive(Clone, Copy, Debug)]
 pub struct Impairment {
-    /// So long it is on its way.
+    /// How long the proxy holds it.
     pub delay: Duration,
     /// The share that never arrives, 0 to 1, each datagram for itself.
     pub loss: f64,
@@ -45,7 +45,7 @@ pub struct Impairment {
     pub seed: u64,
 }
 
-/// The way of one viewer to one relay. It is closed when this is dropped.
+/// The proxy of one viewer to one relay. It ends when this is dropped.
 #[derive(Debug)]
 pub struct UdpProxy {
     address: SocketAddr,
@@ -54,7 +54,7 @@ pub struct UdpProxy {
 }
 
 impl UdpProxy {
-    /// A way to `relay`, which begins at [`address`](Self::address).
+    /// Starts a proxy to `relay`, which listens on [`address`](Self::address).
     ///
     /// # Panics
     /// When the system has no sockets or threads to give.

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Space, missing, space};
+use super::{Namespace, missing, namespace};
 
 /// Two network namespaces, each of whose only device `eth0` is one end of a veth pair.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Cable {
 /// A host at one end of a [`Cable`].
 #[derive(Debug)]
 pub struct End {
-    space: Space,
+    namespace: Namespace,
     address: Ipv4Addr,
 }
 
@@ -29,21 +29,21 @@ impl Cable {
             crate::skip(&missing);
             return None;
         }
-        space::sweep();
-        let prefix = space::unique();
+        namespace::sweep();
+        let prefix = namespace::unique();
         let end = |name, number| End {
-            space: Space::new(format!("{prefix}-{name}")),
+            namespace: Namespace::new(format!("{prefix}-{name}")),
             address: Ipv4Addr::new(10, 79, 0, number),
         };
         let (near, far) = (end("near", 1), end("far", 2));
-        near.space.ip(&format!(
+        near.namespace.ip(&format!(
             "link add eth0 type veth peer name eth0 netns {}",
-            far.space.name()
+            far.namespace.name()
         ));
         for end in [&near, &far] {
-            end.space
+            end.namespace
                 .ip(&format!("addr add {}/24 dev eth0", end.address));
-            end.space.ip("link set eth0 up");
+            end.namespace.ip("link set eth0 up");
         }
         Some(Self { near, far })
     }
@@ -71,7 +71,7 @@ impl End {
     /// The words in front of a command line that is to run here.
     #[must_use]
     pub fn enter(&self) -> [&str; 4] {
-        self.space.enter()
+        self.namespace.enter()
     }
 
     /// Calls `act` on a thread that is here. Sockets made by it stay here, whoever uses them.
@@ -79,7 +79,7 @@ impl End {
     /// # Panics
     /// When `act` does.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        self.space.within(act)
+        self.namespace.within(act)
     }
 
     /// Runs a command here, its words split at spaces.
@@ -88,6 +88,6 @@ impl End {
     /// When it fails.
     #[track_caller]
     pub fn run(&self, words: &str) -> String {
-        self.space.run(words)
+        self.namespace.run(words)
     }
 }

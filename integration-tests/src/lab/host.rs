@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use super::{ASK_AGAIN, Space, Switch, TRAINS_OFF, Traffic};
+use super::{ASK_AGAIN, Namespace, SEGMENTATION_OFF, Switch, Traffic};
 
 /// Longest that a packet waits at a limited port; as much as a switch's buffer holds.
 const LIMIT_LATENCY: &str = "50ms";
@@ -13,29 +13,33 @@ const LIMIT_LATENCY: &str = "50ms";
 pub struct Host {
     name: String,
     number: u8,
-    space: Space,
+    namespace: Namespace,
     switch: Rc<Switch>,
 }
 
 impl Host {
     pub(super) fn new(switch: &Rc<Switch>, name: &str, number: u8) -> Self {
-        let space = Space::new(format!("{}-{name}", switch.prefix()));
+        let namespace = Namespace::new(format!("{}-{name}", switch.prefix()));
         let host = Self {
             name: name.to_owned(),
             number,
-            space,
+            namespace,
             switch: Rc::clone(switch),
         };
         let (port, address) = (host.port(), host.address());
-        host.space.ip(&format!(
+        host.namespace.ip(&format!(
             "link add eth0 type veth peer name {port} netns {}",
-            switch.space().name()
+            switch.namespace().name()
         ));
-        host.space.run(&format!("ethtool -K eth0 {TRAINS_OFF}"));
-        host.space.run(&format!("sysctl -qw {ASK_AGAIN}"));
-        host.space.ip(&format!("addr add {address}/24 dev eth0"));
-        host.space.ip("link set eth0 up");
-        switch.space().ip(&format!("link set {port} master br0 up"));
+        host.namespace
+            .run(&format!("ethtool -K eth0 {SEGMENTATION_OFF}"));
+        host.namespace.run(&format!("sysctl -qw {ASK_AGAIN}"));
+        host.namespace
+            .ip(&format!("addr add {address}/24 dev eth0"));
+        host.namespace.ip("link set eth0 up");
+        switch
+            .namespace()
+            .ip(&format!("link set {port} master br0 up"));
         switch.count(&format!("to{number}"), &format!("ip daddr {address}"));
         switch.count(&format!("from{number}"), &format!("ip saddr {address}"));
         host
@@ -50,7 +54,7 @@ impl Host {
     /// The words in front of a command line that is to run on this host, for `Launch::under`.
     #[must_use]
     pub fn enter(&self) -> [&str; 4] {
-        self.space.enter()
+        self.namespace.enter()
     }
 
     /// Calls `act` on a thread that is on this host. Sockets made by it stay there, whoever uses them.
@@ -58,7 +62,7 @@ impl Host {
     /// # Panics
     /// When `act` does.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        self.space.within(act)
+        self.namespace.within(act)
     }
 
     /// Runs a command on this host, its words split at spaces.
@@ -67,20 +71,20 @@ impl Host {
     /// When it fails.
     #[track_caller]
     pub fn run(&self, words: &str) -> String {
-        self.space.run(words)
+        self.namespace.run(words)
     }
 
     /// Pulls its cable out of the switch: the host sees no carrier, its addresses and routes stay.
     pub fn unplug(&self) {
         self.switch
-            .space()
+            .namespace()
             .ip(&format!("link set {} down", self.port()));
     }
 
     /// Plugs it in again.
     pub fn plug(&self) {
         self.switch
-            .space()
+            .namespace()
             .ip(&format!("link set {} up", self.port()));
     }
 
@@ -126,7 +130,7 @@ impl Host {
     /// From now on nothing but so much passes the switch's port to this host; the queue before it is a switch's.
     pub fn limit(&self, megabits: u32) {
         let limit = format!("tbf rate {megabits}mbit burst 32k latency {LIMIT_LATENCY}");
-        self.switch.space().run(&format!(
+        self.switch.namespace().run(&format!(
             "tc qdisc replace dev {} root {limit}",
             self.port()
         ));
@@ -135,14 +139,14 @@ impl Host {
     /// Takes the limit back.
     pub fn unlimit(&self) {
         self.switch
-            .space()
+            .namespace()
             .run(&format!("tc qdisc del dev {} root", self.port()));
     }
 
     /// From now on this host itself sends no more than so much to `to`: a class of its own egress with a queue deeper
     /// than any socket's send buffer, against which the datagrams in it count.
     pub fn limit_class(&self, to: &Self, megabits: u32) {
-        let tc = |words: &str| self.space.run(&format!("tc {words}"));
+        let tc = |words: &str| self.namespace.run(&format!("tc {words}"));
         tc("qdisc add dev eth0 root handle 1: htb default 20");
         tc(&format!(
             "class add dev eth0 parent 1: classid 1:10 htb rate {megabits}mbit"
@@ -157,7 +161,7 @@ impl Host {
 
     /// Takes that limit back.
     pub fn unlimit_classes(&self) {
-        self.space.run("tc qdisc del dev eth0 root");
+        self.namespace.run("tc qdisc del dev eth0 root");
     }
 
     /// All IP packets that others have sent to it, counted where they enter the switch.
@@ -178,8 +182,8 @@ impl Host {
         &self.name
     }
 
-    pub(super) const fn space(&self) -> &Space {
-        &self.space
+    pub(super) const fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     fn port(&self) -> String {

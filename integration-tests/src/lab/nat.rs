@@ -1,23 +1,23 @@
 //! A router that hides a network behind its own address.
 
-use super::{Host, Space, TRAINS_OFF};
+use super::{Host, Namespace, SEGMENTATION_OFF};
 
 /// A host at the switch that masquerades for one host behind it, with a port of its own choice for each flow.
 #[derive(Debug)]
 pub struct Nat {
-    inner: Space,
+    inner: Namespace,
     outer: Host,
 }
 
 impl Nat {
     pub(super) fn new(outer: Host) -> Self {
-        let router = outer.space();
-        let inner = Space::new(format!("{}-inner", router.name()));
+        let router = outer.namespace();
+        let inner = Namespace::new(format!("{}-inner", router.name()));
         router.ip(&format!(
             "link add inner type veth peer name eth0 netns {}",
             inner.name()
         ));
-        inner.run(&format!("ethtool -K eth0 {TRAINS_OFF}"));
+        inner.run(&format!("ethtool -K eth0 {SEGMENTATION_OFF}"));
         router.ip("addr add 10.78.0.1/24 dev inner");
         inner.ip("addr add 10.78.0.2/24 dev eth0");
         router.ip("link set inner up");

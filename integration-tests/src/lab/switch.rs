@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Space;
+use super::Namespace;
 
 /// Packets and their bytes, IP headers included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,21 +28,21 @@ impl Traffic {
 #[derive(Debug)]
 pub(super) struct Switch {
     prefix: String,
-    space: Space,
+    namespace: Namespace,
 }
 
 impl Switch {
     pub(super) fn new(prefix: &str) -> Self {
-        let space = Space::new(format!("{prefix}-switch"));
+        let namespace = Namespace::new(format!("{prefix}-switch"));
         // Without a forwarding delay, so that a port that is plugged in again works at once.
-        space.ip("link add br0 type bridge forward_delay 0 stp_state 0 mcast_snooping 0");
-        space.ip("link set br0 up");
-        space.nft("add table bridge lab");
-        space.nft("add chain bridge lab in { type filter hook prerouting priority 0; }");
-        space.nft("add chain bridge lab pass { type filter hook forward priority 0; }");
+        namespace.ip("link add br0 type bridge forward_delay 0 stp_state 0 mcast_snooping 0");
+        namespace.ip("link set br0 up");
+        namespace.nft("add table bridge lab");
+        namespace.nft("add chain bridge lab in { type filter hook prerouting priority 0; }");
+        namespace.nft("add chain bridge lab pass { type filter hook forward priority 0; }");
         Self {
             prefix: prefix.to_owned(),
-            space,
+            namespace,
         }
     }
 
@@ -50,25 +50,26 @@ impl Switch {
         &self.prefix
     }
 
-    pub(super) const fn space(&self) -> &Space {
-        &self.space
+    pub(super) const fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     pub(super) fn add_counter(&self, name: &str) {
-        self.space.nft(&format!("add counter bridge lab {name}"));
+        self.namespace
+            .nft(&format!("add counter bridge lab {name}"));
     }
 
     /// Counts what matches on its way into the switch, before anything is lost.
     pub(super) fn count(&self, name: &str, matching: &str) {
         self.add_counter(name);
-        self.space.nft(&format!(
+        self.namespace.nft(&format!(
             "add rule bridge lab in {matching} counter name {name}"
         ));
     }
 
     pub(super) fn counted(&self, name: &str) -> Traffic {
         let said = self
-            .space
+            .namespace
             .run(&format!("nft -j list counter bridge lab {name}"));
         let said: Value = serde_json::from_str(&said).expect("nft -j speaks JSON");
         let objects = said["nftables"].as_array().into_iter().flatten();
@@ -84,10 +85,11 @@ impl Switch {
     }
 
     pub(super) fn rule(&self, rule: &str) {
-        self.space.nft(&format!("add rule bridge lab pass {rule}"));
+        self.namespace
+            .nft(&format!("add rule bridge lab pass {rule}"));
     }
 
     pub(super) fn forget_rules(&self) {
-        self.space.nft("flush chain bridge lab pass");
+        self.namespace.nft("flush chain bridge lab pass");
     }
 }

@@ -17,7 +17,7 @@ use crate::seeded::Random;
 
 /// What a viewer wants done or gives out.
 #[derive(Debug)]
-pub(super) enum Given {
+pub(super) enum ViewerOutput {
     /// A datagram for the relay at the end of a path.
     Send { path: usize, datagram: Vec<u8> },
     /// A whole frame.
@@ -28,7 +28,7 @@ pub(super) enum Given {
 
 /// What a viewer counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ViewerCounts {
     /// Sessions opened.
     pub joins: u64,
     /// Datagrams that are none of ours.
@@ -41,7 +41,7 @@ pub struct Tally {
     pub round_trip: Option<Duration>,
 }
 
-impl Tally {
+impl ViewerCounts {
     /// Frames lost, but those that the relay withheld to keep within what the way can take, or may yet say so of.
     #[must_use]
     pub fn lost_for_good(&self) -> u64 {
@@ -103,13 +103,13 @@ impl Viewer {
         self.engine.next_deadline()
     }
 
-    pub(super) fn poll(&mut self) -> Option<Given> {
+    pub(super) fn poll(&mut self) -> Option<ViewerOutput> {
         // No simulated network has multicast.
         let in_network =
             |output: &Output| !matches!(output, Output::JoinGroup(..) | Output::LeaveGroup(_));
         Some(
             match std::iter::from_fn(|| self.engine.poll_output()).find(in_network)? {
-                Output::Send(path, datagram) => Given::Send { path, datagram },
+                Output::Send(path, datagram) => ViewerOutput::Send { path, datagram },
                 Output::Frame(arrived) => {
                     self.shown += 1;
                     self.engine.on_presentation(Presentation {
@@ -117,12 +117,12 @@ impl Viewer {
                         lost: 0,
                         age_us: 0,
                     });
-                    Given::Frame {
+                    ViewerOutput::Frame {
                         id: arrived.whole.id,
                         body: arrived.whole.body,
                     }
                 }
-                Output::LinkState(state) => Given::Signal { word: state.word() },
+                Output::LinkState(state) => ViewerOutput::Signal { word: state.word() },
                 Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
                     unreachable!("no list was asked for")
                 }
@@ -134,9 +134,9 @@ impl Viewer {
         self.engine.recycle(body);
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> ViewerCounts {
         let summary = self.engine.summary(self.now);
-        Tally {
+        ViewerCounts {
             joins: summary.joins,
             foreign: summary.foreign,
             counts: summary.counts,

@@ -1,7 +1,7 @@
 //! The world: nodes, the links between them, and the one clock and the one random generator that decide everything.
 
+mod faults;
 mod nodes;
-mod troubles;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,10 +12,10 @@ use fanlight_proto::datagram::ToViewer;
 use fanlight_proto::message::FrameId;
 
 use super::link::Carried;
+use super::monitor::Monitor;
 use super::relay_node::Relay;
 use super::source::{Published, SourceConfig, SourceNode};
-use super::viewer_node::{Given, Tally, Viewer};
-use super::watch::Watch;
+use super::viewer_node::{Viewer, ViewerCounts, ViewerOutput};
 use super::{Node, RelayConfig, ViewerConfig};
 use crate::seeded::Random;
 use nodes::{Path, RelayNode, ViewerNode};
@@ -180,13 +180,13 @@ impl World {
 
     /// What is known of a viewer.
     #[must_use]
-    pub fn watch(&self, viewer: usize) -> &Watch {
+    pub fn watch(&self, viewer: usize) -> &Monitor {
         &self.viewers[viewer].watch
     }
 
     /// What a viewer counted in its present life.
     #[must_use]
-    pub fn tally(&self, viewer: usize) -> Tally {
+    pub fn tally(&self, viewer: usize) -> ViewerCounts {
         self.viewers[viewer]
             .life
             .as_ref()
@@ -376,7 +376,7 @@ impl World {
             }
             return;
         }
-        node.ledger.on_received(from, &datagram);
+        node.amplification.on_received(from, &datagram);
         life.on_datagram(now, from, &mut datagram);
         self.take_from_relay(relay);
     }
@@ -394,7 +394,7 @@ impl World {
             return;
         };
         for (to, datagram) in life.sent() {
-            self.relays[relay].ledger.on_sent(to, &datagram);
+            self.relays[relay].amplification.on_sent(to, &datagram);
             self.note(Node::Relay(relay), What::Sent(datagram.len()));
             let Some(&(viewer, path)) = self.addresses.get(&to) else {
                 continue;
@@ -479,8 +479,8 @@ impl World {
     fn take_from_viewer(&mut self, viewer: usize) {
         while let Some(given) = self.viewers[viewer].life.as_mut().and_then(Viewer::poll) {
             match given {
-                Given::Send { path, datagram } => self.send_up(viewer, path, datagram),
-                Given::Frame { id, body } => {
+                ViewerOutput::Send { path, datagram } => self.send_up(viewer, path, datagram),
+                ViewerOutput::Frame { id, body } => {
                     let made = self.sources.iter().any(|source| source.made(id, &body));
                     assert!(
                         made,
@@ -493,7 +493,7 @@ impl World {
                         life.recycle(body);
                     }
                 }
-                Given::Signal { word } => {
+                ViewerOutput::Signal { word } => {
                     self.note(Node::Viewer(viewer), What::Signal(word));
                     self.viewers[viewer].watch.on_signal(self.now, word);
                 }

@@ -42,7 +42,7 @@ const MEASURED: u64 = 120;
 
 /// What was allocated, and how often that was looked at.
 #[derive(Debug, Default)]
-struct Ledger {
+struct AllocationCounts {
     relay: u64,
     viewer: u64,
     frames: u64,
@@ -68,7 +68,7 @@ struct Rig {
     now: Time,
     /// Of so many shards that come to a viewer one is lost; 0: none.
     loss: u64,
-    ledger: Ledger,
+    counts: AllocationCounts,
     /// What the relay wants done besides the frame.
     told: Vec<FromRelay>,
 }
@@ -88,7 +88,7 @@ impl Rig {
             seats: seats.collect(),
             now: Time::from_nanos(1_000_000_000),
             loss,
-            ledger: Ledger::default(),
+            counts: AllocationCounts::default(),
             told: Vec::with_capacity(100),
         }
     }
@@ -105,8 +105,8 @@ impl Rig {
         let body = picture(number);
         let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
         self.inbox.put(0, frame, body, self.now, true);
-        self.ledger.relay += measure(|| self.fan_out()).count_total;
-        self.ledger.frames += 1;
+        self.counts.relay += measure(|| self.fan_out()).count_total;
+        self.counts.frames += 1;
         self.hear_relay();
         self.receive();
     }
@@ -181,12 +181,12 @@ impl Rig {
                     [DATA_BYTES, SEALED_DATA_BYTES].contains(&length),
                     "a shard has {length} bytes"
                 );
-                self.ledger.shards += 1;
-                if self.loss > 0 && self.ledger.shards.is_multiple_of(self.loss) {
+                self.counts.shards += 1;
+                if self.loss > 0 && self.counts.shards.is_multiple_of(self.loss) {
                     continue;
                 }
                 let shard = &mut buffer[..length];
-                self.ledger.viewer += measure(|| seat.take_shard(self.now, shard)).count_total;
+                self.counts.viewer += measure(|| seat.take_shard(self.now, shard)).count_total;
             }
             self.hear_viewer(at);
         }
@@ -257,7 +257,7 @@ fn picture(number: u64) -> Bytes {
 }
 
 /// The allocations of [`MEASURED`] frames after the warm-up.
-fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Ledger {
+fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> AllocationCounts {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -267,7 +267,7 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Ledger {
     (0..WARM_UP).for_each(|number| rig.frame(number));
     let shown = |rig: &Rig| rig.seats.iter().map(|seat| seat.shown).sum::<u64>();
     let (before, parity) = (shown(&rig), rig.sender.counts().parity);
-    rig.ledger = Ledger::default();
+    rig.counts = AllocationCounts::default();
     (WARM_UP..WARM_UP + MEASURED).for_each(|number| rig.frame(number));
     let (shown, sent) = (shown(&rig) - before, MEASURED * VIEWERS as u64);
     // Loss lowers the rate of some; the others show every frame.
@@ -285,13 +285,13 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> Ledger {
         "there is parity when shards are lost"
     );
     assert_eq!(rig.relay.dedicated_sockets(), 0);
-    eprintln!("measured: {:?}", rig.ledger);
-    rig.ledger
+    eprintln!("measured: {:?}", rig.counts);
+    rig.counts
 }
 
 #[track_caller]
-fn assert_none(ledger: &Ledger) {
-    assert_eq!((ledger.relay, ledger.viewer), (0, 0), "{ledger:?}");
+fn assert_none(counts: &AllocationCounts) {
+    assert_eq!((counts.relay, counts.viewer), (0, 0), "{counts:?}");
 }
 
 #[test]

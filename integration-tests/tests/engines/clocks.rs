@@ -1,6 +1,6 @@
 //! Clocks that jump and run askew: promise P15.
 
-use fanlight_tests::sim::{Act, Case, Clock, Link, Node, Step, run_with, seeds, storm};
+use fanlight_tests::sim::{Action, Case, Clock, Link, Node, Step, random_case, run_with, seeds};
 
 use crate::{ms, s};
 
@@ -18,7 +18,7 @@ fn jumping(case: &Case) -> Case {
         } else {
             TEN_YEARS_NS
         };
-        let act = Act::StepWall(nodes[quarter as usize % nodes.len()], years);
+        let act = Action::StepWall(nodes[quarter as usize % nodes.len()], years);
         Step {
             at: ms(250 * quarter),
             sentence: "a wall clock jumps by ten years",
@@ -36,7 +36,7 @@ fn jumping(case: &Case) -> Case {
 #[test]
 fn p15_jumps_of_the_wall_clock_change_nothing_that_any_node_does() {
     for seed in seeds(0..25) {
-        let case = storm(seed);
+        let case = random_case(seed);
         let [still, jumped] =
             [&case, &jumping(&case)].map(|case| run_with(case, seed, |world| world.keep_trace()));
         assert!(still.trace().len() > 100);

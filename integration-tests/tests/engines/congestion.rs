@@ -1,6 +1,6 @@
 //! A link that is too narrow: promise P10.
 
-use fanlight_tests::sim::{Act, Case, Expect, Link, run, seeds};
+use fanlight_tests::sim::{Action, Case, Expect, Link, run, seeds};
 
 use crate::{ms, s};
 
@@ -25,7 +25,7 @@ fn p10_a_viewer_behind_a_narrow_link_keeps_half_of_what_it_holds_and_gets_all_wh
         .step(
             s(4),
             "the link narrows",
-            Act::SetLinks {
+            Action::SetLinks {
                 viewer: 0,
                 path,
                 up: clean,
@@ -35,7 +35,7 @@ fn p10_a_viewer_behind_a_narrow_link_keeps_half_of_what_it_holds_and_gets_all_wh
         .step(
             s(24),
             "it is wide again",
-            Act::SetLinks {
+            Action::SetLinks {
                 viewer: 0,
                 path,
                 up: clean,

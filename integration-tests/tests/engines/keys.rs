@@ -1,6 +1,6 @@
 //! Keys that change, viewers that may no longer look, and what was recorded: promise P28.
 
-use fanlight_tests::sim::{Access, Act, Case, Expect, Link, Node, ViewerConfig, run, seeds};
+use fanlight_tests::sim::{Access, Action, Case, Expect, Link, Node, ViewerConfig, run, seeds};
 
 use crate::{ms, s};
 
@@ -36,7 +36,7 @@ fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
             104,
         );
         for rotation in 0..100 {
-            case = case.step(s(2) + s(1) * rotation, "a new key", Act::RotateKey(0));
+            case = case.step(s(2) + s(1) * rotation, "a new key", Action::RotateKey(0));
         }
         let case = case.check(
             "no frame is lost",
@@ -66,12 +66,12 @@ fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagra
         .step(
             s(2),
             "viewer 1 listens on the wire of viewer 0",
-            Act::Tap { viewer: 0, by: 1 },
+            Action::Tap { viewer: 0, by: 1 },
         )
         .step(
             at,
             "viewer 1 is taken out",
-            Act::Expel {
+            Action::Expel {
                 relay: 0,
                 viewer: 1,
             },
@@ -108,11 +108,11 @@ fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
             1,
             130,
         )
-        .step(s(2), "it records", Act::Record { viewer, path })
+        .step(s(2), "it records", Action::Record { viewer, path })
         .step(
             s(62),
             "it sends all of it again",
-            Act::Replay { viewer, path },
+            Action::Replay { viewer, path },
         )
         .check(
             "no frame is lost",
@@ -139,12 +139,16 @@ fn p28_what_was_recorded_of_a_relay_is_worth_nothing_after_its_restart() {
             1,
             30,
         )
-        .step(s(2), "it records", Act::Record { viewer, path })
-        .step(s(12), "the relay starts anew", Act::Start(Node::Relay(0)))
+        .step(s(2), "it records", Action::Record { viewer, path })
+        .step(
+            s(12),
+            "the relay starts anew",
+            Action::Start(Node::Relay(0)),
+        )
         .step(
             s(15),
             "the enemy sends all of it again",
-            Act::Replay { viewer, path },
+            Action::Replay { viewer, path },
         )
         .check(
             "no frame is lost",

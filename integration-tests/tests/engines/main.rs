@@ -10,8 +10,8 @@ mod integrity;
 mod keys;
 mod loss;
 mod paths;
+mod random_cases;
 mod replays;
-mod storms;
 
 use std::time::Duration;
 

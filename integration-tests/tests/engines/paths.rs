@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanlight_tests::sim::{Act, Case, Expect, LONGEST_LIVE, Link, Node, run, seeds};
+use fanlight_tests::sim::{Action, Case, Expect, LONGEST_LIVE, Link, Node, run, seeds};
 
 use crate::{ms, s};
 
@@ -16,8 +16,12 @@ fn partition(length: Duration, within: Duration, phase: u64) -> Case {
         Link::clean(ms(5)),
         healed + s(3),
     )
-    .step(begin, "the path is cut", Act::Cut { viewer: 0, path })
-    .step(healed, "the path is joined", Act::Join { viewer: 0, path })
+    .step(begin, "the path is cut", Action::Cut { viewer: 0, path })
+    .step(
+        healed,
+        "the path is joined",
+        Action::Join { viewer: 0, path },
+    )
     .check(
         "the picture is back in time",
         Expect::FrameWithin {
@@ -68,8 +72,8 @@ fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
             Link::clean(ms(5)),
             s(9),
         )
-        .step(begin, "the relay loses its source", Act::CutLeg(0))
-        .step(begin + s(4), "it is back", Act::JoinLeg(0))
+        .step(begin, "the relay loses its source", Action::CutLeg(0))
+        .step(begin + s(4), "it is back", Action::JoinLeg(0))
         .check(
             "the card says so",
             Expect::NotLive {
@@ -97,7 +101,7 @@ fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
 }
 
 // That nothing larger than its request goes to the new address before it has answered a challenge is checked in every
-// run, by the ledger of each relay.
+// run, by the amplification of each relay.
 #[test]
 fn p6_a_changed_address_costs_a_gap_of_at_most_500_ms() {
     for seed in seeds(0..60) {
@@ -108,11 +112,11 @@ fn p6_a_changed_address_costs_a_gap_of_at_most_500_ms() {
             Link::clean(ms(5)),
             s(8),
         )
-        .step(at, "another address", Act::Rebind { viewer: 0, path })
+        .step(at, "another address", Action::Rebind { viewer: 0, path })
         .step(
             at + s(2),
             "and another one",
-            Act::Rebind { viewer: 0, path },
+            Action::Rebind { viewer: 0, path },
         )
         .check(
             "the gap is short",
@@ -148,7 +152,7 @@ fn p6_a_changed_address_is_followed_over_a_lossy_link_too() {
             link,
             s(6),
         )
-        .step(at, "another address", Act::Rebind { viewer: 0, path: 0 })
+        .step(at, "another address", Action::Rebind { viewer: 0, path: 0 })
         .check(
             "the gap is short",
             Expect::FrameWithin {
@@ -174,9 +178,9 @@ fn p7_the_first_picture_comes_within_150_ms_of_the_request() {
         .step(
             Duration::ZERO,
             "there is no viewer",
-            Act::Kill(Node::Viewer(0)),
+            Action::Kill(Node::Viewer(0)),
         )
-        .step(at, "a viewer starts", Act::Start(Node::Viewer(0)))
+        .step(at, "a viewer starts", Action::Start(Node::Viewer(0)))
         .check(
             "its picture is there",
             Expect::FrameWithin {
@@ -199,8 +203,8 @@ fn p1_a_killed_relay_that_is_back_after_250_ms_is_followed_within_1_s() {
             Link::clean(ms(2)),
             s(6),
         )
-        .step(at, "it is killed", Act::Kill(relay))
-        .step(at + ms(250), "it starts", Act::Start(relay))
+        .step(at, "it is killed", Action::Kill(relay))
+        .step(at + ms(250), "it starts", Action::Start(relay))
         .check(
             "the picture is back",
             Expect::FrameWithin {
@@ -224,12 +228,20 @@ fn p31_a_viewer_of_two_relays_loses_no_frame_when_either_is_killed_frozen_or_cut
             Link::clean(ms(2)),
             s(16),
         )
-        .step(at, "it is killed", Act::Kill(node))
-        .step(at + ms(250), "it starts", Act::Start(node))
-        .step(at + s(4), "it stands still", Act::Freeze(node))
-        .step(at + s(6), "it goes on", Act::Thaw(node))
-        .step(at + s(8), "its cable is out", Act::Cut { viewer: 0, path })
-        .step(at + s(10), "its cable is in", Act::Join { viewer: 0, path })
+        .step(at, "it is killed", Action::Kill(node))
+        .step(at + ms(250), "it starts", Action::Start(node))
+        .step(at + s(4), "it stands still", Action::Freeze(node))
+        .step(at + s(6), "it goes on", Action::Thaw(node))
+        .step(
+            at + s(8),
+            "its cable is out",
+            Action::Cut { viewer: 0, path },
+        )
+        .step(
+            at + s(10),
+            "its cable is in",
+            Action::Join { viewer: 0, path },
+        )
         .check(
             "no frame is lost",
             Expect::MissesAtMost {

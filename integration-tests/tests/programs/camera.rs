@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_proto::message::State;
 use fanlight_tests::jpeg;
+use fanlight_tests::promise::{Measurement, judge};
 use turbojpeg::PixelFormat;
 
 use guest::{Guest, PICTURES};
@@ -18,7 +19,7 @@ use subscriber::{Arrival, Subscriber};
 const RATE_SHARE: f64 = 0.8;
 
 #[test]
-fn a_webcams_jpegs_arrive_untouched_at_its_rate() {
+fn a_webcams_jpegs_arrive_untouched() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
@@ -42,16 +43,8 @@ fn a_webcams_jpegs_arrive_untouched_at_its_rate() {
             originals.contains(&picture.original()),
             "the webcam sent no such picture"
         );
-        // The driver stamps a picture when its first bytes come, on the clock that the webcam writes down.
-        let taken = picture.stamp().captured.as_nanos();
-        let late = Duration::from_nanos(header.captured_ns.abs_diff(taken));
-        assert!(
-            late < Duration::from_millis(500),
-            "captured {late:?} from when it was taken"
-        );
     }
     assert_in_order(&pictures);
-    assert_rate(&pictures, 30.0);
 }
 
 #[test]
@@ -63,7 +56,37 @@ fn a_rate_that_is_no_whole_number_can_be_had() {
     guest.source("--size 640x360 --rate 29.97");
     let pictures = Subscriber::new(guest.endpoint()).pictures(30);
     assert_eq!(pictures[0].frame.header.rate_millihertz, 29_970);
-    assert_rate(&pictures, 29.97);
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn a_webcams_jpegs_arrive_at_its_rate() {
+    judge("a webcam in a virtual machine", |measurement| {
+        for (flags, rate) in [
+            ("--size 1280x720 --rate 30", 30.0),
+            ("--size 640x360 --rate 29.97", 29.97),
+        ] {
+            let Some(mut guest) = Guest::boot() else {
+                return;
+            };
+            guest.plug();
+            guest.source(flags);
+            let mut subscriber = Subscriber::new(guest.endpoint());
+            subscriber.pictures(10);
+            let pictures = subscriber.pictures(60);
+            judge_rate(&pictures, rate, measurement);
+            // The driver stamps a picture when its first bytes come, on the clock that the webcam writes down.
+            let late = pictures.iter().map(|picture| {
+                let taken = picture.stamp().captured.as_nanos();
+                Duration::from_nanos(picture.frame.header.captured_ns.abs_diff(taken))
+            });
+            measurement.all_at_most(
+                "between taken and captured",
+                Duration::from_millis(500),
+                late,
+            );
+        }
+    });
 }
 
 #[test]
@@ -133,24 +156,62 @@ fn unplugging_and_plugging_in_again_is_told_and_survived() {
     guest.plug();
     let first = subscriber.pictures(5).remove(0);
     for _ in 0..2 {
-        let pulled = clock::now();
         guest.webcam("unplug");
         let gone = subscriber.until(State::Unplugged);
-        assert!(gone.time.saturating_since(pulled) < Duration::from_secs(3));
         assert_eq!(
             gone.frame.header.reason,
             format!("camera unplugged: {name}")
         );
 
-        let plugged = clock::now();
         guest.plug();
         let live = subscriber.pictures(1).remove(0);
-        assert!(live.time.saturating_since(plugged) < Duration::from_secs(6));
         assert_eq!(
             live.frame.id.epoch, first.frame.id.epoch,
             "the same run of the source"
         );
     }
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn unplugging_plugging_in_and_stalling_are_told_in_time() {
+    judge(
+        "a webcam is unplugged, plugged in and stalls",
+        |measurement| {
+            let Some(mut guest) = Guest::boot() else {
+                return;
+            };
+            guest.plug();
+            guest.source("--size 640x360");
+            let mut subscriber = Subscriber::new(guest.endpoint());
+            subscriber.pictures(5);
+            for (command, state, limit) in [
+                ("unplug", State::Unplugged, Duration::from_secs(3)),
+                ("stall", State::Stalled, Duration::from_secs(5)),
+            ] {
+                let began = clock::now();
+                guest.webcam(command);
+                let told = subscriber.until(state).time;
+                measurement.at_most(
+                    format!("{command}: told"),
+                    limit,
+                    told.saturating_since(began),
+                );
+
+                let began = clock::now();
+                match state {
+                    State::Unplugged => guest.plug(),
+                    _ => guest.webcam("go"),
+                }
+                let live = subscriber.pictures(1).remove(0).time;
+                measurement.at_most(
+                    format!("after {command}: live again"),
+                    Duration::from_secs(6),
+                    live.saturating_since(began),
+                );
+            }
+        },
+    );
 }
 
 #[test]
@@ -165,14 +226,9 @@ fn a_camera_that_stalls_is_told_and_goes_on() {
     for _ in 0..2 {
         let stopped = clock::now();
         guest.webcam("stall");
-        let stalled = subscriber
-            .until(State::Stalled)
-            .time
-            .saturating_since(stopped);
-        assert!(
-            (1.5..5.0).contains(&stalled.as_secs_f64()),
-            "told after {stalled:?}"
-        );
+        let stalled = subscriber.until(State::Stalled).time;
+        let after = stalled.saturating_since(stopped);
+        assert!(after >= Duration::from_millis(1500), "told after {after:?}");
         guest.webcam("go");
         subscriber.until(State::Live);
         subscriber.pictures(5);
@@ -249,7 +305,6 @@ fn raw_pictures_are_encoded_in_their_colours() {
         subscriber.pictures(5);
         let pictures = subscriber.pictures(30);
         assert_eq!(pictures[0].frame.header.rate_millihertz, 15_000);
-        assert_rate(&pictures, 15.0);
         pictures
             .iter()
             .for_each(|picture| assert_colour_bars(&picture.frame.jpeg));
@@ -278,20 +333,18 @@ fn assert_in_order(pictures: &[Arrival]) {
     }
 }
 
-#[track_caller]
-fn assert_rate(pictures: &[Arrival], rate: f64) {
+fn judge_rate(pictures: &[Arrival], rate: f64, measurement: &mut Measurement) {
     let captured = |index: usize| pictures[index].frame.header.captured_ns;
     let last = pictures.len() - 1;
     let seconds = Duration::from_nanos(captured(last) - captured(0)).as_secs_f64();
     let measured = last as f64 / seconds;
-    eprintln!("{measured:.1} pictures a second of {rate}");
-    assert!(
-        measured >= rate * RATE_SHARE,
-        "{measured:.1} pictures a second of {rate}"
-    );
-    assert!(
-        measured <= rate * 1.1,
-        "{measured:.1} pictures a second of {rate}"
+    let bounds = rate * RATE_SHARE..rate * 1.1;
+    measurement.compare(
+        "pictures a second",
+        format!("{:.0} to {:.0}", bounds.start, bounds.end),
+        format!("{measured:.1}"),
+        format!("{rate}"),
+        bounds.contains(&measured),
     );
 }
 

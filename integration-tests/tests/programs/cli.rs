@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use fanlight_tests::TestEnv;
+use fanlight_tests::lab::{MOUNT, permitted};
 use fanlight_tests::program::{Launch, Program};
 use fanlight_tests::wait::{self, SOON};
 
@@ -495,10 +496,7 @@ fn a_log_file_that_cannot_be_written_is_refused_with_what_to_do() {
 
 #[test]
 fn a_disk_full_of_logs_stops_nobody_and_the_log_goes_on_when_there_is_room() {
-    if !rustix::process::geteuid().is_root() {
-        fanlight_tests::skip("a small disk can be mounted by root alone");
-        return;
-    }
+    let Some(()) = permitted(&MOUNT) else { return };
     let env = TestEnv::new();
     let disk = env.path("disk");
     std::fs::create_dir(&disk).unwrap();

@@ -5,7 +5,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::message::{Accept, Challenge, Pulse, StreamInfo};
 
-use super::super::viewer_node::{Given, Viewer};
+use super::super::viewer_node::{Viewer, ViewerOutput};
 use super::super::{Link, ViewerConfig};
 use super::{came_in, control, counted_from, growth, media, next_alias, next_session};
 use crate::seeded::Random;
@@ -154,13 +154,13 @@ impl TestEnv {
     fn collect(&mut self) {
         while let Some(given) = self.viewer.poll() {
             match given {
-                Given::Send { datagram, .. } => {
+                ViewerOutput::Send { datagram, .. } => {
                     if let Ok(ToRelay::Join(join)) = ToRelay::parse(&datagram) {
                         self.nonce = join.nonce;
                     }
                 }
-                Given::Frame { body, .. } => self.viewer.recycle(body),
-                Given::Signal { .. } => {}
+                ViewerOutput::Frame { body, .. } => self.viewer.recycle(body),
+                ViewerOutput::Signal { .. } => {}
             }
         }
     }

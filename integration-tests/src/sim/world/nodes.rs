@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::link::{Carrier, Link};
+use super::super::monitor::{AmplificationGuard, Monitor};
 use super::super::relay_node::Relay;
 use super::super::source::Published;
 use super::super::viewer_node::Viewer;
-use super::super::watch::{Ledger, Watch};
 use super::super::{RelayConfig, ViewerConfig};
 use crate::seeded::Random;
 
@@ -22,7 +22,7 @@ pub(super) struct RelayNode {
     pub(super) backlog: VecDeque<(SocketAddr, Vec<u8>)>,
     /// Messages of sources that wait meanwhile.
     pub(super) held: VecDeque<(usize, Published)>,
-    pub(super) ledger: Ledger,
+    pub(super) amplification: AmplificationGuard,
     pub(super) due: Option<Duration>,
 }
 
@@ -35,7 +35,7 @@ impl RelayNode {
             leg_cut: false,
             backlog: VecDeque::new(),
             held: VecDeque::new(),
-            ledger: Ledger::default(),
+            amplification: AmplificationGuard::default(),
             due: None,
         }
     }
@@ -44,7 +44,7 @@ impl RelayNode {
         (self.life, self.frozen, self.due) = (None, false, None);
         self.backlog.clear();
         self.held.clear();
-        self.ledger = Ledger::default();
+        self.amplification = AmplificationGuard::default();
     }
 
     pub(super) fn freeze(&mut self) {
@@ -72,7 +72,7 @@ pub(super) struct ViewerNode {
     pub(super) paths: Vec<Path>,
     /// Datagrams in its socket while it stands still, by path.
     pub(super) backlog: VecDeque<(usize, Vec<u8>)>,
-    pub(super) watch: Watch,
+    pub(super) watch: Monitor,
     pub(super) due: Option<Duration>,
     /// Who also gets what comes to it.
     pub(super) tapped_by: Option<usize>,
@@ -91,7 +91,7 @@ impl ViewerNode {
                 .map(|(relay, link)| Path::new(*relay, *link))
                 .collect(),
             backlog: VecDeque::new(),
-            watch: Watch::default(),
+            watch: Monitor::default(),
             due: None,
             tapped_by: None,
             expelled: false,
@@ -176,7 +176,7 @@ impl Path {
         }
     }
 
-    /// As it was at first, but without any trouble.
+    /// As it was at first, but without any fault.
     pub(super) fn heal(&mut self) {
         (self.up.link, self.down.link) = (Link::clean(self.delay), Link::clean(self.delay));
     }

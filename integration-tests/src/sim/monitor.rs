@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::message::FrameId;
 
-use super::viewer_node::{Tally, Viewer};
+use super::viewer_node::{Viewer, ViewerCounts};
 
 /// A picture that passes for live is never older (promise P5).
 pub const LONGEST_LIVE: Duration = Duration::from_millis(1500);
@@ -18,7 +18,7 @@ const TOKENS: usize = 8;
 
 /// What a viewer gave out, and what came to it.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct Monitor {
     /// Frames given out, over all its lives.
     pub frames: Vec<(Duration, FrameId)>,
     /// Its signals.
@@ -40,7 +40,7 @@ struct Span {
     highest: u64,
 }
 
-impl Watch {
+impl Monitor {
     /// It starts, and knows nothing.
     pub(super) fn begin_life(&mut self, now: Duration) {
         self.spans.clear();
@@ -130,7 +130,7 @@ impl Watch {
     ///
     /// # Panics
     /// When that does not hold.
-    pub(super) fn check_sum(&self, tally: &Tally) {
+    pub(super) fn check_sum(&self, tally: &ViewerCounts) {
         let Some(last) = self.given else { return };
         let end = |span: &Span| {
             if span.epoch == last.epoch {
@@ -156,7 +156,7 @@ impl Watch {
 
 /// What a relay owes to addresses that have not proved themselves: no more bytes than they sent (promise P17).
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct AmplificationGuard {
     accounts: HashMap<SocketAddr, Account>,
 }
 
@@ -168,7 +168,7 @@ struct Account {
     proved: bool,
 }
 
-impl Ledger {
+impl AmplificationGuard {
     pub(super) fn on_received(&mut self, from: SocketAddr, datagram: &[u8]) {
         let account = self.accounts.entry(from).or_default();
         if account.proved {

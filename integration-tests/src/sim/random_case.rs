@@ -1,22 +1,24 @@
-//! Random cases: any links, and any troubles at any time.
+//! Random cases: any links, and any faults at any time.
 
 use std::time::Duration;
 
-use super::{Access, Act, Case, Clock, Link, Node, RelayConfig, SourceConfig, Step, ViewerConfig};
+use super::{
+    Access, Action, Case, Clock, Link, Node, RelayConfig, SourceConfig, Step, ViewerConfig,
+};
 use crate::seeded::Random;
 
-/// How long the troubles of a storm last.
+/// How long the faults of a random case last.
 const LENGTH: Duration = Duration::from_secs(6);
 
-/// Most viewers of a storm.
+/// Most viewers of a random case.
 const MAX_VIEWERS: usize = 3;
 
-/// Most troubles of a storm.
-const MAX_TROUBLES: usize = 12;
+/// Most faults of a random case.
+const MAX_FAULTS: usize = 12;
 
-/// The case that follows from `seed`: one source, up to two relays, a few viewers, and troubles.
+/// The case that follows from `seed`: one source, up to two relays, a few viewers, and faults.
 #[must_use]
-pub fn storm(seed: u64) -> Case {
+pub fn random_case(seed: u64) -> Case {
     let mut random = Random::new(seed ^ 0x5704_12b5);
     let random = &mut random;
     let relays: Vec<_> = (0..=random.below(2)).map(|_| relay(random)).collect();
@@ -32,12 +34,12 @@ pub fn storm(seed: u64) -> Case {
     let viewers: Vec<_> = (0..=random.below(MAX_VIEWERS))
         .map(|_| viewer(random, access, relays.len()))
         .collect();
-    let mut steps: Vec<_> = (0..=random.below(MAX_TROUBLES))
-        .flat_map(|_| trouble(random, &relays, &viewers))
+    let mut steps: Vec<_> = (0..=random.below(MAX_FAULTS))
+        .flat_map(|_| fault(random, &relays, &viewers))
         .collect();
     steps.sort_by_key(|step| step.at);
     Case {
-        name: "storm".into(),
+        name: "random_case".into(),
         sentence: "whatever happens, in any order: nothing wrong is shown, every frame is accounted for, and all heals",
         sources: vec![SourceConfig {
             fps: [10, 25, 30, 60][random.below(4)],
@@ -116,7 +118,7 @@ fn link(random: &mut Random) -> Link {
 }
 
 /// Something bad, and its end after a while; the end may be missing, for healing to bring.
-fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) -> Vec<Step> {
+fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) -> Vec<Step> {
     let (viewer, relay) = (random.below(viewers.len()), random.below(relays.len()));
     let path = random.below(viewers[viewer].paths.len());
     let node = [Node::Source(0), Node::Relay(relay), Node::Viewer(viewer)][random.below(3)];
@@ -124,43 +126,47 @@ fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]
     let (sentence, begin, end) = match random.below(10) {
         0 => (
             "a path is cut",
-            Act::Cut { viewer, path },
-            Some(Act::Join { viewer, path }),
+            Action::Cut { viewer, path },
+            Some(Action::Join { viewer, path }),
         ),
         1 => (
             "a relay is cut from the source",
-            Act::CutLeg(relay),
-            Some(Act::JoinLeg(relay)),
+            Action::CutLeg(relay),
+            Some(Action::JoinLeg(relay)),
         ),
         2 => (
             "the camera stands still",
-            Act::StillCamera(0),
-            Some(Act::MovingCamera(0)),
+            Action::StillCamera(0),
+            Some(Action::MovingCamera(0)),
         ),
-        3 => ("a node is killed", Act::Kill(node), Some(Act::Start(node))),
+        3 => (
+            "a node is killed",
+            Action::Kill(node),
+            Some(Action::Start(node)),
+        ),
         4 => (
             "a node stands still",
-            Act::Freeze(node),
-            Some(Act::Thaw(node)),
+            Action::Freeze(node),
+            Some(Action::Thaw(node)),
         ),
         5 => (
             "a viewer's address changes",
-            Act::Rebind { viewer, path },
+            Action::Rebind { viewer, path },
             None,
         ),
         6 => (
             "a wall clock jumps",
-            Act::StepWall(node, random.number() as i64 >> 4),
+            Action::StepWall(node, random.number() as i64 >> 4),
             None,
         ),
-        8 => ("a relay draws a new key", Act::RotateKey(relay), None),
+        8 => ("a relay draws a new key", Action::RotateKey(relay), None),
         7 => (
             "a relay is stopped",
-            Act::StopRelay(relay),
-            Some(Act::Start(Node::Relay(relay))),
+            Action::StopRelay(relay),
+            Some(Action::Start(Node::Relay(relay))),
         ),
         _ => {
-            let act = Act::SetLinks {
+            let act = Action::SetLinks {
                 viewer,
                 path,
                 up: link(random),
@@ -169,7 +175,7 @@ fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]
             (
                 "a link changes",
                 act,
-                Some(Act::SetLinks {
+                Some(Action::SetLinks {
                     viewer,
                     path,
                     up: steady,
@@ -182,7 +188,7 @@ fn trouble(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]
     let over = at + micros(random, 1_000, 2_500_000);
     let end = end.filter(|_| over < LENGTH).map(|act| Step {
         at: over,
-        sentence: "a trouble ends",
+        sentence: "a fault ends",
         act,
     });
     [Step {

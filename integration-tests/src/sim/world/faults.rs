@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// Ends every trouble: links lose nothing, and every node runs.
+    /// Ends every fault: links lose nothing, and every node runs.
     pub fn heal(&mut self) {
         for source in 0..self.sources.len() {
             if !self.sources[source].alive {

@@ -1,4 +1,4 @@
-//! Network namespaces whose names tell whose they are.
+//! Network namespaces. The name of each tells which process owns it, so that those of killed runs can be removed.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -17,16 +17,16 @@ const PREFIX: &str = "fanlight-";
 
 /// A network namespace. It is removed with this value; its devices go when the last process in it has gone.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(super) struct Namespace {
     name: String,
 }
 
-impl Space {
+impl Namespace {
     pub(super) fn new(name: String) -> Self {
         run(&["ip", "netns", "add", &name]);
-        let space = Self { name };
-        space.ip("link set lo up");
-        space
+        let namespace = Self { name };
+        namespace.ip("link set lo up");
+        namespace
     }
 
     pub(super) fn name(&self) -> &str {
@@ -80,12 +80,23 @@ impl Space {
     }
 }
 
-impl Drop for Space {
+impl Drop for Namespace {
     fn drop(&mut self) {
         if let Err(error) = try_run(&["ip", "netns", "del", &self.name]) {
             eprintln!("{error}");
         }
     }
+}
+
+/// Makes a namespace, runs something in it, and removes it.
+pub(super) fn try_out() -> Result<(), String> {
+    let name = format!("{}-try", unique());
+    try_run(&["ip", "netns", "add", &name])?;
+    let ran = try_run(&[
+        "ip", "netns", "exec", &name, "ip", "link", "set", "lo", "up",
+    ]);
+    try_run(&["ip", "netns", "del", &name])?;
+    ran.map(drop)
 }
 
 /// The beginning of the names of one laboratory: it tells the process and when that was started, since process numbers
