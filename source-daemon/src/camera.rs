@@ -56,6 +56,8 @@ pub enum Content {
     Jpeg(FrameBuffer),
     /// In the `raw` that was passed to [`Camera::next`].
     Raw,
+    /// A picture came that cannot be used, and why. Viewers are told the reason if no usable picture comes for a while.
+    Unusable(String),
 }
 
 /// Uncompressed pixels in a buffer that is reused.

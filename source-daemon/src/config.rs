@@ -23,7 +23,7 @@ use crate::camera::pacer::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
 use crate::camera::pattern::{self, PatternInput};
 use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
-use crate::picture::{PictureOptions, Pipeline};
+use crate::picture::{PictureOptions, PictureProcessor};
 use crate::publisher::Endpoint;
 use crate::status_client::Command;
 use crate::supervisor::{IdlePolicy, Supervisor};
@@ -246,7 +246,7 @@ impl Config {
             "speed must be {least} to {most}, not {}",
             self.speed
         );
-        Pipeline::new(&self.picture_options())?;
+        PictureProcessor::new(&self.picture_options())?;
         if self.input == InputKind::Files {
             self.files_path()?;
         }

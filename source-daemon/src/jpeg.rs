@@ -1,6 +1,7 @@
-//! JPEG: found in streams, checked, decoded, encoded, and turned without loss. All coding is turbojpeg's.
+//! JPEG: found in streams, inspected, decoded, encoded, and transformed without loss. All coding is turbojpeg's.
 
 pub mod codec;
+pub(crate) mod exif;
 pub mod markers;
 pub mod splitter;
 
@@ -8,95 +9,238 @@ pub use codec::{Decoder, Encoder, LosslessTransformer};
 
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 
-use markers::MarkerParser;
+use crate::picture::orientation::Orientation;
+use markers::{Fault, MarkerParser, StartOfFrame, Step};
 
 /// Why a picture cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JpegError {
-    /// No JPEG, or cut off before its picture begins.
+    /// Not a JPEG, or cut off before its picture begins.
     #[error("{length} bytes are no JPEG with a picture in it")]
     NoPicture {
-        /// Bytes looked at.
+        /// Number of bytes.
         length: usize,
     },
-    /// Larger than anyone decodes.
-    #[error("JPEG of {width}x{height} is over the limit of {MAX_WIDTH}x{MAX_HEIGHT}")]
+    /// Larger than any viewer decodes.
+    #[error(
+        "pictures of {width}x{height} are over the limit of {MAX_WIDTH}x{MAX_HEIGHT}: make them smaller"
+    )]
     TooLarge {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
     },
-    /// Coded in a way that viewers refuse.
-    #[error("JPEG is {0}; only baseline (sequential Huffman) JPEG is carried")]
-    Process(&'static str),
-    /// turbojpeg found a fault in the picture.
+    /// A coding that neither screens nor this program can decode.
+    #[error(
+        "pictures are {0} JPEG, which screens cannot show: encode baseline JPEG with 8 bits per sample"
+    )]
+    Unsupported(&'static str),
+    /// Damaged, or too expensive to decode.
+    #[error("{0}")]
+    Fault(Fault),
+    /// turbojpeg found an error in the picture.
     #[error("JPEG is damaged: {0}")]
     Codec(#[from] turbojpeg::Error),
 }
 
-/// Width and height of a picture that a viewer will decode: baseline, and within the limits. Looks only at the markers
-/// before the picture and allocates nothing.
+impl JpegError {
+    /// Whether all pictures of this kind are refused, so that the encoder has to be set up in another way.
+    #[must_use]
+    pub fn is_format(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Unsupported(_))
+    }
+}
+
+/// What the markers before the first scan say of a picture that can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Width in pixels, at most [`MAX_WIDTH`].
+    pub width: u32,
+    /// Height in pixels, at most [`MAX_HEIGHT`].
+    pub height: u32,
+    /// What has to be done so that every screen can show it.
+    pub conversion: Conversion,
+    /// How its EXIF data says that it must be turned to stand upright.
+    pub orientation: Orientation,
+}
+
+/// What has to be done to a picture so that every screen can show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conversion {
+    /// Nothing: it is sequential, coded with Huffman, and in a common sampling.
+    None,
+    /// Only its entropy coding has to change, which loses nothing: it is progressive, or coded arithmetically.
+    Transcode,
+    /// It has to be decoded and encoded again: it is CMYK, lossless, or in a sampling that viewers do not decode.
+    Reencode,
+}
+
+/// Inspects the markers before the first scan of a picture. Allocates nothing.
 ///
 /// # Errors
-/// Says which limit the picture breaks.
-pub fn check(jpeg: &[u8]) -> Result<(u32, u32), JpegError> {
-    let head = MarkerParser::default()
-        .head_before_scan(jpeg)
+/// When screens could not show the picture, whatever is done here.
+pub fn inspect(jpeg: &[u8]) -> Result<Header, JpegError> {
+    let mut parser = MarkerParser::default();
+    let frame = parser
+        .frame_before_scan(jpeg)
         .ok_or(JpegError::NoPicture { length: jpeg.len() })?;
-    match head.marker {
-        0xc0 | 0xc1 => {}
-        0xc2 | 0xc6 => return Err(JpegError::Process("progressive")),
-        0xc3 | 0xc7 => return Err(JpegError::Process("lossless")),
-        0xc5 => return Err(JpegError::Process("hierarchical")),
-        _ => return Err(JpegError::Process("arithmetically coded")),
+
+    let width = u32::from(frame.width);
+    let height = u32::from(frame.height);
+    if width == 0 || height == 0 {
+        return Err(JpegError::NoPicture { length: jpeg.len() });
     }
-    let (width, height) = (u32::from(head.width), u32::from(head.height));
-    match (width, height) {
-        (0, _) | (_, 0) => Err(JpegError::NoPicture { length: jpeg.len() }),
-        (..=MAX_WIDTH, ..=MAX_HEIGHT) => Ok((width, height)),
-        _ => Err(JpegError::TooLarge { width, height }),
+    if width > MAX_WIDTH || height > MAX_HEIGHT {
+        return Err(JpegError::TooLarge { width, height });
     }
+
+    let orientation = parser
+        .exif()
+        .and_then(|range| jpeg.get(range))
+        .map_or_else(Orientation::default, exif::orientation);
+    Ok(Header {
+        width,
+        height,
+        conversion: conversion(&frame)?,
+        orientation,
+    })
+}
+
+/// Checks the whole picture's markers, above all the number of its scans.
+///
+/// # Errors
+/// When it is damaged, or takes too long to decode.
+pub fn check_scans(jpeg: &[u8]) -> Result<(), JpegError> {
+    match MarkerParser::default().step(jpeg) {
+        Step::Done(_) => Ok(()),
+        Step::More => Err(JpegError::Fault(Fault::Malformed)),
+        Step::Broken(_, fault) => Err(JpegError::Fault(fault)),
+    }
+}
+
+fn conversion(frame: &StartOfFrame) -> Result<Conversion, JpegError> {
+    match frame.precision {
+        8 => {}
+        12 => return Err(JpegError::Unsupported("12-bit")),
+        _ => return Err(JpegError::Unsupported("high-precision")),
+    }
+    let coding = match frame.marker {
+        0xc0 | 0xc1 => Conversion::None,
+        0xc2 | 0xc9 | 0xca => Conversion::Transcode,
+        0xc3 => Conversion::Reencode,
+        0xcb => return Err(JpegError::Unsupported("arithmetically coded lossless")),
+        _ => return Err(JpegError::Unsupported("hierarchical")),
+    };
+    Ok(match frame.components {
+        1 => coding,
+        3 if has_common_sampling(frame) => coding,
+        3 | 4 => Conversion::Reencode,
+        _ => return Err(JpegError::Unsupported("neither grey nor colour")),
+    })
+}
+
+/// Whether viewers decode this sampling of three components: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 or 4:4:1.
+fn has_common_sampling(frame: &StartOfFrame) -> bool {
+    let [(luma_x, luma_y), blue, red, _] = frame.sampling;
+    let (chroma_x, chroma_y) = blue;
+    if red != blue || chroma_x == 0 || chroma_y == 0 {
+        return false;
+    }
+    let divides = luma_x % chroma_x == 0 && luma_y % chroma_y == 0;
+    let ratio = (luma_x / chroma_x, luma_y / chroma_y);
+    divides && matches!(ratio, (1 | 2, 1 | 2) | (4, 1) | (1, 4))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::markers::tests::tiny;
+    use super::markers::tests::{tiny, with_scans};
     use super::*;
 
     #[test]
-    fn only_baseline_pictures_within_the_limits_pass() {
-        assert_eq!(check(&tiny(3840, 2160, &[1])).unwrap(), (3840, 2160));
+    fn only_pictures_within_the_limits_pass() {
+        let size = |width, height| {
+            inspect(&tiny(width, height, &[1])).map(|header| (header.width, header.height))
+        };
+        assert_eq!(size(3840, 2160).unwrap(), (3840, 2160));
         assert!(matches!(
-            check(&tiny(3841, 1, &[1])),
+            size(3841, 1),
             Err(JpegError::TooLarge {
                 width: 3841,
                 height: 1
             })
         ));
-        assert!(matches!(
-            check(&tiny(1, 2161, &[1])),
-            Err(JpegError::TooLarge { .. })
-        ));
-        assert!(matches!(
-            check(&tiny(0, 5, &[1])),
-            Err(JpegError::NoPicture { .. })
-        ));
-        let mut progressive = tiny(8, 8, &[1]);
-        let at = progressive
-            .windows(2)
-            .position(|w| w == [0xff, 0xc0])
-            .unwrap();
-        for (marker, refused) in [
-            (0xc1, false),
-            (0xc2, true),
-            (0xc3, true),
-            (0xc9, true),
-            (0xcf, true),
+        assert!(matches!(size(1, 2161), Err(JpegError::TooLarge { .. })));
+        assert!(matches!(size(0, 5), Err(JpegError::NoPicture { .. })));
+    }
+
+    #[test]
+    fn each_coding_is_passed_on_converted_or_refused_with_its_name() {
+        let jpeg = tiny(8, 8, &[1]);
+        let at = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+        let with = |offset: usize, value: u8| {
+            let mut jpeg = jpeg.clone();
+            jpeg[at + offset] = value;
+            inspect(&jpeg).map(|header| header.conversion)
+        };
+        for (marker, conversion) in [
+            (0xc0, Conversion::None),
+            (0xc1, Conversion::None),
+            (0xc2, Conversion::Transcode),
+            (0xc3, Conversion::Reencode),
+            (0xc9, Conversion::Transcode),
+            (0xca, Conversion::Transcode),
         ] {
-            progressive[at + 1] = marker;
-            assert_eq!(check(&progressive).is_err(), refused, "{marker:x}");
+            assert_eq!(with(1, marker).unwrap(), conversion, "{marker:x}");
         }
+        for marker in [0xc5, 0xc6, 0xc7, 0xcb, 0xcd, 0xce, 0xcf] {
+            assert!(with(1, marker).unwrap_err().is_format(), "{marker:x}");
+        }
+        let error = with(4, 12).unwrap_err();
+        assert!(error.is_format());
+        assert_eq!(
+            error.to_string(),
+            "pictures are 12-bit JPEG, which screens cannot show: encode baseline JPEG with 8 bits per sample"
+        );
+    }
+
+    #[test]
+    fn only_common_samplings_are_passed_on() {
+        let frame = |sampling| StartOfFrame {
+            marker: 0xc0,
+            precision: 8,
+            width: 8,
+            height: 8,
+            components: 3,
+            sampling,
+        };
+        for luma in [(1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)] {
+            let frame = frame([luma, (1, 1), (1, 1), (0, 0)]);
+            assert!(has_common_sampling(&frame), "{luma:?}");
+        }
+        // Some cameras write 4:2:2 like this.
+        assert!(has_common_sampling(&frame([
+            (2, 2),
+            (1, 2),
+            (1, 2),
+            (0, 0)
+        ])));
+        for odd in [
+            [(3, 1), (1, 1), (1, 1), (0, 0)],
+            [(2, 2), (2, 1), (1, 1), (0, 0)],
+            [(1, 1), (2, 2), (2, 2), (0, 0)],
+            [(1, 1), (0, 0), (0, 0), (0, 0)],
+            [(4, 4), (1, 1), (1, 1), (0, 0)],
+        ] {
+            assert!(!has_common_sampling(&frame(odd)), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_scans_are_refused_with_that_reason() {
+        check_scans(&with_scans(640, 480, 20)).unwrap();
+        let error = check_scans(&with_scans(640, 480, 390_000)).unwrap_err();
+        assert!(error.to_string().contains("too many scans"), "{error}");
     }
 
     #[test]
@@ -105,7 +249,7 @@ mod tests {
         let scan = jpeg.windows(2).rposition(|w| w == [0xff, 0xda]).unwrap();
         for end in 0..scan + 4 {
             assert!(
-                matches!(check(&jpeg[..end]), Err(JpegError::NoPicture { .. })),
+                matches!(inspect(&jpeg[..end]), Err(JpegError::NoPicture { .. })),
                 "{end}"
             );
         }

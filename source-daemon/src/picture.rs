@@ -1,5 +1,5 @@
-//! From a capture to the JPEG that is published: turned, scaled, written upon and encoded as configured, and passed
-//! through untouched when nothing is asked.
+//! From a captured frame to the JPEG that is published: turned, scaled, written upon and encoded as configured, converted
+//! when screens could not show it, and otherwise passed on untouched. Runs on the thread of its caller, without I/O.
 
 pub mod orientation;
 pub mod pixel_buffer;
@@ -9,13 +9,13 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
 
 use crate::camera::{CapturedFrame, Content, Raw};
-use crate::jpeg::{self, Decoder, Encoder, JpegError, LosslessTransformer};
+use crate::jpeg::{self, Conversion, Decoder, Encoder, Header, JpegError, LosslessTransformer};
 use crate::overlay::Overlay;
 
 use orientation::Orientation;
 use pixel_buffer::{PixelBuffer, RawError};
 
-/// What is done to each picture.
+/// Options of a [`PictureProcessor`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct PictureOptions {
     /// Quality of every JPEG that is encoded here, 1 to 100.
@@ -60,11 +60,11 @@ pub struct Prepared {
     pub width: u32,
     /// Its height in pixels.
     pub height: u32,
-    /// What is known to be in it, in its own pixels.
+    /// What is known to be in it (the ground truth), in its own pixels.
     pub truth: Option<Truth>,
 }
 
-/// Why a picture cannot be published. The next one may be better, save after [`PictureError::Option`].
+/// Why a picture cannot be published. The next one may be good, except after [`PictureError::Option`].
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// An option out of range.
@@ -76,23 +76,34 @@ pub enum PictureError {
     /// The camera's pixels.
     #[error(transparent)]
     Raw(#[from] RawError),
+    /// What the input found wrong with it.
+    #[error("{0}")]
+    Unusable(String),
 }
 
-/// Does it. Buffers are reused, so that a picture costs one allocation: its own.
+impl PictureError {
+    /// Whether the input's format has to be changed, rather than this one picture being bad.
+    #[must_use]
+    pub fn is_format(&self) -> bool {
+        matches!(self, Self::Jpeg(error) if error.is_format())
+    }
+}
+
+/// Processes pictures. Buffers are reused, so that a picture costs one allocation: its own.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct PictureProcessor {
     orientation: Orientation,
     scale: f32,
     overlay: Option<Overlay>,
     encoder: Encoder,
     decoder: Decoder,
-    turner: LosslessTransformer,
+    transformer: LosslessTransformer,
     scaler: Scaler,
     buffer: PixelBuffer,
     spare: PixelBuffer,
 }
 
-impl Pipeline {
+impl PictureProcessor {
     /// # Errors
     /// When an option is out of its range, or memory is short.
     pub fn new(options: &PictureOptions) -> Result<Self, PictureError> {
@@ -126,46 +137,55 @@ impl Pipeline {
             overlay: (overlay || figures).then(|| Overlay::new(overlay.then_some(name), figures)),
             encoder: Encoder::new(quality)?,
             decoder: Decoder::new()?,
-            turner: LosslessTransformer::new()?,
+            transformer: LosslessTransformer::new()?,
             scaler: Scaler::default(),
             buffer: PixelBuffer::default(),
             spare: PixelBuffer::default(),
         })
     }
 
-    /// Whether JPEGs are passed through untouched.
+    /// Whether JPEGs that every screen can show are passed on untouched.
     #[must_use]
     pub fn passes_jpeg(&self) -> bool {
         self.overlay.is_none() && self.scale >= 1.0 && self.orientation.is_identity()
     }
 
-    /// Prepares a capture, taken `utc_ns` nanoseconds after 1970. What `raw` holds afterwards is arbitrary.
+    /// Processes a frame that was captured `utc_ns` nanoseconds after 1970. `raw` holds arbitrary bytes afterwards.
     ///
-    /// A JPEG stays a JPEG as long as it can: it is passed through untouched, or turned without loss where its edges
-    /// allow, and decoded and encoded anew only for scaling, for the overlay, and for turns that would tear blocks.
+    /// A JPEG is passed on untouched if it can be. It is turned and transcoded without loss where that suffices and its
+    /// edges allow it. It is decoded and encoded again for scaling, for the overlay, for turns that would tear blocks, and
+    /// for what viewers do not decode.
     ///
     /// # Errors
-    /// When the picture is damaged, over the limits, or coded as nobody here decodes it.
+    /// When the picture is damaged, over the limits, or in a coding that cannot be converted.
     pub fn process(
         &mut self,
-        shot: CapturedFrame,
+        frame: CapturedFrame,
         raw: &mut Raw,
         utc_ns: u64,
     ) -> Result<Prepared, PictureError> {
-        let at = (shot.captured, utc_ns);
-        let (jpeg, captured) = match shot.content {
+        let taken = (frame.captured, utc_ns);
+        let (jpeg, captured, orientation) = match frame.content {
+            Content::Unusable(reason) => return Err(PictureError::Unusable(reason)),
             Content::Raw => {
                 self.buffer.load(raw)?;
                 let captured = (self.buffer.width(), self.buffer.height());
-                (self.finish(captured, at)?, captured)
+                let jpeg = self.finish(captured, self.orientation, taken)?;
+                (jpeg, captured, self.orientation)
             }
             Content::Jpeg(jpeg) => {
-                let captured = jpeg::check(jpeg.jpeg())?;
-                (self.process_jpeg(jpeg, captured, at)?, captured)
+                let header = jpeg::inspect(jpeg.jpeg())?;
+                let orientation = header.orientation.then(self.orientation);
+                let jpeg = self.process_jpeg(jpeg, &header, orientation, taken)?;
+                (jpeg, (header.width, header.height), orientation)
             }
         };
-        let (width, height) = self.size(captured);
-        let truth = shot.truth.map(|truth| self.move_truth(truth, captured));
+
+        let scaled = self.scaled(captured);
+        let (width, height) = orientation.size(scaled.0, scaled.1);
+        let truth = frame
+            .truth
+            .map(|truth| move_truth(truth, captured, scaled, orientation));
         Ok(Prepared {
             jpeg,
             width,
@@ -177,27 +197,29 @@ impl Pipeline {
     fn process_jpeg(
         &mut self,
         jpeg: FrameBuffer,
-        captured: (u32, u32),
-        at: (Time, u64),
+        header: &Header,
+        orientation: Orientation,
+        taken: (Time, u64),
     ) -> Result<FrameBuffer, PictureError> {
-        let (width, height) = self.scaled(captured);
-        if self.overlay.is_none() && (width, height) == captured {
-            if self.orientation.is_identity() {
+        let captured = (header.width, header.height);
+        let size = self.scaled(captured);
+        if self.overlay.is_none() && size == captured && header.conversion != Conversion::Reencode {
+            if header.conversion == Conversion::None && orientation.is_identity() {
                 return Ok(jpeg);
             }
-            if let Some(turned) = self.turner.turn(jpeg.jpeg(), self.orientation)? {
-                return Ok(turned);
+            if let Some(done) = self.transformer.transform(jpeg.jpeg(), orientation)? {
+                return Ok(done);
             }
         }
-        self.decoder
-            .decode(jpeg.jpeg(), (width, height), &mut self.buffer)?;
-        self.finish(captured, at)
+        self.decoder.decode(jpeg.jpeg(), size, &mut self.buffer)?;
+        self.finish(captured, orientation, taken)
     }
 
-    /// What is left to do once the pixels are on the canvas: the cheapest order is to scale first.
+    /// Scales, turns, writes upon and encodes the pixels in the buffer. It scales first because the rest is cheaper then.
     fn finish(
         &mut self,
         captured: (u32, u32),
+        orientation: Orientation,
         (at, utc_ns): (Time, u64),
     ) -> Result<FrameBuffer, PictureError> {
         let (width, height) = self.scaled(captured);
@@ -206,8 +228,8 @@ impl Pipeline {
                 .resize(&mut self.scaler, width, height, &mut self.spare);
             std::mem::swap(&mut self.buffer, &mut self.spare);
         }
-        if !self.orientation.is_identity() {
-            self.buffer.turn(self.orientation, &mut self.spare);
+        if !orientation.is_identity() {
+            self.buffer.turn(orientation, &mut self.spare);
             std::mem::swap(&mut self.buffer, &mut self.spare);
         }
         if let Some(overlay) = &mut self.overlay {
@@ -228,31 +250,27 @@ impl Pipeline {
         };
         (even(width), even(height))
     }
+}
 
-    /// The size as published.
-    fn size(&self, captured: (u32, u32)) -> (u32, u32) {
-        let (width, height) = self.scaled(captured);
-        self.orientation.size(width, height)
-    }
-
-    fn move_truth(&self, truth: Truth, captured: (u32, u32)) -> Truth {
-        let (width, height) = self.scaled(captured);
-        let (across, down) = (
-            width as f32 / captured.0 as f32,
-            height as f32 / captured.1 as f32,
-        );
-        let kind = truth.kind.map(|truth::Kind::Ball(Ball { x, y, radius })| {
-            let (x, y) = self
-                .orientation
-                .point((x * across, y * down), width, height);
-            truth::Kind::Ball(Ball {
-                x,
-                y,
-                radius: radius * (across * down).sqrt(),
-            })
-        });
-        Truth { kind }
-    }
+/// Where the truth lies in the picture after scaling from `captured` to `scaled` and turning.
+fn move_truth(
+    truth: Truth,
+    captured: (u32, u32),
+    scaled: (u32, u32),
+    orientation: Orientation,
+) -> Truth {
+    let across = scaled.0 as f32 / captured.0 as f32;
+    let down = scaled.1 as f32 / captured.1 as f32;
+    let kind = truth.kind.map(|truth::Kind::Ball(ball)| {
+        let place = (ball.x * across, ball.y * down);
+        let (x, y) = orientation.point(place, scaled.0, scaled.1);
+        truth::Kind::Ball(Ball {
+            x,
+            y,
+            radius: ball.radius * (across * down).sqrt(),
+        })
+    });
+    Truth { kind }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! The running source: for each stream two threads in a row, and a loop that watches them all.
+//! The running source: for each stream two threads in a row, and one event loop for all.
 //!
-//! The capture thread waits for the driver and hands each picture over without waiting for anyone; a JPEG to which nothing
-//! is to be done it publishes itself. The preparing thread makes a JPEG of the newest one and publishes it. The event loop, on the caller's thread, asks the supervisor what to
-//! do, sends heartbeats while no frame flows, and talks to the service manager: it never calls the driver, so that a
-//! driver that hangs stops nothing else.
+//! - The capture thread waits for the driver and hands each frame on without waiting for anyone. JPEGs that are published as
+//!   they are it publishes itself.
+//! - The preparing thread processes the newest frame and publishes it.
+//! - The event loop runs on the caller's thread. It asks the supervisor what to do, sends heartbeats while no frame flows,
+//!   evaluates the screens, and talks to the service manager. It never calls the driver, so that a driver that hangs stops
+//!   nothing else.
 
 mod capture;
 mod capture_slot;
@@ -14,7 +16,6 @@ mod stream_publisher;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +32,14 @@ pub use pipeline::StreamParts;
 use pipeline::StreamPipeline;
 use stream_publisher::StreamContext;
 
-/// How often the service manager gets a new status line.
+/// Time between two status lines for the service manager.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often every screen is judged.
-const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
+/// Time between two evaluations of the screens.
+const EVALUATION_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often it is looked whether there is a screen.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two looks for a screen while there is none.
+const IDLE_EVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a camera may take to close when the program ends. The whole exit has 500 ms (P25).
 const CLOSING_PATIENCE: Duration = Duration::from_millis(250);
@@ -51,17 +52,17 @@ pub struct Source {
     main: StreamPipeline,
     canary: Option<StreamPipeline>,
     wake: Arc<Notify>,
-    judge_at: Time,
+    evaluate_at: Time,
 }
 
-/// Where a source publishes and who holds what is found against it.
+/// Where a source publishes, and who verifies what comes back.
 #[derive(Debug)]
 pub struct PublisherParts {
-    /// Where it is published.
+    /// Publishes the frames.
     pub publisher: Publisher,
-    /// What the publisher tells what it hears.
+    /// Gets the feedback that the publisher receives.
     pub verifier: Arc<Verifier>,
-    /// What the proof notifies when who watches has changed.
+    /// Notified by the verifier when a stream gains its first viewer or loses its last.
     pub wake: Arc<Notify>,
 }
 
@@ -69,7 +70,7 @@ impl Source {
     /// Binds and prepares what `config` says. The input is not opened before [`run`](Self::run).
     ///
     /// # Errors
-    /// A setting that cannot be used, an endpoint that is taken, or a system short of threads.
+    /// A setting that cannot be used, an endpoint that is taken, or a system without a thread left.
     pub fn load(config: &Config) -> anyhow::Result<Self> {
         let wake = Arc::<Notify>::default();
         let verifier = Arc::new(Verifier::new(
@@ -78,36 +79,34 @@ impl Source {
             config.history()?,
             Arc::clone(&wake),
         ));
-        let (main, canary) = (config.main_parts()?, config.canary_parts()?);
-        let ear = Arc::clone(&verifier);
-        let publisher = Publisher::bind(&config.endpoints()?, config.security()?, ear)?;
-        Ok(Self::start(
-            PublisherParts {
-                publisher,
-                verifier,
-                wake,
-            },
-            main,
-            canary,
-        )?)
+        let main = config.main_parts()?;
+        let canary = config.canary_parts()?;
+        let sink = Arc::clone(&verifier);
+        let publisher = Publisher::bind(&config.endpoints()?, config.security()?, sink)?;
+        let parts = PublisherParts {
+            publisher,
+            verifier,
+            wake,
+        };
+        Self::start(parts, main, canary)
     }
 
-    /// A source of these parts, with a canary beside it or without.
+    /// A source of these parts, with or without a canary.
     ///
     /// # Errors
-    /// When the system is short of threads.
+    /// A picture option out of range, or a system without a thread left.
     pub fn start(
-        base: PublisherParts,
+        parts: PublisherParts,
         main: StreamParts,
         canary: Option<StreamParts>,
-    ) -> io::Result<Self> {
+    ) -> anyhow::Result<Self> {
         let PublisherParts {
             publisher,
             verifier,
             wake,
-        } = base;
+        } = parts;
         let publisher = Arc::new(publisher);
-        let station = |parts: &StreamParts, kind, canary| StreamContext {
+        let context = |parts: &StreamParts, kind, canary| StreamContext {
             publisher: Arc::clone(&publisher),
             verifier: Arc::clone(&verifier),
             stream: parts.stream.clone(),
@@ -115,12 +114,13 @@ impl Source {
             kind,
             input: parts.input.describe(),
         };
-        let name = canary.as_ref().map(|parts| parts.stream.clone());
-        let main_station = station(&main, Kind::Main, name);
-        let main = StreamPipeline::start(main, main_station, &wake)?;
+
+        let canary_name = canary.as_ref().map(|parts| parts.stream.clone());
+        let main_context = context(&main, Kind::Main, canary_name);
+        let main = StreamPipeline::start(main, main_context, &wake)?;
         let canary = canary.map(|parts| {
-            let station = station(&parts, Kind::Canary, None);
-            StreamPipeline::start(parts, station, &wake)
+            let context = context(&parts, Kind::Canary, None);
+            StreamPipeline::start(parts, context, &wake)
         });
         Ok(Self {
             canary: canary.transpose()?,
@@ -128,43 +128,47 @@ impl Source {
             verifier,
             main,
             wake,
-            judge_at: Time::default(),
+            evaluate_at: Time::default(),
         })
     }
 
-    /// Where it is bound, with the ports that the system chose.
+    /// The endpoints that it is bound to, with the ports that the system chose.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         self.publisher.endpoints()
     }
 
     /// Captures and publishes until the shutdown is requested. Returns within 500 ms of it, even if the driver hangs;
-    /// its thread is left behind then.
+    /// the driver's thread is left behind then.
     ///
     /// # Errors
     /// When the driver hangs for good, or one of the threads died: a new process is needed.
     pub fn run(mut self, context: &Context) -> anyhow::Result<ExitCode> {
-        let ended = self.turn_until_shutdown(context);
+        let ended = self.run_until_shutdown(context);
         let patience = if ended.is_ok() {
             CLOSING_PATIENCE
         } else {
             Duration::ZERO
         };
+
         let input = self.main.input.clone();
         if !self.main.end(patience) && ended.is_ok() {
             tracing::warn!(input, "the input did not close in time and is left behind");
         }
-        // It draws its own pictures and waits for no driver.
+        // The canary draws its own pictures and waits for no driver.
         self.canary.map(|canary| canary.end(patience));
         ended.map(|()| ExitCode::SUCCESS)
     }
 
-    fn turn_until_shutdown(&mut self, context: &Context) -> anyhow::Result<()> {
+    fn run_until_shutdown(&mut self, context: &Context) -> anyhow::Result<()> {
         let endpoints: Vec<_> = self.endpoints().iter().map(ToString::to_string).collect();
-        let (input, epoch) = (&self.main.input, self.main.publisher.epoch());
+        let input = &self.main.input;
+        let epoch = self.main.publisher.epoch();
         tracing::info!(input, endpoints = endpoints.join(" "), epoch, "publishing");
+
         let mut watchdog = WatchdogFeeder::new(context.notify.clone());
-        let (mut ready, mut next) = (false, clock::now());
+        let mut ready = false;
+        let mut next = clock::now();
         loop {
             let event = async {
                 tokio::select! {
@@ -176,6 +180,7 @@ impl Source {
             if block_on_until::until(next, event) == Some(true) {
                 return Ok(());
             }
+
             let now = clock::now();
             self.turn(now)?;
             let feed = watchdog.turn(now);
@@ -190,32 +195,33 @@ impl Source {
         }
     }
 
-    /// When the next [`turn`](Self::turn) is due, if nothing happens before.
+    /// When the next [`turn`](Self::turn) is due if no event comes before.
     fn next_turn(&self, now: Time) -> Time {
-        let lines = [Some(&self.main), self.canary.as_ref()]
+        let streams = [Some(&self.main), self.canary.as_ref()];
+        streams
             .into_iter()
-            .flatten();
-        lines
-            .map(|line| line.next_turn(now))
-            .fold(self.judge_at, Time::min)
+            .flatten()
+            .map(|stream| stream.next_turn(now))
+            .fold(self.evaluate_at, Time::min)
     }
 
     fn turn(&mut self, now: Time) -> anyhow::Result<()> {
         self.main.turn(now)?;
-        self.canary
-            .as_mut()
-            .map_or(Ok(()), |canary| canary.turn(now))?;
+        if let Some(canary) = &mut self.canary {
+            canary.turn(now)?;
+        }
+
         let next = now.next_multiple_of(if self.verifier.has_rows() {
-            JUDGE_INTERVAL
+            EVALUATION_INTERVAL
         } else {
-            LOOK_INTERVAL
+            IDLE_EVALUATION_INTERVAL
         });
-        if now >= self.judge_at {
-            self.judge_at = next;
+        if now >= self.evaluate_at {
+            self.evaluate_at = next;
             self.verifier.on_tick(now).iter().for_each(screen_log::log);
         }
-        // A screen may have come since that was set.
-        self.judge_at = self.judge_at.min(next);
+        // A screen may have come since the longer interval was set.
+        self.evaluate_at = self.evaluate_at.min(next);
         Ok(())
     }
 }

@@ -54,7 +54,9 @@ pub struct InputStatus {
 }
 
 impl InputStatus {
-    fn new(state: State, reason: impl Into<String>) -> Self {
+    /// A status; `reason` may be empty.
+    #[must_use]
+    pub fn new(state: State, reason: impl Into<String>) -> Self {
         Self {
             state,
             reason: reason.into(),
@@ -96,7 +98,7 @@ pub struct Supervisor {
     /// The stall limit of the open input.
     stall_limit: Duration,
     /// Why the newest pictures could not be used, as long as none could be.
-    unusable: Option<String>,
+    unusable: Option<InputStatus>,
     /// What to do when nobody watches, and after how long.
     rest: (IdlePolicy, Duration),
     /// Since when nobody has watched.
@@ -254,9 +256,9 @@ impl Supervisor {
         std::iter::once(Action::Slow(false)).chain(told).collect()
     }
 
-    /// A picture that the driver delivered cannot be published.
-    pub fn on_unusable(&mut self, reason: String) {
-        self.unusable = Some(reason);
+    /// A picture that the driver delivered cannot be published. If no other can either, `status` says why.
+    pub fn on_unusable(&mut self, status: InputStatus) {
+        self.unusable = Some(status);
     }
 
     /// A frame was published.
@@ -320,7 +322,7 @@ impl Supervisor {
             return None;
         }
         match (self.phase, self.unusable.clone()) {
-            (Phase::Open { .. }, Some(reason)) => self.announce(State::Failed, &reason),
+            (Phase::Open { .. }, Some(status)) => self.announce(status.state, &status.reason),
             (Phase::Opening, _) => {
                 self.announce(State::Stalled, "the input does not open: the driver hangs")
             }

@@ -44,8 +44,11 @@ trait Pictures: Debug + Send {
     /// Goes back to the first picture.
     fn rewind(&mut self) -> io::Result<()>;
 
-    /// Pictures left out so far because they were not whole.
+    /// Pictures left out so far because they were damaged, cut short or too large.
     fn broken(&self) -> u64;
+
+    /// What was wrong with the last of them.
+    fn fault(&self) -> String;
 
     /// Where the reader stands, for messages: a file name or "byte 123".
     fn place(&self) -> String;
@@ -61,7 +64,8 @@ impl Input for FileInput {
             repeat: self.repeat,
             delivered: 0,
             refused: 0,
-            told_lost: 0,
+            unusable: None,
+            reported_lost: 0,
         }))
     }
 
@@ -117,8 +121,10 @@ struct FileCamera {
     /// Pictures delivered since the file was begun.
     delivered: u64,
     refused: u64,
-    /// How many lost pictures the shots so far told of.
-    told_lost: u64,
+    /// Why the last picture was left out.
+    unusable: Option<String>,
+    /// How many lost pictures the captured frames so far have accounted for.
+    reported_lost: u64,
 }
 
 impl Camera for FileCamera {
@@ -131,8 +137,8 @@ impl Camera for FileCamera {
             picture = newer;
         }
         let lost = self.refused + self.pictures.broken();
-        let skipped = late + lost - self.told_lost;
-        self.told_lost = lost;
+        let skipped = late + lost - self.reported_lost;
+        self.reported_lost = lost;
         Ok(CapturedFrame {
             captured,
             skipped,
@@ -147,25 +153,25 @@ impl Camera for FileCamera {
 }
 
 impl FileCamera {
-    /// The next picture that a viewer will take, past the end if it repeats.
+    /// The next picture that can be shown, from the start again after the end if the file is repeated.
     fn usable(&mut self) -> Result<FrameBuffer, CameraError> {
         loop {
             let broken = self.pictures.broken();
             let next = self.pictures.next().map_err(|error| self.failed(&error))?;
             if self.pictures.broken() > broken {
-                self.warn("it is damaged");
+                self.note_unusable(&self.pictures.fault());
             }
             let Some(picture) = next else {
                 self.begin_again()?;
                 continue;
             };
-            match jpeg::check(picture.jpeg()) {
+            match jpeg::inspect(picture.jpeg()) {
                 Ok(_) => {
                     self.delivered += 1;
                     return Ok(picture);
                 }
                 Err(error) => {
-                    self.warn(&error.to_string());
+                    self.note_unusable(&error.to_string());
                     self.refused += 1;
                 }
             }
@@ -175,11 +181,11 @@ impl FileCamera {
     fn begin_again(&mut self) -> Result<(), CameraError> {
         if self.delivered == 0 {
             let lost = self.refused + self.pictures.broken();
-            let text = format!(
-                "{}: no usable picture in it ({lost} that are not)",
-                self.path.display()
-            );
-            return Err(CameraError::WrongFormat(text));
+            let path = self.path.display();
+            let why = self.unusable.as_deref().unwrap_or("it is empty");
+            return Err(CameraError::WrongFormat(format!(
+                "{path}: no usable picture in it ({lost} unusable): {why}"
+            )));
         }
         if !self.repeat {
             return Err(CameraError::Ended(format!(
@@ -191,14 +197,16 @@ impl FileCamera {
         self.pictures.rewind().map_err(|error| self.failed(&error))
     }
 
-    /// Tells of the first lost picture: a file played in a loop would tell for ever.
-    fn warn(&self, reason: &str) {
-        if self.refused == 0 && self.told_lost == 0 {
-            let (path, place) = (self.path.display(), self.pictures.place());
+    /// Keeps the reason, and logs the first one: a file played in a loop would log for ever.
+    fn note_unusable(&mut self, reason: &str) {
+        if self.unusable.is_none() {
+            let path = self.path.display();
+            let place = self.pictures.place();
             tracing::warn!(
-                "{path}: a picture before {place} is left out, as others will be without a word: {reason}"
+                "{path}: a picture before {place} is left out; later ones are not logged: {reason}"
             );
         }
+        self.unusable = Some(reason.to_owned());
     }
 
     fn failed(&self, error: &io::Error) -> CameraError {

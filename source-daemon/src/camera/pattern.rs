@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::jpeg::Decoder;
     use crate::picture::pixel_buffer::PixelBuffer;
-    use crate::picture::{PictureOptions, Pipeline};
+    use crate::picture::{PictureOptions, PictureProcessor};
 
     const CAPTURED: Time = Time::from_nanos(987_654_321_012_345);
 
@@ -224,7 +224,7 @@ mod tests {
             truth: None,
             content: Content::Raw,
         };
-        let prepared = Pipeline::new(options)
+        let prepared = PictureProcessor::new(options)
             .unwrap()
             .process(shot, &mut raw, 0)
             .unwrap();

@@ -13,7 +13,6 @@ use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 
 use super::{Camera, CameraError, CapturedFrame, Content, Input, Raw};
-use crate::jpeg;
 use crate::jpeg::splitter::{MAX_PUSH, Splitter};
 use child::Child;
 
@@ -72,9 +71,8 @@ struct PipeCamera {
     arrived: Time,
     child: Option<Child>,
     delivered: u64,
-    refused: u64,
-    /// How many lost pictures the shots so far told of.
-    told_lost: u64,
+    /// Broken pictures that the captured frames so far have accounted for.
+    reported_broken: u64,
     garbage: u64,
     damage_log: Limited,
 }
@@ -92,8 +90,7 @@ impl PipeCamera {
             arrived: clock::now(),
             child,
             delivered: 0,
-            refused: 0,
-            told_lost: 0,
+            reported_broken: 0,
             garbage: 0,
             damage_log: Limited::new(),
         })
@@ -174,33 +171,27 @@ impl PipeCamera {
 
 impl Camera for PipeCamera {
     fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
-        loop {
-            let Some(picture) = self.splitter.pop() else {
-                self.note_garbage()?;
-                self.fill()?;
-                continue;
-            };
-            if let Err(error) = jpeg::check(picture.jpeg()) {
-                self.refused += 1;
-                if let Some(count) = self.damage_log.note(clock::now()) {
-                    tracing::warn!(
-                        count,
-                        "pictures in the pipe that no viewer would take: {error}"
-                    );
-                }
-                continue;
+        let content = loop {
+            if let Some(jpeg) = self.splitter.pop() {
+                self.delivered += 1;
+                break Content::Jpeg(jpeg);
             }
-            self.delivered += 1;
-            let lost = self.refused + self.splitter.broken();
-            let skipped = lost - self.told_lost;
-            self.told_lost = lost;
-            return Ok(CapturedFrame {
-                captured: self.arrived,
-                skipped,
-                truth: None,
-                content: Content::Jpeg(picture),
-            });
-        }
+            self.note_garbage()?;
+            // A picture that is broken takes a number, so that viewers count it as lost and hear why none is shown.
+            if self.splitter.broken() > self.reported_broken {
+                self.reported_broken += 1;
+                break Content::Unusable(self.splitter.fault());
+            }
+            self.fill()?;
+        };
+        let skipped = self.splitter.broken() - self.reported_broken;
+        self.reported_broken += skipped;
+        Ok(CapturedFrame {
+            captured: self.arrived,
+            skipped,
+            truth: None,
+            content,
+        })
     }
 
     fn rate_millihertz(&self) -> u32 {

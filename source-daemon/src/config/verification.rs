@@ -1,4 +1,4 @@
-//! What the settings say of proof, canary and rest.
+//! The settings of the main stream, of its canary, of verification and of idling.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::ensure;
 
 use super::{Canary, Config, InputKind};
 use crate::camera::ball::BallInput;
-use crate::picture::{PictureOptions, Pipeline};
+use crate::picture::PictureOptions;
 use crate::source::StreamParts;
 use crate::supervisor::{IdlePolicy, Supervisor};
 use crate::verification::health::Limits;
@@ -49,7 +49,7 @@ impl Config {
         Ok(StreamParts {
             stream: self.stream.0.clone(),
             input: self.make_input()?,
-            pipeline: Pipeline::new(&self.picture_options())?,
+            picture: self.picture_options(),
             supervisor: self.supervisor()?,
             slow_interval: self.slow_interval()?,
         })
@@ -78,7 +78,7 @@ impl Config {
                 rate_millihertz,
                 speed: 1.0,
             }),
-            pipeline: Pipeline::new(&options)?,
+            picture: options,
             supervisor: Supervisor::new(self.stall_limit()?)
                 .with_idle_policy(IdlePolicy::Close, self.idle_after()?),
             slow_interval: self.slow_interval()?,

@@ -1,30 +1,31 @@
-//! Encoder, decoder and lossless turner over turbojpeg, each with its buffers reused from picture to picture.
+//! Encoder, decoder and lossless transformer over turbojpeg. Each reuses its buffers from picture to picture. Used by the
+//! picture processor, on whichever thread it runs.
 //!
-//! A turbojpeg handle that has met a bad picture may fail on every good one after it, so each is replaced after an
-//! error, which costs less than a microsecond.
+//! A turbojpeg handle that has met a bad picture may fail on every good one after it. So each handle is replaced after an
+//! error, which takes less than a microsecond.
 
 use fanlight_proto::message::FrameBuffer;
 use turbojpeg::{
-    Compressor, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp, Transform, TransformOp,
-    Transformer, YuvPlanesImage, compressed_buf_len,
+    Colorspace, Compressor, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor,
+    Subsamp, Transform, TransformOp, Transformer, YuvPlanesImage, compressed_buf_len,
 };
 
-use super::{JpegError, check};
+use super::{Header, JpegError, check_scans, inspect};
 use crate::picture::orientation::Orientation;
 use crate::picture::pixel_buffer::{Layout, PixelBuffer};
 
-/// Makes JPEGs of pixels.
+/// Encodes pixels as JPEG.
 #[derive(Debug)]
 pub struct Encoder {
     compressor: Compressor,
     quality: u8,
-    /// The worst case is thirty times the usual picture: it is written here and copied out in its own size, so that
-    /// pictures in flight do not hold, and clear, megabytes each.
+    /// The largest possible picture has thirty times the usual size. It is written here and copied out in its own size, so
+    /// that pictures in flight do not hold megabytes each.
     scratch: Vec<u8>,
 }
 
 impl Encoder {
-    /// One that encodes at `quality`, 1 to 100 as libjpeg counts it.
+    /// Encodes at `quality`, 1 to 100 as libjpeg counts it.
     ///
     /// # Errors
     /// When turbojpeg cannot be set up: out of memory, or a quality out of range.
@@ -36,7 +37,7 @@ impl Encoder {
         })
     }
 
-    /// Encodes the whole canvas: RGB as 4:2:0, planes with the chroma they have.
+    /// Encodes the whole buffer: RGB as 4:2:0, planes with the chroma they have.
     ///
     /// # Errors
     /// When turbojpeg refuses it.
@@ -99,10 +100,12 @@ fn compressor(quality: u8) -> Result<Compressor, JpegError> {
     Ok(compressor)
 }
 
-/// Makes pixels of JPEGs.
+/// Decodes JPEGs to RGB.
 #[derive(Debug)]
 pub struct Decoder {
     decompressor: Decompressor,
+    /// The four inks of CMYK pictures.
+    inks: Vec<u8>,
 }
 
 impl Decoder {
@@ -111,21 +114,23 @@ impl Decoder {
     pub fn new() -> Result<Self, JpegError> {
         Ok(Self {
             decompressor: Decompressor::new()?,
+            inks: Vec::new(),
         })
     }
 
-    /// Decodes to RGB, in the smallest of full, half, quarter and eighth size (which cost less the smaller they are)
-    /// that is at least `least` wide and high. The size is checked before anything is allocated.
+    /// Decodes to RGB, in the smallest of full, half, quarter and eighth size that is at least `least` wide and high: the
+    /// smaller, the cheaper. Size and scans are checked before anything is allocated.
     ///
     /// # Errors
-    /// When the picture is damaged or not for us; `buffer` then holds part of it or none.
+    /// When the picture is damaged or cannot be shown; `buffer` then holds a part of it or nothing.
     pub fn decode(
         &mut self,
         jpeg: &[u8],
         least: (u32, u32),
         buffer: &mut PixelBuffer,
     ) -> Result<(), JpegError> {
-        let (width, height) = check(jpeg)?;
+        let Header { width, height, .. } = inspect(jpeg)?;
+        check_scans(jpeg)?;
         let result = self.decompress(jpeg, (width, height), least, buffer);
         if result.is_err() {
             self.decompressor = Decompressor::new()?;
@@ -144,31 +149,65 @@ impl Decoder {
         if (header.width, header.height) != (full.0 as usize, full.1 as usize) {
             return Err(JpegError::NoPicture { length: jpeg.len() });
         }
-        let factor = [
-            ScalingFactor::ONE_EIGHTH,
-            ScalingFactor::ONE_QUARTER,
-            ScalingFactor::ONE_HALF,
-        ]
-        .into_iter()
-        .find(|f| {
-            f.scale(header.width) >= least.0 as usize && f.scale(header.height) >= least.1 as usize
-        })
-        .unwrap_or(ScalingFactor::ONE);
+
+        let factor = scaling_factor(&header, least);
         self.decompressor.set_scaling_factor(factor)?;
-        let (width, height) = (factor.scale(header.width), factor.scale(header.height));
-        let pixels = buffer.reset_rgb(width as u32, height as u32);
-        let image = Image {
-            pixels,
-            width,
-            pitch: width * 3,
-            height,
-            format: PixelFormat::RGB,
-        };
-        Ok(self.decompressor.decompress(jpeg, image)?)
+        let width = factor.scale(header.width);
+        let height = factor.scale(header.height);
+        let rgb = buffer.reset_rgb(width as u32, height as u32);
+        if !matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK) {
+            let image = packed(rgb, width, height, PixelFormat::RGB);
+            return Ok(self.decompressor.decompress(jpeg, image)?);
+        }
+
+        self.inks.resize(width * height * 4, 0);
+        let image = packed(&mut self.inks, width, height, PixelFormat::CMYK);
+        self.decompressor.decompress(jpeg, image)?;
+        cmyk_to_rgb(&self.inks, rgb);
+        Ok(())
     }
 }
 
-/// Flips and rotates JPEGs without decoding their pixels: nothing is lost, and it takes half the time.
+fn scaling_factor(header: &DecompressHeader, least: (u32, u32)) -> ScalingFactor {
+    // libjpeg scales in the DCT, which lossless pictures do not have.
+    if header.is_lossless {
+        return ScalingFactor::ONE;
+    }
+    let (least_width, least_height) = (least.0 as usize, least.1 as usize);
+    [
+        ScalingFactor::ONE_EIGHTH,
+        ScalingFactor::ONE_QUARTER,
+        ScalingFactor::ONE_HALF,
+    ]
+    .into_iter()
+    .find(|factor| {
+        factor.scale(header.width) >= least_width && factor.scale(header.height) >= least_height
+    })
+    .unwrap_or(ScalingFactor::ONE)
+}
+
+fn packed(pixels: &mut [u8], width: usize, height: usize, format: PixelFormat) -> Image<&mut [u8]> {
+    Image {
+        pixels,
+        width,
+        pitch: width * format.size(),
+        height,
+        format,
+    }
+}
+
+/// Converts inks to light. Encoders store CMYK inverted, 255 for no ink, and browsers take it so whatever the file says.
+fn cmyk_to_rgb(cmyk: &[u8], rgb: &mut [u8]) {
+    let pixels = rgb.as_chunks_mut::<3>().0.iter_mut();
+    for (pixel, &[cyan, magenta, yellow, black]) in pixels.zip(cmyk.as_chunks::<4>().0) {
+        *pixel = [cyan, magenta, yellow].map(|ink| {
+            let product = u32::from(ink) * u32::from(black);
+            ((product + 127) / 255) as u8
+        });
+    }
+}
+
+/// Turns, flips and transcodes JPEGs without decoding their pixels: nothing is lost, and it takes half the time.
 #[derive(Debug)]
 pub struct LosslessTransformer {
     header: Decompressor,
@@ -185,26 +224,27 @@ impl LosslessTransformer {
         })
     }
 
-    /// Turns the picture without loss, dropping its application segments (their orientation tag and thumbnail would
-    /// lie). None when that cannot be: an edge that would have to move to the left or the top cuts through a block of
-    /// 8 or 16 pixels. 1920x1080 in 4:2:0, for one, flips left to right but not upside down.
+    /// Turns the picture and makes it baseline, without loss. Drops its application segments, whose orientation tag and
+    /// thumbnail would be wrong now. Returns none when an edge that would move to the left or the top cuts through a
+    /// block of 8 or 16 pixels: 1920x1080 in 4:2:0 flips left to right but not upside down.
     ///
     /// # Errors
-    /// When the picture is damaged or not for us.
-    pub fn turn(
+    /// When the picture is damaged or cannot be shown.
+    pub fn transform(
         &mut self,
         jpeg: &[u8],
         orientation: Orientation,
     ) -> Result<Option<FrameBuffer>, JpegError> {
-        let (width, height) = check(jpeg)?;
-        let result = self.transform(jpeg, orientation, (width, height));
+        let Header { width, height, .. } = inspect(jpeg)?;
+        check_scans(jpeg)?;
+        let result = self.run(jpeg, orientation, (width, height));
         if result.is_err() {
             self.header = Decompressor::new()?;
         }
         Ok(result?.map(|length| FrameBuffer::copy_of(&self.scratch[..length])))
     }
 
-    fn transform(
+    fn run(
         &mut self,
         jpeg: &[u8],
         orientation: Orientation,
@@ -214,27 +254,27 @@ impl LosslessTransformer {
         if subsamp == Subsamp::Unknown {
             return Ok(None);
         }
-        let (across, down) = (subsamp.mcu_width() as u32, subsamp.mcu_height() as u32);
+        let across = subsamp.mcu_width() as u32;
+        let down = subsamp.mcu_height() as u32;
         let (mirrors_x, mirrors_y) = orientation.mirrored_axes();
         if (mirrors_x && !width.is_multiple_of(across))
             || (mirrors_y && !height.is_multiple_of(down))
         {
             return Ok(None);
         }
+
         // The bound for 4:4:4 also covers what a rotation makes of any subsampling.
         let (turned_width, turned_height) = orientation.size(width, height);
-        grow(
-            &mut self.scratch,
-            compressed_buf_len(turned_width as usize, turned_height as usize, Subsamp::None)?,
-        );
+        let bound =
+            compressed_buf_len(turned_width as usize, turned_height as usize, Subsamp::None)?;
+        grow(&mut self.scratch, bound);
+
         let mut transform = Transform::op(operation(orientation));
-        (transform.perfect, transform.copy_none) = (true, true);
+        transform.perfect = true;
+        transform.copy_none = true;
         // A new one each time, which is cheap: turbojpeg's cannot move between threads.
-        Ok(Some(Transformer::new()?.transform_to_slice(
-            &transform,
-            jpeg,
-            &mut self.scratch,
-        )?))
+        let length = Transformer::new()?.transform_to_slice(&transform, jpeg, &mut self.scratch)?;
+        Ok(Some(length))
     }
 }
 
@@ -276,6 +316,11 @@ mod tests {
         buffer
     }
 
+    fn size(jpeg: &[u8]) -> (u32, u32) {
+        let header = inspect(jpeg).unwrap();
+        (header.width, header.height)
+    }
+
     fn decoded(jpeg: &[u8], least: (u32, u32)) -> PixelBuffer {
         let mut buffer = PixelBuffer::default();
         Decoder::new()
@@ -289,7 +334,7 @@ mod tests {
     fn a_picture_survives_encoding_and_decoding() {
         let buffer = gradient(317, 203);
         let jpeg = Encoder::new(90).unwrap().encode(&buffer).unwrap();
-        assert_eq!(check(jpeg.jpeg()).unwrap(), (317, 203));
+        assert_eq!(size(jpeg.jpeg()), (317, 203));
         let back = decoded(jpeg.jpeg(), (317, 203));
         let worst = buffer
             .plane(0)
@@ -322,7 +367,7 @@ mod tests {
     fn a_damaged_picture_spoils_no_good_one_after_it() {
         let good = Encoder::new(80).unwrap().encode(&gradient(64, 64)).unwrap();
         let good = good.jpeg();
-        let (mut decoder, mut turner, mut buffer) = (
+        let (mut decoder, mut transformer, mut buffer) = (
             Decoder::new().unwrap(),
             LosslessTransformer::new().unwrap(),
             PixelBuffer::default(),
@@ -336,19 +381,25 @@ mod tests {
                 .decode(&good[..cut], (64, 64), &mut buffer)
                 .unwrap_err();
             decoder.decode(good, (64, 64), &mut buffer).unwrap();
-            turner.turn(&good[..cut], flip).unwrap_err();
-            assert!(turner.turn(good, flip).unwrap().is_some());
+            transformer.transform(&good[..cut], flip).unwrap_err();
+            assert!(transformer.transform(good, flip).unwrap().is_some());
         }
     }
 
     #[test]
     fn turning_there_and_back_without_loss_gives_the_very_same_pixels() {
         let jpeg = Encoder::new(70).unwrap().encode(&gradient(96, 64)).unwrap();
-        let mut turner = LosslessTransformer::new().unwrap();
+        let mut transformer = LosslessTransformer::new().unwrap();
         for (there, back) in [(90, 270), (180, 180), (270, 90)] {
             let turn = |degrees| Orientation::new(false, false, degrees).unwrap();
-            let turned = turner.turn(jpeg.jpeg(), turn(there)).unwrap().unwrap();
-            let again = turner.turn(turned.jpeg(), turn(back)).unwrap().unwrap();
+            let turned = transformer
+                .transform(jpeg.jpeg(), turn(there))
+                .unwrap()
+                .unwrap();
+            let again = transformer
+                .transform(turned.jpeg(), turn(back))
+                .unwrap()
+                .unwrap();
             assert_eq!(
                 decoded(again.jpeg(), (96, 64)).plane(0),
                 decoded(jpeg.jpeg(), (96, 64)).plane(0),
@@ -360,10 +411,10 @@ mod tests {
     #[test]
     fn a_turn_that_would_tear_blocks_is_left_to_the_decoder() {
         let jpeg = Encoder::new(70).unwrap().encode(&gradient(64, 40)).unwrap();
-        let mut turner = LosslessTransformer::new().unwrap();
+        let mut transformer = LosslessTransformer::new().unwrap();
         let mut lossless = |h, v, r| {
-            turner
-                .turn(jpeg.jpeg(), Orientation::new(h, v, r).unwrap())
+            transformer
+                .transform(jpeg.jpeg(), Orientation::new(h, v, r).unwrap())
                 .unwrap()
                 .is_some()
         };

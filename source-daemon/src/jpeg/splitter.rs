@@ -1,9 +1,9 @@
-//! JPEGs out of a stream of bytes that holds one after the other, as files and pipes of MJPEG do.
+//! Splits a stream of bytes into the JPEGs that it holds one after the other, as files and pipes of MJPEG do. No I/O.
 
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::FrameBuffer;
 
-use super::markers::{MarkerParser, Step};
+use super::markers::{Fault, MarkerParser, Step};
 
 /// Largest picture that is taken from a stream: a relay takes none larger.
 pub const MAX_PICTURE: usize = MAX_FRAME_BYTES;
@@ -15,11 +15,12 @@ pub const MAX_PUSH: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub struct Splitter {
     held: Vec<u8>,
-    walk: MarkerParser,
+    parser: MarkerParser,
     /// Whether `held` begins with an SOI.
     within: bool,
     taken: u64,
     broken: u64,
+    fault: Option<Fault>,
     garbage: u64,
 }
 
@@ -36,7 +37,7 @@ impl Splitter {
             if !self.within && !self.find_start() {
                 return None;
             }
-            match self.walk.step(&self.held) {
+            match self.parser.step(&self.held) {
                 Step::Done(end) => {
                     let picture =
                         (end <= MAX_PICTURE).then(|| FrameBuffer::copy_of(&self.held[..end]));
@@ -46,7 +47,10 @@ impl Splitter {
                     }
                 }
                 // From where it broke, not from the next SOI: that may be the thumbnail of the broken picture.
-                Step::Broken(at) => self.leave(at.max(2), true),
+                Step::Broken(at, fault) => {
+                    self.leave(at.max(2), true);
+                    self.fault = Some(fault);
+                }
                 Step::More if self.held.len() > MAX_PICTURE => self.leave(self.held.len(), true),
                 Step::More => return None,
             }
@@ -66,6 +70,15 @@ impl Splitter {
     #[must_use]
     pub fn broken(&self) -> u64 {
         self.broken
+    }
+
+    /// What was wrong with the last of them, in words.
+    #[must_use]
+    pub fn fault(&self) -> String {
+        self.fault.map_or_else(
+            || "the JPEG is cut short or too large".to_owned(),
+            |fault| fault.to_string(),
+        )
     }
 
     /// Bytes that belonged to no whole picture.
@@ -92,7 +105,7 @@ impl Splitter {
             .map_or(0, |n| n + 1);
         let useless = start.unwrap_or(self.held.len() - tail);
         self.drop_front(useless);
-        self.walk = MarkerParser::default();
+        self.parser = MarkerParser::default();
         self.within = start.is_some();
         self.within
     }
@@ -101,6 +114,7 @@ impl Splitter {
         self.within = false;
         if broken {
             self.broken += 1;
+            self.fault = None;
             self.drop_front(end);
         } else {
             self.taken += end as u64;
@@ -164,7 +178,8 @@ mod tests {
     #[test]
     fn a_picture_cut_short_costs_only_itself_and_its_thumbnail_is_not_taken_for_a_picture() {
         let good = tiny(8, 8, &[1, 2, 3]);
-        for cut in 30..good.len() {
+        // From behind the header of the scan on: a length that is cut takes more than its own picture.
+        for cut in 33..good.len() {
             let stream = [&good[..cut], &good, &good].concat();
             let (out, splitter) = split(&stream, 16);
             assert_eq!(out, [good.clone(), good.clone()], "{cut}");

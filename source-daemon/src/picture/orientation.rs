@@ -41,6 +41,39 @@ impl Orientation {
         }
     }
 
+    /// The orientation that makes a picture with this value of the EXIF tag stand upright; None if there is no such value.
+    #[must_use]
+    pub fn of_exif(value: u16) -> Option<Self> {
+        let (flip, degrees) = match value {
+            1 => (false, 0),
+            2 => (true, 0),
+            3 => (false, 180),
+            4 => (true, 180),
+            5 => (true, 270),
+            6 => (false, 90),
+            7 => (true, 90),
+            8 => (false, 270),
+            _ => return None,
+        };
+        Self::new(flip, false, degrees)
+    }
+
+    /// First this orientation, then `next`.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        // Transposing exchanges the axes, and with them the flips that came before.
+        let (flip_x, flip_y) = if next.transpose {
+            (self.flip_y, self.flip_x)
+        } else {
+            (self.flip_x, self.flip_y)
+        };
+        Self {
+            transpose: self.transpose != next.transpose,
+            flip_x: flip_x != next.flip_x,
+            flip_y: flip_y != next.flip_y,
+        }
+    }
+
     /// Whether it leaves every picture as it is.
     #[must_use]
     pub fn is_identity(self) -> bool {
@@ -154,6 +187,49 @@ mod tests {
         assert_eq!(turned(true, false, 90), b"fcebda");
         assert_eq!(turned(true, true, 180), b"abcdef");
         assert_eq!(Orientation::new(false, false, 45), None);
+    }
+
+    #[test]
+    fn one_orientation_after_another_is_one_orientation() {
+        let all = || {
+            [(false, 0), (false, 90), (false, 180), (false, 270)]
+                .into_iter()
+                .flat_map(|(_, degrees)| [(false, degrees), (true, degrees)])
+                .filter_map(|(flip, degrees)| Orientation::new(flip, false, degrees))
+        };
+        for (first, second) in all().flat_map(|first| all().map(move |second| (first, second))) {
+            let mut between = [0; 6];
+            let mut one_by_one = [0; 6];
+            let mut at_once = [0; 6];
+            first.turn::<1>(b"abcdef", (3, 2), &mut between);
+            second.turn::<1>(&between, first.size(3, 2), &mut one_by_one);
+            first
+                .then(second)
+                .turn::<1>(b"abcdef", (3, 2), &mut at_once);
+            assert_eq!(one_by_one, at_once, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn the_eight_values_of_exif_put_the_first_row_where_they_say() {
+        // TIFF 6.0: 1 = row 0 is the top, column 0 the left side, and so on. The picture of 2x2 is laid down as ab / cd.
+        for (value, stored) in [
+            (1, b"abcd"),
+            (2, b"badc"),
+            (3, b"dcba"),
+            (4, b"cdab"),
+            (5, b"acbd"),
+            (6, b"bdac"),
+            (7, b"dbca"),
+            (8, b"cadb"),
+        ] {
+            let mut shown = [0; 4];
+            let orientation = Orientation::of_exif(value).unwrap();
+            orientation.turn::<1>(stored, (2, 2), &mut shown);
+            assert_eq!(&shown, b"abcd", "{value}");
+        }
+        assert_eq!(Orientation::of_exif(0), None);
+        assert_eq!(Orientation::of_exif(9), None);
     }
 
     #[test]

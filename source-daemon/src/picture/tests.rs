@@ -32,13 +32,13 @@ fn ball(number: u64) -> (Raw, Truth) {
     )
 }
 
-fn pipeline(change: impl FnOnce(&mut PictureOptions)) -> Pipeline {
+fn pipeline(change: impl FnOnce(&mut PictureOptions)) -> PictureProcessor {
     let mut options = PictureOptions {
         name: "cam-1".into(),
         ..PictureOptions::default()
     };
     change(&mut options);
-    Pipeline::new(&options).unwrap()
+    PictureProcessor::new(&options).unwrap()
 }
 
 fn decoded(prepared: &Prepared) -> PixelBuffer {
@@ -255,7 +255,8 @@ fn a_damaged_jpeg_is_an_error_and_the_next_one_is_not() {
 
 #[test]
 fn options_out_of_range_are_refused_by_name() {
-    let refused = |options: PictureOptions| Pipeline::new(&options).unwrap_err().to_string();
+    let refused =
+        |options: PictureOptions| PictureProcessor::new(&options).unwrap_err().to_string();
     let fine = PictureOptions::default;
     assert!(
         refused(PictureOptions {
@@ -285,4 +286,218 @@ fn options_out_of_range_are_refused_by_name() {
         })
         .starts_with("scale")
     );
+}
+
+/// What is done to a JPEG on its way, and the pixels that come out.
+fn shown(jpeg: &[u8]) -> (Prepared, PixelBuffer) {
+    let content = Content::Jpeg(FrameBuffer::copy_of(jpeg));
+    let prepared = pipeline(|_| {})
+        .process(shot(content, None), &mut Raw::default(), 0)
+        .unwrap();
+    assert_eq!(
+        jpeg::inspect(prepared.jpeg.jpeg()).unwrap().conversion,
+        Conversion::None,
+        "every screen can show it"
+    );
+    let pixels = decoded(&prepared);
+    (prepared, pixels)
+}
+
+/// Red left and blue right above, green left and white right below.
+const CORNERS: [[u8; 3]; 4] = [[200, 30, 30], [30, 30, 200], [30, 160, 30], [230, 230, 230]];
+
+fn corners(width: u32, height: u32) -> Vec<u8> {
+    let pixel = |index: u32| {
+        let right = usize::from(index % width >= width / 2);
+        let below = usize::from(index / width >= height / 2);
+        CORNERS[2 * below + right]
+    };
+    (0..width * height).flat_map(pixel).collect()
+}
+
+/// Encodes pixels as turbojpeg does after `set_up`.
+fn encode(
+    pixels: &[u8],
+    (width, height): (u32, u32),
+    format: turbojpeg::PixelFormat,
+    set_up: impl FnOnce(&mut turbojpeg::Compressor) -> turbojpeg::Result<()>,
+) -> Vec<u8> {
+    let mut compressor = turbojpeg::Compressor::new().unwrap();
+    compressor.set_quality(95).unwrap();
+    set_up(&mut compressor).unwrap();
+    let image = turbojpeg::Image {
+        pixels,
+        width: width as usize,
+        pitch: width as usize * format.size(),
+        height: height as usize,
+        format,
+    };
+    compressor.compress_to_vec(image).unwrap()
+}
+
+fn encode_corners(
+    set_up: impl FnOnce(&mut turbojpeg::Compressor) -> turbojpeg::Result<()>,
+) -> Vec<u8> {
+    let pixels = corners(64, 48);
+    encode(&pixels, (64, 48), turbojpeg::PixelFormat::RGB, set_up)
+}
+
+/// The same JPEG with an EXIF segment that gives this orientation.
+fn with_exif(mut jpeg: Vec<u8>, orientation: u16) -> Vec<u8> {
+    let tiff = jpeg::exif::tests::tiff(orientation.is_multiple_of(2), orientation);
+    let body = [b"Exif\0\0", &tiff[..]].concat();
+    let segment = [&[0xff, 0xe1, 0, 2 + body.len() as u8][..], &body].concat();
+    jpeg.splice(2..2, segment);
+    jpeg
+}
+
+fn assert_corners(buffer: &PixelBuffer, case: &str) {
+    let (width, height) = (buffer.width() as usize, buffer.height() as usize);
+    let pixels = buffer.plane(0).as_chunks::<3>().0;
+    for (index, expected) in CORNERS.iter().enumerate() {
+        let x = if index % 2 == 0 { 3 } else { width - 4 };
+        let y = if index < 2 { 3 } else { height - 4 };
+        let found = pixels[y * width + x];
+        let apart = found
+            .iter()
+            .zip(expected)
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
+        assert!(apart < Some(24), "{case}, corner {index}: {found:?}");
+    }
+}
+
+#[test]
+fn progressive_and_arithmetic_jpeg_is_shown_and_loses_nothing() {
+    let baseline = shown(&encode_corners(|_| Ok(()))).1;
+    let progressive = encode_corners(|compressor| compressor.set_progressive(true));
+    let arithmetic = encode_corners(|compressor| compressor.set_arithmetic(true));
+    for (jpeg, marker) in [(progressive, 0xc2), (arithmetic, 0xc9)] {
+        assert!(jpeg.windows(2).any(|w| w == [0xff, marker]), "{marker:x}");
+        assert_eq!(shown(&jpeg).1.plane(0), baseline.plane(0), "{marker:x}");
+    }
+}
+
+#[test]
+fn lossless_jpeg_is_shown() {
+    let jpeg = encode_corners(|compressor| compressor.set_lossless(true));
+    assert!(jpeg.windows(2).any(|w| w == [0xff, 0xc3]));
+    assert_corners(&shown(&jpeg).1, "lossless");
+}
+
+#[test]
+fn cmyk_jpeg_is_shown_in_its_colours() {
+    // Inverted, as every encoder stores it: light instead of ink, and no black.
+    let pixels: Vec<u8> = corners(64, 48)
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .flat_map(|&[red, green, blue]| [red, green, blue, 255])
+        .collect();
+    for subsamp in [turbojpeg::Subsamp::None, turbojpeg::Subsamp::Sub2x2] {
+        let format = turbojpeg::PixelFormat::CMYK;
+        let jpeg = encode(&pixels, (64, 48), format, |compressor| {
+            compressor.set_subsamp(subsamp)
+        });
+        let conversion = jpeg::inspect(&jpeg).unwrap().conversion;
+        assert_eq!(conversion, Conversion::Reencode);
+        assert_corners(&shown(&jpeg).1, "CMYK");
+    }
+}
+
+/// A colour picture of 24x8 whose luma is sampled three times as often as its chroma, a scan for each component.
+fn sampled_3x1() -> Vec<u8> {
+    let plane = |width: u32, value: fn(u32) -> u8| {
+        let pixels: Vec<u8> = (0..width * 8).map(|index| value(index % width)).collect();
+        encode(
+            &pixels,
+            (width, 8),
+            turbojpeg::PixelFormat::GRAY,
+            |compressor| compressor.set_subsamp(turbojpeg::Subsamp::Gray),
+        )
+    };
+    let at = |jpeg: &[u8], marker: u8| jpeg.windows(2).position(|w| w == [0xff, marker]).unwrap();
+    let luma = plane(24, |x| if x < 12 { 200 } else { 40 });
+    let grey = plane(8, |_| 128);
+
+    let frame = at(&luma, 0xc0);
+    let mut jpeg = luma[..frame].to_vec();
+    jpeg.extend_from_slice(&[0xff, 0xc0, 0, 17, 8, 0, 8, 0, 24, 3]);
+    jpeg.extend_from_slice(&[1, 0x31, 0, 2, 0x11, 0, 3, 0x11, 0]);
+    jpeg.extend_from_slice(&luma[frame + 13..at(&luma, 0xda)]);
+    for (component, plane) in [(1, &luma), (2, &grey), (3, &grey)] {
+        jpeg.extend_from_slice(&[0xff, 0xda, 0, 8, 1, component, 0, 0, 63, 0]);
+        jpeg.extend_from_slice(&plane[at(plane, 0xda) + 10..plane.len() - 2]);
+    }
+    jpeg.extend_from_slice(&[0xff, 0xd9]);
+    jpeg
+}
+
+#[test]
+fn a_picture_in_an_odd_sampling_is_shown() {
+    let (prepared, pixels) = shown(&sampled_3x1());
+    assert_eq!((prepared.width, prepared.height), (24, 8));
+    let luma = |x| {
+        pixels.mean_luma(pixel_buffer::Rect {
+            x,
+            y: 0,
+            width: 4,
+            height: 8,
+        })
+    };
+    let (left, right) = (luma(2), luma(18));
+    assert!(
+        left.abs_diff(200) < 20 && right.abs_diff(40) < 20,
+        "{left} {right}"
+    );
+}
+
+#[test]
+fn each_exif_orientation_is_shown_upright_and_without_its_tag() {
+    for size in [(64, 48), (50, 38)] {
+        for value in 1..=8 {
+            let upright = Orientation::of_exif(value).unwrap();
+            // Laid down so that this orientation makes it stand upright.
+            let down = (1..=8)
+                .filter_map(Orientation::of_exif)
+                .find(|down| down.then(upright).is_identity())
+                .unwrap();
+            let picture = corners(size.0, size.1);
+            let mut stored = vec![0; picture.len()];
+            down.turn::<3>(&picture, size, &mut stored);
+            let stored_size = down.size(size.0, size.1);
+            let format = turbojpeg::PixelFormat::RGB;
+            let jpeg = encode(&stored, stored_size, format, |_| Ok(()));
+
+            let case = format!("orientation {value} of {size:?}");
+            let (prepared, pixels) = shown(&with_exif(jpeg, value));
+            assert_eq!((prepared.width, prepared.height), size, "{case}");
+            assert_corners(&pixels, &case);
+            let left = jpeg::inspect(prepared.jpeg.jpeg()).unwrap().orientation;
+            assert!(left.is_identity(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_configured_turn_comes_after_that_of_the_exif_orientation() {
+    let jpeg = with_exif(encode_corners(|_| Ok(())), 6);
+    let content = Content::Jpeg(FrameBuffer::copy_of(&jpeg));
+    let prepared = pipeline(|options| options.rotate = 270)
+        .process(shot(content, None), &mut Raw::default(), 0)
+        .unwrap();
+    assert_corners(&decoded(&prepared), "rotated back");
+}
+
+#[test]
+fn a_12_bit_picture_is_refused_with_what_to_do() {
+    let mut jpeg = encode_corners(|_| Ok(()));
+    let at = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+    jpeg[at + 4] = 12;
+    let content = Content::Jpeg(FrameBuffer::copy_of(&jpeg));
+    let error = pipeline(|_| {})
+        .process(shot(content, None), &mut Raw::default(), 0)
+        .unwrap_err();
+    assert!(error.is_format());
+    assert!(error.to_string().contains("12-bit JPEG"), "{error}");
 }

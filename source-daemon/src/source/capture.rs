@@ -1,24 +1,24 @@
-//! The thread that lives with the driver. It may block there for ever, so that nobody waits for it.
+//! The capture thread: the only one that calls the driver. A driver may block for ever, so nobody waits for this thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::capture_slot::{CaptureSlot, NumberedFrame};
 use super::events::EventMailbox;
-use super::preparation::{self, Preparer};
+use super::preparation::Preparer;
 use crate::camera::{CameraError, Content, Input, Raw};
 
-/// The order to open the input.
+/// The command to open the input.
 #[derive(Debug)]
 struct Open;
 
-/// The capture thread, seen from outside.
+/// The event loop's handle of the capture thread.
 #[derive(Debug)]
 pub(super) struct CaptureThread {
-    orders: SyncSender<Open>,
+    commands: SyncSender<Open>,
     stop: Arc<AtomicBool>,
     close: Arc<AtomicBool>,
     /// Nothing is ever sent here: it is disconnected when the thread ends.
@@ -26,47 +26,52 @@ pub(super) struct CaptureThread {
 }
 
 impl CaptureThread {
-    /// Starts the thread, which keeps `newest` at the number of the newest frame captured. It opens nothing before
-    /// [`open`](Self::open).
+    /// Starts the thread, which writes the number of the newest captured frame to `newest`. The input stays closed
+    /// until [`open`](Self::open).
+    ///
+    /// # Errors
+    /// When the system has no thread left.
     pub(super) fn start(
         input: Box<dyn Input>,
-        ways: CaptureSinks,
-        reports: Arc<EventMailbox>,
+        sinks: CaptureSinks,
+        events: Arc<EventMailbox>,
         newest: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
-        let (orders, ordered) = sync_channel(1);
+        let (commands, received) = sync_channel(1);
         let (alive, ended) = sync_channel(0);
-        let (stop, close) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let mut thread = Thread {
+        let stop = Arc::<AtomicBool>::default();
+        let close = Arc::<AtomicBool>::default();
+        let mut capture = CaptureLoop {
             input,
-            ways,
-            reports,
+            sinks,
+            events,
             newest,
             stop: Arc::clone(&stop),
             close: Arc::clone(&close),
             number: 0,
             raw: Raw::default(),
         };
+
         std::thread::Builder::new()
             .name("capture".into())
             .spawn(move || {
                 let _alive: SyncSender<()> = alive;
-                for Open in ordered {
-                    thread.attempt();
+                for Open in received {
+                    capture.run_once();
                 }
             })?;
         Ok(Self {
-            orders,
+            commands,
             stop,
             close,
             ended,
         })
     }
 
-    /// Orders the input to be opened. The outcome comes through the slot and the reports.
+    /// Tells the thread to open the input. The outcome comes through the slot and the events.
     pub(super) fn open(&self) {
-        match self.orders.try_send(Open) {
-            // Full: the order before this one is as good.
+        match self.commands.try_send(Open) {
+            // Full: the same command waits already.
             Ok(()) | Err(TrySendError::Full(Open)) => {}
             Err(TrySendError::Disconnected(Open)) => {
                 tracing::error!("the capture thread has ended");
@@ -74,16 +79,16 @@ impl CaptureThread {
         }
     }
 
-    /// Orders the input to be closed, as soon as the driver returns. An order to open it that comes meanwhile is obeyed
+    /// Tells the thread to close the input as soon as the driver returns. A later [`open`](Self::open) is carried out
     /// after that.
     pub(super) fn close(&self) {
         self.close.store(true, Relaxed);
     }
 
-    /// Asks the thread to close the camera and end, and waits at most for `patience`.
+    /// Asks the thread to close the camera and end, and waits for it at most for `patience`. Returns whether it ended.
     pub(super) fn end(self, patience: Duration) -> bool {
         self.stop.store(true, Relaxed);
-        drop(self.orders);
+        drop(self.commands);
         matches!(
             self.ended.recv_timeout(patience),
             Err(RecvTimeoutError::Disconnected)
@@ -91,33 +96,31 @@ impl CaptureThread {
     }
 }
 
-/// Where captures go.
+/// Where captured frames go.
 pub(super) struct CaptureSinks {
     /// To the preparing thread.
     pub(super) slot: Arc<CaptureSlot>,
-    /// Published from here, if they are JPEGs; none when there is something to be done to them. Weak: a thread that is left
-    /// behind in a driver must not keep the publisher open.
-    pub(super) direct: Weak<Mutex<Preparer>>,
+    /// Publishes JPEGs on the capture thread, when they are published as they are: that saves a frame a thread switch.
+    /// `None` when every picture is decoded.
+    pub(super) direct: Option<Preparer>,
 }
 
 impl CaptureSinks {
-    /// Passes a capture on, and returns a buffer to fill next.
-    fn pass(&self, capture: NumberedFrame) -> Raw {
-        match self
-            .direct
-            .upgrade()
-            .filter(|_| matches!(capture.shot.content, Content::Jpeg(_)))
-        {
-            Some(preparing) => preparation::lock(&preparing).handle(capture),
-            None => self.slot.put(capture),
+    /// Passes a frame on, and returns a buffer to fill next.
+    fn pass(&mut self, frame: NumberedFrame) -> Raw {
+        match &mut self.direct {
+            Some(preparer) if !matches!(frame.frame.content, Content::Raw) => {
+                preparer.handle(frame)
+            }
+            _ => self.slot.put(frame),
         }
     }
 }
 
-struct Thread {
+struct CaptureLoop {
     input: Box<dyn Input>,
-    ways: CaptureSinks,
-    reports: Arc<EventMailbox>,
+    sinks: CaptureSinks,
+    events: Arc<EventMailbox>,
     newest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     close: Arc<AtomicBool>,
@@ -126,10 +129,10 @@ struct Thread {
     raw: Raw,
 }
 
-impl Thread {
-    /// Opens the input and captures until it fails. Camera libraries are known to panic on errors of the driver
-    /// (facts.md); that is a failure like another.
-    fn attempt(&mut self) {
+impl CaptureLoop {
+    /// Opens the input and captures until it fails or is closed. A panic is a failure too: camera libraries panic on some
+    /// errors of the driver.
+    fn run_once(&mut self) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.capture()));
         let error = match outcome {
             Ok(Ok(())) => return,
@@ -139,27 +142,30 @@ impl Thread {
                 self.input.describe()
             )),
         };
-        self.ways.slot.fail(error);
+        self.sinks.slot.fail(error);
     }
 
     fn capture(&mut self) -> Result<(), CameraError> {
-        // An order that came when the input had failed already.
+        // This command may have come when the input had already failed.
         self.close.store(false, Relaxed);
+
         let mut camera = self.input.open()?;
         let rate_millihertz = camera.rate_millihertz();
-        self.reports
-            .tell(|news| news.opened = Some(rate_millihertz));
+        self.events
+            .post(|events| events.opened = Some(rate_millihertz));
+
         while !self.stop.load(Relaxed) && !self.close.swap(false, Relaxed) {
-            let shot = camera.next(self.number, &mut self.raw)?;
-            let number = self.number + shot.skipped;
+            let frame = camera.next(self.number, &mut self.raw)?;
+            let number = self.number + frame.skipped;
             self.number = number + 1;
             self.newest.store(number, Relaxed);
-            self.reports.on_captured();
+            self.events.on_captured();
+
             let raw = std::mem::take(&mut self.raw);
-            self.raw = self.ways.pass(NumberedFrame {
+            self.raw = self.sinks.pass(NumberedFrame {
                 number,
                 rate_millihertz,
-                shot,
+                frame,
                 raw,
             });
         }

@@ -1,28 +1,28 @@
-//! The hand-over from the capture thread to the preparing thread: one place, newest wins, nobody waits for room.
+//! The hand-over from the capture thread to the preparing thread: one slot, the newest frame wins, nobody waits for room.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::camera::{CameraError, CapturedFrame, Raw};
 
-/// A picture on its way from the camera to its preparation.
+/// A captured frame with its number, on its way to the preparing thread.
 #[derive(Debug)]
 pub(super) struct NumberedFrame {
     pub(super) number: u64,
     pub(super) rate_millihertz: u32,
-    pub(super) shot: CapturedFrame,
+    pub(super) frame: CapturedFrame,
     pub(super) raw: Raw,
 }
 
-/// What comes out of a [`CaptureSlot`].
+/// What the preparing thread takes out of a [`CaptureSlot`].
 #[derive(Debug)]
 pub(super) enum Item {
-    /// The newest capture.
+    /// The newest frame.
     Captured(NumberedFrame),
-    /// The camera failed after everything captured before; it is to be opened again.
+    /// The camera failed after all frames before it, and has to be opened again.
     Failed(CameraError),
 }
 
-/// Holds at most one capture and the error that came after it.
+/// Holds at most one frame and the error that came after it.
 #[derive(Debug, Default)]
 pub(super) struct CaptureSlot {
     state: Mutex<State>,
@@ -33,35 +33,37 @@ pub(super) struct CaptureSlot {
 struct State {
     newest: Option<NumberedFrame>,
     error: Option<CameraError>,
-    /// A buffer that was handed back. Three exist: one being filled, one waiting, one being prepared.
+    /// A buffer that was handed back. Three exist: one is being filled, one waits, one is being prepared.
     spare: Option<Raw>,
     replaced: u64,
     closed: bool,
 }
 
 impl CaptureSlot {
-    /// Hands a capture over, in place of one that still waits, and returns a buffer to fill next.
-    pub(super) fn put(&self, capture: NumberedFrame) -> Raw {
+    /// Puts a frame in and replaces one that still waits. Returns a buffer to fill next.
+    pub(super) fn put(&self, frame: NumberedFrame) -> Raw {
         let mut state = self.state();
-        let old = state.newest.replace(capture);
+        let old = state.newest.replace(frame);
         state.replaced += u64::from(old.is_some());
         let empty = old.map(|old| old.raw).or_else(|| state.spare.take());
-        // Before it wakes who needs it.
+
+        // The woken thread needs the lock.
         drop(state);
         self.filled.notify_one();
         empty.unwrap_or_default()
     }
 
-    /// Tells that the camera failed. What was captured before still comes out first.
+    /// Puts in the error of the camera. A frame that waits is still taken out first.
     pub(super) fn fail(&self, error: CameraError) {
         self.state().error = Some(error);
         self.filled.notify_one();
     }
 
-    /// Waits for the next item; `None` when the slot was closed. `done` is a buffer that is no longer needed.
+    /// Waits for the next item; `None` when the slot was closed. `done` is a buffer to be used again.
     pub(super) fn take(&self, done: Option<Raw>) -> Option<Item> {
         let mut state = self.state();
         state.spare = done.or_else(|| state.spare.take());
+
         let empty =
             |state: &mut State| !state.closed && state.newest.is_none() && state.error.is_none();
         let mut state = self
@@ -71,20 +73,18 @@ impl CaptureSlot {
         if state.closed {
             return None;
         }
-        state
-            .newest
-            .take()
-            .map(Item::Captured)
-            .or_else(|| state.error.take().map(Item::Failed))
+
+        let frame = state.newest.take().map(Item::Captured);
+        frame.or_else(|| state.error.take().map(Item::Failed))
     }
 
-    /// Lets the one who waits in [`take`](Self::take) go.
+    /// Ends the wait in [`take`](Self::take).
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.filled.notify_all();
     }
 
-    /// Captures that were replaced before anyone took them.
+    /// Number of frames that a newer one replaced before they were taken.
     pub(super) fn replaced(&self) -> u64 {
         self.state().replaced
     }
@@ -102,7 +102,7 @@ mod tests {
     use crate::camera::Content;
 
     fn capture(number: u64, raw: Raw) -> NumberedFrame {
-        let shot = CapturedFrame {
+        let frame = CapturedFrame {
             captured: Time::default(),
             skipped: 0,
             truth: None,
@@ -111,7 +111,7 @@ mod tests {
         NumberedFrame {
             number,
             rate_millihertz: 0,
-            shot,
+            frame,
             raw,
         }
     }

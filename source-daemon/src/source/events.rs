@@ -1,5 +1,6 @@
-//! What the capture and preparing threads tell the event loop. Only the newest of each kind is kept, so that nothing
-//! grows when the loop is late.
+//! Events from the capture and preparing threads to the event loop of the source.
+//!
+//! Only the newest event of each kind is kept, so that nothing grows when the loop is late.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,75 +10,79 @@ use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
 
 use crate::camera::CameraError;
+use crate::supervisor::InputStatus;
 
-/// News since the loop last looked. They are to be taken in the order of the fields.
+/// What has happened since the loop last asked. The loop handles the fields in this order.
 #[derive(Debug, Default)]
 pub(super) struct PipelineEvents {
-    /// The input was opened and runs at so many thousandths of a frame a second.
+    /// The input was opened and runs at this rate, in thousandths of a frame per second.
     pub(super) opened: Option<u32>,
-    /// When a picture last came from the driver.
+    /// When the driver last delivered a picture.
     pub(super) captured: Option<Time>,
-    /// The newest picture that could not be used, and why.
-    pub(super) unusable: Option<String>,
-    /// Frames published, and when the last was.
+    /// The newest picture could not be published: the status to announce if no other picture can.
+    pub(super) unusable: Option<InputStatus>,
+    /// Number of frames published.
     pub(super) published: u64,
+    /// When the last of them was published.
     pub(super) published_at: Time,
     /// The camera failed, after everything above.
     pub(super) error: Option<CameraError>,
 }
 
-/// Where the threads leave their news.
+/// Collects events of one stream until the loop takes them.
 #[derive(Debug)]
 pub(super) struct EventMailbox {
-    news: Mutex<PipelineEvents>,
+    events: Mutex<PipelineEvents>,
     wake: Arc<Notify>,
-    /// Whether frames are awaited: the first is news, the next ones are none.
-    awaits_frames: AtomicBool,
+    /// Whether the next published frame wakes the loop.
+    wakes_on_frame: AtomicBool,
 }
 
 impl EventMailbox {
-    /// No news yet; when there are any, `wake` tells the loop.
+    /// An empty mailbox. Events notify `wake`.
     pub(super) fn new(wake: &Arc<Notify>) -> Self {
         Self {
-            news: Mutex::default(),
+            events: Mutex::default(),
             wake: Arc::clone(wake),
-            awaits_frames: AtomicBool::new(true),
+            wakes_on_frame: AtomicBool::new(true),
         }
     }
 
-    /// Adds to the news and wakes the loop.
-    pub(super) fn tell(&self, add: impl FnOnce(&mut PipelineEvents)) {
-        add(&mut self.news());
+    /// Adds an event and wakes the loop.
+    pub(super) fn post(&self, add: impl FnOnce(&mut PipelineEvents)) {
+        add(&mut self.events());
         self.wake.notify_one();
     }
 
-    /// Notes that the driver gave a picture, which the loop need not know at once.
+    /// Notes that the driver delivered a picture. Does not wake the loop.
     pub(super) fn on_captured(&self) {
-        self.news().captured = Some(clock::now());
+        self.events().captured = Some(clock::now());
     }
 
-    /// Notes that a frame was published, and wakes the loop if it awaits one.
+    /// Notes that a frame was published. Wakes the loop only if it waits for a frame.
     pub(super) fn on_published(&self) {
-        let mut news = self.news();
-        news.published += 1;
-        news.published_at = clock::now();
-        drop(news);
-        if self.awaits_frames.load(Relaxed) {
+        let mut events = self.events();
+        events.published += 1;
+        events.published_at = clock::now();
+        drop(events);
+
+        if self.wakes_on_frame.load(Relaxed) {
             self.wake.notify_one();
         }
     }
 
-    /// Whether the loop is to be woken for a frame, as it is not for 120 a second of a stream that is live.
-    pub(super) fn await_frames(&self, awaits: bool) {
-        self.awaits_frames.store(awaits, Relaxed);
+    /// Sets whether a published frame wakes the loop. Off while the stream is live, because there are up to 120 frames
+    /// a second and none of them changes the state.
+    pub(super) fn set_wakes_on_frame(&self, wakes: bool) {
+        self.wakes_on_frame.store(wakes, Relaxed);
     }
 
-    /// Everything since the last call.
+    /// All events since the last call.
     pub(super) fn take(&self) -> PipelineEvents {
-        std::mem::take(&mut self.news())
+        std::mem::take(&mut self.events())
     }
 
-    fn news(&self) -> MutexGuard<'_, PipelineEvents> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    fn events(&self) -> MutexGuard<'_, PipelineEvents> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,11 @@
-//! One stream of a source: its input, the two threads behind it, and what the loop does for it.
+//! One stream of a source: its input, its two threads, and what the event loop does for it.
 
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::HEARTBEAT_INTERVAL;
 use fanlight_proto::message::{State, StreamName};
@@ -15,29 +14,30 @@ use tokio::sync::Notify;
 use super::capture::{CaptureSinks, CaptureThread};
 use super::capture_slot::CaptureSlot;
 use super::events::{EventMailbox, PipelineEvents};
-use super::preparation::{self, FrameThinner, Preparer};
+use super::preparation::Preparer;
 use super::stream_publisher::{StreamContext, StreamPublisher};
 use crate::camera::Input;
-use crate::picture::Pipeline;
+use crate::picture::{PictureOptions, PictureProcessor};
 use crate::supervisor::{Action, InputStatus, Supervisor};
 
-/// Between turns while a stream is not live.
+/// Time between two turns of a stream that is not live.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Between two turns without news, whatever is due: what a thread is about to do is not waited for in a spin.
-const LEAST_TICK: Duration = Duration::from_millis(5);
+/// Least time between two turns without an event. It keeps the loop from spinning when a heartbeat is overdue that another
+/// thread is about to make unnecessary.
+const MIN_TICK: Duration = Duration::from_millis(5);
 
-/// What a stream is made of, apart from where it is published.
+/// The parts of a stream, apart from where it is published.
 pub struct StreamParts {
     /// Its name.
     pub stream: StreamName,
     /// Where its pictures come from.
     pub input: Box<dyn Input>,
-    /// What is done to each picture.
-    pub pipeline: Pipeline,
+    /// How each picture is processed.
+    pub picture: PictureOptions,
     /// Decides about the input.
     pub supervisor: Supervisor,
-    /// Between two frames while it is slow because nobody watches.
+    /// Time between two frames while the stream is slow because nobody watches it.
     pub slow_interval: Duration,
 }
 
@@ -46,16 +46,16 @@ pub struct StreamParts {
 pub(super) struct StreamPipeline {
     pub(super) publisher: Arc<StreamPublisher>,
     slot: Arc<CaptureSlot>,
-    reports: Arc<EventMailbox>,
-    capturing: CaptureThread,
+    events: Arc<EventMailbox>,
+    capture: CaptureThread,
     preparing: JoinHandle<()>,
     supervisor: Supervisor,
     pub(super) input: String,
     open_at: Option<Time>,
-    status: StatusLine,
+    status_line: StatusLine,
 }
 
-/// What goes into the status line.
+/// What the next status line counts from.
 #[derive(Debug, Default)]
 struct StatusLine {
     since: Time,
@@ -63,95 +63,91 @@ struct StatusLine {
 }
 
 impl StreamPipeline {
-    /// Starts the threads; the input is not opened before the first [`turn`](Self::turn). News of the threads `wake` the
-    /// loop.
+    /// Starts the threads. Their events notify `wake`. The input stays closed until the first [`turn`](Self::turn).
+    ///
+    /// # Errors
+    /// A picture option out of range, or a system without a thread left.
     pub(super) fn start(
         parts: StreamParts,
-        station: StreamContext,
+        context: StreamContext,
         wake: &Arc<Notify>,
-    ) -> io::Result<Self> {
+    ) -> anyhow::Result<Self> {
         let StreamParts {
             input,
-            pipeline,
+            picture,
             supervisor,
             slow_interval,
             ..
         } = parts;
         let name = input.describe();
         let slot = Arc::new(CaptureSlot::default());
-        let reports = Arc::new(EventMailbox::new(wake));
-        let publisher = Arc::new(StreamPublisher::new(station));
-        let preparing = Preparer {
-            reports: Arc::clone(&reports),
-            publisher: Arc::clone(&publisher),
-            pipeline,
-            refused: Limited::new(),
-            thinning: FrameThinner::new(slow_interval),
-        };
-        let direct = preparing.passes_jpeg();
-        let preparing = Arc::new(Mutex::new(preparing));
-        let direct = if direct {
-            Arc::downgrade(&preparing)
+        let events = Arc::new(EventMailbox::new(wake));
+        let publisher = Arc::new(StreamPublisher::new(context));
+
+        let processor = PictureProcessor::new(&picture)?;
+        let passes_jpeg = processor.passes_jpeg();
+        let preparer = Preparer::new(&events, &publisher, processor, slow_interval);
+        let direct = if passes_jpeg {
+            let processor = PictureProcessor::new(&picture)?;
+            Some(Preparer::new(&events, &publisher, processor, slow_interval))
         } else {
-            Weak::new()
+            None
         };
-        let ways = CaptureSinks {
+
+        let sinks = CaptureSinks {
             slot: Arc::clone(&slot),
             direct,
         };
-        let capturing =
-            CaptureThread::start(input, ways, Arc::clone(&reports), publisher.newest())?;
-        let queue = Arc::clone(&slot);
-        let run = move || preparation::run(&preparing, &queue);
-        let preparing = std::thread::Builder::new()
-            .name("prepare".into())
-            .spawn(run)?;
-        let (open_at, status) = (Some(Time::default()), StatusLine::default());
+        let capture = CaptureThread::start(input, sinks, Arc::clone(&events), publisher.newest())?;
+        let preparing = spawn_preparing(preparer, Arc::clone(&slot))?;
         Ok(Self {
             publisher,
             slot,
-            reports,
-            capturing,
+            events,
+            capture,
             preparing,
             supervisor,
             input: name,
-            open_at,
-            status,
+            open_at: Some(Time::default()),
+            status_line: StatusLine::default(),
         })
     }
 
-    /// Does what is due. To be called whenever there are news and when [`next_turn`](Self::next_turn) says: that a stream
-    /// which is live goes on being so is heard then.
+    /// Does what is due. To be called after each event and at the time that [`next_turn`](Self::next_turn) gives.
+    ///
+    /// # Errors
+    /// When only a new process can help: the driver hangs for good, or the preparing thread died.
     pub(super) fn turn(&mut self, now: Time) -> anyhow::Result<()> {
         anyhow::ensure!(
             !self.preparing.is_finished(),
             "the preparing thread has ended; a new process is needed"
         );
-        let mut actions = self.hear(self.reports.take(), now);
-        actions.extend(
-            self.supervisor
-                .on_demand(now, self.publisher.handle().demand().is_watched()),
-        );
+
+        let mut actions = self.handle_events(self.events.take(), now);
+        let watched = self.publisher.handle().demand().is_watched();
+        actions.extend(self.supervisor.on_demand(now, watched));
         actions.extend(self.supervisor.on_tick(now));
         for action in actions {
             self.act(action)?;
         }
+
         if self.open_at.is_some_and(|at| now >= at) {
             self.open_at = None;
             if self.supervisor.may_open() {
                 self.supervisor.on_opening(now);
-                self.capturing.open();
+                self.capture.open();
             }
         }
-        self.reports
-            .await_frames(self.supervisor.status().state != State::Live);
+
+        let live = self.supervisor.status().state == State::Live;
+        self.events.set_wakes_on_frame(!live);
         if now.saturating_since(self.publisher.last_published()) >= HEARTBEAT_INTERVAL {
             self.publisher.heartbeat(self.supervisor.status());
         }
         Ok(())
     }
 
-    /// When the next [`turn`](Self::turn) is due, if there are no news before.
+    /// When the next [`turn`](Self::turn) is due if no event comes before.
     pub(super) fn next_turn(&self, now: Time) -> Time {
         if self.supervisor.status().state != State::Live {
             return now + TICK;
@@ -159,26 +155,26 @@ impl StreamPipeline {
         let heartbeat = self.publisher.last_published() + HEARTBEAT_INTERVAL;
         self.open_at
             .map_or(heartbeat, |open_at| open_at.min(heartbeat))
-            .max(now + LEAST_TICK)
+            .max(now + MIN_TICK)
     }
 
-    /// Passes the threads' news to the supervisor.
-    fn hear(&mut self, news: PipelineEvents, now: Time) -> Vec<Action> {
+    /// Passes the threads' events to the supervisor.
+    fn handle_events(&mut self, events: PipelineEvents, now: Time) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Some(rate) = news.opened {
+        if let Some(rate) = events.opened {
             self.supervisor.on_opened(now, rate);
         }
-        if let Some(at) = news.captured {
+        if let Some(at) = events.captured {
             self.supervisor.on_capture(at);
         }
-        if let Some(reason) = news.unusable {
-            self.supervisor.on_unusable(reason);
+        if let Some(status) = events.unusable {
+            self.supervisor.on_unusable(status);
         }
-        if news.published > 0 {
-            self.status.published += news.published;
-            actions.extend(self.supervisor.on_frame(news.published_at));
+        if events.published > 0 {
+            self.status_line.published += events.published;
+            actions.extend(self.supervisor.on_frame(events.published_at));
         }
-        if let Some(error) = news.error {
+        if let Some(error) = events.error {
             let jitter = clock::random_bytes::<1>()[0];
             actions.extend(self.supervisor.on_error(now, &error, jitter));
         }
@@ -194,7 +190,7 @@ impl StreamPipeline {
             }
             Action::Close => {
                 self.open_at = None;
-                self.capturing.close();
+                self.capture.close();
             }
             Action::Slow(slow) => self.publisher.set_slow(slow),
             Action::Replace(reason) => {
@@ -204,10 +200,10 @@ impl StreamPipeline {
         Ok(())
     }
 
-    /// Ends the threads. A driver that does not return within `patience` is left behind with its thread; tells whether it
+    /// Ends the threads. A driver that does not return within `patience` is left behind with its thread; returns whether it
     /// did return.
     pub(super) fn end(self, patience: Duration) -> bool {
-        let closed = self.capturing.end(patience);
+        let closed = self.capture.end(patience);
         self.slot.close();
         if self.preparing.join().is_err() {
             tracing::error!("the preparing thread panicked");
@@ -215,29 +211,27 @@ impl StreamPipeline {
         closed
     }
 
-    /// The status line of the time since the last one, if that is at least `interval`.
+    /// The status line since the last one, if that was at least `interval` ago.
     pub(super) fn status_line(&mut self, now: Time, interval: Duration) -> Option<String> {
-        let length = now.saturating_since(self.status.since);
+        let length = now.saturating_since(self.status_line.since);
         if length < interval {
             return None;
         }
-        let frames = std::mem::replace(
-            &mut self.status,
-            StatusLine {
-                since: now,
-                published: 0,
-            },
-        )
-        .published;
+        let next = StatusLine {
+            since: now,
+            published: 0,
+        };
+        let frames = std::mem::replace(&mut self.status_line, next).published;
+
         let InputStatus { state, reason } = self.supervisor.status();
-        let stats = self.publisher.publisher().stats();
         let reason = if reason.is_empty() {
             String::new()
         } else {
             format!(" ({reason})")
         };
+        let stats = self.publisher.publisher().stats();
         Some(format!(
-            "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} overtaken before encoding, {} before sending",
+            "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} skipped before encoding, {} before sending",
             self.input,
             state.label(),
             frames as f64 / length.as_secs_f64(),
@@ -246,6 +240,12 @@ impl StreamPipeline {
             stats.dropped,
         ))
     }
+}
+
+fn spawn_preparing(preparer: Preparer, slot: Arc<CaptureSlot>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("prepare".into())
+        .spawn(move || preparer.run(&slot))
 }
 
 fn log(input: &str, status: &InputStatus) {

@@ -1,79 +1,99 @@
-//! What is made of each capture to be published.
+//! From a captured frame to a published one. Runs on the preparing thread, or on the capture thread for JPEGs that are
+//! published as they are.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
+use fanlight_proto::message::State;
 
 use super::capture_slot::{CaptureSlot, Item, NumberedFrame};
 use super::events::EventMailbox;
 use super::stream_publisher::{EncodedFrame, StreamPublisher};
 use crate::camera::Raw;
-use crate::picture::{Pipeline, Prepared};
+use crate::picture::{PictureProcessor, Prepared};
+use crate::supervisor::InputStatus;
 
-/// What becomes of captures. Pictures that are published as the camera made them cost next to nothing, and are seen to
-/// where they were captured; the others on a thread of their own, which the driver does not wait for.
+/// Processes and publishes captured frames.
 pub(super) struct Preparer {
-    pub(super) reports: Arc<EventMailbox>,
-    pub(super) publisher: Arc<StreamPublisher>,
-    pub(super) pipeline: Pipeline,
-    pub(super) refused: Limited,
-    pub(super) thinning: FrameThinner,
-}
-
-/// Prepares and publishes what comes by `slot`, until it is closed.
-pub(super) fn run(preparing: &Mutex<Preparer>, slot: &CaptureSlot) {
-    let mut done = None;
-    while let Some(item) = slot.take(done.take()) {
-        let mut preparing = lock(preparing);
-        match item {
-            Item::Captured(capture) => done = Some(preparing.handle(capture)),
-            Item::Failed(error) => preparing.reports.tell(|news| news.error = Some(error)),
-        }
-    }
-}
-
-/// A picture that made the library panic leaves nothing half done that the next one would need.
-pub(super) fn lock(preparing: &Mutex<Preparer>) -> MutexGuard<'_, Preparer> {
-    preparing.lock().unwrap_or_else(PoisonError::into_inner)
+    events: Arc<EventMailbox>,
+    /// Weak: a thread that is left behind in a driver must not keep the publisher open.
+    publisher: Weak<StreamPublisher>,
+    processor: PictureProcessor,
+    thinner: FrameThinner,
+    refusals: LogLimiter,
 }
 
 impl Preparer {
-    /// Whether a JPEG is published as it is.
-    pub(super) fn passes_jpeg(&self) -> bool {
-        self.pipeline.passes_jpeg()
+    /// One that publishes at most one frame in each `slow_interval` while the stream is slow.
+    pub(super) fn new(
+        events: &Arc<EventMailbox>,
+        publisher: &Arc<StreamPublisher>,
+        processor: PictureProcessor,
+        slow_interval: Duration,
+    ) -> Self {
+        Self {
+            events: Arc::clone(events),
+            publisher: Arc::downgrade(publisher),
+            processor,
+            thinner: FrameThinner::new(slow_interval),
+            refusals: LogLimiter::new(),
+        }
     }
 
-    /// Publishes what is made of the capture, and gives its buffer back.
-    pub(super) fn handle(&mut self, capture: NumberedFrame) -> Raw {
+    /// Processes and publishes what comes through `slot`, until the slot is closed.
+    pub(super) fn run(mut self, slot: &CaptureSlot) {
+        let mut done = None;
+        while let Some(item) = slot.take(done.take()) {
+            match item {
+                Item::Captured(frame) => done = Some(self.handle(frame)),
+                Item::Failed(error) => self.events.post(|events| events.error = Some(error)),
+            }
+        }
+    }
+
+    /// Processes and publishes one frame. Returns its buffer.
+    pub(super) fn handle(&mut self, numbered: NumberedFrame) -> Raw {
         let NumberedFrame {
             number,
             rate_millihertz,
-            shot,
+            frame,
             mut raw,
-        } = capture;
-        let captured = shot.captured;
-        if !self.thinning.takes(captured, self.publisher.is_slow()) {
+        } = numbered;
+        let Some(publisher) = self.publisher.upgrade() else {
+            return raw;
+        };
+        let captured = frame.captured;
+        if !self.thinner.takes(captured, publisher.is_slow()) {
             return raw;
         }
+
         let utc_ns = captured
             .as_nanos()
             .saturating_add_signed(clock::wall_offset_ns());
-        let prepared = self
-            .pipeline
-            .process(shot, &mut raw, utc_ns)
-            .map_err(|error| error.to_string());
-        match prepared.and_then(whole) {
-            Ok(Prepared {
-                jpeg,
-                width,
-                height,
-                truth,
-            }) => {
-                self.publisher.frame(EncodedFrame {
+        let processed = match self.processor.process(frame, &mut raw, utc_ns) {
+            Ok(prepared) => check_whole(&prepared).map(|()| prepared),
+            Err(error) => {
+                let state = if error.is_format() {
+                    State::WrongFormat
+                } else {
+                    State::Failed
+                };
+                Err(InputStatus::new(state, error.to_string()))
+            }
+        };
+        match processed {
+            Ok(prepared) => {
+                let Prepared {
+                    jpeg,
+                    width,
+                    height,
+                    truth,
+                } = prepared;
+                publisher.frame(EncodedFrame {
                     number,
                     captured,
                     rate_millihertz,
@@ -82,31 +102,35 @@ impl Preparer {
                     truth,
                     jpeg,
                 });
-                self.reports.on_published();
+                self.events.on_published();
             }
-            Err(reason) => self.refuse(number, reason),
+            Err(status) => self.refuse(number, status),
         }
         raw
     }
 
-    fn refuse(&mut self, number: u64, reason: String) {
-        if let Some(count) = self.refused.note(clock::now()) {
-            tracing::warn!(number, reason, count, "picture not published");
+    fn refuse(&mut self, number: u64, status: InputStatus) {
+        if let Some(count) = self.refusals.note(clock::now()) {
+            tracing::warn!(
+                number,
+                reason = status.reason,
+                count,
+                "picture not published"
+            );
         }
-        self.reports.tell(|news| news.unusable = Some(reason));
+        self.events.post(|events| events.unusable = Some(status));
     }
 }
 
-/// Which captures are published while few are to be.
+/// Chooses which frames are published while the stream is slow because nobody watches it.
 #[derive(Debug)]
-pub(super) struct FrameThinner {
+struct FrameThinner {
     interval: Duration,
     last: Option<Time>,
 }
 
 impl FrameThinner {
-    /// At most one in each `interval`, when few are to be published.
-    pub(super) const fn new(interval: Duration) -> Self {
+    const fn new(interval: Duration) -> Self {
         Self {
             interval,
             last: None,
@@ -123,22 +147,20 @@ impl FrameThinner {
     }
 }
 
-/// Refuses what no relay would take.
-fn whole(prepared: Prepared) -> Result<Prepared, String> {
+/// Refuses pictures that no relay would take.
+fn check_whole(prepared: &Prepared) -> Result<(), InputStatus> {
     let jpeg = prepared.jpeg.jpeg();
+    let length = jpeg.len();
     if !(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9])) {
-        return Err(format!(
-            "the camera cut its picture of {} bytes short",
-            jpeg.len()
-        ));
+        let reason = format!("the camera cut its picture of {length} bytes short");
+        return Err(InputStatus::new(State::Failed, reason));
     }
-    if jpeg.len() > MAX_FRAME_BYTES - MAX_FRAME_PREFIX {
-        return Err(format!(
-            "a picture of {} bytes is too large: lower size, scale or quality",
-            jpeg.len()
-        ));
+    if length > MAX_FRAME_BYTES - MAX_FRAME_PREFIX {
+        let reason =
+            format!("a picture of {length} bytes is too large: lower size, scale or quality");
+        return Err(InputStatus::new(State::WrongFormat, reason));
     }
-    Ok(prepared)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -146,12 +168,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn when_few_are_to_be_published_it_is_one_an_interval_and_the_next_at_once_when_that_is_over() {
-        let mut thinning = FrameThinner::new(Duration::from_secs(1));
+    fn a_slow_stream_publishes_one_frame_an_interval_and_the_next_at_once_when_it_is_watched_again()
+    {
+        let mut thinner = FrameThinner::new(Duration::from_secs(1));
         let mut taken = Vec::new();
         for millis in (0..3500).step_by(100) {
             let slow = (500..3200).contains(&millis);
-            if thinning.takes(Time::from_nanos(millis * 1_000_000), slow) {
+            if thinner.takes(Time::from_nanos(millis * 1_000_000), slow) {
                 taken.push(millis);
             }
         }

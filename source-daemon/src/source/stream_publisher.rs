@@ -1,7 +1,8 @@
-//! Headers: everything that goes out of a source passes here.
+//! Writes the headers of frames and heartbeats and gives both to the publisher. Called by the capture, preparing and event
+//! loop threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
@@ -12,12 +13,11 @@ use fanlight_proto::message::{
 
 use crate::publisher::Publisher;
 use crate::supervisor::InputStatus;
-use crate::verification::StreamHandle;
-use crate::verification::Verifier;
 use crate::verification::ground_truth::PublishedFrame;
 use crate::verification::state::Kind;
+use crate::verification::{StreamHandle, Verifier};
 
-/// A JPEG and what is known of it.
+/// A JPEG that is ready to be published, and what is known of it.
 #[derive(Debug)]
 pub(super) struct EncodedFrame {
     pub(super) number: u64,
@@ -29,16 +29,16 @@ pub(super) struct EncodedFrame {
     pub(super) jpeg: FrameBuffer,
 }
 
-/// What an outlet is made of.
+/// Where a stream is published and what its headers say.
 #[derive(Debug)]
 pub(super) struct StreamContext {
     pub(super) publisher: Arc<Publisher>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) stream: StreamName,
-    /// The stream that goes the same way beside it.
+    /// The name of its canary.
     pub(super) canary: Option<StreamName>,
     pub(super) kind: Kind,
-    /// What the pictures are made of, for people.
+    /// Describes the input for people.
     pub(super) input: String,
 }
 
@@ -47,8 +47,6 @@ pub(super) struct StreamContext {
 pub(super) struct StreamPublisher {
     publisher: Arc<Publisher>,
     handle: StreamHandle,
-    /// Held while a message is sealed and published: relays take them only in the order in which they were sealed.
-    in_order: Mutex<()>,
     stream: StreamName,
     canary: String,
     topic: Bytes,
@@ -61,7 +59,7 @@ pub(super) struct StreamPublisher {
 }
 
 impl StreamPublisher {
-    /// A run with an epoch of its own. When the publisher has a sealer, everything is sealed.
+    /// A new run with a random epoch.
     pub(super) fn new(station: StreamContext) -> Self {
         let StreamContext {
             publisher,
@@ -78,7 +76,6 @@ impl StreamPublisher {
         Self {
             publisher,
             handle,
-            in_order: Mutex::default(),
             stream,
             canary: canary.map(|name| name.to_string()).unwrap_or_default(),
             topic,
@@ -91,17 +88,17 @@ impl StreamPublisher {
         }
     }
 
-    /// What the proof is told of this stream, and who watches it.
+    /// The stream in the verifier, which also knows who watches it.
     pub(super) fn handle(&self) -> &StreamHandle {
         &self.handle
     }
 
-    /// Whether few frames are published, because nobody watches.
+    /// Sets whether only few frames are published, because nobody watches.
     pub(super) fn set_slow(&self, slow: bool) {
         self.slow.store(slow, Relaxed);
     }
 
-    /// See [`set_slow`](Self::set_slow).
+    /// Whether only few frames are published, because nobody watches.
     pub(super) fn is_slow(&self) -> bool {
         self.slow.load(Relaxed)
     }
@@ -114,7 +111,7 @@ impl StreamPublisher {
         self.epoch
     }
 
-    /// Where the number of the newest frame captured is to be kept, for heartbeats. Not the outlet itself: a capture
+    /// The number of the newest captured frame, for heartbeats. The capture thread gets this and not the whole publisher: a
     /// thread that is left behind in a driver must not keep the publisher open.
     pub(super) fn newest(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.newest)
@@ -135,7 +132,7 @@ impl StreamPublisher {
         } else {
             State::Live
         };
-        // Before anybody can have seen it.
+        // Before anybody can have seen the frame.
         let ball = picture.truth.and_then(ball);
         self.handle.on_published(PublishedFrame {
             number: picture.number,
@@ -156,7 +153,7 @@ impl StreamPublisher {
         self.send(now, picture.jpeg, header);
     }
 
-    /// Publishes a heartbeat, which tells the condition of the input and no more.
+    /// Publishes a heartbeat, which carries the status of the input and no picture.
     pub(super) fn heartbeat(&self, status: &InputStatus) {
         let now = clock::now();
         self.handle.on_input_status(status.state, &status.reason);
@@ -183,10 +180,8 @@ impl StreamPublisher {
     }
 
     fn send(&self, now: Time, buffer: FrameBuffer, header: FrameHeader) {
-        let in_order = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
         self.publisher
             .publish(self.topic.clone(), buffer.finish(header));
-        drop(in_order);
         self.last_published.fetch_max(now.as_nanos(), Relaxed);
     }
 }

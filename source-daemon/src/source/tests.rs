@@ -14,7 +14,7 @@ use zeromq::{Socket as _, SocketRecv as _, SubSocket};
 
 use super::*;
 use crate::camera::{Camera, CameraError, CapturedFrame, Content, Input, PixelFormat, Raw};
-use crate::picture::{PictureOptions, Pipeline};
+use crate::picture::{PictureOptions, PictureProcessor};
 use crate::supervisor::{IdlePolicy, NO_VIEWERS, STALL_LIMIT, Supervisor, WAKING};
 use crate::verification::health::Limits;
 
@@ -155,7 +155,7 @@ fn jpeg() -> Vec<u8> {
         truth: None,
         content: Content::Raw,
     };
-    let mut pipeline = Pipeline::new(&PictureOptions::default()).unwrap();
+    let mut pipeline = PictureProcessor::new(&PictureOptions::default()).unwrap();
     pipeline
         .process(shot, &mut raw, 0)
         .unwrap()
@@ -190,7 +190,7 @@ fn parts(device: &Arc<Device>, supervisor: Supervisor) -> StreamParts {
     StreamParts {
         stream: "cam".parse().unwrap(),
         input: Box::new(FakeInput(Arc::clone(device))),
-        pipeline: Pipeline::new(&PictureOptions::default()).unwrap(),
+        picture: PictureOptions::default(),
         supervisor,
         slow_interval: Duration::from_millis(400),
     }

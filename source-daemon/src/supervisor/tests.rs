@@ -207,7 +207,10 @@ fn pictures_that_are_of_no_use_do_not_pass_for_live_and_replace_nothing() {
     let mut supervisor = live(at(0));
     for millis in (40..20_000).step_by(40) {
         supervisor.on_capture(at(millis));
-        supervisor.on_unusable("every picture is cut short".into());
+        supervisor.on_unusable(InputStatus::new(
+            State::Failed,
+            "every picture is cut short",
+        ));
         let action = supervisor.on_tick(at(millis));
         let due = (millis == 2_000).then(|| announced(State::Failed, "every picture is cut short"));
         assert_eq!(action, due, "{millis}");

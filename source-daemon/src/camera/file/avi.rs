@@ -10,7 +10,7 @@ use std::path::Path;
 use fanlight_proto::message::FrameBuffer;
 
 use super::Pictures;
-use crate::jpeg::markers::{MarkerParser, Step};
+use crate::jpeg::markers::{Fault, MarkerParser, Step};
 use crate::jpeg::splitter::MAX_PICTURE;
 
 /// Why a file that begins as an AVI cannot be played.
@@ -37,6 +37,7 @@ pub(super) struct Avi {
     /// The first letters of the chunks of the first video stream.
     stream: [u8; 2],
     broken: u64,
+    fault: Option<Fault>,
     bytes: Vec<u8>,
 }
 
@@ -59,6 +60,7 @@ impl Avi {
             movie: 0,
             stream: *b"00",
             broken: 0,
+            fault: None,
             bytes: Vec::new(),
         };
         avi.read_head()?;
@@ -167,7 +169,11 @@ impl Avi {
         }
         Ok(match MarkerParser::default().step(&self.bytes) {
             Step::Done(end) => Some(FrameBuffer::copy_of(&self.bytes[..end])),
-            Step::More | Step::Broken(_) => None,
+            Step::Broken(_, fault) => {
+                self.fault = Some(fault);
+                None
+            }
+            Step::More => None,
         })
     }
 }
@@ -198,6 +204,13 @@ impl Pictures for Avi {
 
     fn broken(&self) -> u64 {
         self.broken
+    }
+
+    fn fault(&self) -> String {
+        self.fault.map_or_else(
+            || "the JPEG is cut short or too large".to_owned(),
+            |fault| fault.to_string(),
+        )
     }
 
     fn place(&self) -> String {

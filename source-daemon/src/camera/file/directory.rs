@@ -23,6 +23,7 @@ pub(super) struct Directory {
     files: Vec<PathBuf>,
     next: usize,
     broken: u64,
+    fault: String,
     /// The last picture that was read from its file.
     bytes: Vec<u8>,
     /// Of some files, the picture, and how many bytes they have together.
@@ -68,6 +69,7 @@ impl Directory {
             files,
             next: 0,
             broken: 0,
+            fault: String::new(),
             bytes: Vec::new(),
             kept,
             kept_bytes: 0,
@@ -94,7 +96,14 @@ impl Directory {
                 self.keep(index, version, end);
                 Some(FrameBuffer::copy_of(&self.bytes[..end]))
             }
-            _ => None,
+            Step::Broken(_, fault) => {
+                self.fault = fault.to_string();
+                None
+            }
+            Step::Done(_) | Step::More => {
+                self.fault = "the JPEG is cut short or too large".to_owned();
+                None
+            }
         }
     }
 
@@ -141,6 +150,10 @@ impl Pictures for Directory {
 
     fn broken(&self) -> u64 {
         self.broken
+    }
+
+    fn fault(&self) -> String {
+        self.fault.clone()
     }
 
     fn place(&self) -> String {

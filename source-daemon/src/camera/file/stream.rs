@@ -58,6 +58,10 @@ impl Pictures for Stream {
         self.broken + self.splitter.broken()
     }
 
+    fn fault(&self) -> String {
+        self.splitter.fault()
+    }
+
     fn place(&self) -> String {
         format!("byte {}", self.splitter.offset())
     }

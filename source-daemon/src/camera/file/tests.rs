@@ -143,17 +143,19 @@ fn what_is_not_repeated_ends() {
     }
 }
 
+/// The same picture with 12 bits per sample, as its header says.
+fn with_12_bits(mut jpeg: Vec<u8>) -> Vec<u8> {
+    let at = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+    jpeg[at + 4] = 12;
+    jpeg
+}
+
 #[test]
-fn damaged_and_progressive_pictures_are_left_out_and_counted_as_skipped() {
+fn damaged_and_12_bit_pictures_are_left_out_and_counted_as_skipped() {
     let good = picture(1);
-    let mut progressive = picture(2);
-    let at = progressive
-        .windows(2)
-        .position(|w| w == [0xff, 0xc0])
-        .unwrap();
-    progressive[at + 1] = 0xc2;
     let cut = picture(3)[..good.len() - 5].to_vec();
-    let (_dir, paths) = files(&[good.clone(), cut, progressive, good.clone()]);
+    let twelve = with_12_bits(picture(2));
+    let (_dir, paths) = files(&[good.clone(), cut, twelve, good.clone()]);
     for path in &paths {
         let mut input = FileInput {
             rate_millihertz: 5_000,
@@ -162,6 +164,24 @@ fn damaged_and_progressive_pictures_are_left_out_and_counted_as_skipped() {
         let (delivered, _) = play(&mut input, 100);
         assert!(delivered.iter().all(|(_, jpeg)| *jpeg == good));
         assert_eq!(delivered.last().unwrap().0, 3, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_file_with_only_unusable_pictures_says_why() {
+    let scans = crate::jpeg::markers::tests::with_scans(8, 8, 1000);
+    for (pictures, reason) in [
+        (with_12_bits(picture(1)), "pictures are 12-bit JPEG"),
+        (scans, "too many scans"),
+    ] {
+        let (_dir, paths) = files(&[pictures.clone(), pictures]);
+        for path in &paths {
+            let (_, error) = play(&mut input(path, true), 100);
+            let Some(CameraError::WrongFormat(text)) = &error else {
+                panic!("{error:?}")
+            };
+            assert!(text.contains(reason), "{}: {text}", path.display());
+        }
     }
 }
 

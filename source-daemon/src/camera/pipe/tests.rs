@@ -40,6 +40,11 @@ fn all(mut camera: Box<dyn Camera>) -> (Vec<(u64, Vec<u8>)>, CameraError) {
                 pictures.push((number, jpeg.jpeg().to_vec()));
                 number += 1;
             }
+            Ok(CapturedFrame {
+                skipped,
+                content: Content::Unusable(_),
+                ..
+            }) => number += skipped + 1,
             Ok(_) => panic!("a pipe delivers JPEGs"),
             Err(error) => return (pictures, error),
         }
@@ -161,4 +166,18 @@ fn terminating_all_commands_frees_a_camera_that_waits() {
     eventually("the command starts", || ready.exists());
     running.terminate();
     assert!(matches!(waiting.join().unwrap(), CameraError::Failed(_)));
+}
+
+#[test]
+fn a_pipe_whose_pictures_are_all_broken_says_what_is_wrong_with_them() {
+    let dir = TempDir::new().unwrap();
+    let movie = dir.path().join("movie");
+    let scans = crate::jpeg::markers::tests::with_scans(8, 8, 1000);
+    fs::write(&movie, [&scans[..], &scans].concat()).unwrap();
+    let mut camera = open(&format!("cat {}", movie.display()));
+    let frame = camera.next(0, &mut Raw::default()).unwrap();
+    let Content::Unusable(reason) = frame.content else {
+        panic!("{frame:?}")
+    };
+    assert!(reason.contains("too many scans"), "{reason}");
 }

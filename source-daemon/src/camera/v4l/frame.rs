@@ -7,6 +7,7 @@ use v4l::buffer::{Flags, Metadata};
 
 use super::Layout;
 use crate::camera::{PixelFormat, Raw};
+use crate::jpeg::markers::{MarkerParser, Step};
 
 /// A driver's stamp older than this is on some other clock (uvcvideo has one as a module parameter and flags it as
 /// monotonic all the same).
@@ -22,45 +23,12 @@ pub(super) struct Geometry {
     pub(super) stride: u32,
 }
 
-/// The length of the JPEG at the beginning of `bytes`, to the end of its EOI marker; None when it is cut short or no
-/// JPEG at all. Markers are walked (ITU-T T.81, B.1.1), because a thumbnail in an APP segment has an EOI of its own,
-/// and what follows the true one may be the rest of an older, longer picture.
+/// The length of the JPEG at the beginning of `bytes`, to the end of its EOI marker; None when it is cut short, has too
+/// many scans or is no JPEG at all. What follows the EOI may be the rest of an older, longer picture.
 pub(super) fn jpeg_length(bytes: &[u8]) -> Option<usize> {
-    let mut at = bytes.starts_with(&[0xff, SOI]).then_some(2)?;
-    loop {
-        let code = *bytes.get(at + 1)?;
-        match (bytes[at], code) {
-            (0xff, EOI) => return Some(at + 2),
-            (0xff, 0xff) => at += 1, // fill byte before a marker
-            (0xff, 0x00 | 0x01 | SOI | RST0..=RST7) => return None,
-            (0xff, _) => {
-                let length = u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]);
-                at += 2 + usize::from(length).max(2);
-                if code == SOS {
-                    at += scan_length(bytes.get(at..)?)?;
-                }
-            }
-            _ => return None,
-        }
-    }
-}
-
-const SOI: u8 = 0xd8;
-const EOI: u8 = 0xd9;
-const SOS: u8 = 0xda;
-const RST0: u8 = 0xd0;
-const RST7: u8 = 0xd7;
-
-/// Bytes of entropy-coded data up to the next marker that is no restart marker.
-fn scan_length(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += bytes.get(at..)?.iter().position(|&byte| byte == 0xff)?;
-        match *bytes.get(at + 1)? {
-            0x00 | RST0..=RST7 => at += 2,
-            0xff => at += 1,
-            _ => return Some(at),
-        }
+    match MarkerParser::default().step(bytes) {
+        Step::Done(end) => Some(end),
+        Step::More | Step::Broken(..) => None,
     }
 }
 
@@ -128,10 +96,11 @@ pub(super) fn missed(last: Option<u32>, this: u32) -> u64 {
 mod tests {
     use super::*;
 
-    /// SOI, an APP1 whose body holds a whole thumbnail, SOS, a scan with a stuffed byte and a restart, EOI.
+    /// SOI, an APP1 whose body holds a whole thumbnail, SOF, SOS, a scan with a stuffed byte and a restart, EOI.
     const JPEG: &[u8] = &[
-        0xff, 0xd8, 0xff, 0xe1, 0, 8, 0xff, 0xd8, 9, 9, 0xff, 0xd9, 0xff, 0xff, 0xda, 0, 4, 1, 2,
-        5, 0xff, 0x00, 6, 0xff, 0xd3, 7, 0xff, 0xd9,
+        0xff, 0xd8, 0xff, 0xe1, 0, 8, 0xff, 0xd8, 9, 9, 0xff, 0xd9, 0xff, 0xc0, 0, 11, 8, 0, 8, 0,
+        8, 1, 1, 0x11, 0, 0xff, 0xff, 0xda, 0, 4, 1, 2, 5, 0xff, 0x00, 6, 0xff, 0xd3, 7, 0xff,
+        0xd9,
     ];
 
     #[test]
