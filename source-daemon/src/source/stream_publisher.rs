@@ -1,8 +1,8 @@
 //! Writes the headers of frames and heartbeats and gives both to the publisher. Called by the capture, preparing and event
 //! loop threads.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
