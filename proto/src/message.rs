@@ -52,6 +52,26 @@ impl State {
     }
 }
 
+impl NotShown {
+    /// The reason as people read it, such as `pictures come but cannot be decoded: damaged JPEG`; empty for
+    /// [`NotShown::Unspecified`].
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unspecified => "",
+            Self::InvalidFrame => "what comes is no frame of this stream",
+            Self::Damaged => "pictures come but cannot be decoded: damaged JPEG",
+            Self::TooLarge => "pictures come but cannot be decoded: larger than 3840x2160",
+            Self::Progressive => "pictures come but cannot be decoded: progressive JPEG",
+            Self::Arithmetic => "pictures come but cannot be decoded: arithmetic-coded JPEG",
+            Self::Lossless => "pictures come but cannot be decoded: lossless JPEG",
+            Self::Precision => "pictures come but cannot be decoded: more than 8 bits a colour",
+            Self::Sampling => "pictures come but cannot be decoded: unusual chroma sampling",
+            Self::Display => "pictures come but the display does not take them",
+        }
+    }
+}
+
 /// A stream's name: 1 to [`MAX_STREAM_NAME`] bytes of `[A-Za-z0-9._-]`, not beginning with a dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamName(String);

@@ -4,6 +4,7 @@
 //! Huffman-coded, one size. Work and memory are bounded by [`MAX_WIDTH`], [`MAX_HEIGHT`] and [`MAX_SCANS`].
 
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
+use fanlight_proto::message::NotShown;
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
 use crate::picture::Picture;
@@ -27,9 +28,9 @@ pub enum DecodeError {
         /// Claimed rows.
         height: usize,
     },
-    /// A kind of JPEG that no camera sends and that costs much to decode, or that has no RGB pixels.
-    #[error("{0} JPEG is not decoded")]
-    Kind(&'static str),
+    /// A kind of JPEG that is not decoded: no camera sends it, and many of them cost much.
+    #[error("{}", .0.label())]
+    Unsupported(NotShown),
     /// Not a JPEG, cut short, or damaged.
     #[error("JPEG of {length} bytes is damaged: {cause}")]
     Damaged {
@@ -40,9 +41,23 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// What people and relays are told.
+    #[must_use]
+    pub const fn not_shown(&self) -> NotShown {
+        match self {
+            Self::Size { .. } => NotShown::TooLarge,
+            Self::Unsupported(reason) => *reason,
+            Self::Damaged { .. } => NotShown::Damaged,
+        }
+    }
+}
+
 /// Decodes one JPEG after the other.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    /// The pixels of a four-colour JPEG before they are converted.
+    cmyk: Vec<u8>,
     /// None before the first picture and after a failure: a decompressor that saw a bad header fails on every good
     /// picture after it.
     decompressor: Option<Decompressor>,
@@ -138,28 +153,38 @@ impl Decoder {
         scale: impl FnOnce(&DecompressHeader) -> ScalingFactor,
         room: impl FnOnce(usize, usize) -> &'a mut [u8],
     ) -> Result<(), DecodeError> {
-        let damaged = |cause| DecodeError::Damaged {
-            length: jpeg.len(),
-            cause,
-        };
         let (mut decompressor, header) = self.ready(jpeg)?;
         let scale = scale(&header);
-        decompressor.set_scaling_factor(scale).map_err(damaged)?;
-        let (width, height) = (scale.scale(header.width), scale.scale(header.height));
-        let (pixels, pitch) = (room(width, height), width * format.size());
-        match decompressor.decompress(
-            jpeg,
-            Image {
-                pixels,
-                width,
-                pitch,
-                height,
-                format,
-            },
-        ) {
+        decompressor
+            .set_scaling_factor(scale)
+            .map_err(|cause| refused(jpeg, cause))?;
+        let width = scale.scale(header.width);
+        let height = scale.scale(header.height);
+        let pixels = room(width, height);
+
+        let four_colours = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
+        let (into, decoded_format) = if four_colours {
+            self.cmyk
+                .resize(width * height * PixelFormat::CMYK.size(), 0);
+            (&mut self.cmyk[..], PixelFormat::CMYK)
+        } else {
+            (&mut *pixels, format)
+        };
+        let image = Image {
+            pixels: into,
+            width,
+            pitch: width * decoded_format.size(),
+            height,
+            format: decoded_format,
+        };
+        match decompressor.decompress(jpeg, image) {
             Ok(()) => {}
             Err(cause) if is_harmless(&cause) => {}
-            Err(cause) => return Err(damaged(cause)),
+            Err(cause) => return Err(refused(jpeg, cause)),
+        }
+
+        if four_colours {
+            convert_cmyk(&self.cmyk, pixels, format);
         }
         self.decompressor = Some(decompressor);
         Ok(())
@@ -167,18 +192,79 @@ impl Decoder {
 
     /// A decompressor that has read the header, which is good.
     fn ready(&mut self, jpeg: &[u8]) -> Result<(Decompressor, DecompressHeader), DecodeError> {
-        let damaged = |cause| DecodeError::Damaged {
-            length: jpeg.len(),
-            cause,
-        };
         let mut decompressor = match self.decompressor.take() {
             Some(decompressor) => decompressor,
-            None => new_decompressor().map_err(damaged)?,
+            None => new_decompressor().map_err(|cause| refused(jpeg, cause))?,
         };
-        let header = decompressor.read_header(jpeg).map_err(damaged)?;
+        let header = decompressor
+            .read_header(jpeg)
+            .map_err(|cause| refused(jpeg, cause))?;
         check(&header)?;
         Ok((decompressor, header))
     }
+}
+
+/// Why libjpeg-turbo does not decode this JPEG. Of what it does not know it says no more than that it is unsupported, or
+/// calls it damaged.
+fn refused(jpeg: &[u8], cause: turbojpeg::Error) -> DecodeError {
+    if sample_precision(jpeg).is_some_and(|bits| bits != 8) {
+        return DecodeError::Unsupported(NotShown::Precision);
+    }
+    if cause.to_string().to_lowercase().contains("sampl") {
+        return DecodeError::Unsupported(NotShown::Sampling);
+    }
+    DecodeError::Damaged {
+        length: jpeg.len(),
+        cause,
+    }
+}
+
+/// Bits of a sample, as the frame header says (ITU-T T.81, B.2.2).
+fn sample_precision(jpeg: &[u8]) -> Option<u8> {
+    let mut rest = jpeg.get(2..)?;
+    loop {
+        let [0xff, marker, high, low, ..] = *rest else {
+            return None;
+        };
+        match marker {
+            // Huffman tables, arithmetic conditioning and JPG have codes among those of frame headers.
+            0xc4 | 0xc8 | 0xcc => {}
+            0xc0..=0xcf => return rest.get(4).copied(),
+            0xda => return None,
+            _ => {}
+        }
+        rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..)?;
+    }
+}
+
+/// Converts the pixels of a four-colour JPEG, which all encoders write inverted, as Adobe does.
+fn convert_cmyk(cmyk: &[u8], pixels: &mut [u8], format: PixelFormat) {
+    let (colours, _) = cmyk.as_chunks::<4>();
+    let targets = pixels.chunks_exact_mut(format.size());
+    for (&[cyan, magenta, yellow, key], target) in colours.iter().zip(targets) {
+        let [red, green, blue] =
+            [cyan, magenta, yellow].map(|ink| (u32::from(ink) * u32::from(key) / 255) as u8);
+        match target {
+            [grey] => *grey = luma([red, green, blue]),
+            [r, g, b] => {
+                *r = red;
+                *g = green;
+                *b = blue;
+            }
+            pixel => {
+                let pixel: &mut [u8; 4] = pixel
+                    .try_into()
+                    .expect("the formats have one, three or four bytes");
+                *pixel = u32::from_be_bytes([0, red, green, blue]).to_ne_bytes();
+            }
+        }
+    }
+}
+
+/// ITU-R BT.601, in 256ths.
+fn luma([red, green, blue]: [u8; 3]) -> u8 {
+    let sum = 77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue);
+    (sum >> 8) as u8
 }
 
 const fn full(_: &DecompressHeader) -> ScalingFactor {
@@ -204,16 +290,13 @@ fn check(header: &DecompressHeader) -> Result<(), DecodeError> {
         return Err(DecodeError::Size { width, height });
     }
     if header.is_progressive {
-        return Err(DecodeError::Kind("progressive"));
+        return Err(DecodeError::Unsupported(NotShown::Progressive));
     }
     if header.is_arithmetic {
-        return Err(DecodeError::Kind("arithmetic-coded"));
+        return Err(DecodeError::Unsupported(NotShown::Arithmetic));
     }
     if header.is_lossless {
-        return Err(DecodeError::Kind("lossless"));
-    }
-    if matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK) {
-        return Err(DecodeError::Kind("four-colour"));
+        return Err(DecodeError::Unsupported(NotShown::Lossless));
     }
     Ok(())
 }

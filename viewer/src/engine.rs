@@ -2,6 +2,7 @@
 //! datagrams, frames and link states go out. Whatever restarts, in any order, the engine joins again by itself.
 
 mod detections;
+mod display;
 mod group;
 mod join_attempt;
 mod link_state;
@@ -20,12 +21,15 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToViewer};
 use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
-use fanlight_proto::message::{Accept, FrameId, Pulse, Refuse, Report, StreamInfo, StreamName};
+use fanlight_proto::message::{
+    Accept, FrameId, NotShown, Pulse, Refuse, Report, StreamInfo, StreamName,
+};
 use fanlight_proto::reassembly::{CompleteFrame, Losses, Reassembly};
 use fanlight_proto::secrets::Secrets;
 
 pub use detections::DetectionCounts;
 use detections::DetectionSender;
+use display::DisplayMonitor;
 use join_attempt::SplitMix64;
 pub use link_state::{LinkState, state_word};
 use path::Path;
@@ -134,6 +138,7 @@ pub struct Engine {
     link_state: LinkState,
     link_state_until: Option<Time>,
     presentation: Presentation,
+    display: DisplayMonitor,
     detection_sender: DetectionSender,
     stream: Option<StreamName>,
     foreign: u64,
@@ -170,6 +175,7 @@ impl Engine {
             link_state: LinkState::default(),
             link_state_until: None,
             presentation: Presentation::default(),
+            display: DisplayMonitor::default(),
             detection_sender: DetectionSender::default(),
             stream: None,
             foreign: 0,
@@ -208,7 +214,7 @@ impl Engine {
         if let Some(standby) = &mut self.standby {
             standby.on_tick(now, &mut self.paths);
         }
-        let total = self.total_report();
+        let total = self.total_report(now);
         for path in &mut self.paths {
             path.on_tick(now, &mut self.shared, &total);
         }
@@ -331,6 +337,7 @@ impl Engine {
         if let Some(standby) = &mut self.standby {
             standby.on_frame(now);
         }
+        self.display.on_frame(now, self.frame_timeout());
         self.assess(now);
         self.shared.outputs.push_back(Output::Frame(ReceivedFrame {
             topic,
@@ -402,7 +409,7 @@ impl Engine {
     }
 
     fn on_pulse(&mut self, now: Time, at: usize, id: u64, pulse: &Pulse) -> bool {
-        let total = self.total_report();
+        let total = self.total_report(now);
         self.paths[at].on_group_offer(now, &mut self.shared, id, pulse);
         let Some(session) = self.paths[at].on_pulse(now, id, pulse) else {
             return false;
@@ -452,7 +459,7 @@ impl Engine {
         if self.paths[at].session_named(accept.session).is_none() {
             self.retire_session(at);
         }
-        let total = self.total_report();
+        let total = self.total_report(now);
         let (good, opened) = self.paths[at].on_accept(now, &mut self.shared, &accept, seal, total);
         if opened {
             self.on_session(now, at);
@@ -568,17 +575,30 @@ impl Engine {
         })
     }
 
+    /// Derives the link state anew: of what the paths say the best, and of frames that come what the screen says.
     fn assess(&mut self, now: Time) {
         let assessed = || self.paths.iter().map(|path| path.link.assess(now));
-        let best = assessed()
+        let mut best = assessed()
             .map(|(link_state, _)| link_state)
             .min_by_key(LinkState::rank)
             .unwrap_or_default();
         self.link_state_until = assessed().filter_map(|(_, until)| until).min();
+
+        if best == LinkState::Live {
+            let (shown, until) = self.display.assess(now, self.frame_timeout());
+            best = shown;
+            self.link_state_until = self.link_state_until.into_iter().chain(until).min();
+        }
         if best != self.link_state {
             self.link_state = best.clone();
             self.shared.outputs.push_back(Output::LinkState(best));
         }
+    }
+
+    /// How long a stream that is live may show no new frame.
+    fn frame_timeout(&self) -> Duration {
+        let timeouts = self.paths.iter().map(|path| path.link.frame_timeout());
+        timeouts.max().unwrap_or_default()
     }
 
     /// The losses so far. A frame that a relay withheld is not the link's.
@@ -593,7 +613,7 @@ impl Engine {
             .with_withheld(withheld.skipped, withheld.aborted)
     }
 
-    fn total_report(&self) -> Report {
+    fn total_report(&self, now: Time) -> Report {
         let counts = self.reassembly.counts();
         let losses = self.reassembly.losses();
         let sum = |count: fn(&PathSummary) -> u64| {
@@ -613,6 +633,11 @@ impl Engine {
             shards_expected: if alone { counts.shards_expected } else { 0 },
             shards_missed: if alone { counts.shards_missed } else { 0 },
             frames_unrecovered: losses.link + losses.incomplete,
+            not_shown: match self.link_state {
+                LinkState::NotShown(reason) => reason.into(),
+                _ => NotShown::Unspecified.into(),
+            },
+            last_shown_ms: self.display.last_shown_ms(now),
             ..Report::default()
         }
     }

@@ -124,12 +124,18 @@ impl SceneSlot {
 
     /// Replaces the lines of text that the `i` key shows over the picture.
     pub fn set_statistics(&self, text: String) {
-        self.slot().statistics = text;
+        let mut slot = self.slot();
+        slot.statistics = text;
+        slot.wake();
     }
 
     /// Replaces the lines of text that stand in the corner of the picture when figures are wanted.
     pub fn set_figures(&self, text: String) {
-        self.slot().figures = text;
+        let mut slot = self.slot();
+        if slot.figures != text {
+            slot.figures = text;
+            slot.wake();
+        }
     }
 
     /// Replaces the marker over the picture; the next picture is drawn with it.
@@ -156,6 +162,11 @@ impl SceneSlot {
     /// Returns the memory of a scene that is no longer shown.
     pub fn recycle(&self, scene: Scene) {
         self.slot().reclaim(scene);
+    }
+
+    /// Whether a scene waits to be taken.
+    pub(crate) fn has_scene(&self) -> bool {
+        self.slot().scene.is_some()
     }
 
     /// The newest scene, if there is one that was not taken yet.

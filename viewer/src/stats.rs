@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::frame_barcode::FrameBarcode;
-use fanlight_proto::message::{Ball, CanaryStatus, FrameId, StreamName};
+use fanlight_proto::message::{Ball, CanaryStatus, FrameId, NotShown, StreamName};
 use fanlight_proto::reassembly::Losses;
 
 use crate::engine::{LinkState, Presentation, Summary};
@@ -104,7 +104,15 @@ pub struct SecondSummary {
     pub age: Option<Duration>,
     /// What the source makes of this screen.
     pub verdict: Option<VerdictSummary>,
+    /// For how long nothing new was shown, when that is so long that the other figures would be of the past.
+    pub silence: Option<Duration>,
 }
+
+/// Figures are of the past when no new frame was shown for so long, or for [`STALE_INTERVALS`] of a slow stream.
+const STALE_AFTER: Duration = Duration::from_secs(1);
+
+/// See [`STALE_AFTER`].
+const STALE_INTERVALS: u32 = 3;
 
 /// All counts and measures of one viewer. Any thread may call; no call blocks for longer than an addition.
 #[derive(Debug)]
@@ -118,8 +126,12 @@ struct Inner {
     shown: u64,
     superseded: u64,
     undecodable: u64,
+    /// Why frames since the last one shown were rejected.
+    rejected: Option<NotShown>,
     first_shown: Option<Time>,
     last_shown: Option<Time>,
+    /// The time between frames of the stream shown last; zero when it is not known.
+    shown_interval: Duration,
     ages: Histogram,
     /// What the latest age was measured by.
     clock: &'static str,
@@ -194,9 +206,12 @@ impl Counters {
         self.inner().superseded += 1;
     }
 
-    /// A whole frame was no picture.
-    pub fn on_undecodable(&self) {
-        self.inner().undecodable += 1;
+    /// A complete frame cannot be shown.
+    pub fn on_rejected(&self, reason: NotShown) {
+        let mut inner = self.inner();
+        inner.undecodable += 1;
+        // The first reason stays, so that a stream that is broken in several ways does not flicker.
+        inner.rejected.get_or_insert(reason);
     }
 
     /// A frame is decoded and on its way to the screen.
@@ -216,6 +231,8 @@ impl Counters {
         let info = inner.in_flight.drain(..=place).next_back()?;
         let age = inner.age(&info, at, clock);
         inner.shown += 1;
+        inner.rejected = None;
+        inner.shown_interval = frame_interval(info.rate_millihertz);
         inner.first_shown.get_or_insert(at);
         inner.last_shown = Some(at);
         inner.ages.record(age);
@@ -245,22 +262,35 @@ impl Counters {
         }
     }
 
+    /// Frames shown so far, and why those since the last one shown were rejected, if they were.
+    #[must_use]
+    pub fn display(&self) -> (u64, Option<NotShown>) {
+        let inner = self.inner();
+        (inner.shown, inner.rejected)
+    }
+
     /// How the showing fares, as a canary tells it; none before the stream has its name.
     #[must_use]
     pub fn canary_status(&self, now: Time) -> Option<CanaryStatus> {
         self.inner().canary_status(now)
     }
 
-    /// What the source makes of this screen: of the stream shown or, failing that, of its canary.
+    /// The second that ended last, or since when nothing new is shown.
     #[must_use]
-    pub fn last_second(&self) -> SecondSummary {
+    pub fn last_second(&self, now: Time) -> SecondSummary {
         let inner = self.inner();
+        if let Some(silence) = inner.silence(now) {
+            return SecondSummary {
+                silence: Some(silence),
+                ..SecondSummary::default()
+            };
+        }
         let Second { fps, median_us, .. } = inner.second;
-        let age = (median_us > 0).then(|| Duration::from_micros(median_us.into()));
         SecondSummary {
             fps,
-            age,
+            age: (median_us > 0).then(|| Duration::from_micros(median_us.into())),
             verdict: inner.verdict(),
+            silence: None,
         }
     }
 
@@ -342,6 +372,13 @@ impl Inner {
         }
     }
 
+    /// For how long nothing new was shown, once that is too long to go on showing figures.
+    fn silence(&self, now: Time) -> Option<Duration> {
+        let silence = now.saturating_since(self.last_shown.unwrap_or(self.started));
+        let limit = STALE_AFTER.max(self.shown_interval * STALE_INTERVALS);
+        (silence >= limit).then_some(silence)
+    }
+
     /// Of the stream shown or, failing that, of its canary.
     fn verdict(&self) -> Option<VerdictSummary> {
         let own = self.summary.verdict.map(VerdictSummary::from);
@@ -385,7 +422,8 @@ impl Inner {
             self.losses().total(),
             self.link_state.word()
         );
-        if let Some(verdict) = self.verdict() {
+        // What the source said of frames that are no longer shown is of the past.
+        if let Some(verdict) = self.verdict().filter(|_| self.silence(now).is_none()) {
             let _ = write!(line, "  {verdict}");
         }
         self.second.ages.clear();
@@ -393,4 +431,10 @@ impl Inner {
         self.second.began = now;
         line
     }
+}
+
+fn frame_interval(rate_millihertz: u32) -> Duration {
+    Duration::from_secs(1000)
+        .checked_div(rate_millihertz)
+        .unwrap_or_default()
 }

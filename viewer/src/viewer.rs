@@ -44,6 +44,9 @@ use verdict_trace::VerdictTrace;
 /// How often the line of statistics is told.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often to see whether the figures on the screen are of the past.
+const FIGURES_INTERVAL: Duration = Duration::from_millis(250);
+
 /// `fanlight-viewer`.
 #[derive(Debug)]
 pub struct Viewer;
@@ -268,24 +271,35 @@ impl Timing {
         }
     }
 
-    /// Tells the line of each second until the end.
+    /// Tells the line of each second until the end, and keeps the figures on the screen as old as the picture.
     fn keep(&self, scenes: &SceneSlot, counters: &Counters, shutdown: &Shutdown) {
-        let (mut line_due, mut meter) = (clock::now() + LINE_INTERVAL, Meter::new());
+        let mut line_due = clock::now() + LINE_INTERVAL;
+        let mut meter = Meter::new();
+        let mut usage = meter.sample(clock::now());
         loop {
-            let due = self.end.map_or(line_due, |end| end.min(line_due));
-            if shutdown.wait_timeout(due.saturating_since(clock::now())) {
+            let now = clock::now();
+            let next = line_due.min(now + FIGURES_INTERVAL);
+            let due = self.end.map_or(next, |end| end.min(next));
+            if shutdown.wait_timeout(due.saturating_since(now)) {
                 return;
             }
+
             let now = clock::now();
-            if line_due <= now {
+            let second_ends = line_due <= now;
+            if second_ends {
                 line_due = now.max(line_due + LINE_INTERVAL);
+                usage = meter.sample(now);
                 let line = counters.line(now);
                 if self.tells {
                     print(&format!("{line}\n"));
                 }
                 scenes.set_statistics(line);
-                scenes.set_figures(figures::text(&counters.last_second(), &meter.sample(now)));
             }
+            let second = counters.last_second(now);
+            if second_ends || second.silence.is_some() {
+                scenes.set_figures(figures::text(&second, &usage));
+            }
+
             if self.end.is_some_and(|end| end <= now) {
                 return;
             }

@@ -140,8 +140,92 @@ fn progressive_arithmetic_and_lossless_pictures_are_refused() {
     ];
     for jpeg in kinds {
         let error = refusal(&jpeg);
-        assert!(matches!(error, DecodeError::Kind(_)), "{error}");
+        assert!(matches!(error, DecodeError::Unsupported(_)), "{error}");
     }
+}
+
+/// Left half red, right half blue, in four colours as Adobe's programs write them.
+fn four_colours() -> Vec<u8> {
+    let pixels: Vec<u8> = (0..WIDTH * HEIGHT)
+        .flat_map(|i| {
+            if i % WIDTH < WIDTH / 2 {
+                [200, 10, 10, 255]
+            } else {
+                [10, 10, 200, 255]
+            }
+        })
+        .collect();
+    let image = Image {
+        pixels: &pixels[..],
+        width: WIDTH,
+        pitch: 4 * WIDTH,
+        height: HEIGHT,
+        format: PixelFormat::CMYK,
+    };
+    turbojpeg::Compressor::new()
+        .unwrap()
+        .compress_to_vec(image)
+        .unwrap()
+}
+
+#[test]
+fn a_four_colour_picture_is_decoded_to_every_pixel_format() {
+    let mut decoder = Decoder::new();
+    let mut picture = Picture::default();
+    for target in [None, Some((100, 75))] {
+        decoder
+            .decode_for(&four_colours(), target, &mut picture)
+            .unwrap();
+        assert_red_and_blue(&picture);
+    }
+
+    let at = HEIGHT / 2 * WIDTH + WIDTH / 4;
+    let mut rgb = Vec::new();
+    decoder.decode_rgb(&four_colours(), &mut rgb).unwrap();
+    assert!(rgb[3 * at] > 180 && rgb[3 * at + 1] < 40 && rgb[3 * at + 2] < 40);
+    let mut grey = Grey::default();
+    decoder.decode_grey(&four_colours(), &mut grey).unwrap();
+    assert!((60..76).contains(&grey.pixels()[at]));
+}
+
+#[test]
+fn every_chroma_sampling_of_encoders_is_decoded() {
+    use turbojpeg::Subsamp;
+    for subsamp in [
+        Subsamp::None,
+        Subsamp::Sub2x1,
+        Subsamp::Sub2x2,
+        Subsamp::Sub1x2,
+        Subsamp::Sub4x1,
+        Subsamp::Sub1x4,
+    ] {
+        let jpeg = jpeg(WIDTH, HEIGHT, |c| c.set_subsamp(subsamp).unwrap());
+        let mut picture = Picture::default();
+        Decoder::new().decode(&jpeg, &mut picture).unwrap();
+        assert_red_and_blue(&picture);
+    }
+}
+
+#[test]
+fn each_picture_that_is_not_decoded_has_its_reason() {
+    let reason = |jpeg: &[u8]| refusal(jpeg).not_shown();
+    let progressive = jpeg(64, 64, |c| c.set_progressive(true).unwrap());
+    assert_eq!(reason(&progressive), NotShown::Progressive);
+    assert_eq!(reason(&with_sof(good(), 0xc9)), NotShown::Arithmetic);
+    assert_eq!(reason(&good()[..900]), NotShown::Damaged);
+    assert_eq!(reason(&with_size(good(), 9999, 10)), NotShown::TooLarge);
+
+    let mut twelve_bits = with_sof(good(), 0xc1);
+    let sof = segment(&twelve_bits, 0xc1);
+    twelve_bits[sof + 4] = 12;
+    assert_eq!(reason(&twelve_bits), NotShown::Precision);
+
+    // Chroma three times finer than brightness in one direction and coarser in the other.
+    let mut odd = good();
+    let sof = segment(&odd, 0xc0);
+    odd[sof + 11] = 0x12;
+    odd[sof + 14] = 0x31;
+    assert_eq!(reason(&odd), NotShown::Sampling);
 }
 
 fn with_sof(mut jpeg: Vec<u8>, marker: u8) -> Vec<u8> {

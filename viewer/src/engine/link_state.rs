@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Refusal, Refuse, State, Status, StreamInfo, truncate_reason};
+use fanlight_proto::message::{
+    NotShown, Refusal, Refuse, State, Status, StreamInfo, truncate_reason,
+};
 
 /// A picture older than this no longer passes for live, unless its stream has frames more rarely (promise P5: a card
 /// within 1.5 s). A little longer than a relay takes to miss its source, so that the card says so at once.
@@ -49,7 +51,9 @@ pub enum LinkState {
     SourceGone,
     /// All seems well, and yet no frame comes.
     NoFrames,
-    /// Frames come.
+    /// Frames come complete, but the screen shows none of them, and why.
+    NotShown(NotShown),
+    /// New frames are shown.
     Live,
 }
 
@@ -67,6 +71,8 @@ impl LinkState {
             Self::Camera { state, .. } => state_word(*state),
             Self::SourceGone => "source-gone",
             Self::NoFrames => "no-frames",
+            Self::NotShown(NotShown::Display) => "not-displayed",
+            Self::NotShown(_) => "undecodable",
             Self::Live => "live",
         }
     }
@@ -86,7 +92,7 @@ impl LinkState {
     /// Of what several relays say, the lowest is the one to show.
     pub(super) const fn rank(&self) -> u8 {
         match self {
-            Self::Live => 0,
+            Self::Live | Self::NotShown(_) => 0,
             Self::Camera { .. } => 1,
             Self::SourceGone => 2,
             Self::NoFrames => 3,
@@ -136,6 +142,7 @@ impl fmt::Display for LinkState {
             Self::Camera { state, .. } => write!(f, "camera {}", state_word(*state)),
             Self::SourceGone => f.write_str("source gone"),
             Self::NoFrames => f.write_str("no frames come"),
+            Self::NotShown(reason) => f.write_str(reason.label()),
             Self::Live => f.write_str("live"),
         }
     }
@@ -268,7 +275,7 @@ impl LinkMonitor {
         Duration::from_secs(1000).checked_div(self.rate_millihertz)
     }
 
-    fn frame_timeout(&self) -> Duration {
+    pub(super) fn frame_timeout(&self) -> Duration {
         (self.interval().unwrap_or_default() * TIMEOUT_INTERVALS)
             .clamp(FRAME_TIMEOUT, MAX_FRAME_TIMEOUT)
     }

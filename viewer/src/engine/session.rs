@@ -317,6 +317,8 @@ impl Session {
             shards_missed: total.shards_missed - base.shards_missed,
             frames_unrecovered: self.unrecovered,
             jitter_us: self.jitter.micros(),
+            not_shown: total.not_shown,
+            last_shown_ms: total.last_shown_ms,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
 mod detections;
+mod displays;
 mod groups;
 mod joins;
 mod link_states;
@@ -70,6 +71,8 @@ struct World {
     capturing: bool,
     frame_bytes: usize,
     frames: Vec<(Time, FrameId)>,
+    /// Frames that the screen has shown, in tests that have one.
+    shown: u64,
     link_states: Vec<(Time, LinkState)>,
     bodies_wrong: u64,
     /// Whether a tracker finds something in each frame.
@@ -108,6 +111,7 @@ impl World {
             capturing: true,
             frame_bytes: 12_000,
             frames: Vec::new(),
+            shown: 0,
             link_states: Vec::new(),
             bodies_wrong: 0,
             finds: false,

@@ -4,7 +4,7 @@ use fanlight_proto::message::{CanaryStatus, StreamName};
 use serde::Serialize;
 
 use super::{Inner, Time, VerdictSummary};
-use crate::engine::DetectionCounts;
+use crate::engine::{DetectionCounts, LinkState};
 
 /// A canary as reports tell it. `frames` is the sum of `found`, `none` and `undecodable`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,6 +39,10 @@ impl Inner {
             lost: self.losses().total(),
             silent_ms: u32::try_from(silent).unwrap_or(u32::MAX),
             age_us: self.second.median_us,
+            not_shown: match self.link_state {
+                LinkState::NotShown(reason) => reason.into(),
+                _ => 0,
+            },
         })
     }
 }

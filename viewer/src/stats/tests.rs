@@ -1,4 +1,5 @@
 use crate::engine::ClockOffset;
+use fanlight_proto::message::Verdict;
 use fanlight_proto::reassembly::Counts;
 
 use super::*;
@@ -178,7 +179,7 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
         CLOCK,
     );
     counters.on_superseded();
-    counters.on_undecodable();
+    counters.on_rejected(NotShown::Damaged);
     let counts = Counts {
         whole: 7,
         ..Counts::default()
@@ -236,6 +237,48 @@ fn a_second_is_told_in_one_line_and_the_next_begins_anew() {
         counters.line(ms(2000)),
         "0.0 fps  age -  lost 0  0.0 Mbit/s  lobby live"
     );
+}
+
+#[test]
+fn figures_and_verdict_are_blank_soon_after_the_last_frame_shown() {
+    let counters = Counters::new(ms(0));
+    let id = FrameId {
+        epoch: 1,
+        number: 0,
+    };
+    counters.on_decoded(info(0, ms(0)));
+    counters.on_presented(id, ms(6), CLOCK);
+    counters.on_summary(Summary {
+        verdict: Some(Verdict::default()),
+        ..Summary::default()
+    });
+    assert!(counters.line(ms(900)).ends_with("unknown"));
+    let second = counters.last_second(ms(1000));
+    assert!(second.age.is_some() && second.verdict.is_some() && second.silence.is_none());
+
+    let second = counters.last_second(ms(1506));
+    let silence = Some(Duration::from_millis(1500));
+    assert_eq!(
+        (second.age, second.verdict, second.silence),
+        (None, None, silence)
+    );
+    assert!(!counters.line(ms(1900)).contains("unknown"));
+}
+
+#[test]
+fn frames_are_rejected_for_their_first_reason_until_one_is_shown() {
+    let counters = Counters::new(ms(0));
+    counters.on_rejected(NotShown::Damaged);
+    counters.on_rejected(NotShown::Sampling);
+    assert_eq!(counters.display(), (0, Some(NotShown::Damaged)));
+
+    let id = FrameId {
+        epoch: 1,
+        number: 0,
+    };
+    counters.on_decoded(info(0, ms(0)));
+    counters.on_presented(id, ms(6), CLOCK);
+    assert_eq!(counters.display(), (1, None));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_daemon::{clock, logline};
 use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::message::{
-    CheckedFrame, FrameError, FrameHeader, FrameId, StreamName, parse_frame, truth,
+    CheckedFrame, FrameError, FrameHeader, FrameId, NotShown, StreamName, parse_frame, truth,
 };
 
 use super::frame_slot::{FrameSlot, Work};
@@ -41,6 +41,15 @@ enum RejectedFrame {
     Picture(#[from] DecodeError),
 }
 
+impl RejectedFrame {
+    const fn not_shown(&self) -> NotShown {
+        match self {
+            Self::Frame(_) | Self::Identity(_) => NotShown::InvalidFrame,
+            Self::Picture(error) => error.not_shown(),
+        }
+    }
+}
+
 /// Works until the hand-over is closed and empty.
 pub(super) fn run(
     frame_slot: &Arc<FrameSlot>,
@@ -58,7 +67,7 @@ pub(super) fn run(
                 match shown(arrived, &mut decoder, frame_slot, scenes, counters, options) {
                     Ok(shown) => Scene::Picture(shown),
                     Err(error) => {
-                        counters.on_undecodable();
+                        counters.on_rejected(error.not_shown());
                         if let Some(count) = refused.note(clock::now()) {
                             tracing::warn!(count, frame = %id, "a frame is not shown: {error}");
                         }
@@ -79,10 +88,10 @@ pub(super) fn card(link_state: &LinkState, relay: &str) -> Scene {
         LinkState::Connecting => format!("{link_state} at {relay}"),
         _ => link_state.to_string(),
     };
-    let title = if link_state.is_asleep() {
-        "one moment"
-    } else {
-        "no signal"
+    let title = match link_state {
+        LinkState::NotShown(_) => "no picture",
+        _ if link_state.is_asleep() => "one moment",
+        _ => "no signal",
     };
     Scene::Message {
         title: title.to_owned(),

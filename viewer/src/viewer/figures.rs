@@ -6,7 +6,10 @@ use crate::stats::{SecondSummary, millis};
 
 /// In lines: frames a second and age, what this process costs, and what the source makes of this screen.
 pub(super) fn text(second: &SecondSummary, usage: &Usage) -> String {
-    let mut text = format!("{:.1} fps", second.fps);
+    let mut text = match second.silence {
+        Some(silence) => format!("no new picture for {} s", silence.as_secs()),
+        None => format!("{:.1} fps", second.fps),
+    };
     if let Some(age) = second.age {
         text.push_str(&format!("  age {:.1} ms", millis(age)));
     }
@@ -36,6 +39,7 @@ mod tests {
             fps: 0.0,
             age: None,
             verdict: None,
+            silence: None,
         };
         assert_eq!(
             text(&none, &usage),
@@ -52,8 +56,23 @@ mod tests {
             fps: 29.97,
             age: Some(Duration::from_micros(4100)),
             verdict: Some(verdict.into()),
+            silence: None,
         };
         let lines = "30.0 fps  age 4.1 ms\ncpu 12 %  mem 34 MiB  up 1:02:03\nright 0.20 px 34 ms";
         assert_eq!(text(&second, &usage), lines);
+    }
+    #[test]
+    fn figures_of_the_past_give_way_to_how_long_ago_that_was() {
+        let second = SecondSummary {
+            silence: Some(Duration::from_millis(3700)),
+            ..SecondSummary::default()
+        };
+        let usage = Usage {
+            processor: 0.12,
+            resident_bytes: 34 << 20,
+            uptime: Duration::from_secs(3723),
+        };
+        let expected = "no new picture for 3 s\ncpu 12 %  mem 34 MiB  up 1:02:03";
+        assert_eq!(text(&second, &usage), expected);
     }
 }

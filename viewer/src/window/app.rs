@@ -34,7 +34,7 @@ const OPENING_TAKES: Duration = Duration::from_millis(500);
 /// How often it is asked: after so long it has its reasons.
 const MAX_OPENINGS: u32 = 20;
 
-/// Wakes the event loop: there is a new scene, or the scene slot is closed.
+/// Wakes the event loop: there is a new scene or text, or the scene slot is closed.
 #[derive(Debug)]
 pub(super) struct SceneWaits;
 
@@ -248,7 +248,10 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
         if self.scenes.is_closed() {
             event_loop.exit();
         }
-        self.request_redraw();
+        // Statistics and figures age also while no frame comes.
+        if self.scenes.has_scene() || self.shows_statistics || self.shows_figures {
+            self.request_redraw();
+        }
     }
 
     fn window_event(&mut self, event_loop: &ActiveEventLoop, _: WindowId, event: WindowEvent) {

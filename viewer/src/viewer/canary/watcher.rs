@@ -11,7 +11,7 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_DETECTIONS;
 use fanlight_proto::message::{
-    CheckedFrame, Detection, FrameError, FrameId, StreamName, parse_frame,
+    CheckedFrame, Detection, FrameError, FrameId, NotShown, StreamName, parse_frame,
 };
 
 use crate::decode::{DecodeError, Decoder};
@@ -45,6 +45,16 @@ enum RejectedFrame {
     Size(usize, usize),
 }
 
+impl RejectedFrame {
+    const fn not_shown(&self) -> NotShown {
+        match self {
+            Self::Frame(_) | Self::Identity(_) => NotShown::InvalidFrame,
+            Self::Picture(error) => error.not_shown(),
+            Self::Size(..) => NotShown::TooLarge,
+        }
+    }
+}
+
 /// Looks for the ball in each frame, and tells what it found.
 pub(super) struct Watcher {
     stream: StreamName,
@@ -59,6 +69,8 @@ pub(super) struct Watcher {
     found: VecDeque<Detection>,
     canary: Canary,
     presentation: Presentation,
+    /// Why frames since the last one looked at were rejected.
+    rejected: Option<NotShown>,
     verdicts: VerdictTrace,
     summary_due: Time,
 }
@@ -90,6 +102,7 @@ impl Watcher {
             found: VecDeque::new(),
             canary,
             presentation: Presentation::default(),
+            rejected: None,
             verdicts: VerdictTrace::new(trace),
             summary_due: Time::default(),
         }
@@ -107,6 +120,7 @@ impl Watcher {
                 self.canary.found += u64::from(detection.ball.is_some());
                 self.canary.none += u64::from(detection.ball.is_none());
                 self.presentation.shown += 1;
+                self.rejected = None;
                 if self.found.len() == MAX_DETECTIONS {
                     self.found.pop_front();
                 }
@@ -115,6 +129,7 @@ impl Watcher {
             Err(error) => {
                 self.canary.undecodable += 1;
                 self.presentation.lost += 1;
+                self.rejected.get_or_insert(error.not_shown());
                 tracing::debug!(stream = %self.stream, "a canary is not looked at: {error}");
             }
         }
@@ -164,6 +179,7 @@ impl Watcher {
 
     fn summarise(&mut self, now: Time, engine: &mut Engine) {
         engine.on_presentation(self.presentation);
+        engine.on_display(now, self.presentation.shown, self.rejected);
         let summary = engine.summary(now);
         self.source_clock = summary.source_clock;
         self.clock.wall_offset_ns = clock::wall_offset_ns();
