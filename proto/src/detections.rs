@@ -94,6 +94,7 @@ mod tests {
     use super::*;
     use crate::datagram::{SEAL_BYTES, SEALED_HEADER, ToRelay};
     use crate::limits::{MAX_DATAGRAM, MAX_STREAM_NAME};
+    use crate::message::NotShown;
 
     fn found(x: f32, y: f32) -> Detection {
         Detection {
@@ -246,6 +247,7 @@ mod tests {
                 lost: u64::MAX,
                 silent_ms: u32::MAX,
                 age_us: u32::MAX,
+                not_shown: NotShown::Display.into(),
             };
             let mut next = Detections {
                 screen: 1,

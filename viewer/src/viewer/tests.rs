@@ -14,6 +14,7 @@ use crate::mini_relay::{MiniRelay, STREAM, frame_body};
 use crate::trace;
 
 mod feedback;
+mod undecodable;
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 360;

@@ -230,7 +230,7 @@ fn a_canary_tells_of_the_picture_beside_it() {
                 shown,
                 silent_ms,
                 age_us,
-                lost: 0,
+                ..CanaryStatus::default()
             });
             let seen = ViewerReport {
                 canary_status,
