@@ -107,17 +107,16 @@ impl<'a> Canvas<'a> {
     }
 
     fn show_scaled(&mut self, picture: &Picture, place: Area, scaler: &mut Scaler) {
-        let (width, height) = (self.width as u32, self.height as u32);
+        let width = self.width as u32;
+        let height = self.height as u32;
         let size = (place.width as u32, place.height as u32);
         let place = Place {
             left: place.x as u32,
             top: place.y as u32,
             size,
         };
-        let (from, to) = (
-            bytemuck::cast_slice(picture.pixels()),
-            bytemuck::cast_slice_mut(self.pixels),
-        );
+        let from = bytemuck::cast_slice(picture.pixels());
+        let to = bytemuck::cast_slice_mut(self.pixels);
         scaler.rgbx(
             from,
             (picture.width(), picture.height()),
@@ -128,8 +127,10 @@ impl<'a> Canvas<'a> {
     }
 
     fn fill_around(&mut self, place: Area) {
-        let (width, height) = (self.width, self.height);
-        let (right, below) = (place.x + place.width, place.y + place.height);
+        let width = self.width;
+        let height = self.height;
+        let right = place.x + place.width;
+        let below = place.y + place.height;
         self.fill_area(
             Area {
                 x: 0,
@@ -207,7 +208,8 @@ pub(crate) fn fit(picture: (usize, usize), frame: (usize, usize)) -> Area {
 fn mix(below: Colour, above: Colour, opacity: u32) -> Colour {
     let opacity = opacity.min(256);
     let channel = |shift: u32| {
-        let (below, above) = (below >> shift & 0xff, above >> shift & 0xff);
+        let below = below >> shift & 0xff;
+        let above = above >> shift & 0xff;
         ((below * (256 - opacity) + above * opacity) >> 8) << shift
     };
     channel(16) | channel(8) | channel(0)
@@ -266,7 +268,8 @@ mod tests {
             canvas.show(&halves(picture.0, picture.1), &mut scaler);
             let place = fit((picture.0 as usize, picture.1 as usize), frame);
             for (i, &pixel) in pixels.iter().enumerate() {
-                let (x, y) = (i % frame.0, i / frame.0);
+                let x = i % frame.0;
+                let y = i / frame.0;
                 let inside = (place.x..place.x + place.width).contains(&x)
                     && (place.y..place.y + place.height).contains(&y);
                 assert_eq!(

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn title_and_reason_stand_in_the_middle_with_a_margin() {
-        let (width, height) = (1280, 720);
+        let width = 1280;
+        let height = 720;
         let pixels = card(
             width,
             height,
@@ -141,9 +142,11 @@ mod tests {
                 rows.max(),
             )
         };
-        let (title, reason) = (inked(TITLE), inked(REASON));
+        let title = inked(TITLE);
+        let reason = inked(REASON);
         for (left, right, top, bottom) in [title, reason] {
-            let (left, right) = (left.unwrap(), right.unwrap());
+            let left = left.unwrap();
+            let right = right.unwrap();
             assert!(
                 left > width / 20 && right < width - width / 20,
                 "{left}..{right}"

@@ -348,7 +348,8 @@ impl Engine {
 
     /// Whether it is of this conversation.
     fn on_message(&mut self, now: Time, at: usize, message: ToViewer<'_>) -> bool {
-        let (path, shared) = (&mut self.paths[at], &mut self.shared);
+        let path = &mut self.paths[at];
+        let shared = &mut self.shared;
         match message {
             ToViewer::Challenge(challenge) => {
                 path.on_challenge(now, shared, challenge, self.reassembly.counts().whole)

@@ -44,10 +44,8 @@ pub struct Marker {
 /// on the screen but one of the last.
 pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
     let scale = place.width as f32 / marker.size.0.max(1) as f32;
-    let (x, y) = (
-        place.x as f32 + marker.x * scale,
-        place.y as f32 + marker.y * scale,
-    );
+    let x = place.x as f32 + marker.x * scale;
+    let y = place.y as f32 + marker.y * scale;
     let ring = marker.radius * scale + GAP;
     let reach = ring + HALF_WIDTH + 1.0;
     let span = |centre: f32, end: usize| {
@@ -56,10 +54,8 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
     };
     for row in span(y, canvas.height()) {
         for column in span(x, canvas.width()) {
-            let (across, down) = (
-                (column as f32 + 0.5 - x).abs(),
-                (row as f32 + 0.5 - y).abs(),
-            );
+            let across = (column as f32 + 0.5 - x).abs();
+            let down = (row as f32 + 0.5 - y).abs();
             let of_ring = (across.hypot(down) - ring).abs() - HALF_WIDTH;
             let of_cross = across.min(down).max(across.max(down) - ARM) - HALF_WIDTH / 2.0;
             let cover = (0.5 - of_ring.min(of_cross)).clamp(0.0, 1.0);
@@ -132,7 +128,8 @@ mod tests {
         ] {
             let width = place.width + 2 * place.x;
             let pixels = drawn(&MARK, place, (width, place.height + 2 * place.y));
-            let (x, y) = (place.x + place.width / 2, place.y + place.height / 2);
+            let x = place.x + place.width / 2;
+            let y = place.y + place.height / 2;
             let ring = (20.0 * scale + GAP) as usize;
             let red = |x: usize, y: usize| pixels[y * width + x] >> 16;
             for (x, y) in [

@@ -143,7 +143,8 @@ impl MiniRelay {
                 self.keep_alives += 1;
                 self.paused = keep_alive.paused;
                 self.acknowledged = keep_alive.key_generation;
-                (self.joined, self.heard) = (keep_alive.group_joined, keep_alive.group_heard);
+                self.joined = keep_alive.group_joined;
+                self.heard = keep_alive.group_heard;
                 let pulse = ToViewer::Pulse(session, self.pulse(now, keep_alive.sent_us));
                 vec![self.in_session(&pulse)]
             }
@@ -349,7 +350,8 @@ impl MiniRelay {
         self.sessions += 1;
         let session = self.start * 1_000_000 + self.sessions;
         self.session = Some(session);
-        (self.joined, self.heard) = (false, false);
+        self.joined = false;
+        self.heard = false;
         Ok(Accept {
             nonce,
             session,

@@ -24,7 +24,8 @@ impl Picture {
         self.pixels
             .reserve_exact(count.saturating_sub(self.pixels.len()));
         self.pixels.resize(count, 0);
-        (self.width, self.height) = (width, height);
+        self.width = width;
+        self.height = height;
     }
 
     /// Pixels in a row.

@@ -121,7 +121,8 @@ impl Recorder {
     /// When there is no thread to be had.
     pub fn start(plan: Plan) -> io::Result<Self> {
         let queue = Arc::new(SampleQueue::default());
-        let (filled, planned) = (Arc::clone(&queue), plan.clone());
+        let filled = Arc::clone(&queue);
+        let planned = plan.clone();
         let (end, ended) = mpsc::channel();
         // Nobody waits for the end any more when it cannot be told.
         let work = move || drop(end.send(record(&planned, &filled)));

@@ -110,7 +110,8 @@ pub async fn drive_shared(
         COUNTS,
         route.capture.as_deref(),
     );
-    let (failures, multicast) = (logline::Limited::new(), route.multicast);
+    let failures = logline::Limited::new();
+    let multicast = route.multicast;
     let mut driver = Driver {
         connections,
         multicast,
@@ -311,7 +312,8 @@ const COUNTS: &[&str] = &[
 
 fn counts(now: Time, engine: &Engine) -> Vec<u64> {
     let summary = engine.summary(now);
-    let (losses, counts) = (summary.losses, summary.counts);
+    let losses = summary.losses;
+    let counts = summary.counts;
     let on_the_way = losses.link + losses.incomplete;
     vec![
         on_the_way,

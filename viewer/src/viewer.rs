@@ -155,7 +155,8 @@ impl Pipeline {
     ) -> anyhow::Result<Self> {
         let counters = Arc::clone(presenter.counters());
         let shutdown = context.shutdown.clone();
-        let (scenes, frame_slot) = (Arc::new(SceneSlot::new()), Arc::new(FrameSlot::default()));
+        let scenes = Arc::new(SceneSlot::new());
+        let frame_slot = Arc::new(FrameSlot::default());
         scenes.publish(decoding::card(&LinkState::Connecting, &route.name()));
         counters.on_link_state(clock::now(), &LinkState::Connecting);
         let options = DecodeOptions {
@@ -187,22 +188,18 @@ impl Pipeline {
             })?
         };
         let decoding = {
-            let (frame_slot, scenes, counters) = (
-                Arc::clone(&frame_slot),
-                Arc::clone(&scenes),
-                Arc::clone(&counters),
-            );
+            let frame_slot = Arc::clone(&frame_slot);
+            let scenes = Arc::clone(&scenes);
+            let counters = Arc::clone(&counters);
             spawn("decode", &shutdown, move || {
                 decoding::run(&frame_slot, &scenes, &counters, &options);
                 Ok(())
             })?
         };
         let timekeeper = {
-            let (scenes, timing, shutdown) = (
-                Arc::clone(&scenes),
-                Timing::of(extra, config),
-                shutdown.clone(),
-            );
+            let scenes = Arc::clone(&scenes);
+            let timing = Timing::of(extra, config);
+            let shutdown = shutdown.clone();
             spawn("time", &shutdown.clone(), move || {
                 timing.keep(&scenes, &counters, &shutdown);
                 shutdown.trigger();
@@ -241,8 +238,10 @@ fn watch_canary(
     if config.canary == config::Canary::Off {
         return Ok(None);
     }
-    let (route, engine) = (route.clone(), engine.clone());
-    let (counters, trace) = (Arc::clone(presenter.counters()), presenter.trace());
+    let route = route.clone();
+    let engine = engine.clone();
+    let counters = Arc::clone(presenter.counters());
+    let trace = presenter.trace();
     let canary = Canary::start(canary::Plan {
         route,
         engine,

@@ -64,7 +64,8 @@ impl Load {
             !self.duration.is_zero(),
             "--duration is 0; it must be longer, such as 10s"
         );
-        let (pids, relays) = (self.relay_pid.len(), config.relay.len());
+        let pids = self.relay_pid.len();
+        let relays = config.relay.len();
         ensure!(
             pids == 0 || pids == relays,
             "--relay-pid names {pids} processes for {relays} relays; it must be one each"

@@ -74,7 +74,8 @@ impl Session {
             whole,
             arrived: at,
         } = arrived;
-        let (id, length) = (whole.id, whole.body.len());
+        let id = whole.id;
+        let length = whole.body.len();
         let body = Bytes::from(whole.body);
         match self.checked(&topic, body.clone()) {
             Ok(frame) if frame.id == id => {

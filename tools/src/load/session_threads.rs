@@ -124,11 +124,9 @@ impl ThreadShare {
             .enable_all()
             .build()?;
         let sessions = (self.number..self.plan.sessions).step_by(self.plan.threads);
-        let (local, buffers, clock) = (
-            LocalSet::new(),
-            Rc::new(ReceiveBuffers::default()),
-            Clock::here(),
-        );
+        let local = LocalSet::new();
+        let buffers = Rc::new(ReceiveBuffers::default());
+        let clock = Clock::here();
         let share = Rc::new(self);
         local.block_on(&runtime, async {
             let attended: Vec<_> = sessions
@@ -161,7 +159,8 @@ async fn run_session(
         () = share.shutdown.wait() => return,
         () = tokio::time::sleep(due.saturating_since(clock::now())) => {}
     }
-    let (route, mut engine) = (share.plan.route(number), share.plan.engine(number));
+    let route = share.plan.route(number);
+    let mut engine = share.plan.engine(number);
     let limit = share.plan.engine.max_frame_bytes;
     let mut session = Session::new(Arc::clone(&share.totals), number, limit, clock);
     drive_shared(

@@ -108,7 +108,8 @@ impl<'a> Timekeeper<'a> {
     fn wait_joined(&mut self, totals: &Totals, threads: &SessionThreads) -> bool {
         let asked = clock::now();
         loop {
-            let (sessions, now) = (totals.sessions(), clock::now());
+            let sessions = totals.sessions();
+            let now = clock::now();
             let served = sessions
                 .iter()
                 .filter(|session| session.served.is_some())

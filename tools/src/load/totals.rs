@@ -150,7 +150,10 @@ impl Totals {
 
 impl SessionTotals {
     fn begin(&mut self) {
-        (self.delivered, self.bytes, self.undecodable, self.before) = (0, 0, 0, None);
+        self.delivered = 0;
+        self.bytes = 0;
+        self.undecodable = 0;
+        self.before = None;
         self.gaps.restart();
     }
 
@@ -181,7 +184,8 @@ impl SessionTotals {
 
     /// What was counted since the measuring began.
     pub(super) fn measured(&self) -> EngineCounts {
-        let (now, before) = (&self.latest, self.before.as_ref().unwrap_or(&self.latest));
+        let now = &self.latest;
+        let before = self.before.as_ref().unwrap_or(&self.latest);
         EngineCounts {
             joins: now.joins - before.joins,
             datagrams: now.datagrams - before.datagrams,

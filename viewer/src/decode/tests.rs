@@ -49,7 +49,8 @@ fn with_size(mut jpeg: Vec<u8>, width: u16, height: u16) -> Vec<u8> {
 /// A sequential picture of three components, each coded `repeats` times in a scan of its own.
 fn many_scans(repeats: usize) -> Vec<u8> {
     let gray = jpeg(64, 64, |c| c.set_subsamp(turbojpeg::Subsamp::Gray).unwrap());
-    let (sof, sos) = (segment(&gray, 0xc0), segment(&gray, 0xda));
+    let sof = segment(&gray, 0xc0);
+    let sos = segment(&gray, 0xda);
     let mut out = gray[..sof].to_vec();
     out.extend([0xff, 0xc0, 0, 17, 8, 0, 64, 0, 64, 3]);
     out.extend([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]);
@@ -67,7 +68,8 @@ fn many_scans(repeats: usize) -> Vec<u8> {
 }
 
 fn assert_red_and_blue(picture: &Picture) {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let width = picture.width() as usize;
+    let height = picture.height() as usize;
     let row = &picture.pixels()[height / 2 * width..][..width];
     let [_, r, g, b] = row[width / 4].to_be_bytes();
     assert!(r > 180 && g < 40 && b < 40, "{r} {g} {b}");
@@ -330,7 +332,8 @@ fn a_small_target_is_served_by_a_small_decode_that_still_covers_it() {
 #[test]
 fn brightness_and_bytes_of_colour_are_decoded_by_the_same_rules() {
     let mut decoder = Decoder::new();
-    let (mut grey, mut rgb) = (Grey::default(), vec![7]);
+    let mut grey = Grey::default();
+    let mut rgb = vec![7];
     assert_eq!(decoder.size(&good()).unwrap(), (WIDTH, HEIGHT));
     decoder.decode_grey(&good(), &mut grey).unwrap();
     decoder.decode_rgb(&good(), &mut rgb).unwrap();

@@ -154,12 +154,14 @@ impl Engine {
             detection_sender.clear();
             return;
         }
-        (detection_sender.due, detection_sender.path) = (now + INTERVAL, Some(at));
+        detection_sender.due = now + INTERVAL;
+        detection_sender.path = Some(at);
         let mut message = detection_sender.next();
         session.detections += message.detections.len() as u64;
         session.untracked += detection_sender.untracked
             - std::mem::replace(&mut detection_sender.told, detection_sender.untracked);
-        (message.sent, message.untracked) = (session.detections, session.untracked);
+        message.sent = session.detections;
+        message.untracked = session.untracked;
         let datagram = session.encode(&ToRelay::Detections(session.id, message));
         self.shared.outputs.push_back(Output::Send(at, datagram));
     }

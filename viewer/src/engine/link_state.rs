@@ -217,7 +217,8 @@ impl LinkMonitor {
         self.joined = Some(now);
         self.heard = Some(now);
         self.rate_millihertz = info.rate_millihertz;
-        (self.refusal, self.outage) = (None, None);
+        self.refusal = None;
+        self.outage = None;
         self.on_status(now, &info.status.clone().unwrap_or_default());
     }
 

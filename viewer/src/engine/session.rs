@@ -249,7 +249,8 @@ impl Session {
 
     /// A media datagram of this session came.
     pub(super) fn on_media(&mut self, now: Time, header: &DataHeader) {
-        (self.media, self.probed) = (now, false);
+        self.media = now;
+        self.probed = false;
         if header.sequence > self.newest_sequence {
             self.newest_sequence = header.sequence;
             self.jitter.note(now, header.received_us);

@@ -244,7 +244,8 @@ impl World {
                 continue;
             };
             let datagrams = relay.on_frame(id, &body, 0);
-            let (joined, heard) = (relay.joined, relay.heard);
+            let joined = relay.joined;
+            let heard = relay.heard;
             if joined {
                 datagrams
                     .iter()

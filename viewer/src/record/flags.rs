@@ -83,10 +83,8 @@ impl Flags {
     }
 
     fn gif(&self) -> anyhow::Result<Kind> {
-        let (width, fps) = (
-            self.record_width.unwrap_or(GIF_WIDTH),
-            self.record_fps.unwrap_or(GIF_FPS),
-        );
+        let width = self.record_width.unwrap_or(GIF_WIDTH);
+        let fps = self.record_fps.unwrap_or(GIF_FPS);
         let widths = MIN_GIF_WIDTH..=MAX_GIF_WIDTH;
         ensure!(
             widths.contains(&width),

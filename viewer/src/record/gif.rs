@@ -237,7 +237,8 @@ fn span(end: usize, holds: impl Fn(usize) -> bool) -> std::ops::Range<usize> {
 }
 
 fn differs(one: u32, other: u32) -> bool {
-    let (one, other) = (one.to_be_bytes(), other.to_be_bytes());
+    let one = one.to_be_bytes();
+    let other = other.to_be_bytes();
     (1..4).any(|colour| one[colour].abs_diff(other[colour]) > TOLERANCE)
 }
 

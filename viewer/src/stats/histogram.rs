@@ -62,7 +62,8 @@ impl Histogram {
     /// Forgets all and keeps the memory.
     pub fn clear(&mut self) {
         self.buckets.fill(0);
-        (self.count, self.max) = (0, 0);
+        self.count = 0;
+        self.max = 0;
     }
 }
 

@@ -190,7 +190,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
 /// Logs what comes on standard error, at most a line a second.
 async fn log(errors: impl AsyncRead + Unpin) {
-    let (mut lines, mut limited) = (Lines::new(errors, MAX_LINE), Limited::new());
+    let mut lines = Lines::new(errors, MAX_LINE);
+    let mut limited = Limited::new();
     while let Some(line) = lines.next().await {
         let text = match &line {
             Line::Whole(line) => {

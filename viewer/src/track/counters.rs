@@ -161,7 +161,8 @@ fn millis(length: Duration) -> f64 {
 }
 
 fn last(result: &TrackResult) -> Option<LastDetection> {
-    let (epoch, number) = (format!("{:016x}", result.id.epoch), result.id.number);
+    let epoch = format!("{:016x}", result.id.epoch);
+    let number = result.id.number;
     result.found.map(|found| LastDetection {
         stream: result.stream.to_string(),
         epoch,

@@ -23,7 +23,8 @@ impl Grey {
     /// Changes the size and keeps the memory; what the pixels are afterwards is unspecified.
     pub fn reshape(&mut self, width: usize, height: usize) {
         self.pixels.resize(width * height, 0);
-        (self.width, self.height) = (width, height);
+        self.width = width;
+        self.height = height;
     }
 
     /// Pixels in a row.
@@ -65,12 +66,12 @@ impl Grey {
     pub fn at(&self, x: f32, y: f32) -> f32 {
         let across = (x - 0.5).clamp(0.0, (self.width - 1) as f32);
         let down = (y - 0.5).clamp(0.0, (self.height - 1) as f32);
-        let (left, top) = (across as usize, down as usize);
-        let (right, below) = (
-            (left + 1).min(self.width - 1),
-            (top + 1).min(self.height - 1),
-        );
-        let (across, down) = (across - left as f32, down - top as f32);
+        let left = across as usize;
+        let top = down as usize;
+        let right = (left + 1).min(self.width - 1);
+        let below = (top + 1).min(self.height - 1);
+        let across = across - left as f32;
+        let down = down - top as f32;
         let pixel = |x: usize, y: usize| f32::from(self.pixels[y * self.width + x]);
         let upper = pixel(left, top) * (1.0 - across) + pixel(right, top) * across;
         let lower = pixel(left, below) * (1.0 - across) + pixel(right, below) * across;

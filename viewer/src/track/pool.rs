@@ -30,10 +30,8 @@ impl TrackerPool {
     /// # Errors
     /// When there is no thread or no runtime to be had. A tracker that cannot be started is tried again and again.
     pub fn start(plan: &Plan, told: &Told, shutdown: &Shutdown) -> io::Result<Self> {
-        let (queue, counters) = (
-            Arc::new(JobQueue::default()),
-            Arc::new(TrackCounters::default()),
-        );
+        let queue = Arc::new(JobQueue::default());
+        let counters = Arc::new(TrackCounters::default());
         let mut pool = Self {
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
@@ -42,8 +40,9 @@ impl TrackerPool {
             shutdown: shutdown.clone(),
         };
         for number in 0..plan.trackers {
-            let (queue, counters, told) =
-                (Arc::clone(&queue), Arc::clone(&counters), Arc::clone(told));
+            let queue = Arc::clone(&queue);
+            let counters = Arc::clone(&counters);
+            let told = Arc::clone(told);
             let worker = TrackerWorker::new(plan.clone(), queue, counters, told, shutdown.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

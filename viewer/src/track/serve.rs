@@ -84,7 +84,8 @@ struct Looker {
 impl Looker {
     /// What is in a frame; nothing in one that is no picture.
     fn look(&mut self, header: &Header, payload: &[u8]) -> Option<Found> {
-        let (width, height) = (header.width as usize, header.height as usize);
+        let width = header.width as usize;
+        let height = header.height as usize;
         match header.format {
             Format::Jpeg => self.decoder.decode_grey(payload, &mut self.grey).ok()?,
             Format::Grey => {

@@ -67,7 +67,9 @@ impl TrackerWorker {
         told: Told,
         shutdown: Shutdown,
     ) -> Self {
-        let (decoder, grey, rgb) = (Decoder::new(), Grey::default(), Vec::new());
+        let decoder = Decoder::new();
+        let grey = Grey::default();
+        let rgb = Vec::new();
         Self {
             plan,
             queue,
@@ -85,9 +87,11 @@ impl TrackerWorker {
     /// Works until the end, whatever becomes of the processes.
     pub(super) async fn work(mut self) {
         let shutdown = self.shutdown.clone();
-        let (mut pause, mut failures) = (PAUSES.0, Limited::new());
+        let mut pause = PAUSES.0;
+        let mut failures = Limited::new();
         while !shutdown.requested() {
-            (self.answers, self.strays) = (0, 0);
+            self.answers = 0;
+            self.strays = 0;
             let Some((failure, ended)) = self.run_once().await else {
                 return;
             };
@@ -162,7 +166,8 @@ impl TrackerWorker {
         let (found, told) = timeout(limit, asking)
             .await
             .map_err(|_| Failure::Silent(limit))??;
-        (self.answers, self.strays) = (self.answers + 1, 0);
+        self.answers = self.answers + 1;
+        self.strays = 0;
         let at = clock::now();
         let size = (header.width, header.height);
         let took = at.saturating_since(asked);
@@ -247,7 +252,9 @@ impl TrackerWorker {
                 self.rgb.len()
             }
         };
-        let (width, height, length) = (width as u32, height as u32, length as u32);
+        let width = width as u32;
+        let height = height as u32;
+        let length = length as u32;
         Ok(Header {
             format: self.plan.format,
             width,

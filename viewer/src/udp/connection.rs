@@ -83,7 +83,8 @@ impl Connection {
     /// Datagrams do not get there: try the next address, if the relay has others.
     pub(super) fn try_next_address(&mut self, now: Time) {
         if self.resolver.has_others() {
-            (self.heard, self.reconnect_due) = (false, now);
+            self.heard = false;
+            self.reconnect_due = now;
         }
     }
 

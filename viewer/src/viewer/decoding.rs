@@ -163,7 +163,8 @@ fn canary(header: &FrameHeader, stream: &StreamName) -> Option<StreamName> {
 
 /// The code painted in a picture, if there is one.
 fn code_in(picture: &Picture) -> Option<FrameBarcode> {
-    let (width, pixels) = (picture.width() as usize, picture.pixels());
+    let width = picture.width() as usize;
+    let pixels = picture.pixels();
     FrameBarcode::read_with(picture.width(), picture.height(), |x, y| {
         luma(pixels[y as usize * width + x as usize])
     })

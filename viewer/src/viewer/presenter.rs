@@ -161,7 +161,8 @@ impl Presenter {
             tracing::error!("the trace ends here: {error}");
             self.trace = None;
         }
-        let (shown, timings) = (presented.at, presented.timings);
+        let shown = presented.at;
+        let timings = presented.timings;
         let FrameInfo {
             stream,
             id,
@@ -172,7 +173,8 @@ impl Presenter {
             ..
         } = presented.info;
         if let (Some(recorded), Some(jpeg)) = (&self.recorder, &jpeg) {
-            let (stream, jpeg) = (stream.clone(), jpeg.clone());
+            let stream = stream.clone();
+            let jpeg = jpeg.clone();
             let marker = recorded
                 .scenes
                 .marker()

@@ -40,11 +40,9 @@ impl Receiver {
         detection_queue: Option<Arc<DetectionQueue>>,
         verdicts: VerdictTrace,
     ) -> Self {
-        let (watchdog, changes, summary_due) = (
-            WatchdogFeeder::new(notify.clone()),
-            Limited::new(),
-            Time::default(),
-        );
+        let watchdog = WatchdogFeeder::new(notify.clone());
+        let changes = Limited::new();
+        let summary_due = Time::default();
         Self {
             frame_slot,
             counters,

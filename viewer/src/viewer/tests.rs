@@ -121,7 +121,8 @@ fn jpeg(code: FrameBarcode) -> Vec<u8> {
             pixels[row..row + block.width as usize].fill(if white { 235 } else { 16 });
         }
     });
-    let (width, height) = (WIDTH as usize, HEIGHT as usize);
+    let width = WIDTH as usize;
+    let height = HEIGHT as usize;
     let image = turbojpeg::Image {
         pixels: &pixels[..],
         width,
@@ -216,7 +217,8 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
     let folder = tempfile::tempdir().unwrap();
     let extra = headless(&folder, Duration::from_secs(4));
     let viewer = {
-        let (config, extra) = (config(&address), extra.clone());
+        let config = config(&address);
+        let extra = extra.clone();
         thread::spawn(move || run(&config, &extra, &Context::default()).map(drop))
     };
     let never = Shutdown::new();

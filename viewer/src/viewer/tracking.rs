@@ -27,11 +27,9 @@ pub(super) fn start(
     let Some(plan) = config::trackers(config) else {
         return Ok(None);
     };
-    let (scenes, shows, detection_queue) = (
-        Arc::clone(scenes),
-        config.show_track,
-        Arc::clone(detection_queue),
-    );
+    let scenes = Arc::clone(scenes);
+    let shows = config.show_track;
+    let detection_queue = Arc::clone(detection_queue);
     let told: Told = Arc::new(move |result: &TrackResult| {
         if let Some(Err(error)) = trace
             .as_ref()

@@ -125,7 +125,8 @@ impl<'a> App<'a> {
             .scenes
             .marker()
             .filter(|marker| clock::now().saturating_since(marker.at) < MARKER_LINGERS);
-        let (scene, scaler) = (&self.scene, &mut self.scaler);
+        let scene = &self.scene;
+        let scaler = &mut self.scaler;
         let drawn = screen.draw(|canvas| {
             paint(canvas, scene, marker.as_ref(), scaler);
             card::draw_panel(canvas, &figures, Corner::UpperRight);

@@ -42,10 +42,8 @@ fn inode(table: &str, address: SocketAddr) -> Option<u64> {
     };
     table.lines().skip(1).find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (local, remote) = (
-            socket_address(words.get(1)?)?,
-            socket_address(words.get(2)?)?,
-        );
+        let local = socket_address(words.get(1)?)?;
+        let remote = socket_address(words.get(2)?)?;
         (serves(local) && remote.port() == 0).then(|| words.get(9)?.parse().ok())?
     })
 }

@@ -53,7 +53,8 @@ impl Report {
     }
 
     fn tell_delivery(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (frames, gaps) = (&self.frames, &self.gaps);
+        let frames = &self.frames;
+        let gaps = &self.gaps;
         let share = 100.0 * frames.delivered as f64 / frames.expected.max(1) as f64;
         writeln!(
             f,

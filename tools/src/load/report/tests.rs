@@ -70,7 +70,9 @@ fn summary(datagrams: u64, link: u64) -> Summary {
 
 fn meter(process: u32, spent: u64, ended: bool) -> Meter {
     let mut meter = Meter::start(std::process::id()).unwrap();
-    (meter.process, meter.spent, meter.ended) = (process, Duration::from_millis(spent), ended);
+    meter.process = process;
+    meter.spent = Duration::from_millis(spent);
+    meter.ended = ended;
     meter
 }
 
@@ -236,7 +238,8 @@ fn the_table_has_all_of_it_in_lines_and_the_json_says_null_for_what_is_not_known
 fn the_commonest_trouble_is_that_of_most_viewers_without_frames() {
     let session = |link_state: LinkState, served| {
         let mut session = SessionTotals::default();
-        (session.link_state, session.served) = (link_state, served);
+        session.link_state = link_state;
+        session.served = served;
         session
     };
     let busy = LinkState::Busy(Duration::ZERO);

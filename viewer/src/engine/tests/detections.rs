@@ -128,7 +128,8 @@ fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
         }
         world.run_until(ms(4000));
         let after = heard(&world, 1 - way).to_vec();
-        let (first, then) = (numbers(&before), numbers(&after));
+        let first = numbers(&before);
+        let then = numbers(&after);
         assert!(
             first.iter().max() < then.iter().min(),
             "seed {seed}: {first:?} {then:?}"

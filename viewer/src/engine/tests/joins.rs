@@ -173,7 +173,8 @@ fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
     seeds.extend(world.relay().tell_status(ms(500)));
     seeds.extend(world.relay().stop());
     let mut dice = SplitMix64::new(10);
-    let (mut sent, mut frames) = (0, 0);
+    let mut sent = 0;
+    let mut frames = 0;
     for n in 0..50_000 {
         let mut datagram = seeds[dice.next() as usize % seeds.len()].clone();
         for _ in 0..=dice.next() % 3 {

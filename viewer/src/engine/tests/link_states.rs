@@ -68,7 +68,9 @@ fn a_source_that_is_back_is_live_with_its_first_frame_and_nothing_is_said_betwee
     tell(&mut world);
     world.run_until(ms(4100));
     assert_eq!(world.link_state_at(ms(4100)), LinkState::SourceGone);
-    (world.epoch, world.number, world.capturing) = (2, 0, true);
+    world.epoch = 2;
+    world.number = 0;
+    world.capturing = true;
     world.run_until(ms(5000));
     let words: Vec<_> = world
         .link_states

@@ -26,7 +26,8 @@ impl Circle {
 
     /// How far a point lies outside, negative inside.
     fn beyond(self, point: [f32; 2]) -> f32 {
-        let (across, down) = (point[0] - self.x, point[1] - self.y);
+        let across = point[0] - self.x;
+        let down = point[1] - self.y;
         (across * across + down * down).sqrt() - self.radius
     }
 
@@ -82,7 +83,8 @@ pub(super) fn fitted(points: &[[f32; 2]], start: Circle) -> Option<Circle> {
 /// One step of Gauss and Newton, weighted by Tukey's biweight.
 fn step(points: &[[f32; 2]], circle: Circle) -> Option<[f32; 3]> {
     let reach = 2.5 * circle.tolerance();
-    let (mut matrix, mut vector) = ([[0.0f64; 3]; 3], [0.0f64; 3]);
+    let mut matrix = [[0.0f64; 3]; 3];
+    let mut vector = [0.0f64; 3];
     for &point in points {
         let beyond = circle.beyond(point);
         let weight = f64::from((1.0 - (beyond / reach).powi(2)).max(0.0).powi(2));
@@ -124,16 +126,18 @@ fn solved(matrix: [[f64; 3]; 3], vector: [f64; 3]) -> Option<[f64; 3]> {
 
 /// The circle through three points; none when they are in line.
 fn around([a, b, c]: [[f32; 2]; 3]) -> Option<Circle> {
-    let (bx, by, cx, cy) = (b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]);
+    let bx = b[0] - a[0];
+    let by = b[1] - a[1];
+    let cx = c[0] - a[0];
+    let cy = c[1] - a[1];
     let cross = 2.0 * (bx * cy - by * cx);
     if cross.abs() < 1e-3 {
         return None;
     }
-    let (b_square, c_square) = (bx * bx + by * by, cx * cx + cy * cy);
-    let (x, y) = (
-        (cy * b_square - by * c_square) / cross,
-        (bx * c_square - cx * b_square) / cross,
-    );
+    let b_square = bx * bx + by * by;
+    let c_square = cx * cx + cy * cy;
+    let x = (cy * b_square - by * c_square) / cross;
+    let y = (bx * c_square - cx * b_square) / cross;
     Some(Circle {
         x: a[0] + x,
         y: a[1] + y,
@@ -147,7 +151,9 @@ mod tests {
 
     fn points(circle: Circle, from: f32, to: f32) -> Vec<[f32; 2]> {
         let angle = |i: u8| from + (to - from) * f32::from(i) / 60.0;
-        let (x, y, radius) = (circle.x, circle.y, circle.radius);
+        let x = circle.x;
+        let y = circle.y;
+        let radius = circle.radius;
         (0..60)
             .map(angle)
             .map(|angle| [x + radius * angle.cos(), y + radius * angle.sin()])

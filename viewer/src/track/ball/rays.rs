@@ -62,13 +62,12 @@ pub(super) fn is_even_inside(picture: &Grey, circle: Circle, cast: &Cast) -> boo
     let [inside, outside] =
         [0, 1].map(|side| median(cast.levels.iter().map(|levels| levels[side]).collect()));
     let fall = inside - outside;
-    let (mut even, mut all) = (0, 0);
+    let mut even = 0;
+    let mut all = 0;
     for way in ways().step_by(4) {
         for part in [0.0, 0.2, 0.35, 0.5, 0.65, 0.75] {
-            let (x, y) = (
-                circle.x + part * circle.radius * way[0],
-                circle.y + part * circle.radius * way[1],
-            );
+            let x = circle.x + part * circle.radius * way[0];
+            let y = circle.y + part * circle.radius * way[1];
             if picture.holds(x, y, 1.0) {
                 all += 1;
                 even += u32::from((picture.at(x, y) - inside).abs() <= 0.35 * fall);
@@ -105,17 +104,16 @@ fn edge(picture: &Grey, circle: Circle, way: [f32; 2], reach: f32) -> Option<(f3
         .map(|(before, behind)| before - behind);
     let (pace, steepness) = falls.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let steepest = nearest + pace as f32 * PACE;
-    let (x, y) = (circle.x + steepest * way[0], circle.y + steepest * way[1]);
+    let x = circle.x + steepest * way[0];
+    let y = circle.y + steepest * way[1];
     if steepness < MIN_FALL * 0.5 || !picture.holds(x, y, MARGIN) {
         return None;
     }
     // Just beside the edge, which JPEG and anti-aliasing make two or three pixels wide; within a small ball there is less room.
     let room = (0.3 * circle.radius).min(4.0);
     let level = |from: f32, to: f32| (at(from) + at((from + to) / 2.0) + at(to)) / 3.0;
-    let (inside, outside) = (
-        level(steepest - room, steepest - room / 2.0 - 0.25),
-        level(steepest + 2.0, steepest + 4.0),
-    );
+    let inside = level(steepest - room, steepest - room / 2.0 - 0.25);
+    let outside = level(steepest + 2.0, steepest + 4.0);
     let slant = (picture.at(x - 1.5 * way[1], y + 1.5 * way[0])
         - picture.at(x + 1.5 * way[1], y - 1.5 * way[0]))
     .abs();
@@ -132,6 +130,7 @@ fn crossing(at: &impl Fn(f32) -> f32, around: f32, level: f32) -> Option<f32> {
     let starts = [0.0, -1.0, 1.0, -2.0, 2.0, -3.0, 3.0, -4.0, 4.0]
         .map(|paces| around + (paces - 0.5) * PACE);
     let start = starts.into_iter().find(|start| fallen(*start))?;
-    let (before, after) = (at(start), at(start + PACE));
+    let before = at(start);
+    let after = at(start + PACE);
     Some(start + PACE * (before - level) / (before - after))
 }

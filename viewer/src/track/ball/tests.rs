@@ -109,7 +109,8 @@ impl Scene {
     }
 
     fn jpeg(&self, empty: &[u8]) -> Vec<u8> {
-        let (width, height) = (self.width, self.height);
+        let width = self.width;
+        let height = self.height;
         let mut pixels = empty.to_vec();
         self.draw_ball(&mut pixels);
         if self.overlay {
@@ -210,21 +211,19 @@ impl Errors {
 
 /// Places all over the picture, at every fraction of a pixel.
 fn places(scene: &Scene, radius: f32, count: usize) -> impl Iterator<Item = [f32; 2]> {
-    let (width, height) = (
-        scene.width as f32 - 2.0 * radius,
-        scene.height as f32 - 2.0 * radius,
-    );
+    let width = scene.width as f32 - 2.0 * radius;
+    let height = scene.height as f32 - 2.0 * radius;
     (0..count).map(move |n| {
-        let (across, down) = (
-            (n as f32 * 0.754_877_7).fract(),
-            (n as f32 * 0.569_840_3).fract(),
-        );
+        let across = (n as f32 * 0.754_877_7).fract();
+        let down = (n as f32 * 0.569_840_3).fract();
         [radius + across * width, radius + down * height]
     })
 }
 
 fn over_places(scene: Scene, radius: f32, count: usize) -> Errors {
-    let (mut errors, mut finder, empty) = (Errors::default(), Finder::default(), scene.empty());
+    let mut errors = Errors::default();
+    let mut finder = Finder::default();
+    let empty = scene.empty();
     for [x, y] in places(&scene, radius, count) {
         errors.look(&scene.with_ball(x, y, radius), &empty, &mut finder);
     }
@@ -316,13 +315,14 @@ fn a_ball_that_is_partly_outside_is_found_as_long_as_its_centre_is_inside() {
             ..HD
         },
     ] {
-        let (mut errors, mut finder, empty) = (Errors::default(), Finder::default(), scene.empty());
+        let mut errors = Errors::default();
+        let mut finder = Finder::default();
+        let empty = scene.empty();
         for step in 0..40 {
-            let (beyond, along) = (0.5 * step as f32, 60.0 + 7.3 * step as f32);
-            let (right, bottom) = (
-                scene.width as f32 - 20.0 + beyond,
-                scene.height as f32 - 20.0 + beyond,
-            );
+            let beyond = 0.5 * step as f32;
+            let along = 60.0 + 7.3 * step as f32;
+            let right = scene.width as f32 - 20.0 + beyond;
+            let bottom = scene.height as f32 - 20.0 + beyond;
             for [x, y] in [
                 [20.0 - beyond, along],
                 [right, along],

@@ -72,7 +72,8 @@ impl Votes {
 
     fn find_edges(&mut self, picture: &Grey) {
         self.edges.clear();
-        let (width, pixels) = (picture.width(), picture.pixels());
+        let width = picture.width();
+        let pixels = picture.pixels();
         for y in 1..picture.height().saturating_sub(1) {
             let row = |y: usize| &pixels[y * width..][..width];
             let around = row(y - 1)
@@ -107,7 +108,8 @@ impl Votes {
 
     /// Each vote is weighted so that neither small circles, which have few edges, nor large ones are favoured much.
     fn vote(&mut self, picture: &Grey, widest: usize) {
-        (self.width, self.height) = (picture.width() + 2 * MARGIN, picture.height() + 2 * MARGIN);
+        self.width = picture.width() + 2 * MARGIN;
+        self.height = picture.height() + 2 * MARGIN;
         self.sums.clear();
         self.sums.resize(self.width * self.height, 0);
         let weights: Vec<f32> = (0..=widest)
@@ -164,7 +166,9 @@ impl Votes {
     }
 
     fn centroid(&self, at: usize) -> Circle {
-        let (mut mass, mut x, mut y) = (0.0, 0.0, 0.0);
+        let mut mass = 0.0;
+        let mut x = 0.0;
+        let mut y = 0.0;
         for (row, column) in (0..3).flat_map(|row| (0..3).map(move |column| (row, column))) {
             let place = at + row * self.width + column - self.width - 1;
             let weight = self.sums[place] as f32;
@@ -183,7 +187,8 @@ impl Votes {
     fn circle_around(&self, centre: Circle, widest: usize) -> Option<(f32, Circle)> {
         let mut counts = vec![0.0f32; widest + 3];
         for edge in &self.edges {
-            let (dx, dy) = (centre.x - edge.x, centre.y - edge.y);
+            let dx = centre.x - edge.x;
+            let dy = centre.y - edge.y;
             let distance = (dx * dx + dy * dy).sqrt();
             let radius = distance as usize;
             if radius <= widest && dx * edge.way[0] + dy * edge.way[1] >= AIM * distance {

@@ -105,7 +105,8 @@ struct Served {
 fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
     let serve = |(start, stream): (u64, &str)| {
         let mut relay = MiniRelay::new(start);
-        (relay.stream, relay.verdict) = (stream.to_owned(), Some(VERDICT));
+        relay.stream = stream.to_owned();
+        relay.verdict = Some(VERDICT);
         let interval = if stream == STREAM {
             INTERVAL
         } else {
@@ -192,7 +193,8 @@ impl Served {
     }
 
     fn hear(&mut self, socket: &UdpSocket, datagram: &[u8], hall: &mut Hall) {
-        let (session, goodbyes) = (self.relay.session, self.relay.goodbyes);
+        let session = self.relay.session;
+        let goodbyes = self.relay.goodbyes;
         for answer in self.relay.on_datagram(clock::now(), datagram) {
             // The viewer may have gone meanwhile.
             let _ = socket.send_to(&answer, self.viewer.unwrap());
@@ -220,11 +222,13 @@ fn truth(number: u64) -> (f32, f32) {
 }
 
 fn ball(number: u64) -> Vec<u8> {
-    let (width, height) = (160, 120);
+    let width = 160;
+    let height = 120;
     let (x, y) = truth(number);
     let pixels: Vec<u8> = (0..width * height)
         .map(|i| {
-            let (column, row) = ((i % width) as f32 + 0.5, (i / width) as f32 + 0.5);
+            let column = (i % width) as f32 + 0.5;
+            let row = (i / width) as f32 + 0.5;
             let cover = (10.5 - (column - x).hypot(row - y)).clamp(0.0, 1.0);
             (60.0 + 180.0 * cover) as u8
         })
