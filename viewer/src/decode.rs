@@ -1,7 +1,7 @@
-//! JPEG to pixels, for bytes that nobody vouches for.
+//! Decodes JPEGs from untrusted sources.
 //!
-//! The header is read and checked before anything is allocated, and only what a camera sends is decoded: baseline,
-//! Huffman-coded, one size. Work and memory are bounded by [`MAX_WIDTH`], [`MAX_HEIGHT`] and [`MAX_SCANS`].
+//! The header is checked before anything is allocated. Only baseline, Huffman-coded JPEGs are decoded. Work and memory are
+//! bounded by [`MAX_WIDTH`], [`MAX_HEIGHT`] and [`MAX_SCANS`].
 
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::NotShown;

@@ -1,5 +1,7 @@
-//! The viewer's side of the conversation with a relay, without socket, clock or thread: datagrams and moments come in;
-//! datagrams, frames and link states go out. Whatever restarts, in any order, the engine joins again by itself.
+//! The viewer's side of the protocol with one or several relays, sans-IO: datagrams and times come in; datagrams, complete
+//! frames and link states go out. It joins again by itself whatever restarts, in any order.
+//!
+//! The socket thread drives it (see [`drive`](crate::udp::drive)), the simulator does on a virtual clock.
 
 mod detections;
 mod display;
@@ -124,7 +126,7 @@ impl Shared {
     }
 }
 
-/// See the module.
+/// The viewer's side of the protocol, for all relays of one stream.
 #[derive(Debug)]
 pub struct Engine {
     shared: Shared,

@@ -1,4 +1,4 @@
-//! The ring and the cross that show where a tracker found something.
+//! Draws a ring and a cross where a tracker found something.
 
 use fanlight_pixels::text::{Align, TextBlock};
 use fanlight_proto::clock::Time;

@@ -18,7 +18,7 @@ pub(crate) const STREAM: &str = "hall";
 /// Frames kept for repair.
 const RING: usize = 8;
 
-/// See the module. Nothing in it is hurried or lossy by itself.
+/// A relay for tests. By itself it delays and loses nothing.
 #[derive(Debug)]
 pub(crate) struct MiniRelay {
     /// Distinguishes the starts of a relay: its tokens, sessions and alias.

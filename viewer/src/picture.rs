@@ -1,4 +1,4 @@
-//! Pixels in memory as the screen wants them.
+//! A picture in memory, in the pixel format of the window.
 
 /// A picture of `0x00RRGGBB` pixels, row after row from the top left. What lies in the highest eight bits is
 /// unspecified. A picture always has as many pixels as its size says.

@@ -1,4 +1,4 @@
-//! The one-slot hand-over between the decoder and whoever shows pictures: newest wins, nothing queues.
+//! A slot for the newest scene, from the decoder's thread to the screen. The newest scene wins; nothing queues.
 
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard};

@@ -1,4 +1,5 @@
-//! What a viewer counts and measures: shared by its threads, told each second, and in a report at the end.
+//! The counters and measurements of one viewer. All its threads write to them; they are printed each second and make the
+//! report at the end.
 
 mod canary;
 mod clock;

@@ -1,5 +1,5 @@
-//! A diagnostic: one line of JSON for each frame shown, so that a test can check that it is the frame that was sent, and
-//! one for each that a tracker looked at; and one for each word of the source on what was found.
+//! The trace that `--trace` writes, for diagnosis and tests: a line of JSON for each frame shown, for each frame that a
+//! tracker looked at, and for each new verdict.
 
 use std::hash::Hasher;
 use std::io::{self, Write};

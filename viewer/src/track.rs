@@ -1,9 +1,9 @@
-//! Trackers: processes beside the viewer that say where something is in the frames shown.
+//! Trackers: processes beside the viewer that find something in the frames shown.
 //!
-//! A frame that was shown is offered to the [`TrackerPool`], never waits for it, and goes to the tracker that has been idle
-//! longest; when none is, the newest waits and older ones are missing. Each tracker has a thread here that speaks to it
-//! through pipes, as [`wire`] tells, and replaces it when it dies, hangs or talks rubbish. The one that comes with the
-//! viewer ([`serve`]) is the same program again and speaks no other way.
+//! The presenter offers each frame to the [`TrackerPool`] and never waits. The frame goes to the tracker that has been idle
+//! longest. If none is idle, the newest frame waits and older ones are counted as missing. Each tracker has a thread here,
+//! which talks to it through pipes ([`wire`]) and replaces it when it dies, hangs or breaks the protocol. The built-in
+//! tracker ([`serve`]) is the same program in another process and uses the same protocol.
 
 pub mod ball;
 mod child;

@@ -1,4 +1,6 @@
-//! The sockets and the clock around an [`Engine`]: one thread that waits for datagrams, deadlines and the end.
+//! The sockets and the clock around an [`Engine`]: an event loop that waits for datagrams, deadlines and the shutdown.
+//!
+//! The viewer runs it on its socket thread, the canary on another; the load tester runs many on one.
 
 mod connection;
 mod resolver;

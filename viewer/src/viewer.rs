@@ -1,8 +1,8 @@
-//! The program: three threads and a screen.
+//! The program.
 //!
-//! The socket's thread turns datagrams into whole frames, the decoder's turns the newest of them into a picture, the
-//! main thread shows the newest picture, and a fourth keeps the time: a line each second, and the end. A fifth watches
-//! the canary of the stream, if it has one.
+//! The socket thread turns datagrams into complete frames, the decoder's thread turns the newest into a picture, and the
+//! main thread shows the newest picture. A timekeeper prints a line each second and ends a run of limited duration. A canary
+//! thread watches the canary of the stream, if it has one.
 
 mod canary;
 mod decoding;

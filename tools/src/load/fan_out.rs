@@ -1,4 +1,4 @@
-//! The ages of frames over all viewers, and frame by frame at the first and the last viewer that got it.
+//! The ages of frames over all viewers, and of each frame at the first and the last viewer that got it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use fanlight_viewer::stats::Histogram;
 /// Frames that may still come to a viewer: with repairs and pauses one is on its way for no more than a second.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// See the module. Memory is bounded, whatever comes.
+/// Ages by frame and viewer. Memory is bounded, whatever comes.
 #[derive(Debug, Default)]
 pub(super) struct FanOut {
     /// Of each frame at each viewer.

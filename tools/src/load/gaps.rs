@@ -1,4 +1,4 @@
-//! Where a viewer's frames are interrupted.
+//! Counts the gaps in the frames that one viewer gets.
 
 use std::time::Duration;
 

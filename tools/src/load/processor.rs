@@ -1,4 +1,4 @@
-//! The processor time of a process, and the process that has a relay's socket.
+//! Measures the processor time of this program and of the relays' processes.
 
 mod owner;
 

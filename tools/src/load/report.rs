@@ -1,4 +1,4 @@
-//! What a load found, as JSON and as a table.
+//! The result of a load test, as JSON and as a table.
 
 mod table;
 

@@ -1,5 +1,4 @@
-//! What one viewer of the load does with what its engine gives out: it looks at each frame, counts it, and gives the
-//! memory back.
+//! The sink of one session: checks each frame, counts it, and returns its memory to the engine.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use fanlight_viewer::udp::Sink;
 /// second it is nothing.
 const SUMMARY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// See the module.
+/// Session state between its engine and the totals.
 #[derive(Debug)]
 pub(super) struct Session {
     totals: Arc<Totals>,

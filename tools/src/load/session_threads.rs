@@ -1,5 +1,4 @@
-//! The threads that receive: on each an event loop, in which every session is a task that sleeps until its sockets or
-//! its engine's deadlines wake it.
+//! The receiving threads. Each has an event loop on which every session is a task, woken by its sockets and deadlines.
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -1,4 +1,4 @@
-//! The line of each second.
+//! The line that the load tester prints each second.
 
 use std::fmt::Write as _;
 use std::time::Duration;

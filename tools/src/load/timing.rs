@@ -1,4 +1,4 @@
-//! The time of a load: until all have joined, while it is measured, and a line each second.
+//! The main thread of a load test: waits until all have joined, measures, and prints a line each second.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) struct Measured {
     pub(super) relays: Vec<RelayMeter>,
 }
 
-/// See the module.
+/// Keeps the time of a load test.
 pub(super) struct Timekeeper<'a> {
     load: &'a Load,
     /// How each relay is called, where it is, and its process if the operator names it.

@@ -1,4 +1,4 @@
-//! What all sessions count, in one place: the threads write into it, the timekeeper reads.
+//! The counts of all sessions: the receiving threads write, the main thread reads.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use super::fan_out::FanOut;
 use super::gaps::Gaps;
 use fanlight_viewer::engine::{LinkState, Summary};
 
-/// See the module.
+/// Shared by all threads; each session has its own lock.
 #[derive(Debug)]
 pub(super) struct Totals {
     sessions: Vec<Mutex<SessionTotals>>,

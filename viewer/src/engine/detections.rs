@@ -1,4 +1,4 @@
-//! What was found in frames that were shown, on its way to the source, and what the source makes of it.
+//! Sends to the source, through one relay, what trackers found in frames that were shown, and keeps the source's verdict.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct DetectionCounts {
     pub dropped: u64,
 }
 
-/// See the module.
+/// The detections that wait to be sent, and what came of those sent.
 #[derive(Debug, Default)]
 pub(super) struct DetectionSender {
     screen: u64,

@@ -1,5 +1,7 @@
-//! Whether the frames that the engine gave out reach the screen. A screen is live while it shows new frames: one that
-//! comes complete and is not shown within the usual time is as good as none, and has a reason of its own.
+//! Whether the frames that the engine gave out reach the screen.
+//!
+//! A screen is live while it shows new frames. If complete frames come and none of them is shown within the usual timeout,
+//! the link state says so with the reason that the caller gave.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The multicast group of one session: offered by the relay, joined, heard.
+//! The multicast group of one session: offered by the relay, joined by the socket thread, confirmed when media comes.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Engine {
     }
 }
 
-/// See the module.
+/// The state of the group of one session.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     offered: Option<SocketAddrV4>,

@@ -1,4 +1,4 @@
-//! The conversation that opens a session: what to send again and when.
+//! One attempt to open a session: when JOIN is sent again.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a viewer knows of its picture, and how long it may believe it.
+//! The link state, and the timeouts by which it is derived from what a relay sends.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The conversation with one relay: joining, the session, and what is known of the relay's clock.
+//! The state of the protocol with one relay: joining, the session, and the offset of the relay's clock.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

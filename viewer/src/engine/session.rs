@@ -1,4 +1,4 @@
-//! A session as the viewer keeps it.
+//! The viewer's state of one session.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A second path that stands by: which of several relays sends media, and when the others take over.
+//! Redundancy by standby: which of several relays sends media, and when the others take over.
 
 use std::time::Duration;
 

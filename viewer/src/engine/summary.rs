@@ -1,4 +1,4 @@
-//! What goes in and out of the engine besides datagrams: frames given out, what became of them, and where things stand.
+//! What the engine exchanges with its caller besides datagrams: complete frames, their fate, and its counts.
 
 use std::time::Duration;
 

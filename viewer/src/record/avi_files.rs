@@ -1,4 +1,4 @@
-//! A recording as AVI files: the JPEGs as they came, each at its moment.
+//! Records the JPEGs as received to one or more AVI files.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! How a recording is asked for.
+//! The flags of a recording.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where shown frames wait for the thread that records.
+//! A bounded queue of shown frames for the recording thread.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! At which moment of a file of constant rate a frame plays.
+//! Places frames on the timeline of a file of constant rate.
 
 use fanlight_proto::clock::Time;
 

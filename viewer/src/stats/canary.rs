@@ -1,4 +1,4 @@
-//! What came of the synthetic stream that goes the same way beside the one that is shown.
+//! The counts of the canary, the synthetic stream beside the one that is shown.
 
 use fanlight_proto::message::{CanaryStatus, StreamName};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! How old a frame is, whichever host it was captured on.
+//! The age of a frame that was captured on this or another host.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The report as JSON.
+//! The report that `--report` writes as JSON.
 
 use std::time::Duration;
 

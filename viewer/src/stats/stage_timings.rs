@@ -1,4 +1,4 @@
-//! Where the time of one frame went, and what is told of it to the source.
+//! How long one frame spent in each stage, and the detection message that tells the source.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the source makes of this screen, for people and reports.
+//! The source's verdict on this screen, as people and reports read it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A tracker's process.
+//! The process of a tracker: start, pipes, end.
 
 use std::io;
 use std::process::Stdio;

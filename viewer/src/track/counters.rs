@@ -1,4 +1,4 @@
-//! What trackers did, in numbers.
+//! The counters of all trackers, and their part of the report.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;

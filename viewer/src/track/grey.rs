@@ -1,4 +1,4 @@
-//! A picture of brightness alone.
+//! A greyscale picture.
 
 /// Pixels of one byte, 0 black and 255 white, row after row from the top left. A picture always has as many pixels as its
 /// size says.

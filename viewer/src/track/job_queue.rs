@@ -1,4 +1,4 @@
-//! Where frames wait for trackers: no more than there are idle ones, and one when there is none.
+//! The queue of frames for trackers: at most one for each idle tracker, and one when none is idle.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! All trackers of a viewer.
+//! All trackers of a viewer, and their threads.
 
 use std::fmt;
 use std::io;

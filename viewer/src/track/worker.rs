@@ -1,4 +1,4 @@
-//! One tracker and who speaks to it: a frame at a time, an answer to each, and a new process when one fails.
+//! The thread of one tracker: hands it a frame at a time, reads the answer, and replaces the process when it fails.
 
 use std::io;
 use std::sync::Arc;

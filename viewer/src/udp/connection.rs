@@ -1,4 +1,4 @@
-//! The connection to one relay: where it is, and the socket connected to it.
+//! The relay's address and the socket connected to it. The socket moves when the relay's name resolves to another address.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -1,4 +1,4 @@
-//! Where the relay is: an address as written, or whatever its name stands for at present.
+//! Resolves a relay's name in the background, and offers its addresses in turn.
 
 use std::future::Future as _;
 use std::net::SocketAddr;

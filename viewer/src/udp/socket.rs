@@ -1,4 +1,4 @@
-//! A UDP socket connected to the relay, which receives batches of datagrams in one call (UDP_GRO and recvmmsg).
+//! A UDP socket connected to a relay. One call receives several batches of datagrams (UDP_GRO and recvmmsg).
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
@@ -19,7 +19,7 @@ const BATCHES: usize = 8;
 /// The longest batch, in bytes: UDP's own limit.
 const BATCH_BYTES: usize = 1 << 16;
 
-/// See the module.
+/// The socket, registered with the runtime that made it.
 #[derive(Debug)]
 pub struct Socket {
     address: SocketAddr,

@@ -1,6 +1,5 @@
-//! The canary: a small synthetic stream that goes the same way beside the one that is shown. A conversation of its own
-//! brings it, on a thread of its own, where the ball is looked for in each frame and what is found is told to the source.
-//! Nothing of it is shown.
+//! Watches the canary of the stream that is shown: a small synthetic stream that takes the same way. It has its own engine
+//! and thread, which looks for the ball in each frame and sends what it found to the source. Nothing of it is shown.
 
 mod selection;
 mod watcher;

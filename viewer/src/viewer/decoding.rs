@@ -1,4 +1,4 @@
-//! The decoder's thread: whole frames become pictures, link states become cards.
+//! The decoder's thread: turns complete frames into pictures, and link states into cards.
 
 use std::sync::Arc;
 use std::time::Duration;

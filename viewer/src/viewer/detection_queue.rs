@@ -1,4 +1,4 @@
-//! From the trackers' threads to the socket's: what they found, on its way to the source.
+//! A bounded queue of detections from the trackers' threads to the socket thread.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! The figures in the corner of the picture.
+//! The text of the figures in the corner of the picture.
 
 use fanlight_daemon::usage::Usage;
 

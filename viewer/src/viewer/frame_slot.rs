@@ -1,4 +1,4 @@
-//! From the socket's thread to the decoder's: the newest frame and the newest link state, in the order they came.
+//! A slot from the socket thread to the decoder's: the newest frame and the newest link state, in the order they came.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 

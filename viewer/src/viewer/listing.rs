@@ -1,4 +1,4 @@
-//! `--list`: what a relay has.
+//! `--list`: asks a relay for its streams.
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;

@@ -1,5 +1,5 @@
-//! What happens to a frame on the screen: it is counted, traced, offered to the trackers, recorded, and kept for the
-//! snapshot.
+//! Handles each frame that was shown: counts it, traces it, offers it to trackers and recorder, and keeps it for the
+//! snapshot. It runs on the main thread.
 
 use std::fs::{self, File};
 use std::io;

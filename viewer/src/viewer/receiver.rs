@@ -1,4 +1,4 @@
-//! The socket's thread: what the engine gives out goes to the decoder, and what all of it comes to goes to the counters.
+//! The sink of the socket thread: hands frames and link states to the decoder and keeps the counters up to date.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Trackers at the screen: what is shown goes to them, what they say goes to the source, to the trace and on the screen.
+//! Starts the trackers, and takes their results to the source, the trace and the screen.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the source makes of this screen, into the trace.
+//! Writes the source's verdicts to the trace.
 
 use std::fs::File;
 use std::sync::Arc;

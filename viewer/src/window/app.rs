@@ -1,4 +1,4 @@
-//! What happens in the window.
+//! The event handler of the window: redraws, keys and timers. It runs on the main thread.
 
 use std::time::Duration;
 

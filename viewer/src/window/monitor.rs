@@ -1,4 +1,4 @@
-//! Which monitor is meant.
+//! Finds the monitor that `--monitor` names.
 
 use std::fmt;
 

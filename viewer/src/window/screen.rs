@@ -1,4 +1,4 @@
-//! A window on a monitor, its full screen and its pixels.
+//! The window's place on a monitor, its full-screen mode and its pixel buffer.
 
 use std::num::NonZeroU32;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The picture on the screen as a file.
+//! Saves the picture on the screen to a file.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};

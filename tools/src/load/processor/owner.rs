@@ -1,4 +1,4 @@
-//! Whose a UDP socket is: /proc/net tells its inode, /proc/PID/fd who has it.
+//! Finds the process that has a UDP socket: /proc/net has its inode, /proc/PID/fd who holds it.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -1,4 +1,4 @@
-//! A circle through points of which some are wrong.
+//! Fits a circle to points, some of which are outliers.
 
 /// A circle.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,4 +1,4 @@
-//! Where discs may be: each edge votes for the places at its bright side.
+//! Candidates for discs: each edge votes for the centres on its bright side.
 
 use std::f32::consts::TAU;
 

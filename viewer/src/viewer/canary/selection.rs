@@ -1,4 +1,4 @@
-//! Which canary is wanted: said by whoever shows frames, heard by the canary's thread.
+//! Which canary to watch: set by the presenter, awaited by the canary's thread.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;

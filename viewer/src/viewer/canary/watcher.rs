@@ -1,4 +1,4 @@
-//! What is done with a canary's frames.
+//! Looks for the ball in each frame of the canary, and reports it. It runs on the canary's thread.
 
 use std::collections::VecDeque;
 use std::fs::File;
