@@ -1,15 +1,16 @@
-//! Recording what is shown: an AVI of the JPEGs as they came, or an animated GIF of the screen.
+//! Recording what is shown: an AVI of the JPEGs as received, or whatever another [`Sink`] writes.
 //!
-//! A thread of its own writes. What it is too slow for is dropped and counted, the oldest first; the picture on the screen
-//! never waits for it, and goes on when the recording fails.
+//! The presenter offers each frame that was shown; a thread of its own writes. Frames that the disk is too slow for are
+//! dropped and counted, the oldest first. The screen never waits for the recording, and goes on when it fails.
 
 mod avi_files;
 mod avi_writer;
 mod flags;
-mod gif;
 mod sample_queue;
+mod screen_renderer;
 mod timeline;
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,41 +27,46 @@ use serde::Serialize;
 use crate::marker::Marker;
 use avi_files::AviFiles;
 pub use flags::Flags;
-use gif::GifFile;
 use sample_queue::SampleQueue;
-
-/// Largest width of a GIF, in pixels: what a browser still shows smoothly.
-pub const MAX_GIF_WIDTH: u32 = 1920;
-
-/// Most pictures a second of a GIF: browsers slow down what is asked for faster.
-pub const MAX_GIF_FPS: u32 = 50;
+pub use screen_renderer::ScreenRenderer;
 
 /// How long the end of the viewer waits for the end of the file.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
+/// Makes what writes the samples, given the empty file.
+pub type OpenSink = Arc<dyn Fn(File) -> Box<dyn Sink> + Send + Sync>;
+
 /// What to record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Plan {
-    /// The file; the next ones of a long AVI lie beside it, as `NAME-2.avi` and so on.
+    /// The file.
     pub path: PathBuf,
-    /// What is written.
-    pub kind: Kind,
     /// For how long at most.
     pub length: Option<Duration>,
+    /// The format: what writes the samples to the file.
+    pub open: OpenSink,
 }
 
-/// What is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The JPEGs as they came.
-    Avi,
-    /// The pictures as the screen shows them.
-    Gif {
-        /// Columns of the GIF; fewer when the picture has fewer.
-        width: u32,
-        /// Pictures a second at most.
-        fps: u32,
-    },
+impl Plan {
+    /// An AVI of the JPEGs as received. The next files of a long one lie beside it, as `NAME-2.avi` and so on.
+    #[must_use]
+    pub fn avi(path: PathBuf, length: Option<Duration>) -> Self {
+        let first = path.clone();
+        Self {
+            path,
+            length,
+            open: Arc::new(move |file| Box::new(AviFiles::new(first.clone(), file))),
+        }
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("path", &self.path)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A frame that is on the screen.
@@ -159,12 +165,18 @@ impl Recorder {
     }
 }
 
-/// What takes samples.
-trait Sink {
+/// Writes samples to a file. The recording thread calls it.
+pub trait Sink {
     /// Writes one.
+    ///
+    /// # Errors
+    /// When it cannot be written; the recording ends then.
     fn take(&mut self, sample: &Sample) -> io::Result<()>;
 
     /// Ends the file. Called once, also after an error, to save what there is.
+    ///
+    /// # Errors
+    /// When what there is cannot be saved.
     fn close(&mut self) -> io::Result<()>;
 
     /// What was written so far, without file, drops and failure.
@@ -172,7 +184,7 @@ trait Sink {
 }
 
 fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
-    let mut sink = open(plan);
+    let mut sink = File::create(&plan.path).map(|file| (plan.open)(file));
     let ended = match &mut sink {
         Ok(sink) => {
             tracing::info!(file = %plan.path.display(), "recording");
@@ -191,14 +203,6 @@ fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
     };
     tell(&recording);
     recording
-}
-
-fn open(plan: &Plan) -> io::Result<Box<dyn Sink>> {
-    let file = File::create(&plan.path)?;
-    Ok(match plan.kind {
-        Kind::Avi => Box::new(AviFiles::new(plan.path.clone(), file)),
-        Kind::Gif { width, fps } => Box::new(GifFile::new(file, width, fps, plan.length)),
-    })
 }
 
 /// Until the end, the plan's length or a failure.
@@ -247,11 +251,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_created_is_told_and_nobody_waits() {
-        let plan = Plan {
-            path: "/nowhere/at/all.avi".into(),
-            kind: Kind::Avi,
-            length: None,
-        };
+        let plan = Plan::avi("/nowhere/at/all.avi".into(), None);
         let recorder = Recorder::start(plan).unwrap();
         let recording = recorder.stop();
         let failure = recording.failure.unwrap();

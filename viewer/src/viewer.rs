@@ -30,6 +30,7 @@ use fanlight_proto::clock::Time;
 
 use crate::config::{self, Config, Extra, Options};
 use crate::engine::{Engine, EngineConfig, LinkState};
+use crate::record::Plan;
 use crate::scene::SceneSlot;
 use crate::stats::{Counters, Report};
 use crate::udp::{Route, drive};
@@ -69,11 +70,21 @@ impl Program for Viewer {
 
     /// Exit code 0 when it ended as asked; it fails when no frame was shown in the whole of a given duration.
     fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
-        run(&config, &extra, &context)
+        let plan = extra.record.plan()?;
+        run(&config, &extra, plan, &context).map(|_| ExitCode::SUCCESS)
     }
 }
 
-fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<ExitCode> {
+/// Shows until the end, and records what is shown if there is a plan for that. Returns the report.
+///
+/// # Errors
+/// When it cannot begin, when the recording failed, or when no frame was shown in the whole of `extra.duration`.
+pub fn run(
+    config: &Config,
+    extra: &Extra,
+    plan: Option<Plan>,
+    context: &Context,
+) -> anyhow::Result<Option<Report>> {
     let route = Route {
         relays: config.relay.clone(),
         accesses: config::accesses(config)?,
@@ -85,28 +96,33 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
     if extra.list {
         let table = listing::table(&route, config::screen_name(config), &context.shutdown)?;
         print(&table);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
+
     let began = clock::now();
     let counters = Arc::new(Counters::new(began));
     let mut presenter = Presenter::new(Arc::clone(&counters), extra.trace.as_deref())?;
-    let pipeline = Pipeline::start(config, extra, route, &presenter, context)?;
+    let keeps_jpegs =
+        extra.snapshot.is_some() || config::trackers(config).is_some() || plan.is_some();
+    let pipeline = Pipeline::start(config, extra, keeps_jpegs, route, &presenter, context)?;
     presenter.set_canary(pipeline.canary.as_ref().map(Canary::selection));
-    let pool = tracking::start(
+    let trackers = tracking::start(
         config,
         &pipeline.scenes,
         presenter.trace(),
         presenter.detection_queue(),
         &context.shutdown,
     )?;
-    presenter.set_trackers(pool);
-    presenter.record(extra.record.plan()?, &pipeline.scenes, config.figures)?;
+    presenter.set_trackers(trackers);
+    presenter.record(plan, &pipeline.scenes, config.figures)?;
+
     let shown = if extra.headless {
         presenter.run_headless(&pipeline.scenes);
         Ok(())
     } else {
         show_in_window(config, &pipeline.scenes, &mut presenter)
     };
+
     let ended = clock::now();
     pipeline.stop()?;
     let tracking = presenter
@@ -114,16 +130,14 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
         .map(|tracking| counters.told(tracking));
     let recording = presenter.end_recording();
     shown?;
-    let unrecorded = recording
-        .as_ref()
-        .and_then(|recording| recording.failure.clone());
+
     let report = Report {
         tracking,
         recording,
         ..counters.report(clock::now(), &config.relay.join(", "))
     };
     write_files(extra, &report, &presenter)?;
-    if let Some(failure) = unrecorded {
+    if let Some(failure) = report.recording.as_ref().and_then(|it| it.failure.clone()) {
         bail!(failure);
     }
     match extra.duration.filter(|duration| began + *duration <= ended) {
@@ -133,7 +147,7 @@ fn run(config: &Config, extra: &Extra, context: &Context) -> anyhow::Result<Exit
                 counters.link_state()
             )
         }
-        _ => Ok(ExitCode::SUCCESS),
+        _ => Ok(Some(report)),
     }
 }
 
@@ -149,6 +163,7 @@ impl Pipeline {
     fn start(
         config: &Config,
         extra: &Extra,
+        keeps_jpegs: bool,
         route: Route,
         presenter: &Presenter,
         context: &Context,
@@ -161,9 +176,7 @@ impl Pipeline {
         counters.on_link_state(clock::now(), &LinkState::Connecting);
         let options = DecodeOptions {
             traced: extra.trace.is_some(),
-            kept: extra.snapshot.is_some()
-                || config::trackers(config).is_some()
-                || extra.record.record.is_some(),
+            kept: keeps_jpegs,
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };

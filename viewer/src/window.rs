@@ -22,7 +22,7 @@ mod monitor;
 mod screen;
 mod snapshot;
 
-pub(crate) use app::{MARKER_LINGERS, paint};
+pub(crate) use app::{MARKER_LINGERS, paint_picture};
 pub use monitor::{Monitor, NoSuchMonitor};
 
 /// How the window begins.

@@ -15,6 +15,7 @@ use fanlight_proto::message::FrameId;
 
 use super::canary::CanarySelection;
 use super::detection_queue::DetectionQueue;
+use crate::marker::Marker;
 use crate::record::{Plan, Recorder, Recording, Sample};
 use crate::scene::{Scene, SceneSlot, Waited};
 use crate::stats::{Clock, Counters, FrameInfo};
@@ -175,10 +176,10 @@ impl Presenter {
         if let (Some(recorded), Some(jpeg)) = (&self.recorder, &jpeg) {
             let stream = stream.clone();
             let jpeg = jpeg.clone();
-            let marker = recorded
-                .scenes
-                .marker()
-                .filter(|marker| at.saturating_since(marker.at) < MARKER_LINGERS);
+            let fresh = |marker: &Marker| {
+                marker.id.epoch == id.epoch && at.saturating_since(marker.at) < MARKER_LINGERS
+            };
+            let marker = recorded.scenes.marker().filter(fresh);
             let figures = if recorded.figures {
                 recorded.scenes.figures()
             } else {

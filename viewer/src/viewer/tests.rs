@@ -167,7 +167,7 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
     let live = Live::start("127.0.0.1:0", 1, 0);
     let folder = tempfile::tempdir().unwrap();
     let extra = headless(&folder, Duration::from_millis(2500));
-    run(&config(&live.address), &extra, &Context::default()).unwrap();
+    run(&config(&live.address), &extra, None, &Context::default()).unwrap();
     let sent = live.stop();
     let trace = lines(extra.trace);
     assert!(trace.len() > 40, "{} frames", trace.len());
@@ -219,7 +219,7 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
     let viewer = {
         let config = config(&address);
         let extra = extra.clone();
-        thread::spawn(move || run(&config, &extra, &Context::default()).map(drop))
+        thread::spawn(move || run(&config, &extra, None, &Context::default()).map(drop))
     };
     let never = Shutdown::new();
     assert!(!never.wait_timeout(Duration::from_millis(1000)));
@@ -252,7 +252,7 @@ fn a_frame_that_is_no_picture_is_counted_and_never_shown() {
     });
     let folder = tempfile::tempdir().unwrap();
     let extra = headless(&folder, Duration::from_millis(1500));
-    run(&config(&live.address), &extra, &Context::default()).unwrap();
+    run(&config(&live.address), &extra, None, &Context::default()).unwrap();
     let trace = lines(extra.trace);
     assert!(trace.len() > 20, "{} frames", trace.len());
     assert!(
@@ -283,7 +283,7 @@ fn a_run_without_a_frame_fails_and_says_why() {
         duration: Some(Duration::from_millis(300)),
         ..Extra::default()
     };
-    let error = run(&config(&nobody), &extra, &Context::default()).unwrap_err();
+    let error = run(&config(&nobody), &extra, None, &Context::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "no frame was shown in 300ms: no answer from the relay"
@@ -303,6 +303,7 @@ fn a_viewer_ends_within_half_a_second_of_being_asked_to() {
                 headless: true,
                 ..Extra::default()
             },
+            None,
             &context,
         )
         .map(drop)

@@ -17,6 +17,7 @@ use super::{Options, WindowError, snapshot};
 use crate::canvas::{Canvas, fit};
 use crate::card::{self, Corner};
 use crate::marker::{self, Marker};
+use crate::picture::Picture;
 use crate::scene::{Scene, SceneSlot};
 
 /// How long the mouse pointer stays in full screen after it was last moved.
@@ -292,24 +293,28 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     }
 }
 
-/// Draws what a screen shows: a picture as large as it fits with its marker over it, or a card.
-pub(crate) fn paint(
-    canvas: &mut Canvas<'_>,
-    scene: &Scene,
-    marker: Option<&Marker>,
-    scaler: &mut Scaler,
-) {
+/// Draws what a screen shows: a picture with its marker, or a card.
+fn paint(canvas: &mut Canvas<'_>, scene: &Scene, marker: Option<&Marker>, scaler: &mut Scaler) {
     match scene {
         Scene::Message { title, reason } => card::draw(canvas, title, reason),
         Scene::Picture(shown) => {
-            canvas.show(&shown.picture, scaler);
-            if let Some(marker) = marker.filter(|marker| marker.id.epoch == shown.id.epoch) {
-                let size = (
-                    shown.picture.width() as usize,
-                    shown.picture.height() as usize,
-                );
-                marker::draw(canvas, fit(size, (canvas.width(), canvas.height())), marker);
-            }
+            let marker = marker.filter(|marker| marker.id.epoch == shown.id.epoch);
+            paint_picture(canvas, &shown.picture, marker, scaler);
         }
+    }
+}
+
+/// Draws a picture as large as it fits, with the marker over it.
+pub(crate) fn paint_picture(
+    canvas: &mut Canvas<'_>,
+    picture: &Picture,
+    marker: Option<&Marker>,
+    scaler: &mut Scaler,
+) {
+    canvas.show(picture, scaler);
+    if let Some(marker) = marker {
+        let size = (picture.width() as usize, picture.height() as usize);
+        let area = fit(size, (canvas.width(), canvas.height()));
+        marker::draw(canvas, area, marker);
     }
 }

@@ -261,7 +261,7 @@ impl Watching {
         };
         let context = Context::default();
         let shutdown = context.shutdown.clone();
-        let thread = thread::spawn(move || run(&config, &extra, &context).map(drop));
+        let thread = thread::spawn(move || run(&config, &extra, None, &context).map(drop));
         Self {
             folder,
             shutdown,

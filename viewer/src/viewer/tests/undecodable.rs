@@ -16,7 +16,7 @@ fn a_stream_that_becomes_undecodable_is_not_live_and_says_why() {
     });
     let folder = tempfile::tempdir().unwrap();
     let extra = headless(&folder, Duration::from_millis(3500));
-    run(&config(&live.address), &extra, &Context::default()).unwrap();
+    run(&config(&live.address), &extra, None, &Context::default()).unwrap();
 
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
@@ -36,7 +36,7 @@ fn a_run_in_which_nothing_could_be_decoded_says_so_and_not_that_no_relay_answers
         duration: Some(Duration::from_millis(1500)),
         ..Extra::default()
     };
-    let error = run(&config(&live.address), &extra, &Context::default()).unwrap_err();
+    let error = run(&config(&live.address), &extra, None, &Context::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "no frame was shown in 1.5s: pictures come but cannot be decoded: damaged JPEG"

@@ -1,23 +1,18 @@
-//! A recording as an animated GIF: the pictures as the screen shows them, smaller.
+//! Writes an animated GIF of what the screen shows. The recording thread of the viewer's library calls it.
 //!
-//! Only pixels that changed are drawn again, each within the tolerance of an eye, so that a picture that mostly stands
-//! still takes little.
+//! Only pixels that changed by more than an eye notices are drawn again, so a picture that mostly stands still takes
+//! few bytes.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::time::Duration;
 
-use fanlight_pixels::Scaler;
+use fanlight_daemon::Shutdown;
 use fanlight_proto::clock::Time;
+use fanlight_viewer::record::{Recording, Sample, ScreenRenderer, Sink};
 use gif::{DisposalMethod, Encoder, EncodingError, Frame, Repeat};
 
-use super::{Recording, Sample, Sink};
-use crate::canvas::Canvas;
-use crate::card::{self, Corner};
-use crate::decode::Decoder;
-use crate::picture::Picture;
-use crate::scene::{Scene, Shown};
-use crate::window;
+use super::Flags;
 
 /// How far each colour of a pixel may be off before it is drawn again, of 255: what JPEG makes of still pictures.
 const TOLERANCE: u8 = 10;
@@ -33,18 +28,18 @@ pub(super) struct GifFile {
     file: Option<File>,
     width: u32,
     interval: Duration,
-    length: Option<Duration>,
+    length: Duration,
     writer: Option<GifWriter>,
-    decoder: Decoder,
-    scene: Scene,
+    renderer: ScreenRenderer,
     recording: Recording,
+    /// Ends the program when the file is closed.
+    shutdown: Shutdown,
 }
 
 /// What is there once the first picture has told the size.
 struct GifWriter {
     encoder: Encoder<BufWriter<File>>,
     size: (usize, usize),
-    scaler: Scaler,
     /// What the screen shows.
     canvas: Vec<u32>,
     /// The colours that each pixel had when it was drawn last; none before the first picture.
@@ -57,25 +52,22 @@ struct GifWriter {
 }
 
 impl GifFile {
-    /// Records to the empty `file`, `width` pixels wide, at most `fps` pictures a second, for `length` at most.
-    pub(super) fn new(file: File, width: u32, fps: u32, length: Option<Duration>) -> Self {
+    /// Records to the empty `file` as `flags` ask, and triggers `shutdown` at the end.
+    pub(super) fn new(file: File, flags: &Flags, shutdown: Shutdown) -> Self {
         Self {
             file: Some(file),
-            width,
-            interval: Duration::from_secs(1) / fps.max(1),
-            length,
+            width: flags.width,
+            interval: Duration::from_secs(1) / flags.fps,
+            length: flags.length,
             writer: None,
-            decoder: Decoder::new(),
-            scene: Scene::Message {
-                title: String::new(),
-                reason: String::new(),
-            },
+            renderer: ScreenRenderer::default(),
             recording: Recording::default(),
+            shutdown,
         }
     }
 
     fn begin(&mut self, file: File, sample: &Sample) -> io::Result<()> {
-        let (width, height) = self.decoder.size(&sample.jpeg).map_err(io::Error::other)?;
+        let (width, height) = self.renderer.size(sample).map_err(io::Error::other)?;
         let columns = width.min(self.width as usize).max(1);
         let rows = ((height * columns + width / 2) / width).clamp(1, usize::from(u16::MAX));
         let mut encoder = Encoder::new(BufWriter::new(file), columns as u16, rows as u16, &[])
@@ -85,39 +77,11 @@ impl GifFile {
         self.writer = Some(GifWriter {
             encoder,
             size: (columns, rows),
-            scaler: Scaler::default(),
             canvas: vec![0; columns * rows],
             drawn: Vec::new(),
             began: sample.at,
             due: sample.at,
             pending: None,
-        });
-        Ok(())
-    }
-
-    /// The scene that the screen shows, in the memory of the last.
-    fn decode(&mut self, sample: &Sample, size: (usize, usize)) -> io::Result<()> {
-        let former = std::mem::replace(
-            &mut self.scene,
-            Scene::Message {
-                title: String::new(),
-                reason: String::new(),
-            },
-        );
-        let mut picture = match former {
-            Scene::Picture(shown) => shown.picture,
-            Scene::Message { .. } => Picture::default(),
-        };
-        let target = Some((size.0 as u32, size.1 as u32));
-        self.decoder
-            .decode_for(&sample.jpeg, target, &mut picture)
-            .map_err(io::Error::other)?;
-        let stream = sample.stream.clone();
-        self.scene = Scene::Picture(Shown {
-            stream,
-            id: sample.id,
-            picture,
-            jpeg: sample.jpeg.clone(),
         });
         Ok(())
     }
@@ -128,16 +92,18 @@ impl Sink for GifFile {
         if let Some(file) = self.file.take() {
             self.begin(file, sample)?;
         }
-        let Some(writer) = &self.writer else {
+        let Some(writer) = &mut self.writer else {
             return Ok(());
         };
         if sample.at < writer.due {
             return Ok(());
         }
-        self.decode(sample, writer.size)?;
-        let writer = self.writer.as_mut().expect("there has just been one");
-        writer.show(&self.scene, sample);
+
+        self.renderer
+            .draw(sample, &mut writer.canvas, writer.size)
+            .map_err(io::Error::other)?;
         writer.due = (writer.due + self.interval).max(sample.at + self.interval / 2);
+
         let frame = writer.changed_pixels();
         let now = hundredths(sample.at.saturating_since(writer.began));
         self.recording.frames += 1;
@@ -147,11 +113,12 @@ impl Sink for GifFile {
     }
 
     fn close(&mut self) -> io::Result<()> {
+        self.shutdown.trigger();
         let Some(mut writer) = self.writer.take() else {
             return Ok(());
         };
         let begun = writer.pending.as_ref().map_or(0, |(_, begun)| *begun);
-        let whole = self.length.map_or(u64::MAX, hundredths);
+        let whole = hundredths(self.length);
         let end = (begun + hundredths(self.interval)).min(whole.max(begun + 1));
         writer.write_pending(end)?;
         self.recording.seconds = end as f64 / 100.0;
@@ -169,12 +136,6 @@ impl Sink for GifFile {
 }
 
 impl GifWriter {
-    fn show(&mut self, scene: &Scene, sample: &Sample) {
-        let mut canvas = Canvas::new(&mut self.canvas, self.size.0, self.size.1);
-        window::paint(&mut canvas, scene, sample.marker.as_ref(), &mut self.scaler);
-        card::draw_panel(&mut canvas, &sample.figures, Corner::UpperRight);
-    }
-
     /// The part of the canvas that differs from what was drawn, and within it only what does; remembers that it was
     /// drawn.
     fn changed_pixels(&mut self) -> Frame<'static> {
@@ -237,8 +198,7 @@ fn span(end: usize, holds: impl Fn(usize) -> bool) -> std::ops::Range<usize> {
 }
 
 fn differs(one: u32, other: u32) -> bool {
-    let one = one.to_be_bytes();
-    let other = other.to_be_bytes();
+    let (one, other) = (one.to_be_bytes(), other.to_be_bytes());
     (1..4).any(|colour| one[colour].abs_diff(other[colour]) > TOLERANCE)
 }
 

@@ -1,0 +1,52 @@
+//! Draws a recorded frame as the screen shows it.
+
+use fanlight_pixels::Scaler;
+
+use super::Sample;
+use crate::canvas::Canvas;
+use crate::card::{self, Corner};
+use crate::decode::{DecodeError, Decoder};
+use crate::picture::Picture;
+use crate::window;
+
+/// Decodes and draws one sample after the other in reused memory.
+#[derive(Debug, Default)]
+pub struct ScreenRenderer {
+    decoder: Decoder,
+    picture: Picture,
+    scaler: Scaler,
+}
+
+impl ScreenRenderer {
+    /// Columns and rows of a sample's picture.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn size(&mut self, sample: &Sample) -> Result<(usize, usize), DecodeError> {
+        self.decoder.size(&sample.jpeg)
+    }
+
+    /// Draws the sample, with its marker and figures, into `pixels` (`0x00RRGGBB`) of `width` columns and `height` rows.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; nothing is drawn then.
+    ///
+    /// # Panics
+    /// When there are not `width * height` pixels.
+    pub fn draw(
+        &mut self,
+        sample: &Sample,
+        pixels: &mut [u32],
+        (width, height): (usize, usize),
+    ) -> Result<(), DecodeError> {
+        let target = Some((width as u32, height as u32));
+        self.decoder
+            .decode_for(&sample.jpeg, target, &mut self.picture)?;
+
+        let mut canvas = Canvas::new(pixels, width, height);
+        let marker = sample.marker.as_ref();
+        window::paint_picture(&mut canvas, &self.picture, marker, &mut self.scaler);
+        card::draw_panel(&mut canvas, &sample.figures, Corner::UpperRight);
+        Ok(())
+    }
+}
