@@ -222,10 +222,10 @@ fn each_picture_that_is_not_decoded_has_its_reason() {
     twelve_bits[sof + 4] = 12;
     assert_eq!(reason(&twelve_bits), NotShown::Precision);
 
-    // Chroma three times finer than brightness in one direction and coarser in the other.
+    // Three chroma columns to two of brightness.
     let mut odd = good();
     let sof = segment(&odd, 0xc0);
-    odd[sof + 11] = 0x12;
+    odd[sof + 11] = 0x21;
     odd[sof + 14] = 0x31;
     assert_eq!(reason(&odd), NotShown::Sampling);
 }
