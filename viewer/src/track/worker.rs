@@ -166,7 +166,7 @@ impl TrackerWorker {
         let (found, told) = timeout(limit, asking)
             .await
             .map_err(|_| Failure::Silent(limit))??;
-        self.answers = self.answers + 1;
+        self.answers += 1;
         self.strays = 0;
         let at = clock::now();
         let size = (header.width, header.height);
