@@ -67,8 +67,8 @@ pub use viewer_feedback::KEPT_DETECTIONS_PER_SECOND;
 /// second, and a flood of forged datagrams gets no more than 24 kB/s of answers.
 pub const RESETS_PER_SECOND: u32 = 2000;
 
-/// Viewers that get a stream's newest frame besides its turn, because they come or begin anew, in a second: a relay that
-/// comes back shows a picture to all within two, and who comes and goes all the time costs no more than 500 frames.
+/// Catch-up frames sent in a second, to viewers that join or resume: a restarted relay shows a picture to a
+/// thousand viewers within two seconds, and viewers that come and go all the time cost no more than this.
 pub const CATCH_UPS_PER_SECOND: u32 = 500;
 
 /// How long a key seals a stream's media, unless configured otherwise.

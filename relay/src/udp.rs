@@ -1,4 +1,5 @@
-//! The socket that all viewers share, and those of single viewers beside it.
+//! The UDP side: one socket that all viewers share, and dedicated sockets for single viewers beside it.
+//! Used by the event loop, on its thread.
 
 mod dedicated;
 mod multicast;
@@ -30,33 +31,33 @@ pub use wire::{GsoBatch, Refused, Wire};
 
 use crate::engine::Route;
 
-/// Send buffer asked for: a frame of 300 kB for 25 viewers fits before anyone has to wait.
+/// Send buffer to ask for: a frame of 300 kB for 25 viewers fits before anyone has to wait.
 const SEND_BUFFER: usize = 8 << 20;
 
-/// Receive buffer asked for: a flood of 20 000 requests a second is held for 50 ms.
+/// Receive buffer to ask for: it holds 20 000 requests a second for 50 ms.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// Buffers read into at a time.
-const BATCH: usize = 8;
+/// Buffers that one receive call fills.
+const RECEIVE_BATCH: usize = 8;
 
-/// Bytes of each: the kernel may hand over a whole train of datagrams in one piece.
+/// Bytes of each: with UDP GRO the kernel delivers several datagrams in one piece.
 const BUFFER: usize = 1 << 16;
 
-/// There is no socket to be had at the address.
+/// The socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody else has the port.
+    /// Another program has the port.
     #[error("address {0} in use: another relay? choose another --listen")]
     InUse(SocketAddr),
     /// No interface of this host has the address.
     #[error("address {0} is none of this host's: choose another --listen")]
     NotHere(SocketAddr),
-    /// The system said no.
+    /// The system refused.
     #[error("cannot listen on {address}: {error}")]
     Other {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         error: io::Error,
     },
 }
@@ -73,7 +74,7 @@ pub fn bind(address: SocketAddr) -> Result<UdpSocket, BindError> {
     })
 }
 
-/// A socket that never waits, to be bound to `address` or to one of this host's own on its port.
+/// A nonblocking socket, to be bound to `address` or to another address of this host on its port.
 fn unbound(address: SocketAddr, send_buffer: usize) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
@@ -92,7 +93,7 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = unbound(address, SEND_BUFFER)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.bind(&address.into())?;
-    // Only now: another relay on this port has been noticed, and from here on viewers' own sockets can share it.
+    // Only after the bind, which fails if another relay has this port. From here on dedicated sockets can share it.
     socket.set_reuse_port(true)?;
     let granted = socket.send_buffer_size()?;
     if granted < SEND_BUFFER {
@@ -105,7 +106,7 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// The bound socket in an event loop, and those of single viewers on the same port.
+/// The bound socket in an event loop, and the dedicated sockets on the same port.
 #[derive(Debug)]
 pub struct Socket {
     shared: SharedSocket,
@@ -127,24 +128,25 @@ impl Socket {
         })
     }
 
-    /// From now on the viewer at `to` is sent to by a socket of its own, whose buffer nobody else waits for.
+    /// From now on the viewer at `to` is sent to by a dedicated socket, whose buffer nobody else waits for.
     ///
     /// # Errors
-    /// When the system has no such socket to give: then the viewer goes on sharing.
+    /// When the system gives no such socket: then the viewer goes on sharing.
     pub fn isolate(&mut self, to: Route) -> io::Result<()> {
         self.dedicated
             .insert(to.remote, DedicatedSocket::open(self.address, to)?);
         Ok(())
     }
 
-    /// From now on the viewer at `to` shares the socket again. `each` gets what waited in its own.
+    /// From now on the viewer at `to` shares the socket again. `each` gets what its dedicated socket still
+    /// held.
     pub fn rejoin(&mut self, to: Route, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) {
         if let Some(dedicated) = self.dedicated.remove(&to.remote) {
-            // Directly: the event loop may not have been told yet that there is something.
+            // Without asking tokio: it may not know yet that there is something to read.
             let from = ReceiveSocket {
                 io: &dedicated.io,
                 state: &dedicated.state,
-                when_told: false,
+                when_ready: false,
                 any_local: self.any_local(),
             };
             while from.receive(buffers, &mut each) == Received::Some {}
@@ -156,14 +158,14 @@ impl Socket {
         poll_fn(|context| self.poll_readable(context)).await;
     }
 
-    /// Errors of a socket come again, and are counted, when it is read.
+    /// A socket's error comes again when it is read.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         let ready = self.shared.io.poll_recv_ready(context).is_ready();
         let dedicated = self
             .dedicated
             .values()
             .filter(|dedicated| dedicated.io.poll_recv_ready(context).is_ready());
-        // Each of them, so that each wakes this task.
+        // All are polled, so that each wakes this task.
         if dedicated.count() > 0 || ready {
             Poll::Ready(())
         } else {
@@ -182,8 +184,8 @@ impl Socket {
         self.shared.state.max_gso_segments()
     }
 
-    /// Gives `each` what one call to the kernel brings, for each socket; whether there was anything. Errors that the
-    /// network sent for former datagrams are passed over.
+    /// Gives `each` what one receive call brings, for each socket; whether there was anything. Ignores errors
+    /// that the network sent for earlier datagrams.
     pub fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Route, &[u8])) -> bool {
         let dedicated = self
             .dedicated
@@ -194,7 +196,7 @@ impl Socket {
             let from = ReceiveSocket {
                 io,
                 state,
-                when_told: true,
+                when_ready: true,
                 any_local: self.any_local(),
             };
             any |= from.receive(buffers, &mut each) != Received::Nothing;
@@ -202,7 +204,7 @@ impl Socket {
         any
     }
 
-    /// Bound to all addresses: answers must leave from the one that was asked.
+    /// Whether the socket is bound to all addresses: then answers must leave from the one that was asked.
     fn any_local(&self) -> bool {
         self.address.ip().is_unspecified()
     }
@@ -219,22 +221,22 @@ enum Received {
 struct ReceiveSocket<'a> {
     io: &'a tokio::net::UdpSocket,
     state: &'a UdpSocketState,
-    /// Only when the event loop has been told that there is something.
-    when_told: bool,
+    /// Read only when tokio says that there is something.
+    when_ready: bool,
     any_local: bool,
 }
 
 impl ReceiveSocket<'_> {
     fn receive(&self, buffers: &mut Buffers, each: &mut impl FnMut(Route, &[u8])) -> Received {
-        let mut meta = [RecvMeta::default(); BATCH];
+        let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
         let mut read = || {
             let mut rest = buffers.0.chunks_exact_mut(BUFFER);
-            let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| {
-                IoSliceMut::new(rest.next().expect("there are BATCH buffers"))
+            let mut slices: [IoSliceMut<'_>; RECEIVE_BATCH] = std::array::from_fn(|_| {
+                IoSliceMut::new(rest.next().expect("there are RECEIVE_BATCH buffers"))
             });
             self.state.recv(self.io.into(), &mut slices, &mut meta)
         };
-        let received = if self.when_told {
+        let received = if self.when_ready {
             self.io.try_io(Interest::READABLE, read)
         } else {
             read()
@@ -275,12 +277,12 @@ impl Wire for Socket {
     }
 }
 
-/// A wire whose datagrams are noted in a capture.
+/// A wire that records its datagrams in a capture.
 #[derive(Debug)]
 pub struct Captured<'a, W> {
     /// Where they go.
     pub wire: &'a W,
-    /// Where they are noted, a batch as one.
+    /// Where they are recorded, a batch as one.
     pub capture: &'a RefCell<Capture>,
     /// The present.
     pub now: Time,
@@ -309,13 +311,13 @@ impl<W: Wire> Wire for Captured<'_, W> {
     }
 }
 
-/// Memory to receive into.
+/// The buffers to receive into.
 #[derive(Debug)]
 pub struct Buffers(Vec<u8>);
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self(vec![0; BATCH * BUFFER])
+        Self(vec![0; RECEIVE_BATCH * BUFFER])
     }
 }
 

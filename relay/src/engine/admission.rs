@@ -1,4 +1,4 @@
-//! Who gets in: JOIN and its answers.
+//! Admission: JOIN and its answers.
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, ToViewer, VERSION};
@@ -20,7 +20,8 @@ use super::{Engine, encoded};
 const MAX_LIST: usize = JOIN_BYTES - CONTROL_HEADER - 96;
 
 impl Engine {
-    /// An address that has not proved itself gets one datagram, smaller than the padded JOIN, and leaves nothing behind.
+    /// An address that has not proved itself gets one datagram, smaller than the padded JOIN, and no state is
+    /// kept for it.
     pub(super) fn on_join(&mut self, now: Time, from: Route, join: &Join) {
         if join.version != VERSION {
             let message = format!("this relay speaks version {VERSION}");
@@ -62,7 +63,7 @@ impl Engine {
         }
     }
 
-    /// A JOIN from an address that has proved itself: now the key, if one is asked for.
+    /// Takes a JOIN from an address that has proved itself; checks the key, if the relay asks for one.
     fn on_proven_join(&mut self, now: Time, from: Route, join: &Join) {
         let responder = match &self.access {
             RelayAccess::Open => None,
@@ -197,7 +198,7 @@ impl Engine {
         }
     }
 
-    /// Sees to it that a stream whose media is sealed has a key.
+    /// Makes the first key of a stream whose media is sealed.
     fn make_keys(&mut self, now: Time, alias: u16) {
         let secret = self.secrets.bytes();
         if let Some(stream) = self.streams.by_alias_mut(alias) {
@@ -219,7 +220,7 @@ impl Engine {
         if join.stream.is_empty() {
             return Ok(first);
         }
-        // The text of a name that is none is not repeated: it may be as long as a datagram.
+        // An invalid name is not repeated in the answer: it may be as long as a datagram.
         let name = join
             .stream
             .parse()

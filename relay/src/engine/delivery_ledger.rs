@@ -1,29 +1,29 @@
-//! How many of the frames that one viewer was sent did not come through, by what the relay has sent and the viewer says
-//! that it has. What a viewer misses it cannot tell from what was never sent to it; the relay can.
+//! Counts the frames that were sent to one viewer and did not arrive, by what the relay has sent and how
+//! many whole frames the viewer has. Only the relay can tell a lost frame from one that it never sent.
 
 use std::collections::VecDeque;
 
-/// Frames sent that the viewer has not said anything about, remembered: more than two seconds at 120 fps. Keep-alives
-/// come four times a second; of who is silent for longer nothing is known anyway.
+/// Sent frames that are remembered: more than two seconds at 120 fps. Keep-alives come four times a
+/// second.
 const MAX_OPEN: usize = 256;
 
-/// Whole frames beyond those sent that are remembered: a frame counted as lost may have been repaired since. Further ones
-/// came by another relay, and make good nothing that this one loses later.
+/// Whole frames beyond those sent that still count: a frame counted as lost may have been repaired since.
+/// Further ones came by another relay, and replace nothing that this one loses later.
 const MAX_SURPLUS: u64 = 8;
 
-/// The account of one session.
+/// The ledger of one session.
 #[derive(Debug)]
 pub(super) struct DeliveryLedger {
     sent: u64,
     /// The sequences of the last frames sent, oldest first.
     open: VecDeque<u64>,
     lost: u64,
-    /// Whole frames that came by other ways.
+    /// Whole frames that came from other relays.
     foreign: u64,
 }
 
 impl Default for DeliveryLedger {
-    /// With all the memory that it will need: what happens for each frame takes none.
+    /// Allocates all that it will need, so that no frame costs an allocation.
     fn default() -> Self {
         Self {
             sent: 0,
@@ -35,7 +35,7 @@ impl Default for DeliveryLedger {
 }
 
 impl DeliveryLedger {
-    /// A frame goes out to the viewer.
+    /// A frame is sent to the viewer.
     pub(super) fn on_sent(&mut self, sequence: u64) {
         if self.open.len() == MAX_OPEN {
             self.open.pop_front();
@@ -44,7 +44,7 @@ impl DeliveryLedger {
         self.open.push_back(sequence);
     }
 
-    /// The newest frame did not go out after all.
+    /// The newest frame was not sent after all.
     pub(super) fn on_withdrawn(&mut self) {
         self.sent -= u64::from(self.open.pop_back().is_some());
     }
@@ -54,8 +54,8 @@ impl DeliveryLedger {
         self.open.back().copied()
     }
 
-    /// Frames lost so far, when the viewer has `whole` and has seen something of frame `newest`, which may be on its way
-    /// still: one too few at most. Never falls.
+    /// Frames lost so far, when the viewer has `whole` frames and has seen a part of frame `newest`, which
+    /// may still be in flight: one too few at most. Never falls.
     pub(super) fn lost(&mut self, newest: u64, whole: u64) -> u64 {
         let open = self
             .open

@@ -1,4 +1,5 @@
-//! What the relay tells its sources: who watches, and what they found. When, to which source, and fair to all viewers.
+//! Feedback to the sources: who watches, and what they detected. Decides when a source gets a report and
+//! what is in it, with all viewers taking turns.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -16,59 +17,59 @@ use super::Engine;
 use super::output::{Output, Route};
 use super::sessions::Session;
 
-/// Between feedback when nothing happens: what was lost on the way is made good, and reports are fresh.
-const REST: Duration = Duration::from_secs(1);
+/// Between reports when nothing happens: a lost report is replaced, and the viewers' counts are fresh.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between feedback while there is something to tell: ten a second.
+/// Between reports while there is something to tell: ten a second.
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Between feedback when somebody comes to a stream that nobody watched, whose source may have to wake its camera: the
-/// first goes at once, and who comes and goes all the time causes forty a second.
+/// Between reports when somebody joins a stream that nobody watched, whose source may have to start its
+/// camera: the first goes at once, and viewers that come and go all the time cause forty a second.
 const URGENT_INTERVAL: Duration = Duration::from_millis(25);
 
-/// A viewer gets its turn in a feedback so often, as long as detections can be left out for it.
-const TURN: Duration = REST;
+/// Every viewer with news is in a report this often; detections are dropped for that if needed.
+const TURN_INTERVAL: Duration = REFRESH_INTERVAL;
 
-/// Viewers that have gone and of whom a source has not been told. Of the rest it learns by their silence.
+/// Viewers that have left and of which a source has not been told. It learns of the rest by their silence.
 const MAX_DEPARTED: usize = 256;
 
-/// Of a feedback, so much may tell of viewers that have gone: who comes and goes does not silence those who stay.
+/// So much of a report may be about viewers that have left: they do not keep out those that stay.
 const MAX_DEPARTED_BYTES: usize = MAX_FEEDBACK_BYTES / 4;
 
-/// What is kept free for one viewer at least, whatever else there is to tell: with the longest names and numbers, and all
-/// the detections that it may tell at once, it takes 1 856 bytes.
+/// Room that every report keeps for at least one viewer: with the longest names and numbers, and all the
+/// detections of one report, it takes 1 856 bytes.
 const ROOM_FOR_ONE: usize = 2048;
 
-/// Streams for which clients over HTTP wait without the relay having them.
+/// Streams that HTTP clients wait for and that the relay does not have.
 const MAX_AWAITED: usize = MAX_STREAMS;
 
-/// See the module.
+/// When each source gets its next report, and what is kept for it.
 #[derive(Debug)]
 pub(super) struct FeedbackScheduler {
     relay: u64,
-    /// Those that have streams, or have not been told yet that they have none; no more than
+    /// The sources that have streams, or have not been told yet that they have none; no more than
     /// [`MAX_SOURCES`](crate::config::MAX_SOURCES).
     origins: Vec<Origin>,
-    /// How many watch over HTTP, where it is not nobody.
+    /// How many watch each stream over HTTP, where it is not zero.
     clients: BTreeMap<StreamName, u32>,
 }
 
-/// What is to be told to one source.
+/// What is kept for one source.
 #[derive(Debug)]
 struct Origin {
     number: usize,
-    /// When the last feedback went out.
+    /// When the last report was sent.
     last: Option<Time>,
     due: Time,
-    /// When all viewers are to be told of again.
+    /// When all viewers are reported again.
     refresh: Time,
-    /// Who had the last turn.
-    turn: Option<SocketAddr>,
+    /// The viewer that was reported last.
+    last_viewer: Option<SocketAddr>,
     departed: VecDeque<ViewerReport>,
 }
 
 impl FeedbackScheduler {
-    /// Of the run that `relay` names.
+    /// `relay` names the run of this relay.
     pub(super) const fn new(relay: u64) -> Self {
         Self {
             relay,
@@ -77,12 +78,12 @@ impl FeedbackScheduler {
         }
     }
 
-    /// When the next feedback is due.
+    /// When the next report is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.origins.iter().map(|origin| origin.due).min()
     }
 
-    /// There is news for the source: a feedback is due `interval` after the last.
+    /// There is news for the source: a report is due `interval` after the last.
     pub(super) fn schedule(&mut self, now: Time, number: usize, interval: Duration) {
         let origin = self.origin(now, number);
         let due = origin.last.map_or(now, |last| now.max(last + interval));
@@ -104,9 +105,9 @@ impl FeedbackScheduler {
         }
     }
 
-    /// A viewer has gone.
-    pub(super) fn on_viewer_left(&mut self, now: Time, number: usize, seen: ViewerReport) {
-        self.origin(now, number).depart(seen);
+    /// A viewer has left.
+    pub(super) fn on_viewer_left(&mut self, now: Time, number: usize, report: ViewerReport) {
+        self.origin(now, number).depart(report);
         self.schedule(now, number, INTERVAL);
     }
 
@@ -122,7 +123,7 @@ impl FeedbackScheduler {
                 last: None,
                 due: now,
                 refresh: now,
-                turn: None,
+                last_viewer: None,
                 departed,
             });
             self.origins.len() - 1
@@ -132,24 +133,24 @@ impl FeedbackScheduler {
 }
 
 impl Origin {
-    fn depart(&mut self, seen: ViewerReport) {
+    fn depart(&mut self, report: ViewerReport) {
         if self.departed.len() == MAX_DEPARTED {
             self.departed.pop_front();
         }
-        self.departed.push_back(seen);
+        self.departed.push_back(report);
     }
 }
 
-/// A feedback in the making, which keeps within what one can carry.
-struct Draft {
+/// Builds a report within its bounds.
+struct ReportBuilder {
     feedback: FeedbackReport,
     bytes: usize,
     detections: usize,
 }
 
-impl Draft {
+impl ReportBuilder {
     fn new(relay: u64, demand: Vec<Demand>) -> Self {
-        // The longest sequence: which it is the upstream knows.
+        // The upstream sets the sequence; this is the longest.
         let feedback = FeedbackReport {
             relay,
             sequence: u64::MAX,
@@ -163,19 +164,18 @@ impl Draft {
         }
     }
 
-    /// Adds `seen` if there is room within `most` bytes.
-    fn add(&mut self, seen: ViewerReport, most: usize) -> bool {
-        let length = seen.encoded_len();
-        let (bytes, detections) = (
-            self.bytes + 1 + prost::length_delimiter_len(length) + length,
-            self.detections + seen.detections.len(),
-        );
-        let fits = bytes <= most
+    /// Adds `report` if there is room within `max_bytes`.
+    fn add(&mut self, report: ViewerReport, max_bytes: usize) -> bool {
+        let length = report.encoded_len();
+        let bytes = self.bytes + 1 + prost::length_delimiter_len(length) + length;
+        let detections = self.detections + report.detections.len();
+        let fits = bytes <= max_bytes
             && detections <= MAX_FEEDBACK_DETECTIONS
             && self.feedback.viewers.len() < MAX_VIEWER_REPORTS;
         if fits {
-            (self.bytes, self.detections) = (bytes, detections);
-            self.feedback.viewers.push(seen);
+            self.bytes = bytes;
+            self.detections = detections;
+            self.feedback.viewers.push(report);
         }
         fits
     }
@@ -197,7 +197,8 @@ impl Engine {
         );
     }
 
-    /// Takes what the source behind upstream `origin` makes of its viewers. It can say nothing of those of others.
+    /// Takes the verdicts of the source behind upstream `origin`. Verdicts about viewers of other sources are
+    /// ignored.
     pub fn on_verdicts(&mut self, now: Time, origin: usize, verdicts: Vec<ViewerVerdict>) {
         let verdicts = verdicts
             .into_iter()
@@ -220,14 +221,15 @@ impl Engine {
         }
     }
 
-    /// Takes back a feedback for upstream `origin` that could not be said: what it told is told again, or counted as dropped.
+    /// Takes back a report for upstream `origin` that could not be delivered: it is reported again, and its
+    /// detections are counted as dropped.
     pub fn on_feedback_undelivered(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
         let mut lost = BTreeMap::new();
-        for seen in feedback.viewers {
-            if seen.left {
-                self.feedback.origin(now, origin).depart(seen);
+        for report in feedback.viewers {
+            if report.left {
+                self.feedback.origin(now, origin).depart(report);
             } else {
-                lost.insert(seen.viewer, seen.detections.len());
+                lost.insert(report.viewer, report.detections.len());
             }
         }
         for session in self.sessions.iter_mut() {
@@ -239,7 +241,7 @@ impl Engine {
         }
     }
 
-    /// Takes what a viewer has found.
+    /// Takes the detections of a viewer.
     pub(super) fn on_detections(&mut self, now: Time, from: Route, said: Detections) {
         let Some(session) = self.sessions.get_mut(from.remote) else {
             return;
@@ -278,7 +280,7 @@ impl Engine {
         );
     }
 
-    /// Makes the feedback that are due.
+    /// Makes the reports that are due.
     pub(super) fn send_feedback(&mut self, now: Time) {
         while let Some(at) = self
             .feedback
@@ -289,12 +291,12 @@ impl Engine {
             let origin = &mut self.feedback.origins[at];
             let number = origin.number;
             if now >= origin.refresh {
-                origin.refresh = now.next_multiple_of(REST);
+                origin.refresh = now.next_multiple_of(REFRESH_INTERVAL);
                 self.refresh(number);
             }
             let (feedback, more) = self.feedback(now, at);
             if feedback.demand.is_empty() && !more {
-                // It has been told that it has no stream here any more.
+                // The source has been told that it has no stream here any more.
                 self.feedback.origins.swap_remove(at);
             } else {
                 let origin = &mut self.feedback.origins[at];
@@ -309,7 +311,7 @@ impl Engine {
         }
     }
 
-    /// All viewers of a source are to be told of.
+    /// Reports all viewers of a source again.
     fn refresh(&mut self, origin: usize) {
         let own: Vec<u16> = self
             .streams
@@ -326,7 +328,7 @@ impl Engine {
         }
     }
 
-    /// The feedback to a source, and whether there is more to tell than it could carry.
+    /// The report for a source, and whether there is more to tell than it could carry.
     fn feedback(&mut self, now: Time, at: usize) -> (FeedbackReport, bool) {
         let Self {
             feedback,
@@ -344,12 +346,12 @@ impl Engine {
             viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
             clients: feedback.clients(&stream.name),
         });
-        let mut draft = Draft::new(feedback.relay, demand.collect());
+        let mut builder = ReportBuilder::new(feedback.relay, demand.collect());
         let origin = &mut feedback.origins[at];
-        let most = (draft.bytes + MAX_DEPARTED_BYTES).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
-        while let Some(seen) = origin.departed.pop_front() {
-            if !draft.add(seen.clone(), most) {
-                origin.departed.push_front(seen);
+        let most = (builder.bytes + MAX_DEPARTED_BYTES).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
+        while let Some(report) = origin.departed.pop_front() {
+            if !builder.add(report.clone(), most) {
+                origin.departed.push_front(report);
                 break;
             }
         }
@@ -358,11 +360,12 @@ impl Engine {
                 .find(|stream| stream.alias == alias)
                 .map(|stream| &stream.name)
         };
-        let turns = sessions.after(origin.turn, |session| {
+        let turns = sessions.after(origin.last_viewer, |session| {
             session.feedback.has_news() && name(session.alias).is_some()
         });
         let share = share(turns.len());
-        let (mut more, mut cut) = (!origin.departed.is_empty(), Vec::new());
+        let mut more = !origin.departed.is_empty();
+        let mut cut = Vec::new();
         for address in turns {
             let Some(session) = sessions.get_mut(address) else {
                 continue;
@@ -371,20 +374,20 @@ impl Engine {
                 continue;
             };
             cut.push((address, session.feedback.cut(share)));
-            let seen = viewer_report(session, name);
-            let detections = seen.detections.len();
-            if !draft.add(seen, MAX_FEEDBACK_BYTES) {
+            let report = viewer_report(session, name);
+            let detections = report.detections.len();
+            if !builder.add(report, MAX_FEEDBACK_BYTES) {
                 more = true;
                 break;
             }
-            session.feedback.told(detections);
+            session.feedback.on_reported(detections);
             more |= session.feedback.has_news();
-            origin.turn = Some(address);
+            origin.last_viewer = Some(address);
         }
         for (address, detections) in cut {
             self.note_dropped(now, address, detections);
         }
-        (draft.feedback, more)
+        (builder.feedback, more)
     }
 }
 
@@ -397,13 +400,14 @@ pub(super) fn viewer_report(session: &Session, stream: &StreamName) -> ViewerRep
         name: session.name.chars().filter(|c| !c.is_control()).collect(),
         address: session.route.remote.to_string(),
         report: (session.feedback.news && report != Report::default()).then_some(report),
-        ..session.feedback.seen()
+        ..session.feedback.report()
     }
 }
 
-/// How many detections each of so many viewers may tell in one feedback, so that all have a turn within [`TURN`].
+/// How many detections each of so many viewers may have in one report, so that all are reported within
+/// [`TURN_INTERVAL`].
 fn share(viewers: usize) -> usize {
-    let feedback = (TURN.as_millis() / INTERVAL.as_millis()) as usize;
+    let feedback = (TURN_INTERVAL.as_millis() / INTERVAL.as_millis()) as usize;
     (MAX_FEEDBACK_DETECTIONS * feedback / viewers.max(1)).clamp(1, MAX_DETECTIONS)
 }
 

@@ -1,4 +1,4 @@
-//! How many handshakes are worked on: each costs as much as 300 checks of a token.
+//! Limits the handshakes that are worked on: each costs as much as 300 checks of a token.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,18 +6,19 @@ use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_proto::clock::Time;
 use fanlight_proto::token::TokenKey;
 
-/// Handshakes in a second, of whomever: a tenth of a core. A relay that comes back lets its thousand viewers in
+/// Handshakes in a second in all: a tenth of a core. A relay that restarts lets its thousand viewers in
 /// within a second.
 pub const HANDSHAKES_PER_SECOND: u32 = 1000;
 
-/// Handshakes in a second for one address, or one network of 64 bits: a room full of viewers behind one router comes
-/// in within a second.
+/// Handshakes in a second for one address, or one network of 64 bits: a room full of viewers behind one
+/// router joins within a second.
 pub const HANDSHAKES_PER_SOURCE: u32 = 64;
 
-/// Buckets into which addresses fall. Nobody can choose to share another's without knowing the relay's secret.
+/// Addresses are hashed to so many buckets, keyed with the relay's secret: an attacker cannot choose the
+/// bucket of a victim.
 const BUCKETS: usize = 1024;
 
-/// The allowances. They are all there is: nothing is kept of an address.
+/// The token buckets. No address is stored.
 #[derive(Debug)]
 pub(super) struct HandshakeLimiter {
     all: TokenBucket,
@@ -41,7 +42,7 @@ impl HandshakeLimiter {
     }
 }
 
-/// What stands for whoever has this address: who has one IPv6 address has 2^64.
+/// The network that an address is counted as: the owner of one IPv6 address has 2^64 of them.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(

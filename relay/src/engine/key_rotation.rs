@@ -1,8 +1,8 @@
-//! The keys of one stream's media, and how one follows another.
+//! The keys of one stream's media, and the change from one to the next.
 //!
-//! The next key is announced to every session before it is used, and used when all have said that they have it, or
-//! after a patience that outlasts lost messages. Two keys are known at a time, told apart by the lowest bit of their
-//! generation.
+//! The next key is announced to every session before it is used. It is used when all have said that they
+//! have it, or after a timeout that outlasts lost messages. At most two keys are known at a time; the
+//! lowest bit of the generation tells them apart.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamKey;
 use fanlight_proto::seal::{MEDIA_SECRET_BYTES, MediaKey};
 
-/// Longest between the announcement of a key and its use: eight keep-alives and their answers.
+/// Longest time between the announcement of a key and its use: eight keep-alives and their answers.
 pub(super) const KEY_SWITCH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The same when the present key is to become useless to somebody: four keep-alives (promise P28: within 3 s).
+/// The same when the present key is revoked for a viewer: four keep-alives (promise P28: within 3 s).
 pub(super) const REVOKE_SWITCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The keys of one stream.
 #[derive(Debug)]
 pub(super) struct KeyRotation {
     current: MediaKey,
@@ -61,20 +61,20 @@ impl KeyRotation {
         self.next.is_none() && now.saturating_since(self.since) >= rotation
     }
 
-    /// Makes the next key, used after `patience` at the latest. One that was announced before is used at once: viewers
-    /// keep two keys and no more.
+    /// Makes the next key, used after `timeout` at the latest. A key that was announced before is used at
+    /// once: viewers keep two keys and no more.
     pub(super) fn announce(
         &mut self,
         now: Time,
         secret: [u8; MEDIA_SECRET_BYTES],
-        patience: Duration,
+        timeout: Duration,
     ) {
         self.follow(now, true);
         let generation = self.current.generation().wrapping_add(1);
-        self.next = Some((MediaKey::new(generation, secret), now + patience));
+        self.next = Some((MediaKey::new(generation, secret), now + timeout));
     }
 
-    /// Goes over to the next key when all viewers have it, or when the patience is over; whether that has happened.
+    /// Changes to the next key when all viewers have it, or after the timeout; whether it did.
     pub(super) fn follow(&mut self, now: Time, all_have_it: bool) -> bool {
         let Some((key, _)) = self.next.take_if(|(_, until)| all_have_it || now >= *until) else {
             return false;

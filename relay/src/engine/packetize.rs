@@ -1,4 +1,5 @@
-//! Frames cut into datagrams, kept a while for repairs, their memory used again.
+//! Cuts frames into datagrams, and keeps the last ones of a stream for repairs. Buffers are used again, so
+//! a frame costs no allocation.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,12 +12,12 @@ use fanlight_proto::parity::Encoder;
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard;
 
-/// Cut frames of one stream that are kept for repairs: at 60 fps the oldest is 66 ms old, and a viewer that has not
-/// asked by then shows a newer one.
+/// Frames of one stream that are kept for repairs: at 60 fps the oldest is 66 ms old, and a viewer that
+/// has not asked by then shows a newer one.
 pub const RETRANSMIT_FRAMES: usize = 4;
 
-/// Buffers of one stream that wait to be used again: one for the next frame, and those that a slow fan-out still held
-/// when they left the retransmit_buffer.
+/// Buffers of one stream that wait to be used again: one for the next frame, and those that a slow sender
+/// still held when they left the retransmit buffer.
 pub(super) const SPARE_FRAMES: usize = 3;
 
 /// A frame in datagrams of one size.
@@ -60,7 +61,7 @@ impl PacketizedFrame {
         self.id
     }
 
-    /// Which cut of the stream this is.
+    /// The sequence of the media header: unique within a stream.
     #[must_use]
     pub const fn sequence(&self) -> u64 {
         self.sequence
@@ -99,24 +100,24 @@ impl PacketizedFrame {
     }
 }
 
-/// The last cut frames of one stream.
+/// The last frames of one stream.
 #[derive(Debug, Default)]
 pub(super) struct RetransmitBuffer {
     recent: VecDeque<Arc<PacketizedFrame>>,
     spare: Vec<Arc<PacketizedFrame>>,
 }
 
-/// What is made of a frame besides its shards.
+/// What to add to the shards of a frame.
 #[derive(Debug, Default)]
 pub(super) struct PacketizeOptions<'a> {
-    /// Makes parity, when somebody wants it.
+    /// Appends parity.
     pub(super) parity: Option<&'a mut Encoder>,
-    /// Seals it all.
+    /// Seals every datagram.
     pub(super) key: Option<&'a MediaKey>,
 }
 
 impl RetransmitBuffer {
-    /// Cuts `body`, with what `header` says of it, into a buffer that nobody uses any more.
+    /// Cuts `body` into datagrams with `header`, in a buffer that nobody uses any more.
     pub(super) fn cut(
         &mut self,
         header: DataHeader,
@@ -130,8 +131,9 @@ impl RetransmitBuffer {
             key: options.key.map(MediaKey::slot),
             ..header
         };
-        (buffer.id, buffer.sequence, buffer.stride) =
-            (header.id, header.sequence, header.datagram_bytes());
+        buffer.id = header.id;
+        buffer.sequence = header.sequence;
+        buffer.stride = header.datagram_bytes();
         buffer.generation = options.key.map_or(0, MediaKey::generation);
         buffer.shards = shard::packetize(header, body, &mut buffer.bytes);
         if let Some(encoder) = options.parity {
@@ -150,7 +152,7 @@ impl RetransmitBuffer {
         packets
     }
 
-    /// The frame `id` as it was cut last, if it is still there.
+    /// The frame `id`, cut last, if it is still there.
     pub(super) fn find(&self, id: FrameId) -> Option<&Arc<PacketizedFrame>> {
         self.recent.iter().rev().find(|packets| packets.id == id)
     }
@@ -182,17 +184,17 @@ impl RetransmitBuffer {
     }
 }
 
-/// The ranges that `pairs` (first, count) ask of a frame of `shards`, at most `budget` shards in all. A pair that goes
-/// back behind the one before ends the list: nobody gets a shard twice for one request.
+/// The ranges of a frame of `shards` that `pairs` (first, count) ask for, at most `budget` shards in all.
+/// A pair that starts before the end of the pair before ends the list: no request gets a shard twice.
 pub(super) fn repair_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Range<u16>> {
     let mut ranges = Vec::new();
-    let (mut reach, mut left) = (0, budget);
+    let mut reach = 0;
+    let mut left = budget;
     for pair in pairs.chunks_exact(2) {
-        let (start, end) = (
-            pair[0],
-            pair[0].saturating_add(pair[1]).min(u32::from(shards)),
-        );
-        let end = end.min(start.saturating_add(left));
+        let start = pair[0];
+        let end = start
+            .saturating_add(pair[1].min(left))
+            .min(u32::from(shards));
         if start < reach || left == 0 {
             break;
         }

@@ -1,28 +1,31 @@
-//! How much parity one viewer gets with each frame: what its own reports of lost shards ask for, and none on a clean link.
+//! How much parity one viewer gets with each frame: as much as its own reports of lost shards ask for,
+//! none on a clean link.
 
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::Report;
 
-/// The share of shards lost from which on each level is needed. One lost shard spoils a frame of 84 without repair:
-/// 0.3 % is a frame in four. 10 % of parity mends 3 % at random, 20 % mends 8 %, with room for losses that come together.
+/// The part of shards lost from which on each level is needed. Without repair one lost shard spoils a
+/// frame of 84: 0.3 % is a frame in four. 10 % of parity recovers 3 % of random loss, 20 % recovers 8 %,
+/// with room for bursts.
 const LEVEL_LOSS: [f64; 3] = [0.003, 0.03, 0.08];
 
-/// A level is left after so long without need for it: loss comes in spells, and parity that comes a second late helps nobody.
+/// A level is left after so long without need for it: loss comes in bursts, and parity that comes a second
+/// late helps nobody.
 const STEP_DOWN_AFTER: Duration = Duration::from_secs(10);
 
-/// A way that loses more than this share of all shards is too narrow, whatever parity would make of it.
+/// A path that loses more than this part of all shards is too narrow, with or without parity.
 const MAX_RECOVERABLE_LOSS: f64 = 0.1;
 
-/// The parity that one viewer needs.
+/// The level of parity of one viewer.
 #[derive(Debug, Default)]
 pub(super) struct ParityController {
     level: u8,
     expected: u64,
     missed: u64,
     /// Since when reports ask for less.
-    calm: Option<Time>,
+    calm_since: Option<Time>,
 }
 
 impl ParityController {
@@ -31,12 +34,13 @@ impl ParityController {
         self.level
     }
 
-    /// Takes the viewer's report: up at once, down one level after [`STEP_DOWN_AFTER`]. Whether parity begins by it, so that the
-    /// frames lost so far say nothing of what will be lost.
+    /// Takes the viewer's report: up at once, down one level after [`STEP_DOWN_AFTER`]. Returns whether
+    /// parity begins, so that the frames lost so far say nothing of what will be lost.
     pub(super) fn on_report(&mut self, now: Time, report: &Report) -> bool {
         let expected = report.shards_expected.saturating_sub(self.expected);
         let missed = report.shards_missed.saturating_sub(self.missed);
-        (self.expected, self.missed) = (report.shards_expected, report.shards_missed);
+        self.expected = report.shards_expected;
+        self.missed = report.shards_missed;
         if expected == 0 {
             return false;
         }
@@ -47,13 +51,13 @@ impl ParityController {
         if wanted >= self.level {
             let begins = self.level == 0 && wanted > 0 && loss <= MAX_RECOVERABLE_LOSS;
             self.level = wanted;
-            self.calm = None;
+            self.calm_since = None;
             return begins;
         }
-        let since = *self.calm.get_or_insert(now);
+        let since = *self.calm_since.get_or_insert(now);
         if now.saturating_since(since) >= STEP_DOWN_AFTER {
             self.level -= 1;
-            self.calm = Some(now);
+            self.calm_since = Some(now);
         }
         false
     }

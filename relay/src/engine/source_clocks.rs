@@ -1,4 +1,4 @@
-//! How the clocks of the sources relate to ours.
+//! The offsets of the sources' clocks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::clock_filter::drift;
 use fanlight_proto::message::SourceClock;
 
-/// The newest word on each upstream's clock. There are no more than [`MAX_SOURCES`](crate::config::MAX_SOURCES).
+/// The newest offset of each upstream's clock. There are no more than [`MAX_SOURCES`](crate::config::MAX_SOURCES).
 #[derive(Debug, Default)]
 pub(super) struct SourceClocks(BTreeMap<usize, (Time, SourceClock)>);
 
 impl SourceClocks {
-    /// Notes what was known of the clock of upstream `origin` at `now`.
+    /// Sets what was known of the clock of upstream `origin` at `now`.
     pub(super) fn note(&mut self, now: Time, origin: usize, clock: SourceClock) {
         self.0.insert(origin, (now, clock));
     }
@@ -20,7 +20,7 @@ impl SourceClocks {
     /// What is known at `now`, less certain the longer ago it was noted.
     pub(super) fn at(&self, now: Time, origin: usize) -> Option<SourceClock> {
         let (noted, clock) = *self.0.get(&origin)?;
-        // The same clock does not part from itself.
+        // A clock does not drift from itself.
         let exact = clock.offset_ns == 0 && clock.error_us == 0;
         let grown = if exact {
             Duration::ZERO

@@ -10,7 +10,7 @@ use super::packetize::{RETRANSMIT_FRAMES, SPARE_FRAMES};
 pub(super) struct TargetLists(Vec<Arc<Vec<Target>>>);
 
 impl TargetLists {
-    /// The list that `fill` writes.
+    /// A list that `fill` has written.
     pub(super) fn list(&mut self, fill: impl FnOnce(&mut Vec<Target>)) -> Arc<Vec<Target>> {
         let unused = self
             .0

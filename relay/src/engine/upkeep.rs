@@ -16,7 +16,7 @@ use super::{Engine, goodbye};
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// Lets in whom `access` names from now on. Sessions of viewers whose key it does not know end, and the keys of
+    /// Sets who may join from now on. Sessions of viewers whose key it does not know end, and the keys of
     /// their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
     pub fn set_access(&mut self, now: Time, access: RelayAccess) {
         let mut streams = Vec::new();
@@ -49,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// Does what time asks for; call it when [`Engine::next_deadline`] has come. Earlier or more often does no harm.
+    /// Does what is due. Call it at [`Engine::next_deadline`]; earlier or more often does no harm.
     pub fn on_tick(&mut self, now: Time) {
         while let Some(alias) = self.streams.expire(now).map(|stream| stream.alias) {
             self.announce_status(now, alias);
@@ -85,7 +85,7 @@ impl Engine {
             .min()
     }
 
-    /// Moves viewers that have fallen behind to a socket of their own, and back.
+    /// Moves viewers that have fallen behind to a dedicated socket, and back.
     pub(super) fn update_isolation(&mut self, now: Time) {
         for session in self.sessions.iter_mut() {
             match session
@@ -111,7 +111,7 @@ impl Engine {
         }
     }
 
-    /// Lets keys follow each other.
+    /// Announces keys that are due, and changes to those that all viewers have.
     pub(super) fn update_keys(&mut self, now: Time) {
         let rotation = self.config.key_rotation;
         let due = |stream: &&Stream| {
@@ -143,8 +143,8 @@ impl Engine {
         }
     }
 
-    /// Makes the next key of a stream and tells it to all who are to have it.
-    pub(super) fn announce_key(&mut self, now: Time, alias: u16, patience: Duration) {
+    /// Makes the next key of a stream and announces it to its viewers.
+    pub(super) fn announce_key(&mut self, now: Time, alias: u16, timeout: Duration) {
         let secret = self.secrets.bytes();
         let Some(keys) = self
             .streams
@@ -153,7 +153,7 @@ impl Engine {
         else {
             return;
         };
-        keys.announce(now, secret, patience);
+        keys.announce(now, secret, timeout);
         self.pulse_all(now, alias);
     }
 

@@ -1,4 +1,4 @@
-//! What a viewer has found, until its source has been told, and what the source makes of it.
+//! The detections of one viewer until its source has got them, and the source's verdict on them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use fanlight_daemon::rate_limit::TokenBucket;
 /// Detections of one viewer that are kept in a second: four trackers at 30 fps.
 pub const KEPT_DETECTIONS_PER_SECOND: u32 = 120;
 
-/// Detections of one viewer that wait for a feedback: two feedback' worth.
+/// Detections of one viewer that wait for a report: as many as two reports carry.
 const MAX_WAITING: usize = 2 * MAX_DETECTIONS;
 
-/// A verdict is told for so long after the source has said it.
+/// A verdict holds for so long.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
 
-/// See the module.
+/// What one viewer has to tell its source.
 #[derive(Debug)]
 pub(super) struct ViewerFeedback {
-    /// The viewer's name towards the source.
+    /// Names the viewer to the source.
     pub(super) number: u64,
-    /// There is something to tell besides detections.
+    /// There is something to report besides detections.
     pub(super) news: bool,
     screen: u64,
     sent: u64,
@@ -37,7 +37,7 @@ pub(super) struct ViewerFeedback {
 }
 
 impl ViewerFeedback {
-    /// Of a viewer that has come as the `number`th of this run. That is news.
+    /// For the `number`th viewer of this run, which has not been reported.
     pub(super) fn new(number: u64) -> Self {
         Self {
             number,
@@ -54,8 +54,8 @@ impl ViewerFeedback {
         }
     }
 
-    /// Takes what the viewer says of the frames of `epoch`. How many detections were dropped for it: those of another
-    /// epoch, those over what it may send, and the oldest where too many wait.
+    /// Takes detections in frames of `epoch`. Returns how many were dropped: those of another epoch, those
+    /// beyond the viewer's limits, and the oldest where too many wait.
     pub(super) fn take(&mut self, now: Time, epoch: Option<u64>, said: Detections) -> u64 {
         // The same datagram twice.
         if said.sent == self.sent && !said.detections.is_empty() {
@@ -68,7 +68,8 @@ impl ViewerFeedback {
         }
         self.screen = said.screen;
         if said.sent >= self.sent {
-            (self.sent, self.untracked) = (said.sent, said.untracked);
+            self.sent = said.sent;
+            self.untracked = said.untracked;
             self.canary_status = said.canary_status;
         }
         for detection in said.detections {
@@ -89,12 +90,12 @@ impl ViewerFeedback {
         self.dropped = self.dropped.saturating_add(detections as u64);
     }
 
-    /// Whether the source should be told something.
+    /// Whether there is something to report.
     pub(super) fn has_news(&self) -> bool {
         self.news || !self.waiting.is_empty()
     }
 
-    /// Forgets the oldest detections when more wait than the share of one feedback that this viewer has. How many.
+    /// Drops the oldest detections when more wait than this viewer's `share` of one report; how many.
     pub(super) fn cut(&mut self, share: usize) -> u64 {
         let over = if share < MAX_DETECTIONS {
             self.waiting.len().saturating_sub(share)
@@ -106,8 +107,8 @@ impl ViewerFeedback {
         over as u64
     }
 
-    /// What is to be told, with the oldest detections that fit; it counts as told when [`ViewerFeedback::told`] is called.
-    pub(super) fn seen(&self) -> ViewerReport {
+    /// The report, with the oldest detections that fit. Call [`ViewerFeedback::on_reported`] when it is sent.
+    pub(super) fn report(&self) -> ViewerReport {
         ViewerReport {
             viewer: self.number,
             screen: self.screen,
@@ -120,18 +121,18 @@ impl ViewerFeedback {
         }
     }
 
-    /// The feedback with `detections` of those that wait is on its way.
-    pub(super) fn told(&mut self, detections: usize) {
+    /// A report with `detections` of those that wait was sent.
+    pub(super) fn on_reported(&mut self, detections: usize) {
         self.news = false;
         self.waiting.drain(..detections.min(self.waiting.len()));
     }
 
-    /// What the source makes of the viewer.
+    /// Takes the source's verdict.
     pub(super) const fn note_verdict(&mut self, now: Time, verdict: Verdict) {
         self.verdict = Some((now, verdict));
     }
 
-    /// What the source made of the viewer as it said last, unless that is long ago.
+    /// The source's last verdict, as long as it holds.
     pub(super) fn verdict(&self, now: Time) -> Option<Verdict> {
         let (since, verdict) = self.verdict?;
         (now.saturating_since(since) < VERDICT_LIFETIME).then_some(verdict)
@@ -171,21 +172,21 @@ mod tests {
                 Some(7),
                 said(sent, sent - 4..sent),
             );
-            told += queue.seen().detections.len() as u64;
-            queue.told(MAX_DETECTIONS);
+            told += queue.report().detections.len() as u64;
+            queue.on_reported(MAX_DETECTIONS);
         }
         // A full bucket, and what comes into it meanwhile.
         let taken = 4 * u64::from(2 * DETECTIONS_PER_SECOND - 1);
-        assert_eq!((told, queue.seen().dropped), (taken, sent - told));
+        assert_eq!((told, queue.report().dropped), (taken, sent - told));
         let later = START + Duration::from_secs(5);
         for _ in 0..10 {
             sent += 16;
             queue.take(later, Some(7), said(sent, 0..16));
-            told += queue.seen().detections.len() as u64;
-            queue.told(MAX_DETECTIONS);
+            told += queue.report().detections.len() as u64;
+            queue.on_reported(MAX_DETECTIONS);
         }
         assert_eq!(told, taken + u64::from(KEPT_DETECTIONS_PER_SECOND));
-        assert_eq!(told + queue.seen().dropped, sent);
+        assert_eq!(told + queue.report().dropped, sent);
     }
 
     #[test]
@@ -195,7 +196,7 @@ mod tests {
         assert_eq!(queue.take(START, None, said(4, 3..4)), 1);
         assert_eq!(queue.take(START, Some(7), said(6, 4..6)), 0);
         assert_eq!(queue.take(START, Some(7), said(6, 4..6)), 0);
-        let seen = queue.seen();
+        let seen = queue.report();
         assert_eq!(
             (seen.detections.len(), seen.sent, seen.dropped, seen.screen),
             (2, 6, 4, 3)
@@ -212,8 +213,8 @@ mod tests {
                 said(number + 1, number..number + 1),
             );
         }
-        assert_eq!(queue.seen().detections[0].number, 40 - MAX_WAITING as u64);
-        assert_eq!(queue.seen().dropped, 40 - MAX_WAITING as u64);
+        assert_eq!(queue.report().detections[0].number, 40 - MAX_WAITING as u64);
+        assert_eq!(queue.report().dropped, 40 - MAX_WAITING as u64);
         assert_eq!(
             queue.cut(MAX_DETECTIONS),
             0,
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(queue.cut(2), MAX_WAITING as u64 - 2);
         assert_eq!(
             queue
-                .seen()
+                .report()
                 .detections
                 .iter()
                 .map(|detection| detection.number)

@@ -1,5 +1,6 @@
-//! The socket of one viewer's own, on the port that all share: connected, so that the kernel gives it what comes from
-//! that viewer and nothing else, and with a small buffer, so that what stands in a queue before the viewer holds up only it.
+//! The dedicated socket of one viewer, on the shared port. It is connected, so the kernel gives it only
+//! what comes from that viewer. Its send buffer is small, and a queue before the viewer delays only that
+//! viewer.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,11 +10,11 @@ use quinn_udp::{Transmit, UdpSocketState};
 use super::{GsoBatch, Refused};
 use crate::engine::Route;
 
-/// Send buffer asked for, of which the kernel grants twice as much: a frame of 100 kB fits, and what stands in it is
-/// half a second old for a viewer behind 2 Mbit/s.
+/// Send buffer to ask for; the kernel grants twice as much. A frame of 100 kB fits, and at 2 Mbit/s what
+/// stands in it is half a second old.
 const DEDICATED_SEND_BUFFER: usize = 64 << 10;
 
-/// See the module.
+/// A socket connected to one viewer.
 #[derive(Debug)]
 pub(super) struct DedicatedSocket {
     pub(super) io: tokio::net::UdpSocket,

@@ -1,18 +1,18 @@
-//! Sending to groups by the socket that all viewers share.
+//! Socket options for sending to multicast groups by the shared socket.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 
 use socket2::SockRef;
 
-/// Through which interface, and how far, datagrams to groups go.
+/// By which interface, and how far, datagrams to groups go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MulticastOptions {
     /// The interface, by its own address.
     pub interface: Ipv4Addr,
-    /// Routers that they pass, and one.
+    /// Time to live: the routers that they pass, plus one.
     pub ttl: u8,
-    /// Whether programs on this host get them too.
+    /// Whether programs on this host receive them too.
     pub looped: bool,
 }
 
@@ -20,7 +20,7 @@ impl MulticastOptions {
     /// Sets `socket` up to send to groups.
     ///
     /// # Errors
-    /// When no interface has the address, or the system says no.
+    /// When no interface has the address, or the system refuses.
     pub fn apply(&self, socket: &UdpSocket) -> io::Result<()> {
         let socket = SockRef::from(socket);
         socket.set_multicast_if_v4(&self.interface)?;

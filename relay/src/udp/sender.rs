@@ -1,7 +1,11 @@
-//! The fan-out in time: which datagrams leave when, and what is given up when the way is blocked. Reads no clock.
+//! Sends frames to their viewers: which datagrams leave when, and what is aborted when a socket is full.
+//!
+//! Called by the event loop on its thread: it adds a frame, then calls [`Sender::run`] again and again.
+//! Reads no clock and never waits.
 
 mod counts;
 mod job;
+mod run;
 mod single;
 
 use std::collections::VecDeque;
@@ -11,11 +15,12 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::wire::{GsoBatch, Refused, Wire};
+use super::wire::{Refused, Wire};
 use crate::config::Gso;
 use crate::engine::{FrameTransmit, Retransmit, Route};
 pub use counts::Counts;
 use job::{PendingTarget, TransmitJob};
+use run::PendingBatch;
 
 /// Datagrams of one viewer that leave together, when it needs pauses.
 const CHUNK: u16 = 27;
@@ -23,32 +28,32 @@ const CHUNK: u16 = 27;
 /// The same when it does not: as many sealed datagrams as one message holds (65 507 bytes, udp(7)).
 const LARGE_CHUNK: u16 = 53;
 
-/// Trains that leave by one call to the kernel, when the wire can: more save nothing that can be measured.
-const BATCH: usize = 64;
+/// Batches that leave by one call to the kernel, when the wire can: more save nothing measurable.
+const BATCHES_PER_CALL: usize = 64;
 
-/// Longest that a frame waits for the shared socket while that takes nothing at all. As long as it takes something the
-/// frame goes on: a frame that is half out is worth finishing, and newer ones are left out whole.
+/// How long a frame waits for a shared socket that takes nothing at all. As long as it takes something,
+/// the frame goes on: a frame that is half sent is worth finishing, and newer ones are skipped whole.
 const SHARED_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Longest that a frame waits for a viewer's own socket that takes nothing: a way of 1 Mbit/s moves a train of
-/// datagrams within it.
+/// How long a frame waits for a dedicated socket that takes nothing: a path of 1 Mbit/s moves a batch
+/// within it.
 const DEDICATED_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Whatever moves, nobody wants the rest of a frame so old.
+/// A frame so old is aborted, whatever moves.
 const MAX_FRAME_AGE: Duration = Duration::from_secs(1);
 
-/// A socket without room is tried again after so long. The kernel says that there is room only when the buffer is half
-/// empty, which for a large one is late.
+/// A full socket is tried again after so long. The kernel says that there is room only when the buffer
+/// is half empty, which for a large one is late.
 const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Frames of one stream that are on their way at a time: the newest, and those that viewers behind narrow ways still
-/// get. A frame is spread over six intervals at most.
+/// Frames of one stream that are being sent at a time: the newest, and those that viewers behind narrow
+/// paths still get. A frame is spread over six intervals at most.
 const MAX_JOBS: usize = 8;
 
-/// Datagrams sent in batches before the loop looks after its other work: about a millisecond.
+/// Datagrams sent in batches before the event loop does its other work: about a millisecond.
 const DATAGRAMS_PER_RUN: u32 = 2500;
 
-/// What a datagram costs that goes alone, in datagrams that go in batches.
+/// The cost of a datagram that is sent alone, in datagrams that are sent in batches.
 const SINGLE_COST: u32 = 5;
 
 /// A frame that one viewer did not get whole.
@@ -84,7 +89,7 @@ impl NextRun {
     }
 }
 
-/// The frames on their way out.
+/// The frames that are being sent.
 #[derive(Debug)]
 pub struct Sender {
     gso: Gso,
@@ -99,7 +104,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// One for all viewers. `segments` is how many datagrams the kernel takes as a batch.
+    /// `segments` is how many datagrams the kernel takes as one batch.
     #[must_use]
     pub fn new(gso: Gso, segments: usize) -> Self {
         let segments = if gso == Gso::Off {
@@ -115,13 +120,13 @@ impl Sender {
             jobs: VecDeque::new(),
             spare: Vec::new(),
             aborted: VecDeque::new(),
-            batches: Vec::with_capacity(BATCH),
+            batches: Vec::with_capacity(BATCHES_PER_CALL),
             full: None,
             counts: Counts::default(),
         }
     }
 
-    /// Whether a frame of this stream is on its way for which the next has to wait.
+    /// Whether a frame of this stream is being sent for which the next has to wait.
     #[must_use]
     pub fn busy(&self, alias: u16) -> bool {
         self.jobs
@@ -129,7 +134,7 @@ impl Sender {
             .any(|job| job.transmit.alias == alias && job.holds_the_stream())
     }
 
-    /// How many frames are on their way for which others have to wait, at most one of each stream.
+    /// How many frames are being sent for which others have to wait, at most one of each stream.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.jobs
@@ -138,7 +143,7 @@ impl Sender {
             .count()
     }
 
-    /// Whether trains of datagrams are sent.
+    /// Whether datagrams are sent in batches.
     #[must_use]
     pub const fn uses_gso(&self) -> bool {
         self.segments > 1
@@ -155,7 +160,8 @@ impl Sender {
         self.aborted.pop_front()
     }
 
-    /// Takes a frame; [`Sender::run`] sends it. A viewer whose last frame is still on its way does not get this one.
+    /// Adds a frame; [`Sender::run`] sends it. A viewer whose last frame is still being sent does not get
+    /// this one.
     pub fn start(&mut self, now: Time, transmit: FrameTransmit) {
         self.bound_jobs(transmit.alias);
         let mut job = TransmitJob::new(now, transmit, self.spare.pop().unwrap_or_default());
@@ -165,7 +171,7 @@ impl Sender {
         self.jobs.push_back(job);
     }
 
-    /// Sends one datagram now or not at all: whoever waits for it asks again.
+    /// Sends one datagram now or not at all: its receiver asks again.
     pub fn send(&mut self, wire: &impl Wire, to: Route, datagram: &[u8]) {
         match self.deliver(wire, to, datagram, None) {
             Ok(()) => {}
@@ -174,8 +180,8 @@ impl Sender {
         }
     }
 
-    /// Sends shards again, now or not at all; not those that are still to be sent to this viewer for the first time,
-    /// which it takes for lost when a frame is spread out.
+    /// Sends shards again, now or not at all. Leaves out those that are still to be sent for the first
+    /// time: when a frame is spread out, a viewer may take them for lost.
     pub fn retransmit(&mut self, wire: &impl Wire, retransmit: &Retransmit) {
         let stride = retransmit.packets.stride();
         let sent = self.sent_of(retransmit);
@@ -199,7 +205,7 @@ impl Sender {
         }
     }
 
-    /// How many datagrams of a frame have left for the viewer that asks for some again.
+    /// How many datagrams of a frame have been sent to the viewer that asks for some again.
     fn sent_of(&self, retransmit: &Retransmit) -> u16 {
         let same_frame =
             |job: &&TransmitJob| Arc::ptr_eq(&job.transmit.packets, &retransmit.packets);
@@ -218,192 +224,7 @@ impl Sender {
             .unwrap_or(u16::MAX)
     }
 
-    /// Sends what is due, but never for long.
-    pub fn run(&mut self, now: Time, wire: &impl Wire) -> NextRun {
-        let mut round = Round {
-            now,
-            full: false,
-            left: DATAGRAMS_PER_RUN,
-        };
-        let mut wake: Option<Time> = None;
-        for _ in 0..self.jobs.len() {
-            let Some(mut job) = self.jobs.pop_front() else {
-                break;
-            };
-            match self.advance(&mut round, wire, &mut job) {
-                Step::Done => self.spare.push(job.open),
-                Step::Wait(until) => {
-                    self.jobs.push_back(job);
-                    wake = Some(wake.map_or(until, |wake| wake.min(until)));
-                }
-                Step::More => {
-                    self.jobs.push_back(job);
-                    return NextRun::Again;
-                }
-            }
-        }
-        match wake {
-            None => NextRun::Idle,
-            Some(wake) if round.full => NextRun::Blocked(wake),
-            Some(wake) => NextRun::At(wake),
-        }
-    }
-
-    /// Goes round the viewers of a job, one chunk each, until nothing more is due.
-    fn advance(&mut self, round: &mut Round, wire: &impl Wire, job: &mut TransmitJob) -> Step {
-        if round.now.saturating_since(job.started) >= MAX_FRAME_AGE {
-            self.abort(job, |_| true);
-        }
-        let patience = job.transmit.interval.min(SHARED_TIMEOUT);
-        if self
-            .full
-            .is_some_and(|since| round.now.saturating_since(since.max(job.started)) >= patience)
-        {
-            self.abort(job, |to| !wire.has_dedicated_socket(to));
-        }
-        loop {
-            while job.at < job.open.len() {
-                let dedicated = wire.has_dedicated_socket(job.route(job.at).remote);
-                if job.due(job.at) > round.now || (round.full && !dedicated) {
-                    job.at += 1;
-                } else if round.left == 0 {
-                    return Step::More;
-                } else if dedicated {
-                    self.send_chunk(round, wire, job);
-                    job.at += 1;
-                } else {
-                    self.send_chunks(round, wire, job);
-                }
-            }
-            job.at = 0;
-            job.open.retain(|pending| !pending.done());
-            if job.open.is_empty() {
-                return Step::Done;
-            }
-            if !std::mem::take(&mut job.moved) {
-                let retry = round.full.then(|| round.now + RETRY_INTERVAL);
-                return Step::Wait(
-                    retry
-                        .into_iter()
-                        .chain(job.next_due(round.now))
-                        .min()
-                        .unwrap_or(round.now + RETRY_INTERVAL),
-                );
-            }
-        }
-    }
-
-    /// Sends the next chunks of the viewers from the one whose turn it is on, as many as one call takes, and moves on.
-    fn send_chunks(&mut self, round: &mut Round, wire: &impl Wire, job: &mut TransmitJob) {
-        self.gather(round, wire, job);
-        let (packets, stride) = (&job.transmit.packets, job.transmit.packets.stride());
-        let batch = |batch: &PendingBatch| GsoBatch {
-            to: job.route(batch.at),
-            bytes: packets.datagrams(batch.next..batch.until),
-            segment: (self.segments > 1).then_some(stride),
-        };
-        let batches: [GsoBatch<'_>; BATCH] = std::array::from_fn(|number| {
-            batch(self.batches.get(number).unwrap_or(&self.batches[0]))
-        });
-        let (sent, stopped) = wire.send_many(&batches[..self.batches.len()]);
-        for batch in &self.batches[..sent] {
-            let (count, shards) = (batch.until - batch.next, job.transmit.packets.shards());
-            self.counts.datagrams += u64::from(count);
-            self.counts.bytes += u64::from(count) * stride as u64;
-            self.counts.parity += u64::from(batch.until.saturating_sub(shards.max(batch.next)));
-            round.spend(count, self.segments > 1);
-            let pending = &mut job.open[batch.at];
-            (pending.next, pending.blocked) = (batch.until, None);
-            job.moved = true;
-            self.full = None;
-        }
-        let Err(refused) = stopped else { return };
-        job.at = self.batches[sent].at;
-        match refused {
-            Refused::Full | Refused::DedicatedFull => {
-                round.full = true;
-                self.full.get_or_insert(round.now);
-            }
-            // Alone it shows whether batches are to blame, or this viewer's address.
-            Refused::Failed(_) => {
-                self.send_chunk(round, wire, job);
-                job.at += 1;
-            }
-        }
-    }
-
-    /// Notes what can leave by one call, from the viewer whose turn it is on, and moves on behind it.
-    fn gather(&mut self, round: &Round, wire: &impl Wire, job: &mut TransmitJob) {
-        self.batches.clear();
-        let local = job.route(job.at).local;
-        while job.at < job.open.len() {
-            let route = job.route(job.at);
-            let fits = route.local == local && !wire.has_dedicated_socket(route.remote);
-            if fits && job.due(job.at) <= round.now {
-                let (mut next, until) = job.open[job.at].chunk();
-                while next < until {
-                    if self.batches.len() == BATCH {
-                        return;
-                    }
-                    let end = until.min(next + self.segments);
-                    self.batches.push(PendingBatch {
-                        at: job.at,
-                        next,
-                        until: end,
-                    });
-                    next = end;
-                }
-            } else if !fits && !self.batches.is_empty() {
-                return;
-            }
-            job.at += 1;
-        }
-    }
-
-    /// Sends the next chunk of the viewer whose turn it is, alone.
-    fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut TransmitJob) {
-        let (route, shards, stride) = (
-            job.route(job.at),
-            job.transmit.packets.shards(),
-            job.transmit.packets.stride(),
-        );
-        let (next, until) = job.open[job.at].chunk();
-        let until = until.min(next + CHUNK);
-        let (sent, stopped) = self.chunk(
-            wire,
-            route,
-            job.transmit.packets.datagrams(next..until),
-            stride,
-        );
-        self.counts.parity += u64::from((next + sent).saturating_sub(shards.max(next)));
-        round.spend(sent.max(1), self.segments > 1);
-        let pending = &mut job.open[job.at];
-        pending.next += sent;
-        if sent > 0 {
-            job.moved = true;
-            pending.blocked = None;
-        }
-        match stopped {
-            Ok(()) => {}
-            Err(Refused::Full) => {
-                round.full = true;
-                self.full.get_or_insert(round.now);
-            }
-            Err(Refused::DedicatedFull) => {
-                let since = *pending.blocked.get_or_insert(round.now);
-                pending.retry = round.now + RETRY_INTERVAL;
-                if round.now.saturating_since(since) >= DEDICATED_TIMEOUT {
-                    self.abort_target(pending, route.remote);
-                }
-            }
-            Err(Refused::Failed(_)) => {
-                self.counts.failed += 1;
-                pending.next = pending.end;
-            }
-        }
-    }
-
-    /// Takes out of a job whoever still gets a former frame of the stream.
+    /// Removes from a job the viewers that still get an earlier frame of the stream.
     fn skip_busy_targets(&mut self, job: &mut TransmitJob) {
         let former = self
             .jobs
@@ -432,7 +253,7 @@ impl Sender {
         }
     }
 
-    /// Makes room for one more frame of the stream: the oldest is given up.
+    /// Makes room for one more frame of the stream: the oldest is aborted.
     fn bound_jobs(&mut self, alias: u16) {
         if self
             .jobs
@@ -452,7 +273,7 @@ impl Sender {
         }
     }
 
-    /// Gives a frame up for the viewers that `whom` names.
+    /// Aborts a frame for the viewers for which `whom` holds.
     fn abort(&mut self, job: &mut TransmitJob, whom: impl Fn(SocketAddr) -> bool) {
         for at in 0..job.open.len() {
             let to = job.route(at).remote;
@@ -474,38 +295,6 @@ impl Sender {
         self.aborted.push_back(Aborted { to, begun });
         pending.next = pending.end;
     }
-}
-
-/// What holds for one call of [`Sender::run`].
-struct Round {
-    now: Time,
-    /// The shared socket has no room.
-    full: bool,
-    /// Datagrams that may still be sent.
-    left: u32,
-}
-
-impl Round {
-    fn spend(&mut self, datagrams: u16, in_batches: bool) {
-        self.left = self
-            .left
-            .saturating_sub(u32::from(datagrams) * if in_batches { 1 } else { SINGLE_COST });
-    }
-}
-
-/// A batch that one call sends among others.
-#[derive(Clone, Copy, Debug)]
-struct PendingBatch {
-    /// Whose, among those that have not got all.
-    at: usize,
-    next: u16,
-    until: u16,
-}
-
-enum Step {
-    Done,
-    Wait(Time),
-    More,
 }
 
 #[cfg(test)]

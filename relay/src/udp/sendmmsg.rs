@@ -1,5 +1,5 @@
-//! Several trains of datagrams by one call to the kernel: sendmmsg(2), each batch cut by UDP GSO (`UDP_SEGMENT`, udp(7)).
-//! The one place of this program with `unsafe`: no crate offers the call with these control messages.
+//! Several GSO batches by one call to the kernel: sendmmsg(2) with `UDP_SEGMENT` (udp(7)). The only
+//! `unsafe` code of this program: no crate offers the call with these control messages.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +12,7 @@ use socket2::SockAddr;
 
 use super::GsoBatch;
 
-/// Trains of one call, at most. More save nothing that can be measured.
+/// Batches of one call, at most. More save nothing measurable.
 pub(super) const BATCH: usize = 64;
 
 /// Trains of a small call.
@@ -75,7 +75,7 @@ impl Control {
 /// # Errors
 /// Why the first was not sent.
 pub(super) fn send(socket: BorrowedFd<'_>, batches: &[GsoBatch<'_>]) -> io::Result<usize> {
-    // The table is made for each call: a small one for few.
+    // Each call builds its table: a small one for few batches.
     if batches.len() <= FEW {
         send_up_to::<FEW>(socket, batches)
     } else {

@@ -1,4 +1,4 @@
-//! The socket that viewers share, as one thread sends by it.
+//! Sending by the socket that viewers share.
 
 use std::cell::Cell;
 use std::io;
@@ -11,26 +11,26 @@ use tokio::io::Interest;
 use super::transmit_socket::TransmitSocket;
 use super::{GsoBatch, Refused, SEND_BUFFER};
 
-/// See the module.
+/// The shared socket, and the transmit socket beside it.
 #[derive(Debug)]
 pub(super) struct SharedSocket {
     pub(super) io: tokio::net::UdpSocket,
     pub(super) state: UdpSocketState,
-    /// What leaves in numbers leaves by this, when there is one.
+    /// Batches leave by this, if the system gave one.
     transmit_socket: Option<TransmitSocket>,
     any_local: bool,
-    /// It was the transmit socket that had no room, which nobody tells when there is some.
+    /// The transmit socket was full: no event tells when it has room again.
     transmit_socket_full: Cell<bool>,
 }
 
 impl SharedSocket {
-    /// `socket` is bound to `address`. Must be called on the runtime of the thread.
+    /// `socket` is bound to `address`. Must be called within a tokio runtime.
     pub(super) fn new(socket: UdpSocket, address: SocketAddr) -> io::Result<Self> {
         let io = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new((&io).into())?;
         let transmit_socket = TransmitSocket::open(address, SEND_BUFFER);
         let transmit_socket = transmit_socket
-            .inspect_err(|error| tracing::debug!("no socket only to send by: {error}"))
+            .inspect_err(|error| tracing::debug!("no transmit socket: {error}"))
             .ok();
         Ok(Self {
             io,
@@ -41,7 +41,7 @@ impl SharedSocket {
         })
     }
 
-    /// Waits until there is room to send, when that will be told; for ever, when it has to be tried.
+    /// Waits until there is room to send. Pends for ever if no event will tell: then the sender retries.
     pub(super) async fn writable(&self) {
         if self.transmit_socket_full.get() {
             return std::future::pending().await;
@@ -88,7 +88,7 @@ impl SharedSocket {
         (sent, Ok(()))
     }
 
-    /// The transmit socket knows neither how to reach groups, nor, bound to all addresses, which of them to send from.
+    /// The transmit socket has no multicast options; bound to all addresses, it needs a source address.
     fn fit_transmit_socket(&self, batches: &[GsoBatch<'_>]) -> bool {
         let known = |batch: &GsoBatch<'_>| batch.to.local.is_some() || !self.any_local;
         batches
@@ -101,7 +101,7 @@ impl SharedSocket {
             return Refused::Failed(error);
         }
         self.transmit_socket_full.set(false);
-        // Tells the event loop, which has not been asked before, to look for room.
+        // Clears tokio's readiness, so that `writable` waits for the next event.
         let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = self.io.try_io(Interest::WRITABLE, full);
         Refused::Full

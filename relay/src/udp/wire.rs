@@ -1,11 +1,11 @@
-//! Where datagrams go out, as whoever sends them sees it.
+//! Where datagrams go out: a trait, so that tests and the simulator can take the sockets' place.
 
 use std::io;
 use std::net::SocketAddr;
 
 use crate::engine::Route;
 
-/// One datagram, or several that leave together.
+/// One datagram, or several of one size that leave together by UDP GSO.
 #[derive(Clone, Copy, Debug)]
 pub struct GsoBatch<'a> {
     /// To whom.
@@ -16,16 +16,16 @@ pub struct GsoBatch<'a> {
     pub segment: Option<usize>,
 }
 
-/// Where datagrams go out: in life a socket for all, and some viewers' own.
+/// Where datagrams go out. [`Socket`](super::Socket) is the real one.
 pub trait Wire {
     /// Sends a batch. Never waits.
     ///
     /// # Errors
-    /// When there is no room now, and whatever the system says.
+    /// When there is no room now, or the system refuses.
     fn send(&self, batch: GsoBatch<'_>) -> Result<(), Refused>;
 
-    /// Sends batches to viewers that have no socket of their own, in order: how many were sent, and why not more. All
-    /// have the same segment size and leave from the same address. Never waits.
+    /// Sends batches to viewers without a dedicated socket, in order: how many were sent, and why not more.
+    /// All have the same segment size and leave from the same address. Never waits.
     fn send_many(&self, batches: &[GsoBatch<'_>]) -> (usize, Result<(), Refused>) {
         for (sent, batch) in batches.iter().enumerate() {
             if let Err(refused) = self.send(*batch) {
@@ -35,17 +35,17 @@ pub trait Wire {
         (batches.len(), Ok(()))
     }
 
-    /// Whether what is sent to `to` goes by a socket of its own.
+    /// Whether what is sent to `to` goes by a dedicated socket.
     fn has_dedicated_socket(&self, to: SocketAddr) -> bool;
 }
 
 /// Why nothing was sent.
 #[derive(Debug)]
 pub enum Refused {
-    /// The shared socket is full: nobody else of it will have more luck now.
+    /// The shared socket is full, for all of its viewers.
     Full,
-    /// The viewer's own socket is full.
+    /// The viewer's dedicated socket is full.
     DedicatedFull,
-    /// The system says no.
+    /// The system refused.
     Failed(io::Error),
 }

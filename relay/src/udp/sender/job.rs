@@ -1,4 +1,4 @@
-//! One frame on its way: which viewer gets its next chunk when.
+//! One frame that is being sent: which viewer gets its next chunk when.
 
 use std::time::Duration;
 
@@ -7,31 +7,32 @@ use fanlight_proto::clock::Time;
 use super::{CHUNK, LARGE_CHUNK};
 use crate::engine::{FrameTransmit, Route, SPREAD_BATCH, Target};
 
-/// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it leaves at once
-/// to a viewer whose socket holds it twice.
+/// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it
+/// leaves at once to a viewer whose socket holds it twice.
 const BURST: u32 = 256;
 
 /// Datagrams a millisecond to one viewer, at most, when a frame does not leave at once: about 1 Gbit/s.
 const FASTEST: u32 = 104;
 
-/// Datagrams a millisecond, at least: a viewer that cannot take 10 Mbit/s misses frames either way.
+/// Datagrams a millisecond, at least: a viewer that cannot take 10 Mbit/s misses frames anyway.
 const SLOWEST: u32 = 8;
 
 /// What the socket of a viewer holds that does not say: the kernel's default.
-const USUAL_CAPACITY: u32 = 92;
+const DEFAULT_CAPACITY: u32 = 92;
 
 /// Milliseconds of stall of a viewer's reader that its socket should bridge.
 const STALL_MS: u32 = 3;
 
-/// See the module.
+/// One frame that is being sent.
 #[derive(Debug)]
 pub(super) struct TransmitJob {
     pub(super) transmit: FrameTransmit,
     pub(super) started: Time,
-    /// The viewers that have not got all, in the order in which they take turns.
+    /// The viewers that have not got all of it, in the order in which they take turns.
     pub(super) open: Vec<PendingTarget>,
-    /// Where in the round of viewers this is, and whether the round has moved anything.
+    /// The current viewer, as an index into `open`.
     pub(super) at: usize,
+    /// The round of viewers has sent something.
     pub(super) moved: bool,
 }
 
@@ -40,16 +41,19 @@ pub(super) struct TransmitJob {
 pub(super) struct PendingTarget {
     /// Index among the targets.
     pub(super) target: u32,
-    /// The next datagram, and the one behind the last.
+    /// The next datagram.
     pub(super) next: u16,
+    /// The datagram after the last.
     pub(super) end: u16,
-    /// Nobody waits for this viewer.
-    apart: bool,
-    /// Datagrams that leave together, and the time from one such chunk to the next.
+    /// The stream's next frame does not wait for this viewer.
+    detached: bool,
+    /// Datagrams that leave together.
     chunk: u16,
+    /// The time from one such chunk to the next.
     gap: Duration,
-    /// Since when its own socket has taken nothing, and when to try again.
+    /// Since when its dedicated socket has taken nothing.
     pub(super) blocked: Option<Time>,
+    /// When to try that socket again.
     pub(super) retry: Time,
 }
 
@@ -89,7 +93,7 @@ impl TransmitJob {
                 end,
                 chunk,
                 gap,
-                apart: transmit.catch_up || !target.spread.is_zero(),
+                detached: transmit.catch_up || !target.spread.is_zero(),
                 blocked: None,
                 retry: now,
             }
@@ -107,7 +111,7 @@ impl TransmitJob {
     pub(super) fn holds_the_stream(&self) -> bool {
         self.open
             .iter()
-            .any(|pending| !pending.apart && pending.blocked.is_none())
+            .any(|pending| !pending.detached && pending.blocked.is_none())
     }
 
     pub(super) fn route(&self, at: usize) -> Route {
@@ -141,19 +145,19 @@ impl TransmitJob {
     }
 }
 
-/// How many of `datagrams` leave together for a viewer, and the time from one such chunk to the next, so that neither its
-/// socket nor a queue on the way overflows.
+/// How many of `datagrams` leave together for a viewer, and the time from one such chunk to the next,
+/// so that neither its socket nor a queue on the path overflows.
 fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Duration) {
     if !target.spread.is_zero() {
         return (SPREAD_BATCH, target.pause(transmit.packets.shards()));
     }
     let capacity = match target.capacity {
-        0 => USUAL_CAPACITY,
+        0 => DEFAULT_CAPACITY,
         capacity => capacity,
     };
     let count = u32::from(datagrams);
     if count <= BURST && count.saturating_mul(2) <= capacity {
-        // All chunks about as large: a short last one costs a call to the kernel like any other.
+        // Chunks of about equal size: a short last one costs as much as any other.
         return (
             datagrams
                 .div_ceil(datagrams.div_ceil(LARGE_CHUNK).max(1))

@@ -1,4 +1,4 @@
-//! Sending to one viewer, batch by batch: where batches do not go, and where one of them failed.
+//! Sending to one viewer at a time: by dedicated sockets, for repairs, and after a batch has failed.
 
 use std::io;
 
@@ -37,8 +37,8 @@ impl Sender {
         (sent, Ok(()))
     }
 
-    /// A batch has failed. When its datagrams go one by one, batches are to blame and are sent no more; when they do not
-    /// either, it is this viewer's address.
+    /// A batch has failed. If its datagrams go one by one, GSO is to blame and is not used any more; if
+    /// they do not go either, it is this viewer's address.
     fn without_gso(
         &mut self,
         wire: &impl Wire,
@@ -56,7 +56,7 @@ impl Sender {
             if self.segments > 1 {
                 self.segments = 1;
                 tracing::info!(
-                    "the network device takes no trains of datagrams ({error}); sending them one by one"
+                    "the network device does not support UDP GSO ({error}); sending datagrams one by one"
                 );
             }
         }
@@ -74,7 +74,7 @@ impl Sender {
         let mut sent = wire.send(batch);
         if matches!(&sent, Err(Refused::Failed(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
         {
-            // What the network said about a former datagram; this one has not been tried.
+            // The error is about an earlier datagram (ICMP); this one was not sent.
             sent = wire.send(batch);
         }
         if sent.is_ok() {
@@ -89,7 +89,7 @@ impl Sender {
     }
 }
 
-/// Whether an error can mean that the device or the kernel does not do batches (EIO, EINVAL, EOPNOTSUPP, EMSGSIZE).
+/// Whether an error can mean that the device or the kernel does not support UDP GSO.
 fn is_gso_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error().map(Errno::from_raw_os_error);

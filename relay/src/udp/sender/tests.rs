@@ -5,6 +5,7 @@ use fanlight_proto::datagram::ToViewer;
 use rustix::io::Errno;
 
 use super::*;
+use crate::udp::wire::GsoBatch;
 
 const INTERVAL: Duration = Duration::from_millis(33);
 /// A socket that holds any frame twice.
@@ -155,7 +156,7 @@ fn a_turn_is_short_and_the_next_goes_on_where_it_ended() {
         FrameTransmit::example(100_000, &[ROOMY; 100], INTERVAL),
     );
     assert_eq!(sender.run(at(0), &wire), NextRun::Again);
-    assert!(wire.order.borrow().len() <= DATAGRAMS_PER_RUN as usize / 43 + BATCH);
+    assert!(wire.order.borrow().len() <= DATAGRAMS_PER_RUN as usize / 43 + BATCHES_PER_CALL);
     run(&mut sender, &wire);
     assert!((1..=100).all(|port| wire.shards(port).len() == 87));
 }
