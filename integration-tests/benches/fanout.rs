@@ -67,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         figures::print_lines(&measure(&wish, wish.rigs[0])?);
         return Ok(());
     }
+
     let mut found = Vec::new();
     for rig in &wish.rigs {
         match wish.measure_where_it_must(*rig) {
@@ -74,11 +75,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             Err(why) => fanlight_tests::skip(&format!("{}: {why}", rig.name())),
         }
     }
+
     figures::print_tables(&found);
     figures::print_lines(&found);
     if let Some(file) = &wish.svg {
         std::fs::write(file, plot::draw(&found))?;
     }
+
     Ok(())
 }
 
@@ -100,6 +103,7 @@ impl Wish {
             None if quick => vec![1, REFERENCE],
             None => VIEWERS.to_vec(),
         };
+
         let rounds = flags
             .get("--rounds")
             .map(|count| count.parse())
@@ -119,6 +123,7 @@ impl Wish {
         if !rig.needs_namespace() {
             return measure(self, rig).map_err(|error| error.to_string());
         }
+
         let viewers: Vec<String> = self.viewers.iter().map(usize::to_string).collect();
         let mut words = vec!["--inside", "--rig", rig.name(), "--viewers"]
             .into_iter()
@@ -164,16 +169,20 @@ fn measure(wish: &Wish, rig: Rig) -> Result<Vec<Figure>, Box<dyn Error>> {
             }
         }
     }
+
     Ok(figures_of(rig, &methods, &times))
 }
 
 /// Nanoseconds for one frame; none when something was lost.
 fn measure_cell(nanos: u64, built: &Built, method: &mut Method<'_>) -> Option<f64> {
-    let (before, mut whole, mut bytes) = (built.tally(), true, 0);
+    let before = built.tally();
+    let mut whole = true;
+    let mut bytes = 0;
     let time = cell(nanos, &mut || {
         whole &= (method.work)();
         bytes += method.bytes as u64;
     });
+
     (whole && built.tally().carried(&before, bytes)).then_some(time)
 }
 
@@ -193,6 +202,7 @@ fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> V
                 .collect(),
         )
     };
+
     let figure = |method: &Method<'_>| {
         let own = by_name[&(method.viewers, method.name)];
         let nanos = time(method.viewers, method.name)?;
@@ -211,6 +221,7 @@ fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> V
             void: own.iter().filter(|time| time.is_none()).count(),
         })
     };
+
     methods.iter().filter_map(figure).collect()
 }
 

@@ -74,6 +74,7 @@ fn main() -> Result<(), Failure> {
                         streams,
                         frames: Frames { bytes, interval },
                     };
+
                     if cell.is_wanted(&wanted) {
                         lines.push(cell.measure(folder.path())?);
                     }
@@ -81,6 +82,7 @@ fn main() -> Result<(), Failure> {
             }
         }
     }
+
     println!(
         "\na consumer that takes one frame each {INTERVAL:?}, and a feed as fast as it is taken"
     );
@@ -89,6 +91,7 @@ fn main() -> Result<(), Failure> {
             lines.push(overload(rig, folder.path())?);
         }
     }
+
     lines.iter().for_each(|line| println!("{line}"));
     Ok(())
 }
@@ -142,7 +145,8 @@ impl Cell {
 
     /// Prints the row; gives its JSON line.
     fn measure(&self, folder: &Path) -> Result<String, Failure> {
-        let (mut relay, mut raw) = (Vec::new(), Vec::new());
+        let mut relay = Vec::new();
+        let mut raw = Vec::new();
         for _ in 0..ROUNDS {
             // Feeds of their own for each measurement: what one left in a socket is not the next one's.
             let length = if self.frames.interval.is_some() {
@@ -150,22 +154,28 @@ impl Cell {
             } else {
                 FULL_SPEED
             };
+
             let folder = tempfile::tempdir_in(folder)?;
             let feeds = self.feeds(folder.path())?;
             raw.push(Raw::start(&feeds)?.measure(length, self.frames.bytes));
             relay.push(Relay::start(&feeds)?.measure(length));
         }
+
         let median = |taken: &[Taken], figure: fn(&Taken) -> f64| {
             let mut figures: Vec<f64> = taken.iter().map(figure).collect();
             figures.sort_by(f64::total_cmp);
             figures[figures.len() / 2]
         };
+
         let [ours, theirs] = [&relay, &raw].map(|side| median(side, Taken::micros_per_frame));
         let frames = median(&relay, Taken::frames_per_second);
         let superseded = median(&relay, |taken| taken.superseded as f64 / taken.frames);
-        let (rig, streams, bytes) = (self.rig.name(), self.streams, self.frames.bytes);
+        let rig = self.rig.name();
+        let streams = self.streams;
+        let bytes = self.frames.bytes;
         let megabits = frames * bytes as f64 * 8e-6;
-        let (rate, ratio) = (self.rate(), ours / theirs);
+        let rate = self.rate();
+        let ratio = ours / theirs;
         println!(
             "{rig:<4} {streams:>7} {bytes:>11} {rate:>6} {ours:>13.1} {theirs:>12.1} {ratio:>6.2} {frames:>9.0} {megabits:>9.0} {:>9.0}%",
             100.0 * superseded
@@ -196,7 +206,8 @@ struct Relay {
 
 impl Relay {
     fn start(feeds: &[Feed]) -> Result<Self, Failure> {
-        let (inbox, shutdown) = (Arc::new(Inbox::default()), Shutdown::new());
+        let inbox = Arc::new(Inbox::default());
+        let shutdown = Shutdown::new();
         let threads = feeds.iter().enumerate().map(|(origin, feed)| {
             let upstream = Upstream {
                 origin,
@@ -211,8 +222,10 @@ impl Relay {
                 feed_key: None,
                 outbox: Arc::default(),
             };
+
             upstream.start(Arc::clone(&inbox), shutdown.clone())
         });
+
         Ok(Self {
             threads: threads.collect::<Result<_, _>>()?,
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -236,14 +249,16 @@ impl Relay {
             assert!(!warm.is_over(), "a feed is not heard: {:?}", self.newest);
             self.take_for(Duration::from_millis(10));
         }
-        (self.taken, self.superseded) = (0, 0);
-        let (before, began, cpu) = (self.frames(), clock::now(), Self::cpu());
+
+        self.taken = 0;
+        self.superseded = 0;
+        let before = self.frames();
+        let began = clock::now();
+        let cpu = Self::cpu();
         self.take_for(length);
-        let (frames, length, cpu) = (
-            self.frames() - before,
-            clock::now().saturating_since(began),
-            Self::cpu() - cpu,
-        );
+        let frames = self.frames() - before;
+        let length = clock::now().saturating_since(began);
+        let cpu = Self::cpu() - cpu;
         assert_eq!(
             self.taken + self.superseded,
             frames,
@@ -305,18 +320,18 @@ struct Raw {
 
 impl Raw {
     fn start(feeds: &[Feed]) -> Result<Self, Failure> {
-        let (bytes, over) = (
-            Arc::new(AtomicU64::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let bytes = Arc::new(AtomicU64::new(0));
+        let over = Arc::new(AtomicBool::new(false));
         let threads = feeds.iter().enumerate().map(|(number, feed)| {
-            let (address, bytes, over) =
-                (feed.address.clone(), Arc::clone(&bytes), Arc::clone(&over));
+            let address = feed.address.clone();
+            let bytes = Arc::clone(&bytes);
+            let over = Arc::clone(&over);
             let name = format!("raw-{number}");
             thread::Builder::new()
                 .name(name)
                 .spawn(move || read(&address, &bytes, &over))
         });
+
         let threads = threads.collect::<Result<_, _>>()?;
         Ok(Self {
             bytes,
@@ -332,14 +347,15 @@ impl Raw {
         until("the feeds are heard", SOON, || {
             (count() > warm).then_some(())
         });
+
         let cpu = || threads_cpu(std::process::id(), |name| name.starts_with("raw-"));
-        let (before, began, spent) = (count(), clock::now(), cpu());
+        let before = count();
+        let began = clock::now();
+        let spent = cpu();
         pause(length);
-        let (bytes, length, cpu) = (
-            count() - before,
-            clock::now().saturating_since(began),
-            cpu() - spent,
-        );
+        let bytes = count() - before;
+        let length = clock::now().saturating_since(began);
+        let cpu = cpu() - spent;
         Taken {
             cpu,
             frames: bytes as f64 / frame as f64,
@@ -381,23 +397,28 @@ fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
             interval: None,
         },
     };
+
     let feeds = cell.feeds(folder.path())?;
     let mut relay = Relay::start(&feeds)?;
-    let (mut ages, mut first) = (Vec::new(), None);
+    let mut ages = Vec::new();
+    let mut first = None;
     while ages.len() < 90 {
         pause(INTERVAL);
         let now = clock::now();
         let Some(arrival) = relay.inbox.take(|_| false) else {
             continue;
         };
+
         relay.note(&arrival);
         if first
             .replace(first.unwrap_or(arrival.frame.id.number))
             .is_none()
         {
-            (relay.taken, relay.superseded) = (0, 0);
+            relay.taken = 0;
+            relay.superseded = 0;
             continue;
         }
+
         assert!(
             relay
                 .inbox
@@ -407,6 +428,7 @@ fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
         );
         ages.push(now.saturating_since(Time::from_nanos(arrival.frame.header.captured_ns)));
     }
+
     ages.sort_unstable();
     let [p50, p99] =
         [50, 99].map(|hundredths| ages[ages.len() * hundredths / 100].as_secs_f64() * 1e3);

@@ -66,11 +66,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             .collect::<Result<_, _>>()?,
         None => VIEWERS.to_vec(),
     };
+
     let usual = if flags.contains_key("--quick") {
         QUICK_FRAMES
     } else {
         FRAMES
     };
+
     let frames = flags
         .get("--frames")
         .map_or(Ok(usual), |count| count.parse())?;
@@ -81,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for count in viewers {
         results.extend(measure(&runtime, count, frames)?);
     }
+
     print(&results);
     Ok(())
 }
@@ -133,6 +136,7 @@ fn measure(
             [name, raw_name],
         ));
     }
+
     let pause = FRAME_TIME / u32::try_from(ways.len())?;
     // The first frame warms up.
     for frame in 0..=frames {
@@ -142,15 +146,18 @@ fn measure(
             receivers.iter().for_each(empty);
         }
     }
+
     Ok(outcomes(viewers, ways))
 }
 
 impl Way<'_> {
     /// Sends a frame and notes what it took, if that counts.
     fn send_one(&mut self, counts: bool) {
-        let (start, cpu) = (clock::now(), cpu_nanos());
+        let start = clock::now();
+        let cpu = cpu_nanos();
         (self.send)();
-        let (time, cpu) = (clock::now().saturating_since(start), cpu_nanos() - cpu);
+        let time = clock::now().saturating_since(start);
+        let cpu = cpu_nanos() - cpu;
         if counts {
             self.times.push(time);
             self.cpu.push(cpu as f64);
@@ -187,11 +194,13 @@ fn of_service<'a>(
             "the relay gives no frame up on loopback"
         );
     };
+
     let bare = move || {
         table
             .send(plain.as_fd())
             .expect("loopback takes what is sent");
     };
+
     [
         Way {
             name,
@@ -222,6 +231,7 @@ fn outcomes(viewers: usize, mut ways: Vec<Way<'_>>) -> Vec<Outcome> {
             .find(|(known, _)| *known == name)
             .map_or(Duration::ZERO, |(_, time)| *time)
     };
+
     let outcome = |way: Way<'_>| {
         let cpu = median(way.cpu).unwrap_or_default();
         Outcome {
@@ -232,6 +242,7 @@ fn outcomes(viewers: usize, mut ways: Vec<Way<'_>>) -> Vec<Outcome> {
             cpu,
         }
     };
+
     ways.into_iter().map(outcome).collect()
 }
 
@@ -267,6 +278,7 @@ fn print(outcomes: &[Outcome]) {
             r#"{{"bench":"latency","rig":"loopback","viewers":{viewers},"method":"{method}","p50_ms":{p50:.3},"p95_ms":{p95:.3},"p99_ms":{p99:.3},"ratio_to_raw":{ratio:.3},"cpu_p50_ms":{cpu:.3}}}"#
         ));
     }
+
     println!();
     lines.iter().for_each(|line| println!("{line}"));
 }

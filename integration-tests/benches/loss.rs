@@ -131,12 +131,14 @@ fn main() {
                 .collect();
             println!("\n{:<18}{names}", format!("{} shards", row[0].case.shards));
         }
+
         let shares: String = of_row
             .iter()
             .map(|outcome| format!(" {:>13.3}", outcome.percent()))
             .collect();
         println!("{:<18}{shares}", row[0].channel);
     }
+
     println!();
     for (cell, outcome) in cells.iter().zip(&outcomes) {
         print_json(cell, outcome);
@@ -167,6 +169,7 @@ fn cells(frames: u64, seed: u64) -> Vec<Cell> {
                     frames,
                     seed,
                 };
+
                 cells.push(Cell {
                     channel: channel_name,
                     scheme: scheme_name,
@@ -175,6 +178,7 @@ fn cells(frames: u64, seed: u64) -> Vec<Cell> {
             }
         }
     }
+
     cells
 }
 
@@ -187,8 +191,10 @@ fn run_all(cells: &[Cell]) -> Vec<Outcome> {
             let at = next.fetch_add(1, Ordering::Relaxed);
             cells.get(at).map(|cell| (at, run(&cell.case)))
         });
+
         mine.collect()
     };
+
     let mut outcomes: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         threads
@@ -196,6 +202,7 @@ fn run_all(cells: &[Cell]) -> Vec<Outcome> {
             .flat_map(|thread| thread.join().expect("a cell runs to its end"))
             .collect()
     });
+
     outcomes.sort_by_key(|(at, _)| *at);
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }

@@ -54,6 +54,7 @@ fn main() -> Result<()> {
             r#"{{"bench":"multicast","rig":"loopback","viewers":{viewers},"ratio_to_unicast":{ratio:.3}}}"#
         ));
     }
+
     lines.iter().for_each(|line| println!("{line}"));
     Ok(())
 }
@@ -87,6 +88,7 @@ impl Rig {
             remote: group.into(),
             local: None,
         };
+
         let target = Target {
             route,
             capacity: u32::MAX,
@@ -94,11 +96,13 @@ impl Rig {
             own_socket: false,
             spread: Duration::ZERO,
         };
+
         let to_group = FrameTransmit {
             targets: Arc::new(vec![target]),
             first: 0,
             ..each.clone()
         };
+
         Ok(Self {
             socket: Socket::new(socket)?,
             fans: [to_group, each],
@@ -118,6 +122,7 @@ impl Rig {
                 if round >= WARM_UP {
                     spent.push(nanos as f64 / 1e3);
                 }
+
                 for receiver in receivers {
                     let came = receiver.drain()?;
                     if came != usize::from(fan.packets.shards()) {
@@ -129,6 +134,7 @@ impl Rig {
                 }
             }
         }
+
         Ok(spent.map(|mut spent| {
             spent.sort_by(f64::total_cmp);
             spent[spent.len() / 2]
@@ -154,6 +160,7 @@ impl Receiver {
                 socket.join_multicast_v4(group.ip(), &Ipv4Addr::LOCALHOST)?;
             }
         }
+
         socket.connect(&relay.into())?;
         let state = UdpSocketState::new((&socket).into())?;
         Ok(Self {
@@ -216,6 +223,7 @@ fn fan_for(receivers: &[Receiver]) -> Result<FrameTransmit> {
             },
         );
     }
+
     engine.on_arrival(now, &arrival(now, 1)?);
     loop {
         match engine
@@ -236,6 +244,7 @@ fn join(engine: &mut Engine, now: Time, from: Route) {
         receive_capacity: 3640,
         ..Join::default()
     };
+
     let mut datagram = Vec::new();
     for _ in 0..2 {
         ToRelay::Join(request.clone()).encode(&mut datagram);
@@ -244,6 +253,7 @@ fn join(engine: &mut Engine, now: Time, from: Route) {
             let Output::Send { datagram, .. } = output else {
                 continue;
             };
+
             if let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(&datagram) {
                 request.token = challenge.token;
             }

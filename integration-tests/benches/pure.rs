@@ -53,6 +53,7 @@ fn main() {
         frame.restore(&mut group);
         group.finish();
     }
+
     criterion.final_summary();
 }
 
@@ -73,6 +74,7 @@ impl Frame {
             epoch: 7,
             number: 1,
         };
+
         let header = DataHeader {
             alias: 1,
             id,
@@ -110,7 +112,8 @@ impl Frame {
     }
 
     fn encode(&self, group: &mut Group<'_>) {
-        let (mut packets, mut encoder) = (self.packets(self.header), Encoder::new());
+        let mut packets = self.packets(self.header);
+        let mut encoder = Encoder::new();
         let length = packets.len();
         group.bench_function("encode parity", |bencher| {
             bencher.iter(|| {
@@ -134,8 +137,10 @@ impl Frame {
             for datagram in packets.chunks_exact_mut(SEALED_DATA_BYTES) {
                 black_box(self.key.open(datagram)).expect("it was sealed with this key");
             }
+
             packets
         };
+
         group.bench_function("open", |bencher| {
             bencher.iter_batched(|| packets.clone(), open_all, BatchSize::LargeInput);
         });
@@ -163,7 +168,9 @@ impl Frame {
             length,
             ..self.header
         };
-        let (mut reassembly, mut now) = (Reassembly::new(MAX_FRAME_BYTES), Time::from_nanos(1));
+
+        let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+        let mut now = Time::from_nanos(1);
         group.bench_function("reassemble", |bencher| {
             bencher.iter(|| {
                 header.id.number += 1;
@@ -173,6 +180,7 @@ impl Frame {
                     whole =
                         reassembly.on_shard(now, &DataHeader { index, ..header }, black_box(shard));
                 }
+
                 reassembly.recycle(whole.expect("all shards make a frame").body);
             });
         });
@@ -188,7 +196,8 @@ impl Frame {
             .map(|datagram| &datagram[DATA_HEADER..]);
         let recovery: Vec<(u16, &[u8])> =
             (0..self.shards.div_ceil(LOST_OF)).zip(recovery).collect();
-        let (mut body, mut decoder) = (self.body.clone(), Decoder::new());
+        let mut body = self.body.clone();
+        let mut decoder = Decoder::new();
         let code = (self.shards, recovery_count(self.shards));
         let there = |index: u16| !index.is_multiple_of(LOST_OF);
         group.bench_function("restore", |bencher| {
@@ -196,6 +205,7 @@ impl Frame {
                 decoder.restore(code, black_box(&mut body), there, recovery.iter().copied());
             });
         });
+
         assert_eq!(body, self.body, "what was lost is there again");
     }
 }

@@ -87,11 +87,13 @@ fn take_turns(readers: &mut [Reader<'_>], rounds: usize, nanos: u64) -> Vec<Vec<
             }
         }
     }
+
     times
 }
 
 fn cell(reader: &mut Reader<'_>, nanos: u64) -> f64 {
-    let (mut spent, mut datagrams) = (0, 0);
+    let mut spent = 0;
+    let mut datagrams = 0;
     while spent < nanos {
         let sent = (reader.send)();
         let start = cpu_nanos();
@@ -104,6 +106,7 @@ fn cell(reader: &mut Reader<'_>, nanos: u64) -> f64 {
         );
         datagrams += read;
     }
+
     spent as f64 / datagrams as f64
 }
 
@@ -116,6 +119,7 @@ fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) -> Vec<String> {
             .find(|(reader, _)| reader.name == name)
             .map(|(_, times)| times)
     };
+
     println!("{:<16} {:>14} {:>8} of", "reader", "ns a datagram", "ratio");
     let mut lines = Vec::new();
     for (reader, times) in readers.iter().zip(times) {
@@ -128,10 +132,8 @@ fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) -> Vec<String> {
                 .map(|(ours, theirs)| ours / theirs)
                 .collect(),
         );
-        let (ratio, nanos) = (
-            ratio.expect("there are rounds"),
-            median(times.clone()).expect("there are rounds"),
-        );
+        let ratio = ratio.expect("there are rounds");
+        let nanos = median(times.clone()).expect("there are rounds");
         println!(
             "{:<16} {nanos:>14.0} {ratio:>8.2} {}",
             reader.name, reader.against
@@ -141,6 +143,7 @@ fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) -> Vec<String> {
             reader.name, reader.against
         ));
     }
+
     lines
 }
 
@@ -158,10 +161,12 @@ fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
         for _ in 0..count {
             sender.send_to(&[0; DATA_BYTES], to)?;
         }
+
         let mut held = 0;
         readers::drain(runtime, &receiver, &mut GroBatches::default(), |_| {
             held += 1;
         });
+
         println!(
             "asked for {asked:>8} bytes: lost {:>3} of {count} datagrams",
             count - held
@@ -171,5 +176,6 @@ fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
             count - held
         ));
     }
+
     Ok(lines)
 }

@@ -141,7 +141,8 @@ fn checking() -> Row {
 /// Sealing all datagrams of a frame, once for all its viewers, against one copy of its bytes.
 fn sealing() -> Row {
     let (key, sealed) = sealed();
-    let (mut packets, mut copy) = (sealed.clone(), sealed.clone());
+    let mut packets = sealed.clone();
+    let mut copy = sealed.clone();
     compare(
         "seal: AES-GCM of all datagrams / memcpy",
         || key.seal(black_box(&mut packets)),
@@ -153,7 +154,8 @@ fn sealing() -> Row {
 /// copies them first, as the kernel does for both.
 fn opening() -> Row {
     let (key, sealed) = sealed();
-    let (mut packets, mut copy) = (sealed.clone(), sealed.clone());
+    let mut packets = sealed.clone();
+    let mut copy = sealed.clone();
     compare(
         "open: memcpy and AES-GCM / memcpy",
         || {
@@ -177,27 +179,34 @@ fn sealed() -> (MediaKey, Vec<u8>) {
         length: PICTURE as u32,
         ..first(1)
     };
-    let (mut packets, mut datagram) = (Vec::new(), Vec::new());
+
+    let mut packets = Vec::new();
+    let mut datagram = Vec::new();
     for (index, shard) in (0..).zip(body.chunks(SHARD_BYTES)) {
         ToViewer::Data(DataHeader { index, ..first }, shard).encode(&mut datagram);
         packets.extend_from_slice(&datagram);
     }
+
     key.seal(&mut packets);
     (key, packets)
 }
 
 /// What a relay spends on a JOIN with a key, against the token that it checks before.
 fn joining() -> Row {
-    let (relay, viewer) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
+    let relay = PrivateKey::new([1; 32]);
+    let viewer = PrivateKey::new([2; 32]);
     let access = ViewerAccess::Keys {
         own: viewer.clone(),
         relay: relay.public(),
     };
+
     let known = RelayAccess::Keys {
         own: relay,
         viewers: vec![(viewer.public(), "engine_harness".to_owned())],
     };
-    let (token_key, now) = (TokenKey::new([3; 16]), Time::from_nanos(1 << 40));
+
+    let token_key = TokenKey::new([3; 16]);
+    let now = Time::from_nanos(1 << 40);
     let address = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
     let token = token_key.mint(now, address);
     let (_, first) = Initiator::begin(&access, 1, &token, [4; 32]).expect("there is a key");
@@ -221,7 +230,8 @@ fn reassembling() -> Row {
     let mut packets = Vec::new();
     packetize(first(0), &vec![0x5a; PICTURE], &mut packets);
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
-    let (mut number, mut now) = (0_u64, Time::from_nanos(1));
+    let mut number = 0_u64;
+    let mut now = Time::from_nanos(1);
     let mut copy = vec![0; packets.len()];
     let source = packets.clone();
     compare(
@@ -235,6 +245,7 @@ fn reassembling() -> Row {
                 let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
                     unreachable!("a datagram of our own parses")
                 };
+
                 if let Some(whole) = reassembly.on_shard(now, &header, shard) {
                     reassembly.recycle(black_box(whole).body);
                 }

@@ -37,10 +37,12 @@ fn play(file: &str) -> ExitCode {
         Ok(bytes) => bytes,
         Err(error) => return refuse(&format!("{file}: {error}")),
     };
+
     let recording = match Recording::parse(&bytes) {
         Ok(recording) => recording,
         Err(error) => return refuse(&format!("{file}: {error}")),
     };
+
     let records = &recording.records;
     let span = records
         .last()
@@ -59,6 +61,7 @@ fn play(file: &str) -> ExitCode {
             .map_or("-".to_owned(), |happened| happened.to_string());
         println!("{:<20} {happened:>10} {:>10}", count.name, count.replayed);
     }
+
     // Whoever reads this through a pipe may have gone.
     let _ = std::io::stdout().flush();
     ExitCode::SUCCESS
@@ -70,6 +73,7 @@ fn options() -> Result<Options, String> {
         from: 0,
         replay: None,
     };
+
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words
@@ -80,6 +84,7 @@ fn options() -> Result<Options, String> {
                 .parse()
                 .map_err(|_| format!("{word} takes a number, not {value}"))
         };
+
         match word.as_str() {
             "--seeds" => options.seeds = number()?,
             "--from" => options.from = number()?,
@@ -91,17 +96,17 @@ fn options() -> Result<Options, String> {
             }
         }
     }
+
     Ok(options)
 }
 
 /// Runs a random case for each seed, on every processor; the first seed that fails is told.
 fn random_cases(options: &Options) -> ExitCode {
-    let (next, end) = (AtomicU64::new(options.from), options.from + options.seeds);
-    let (failures, first, events) = (
-        AtomicU64::new(0),
-        AtomicU64::new(u64::MAX),
-        AtomicU64::new(0),
-    );
+    let next = AtomicU64::new(options.from);
+    let end = options.from + options.seeds;
+    let failures = AtomicU64::new(0);
+    let first = AtomicU64::new(u64::MAX);
+    let events = AtomicU64::new(0);
     let begin = clock::now();
     let work = || {
         loop {
@@ -109,6 +114,7 @@ fn random_cases(options: &Options) -> ExitCode {
             if seed >= end {
                 return;
             }
+
             match catch_unwind(AssertUnwindSafe(|| run(&random_case(seed), seed))) {
                 Ok(world) => _ = events.fetch_add(world.handled(), Ordering::Relaxed),
                 Err(_) => {
@@ -118,13 +124,16 @@ fn random_cases(options: &Options) -> ExitCode {
             }
         }
     };
+
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(work);
         }
     });
+
     let seconds = clock::now().saturating_since(begin).as_secs_f64();
-    let (failures, events) = (failures.into_inner(), events.into_inner());
+    let failures = failures.into_inner();
+    let events = events.into_inner();
     println!(
         "{} random_cases in {seconds:.1} s: {:.0} seeds/s, {:.2} million events/s, {failures} failed",
         options.seeds,
@@ -134,6 +143,7 @@ fn random_cases(options: &Options) -> ExitCode {
     if failures == 0 {
         return ExitCode::SUCCESS;
     }
+
     println!(
         "the first to fail: FANLIGHT_SIM_SEED={} cargo test --test engines random_cases",
         first.into_inner()

@@ -146,6 +146,7 @@ impl Browser {
                 return None;
             }
         };
+
         let mut words = prefix.to_vec();
         words.push("node");
         let mut process = Command::new(words[0])
@@ -166,6 +167,7 @@ impl Browser {
             }),
             pages: Cell::new(0),
         };
+
         let version: String = browser
             .driver
             .borrow_mut()
@@ -189,10 +191,12 @@ impl Browser {
             "hasTouch": look.phone,
             "javaScriptEnabled": look.scripts,
         });
+
         let page = Page {
             browser: self,
             name,
         };
+
         page.run::<Value>("open", json!({ "url": url, "context": context }));
         page
     }
@@ -217,6 +221,7 @@ impl Driver {
             Ok(Value),
             Error(String),
         }
+
         let mut line = String::new();
         self.stdout
             .read_line(&mut line)
@@ -239,8 +244,10 @@ impl Drop for Driver {
             if !ended {
                 pause(LOOK_INTERVAL);
             }
+
             ended
         });
+
         if !gone {
             // Nobody can be told that this did not work.
             let _ = self.process.kill();
@@ -274,12 +281,14 @@ impl Page<'_> {
                 .map(|pane: &Pane| format!("{} {} {}", pane.stream, pane.state, pane.reason))
                 .collect::<Vec<_>>()
         };
+
         let deadline = crate::wait::Deadline::after(2 * SOON);
         loop {
             last.replace(self.panes(2.0));
             if good(&last.borrow()) {
                 return;
             }
+
             assert!(
                 !deadline.is_over(),
                 "not in time: {what}; last {:?}; errors {:?}",
@@ -454,13 +463,12 @@ pub fn installed() -> Result<PathBuf, String> {
         &folder.join("page"),
     );
     let lock = |file: PathBuf| std::fs::read_to_string(file).ok();
-    let (wanted, stamp) = (
-        lock(folder.join("package-lock.json")),
-        folder.join("installed.json"),
-    );
+    let wanted = lock(folder.join("package-lock.json"));
+    let stamp = folder.join("installed.json");
     if wanted.is_some() && lock(stamp.clone()) == wanted {
         return Ok(folder);
     }
+
     let install = [
         "ci",
         "--ignore-scripts",
@@ -481,6 +489,7 @@ pub fn installed() -> Result<PathBuf, String> {
             String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim()
         ));
     }
+
     std::fs::write(stamp, wanted.unwrap_or_default()).map_err(|error| error.to_string())?;
     Ok(folder)
 }

@@ -112,6 +112,7 @@ impl Site {
         if method != "HEAD" {
             rest.read_body(&mut answer).expect("the whole answer comes");
         }
+
         answer
     }
 
@@ -164,6 +165,7 @@ impl Site {
             rest.read_body(&mut answer).expect("the whole answer comes");
             return Err(Box::new(answer));
         }
+
         // RFC 6455 section 1.3 has this key and what it makes.
         assert_eq!(
             answer.header("sec-websocket-accept"),
@@ -188,15 +190,18 @@ impl Site {
         if !headers.iter().any(|(name, _)| *name == "Host") {
             request += &format!("Host: {}\r\n", self.0);
         }
+
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
+
         if !body.is_empty() {
             request += &format!(
                 "Content-Type: application/json\r\nContent-Length: {}\r\n",
                 body.len()
             );
         }
+
         stream.write_all(format!("{request}\r\n{body}").as_bytes())?;
         let mut rest = Rest(BufReader::new(stream));
         let answer = rest.read_head()?;
@@ -238,6 +243,7 @@ impl Rest {
                 format!("no HTTP/1.1: {status:?}"),
             )
         };
+
         let code = status
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3)?.parse().ok())
@@ -248,8 +254,10 @@ impl Rest {
             let Some((name, value)) = line.split_once(": ") else {
                 break;
             };
+
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
+
         Ok(Answer {
             status: code,
             headers,
@@ -265,6 +273,7 @@ impl Rest {
         if matches!(answer.status, 204 | 304) {
             return Ok(());
         }
+
         match answer.header("content-length").parse::<u64>() {
             Ok(length) => self
                 .0
@@ -278,6 +287,7 @@ impl Rest {
             .take(MAX_BODY)
             .read_to_end(&mut answer.body)?,
         };
+
         Ok(())
     }
 }
@@ -300,12 +310,14 @@ impl<R: BufRead> Read for Chunks<R> {
                 return Ok(0);
             }
         }
+
         let length = self.left.min(buffer.len());
         let count = self.reader.read(&mut buffer[..length])?;
         self.left -= count;
         if self.left == 0 {
             line(&mut self.reader)?;
         }
+
         Ok(count)
     }
 }
@@ -316,6 +328,7 @@ fn line(reader: &mut impl BufRead) -> io::Result<String> {
     if reader.read_line(&mut line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
+
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -365,10 +378,12 @@ impl Parts {
             );
             self.begun = true;
         }
+
         let end = self.until(b"\r\n")?;
         if end == b"--" {
             return Ok(None);
         }
+
         assert!(end.is_empty(), "after a boundary the line ends");
         let mut headers = Vec::new();
         loop {
@@ -376,8 +391,10 @@ impl Parts {
             let Some((name, value)) = line.split_once(": ") else {
                 break;
             };
+
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
+
         let boundary = [b"\r\n", self.boundary.as_slice()].concat();
         let body = self.until(&boundary)?;
         Ok(Some(Part { headers, body }))
@@ -401,12 +418,14 @@ impl Parts {
                 taken.truncate(looked + at);
                 return Ok(taken);
             }
+
             looked = self.buffer.len().saturating_sub(mark.len());
             let mut piece = [0; 64 << 10];
             let count = self.body.read(&mut piece)?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+
             self.buffer.extend_from_slice(&piece[..count]);
         }
     }

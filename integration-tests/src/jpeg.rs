@@ -20,11 +20,13 @@ pub fn numbered(number: u64, width: u32, height: u32) -> Vec<u8> {
 /// When the encoder refuses.
 #[must_use]
 pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8> {
-    let (columns, rows) = (width as usize, height as usize);
+    let columns = width as usize;
+    let rows = height as usize;
     let mut pixels = vec![0; columns * rows * 3];
     let mut random = Random::new(number);
     for (at, pixel) in pixels.chunks_exact_mut(3).enumerate() {
-        let (x, y) = (at % columns, at / columns);
+        let x = at % columns;
+        let y = at / columns;
         let noise = random.below(levels);
         pixel.copy_from_slice(&[
             (x * 200 / columns + noise) as u8,
@@ -42,6 +44,7 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
             pixels[start..start + 3 * block.width as usize].fill(if white { 235 } else { 16 });
         }
     });
+
     let image = Image {
         pixels: pixels.as_slice(),
         width: columns,
@@ -49,6 +52,7 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
         height: rows,
         format: PixelFormat::RGB,
     };
+
     turbojpeg::compress(image, 80, Subsamp::Sub2x2)
         .expect("a valid picture can be encoded")
         .to_vec()
@@ -61,10 +65,8 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
 #[must_use]
 pub fn read_number(jpeg: &[u8]) -> Option<FrameBarcode> {
     let picture = turbojpeg::decompress(jpeg, PixelFormat::GRAY).expect("the picture is whole");
-    let (width, height) = (
-        u32::try_from(picture.width).ok()?,
-        u32::try_from(picture.height).ok()?,
-    );
+    let width = u32::try_from(picture.width).ok()?;
+    let height = u32::try_from(picture.height).ok()?;
     FrameBarcode::read(&picture.pixels, picture.pitch, width, height)
 }
 
@@ -103,9 +105,11 @@ pub fn progressive(jpeg: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn scrambled(jpeg: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = jpeg.to_vec();
-    let (start, end) = (bytes.len() / 2, bytes.len() - 2);
+    let start = bytes.len() / 2;
+    let end = bytes.len() - 2;
     for byte in &mut bytes[start..end] {
         *byte = random.number() as u8;
     }
+
     bytes
 }

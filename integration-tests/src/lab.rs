@@ -72,6 +72,7 @@ impl Lab {
             crate::skip(&missing);
             return None;
         }
+
         namespace::sweep();
         Some(Self {
             switch: Rc::new(Switch::new(&namespace::unique())),
@@ -148,10 +149,12 @@ fn find_missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces take root".to_owned());
     }
+
     let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !installed(tool)).collect();
     if !missing.is_empty() {
         return Some(format!("not installed: {}", missing.join(", ")));
     }
+
     let tried = namespace::try_out();
     tried
         .err()
@@ -194,6 +197,7 @@ fn try_run(words: &[&str]) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+
     Err(format!(
         "{}: {}",
         words.join(" "),

@@ -25,7 +25,6 @@ pub mod light_viewers;
 pub mod log;
 pub mod lossy;
 pub mod program;
-pub mod promise;
 pub mod python;
 pub mod raw_client;
 pub mod seeded;
@@ -41,6 +40,7 @@ pub mod zmtp;
 
 use std::io::Write as _;
 
+pub use fanlight_promise as promise;
 pub use test_env::{TestEnv, target_directory};
 
 /// Prints that a test cannot run here, and why. Where every test must run, as in CI, that is an error.

@@ -38,6 +38,7 @@ pub fn socket(receive_buffer: Option<usize>) -> UdpSocket {
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, bytes))
             .expect("the kernel takes any size");
     }
+
     socket
 }
 
@@ -81,13 +82,15 @@ impl LightViewers {
             reads,
             interval,
         };
+
         let members = sockets
             .into_iter()
             .map(|socket| LightViewer::new(socket, conduct, stream, now))
             .collect();
         let members = Arc::new(Mutex::new(members));
         let over = Arc::new(AtomicBool::new(false));
-        let (shared, end) = (Arc::clone(&members), Arc::clone(&over));
+        let shared = Arc::clone(&members);
+        let end = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 let came = lock(&shared)
@@ -102,6 +105,7 @@ impl LightViewers {
                     pause(REST);
                 }
             }
+
             lock(&shared).iter_mut().for_each(LightViewer::leave);
         });
         Self {

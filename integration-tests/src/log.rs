@@ -66,6 +66,7 @@ impl Log {
             from,
             text,
         });
+
         self.shared.grown.notify_all();
     }
 
@@ -99,10 +100,12 @@ impl Log {
             if let Some(found) = lines[next..].iter().find_map(&mut pick) {
                 return Some(found);
             }
+
             next = lines.len();
             if deadline.is_over() {
                 return None;
             }
+
             let waited = self.shared.grown.wait_timeout(lines, deadline.left());
             lines = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -120,6 +123,7 @@ impl Log {
                 line.text
             )
         };
+
         lines.iter().map(render).collect()
     }
 

@@ -93,6 +93,7 @@ pub fn run(case: &Case) -> Outcome {
     while let Some(Reverse((now, _, event))) = link.events.pop() {
         link.on_event(now, event);
     }
+
     let shown = link.reassembly.counts().whole;
     Outcome {
         frames: case.frames,
@@ -138,6 +139,7 @@ impl<'a> Link<'a> {
             sequence: 1,
             ..DataHeader::default()
         };
+
         let mut packets = Vec::new();
         packetize(first, &body, &mut packets);
         Encoder::new().append(&first, &mut packets);
@@ -156,6 +158,7 @@ impl<'a> Link<'a> {
             reassembly,
             deadline: None,
         };
+
         link.at(Time::from_nanos(1), Event::Frame(0));
         link
     }
@@ -185,6 +188,7 @@ impl<'a> Link<'a> {
         for index in 0..self.case.shards + level_count(self.case.shards, self.case.scheme.level) {
             self.send(now, number, index);
         }
+
         if number + 1 < self.case.frames {
             self.at(now + INTERVAL, Event::Frame(number + 1));
         }
@@ -194,6 +198,7 @@ impl<'a> Link<'a> {
         if number + RING_FRAMES <= self.newest {
             return;
         }
+
         for index in ranges
             .chunks(2)
             .flat_map(|range| range[0]..range[0] + range[1])
@@ -227,6 +232,7 @@ impl<'a> Link<'a> {
             sequence: number + 1,
             ..DataHeader::default()
         };
+
         let shard = &self.packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
         if let Some(whole) = self.reassembly.on_shard(now, &header, shard) {
             assert!(
@@ -242,6 +248,7 @@ impl<'a> Link<'a> {
         if !self.case.scheme.repair {
             return;
         }
+
         while let Some(repair) = self.reassembly.poll_repair(now) {
             if !self.up.takes() {
                 self.at(
@@ -250,6 +257,7 @@ impl<'a> Link<'a> {
                 );
             }
         }
+
         let deadline = self.reassembly.deadline();
         if let Some(due) = deadline.filter(|due| self.deadline.is_none_or(|planned| *due < planned))
         {
@@ -290,8 +298,10 @@ impl Loss {
             if !self.random.chance(self.begins) {
                 return false;
             }
+
             self.left = self.burst;
         }
+
         self.left -= 1;
         true
     }

@@ -51,6 +51,7 @@ impl Launch {
             stdin: None,
             notify: notify.clone(),
         };
+
         launch
             .env("RUNTIME_DIRECTORY", runtime)
             .env("XDG_RUNTIME_DIR", runtime)
@@ -131,6 +132,7 @@ impl Launch {
             launch: self,
             born: clock::now(),
         };
+
         program.start_again();
         program
     }
@@ -180,7 +182,8 @@ impl Launch {
 
     fn words(&self) -> impl Iterator<Item = &OsStr> {
         let program = std::iter::once(self.binary.as_os_str());
-        let (before, after) = (self.prefix.iter(), self.arguments.iter());
+        let before = self.prefix.iter();
+        let after = self.arguments.iter();
         before
             .map(OsString::as_os_str)
             .chain(program)
@@ -256,6 +259,7 @@ impl Program {
                 .all(|word| line.from != "fixture" && line.text.contains(word))
                 .then_some(())
         });
+
         assert!(found.is_some(), "no line with all of {words:?}");
     }
 
@@ -265,11 +269,9 @@ impl Program {
     /// When it still runs or cannot be started.
     #[track_caller]
     pub fn start_again(&self) {
-        let (launch, log, life) = (
-            self.launch.clone(),
-            self.log.clone(),
-            Arc::clone(&self.life),
-        );
+        let launch = self.launch.clone();
+        let log = self.log.clone();
+        let life = Arc::clone(&self.life);
         let child = life
             .spawn(&launch, &log)
             .unwrap_or_else(|error| panic!("{launch}: {error}"));
@@ -308,7 +310,8 @@ impl Program {
     /// When it does not end.
     #[track_caller]
     pub fn stop(&self) -> (Exit, Duration) {
-        let (exits, asked) = (self.exits().len(), clock::now());
+        let exits = self.exits().len();
+        let asked = clock::now();
         self.signal(Signal::TERM);
         let exit = self.wait_exit_number(exits, SOON);
         (exit, exit.time.saturating_since(asked))
@@ -349,6 +352,7 @@ impl Program {
             let waited = self.life.changed.wait_timeout(state, deadline.left());
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+
         state.exits[number]
     }
 
@@ -376,6 +380,7 @@ impl Program {
             {
                 return note;
             }
+
             assert!(
                 self.pid().is_some(),
                 "{} ended before it said {text}",
@@ -407,6 +412,7 @@ impl Program {
         let found = self.log.wait_from(mark, limit, |line| {
             line.text.contains(text).then(|| line.clone())
         });
+
         found.unwrap_or_else(|| {
             panic!(
                 "{}: no line with {text:?} within {limit:?}",
@@ -493,6 +499,7 @@ impl Life {
             pid: child.id(),
             handle,
         });
+
         Ok(child)
     }
 
@@ -510,10 +517,12 @@ impl Life {
                 time: clock::now(),
                 status,
             });
+
             self.changed.notify_all();
             if !state.kept {
                 return;
             }
+
             let over = self
                 .changed
                 .wait_timeout_while(state, RESTART_DELAY, |state| !state.retired);
@@ -521,6 +530,7 @@ impl Life {
             if self.state().retired {
                 return;
             }
+
             child = match self.spawn(launch, log) {
                 Ok(child) => child,
                 Err(error) => {
@@ -533,7 +543,8 @@ impl Life {
     /// Kills what runs and starts nothing any more.
     fn retire(&self) {
         let mut state = self.state();
-        (state.kept, state.retired) = (false, true);
+        state.kept = false;
+        state.retired = true;
         self.changed.notify_all();
         let deadline = Deadline::after(SOON);
         while let Some(running) = &state.running {
@@ -542,6 +553,7 @@ impl Life {
             if deadline.is_over() {
                 return eprintln!("a killed process does not go away");
             }
+
             state = self
                 .changed
                 .wait_timeout(state, SOON)

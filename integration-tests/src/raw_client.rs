@@ -120,11 +120,13 @@ impl RawClient {
             name: name.to_owned(),
             ..join(stream)
         };
+
         while !deadline.is_over() {
             self.say(&ToRelay::Join(join.clone()));
             let Some(answer) = self.receive(RETRY) else {
                 continue;
             };
+
             match ToViewer::parse(&answer) {
                 Ok(ToViewer::Challenge(challenge)) if challenge.nonce == join.nonce => {
                     join.token = challenge.token;
@@ -133,6 +135,7 @@ impl RawClient {
                 _ => {}
             }
         }
+
         panic!("no session within {SOON:?}");
     }
 }

@@ -57,6 +57,7 @@ impl ServiceManager {
                 let Some(shared) = listener.upgrade() else {
                     return;
                 };
+
                 if let Ok(length) = received {
                     shared.take(&String::from_utf8_lossy(&buffer[..length]));
                 }
@@ -97,9 +98,11 @@ impl ServiceManager {
             {
                 return Some(note.clone());
             }
+
             if deadline.is_over() {
                 return None;
             }
+
             let waited = self.shared.grown.wait_timeout(notes, deadline.left());
             notes = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

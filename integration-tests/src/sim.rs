@@ -408,6 +408,7 @@ impl Expect {
                         .frames_between(seconds(at), seconds(at + 1))
                         .len()
                 };
+
                 let each: Vec<_> = (0..to.as_secs()).map(second).collect();
                 wrong(
                     rate < fps,
@@ -488,6 +489,7 @@ pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> Wor
         seed,
         at: "the beginning",
     };
+
     let mut world = World::new(seed, &case.sources, &case.relays, &case.viewers);
     prepare(&mut world);
     for step in &case.steps {
@@ -495,6 +497,7 @@ pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> Wor
         told.at = step.sentence;
         step.act.apply(&mut world);
     }
+
     world.run_until(case.length);
     told.at = "everything is healed";
     world.heal();
@@ -505,6 +508,7 @@ pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> Wor
             panic!("{}: {wrong}", check.sentence);
         }
     }
+
     world
 }
 
@@ -515,7 +519,8 @@ fn check_healing(world: &mut World, case: &Case) {
     let before: Vec<ViewerCounts> = (0..world.viewers())
         .map(|viewer| world.tally(viewer))
         .collect();
-    let (from, to) = (world.now(), world.now() + CLEAN_TAIL);
+    let from = world.now();
+    let to = world.now() + CLEAN_TAIL;
     // What is on its way at the end has a second to come.
     world.run_until(to + Duration::from_secs(1));
     for (viewer, before) in before
@@ -533,16 +538,15 @@ fn check_healing(world: &mut World, case: &Case) {
         // Of two paths that both leave frames out, the quicker one's next frame overtakes what the other spreads out.
         let several = case.viewers[viewer].paths.len() > 1;
         let overtaken = |tally: &ViewerCounts| if several { tally.losses.incomplete } else { 0 };
-        let (lost, former) = (
-            tally.lost_for_good() - overtaken(&tally),
-            before.lost_for_good() - overtaken(&before),
-        );
+        let lost = tally.lost_for_good() - overtaken(&tally);
+        let former = before.lost_for_good() - overtaken(&before);
         assert!(
             lost <= former,
             "viewer {viewer} loses frames though all is well: {tally:?}, before {before:?}"
         );
         // What the relay withholds counts as lost on the link until it says so, with the next answer to a keep-alive.
-        let (now, unsaid) = (world.now(), ANSWERED_WITHIN + Duration::from_millis(50));
+        let now = world.now();
+        let unsaid = ANSWERED_WITHIN + Duration::from_millis(50);
         let untold = tally.losses.link.saturating_sub(before.losses.link) as usize;
         let recent = world.published(0, now - unsaid, now).count();
         assert!(
@@ -556,12 +560,14 @@ fn check_healing(world: &mut World, case: &Case) {
             to,
             frames: withheld,
         };
+
         assert_eq!(
             clean.missed(world),
             None,
             "viewer {viewer}, though all is well"
         );
     }
+
     world.check_sums();
 }
 

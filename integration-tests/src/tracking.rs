@@ -115,9 +115,11 @@ impl TrackingResult {
             let Some(detection) = tracked.detection else {
                 continue;
             };
+
             let [x, y] = shown.ball.expect("the source tells where the ball is");
             errors.push((detection.x - x).hypot(detection.y - y));
         }
+
         errors
     }
 
@@ -128,10 +130,8 @@ impl TrackingResult {
     #[track_caller]
     pub fn assert_right(&self, what: &str, mean: f64, max: f64) {
         let errors = self.errors();
-        let (sum, worst) = (
-            errors.iter().sum::<f64>(),
-            errors.iter().copied().fold(0.0, f64::max),
-        );
+        let sum = errors.iter().sum::<f64>();
+        let worst = errors.iter().copied().fold(0.0, f64::max);
         let average = sum / errors.len() as f64;
         println!(
             "{what}: error mean {average:.3} px, max {worst:.3} px of {} detections, {} missing; answer p50 {:?} p95 {:?} \

@@ -60,22 +60,25 @@ impl UdpProxy {
     /// When the system has no sockets or threads to give.
     #[must_use]
     pub fn to(relay: SocketAddr, way: Impairment) -> Self {
-        let (front, back) = (
-            socket((relay.ip(), 0).into()),
-            socket((relay.ip(), 0).into()),
-        );
+        let front = socket((relay.ip(), 0).into());
+        let back = socket((relay.ip(), 0).into());
         back.connect(relay).expect("a UDP socket can be connected");
         let address = front.local_addr().expect("a bound socket has an address");
-        let (front, back) = (Arc::new(front), Arc::new(back));
-        let (closed, viewer) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
+        let front = Arc::new(front);
+        let back = Arc::new(back);
+        let closed = Arc::new(AtomicBool::new(false));
+        let viewer = Arc::new(OnceLock::new());
         let mut threads = Vec::new();
         let mut direction = |from: &Arc<UdpSocket>, to: &Arc<UdpSocket>, seed, towards: Towards| {
             let (sender, receiver) = mpsc::sync_channel(MAX_UNDER_WAY);
-            let (from, to, closed) = (Arc::clone(from), Arc::clone(to), Arc::clone(&closed));
+            let from = Arc::clone(from);
+            let to = Arc::clone(to);
+            let closed = Arc::clone(&closed);
             let (learn, known) = match towards {
                 Towards::Relay => (Some(Arc::clone(&viewer)), None),
                 Towards::Viewer => (None, Some(Arc::clone(&viewer))),
             };
+
             let way = Impairment { seed, ..way };
             threads.push(thread::spawn(move || {
                 take_in(&from, &sender, way, learn.as_deref(), &closed);
@@ -84,6 +87,7 @@ impl UdpProxy {
                 let_out(&to, &receiver, known.as_deref());
             }));
         };
+
         direction(&front, &back, way.seed, Towards::Relay);
         direction(&back, &front, way.seed ^ u64::MAX, Towards::Viewer);
         Self {
@@ -147,13 +151,16 @@ fn take_in(
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 continue;
             }
+
             // The relay is away for a moment: its host says so for former datagrams.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
             Err(error) => panic!("the way cannot be read: {error}"),
         };
+
         if let Some(viewer) = viewer {
             viewer.get_or_init(|| peer);
         }
+
         if !random.chance(way.loss) {
             // When too many are under way it is lost.
             let _ = sender.try_send((clock::now() + way.delay, buffer[..length].to_vec()));
@@ -202,6 +209,7 @@ mod tests {
             let Ok((_, from)) = relay.recv_from(&mut buffer) else {
                 continue;
             };
+
             assert_eq!(buffer[0], number);
             assert!(clock::now().saturating_since(sent) >= delay);
             relay
@@ -210,10 +218,12 @@ mod tests {
             let Ok((length, _)) = viewer.recv_from(&mut buffer) else {
                 continue;
             };
+
             assert_eq!(buffer[..length], [number, 1]);
             assert!(clock::now().saturating_since(sent) >= 2 * delay);
             arrived += 1;
         }
+
         assert!(
             (15..38).contains(&arrived),
             "{arrived} of 40 made both ways"

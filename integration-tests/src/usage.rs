@@ -35,6 +35,7 @@ impl Usage {
                 .parse()
                 .ok()
         };
+
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in brackets may itself have spaces; after it comes field 3, so that utime and stime are 11 and 12.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -70,5 +71,6 @@ pub fn threads_cpu(pid: u32, wanted: impl Fn(&str) -> bool) -> Duration {
             .ok()
             .map(Duration::from_nanos)
     });
+
     spent.sum()
 }

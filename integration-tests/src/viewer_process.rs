@@ -429,6 +429,7 @@ impl Report {
                 lost * 100 <= (shown + grace) * percent,
             );
         };
+
         let skipped = self.lost(&["upstream", "relay", "superseded"]);
         judge(skipped, "skipped", 20, SKIPPED_PERCENT);
         let dropped = self.lost(&["link", "incomplete"]);
@@ -544,6 +545,7 @@ impl ViewerProcess {
                 .find(|shown| shown.at > time)
                 .cloned()
         };
+
         wait::until("the viewer shows a new frame", limit, look)
     }
 
@@ -599,6 +601,7 @@ impl Trace {
             // Not there before the viewer has made it.
             self.file = File::open(&self.path).ok();
         }
+
         if let Some(file) = &mut self.file {
             file.read_to_string(&mut self.unread)
                 .expect("a trace can be read and is text");
@@ -613,6 +616,7 @@ impl Trace {
                 }
             }
         }
+
         &self.frames
     }
 }
@@ -641,6 +645,7 @@ pub fn read_answers(path: &Path) -> Vec<Tracked> {
         path: path.to_owned(),
         ..Trace::default()
     };
+
     trace.read();
     trace.tracked
 }

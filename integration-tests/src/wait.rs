@@ -46,6 +46,7 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
         if let Some(found) = look() {
             return found;
         }
+
         assert!(!deadline.is_over(), "not within {limit:?}: {what}");
         pause(POLL_INTERVAL);
     }

@@ -28,6 +28,7 @@ impl Batch {
             iov_base: buffer.as_mut_ptr().cast(),
             iov_len: buffer.len(),
         };
+
         let mut iovecs: Vec<libc::iovec> = buffers.map(as_iovec).collect();
         let messages = iovecs.iter_mut().map(message).collect();
         Self {
@@ -38,7 +39,8 @@ impl Batch {
 
     /// Reads what is there and has room: how many datagrams. None when there are none, or the socket fails.
     pub(crate) fn read(&mut self, socket: BorrowedFd<'_>) -> Option<usize> {
-        let (messages, flags) = (self.messages.as_mut_ptr(), libc::MSG_DONTWAIT as _);
+        let messages = self.messages.as_mut_ptr();
+        let flags = libc::MSG_DONTWAIT as _;
         // SAFETY: there are BATCH messages, and what they point to is in `_parts`, which is alive and which nobody else
         // reads or writes.
         let read = unsafe {
@@ -50,6 +52,7 @@ impl Batch {
                 std::ptr::null_mut(),
             )
         };
+
         usize::try_from(read).ok().filter(|read| *read > 0)
     }
 }
@@ -57,6 +60,7 @@ impl Batch {
 fn message(iovec: &mut libc::iovec) -> libc::mmsghdr {
     // SAFETY: all zeros is a message without address, bytes and control.
     let mut message: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    (message.msg_hdr.msg_iovlen, message.msg_hdr.msg_iov) = (1, iovec);
+    message.msg_hdr.msg_iovlen = 1;
+    message.msg_hdr.msg_iov = iovec;
     message
 }

@@ -4,7 +4,8 @@ use crate::measure::cpu_nanos;
 
 /// Does `work` until it has taken `nanos` of thread CPU time: how many of them one call took.
 pub(crate) fn cell(nanos: u64, work: &mut dyn FnMut()) -> f64 {
-    let (start, mut calls) = (cpu_nanos(), 0_u32);
+    let start = cpu_nanos();
+    let mut calls = 0_u32;
     loop {
         work();
         calls += 1;

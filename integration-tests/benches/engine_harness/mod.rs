@@ -97,6 +97,7 @@ impl EngineHarness {
             now,
             arrival: arrival(now),
         };
+
         let mut viewers: Viewers = (1..)
             .zip(addresses)
             .map(|(n, address)| (*address, viewer(service, n)))
@@ -106,10 +107,12 @@ impl EngineHarness {
             let served = fans.pop().is_some_and(|fan| {
                 fan.targets.len() == viewers.len() && engine_harness.is_steady(&fan)
             });
+
             if served {
                 return (engine_harness, viewers);
             }
         }
+
         panic!("viewers on virtual time have joined and reported within {MAX_FRAMES} frames");
     }
 
@@ -144,6 +147,7 @@ impl EngineHarness {
                 .for_each(|viewer| viewer.on_tick(self.now));
             fans.extend(self.talk(viewers));
         }
+
         fans
     }
 
@@ -155,6 +159,7 @@ impl EngineHarness {
             if said.is_empty() {
                 return fans;
             }
+
             for (from, datagram) in said {
                 self.engine.on_datagram(
                     self.now,
@@ -165,6 +170,7 @@ impl EngineHarness {
                     &datagram,
                 );
             }
+
             let outputs = std::iter::from_fn(|| self.engine.poll_output()).collect();
             fans.extend(self.deliver(outputs, viewers));
         }
@@ -177,6 +183,7 @@ impl EngineHarness {
                 viewer.on_datagram(self.now, 0, &mut datagram.to_vec());
             }
         };
+
         let mut fans = Vec::new();
         for output in outputs {
             match output {
@@ -192,6 +199,7 @@ impl EngineHarness {
                 Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
             }
         }
+
         fans
     }
 
@@ -221,6 +229,7 @@ fn said(viewers: &mut Viewers) -> Vec<(SocketAddr, Vec<u8>)> {
             }
         }
     }
+
     said
 }
 
@@ -245,6 +254,7 @@ fn viewer(service: Service, number: u64) -> viewer::Engine {
         paths: vec![service.viewer_access()],
         redundancy: Redundancy::Both,
     };
+
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&number.to_le_bytes());
     viewer::Engine::new(config, seed)

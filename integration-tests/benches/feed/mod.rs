@@ -120,6 +120,7 @@ impl Feed {
                 (Listener::Tcp(listener), address)
             }
         };
+
         let over = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&over);
         let thread = thread::Builder::new()
@@ -129,6 +130,7 @@ impl Feed {
                     if end.load(Ordering::Relaxed) {
                         return;
                     }
+
                     // It ends when the subscriber goes.
                     let _ = publish(stream, frames, &end);
                 }
@@ -157,10 +159,12 @@ fn publish(mut stream: Box<dyn Stream>, frames: Frames, over: &AtomicBool) -> io
         if over.load(Ordering::Relaxed) {
             break;
         }
+
         if let Some(interval) = frames.interval {
             pause(due.saturating_since(clock::now()));
             due = due + interval;
         }
+
         let body = body(number, frames.bytes);
         let prefix = [&[1, 7][..], b"camera/", &claim(body.len() as u64)].concat();
         // As the source does it: one call for both.
@@ -168,6 +172,7 @@ fn publish(mut stream: Box<dyn Stream>, frames: Frames, over: &AtomicBool) -> io
         stream.write_all(&prefix[written.min(prefix.len())..])?;
         stream.write_all(&body[written.saturating_sub(prefix.len())..])?;
     }
+
     Ok(())
 }
 
@@ -178,7 +183,8 @@ pub(crate) fn body(number: u64, bytes: usize) -> Bytes {
     picture.resize(bytes - 2);
     picture.extend_from_slice(&[0xff, 0xd9]);
     let mut header = header(number);
-    (header.captured_ns, header.clock_id) = (clock::now().as_nanos(), clock_id());
+    header.captured_ns = clock::now().as_nanos();
+    header.clock_id = clock_id();
     picture.finish(header)
 }
 

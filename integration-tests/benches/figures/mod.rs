@@ -47,9 +47,11 @@ pub(crate) fn print_tables(figures: &[Figure]) {
                     .find(|figure| figure.method == method && figure.viewers == *viewers);
                 found.map_or_else(|| format!(" {:>21}", "void"), |figure| in_table(figure))
             });
+
             println!("{method:<14}{}", cells.collect::<String>());
         }
     }
+
     println!();
 }
 
@@ -84,5 +86,6 @@ pub(crate) fn distinct(figures: &[Figure], of: impl Fn(&Figure) -> String) -> Ve
             found.push(value);
         }
     }
+
     found
 }

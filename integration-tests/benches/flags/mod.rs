@@ -22,7 +22,9 @@ pub(crate) fn read(valued: &[&str], bare: &[&str]) -> Result<BTreeMap<String, St
                 bare.join(" ")
             ));
         };
+
         flags.insert(word, value);
     }
+
     Ok(flags)
 }

@@ -22,11 +22,13 @@ pub(crate) fn compare(what: &'static str, mut ours: impl FnMut(), mut theirs: im
         cells[0].push(cell(CELL_NANOS, &mut ours));
         cells[1].push(cell(CELL_NANOS, &mut theirs));
     }
+
     let [ours, theirs] = cells.map(|mut cells| {
         // The first round warms up.
         cells.remove(0);
         median(cells).expect("there are rounds")
     });
+
     Row { what, ours, theirs }
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn print(rows: &[Row]) {
             row.ours / row.theirs
         );
     }
+
     for row in rows {
         println!(
             r#"{{"bench":"{}","ratio":{:.3}}}"#,

@@ -97,6 +97,7 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
         if service == Service::OPEN {
             methods.push(load.method("send", raw_name, send(outlets, fan(&mut engine_harness))));
         }
+
         methods.push(load.method(
             name,
             raw_name,
@@ -122,6 +123,7 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
             ));
         }
     }
+
     methods
 }
 
@@ -161,7 +163,8 @@ impl Load {
         against: &'static str,
         work: impl FnMut() -> bool + 'a,
     ) -> Method<'a> {
-        let (viewers, datagrams) = (self.viewers.len(), self.datagrams());
+        let viewers = self.viewers.len();
+        let datagrams = self.datagrams();
         Method {
             name,
             against,
@@ -224,6 +227,7 @@ fn trains_one_by_one(outlets: &Outlets, load: Load) -> impl FnMut() -> bool {
                     segment_size,
                     src_ip: None,
                 };
+
                 outlets
                     .wait_to(|| state.try_send((&outlets.evented).into(), &train))
                     .is_ok()
@@ -243,6 +247,7 @@ fn datagrams_one_by_one(outlets: &Outlets, load: Load) -> impl FnMut() -> bool {
                     }
                 }
             }
+
             true
         })
     }

@@ -125,6 +125,7 @@ impl Audience {
                         }
                     });
                 }
+
                 local.block_on(&runtime, over.wait());
             })?;
         Ok(Self {
@@ -155,6 +156,7 @@ impl Audience {
         let ages = self.seats.iter().map(|seat| {
             std::mem::take(&mut *seat.ages.lock().unwrap_or_else(PoisonError::into_inner))
         });
+
         let mut ages: Vec<Duration> = ages.flatten().collect();
         ages.sort_unstable();
         ages

@@ -58,10 +58,12 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
+
             if *sent == part.len() {
                 self.sending = None;
             }
         }
+
         Ok(())
     }
 }
@@ -70,7 +72,8 @@ impl Server {
     pub(crate) fn start(listener: TcpListener, pictures: &Pictures, rate: u32) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let over = Arc::new(AtomicBool::new(false));
-        let (end, jpegs) = (Arc::clone(&over), pictures.jpegs.clone());
+        let end = Arc::clone(&over);
+        let jpegs = pictures.jpegs.clone();
         let serve = move || serve(&listener, &jpegs, Duration::from_secs(1) / rate, &end);
         Ok(Self {
             over,
@@ -91,11 +94,13 @@ impl Drop for Server {
 }
 
 fn serve(listener: &TcpListener, jpegs: &[Vec<u8>], interval: Duration, over: &AtomicBool) {
-    let (mut clients, mut due) = (Vec::new(), clock::now());
+    let mut clients = Vec::new();
+    let mut due = clock::now();
     for jpeg in jpegs.iter().cycle() {
         if over.load(Ordering::Relaxed) {
             return;
         }
+
         attend_until(due, listener, &mut clients);
         due = due + interval;
         let mut jpeg = jpeg.clone();
@@ -119,6 +124,7 @@ fn attend_until(due: Time, listener: &TcpListener, clients: &mut Vec<Client>) {
         if left.is_zero() {
             return;
         }
+
         let mut waiting = vec![PollFd::new(listener, PollFlags::IN)];
         let held_up = clients.iter().filter(|client| client.sending.is_some());
         waiting.extend(held_up.map(|client| PollFd::new(&client.stream, PollFlags::OUT)));
@@ -126,6 +132,7 @@ fn attend_until(due: Time, listener: &TcpListener, clients: &mut Vec<Client>) {
             tv_sec: 0,
             tv_nsec: left.subsec_nanos().into(),
         };
+
         // Interrupted or not, what can be done is tried.
         let _ = poll(&mut waiting, Some(&timeout));
         clients.retain_mut(|client| client.go_on().is_ok());
@@ -144,6 +151,7 @@ fn welcome(mut stream: TcpStream) -> io::Result<Client> {
     if stream.read(&mut request)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
+
     stream.write_all(RESPONSE.as_bytes())?;
     stream.set_nonblocking(true)?;
     Ok(Client {

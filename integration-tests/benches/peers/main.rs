@@ -56,6 +56,7 @@ fn main() -> Result<(), Failure> {
     } else {
         (&Kind::ALL[..], &CROWDS[..])
     };
+
     let folder = tempfile::tempdir()?;
     let pictures = Pictures::write(&folder.path().join("pictures"))?;
     let camera = build_camera(folder.path())?;
@@ -83,9 +84,11 @@ fn main() -> Result<(), Failure> {
             {
                 continue;
             }
+
             let Some(place) = Place::open(name) else {
                 continue;
             };
+
             let task = Task {
                 place: &place,
                 pictures: &pictures,
@@ -93,9 +96,11 @@ fn main() -> Result<(), Failure> {
                 clients,
                 rate,
             };
+
             lines.extend(table(name, kinds, &task)?);
         }
     }
+
     lines.iter().for_each(|line| println!("{line}"));
     Ok(())
 }
@@ -119,17 +124,20 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
             rounds.extend(measure(*kind, task)?);
         }
     }
+
     let cost = |measured: &Measured| measured.cpu.as_secs_f64() / measured.whole as f64;
     let costs = |rounds: &[Measured]| {
         let mut costs: Vec<f64> = rounds.iter().map(cost).collect();
         costs.sort_by(f64::total_cmp);
         costs
     };
+
     let own = costs(&results[0].1);
     let own = *own.get(own.len() / 2).ok_or("Fanlight delivers nothing")?;
     let mut lines = Vec::new();
     for (kind, rounds) in &results {
-        let (name, costs) = (kind.name(), costs(rounds));
+        let name = kind.name();
+        let costs = costs(rounds);
         let Some(&cost) = costs.get(costs.len() / 2) else {
             println!(
                 "{rig:<15} {:>7} {:>5} {name:<13} delivers nothing",
@@ -137,6 +145,7 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
             );
             continue;
         };
+
         let ratio = cost / own;
         let range = format!("{:.2}..{:.2}", costs[0] / own, costs[costs.len() - 1] / own);
         let per_gigabit = cost / (task.pictures.bytes() * 8e-9);
@@ -151,8 +160,10 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
             ages.get(ages.len() * hundredths / 100)
                 .map(|age| age.as_secs_f64() * 1e3)
         };
+
         let said = |age: Option<f64>| age.map_or("-".to_owned(), |age| format!("{age:.2}"));
-        let (p50, p99) = (age(50), age(99));
+        let p50 = age(50);
+        let p99 = age(99);
         println!(
             "{rig:<15} {:>7} {:>5} {name:<13} {per_gigabit:>13.3} {:>20.1} {ratio:>9.2} {range:>9} {:>9.1}% {:>8} {:>8}",
             task.clients,
@@ -165,11 +176,13 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
         let ages = p50.zip(p99).map_or(String::new(), |(p50, p99)| {
             format!(r#","age_p50_ms":{p50:.2},"age_p99_ms":{p99:.2}"#)
         });
+
         lines.push(format!(
             r#"{{"bench":"peers","rig":"{rig}","peer":"{name}","clients":{},"rate":{},"ratio_to_fanlight":{ratio:.2},"cpu_s_per_gigabit":{per_gigabit:.4},"delivered":{delivered:.3}{ages}}}"#,
             task.clients, task.rate
         ));
     }
+
     Ok(lines)
 }
 
@@ -181,19 +194,22 @@ fn measure(kind: Kind, task: &Task<'_>) -> Result<Option<Measured>, Failure> {
         if patience.is_over() {
             return Ok(None);
         }
+
         pause(Duration::from_millis(10));
     }
+
     if kind == Kind::Fanlight {
         pause(SETTLED);
     }
+
     audience.ages();
-    let (cpu, whole, began) = (sender.cpu(), audience.whole(), clock::now());
+    let cpu = sender.cpu();
+    let whole = audience.whole();
+    let began = clock::now();
     pause(LENGTH);
-    let (cpu, whole, length) = (
-        sender.cpu() - cpu,
-        audience.whole() - whole,
-        clock::now().saturating_since(began),
-    );
+    let cpu = sender.cpu() - cpu;
+    let whole = audience.whole() - whole;
+    let length = clock::now().saturating_since(began);
     let due = length.as_secs_f64() * f64::from(task.rate) * task.clients as f64;
     Ok(Some(Measured {
         cpu,

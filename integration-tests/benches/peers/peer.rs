@@ -162,6 +162,7 @@ fn fanlight(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
             (relay.flags("--access open").under(&place.enter()), address)
         }
     };
+
     let relay = relay.ready();
     let audience = Audience::fanlight(task.place, task.clients, address)?;
     Ok((
@@ -194,12 +195,14 @@ fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
                 .flags("--access open --http-access open")
         }
     };
+
     let relay = relay.ready();
     let site = fanlight_tests::http::Site::of(&relay);
     let has_picture = || {
         let answer = task.place.at_receivers(|| site.get("/snapshot/camera.jpg"));
         (answer.status == 200).then_some(())
     };
+
     fanlight_tests::wait::until(
         "the first picture has come",
         fanlight_tests::wait::SOON,
@@ -231,10 +234,8 @@ fn gstreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         "location={}",
         task.pictures.avi(task.rate, LONGEST)?.display()
     );
-    let (clients, buffer) = (
-        format!("clients={}", clients.join(",")),
-        format!("buffer-size={SEND_BUFFER}"),
-    );
+    let clients = format!("clients={}", clients.join(","));
+    let buffer = format!("buffer-size={SEND_BUFFER}");
     let source = ["gst-launch-1.0", "-q", "filesrc", &file, "!", "avidemux"];
     let sink = ["!", "rtpjpegpay", "!", "multiudpsink", &buffer, &clients];
     let process = Foreign::start(task.place, &[&source[..], &sink[..]].concat(), &[])?;
@@ -243,11 +244,9 @@ fn gstreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
 
 fn ffmpeg(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     let ears = Ears::open(task.place, task.clients);
-    let (to, rate, pictures) = (
-        task.place.receivers(),
-        task.rate.to_string(),
-        task.pictures.pattern(),
-    );
+    let to = task.place.receivers();
+    let rate = task.rate.to_string();
+    let pictures = task.pictures.pattern();
     let outputs: Vec<String> = ears
         .ports()?
         .iter()
@@ -280,12 +279,10 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         .place
         .at_sender(|| TcpListener::bind((host, 0))?.local_addr())?
         .port();
-    let (device_name, rate, port_name, host_name) = (
-        device.display().to_string(),
-        task.rate.to_string(),
-        port.to_string(),
-        host.to_string(),
-    );
+    let device_name = device.display().to_string();
+    let rate = task.rate.to_string();
+    let port_name = port.to_string();
+    let host_name = host.to_string();
     let words = [
         "ustreamer",
         "-d",
@@ -314,6 +311,7 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
             .at_receivers(|| std::net::TcpStream::connect(address))
             .ok()
     };
+
     drop(fanlight_tests::wait::until(
         "ustreamer listens",
         fanlight_tests::wait::SOON,
@@ -343,10 +341,8 @@ fn address(host: IpAddr, port: u16) -> String {
 
 /// Builds the camera in `folder`.
 pub(crate) fn build_camera(folder: &Path) -> io::Result<PathBuf> {
-    let (source, camera) = (
-        concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/camera.c"),
-        folder.join("camera.so"),
-    );
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/camera.c");
+    let camera = folder.join("camera.so");
     let mut command = Command::new("gcc");
     command
         .args(["-O2", "-shared", "-fPIC", "-o"])

@@ -37,6 +37,7 @@ impl Pictures {
         for (number, jpeg) in jpegs.iter().enumerate() {
             std::fs::write(folder.join(format!("{number:03}.jpg")), jpeg)?;
         }
+
         Ok(Self {
             folder: folder.to_owned(),
             jpegs,
@@ -56,7 +57,8 @@ impl Pictures {
     /// `seconds` of them in an AVI file, untouched: its container says when each is due.
     pub(crate) fn avi(&self, rate: u32, seconds: u32) -> io::Result<PathBuf> {
         let file = self.folder.with_file_name(format!("pictures-{rate}.avi"));
-        let (rate, seconds) = (rate.to_string(), seconds.to_string());
+        let rate = rate.to_string();
+        let seconds = seconds.to_string();
         if !file.exists() {
             let mut command = Command::new("ffmpeg");
             command.args([
@@ -77,6 +79,7 @@ impl Pictures {
                 return Err(io::Error::other("ffmpeg wrote no AVI file"));
             }
         }
+
         Ok(file)
     }
 }

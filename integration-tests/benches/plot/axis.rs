@@ -16,6 +16,7 @@ impl Axis {
         let (least, most) = values.fold((f64::MAX, 1e-2_f64), |(least, most), value| {
             (least.min(value), most.max(value))
         });
+
         let from = steps()
             .filter(|step| *step <= least)
             .last()
@@ -54,5 +55,6 @@ fn steps() -> impl Iterator<Item = f64> {
             step * 10_f64.powi(power)
         }
     };
+
     (-3..7).flat_map(move |power| STEPS.map(|first| step(power, first)))
 }

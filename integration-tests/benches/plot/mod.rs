@@ -68,6 +68,7 @@ pub(crate) fn draw(figures: &[Figure]) -> String {
             .collect();
         svg += &panel(left, &x, &y, rig, &of_rig, at == 0);
     }
+
     svg += "</svg>\n";
     svg
 }
@@ -96,13 +97,12 @@ fn head(width: f64, height: f64) -> String {
     );
     svg += &text(LEFT, 40.0, "soft", "", &what);
     for (at, (method, name, ..)) in LINES.iter().enumerate() {
-        let (left, top) = (
-            LEFT + (at % 3) as f64 * LEGEND_STEP,
-            60.0 + (at / 3) as f64 * 18.0,
-        );
+        let left = LEFT + (at % 3) as f64 * LEGEND_STEP;
+        let top = 60.0 + (at / 3) as f64 * 18.0;
         svg += &marker(method, left + 5.0, top - 4.0);
         svg += &text(left + 15.0, top, "ink", "", name);
     }
+
     svg
 }
 
@@ -112,17 +112,20 @@ fn colours([ground, ink, soft, grid]: [&str; 4], of: fn(&Line) -> &'static str) 
         format!(".ground {{ fill: {ground} }} .ink {{ fill: {ink} }} .soft {{ fill: {soft} }}\n");
     let _ = writeln!(rules, ".grid {{ stroke: {grid} }}");
     for line in &LINES {
-        let (name, colour) = (line.0, of(line));
+        let name = line.0;
+        let colour = of(line);
         let _ = writeln!(
             rules,
             ".{name} {{ stroke: {colour} }} .{name}-mark {{ fill: {colour} }}"
         );
     }
+
     rules
 }
 
 fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: bool) -> String {
-    let (right, bottom) = (left + PANEL.0, TOP + PANEL.1);
+    let right = left + PANEL.0;
+    let bottom = TOP + PANEL.1;
     let title = Rig::named(rig).map_or("", Rig::description);
     let mut svg = text(left, TOP - 10.0, "ink", "font-weight=\"600\"", title);
     for &tick in &y.ticks {
@@ -138,6 +141,7 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
             );
         }
     }
+
     for &tick in &x.ticks {
         let at = left + x.at(tick);
         svg += &grid((at, TOP), (at, bottom));
@@ -149,6 +153,7 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
             &tick.to_string(),
         );
     }
+
     svg += &text(
         f64::midpoint(left, right),
         bottom + 38.0,
@@ -157,10 +162,12 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
         "viewers",
     );
     if first {
-        let (at, middle) = (18.0, f64::midpoint(TOP, bottom));
+        let at = 18.0;
+        let middle = f64::midpoint(TOP, bottom);
         let turned = format!("text-anchor=\"middle\" transform=\"rotate(-90 {at} {middle})\"");
         svg += &text(at, middle, "ink", &turned, "CPU time, µs");
     }
+
     for (method, ..) in LINES {
         let mut points: Vec<(usize, f64)> = figures
             .iter()
@@ -175,6 +182,7 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
                 .map(|point| (left + x.at(point.0 as f64), bottom - y.at(point.1))),
         );
     }
+
     svg
 }
 
@@ -201,6 +209,7 @@ fn marker(method: &str, x: f64, y: f64) -> String {
             .collect();
         format!("<polygon {class} points=\"{}\"/>\n", points.join(" "))
     };
+
     match method {
         "raw" => format!("<circle {class} cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>\n"),
         "send" => polygon(&[(-3.5, -3.5), (3.5, -3.5), (3.5, 3.5), (-3.5, 3.5)]),

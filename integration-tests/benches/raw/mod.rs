@@ -79,6 +79,7 @@ impl Table {
                 Err(_) => wait_for_room(socket, io::Error::last_os_error())?,
             }
         }
+
         Ok(())
     }
 }
@@ -117,14 +118,15 @@ fn message(
     // SAFETY: all zeros is a message without address, bytes and control.
     let mut message: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     let header = &mut message.msg_hdr;
-    (header.msg_name, header.msg_namelen) = (address.as_ptr().cast_mut().cast(), address.len());
+    header.msg_name = address.as_ptr().cast_mut().cast();
+    header.msg_namelen = address.len();
     if iovec.iov_len > stride {
-        (header.msg_controllen, header.msg_control) = (
-            size_of::<Segment>() as _,
-            std::ptr::from_mut(segment).cast(),
-        );
+        header.msg_controllen = size_of::<Segment>() as _;
+        header.msg_control = std::ptr::from_mut(segment).cast();
     }
-    (header.msg_iovlen, header.msg_iov) = (1, iovec);
+
+    header.msg_iovlen = 1;
+    header.msg_iov = iovec;
     message
 }
 
@@ -132,11 +134,13 @@ fn wait_for_room(socket: BorrowedFd<'_>, error: io::Error) -> io::Result<()> {
     if error.kind() != io::ErrorKind::WouldBlock {
         return Err(error);
     }
+
     let mut wait = libc::pollfd {
         fd: socket.as_raw_fd(),
         events: libc::POLLOUT,
         revents: 0,
     };
+
     // SAFETY: it is told of one descriptor, and `wait` is one.
     unsafe { libc::poll(&mut wait, 1, ROOM_MILLIS) };
     Ok(())

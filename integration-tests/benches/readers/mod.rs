@@ -79,13 +79,16 @@ impl<'a> Feed<'a> {
     ) -> io::Result<Reader<'a>> {
         let socket = udp::Socket::connect(from, RECEIVE_BUFFER, None)?;
         let (send, mut place) = self.frames(service, socket.local_addr()?, places);
-        let (runtime, mut trains) = (self.runtime, GroBatches::default());
+        let runtime = self.runtime;
+        let mut trains = GroBatches::default();
         let read = move || {
             drain(runtime, &socket, &mut trains, |datagram| {
                 place.take(datagram);
             });
+
             place.finish()
         };
+
         Ok(Reader {
             name,
             against,
@@ -110,8 +113,10 @@ impl<'a> Feed<'a> {
             while let Ok(length) = socket.recv(&mut buffer) {
                 place.take(&mut buffer[..length]);
             }
+
             place.finish()
         };
+
         Ok(Reader {
             name,
             against,
@@ -134,8 +139,10 @@ impl<'a> Feed<'a> {
             while let Some(count) = batch.read(socket.as_fd()) {
                 place.datagrams += count as u64;
             }
+
             place.finish()
         };
+
         Ok(Reader {
             name,
             against,
@@ -188,6 +195,7 @@ impl Place {
         let Some(engine) = &mut self.engine else {
             return datagrams;
         };
+
         let mut frames = 0;
         while let Some(output) = engine.poll_output() {
             if let Output::Frame(arrived) = output {
@@ -195,6 +203,7 @@ impl Place {
                 engine.recycle(arrived.whole.body);
             }
         }
+
         datagrams * frames
     }
 }

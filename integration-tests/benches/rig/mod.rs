@@ -95,6 +95,7 @@ impl Built {
                 _receivers: Vec::new(),
             });
         }
+
         let receivers = (0..viewers)
             .map(|n| receiver(rig, n))
             .collect::<io::Result<Vec<_>>>();
@@ -122,6 +123,7 @@ impl Built {
         } else {
             [127, 0, 0, 1]
         };
+
         (address, 0).into()
     }
 
@@ -138,6 +140,7 @@ fn receiver(rig: Rig, viewer: usize) -> io::Result<UdpSocket> {
         // It asks the kernel for trains.
         UdpSocketState::new((&socket).into())?;
     }
+
     Ok(socket)
 }
 
@@ -161,6 +164,7 @@ pub(crate) fn in_namespace(arguments: &[String]) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+
     let words = String::from_utf8_lossy(&output.stderr);
     Err(words
         .lines()
@@ -190,7 +194,8 @@ fn eaten(viewer: usize) -> SocketAddr {
 
 /// The address of a viewer in a network.
 fn numbered([a, b]: [u8; 2], viewer: usize) -> IpAddr {
-    let (net, host) = (viewer / 250, viewer % 250 + 1);
+    let net = viewer / 250;
+    let host = viewer % 250 + 1;
     Ipv4Addr::new(
         a,
         b,
@@ -212,6 +217,7 @@ fn run(words: &str) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+
     Err(format!(
         "{words}: {}",
         String::from_utf8_lossy(&output.stderr).trim()

@@ -55,6 +55,7 @@ fn send_buffer_errors() -> u64 {
     let (Some(names), Some(figures)) = (udp.next(), udp.next()) else {
         return 0;
     };
+
     let found = names.zip(figures).find(|(name, _)| *name == "SndbufErrors");
     found
         .and_then(|(_, figure)| figure.parse().ok())

@@ -47,6 +47,7 @@ impl<'a> Serving<'a> {
             Output::Retransmit(resend) => sender.retransmit(*socket, &resend),
             Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
         });
+
         send_all(runtime, sender, socket);
         sender.counts().datagrams - before
     }

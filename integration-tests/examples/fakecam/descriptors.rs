@@ -38,6 +38,7 @@ pub(crate) fn string(index: u8) -> Vec<u8> {
         2 => "Rig Camera",
         _ => "0001",
     };
+
     let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     [&[2 + units.len() as u8, 3][..], &units].concat()
 }
@@ -168,5 +169,6 @@ fn frames(subtype: u8) -> Vec<u8> {
         all.push(rates);
         all.extend(INTERVALS.iter().flat_map(|interval| interval.to_le_bytes()));
     }
+
     all
 }

@@ -65,6 +65,7 @@ fn plug_in() -> Result<UnixStream, Box<dyn Error>> {
     wait::until("the kernel takes the device", PORT_FREE, || {
         std::fs::write(ATTACH, &line).ok()
     });
+
     Ok(ours)
 }
 
@@ -75,6 +76,7 @@ fn read_requests(mut bus: UnixStream, events: SyncSender<Event>) {
                 return;
             }
         }
+
         let _ = events.send(Event::Detached);
     });
 }
@@ -107,6 +109,7 @@ fn serve(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
+
         webcam.on_time(clock::now());
         webcam.deliver(bus)?;
     }

@@ -51,10 +51,12 @@ impl Request {
             let bytes = &header[index * 4..index * 4 + 4];
             u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
         };
+
         let number = word(1);
         match word(0) {
             CMD_SUBMIT => {
-                let (inward, length) = (word(3) == 1, word(6) as usize);
+                let inward = word(3) == 1;
+                let length = word(6) as usize;
                 let mut data = vec![0; if inward { 0 } else { length.min(MAX_OUT) }];
                 bus.read_exact(&mut data)?;
                 let mut setup = [0; 8];

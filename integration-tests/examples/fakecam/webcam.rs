@@ -45,10 +45,12 @@ impl Pictures {
             {
                 set.push(std::fs::read(file.path())?);
             }
+
             if set.is_empty() {
                 return Err(format!("{} holds no {prefix}*.jpg", dir.display()).into());
             }
         }
+
         Ok(pictures)
     }
 }
@@ -94,6 +96,7 @@ impl Webcam {
             truncate: 0,
             errors: 0,
         };
+
         webcam.probe[4..8].copy_from_slice(&DEFAULT_INTERVAL.to_le_bytes());
         webcam
     }
@@ -113,6 +116,7 @@ impl Webcam {
             "error" => self.errors = count.parse()?,
             _ => return Err(format!("unknown command {line:?}").into()),
         }
+
         Ok(())
     }
 
@@ -147,6 +151,7 @@ impl Webcam {
         let Some(due) = self.due.filter(|due| *due <= now) else {
             return;
         };
+
         let interval = Duration::from_nanos(u64::from(interval(&self.committed)) * 100);
         let late = now.saturating_since(due) > 5 * interval;
         self.due = Some(if late { now } else { due + interval });
@@ -155,6 +160,7 @@ impl Webcam {
         if self.stalled || !self.payloads.is_empty() {
             return;
         }
+
         let picture = self.picture(sequence, now);
         self.split(&picture);
     }
@@ -169,6 +175,7 @@ impl Webcam {
             self.waiting.pop_front();
             self.payloads.pop_front();
         }
+
         Ok(())
     }
 
@@ -177,6 +184,7 @@ impl Webcam {
         if self.committed[2] != MJPEG {
             return bars(SIZES[size], sequence);
         }
+
         let set = &self.pictures.0[size];
         let jpeg = &set[sequence as usize % set.len()];
         let brightness = i16::from_le_bytes(self.brightness);
@@ -196,6 +204,7 @@ impl Webcam {
             self.truncate -= 1;
             picture.truncate(picture.len() / 2);
         }
+
         picture
     }
 
@@ -256,6 +265,7 @@ impl Webcam {
             (_, GET_INFO) => return Some(vec![3]),
             _ => return None,
         }
+
         Some(Vec::new())
     }
 
@@ -267,6 +277,7 @@ impl Webcam {
             CONTRAST => &mut self.contrast,
             _ => return None,
         };
+
         Some(match request {
             SET_CUR => {
                 *setting = data.try_into().ok()?;
@@ -313,9 +324,11 @@ fn negotiated(current: Probe, wanted: &[u8]) -> Probe {
     if !(MJPEG..=MJPEG + 1).contains(&probe[2]) {
         probe[2] = MJPEG;
     }
+
     if !(1..=SIZES.len() as u8).contains(&probe[3]) {
         probe[3] = 2;
     }
+
     let asked = interval(&probe);
     let nearest = INTERVALS
         .into_iter()

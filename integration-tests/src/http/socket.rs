@@ -92,6 +92,7 @@ impl Socket {
                 message.extend((bytes.len() as u64).to_be_bytes());
             }
         }
+
         let mask = [0x11, 0x22, 0x33, 0x44];
         message.extend(mask);
         message.extend(
@@ -180,6 +181,7 @@ impl Socket {
             127 => u64::from_be_bytes(self.take()?),
             length => length.into(),
         };
+
         assert!(length <= MAX_MESSAGE, "{length} bytes in a message");
         let mut bytes = vec![0; usize::try_from(length).expect("it is within the limit")];
         self.reader.read_exact(&mut bytes)?;
@@ -201,6 +203,7 @@ fn frame(bytes: &[u8]) -> Frame {
             .iter()
             .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
+
     assert_eq!(
         (at(0, 1), at(1, 1), at(2, 2), at(52, 4)),
         (1, 1, HEADER as u64, 0),

@@ -29,13 +29,16 @@ impl Cable {
             crate::skip(&missing);
             return None;
         }
+
         namespace::sweep();
         let prefix = namespace::unique();
         let end = |name, number| End {
             namespace: Namespace::new(format!("{prefix}-{name}")),
             address: Ipv4Addr::new(10, 79, 0, number),
         };
-        let (near, far) = (end("near", 1), end("far", 2));
+
+        let near = end("near", 1);
+        let far = end("far", 2);
         near.namespace.ip(&format!(
             "link add eth0 type veth peer name eth0 netns {}",
             far.namespace.name()
@@ -45,6 +48,7 @@ impl Cable {
                 .ip(&format!("addr add {}/24 dev eth0", end.address));
             end.namespace.ip("link set eth0 up");
         }
+
         Some(Self { near, far })
     }
 

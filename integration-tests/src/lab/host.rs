@@ -26,7 +26,9 @@ impl Host {
             namespace,
             switch: Rc::clone(switch),
         };
-        let (port, address) = (host.port(), host.address());
+
+        let port = host.port();
+        let address = host.address();
         host.namespace.ip(&format!(
             "link add eth0 type veth peer name {port} netns {}",
             switch.namespace().name()
@@ -111,10 +113,8 @@ impl Host {
     /// From now on the switch loses so many of a hundred datagrams that are sent to groups on their way to this host.
     pub fn lose_multicast(&self, percent: f64) {
         let of_thousand = (percent * 10.0).round();
-        let (port, when) = (
-            self.port(),
-            format!("numgen random mod 1000 >= {}", 1000.0 - of_thousand),
-        );
+        let port = self.port();
+        let when = format!("numgen random mod 1000 >= {}", 1000.0 - of_thousand);
         self.switch.rule(&format!(
             "oifname {port} ip daddr 224.0.0.0/4 meta l4proto udp {when} drop"
         ));

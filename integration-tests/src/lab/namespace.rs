@@ -75,6 +75,7 @@ impl Namespace {
             moved.expect("root may enter a network namespace");
             act()
         };
+
         std::thread::scope(|scope| scope.spawn(enter).join())
             .expect("what is done in a namespace does not panic")
     }
@@ -118,6 +119,7 @@ pub(super) fn sweep() {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
             continue;
         };
+
         if !owned(name) {
             // Another run may be sweeping too.
             let _ = try_run(&["ip", "netns", "del", name]);
@@ -131,6 +133,7 @@ fn owned(name: &str) -> bool {
     let (Some(Ok(owner)), Some(Ok(since))) = (parts.next(), parts.next()) else {
         return true;
     };
+
     u32::try_from(owner).is_ok_and(|owner| born(owner) == Some(since))
 }
 

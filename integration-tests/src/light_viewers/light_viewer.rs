@@ -106,7 +106,10 @@ impl LightViewer {
             refusals,
             ..ViewerStats::default()
         };
-        (self.begun, self.first, self.missed_before) = (now, None, 0);
+
+        self.begun = now;
+        self.first = None;
+        self.missed_before = 0;
     }
 
     pub(super) fn seen(&self, now: Time) -> ViewerStats {
@@ -141,14 +144,17 @@ impl LightViewer {
                 let Ok(length) = self.socket.recv(&mut buffer) else {
                     break;
                 };
+
                 came = true;
                 self.take(now, &buffer[..length]);
             }
         }
+
         if now >= self.speak_at {
             self.speak_at = now + KEEP_ALIVE_INTERVAL;
             self.speak(now);
         }
+
         came
     }
 
@@ -161,6 +167,7 @@ impl LightViewer {
                 self.join.token = challenge.token;
                 self.speak_at = now;
             }
+
             Ok(ToViewer::Accept(accept))
                 if accept.nonce == self.join.nonce && self.session.is_none() =>
             {
@@ -187,13 +194,17 @@ impl LightViewer {
             receive_capacity: self.join.receive_capacity,
             ..fresh
         };
-        (self.session, self.speak_at, self.report) = (None, now, Report::default());
+
+        self.session = None;
+        self.speak_at = now;
+        self.report = Report::default();
     }
 
     fn speak(&mut self, now: Time) {
         let Some(session) = self.session else {
             return self.say(&ToRelay::Join(self.join.clone()));
         };
+
         self.spoken += 1;
         let report = self
             .spoken
@@ -205,6 +216,7 @@ impl LightViewer {
             newest_sequence: self.newest_sequence,
             ..KeepAlive::default()
         };
+
         self.say(&ToRelay::KeepAlive(session, keep_alive));
     }
 
@@ -229,9 +241,11 @@ impl LightViewer {
         let Some(open) = self.frame(now, header) else {
             return;
         };
+
         if !open.add(header.index) {
             return;
         }
+
         self.seen.whole += 1;
         self.report.frames_whole += 1;
         self.report.frames_shown += 1;
@@ -255,12 +269,15 @@ impl LightViewer {
             if self.open.len() == MAX_OPEN_FRAMES {
                 self.close();
             }
+
             if self.first.is_none() {
-                (self.first, self.missed_before) =
-                    (Some(header.id.number), self.missed(self.begun, now));
+                self.first = Some(header.id.number);
+                self.missed_before = self.missed(self.begun, now);
             }
+
             self.open.push_back(PartialFrame::new(now, header));
         }
+
         let counted = self.first.is_some_and(|first| header.id.number >= first);
         self.open
             .iter_mut()
@@ -272,6 +289,7 @@ impl LightViewer {
         let Some(open) = self.open.pop_front() else {
             return;
         };
+
         self.report.shards_expected += u64::from(open.shards);
         self.report.shards_missed += u64::from(open.shards.saturating_sub(open.count));
         if !open.is_whole() {
@@ -297,10 +315,12 @@ impl PartialFrame {
     /// Notes a shard; whether the frame has become whole by it: any of its shards and of their parity do, as many as it
     /// has shards.
     fn add(&mut self, index: u16) -> bool {
-        let (word, bit) = (usize::from(index) / 64, 1 << (index % 64));
+        let word = usize::from(index) / 64;
+        let bit = 1 << (index % 64);
         let Some(word) = self.here.get_mut(word).filter(|word| **word & bit == 0) else {
             return false;
         };
+
         *word |= bit;
         self.count += 1;
         self.count == self.shards
@@ -325,6 +345,7 @@ mod tests {
             reads: true,
             interval: Duration::from_millis(10),
         };
+
         LightViewer::new(socket(None), conduct, "cam", Time::from_nanos(0))
     }
 
@@ -355,6 +376,7 @@ mod tests {
                 .iter()
                 .for_each(|index| member.shard(now, &shard(number, *index), 1200));
         }
+
         let seen = member.seen(now);
         assert_eq!((seen.whole, seen.partial, seen.expected), (3, 1, 5));
         assert_eq!(

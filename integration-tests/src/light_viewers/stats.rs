@@ -83,6 +83,7 @@ mod tests {
             whole,
             ..ViewerStats::default()
         };
+
         assert!((fairness(&[seen(5), seen(5)]) - 1.0).abs() < 1e-9);
         assert!((fairness(&[seen(5), seen(0), seen(0), seen(0)]) - 0.25).abs() < 1e-9);
     }

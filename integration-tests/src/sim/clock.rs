@@ -39,6 +39,7 @@ impl Clock {
         while self.read(moment) < time {
             moment += Duration::from_nanos(1);
         }
+
         moment
     }
 }
@@ -55,6 +56,7 @@ mod tests {
                 drift_ppm,
                 wall_offset_ns: 0,
             };
+
             for nanos in [0, 1, 999, 1_000_000_007, 86_400_000_000_001] {
                 let due = Time::from_nanos((1 << 30) * 1_000_000_000) + Duration::from_nanos(nanos);
                 let moment = clock.moment(due);

@@ -144,24 +144,29 @@ impl Carrier {
             self.carried.lost += 1;
             return;
         }
+
         let Some(leaves) = self.queue(now, datagram.len()) else {
             self.carried.dropped += 1;
             return;
         };
+
         if chance(random, self.link.double) {
             self.carried.doubled += 1;
             let at = self.arrival(leaves, random);
             arrives(at, datagram.clone());
         }
+
         let mut datagram = datagram;
         if chance(random, self.link.corrupt) {
             if self.link.udp_sum && random.below(UDP_SUM_MISSES_ONE_OF) != 0 {
                 self.carried.lost += 1;
                 return;
             }
+
             self.carried.damaged += 1;
             damage(random, &mut datagram);
         }
+
         let at = self.arrival(leaves, random);
         arrives(at, datagram);
     }
@@ -174,9 +179,11 @@ impl Carrier {
             self.bad = false;
             return false;
         }
+
         if burst <= 1.0 || loss >= 1.0 {
             return chance(random, loss);
         }
+
         let leave = 1.0 / burst;
         let enter = loss * leave / (1.0 - loss);
         self.bad = if self.bad {
@@ -184,6 +191,7 @@ impl Carrier {
         } else {
             chance(random, enter)
         };
+
         self.bad
     }
 
@@ -192,13 +200,16 @@ impl Carrier {
         let Some(rate) = self.link.rate else {
             return Some(now);
         };
+
         let start = self.busy_until.max(now);
         let takes = |bytes: u64| {
             Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate.bytes_a_second)
         };
+
         if start - now > takes(rate.queue) {
             return None;
         }
+
         self.busy_until = start + takes(bytes as u64);
         Some(self.busy_until)
     }
@@ -208,11 +219,13 @@ impl Carrier {
             0 => Duration::ZERO,
             nanos => Duration::from_nanos(random.below(nanos) as u64),
         };
+
         let arrival = leaves + self.link.delay + spread(random, self.link.jitter);
         if chance(random, self.link.reorder) {
             self.carried.reordered += 1;
             return arrival + spread(random, self.link.overtaken_by);
         }
+
         self.last_arrival = self.last_arrival.max(arrival);
         self.last_arrival
     }
@@ -248,7 +261,9 @@ mod tests {
 
     /// Arrivals of 100 000 datagrams, sent one a millisecond and numbered.
     fn arrivals(link: Link) -> (Carried, Vec<(Duration, u64)>) {
-        let (mut carrier, mut random, mut all) = (Carrier::new(link), Random::new(1), Vec::new());
+        let mut carrier = Carrier::new(link);
+        let mut random = Random::new(1);
+        let mut all = Vec::new();
         for number in 0..100_000_u64 {
             let datagram = number.to_be_bytes().to_vec();
             carrier.carry(
@@ -260,6 +275,7 @@ mod tests {
                 },
             );
         }
+
         (carrier.carried, all)
     }
 
@@ -280,6 +296,7 @@ mod tests {
                 burst,
                 ..Link::clean(DELAY).losing(0.05)
             });
+
             assert!(
                 (4_000..6_000).contains(&carried.lost),
                 "{burst}: {carried:?}"
@@ -299,11 +316,13 @@ mod tests {
             jitter: Duration::from_millis(20),
             ..Link::clean(DELAY)
         });
+
         assert!(all.windows(2).all(|pair| pair[0].0 <= pair[1].0));
         let (carried, all) = arrivals(Link {
             reorder: 0.05,
             ..Link::clean(DELAY)
         });
+
         let overtaken = all.windows(2).filter(|pair| pair[0].0 > pair[1].0).count();
         assert!(
             overtaken > 1_000 && carried.reordered > 4_000,
@@ -328,12 +347,14 @@ mod tests {
             corrupt: 0.5,
             ..Link::clean(DELAY)
         };
+
         let (carried, _) = arrivals(link);
         assert!(carried.damaged < 10 && carried.lost > 49_000, "{carried:?}");
         let (carried, all) = arrivals(Link {
             udp_sum: false,
             ..link
         });
+
         assert_eq!((carried.lost, all.len()), (0, 100_000));
         assert!(carried.damaged > 49_000);
     }

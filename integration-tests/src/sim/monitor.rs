@@ -44,7 +44,9 @@ impl Monitor {
     /// It starts, and knows nothing.
     pub(super) fn begin_life(&mut self, now: Duration) {
         self.spans.clear();
-        (self.live, self.fresh, self.given) = (None, now, None);
+        self.live = None;
+        self.fresh = now;
+        self.given = None;
         self.signals.push((now, ""));
     }
 
@@ -68,6 +70,7 @@ impl Monitor {
             Some(at) if at + 1 == self.spans.len() => {
                 self.spans[at].highest = self.spans[at].highest.max(id.number);
             }
+
             // What is late of an epoch that has ended.
             Some(_) => {}
         }
@@ -79,6 +82,7 @@ impl Monitor {
             let newer = id.epoch != last.epoch || id.number > last.number;
             assert!(newer, "{id} was given out after {last}");
         }
+
         let newest = self.spans.last().expect("a frame has shards");
         assert_eq!(
             newest.epoch, id.epoch,
@@ -139,12 +143,14 @@ impl Monitor {
                 span.highest
             }
         };
+
         let seen: u64 = self
             .spans
             .iter()
             .map(|span| end(span) - span.first + 1)
             .sum();
-        let (whole, lost) = (tally.counts.whole, tally.losses.total());
+        let whole = tally.counts.whole;
+        let lost = tally.losses.total();
         assert_eq!(
             whole + lost,
             seen,
@@ -174,6 +180,7 @@ impl AmplificationGuard {
         if account.proved {
             return;
         }
+
         account.received += datagram.len();
         if let Ok(ToRelay::Join(join)) = ToRelay::parse(datagram) {
             account.proved = account.tokens.contains(&join.token);
@@ -185,8 +192,10 @@ impl AmplificationGuard {
         if account.proved {
             return;
         }
+
         account.sent += datagram.len();
-        let (sent, received) = (account.sent, account.received);
+        let sent = account.sent;
+        let received = account.received;
         assert!(
             sent <= received,
             "{to} has proved nothing, sent {received} bytes and got {sent}"

@@ -27,6 +27,7 @@ pub fn random_case(seed: u64) -> Case {
     } else {
         Access::Open
     };
+
     let relays: Vec<_> = relays
         .into_iter()
         .map(|relay| RelayConfig { access, ..relay })
@@ -94,17 +95,17 @@ fn link(random: &mut Random) -> Link {
             random.below(1000) as f64 / 1000.0 * most
         }
     };
-    let (loss, reorder, double, corrupt) = (
-        sometimes(0.1),
-        sometimes(0.1),
-        sometimes(0.05),
-        sometimes(0.01),
-    );
+
+    let loss = sometimes(0.1);
+    let reorder = sometimes(0.1);
+    let double = sometimes(0.05);
+    let corrupt = sometimes(0.01);
     let rate = if random.below(4) == 0 {
         Some(200_000 + random.below(2_000_000) as u64)
     } else {
         None
     };
+
     let clean = Link::clean(micros(random, 100, 40_000));
     Link {
         loss,
@@ -119,7 +120,8 @@ fn link(random: &mut Random) -> Link {
 
 /// Something bad, and its end after a while; the end may be missing, for healing to bring.
 fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) -> Vec<Step> {
-    let (viewer, relay) = (random.below(viewers.len()), random.below(relays.len()));
+    let viewer = random.below(viewers.len());
+    let relay = random.below(relays.len());
     let path = random.below(viewers[viewer].paths.len());
     let node = [Node::Source(0), Node::Relay(relay), Node::Viewer(viewer)][random.below(3)];
     let steady = Link::clean(viewers[viewer].paths[path].1.delay);
@@ -172,6 +174,7 @@ fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) 
                 up: link(random),
                 down: link(random),
             };
+
             (
                 "a link changes",
                 act,
@@ -184,6 +187,7 @@ fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) 
             )
         }
     };
+
     let at = micros(random, 0, LENGTH.as_micros() as usize);
     let over = at + micros(random, 1_000, 2_500_000);
     let end = end.filter(|_| over < LENGTH).map(|act| Step {
@@ -191,6 +195,7 @@ fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) 
         sentence: "a fault ends",
         act,
     });
+
     [Step {
         at,
         sentence,

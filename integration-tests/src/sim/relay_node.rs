@@ -134,7 +134,8 @@ impl Relay {
 
     /// What happened, by the names that its captures use.
     pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
-        let (counts, sent) = (self.engine.counts(), self.sender.counts());
+        let counts = self.engine.counts();
+        let sent = self.sender.counts();
         vec![
             ("aborted", sent.aborted + sent.failed),
             ("frames", counts.frames),
@@ -186,18 +187,22 @@ impl Relay {
                 let Some(arrival) = inbox.take(busy) else {
                     break;
                 };
+
                 self.engine.on_arrival(now, &arrival);
                 self.take_outputs(now);
             }
+
             let before = self.sender.in_flight();
             self.turn = self.sender.run(now, &self.wire);
             while let Some(aborted) = self.sender.take_aborted() {
                 self.engine.on_aborted(aborted.to, aborted.begun);
             }
+
             if self.turn != NextRun::Again && self.sender.in_flight() == before {
                 return;
             }
         }
+
         panic!("the relay spins");
     }
 

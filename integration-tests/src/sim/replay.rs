@@ -28,11 +28,13 @@ pub fn replay(recording: &Recording) -> Vec<Compared> {
         Role::Viewer => viewer::replay(recording),
         Role::Relay => relay::replay(recording),
     };
+
     let compared = |(name, replayed): (&str, u64)| Compared {
         name: name.to_owned(),
         happened: recording.grown(name),
         replayed,
     };
+
     counts.into_iter().map(compared).collect()
 }
 
@@ -55,6 +57,7 @@ fn growth(
             .find(|(known, _)| *known == name)
             .map_or(0, |(_, count)| *count)
     };
+
     after
         .into_iter()
         .map(|(name, count)| (name, count - former(name)))
@@ -67,6 +70,7 @@ fn media(record: &Record) -> Option<(DataHeader, Vec<u8>)> {
     if head.len() != DATA_HEADER || !head.starts_with(&[0xf1, 16]) {
         return None;
     }
+
     let mut datagram = head.to_vec();
     datagram.resize(DATA_HEADER + SHARD_BYTES, 0);
     // Not sealed, and so with a check sum.
@@ -84,6 +88,7 @@ fn control(record: &Record) -> Option<(u8, u64, bool)> {
     if head.len() < 12 || head[0] != 0xf1 || head[1] == 16 {
         return None;
     }
+
     let session = u64::from_be_bytes(std::array::from_fn(|i| head[4 + i]));
     let length = 12 + usize::from(u16::from_be_bytes([head[2], head[3]]));
     Some((head[1], session, length <= head.len()))

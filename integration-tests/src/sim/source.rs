@@ -84,9 +84,13 @@ impl SourceNode {
 
     /// A new run, with frames from number 0 under another epoch.
     pub(super) fn start(&mut self, now: Duration) {
-        (self.alive, self.frozen, self.capturing) = (true, false, true);
-        (self.epoch, self.number) = (self.content.number().max(1), 0);
-        (self.next, self.said) = (now, now);
+        self.alive = true;
+        self.frozen = false;
+        self.capturing = true;
+        self.epoch = self.content.number().max(1);
+        self.number = 0;
+        self.next = now;
+        self.said = now;
     }
 
     /// What it publishes at its time; a heartbeat when the camera is still and nothing has been said for long enough.
@@ -95,12 +99,14 @@ impl SourceNode {
         if !self.alive || self.frozen {
             return None;
         }
+
         if self.capturing {
             self.said = now;
             let frame = self.frame(now);
             self.number += 1;
             return Some(frame);
         }
+
         (now - self.said >= HEARTBEAT_INTERVAL).then(|| {
             self.said = now;
             self.message(now, State::Stalled, &[])
@@ -130,6 +136,7 @@ impl SourceNode {
         for chunk in jpeg.chunks_mut(8) {
             chunk.copy_from_slice(&self.content.number().to_ne_bytes()[..chunk.len()]);
         }
+
         let end = jpeg.len() - 2;
         jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
         jpeg[end..].copy_from_slice(&[0xff, 0xd9]);
@@ -137,6 +144,7 @@ impl SourceNode {
             epoch: self.epoch,
             number: self.number,
         };
+
         let published = self.message(now, State::Live, &jpeg);
         self.published.insert(id, hash(&published.body));
         self.times.push((now, id));
@@ -165,6 +173,7 @@ impl SourceNode {
             rate_millihertz: fps * 1_000,
             ..FrameHeader::default()
         };
+
         let body = FrameBuffer::copy_of(jpeg).finish(header);
         Published {
             topic: format!("{stream}/").into(),

@@ -67,6 +67,7 @@ impl Viewer {
                 relay: relay_key().public(),
             },
         };
+
         let mut seed = [0; 32];
         seed.copy_from_slice(&random.bytes(32));
         let config = EngineConfig {

@@ -146,12 +146,15 @@ impl World {
             trace: None,
             handled: 0,
         };
+
         for viewer in 0..world.viewers.len() {
             for path in 0..world.viewers[viewer].paths.len() {
                 world.rebind(viewer, path);
             }
+
             world.start(Node::Viewer(viewer));
         }
+
         world
     }
 
@@ -238,6 +241,7 @@ impl World {
                 Next::Viewer(viewer) => self.tick_viewer(viewer),
             }
         }
+
         self.now = self.now.max(end);
         self.viewers
             .iter()
@@ -305,6 +309,7 @@ impl World {
                 let Some(&(viewer, path)) = self.addresses.get(&to) else {
                     return;
                 };
+
                 let node = &mut self.viewers[viewer];
                 if let Some(life) = node.life.as_mut().filter(|_| !node.frozen) {
                     life.on_refused(node.config.clock.read(self.now), path);
@@ -323,6 +328,7 @@ impl World {
         let Some(published) = self.sources[source].turn(self.now) else {
             return;
         };
+
         for relay in 0..self.relays.len() {
             let leg = self.relays[relay].config.leg;
             if !self.relays[relay].leg_cut {
@@ -346,9 +352,11 @@ impl World {
             if node.held.len() == LEG_CAPACITY {
                 node.held.pop_front();
             }
+
             node.held.push_back((source, published));
             return;
         }
+
         life.on_message(now, source, &published.topic, &published.body);
         self.take_from_relay(relay);
     }
@@ -357,6 +365,7 @@ impl World {
         if let Some(&(viewer, path)) = self.addresses.get(&from) {
             self.viewers[viewer].paths[path].note(self.now, false, &datagram);
         }
+
         let node = &mut self.relays[relay];
         let now = node.config.clock.read(self.now);
         let Some(life) = &mut node.life else {
@@ -368,14 +377,18 @@ impl World {
             if let Some(link) = back.filter(|link| !link.cut) {
                 self.schedule(self.now + link.delay, Event::Refused { to: from });
             }
+
             return;
         };
+
         if node.frozen {
             if node.backlog.len() < RELAY_CAPACITY {
                 node.backlog.push_back((from, datagram));
             }
+
             return;
         }
+
         node.amplification.on_received(from, &datagram);
         life.on_datagram(now, from, &mut datagram);
         self.take_from_relay(relay);
@@ -386,6 +399,7 @@ impl World {
         if let Some(life) = &mut node.life {
             life.on_tick(node.config.clock.read(self.now));
         }
+
         self.take_from_relay(relay);
     }
 
@@ -393,12 +407,14 @@ impl World {
         let Some(life) = &mut self.relays[relay].life else {
             return;
         };
+
         for (to, datagram) in life.sent() {
             self.relays[relay].amplification.on_sent(to, &datagram);
             self.note(Node::Relay(relay), What::Sent(datagram.len()));
             let Some(&(viewer, path)) = self.addresses.get(&to) else {
                 continue;
             };
+
             let Self {
                 now,
                 random,
@@ -423,6 +439,7 @@ impl World {
                 },
             );
         }
+
         self.relays[relay].reckon(self.now);
     }
 
@@ -431,10 +448,12 @@ impl World {
         let Some(&(viewer, path)) = self.addresses.get(&to) else {
             return;
         };
+
         self.viewers[viewer].paths[path].note(self.now, true, &datagram);
         if let Some(by) = self.viewers[viewer].tapped_by {
             self.deliver(by, path, datagram.clone());
         }
+
         self.deliver(viewer, path, datagram);
     }
 
@@ -443,12 +462,15 @@ impl World {
         if node.life.is_none() {
             return;
         }
+
         if node.frozen {
             if node.backlog.len() < node.config.capacity as usize {
                 node.backlog.push_back((path, datagram));
             }
+
             return;
         }
+
         self.viewer_takes(viewer, path, datagram);
     }
 
@@ -460,11 +482,13 @@ impl World {
             Ok(ToViewer::Data(header, _)) => Some(header.id),
             _ => None,
         };
+
         let foreign = id.map(|_| life.tally().foreign);
         life.on_datagram(now, path, &mut datagram);
         if let Some(id) = id.filter(|_| foreign == Some(life.tally().foreign)) {
             node.watch.on_shard(id);
         }
+
         self.take_from_viewer(viewer);
     }
 
@@ -473,6 +497,7 @@ impl World {
         if let Some(life) = &mut node.life {
             life.on_tick(node.config.clock.read(self.now));
         }
+
         self.take_from_viewer(viewer);
     }
 
@@ -499,6 +524,7 @@ impl World {
                 }
             }
         }
+
         self.viewers[viewer].reckon(self.now);
     }
 
@@ -515,7 +541,8 @@ impl World {
         let Path {
             relay, address, up, ..
         } = &mut viewers[viewer].paths[path];
-        let (relay, from) = (*relay, *address);
+        let relay = *relay;
+        let from = *address;
         up.carry(*now, random, datagram, |at, datagram| {
             *sequence += 1;
             let event = Event::ToRelay {
@@ -523,6 +550,7 @@ impl World {
                 from,
                 datagram,
             };
+
             events.push(Reverse(Scheduled {
                 at,
                 sequence: *sequence,

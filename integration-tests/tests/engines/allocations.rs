@@ -100,6 +100,7 @@ impl Rig {
             self.seats[at].engine.on_tick(self.now);
             self.hear_viewer(at);
         }
+
         self.relay.on_tick(self.now);
         self.hear_relay();
         let body = picture(number);
@@ -129,6 +130,7 @@ impl Rig {
                 other => self.told.push(other),
             }
         }
+
         while sender.run(self.now, &*socket) != NextRun::Idle {
             self.now = self.now + Duration::from_micros(100);
         }
@@ -155,6 +157,7 @@ impl Rig {
                 FromRelay::Feedback { .. } => {}
             }
         }
+
         while self.sender.run(self.now, &self.socket) != NextRun::Idle {
             self.now = self.now + Duration::from_micros(100);
         }
@@ -185,11 +188,14 @@ impl Rig {
                 if self.loss > 0 && self.counts.shards.is_multiple_of(self.loss) {
                     continue;
                 }
+
                 let shard = &mut buffer[..length];
                 self.counts.viewer += measure(|| seat.take_shard(self.now, shard)).count_total;
             }
+
             self.hear_viewer(at);
         }
+
         self.hear_relay();
     }
 }
@@ -207,6 +213,7 @@ impl Seat {
             paths: vec![access],
             redundancy: Redundancy::Both,
         };
+
         let route = Route {
             remote: socket.local_addr().unwrap(),
             local: None,
@@ -231,6 +238,7 @@ impl Seat {
                         shown: self.shown,
                         ..Presentation::default()
                     });
+
                     self.engine.recycle(arrived.whole.body);
                 }
                 other => self.said.push(other),
@@ -266,10 +274,12 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> AllocationC
     let mut rig = Rig::new(relay, viewer, loss);
     (0..WARM_UP).for_each(|number| rig.frame(number));
     let shown = |rig: &Rig| rig.seats.iter().map(|seat| seat.shown).sum::<u64>();
-    let (before, parity) = (shown(&rig), rig.sender.counts().parity);
+    let before = shown(&rig);
+    let parity = rig.sender.counts().parity;
     rig.counts = AllocationCounts::default();
     (WARM_UP..WARM_UP + MEASURED).for_each(|number| rig.frame(number));
-    let (shown, sent) = (shown(&rig) - before, MEASURED * VIEWERS as u64);
+    let shown = shown(&rig) - before;
+    let sent = MEASURED * VIEWERS as u64;
     // Loss lowers the rate of some; the others show every frame.
     assert!(
         if loss == 0 {

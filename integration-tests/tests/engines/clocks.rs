@@ -18,6 +18,7 @@ fn jumping(case: &Case) -> Case {
         } else {
             TEN_YEARS_NS
         };
+
         let act = Action::StepWall(nodes[quarter as usize % nodes.len()], years);
         Step {
             at: ms(250 * quarter),
@@ -25,6 +26,7 @@ fn jumping(case: &Case) -> Case {
             act,
         }
     });
+
     let mut steps: Vec<_> = case.steps.iter().cloned().chain(jumps).collect();
     steps.sort_by_key(|step| step.at);
     Case {
@@ -61,11 +63,13 @@ fn p15_hosts_whose_clocks_have_other_origins_and_speeds_lose_no_frame() {
             drift_ppm: ppm,
             wall_offset_ns: 0,
         };
+
         case.relays[0].clock = Clock {
             offset: s(1),
             drift_ppm: -ppm,
             wall_offset_ns: 0,
         };
+
         let world = run_with(&case, seed, |_| {});
         assert_eq!(world.tally(0).losses.total(), 0, "{:?}", world.tally(0));
         assert_eq!(world.tally(0).joins, 1);

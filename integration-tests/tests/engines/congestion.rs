@@ -14,7 +14,8 @@ const NARROW: u64 = 451_500;
 fn p10_a_viewer_behind_a_narrow_link_keeps_half_of_what_it_holds_and_gets_all_when_it_is_wide_again()
  {
     for seed in seeds(0..5) {
-        let (clean, path) = (Link::clean(ms(5)), 0);
+        let clean = Link::clean(ms(5));
+        let path = 0;
         let down = clean.narrow(NARROW, NARROW / 20);
         let mut case = Case::simple(
             "p10_a_viewer_behind_a_narrow_link",

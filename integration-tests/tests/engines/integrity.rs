@@ -17,6 +17,7 @@ fn p14_no_frame_is_damaged_though_of_a_million_datagrams_each_hundredth_is() {
         reorder: 0.05,
         ..Link::clean(ms(3))
     };
+
     for seed in seeds(14..15) {
         let length = s(140);
         let mut case = Case::simple(
@@ -31,7 +32,9 @@ fn p14_no_frame_is_damaged_though_of_a_million_datagrams_each_hundredth_is() {
         let sum = |of: fn(&fanlight_tests::sim::Carried) -> u64| {
             (0..5).map(|v| of(&world.carried(v, 0))).sum::<u64>()
         };
-        let (offered, damaged) = (sum(|c| c.offered), sum(|c| c.damaged));
+
+        let offered = sum(|c| c.offered);
+        let damaged = sum(|c| c.damaged);
         assert!(offered >= 1_000_000, "{offered} datagrams");
         assert!(damaged >= 9_000 && sum(|c| c.doubled) >= 9_000 && sum(|c| c.reordered) >= 45_000);
         for viewer in 0..5 {

@@ -38,6 +38,7 @@ fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
         for rotation in 0..100 {
             case = case.step(s(2) + s(1) * rotation, "a new key", Action::RotateKey(0));
         }
+
         let case = case.check(
             "no frame is lost",
             Expect::MissesAtMost {
@@ -55,7 +56,8 @@ fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
 fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagram() {
     for seed in seeds(0..10) {
         let at = s(3) + ms(71 * seed);
-        let (from, to) = (at + s(3), s(12));
+        let from = at + s(3);
+        let to = s(12);
         let case = sealed(
             "p28_a_removed_viewer",
             "a viewer is taken out of the list",
@@ -100,7 +102,8 @@ fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagra
 #[test]
 fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
     for seed in seeds(0..3) {
-        let (viewer, path) = (0, 0);
+        let viewer = 0;
+        let path = 0;
         let case = sealed(
             "p28_a_recorded_minute",
             "an enemy sends again what it recorded",
@@ -131,7 +134,8 @@ fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
 #[test]
 fn p28_what_was_recorded_of_a_relay_is_worth_nothing_after_its_restart() {
     for seed in seeds(0..3) {
-        let (viewer, path) = (0, 0);
+        let viewer = 0;
+        let path = 0;
         let case = sealed(
             "p28_what_was_recorded",
             "an enemy waits for a restart",

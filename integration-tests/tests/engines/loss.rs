@@ -71,10 +71,8 @@ fn p13_parity_alone_mends_random_loss() {
 
 #[test]
 fn p13_parity_alone_mends_short_rows_of_losses() {
-    let (two, three) = (
-        outcome(ROWS_OF_3, 2, false).percent(),
-        outcome(ROWS_OF_3, 3, false).percent(),
-    );
+    let two = outcome(ROWS_OF_3, 2, false).percent();
+    let three = outcome(ROWS_OF_3, 3, false).percent();
     assert!(
         two >= 95.3 && three >= 98.9,
         "{two:.2} % at 20 %, {three:.2} % at 30 %"
@@ -102,10 +100,8 @@ fn p13_repair_alone_finds_the_time_for_several_rounds() {
 
 #[test]
 fn p13_parity_is_used_before_repair_is_asked_for() {
-    let (without, with) = (
-        outcome(RANDOM_5, 0, true).counts,
-        outcome(RANDOM_5, 1, true).counts,
-    );
+    let without = outcome(RANDOM_5, 0, true).counts;
+    let with = outcome(RANDOM_5, 1, true).counts;
     assert!(with.repairs_asked * 20 < without.repairs_asked, "{with:?}");
     assert!(with.recovered * 10 > 8 * FRAMES, "{with:?}");
 }

@@ -8,7 +8,8 @@ use crate::{ms, s};
 
 /// A viewer 5 ms away is cut off for `length`; the begin of that moves through the phases of everything periodic.
 fn partition(length: Duration, within: Duration, phase: u64) -> Case {
-    let (begin, path) = (s(2) + ms(37 * phase), 0);
+    let begin = s(2) + ms(37 * phase);
+    let path = 0;
     let healed = begin + length;
     let case = Case::simple(
         "p5_a_healed_partition",
@@ -33,6 +34,7 @@ fn partition(length: Duration, within: Duration, phase: u64) -> Case {
     if length <= LONGEST_LIVE {
         return case;
     }
+
     let at = begin + LONGEST_LIVE;
     case.check(
         "the frozen picture does not pass for live",
@@ -105,7 +107,8 @@ fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
 #[test]
 fn p6_a_changed_address_costs_a_gap_of_at_most_500_ms() {
     for seed in seeds(0..60) {
-        let (path, at) = (0, s(2) + ms(17 * seed));
+        let path = 0;
+        let at = s(2) + ms(17 * seed);
         let case = Case::simple(
             "p6_a_changed_address",
             "the NAT forgets the viewer",
@@ -146,6 +149,7 @@ fn p6_a_changed_address_is_followed_over_a_lossy_link_too() {
             burst: 2.0,
             ..Link::clean(ms(20)).losing(0.05)
         };
+
         let case = Case::simple(
             "p6_a_changed_address",
             "the NAT forgets a viewer far away",
@@ -196,7 +200,8 @@ fn p7_the_first_picture_comes_within_150_ms_of_the_request() {
 #[test]
 fn p1_a_killed_relay_that_is_back_after_250_ms_is_followed_within_1_s() {
     for seed in seeds(0..60) {
-        let (at, relay) = (s(2) + ms(23 * seed), Node::Relay(0));
+        let at = s(2) + ms(23 * seed);
+        let relay = Node::Relay(0);
         let case = Case::simple(
             "p1_a_killed_relay",
             "the relay is killed",
@@ -220,8 +225,10 @@ fn p1_a_killed_relay_that_is_back_after_250_ms_is_followed_within_1_s() {
 #[test]
 fn p31_a_viewer_of_two_relays_loses_no_frame_when_either_is_killed_frozen_or_cut_off() {
     for seed in seeds(0..30) {
-        let (at, relay) = (s(2) + ms(29 * seed), (seed % 2) as usize);
-        let (node, path) = (Node::Relay(relay), relay);
+        let at = s(2) + ms(29 * seed);
+        let relay = (seed % 2) as usize;
+        let node = Node::Relay(relay);
+        let path = relay;
         let mut case = Case::simple(
             "p31_a_viewer_of_two_relays",
             "one of two relays fails",

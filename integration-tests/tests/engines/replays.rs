@@ -23,7 +23,8 @@ fn lossy_path(relay: SocketAddr, seed: u64) -> SocketAddr {
     back.connect(relay).expect("loopback is reachable");
     let address = front.local_addr().expect("a bound socket has an address");
     let (viewer, viewers) = std::sync::mpsc::channel();
-    let (inner, outer) = (Arc::clone(&back), Arc::clone(&front));
+    let inner = Arc::clone(&back);
+    let outer = Arc::clone(&front);
     thread::spawn(move || {
         let mut bytes = [0; 2048];
         while let Ok((length, from)) = outer.recv_from(&mut bytes) {
@@ -31,19 +32,23 @@ fn lossy_path(relay: SocketAddr, seed: u64) -> SocketAddr {
             let _ = (viewer.send(from), inner.send(&bytes[..length]));
         }
     });
+
     thread::spawn(move || {
-        let (mut bytes, mut random) = ([0; 2048], Random::new(seed));
+        let mut bytes = [0; 2048];
+        let mut random = Random::new(seed);
         let Ok(mut to) = viewers.recv() else { return };
         loop {
             let Ok(length) = back.recv(&mut bytes) else {
                 continue;
             };
+
             to = viewers.try_iter().last().unwrap_or(to);
             if random.below(100) >= LOST_PERCENT {
                 let _ = front.send_to(&bytes[..length], to);
             }
         }
     });
+
     address
 }
 
@@ -55,6 +60,7 @@ fn played(program: &Program, folder: &Path, name: &str) -> Vec<Compared> {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         file.starts_with(name) && file.ends_with(".capture")
     };
+
     let file = until("the capture is written", SOON, || {
         let entries = std::fs::read_dir(folder).expect("the test made the folder");
         entries
@@ -62,6 +68,7 @@ fn played(program: &Program, folder: &Path, name: &str) -> Vec<Compared> {
             .filter(ours)
             .min()
     });
+
     let bytes = std::fs::read(file).expect("the test may read it");
     replay(&Recording::parse(&bytes).expect("it is complete under its name"))
 }
@@ -96,6 +103,7 @@ fn a_capture_of_a_viewer_behind_a_lossy_link_loses_the_same_frames_when_it_is_pl
         } = count(&counts, name);
         assert_eq!(*happened, Some(*replayed), "{name}: {counts:?}");
     }
+
     assert!(
         count(&counts, "lost").replayed + count(&counts, "repairs_received").replayed > 0,
         "{counts:?}"
@@ -123,5 +131,6 @@ fn without_a_folder_the_signal_is_answered_by_a_line_that_says_how_to_set_one() 
     until("the line", SOON, || {
         relay.log().matching(0, "set capture_dir").pop()
     });
+
     assert!(relay.pid().is_some(), "it goes on");
 }

@@ -33,6 +33,7 @@ fn ages_are_true_between_hosts_whose_clocks_differ() {
     let Some(()) = permitted(&["unshare", "--time", "--monotonic", AHEAD, "true"]) else {
         return;
     };
+
     // The relay on the host of the far viewer, and on a third one.
     for relay in [&[][..], &["unshare", "--time", "--monotonic", BEHIND]] {
         judge(
@@ -58,6 +59,7 @@ fn compare_ages(relay: &[&str], measurement: &mut Measurement) {
     for viewing in [&near, &far] {
         viewing.wait_shown(if long() { 3000 } else { 200 });
     }
+
     let [near, far] = [near, far].map(|viewing| viewing.finish().0);
     let [truth, told] = [&near, &far].map(|report: &Report| report.age_ms.p50.unwrap());
     assert_eq!(
@@ -76,6 +78,7 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session() {
     let Some(library) = faketime() else {
         return skip("not installed: libfaketime");
     };
+
     let env = TestEnv::new();
     let wall = env.path("wall-clock");
     set(&wall, 2026);
@@ -107,6 +110,7 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session() {
         viewer.wait_more(FRAMES);
         pause(Duration::from_millis(250));
     }
+
     set(&wall, 2036);
     let (report, _) = viewer.finish();
     // That the clock did jump is seen where it is told to people: in the log.

@@ -35,9 +35,11 @@ fn beside_a_tcp_flow_neither_starves() {
     if !installed("iperf3") {
         return skip("not installed: iperf3");
     }
+
     let Some(fixture) = Fixture::open(PICTURES) else {
         return;
     };
+
     let host = fixture.lab.host("screen");
     let viewing = fixture.viewer(&host);
     host.limit(LINK_MEGABITS);
@@ -70,7 +72,8 @@ fn beside_tcp(fixture: &Fixture, host: &Host, viewing: &ViewerProcess, seconds: 
         .under(&host.enter())
         .start();
     server.wait_for_line("Server listening");
-    let (before, began) = (viewing.count(), clock::now());
+    let before = viewing.count();
+    let began = clock::now();
     let client = format!("iperf3 --json --time {seconds} --client {}", host.address());
     let words: Vec<String> = fixture
         .host

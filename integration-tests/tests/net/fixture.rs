@@ -63,7 +63,8 @@ impl Fixture {
         change: impl FnOnce(Launch) -> Launch,
     ) -> Option<Self> {
         let lab = Lab::open()?;
-        let (env, host) = (TestEnv::new(), lab.host("relay"));
+        let env = TestEnv::new();
+        let host = lab.host("relay");
         let source = source(&env, pictures).ready();
         let relay = change(relay_for(&env, &host, access)).ready();
         Some(Self {
@@ -111,6 +112,7 @@ impl Fixture {
                 .map(|_| light_viewers::socket(Some(LIGHT_VIEWER_BUFFER)))
                 .collect()
         });
+
         LightViewers::join(
             sockets,
             relay,
@@ -133,8 +135,10 @@ pub(crate) fn source(env: &TestEnv, pictures: Pictures) -> Launch {
                 jpeg.len().div_ceil(SHARD_BYTES)
             );
         }
+
         std::fs::write(folder.join(format!("{number}.jpg")), jpeg).unwrap();
     }
+
     env.source("cam")
         .flags("--input files")
         .flag("path", folder)

@@ -47,9 +47,12 @@ fn request(random: &mut Random, out: &mut Vec<u8>) {
 
 /// Sends the flood, as fast as [`RATE`] says; how many were sent.
 fn flood(fixture: &Fixture, attacker: &Host, length: Duration) -> u64 {
-    let (relay, mut random) = (fixture.address(), Random::new(seed(18)));
+    let relay = fixture.address();
+    let mut random = Random::new(seed(18));
     attacker.within(|| {
-        let (mut sent, mut datagram, began) = (0, Vec::new(), clock::now());
+        let mut sent = 0;
+        let mut datagram = Vec::new();
+        let began = clock::now();
         loop {
             let due = (clock::now().saturating_since(began).as_secs_f64() * RATE as f64) as u64;
             for _ in 0..due.saturating_sub(sent).min(RATE / 10) {
@@ -60,9 +63,11 @@ fn flood(fixture: &Fixture, attacker: &Host, length: Duration) -> u64 {
                 let _ = socket.send_to(&datagram, relay);
                 sent += 1;
             }
+
             if clock::now().saturating_since(began) >= length {
                 return sent;
             }
+
             pause(Duration::from_secs(1) / BURSTS as u32);
         }
     })
@@ -74,7 +79,9 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
-    let (attacker, host) = (fixture.lab.host("attacker"), fixture.lab.host("screens"));
+
+    let attacker = fixture.lab.host("attacker");
+    let host = fixture.lab.host("screens");
     attacker.run(&format!("ip route add local {BORROWED} dev lo"));
     fixture.host.run(&format!(
         "ip route add {BORROWED} via {}",
@@ -83,6 +90,7 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
     for name in ["asked", "answered"] {
         fixture.lab.counter(name);
     }
+
     fixture
         .lab
         .rule(&format!("ip saddr {BORROWED} counter name asked"));
@@ -98,6 +106,7 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
     judge("P17, P18: a flood of requests", |measurement| {
         endure(&fixture, &attacker, &light_viewers, before, measurement);
     });
+
     assert!(
         light_viewers.seen().iter().all(|seen| seen.joins == 1),
         "{:?}",

@@ -25,6 +25,7 @@ fn joins(fixture: &Fixture, count: usize) -> Vec<Duration> {
         light_viewers.wait_served(SOON);
         light_viewers.seen()[0].first_whole_after.unwrap()
     };
+
     (0..count).map(join).collect()
 }
 
@@ -34,6 +35,7 @@ fn the_first_frame_is_there_within_150_ms_of_the_request() {
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
+
     judge(
         "P7: joining a stream of 30 frames a second",
         |measurement| {
@@ -49,6 +51,7 @@ fn the_first_frame_of_a_slow_stream_does_not_wait_for_the_next_one() {
     let Some(fixture) = Fixture::open(Pictures { rate: 1, ..USUAL }) else {
         return;
     };
+
     // The relay has a frame as soon as somebody has seen one.
     joins(&fixture, 1);
     judge(
@@ -66,6 +69,7 @@ fn a_program_that_is_started_shows_within_a_second() {
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
+
     let host = fixture.lab.host("screen");
     judge("P7: a viewer that is started", |measurement| {
         let took = (0..3).map(|_| {
@@ -75,6 +79,7 @@ fn a_program_that_is_started_shows_within_a_second() {
             viewing.finish().0.assert_balanced();
             took
         });
+
         measurement.all_at_most("from the start to the first frame", STARTED, took);
     });
 }

@@ -55,6 +55,7 @@ fn most_frames_are_whole_though_datagrams_are_lost() {
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
+
     let hosts = CHANNELS.map(|_| fixture.lab.host("screen"));
     judge(
         "P13: frames whole though datagrams are lost",
@@ -64,6 +65,7 @@ fn most_frames_are_whole_though_datagrams_are_lost() {
             for (channel, host) in CHANNELS.iter().zip(&hosts) {
                 (channel.spoil)(host);
             }
+
             viewers[0].wait_more_within(FRAMES_LIMIT, if long() { 3000 } else { 400 });
 
             let reports = viewers.map(|viewer| viewer.finish().0);

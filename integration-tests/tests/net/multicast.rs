@@ -32,7 +32,8 @@ fn open() -> Option<Fixture> {
 /// Waits until the relay says that it serves so many viewers by multicast.
 #[track_caller]
 fn wait_by_multicast(relay: &Program, viewers: usize) {
-    let (since, words) = (clock::now(), format!(" {viewers} by multicast"));
+    let since = clock::now();
+    let words = format!(" {viewers} by multicast");
     until(&format!("{words} at the relay"), SOON, || {
         let notes = relay.manager().since(since, "STATUS=");
         notes
@@ -44,12 +45,11 @@ fn wait_by_multicast(relay: &Program, viewers: usize) {
 
 /// Bytes that leave the relay's host for each frame that `viewing` shows.
 fn cost(fixture: &Fixture, viewing: &ViewerProcess) -> f64 {
-    let (traffic, shown) = (fixture.host.traffic_from(), viewing.count());
+    let traffic = fixture.host.traffic_from();
+    let shown = viewing.count();
     viewing.wait_more(120);
-    let (traffic, shown) = (
-        fixture.host.traffic_from().since(traffic),
-        viewing.count() - shown,
-    );
+    let traffic = fixture.host.traffic_from().since(traffic);
+    let shown = viewing.count() - shown;
     traffic.bytes as f64 / shown as f64
 }
 
@@ -117,6 +117,7 @@ fn compare_costs(fixture: &Fixture, measurement: &mut Measurement) {
             bounds.contains(&measured),
         );
     };
+
     compare("to five viewers, beside one", five, 1.0, SOME);
     compare("with one more by unicast", six, 2.0, 2.0 * SOME);
 
@@ -127,6 +128,7 @@ fn compare_costs(fixture: &Fixture, measurement: &mut Measurement) {
         assert!(path.by_multicast * 2 > path.datagrams, "{report:?}");
         assert_eq!(report.foreign, 0);
     }
+
     let (report, _) = unicast.finish();
     report.assert_one_session();
     assert_eq!(report.paths[0].by_multicast, 0);
@@ -195,6 +197,7 @@ fn cut_off(fixture: &Fixture, measurement: &mut Measurement) {
             .find(late)
             .map(|shown| shown.at.saturating_since(since))
     });
+
     wait_by_multicast(&fixture.relay, 1);
     cut.wait_more(300);
     let (report, frames) = cut.finish();
@@ -269,9 +272,11 @@ fn with_a_key_it_is_the_same_and_viewers_on_the_relays_own_host_can_be_among_the
             .flags("--multicast-loop true")
             .flag("key-file", &key)
     };
+
     let Some(fixture) = Fixture::with_access(USUAL, "psk", sealed) else {
         return;
     };
+
     let other = fixture.lab.host("screen");
     let viewers = [&other, &fixture.host, &other].map(|host| {
         let viewing = fixture
@@ -282,6 +287,7 @@ fn with_a_key_it_is_the_same_and_viewers_on_the_relays_own_host_can_be_among_the
         viewing.wait_shown(5);
         viewing
     });
+
     wait_by_multicast(&fixture.relay, 3);
     viewers[0].wait_more(90);
     for viewing in viewers {
@@ -305,7 +311,8 @@ fn two_relays_that_use_the_same_group_serve_one_viewer_and_either_may_end() {
 }
 
 fn end_one_of_two(lab: &Lab, measurement: &mut Measurement) {
-    let (env, screen) = (TestEnv::new(), lab.host("screen"));
+    let env = TestEnv::new();
+    let screen = lab.host("screen");
     let _source = source(&env, USUAL).ready();
     let hosts = ["left", "right"].map(|name| lab.host(name));
     let relays = hosts

@@ -35,6 +35,7 @@ fn a_viewer_whose_address_changes_misses_half_a_second_at_most() {
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
+
     let (nat, viewing) = hidden(&fixture);
     judge("P6: a viewer whose address changes", |measurement| {
         let gaps = (0..if long() { 20 } else { 5 }).map(|_| {
@@ -42,8 +43,10 @@ fn a_viewer_whose_address_changes_misses_half_a_second_at_most() {
             nat.forget();
             gap_after(&viewing, forgot)
         });
+
         measurement.all_at_most("between two frames", GAP, gaps);
     });
+
     let (report, _) = viewing.finish();
     report.assert_balanced();
     assert!(report.joins > 1, "the address did change: {report:?}");
@@ -67,12 +70,14 @@ fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_i
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
+
     let (nat, viewing) = hidden(&fixture);
     let router = nat.outer().address();
     let old = relay_port_of(&fixture, &nat);
     for name in ["up", "down", "media", "challenges"] {
         fixture.lab.counter(name);
     }
+
     let up = format!("ip saddr {router} udp dport {PORT} udp sport != {old}");
     let down = format!("ip daddr {router} udp sport {PORT} udp dport != {old}");
     fixture.lab.rule(&format!("{up} counter name up"));

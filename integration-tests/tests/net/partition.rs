@@ -26,6 +26,7 @@ fn a_viewer_that_was_cut_off_is_soon_live_again_and_says_meanwhile_that_it_is_no
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
+
     judge("P5: a network that comes apart and heals", |measurement| {
         cut_off(&fixture, measurement);
     });
@@ -39,6 +40,7 @@ fn cut_off(fixture: &Fixture, measurement: &mut Measurement) {
     } else {
         &[1, 4, 1]
     };
+
     let mut apart = Vec::new();
     for length in cuts.iter().map(|seconds| Duration::from_secs(*seconds)) {
         let cut = clock::now();
@@ -53,6 +55,7 @@ fn cut_off(fixture: &Fixture, measurement: &mut Measurement) {
         } else {
             HEALED_AFTER_LONG
         };
+
         measurement.at_most(
             format!("frames again after {length:?} apart"),
             limit,

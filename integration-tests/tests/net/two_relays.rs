@@ -43,7 +43,8 @@ struct Pair {
 impl Pair {
     fn open() -> Option<Self> {
         let lab = Lab::open()?;
-        let (env, screen) = (TestEnv::new(), lab.host("screen"));
+        let env = TestEnv::new();
+        let screen = lab.host("screen");
         let source = source(&env, USUAL).ready();
         let hosts = ["left", "right"].map(|name| lab.host(name));
         let relays = [0, 1].map(|at: usize| relay(&env, &hosts[at]).ready());
@@ -120,10 +121,12 @@ fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
             while clock::now().saturating_since(failed) < Duration::from_secs(4) {
                 pair.viewing.wait_more(10);
             }
+
             mend(relay, host);
             // Until the relay is in use again: each is started or heard again within a second.
             pair.viewing.wait_more(2 * FRAMES);
         }
+
         pair.judge_hitless(measurement);
     });
 }

@@ -29,6 +29,7 @@ fn judge_silence(what: &str, vanish: fn(&ViewerProcess, &Host)) {
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
+
     let host = fixture.lab.host("screen");
     judge(&format!("P11: a viewer that is {what}"), |measurement| {
         let viewing = fixture.viewer(&host);
@@ -52,8 +53,10 @@ fn last_packet(host: &Host) -> Duration {
             traffic = now;
             last = clock::now().saturating_since(gone);
         }
+
         assert!(last < HOPELESS, "it is served on and on");
     }
+
     last
 }
 

@@ -23,6 +23,7 @@ fn a_webcams_jpegs_arrive_untouched() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.source("--size 1280x720 --rate 30");
     let mut subscriber = Subscriber::new(guest.endpoint());
@@ -44,6 +45,7 @@ fn a_webcams_jpegs_arrive_untouched() {
             "the webcam sent no such picture"
         );
     }
+
     assert_in_order(&pictures);
 }
 
@@ -52,6 +54,7 @@ fn a_rate_that_is_no_whole_number_can_be_had() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.source("--size 640x360 --rate 29.97");
     let pictures = Subscriber::new(guest.endpoint()).pictures(30);
@@ -69,6 +72,7 @@ fn a_webcams_jpegs_arrive_at_its_rate() {
             let Some(mut guest) = Guest::boot() else {
                 return;
             };
+
             guest.plug();
             guest.source(flags);
             let mut subscriber = Subscriber::new(guest.endpoint());
@@ -80,6 +84,7 @@ fn a_webcams_jpegs_arrive_at_its_rate() {
                 let taken = picture.stamp().captured.as_nanos();
                 Duration::from_nanos(picture.frame.header.captured_ns.abs_diff(taken))
             });
+
             measurement.all_at_most(
                 "between taken and captured",
                 Duration::from_millis(500),
@@ -94,6 +99,7 @@ fn a_damaged_picture_is_never_shown_and_always_counted() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.source("--size 640x360 --rate 30");
     let mut subscriber = Subscriber::new(guest.endpoint());
@@ -103,6 +109,7 @@ fn a_damaged_picture_is_never_shown_and_always_counted() {
         guest.webcam(command);
         pictures.extend(subscriber.pictures(30));
     }
+
     // The subscriber has decoded every one of them.
     assert_in_order(&pictures);
     let numbers = |p: &Arrival| p.frame.id.number;
@@ -116,6 +123,7 @@ fn after_a_pause_no_old_picture_is_published() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.source("--size 640x360 --rate 30");
     let mut subscriber = Subscriber::new(guest.endpoint());
@@ -146,6 +154,7 @@ fn unplugging_and_plugging_in_again_is_told_and_survived() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     let name = "/dev/v4l/by-id/usb-Rig-video-index0";
     guest.run(&format!(
         "mkdir -p /dev/v4l/by-id && ln -s ../../video0 {name}"
@@ -181,6 +190,7 @@ fn unplugging_plugging_in_and_stalling_are_told_in_time() {
             let Some(mut guest) = Guest::boot() else {
                 return;
             };
+
             guest.plug();
             guest.source("--size 640x360");
             let mut subscriber = Subscriber::new(guest.endpoint());
@@ -203,6 +213,7 @@ fn unplugging_plugging_in_and_stalling_are_told_in_time() {
                     State::Unplugged => guest.plug(),
                     _ => guest.webcam("go"),
                 }
+
                 let live = subscriber.pictures(1).remove(0).time;
                 measurement.at_most(
                     format!("after {command}: live again"),
@@ -219,6 +230,7 @@ fn a_camera_that_stalls_is_told_and_goes_on() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.source("--size 640x360");
     let mut subscriber = Subscriber::new(guest.endpoint());
@@ -240,6 +252,7 @@ fn a_size_that_the_camera_has_not_is_answered_with_those_it_has() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.source("--size 800x600");
     let refused = Subscriber::new(guest.endpoint()).until(State::WrongFormat);
@@ -254,6 +267,7 @@ fn controls_are_set_and_wrong_ones_answered_with_their_ranges() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.source("--size 640x360 --controls brightness=77");
     let picture = Subscriber::new(guest.endpoint()).pictures(1).remove(0);
@@ -280,6 +294,7 @@ fn a_camera_that_another_program_uses_is_busy_until_it_is_free() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.plug();
     guest.run(
         "fanlight-source --input camera --stream other --publish ipc:///tmp/other.ipc >/dev/console 2>&1 & other=$!",
@@ -298,6 +313,7 @@ fn raw_pictures_are_encoded_in_their_colours() {
     let Some(mut guest) = Guest::boot() else {
         return;
     };
+
     guest.run("load vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x00");
     for format in ["yuyv", "nv12"] {
         guest.source(&format!("--size 320x180 --rate 15 --pixel-format {format}"));

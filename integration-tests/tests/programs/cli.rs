@@ -225,6 +225,7 @@ fn a_key_is_never_overwritten() {
         let refused = keygen(&env, "relay", kind, &file).ends_with(1);
         refused.says(&["wall.psk", "never overwritten"]);
     }
+
     assert_eq!(std::fs::read(&file).unwrap(), first);
 }
 
@@ -257,6 +258,7 @@ fn keygen_says_what_it_misses() {
             .ends_with(code)
             .says(&[said]);
     }
+
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
     let exposed = keygen(&env, "relay", "public", &file).ends_with(1);
     exposed.says(&["0640", "chmod 600", "wall.psk"]);
@@ -417,6 +419,7 @@ fn a_log_file_goes_on_over_restarts_and_rotations_and_loses_no_line() {
                 .ends_with(USAGE)
                 .says(&["/nowhere/at-all.toml"]);
         };
+
         (0..RUNS).for_each(|_| run("--log-files 100"));
         let files = log_files(&path);
         assert!(
@@ -460,6 +463,7 @@ fn no_more_log_files_are_kept_than_asked_for_and_five_unless_asked() {
                 .flag("log-file", folder.join("relay.log"))
                 .ends_with(USAGE);
         }
+
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), most);
         assert_eq!(log_files(&folder.join("relay.log")).len(), most);
     }
@@ -531,6 +535,7 @@ fn a_disk_full_of_logs_stops_nobody_and_the_log_goes_on_when_there_is_room() {
             .is_ok_and(|text| text.contains("lines of this log are missing"))
             .then_some(())
     });
+
     let told = source.log().matching(0, "cannot write the log file");
     assert_eq!(told.len(), 1, "one failure is told once: {told:?}");
     let text = std::fs::read_to_string(&log).unwrap();

@@ -33,6 +33,7 @@ fn watched_by_three(env: &TestEnv, source: Launch) -> Seen {
         viewers: viewers.into_iter().map(|viewer| viewer.finish()).collect(),
         _programs: [source, relay],
     };
+
     seen.check();
     seen
 }
@@ -102,6 +103,7 @@ fn pictures(env: &TestEnv, count: u64) -> (PathBuf, Vec<u64>) {
         std::fs::write(folder.join(format!("{number:03}.jpg")), &picture).unwrap();
         hash(&picture)
     });
+
     let hashes = hashes.collect();
     (folder, hashes)
 }
@@ -239,6 +241,7 @@ fn what_comes_on_standard_input_is_shown_untouched() {
         viewer.wait_shown(FRAMES / 3);
         (viewer.finish(), source, relay)
     };
+
     writer.kill().unwrap();
     writer.wait().unwrap();
     assert!(seen.0.1.iter().all(|frame| hashes.contains(&frame.hash)));
@@ -277,6 +280,7 @@ fn whatever_ffmpeg_opens_can_be_the_camera() {
     if Command::new("ffmpeg").arg("-version").output().is_err() {
         return skip("ffmpeg is not installed");
     }
+
     let command =
         "ffmpeg -loglevel error -re -f lavfi -i testsrc=size=640x360:rate=30 -q:v 3 -f mjpeg -";
     let source = env

@@ -94,11 +94,13 @@ fn malformed(random: &mut Random) -> Vec<u8> {
                 let at = random.below(bytes.len());
                 bytes[at] = random.number() as u8;
             }
+
             if random.below(2) == 0 {
                 bytes.truncate(random.below(bytes.len()));
             }
         }
     }
+
     bytes
 }
 
@@ -110,11 +112,9 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_session_no_memory_and_few_log_li
     let mut clients: Vec<RawClient> = (0..8)
         .map(|_| RawClient::to(env.relay_address(0)))
         .collect();
-    let (before, mark, began) = (
-        relay.usage(),
-        relay.log().mark(),
-        fanlight_daemon::clock::now(),
-    );
+    let before = relay.usage();
+    let mark = relay.log().mark();
+    let began = fanlight_daemon::clock::now();
     for number in 0..if long() { 1_000_000 } else { 100_000 } {
         let client = &mut clients[number % 8];
         if random.below(4) == 0 {
@@ -122,6 +122,7 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_session_no_memory_and_few_log_li
         } else {
             client.send(&malformed(&mut random));
         }
+
         if number % BURST == 0 {
             pause(BURST_PAUSE);
             clients
@@ -129,6 +130,7 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_session_no_memory_and_few_log_li
                 .for_each(|client| client.drain(Duration::ZERO));
         }
     }
+
     clients.iter_mut().for_each(|client| client.drain(QUIET));
     let seconds = fanlight_daemon::clock::now()
         .saturating_since(began)
@@ -139,6 +141,7 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_session_no_memory_and_few_log_li
             "{sent:?} {received:?}"
         );
     }
+
     let after = relay.usage();
     assert!(
         after.resident <= before.resident + 2 * MIB,
@@ -181,8 +184,10 @@ fn nothing_malformed_is_answered() {
             ToRelay::Join(join("cam")).encode(&mut short);
             client.send(&short[..random.below(JOIN_BYTES)]);
         }
+
         pause(BURST_PAUSE);
     }
+
     client.drain(QUIET);
     assert_eq!(client.received.datagrams, 0);
 }
@@ -211,6 +216,7 @@ fn no_answer_to_an_address_that_has_not_proved_itself_is_larger_than_its_questio
                 "{kind:?}"
             );
         }
+
         assert!(
             answers <= question.len(),
             "{answers} for {}",
@@ -231,6 +237,7 @@ fn a_token_is_good_only_for_the_address_it_was_sent_to() {
     let Some(ToViewer::Challenge(challenge)) = kind(&answer) else {
         panic!("{answer:?}")
     };
+
     wish.token = challenge.token;
     thief.say(&ToRelay::Join(wish.clone()));
     let answer = thief.receive(SOON).expect("the thief is challenged itself");
@@ -273,6 +280,7 @@ fn nobody_can_end_repair_or_keep_the_session_of_another() {
             "{answer:?}"
         );
     }
+
     assert!(answers as u64 <= thief.sent.bytes);
     victim.drain(Duration::ZERO);
     let media = (0..50)
@@ -294,6 +302,7 @@ fn a_session_that_falls_silent_costs_at_most_three_seconds_of_traffic() {
         while silent.receive(Duration::from_millis(800)).is_some() {
             last = fanlight_daemon::clock::now();
         }
+
         measurement.at_most(
             "the last datagram to it",
             Duration::from_millis(3300),
@@ -306,17 +315,21 @@ fn a_session_that_falls_silent_costs_at_most_three_seconds_of_traffic() {
 fn lying_relay(address: SocketAddr, mut datagram: impl FnMut(u64, &mut Vec<u8>) + Send + 'static) {
     let socket = UdpSocket::bind(address).expect("the env's address is free");
     std::thread::spawn(move || {
-        let (mut buffer, mut out, mut session) = ([0; 2048], Vec::new(), 0);
+        let mut buffer = [0; 2048];
+        let mut out = Vec::new();
+        let mut session = 0;
         while let Ok((length, viewer)) = socket.recv_from(&mut buffer) {
             let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) else {
                 continue;
             };
+
             session += 1;
             let status = Status {
                 state: State::Live as i32,
                 epoch: 1,
                 ..Status::default()
             };
+
             let stream = StreamInfo {
                 name: "cam".into(),
                 alias: 1,
@@ -324,12 +337,14 @@ fn lying_relay(address: SocketAddr, mut datagram: impl FnMut(u64, &mut Vec<u8>) 
                 status: Some(status),
                 ..StreamInfo::default()
             };
+
             let accept = Accept {
                 nonce: join.nonce,
                 session,
                 stream: Some(stream),
                 ..Accept::default()
             };
+
             ToViewer::Accept(accept).encode(&mut out);
             // The viewer may be gone; then the next one comes.
             for _ in 0..3000 {
@@ -337,6 +352,7 @@ fn lying_relay(address: SocketAddr, mut datagram: impl FnMut(u64, &mut Vec<u8>) 
                     let _ = socket.send_to(&out, viewer);
                     datagram(session, &mut out);
                 }
+
                 pause(BURST_PAUSE);
             }
         }
@@ -362,6 +378,7 @@ fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
         sequence: 1,
         ..DataHeader::default()
     };
+
     match random.below(8) {
         0 => *out = malformed(random),
         1 => {
@@ -373,11 +390,13 @@ fn lie(random: &mut Random, session: u64, out: &mut Vec<u8>) {
                 newest: random.number(),
                 ..Status::default()
             };
+
             let pulse = Pulse {
                 echo_us: random.number(),
                 status: Some(status),
                 ..Pulse::default()
             };
+
             ToViewer::Pulse(session, pulse).encode(out);
         }
         _ => ToViewer::Data(header, &[0x55; SHARD_BYTES]).encode(out),
@@ -391,14 +410,17 @@ fn a_relay_that_lies_shows_nothing_and_costs_the_viewer_no_more_than_three_large
     lying_relay(env.relay_address(0), move |session, out| {
         lie(&mut random, session, out);
     });
+
     let viewing = env.viewer(env.relay_address(0), "cam").start();
     until("the viewer runs", SOON, || {
         viewing.program().log().matching(0, "fanlight-viewer").pop()
     });
+
     let mut most = 0;
     throughout(Duration::from_secs(4), Duration::from_millis(20), || {
         most = most.max(viewing.program().usage().resident);
     });
+
     assert!(most <= 64 * MIB, "{} MiB", most / MIB);
     let lines = viewing
         .program()

@@ -111,6 +111,7 @@ fn every_address_answers_as_documented() {
     ] {
         assert_eq!(page.header(name), value, "{name}");
     }
+
     assert!(
         page.header("content-security-policy")
             .starts_with("default-src 'none'; script-src 'self'")
@@ -128,12 +129,14 @@ fn every_address_answers_as_documented() {
     ] {
         assert_eq!(stream[key], value, "{stream:#}");
     }
+
     assert!(stream["age_ms"].as_f64().unwrap() < OLD_MS, "{stream:#}");
     until("the rate is measured", SOON, || {
         fixture.stream()["fps"]
             .as_f64()
             .filter(|fps| (20.0..40.0).contains(fps))
     });
+
     assert_eq!(site.get("/api/health").json()["healthy"], true);
     assert_eq!(
         site.get("/readyz").json(),
@@ -158,6 +161,7 @@ fn every_address_answers_as_documented() {
             "{missing}"
         );
     }
+
     let wrong = site.ask("PUT", "/api/streams", &[], "");
     assert_eq!(
         (wrong.status, wrong.error().as_str()),
@@ -208,6 +212,7 @@ fn a_snapshot_is_the_newest_picture_and_is_not_sent_twice_to_who_has_it() {
         assert!(tag.starts_with('"') && tag.contains('-'), "{tag}");
         again.status == 304 && again.header("etag") == tag && again.body.is_empty()
     });
+
     assert!(known, "a picture that the client has is not sent again");
     let stale = site.ask(
         "GET",
@@ -240,6 +245,7 @@ fn a_snapshot_that_cannot_be_had_says_why() {
     until("the relay sees that the source has gone", SOON, || {
         (fixture.stream()["source_gone"] == true).then_some(())
     });
+
     let gone = site.get("/snapshot/cam.jpg");
     assert_eq!((gone.status, gone.error().as_str()), (404, "source_gone"));
     assert_eq!(gone.header("retry-after"), "1");
@@ -297,6 +303,7 @@ fn a_home_that_polls_pictures_is_one_client_and_gets_a_new_one_each_time() {
         fanlight_tests::wait::pause(Duration::from_millis(100));
         (tags.len() >= 10).then_some(())
     });
+
     let viewers = fixture.site.get("/api/viewers").json();
     let rows = viewers["viewers"].as_array().unwrap();
     assert_eq!(
@@ -340,12 +347,14 @@ fn viewers_of_every_kind_are_listed_while_they_watch() {
             .all(|kind| viewers.iter().any(|row| row["kind"] == *kind));
         (all && told).then_some(viewers)
     });
+
     let row = |kind| {
         viewers
             .iter()
             .find(|row| row["kind"] == kind)
             .unwrap_or_else(|| panic!("no {kind}: {viewers:#?}"))
     };
+
     assert_eq!(
         (&row("udp")["name"], &row("udp")["stream"]),
         (&json!("hall"), &json!("cam"))
@@ -399,6 +408,7 @@ fn multipart_pictures_are_whole_and_timed_in_both_framings() {
             }
         }
     }
+
     for (path, status) in [
         ("/stream/other.mjpeg", 404),
         ("/stream/cam.mjpeg?fps=0", 400),
@@ -465,12 +475,14 @@ fn a_relay_that_stops_says_goodbye_within_half_a_second() {
         while let Some(part) = parts.next_part().unwrap() {
             assert!(part.body.is_empty() || part.body.ends_with(&[0xff, 0xd9]));
         }
+
         let code = loop {
             match socket.hear().unwrap() {
                 fanlight_tests::http::Said::Close(code) => break code,
                 _ => continue,
             }
         };
+
         assert_eq!(code, 1001);
         drop(idle);
     });
@@ -483,6 +495,7 @@ fn several_relays_on_one_host_have_ports_of_their_own_and_one_that_is_taken_is_n
     until("the second has a picture too", SOON, || {
         has_picture(&Site::of(&second)).then_some(())
     });
+
     let taken = fixture
         .env
         .relay(2, &[fixture.env.ipc("cam")])

@@ -71,6 +71,7 @@ fn assert_good(report: &Value, viewers: u32, relay: &Program) {
             "{report:#}"
         );
     }
+
     assert_eq!(report["sessions"]["refused"], serde_json::json!({}));
     assert!(number(report, "/sessions/all_joined_ms") > 0.0);
     let frames = |what| number(report, &format!("/frames/{what}"));
@@ -117,6 +118,7 @@ fn fifty_viewers_in_one_process_get_all_frames_and_the_relays_time_is_told() {
             .collect();
         serde_json::from_str(&text).ok()
     });
+
     assert_good(&report, 50, &fixture.relay);
     assert_eq!(report["stream"], "cam");
     ended.says(&["50 of 50 live", "frames/s", "Gbit/s", "relay", "cores"]);
@@ -252,6 +254,7 @@ fn flags_that_cannot_be_are_refused_and_named() {
             .ends_with(code)
             .says(&words);
     }
+
     let few = ["sh", "-c", "ulimit -n 100 && exec \"$@\"", "sh"];
     let refused = load(&env, 200, "1s").under(&few).ends_with(1);
     refused.says(&[

@@ -39,6 +39,7 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
                 );
                 current = name.to_owned();
             }
+
             assert_eq!(name, current, "what is said of a family stands together");
             let family = families.entry(current.clone()).or_default();
             match word {
@@ -47,8 +48,10 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
                 "UNIT" => family.unit = Some(value.to_owned()),
                 _ => panic!("what is {line:?}?"),
             }
+
             continue;
         }
+
         let (sample, value) = line.rsplit_once(' ').unwrap();
         let family = families
             .get_mut(&current)
@@ -64,6 +67,7 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
             .samples
             .push((sample.to_owned(), value.parse().unwrap()));
     }
+
     families
 }
 
@@ -102,6 +106,7 @@ fn lint(name: &str, family: &Family) {
             "{name}: seconds and bytes, not {word}"
         );
     }
+
     for word in [
         "counter",
         "gauge",
@@ -116,9 +121,11 @@ fn lint(name: &str, family: &Family) {
             "{name}: {word} is for suffixes"
         );
     }
+
     if let Some(unit) = unit {
         assert!(name.ends_with(&format!("_{unit}")), "{name} is in {unit}");
     }
+
     let suffixes: BTreeSet<&str> = samples
         .iter()
         .map(|(sample, _)| suffix(name, sample))
@@ -130,6 +137,7 @@ fn lint(name: &str, family: &Family) {
         "histogram" => &["_sum", "_count", "_bucket"],
         _ => panic!("{name} is a {kind}"),
     };
+
     assert!(
         suffixes.iter().all(|suffix| allowed.contains(suffix)),
         "{name} is a {kind}: {suffixes:?}"
@@ -143,6 +151,7 @@ fn lint(name: &str, family: &Family) {
             );
         }
     }
+
     if kind == "histogram" {
         lint_histogram(name, samples);
     }
@@ -160,17 +169,22 @@ fn lint_histogram(name: &str, samples: &[(String, f64)]) {
             "+Inf" => f64::INFINITY,
             edge => edge.parse().unwrap(),
         };
+
         if let Some((_, before, below)) = last.as_ref().filter(|(of, ..)| *of == labels) {
             assert!(edge > *before && value >= below, "{sample}");
         }
+
         if edge.is_infinite() {
             let count = samples.iter().find(|(other, _)| {
                 suffix(name, other) == "_count" && self::labels(other) == labels
             });
+
             assert_eq!(count.map(|(_, count)| count), Some(value), "{sample}");
         }
+
         last = Some((labels, edge, *value));
     }
+
     assert!(
         last.is_none_or(|(_, edge, _)| edge.is_infinite()),
         "{name} ends with all"
@@ -181,6 +195,7 @@ fn labels(sample: &str) -> BTreeMap<String, String> {
     let Some((_, rest)) = sample.split_once('{') else {
         return BTreeMap::new();
     };
+
     let pairs = rest
         .trim_end_matches('}')
         .split("\",")
@@ -279,6 +294,7 @@ fn counters_never_fall_not_even_when_everybody_leaves() {
     until("the viewer's frames are counted", SOON, || {
         (value(&fixture.scrape(), shown) >= 20.0).then_some(())
     });
+
     let before = fixture.scrape();
     let _ = viewer.finish();
     let after = until("everybody is gone", SOON, || {
@@ -289,6 +305,7 @@ fn counters_never_fall_not_even_when_everybody_leaves() {
             .all(|(_, count)| *count == 0.0);
         gone.then_some(families)
     });
+
     let monotonic = |family: &&Family| matches!(family.kind.as_str(), "counter" | "histogram");
     let mut compared = 0;
     for (sample, earlier) in before
@@ -304,6 +321,7 @@ fn counters_never_fall_not_even_when_everybody_leaves() {
         assert!(later >= earlier, "{sample} fell from {earlier} to {later}");
         compared += 1;
     }
+
     assert!(compared > 60, "{compared} samples");
 }
 
@@ -318,6 +336,7 @@ fn what_is_counted_is_what_happened() {
             &format!("{name}{{stream=\"cam\",kind=\"{kind}\"}}"),
         )
     };
+
     for kind in ["ws", "mjpeg"] {
         let frames = of("fanlight_relay_delivered_frames_total", kind);
         assert!(frames >= 20.0, "{frames} by {kind}");
@@ -329,6 +348,7 @@ fn what_is_counted_is_what_happened() {
         );
         assert!(of("fanlight_relay_frame_age_seconds_sum", kind) > 0.0);
     }
+
     let received = value(
         &families,
         "fanlight_relay_received_frames_total{stream=\"cam\"}",
@@ -344,6 +364,7 @@ fn what_is_counted_is_what_happened() {
             "{count} of {received} in {stage}"
         );
     }
+
     assert_eq!(
         value(&families, "fanlight_relay_stream_up{stream=\"cam\"}"),
         1.0
@@ -371,6 +392,7 @@ fn every_figure_of_the_dashboard_is_there() {
     let known = |name: &str| {
         samples.contains(name) || families.contains_key(name.trim_end_matches("_total"))
     };
+
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../../../deploy/grafana-dashboard.json")).unwrap();
     let mut texts = Vec::new();
@@ -382,6 +404,7 @@ fn every_figure_of_the_dashboard_is_there() {
             words.filter(|word| word.starts_with("fanlight_") || word.starts_with(STANDARD)),
         );
     }
+
     let missing: Vec<_> = named.iter().filter(|name| !known(name)).collect();
     assert!(missing.is_empty(), "the dashboard asks for {missing:?}");
     assert!(named.len() > 20, "{named:?}");

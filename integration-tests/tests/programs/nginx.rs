@@ -38,6 +38,7 @@ impl Front {
             skip("nginx is not installed (Debian package nginx-light)");
             return None;
         };
+
         let env = TestEnv::new();
         let certificate = certificate(env.directory())?;
         let source = env
@@ -45,7 +46,8 @@ impl Front {
             .flags("--input ball --size 640x360 --rate 30")
             .ready();
         let own = env.relay_address(0).ip();
-        let (plain, secure) = (SocketAddr::new(own, 8080), SocketAddr::new(own, 8443));
+        let plain = SocketAddr::new(own, 8080);
+        let secure = SocketAddr::new(own, 8443);
         let relay = env
             .relay(0, &[env.ipc("cam")])
             .flag("http", format!("{own}:0"))
@@ -70,6 +72,7 @@ impl Front {
         until("the first picture has come", SOON, || {
             (site.get("/snapshot/cam.jpg").status == 200).then_some(())
         });
+
         Some(Self {
             _stage: env,
             _source: source,
@@ -136,6 +139,7 @@ fn configure(
         );
         shipped = shipped.replace(from, &to);
     }
+
     std::fs::write(env.path("fanlight.conf"), shipped).unwrap();
     let around = "daemon off;\nworker_processes 1;\nerror_log stderr warn;\npid nginx.pid;\nevents {}\nhttp {\n\
                   access_log off;\nclient_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
@@ -217,6 +221,7 @@ fn socket_ages(site: Site) -> Vec<Duration> {
         let now = i64::try_from(clock::now().as_micros()).unwrap();
         Duration::from_micros(u64::try_from(now - frame.captured_us).unwrap())
     };
+
     (0..FRAMES).map(age).collect()
 }
 
@@ -225,7 +230,8 @@ fn socket_ages(site: Site) -> Vec<Duration> {
 fn frames_come_through_nginx_as_fresh_as_without_it() {
     judge("ages through nginx", |measurement| {
         let Some(front) = Front::open() else { return };
-        let (direct, plain) = (front.direct, front.plain);
+        let direct = front.direct;
+        let plain = front.plain;
         let aside = std::thread::spawn(move || median(socket_ages(direct)));
         let through = median(socket_ages(plain));
         let without = aside.join().unwrap();
@@ -246,7 +252,8 @@ fn frames_come_through_nginx_as_fresh_as_without_it() {
 fn a_multipart_stream_passes_whole_and_at_its_rate() {
     judge("a rate through nginx", |measurement| {
         let Some(front) = Front::open() else { return };
-        let (direct, plain) = (front.direct, front.plain);
+        let direct = front.direct;
+        let plain = front.plain;
         let aside = std::thread::spawn(move || median(multipart_intervals(direct)));
         let through = median(multipart_intervals(plain));
         let without = aside.join().unwrap();
@@ -274,8 +281,10 @@ fn a_picture_passes_before_the_next_one_is_there() {
                 socket.credit(1);
                 (hash(&frame.jpeg), frame.captured_us)
             };
+
             (0..150).map(frame).collect::<HashMap<_, _>>()
         });
+
         // With advance framing a part is complete when its picture is: nothing of it may wait in nginx for what follows,
         // which at this rate is half a second later.
         let mut parts = front
@@ -324,6 +333,7 @@ fn pictures_and_streams_are_there_over_tls_with_either_http() {
             .count();
         assert!(parts > 1, "{parts} pictures in two seconds, {version}");
     }
+
     let roll = front.curl(&["--max-time", "10"], "/api/streams");
     let roll: serde_json::Value = serde_json::from_slice(&roll).unwrap();
     assert_eq!(roll["streams"][0]["name"], "cam");
@@ -349,6 +359,7 @@ fn who_watches_through_nginx_is_told_by_their_own_address_and_nobody_chooses_one
     for picture in [through, direct] {
         assert!(picture.starts_with(&[0xff, 0xd8]));
     }
+
     let viewers: serde_json::Value =
         serde_json::from_slice(&front.direct.get("/api/viewers").body).unwrap();
     let address = |viewer: &serde_json::Value| {
@@ -358,6 +369,7 @@ fn who_watches_through_nginx_is_told_by_their_own_address_and_nobody_chooses_one
             .parse::<SocketAddr>()
             .unwrap()
     };
+
     let hosts: Vec<_> = viewers["viewers"]
         .as_array()
         .unwrap()

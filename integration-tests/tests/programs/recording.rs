@@ -27,6 +27,7 @@ impl Recorded {
             skip("ffmpeg is not installed");
             return None;
         }
+
         let env = TestEnv::new();
         let source = env.source("cam").flags(input).ready();
         let relay = env.relay(0, &[env.ipc("cam")]).ready();
@@ -358,13 +359,15 @@ fn the_picture_goes_on_when_the_disk_is_full_and_the_film_plays_as_far_as_it_got
     for words in ["film.avi", "No space left", "--record"] {
         assert!(told.text.contains(words), "{told:?}");
     }
+
     viewer.wait_more(30);
     assert_eq!(
         viewer.program().wait_exit(SOON).code(),
         Some(1),
         "what was asked for was not done"
     );
-    let (shown, found) = (hashes(&viewer.shown()), pictures(&live.env, &kept));
+    let shown = hashes(&viewer.shown());
+    let found = pictures(&live.env, &kept);
     assert!(
         found.len() > 3 && shown.starts_with(&found),
         "{} of {}",

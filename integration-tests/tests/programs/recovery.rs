@@ -50,6 +50,7 @@ fn finish_balanced(viewers: impl IntoIterator<Item = ViewerProcess>) -> Vec<Repo
         );
         report
     };
+
     viewers.into_iter().map(finish).collect()
 }
 
@@ -59,8 +60,10 @@ fn gaps(viewers: &[ViewerProcess], since: Time, fresh: Time) -> Vec<Duration> {
         let shown = until("the viewer is live again", SOON, || {
             viewer.shown().into_iter().find(|s| s.captured > fresh)
         });
+
         shown.at.saturating_since(since)
     };
+
     viewers.iter().map(gap).collect()
 }
 
@@ -87,18 +90,21 @@ fn judge_median_and_worst(
 #[test]
 #[ignore = "./dev promises"]
 fn programs_may_be_started_in_any_order() {
-    judge("P1: programs started in any order", |measurement| {
+    judge("programs started in any order", |measurement| {
         for order in ["srv", "svr", "rsv", "rvs", "vsr", "vrs"] {
             let env = TestEnv::new();
-            let (mut programs, mut viewer) = (Vec::new(), None);
+            let mut programs = Vec::new();
+            let mut viewer = None;
             for letter in order.chars() {
                 match letter {
                     's' => programs.push(env.source("cam").flags(INPUT).ready()),
                     'r' => programs.push(env.relay(0, &[env.ipc("cam")]).ready()),
                     _ => viewer = Some(env.viewer(env.relay_address(0), "cam").start()),
                 }
+
                 pause(APART);
             }
+
             let viewer = viewer.expect("each order has a viewer");
             let last = programs
                 .iter()
@@ -108,6 +114,7 @@ fn programs_may_be_started_in_any_order() {
             let shown = until("the first frame is shown", SOON, || {
                 viewer.shown().into_iter().next()
             });
+
             let took = shown
                 .at
                 .saturating_since(last.expect("three programs were started"));
@@ -124,7 +131,7 @@ fn programs_may_be_started_in_any_order() {
 #[test]
 #[ignore = "./dev promises"]
 fn a_relay_that_is_killed_and_replaced_is_back_on_every_screen_within_a_second() {
-    judge("P2: a relay is killed and replaced", |measurement| {
+    judge("P1: a relay is killed and replaced", |measurement| {
         let env = TestEnv::new();
         let (_source, relay, viewers) = live(&env);
         relay.keep();
@@ -134,8 +141,10 @@ fn a_relay_that_is_killed_and_replaced_is_back_on_every_screen_within_a_second()
             let back = until("the relay runs again", SOON, || {
                 relay.pid().map(|_| relay.started())
             });
+
             all.extend(gaps(&viewers, killed, back));
         }
+
         judge_median_and_worst(
             measurement,
             "after the relay was killed",
@@ -167,6 +176,7 @@ fn a_source_that_comes_back_is_on_every_screen_within_a_second_however_long_it_w
             let ready = source.wait_ready();
             all.extend(gaps(&viewers, ready, source.started()));
         }
+
         measurement.all_at_most("after the source was ready", SOURCE_BACK, all);
         let births: Vec<Time> = viewers
             .iter()
@@ -183,6 +193,7 @@ fn a_source_that_comes_back_is_on_every_screen_within_a_second_however_long_it_w
                 let said = said.unwrap_or_else(|| {
                     panic!("gone for {away:?} from {killed:?}: {:?}", report.signals)
                 });
+
                 measurement.at_most(
                     "the viewer says that the source is gone",
                     SOURCE_MISSED,
@@ -215,6 +226,7 @@ fn a_source_on_tcp_comes_back_on_its_port_and_on_every_screen() {
             source.start_again();
             all.extend(gaps(&viewers, source.wait_ready(), source.started()));
         }
+
         measurement.all_at_most("after the source was ready", SOURCE_BACK, all);
         finish_balanced(viewers);
     });
@@ -267,6 +279,7 @@ fn a_source_that_is_restarted_again_and_again_never_shows_an_old_frame_as_new() 
         source.start_again();
         gaps(&viewers, source.wait_ready(), source.started());
     }
+
     for report in finish_balanced(viewers) {
         assert_eq!(
             report.joins, 1,
@@ -279,7 +292,7 @@ fn a_source_that_is_restarted_again_and_again_never_shows_an_old_frame_as_new() 
 #[test]
 #[ignore = "./dev promises"]
 fn a_viewer_that_is_killed_and_started_again_shows_within_a_second() {
-    judge("P7: a viewer is killed and started again", |measurement| {
+    judge("a viewer is killed and started again", |measurement| {
         let env = TestEnv::new();
         let (_source, relay, [viewer, _, _]) = live(&env);
         for _ in 0..rounds() {
@@ -292,12 +305,14 @@ fn a_viewer_that_is_killed_and_started_again_shows_within_a_second() {
                     .into_iter()
                     .find(|shown| shown.at > started)
             });
+
             measurement.at_most(
                 "the first frame after the start",
                 Duration::from_secs(1),
                 shown.at.saturating_since(started),
             );
         }
+
         assert!(relay.exits().is_empty());
     });
 }
@@ -323,6 +338,7 @@ fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_fra
             throughout(still, Duration::from_millis(100), || {
                 most = most.max(source.usage().resident);
             });
+
             let thawed = relay.thaw();
             let first = viewer.wait_shown_after(thawed, SOON);
             assert!(most <= before + 16 * MIB, "grown from {before} to {most}");
@@ -338,6 +354,7 @@ fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_fra
             );
             viewer.wait_more(30);
         }
+
         finish_balanced([viewer]);
     });
 }
@@ -364,6 +381,7 @@ fn each_program_stops_within_half_a_second_and_says_so() {
                 );
                 assert_eq!(program.manager().since(started, "STOPPING=1").len(), 1);
             }
+
             assert!(!socket.exists(), "the socket file is removed");
         }
     });
@@ -394,7 +412,7 @@ fn a_relay_that_stops_says_goodbye_and_its_viewers_do_not_wait_for_silence() {
 #[test]
 #[ignore = "./dev promises"]
 fn two_signals_end_a_program_at_once() {
-    judge("P25: two signals", |measurement| {
+    judge("P2: two signals", |measurement| {
         let env = TestEnv::new();
         let (source, relay, [viewer, _, _]) = live(&env);
         for program in [viewer.program(), &relay, &source] {
@@ -446,6 +464,7 @@ fn every_program_feeds_the_watchdog_well_within_its_time() {
                     (notes.len() >= count).then_some(notes)
                 })
             };
+
             let notes = fed(4);
             for pair in notes.windows(2) {
                 let apart = pair[1].time.saturating_since(pair[0].time);

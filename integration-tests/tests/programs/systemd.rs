@@ -28,6 +28,7 @@ impl Analyzed {
             skip("systemd-analyze is not installed");
             return None;
         }
+
         let dir = tempfile::tempdir().unwrap();
         for unit in units() {
             let text = fs::read_to_string(&unit).unwrap();
@@ -47,6 +48,7 @@ impl Analyzed {
             );
             fs::write(dir.path().join(unit.file_name().unwrap()), text).unwrap();
         }
+
         Some(Self { dir })
     }
 
@@ -104,6 +106,7 @@ fn systemd_understands_every_unit_without_a_complaint() {
     let Some(analyzed) = Analyzed::new() else {
         return;
     };
+
     for unit in units() {
         let (good, said) =
             analyzed.analyze(&[manager_of(&unit), "verify"], unit.file_name().unwrap());
@@ -120,6 +123,7 @@ fn a_misspelt_key_in_a_unit_is_noticed() {
     let Some(analyzed) = Analyzed::new() else {
         return;
     };
+
     let unit = analyzed.dir.path().join("fanlight-relay@.service");
     let text = fs::read_to_string(&unit).unwrap();
     fs::write(&unit, text.replace("WatchdogSec=", "WatchdogSecs=")).unwrap();
@@ -132,6 +136,7 @@ fn relay_and_source_are_locked_up_as_promised() {
     let Some(analyzed) = Analyzed::new() else {
         return;
     };
+
     // The threshold is in tenths.
     for (unit, threshold) in [
         ("fanlight-relay@.service", "12"),
@@ -155,6 +160,7 @@ fn an_open_unit_is_noticed() {
     let Some(analyzed) = Analyzed::new() else {
         return;
     };
+
     let unit = analyzed.dir.path().join("fanlight-relay@.service");
     let text = fs::read_to_string(&unit).unwrap();
     fs::write(
@@ -177,10 +183,12 @@ fn a_wedged_program_is_killed_and_started_again_within_the_promised_time() {
                 .strip_suffix(unit)
                 .and_then(|number| number.parse::<u32>().ok())
         };
+
         number("ms")
             .or_else(|| number("s").map(|seconds| seconds * 1000))
             .unwrap()
     };
+
     for unit in units() {
         let text = fs::read_to_string(&unit).unwrap();
         let value = |key: &str| {
@@ -188,6 +196,7 @@ fn a_wedged_program_is_killed_and_started_again_within_the_promised_time() {
                 .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
                 .unwrap()
         };
+
         let replaced_after = milliseconds(value("WatchdogSec")) + milliseconds(value("RestartSec"));
         assert!(
             replaced_after < 3500,
@@ -211,6 +220,7 @@ fn the_user_and_the_directories_of_the_units_can_be_made() {
     if !rustix::process::geteuid().is_root() {
         return skip("only root can make users and their directories");
     }
+
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("etc")).unwrap();
     for (tool, argument, file) in [
@@ -226,12 +236,14 @@ fn the_user_and_the_directories_of_the_units_can_be_made() {
         else {
             return skip(&format!("{tool} is not installed"));
         };
+
         assert!(
             output.status.success(),
             "{tool}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
     }
+
     let met = fs::metadata(root.path().join("run/fanlight")).unwrap();
     assert_eq!(met.permissions().mode() & 0o7777, 0o750);
     assert_ne!(met.uid(), 0, "user fanlight is to own it");

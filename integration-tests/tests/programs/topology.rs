@@ -29,6 +29,7 @@ fn two_relays_serve_the_same_frames_of_one_source_on_ports_of_their_own() {
         two.iter()
             .any(|b| a.number == b.number && a.hash == b.hash && a.epoch == b.epoch)
     });
+
     assert!(common.count() > 0);
     finish_in_one_session(viewers);
 }
@@ -228,6 +229,7 @@ fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_
                 .into_iter()
                 .find(|s| s.epoch != shown[0].epoch)
         });
+
         measurement.at_most(
             "the first frame of the second source",
             Duration::from_millis(1500),

@@ -56,13 +56,12 @@ fn the_ball_is_found_in_the_frame_that_was_shown() {
         } = &seen.tracking;
         assert!(found * 100 >= (found + none) * 98, "{:?}", seen.tracking);
         assert_eq!((*restarts, *malformed, *unknown), (0, 0, 0));
-        let (last, detected) = (
-            last.as_ref().unwrap(),
-            seen.tracked
-                .iter()
-                .rfind(|one| one.detection.is_some())
-                .unwrap(),
-        );
+        let last = last.as_ref().unwrap();
+        let detected = seen
+            .tracked
+            .iter()
+            .rfind(|one| one.detection.is_some())
+            .unwrap();
         assert_eq!(
             (last.stream.as_str(), last.number, last.x),
             ("cam", detected.number, detected.detection.unwrap().x)
@@ -138,8 +137,10 @@ fn a_tracker_that_is_killed_or_hangs_is_replaced_and_the_picture_goes_on() {
         wait::until("the process is gone", SOON, || {
             test_kill_process(pid).is_err().then_some(())
         });
+
         wait_answers(&viewing, viewing.tracked().len() + 10);
     }
+
     let seen = TrackingResult::of(viewing);
     seen.report.assert_one_session();
     seen.assert_right("killed and hung", 0.5, 2.0);
@@ -204,6 +205,7 @@ fn the_example_in_python_finds_the_ball() {
     let Some(python) = fanlight_tests::python::python() else {
         return;
     };
+
     let command = format!(
         "exec '{}' '{MANIFEST}/../viewer/examples/opencv_ball.py'",
         python.display()

@@ -85,14 +85,14 @@ fn the_ball_is_found_at_both_sizes_any_quality_and_three_speeds() {
         wait::until("the trackers answer", patience(), || {
             (viewing.tracked().len() >= frames()).then_some(())
         });
+
         let seen = TrackingResult::of(viewing);
         seen.assert_right(&format!("{size} quality {quality} speed {speed}"), 0.5, 2.0);
         errors.extend(seen.errors());
     }
-    let (sum, worst) = (
-        errors.iter().sum::<f64>(),
-        errors.iter().copied().fold(0.0, f64::max),
-    );
+
+    let sum = errors.iter().sum::<f64>();
+    let worst = errors.iter().copied().fold(0.0, f64::max);
     println!(
         "all: error mean {:.3} px, max {worst:.3} px of {} detections",
         sum / errors.len() as f64,
@@ -125,10 +125,12 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
         let enough = |row: &Value| {
             (number(&row["error_total_px"]["count"]) >= f64::from(count)).then(|| row.clone())
         };
+
         let far_row = until_row(&fixture.env, "far", "cam", enough);
         let near_row = until_row(&fixture.env, "near", "cam", enough);
         for (name, row) in [("near", &near_row), ("far", &far_row)] {
-            let (total, frames) = (&row["error_total_px"], &row["frames"]);
+            let total = &row["error_total_px"];
+            let frames = &row["frames"];
             println!(
                 "{name}: error {total} latency {} frames {frames}",
                 row["latency_ms"]["capture_to_detection"]
@@ -139,6 +141,7 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
             );
             assert_eq!(number(&frames["mismatched"]), 0.0, "{name}: {frames}");
         }
+
         for what in ["capture_to_screen", "capture_to_detection", "transit"] {
             let [near, far] =
                 [&near_row, &far_row].map(|row| number(&row["latency_ms"][what]["p50"]));
@@ -150,6 +153,7 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
                 (45.0..=55.0).contains(&(far - near)),
             );
         }
+
         drop(TrackingResult::of(near));
         drop(TrackingResult::of(far));
     });
@@ -163,19 +167,19 @@ fn the_source_finds_what_the_viewer_saw() {
     let row = until_row(&fixture.env, "lobby", "cam", |row| {
         (number(&row["error_total_px"]["count"]) >= 150.0).then(|| row.clone())
     });
+
     let judged = wait::until("the verdict is told to the screen", SOON, || {
         viewing
             .judged()
             .into_iter()
             .find(|judged| judged.verdict.count > 100)
     });
+
     assert_eq!(judged.verdict.health, "right");
     let seen = TrackingResult::of(viewing);
     let errors = seen.errors();
-    let (count, worst) = (
-        number(&row["error_total_px"]["count"]) as usize,
-        errors.iter().copied().fold(0.0, f64::max),
-    );
+    let count = number(&row["error_total_px"]["count"]) as usize;
+    let worst = errors.iter().copied().fold(0.0, f64::max);
     let mean = errors[..count.min(errors.len())].iter().sum::<f64>() / count as f64;
     assert!(
         number(&row["error_total_px"]["max"]) <= worst + 0.001,
@@ -208,7 +212,9 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         let session = client.join_as("cam", name).session;
         (client, session)
     };
-    let (mut wrong, mut flood) = (liar("wrong\u{1b}[31m"), liar("flood"));
+
+    let mut wrong = liar("wrong\u{1b}[31m");
+    let mut flood = liar("flood");
     let lie = |number| Detection {
         epoch,
         number,
@@ -220,6 +226,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         confidence: 1.0,
         ..Detection::default()
     };
+
     let stated = wait::until(
         "all are judged, and the liars found out",
         patience(),
@@ -231,6 +238,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                     frames_shown: newest,
                     ..Report::default()
                 });
+
                 client.say(&ToRelay::KeepAlive(
                     *session,
                     KeepAlive {
@@ -258,8 +266,10 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                         },
                     ));
                 }
+
                 client.drain(Duration::ZERO);
             }
+
             let status = status(&fixture.env, "cam");
             let known = status["screens"].as_array().unwrap();
             let found_out = |start: &str| {
@@ -267,6 +277,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                     row["name"].as_str().unwrap().starts_with(start) && row["health"] == "wrong"
                 })
             };
+
             let measured =
                 row(&status, "honest", "cam").is_some_and(|row| row["health"] != "not measured");
             (measured && found_out("wrong") && found_out("flood")).then_some(status)
@@ -311,6 +322,7 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
         )
         .unwrap();
     }
+
     let source = env
         .source("cam")
         .flag("path", &pictures)
@@ -325,6 +337,7 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
             .flag("name", name)
             .start()
     });
+
     screens.iter().for_each(|screen| screen.wait_shown(5));
     let verify = |more: &str| {
         env.program("source")
@@ -332,17 +345,20 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
             .flags(more)
             .flag("publish", env.ipc("cam"))
     };
+
     for name in ["lobby", "hall"] {
         until_row(&env, name, "cam.canary", |row| {
             (row["health"] == "right picture").then_some(())
         });
     }
+
     verify("--viewers 2").ends_with(0).says(&["2 of 2 screens"]);
     verify("--viewers 3").ends_with(1);
     screens[0].program().freeze();
     until_row(&env, "lobby", "cam.canary", |row| {
         (row["health"] == "blind" || row["left_s"].is_number()).then_some(())
     });
+
     verify("--viewers 2")
         .ends_with(1)
         .says(&["hall", "right picture"]);
@@ -350,6 +366,7 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
     until_row(&env, "lobby", "cam.canary", |row| {
         (row["health"] == "right picture").then_some(())
     });
+
     drop((source, relay));
 }
 

@@ -42,6 +42,7 @@ fn a_picture_fills_the_screen_with_its_proportions_kept_and_black_around() {
     let Some(display) = Display::single(1024, 768) else {
         return;
     };
+
     let mut scenes = Scenes::start(&display, &["--full-screen"]);
     let whole = Monitor {
         x: 0,
@@ -49,6 +50,7 @@ fn a_picture_fills_the_screen_with_its_proportions_kept_and_black_around() {
         width: 1024,
         height: 768,
     };
+
     // Enlarged, reduced, decoded at half size, as it is, and with the bars at the sides.
     for (number, (size, place)) in [
         (
@@ -93,6 +95,7 @@ fn a_picture_fills_the_screen_with_its_proportions_kept_and_black_around() {
             bars_fill(shot, place)?.and_around_it(whole, 0)
         });
     }
+
     display.screenshot().keep("picture");
     assert!(scenes.close(wait::SOON).success());
 }
@@ -102,6 +105,7 @@ fn words_stand_in_place_of_a_picture_and_nothing_of_it_is_left() {
     let Some(display) = Display::single(1280, 720) else {
         return;
     };
+
     let mut scenes = Scenes::start(&display, &["--full-screen"]);
     let whole = Monitor {
         x: 0,
@@ -109,6 +113,7 @@ fn words_stand_in_place_of_a_picture_and_nothing_of_it_is_left() {
         width: 1280,
         height: 720,
     };
+
     for round in 0..3 {
         scenes.show_bars(round, "1280x720");
         eventually(&display, "bars", |shot| bars_fill(shot, whole).map(drop));
@@ -117,6 +122,7 @@ fn words_stand_in_place_of_a_picture_and_nothing_of_it_is_left() {
         );
         eventually(&display, "a card", is_card);
     }
+
     display.screenshot().keep("card");
 }
 
@@ -127,11 +133,13 @@ fn full_screen_covers_the_chosen_monitor_and_no_other_with_and_without_a_window_
             let Some(display) = Display::several(&THREE) else {
                 return;
             };
+
             let display = if managed {
                 display.with_window_manager()
             } else {
                 Some(display)
             };
+
             let Some(display) = display else { return };
             let mut scenes = Scenes::start(&display, &["--full-screen", "--monitor", wanted]);
             scenes.show_bars(1, &format!("{}x{}", monitor.width, monitor.height));
@@ -144,9 +152,11 @@ fn full_screen_covers_the_chosen_monitor_and_no_other_with_and_without_a_window_
                     .filter(|other| other.x != monitor.x)
                     .try_for_each(|other| only(shot, *other, DESKTOP))
             });
+
             if managed && wanted == "DUMMY1" {
                 display.screenshot().keep("monitors");
             }
+
             assert!(scenes.close(wait::SOON).success());
         }
     }
@@ -157,6 +167,7 @@ fn a_monitor_that_is_not_there_is_answered_with_a_list() {
     let Some(display) = Display::several(&THREE) else {
         return;
     };
+
     let out = display
         .command(scenes::binary())
         .args(["--monitor", "HDMI-7"])
@@ -183,6 +194,7 @@ fn without_a_display_the_error_says_what_to_do() {
         if let Some(display) = display {
             command.env("DISPLAY", display);
         }
+
         let out = command.output().unwrap();
         assert!(!out.status.success());
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -199,20 +211,25 @@ fn f_leaves_full_screen_and_returns_with_and_without_a_window_manager() {
         let Some(display) = Display::several(&THREE) else {
             return;
         };
+
         let display = if managed {
             display.with_window_manager()
         } else {
             Some(display)
         };
+
         let (Some(display), Some(())) = (display, display::installed("xdotool")) else {
             return;
         };
+
         let mut scenes = Scenes::start(&display, &["--full-screen", "--monitor", "1"]);
-        let (monitor, middle) = (THREE[0], (960, 540));
+        let monitor = THREE[0];
+        let middle = (960, 540);
         scenes.show_bars(1, "1920x1080");
         eventually(&display, "full screen", |shot| {
             bars_fill(shot, monitor).map(drop)
         });
+
         display.press("f", middle);
         eventually(&display, "a window", |shot| {
             only(
@@ -226,15 +243,18 @@ fn f_leaves_full_screen_and_returns_with_and_without_a_window_manager() {
             )?;
             colour_near(shot, 960, 540, BARS[3])
         });
+
         display.screenshot().keep(if managed {
             "windowed-managed"
         } else {
             "windowed"
         });
+
         display.press("f", middle);
         eventually(&display, "full screen again", |shot| {
             bars_fill(shot, monitor).map(drop)
         });
+
         assert!(scenes.close(wait::SOON).success());
     }
 }
@@ -244,9 +264,11 @@ fn s_saves_the_picture_as_received_and_i_shows_statistics() {
     let Some(display) = Display::single(1280, 720) else {
         return;
     };
+
     let Some(()) = display::installed("xdotool") else {
         return;
     };
+
     let folder = tempfile::tempdir().unwrap();
     let mut scenes = Scenes::start(
         &display,
@@ -286,10 +308,12 @@ fn q_escape_and_the_window_manager_end_it() {
     let Some(display) = Display::single(1280, 720) else {
         return;
     };
+
     let (Some(display), Some(())) = (display.with_window_manager(), display::installed("xdotool"))
     else {
         return;
     };
+
     for key in ["q", "Escape", "alt+F4"] {
         let mut scenes = Scenes::start(&display, &[]);
         scenes.show_bars(1, "1280x720");
@@ -299,6 +323,7 @@ fn q_escape_and_the_window_manager_end_it() {
             display.press(key, (640, 360));
             scenes.ended_within(Duration::from_secs(5))
         });
+
         assert!(
             status.is_some_and(|status| status.success()),
             "{key}: {status:?}"
@@ -334,27 +359,32 @@ struct Filled<'a> {
 
 /// Whether the bars lie at `place`, up to its last pixels.
 fn bars_fill(shot: &Screenshot, place: Monitor) -> Result<Filled<'_>, String> {
-    let (right, below) = (place.x + place.width - 1, place.y + place.height - 1);
+    let right = place.x + place.width - 1;
+    let below = place.y + place.height - 1;
     for (index, colour) in (0..).zip(BARS) {
         let x = place.x + place.width * (2 * index + 1) / 14;
         for y in [place.y + 1, place.y + place.height / 2, below - 1] {
             colour_near(shot, x, y, colour)?;
         }
     }
+
     for y in [place.y + 1, below - 1] {
         colour_near(shot, place.x, y, BARS[0])?;
         colour_near(shot, right, y, BARS[6])?;
     }
+
     Ok(Filled { shot, place })
 }
 
 impl Filled<'_> {
     /// Whether the rest of `monitor` has that one colour.
     fn and_around_it(&self, monitor: Monitor, colour: u32) -> Result<(), String> {
-        let (place, shot) = (self.place, self.shot);
+        let place = self.place;
+        let shot = self.shot;
         let foreign = shot.points().find(|&(x, y, found)| {
             inside(monitor, x, y) && !inside(place, x, y) && found != colour
         });
+
         foreign.map_or(Ok(()), |(x, y, found)| {
             Err(format!("{found:06x} at {x},{y}, outside the picture"))
         })
@@ -392,11 +422,13 @@ fn colour_near(shot: &Screenshot, x: u32, y: u32, wanted: u32) -> Result<(), Str
 /// Whether the screen is dark but for light words in its middle, without any of the bars' colours.
 fn is_card(shot: &Screenshot) -> Result<(), String> {
     let bright = |colour: u32| colour.to_le_bytes().into_iter().map(u32::from).sum::<u32>() > 400;
-    let (mut light, mut dark) = (0, 0);
+    let mut light = 0;
+    let mut dark = 0;
     for (x, y, colour) in shot.points() {
         if BARS.contains(&colour) {
             return Err(format!("a bar's {colour:06x} at {x},{y}"));
         }
+
         if !bright(colour) {
             dark += 1;
         } else if x < shot.width / 20 || y < shot.height / 8 {
@@ -405,6 +437,7 @@ fn is_card(shot: &Screenshot) -> Result<(), String> {
             light += 1;
         }
     }
+
     if light > 2000 && dark > 10 * light {
         Ok(())
     } else {

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Condvar, Mutex};
 
 use fanlight_daemon::Shutdown;
+use fanlight_promise::{Measurement, judge};
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES};
 use fanlight_proto::message::{CheckedFrame, FrameBuffer, State, parse_frame, truth};
 use fanlight_proto::zmtp::AcceptedSecurity;
@@ -18,7 +19,7 @@ use crate::picture::{PictureOptions, PictureProcessor};
 use crate::supervisor::{IdlePolicy, NO_VIEWERS, STALL_LIMIT, Supervisor, WAKING};
 use crate::verification::health::Limits;
 
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the fake device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +198,7 @@ fn parts(device: &Arc<Device>, supervisor: Supervisor) -> StreamParts {
 }
 
 /// A source that runs on a thread of its own, and a subscriber to it.
-struct Stage {
+struct Rig {
     device: Arc<Device>,
     shutdown: Shutdown,
     ended: Receiver<anyhow::Result<ExitCode>>,
@@ -205,7 +206,7 @@ struct Stage {
     folder: TempDir,
 }
 
-impl Stage {
+impl Rig {
     async fn new(mode: Mode) -> Self {
         Self::with_interval(mode, Duration::from_millis(20)).await
     }
@@ -262,7 +263,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Rig {
     /// Lets a thread that hangs in the driver end.
     fn drop(&mut self) {
         self.shutdown.trigger();
@@ -303,11 +304,11 @@ async fn receive(socket: &mut SubSocket) -> CheckedFrame {
 
 #[tokio::test]
 async fn frames_come_with_their_identity_and_their_clock() {
-    let mut stage = Stage::new(Mode::Live(64)).await;
-    let (first, _) = stage.until_picture().await;
+    let mut rig = Rig::new(Mode::Live(64)).await;
+    let (first, _) = rig.until_picture().await;
     let mut last = first.id.number;
     for _ in 0..20 {
-        let frame = stage.until_picture().await.0;
+        let frame = rig.until_picture().await.0;
         assert_eq!(frame.id.epoch, first.id.epoch);
         assert!(
             frame.id.number >= last + 2,
@@ -319,7 +320,7 @@ async fn frames_come_with_their_identity_and_their_clock() {
         assert_eq!(frame.header.rate_millihertz, 50_000);
         assert_eq!(frame.header.clock_id, clock::clock_id());
         let captured = Time::from_nanos(frame.header.captured_ns);
-        assert!(clock::now().saturating_since(captured) < Duration::from_secs(1));
+        assert!(clock::now().saturating_since(captured) < DEADLINE);
         assert!(
             frame
                 .header
@@ -331,47 +332,67 @@ async fn frames_come_with_their_identity_and_their_clock() {
     }
 }
 
-#[tokio::test]
-async fn a_camera_is_told_unplugged_within_a_second_and_a_half_and_live_within_three_of_its_return()
-{
-    let mut stage = Stage::new(Mode::Live(64)).await;
-    let (before, _) = stage.until_picture().await;
-    stage.device.set(Mode::Unplugged);
-    let (gone, after) = stage.until_state(State::Unplugged).await;
-    assert!(after < Duration::from_millis(1500), "{after:?}");
+/// Measures in real time.
+fn judge_in_runtime(promise: &str, measure: &impl AsyncFn(&mut Measurement)) {
+    judge(promise, |measurement| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(measure(measurement));
+    });
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn a_camera_is_told_unplugged_within_a_second_and_a_half_and_live_within_three_of_its_return() {
+    judge_in_runtime("P16: a camera is unplugged", &unplug);
+}
+
+async fn unplug(measurement: &mut Measurement) {
+    let mut rig = Rig::new(Mode::Live(64)).await;
+    let (before, _) = rig.until_picture().await;
+    rig.device.set(Mode::Unplugged);
+    let (gone, after) = rig.until_state(State::Unplugged).await;
+    measurement.at_most("told unplugged", Duration::from_millis(1500), after);
     assert_eq!(gone.header.reason, "camera unplugged: fake");
     let mut heard = Instant::now();
+    let mut longest = Duration::ZERO;
     let away = Instant::now();
     while away.elapsed() < Duration::from_secs(4) {
-        let frame = stage.next().await;
+        let frame = rig.next().await;
         assert_eq!(frame.header.state, State::Unplugged as i32);
-        assert!(
-            heard.elapsed() < 3 * HEARTBEAT_INTERVAL,
-            "{:?}",
-            heard.elapsed()
-        );
+        longest = longest.max(heard.elapsed());
         heard = Instant::now();
     }
-    stage.device.set(Mode::Live(64));
-    let (back, after) = stage.until_picture().await;
-    assert!(after < Duration::from_secs(3), "{after:?}");
+    measurement.at_most("between two heartbeats", 3 * HEARTBEAT_INTERVAL, longest);
+    rig.device.set(Mode::Live(64));
+    let (back, after) = rig.until_picture().await;
+    measurement.at_most("live after its return", Duration::from_secs(3), after);
     assert_eq!(back.id.epoch, before.id.epoch);
     assert!(back.id.number > before.id.number);
 }
 
-#[tokio::test]
-async fn a_driver_that_hangs_is_stalled_at_two_seconds_and_ends_the_run_at_ten() {
-    let mut stage = Stage::new(Mode::Live(64)).await;
-    stage.until_picture().await;
+#[test]
+#[ignore = "./dev promises"]
+fn a_driver_that_hangs_is_stalled_at_two_seconds_and_ends_the_run_at_ten() {
+    judge_in_runtime("P16: a driver hangs", &hang);
+}
+
+async fn hang(measurement: &mut Measurement) {
+    let mut rig = Rig::new(Mode::Live(64)).await;
+    rig.until_picture().await;
     let start = Instant::now();
-    stage.device.set(Mode::Hung);
-    let (stalled, _) = stage.until_state(State::Stalled).await;
+    rig.device.set(Mode::Hung);
+    let (stalled, _) = rig.until_state(State::Stalled).await;
     let after = start.elapsed();
-    assert!((1900..2500).contains(&after.as_millis()), "{after:?}");
+    assert!(after.as_millis() >= 1900, "{after:?}");
+    measurement.at_most("told stalled", Duration::from_millis(2500), after);
     assert!(stalled.jpeg.is_empty());
-    let ended = stage.ended.recv_timeout(DEADLINE).unwrap();
+    let ended = rig.ended.recv_timeout(DEADLINE).unwrap();
     let after = start.elapsed();
-    assert!((9900..10_500).contains(&after.as_millis()), "{after:?}");
+    assert!(after.as_millis() >= 9900, "{after:?}");
+    measurement.at_most("the run ends", Duration::from_millis(10_500), after);
     assert!(
         ended
             .unwrap_err()
@@ -382,27 +403,26 @@ async fn a_driver_that_hangs_is_stalled_at_two_seconds_and_ends_the_run_at_ten()
 
 #[tokio::test]
 async fn half_a_jpeg_is_never_published_and_does_not_pass_for_live() {
-    let mut stage = Stage::new(Mode::Live(64)).await;
-    stage.until_picture().await;
-    stage.device.set(Mode::Half);
+    let mut rig = Rig::new(Mode::Live(64)).await;
+    rig.until_picture().await;
+    rig.device.set(Mode::Half);
     // Whatever comes is whole: `receive` refuses everything else.
-    let (failed, after) = stage.until_state(State::Failed).await;
-    assert!(after < Duration::from_secs(3), "{after:?}");
+    let (failed, _) = rig.until_state(State::Failed).await;
     assert!(
         failed.header.reason.contains("short"),
         "{}",
         failed.header.reason
     );
-    stage.device.set(Mode::Live(64));
-    stage.until_picture().await;
+    rig.device.set(Mode::Live(64));
+    rig.until_picture().await;
 }
 
 #[tokio::test]
 async fn a_camera_may_change_its_size() {
-    let mut stage = Stage::new(Mode::Live(64)).await;
+    let mut rig = Rig::new(Mode::Live(64)).await;
     for width in [64, 128, 32] {
-        stage.device.set(Mode::Live(width));
-        let (frame, _) = stage
+        rig.device.set(Mode::Live(width));
+        let (frame, _) = rig
             .until("the new size", |frame| frame.header.width == width)
             .await;
         assert!(!frame.jpeg.is_empty());
@@ -411,61 +431,74 @@ async fn a_camera_may_change_its_size() {
 
 #[tokio::test]
 async fn a_driver_library_that_panics_is_a_failure_like_another() {
-    let mut stage = Stage::new(Mode::Live(64)).await;
-    stage.until_picture().await;
-    stage.device.set(Mode::Panics);
-    stage.until_state(State::Failed).await;
-    stage.device.set(Mode::Live(64));
-    stage.until_picture().await;
+    let mut rig = Rig::new(Mode::Live(64)).await;
+    rig.until_picture().await;
+    rig.device.set(Mode::Panics);
+    rig.until_state(State::Failed).await;
+    rig.device.set(Mode::Live(64));
+    rig.until_picture().await;
 }
 
 #[tokio::test]
 async fn an_input_that_ends_shows_its_last_picture_before_it_is_over() {
-    let mut stage = Stage::new(Mode::Live(32)).await;
-    stage.until_picture().await;
-    stage.device.set(Mode::Ending);
-    let (last, _) = stage
+    let mut rig = Rig::new(Mode::Live(32)).await;
+    rig.until_picture().await;
+    rig.device.set(Mode::Ending);
+    let (last, _) = rig
         .until("the last picture", |frame| frame.header.width == 64)
         .await;
-    let (ended, _) = stage.until_state(State::Ended).await;
+    let (ended, _) = rig.until_state(State::Ended).await;
     assert_eq!(ended.id, last.id, "a heartbeat repeats the newest number");
     assert_eq!(ended.header.reason, "it is over");
 }
 
-#[tokio::test]
-async fn heartbeats_fill_the_time_between_the_frames_of_a_slow_camera() {
-    let mut stage = Stage::with_interval(Mode::Live(64), Duration::from_secs(1)).await;
-    stage.until_picture().await;
+#[test]
+#[ignore = "./dev promises"]
+fn heartbeats_fill_the_time_between_the_frames_of_a_slow_camera() {
+    judge_in_runtime("heartbeats of a slow camera", &heartbeats);
+}
+
+async fn heartbeats(measurement: &mut Measurement) {
+    let mut rig = Rig::with_interval(Mode::Live(64), Duration::from_secs(1)).await;
+    rig.until_picture().await;
     for _ in 0..2 {
         let start = Instant::now();
         let mut heartbeats = 0;
-        while stage.next().await.jpeg.is_empty() {
+        while rig.next().await.jpeg.is_empty() {
             heartbeats += 1;
         }
-        assert!(
+        measurement.compare(
+            "heartbeats between two frames",
+            ">= 2",
+            heartbeats.to_string(),
+            format!("in {:.1?}", start.elapsed()),
             heartbeats >= 2 || start.elapsed() < Duration::from_millis(700),
-            "{heartbeats} heartbeats"
         );
     }
 }
 
-#[tokio::test]
-async fn a_shutdown_takes_less_than_half_a_second_even_when_the_driver_hangs() {
+#[test]
+#[ignore = "./dev promises"]
+fn a_shutdown_takes_less_than_half_a_second_even_when_the_driver_hangs() {
+    judge_in_runtime("P25: the source ends in any state", &shut_down);
+}
+
+async fn shut_down(measurement: &mut Measurement) {
     for mode in [Mode::Live(64), Mode::Hung, Mode::Unplugged] {
-        let mut stage = Stage::new(Mode::Live(64)).await;
-        stage.until_picture().await;
-        stage.device.set(mode);
-        stage.next().await;
+        let mut rig = Rig::new(Mode::Live(64)).await;
+        rig.until_picture().await;
+        rig.device.set(mode);
+        rig.next().await;
         let start = Instant::now();
-        stage.shutdown.trigger();
-        let ended = stage.ended.recv_timeout(DEADLINE).unwrap();
-        assert!(
-            start.elapsed() < Duration::from_millis(500),
-            "{:?} with {mode:?}",
-            start.elapsed()
+        rig.shutdown.trigger();
+        let ended = rig.ended.recv_timeout(DEADLINE).unwrap();
+        measurement.at_most(
+            format!("the end with {mode:?}"),
+            Duration::from_millis(500),
+            start.elapsed(),
         );
         assert_eq!(ended.unwrap(), ExitCode::SUCCESS);
-        assert!(!stage.folder.path().join("source.ipc").exists());
+        assert!(!rig.folder.path().join("source.ipc").exists());
     }
 }
 
@@ -499,36 +532,41 @@ async fn the_ball_is_published_with_its_true_centre() {
     ended.recv_timeout(DEADLINE).unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes() {
-    let mut stage =
-        Stage::with_rest(Mode::Live(64), Duration::from_millis(20), IdlePolicy::Close).await;
-    let before = stage.until_picture().await.0.id;
-    assert_eq!(stage.device.open(), 1);
-    let endpoint = format!("ipc://{}", stage.folder.path().join("source.ipc").display());
-    std::mem::replace(&mut stage.socket, SubSocket::new())
+#[test]
+#[ignore = "./dev promises"]
+fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes() {
+    judge_in_runtime("an idle camera is opened for who comes", &wake_up);
+}
+
+async fn wake_up(measurement: &mut Measurement) {
+    let mut rig =
+        Rig::with_rest(Mode::Live(64), Duration::from_millis(20), IdlePolicy::Close).await;
+    let before = rig.until_picture().await.0.id;
+    assert_eq!(rig.device.open(), 1);
+    let endpoint = format!("ipc://{}", rig.folder.path().join("source.ipc").display());
+    std::mem::replace(&mut rig.socket, SubSocket::new())
         .close()
         .await;
     let deadline = Instant::now() + DEADLINE;
-    while stage.device.open() > 0 {
+    while rig.device.open() > 0 {
         assert!(Instant::now() < deadline, "the input is not closed");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let start = Instant::now();
-    stage.socket.subscribe("cam/").await.unwrap();
-    stage.socket.connect(&endpoint).await.unwrap();
+    rig.socket.subscribe("cam/").await.unwrap();
+    rig.socket.connect(&endpoint).await.unwrap();
     let mut reasons = Vec::new();
     let picture = loop {
-        let frame = stage.next().await;
+        let frame = rig.next().await;
         if !frame.jpeg.is_empty() {
             break frame;
         }
         reasons.push(frame.header.reason);
     };
-    assert!(
-        start.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        start.elapsed()
+    measurement.at_most(
+        "the first picture",
+        Duration::from_millis(500),
+        start.elapsed(),
     );
     assert!(
         reasons
@@ -538,7 +576,7 @@ async fn an_input_that_nobody_watches_is_closed_and_opened_at_once_for_who_comes
     );
     assert_eq!(picture.id.epoch, before.epoch);
     assert!(picture.id.number > before.number);
-    assert_eq!(stage.device.open(), 1);
+    assert_eq!(rig.device.open(), 1);
 }
 
 #[tokio::test]

@@ -80,6 +80,7 @@ pub(super) async fn receive(
         open: VecDeque::new(),
         seat,
     };
+
     let mut bytes = vec![0; TRAINS * TRAIN_BYTES];
     let mut meta = [RecvMeta::default(); TRAINS];
     let mut speak_at = tokio::time::Instant::now();
@@ -92,6 +93,7 @@ pub(super) async fn receive(
                 RETRY
             };
         }
+
         let received = async {
             let mut chunks = bytes.chunks_exact_mut(TRAIN_BYTES);
             let mut slices: [IoSliceMut<'_>; TRAINS] =
@@ -99,10 +101,12 @@ pub(super) async fn receive(
             let receive = || state.recv((&viewer.socket).into(), &mut slices, &mut meta);
             viewer.socket.async_io(Interest::READABLE, receive).await
         };
+
         // Silence is the relay's, and errors of the network are silence.
         let Ok(Ok(count)) = tokio::time::timeout_at(speak_at, received).await else {
             continue;
         };
+
         for (train, meta) in bytes.chunks_exact(TRAIN_BYTES).zip(&meta).take(count) {
             train[..meta.len]
                 .chunks(meta.stride.max(1))
@@ -116,6 +120,7 @@ impl Viewer {
         let Some(session) = self.session else {
             return self.say(&ToRelay::Join(self.join.clone()));
         };
+
         self.spoken += 1;
         let report = self
             .spoken
@@ -161,11 +166,14 @@ impl Viewer {
             if self.open.len() == MAX_OPEN_FRAMES {
                 self.close();
             }
+
             self.open.push_back(Open::new(header));
         }
+
         let Some(open) = self.open.iter_mut().find(|open| open.id == header.id) else {
             return;
         };
+
         if open.add(header.index, shard) {
             self.report.frames_whole += 1;
             self.report.frames_shown += 1;
@@ -177,6 +185,7 @@ impl Viewer {
         let Some(open) = self.open.pop_front() else {
             return;
         };
+
         self.report.shards_expected += u64::from(open.shards);
         self.report.shards_missed += u64::from(open.shards.saturating_sub(open.count));
         let lost = u64::from(open.count < open.shards);
@@ -202,11 +211,13 @@ impl Open {
         let Some(here) = self.here.get_mut(usize::from(index)).filter(|here| !**here) else {
             return false;
         };
+
         *here = true;
         if let (0, Some((&HEADER_TAG, rest))) = (index, shard.split_first()) {
             let header = FrameHeader::decode_length_delimited(rest).ok();
             self.taken = header.map(|header| Time::from_nanos(header.captured_ns));
         }
+
         self.count += 1;
         self.count == self.shards
     }

@@ -26,15 +26,20 @@ pub(super) async fn receive(
     stream
         .write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())
         .await?;
-    let (mut line, mut length, mut picture, mut told) = (String::new(), 0, Vec::new(), None);
+    let mut line = String::new();
+    let mut length = 0;
+    let mut picture = Vec::new();
+    let mut told = None;
     while stream.read_line(&mut line).await? > 0 {
         let (name, value) = line.split_once(':').unwrap_or_default();
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().map_err(io::Error::other)?;
         }
+
         if name.eq_ignore_ascii_case("x-timestamp") {
             told = value.trim().parse().ok();
         }
+
         // The response's own header ends with an empty line as well, and has no length.
         if line.trim().is_empty() && length > 0 {
             picture.resize(length, 0);
@@ -44,8 +49,10 @@ pub(super) async fn receive(
             seat.note(written.or_else(|| told.take().map(captured)));
             length = 0;
         }
+
         line.clear();
     }
+
     Ok(())
 }
 

@@ -16,12 +16,14 @@ const HEADER: usize = 12;
 pub(super) async fn receive(socket: std::net::UdpSocket, seat: Arc<Seat>) -> io::Result<()> {
     let socket = UdpSocket::from_std(socket)?;
     let mut packet = vec![0; PACKET];
-    let (mut next, mut whole) = (None, false);
+    let mut next = None;
+    let mut whole = false;
     loop {
         let length = socket.recv(&mut packet).await?;
         let Some(header) = packet[..length].first_chunk::<HEADER>() else {
             continue;
         };
+
         let number = u16::from_be_bytes([header[2], header[3]]);
         whole &= next == Some(number);
         next = Some(number.wrapping_add(1));
@@ -29,6 +31,7 @@ pub(super) async fn receive(socket: std::net::UdpSocket, seat: Arc<Seat>) -> io:
             if whole {
                 seat.note(None);
             }
+
             whole = true;
         }
     }

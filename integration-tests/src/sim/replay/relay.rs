@@ -30,6 +30,7 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
         peers: HashMap::new(),
         sent: 0,
     };
+
     let from = counted_from(recording);
     let mut before = None;
     for (at, record) in recording.records.iter().enumerate() {
@@ -37,14 +38,17 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
         if at == 0 {
             env.begin(&recording.records);
         }
+
         if before.is_none() && record.time >= from {
             before = Some(env.counts());
         }
+
         match record.direction {
             Direction::In => env.take(record),
             Direction::Out => env.publish(record),
         }
     }
+
     env.tick_until(recording.written);
     growth(&before.unwrap_or_default(), env.counts())
 }
@@ -71,11 +75,13 @@ impl TestEnv {
         if self.now == Time::default() {
             self.now = until;
         }
+
         while let Some(due) = self.relay.due().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             self.relay.on_tick(self.now);
             self.collect();
         }
+
         self.now = self.now.max(until);
     }
 
@@ -84,10 +90,12 @@ impl TestEnv {
         let Some((first, _)) = records.iter().find_map(media) else {
             return;
         };
+
         let before = FrameId {
             number: first.id.number.saturating_sub(1),
             ..first.id
         };
+
         let heartbeat = message(before, &[]);
         self.relay.on_message(self.now, 0, TOPIC, &heartbeat);
         self.collect();
@@ -98,6 +106,7 @@ impl TestEnv {
         let Some((header, _)) = media(record) else {
             return;
         };
+
         let FrameId { epoch, number } = header.id;
         if self
             .newest
@@ -106,6 +115,7 @@ impl TestEnv {
         {
             return;
         }
+
         self.newest.insert(epoch, number);
         if let Some(body) = frame(&header) {
             self.relay.on_message(self.now, 0, TOPIC, &body);
@@ -117,6 +127,7 @@ impl TestEnv {
         let Some((kind, _, whole)) = control(record) else {
             return;
         };
+
         let mut padded = record.head().to_vec();
         if kind == JOIN {
             padded.resize(JOIN_BYTES, 0);
@@ -128,8 +139,10 @@ impl TestEnv {
                     ..Join::default()
                 },
             };
+
             return self.join(record.peer, join);
         }
+
         if self
             .peers
             .get(&record.peer)
@@ -144,6 +157,7 @@ impl TestEnv {
                 },
             );
         }
+
         let Peer { session, alias, .. } = self.peers.get(&record.peer).cloned().unwrap_or_default();
         let message = match ToRelay::parse(record.head()) {
             Ok(ToRelay::Repair(_, mut repair)) => {
@@ -158,6 +172,7 @@ impl TestEnv {
             }
             _ => return,
         };
+
         if session != 0 {
             self.send(record.peer, &message);
         }
@@ -170,6 +185,7 @@ impl TestEnv {
             handshake: Bytes::new(),
             ..join
         };
+
         if !join.token.is_empty()
             || self
                 .peers
@@ -184,6 +200,7 @@ impl TestEnv {
                 }),
             );
         }
+
         let token = self
             .peers
             .get(&peer)
@@ -235,6 +252,7 @@ fn frame(header: &DataHeader) -> Option<Bytes> {
         jpeg[length - 2..].copy_from_slice(&[0xff, 0xd9]);
         message(header.id, &jpeg)
     };
+
     let first = wanted.checked_sub(MAX_FRAME_PREFIX / 4)?.max(4);
     let body = build(first);
     let exact = (first + wanted)

@@ -27,20 +27,24 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
         nonce: 0,
         session: 0,
     };
+
     let from = counted_from(recording);
     let mut before = None;
     for (at, record) in recording.records.iter().enumerate() {
         if before.is_none() && record.time >= from {
             before = Some(env.counts());
         }
+
         env.tick_until(record.time);
         if at == 0 {
             env.begin(&recording.records);
         }
+
         if came_in(record) {
             env.take(record, &recording.records[at + 1..]);
         }
     }
+
     env.tick_until(recording.written);
     growth(&before.unwrap_or_default(), env.counts())
 }
@@ -61,11 +65,13 @@ impl TestEnv {
         if self.now == Time::default() {
             self.now = until;
         }
+
         while let Some(due) = self.viewer.due().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             self.viewer.on_tick(self.now);
             self.collect();
         }
+
         self.now = self.now.max(until);
     }
 
@@ -80,6 +86,7 @@ impl TestEnv {
         {
             return;
         }
+
         self.viewer.on_tick(self.now);
         self.collect();
         self.answer(&ToViewer::Challenge(Challenge {
@@ -95,9 +102,11 @@ impl TestEnv {
             self.viewer.on_datagram(self.now, 0, &mut datagram);
             return self.collect();
         }
+
         let Some((kind, session, whole)) = control(record) else {
             return;
         };
+
         match ToViewer::parse(record.head()) {
             Ok(ToViewer::Challenge(challenge)) => {
                 self.answer(&ToViewer::Challenge(Challenge {
@@ -135,12 +144,14 @@ impl TestEnv {
             rate_millihertz: 30_000,
             ..StreamInfo::default()
         });
+
         let accept = Accept {
             nonce: self.nonce,
             session: self.session,
             stream,
             ..Accept::default()
         };
+
         self.answer(&ToViewer::Accept(accept));
     }
 
@@ -167,7 +178,8 @@ impl TestEnv {
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
         let tally = self.viewer.tally();
-        let (counts, losses) = (tally.counts, tally.losses);
+        let counts = tally.counts;
+        let losses = tally.losses;
         let [asked, received] = [counts.repairs_asked, counts.repairs_received];
         let own = [
             ("whole", counts.whole),

@@ -10,13 +10,15 @@ impl World {
     /// Changes what the links of a path do, toward the relay and from it.
     pub fn set_links(&mut self, viewer: usize, path: usize, up: Link, down: Link) {
         let path = &mut self.viewers[viewer].paths[path];
-        (path.up.link, path.down.link) = (up, down);
+        path.up.link = up;
+        path.down.link = down;
     }
 
     /// Cuts a path in both directions, or joins it again.
     pub fn cut(&mut self, viewer: usize, path: usize, cut: bool) {
         let path = &mut self.viewers[viewer].paths[path];
-        (path.up.link.cut, path.down.link.cut) = (cut, cut);
+        path.up.link.cut = cut;
+        path.down.link.cut = cut;
     }
 
     /// Cuts a relay from the sources, or joins it again.
@@ -44,6 +46,7 @@ impl World {
             Node::Relay(at) => &mut self.relays[at].config.clock,
             Node::Viewer(at) => &mut self.viewers[at].config.clock,
         };
+
         clock.wall_offset_ns = clock.wall_offset_ns.saturating_add(nanos);
     }
 
@@ -63,6 +66,7 @@ impl World {
             life.shut_down();
             self.take_from_relay(relay);
         }
+
         self.kill(Node::Relay(relay));
     }
 
@@ -144,11 +148,13 @@ impl World {
     /// Lets all that was recorded of a path arrive once more, from now on and at the same intervals.
     pub fn replay(&mut self, viewer: usize, path: usize) {
         let node = &mut self.viewers[viewer].paths[path];
-        let (relay, address) = (node.relay, node.address);
+        let relay = node.relay;
+        let address = node.address;
         let record = node.record.take().unwrap_or_default();
         let Some(begin) = record.first().map(|first| first.at) else {
             return;
         };
+
         for Recorded {
             at,
             to_viewer,
@@ -166,6 +172,7 @@ impl World {
                     datagram,
                 },
             };
+
             self.schedule(self.now + (at - begin), event);
         }
     }
@@ -176,21 +183,26 @@ impl World {
             if !self.sources[source].alive {
                 self.start(Node::Source(source));
             }
+
             self.thaw(Node::Source(source));
             self.capture(source, true);
         }
+
         for relay in 0..self.relays.len() {
             if self.relays[relay].life.is_none() {
                 self.start(Node::Relay(relay));
             }
+
             self.thaw(Node::Relay(relay));
             self.cut_leg(relay, false);
         }
+
         for viewer in 0..self.viewers.len() {
             self.viewers[viewer].paths.iter_mut().for_each(Path::heal);
             if self.viewers[viewer].life.is_none() {
                 self.start(Node::Viewer(viewer));
             }
+
             self.thaw(Node::Viewer(viewer));
         }
     }
@@ -218,16 +230,17 @@ impl World {
         if !std::mem::take(&mut node.frozen) {
             return;
         }
-        let (held, backlog) = (
-            std::mem::take(&mut node.held),
-            std::mem::take(&mut node.backlog),
-        );
+
+        let held = std::mem::take(&mut node.held);
+        let backlog = std::mem::take(&mut node.backlog);
         for (source, published) in held {
             self.message_at_relay(relay, source, published);
         }
+
         for (from, datagram) in backlog {
             self.at_relay(relay, from, datagram);
         }
+
         self.tick_relay(relay);
     }
 
@@ -236,10 +249,12 @@ impl World {
         if !std::mem::take(&mut node.frozen) {
             return;
         }
+
         node.watch.thaw(self.now);
         for (path, datagram) in std::mem::take(&mut node.backlog) {
             self.viewer_takes(viewer, path, datagram);
         }
+
         self.tick_viewer(viewer);
     }
 }

@@ -41,7 +41,9 @@ impl RelayNode {
     }
 
     pub(super) fn end(&mut self) {
-        (self.life, self.frozen, self.due) = (None, false, None);
+        self.life = None;
+        self.frozen = false;
+        self.due = None;
         self.backlog.clear();
         self.held.clear();
         self.amplification = AmplificationGuard::default();
@@ -49,7 +51,8 @@ impl RelayNode {
 
     pub(super) fn freeze(&mut self) {
         if self.life.is_some() {
-            (self.frozen, self.due) = (true, None);
+            self.frozen = true;
+            self.due = None;
         }
     }
 
@@ -111,13 +114,16 @@ impl ViewerNode {
     }
 
     pub(super) fn end(&mut self) {
-        (self.life, self.frozen, self.due) = (None, false, None);
+        self.life = None;
+        self.frozen = false;
+        self.due = None;
         self.backlog.clear();
     }
 
     pub(super) fn freeze(&mut self) {
         if self.life.is_some() {
-            (self.frozen, self.due) = (true, None);
+            self.frozen = true;
+            self.due = None;
         }
     }
 
@@ -178,7 +184,8 @@ impl Path {
 
     /// As it was at first, but without any fault.
     pub(super) fn heal(&mut self) {
-        (self.up.link, self.down.link) = (Link::clean(self.delay), Link::clean(self.delay));
+        self.up.link = Link::clean(self.delay);
+        self.down.link = Link::clean(self.delay);
     }
 
     pub(super) fn carry_down(
@@ -195,6 +202,7 @@ impl Path {
         if self.seconds.len() <= second {
             self.seconds.resize(second + 1, (0, 0));
         }
+
         self.seconds[second].0 += 1;
         self.seconds[second].1 += missing(&self.down) - before;
     }
@@ -207,6 +215,7 @@ pub(super) fn next_address(viewer: usize, path: usize, former: SocketAddr) -> So
     } else {
         former.port() + 1
     };
+
     SocketAddr::from((
         [10, 1 + path as u8, (viewer >> 8) as u8, viewer as u8],
         port,

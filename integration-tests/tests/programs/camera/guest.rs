@@ -45,6 +45,7 @@ impl Guest {
             eprintln!("skipped: the camera's virtual machine is started by ./dev test-camera");
             return None;
         };
+
         write_pictures(&rig.join("share/pictures"));
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -57,8 +58,10 @@ impl Guest {
                     std::fs::read_to_string(dir.path().join("qemu.log")).unwrap()
                 );
             }
+
             UnixStream::connect(dir.path().join("commands")).ok()
         });
+
         socket.set_read_timeout(Some(BOOT_LIMIT)).unwrap();
         let mut guest = Self {
             machine,
@@ -67,6 +70,7 @@ impl Guest {
             port,
             _dir: dir,
         };
+
         assert_eq!(guest.answer().1, "ready");
         guest
             .commands
@@ -206,6 +210,7 @@ fn write_pictures(dir: &Path) {
     if dir.exists() {
         return;
     }
+
     std::fs::create_dir_all(dir).unwrap();
     for (width, height) in SIZES {
         for number in 0..PICTURES {

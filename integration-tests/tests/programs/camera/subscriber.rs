@@ -58,6 +58,7 @@ impl Subscriber {
                     .await
                     .ok()?
             });
+
             if let Some((socket, topic, body)) = received {
                 self.socket = Some(socket);
                 let frame = parse_frame(&topic, body, MAX_FRAME_BYTES).unwrap();
@@ -65,14 +66,17 @@ impl Subscriber {
                     // Panics unless the picture can be decoded without a warning.
                     let _ = jpeg::read_number(&frame.jpeg);
                 }
+
                 return Arrival {
                     time: clock::now(),
                     frame,
                 };
             }
+
             // With the runtime goes whatever the broken socket left running.
             self.runtime = runtime();
         }
+
         panic!("nothing came from the source within {PATIENCE:?}");
     }
 
@@ -94,6 +98,7 @@ impl Subscriber {
                 pictures.push(arrival);
             }
         }
+
         pictures
     }
 
@@ -106,6 +111,7 @@ impl Subscriber {
             if arrival.frame.header.state() == state {
                 return arrival;
             }
+
             let header = &arrival.frame.header;
             assert!(
                 !deadline.is_over(),
@@ -135,6 +141,7 @@ async fn receive(socket: Option<SubSocket>, endpoint: &str) -> Option<(SubSocket
             socket
         }
     };
+
     let message = socket.recv().await.ok()?;
     let [topic, body] =
         <[Bytes; 2]>::try_from(message.into_vec()).expect("a message has two parts");

@@ -32,6 +32,7 @@ impl Locked {
                 std::fs::read_to_string(&path).unwrap().trim().to_owned(),
             )
         };
+
         let ((view_file, view), (admin_file, admin)) = (token("view"), token("admin"));
         assert!(view.len() == 44 && view != admin);
         let source = env
@@ -94,10 +95,12 @@ fn without_a_token_only_the_page_and_the_state_of_the_relay_are_to_be_had() {
             assert!(answer.header("www-authenticate").starts_with("Bearer"));
         }
     }
+
     assert_eq!(site.socket("/ws", &[]).unwrap_err().status, 401);
     for path in ["/", "/readyz", "/api/health", "/api/session"] {
         assert_eq!(site.get(path).status, 200, "{path}");
     }
+
     assert_eq!(
         site.get("/api/session").json(),
         json!({ "access": "token", "role": null })
@@ -156,6 +159,7 @@ fn a_token_is_given_once_for_a_cookie_that_can_be_given_back() {
             "{bad}"
         );
     }
+
     let body = json!({ "token": locked.view }).to_string();
     let answer = site.ask("POST", "/api/session", &[], &body);
     assert_eq!(
@@ -203,6 +207,7 @@ fn a_signed_address_is_good_for_itself_until_it_expires() {
         let body = json!({ "path": path, "seconds": seconds }).to_string();
         site.ask("POST", "/api/sign", &headers, &body)
     };
+
     let long = sign("/snapshot/cam.jpg", 600).json()["url"]
         .as_str()
         .unwrap()
@@ -235,6 +240,7 @@ fn a_signed_address_is_good_for_itself_until_it_expires() {
     until("it expires", SOON, || {
         (site.get(&short).status == 401).then_some(())
     });
+
     for (path, seconds) in [
         ("/api/viewers", 5),
         ("snapshot/cam.jpg", 5),
@@ -244,6 +250,7 @@ fn a_signed_address_is_good_for_itself_until_it_expires() {
     ] {
         assert_eq!(sign(path, seconds).status, 400, "{path} {seconds}");
     }
+
     assert_eq!(
         site.ask("POST", "/api/sign", &[], r#"{"path":"/ws"}"#)
             .status,
@@ -328,6 +335,7 @@ fn in_open_access_everybody_may_watch_and_the_token_makes_an_administrator() {
     let role = |headers: &[(&str, &str)]| {
         fixture.site.ask("GET", "/api/session", headers, "").json()["role"].clone()
     };
+
     assert_eq!(role(&[]), "view");
     assert_eq!(role(&[("Authorization", &bearer(token.trim()))]), "admin");
     let elsewhere = fixture.site.ask(
@@ -366,6 +374,7 @@ fn pages_of_others_neither_open_sockets_nor_read_through_a_name_of_their_own() {
                 (403, "wrong_origin")
             );
         }
+
         let post = site.ask(
             "POST",
             "/api/sign",
@@ -374,6 +383,7 @@ fn pages_of_others_neither_open_sockets_nor_read_through_a_name_of_their_own() {
         );
         assert_eq!(post.status, if allowed { 200 } else { 403 }, "{origin}");
     }
+
     for (host, status) in [
         ("localhost:80", 200),
         ("wall.example", 200),
@@ -391,10 +401,8 @@ fn pages_of_others_neither_open_sockets_nor_read_through_a_name_of_their_own() {
 
 /// A certificate for `localhost` and its key, made by openssl.
 fn certificate(folder: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
-    let (certificate, key) = (
-        folder.join(format!("{name}.crt")),
-        folder.join(format!("{name}.pem")),
-    );
+    let certificate = folder.join(format!("{name}.crt"));
+    let key = folder.join(format!("{name}.pem"));
     let made = Command::new("openssl")
         .args([
             "req",
@@ -452,14 +460,17 @@ fn a_certificate_is_read_again_when_it_changes_and_a_bad_one_changes_nothing() {
     let Some((first, first_key)) = certificate(env.directory(), "first") else {
         return;
     };
+
     let Some((second, second_key)) = certificate(env.directory(), "second") else {
         return;
     };
+
     let (used, used_key) = (env.path("used.crt"), env.path("used.pem"));
     let take = |certificate: &Path, key: &Path| {
         std::fs::copy(key, &used_key).unwrap();
         std::fs::copy(certificate, &used).unwrap();
     };
+
     take(&first, &first_key);
     let flags = format!(
         "--http-certificate {} --http-key {}",
@@ -486,6 +497,7 @@ fn a_certificate_is_read_again_when_it_changes_and_a_bad_one_changes_nothing() {
     until("the new certificate is used", SOON, || {
         fetched(site, &second, "/readyz").map(drop)
     });
+
     // Who speaks plain HTTP gets nothing, and does no harm.
     site.begin("GET", "/readyz", &[], "").unwrap_err();
     assert!(fetched(site, &second, "/readyz").is_some());
@@ -497,9 +509,11 @@ fn certificates_that_cannot_be_used_are_refused_at_the_start() {
     let Some((first, first_key)) = certificate(env.directory(), "first") else {
         return;
     };
+
     let Some((_, second_key)) = certificate(env.directory(), "second") else {
         return;
     };
+
     let refused = |certificate: &Path, key: &Path| -> Program {
         let files = [certificate, key].map(|path| path.to_str().unwrap().to_owned());
         let flags = format!(
@@ -508,6 +522,7 @@ fn certificates_that_cannot_be_used_are_refused_at_the_start() {
         );
         env.relay(0, &[env.ipc("cam")]).flags(&flags).ends_with(1)
     };
+
     refused(&first, &second_key).wait_for_line("and its key cannot be used");
     refused(&first_key, &first_key).wait_for_line("holds no certificate in PEM");
     refused(&env.path("none"), &first_key).wait_for_line("cannot read the certificate");

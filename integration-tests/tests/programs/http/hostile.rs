@@ -39,6 +39,7 @@ fn slow_requests_are_cut_off_and_nobody_waits_for_them() {
     for _ in 0..20 {
         assert_eq!(fixture.site.get("/snapshot/cam.jpg").status, 200);
     }
+
     for mut stream in &slow {
         // One byte now and then does not keep it open.
         let _ = stream.write_all(b"x");
@@ -109,6 +110,7 @@ fn what_is_no_http_is_dropped() {
             "{answer}"
         );
     }
+
     assert_eq!(fixture.site.get("/readyz").status, 200);
 }
 
@@ -124,11 +126,13 @@ fn connections_have_a_limit_and_one_address_a_lower_one() {
         let read = { stream }.read(&mut [0; 1]);
         matches!(read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     };
+
     until("ten of them are hung up on", SOON, || {
         let held = idle.iter().filter(|stream| open(stream)).count();
         assert!(held >= 20, "{held} of 20 places are in use");
         (held == 20).then_some(())
     });
+
     fixture
         .relay
         .wait_for_line("HTTP connections refused: too many");
@@ -150,6 +154,7 @@ fn a_socket_that_breaks_the_rules_is_closed() {
             Err(_) => break None,
         }
     };
+
     let mut long = socket();
     long.send(1, &[b' '; 5_000]).unwrap();
     assert_eq!(ends(long), Some(1002));
@@ -182,13 +187,16 @@ fn who_takes_nothing_is_cut_off_and_gives_its_memory_back() {
         // Credit for a minute, if it were kept.
         (0..1_000).for_each(|_| socket.credit(1));
     }
+
     let clients = |site: &Site| site.get("/api/streams").json()["streams"][0]["clients"].as_u64();
     until("all watch", SOON, || {
         (clients(&fixture.site) == Some(40)).then_some(())
     });
+
     until("those are cut off that take nothing", 2 * SOON, || {
         (clients(&fixture.site) == Some(0)).then_some(())
     });
+
     let grown = fixture
         .relay
         .usage()

@@ -34,6 +34,7 @@ fn watch(site: Site, done: &AtomicBool) -> Seen {
         seen.skipped += u64::from(frame.skipped);
         seen.worst_age_us = seen.worst_age_us.max(frame.age_us);
     }
+
     seen
 }
 
@@ -60,6 +61,7 @@ fn one_stalled_client_costs_sixteen_others_nothing() {
                 .map(|client| client.join().unwrap())
                 .collect()
         });
+
         drop((stalled, stalled_socket));
         let most = seen.iter().map(|client| client.skipped).max().unwrap();
         let least = seen.iter().map(|client| client.frames).min().unwrap();
@@ -95,15 +97,18 @@ fn ten_thousand_connections_leave_nothing_behind() {
         _ if n % 8 == 3 => drop(site.stream("/stream/cam.mjpeg", &[])),
         _ => site.socket("/ws", &[]).unwrap().subscribe(1, "cam", None),
     };
+
     // What is allocated once is not what is lost.
     (0..1_000).for_each(round);
     let settle = || {
         until("all connections have ended", SOON, || {
             (fixture.stream()["clients"] == 0).then_some(())
         });
+
         pause(Duration::from_millis(300));
         fixture.relay.usage()
     };
+
     let before = settle();
     (0..10_000).for_each(round);
     let after = settle();
@@ -171,7 +176,9 @@ fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
                 until("all watch", SOON, || {
                     (fixture.stream()["clients"].as_u64() >= Some(100)).then_some(())
                 });
-                let (cpu, begun) = (threads_cpu(pid, |name| name == "http"), clock::now());
+
+                let cpu = threads_cpu(pid, |name| name == "http");
+                let begun = clock::now();
                 let after = worst(&udp_watched(&fixture, 2, length));
                 let spent = threads_cpu(pid, |name| name == "http")
                     .saturating_sub(cpu)
@@ -185,6 +192,7 @@ fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
                 drop(stalled);
                 (after, seen, spent)
             });
+
             let frames: u64 = seen.iter().map(|client| client.frames).sum();
             let skipped: u64 = seen.iter().map(|client| client.skipped).sum();
             println!(

@@ -32,8 +32,10 @@ fn sent_while(site: Site, play: impl FnOnce()) -> BTreeSet<u64> {
                 hashes.insert(hash(&socket.frame().unwrap().jpeg));
                 socket.credit(1);
             }
+
             hashes
         });
+
         play();
         // The newest that a player has may still be on its way to us.
         fanlight_tests::wait::pause(Duration::from_millis(300));
@@ -90,6 +92,7 @@ fn run(command: &mut Command) -> bool {
             return false;
         }
     };
+
     let ended = until("the player ends", SOON * 2, || child.try_wait().unwrap());
     let mut words = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut words).unwrap();
@@ -126,9 +129,11 @@ fn ffmpeg_reads_every_picture_bit_by_bit() {
                 ])
                 .arg(folder.join("%d.jpg")));
         });
+
         if !ran {
             return;
         }
+
         assert_as_sent(&format!("ffmpeg, {framing}"), &folder, &sent);
     }
 }
@@ -162,9 +167,11 @@ fn gstreamer_reads_every_picture_bit_by_bit() {
                 ])
                 .arg(format!("location={}/%d.jpg", folder.display())));
         });
+
         if !ran {
             return;
         }
+
         assert_as_sent(&format!("GStreamer, {framing}"), &folder, &sent);
     }
 }
@@ -182,13 +189,16 @@ fn curl_gets_what_anybody_can_take_apart() {
         let Ok(status) = curl.status() else {
             return fanlight_tests::skip("there is no curl");
         };
+
         // 28: the time is over.
         assert_eq!(status.code(), Some(28));
         ran = true;
     });
+
     if !ran {
         return;
     }
+
     let bytes = fs::read(&file).unwrap();
     let mut rest = bytes.as_slice();
     let folder = fixture.env.path("parts");
@@ -206,10 +216,12 @@ fn curl_gets_what_anybody_can_take_apart() {
         let Some(picture) = rest[at + 4..].get(..length) else {
             break;
         };
+
         fs::write(folder.join(count.to_string()), picture).unwrap();
         rest = &rest[at + 4 + length..];
         count += 1;
     }
+
     assert_as_sent("curl", &folder, &sent);
 }
 
@@ -218,6 +230,7 @@ fn opencv_in_python_reads_the_stream() {
     let Some(python) = fanlight_tests::python::python() else {
         return;
     };
+
     let fixture = Fixture::new("");
     for framing in FRAMINGS {
         let script = "import sys, cv2\n\

@@ -77,6 +77,7 @@ fn without_credit_no_more_comes_and_then_the_newest() {
             "a frame came without credit"
         );
     }
+
     socket.limit(SOON);
     socket.credit(1);
     let second = socket.frame().unwrap();
@@ -101,8 +102,10 @@ fn each_subscription_has_its_own_rate_which_may_change() {
                 *counts.entry(frame.subscription).or_default() += 1;
                 socket.credit(frame.subscription);
             }
+
             (counts[&2], counts[&3])
         };
+
         // Three seconds of the full rate.
         let (ten, five) = count_to(&mut socket, 90);
         measurement.compare(
@@ -127,12 +130,14 @@ fn each_subscription_has_its_own_rate_which_may_change() {
             all += u32::from(frame.subscription == 1);
             socket.credit(frame.subscription);
         }
+
         let mut counts = [0_u32; 4];
         while counts[1] < 30 {
             let frame = socket.frame().unwrap();
             counts[frame.subscription as usize] += 1;
             socket.credit(frame.subscription);
         }
+
         assert_eq!(counts[2], 0, "it was unsubscribed");
         measurement.compare(
             "frames of 30 after the limit was taken back",
@@ -162,6 +167,7 @@ fn one_socket_carries_twelve_streams() {
         for (id, name) in (1..).zip(&names) {
             socket.subscribe(id, name, None);
         }
+
         let mut counts = BTreeMap::<u32, u32>::new();
         until("each stream has brought twenty frames", SOON, || {
             let frame = socket.frame().unwrap();
@@ -169,6 +175,7 @@ fn one_socket_carries_twelve_streams() {
             *counts.entry(frame.subscription).or_default() += 1;
             (counts.len() == 12 && counts.values().all(|count| *count >= 20)).then_some(())
         });
+
         let most = counts.values().max().unwrap();
         measurement.compare(
             "most frames of a stream where each brought twenty",
@@ -198,7 +205,8 @@ fn a_stream_that_is_not_there_is_said_once_and_its_frames_come_when_it_is() {
         .flag("publish", ipc)
         .flags("--stream later --input ball --size 160x120")
         .ready();
-    let (mut came, mut listed) = (false, false);
+    let mut came = false;
+    let mut listed = false;
     while !came || !listed {
         match socket.hear().unwrap() {
             Said::Frame(frame) => {
@@ -233,6 +241,7 @@ fn what_becomes_of_a_source_is_told_and_frames_go_on_when_it_is_back() {
         let frame = socket.frame().unwrap();
         (frame.epoch != epoch).then_some(frame)
     });
+
     assert_eq!(frame.skipped, 0, "frames of another run were not skipped");
 }
 
@@ -266,6 +275,7 @@ fn messages_that_make_no_sense_are_answered_by_errors_and_do_no_harm() {
         socket.send(1, said.as_bytes()).unwrap();
         assert_eq!(socket.words("error")["code"], code, "{said}");
     }
+
     socket.send(2, b"binary").unwrap();
     assert_eq!(socket.words("error")["code"], "bad_message");
     // What names no subscription may be late, and is no error.
@@ -274,6 +284,7 @@ fn messages_that_make_no_sense_are_answered_by_errors_and_do_no_harm() {
     for id in 0..64 {
         socket.subscribe(id, "cam", Some(1.0));
     }
+
     socket.subscribe(64, "cam", None);
     assert_eq!(socket.words("error")["code"], "too_many");
     socket.subscribe(3, "cam", None);

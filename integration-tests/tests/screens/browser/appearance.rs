@@ -38,6 +38,7 @@ fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(5, 8);
     for (size, phone, name) in [(DESKTOP, false, "desktop"), (PHONE, true, "phone")] {
         for dark in [true, false] {
@@ -57,6 +58,7 @@ fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
                     })
                     && panes.iter().any(|pane| pane.state == "live")
             });
+
             let name = format!("{name}-{}", if dark { "dark" } else { "light" });
             check(&page, &name);
             page.press("v");
@@ -75,6 +77,7 @@ fn every_grid_puts_its_panes_side_by_side_within_the_window() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(1, 5);
     let page = browser.open(
         &fixture.url(&format!("#{}", ["cam1"; 26].join(","))),
@@ -100,6 +103,7 @@ fn every_grid_puts_its_panes_side_by_side_within_the_window() {
             });
         }
     }
+
     page.assert_clean();
 }
 
@@ -146,6 +150,7 @@ fn luminance(colour: &str) -> f64 {
             ((part + 0.055) / 1.055).powf(2.4)
         }
     };
+
     parts
         .take(3)
         .map(linear)

@@ -122,6 +122,7 @@ pub(crate) fn source(env: &TestEnv, camera: usize, rate: u32) -> Launch {
         let jpeg = with_noise(camera as u64 * CAMERA + picture, SIZE.0, SIZE.1, NOISE);
         std::fs::write(folder.join(format!("{picture}.jpg")), jpeg).unwrap();
     }
+
     env.source(&name(camera))
         .flags("--input files")
         .flag("path", folder)

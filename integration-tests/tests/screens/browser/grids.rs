@@ -30,6 +30,7 @@ fn one_camera_is_shown_with_nearly_every_frame_and_its_true_age() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::pattern();
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait_live(1);
@@ -41,6 +42,7 @@ fn one_camera_is_shown_with_nearly_every_frame_and_its_true_age() {
             judge_age(&page, measurement);
         }
     });
+
     page.assert_clean();
 }
 
@@ -73,6 +75,7 @@ fn four_twelve_and_twenty_four_cameras_are_all_live_each_in_its_own_pane() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(24, 8);
     // Least pictures a second in each pane, of the 8 there are: 12 and 24 get what two cores decode in software. What
     // they get is printed; on a slow machine it is half of what it is on a fast one.
@@ -99,6 +102,7 @@ fn four_twelve_and_twenty_four_cameras_are_all_live_each_in_its_own_pane() {
                 at + 1
             );
         }
+
         page.assert_clean();
     }
 }
@@ -122,6 +126,7 @@ fn judge_panes(what: &str, page: &Page<'_>, least: f64) {
                 .map(|pane| pick(pane).expect("it shows pictures"));
             Duration::from_secs_f64(ages.fold(0.0, f64::max) / 1e3)
         };
+
         measurement.at_most(
             "median age in the worst pane",
             AGE_P50,

@@ -13,6 +13,7 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(3, 10);
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait_live(3);
@@ -31,6 +32,7 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
             .map(|pane| pane.wanted)
             .eq([Some(0.0), None, Some(0.0)])
     });
+
     page.press("ArrowRight");
     assert_eq!(in_view(&page), ["cam3"]);
     page.press("Escape");
@@ -93,6 +95,7 @@ fn a_saved_picture_is_the_one_that_the_camera_made() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(1, 10);
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait_live(1);
@@ -115,6 +118,7 @@ fn the_status_shows_streams_viewers_and_the_relays_health() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(2, 10);
     let viewing = fixture
         .env
@@ -128,8 +132,11 @@ fn the_status_shows_streams_viewers_and_the_relays_health() {
             "document.querySelector('[data-part={name}]').innerText"
         ))
     };
+
     until("all of it is there", SOON, || {
-        let (health, streams, viewers) = (part("health"), part("streams"), part("viewers"));
+        let health = part("health");
+        let streams = part("streams");
+        let viewers = part("viewers");
         let good = health == "The relay is well"
             && ["cam1", "cam2", "live"]
                 .iter()
@@ -150,6 +157,7 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let file = tempfile::tempdir().unwrap();
     let file = file.path().join("token");
     let fixture = Fixture::with(1, 10, |relay| {
@@ -163,6 +171,7 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
             .flags("--http-access token")
             .flag("http-view-token", &file)
     });
+
     let token = std::fs::read_to_string(&file).unwrap();
     let token = token
         .lines()
@@ -196,6 +205,7 @@ fn without_scripts_there_are_links_that_browsers_show_as_they_are() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(2, 10);
     let page = browser.open(
         &fixture.url(""),
@@ -215,6 +225,7 @@ fn without_scripts_there_are_links_that_browsers_show_as_they_are() {
             .all(there)
             .then_some(())
     });
+
     page.assert_clean();
     page.go(&fixture.url("snapshot/cam2.jpg"));
     assert_eq!(

@@ -35,6 +35,7 @@ fn a_slow_tab_stays_fresh_and_no_other_notices() {
     else {
         return;
     };
+
     let fixture = Fixture::at(&relay, 30);
     let [good_tab, slow_tab] =
         [&near, &far].map(|browser| browser.open(&fixture.url(""), &Look::default()));
@@ -81,6 +82,7 @@ fn a_tab_whose_way_loses_one_packet_of_a_hundred_misses_next_to_nothing() {
     let Some(browser) = Browser::start(&host.enter()) else {
         return;
     };
+
     let fixture = Fixture::at(&relay, 30);
     let tab = browser.open(&fixture.url(""), &Look::default());
     tab.wait_live(1);
@@ -98,6 +100,7 @@ fn a_tab_whose_way_loses_one_packet_of_a_hundred_misses_next_to_nothing() {
             lossy.fps >= least,
         );
     });
+
     tab.assert_clean();
 }
 

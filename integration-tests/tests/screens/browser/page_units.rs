@@ -10,6 +10,7 @@ fn clock_rates_layout_addresses_and_wire_format_of_the_page_are_right() {
         Ok(folder) => folder,
         Err(missing) => return skip(&missing),
     };
+
     let output = Command::new("node")
         .args(["--test", "unit.test.mjs"])
         .current_dir(folder)

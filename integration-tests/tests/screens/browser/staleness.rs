@@ -20,19 +20,23 @@ fn a_camera_that_stops_is_dimmed_and_labelled_and_comes_back_by_itself() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(2, 10);
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait_live(2);
     until("it is shown plainly", SOON, || {
         (opacity(&page, 0) > 0.95 && !veiled(&page, 0)).then_some(())
     });
+
     fixture.sources[0].freeze();
     until("the pane says so", SOON, || {
         (page.panes(1.0)[0].state != "live").then_some(())
     });
+
     until("the picture is dimmed", SOON, || {
         (opacity(&page, 0) < 0.5 && veiled(&page, 0)).then_some(())
     });
+
     let [stopped, other] = page.panes(1.0).try_into().unwrap();
     assert!(
         ["stale", "trouble"].contains(&stopped.state.as_str()) && !stopped.reason.is_empty(),
@@ -49,6 +53,7 @@ fn the_reason_of_a_source_without_pictures_is_shown() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let env = TestEnv::new();
     let ended = source(&env, 1, 10).flags("--repeat false").ready();
     let fixture = Fixture::serve(env, vec![ended], &["cam1".to_owned()], |relay| relay);
@@ -56,11 +61,13 @@ fn the_reason_of_a_source_without_pictures_is_shown() {
     page.wait_panes("the pane says why", |panes| {
         panes.iter().any(|pane| pane.state == "trouble")
     });
+
     // It comes into view a moment after that, and what is not in view has no text.
     let reason = || {
         let shown: String = page.evaluate("document.querySelector('.pane .veil').innerText");
         (shown.contains("No signal") && shown.contains("end")).then_some(())
     };
+
     until(
         "the veil says no signal, and that the file has come to its end",
         SOON,
@@ -74,6 +81,7 @@ fn a_relay_that_dies_is_said_and_the_page_finds_it_again() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(1, 10);
     let page = browser.open(&fixture.url("#cam1,nosuch"), &Look::default());
     let state = |at: usize, state: &'static str| {
@@ -81,6 +89,7 @@ fn a_relay_that_dies_is_said_and_the_page_finds_it_again() {
             panes.get(at).is_some_and(|pane| pane.state == state)
         });
     };
+
     state(0, "live");
     state(1, "missing");
     page.assert_clean();
@@ -112,6 +121,7 @@ fn a_hidden_page_asks_for_no_pictures_and_goes_on_when_it_is_seen() {
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
+
     let fixture = Fixture::open(1, 30);
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait_live(1);
@@ -119,6 +129,7 @@ fn a_hidden_page_asks_for_no_pictures_and_goes_on_when_it_is_seen() {
     page.wait_panes("it pauses", |panes| {
         panes[0].state == "paused" && panes[0].wanted == Some(0.0)
     });
+
     // What was on its way has come by now.
     pause(Duration::from_millis(500));
     let before = page.panes(1.0)[0].frames;

@@ -50,6 +50,7 @@ impl Display {
             skip("the dummy driver of Xorg (xserver-xorg-video-dummy) is not installed");
             return None;
         }
+
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("xorg.conf");
         std::fs::write(&config, XORG_CONFIG).unwrap();
@@ -72,12 +73,14 @@ impl Display {
             },
         ) in monitors.iter().enumerate()
         {
-            let (output, mode) = (format!("DUMMY{index}"), format!("{width}x{height}"));
+            let output = format!("DUMMY{index}");
+            let mode = format!("{width}x{height}");
             if index > 0 {
                 run(display
                     .command("xrandr")
                     .args(["--addmode", &output, &mode]));
             }
+
             layout.args([
                 "--output",
                 &output,
@@ -87,6 +90,7 @@ impl Display {
                 &format!("{x}x{y}"),
             ]);
         }
+
         run(&mut layout);
         display.paint_desktop();
         Some(display)
@@ -114,6 +118,7 @@ impl Display {
                 .ok()
                 .map(|(connection, _)| connection)
         });
+
         let display = Self {
             name,
             server,
@@ -121,6 +126,7 @@ impl Display {
             connection,
             _folder: folder,
         };
+
         display.paint_desktop();
         display
     }
@@ -138,6 +144,7 @@ impl Display {
         wait::until("a window manager", wait::SOON, || {
             self.has_window_manager().then_some(())
         });
+
         Some(self)
     }
 
@@ -182,6 +189,7 @@ impl Display {
                 self.viewer_has_focus().then_some(())
             });
         }
+
         run(self.command("xdotool").args([
             "mousemove",
             &x.to_string(),
@@ -219,7 +227,8 @@ impl Display {
             .unwrap()
             .reply()
             .unwrap();
-        let (width, height) = (size.width, size.height);
+        let width = size.width;
+        let height = size.height;
         let image = self
             .connection
             .get_image(
@@ -305,7 +314,8 @@ impl Screenshot {
     pub(crate) fn keep(&self, name: &str) -> PathBuf {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
         std::fs::create_dir_all(&folder).unwrap();
-        let (width, height) = (self.width as usize, self.height as usize);
+        let width = self.width as usize;
+        let height = self.height as usize;
         let pixels: Vec<u8> = self.pixels.iter().flat_map(|p| p.to_le_bytes()).collect();
         let format = turbojpeg::PixelFormat::BGRX;
         let image = turbojpeg::Image {
@@ -315,6 +325,7 @@ impl Screenshot {
             height,
             format,
         };
+
         let path = folder.join(format!("{name}.jpg"));
         let jpeg = turbojpeg::compress(image, 95, turbojpeg::Subsamp::None).unwrap();
         std::fs::File::create(&path)
@@ -332,6 +343,7 @@ pub(crate) fn installed(program: &str) -> Option<()> {
     if !found {
         skip(&format!("{program} is not installed"));
     }
+
     found.then_some(())
 }
 

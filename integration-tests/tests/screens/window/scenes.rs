@@ -70,6 +70,7 @@ impl Scenes {
             if ended.is_some() || deadline.is_over() {
                 return ended;
             }
+
             wait::pause(Duration::from_millis(5));
         }
     }

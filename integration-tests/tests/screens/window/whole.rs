@@ -22,6 +22,7 @@ fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_
     let Some(display) = Display::single(WHOLE.width, WHOLE.height) else {
         return;
     };
+
     let env = TestEnv::new();
     let (source, _relay, viewer) = live(&env, &display, PATTERN, "");
     watch_frames(&display, WHOLE, 10);
@@ -32,6 +33,7 @@ fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_
         source.start_again();
         watch_frames(&display, WHOLE, 10);
     }
+
     let (exit, _) = viewer.stop();
     assert_eq!(exit.code(), Some(0));
 }
@@ -41,6 +43,7 @@ fn the_viewer_fills_the_monitor_it_was_given_and_ends_at_a_key() {
     let (Some(display), Some(())) = (Display::several(&THREE), installed("xdotool")) else {
         return;
     };
+
     let env = TestEnv::new();
     let (_source, _relay, viewer) = live(&env, &display, PATTERN, "--monitor DUMMY1");
     watch_frames(&display, THREE[1], 10);
@@ -53,6 +56,7 @@ fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
     let Some(display) = Display::single(WHOLE.width, WHOLE.height) else {
         return;
     };
+
     let env = TestEnv::new();
     let ball = "--input ball --size 1280x720 --rate 30";
     let (source, _relay, viewer) = live(&env, &display, ball, "--track ball --show-track");
@@ -60,6 +64,7 @@ fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
         200.. => Ok(()),
         few => Err(format!("{few} pixels have its colour")),
     });
+
     display.screenshot().keep("track");
     source.kill();
     eventually(&display, "a card without a ring", |shot| {
@@ -68,6 +73,7 @@ fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
             some => Err(format!("{some} pixels have its colour")),
         }
     });
+
     let (exit, _) = viewer.stop();
     assert_eq!(exit.code(), Some(0));
 }
@@ -80,6 +86,7 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
     ) else {
         return;
     };
+
     let env = TestEnv::new();
     let (_source, _relay, viewer) = live(
         &env,
@@ -91,6 +98,7 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
         200.. => Ok(()),
         few => Err(format!("{few} pixels of letters")),
     };
+
     eventually(&display, "figures", figures);
     display.screenshot().keep("figures");
     display.press("n", (600, 600));
@@ -98,6 +106,7 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
         0 => Ok(()),
         some => Err(format!("{some} pixels of letters")),
     });
+
     display.press("n", (600, 600));
     eventually(&display, "figures again", figures);
     let (exit, _) = viewer.stop();
@@ -117,6 +126,7 @@ fn marked(shot: &Screenshot) -> usize {
         let [_, red, green, blue] = pixel.to_be_bytes();
         red > 215 && (60..115).contains(&green) && (25..80).contains(&blue)
     };
+
     shot.points()
         .filter(|(_, _, pixel)| is_marked(*pixel))
         .count()
@@ -151,6 +161,7 @@ fn watch_frames(display: &Display, monitor: Monitor, count: usize) {
             {
                 return Err(format!("frame {} still, or again", code.number));
             }
+
             newest.set(Some(code.captured_ns));
             Ok(())
         });

@@ -6,10 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fanlight_daemon::clock;
 use rustix::time::{ClockId, clock_gettime};
-
-use crate::wait::pause;
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -122,13 +119,13 @@ impl Drop for Control {
 impl Shared {
     fn run(&self) {
         while !self.ended.load(Ordering::Relaxed) {
-            let due = clock::now() + INTERVAL;
-            pause(INTERVAL);
+            let due = now() + INTERVAL;
+            rest();
 
             let before = thread_time();
             while thread_time() - before < WORK {}
             let used = thread_time() - before;
-            let took = clock::now().saturating_since(due);
+            let took = now().saturating_sub(due);
 
             let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
             sums.used += used;
@@ -138,8 +135,20 @@ impl Shared {
     }
 }
 
+fn now() -> Duration {
+    read(ClockId::Monotonic)
+}
+
 /// Processor time that this thread has used.
 fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).expect("processor time is not negative")
+    read(ClockId::ThreadCPUTime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).expect("these clocks begin at zero")
+}
+
+#[expect(clippy::disallowed_methods, reason = "how late it ends is measured")]
+fn rest() {
+    std::thread::sleep(INTERVAL);
 }

@@ -5,13 +5,15 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use fanlight_tests::promise::judge;
+//! use fanlight_promise::judge;
 //!
 //! judge("P7: the first frame", |measurement| {
 //!     let took = Duration::from_millis(40);
 //!     measurement.at_most("from the request to the first frame", Duration::from_millis(150), took);
 //! });
 //! ```
+
+#![forbid(unsafe_code)]
 
 mod control;
 
@@ -36,6 +38,7 @@ pub fn judge(promise: &str, mut measure: impl FnMut(&mut Measurement)) {
             rows: Vec::new(),
             control: Control::start(),
         };
+
         measure(&mut measurement);
 
         let load = measurement.control.load();
@@ -48,6 +51,7 @@ pub fn judge(promise: &str, mut measure: impl FnMut(&mut Measurement)) {
             return;
         }
     }
+
     panic!("{promise}: broken in each of {ATTEMPTS} measurements; the tables are above");
 }
 
@@ -150,6 +154,7 @@ impl Measurement {
             } else {
                 "BROKEN"
             };
+
             match verdict {
                 Verdict::AtMost { bound, measured } => line([
                     what,
@@ -166,6 +171,7 @@ impl Measurement {
                 } => line([what, bound, measured, control, holds]),
             }
         }
+
         table
     }
 }
