@@ -1,4 +1,4 @@
-//! `fanlight-source status` and `verify`: programs that ask a running source how things stand.
+//! The commands `fanlight-source status` and `verify`, which ask running sources for their reports.
 
 pub mod assessment;
 mod client;
@@ -56,9 +56,9 @@ pub struct Status {
     #[arg(long)]
     pub watch: bool,
 
-    /// Ask the source that publishes here, instead of at the endpoint of the config.
+    /// Ask the source that publishes here, instead of at the endpoint of the config. May be given several times.
     #[arg(long, value_name = "ENDPOINT")]
-    pub at: Option<Target>,
+    pub at: Vec<Target>,
 }
 
 /// Flags of `verify`.
@@ -80,9 +80,9 @@ pub struct Verify {
     #[arg(long, conflicts_with = "json")]
     pub quiet: bool,
 
-    /// Ask the source that publishes here, instead of at the endpoint of the config.
+    /// Ask the source that publishes here, instead of at the endpoint of the config. May be given several times.
     #[arg(long, value_name = "ENDPOINT")]
-    pub at: Option<Target>,
+    pub at: Vec<Target>,
 }
 
 /// Says what is wrong with the flags.
@@ -117,13 +117,18 @@ pub(crate) fn run(
     })
 }
 
-/// The client for the source that `config` or `at` names.
-fn client(config: &Config, at: Option<&Target>) -> anyhow::Result<Client> {
-    let target = match at {
-        Some(target) => target.clone(),
-        None => Target::of(&config.endpoints()?),
+/// Clients for the sources that `at` names, or else for the one of `config`.
+fn clients(config: &Config, at: &[Target]) -> anyhow::Result<Vec<Client>> {
+    let targets = if at.is_empty() {
+        vec![Target::of(&config.endpoints()?)]
+    } else {
+        at.to_vec()
     };
-    Ok(Client::new(target, config.feed_key()?))
+    let key = config.feed_key()?;
+    Ok(targets
+        .into_iter()
+        .map(|target| Client::new(target, key.clone()))
+        .collect())
 }
 
 /// Says on standard error why no source could be asked.
@@ -149,10 +154,15 @@ async fn pause(context: &Context, length: Duration) -> bool {
     }
 }
 
-/// A question, unless the program is to end before the answer comes.
-async fn ask(client: &Client, context: &Context) -> Option<Result<Report, AskError>> {
-    tokio::select! {
-        () = context.shutdown.wait() => None,
-        answer = client.ask() => Some(answer),
+/// Asks all sources, one after the other; none if the program is to end before all have answered.
+async fn ask_all(clients: &[Client], context: &Context) -> Option<Vec<Result<Report, AskError>>> {
+    let mut answers = Vec::with_capacity(clients.len());
+    for client in clients {
+        let answer = tokio::select! {
+            () = context.shutdown.wait() => return None,
+            answer = client.ask() => answer,
+        };
+        answers.push(answer);
     }
+    Some(answers)
 }

@@ -12,6 +12,7 @@ pub mod health;
 pub mod report;
 pub mod sanitize;
 pub mod screen_log;
+mod screens;
 pub mod seconds;
 pub mod state;
 pub mod statistics;

@@ -45,12 +45,16 @@ fn status(env: &TestEnv, stream: &str) -> Value {
     serde_json::from_str(&json.join("\n")).unwrap()
 }
 
-/// Of these, the row of the screen called `name` that watches `stream`.
+/// Of these, the row of the screen called `name` that watches `stream`, which may be a canary beside its picture.
 fn row(status: &Value, name: &str, stream: &str) -> Option<Value> {
+    let watches = |row: &Value| {
+        let mut paths = row["paths"].as_array().into_iter().flatten();
+        paths.any(|path| path["stream"] == stream)
+    };
     let screens = status["screens"].as_array().unwrap();
     screens
         .iter()
-        .find(|row| row["name"] == name && row["stream"] == stream)
+        .find(|row| row["name"] == name && watches(row))
         .cloned()
 }
 

@@ -1,9 +1,10 @@
-//! What each screen was found to show over some time, second by second. Without clock and without input or output.
+//! Assesses what each screen showed over some time, second by second. No clock and no I/O. Used by `verify`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::verification::health::severity_of;
 use crate::verification::report::{Report, Screen, Second};
 use crate::verification::sanitize::sanitize;
 
@@ -19,27 +20,27 @@ pub struct Requirements {
     pub screens: usize,
 }
 
-/// The judgement, as `fanlight-source verify --json` prints it. Later versions add fields and take none away.
+/// The result, as `fanlight-source verify --json` prints it. Later versions add fields and take none away.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Assessment {
-    /// Whether every screen was right, and there were enough.
+    /// Whether every screen was right, and enough were measured.
     pub right: bool,
-    /// The whole in one sentence.
+    /// The result in one sentence.
     pub summary: String,
-    /// Seconds that were judged.
+    /// Seconds that were assessed.
     pub seconds: u64,
-    /// What was asked for.
+    /// What was required.
     pub requirements: Requirements,
     /// Screens that were measured and are still there.
     pub screens_measured: usize,
     /// Of these, the ones that were right all the time.
     pub screens_right: usize,
-    /// Each viewer of each stream, the worst first.
+    /// Each screen, the worst first.
     pub screens: Vec<Verdict>,
 }
 
-/// The verdict on one viewer of one stream.
+/// The verdict on one screen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verdict {
@@ -69,19 +70,19 @@ pub struct Verdict {
     pub oldest_ms: f64,
 }
 
-/// Gathers reports, of which each second is in one at least.
+/// Collects the reports of one source. Every second is in at least one report.
 #[derive(Debug)]
 pub(super) struct Assessor {
     requirements: Requirements,
-    /// The second of the first report: it began before.
+    /// The second of the first report, which began before it.
     began: Option<u64>,
     newest: u64,
     restarted: bool,
     left_out: bool,
-    screens_seen: BTreeMap<u64, ScreenRecord>,
+    screens: BTreeMap<u64, ScreenRecord>,
 }
 
-/// What is known of one row.
+/// What is known of one screen.
 #[derive(Debug, Default)]
 struct ScreenRecord {
     screen: Screen,
@@ -89,6 +90,37 @@ struct ScreenRecord {
     main_age_ms: f64,
     /// Why it was blind, when it was.
     blind: String,
+}
+
+/// Assesses the screens of all sources together.
+pub(super) fn assess(requirements: Requirements, sources: &[Assessor]) -> Assessment {
+    let mut screens: Vec<Verdict> = sources.iter().flat_map(Assessor::verdicts).collect();
+    screens.sort_by_key(|verdict| std::cmp::Reverse(severity_of(&verdict.verdict)));
+
+    let measured = |verdict: &&Verdict| verdict.verdict != NOT_MEASURED && !verdict.gone;
+    let failed = |verdict: &Verdict| severity_of(&verdict.verdict) > 1;
+    let count = screens.iter().filter(measured).count();
+    let right = screens
+        .iter()
+        .filter(measured)
+        .filter(|verdict| !failed(verdict))
+        .count();
+    let whole = !sources
+        .iter()
+        .any(|source| source.restarted || source.left_out);
+    let seconds = sources.iter().map(Assessor::seconds).min();
+
+    let mut assessment = Assessment {
+        right: !screens.iter().any(failed) && count >= requirements.screens && whole,
+        summary: String::new(),
+        seconds: seconds.unwrap_or_default(),
+        requirements,
+        screens_measured: count,
+        screens_right: right,
+        screens,
+    };
+    assessment.summary = summarize(&assessment, sources);
+    assessment
 }
 
 impl Assessor {
@@ -99,31 +131,33 @@ impl Assessor {
             newest: 0,
             restarted: false,
             left_out: false,
-            screens_seen: BTreeMap::new(),
+            screens: BTreeMap::new(),
         }
     }
 
-    /// Takes how things stand.
+    /// Takes a report.
     pub(super) fn on_report(&mut self, report: &Report) {
         if self.began.is_some() && report.second < self.newest {
-            // Its rows are others, and its seconds begin anew.
-            (self.restarted, self.began) = (true, None);
-            self.screens_seen.clear();
+            // The source was started again: its rows are others, and its seconds begin anew.
+            self.restarted = true;
+            self.began = None;
+            self.screens.clear();
         }
         let began = *self.began.get_or_insert(report.second);
         self.newest = report.second;
         self.left_out |= report.screens_left_out > 0;
+
         for screen in &report.screens {
-            let record = self.screens_seen.entry(screen.row).or_default();
-            let news = screen.seconds.iter().filter(|second| second.second > began);
+            let record = self.screens.entry(screen.row).or_default();
+            let new = screen.seconds.iter().filter(|second| second.second > began);
             record
                 .seconds
-                .extend(news.map(|second| (second.second, *second)));
+                .extend(new.map(|second| (second.second, *second)));
             if screen.left_s.is_none() && report.second > began {
                 let age = screen
                     .canary_status
                     .as_ref()
-                    .and_then(|main| main.age_ms)
+                    .and_then(|status| status.age_ms)
                     .unwrap_or_default();
                 record.main_age_ms = record.main_age_ms.max(age);
                 if screen.health == "blind" {
@@ -134,47 +168,20 @@ impl Assessor {
         }
     }
 
-    /// The judgement.
-    pub(super) fn assess(&self) -> Assessment {
-        // Who had left when it began is none of its business.
-        let present =
+    /// Number of seconds that were assessed.
+    fn seconds(&self) -> u64 {
+        self.newest
+            .saturating_sub(self.began.unwrap_or(self.newest))
+    }
+
+    /// The verdict on each screen that was there at some time.
+    fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        let was_there =
             |record: &&ScreenRecord| record.screen.left_s.is_none() || !record.seconds.is_empty();
-        let mut verdicts: Vec<(&ScreenRecord, Verdict)> = self
-            .screens_seen
+        self.screens
             .values()
-            .filter(present)
-            .map(|record| (record, self.verdict(record)))
-            .collect();
-        verdicts.sort_by_key(|(record, verdict)| {
-            (
-                std::cmp::Reverse(severity(&verdict.verdict)),
-                record.screen.row,
-            )
-        });
-        let of = |which: &dyn Fn(&Verdict) -> bool| -> BTreeSet<(u64, u64)> {
-            verdicts
-                .iter()
-                .filter(|(_, verdict)| which(verdict))
-                .map(|(record, _)| record.screen())
-                .collect()
-        };
-        let measured = of(&|verdict| verdict.verdict != NOT_MEASURED && !verdict.gone);
-        let failed = of(&|verdict| severity(&verdict.verdict) > 1);
-        let (count, right) = (measured.len(), measured.difference(&failed).count());
-        let enough = count >= self.requirements.screens;
-        let whole = !self.restarted && !self.left_out;
-        let seconds = self
-            .newest
-            .saturating_sub(self.began.unwrap_or(self.newest));
-        Assessment {
-            right: failed.is_empty() && enough && whole,
-            summary: self.summary(count, right, seconds, &verdicts),
-            seconds,
-            requirements: self.requirements,
-            screens_measured: count,
-            screens_right: right,
-            screens: verdicts.into_iter().map(|(_, verdict)| verdict).collect(),
-        }
+            .filter(was_there)
+            .map(|record| self.verdict(record))
     }
 
     fn verdict(&self, record: &ScreenRecord) -> Verdict {
@@ -232,70 +239,61 @@ impl Assessor {
             ..verdict
         }
     }
-
-    fn summary(
-        &self,
-        measured: usize,
-        right: usize,
-        seconds: u64,
-        verdicts: &[(&ScreenRecord, Verdict)],
-    ) -> String {
-        let limits = format!(
-            "within {} px and {} ms",
-            self.requirements.max_error_px, self.requirements.max_age_ms
-        );
-        let mut text = format!(
-            "{right} of {measured} screens showed the right picture {limits} for {seconds} s"
-        );
-        if measured < self.requirements.screens {
-            text.push_str(&format!(
-                "; {} have to be measured",
-                self.requirements.screens
-            ));
-        }
-        if self.restarted {
-            text.push_str("; the source was started again meanwhile");
-        }
-        if self.left_out {
-            text.push_str("; there are more screens than the source can tell of");
-        }
-        let failed = verdicts
-            .iter()
-            .filter(|(_, verdict)| severity(&verdict.verdict) > 1);
-        for (_, verdict) in failed.take(MAX_NAMED) {
-            text.push_str(&format!(
-                "; {} is {} ({})",
-                verdict.name, verdict.verdict, verdict.reason
-            ));
-        }
-        text
-    }
 }
 
-/// Screens that the sentence names.
+/// Screens that the summary names of each kind.
 const MAX_NAMED: usize = 4;
 
 const NOT_MEASURED: &str = "not measured";
 
-impl ScreenRecord {
-    /// The same for all rows of one screen.
-    fn screen(&self) -> (u64, u64) {
-        if self.screen.screen == 0 {
-            (0, self.screen.row)
-        } else {
-            (self.screen.screen, 0)
+fn summarize(assessment: &Assessment, sources: &[Assessor]) -> String {
+    let Assessment {
+        requirements,
+        seconds,
+        screens_measured: measured,
+        screens_right: right,
+        screens,
+        ..
+    } = assessment;
+    let mut text = format!(
+        "{right} of {measured} screens showed the right picture within {} px and {} ms for {seconds} s",
+        requirements.max_error_px, requirements.max_age_ms
+    );
+    if *measured < requirements.screens {
+        text.push_str(&format!(
+            "; {} have to be measured, {} missing",
+            requirements.screens,
+            requirements.screens - measured
+        ));
+        let missing = |verdict: &&Verdict| verdict.gone || verdict.verdict == NOT_MEASURED;
+        for verdict in screens.iter().filter(missing).take(MAX_NAMED) {
+            let why = match (verdict.gone, verdict.reason.as_str()) {
+                (true, _) => "it left".to_owned(),
+                (false, "") => NOT_MEASURED.to_owned(),
+                (false, reason) => format!("{NOT_MEASURED}: {reason}"),
+            };
+            text.push_str(&format!(
+                "; {} at {} ({why})",
+                verdict.name, verdict.address
+            ));
         }
     }
-}
-
-fn severity(verdict: &str) -> u8 {
-    match verdict {
-        "blind" => 4,
-        "wrong" => 3,
-        "late" => 2,
-        "right picture" => 1,
-        _ => 0,
+    if sources.iter().any(|source| source.restarted) {
+        text.push_str("; a source was started again meanwhile");
     }
+    if sources.iter().any(|source| source.left_out) {
+        text.push_str("; there are more screens than a source can report");
+    }
+    let failed = screens
+        .iter()
+        .filter(|verdict| severity_of(&verdict.verdict) > 1);
+    for verdict in failed.take(MAX_NAMED) {
+        text.push_str(&format!(
+            "; {} is {} ({})",
+            verdict.name, verdict.verdict, verdict.reason
+        ));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The report as a table for people.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::verification::health::severity_of;
 use crate::verification::report::{Latency, Report, Screen, Stream};
 use crate::verification::sanitize::sanitize;
 
@@ -30,38 +32,50 @@ const COLUMNS: [(&str, bool); 17] = [
 /// Spaces between columns.
 const GAP: usize = 2;
 
-/// Streams, relays and a row for each screen.
+/// The streams of each source, and one table of all screens.
 #[must_use]
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(reports: &[Report]) -> String {
     let mut text = String::new();
-    let up = age(report.uptime_s);
-    let _ = writeln!(
-        text,
-        "{}, up {up}; right is within {} px and {} ms",
-        sanitize(&report.program),
-        report.limits.max_error_px,
-        report.limits.max_age_ms
-    );
-    report
-        .streams
-        .iter()
-        .for_each(|stream| text.push_str(&stream_line(stream)));
+    for report in reports {
+        let _ = writeln!(
+            text,
+            "{}, up {}; right is within {} px and {} ms",
+            sanitize(&report.program),
+            age(report.uptime_s),
+            report.limits.max_error_px,
+            report.limits.max_age_ms
+        );
+        text.extend(report.streams.iter().map(stream_line));
+    }
     text.push('\n');
-    if report.screens.is_empty() {
+
+    let mut screens: Vec<&Screen> = reports.iter().flat_map(|report| &report.screens).collect();
+    screens.sort_by_key(|screen| {
+        (
+            screen.left_s.is_some(),
+            Reverse(severity_of(&screen.health)),
+        )
+    });
+    if screens.is_empty() {
         text.push_str("No screen is known: no relay has told of any.\n");
     } else {
-        text.push_str(&aligned(report.screens.iter().map(cells)));
+        text.push_str(&aligned(screens.into_iter().map(cells)));
     }
-    for (count, what) in [
-        (
-            report.screens_left_out,
-            "more screens stand no worse and are left out here",
-        ),
-        (report.screens_refused, "viewers found no room in the books"),
-    ] {
-        if count > 0 {
-            let _ = writeln!(text, "{count} {what}.");
-        }
+
+    let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
+    let left_out = sum(|report| report.screens_left_out);
+    let refused = sum(|report| report.screens_refused);
+    if left_out > 0 {
+        let _ = writeln!(
+            text,
+            "{left_out} more screens stand no worse and are left out here."
+        );
+    }
+    if refused > 0 {
+        let _ = writeln!(
+            text,
+            "{refused} viewers found no room in the source's table."
+        );
     }
     text
 }
@@ -252,11 +266,11 @@ mod tests {
             left_s: Some(1.0),
             ..Screen::default()
         };
-        let text = render(&Report {
+        let text = render(&[Report {
             screens: vec![measured(), unmeasured],
             screens_left_out: 2,
             ..Report::default()
-        });
+        }]);
         let lines: Vec<&str> = text.lines().skip(2).collect();
         let shown = "hall        10.0.0.7:40000  cam     late by 12 ms       ";
         assert!(lines[1].starts_with(shown), "{text}");
@@ -281,7 +295,8 @@ mod tests {
     #[test]
     fn without_screens_it_says_so() {
         assert!(
-            render(&Report::default()).ends_with("No screen is known: no relay has told of any.\n")
+            render(&[Report::default()])
+                .ends_with("No screen is known: no relay has told of any.\n")
         );
     }
 }

@@ -8,9 +8,9 @@ use anyhow::ensure;
 use fanlight_daemon::{Context, clock};
 use fanlight_proto::clock::Time;
 
-use super::assessment::{Assessment, Assessor, Requirements, Verdict};
+use super::assessment::{Assessment, Assessor, Requirements, Verdict, assess};
 use super::client::{AskError, Client};
-use super::{ALL_RIGHT, NO_SOURCE, NOT_RIGHT, Verify, ask, client, pause, print, unreachable};
+use super::{ALL_RIGHT, NO_SOURCE, NOT_RIGHT, Verify, ask_all, clients, pause, print, unreachable};
 use crate::config::Config;
 use crate::verification::seconds::SECONDS_KEPT;
 
@@ -41,12 +41,15 @@ impl Verify {
             max_age_ms: limits.max_age.as_secs_f64() * 1e3,
             screens: self.viewers,
         };
-        let client = client(config, self.at.as_ref())?;
-        let mut assessor = Assessor::new(requirements);
-        if let Err(error) = self.poll(&client, &mut assessor, context).await {
+        let clients = clients(config, &self.at)?;
+        let mut sources: Vec<Assessor> = clients
+            .iter()
+            .map(|_| Assessor::new(requirements))
+            .collect();
+        if let Err(error) = self.poll(&clients, &mut sources, context).await {
             return Ok(error.map_or(NO_SOURCE, |error| unreachable(&error)));
         }
-        let assessment = assessor.assess();
+        let assessment = assess(requirements, &sources);
         self.show(&assessment)?;
         Ok(if assessment.right {
             ALL_RIGHT
@@ -58,34 +61,36 @@ impl Verify {
     /// Asks until the time is over.
     ///
     /// # Errors
-    /// Why the source could not be asked; nothing when the program is to end before.
+    /// Why a source could not be asked; nothing when the program is to end before.
     async fn poll(
         &self,
-        client: &Client,
-        assessor: &mut Assessor,
+        clients: &[Client],
+        sources: &mut [Assessor],
         context: &Context,
     ) -> Result<(), Option<AskError>> {
-        let mut answered_at: Option<Time> = None;
+        let mut answered_at = vec![None::<Time>; clients.len()];
         let mut end: Option<Time> = None;
         loop {
-            match ask(client, context).await.ok_or(None)? {
-                Ok(report) => {
-                    let now = clock::now();
-                    answered_at = Some(now);
-                    assessor.on_report(&report);
-                    if now >= *end.get_or_insert(now + *self.length) {
-                        return Ok(());
+            let answers = ask_all(clients, context).await.ok_or(None)?;
+            let now = clock::now();
+            for (index, answer) in answers.into_iter().enumerate() {
+                match answer {
+                    Ok(report) => {
+                        answered_at[index] = Some(now);
+                        sources[index].on_report(&report);
+                    }
+                    // A source that has answered before may be about to be started again.
+                    Err(error) => {
+                        let silent = answered_at[index].map(|at| now.saturating_since(at));
+                        if silent.is_none_or(|silent| silent > PATIENCE) {
+                            return Err(Some(error));
+                        }
                     }
                 }
-                // A source that was there may be about to be started again.
-                Err(error)
-                    if answered_at.is_none_or(|answered_at| {
-                        clock::now().saturating_since(answered_at) > PATIENCE
-                    }) =>
-                {
-                    return Err(Some(error));
-                }
-                Err(_) => {}
+            }
+            let all_answered = answered_at.iter().all(|at| *at == Some(now));
+            if now >= *end.get_or_insert(now + *self.length) && all_answered {
+                return Ok(());
             }
             if !pause(context, INTERVAL).await {
                 return Err(None);

@@ -74,16 +74,22 @@ impl ScreenHealth {
         }
     }
 
-    /// The worse, the more an operator wants to see it first.
+    /// How bad it is: 0 not measured, 1 right, 2 late, 3 wrong, 4 blind.
     #[must_use]
-    pub const fn severity(&self) -> u8 {
-        match self {
-            Self::Blind(_) => 4,
-            Self::Wrong(_) => 3,
-            Self::Late { .. } => 2,
-            Self::Right => 1,
-            Self::Unmeasured(_) => 0,
-        }
+    pub fn severity(&self) -> u8 {
+        severity_of(self.label())
+    }
+}
+
+/// The [`severity`](ScreenHealth::severity) of a health by its label.
+#[must_use]
+pub fn severity_of(label: &str) -> u8 {
+    match label {
+        "blind" => 4,
+        "wrong" => 3,
+        "late" => 2,
+        "right picture" => 1,
+        _ => 0,
     }
 }
 

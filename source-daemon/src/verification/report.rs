@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::statistics;
 
 /// The version of this shape: raised when a field changes its meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Report {
     pub streams: Vec<Stream>,
     /// Relays that have said a feedback.
     pub relays: Vec<Relay>,
-    /// One row for each viewer of each stream, the worst first.
+    /// One row for each screen, the worst first.
     pub screens: Vec<Screen>,
     /// Viewers that are known and not among `screens`, because the answer would be too long.
     pub screens_left_out: u64,
@@ -90,13 +90,13 @@ pub struct Relay {
     pub reports_lost: u64,
 }
 
-/// A viewer of a stream.
+/// A screen: its picture, through whatever relays, and its canary.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Screen {
-    /// Names this row as long as the source runs.
+    /// Identifies this row as long as the source runs.
     pub row: u64,
-    /// The same in all rows of one screen, such as its picture and its canary; 0: nobody knows.
+    /// Before rows are merged: the same number in all rows of one screen, 0 if it is not known. Equal to `row` afterwards.
     pub screen: u64,
     /// What the operator calls it.
     pub name: String,
@@ -140,6 +140,28 @@ pub struct Screen {
     pub canary_status: Option<CanaryStatus>,
     /// The last seconds in which there was anything, the oldest first. The last may be under way.
     pub seconds: Vec<Second>,
+    /// The sessions that this row is made of.
+    pub paths: Vec<Path>,
+}
+
+/// A session of a screen with one relay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Path {
+    /// The stream.
+    pub stream: String,
+    /// Whether that stream is a canary.
+    pub canary: bool,
+    /// Where the screen is, as the relay sees it.
+    pub address: String,
+    /// The connection of the relay.
+    pub peer: u64,
+    /// Its health, as in [`Screen::health`].
+    pub health: String,
+    /// Why; empty when all is well.
+    pub reason: String,
+    /// How long ago the session ended.
+    pub left_s: Option<f64>,
 }
 
 /// Errors of the newest detections, in pixels.

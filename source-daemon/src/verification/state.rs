@@ -65,6 +65,8 @@ pub(super) struct Key {
 pub(super) struct Row {
     /// Counts the rows of this run of the source.
     pub(super) number: u64,
+    /// The number of the screen, when it has said which it is: that of the first row of that screen.
+    pub(super) screen: Option<u64>,
     pub(super) viewer: Viewer,
     pub(super) health: ScreenHealth,
     /// It has left, and the log has said so.
@@ -210,6 +212,7 @@ impl VerificationState {
             let viewer = Viewer::new(now, self.history, truths);
             Row {
                 number: self.numbered,
+                screen: None,
                 viewer,
                 health: ScreenHealth::Unmeasured("it has just come"),
                 told_gone: false,
@@ -223,6 +226,24 @@ impl VerificationState {
             },
             seen,
         );
+        self.number_screen(key);
+    }
+
+    /// Gives a row that has said which screen it is the number of that screen. The number stays when the row that it came
+    /// from is removed.
+    fn number_screen(&mut self, key: Key) {
+        let row = &self.rows[&key];
+        let screen = row.viewer.screen;
+        if row.screen.is_some() || screen == 0 {
+            return;
+        }
+        let known = self
+            .rows
+            .values()
+            .filter(|other| other.viewer.screen == screen)
+            .find_map(|other| other.screen);
+        let row = self.rows.get_mut(&key).expect("the row was found above");
+        row.screen = Some(known.unwrap_or(row.number));
     }
 
     /// Whether there is room for one more of `peer`: perhaps one who left long ago gives way, or one of the peer that has

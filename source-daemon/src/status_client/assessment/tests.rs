@@ -49,7 +49,7 @@ fn judged(change: impl FnOnce(&mut Second)) -> Assessment {
         13,
         vec![screen(1, vec![second(10), changed, second(12), second(13)])],
     ));
-    assessor.assess()
+    assess(assessor.requirements, std::slice::from_ref(&assessor))
 }
 
 fn word(assessment: &Assessment) -> &str {
@@ -109,7 +109,7 @@ fn what_was_before_the_beginning_is_not_judged() {
     };
     assessor.on_report(&report(10, vec![screen(1, vec![second(9), bad])]));
     assessor.on_report(&report(12, vec![screen(1, vec![bad, second(11)])]));
-    assert!(assessor.assess().right);
+    assert!(assess(assessor.requirements, std::slice::from_ref(&assessor)).right);
 }
 
 #[test]
@@ -120,35 +120,41 @@ fn too_few_screens_are_not_right() {
     });
     for at in 10..13 {
         let unmeasured = Screen {
+            address: "10.0.0.7:1".into(),
             health: "not measured".into(),
+            reason: "it sends no detections".into(),
             ..screen(2, Vec::new())
         };
         assessor.on_report(&report(at, vec![screen(1, vec![second(at)]), unmeasured]));
     }
-    let assessment = assessor.assess();
+    let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert!(
-        !assessment.right && assessment.summary.ends_with("; 2 have to be measured"),
+        !assessment.right && assessment.summary.ends_with("; 2 have to be measured, 1 missing; screen 2 at 10.0.0.7:1 (not measured: it sends no detections)"),
         "{}",
         assessment.summary
     );
-    assert!(!Assessor::new(DEMANDS).assess().right, "none at all");
+    assert!(
+        !assess(DEMANDS, &[Assessor::new(DEMANDS)]).right,
+        "none at all"
+    );
 }
 
 #[test]
-fn picture_and_canary_of_one_screen_are_one_screen() {
-    let mut assessor = Assessor::new(Requirements {
+fn screens_of_several_sources_are_assessed_together() {
+    let requirements = Requirements {
         screens: 2,
         ..DEMANDS
-    });
+    };
+    let mut sources = [Assessor::new(requirements), Assessor::new(requirements)];
     for at in 10..13 {
-        let canary = Screen {
-            screen: 1,
-            ..screen(2, vec![second(at)])
-        };
-        assessor.on_report(&report(at, vec![screen(1, vec![second(at)]), canary]));
+        for source in &mut sources {
+            source.on_report(&report(at, vec![screen(1, vec![second(at)])]));
+        }
     }
-    let assessment = assessor.assess();
-    assert_eq!((assessment.screens_measured, assessment.right), (1, false));
+    let assessment = assess(requirements, &sources);
+    assert!(assessment.right, "{}", assessment.summary);
+    assert_eq!((assessment.screens_measured, assessment.seconds), (2, 2));
+    assert!(!assess(requirements, &sources[..1]).right);
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn a_picture_that_is_late_beside_a_canary_that_is_not_is_late() {
             }],
         ));
     }
-    let assessment = assessor.assess();
+    let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert_eq!(
         (word(&assessment), assessment.screens[0].late_by_ms),
         ("late", Some(40.0))
@@ -185,7 +191,7 @@ fn a_screen_that_left_is_judged_but_not_counted() {
             ..screen(1, vec![second(11)])
         }],
     ));
-    let assessment = assessor.assess();
+    let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert_eq!(
         (word(&assessment), assessment.screens[0].gone),
         ("right picture", true)
@@ -205,7 +211,10 @@ fn who_had_left_before_is_not_told_of() {
             }],
         ));
     }
-    assert_eq!(assessor.assess().screens, []);
+    assert_eq!(
+        assess(assessor.requirements, std::slice::from_ref(&assessor)).screens,
+        []
+    );
 }
 
 #[test]
@@ -214,7 +223,7 @@ fn a_source_that_was_started_again_is_not_right() {
     for at in [10, 11, 0, 1, 2] {
         assessor.on_report(&report(at, vec![screen(1, vec![second(at)])]));
     }
-    let assessment = assessor.assess();
+    let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert!(
         !assessment.right && assessment.summary.contains("started again"),
         "{}",

@@ -1,6 +1,5 @@
-//! The books, told: as a report, and summed for the log.
+//! Reports of the state: for `status` and `verify`, and summed for the log.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
@@ -9,6 +8,7 @@ use super::{Key, Kind, Row, Stream, VerificationState};
 use crate::verification::health::{BLIND_AFTER, ScreenHealth};
 use crate::verification::report::{self, Report};
 use crate::verification::screen_log::{LogEvent, MAX_NAMED, SUMMARY_INTERVAL, Summary};
+use crate::verification::screens;
 use crate::verification::seconds::SECONDS_KEPT;
 use crate::verification::statistics::{Percentiles, RunningStats};
 use crate::verification::viewer::{Answer, Stages, Viewer};
@@ -25,15 +25,8 @@ impl VerificationState {
     /// How things stand. Whoever is worst comes first.
     #[must_use]
     pub fn report(&self, now: Time) -> Report {
-        let screens = self.screen_numbers();
-        let mut rows: Vec<_> = self.rows.iter().collect();
-        let order = |row: &Row| {
-            (
-                row.viewer.left.is_some(),
-                std::cmp::Reverse(row.health.severity()),
-            )
-        };
-        rows.sort_by_key(|(_, row)| (order(row), row.number));
+        let rows = self.rows.iter().map(|(key, row)| self.row(now, key, row));
+        let screens = screens::merge(rows.collect());
         Report {
             version: report::VERSION,
             program: concat!("fanlight-source ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -47,10 +40,7 @@ impl VerificationState {
             },
             streams: self.streams.iter().map(told_stream).collect(),
             relays: self.relays(),
-            screens: rows
-                .into_iter()
-                .map(|(key, row)| self.screen(now, key, row, &screens))
-                .collect(),
+            screens,
             screens_left_out: 0,
             screens_refused: self.left_out,
         }
@@ -71,24 +61,10 @@ impl VerificationState {
             .collect()
     }
 
-    /// A number for each screen that has told its own: the lowest of its rows.
-    fn screen_numbers(&self) -> BTreeMap<u64, u64> {
-        let mut numbers = BTreeMap::new();
-        for row in self.rows.values().filter(|row| row.viewer.screen != 0) {
-            let number = numbers.entry(row.viewer.screen).or_insert(row.number);
-            *number = row.number.min(*number);
-        }
-        numbers
-    }
-
-    fn screen(
-        &self,
-        now: Time,
-        key: &Key,
-        row: &Row,
-        screens: &BTreeMap<u64, u64>,
-    ) -> report::Screen {
-        let (viewer, stream) = (&row.viewer, &self.streams[key.stream.0]);
+    /// The row of one session, before rows of one screen are merged.
+    fn row(&self, now: Time, key: &Key, row: &Row) -> report::Screen {
+        let viewer = &row.viewer;
+        let stream = &self.streams[key.stream.0];
         let ago = |at: Time| seconds(now.saturating_since(at));
         let late = if let ScreenHealth::Late { by } = row.health {
             Some(millis(by.as_micros() as f64))
@@ -98,7 +74,7 @@ impl VerificationState {
         let oldest_second = (self.second(now) + 1).saturating_sub(SECONDS_KEPT as u64);
         report::Screen {
             row: row.number,
-            screen: screens.get(&viewer.screen).copied().unwrap_or_default(),
+            screen: row.screen.unwrap_or_default(),
             name: viewer.name.clone(),
             address: viewer.address.clone(),
             stream: stream.name.to_string(),
@@ -138,6 +114,7 @@ impl VerificationState {
                 .since(oldest_second)
                 .map(told_second)
                 .collect(),
+            paths: Vec::new(),
         }
     }
 
