@@ -13,10 +13,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
+use fanlight_live::{Arrival, EngineFeed, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_relay::engine::Arrival;
-use fanlight_relay::upstream::{Inbox, Upstream};
+use fanlight_relay::upstream::Upstream;
 use fanlight_tests::usage::threads_cpu;
 use fanlight_tests::wait::{Deadline, SOON, pause, until};
 use fanlight_tests::zmtp::{greeting, ready, subscribe};
@@ -194,7 +194,7 @@ impl Cell {
 
 /// The upstream threads of a relay, with the caller of [`measure`](Self::measure) as the event loop behind them.
 struct Relay {
-    inbox: Arc<Inbox>,
+    feed: EngineFeed,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<()>>,
     runtime: tokio::runtime::Runtime,
@@ -206,7 +206,7 @@ struct Relay {
 
 impl Relay {
     fn start(feeds: &[Feed]) -> Result<Self, Failure> {
-        let inbox = Arc::new(Inbox::default());
+        let table = StreamTable::new(Duration::from_secs(1));
         let shutdown = Shutdown::new();
         let threads = feeds.iter().enumerate().map(|(origin, feed)| {
             let upstream = Upstream {
@@ -222,8 +222,7 @@ impl Relay {
                 feed_key: None,
                 outbox: Arc::default(),
             };
-
-            upstream.start(Arc::clone(&inbox), shutdown.clone())
+            upstream.start(Arc::clone(&table), shutdown.clone())
         });
 
         Ok(Self {
@@ -232,7 +231,7 @@ impl Relay {
                 .enable_all()
                 .build()?,
             newest: vec![None; feeds.len()],
-            inbox,
+            feed: EngineFeed::new(table),
             shutdown,
             taken: 0,
             superseded: 0,
@@ -275,22 +274,23 @@ impl Relay {
     fn take_for(&mut self, length: Duration) {
         let deadline = Deadline::after(length);
         while !deadline.is_over() {
-            match self.inbox.take(|_| false) {
+            match self.feed.next_arrival(|_| false) {
                 Some(arrival) => self.note(&arrival),
                 None => {
-                    let filled =
-                        async { tokio::time::timeout(deadline.left(), self.inbox.filled()).await };
+                    self.feed.set_watched(|_| true);
+                    let changed =
+                        async { tokio::time::timeout(deadline.left(), self.feed.changed()).await };
                     // At the end there may be nothing more.
-                    let _ = self.runtime.block_on(filled);
+                    let _ = self.runtime.block_on(changed);
                 }
             }
         }
     }
 
     fn note(&mut self, arrival: &Arrival) {
-        self.newest[arrival.origin] = Some(arrival.frame.id.number);
+        self.newest[arrival.frame.origin] = Some(arrival.frame.id.number);
         self.taken += 1;
-        self.superseded += arrival.superseded;
+        self.superseded += arrival.superseded + arrival.unwatched;
     }
 
     fn frames(&self) -> u64 {
@@ -405,7 +405,7 @@ fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
     while ages.len() < 90 {
         pause(INTERVAL);
         let now = clock::now();
-        let Some(arrival) = relay.inbox.take(|_| false) else {
+        let Some(arrival) = relay.feed.next_arrival(|_| false) else {
             continue;
         };
 
@@ -421,8 +421,8 @@ fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
 
         assert!(
             relay
-                .inbox
-                .take(|_| false)
+                .feed
+                .next_arrival(|_| false)
                 .is_none_or(|next| next.frame.id > arrival.frame.id),
             "one slot a stream"
         );

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
+use fanlight_live::{Arrival, LiveFrame};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{FrameBuffer, Join, parse_frame};
 use fanlight_relay::config::Gso;
-use fanlight_relay::engine::{Arrival, Engine, EngineConfig, FrameTransmit, Output, Route, Target};
+use fanlight_relay::engine::{Engine, EngineConfig, FrameTransmit, Output, Route, Target};
 use fanlight_relay::udp::{MulticastOptions, NextRun, Sender, Socket, bind};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use rustix::time::{ClockId, clock_gettime};
@@ -267,15 +268,7 @@ fn arrival(now: Time, number: u64) -> Result<Arrival> {
     jpeg[PICTURE - 2..].copy_from_slice(&[0xff, 0xd9]);
     let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(number));
     let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES)?;
-    Ok(Arrival {
-        origin: 0,
-        frame,
-        body,
-        received: now,
-        superseded: 0,
-        unwatched: 0,
-        shown: false,
-    })
+    Ok(Arrival::first(LiveFrame::new(0, frame, body, now)))
 }
 
 fn cpu_nanos() -> u64 {

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use fanlight_live::{Arrival, LiveFrame};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
 use fanlight_proto::envelope::parse_feedback;
@@ -13,7 +14,7 @@ use fanlight_proto::message::{
     FrameHeader, Join, KeepAlive, Repair, Report, State, Verdict, ViewerVerdict, parse_frame,
 };
 use fanlight_relay::engine::{
-    Arrival, Engine, EngineConfig, MAX_DEDICATED_SOCKETS, Multicast, Output, Route,
+    Engine, EngineConfig, MAX_DEDICATED_SOCKETS, Multicast, Output, Route,
 };
 use prost::Message as _;
 
@@ -308,13 +309,8 @@ impl World {
             return;
         };
         let arrival = Arrival {
-            origin: 0,
-            frame,
-            body,
-            received: self.now,
             superseded: script.byte().into(),
-            unwatched: 0,
-            shown: false,
+            ..Arrival::first(LiveFrame::new(0, frame, body, self.now))
         };
         self.engine.on_arrival(self.now, &arrival);
         self.take(usize::MAX, usize::MAX);

@@ -13,7 +13,10 @@ use fanlight_proto::limits::{
 use fanlight_proto::message::StreamName;
 use fanlight_proto::multicast;
 
+pub use fanlight_live::access::AccessMode as HttpAccess;
+
 use crate::engine::{KEY_ROTATION, Multicast};
+use crate::http;
 use crate::udp::MulticastOptions;
 use crate::upstream::Endpoint;
 
@@ -105,18 +108,6 @@ fanlight_daemon::choice! {
         Psk = "psk",
         /// Who has one of the keys that the relay knows.
         Keys = "keys",
-    }
-}
-
-fanlight_daemon::choice! {
-    /// Who may come over HTTP.
-    pub enum HttpAccess {
-        /// Programs on this host, because the relay listens on a loopback address only.
-        Loopback = "loopback",
-        /// Everyone who can reach the port.
-        Open = "open",
-        /// Who has a token.
-        Token = "token",
     }
 }
 
@@ -234,6 +225,23 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// The settings of HTTP; none when there is to be none.
+    #[must_use]
+    pub fn http_settings(&self) -> Option<http::Settings> {
+        let files = self.http_certificate.clone().zip(self.http_key.clone());
+        Some(http::Settings {
+            listen: self.http?,
+            access: self.http_access,
+            view_token: self.http_view_token.clone(),
+            admin_token: self.http_admin_token.clone(),
+            tls: files.map(|(certificate, key)| http::Files { certificate, key }),
+            origins: self.http_origins.clone(),
+            proxies: self.http_proxies.iter().map(IpAddr::to_canonical).collect(),
+            connections: self.http_connections,
+            connections_per_address: self.http_connections_per_address,
+        })
+    }
+
     /// Checks what no key can say alone.
     ///
     /// # Errors

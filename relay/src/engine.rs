@@ -7,7 +7,6 @@
 //! `status`.
 
 mod admission;
-mod arrival;
 mod auth;
 mod congestion;
 mod counts;
@@ -36,6 +35,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use fanlight_daemon::rate_limit::TokenBucket;
+use fanlight_live::Arrival;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
 use fanlight_proto::handshake::RelayAccess;
@@ -45,7 +45,6 @@ use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::TokenKey;
 
-pub use arrival::Arrival;
 pub use counts::Counts;
 pub use delivery::REPAIR_SHARDS_PER_SECOND;
 use feedback::FeedbackScheduler;
@@ -59,7 +58,6 @@ pub use output::{FrameTransmit, Output, Retransmit, Route, SPREAD_BATCH, Target}
 pub use packetize::{PacketizedFrame, RETRANSMIT_FRAMES};
 use sessions::{Session, Sessions};
 use source_clocks::SourceClocks;
-pub use status::{EngineStatus, StreamEntry, ViewerEntry};
 use streams::{Rejected, Streams};
 pub use viewer_feedback::KEPT_DETECTIONS_PER_SECOND;
 
@@ -166,7 +164,7 @@ impl Engine {
 
     /// Takes what an upstream had for us.
     pub fn on_arrival(&mut self, now: Time, arrival: &Arrival) {
-        let picture = !arrival.frame.jpeg.is_empty();
+        let picture = arrival.frame.is_picture();
         self.counts.superseded += arrival.superseded;
         let (stream, news) = match self.streams.hear(now, arrival) {
             Ok(heard) => heard,
@@ -177,7 +175,7 @@ impl Engine {
         self.counts.frames += u64::from(picture) + arrival.unwatched;
         if news {
             self.feedback
-                .schedule(now, arrival.origin, feedback::INTERVAL);
+                .schedule(now, arrival.frame.origin, feedback::INTERVAL);
             self.announce_status(now, alias);
         }
         if newer {
@@ -213,6 +211,13 @@ impl Engine {
     #[must_use]
     pub fn alias(&self, name: &StreamName) -> Option<u16> {
         self.streams.named(name).map(|stream| stream.alias)
+    }
+
+    /// Whether anybody watches the stream `name`.
+    #[must_use]
+    pub fn has_viewers(&self, name: &StreamName) -> bool {
+        let stream = self.streams.named(name);
+        stream.is_some_and(|stream| !stream.members().is_empty())
     }
 
     /// How many sessions there are.

@@ -1,15 +1,13 @@
 //! Browsers and whoever else speaks HTTP: the page, live frames by WebSocket and multipart, single pictures, and what
 //! the relay knows as JSON. `relay/HTTP.md` tells every address.
 //!
-//! All of it runs in a thread of its own, which the event loop hands frames to and never waits for.
+//! All of it runs on a thread of its own, which takes frames from the stream table.
 
-mod access;
 mod api;
+mod authorize;
 mod body;
-mod clients;
 mod fault;
 mod gateway;
-mod guard;
 mod listener;
 mod metrics;
 mod mjpeg;
@@ -19,9 +17,9 @@ mod router;
 mod session;
 mod settings;
 mod snapshot;
-mod tempo;
+#[cfg(test)]
+mod testing;
 mod tls;
-mod wall;
 mod ws;
 
 use std::io;
@@ -33,18 +31,24 @@ use std::time::Duration;
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
 
-use crate::board::Board;
-use access::Access;
-pub(crate) use clients::AGE_EDGES_MS;
-use clients::Clients;
+use fanlight_live::access::Authorizer;
+use fanlight_live::{Output, OutputKind, StreamTable};
 use metrics::Metrics;
 pub use settings::{HttpError, Settings};
 use tls::Certificate;
 pub use tls::{CertificateError, Files};
-use wall::Wall;
 
 /// How long connections have to end by themselves when the relay stops: it must be gone within 500 ms.
 const FAREWELL_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Clients with a WebSocket.
+const WS: OutputKind = OutputKind("ws");
+
+/// Clients that get pictures one after another in one answer.
+const MJPEG: OutputKind = OutputKind("mjpeg");
+
+/// Clients that ask for single pictures.
+const SNAPSHOT: OutputKind = OutputKind("snapshot");
 
 /// The HTTP side of a relay that has its port.
 #[derive(Debug)]
@@ -52,21 +56,26 @@ pub struct Http {
     listener: std::net::TcpListener,
     address: SocketAddr,
     settings: Settings,
-    access: Access,
+    authorizer: Authorizer,
     certificate: Option<Certificate>,
 }
 
 /// What all requests share.
 #[derive(Debug)]
-pub(crate) struct Hall {
-    wall: Wall,
-    clients: Clients,
+pub(crate) struct AppState {
+    output: Output,
     metrics: Metrics,
-    access: Access,
+    authorizer: Authorizer,
     settings: Settings,
     address: SocketAddr,
     started: Time,
     shutdown: Shutdown,
+}
+
+impl AppState {
+    fn table(&self) -> &StreamTable {
+        self.output.table()
+    }
 }
 
 impl Http {
@@ -75,7 +84,7 @@ impl Http {
     /// # Errors
     /// [`HttpError`].
     pub fn bind(settings: Settings) -> Result<Self, HttpError> {
-        let access = Access::load(&settings)?;
+        let authorizer = settings.authorizer()?;
         let certificate = settings.tls.as_ref().map(Certificate::load).transpose()?;
         let listen = settings.listen;
         let bound =
@@ -85,7 +94,7 @@ impl Http {
             listener,
             address,
             settings,
-            access,
+            authorizer,
             certificate,
         })
     }
@@ -94,26 +103,25 @@ impl Http {
     ///
     /// # Errors
     /// When the system has no thread or runtime to give.
-    pub fn start(self, board: Arc<Board>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
+    pub fn start(self, table: Arc<StreamTable>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let hall = Arc::new(Hall {
-            wall: Wall::new(board),
-            clients: Clients::default(),
+        let app = Arc::new(AppState {
+            output: Output::new(table),
             metrics: Metrics::new(),
-            access: self.access,
+            authorizer: self.authorizer,
             settings: self.settings,
             address: self.address,
             started: clock::now(),
             shutdown,
         });
-        tracing::info!(http = %self.address, tls = self.certificate.is_some(), access = %hall.settings.access, "http");
+        tracing::info!(http = %self.address, tls = self.certificate.is_some(), access = %app.settings.access, "http");
         let (listener, certificate) = (self.listener, self.certificate);
         thread::Builder::new()
             .name("http".to_owned())
             .spawn(move || {
-                let served = runtime.block_on(gateway::serve(&hall, listener, certificate));
+                let served = runtime.block_on(gateway::serve(&app, listener, certificate));
                 if let Err(error) = served {
                     tracing::error!("HTTP has ended: {error}");
                 }

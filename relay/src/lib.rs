@@ -3,7 +3,6 @@
 // Not forbidden, as elsewhere: `udp/batch.rs` makes one call to the kernel that no crate offers.
 #![deny(unsafe_code)]
 
-pub mod board;
 pub mod config;
 pub mod engine;
 pub mod http;

@@ -12,21 +12,21 @@ use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::PathError;
 use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
+use fanlight_live::{EngineFeed, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::message::FeedbackReport;
 
-use crate::board::Board;
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
-use crate::http::{self, Http, HttpError};
+use crate::http::{Http, HttpError};
 use crate::udp::{self, BindError, Buffers, Captured, NextRun, Sender, Socket};
-use crate::upstream::{Endpoint, Inbox, Outbox, Upstream};
+use crate::upstream::{Endpoint, Outbox, Upstream};
 
-mod shows;
+mod status_schedule;
 mod watch;
-use shows::Shows;
+use status_schedule::StatusSchedule;
 use watch::AccessWatch;
 
 /// How often the figures are told: to the service manager, and to the log at level debug.
@@ -109,7 +109,7 @@ impl Relay {
                 .map_err(|error| StartError::Multicast { interface, error })?;
         }
         let address = socket.local_addr()?;
-        let http = http::Settings::new(&config).map(Http::bind).transpose()?;
+        let http = config.http_settings().map(Http::bind).transpose()?;
         Ok(Self {
             config,
             endpoints,
@@ -132,9 +132,7 @@ impl Relay {
     /// # Errors
     /// When the system denies a thread, a timer or the like; never because of what peers do.
     pub fn run(self, context: &Context) -> io::Result<()> {
-        let board = self.http.is_some().then(Arc::<Board>::default);
-        let express = board.clone().filter(|_| self.endpoints.len() == 1);
-        let inbox = Arc::new(Inbox::new(express));
+        let table = StreamTable::new(Duration::from_millis(self.config.source_stale_ms));
         let (mut threads, mut outboxes) = (Vec::new(), Vec::new());
         for (origin, endpoint) in self.endpoints.into_iter().enumerate() {
             tracing::info!(source = %endpoint, "subscribing");
@@ -153,17 +151,20 @@ impl Relay {
                 outbox: Arc::default(),
             };
             outboxes.push(Arc::clone(&upstream.outbox));
-            threads.push(upstream.start(Arc::clone(&inbox), context.shutdown.clone())?);
+            threads.push(upstream.start(Arc::clone(&table), context.shutdown.clone())?);
         }
-        if let Some((http, board)) = self.http.zip(board.clone()) {
-            threads.push(http.start(board, context.shutdown.clone())?);
+        let has_outputs = self.http.is_some();
+        if let Some(http) = self.http {
+            threads.push(http.start(Arc::clone(&table), context.shutdown.clone())?);
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let served = runtime.block_on(async {
-            let legs = (inbox, outboxes);
-            let mut serving = EventLoop::new(&self.config, self.access, self.socket, legs, board)?;
+            let sources = (EngineFeed::new(table), outboxes);
+            let status = StatusSchedule::new(has_outputs);
+            let mut serving =
+                EventLoop::new(&self.config, self.access, self.socket, sources, status)?;
             tracing::info!(listen = %self.address, trains = serving.sender.uses_gso(), "serving");
             serving.run(context).await
         });
@@ -199,13 +200,13 @@ struct EventLoop {
     sender: Sender,
     socket: Socket,
     buffers: Buffers,
-    inbox: Arc<Inbox>,
+    feed: EngineFeed,
     /// Of each upstream, in their order.
     outboxes: Vec<Arc<Outbox>>,
     reporter: StatusReporter,
     watch: AccessWatch,
     capture: RefCell<Capture>,
-    shows: Shows,
+    status: StatusSchedule,
 }
 
 impl EventLoop {
@@ -213,8 +214,8 @@ impl EventLoop {
         config: &Config,
         access: RelayAccess,
         socket: UdpSocket,
-        (inbox, outboxes): (Arc<Inbox>, Vec<Arc<Outbox>>),
-        board: Option<Arc<Board>>,
+        (feed, outboxes): (EngineFeed, Vec<Arc<Outbox>>),
+        status: StatusSchedule,
     ) -> io::Result<Self> {
         let bounds = EngineConfig {
             max_viewers: config.max_viewers,
@@ -229,7 +230,7 @@ impl EventLoop {
             sender: Sender::new(config.gso, socket.max_segments()),
             socket,
             buffers: Buffers::default(),
-            inbox,
+            feed,
             outboxes,
             reporter: StatusReporter::default(),
             capture: Capture::new(
@@ -239,7 +240,7 @@ impl EventLoop {
                 config.capture_dir.as_deref(),
             )
             .into(),
-            shows: Shows::new(board),
+            status,
         })
     }
 
@@ -265,7 +266,7 @@ impl EventLoop {
                 self.engine.set_access(now, access);
                 self.handle_outputs(now);
             }
-            let status = self.shows.status(now, &self.engine);
+            let status = self.publish_status(now);
             let wake = [
                 self.engine.next_deadline(),
                 feed,
@@ -286,12 +287,7 @@ impl EventLoop {
                 () = &mut stop => break,
                 () = self.socket.readable() => {}
                 () = self.socket.writable(), if matches!(next_run, NextRun::Blocked(_)) => {}
-                () = self.inbox.filled() => {}
-                () = self.shows.demanded() => {
-                    let now = clock::now();
-                    self.shows.take_demand(now, &mut self.engine);
-                    self.handle_outputs(now);
-                }
+                () = self.feed.changed() => {}
                 () = requests.next() => {
                     self.capture.get_mut().on_request(clock::now(), || counts(&self.engine, &self.sender));
                 }
@@ -305,10 +301,8 @@ impl EventLoop {
     /// Everything that can be done now, but not for long.
     fn run_once(&mut self) -> NextRun {
         let mut more = false;
-        if self.shows.suffice(&self.engine) {
-            // Nobody was woken for these, and who joins now is to be welcomed with the newest.
-            self.take_arrivals(clock::now());
-        }
+        // Frames of streams without viewers woke nobody, and a viewer that joins now gets the newest as its catch-up.
+        self.take_arrivals(clock::now());
         for received in 0..RECEIVES_PER_RUN {
             let Self {
                 engine,
@@ -331,14 +325,9 @@ impl EventLoop {
         let now = clock::now();
         self.engine.on_tick(now);
         self.handle_outputs(now);
-        self.inbox.watch(!self.shows.suffice(&self.engine));
-        while let Some((origin, clock)) = self.inbox.take_clock() {
-            self.engine.on_source_clock(now, origin, clock);
-        }
-        while let Some((origin, verdicts)) = self.inbox.take_verdicts() {
-            self.engine.on_verdicts(now, origin, verdicts);
-        }
-        self.take_arrivals(now);
+        self.feed
+            .set_watched(|stream| self.engine.has_viewers(stream));
+        self.take_feed(now);
         let before = self.sender.in_flight();
         let next_run = self.sender.run(
             now,
@@ -351,7 +340,6 @@ impl EventLoop {
         while let Some(aborted) = self.sender.take_aborted() {
             self.engine.on_aborted(aborted.to, aborted.begun);
         }
-        self.shows.frames(now, &self.engine);
         // A stream that has just become free may have its next frame waiting.
         let freed = self.sender.in_flight() < before;
         if more || freed {
@@ -361,21 +349,43 @@ impl EventLoop {
         }
     }
 
+    /// Publishes what the engine knows when that is due; when it is next.
+    fn publish_status(&mut self, now: Time) -> Option<Time> {
+        if self.status.take_due(now, &self.engine) {
+            self.feed.publish_status(self.engine.status(now));
+        }
+        self.status.next()
+    }
+
+    /// Takes all that the table has for the engine.
+    fn take_feed(&mut self, now: Time) {
+        while let Some((origin, clock)) = self.feed.next_clock() {
+            self.engine.on_source_clock(now, origin, clock);
+        }
+        while let Some((origin, verdicts)) = self.feed.next_verdicts() {
+            self.engine.on_verdicts(now, origin, verdicts);
+        }
+        while let Some((stream, clients)) = self.feed.next_demand() {
+            self.engine.on_clients(now, &stream, clients);
+        }
+        self.handle_outputs(now);
+        self.take_arrivals(now);
+    }
+
     fn take_arrivals(&mut self, now: Time) {
         loop {
             let Self {
                 engine,
                 sender,
-                inbox,
+                feed,
                 ..
             } = self;
             let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
-            let Some(arrival) = inbox.take(busy) else {
+            let Some(arrival) = feed.next_arrival(busy) else {
                 break;
             };
             self.engine.on_arrival(now, &arrival);
             self.handle_outputs(now);
-            self.shows.keep(arrival);
         }
     }
 

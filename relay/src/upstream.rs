@@ -1,4 +1,4 @@
-//! One source: a thread that keeps a subscription to it alive, whatever happens, and leaves what comes in the inbox.
+//! One source: a thread that keeps a subscription to it alive, whatever happens, and leaves what comes in the stream table.
 //!
 //! The library's own reconnecting takes up to 30 s and can stick for ever, so each connection has its own runtime, and
 //! any error or silence ends both: that closes every hidden task and descriptor of the library. The source says
@@ -7,7 +7,6 @@
 mod asker;
 mod endpoint;
 mod guard;
-mod inbox;
 mod inspector;
 mod outbox;
 mod session;
@@ -22,13 +21,13 @@ use std::time::Duration;
 
 use fanlight_daemon::logline::Limited;
 use fanlight_daemon::{Shutdown, clock};
+use fanlight_live::StreamTable;
 use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::message::StreamName;
 use zeromq::ZmqError;
 
 pub use endpoint::{Endpoint, EndpointError};
 use guard::GuardError;
-pub use inbox::Inbox;
 pub use outbox::Outbox;
 use session::{PROOF_LIMIT, Session};
 
@@ -62,11 +61,11 @@ impl Upstream {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(self, inbox: Arc<Inbox>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
+    pub fn start(self, table: Arc<StreamTable>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
         let name = format!("source-{}", self.origin);
         thread::Builder::new()
             .name(name)
-            .spawn(move || Supervisor::new(self, inbox).run(&shutdown))
+            .spawn(move || Supervisor::new(self, table).run(&shutdown))
     }
 }
 
@@ -94,7 +93,7 @@ enum Ended {
 /// Connects again and again.
 struct Supervisor {
     upstream: Arc<Upstream>,
-    inbox: Arc<Inbox>,
+    table: Arc<StreamTable>,
     lost: Limited,
     last_reason: String,
     /// Shared with each connection in turn: who comes and goes gets no more log lines than who stays.
@@ -102,10 +101,10 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(upstream: Upstream, inbox: Arc<Inbox>) -> Self {
+    fn new(upstream: Upstream, table: Arc<StreamTable>) -> Self {
         Self {
             upstream: Arc::new(upstream),
-            inbox,
+            table,
             lost: Limited::new(),
             last_reason: String::new(),
             refused: Arc::default(),
@@ -141,7 +140,7 @@ impl Supervisor {
             Ok(runtime) => runtime,
             Err(error) => return Some(Ended::Runtime(error)),
         };
-        let session = Session::new(&self.upstream, &self.inbox, heard, &self.refused).run();
+        let session = Session::new(&self.upstream, &self.table, heard, &self.refused).run();
         let ended = runtime.block_on(async {
             tokio::select! {
                 // In a task, so that a panic in the library ends the connection and not this thread.

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanlight_live::{Arrival, LiveFrame};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::{RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use fanlight_proto::message::{FrameBuffer, parse_frame};
 use fanlight_proto::parity::level_count;
-use fanlight_relay::engine::{
-    self as relay, Arrival, FrameTransmit, Output, PacketizedFrame, Route,
-};
+use fanlight_relay::engine::{self as relay, FrameTransmit, Output, PacketizedFrame, Route};
 use fanlight_viewer::engine::{self as viewer, Redundancy, Request};
 
 use crate::sample::{PICTURE, header};
@@ -118,8 +118,9 @@ impl EngineHarness {
 
     /// The next frame comes in; `each` gets what is to be sent for it.
     pub(crate) fn frame(&mut self, mut each: impl FnMut(Output)) {
-        self.arrival.frame.id.number += 1;
-        self.arrival.received = self.now;
+        let frame = Arc::get_mut(&mut self.arrival.frame).expect("nobody else holds the frame");
+        frame.id.number += 1;
+        frame.received = self.now;
         self.engine.on_arrival(self.now, &self.arrival);
         while let Some(output) = self.engine.poll_output() {
             each(output);
@@ -272,13 +273,5 @@ fn arrival(now: Time) -> Arrival {
         body.len() > SHARD_BYTES * usize::from(SWALLOWED + 1),
         "a frame has the shard that is swallowed"
     );
-    Arrival {
-        origin: 0,
-        frame,
-        body,
-        received: now,
-        superseded: 0,
-        unwatched: 0,
-        shown: false,
-    }
+    Arrival::first(LiveFrame::new(0, frame, body, now))
 }

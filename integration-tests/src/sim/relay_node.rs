@@ -3,16 +3,17 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use fanlight_live::{EngineFeed, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::{PrivateKey, RelayAccess};
-use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
 use fanlight_proto::message::parse_frame;
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{Engine, EngineConfig, Output, Route};
 use fanlight_relay::udp::{GsoBatch, NextRun, Refused, Sender, Wire};
-use fanlight_relay::upstream::Inbox;
 
 use super::Access;
 use crate::seeded::Random;
@@ -52,7 +53,8 @@ fn lets_in(access: Access, listed: &[usize]) -> RelayAccess {
 pub(super) struct Relay {
     engine: Engine,
     sender: Sender,
-    inbox: Inbox,
+    table: Arc<StreamTable>,
+    feed: EngineFeed,
     wire: Egress,
     turn: NextRun,
     /// The viewers whose keys it knows.
@@ -84,10 +86,12 @@ impl Relay {
         let mut seed = [0; 32];
         seed.copy_from_slice(&random.bytes(32));
         let listed: Vec<usize> = (0..LISTED).collect();
+        let table = StreamTable::new(SOURCE_STALE);
         Self {
             engine: Engine::new(EngineConfig::default(), lets_in(access, &listed), seed),
             sender: Sender::new(Gso::On, SEGMENTS),
-            inbox: Inbox::default(),
+            feed: EngineFeed::new(Arc::clone(&table)),
+            table,
             wire: Egress::default(),
             turn: NextRun::Idle,
             listed,
@@ -110,7 +114,8 @@ impl Relay {
     pub(super) fn on_message(&mut self, now: Time, origin: usize, topic: &[u8], body: &Bytes) {
         let frame = parse_frame(topic, body.clone(), MAX_FRAME_BYTES)
             .expect("a source sends what a relay takes");
-        self.inbox.put(origin, frame, body.clone(), now, true);
+        // Another source that has the stream is refused, and that is counted nowhere.
+        let _ = self.table.publish(origin, frame, body.clone(), now);
         self.run(now);
     }
 
@@ -175,16 +180,18 @@ impl Relay {
     fn run(&mut self, now: Time) {
         self.take_outputs(now);
         for _ in 0..MAX_TURNS {
+            self.feed
+                .set_watched(|stream| self.engine.has_viewers(stream));
             loop {
                 let Self {
                     engine,
                     sender,
-                    inbox,
+                    feed,
                     ..
                 } = self;
                 let busy =
                     |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
-                let Some(arrival) = inbox.take(busy) else {
+                let Some(arrival) = feed.next_arrival(busy) else {
                     break;
                 };
 

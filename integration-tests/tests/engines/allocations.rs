@@ -1,25 +1,26 @@
 //! Once warm, a frame costs the relay and the viewer no memory that they do not have already: the allocator counts.
 //!
-//! The relay is measured from the frame that waits in the inbox to the last call to the kernel, by the real engine, the
+//! The relay is measured from the frame that waits in the stream table to the last call to the kernel, by the real engine, the
 //! real fan-out and the real socket; the viewer from the datagram to the whole frame, by the real engine.
 
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
 use bytes::Bytes;
+use fanlight_live::{EngineFeed, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_BYTES, SEALED_DATA_BYTES};
 use fanlight_proto::handshake::{RelayAccess, ViewerAccess};
 use fanlight_proto::keys::SharedKey;
-use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, parse_frame};
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{
     Engine as Relay, EngineConfig as RelayConfig, Output as FromRelay, Route,
 };
 use fanlight_relay::udp::{Buffers, NextRun, Sender, Socket, bind};
-use fanlight_relay::upstream::Inbox;
 use fanlight_viewer::engine::{
     Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Request,
 };
@@ -63,7 +64,8 @@ struct Rig {
     relay: Relay,
     sender: Sender,
     socket: Socket,
-    inbox: Inbox,
+    table: Arc<StreamTable>,
+    feed: EngineFeed,
     seats: Vec<Seat>,
     now: Time,
     /// Of so many shards that come to a viewer one is lost; 0: none.
@@ -80,11 +82,13 @@ impl Rig {
         let sender = Sender::new(Gso::Auto, socket.max_segments());
         let seats =
             (0..VIEWERS).map(|number| Seat::new(viewer.clone(), u8::try_from(number).unwrap()));
+        let table = StreamTable::new(SOURCE_STALE);
         Self {
             relay: Relay::new(RelayConfig::default(), relay, [1; 32]),
             sender,
             socket,
-            inbox: Inbox::default(),
+            feed: EngineFeed::new(Arc::clone(&table)),
+            table,
             seats: seats.collect(),
             now: Time::from_nanos(1_000_000_000),
             loss,
@@ -105,7 +109,7 @@ impl Rig {
         self.hear_relay();
         let body = picture(number);
         let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
-        self.inbox.put(0, frame, body, self.now, true);
+        self.table.publish(0, frame, body, self.now).unwrap();
         self.counts.relay += measure(|| self.fan_out()).count_total;
         self.counts.frames += 1;
         self.hear_relay();
@@ -118,11 +122,11 @@ impl Rig {
             relay,
             sender,
             socket,
-            inbox,
+            feed,
             ..
         } = self;
         let busy = |stream: &_| relay.alias(stream).is_some_and(|alias| sender.busy(alias));
-        let arrival = inbox.take(busy).unwrap();
+        let arrival = feed.next_arrival(busy).unwrap();
         relay.on_arrival(self.now, &arrival);
         while let Some(output) = relay.poll_output() {
             match output {

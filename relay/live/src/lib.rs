@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod clients;
 mod feed;
 mod frame;

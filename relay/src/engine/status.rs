@@ -1,93 +1,13 @@
 //! What the engine knows, copied out to be shown: nothing here changes anything.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
+use fanlight_live::{Counter, EngineStatus, StreamEntry, ViewerEntry};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Report, State, Status, StreamName, Verdict};
+use fanlight_proto::message::{State, Status};
 
 use super::Engine;
-use super::arrival::Arrival;
 use super::counts::Counts;
 use super::sessions::Session;
 use super::streams::Stream;
-
-/// A snapshot of the engine.
-#[derive(Clone, Debug, Default)]
-pub struct EngineStatus {
-    /// When it was taken.
-    pub at: Time,
-    /// The streams, in the order in which they came: at most [`MAX_STREAMS`](fanlight_proto::limits::MAX_STREAMS).
-    pub streams: Vec<StreamEntry>,
-    /// The viewers, in the order of their addresses.
-    pub viewers: Vec<ViewerEntry>,
-    /// What happened so far.
-    pub counts: Counts,
-    /// As [`Engine::skipped`].
-    pub skipped: u64,
-    /// Viewers that have a socket of their own.
-    pub dedicated_sockets: usize,
-}
-
-/// One stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamEntry {
-    /// Its name.
-    pub name: StreamName,
-    /// Pixels of its coded pictures; zero before the first.
-    pub size: (u32, u32),
-    /// The rate its input says it runs at, in thousandths of a frame a second; 0: it does not say.
-    pub rate_millihertz: u32,
-    /// What its source said last.
-    pub state: State,
-    /// What a person should read about that.
-    pub reason: String,
-    /// The source is silent.
-    pub source_gone: bool,
-    /// The run of its source.
-    pub epoch: u64,
-    /// The newest number of that run that the relay knows of.
-    pub newest: u64,
-    /// The source it comes from, by its place in the settings.
-    pub origin: usize,
-    /// Viewers over UDP, those that stand by included.
-    pub viewers: u32,
-    /// Who watches it over HTTP.
-    pub clients: u32,
-}
-
-/// One viewer over UDP.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ViewerEntry {
-    /// What its operator calls it.
-    pub name: String,
-    /// Where it is.
-    pub address: SocketAddr,
-    /// What it watches.
-    pub stream: StreamName,
-    /// How long its session has lasted.
-    pub since: Duration,
-    /// Since its last word.
-    pub silent: Duration,
-    /// What it said of itself.
-    pub report: Report,
-    /// Frames left out for the sake of what its way can take.
-    pub skipped: u64,
-    /// Frames of which it was sent a part only.
-    pub aborted: u64,
-    /// The share of the stream's frames that it is sent: 1 is all.
-    pub share: f64,
-    /// The level of parity that it gets, 0 (none) to 3.
-    pub parity_level: u8,
-    /// It has a socket of its own.
-    pub own_socket: bool,
-    /// It gets the stream by multicast.
-    pub in_group: bool,
-    /// It stands by: another path brings it the stream.
-    pub paused: bool,
-    /// What the source makes of what was found on its screen; none when it says nothing.
-    pub verdict: Option<Verdict>,
-}
 
 impl Engine {
     /// A snapshot. It costs as much as copying all names.
@@ -121,8 +41,7 @@ impl Engine {
                 .map(|stream| entry(stream, self.feedback.clients(&stream.name)))
                 .collect(),
             viewers: self.sessions.iter().filter_map(entry_of).collect(),
-            counts: *self.counts(),
-            skipped: self.skipped(),
+            counters: self.counts().named(),
             dedicated_sockets: self.dedicated_sockets(),
         }
     }
@@ -132,33 +51,6 @@ impl Engine {
     pub fn in_groups(&self) -> usize {
         let by_multicast = |session: &&Session| session.delivery.is_by_multicast();
         self.sessions.iter().filter(by_multicast).count()
-    }
-
-    /// Whether `arrival` belongs to the present of a stream, as it was when the engine took it: not when the engine
-    /// refused it.
-    #[must_use]
-    pub fn carries(&self, arrival: &Arrival) -> bool {
-        self.streams
-            .named(&arrival.frame.stream)
-            .is_some_and(|stream| {
-                stream.origin == arrival.origin && stream.status().epoch == arrival.frame.id.epoch
-            })
-    }
-
-    /// When `arrival` was captured by our clock, in microseconds; none when its source's clock is not known.
-    #[must_use]
-    pub fn captured_us(&self, now: Time, arrival: &Arrival) -> Option<i64> {
-        let header = &arrival.frame.header;
-        let clock = self
-            .clocks
-            .at(now, arrival.origin)
-            .filter(|clock| clock.clock_id == header.clock_id)?;
-        Some(
-            i64::try_from(header.captured_ns)
-                .ok()?
-                .saturating_sub(clock.offset_ns)
-                / 1_000,
-        )
     }
 }
 
@@ -183,5 +75,106 @@ fn entry(stream: &Stream, clients: u32) -> StreamEntry {
         origin: stream.origin,
         viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
         clients,
+    }
+}
+
+type Count = (&'static str, &'static str, fn(&Counts) -> u64);
+
+/// Name and help of each count that is published, and which it is.
+const COUNTS: [Count; 18] = [
+    (
+        "sent_frames",
+        "Frames sent to the viewers of their stream",
+        |counts| counts.frames_sent,
+    ),
+    (
+        "superseded_frames",
+        "Frames that gave way to newer ones before they could be sent",
+        |counts| counts.superseded,
+    ),
+    (
+        "refused_frames",
+        "Frames of a stream too many, or of a name that another source has",
+        |counts| counts.refused_frames,
+    ),
+    ("joins", "Sessions of UDP viewers opened", |counts| {
+        counts.joins
+    }),
+    ("refused_joins", "Joins of UDP viewers refused", |counts| {
+        counts.refusals
+    }),
+    (
+        "expired_sessions",
+        "Sessions of UDP viewers ended by silence",
+        |counts| counts.expired,
+    ),
+    (
+        "revoked_sessions",
+        "Sessions ended because their key is known no more",
+        |counts| counts.revoked,
+    ),
+    (
+        "challenges",
+        "Challenges sent to who wants to join",
+        |counts| counts.challenges,
+    ),
+    (
+        "malformed_datagrams",
+        "Datagrams that are not of the protocol or break a bound",
+        |counts| counts.malformed,
+    ),
+    (
+        "unknown_session_datagrams",
+        "Datagrams of sessions that do not exist",
+        |counts| counts.unknown_sessions,
+    ),
+    (
+        "unauthentic_datagrams",
+        "Messages of sealed sessions that are not the viewer's",
+        |counts| counts.unauthentic,
+    ),
+    (
+        "refused_handshakes",
+        "Handshakes with a wrong key, none, or one that is not known",
+        |counts| counts.handshakes_refused,
+    ),
+    (
+        "put_off_handshakes",
+        "Handshakes that were not worked on, because there were too many",
+        |counts| counts.handshakes_put_off,
+    ),
+    (
+        "asked_repair_shards",
+        "Shards that UDP viewers asked for again",
+        |counts| counts.repairs_asked,
+    ),
+    ("sent_repair_shards", "Shards sent again", |counts| {
+        counts.repairs_sent
+    }),
+    (
+        "isolated_viewers",
+        "UDP viewers that were given a socket of their own, because they had fallen behind",
+        |counts| counts.isolated,
+    ),
+    (
+        "left_groups",
+        "UDP viewers that were taken out of their multicast group",
+        |counts| counts.left_groups,
+    ),
+    (
+        "rotated_keys",
+        "Keys of streams that followed another",
+        |counts| counts.keys_rotated,
+    ),
+];
+
+impl Counts {
+    fn named(&self) -> Vec<Counter> {
+        let counter = |(name, help, count): &Count| Counter {
+            name,
+            help,
+            value: count(self),
+        };
+        COUNTS.iter().map(counter).collect()
     }
 }

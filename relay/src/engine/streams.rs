@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::rate_limit::{LogLimiter, TokenBucket};
+use fanlight_live::Arrival;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::DataHeader;
 use fanlight_proto::limits::{MAX_STREAMS, SHARD_BYTES};
 use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
 use fanlight_proto::parity::Encoder;
 
-use super::arrival::Arrival;
 use super::key_rotation::KeyRotation;
 use super::multicast::merge_group_target;
 use super::output::{FrameTransmit, Route};
@@ -94,14 +94,14 @@ pub(super) enum Rejected {
 }
 
 impl Stream {
-    fn new(now: Time, alias: u16, slot: usize, arrival: &Arrival) -> Self {
+    fn new(alias: u16, slot: usize, arrival: &Arrival) -> Self {
         Self {
             name: arrival.frame.stream.clone(),
             alias,
             slot,
-            origin: arrival.origin,
-            heard: now,
-            told: arrival.received,
+            origin: arrival.frame.origin,
+            heard: arrival.frame.received,
+            told: arrival.frame.received,
             status: Status {
                 epoch: arrival.frame.id.epoch,
                 ..Status::default()
@@ -186,8 +186,8 @@ impl Stream {
         self.sent = Some(number);
         self.newest = Some(LatestFrame {
             id: arrival.frame.id,
-            body: arrival.body.clone(),
-            received: arrival.received,
+            body: arrival.frame.body.clone(),
+            received: arrival.frame.received,
             lost_upstream: saturated(gap - in_relay),
             lost_in_relay: saturated(in_relay),
         });
@@ -298,13 +298,14 @@ impl Stream {
     }
 
     /// Takes what the header says about the stream; whether that is news for its viewers.
-    fn hear(&mut self, now: Time, arrival: &Arrival) -> Result<bool, Rejected> {
+    fn hear(&mut self, arrival: &Arrival) -> Result<bool, Rejected> {
         let FrameId { epoch, number } = arrival.frame.id;
         let same_epoch = self.status.epoch == epoch;
-        if arrival.received < self.told && !same_epoch {
+        if arrival.frame.received < self.told && !same_epoch {
             return Err(Rejected::Old);
         }
-        self.heard = now;
+        // An arrival may have waited: the event loop is not woken for streams without viewers.
+        self.heard = self.heard.max(arrival.frame.received);
         let before = (
             self.status.source_gone,
             self.status.epoch,
@@ -326,8 +327,8 @@ impl Stream {
         }
         self.rate_millihertz = header.rate_millihertz;
         let mut news = false;
-        if arrival.received >= self.told {
-            self.told = arrival.received;
+        if arrival.frame.received >= self.told {
+            self.told = arrival.frame.received;
             self.status.state = header.state;
             if self.status.reason != header.reason {
                 self.status.reason.clone_from(&header.reason);
@@ -417,16 +418,16 @@ impl Streams {
             .position(|stream| stream.name == arrival.frame.stream);
         let at = match known {
             Some(at) => at,
-            None => self.begin(now, arrival)?,
+            None => self.begin(arrival)?,
         };
         let stream = &mut self.all[at];
-        if stream.origin != arrival.origin {
-            if !stream.status.source_gone {
+        if stream.origin != arrival.frame.origin {
+            if !stream.status.source_gone && now.saturating_since(stream.heard) < self.stale {
                 return Err(Rejected::Taken);
             }
-            stream.origin = arrival.origin;
+            stream.origin = arrival.frame.origin;
         }
-        let news = stream.hear(now, arrival)?;
+        let news = stream.hear(arrival)?;
         Ok((stream, news))
     }
 
@@ -461,7 +462,7 @@ impl Streams {
         }
     }
 
-    fn begin(&mut self, now: Time, arrival: &Arrival) -> Result<usize, Rejected> {
+    fn begin(&mut self, arrival: &Arrival) -> Result<usize, Rejected> {
         if self.all.len() == MAX_STREAMS {
             let idle = self
                 .all
@@ -472,7 +473,7 @@ impl Streams {
         let alias = self.free_alias(&arrival.frame.stream);
         let slot = (0..MAX_STREAMS).find(|slot| self.all.iter().all(|stream| stream.slot != *slot));
         let slot = slot.expect("there are fewer streams than places");
-        self.all.push(Stream::new(now, alias, slot, arrival));
+        self.all.push(Stream::new(alias, slot, arrival));
         Ok(self.all.len() - 1)
     }
 

@@ -11,6 +11,7 @@ mod source_clocks;
 
 use std::net::SocketAddr;
 
+use fanlight_live::LiveFrame;
 use fanlight_proto::datagram::VERSION;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SESSION_IDLE};
 use fanlight_proto::message::{
@@ -89,13 +90,8 @@ impl Rig {
         let body = FrameBuffer::copy_of(jpeg).finish(header);
         let frame = parse_frame(topic.as_bytes(), body.clone(), MAX_FRAME_BYTES).unwrap();
         Arrival {
-            origin,
-            frame,
-            body,
-            received: self.now,
             superseded,
-            unwatched: 0,
-            shown: false,
+            ..Arrival::first(LiveFrame::new(origin, frame, body, self.now))
         }
     }
 

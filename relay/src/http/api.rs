@@ -8,45 +8,43 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use fanlight_daemon::clock;
+use fanlight_live::access::Role;
+use fanlight_live::{Client, ClientTotals, ListedStream, OutputKind, ViewerEntry};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Health, StreamName};
 use serde_json::{Map, Value, json};
 
-use super::Hall;
-use super::access::Role;
-use super::clients::{Kind, Row, Tally};
-use super::wall::Line;
-use crate::engine::ViewerEntry;
+use super::AppState;
 
-/// The event loop leaves a status twice a second or more: with none for so long, it does not turn.
+/// The event loop publishes a status twice a second or more: with none for so long, it hangs.
 const STATUS_STALE: Duration = Duration::from_secs(2);
 
 /// `GET /api/streams`.
-pub(super) async fn streams(State(hall): State<Arc<Hall>>) -> Response {
+pub(super) async fn streams(State(app): State<Arc<AppState>>) -> Response {
     let now = clock::now();
     answer(
         StatusCode::OK,
-        json!({ "streams": roll(&hall, now), "now_us": now.as_micros() }),
+        json!({ "streams": list(&app, now), "now_us": now.as_micros() }),
     )
 }
 
 /// `GET /api/viewers`.
 pub(super) async fn viewers(
-    State(hall): State<Arc<Hall>>,
+    State(app): State<Arc<AppState>>,
     Extension(role): Extension<Role>,
 ) -> Response {
     let now = clock::now();
-    let status = hall.wall.status();
+    let status = app.table().status();
     let udp = status.viewers.iter().map(viewer);
-    let clients = hall.clients.rows(now);
+    let clients = app.table().clients().all(now);
     let mut rows: Vec<_> = udp
-        .chain(clients.iter().map(|row| client(row, now)))
+        .chain(clients.iter().map(|listed| client(listed, now)))
         .collect();
     if role < Role::Admin {
         rows.iter_mut()
             .for_each(|row| drop(row.insert("address".to_owned(), Value::Null)));
     }
-    let totals: Vec<_> = hall.clients.totals().iter().map(total).collect();
+    let totals: Vec<_> = app.table().clients().totals().iter().map(total).collect();
     answer(
         StatusCode::OK,
         json!({ "viewers": rows, "totals": totals, "now_us": now.as_micros() }),
@@ -54,9 +52,9 @@ pub(super) async fn viewers(
 }
 
 /// `GET /api/health`.
-pub(super) async fn health(State(hall): State<Arc<Hall>>) -> Response {
+pub(super) async fn health(State(app): State<Arc<AppState>>) -> Response {
     let now = clock::now();
-    let (status, reasons) = (hall.wall.status(), reasons(&hall, now));
+    let (status, reasons) = (app.table().status(), reasons(&app, now));
     let alive = status
         .streams
         .iter()
@@ -66,18 +64,18 @@ pub(super) async fn health(State(hall): State<Arc<Hall>>) -> Response {
         "healthy": reasons.is_empty(),
         "reasons": reasons,
         "server": server(),
-        "uptime_s": now.saturating_since(hall.started).as_secs(),
+        "uptime_s": now.saturating_since(app.started).as_secs(),
         "streams": status.streams.len(),
         "streams_with_source": alive,
         "viewers": status.viewers.len(),
-        "clients": hall.clients.count(),
+        "clients": app.table().clients().count(),
     });
     answer(status_code(&reasons), body)
 }
 
 /// `GET /readyz`.
-pub(super) async fn ready(State(hall): State<Arc<Hall>>) -> Response {
-    let reasons = reasons(&hall, clock::now());
+pub(super) async fn ready(State(app): State<Arc<AppState>>) -> Response {
+    let reasons = reasons(&app, clock::now());
     answer(
         status_code(&reasons),
         json!({ "ready": reasons.is_empty(), "reasons": reasons }),
@@ -85,8 +83,8 @@ pub(super) async fn ready(State(hall): State<Arc<Hall>>) -> Response {
 }
 
 /// All streams.
-pub(super) fn roll(hall: &Hall, now: Time) -> Vec<Value> {
-    hall.wall.roll(now).iter().map(stream).collect()
+pub(super) fn list(app: &AppState, now: Time) -> Vec<Value> {
+    app.table().list(now).iter().map(stream).collect()
 }
 
 /// What answers, and its version.
@@ -108,9 +106,9 @@ fn status_code(reasons: &[&str]) -> StatusCode {
 }
 
 /// Why the relay is of no use at present; empty: it is.
-fn reasons(hall: &Hall, now: Time) -> Vec<&'static str> {
-    let status = hall.wall.status();
-    if hall.shutdown.requested() {
+fn reasons(app: &AppState, now: Time) -> Vec<&'static str> {
+    let status = app.table().status();
+    if app.shutdown.requested() {
         return vec!["the relay stops"];
     }
     if now.saturating_since(status.at) > STATUS_STALE {
@@ -125,21 +123,21 @@ fn reasons(hall: &Hall, now: Time) -> Vec<&'static str> {
     Vec::new()
 }
 
-fn stream(line: &Line) -> Value {
-    let entry = &line.entry;
+fn stream(listed: &ListedStream) -> Value {
+    let entry = &listed.entry;
     json!({
         "name": entry.name.as_str(),
         "width": entry.size.0,
         "height": entry.size.1,
-        "fps": tenths(line.fps),
+        "fps": tenths(listed.fps),
         "nominal_fps": (entry.rate_millihertz > 0).then(|| f64::from(entry.rate_millihertz) / 1_000.0),
         "state": entry.state.label(),
         "reason": entry.reason,
         "source_gone": entry.source_gone,
-        "canary": (!line.canary.is_empty()).then_some(&line.canary),
+        "canary": (!listed.canary.is_empty()).then_some(&listed.canary),
         "viewers": entry.viewers,
-        "clients": line.clients,
-        "age_ms": line.age_us.map(millis),
+        "clients": listed.clients,
+        "age_ms": listed.age_us.map(millis),
     })
 }
 
@@ -174,31 +172,31 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
     }))
 }
 
-fn client(row: &Row, now: Time) -> Map<String, Value> {
-    let tally = &row.tally;
+fn client(client: &Client, now: Time) -> Map<String, Value> {
+    let totals = &client.totals;
     object(json!({
-        "kind": row.kind.word(),
+        "kind": client.kind.0,
         "name": "",
-        "address": row.address.to_string(),
-        "stream": row.stream.as_str(),
-        "since_s": now.saturating_since(row.since).as_secs(),
-        "frames": tally.frames,
-        "lost": { "skipped": tally.skipped },
-        "age_ms": tally.age_us.map(millis),
-        "fps": tenths(tally.fps(now)),
-        "bytes": tally.bytes,
+        "address": client.address.to_string(),
+        "stream": client.stream.as_str(),
+        "since_s": now.saturating_since(client.since).as_secs(),
+        "frames": totals.frames,
+        "lost": { "skipped": totals.skipped },
+        "age_ms": totals.age_us.map(millis),
+        "fps": tenths(totals.fps(now)),
+        "bytes": totals.bytes,
         "health": null,
         "error_px": null,
     }))
 }
 
-fn total((stream, kind, tally): &(StreamName, Kind, Tally)) -> Value {
+fn total((stream, kind, totals): &(StreamName, OutputKind, ClientTotals)) -> Value {
     json!({
         "stream": stream.as_str(),
-        "kind": kind.word(),
-        "frames": tally.frames,
-        "bytes": tally.bytes,
-        "skipped": tally.skipped,
+        "kind": kind.0,
+        "frames": totals.frames,
+        "bytes": totals.bytes,
+        "skipped": totals.skipped,
     })
 }
 

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use super::body::{Answer, Patient, TAKE_WITHIN};
 use super::listener::{Place, Places};
 use super::tls::{self, Certificate};
-use super::{FAREWELL_PATIENCE, Hall, router};
+use super::{AppState, FAREWELL_PATIENCE, metrics, router};
 
 /// A request's head must be there within this, and the next one of a kept connection must begin and end within it.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -57,25 +57,26 @@ pub(super) struct Peer {
 /// # Errors
 /// When the port is of no use.
 pub(super) async fn serve(
-    hall: &Arc<Hall>,
+    app: &Arc<AppState>,
     listener: std::net::TcpListener,
     certificate: Option<Certificate>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let keeper = Arc::clone(hall);
-    tokio::spawn(async move { keeper.wall.keep(|status| keeper.metrics.note(status)).await });
+    let waker = Arc::clone(app);
+    tokio::spawn(async move { waker.output.run().await });
+    tokio::spawn(metrics::follow(Arc::clone(app)));
     let acceptor = certificate.map(|certificate| Arc::new(tls::Acceptor::new(certificate)));
     if let Some(acceptor) = &acceptor {
         tokio::spawn(Arc::clone(acceptor).watch());
     }
     let door = Door {
-        hall: Arc::clone(hall),
-        router: router::router(Arc::clone(hall)),
+        app: Arc::clone(app),
+        router: router::router(Arc::clone(app)),
         acceptor,
     };
-    let places = Places::new(&hall.settings);
+    let places = Places::new(&app.settings);
     let mut connections = JoinSet::new();
-    let (mut stop, mut full) = (pin!(hall.shutdown.wait()), Limited::new());
+    let (mut stop, mut full) = (pin!(app.shutdown.wait()), Limited::new());
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
@@ -109,7 +110,7 @@ pub(super) async fn serve(
 /// What each connection needs.
 #[derive(Clone)]
 struct Door {
-    hall: Arc<Hall>,
+    app: Arc<AppState>,
     router: Router,
     acceptor: Option<Arc<tls::Acceptor>>,
 }
@@ -175,7 +176,7 @@ impl Door {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = self.hall.shutdown.wait() => {
+            () = self.app.shutdown.wait() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::settings::Settings;
 use crate::engine::network;
 
-/// Connections that the kernel holds until they are accepted: a page that all screens of a hall load at one moment.
+/// Connections that the kernel holds until they are accepted: a page that all screens of a app load at one moment.
 const BACKLOG: i32 = 1024;
 
 /// Bytes that may wait in the kernel unsent before a socket counts as full. More would be frames that grow old in a queue:
@@ -160,7 +160,7 @@ mod tests {
             http_proxies: vec!["10.0.0.9".parse().unwrap()],
             ..Config::default()
         };
-        let places = Places::new(&Settings::new(&config).unwrap());
+        let places = Places::new(&config.http_settings().unwrap());
         let take = |address: &str| places.take(address.parse().unwrap());
         let mut held: Vec<_> = (0..4).map(|_| take("10.0.0.1")).collect();
         assert_eq!(held.iter().flatten().count(), 3);

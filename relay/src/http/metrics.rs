@@ -1,9 +1,8 @@
 //! `GET /metrics`: what happened so far and what is, for Prometheus, as OpenMetrics text.
 //!
 //! Names follow Prometheus' conventions. Nobody can make the answer grow: streams are bounded, and what their names are
-//! too many for is counted under [`OTHER`]. No label is an address or a viewer's name.
+//! too many for is counted under [`OTHER`](fanlight_live::OTHER). No label is an address or a viewer's name.
 
-mod engine;
 mod udp;
 mod writer;
 
@@ -15,50 +14,51 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use fanlight_daemon::usage::{self, Usage};
 use fanlight_daemon::{clock, usage::Meter};
+use fanlight_live::{ClientTotals, EngineStatus, ListedStream, OutputKind, Traffic};
 use fanlight_proto::clock::Time;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Hall;
-use super::clients::Kind;
 use super::fault::Fault;
-use super::wall::Line;
-use crate::board::traffic::Traffic;
-use crate::engine::EngineStatus;
-use udp::Books;
-use writer::{Ages, Writer};
+use super::{AppState, MJPEG, SNAPSHOT, WS};
+use udp::UdpTotals;
+use writer::Writer;
 
-/// What stands for the streams whose names are too many. No stream can have that name.
-pub(super) const OTHER: &str = "(other)";
+/// Those whose clients are shown also while there are none.
+const KINDS: [OutputKind; 3] = [WS, MJPEG, SNAPSHOT];
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is remembered between two looks.
 #[derive(Debug)]
 pub(super) struct Metrics {
-    books: Mutex<Books>,
+    udp: Mutex<UdpTotals>,
     meter: Mutex<Meter>,
 }
 
 impl Metrics {
     pub(super) fn new() -> Self {
         Self {
-            books: Mutex::default(),
+            udp: Mutex::default(),
             meter: Mutex::new(Meter::new()),
         }
     }
+}
 
-    /// Notes what viewers said, who may have left before anybody asks.
-    pub(super) fn note(&self, status: &EngineStatus) {
-        lock(&self.books).note(status);
+/// Adds up what viewers report, who may have left before anybody asks. Runs for ever.
+pub(super) async fn follow(app: Arc<AppState>) {
+    let mut changes = app.table().watch_status();
+    while changes.changed().await.is_ok() {
+        let status = Arc::clone(&changes.borrow_and_update());
+        lock(&app.metrics.udp).note(&status);
     }
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(hall): State<Arc<Hall>>) -> Response {
+pub(super) async fn metrics(State(app): State<Arc<AppState>>) -> Response {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot::take(&hall, clock::now())));
+    registry.register_collector(Box::new(Snapshot::take(&app, clock::now())));
     let mut body = String::new();
     match text::encode(&mut body, &registry) {
         Ok(()) => (
@@ -80,38 +80,35 @@ pub(super) async fn metrics(State(hall): State<Arc<Hall>>) -> Response {
 #[derive(Debug)]
 struct Snapshot {
     status: Arc<EngineStatus>,
-    roll: Vec<Line>,
+    streams: Vec<ListedStream>,
     traffic: Vec<(String, Traffic)>,
-    clients: Vec<(String, Kind, super::clients::Tally)>,
-    watching: Vec<(String, Kind)>,
-    books: Vec<(String, udp::Totals)>,
+    clients: Vec<(String, OutputKind, ClientTotals)>,
+    watching: Vec<(String, OutputKind)>,
+    udp: Vec<(String, udp::Totals)>,
     usage: Usage,
     processor: Duration,
     descriptors: Option<u64>,
 }
 
 impl Snapshot {
-    fn take(hall: &Hall, now: Time) -> Self {
-        let status = hall.wall.status();
-        let mut books = lock(&hall.metrics.books);
-        books.note(&status);
+    fn take(app: &AppState, now: Time) -> Self {
+        let table = app.table();
+        let status = table.status();
+        let mut udp = lock(&app.metrics.udp);
+        udp.note(&status);
+        let clients = table.clients().totals().into_iter();
+        let watching = table.clients().all(now).into_iter();
         Self {
-            roll: hall.wall.roll(now),
-            traffic: hall.wall.traffic(),
-            clients: hall
-                .clients
-                .totals()
-                .into_iter()
-                .map(|(name, kind, tally)| (name.to_string(), kind, tally))
+            streams: table.list(now),
+            traffic: table.traffic(),
+            clients: clients
+                .map(|(name, kind, totals)| (name.to_string(), kind, totals))
                 .collect(),
-            watching: hall
-                .clients
-                .rows(now)
-                .into_iter()
-                .map(|row| (row.stream.to_string(), row.kind))
+            watching: watching
+                .map(|client| (client.stream.to_string(), client.kind))
                 .collect(),
-            books: books.totals(),
-            usage: lock(&hall.metrics.meter).sample(now),
+            udp: udp.totals(),
+            usage: lock(&app.metrics.meter).sample(now),
             processor: usage::processor_time(),
             descriptors: usage::open_descriptors(),
             status,
@@ -119,20 +116,25 @@ impl Snapshot {
     }
 
     fn streams(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
-        let by_name = |line: &Line| [("stream", line.entry.name.to_string())];
+        let by_name = |listed: &ListedStream| [("stream", listed.entry.name.to_string())];
         writer.gauges(
             "fanlight_relay_stream_up",
             "Whether the source of a stream is heard: 1 or 0",
             None,
-            self.roll
-                .iter()
-                .map(|line| (by_name(line), f64::from(u8::from(!line.entry.source_gone)))),
+            self.streams.iter().map(|listed| {
+                (
+                    by_name(listed),
+                    f64::from(u8::from(!listed.entry.source_gone)),
+                )
+            }),
         )?;
         writer.gauges(
             "fanlight_relay_stream_rate_hertz",
             "Pictures of a stream that came in the last second",
             None,
-            self.roll.iter().map(|line| (by_name(line), line.fps)),
+            self.streams
+                .iter()
+                .map(|listed| (by_name(listed), listed.fps)),
         )?;
         let stream = |name: &String| [("stream", name.clone())];
         writer.counters(
@@ -159,8 +161,8 @@ impl Snapshot {
                 )
             };
             [
-                of("capture_to_published", Ages::from(&traffic.prepared)),
-                of("published_to_relay", Ages::from(&traffic.transit)),
+                of("capture_to_published", traffic.prepared),
+                of("published_to_relay", traffic.transit),
             ]
         });
         writer.histograms(
@@ -171,24 +173,23 @@ impl Snapshot {
     }
 
     fn viewers(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
-        const HTTP: [Kind; 3] = [Kind::Ws, Kind::Mjpeg, Kind::Snapshot];
         let labels =
             |stream: &str, kind: &str| [("stream", stream.to_owned()), ("kind", kind.to_owned())];
-        let udp = self.roll.iter().map(|line| {
+        let udp = self.streams.iter().map(|listed| {
             (
-                labels(line.entry.name.as_str(), "udp"),
-                f64::from(line.entry.viewers),
+                labels(listed.entry.name.as_str(), "udp"),
+                f64::from(listed.entry.viewers),
             )
         });
-        let http = self.roll.iter().flat_map(|line| {
-            HTTP.map(|kind| {
-                let name = line.entry.name.as_str();
+        let http = self.streams.iter().flat_map(|listed| {
+            KINDS.map(|kind| {
+                let name = listed.entry.name.as_str();
                 let count = self
                     .watching
                     .iter()
                     .filter(|(stream, its)| stream == name && *its == kind)
                     .count();
-                (labels(name, kind.word()), count as f64)
+                (labels(name, kind.0), count as f64)
             })
         });
         writer.gauges(
@@ -198,13 +199,13 @@ impl Snapshot {
             udp.chain(http),
         )?;
         let udp = self
-            .books
+            .udp
             .iter()
             .map(|(name, totals)| (labels(name, "udp"), totals.frames));
         let http = self
             .clients
             .iter()
-            .map(|(name, kind, tally)| (labels(name, kind.word()), tally.frames));
+            .map(|(name, kind, totals)| (labels(name, kind.0), totals.frames));
         writer.counters(
             "fanlight_relay_delivered_frames",
             "Frames that viewers say they showed (udp), or that were handed to their sockets",
@@ -212,13 +213,13 @@ impl Snapshot {
             udp.chain(http),
         )?;
         let udp = self
-            .books
+            .udp
             .iter()
             .map(|(name, totals)| (labels(name, "udp"), totals.bytes));
         let http = self
             .clients
             .iter()
-            .map(|(name, kind, tally)| (labels(name, kind.word()), tally.bytes));
+            .map(|(name, kind, totals)| (labels(name, kind.0), totals.bytes));
         writer.counters(
             "fanlight_relay_delivered",
             "Bytes that viewers say came (udp), or of the pictures that were handed to their sockets",
@@ -227,18 +228,13 @@ impl Snapshot {
         )?;
         self.losses(writer)?;
         let udp = self
-            .books
+            .udp
             .iter()
-            .map(|(name, totals)| (labels(name, "udp"), Ages::from(&totals.ages)));
-        let http = self.clients.iter().map(|(name, kind, tally)| {
-            (
-                labels(name, kind.word()),
-                Ages {
-                    classes: tally.ages,
-                    sum_us: tally.ages_us,
-                },
-            )
-        });
+            .map(|(name, totals)| (labels(name, "udp"), totals.ages));
+        let http = self
+            .clients
+            .iter()
+            .map(|(name, kind, totals)| (labels(name, kind.0), totals.ages));
         writer.histograms(
             "fanlight_relay_frame_age",
             "Age since capture: when shown, a viewer's median once a second (udp), or when handed to the socket",
@@ -254,7 +250,7 @@ impl Snapshot {
                 ("reason", reason.to_owned()),
             ]
         };
-        let udp = self.books.iter().flat_map(|(name, totals)| {
+        let udp = self.udp.iter().flat_map(|(name, totals)| {
             totals
                 .lost()
                 .map(move |(reason, count)| (labels(name, "udp", reason), count))
@@ -262,7 +258,7 @@ impl Snapshot {
         let http = self
             .clients
             .iter()
-            .map(|(name, kind, tally)| (labels(name, kind.word(), "skipped"), tally.skipped));
+            .map(|(name, kind, totals)| (labels(name, kind.0, "skipped"), totals.skipped));
         writer.counters(
             "fanlight_relay_lost_frames",
             "Frames of a stream that viewers of it did not get, by the reason",
@@ -311,7 +307,10 @@ impl Collector for Snapshot {
         let mut writer = Writer::new(&mut encoder);
         self.streams(&mut writer)?;
         self.viewers(&mut writer)?;
-        engine::write(&mut writer, &self.status)?;
+        for counter in &self.status.counters {
+            let name = format!("fanlight_relay_{}", counter.name);
+            writer.counter(&name, counter.help, counter.value)?;
+        }
         self.process(&mut writer)
     }
 }

@@ -5,28 +5,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Buf as _, Bytes};
-use fanlight_daemon::clock;
-use fanlight_proto::clock::Time;
-use fanlight_proto::message::FrameId;
+use fanlight_live::{FrameSubscription, LiveFrame, Subscribe};
 use hyper::body::Frame;
-use tokio::sync::Notify;
 
-use super::Hall;
+use super::authorize::query;
 use super::body::{Direct, Piece, piece};
-use super::clients::{Handed, Kind, Seat};
 use super::fault::Fault;
 use super::gateway::Peer;
-use super::guard::query;
 use super::snapshot::{name, timestamp};
-use super::tempo::Pace;
-use super::wall::Watching;
-use crate::board::Picture;
+use super::{AppState, MJPEG};
 
 /// What stands between parts. No JPEG holds it: it would be 26 chosen bytes.
 const BOUNDARY: &str = "fanlight-next-picture-9f3c";
@@ -39,7 +31,7 @@ pub(super) const FEWEST_FPS: f64 = 0.01;
 
 /// `GET /stream/NAME.mjpeg`.
 pub(super) async fn stream(
-    state: State<Arc<Hall>>,
+    state: State<Arc<AppState>>,
     Path(file): Path<String>,
     request: Request,
 ) -> Response {
@@ -54,13 +46,13 @@ pub(super) async fn stream(
 
 /// The pictures of `stream`, or of the first that has a source.
 pub(super) async fn of(
-    State(hall): State<Arc<Hall>>,
+    State(app): State<Arc<AppState>>,
     stream: Option<String>,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
     begin(
-        hall,
+        app,
         stream,
         &parts.uri,
         &parts.headers,
@@ -70,7 +62,7 @@ pub(super) async fn of(
 }
 
 fn begin(
-    hall: Arc<Hall>,
+    app: Arc<AppState>,
     stream: Option<String>,
     uri: &Uri,
     headers: &HeaderMap,
@@ -78,21 +70,21 @@ fn begin(
 ) -> Result<Response, Fault> {
     let framing = Framing::of(uri, headers)?;
     let fps = query(uri, "fps").map(rate).transpose()?;
-    let name = name(&hall, stream)?;
-    let slot = hall
-        .wall
-        .slot(&name)
+    let name = name(&app, stream)?;
+    let options = Subscribe {
+        client: peer.map(|peer| (MJPEG, peer.address)),
+        fps,
+        ..Subscribe::default()
+    };
+    let subscription = app
+        .output
+        .subscribe(&name, options)
         .ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
-    let now = clock::now();
-    let watching = slot.watch(Arc::new(Notify::new()));
-    let seat = peer.map(|peer| hall.clients.seat(now, Kind::Mjpeg, peer.address, &name));
     let feed = Feed {
-        hall,
-        watching,
-        seat,
-        pace: Pace::new(fps),
+        app,
+        subscription,
         framing,
-        last: None,
+        any: false,
     };
     let headers = [
         (
@@ -150,7 +142,7 @@ impl Framing {
     }
 
     /// What is sent for a picture, which is the `first` of the answer or not.
-    fn part(self, picture: &Picture, first: bool) -> Piece {
+    fn part(self, picture: &LiveFrame, first: bool) -> Piece {
         let jpeg = picture.jpeg.clone();
         let (before, after) = match self {
             Self::Plain => {
@@ -184,85 +176,23 @@ fn advance_head(before: &str) -> Bytes {
 
 /// Where the pictures of one answer come from.
 struct Feed {
-    hall: Arc<Hall>,
-    watching: Watching,
-    seat: Option<Seat>,
-    pace: Pace,
+    app: Arc<AppState>,
+    subscription: FrameSubscription,
     framing: Framing,
-    last: Option<FrameId>,
+    any: bool,
 }
 
 impl Feed {
-    /// What to send next, as soon as there is something; none at the end. It is asked when the socket has room: so who
-    /// is slow gets the newest picture of that moment, and nothing waits for it.
+    /// What to send next, as soon as there is something; none at the end. It is asked when the socket has room: a slow
+    /// client gets the newest picture of that moment, and nothing waits for it.
     async fn next(&mut self) -> Option<Piece> {
-        let hall = Arc::clone(&self.hall);
         tokio::select! {
-            picture = self.picture() => {
-                let picture = picture?;
-                let first = self.last.replace(picture.id).is_none();
-                Some(self.framing.part(&picture, first))
+            arrival = self.subscription.next() => {
+                let is_first = !std::mem::replace(&mut self.any, true);
+                Some(self.framing.part(&arrival?.frame, is_first))
             }
-            () = hall.shutdown.wait() => None,
+            () = self.app.shutdown.wait() => None,
         }
-    }
-
-    async fn picture(&mut self) -> Option<Arc<Picture>> {
-        loop {
-            let (slot, now) = (self.watching.slot(), clock::now());
-            if slot.is_closed() {
-                return None;
-            }
-            let between = slot.interval();
-            let picture = slot
-                .newest()
-                .filter(|picture| Some(picture.id) != self.last);
-            match picture {
-                Some(picture) if is_due(&self.pace, &picture, between, now) => {
-                    self.note(now, &picture);
-                    return Some(picture);
-                }
-                Some(_) => {
-                    // Not at the same moment again when that has come by less than the clock tells.
-                    let until = self
-                        .pace
-                        .latest(between)
-                        .saturating_since(now)
-                        .max(Duration::from_millis(1));
-                    let _ = tokio::time::timeout(until, self.watching.woken()).await;
-                }
-                None => self.watching.woken().await,
-            }
-        }
-    }
-
-    fn note(&mut self, now: Time, picture: &Picture) {
-        self.pace.on_sent(now);
-        let skipped = self.last.map_or(0, |last| skipped(last, picture.id));
-        if let Some(seat) = &self.seat {
-            seat.note(
-                now,
-                Handed {
-                    bytes: picture.jpeg.len(),
-                    skipped,
-                    age_us: picture.age_us(now),
-                },
-            );
-        }
-    }
-}
-
-/// Whether one with that pace is to get `picture` at `now`.
-pub(super) fn is_due(pace: &Pace, picture: &Picture, between: Option<Duration>, now: Time) -> bool {
-    picture.received >= pace.earliest(between) || now >= pace.latest(between)
-}
-
-/// Frames of the stream between two that one gets.
-pub(super) fn skipped(last: FrameId, next: FrameId) -> u64 {
-    if last.epoch == next.epoch {
-        next.number.saturating_sub(last.number).saturating_sub(1)
-    } else {
-        0
     }
 }
 
@@ -308,7 +238,7 @@ impl hyper::body::Body for Parts {
             }
             None => {
                 self.step = None;
-                piece(feed.framing.end(feed.last.is_some()))
+                piece(feed.framing.end(feed.any))
             }
         };
         Poll::Ready(Some(Ok(Frame::data(part))))
@@ -317,22 +247,11 @@ impl hyper::body::Body for Parts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::picture_of;
     use super::*;
 
-    fn picture() -> Picture {
-        Picture {
-            stream: "cam".parse().unwrap(),
-            id: FrameId {
-                epoch: 1,
-                number: 7,
-            },
-            jpeg: Bytes::from_static(b"JPEG"),
-            size: (2, 1),
-            received: Time::default(),
-            captured_us: None,
-            captured_utc_us: 1_800_000_000_000_042,
-            canary: String::new(),
-        }
+    fn picture() -> LiveFrame {
+        picture_of("cam", 7)
     }
 
     fn sent(framing: Framing) -> String {
@@ -403,18 +322,5 @@ mod tests {
         for bad in ["", "0", "-1", "NaN", "inf", "1e9"] {
             rate(bad).unwrap_err();
         }
-    }
-
-    #[test]
-    fn frames_of_another_epoch_were_not_skipped() {
-        let id = |epoch, number| FrameId { epoch, number };
-        assert_eq!(
-            (
-                skipped(id(1, 5), id(1, 6)),
-                skipped(id(1, 5), id(1, 9)),
-                skipped(id(1, 5), id(2, 9))
-            ),
-            (0, 3, 0)
-        );
     }
 }

@@ -71,7 +71,6 @@ mod tests {
     use axum::http::Request;
 
     use super::super::listener::Places;
-    use super::super::settings::Settings;
     use super::*;
     use crate::config::Config;
 
@@ -82,7 +81,7 @@ mod tests {
             http_proxies: vec!["10.0.0.9".parse().unwrap()],
             ..Config::default()
         };
-        let settings = Settings::new(&config).unwrap();
+        let settings = config.http_settings().unwrap();
         let address: SocketAddr = address.parse().unwrap();
         let place = Arc::new(Places::new(&settings).take(address.ip()).unwrap());
         let request = Request::builder()

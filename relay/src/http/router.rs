@@ -9,15 +9,15 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::access::Role;
 use super::fault::Fault;
-use super::{Hall, api, guard, metrics, mjpeg, page, session, snapshot, ws};
+use super::{AppState, api, authorize, metrics, mjpeg, page, session, snapshot, ws};
+use fanlight_live::access::Role;
 
 /// Largest body of a request, in bytes: a token, or an address to be signed.
 const MAX_BODY_BYTES: usize = 4 << 10;
 
 /// All addresses.
-pub(super) fn router(hall: Arc<Hall>) -> Router {
+pub(super) fn router(app: Arc<AppState>) -> Router {
     Router::new()
         .route("/ws", get(ws::upgrade))
         .route("/stream/{file}", get(mjpeg::stream))
@@ -37,17 +37,17 @@ pub(super) fn router(hall: Arc<Hall>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(&hall),
-            guard::guard,
+            Arc::clone(&app),
+            authorize::authorize,
         ))
-        .with_state(hall)
+        .with_state(app)
 }
 
 /// The page, or what mjpg-streamer has here.
-async fn root(state: State<Arc<Hall>>, request: Request) -> Response {
+async fn root(state: State<Arc<AppState>>, request: Request) -> Response {
     let uri = request.uri();
-    let stream = guard::query(uri, "stream").map(ToOwned::to_owned);
-    match guard::query(uri, "action") {
+    let stream = authorize::query(uri, "stream").map(ToOwned::to_owned);
+    match authorize::query(uri, "action") {
         None => index(&state, &request).into_response(),
         Some("stream") => mjpeg::of(state, stream, request).await.into_response(),
         Some("snapshot") => snapshot::of(state, stream, request).await.into_response(),
@@ -56,8 +56,8 @@ async fn root(state: State<Arc<Hall>>, request: Request) -> Response {
 }
 
 /// The page, with the names of the streams for those who may know them.
-fn index(hall: &Hall, request: &Request) -> Response {
-    let status = hall.wall.status();
+fn index(app: &AppState, request: &Request) -> Response {
+    let status = app.table().status();
     let may = request.extensions().get::<Role>().is_some();
     let names = status
         .streams

@@ -12,12 +12,12 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Hall;
-use super::access::{LONGEST_SIGNATURE, Role, SESSION};
+use super::AppState;
+use super::authorize::{cookie_name, unix_seconds};
 use super::fault::Fault;
 use super::gateway::Peer;
-use super::guard::{cookie_name, unix_seconds};
-use crate::config::HttpAccess;
+use fanlight_live::access::AccessMode;
+use fanlight_live::access::{LONGEST_SIGNATURE, Role, SESSION};
 
 /// Longest address to be signed, in bytes: a name has at most 64.
 const MAX_PATH_BYTES: usize = 256;
@@ -41,8 +41,11 @@ pub(super) struct Sign {
 }
 
 /// `GET /api/session`: who I am, and whether I need a token to be somebody.
-pub(super) async fn tell(State(hall): State<Arc<Hall>>, role: Option<Extension<Role>>) -> Response {
-    let access = hall.settings.access;
+pub(super) async fn tell(
+    State(app): State<Arc<AppState>>,
+    role: Option<Extension<Role>>,
+) -> Response {
+    let access = app.settings.access;
     let body =
         json!({ "access": access.to_string(), "role": role.map(|Extension(role)| role.word()) });
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
@@ -50,7 +53,7 @@ pub(super) async fn tell(State(hall): State<Arc<Hall>>, role: Option<Extension<R
 
 /// `POST /api/session`: a token for a cookie.
 pub(super) async fn begin(
-    State(hall): State<Arc<Hall>>,
+    State(app): State<Arc<AppState>>,
     Extension(peer): Extension<Peer>,
     body: Result<Json<SignIn>, JsonRejection>,
 ) -> Result<Response, Fault> {
@@ -62,12 +65,12 @@ pub(super) async fn begin(
             "this is no token of this relay",
         )
     };
-    let role = hall.access.owner(token.trim()).ok_or_else(wrong)?;
-    let baked = hall
-        .access
-        .bake(role, unix_seconds() + SESSION.as_secs())
+    let role = app.authorizer.owner(token.trim()).ok_or_else(wrong)?;
+    let value = app
+        .authorizer
+        .cookie_value(role, unix_seconds() + SESSION.as_secs())
         .ok_or_else(wrong)?;
-    let cookie = cookie(&hall, peer.secure, &baked, SESSION.as_secs());
+    let cookie = cookie(&app, peer.secure, &value, SESSION.as_secs());
     Ok((
         [(header::SET_COOKIE, cookie)],
         Json(json!({ "role": role.word() })),
@@ -77,19 +80,19 @@ pub(super) async fn begin(
 
 /// `DELETE /api/session`: takes the cookie back.
 pub(super) async fn end(
-    State(hall): State<Arc<Hall>>,
+    State(app): State<Arc<AppState>>,
     Extension(peer): Extension<Peer>,
 ) -> Response {
     (
         StatusCode::NO_CONTENT,
-        [(header::SET_COOKIE, cookie(&hall, peer.secure, "", 0))],
+        [(header::SET_COOKIE, cookie(&app, peer.secure, "", 0))],
     )
         .into_response()
 }
 
 /// `POST /api/sign`: an address that anybody may watch for a while.
 pub(super) async fn sign(
-    State(hall): State<Arc<Hall>>,
+    State(app): State<Arc<AppState>>,
     Extension(role): Extension<Role>,
     body: Result<Json<Sign>, JsonRejection>,
 ) -> Result<Response, Fault> {
@@ -113,9 +116,9 @@ pub(super) async fn sign(
         ));
     }
     let until = unix_seconds() + seconds;
-    let url = match hall.access.sign(role, &path, until) {
+    let url = match app.authorizer.sign(role, &path, until) {
         Some(signature) => format!("{path}?expires={until}&signature={signature}"),
-        None if hall.settings.access == HttpAccess::Token => {
+        None if app.settings.access == AccessMode::Token => {
             return Err(Fault::bad_request("your role cannot sign"));
         }
         None => path,
@@ -123,8 +126,8 @@ pub(super) async fn sign(
     Ok(Json(json!({ "url": url, "expires": until })).into_response())
 }
 
-fn cookie(hall: &Hall, secure: bool, value: &str, seconds: u64) -> String {
-    let name = cookie_name(hall, secure);
+fn cookie(app: &AppState, secure: bool, value: &str, seconds: u64) -> String {
+    let name = cookie_name(app, secure);
     let secure = if secure { "; Secure" } else { "" };
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }

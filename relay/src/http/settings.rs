@@ -4,9 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
+use fanlight_live::access::{AccessError, AccessMode, Authorizer};
 
 use super::tls::{CertificateError, Files};
-use crate::config::{Config, HttpAccess};
 
 /// The settings of the HTTP side.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct Settings {
     /// Where to listen.
     pub listen: SocketAddr,
     /// Who may come.
-    pub access: HttpAccess,
+    pub access: AccessMode,
     /// The file of the token that lets one watch.
     pub view_token: Option<KeyPath>,
     /// The file of the token that lets one see who watches too.
@@ -32,24 +32,19 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What `config` says; none when there is to be no HTTP.
-    #[must_use]
-    pub fn new(config: &Config) -> Option<Self> {
-        let files = config.http_certificate.clone().zip(config.http_key.clone());
-        Some(Self {
-            listen: config.http?,
-            access: config.http_access,
-            view_token: config.http_view_token.clone(),
-            admin_token: config.http_admin_token.clone(),
-            tls: files.map(|(certificate, key)| Files { certificate, key }),
-            origins: config.http_origins.clone(),
-            proxies: config
-                .http_proxies
-                .iter()
-                .map(IpAddr::to_canonical)
-                .collect(),
-            connections: config.http_connections,
-            connections_per_address: config.http_connections_per_address,
+    /// Reads the tokens.
+    ///
+    /// # Errors
+    /// When a token file cannot be used, or both hold the same.
+    pub(super) fn authorizer(&self) -> Result<Authorizer, HttpError> {
+        let loaded = Authorizer::load(
+            self.access,
+            self.view_token.as_ref(),
+            self.admin_token.as_ref(),
+        );
+        loaded.map_err(|error| match error {
+            AccessError::Token(error) => error.into(),
+            AccessError::SameToken => HttpError::SameToken,
         })
     }
 }

@@ -7,18 +7,14 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use fanlight_daemon::clock;
+use fanlight_live::{LiveFrame, Sent, Subscribe};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
-use tokio::sync::Notify;
 
-use super::Hall;
-use super::clients::Handed;
+use super::authorize::query;
 use super::fault::Fault;
 use super::gateway::Peer;
-use super::guard::query;
-use super::wall::Slot;
-use crate::board::Picture;
-use crate::engine::StreamEntry;
+use super::{AppState, SNAPSHOT};
 
 /// A picture older than this is not the present, unless `max_age` says otherwise or its stream is slower.
 const USUAL_MAX_AGE: Duration = Duration::from_secs(5);
@@ -38,7 +34,7 @@ const REASON: HeaderName = HeaderName::from_static("x-fanlight-reason");
 
 /// `GET /snapshot/NAME.jpg`.
 pub(super) async fn snapshot(
-    state: State<Arc<Hall>>,
+    state: State<Arc<AppState>>,
     Path(file): Path<String>,
     request: Request,
 ) -> Response {
@@ -53,21 +49,16 @@ pub(super) async fn snapshot(
 
 /// A picture of `stream`, or of the first that has a source.
 pub(super) async fn of(
-    State(hall): State<Arc<Hall>>,
+    State(app): State<Arc<AppState>>,
     stream: Option<String>,
     request: Request,
 ) -> Response {
     // Only these: a body cannot be shared, and none is wanted.
     let (parts, _) = request.into_parts();
-    let answer = match Wish::parse(&parts.uri) {
-        Ok(wish) => match picture(&hall, stream, &wish).await {
-            Ok(picture) => Ok(show(
-                &hall,
-                &picture,
-                &parts.headers,
-                parts.extensions.get(),
-            )),
-            Err(fault) if wish.placeholder => Ok(placeholder(&fault)),
+    let answer = match SnapshotRequest::parse(&parts.uri) {
+        Ok(request) => match picture(&app, stream, &request).await {
+            Ok(picture) => Ok(show(&app, &picture, &parts.headers, parts.extensions.get())),
+            Err(fault) if request.placeholder => Ok(placeholder(&fault)),
             Err(fault) => Err(fault),
         },
         Err(fault) => Err(fault),
@@ -77,13 +68,13 @@ pub(super) async fn of(
 
 /// What the query asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Wish {
+struct SnapshotRequest {
     max_age: Option<Duration>,
     wait: bool,
     placeholder: bool,
 }
 
-impl Wish {
+impl SnapshotRequest {
     fn parse(uri: &Uri) -> Result<Self, Fault> {
         let max_age = query(uri, "max_age").map(|text| {
             let seconds = text
@@ -108,29 +99,36 @@ impl Wish {
 }
 
 /// The newest picture, when it is new enough. When there is none, or a fresh one is asked for, the next is waited for.
-async fn picture(hall: &Hall, stream: Option<String>, wish: &Wish) -> Result<Arc<Picture>, Fault> {
-    let name = name(hall, stream)?;
-    let slot = hall
-        .wall
-        .slot(&name)
-        .ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
+async fn picture(
+    app: &AppState,
+    stream: Option<String>,
+    request: &SnapshotRequest,
+) -> Result<Arc<LiveFrame>, Fault> {
+    let name = name(app, stream)?;
     let begun = clock::now();
-    slot.ask(begun);
-    let known = slot.newest().filter(|_| !wish.wait);
-    let judged = judge(hall, &slot, known, wish, begun);
+    if !app.table().has(&name) {
+        return Err(Fault::no_such_stream(name.as_str()));
+    }
+    app.table().ask(begun, &name);
+    let known = app.table().newest(&name).filter(|_| !request.wait);
+    let judged = judge(app, &name, known, request, begun);
     let Err(fault) = judged else { return judged };
+
     // A source that has gone does not come back for being waited for.
-    if entry(hall, &name).is_some_and(|entry| entry.source_gone) {
+    let entry = app.table().entry(&name);
+    if entry.is_some_and(|entry| entry.source_gone) {
         return Err(fault);
     }
-    let fresh = tokio::time::timeout(PATIENCE, next(&slot, begun)).await;
-    fresh.map_err(|_| fault)
+    match tokio::time::timeout(PATIENCE, next(app, &name, begun)).await {
+        Ok(Some(picture)) => Ok(picture),
+        _ => Err(fault),
+    }
 }
 
-pub(super) fn name(hall: &Hall, stream: Option<String>) -> Result<StreamName, Fault> {
+pub(super) fn name(app: &AppState, stream: Option<String>) -> Result<StreamName, Fault> {
     match stream {
         Some(text) => text.parse().map_err(|_| Fault::no_such_stream(&text)),
-        None => hall.wall.first(clock::now()).ok_or_else(|| {
+        None => app.table().first(clock::now()).ok_or_else(|| {
             Fault::new(
                 StatusCode::NOT_FOUND,
                 "no_streams",
@@ -140,50 +138,42 @@ pub(super) fn name(hall: &Hall, stream: Option<String>) -> Result<StreamName, Fa
     }
 }
 
-fn entry(hall: &Hall, name: &StreamName) -> Option<StreamEntry> {
-    hall.wall
-        .status()
-        .streams
-        .iter()
-        .find(|entry| entry.name == *name)
-        .cloned()
-}
-
 /// Whether `picture` may pass for what the stream shows now.
 fn judge(
-    hall: &Hall,
-    slot: &Slot,
-    picture: Option<Arc<Picture>>,
-    wish: &Wish,
+    app: &AppState,
+    name: &StreamName,
+    picture: Option<Arc<LiveFrame>>,
+    request: &SnapshotRequest,
     now: Time,
-) -> Result<Arc<Picture>, Fault> {
-    let entry = entry(hall, slot.name());
+) -> Result<Arc<LiveFrame>, Fault> {
+    let entry = app.table().entry(name);
     let gone = entry.as_ref().is_some_and(|entry| entry.source_gone);
-    let limit = wish.max_age.unwrap_or_else(|| {
-        slot.interval()
+    let limit = request.max_age.unwrap_or_else(|| {
+        app.table()
+            .interval(name)
             .map_or(Duration::ZERO, |i| i * 2)
             .max(USUAL_MAX_AGE)
     });
-    let age = |picture: &Picture| {
+    let age = |picture: &LiveFrame| {
         picture.age_us(now).map_or_else(
             || now.saturating_since(picture.received),
             Duration::from_micros,
         )
     };
     match picture {
-        Some(picture) if age(&picture) <= limit && (!gone || wish.max_age.is_some()) => Ok(picture),
+        Some(picture) if age(&picture) <= limit && (!gone || request.max_age.is_some()) => {
+            Ok(picture)
+        }
         _ if gone => {
             let message = format!(
-                "the source of {} has gone; its last picture is shown with ?max_age=SECONDS",
-                slot.name()
+                "the source of {name} has gone; its last picture is shown with ?max_age=SECONDS"
             );
             Err(Fault::new(StatusCode::NOT_FOUND, "source_gone", message).passing(1))
         }
         Some(picture) => {
             let (age, limit) = (age(&picture).as_secs_f64(), limit.as_secs_f64());
             let message = format!(
-                "the newest picture of {} is {age:.1} s old, and {limit:.1} s are allowed",
-                slot.name()
+                "the newest picture of {name} is {age:.1} s old, and {limit:.1} s are allowed"
             );
             Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too_old", message).passing(1))
         }
@@ -192,24 +182,29 @@ fn judge(
             let why = state
                 .map(|(state, reason)| format!(": it is {state} {reason}"))
                 .unwrap_or_default();
-            let message = format!("{} has no picture yet{}", slot.name(), why.trim_end());
+            let message = format!("{} has no picture yet{}", name, why.trim_end());
             Err(Fault::new(StatusCode::NOT_FOUND, "no_frame_yet", message).passing(1))
         }
     }
 }
 
-/// The first picture that comes after `begun`.
-async fn next(slot: &Arc<Slot>, begun: Time) -> Arc<Picture> {
-    let watching = slot.watch(Arc::new(Notify::new()));
+/// The first picture that comes after `begun`; none when the relay no longer has the stream.
+async fn next(app: &AppState, name: &StreamName, begun: Time) -> Option<Arc<LiveFrame>> {
+    let mut subscription = app.output.subscribe(name, Subscribe::default())?;
     loop {
-        if let Some(picture) = slot.newest().filter(|picture| picture.received >= begun) {
-            return picture;
+        let frame = subscription.next().await?.frame;
+        if frame.received >= begun {
+            return Some(frame);
         }
-        watching.woken().await;
     }
 }
 
-fn show(hall: &Hall, picture: &Arc<Picture>, headers: &HeaderMap, peer: Option<&Peer>) -> Response {
+fn show(
+    app: &AppState,
+    picture: &Arc<LiveFrame>,
+    headers: &HeaderMap,
+    peer: Option<&Peer>,
+) -> Response {
     let now = clock::now();
     let tag = tag(picture.id);
     let about = [
@@ -229,13 +224,14 @@ fn show(hall: &Hall, picture: &Arc<Picture>, headers: &HeaderMap, peer: Option<&
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
     if let Some(peer) = peer {
-        let handed = Handed {
+        let sent = Sent {
             bytes: picture.jpeg.len(),
             skipped: 0,
             age_us: picture.age_us(now),
         };
-        hall.clients
-            .note_poll(now, peer.address, &picture.stream, handed);
+        app.table()
+            .clients()
+            .note_poll(now, SNAPSHOT, peer.address, &picture.stream, sent);
     }
     (
         about,
@@ -270,11 +266,10 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 }
 
 /// When the picture was captured, in seconds since 1970 in UTC, as mjpg-streamer tells it.
-pub(super) fn timestamp(picture: &Picture) -> String {
-    let (seconds, micros) = (
-        picture.captured_utc_us.div_euclid(1_000_000),
-        picture.captured_utc_us.rem_euclid(1_000_000),
-    );
+pub(super) fn timestamp(picture: &LiveFrame) -> String {
+    let captured_us = picture.captured_utc_us();
+    let seconds = captured_us.div_euclid(1_000_000);
+    let micros = captured_us.rem_euclid(1_000_000);
     format!("{seconds}.{micros:06}")
 }
 
@@ -286,13 +281,13 @@ fn text(text: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn wish(query: &str) -> Result<Wish, Fault> {
-        Wish::parse(&format!("/snapshot/cam.jpg?{query}").parse().unwrap())
+    fn wish(query: &str) -> Result<SnapshotRequest, Fault> {
+        SnapshotRequest::parse(&format!("/snapshot/cam.jpg?{query}").parse().unwrap())
     }
 
     #[test]
     fn a_query_is_understood_or_refused() {
-        let plain = Wish {
+        let plain = SnapshotRequest {
             max_age: None,
             wait: false,
             placeholder: false,
@@ -300,7 +295,7 @@ mod tests {
         assert_eq!(wish("").unwrap(), plain);
         assert_eq!(
             wish("max_age=0.5&wait=1").unwrap(),
-            Wish {
+            SnapshotRequest {
                 max_age: Some(Duration::from_millis(500)),
                 wait: true,
                 ..plain
@@ -308,7 +303,7 @@ mod tests {
         );
         assert_eq!(
             wish("placeholder=1&t=123456").unwrap(),
-            Wish {
+            SnapshotRequest {
                 placeholder: true,
                 ..plain
             }

@@ -2,7 +2,6 @@
 //! of each stream: it is always at the newest, and nothing waits for it but one frame in its socket.
 
 mod message;
-mod subscription;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,18 +16,18 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanlight_daemon::clock;
+use fanlight_live::access::Role;
+use fanlight_live::{FrameSubscription, MAX_CREDIT, Subscribe};
 use fanlight_proto::clock::Time;
+use fanlight_proto::message::StreamName;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 
-use super::access::Role;
-use super::clients::Kind;
 use super::fault::Fault;
 use super::gateway::Peer;
 use super::mjpeg::{FEWEST_FPS, MOST_FPS};
-use super::{Hall, api};
+use super::{AppState, WS, api};
 use message::Ask;
-use subscription::Subscription;
 
 /// Largest message that a client may send, in bytes: all that it can say fits a tenth of it.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
@@ -39,6 +38,9 @@ const MAX_SUBSCRIPTIONS: usize = fanlight_proto::limits::MAX_STREAMS;
 /// Messages that a client may send in a second: a credit for each of 64 streams at 60 frames a second.
 const MESSAGES_PER_SECOND: u32 = 4_096;
 
+/// Frames that a client gets before it gives credit.
+const FIRST_CREDIT: u32 = 1;
+
 /// How often a client is asked whether it is there, when it says nothing.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -46,14 +48,14 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(16);
 
 /// Least time between two lists of the streams.
-const ROLL_INTERVAL: Duration = Duration::from_millis(250);
+const LIST_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A moment that has not quite come is not slept for again and again.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// `GET /ws`.
 pub(super) async fn upgrade(
-    State(hall): State<Arc<Hall>>,
+    State(app): State<Arc<AppState>>,
     Extension(role): Extension<Role>,
     Extension(peer): Extension<Peer>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -68,10 +70,10 @@ pub(super) async fn upgrade(
         }
     };
     upgrade.on_upgrade(async move |socket| {
-        let mut session = Session::new(Arc::clone(&hall), role, peer.address);
+        let mut session = Session::new(Arc::clone(&app), role, peer.address);
         let reason = tokio::select! {
             ended = session.run(socket) => ended,
-            () = silenced(&hall) => return,
+            () = silenced(&app) => return,
         };
         tracing::debug!(client = %peer.address, "WebSocket ended: {reason}");
         drop(peer);
@@ -79,25 +81,25 @@ pub(super) async fn upgrade(
 }
 
 /// The relay stops, and this session had time to say goodbye.
-async fn silenced(hall: &Hall) {
-    hall.shutdown.wait().await;
+async fn silenced(app: &AppState) {
+    app.shutdown.wait().await;
     tokio::time::sleep(super::FAREWELL_PATIENCE / 2).await;
 }
 
 /// One client.
 struct Session {
-    hall: Arc<Hall>,
+    app: Arc<AppState>,
     role: Role,
     address: SocketAddr,
     wake: Arc<Notify>,
     subscriptions: Vec<Subscription>,
     /// Where to look first for a frame that is due: each in its turn.
     turn: usize,
-    news: watch::Receiver<u64>,
+    list_version: watch::Receiver<u64>,
     /// When the list of streams is due, if it has changed.
-    roll_due: Option<Time>,
+    list_due: Option<Time>,
     /// When it was sent last.
-    rolled: Time,
+    listed: Time,
     heard: Time,
     pinged: Time,
     /// Messages of the second that began then.
@@ -108,18 +110,18 @@ struct Session {
 type Ended = &'static str;
 
 impl Session {
-    fn new(hall: Arc<Hall>, role: Role, address: SocketAddr) -> Self {
+    fn new(app: Arc<AppState>, role: Role, address: SocketAddr) -> Self {
         let now = clock::now();
         Self {
-            news: hall.wall.news(),
-            hall,
+            list_version: app.table().watch_list(),
+            app,
             role,
             address,
             wake: Arc::default(),
             subscriptions: Vec::new(),
             turn: 0,
-            roll_due: Some(now),
-            rolled: now,
+            list_due: Some(now),
+            listed: now,
             heard: now,
             pinged: now,
             messages: (now, 0),
@@ -144,15 +146,15 @@ impl Session {
     /// Until something ends it: the code and the reason to close with.
     async fn talk(&mut self, socket: &mut WebSocket) -> Result<Infallible, (u16, Ended)> {
         let gone = |_| (close_code::ABNORMAL, "the connection is broken");
-        let hall = Arc::clone(&self.hall);
-        let mut stop = pin!(hall.shutdown.wait());
+        let app = Arc::clone(&self.app);
+        let mut stop = pin!(app.shutdown.wait());
         socket.send(self.hello()).await.map_err(gone)?;
         loop {
             let now = clock::now();
             if now.saturating_since(self.heard) > SILENCE {
                 return Err((close_code::AWAY, "nothing was heard for too long"));
             }
-            self.attach(now);
+            self.attach();
             let due = self.due(now);
             let wait = self.deadline(now).saturating_since(now);
             tokio::select! {
@@ -173,9 +175,9 @@ impl Session {
                     }
                 }
                 () = self.wake.notified() => {}
-                changed = self.news.changed(), if self.roll_due.is_none() => {
+                changed = self.list_version.changed(), if self.list_due.is_none() => {
                     changed.map_err(|_| (close_code::AWAY, "the relay stops"))?;
-                    self.roll_due = Some(self.rolled + ROLL_INTERVAL);
+                    self.list_due = Some(self.listed + LIST_INTERVAL);
                 }
                 () = tokio::time::sleep(wait.max(SHORTEST_SLEEP)) => {}
             }
@@ -189,21 +191,25 @@ impl Session {
         }))
     }
 
-    /// Seats subscriptions at streams that have come, and takes them from those that are no more.
-    fn attach(&mut self, now: Time) {
+    /// Attaches subscriptions to streams that have come, and detaches them from those that are gone.
+    fn attach(&mut self) {
         for subscription in &mut self.subscriptions {
-            subscription.attach(|stream| {
-                let slot = self.hall.wall.slot(stream)?;
-                let seat = self.hall.clients.seat(now, Kind::Ws, self.address, stream);
-                Some((slot.watch(Arc::clone(&self.wake)), seat))
+            subscription.attach(|stream, fps, credit| {
+                let options = Subscribe {
+                    client: Some((WS, self.address)),
+                    fps,
+                    credit: Some(credit),
+                    wake: Arc::clone(&self.wake),
+                };
+                self.app.output.subscribe(stream, options)
             });
         }
     }
 
     /// What is to be sent now. News of the streams and questions go before frames; frames go by turns.
     fn due(&self, now: Time) -> Option<Due> {
-        if self.roll_due.is_some_and(|due| due <= now) {
-            return Some(Due::Roll);
+        if self.list_due.is_some_and(|due| due <= now) {
+            return Some(Due::List);
         }
         if self.quiet_until() <= now {
             return Some(Due::Ping);
@@ -211,7 +217,7 @@ impl Session {
         let count = self.subscriptions.len();
         let mut places = (0..count).map(|step| (self.turn + step) % count);
         places
-            .find(|place| self.subscriptions[*place].picture(now).is_some())
+            .find(|place| self.subscriptions[*place].is_due(now))
             .map(Due::Frame)
     }
 
@@ -224,7 +230,7 @@ impl Session {
     fn deadline(&self, now: Time) -> Time {
         let frames = self.subscriptions.iter().filter_map(Subscription::deadline);
         frames
-            .chain(self.roll_due)
+            .chain(self.list_due)
             .chain([self.quiet_until()])
             .min()
             .unwrap_or(now)
@@ -233,10 +239,11 @@ impl Session {
     fn make(&mut self, due: Due) -> Option<Message> {
         let now = clock::now();
         match due {
-            Due::Roll => {
-                (self.roll_due, self.rolled) = (None, now);
+            Due::List => {
+                self.list_due = None;
+                self.listed = now;
                 Some(text(
-                    &json!({ "type": "streams", "streams": api::roll(&self.hall, now) }),
+                    &json!({ "type": "streams", "streams": api::list(&self.app, now) }),
                 ))
             }
             Due::Ping => {
@@ -284,11 +291,11 @@ impl Session {
             }
             Ok(Ask::Unsubscribe { id }) => {
                 self.subscriptions
-                    .retain(|subscription| subscription.id() != id);
+                    .retain(|subscription| subscription.id != id);
                 Vec::new()
             }
             Ok(Ask::Credit { id }) => {
-                self.find(id).into_iter().for_each(Subscription::credit);
+                self.find(id).into_iter().for_each(Subscription::add_credit);
                 Vec::new()
             }
             Ok(Ask::Rate { id, fps }) => match rate(fps) {
@@ -317,13 +324,19 @@ impl Session {
             ));
         };
         self.subscriptions
-            .retain(|subscription| subscription.id() != id);
+            .retain(|subscription| subscription.id != id);
         if self.subscriptions.len() == MAX_SUBSCRIPTIONS {
             let message = format!("a connection takes {MAX_SUBSCRIPTIONS} subscriptions");
             return Some(error(Some(id), "too_many", &message));
         }
-        let known = self.hall.wall.slot(&stream).is_some();
-        self.subscriptions.push(Subscription::new(id, stream, fps));
+        let known = self.app.table().has(&stream);
+        self.subscriptions.push(Subscription {
+            id,
+            stream,
+            fps,
+            credit: FIRST_CREDIT,
+            frames: None,
+        });
         (!known).then(|| {
             error(
                 Some(id),
@@ -336,14 +349,73 @@ impl Session {
     fn find(&mut self, id: u32) -> Option<&mut Subscription> {
         self.subscriptions
             .iter_mut()
-            .find(|subscription| subscription.id() == id)
+            .find(|subscription| subscription.id == id)
+    }
+}
+
+/// One stream as the client wants it. The relay may not have it yet.
+struct Subscription {
+    /// The client's number for it.
+    id: u32,
+    stream: StreamName,
+    fps: Option<f64>,
+    /// Of the first frames, should the relay not have the stream yet.
+    credit: u32,
+    frames: Option<FrameSubscription>,
+}
+
+impl Subscription {
+    /// Subscribes by `subscribe`, if the relay has the stream and this is not done.
+    fn attach(
+        &mut self,
+        subscribe: impl FnOnce(&StreamName, Option<f64>, u32) -> Option<FrameSubscription>,
+    ) {
+        self.frames.take_if(|frames| frames.is_closed());
+        if self.frames.is_none() {
+            self.frames = subscribe(&self.stream, self.fps, self.credit);
+        }
+    }
+
+    fn add_credit(&mut self) {
+        match &mut self.frames {
+            Some(frames) => frames.add_credit(),
+            None => self.credit = (self.credit + 1).min(MAX_CREDIT),
+        }
+    }
+
+    fn set_rate(&mut self, fps: Option<f64>) {
+        self.fps = fps;
+        self.frames
+            .iter_mut()
+            .for_each(|frames| frames.set_rate(fps));
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.frames
+            .as_ref()
+            .is_some_and(|frames| frames.is_due(now))
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.frames.as_ref()?.deadline()
+    }
+
+    /// The message of the frame that is due.
+    fn take(&mut self, now: Time) -> Option<Bytes> {
+        let arrival = self.frames.as_mut()?.try_next(now)?;
+        Some(message::frame(
+            now,
+            self.id,
+            arrival.skipped,
+            &arrival.frame,
+        ))
     }
 }
 
 /// What is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
-    Roll,
+    List,
     Ping,
     /// A frame of the subscription at that place.
     Frame(usize),

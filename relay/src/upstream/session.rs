@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
+use fanlight_live::StreamTable;
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::{self, FeedbackSealer, OpenError, Opener};
 use fanlight_proto::message::{CheckedFrame, FeedbackReport, parse_frame};
@@ -17,7 +18,7 @@ use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqMessage}
 
 use super::asker::{Asker, same_clock};
 use super::guard::Guard;
-use super::{Ended, Inbox, Upstream};
+use super::{Ended, Upstream};
 
 /// Longest that connecting and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,11 +49,11 @@ impl Session {
     /// One that is yet to be connected. `heard` is set when a frame is taken.
     pub(super) fn new(
         upstream: &Arc<Upstream>,
-        inbox: &Arc<Inbox>,
+        table: &Arc<StreamTable>,
         heard: &Arc<AtomicBool>,
         refused: &Arc<Mutex<Limited>>,
     ) -> Self {
-        let taker = Taker::new(upstream, inbox, heard, refused);
+        let taker = Taker::new(upstream, table, heard, refused);
         Self {
             upstream: Arc::clone(upstream),
             taker: Arc::new(Mutex::new(taker)),
@@ -174,7 +175,7 @@ impl Session {
 /// message is taken before the next one is read.
 pub(super) struct Taker {
     upstream: Arc<Upstream>,
-    inbox: Arc<Inbox>,
+    table: Arc<StreamTable>,
     heard: Arc<AtomicBool>,
     refused: Arc<Mutex<Limited>>,
     clock_id: u64,
@@ -192,14 +193,14 @@ pub(super) struct Taker {
 impl Taker {
     fn new(
         upstream: &Arc<Upstream>,
-        inbox: &Arc<Inbox>,
+        table: &Arc<StreamTable>,
         heard: &Arc<AtomicBool>,
         refused: &Arc<Mutex<Limited>>,
     ) -> Self {
         let (now, clock_id) = (clock::now(), clock::clock_id());
         Self {
             upstream: Arc::clone(upstream),
-            inbox: Arc::clone(inbox),
+            table: Arc::clone(table),
             heard: Arc::clone(heard),
             refused: Arc::clone(refused),
             clock_id,
@@ -271,11 +272,11 @@ impl Taker {
             Ok(mut answer) => {
                 self.feedback_sealer.on_answer(&answer);
                 if !answer.verdicts.is_empty() {
-                    self.inbox
+                    self.table
                         .put_verdicts(self.upstream.origin, std::mem::take(&mut answer.verdicts));
                 }
                 if let Some(clock) = self.asker.on_answer(now, &answer) {
-                    self.inbox.put_clock(self.upstream.origin, clock);
+                    self.table.put_clock(self.upstream.origin, clock);
                 }
             }
             Err(error) => self.refuse(&error),
@@ -298,12 +299,11 @@ impl Taker {
                 self.heard.store(true, Ordering::Relaxed);
                 self.note_clock(frame.header.clock_id);
                 if !frame.jpeg.is_empty() && self.behind.passes_over(now, &frame) {
-                    self.inbox.pass_over(self.upstream.origin, &frame);
-                } else if !self
-                    .inbox
-                    .put(self.upstream.origin, frame, body, now, self.same_clock)
+                    self.table.skip(self.upstream.origin, &frame);
+                } else if let Err(refused) =
+                    self.table.publish(self.upstream.origin, frame, body, now)
                 {
-                    self.refuse(&"the relay has all the streams it can carry");
+                    self.refuse(&refused);
                 }
             }
             Err(error) => self.refuse(&error),
@@ -314,7 +314,7 @@ impl Taker {
     fn note_clock(&mut self, clock_id: u64) {
         let same = clock_id == self.clock_id;
         if same && !self.same_clock {
-            self.inbox
+            self.table
                 .put_clock(self.upstream.origin, same_clock(clock_id));
         }
         self.same_clock = same;
@@ -352,42 +352,5 @@ impl Behind {
             return false;
         }
         now.saturating_since(*self.since.get_or_insert(now)) < CATCH_UP
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use fanlight_proto::limits::MAX_FRAME_BYTES;
-
-    use super::*;
-    use crate::upstream::tests::frame;
-
-    fn taker(inbox: &Arc<Inbox>) -> Taker {
-        let upstream = Upstream {
-            origin: 0,
-            endpoint: "ipc:///nowhere".parse().unwrap(),
-            streams: Vec::new(),
-            max_frame_bytes: MAX_FRAME_BYTES,
-            stale: Duration::from_secs(1),
-            feed_key: None,
-            outbox: Arc::default(),
-        };
-        Taker::new(&Arc::new(upstream), inbox, &Arc::default(), &Arc::default())
-    }
-
-    /// The one copy of a picture in this process beside the guard's reading is the cut into datagrams, which reads from
-    /// the body that the event loop takes.
-    #[test]
-    fn the_event_loop_gets_the_picture_where_the_guard_read_it() {
-        let inbox = Arc::new(Inbox::default());
-        let mut taker = taker(&inbox);
-        let body = frame("camera", 1, 7, 100_000);
-        taker.take(b"camera/", body.clone());
-        let arrival = inbox.take(|_| false).unwrap();
-        assert_eq!(arrival.body.as_ptr_range(), body.as_ptr_range());
-        let picture = arrival.frame.jpeg.as_ptr_range();
-        assert!(
-            body.as_ptr_range().start < picture.start && picture.end == body.as_ptr_range().end
-        );
     }
 }

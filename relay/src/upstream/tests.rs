@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::{Shutdown, clock};
+use fanlight_live::{Arrival, EngineFeed};
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
@@ -18,7 +19,6 @@ use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
 
 use super::session::Behind;
 use super::*;
-use crate::engine::Arrival;
 
 /// Far above what anything here takes; reached only when it hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ pub(crate) fn heartbeat(stream: &str, epoch: u64, number: u64) -> Bytes {
 
 /// A running upstream, stopped when dropped.
 struct Subscription {
-    inbox: Arc<Inbox>,
+    feed: Mutex<EngineFeed>,
     outbox: Arc<Outbox>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
@@ -89,11 +89,9 @@ impl Subscription {
         max_frame_bytes: usize,
         feed_key: Option<FeedKey>,
     ) -> Self {
-        let (inbox, outbox, shutdown) = (
-            Arc::new(Inbox::default()),
-            Arc::<Outbox>::default(),
-            Shutdown::new(),
-        );
+        let table = StreamTable::new(Duration::from_millis(500));
+        let outbox = Arc::<Outbox>::default();
+        let shutdown = Shutdown::new();
         let upstream = Upstream {
             origin: 0,
             endpoint: endpoint.parse().unwrap(),
@@ -104,45 +102,40 @@ impl Subscription {
             outbox: Arc::clone(&outbox),
         };
         let thread = upstream
-            .start(Arc::clone(&inbox), shutdown.clone())
+            .start(Arc::clone(&table), shutdown.clone())
             .unwrap();
         Self {
-            inbox,
+            feed: Mutex::new(EngineFeed::new(table)),
             outbox,
             shutdown,
             thread: Some(thread),
         }
     }
 
+    /// What `look` finds, as soon as it finds something.
+    async fn wait_for<T>(&self, mut look: impl FnMut(&mut EngineFeed) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = look(&mut self.feed.lock().unwrap()) {
+                    return found;
+                }
+                // Nothing wakes the engine for a stream without viewers.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(DEADLINE, found).await.expect("something comes")
+    }
+
     /// The next thing that comes.
     async fn next(&self) -> Arrival {
-        let arrival = async {
-            loop {
-                match self.inbox.take(|_| false) {
-                    Some(arrival) => return arrival,
-                    None => self.inbox.filled().await,
-                }
-            }
-        };
-        timeout(DEADLINE, arrival).await.expect("something comes")
+        self.wait_for(|feed| feed.next_arrival(|_| false)).await
     }
-}
 
-impl Subscription {
-    /// The next feedback about the source's clock.
+    /// What is newly known of the source's clock.
     async fn next_clock(&self) -> SourceClock {
-        let feedback = async {
-            loop {
-                match self.inbox.take_clock() {
-                    Some((0, clock)) => return clock,
-                    Some(other) => panic!("a feedback of nobody's: {other:?}"),
-                    None => self.inbox.filled().await,
-                }
-            }
-        };
-        timeout(DEADLINE, feedback)
-            .await
-            .expect("the source is asked and answers")
+        let (origin, clock) = self.wait_for(|feed| feed.next_clock()).await;
+        assert_eq!(origin, 0);
+        clock
     }
 
     /// Whether nothing comes while `connections` tells of three.
@@ -152,7 +145,7 @@ impl Subscription {
                 move || while connections.recv_timeout(DEADLINE).unwrap() < 2 {},
             );
         third.await.unwrap();
-        self.inbox.take(|_| false).is_none()
+        self.feed.lock().unwrap().next_arrival(|_| false).is_none()
     }
 }
 
@@ -266,7 +259,7 @@ async fn frames_of_a_zeromq_publisher_come_over_tcp_and_ipc() {
             (arrival.frame.stream.as_str(), arrival.frame.id.epoch),
             ("cam", 9)
         );
-        assert!(arrival.body == frame("cam", 9, arrival.frame.id.number, 200_000));
+        assert!(arrival.frame.body == frame("cam", 9, arrival.frame.id.number, 200_000));
     }
 }
 

@@ -8,9 +8,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::message::StreamName;
 
-use super::OTHER;
-use crate::board::traffic::Ages;
-use crate::engine::{EngineStatus, ViewerEntry};
+use fanlight_live::{Ages, EngineStatus, OTHER, ViewerEntry};
 
 /// Streams that are counted by their names; a name that was counted once stays counted.
 const MAX_NAMES: usize = 4 * MAX_STREAMS;
@@ -64,9 +62,9 @@ struct Seen {
     age_due: Time,
 }
 
-/// See the module.
+/// The sums.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(super) struct UdpTotals {
     at: Time,
     /// The viewers of the last status, whose number the engine bounds.
     seen: BTreeMap<SocketAddr, Seen>,
@@ -74,7 +72,7 @@ pub(super) struct Books {
     other: Option<Totals>,
 }
 
-impl Books {
+impl UdpTotals {
     /// Adds what is new in `status`.
     pub(super) fn note(&mut self, status: &EngineStatus) {
         if status.at <= self.at {
@@ -174,7 +172,7 @@ mod tests {
 
     fn viewer(port: u16, age: Duration, report: Report) -> ViewerEntry {
         ViewerEntry {
-            name: "hall".to_owned(),
+            name: "app".to_owned(),
             address: SocketAddr::from(([10, 0, 0, 1], port)),
             stream: "cam".parse().unwrap(),
             since: age,
@@ -201,13 +199,13 @@ mod tests {
     }
 
     /// A second after another.
-    fn noted(books: &mut Books, second: u64, viewers: Vec<ViewerEntry>) -> Totals {
-        books.note(&EngineStatus {
+    fn noted(totals: &mut UdpTotals, second: u64, viewers: Vec<ViewerEntry>) -> Totals {
+        totals.note(&EngineStatus {
             at: START + Duration::from_secs(second),
             viewers,
             ..EngineStatus::default()
         });
-        books
+        totals
             .totals()
             .first()
             .map(|(_, totals)| *totals)
@@ -220,51 +218,51 @@ mod tests {
 
     #[test]
     fn what_a_viewer_says_is_added_and_stays_when_it_leaves() {
-        let mut books = Books::default();
-        noted(&mut books, 1, at(1, 0));
-        noted(&mut books, 2, at(2, 5));
+        let mut totals = UdpTotals::default();
+        noted(&mut totals, 1, at(1, 0));
+        noted(&mut totals, 2, at(2, 5));
         assert_eq!(
-            noted(&mut books, 3, at(3, 35)).frames,
+            noted(&mut totals, 3, at(3, 35)).frames,
             30,
             "from its first words on"
         );
-        let gone = noted(&mut books, 4, Vec::new());
+        let gone = noted(&mut totals, 4, Vec::new());
         assert_eq!((gone.frames, gone.bytes), (30, 3_000_000));
         assert_eq!(gone.ages.classes.iter().sum::<u64>(), 1);
     }
 
     #[test]
     fn who_joins_again_is_not_counted_twice() {
-        let mut books = Books::default();
-        noted(&mut books, 10, at(10, 500));
-        noted(&mut books, 11, at(11, 530));
+        let mut totals = UdpTotals::default();
+        noted(&mut totals, 10, at(10, 500));
+        noted(&mut totals, 11, at(11, 530));
         let again = |age: u64, shown| vec![viewer(1, Duration::from_secs(age), report(shown))];
-        noted(&mut books, 12, again(1, 531));
-        assert_eq!(noted(&mut books, 13, again(2, 561)).frames, 60);
+        noted(&mut totals, 12, again(1, 531));
+        assert_eq!(noted(&mut totals, 13, again(2, 561)).frames, 60);
     }
 
     #[test]
     fn a_lie_spoils_little_and_nothing_ever_falls() {
-        let mut books = Books::default();
-        noted(&mut books, 1, at(1, 10));
-        let lied = noted(&mut books, 2, at(2, u64::MAX / 200_000)).frames;
+        let mut totals = UdpTotals::default();
+        noted(&mut totals, 1, at(1, 10));
+        let lied = noted(&mut totals, 2, at(2, u64::MAX / 200_000)).frames;
         assert!(lied <= 2_000, "{lied}");
-        assert_eq!(noted(&mut books, 3, at(3, 0)).frames, lied);
-        assert_eq!(noted(&mut books, 4, at(4, 40)).frames, lied);
+        assert_eq!(noted(&mut totals, 3, at(3, 0)).frames, lied);
+        assert_eq!(noted(&mut totals, 4, at(4, 40)).frames, lied);
     }
 
     #[test]
     fn more_names_than_there_is_room_for_are_counted_as_others() {
-        let mut books = Books::default();
+        let mut totals = UdpTotals::default();
         for n in 0..2 * MAX_NAMES as u64 {
             let stream: StreamName = format!("s{n}").parse().unwrap();
             let viewers = vec![ViewerEntry {
                 stream,
                 ..viewer(1, Duration::from_secs(n), report(n))
             }];
-            noted(&mut books, n, viewers);
+            noted(&mut totals, n, viewers);
         }
-        let totals = books.totals();
+        let totals = totals.totals();
         assert_eq!(
             (totals.len(), totals[MAX_NAMES].0.as_str()),
             (MAX_NAMES + 1, OTHER)

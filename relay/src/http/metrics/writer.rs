@@ -9,26 +9,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use crate::board::traffic;
-use crate::http::AGE_EDGES_MS;
-
-/// How many frames had which age.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ages {
-    /// Up to each of [`AGE_EDGES_MS`], and beyond the last.
-    pub(super) classes: [u64; AGE_EDGES_MS.len() + 1],
-    /// The sum of all.
-    pub(super) sum_us: u64,
-}
-
-impl From<&traffic::Ages> for Ages {
-    fn from(ages: &traffic::Ages) -> Self {
-        Self {
-            classes: ages.classes,
-            sum_us: ages.sum_us,
-        }
-    }
-}
+use fanlight_live::{AGE_EDGES_MS, Ages};
 
 /// Writes one family after the other.
 pub(super) struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);

@@ -1,10 +1,9 @@
 //! What is said on the wire.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use fanlight_live::LiveFrame;
 use fanlight_proto::clock::Time;
 use serde::Deserialize;
-
-use crate::board::Picture;
 
 /// Bytes before the picture in a frame's message.
 pub(super) const HEADER_BYTES: usize = 56;
@@ -36,7 +35,7 @@ pub(super) enum Ask {
 }
 
 /// The message of a frame that is handed to the socket at `now`, `skipped` frames after the one before.
-pub(super) fn frame(now: Time, subscription: u32, skipped: u64, picture: &Picture) -> Bytes {
+pub(super) fn frame(now: Time, subscription: u32, skipped: u64, picture: &LiveFrame) -> Bytes {
     let age = picture
         .age_us(now)
         .map_or(u32::MAX, |age| u32::try_from(age).unwrap_or(u32::MAX - 1));
@@ -48,11 +47,12 @@ pub(super) fn frame(now: Time, subscription: u32, skipped: u64, picture: &Pictur
     bytes.put_u64(picture.id.epoch);
     bytes.put_u64(picture.id.number);
     bytes.put_i64(picture.captured_us.unwrap_or(i64::MIN));
-    bytes.put_i64(picture.captured_utc_us);
+    bytes.put_i64(picture.captured_utc_us());
     bytes.put_u32(age);
     bytes.put_u32(u32::try_from(skipped).unwrap_or(u32::MAX));
-    bytes.put_u16(u16::try_from(picture.size.0).unwrap_or(u16::MAX));
-    bytes.put_u16(u16::try_from(picture.size.1).unwrap_or(u16::MAX));
+    let (width, height) = picture.size();
+    bytes.put_u16(u16::try_from(width).unwrap_or(u16::MAX));
+    bytes.put_u16(u16::try_from(height).unwrap_or(u16::MAX));
     bytes.put_u32(0);
     bytes.put_slice(&picture.jpeg);
     bytes.freeze()
@@ -61,7 +61,7 @@ pub(super) fn frame(now: Time, subscription: u32, skipped: u64, picture: &Pictur
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanlight_proto::message::FrameId;
+    use crate::http::testing::picture_of;
 
     #[test]
     fn what_clients_say_is_understood() {
@@ -100,37 +100,19 @@ mod tests {
 
     #[test]
     fn a_frame_has_its_header_before_the_picture() {
-        let picture = Picture {
-            stream: "cam".parse().unwrap(),
-            id: FrameId {
-                epoch: 0x0102_0304_0506_0708,
-                number: 9,
-            },
-            jpeg: Bytes::from_static(b"JPEG"),
-            size: (1280, 720),
-            received: Time::default(),
-            captured_us: Some(1_000),
-            captured_utc_us: -2,
-            canary: String::new(),
-        };
+        let mut picture = picture_of("cam", 9);
+        picture.captured_us = Some(1_000);
         let bytes = frame(Time::from_nanos(1_500_000), 7, 3, &picture);
         let mut expected = vec![
             1, 1, 0, 56, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 9,
         ];
         expected.extend(1_000_i64.to_be_bytes());
-        expected.extend((-2_i64).to_be_bytes());
+        expected.extend(1_800_000_000_000_042_i64.to_be_bytes());
         expected.extend([0, 0, 0x01, 0xf4, 0, 0, 0, 3, 5, 0, 2, 0xd0, 0, 0, 0, 0]);
         assert_eq!(bytes[..HEADER_BYTES], expected);
         assert_eq!(&bytes[HEADER_BYTES..], b"JPEG");
-        let unknown = frame(
-            Time::default(),
-            7,
-            3,
-            &Picture {
-                captured_us: None,
-                ..picture
-            },
-        );
+        picture.captured_us = None;
+        let unknown = frame(Time::default(), 7, 3, &picture);
         assert_eq!(unknown[24..32], i64::MIN.to_be_bytes());
         assert_eq!(unknown[40..44], u32::MAX.to_be_bytes());
     }

@@ -238,12 +238,7 @@ async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
         usize::MAX,
     );
     let subscription = Subscription::to(&endpoint);
-    let next = async || loop {
-        match subscription.inbox.take_verdicts() {
-            Some(taken) => return taken,
-            None => subscription.inbox.filled().await,
-        }
-    };
+    let next = async || subscription.wait_for(|feed| feed.next_verdicts()).await;
     // After the quick questions it is asked once a second; with detections, twice.
     for _ in 0..9 {
         assert_eq!(timeout(DEADLINE, next()).await.unwrap(), (0, vec![verdict]));

@@ -11,13 +11,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use fanlight_daemon::clock;
 
-use super::Hall;
-use super::access::{Papers, Role};
+use super::AppState;
 use super::fault::Fault;
 use super::gateway::Peer;
 use super::page;
 use super::proxy;
-use crate::config::HttpAccess;
+use fanlight_live::access::AccessMode;
+use fanlight_live::access::{Credentials, Role};
 
 /// What the page may do: run its own files, and speak to the relay that it came from.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -40,11 +40,15 @@ const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// See the module.
-pub(super) async fn guard(State(hall): State<Arc<Hall>>, request: Request, next: Next) -> Response {
+/// The middleware.
+pub(super) async fn authorize(
+    State(app): State<Arc<AppState>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (mut parts, body) = request.into_parts();
-    proxy::see_through(&hall.settings.proxies, &mut parts);
-    let mut response = match admit(&hall, &parts) {
+    proxy::see_through(&app.settings.proxies, &mut parts);
+    let mut response = match admit(&app, &parts) {
         Err(fault) => fault.into_response(),
         Ok(role) => {
             if let Some(role) = role {
@@ -55,7 +59,7 @@ pub(super) async fn guard(State(hall): State<Arc<Hall>>, request: Request, next:
             if method == Method::GET {
                 answer.await
             } else {
-                hasty(answer).await
+                with_deadline(answer).await
             }
         }
     };
@@ -64,7 +68,7 @@ pub(super) async fn guard(State(hall): State<Arc<Hall>>, request: Request, next:
         headers.insert(name, HeaderValue::from_static(value));
     }
     // Who may watch without a token may do so in a page of somebody else's too.
-    let embeds = if hall.settings.access == HttpAccess::Open {
+    let embeds = if app.settings.access == AccessMode::Open {
         "cross-origin"
     } else {
         "same-origin"
@@ -74,7 +78,7 @@ pub(super) async fn guard(State(hall): State<Arc<Hall>>, request: Request, next:
 }
 
 /// The answer to a request that may have a body, which must come soon.
-async fn hasty(answer: impl Future<Output = Response>) -> Response {
+async fn with_deadline(answer: impl Future<Output = Response>) -> Response {
     let late = || {
         Fault::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -88,15 +92,15 @@ async fn hasty(answer: impl Future<Output = Response>) -> Response {
 }
 
 /// The role of who asks; none, for what everybody may have.
-fn admit(hall: &Hall, parts: &Parts) -> Result<Option<Role>, Fault> {
-    if hall.settings.access == HttpAccess::Loopback {
-        check_host(hall, &parts.headers)?;
+fn admit(app: &AppState, parts: &Parts) -> Result<Option<Role>, Fault> {
+    if app.settings.access == AccessMode::Loopback {
+        check_host(app, &parts.headers)?;
     }
     let from_elsewhere = parts.method != Method::GET && parts.method != Method::HEAD;
     if from_elsewhere || parts.headers.contains_key(header::UPGRADE) {
-        check_origin(hall, &parts.headers)?;
+        check_origin(app, &parts.headers)?;
     }
-    match role(hall, parts) {
+    match role(app, parts) {
         None if !is_public(parts) => {
             let message = "show a token: Authorization: Bearer TOKEN, or sign in on the page, or use a signed address";
             Err(Fault::new(
@@ -116,7 +120,7 @@ fn is_public(parts: &Parts) -> bool {
     file || matches!(path, "/api/session" | "/api/health" | "/readyz")
 }
 
-fn role(hall: &Hall, parts: &Parts) -> Option<Role> {
+fn role(app: &AppState, parts: &Parts) -> Option<Role> {
     let text = |name| {
         parts
             .headers
@@ -131,7 +135,7 @@ fn role(hall: &Hall, parts: &Parts) -> Option<Role> {
         .extensions
         .get::<Peer>()
         .is_some_and(|peer| peer.secure);
-    let name = cookie_name(hall, secure);
+    let name = cookie_name(app, secure);
     let cookies = parts
         .headers
         .get_all(header::COOKIE)
@@ -145,8 +149,8 @@ fn role(hall: &Hall, parts: &Parts) -> Option<Role> {
     let signed = expires
         .zip(query(&parts.uri, "signature"))
         .filter(|_| parts.method != Method::POST);
-    hall.access.role(
-        &Papers {
+    app.authorizer.role(
+        &Credentials {
             bearer,
             cookie,
             signed,
@@ -157,22 +161,22 @@ fn role(hall: &Hall, parts: &Parts) -> Option<Role> {
 }
 
 /// The name of our cookie. Browsers send cookies to all ports of a host, and another relay may be there.
-pub(super) fn cookie_name(hall: &Hall, secure: bool) -> String {
+pub(super) fn cookie_name(app: &AppState, secure: bool) -> String {
     format!(
         "{}fanlight-{}",
         if secure { "__Host-" } else { "" },
-        hall.address.port()
+        app.address.port()
     )
 }
 
 /// A page of somebody else's may have its own name resolved to a loopback address, to read with its visitor's browser what
 /// is there: such a request names that name.
-fn check_host(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
+fn check_host(app: &AppState, headers: &HeaderMap) -> Result<(), Fault> {
     let Some(host) = headers.get(header::HOST) else {
         return Ok(());
     };
     let host = host.to_str().unwrap_or_default();
-    let known = hall
+    let known = app
         .settings
         .origins
         .iter()
@@ -186,7 +190,7 @@ fn check_host(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// A page of somebody else's may open a WebSocket to anywhere, with its visitor's cookies.
-fn check_origin(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
+fn check_origin(app: &AppState, headers: &HeaderMap) -> Result<(), Fault> {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());
     };
@@ -197,7 +201,7 @@ fn check_origin(hall: &Hall, headers: &HeaderMap) -> Result<(), Fault> {
     let own = host.is_some_and(|host| {
         !authority(origin).is_empty() && host.as_bytes() == authority(origin).as_bytes()
     });
-    if own || hall.settings.origins.iter().any(|known| known == origin) {
+    if own || app.settings.origins.iter().any(|known| known == origin) {
         return Ok(());
     }
     let message = "a page of another origin may not do this unless http_origins lists it";

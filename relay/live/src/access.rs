@@ -1,24 +1,47 @@
-//! Who may do what: tokens, cookies made of tokens, and signed addresses. No token is ever compared byte by byte, kept in
-//! a cookie or an address, or logged.
+//! Who may do what: tokens, cookies made of tokens, and signed addresses. Pure functions, used by every output that lets
+//! clients in by token. No token is ever compared byte by byte, kept in a cookie or an address, or logged.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use ring::hmac;
 
-use super::settings::{HttpError, Settings};
-use crate::config::HttpAccess;
+fanlight_daemon::choice! {
+    /// Who may come to an output.
+    pub enum AccessMode {
+        /// Programs on this host, because the relay listens on a loopback address only.
+        Loopback = "loopback",
+        /// Everyone who can reach the port.
+        Open = "open",
+        /// Who has a token.
+        Token = "token",
+    }
+}
 
-/// How long a cookie lets one in.
-pub(super) const SESSION: Duration = Duration::from_secs(12 * 3600);
+/// Why there is no [`Authorizer`].
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// A token cannot be had.
+    #[error(transparent)]
+    Token(#[from] KeyFileError),
+    /// Two roles would be one.
+    #[error(
+        "the tokens to view and to administer are the same: who may only watch would be an administrator"
+    )]
+    SameToken,
+}
 
-/// The longest that a signed address may be good for.
-pub(super) const LONGEST_SIGNATURE: Duration = Duration::from_secs(7 * 86_400);
+/// How long a cookie is valid.
+pub const SESSION: Duration = Duration::from_secs(12 * 3600);
+
+/// The longest that a signed address may be valid.
+pub const LONGEST_SIGNATURE: Duration = Duration::from_secs(7 * 86_400);
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub enum Role {
     /// Watch.
     View,
     /// Watch, and see who else does from where.
@@ -27,7 +50,8 @@ pub(super) enum Role {
 
 impl Role {
     /// As clients are told.
-    pub(super) const fn word(self) -> &'static str {
+    #[must_use]
+    pub const fn word(self) -> &'static str {
         match self {
             Self::View => "view",
             Self::Admin => "admin",
@@ -35,64 +59,67 @@ impl Role {
     }
 }
 
-/// Who is let in.
+/// Decides who may do what.
 #[derive(Debug)]
-pub(super) struct Access {
-    mode: HttpAccess,
+pub struct Authorizer {
+    mode: AccessMode,
     /// The tokens that there are, the one for administrators first.
     tokens: Vec<Token>,
 }
 
-/// What a request shows for itself.
+/// What a request shows to be let in.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Papers<'a> {
+pub struct Credentials<'a> {
     /// The token in its header.
-    pub(super) bearer: Option<&'a str>,
+    pub bearer: Option<&'a str>,
     /// The cookie of ours.
-    pub(super) cookie: Option<&'a str>,
+    pub cookie: Option<&'a str>,
     /// Moment (seconds since 1970) and signature in its address.
-    pub(super) signed: Option<(u64, &'a str)>,
+    pub signed: Option<(u64, &'a str)>,
     /// The path of its address.
-    pub(super) path: &'a str,
+    pub path: &'a str,
 }
 
-impl Access {
+impl Authorizer {
     /// Reads the tokens.
     ///
     /// # Errors
     /// When a token file cannot be used, or both hold the same.
-    pub(super) fn load(settings: &Settings) -> Result<Self, HttpError> {
+    pub fn load(
+        mode: AccessMode,
+        view_token: Option<&KeyPath>,
+        admin_token: Option<&KeyPath>,
+    ) -> Result<Self, AccessError> {
         let mut tokens = Vec::new();
-        for (role, path) in [
-            (Role::Admin, &settings.admin_token),
-            (Role::View, &settings.view_token),
-        ] {
+        for (role, path) in [(Role::Admin, admin_token), (Role::View, view_token)] {
             let Some(path) = path else { continue };
             let text = path.token()?;
             if tokens.iter().any(|token: &Token| token.is(&text)) {
-                return Err(HttpError::SameToken);
+                return Err(AccessError::SameToken);
             }
             tokens.push(Token::new(role, &text));
         }
-        Ok(Self {
-            mode: settings.access,
-            tokens,
-        })
+        Ok(Self { mode, tokens })
     }
 
-    /// What one may do who shows `papers` at `now`, in seconds since 1970; none: nothing.
-    pub(super) fn role(&self, papers: &Papers<'_>, now: u64) -> Option<Role> {
+    /// The role of who shows `credentials` at `now`, in seconds since 1970; none: no access.
+    #[must_use]
+    pub fn role(&self, credentials: &Credentials<'_>, now: u64) -> Option<Role> {
         let anybody = match self.mode {
-            HttpAccess::Loopback => Some(Role::Admin),
-            HttpAccess::Open => Some(Role::View),
-            HttpAccess::Token => None,
+            AccessMode::Loopback => Some(Role::Admin),
+            AccessMode::Open => Some(Role::View),
+            AccessMode::Token => None,
         };
-        let signed = papers.signed.filter(|(until, _)| now < *until);
+        let signed = credentials.signed.filter(|(until, _)| now < *until);
         let shown = self.tokens.iter().filter_map(|token| {
-            let bearer = papers.bearer.is_some_and(|text| token.is(text));
-            let cookie = papers.cookie.is_some_and(|cookie| token.baked(cookie, now));
+            let bearer = credentials.bearer.is_some_and(|text| token.is(text));
+            let cookie = credentials
+                .cookie
+                .is_some_and(|cookie| token.accepts_cookie(cookie, now));
             let signed = || {
-                signed.is_some_and(|(until, signature)| token.signed(papers.path, until, signature))
+                signed.is_some_and(|(until, signature)| {
+                    token.signed(credentials.path, until, signature)
+                })
             };
             if bearer || cookie {
                 Some(token.role)
@@ -104,7 +131,8 @@ impl Access {
     }
 
     /// The role of a token.
-    pub(super) fn owner(&self, text: &str) -> Option<Role> {
+    #[must_use]
+    pub fn owner(&self, text: &str) -> Option<Role> {
         self.tokens
             .iter()
             .find(|token| token.is(text))
@@ -112,13 +140,15 @@ impl Access {
     }
 
     /// The value of a cookie that lets its owner in as `role` until `until`, in seconds since 1970.
-    pub(super) fn bake(&self, role: Role, until: u64) -> Option<String> {
+    #[must_use]
+    pub fn cookie_value(&self, role: Role, until: u64) -> Option<String> {
         self.token(role)
             .map(|token| format!("{until}.{}", encode(&token.cookie(until))))
     }
 
     /// The signature that lets anybody watch at `path` until `until`, in seconds since 1970; none where everybody may.
-    pub(super) fn sign(&self, role: Role, path: &str, until: u64) -> Option<String> {
+    #[must_use]
+    pub fn sign(&self, role: Role, path: &str, until: u64) -> Option<String> {
         self.token(role)
             .map(|token| encode(&token.signature(path, until)))
     }
@@ -168,7 +198,7 @@ impl Token {
         hmac::sign(&self.cookies, until.to_string().as_bytes())
     }
 
-    fn baked(&self, cookie: &str, now: u64) -> bool {
+    fn accepts_cookie(&self, cookie: &str, now: u64) -> bool {
         let Some((until, tag)) = cookie.split_once('.') else {
             return false;
         };
@@ -203,31 +233,31 @@ mod tests {
     const ADMIN: &str = "admin-token-of-the-test";
     const NOW: u64 = 1_800_000_000;
 
-    fn access(mode: HttpAccess) -> Access {
-        Access {
+    fn access(mode: AccessMode) -> Authorizer {
+        Authorizer {
             mode,
             tokens: vec![Token::new(Role::Admin, ADMIN), Token::new(Role::View, VIEW)],
         }
     }
 
-    fn bearer(text: &str) -> Papers<'_> {
-        Papers {
+    fn bearer(text: &str) -> Credentials<'_> {
+        Credentials {
             bearer: Some(text),
-            ..Papers::default()
+            ..Credentials::default()
         }
     }
 
     #[test]
     fn who_has_no_token_may_do_what_everybody_may() {
-        let role = |mode| access(mode).role(&Papers::default(), NOW);
-        assert_eq!(role(HttpAccess::Loopback), Some(Role::Admin));
-        assert_eq!(role(HttpAccess::Open), Some(Role::View));
-        assert_eq!(role(HttpAccess::Token), None);
+        let role = |mode| access(mode).role(&Credentials::default(), NOW);
+        assert_eq!(role(AccessMode::Loopback), Some(Role::Admin));
+        assert_eq!(role(AccessMode::Open), Some(Role::View));
+        assert_eq!(role(AccessMode::Token), None);
     }
 
     #[test]
     fn each_token_has_its_role_and_a_wrong_one_has_none() {
-        let access = access(HttpAccess::Token);
+        let access = access(AccessMode::Token);
         assert_eq!(access.role(&bearer(VIEW), NOW), Some(Role::View));
         assert_eq!(access.role(&bearer(ADMIN), NOW), Some(Role::Admin));
         for wrong in [
@@ -246,18 +276,18 @@ mod tests {
 
     #[test]
     fn a_cookie_lets_in_as_its_role_until_it_expires_and_cannot_be_prolonged() {
-        let access = access(HttpAccess::Token);
+        let access = access(AccessMode::Token);
         let role = |cookie: &str, now| {
             access.role(
-                &Papers {
+                &Credentials {
                     cookie: Some(cookie),
-                    ..Papers::default()
+                    ..Credentials::default()
                 },
                 now,
             )
         };
         for of in [Role::View, Role::Admin] {
-            let cookie = access.bake(of, NOW + 10).unwrap();
+            let cookie = access.cookie_value(of, NOW + 10).unwrap();
             assert_eq!(role(&cookie, NOW), Some(of));
             assert_eq!(role(&cookie, NOW + 10), None);
             assert_eq!(
@@ -275,16 +305,16 @@ mod tests {
 
     #[test]
     fn a_signed_address_lets_anybody_watch_that_address_until_it_expires() {
-        let access = access(HttpAccess::Token);
+        let access = access(AccessMode::Token);
         let signature = access
             .sign(Role::Admin, "/snapshot/cam.jpg", NOW + 10)
             .unwrap();
         let role = |path, until, now| {
             access.role(
-                &Papers {
+                &Credentials {
                     signed: Some((until, &signature)),
                     path,
-                    ..Papers::default()
+                    ..Credentials::default()
                 },
                 now,
             )
@@ -297,15 +327,15 @@ mod tests {
 
     #[test]
     fn what_is_for_one_use_is_good_for_no_other() {
-        let access = access(HttpAccess::Token);
-        let cookie = access.bake(Role::View, NOW + 10).unwrap();
+        let access = access(AccessMode::Token);
+        let cookie = access.cookie_value(Role::View, NOW + 10).unwrap();
         let (_, tag) = cookie.split_once('.').unwrap();
         assert_eq!(
             access.role(
-                &Papers {
+                &Credentials {
                     signed: Some((NOW + 10, tag)),
                     path: "",
-                    ..Papers::default()
+                    ..Credentials::default()
                 },
                 NOW
             ),
@@ -315,9 +345,9 @@ mod tests {
         let forged = format!("{}.{signature}", NOW + 10);
         assert_eq!(
             access.role(
-                &Papers {
+                &Credentials {
                     cookie: Some(&forged),
-                    ..Papers::default()
+                    ..Credentials::default()
                 },
                 NOW
             ),

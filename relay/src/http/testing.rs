@@ -1,0 +1,29 @@
+//! What unit tests of this folder share.
+
+use bytes::Bytes;
+use fanlight_live::LiveFrame;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{CheckedFrame, FrameHeader, FrameId};
+
+/// A picture of four bytes, 1280x720, whose source's wall clock said 1800000000.000042 s.
+pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
+    let header = FrameHeader {
+        stream: stream.into(),
+        epoch: 0x0102_0304_0506_0708,
+        number,
+        width: 1280,
+        height: 720,
+        wall_offset_ns: 1_800_000_000_000_042_000,
+        ..FrameHeader::default()
+    };
+    let frame = CheckedFrame {
+        stream: stream.parse().unwrap(),
+        id: FrameId {
+            epoch: header.epoch,
+            number,
+        },
+        header,
+        jpeg: Bytes::from_static(b"JPEG"),
+    };
+    LiveFrame::new(0, frame, Bytes::new(), Time::default())
+}
