@@ -75,7 +75,7 @@ pub struct Page<'a> {
     name: String,
 }
 
-/// What a page says of one of its panes, as `relay/src/http/page/report.js` documents it.
+/// What a page says of one of its panes, as `relay/http/src/page/report.js` documents it.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "documented in report.js")]
 pub struct Pane {
@@ -459,7 +459,7 @@ pub fn installed() -> Result<PathBuf, String> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     copy(&manifest.join("browser"), &folder);
     copy(
-        &manifest.join("../relay/src/http/page"),
+        &manifest.join("../relay/http/src/page"),
         &folder.join("page"),
     );
     let lock = |file: PathBuf| std::fs::read_to_string(file).ok();

@@ -16,7 +16,6 @@ use fanlight_proto::multicast;
 pub use fanlight_live::access::AccessMode as HttpAccess;
 
 use crate::engine::{KEY_ROTATION, Multicast};
-use crate::http;
 use crate::udp::MulticastOptions;
 use crate::upstream::Endpoint;
 
@@ -225,16 +224,16 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The settings of HTTP; none when there is to be none.
+    /// The settings of the HTTP output; none when there is to be none.
     #[must_use]
-    pub fn http_settings(&self) -> Option<http::Settings> {
+    pub fn http_settings(&self) -> Option<fanlight_http::Settings> {
         let files = self.http_certificate.clone().zip(self.http_key.clone());
-        Some(http::Settings {
+        Some(fanlight_http::Settings {
             listen: self.http?,
             access: self.http_access,
             view_token: self.http_view_token.clone(),
             admin_token: self.http_admin_token.clone(),
-            tls: files.map(|(certificate, key)| http::Files { certificate, key }),
+            tls: files.map(|(certificate, key)| fanlight_http::Files { certificate, key }),
             origins: self.http_origins.clone(),
             proxies: self.http_proxies.iter().map(IpAddr::to_canonical).collect(),
             connections: self.http_connections,

@@ -49,7 +49,6 @@ pub use counts::Counts;
 pub use delivery::REPAIR_SHARDS_PER_SECOND;
 use feedback::FeedbackScheduler;
 use handshake_limiter::HandshakeLimiter;
-pub(crate) use handshake_limiter::network;
 pub use handshake_limiter::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
 pub use isolation::MAX_DEDICATED_SOCKETS;
 use log_limits::LogLimits;

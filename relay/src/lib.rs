@@ -5,7 +5,7 @@
 
 pub mod config;
 pub mod engine;
-pub mod http;
+mod outputs;
 mod relay;
 pub mod udp;
 pub mod upstream;

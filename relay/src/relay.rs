@@ -12,7 +12,8 @@ use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::PathError;
 use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
-use fanlight_live::{EngineFeed, StreamTable};
+use fanlight_http::HttpError;
+use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::handshake::RelayAccess;
@@ -20,7 +21,7 @@ use fanlight_proto::message::FeedbackReport;
 
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
-use crate::http::{Http, HttpError};
+use crate::outputs;
 use crate::udp::{self, BindError, Buffers, Captured, NextRun, Sender, Socket};
 use crate::upstream::{Endpoint, Outbox, Upstream};
 
@@ -50,7 +51,7 @@ pub struct Relay {
     access: RelayAccess,
     socket: UdpSocket,
     address: SocketAddr,
-    http: Option<Http>,
+    outputs: Vec<Box<dyn OutputServer>>,
 }
 
 /// Why a relay cannot start.
@@ -109,7 +110,7 @@ impl Relay {
                 .map_err(|error| StartError::Multicast { interface, error })?;
         }
         let address = socket.local_addr()?;
-        let http = config.http_settings().map(Http::bind).transpose()?;
+        let outputs = outputs::bind(&config)?;
         Ok(Self {
             config,
             endpoints,
@@ -117,7 +118,7 @@ impl Relay {
             feed_key,
             socket,
             address,
-            http,
+            outputs,
         })
     }
 
@@ -153,9 +154,9 @@ impl Relay {
             outboxes.push(Arc::clone(&upstream.outbox));
             threads.push(upstream.start(Arc::clone(&table), context.shutdown.clone())?);
         }
-        let has_outputs = self.http.is_some();
-        if let Some(http) = self.http {
-            threads.push(http.start(Arc::clone(&table), context.shutdown.clone())?);
+        let has_outputs = !self.outputs.is_empty();
+        for output in self.outputs {
+            threads.push(output.start(Arc::clone(&table), context.shutdown.clone())?);
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -3,15 +3,32 @@
 //! A frame wakes each output once, however many of its clients wait for it, and only if one does. The output's own
 //! thread then wakes its clients: that costs no system call.
 
+use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
+use fanlight_daemon::Shutdown;
 use fanlight_proto::message::StreamName;
 use tokio::sync::Notify;
 
 use crate::lock;
 use crate::subscription::{FrameSubscription, Subscribe};
 use crate::table::StreamTable;
+
+/// What the relay starts: an output that has what it needs to serve, such as its port.
+pub trait OutputServer: fmt::Debug + Send {
+    /// Starts the output's thread, which ends within 500 ms when `shutdown` is triggered.
+    ///
+    /// # Errors
+    /// When the system has no thread or runtime to give.
+    fn start(
+        self: Box<Self>,
+        table: Arc<StreamTable>,
+        shutdown: Shutdown,
+    ) -> io::Result<JoinHandle<()>>;
+}
 
 /// An output that takes frames from a [`StreamTable`].
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! Limits the handshakes that are worked on: each costs as much as 300 checks of a token.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use fanlight_daemon::rate_limit::TokenBucket;
+use fanlight_live::client_network;
 use fanlight_proto::clock::Time;
 use fanlight_proto::token::TokenKey;
 
@@ -35,20 +36,13 @@ impl HandshakeLimiter {
 
     /// Whether a handshake for `from` may be worked on now; it counts.
     pub(super) fn admits(&mut self, now: Time, token_key: &TokenKey, from: SocketAddr) -> bool {
-        let hash = token_key.mint(Time::default(), SocketAddr::new(network(from.ip()), 0));
+        let hash = token_key.mint(
+            Time::default(),
+            SocketAddr::new(client_network(from.ip()), 0),
+        );
         let source =
             &mut self.sources[usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS];
         self.all.available(now) > 0 && source.try_take(now, 1) && self.all.try_take(now, 1)
-    }
-}
-
-/// The network that an address is counted as: the owner of one IPv6 address has 2^64 of them.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
-            address.to_bits() & !u128::from(u64::MAX),
-        )),
-        address => address,
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! All of it runs on a thread of its own, which takes frames from the stream table.
 
+#![forbid(unsafe_code)]
+
 mod api;
 mod authorize;
 mod body;
@@ -29,10 +31,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
+use fanlight_live::access::Authorizer;
+use fanlight_live::{Output, OutputKind, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 
-use fanlight_live::access::Authorizer;
-use fanlight_live::{Output, OutputKind, StreamTable};
 use metrics::Metrics;
 pub use settings::{HttpError, Settings};
 use tls::Certificate;
@@ -98,12 +100,14 @@ impl Http {
             certificate,
         })
     }
+}
 
-    /// Starts the thread, which ends within 500 ms when `shutdown` is requested.
-    ///
-    /// # Errors
-    /// When the system has no thread or runtime to give.
-    pub fn start(self, table: Arc<StreamTable>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
+impl OutputServer for Http {
+    fn start(
+        self: Box<Self>,
+        table: Arc<StreamTable>,
+        shutdown: Shutdown,
+    ) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -61,7 +61,7 @@ pub(super) fn frame(now: Time, subscription: u32, skipped: u64, picture: &LiveFr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::testing::picture_of;
+    use crate::testing::picture_of;
 
     #[test]
     fn what_clients_say_is_understood() {

@@ -247,8 +247,8 @@ impl hyper::body::Body for Parts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::picture_of;
     use super::*;
+    use crate::testing::picture_of;
 
     fn picture() -> LiveFrame {
         picture_of("cam", 7)

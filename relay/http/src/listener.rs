@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
 use super::settings::Settings;
-use crate::engine::network;
+use fanlight_live::client_network;
 
 /// Connections that the kernel holds until they are accepted: a page that all screens of a app load at one moment.
 const BACKLOG: i32 = 1024;
@@ -95,7 +95,7 @@ impl Places {
         } else {
             self.each
         };
-        let address = network(address);
+        let address = client_network(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all = taken.count;
         let mine = taken.by_address.get(&address).copied().unwrap_or(0);
@@ -149,18 +149,16 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::testing::settings;
 
     #[test]
     fn one_address_does_not_take_the_places_of_others_and_all_are_given_back() {
-        let config = Config {
-            http: Some("127.0.0.1:0".parse().unwrap()),
-            http_connections: 5,
-            http_connections_per_address: 3,
-            http_proxies: vec!["10.0.0.9".parse().unwrap()],
-            ..Config::default()
-        };
-        let places = Places::new(&config.http_settings().unwrap());
+        let places = Places::new(&Settings {
+            connections: 5,
+            connections_per_address: 3,
+            proxies: vec!["10.0.0.9".parse().unwrap()],
+            ..settings()
+        });
         let take = |address: &str| places.take(address.parse().unwrap());
         let mut held: Vec<_> = (0..4).map(|_| take("10.0.0.1")).collect();
         assert_eq!(held.iter().flatten().count(), 3);

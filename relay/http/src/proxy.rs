@@ -72,16 +72,15 @@ mod tests {
 
     use super::super::listener::Places;
     use super::*;
-    use crate::config::Config;
+    use crate::settings::Settings;
+    use crate::testing::settings;
 
     /// What is made of a request from `address`: who asks, and whether by https.
     fn seen(address: &str) -> (String, bool) {
-        let config = Config {
-            http: Some("127.0.0.1:0".parse().unwrap()),
-            http_proxies: vec!["10.0.0.9".parse().unwrap()],
-            ..Config::default()
+        let settings = Settings {
+            proxies: vec!["10.0.0.9".parse().unwrap()],
+            ..settings()
         };
-        let settings = config.http_settings().unwrap();
         let address: SocketAddr = address.parse().unwrap();
         let place = Arc::new(Places::new(&settings).take(address.ip()).unwrap());
         let request = Request::builder()

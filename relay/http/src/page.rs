@@ -86,8 +86,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_folder_is_served() {
-        let folder =
-            std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/page")).unwrap();
+        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/page")).unwrap();
         let names: Vec<String> = folder
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();

@@ -1,9 +1,12 @@
-//! What unit tests of this folder share.
+//! What unit tests of this crate share.
 
 use bytes::Bytes;
 use fanlight_live::LiveFrame;
+use fanlight_live::access::AccessMode;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{CheckedFrame, FrameHeader, FrameId};
+
+use crate::settings::Settings;
 
 /// A picture of four bytes, 1280x720, whose source's wall clock said 1800000000.000042 s.
 pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
@@ -26,4 +29,19 @@ pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
         jpeg: Bytes::from_static(b"JPEG"),
     };
     LiveFrame::new(0, frame, Bytes::new(), Time::default())
+}
+
+/// Those of a relay that everyone may use.
+pub(super) fn settings() -> Settings {
+    Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        access: AccessMode::Open,
+        view_token: None,
+        admin_token: None,
+        tls: None,
+        origins: Vec::new(),
+        proxies: Vec::new(),
+        connections: 1024,
+        connections_per_address: 256,
+    }
 }
