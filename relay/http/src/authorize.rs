@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use fanlight_daemon::clock;
 
 use super::AppState;
-use super::fault::Fault;
+use super::api_error::ApiError;
 use super::gateway::Peer;
 use super::page;
 use super::proxy;
@@ -36,7 +36,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 /// A request's body must be there within this.
-const BODY_WITHIN: Duration = Duration::from_secs(5);
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
@@ -47,9 +47,9 @@ pub(super) async fn authorize(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    proxy::see_through(&app.settings.proxies, &mut parts);
+    proxy::apply_forwarded_headers(&app.settings.proxies, &mut parts);
     let mut response = match admit(&app, &parts) {
-        Err(fault) => fault.into_response(),
+        Err(error) => error.into_response(),
         Ok(role) => {
             if let Some(role) = role {
                 parts.extensions.insert(role);
@@ -80,19 +80,19 @@ pub(super) async fn authorize(
 /// The answer to a request that may have a body, which must come soon.
 async fn with_deadline(answer: impl Future<Output = Response>) -> Response {
     let late = || {
-        Fault::new(
+        ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "too_slow",
             "the body of the request did not come in time",
         )
     };
-    tokio::time::timeout(BODY_WITHIN, answer)
+    tokio::time::timeout(BODY_TIMEOUT, answer)
         .await
         .unwrap_or_else(|_| late().into_response())
 }
 
 /// The role of who asks; none, for what everybody may have.
-fn admit(app: &AppState, parts: &Parts) -> Result<Option<Role>, Fault> {
+fn admit(app: &AppState, parts: &Parts) -> Result<Option<Role>, ApiError> {
     if app.settings.access == AccessMode::Loopback {
         check_host(app, &parts.headers)?;
     }
@@ -103,7 +103,7 @@ fn admit(app: &AppState, parts: &Parts) -> Result<Option<Role>, Fault> {
     match role(app, parts) {
         None if !is_public(parts) => {
             let message = "show a token: Authorization: Bearer TOKEN, or sign in on the page, or use a signed address";
-            Err(Fault::new(
+            Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "token_needed",
                 message,
@@ -113,7 +113,7 @@ fn admit(app: &AppState, parts: &Parts) -> Result<Option<Role>, Fault> {
     }
 }
 
-/// The page itself holds nothing secret, and one must be able to sign in, and to see whether the relay is well.
+/// The page itself holds nothing secret, and one must be able to sign in, and to see whether the relay is healthy.
 fn is_public(parts: &Parts) -> bool {
     let path = parts.uri.path();
     let file = page::file(path).is_some() && query(&parts.uri, "action").is_none();
@@ -171,7 +171,7 @@ pub(super) fn cookie_name(app: &AppState, secure: bool) -> String {
 
 /// A page of somebody else's may have its own name resolved to a loopback address, to read with its visitor's browser what
 /// is there: such a request names that name.
-fn check_host(app: &AppState, headers: &HeaderMap) -> Result<(), Fault> {
+fn check_host(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(host) = headers.get(header::HOST) else {
         return Ok(());
     };
@@ -186,11 +186,11 @@ fn check_host(app: &AppState, headers: &HeaderMap) -> Result<(), Fault> {
     }
     let message = "this relay is for programs on its own host, and this request came by another name: use localhost, or list \
                    the origin in http_origins";
-    Err(Fault::new(StatusCode::FORBIDDEN, "wrong_host", message))
+    Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_host", message))
 }
 
 /// A page of somebody else's may open a WebSocket to anywhere, with its visitor's cookies.
-fn check_origin(app: &AppState, headers: &HeaderMap) -> Result<(), Fault> {
+fn check_origin(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());
     };
@@ -205,7 +205,11 @@ fn check_origin(app: &AppState, headers: &HeaderMap) -> Result<(), Fault> {
         return Ok(());
     }
     let message = "a page of another origin may not do this unless http_origins lists it";
-    Err(Fault::new(StatusCode::FORBIDDEN, "wrong_origin", message))
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "wrong_origin",
+        message,
+    ))
 }
 
 /// Host and port of an origin.

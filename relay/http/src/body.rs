@@ -16,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// Who takes nothing of what is sent to it for so long is cut off.
-pub(super) const TAKE_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A stream on which a write fails that made no progress for too long.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     patience: Duration,
     /// Runs while a write waits for room.
@@ -28,7 +28,7 @@ pub(super) struct Patient<S> {
     waiting: bool,
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     /// One whose writes wait so long.
     pub(super) fn new(stream: S, patience: Duration) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -68,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -103,27 +103,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 }
 
 /// What goes out together, and where the system takes it in one call: a picture with what stands before and behind it.
-pub(super) type Piece = Chain<Chain<Bytes, Bytes>, Bytes>;
+pub(super) type Chunk = Chain<Chain<Bytes, Bytes>, Bytes>;
 
-/// A piece of nothing but `bytes`.
-pub(super) fn piece(bytes: Bytes) -> Piece {
+/// A chunk of nothing but `bytes`.
+pub(super) fn chunk(bytes: Bytes) -> Chunk {
     Bytes::new().chain(bytes).chain(Bytes::new())
 }
 
-type Pieces = Pin<Box<dyn Body<Data = Piece, Error = Infallible> + Send>>;
+type Chunks = Pin<Box<dyn Body<Data = Chunk, Error = Infallible> + Send>>;
 
 /// A body of pieces. One of axum's is made of single slices, each of which would go out by itself when it is large; so
-/// this one travels beside it, to the [`Answer`].
+/// this one travels beside it, to the [`ResponseBody`].
 #[derive(Clone)]
-pub(super) struct Direct(Arc<Mutex<Option<Pieces>>>);
+pub(super) struct StreamingBody(Arc<Mutex<Option<Chunks>>>);
 
-impl Direct {
+impl StreamingBody {
     /// A response with those headers and that body.
     pub(super) fn response(
         headers: impl IntoResponseParts,
-        body: impl Body<Data = Piece, Error = Infallible> + Send + 'static,
+        body: impl Body<Data = Chunk, Error = Infallible> + Send + 'static,
     ) -> Response {
-        let mut response = (headers, axum::body::Body::new(Stand)).into_response();
+        let mut response = (headers, axum::body::Body::new(UnknownLength)).into_response();
         response
             .extensions_mut()
             .insert(Self(Arc::new(Mutex::new(Some(Box::pin(body))))));
@@ -132,9 +132,9 @@ impl Direct {
 }
 
 /// Stands for a body whose length nobody knows.
-struct Stand;
+struct UnknownLength;
 
-impl Body for Stand {
+impl Body for UnknownLength {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -147,37 +147,38 @@ impl Body for Stand {
 }
 
 /// The body that hyper sends.
-pub(super) enum Answer {
+pub(super) enum ResponseBody {
     /// As axum has it.
     Plain(axum::body::Body),
-    /// See [`Direct`].
-    Direct(Pieces),
+    /// See [`StreamingBody`].
+    StreamingBody(Chunks),
 }
 
-impl Answer {
+impl ResponseBody {
     /// The response with the body that was meant.
     pub(super) fn of(mut response: Response) -> hyper::Response<Self> {
-        let direct = response.extensions_mut().remove::<Direct>();
-        let direct = direct
-            .and_then(|Direct(body)| body.lock().unwrap_or_else(PoisonError::into_inner).take());
-        response.map(|body| direct.map_or(Self::Plain(body), Self::Direct))
+        let direct = response.extensions_mut().remove::<StreamingBody>();
+        let direct = direct.and_then(|StreamingBody(body)| {
+            body.lock().unwrap_or_else(PoisonError::into_inner).take()
+        });
+        response.map(|body| direct.map_or(Self::Plain(body), Self::StreamingBody))
     }
 }
 
-impl Body for Answer {
-    type Data = Piece;
+impl Body for ResponseBody {
+    type Data = Chunk;
     type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, axum::Error>>> {
         match &mut *self {
             Self::Plain(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(context));
-                Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
+                Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(chunk))))
             }
-            Self::Direct(body) => {
+            Self::StreamingBody(body) => {
                 let frame = ready!(body.as_mut().poll_frame(context));
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
@@ -187,14 +188,14 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Plain(body) => body.is_end_stream(),
-            Self::Direct(body) => body.is_end_stream(),
+            Self::StreamingBody(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Plain(body) => body.size_hint(),
-            Self::Direct(body) => body.size_hint(),
+            Self::StreamingBody(body) => body.size_hint(),
         }
     }
 }
@@ -207,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
         let (near, mut far) = tokio::io::duplex(16);
-        let mut near = Patient::new(near, Duration::from_millis(200));
+        let mut near = WriteTimeout::new(near, Duration::from_millis(200));
         let taking = async {
             for _ in 0..10 {
                 tokio::time::sleep(Duration::from_millis(30)).await;

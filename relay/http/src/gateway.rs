@@ -1,4 +1,4 @@
-//! Accepts connections and keeps each from harming the others.
+//! Accepts connections and keeps each from harming the others. Runs on the HTTP thread.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,17 +19,18 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
-use super::body::{Answer, Patient, TAKE_WITHIN};
-use super::listener::{Place, Places};
+use super::body::{ResponseBody, WRITE_TIMEOUT, WriteTimeout};
+use super::listener::{ConnectionLimits, ConnectionPermit};
 use super::tls::{self, Certificate};
-use super::{AppState, FAREWELL_PATIENCE, metrics, router};
+use super::{AppState, SHUTDOWN_TIMEOUT, metrics, router};
 
 /// A request's head must be there within this, and the next one of a kept connection must begin and end within it.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A TLS handshake must be done within this.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a connection's buffer, either way: it bounds the head of a request, and what is taken over from a body
 /// before the socket has room. With more, frames would grow old in it.
@@ -39,7 +40,7 @@ const BUFFER_BYTES: usize = 8 << 10;
 const MAX_FIELDS: usize = 64;
 
 /// After an error that is ours (no descriptors left), accepting pauses so long.
-const PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -48,8 +49,8 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// It speaks TLS, or a proxy does so for us.
     pub(super) secure: bool,
-    /// The place of its connection: who takes the connection over keeps it.
-    pub(super) _place: Arc<Place>,
+    /// Counts its connection: a WebSocket that takes the connection over keeps it.
+    pub(super) _permit: Arc<ConnectionPermit>,
 }
 
 /// Serves until the relay stops.
@@ -69,106 +70,111 @@ pub(super) async fn serve(
     if let Some(acceptor) = &acceptor {
         tokio::spawn(Arc::clone(acceptor).watch());
     }
-    let door = Door {
+    let handler = ConnectionHandler {
         app: Arc::clone(app),
         router: router::router(Arc::clone(app)),
         acceptor,
     };
-    let places = Places::new(&app.settings);
+    let limits = ConnectionLimits::new(&app.settings);
     let mut connections = JoinSet::new();
-    let (mut stop, mut full) = (pin!(app.shutdown.wait()), Limited::new());
+    accept(&handler, &listener, &limits, &mut connections).await;
+    drop(listener);
+
+    // Connections that a WebSocket has taken over are no tasks of ours, but are counted.
+    let all = async {
+        while connections.join_next().await.is_some() {}
+        limits.emptied().await;
+    };
+    // Connections that do not end by themselves are dropped.
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await;
+    Ok(())
+}
+
+/// Accepts connections until the relay stops.
+async fn accept(
+    handler: &ConnectionHandler,
+    listener: &TcpListener,
+    limits: &ConnectionLimits,
+    connections: &mut JoinSet<()>,
+) {
+    let mut stop = pin!(handler.app.shutdown.wait());
+    let mut refused = LogLimiter::new();
     loop {
         let accepted = tokio::select! {
-            () = &mut stop => break,
+            () = &mut stop => return,
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let Ok((stream, address)) = accepted else {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        match places.take(address.ip()) {
-            Some(place) => drop(connections.spawn(door.clone().admit(stream, address, place))),
+        match limits.take(address.ip()) {
+            Some(permit) => {
+                let span = tracing::info_span!(
+                    "http_client",
+                    client = %address,
+                    stream = tracing::field::Empty
+                );
+                let connection = handler.clone().accept(stream, address, permit);
+                connections.spawn(connection.instrument(span));
+            }
             None => {
-                if let Some(count) = full.note(clock::now()) {
-                    tracing::warn!(count, from = %address, connections = places.taken(), "HTTP connections refused: too many");
+                if let Some(count) = refused.note(clock::now()) {
+                    let connections = limits.taken();
+                    tracing::warn!(count, client = %address, connections, "connections refused: too many");
                 }
             }
         }
     }
-    drop(listener);
-    // Connections that a WebSocket has taken over are no tasks of ours, but have a place.
-    let all = async {
-        while connections.join_next().await.is_some() {}
-        places.emptied().await;
-    };
-    // Who does not end is ended.
-    let _ = tokio::time::timeout(FAREWELL_PATIENCE, all).await;
-    Ok(())
 }
 
 /// What each connection needs.
 #[derive(Clone)]
-struct Door {
+struct ConnectionHandler {
     app: Arc<AppState>,
     router: Router,
     acceptor: Option<Arc<tls::Acceptor>>,
 }
 
-impl Door {
-    async fn admit(self, stream: TcpStream, address: SocketAddr, place: Place) {
-        let stream = Patient::new(stream, TAKE_WITHIN);
-        let place = Arc::new(place);
-        match self.acceptor.clone() {
-            None => {
-                self.talk(
-                    stream,
-                    Peer {
-                        address,
-                        secure: false,
-                        _place: place,
-                    },
-                )
-                .await;
+impl ConnectionHandler {
+    /// Serves one connection until it ends.
+    async fn accept(self, stream: TcpStream, address: SocketAddr, permit: ConnectionPermit) {
+        let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
+        let mut peer = Peer {
+            address,
+            secure: false,
+            _permit: Arc::new(permit),
+        };
+        let Some(acceptor) = self.acceptor.clone() else {
+            return self.serve(stream, peer).await;
+        };
+        match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                peer.secure = true;
+                self.serve(stream, peer).await;
             }
-            Some(acceptor) => {
-                let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream));
-                match handshake.await {
-                    Ok(Ok(stream)) => {
-                        self.talk(
-                            stream,
-                            Peer {
-                                address,
-                                secure: true,
-                                _place: place,
-                            },
-                        )
-                        .await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(from = %address, "no TLS: {error}"),
-                    Err(_) => {
-                        tracing::debug!(from = %address, "no TLS within {HANDSHAKE_WITHIN:?}");
-                    }
-                }
-            }
+            Ok(Err(error)) => tracing::debug!("TLS handshake failed: {error}"),
+            Err(_) => tracing::debug!("no TLS handshake within {TLS_HANDSHAKE_TIMEOUT:?}"),
         }
     }
 
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, peer: Peer) {
-        let address = peer.address;
+    async fn serve<S>(self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let service = TowerToHyperService::new(self.router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
-            let answer = service.call(request);
+            let response = service.call(request);
             async move {
-                Ok::<_, Infallible>(Answer::of(
-                    answer.await.unwrap_or_else(|never| match never {}),
-                ))
+                let response = response.await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(ResponseBody::of(response))
             }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
+            .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(BUFFER_BYTES)
             .max_headers(MAX_FIELDS)
             .serve_connection(TokioIo::new(stream), service)
@@ -182,7 +188,7 @@ impl Door {
             }
         };
         if let Err(error) = ended {
-            tracing::trace!(from = %address, "HTTP connection ended: {error}");
+            tracing::trace!("connection ended: {error}");
         }
     }
 }

@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod api_error;
 mod authorize;
 mod body;
-mod fault;
 mod gateway;
 mod listener;
 mod metrics;
@@ -41,7 +41,7 @@ use tls::Certificate;
 pub use tls::{CertificateError, Files};
 
 /// How long connections have to end by themselves when the relay stops: it must be gone within 500 ms.
-const FAREWELL_PATIENCE: Duration = Duration::from_millis(300);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Clients with a WebSocket.
 const WS: OutputKind = OutputKind("ws");

@@ -1,4 +1,4 @@
-//! The port, and the places that connections take.
+//! The listening socket, and how many connections there may be.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +20,7 @@ const BACKLOG: i32 = 1024;
 const UNSENT_BYTES: u32 = 16 << 10;
 
 /// What was sent and is not acknowledged for so long ends a connection: the other end has no power or no network.
-const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(15);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Binds `listen`. Accepted sockets inherit what is set here.
 ///
@@ -39,7 +39,7 @@ pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(target_os = "linux")]
     {
         socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
-        socket.set_tcp_user_timeout(Some(ACKNOWLEDGE_WITHIN))?;
+        socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&listen.into())?;
@@ -47,9 +47,9 @@ pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The places of connections: so many in all, and so many for one address that is no proxy's.
+/// Limits of connections: so many in all, and so many for one address that is no proxy's.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionLimits {
     taken: Arc<Mutex<Taken>>,
     emptied: Arc<Notify>,
     all: usize,
@@ -63,14 +63,14 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The place of one connection, given back when it is dropped.
+/// One connection that is counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Places,
+pub(super) struct ConnectionPermit {
+    limits: ConnectionLimits,
     address: IpAddr,
 }
 
-impl Places {
+impl ConnectionLimits {
     /// As many as `settings` says.
     pub(super) fn new(settings: &Settings) -> Self {
         let Settings {
@@ -88,8 +88,8 @@ impl Places {
         }
     }
 
-    /// A place for a connection from `address`; none when there is none left for it.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
+    /// Counts a connection from `address`; none when there are too many.
+    pub(super) fn take(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let each = if self.proxies.contains(&address.to_canonical()) {
             self.all
         } else {
@@ -104,13 +104,13 @@ impl Places {
         }
         taken.count += 1;
         taken.by_address.insert(address, mine + 1);
-        Some(Place {
-            places: self.clone(),
+        Some(ConnectionPermit {
+            limits: self.clone(),
             address,
         })
     }
 
-    /// How many are taken.
+    /// How many there are.
     pub(super) fn taken(&self) -> usize {
         self.taken
             .lock()
@@ -118,7 +118,7 @@ impl Places {
             .count
     }
 
-    /// Waits until none is taken.
+    /// Waits until there are none.
     pub(super) async fn emptied(&self) {
         while self.taken() > 0 {
             self.emptied.notified().await;
@@ -126,16 +126,16 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut taken = self
-            .places
+            .limits
             .taken
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         taken.count -= 1;
         if taken.count == 0 {
-            self.places.emptied.notify_one();
+            self.limits.emptied.notify_one();
         }
         if let Some(mine) = taken.by_address.get_mut(&self.address) {
             *mine -= 1;
@@ -152,23 +152,23 @@ mod tests {
     use crate::testing::settings;
 
     #[test]
-    fn one_address_does_not_take_the_places_of_others_and_all_are_given_back() {
-        let places = Places::new(&Settings {
+    fn one_address_does_not_use_up_the_connections_of_others_and_all_are_given_back() {
+        let limits = ConnectionLimits::new(&Settings {
             connections: 5,
             connections_per_address: 3,
             proxies: vec!["10.0.0.9".parse().unwrap()],
             ..settings()
         });
-        let take = |address: &str| places.take(address.parse().unwrap());
+        let take = |address: &str| limits.take(address.parse().unwrap());
         let mut held: Vec<_> = (0..4).map(|_| take("10.0.0.1")).collect();
         assert_eq!(held.iter().flatten().count(), 3);
         held.push(take("2001:db8::1"));
         held.push(take("2001:db8::2"));
-        assert_eq!(places.taken(), 5);
+        assert_eq!(limits.taken(), 5);
         assert!(take("10.0.0.2").is_none(), "there are no more than five");
         held.clear();
-        assert_eq!(places.taken(), 0);
-        assert!(places.taken.lock().unwrap().by_address.is_empty());
+        assert_eq!(limits.taken(), 0);
+        assert!(limits.taken.lock().unwrap().by_address.is_empty());
         assert!(take("10.0.0.1").is_some());
         let held: Vec<_> = (0..6).map(|_| take("10.0.0.9")).collect();
         assert_eq!(

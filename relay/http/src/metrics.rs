@@ -20,7 +20,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::fault::Fault;
+use super::api_error::ApiError;
 use super::{AppState, MJPEG, SNAPSHOT, WS};
 use udp::UdpTotals;
 use writer::Writer;
@@ -71,7 +71,7 @@ pub(super) async fn metrics(State(app): State<Arc<AppState>>) -> Response {
             .into_response(),
         Err(error) => {
             let message = format!("the figures cannot be written: {error}");
-            Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "broken", message).into_response()
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "broken", message).into_response()
         }
     }
 }

@@ -13,9 +13,9 @@ use bytes::{Buf as _, Bytes};
 use fanlight_live::{FrameSubscription, LiveFrame, Subscribe};
 use hyper::body::Frame;
 
+use super::api_error::ApiError;
 use super::authorize::query;
-use super::body::{Direct, Piece, piece};
-use super::fault::Fault;
+use super::body::{Chunk, StreamingBody, chunk};
 use super::gateway::Peer;
 use super::snapshot::{name, timestamp};
 use super::{AppState, MJPEG};
@@ -40,7 +40,7 @@ pub(super) async fn stream(
         .or_else(|| file.strip_suffix(".mjpg"))
     {
         Some(name) => of(state, Some(name.to_owned()), request).await,
-        None => Fault::not_found().into_response(),
+        None => ApiError::not_found().into_response(),
     }
 }
 
@@ -67,7 +67,7 @@ fn begin(
     uri: &Uri,
     headers: &HeaderMap,
     peer: Option<Peer>,
-) -> Result<Response, Fault> {
+) -> Result<Response, ApiError> {
     let framing = Framing::of(uri, headers)?;
     let fps = query(uri, "fps").map(rate).transpose()?;
     let name = name(&app, stream)?;
@@ -79,7 +79,8 @@ fn begin(
     let subscription = app
         .output
         .subscribe(&name, options)
-        .ok_or_else(|| Fault::no_such_stream(name.as_str()))?;
+        .ok_or_else(|| ApiError::no_such_stream(name.as_str()))?;
+    tracing::Span::current().record("stream", name.as_str());
     let feed = Feed {
         app,
         subscription,
@@ -95,17 +96,17 @@ fn begin(
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok(Direct::response(headers, Parts::new(feed)))
+    Ok(StreamingBody::response(headers, Parts::new(feed)))
 }
 
 /// A number of frames a second, as a query has it.
-fn rate(text: &str) -> Result<f64, Fault> {
+fn rate(text: &str) -> Result<f64, ApiError> {
     let fps = text
         .parse()
         .ok()
         .filter(|fps| (FEWEST_FPS..=MOST_FPS).contains(fps));
     fps.ok_or_else(|| {
-        Fault::bad_request(format!(
+        ApiError::bad_request(format!(
             "fps is a number of frames a second, {FEWEST_FPS} to {MOST_FPS}"
         ))
     })
@@ -122,11 +123,11 @@ enum Framing {
 }
 
 impl Framing {
-    fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, Fault> {
+    fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, ApiError> {
         match query(uri, "framing") {
             Some("plain") => Ok(Self::Plain),
             Some("advance") => Ok(Self::Advance),
-            Some(_) => Err(Fault::bad_request("framing is plain or advance")),
+            Some(_) => Err(ApiError::bad_request("framing is plain or advance")),
             None => {
                 let agent = headers
                     .get(header::USER_AGENT)
@@ -142,7 +143,7 @@ impl Framing {
     }
 
     /// What is sent for a picture, which is the `first` of the answer or not.
-    fn part(self, picture: &LiveFrame, first: bool) -> Piece {
+    fn part(self, picture: &LiveFrame, first: bool) -> Chunk {
         let jpeg = picture.jpeg.clone();
         let (before, after) = match self {
             Self::Plain => {
@@ -185,7 +186,7 @@ struct Feed {
 impl Feed {
     /// What to send next, as soon as there is something; none at the end. It is asked when the socket has room: a slow
     /// client gets the newest picture of that moment, and nothing waits for it.
-    async fn next(&mut self) -> Option<Piece> {
+    async fn next(&mut self) -> Option<Chunk> {
         tokio::select! {
             arrival = self.subscription.next() => {
                 let is_first = !std::mem::replace(&mut self.any, true);
@@ -196,7 +197,7 @@ impl Feed {
     }
 }
 
-type Step = Pin<Box<dyn Future<Output = (Feed, Option<Piece>)> + Send>>;
+type Step = Pin<Box<dyn Future<Output = (Feed, Option<Chunk>)> + Send>>;
 
 /// The body of an answer, which gives a part whenever it is asked for one.
 struct Parts {
@@ -220,13 +221,13 @@ fn step(mut feed: Feed) -> Step {
 }
 
 impl hyper::body::Body for Parts {
-    type Data = Piece;
+    type Data = Chunk;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, Infallible>>> {
         let Some(pending) = &mut self.step else {
             return Poll::Ready(None);
         };
@@ -238,7 +239,7 @@ impl hyper::body::Body for Parts {
             }
             None => {
                 self.step = None;
-                piece(feed.framing.end(feed.any))
+                chunk(feed.framing.end(feed.any))
             }
         };
         Poll::Ready(Some(Ok(Frame::data(part))))

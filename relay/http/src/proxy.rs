@@ -1,5 +1,5 @@
-//! Who is behind the reverse proxies that this relay knows: they say it in `X-Forwarded-For` and `X-Forwarded-Proto`.
-//! Of anybody else these headers are not read.
+//! The client behind a reverse proxy that this relay knows, by `X-Forwarded-For` and `X-Forwarded-Proto`. From anybody
+//! else these headers are not read. Pure functions, called by the authorize middleware for each request.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,8 +12,8 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Puts who asked, and by which scheme, in the place of a proxy of ours.
-pub(super) fn see_through(proxies: &[IpAddr], parts: &mut Parts) {
+/// Replaces a known proxy by the client and the scheme that it forwards.
+pub(super) fn apply_forwarded_headers(proxies: &[IpAddr], parts: &mut Parts) {
     let Some(peer) = parts.extensions.get_mut::<Peer>() else {
         return;
     };
@@ -24,14 +24,14 @@ pub(super) fn see_through(proxies: &[IpAddr], parts: &mut Parts) {
         // Clients of one address remain apart by the connections between the proxy and us.
         peer.address = SocketAddr::new(client, peer.address.port());
     }
-    peer.secure |= words(&parts.headers, PROTO)
+    peer.secure |= list_items(&parts.headers, PROTO)
         .next_back()
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
 }
 
 /// The last address that no proxy of ours has: what stands before it anybody may have written.
 fn client(proxies: &[IpAddr], headers: &HeaderMap) -> Option<IpAddr> {
-    let addresses = words(headers, FOR).rev().map(address);
+    let addresses = list_items(headers, FOR).rev().map(address);
     // What is no address was written by nobody who can be believed in what stands before.
     addresses
         .map_while(|address| address)
@@ -39,7 +39,7 @@ fn client(proxies: &[IpAddr], headers: &HeaderMap) -> Option<IpAddr> {
 }
 
 /// What stands between commas in all headers of that name, in their order.
-fn words(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item = &str> {
+fn list_items(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item = &str> {
     let values: Vec<_> = headers
         .get_all(name)
         .iter()
@@ -70,7 +70,7 @@ mod tests {
 
     use axum::http::Request;
 
-    use super::super::listener::Places;
+    use super::super::listener::ConnectionLimits;
     use super::*;
     use crate::settings::Settings;
     use crate::testing::settings;
@@ -82,7 +82,7 @@ mod tests {
             ..settings()
         };
         let address: SocketAddr = address.parse().unwrap();
-        let place = Arc::new(Places::new(&settings).take(address.ip()).unwrap());
+        let permit = Arc::new(ConnectionLimits::new(&settings).take(address.ip()).unwrap());
         let request = Request::builder()
             .header(FOR, "192.168.1.7")
             .header(PROTO, "https");
@@ -90,12 +90,12 @@ mod tests {
             .extension(Peer {
                 address,
                 secure: false,
-                _place: place,
+                _permit: permit,
             })
             .body(())
             .unwrap()
             .into_parts();
-        see_through(&settings.proxies, &mut parts);
+        apply_forwarded_headers(&settings.proxies, &mut parts);
         let peer = parts.extensions.get::<Peer>().unwrap();
         (peer.address.to_string(), peer.secure)
     }

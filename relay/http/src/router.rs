@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::fault::Fault;
+use super::api_error::ApiError;
 use super::{AppState, api, authorize, metrics, mjpeg, page, session, snapshot, ws};
 use fanlight_live::access::Role;
 
@@ -51,7 +51,7 @@ async fn root(state: State<Arc<AppState>>, request: Request) -> Response {
         None => index(&state, &request).into_response(),
         Some("stream") => mjpeg::of(state, stream, request).await.into_response(),
         Some("snapshot") => snapshot::of(state, stream, request).await.into_response(),
-        Some(_) => Fault::bad_request("action is stream or snapshot").into_response(),
+        Some(_) => ApiError::bad_request("action is stream or snapshot").into_response(),
     }
 }
 
@@ -75,11 +75,11 @@ fn index(app: &AppState, request: &Request) -> Response {
         .into_response()
 }
 
-async fn file(request: Request) -> Result<Response, Fault> {
+async fn file(request: Request) -> Result<Response, ApiError> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return Err(wrong_method().await);
     }
-    let (kind, bytes) = page::file(request.uri().path()).ok_or_else(Fault::not_found)?;
+    let (kind, bytes) = page::file(request.uri().path()).ok_or_else(ApiError::not_found)?;
     // The files of a page belong to one version of the program.
     let headers = [
         (header::CONTENT_TYPE, kind),
@@ -89,8 +89,8 @@ async fn file(request: Request) -> Result<Response, Fault> {
     Ok((StatusCode::OK, headers, bytes).into_response())
 }
 
-async fn wrong_method() -> Fault {
-    Fault::new(
+async fn wrong_method() -> ApiError {
+    ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "wrong_method",
         "this address does not take that method: see HTTP.md",

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::AppState;
+use super::api_error::ApiError;
 use super::authorize::{cookie_name, unix_seconds};
-use super::fault::Fault;
 use super::gateway::Peer;
 use fanlight_live::access::AccessMode;
 use fanlight_live::access::{LONGEST_SIGNATURE, Role, SESSION};
@@ -56,10 +56,10 @@ pub(super) async fn begin(
     State(app): State<Arc<AppState>>,
     Extension(peer): Extension<Peer>,
     body: Result<Json<SignIn>, JsonRejection>,
-) -> Result<Response, Fault> {
-    let Json(SignIn { token }) = body.map_err(|error| Fault::bad_request(error.body_text()))?;
+) -> Result<Response, ApiError> {
+    let Json(SignIn { token }) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let wrong = || {
-        Fault::new(
+        ApiError::new(
             StatusCode::UNAUTHORIZED,
             "wrong_token",
             "this is no token of this relay",
@@ -95,13 +95,13 @@ pub(super) async fn sign(
     State(app): State<Arc<AppState>>,
     Extension(role): Extension<Role>,
     body: Result<Json<Sign>, JsonRejection>,
-) -> Result<Response, Fault> {
+) -> Result<Response, ApiError> {
     let Json(Sign { path, seconds }) =
-        body.map_err(|error| Fault::bad_request(error.body_text()))?;
+        body.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let seconds = seconds.unwrap_or(USUAL_SIGNATURE_S);
     let whole = path.starts_with('/') && path.len() <= MAX_PATH_BYTES && !path.contains(['?', '#']);
     if !whole || !(1..=LONGEST_SIGNATURE.as_secs()).contains(&seconds) {
-        return Err(Fault::bad_request(format!(
+        return Err(ApiError::bad_request(format!(
             "path is what comes after the host, such as /snapshot/cam1.jpg, without a query; seconds is 1 to {}",
             LONGEST_SIGNATURE.as_secs()
         )));
@@ -111,7 +111,7 @@ pub(super) async fn sign(
         .any(|prefix| path.starts_with(prefix))
         && path != "/ws"
     {
-        return Err(Fault::bad_request(
+        return Err(ApiError::bad_request(
             "only /snapshot/…, /stream/… and /ws can be signed",
         ));
     }
@@ -119,7 +119,7 @@ pub(super) async fn sign(
     let url = match app.authorizer.sign(role, &path, until) {
         Some(signature) => format!("{path}?expires={until}&signature={signature}"),
         None if app.settings.access == AccessMode::Token => {
-            return Err(Fault::bad_request("your role cannot sign"));
+            return Err(ApiError::bad_request("your role cannot sign"));
         }
         None => path,
     };

@@ -11,8 +11,8 @@ use fanlight_live::{LiveFrame, Sent, Subscribe};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 
+use super::api_error::ApiError;
 use super::authorize::query;
-use super::fault::Fault;
 use super::gateway::Peer;
 use super::{AppState, SNAPSHOT};
 
@@ -20,7 +20,7 @@ use super::{AppState, SNAPSHOT};
 const USUAL_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// Longest wait for a picture.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WAIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Most that `max_age` may say, in seconds: a year.
 const LONGEST_MAX_AGE_S: f64 = 365.0 * 86_400.0;
@@ -43,7 +43,7 @@ pub(super) async fn snapshot(
         .or_else(|| file.strip_suffix(".jpeg"))
     {
         Some(name) => of(state, Some(name.to_owned()), request).await,
-        None => Fault::not_found().into_response(),
+        None => ApiError::not_found().into_response(),
     }
 }
 
@@ -58,10 +58,10 @@ pub(super) async fn of(
     let answer = match SnapshotRequest::parse(&parts.uri) {
         Ok(request) => match picture(&app, stream, &request).await {
             Ok(picture) => Ok(show(&app, &picture, &parts.headers, parts.extensions.get())),
-            Err(fault) if request.placeholder => Ok(placeholder(&fault)),
-            Err(fault) => Err(fault),
+            Err(error) if request.placeholder => Ok(placeholder(&error)),
+            Err(error) => Err(error),
         },
-        Err(fault) => Err(fault),
+        Err(error) => Err(error),
     };
     answer.into_response()
 }
@@ -75,7 +75,7 @@ struct SnapshotRequest {
 }
 
 impl SnapshotRequest {
-    fn parse(uri: &Uri) -> Result<Self, Fault> {
+    fn parse(uri: &Uri) -> Result<Self, ApiError> {
         let max_age = query(uri, "max_age").map(|text| {
             let seconds = text
                 .parse()
@@ -83,12 +83,12 @@ impl SnapshotRequest {
                 .filter(|seconds| (0.0..=LONGEST_MAX_AGE_S).contains(seconds));
             seconds
                 .map(Duration::from_secs_f64)
-                .ok_or_else(|| Fault::bad_request("max_age is a number of seconds"))
+                .ok_or_else(|| ApiError::bad_request("max_age is a number of seconds"))
         });
         let flag = |key| match query(uri, key) {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
-            Some(_) => Err(Fault::bad_request(format!("{key} is 0 or 1"))),
+            Some(_) => Err(ApiError::bad_request(format!("{key} is 0 or 1"))),
         };
         Ok(Self {
             max_age: max_age.transpose()?,
@@ -103,33 +103,33 @@ async fn picture(
     app: &AppState,
     stream: Option<String>,
     request: &SnapshotRequest,
-) -> Result<Arc<LiveFrame>, Fault> {
+) -> Result<Arc<LiveFrame>, ApiError> {
     let name = name(app, stream)?;
     let begun = clock::now();
     if !app.table().has(&name) {
-        return Err(Fault::no_such_stream(name.as_str()));
+        return Err(ApiError::no_such_stream(name.as_str()));
     }
     app.table().ask(begun, &name);
     let known = app.table().newest(&name).filter(|_| !request.wait);
     let judged = judge(app, &name, known, request, begun);
-    let Err(fault) = judged else { return judged };
+    let Err(error) = judged else { return judged };
 
     // A source that has gone does not come back for being waited for.
     let entry = app.table().entry(&name);
     if entry.is_some_and(|entry| entry.source_gone) {
-        return Err(fault);
+        return Err(error);
     }
-    match tokio::time::timeout(PATIENCE, next(app, &name, begun)).await {
+    match tokio::time::timeout(WAIT_LIMIT, next(app, &name, begun)).await {
         Ok(Some(picture)) => Ok(picture),
-        _ => Err(fault),
+        _ => Err(error),
     }
 }
 
-pub(super) fn name(app: &AppState, stream: Option<String>) -> Result<StreamName, Fault> {
+pub(super) fn name(app: &AppState, stream: Option<String>) -> Result<StreamName, ApiError> {
     match stream {
-        Some(text) => text.parse().map_err(|_| Fault::no_such_stream(&text)),
+        Some(text) => text.parse().map_err(|_| ApiError::no_such_stream(&text)),
         None => app.table().first(clock::now()).ok_or_else(|| {
-            Fault::new(
+            ApiError::new(
                 StatusCode::NOT_FOUND,
                 "no_streams",
                 "the relay has no stream yet: is a source running?",
@@ -145,7 +145,7 @@ fn judge(
     picture: Option<Arc<LiveFrame>>,
     request: &SnapshotRequest,
     now: Time,
-) -> Result<Arc<LiveFrame>, Fault> {
+) -> Result<Arc<LiveFrame>, ApiError> {
     let entry = app.table().entry(name);
     let gone = entry.as_ref().is_some_and(|entry| entry.source_gone);
     let limit = request.max_age.unwrap_or_else(|| {
@@ -168,14 +168,14 @@ fn judge(
             let message = format!(
                 "the source of {name} has gone; its last picture is shown with ?max_age=SECONDS"
             );
-            Err(Fault::new(StatusCode::NOT_FOUND, "source_gone", message).passing(1))
+            Err(ApiError::new(StatusCode::NOT_FOUND, "source_gone", message).passing(1))
         }
         Some(picture) => {
             let (age, limit) = (age(&picture).as_secs_f64(), limit.as_secs_f64());
             let message = format!(
                 "the newest picture of {name} is {age:.1} s old, and {limit:.1} s are allowed"
             );
-            Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too_old", message).passing(1))
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_old", message).passing(1))
         }
         None => {
             let state = entry.map(|entry| (entry.state.label(), entry.reason));
@@ -183,7 +183,7 @@ fn judge(
                 .map(|(state, reason)| format!(": it is {state} {reason}"))
                 .unwrap_or_default();
             let message = format!("{} has no picture yet{}", name, why.trim_end());
-            Err(Fault::new(StatusCode::NOT_FOUND, "no_frame_yet", message).passing(1))
+            Err(ApiError::new(StatusCode::NOT_FOUND, "no_frame_yet", message).passing(1))
         }
     }
 }
@@ -241,11 +241,11 @@ fn show(
         .into_response()
 }
 
-fn placeholder(fault: &Fault) -> Response {
+fn placeholder(error: &ApiError) -> Response {
     let about = [
         (header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (REASON, HeaderValue::from_static(fault.code())),
+        (REASON, HeaderValue::from_static(error.code())),
     ];
     (about, PLACEHOLDER).into_response()
 }
@@ -281,7 +281,7 @@ fn text(text: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn wish(query: &str) -> Result<SnapshotRequest, Fault> {
+    fn wish(query: &str) -> Result<SnapshotRequest, ApiError> {
         SnapshotRequest::parse(&format!("/snapshot/cam.jpg?{query}").parse().unwrap())
     }
 

@@ -1,5 +1,5 @@
-//! One WebSocket for any number of streams. The client gives credit for each frame, and says how many a second it wants
-//! of each stream: it is always at the newest, and nothing waits for it but one frame in its socket.
+//! One WebSocket for any number of streams. The client gives credit for each frame and says how many a second it wants of
+//! each stream. It always gets the newest frame; at most one waits in its socket. One task per client on the HTTP thread.
 
 mod message;
 
@@ -22,12 +22,13 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
+use tracing::Instrument as _;
 
-use super::fault::Fault;
+use super::api_error::ApiError;
 use super::gateway::Peer;
 use super::mjpeg::{FEWEST_FPS, MOST_FPS};
 use super::{AppState, WS, api};
-use message::Ask;
+use message::ClientMessage;
 
 /// Largest message that a client may send, in bytes: all that it can say fits a tenth of it.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
@@ -65,25 +66,28 @@ pub(super) async fn upgrade(
             .max_message_size(MAX_MESSAGE_BYTES)
             .max_frame_size(MAX_MESSAGE_BYTES),
         Err(error) => {
-            return Fault::bad_request(format!("this address is a WebSocket: {error}"))
+            return ApiError::bad_request(format!("this address is a WebSocket: {error}"))
                 .into_response();
         }
     };
-    upgrade.on_upgrade(async move |socket| {
+    // The upgraded connection outlives the task that the client's span belongs to.
+    let span = tracing::info_span!("websocket", client = %peer.address);
+    let serve = async move |socket| {
         let mut session = Session::new(Arc::clone(&app), role, peer.address);
         let reason = tokio::select! {
             ended = session.run(socket) => ended,
-            () = silenced(&app) => return,
+            () = shutdown_deadline(&app) => return,
         };
-        tracing::debug!(client = %peer.address, "WebSocket ended: {reason}");
+        tracing::debug!("ended: {reason}");
         drop(peer);
-    })
+    };
+    upgrade.on_upgrade(move |socket| serve(socket).instrument(span))
 }
 
 /// The relay stops, and this session had time to say goodbye.
-async fn silenced(app: &AppState) {
+async fn shutdown_deadline(app: &AppState) {
     app.shutdown.wait().await;
-    tokio::time::sleep(super::FAREWELL_PATIENCE / 2).await;
+    tokio::time::sleep(super::SHUTDOWN_TIMEOUT / 2).await;
 }
 
 /// One client.
@@ -283,22 +287,22 @@ impl Session {
     fn answer(&mut self, now: Time, message: &str) -> Vec<Message> {
         match serde_json::from_str(message) {
             Err(wrong) => vec![error(None, "bad_message", &wrong.to_string())],
-            Ok(Ask::Ping { t }) => vec![text(
+            Ok(ClientMessage::Ping { t }) => vec![text(
                 &json!({ "type": "pong", "t": t, "now_us": now.as_micros() }),
             )],
-            Ok(Ask::Subscribe { id, stream, fps }) => {
+            Ok(ClientMessage::Subscribe { id, stream, fps }) => {
                 self.subscribe(id, &stream, fps).into_iter().collect()
             }
-            Ok(Ask::Unsubscribe { id }) => {
+            Ok(ClientMessage::Unsubscribe { id }) => {
                 self.subscriptions
                     .retain(|subscription| subscription.id != id);
                 Vec::new()
             }
-            Ok(Ask::Credit { id }) => {
+            Ok(ClientMessage::Credit { id }) => {
                 self.find(id).into_iter().for_each(Subscription::add_credit);
                 Vec::new()
             }
-            Ok(Ask::Rate { id, fps }) => match rate(fps) {
+            Ok(ClientMessage::Rate { id, fps }) => match rate(fps) {
                 Err(message) => vec![error(Some(id), "bad_message", message)],
                 Ok(fps) => {
                     self.find(id)

@@ -16,6 +16,7 @@ use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, StreamNam
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The output, with what it needs to start. One that listens has its bound socket here.
+#[derive(Debug)]
 struct FrameCounter {
     stream: StreamName,
 }
@@ -89,7 +90,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let body = FrameBuffer::copy_of(&[0xff, 0xd8, 0xff, 0xd9]).finish(header);
         let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES)?;
         table.publish(0, frame, body, clock::now())?;
-        shutdown.wait_timeout(Duration::from_millis(10));
+        if shutdown.wait_timeout(Duration::from_millis(10)) {
+            break;
+        }
     }
 
     shutdown.trigger();

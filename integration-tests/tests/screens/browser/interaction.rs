@@ -137,7 +137,7 @@ fn the_status_shows_streams_viewers_and_the_relays_health() {
         let health = part("health");
         let streams = part("streams");
         let viewers = part("viewers");
-        let good = health == "The relay is well"
+        let good = health == "Healthy"
             && ["cam1", "cam2", "live"]
                 .iter()
                 .all(|word| streams.contains(word))

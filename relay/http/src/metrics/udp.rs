@@ -51,7 +51,7 @@ impl Totals {
 
 /// What was known of a session when it was looked at last.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct LastReport {
     began: Time,
     at: Time,
     shown: u64,
@@ -67,7 +67,7 @@ struct Seen {
 pub(super) struct UdpTotals {
     at: Time,
     /// The viewers of the last status, whose number the engine bounds.
-    seen: BTreeMap<SocketAddr, Seen>,
+    seen: BTreeMap<SocketAddr, LastReport>,
     totals: BTreeMap<StreamName, Totals>,
     other: Option<Totals>,
 }
@@ -118,9 +118,9 @@ impl UdpTotals {
     }
 }
 
-fn seen(viewer: &ViewerEntry, began: Time, at: Time) -> Seen {
+fn seen(viewer: &ViewerEntry, began: Time, at: Time) -> LastReport {
     let report = &viewer.report;
-    Seen {
+    LastReport {
         began,
         at,
         shown: report.frames_shown,
@@ -133,7 +133,7 @@ fn seen(viewer: &ViewerEntry, began: Time, at: Time) -> Seen {
 }
 
 /// Adds what a viewer has said since.
-fn add(totals: &mut Totals, before: &Seen, viewer: &ViewerEntry, at: Time) -> Seen {
+fn add(totals: &mut Totals, before: &LastReport, viewer: &ViewerEntry, at: Time) -> LastReport {
     let seconds = at.saturating_since(before.at).as_secs_f64();
     // What it says in one moment may have been gathered since its last words, up to a second ago.
     let most = |a_second: f64| ((seconds + 1.0) * a_second) as u64;
@@ -153,7 +153,7 @@ fn add(totals: &mut Totals, before: &Seen, viewer: &ViewerEntry, at: Time) -> Se
         age_due = at + AGE_INTERVAL;
     }
     let newest = |new: u64, old: u64| new.max(old);
-    Seen {
+    LastReport {
         shown: newest(new.shown, before.shown),
         bytes: newest(new.bytes, before.bytes),
         unrecovered: newest(new.unrecovered, before.unrecovered),

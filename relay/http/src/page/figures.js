@@ -14,7 +14,7 @@ export class Figures {
   drawn = 0;
   /** Pictures that could not be decoded. */
   broken = 0;
-  /** Pictures of the stream that the relay left out: this page or its network was not ready, or asked for fewer. */
+  /** Pictures of the stream that the relay skipped: this page or its network was not ready, or asked for fewer. */
   skipped = 0;
   #last = [];
 

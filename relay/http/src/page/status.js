@@ -1,4 +1,4 @@
-// The status view: who watches, what is lost and why, how old pictures are, and whether the relay is well.
+// The status view: who watches, what is lost and why, how old pictures are, and whether the relay is healthy.
 
 import { Refused, get } from "./api.js";
 import { element, say } from "./element.js";
@@ -80,7 +80,7 @@ export class Status {
   #showHealth({ value, error }) {
     const { health } = this.#parts;
     health.dataset.good = error ? "unknown" : value.healthy;
-    say(health, error ?? (value.healthy ? "The relay is well" : `Not well: ${value.reasons.join("; ")}`));
+    say(health, error ?? (value.healthy ? "Healthy" : `Not healthy: ${value.reasons.join("; ")}`));
   }
 
   #showStreams(streams) {
@@ -220,5 +220,5 @@ function verdict({ health, error_px: error }) {
 }
 
 function spoken(reason) {
-  return reason === ASKED ? "left out for browsers" : reason.replaceAll("_", " ");
+  return reason === ASKED ? "skipped to keep up" : reason.replaceAll("_", " ");
 }

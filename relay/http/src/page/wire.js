@@ -11,7 +11,7 @@ const UNKNOWN_AGE = 0xffffffff;
 
 /**
  * The header of a binary frame. `captured` is on the relay's clock and `utc` since 1970, both in microseconds; what is
- * not known is null. `skipped` counts the frames of the stream that were left out since the last one. The JPEG begins at
+ * not known is null. `skipped` counts the frames of the stream that were skipped since the last one. The JPEG begins at
  * `start`.
  *
  * @param {ArrayBuffer} buffer

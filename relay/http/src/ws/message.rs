@@ -17,7 +17,7 @@ const FRAME: u8 = 1;
 /// What a client says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub(super) enum Ask {
+pub(super) enum ClientMessage {
     /// Frames of a stream, under a number of the client's choice.
     Subscribe {
         id: u32,
@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn what_clients_say_is_understood() {
-        let ask = |text| serde_json::from_str::<Ask>(text);
-        let subscribe = Ask::Subscribe {
+        let ask = |text| serde_json::from_str::<ClientMessage>(text);
+        let subscribe = ClientMessage::Subscribe {
             id: 1,
             stream: "cam1".to_owned(),
             fps: Some(10.0),
@@ -77,15 +77,15 @@ mod tests {
         );
         assert_eq!(
             ask(r#"{"type":"rate","id":2,"fps":null}"#).unwrap(),
-            Ask::Rate { id: 2, fps: None }
+            ClientMessage::Rate { id: 2, fps: None }
         );
         assert_eq!(
             ask(r#"{"type":"credit","id":3}"#).unwrap(),
-            Ask::Credit { id: 3 }
+            ClientMessage::Credit { id: 3 }
         );
         assert_eq!(
             ask(r#"{"type":"ping","t":1.5}"#).unwrap(),
-            Ask::Ping { t: 1.5 }
+            ClientMessage::Ping { t: 1.5 }
         );
         for bad in [
             "",

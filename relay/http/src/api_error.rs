@@ -7,15 +7,15 @@ use serde_json::json;
 
 /// What is wrong with a request, or with us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
     retry_after_s: Option<u32>,
 }
 
-impl Fault {
-    /// A fault of that status; `code` is for programs and stays as it is, `message` for people.
+impl ApiError {
+    /// A error of that status; `code` is for programs and stays as it is, `message` for people.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -60,7 +60,7 @@ impl Fault {
     }
 }
 
-impl IntoResponse for Fault {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.code, "message": self.message }));
         let mut response =
