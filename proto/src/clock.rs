@@ -1,4 +1,4 @@
-//! Time as a value: it comes in from the edge and is never read here.
+//! Time as a value. Nothing here reads a clock: the caller supplies the time.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -28,8 +28,8 @@ impl Time {
         self.0 / 1_000
     }
 
-    /// The first multiple of `interval` after this. What is done at such moments, by whichever part of a program, is done
-    /// in one waking of its loop.
+    /// The first multiple of `interval` after this. Periodic work that is due at such moments shares one wake-up of the
+    /// program's loop.
     ///
     /// # Panics
     /// When `interval` is zero.

@@ -1,23 +1,23 @@
-//! How a peer's clock relates to ours, from questions that it answers with its time.
+//! The offset of a peer's clock, from clock probes that the peer answers with its time. No clock, no I/O.
 //!
-//! The peer reads its clock somewhere between the sending of the question and the arrival of the answer, so that one
-//! answer tells the offset to within half the round trip, however unequal the two ways are. Of the last answers the one
-//! that tells most exactly now is believed: the clock filter of RFC 5905, section 10, which calls this uncertainty the
-//! peer's dispersion, but with bounds instead of estimates.
+//! The peer reads its clock between the sending of the probe and the arrival of the answer. So one answer gives the offset
+//! to within half the round trip, however unequal the two directions are. Of the last answers the one with the smallest
+//! uncertainty is used: the clock filter of RFC 5905, section 10 (which calls the uncertainty dispersion), with bounds
+//! instead of estimates.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Time;
 
-/// Answers kept. At one a second the oldest adds 3.2 ms of drift to its uncertainty: it has long been overtaken.
+/// Answers kept. At one a second the oldest has 3.2 ms of drift in its uncertainty, so that newer ones are better.
 const MAX_SAMPLES: usize = 32;
 
-/// An answer that took longer tells little, and may be of a connection that stood still.
+/// Longest round trip that is used. A longer one is too uncertain, and may be of a connection that stalled.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(2);
 
-/// How fast two clocks may part, in nanoseconds a second (100 ppm): the crystals of cheap boards are good to 50 ppm
-/// each over their range of temperature. RFC 5905, section 7.1, has 15 ppm for a clock that is disciplined already.
+/// How fast two clocks may drift apart, in nanoseconds per second (100 ppm): crystals of cheap boards are good to 50 ppm
+/// each over their temperature range. RFC 5905, section 7.1, has 15 ppm for a clock that is disciplined already.
 const DRIFT_NS_PER_SECOND: u128 = 100_000;
 
 /// The offset of one peer's clock.
@@ -31,9 +31,9 @@ pub struct ClockFilter {
 pub struct Estimate {
     /// The peer's clock minus ours, in nanoseconds.
     pub offset_ns: i64,
-    /// The offset is right within so much, while the clocks part by no more than 100 ppm.
+    /// The offset is right within this, as long as the clocks drift apart by no more than 100 ppm.
     pub error: Duration,
-    /// How long the answer took that this rests on.
+    /// Round trip of the answer that this is based on.
     pub round_trip: Duration,
 }
 
@@ -52,7 +52,7 @@ impl ClockFilter {
     }
 
     /// Takes the answer to a question: sent and received by our clock, and the peer's clock in between. One that was
-    /// received before it was sent, took longer than two seconds, or tells an offset of centuries is passed over.
+    /// received before it was sent, took longer than two seconds, or tells an offset of centuries is ignored.
     ///
     /// When it cannot be reconciled with what was known, the peer has another clock than before (its host was started
     /// anew, say), and all of that is forgotten.
@@ -85,7 +85,7 @@ impl ClockFilter {
     }
 }
 
-/// How far two clocks may part in `age`; what is known of an offset is so much less certain after it.
+/// How far two clocks may drift apart in `age`. An offset that old is so much less certain.
 #[must_use]
 pub fn drift(age: Duration) -> Duration {
     let nanos = (age.as_nanos() * DRIFT_NS_PER_SECOND).div_ceil(1_000_000_000);

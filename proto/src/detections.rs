@@ -1,4 +1,5 @@
-//! What viewers find in frames, checked: by the relay when it comes, and again by the source, which believes no relay.
+//! Bounds of detections, and packing of detections into messages. Viewers pack them. The source checks them again whatever
+//! relays have checked.
 
 use std::collections::VecDeque;
 
@@ -9,7 +10,7 @@ use crate::limits::{
 };
 use crate::message::{Ball, CanaryStatus, Detection, Detections, StreamName};
 
-/// Whether each field of a message keeps within its bounds.
+/// Checks that each field of a message is within its bounds.
 ///
 /// # Errors
 /// Names the first one that does not.
@@ -22,7 +23,7 @@ pub fn check(detections: &Detections) -> Result<(), &'static str> {
         .map_or(Ok(()), check_canary_status)
 }
 
-/// Whether these are as many detections as one message may carry, and each of them can be one.
+/// Checks the number of detections in one message, and the bounds of each.
 ///
 /// # Errors
 /// Names the first field that is out of its bounds.
@@ -31,7 +32,7 @@ pub fn check_list(detections: &[Detection]) -> Result<(), &'static str> {
     detections.iter().try_for_each(check_detection)
 }
 
-/// Whether a canary can have said that of the stream that it sits beside.
+/// Checks what a canary says of the stream beside it.
 ///
 /// # Errors
 /// Names the field that is out of its bounds.
@@ -68,13 +69,13 @@ const fn bound(holds: bool, field: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(field) }
 }
 
-/// Moves into `detections` what waits, oldest first, as long as it stays a message that can be sent.
+/// Moves waiting detections into the message, oldest first, as long as it is not too long to be sent.
 pub fn fill(detections: &mut Detections, waiting: &mut VecDeque<Detection>) {
     while detections.detections.len() < MAX_DETECTIONS
         && let Some(next) = waiting.pop_front()
     {
         detections.detections.push(next);
-        // The count may yet grow to the longest number.
+        // The counters may still grow to the longest numbers.
         let longest = Detections {
             sent: u64::MAX,
             untracked: u64::MAX,

@@ -1,5 +1,4 @@
-//! A machine-readable code of black and white blocks, painted into a test picture: which frame it is and when it was
-//! captured. It survives JPEG at quality 50, chroma subsampling and scaling down to half the size.
+//! A barcode of black and white blocks, painted into a test picture: the frame's number and when it was captured. It survives JPEG at quality 50, chroma subsampling and scaling down to half the size.
 //!
 //! The code fills the picture's width at its bottom edge: [`COLUMNS`] x [`ROWS`] square blocks, so that a reader needs
 //! to know nothing but the picture's size. The first row is a fixed pattern from which the reader learns where black

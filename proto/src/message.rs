@@ -1,4 +1,4 @@
-//! The protobuf messages, and the values that are checked when they are made.
+//! The protobuf messages, and types whose values are checked when they are made.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ impl Drop for StreamKey {
 }
 
 impl State {
-    /// The state as people say it.
+    /// The state in words for people.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -133,7 +133,7 @@ impl StreamName {
     }
 }
 
-/// Names a frame within its stream, for ever.
+/// Identifies a frame of a stream, for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FrameId {
     /// Which run of the source.

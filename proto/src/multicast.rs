@@ -1,4 +1,4 @@
-//! Groups: IPv4 multicast addresses that a stream's media can go to.
+//! Multicast groups: IPv4 addresses that a stream's media can be sent to.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

@@ -1,9 +1,9 @@
-//! Parity of a frame: one Reed-Solomon block over its shards, so that any `shards` of data and parity bring all of it.
+//! Parity of a frame: one Reed-Solomon block over its shards. Any `shards` of its data and parity shards restore the frame.
 //!
 //! The code is the Leopard-RS construction over GF(2^16) as `reed-solomon-simd` computes it (Lin, Al-Naffouri, Han,
 //! Chung: "Novel Polynomial Basis with Fast Fourier Transform and its Application to Reed-Solomon Erasure Codes", IEEE
-//! Trans. Inf. Theory 2016). What a parity shard holds depends on how many there are of the frame, so that number
-//! depends on nothing but the frame's size: every relay makes the same ones, and sends as many of the first as it likes.
+//! Trans. Inf. Theory 2016). The content of a parity shard depends on how many there are of the frame, so that number
+//! depends only on the frame's size: every relay makes the same ones, and sends as many of them as it needs.
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// Without memory yet.
+    /// An encoder or decoder without buffers yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Decoder {
 }
 
 impl Decoder {
-    /// Without memory yet.
+    /// An encoder or decoder without buffers yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,5 +1,5 @@
-//! Putting frames together from shards that come doubled, out of order, late or not at all; and saying, of every
-//! frame that is not shown, why.
+//! Reassembly of frames from shards that come duplicated, out of order, late or not at all, and the reason of every frame
+//! that is lost. Used by the viewer's engine. No clock, no I/O.
 
 mod estimators;
 mod losses;
@@ -22,19 +22,20 @@ use repair_scheduler::Timing;
 /// A relay spreads a frame over 200 ms at most, in fours: of a frame of 12 datagrams three pauses are made.
 const LONGEST_PAUSE: Duration = Duration::from_millis(70);
 
-/// Epochs that have ended and must not come back by a late datagram.
+/// Ended epochs that are remembered, so that a late datagram does not bring them back.
 const RETIRED_EPOCHS: usize = 4;
 
-/// A shard so many frames behind has not been overtaken on its way: the frame that is ahead of it was forged or damaged.
+/// A shard this many frames behind is not just late: the frame ahead of it was forged or damaged.
 const FAR_BEHIND: u64 = 1 << 10;
 
-/// So many shards far behind, and none in time, show which of the two is true.
+/// Number of shards far behind, with none in time between them, that prove it.
 const FAR_BEHIND_PROOF: u32 = 256;
 
-/// No source captures so many frames while a viewer looks away: a frame number further ahead is forged or damaged.
+/// Largest jump of the frame number. No source captures more frames while a viewer is away: a number further ahead is
+/// forged or damaged.
 const MAX_JUMP: u64 = 1 << 32;
 
-/// No source lives for so many frames; numbers up to here can be added to.
+/// Largest frame number. No source runs for so long, and sums of such numbers do not overflow.
 const MAX_NUMBER: u64 = u64::MAX / 2;
 
 /// The frames of one stream that are on their way into one viewer.
@@ -43,10 +44,10 @@ pub struct Reassembly {
     limit: usize,
     epoch: Option<u64>,
     retired: [u64; RETIRED_EPOCHS],
-    /// Every frame number below this one is decided: given out, or counted as lost.
+    /// Every frame number below this one is settled: delivered, or counted as lost.
     settled: u64,
     open: Vec<PartialFrame>,
-    /// Memory of frames that are done with; bodies come back separately, by [`Reassembly::recycle`].
+    /// Buffers of finished frames. Bodies come back separately, by [`Reassembly::recycle`].
     spare: Vec<FrameMemory>,
     bodies: Vec<Vec<u8>>,
     decoder: Decoder,
@@ -61,24 +62,24 @@ pub struct Reassembly {
     counts: Counts,
 }
 
-/// What came in. Counts never fall.
+/// Counters of what was received. They never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Frames given out whole.
+    /// Frames delivered complete.
     pub whole: u64,
-    /// Shards that were there already.
+    /// Shards that had been received before.
     pub duplicates: u64,
-    /// Data shards of frames that were decided already, or of an epoch that has ended.
+    /// Data shards of frames that were settled already, or of an epoch that has ended.
     pub late: u64,
     /// Shards that contradict their frame or break a bound.
     pub refused: u64,
     /// Shards asked for again.
     pub repairs_asked: u64,
-    /// Of those, the ones that came.
+    /// Of those, the ones that were received.
     pub repairs_received: u64,
     /// Parity shards that came, needed or not.
     pub parity_shards: u64,
-    /// Of the whole frames, those that parity had to complete.
+    /// Of the complete frames, those that needed parity.
     pub recovered: u64,
     /// Data shards of the frames that are whole or of which a part came. A frame of which nothing came does not count:
     /// the relay may have left it out.
@@ -96,7 +97,7 @@ pub struct CompleteFrame {
     pub body: Vec<u8>,
     /// When its first shard came.
     pub first: Time,
-    /// When the relay whose shard was the last had it, on that relay's clock: the lower half of microseconds.
+    /// When the relay that sent the last shard received the frame, on that relay's clock: the lower 32 bits of microseconds.
     pub received_us: u32,
 }
 
@@ -185,7 +186,7 @@ impl Reassembly {
         }
     }
 
-    /// The session is gone: frames missed until the next shard are nobody's loss but its own.
+    /// The session is gone. Frames that are missed until the next shard count as lost because of that.
     pub fn on_away(&mut self) {
         self.away = true;
         if let Some(newest) = self.open.iter().map(|open| open.id.number).max() {
@@ -321,7 +322,7 @@ impl Reassembly {
         }
     }
 
-    /// Gives up the oldest frame for one with `number`, if that is newer.
+    /// Gives up the oldest partial frame for one with `number`, if that is newer.
     fn make_room(&mut self, number: u64) -> bool {
         let oldest = self
             .open
@@ -336,7 +337,7 @@ impl Reassembly {
         true
     }
 
-    /// The first frame after an absence: what lies between was missed while there was no session.
+    /// Handles the first frame after an absence: the frames in between were missed while there was no session.
     fn note_away(&mut self, header: &DataHeader) {
         if std::mem::take(&mut self.away) {
             let missed = header.id.number - self.settled;
@@ -388,8 +389,8 @@ impl Reassembly {
             .saturating_add((expected - came).into());
     }
 
-    /// Decides every frame below `number`: what is still open there is lost, what never came is lost for the reason
-    /// that the relay gave, or else on the link. Every number is counted once, whatever the relays say.
+    /// Settles every frame below `number`. A partial frame is lost as incomplete. A frame of which nothing came is lost for
+    /// the reason that the relay gave, or else on the link. Every number is counted once, whatever the relays say.
     fn settle_below(&mut self, number: u64, mut upstream: u64, mut relay: u64) {
         let mut unexplained = number.saturating_sub(self.settled);
         let mut at = 0;
@@ -413,7 +414,7 @@ impl Reassembly {
         self.settled = self.settled.max(number);
     }
 
-    /// A frame of which some shards came, and which is given up.
+    /// Gives up a frame of which some shards came.
     fn lose(&mut self, open: PartialFrame) {
         self.losses.incomplete += 1;
         if !self.away {

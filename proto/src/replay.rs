@@ -1,4 +1,4 @@
-//! Which counters have been seen.
+//! The anti-replay window of a sealed session.
 
 use crate::limits::REPLAY_WINDOW;
 

@@ -1,4 +1,4 @@
-//! All randomness of an engine, from one seed that comes in.
+//! The random numbers of an engine, from one seed that the caller supplies.
 
 use ring::hmac;
 use zeroize::Zeroizing;

@@ -1,10 +1,10 @@
-//! Cutting an encoded frame into the datagrams that every viewer of it gets.
+//! Packetizing: from an encoded frame to the datagrams that all its viewers get. Called by the relay's engine.
 
 use crate::datagram::{DATA_HEADER, DataHeader, write_checksum};
 use crate::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
 use crate::parity::recovery_count;
 
-/// Cuts `body` into datagrams of `first.datagram_bytes()` each, one behind the other in `packets`, whose former content
+/// Packetizes `body` into datagrams of `first.datagram_bytes()` each, one behind the other in `packets`, whose former content
 /// is gone; when `first.key` is set, each ends with room for its seal. `first` gives what they share; its `index`,
 /// `shards`, `parity` and `length` are set here. This is the one copy of the picture that a relay makes, however many
 /// viewers there are.

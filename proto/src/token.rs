@@ -1,7 +1,7 @@
-//! Stateless proof that a viewer receives at the address it sends from.
+//! Address validation without state: proof that a viewer receives at the address it sends from.
 //!
-//! The relay keeps one secret and no state an asker could fill: a token is a keyed hash of the address, the port and
-//! the time, and whoever brings it back has received it there (the idea of RFC 9000 section 8.1.2).
+//! The relay keeps one secret, and no table that requests could fill. A token is a keyed hash of address, port and time.
+//! Who sends it back has received it at that address (as in RFC 9000, section 8.1.2).
 
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
@@ -53,7 +53,7 @@ impl TokenKey {
         fresh | former
     }
 
-    /// Draws the name of the `count`th session, which nobody can guess; never 0.
+    /// The id of the `count`th session, which nobody can guess; never 0.
     #[must_use]
     pub fn session(&self, count: u64) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.secret);

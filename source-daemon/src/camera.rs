@@ -1,4 +1,4 @@
-//! Where pictures come from: the trait at the edge, and one module for each kind of input.
+//! Inputs: the traits that every input implements, and one module for each kind. All are called on the capture thread.
 
 pub mod ball;
 pub mod file;
@@ -24,8 +24,8 @@ pub trait Input: Send {
 
 /// An open input that delivers pictures at its own pace.
 pub trait Camera: Send {
-    /// Waits for the next picture. A raw picture is written into `raw`, whose buffer is reused: all of it is to be
-    /// written, for what it holds is arbitrary. `number` is the frame number that the picture gets if none was lost
+    /// Waits for the next picture. A raw picture is written into `raw`, whose buffer is reused: all of it has to
+    /// be written, because it holds arbitrary bytes. `number` is the frame number that the picture gets if none was lost
     /// before it: an input that paints the number paints `number + skipped`.
     ///
     /// # Errors

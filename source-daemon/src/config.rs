@@ -146,7 +146,7 @@ fanlight_daemon::options! {
         quality: u8 = 80;
 
         /// Whether a small synthetic stream runs beside this one, by which every screen that tracks can prove that it shows
-        /// the right picture in time: auto (when the input is a camera), on or off.
+        /// the right picture in time: auto (when the input is a camera or a pipe), on or off.
         canary: Canary = Canary::Auto;
         /// Frames a second of the canary, 1 to 30.
         canary_rate: f64 = 5.0;
@@ -170,7 +170,7 @@ fanlight_daemon::options! {
 fanlight_daemon::choice! {
     /// Whether there is a canary.
     pub enum Canary {
-        /// When the input is a camera.
+        /// When the input is a camera or a pipe.
         Auto = "auto",
         /// Always.
         On = "on",

@@ -1,4 +1,4 @@
-//! Text in the picture: the stream's name and the time of capture, and figures of the program.
+//! Draws text into the picture: the stream's name, the time of capture, and statistics of the program.
 
 mod statistics;
 

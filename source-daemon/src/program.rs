@@ -1,4 +1,4 @@
-//! The source as a program: its flags, its settings, its run.
+//! The program `fanlight-source`: its flags, its settings, and how it runs. Called by `main`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! Decides what the input is doing and when to try it again. Sans-IO: moments, frames and errors come in, actions go out.
+//! Decides about one input: its status, and when to open, close or retry it. Sans-IO: times, frames and errors come in,
+//! actions go out. Called by the event loop.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause: a camera that is plugged in again is live within 3 s (P16), opening included.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// An input that delivered for so long is trusted again: its next failure pauses for [`FIRST_PAUSE`].
+/// After an input has delivered for so long, its next failure pauses only for [`FIRST_PAUSE`] again.
 pub const TRUSTED_AFTER: Duration = Duration::from_secs(5);
 
 /// Least stall limit unless configured. Slower inputs have [`STALL_INTERVALS`] frame intervals.
@@ -34,7 +35,7 @@ pub enum Action {
         /// When.
         at: Time,
     },
-    /// The condition changed: tell the viewers and the operator.
+    /// The status changed: tell viewers and operator.
     Announce(InputStatus),
     /// Close the input: nobody watches.
     Close,
@@ -49,7 +50,7 @@ pub enum Action {
 pub struct InputStatus {
     /// The state.
     pub state: State,
-    /// What a person should read about it; empty when all is well.
+    /// The reason for people; empty when all is well.
     pub reason: String,
 }
 
@@ -76,10 +77,10 @@ fanlight_daemon::choice! {
     }
 }
 
-/// What is told of a stream that nobody watches.
+/// The reason in the status of a stream that nobody watches.
 pub const NO_VIEWERS: &str = "nobody watches";
 
-/// What is told of an input that is opened again because somebody does.
+/// The reason in the status of an input that is opened again because somebody watches.
 pub const WAKING: &str = "waking";
 
 /// Watches one input.
@@ -87,7 +88,7 @@ pub const WAKING: &str = "waking";
 pub struct Supervisor {
     status: InputStatus,
     phase: Phase,
-    /// When the driver last gave a sign of life: returned from opening, delivered a picture, or an error.
+    /// When the driver last returned: from opening, with a picture or with an error.
     progress: Time,
     /// The pause before the next opening, jitter left aside.
     pause: Duration,
@@ -103,7 +104,7 @@ pub struct Supervisor {
     rest: (IdlePolicy, Duration),
     /// Since when nobody has watched.
     unwatched: Option<Time>,
-    /// Whether it rests.
+    /// Whether the idle policy is in force.
     with_idle_policy: bool,
 }
 
@@ -140,7 +141,7 @@ impl Supervisor {
         }
     }
 
-    /// For a stream that rests when nobody has watched it for `after`.
+    /// Applies an idle policy when nobody has watched the stream for `after`.
     #[must_use]
     pub fn with_idle_policy(self, rest: IdlePolicy, after: Duration) -> Self {
         Self {
@@ -149,8 +150,7 @@ impl Supervisor {
         }
     }
 
-    /// For an input that may well be silent for long and needs no new process for it, such as a pipe: it is told stalled
-    /// but never replaced.
+    /// For an input that may be silent for long, such as a pipe: it is reported stalled, but its process is never replaced.
     #[must_use]
     pub fn without_replacement(self) -> Self {
         Self {
@@ -194,7 +194,7 @@ impl Supervisor {
     /// The driver delivered a picture; whether it is of use is not known yet.
     pub fn on_capture(&mut self, now: Time) {
         self.progress = now;
-        // While it is slow, most pictures are published never, and that is no stall.
+        // While the stream is slow, most pictures are not published, which is no stall.
         if let (
             Phase::Open {
                 since: Some(since), ..

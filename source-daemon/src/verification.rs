@@ -1,9 +1,8 @@
-//! Proof that screens show the right picture in time: what viewers found in frames of which the source knows what they
-//! show, held against the truth of that very frame.
+//! Verification that screens show the right picture in time: detections of viewers are compared with the ground truth of the
+//! very frame that they name.
 //!
-//! Everything here but [`Verifier`] is without clock and without input or output: frames, feedback and moments come in, and
-//! verdicts, reports and lines for the log come out. All of what viewers say may be a lie: it changes nothing but their
-//! own rows.
+//! Everything here except [`Verifier`] has no clock and no I/O: frames, feedback and times come in, and verdicts, reports and
+//! log events come out. All that viewers say may be a lie, and changes only their own rows.
 
 mod answered_frames;
 pub mod demand;
@@ -34,10 +33,10 @@ use report::Report;
 use screen_log::LogEvent;
 use state::{Kind, StreamIndex, VerificationState};
 
-/// An answer to who asks how things stand is good for so long: asking often costs no more than that.
+/// How long an encoded report is served again, so that frequent requests cost little.
 const STATUS_KEPT: Duration = Duration::from_millis(200);
 
-/// The state, to be shared by the threads of a source.
+/// The verification state, shared by the threads of a source.
 #[derive(Debug)]
 pub struct Verifier {
     shared: Mutex<Shared>,
@@ -51,7 +50,8 @@ struct Shared {
 }
 
 impl Verifier {
-    /// See [`VerificationState::new`]. When somebody begins or ceases to watch a stream, `wake` is notified.
+    /// An empty state, as [`VerificationState::new`] makes it. `wake` is notified when a stream gains its first viewer or
+    /// loses its last.
     #[must_use]
     pub fn new(started: Time, limits: Limits, history: usize, wake: Arc<Notify>) -> Self {
         let shared = Shared {
@@ -82,7 +82,7 @@ impl Verifier {
         }
     }
 
-    /// Whether there is a screen to judge, or one that left lately.
+    /// Whether there is a screen to evaluate, or one that left lately.
     pub fn has_rows(&self) -> bool {
         self.shared().state.has_rows()
     }
@@ -103,7 +103,7 @@ impl Verifier {
     }
 }
 
-/// What one stream tells the state.
+/// The handle by which one stream reports to the state.
 #[derive(Clone, Debug)]
 pub struct StreamHandle {
     verifier: Arc<Verifier>,
@@ -112,7 +112,7 @@ pub struct StreamHandle {
 }
 
 impl StreamHandle {
-    /// Whether anybody watches the stream.
+    /// Who watches the stream.
     #[must_use]
     pub fn demand(&self) -> &StreamDemand {
         &self.demand
@@ -126,7 +126,7 @@ impl StreamHandle {
             .on_published(self.stream, frame);
     }
 
-    /// What becomes of its input.
+    /// The status of its input changed.
     pub fn on_input_status(&self, state: State, reason: &str) {
         self.verifier
             .shared()
@@ -167,7 +167,7 @@ impl Ear for Verifier {
     }
 }
 
-/// The report as JSON of at most `limit` bytes: the screens that stand best are left out first.
+/// The report as JSON of at most `limit` bytes. The healthiest screens are left out first.
 fn encoded(mut report: Report, limit: usize) -> Vec<u8> {
     loop {
         let json = serde_json::to_vec(&report).unwrap_or_default();

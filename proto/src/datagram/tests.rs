@@ -1,4 +1,5 @@
 use super::*;
+use crate::message::FrameId;
 
 fn header() -> DataHeader {
     DataHeader {

@@ -1,4 +1,4 @@
-//! What the frames of a stream have in common, learnt from those that came.
+//! Estimators of a stream's frame interval and parity level, from the frames that came.
 
 use std::time::Duration;
 

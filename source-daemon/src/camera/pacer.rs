@@ -1,4 +1,4 @@
-//! The pace of inputs that have none of their own.
+//! The frame timer of inputs that have no clock of their own: files and synthetic pictures.
 
 use std::thread;
 

@@ -158,7 +158,8 @@ impl Config {
         match self.canary {
             Canary::On => true,
             Canary::Off => false,
-            Canary::Auto => self.input_kind() == InputKind::Camera,
+            // Nothing is known of what their pictures show.
+            Canary::Auto => matches!(self.input_kind(), InputKind::Camera | InputKind::Pipe),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the program does and what it costs, in one line.
+//! One line of statistics: frame rate, processor, memory and uptime of this program.
 
 use std::time::Duration;
 

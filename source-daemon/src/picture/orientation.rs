@@ -1,4 +1,4 @@
-//! The eight ways to lay a picture down: flips and quarter turns.
+//! The eight orientations of a picture: flips and quarter turns.
 
 /// Swaps the axes if it transposes, then mirrors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Pixels on their way from the camera to the encoder.
+//! The buffer that holds decoded pixels between camera and encoder, and the operations on it.
 
 use fanlight_pixels::Scaler;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};

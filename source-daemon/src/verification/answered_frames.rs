@@ -1,4 +1,4 @@
-//! Which of the newest frames a viewer has answered for.
+//! The set of the newest frames of which a viewer has sent a detection.
 
 use super::ground_truth::MAX_FRAMES;
 
@@ -22,7 +22,7 @@ impl Default for AnsweredFrames {
 }
 
 impl AnsweredFrames {
-    /// Marks a frame; tells whether it was not marked before. One too old to tell passes for marked.
+    /// Marks a frame; tells whether it was not marked before. A frame that is too old counts as marked.
     pub(super) fn mark(&mut self, ordinal: u64) -> bool {
         if self.end > ordinal.saturating_add(MAX_FRAMES as u64) {
             return false;

@@ -1,4 +1,4 @@
-//! Who watches: what relays say, and what peers that say nothing are sent.
+//! Who watches a stream, as relays say. A subscriber that sends no feedback watches what it subscribes to.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -25,7 +25,7 @@ impl StreamDemand {
         (self.viewers.load(Relaxed), self.clients.load(Relaxed))
     }
 
-    /// Takes how it is now; tells whether that changes whether anybody watches.
+    /// Sets the present demand. Returns whether the stream gained its first viewer or lost its last.
     pub(super) fn set(&self, wanted: bool, viewers: u32, clients: u32) -> bool {
         self.viewers.store(viewers, Relaxed);
         self.clients.store(clients, Relaxed);
@@ -33,21 +33,21 @@ impl StreamDemand {
     }
 }
 
-/// What one peer wants, and what it said of itself.
+/// A subscriber of the publisher, and its newest feedback.
 #[derive(Debug, Default)]
 pub(super) struct RelayPeer {
     topics: Vec<Vec<u8>>,
     feedback: Option<FeedbackState>,
 }
 
-/// What the newest feedback of a relay said.
+/// The newest feedback of a relay.
 #[derive(Debug)]
 pub(super) struct FeedbackState {
     pub(super) relay: u64,
     sequence: u64,
-    /// Words so far.
+    /// Feedback messages so far.
     pub(super) reports: u64,
-    /// Words that did not come.
+    /// Feedback messages that were lost.
     pub(super) lost: u64,
     /// For each stream here: viewers and clients.
     demand: Vec<(u32, u32)>,
@@ -88,8 +88,8 @@ impl RelayPeer {
         self.feedback.as_ref()
     }
 
-    /// How many watch stream `index` by this peer, and whether anybody does: one that never says feedback watches whatever
-    /// it is sent.
+    /// How many watch stream `index` by this peer, and whether anybody does: one that never sends feedback watches
+    /// whatever it subscribes to.
     pub(super) fn demand(&self, index: usize, topic: &[u8]) -> (bool, u32, u32) {
         match &self.feedback {
             Some(feedback_state) => {

@@ -1,18 +1,18 @@
-//! What makes a screen right, late, wrong or blind.
+//! The health of a screen: right, late, wrong, blind or not measured.
 
 use std::fmt;
 use std::time::Duration;
 
 use fanlight_proto::message::Health;
 
-/// A screen that was sent a frame and has told nothing for so long shows nothing, or does not tell.
+/// A screen that was sent a frame and has sent no detection for so long is blind.
 pub const BLIND_AFTER: Duration = Duration::from_secs(2);
 
-/// Answers older than this say nothing of the present. Longer than [`BLIND_AFTER`] by the time between two frames of a
-/// canary, so that a screen that falls silent is blind before it is one of which nothing is known.
+/// Detections older than this say nothing of the present. It is longer than [`BLIND_AFTER`] by the time between two frames
+/// of a canary, so that a screen that falls silent is blind before it is not measured.
 pub const RECENT: Duration = Duration::from_secs(3);
 
-/// What a screen is held to.
+/// The limits within which a screen is right.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Largest distance between the ball found and the true one, in pixels.
@@ -21,7 +21,7 @@ pub struct Limits {
     pub max_age: Duration,
 }
 
-/// How a screen stands.
+/// The health of a screen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScreenHealth {
     /// The right picture, in time.
@@ -33,14 +33,14 @@ pub enum ScreenHealth {
     },
     /// Something else, or something wrong.
     Wrong(String),
-    /// Nothing, or it does not tell.
+    /// It shows nothing, or sends nothing.
     Blind(String),
-    /// Nothing is known to judge it by.
+    /// Nothing is known to evaluate it by.
     Unmeasured(&'static str),
 }
 
 impl ScreenHealth {
-    /// Its kind as a feedback.
+    /// Its kind in words.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl ScreenHealth {
         }
     }
 
-    /// Why it stands so; empty when all is well.
+    /// Why; empty when all is well.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
@@ -62,7 +62,7 @@ impl ScreenHealth {
         }
     }
 
-    /// As the message to the viewer says it.
+    /// The value in the message to the viewer.
     #[must_use]
     pub const fn health(&self) -> Health {
         match self {
@@ -102,7 +102,7 @@ impl fmt::Display for ScreenHealth {
     }
 }
 
-/// What is known when a screen is judged.
+/// What is known of a screen when it is evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measurements {
     /// Of the ball found recently, the largest error, in pixels; none when none was found.
@@ -113,15 +113,15 @@ pub struct Measurements {
     pub none: usize,
     /// From capture to the screen, median of the recent answers.
     pub age: Option<Duration>,
-    /// How long the screen has owed an answer for a frame published.
+    /// How long a detection for a published frame has been overdue.
     pub overdue: Option<Duration>,
-    /// How long the picture beside this canary has owed the screen a frame, and its age when it was shown last.
+    /// Of a canary: how long the main picture beside it has been overdue on the screen.
     pub main_overdue: Option<Duration>,
-    /// See `main_overdue`.
+    /// Of a canary: the age of the main picture when it was last shown.
     pub main_age: Option<Duration>,
 }
 
-/// How a screen stands by this evidence. What shows nothing is not late, and what shows the wrong thing is not late either.
+/// Evaluates a screen. A screen that shows nothing, or something wrong, is not also late.
 #[must_use]
 pub fn evaluate(evidence: &Measurements, limits: &Limits) -> ScreenHealth {
     let Measurements {

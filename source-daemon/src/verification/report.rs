@@ -1,5 +1,5 @@
-//! How things stand, as `fanlight-source status --json` prints it. Later versions add fields and take none away; readers
-//! pass over what they do not know.
+//! The report that `fanlight-source status --json` prints. Later versions add fields and remove none; readers ignore fields
+//! that they do not know.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::statistics;
 /// The version of this shape: raised when a field changes its meaning.
 pub const VERSION: u32 = 2;
 
-/// Everything.
+/// The report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
@@ -20,21 +20,21 @@ pub struct Report {
     pub uptime_s: f64,
     /// The second that is under way, counted since its start: the index of [`Second`].
     pub second: u64,
-    /// What screens are held to.
+    /// The limits within which a screen is right.
     pub limits: Limits,
     /// The stream, and its canary if there is one.
     pub streams: Vec<Stream>,
-    /// Relays that have said a feedback.
+    /// Relays that have sent feedback.
     pub relays: Vec<Relay>,
     /// One row for each screen, the worst first.
     pub screens: Vec<Screen>,
     /// Viewers that are known and not among `screens`, because the answer would be too long.
     pub screens_left_out: u64,
-    /// Viewers for whom there was no room in the books, since the start.
+    /// Viewers that found no room in the table, since the start.
     pub screens_refused: u64,
 }
 
-/// What screens are held to.
+/// The limits within which a screen is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -84,9 +84,9 @@ pub struct Relay {
     pub peer: u64,
     /// Its run, in hexadecimal.
     pub relay: String,
-    /// Words that came.
+    /// Feedback messages that came.
     pub reports: u64,
-    /// Words that did not.
+    /// Feedback messages that were lost.
     pub reports_lost: u64,
 }
 
@@ -114,7 +114,7 @@ pub struct Screen {
     pub health: String,
     /// By how much it is late.
     pub late_by_ms: Option<f64>,
-    /// Why it stands so; empty when all is well.
+    /// Why; empty when all is well.
     pub reason: String,
     /// How long ago it came.
     pub since_s: f64,
@@ -136,7 +136,7 @@ pub struct Screen {
     pub frames: Frames,
     /// As the screen reports itself.
     pub shown: Shown,
-    /// Of a canary: how the picture beside it fares.
+    /// The picture beside the canary.
     pub canary_status: Option<CanaryStatus>,
     /// The last seconds in which there was anything, the oldest first. The last may be under way.
     pub seconds: Vec<Second>,

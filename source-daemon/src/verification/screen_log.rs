@@ -1,4 +1,4 @@
-//! What the log says of screens: each change of health, at most one line a second of a kind, and a summary now and then.
+//! Log events about screens: changes of health, at most one line a second of each kind, and a summary every 10 seconds.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ pub struct HealthChange {
     pub name: String,
     /// Where it is.
     pub address: String,
-    /// How it stood.
+    /// Its health before.
     pub was: String,
-    /// How it stands.
+    /// Its health now.
     pub is: String,
     /// Why; may be empty.
     pub reason: String,
@@ -30,16 +30,16 @@ pub struct HealthChange {
     pub worse: bool,
 }
 
-/// Something for the log.
+/// An event to be logged.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogEvent {
     /// A change, and how many changes of its kind there were since the last line.
     HealthChange(HealthChange, u64),
-    /// How the screens of one stream stand.
+    /// The health of all screens of one stream.
     Summary(Summary),
 }
 
-/// How the screens of one stream stand.
+/// The health of all screens of one stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// The stream.

@@ -1,8 +1,8 @@
-//! The worst of each of the last seconds, so that who asks once a second misses nothing in between.
+//! The worst values of each of the last seconds, so that who asks once a second misses nothing in between.
 
 use std::collections::VecDeque;
 
-/// Seconds that are kept: who asks each second may miss nine answers.
+/// Seconds that are kept: who asks once a second may miss nine answers.
 pub const SECONDS_KEPT: usize = 10;
 
 /// What a viewer answered within one second.

@@ -1,4 +1,4 @@
-//! The books on every viewer: who is in them, and what each is held against.
+//! The table of all viewers and streams of a source. No clock, no I/O.
 
 mod evaluation;
 mod reporting;
@@ -19,10 +19,10 @@ use super::screen_log::HealthChanges;
 use super::viewer::{Reference, Viewer};
 use reporting::SummaryState;
 
-/// Viewers in the books: one relay's thousand. Beyond that the relay with the most gives way.
+/// Most viewers in the table: the thousand of one relay. Beyond that the relay with the most viewers yields a row.
 pub const MAX_VIEWERS: usize = 1024;
 
-/// One who left stays in the books for so long, so that it is told of once more.
+/// How long a viewer that left stays in the table, so that reports still show it.
 pub const LEFT_KEPT: Duration = Duration::from_secs(60);
 
 /// Streams of one source: the camera, and its canary.
@@ -52,7 +52,7 @@ pub(super) struct Stream {
     pub(super) input: String,
 }
 
-/// Names a row: which peer's, which run of that relay, its name there, and the stream.
+/// Identifies a row: the connection, the run of the relay, the relay's id of the viewer, and the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) peer: u64,
@@ -69,11 +69,11 @@ pub(super) struct Row {
     pub(super) screen: Option<u64>,
     pub(super) viewer: Viewer,
     pub(super) health: ScreenHealth,
-    /// It has left, and the log has said so.
+    /// Whether the log has said that it left.
     pub(super) told_gone: bool,
 }
 
-/// The books.
+/// The verification state of a source.
 #[derive(Debug)]
 pub struct VerificationState {
     pub(super) limits: Limits,
@@ -84,14 +84,14 @@ pub struct VerificationState {
     pub(super) rows: BTreeMap<Key, Row>,
     /// Rows so far.
     numbered: u64,
-    /// Viewers for whom there was no room, or who had to give way.
+    /// Viewers that found no room, or that were removed to make room.
     pub(super) left_out: u64,
     pub(super) changes: HealthChanges,
     summary: SummaryState,
 }
 
 impl VerificationState {
-    /// Empty books. Answers are held to `limits`; of each viewer the newest `history` are remembered.
+    /// An empty table. Screens are evaluated by `limits`; the newest `history` detections of each viewer are kept.
     #[must_use]
     pub fn new(started: Time, limits: Limits, history: usize) -> Self {
         Self {
@@ -153,20 +153,20 @@ impl VerificationState {
         self.streams[stream.0].truths.on_published(frame);
     }
 
-    /// What becomes of a stream's input.
+    /// The status of a stream's input changed.
     pub fn on_input_status(&mut self, stream: StreamIndex, state: State, reason: &str) {
         let stream = &mut self.streams[stream.0];
         stream.state = state;
         reason.clone_into(&mut stream.reason);
     }
 
-    /// See [`Ear::on_subscriptions`](crate::publisher::Ear::on_subscriptions). Tells whether somebody began or ceased to watch a stream.
+    /// See [`Ear::on_subscriptions`](crate::publisher::Ear::on_subscriptions). Returns whether a stream gained its first viewer or lost its last.
     pub fn on_subscriptions(&mut self, peer: u64, topics: &[Vec<u8>]) -> bool {
         self.peers.entry(peer).or_default().on_subscriptions(topics);
         self.count_demand()
     }
 
-    /// See [`Ear::on_feedback`](crate::publisher::Ear::on_feedback). Tells whether somebody began or ceased to watch a stream.
+    /// See [`Ear::on_feedback`](crate::publisher::Ear::on_feedback). Returns whether a stream gained its first viewer or lost its last.
     pub fn on_feedback(&mut self, now: Time, peer: u64, feedback: &FeedbackReport) -> bool {
         let names = self.streams.iter().map(|stream| stream.name.as_str());
         self.peers
@@ -179,7 +179,7 @@ impl VerificationState {
         self.count_demand()
     }
 
-    /// See [`Ear::on_gone`](crate::publisher::Ear::on_gone). Tells whether somebody began or ceased to watch a stream.
+    /// See [`Ear::on_gone`](crate::publisher::Ear::on_gone). Returns whether a stream gained its first viewer or lost its last.
     pub fn on_gone(&mut self, now: Time, peer: u64) -> bool {
         self.peers.remove(&peer);
         for (_, row) in self.rows.iter_mut().filter(|(key, _)| key.peer == peer) {

@@ -1,4 +1,4 @@
-//! Statistics: of a bounded history, and of everything at constant cost.
+//! Statistics of a bounded history, and of all values at constant cost.
 
 use std::collections::VecDeque;
 

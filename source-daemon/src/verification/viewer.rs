@@ -1,4 +1,4 @@
-//! What one viewer of one stream was seen to see.
+//! The record of one viewer of one stream: its detections compared with the ground truth, and its own reports.
 
 mod counts;
 
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::envelope::MAX_FEEDBACK_DETECTIONS;
-use fanlight_proto::message::{Ball, CanaryStatus, Detection, ViewerReport};
+use fanlight_proto::message::{Ball, CanaryStatus, Detection, NotShown, ViewerReport};
 
 use super::answered_frames::AnsweredFrames;
 use super::ground_truth::{FrameLookup, GroundTruth, PublishedFrame};
-use super::health::{Measurements, RECENT};
+use super::health::{BLIND_AFTER, Measurements, RECENT};
 use super::sanitize::sanitize;
 use super::seconds::Seconds;
 use super::statistics::{History, RunningStats};
@@ -19,13 +19,13 @@ pub use counts::{Counter, Shown};
 /// An error is not told beyond this many pixels: it is further than any picture is wide, and sums of it stay finite.
 pub const MOST_ERROR: f64 = 1e6;
 
-/// An answer has so long to come; before that its frame is not missing.
+/// How long a detection may take to come; before that its frame is not missing.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Where the time of one frame went, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stages {
-    /// From capture to the publisher, as the source knows it.
+    /// From capture to the publisher, as the source measured it.
     pub prepare: u32,
     /// See `Detection` in control.proto for this and all below.
     pub transit: u32,
@@ -155,7 +155,7 @@ pub struct Viewer {
     came_at: u64,
 }
 
-/// What an answer has to be held against.
+/// What a detection is compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Reference<'a> {
     /// The stream it is of.
@@ -196,7 +196,7 @@ impl Viewer {
         }
     }
 
-    /// Its relay tells of it.
+    /// Takes the report of its relay.
     pub fn on_viewer_report(&mut self, reference: &Reference<'_>, seen: &ViewerReport) {
         let now = reference.now;
         self.heard = now;
@@ -207,7 +207,7 @@ impl Viewer {
         } else {
             seen.screen
         };
-        // A checked feedback has no more; whoever calls with more is not worth more.
+        // Checked feedback has no more than this.
         let detections = &seen.detections[..seen.detections.len().min(MAX_FEEDBACK_DETECTIONS)];
         // What came with the first feedback that counts is part of the count.
         self.sent.on(seen.sent, seen.detections.len() as u64);
@@ -341,13 +341,28 @@ impl Viewer {
         } else {
             *heard - silent
         };
-        // As it was when the screen told: what it has shown since, nobody knows here.
+        // As it was when the screen reported: what it has shown since is not known here.
         truths
             .first_after(last)
             .map(|published| heard.saturating_since(published))
     }
 
-    /// What its own answers tell of the present, without what it owes.
+    /// Why it shows no picture although pictures are published, as its own reports say; none while it shows them.
+    ///
+    /// That needs no tracker and no known picture, so that it holds for every viewer.
+    #[must_use]
+    pub fn shows_nothing(&self, truths: &GroundTruth) -> Option<String> {
+        if self.shown.not_shown != NotShown::Unspecified {
+            return Some(self.shown.not_shown.label().to_owned());
+        }
+        let (shown, heard) = self.shown.newest?;
+        // As it was when the screen reported: what it has shown since is not known here.
+        let overdue = heard.saturating_since(truths.first_after(shown)?);
+        (overdue > BLIND_AFTER)
+            .then(|| format!("shows no picture for {:.1} s", overdue.as_secs_f64()))
+    }
+
+    /// What its own detections say of the present, without what is overdue.
     #[must_use]
     pub fn evidence(&self, now: Time) -> Measurements {
         let recent = || {

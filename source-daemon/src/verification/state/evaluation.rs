@@ -1,4 +1,4 @@
-//! How each viewer stands, and what it is told.
+//! Evaluates each viewer and makes the verdicts that it is sent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::verification::screen_log::{HealthChange, LogEvent};
 use crate::verification::statistics::{Percentiles, RunningStats};
 use crate::verification::viewer::Viewer;
 
-/// A viewer whose detections came within so long is told what they are worth (control.proto).
+/// A viewer whose detections came within this time gets a verdict (control.proto).
 const VERDICT_KEPT: Duration = Duration::from_secs(3);
 
-/// About how often a relay asks.
+/// About the time between two requests of a relay.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When each screen last told of each stream, over whatever relay.
+/// When the newest detection of each screen and stream came, over whatever relay.
 type NewestAnswers = BTreeMap<(u64, StreamIndex), Time>;
 
 impl VerificationState {
-    /// Time has passed: judges everyone, forgets who left long ago, and tells what the log is to say. To be called a few
-    /// times a second.
+    /// Evaluates all viewers, removes those that left long ago, and returns what is to be logged. To be called a few times
+    /// a second.
     pub fn on_tick(&mut self, now: Time) -> Vec<LogEvent> {
         self.rows.retain(|_, row| {
             row.viewer
@@ -78,7 +78,7 @@ impl VerificationState {
         }
     }
 
-    /// How a viewer stands; none when it has left.
+    /// The health of a viewer; none when it has left.
     fn health(
         &self,
         now: Time,
@@ -90,6 +90,11 @@ impl VerificationState {
             return None;
         }
         let stream = &self.streams[key.stream.0];
+        if stream.state == State::Live
+            && let Some(reason) = viewer.shows_nothing(&stream.truths)
+        {
+            return Some(ScreenHealth::Blind(reason));
+        }
         if stream.kind == Kind::Main && viewer.screen == 0 {
             return Some(ScreenHealth::Unmeasured("it sends no detections"));
         }
@@ -148,7 +153,7 @@ impl VerificationState {
                 && heard.is_some_and(|heard| now.saturating_since(heard) <= VERDICT_KEPT)
         });
         let newest_answers: Vec<_> = newest_answers.collect();
-        // When there are more than one answer takes, each answer goes on where the last one may have ended.
+        // If there are more than fit one answer, each answer continues where the last one may have ended.
         let turn = now.as_micros() / ANSWER_INTERVAL.as_micros() as u64;
         let start = (turn as usize).wrapping_mul(MAX_VERDICTS) % newest_answers.len().max(1);
         let start = if newest_answers.len() <= MAX_VERDICTS {

@@ -1,4 +1,4 @@
-use fanlight_proto::message::{Ball, CanaryStatus, Demand, Detection, Health};
+use fanlight_proto::message::{Ball, CanaryStatus, Demand, Detection, Health, NotShown, Report};
 
 use super::*;
 use crate::verification::screen_log::LogEvent;
@@ -464,4 +464,43 @@ fn the_log_tells_each_change_once_and_sums_the_rest() {
         events.len() == changes.len() + sums,
         "nothing is events of the canary, which nobody watches: {events:?}"
     );
+}
+
+#[test]
+fn a_screen_that_says_it_shows_nothing_is_blind_even_without_a_tracker() {
+    let seen_with = |report: Report| {
+        let mut verification = verification();
+        for number in 0..120 {
+            publish(&mut verification, MAIN, number, number * 33, true);
+        }
+        let viewer = ViewerReport {
+            screen: 0,
+            report: Some(report),
+            ..seen("cam", 1, Vec::new())
+        };
+        verification.on_feedback(at(4000), 5, &feedback(1, vec![viewer]));
+        verification.on_tick(at(4000));
+        let screen = verification.report(at(4000)).screens.remove(0);
+        (screen.health, screen.reason)
+    };
+    let shows = Report {
+        frames_shown: 100,
+        last_shown_ms: 40,
+        ..Report::default()
+    };
+    assert_eq!(seen_with(shows).0, "not measured");
+
+    let (health, reason) = seen_with(Report {
+        not_shown: NotShown::Damaged as i32,
+        ..shows
+    });
+    assert_eq!(health, "blind");
+    assert!(reason.contains("damaged JPEG"), "{reason}");
+
+    let (health, reason) = seen_with(Report {
+        last_shown_ms: 3000,
+        ..shows
+    });
+    assert_eq!(health, "blind");
+    assert!(reason.contains("shows no picture for"), "{reason}");
 }

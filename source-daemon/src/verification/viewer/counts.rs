@@ -1,9 +1,9 @@
-//! Counts that the other side keeps.
+//! What viewers and relays count, as their reports say it.
 
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::Report;
+use fanlight_proto::message::{NotShown, Report};
 
 /// The rate of frames is measured over at least so long.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -44,6 +44,10 @@ pub struct Shown {
     pub rate: Option<f64>,
     /// Median age at presentation over the last second, in microseconds; 0: unknown.
     pub age_us: u32,
+    /// Why frames that come are not shown.
+    pub not_shown: NotShown,
+    /// When the newest frame was shown, and when that was reported.
+    pub newest: Option<(Time, Time)>,
     /// Where the rate is measured from.
     mark: Option<(Time, u64)>,
 }
@@ -51,8 +55,12 @@ pub struct Shown {
 impl Shown {
     /// Takes a report.
     pub fn on(&mut self, now: Time, report: &Report) {
-        (self.frames, self.lost, self.age_us) =
-            (report.frames_shown, report.frames_lost, report.age_us);
+        self.frames = report.frames_shown;
+        self.lost = report.frames_lost;
+        self.age_us = report.age_us;
+        self.not_shown = report.not_shown();
+        let ago = Duration::from_millis(report.last_shown_ms.into());
+        self.newest = (report.frames_shown > 0).then(|| (now - ago, now));
         let Some((at, frames)) = self
             .mark
             .filter(|(_, frames)| *frames <= report.frames_shown)
