@@ -13,6 +13,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
+pub mod endpoint;
+pub mod feed_connection;
 pub mod keys;
 pub mod logfile;
 pub mod logline;

@@ -1,24 +1,22 @@
-//! A source of one stream that writes down what its relays say: ZMTP by hand, so that every byte of it is seen.
+//! A source of one stream that writes down what its relays say.
 
-use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanlight_daemon::clock;
+use fanlight_daemon::feed_connection::{Connection, ConnectionError};
+use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{
-    FeedKey, FeedbackOpener, HEADER_BYTES, Sealer, is_feedback, is_question, plain_answer,
-};
+use fanlight_proto::feed::{ANSWER_TOPIC, FromRelay, encode_answer, parse_to_source};
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::{
     Answer, Detection, FeedbackReport, Format, FrameBuffer, FrameHeader, State, Verdict,
     ViewerReport, ViewerVerdict,
 };
+use fanlight_proto::zmtp::{AcceptedSecurity, Event};
 
 use crate::jpeg;
-use crate::zmtp::{greeting, message, read_frame, ready};
 
 /// The run of every fake source.
 pub const EPOCH: u64 = 77;
@@ -26,10 +24,10 @@ pub const EPOCH: u64 = 77;
 /// Between two frames.
 const INTERVAL: Duration = Duration::from_millis(33);
 
-/// A ZMTP frame of a command.
-const COMMAND: u8 = 4;
+/// Far above what anything here takes.
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// See the module. It lasts as long as the test's process.
+/// A fake source. It lasts as long as the test's process.
 #[derive(Clone, Debug)]
 pub struct FakeSource {
     endpoint: String,
@@ -44,7 +42,7 @@ struct Notes {
 }
 
 impl FakeSource {
-    /// A source of `stream`, which seals with `key` when there is one.
+    /// A source of `stream`, which requires `key` when there is one.
     ///
     /// # Panics
     /// When there is no port to be had.
@@ -63,11 +61,16 @@ impl FakeSource {
             notes: Arc::default(),
         };
         let serving = source.clone();
-        let sealer = key.map(|key| Arc::new(Sealer::new(&key, clock::random_bytes())));
+        let security = Arc::new(AcceptedSecurity {
+            null: key.is_none(),
+            shared_key: key,
+            keys: None,
+        });
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let (source, sealer) = (serving.clone(), sealer.clone());
-                std::thread::spawn(move || source.serve(connection, stream, sealer.as_deref()));
+                let (source, security) = (serving.clone(), Arc::clone(&security));
+                // An error is a relay that left.
+                std::thread::spawn(move || source.serve(connection, stream, security));
             }
         });
         source
@@ -119,51 +122,43 @@ impl FakeSource {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Errors end the connection.
     fn serve(
         &self,
-        mut connection: TcpStream,
+        connection: TcpStream,
         stream: &str,
-        sealer: Option<&Sealer>,
-    ) -> Option<()> {
-        connection
-            .write_all(&[greeting(), ready("PUB")].concat())
-            .ok()?;
-        let mut listener = FeedbackOpener::new(sealer, clock::random_bytes());
-        let (heard, challenge) = (topics(connection.try_clone().ok()?), *listener.challenge());
+        security: Arc<AcceptedSecurity>,
+    ) -> Result<(), ConnectionError> {
+        let shutdown = Shutdown::new();
+        let mut connection = Connection::accept(connection, security, &shutdown)?;
         let picture = jpeg::numbered(1, 320, 240);
         let mut number = 0;
         let mut next = clock::now();
         loop {
-            match heard.recv_timeout(next.saturating_since(clock::now())) {
-                Ok(topic) if is_question(&topic) => {
-                    let answer = self.answer(&challenge);
-                    let body = sealer.map_or_else(
-                        || plain_answer(&answer),
-                        |s| s.answer(&topic, answer.clone()),
-                    );
-                    connection.write_all(&message(&topic, &body)).ok()?;
-                }
-                Ok(topic) if is_feedback(&topic) => match listener.hear(&topic) {
-                    Ok(feedback) => self.notes().feedback.push((clock::now(), feedback)),
+            match connection.next()? {
+                Some(Event::Upstream(message)) => match parse_to_source(&message) {
+                    Ok(FromRelay::Feedback(report)) => {
+                        self.notes().feedback.push((clock::now(), report));
+                    }
+                    Ok(FromRelay::ClockProbe(nonce)) => {
+                        let body = encode_answer(&self.answer(nonce));
+                        publish(&mut connection, ANSWER_TOPIC, body)?;
+                    }
                     Err(error) => self.notes().refused.push(error.to_string()),
                 },
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => {
+                Some(_) => {}
+                None if next <= clock::now() => {
                     next = next + INTERVAL;
                     number += 1;
                     let topic = format!("{stream}/");
-                    let body = frame(stream, number, &picture, sealer);
-                    connection
-                        .write_all(&message(topic.as_bytes(), &body))
-                        .ok()?;
+                    let body = frame(stream, number, &picture);
+                    publish(&mut connection, topic.as_bytes(), body)?;
                 }
-                Err(RecvTimeoutError::Disconnected) => return None,
+                None => connection.wait(None, next, &shutdown)?,
             }
         }
     }
 
-    fn answer(&self, challenge: &[u8]) -> Answer {
+    fn answer(&self, nonce: u64) -> Answer {
         let notes = self.notes();
         let verdict = notes.verdict;
         let mut viewers: Vec<u64> = notes
@@ -184,13 +179,29 @@ impl FakeSource {
             clock_ns: clock::now().as_nanos(),
             clock_id: clock::clock_id(),
             verdicts: verdicts.collect(),
-            challenge: challenge.to_vec(),
-            ..Answer::default()
+            nonce,
+            status: Vec::new(),
         }
     }
 }
 
-fn frame(stream: &str, number: u64, picture: &[u8], sealer: Option<&Sealer>) -> Bytes {
+fn publish(connection: &mut Connection, topic: &[u8], body: Bytes) -> Result<(), ConnectionError> {
+    let shutdown = Shutdown::new();
+    let deadline = clock::now() + DEADLINE;
+    let mut rest = Bytes::new();
+    connection.send(
+        |encoder| {
+            let encoded = encoder.message(topic, body);
+            rest = encoded.body;
+            encoded.prefix
+        },
+        deadline,
+        &shutdown,
+    )?;
+    connection.send(|_| rest, deadline, &shutdown)
+}
+
+fn frame(stream: &str, number: u64, picture: &[u8]) -> Bytes {
     let header = FrameHeader {
         stream: stream.into(),
         epoch: EPOCH,
@@ -204,32 +215,5 @@ fn frame(stream: &str, number: u64, picture: &[u8], sealer: Option<&Sealer>) -> 
         rate_millihertz: 30_000,
         ..FrameHeader::default()
     };
-    let plain = FrameBuffer::copy_of(picture).finish(header);
-    match sealer {
-        None => plain,
-        Some(sealer) => {
-            let topic = format!("{stream}/");
-            sealer.frame(
-                topic.as_bytes(),
-                [&[0; HEADER_BYTES][..], &plain].concat(),
-                HEADER_BYTES,
-            )
-        }
-    }
-}
-
-/// What is subscribed to on `connection`, until it ends.
-fn topics(mut connection: TcpStream) -> mpsc::Receiver<Vec<u8>> {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut greeting = [0; 64];
-        let _ = std::io::Read::read_exact(&mut connection, &mut greeting);
-        while let Ok((flags, body)) = read_frame(&mut connection) {
-            let topic = body.strip_prefix(&[1]).filter(|_| flags & COMMAND == 0);
-            if topic.is_some_and(|topic| tell.send(topic.to_vec()).is_err()) {
-                return;
-            }
-        }
-    });
-    told
+    FrameBuffer::copy_of(picture).finish(header)
 }

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::wait::pause;
@@ -81,7 +81,7 @@ pub fn listen_in(address: SocketAddr, bytes: usize) -> std::io::Result<Vec<(Vec<
     Ok(messages)
 }
 
-pub(crate) fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
     let mut flags = [0];
     stream.read_exact(&mut flags)?;
     let mut length = [0; 8];
@@ -103,6 +103,63 @@ pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Listens in between a relay and a source: relays connect to it instead, and it writes down what the source says.
+#[derive(Debug)]
+pub struct Tap {
+    address: SocketAddr,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Tap {
+    /// Before the source at `source`, for one connection. It lasts as long as the test's process.
+    ///
+    /// # Panics
+    /// When there is no port to be had.
+    #[must_use]
+    pub fn before(source: SocketAddr) -> Self {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            let (mut relay, _) = listener.accept().ok()?;
+            let mut source = TcpStream::connect(source).ok()?;
+            let (mut from_relay, mut to_source) =
+                (relay.try_clone().ok()?, source.try_clone().ok()?);
+            std::thread::spawn(move || std::io::copy(&mut from_relay, &mut to_source));
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let count = source.read(&mut buffer).ok().filter(|count| *count > 0)?;
+                let mut heard = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.extend_from_slice(&buffer[..count]);
+                drop(heard);
+                relay.write_all(&buffer[..count]).ok()?;
+            }
+            #[expect(unreachable_code, reason = "tells the type")]
+            Some(())
+        });
+        Self { address, heard }
+    }
+
+    /// Where relays are to connect.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("tcp://{}", self.address)
+    }
+
+    /// All that the source has said.
+    #[must_use]
+    pub fn heard(&self) -> Vec<u8> {
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
 /// Between words and the end of a connection: nobody tells the other side's end from words it has not read yet.
 const TIME_TO_READ: Duration = Duration::from_millis(50);
 
@@ -114,6 +171,8 @@ const BETWEEN_REPEATS: Duration = Duration::from_millis(30);
 pub enum Misdeed {
     /// Accepts it and says nothing.
     Silence,
+    /// Says these bytes and nothing else, and stays.
+    Raw(Vec<u8>),
     /// Says what no ZeroMQ socket says.
     Garbage,
     /// Closes it right after the handshake.
@@ -183,6 +242,7 @@ fn misbehave(mut stream: TcpStream, misdeed: Misdeed) -> Option<()> {
     let mut buffer = [0; 4096];
     match misdeed {
         Misdeed::Silence => {}
+        Misdeed::Raw(bytes) => stream.write_all(&bytes).ok()?,
         Misdeed::Garbage => stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok()?,
         Misdeed::EarlyClaim(length) => stream
             .write_all(&[greeting(), claim(length)].concat())

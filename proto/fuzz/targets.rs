@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each fuzz target uses one of these")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,25 +10,24 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{
     DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, write_checksum,
 };
-use fanlight_proto::envelope::{
-    FeedKey, FeedbackOpener, FeedbackSealer, HEADER_BYTES, MAX_FEEDBACK_DETECTIONS,
-    MAX_FEEDBACK_TOPIC, MAX_VIEWER_REPORTS, Opener, Sealer, is_feedback, is_question, parse_answer,
-    parse_feedback, plain_answer, status_question,
+use fanlight_proto::feed::{
+    ANSWER_TOPIC, FromRelay, MAX_FEEDBACK_DETECTIONS, MAX_VERDICTS, MAX_VIEWER_REPORTS,
+    encode_feedback, parse_answer, parse_to_source,
 };
 use fanlight_proto::handshake::{
     Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
 };
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::limits::{MAX_DATAGRAM, MAX_FRAME_BYTES, MAX_OPEN_FRAMES, SHARD_BYTES};
-use fanlight_proto::message::{Answer, FeedbackReport, FrameId, parse_frame};
+use fanlight_proto::message::{FrameId, parse_frame};
 use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::packetize;
-
-/// Pure, and so shared: the crate around it would bring ZeroMQ and tokio.
-#[path = "../../relay/src/upstream/inspector.rs"]
-mod inspector;
-use inspector::{Breach, Inspector, MAX_COMMAND, MAX_MESSAGE, MAX_PARTS, Role};
+use fanlight_proto::zmtp::{
+    AcceptedSecurity, Event, Handshake, MAX_MESSAGE, MAX_TOPIC, MAX_UPSTREAM, ProtocolError, Role,
+    Security,
+};
 
 /// What either side parses, it writes again so that it parses to the same; also with the check sum put right, which no
 /// fuzzer guesses.
@@ -283,169 +283,130 @@ pub fn parity(bytes: &[u8]) {
     }
 }
 
-/// Nothing that was not sealed with the key is taken, whatever it looks like; what is taken again encodes to the same.
-pub fn envelope(bytes: &[u8]) {
-    const TOPIC: &[u8] = b"?00000000000000000000000000000000";
-    let sealer = Sealer::new(&FeedKey::new([1; 32]), [2; 16]);
-    let mut opener = Opener::new(FeedKey::new([1; 32]));
-    assert!(opener.answer(TOPIC, bytes).is_err());
-    opener
-        .answer(TOPIC, &sealer.answer(TOPIC, Answer::default()))
-        .expect("an answer with our key is taken");
-    assert!(opener.frame(TOPIC, Bytes::copy_from_slice(bytes)).is_err());
-    let _ = is_question(bytes);
-    for topic in [TOPIC, status_question([0; 16]).as_bytes()] {
-        if let Ok(answer) = parse_answer(topic, bytes) {
-            assert_eq!(parse_answer(topic, &plain_answer(&answer)), Ok(answer));
+/// What a peer says in the clear: both ends say the same of it however its bytes are cut, never hold more than they may,
+/// and the events are those of the simplest reading.
+pub fn zmtp(bytes: &[u8]) {
+    let Some((step, bytes)) = bytes.split_first() else {
+        return;
+    };
+    for role in [Role::Publisher, Role::Subscriber] {
+        let whole = events(role, bytes, bytes.len().max(1));
+        assert_eq!(events(role, bytes, 1), whole);
+        assert_eq!(events(role, bytes, usize::from(*step).max(1)), whole);
+        for event in &whole.0 {
+            assert_within_bounds(role, event);
         }
-    }
-    // A good envelope that the bytes damage.
-    let mut good = sealer
-        .frame(b"cam/", [&[0; HEADER_BYTES], bytes].concat(), HEADER_BYTES)
-        .to_vec();
-    for pair in bytes.chunks_exact(2) {
-        let place = usize::from(pair[0]) % good.len();
-        good[place] ^= pair[1];
-    }
-    if let Ok(opened) = opener.frame(b"cam/", Bytes::from(good)) {
-        assert_eq!(opened, bytes);
     }
 }
 
-/// What a subscriber says behind the mark of a feedback. Nothing that was not sealed with the key is taken; what is taken in
-/// the clear obeys every bound and is said again in the same way, and what the bytes encode is, too.
-pub fn feedback(bytes: &[u8]) {
-    const CHALLENGE: [u8; 16] = [3; 16];
-    let sealer = Sealer::new(&FeedKey::new([1; 32]), [2; 16]);
-    let topic = [b"!", bytes].concat();
-    assert!(is_feedback(&topic) && !is_question(&topic));
-    // The corpus has a feedback that is sealed for `CHALLENGE`.
-    assert!(
-        FeedbackOpener::new(Some(&sealer), [9; 16])
-            .hear(&topic)
-            .is_err()
-    );
-    let mut sealed = FeedbackOpener::new(Some(&sealer), CHALLENGE);
-    if let Ok(feedback) = FeedbackOpener::new(None, CHALLENGE).hear(&topic) {
-        said_again(&feedback, None);
+/// The events in `bytes` that come `step` at a time, and what ends them.
+fn events(role: Role, bytes: &[u8], step: usize) -> (Vec<Event>, Option<ProtocolError>) {
+    let mut handshake = match role {
+        Role::Publisher => Handshake::publisher(Arc::new(AcceptedSecurity::null()), [1; 32]),
+        Role::Subscriber => Handshake::subscriber(&Security::Null, [1; 32]),
+    };
+    let mut decoder = None;
+    let mut events = Vec::new();
+    for chunk in bytes.chunks(step) {
+        if decoder.is_none() {
+            handshake.buffer().extend_from_slice(chunk);
+            match handshake.advance() {
+                Ok(established) => decoder = established.map(|established| established.decoder),
+                Err(error) => return (events, Some(error)),
+            }
+        } else if let Some(decoder) = &mut decoder {
+            decoder.buffer().extend_from_slice(chunk);
+        }
+
+        let Some(decoder) = &mut decoder else {
+            continue;
+        };
+        loop {
+            match decoder.next() {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break,
+                Err(error) => return (events, Some(error)),
+            }
+        }
+        let buffer = decoder.buffer();
+        assert!(
+            buffer.capacity() <= 3 * (bytes.len() + (64 << 10)),
+            "nothing from a claimed length"
+        );
     }
-    if let Ok(feedback) = parse_feedback(bytes) {
-        said_again(&feedback, None);
-        said_again(&feedback, Some(&sealer));
+    (events, None)
+}
+
+fn assert_within_bounds(role: Role, event: &Event) {
+    match event {
+        Event::Subscribe(topic) | Event::Cancel(topic) => {
+            assert!(role == Role::Publisher && topic.len() <= MAX_TOPIC);
+        }
+        Event::Upstream(message) => {
+            assert!(role == Role::Publisher && message.len() < MAX_UPSTREAM);
+            upstream(message);
+        }
+        Event::Message { topic, body } => {
+            assert!(role == Role::Subscriber && topic.len() + body.len() <= MAX_MESSAGE);
+        }
+        Event::Ping(context) => assert!(context.len() <= 16),
     }
-    // A good feedback that the bytes damage.
-    let mut feedback_sealer = FeedbackSealer::new(Some(FeedKey::new([1; 32])), [4; 16]);
-    feedback_sealer.on_answer(&Answer {
-        challenge: CHALLENGE.to_vec(),
-        ..Answer::default()
-    });
-    let good = feedback_sealer
-        .topic(FeedbackReport::default())
-        .expect("a short feedback is said")
-        .into_bytes();
+}
+
+/// A sealed connection takes nothing but what its other end has sealed, in order, whatever is changed on the way.
+pub fn noise(bytes: &[u8]) {
+    let key = FeedKey::new([1; 32]);
+    let accepted = AcceptedSecurity {
+        shared_key: Some(key.clone()),
+        ..AcceptedSecurity::default()
+    };
+    let mut publisher = Handshake::publisher(Arc::new(accepted), [2; 32]);
+    let mut subscriber = Handshake::subscriber(&Security::SharedKey(key), [3; 32]);
+    let mut ends = (None, None);
+    for _ in 0..4 {
+        ends.0 = ends.0.or(publisher.advance().expect("both have the key"));
+        subscriber.buffer().extend_from_slice(&publisher.output());
+        ends.1 = ends.1.or(subscriber.advance().expect("both have the key"));
+        let said = subscriber.output();
+        if ends.0.is_none() {
+            publisher.buffer().extend_from_slice(&said);
+        }
+    }
+    let (Some(mut publisher), Some(mut subscriber)) = ends else {
+        panic!("the handshake is over after two rounds");
+    };
+
+    let sealed = publisher
+        .encoder
+        .message(b"cam/", Bytes::copy_from_slice(bytes));
+    let good = [sealed.prefix, sealed.body].concat();
     let mut damaged = good.clone();
     for pair in bytes.chunks_exact(2) {
         let place = usize::from(pair[0]) % damaged.len();
         damaged[place] ^= pair[1];
     }
-    assert_eq!(sealed.hear(&damaged).is_ok(), damaged == good);
-    assert_eq!(
-        sealed.hear(&good).is_ok(),
-        damaged != good,
-        "it is taken once"
-    );
+    subscriber.decoder.buffer().extend_from_slice(&damaged);
+    match subscriber.decoder.next() {
+        Ok(Some(Event::Message { topic, body })) => {
+            assert_eq!((&topic[..], &body[..]), (&b"cam/"[..], bytes));
+            assert_eq!(damaged, good);
+        }
+        Ok(Some(event)) => panic!("nobody has said {event:?}"),
+        Ok(None) | Err(_) => assert_ne!(damaged, good),
+    }
 }
 
-fn said_again(feedback: &FeedbackReport, sealer: Option<&Sealer>) {
-    assert!(feedback.viewers.len() <= MAX_VIEWER_REPORTS);
-    assert!(
-        feedback
-            .viewers
-            .iter()
-            .map(|seen| seen.detections.len())
-            .sum::<usize>()
-            <= MAX_FEEDBACK_DETECTIONS
-    );
-    let mut feedback_sealer = FeedbackSealer::new(sealer.map(|_| FeedKey::new([1; 32])), [4; 16]);
-    feedback_sealer.on_answer(&Answer {
-        challenge: vec![3; 16],
-        ..Answer::default()
-    });
-    let topic = feedback_sealer
-        .topic(feedback.clone())
-        .expect("what is in its bounds can be said");
-    assert!(topic.len() <= MAX_FEEDBACK_TOPIC);
-    let heard = FeedbackOpener::new(sealer, [3; 16]).hear(topic.as_bytes());
-    assert_eq!(
-        heard,
-        Ok(FeedbackReport {
-            sequence: 1,
-            ..feedback.clone()
-        })
-    );
-}
-
-/// The guard before the ZeroMQ library says the same however the bytes are cut, and passes nothing over its bounds.
-pub fn guard(bytes: &[u8]) {
-    let Some((size, bytes)) = bytes.split_first() else {
+/// A user message of a subscriber: what is taken obeys every bound, and is said again in the same way.
+pub fn upstream(bytes: &[u8]) {
+    if let Some(answer) = parse_answer(ANSWER_TOPIC, bytes) {
+        assert!(answer.status.is_empty() && answer.verdicts.len() <= MAX_VERDICTS);
+    }
+    let Ok(FromRelay::Feedback(report)) = parse_to_source(bytes) else {
         return;
     };
-    let verdict = inspect(bytes, 1);
-    assert_eq!(inspect(bytes, usize::from(*size).max(1)), verdict);
-    assert_eq!(inspect(bytes, bytes.len().max(1)), verdict);
-    if verdict.is_none() {
-        assert_within_bounds(bytes.get(64..).unwrap_or_default());
-    }
-}
-
-/// The first breach in a stream of which so many more bytes can be seen each time.
-fn inspect(bytes: &[u8], step: usize) -> Option<Breach> {
-    let mut inspector = Inspector::default();
-    let (mut at, mut seen, mut parts) = (0, 0_usize, 0);
-    while seen < bytes.len() {
-        seen = seen.saturating_add(step).min(bytes.len());
-        while let Some(unread) = bytes.get(at..seen) {
-            match inspector.header(unread) {
-                Ok(Some(header)) => {
-                    at += header.bytes + header.body;
-                    parts = match header.role {
-                        Role::First => parts + 1,
-                        Role::Last => 0,
-                        Role::Other => parts,
-                    };
-                    assert!(parts < MAX_PARTS);
-                }
-                Ok(None) => break,
-                Err(breach) => return Some(breach),
-            }
-        }
-    }
-    None
-}
-
-/// Reads frames behind a greeting in the plainest way.
-fn assert_within_bounds(mut bytes: &[u8]) {
-    let (mut parts, mut message) = (0, 0);
-    while let [flags, rest @ ..] = bytes {
-        let field = if flags & 2 == 0 { 1 } else { 8 };
-        let Some((field, rest)) = rest.split_at_checked(field) else {
-            return;
-        };
-        let length = field
-            .iter()
-            .fold(0, |length, byte| length << 8 | u64::from(*byte));
-        if flags & 4 != 0 {
-            assert!(length <= MAX_COMMAND);
-        } else {
-            (parts, message) = (parts + 1, message + length);
-            assert!(parts <= MAX_PARTS && message <= MAX_MESSAGE);
-            if flags & 1 == 0 {
-                (parts, message) = (0, 0);
-            }
-        }
-        bytes = usize::try_from(length)
-            .ok()
-            .and_then(|length| rest.get(length..))
-            .unwrap_or_default();
-    }
+    assert!(report.viewers.len() <= MAX_VIEWER_REPORTS);
+    let detections = report.viewers.iter().map(|viewer| viewer.detections.len());
+    assert!(detections.sum::<usize>() <= MAX_FEEDBACK_DETECTIONS);
+    let again = parse_to_source(&encode_feedback(report.clone()));
+    assert_eq!(again, Ok(FromRelay::Feedback(report)));
 }

@@ -4,12 +4,36 @@
 //! with an [`Answer`] under [`ANSWER_TOPIC`]. Any ZeroMQ subscriber gets an `Answer` with the source's status by a
 //! subscription to a [`status_topic`], under that topic.
 
+use bytes::Bytes;
 use prost::Message as _;
 
-use crate::envelope::{FeedbackError, check_feedback};
-use crate::message::{Answer, ClockProbe, FeedbackReport, ToSource, to_source};
+use crate::detections::{check_canary_status, check_list};
+use crate::limits::{MAX_STREAMS, MAX_VIEWER_NAME};
+use crate::message::{
+    Answer, ClockProbe, Demand, FeedbackReport, StreamName, ToSource, ViewerReport, to_source,
+};
 
-pub use crate::envelope::{MAX_ANSWER_BYTES, MAX_STATUS_BYTES, MAX_VERDICTS};
+/// Longest encoded feedback: upstream it is a message of at most [`MAX_UPSTREAM`](crate::zmtp::MAX_UPSTREAM).
+pub const MAX_FEEDBACK_BYTES: usize = 9 << 10;
+
+/// Viewers in one feedback: a viewer without detections takes about seventy bytes at least.
+pub const MAX_VIEWER_REPORTS: usize = 128;
+
+/// Detections in one feedback: that many of the usual length fit.
+pub const MAX_FEEDBACK_DETECTIONS: usize = 128;
+
+/// Longest address of a viewer, as text: one of IPv6 with its scope and port has 60 bytes.
+pub const MAX_ADDRESS: usize = 64;
+
+/// Verdicts in one answer: what a wall of screens and its canaries need.
+pub const MAX_VERDICTS: usize = 500;
+
+/// Largest encoded answer without a status: [`MAX_VERDICTS`] of at most 48 bytes, the clock, and what later versions may
+/// add.
+pub const MAX_ANSWER_BYTES: usize = 24 << 10;
+
+/// Longest status of a source, in bytes: a thousand rows at 2.5 kB, and room.
+pub const MAX_STATUS_BYTES: usize = 3 << 20;
 
 /// The topic of answers to clock probes. No stream name can equal it.
 pub const ANSWER_TOPIC: &[u8] = b"?";
@@ -19,6 +43,20 @@ pub const NONCE_BYTES: usize = 16;
 
 /// Ends a status topic.
 const STATUS: &[u8] = b"/status";
+
+/// Why feedback is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedbackError {
+    /// Longer than [`MAX_FEEDBACK_BYTES`].
+    #[error("it is longer than a feedback may be")]
+    TooLong,
+    /// No `ToSource` in protobuf.
+    #[error("it is malformed")]
+    Malformed,
+    /// A field is out of its bounds.
+    #[error("its field {0} is out of bounds")]
+    Field(&'static str),
+}
 
 /// What a relay asks of a source.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,15 +91,25 @@ fn to_source(message: to_source::Message) -> Vec<u8> {
 /// # Errors
 /// Which bound it breaks.
 pub fn parse_to_source(bytes: &[u8]) -> Result<FromRelay, FeedbackError> {
+    // A tag and a length stand before the report.
+    if bytes.len() > MAX_FEEDBACK_BYTES + 4 {
+        return Err(FeedbackError::TooLong);
+    }
     let message = ToSource::decode(bytes).map_err(|_| FeedbackError::Malformed)?;
     match message.message {
         Some(to_source::Message::Feedback(report)) => {
-            check_feedback(&report)?;
+            check(&report).map_err(FeedbackError::Field)?;
             Ok(FromRelay::Feedback(report))
         }
         Some(to_source::Message::ClockProbe(probe)) => Ok(FromRelay::ClockProbe(probe.nonce)),
         None => Err(FeedbackError::Malformed),
     }
+}
+
+/// The body of a message that says `answer`.
+#[must_use]
+pub fn encode_answer(answer: &Answer) -> Bytes {
+    answer.encode_to_vec().into()
 }
 
 /// The answer in the body of a message under [`ANSWER_TOPIC`] or a status topic; `None` when it is malformed, or says
@@ -92,6 +140,40 @@ pub fn is_status_topic(topic: &[u8]) -> bool {
         .and_then(|rest| rest.strip_prefix(b"?"));
     let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     digits.is_some_and(|digits| digits.len() == 2 * NONCE_BYTES && digits.iter().all(is_digit))
+}
+
+fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
+    let bound = |holds: bool, field| if holds { Ok(()) } else { Err(field) };
+    bound(feedback.demand.len() <= MAX_STREAMS, "demand")?;
+    let names = feedback.demand.iter().map(|Demand { stream, .. }| stream);
+    let mut names = names.chain(
+        feedback
+            .viewers
+            .iter()
+            .map(|ViewerReport { stream, .. }| stream),
+    );
+    names.try_for_each(|name| bound(name.parse::<StreamName>().is_ok(), "stream"))?;
+    bound(feedback.viewers.len() <= MAX_VIEWER_REPORTS, "seen")?;
+    bound(
+        feedback
+            .viewers
+            .iter()
+            .map(|seen| seen.detections.len())
+            .sum::<usize>()
+            <= MAX_FEEDBACK_DETECTIONS,
+        "detections",
+    )?;
+    for seen in &feedback.viewers {
+        bound(seen.viewer != 0, "viewer")?;
+        bound(seen.name.len() <= MAX_VIEWER_NAME, "name")?;
+        bound(seen.address.len() <= MAX_ADDRESS, "address")?;
+        bound(seen.detections.is_empty() || seen.screen != 0, "screen")?;
+        check_list(&seen.detections)?;
+        seen.canary_status
+            .as_ref()
+            .map_or(Ok(()), check_canary_status)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

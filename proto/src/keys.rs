@@ -22,6 +22,10 @@ pub const KEY_BYTES: usize = 32;
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedKey(Zeroizing<[u8; KEY_BYTES]>);
 
+/// The key that a source and its relays share. Never shown, and wiped when it goes.
+#[derive(Clone)]
+pub struct FeedKey(Zeroizing<[u8; KEY_BYTES]>);
+
 /// A key of X25519 (RFC 7748) that only its owner has.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PrivateKey(Zeroizing<[u8; KEY_BYTES]>);
@@ -156,6 +160,18 @@ impl SharedKey {
     }
 }
 
+impl FeedKey {
+    /// The key of these bytes, which must be random.
+    #[must_use]
+    pub fn new(bytes: impl Into<Zeroizing<[u8; KEY_BYTES]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+}
+
 impl PrivateKey {
     /// The key of these bytes, which must be random.
     #[must_use]
@@ -238,6 +254,12 @@ impl fmt::Display for PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for FeedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FeedKey(hidden)")
     }
 }
 

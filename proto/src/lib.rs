@@ -7,7 +7,6 @@ pub mod clock;
 pub mod clock_filter;
 pub mod datagram;
 pub mod detections;
-pub mod envelope;
 pub mod feed;
 pub mod frame_barcode;
 pub mod handshake;

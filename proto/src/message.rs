@@ -7,7 +7,6 @@ use bytes::Bytes;
 use prost::Message as _;
 use zeroize::Zeroize as _;
 
-use crate::envelope::{HEADER_BYTES, Sealer, TAG_BYTES};
 use crate::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX, MAX_REASON, MAX_STREAM_NAME};
 
 /// What prost made of `proto/fanlight/v1/*.proto`.
@@ -148,9 +147,8 @@ impl fmt::Display for FrameId {
     }
 }
 
-/// Room for a picture with [`MAX_FRAME_PREFIX`] bytes free before it and a tag's behind it, so that
-/// [`FrameBuffer::finish`] and [`FrameBuffer::seal`] can put the message's prefix and its envelope around it and publish
-/// without moving the picture.
+/// Room for a picture with [`MAX_FRAME_PREFIX`] bytes free before it, so that [`FrameBuffer::finish`] can put the
+/// message's prefix there without moving the picture.
 #[derive(Debug)]
 pub struct FrameBuffer(Vec<u8>);
 
@@ -158,7 +156,7 @@ impl FrameBuffer {
     /// An empty picture with room for `capacity` bytes.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        let mut bytes = Vec::with_capacity(MAX_FRAME_PREFIX + capacity + TAG_BYTES);
+        let mut bytes = Vec::with_capacity(MAX_FRAME_PREFIX + capacity);
         bytes.resize(MAX_FRAME_PREFIX, 0);
         Self(bytes)
     }
@@ -196,20 +194,7 @@ impl FrameBuffer {
     /// The encoded [`Frame`] of `header` and this picture, without moving the picture; byte for byte what prost would
     /// encode. A reason past [`MAX_REASON`] bytes is cut, which keeps the prefix within its room.
     #[must_use]
-    pub fn finish(self, header: FrameHeader) -> Bytes {
-        let (bytes, start) = self.encode(header);
-        Bytes::from(bytes).slice(start..)
-    }
-
-    /// What [`finish`](Self::finish) makes, sealed where it lies, to be published under `topic`.
-    #[must_use]
-    pub fn seal(self, header: FrameHeader, topic: &[u8], sealer: &Sealer) -> Bytes {
-        let (bytes, start) = self.encode(header);
-        sealer.frame(topic, bytes, start)
-    }
-
-    /// The buffer with the prefix written into it, and where that begins: behind room for the header of an envelope.
-    fn encode(mut self, mut header: FrameHeader) -> (Vec<u8>, usize) {
+    pub fn finish(mut self, mut header: FrameHeader) -> Bytes {
         truncate_reason(&mut header.reason);
         let jpeg_length = self.jpeg().len();
         let mut prefix = Frame {
@@ -227,10 +212,9 @@ impl FrameBuffer {
         }
         let start = MAX_FRAME_PREFIX
             .checked_sub(prefix.len())
-            .filter(|start| *start >= HEADER_BYTES)
             .expect("a header of bounded strings and scalars is shorter than its room");
         self.0[start..MAX_FRAME_PREFIX].copy_from_slice(&prefix);
-        (self.0, start)
+        Bytes::from(self.0).slice(start..)
     }
 }
 

@@ -30,9 +30,8 @@ pub const MAX_TOPIC: usize = 511;
 /// fits. Ten times a second it is 120 kB, which is nothing beside the frames.
 pub const MAX_UPSTREAM: usize = 12 << 10;
 
-/// Largest message from a publisher, topic and body together. A sealed body has an envelope around it.
-pub const MAX_MESSAGE: usize =
-    MAX_STREAM_NAME + 1 + MAX_FRAME_PREFIX + MAX_FRAME_BYTES + crate::envelope::SEAL_BYTES;
+/// Largest message from a publisher, topic and body together.
+pub const MAX_MESSAGE: usize = MAX_STREAM_NAME + 1 + MAX_FRAME_PREFIX + MAX_FRAME_BYTES;
 
 /// First byte of a user message from a subscriber to its publisher. 0 and 1 cancel and subscribe.
 pub const UPSTREAM: u8 = 2;

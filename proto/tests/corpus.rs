@@ -40,13 +40,13 @@ fn every_shard_sequence_of_the_corpus_is_survived() {
 }
 
 #[test]
-fn every_envelope_of_the_corpus_is_survived() {
-    replay("envelope", targets::envelope);
+fn every_damaged_sealed_message_of_the_corpus_is_refused() {
+    replay("noise", targets::noise);
 }
 
 #[test]
 fn every_stream_of_zmtp_of_the_corpus_is_survived() {
-    replay("guard", targets::guard);
+    replay("zmtp", targets::zmtp);
 }
 
 #[test]
@@ -60,6 +60,6 @@ fn every_choice_of_shards_of_the_corpus_brings_the_frame_or_nothing() {
 }
 
 #[test]
-fn every_word_of_the_corpus_is_survived() {
-    replay("feedback", targets::feedback);
+fn every_upstream_message_of_the_corpus_is_survived() {
+    replay("upstream", targets::upstream);
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use fanlight_live::{Arrival, LiveFrame};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
-use fanlight_proto::envelope::parse_feedback;
+use fanlight_proto::feed::{encode_feedback, parse_to_source};
 use fanlight_proto::handshake::{Channel, Initiator, RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{JOIN_BYTES, MAX_FRAME_BYTES};
 use fanlight_proto::message::{
-    Accept, Ball, CanaryStatus, Detection, Detections, FeedbackReport, Format, FrameBuffer,
-    FrameHeader, Join, KeepAlive, Repair, Report, State, Verdict, ViewerVerdict, parse_frame,
+    Accept, Ball, CanaryStatus, Detection, Detections, Format, FrameBuffer, FrameHeader, Join,
+    KeepAlive, Repair, Report, State, Verdict, ViewerVerdict, parse_frame,
 };
 use fanlight_relay::engine::{
     Engine, EngineConfig, MAX_DEDICATED_SOCKETS, Multicast, Output, Route,
@@ -381,13 +381,9 @@ impl World {
                 }
                 Output::Isolate(_) | Output::Rejoin(_) => {}
                 Output::Feedback { origin, feedback } => {
-                    let bytes = FeedbackReport {
-                        sequence: 1,
-                        ..feedback.clone()
-                    }
-                    .encode_to_vec();
+                    let bytes = encode_feedback(feedback.clone());
                     assert!(
-                        parse_feedback(&bytes).is_ok(),
+                        parse_to_source(&bytes).is_ok(),
                         "a source takes what the relay says: {feedback:?}"
                     );
                     self.said_words += 1;

@@ -15,15 +15,15 @@ use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
 use fanlight_http::HttpError;
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::FeedKey;
 use fanlight_proto::handshake::RelayAccess;
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::FeedbackReport;
 
 use crate::config::{Config, ConfigError, Options};
 use crate::engine::{self, Engine, EngineConfig, Output, Route};
 use crate::outputs;
 use crate::udp::{self, BindError, Buffers, Captured, NextRun, Sender, Socket};
-use crate::upstream::{Endpoint, Outbox, Upstream};
+use crate::upstream::{Endpoint, FeedbackQueue, Upstream};
 
 mod status_schedule;
 mod watch;
@@ -134,7 +134,7 @@ impl Relay {
     /// When the system denies a thread, a timer or the like; never because of what peers do.
     pub fn run(self, context: &Context) -> io::Result<()> {
         let table = StreamTable::new(Duration::from_millis(self.config.source_stale_ms));
-        let (mut threads, mut outboxes) = (Vec::new(), Vec::new());
+        let (mut threads, mut queues) = (Vec::new(), Vec::new());
         for (origin, endpoint) in self.endpoints.into_iter().enumerate() {
             tracing::info!(source = %endpoint, "subscribing");
             let upstream = Upstream {
@@ -149,9 +149,9 @@ impl Relay {
                 max_frame_bytes: self.config.max_frame_bytes,
                 stale: Duration::from_millis(self.config.source_stale_ms),
                 feed_key: self.feed_key.clone(),
-                outbox: Arc::default(),
+                feedback: Arc::new(FeedbackQueue::new()?),
             };
-            outboxes.push(Arc::clone(&upstream.outbox));
+            queues.push(Arc::clone(&upstream.feedback));
             threads.push(upstream.start(Arc::clone(&table), context.shutdown.clone())?);
         }
         let has_outputs = !self.outputs.is_empty();
@@ -162,7 +162,7 @@ impl Relay {
             .enable_all()
             .build()?;
         let served = runtime.block_on(async {
-            let sources = (EngineFeed::new(table), outboxes);
+            let sources = (EngineFeed::new(table), queues);
             let status = StatusSchedule::new(has_outputs);
             let mut serving =
                 EventLoop::new(&self.config, self.access, self.socket, sources, status)?;
@@ -203,7 +203,7 @@ struct EventLoop {
     buffers: Buffers,
     feed: EngineFeed,
     /// Of each upstream, in their order.
-    outboxes: Vec<Arc<Outbox>>,
+    queues: Vec<Arc<FeedbackQueue>>,
     reporter: StatusReporter,
     watch: AccessWatch,
     capture: RefCell<Capture>,
@@ -215,7 +215,7 @@ impl EventLoop {
         config: &Config,
         access: RelayAccess,
         socket: UdpSocket,
-        (feed, outboxes): (EngineFeed, Vec<Arc<Outbox>>),
+        (feed, queues): (EngineFeed, Vec<Arc<FeedbackQueue>>),
         status: StatusSchedule,
     ) -> io::Result<Self> {
         let bounds = EngineConfig {
@@ -232,7 +232,7 @@ impl EventLoop {
             socket,
             buffers: Buffers::default(),
             feed,
-            outboxes,
+            queues,
             reporter: StatusReporter::default(),
             capture: Capture::new(
                 "fanlight-relay",
@@ -410,9 +410,9 @@ impl EventLoop {
 
     fn pass_feedback(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
         if let Some(undelivered) = self
-            .outboxes
+            .queues
             .get(origin)
-            .and_then(|outbox| outbox.put(feedback))
+            .and_then(|queue| queue.put(feedback))
         {
             self.engine
                 .on_feedback_undelivered(now, origin, undelivered);

@@ -1,35 +1,30 @@
-//! One source: a thread that keeps a subscription to it alive, whatever happens, and leaves what comes in the stream table.
+//! One source: a plain thread that keeps a subscription to it alive, and writes what comes into the stream table.
 //!
-//! The library's own reconnecting takes up to 30 s and can stick for ever, so each connection has its own runtime, and
-//! any error or silence ends both: that closes every hidden task and descriptor of the library. The source says
-//! something every [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL), so silence means that it is dead.
+//! Any error or silence ends a connection, and the supervisor connects again with back-off. The source says something
+//! every [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL), so silence means that it is dead.
 
-mod asker;
-mod endpoint;
-mod guard;
-mod inspector;
-mod outbox;
+mod clock_probe;
+mod feedback_queue;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::StreamTable;
-use fanlight_proto::envelope::FeedKey;
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::StreamName;
-use zeromq::ZmqError;
+use fanlight_proto::zmtp::Security;
 
-pub use endpoint::{Endpoint, EndpointError};
-use guard::GuardError;
-pub use outbox::Outbox;
-use session::{PROOF_LIMIT, Session};
+pub use fanlight_daemon::endpoint::{Endpoint, EndpointError};
+pub use feedback_queue::FeedbackQueue;
+use session::Session;
 
 /// Pause before the first try to connect again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -50,10 +45,10 @@ pub struct Upstream {
     pub max_frame_bytes: usize,
     /// Silence for so long ends the connection.
     pub stale: Duration,
-    /// Opens what it publishes, and seals what it is told; none when nothing is sealed.
+    /// The key that is shared with it; without one the connection is in the clear.
     pub feed_key: Option<FeedKey>,
     /// What it is to be told.
-    pub outbox: Arc<Outbox>,
+    pub feedback: Arc<FeedbackQueue>,
 }
 
 impl Upstream {
@@ -69,57 +64,44 @@ impl Upstream {
     }
 }
 
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
-    #[error("{0}")]
-    Guard(#[from] GuardError),
-    #[error("{0}")]
-    Library(#[from] ZmqError),
-    #[error("it does not answer")]
-    NoAnswer,
-    #[error("it is silent")]
-    Silent,
-    #[error("it has not proved within {PROOF_LIMIT:?} that it has our feed key")]
-    Unproven,
-    #[error("the ZeroMQ library failed: {0}")]
-    Crashed(#[from] tokio::task::JoinError),
-    #[error("there is no runtime to be had: {0}")]
-    Runtime(io::Error),
-}
-
 /// Connects again and again.
 struct Supervisor {
-    upstream: Arc<Upstream>,
+    upstream: Upstream,
     table: Arc<StreamTable>,
-    lost: Limited,
+    security: Security,
+    resolver: Resolver,
+    lost: LogLimiter,
     last_reason: String,
-    /// Shared with each connection in turn: who comes and goes gets no more log lines than who stays.
-    refused: Arc<Mutex<Limited>>,
+    /// For all connections: who comes and goes gets no more log lines than who stays.
+    refusals: LogLimiter,
 }
 
 impl Supervisor {
     fn new(upstream: Upstream, table: Arc<StreamTable>) -> Self {
+        let security = upstream
+            .feed_key
+            .clone()
+            .map_or(Security::Null, Security::SharedKey);
         Self {
-            upstream: Arc::new(upstream),
+            upstream,
             table,
-            lost: Limited::new(),
+            security,
+            resolver: Resolver::default(),
+            lost: LogLimiter::new(),
             last_reason: String::new(),
-            refused: Arc::default(),
+            refusals: LogLimiter::new(),
         }
     }
 
     fn run(mut self, shutdown: &Shutdown) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let heard = Arc::new(AtomicBool::new(false));
-            let Some(ended) = self.run_once(&heard, shutdown) else {
+            let (heard, ended) = self.run_once(shutdown);
+            if matches!(ended, ConnectionError::Stopped) {
                 return;
-            };
+            }
             // A source that said something is worth coming back to at once.
-            if heard.load(Ordering::Relaxed) {
+            if heard {
                 pause = FIRST_PAUSE;
                 self.last_reason.clear();
             }
@@ -131,34 +113,29 @@ impl Supervisor {
         }
     }
 
-    /// One connection, in a runtime of its own; none when the program is to end.
-    fn run_once(&self, heard: &Arc<AtomicBool>, shutdown: &Shutdown) -> Option<Ended> {
-        let runtime = match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
-            Ok(runtime) => runtime,
-            Err(error) => return Some(Ended::Runtime(error)),
+    /// One connection: whether a frame came, and why it ended.
+    fn run_once(&mut self, shutdown: &Shutdown) -> (bool, ConnectionError) {
+        let Self {
+            upstream,
+            table,
+            security,
+            resolver,
+            refusals,
+            ..
+        } = self;
+        let connection = match Connection::open(&upstream.endpoint, security, resolver, shutdown) {
+            Ok(connection) => connection,
+            Err(ended) => return (false, ended),
         };
-        let session = Session::new(&self.upstream, &self.table, heard, &self.refused).run();
-        let ended = runtime.block_on(async {
-            tokio::select! {
-                // In a task, so that a panic in the library ends the connection and not this thread.
-                ended = tokio::spawn(session) => Some(match ended {
-                    Ok(Err(ended)) => ended,
-                    Ok(Ok(never)) => match never {},
-                    Err(crashed) => crashed.into(),
-                }),
-                () = shutdown.wait() => None,
-            }
-        });
-        // Does not wait for a name server that does not answer.
-        runtime.shutdown_background();
-        ended
+        tracing::debug!(source = %upstream.endpoint, "connected");
+
+        let mut session = Session::new(upstream, table, refusals, connection, shutdown);
+        let ended = session.run();
+        (session.has_heard(), ended)
     }
 
     /// A line when the reason is a new one, and not more than one a second: sources may be away for days.
-    fn tell(&mut self, ended: &Ended) {
+    fn tell(&mut self, ended: &ConnectionError) {
         let reason = ended.to_string();
         if reason == self.last_reason {
             return tracing::debug!(source = %self.upstream.endpoint, "no source: {reason}");

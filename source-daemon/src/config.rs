@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::options::Text;
 use fanlight_daemon::paths;
-use fanlight_proto::envelope::FeedKey;
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
 use fanlight_proto::zmtp::AcceptedSecurity;

@@ -7,11 +7,11 @@
 mod answers;
 mod ear;
 mod endpoint;
-mod feedback;
 mod outbox;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod upstream_limiter;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -23,7 +23,6 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::logline::Limited;
 use fanlight_daemon::stream_socket::StreamSocket;
-use fanlight_proto::envelope::{HEADER_BYTES, Sealer};
 use fanlight_proto::zmtp::AcceptedSecurity;
 use tokio::sync::watch;
 
@@ -129,15 +128,8 @@ impl Publisher {
             .map(Listener::local)
             .collect::<Result<_, _>>()
             .map_err(PublishError::Thread)?;
-        let sealer = security.shared_key.as_ref();
-        let sealer = sealer.map(|key| Sealer::new(key, clock::random_bytes()));
-        let requires_key = !security.null;
-        let hub = Arc::new(Hub::new(Answerer::new(sealer, ear), requires_key));
-        // Relays of before still seal each message in an envelope.
-        let security = Arc::new(AcceptedSecurity {
-            null: true,
-            ..security
-        });
+        let hub = Arc::new(Hub::new(Answerer::new(ear)));
+        let security = Arc::new(security);
         for listener in listeners {
             tokio::spawn(accept(listener, Arc::clone(&security), Arc::clone(&hub)));
         }
@@ -165,18 +157,7 @@ impl Publisher {
 
     /// Hands `body` to everyone whose subscription `topic` begins with. Callable from any thread; waits for no peer.
     pub fn publish(&self, topic: Bytes, body: Bytes) {
-        let enveloped = match self.hub.answerer.sealer() {
-            None => body.clone(),
-            Some(sealer) => {
-                let buffer = [&[0; HEADER_BYTES][..], &body].concat();
-                sealer.frame(&topic, buffer, HEADER_BYTES)
-            }
-        };
-        let message = Message {
-            topic,
-            body,
-            enveloped,
-        };
+        let message = Message { topic, body };
         let counters = &self.hub.counters;
         for (at, subscriber) in self.hub.subscribers().iter().enumerate() {
             let offered = subscriber.offer(&message, at < WRITTEN_AT_ONCE);
@@ -229,8 +210,6 @@ impl Drop for Publisher {
 struct Hub {
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
     answerer: Answerer,
-    /// Whether feedback is taken only from relays that have a key.
-    requires_key: bool,
     counters: Counters,
     refusals: Mutex<Limited>,
     drops: Mutex<Limited>,
@@ -250,11 +229,10 @@ struct Counters {
 }
 
 impl Hub {
-    fn new(answerer: Answerer, requires_key: bool) -> Self {
+    fn new(answerer: Answerer) -> Self {
         Self {
             subscribers: Mutex::default(),
             answerer,
-            requires_key,
             counters: Counters::default(),
             refusals: Mutex::default(),
             drops: Mutex::default(),

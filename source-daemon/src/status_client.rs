@@ -160,7 +160,7 @@ async fn ask_all(clients: &[Client], context: &Context) -> Option<Vec<Result<Rep
     for client in clients {
         let answer = tokio::select! {
             () = context.shutdown.wait() => return None,
-            answer = client.ask() => answer,
+            answer = client.ask(&context.shutdown) => answer,
         };
         answers.push(answer);
     }

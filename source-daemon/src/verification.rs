@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::MAX_STATUS_BYTES;
+use fanlight_proto::feed::MAX_STATUS_BYTES;
 use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerVerdict};
 use tokio::sync::Notify;
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
-use fanlight_proto::envelope::{FeedKey, FeedbackSealer, MAX_FEEDBACK_TOPIC};
+use fanlight_proto::feed::encode_feedback;
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::limits::MAX_DETECTIONS;
 use fanlight_proto::message::{
-    Answer, Ball, Demand, Detection, Detections, FeedbackReport, Health, KeepAlive, Verdict,
+    Ball, Demand, Detection, Detections, FeedbackReport, Health, KeepAlive, Verdict,
 };
+use fanlight_proto::zmtp::{MAX_UPSTREAM, UPSTREAM};
 use fanlight_tests::TestEnv;
 use fanlight_tests::fake_source::{EPOCH, FakeSource};
 use fanlight_tests::promise::judge;
@@ -296,8 +298,9 @@ fn assail(address: SocketAddr, bytes: &[u8], length: Duration) {
     drain.join().unwrap();
 }
 
-fn subscription(topic: &str) -> Vec<u8> {
-    [&claim(1 + topic.len() as u64)[..], &[1], topic.as_bytes()].concat()
+/// A user message of a relay.
+fn upstream(message: &[u8]) -> Vec<u8> {
+    [&claim(1 + message.len() as u64)[..], &[UPSTREAM], message].concat()
 }
 
 #[test]
@@ -322,11 +325,6 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
         let viewing = env.viewer(env.relay_address(0), "cam").start();
         viewing.wait_shown(10);
         let before = source.usage();
-        let mut feedback_sealer = FeedbackSealer::new(None, [1; 16]);
-        feedback_sealer.on_answer(&Answer {
-            challenge: vec![1; 16],
-            ..Answer::default()
-        });
         let lie = FeedbackReport {
             demand: vec![Demand {
                 stream: "cam".into(),
@@ -334,18 +332,19 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
             }],
             ..FeedbackReport::default()
         };
-        let forged: Vec<u8> = (0..100)
-            .flat_map(|_| subscription(&feedback_sealer.topic(lie.clone()).unwrap()))
-            .collect();
-        let long = subscription(&format!("!{}", "A".repeat(MAX_FEEDBACK_TOPIC - 1)));
-        for flood in [forged, long, subscription("!not base64").repeat(100)] {
+        let forged = upstream(&encode_feedback(lie)).repeat(100);
+        let long = upstream(&[0xff; MAX_UPSTREAM - 1]);
+        for flood in [forged, long, upstream(b"no protobuf").repeat(100)] {
             assail(address, &flood, Duration::from_secs(1));
         }
-        source.wait_for_line("feedback of a relay dropped");
-        let lines = source
-            .log()
-            .matching(0, "feedback of a relay dropped")
-            .len();
+        // Who has not the key does not come as far as to say something.
+        let told = if sealed {
+            "subscriber refused"
+        } else {
+            "feedback of a relay dropped"
+        };
+        source.wait_for_line(told);
+        let lines = source.log().matching(0, told).len();
         assert!(lines <= 8, "{lines} lines");
         let after = source.usage();
         assert!(

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use fanlight_proto::envelope::{FeedbackSealer, parse_answer, question};
+use bytes::Bytes;
+use fanlight_daemon::feed_connection::{Connection, Resolver};
+use fanlight_daemon::{Shutdown, clock};
+use fanlight_proto::feed::encode_feedback;
 use fanlight_proto::message::{Ball, Detection, FeedbackReport, ViewerReport, parse_frame, truth};
+use fanlight_proto::zmtp::{Event, Security};
 use fanlight_tests::TestEnv;
 use fanlight_tests::program::{Launch, Program};
 use fanlight_tests::wait::{self, SOON};
 use serde_json::Value;
-use tokio::time::timeout;
-use zeromq::{Socket as _, SocketRecv as _, SubSocket, ZmqMessage};
 
 /// No source could be asked.
 const NO_SOURCE: i32 = 2;
@@ -136,52 +138,48 @@ fn a_screen_that_shows_the_right_picture_is_verified_and_one_that_stands_still_i
 }
 
 /// A relay whose viewer finds the ball `offset` pixels from where it is.
-async fn lie(endpoint: &str, offset: f32, until: Duration) {
-    let mut socket = SubSocket::new();
-    let topic = question([7; 16]);
-    socket.subscribe("cam/").await.expect("a subscription");
-    socket.connect(endpoint).await.expect("a source");
-    socket.subscribe(&topic).await.expect("a question");
-    let mut feedback_sealer = FeedbackSealer::new(None, [0; 16]);
-    let ended = timeout(until, async {
-        loop {
-            let message = socket.recv().await.expect("a frame or an answer");
-            let part = |index| message.get(index).cloned().expect("topic and body");
-            let (name, body) = (part(0), part(1));
-            if name[..] == *topic.as_bytes() {
-                feedback_sealer.on_answer(&parse_answer(&name, &body).expect("an answer"));
-            } else if let Some(detections) =
-                found(&message, offset).filter(|_| feedback_sealer.may_speak())
-            {
-                let (stream, name) = ("cam".into(), "liar".into());
-                let seen = ViewerReport {
-                    stream,
-                    viewer: 1,
-                    screen: 1,
-                    name,
-                    detections,
-                    ..ViewerReport::default()
-                };
-                let feedback = feedback_sealer
-                    .topic(FeedbackReport {
-                        relay: 5,
-                        viewers: vec![seen],
-                        ..FeedbackReport::default()
-                    })
-                    .expect("a short feedback");
-                socket.subscribe(&feedback).await.expect("a feedback");
-                socket
-                    .unsubscribe(&feedback)
-                    .await
-                    .expect("the end of a feedback");
-            }
-        }
-    });
-    assert!(ended.await.is_err(), "it lies until it is stopped");
+fn lie(endpoint: &str, offset: f32, length: Duration) {
+    let shutdown = Shutdown::new();
+    let endpoint = endpoint.parse().expect("an endpoint");
+    let resolver = &mut Resolver::default();
+    let mut connection = Connection::open(&endpoint, &Security::Null, resolver, &shutdown)
+        .expect("a source listens there");
+    let deadline = clock::now() + length;
+    connection
+        .send(|encoder| encoder.subscribe(b"cam/"), deadline, &shutdown)
+        .expect("a subscription");
+    while clock::now() < deadline {
+        let event = connection.next().expect("the source breaks no rule");
+        let Some(Event::Message { topic, body }) = event else {
+            connection
+                .wait(None, deadline, &shutdown)
+                .expect("the source stays");
+            continue;
+        };
+        let Some(detections) = found(&topic, body, offset) else {
+            continue;
+        };
+        let viewers = vec![ViewerReport {
+            stream: "cam".into(),
+            viewer: 1,
+            screen: 1,
+            name: "liar".into(),
+            detections,
+            ..ViewerReport::default()
+        }];
+        let report = encode_feedback(FeedbackReport {
+            relay: 5,
+            viewers,
+            ..FeedbackReport::default()
+        });
+        connection
+            .send(|encoder| encoder.upstream(&report), deadline, &shutdown)
+            .expect("feedback");
+    }
 }
 
-fn found(message: &ZmqMessage, offset: f32) -> Option<Vec<Detection>> {
-    let frame = parse_frame(message.get(0)?, message.get(1)?.clone(), usize::MAX).ok()?;
+fn found(topic: &[u8], body: Bytes, offset: f32) -> Option<Vec<Detection>> {
+    let frame = parse_frame(topic, body, usize::MAX).ok()?;
     let truth::Kind::Ball(ball) = frame.header.truth?.kind?;
     let ball = Some(Ball {
         x: ball.x + offset,
@@ -201,13 +199,7 @@ fn a_screen_is_wrong_by_the_distance_to_the_truth_of_that_very_frame() {
         let env = TestEnv::new();
         let _source = ball(&env, "--rate 5").ready();
         let endpoint = env.ipc("cam");
-        let liar = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(lie(&endpoint, offset, Duration::from_secs(7)));
-        });
+        let liar = std::thread::spawn(move || lie(&endpoint, offset, Duration::from_secs(7)));
         let judged = json(ask(&env, "verify --for 3s --max-age 1s"), code);
         liar.join().unwrap();
         let screen = &judged["screens"][0];

@@ -8,7 +8,6 @@ use super::{
     MAX_COMMAND, MAX_MESSAGE, MAX_PING_CONTEXT, MAX_TOPIC, MAX_UPSTREAM, ProtocolError, Role,
     UPSTREAM, printable, short_string,
 };
-use crate::envelope::{MAX_FEEDBACK_TOPIC, is_feedback};
 
 /// What a peer said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +145,7 @@ fn limit(role: Role, topic: Option<&Bytes>, flags: u8) -> Result<usize, Protocol
     match (role, topic) {
         _ if flags & COMMAND != 0 => Ok(MAX_COMMAND),
         (Role::Publisher, _) if more => Err(ProtocolError::Message),
-        (Role::Publisher, _) => Ok(MAX_UPSTREAM.max(1 + MAX_FEEDBACK_TOPIC)),
+        (Role::Publisher, _) => Ok(MAX_UPSTREAM),
         (Role::Subscriber, Some(_)) if more => Err(ProtocolError::Parts),
         (Role::Subscriber, Some(topic)) => Ok(MAX_MESSAGE - topic.len()),
         (Role::Subscriber, None) => Ok(MAX_MESSAGE),
@@ -157,7 +156,7 @@ fn limit(role: Role, topic: Option<&Bytes>, flags: u8) -> Result<usize, Protocol
 fn said_by_subscriber(body: &Bytes) -> Result<Event, ProtocolError> {
     let (&kind, rest) = body.split_first().ok_or(ProtocolError::Message)?;
     let rest = body.slice_ref(rest);
-    if kind <= 1 && rest.len() > MAX_TOPIC && !is_feedback(&rest) {
+    if kind <= 1 && rest.len() > MAX_TOPIC {
         return Err(ProtocolError::TooLong {
             length: rest.len() as u64,
             limit: MAX_TOPIC,
@@ -166,11 +165,7 @@ fn said_by_subscriber(body: &Bytes) -> Result<Event, ProtocolError> {
     match kind {
         0 => Ok(Event::Cancel(rest)),
         1 => Ok(Event::Subscribe(rest)),
-        UPSTREAM if body.len() <= MAX_UPSTREAM => Ok(Event::Upstream(rest)),
-        UPSTREAM => Err(ProtocolError::TooLong {
-            length: body.len() as u64,
-            limit: MAX_UPSTREAM,
-        }),
+        UPSTREAM => Ok(Event::Upstream(rest)),
         _ => Err(ProtocolError::Message),
     }
 }

@@ -20,7 +20,7 @@ const GREETING_BYTES: usize = 64;
 const BEFORE_MECHANISM: usize = 12;
 
 /// What a peer is told that has another key.
-const OTHER_KEY: &[u8] = b"it has another key";
+const OTHER_KEY: &[u8] = b"we have different feed keys";
 
 /// Both halves of a connection on which messages flow.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Established {
     pub name: Option<String>,
     /// Whether the connection is sealed.
     pub sealed: bool,
+    /// Whether the peer is an XPUB, which takes user messages. A plain PUB does not expect any.
+    pub takes_upstream: bool,
 }
 
 /// A handshake that is under way. To drive it, repeat: call [`advance`](Self::advance), write [`output`](Self::output),
@@ -47,6 +49,7 @@ pub struct Handshake {
     /// For the ephemeral key.
     seed: [u8; 32],
     name: Option<String>,
+    takes_upstream: bool,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,7 @@ impl Handshake {
             output,
             seed,
             name: None,
+            takes_upstream: false,
         }
     }
 
@@ -124,13 +128,13 @@ impl Handshake {
             match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Greeting | Stage::Done => return Ok(None),
                 Stage::Ready => {
-                    check_metadata(self.role(), &message)?;
+                    self.check_metadata(&message)?;
                     return Ok(Some(self.established(None)));
                 }
                 Stage::Welcome(noise) => return self.on_welcome(noise, &message).map(Some),
                 Stage::Hello(noise) => self.stage = self.on_hello(noise, &message)?,
                 Stage::SealedReady(sealer, opener) => {
-                    check_metadata(self.role(), &message)?;
+                    self.check_metadata(&message)?;
                     return Ok(Some(self.established(Some((sealer, opener)))));
                 }
             }
@@ -182,7 +186,7 @@ impl Handshake {
         }
         if !accepted {
             let theirs = printable(asked);
-            let cure = cure(&theirs, ours);
+            let cure = cure(self.role(), &theirs, ours);
             return Err(ProtocolError::Mechanism { theirs, ours, cure });
         }
 
@@ -258,13 +262,34 @@ impl Handshake {
         mut noise: NoiseHandshake,
         message: &[u8],
     ) -> Result<Established, ProtocolError> {
-        check_metadata(Role::Subscriber, &noise.read(message)?)?;
+        self.check_metadata(&noise.read(message)?)?;
 
         let (mut sealer, opener) = noise.finish();
         let ready = [b"\x05READY", &metadata(Role::Subscriber)[..]].concat();
         sealer.header(COMMAND, ready.len(), &mut self.output);
         sealer.body(&ready, &mut self.output);
         Ok(self.established(Some((sealer, opener))))
+    }
+
+    /// Checks that the peer's socket type fits ours. Other properties are ignored.
+    fn check_metadata(&mut self, mut metadata: &[u8]) -> Result<(), ProtocolError> {
+        loop {
+            let (key, value, rest) = property(metadata).ok_or(ProtocolError::Handshake)?;
+            if !key.eq_ignore_ascii_case(b"Socket-Type") {
+                metadata = rest;
+                continue;
+            }
+
+            if !self.role().accepts(value) {
+                let ours = self.role().socket_type();
+                return Err(ProtocolError::SocketType {
+                    theirs: printable(value),
+                    ours,
+                });
+            }
+            self.takes_upstream = value == b"XPUB";
+            return Ok(());
+        }
     }
 
     fn established(&mut self, keys: Option<(Sealer, Opener)>) -> Established {
@@ -276,6 +301,7 @@ impl Handshake {
             encoder: Encoder::new(sealer),
             name: self.name.take(),
             sealed,
+            takes_upstream: self.takes_upstream,
         }
     }
 }
@@ -295,25 +321,6 @@ fn metadata(role: Role) -> Vec<u8> {
     let socket_type = role.socket_type().as_bytes();
     let length = u32::try_from(socket_type.len()).expect("a socket type has a few letters");
     [b"\x0bSocket-Type", &length.to_be_bytes()[..], socket_type].concat()
-}
-
-/// Checks that the peer's socket type fits ours. Other properties are ignored.
-fn check_metadata(role: Role, mut metadata: &[u8]) -> Result<(), ProtocolError> {
-    loop {
-        let (key, value, rest) = property(metadata).ok_or(ProtocolError::Handshake)?;
-        if !key.eq_ignore_ascii_case(b"Socket-Type") {
-            metadata = rest;
-            continue;
-        }
-        if role.accepts(value) {
-            return Ok(());
-        }
-        let ours = role.socket_type();
-        return Err(ProtocolError::SocketType {
-            theirs: printable(value),
-            ours,
-        });
-    }
 }
 
 /// Name and value of the first property, and the rest.

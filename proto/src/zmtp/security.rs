@@ -12,10 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
-use super::ProtocolError;
 use super::frame::{COMMAND, MORE, put_header};
-use crate::envelope::FeedKey;
-use crate::keys::{PrivateKey, PublicKey};
+use super::{ProtocolError, Role};
+use crate::keys::{FeedKey, PrivateKey, PublicKey};
 use crate::noise;
 
 const NULL: &str = "NULL";
@@ -176,13 +175,17 @@ fn separate<'a>(
     noise::builder("Noise_IK_25519_AESGCM_BLAKE2s", prologue, seed).local_private_key(own.bytes())
 }
 
-/// What to do when a peer wants mechanism `theirs` where `ours` is used.
-pub(super) fn cure(theirs: &str, ours: &str) -> &'static str {
-    match (theirs, ours) {
-        (NULL, NNPSK0) => "give it the same feed_key",
-        (NNPSK0, NULL) => "set feed_key to its key file, or give it none",
-        (IK, _) | (_, IK) => "give both sides keys of their own, or both the same feed_key",
-        _ => "no others are known here",
+/// What to do when a peer wants mechanism `theirs` where the end of this `role` uses `ours`.
+pub(super) fn cure(role: Role, theirs: &str, ours: &str) -> &'static str {
+    match (role, theirs, ours) {
+        (Role::Subscriber, NULL, NNPSK0) => "it is not sealed: give its source the same feed_key",
+        (Role::Subscriber, NNPSK0, NULL) => {
+            "it is sealed: set feed_key to the key file of its source"
+        }
+        (Role::Publisher, NULL, NNPSK0) => "give the relay the same feed_key",
+        (Role::Publisher, NNPSK0, NULL) => "set feed_key to the key file of the relay",
+        (_, IK, _) | (_, _, IK) => "give both sides keys of their own, or both the same feed_key",
+        _ => "no other is known here",
     }
 }
 

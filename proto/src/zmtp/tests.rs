@@ -3,8 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::envelope::FeedKey;
-use crate::keys::PrivateKey;
+use crate::keys::{FeedKey, PrivateKey};
 
 const SECURITY: Security = Security::Null;
 
@@ -415,7 +414,7 @@ fn another_key_or_mechanism_is_refused_and_both_sides_know_why() {
     let (subscriber, publisher) = connect(&Security::SharedKey(shared(7)), accept_shared(8));
     assert_eq!(publisher.unwrap_err(), ProtocolError::Key);
     let told = subscriber.unwrap_err().to_string();
-    assert!(told.contains("it has another key"), "{told}");
+    assert!(told.contains("different feed keys"), "{told}");
 
     let (relay, _) = keys();
     for (security, accepted, subscriber_cure) in [
@@ -423,7 +422,7 @@ fn another_key_or_mechanism_is_refused_and_both_sides_know_why() {
         (
             Security::SharedKey(shared(7)),
             AcceptedSecurity::null(),
-            "give it the same feed_key",
+            "give its source the same feed_key",
         ),
         (relay, accept_shared(7), "keys of their own"),
     ] {

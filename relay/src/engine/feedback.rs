@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS, MAX_VIEWER_REPORTS};
+use fanlight_proto::feed::{MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS, MAX_VIEWER_REPORTS};
 use fanlight_proto::limits::{MAX_DETECTIONS, MAX_STREAMS};
 use fanlight_proto::message::{
     Demand, Detections, FeedbackReport, Report, StreamName, Verdict, ViewerReport, ViewerVerdict,

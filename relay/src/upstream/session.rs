@@ -1,37 +1,22 @@
-//! One connection to a source: what is subscribed to and asked there, and what becomes of what comes.
+//! One connection to a source, from its first subscription to its end: what is sent there, and what becomes of what
+//! comes. Runs on the upstream thread.
 
 use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::feed_connection::{Connection, ConnectionError};
+use fanlight_daemon::rate_limit::LogLimiter;
+use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::StreamTable;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{self, FeedbackSealer, OpenError, Opener};
+use fanlight_proto::feed::{self, ANSWER_TOPIC};
 use fanlight_proto::message::{CheckedFrame, FeedbackReport, parse_frame};
-use tokio::time::{sleep, timeout};
-use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqMessage};
+use fanlight_proto::zmtp::{Encoder, Event, MAX_UPSTREAM};
 
-use super::asker::{Asker, same_clock};
-use super::guard::Guard;
-use super::{Ended, Upstream};
-
-/// Longest that connecting and the handshake may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What the library reads at a time. What it makes room for it also fills with zeros first.
-const READ_BUFFER: usize = 4 << 10;
-
-/// What it reads at most at a time of a body.
-const MOST_READ: usize = 16 << 10;
-
-/// A source whose frames are to be sealed has so long to answer a question; one on the other side of the earth takes a
-/// third of a second. Whoever cannot must not keep the place of the source for longer.
-pub(super) const PROOF_LIMIT: Duration = Duration::from_secs(2);
+use super::Upstream;
+use super::clock_probe::{ClockProbe, same_clock};
 
 /// A picture so old has waited in the kernel while this process stood still, and a newer one is behind it (promise P4).
 const TOO_OLD: Duration = Duration::from_millis(250);
@@ -39,274 +24,206 @@ const TOO_OLD: Duration = Duration::from_millis(250);
 /// When all pictures have been too old for so long, the source is slow, and an old picture is better than none.
 const CATCH_UP: Duration = Duration::from_millis(500);
 
-/// See the module.
-pub(super) struct Session {
-    upstream: Arc<Upstream>,
-    taker: Arc<Mutex<Taker>>,
+/// A conversation with one source.
+pub(super) struct Session<'a> {
+    upstream: &'a Upstream,
+    connection: Connection,
+    receiver: FeedReceiver<'a>,
+    shutdown: &'a Shutdown,
+    /// Of the newest feedback.
+    sequence: u64,
 }
 
-impl Session {
-    /// One that is yet to be connected. `heard` is set when a frame is taken.
+impl<'a> Session<'a> {
+    /// On a connection that has only just been made.
     pub(super) fn new(
-        upstream: &Arc<Upstream>,
-        table: &Arc<StreamTable>,
-        heard: &Arc<AtomicBool>,
-        refused: &Arc<Mutex<Limited>>,
+        upstream: &'a Upstream,
+        table: &'a StreamTable,
+        refusals: &'a mut LogLimiter,
+        connection: Connection,
+        shutdown: &'a Shutdown,
     ) -> Self {
-        let taker = Taker::new(upstream, table, heard, refused);
+        let receiver = FeedReceiver::new(upstream, table, refusals);
         Self {
-            upstream: Arc::clone(upstream),
-            taker: Arc::new(Mutex::new(taker)),
+            upstream,
+            connection,
+            receiver,
+            shutdown,
+            sequence: 0,
         }
     }
 
-    /// Connects, and hands over what comes, until something fails.
-    pub(super) async fn run(self) -> Result<Infallible, Ended> {
-        let connected = timeout(CONNECT_TIMEOUT, Guard::connect(&self.upstream.endpoint)).await;
-        let guard = connected
-            .map_err(|_| Ended::NoAnswer)?
-            .map_err(Ended::Connect)?;
-        let mut socket = self.socket().await?;
-        let private = guard.endpoint();
-        let mut pump = tokio::spawn(guard.pump(Arc::clone(&self.taker)));
-        tokio::select! {
-            ended = &mut pump => return Err(ended?.into()),
-            connected = timeout(CONNECT_TIMEOUT, socket.connect(&private)) => connected.map_err(|_| Ended::NoAnswer)??,
-        }
-        tracing::debug!(source = %self.upstream.endpoint, "connected");
-        tokio::select! {
-            ended = &mut pump => Err(ended?.into()),
-            ended = self.converse(&mut socket) => ended,
+    /// Whether a frame has been taken.
+    pub(super) const fn has_heard(&self) -> bool {
+        self.receiver.heard
+    }
+
+    /// Hands over what comes until something fails, and says what.
+    pub(super) fn run(&mut self) -> ConnectionError {
+        match self.converse() {
+            Ok(never) => match never {},
+            Err(ended) => ended,
         }
     }
 
-    /// A socket of the library, with the subscriptions that it makes when it connects.
-    async fn socket(&self) -> Result<SubSocket, Ended> {
-        let mut options = SocketOptions::default();
-        options.connect_timeout(CONNECT_TIMEOUT);
-        options.read_buffer(READ_BUFFER, MOST_READ, 1);
-        let mut socket = SubSocket::with_options(options);
+    fn converse(&mut self) -> Result<Infallible, ConnectionError> {
+        self.subscribe()?;
+        self.upstream.feedback.begin();
+        loop {
+            while let Some(event) = self.connection.next()? {
+                self.on_event(event)?;
+            }
+            self.send_what_is_due()?;
+
+            let silent = self.receiver.last + self.upstream.stale;
+            if silent <= clock::now() {
+                return Err(ConnectionError::Silent);
+            }
+            let (wakes, deadline) = if self.connection.takes_upstream {
+                let wakes = self.upstream.feedback.as_fd();
+                (Some(wakes), silent.min(self.receiver.probe.due()))
+            } else {
+                (None, silent)
+            };
+            self.connection.wait(wakes, deadline, self.shutdown)?;
+        }
+    }
+
+    fn subscribe(&mut self) -> Result<(), ConnectionError> {
         if self.upstream.streams.is_empty() {
-            socket.subscribe("").await?;
+            return self.send(|encoder| encoder.subscribe(b""));
         }
         for stream in &self.upstream.streams {
-            socket.subscribe(&format!("{stream}/")).await?;
-            socket.subscribe(&format!("{}/", stream.canary())).await?;
-        }
-        Ok(socket)
-    }
-
-    async fn converse(&self, socket: &mut SubSocket) -> Result<Infallible, Ended> {
-        let mut silence = pin!(sleep(self.upstream.stale));
-        let mut proof = pin!(sleep(PROOF_LIMIT));
-        let mut question = pin!(sleep(Duration::ZERO));
-        let outbox = &self.upstream.outbox;
-        outbox.begin();
-        loop {
-            tokio::select! {
-                message = socket.recv() => self.taker().take_from_library(message?),
-                () = &mut question => {
-                    // A source that is stopped may have no room for it.
-                    timeout(self.upstream.stale, self.ask(socket)).await.map_err(|_| Ended::Silent)??;
-                    question.set(sleep(self.until_question()));
-                }
-                () = outbox.filled(), if self.taker().feedback_sealer.may_speak() => {
-                    let Some(feedback) = outbox.take() else { continue };
-                    timeout(self.upstream.stale, self.say(socket, feedback)).await.map_err(|_| Ended::Silent)??;
-                    if self.taker().asker.goes_along(clock::now()) {
-                        timeout(self.upstream.stale, self.ask(socket)).await.map_err(|_| Ended::Silent)??;
-                    }
-                    question.set(sleep(self.until_question()));
-                }
-                () = &mut silence => {
-                    let left = (self.taker().taken + self.upstream.stale).saturating_since(clock::now());
-                    if left.is_zero() {
-                        return Err(Ended::Silent);
-                    }
-                    silence.set(sleep(left));
-                }
-                () = &mut proof, if self.taker().is_unproven() => return Err(Ended::Unproven),
+            for topic in [stream.topic(), stream.canary().topic()] {
+                self.send(|encoder| encoder.subscribe(&topic))?;
             }
-        }
-    }
-
-    fn taker(&self) -> MutexGuard<'_, Taker> {
-        lock(&self.taker)
-    }
-
-    fn until_question(&self) -> Duration {
-        self.taker().asker.due().saturating_since(clock::now())
-    }
-
-    async fn ask(&self, socket: &mut SubSocket) -> Result<(), Ended> {
-        let (topic, stale) = self.taker().asker.ask(clock::now(), clock::random_bytes());
-        socket.subscribe(&topic).await?;
-        // Afterwards, so that it does not hold the question up.
-        if let Some(stale) = stale {
-            socket.unsubscribe(&stale).await?;
         }
         Ok(())
     }
 
-    async fn say(&self, socket: &mut SubSocket, feedback: FeedbackReport) -> Result<(), Ended> {
-        let detections = feedback
+    fn on_event(&mut self, event: Event) -> Result<(), ConnectionError> {
+        match event {
+            Event::Message { topic, body } => {
+                self.receiver.receive(&topic, body);
+                Ok(())
+            }
+            Event::Ping(context) => self.send(|encoder| encoder.pong(&context)),
+            Event::Subscribe(_) | Event::Cancel(_) | Event::Upstream(_) => Ok(()),
+        }
+    }
+
+    /// Feedback that waits, and a probe that is due.
+    fn send_what_is_due(&mut self) -> Result<(), ConnectionError> {
+        if !self.connection.takes_upstream {
+            return Ok(());
+        }
+        if let Some(report) = self.upstream.feedback.take() {
+            self.send_feedback(report)?;
+        }
+
+        let now = clock::now();
+        if self.receiver.probe.due() <= now {
+            let nonce = clock::random_u64();
+            let probe = feed::encode_clock_probe(nonce);
+            self.receiver.probe.on_sent(now, nonce);
+            self.send(|encoder| encoder.upstream(&probe))?;
+        }
+        Ok(())
+    }
+
+    fn send_feedback(&mut self, report: FeedbackReport) -> Result<(), ConnectionError> {
+        let detections = report
             .viewers
             .iter()
-            .any(|seen| !seen.detections.is_empty());
-        let topic = self.taker().feedback_sealer.topic(feedback);
-        match topic {
-            Ok(topic) => {
-                socket.subscribe(&topic).await?;
-                // The source keeps no feedback, but the library would.
-                socket.unsubscribe(&topic).await?;
-            }
-            Err(error) => {
-                tracing::error!(source = %self.upstream.endpoint, "a feedback is not said: {error}");
-            }
+            .any(|viewer| !viewer.detections.is_empty());
+        self.sequence += 1;
+        let message = feed::encode_feedback(FeedbackReport {
+            sequence: self.sequence,
+            ..report
+        });
+        if message.len() >= MAX_UPSTREAM {
+            let bytes = message.len();
+            tracing::error!(source = %self.upstream.endpoint, bytes, "feedback too long to be sent");
+            return Ok(());
         }
+
+        self.send(|encoder| encoder.upstream(&message))?;
         if detections {
-            self.taker().asker.on_detections();
+            self.receiver.probe.on_detections();
         }
         Ok(())
     }
+
+    fn send(&mut self, encode: impl FnOnce(&mut Encoder) -> Bytes) -> Result<(), ConnectionError> {
+        let deadline = clock::now() + self.upstream.stale;
+        self.connection.send(encode, deadline, self.shutdown)
+    }
 }
 
-/// Takes what comes on one connection: from the library what went into it, and from the guard what went past it. Each
-/// message is taken before the next one is read.
-pub(super) struct Taker {
-    upstream: Arc<Upstream>,
-    table: Arc<StreamTable>,
-    heard: Arc<AtomicBool>,
-    refused: Arc<Mutex<Limited>>,
+/// Takes the messages of one connection.
+struct FeedReceiver<'a> {
+    upstream: &'a Upstream,
+    table: &'a StreamTable,
+    refusals: &'a mut LogLimiter,
     clock_id: u64,
-    opener: Option<Opener>,
-    asker: Asker,
-    feedback_sealer: FeedbackSealer,
-    behind: Behind,
+    probe: ClockProbe,
+    catch_up: CatchUp,
     same_clock: bool,
+    heard: bool,
     /// When the last message came.
-    taken: Time,
-    /// Messages that the library was given and has not given back.
-    inside: usize,
+    last: Time,
 }
 
-impl Taker {
-    fn new(
-        upstream: &Arc<Upstream>,
-        table: &Arc<StreamTable>,
-        heard: &Arc<AtomicBool>,
-        refused: &Arc<Mutex<Limited>>,
-    ) -> Self {
-        let (now, clock_id) = (clock::now(), clock::clock_id());
-        Self {
-            upstream: Arc::clone(upstream),
-            table: Arc::clone(table),
-            heard: Arc::clone(heard),
-            refused: Arc::clone(refused),
-            clock_id,
-            opener: upstream.feed_key.clone().map(Opener::new),
-            asker: Asker::new(now, clock_id),
-            feedback_sealer: FeedbackSealer::new(upstream.feed_key.clone(), clock::random_bytes()),
-            behind: Behind {
-                clock_id,
-                since: None,
-            },
-            same_clock: false,
-            taken: now,
-            inside: 0,
-        }
-    }
-
-    /// A message goes into the library.
-    pub(super) const fn on_given(&mut self) {
-        self.inside += 1;
-    }
-
-    /// Whether nothing is in the library that a message past it would overtake.
-    pub(super) const fn is_free(&self) -> bool {
-        self.inside == 0
-    }
-
-    fn is_unproven(&self) -> bool {
-        self.opener
-            .as_ref()
-            .is_some_and(|opener| !opener.is_proven())
-    }
-
-    fn take_from_library(&mut self, message: ZmqMessage) {
-        self.inside = self
-            .inside
-            .checked_sub(1)
-            .expect("the library gives back what it was given");
-        let mut parts = message.into_vecdeque().into_iter();
-        let (Some(topic), Some(body), None) = (parts.next(), parts.next(), parts.next()) else {
-            return self.refuse(&"message is not a topic and a frame");
-        };
-        self.take(&topic, body);
-    }
-
-    /// Takes a message, whichever way it came.
-    pub(super) fn take(&mut self, topic: &[u8], body: Bytes) {
+impl<'a> FeedReceiver<'a> {
+    fn new(upstream: &'a Upstream, table: &'a StreamTable, refusals: &'a mut LogLimiter) -> Self {
         let now = clock::now();
-        self.taken = now;
-        if envelope::is_question(topic) {
-            // An answer that nobody waits for any more is nobody's offence.
-            if self.asker.awaits(topic) {
-                self.take_answer(now, topic, &body);
-            }
-            return;
-        }
-        match self.open(topic, body) {
-            Ok(Some(body)) => self.take_frame(now, topic, body),
-            Ok(None) => {}
-            Err(error) => self.refuse(&error),
-        }
-    }
-
-    fn take_answer(&mut self, now: Time, topic: &[u8], body: &[u8]) {
-        let opened = match &mut self.opener {
-            Some(opener) => opener.answer(topic, body),
-            None => envelope::parse_answer(topic, body),
-        };
-        match opened {
-            Ok(mut answer) => {
-                self.feedback_sealer.on_answer(&answer);
-                if !answer.verdicts.is_empty() {
-                    self.table
-                        .put_verdicts(self.upstream.origin, std::mem::take(&mut answer.verdicts));
-                }
-                if let Some(clock) = self.asker.on_answer(now, &answer) {
-                    self.table.put_clock(self.upstream.origin, clock);
-                }
-            }
-            Err(error) => self.refuse(&error),
+        let clock_id = clock::clock_id();
+        Self {
+            upstream,
+            table,
+            refusals,
+            clock_id,
+            probe: ClockProbe::new(now, clock_id),
+            catch_up: CatchUp::new(clock_id),
+            same_clock: false,
+            heard: false,
+            last: now,
         }
     }
 
-    /// The encoded frame in `body`; none when it is sealed and the source has yet to prove itself.
-    fn open(&mut self, topic: &[u8], body: Bytes) -> Result<Option<Bytes>, OpenError> {
-        match &mut self.opener {
-            None if envelope::is_sealed(&body) => Err(OpenError::Sealed),
-            None => Ok(Some(body)),
-            Some(opener) if !opener.is_proven() && envelope::is_sealed(&body) => Ok(None),
-            Some(opener) => opener.frame(topic, body).map(Some),
+    fn receive(&mut self, topic: &[u8], body: Bytes) {
+        self.last = clock::now();
+        if topic == ANSWER_TOPIC {
+            return self.receive_answer(topic, &body);
         }
-    }
-
-    fn take_frame(&mut self, now: Time, topic: &[u8], body: Bytes) {
         match parse_frame(topic, body.clone(), self.upstream.max_frame_bytes) {
-            Ok(frame) => {
-                self.heard.store(true, Ordering::Relaxed);
-                self.note_clock(frame.header.clock_id);
-                if !frame.jpeg.is_empty() && self.behind.passes_over(now, &frame) {
-                    self.table.skip(self.upstream.origin, &frame);
-                } else if let Err(refused) =
-                    self.table.publish(self.upstream.origin, frame, body, now)
-                {
-                    self.refuse(&refused);
-                }
-            }
+            Ok(frame) => self.receive_frame(frame, body),
             Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn receive_answer(&mut self, topic: &[u8], body: &[u8]) {
+        let Some(mut answer) = feed::parse_answer(topic, body) else {
+            return self.refuse(&"the answer to a clock probe is malformed");
+        };
+        let origin = self.upstream.origin;
+        if !answer.verdicts.is_empty() {
+            self.table
+                .put_verdicts(origin, std::mem::take(&mut answer.verdicts));
+        }
+        if let Some(clock) = self.probe.on_answer(self.last, &answer) {
+            self.table.put_clock(origin, clock);
+        }
+    }
+
+    fn receive_frame(&mut self, frame: CheckedFrame, body: Bytes) {
+        self.heard = true;
+        self.note_clock(frame.header.clock_id);
+        let origin = self.upstream.origin;
+        if !frame.jpeg.is_empty() && self.catch_up.skips(self.last, &frame) {
+            self.table.skip(origin, &frame);
+        } else if let Err(refused) = self.table.publish(origin, frame, body, self.last) {
+            self.refuse(&refused);
         }
     }
 
@@ -320,32 +237,30 @@ impl Taker {
         self.same_clock = same;
     }
 
-    fn refuse(&self, reason: &dyn std::fmt::Display) {
-        let due = self
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note(clock::now());
-        if let Some(count) = due {
+    fn refuse(&mut self, reason: &dyn std::fmt::Display) {
+        if let Some(count) = self.refusals.note(clock::now()) {
             tracing::warn!(source = %self.upstream.endpoint, count, "frames refused, the last: {reason}");
         }
     }
 }
 
-pub(super) fn lock(taker: &Mutex<Taker>) -> MutexGuard<'_, Taker> {
-    taker.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Catching up after this process stood still.
+/// Skips old pictures after this process stood still.
 #[derive(Debug)]
-pub(super) struct Behind {
-    pub(super) clock_id: u64,
-    pub(super) since: Option<Time>,
+pub(super) struct CatchUp {
+    clock_id: u64,
+    since: Option<Time>,
 }
 
-impl Behind {
+impl CatchUp {
+    pub(super) const fn new(clock_id: u64) -> Self {
+        Self {
+            clock_id,
+            since: None,
+        }
+    }
+
     /// Whether to wait for a newer picture than this. Only a source on the same host, whose clock is ours, can tell.
-    pub(super) fn passes_over(&mut self, now: Time, frame: &CheckedFrame) -> bool {
+    pub(super) fn skips(&mut self, now: Time, frame: &CheckedFrame) -> bool {
         let age = now.saturating_since(Time::from_nanos(frame.header.captured_ns));
         if frame.header.clock_id != self.clock_id || age < TOO_OLD {
             self.since = None;

@@ -1,23 +1,22 @@
-mod feed;
-mod feedback;
+mod conversation;
 
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::{Arrival, EngineFeed};
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::FeedKey;
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, SourceClock, State, parse_frame};
 use tokio::time::timeout;
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
 
-use super::session::Behind;
+use super::session::CatchUp;
 use super::*;
 
 /// Far above what anything here takes; reached only when it hangs.
@@ -65,7 +64,7 @@ pub(crate) fn heartbeat(stream: &str, epoch: u64, number: u64) -> Bytes {
 /// A running upstream, stopped when dropped.
 struct Subscription {
     feed: Mutex<EngineFeed>,
-    outbox: Arc<Outbox>,
+    feedback: Arc<FeedbackQueue>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,7 +89,7 @@ impl Subscription {
         feed_key: Option<FeedKey>,
     ) -> Self {
         let table = StreamTable::new(Duration::from_millis(500));
-        let outbox = Arc::<Outbox>::default();
+        let feedback = Arc::new(FeedbackQueue::new().unwrap());
         let shutdown = Shutdown::new();
         let upstream = Upstream {
             origin: 0,
@@ -99,14 +98,14 @@ impl Subscription {
             max_frame_bytes,
             stale: Duration::from_millis(500),
             feed_key,
-            outbox: Arc::clone(&outbox),
+            feedback: Arc::clone(&feedback),
         };
         let thread = upstream
             .start(Arc::clone(&table), shutdown.clone())
             .unwrap();
         Self {
             feed: Mutex::new(EngineFeed::new(table)),
-            outbox,
+            feedback,
             shutdown,
             thread: Some(thread),
         }
@@ -411,10 +410,7 @@ fn the_thread_ends_at_once_when_asked() {
 
 #[test]
 fn pictures_that_waited_while_the_relay_stood_still_are_passed_over_but_a_slow_source_is_not() {
-    let mut behind = Behind {
-        clock_id: 5,
-        since: None,
-    };
+    let mut catch_up = CatchUp::new(5);
     let ms = |n| Time::default() + Duration::from_millis(n);
     let captured = |n, clock_id| {
         let body = frame("cam", 1, n, 100);
@@ -423,16 +419,16 @@ fn pictures_that_waited_while_the_relay_stood_still_are_passed_over_but_a_slow_s
         frame.header.clock_id = clock_id;
         frame
     };
-    assert!(!behind.passes_over(ms(20), &captured(10, 5)));
-    assert!(behind.passes_over(ms(9000), &captured(43, 5)));
-    assert!(behind.passes_over(ms(9001), &captured(76, 5)));
-    assert!(!behind.passes_over(ms(9002), &captured(8990, 5)));
+    assert!(!catch_up.skips(ms(20), &captured(10, 5)));
+    assert!(catch_up.skips(ms(9000), &captured(43, 5)));
+    assert!(catch_up.skips(ms(9001), &captured(76, 5)));
+    assert!(!catch_up.skips(ms(9002), &captured(8990, 5)));
     assert!(
-        !behind.passes_over(ms(9003), &captured(90, 6)),
+        !catch_up.skips(ms(9003), &captured(90, 6)),
         "another host's clock says nothing"
     );
     for now in (10_000..20_000).step_by(33) {
-        let waits = behind.passes_over(ms(now), &captured(now - 300, 5));
+        let waits = catch_up.skips(ms(now), &captured(now - 300, 5));
         assert_eq!(waits, now < 10_000 + 500, "{now}");
     }
 }

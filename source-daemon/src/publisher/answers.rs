@@ -8,10 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::{
-    CHALLENGE_BYTES, MAX_STATUS_BYTES, MAX_VERDICTS, Sealer, is_status_question, plain_answer,
-};
-use fanlight_proto::feed::ANSWER_TOPIC;
+use fanlight_proto::feed::{ANSWER_TOPIC, MAX_STATUS_BYTES, MAX_VERDICTS, encode_answer};
 use fanlight_proto::message::Answer;
 
 use super::Ear;
@@ -33,8 +30,8 @@ const SPAN: Duration = Duration::from_secs(1);
 pub(super) enum Question {
     /// A relay probes the clock, with this nonce.
     Clock(u64),
-    /// By a subscription to this topic.
-    Topic(Bytes),
+    /// How things stand, by a subscription to this topic.
+    Status(Bytes),
 }
 
 impl Question {
@@ -42,12 +39,12 @@ impl Question {
     pub(super) fn topic(&self) -> &[u8] {
         match self {
             Self::Clock(_) => ANSWER_TOPIC,
-            Self::Topic(topic) => topic,
+            Self::Status(topic) => topic,
         }
     }
 
     fn asks_for_status(&self) -> bool {
-        is_status_question(self.topic())
+        matches!(self, Self::Status(_))
     }
 }
 
@@ -55,66 +52,44 @@ impl Question {
 #[derive(Debug)]
 pub(super) struct Answerer {
     clock_id: u64,
-    sealer: Option<Sealer>,
     ear: Arc<dyn Ear>,
 }
 
 impl Answerer {
-    pub(super) fn new(sealer: Option<Sealer>, ear: Arc<dyn Ear>) -> Self {
+    pub(super) fn new(ear: Arc<dyn Ear>) -> Self {
         Self {
             clock_id: clock::clock_id(),
-            sealer,
             ear,
         }
-    }
-
-    pub(super) fn sealer(&self) -> Option<&Sealer> {
-        self.sealer.as_ref()
     }
 
     pub(super) fn ear(&self) -> &dyn Ear {
         &*self.ear
     }
 
-    /// The body of the answer to `question` of `peer`, with the time as it is now, and by which `challenge` the peer may
-    /// say feedback.
-    pub(super) fn answer(
-        &self,
-        question: &Question,
-        peer: u64,
-        challenge: &[u8; CHALLENGE_BYTES],
-    ) -> Bytes {
+    /// The body of the answer to `question` of `peer`, with the time as it is now.
+    pub(super) fn answer(&self, question: &Question, peer: u64) -> Bytes {
         let now = clock::now();
         let mut verdicts = self.ear.verdicts(now, peer);
         verdicts.truncate(MAX_VERDICTS);
-        let mut status = if question.asks_for_status() {
-            self.ear.status(now)
-        } else {
-            Vec::new()
+        let (nonce, mut status) = match question {
+            Question::Clock(nonce) => (*nonce, Vec::new()),
+            Question::Status(_) => (0, self.ear.status(now)),
         };
         if status.len() > MAX_STATUS_BYTES {
-            tracing::error!(
-                bytes = status.len(),
-                "the status is longer than may be told"
-            );
+            let bytes = status.len();
+            tracing::error!(bytes, "the status is longer than may be told");
             status = Vec::new();
         }
+
         let answer = Answer {
             clock_ns: clock::now().as_nanos(),
             clock_id: self.clock_id,
-            newest_sealed: 0,
+            nonce,
             verdicts,
             status,
-            challenge: challenge.to_vec(),
-            nonce: match question {
-                Question::Clock(nonce) => *nonce,
-                Question::Topic(_) => 0,
-            },
         };
-        match (&self.sealer, question) {
-            (Some(sealer), Question::Topic(topic)) => sealer.answer(topic, answer),
-            _ => plain_answer(&answer),
-        }
+        encode_answer(&answer)
     }
 }
 
@@ -155,7 +130,7 @@ impl Questions {
 
 #[cfg(test)]
 mod tests {
-    use fanlight_proto::envelope::status_question;
+    use fanlight_proto::feed::status_topic;
 
     use super::*;
 
@@ -177,7 +152,7 @@ mod tests {
     fn how_things_stand_is_told_four_times_a_second_and_the_time_all_the_same() {
         let mut questions = Questions::default();
         let (status, time) = (
-            Question::Topic(status_question([1; 16]).into()),
+            Question::Status(status_topic([1; 16]).into()),
             Question::Clock(1),
         );
         let mut answered = |asked: &Question| {

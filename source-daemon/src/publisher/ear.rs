@@ -22,7 +22,7 @@ pub trait Ear: fmt::Debug + Send + Sync {
 
     /// What to answer to who asks how things stand: JSON of at most [`MAX_STATUS_BYTES`] bytes.
     ///
-    /// [`MAX_STATUS_BYTES`]: fanlight_proto::envelope::MAX_STATUS_BYTES
+    /// [`MAX_STATUS_BYTES`]: fanlight_proto::feed::MAX_STATUS_BYTES
     fn status(&self, now: Time) -> Vec<u8>;
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::is_question;
+use fanlight_proto::feed::is_status_topic;
 use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::zmtp::{Encoded, Event};
 
@@ -82,9 +82,9 @@ impl Outbox {
     /// Takes what the peer says, feedback excepted; tells whether its subscriptions have changed.
     pub(super) fn on_event(&mut self, now: Time, event: Event) -> Result<bool, Departure> {
         match event {
-            // Not kept, so that a relay which asks each second fills no list.
-            Event::Subscribe(topic) if is_question(&topic) => {
-                self.questions.ask(now, Question::Topic(topic));
+            // Not kept, so that who asks each second fills no list.
+            Event::Subscribe(topic) if is_status_topic(&topic) => {
+                self.questions.ask(now, Question::Status(topic));
             }
             Event::Subscribe(_) if self.subscriptions.len() >= MAX_SUBSCRIPTIONS => {
                 return Err(Departure::Subscriptions);

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
-use fanlight_proto::envelope::{CHALLENGE_BYTES, is_feedback};
 use fanlight_proto::feed::{FromRelay, parse_to_source};
 use fanlight_proto::zmtp::{
     AcceptedSecurity, Decoder, Encoded, Encoder, Established, Event, Handshake, ProtocolError,
@@ -19,8 +18,8 @@ use fanlight_proto::zmtp::{
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::feedback::{Dropped, UpstreamLimiter, Words};
 use super::outbox::{MAX_SUBSCRIPTIONS, Next, Outbox, Writer};
+use super::upstream_limiter::UpstreamLimiter;
 use super::{Hub, Registration};
 
 /// A peer has so long for greeting and READY together, or its place goes to another.
@@ -67,8 +66,6 @@ impl Departure {
 pub(super) struct Message {
     pub(super) topic: Bytes,
     pub(super) body: Bytes,
-    /// For peers without a sealed connection.
-    pub(super) enveloped: Bytes,
 }
 
 /// What publisher and connection share of one subscriber.
@@ -77,7 +74,6 @@ pub(super) struct Subscriber {
     socket: StreamSocket,
     /// Used by whoever writes, so that frames are sealed in the order in which they are written.
     encoder: Mutex<Encoder>,
-    sealed: bool,
     outbox: Mutex<Outbox>,
     wake: Notify,
 }
@@ -92,11 +88,10 @@ pub(super) struct Offered {
 }
 
 impl Subscriber {
-    pub(super) fn new(socket: StreamSocket, encoder: Encoder, sealed: bool) -> Self {
+    pub(super) fn new(socket: StreamSocket, encoder: Encoder) -> Self {
         Self {
             socket,
             encoder: Mutex::new(encoder),
-            sealed,
             outbox: Mutex::default(),
             wake: Notify::new(),
         }
@@ -149,12 +144,7 @@ impl Subscriber {
     }
 
     fn encode(&self, message: &Message) -> Encoded {
-        let body = if self.sealed {
-            &message.body
-        } else {
-            &message.enveloped
-        };
-        self.encoder().message(&message.topic, body.clone())
+        self.encoder().message(&message.topic, message.body.clone())
     }
 
     fn encoder(&self) -> MutexGuard<'_, Encoder> {
@@ -177,7 +167,6 @@ struct Peer<'a> {
     name: &'a str,
     hub: &'a Hub,
     registration: Registration<'a>,
-    challenge: [u8; CHALLENGE_BYTES],
 }
 
 impl Peer<'_> {
@@ -211,32 +200,11 @@ impl Peer<'_> {
                 self.outbox().on_probe(now, nonce);
                 self.registration.subscriber.wake.notify_one();
             }
-            // Who reads in the clear what relays need a key for has none to speak with.
-            Ok(FromRelay::Feedback(_)) if self.hub.requires_key && !self.sealed() => {
-                self.hub.drop_word(self.name, &Dropped::Unsealed);
-            }
             Ok(FromRelay::Feedback(report)) => {
                 self.hub.counters.feedback.fetch_add(1, Relaxed);
                 self.hub
                     .ear()
                     .on_feedback(now, self.registration.number, report);
-            }
-            Err(dropped) => self.hub.drop_word(self.name, &dropped),
-        }
-    }
-
-    fn sealed(&self) -> bool {
-        self.registration.subscriber.sealed
-    }
-
-    fn take_word(&self, feedback: &mut Words, topic: &[u8]) {
-        let now = clock::now();
-        match feedback.take(now, topic) {
-            Ok(feedback) => {
-                self.hub.counters.feedback.fetch_add(1, Relaxed);
-                self.hub
-                    .ear()
-                    .on_feedback(now, self.registration.number, feedback);
             }
             Err(dropped) => self.hub.drop_word(self.name, &dropped),
         }
@@ -259,18 +227,17 @@ pub(super) async fn serve(
         mut decoder,
         encoder,
         name: relay,
-        sealed,
+        ..
     } = established;
     if let Some(relay) = relay {
         tracing::info!(peer = name, relay, "relay connected");
     }
 
-    let subscriber = Subscriber::new(socket, encoder, sealed);
+    let subscriber = Subscriber::new(socket, encoder);
     let peer = Peer {
         name,
         hub,
         registration: Registration::new(hub, subscriber),
-        challenge: clock::random_bytes(),
     };
     tokio::select! {
         departure = listen(&mut decoder, &peer) => departure,
@@ -294,16 +261,11 @@ async fn shake_hands(
 }
 
 async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> Departure {
-    let mut feedback = Words::new(peer.hub.answerer.sealer(), peer.challenge);
     let mut limiter = UpstreamLimiter::default();
     // That it has come is news.
     let (mut changed, mut next) = (true, Instant::now());
     loop {
         match decoder.next() {
-            Ok(Some(Event::Subscribe(topic))) if is_feedback(&topic) => {
-                peer.take_word(&mut feedback, &topic);
-            }
-            Ok(Some(Event::Cancel(topic))) if is_feedback(&topic) => {}
             Ok(Some(Event::Upstream(message))) => peer.take_upstream(&mut limiter, &message),
             Ok(Some(event)) => {
                 match peer.outbox().on_event(clock::now(), event) {
@@ -355,10 +317,10 @@ async fn send(peer: &Peer<'_>) -> Departure {
                 body: Bytes::new(),
             },
             Some(Next::Answer(question)) => {
-                let answer =
-                    peer.hub
-                        .answerer
-                        .answer(&question, peer.registration.number, &peer.challenge);
+                let answer = peer
+                    .hub
+                    .answerer
+                    .answer(&question, peer.registration.number);
                 subscriber.encoder().message(question.topic(), answer)
             }
             Some(Next::Message(message)) => subscriber.encode(&message),

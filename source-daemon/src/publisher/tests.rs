@@ -4,7 +4,8 @@ mod feedback;
 
 use std::time::Duration;
 
-use fanlight_proto::envelope::FeedKey;
+use fanlight_proto::feed::{ANSWER_TOPIC, encode_clock_probe, parse_answer};
+use fanlight_proto::keys::FeedKey;
 use fanlight_proto::zmtp::{Decoder, Established, Event, Handshake, Security};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -347,86 +348,42 @@ async fn closing_waits_for_no_peer() {
     assert!(is_cut_off(lazy).await);
 }
 
-fn asking(topic: &str) -> Vec<u8> {
-    [&[0, 1 + topic.len() as u8, 1][..], topic.as_bytes()].concat()
-}
-
-/// The next answer that the publisher sends to `stream`: its topic and its body.
-async fn read_answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
-    let mut parts = Vec::new();
-    for flags in [1, 0] {
-        let mut header = [0; 2];
-        timeout(DEADLINE, stream.read_exact(&mut header))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(header[0] & 1, flags);
-        let mut length = u64::from(header[1]);
-        if header[0] & 2 != 0 {
-            let mut rest = [0; 7];
-            stream.read_exact(&mut rest).await.unwrap();
-            length = rest
-                .iter()
-                .fold(length, |length, byte| length << 8 | u64::from(*byte));
-        }
-        let mut part = vec![0; usize::try_from(length).unwrap()];
-        timeout(DEADLINE, stream.read_exact(&mut part))
-            .await
-            .unwrap()
-            .unwrap();
-        parts.push(part);
-    }
-    let body = parts.pop().unwrap();
-    (String::from_utf8(parts.pop().unwrap()).unwrap(), body)
-}
-
 #[tokio::test]
-async fn who_asks_is_told_the_time_on_its_own_connection_and_nobody_else_is() {
+async fn who_probes_is_answered_on_its_own_connection_and_nobody_else_is() {
     let publisher = publisher();
-    let mut asker = peer(&publisher, &handshake()).await;
+    let (mut stream, mut relay) = connect(&publisher, &Security::Null).await;
     let mut other = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
-    for stream in [&mut asker, &mut other] {
-        stream.read_exact(&mut [0; HANDSHAKE_BYTES]).await.unwrap();
-    }
+    other.read_exact(&mut [0; HANDSHAKE_BYTES]).await.unwrap();
     until("the other has subscribed", || {
         publisher.stats().subscribers == 1
     })
     .await;
-    for round in 0..80_u8 {
-        let topic = fanlight_proto::envelope::question([round; 16]);
+    for round in 0..40 {
         // At most twenty a second are answered.
         sleep(Duration::from_millis(55)).await;
         let before = clock::now().as_nanos();
-        asker.write_all(&asking(&topic)).await.unwrap();
-        let (told, body) = read_answer(&mut asker).await;
-        let answer = fanlight_proto::envelope::parse_answer(topic.as_bytes(), &body).unwrap();
-        assert_eq!(
-            (told, answer.clock_id, answer.newest_sealed),
-            (topic, clock::clock_id(), 0)
-        );
+        let probe = relay.encoder.upstream(&encode_clock_probe(round));
+        stream.write_all(&probe).await.unwrap();
+        let (topic, body) = next_message(&mut stream, &mut relay.decoder).await;
+        let answer = parse_answer(&topic, &body).unwrap();
+        assert_eq!(topic, ANSWER_TOPIC);
+        assert_eq!((answer.nonce, answer.clock_id), (round, clock::clock_id()));
         assert!((before..=clock::now().as_nanos()).contains(&answer.clock_ns));
-        if round == 0 {
-            publisher.publish(TOPIC, Bytes::from_static(b"frame"));
-            let mut message = [0; 13];
-            timeout(DEADLINE, other.read_exact(&mut message))
-                .await
-                .unwrap()
-                .unwrap();
-            assert_eq!(
-                &message, b"\x01\x04cam/\0\x05frame",
-                "the first that it gets is no answer"
-            );
-        }
     }
+
+    publisher.publish(TOPIC, Bytes::from_static(b"frame"));
+    let mut message = [0; 13];
+    timeout(DEADLINE, other.read_exact(&mut message))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
-        publisher.stats().subscribers,
-        1,
-        "a question is no subscription"
+        &message, b"\x01\x04cam/\0\x05frame",
+        "the first that it gets is no answer"
     );
     assert_eq!(
-        publisher.stats().refused,
-        0,
-        "eighty questions are not too many subscriptions"
+        (publisher.stats().subscribers, publisher.stats().refused),
+        (1, 0)
     );
 }
 
@@ -495,6 +452,6 @@ async fn a_relay_with_the_key_reads_what_others_cannot() {
             Err(error) => break error.to_string(),
         }
     };
-    assert!(told.contains("another key"), "{told}");
+    assert!(told.contains("different feed keys"), "{told}");
     until("it is refused", || publisher.stats().refused == 1).await;
 }

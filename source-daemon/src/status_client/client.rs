@@ -6,17 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use fanlight_daemon::clock;
-use fanlight_proto::envelope::{self, FeedKey, OpenError, Opener, status_question};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
-use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket, ZmqError};
+use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
+use fanlight_daemon::{Shutdown, clock};
+use fanlight_proto::feed::{parse_answer, status_topic};
+use fanlight_proto::keys::FeedKey;
+use fanlight_proto::message::Answer;
+use fanlight_proto::zmtp::{Event, Security};
 
 use crate::publisher::{Endpoint, EndpointError};
 use crate::verification::report::Report;
-
-/// Longest that connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest that the answer may take: a source on this host needs a few milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -82,9 +80,7 @@ pub(super) enum AskError {
     )]
     Silent { at: Target },
     #[error("the source at {at} cannot be asked: {error}")]
-    Sealed { at: Target, error: OpenError },
-    #[error("the source at {at} breaks off: {error}")]
-    Broken { at: Target, error: ZmqError },
+    Refused { at: Target, error: ConnectionError },
     #[error(
         "the source at {at} does not tell how things stand: it is of another version, or {error}"
     )]
@@ -93,69 +89,66 @@ pub(super) enum AskError {
 
 /// Asks one source. Each question has a connection of its own, so that a source that was started again, or stands still,
 /// is nothing special.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Client {
     at: Target,
-    key: Option<FeedKey>,
+    security: Security,
 }
 
 impl Client {
-    pub(super) const fn new(at: Target, key: Option<FeedKey>) -> Self {
-        Self { at, key }
+    pub(super) fn new(at: Target, key: Option<FeedKey>) -> Self {
+        Self {
+            at,
+            security: key.map_or(Security::Null, Security::SharedKey),
+        }
     }
 
     /// How things stand.
     ///
     /// # Errors
     /// Why it cannot be told, and what to do.
-    pub(super) async fn ask(&self) -> Result<Report, AskError> {
+    pub(super) async fn ask(&self, shutdown: &Shutdown) -> Result<Report, AskError> {
+        let (client, shutdown) = (self.clone(), shutdown.clone());
+        let asked = tokio::task::spawn_blocking(move || client.converse(&shutdown));
+        let answered = asked.await.expect("asking does not panic");
         let at = || self.at.clone();
-        // The library does not say why it cannot connect.
-        self.knock()
-            .await
-            .map_err(|error| AskError::Nobody { at: at(), error })?;
-        let answered = timeout(CONNECT_TIMEOUT + ANSWER_TIMEOUT, self.converse()).await;
-        let (topic, body) = answered
-            .map_err(|_| AskError::Silent { at: at() })?
-            .map_err(|error| AskError::Broken { at: at(), error })?;
-        let opened = match &self.key {
-            Some(key) => Opener::new(key.clone()).answer(&topic, &body),
-            None => envelope::parse_answer(&topic, &body),
-        };
-        let answer = opened.map_err(|error| AskError::Sealed { at: at(), error })?;
-        serde_json::from_slice(&answer.status).map_err(|error| AskError::Foreign {
-            at: at(),
-            error: error.to_string(),
-        })
+        let answer = answered.map_err(|error| match error {
+            ConnectionError::Connect(error) => AskError::Nobody { at: at(), error },
+            ConnectionError::NoAnswer | ConnectionError::Silent => AskError::Silent { at: at() },
+            error => AskError::Refused { at: at(), error },
+        })?;
+        let foreign = |error| AskError::Foreign { at: at(), error };
+        let answer = answer.ok_or_else(|| foreign("its answer is malformed".into()))?;
+        serde_json::from_slice(&answer.status).map_err(|error| foreign(error.to_string()))
     }
 
-    async fn knock(&self) -> io::Result<()> {
-        let knock = async {
-            match &self.at.0 {
-                Endpoint::Ipc(path) => UnixStream::connect(path).await.map(drop),
-                Endpoint::Tcp(address) => TcpStream::connect(address).await.map(drop),
-            }
-        };
-        timeout(CONNECT_TIMEOUT, knock)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
+    /// The answer; none when it is malformed.
+    fn converse(&self, shutdown: &Shutdown) -> Result<Option<Answer>, ConnectionError> {
+        let endpoint = self
+            .at
+            .to_string()
+            .parse()
+            .expect("a relay could connect there as well");
+        let resolver = &mut Resolver::default();
+        let mut connection = Connection::open(&endpoint, &self.security, resolver, shutdown)?;
 
-    async fn converse(&self) -> Result<(Vec<u8>, Vec<u8>), ZmqError> {
-        let mut options = SocketOptions::default();
-        options.connect_timeout(CONNECT_TIMEOUT);
-        let mut socket = SubSocket::with_options(options);
-        let topic = status_question(clock::random_bytes());
-        socket.subscribe(&topic).await?;
-        socket.connect(&self.at.to_string()).await?;
-        loop {
-            let message = socket.recv().await?;
-            if let (Some(told), Some(body), 2) = (message.get(0), message.get(1), message.len())
-                && told[..] == *topic.as_bytes()
-            {
-                return Ok((topic.into_bytes(), body.to_vec()));
+        let deadline = clock::now() + ANSWER_TIMEOUT;
+        let asked = status_topic(clock::random_bytes());
+        connection.send(
+            |encoder| encoder.subscribe(asked.as_bytes()),
+            deadline,
+            shutdown,
+        )?;
+        while clock::now() < deadline {
+            match connection.next()? {
+                Some(Event::Message { topic, body }) if topic == asked.as_bytes() => {
+                    return Ok(parse_answer(&topic, &body));
+                }
+                Some(_) => {}
+                None => connection.wait(None, deadline, shutdown)?,
             }
         }
+        Err(ConnectionError::Silent)
     }
 }
 
@@ -179,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn where_there_is_no_source_it_says_so_and_what_to_do() {
         let client = Client::new("ipc:///nowhere/at-all".parse().unwrap(), None);
-        let error = client.ask().await.unwrap_err().to_string();
+        let error = client.ask(&Shutdown::new()).await.unwrap_err().to_string();
         assert!(
             error.contains("no source publishes at ipc:///nowhere/at-all")
                 && error.contains("--at"),

@@ -5,7 +5,7 @@ mod counts;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::MAX_FEEDBACK_DETECTIONS;
+use fanlight_proto::feed::MAX_FEEDBACK_DETECTIONS;
 use fanlight_proto::message::{Ball, CanaryStatus, Detection, NotShown, ViewerReport};
 
 use super::answered_frames::AnsweredFrames;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fanlight_proto::envelope::parse_feedback;
+use fanlight_proto::feed::{encode_feedback, parse_to_source};
 use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS};
 use fanlight_proto::message::{
     Ball, CanaryStatus, Demand, Detection, Detections, Report, Verdict, ViewerVerdict,
@@ -25,14 +25,7 @@ impl Rig {
                     feedback: report,
                 } = output
                 {
-                    parse_feedback(
-                        &FeedbackReport {
-                            sequence: 1,
-                            ..report.clone()
-                        }
-                        .encode_to_vec(),
-                    )
-                    .expect("a source takes it");
+                    parse_to_source(&encode_feedback(report.clone())).expect("a source takes it");
                     feedback.push((self.now, origin, report));
                 }
             }
@@ -410,7 +403,7 @@ fn five_hundred_that_send_all_they_may_have_turns_alike() {
         "{least} to {most} turns in four seconds"
     );
     assert!(
-        bytes <= 41 * fanlight_proto::envelope::MAX_FEEDBACK_BYTES,
+        bytes <= 41 * fanlight_proto::feed::MAX_FEEDBACK_BYTES,
         "{bytes}"
     );
 }

@@ -8,14 +8,13 @@ fn message(topic: &'static str, body: &'static str) -> Message {
     Message {
         topic: topic.into(),
         body: body.into(),
-        enveloped: body.into(),
     }
 }
 
 /// One with these subscriptions, and its end of the connection.
 fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
     let (ours, theirs) = stream_sockets();
-    let subscriber = Subscriber::new(ours, encoder(), false);
+    let subscriber = Subscriber::new(ours, encoder());
     for prefix in prefixes {
         subscriber
             .outbox()
@@ -144,7 +143,6 @@ async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_firs
     let large = Message {
         topic: "a/".into(),
         body: picture.clone().into(),
-        enveloped: picture.clone().into(),
     };
     let Offered {
         sent,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::envelope::MAX_VERDICTS;
+use fanlight_proto::feed::MAX_VERDICTS;
 use fanlight_proto::message::{State, Verdict, ViewerVerdict};
 
 use super::{Key, Kind, LEFT_KEPT, StreamIndex, VerificationState};

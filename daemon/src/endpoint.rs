@@ -68,7 +68,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-fanlight_daemon::serde_str!(Endpoint);
+crate::serde_str!(Endpoint);
 
 #[cfg(test)]
 mod tests {
