@@ -22,3 +22,4 @@ mod systemd;
 mod topology;
 mod tracker;
 mod verification;
+mod zmtp;
