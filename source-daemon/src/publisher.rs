@@ -1,13 +1,15 @@
-//! Publishing over ZeroMQ: a PUB endpoint of our own, because none of the libraries' bounds what a subscriber may cost.
+//! Publishing over ZeroMQ: an XPUB endpoint of our own, because no library bounds what a subscriber may cost.
 //!
-//! It speaks ZMTP 3.0 with mechanism NULL over `ipc` and `tcp` and does nothing else. Everything a peer can make it hold
-//! is capped: connections, time of the handshake, subscriptions, bytes of a frame, messages that wait. A peer that reads
-//! too slowly loses frames, and one that does not read at all loses its connection; the others notice neither.
+//! `Source` binds it; the threads that make frames call `publish`, and write straight to a few idle subscribers. A thread of
+//! its own accepts connections, reads what subscribers say and writes what could not be written at once. Everything that a
+//! peer can make it hold has a cap: connections, time of the handshake, subscriptions, bytes of a frame, messages that
+//! wait. A peer that reads too slowly loses frames, and one that does not read at all loses its connection; the others
+//! notice neither.
 
 mod answers;
-mod ear;
 mod endpoint;
-mod outbox;
+mod feedback_sink;
+mod send_queue;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -27,9 +29,9 @@ use fanlight_proto::zmtp::AcceptedSecurity;
 use tokio::sync::watch;
 
 use answers::Answerer;
-pub use ear::{Deaf, Ear};
 use endpoint::Listener;
 pub use endpoint::{Endpoint, EndpointError};
+pub use feedback_sink::{FeedbackSink, NullSink};
 use subscriber::{Message, Subscriber};
 
 /// Connections at a time, over all endpoints. A source has a handful of relays.
@@ -88,10 +90,10 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Peers that were turned away or cut off: no room, no handshake, a rule broken, reading stopped.
     pub refused: u64,
-    /// Words of relays that were taken.
+    /// Reports and probes of relays that were taken.
     pub feedback: u64,
-    /// Words that were dropped: too many, malformed, or not sealed as they should be.
-    pub words_dropped: u64,
+    /// Messages of relays that were dropped: too many, or malformed.
+    pub feedback_dropped: u64,
 }
 
 /// A bound PUB endpoint. Dropping it closes all connections and removes its socket files.
@@ -105,14 +107,14 @@ pub struct Publisher {
 
 impl Publisher {
     /// Binds every endpoint and serves them on a thread of its own. When this returns, subscribers can connect, secured
-    /// as `security` says. What they say goes to `ear`.
+    /// as `security` says. What they say goes to `sink`.
     ///
     /// # Errors
     /// The first endpoint that cannot be bound, and why; nothing stays bound then.
     pub fn bind(
         endpoints: &[Endpoint],
         security: AcceptedSecurity,
-        ear: Arc<dyn Ear>,
+        sink: Arc<dyn FeedbackSink>,
     ) -> Result<Self, PublishError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -128,7 +130,7 @@ impl Publisher {
             .map(Listener::local)
             .collect::<Result<_, _>>()
             .map_err(PublishError::Thread)?;
-        let hub = Arc::new(Hub::new(Answerer::new(ear)));
+        let hub = Arc::new(Hub::new(Answerer::new(sink)));
         let security = Arc::new(security);
         for listener in listeners {
             tokio::spawn(accept(listener, Arc::clone(&security), Arc::clone(&hub)));
@@ -184,7 +186,7 @@ impl Publisher {
             sent_bytes: counters.sent_bytes.load(Relaxed),
             refused: counters.refused.load(Relaxed),
             feedback: counters.feedback.load(Relaxed),
-            words_dropped: counters.words_dropped.load(Relaxed),
+            feedback_dropped: counters.feedback_dropped.load(Relaxed),
         }
     }
 
@@ -225,7 +227,7 @@ struct Counters {
     sent_bytes: AtomicU64,
     refused: AtomicU64,
     feedback: AtomicU64,
-    words_dropped: AtomicU64,
+    feedback_dropped: AtomicU64,
 }
 
 impl Hub {
@@ -240,8 +242,8 @@ impl Hub {
         }
     }
 
-    fn ear(&self) -> &dyn Ear {
-        self.answerer.ear()
+    fn sink(&self) -> &dyn FeedbackSink {
+        self.answerer.sink()
     }
 
     fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
@@ -262,8 +264,8 @@ impl Hub {
         }
     }
 
-    fn drop_word(&self, peer: &str, reason: &dyn std::fmt::Display) {
-        self.counters.words_dropped.fetch_add(1, Relaxed);
+    fn drop_feedback(&self, peer: &str, reason: &dyn std::fmt::Display) {
+        self.counters.feedback_dropped.fetch_add(1, Relaxed);
         let due = self
             .drops
             .lock()
@@ -300,7 +302,7 @@ impl Drop for Registration<'_> {
         self.hub
             .subscribers()
             .retain(|held| !Arc::ptr_eq(held, &self.subscriber));
-        self.hub.ear().on_gone(clock::now(), self.number);
+        self.hub.sink().on_gone(clock::now(), self.number);
     }
 }
 
@@ -351,10 +353,10 @@ async fn attend(
     security: Arc<AcceptedSecurity>,
     place: Place,
 ) {
-    let departure = subscriber::serve(connection, &peer, security, &place.0).await;
-    if departure.is_offence() {
-        place.0.refuse(&peer, &departure);
+    let reason = subscriber::serve(connection, &peer, security, &place.0).await;
+    if reason.is_offence() {
+        place.0.refuse(&peer, &reason);
     } else {
-        tracing::debug!(peer, %departure, "subscriber left");
+        tracing::debug!(peer, %reason, "subscriber left");
     }
 }

@@ -25,7 +25,7 @@ use fanlight_proto::feed::MAX_STATUS_BYTES;
 use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerVerdict};
 use tokio::sync::Notify;
 
-use crate::publisher::Ear;
+use crate::publisher::FeedbackSink;
 use demand::StreamDemand;
 use ground_truth::PublishedFrame;
 use health::Limits;
@@ -135,7 +135,7 @@ impl StreamHandle {
     }
 }
 
-impl Ear for Verifier {
+impl FeedbackSink for Verifier {
     fn on_subscriptions(&self, _: Time, peer: u64, topics: &[Vec<u8>]) {
         self.update(|state| state.on_subscriptions(peer, topics));
     }

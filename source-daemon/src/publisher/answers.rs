@@ -11,7 +11,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::feed::{ANSWER_TOPIC, MAX_STATUS_BYTES, MAX_VERDICTS, encode_answer};
 use fanlight_proto::message::Answer;
 
-use super::Ear;
+use super::FeedbackSink;
 
 /// Questions of one peer that are answered in a second; a relay asks four. Further ones are passed over.
 pub(super) const ANSWERS_PER_SECOND: usize = 20;
@@ -52,29 +52,29 @@ impl Question {
 #[derive(Debug)]
 pub(super) struct Answerer {
     clock_id: u64,
-    ear: Arc<dyn Ear>,
+    sink: Arc<dyn FeedbackSink>,
 }
 
 impl Answerer {
-    pub(super) fn new(ear: Arc<dyn Ear>) -> Self {
+    pub(super) fn new(sink: Arc<dyn FeedbackSink>) -> Self {
         Self {
             clock_id: clock::clock_id(),
-            ear,
+            sink,
         }
     }
 
-    pub(super) fn ear(&self) -> &dyn Ear {
-        &*self.ear
+    pub(super) fn sink(&self) -> &dyn FeedbackSink {
+        &*self.sink
     }
 
     /// The body of the answer to `question` of `peer`, with the time as it is now.
     pub(super) fn answer(&self, question: &Question, peer: u64) -> Bytes {
         let now = clock::now();
-        let mut verdicts = self.ear.verdicts(now, peer);
+        let mut verdicts = self.sink.verdicts(now, peer);
         verdicts.truncate(MAX_VERDICTS);
         let (nonce, mut status) = match question {
             Question::Clock(nonce) => (*nonce, Vec::new()),
-            Question::Status(_) => (0, self.ear.status(now)),
+            Question::Status(_) => (0, self.sink.status(now)),
         };
         if status.len() > MAX_STATUS_BYTES {
             let bytes = status.len();

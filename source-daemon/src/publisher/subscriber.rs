@@ -18,7 +18,7 @@ use fanlight_proto::zmtp::{
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::outbox::{MAX_SUBSCRIPTIONS, Next, Outbox, Writer};
+use super::send_queue::{MAX_SUBSCRIPTIONS, Next, SendQueue, Writer};
 use super::upstream_limiter::UpstreamLimiter;
 use super::{Hub, Registration};
 
@@ -39,7 +39,7 @@ const READ_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Departure {
+pub(super) enum DisconnectReason {
     #[error("it closed the connection")]
     Closed,
     #[error(transparent)]
@@ -54,7 +54,7 @@ pub(super) enum Departure {
     Io(#[from] io::Error),
 }
 
-impl Departure {
+impl DisconnectReason {
     /// Whether the peer broke a rule, as opposed to having gone.
     pub(super) fn is_offence(&self) -> bool {
         !matches!(self, Self::Closed | Self::Io(_))
@@ -74,7 +74,7 @@ pub(super) struct Subscriber {
     socket: StreamSocket,
     /// Used by whoever writes, so that frames are sealed in the order in which they are written.
     encoder: Mutex<Encoder>,
-    outbox: Mutex<Outbox>,
+    queue: Mutex<SendQueue>,
     wake: Notify,
 }
 
@@ -92,7 +92,7 @@ impl Subscriber {
         Self {
             socket,
             encoder: Mutex::new(encoder),
-            outbox: Mutex::default(),
+            queue: Mutex::default(),
             wake: Notify::new(),
         }
     }
@@ -100,20 +100,20 @@ impl Subscriber {
     /// Queues `message` if it is subscribed to. When nothing is before it and it may be sent `at_once`, this writes what
     /// there is room for: no other thread has to be woken for it.
     pub(super) fn offer(&self, message: &Message, at_once: bool) -> Offered {
-        let mut outbox = self.outbox();
-        if !outbox.wants(&message.topic) {
+        let mut queue = self.queue();
+        if !queue.wants(&message.topic) {
             return Offered::default();
         }
-        if at_once && outbox.is_idle() {
-            outbox.writer = Writer::Publisher;
-            drop(outbox);
+        if at_once && queue.is_idle() {
+            queue.writer = Writer::Publisher;
+            drop(queue);
             return Offered {
                 sent: self.send(message),
                 dropped: false,
             };
         }
-        let dropped = outbox.queue(message.clone());
-        drop(outbox);
+        let dropped = queue.push(message.clone());
+        drop(queue);
         self.wake.notify_one();
         Offered { sent: 0, dropped }
     }
@@ -130,13 +130,13 @@ impl Subscriber {
         let (prefix, body) = bytes.into_inner();
         let sent = length - body.len();
 
-        let mut outbox = self.outbox();
-        outbox.writer = Writer::Nobody;
+        let mut queue = self.queue();
+        queue.writer = Writer::Nobody;
         if !(prefix.is_empty() && body.is_empty()) {
-            outbox.begun = Some(Encoded { prefix, body });
+            queue.begun = Some(Encoded { prefix, body });
         }
-        let done = outbox.is_idle();
-        drop(outbox);
+        let done = queue.is_idle();
+        drop(queue);
         if !done {
             self.wake.notify_one();
         }
@@ -153,11 +153,11 @@ impl Subscriber {
 
     /// Whether it has any subscription.
     pub(super) fn is_subscribed(&self) -> bool {
-        !self.outbox().subscriptions.is_empty()
+        !self.queue().subscriptions.is_empty()
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, SendQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -174,19 +174,19 @@ impl Peer<'_> {
         &self.registration.subscriber.socket
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.registration.subscriber.outbox()
+    fn queue(&self) -> MutexGuard<'_, SendQueue> {
+        self.registration.subscriber.queue()
     }
 
     fn tell_subscriptions(&self) {
         let topics: Vec<_> = self
-            .outbox()
+            .queue()
             .subscriptions
             .iter()
             .map(|topic| topic.to_vec())
             .collect();
         self.hub
-            .ear()
+            .sink()
             .on_subscriptions(clock::now(), self.registration.number, &topics);
     }
 
@@ -197,16 +197,16 @@ impl Peer<'_> {
         let parsed = allowed.and_then(|()| Ok(parse_to_source(message)?));
         match parsed {
             Ok(FromRelay::ClockProbe(nonce)) => {
-                self.outbox().on_probe(now, nonce);
+                self.queue().on_probe(now, nonce);
                 self.registration.subscriber.wake.notify_one();
             }
             Ok(FromRelay::Feedback(report)) => {
                 self.hub.counters.feedback.fetch_add(1, Relaxed);
                 self.hub
-                    .ear()
+                    .sink()
                     .on_feedback(now, self.registration.number, report);
             }
-            Err(dropped) => self.hub.drop_word(self.name, &dropped),
+            Err(dropped) => self.hub.drop_feedback(self.name, &dropped),
         }
     }
 }
@@ -217,11 +217,11 @@ pub(super) async fn serve(
     name: &str,
     security: Arc<AcceptedSecurity>,
     hub: &Arc<Hub>,
-) -> Departure {
+) -> DisconnectReason {
     let established = match timeout(HANDSHAKE_LIMIT, shake_hands(&socket, security)).await {
         Ok(Ok(established)) => established,
-        Ok(Err(departure)) => return departure,
-        Err(_) => return Departure::Handshake,
+        Ok(Err(reason)) => return reason,
+        Err(_) => return DisconnectReason::Handshake,
     };
     let Established {
         mut decoder,
@@ -240,15 +240,15 @@ pub(super) async fn serve(
         registration: Registration::new(hub, subscriber),
     };
     tokio::select! {
-        departure = listen(&mut decoder, &peer) => departure,
-        departure = send(&peer) => departure,
+        reason = listen(&mut decoder, &peer) => reason,
+        reason = send(&peer) => reason,
     }
 }
 
 async fn shake_hands(
     socket: &StreamSocket,
     security: Arc<AcceptedSecurity>,
-) -> Result<Established, Departure> {
+) -> Result<Established, DisconnectReason> {
     let mut handshake = Handshake::publisher(security, clock::random_bytes());
     loop {
         let advanced = handshake.advance();
@@ -260,7 +260,7 @@ async fn shake_hands(
     }
 }
 
-async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> Departure {
+async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> DisconnectReason {
     let mut limiter = UpstreamLimiter::default();
     // That it has come is news.
     let (mut changed, mut next) = (true, Instant::now());
@@ -268,9 +268,9 @@ async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> Departure {
         match decoder.next() {
             Ok(Some(Event::Upstream(message))) => peer.take_upstream(&mut limiter, &message),
             Ok(Some(event)) => {
-                match peer.outbox().on_event(clock::now(), event) {
+                match peer.queue().on_event(clock::now(), event) {
                     Ok(news) => changed |= news,
-                    Err(departure) => return departure,
+                    Err(reason) => return reason,
                 }
                 peer.registration.subscriber.wake.notify_one();
             }
@@ -281,7 +281,7 @@ async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> Departure {
                 }
                 let read = match read_chunk(peer.socket(), decoder.buffer()).await {
                     Ok(length) => length,
-                    Err(departure) => return departure,
+                    Err(reason) => return reason,
                 };
                 // What is asked after a silence is answered at once.
                 let now = Instant::now();
@@ -299,17 +299,20 @@ async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> Departure {
     }
 }
 
-async fn read_chunk(socket: &StreamSocket, buffer: &mut Vec<u8>) -> Result<usize, Departure> {
+async fn read_chunk(
+    socket: &StreamSocket,
+    buffer: &mut Vec<u8>,
+) -> Result<usize, DisconnectReason> {
     match socket.read_onto(buffer, READ_CHUNK).await? {
-        0 => Err(Departure::Closed),
+        0 => Err(DisconnectReason::Closed),
         length => Ok(length),
     }
 }
 
-async fn send(peer: &Peer<'_>) -> Departure {
+async fn send(peer: &Peer<'_>) -> DisconnectReason {
     let subscriber = &*peer.registration.subscriber;
     loop {
-        let next = subscriber.outbox().next();
+        let next = subscriber.queue().next();
         let Encoded { prefix, body } = match next {
             Some(Next::Rest(rest)) => rest,
             Some(Next::Pong(context)) => Encoded {
@@ -331,8 +334,8 @@ async fn send(peer: &Peer<'_>) -> Departure {
         };
 
         let length = body.len();
-        if let Err(departure) = write_all(&subscriber.socket, prefix.chain(body)).await {
-            return departure;
+        if let Err(reason) = write_all(&subscriber.socket, prefix.chain(body)).await {
+            return reason;
         }
         peer.hub
             .counters
@@ -342,12 +345,12 @@ async fn send(peer: &Peer<'_>) -> Departure {
 }
 
 /// Writes everything, without joining the parts in memory, as long as some bytes move within each stall limit.
-async fn write_all(socket: &StreamSocket, mut bytes: impl Buf) -> Result<(), Departure> {
+async fn write_all(socket: &StreamSocket, mut bytes: impl Buf) -> Result<(), DisconnectReason> {
     while bytes.has_remaining() {
         let mut parts = [IoSlice::new(&[]); 2];
         let count = bytes.chunks_vectored(&mut parts);
         let written = timeout(WRITE_STALL_LIMIT, socket.write(&parts[..count])).await;
-        bytes.advance(written.map_err(|_| Departure::Stalled)??);
+        bytes.advance(written.map_err(|_| DisconnectReason::Stalled)??);
     }
     Ok(())
 }

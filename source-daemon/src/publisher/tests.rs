@@ -33,7 +33,7 @@ fn publisher() -> Publisher {
     Publisher::bind(
         &["tcp://127.0.0.1:0".parse().unwrap()],
         AcceptedSecurity::null(),
-        Arc::new(Deaf),
+        Arc::new(NullSink),
     )
     .unwrap()
 }
@@ -120,7 +120,8 @@ async fn the_relays_library_reads_every_message_over_ipc_and_tcp() {
         Endpoint::Ipc(path.clone()),
         "tcp://127.0.0.1:0".parse().unwrap(),
     ];
-    let publisher = Publisher::bind(&endpoints, AcceptedSecurity::null(), Arc::new(Deaf)).unwrap();
+    let publisher =
+        Publisher::bind(&endpoints, AcceptedSecurity::null(), Arc::new(NullSink)).unwrap();
     let mut sockets = Vec::new();
     for endpoint in publisher.endpoints() {
         sockets.push(subscribe(endpoint).await);
@@ -165,7 +166,7 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
     // What is still shared with the publisher is what it holds for the lazy one: two waiting, one on its way.
     let held = || bodies.iter().filter(|body| !body.is_unique()).count();
     until("the keen one holds nothing", || {
-        held() <= outbox::QUEUE_PER_TOPIC + 1
+        held() <= send_queue::QUEUE_PER_TOPIC + 1
     })
     .await;
     assert!(publisher.stats().dropped >= 150, "{:?}", publisher.stats());
@@ -425,7 +426,7 @@ async fn a_relay_with_the_key_reads_what_others_cannot() {
         ..AcceptedSecurity::default()
     };
     let endpoints = ["tcp://127.0.0.1:0".parse().unwrap()];
-    let publisher = Publisher::bind(&endpoints, accepted, Arc::new(Deaf)).unwrap();
+    let publisher = Publisher::bind(&endpoints, accepted, Arc::new(NullSink)).unwrap();
     let (mut stream, mut relay) = connect(&publisher, &Security::SharedKey(key)).await;
     stream
         .write_all(&relay.encoder.subscribe(b"cam/"))

@@ -173,11 +173,11 @@ fn base(folder: &TempDir) -> PublisherParts {
         max_age: Duration::from_secs(1),
     };
     let verifier = Arc::new(Verifier::new(clock::now(), limits, 30, Arc::clone(&wake)));
-    let ear = Arc::clone(&verifier);
+    let sink = Arc::clone(&verifier);
     let publisher = Publisher::bind(
         &[Endpoint::Ipc(folder.path().join("source.ipc"))],
         AcceptedSecurity::null(),
-        ear,
+        sink,
     )
     .unwrap();
     PublisherParts {

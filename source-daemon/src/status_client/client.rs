@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use fanlight_daemon::endpoint::EndpointError as NoEndpoint;
 use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::feed::{parse_answer, status_topic};
@@ -124,11 +125,8 @@ impl Client {
 
     /// The answer; none when it is malformed.
     fn converse(&self, shutdown: &Shutdown) -> Result<Option<Answer>, ConnectionError> {
-        let endpoint = self
-            .at
-            .to_string()
-            .parse()
-            .expect("a relay could connect there as well");
+        let nowhere = |error: NoEndpoint| ConnectionError::Connect(io::Error::other(error));
+        let endpoint = self.at.to_string().parse().map_err(nowhere)?;
         let resolver = &mut Resolver::default();
         let mut connection = Connection::open(&endpoint, &self.security, resolver, shutdown)?;
 

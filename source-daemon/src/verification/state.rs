@@ -160,13 +160,13 @@ impl VerificationState {
         reason.clone_into(&mut stream.reason);
     }
 
-    /// See [`Ear::on_subscriptions`](crate::publisher::Ear::on_subscriptions). Returns whether a stream gained its first viewer or lost its last.
+    /// See [`FeedbackSink::on_subscriptions`](crate::publisher::FeedbackSink::on_subscriptions). Returns whether a stream gained its first viewer or lost its last.
     pub fn on_subscriptions(&mut self, peer: u64, topics: &[Vec<u8>]) -> bool {
         self.peers.entry(peer).or_default().on_subscriptions(topics);
         self.count_demand()
     }
 
-    /// See [`Ear::on_feedback`](crate::publisher::Ear::on_feedback). Returns whether a stream gained its first viewer or lost its last.
+    /// See [`FeedbackSink::on_feedback`](crate::publisher::FeedbackSink::on_feedback). Returns whether a stream gained its first viewer or lost its last.
     pub fn on_feedback(&mut self, now: Time, peer: u64, feedback: &FeedbackReport) -> bool {
         let names = self.streams.iter().map(|stream| stream.name.as_str());
         self.peers
@@ -179,7 +179,7 @@ impl VerificationState {
         self.count_demand()
     }
 
-    /// See [`Ear::on_gone`](crate::publisher::Ear::on_gone). Returns whether a stream gained its first viewer or lost its last.
+    /// See [`FeedbackSink::on_gone`](crate::publisher::FeedbackSink::on_gone). Returns whether a stream gained its first viewer or lost its last.
     pub fn on_gone(&mut self, now: Time, peer: u64) -> bool {
         self.peers.remove(&peer);
         for (_, row) in self.rows.iter_mut().filter(|(key, _)| key.peer == peer) {

@@ -1,7 +1,7 @@
 use fanlight_daemon::testing::stream_sockets;
 use fanlight_proto::clock::Time;
 
-use super::super::outbox::MAX_PONGS;
+use super::super::send_queue::MAX_PONGS;
 use super::*;
 
 fn message(topic: &'static str, body: &'static str) -> Message {
@@ -17,7 +17,7 @@ fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
     let subscriber = Subscriber::new(ours, encoder());
     for prefix in prefixes {
         subscriber
-            .outbox()
+            .queue()
             .on_event(
                 Time::default(),
                 Event::Subscribe(Bytes::copy_from_slice(prefix.as_bytes())),
@@ -28,7 +28,7 @@ fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
 }
 
 fn drain(subscriber: &Subscriber) -> Vec<Bytes> {
-    let next = || match subscriber.outbox().next()? {
+    let next = || match subscriber.queue().next()? {
         Next::Rest(rest) => Some(rest.body),
         Next::Pong(context) => Some(context),
         Next::Message(message) => Some(message.body),
@@ -71,12 +71,12 @@ async fn only_what_is_subscribed_to_is_queued() {
     subscriber.offer(&message("cam1/", "yes"), false);
     assert_eq!(drain(&subscriber), ["yes"]);
     subscriber
-        .outbox()
+        .queue()
         .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
         .unwrap();
     assert!(subscriber.is_subscribed(), "it had subscribed twice");
     subscriber
-        .outbox()
+        .queue()
         .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
         .unwrap();
     assert!(!subscriber.is_subscribed());
@@ -88,11 +88,11 @@ async fn pongs_are_few_and_come_before_frames() {
     subscriber.offer(&message("a/", "frame"), false);
     for _ in 0..100 {
         subscriber
-            .outbox()
+            .queue()
             .on_event(Time::default(), Event::Ping(Bytes::from_static(b"x")))
             .unwrap();
     }
-    assert!(matches!(subscriber.outbox().next(), Some(Next::Pong(context)) if context == "x"));
+    assert!(matches!(subscriber.queue().next(), Some(Next::Pong(context)) if context == "x"));
     assert_eq!(drain(&subscriber).len(), MAX_PONGS - 1 + 1);
 }
 
@@ -117,7 +117,7 @@ async fn while_one_writes_the_other_does_not() {
     let (subscriber, _theirs) = subscriber(&[""]);
     subscriber.offer(&message("a/", "a1"), false);
     assert!(
-        matches!(subscriber.outbox().next(), Some(Next::Message(message)) if message.body == "a1")
+        matches!(subscriber.queue().next(), Some(Next::Message(message)) if message.body == "a1")
     );
     assert_eq!(
         subscriber.offer(&message("a/", "a2"), true),
@@ -125,14 +125,14 @@ async fn while_one_writes_the_other_does_not() {
         "the task is writing"
     );
     assert_eq!(drain(&subscriber), ["a2"]);
-    subscriber.outbox().writer = Writer::Publisher;
+    subscriber.queue().writer = Writer::Publisher;
     assert_eq!(
         subscriber.offer(&message("a/", "a3"), true),
         QUEUED,
         "another thread is writing"
     );
     assert!(drain(&subscriber).is_empty());
-    subscriber.outbox().writer = Writer::Nobody;
+    subscriber.queue().writer = Writer::Nobody;
     assert_eq!(drain(&subscriber), ["a3"]);
 }
 
@@ -153,7 +153,7 @@ async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_firs
     };
     assert!(sent > 0 && sent < picture.len());
     assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED);
-    let rest = subscriber.outbox().next();
+    let rest = subscriber.queue().next();
     let Some(Next::Rest(Encoded { prefix, body: rest })) = rest else {
         panic!("a part is to be sent")
     };

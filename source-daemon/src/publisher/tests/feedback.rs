@@ -21,7 +21,7 @@ struct Notebook {
     status: Mutex<Vec<u8>>,
 }
 
-impl Ear for Notebook {
+impl FeedbackSink for Notebook {
     fn on_subscriptions(&self, _: Time, peer: u64, topics: &[Vec<u8>]) {
         self.subscriptions
             .lock()
@@ -51,7 +51,7 @@ fn feed() -> FeedKey {
 }
 
 fn listening(sealed: bool) -> (Publisher, Arc<Notebook>) {
-    let ear = Arc::new(Notebook::default());
+    let sink = Arc::new(Notebook::default());
     let security = AcceptedSecurity {
         null: !sealed,
         shared_key: sealed.then(feed),
@@ -59,8 +59,13 @@ fn listening(sealed: bool) -> (Publisher, Arc<Notebook>) {
     };
     let endpoints = ["tcp://127.0.0.1:0".parse().unwrap()];
     (
-        Publisher::bind(&endpoints, security, Arc::clone(&ear) as Arc<dyn Ear>).unwrap(),
-        ear,
+        Publisher::bind(
+            &endpoints,
+            security,
+            Arc::clone(&sink) as Arc<dyn FeedbackSink>,
+        )
+        .unwrap(),
+        sink,
     )
 }
 
@@ -78,7 +83,7 @@ fn feedback(viewers: u32) -> FeedbackReport {
 
 #[tokio::test]
 async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
-    let (publisher, ear) = listening(false);
+    let (publisher, sink) = listening(false);
     let mut plain = peer(
         &publisher,
         &[&handshake()[..], b"\0\x05\x01cam/", b"\0\x05\x01two/"].concat(),
@@ -86,7 +91,7 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
     .await;
     let told = |topics: &[&[u8]]| {
         let topics = topics.iter().map(|topic| topic.to_vec()).collect();
-        ear.subscriptions.lock().unwrap().last() == Some(&(1, topics))
+        sink.subscriptions.lock().unwrap().last() == Some(&(1, topics))
     };
     until("both are told", || told(&[b"cam/", b"two/"])).await;
     plain.write_all(b"\0\x05\0cam/").await.unwrap();
@@ -98,7 +103,7 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
         .unwrap();
     until("one has come", || told(&[b"two/", b"one/"])).await;
     drop(plain);
-    until("it has gone", || ear.gone.lock().unwrap()[..] == [1]).await;
+    until("it has gone", || sink.gone.lock().unwrap()[..] == [1]).await;
 }
 
 /// A relay that has subscribed.
@@ -119,13 +124,13 @@ async fn say(stream: &mut TcpStream, relay: &mut Established, message: &[u8]) {
 #[tokio::test]
 async fn upstream_messages_bring_feedback_and_probes_and_are_no_subscriptions() {
     for (sealed, security) in [(false, Security::Null), (true, Security::SharedKey(feed()))] {
-        let (publisher, ear) = listening(sealed);
+        let (publisher, sink) = listening(sealed);
         let (mut stream, mut peer) = relay(&publisher, &security).await;
         for viewers in 0..20 {
             say(&mut stream, &mut peer, &encode_feedback(feedback(viewers))).await;
         }
         until("all feedback is heard", || publisher.stats().feedback == 20).await;
-        let heard = ear.feedback.lock().unwrap().clone();
+        let heard = sink.feedback.lock().unwrap().clone();
         assert!(
             heard
                 .iter()
@@ -138,19 +143,19 @@ async fn upstream_messages_bring_feedback_and_probes_and_are_no_subscriptions() 
         let answer = parse_answer(&topic, &body).unwrap();
         assert_eq!((answer.nonce, answer.clock_id), (99, clock::clock_id()));
         assert_eq!(
-            ear.subscriptions.lock().unwrap().last().unwrap().1,
+            sink.subscriptions.lock().unwrap().last().unwrap().1,
             [b"cam/"]
         );
         drop(stream);
-        until("it has gone", || ear.gone.lock().unwrap().len() == 1).await;
+        until("it has gone", || sink.gone.lock().unwrap().len() == 1).await;
         let stats = publisher.stats();
-        assert_eq!((stats.refused, stats.words_dropped), (0, 0));
+        assert_eq!((stats.refused, stats.feedback_dropped), (0, 0));
     }
 }
 
 #[tokio::test]
 async fn malformed_feedback_is_dropped_and_the_next_is_heard() {
-    let (publisher, ear) = listening(false);
+    let (publisher, sink) = listening(false);
     let (mut stream, mut peer) = relay(&publisher, &Security::Null).await;
     let mut lie = feedback(66);
     lie.demand[0].stream = "../cam".into();
@@ -163,13 +168,13 @@ async fn malformed_feedback_is_dropped_and_the_next_is_heard() {
     for (dropped, message) in (1..).zip(forged) {
         say(&mut stream, &mut peer, &message).await;
         until("it is dropped", || {
-            publisher.stats().words_dropped == dropped
+            publisher.stats().feedback_dropped == dropped
         })
         .await;
     }
     say(&mut stream, &mut peer, &encode_feedback(feedback(1))).await;
     until("the good one is heard", || publisher.stats().feedback == 1).await;
-    assert_eq!(ear.feedback.lock().unwrap()[0].1, feedback(1));
+    assert_eq!(sink.feedback.lock().unwrap()[0].1, feedback(1));
     assert_eq!(publisher.stats().refused, 0);
 }
 
@@ -184,7 +189,7 @@ async fn a_message_that_is_too_long_ends_the_connection() {
 
 #[tokio::test]
 async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
-    let (publisher, ear) = listening(false);
+    let (publisher, sink) = listening(false);
     let (mut good, mut honest) = relay(&publisher, &Security::Null).await;
     let (flood, mut flooding) = connect(&publisher, &Security::Null).await;
     let (mut reader, mut writer) = flood.into_split();
@@ -233,7 +238,7 @@ async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
     let spans = start.elapsed().as_secs() + 2;
     let honest = |(_, report): &&(u64, FeedbackReport)| report.demand[0].viewers >= 1000;
     until("the honest one is heard", || {
-        ear.feedback.lock().unwrap().iter().filter(honest).count() == 30
+        sink.feedback.lock().unwrap().iter().filter(honest).count() == 30
     })
     .await;
     let stats = publisher.stats();
@@ -243,27 +248,27 @@ async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
     );
     flood.abort();
     drain.abort();
-    let flooded = ear.feedback.lock().unwrap().len() as u64 - 30;
+    let flooded = sink.feedback.lock().unwrap().len() as u64 - 30;
     let most = spans * u64::from(MESSAGES_PER_SECOND);
     assert!(
         (1..=most).contains(&flooded),
         "{flooded} reports in {spans} s"
     );
-    assert!(stats.words_dropped > 1000, "{stats:?}");
+    assert!(stats.feedback_dropped > 1000, "{stats:?}");
     assert_eq!(stats.refused, 0, "{stats:?}");
 }
 
 #[tokio::test]
 async fn verdicts_come_with_every_answer_and_the_status_to_who_asks_for_it() {
     for (sealed, security) in [(false, Security::Null), (true, Security::SharedKey(feed()))] {
-        let (publisher, ear) = listening(sealed);
+        let (publisher, sink) = listening(sealed);
         let verdict = Some(Verdict {
             error: 0.25,
             ..Verdict::default()
         });
         let verdict = ViewerVerdict { viewer: 9, verdict };
-        *ear.verdicts.lock().unwrap() = vec![verdict; MAX_VERDICTS + 1];
-        *ear.status.lock().unwrap() = vec![b' '; MAX_STATUS_BYTES];
+        *sink.verdicts.lock().unwrap() = vec![verdict; MAX_VERDICTS + 1];
+        *sink.status.lock().unwrap() = vec![b' '; MAX_STATUS_BYTES];
         let (mut stream, mut peer) = connect(&publisher, &security).await;
 
         say(&mut stream, &mut peer, &encode_clock_probe(5)).await;
@@ -284,7 +289,7 @@ async fn verdicts_come_with_every_answer_and_the_status_to_who_asks_for_it() {
         assert_eq!(answer.status.len(), MAX_STATUS_BYTES);
 
         // One that is too long is not told, and the time is all the same.
-        ear.status.lock().unwrap().push(b' ');
+        sink.status.lock().unwrap().push(b' ');
         let subscribe = peer.encoder.subscribe(status_topic([3; 16]).as_bytes());
         stream.write_all(&subscribe).await.unwrap();
         let (_, body) = next_message(&mut stream, &mut peer.decoder).await;

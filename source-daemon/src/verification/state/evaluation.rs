@@ -143,7 +143,7 @@ impl VerificationState {
         newest_answers
     }
 
-    /// See [`Ear::verdicts`](crate::publisher::Ear::verdicts).
+    /// See [`FeedbackSink::verdicts`](crate::publisher::FeedbackSink::verdicts).
     #[must_use]
     pub fn verdicts(&self, now: Time, peer: u64) -> Vec<ViewerVerdict> {
         let of_peer = self.rows.iter().filter(|(key, _)| key.peer == peer);

@@ -6,7 +6,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FeedbackReport, ViewerVerdict};
 
 /// Listens to relays. Called on the publisher's thread, which sends frames: each call must return at once.
-pub trait Ear: fmt::Debug + Send + Sync {
+pub trait FeedbackSink: fmt::Debug + Send + Sync {
     /// Peer `peer` has connected, or its subscriptions have changed: it is sent what begins with one of `topics`. A peer
     /// that never sends a feedback watches whatever it subscribes to.
     fn on_subscriptions(&self, now: Time, peer: u64, topics: &[Vec<u8>]);
@@ -28,9 +28,9 @@ pub trait Ear: fmt::Debug + Send + Sync {
 
 /// Listens to nobody.
 #[derive(Debug)]
-pub struct Deaf;
+pub struct NullSink;
 
-impl Ear for Deaf {
+impl FeedbackSink for NullSink {
     fn on_subscriptions(&self, _: Time, _: u64, _: &[Vec<u8>]) {}
 
     fn on_feedback(&self, _: Time, _: u64, _: FeedbackReport) {}

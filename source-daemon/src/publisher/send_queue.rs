@@ -10,7 +10,7 @@ use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::zmtp::{Encoded, Event};
 
 use super::answers::{Question, Questions};
-use super::subscriber::{Departure, Message};
+use super::subscriber::{DisconnectReason, Message};
 
 /// Messages that wait for one subscriber under one topic: one that is being overtaken and the newest.
 pub(super) const QUEUE_PER_TOPIC: usize = 2;
@@ -46,7 +46,7 @@ pub(super) enum Writer {
 
 /// What waits to be sent.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct SendQueue {
     pub(super) writer: Writer,
     /// The rest of a message for which there was no room.
     pub(super) begun: Option<Encoded>,
@@ -56,7 +56,7 @@ pub(super) struct Outbox {
     questions: Questions,
 }
 
-impl Outbox {
+impl SendQueue {
     pub(super) fn wants(&self, topic: &[u8]) -> bool {
         self.subscriptions
             .iter()
@@ -64,7 +64,7 @@ impl Outbox {
     }
 
     /// Newest wins: tells whether the oldest under this topic had to go.
-    pub(super) fn queue(&mut self, message: Message) -> bool {
+    pub(super) fn push(&mut self, message: Message) -> bool {
         let mut same = self
             .messages
             .iter()
@@ -80,14 +80,14 @@ impl Outbox {
     }
 
     /// Takes what the peer says, feedback excepted; tells whether its subscriptions have changed.
-    pub(super) fn on_event(&mut self, now: Time, event: Event) -> Result<bool, Departure> {
+    pub(super) fn on_event(&mut self, now: Time, event: Event) -> Result<bool, DisconnectReason> {
         match event {
             // Not kept, so that who asks each second fills no list.
             Event::Subscribe(topic) if is_status_topic(&topic) => {
                 self.questions.ask(now, Question::Status(topic));
             }
             Event::Subscribe(_) if self.subscriptions.len() >= MAX_SUBSCRIPTIONS => {
-                return Err(Departure::Subscriptions);
+                return Err(DisconnectReason::Subscriptions);
             }
             Event::Subscribe(prefix) => {
                 self.subscriptions.push(prefix);
