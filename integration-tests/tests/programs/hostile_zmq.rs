@@ -320,6 +320,7 @@ fn a_source_that_comes_and_goes_with_a_bad_frame_each_time_fills_no_log() {
     let relay = env.relay(0, &[enemy.endpoint()]).ready();
     let (mark, connections) = (relay.log().mark(), enemy.connections());
     let began = clock::now();
+    pause(Duration::from_secs(5));
     until("it has come and gone ten times", SOON, || {
         (enemy.connections() >= connections + 10).then_some(())
     });

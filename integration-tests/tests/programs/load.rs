@@ -263,8 +263,7 @@ fn flags_that_cannot_be_are_refused_and_named() {
         "at most 100",
         "LimitNOFILE=264",
     ]);
-    env.program("load")
-        .flags("--help")
-        .ends_with(0)
-        .says(&["Is many viewers at once", "the memory of one frame"]);
+    let help = env.program("load").flags("--help").ends_with(0);
+    help.says(&["Is many viewers at once"]);
+    help.says(&["the memory of one frame"]);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fanlight_tests::lab::{MOUNT, permitted};
 use fanlight_tests::program::Program;
-use fanlight_tests::viewer_process::{Shown, ViewerProcess, hash};
+use fanlight_tests::viewer_process::{Report, Shown, ViewerProcess, hash};
 use fanlight_tests::wait::{self, SOON};
 use fanlight_tests::{TestEnv, skip};
 use serde_json::Value;
@@ -109,6 +109,31 @@ fn hashes(shown: &[Shown]) -> Vec<u64> {
     shown.iter().map(|shown| shown.hash).collect()
 }
 
+/// The frames of `shown` that are in `file`. Asserts that only those are missing which the recorder says that it dropped: a
+/// machine that is too slow to write.
+#[track_caller]
+fn recorded(env: &TestEnv, file: &Path, shown: Vec<Shown>, report: &Report) -> Vec<Shown> {
+    let found = pictures(env, file);
+    let mut next = found.iter().peekable();
+    let count = shown.len();
+    let kept: Vec<Shown> = shown
+        .into_iter()
+        .filter(|frame| next.next_if_eq(&&frame.hash).is_some())
+        .collect();
+    assert_eq!(
+        next.next(),
+        None,
+        "what ffmpeg takes out is what the viewer was sent"
+    );
+
+    let recording = report.recording.as_ref().unwrap();
+    assert_eq!(
+        (recording.frames, recording.dropped, &recording.failure),
+        (kept.len() as u64, (count - kept.len()) as u64, &None)
+    );
+    kept
+}
+
 /// When each frame was captured, in seconds since the first.
 fn captured(shown: &[Shown]) -> Vec<f64> {
     shown
@@ -133,7 +158,7 @@ fn assert_plays_when_captured(moments: &[f64], shown: &[Shown]) {
 }
 
 #[test]
-fn an_avi_holds_every_frame_shown_byte_for_byte_and_plays_as_long_as_it_took() {
+fn an_avi_holds_the_frames_shown_byte_for_byte_and_plays_as_long_as_it_took() {
     let Some(live) = Recorded::ball() else { return };
     let file = live.env.path("film.avi");
     let viewer = live.watch(&file, "");
@@ -148,22 +173,13 @@ fn an_avi_holds_every_frame_shown_byte_for_byte_and_plays_as_long_as_it_took() {
         ),
         (&640.into(), &360.into())
     );
-    assert_eq!(
-        pictures(&live.env, &file),
-        hashes(&shown),
-        "what ffmpeg takes out is what the viewer was sent"
-    );
+    let shown = recorded(&live.env, &file, shown, &report);
     assert_plays_when_captured(&moments(&probed), &shown);
     let watched = captured(&shown).last().unwrap() + INTERVAL;
     assert!(
         (duration(&probed) - watched).abs() <= INTERVAL + 0.001,
         "{} for {watched}",
         duration(&probed)
-    );
-    let recording = report.recording.unwrap();
-    assert_eq!(
-        (recording.frames, recording.dropped, recording.failure),
-        (shown.len() as u64, 0, None)
     );
 }
 
@@ -180,7 +196,7 @@ fn a_second_without_frames_is_a_second_of_the_last_picture() {
     viewer.wait_more(30);
     let (report, shown) = viewer.finish();
     let probed = probe(&file);
-    assert_eq!(pictures(&live.env, &file), hashes(&shown));
+    let shown = recorded(&live.env, &file, shown, &report);
     assert_plays_when_captured(&moments(&probed), &shown);
     let recording = report.recording.unwrap();
     assert!(recording.repeated > 0, "{recording:?}");
@@ -197,8 +213,8 @@ fn a_restarted_source_goes_on_in_the_same_film() {
     let again = live.source.wait_ready();
     viewer.wait_shown_after(again, SOON);
     viewer.wait_more(30);
-    let (_, shown) = viewer.finish();
-    assert_eq!(pictures(&live.env, &file), hashes(&shown));
+    let (report, shown) = viewer.finish();
+    let shown = recorded(&live.env, &file, shown, &report);
     let watched = captured(&shown).last().unwrap() + INTERVAL;
     let played = duration(&probe(&file));
     assert!(
@@ -223,7 +239,7 @@ fn the_avi_of_a_killed_viewer_plays_to_its_last_frame() {
         shown.len()
     );
     assert!(
-        found.len() + 3 >= shown.len(),
+        found.len() + 30 >= shown.len(),
         "{} of {} frames",
         found.len(),
         shown.len()

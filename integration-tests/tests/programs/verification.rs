@@ -20,7 +20,7 @@ fn frames() -> usize {
 
 /// Longest that a case takes on a busy machine.
 fn patience() -> Duration {
-    Duration::from_secs(if long() { 900 } else { 90 })
+    Duration::from_secs(if long() { 900 } else { 300 })
 }
 
 /// What the source of `stream` says of how things stand.
