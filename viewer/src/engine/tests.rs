@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use fanlight_proto::message::{Challenge, Detection, FrameId, Goodbye, Refusal, State, Status};
+use fanlight_proto::message::{
+    Accept, Challenge, Detection, FrameId, Goodbye, Pulse, Refusal, Refuse, State, Status,
+};
 
 use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
