@@ -140,7 +140,7 @@ impl Recorder {
 
     /// Has a frame recorded, if there is time for it. Never waits.
     pub fn offer(&self, sample: Sample) {
-        self.queue.put(sample);
+        self.queue.push(sample);
     }
 
     /// Writes what still waits, closes the file and tells how it went. A disk that takes longer than 1 s for that is left
@@ -208,7 +208,7 @@ fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
 /// Until the end, the plan's length or a failure.
 fn fill(plan: &Plan, queue: &SampleQueue, sink: &mut dyn Sink) -> io::Result<()> {
     let mut began = None;
-    while let Some(sample) = queue.take() {
+    while let Some(sample) = queue.wait() {
         let since = sample.at.saturating_since(*began.get_or_insert(sample.at));
         if plan.length.is_some_and(|length| since >= length) {
             return Ok(());

@@ -1,11 +1,12 @@
 //! A slot for the newest scene, from the decoder's thread to the screen. The newest scene wins; nothing queues.
 
 use std::fmt;
-use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanlight_daemon::mailbox::Waited;
 use fanlight_proto::message::{FrameId, StreamName};
+use parking_lot::{Condvar, Mutex};
 
 use crate::marker::Marker;
 use crate::picture::Picture;
@@ -43,7 +44,7 @@ pub enum Scene {
 /// The slot. Both sides may call from any thread; no call waits for the other side, save [`SceneSlot::wait`].
 #[derive(Default)]
 pub struct SceneSlot {
-    slot: Mutex<State>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
@@ -59,17 +60,6 @@ struct State {
     waker: Option<Box<dyn Fn() + Send>>,
 }
 
-/// What [`SceneSlot::wait`] came back with.
-#[derive(Debug)]
-pub enum Waited {
-    /// The newest scene.
-    Scene(Scene),
-    /// Nothing new within the time.
-    Nothing,
-    /// The scene slot is closed.
-    Closed,
-}
-
 impl SceneSlot {
     /// An empty, open scene slot.
     #[must_use]
@@ -80,131 +70,124 @@ impl SceneSlot {
     /// Puts `scene` up as the newest. Returns the identity of a frame that was still waiting and is now never shown,
     /// so that it can be counted.
     pub fn publish(&self, scene: Scene) -> Option<FrameId> {
-        let mut slot = self.slot();
-        let unseen = slot.scene.replace(scene);
+        let mut state = self.state.lock();
+        let unseen = state.scene.replace(scene);
         // While a scene waits, a wake is on its way: one is enough.
         if unseen.is_none() {
-            slot.wake();
+            state.wake();
         }
         self.changed.notify_all();
-        unseen.and_then(|scene| slot.reclaim(scene))
+        unseen.and_then(|scene| state.reclaim(scene))
     }
 
     /// Ends the showing: [`window::run`](crate::window::run) and [`SceneSlot::wait`] return.
     pub fn close(&self) {
-        let mut slot = self.slot();
-        slot.closed = true;
-        slot.wake();
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.wake();
         self.changed.notify_all();
     }
 
     /// Whether [`SceneSlot::close`] was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.slot().closed
+        self.state.lock().closed
     }
 
     /// A picture to decode into, used before if possible.
     #[must_use]
     pub fn spare(&self) -> Picture {
-        self.slot().spare.pop().unwrap_or_default()
+        self.state.lock().spare.pop().unwrap_or_default()
     }
 
     /// Takes a picture back that came from [`SceneSlot::spare`] and was not published.
     pub fn give_back(&self, picture: Picture) {
-        self.slot().keep(picture);
+        self.state.lock().keep(picture);
     }
 
     /// The size (width, height) in which pictures are shown at present; a smaller decode is enough for it
     /// ([`Decoder::decode_for`](crate::decode::Decoder::decode_for)). None when nobody said, and headless.
     #[must_use]
     pub fn target(&self) -> Option<(u32, u32)> {
-        self.slot().target
+        self.state.lock().target
     }
 
     /// Replaces the lines of text that the `i` key shows over the picture.
     pub fn set_statistics(&self, text: String) {
-        let mut slot = self.slot();
-        slot.statistics = text;
-        slot.wake();
+        let mut state = self.state.lock();
+        state.statistics = text;
+        state.wake();
     }
 
     /// Replaces the lines of text that stand in the corner of the picture when figures are wanted.
     pub fn set_figures(&self, text: String) {
-        let mut slot = self.slot();
-        if slot.figures != text {
-            slot.figures = text;
-            slot.wake();
+        let mut state = self.state.lock();
+        if state.figures != text {
+            state.figures = text;
+            state.wake();
         }
     }
 
     /// Replaces the marker over the picture; the next picture is drawn with it.
     pub fn set_marker(&self, marker: Option<Marker>) {
-        self.slot().marker = marker;
+        self.state.lock().marker = marker;
     }
 
     /// Waits at most `limit` for a scene and takes it: a consumer without a window.
     #[must_use]
-    pub fn wait(&self, limit: Duration) -> Waited {
-        let slot = self.slot();
-        let idle = |slot: &mut State| slot.scene.is_none() && !slot.closed;
-        let (mut slot, _) = self
-            .changed
-            .wait_timeout_while(slot, limit, idle)
-            .expect(UNPOISONED);
-        match slot.scene.take() {
-            _ if slot.closed => Waited::Closed,
-            Some(scene) => Waited::Scene(scene),
-            None => Waited::Nothing,
+    pub fn wait(&self, limit: Duration) -> Waited<Scene> {
+        let mut state = self.state.lock();
+        self.changed
+            .wait_while_for(&mut state, State::is_idle, limit);
+        match state.scene.take() {
+            _ if state.closed => Waited::Closed,
+            Some(scene) => Waited::Value(scene),
+            None => Waited::TimedOut,
         }
     }
 
     /// Returns the memory of a scene that is no longer shown.
     pub fn recycle(&self, scene: Scene) {
-        self.slot().reclaim(scene);
+        self.state.lock().reclaim(scene);
     }
 
     /// Whether a scene waits to be taken.
     pub(crate) fn has_scene(&self) -> bool {
-        self.slot().scene.is_some()
+        self.state.lock().scene.is_some()
     }
 
     /// The newest scene, if there is one that was not taken yet.
     pub(crate) fn take(&self) -> Option<Scene> {
-        self.slot().scene.take()
+        self.state.lock().scene.take()
     }
 
     /// See [`SceneSlot::set_statistics`].
     pub(crate) fn statistics(&self) -> String {
-        self.slot().statistics.clone()
+        self.state.lock().statistics.clone()
     }
 
     /// See [`SceneSlot::set_figures`].
     pub(crate) fn figures(&self) -> String {
-        self.slot().figures.clone()
+        self.state.lock().figures.clone()
     }
 
     /// See [`SceneSlot::set_marker`].
     pub(crate) fn marker(&self) -> Option<Marker> {
-        self.slot().marker
+        self.state.lock().marker
     }
 
     /// See [`SceneSlot::target`].
     pub(crate) fn set_target(&self, width: u32, height: u32) {
-        self.slot().target = Some((width, height));
+        self.state.lock().target = Some((width, height));
     }
 
     /// Has `waker` called when a scene arrives in the empty slot and at the end. It must not call the scene slot.
     pub(crate) fn set_waker(&self, waker: impl Fn() + Send + 'static) {
-        let mut slot = self.slot();
-        slot.waker = Some(Box::new(waker));
-        if slot.scene.is_some() || slot.closed {
-            slot.wake();
+        let mut state = self.state.lock();
+        state.waker = Some(Box::new(waker));
+        if state.scene.is_some() || state.closed {
+            state.wake();
         }
-    }
-
-    fn slot(&self) -> MutexGuard<'_, State> {
-        self.slot.lock().expect(UNPOISONED)
     }
 }
 
@@ -214,9 +197,11 @@ impl fmt::Debug for SceneSlot {
     }
 }
 
-const UNPOISONED: &str = "no code panics while it holds the slot";
-
 impl State {
+    fn is_idle(&mut self) -> bool {
+        self.scene.is_none() && !self.closed
+    }
+
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker();
@@ -304,13 +289,13 @@ mod tests {
                 let scene = scenes.take().unwrap();
                 scenes.recycle(scene);
             }
-            assert!(scenes.slot().spare.len() <= MAX_SPARE);
+            assert!(scenes.state.lock().spare.len() <= MAX_SPARE);
         }
         assert_eq!(scenes.spare().capacity_bytes(), 4 * 4 * 4);
         for _ in 0..100 {
             scenes.give_back(Picture::new(4, 4));
         }
-        assert_eq!(scenes.slot().spare.len(), MAX_SPARE);
+        assert_eq!(scenes.state.lock().spare.len(), MAX_SPARE);
     }
 
     #[test]
@@ -341,15 +326,15 @@ mod tests {
     #[test]
     fn a_consumer_without_a_window_waits_for_scenes_until_the_end() {
         let scenes = Arc::new(SceneSlot::new());
-        assert!(matches!(scenes.wait(Duration::ZERO), Waited::Nothing));
+        assert!(matches!(scenes.wait(Duration::ZERO), Waited::TimedOut));
         let consumer = {
             let scenes = Arc::clone(&scenes);
             std::thread::spawn(move || {
                 let mut newest = 0;
                 loop {
                     match scenes.wait(Duration::from_secs(10)) {
-                        Waited::Scene(scene) => newest = number(Some(scene)),
-                        Waited::Nothing => panic!("nothing within ten seconds"),
+                        Waited::Value(scene) => newest = number(Some(scene)),
+                        Waited::TimedOut => panic!("nothing within ten seconds"),
                         Waited::Closed => return newest,
                     }
                     if newest == 7 {

@@ -12,7 +12,6 @@ mod verdict;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +19,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::message::{Ball, CanaryStatus, FrameId, NotShown, StreamName};
 use fanlight_proto::reassembly::Losses;
+use parking_lot::Mutex;
 
 use crate::engine::{LinkState, Presentation, Summary};
 use crate::track::Tracking;
@@ -182,17 +182,17 @@ impl Counters {
 
     /// Takes where the engine stands.
     pub fn on_summary(&self, summary: Summary) {
-        self.inner().summary = summary;
+        self.0.lock().summary = summary;
     }
 
     /// Takes what came of the canary so far; none: there is none any more.
     pub fn on_canary(&self, canary: Option<Canary>) {
-        self.inner().canary = canary;
+        self.0.lock().canary = canary;
     }
 
     /// Takes the link state from `now` on.
     pub fn on_link_state(&self, now: Time, link_state: &LinkState) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         let since = now.saturating_since(inner.started);
         if inner.changes.len() == MAX_LINK_STATE_CHANGES {
             inner.changes.pop_front();
@@ -204,12 +204,12 @@ impl Counters {
 
     /// A whole frame gave way to a newer one or to a card.
     pub fn on_superseded(&self) {
-        self.inner().superseded += 1;
+        self.0.lock().superseded += 1;
     }
 
     /// A complete frame cannot be shown.
     pub fn on_rejected(&self, reason: NotShown) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.undecodable += 1;
         // The first reason stays, so that a stream that is broken in several ways does not flicker.
         inner.rejected.get_or_insert(reason);
@@ -217,7 +217,7 @@ impl Counters {
 
     /// A frame is decoded and on its way to the screen.
     pub fn on_decoded(&self, info: FrameInfo) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.stages.decode.record(info.decoding);
         if inner.in_flight.len() == MAX_IN_FLIGHT {
             inner.in_flight.pop_front();
@@ -227,7 +227,7 @@ impl Counters {
 
     /// A frame is on the screen. None for a frame that nobody decoded.
     pub fn on_presented(&self, id: FrameId, at: Time, clock: Clock) -> Option<Presented> {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         let place = inner.in_flight.iter().position(|info| info.id == id)?;
         let info = inner.in_flight.drain(..=place).next_back()?;
         let age = inner.age(&info, at, clock);
@@ -254,7 +254,7 @@ impl Counters {
     /// What the relay is told of the showing.
     #[must_use]
     pub fn presentation(&self) -> Presentation {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let lost = inner.superseded + inner.undecodable;
         Presentation {
             shown: inner.shown,
@@ -266,20 +266,20 @@ impl Counters {
     /// Frames shown so far, and why those since the last one shown were rejected, if they were.
     #[must_use]
     pub fn display(&self) -> (u64, Option<NotShown>) {
-        let inner = self.inner();
+        let inner = self.0.lock();
         (inner.shown, inner.rejected)
     }
 
     /// How the showing fares, as a canary tells it; none before the stream has its name.
     #[must_use]
     pub fn canary_status(&self, now: Time) -> Option<CanaryStatus> {
-        self.inner().canary_status(now)
+        self.0.lock().canary_status(now)
     }
 
     /// The second that ended last, or since when nothing new is shown.
     #[must_use]
     pub fn last_second(&self, now: Time) -> SecondSummary {
-        let inner = self.inner();
+        let inner = self.0.lock();
         if let Some(silence) = inner.silence(now) {
             return SecondSummary {
                 silence: Some(silence),
@@ -302,7 +302,7 @@ impl Counters {
             detections,
             verdict,
             ..
-        } = self.inner().summary;
+        } = self.0.lock().summary;
         Tracking {
             detections,
             verdict: verdict.map(VerdictSummary::from),
@@ -313,13 +313,13 @@ impl Counters {
     /// Frames shown so far.
     #[must_use]
     pub fn shown(&self) -> u64 {
-        self.inner().shown
+        self.0.lock().shown
     }
 
     /// The link state in force.
     #[must_use]
     pub fn link_state(&self) -> LinkState {
-        self.inner().link_state.clone()
+        self.0.lock().link_state.clone()
     }
 
     /// Ends the present second and tells it in one line, such as
@@ -327,17 +327,13 @@ impl Counters {
     /// what it makes of this screen, that follows: `right 0.21 px 34 ms`.
     #[must_use]
     pub fn line(&self, now: Time) -> String {
-        self.inner().line(now)
+        self.0.lock().line(now)
     }
 
     /// All of it, at `now`.
     #[must_use]
     pub fn report(&self, now: Time, relay: &str) -> Report {
-        report::of(&self.inner(), now, relay)
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("no code panics while it counts")
+        report::of(&self.0.lock(), now, relay)
     }
 }
 

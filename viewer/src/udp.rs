@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::task::{self, Poll};
 
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
-use fanlight_daemon::{Shutdown, clock, logline};
+use fanlight_daemon::rate_limit::LogLimiter;
+use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::ViewerAccess;
 
@@ -112,7 +113,7 @@ pub async fn drive_shared(
         COUNTS,
         route.capture.as_deref(),
     );
-    let failures = logline::Limited::new();
+    let failures = LogLimiter::new();
     let multicast = route.multicast;
     let mut driver = Driver {
         connections,
@@ -132,7 +133,7 @@ pub struct ReceiveBuffers(RefCell<GroBatches>);
 struct Driver<'a> {
     connections: Vec<Connection>,
     multicast: bool,
-    failures: logline::Limited,
+    failures: LogLimiter,
     capture: Capture,
     engine: &'a mut Engine,
     sink: &'a mut dyn Sink,

@@ -1,12 +1,12 @@
 //! The counts of all sessions: the receiving threads write, the main thread reads.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 use fanlight_proto::reassembly::{Counts, Losses};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::fan_out::FanOut;
 use super::gaps::Gaps;
@@ -104,25 +104,25 @@ impl Totals {
 
     /// The totals of session `number`.
     pub(super) fn session(&self, number: usize) -> MutexGuard<'_, SessionTotals> {
-        lock(&self.sessions[number])
+        self.sessions[number].lock()
     }
 
     /// Copies of all sessions.
     pub(super) fn sessions(&self) -> Vec<SessionTotals> {
         self.sessions
             .iter()
-            .map(|session| lock(session).clone())
+            .map(|session| session.lock().clone())
             .collect()
     }
 
     pub(super) fn fan_out(&self) -> MutexGuard<'_, FanOut> {
-        lock(&self.fan_out)
+        self.fan_out.lock()
     }
 
     /// Counts from zero from now on.
     pub(super) fn begin(&self) {
         for session in &self.sessions {
-            lock(session).begin();
+            session.lock().begin();
         }
         *self.fan_out() = FanOut::default();
         self.phase.store(MEASURING, Ordering::Release);
@@ -230,10 +230,6 @@ fn shared_out(before: (u64, u64), now: (u64, u64)) -> (u64, u64) {
     let both = (now.0 + now.1).saturating_sub(before.0 + before.1);
     let first = now.0.saturating_sub(before.0).min(both);
     (first, both - first)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no code panics while it counts")
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! A bounded queue of shown frames for the recording thread.
+//! A bounded queue of shown frames, from the presenter on the main thread to the recording thread.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fanlight_daemon::mailbox::BoundedQueue;
 
 use super::Sample;
 
@@ -11,70 +12,46 @@ const MAX_WAITING: usize = 64;
 /// Most bytes that wait; one frame may, whatever its size.
 const MAX_WAITING_BYTES: usize = 32 << 20;
 
-/// The hand-over. Putting never waits; what gives way is the oldest.
-#[derive(Debug, Default)]
+/// The frames that wait, and how many were displaced by newer ones.
+#[derive(Debug)]
 pub(super) struct SampleQueue {
-    state: Mutex<State>,
-    changed: Condvar,
+    waiting: BoundedQueue<Sample>,
+    dropped: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Sample>,
-    bytes: usize,
-    dropped: u64,
-    closed: bool,
+impl Default for SampleQueue {
+    fn default() -> Self {
+        let size = |sample: &Sample| sample.jpeg.len();
+        Self {
+            waiting: BoundedQueue::with_byte_limit(MAX_WAITING, MAX_WAITING_BYTES, size),
+            dropped: AtomicU64::new(0),
+        }
+    }
 }
 
 impl SampleQueue {
-    pub(super) fn put(&self, sample: Sample) {
-        let mut state = self.state();
-        if state.closed {
-            return;
+    /// Appends a frame and displaces the oldest when there is no room. Never waits.
+    pub(super) fn push(&self, sample: Sample) {
+        // What comes after the end is not part of the recording: no loss.
+        if !self.waiting.is_closed() {
+            let displaced = self.waiting.push(sample);
+            self.dropped.fetch_add(displaced, Ordering::Relaxed);
         }
-        state.bytes += sample.jpeg.len();
-        state.waiting.push_back(sample);
-        while state.waiting.len() > MAX_WAITING
-            || (state.bytes > MAX_WAITING_BYTES && state.waiting.len() > 1)
-        {
-            state.pop();
-            state.dropped += 1;
-        }
-        self.changed.notify_one();
     }
 
-    /// Waits for a frame; none after the end.
-    pub(super) fn take(&self) -> Option<Sample> {
-        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        self.changed
-            .wait_while(self.state(), idle)
-            .expect(UNPOISONED)
-            .pop()
+    /// Blocks the thread until there is a frame; `None` once the queue is closed and empty.
+    pub(super) fn wait(&self) -> Option<Sample> {
+        self.waiting.wait()
     }
 
-    /// Nothing more comes; what is there can still be taken.
+    /// Refuses new frames. What waits can still be taken.
     pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.changed.notify_one();
+        self.waiting.close();
     }
 
-    /// How many gave way so far.
+    /// How many frames were displaced so far.
     pub(super) fn dropped(&self) -> u64 {
-        self.state().dropped
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect(UNPOISONED)
-    }
-}
-
-const UNPOISONED: &str = "no code panics while it holds the queue";
-
-impl State {
-    fn pop(&mut self) -> Option<Sample> {
-        let sample = self.waiting.pop_front()?;
-        self.bytes -= sample.jpeg.len();
-        Some(sample)
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -100,30 +77,30 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_gives_way_and_is_counted() {
+    fn the_oldest_frame_is_displaced_and_counted() {
         let queue = SampleQueue::default();
-        (0..MAX_WAITING as u64 + 3).for_each(|number| queue.put(sample(number, 10)));
+        (0..MAX_WAITING as u64 + 3).for_each(|number| queue.push(sample(number, 10)));
         assert_eq!(queue.dropped(), 3);
-        assert_eq!(queue.take().unwrap().id.number, 3);
+        assert_eq!(queue.wait().unwrap().id.number, 3);
     }
 
     #[test]
     fn large_frames_are_bounded_by_their_bytes_but_one_may_always_wait() {
         let queue = SampleQueue::default();
-        (0..5).for_each(|number| queue.put(sample(number, MAX_WAITING_BYTES / 2)));
+        (0..5).for_each(|number| queue.push(sample(number, MAX_WAITING_BYTES / 2)));
         assert_eq!(queue.dropped(), 3);
-        queue.put(sample(9, 2 * MAX_WAITING_BYTES));
-        assert_eq!(queue.take().unwrap().id.number, 9);
+        queue.push(sample(9, 2 * MAX_WAITING_BYTES));
+        assert_eq!(queue.wait().unwrap().id.number, 9);
     }
 
     #[test]
     fn what_waits_at_the_end_can_be_taken_and_nothing_comes_after_it() {
         let queue = SampleQueue::default();
-        queue.put(sample(1, 10));
+        queue.push(sample(1, 10));
         queue.close();
-        queue.put(sample(2, 10));
-        assert_eq!(queue.take().unwrap().id.number, 1);
-        assert!(queue.take().is_none());
+        queue.push(sample(2, 10));
+        assert_eq!(queue.wait().unwrap().id.number, 1);
+        assert!(queue.wait().is_none());
         assert_eq!(queue.dropped(), 0);
     }
 }

@@ -288,7 +288,7 @@ fn memory_is_bounded_however_long_it_runs() {
         counters.on_decoded(info(number, ms(number)));
         counters.on_link_state(ms(number), &LinkState::NoFrames);
     }
-    assert_eq!(counters.inner().in_flight.len(), MAX_IN_FLIGHT);
+    assert_eq!(counters.0.lock().in_flight.len(), MAX_IN_FLIGHT);
     let report = counters.report(ms(1), "relay");
     assert_eq!(
         (report.link_states.len(), report.link_states_forgotten),

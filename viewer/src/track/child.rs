@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use rustix::process::{Pid, Signal, kill_process_group, setpriority_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -191,7 +191,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 /// Logs what comes on standard error, at most a line a second.
 async fn log(errors: impl AsyncRead + Unpin) {
     let mut lines = Lines::new(errors, MAX_LINE);
-    let mut limited = Limited::new();
+    let mut limited = LogLimiter::new();
     while let Some(line) = lines.next().await {
         let text = match &line {
             Line::Whole(line) => {

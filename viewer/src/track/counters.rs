@@ -1,8 +1,8 @@
 //! The counters of all trackers, and their part of the report.
 
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::TrackResult;
@@ -96,12 +96,12 @@ pub struct LastDetection {
 impl TrackCounters {
     /// Changes the counts.
     pub(super) fn note(&self, change: impl FnOnce(&mut Counts)) {
-        change(&mut self.counts());
+        change(&mut self.0.lock());
     }
 
     /// Takes an answer.
     pub(super) fn on_answer(&self, result: &TrackResult) {
-        let mut counts = self.counts();
+        let mut counts = self.0.lock();
         counts.answer.record(result.took);
         if let Some(told) = result.told {
             counts.work.record(told);
@@ -116,12 +116,12 @@ impl TrackCounters {
 
     /// Frames that no tracker looked at to the end.
     pub(super) fn untracked(&self) -> u64 {
-        let counts = self.counts();
+        let counts = self.0.lock();
         counts.missing + counts.failed
     }
 
     pub(super) fn report(&self, trackers: usize) -> Tracking {
-        let counts = self.counts();
+        let counts = self.0.lock();
         let answered = counts.found + counts.none;
         Tracking {
             trackers,
@@ -144,10 +144,6 @@ impl TrackCounters {
             detections: DetectionCounts::default(),
             verdict: None,
         }
-    }
-
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().expect("no code panics while it counts")
     }
 }
 

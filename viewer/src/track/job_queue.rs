@@ -1,8 +1,8 @@
 //! The queue of frames for trackers: at most one for each idle tracker, and one when none is idle.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Frame;
@@ -22,8 +22,8 @@ struct State {
 
 impl JobQueue {
     /// Puts a frame up; returns how many older ones give way to it, which no tracker will see.
-    pub(super) fn put(&self, frame: Frame) -> u64 {
-        let mut state = self.state();
+    pub(super) fn push(&self, frame: Frame) -> u64 {
+        let mut state = self.state.lock();
         state.waiting.push_back(frame);
         let most = state.idle.max(1);
         let mut displaced = 0;
@@ -56,19 +56,13 @@ impl JobQueue {
 
     /// The frame that waits longest, and whether another does.
     fn first(&self) -> (Option<Frame>, bool) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         (state.waiting.pop_front(), !state.waiting.is_empty())
     }
 
     /// How many frames wait.
     pub(super) fn waiting(&self) -> u64 {
-        self.state().waiting.len() as u64
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("no code panics while it holds the queue")
+        self.state.lock().waiting.len() as u64
     }
 }
 
@@ -77,14 +71,14 @@ struct Idle<'a>(&'a JobQueue);
 
 impl<'a> Idle<'a> {
     fn among(queue: &'a JobQueue) -> Self {
-        queue.state().idle += 1;
+        queue.state.lock().idle += 1;
         Self(queue)
     }
 }
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        self.0.state().idle -= 1;
+        self.0.state.lock().idle -= 1;
     }
 }
 
@@ -113,7 +107,7 @@ mod tests {
     async fn the_newest_waits_when_nobody_is_idle() {
         let queue = JobQueue::default();
         assert_eq!(
-            (1..=5).map(|number| queue.put(frame(number))).sum::<u64>(),
+            (1..=5).map(|number| queue.push(frame(number))).sum::<u64>(),
             4
         );
         assert_eq!(queue.waiting(), 1);
@@ -130,25 +124,25 @@ mod tests {
                 tokio::spawn(async move { queue.take().await.id.number })
             })
             .collect();
-        while queue.state().idle < 3 {
+        while queue.state.lock().idle < 3 {
             tokio::task::yield_now().await;
         }
         assert_eq!(
-            (1..=3).map(|number| queue.put(frame(number))).sum::<u64>(),
+            (1..=3).map(|number| queue.push(frame(number))).sum::<u64>(),
             0
         );
         for (taker, number) in takers.into_iter().zip(1..) {
             assert_eq!(taker.await.unwrap(), number);
         }
-        assert_eq!(queue.state().idle, 0);
+        assert_eq!(queue.state.lock().idle, 0);
     }
 
     #[tokio::test]
     async fn a_tracker_that_gives_up_waiting_is_not_idle() {
         let queue = JobQueue::default();
         let gone = tokio::time::timeout(std::time::Duration::from_millis(1), queue.take()).await;
-        assert!(gone.is_err() && queue.state().idle == 0);
-        queue.put(frame(1));
+        assert!(gone.is_err() && queue.state.lock().idle == 0);
+        queue.push(frame(1));
         assert_eq!(queue.take().await.id.number, 1);
     }
 }

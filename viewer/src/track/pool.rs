@@ -59,7 +59,7 @@ impl TrackerPool {
 
     /// Has a frame looked at, if there is time for it. Never waits.
     pub fn offer(&self, frame: Frame) {
-        let displaced = self.queue.put(frame);
+        let displaced = self.queue.push(frame);
         self.counters.note(|counts| {
             counts.offered += 1;
             counts.missing += displaced;

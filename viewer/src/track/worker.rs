@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Shutdown, clock};
 use tokio::time::{sleep, timeout};
 
@@ -88,7 +88,7 @@ impl TrackerWorker {
     pub(super) async fn work(mut self) {
         let shutdown = self.shutdown.clone();
         let mut pause = PAUSES.0;
-        let mut failures = Limited::new();
+        let mut failures = LogLimiter::new();
         while !shutdown.requested() {
             self.answers = 0;
             self.strays = 0;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::{clock, logline};
+use fanlight_daemon::clock;
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::message::{
     CheckedFrame, FrameError, FrameHeader, FrameId, NotShown, StreamName, parse_frame, truth,
@@ -58,7 +59,7 @@ pub(super) fn run(
     options: &DecodeOptions,
 ) {
     let mut decoder = Decoder::new();
-    let mut refused = logline::Limited::new();
+    let mut refused = LogLimiter::new();
     while let Some(work) = frame_slot.take() {
         let scene = match work {
             Work::LinkState(link_state) => card(&link_state, &options.relay),

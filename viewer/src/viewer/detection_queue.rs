@@ -1,57 +1,54 @@
 //! A bounded queue of detections from the trackers' threads to the socket thread.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use fanlight_daemon::mailbox::BoundedQueue;
 use fanlight_proto::message::{Detection, StreamName};
 
 use crate::engine::Engine;
 
-/// Detections that wait for the socket's thread, which comes for them several times a second: those of half a second of 16
-/// trackers.
-const MAX_HANDED: usize = 256;
+/// Most detections that wait. The socket thread takes them several times a second; so many come from 16 trackers in half
+/// a second.
+const MAX_WAITING: usize = 256;
 
-/// The hand-over. No call waits.
-#[derive(Debug, Default)]
-pub(super) struct DetectionQueue(Mutex<State>);
+/// The detections that wait, and the counts that the engine needs with them. No call waits.
+#[derive(Debug)]
+pub(super) struct DetectionQueue {
+    waiting: BoundedQueue<(StreamName, Detection)>,
+    /// Detections displaced by newer ones since the engine was last told.
+    dropped: AtomicU64,
+    /// Frames that no tracker looked at so far.
+    untracked: AtomicU64,
+}
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<(StreamName, Detection)>,
-    /// Those that gave way to newer ones.
-    dropped: u64,
-    untracked: u64,
+impl Default for DetectionQueue {
+    fn default() -> Self {
+        Self {
+            waiting: BoundedQueue::new(MAX_WAITING),
+            dropped: AtomicU64::new(0),
+            untracked: AtomicU64::new(0),
+        }
+    }
 }
 
 impl DetectionQueue {
-    /// Puts up what was found in a frame of `stream`.
-    pub(super) fn put(&self, stream: StreamName, detection: Detection) {
-        let mut state = self.state();
-        if state.waiting.len() == MAX_HANDED {
-            state.waiting.pop_front();
-            state.dropped += 1;
-        }
-        state.waiting.push_back((stream, detection));
+    /// Appends what a tracker found in a frame of `stream`.
+    pub(super) fn push(&self, stream: StreamName, detection: Detection) {
+        let displaced = self.waiting.push((stream, detection));
+        self.dropped.fetch_add(displaced, Ordering::Relaxed);
     }
 
-    /// Takes how many frames no tracker looked at so far.
+    /// Sets how many frames no tracker looked at so far.
     pub(super) fn set_untracked(&self, total: u64) {
-        self.state().untracked = total;
+        self.untracked.store(total, Ordering::Relaxed);
     }
 
-    /// Gives all of it to the engine.
-    pub(super) fn hand_to(&self, engine: &mut Engine) {
-        let mut state = self.state();
-        engine.on_detections_dropped(std::mem::take(&mut state.dropped));
-        engine.on_untracked(state.untracked);
-        for (stream, detection) in state.waiting.drain(..) {
+    /// Moves all of it into the engine.
+    pub(super) fn drain_into(&self, engine: &mut Engine) {
+        engine.on_detections_dropped(self.dropped.swap(0, Ordering::Relaxed));
+        engine.on_untracked(self.untracked.load(Ordering::Relaxed));
+        while let Some((stream, detection)) = self.waiting.take() {
             engine.on_detection(&stream, detection);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0
-            .lock()
-            .expect("no code panics while it holds the detection_queue")
     }
 }

@@ -1,16 +1,18 @@
 //! A slot from the socket thread to the decoder's: the newest frame and the newest link state, in the order they came.
+//! Memory of frames goes back the other way.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fanlight_proto::limits::MAX_OPEN_FRAMES;
+use parking_lot::{Condvar, Mutex};
 
 use crate::engine::{LinkState, ReceivedFrame};
 
 /// One slot for each; newest wins.
 #[derive(Debug, Default)]
 pub(super) struct FrameSlot {
-    slot: Mutex<State>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
@@ -34,40 +36,35 @@ pub(super) enum Work {
 impl FrameSlot {
     /// Puts the newest frame up; returns whether one gave way to it.
     pub(super) fn put_frame(&self, frame: ReceivedFrame) -> bool {
-        let mut slot = self.slot();
-        let former = slot.frame.replace(frame);
-        slot.frame_came_first = false;
+        let mut state = self.state.lock();
+        let former = state.frame.replace(frame);
+        state.frame_came_first = false;
         self.changed.notify_one();
-        former.map(|former| slot.keep(former.whole.body)).is_some()
+        former.map(|former| state.keep(former.whole.body)).is_some()
     }
 
     pub(super) fn put_link_state(&self, link_state: LinkState) {
-        let mut slot = self.slot();
-        slot.link_state = Some(link_state);
-        slot.frame_came_first = slot.frame.is_some();
+        let mut state = self.state.lock();
+        state.link_state = Some(link_state);
+        state.frame_came_first = state.frame.is_some();
         self.changed.notify_one();
     }
 
     /// Nothing more will be put up; what is there can still be taken.
     pub(super) fn close(&self) {
-        self.slot().closed = true;
+        self.state.lock().closed = true;
         self.changed.notify_one();
     }
 
     /// Waits for work; none after the end.
     pub(super) fn take(&self) -> Option<Work> {
-        let idle =
-            |slot: &mut State| slot.frame.is_none() && slot.link_state.is_none() && !slot.closed;
-        let mut slot = self
-            .changed
-            .wait_while(self.slot(), idle)
-            .expect(UNPOISONED);
-        let frame = |slot: &mut State| slot.frame.take().map(Work::Frame);
-        let link_state = |slot: &mut State| slot.link_state.take().map(Work::LinkState);
-        if slot.frame_came_first {
-            frame(&mut slot).or_else(|| link_state(&mut slot))
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, State::is_idle);
+
+        if state.frame_came_first {
+            state.take_frame().or_else(|| state.take_link_state())
         } else {
-            link_state(&mut slot).or_else(|| frame(&mut slot))
+            state.take_link_state().or_else(|| state.take_frame())
         }
     }
 
@@ -81,17 +78,23 @@ impl FrameSlot {
 
     /// Memory to be used again.
     pub(super) fn spare(&self) -> Option<Vec<u8>> {
-        self.slot().spare.pop()
-    }
-
-    fn slot(&self) -> MutexGuard<'_, State> {
-        self.slot.lock().expect(UNPOISONED)
+        self.state.lock().spare.pop()
     }
 }
 
-const UNPOISONED: &str = "no code panics while it holds the slot";
-
 impl State {
+    fn is_idle(&mut self) -> bool {
+        self.frame.is_none() && self.link_state.is_none() && !self.closed
+    }
+
+    fn take_frame(&mut self) -> Option<Work> {
+        self.frame.take().map(Work::Frame)
+    }
+
+    fn take_link_state(&mut self) -> Option<Work> {
+        self.link_state.take().map(Work::LinkState)
+    }
+
     fn keep(&mut self, body: Vec<u8>) {
         if self.spare.len() < MAX_OPEN_FRAMES {
             self.spare.push(body);
@@ -113,7 +116,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.home.slot().keep(std::mem::take(&mut self.body));
+        self.home.state.lock().keep(std::mem::take(&mut self.body));
     }
 }
 
@@ -179,6 +182,6 @@ mod tests {
         for _ in 0..100 {
             drop(frame_slot.share(vec![7; 10]));
         }
-        assert_eq!(frame_slot.slot().spare.len(), MAX_OPEN_FRAMES);
+        assert_eq!(frame_slot.state.lock().spare.len(), MAX_OPEN_FRAMES);
     }
 }

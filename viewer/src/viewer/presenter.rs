@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use fanlight_daemon::clock;
+use fanlight_daemon::mailbox::Waited;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 
@@ -17,7 +18,7 @@ use super::canary::CanarySelection;
 use super::detection_queue::DetectionQueue;
 use crate::marker::Marker;
 use crate::record::{Plan, Recorder, Recording, Sample};
-use crate::scene::{Scene, SceneSlot, Waited};
+use crate::scene::{Scene, SceneSlot};
 use crate::stats::{Clock, Counters, FrameInfo};
 use crate::trace::FrameLine;
 use crate::track::{Frame, TrackerPool, Tracking};
@@ -131,8 +132,8 @@ impl Presenter {
     pub(super) fn run_headless(&mut self, scenes: &SceneSlot) {
         loop {
             let scene = match scenes.wait(TIMEOUT) {
-                Waited::Scene(scene) => Some(scene),
-                Waited::Nothing => None,
+                Waited::Value(scene) => Some(scene),
+                Waited::TimedOut => None,
                 Waited::Closed => scenes.take(),
             };
             if let Some(Scene::Picture(shown)) = &scene {

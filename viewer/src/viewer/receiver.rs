@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Notify, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
 
@@ -28,7 +28,7 @@ pub(super) struct Receiver {
     ready: bool,
     summary_due: Time,
     watchdog: WatchdogFeeder,
-    changes: Limited,
+    changes: LogLimiter,
 }
 
 impl Receiver {
@@ -41,7 +41,7 @@ impl Receiver {
         verdicts: VerdictTrace,
     ) -> Self {
         let watchdog = WatchdogFeeder::new(notify.clone());
-        let changes = Limited::new();
+        let changes = LogLimiter::new();
         let summary_due = Time::default();
         Self {
             frame_slot,
@@ -120,7 +120,7 @@ impl Sink for Receiver {
         }
         // Nobody wakes this thread for a detection: it looks for them as often as they are sent.
         let detections_due = self.detection_queue.as_ref().map(|detection_queue| {
-            detection_queue.hand_to(engine);
+            detection_queue.drain_into(engine);
             self.summary_due
         });
         [self.watchdog.turn(now), detections_due]

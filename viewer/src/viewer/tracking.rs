@@ -37,7 +37,7 @@ pub(super) fn start(
         {
             tracing::error!("a detection is not in the trace: {error}");
         }
-        detection_queue.put(result.stream.clone(), result.detection());
+        detection_queue.push(result.stream.clone(), result.detection());
         if shows {
             scenes.set_marker(marker(result));
         }

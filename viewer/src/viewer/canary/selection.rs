@@ -1,10 +1,10 @@
 //! Which canary to watch: set by the presenter, awaited by the canary's thread.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fanlight_daemon::Shutdown;
 use fanlight_proto::message::StreamName;
+use parking_lot::{Condvar, Mutex};
 
 /// The hand-over. Saying never waits.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ struct State {
 impl CanarySelection {
     /// Has this canary watched from now on, and no other; or none.
     pub(in crate::viewer) fn set(&self, stream: Option<&StreamName>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.stream.as_ref() != stream {
             state.stream = stream.cloned();
             state.stop.trigger();
@@ -34,7 +34,7 @@ impl CanarySelection {
 
     /// Ends all watching.
     pub(super) fn end(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.ended = true;
         state.stop.trigger();
         self.changed.notify_all();
@@ -42,11 +42,9 @@ impl CanarySelection {
 
     /// Waits until one is wanted; gives it and what ends the watching of it. None at the end.
     pub(super) fn next(&self) -> Option<(StreamName, Shutdown)> {
-        let idle = |state: &mut State| state.stream.is_none() && !state.ended;
-        let mut state = self
-            .changed
-            .wait_while(self.state(), idle)
-            .expect(UNPOISONED);
+        let mut state = self.state.lock();
+        self.changed
+            .wait_while(&mut state, |state| state.stream.is_none() && !state.ended);
         let stream = state.stream.clone().filter(|_| !state.ended)?;
         state.stop = Shutdown::new();
         Some((stream, state.stop.clone()))
@@ -54,18 +52,12 @@ impl CanarySelection {
 
     /// Waits for so long; false at the end.
     pub(super) fn pause(&self, length: Duration) -> bool {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.state(), length, |state| !state.ended);
-        !waited.expect(UNPOISONED).0.ended
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect(UNPOISONED)
+        let mut state = self.state.lock();
+        self.changed
+            .wait_while_for(&mut state, |state| !state.ended, length);
+        !state.ended
     }
 }
-
-const UNPOISONED: &str = "no code panics while it says what is wanted";
 
 #[cfg(test)]
 mod tests {

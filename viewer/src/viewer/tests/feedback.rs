@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard};
 
 use fanlight_proto::datagram::ToRelay;
 use fanlight_proto::message::{Detection, Detections, Health, Verdict};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::*;
 use crate::mini_relay::named_frame_body;
@@ -65,7 +65,7 @@ impl Relay {
     }
 
     fn hall(&self) -> MutexGuard<'_, Hall> {
-        self.hall.lock().unwrap()
+        self.hall.lock()
     }
 
     #[track_caller]
@@ -87,7 +87,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.hall.lock().unwrap().stop = true;
+        self.hall.lock().stop = true;
         let ended = self.thread.take().unwrap().join();
         assert!(thread::panicking() || ended.is_ok());
     }
@@ -125,9 +125,9 @@ fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
         .map(serve)
         .collect();
     let mut buffer = [0; 2048];
-    while !hall.lock().unwrap().stop {
+    while !hall.lock().stop {
         for stream in &mut streams {
-            stream.capture(socket, &hall.lock().unwrap());
+            stream.capture(socket, &hall.lock());
         }
         socket
             .set_read_timeout(Some(Duration::from_millis(2)))
@@ -151,7 +151,7 @@ fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
             .iter_mut()
             .find(|served| served.viewer == Some(from))
             .expect("it has joined");
-        served.hear(socket, &buffer[..length], &mut hall.lock().unwrap());
+        served.hear(socket, &buffer[..length], &mut hall.lock());
     }
 }
 
