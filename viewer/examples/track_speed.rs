@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use fanlight_viewer::decode::Decoder;
+use fanlight_viewer::grey::Grey;
 use fanlight_viewer::picture::Picture;
 use fanlight_viewer::track::ball::Finder;
-use fanlight_viewer::track::grey::Grey;
 use rustix::time::{ClockId, clock_gettime};
 use turbojpeg::{Image, PixelFormat, Subsamp};
 

@@ -1,5 +1,7 @@
 //! The viewer's settings and flags.
 
+mod record_flags;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +14,9 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, EngineConfig, MAX_PATHS, Request};
-use crate::record;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
+pub use record_flags::RecordFlags;
 
 fanlight_daemon::options! {
     /// Settings of a viewer.
@@ -198,7 +200,7 @@ pub struct Extra {
 
     /// Record what is shown.
     #[command(flatten)]
-    pub record: record::Flags,
+    pub record: RecordFlags,
 }
 
 /// Least receive buffer, in bytes: a handful of datagrams.

@@ -7,8 +7,8 @@ use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::NotShown;
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
+use crate::grey::Grey;
 use crate::picture::Picture;
-use crate::track::grey::Grey;
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +42,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// What people and relays are told.
+    /// The reason, for people and relays.
     #[must_use]
     pub const fn not_shown(&self) -> NotShown {
         match self {

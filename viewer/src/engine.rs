@@ -59,7 +59,7 @@ pub enum Redundancy {
     /// All send: no frame is lost while one of them does.
     #[default]
     Both,
-    /// One sends, and the others begin when it falters.
+    /// One sends, and the others begin when it fails.
     Standby,
 }
 
@@ -251,7 +251,7 @@ impl Engine {
         self.shared.outputs.pop_front()
     }
 
-    /// Takes what became of the frames given out, to be told to the relays.
+    /// Takes what became of the frames given out, for the reports to the relays.
     pub fn on_presentation(&mut self, presentation: Presentation) {
         self.presentation = presentation;
     }
@@ -274,7 +274,7 @@ impl Engine {
         self.paths.iter().map(|path| path.summary.joins).sum()
     }
 
-    /// Where things stand at `now`.
+    /// The state and the counts at `now`.
     #[must_use]
     pub fn summary(&self, now: Time) -> Summary {
         let sum = |count: fn(&PathSummary) -> u64| {

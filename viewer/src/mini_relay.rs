@@ -51,7 +51,7 @@ pub(crate) struct MiniRelay {
     /// What it offers, and whether the viewer says that it has joined and that it hears it.
     pub(crate) group: Option<SocketAddrV4>,
     pub(crate) joined: bool,
-    pub(crate) heard: bool,
+    pub(crate) group_heard: bool,
     /// What viewers found, and what the source makes of it.
     pub(crate) detections: Vec<Detections>,
     pub(crate) verdict: Option<Verdict>,
@@ -89,7 +89,7 @@ impl MiniRelay {
             lost_in_relay: 0,
             group: None,
             joined: false,
-            heard: false,
+            group_heard: false,
             detections: Vec::new(),
             verdict: None,
         }
@@ -144,7 +144,7 @@ impl MiniRelay {
                 self.paused = keep_alive.paused;
                 self.acknowledged = keep_alive.key_generation;
                 self.joined = keep_alive.group_joined;
-                self.heard = keep_alive.group_heard;
+                self.group_heard = keep_alive.group_heard;
                 let pulse = ToViewer::Pulse(session, self.pulse(now, keep_alive.sent_us));
                 vec![self.in_session(&pulse)]
             }
@@ -351,7 +351,7 @@ impl MiniRelay {
         let session = self.start * 1_000_000 + self.sessions;
         self.session = Some(session);
         self.joined = false;
-        self.heard = false;
+        self.group_heard = false;
         Ok(Accept {
             nonce,
             session,

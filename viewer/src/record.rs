@@ -5,7 +5,6 @@
 
 mod avi_files;
 mod avi_writer;
-mod flags;
 mod sample_queue;
 mod screen_renderer;
 mod timeline;
@@ -26,7 +25,6 @@ use serde::Serialize;
 
 use crate::marker::Marker;
 use avi_files::AviFiles;
-pub use flags::Flags;
 use sample_queue::SampleQueue;
 pub use screen_renderer::ScreenRenderer;
 
@@ -84,7 +82,7 @@ pub struct Sample {
     pub at: Time,
     /// As received.
     pub jpeg: Bytes,
-    /// What lies over it on the screen.
+    /// The marker that is drawn over it.
     pub marker: Option<Marker>,
     /// The figures over it, line by line; empty when none are shown.
     pub figures: String,
@@ -111,7 +109,7 @@ pub struct Recording {
     pub failure: Option<String>,
 }
 
-/// A recording under way.
+/// A recording in progress.
 #[derive(Debug)]
 pub struct Recorder {
     queue: Arc<SampleQueue>,
@@ -120,17 +118,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the file and starts the thread. A file that cannot be created is told in the log and in the
-    /// [`Recording`]: there is none then, but a picture.
+    /// Creates the file and starts the thread. When the file cannot be created, the log and the [`Recording`] say so, and
+    /// nothing is recorded.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub fn start(plan: Plan) -> io::Result<Self> {
         let queue = Arc::new(SampleQueue::default());
         let filled = Arc::clone(&queue);
         let planned = plan.clone();
         let (end, ended) = mpsc::channel();
-        // Nobody waits for the end any more when it cannot be told.
+        // After `STOP_LIMIT` nobody receives it any more.
         let work = move || drop(end.send(record(&planned, &filled)));
         thread::Builder::new()
             .name("record".to_owned())
@@ -143,8 +141,8 @@ impl Recorder {
         self.queue.push(sample);
     }
 
-    /// Writes what still waits, closes the file and tells how it went. A disk that takes longer than 1 s for that is left
-    /// to itself.
+    /// Writes the frames that wait, closes the file and returns how it went. When the disk needs longer than 1 s, the
+    /// thread is left behind.
     #[must_use]
     pub fn stop(self) -> Recording {
         self.queue.close();
@@ -159,7 +157,7 @@ impl Recorder {
                 failure: Some(failure(&self.plan.path, &stuck)),
                 ..Recording::default()
             };
-            tell(&recording);
+            log_result(&recording);
             recording
         })
     }
@@ -201,7 +199,7 @@ fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
         failure: ended.err().map(|error| failure(&plan.path, &error)),
         ..sink.map(|sink| sink.recording()).unwrap_or_default()
     };
-    tell(&recording);
+    log_result(&recording);
     recording
 }
 
@@ -225,7 +223,7 @@ fn failure(path: &Path, error: &io::Error) -> String {
     )
 }
 
-fn tell(recording: &Recording) {
+fn log_result(recording: &Recording) {
     let Recording {
         file,
         files,

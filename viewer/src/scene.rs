@@ -41,7 +41,7 @@ pub enum Scene {
     },
 }
 
-/// The slot. Both sides may call from any thread; no call waits for the other side, save [`SceneSlot::wait`].
+/// The slot. Both sides may call from any thread; only [`SceneSlot::wait`] waits for the other side.
 #[derive(Default)]
 pub struct SceneSlot {
     state: Mutex<State>,
@@ -67,12 +67,12 @@ impl SceneSlot {
         Self::default()
     }
 
-    /// Puts `scene` up as the newest. Returns the identity of a frame that was still waiting and is now never shown,
+    /// Puts `scene` in as the newest. Returns the identity of a frame that was still waiting and is now never shown,
     /// so that it can be counted.
     pub fn publish(&self, scene: Scene) -> Option<FrameId> {
         let mut state = self.state.lock();
         let unseen = state.scene.replace(scene);
-        // While a scene waits, a wake is on its way: one is enough.
+        // While a scene waits, a wake-up is under way: one is enough.
         if unseen.is_none() {
             state.wake();
         }

@@ -66,7 +66,7 @@ pub struct FrameInfo {
     pub bytes: usize,
     /// The canary that its stream names, if any.
     pub canary: Option<StreamName>,
-    /// What a trace tells beyond that.
+    /// What is only known when frames are traced.
     pub traced: Option<TraceInfo>,
     /// The JPEG, when it is to be saved at the end, looked at by a tracker or recorded.
     pub jpeg: Option<Bytes>,
@@ -79,7 +79,7 @@ pub struct TraceInfo {
     pub jpeg_hash: u64,
     /// The code painted in the picture, if there is one.
     pub code: Option<FrameBarcode>,
-    /// Where the ball is, when the source tells.
+    /// Where the ball is, when the source says so.
     pub ball: Option<Ball>,
 }
 
@@ -103,19 +103,19 @@ pub struct SecondSummary {
     pub fps: f64,
     /// Median age of those; none when there were none.
     pub age: Option<Duration>,
-    /// What the source makes of this screen.
+    /// The source's verdict on this screen.
     pub verdict: Option<VerdictSummary>,
-    /// For how long nothing new was shown, when that is so long that the other figures would be of the past.
+    /// For how long no new frame was shown; set when that makes the other figures out of date.
     pub silence: Option<Duration>,
 }
 
-/// Figures are of the past when no new frame was shown for so long, or for [`STALE_INTERVALS`] of a slow stream.
+/// Figures are out of date when no new frame was shown for so long, or for [`STALE_INTERVALS`] of a slow stream.
 const STALE_AFTER: Duration = Duration::from_secs(1);
 
 /// See [`STALE_AFTER`].
 const STALE_INTERVALS: u32 = 3;
 
-/// All counts and measures of one viewer. Any thread may call; no call blocks for longer than an addition.
+/// All counts and measurements of one viewer. Any thread may call; no call blocks for longer than an addition.
 #[derive(Debug)]
 pub struct Counters(Mutex<Inner>);
 
@@ -180,12 +180,12 @@ impl Counters {
         }))
     }
 
-    /// Takes where the engine stands.
+    /// Takes the counts of the engine.
     pub fn on_summary(&self, summary: Summary) {
         self.0.lock().summary = summary;
     }
 
-    /// Takes what came of the canary so far; none: there is none any more.
+    /// Takes the counts of the canary; none when no canary is watched any more.
     pub fn on_canary(&self, canary: Option<Canary>) {
         self.0.lock().canary = canary;
     }
@@ -202,7 +202,7 @@ impl Counters {
         inner.link_state = link_state.clone();
     }
 
-    /// A whole frame gave way to a newer one or to a card.
+    /// A complete frame was displaced by a newer one or by a card.
     pub fn on_superseded(&self) {
         self.0.lock().superseded += 1;
     }
@@ -251,7 +251,7 @@ impl Counters {
         })
     }
 
-    /// What the relay is told of the showing.
+    /// What reports to the relay say of the frames shown.
     #[must_use]
     pub fn presentation(&self) -> Presentation {
         let inner = self.0.lock();
@@ -270,7 +270,7 @@ impl Counters {
         (inner.shown, inner.rejected)
     }
 
-    /// How the showing fares, as a canary tells it; none before the stream has its name.
+    /// The state of the stream shown, for messages on its canary; none before the stream has its name.
     #[must_use]
     pub fn canary_status(&self, now: Time) -> Option<CanaryStatus> {
         self.0.lock().canary_status(now)
@@ -295,9 +295,9 @@ impl Counters {
         }
     }
 
-    /// What trackers did, with what became of their detections since.
+    /// `tracking` with what became of its detections on their way, and the source's verdict.
     #[must_use]
-    pub fn told(&self, tracking: Tracking) -> Tracking {
+    pub fn with_feedback(&self, tracking: Tracking) -> Tracking {
         let Summary {
             detections,
             verdict,
@@ -322,9 +322,9 @@ impl Counters {
         self.0.lock().link_state.clone()
     }
 
-    /// Ends the present second and tells it in one line, such as
-    /// `30.0 fps  age 4.1/6.0/8.2 ms  lost 0  25.6 Mbit/s  lobby live`; the ages are p50, p95 and p99. When the source tells
-    /// what it makes of this screen, that follows: `right 0.21 px 34 ms`.
+    /// Ends the present second and describes it in one line, such as
+    /// `30.0 fps  age 4.1/6.0/8.2 ms  lost 0  25.6 Mbit/s  lobby live`; the ages are p50, p95 and p99. The source's
+    /// verdict on this screen follows, if there is one: `right 0.21 px 34 ms`.
     #[must_use]
     pub fn line(&self, now: Time) -> String {
         self.0.lock().line(now)
@@ -369,14 +369,14 @@ impl Inner {
         }
     }
 
-    /// For how long nothing new was shown, once that is too long to go on showing figures.
+    /// For how long no new frame was shown, once the figures are out of date.
     fn silence(&self, now: Time) -> Option<Duration> {
         let silence = now.saturating_since(self.last_shown.unwrap_or(self.started));
         let limit = STALE_AFTER.max(self.shown_interval * STALE_INTERVALS);
         (silence >= limit).then_some(silence)
     }
 
-    /// Of the stream shown or, failing that, of its canary.
+    /// The verdict on the stream shown or, if there is none, on its canary.
     fn verdict(&self) -> Option<VerdictSummary> {
         let own = self.summary.verdict.map(VerdictSummary::from);
         own.or_else(|| self.canary.as_ref().and_then(|canary| canary.verdict))
@@ -419,7 +419,7 @@ impl Inner {
             self.losses().total(),
             self.link_state.word()
         );
-        // What the source said of frames that are no longer shown is of the past.
+        // A verdict on frames that are no longer shown is out of date.
         if let Some(verdict) = self.verdict().filter(|_| self.silence(now).is_none()) {
             let _ = write!(line, "  {verdict}");
         }

@@ -35,12 +35,12 @@ pub struct FrameLine {
     /// The capture time painted in the picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_captured_ns: Option<u64>,
-    /// The true centre of the ball in the picture, across and down, when the source tells.
+    /// The true centre of the ball in the picture, across and down, when the source says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ball: Option<[f32; 2]>,
 }
 
-/// What a tracker said of a frame: a line of its own, later than that of the frame.
+/// A tracker's answer about a frame: a line of its own, later than that of the frame.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrackLine {
     /// The run of the source, in 16 hexadecimal digits.
@@ -55,14 +55,14 @@ pub struct TrackLine {
     pub detection: Option<Found>,
 }
 
-/// What the source makes of a screen: a line whenever it says something else.
+/// The source's verdict on a screen: a line whenever it changes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VerdictLine {
     /// The stream that it looked at: the one shown, or its canary.
     pub stream: String,
-    /// When the viewer heard it.
+    /// When the viewer received it.
     pub told_ns: u64,
-    /// The word.
+    /// The verdict.
     pub verdict: VerdictSummary,
 }
 
@@ -77,7 +77,7 @@ impl VerdictLine {
 }
 
 impl TrackLine {
-    /// What there is to tell of a detection.
+    /// The line of a detection.
     #[must_use]
     pub fn of(result: &TrackResult) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl TrackLine {
 }
 
 impl FrameLine {
-    /// What there is to tell of a frame shown.
+    /// The line of a frame shown.
     #[must_use]
     pub fn of(presented: &Presented) -> Self {
         let info = &presented.info;
@@ -133,14 +133,14 @@ impl FrameLine {
     }
 }
 
-/// In one piece, so that lines of several threads stay whole.
+/// Writes with one call, so that lines of several threads do not mix.
 fn write_line(line: &impl Serialize, mut to: impl Write) -> io::Result<()> {
     let mut line = serde_json::to_vec(line)?;
     line.push(b'\n');
     to.write_all(&line)
 }
 
-/// What tells two JPEGs apart in a trace: SipHash-1-3 with a zero key. Not for use against an adversary.
+/// Identifies a JPEG in a trace: SipHash-1-3 with a zero key. Not for use against an adversary.
 #[must_use]
 pub fn hash(jpeg: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();

@@ -8,7 +8,6 @@
 pub mod ball;
 mod child;
 mod counters;
-pub mod grey;
 mod job_queue;
 mod pool;
 pub mod serve;
@@ -25,7 +24,7 @@ use fanlight_proto::message::{Detection, FrameId, StreamName};
 
 use crate::stats::{Observation, StageTimings};
 pub use counters::{LastDetection, Spread, Tracking};
-pub use pool::{Told, TrackerPool};
+pub use pool::{OnResult, TrackerPool};
 pub use wire::{Format, Found};
 
 /// Trackers a viewer has at most: more than any machine that also shows pictures can keep busy.
@@ -39,7 +38,7 @@ fanlight_daemon::choice! {
     }
 }
 
-/// What is to be run.
+/// Which trackers to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// How many at once, 1 to [`MAX_TRACKERS`].
@@ -50,7 +49,7 @@ pub struct Plan {
     pub format: Format,
 }
 
-/// Which tracker.
+/// A kind of tracker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// This program's own.
@@ -59,7 +58,7 @@ pub enum Kind {
     Command(String),
 }
 
-/// A frame to be looked at.
+/// A frame for a tracker.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The stream it belongs to.
@@ -72,11 +71,11 @@ pub struct Frame {
     pub jpeg: Bytes,
     /// When it was shown.
     pub shown: Time,
-    /// Where it spent its time until then.
+    /// How long it spent in each stage until then.
     pub timings: StageTimings,
 }
 
-/// What a tracker said of a frame.
+/// A tracker's answer about a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrackResult {
     /// The stream of the frame.
@@ -91,23 +90,23 @@ pub struct TrackResult {
     pub at: Time,
     /// From handing the frame over to its answer.
     pub took: Duration,
-    /// How long the looking took, as the tracker tells.
-    pub told: Option<Duration>,
+    /// How long the tracker says that it worked on it.
+    pub work: Option<Duration>,
     /// When the frame was shown.
     pub shown: Time,
-    /// Where it spent its time until then.
+    /// How long it spent in each stage until then.
     pub timings: StageTimings,
 }
 
 impl TrackResult {
-    /// What the source is told of it.
+    /// The message to the source about it.
     #[must_use]
     pub fn detection(&self) -> Detection {
         let tracked = self.at.saturating_since(self.shown);
         let look = Observation {
             found: self.found,
             tracked,
-            looked: self.told.unwrap_or_default(),
+            looked: self.work.unwrap_or_default(),
         };
         self.timings.detection(self.id, &look)
     }

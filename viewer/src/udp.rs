@@ -24,12 +24,12 @@ use crate::engine::{Engine, Output};
 use connection::Connection;
 pub use socket::{GroBatches, Socket};
 
-/// What one turn may take in before outputs and deadlines get their due: about 2 ms of work.
+/// Most that one turn receives before outputs and deadlines are handled: about 2 ms of work.
 const BATCHES_A_TURN: usize = 8;
 
 /// What is done with the engine's outputs.
 pub trait Sink {
-    /// Takes an output other than [`Output::Send`] and those of groups; breaking ends the conversation.
+    /// Takes an output other than [`Output::Send`] and those of groups; a break ends [`drive`].
     fn take(&mut self, now: Time, output: Output) -> ControlFlow<()>;
 
     /// Called at the end of each turn, when all outputs are taken. Returns when the next turn is due at the latest.
@@ -41,36 +41,36 @@ pub trait Sink {
 pub struct Route {
     /// host:port of each; the paths of the engine in their order.
     pub relays: Vec<String>,
-    /// What to show to each.
+    /// The proof of access for each.
     pub accesses: Vec<ViewerAccess>,
     /// Bytes to ask the kernel to keep for each socket.
     pub receive_buffer: usize,
     /// Whether to join the groups that relays offer.
     pub multicast: bool,
-    /// Where captures of the datagrams are written; none: they are not kept.
+    /// The folder for captures of the datagrams; none: no captures.
     pub capture: Option<PathBuf>,
-    /// The address to have towards relays in this host's 127.0.0.0/8; none: whichever the system gives.
+    /// The local address towards relays in 127.0.0.0/8; none: the system's choice.
     pub own: Option<Ipv4Addr>,
 }
 
 impl Route {
-    /// How many datagrams a socket will hold: what the kernel grants. Says once when it is less than asked.
+    /// How many datagrams a socket holds with the buffer that the kernel grants. Warns once when that is less than asked.
     ///
     /// # Errors
-    /// When there is no socket to be had.
+    /// When no socket can be made.
     pub fn receive_capacity(&self) -> io::Result<u32> {
         socket::receive_capacity(self.receive_buffer)
     }
 
-    /// The relays, for people.
+    /// The relays, as text for people.
     #[must_use]
     pub fn name(&self) -> String {
         self.relays.join(", ")
     }
 }
 
-/// Converses with the relays until `shutdown` or a break of the sink; then takes leave. Nothing that a relay or the
-/// network does ends it.
+/// Runs `engine` until `shutdown` or until the sink breaks; then ends the sessions. Nothing that a relay or the network
+/// does ends it.
 ///
 /// # Errors
 /// When the runtime cannot be made.
@@ -87,7 +87,7 @@ pub fn drive(
     runtime.block_on(async {
         drive_shared(route, engine, sink, shutdown, &buffers, Requests::listen()).await;
     });
-    // A look-up under way may take long; nobody waits for it.
+    // A look-up under way may take long: it is left behind.
     runtime.shutdown_background();
     Ok(())
 }
@@ -173,12 +173,12 @@ impl Driver<'_> {
         }
         let now = clock::now();
         self.engine.leave();
-        // What it still gives out besides the farewell is of no more use.
+        // After the end only the GOODBYE datagrams matter.
         let _ = self.drain_outputs(now);
         self.sink.turn(now, self.engine);
     }
 
-    /// Keeps each socket connected to where its relay is, or may be.
+    /// Keeps each socket connected to an address of its relay.
     fn reconnect(&mut self, now: Time) {
         for at in 0..self.connections.len() {
             if let Err((address, error)) = self.connections[at].reconnect(now) {
@@ -196,7 +196,7 @@ impl Driver<'_> {
             match socket.receive(batches) {
                 Ok(count) => {
                     let now = clock::now();
-                    connection.heard = true;
+                    connection.received = true;
                     for datagram in batches.datagrams(count) {
                         self.capture
                             .note(now, Direction::In, socket.address(), datagram);
@@ -212,7 +212,7 @@ impl Driver<'_> {
         }
     }
 
-    /// What came by multicast.
+    /// Receives what came by multicast.
     fn receive_group(&mut self, at: usize, batches: &mut GroBatches) {
         for _ in 0..BATCHES_A_TURN {
             let Some(group) = &self.connections[at].group else {
@@ -227,7 +227,7 @@ impl Driver<'_> {
                         self.engine.on_group_datagram(now, at, datagram);
                     }
                 }
-                // What does not come by multicast comes by unicast.
+                // The relay sends by unicast instead.
                 Err(_) => return,
             }
         }
@@ -259,7 +259,7 @@ impl Driver<'_> {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Send(at, datagram) => {
-                    // A datagram that finds no room is lost like any other.
+                    // A full send buffer loses the datagram, as a network does.
                     let Some(socket) = self
                         .connections
                         .get(at)
@@ -281,7 +281,7 @@ impl Driver<'_> {
         ControlFlow::Continue(())
     }
 
-    /// The kernel or the relay's host says that datagrams do not get there.
+    /// The kernel or the relay's host says that datagrams cannot be delivered.
     fn failed(&mut self, at: usize, error: &io::Error) {
         let now = clock::now();
         match error.kind() {

@@ -42,10 +42,10 @@ use presenter::Presenter;
 use receiver::Receiver;
 use verdict_trace::VerdictTrace;
 
-/// How often the line of statistics is told.
+/// How often a line of statistics is printed.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often to see whether the figures on the screen are of the past.
+/// How often to check whether the figures on the screen are out of date.
 const FIGURES_INTERVAL: Duration = Duration::from_millis(250);
 
 /// `fanlight-viewer`.
@@ -75,7 +75,7 @@ impl Program for Viewer {
     }
 }
 
-/// Shows until the end, and records what is shown if there is a plan for that. Returns the report.
+/// Shows a stream until the end, and records it if there is a `plan`. Returns the report; none after `--list`.
 ///
 /// # Errors
 /// When it cannot begin, when the recording failed, or when no frame was shown in the whole of `extra.duration`.
@@ -85,14 +85,7 @@ pub fn run(
     plan: Option<Plan>,
     context: &Context,
 ) -> anyhow::Result<Option<Report>> {
-    let route = Route {
-        relays: config.relay.clone(),
-        accesses: config::accesses(config)?,
-        receive_buffer: config.receive_buffer,
-        multicast: config.multicast == config::Multicast::Auto,
-        capture: config.capture_dir.clone(),
-        own: None,
-    };
+    let route = route(config)?;
     if extra.list {
         let table = listing::table(&route, config::screen_name(config), &context.shutdown)?;
         print(&table);
@@ -127,7 +120,7 @@ pub fn run(
     pipeline.stop()?;
     let tracking = presenter
         .end_tracking()
-        .map(|tracking| counters.told(tracking));
+        .map(|tracking| counters.with_feedback(tracking));
     let recording = presenter.end_recording();
     shown?;
 
@@ -140,15 +133,31 @@ pub fn run(
     if let Some(failure) = report.recording.as_ref().and_then(|it| it.failure.clone()) {
         bail!(failure);
     }
-    match extra.duration.filter(|duration| began + *duration <= ended) {
-        Some(duration) if counters.shown() == 0 => {
-            bail!(
-                "no frame was shown in {duration:?}: {}",
-                counters.link_state()
-            )
-        }
-        _ => Ok(Some(report)),
+    let full_duration = extra.duration.filter(|duration| began + *duration <= ended);
+    check_shown(full_duration, &counters)?;
+    Ok(Some(report))
+}
+
+/// A run over the whole of a given duration that showed no frame is a failure.
+fn check_shown(full_duration: Option<Duration>, counters: &Counters) -> anyhow::Result<()> {
+    if let Some(duration) = full_duration
+        && counters.shown() == 0
+    {
+        let link_state = counters.link_state();
+        bail!("no frame was shown in {duration:?}: {link_state}");
     }
+    Ok(())
+}
+
+fn route(config: &Config) -> anyhow::Result<Route> {
+    Ok(Route {
+        relays: config.relay.clone(),
+        accesses: config::accesses(config)?,
+        receive_buffer: config.receive_buffer,
+        multicast: config.multicast == config::Multicast::Auto,
+        capture: config.capture_dir.clone(),
+        own: None,
+    })
 }
 
 /// The threads behind the screen.
@@ -174,7 +183,7 @@ impl Pipeline {
         let frame_slot = Arc::new(FrameSlot::default());
         scenes.publish(decoding::card(&LinkState::Connecting, &route.name()));
         counters.on_link_state(clock::now(), &LinkState::Connecting);
-        let options = DecodeOptions {
+        let decode_options = DecodeOptions {
             traced: extra.trace.is_some(),
             kept: keeps_jpegs,
             relay: route.name(),
@@ -183,40 +192,24 @@ impl Pipeline {
         let engine_config = config::engine(config, &route)?;
         let screen = clock::random_u64().max(1);
         let canary = watch_canary(config, &route, &engine_config, presenter, screen)?;
-        let mut receiver = Receiver::new(
+        let receiver = Receiver::new(
             Arc::clone(&frame_slot),
             Arc::clone(&counters),
             context.notify.clone(),
             config::trackers(config).map(|_| Arc::clone(presenter.detection_queue())),
             VerdictTrace::new(presenter.trace()),
         );
-        let receiving = {
-            let shutdown = shutdown.clone();
-            spawn("udp", &shutdown.clone(), move || {
-                let mut engine = Engine::new(engine_config, clock::random_bytes());
-                engine.set_screen(screen);
-                let ended = drive(&route, &mut engine, &mut receiver, &shutdown);
-                receiver.finish(&engine);
-                ended.context("the socket's thread cannot work")
-            })?
-        };
-        let decoding = {
-            let frame_slot = Arc::clone(&frame_slot);
-            let scenes = Arc::clone(&scenes);
-            let counters = Arc::clone(&counters);
-            spawn("decode", &shutdown, move || {
-                decoding::run(&frame_slot, &scenes, &counters, &options);
-                Ok(())
-            })?
-        };
+
+        let receiving = receive(route, engine_config, screen, receiver, &shutdown)?;
+        let decoding = decode(&frame_slot, &scenes, &counters, decode_options, &shutdown)?;
         let timekeeper = {
             let scenes = Arc::clone(&scenes);
-            let timing = Timing::of(extra, config);
+            let timer = Timekeeper::new(extra, config);
             let shutdown = shutdown.clone();
             spawn("time", &shutdown.clone(), move || {
-                timing.keep(&scenes, &counters, &shutdown);
+                timer.run(&scenes, &counters, &shutdown);
                 shutdown.trigger();
-                // In the order of the frames' way, so that what is on it still arrives.
+                // In the order in which frames pass them, so that a frame on its way is still shown.
                 let received = joined(receiving);
                 frame_slot.close();
                 let decoded = joined(decoding);
@@ -238,6 +231,41 @@ impl Pipeline {
         self.canary.into_iter().for_each(Canary::stop);
         joined(self.timekeeper)
     }
+}
+
+/// Starts the socket thread.
+fn receive(
+    route: Route,
+    engine_config: EngineConfig,
+    screen: u64,
+    mut receiver: Receiver,
+    shutdown: &Shutdown,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    let stop = shutdown.clone();
+    spawn("udp", shutdown, move || {
+        let mut engine = Engine::new(engine_config, clock::random_bytes());
+        engine.set_screen(screen);
+        let ended = drive(&route, &mut engine, &mut receiver, &stop);
+        receiver.finish(&engine);
+        ended.context("the socket's thread cannot work")
+    })
+}
+
+/// Starts the decoder's thread.
+fn decode(
+    frame_slot: &Arc<FrameSlot>,
+    scenes: &Arc<SceneSlot>,
+    counters: &Arc<Counters>,
+    options: DecodeOptions,
+    shutdown: &Shutdown,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    let frame_slot = Arc::clone(frame_slot);
+    let scenes = Arc::clone(scenes);
+    let counters = Arc::clone(counters);
+    spawn("decode", shutdown, move || {
+        decoding::run(&frame_slot, &scenes, &counters, &options);
+        Ok(())
+    })
 }
 
 /// Watches the canary of whatever is shown, unless that is switched off.
@@ -265,26 +293,28 @@ fn watch_canary(
     canary.map(Some).context("the canary cannot be watched")
 }
 
-/// When to tell and when to end.
-struct Timing {
-    tells: bool,
+/// The timekeeper: prints statistics and ends the run.
+struct Timekeeper {
+    /// Whether to print the lines of statistics.
+    prints: bool,
+    /// When the run ends, if its duration is limited.
     end: Option<Time>,
 }
 
-impl Timing {
-    fn of(extra: &Extra, config: &Config) -> Self {
+impl Timekeeper {
+    fn new(extra: &Extra, config: &Config) -> Self {
         let report_on_stdout = extra
             .report
             .as_deref()
             .is_some_and(|path| path.as_os_str() == "-");
         Self {
-            tells: config.stats.unwrap_or(extra.headless && !report_on_stdout),
+            prints: config.stats.unwrap_or(extra.headless && !report_on_stdout),
             end: extra.duration.map(|duration| clock::now() + duration),
         }
     }
 
-    /// Tells the line of each second until the end, and keeps the figures on the screen as old as the picture.
-    fn keep(&self, scenes: &SceneSlot, counters: &Counters, shutdown: &Shutdown) {
+    /// Prints the line of each second until the end, and keeps the figures on the screen up to date.
+    fn run(&self, scenes: &SceneSlot, counters: &Counters, shutdown: &Shutdown) {
         let mut line_due = clock::now() + LINE_INTERVAL;
         let mut meter = Meter::new();
         let mut usage = meter.sample(clock::now());
@@ -302,7 +332,7 @@ impl Timing {
                 line_due = now.max(line_due + LINE_INTERVAL);
                 usage = meter.sample(now);
                 let line = counters.line(now);
-                if self.tells {
+                if self.prints {
                     print(&format!("{line}\n"));
                 }
                 scenes.set_statistics(line);
@@ -375,7 +405,7 @@ fn spawn(
         let _ends_all = ends_all;
         work()
     });
-    thread.with_context(|| format!("there is no thread to be had for {name}"))
+    thread.with_context(|| format!("cannot start the thread {name}"))
 }
 
 fn joined(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -385,7 +415,7 @@ fn joined(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
         .unwrap_or_else(|_| bail!("thread {name} broke an invariant"))
 }
 
-/// To standard output, at once; nobody may be reading, which is no reason to end.
+/// Writes to standard output at once. That nobody reads it is no error.
 fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout

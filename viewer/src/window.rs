@@ -25,10 +25,10 @@ mod snapshot;
 pub(crate) use app::{MARKER_LINGERS, paint_picture};
 pub use monitor::{Monitor, NoSuchMonitor};
 
-/// How the window begins.
+/// The state of the window at first.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Stands in the title bar until the first picture tells its stream's name.
+    /// The title of the window until the first picture, which has its stream's name.
     pub title: String,
     /// Whether to begin in full screen.
     pub full_screen: bool,
@@ -41,7 +41,7 @@ pub struct Options {
     pub figures: bool,
 }
 
-/// Why there is no window, or no longer one.
+/// Why there is no window, or no window any more.
 #[derive(Debug, thiserror::Error)]
 pub enum WindowError {
     /// There is no X11 or Wayland server to talk to, or its client libraries are missing.
@@ -61,10 +61,10 @@ pub enum WindowError {
     Lost(EventLoopError),
 }
 
-/// Shows what `scenes` brings until a person ends it or the scene slot is closed, within one frame's time. A screenful is
-/// always whole: a picture with its proportions kept, or a card with the words of a message.
+/// Shows each scene of `scenes` within one frame's time, until a person ends it or `scenes` is closed. A screen never
+/// shows parts of two scenes: it is a picture with its proportions kept, or a card with the words of a message.
 ///
-/// `presented` is told of each frame once, right after its pixels were handed to the display server, and when that was.
+/// `presented` is called once for each frame, right after its pixels were handed to the display server, with that time.
 /// It runs between two frames, so it must be short.
 ///
 /// Must be called on the main thread, and once in a process: winit demands it.

@@ -13,20 +13,20 @@ use serde::Serialize;
 use super::path::Path;
 use super::{Engine, Output};
 
-/// Detections go out so far apart: half as often as a relay takes them, so that none comes too soon however the network
-/// bunches them.
+/// Time between two messages of detections: twice what a relay asks for, so that none is refused as too early when the
+/// network delays the one before it.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Detections that wait for their turn, or for a relay: of two seconds at 30 frames a second. Older ones prove nothing of
-/// the present.
+/// Most detections that wait to be sent: those of two seconds at 30 frames a second. Older ones say nothing of the
+/// present.
 const MAX_WAITING: usize = 4 * MAX_DETECTIONS;
 
-/// A path of which nothing was heard for so long has faltered, and detections go by another, or wait: keep-alives are sent at most
-/// 300 ms apart, and answered.
+/// Detections take another path, or wait, when nothing came by a path for so long: keep-alives are sent at most 300 ms
+/// apart, and answered.
 const STALL_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// So long after the source's word came it still tells how things are; the relay repeats it four times a second, and for
-/// no longer than this after it heard it.
+/// For how long a verdict holds after it came. The relay repeats it four times a second, and for no longer than this
+/// after it came from the source.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
 
 /// What became of detections. Counts never fall.
@@ -34,30 +34,30 @@ const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
 pub struct DetectionCounts {
     /// Sent to a relay.
     pub sent: u64,
-    /// Not sent: of a stream that is no longer watched, out of bounds, or given way to newer ones.
+    /// Not sent: of a stream that is no longer watched, out of bounds, or displaced by newer ones.
     pub dropped: u64,
 }
 
-/// The detections that wait to be sent, and what came of those sent.
+/// The detections that wait to be sent, and the counts of those sent.
 #[derive(Debug, Default)]
 pub(super) struct DetectionSender {
     screen: u64,
-    /// The stream that those which wait belong to.
+    /// The stream of the detections that wait.
     stream: Option<StreamName>,
     waiting: VecDeque<Detection>,
     canary_status: Option<CanaryStatus>,
-    /// Frames that no tracker looked at, and how many of them have been told.
+    /// Frames that no tracker looked at, and how many of them were in messages already.
     untracked: u64,
-    told: u64,
+    untracked_sent: u64,
     due: Time,
-    /// The path they went by last.
+    /// The path of the message sent last.
     path: Option<usize>,
     counts: DetectionCounts,
     verdict: Option<(Time, Verdict)>,
 }
 
 impl DetectionSender {
-    /// Where detections went by path `at` last, takes what the source says of them.
+    /// Takes the source's verdict from the relay of path `at`, if detections were last sent to it.
     pub(super) fn on_verdict(&mut self, now: Time, at: usize, verdict: Option<Verdict>) {
         if self.path == Some(at) {
             self.verdict = verdict.map(|verdict| (now, verdict));
@@ -68,14 +68,14 @@ impl DetectionSender {
         self.counts
     }
 
-    /// What the source makes of this screen at `now`, if it tells.
+    /// The source's verdict on this screen at `now`, if there is one.
     pub(super) fn verdict(&self, now: Time) -> Option<Verdict> {
         self.verdict
             .filter(|(came, _)| now < *came + VERDICT_LIFETIME)
             .map(|(_, verdict)| verdict)
     }
 
-    fn put(&mut self, stream: &StreamName, detection: Detection) {
+    fn push(&mut self, stream: &StreamName, detection: Detection) {
         if detections::check_list(&[detection]).is_err() {
             self.counts.dropped += 1;
             return;
@@ -96,7 +96,7 @@ impl DetectionSender {
         self.waiting.clear();
     }
 
-    /// A message of what waits longest.
+    /// A message of the oldest that wait.
     fn next(&mut self) -> Detections {
         let mut message = Detections {
             screen: self.screen,
@@ -110,8 +110,8 @@ impl DetectionSender {
 }
 
 impl Engine {
-    /// Names the screen in what is told of detections: the same in all conversations of one viewer, and not 0. Nothing is
-    /// told before that.
+    /// Sets the screen's identity in messages of detections: the same in all sessions of one viewer, and not 0. None is
+    /// sent before that.
     pub fn set_screen(&mut self, screen: u64) {
         self.detection_sender.screen = screen;
     }
@@ -119,10 +119,10 @@ impl Engine {
     /// Takes what was found in a frame of `stream` that was shown. It goes to the source by one relay, in the session of
     /// that stream, with the next message of detections.
     pub fn on_detection(&mut self, stream: &StreamName, detection: Detection) {
-        self.detection_sender.put(stream, detection);
+        self.detection_sender.push(stream, detection);
     }
 
-    /// So many detections gave way to newer ones before they came here.
+    /// `count` detections were displaced by newer ones before they came here.
     pub fn on_detections_dropped(&mut self, count: u64) {
         self.detection_sender.counts.dropped += count;
     }
@@ -132,7 +132,7 @@ impl Engine {
         self.detection_sender.untracked = self.detection_sender.untracked.max(total);
     }
 
-    /// Takes how the stream fares that this one is the canary of; each message of detections tells it.
+    /// Takes the state of the stream whose canary this engine watches; each message of detections has it.
     pub fn on_canary_status(&mut self, canary_status: CanaryStatus) {
         self.detection_sender.canary_status = Some(canary_status);
     }
@@ -159,7 +159,10 @@ impl Engine {
         let mut message = detection_sender.next();
         session.detections += message.detections.len() as u64;
         session.untracked += detection_sender.untracked
-            - std::mem::replace(&mut detection_sender.told, detection_sender.untracked);
+            - std::mem::replace(
+                &mut detection_sender.untracked_sent,
+                detection_sender.untracked,
+            );
         message.sent = session.detections;
         message.untracked = session.untracked;
         let datagram = session.encode(&ToRelay::Detections(session.id, message));
@@ -172,14 +175,14 @@ impl Engine {
         (some && self.paths.iter().any(Path::is_active)).then_some(self.detection_sender.due)
     }
 
-    /// A path that brings media and has not faltered; of several the one that they went by last.
+    /// A path that has media and is not stalled; of several the one used last.
     fn detections_path(&self, now: Time) -> Option<usize> {
-        let heard = |path: &Path| {
+        let is_alive = |path: &Path| {
             path.session
                 .as_ref()
-                .is_some_and(|session| now < session.heard + STALL_TIMEOUT)
+                .is_some_and(|session| now < session.last_received + STALL_TIMEOUT)
         };
-        let good = |path: &Path| path.is_active() && path.joining.is_none() && heard(path);
+        let good = |path: &Path| path.is_active() && path.joining.is_none() && is_alive(path);
         let good = (0..self.paths.len()).filter(|at| good(&self.paths[*at]));
         good.min_by_key(|at| Some(*at) != self.detection_sender.path)
     }

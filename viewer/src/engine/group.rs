@@ -44,15 +44,15 @@ pub(super) struct Group {
     offered: Option<SocketAddrV4>,
     joined: bool,
     /// When media last came by it.
-    heard: Option<Time>,
-    /// Whether the relay has been told that it is heard.
-    told: bool,
-    /// It is heard as long as no more time passes between its media.
+    last_received: Option<Time>,
+    /// Whether the last keep-alive said that media comes by it.
+    confirmed: bool,
+    /// Longest time between its media while it works.
     timeout: Duration,
 }
 
 impl Group {
-    /// Takes what the relay says: the group of path `at`, or that there is none.
+    /// Takes the relay's offer for path `at`: a group, or none. Returns what to do, if it changed.
     pub(super) fn on_offer(
         &mut self,
         at: usize,
@@ -75,31 +75,32 @@ impl Group {
         self.on_offer(at, None, Duration::ZERO)
     }
 
-    /// A group has been joined; whether it is the one that the relay offers now.
+    /// A group has been joined; returns whether it is the one that the relay offers now.
     pub(super) fn on_joined(&mut self, group: SocketAddrV4) -> bool {
         self.joined = self.offered == Some(group);
         self.joined
     }
 
-    /// Media came by the group; whether that is news to the relay.
+    /// Media came by the group; returns whether the relay does not know yet that it works.
     pub(super) fn on_media(&mut self, now: Time) -> bool {
-        self.heard = Some(now);
-        self.joined && !self.told
+        self.last_received = Some(now);
+        self.joined && !self.confirmed
     }
 
-    /// When the relay is to be told that nothing comes any more, if nothing does.
-    pub(super) fn news_due(&self) -> Option<Time> {
-        self.heard
-            .filter(|_| self.told)
-            .map(|heard| heard + self.timeout)
+    /// When a keep-alive must say that nothing comes by the group any more, if nothing comes until then.
+    pub(super) fn silence_due(&self) -> Option<Time> {
+        self.last_received
+            .filter(|_| self.confirmed)
+            .map(|at| at + self.timeout)
     }
 
-    /// The keep-alive with what it says of the group.
-    pub(super) fn tell(&mut self, now: Time, keep_alive: KeepAlive) -> KeepAlive {
-        self.told = self.joined && self.heard.is_some_and(|heard| now < heard + self.timeout);
+    /// Fills in what `keep_alive` says of the group.
+    pub(super) fn fill(&mut self, now: Time, keep_alive: KeepAlive) -> KeepAlive {
+        self.confirmed =
+            self.joined && self.last_received.is_some_and(|at| now < at + self.timeout);
         KeepAlive {
             group_joined: self.joined,
-            group_heard: self.told,
+            group_heard: self.confirmed,
             ..keep_alive
         }
     }

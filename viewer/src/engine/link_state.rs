@@ -21,7 +21,7 @@ const MAX_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without any datagram for so long, the picture is not live, however rare its frames are.
 const LINK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A relay that refused and then answers nothing for so long after a new attempt was due is no longer there.
+/// A relay that refused, and answers nothing for so long after the next attempt was due, is taken to be gone.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What a screen should say, frames or not.
@@ -30,7 +30,7 @@ pub enum LinkState {
     /// No relay has answered yet, or the one that did is silent.
     #[default]
     Connecting,
-    /// The relay speaks another version of the protocol.
+    /// The relay has another version of the protocol.
     OtherVersion,
     /// The relay has no stream yet.
     NoStreams,
@@ -49,7 +49,7 @@ pub enum LinkState {
     },
     /// The relay has lost its source.
     SourceGone,
-    /// All seems well, and yet no frame comes.
+    /// No fault is known, but no frame comes.
     NoFrames,
     /// Frames come complete, but the screen shows none of them, and why.
     NotShown(NotShown),
@@ -129,7 +129,7 @@ impl fmt::Display for LinkState {
             Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
             Self::NoKey(why) => f.write_str(why),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
-            // Whoever reads this has just made the source hear that somebody watches.
+            // This viewer's request wakes the camera.
             Self::Camera {
                 state: State::Idle,
                 reason,
@@ -165,14 +165,14 @@ pub(super) struct LinkMonitor {
     /// When the relay opened the session, while there is one.
     pub(super) joined: Option<Time>,
     /// When anything of a session last came.
-    pub(super) heard: Option<Time>,
+    pub(super) last_received: Option<Time>,
     /// When a frame was last whole.
     pub(super) frame: Option<Time>,
     /// The stream's rate in thousandths of a frame a second; 0 when not known.
     rate_millihertz: u32,
-    /// The relay's last refusal, and until when it says how things are.
+    /// The relay's last refusal, and until when it holds.
     refusal: Option<(LinkState, Time)>,
-    /// What is wrong with the stream by the relay's word.
+    /// What the relay says is wrong with the stream.
     outage: Option<Outage>,
 }
 
@@ -185,7 +185,7 @@ struct Outage {
 }
 
 impl LinkMonitor {
-    /// Takes the relay's word on the stream.
+    /// Takes what the relay says of the stream.
     pub(super) fn on_status(&mut self, now: Time, status: &Status) {
         let outage = match State::try_from(status.state).unwrap_or(State::Unspecified) {
             _ if status.source_gone => Some(LinkState::SourceGone),
@@ -198,7 +198,7 @@ impl LinkMonitor {
         };
         match (&mut self.outage, outage) {
             (Some(former), None) => former.over = former.over.or(Some(now)),
-            // The same word again is no news: frames that came since are.
+            // The same status again does not restart the outage: frames may have come since.
             (Some(former), Some(link_state))
                 if former.link_state == link_state && former.over.is_none() => {}
             (_, Some(link_state)) => {
@@ -215,7 +215,7 @@ impl LinkMonitor {
     /// A session is open.
     pub(super) fn on_session(&mut self, now: Time, info: &StreamInfo) {
         self.joined = Some(now);
-        self.heard = Some(now);
+        self.last_received = Some(now);
         self.rate_millihertz = info.rate_millihertz;
         self.refusal = None;
         self.outage = None;
@@ -234,8 +234,8 @@ impl LinkMonitor {
             return (LinkState::Live, fresh_until);
         }
         let linked_until = self
-            .heard
-            .map(|heard| heard + LINK_TIMEOUT)
+            .last_received
+            .map(|at| at + LINK_TIMEOUT)
             .filter(|until| now < *until);
         if let (Some(joined), Some(linked_until)) = (self.joined, linked_until) {
             let within_timeout =
@@ -268,7 +268,7 @@ impl LinkMonitor {
         {
             return None;
         }
-        Some((frame + self.frame_timeout()).min(self.heard? + LINK_TIMEOUT))
+        Some((frame + self.frame_timeout()).min(self.last_received? + LINK_TIMEOUT))
     }
 
     /// The time between frames, when the stream says its rate.

@@ -32,7 +32,7 @@ impl Engine {
             .filter(|session| session.alias == header.alias)?;
         let shard = session.shard(header, datagram)?;
         session.on_media(now, header);
-        path.note_heard(now);
+        path.note_received(now);
         if let Some(whole) = self.reassembly.on_shard(now, header, shard) {
             self.on_whole(now, at, whole);
         }

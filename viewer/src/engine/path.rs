@@ -20,18 +20,17 @@ use super::link_state::LinkMonitor;
 use super::session::{Opening, Seal, Session};
 use super::{ClockOffset, LinkState, Output, Request, Shared};
 
-/// Nothing of a session for so long, though keep-alives ask for answers: the relay may be gone, so try to join.
+/// When nothing of a session came for so long, though keep-alives ask for answers, the relay may be gone: join anew.
 const SESSION_TIMEOUT: Duration = Duration::from_millis(650);
 
-/// How long to wait before asking again for a stream that is not there: at first, because a relay that has just
-/// started finds its sources in a moment, and doubling up to the last, so that one that comes up later is seen well
-/// within a second.
+/// How long to wait before asking again for a stream that is not there: at first and, doubling, at most. A relay that
+/// has just started finds its sources in a moment; a source that starts later is found well within a second.
 const STREAM_RETRY: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(250));
 
-/// Bounds on how long a relay may tell a viewer to wait.
+/// Bounds on the wait that a busy relay may ask for.
 const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// Longest token taken from a relay, in bytes: with it a JOIN stays within its padding.
+/// Longest token taken from a relay, in bytes: with it a JOIN is no longer than its padding.
 const MAX_TOKEN: usize = 256;
 
 /// What one path brought. Counts never fall.
@@ -53,7 +52,7 @@ pub struct PathSummary {
 
 #[derive(Debug)]
 pub(super) struct Path {
-    /// Its place among the paths.
+    /// Its index among the paths.
     at: usize,
     pub(super) nonce: u64,
     token: Bytes,
@@ -73,7 +72,7 @@ pub(super) struct Path {
     source_clock: Option<SourceClock>,
     /// As RFC 6298 section 2 smooths it.
     pub(super) smoothed_round_trip: Option<Duration>,
-    /// Stand by: have a session, but ask for no media.
+    /// On standby: have a session, but ask for no media.
     paused: bool,
     pub(super) summary: PathSummary,
 }
@@ -111,7 +110,7 @@ impl Path {
         self.session.as_mut().filter(|session| session.id == id)
     }
 
-    /// Asks for media, or for none; the relay is told at once.
+    /// Asks for media, or for none, by a keep-alive at once.
     pub(super) fn set_paused(&mut self, now: Time, paused: bool) {
         if std::mem::replace(&mut self.paused, paused) != paused
             && let Some(session) = &mut self.session
@@ -121,11 +120,11 @@ impl Path {
     }
 
     /// Something of the session came.
-    pub(super) fn note_heard(&mut self, now: Time) {
-        self.link.heard = Some(now);
+    pub(super) fn note_received(&mut self, now: Time) {
+        self.link.last_received = Some(now);
         self.joining = None;
         if let Some(session) = &mut self.session {
-            session.heard = now;
+            session.last_received = now;
         }
     }
 
@@ -134,7 +133,7 @@ impl Path {
         if self
             .session
             .as_ref()
-            .is_some_and(|session| session.heard + SESSION_TIMEOUT <= now)
+            .is_some_and(|session| session.last_received + SESSION_TIMEOUT <= now)
         {
             self.start_joining(now, shared);
         }
@@ -147,7 +146,7 @@ impl Path {
         if let Some(session) = self.session.as_mut().filter(|_| due) {
             let keep_alive = self
                 .group
-                .tell(now, session.keep_alive(now, total, self.paused));
+                .fill(now, session.keep_alive(now, total, self.paused));
             let message = ToRelay::KeepAlive(session.id, keep_alive);
             let datagram = session.encode(&message);
             shared.outputs.push_back(Output::Send(self.at, datagram));
@@ -161,17 +160,21 @@ impl Path {
         let keep_alive = self.keep_alive_due();
         let silence = session
             .filter(|_| joining.is_none())
-            .map(|session| session.heard + SESSION_TIMEOUT);
+            .map(|session| session.last_received + SESSION_TIMEOUT);
         [joining, keep_alive, silence].into_iter().flatten().min()
     }
 
     fn keep_alive_due(&self) -> Option<Time> {
         let session = self.session.as_ref()?;
         let due = session.due(self.paused);
-        Some(self.group.news_due().map_or(due, |news| news.min(due)))
+        Some(
+            self.group
+                .silence_due()
+                .map_or(due, |silence| silence.min(due)),
+        )
     }
 
-    /// Takes what the relay says of the group of session `id`; a change is told to it at once.
+    /// Takes the group that the relay offers to session `id`; a keep-alive confirms a change at once.
     pub(super) fn on_group_offer(
         &mut self,
         now: Time,
@@ -189,7 +192,7 @@ impl Path {
         }
     }
 
-    /// A group has been joined: the relay is told at once.
+    /// A group has been joined: a keep-alive says so at once.
     pub(super) fn on_group_joined(&mut self, now: Time, group: SocketAddrV4) {
         if let Some(session) = self
             .session
@@ -200,14 +203,14 @@ impl Path {
         }
     }
 
-    /// Media came by the group: if that is news, the relay is told at once.
+    /// Media came by the group: if the relay does not know yet, a keep-alive says so at once.
     pub(super) fn on_group_media(&mut self, now: Time) {
         if let Some(session) = self.session.as_mut().filter(|_| self.group.on_media(now)) {
             session.keep_alive_due = now;
         }
     }
 
-    /// Takes a relay's question whether this viewer is where it says, with `whole` frames so far.
+    /// Takes the relay's check of this viewer's address. `whole` frames are complete so far.
     pub(super) fn on_challenge(
         &mut self,
         now: Time,
@@ -253,14 +256,15 @@ impl Path {
                 .on_refusal(LinkState::NoKey(why), now + STREAM_RETRY.1);
             return None;
         };
-        // The same answer may come again, and is none then.
+        // A copy of this answer is ignored.
         self.handshake = None;
         let accept = Accept::decode(&payload[..]).ok()?;
         let seal = Seal::new(channel, &accept.keys);
         Some((accept, Some(seal)))
     }
 
-    /// Opens the session that an ACCEPT offers, unless it is open already; whether it is one, and whether it is new.
+    /// Opens the session that an ACCEPT offers, unless it is open already. Returns whether the ACCEPT is valid, and whether
+    /// the session is new.
     pub(super) fn on_accept(
         &mut self,
         now: Time,
@@ -292,10 +296,10 @@ impl Path {
         (true, true)
     }
 
-    /// Takes the relay's word on the session and its stream; none if it is not of this session.
+    /// Takes what the relay says of the session and its stream; none if it is not of this session.
     pub(super) fn on_pulse(&mut self, now: Time, id: u64, pulse: &Pulse) -> Option<&mut Session> {
         self.session_named(id)?;
-        self.note_heard(now);
+        self.note_received(now);
         if pulse.echo_us != 0 {
             let round_trip = Duration::from_micros(now.as_micros().saturating_sub(pulse.echo_us));
             self.summary.round_trip = Some(round_trip);
@@ -312,7 +316,8 @@ impl Path {
         self.session.as_mut()
     }
 
-    /// The relay does not open a session; asks again later. Gives what that means, if it answers what was asked.
+    /// The relay does not open a session: asks again later. Returns the link state that follows; none when it does not
+    /// answer this viewer's JOIN.
     pub(super) fn on_refuse(
         &mut self,
         now: Time,
@@ -342,7 +347,7 @@ impl Path {
         asked && shared.config.request == Request::List && refuse.refusal() == Refusal::NoStreams
     }
 
-    /// The relay's word, which nobody else could give, that session `id` is over: join anew.
+    /// The relay says, and proves that it is the relay, that session `id` is over: join anew.
     pub(super) fn on_end(&mut self, now: Time, shared: &mut Shared, id: u64) -> bool {
         if self.session_named(id).is_none() {
             return false;
@@ -366,7 +371,7 @@ impl Path {
         self.joining = Some(JoinAttempt::new(due));
     }
 
-    /// Ends the session, for good.
+    /// Ends the session and does not join again.
     pub(super) fn leave(&mut self, shared: &mut Shared) {
         self.joining = None;
         shared.outputs.extend(self.group.leave(self.at));
@@ -399,7 +404,7 @@ impl Path {
         })
     }
 
-    /// What to tell of this path.
+    /// The counts of this path.
     pub(super) fn summary(&self) -> PathSummary {
         PathSummary {
             paused: self.paused && self.session.is_some(),

@@ -31,8 +31,8 @@ impl Engine {
         }
     }
 
-    /// The path to ask for shards of frame `id`: the quickest of those that speak, or another one when that has been
-    /// asked already.
+    /// The path to ask for shards of frame `id`: of those by which something comes the one with the shortest round trip,
+    /// or another one when that has been asked already.
     fn repair_path(&self, now: Time, id: FrameId) -> Option<usize> {
         let asked = self
             .repaired
@@ -43,8 +43,8 @@ impl Engine {
             let path = &self.paths[*at];
             let silent = path
                 .link
-                .heard
-                .is_none_or(|heard| heard + SILENT_PATH <= now);
+                .last_received
+                .is_none_or(|at| at + SILENT_PATH <= now);
             (
                 silent,
                 Some(*at) == asked,

@@ -10,14 +10,14 @@ use fanlight_proto::limits::KEEP_ALIVE_INTERVAL;
 use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamKey, StreamName};
 use fanlight_proto::seal::MediaKey;
 
-/// Bounds on how often a relay may ask a viewer to say that it is there.
+/// Bounds on the interval of keep-alives that a relay may ask for.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
 
 /// Every so many keep-alives carry a report: one a second.
 const REPORT_EVERY: u64 = 4;
 
-/// A stream from which nothing comes for so many intervals, but at least [`LEAST_PROBE`]: ask whether the relay still
-/// sends here, as it does not when a router on the way has given this viewer another address.
+/// When nothing of a stream comes for so many intervals, but at least [`LEAST_PROBE`], a keep-alive asks whether the relay
+/// still sends here: a router on the way may have given this viewer another address.
 const PROBE_INTERVALS: u32 = 3;
 
 /// See [`PROBE_INTERVALS`].
@@ -29,7 +29,7 @@ const USUAL_GROUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Generations of a stream's key that a viewer keeps: the one in use and the next.
 const KEYS: usize = 2;
 
-/// Sealed media so many frames behind the newest is a recording played back.
+/// Sealed media so many frames behind the newest is taken for a replay.
 const REPLAY_FRAMES: u64 = 64;
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Session {
     pub(super) name: StreamName,
     pub(super) topic: Bytes,
     /// When anything of it last came.
-    pub(super) heard: Time,
+    pub(super) last_received: Time,
     pub(super) keep_alive_due: Time,
     interval: Duration,
     keep_alives: u64,
@@ -59,7 +59,7 @@ pub(super) struct Session {
     pub(super) withheld: Withheld,
     /// Frames sent to this session that did not arrive whole, as of the last PULSE.
     unrecovered: u64,
-    /// Detections sent in it, and the frames told with them that no tracker looked at.
+    /// Detections sent in it, and the frames without a tracker that its messages counted.
     pub(super) detections: u64,
     pub(super) untracked: u64,
     /// What the counts were when the session opened: its report starts from zero.
@@ -168,7 +168,7 @@ impl Session {
             alias: opening.alias,
             name: opening.name.clone(),
             topic: opening.name.topic(),
-            heard: now,
+            last_received: now,
             keep_alive_due: now,
             interval: opening.interval,
             keep_alives: 0,
@@ -188,7 +188,7 @@ impl Session {
         }
     }
 
-    /// How long nothing may come by the group that is heard.
+    /// For how long nothing may come by a group that works.
     pub(super) const fn group_timeout(&self) -> Duration {
         self.group_timeout
     }
@@ -258,7 +258,7 @@ impl Session {
     }
 
     /// Takes what the relay withheld so far; `total` are the counts since the engine began. Frames that are missing now
-    /// and were not withheld are lost on the way. What is withheld is told at least as soon as it is missed.
+    /// and were not withheld are lost on the way. The relay says that it withheld a frame at the latest when it is missed here.
     pub(super) fn on_withheld(&mut self, withheld: Withheld, total: &Report) {
         self.withheld = withheld;
         let missing = total

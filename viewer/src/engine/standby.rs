@@ -6,16 +6,16 @@ use fanlight_proto::clock::Time;
 
 use super::path::Path;
 
-/// A path that brings no frame for one interval and a half, and this, has faltered.
+/// The lead has failed when it brings no frame for one and a half intervals plus this.
 const GRACE: Duration = Duration::from_millis(10);
 
 /// The interval of a stream that does not say its rate.
 const USUAL_INTERVAL: Duration = Duration::from_millis(33);
 
-/// After one has faltered all paths bring media for so long; then the best of them goes on alone.
+/// After the lead has failed all paths send media for so long; then the best of them is the lead.
 const TRIAL: Duration = Duration::from_secs(5);
 
-/// Which path leads.
+/// Which path is the lead: the one that sends media.
 #[derive(Debug, Default)]
 pub(super) struct Standby {
     lead: usize,
@@ -47,19 +47,19 @@ impl Standby {
         }
     }
 
-    /// Wakes the others when the lead falters, and sends them back to rest when one has proved itself.
+    /// Asks all paths for media when the lead fails, and only the best one when the trial is over.
     pub(super) fn on_tick(&mut self, now: Time, paths: &mut [Path]) {
         match &self.trial {
             Some(trial) if trial.began + TRIAL <= now => {
                 self.lead = trial.best(paths);
                 self.trial = None;
-                // The trial may have ended because nothing comes at all: give the lead its time.
+                // Perhaps nothing comes at all: the new lead gets its full timeout.
                 self.frame = now;
                 for (at, path) in paths.iter_mut().enumerate() {
                     path.set_paused(now, at != self.lead);
                 }
             }
-            None if self.has_faltered(now, &paths[self.lead]) => {
+            None if self.has_failed(now, &paths[self.lead]) => {
                 let datagrams = paths.iter().map(|path| path.summary.datagrams).collect();
                 self.trial = Some(Trial {
                     began: now,
@@ -73,7 +73,7 @@ impl Standby {
         }
     }
 
-    fn has_faltered(&self, now: Time, lead: &Path) -> bool {
+    fn has_failed(&self, now: Time, lead: &Path) -> bool {
         lead.session.is_none() || self.frame + timeout(lead) <= now
     }
 }

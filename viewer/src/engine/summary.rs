@@ -9,7 +9,7 @@ use fanlight_proto::reassembly::{CompleteFrame, Counts, Losses};
 
 use super::{DetectionCounts, PathSummary};
 
-/// A whole frame, unopened.
+/// A complete frame, not parsed yet.
 #[derive(Debug)]
 pub struct ReceivedFrame {
     /// The topic of the stream it came on.
@@ -31,7 +31,7 @@ pub struct Presentation {
     pub age_us: u32,
 }
 
-/// Where things stand. Counts never fall.
+/// The state and the counts of an engine. Counts never fall.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// The stream of the latest session.
@@ -54,9 +54,9 @@ pub struct Summary {
     pub paths: Vec<PathSummary>,
     /// What became of detections.
     pub detections: DetectionCounts,
-    /// What the source makes of them at present, if it tells.
+    /// The source's verdict on them, if there is one.
     pub verdict: Option<Verdict>,
-    /// How the source's clock relates to ours, by the path that knows best.
+    /// How the source's clock relates to ours, by the path with the smallest error.
     pub source_clock: Option<ClockOffset>,
 }
 

@@ -247,7 +247,7 @@ impl World {
             };
             let datagrams = relay.on_frame(id, &body, 0);
             let joined = relay.joined;
-            let heard = relay.heard;
+            let heard = relay.group_heard;
             if joined {
                 datagrams
                     .iter()

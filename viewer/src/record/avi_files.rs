@@ -13,7 +13,7 @@ use super::timeline::{self, Place, Timeline};
 use super::{Recording, Sample, Sink};
 use crate::decode::Decoder;
 
-/// So many first frames tell the rate; until then they are kept in memory.
+/// The rate is measured over so many first frames; until then they are kept in memory.
 const FIRST_FRAMES: usize = 8;
 
 /// How often the head of the file is made to say what is there.

@@ -1,7 +1,7 @@
 //! Writes an AVI 1.0 file of MJPEG (Microsoft, AVI RIFF File Reference): one video stream of constant rate, an index.
 //!
-//! Each chunk goes to the system in one call, and the head is made to say what is there once a second, so that the file
-//! plays at any moment, whatever ends the program.
+//! The recording thread writes. Each chunk is one system call, and the headers are brought up to date once a second, so
+//! that the file can be played at any moment, whatever ends the program.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt as _;
 /// Most bytes of a file: many players know no more than a signed 32-bit offset.
 pub(super) const MAX_BYTES: u64 = (1 << 31) - (1 << 20);
 
-/// Most moments of a file, whose index is in memory until it is written: 10 hours at 30 a second, 8 MiB.
+/// Most moments (frames and repetitions) of a file: 10 hours at 30 a second. The index is in memory until the file is
+/// closed: 8 MiB.
 pub(super) const MAX_MOMENTS: usize = 1 << 20;
 
 /// Bytes of a chunk's head: four letters and a length.
@@ -19,10 +20,10 @@ const CHUNK_HEAD: u64 = 8;
 /// Bytes of an entry of the index.
 const INDEX_ENTRY: u64 = 16;
 
-/// Where the letters `movi` are, from which the index counts.
+/// Offset of the letters `movi`, from which the index counts.
 const MOVI: u64 = 220;
 
-/// Where the first chunk begins.
+/// Offset of the first chunk.
 const FIRST_CHUNK: u64 = MOVI + 4;
 
 /// AVIF_HASINDEX.
@@ -71,7 +72,7 @@ impl AviWriter {
         Ok(avi)
     }
 
-    /// Whether a picture of so many bytes after so many empty moments, and the index, still fit.
+    /// Whether `empty` repetitions, a picture of `bytes` and the index still fit.
     pub(super) fn has_room(&self, empty: u64, bytes: usize) -> bool {
         let moments = self.index.len() as u64 + empty + 1;
         let chunks = (empty + 1) * CHUNK_HEAD + bytes as u64 + 1;
@@ -82,14 +83,14 @@ impl AviWriter {
     /// Appends a picture, byte for byte, which plays for one moment.
     ///
     /// # Errors
-    /// When it is not there; then nothing of it is.
+    /// When it cannot be written; then nothing of it is in the file.
     pub(super) fn picture(&mut self, jpeg: &[u8]) -> io::Result<()> {
         let length =
             u32::try_from(jpeg.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         let head = chunk_head(PICTURE, length);
         let padding: &[u8] = if length % 2 == 1 { &[0] } else { &[] };
         if let Err(error) = self.write(&[&head, jpeg, padding]) {
-            // Half a chunk would be the end for some players.
+            // Some players stop at half a chunk.
             let _ = self.file.set_len(self.end);
             return Err(error);
         }
@@ -107,12 +108,12 @@ impl AviWriter {
         self.picture(&[])
     }
 
-    /// Makes the head say what is there.
+    /// Brings the headers up to date.
     pub(super) fn settle(&self) -> io::Result<()> {
         self.file.write_all_at(&self.head(None), 0)
     }
 
-    /// Appends the index and closes the file. Without room for the index it plays, too.
+    /// Appends the index and closes the file. It can be played without an index, too, if there is no room for one.
     pub(super) fn close(self) -> io::Result<()> {
         let mut index = Vec::with_capacity(self.index.len() * INDEX_ENTRY as usize);
         index.extend(chunk_head(
@@ -153,18 +154,12 @@ impl AviWriter {
         Ok(())
     }
 
-    /// The head of a file whose index, if there is one yet, has so many bytes.
+    /// The headers of a file whose index, if it is written already, has `index` bytes.
     fn head(&self, index: Option<u64>) -> Vec<u8> {
-        let Format {
-            width,
-            height,
-            rate_millihertz,
-        } = self.format;
-        let moments = self.index.len() as u32;
         let list = (self.end - MOVI) as u32;
         let riff = (self.end + index.unwrap_or(0) - CHUNK_HEAD) as u32;
-        let interval_us = 1_000_000_000 / rate_millihertz;
         let flags = if index.is_some() { HAS_INDEX } else { 0 };
+
         let mut head = Vec::with_capacity(FIRST_CHUNK as usize);
         letters(&mut head, *b"RIFF", riff, Some(*b"AVI "));
         letters(
@@ -173,58 +168,57 @@ impl AviWriter {
             4 + 64 + 8 + 4 + 64 + 48,
             Some(*b"hdrl"),
         );
-        letters(&mut head, *b"avih", 56, None);
+        self.main_header(&mut head, flags);
+        letters(&mut head, *b"LIST", 4 + 64 + 48, Some(*b"strl"));
+        self.stream_header(&mut head);
+        self.stream_format(&mut head);
+        letters(&mut head, *b"LIST", list, Some(*b"movi"));
+        head
+    }
+
+    /// AVIMAINHEADER.
+    fn main_header(&self, head: &mut Vec<u8>, flags: u32) {
+        let Format {
+            width,
+            height,
+            rate_millihertz,
+        } = self.format;
+        let interval_us = 1_000_000_000 / rate_millihertz;
         let bytes_a_second = u64::from(self.largest) * u64::from(rate_millihertz) / 1000;
         let rate = u32::try_from(bytes_a_second).unwrap_or(u32::MAX);
-        numbers(
-            &mut head,
-            &[
-                interval_us,
-                rate,
-                0,
-                flags,
-                moments,
-                0,
-                1,
-                self.largest,
-                width,
-                height,
-                0,
-                0,
-                0,
-                0,
-            ],
-        );
-        letters(&mut head, *b"LIST", 4 + 64 + 48, Some(*b"strl"));
-        letters(&mut head, *b"strh", 56, Some(*b"vids"));
+        let moments = self.index.len() as u32;
+        let largest = self.largest;
+
+        letters(head, *b"avih", 56, None);
+        numbers(head, &[interval_us, rate, 0, flags, moments, 0, 1]);
+        numbers(head, &[largest, width, height, 0, 0, 0, 0]);
+    }
+
+    /// AVISTREAMHEADER.
+    fn stream_header(&self, head: &mut Vec<u8>) {
+        let rate = self.format.rate_millihertz;
+        let moments = self.index.len() as u32;
+
+        letters(head, *b"strh", 56, Some(*b"vids"));
         head.extend(*b"MJPG");
-        numbers(
-            &mut head,
-            &[
-                0,
-                0,
-                0,
-                1000,
-                rate_millihertz,
-                0,
-                moments,
-                self.largest,
-                u32::MAX,
-                0,
-            ],
-        );
-        [0, 0, width as u16, height as u16]
+        numbers(head, &[0, 0, 0, 1000, rate, 0, moments]);
+        numbers(head, &[self.largest, u32::MAX, 0]);
+        [0, 0, self.format.width as u16, self.format.height as u16]
             .iter()
             .for_each(|edge| head.extend(edge.to_le_bytes()));
-        letters(&mut head, *b"strf", 40, None);
-        numbers(&mut head, &[40, width, height]);
+    }
+
+    /// BITMAPINFOHEADER.
+    fn stream_format(&self, head: &mut Vec<u8>) {
+        let Format { width, height, .. } = self.format;
+
+        letters(head, *b"strf", 40, None);
+        numbers(head, &[40, width, height]);
         [1u16, 24]
             .iter()
             .for_each(|number| head.extend(number.to_le_bytes()));
         head.extend(*b"MJPG");
-        numbers(&mut head, &[width * height * 3, 0, 0, 0, 0]);
-        letters(&mut head, *b"LIST", list, Some(*b"movi"));
-        head
+        numbers(head, &[width * height * 3, 0, 0, 0, 0]);
     }
 }
 

@@ -99,16 +99,16 @@ pub(super) fn rate(samples: &[Sample]) -> u32 {
     /// So much may a source be off, in parts of a thousand: 30 for 29.97 is meant, 30 for 25 is not.
     const TOLERANCE: u64 = 20;
     const UNKNOWN: u32 = 25_000;
-    let told = samples.first().map_or(0, |sample| sample.rate_millihertz);
+    let stated = samples.first().map_or(0, |sample| sample.rate_millihertz);
     let measured = measured(samples);
-    match (told, measured) {
+    match (stated, measured) {
         (0, measured) => measured.unwrap_or(UNKNOWN),
-        (told, Some(measured))
-            if u64::from(told.abs_diff(measured)) * 1000 > u64::from(told) * TOLERANCE =>
+        (stated, Some(measured))
+            if u64::from(stated.abs_diff(measured)) * 1000 > u64::from(stated) * TOLERANCE =>
         {
             measured
         }
-        (told, _) => told,
+        (stated, _) => stated,
     }
 }
 

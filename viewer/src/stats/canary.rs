@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Inner, Time, VerdictSummary};
 use crate::engine::{DetectionCounts, LinkState};
 
-/// A canary as reports tell it. `frames` is the sum of `found`, `none` and `undecodable`.
+/// The counts of a canary in reports. `frames` is the sum of `found`, `none` and `undecodable`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Canary {
     /// Its stream.
@@ -23,12 +23,12 @@ pub struct Canary {
     pub undecodable: u64,
     /// What became of the detections.
     pub detections: DetectionCounts,
-    /// What the source makes of them.
+    /// The source's verdict on them.
     pub verdict: Option<VerdictSummary>,
 }
 
 impl Inner {
-    /// What a canary tells of the stream that it sits beside; none before that has its name.
+    /// The state of the stream shown, for messages on its canary; none before the stream has its name.
     pub(super) fn canary_status(&self, now: Time) -> Option<CanaryStatus> {
         let silent = self
             .last_shown

@@ -93,7 +93,7 @@ impl Clock {
     }
 
     /// How far an age by [`Clock::age`] may be off: not at all by a clock that both share, as far as `source` says by the
-    /// offset that the engine knows, and none when it is by wall clocks, of which nobody knows it.
+    /// offset that the engine knows, and none when it is by wall clocks, whose error is unknown.
     #[must_use]
     pub fn error(&self, clock_id: u64, source: Option<ClockOffset>) -> Option<Duration> {
         if clock_id == self.id {
@@ -105,7 +105,7 @@ impl Clock {
     }
 }
 
-/// A frame from the future is as young as can be.
+/// The age of a frame from the future is zero.
 fn not_negative(age_ns: i128) -> Duration {
     Duration::from_nanos(u64::try_from(age_ns.max(0)).unwrap_or(u64::MAX))
 }

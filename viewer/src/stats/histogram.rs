@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Buckets for each doubling: a quantile is at most 1/64 above the true value.
 const BUCKETS_PER_OCTAVE: usize = 64;
 
-/// Doublings told apart above the first 64 us: the last begins at 39 minutes.
+/// Doublings above the first 64 us: the last begins at 39 minutes.
 const OCTAVES: usize = 26;
 
 /// How long things took, in microseconds, with an error of at most 1/64 whatever the number of them.

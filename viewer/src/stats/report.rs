@@ -27,7 +27,7 @@ pub struct Report {
     /// From capture to the screen.
     pub age_ms: Percentiles,
     /// What the latest age was measured by: "monotonic" when source and viewer share a clock, "exchange" when relay and
-    /// source have told how their clocks relate, else "wall", the hosts' own idea of the time of day.
+    /// source have compared their clocks, else "wall", the hosts' own idea of the time of day.
     pub clock: &'static str,
     /// With "exchange", ages are right within so many milliseconds.
     pub clock_error_ms: Option<f64>,

@@ -1,4 +1,5 @@
-//! How long one frame spent in each stage, and the detection message that tells the source.
+//! How long one frame spent in each stage, and the detection message with it for the source. The main thread and the
+//! trackers' threads call it.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct StageTimings {
     pub decode: Duration,
     /// From decoded to shown.
     pub present: Duration,
-    /// `transit` is right within so much: nothing when the clocks are one. None: it is not known.
+    /// The error of `transit` is at most this: zero when both ends share a clock, none when it is not known.
     pub clock_error: Option<Duration>,
 }
 
@@ -28,12 +29,12 @@ pub struct Observation {
     pub found: Option<Found>,
     /// From shown until the answer.
     pub tracked: Duration,
-    /// Of that, how long the looking took; nothing when the tracker does not tell.
+    /// Of that, how long the tracker says that it worked; zero when it does not say.
     pub looked: Duration,
 }
 
 impl StageTimings {
-    /// What the source is told of frame `id`.
+    /// The message to the source about frame `id`.
     #[must_use]
     pub fn detection(&self, id: FrameId, look: &Observation) -> Detection {
         let ball = |found: Found| Ball {
@@ -61,7 +62,7 @@ fn micros(length: Duration) -> u32 {
     u32::try_from(length.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// Never 0 for clocks that are two.
+/// Never 0 for two different clocks.
 fn error_micros(error: Duration) -> u32 {
     u32::try_from(error.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX)
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use fanlight_proto::message::{Health, Verdict};
 use serde::Serialize;
 
-/// A verdict as reports and traces tell it.
+/// A verdict as reports and traces have it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct VerdictSummary {
-    /// `right`, `late`, `wrong` or `blind`; `unknown` when the source cannot tell.
+    /// `right`, `late`, `wrong` or `blind`; `unknown` when the source does not know.
     pub health: &'static str,
     /// Distance between the true centre of the ball and where it was found last, in pixels.
     pub error_px: f64,

@@ -21,7 +21,7 @@ mod votes;
 use circle::Circle;
 use votes::Votes;
 
-use super::grey::Grey;
+use crate::grey::Grey;
 
 /// Smallest radius found, in pixels: less of an edge is anything.
 pub const MIN_RADIUS: f32 = 5.0;

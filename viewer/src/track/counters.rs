@@ -44,7 +44,7 @@ pub struct Tracking {
     pub none: u64,
     /// Frames that no tracker saw because all were busy.
     pub missing: u64,
-    /// Frames that went down with a tracker.
+    /// Frames that a tracker failed at.
     pub failed: u64,
     /// Frames under way when the report was made.
     pub pending: u64,
@@ -60,13 +60,13 @@ pub struct Tracking {
     pub unknown: u64,
     /// From handing a frame over to its answer.
     pub answer_ms: Spread,
-    /// How long the looking took, as trackers tell.
+    /// How long trackers say that they worked on a frame.
     pub work_ms: Spread,
     /// The newest detection.
     pub last: Option<LastDetection>,
     /// What became of the answers on their way to the source.
     pub detections: DetectionCounts,
-    /// What the source makes of them.
+    /// The source's verdict on them.
     pub verdict: Option<VerdictSummary>,
 }
 
@@ -103,8 +103,8 @@ impl TrackCounters {
     pub(super) fn on_answer(&self, result: &TrackResult) {
         let mut counts = self.0.lock();
         counts.answer.record(result.took);
-        if let Some(told) = result.told {
-            counts.work.record(told);
+        if let Some(work) = result.work {
+            counts.work.record(work);
         }
         if result.found.is_some() {
             counts.found += 1;

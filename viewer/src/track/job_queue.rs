@@ -7,11 +7,11 @@ use tokio::sync::Notify;
 
 use super::Frame;
 
-/// The hand-over. Putting never waits.
+/// The frames that wait. Pushing never waits.
 #[derive(Debug, Default)]
 pub(super) struct JobQueue {
     state: Mutex<State>,
-    came: Notify,
+    wakeup: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct State {
 }
 
 impl JobQueue {
-    /// Puts a frame up; returns how many older ones give way to it, which no tracker will see.
+    /// Appends a frame; returns how many older ones it displaced, which no tracker will see.
     pub(super) fn push(&self, frame: Frame) -> u64 {
         let mut state = self.state.lock();
         state.waiting.push_back(frame);
@@ -33,7 +33,7 @@ impl JobQueue {
         }
         drop(state);
         // Trackers are woken in the order in which they became idle.
-        self.came.notify_one();
+        self.wakeup.notify_one();
         displaced
     }
 
@@ -41,11 +41,11 @@ impl JobQueue {
     pub(super) async fn take(&self) -> Frame {
         let _idle = Idle::among(self);
         loop {
-            let came = self.came.notified();
+            let came = self.wakeup.notified();
             let (frame, more) = self.first();
             if more {
-                // Of two notes in one moment the second may have gone unheard.
-                self.came.notify_one();
+                // Of two wake-ups at one moment only one is remembered while no task waits.
+                self.wakeup.notify_one();
             }
             match frame {
                 Some(frame) => return frame,

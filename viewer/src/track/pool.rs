@@ -13,7 +13,7 @@ use super::worker::TrackerWorker;
 use super::{Frame, Plan, TrackResult};
 
 /// Called with each answer, on a tracker's thread.
-pub type Told = Arc<dyn Fn(&TrackResult) + Send + Sync>;
+pub type OnResult = Arc<dyn Fn(&TrackResult) + Send + Sync>;
 
 /// Trackers at work.
 pub struct TrackerPool {
@@ -29,7 +29,7 @@ impl TrackerPool {
     ///
     /// # Errors
     /// When there is no thread or no runtime to be had. A tracker that cannot be started is tried again and again.
-    pub fn start(plan: &Plan, told: &Told, shutdown: &Shutdown) -> io::Result<Self> {
+    pub fn start(plan: &Plan, on_result: &OnResult, shutdown: &Shutdown) -> io::Result<Self> {
         let queue = Arc::new(JobQueue::default());
         let counters = Arc::new(TrackCounters::default());
         let mut pool = Self {
@@ -42,8 +42,9 @@ impl TrackerPool {
         for number in 0..plan.trackers {
             let queue = Arc::clone(&queue);
             let counters = Arc::clone(&counters);
-            let told = Arc::clone(told);
-            let worker = TrackerWorker::new(plan.clone(), queue, counters, told, shutdown.clone());
+            let on_result = Arc::clone(on_result);
+            let worker =
+                TrackerWorker::new(plan.clone(), queue, counters, on_result, shutdown.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;

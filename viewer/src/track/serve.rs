@@ -8,9 +8,9 @@ use fanlight_daemon::clock;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::ball::Finder;
-use super::grey::Grey;
 use super::wire::{Answer, Format, Found, HEADER_BYTES, Header};
 use crate::decode::Decoder;
+use crate::grey::Grey;
 
 /// The word of the command line that makes the viewer be a tracker instead. Only viewers use it.
 pub const COMMAND: &str = "track-ball";

@@ -13,14 +13,15 @@ const SOON: Duration = Duration::from_secs(60);
 /// A pool, and what it says of frames.
 fn pool(command: &str, trackers: usize) -> (TrackerPool, Receiver<TrackResult>) {
     let (sender, answers) = channel();
-    let told: Told = Arc::new(move |result: &TrackResult| drop(sender.send(result.clone())));
+    let on_result: OnResult =
+        Arc::new(move |result: &TrackResult| drop(sender.send(result.clone())));
     let plan = Plan {
         trackers,
         kind: Kind::Command(command.to_owned()),
         format: Format::Grey,
     };
     (
-        TrackerPool::start(&plan, &told, &Shutdown::new()).unwrap(),
+        TrackerPool::start(&plan, &on_result, &Shutdown::new()).unwrap(),
         answers,
     )
 }
@@ -97,7 +98,7 @@ fn each_frame_has_its_answer() {
             confidence: 1.0,
         };
         assert_eq!(
-            (result.found, result.told),
+            (result.found, result.work),
             (Some(found), Some(Duration::from_micros(70)))
         );
     }
@@ -199,7 +200,7 @@ fn frames_go_to_whoever_is_idle() {
         pool.offer(frame(number));
         let result = answer(&answers);
         assert_eq!(result.id.number, number);
-        tellers.insert(result.told);
+        tellers.insert(result.work);
         if tellers.len() == 4 {
             break;
         }

@@ -11,22 +11,22 @@ use tokio::time::{sleep, timeout};
 use super::child::{Child, Line};
 use super::counters::TrackCounters;
 use super::job_queue::JobQueue;
-use super::pool::Told;
+use super::pool::OnResult;
 use super::wire::{Answer, Format, Found, Header};
 use super::{Frame, Plan, TrackResult};
 use crate::decode::{DecodeError, Decoder};
-use crate::track::grey::Grey;
+use crate::grey::Grey;
 
-/// How long a tracker may take for a frame: at 30 frames a second it would have missed thirty.
+/// How long a tracker may take for a frame.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long it may take for its first: a Python program with OpenCV takes seconds to start on a busy machine.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Lines between two answers that are none: a tracker that says more is replaced.
+/// Most lines between two answers that are not answers: a tracker that writes more is replaced.
 const MAX_STRAYS: u32 = 100;
 
-/// Before a tracker that failed is started again: the first time, and at most.
+/// Pause before a tracker that failed is started again: the first and, doubling, the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Why a tracker is replaced.
@@ -44,12 +44,12 @@ enum Failure {
     Start(io::Error),
 }
 
-/// One tracker's keeper.
+/// Runs one tracker, on the tracker's thread.
 pub(super) struct TrackerWorker {
     plan: Plan,
     queue: Arc<JobQueue>,
     counters: Arc<TrackCounters>,
-    told: Told,
+    on_result: OnResult,
     shutdown: Shutdown,
     decoder: Decoder,
     grey: Grey,
@@ -64,27 +64,24 @@ impl TrackerWorker {
         plan: Plan,
         queue: Arc<JobQueue>,
         counters: Arc<TrackCounters>,
-        told: Told,
+        on_result: OnResult,
         shutdown: Shutdown,
     ) -> Self {
-        let decoder = Decoder::new();
-        let grey = Grey::default();
-        let rgb = Vec::new();
         Self {
             plan,
             queue,
             counters,
-            told,
+            on_result,
             shutdown,
-            decoder,
-            grey,
-            rgb,
+            decoder: Decoder::new(),
+            grey: Grey::default(),
+            rgb: Vec::new(),
             answers: 0,
             strays: 0,
         }
     }
 
-    /// Works until the end, whatever becomes of the processes.
+    /// Works until the shutdown, and starts a new process whenever one fails.
     pub(super) async fn work(mut self) {
         let shutdown = self.shutdown.clone();
         let mut pause = PAUSES.0;
@@ -145,12 +142,12 @@ impl TrackerWorker {
         }
     }
 
-    /// Has the tracker look at a frame.
+    /// Hands a frame to the tracker and waits for the answer.
     async fn look(&mut self, child: &mut Child, frame: Frame) -> Result<(), Failure> {
         let header = match self.header(&frame) {
             Ok(header) => header,
             Err(error) => {
-                // It was shown, so this is rare: only a damage behind what a smaller decoding looks at.
+                // Rare, as the frame was shown: the damage is in a part that decoding at a smaller size does not read.
                 tracing::debug!(frame = %frame.id, "a frame is not looked at: {error}");
                 self.counters.note(|counts| counts.failed += 1);
                 return Ok(());
@@ -163,7 +160,7 @@ impl TrackerWorker {
         };
         let asked = clock::now();
         let asking = self.exchange(child, &header, &frame);
-        let (found, told) = timeout(limit, asking)
+        let (found, work) = timeout(limit, asking)
             .await
             .map_err(|_| Failure::Silent(limit))??;
         self.answers += 1;
@@ -171,7 +168,7 @@ impl TrackerWorker {
         let at = clock::now();
         let size = (header.width, header.height);
         let took = at.saturating_since(asked);
-        let told = told.map(Duration::from_micros);
+        let work = work.map(Duration::from_micros);
         let Frame {
             stream,
             id,
@@ -186,12 +183,12 @@ impl TrackerWorker {
             found,
             at,
             took,
-            told,
+            work,
             shown,
             timings,
         };
         self.counters.on_answer(&result);
-        (self.told)(&result);
+        (self.on_result)(&result);
         Ok(())
     }
 
@@ -210,10 +207,10 @@ impl TrackerWorker {
         loop {
             let line = child.answers.next().await;
             if let Some(Line::Whole(text)) = &line
-                && let Some((id, found, told)) = Answer::parse(text)
+                && let Some((id, found, work)) = Answer::parse(text)
                 && id == frame.id
             {
-                return Ok((found, told));
+                return Ok((found, work));
             }
             self.on_stray(line)?;
         }
@@ -237,7 +234,7 @@ impl TrackerWorker {
         }
     }
 
-    /// Prepares what the tracker is given, and what stands before it.
+    /// Prepares the payload for the tracker and returns its header.
     fn header(&mut self, frame: &Frame) -> Result<Header, DecodeError> {
         let (width, height) = self.decoder.size(&frame.jpeg)?;
         let length = match self.plan.format {

@@ -10,7 +10,7 @@ use fanlight_proto::clock::Time;
 use super::resolver::Resolver;
 use super::socket::Socket;
 
-/// A relay that does not answer may have moved: look for it anew this often.
+/// How often to look up a relay that does not answer: it may have another address now.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
@@ -21,9 +21,9 @@ pub(super) struct Connection {
     pub(super) socket: Option<Socket>,
     /// Receives the relay's multicast, once it has a group for this viewer.
     pub(super) group: Option<Socket>,
-    /// When to look for the relay at another address, unless it is heard before.
+    /// When to look for the relay at another address, unless something comes from it before.
     pub(super) reconnect_due: Time,
-    pub(super) heard: bool,
+    pub(super) received: bool,
 }
 
 impl Connection {
@@ -35,7 +35,7 @@ impl Connection {
             socket: None,
             group: None,
             reconnect_due: Time::default(),
-            heard: false,
+            received: false,
         }
     }
 
@@ -48,7 +48,7 @@ impl Connection {
             return Ok(());
         }
         self.reconnect_due = now + RECONNECT_INTERVAL;
-        if std::mem::take(&mut self.heard) {
+        if std::mem::take(&mut self.received) {
             return Ok(());
         }
         let Some(address) = self.resolver.next() else {
@@ -83,7 +83,7 @@ impl Connection {
     /// Datagrams do not get there: try the next address, if the relay has others.
     pub(super) fn try_next_address(&mut self, now: Time) {
         if self.resolver.has_others() {
-            self.heard = false;
+            self.received = false;
             self.reconnect_due = now;
         }
     }

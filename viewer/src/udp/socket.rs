@@ -28,11 +28,11 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// One that hears the relay at `address` only, for which the kernel is asked to keep `receive_buffer` bytes; `own` is
-    /// the address to have towards an IPv4 one. Must be called on a runtime.
+    /// One that receives from the relay at `address` only. The kernel is asked to keep `receive_buffer` bytes; `own` is the
+    /// local address towards an IPv4 relay. Must be called on a runtime.
     ///
     /// # Errors
-    /// When the system has no such socket to give.
+    /// When the system refuses such a socket.
     pub fn connect(
         address: SocketAddr,
         receive_buffer: usize,
@@ -55,7 +55,7 @@ impl Socket {
         };
         let socket = unbound(group.into(), receive_buffer)?;
         socket.set_reuse_address(true)?;
-        // Not what other programs on this host have joined it for, by other interfaces.
+        // Without this the socket gets what other programs on this host joined the group for on other interfaces.
         socket.set_multicast_all_v4(false)?;
         socket.bind(&group.into())?;
         socket.join_multicast_v4(group.ip(), &interface)?;
@@ -90,12 +90,12 @@ impl Socket {
 
     /// Ready when there is something to receive.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        // An error is the socket's, and shows itself when it is read.
+        // An error of the socket shows when it is read.
         self.inner.poll_recv_ready(context).map(|_| ())
     }
 
-    /// Sends at once. (The event loop does not know of a socket that it can be written to before it has turned with it,
-    /// and by its leave the first JOIN would not go out.)
+    /// Sends at once. (Tokio would refuse the first JOIN: it does not know that a new socket is writable before its first
+    /// poll.)
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<usize> {
         SockRef::from(&self.inner).send(datagram)
     }
@@ -145,12 +145,12 @@ impl GroBatches {
 
 /// How many datagrams a socket holds that asks for `receive_buffer` bytes.
 pub(super) fn receive_capacity(receive_buffer: usize) -> io::Result<u32> {
-    static TOLD: Once = Once::new();
+    static LOGGED: Once = Once::new();
     let probe = unbound(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), receive_buffer)?;
     // The kernel doubles what was asked, for its own bookkeeping (socket(7)).
     let granted = probe.recv_buffer_size()?;
     if granted / 2 < receive_buffer {
-        TOLD.call_once(|| {
+        LOGGED.call_once(|| {
             tracing::warn!(
                 "the kernel keeps {} KiB for the socket, not the {} KiB asked for; if pictures are lost under load: \
                  sudo sysctl -w net.core.rmem_max={receive_buffer}",

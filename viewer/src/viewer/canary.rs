@@ -20,27 +20,27 @@ use crate::udp::{Route, drive};
 pub(super) use selection::CanarySelection;
 use watcher::Watcher;
 
-/// How much nicer than the viewer its thread is: the picture comes first.
+/// Niceness of the canary's thread: the picture has priority.
 const NICENESS: i32 = 5;
 
 /// Bytes to ask the kernel to keep for its socket: many of its frames, which have a few kilobytes.
 const RECEIVE_BUFFER: usize = 128 << 10;
 
-/// Between the end of one conversation and the begin of the next, whatever frames say: a new one is there within a second
-/// all the same.
+/// Pause between the end of one session and the next, however often frames name another canary: a new canary is watched
+/// within a second.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// How to watch canaries.
 pub(super) struct Plan {
-    /// The way that the stream takes, too.
+    /// How to reach the relays: as for the stream shown.
     pub(super) route: Route,
-    /// The engine that the stream has, too.
+    /// How the engine behaves: as for the stream shown.
     pub(super) engine: EngineConfig,
     /// See `Detections` in control.proto.
     pub(super) screen: u64,
-    /// What the stream shown comes to; it learns what the canary does.
+    /// The counters of the stream shown, which get the canary's counts.
     pub(super) counters: Arc<Counters>,
-    /// For verdicts.
+    /// The trace, for verdicts.
     pub(super) trace: Option<Arc<File>>,
 }
 
@@ -51,10 +51,10 @@ pub(super) struct Canary {
 }
 
 impl Canary {
-    /// Begins to watch whatever canary is wanted.
+    /// Starts the thread, which watches the canary that is selected.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub(super) fn start(mut plan: Plan) -> io::Result<Self> {
         plan.route.receive_buffer = plan.route.receive_buffer.min(RECEIVE_BUFFER);
         // Captures are for the stream shown.
@@ -69,7 +69,7 @@ impl Canary {
         Ok(Self { selection, thread })
     }
 
-    /// Where to say which canary is wanted.
+    /// Where to select the canary to watch.
     pub(super) fn selection(&self) -> Arc<CanarySelection> {
         Arc::clone(&self.selection)
     }
@@ -85,7 +85,7 @@ impl Canary {
 
 impl Plan {
     fn follow(&self, selection: &CanarySelection) {
-        // It works all the same when the kernel will not have it. Without a number it is the calling thread.
+        // Without a process it is the calling thread. A refusal does no harm.
         let _ = setpriority_process(None, NICENESS);
         while let Some((stream, stop)) = selection.next() {
             self.watch(&stream, &stop);

@@ -21,7 +21,7 @@ use crate::trace;
 /// What to do beyond showing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DecodeOptions {
-    /// Find out what a trace tells.
+    /// Find out what a trace needs.
     pub(super) traced: bool,
     /// Keep each JPEG until its frame is shown.
     pub(super) kept: bool,

@@ -22,7 +22,7 @@ struct State {
     link_state: Option<LinkState>,
     frame_came_first: bool,
     closed: bool,
-    /// Memory of frames that are done with, on its way back to the engine.
+    /// Memory of frames that are no longer needed, for the engine to use again.
     spare: Vec<Vec<u8>>,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Work {
 }
 
 impl FrameSlot {
-    /// Puts the newest frame up; returns whether one gave way to it.
+    /// Puts the newest frame in; returns whether it displaced one.
     pub(super) fn put_frame(&self, frame: ReceivedFrame) -> bool {
         let mut state = self.state.lock();
         let former = state.frame.replace(frame);
@@ -50,13 +50,13 @@ impl FrameSlot {
         self.changed.notify_one();
     }
 
-    /// Nothing more will be put up; what is there can still be taken.
+    /// Ends all waits. What is in the slot can still be taken.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_one();
     }
 
-    /// Waits for work; none after the end.
+    /// Blocks the thread until there is work; `None` once the slot is closed and empty.
     pub(super) fn take(&self) -> Option<Work> {
         let mut state = self.state.lock();
         self.changed.wait_while(&mut state, State::is_idle);
@@ -68,11 +68,11 @@ impl FrameSlot {
         }
     }
 
-    /// `body` as shared bytes whose memory comes back here when the last of them is dropped.
+    /// `body` as shared bytes, whose memory returns here when the last of them is dropped.
     pub(super) fn share(self: &Arc<Self>, body: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Lent {
+        Bytes::from_owner(SharedBody {
             body,
-            home: Arc::clone(self),
+            owner: Arc::clone(self),
         })
     }
 
@@ -102,21 +102,21 @@ impl State {
     }
 }
 
-/// The memory of a frame while its bytes are read.
-struct Lent {
+/// The body of a frame while its bytes are read; its memory then returns to `owner`.
+struct SharedBody {
     body: Vec<u8>,
-    home: Arc<FrameSlot>,
+    owner: Arc<FrameSlot>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for SharedBody {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
 }
 
-impl Drop for Lent {
+impl Drop for SharedBody {
     fn drop(&mut self) {
-        self.home.state.lock().keep(std::mem::take(&mut self.body));
+        self.owner.state.lock().keep(std::mem::take(&mut self.body));
     }
 }
 

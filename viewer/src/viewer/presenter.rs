@@ -19,12 +19,12 @@ use super::detection_queue::DetectionQueue;
 use crate::marker::Marker;
 use crate::record::{Plan, Recorder, Recording, Sample};
 use crate::scene::{Scene, SceneSlot};
-use crate::stats::{Clock, Counters, FrameInfo};
+use crate::stats::{Clock, Counters, FrameInfo, Presented};
 use crate::trace::FrameLine;
 use crate::track::{Frame, TrackerPool, Tracking};
 use crate::window::MARKER_LINGERS;
 
-/// How long to wait for a scene at a time when nobody looks.
+/// Longest wait for a scene when there is no window.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Presenter {
@@ -38,13 +38,37 @@ pub(super) struct Presenter {
     canary: Option<Arc<CanarySelection>>,
 }
 
-/// What is recorded.
+/// The recording, and where it takes what is drawn over the picture from.
 #[derive(Debug)]
 struct Recorded {
     recorder: Recorder,
     scenes: Arc<SceneSlot>,
-    /// Whether the figures stand on it.
+    /// Whether the figures are recorded too.
     figures: bool,
+}
+
+impl Recorded {
+    /// Has a frame recorded that was shown at `at`, with the marker and the figures that are over it.
+    fn offer(&self, info: &FrameInfo, jpeg: &Bytes, at: Time) {
+        let fresh = |marker: &Marker| {
+            marker.id.epoch == info.id.epoch && at.saturating_since(marker.at) < MARKER_LINGERS
+        };
+        let figures = if self.figures {
+            self.scenes.figures()
+        } else {
+            String::new()
+        };
+        self.recorder.offer(Sample {
+            stream: info.stream.clone(),
+            id: info.id,
+            captured_ns: info.captured_ns,
+            rate_millihertz: info.rate_millihertz,
+            at,
+            jpeg: jpeg.clone(),
+            marker: self.scenes.marker().filter(fresh),
+            figures,
+        });
+    }
 }
 
 impl Presenter {
@@ -67,7 +91,7 @@ impl Presenter {
         })
     }
 
-    /// What is counted.
+    /// The counters of the viewer.
     pub(super) const fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -77,17 +101,17 @@ impl Presenter {
         self.trace.clone()
     }
 
-    /// Where what trackers find waits to be sent.
+    /// The queue of detections on their way to the socket thread.
     pub(super) const fn detection_queue(&self) -> &Arc<DetectionQueue> {
         &self.detection_queue
     }
 
-    /// Says there which canary the frames shown name.
+    /// Sets where to say which canary the frames shown name.
     pub(super) fn set_canary(&mut self, canary: Option<Arc<CanarySelection>>) {
         self.canary = canary;
     }
 
-    /// Has these trackers look at what is shown from now on.
+    /// Sets the trackers that get each frame shown from now on.
     pub(super) fn set_trackers(&mut self, pool: Option<TrackerPool>) {
         self.pool = pool;
     }
@@ -99,10 +123,10 @@ impl Presenter {
         Some(pool.report())
     }
 
-    /// Has what is shown from now on recorded, with what lies over it by `scenes`, its figures too where they are wanted.
+    /// Records what is shown from now on, with the marker that `scenes` has and, if `figures`, its figures.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the recording thread cannot be started.
     pub(super) fn record(
         &mut self,
         plan: Option<Plan>,
@@ -128,7 +152,7 @@ impl Presenter {
             .map(|recorded| recorded.recorder.stop())
     }
 
-    /// Takes each scene from the scene slot as soon as it is there, as a screen would, until the scene slot is closed.
+    /// Takes each scene as soon as it comes, as a window would, until `scenes` is closed.
     pub(super) fn run_headless(&mut self, scenes: &SceneSlot) {
         loop {
             let scene = match scenes.wait(TIMEOUT) {
@@ -146,7 +170,7 @@ impl Presenter {
         }
     }
 
-    /// A frame is on the screen.
+    /// Handles a frame that is on the screen since `at`.
     pub(super) fn presented(&mut self, id: FrameId, at: Time) {
         let clock = Clock {
             id: self.clock_id,
@@ -155,66 +179,41 @@ impl Presenter {
         let Some(presented) = self.counters.on_presented(id, at, clock) else {
             return;
         };
-        if let Some(Err(error)) = self
-            .trace
-            .as_ref()
-            .map(|trace| FrameLine::of(&presented).write(&**trace))
-        {
-            tracing::error!("the trace ends here: {error}");
-            self.trace = None;
+        self.trace_frame(&presented);
+
+        let info = presented.info;
+        if let (Some(recorded), Some(jpeg)) = (&self.recorder, &info.jpeg) {
+            recorded.offer(&info, jpeg, at);
         }
-        let shown = presented.at;
-        let timings = presented.timings;
-        let FrameInfo {
-            stream,
-            id,
-            captured_ns,
-            rate_millihertz,
-            jpeg,
-            canary,
-            ..
-        } = presented.info;
-        if let (Some(recorded), Some(jpeg)) = (&self.recorder, &jpeg) {
-            let stream = stream.clone();
-            let jpeg = jpeg.clone();
-            let fresh = |marker: &Marker| {
-                marker.id.epoch == id.epoch && at.saturating_since(marker.at) < MARKER_LINGERS
-            };
-            let marker = recorded.scenes.marker().filter(fresh);
-            let figures = if recorded.figures {
-                recorded.scenes.figures()
-            } else {
-                String::new()
-            };
-            recorded.recorder.offer(Sample {
-                stream,
-                id,
-                captured_ns,
-                rate_millihertz,
-                at,
-                jpeg,
-                marker,
-                figures,
-            });
-        }
-        if let (Some(pool), Some(jpeg)) = (&self.pool, &jpeg) {
+        if let (Some(pool), Some(jpeg)) = (&self.pool, &info.jpeg) {
             pool.offer(Frame {
-                stream,
+                stream: info.stream,
                 id,
-                captured_ns,
+                captured_ns: info.captured_ns,
                 jpeg: jpeg.clone(),
-                shown,
-                timings,
+                shown: presented.at,
+                timings: presented.timings,
             });
             self.detection_queue.set_untracked(pool.untracked());
         }
         if let Some(selection) = &self.canary {
-            selection.set(canary.as_ref());
+            selection.set(info.canary.as_ref());
         }
-        self.newest = jpeg;
+        self.newest = info.jpeg;
     }
 
-    /// Saves the newest picture shown, whole or not at all; says whether there was one.
+    fn trace_frame(&mut self, presented: &Presented) {
+        let written = self
+            .trace
+            .as_ref()
+            .map(|trace| FrameLine::of(presented).write(&**trace));
+        if let Some(Err(error)) = written {
+            tracing::error!("the trace ends here: {error}");
+            self.trace = None;
+        }
+    }
+
+    /// Saves the newest picture shown, complete or not at all; returns whether there was one.
     ///
     /// # Errors
     /// Those of the file system.

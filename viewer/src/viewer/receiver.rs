@@ -15,10 +15,10 @@ use crate::engine::{Engine, LinkState, Output};
 use crate::stats::Counters;
 use crate::udp::Sink;
 
-/// How often the counters learn where the engine stands.
+/// How often the counts of the engine are copied to the counters.
 const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Hands frames and link states on.
+/// The sink of the viewer's engine.
 pub(super) struct Receiver {
     pub(super) frame_slot: Arc<FrameSlot>,
     pub(super) counters: Arc<Counters>,
@@ -32,7 +32,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// What trackers find comes by `detection_queue`, if there are any.
+    /// `detection_queue` is that of the trackers, if there are any.
     pub(super) fn new(
         frame_slot: Arc<FrameSlot>,
         counters: Arc<Counters>,
@@ -56,25 +56,25 @@ impl Receiver {
         }
     }
 
-    /// Leaves the counters exact.
+    /// Copies the final counts of the engine to the counters.
     pub(super) fn finish(&self, engine: &Engine) {
         self.counters.on_summary(engine.summary(clock::now()));
     }
 
     fn on_link_state(&mut self, now: Time, link_state: LinkState) {
         if let Some(changes) = self.changes.note(now) {
-            self.tell(changes, &link_state);
+            self.log_link_state(changes, &link_state);
         }
         self.counters.on_link_state(now, &link_state);
         self.summary_due = now;
-        // The next frame says it itself.
+        // The next frame replaces the card.
         if link_state != LinkState::Live {
             self.frame_slot.put_link_state(link_state);
         }
     }
 
-    /// Tells the operator the link state in force, which may be all that is told of several changes.
-    fn tell(&self, changes: u64, link_state: &LinkState) {
+    /// Reports the link state in force to the operator, once for `changes` changes.
+    fn log_link_state(&self, changes: u64, link_state: &LinkState) {
         tracing::info!(link_state = link_state.word(), changes, "{link_state}");
         self.notify.status(&link_state.to_string());
     }
@@ -103,7 +103,7 @@ impl Sink for Receiver {
             engine.recycle(body);
         }
         if let Some(changes) = self.changes.flush(now) {
-            self.tell(changes, &self.counters.link_state());
+            self.log_link_state(changes, &self.counters.link_state());
         }
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;
@@ -118,7 +118,7 @@ impl Sink for Receiver {
             );
             self.counters.on_summary(summary);
         }
-        // Nobody wakes this thread for a detection: it looks for them as often as they are sent.
+        // No wake-up comes with a detection: this thread takes them as often as it sends them.
         let detections_due = self.detection_queue.as_ref().map(|detection_queue| {
             detection_queue.drain_into(engine);
             self.summary_due

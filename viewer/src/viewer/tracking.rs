@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::marker::Marker;
 use crate::scene::SceneSlot;
 use crate::trace::TrackLine;
-use crate::track::{Told, TrackResult, TrackerPool};
+use crate::track::{OnResult, TrackResult, TrackerPool};
 
 /// Starts the trackers that are asked for.
 ///
@@ -30,7 +30,7 @@ pub(super) fn start(
     let scenes = Arc::clone(scenes);
     let shows = config.show_track;
     let detection_queue = Arc::clone(detection_queue);
-    let told: Told = Arc::new(move |result: &TrackResult| {
+    let on_result: OnResult = Arc::new(move |result: &TrackResult| {
         if let Some(Err(error)) = trace
             .as_ref()
             .map(|trace| TrackLine::of(result).write(&**trace))
@@ -42,7 +42,7 @@ pub(super) fn start(
             scenes.set_marker(marker(result));
         }
     });
-    TrackerPool::start(&plan, &told, shutdown)
+    TrackerPool::start(&plan, &on_result, shutdown)
         .map(Some)
         .context("the trackers cannot be started")
 }

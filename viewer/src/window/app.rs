@@ -84,7 +84,7 @@ impl<'a> App<'a> {
         }
     }
 
-    /// Why the event loop was left, unless it was by wish.
+    /// Why the event loop was left, unless a person or the program ended it.
     pub(super) fn into_failure(self) -> Option<WindowError> {
         self.failure
     }
@@ -94,7 +94,7 @@ impl<'a> App<'a> {
         event_loop.exit();
     }
 
-    /// Draws the newest scene and tells of a frame that was not on the screen before.
+    /// Draws the newest scene and calls `presented` for a frame that was not on the screen before.
     fn draw(&mut self) -> Result<(), WindowError> {
         let Some(screen) = &mut self.screen else {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A monitor as a person can tell it from the others.
+/// A monitor, described for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Monitor {
     /// The name the display server gives it, such as "HDMI-1".

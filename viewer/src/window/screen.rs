@@ -58,7 +58,7 @@ impl Screen {
             .primary_monitor()
             .or_else(|| present.first().cloned());
         let windowed = centred_on(wanted.as_ref().or(default.as_ref()));
-        // Without a wish, X11 has no current monitor to take before the window exists.
+        // Without a given monitor, X11 has no current monitor to take before the window exists.
         let monitor = wanted.or(if places_itself { default } else { None });
 
         let geometry = match &monitor {

@@ -10,7 +10,11 @@ fn in_group(seed: u64) -> World {
     world.relay().group = Some(GROUP);
     world.run_until(ms(1000));
     assert_eq!(
-        (world.groups[0], world.relay().joined, world.relay().heard),
+        (
+            world.groups[0],
+            world.relay().joined,
+            world.relay().group_heard
+        ),
         (Some(GROUP), true, true)
     );
     world
@@ -28,15 +32,15 @@ fn a_group_that_is_offered_is_joined_and_the_relay_told_as_soon_as_it_is_heard()
     world.relay().group = Some(GROUP);
     world.run_until(ms(1310));
     assert!(
-        world.relay().heard,
+        world.relay().group_heard,
         "a keep-alive, its answer, a frame, another keep-alive"
     );
     let keep_alives = world.relay().keep_alives;
     world.run_until(ms(5310));
-    let told = world.relay().keep_alives - keep_alives;
+    let sent = world.relay().keep_alives - keep_alives;
     assert!(
-        (14..=18).contains(&told),
-        "{told} keep-alives in 4 s: nothing more to say"
+        (14..=18).contains(&sent),
+        "{sent} keep-alives in 4 s: nothing more to say"
     );
     let summary = world.engine.summary(world.now);
     assert_eq!(
@@ -54,7 +58,7 @@ fn a_group_that_falls_silent_is_told_within_three_frames_and_costs_no_more() {
         world.run_until(cut);
         world.groups_cut = true;
         world.run_until(cut + Duration::from_millis(160));
-        assert!(world.relay().joined && !world.relay().heard);
+        assert!(world.relay().joined && !world.relay().group_heard);
         world.run_until(cut + Duration::from_secs(3));
         let lost = world.engine.summary(world.now).losses.total();
         assert!((3..=5).contains(&lost), "{lost} frames");
@@ -68,7 +72,7 @@ fn a_group_that_falls_silent_is_told_within_three_frames_and_costs_no_more() {
         );
         world.groups_cut = false;
         world.run_until(cut + Duration::from_secs(4));
-        assert!(world.relay().heard, "it is heard again");
+        assert!(world.relay().group_heard, "it is heard again");
         assert_eq!(world.engine.summary(world.now).losses.total(), lost);
     }
 }
@@ -92,11 +96,18 @@ fn a_group_that_is_no_longer_offered_is_left_and_another_one_joined_in_its_place
     let other = SocketAddrV4::new(*GROUP.ip(), 5006);
     world.relay().group = Some(other);
     world.run_until(ms(1600));
-    assert_eq!((world.groups[0], world.relay().heard), (Some(other), true));
+    assert_eq!(
+        (world.groups[0], world.relay().group_heard),
+        (Some(other), true)
+    );
     world.relay().group = None;
     world.run_until(ms(2200));
     assert_eq!(
-        (world.groups[0], world.relay().joined, world.relay().heard),
+        (
+            world.groups[0],
+            world.relay().joined,
+            world.relay().group_heard
+        ),
         (None, false, false)
     );
     let before = by_multicast(&world);
@@ -120,7 +131,10 @@ fn a_session_that_ends_ends_the_stay_in_its_group() {
     assert_eq!(world.groups[0], None);
     world.relay().refusal = None;
     world.run_until(ms(4000));
-    assert_eq!((world.groups[0], world.relay().heard), (Some(GROUP), true));
+    assert_eq!(
+        (world.groups[0], world.relay().group_heard),
+        (Some(GROUP), true)
+    );
     world.engine.leave();
     world.drain();
     assert_eq!(world.groups[0], None);

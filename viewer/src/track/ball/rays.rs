@@ -3,7 +3,7 @@
 use std::f32::consts::TAU;
 
 use super::circle::Circle;
-use crate::track::grey::Grey;
+use crate::grey::Grey;
 
 /// Rays to a circle: so many that their errors even out, at any radius.
 pub(super) const RAYS: usize = 96;

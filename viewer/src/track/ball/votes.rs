@@ -3,7 +3,7 @@
 use std::f32::consts::TAU;
 
 use super::circle::Circle;
-use crate::track::grey::Grey;
+use crate::grey::Grey;
 
 /// Places whose edges are looked at, at most: those with most votes.
 const MAX_PLACES: usize = 64;

@@ -6,7 +6,7 @@ use fanlight_daemon::Shutdown;
 use fanlight_proto::message::StreamName;
 use parking_lot::{Condvar, Mutex};
 
-/// The hand-over. Saying never waits.
+/// The canary to watch. Selecting never waits.
 #[derive(Debug, Default)]
 pub(in crate::viewer) struct CanarySelection {
     state: Mutex<State>,
@@ -16,13 +16,13 @@ pub(in crate::viewer) struct CanarySelection {
 #[derive(Debug, Default)]
 struct State {
     stream: Option<StreamName>,
-    /// Ends the conversation about what was wanted before.
+    /// Ends the session of the canary that was selected before.
     stop: Shutdown,
     ended: bool,
 }
 
 impl CanarySelection {
-    /// Has this canary watched from now on, and no other; or none.
+    /// Selects the canary to watch from now on; none: watch none.
     pub(in crate::viewer) fn set(&self, stream: Option<&StreamName>) {
         let mut state = self.state.lock();
         if state.stream.as_ref() != stream {
@@ -40,7 +40,7 @@ impl CanarySelection {
         self.changed.notify_all();
     }
 
-    /// Waits until one is wanted; gives it and what ends the watching of it. None at the end.
+    /// Blocks the thread until one is selected; returns it and the shutdown that ends its session. None at the end.
     pub(super) fn next(&self) -> Option<(StreamName, Shutdown)> {
         let mut state = self.state.lock();
         self.changed
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn another_wish_ends_the_watching_and_the_same_one_does_not() {
+    fn another_canary_ends_the_session_and_the_same_one_does_not() {
         let selection = CanarySelection::default();
         selection.set(Some(&name("a.canary")));
         let (stream, stop) = selection.next().unwrap();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_at_once_whether_one_is_wanted_or_not() {
+    fn the_end_comes_at_once_whether_one_is_selected_or_not() {
         for stream in [None, Some(name("a.canary"))] {
             let selection = CanarySelection::default();
             selection.set(stream.as_ref());

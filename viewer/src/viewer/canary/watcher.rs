@@ -16,10 +16,10 @@ use fanlight_proto::message::{
 
 use crate::decode::{DecodeError, Decoder};
 use crate::engine::{ClockOffset, DetectionCounts, Engine, Output, Presentation, ReceivedFrame};
+use crate::grey::Grey;
 use crate::stats::{Canary, Captured, Clock, Counters, Observation, StageTimings};
 use crate::track::Found;
 use crate::track::ball::Finder;
-use crate::track::grey::Grey;
 use crate::udp::Sink;
 use crate::viewer::verdict_trace::VerdictTrace;
 
@@ -55,7 +55,7 @@ impl RejectedFrame {
     }
 }
 
-/// Looks for the ball in each frame, and tells what it found.
+/// The sink of the canary's engine: looks for the ball in each frame, and sends what it found to the source.
 pub(super) struct Watcher {
     stream: StreamName,
     /// Of the stream shown.

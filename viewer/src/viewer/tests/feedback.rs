@@ -27,14 +27,14 @@ const VERDICT: Verdict = Verdict {
     count: 9,
 };
 
-/// What the source of the hall does, and what its relay hears.
+/// What the fake source does, and what its relay received.
 #[derive(Default)]
-struct Hall {
+struct RelayState {
     /// The canary that frames name.
     canary: &'static str,
     captures: bool,
     /// What viewers found, by stream.
-    told: HashMap<String, Vec<Detections>>,
+    received: HashMap<String, Vec<Detections>>,
     joined: Vec<String>,
     left: Vec<String>,
     stop: bool,
@@ -42,7 +42,7 @@ struct Hall {
 
 /// A relay of a camera and two canaries, which serves one viewer of each.
 struct Relay {
-    hall: Arc<Mutex<Hall>>,
+    state: Arc<Mutex<RelayState>>,
     address: String,
     thread: Option<JoinHandle<()>>,
 }
@@ -51,35 +51,41 @@ impl Relay {
     fn start(canary: &'static str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap().to_string();
-        let hall = Arc::new(Mutex::new(Hall {
+        let state = Arc::new(Mutex::new(RelayState {
             canary,
             captures: true,
-            ..Hall::default()
+            ..RelayState::default()
         }));
-        let shared = Arc::clone(&hall);
+        let shared = Arc::clone(&state);
         Self {
-            hall,
+            state,
             address,
-            thread: Some(thread::spawn(move || serve_hall(&socket, &shared))),
+            thread: Some(thread::spawn(move || serve(&socket, &shared))),
         }
     }
 
-    fn hall(&self) -> MutexGuard<'_, Hall> {
-        self.hall.lock()
+    fn state(&self) -> MutexGuard<'_, RelayState> {
+        self.state.lock()
     }
 
     #[track_caller]
-    fn wait(&self, what: &str, there: impl Fn(&Hall) -> bool) {
+    fn wait(&self, what: &str, there: impl Fn(&RelayState) -> bool) {
         let began = clock::now();
-        while !there(&self.hall()) {
+        while !there(&self.state()) {
             assert!(clock::now().saturating_since(began) < SOON, "{what}");
             let _ = Shutdown::new().wait_timeout(Duration::from_millis(5));
         }
     }
 
     fn detections(&self, stream: &str) -> Vec<Detection> {
-        let told = self.hall().told.get(stream).cloned().unwrap_or_default();
-        told.into_iter()
+        let received = self
+            .state()
+            .received
+            .get(stream)
+            .cloned()
+            .unwrap_or_default();
+        received
+            .into_iter()
             .flat_map(|message| message.detections)
             .collect()
     }
@@ -87,7 +93,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.hall.lock().stop = true;
+        self.state.lock().stop = true;
         let ended = self.thread.take().unwrap().join();
         assert!(thread::panicking() || ended.is_ok());
     }
@@ -102,7 +108,7 @@ struct Served {
     number: u64,
 }
 
-fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
+fn serve(socket: &UdpSocket, state: &Mutex<RelayState>) {
     let serve = |(start, stream): (u64, &str)| {
         let mut relay = MiniRelay::new(start);
         relay.stream = stream.to_owned();
@@ -125,9 +131,9 @@ fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
         .map(serve)
         .collect();
     let mut buffer = [0; 2048];
-    while !hall.lock().stop {
+    while !state.lock().stop {
         for stream in &mut streams {
-            stream.capture(socket, &hall.lock());
+            stream.capture(socket, &state.lock());
         }
         socket
             .set_read_timeout(Some(Duration::from_millis(2)))
@@ -151,15 +157,15 @@ fn serve_hall(socket: &UdpSocket, hall: &Mutex<Hall>) {
             .iter_mut()
             .find(|served| served.viewer == Some(from))
             .expect("it has joined");
-        served.hear(socket, &buffer[..length], &mut hall.lock());
+        served.hear(socket, &buffer[..length], &mut state.lock());
     }
 }
 
 impl Served {
-    fn capture(&mut self, socket: &UdpSocket, hall: &Hall) {
+    fn capture(&mut self, socket: &UdpSocket, state: &RelayState) {
         let now = clock::now();
         let camera = self.relay.stream == STREAM;
-        if now < self.due || (camera && !hall.captures) {
+        if now < self.due || (camera && !state.captures) {
             return;
         }
         self.due = now + self.interval;
@@ -174,7 +180,7 @@ impl Served {
                     number: id.number,
                     captured_ns: now.as_nanos(),
                 }),
-                hall.canary,
+                state.canary,
             )
         } else {
             (ball(id.number), "")
@@ -192,7 +198,7 @@ impl Served {
         }
     }
 
-    fn hear(&mut self, socket: &UdpSocket, datagram: &[u8], hall: &mut Hall) {
+    fn hear(&mut self, socket: &UdpSocket, datagram: &[u8], state: &mut RelayState) {
         let session = self.relay.session;
         let goodbyes = self.relay.goodbyes;
         for answer in self.relay.on_datagram(clock::now(), datagram) {
@@ -201,12 +207,13 @@ impl Served {
         }
         let name = || self.relay.stream.clone();
         if self.relay.session.is_some() && self.relay.session != session {
-            hall.joined.push(name());
+            state.joined.push(name());
         }
         if self.relay.goodbyes > goodbyes {
-            hall.left.push(name());
+            state.left.push(name());
         }
-        hall.told
+        state
+            .received
             .entry(name())
             .or_default()
             .append(&mut self.relay.detections);
@@ -285,12 +292,15 @@ impl Watching {
 fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
     let relay = Relay::start("one.canary");
     let watching = Watching::start(config(&relay.address));
-    relay.wait("the canary is told of", |hall| {
-        hall.told
+    relay.wait("the canary is told of", |state| {
+        state
+            .received
             .get("one.canary")
-            .is_some_and(|told| !told.is_empty())
+            .is_some_and(|received| !received.is_empty())
     });
-    relay.wait("many detections", |hall| hall.told["one.canary"].len() > 15);
+    relay.wait("many detections", |state| {
+        state.received["one.canary"].len() > 15
+    });
     let (report, trace) = watching.finish();
     let detections = relay.detections("one.canary");
     for detection in &detections {
@@ -310,17 +320,17 @@ fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
             .windows(2)
             .all(|pair| pair[0].number < pair[1].number)
     );
-    let told = relay.hall().told.remove("one.canary").unwrap();
-    let canary_status = told.last().unwrap().canary_status.clone().unwrap();
+    let received = relay.state().received.remove("one.canary").unwrap();
+    let canary_status = received.last().unwrap().canary_status.clone().unwrap();
     assert!(
         canary_status.stream == STREAM
             && canary_status.shown > 20
             && canary_status.silent_ms < 1000,
         "{canary_status:?}"
     );
-    assert_eq!(told.last().unwrap().sent, detections.len() as u64);
+    assert_eq!(received.last().unwrap().sent, detections.len() as u64);
     let screens: std::collections::HashSet<u64> =
-        told.iter().map(|message| message.screen).collect();
+        received.iter().map(|message| message.screen).collect();
     assert_eq!(screens.len(), 1);
     let canary = &report["canary"];
     assert_eq!(
@@ -345,31 +355,32 @@ fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
         (&judged[0]["stream"], &judged[0]["verdict"]["latency_ms"]),
         (&"one.canary".into(), &34.0.into())
     );
-    assert_eq!(relay.hall().left.len(), 2, "both conversations take leave");
+    assert_eq!(relay.state().left.len(), 2, "both conversations take leave");
 }
 
 #[test]
 fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
     let relay = Relay::start("one.canary");
     let watching = Watching::start(config(&relay.address));
-    relay.wait("the canary is told of", |hall| {
-        hall.told
+    relay.wait("the canary is told of", |state| {
+        state
+            .received
             .get("one.canary")
-            .is_some_and(|told| !told.is_empty())
+            .is_some_and(|received| !received.is_empty())
     });
-    relay.hall().captures = false;
-    relay.wait("the silence is told", |hall| {
-        let newest = hall.told["one.canary"]
+    relay.state().captures = false;
+    relay.wait("the silence is told", |state| {
+        let newest = state.received["one.canary"]
             .last()
-            .and_then(|told| told.canary_status.clone())
+            .and_then(|received| received.canary_status.clone())
             .unwrap_or_default();
         newest.silent_ms > 1500
     });
-    relay.hall().captures = true;
-    relay.wait("the silence is over", |hall| {
-        hall.told["one.canary"]
+    relay.state().captures = true;
+    relay.wait("the silence is over", |state| {
+        state.received["one.canary"]
             .last()
-            .and_then(|told| told.canary_status.clone())
+            .and_then(|received| received.canary_status.clone())
             .unwrap_or_default()
             .silent_ms
             < 500
@@ -381,25 +392,25 @@ fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
 fn the_canary_changes_with_the_name_and_ends_with_it() {
     let relay = Relay::start("one.canary");
     let watching = Watching::start(config(&relay.address));
-    relay.wait("the first is joined", |hall| {
-        hall.joined.contains(&"one.canary".to_owned())
+    relay.wait("the first is joined", |state| {
+        state.joined.contains(&"one.canary".to_owned())
     });
-    relay.hall().canary = "two.canary";
-    relay.wait("the second is joined", |hall| {
-        hall.joined.contains(&"two.canary".to_owned())
+    relay.state().canary = "two.canary";
+    relay.wait("the second is joined", |state| {
+        state.joined.contains(&"two.canary".to_owned())
     });
-    assert_eq!(relay.hall().left, ["one.canary"]);
-    relay.hall().canary = "";
-    relay.wait("the second is left", |hall| {
-        hall.left.contains(&"two.canary".to_owned())
+    assert_eq!(relay.state().left, ["one.canary"]);
+    relay.state().canary = "";
+    relay.wait("the second is left", |state| {
+        state.left.contains(&"two.canary".to_owned())
     });
     // It names itself, or what is no name: there is nothing to watch.
     for name in [STREAM, "no/name"] {
-        relay.hall().canary = name;
+        relay.state().canary = name;
         assert!(!Shutdown::new().wait_timeout(Duration::from_millis(400)));
     }
     let (report, _) = watching.finish();
-    assert_eq!(relay.hall().joined, [STREAM, "one.canary", "two.canary"]);
+    assert_eq!(relay.state().joined, [STREAM, "one.canary", "two.canary"]);
     assert!(report.get("canary").is_none(), "{report}");
 }
 
@@ -410,15 +421,15 @@ fn no_canary_is_watched_when_that_is_switched_off() {
         canary: config::Canary::Off,
         ..config(&relay.address)
     });
-    relay.wait("the picture is joined", |hall| !hall.joined.is_empty());
+    relay.wait("the picture is joined", |state| !state.joined.is_empty());
     assert!(!Shutdown::new().wait_timeout(Duration::from_millis(800)));
     watching.finish();
-    let hall = relay.hall();
+    let state = relay.state();
     assert_eq!(
-        (&hall.joined, &hall.left),
+        (&state.joined, &state.left),
         (&vec![STREAM.to_owned()], &vec![STREAM.to_owned()])
     );
-    drop(hall);
+    drop(state);
 }
 
 #[test]
@@ -437,9 +448,10 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
         trackers: 2,
         ..config(&relay.address)
     });
-    relay.wait("many detections", |hall| {
-        hall.told.get(STREAM).is_some_and(|told| {
-            told.iter()
+    relay.wait("many detections", |state| {
+        state.received.get(STREAM).is_some_and(|received| {
+            received
+                .iter()
                 .map(|message| message.detections.len())
                 .sum::<usize>()
                 > 60
@@ -492,7 +504,7 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
     );
     assert_eq!(tracking["verdict"]["max_px"], 0.5, "{tracking}");
     assert!(
-        relay.hall().told[STREAM]
+        relay.state().received[STREAM]
             .iter()
             .all(|message| message.canary_status.is_none())
     );

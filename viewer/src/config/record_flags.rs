@@ -1,16 +1,16 @@
-//! The flags of a recording.
+//! The flags of a recording, and the plan that they make. The main thread calls it when the program starts.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 
-use super::Plan;
-use crate::config::parse_duration;
+use super::parse_duration;
+use crate::record::Plan;
 
 /// The flags of a recording.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub struct Flags {
+pub struct RecordFlags {
     /// Record what is shown to FILE.avi: the JPEGs as received. (fanlight-gif makes animated GIFs.)
     ///
     /// An AVI goes on until the viewer ends; at 2 GiB, after a million frames, and when the size of the picture changes,
@@ -23,7 +23,7 @@ pub struct Flags {
     pub record_for: Option<Duration>,
 }
 
-impl Flags {
+impl RecordFlags {
     /// What is to be recorded, if anything.
     ///
     /// # Errors
@@ -60,16 +60,16 @@ impl Flags {
 mod tests {
     use super::*;
 
-    fn flags(file: &str) -> Flags {
-        Flags {
+    fn flags(file: &str) -> RecordFlags {
+        RecordFlags {
             record: Some(file.into()),
-            ..Flags::default()
+            ..RecordFlags::default()
         }
     }
 
     #[test]
     fn an_avi_is_recorded_until_the_end_unless_told_otherwise() {
-        assert!(Flags::default().plan().unwrap().is_none());
+        assert!(RecordFlags::default().plan().unwrap().is_none());
         for name in ["a.avi", "a.AVI"] {
             let plan = flags(name).plan().unwrap().unwrap();
             assert_eq!((plan.path, plan.length), (name.into(), None));
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_recorded_is_refused_by_the_name_of_its_flag() {
-        let no_time = Flags {
+        let no_time = RecordFlags {
             record_for: Some(Duration::ZERO),
             ..flags("a.avi")
         };
