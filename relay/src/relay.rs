@@ -1,4 +1,4 @@
-//! The program: its threads, its event loop, its end.
+//! The relay: starts its threads, and runs the event loop that serves UDP viewers on the main thread.
 
 use std::cell::RefCell;
 use std::io;
@@ -20,26 +20,22 @@ use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::FeedbackReport;
 
 use crate::config::{Config, ConfigError, Options};
-use crate::engine::{self, Engine, EngineConfig, Output, Route};
+use crate::engine::{Engine, EngineConfig, Output, Route};
 use crate::outputs;
 use crate::udp::{self, BindError, Buffers, Captured, NextRun, Sender, Socket};
 use crate::upstream::{Endpoint, FeedbackQueue, Upstream};
 
+mod status_report;
 mod status_schedule;
 mod watch;
+use status_report::{CAPTURE_COUNTS, StatusReporter, capture_counts};
 use status_schedule::StatusSchedule;
 use watch::AccessWatch;
-
-/// How often the figures are told: to the service manager, and to the log at level debug.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Of those, every so manieth goes to the log at level info.
-const REPORTS_PER_INFO: u32 = 10;
 
 /// Calls to the kernel for received datagrams before the loop looks after its other work.
 const RECEIVES_PER_RUN: usize = 16;
 
-/// Longest that farewells wait for room in the socket.
+/// Longest that GOODBYEs wait for room in the socket.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A relay that has its port.
@@ -166,7 +162,7 @@ impl Relay {
             let status = StatusSchedule::new(has_outputs);
             let mut serving =
                 EventLoop::new(&self.config, self.access, self.socket, sources, status)?;
-            tracing::info!(listen = %self.address, trains = serving.sender.uses_gso(), "serving");
+            tracing::info!(listen = %self.address, gso = serving.sender.uses_gso(), "serving");
             serving.run(context).await
         });
         runtime.shutdown_background();
@@ -237,7 +233,7 @@ impl EventLoop {
             capture: Capture::new(
                 "fanlight-relay",
                 Role::Relay,
-                COUNTS,
+                CAPTURE_COUNTS,
                 config.capture_dir.as_deref(),
             )
             .into(),
@@ -259,7 +255,7 @@ impl EventLoop {
             let feed = watchdog.turn(now);
             self.capture
                 .get_mut()
-                .turn(now, || counts(&self.engine, &self.sender));
+                .turn(now, || capture_counts(&self.engine, &self.sender));
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
             }
@@ -272,7 +268,7 @@ impl EventLoop {
                 self.engine.next_deadline(),
                 feed,
                 next_run.time(),
-                Some(self.reporter.next),
+                Some(self.reporter.next()),
                 self.watch.next(),
                 status,
             ];
@@ -290,7 +286,7 @@ impl EventLoop {
                 () = self.socket.writable(), if matches!(next_run, NextRun::Blocked(_)) => {}
                 () = self.feed.changed() => {}
                 () = requests.next() => {
-                    self.capture.get_mut().on_request(clock::now(), || counts(&self.engine, &self.sender));
+                    self.capture.get_mut().on_request(clock::now(), || capture_counts(&self.engine, &self.sender));
                 }
                 () = tokio::time::sleep(wake.saturating_since(now)) => {}
             }
@@ -299,7 +295,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Everything that can be done now, but not for long.
+    /// Does everything that is due, for about a millisecond at most.
     fn run_once(&mut self) -> NextRun {
         let mut more = false;
         // Frames of streams without viewers woke nobody, and a viewer that joins now gets the newest as its catch-up.
@@ -419,10 +415,10 @@ impl EventLoop {
         }
     }
 
-    /// Without a socket of its own the viewer goes on sharing: it is served as before.
+    /// Without a dedicated socket the viewer goes on using the shared one.
     fn isolate(&mut self, route: Route) {
         if let Err(error) = self.socket.isolate(route) {
-            tracing::debug!(viewer = %route.remote, "no socket of its own for a viewer: {error}");
+            tracing::debug!(viewer = %route.remote, "no dedicated socket for a viewer: {error}");
         }
     }
 
@@ -457,97 +453,6 @@ impl EventLoop {
                 }
             }
         }
-    }
-}
-
-/// What a capture counts, as [`counts`] gives it.
-const COUNTS: &[&str] = &[
-    "aborted",
-    "frames",
-    "frames_sent",
-    "datagrams",
-    "joins",
-    "repairs_asked",
-    "repairs_sent",
-];
-
-fn counts(engine: &Engine, sender: &Sender) -> Vec<u64> {
-    let (counts, sent) = (engine.counts(), sender.counts());
-    let aborted = sent.aborted + sent.failed;
-    let repairs = [counts.repairs_asked, counts.repairs_sent];
-    [
-        aborted,
-        counts.frames,
-        counts.frames_sent,
-        sent.datagrams,
-        counts.joins,
-    ]
-    .into_iter()
-    .chain(repairs)
-    .collect()
-}
-
-/// Tells the figures.
-#[derive(Debug, Default)]
-struct StatusReporter {
-    next: Time,
-    reports: u32,
-    told: engine::Counts,
-}
-
-impl StatusReporter {
-    /// The figures in one line, when they are due.
-    fn due(&mut self, now: Time, engine: &Engine, sender: &Sender) -> Option<String> {
-        if now < self.next {
-            return None;
-        }
-        self.next = now.next_multiple_of(REPORT_INTERVAL);
-        self.reports += 1;
-        let (counts, sent) = (engine.counts(), sender.counts());
-        let line = format!(
-            "{} viewers ({} on dedicated sockets, {} by multicast), {} streams; \
-             frames: {} received, {} sent, {} superseded, {} refused; \
-             for single viewers: {} skipped to keep up, {} aborted, {} not started; \
-             {} datagrams ({} parity), {} bytes sent; not sent: {} buffer full, {} failed; \
-             repairs: {} of {}; {} malformed, {} unauthentic, {} resets, {} joins, {} refusals; \
-             handshakes: {} refused, {} put off; \
-             {} isolated, {} left their group, {} revoked, {} keys rotated",
-            engine.viewers(),
-            engine.dedicated_sockets(),
-            engine.in_groups(),
-            engine.streams(),
-            counts.frames,
-            counts.frames_sent,
-            counts.superseded,
-            counts.refused_frames,
-            engine.skipped(),
-            sent.aborted,
-            sent.skipped,
-            sent.datagrams,
-            sent.parity,
-            sent.bytes,
-            sent.buffer_full,
-            sent.failed,
-            counts.repairs_sent,
-            counts.repairs_asked,
-            counts.malformed,
-            counts.unauthentic,
-            counts.resets,
-            counts.joins,
-            counts.refusals,
-            counts.handshakes_refused,
-            counts.handshakes_put_off,
-            counts.isolated,
-            counts.left_groups,
-            counts.revoked,
-            counts.keys_rotated,
-        );
-        tracing::debug!("{line}");
-        if self.reports.is_multiple_of(REPORTS_PER_INFO) && self.told != *counts {
-            self.told = *counts;
-            tracing::info!("{line}");
-        }
-        Some(line)
     }
 }
 

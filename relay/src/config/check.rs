@@ -1,0 +1,275 @@
+//! Checks of settings that are each valid but may not go together.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use fanlight_daemon::keys::KeyPath;
+use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS};
+use fanlight_proto::multicast;
+
+use super::{Access, Config, HttpAccess, MAX_SOURCES};
+use crate::upstream::Endpoint;
+
+/// Settings that are each valid but do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The port could be reached from outside, and nobody said that this is meant.
+    #[error(
+        "listen = \"{0}\" is not a loopback address: write access = \"open\" to let everyone who can reach it watch, or \
+         access = \"psk\" or \"keys\" to let in who has a key"
+    )]
+    NotOpen(SocketAddr),
+    /// Frames would cross a network in the clear, and nobody said that this is meant.
+    #[error(
+        "the source {0} is on another host, and its frames would cross the network unsealed: set feed_key, here and \
+         there, to a file that `fanlight-relay keygen feed FILE` makes, or write allow_remote_sources = true if that is meant"
+    )]
+    Unsealed(Endpoint),
+    /// Access by key, without the file.
+    #[error("access = \"{access}\" needs {key}")]
+    NoKey {
+        /// What access says.
+        access: Access,
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// A key file that access does not use.
+    #[error("{key} has no use with access = \"{access}\"")]
+    UselessKey {
+        /// What access says.
+        access: Access,
+        /// The key that is too much.
+        key: &'static str,
+    },
+    /// Not 64 groups.
+    #[error(
+        "multicast = \"{0}\" names no groups: this address and the 63 after it must be multicast addresses beyond \
+         224.0.0.255 (239.0.0.0 and on are for use within a site), with a port"
+    )]
+    NotAGroup(SocketAddrV4),
+    /// Multicast from an address of the other kind.
+    #[error("multicast needs an IPv4 address to listen on, which {0} is not")]
+    NotIpv4(SocketAddr),
+    /// Multicast from all addresses.
+    #[error(
+        "listen = \"{0}\" names no interface to send multicast by: set multicast_interface to the address of one"
+    )]
+    NoInterface(SocketAddr),
+    /// What is for this host only would leave it.
+    #[error(
+        "multicast_interface = \"{0}\" leads beyond this host, and access = \"loopback\" is for this host only"
+    )]
+    Leaves(Ipv4Addr),
+    /// The HTTP port could be reached from outside, and nobody said that this is meant.
+    #[error(
+        "http = \"{0}\" is not a loopback address: write http_access = \"token\" and set http_view_token to a file that \
+         `fanlight-relay keygen token FILE` makes, or http_access = \"open\" to let everyone who can reach it watch"
+    )]
+    HttpNotOpen(SocketAddr),
+    /// Access by token, without any.
+    #[error(
+        "http_access = \"token\" needs http_view_token or http_admin_token: `fanlight-relay keygen token FILE` makes one"
+    )]
+    NoToken,
+    /// A token that nobody is asked for.
+    #[error(
+        "http_view_token has no use with http_access = \"{0}\", which asks nobody who watches for a token"
+    )]
+    UselessToken(HttpAccess),
+    /// Programs on this host may do everything.
+    #[error(
+        "http_admin_token has no use with http_access = \"loopback\", which lets programs on this host see everything"
+    )]
+    UselessAdminToken,
+    /// Half of what TLS takes.
+    #[error("{there} needs {missing}: https takes a certificate and its key")]
+    HalfOfTls {
+        /// The key that is set.
+        there: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
+    /// What is no origin.
+    #[error(
+        "http_origins: {0:?} is no origin: write https://host or https://host:port, without a path"
+    )]
+    NoOrigin(String),
+    /// A setting of HTTP where there is none.
+    #[error("{0} has no use without http = \"ADDRESS:PORT\"")]
+    NoHttp(&'static str),
+    /// A number is out of its range.
+    #[error("{key} = {value} is out of range: {least} to {most}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        value: u64,
+        /// The least it may say.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+}
+
+impl Config {
+    /// Checks what no key can say alone.
+    ///
+    /// # Errors
+    /// Says which keys do not go together, or which is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.access == Access::Loopback && !self.listen.ip().to_canonical().is_loopback() {
+            return Err(ConfigError::NotOpen(self.listen));
+        }
+        let remote = self.sources.iter().find(|source| !source.is_local());
+        if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
+            return Err(ConfigError::Unsealed(source.clone()));
+        }
+        self.check_multicast()?;
+        self.check_http()?;
+        let keyed = matches!(self.access, Access::Psk | Access::Keys);
+        self.check_key("key_file", self.key_file.as_ref(), keyed)?;
+        self.check_key(
+            "viewer_keys",
+            self.viewer_keys.as_ref(),
+            self.access == Access::Keys,
+        )?;
+        let range = |key, value, least, most| {
+            let within = (least..=most).contains(&value);
+            within.then_some(()).ok_or(ConfigError::Range {
+                key,
+                value,
+                least,
+                most,
+            })
+        };
+        range(
+            "number of sources",
+            self.sources.len() as u64,
+            0,
+            MAX_SOURCES as u64,
+        )?;
+        range(
+            "number of streams",
+            self.streams.len() as u64,
+            0,
+            MAX_STREAMS as u64,
+        )?;
+        range("http_connections", self.http_connections as u64, 1, 8192)?;
+        range(
+            "http_connections_per_address",
+            self.http_connections_per_address as u64,
+            1,
+            8192,
+        )?;
+        range(
+            "number of http_origins",
+            self.http_origins.len() as u64,
+            0,
+            64,
+        )?;
+        range(
+            "number of http_proxies",
+            self.http_proxies.len() as u64,
+            0,
+            64,
+        )?;
+        range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
+        range(
+            "max_frame_bytes",
+            self.max_frame_bytes as u64,
+            1024,
+            MAX_FRAME_BYTES as u64,
+        )?;
+        range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
+        range("multicast_ttl", self.multicast_ttl.into(), 1, 255)?;
+        range(
+            "source_stale_ms",
+            self.source_stale_ms,
+            2 * HEARTBEAT_INTERVAL.as_millis() as u64,
+            60_000,
+        )
+    }
+
+    fn check_key(
+        &self,
+        key: &'static str,
+        path: Option<&KeyPath>,
+        needed: bool,
+    ) -> Result<(), ConfigError> {
+        let access = self.access;
+        match (path, needed) {
+            (None, true) => Err(ConfigError::NoKey { access, key }),
+            (Some(_), false) => Err(ConfigError::UselessKey { access, key }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_http(&self) -> Result<(), ConfigError> {
+        let set = [
+            ("http_view_token", self.http_view_token.is_some()),
+            ("http_admin_token", self.http_admin_token.is_some()),
+            ("http_certificate", self.http_certificate.is_some()),
+            ("http_key", self.http_key.is_some()),
+            ("http_origins", !self.http_origins.is_empty()),
+            ("http_proxies", !self.http_proxies.is_empty()),
+        ];
+        let Some(listen) = self.http else {
+            let useless = set.iter().find(|(_, set)| *set);
+            return useless.map_or(Ok(()), |(key, _)| Err(ConfigError::NoHttp(key)));
+        };
+        let access = self.http_access;
+        match (
+            access,
+            self.http_view_token.is_some(),
+            self.http_admin_token.is_some(),
+        ) {
+            (HttpAccess::Loopback, ..) if !listen.ip().to_canonical().is_loopback() => {
+                return Err(ConfigError::HttpNotOpen(listen));
+            }
+            (HttpAccess::Loopback | HttpAccess::Open, true, _) => {
+                return Err(ConfigError::UselessToken(access));
+            }
+            (HttpAccess::Loopback, _, true) => return Err(ConfigError::UselessAdminToken),
+            (HttpAccess::Token, false, false) => return Err(ConfigError::NoToken),
+            _ => {}
+        }
+        let half = |there, missing| Err(ConfigError::HalfOfTls { there, missing });
+        match (&self.http_certificate, &self.http_key) {
+            (Some(_), None) => return half("http_certificate", "http_key"),
+            (None, Some(_)) => return half("http_key", "http_certificate"),
+            _ => {}
+        }
+        let wrong = self.http_origins.iter().find(|origin| !is_origin(origin));
+        wrong.map_or(Ok(()), |origin| Err(ConfigError::NoOrigin(origin.clone())))
+    }
+
+    fn check_multicast(&self) -> Result<(), ConfigError> {
+        let Some(first) = self.multicast else {
+            return Ok(());
+        };
+        let last = u32::try_from(MAX_STREAMS - 1)
+            .ok()
+            .and_then(|more| first.ip().to_bits().checked_add(more));
+        let last = last.map(|last| SocketAddrV4::new(Ipv4Addr::from_bits(last), first.port()));
+        if !multicast::is_usable(&first) || !last.is_some_and(|last| multicast::is_usable(&last)) {
+            return Err(ConfigError::NotAGroup(first));
+        }
+        if !self.listen.is_ipv4() {
+            return Err(ConfigError::NotIpv4(self.listen));
+        }
+        match self.interface() {
+            None => Err(ConfigError::NoInterface(self.listen)),
+            Some(interface) if self.access == Access::Loopback && !interface.is_loopback() => {
+                Err(ConfigError::Leaves(interface))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// Whether a text is a scheme, a host and perhaps a port, as browsers write them.
+fn is_origin(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}

@@ -1,0 +1,213 @@
+//! The settings of the relay.
+
+use super::*;
+use fanlight_daemon::testing::assert_ships_defaults;
+
+#[test]
+fn the_shipped_file_says_the_defaults() {
+    assert_ships_defaults::<Options>(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/relay.toml"));
+    Config::default().check().unwrap();
+}
+
+#[test]
+fn a_port_that_others_can_reach_is_opened_only_on_purpose() {
+    for (listen, loopback) in [
+        ("127.0.0.1:1", true),
+        ("[::1]:1", true),
+        ("[::ffff:127.0.0.1]:1", true),
+        ("0.0.0.0:1", false),
+        ("[::]:1", false),
+    ] {
+        let listen = listen.parse().unwrap();
+        let config = Config {
+            listen,
+            ..Config::default()
+        };
+        assert_eq!(
+            config.check(),
+            if loopback {
+                Ok(())
+            } else {
+                Err(ConfigError::NotOpen(listen))
+            }
+        );
+        Config {
+            access: Access::Open,
+            ..config.clone()
+        }
+        .check()
+        .unwrap();
+        let key_file = Some("/k".parse().unwrap());
+        Config {
+            access: Access::Psk,
+            key_file,
+            ..config
+        }
+        .check()
+        .unwrap();
+    }
+}
+
+#[test]
+fn access_by_key_needs_its_files_and_nothing_else_takes_them() {
+    let key: Option<KeyPath> = Some("/k".parse().unwrap());
+    let check = |access, key_file: &Option<KeyPath>, viewer_keys: &Option<KeyPath>| {
+        let (key_file, viewer_keys) = (key_file.clone(), viewer_keys.clone());
+        Config {
+            access,
+            key_file,
+            viewer_keys,
+            ..Config::default()
+        }
+        .check()
+        .is_ok()
+    };
+    for (access, with_key, with_viewers) in [
+        (Access::Loopback, false, false),
+        (Access::Open, false, false),
+        (Access::Psk, true, false),
+        (Access::Keys, true, true),
+    ] {
+        for (key_file, viewer_keys) in [(&None, &None), (&key, &None), (&None, &key), (&key, &key)]
+        {
+            let wanted = (key_file.is_some(), viewer_keys.is_some()) == (with_key, with_viewers);
+            assert_eq!(
+                check(access, key_file, viewer_keys),
+                wanted,
+                "{access} {key_file:?} {viewer_keys:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
+    let far: Endpoint = "tcp://192.168.1.10:5010".parse().unwrap();
+    let sources = vec![
+        "ipc:///run/fanlight/source.ipc".parse().unwrap(),
+        far.clone(),
+    ];
+    let config = Config {
+        sources,
+        ..Config::default()
+    };
+    assert_eq!(config.check(), Err(ConfigError::Unsealed(far)));
+    Config {
+        allow_remote_sources: true,
+        ..config.clone()
+    }
+    .check()
+    .unwrap();
+    Config {
+        feed_key: Some("/a/key".parse().unwrap()),
+        ..config
+    }
+    .check()
+    .unwrap();
+}
+
+#[test]
+fn groups_are_sixty_four_and_their_interface_is_known_and_fits_who_may_come() {
+    let config = |multicast: &str, listen: &str| Config {
+        multicast: Some(multicast.parse().unwrap()),
+        listen: listen.parse().unwrap(),
+        access: Access::Open,
+        ..Config::default()
+    };
+    for bad in [
+        "10.0.0.1:5005",
+        "224.0.0.1:5005",
+        "223.255.255.250:5005",
+        "239.255.255.193:5005",
+        "239.1.0.0:0",
+    ] {
+        let bad = config(bad, "10.0.0.1:5004");
+        assert_eq!(
+            bad.check(),
+            Err(ConfigError::NotAGroup(bad.multicast.unwrap()))
+        );
+    }
+    let good = config("239.255.255.192:5005", "10.0.0.1:5004");
+    good.check().unwrap();
+    let (multicast, reach) = good.multicast().unwrap();
+    assert_eq!(
+        (multicast.from, reach.interface, reach.ttl, reach.looped),
+        (LISTEN, LISTEN, 1, false)
+    );
+    assert_eq!(multicast.group(63).to_string(), "239.255.255.255:5005");
+    let anywhere = config("239.1.0.0:5005", "0.0.0.0:5004");
+    assert_eq!(
+        anywhere.check(),
+        Err(ConfigError::NoInterface(anywhere.listen))
+    );
+    let told = Config {
+        multicast_interface: Some(LISTEN),
+        ..anywhere
+    };
+    told.check().unwrap();
+    assert_eq!(told.multicast().unwrap().0.from, LISTEN);
+    assert!(matches!(
+        config("239.1.0.0:5005", "[::]:5004").check(),
+        Err(ConfigError::NotIpv4(_))
+    ));
+    let local = Config {
+        access: Access::Loopback,
+        ..config("239.1.0.0:5005", "127.0.0.1:5004")
+    };
+    local.check().unwrap();
+    let leaving = Config {
+        multicast_interface: Some(LISTEN),
+        ..local
+    };
+    assert_eq!(leaving.check(), Err(ConfigError::Leaves(LISTEN)));
+    assert_eq!(Config::default().multicast(), None);
+    assert!(
+        Config {
+            multicast_ttl: 0,
+            ..Config::default()
+        }
+        .check()
+        .is_err()
+    );
+}
+
+const LISTEN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+#[test]
+fn a_number_out_of_range_is_named() {
+    let config = Config {
+        max_viewers: 0,
+        ..Config::default()
+    };
+    assert!(
+        config
+            .check()
+            .unwrap_err()
+            .to_string()
+            .starts_with("max_viewers = 0 is out of range")
+    );
+    assert!(
+        Config {
+            max_frame_bytes: MAX_FRAME_BYTES + 1,
+            ..Config::default()
+        }
+        .check()
+        .is_err()
+    );
+    assert!(
+        Config {
+            key_rotation_s: 1,
+            ..Config::default()
+        }
+        .check()
+        .is_err()
+    );
+    assert!(
+        Config {
+            source_stale_ms: 250,
+            ..Config::default()
+        }
+        .check()
+        .is_err()
+    );
+}
