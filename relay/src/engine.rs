@@ -3,7 +3,7 @@
 //!
 //! The modules form layers; each uses only those before it in this list: `output`, `congestion`,
 //! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `sessions`;
-//! `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
+//! `stream`, `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
 //! `status`.
 
 mod admission;
@@ -26,6 +26,7 @@ mod pulse;
 mod sessions;
 mod source_clocks;
 mod status;
+mod stream;
 mod streams;
 mod target_lists;
 mod upkeep;
@@ -57,7 +58,8 @@ pub use output::{FrameTransmit, Output, Retransmit, Route, SPREAD_BATCH, Target}
 pub use packetize::{PacketizedFrame, RETRANSMIT_FRAMES};
 use sessions::{Session, Sessions};
 use source_clocks::SourceClocks;
-use streams::{Rejected, Streams};
+use stream::Rejected;
+use streams::Streams;
 pub use viewer_feedback::KEPT_DETECTIONS_PER_SECOND;
 
 /// RESETs sent in a second, to whomever: a restarted relay calls a thousand viewers back within one

@@ -12,7 +12,7 @@ use super::delivery::Delivery;
 use super::key_rotation::KeyRotation;
 use super::output::{Output, Route};
 use super::sessions::Session;
-use super::streams::Stream;
+use super::stream::Stream;
 use super::viewer_feedback::ViewerFeedback;
 use super::{Engine, encoded};
 

@@ -8,7 +8,7 @@ use super::key_rotation::KeyRotation;
 use super::multicast::Multicast;
 use super::sessions::Session;
 use super::source_clocks::SourceClocks;
-use super::streams::Stream;
+use super::stream::Stream;
 
 /// What all viewers are told of.
 pub(super) struct PulseContext<'a> {

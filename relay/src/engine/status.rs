@@ -7,7 +7,7 @@ use fanlight_proto::message::{State, Status};
 use super::Engine;
 use super::counts::Counts;
 use super::sessions::Session;
-use super::streams::Stream;
+use super::stream::Stream;
 
 impl Engine {
     /// A snapshot. It costs as much as copying all names.

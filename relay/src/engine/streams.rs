@@ -1,362 +1,16 @@
-//! The streams that the relay has, by name and by the short alias that media datagrams carry.
+//! All streams of the relay, by name and by the short alias that media datagrams carry.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use fanlight_daemon::rate_limit::{LogLimiter, TokenBucket};
 use fanlight_live::Arrival;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::DataHeader;
-use fanlight_proto::limits::{MAX_STREAMS, SHARD_BYTES};
-use fanlight_proto::message::{FrameId, State, Status, StreamInfo, StreamName};
-use fanlight_proto::parity::Encoder;
+use fanlight_proto::limits::MAX_STREAMS;
+use fanlight_proto::message::StreamName;
 
-use super::key_rotation::KeyRotation;
-use super::multicast::merge_group_target;
-use super::output::{FrameTransmit, Route};
-use super::packetize::{PacketizeOptions, PacketizedFrame, RetransmitBuffer};
-use super::sessions::Sessions;
-use super::target_lists::TargetLists;
+use super::stream::{Rejected, Stream};
 
 /// A stream that is gone and that nobody watches is forgotten after so long, to make room for others.
 const STREAM_TTL: Duration = Duration::from_secs(60);
-
-/// The time between frames of an input that does not say its rate.
-const USUAL_INTERVAL: Duration = Duration::from_millis(33);
-
-/// Slower inputs are treated as if they had this time between frames: nobody's frame is spread over more.
-const LONGEST_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A frame so old is still the present of a slow stream, or of one that does not say its rate.
-const CATCH_UP_AGE: Duration = Duration::from_secs(2);
-
-/// How often in a second the viewers of a stream are told its status unasked: a source that changes its mind all the
-/// time does not make the relay send that to everyone.
-const STATUS_MESSAGES_PER_SECOND: u32 = 10;
-
-/// One stream.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) name: StreamName,
-    pub(super) alias: u16,
-    /// Its place among the streams, which no other has: its group goes by it.
-    pub(super) slot: usize,
-    /// Which upstream it comes from.
-    pub(super) origin: usize,
-    heard: Time,
-    /// When the news in `status` came in: older news does not overwrite it.
-    told: Time,
-    status: Status,
-    picture: (u32, u32),
-    rate_millihertz: u32,
-    /// The newest frame given to the fan-out, in the current epoch.
-    sent: Option<u64>,
-    /// Frames cut so far: names each cut for as long as the relay runs.
-    sequence: u64,
-    first: usize,
-    /// Parity datagrams that go to the group with each frame.
-    group_parity: u16,
-    /// The addresses of its viewers.
-    members: Vec<SocketAddr>,
-    /// The newest frame, also when nobody watches: who comes gets it at once.
-    newest: Option<LatestFrame>,
-    retransmit_buffer: RetransmitBuffer,
-    lists: TargetLists,
-    /// What its media is sealed with.
-    pub(super) keys: Option<KeyRotation>,
-    /// How often the viewers may still be told the status.
-    pub(super) status_messages: TokenBucket,
-    /// For the log lines about its status.
-    pub(super) line: LogLimiter,
-}
-
-/// A frame that has not been cut, or not only.
-#[derive(Debug)]
-struct LatestFrame {
-    id: FrameId,
-    body: Bytes,
-    received: Time,
-    lost_upstream: u16,
-    lost_in_relay: u16,
-}
-
-/// Why an arrival is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rejected {
-    /// A stream more than [`MAX_STREAMS`].
-    TooMany,
-    /// Another source, still alive, has a stream of this name.
-    Taken,
-    /// Not newer than what is known.
-    Old,
-}
-
-impl Stream {
-    fn new(alias: u16, slot: usize, arrival: &Arrival) -> Self {
-        Self {
-            name: arrival.frame.stream.clone(),
-            alias,
-            slot,
-            origin: arrival.frame.origin,
-            heard: arrival.frame.received,
-            told: arrival.frame.received,
-            status: Status {
-                epoch: arrival.frame.id.epoch,
-                ..Status::default()
-            },
-            picture: (0, 0),
-            rate_millihertz: 0,
-            sent: None,
-            sequence: 0,
-            first: 0,
-            group_parity: 0,
-            members: Vec::new(),
-            newest: None,
-            retransmit_buffer: RetransmitBuffer::default(),
-            lists: TargetLists::default(),
-            keys: None,
-            status_messages: TokenBucket::new(
-                STATUS_MESSAGES_PER_SECOND,
-                STATUS_MESSAGES_PER_SECOND,
-            ),
-            line: LogLimiter::new(),
-        }
-    }
-
-    pub(super) fn status(&self) -> &Status {
-        &self.status
-    }
-
-    pub(super) fn members(&self) -> &[SocketAddr] {
-        &self.members
-    }
-
-    pub(super) fn retransmit_buffer(&self) -> &RetransmitBuffer {
-        &self.retransmit_buffer
-    }
-
-    pub(super) const fn group_parity(&self) -> u16 {
-        self.group_parity
-    }
-
-    pub(super) fn info(&self) -> StreamInfo {
-        StreamInfo {
-            name: self.name.to_string(),
-            alias: u32::from(self.alias),
-            epoch: self.status.epoch,
-            width: self.picture.0,
-            height: self.picture.1,
-            rate_millihertz: self.rate_millihertz,
-            status: Some(self.status.clone()),
-        }
-    }
-
-    /// One line about the status, which stands for `count` changes.
-    pub(super) fn log(&self, count: u64) {
-        let status = in_words(&self.status);
-        tracing::info!(stream = %self.name, changes = count, viewers = self.members.len(), "{status}");
-    }
-
-    pub(super) fn add(&mut self, viewer: SocketAddr) {
-        self.remove(viewer);
-        self.members.push(viewer);
-    }
-
-    pub(super) fn remove(&mut self, viewer: SocketAddr) {
-        if let Some(at) = self.members.iter().position(|known| *known == viewer) {
-            self.members.swap_remove(at);
-        }
-    }
-
-    /// Takes a frame; whether it is newer than the last.
-    pub(super) fn note(&mut self, arrival: &Arrival) -> bool {
-        let number = arrival.frame.id.number;
-        let gap = match self.sent {
-            Some(sent) => number
-                .checked_sub(sent)
-                .and_then(|step| step.checked_sub(1)),
-            None => Some(0),
-        };
-        let Some(gap) = gap.map(|gap| gap.saturating_sub(arrival.unwatched)) else {
-            return false;
-        };
-        let in_relay = arrival.superseded.min(gap);
-        self.sent = Some(number);
-        self.newest = Some(LatestFrame {
-            id: arrival.frame.id,
-            body: arrival.frame.body.clone(),
-            received: arrival.frame.received,
-            lost_upstream: saturated(gap - in_relay),
-            lost_in_relay: saturated(in_relay),
-        });
-        true
-    }
-
-    /// The newest frame for all viewers whose turn it is, and for their group if one of them has joined it, which is at
-    /// `group`; none when there is no such viewer. It is cut once, with parity if one of them wants some.
-    pub(super) fn transmit(
-        &mut self,
-        now: Time,
-        sessions: &mut Sessions,
-        encoder: &mut Encoder,
-        group: Option<Route>,
-    ) -> Option<FrameTransmit> {
-        let shards = self.shards()?;
-        let interval = self.interval();
-        let frame_time = self.frame_time();
-        let sequence = self.sequence + 1;
-
-        let mut group_target = None;
-        let targets = self.lists.list(|list| {
-            for address in &self.members {
-                let Some(session) = sessions.get_mut(*address) else {
-                    continue;
-                };
-                let admission =
-                    session
-                        .delivery
-                        .admit_frame(now, sequence, frame_time, group.is_some());
-                let target = || session.target(shards, interval);
-                if let Some(group) = group.filter(|_| admission.group) {
-                    group_target = Some(merge_group_target(group_target, group, &target()));
-                }
-                if admission.unicast {
-                    list.push(target());
-                }
-            }
-            list.extend(group_target);
-        });
-        self.group_parity = group_target.map_or(0, |target| target.parity);
-        if targets.is_empty() {
-            return None;
-        }
-
-        let parity = targets.iter().any(|target| target.parity > 0);
-        let packets = self.cut(parity.then_some(encoder))?;
-        self.first = (self.first + 1) % targets.len();
-        Some(FrameTransmit {
-            alias: self.alias,
-            packets,
-            targets,
-            first: self.first,
-            interval,
-            catch_up: false,
-        })
-    }
-
-    /// The newest frame for one viewer that has just come, unless it is too old to pass for the present.
-    pub(super) fn catch_up(&mut self, now: Time) -> Option<(Arc<PacketizedFrame>, Duration)> {
-        let newest = self.newest.as_ref()?;
-        let age = now.saturating_since(newest.received);
-        if self.status.source_gone || age > CATCH_UP_AGE.max(self.frame_time() * 2) {
-            return None;
-        }
-        let generation = self
-            .keys
-            .as_ref()
-            .map_or(0, |keys| keys.current().generation());
-        let known = self
-            .retransmit_buffer
-            .find(newest.id)
-            .filter(|packets| packets.generation() == generation);
-        let packets = match known {
-            Some(packets) => Arc::clone(packets),
-            None => self.cut(None)?,
-        };
-        Some((packets, self.interval()))
-    }
-
-    /// Shards of the newest frame.
-    pub(super) fn shards(&self) -> Option<u16> {
-        let newest = self.newest.as_ref()?;
-        Some(
-            u16::try_from(newest.body.len().div_ceil(SHARD_BYTES))
-                .expect("a checked frame has at most MAX_SHARDS"),
-        )
-    }
-
-    /// Cuts the newest frame, under a number that no other cut of the stream has.
-    fn cut(&mut self, parity: Option<&mut Encoder>) -> Option<Arc<PacketizedFrame>> {
-        let newest = self.newest.as_ref()?;
-        self.sequence += 1;
-        let header = DataHeader {
-            alias: self.alias,
-            id: newest.id,
-            received_us: low_half(newest.received.as_micros()),
-            lost_upstream: newest.lost_upstream,
-            lost_in_relay: newest.lost_in_relay,
-            sequence: self.sequence,
-            ..DataHeader::default()
-        };
-        let key = self.keys.as_ref().map(KeyRotation::current);
-        Some(
-            self.retransmit_buffer
-                .cut(header, &newest.body, PacketizeOptions { parity, key }),
-        )
-    }
-
-    /// Takes what the header says about the stream; whether that is news for its viewers.
-    fn hear(&mut self, arrival: &Arrival) -> Result<bool, Rejected> {
-        let FrameId { epoch, number } = arrival.frame.id;
-        let same_epoch = self.status.epoch == epoch;
-        if arrival.frame.received < self.told && !same_epoch {
-            return Err(Rejected::Old);
-        }
-        // An arrival may have waited: the event loop is not woken for streams without viewers.
-        self.heard = self.heard.max(arrival.frame.received);
-        let before = (
-            self.status.source_gone,
-            self.status.epoch,
-            self.status.state,
-        );
-        self.status.source_gone = false;
-        if same_epoch {
-            self.status.newest = self.status.newest.max(number);
-        } else {
-            self.status.epoch = epoch;
-            self.status.newest = number;
-            self.sent = None;
-            self.newest = None;
-            self.retransmit_buffer.clear();
-        }
-        let header = &arrival.frame.header;
-        if !arrival.frame.jpeg.is_empty() {
-            self.picture = (header.width, header.height);
-        }
-        self.rate_millihertz = header.rate_millihertz;
-        let mut news = false;
-        if arrival.frame.received >= self.told {
-            self.told = arrival.frame.received;
-            self.status.state = header.state;
-            if self.status.reason != header.reason {
-                self.status.reason.clone_from(&header.reason);
-                news = true;
-            }
-        }
-        Ok(news
-            || before
-                != (
-                    self.status.source_gone,
-                    self.status.epoch,
-                    self.status.state,
-                ))
-    }
-
-    /// The time over which sending a frame may be spread.
-    pub(super) fn interval(&self) -> Duration {
-        self.frame_time().min(LONGEST_INTERVAL)
-    }
-
-    /// The time between two frames.
-    fn frame_time(&self) -> Duration {
-        match self.rate_millihertz {
-            0 => USUAL_INTERVAL,
-            rate => Duration::from_secs_f64(1_000.0 / f64::from(rate)),
-        }
-    }
-}
 
 /// All streams, in the order in which they came.
 #[derive(Debug)]
@@ -393,7 +47,7 @@ impl Streams {
     pub(super) fn first(&self) -> Option<&Stream> {
         self.all
             .iter()
-            .find(|stream| !stream.status.source_gone)
+            .find(|stream| !stream.is_source_gone())
             .or_else(|| self.all.first())
     }
 
@@ -422,7 +76,7 @@ impl Streams {
         };
         let stream = &mut self.all[at];
         if stream.origin != arrival.frame.origin {
-            if !stream.status.source_gone && now.saturating_since(stream.heard) < self.stale {
+            if !stream.is_source_gone() && now.saturating_since(stream.heard) < self.stale {
                 return Err(Rejected::Taken);
             }
             stream.origin = arrival.frame.origin;
@@ -442,20 +96,20 @@ impl Streams {
     /// Notes that a source is silent, and gives its stream; call it until there is none.
     pub(super) fn expire(&mut self, now: Time) -> Option<&Stream> {
         self.all.retain(|stream| {
-            !stream.status.source_gone
-                || !stream.members.is_empty()
+            !stream.is_source_gone()
+                || !stream.members().is_empty()
                 || now.saturating_since(stream.heard) < STREAM_TTL
         });
         let stale = self.stale;
         let silent =
-            |s: &&mut Stream| !s.status.source_gone && now.saturating_since(s.heard) >= stale;
+            |s: &&mut Stream| !s.is_source_gone() && now.saturating_since(s.heard) >= stale;
         let stream = self.all.iter_mut().find(silent)?;
-        stream.status.source_gone = true;
+        stream.set_source_gone();
         Some(stream)
     }
 
     fn stream_deadline(&self, stream: &Stream) -> Option<Time> {
-        match (stream.status.source_gone, stream.members.is_empty()) {
+        match (stream.is_source_gone(), stream.members().is_empty()) {
             (false, _) => Some(stream.heard + self.stale),
             (true, true) => Some(stream.heard + STREAM_TTL),
             (true, false) => None,
@@ -467,7 +121,7 @@ impl Streams {
             let idle = self
                 .all
                 .iter()
-                .position(|s| s.status.source_gone && s.members.is_empty());
+                .position(|s| s.is_source_gone() && s.members().is_empty());
             self.all.remove(idle.ok_or(Rejected::TooMany)?);
         }
         let alias = self.free_alias(&arrival.frame.stream);
@@ -487,31 +141,10 @@ impl Streams {
     }
 }
 
-/// The state in words.
-fn in_words(status: &Status) -> String {
-    let state = match State::try_from(status.state) {
-        _ if status.source_gone => "source gone",
-        state => state.unwrap_or(State::Unspecified).label(),
-    };
-    if status.reason.is_empty() {
-        state.to_owned()
-    } else {
-        format!("{state} ({:?})", status.reason)
-    }
-}
-
 /// FNV-1a (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>) of 32 bits, folded to 16.
 fn name_hash(name: &StreamName) -> u16 {
     let hash = name.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     ((hash >> 16) ^ (hash & 0xffff)) as u16
-}
-
-fn low_half(micros: u64) -> u32 {
-    (micros & u64::from(u32::MAX)) as u32
-}
-
-fn saturated(count: u64) -> u16 {
-    u16::try_from(count).unwrap_or(u16::MAX)
 }

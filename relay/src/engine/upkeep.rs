@@ -9,7 +9,7 @@ use fanlight_proto::limits::SESSION_IDLE;
 use super::isolation::IsolationChange;
 use super::key_rotation::{KEY_SWITCH_TIMEOUT, KeyRotation, REVOKE_SWITCH_TIMEOUT};
 use super::output::{Output, Route};
-use super::streams::Stream;
+use super::stream::Stream;
 use super::{Engine, goodbye};
 
 /// How often idle sessions are looked for.
