@@ -11,7 +11,7 @@ use fanlight_daemon::clock;
 use fanlight_live::access::Role;
 use fanlight_live::{Client, ClientTotals, ListedStream, OutputKind, ViewerEntry};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Health, StreamName};
+use fanlight_proto::message::{Health, NotShown, StreamName};
 use serde_json::{Map, Value, json};
 
 use super::AppState;
@@ -143,6 +143,7 @@ fn stream(listed: &ListedStream) -> Value {
 
 fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
     let report = &viewer.report;
+    let not_shown = report.not_shown().label();
     object(json!({
         "kind": "udp",
         "name": viewer.name,
@@ -166,7 +167,9 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
         "own_socket": viewer.own_socket,
         "in_group": viewer.in_group,
         "paused": viewer.paused,
-        "health": viewer.verdict.map(|verdict| health_word(verdict.health())),
+        "not_shown": (!not_shown.is_empty()).then_some(not_shown),
+        "last_shown_ms": (report.frames_shown > 0).then_some(report.last_shown_ms),
+        "health": screen_health(viewer),
         "error_px": viewer.verdict.map(|verdict| hundredths(verdict.mean)),
         "latency_ms": viewer.verdict.map(|verdict| millis(verdict.latency_us.into())),
     }))
@@ -205,6 +208,14 @@ fn object(value: Value) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     }
+}
+
+/// How right the screen of a viewer is; none when nobody knows.
+fn screen_health(viewer: &ViewerEntry) -> Option<&'static str> {
+    if viewer.report.not_shown() != NotShown::Unspecified {
+        return Some(health_word(Health::Blind));
+    }
+    viewer.verdict.map(|verdict| health_word(verdict.health()))
 }
 
 /// How right a screen is, in a word.

@@ -213,9 +213,10 @@ function reasons({ all, ...lost } = {}) {
   return Object.entries(lost).map(([reason, value]) => `${spoken(reason)}: ${value}`).join(", ");
 }
 
-// What the source made of a screen's detections: whether it is right, and how far off in the mean.
-function verdict({ health, error_px: error }) {
+// Whether a screen is right by its detections, and how far off in the mean; or why it shows no frames.
+function verdict({ health, error_px: error, not_shown: reason }) {
   if (!health) return "–";
+  if (reason) return `${health}: ${reason}`;
   return error === null || error === undefined ? health : `${health}, ${error} px`;
 }
 
