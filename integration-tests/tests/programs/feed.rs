@@ -19,7 +19,7 @@ const INPUT: &str = "--input ball --size 640x360 --rate 30";
 const SOURCE_BACK: Duration = Duration::from_secs(1);
 
 /// What a listener takes in: some dozen frames.
-const OVERHEARD: usize = 200_000;
+const OVERHEARD: usize = 100_000;
 
 /// How every picture begins.
 const JPEG_BEGINS: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF";

@@ -221,6 +221,8 @@ fn publish(
                 let mut socket = PubSocket::new();
                 socket.bind(&endpoint).await.unwrap();
                 let mut ticks = tokio::time::interval(Duration::from_millis(33));
+                // A loop that is behind would leave the library's tasks no time.
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 for number in 0.. {
                     ticks.tick().await;
                     let Some(messages) = next(number) else { return };
