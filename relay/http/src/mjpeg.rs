@@ -189,8 +189,9 @@ impl Feed {
     async fn next(&mut self) -> Option<Chunk> {
         tokio::select! {
             arrival = self.subscription.next() => {
+                let arrival = arrival?;
                 let is_first = !std::mem::replace(&mut self.any, true);
-                Some(self.framing.part(&arrival?.frame, is_first))
+                Some(self.framing.part(&arrival.frame, is_first))
             }
             () = self.app.shutdown.wait() => None,
         }
