@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use fanlight_daemon::{Context, Program};
 
-fanlight_daemon::options! {
-    /// Settings of the example.
-    pub struct Config / Options {
-        /// Number of pictures.
-        pictures: u32 = 3;
-        /// Whom to show them to.
-        guests: Vec<String> = vec!["all".to_owned()];
-    }
+/// Settings of the example.
+#[derive(clap::Args)]
+struct Config {
+    /// Number of pictures.
+    #[arg(default_value_t = 3)]
+    pictures: u32,
+    /// Whom to show them to.
+    #[arg(default_value = "all")]
+    guests: Vec<String>,
 }
 
 /// Flags that are no settings.
@@ -35,7 +36,6 @@ impl Program for Manners {
     const NAME: &'static str = "manners";
     const ABOUT: &'static str = "Waits until it is asked to stop";
     type Config = Config;
-    type Options = Options;
     type Extra = Extra;
 
     fn check(config: &Config) -> anyhow::Result<()> {

@@ -3,22 +3,21 @@
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
-use clap::{Args, Command, FromArgMatches, Subcommand};
+use clap::{Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::config::{self, Flags};
 use crate::keys::keygen::Keygen;
 use crate::logfile::{LogFile, LogFileError, MAX_FILES, Plan, Size};
-use crate::options::{self, Layer};
 
-crate::choice! {
-    /// How log lines look.
-    pub enum LogFormat {
-        /// For people.
-        Text = "text",
-        /// One JSON object a line.
-        Json = "json",
-    }
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// The flags of every program.
@@ -33,7 +32,8 @@ pub struct Common {
     pub log: String,
 
     /// How log lines look: text or json.
-    #[arg(long, value_name = "FORMAT", default_value_t = LogFormat::Text, global = true)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text,
+          hide_possible_values = true, global = true)]
     pub log_format: LogFormat,
 
     /// Log to this file instead of standard error, and to a new one when it is full.
@@ -56,11 +56,11 @@ pub struct Common {
 
 /// A parsed command line.
 #[derive(Debug)]
-pub struct Parsed<L, E> {
+pub struct Parsed<E> {
     /// The flags of every program.
     pub common: Common,
     /// The settings given as flags.
-    pub flags: L,
+    pub flags: Flags,
     /// What the program is to do.
     pub action: Action<E>,
 }
@@ -78,14 +78,14 @@ pub enum Action<E> {
     Keygen(Keygen),
 }
 
-/// The command line of a program: the common flags, one flag a key of `L`, and the program's own `E`.
+/// The command line of a program: the common flags, one flag a key of `C`, and the program's own `E`.
 #[must_use]
-pub fn command<L: Layer, E: Args>(
+pub fn command<C: Args, E: Args>(
     name: &'static str,
     about: &'static str,
     version: &'static str,
 ) -> Command {
-    let command = options::flags::<L>(E::augment_args(Common::augment_args(Command::new(name))));
+    let command = config::add_flags::<C>(E::augment_args(Common::augment_args(Command::new(name))));
     // What it is about comes last: the documentation of a group of flags would take its place.
     command
         .about(about)
@@ -109,13 +109,13 @@ pub fn command<L: Layer, E: Args>(
 ///
 /// # Errors
 /// clap's error, which is also how `--help` and `--version` come back.
-pub fn parse<L: Layer, E: Args>(
+pub fn parse<C: Args, E: Args>(
     command: Command,
     words: impl IntoIterator<Item = std::ffi::OsString>,
-) -> Result<Parsed<L, E>, clap::Error> {
-    let matches = command.try_get_matches_from(words)?;
-    let mut common = Common::from_arg_matches(&matches)?;
-    let flags = L::from_arg_matches(&matches)?;
+) -> Result<Parsed<E>, clap::Error> {
+    let flags = config::parse_flags::<C>(command, words)?;
+    let matches = flags.matches();
+    let mut common = Common::from_arg_matches(matches)?;
     let action = match matches.subcommand() {
         Some((CHECK_CONFIG, check)) => {
             common.config = check.get_one(CHECKED_FILE).cloned().or(common.config);
@@ -123,7 +123,7 @@ pub fn parse<L: Layer, E: Args>(
         }
         Some((KEYGEN, keygen)) => Action::Keygen(Keygen::from_arg_matches(keygen)?),
         _ if common.print_config => Action::PrintConfig,
-        _ => Action::Run(E::from_arg_matches(&matches)?),
+        _ => Action::Run(E::from_arg_matches(matches)?),
     };
     Ok(Parsed {
         common,

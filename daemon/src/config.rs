@@ -1,18 +1,27 @@
-//! Loading settings: flags over a TOML file over defaults, with errors that say where and what.
+//! Settings: flags over a TOML file over defaults.
+//!
+//! A program declares one struct with `clap::Args`. Each field is a key of the file (`max_viewers`) and a flag
+//! (`--max-viewers`), its doc comment is the help, its `default_value` the default. The file is read as if its keys
+//! were flags, so that a value is parsed in one way wherever it stands; what is wrong in the file is told with its line
+//! and column.
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::ops::Range;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
-
-use crate::choice::suggestion;
-use crate::options::Layer;
+use clap::builder::Resettable;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, value_parser};
+mod file;
 
 /// Largest config file read, in bytes: far above any that is written by hand, far below what could hurt.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Characters in a line of a printed comment.
+const COMMENT_WIDTH: usize = 118;
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +34,7 @@ pub enum ConfigError {
         /// What reading it said.
         error: io::Error,
     },
-    /// The file is not TOML, has an unknown key or a value of the wrong type.
+    /// The file is not TOML, has an unknown key or a value that the key does not take.
     #[error("{}: {problem} ({place}){hint}", .file.display())]
     Invalid {
         /// The file.
@@ -37,9 +46,6 @@ pub enum ConfigError {
         /// What may have been meant, as the end of the sentence; empty when nothing comes to mind.
         hint: String,
     },
-    /// The settings cannot be written as TOML, as a number above `i64::MAX` cannot.
-    #[error("these settings cannot be written as TOML: {0}")]
-    Unprintable(#[from] toml::ser::Error),
 }
 
 /// A place in a file, both counted from 1; the column counts characters.
@@ -57,285 +63,329 @@ impl fmt::Display for Place {
     }
 }
 
-/// The settings that `flags`, `file` (when there is one) and the defaults make together.
+/// An entry of a table key, `NAME=VALUE` as a flag. A field of type `Vec<Entry>` with `value_parser = entry` is a table
+/// in the file; a later entry of the same name wins.
+pub type Entry = (String, i64);
+
+/// Parses an [`Entry`].
 ///
 /// # Errors
-/// When the file is missing, unreadable or larger than [`MAX_FILE_BYTES`], is not TOML, has a key that is not one of
-/// [`Layer::KEYS`] or a value that the key's type refuses.
-pub fn load<L: Layer>(file: Option<&Path>, flags: L) -> Result<L::Config, ConfigError> {
-    let lower = file.map_or_else(|| Ok(L::default()), read_file)?;
-    Ok(flags.over(lower).resolve())
+/// Says what was expected.
+pub fn entry(text: &str) -> Result<Entry, String> {
+    let (name, value) = text.split_once('=').ok_or("expected name=value")?;
+    let value = value
+        .parse()
+        .map_err(|error| format!("`{value}`: {error}"))?;
+    Ok((name.to_owned(), value))
 }
 
-/// One layer of settings from the text of a config file; `file` is its name in errors.
+/// Displays an enumeration of choices (`clap::ValueEnum`) as the word that a flag or a file has for it.
+#[macro_export]
+macro_rules! display_choice {
+    ($($Choice:ty),+ $(,)?) => {
+        $(impl std::fmt::Display for $Choice {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let word = $crate::reexport::clap::ValueEnum::to_possible_value(self);
+                f.write_str(word.as_ref().map_or("", |word| word.get_name()))
+            }
+        })+
+    };
+}
+
+/// The settings that flags say: what [`load`] puts over the file.
+#[derive(Debug, Default)]
+pub struct Flags {
+    matches: ArgMatches,
+    /// Keys of lists that a flag without a value (`--sources=`) empties.
+    emptied: Vec<String>,
+}
+
+/// `command` with a flag for each key of `C`.
+#[must_use]
+pub fn add_flags<C: Args>(command: Command) -> Command {
+    command.args(keys::<C>())
+}
+
+/// Parses a command line for a `command` that [`add_flags`] completed.
 ///
 /// # Errors
-/// As [`load`], save those of reading.
-pub fn parse<L: Layer>(file: &Path, text: &str) -> Result<L, ConfigError> {
-    let invalid = |problem: &str, span: Option<Range<usize>>, hint: String| ConfigError::Invalid {
-        file: file.to_owned(),
-        problem: problem.trim_end().replace('\n', ", "),
-        place: place(text, span.map_or(0, |span| span.start)),
-        hint,
-    };
-    let table = DeTable::parse(text)
-        .map_err(|error| invalid(error.message(), error.span(), String::new()))?;
-    let keys: Vec<(Range<usize>, &str)> = table
-        .get_ref()
-        .keys()
-        .map(|key| (key.span(), key.get_ref().as_ref()))
-        .collect();
-    let names: Vec<&str> = L::KEYS.iter().map(|key| key.name).collect();
-    let unknown = keys
+/// clap's, which is also how `--help` and `--version` come back.
+pub fn parse_flags<C: Args>(
+    command: Command,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<Flags, clap::Error> {
+    let empty_lists: BTreeMap<OsString, String> = keys::<C>()
         .iter()
-        .filter(|(_, name)| !names.contains(name))
-        .min_by_key(|(span, _)| span.start);
-    if let Some((span, name)) = unknown {
-        return Err(invalid(
-            &format!("unknown key `{name}`"),
-            Some(span.clone()),
-            suggestion(name, &names),
-        ));
+        .filter(|key| Kind::of(key) == Kind::List)
+        .flat_map(|key| {
+            let names = key.get_long_and_visible_aliases().unwrap_or_default();
+            let id = key.get_id().to_string();
+            names
+                .into_iter()
+                .map(move |name| (format!("--{name}=").into(), id.clone()))
+        })
+        .collect();
+
+    let mut emptied = Vec::new();
+    let words = words.into_iter().filter(|word| {
+        let list = empty_lists.get(word);
+        emptied.extend(list.cloned());
+        list.is_none()
+    });
+    let words: Vec<OsString> = words.collect();
+    let matches = command.try_get_matches_from(words)?;
+    Ok(Flags { matches, emptied })
+}
+
+impl Flags {
+    /// All that the command line says.
+    #[must_use]
+    pub fn matches(&self) -> &ArgMatches {
+        &self.matches
     }
-    toml::from_str(text).map_err(|error| {
-        let span = error.span();
-        let start = span.as_ref().map_or(0, |span| span.start);
-        let before = keys
-            .iter()
-            .filter(|(key, _)| key.start <= start)
-            .max_by_key(|(key, _)| key.start);
-        let problem =
-            before.map_or_else(String::new, |(_, name)| format!("`{name}`: ")) + error.message();
-        invalid(&problem, span, String::new())
+
+    /// The values of a key, when a flag gives it.
+    fn values(&self, key: &str) -> Option<Vec<String>> {
+        if self.emptied.iter().any(|emptied| emptied == key) {
+            return Some(Vec::new());
+        }
+        let known = self.matches.try_contains_id(key).unwrap_or_default();
+        let given = known && self.matches.value_source(key) == Some(ValueSource::CommandLine);
+        given.then(|| raw_values(&self.matches, key))
+    }
+}
+
+/// The settings in effect.
+#[derive(Debug)]
+pub struct Settings<C> {
+    /// As the program takes them.
+    pub config: C,
+    keys: Vec<Arg>,
+    matches: ArgMatches,
+}
+
+/// The settings that `flags`, `file` (when there is one) and the defaults make together. A table is merged entry by
+/// entry, every other key is taken from the uppermost that has it.
+///
+/// # Errors
+/// When the file is missing, unreadable or larger than [`MAX_FILE_BYTES`], is not TOML, has an unknown key or a value
+/// that the key's type refuses.
+pub fn load<C: Args>(file: Option<&Path>, flags: &Flags) -> Result<Settings<C>, ConfigError> {
+    let text = file.map(file::read).transpose()?.unwrap_or_default();
+    parse(file.unwrap_or(Path::new("")), &text, flags)
+}
+
+/// As [`load`], with the text of the file; `file` is its name in errors.
+///
+/// # Errors
+/// As [`load`], but for those of reading.
+pub fn parse<C: Args>(file: &Path, text: &str, flags: &Flags) -> Result<Settings<C>, ConfigError> {
+    let mut keys = keys::<C>();
+    let from_file = file::values(text, &keys).map_err(|problem| problem.in_file(file, text))?;
+
+    let mut words = Vec::new();
+    for key in &mut keys {
+        let id = key.get_id().to_string();
+        let lower = from_file.get(&id).cloned();
+        let values = match (flags.values(&id), lower) {
+            (Some(upper), Some(lower)) if Kind::of(key) == Kind::Table => [lower, upper].concat(),
+            (upper, lower) => match upper.or(lower) {
+                Some(values) => values,
+                None => continue,
+            },
+        };
+        if values.is_empty() {
+            *key = key.clone().default_value(Resettable::Reset);
+        }
+        words.extend(values.iter().map(|value| flag(key, value)));
+    }
+
+    let matches = command(&keys)
+        .try_get_matches_from(words)
+        .expect("every value was parsed alone before");
+    let config = C::from_arg_matches(&matches).expect("every key has a default or is optional");
+    Ok(Settings {
+        config,
+        keys,
+        matches,
     })
 }
 
-/// The settings as the text of a config file, each key below its documentation; a key without value is commented out.
+/// The settings when neither flags nor a file say anything.
 ///
-/// # Errors
-/// When a value cannot be written as TOML.
-pub fn render<L: Layer>(config: &L::Config) -> Result<String, ConfigError> {
-    let values = toml::Table::try_from(config)?;
-    let mut text = String::new();
-    for key in L::KEYS {
-        for line in key.help {
-            text.push_str(format!("#{line}").trim_end());
-            text.push('\n');
+/// # Panics
+/// When a default of `C` is not a value of its key.
+#[must_use]
+pub fn defaults<C: Args>() -> C {
+    parse(Path::new(""), "", &Flags::default())
+        .map(|settings: Settings<C>| settings.config)
+        .expect("an empty file has no errors")
+}
+
+impl<C> Settings<C> {
+    /// The settings as the text of a config file, each key below its documentation; a key without value is commented
+    /// out.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let sections = self.keys.iter().map(|key| {
+            let id = key.get_id().as_str();
+            let help = key.get_long_help().or(key.get_help());
+            let help = comment(&help.map_or_else(String::new, ToString::to_string));
+            match toml_value(key, raw_values(&self.matches, id)) {
+                Some(value) => format!("{help}{id} = {value}\n"),
+                None => format!("{help}# {id} =\n"),
+            }
+        });
+        sections.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The names of all keys.
+    pub(crate) fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.get_id().as_str())
+    }
+}
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Switch,
+    Integer,
+    Float,
+    Text,
+    /// A list of texts.
+    List,
+    Table,
+}
+
+impl Kind {
+    fn of(key: &Arg) -> Self {
+        let parsed = key.get_value_parser().type_id();
+        let is = |types: &[TypeId]| types.iter().any(|one| parsed == *one);
+        let integers = [
+            TypeId::of::<u8>(),
+            TypeId::of::<u16>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<usize>(),
+            TypeId::of::<i64>(),
+        ];
+        match key.get_action() {
+            ArgAction::Append if is(&[TypeId::of::<Entry>()]) => Self::Table,
+            ArgAction::Append => Self::List,
+            ArgAction::SetTrue => Self::Switch,
+            _ if is(&[TypeId::of::<bool>()]) => Self::Switch,
+            _ if is(&integers) => Self::Integer,
+            _ if is(&[TypeId::of::<f32>(), TypeId::of::<f64>()]) => Self::Float,
+            _ => Self::Text,
         }
-        let line = match values.get(key.name) {
-            Some(value) => format!("{} = {value}\n\n", key.name),
-            None => format!("# {} =\n\n", key.name),
-        };
-        text.push_str(&line);
     }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
-    Ok(text)
+
+    const fn description(self) -> &'static str {
+        match self {
+            Self::Switch => "true or false",
+            Self::Integer => "a whole number",
+            Self::Float => "a number",
+            Self::Text => "a string",
+            Self::List => "a list of strings",
+            Self::Table => "a table of whole numbers",
+        }
+    }
 }
 
-fn read_file<L: Layer>(file: &Path) -> Result<L, ConfigError> {
-    let text = bounded_text(file).map_err(|error| ConfigError::Unreadable {
-        file: file.to_owned(),
-        error,
-    })?;
-    parse(file, &text)
+/// The keys of `C` as flags that all follow the same conventions.
+fn keys<C: Args>() -> Vec<Arg> {
+    let command = C::augment_args(Command::new("keys"));
+    command.get_arguments().cloned().map(as_flag).collect()
 }
 
-fn bounded_text(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        let problem = format!("it has more than {MAX_FILE_BYTES} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+fn as_flag(key: Arg) -> Arg {
+    let long = key.get_id().as_str().replace('_', "-");
+    let singular = long.strip_suffix('s').map(str::to_owned);
+    let kind = Kind::of(&key);
+    let key = key
+        .long(long)
+        .global(true)
+        .help_heading("Settings (flag over file over default)")
+        .hide_possible_values(true)
+        .allow_negative_numbers(true);
+    match (kind, singular) {
+        // Also `--flip-x=false`: a file may have said true.
+        (Kind::Switch, _) => {
+            let undecided = key.get_default_values().is_empty();
+            let key = match key.get_action() {
+                ArgAction::SetTrue if undecided => key.default_value("false"),
+                _ => key,
+            };
+            key.action(ArgAction::Set)
+                .value_parser(value_parser!(bool))
+                .num_args(0..=1)
+                .default_missing_value("true")
+                .value_name("true|false")
+        }
+        (Kind::List, Some(singular)) => key.value_delimiter(',').visible_alias(singular),
+        (Kind::List, None) => key.value_delimiter(','),
+        (Kind::Table, Some(singular)) => key.value_name("NAME=VALUE").visible_alias(singular),
+        _ => key,
     }
-    Ok(text)
 }
 
-fn place(text: &str, offset: usize) -> Place {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
+fn command(keys: &[Arg]) -> Command {
+    Command::new("settings").no_binary_name(true).args(keys)
+}
+
+fn flag(key: &Arg, value: &str) -> String {
+    format!("--{}={value}", key.get_long().unwrap_or_default())
+}
+
+fn raw_values(matches: &ArgMatches, key: &str) -> Vec<String> {
+    let values = matches.get_raw(key).into_iter().flatten();
+    values
+        .map(|value| value.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// A key's values as the file has them.
+fn toml_value(key: &Arg, values: Vec<String>) -> Option<toml::Value> {
+    let kind = Kind::of(key);
+    match kind {
+        Kind::List => Some(values.into()),
+        Kind::Table => {
+            let entries = values.iter().filter_map(|value| entry(value).ok());
+            let entries: toml::Table = entries.map(|(name, value)| (name, value.into())).collect();
+            Some(entries.into())
+        }
+        _ => {
+            let value = values.into_iter().next()?;
+            let typed = match kind {
+                Kind::Switch => value.parse().ok().map(toml::Value::Boolean),
+                Kind::Integer => value.parse().ok().map(toml::Value::Integer),
+                Kind::Float => value.parse().ok().map(toml::Value::Float),
+                _ => None,
+            };
+            Some(typed.unwrap_or(toml::Value::String(value)))
+        }
     }
+}
+
+/// A text as comment lines of a config file.
+fn comment(text: &str) -> String {
+    let mut comment = String::new();
+    for paragraph in text.lines() {
+        let mut line = String::from("#");
+        for word in paragraph.split_whitespace() {
+            if line.len() + 1 + word.len() > COMMENT_WIDTH {
+                comment += &line;
+                comment.push('\n');
+                line.truncate(1);
+            }
+            line.push(' ');
+            line += word;
+        }
+        comment += &line;
+        comment.push('\n');
+    }
+    comment
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::net::SocketAddr;
-
-    use super::*;
-
-    crate::choice! {
-        /// A choice.
-        enum Gso {
-            /// One.
-            Auto = "auto",
-            /// Other.
-            Off = "off",
-        }
-    }
-
-    crate::options! {
-        /// One key of each kind.
-        struct Config / Options {
-            /// Where to listen.
-            ///
-            /// Anywhere else needs keys.
-            listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 5004));
-            /// A table ahead of plain keys.
-            controls: BTreeMap<String, i64> = BTreeMap::new();
-            /// Cutting.
-            gso: Gso = Gso::Auto;
-            /// A ratio.
-            parity: f64 = 0.5;
-            /// A name that may be absent.
-            name: Option<String> = None;
-            /// A list.
-            sources: Vec<String> = vec!["ipc:///a".to_owned()];
-            /// A size.
-            size: u32 = 7;
-        }
-    }
-
-    fn from_text(text: &str) -> Result<Config, String> {
-        let layer: Options =
-            parse(Path::new("relay.toml"), text).map_err(|error| error.to_string())?;
-        Ok(layer.resolve())
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_its_place_and_a_suggestion() {
-        assert_eq!(
-            from_text("# sizes\nname = \"é\"\n sise = 3\n").unwrap_err(),
-            "relay.toml: unknown key `sise` (line 3, column 2), did you mean `size`?"
-        );
-        assert_eq!(
-            from_text("[colour]\nred = 1").unwrap_err(),
-            "relay.toml: unknown key `colour` (line 1, column 2)"
-        );
-    }
-
-    #[test]
-    fn a_value_of_the_wrong_type_is_refused_with_its_key_and_place() {
-        for (text, wanted) in [
-            (
-                "name = 'é' # é\nsize = true",
-                "`size`: invalid type: boolean `true`, expected u32 (line 2, column 8)",
-            ),
-            (
-                "size = -1",
-                "`size`: invalid value: integer `-1`, expected u32 (line 1, column 8)",
-            ),
-            (
-                "gso = 'of'",
-                "`gso`: `of` is none of auto|off, did you mean `off`? (line 1, column 7)",
-            ),
-            (
-                "listen = 'here'",
-                "`listen`: invalid socket address syntax (line 1, column 10)",
-            ),
-            (
-                "size = 1\n[controls]\ngain = 'much'",
-                "`controls`: invalid type: string \"much\", expected i64 (line 3, column 8)",
-            ),
-            (
-                "sources = ['a', 2]",
-                "`sources`: invalid type: integer `2`, expected a string (line 1, column 17)",
-            ),
-        ] {
-            assert_eq!(
-                from_text(text).unwrap_err(),
-                format!("relay.toml: {wanted}")
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_not_toml_is_refused_with_its_place() {
-        for text in [
-            "size = 1\nsize = 2",
-            "size = ",
-            "= 3",
-            "size",
-            "name = \"a",
-            "\u{feff}\u{0}",
-        ] {
-            let error = from_text(text).unwrap_err();
-            assert!(error.contains("(line ") && !error.contains('\n'), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_printed_loads_as_the_same_settings() {
-        let changed = Config {
-            controls: BTreeMap::from([("Gain, auto".to_owned(), -1)]),
-            gso: Gso::Off,
-            name: Some("\"é\"\n".to_owned()),
-            sources: vec![],
-            ..Config::default()
-        };
-        for config in [Config::default(), changed] {
-            let text = render::<Options>(&config).unwrap();
-            assert_eq!(from_text(&text).as_ref(), Ok(&config), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_printed_documents_every_key() {
-        let text = render::<Options>(&Config::default()).unwrap();
-        assert!(
-            text.starts_with(
-                "# Where to listen.\n#\n# Anywhere else needs keys.\nlisten = \"127.0.0.1:5004\"\n"
-            ),
-            "{text}"
-        );
-        assert!(
-            text.contains("\n# A name that may be absent.\n# name =\n"),
-            "{text}"
-        );
-        assert!(text.contains("\nparity = 0.5\n"), "{text}");
-    }
-
-    #[test]
-    fn flags_go_over_the_file_and_the_file_over_the_defaults() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "size = 8\nname = 'file'\n").unwrap();
-        let flags = Options {
-            name: Some("flag".to_owned()),
-            ..Options::default()
-        };
-        let config = load(Some(file.path()), flags).unwrap();
-        assert_eq!(
-            config,
-            Config {
-                size: 8,
-                name: Some("flag".to_owned()),
-                ..Config::default()
-            }
-        );
-        assert_eq!(load(None, Options::default()).unwrap(), Config::default());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let huge = dir.path().join("huge.toml");
-        File::create(&huge)
-            .unwrap()
-            .set_len(MAX_FILE_BYTES + 1)
-            .unwrap();
-        for file in [dir.path().join("missing.toml"), dir.path().to_owned(), huge] {
-            let error = load(Some(&file), Options::default())
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.starts_with(&format!("cannot read the config file {}: ", file.display())),
-                "{error}"
-            );
-        }
-    }
-}
+mod tests;

@@ -68,8 +68,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-crate::serde_str!(Endpoint);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,8 +72,6 @@ impl fmt::Display for KeyPath {
     }
 }
 
-crate::serde_str!(KeyPath);
-
 /// Why there is no key. Nothing of a file's content stands in it.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {

@@ -1,14 +1,13 @@
 //! The plumbing that the programs of Fanlight share: settings from flags over a file over defaults, logging, shutdown
 //! by signals, notes to the service manager, clocks, process figures, randomness, key files and the runtime directory.
 //!
-//! A program declares its settings with [`options!`], implements [`Program`], and its `main.rs` is
-//! `fn main() -> ExitCode { fanlight_daemon::main::<Relay>() }`.
+//! A program declares its settings as a struct with `clap::Args` (see [`config`]), implements [`Program`], and its
+//! `main.rs` is `fn main() -> ExitCode { fanlight_daemon::main::<Relay>() }`.
 
 #![forbid(unsafe_code)]
 
 pub mod block_on_until;
 pub mod capture;
-mod choice;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -20,7 +19,6 @@ pub mod logfile;
 pub mod logline;
 pub mod mailbox;
 pub mod notify;
-pub mod options;
 pub mod paths;
 mod program;
 pub mod rate_limit;
@@ -28,7 +26,6 @@ pub mod shutdown;
 pub mod stream_socket;
 pub mod testing;
 pub mod usage;
-mod value;
 
 pub use notify::{Notify, WatchdogFeeder};
 pub use program::{Context, EX_USAGE, NoExtra, Program, main};
@@ -37,8 +34,5 @@ pub use shutdown::Shutdown;
 #[doc(hidden)]
 pub mod reexport {
     //! What the macros of this crate expand to, so that their users need not depend on it.
-    pub use {clap, serde};
+    pub use clap;
 }
-
-// The macros name this crate by path, also in its own tests.
-extern crate self as fanlight_daemon;

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::{self, Action, Parsed};
-use crate::config;
-use crate::options::Layer;
+use crate::config::{self, Settings};
 use crate::{Notify, Shutdown};
 
 /// Exit code for flags or a config that cannot be used (sysexits.h).
@@ -19,12 +18,12 @@ pub const EX_USAGE: u8 = 64;
 /// use std::process::ExitCode;
 /// use fanlight_daemon::{Context, Program};
 ///
-/// fanlight_daemon::options! {
-///     /// Settings of the relay.
-///     pub struct Config / Options {
-///         /// Most viewers at a time.
-///         max_viewers: u32 = 64;
-///     }
+/// /// Settings of the relay.
+/// #[derive(clap::Args)]
+/// pub struct Config {
+///     /// Most viewers at a time.
+///     #[arg(default_value_t = 64)]
+///     max_viewers: u32,
 /// }
 ///
 /// /// Flags that are no settings; `NoExtra` when there are none.
@@ -41,7 +40,6 @@ pub const EX_USAGE: u8 = 64;
 ///     const NAME: &'static str = "fanlight-relay";
 ///     const ABOUT: &'static str = "Fans streams out to viewers";
 ///     type Config = Config;
-///     type Options = Options;
 ///     type Extra = Extra;
 ///
 ///     fn run(config: Config, _extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
@@ -63,10 +61,8 @@ pub trait Program {
     const ABOUT: &'static str;
     /// The version; that of the workspace unless said otherwise.
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    /// The settings.
-    type Config;
-    /// One layer of the settings, both from [`options!`](crate::options!).
-    type Options: Layer<Config = Self::Config>;
+    /// The settings; see [`config`].
+    type Config: Args;
     /// Flags and subcommands that are not settings.
     type Extra: Args;
 
@@ -111,8 +107,8 @@ pub struct Context {
 /// fails, 64 for flags or a config that cannot be used, 130 at a second signal.
 #[must_use]
 pub fn main<P: Program>() -> ExitCode {
-    let command = cli::command::<P::Options, P::Extra>(P::NAME, P::ABOUT, P::VERSION);
-    let parsed = match cli::parse::<P::Options, P::Extra>(command, std::env::args_os()) {
+    let command = cli::command::<P::Config, P::Extra>(P::NAME, P::ABOUT, P::VERSION);
+    let parsed = match cli::parse::<P::Config, P::Extra>(command, std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Nothing is left to report to when even this cannot be printed.
@@ -142,30 +138,28 @@ pub fn main<P: Program>() -> ExitCode {
 }
 
 /// What the program was asked to do, or the code to exit with and why.
-fn ended<P: Program>(
-    parsed: Parsed<P::Options, P::Extra>,
-) -> Result<ExitCode, (ExitCode, anyhow::Error)> {
+fn ended<P: Program>(parsed: Parsed<P::Extra>) -> Result<ExitCode, (ExitCode, anyhow::Error)> {
     let Parsed {
         common,
         flags,
         action,
     } = parsed;
     let file = common.config.as_deref();
-    let config = || {
-        config::load(file, flags)
+    let settings = || {
+        config::load(file, &flags)
             .map_err(Into::into)
             .and_then(checked::<P>)
             .map_err(unusable)
     };
     match action {
         Action::Run(extra) => {
-            let config = config()?;
+            let config = settings()?.config;
             P::check_extra(&config, &extra).map_err(unusable)?;
             run::<P>(config, extra)
         }
-        Action::PrintConfig => print_config::<P>(&config()?),
+        Action::PrintConfig => print(&settings()?.render()),
         Action::CheckConfig => {
-            config()?;
+            settings()?;
             print(&format!(
                 "{}: good\n",
                 file.map_or("the flags".into(), |file| file.display().to_string())
@@ -183,9 +177,9 @@ fn unusable(error: anyhow::Error) -> (ExitCode, anyhow::Error) {
     (ExitCode::from(EX_USAGE), error)
 }
 
-fn checked<P: Program>(config: P::Config) -> anyhow::Result<P::Config> {
-    P::check(&config)?;
-    Ok(config)
+fn checked<P: Program>(settings: Settings<P::Config>) -> anyhow::Result<Settings<P::Config>> {
+    P::check(&settings.config)?;
+    Ok(settings)
 }
 
 fn run<P: Program>(config: P::Config, extra: P::Extra) -> anyhow::Result<ExitCode> {
@@ -201,10 +195,6 @@ fn run<P: Program>(config: P::Config, extra: P::Extra) -> anyhow::Result<ExitCod
     );
     notify.stopping();
     ended
-}
-
-fn print_config<P: Program>(config: &P::Config) -> anyhow::Result<ExitCode> {
-    print(&config::render::<P::Options>(config)?)
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

@@ -3,8 +3,9 @@
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::config;
-use crate::options::Layer;
+use clap::Args;
+
+use crate::config::{self, Flags, Settings};
 use crate::stream_socket::StreamSocket;
 
 /// Two sockets that are connected with each other.
@@ -27,34 +28,36 @@ pub fn stream_sockets() -> (StreamSocket, StreamSocket) {
 /// `[key]`), or for a key without default in a comment `# key =`.
 ///
 /// ```no_run
-/// # fanlight_daemon::options! { pub struct Config / Options { quality: u8 = 80; } }
+/// # #[derive(clap::Args)]
+/// # pub struct Config { /// Quality.
+/// # #[arg(default_value_t = 80)] quality: u8 }
 /// // In a test named `the_shipped_file_says_the_defaults`:
 /// let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/relay.toml");
-/// fanlight_daemon::testing::assert_ships_defaults::<Options>(file);
+/// fanlight_daemon::testing::assert_ships_defaults::<Config>(file);
 /// ```
 ///
 /// # Panics
 /// When the file does not; the message shows what a right one could look like.
-pub fn assert_ships_defaults<L: Layer>(file: impl AsRef<Path>) {
+pub fn assert_ships_defaults<C: Args>(file: impl AsRef<Path>) {
     let file = file.as_ref();
-    let defaults = L::Config::default();
-    let example = config::render::<L>(&defaults).expect("the defaults can be written as TOML");
-    let loaded = config::load::<L>(Some(file), L::default())
-        .unwrap_or_else(|error| panic!("{error}; it could be:\n{example}"));
+    let load = |file| config::load(file, &Flags::default());
+    let defaults: Settings<C> = load(None).expect("nothing is wrong with no file");
+    let example = defaults.render();
+    let loaded: Settings<C> =
+        load(Some(file)).unwrap_or_else(|error| panic!("{error}; it could be:\n{example}"));
     assert_eq!(
-        loaded,
-        defaults,
+        loaded.render(),
+        example,
         "{} does not say the defaults; it could be:\n{example}",
         file.display()
     );
     let text = std::fs::read_to_string(file).expect("the file has just been loaded");
-    for key in L::KEYS {
-        let mentioned = text.lines().any(|line| mentions(line, key.name));
+    for key in defaults.key_names() {
+        let mentioned = text.lines().any(|line| mentions(line, key));
         assert!(
             mentioned,
-            "{} does not mention `{}`; it could be:\n{example}",
-            file.display(),
-            key.name
+            "{} does not mention `{key}`; it could be:\n{example}",
+            file.display()
         );
     }
 }
@@ -71,20 +74,20 @@ mod tests {
 
     use super::*;
 
-    crate::options! {
-        /// Two keys.
-        struct Config / Options {
-            /// A number.
-            size: u32 = 7;
-            /// A name.
-            name: Option<String> = None;
-        }
+    /// Two keys.
+    #[derive(Args)]
+    struct Config {
+        /// A number.
+        #[arg(default_value_t = 7)]
+        size: u32,
+        /// A name.
+        name: Option<String>,
     }
 
     fn accepts(text: &str) -> bool {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();
-        catch_unwind(|| assert_ships_defaults::<Options>(file.path())).is_ok()
+        catch_unwind(|| assert_ships_defaults::<Config>(file.path())).is_ok()
     }
 
     #[test]

@@ -19,7 +19,7 @@ use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::FeedbackReport;
 
-use crate::config::{Config, ConfigError, Options};
+use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineConfig, Output, Route};
 use crate::outputs;
 use crate::udp::{self, BindError, Buffers, Captured, NextRun, Sender, Socket};
@@ -136,12 +136,7 @@ impl Relay {
             let upstream = Upstream {
                 origin,
                 endpoint,
-                streams: self
-                    .config
-                    .streams
-                    .iter()
-                    .map(|name| name.0.clone())
-                    .collect(),
+                streams: self.config.streams.clone(),
                 max_frame_bytes: self.config.max_frame_bytes,
                 stale: Duration::from_millis(self.config.source_stale_ms),
                 feed_key: self.feed_key.clone(),
@@ -178,7 +173,6 @@ impl Program for Relay {
     const NAME: &'static str = "fanlight-relay";
     const ABOUT: &'static str = "Fans the newest frame of each source out to every viewer over UDP";
     type Config = Config;
-    type Options = Options;
     type Extra = NoExtra;
 
     fn check(config: &Config) -> anyhow::Result<()> {

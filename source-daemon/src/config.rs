@@ -8,8 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+use fanlight_daemon::config::{self, Entry, entry};
 use fanlight_daemon::keys::KeyPath;
-use fanlight_daemon::options::Text;
 use fanlight_daemon::paths;
 use fanlight_proto::keys::FeedKey;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
@@ -41,7 +42,7 @@ const DEFAULT_RATE: f64 = 30.0;
 const BALL_PART: f64 = 12.0;
 
 /// Flags of one run.
-#[derive(clap::Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Extra {
     /// List the cameras of this host and what they offer, and exit.
     #[arg(long)]
@@ -55,135 +56,156 @@ pub struct Extra {
 /// Bounds of `stall_seconds`: below, a camera that adapts to the dark is stalled; above, nobody waits.
 const STALL_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=600.0;
 
-fanlight_daemon::choice! {
-    /// Where pictures come from.
-    pub enum InputKind {
-        /// The camera if the host has one when the program starts, the ball otherwise.
-        Auto = "auto",
-        /// A bouncing ball whose true centre is published with each frame.
-        Ball = "ball",
-        /// A test pattern with the frame's number and time painted in.
-        Pattern = "pattern",
-        /// JPEG files of a directory, or an MJPEG or AVI file.
-        Files = "files",
-        /// MJPEG from standard input or from a command.
-        Pipe = "pipe",
-        /// A V4L2 camera.
-        Camera = "camera",
+/// Where pictures come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InputKind {
+    /// The camera if the host has one when the program starts, the ball otherwise.
+    Auto,
+    /// A bouncing ball whose true centre is published with each frame.
+    Ball,
+    /// A test pattern with the frame's number and time painted in.
+    Pattern,
+    /// JPEG files of a directory, or an MJPEG or AVI file.
+    Files,
+    /// MJPEG from standard input or from a command.
+    Pipe,
+    /// A V4L2 camera.
+    Camera,
+}
+
+fanlight_daemon::display_choice!(InputKind);
+
+/// How a camera shall code its pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PixelFormat {
+    /// Whichever gives the rate asked for, MJPEG before YUYV before NV12.
+    Auto,
+    /// JPEGs of the camera's own making, passed on untouched.
+    Mjpeg,
+    /// 4:2:2 raw, encoded here.
+    Yuyv,
+    /// 4:2:0 raw, encoded here.
+    Nv12,
+}
+
+fanlight_daemon::display_choice!(PixelFormat);
+
+/// Settings of the source.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Name of the stream: 1 to 64 characters of A-Z a-z 0-9 . _ -
+    #[arg(default_value = "camera")]
+    pub stream: StreamName,
+    /// Where to publish: ipc:///path/of/socket, tcp://ADDRESS:PORT, or several.
+    /// None: ipc, as source.ipc in the runtime directory, where a relay of the same user looks for it.
+    pub publish: Vec<Endpoint>,
+    /// The file of the key that source and relays share, or credential:NAME; `keygen feed FILE` makes one.
+    /// With it everything is published sealed; without it in the clear.
+    pub feed_key: Option<KeyPath>,
+    /// Without feed_key, allow tcp endpoints that other hosts can reach. The pictures cross the network unencrypted,
+    /// and whoever can connect can see them.
+    pub allow_remote: bool,
+
+    /// Where pictures come from: auto (the camera if there is one at the start, the ball otherwise), ball, pattern,
+    /// files, pipe or camera.
+    #[arg(default_value_t = InputKind::Auto)]
+    pub input: InputKind,
+    /// The camera: /dev/v4l/by-id/..., /dev/videoN, or auto for the first one.
+    #[arg(default_value = "auto")]
+    pub device: String,
+    /// The camera's coding: auto, mjpeg, yuyv or nv12.
+    #[arg(default_value_t = PixelFormat::Auto)]
+    pub pixel_format: PixelFormat,
+    /// The camera's controls by name or V4L2 number, set at each opening.
+    #[arg(value_parser = entry)]
+    pub controls: Vec<Entry>,
+    /// For input files: a directory of JPEG files, or an MJPEG or AVI file.
+    pub path: Option<PathBuf>,
+    /// For input files: begin again at the end.
+    #[arg(default_value_t = true)]
+    pub repeat: bool,
+    /// For input pipe: a shell command that writes MJPEG to its standard output, started again when it ends.
+    /// None: MJPEG is read from standard input.
+    pub command: Option<String>,
+    /// Width and height in pixels. None: what the camera has nearest to 1280x720; 1280x720 for ball and pattern.
+    pub size: Option<Size>,
+    /// Frames a second. None: what the camera has nearest to 30; 30 for ball, pattern and files.
+    pub rate: Option<f64>,
+    /// Radius of the ball in pixels. None: a twelfth of the picture's shorter side.
+    pub radius: Option<f64>,
+    /// How fast the ball goes, 0.01 to 20: at 1 it crosses the picture in 2.5 seconds.
+    #[arg(default_value_t = 1.0)]
+    pub speed: f64,
+    /// Seconds without a picture until the input counts as stalled; at least three frame intervals.
+    /// A camera's driver that hangs 8 seconds longer ends the program, so that the service manager starts a new one.
+    #[arg(default_value_t = 2.0)]
+    pub stall_seconds: f64,
+
+    /// Exchange left and right.
+    pub flip_horizontal: bool,
+    /// Exchange top and bottom.
+    pub flip_vertical: bool,
+    /// Turn clockwise after flipping: 0, 90, 180 or 270 degrees.
+    #[arg(default_value_t = 0)]
+    pub rotate: u16,
+    /// Factor for width and height, 0.1 to 1.
+    #[arg(default_value_t = 1.0)]
+    pub scale: f64,
+    /// Write the stream's name and the time into the picture.
+    pub overlay: bool,
+    /// Write frame rate, processor, memory and uptime into the picture, below name and time.
+    pub overlay_figures: bool,
+    /// Quality of the JPEGs that are encoded here, 1 to 100.
+    #[arg(default_value_t = 80)]
+    pub quality: u8,
+
+    /// Whether a small synthetic stream runs beside this one, by which every screen that tracks can prove that it shows
+    /// the right picture in time: auto (when the input is a camera or a pipe), on or off.
+    #[arg(default_value_t = Canary::Auto)]
+    pub canary: Canary,
+    /// Frames a second of the canary, 1 to 30.
+    #[arg(default_value_t = 5.0)]
+    pub canary_rate: f64,
+    /// A screen is wrong when it shows the ball further than so many pixels from where it should be.
+    #[arg(default_value_t = 2.0)]
+    pub max_error: f64,
+    /// A screen is late when it shows pictures older than this: 100ms, 1s.
+    #[arg(default_value = "500ms")]
+    pub max_age: humantime::Duration,
+    /// Of how many of a screen's newest detections errors and latencies are told, 1 to 1000.
+    #[arg(default_value_t = 30)]
+    pub history_size: usize,
+
+    /// What to do when nobody watches: keep (nothing), slow (publish few frames, and encode none in between) or close
+    /// (close the input; its light goes off, and the first picture takes as long as the camera takes to start).
+    #[arg(default_value_t = IdlePolicy::Keep)]
+    pub idle: IdlePolicy,
+    /// For idle slow: frames a second that are published, 0.1 to 30.
+    #[arg(default_value_t = 1.0)]
+    pub idle_rate: f64,
+    /// How long nobody has watched before that, 1s to 1h.
+    #[arg(default_value = "5s")]
+    pub idle_after: humantime::Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        config::defaults()
     }
 }
 
-fanlight_daemon::choice! {
-    /// How a camera shall code its pictures.
-    pub enum PixelFormat {
-        /// Whichever gives the rate asked for, MJPEG before YUYV before NV12.
-        Auto = "auto",
-        /// JPEGs of the camera's own making, passed on untouched.
-        Mjpeg = "mjpeg",
-        /// 4:2:2 raw, encoded here.
-        Yuyv = "yuyv",
-        /// 4:2:0 raw, encoded here.
-        Nv12 = "nv12",
-    }
+/// Whether there is a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Canary {
+    /// When the input is a camera or a pipe.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
-fanlight_daemon::options! {
-    /// Settings of the source.
-    pub struct Config / Options {
-        /// Name of the stream: 1 to 64 characters of A-Z a-z 0-9 . _ -
-        stream: Text<StreamName> = Text(default_stream());
-        /// Where to publish: ipc:///path/of/socket, tcp://ADDRESS:PORT, or several.
-        /// None: ipc, as source.ipc in the runtime directory, where a relay of the same user looks for it.
-        publish: Vec<Endpoint> = Vec::new();
-        /// The file of the key that source and relays share, or credential:NAME; `keygen feed FILE` makes one.
-        /// With it everything is published sealed; without it in the clear.
-        feed_key: Option<KeyPath> = None;
-        /// Without feed_key, allow tcp endpoints that other hosts can reach. The pictures cross the network unencrypted,
-        /// and whoever can connect can see them.
-        allow_remote: bool = false;
-
-        /// Where pictures come from: auto (the camera if there is one at the start, the ball otherwise), ball, pattern,
-        /// files, pipe or camera.
-        input: InputKind = InputKind::Auto;
-        /// The camera: /dev/v4l/by-id/..., /dev/videoN, or auto for the first one.
-        device: String = "auto".to_owned();
-        /// The camera's coding: auto, mjpeg, yuyv or nv12.
-        pixel_format: PixelFormat = PixelFormat::Auto;
-        /// The camera's controls by name or V4L2 number, set at each opening.
-        controls: std::collections::BTreeMap<String, i64> = std::collections::BTreeMap::new();
-        /// For input files: a directory of JPEG files, or an MJPEG or AVI file.
-        path: Option<PathBuf> = None;
-        /// For input files: begin again at the end.
-        repeat: bool = true;
-        /// For input pipe: a shell command that writes MJPEG to its standard output, started again when it ends.
-        /// None: MJPEG is read from standard input.
-        command: Option<String> = None;
-        /// Width and height in pixels. None: what the camera has nearest to 1280x720; 1280x720 for ball and pattern.
-        size: Option<Size> = None;
-        /// Frames a second. None: what the camera has nearest to 30; 30 for ball, pattern and files.
-        rate: Option<f64> = None;
-        /// Radius of the ball in pixels. None: a twelfth of the picture's shorter side.
-        radius: Option<f64> = None;
-        /// How fast the ball goes, 0.01 to 20: at 1 it crosses the picture in 2.5 seconds.
-        speed: f64 = 1.0;
-        /// Seconds without a picture until the input counts as stalled; at least three frame intervals.
-        /// A camera's driver that hangs 8 seconds longer ends the program, so that the service manager starts a new one.
-        stall_seconds: f64 = 2.0;
-
-        /// Exchange left and right.
-        flip_horizontal: bool = false;
-        /// Exchange top and bottom.
-        flip_vertical: bool = false;
-        /// Turn clockwise after flipping: 0, 90, 180 or 270 degrees.
-        rotate: u16 = 0;
-        /// Factor for width and height, 0.1 to 1.
-        scale: f64 = 1.0;
-        /// Write the stream's name and the time into the picture.
-        overlay: bool = false;
-        /// Write frame rate, processor, memory and uptime into the picture, below name and time.
-        overlay_figures: bool = false;
-        /// Quality of the JPEGs that are encoded here, 1 to 100.
-        quality: u8 = 80;
-
-        /// Whether a small synthetic stream runs beside this one, by which every screen that tracks can prove that it shows
-        /// the right picture in time: auto (when the input is a camera or a pipe), on or off.
-        canary: Canary = Canary::Auto;
-        /// Frames a second of the canary, 1 to 30.
-        canary_rate: f64 = 5.0;
-        /// A screen is wrong when it shows the ball further than so many pixels from where it should be.
-        max_error: f64 = 2.0;
-        /// A screen is late when it shows pictures older than this: 100ms, 1s.
-        max_age: Text<humantime::Duration> = Text(Duration::from_millis(500).into());
-        /// Of how many of a screen's newest detections errors and latencies are told, 1 to 1000.
-        history_size: usize = 30;
-
-        /// What to do when nobody watches: keep (nothing), slow (publish few frames, and encode none in between) or close
-        /// (close the input; its light goes off, and the first picture takes as long as the camera takes to start).
-        idle: IdlePolicy = IdlePolicy::Keep;
-        /// For idle slow: frames a second that are published, 0.1 to 30.
-        idle_rate: f64 = 1.0;
-        /// How long nobody has watched before that, 1s to 1h.
-        idle_after: Text<humantime::Duration> = Text(Duration::from_secs(5).into());
-    }
-}
-
-fanlight_daemon::choice! {
-    /// Whether there is a canary.
-    pub enum Canary {
-        /// When the input is a camera or a pipe.
-        Auto = "auto",
-        /// Always.
-        On = "on",
-        /// Never.
-        Off = "off",
-    }
-}
-
-fn default_stream() -> StreamName {
-    "camera"
-        .parse()
-        .expect("the default name keeps the rules for names")
-}
+fanlight_daemon::display_choice!(Canary);
 
 /// Width and height in pixels, written as `1280x720`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,8 +245,6 @@ impl fmt::Display for Size {
         write!(f, "{}x{}", self.width, self.height)
     }
 }
-
-fanlight_daemon::serde_str!(Size);
 
 impl Config {
     /// Says what is wrong with settings that are each valid but cannot be used. Binds and opens nothing.
@@ -446,7 +466,7 @@ impl Config {
                 PixelFormat::Yuyv => PixelChoice::Yuyv,
                 PixelFormat::Nv12 => PixelChoice::Nv12,
             },
-            controls: self.controls.clone(),
+            controls: self.controls.iter().cloned().collect(),
         }
     }
 }

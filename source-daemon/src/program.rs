@@ -18,7 +18,6 @@ impl Program for Daemon {
     const ABOUT: &'static str =
         "Publishes the pictures of a camera, of files, of a pipe or of its own making";
     type Config = config::Config;
-    type Options = config::Options;
     type Extra = config::Extra;
 
     fn check(config: &config::Config) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::State;
 
@@ -65,17 +66,18 @@ impl InputStatus {
     }
 }
 
-fanlight_daemon::choice! {
-    /// What becomes of a stream that nobody watches.
-    pub enum IdlePolicy {
-        /// Its frames are published as ever.
-        Keep = "keep",
-        /// Few of its frames are published, and nothing is encoded in between.
-        Slow = "slow",
-        /// Its input is closed.
-        Close = "close",
-    }
+/// What becomes of a stream that nobody watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IdlePolicy {
+    /// Its frames are published as ever.
+    Keep,
+    /// Few of its frames are published, and nothing is encoded in between.
+    Slow,
+    /// Its input is closed.
+    Close,
 }
+
+fanlight_daemon::display_choice!(IdlePolicy);
 
 /// The reason in the status of a stream that nobody watches.
 pub const NO_VIEWERS: &str = "nobody watches";

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use clap::value_parser;
 use fanlight_daemon::{Context, Program};
-use fanlight_viewer::config::{self, Config, Extra, Options, parse_duration};
+use fanlight_viewer::config::{self, Config, Extra, parse_duration};
 use fanlight_viewer::record::Plan;
 use fanlight_viewer::viewer;
 
@@ -51,7 +51,6 @@ impl Program for GifMaker {
     const NAME: &'static str = "fanlight-gif";
     const ABOUT: &'static str = "Records an animated GIF of what a screen would show";
     type Config = Config;
-    type Options = Options;
     type Extra = Flags;
 
     fn check(config: &Config) -> anyhow::Result<()> {

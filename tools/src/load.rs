@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use fanlight_daemon::{Context, Program, descriptors};
-use fanlight_viewer::config::{self, Config, Options};
+use fanlight_viewer::config::{self, Config};
 use fanlight_viewer::engine::LinkState;
 use fanlight_viewer::udp::Route;
 pub use flags::Load;
@@ -43,7 +43,6 @@ impl Program for LoadTester {
     const NAME: &'static str = "fanlight-load";
     const ABOUT: &'static str = "Is many viewers at once, to measure relays: frames, gaps, ages, the relays' processor time";
     type Config = Config;
-    type Options = Options;
     type Extra = Load;
 
     fn check(config: &Config) -> anyhow::Result<()> {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use clap::{Args, ValueEnum};
+use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
-use fanlight_daemon::options::Text;
 use fanlight_proto::handshake::{PublicKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
 use fanlight_proto::message::StreamName;
@@ -18,59 +19,73 @@ use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
 pub use record_flags::RecordFlags;
 
-fanlight_daemon::options! {
-    /// Settings of a viewer.
-    pub struct Config / Options {
-        /// The relay to ask: host:port. A host name is looked up again whenever the relay does not answer.
-        /// Several, up to four: a frame is put together from what any of them sends.
-        relay: Vec<String> = vec!["127.0.0.1:5004".to_owned()];
-        /// What several relays are for: both (all send, so that no frame is lost while one of them does) or standby
-        /// (one sends, and the others begin when it falters).
-        redundancy: Redundancy = Redundancy::Both;
-        /// The file of the key to show to the relays, or credential:NAME: the one that all viewers share, or, with
-        /// `relay_key`, this viewer's own. Unset: none. `fanlight-viewer keygen` makes keys.
-        key_file: Option<KeyPath> = None;
-        /// The relays' public keys, when each viewer has a key of its own: one for all relays, or one for each.
-        relay_key: Vec<Text<PublicKey>> = Vec::new();
-        /// The stream to show. Unset: the first one that the relay has.
-        stream: Option<Text<StreamName>> = None;
-        /// What the operator calls this screen, at most 64 bytes. Unset: the host's name.
-        name: Option<String> = None;
-        /// Begin in full screen.
-        fullscreen: bool = false;
-        /// The monitor to be on: its name, or its number from 1, counted from left to right. Unset: the desktop decides.
-        monitor: Option<String> = None;
-        /// The folder that the `s` key saves pictures in.
-        snapshot_dir: PathBuf = PathBuf::from(".");
-        /// Frames of more bytes are refused.
-        max_frame_bytes: usize = MAX_FRAME_BYTES;
-        /// Whether to receive by multicast where a relay offers it: auto (it returns to unicast by itself where that serves
-        /// better) or off.
-        multicast: Multicast = Multicast::Auto;
-        /// Bytes to ask the kernel to keep for the socket. It grants at most net.core.rmem_max.
-        receive_buffer: usize = 4 << 20;
-        /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
-        /// was bad. Unset: none are kept.
-        capture_dir: Option<PathBuf> = None;
-        /// Print a line of statistics each second. Unset: when headless.
-        stats: Option<bool> = None;
-        /// What to look for in each frame shown, in a process beside the viewer: ball. Unset: nothing. What is found is
-        /// in the report and in the trace.
-        track: Option<Target> = None;
-        /// How many such processes work at once, 1 to 16. A frame that finds all of them busy is not looked at.
-        trackers: usize = 1;
-        /// The program that looks, in place of the viewer's own; the shell runs it. viewer/TRACKER.md says what it is
-        /// given and how it answers.
-        tracker_command: Option<String> = None;
-        /// What trackers are given of a frame: jpeg, grey or rgb.
-        tracker_format: Format = Format::Jpeg;
-        /// Draw a ring and a cross where it was found last, beside the number of the frame in which that was.
-        show_track: bool = false;
-        /// Whether to watch the small synthetic stream that a source sends beside its own, by which this screen proves to
-        /// the source what it shows and how late: auto (when the stream names one) or off.
-        canary: Canary = Canary::Auto;
-        /// Draw frames a second, age, processor, memory, uptime and the source's verdict in the corner of the picture.
-        figures: bool = false;
+/// Settings of a viewer.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// The relay to ask: host:port. A host name is looked up again whenever the relay does not answer.
+    /// Several, up to four: a frame is put together from what any of them sends.
+    #[arg(default_value = "127.0.0.1:5004")]
+    pub relay: Vec<String>,
+    /// What several relays are for: both (all send, so that no frame is lost while one of them does) or standby
+    /// (one sends, and the others begin when it falters).
+    #[arg(default_value_t = Redundancy::Both)]
+    pub redundancy: Redundancy,
+    /// The file of the key to show to the relays, or credential:NAME: the one that all viewers share, or, with
+    /// `relay_key`, this viewer's own. Unset: none. `fanlight-viewer keygen` makes keys.
+    pub key_file: Option<KeyPath>,
+    /// The relays' public keys, when each viewer has a key of its own: one for all relays, or one for each.
+    pub relay_key: Vec<PublicKey>,
+    /// The stream to show. Unset: the first one that the relay has.
+    pub stream: Option<StreamName>,
+    /// What the operator calls this screen, at most 64 bytes. Unset: the host's name.
+    pub name: Option<String>,
+    /// Begin in full screen.
+    pub fullscreen: bool,
+    /// The monitor to be on: its name, or its number from 1, counted from left to right. Unset: the desktop decides.
+    pub monitor: Option<String>,
+    /// The folder that the `s` key saves pictures in.
+    #[arg(default_value = ".")]
+    pub snapshot_dir: PathBuf,
+    /// Frames of more bytes are refused.
+    #[arg(default_value_t = MAX_FRAME_BYTES)]
+    pub max_frame_bytes: usize,
+    /// Whether to receive by multicast where a relay offers it: auto (it returns to unicast by itself where that serves
+    /// better) or off.
+    #[arg(default_value_t = Multicast::Auto)]
+    pub multicast: Multicast,
+    /// Bytes to ask the kernel to keep for the socket. It grants at most net.core.rmem_max.
+    #[arg(default_value_t = 4 << 20)]
+    pub receive_buffer: usize,
+    /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
+    /// was bad. Unset: none are kept.
+    pub capture_dir: Option<PathBuf>,
+    /// Print a line of statistics each second. Unset: when headless.
+    pub stats: Option<bool>,
+    /// What to look for in each frame shown, in a process beside the viewer: ball. Unset: nothing. What is found is
+    /// in the report and in the trace.
+    pub track: Option<Target>,
+    /// How many such processes work at once, 1 to 16. A frame that finds all of them busy is not looked at.
+    #[arg(default_value_t = 1)]
+    pub trackers: usize,
+    /// The program that looks, in place of the viewer's own; the shell runs it. viewer/TRACKER.md says what it is
+    /// given and how it answers.
+    pub tracker_command: Option<String>,
+    /// What trackers are given of a frame: jpeg, grey or rgb.
+    #[arg(default_value_t = Format::Jpeg)]
+    pub tracker_format: Format,
+    /// Draw a ring and a cross where it was found last, beside the number of the frame in which that was.
+    pub show_track: bool,
+    /// Whether to watch the small synthetic stream that a source sends beside its own, by which this screen proves to
+    /// the source what it shows and how late: auto (when the stream names one) or off.
+    #[arg(default_value_t = Canary::Auto)]
+    pub canary: Canary,
+    /// Draw frames a second, age, processor, memory, uptime and the source's verdict in the corner of the picture.
+    pub figures: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        config::defaults()
     }
 }
 
@@ -87,9 +102,9 @@ pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
         return Ok(vec![ViewerAccess::Psk(file.shared()?); relays]);
     }
     let own = file.private()?;
-    let access = |relay: &Text<PublicKey>| ViewerAccess::Keys {
+    let access = |relay: &PublicKey| ViewerAccess::Keys {
         own: own.clone(),
-        relay: relay.0,
+        relay: *relay,
     };
     Ok(config
         .relay_key
@@ -121,7 +136,7 @@ pub fn trackers(config: &Config) -> Option<Plan> {
 /// When the system has no socket to give.
 pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
     Ok(EngineConfig {
-        request: Request::Stream(config.stream.clone().map(|name| name.0)),
+        request: Request::Stream(config.stream.clone()),
         name: screen_name(config),
         max_frame_bytes: config.max_frame_bytes,
         receive_capacity: route
@@ -132,35 +147,38 @@ pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
     })
 }
 
-fanlight_daemon::choice! {
-    /// What several relays are for.
-    pub enum Redundancy {
-        /// All send.
-        Both = "both",
-        /// One sends, the others begin when it falters.
-        Standby = "standby",
-    }
+/// What several relays are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Redundancy {
+    /// All send.
+    Both,
+    /// One sends, the others begin when it falters.
+    Standby,
 }
 
-fanlight_daemon::choice! {
-    /// Whether to receive by multicast.
-    pub enum Multicast {
-        /// Where a relay offers it and the network brings it.
-        Auto = "auto",
-        /// Never.
-        Off = "off",
-    }
+fanlight_daemon::display_choice!(Redundancy);
+
+/// Whether to receive by multicast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Multicast {
+    /// Where a relay offers it and the network brings it.
+    Auto,
+    /// Never.
+    Off,
 }
 
-fanlight_daemon::choice! {
-    /// Whether to watch the canary of the stream.
-    pub enum Canary {
-        /// When it names one.
-        Auto = "auto",
-        /// Never.
-        Off = "off",
-    }
+fanlight_daemon::display_choice!(Multicast);
+
+/// Whether to watch the canary of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Canary {
+    /// When it names one.
+    Auto,
+    /// Never.
+    Off,
 }
+
+fanlight_daemon::display_choice!(Canary);
 
 impl From<Redundancy> for engine::Redundancy {
     fn from(redundancy: Redundancy) -> Self {
@@ -305,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_shipped_file_says_the_defaults() {
-        fanlight_daemon::testing::assert_ships_defaults::<Options>(concat!(
+        fanlight_daemon::testing::assert_ships_defaults::<Config>(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../config/viewer.toml"
         ));
@@ -431,8 +449,8 @@ mod tests {
         }
     }
 
-    fn public() -> Text<PublicKey> {
-        Text(PrivateKey::new([1; 32]).public())
+    fn public() -> PublicKey {
+        PrivateKey::new([1; 32]).public()
     }
 
     fn key_file() -> KeyPath {

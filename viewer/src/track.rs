@@ -19,6 +19,7 @@ mod worker;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::ValueEnum;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Detection, FrameId, StreamName};
 
@@ -30,13 +31,14 @@ pub use wire::{Format, Found};
 /// Trackers a viewer has at most: more than any machine that also shows pictures can keep busy.
 pub const MAX_TRACKERS: usize = 16;
 
-fanlight_daemon::choice! {
-    /// What to look for.
-    pub enum Target {
-        /// A bright ball; see [`ball`].
-        Ball = "ball",
-    }
+/// What to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// A bright ball; see [`ball`].
+    Ball,
 }
+
+fanlight_daemon::display_choice!(Target);
 
 /// Which trackers to run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use fanlight_daemon::usage::Meter;
 use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
 
-use crate::config::{self, Config, Extra, Options};
+use crate::config::{self, Config, Extra};
 use crate::engine::{Engine, EngineConfig, LinkState};
 use crate::record::Plan;
 use crate::scene::SceneSlot;
@@ -57,7 +57,6 @@ impl Program for Viewer {
     const ABOUT: &'static str =
         "Shows a stream of a relay, measures it, and joins again by itself whatever restarts";
     type Config = Config;
-    type Options = Options;
     type Extra = Extra;
 
     fn check(config: &Config) -> anyhow::Result<()> {

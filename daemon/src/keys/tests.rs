@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
+use crate::config::{self, Flags, Settings};
 
 const DIGITS: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -60,21 +61,19 @@ fn a_key_path_is_a_path_or_names_a_credential() {
 
 #[test]
 fn a_key_path_is_a_setting() {
-    crate::options! {
-        /// Keys.
-        struct Config / Options {
-            /// Of all.
-            key: Option<KeyPath> = None;
-        }
+    /// Keys.
+    #[derive(clap::Args)]
+    struct Config {
+        /// Of all.
+        key: Option<KeyPath>,
     }
-    let layer: Options =
-        crate::config::parse(Path::new("a.toml"), "key = 'credential:wall'").unwrap();
-    assert_eq!(
-        layer.resolve().key,
-        Some(KeyPath::Credential("wall".to_owned()))
-    );
-    let error =
-        crate::config::parse::<Options>(Path::new("a.toml"), "key = 'credential:/'").unwrap_err();
+    let parse = |text| {
+        let settings = config::parse(Path::new("a.toml"), text, &Flags::default());
+        settings.map(|settings: Settings<Config>| settings.config.key)
+    };
+    let key = parse("key = 'credential:wall'").unwrap();
+    assert_eq!(key, Some(KeyPath::Credential("wall".to_owned())));
+    let error = parse("key = 'credential:/'").unwrap_err();
     assert!(error.to_string().contains("LoadCredential"), "{error}");
 }
 

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::ValueEnum;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use ring::hmac;
 
-fanlight_daemon::choice! {
-    /// Who may come to an output.
-    pub enum AccessMode {
-        /// Programs on this host, because the relay listens on a loopback address only.
-        Loopback = "loopback",
-        /// Everyone who can reach the port.
-        Open = "open",
-        /// Who has a token.
-        Token = "token",
-    }
+/// Who may come to an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessMode {
+    /// Programs on this host, because the relay listens on a loopback address only.
+    Loopback,
+    /// Everyone who can reach the port.
+    Open,
+    /// Who has a token.
+    Token,
 }
+
+fanlight_daemon::display_choice!(AccessMode);
 
 /// Why there is no [`Authorizer`].
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use fanlight_daemon::testing::assert_ships_defaults;
 
 #[test]
 fn the_shipped_file_says_the_defaults() {
-    assert_ships_defaults::<Options>(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/relay.toml"));
+    assert_ships_defaults::<Config>(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/relay.toml"));
     Config::default().check().unwrap();
 }
 

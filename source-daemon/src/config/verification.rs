@@ -47,7 +47,7 @@ impl Config {
     /// When a setting is missing or out of its range.
     pub fn main_parts(&self) -> anyhow::Result<StreamParts> {
         Ok(StreamParts {
-            stream: self.stream.0.clone(),
+            stream: self.stream.clone(),
             input: self.make_input()?,
             picture: self.picture_options(),
             supervisor: self.supervisor()?,
@@ -90,7 +90,7 @@ impl Config {
     /// # Errors
     /// When `max_error` or `max_age` is out of its range.
     pub fn limits(&self) -> anyhow::Result<Limits> {
-        let (max_error, max_age) = (self.max_error, Duration::from(self.max_age.0));
+        let (max_error, max_age) = (self.max_error, Duration::from(self.max_age));
         ensure!(
             MAX_ERROR.contains(&max_error),
             "max_error must be 0.01 to 10000 pixels, not {max_error}"
@@ -135,7 +135,7 @@ impl Config {
     }
 
     pub(super) fn idle_after(&self) -> anyhow::Result<Duration> {
-        let after = Duration::from(self.idle_after.0);
+        let after = Duration::from(self.idle_after);
         ensure!(
             IDLE_AFTER.contains(&after),
             "idle_after must be 1s to 1h, not {}",

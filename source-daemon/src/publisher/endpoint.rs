@@ -113,8 +113,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-fanlight_daemon::serde_str!(Endpoint);
-
 /// A bound endpoint.
 #[derive(Debug)]
 pub(super) enum Listener {

@@ -19,6 +19,7 @@
 //!
 //! Rows of grey and RGB pixels follow each other from the top, without gaps.
 
+use clap::ValueEnum;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::FrameId;
 use serde::{Deserialize, Serialize};
@@ -44,17 +45,18 @@ const MAX_PAYLOAD: usize = {
     }
 };
 
-fanlight_daemon::choice! {
-    /// What a tracker is given of a frame.
-    pub enum Format {
-        /// The JPEG as it came.
-        Jpeg = "jpeg",
-        /// A byte a pixel.
-        Grey = "grey",
-        /// Three bytes a pixel: red, green, blue.
-        Rgb = "rgb",
-    }
+/// What a tracker is given of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The JPEG as it came.
+    Jpeg,
+    /// A byte a pixel.
+    Grey,
+    /// Three bytes a pixel: red, green, blue.
+    Rgb,
 }
+
+fanlight_daemon::display_choice!(Format);
 
 impl Format {
     const fn code(self) -> u8 {
