@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "fanlight/v1/feed.proto",
         "fanlight/v1/control.proto",
     ];
+
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     // StreamKey holds a secret: it writes its own Debug, and its bytes are its own, to be wiped.
@@ -15,5 +16,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(shared)
         .skip_debug([".fanlight.v1.StreamKey"])
         .compile_fds(descriptors)?;
+
     Ok(())
 }

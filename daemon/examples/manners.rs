@@ -47,9 +47,11 @@ impl Program for Manners {
         if let Some(code) = extra.end {
             return Ok(ExitCode::from(code));
         }
+
         if extra.fail {
             return Err(anyhow::anyhow!("the camera\nis gone").context("cannot show pictures"));
         }
+
         context.notify.ready();
         context
             .notify
@@ -58,12 +60,14 @@ impl Program for Manners {
             .notify
             .watchdog_interval()
             .unwrap_or(Duration::from_secs(1));
+
         while !context.shutdown.wait_timeout(turn) || extra.wedge {
             context.notify.watchdog();
             if extra.wedge && context.shutdown.requested() {
                 std::thread::park();
             }
         }
+
         Ok(ExitCode::SUCCESS)
     }
 }

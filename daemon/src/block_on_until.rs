@@ -18,14 +18,17 @@ use crate::clock;
 pub fn until<T>(deadline: Time, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Parked(thread::current())));
+
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
+
         let left = deadline.saturating_since(clock::now());
         if left.is_zero() {
             return None;
         }
+
         thread::park_timeout(left);
     }
 }

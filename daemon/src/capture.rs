@@ -126,6 +126,7 @@ impl Capture {
         let Some(ring) = self.ring.as_mut().filter(|_| now >= self.counts_due) else {
             return;
         };
+
         let first = self.counts_due == Time::default();
         self.counts_due = now + COUNT_INTERVAL;
         let counts = counts();
@@ -134,6 +135,7 @@ impl Capture {
         let bad = !first && lost.saturating_sub(self.lost) >= BAD_SECOND;
         self.lost = lost;
         ring.snapshot(now, counts);
+
         if bad
             && self
                 .written
@@ -161,6 +163,7 @@ impl Capture {
         let Some(folder) = self.folder.clone() else {
             return;
         };
+
         if self
             .writer
             .as_ref()
@@ -171,6 +174,7 @@ impl Capture {
         let Some(ring) = self.ring.replace(Ring::new(RECORDS, SNAPSHOTS)) else {
             return;
         };
+
         self.written = Some(now);
         let (program, role, names) = (self.program, self.role, self.names);
         let work = move || match store(&folder, program, |file| {
@@ -183,6 +187,7 @@ impl Capture {
                 tracing::warn!(folder = %folder.display(), "the capture cannot be written: {error}");
             }
         };
+
         self.writer = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(work)
@@ -213,6 +218,7 @@ fn store(
         wall / 1000,
         std::process::id()
     ));
+
     let unfinished = path.with_extension("unfinished");
     // Nobody else may read it: it tells addresses and sessions.
     let file = OpenOptions::new()
@@ -221,6 +227,7 @@ fn store(
         .truncate(true)
         .mode(0o600)
         .open(&unfinished)?;
+
     let mut file = BufWriter::with_capacity(64 * RECORD_BYTES, file);
     write(&mut file)?;
     file.flush()?;
@@ -239,6 +246,7 @@ fn prune(folder: &Path, program: &str) -> io::Result<()> {
                 .is_some_and(ours)
         })
         .collect();
+
     files.sort_unstable();
     files
         .iter()
@@ -288,18 +296,22 @@ mod tests {
         assert_eq!((recording.role, recording.written), (Role::Viewer, at(3)));
         assert_eq!(recording.names, NAMES);
         assert_eq!(recording.snapshots.last().unwrap().counts, [2, 60]);
+
         let [first, second] = &recording.records[..] else {
             panic!("{recording:?}")
         };
+
         assert_eq!(
             (first.time, first.direction, first.peer, first.length),
             (at(1), Direction::In, PEER, 300)
         );
+
         assert_eq!(first.head(), [0xf1; HEAD_BYTES]);
         assert_eq!(
             (second.direction, second.head()),
             (Direction::Out, &[7; 12][..])
         );
+
         drop(capture);
     }
 
@@ -315,6 +327,7 @@ mod tests {
             capture.writer.is_none(),
             "what was lost before the first second, and a little"
         );
+
         second(&mut capture, 3, 200);
         let mut capture = finished(capture);
         second(&mut capture, 4, 300);
@@ -329,10 +342,12 @@ mod tests {
     fn the_oldest_files_give_way_and_those_of_others_stay() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.capture"), "").unwrap();
+
         for number in 0..MAX_FILES + 3 {
             let name = format!("fanlight-test-{number:016}-1{SUFFIX}");
             fs::write(folder.path().join(name), "").unwrap();
         }
+
         store(folder.path(), "fanlight-test", |_| Ok(())).unwrap();
         let files = files(folder.path());
         assert_eq!(files.len(), MAX_FILES + 1);

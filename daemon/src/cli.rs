@@ -125,6 +125,7 @@ pub fn parse<C: Args, E: Args>(
         _ if common.print_config => Action::PrintConfig,
         _ => Action::Run(E::from_arg_matches(matches)?),
     };
+
     Ok(Parsed {
         common,
         flags,
@@ -145,11 +146,13 @@ pub fn start_log(common: &Common) -> Result<Option<LogFile>, LogFileError> {
             files: common.log_files,
         })
     });
+
     let file = file.transpose()?;
     match &file {
         Some(file) => start_log_on(common, file.writer(), false),
         None => start_log_on(common, stderr, stderr().is_terminal()),
     }
+
     Ok(file)
 }
 
@@ -164,6 +167,7 @@ where
         LogFormat::Text => log.with_ansi(colours).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
+
     if let Err(error) = started {
         tracing::debug!("the log has been started before: {error}");
     }

@@ -49,6 +49,7 @@ pub fn random_u64() -> u64 {
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;
+
     while filled < N {
         match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
             Ok(count) => filled += count,
@@ -56,6 +57,7 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
             Err(error) => panic!("getrandom(2) fails only on kernels before 3.17: {error}"),
         }
     }
+
     bytes
 }
 

@@ -132,6 +132,7 @@ pub fn parse_flags<C: Args>(
         emptied.extend(list.cloned());
         list.is_none()
     });
+
     let words: Vec<OsString> = words.collect();
     let matches = command.try_get_matches_from(words)?;
     Ok(Flags { matches, emptied })
@@ -194,9 +195,11 @@ pub fn parse<C: Args>(file: &Path, text: &str, flags: &Flags) -> Result<Settings
                 None => continue,
             },
         };
+
         if values.is_empty() {
             *key = key.clone().default_value(Resettable::Reset);
         }
+
         words.extend(values.iter().map(|value| flag(key, value)));
     }
 
@@ -236,6 +239,7 @@ impl<C> Settings<C> {
                 None => format!("{help}# {id} =\n"),
             }
         });
+
         sections.collect::<Vec<_>>().join("\n")
     }
 
@@ -269,6 +273,7 @@ impl Kind {
             TypeId::of::<usize>(),
             TypeId::of::<i64>(),
         ];
+
         match key.get_action() {
             ArgAction::Append if is(&[TypeId::of::<Entry>()]) => Self::Table,
             ArgAction::Append => Self::List,
@@ -308,6 +313,7 @@ fn as_flag(key: Arg) -> Arg {
         .help_heading("Settings (flag over file over default)")
         .hide_possible_values(true)
         .allow_negative_numbers(true);
+
     match (kind, singular) {
         // Also `--flip-x=false`: a file may have said true.
         (Kind::Switch, _) => {
@@ -316,6 +322,7 @@ fn as_flag(key: Arg) -> Arg {
                 ArgAction::SetTrue if undecided => key.default_value("false"),
                 _ => key,
             };
+
             key.action(ArgAction::Set)
                 .value_parser(value_parser!(bool))
                 .num_args(0..=1)
@@ -362,6 +369,7 @@ fn toml_value(key: &Arg, values: Vec<String>) -> Option<toml::Value> {
                 Kind::Float => value.parse().ok().map(toml::Value::Float),
                 _ => None,
             };
+
             Some(typed.unwrap_or(toml::Value::String(value)))
         }
     }
@@ -381,9 +389,11 @@ fn comment(text: &str) -> String {
             line.push(' ');
             line += word;
         }
+
         comment += &line;
         comment.push('\n');
     }
+
     comment
 }
 

@@ -26,9 +26,11 @@ pub fn allow(needed: u64) -> Result<(), TooFew> {
     if current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
+
     if let Some(allowed) = maximum.filter(|maximum| *maximum < needed) {
         return Err(TooFew { needed, allowed });
     }
+
     let raised = setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -36,6 +38,7 @@ pub fn allow(needed: u64) -> Result<(), TooFew> {
             maximum,
         },
     );
+
     raised.map_err(|_| TooFew {
         needed,
         allowed: current.unwrap_or(u64::MAX),
@@ -52,6 +55,7 @@ mod tests {
         let (Some(current), Some(maximum)) = (current, maximum) else {
             return;
         };
+
         let needed = current.saturating_add(1).min(maximum);
         assert_eq!(allow(needed), Ok(()));
         assert_eq!(
@@ -61,6 +65,7 @@ mod tests {
                 maximum: Some(maximum)
             }
         );
+
         let error = allow(maximum + 1).unwrap_err();
         assert_eq!(
             error,
@@ -69,6 +74,7 @@ mod tests {
                 allowed: maximum
             }
         );
+
         assert!(error.to_string().contains("LimitNOFILE"), "{error}");
         assert_eq!(getrlimit(Resource::Nofile).maximum, Some(maximum));
     }

@@ -26,6 +26,7 @@ impl Endpoint {
         let Self::Tcp(address) = self else {
             return true;
         };
+
         let host = address
             .rsplit_once(':')
             .map_or(address.as_str(), |(host, _)| host);
@@ -33,6 +34,7 @@ impl Endpoint {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
+
         let loopback = literal
             .parse::<IpAddr>()
             .is_ok_and(|address| address.to_canonical().is_loopback());
@@ -49,6 +51,7 @@ impl FromStr for Endpoint {
             let named = path.starts_with(['/', '.']) && !path.contains('\0');
             return named.then(|| Self::Ipc(path.into())).ok_or_else(wrong);
         }
+
         let address = text.strip_prefix("tcp://").ok_or_else(wrong)?;
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
         let whole =
@@ -83,6 +86,7 @@ mod tests {
         ] {
             assert_eq!(good.parse::<Endpoint>().unwrap().to_string(), good);
         }
+
         for bad in [
             "",
             "ipc://",

@@ -83,6 +83,7 @@ impl Connection {
             Endpoint::Ipc(path) => vec![SockAddr::unix(path).map_err(ConnectionError::Connect)?],
             Endpoint::Tcp(host) => resolver.resolve(host, deadline, shutdown)?,
         };
+
         let mut failed = ConnectionError::NoAnswer;
         for address in addresses {
             match connect(&address, deadline, shutdown) {
@@ -94,6 +95,7 @@ impl Connection {
                 Err(error) => failed = error,
             }
         }
+
         Err(failed)
     }
 
@@ -123,6 +125,7 @@ impl Connection {
         loop {
             let advanced = handshake.advance();
             send(&socket, &handshake.output(), deadline, shutdown)?;
+
             if let Some(established) = advanced? {
                 let Established {
                     decoder,
@@ -130,6 +133,7 @@ impl Connection {
                     takes_upstream,
                     ..
                 } = established;
+
                 return Ok(Self {
                     socket,
                     decoder,
@@ -141,6 +145,7 @@ impl Connection {
             if !wait(&[(socket.as_fd(), PollFlags::IN)], deadline, shutdown)? {
                 return Err(ConnectionError::NoAnswer);
             }
+
             read(&socket, handshake.buffer())?;
         }
     }
@@ -208,6 +213,7 @@ impl Resolver {
             Some(pending) => pending,
             None => ask(host).map_err(ConnectionError::Connect)?,
         };
+
         loop {
             let left = deadline.saturating_since(clock::now());
             match pending.recv_timeout(left.min(SHUTDOWN_INTERVAL)) {
@@ -236,6 +242,7 @@ fn ask(host: &str) -> io::Result<Receiver<io::Result<Vec<SockAddr>>>> {
             // Nobody listens any more when the program ends.
             let _ = tell.send(addresses.map(|found| found.map(SockAddr::from).collect()));
         })?;
+
     Ok(told)
 }
 
@@ -260,11 +267,13 @@ fn connect(
         }
         connected => connected.map_err(ConnectionError::Connect)?,
     }
+
     if tcp {
         socket
             .set_tcp_nodelay(true)
             .map_err(ConnectionError::Connect)?;
     }
+
     Ok(socket)
 }
 
@@ -278,16 +287,19 @@ fn wait(
         .iter()
         .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
         .collect();
+
     loop {
         if shutdown.requested() {
             return Err(ConnectionError::Stopped);
         }
+
         let left = deadline.saturating_since(clock::now());
         let length = left.min(SHUTDOWN_INTERVAL);
         let length = Timespec {
             tv_sec: length.as_secs().cast_signed(),
             tv_nsec: length.subsec_nanos().into(),
         };
+
         match poll(&mut descriptors, Some(&length)) {
             Ok(0) | Err(rustix::io::Errno::INTR) if left.is_zero() => return Ok(false),
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
@@ -325,5 +337,6 @@ fn send(
             Err(error) => return Err(ConnectionError::Io(error)),
         }
     }
+
     Ok(())
 }

@@ -245,6 +245,7 @@ impl KeyPath {
             .lines()
             .map(str::trim)
             .find(|line| !line.is_empty() && !line.starts_with('#'));
+
         let fits = |line: &&str| {
             TOKEN_LENGTHS.contains(&line.len()) && line.bytes().all(|byte| byte.is_ascii_graphic())
         };
@@ -331,14 +332,17 @@ fn read(path: &Path, kept: Kept, limit: usize) -> Result<Zeroizing<Vec<u8>>, Key
         file: path.to_owned(),
         error,
     };
+
     let file = open(path)?;
     // Of the file that is open: the path may mean another one by now.
     let found = file.metadata().map_err(unreadable)?;
+
     if !found.is_file() {
         return Err(KeyFileError::NotAFile {
             file: path.to_owned(),
         });
     }
+
     kept.check(path, found.mode())?;
     // Room at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
@@ -351,6 +355,7 @@ fn read(path: &Path, kept: Kept, limit: usize) -> Result<Zeroizing<Vec<u8>>, Key
             limit,
         });
     }
+
     Ok(bytes)
 }
 
@@ -386,10 +391,12 @@ pub fn write(path: &Path, line: &str) -> Result<(), KeyFileError> {
         }
         Err(error) => return Err(KeyFileError::Unwritable { file, error }),
     };
+
     let written = made
         .write_all(line.as_bytes())
         .and_then(|()| made.write_all(b"\n"))
         .and_then(|()| made.sync_all());
+
     written.map_err(|error| {
         // Half a key is worse than none. When it cannot be removed either, the error below is the one to tell.
         let _ = fs::remove_file(path);

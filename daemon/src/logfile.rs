@@ -173,12 +173,14 @@ impl Keeper {
             self.missing += 1;
             return;
         }
+
         let found = if due {
             self.quiet_until = now + CHECK_INTERVAL;
             self.file.find_again()
         } else {
             Ok(())
         };
+
         match found.and_then(|()| self.file.append(line)) {
             Ok(()) => self.failure = None,
             Err(error) => self.fail(&error),
@@ -189,6 +191,7 @@ impl Keeper {
     fn fail(&mut self, error: &io::Error) {
         self.missing += 1;
         let error = error.to_string();
+
         if self.failure.as_ref() != Some(&error) {
             let path = self.file.path().display();
             let _ = writeln!(
@@ -235,12 +238,14 @@ mod tests {
             files: 5,
         })
         .unwrap();
+
         let writer = log.writer();
         for number in 0..100 {
             writer()
                 .write_all(format!("line {number}\n").as_bytes())
                 .unwrap();
         }
+
         drop(log);
         let expected: String = (0..100).map(|number| format!("line {number}\n")).collect();
         assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
@@ -260,6 +265,7 @@ mod tests {
             "{:?}",
             keeper.failure
         );
+
         keeper.write(start, b"two\n");
         assert_eq!(keeper.missing, 2);
         assert_eq!(
@@ -267,6 +273,7 @@ mod tests {
             start + CHECK_INTERVAL,
             "nothing was tried in between"
         );
+
         keeper.write(start + CHECK_INTERVAL, b"three\n");
         assert_eq!(
             (keeper.missing, keeper.quiet_until),

@@ -163,6 +163,7 @@ impl<T> BoundedQueue<T> {
         while !state.items.is_empty() && !self.has_room(&state, bytes) {
             self.pop(&mut state).map(&mut displaced);
         }
+
         state.bytes += bytes;
         state.items.push_back(value);
         self.wake_one(state);
@@ -369,6 +370,7 @@ mod tests {
                     } {
                         taken.push(value);
                     }
+
                     taken
                 })
             })
@@ -377,11 +379,13 @@ mod tests {
         for value in 0..VALUES {
             assert_eq!(queue.push(value), 0);
         }
+
         queue.close();
         let mut taken: Vec<u64> = takers
             .into_iter()
             .flat_map(|taker| taker.join().unwrap())
             .collect();
+
         taken.sort_unstable();
         assert_eq!(taken, (0..VALUES).collect::<Vec<_>>());
     }
@@ -400,8 +404,10 @@ mod tests {
                             tokio::task::spawn_local(async move { queue.next().await })
                         })
                         .collect();
+
                     queue.push(1);
                     queue.push(2);
+
                     for task in tasks {
                         assert!(
                             tokio::time::timeout(LONG, task)

@@ -44,6 +44,7 @@ impl Notify {
         else {
             return Self::default();
         };
+
         Self::to(&address, sd_notify::watchdog_enabled()).unwrap_or_else(|error| {
             tracing::warn!(
                 "cannot notify the service manager at {}: {error}",
@@ -62,6 +63,7 @@ impl Notify {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             _ => SocketAddr::from_pathname(address)?,
         };
+
         let (prompt, patient) = (UnixDatagram::unbound()?, UnixDatagram::unbound()?);
         prompt.set_nonblocking(true)?;
         patient.set_write_timeout(Some(PATIENCE))?;
@@ -121,6 +123,7 @@ impl Notify {
     fn send(&self, socket: impl Fn(&Manager) -> &UnixDatagram, note: &NotifyState<'_>) {
         let Some(manager) = &self.manager else { return };
         let text = note.to_string();
+
         loop {
             match socket(manager).send_to_addr(text.as_bytes(), &manager.address) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -216,11 +219,13 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         let watched = Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap();
         assert_eq!(watched.watchdog_interval(), Some(Duration::from_secs(1)));
+
         for unwatched in [None, Some(Duration::ZERO)] {
             let unwatched = Notify::to(path.as_os_str(), unwatched).unwrap();
             assert_eq!(unwatched.watchdog_interval(), None);
             unwatched.watchdog();
         }
+
         assert_eq!(heard(&manager), [""; 0]);
     }
 
@@ -237,6 +242,7 @@ mod tests {
             let due = watchdog.turn(start + Duration::from_millis(ms));
             assert_eq!(due, Some(start + Duration::from_secs(1 + ms / 1000)));
         }
+
         assert_eq!(heard(&manager), ["WATCHDOG=1"; 3]);
         assert_eq!(WatchdogFeeder::default().turn(start), None);
     }
@@ -247,9 +253,11 @@ mod tests {
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         let notify = Notify::to(path.as_os_str(), Some(Duration::from_secs(3))).unwrap();
+
         for _ in 0..10_000 {
             notify.watchdog();
         }
+
         assert!(heard(&manager).len() < 10_000, "the queue was never full");
         drop(manager);
         notify.watchdog();

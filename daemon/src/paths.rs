@@ -61,12 +61,15 @@ fn choose(
     if let Some(dir) = given {
         return made(dir);
     }
+
     if system.is_dir() && access(system, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
         return Ok(system.to_owned());
     }
+
     if let Some(dir) = user.filter(|dir| dir.is_absolute()) {
         return made(dir.join("fanlight"));
     }
+
     own(made(temporary.join(format!("fanlight-{uid}")))?, uid)
 }
 
@@ -165,11 +168,13 @@ mod tests {
             chosen,
             host.root.path().join(format!("tmp/fanlight-{}", host.uid))
         );
+
         assert_eq!(
             host.choose(None, None).unwrap(),
             chosen,
             "the second program finds the same"
         );
+
         assert_eq!(
             fs::metadata(chosen).unwrap().permissions().mode() & 0o777,
             0o700
@@ -210,6 +215,7 @@ mod tests {
             0,
         )
         .unwrap_err();
+
         assert!(
             error
                 .to_string()

@@ -120,6 +120,7 @@ pub fn main<P: Program>() -> ExitCode {
             };
         }
     };
+
     let mut log_file = None;
     if matches!(parsed.action, Action::Run(_)) {
         log_file = match cli::start_log(&parsed.common) {
@@ -129,8 +130,10 @@ pub fn main<P: Program>() -> ExitCode {
                 return ExitCode::from(EX_USAGE);
             }
         };
+
         tracing::info!(pid = std::process::id(), "{} {}", P::NAME, P::VERSION);
     }
+
     ended::<P>(parsed).unwrap_or_else(|(code, error)| {
         say(&line(P::NAME, &error), log_file.is_some());
         code
@@ -144,6 +147,7 @@ fn ended<P: Program>(parsed: Parsed<P::Extra>) -> Result<ExitCode, (ExitCode, an
         flags,
         action,
     } = parsed;
+
     let file = common.config.as_deref();
     let settings = || {
         config::load(file, &flags)
@@ -151,6 +155,7 @@ fn ended<P: Program>(parsed: Parsed<P::Extra>) -> Result<ExitCode, (ExitCode, an
             .and_then(checked::<P>)
             .map_err(unusable)
     };
+
     match action {
         Action::Run(extra) => {
             let config = settings()?.config;
@@ -193,6 +198,7 @@ fn run<P: Program>(config: P::Config, extra: P::Extra) -> anyhow::Result<ExitCod
             notify: notify.clone(),
         },
     );
+
     notify.stopping();
     ended
 }

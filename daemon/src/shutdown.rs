@@ -49,6 +49,7 @@ impl Shutdown {
             handled.trigger();
             notify.stopping();
         })?;
+
         Ok(shutdown)
     }
 
@@ -130,6 +131,7 @@ mod tests {
                 .unwrap();
             runtime.block_on(async { tokio::time::timeout(DEADLINE, waiting.wait()).await.is_ok() })
         });
+
         shutdown.trigger();
         assert!(task.join().unwrap());
     }

@@ -50,6 +50,7 @@ impl StreamSocket {
             if buffer.capacity() == length + most {
                 return Ok(recv(socket, spare_capacity(buffer), RecvFlags::empty())?.0);
             }
+
             buffer.resize(length + most, 0);
             let received = recv(socket, &mut buffer[length..], RecvFlags::empty());
             buffer.truncate(length + received.map_or(0, |(count, _)| count));
@@ -69,6 +70,7 @@ impl StreamSocket {
             let Ok(received) = ready.try_io(|socket| act(socket.get_ref())) else {
                 continue;
             };
+
             // That was all there is: another call would only say so.
             if received
                 .as_ref()
@@ -117,6 +119,7 @@ impl StreamSocket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,
         }
+
         // What is watched is a descriptor of its own, for as long as this lasts.
         let waiting = watch(self.0.get_ref().try_clone()?, Interest::WRITABLE)?;
         waiting
@@ -169,9 +172,11 @@ mod tests {
                 }
             }
         };
+
         let send = async {
             from.write_all(&bytes[..1_000_001]).await.unwrap();
             let (mut sent, rest) = (0, &bytes[1_000_001..]);
+
             while sent < rest.len() {
                 let (one, two) = rest[sent..].split_at((rest.len() - sent) / 3);
                 sent += from
@@ -179,8 +184,10 @@ mod tests {
                     .await
                     .unwrap();
             }
+
             drop(from);
         };
+
         let (received, ()) = tokio::join!(receive, send);
         assert!(received == bytes);
     }
@@ -215,6 +222,7 @@ mod tests {
                 rest.contains(&format!("ino:{inode:x}").as_str())
                     .then(|| u32::from_str_radix(events, 16).unwrap())
             });
+
         ours.fold(0, std::ops::BitOr::bitor)
     }
 
@@ -236,6 +244,7 @@ mod tests {
                 left -= other.read(&mut chunk).await.unwrap();
             }
         };
+
         let (written, ()) = tokio::join!(writing, read);
         written.unwrap();
         assert_eq!(watched(&one) & (IN | OUT), IN);

@@ -21,6 +21,7 @@ pub fn stream_sockets() -> (StreamSocket, StreamSocket) {
             .expect("every socket can be told not to block");
         StreamSocket::new(stream).expect("there is room to watch it")
     };
+
     (socket(one), socket(other))
 }
 
@@ -51,6 +52,7 @@ pub fn assert_ships_defaults<C: Args>(file: impl AsRef<Path>) {
         "{} does not say the defaults; it could be:\n{example}",
         file.display()
     );
+
     let text = std::fs::read_to_string(file).expect("the file has just been loaded");
     for key in defaults.key_names() {
         let mentioned = text.lines().any(|line| mentions(line, key));
@@ -98,6 +100,7 @@ mod tests {
             !accepts("size = 8\n# name =\n"),
             "a value is not the default"
         );
+
         assert!(
             !accepts("size = 7\nsizes = 7\n# name =\n"),
             "a key is unknown"

@@ -29,6 +29,7 @@ impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MEBIBYTE: u64 = 1 << 20;
         write!(f, "cpu {:.0} %", self.processor * 100.0)?;
+
         if self.resident_bytes > 0 {
             write!(
                 f,
@@ -36,6 +37,7 @@ impl fmt::Display for Usage {
                 (self.resident_bytes + MEBIBYTE / 2) / MEBIBYTE
             )?;
         }
+
         let seconds = self.uptime.as_secs();
         write!(
             f,
@@ -95,6 +97,7 @@ impl Meter {
             resident_bytes: resident_bytes(),
             uptime: Duration::ZERO,
         };
+
         self.last = (now, spent);
         self.usage = Some(usage);
         usage
@@ -138,6 +141,7 @@ fn began(now: Time) -> Time {
         u64::try_from(since_boot.tv_sec).unwrap_or(0),
         since_boot.tv_nsec as u32,
     );
+
     let stat = fs::read_to_string("/proc/self/stat").ok();
     let start = stat
         .as_deref()
@@ -170,6 +174,7 @@ fn start_time(stat: &str, ticks_per_second: u64) -> Option<Duration> {
         .nth(AFTER_NAME)?
         .parse()
         .ok()?;
+
     (ticks_per_second > 0).then(|| Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64))
 }
 
@@ -210,6 +215,7 @@ mod tests {
             resident_bytes: 34 << 20,
             uptime: Duration::from_secs(3723),
         };
+
         assert_eq!(usage.to_string(), "cpu 12 %  mem 34 MiB  up 1:02:03");
         assert_eq!(
             Usage {
@@ -251,6 +257,7 @@ mod tests {
             within.processor, usage.processor,
             "nothing is read before the interval is over"
         );
+
         assert_eq!(within.uptime, usage.uptime + SAMPLE_INTERVAL / 2);
     }
 }

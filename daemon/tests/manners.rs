@@ -38,6 +38,7 @@ impl Service {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+
         Self {
             child,
             manager,
@@ -83,11 +84,13 @@ fn program() -> Command {
         .and_then(Path::parent)
         .unwrap()
         .join("examples/manners");
+
     assert!(
         built.exists(),
         "{} is built by `cargo test -p fanlight-daemon`",
         built.display()
     );
+
     let mut command = Command::new(built);
     command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
@@ -133,6 +136,7 @@ fn a_program_that_a_shell_started_in_the_background_stops_like_any_other() {
         .args(["-c", "trap '' INT HUP; exec \"$0\" \"$@\""])
         .arg(program().get_program())
         .stdin(Stdio::null());
+
     let mut service = Service::start_as(shell, &[]);
     service.hears("READY=1");
     service.signal(Signal::INT);
@@ -150,6 +154,7 @@ fn a_second_signal_ends_even_a_wedged_program() {
         service.child.try_wait().unwrap().is_none(),
         "the first signal was not to end it"
     );
+
     service.signal(Signal::TERM);
     assert_eq!(service.child.wait().unwrap().code(), Some(130));
 }
@@ -164,6 +169,7 @@ fn a_wedged_loop_feeds_no_watchdog() {
         .manager
         .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
+
     let after = std::iter::from_fn(|| service.next_note().ok())
         .take(10)
         .count();
@@ -178,6 +184,7 @@ fn bad_flags_and_bad_files_end_with_64_before_anything_runs() {
     let dir = tempfile::tempdir().unwrap();
     let bad = file(&dir, "pictures = 4\nguest = ['all']\n");
     let bad = bad.to_str().unwrap();
+
     for (arguments, said) in [
         (vec!["--pictures=many"], "invalid digit"),
         (vec!["--pitcures=1"], "--pictures"),
@@ -222,6 +229,7 @@ fn a_good_config_is_called_good_from_flags_or_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let good = file(&dir, "pictures = 4\n");
     let good = good.to_str().unwrap();
+
     for arguments in [
         vec!["check-config"],
         vec!["--config", good, "check-config"],
@@ -247,16 +255,19 @@ fn the_printed_config_is_flags_over_file_over_defaults_and_loads_again() {
         "--print-config",
         "--guests=Ann,Bo",
     ]);
+
     let printed = text(&first.stdout);
     assert_eq!(
         printed,
         "# Number of pictures\npictures = 4\n\n# Whom to show them to\nguests = [\"Ann\", \"Bo\"]\n"
     );
+
     let again = output(&[
         "--config",
         file(&dir, &printed).to_str().unwrap(),
         "--print-config",
     ]);
+
     assert_eq!(text(&again.stdout), printed);
 }
 
@@ -267,11 +278,13 @@ fn help_and_version_are_no_errors() {
         text(&version.stdout),
         format!("manners {}\n", env!("CARGO_PKG_VERSION"))
     );
+
     let help = output(&["--help"]);
     assert_eq!(
         (version.status.code(), help.status.code()),
         (Some(0), Some(0))
     );
+
     let help = text(&help.stdout);
     for line in [
         "Waits until it is asked to stop\n",
@@ -296,10 +309,12 @@ fn a_failure_ends_with_1_and_one_line_with_all_its_causes() {
         version.contains(r#""message":"manners 0"#) && version.starts_with('{'),
         "{version}"
     );
+
     assert!(
         failure.contains(r#""message":"manners: cannot show pictures: the camera is gone""#),
         "{failure}"
     );
+
     assert!(!failure.contains('\n'), "{failure}");
 }
 

@@ -91,6 +91,7 @@ impl Wish {
             &["--rig", "--viewers", "--rounds", "--svg"],
             &["--quick", "--inside"],
         )?;
+
         let quick = flags.contains_key("--quick");
         let rigs = flags
             .get("--rig")
@@ -108,6 +109,7 @@ impl Wish {
             .get("--rounds")
             .map(|count| count.parse())
             .transpose()?;
+
         Ok(Self {
             rigs,
             viewers,
@@ -129,11 +131,13 @@ impl Wish {
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>();
+
         words.extend([
             viewers.join(","),
             "--rounds".to_owned(),
             self.rounds.to_string(),
         ]);
+
         words.extend((self.nanos == QUICK_NANOS).then(|| "--quick".to_owned()));
         let lines = rig::in_namespace(&words)?;
         lines
@@ -192,6 +196,7 @@ fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> V
         .zip(times)
         .map(|(method, times)| ((method.viewers, method.name), times))
         .collect();
+
     let time = |viewers, name| {
         median(
             by_name

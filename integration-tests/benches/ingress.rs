@@ -50,6 +50,7 @@ fn main() -> Result<(), Failure> {
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
+
     let folder = tempfile::tempdir()?;
     let mut lines = Vec::new();
     println!(
@@ -65,6 +66,7 @@ fn main() -> Result<(), Failure> {
         "Mbit/s",
         "superseded"
     );
+
     for rig in [Rig::Ipc, Rig::Tcp] {
         for interval in [None, Some(INTERVAL)] {
             for bytes in [100_000, 400_000] {
@@ -147,6 +149,7 @@ impl Cell {
     fn measure(&self, folder: &Path) -> Result<String, Failure> {
         let mut relay = Vec::new();
         let mut raw = Vec::new();
+
         for _ in 0..ROUNDS {
             // Feeds of their own for each measurement: what one left in a socket is not the next one's.
             let length = if self.frames.interval.is_some() {
@@ -180,6 +183,7 @@ impl Cell {
             "{rig:<4} {streams:>7} {bytes:>11} {rate:>6} {ours:>13.1} {theirs:>12.1} {ratio:>6.2} {frames:>9.0} {megabits:>9.0} {:>9.0}%",
             100.0 * superseded
         );
+
         Ok(format!(
             r#"{{"bench":"ingress","rig":"{rig}","streams":{streams},"frame_bytes":{bytes},"rate":"{rate}","ratio_to_raw":{ratio:.3},"frames_per_second":{frames:.0},"megabits":{megabits:.0},"superseded":{superseded:.3}}}"#
         ))
@@ -222,6 +226,7 @@ impl Relay {
                 feed_key: None,
                 feedback: Arc::new(FeedbackQueue::new().expect("there are descriptors left")),
             };
+
             upstream.start(Arc::clone(&table), shutdown.clone())
         });
 
@@ -263,6 +268,7 @@ impl Relay {
             frames,
             "each frame is taken or counted as superseded"
         );
+
         Taken {
             cpu,
             frames: frames as f64,
@@ -402,6 +408,7 @@ fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
     let mut relay = Relay::start(&feeds)?;
     let mut ages = Vec::new();
     let mut first = None;
+
     while ages.len() < 90 {
         pause(INTERVAL);
         let now = clock::now();
@@ -426,6 +433,7 @@ fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
                 .is_none_or(|next| next.frame.id > arrival.frame.id),
             "one slot a stream"
         );
+
         ages.push(now.saturating_since(Time::from_nanos(arrival.frame.header.captured_ns)));
     }
 
@@ -439,6 +447,7 @@ fn overload(rig: Rig, folder: &Path) -> Result<String, Failure> {
         relay.taken,
         relay.superseded
     );
+
     Ok(format!(
         r#"{{"bench":"ingress","rig":"{}","case":"overload","superseded_per_frame":{given_way:.1},"age_p50_ms":{p50:.3},"age_p99_ms":{p99:.3}}}"#,
         rig.name()

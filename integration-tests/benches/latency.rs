@@ -122,10 +122,12 @@ fn measure(
         .iter()
         .map(UdpSocket::local_addr)
         .collect::<io::Result<Vec<_>>>()?;
+
     let bound = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let relay = runtime.block_on(async { Socket::new(bound) })?;
     let plain = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let mut ways = Vec::new();
+
     for (service, name, raw_name) in SERVICES {
         ways.extend(of_service(
             runtime,
@@ -158,6 +160,7 @@ impl Way<'_> {
         (self.send)();
         let time = clock::now().saturating_since(start);
         let cpu = cpu_nanos() - cpu;
+
         if counts {
             self.times.push(time);
             self.cpu.push(cpu as f64);
@@ -186,6 +189,7 @@ fn of_service<'a>(
         TRAIN,
         addresses,
     );
+
     let mut serving = Serving::new(runtime, relay, engine_harness);
     let ours = move || {
         assert_eq!(
@@ -225,6 +229,7 @@ fn outcomes(viewers: usize, mut ways: Vec<Way<'_>>) -> Vec<Outcome> {
         .iter()
         .map(|way| (way.name, share(&way.times, 50)))
         .collect();
+
     let time_of = |name| {
         medians
             .iter()
@@ -259,6 +264,7 @@ fn print(outcomes: &[Outcome]) {
         "{:>7} {:<14} {:>10} {:>10} {:>10} {:>7} {:>10}",
         "viewers", "", "p50, ms", "p95, ms", "p99, ms", "to raw", "CPU, ms"
     );
+
     let mut lines = Vec::new();
     for Outcome {
         viewers,

@@ -136,6 +136,7 @@ fn main() {
             .iter()
             .map(|outcome| format!(" {:>13.3}", outcome.percent()))
             .collect();
+
         println!("{:<18}{shares}", row[0].channel);
     }
 
@@ -158,6 +159,7 @@ fn frames() -> u64 {
 fn cells(frames: u64, seed: u64) -> Vec<Cell> {
     let round_trip = Duration::from_millis(2);
     let mut cells = Vec::new();
+
     for shards in SHARDS {
         for (channel_name, channel) in CHANNELS {
             for (scheme_name, scheme) in SCHEMES {

@@ -43,6 +43,7 @@ fn main() -> Result<()> {
         "{:<46} {:>12} {:>12} {:>7}",
         "", "group, us", "each, us", "ratio"
     );
+
     let mut lines = Vec::new();
     for viewers in [1, 10, 50] {
         let [group, each] = Rig::new(viewers)?.measure(&runtime)?;
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
             "{:<46} {group:>12.2} {each:>12.2} {ratio:>7.2}",
             format!("a frame of 100 kB to {viewers} viewers")
         );
+
         lines.push(format!(
             r#"{{"bench":"multicast","rig":"loopback","viewers":{viewers},"ratio_to_unicast":{ratio:.3}}}"#
         ));
@@ -76,6 +78,7 @@ impl Rig {
             looped: true,
         }
         .apply(&socket)?;
+
         let relay = socket.local_addr()?;
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, 99), relay.port());
         let alone: Vec<Receiver> = (0..viewers)
@@ -115,11 +118,13 @@ impl Rig {
     fn measure(&self, runtime: &tokio::runtime::Runtime) -> Result<[f64; 2]> {
         let mut sender = Sender::new(Gso::On, self.socket.max_segments());
         let mut spent = [Vec::new(), Vec::new()];
+
         for round in 0..ROUNDS + WARM_UP {
             for ((fan, receivers), spent) in self.fans.iter().zip(&self.receivers).zip(&mut spent) {
                 let began = cpu_nanos();
                 send(runtime, &mut sender, &self.socket, fan);
                 let nanos = cpu_nanos() - began;
+
                 if round >= WARM_UP {
                     spent.push(nanos as f64 / 1e3);
                 }
@@ -153,6 +158,7 @@ impl Receiver {
         let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM, None)?;
         socket.set_recv_buffer_size(4 << 20)?;
         socket.set_nonblocking(true)?;
+
         match group {
             None => socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?,
             Some(group) => {
@@ -174,6 +180,7 @@ impl Receiver {
     fn drain(&self) -> io::Result<usize> {
         let mut buffer = vec![0; 1 << 16];
         let mut count = 0;
+
         loop {
             let mut meta = [RecvMeta::default()];
             match self.state.recv(
@@ -199,6 +206,7 @@ fn send(
     let start = clock::now();
     sender.start(start, fan.clone());
     let mut now = start;
+
     loop {
         match sender.run(now, socket) {
             NextRun::Idle => return,
@@ -214,6 +222,7 @@ fn fan_for(receivers: &[Receiver]) -> Result<FrameTransmit> {
     let mut engine = Engine::new(EngineConfig::default(), RelayAccess::Open, [7; 32]);
     let now = Time::from_nanos(1_000_000_000);
     engine.on_arrival(now, &arrival(now, 0)?);
+
     for receiver in receivers {
         join(
             &mut engine,
@@ -250,6 +259,7 @@ fn join(engine: &mut Engine, now: Time, from: Route) {
     for _ in 0..2 {
         ToRelay::Join(request.clone()).encode(&mut datagram);
         engine.on_datagram(now, from, &datagram);
+
         while let Some(output) = engine.poll_output() {
             let Output::Send { datagram, .. } = output else {
                 continue;

@@ -46,6 +46,7 @@ fn main() {
         frame.reassemble(&mut group);
         frame.restore(&mut group);
     }
+
     group.finish();
 }
 
@@ -91,11 +92,13 @@ impl Group {
 
         let mut turns = 1;
         let mut samples = Vec::new();
+
         while samples.len() < SAMPLES as usize {
             let inputs: Vec<T> = (0..turns).map(|_| prepare()).collect();
             let began = clock::now();
             inputs.into_iter().for_each(&mut step);
             let took = clock::now().saturating_since(began);
+
             if took < MEASUREMENT / SAMPLES / 2 && turns < 1 << 12 {
                 // Still warming up.
                 turns *= 2;
@@ -114,6 +117,7 @@ impl Group {
                 (median / former - 1.0) * 100.0
             )
         });
+
         println!(
             "{name:28}{:10.2} us{a_shard:9.1} ns a shard   {change}",
             median / 1e3
@@ -145,12 +149,14 @@ impl Frame {
             epoch: 7,
             number: 1,
         };
+
         let header = DataHeader {
             alias: 1,
             id,
             sequence: 1,
             ..DataHeader::default()
         };
+
         Self {
             shards,
             body,
@@ -203,6 +209,7 @@ impl Frame {
                 black_box(self.key.open(datagram)).expect("it was sealed with this key");
             }
         };
+
         group.bench_with("open", || packets.clone(), open_all);
     }
 
@@ -226,6 +233,7 @@ impl Frame {
             length,
             ..self.header
         };
+
         let (mut reassembly, mut now) = (Reassembly::new(MAX_FRAME_BYTES), Time::from_nanos(1));
         group.bench("reassemble", || {
             header.id.number += 1;
@@ -246,6 +254,7 @@ impl Frame {
             .chunks_exact(DATA_BYTES)
             .skip(self.shards.into())
             .map(|datagram| &datagram[DATA_HEADER..]);
+
         let recovery: Vec<(u16, &[u8])> =
             (0..self.shards.div_ceil(LOST_OF)).zip(recovery).collect();
         let (mut body, mut decoder) = (self.body.clone(), Decoder::new());

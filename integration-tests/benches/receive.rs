@@ -56,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .get("--rounds")
         .map(|count| count.parse())
         .transpose()?;
+
     let nanos = if quick { QUICK_NANOS } else { CELL_NANOS };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -69,6 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
         nanos,
     );
+
     let mut lines = print(&readers, &times);
     lines.extend(print_stalls(&runtime)?);
     lines.iter().for_each(|line| println!("{line}"));
@@ -94,6 +96,7 @@ fn take_turns(readers: &mut [Reader<'_>], rounds: usize, nanos: u64) -> Vec<Vec<
 fn cell(reader: &mut Reader<'_>, nanos: u64) -> f64 {
     let mut spent = 0;
     let mut datagrams = 0;
+
     while spent < nanos {
         let sent = (reader.send)();
         let start = cpu_nanos();
@@ -104,6 +107,7 @@ fn cell(reader: &mut Reader<'_>, nanos: u64) -> f64 {
             "{}: loopback loses nothing that a socket has room for",
             reader.name
         );
+
         datagrams += read;
     }
 
@@ -122,6 +126,7 @@ fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) -> Vec<String> {
 
     println!("{:<16} {:>14} {:>8} of", "reader", "ns a datagram", "ratio");
     let mut lines = Vec::new();
+
     for (reader, times) in readers.iter().zip(times) {
         let against =
             times_of(reader.against).expect("every reader is compared with one that is there");
@@ -132,12 +137,14 @@ fn print(readers: &[Reader<'_>], times: &[Vec<f64>]) -> Vec<String> {
                 .map(|(ours, theirs)| ours / theirs)
                 .collect(),
         );
+
         let ratio = ratio.expect("there are rounds");
         let nanos = median(times.clone()).expect("there are rounds");
         println!(
             "{:<16} {nanos:>14.0} {ratio:>8.2} {}",
             reader.name, reader.against
         );
+
         lines.push(format!(
             r#"{{"bench":"receive","rig":"loopback","method":"{}","against":"{}","ratio":{ratio:.3},"ns_per_datagram":{nanos:.1}}}"#,
             reader.name, reader.against
@@ -154,10 +161,12 @@ fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
     let _inside = runtime.enter();
     let count = LARGE_FRAME.div_ceil(SHARD_BYTES);
     println!("\na frame of {} kB while nobody reads", LARGE_FRAME / 1000);
+
     for asked in BUFFERS {
         let sender = std::net::UdpSocket::bind("127.0.0.1:0")?;
         let receiver = udp::Socket::connect(sender.local_addr()?, asked, None)?;
         let to = receiver.local_addr()?;
+
         for _ in 0..count {
             sender.send_to(&[0; DATA_BYTES], to)?;
         }
@@ -171,6 +180,7 @@ fn print_stalls(runtime: &Runtime) -> io::Result<Vec<String>> {
             "asked for {asked:>8} bytes: lost {:>3} of {count} datagrams",
             count - held
         );
+
         lines.push(format!(
             r#"{{"bench":"receive","rig":"loopback","method":"stall","receive_buffer":{asked},"datagrams":{count},"lost":{}}}"#,
             count - held

@@ -77,15 +77,18 @@ fn sealed_connection() -> (Established, Established) {
         shared_key: Some(key.clone()),
         ..AcceptedSecurity::default()
     };
+
     let mut publisher = Handshake::publisher(Arc::new(accepted), [1; 32]);
     let mut subscriber = Handshake::subscriber(&Security::SharedKey(key), [2; 32]);
     let mut ends = (None, None);
+
     while ends.0.is_none() || ends.1.is_none() {
         publisher.buffer().extend_from_slice(&subscriber.output());
         ends.0 = ends.0.or(publisher.advance().expect("both have the key"));
         subscriber.buffer().extend_from_slice(&publisher.output());
         ends.1 = ends.1.or(subscriber.advance().expect("both have the key"));
     }
+
     ends.0.zip(ends.1).expect("both are there")
 }
 
@@ -192,6 +195,7 @@ fn sealed() -> (MediaKey, Vec<u8>) {
 
     let mut packets = Vec::new();
     let mut datagram = Vec::new();
+
     for (index, shard) in (0..).zip(body.chunks(SHARD_BYTES)) {
         ToViewer::Data(DataHeader { index, ..first }, shard).encode(&mut datagram);
         packets.extend_from_slice(&datagram);
@@ -249,6 +253,7 @@ fn reassembling() -> Row {
         || {
             number += 1;
             now = now + Duration::from_millis(33);
+
             for datagram in packets.chunks_mut(DATA_BYTES) {
                 datagram[24..32].copy_from_slice(&number.to_be_bytes());
                 write_checksum(datagram);

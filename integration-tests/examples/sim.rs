@@ -48,12 +48,14 @@ fn play(file: &str) -> ExitCode {
         .last()
         .zip(records.first())
         .map(|(last, first)| last.time.saturating_since(first.time));
+
     println!(
         "a {:?}'s capture: {} datagrams in {:.1?}",
         recording.role,
         records.len(),
         span.unwrap_or_default()
     );
+
     println!("{:<20} {:>10} {:>10}", "", "happened", "replayed");
     for count in replay(&recording) {
         let happened = count
@@ -140,6 +142,7 @@ fn random_cases(options: &Options) -> ExitCode {
         options.seeds as f64 / seconds,
         events as f64 / seconds / 1e6
     );
+
     if failures == 0 {
         return ExitCode::SUCCESS;
     }
@@ -148,5 +151,6 @@ fn random_cases(options: &Options) -> ExitCode {
         "the first to fail: FANLIGHT_SIM_SEED={} cargo test --test engines random_cases",
         first.into_inner()
     );
+
     ExitCode::FAILURE
 }

@@ -157,6 +157,7 @@ impl Browser {
             .stdout(Stdio::piped())
             .spawn()
             .expect("node was there a moment ago");
+
         let stdin = process.stdin.take();
         let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
         let browser = Self {
@@ -173,6 +174,7 @@ impl Browser {
             .borrow_mut()
             .answer()
             .unwrap_or_else(|error| panic!("{error}"));
+
         eprintln!("measured: with Chromium {version}");
         Some(browser)
     }
@@ -208,6 +210,7 @@ impl Driver {
             .stdin
             .as_mut()
             .expect("it is open until the browser ends");
+
         writeln!(stdin, "{command}")
             .and_then(|()| stdin.flush())
             .map_err(|error| error.to_string())?;
@@ -295,6 +298,7 @@ impl Page<'_> {
                 show(),
                 self.errors()
             );
+
             pause(LOOK_INTERVAL);
         }
     }
@@ -455,6 +459,7 @@ pub fn installed() -> Result<PathBuf, String> {
         .nth(3)
         .expect("tests are in target/PROFILE/deps")
         .join("browser");
+
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     copy(&manifest.join("browser"), &folder);
@@ -462,9 +467,11 @@ pub fn installed() -> Result<PathBuf, String> {
         &manifest.join("../relay/http/src/page"),
         &folder.join("page"),
     );
+
     let lock = |file: PathBuf| std::fs::read_to_string(file).ok();
     let wanted = lock(folder.join("package-lock.json"));
     let stamp = folder.join("installed.json");
+
     if wanted.is_some() && lock(stamp.clone()) == wanted {
         return Ok(folder);
     }
@@ -477,11 +484,13 @@ pub fn installed() -> Result<PathBuf, String> {
         "--silent",
         "--prefix",
     ];
+
     let output = Command::new("npm")
         .args(install)
         .arg(&folder)
         .current_dir(&folder)
         .output();
+
     let output = output.map_err(|error| format!("npm: {error}"))?;
     if !output.status.success() {
         return Err(format!(
@@ -499,6 +508,7 @@ fn runs(program: &str, words: &[&str]) -> Result<(), String> {
         .args(words)
         .output()
         .map_err(|error| format!("{program}: {error}"))?;
+
     let said = String::from_utf8_lossy(&output.stderr);
     output
         .status

@@ -56,16 +56,19 @@ impl FakeSource {
                 .local_addr()
                 .expect("a bound socket has an address")
         );
+
         let source = Self {
             endpoint,
             notes: Arc::default(),
         };
+
         let serving = source.clone();
         let security = Arc::new(AcceptedSecurity {
             null: key.is_none(),
             shared_key: key,
             keys: None,
         });
+
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let (source, security) = (serving.clone(), Arc::clone(&security));
@@ -73,6 +76,7 @@ impl FakeSource {
                 std::thread::spawn(move || source.serve(connection, stream, security));
             }
         });
+
         source
     }
 
@@ -133,6 +137,7 @@ impl FakeSource {
         let picture = jpeg::numbered(1, 320, 240);
         let mut number = 0;
         let mut next = clock::now();
+
         loop {
             match connection.next()? {
                 Some(Event::Upstream(message)) => match parse_to_source(&message) {
@@ -169,12 +174,14 @@ impl FakeSource {
             .flat_map(|(_, feedback)| &feedback.viewers)
             .map(|seen| seen.viewer)
             .collect();
+
         viewers.sort_unstable();
         viewers.dedup();
         let verdicts = viewers
             .into_iter()
             .filter(|_| verdict.is_some())
             .map(|viewer| ViewerVerdict { viewer, verdict });
+
         Answer {
             clock_ns: clock::now().as_nanos(),
             clock_id: clock::clock_id(),
@@ -198,6 +205,7 @@ fn publish(connection: &mut Connection, topic: &[u8], body: Bytes) -> Result<(),
         deadline,
         &shutdown,
     )?;
+
     connection.send(|_| rest, deadline, &shutdown)
 }
 
@@ -215,5 +223,6 @@ fn frame(stream: &str, number: u64, picture: &[u8]) -> Bytes {
         rate_millihertz: 30_000,
         ..FrameHeader::default()
     };
+
     FrameBuffer::copy_of(picture).finish(header)
 }

@@ -75,6 +75,7 @@ impl Site {
             .text
             .split_once(" http=")
             .expect("the line was chosen by these words");
+
         let word = rest.split(' ').next().unwrap_or_default();
         Self(
             word.parse()
@@ -132,6 +133,7 @@ impl Site {
             .unwrap_or_else(|| {
                 panic!("no multipart answer: {} {kind}", answer.status);
             });
+
         Parts {
             boundary: format!("--{boundary}").into_bytes(),
             body: Chunks {
@@ -158,6 +160,7 @@ impl Site {
             ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
+
         let (mut answer, mut rest) = self
             .begin("GET", path, &[&upgrade, headers].concat(), "")
             .expect("the relay answers");
@@ -171,6 +174,7 @@ impl Site {
             answer.header("sec-websocket-accept"),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
+
         Ok(Socket::new(rest.0))
     }
 
@@ -248,6 +252,7 @@ impl Rest {
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3)?.parse().ok())
             .ok_or_else(bad)?;
+
         let mut headers = Vec::new();
         loop {
             let line = line(&mut self.0)?;
@@ -314,6 +319,7 @@ impl<R: BufRead> Read for Chunks<R> {
         let length = self.left.min(buffer.len());
         let count = self.reader.read(&mut buffer[..length])?;
         self.left -= count;
+
         if self.left == 0 {
             line(&mut self.reader)?;
         }
@@ -386,6 +392,7 @@ impl Parts {
 
         assert!(end.is_empty(), "after a boundary the line ends");
         let mut headers = Vec::new();
+
         loop {
             let line = String::from_utf8(self.until(b"\r\n")?).expect("headers are text");
             let Some((name, value)) = line.split_once(": ") else {
@@ -422,6 +429,7 @@ impl Parts {
             looked = self.buffer.len().saturating_sub(mark.len());
             let mut piece = [0; 64 << 10];
             let count = self.body.read(&mut piece)?;
+
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

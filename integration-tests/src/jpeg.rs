@@ -24,6 +24,7 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
     let rows = height as usize;
     let mut pixels = vec![0; columns * rows * 3];
     let mut random = Random::new(number);
+
     for (at, pixel) in pixels.chunks_exact_mut(3).enumerate() {
         let x = at % columns;
         let y = at / columns;
@@ -34,6 +35,7 @@ pub fn with_noise(number: u64, width: u32, height: u32, levels: usize) -> Vec<u8
             noise as u8,
         ]);
     }
+
     FrameBarcode {
         number,
         captured_ns: 0,
@@ -81,6 +83,7 @@ pub fn claiming(jpeg: &[u8], width: u16, height: u16) -> Vec<u8> {
         .windows(2)
         .position(|pair| pair == [0xff, 0xc0])
         .expect("a baseline JPEG has an SOF0");
+
     bomb[frame_header + 5..frame_header + 7].copy_from_slice(&height.to_be_bytes());
     bomb[frame_header + 7..frame_header + 9].copy_from_slice(&width.to_be_bytes());
     bomb
@@ -107,6 +110,7 @@ pub fn scrambled(jpeg: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = jpeg.to_vec();
     let start = bytes.len() / 2;
     let end = bytes.len() - 2;
+
     for byte in &mut bytes[start..end] {
         *byte = random.number() as u8;
     }

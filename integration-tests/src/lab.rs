@@ -193,6 +193,7 @@ fn try_run(words: &[&str]) -> Result<String, String> {
         .args(&words[1..])
         .stdin(Stdio::null())
         .output();
+
     let output = output.map_err(|error| format!("{}: {error}", words[0]))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

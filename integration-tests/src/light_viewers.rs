@@ -87,6 +87,7 @@ impl LightViewers {
             .into_iter()
             .map(|socket| LightViewer::new(socket, conduct, stream, now))
             .collect();
+
         let members = Arc::new(Mutex::new(members));
         let over = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(&members);
@@ -98,6 +99,7 @@ impl LightViewers {
                     .filter_map(|member| member.turn().then_some(()))
                     .count()
                     > 0;
+
                 // Also under load: whoever looks at the members gets the lock then.
                 if came {
                     std::thread::yield_now();
@@ -108,6 +110,7 @@ impl LightViewers {
 
             lock(&shared).iter_mut().for_each(LightViewer::leave);
         });
+
         Self {
             members,
             over,

@@ -61,6 +61,7 @@ impl Log {
             lines.len() < MAX_LINES,
             "a program wrote more than {MAX_LINES} lines; the last: {text}"
         );
+
         lines.push(Line {
             time: clock::now(),
             from,
@@ -96,6 +97,7 @@ impl Log {
         let deadline = Deadline::after(limit);
         let mut next = mark;
         let mut lines = self.lines();
+
         loop {
             if let Some(found) = lines[next..].iter().find_map(&mut pick) {
                 return Some(found);

@@ -285,6 +285,7 @@ impl Loss {
         } else {
             0.0
         };
+
         Self {
             begins,
             burst,

@@ -165,6 +165,7 @@ impl Launch {
             .stdin
             .as_ref()
             .map_or(Ok(Stdio::null()), |file| File::open(file).map(Stdio::from))?;
+
         let words: Vec<&OsStr> = self.words().collect();
         let mut child = Command::new(words[0])
             .args(&words[1..])
@@ -173,6 +174,7 @@ impl Launch {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+
         let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         log.push("fixture", format!("{self} runs as {}", child.id()));
         log.read("out", child.stdout.take().expect("stdout is piped"));
@@ -343,6 +345,7 @@ impl Program {
     fn wait_exit_number(&self, number: usize, limit: Duration) -> Exit {
         let deadline = Deadline::after(limit);
         let mut state = self.life.state();
+
         while state.exits.len() <= number {
             assert!(
                 !deadline.is_over(),
@@ -373,6 +376,7 @@ impl Program {
     pub fn wait_note(&self, text: &str) -> Notification {
         let started = self.started();
         let deadline = Deadline::after(SOON);
+
         loop {
             if let Some(note) = self
                 .manager
@@ -386,6 +390,7 @@ impl Program {
                 "{} ended before it said {text}",
                 self.launch.name
             );
+
             assert!(
                 !deadline.is_over(),
                 "{} did not say {text} within {SOON:?}",
@@ -547,6 +552,7 @@ impl Life {
         state.retired = true;
         self.changed.notify_all();
         let deadline = Deadline::after(SOON);
+
         while let Some(running) = &state.running {
             // It may have ended by itself.
             let _ = pidfd_send_signal(&running.handle, Signal::KILL);

@@ -22,6 +22,7 @@ pub fn python() -> Option<PathBuf> {
     let folder = crate::target_directory().join("tmp/python");
     let python = folder.join("bin/python");
     let stamp = folder.join("requirements.txt");
+
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Some(python);
     }
@@ -50,6 +51,7 @@ fn install(folder: &Path, python: &Path, requirements: &Path) -> Result<(), Stri
         .args(["-m", "venv", "--clear"])
         .arg(folder)
         .output();
+
     succeeded(venv)?;
 
     let packages = Command::new(python)
@@ -57,6 +59,7 @@ fn install(folder: &Path, python: &Path, requirements: &Path) -> Result<(), Stri
         .args(["--only-binary", ":all:", "-r"])
         .arg(requirements)
         .output();
+
     succeeded(packages)
 }
 

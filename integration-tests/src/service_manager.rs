@@ -63,6 +63,7 @@ impl ServiceManager {
                 }
             }
         });
+
         Self {
             socket: path.to_owned(),
             shared,
@@ -91,6 +92,7 @@ impl ServiceManager {
     pub fn wait_for(&self, since: Time, text: &str, limit: Duration) -> Option<Notification> {
         let deadline = Deadline::after(limit);
         let mut notes = self.shared.notes();
+
         loop {
             if let Some(note) = notes
                 .iter()

@@ -73,6 +73,7 @@ impl Default for RelayConfig {
             drift_ppm: -20,
             wall_offset_ns: 0,
         };
+
         Self {
             access: Access::Open,
             clock,
@@ -103,6 +104,7 @@ impl ViewerConfig {
             drift_ppm: 35,
             wall_offset_ns: 0,
         };
+
         Self {
             access: Access::Open,
             clock,
@@ -376,6 +378,7 @@ impl Expect {
                     .frames_between(of, Duration::MAX)
                     .first()
                     .map(|(at, _)| *at - of);
+
                 wrong(
                     first.is_none_or(|first| first > within),
                     format!("the first frame came after {first:?}"),
@@ -429,6 +432,7 @@ impl Expect {
                     .published(0, from, to)
                     .filter(|id| !given.contains(id))
                     .count();
+
                 wrong(missed > frames, format!("{missed} frames are missing"))
             }
             Self::LinkLossAtMost {
@@ -492,6 +496,7 @@ pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> Wor
 
     let mut world = World::new(seed, &case.sources, &case.relays, &case.viewers);
     prepare(&mut world);
+
     for step in &case.steps {
         world.run_until(step.at);
         told.at = step.sentence;
@@ -502,6 +507,7 @@ pub fn run_with(case: &Case, seed: u64, prepare: impl FnOnce(&mut World)) -> Wor
     told.at = "everything is healed";
     world.heal();
     check_healing(&mut world, case);
+
     for check in &case.checks {
         told.at = check.sentence;
         if let Some(wrong) = check.expect.missed(&world) {
@@ -523,6 +529,7 @@ fn check_healing(world: &mut World, case: &Case) {
     let to = world.now() + CLEAN_TAIL;
     // What is on its way at the end has a second to come.
     world.run_until(to + Duration::from_secs(1));
+
     for (viewer, before) in before
         .into_iter()
         .enumerate()
@@ -534,6 +541,7 @@ fn check_healing(world: &mut World, case: &Case) {
             viewer_node::Viewer::live(),
             "viewer {viewer} is not live {HEALS_WITHIN:?} after all is well"
         );
+
         let tally = world.tally(viewer);
         // Of two paths that both leave frames out, the quicker one's next frame overtakes what the other spreads out.
         let several = case.viewers[viewer].paths.len() > 1;
@@ -544,6 +552,7 @@ fn check_healing(world: &mut World, case: &Case) {
             lost <= former,
             "viewer {viewer} loses frames though all is well: {tally:?}, before {before:?}"
         );
+
         // What the relay withholds counts as lost on the link until it says so, with the next answer to a keep-alive.
         let now = world.now();
         let unsaid = ANSWERED_WITHIN + Duration::from_millis(50);
@@ -553,6 +562,7 @@ fn check_healing(world: &mut World, case: &Case) {
             untold <= recent,
             "viewer {viewer} misses {untold} frames: {tally:?}, before {before:?}"
         );
+
         let withheld = (tally.losses.total() - before.losses.total()) as usize;
         let clean = Expect::MissesAtMost {
             viewer,

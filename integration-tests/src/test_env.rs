@@ -137,6 +137,7 @@ fn binary(name: &str) -> PathBuf {
         "{} is not there: run `./dev test`, or `cargo build --workspace --bins`",
         file.display()
     );
+
     file
 }
 

@@ -80,12 +80,14 @@ impl TrackingResult {
             pending,
             ..
         } = tracking;
+
         assert_eq!(offered, report.frames.shown, "{tracking:?}");
         assert_eq!(
             offered,
             found + none + missing + failed + pending,
             "{tracking:?}"
         );
+
         assert_eq!(tracked.len() as u64, found + none, "{tracking:?}");
         Self {
             report,
@@ -112,6 +114,7 @@ impl TrackingResult {
                 shown.epoch == tracked.epoch && shown.at <= tracked.at,
                 "{shown:?} {tracked:?}"
             );
+
             let Some(detection) = tracked.detection else {
                 continue;
             };
@@ -143,6 +146,7 @@ impl TrackingResult {
             self.tracking.work_ms.p50,
             self.report.frames.lost.total,
         );
+
         assert!(
             average < mean && worst < max,
             "{what}: mean {average} max {worst}"

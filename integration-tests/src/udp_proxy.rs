@@ -145,6 +145,7 @@ fn take_in(
 ) {
     let mut random = Random::new(way.seed);
     let mut buffer = [0; MAX_DATAGRAM];
+
     while !closed.load(Ordering::Relaxed) {
         let (length, peer) = match from.recv_from(&mut buffer) {
             Ok(received) => received,
@@ -198,9 +199,11 @@ mod tests {
                 seed: 3,
             },
         );
+
         let viewer = socket("127.0.0.1:0".parse().expect("an address"));
         let mut buffer = [0; MAX_DATAGRAM];
         let mut arrived = 0;
+
         for number in 0..40_u8 {
             let sent = clock::now();
             viewer

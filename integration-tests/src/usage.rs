@@ -57,6 +57,7 @@ pub fn threads_cpu(pid: u32, wanted: impl Fn(&str) -> bool) -> Duration {
         .into_iter()
         .flatten()
         .flatten();
+
     // A thread may end between one look and the next.
     let spent = threads.filter_map(|thread| {
         let named = fs::read_to_string(thread.path().join("comm"))

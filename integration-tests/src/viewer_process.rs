@@ -43,6 +43,7 @@ impl ViewerCommand {
             .flags("--headless")
             .flag("report", &report)
             .flag("trace", &trace);
+
         Self {
             launch,
             report,
@@ -90,6 +91,7 @@ impl ViewerCommand {
             report,
             trace,
         } = self;
+
         ViewerProcess {
             program: launch.start(),
             report,

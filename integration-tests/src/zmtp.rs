@@ -69,6 +69,7 @@ pub fn listen_in(address: SocketAddr, bytes: usize) -> std::io::Result<Vec<(Vec<
     stream.write_all(&[greeting(), ready("SUB"), subscribe("")].concat())?;
     stream.read_exact(&mut [0; 64])?;
     let (mut heard, mut messages, mut topic) = (0, Vec::new(), None);
+
     while heard < bytes {
         let (flags, frame) = read_frame(&mut stream)?;
         heard += frame.len();
@@ -78,6 +79,7 @@ pub fn listen_in(address: SocketAddr, bytes: usize) -> std::io::Result<Vec<(Vec<
             (false, false) => messages.extend(topic.take().map(|topic| (topic, frame))),
         }
     }
+
     Ok(messages)
 }
 
@@ -131,6 +133,7 @@ impl Tap {
                 (relay.try_clone().ok()?, source.try_clone().ok()?);
             std::thread::spawn(move || std::io::copy(&mut from_relay, &mut to_source));
             let mut buffer = vec![0; 64 << 10];
+
             loop {
                 let count = source.read(&mut buffer).ok().filter(|count| *count > 0)?;
                 let mut heard = notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,9 +141,11 @@ impl Tap {
                 drop(heard);
                 relay.write_all(&buffer[..count]).ok()?;
             }
+
             #[expect(unreachable_code, reason = "tells the type")]
             Some(())
         });
+
         Self { address, heard }
     }
 
@@ -218,6 +223,7 @@ impl FakePublisher {
                 std::thread::spawn(move || misbehave(stream, misdeed));
             }
         });
+
         Self {
             address,
             connections,
@@ -283,9 +289,11 @@ fn misbehave(mut stream: TcpStream, misdeed: Misdeed) -> Option<()> {
                 &[7; 1000],
             ]
             .concat();
+
             stream.write_all(&half).ok()?;
         }
     }
+
     // Stays until the other side has enough.
     while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
     None

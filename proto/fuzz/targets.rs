@@ -47,6 +47,7 @@ fn parsed(bytes: &[u8]) {
         assert!(out.len() <= MAX_DATAGRAM);
         assert_eq!(ToRelay::parse(&out), Ok(message));
     }
+
     if let Ok(message) = ToViewer::parse(bytes) {
         message.encode(&mut out);
         assert_eq!(ToViewer::parse(&out), Ok(message));
@@ -59,6 +60,7 @@ pub fn handshake(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else {
         return;
     };
+
     let pair = if choice & 1 == 0 { shared() } else { own() };
     match choice >> 1 & 3 {
         0 => assert!(answer(&pair.1, 1, &[2; 16], bytes, [3; 32]).is_err()),
@@ -108,6 +110,7 @@ fn opened((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
     let Some((counter, bytes)) = bytes.split_first_chunk() else {
         return;
     };
+
     let (mut initiator, first) =
         Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
     let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
@@ -139,6 +142,7 @@ pub fn frame(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first() else {
         return;
     };
+
     let (topic, body) = rest.split_at(usize::from(*length).min(rest.len()));
     if let Ok(frame) = parse_frame(topic, Bytes::copy_from_slice(body), 1 << 16) {
         assert!(frame.jpeg.len() <= 1 << 16);
@@ -154,14 +158,17 @@ pub fn reassembly(bytes: &[u8]) {
     let mut now = Time::from_nanos(1 << 40);
     let mut out = BTreeMap::new();
     let mut frames = BTreeMap::new();
+
     for step in bytes.chunks_exact(6) {
         now = now + Duration::from_micros(u64::from(step[0]) * 100);
         if step[1] == 0xff {
             reassembly.on_away();
         }
+
         while let Some(repair) = reassembly.poll_repair(now) {
             assert!(repair.ranges.len().is_multiple_of(2));
         }
+
         let shards = u16::from(step[4] % 32).max(1);
         let first = DataHeader {
             alias: 1,
@@ -175,6 +182,7 @@ pub fn reassembly(bytes: &[u8]) {
             length: u32::from(shards) * SHARD_BYTES as u32 - u32::from(step[4] % 3),
             ..DataHeader::default()
         };
+
         let contradicts = step[2] & 0x20 != 0;
         let packets = frames
             .entry((first.id, first.length))
@@ -183,15 +191,18 @@ pub fn reassembly(bytes: &[u8]) {
         let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else {
             panic!("a good header is taken")
         };
+
         let Some(whole) = reassembly.on_shard(now, &header, shard) else {
             continue;
         };
+
         assert_eq!(whole.id, header.id);
         assert_eq!(whole.body.len(), header.length as usize);
         assert!(
             whole.body == body(&header),
             "what comes out is not what went in"
         );
+
         let newest = out.entry(whole.id.epoch).or_insert(whole.id.number);
         // Far back means that the newer one was forged, which the bytes can do too.
         let (number, far) = (whole.id.number, 1 << 10);
@@ -199,9 +210,11 @@ pub fn reassembly(bytes: &[u8]) {
             number >= *newest || *newest - number >= far - 3,
             "an older frame came after a newer one"
         );
+
         *newest = whole.id.number;
         reassembly.recycle(whole.body);
     }
+
     assert!(MAX_OPEN_FRAMES > 0 && reassembly.counts().whole >= out.len() as u64);
 }
 
@@ -222,6 +235,7 @@ fn shard_of(packets: &[u8], first: DataHeader, choice: u16, contradicts: bool) -
     } else {
         (choice % (shards + parity), parity)
     };
+
     let shard = &packets[usize::from(index) * DATA_BYTES..][DATA_HEADER..DATA_BYTES];
     let mut datagram = Vec::new();
     ToViewer::Data(
@@ -234,6 +248,7 @@ fn shard_of(packets: &[u8], first: DataHeader, choice: u16, contradicts: bool) -
         shard,
     )
     .encode(&mut datagram);
+
     datagram
 }
 
@@ -245,6 +260,7 @@ fn body(header: &DataHeader) -> Vec<u8> {
             ^ (index as u8).rotate_left(2)
             ^ header.length as u8
     };
+
     (0..header.length as usize)
         .map(|at| content(at / SHARD_BYTES))
         .collect()
@@ -256,6 +272,7 @@ pub fn parity(bytes: &[u8]) {
     let Some(([size, tail], choices)) = bytes.split_first_chunk() else {
         return;
     };
+
     let length = (1 + u32::from(size % 64)) * SHARD_BYTES as u32 - u32::from(*tail);
     let first = DataHeader {
         id: FrameId {
@@ -266,16 +283,19 @@ pub fn parity(bytes: &[u8]) {
         length,
         ..DataHeader::default()
     };
+
     let packets = packets_of(first);
     let shards = length.div_ceil(SHARD_BYTES as u32) as usize;
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let mut came = BTreeSet::new();
+
     for choice in choices {
         let at = usize::from(*choice) % (packets.len() / DATA_BYTES);
         let datagram = &packets[at * DATA_BYTES..][..DATA_BYTES];
         let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
             panic!("our own datagram parses")
         };
+
         let completes = came.insert(at) && came.len() == shards;
         let whole = reassembly.on_shard(Time::from_nanos(1), &header, shard);
         assert_eq!(whole.is_some(), completes);
@@ -289,6 +309,7 @@ pub fn zmtp(bytes: &[u8]) {
     let Some((step, bytes)) = bytes.split_first() else {
         return;
     };
+
     for role in [Role::Publisher, Role::Subscriber] {
         let whole = events(role, bytes, bytes.len().max(1));
         assert_eq!(events(role, bytes, 1), whole);
@@ -305,8 +326,10 @@ fn events(role: Role, bytes: &[u8], step: usize) -> (Vec<Event>, Option<Protocol
         Role::Publisher => Handshake::publisher(Arc::new(AcceptedSecurity::null()), [1; 32]),
         Role::Subscriber => Handshake::subscriber(&Security::Null, [1; 32]),
     };
+
     let mut decoder = None;
     let mut events = Vec::new();
+
     for chunk in bytes.chunks(step) {
         if decoder.is_none() {
             handshake.buffer().extend_from_slice(chunk);
@@ -321,6 +344,7 @@ fn events(role: Role, bytes: &[u8], step: usize) -> (Vec<Event>, Option<Protocol
         let Some(decoder) = &mut decoder else {
             continue;
         };
+
         loop {
             match decoder.next() {
                 Ok(Some(event)) => events.push(event),
@@ -328,12 +352,14 @@ fn events(role: Role, bytes: &[u8], step: usize) -> (Vec<Event>, Option<Protocol
                 Err(error) => return (events, Some(error)),
             }
         }
+
         let buffer = decoder.buffer();
         assert!(
             buffer.capacity() <= 3 * (bytes.len() + (64 << 10)),
             "nothing from a claimed length"
         );
     }
+
     (events, None)
 }
 
@@ -360,9 +386,11 @@ pub fn noise(bytes: &[u8]) {
         shared_key: Some(key.clone()),
         ..AcceptedSecurity::default()
     };
+
     let mut publisher = Handshake::publisher(Arc::new(accepted), [2; 32]);
     let mut subscriber = Handshake::subscriber(&Security::SharedKey(key), [3; 32]);
     let mut ends = (None, None);
+
     for _ in 0..4 {
         ends.0 = ends.0.or(publisher.advance().expect("both have the key"));
         subscriber.buffer().extend_from_slice(&publisher.output());
@@ -372,6 +400,7 @@ pub fn noise(bytes: &[u8]) {
             publisher.buffer().extend_from_slice(&said);
         }
     }
+
     let (Some(mut publisher), Some(mut subscriber)) = ends else {
         panic!("the handshake is over after two rounds");
     };
@@ -381,10 +410,12 @@ pub fn noise(bytes: &[u8]) {
         .message(b"cam/", Bytes::copy_from_slice(bytes));
     let good = [sealed.prefix, sealed.body].concat();
     let mut damaged = good.clone();
+
     for pair in bytes.chunks_exact(2) {
         let place = usize::from(pair[0]) % damaged.len();
         damaged[place] ^= pair[1];
     }
+
     subscriber.decoder.buffer().extend_from_slice(&damaged);
     match subscriber.decoder.next() {
         Ok(Some(Event::Message { topic, body })) => {
@@ -401,9 +432,11 @@ pub fn upstream(bytes: &[u8]) {
     if let Some(answer) = parse_answer(ANSWER_TOPIC, bytes) {
         assert!(answer.status.is_empty() && answer.verdicts.len() <= MAX_VERDICTS);
     }
+
     let Ok(FromRelay::Feedback(report)) = parse_to_source(bytes) else {
         return;
     };
+
     assert!(report.viewers.len() <= MAX_VIEWER_REPORTS);
     let detections = report.viewers.iter().map(|viewer| viewer.detections.len());
     assert!(detections.sum::<usize>() <= MAX_FEEDBACK_DETECTIONS);

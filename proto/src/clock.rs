@@ -80,6 +80,7 @@ mod tests {
             Time::from_nanos(5) - Duration::from_secs(1),
             Time::default()
         );
+
         assert_eq!(
             Time::from_nanos(5).saturating_since(Time::from_nanos(9)),
             Duration::ZERO
@@ -94,6 +95,7 @@ mod tests {
                 .next_multiple_of(interval)
                 .as_nanos()
         };
+
         assert_eq!(
             (
                 beat(0, half),
@@ -102,6 +104,7 @@ mod tests {
             ),
             (500_000_000, 500_000_000, 1_000_000_000)
         );
+
         assert_eq!(beat(500_000_001, whole), beat(500_000_000, half));
         assert_eq!(beat(u64::MAX, whole), u64::MAX);
     }

@@ -60,6 +60,7 @@ impl ClockFilter {
         let Some(sample) = Sample::of(sent, received, peer) else {
             return;
         };
+
         if self
             .samples
             .iter()
@@ -70,6 +71,7 @@ impl ClockFilter {
         if self.samples.len() == MAX_SAMPLES {
             self.samples.pop_front();
         }
+
         self.samples.push_back(sample);
     }
 
@@ -98,6 +100,7 @@ impl Sample {
         if received < sent || round_trip > MAX_ROUND_TRIP {
             return None;
         }
+
         let middle = sent + round_trip / 2;
         let offset = i128::from(peer.as_nanos()) - i128::from(middle.as_nanos());
         // Half the range, so that the difference of two offsets fits.
@@ -152,6 +155,7 @@ mod tests {
                 Time::from_nanos(read + back),
                 Time::from_nanos(peer),
             );
+
             read + back
         }
 
@@ -186,6 +190,7 @@ mod tests {
                 ppm: 0,
             },
         );
+
         assert_eq!(filter.estimate(Time::default()), None);
         peer.asked(&mut filter, START, 40 * MS, MS);
         peer.asked(&mut filter, START + SECOND, MS, MS);
@@ -195,6 +200,7 @@ mod tests {
             (estimate.offset_ns, estimate.round_trip),
             (-5_000_000_000, Duration::from_millis(2))
         );
+
         assert!(
             estimate.error < Duration::from_micros(1_150),
             "{estimate:?}"
@@ -210,6 +216,7 @@ mod tests {
                 ppm: 100,
             },
         );
+
         peer.asked(&mut filter, START, MS, MS);
         let now = peer.asked(&mut filter, START + 20 * SECOND, 2 * MS, 2 * MS);
         let estimate = peer.assert_known_within(&filter, now);
@@ -220,14 +227,17 @@ mod tests {
     fn the_bound_holds_for_every_drift_and_jitter_of_either_way() {
         let mut state = 42;
         let mut tightest = Duration::MAX;
+
         for round in 0..200 {
             let offset = i64::try_from(random(&mut state) % (1 << 62)).unwrap() - (1 << 39);
             let peer = Peer {
                 offset,
                 ppm: i64::try_from(random(&mut state) % 201).unwrap() - 100,
             };
+
             let mut filter = ClockFilter::new();
             let mut now = START;
+
             for asked in 0..200 {
                 let there = random(&mut state) % (if round % 2 == 0 { 30 * MS } else { MS });
                 let back = random(&mut state) % (if round % 3 == 0 { 30 * MS } else { MS });
@@ -239,6 +249,7 @@ mod tests {
                     asked < 8 || estimate.error < Duration::from_millis(31),
                     "{estimate:?}"
                 );
+
                 assert_eq!(
                     filter.samples.len(),
                     (asked + 1).min(MAX_SAMPLES),
@@ -246,6 +257,7 @@ mod tests {
                 );
             }
         }
+
         assert!(tightest < Duration::from_micros(50), "{tightest:?}");
     }
 
@@ -258,13 +270,16 @@ mod tests {
                 ppm: 20,
             },
         );
+
         for n in 0..40 {
             before.asked(&mut filter, START + n * SECOND, MS, MS);
         }
+
         let after = Peer {
             offset: 70_000_000,
             ppm: 20,
         };
+
         let now = after.asked(&mut filter, START + 41 * SECOND, 20 * MS, 9 * MS);
         after.assert_known_within(&filter, now);
         let now = after.asked(&mut filter, START + 42 * SECOND, MS, MS);

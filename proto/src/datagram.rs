@@ -183,6 +183,7 @@ impl<'a> ToViewer<'a> {
         if let Some(header) = DataHeader::of_media(datagram) {
             return Ok(Self::Data(header?, &datagram[DATA_HEADER..]));
         }
+
         let control = Control::parse(datagram)?;
         match control.kind {
             kind::CHALLENGE => Ok(Self::Challenge(control.body()?)),

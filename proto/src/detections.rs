@@ -55,10 +55,12 @@ fn check_ball(ball: &Ball) -> Result<(), &'static str> {
         let margin = f64::from(DETECTION_MARGIN);
         (-margin..=f64::from(length) + margin).contains(&f64::from(at))
     };
+
     bound(
         within(ball.x, MAX_WIDTH) && within(ball.y, MAX_HEIGHT),
         "ball",
     )?;
+
     bound(
         (0.0..=f64::from(MAX_WIDTH)).contains(&f64::from(ball.radius)),
         "radius",
@@ -81,6 +83,7 @@ pub fn fill(detections: &mut Detections, waiting: &mut VecDeque<Detection>) {
             untracked: u64::MAX,
             ..detections.clone()
         };
+
         if longest.encoded_len() > MAX_DETECTIONS_BYTES {
             if let Some(next) = detections.detections.pop() {
                 waiting.push_front(next);
@@ -119,6 +122,7 @@ mod tests {
         for (x, y) in [(0.0, 0.0), (3840.0, 2160.0), (-100.0, 2500.0)] {
             assert_eq!(check(&message(found(x, y))), Ok(()));
         }
+
         assert_eq!(
             check(&message(Detection {
                 epoch: 7,
@@ -126,10 +130,12 @@ mod tests {
             })),
             Ok(())
         );
+
         let canary = CanaryStatus {
             stream: "cam".into(),
             ..CanaryStatus::default()
         };
+
         assert_eq!(
             check(&Detections {
                 screen: 1,
@@ -195,6 +201,7 @@ mod tests {
         ] {
             assert_eq!(check(&message(wrong)), Err(name));
         }
+
         assert_eq!(
             check(&Detections {
                 screen: 0,
@@ -202,6 +209,7 @@ mod tests {
             }),
             Err("screen")
         );
+
         let many = vec![found(0.0, 0.0); MAX_DETECTIONS + 1];
         assert_eq!(
             check(&Detections {
@@ -211,10 +219,12 @@ mod tests {
             }),
             Err("detections")
         );
+
         let canary_status = Some(CanaryStatus {
             stream: "no/name".into(),
             ..CanaryStatus::default()
         });
+
         assert_eq!(
             check(&Detections {
                 screen: 1,
@@ -238,8 +248,10 @@ mod tests {
             clock_error_us: u32::MAX,
             ..found(1.0, 2.0)
         };
+
         let mut waiting: VecDeque<Detection> = (0..40).map(longest).collect();
         let (mut came, mut messages) = (Vec::new(), 0);
+
         while !waiting.is_empty() {
             let stream = "s".repeat(MAX_STREAM_NAME);
             let canary_status = CanaryStatus {
@@ -250,17 +262,20 @@ mod tests {
                 age_us: u32::MAX,
                 not_shown: NotShown::Display.into(),
             };
+
             let mut next = Detections {
                 screen: 1,
                 canary_status: Some(canary_status),
                 ..Detections::default()
             };
+
             fill(&mut next, &mut waiting);
             let said = Detections {
                 sent: u64::MAX,
                 untracked: u64::MAX,
                 ..next
             };
+
             let mut datagram = Vec::new();
             ToRelay::Detections(9, said.clone()).encode_inner(&mut datagram);
             assert!(SEALED_HEADER + datagram.len() + SEAL_BYTES <= MAX_DATAGRAM);
@@ -268,9 +283,11 @@ mod tests {
                 ToRelay::parse_inner(9, &datagram),
                 Ok(ToRelay::Detections(9, said.clone()))
             );
+
             came.extend(said.detections);
             messages += 1;
         }
+
         assert_eq!(came, (0..40).map(longest).collect::<Vec<_>>());
         assert!(messages < 5, "{messages}");
         let mut usual: VecDeque<Detection> = vec![
@@ -282,10 +299,12 @@ mod tests {
             20
         ]
         .into();
+
         let mut next = Detections {
             screen: 1,
             ..Detections::default()
         };
+
         fill(&mut next, &mut usual);
         assert_eq!((next.detections.len(), usual.len()), (MAX_DETECTIONS, 4));
     }

@@ -95,6 +95,7 @@ pub fn parse_to_source(bytes: &[u8]) -> Result<FromRelay, FeedbackError> {
     if bytes.len() > MAX_FEEDBACK_BYTES + 4 {
         return Err(FeedbackError::TooLong);
     }
+
     let message = ToSource::decode(bytes).map_err(|_| FeedbackError::Malformed)?;
     match message.message {
         Some(to_source::Message::Feedback(report)) => {
@@ -121,6 +122,7 @@ pub fn parse_answer(topic: &[u8], body: &[u8]) -> Option<Answer> {
     if body.len() > longest {
         return None;
     }
+
     let answer = Answer::decode(body).ok()?;
     let fits = answer.verdicts.len() <= MAX_VERDICTS && (status || answer.status.is_empty());
     fits.then_some(answer)
@@ -152,6 +154,7 @@ fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
             .iter()
             .map(|ViewerReport { stream, .. }| stream),
     );
+
     names.try_for_each(|name| bound(name.parse::<StreamName>().is_ok(), "stream"))?;
     bound(feedback.viewers.len() <= MAX_VIEWER_REPORTS, "seen")?;
     bound(
@@ -163,6 +166,7 @@ fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
             <= MAX_FEEDBACK_DETECTIONS,
         "detections",
     )?;
+
     for seen in &feedback.viewers {
         bound(seen.viewer != 0, "viewer")?;
         bound(seen.name.len() <= MAX_VIEWER_NAME, "name")?;
@@ -173,6 +177,7 @@ fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
             .as_ref()
             .map_or(Ok(()), check_canary_status)?;
     }
+
     Ok(())
 }
 
@@ -187,12 +192,14 @@ mod tests {
             relay: 7,
             ..FeedbackReport::default()
         };
+
         let said = encode_feedback(report.clone());
         assert_eq!(parse_to_source(&said), Ok(FromRelay::Feedback(report)));
         assert_eq!(
             parse_to_source(&encode_clock_probe(9)),
             Ok(FromRelay::ClockProbe(9))
         );
+
         assert_eq!(parse_to_source(b""), Err(FeedbackError::Malformed));
         assert_eq!(parse_to_source(b"\xff"), Err(FeedbackError::Malformed));
     }
@@ -206,6 +213,7 @@ mod tests {
             }],
             ..FeedbackReport::default()
         };
+
         let refused = parse_to_source(&encode_feedback(report));
         assert_eq!(refused, Err(FeedbackError::Field("stream")));
     }
@@ -214,6 +222,7 @@ mod tests {
     fn only_a_status_topic_asks_for_the_status_and_only_its_answer_has_one() {
         let topic = status_topic([0xab; NONCE_BYTES]);
         assert!(is_status_topic(topic.as_bytes()));
+
         for other in [
             "",
             "?",
@@ -224,10 +233,12 @@ mod tests {
         ] {
             assert!(!is_status_topic(other.as_bytes()), "{other}");
         }
+
         let answer = Answer {
             status: b"{}".to_vec(),
             ..Answer::default()
         };
+
         let body = answer.encode_to_vec();
         assert_eq!(parse_answer(topic.as_bytes(), &body), Some(answer));
         assert_eq!(parse_answer(ANSWER_TOPIC, &body), None);

@@ -86,8 +86,10 @@ impl FrameBarcode {
         if width < MIN_WIDTH / 2 || width > u32::from(u16::MAX) || height < strip_height(width) {
             return None;
         }
+
         let level = |index| mean(block(index, width, height), &luma);
         let (mut white, mut black) = (0, 0);
+
         for index in 0..COLUMNS {
             *if sync_bit(index) {
                 &mut white
@@ -95,19 +97,23 @@ impl FrameBarcode {
                 &mut black
             } += level(index);
         }
+
         let half = COLUMNS / 2;
         if white < black + half * MIN_CONTRAST {
             return None;
         }
+
         let threshold = (white + black) / COLUMNS;
         if (0..COLUMNS).any(|index| (level(index) > threshold) != sync_bit(index)) {
             return None;
         }
+
         let mut payload = [0u8; PAYLOAD_BYTES];
         for index in COLUMNS..BITS {
             let bit = index - COLUMNS;
             payload[bit as usize / 8] |= u8::from(level(index) > threshold) << (7 - bit % 8);
         }
+
         Self::from_payload(payload)
     }
 
@@ -134,10 +140,12 @@ impl FrameBarcode {
                 .iter()
                 .fold(0, |word, &byte| word << 8 | u64::from(byte))
         };
+
         let code = Self {
             number: word(0),
             captured_ns: word(8),
         };
+
         (code.payload() == payload).then_some(code)
     }
 }
@@ -168,6 +176,7 @@ fn mean(block: Block, luma: &impl Fn(u32, u32) -> u8) -> u32 {
         .flat_map(|y| columns.clone().map(move |x| (x, y)))
         .map(|(x, y)| u64::from(luma(x, y)))
         .sum();
+
     (sum / count as u64) as u32
 }
 
@@ -188,6 +197,7 @@ mod tests {
                 plane[row..row + block.width as usize].fill(if white { 235 } else { 16 });
             }
         });
+
         plane
     }
 
@@ -226,6 +236,7 @@ mod tests {
     fn a_picture_scaled_down_to_half_is_still_read() {
         let (width, height) = (640, 360);
         let plane = painted(CODE, width, height);
+
         for (w, h) in [(320, 180), (352, 198), (426, 240), (500, 282), (638, 358)] {
             let nearest = |x: u32, y: u32| plane[(y * height / h * width + x * width / w) as usize];
             assert_eq!(
@@ -257,11 +268,13 @@ mod tests {
                 width,
                 height,
             } = block(index, 320, 240);
+
             for row in y..y + height {
                 for value in &mut damaged[(row * 320 + x) as usize..][..width as usize] {
                     *value = 251 - *value;
                 }
             }
+
             assert_eq!(read(&damaged, 320, 240), None, "{index}");
         }
     }
@@ -272,6 +285,7 @@ mod tests {
             painted(CODE, 640, 480),
             painted(FrameBarcode { number: 1, ..CODE }, 640, 480),
         );
+
         torn[..640 * 440].copy_from_slice(&above[..640 * 440]);
         assert_eq!(read(&torn, 640, 480), None);
         let mirrored = |x: u32, y: u32| above[(y * 640 + 639 - x) as usize];

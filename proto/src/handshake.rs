@@ -129,6 +129,7 @@ impl Initiator {
                 .and_then(|builder| builder.remote_public_key(relay.bytes()))
                 .and_then(Builder::build_initiator),
         };
+
         let mut state = built.expect("the pattern has all keys that it needs");
         let mut message = vec![0; MAX_HANDSHAKE];
         let length = state
@@ -185,6 +186,7 @@ pub fn answer(
             .local_private_key(own.bytes())
             .and_then(Builder::build_responder),
     };
+
     let mut state = built.expect("the pattern has all keys that it needs");
     // The first message has no payload, and none is taken.
     state
@@ -194,6 +196,7 @@ pub fn answer(
         RelayAccess::Keys { viewers, .. } => Some(known(viewers, &state)?),
         _ => None,
     };
+
     Ok(Responder { state, viewer })
 }
 
@@ -233,12 +236,14 @@ impl Responder {
         if payload.len() > MAX_PAYLOAD {
             return Err(HandshakeError::TooLong(payload.len()));
         }
+
         let mut message = vec![0; payload.len() + SECOND_OVERHEAD];
         // The viewer's ephemeral key can be a point of small order, with which no secret can be shared.
         let length = self
             .state
             .write_message(payload, &mut message)
             .map_err(|_| HandshakeError::Refused)?;
+
         message.truncate(length);
         Ok((message, Channel::new(self.state)))
     }
@@ -275,6 +280,7 @@ impl Channel {
             "a control message of {} bytes",
             plaintext.len()
         );
+
         let counter = self.sent;
         let mut ciphertext = vec![0; plaintext.len() + SEAL_BYTES];
         self.state
@@ -291,6 +297,7 @@ impl Channel {
         if ciphertext.len() > MAX_PLAINTEXT + SEAL_BYTES || !self.received.accepts(counter) {
             return None;
         }
+
         let mut plaintext = vec![0; ciphertext.len().checked_sub(SEAL_BYTES)?];
         self.state
             .read_message(counter, ciphertext, &mut plaintext)

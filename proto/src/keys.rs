@@ -289,11 +289,13 @@ pub fn spell(kind: KeyKind, bytes: &[u8; KEY_BYTES]) -> Zeroizing<String> {
     // Room at once: growing would leave copies behind.
     let mut text = Zeroizing::new(String::with_capacity(kind.prefix().len() + 2 * KEY_BYTES));
     text.push_str(kind.prefix());
+
     for byte in bytes {
         text.extend(
             [byte >> 4, byte & 15].map(|value| char::from(b"0123456789abcdef"[usize::from(value)])),
         );
     }
+
     text
 }
 
@@ -306,16 +308,20 @@ pub fn spell(kind: KeyKind, bytes: &[u8; KEY_BYTES]) -> Zeroizing<String> {
 pub fn parse_viewers(text: &str) -> Result<Vec<(PublicKey, String)>, KeyError> {
     let mut viewers = Vec::new();
     let mut lines: HashMap<PublicKey, usize> = HashMap::new();
+
     for (line, text) in meant(text) {
         let (key, name) = viewer(line, text)?;
         if let Some(first) = lines.insert(key, line) {
             return Err(KeyError::Duplicate { line, first });
         }
+
         if viewers.len() == MAX_VIEWER_KEYS {
             return Err(KeyError::TooMany { line });
         }
+
         viewers.push((key, name.to_owned()));
     }
+
     Ok(viewers)
 }
 
@@ -357,17 +363,20 @@ fn read(line: usize, text: &str, wanted: KeyKind) -> Result<Zeroizing<[u8; KEY_B
             wanted,
         }));
     };
+
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     if pairs.len() != KEY_BYTES || !rest.is_empty() {
         return Err(malformed);
     }
+
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
         let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
             return Err(malformed);
         };
         *byte = high << 4 | low;
     }
+
     Ok(bytes)
 }
 

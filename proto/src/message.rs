@@ -202,6 +202,7 @@ impl FrameBuffer {
             jpeg: Bytes::new(),
         }
         .encode_to_vec();
+
         if jpeg_length > 0 {
             prost::encoding::encode_key(
                 JPEG_TAG,
@@ -210,6 +211,7 @@ impl FrameBuffer {
             );
             prost::encoding::encode_varint(jpeg_length as u64, &mut prefix);
         }
+
         let start = MAX_FRAME_PREFIX
             .checked_sub(prefix.len())
             .expect("a header of bounded strings and scalars is shorter than its room");
@@ -287,17 +289,20 @@ pub fn parse_frame(topic: &[u8], body: Bytes, limit: usize) -> Result<CheckedFra
             limit,
         });
     }
+
     let frame = Frame::decode(body)?;
     let header = frame.header.ok_or(FrameError::Field { field: "header" })?;
     let stream: StreamName = header
         .stream
         .parse()
         .map_err(|_| FrameError::Field { field: "stream" })?;
+
     if topic.strip_suffix(b"/") != Some(stream.as_str().as_bytes()) {
         return Err(FrameError::Topic {
             expected: format!("{stream}/"),
         });
     }
+
     check_header(&header, frame.jpeg.is_empty())?;
     let length = frame.jpeg.len();
     if length > 0 && !(frame.jpeg.starts_with(&[0xff, 0xd8]) && frame.jpeg.ends_with(&[0xff, 0xd9]))
@@ -323,17 +328,20 @@ fn check_header(header: &FrameHeader, heartbeat: bool) -> Result<(), FrameError>
             Err(FrameError::Field { field })
         }
     };
+
     field(header.epoch != 0, "epoch")?;
     field(header.reason.len() <= MAX_REASON, "reason")?;
     field(
         State::try_from(header.state).is_ok_and(|s| s != State::Unspecified),
         "state",
     )?;
+
     if !heartbeat {
         field(header.format == Format::Jpeg as i32, "format")?;
         field((1..=u32::from(u16::MAX)).contains(&header.width), "width")?;
         field((1..=u32::from(u16::MAX)).contains(&header.height), "height")?;
     }
+
     Ok(())
 }
 
@@ -406,6 +414,7 @@ mod tests {
             rate_millihertz: u32::MAX,
             ..header()
         };
+
         let body = FrameBuffer::copy_of(&vec![1; MAX_FRAME_BYTES]).finish(longest);
         assert!(body.len() > MAX_FRAME_BYTES);
     }
@@ -427,20 +436,24 @@ mod tests {
             parse_frame(b"cam-10/", body.clone(), 1000),
             Err(FrameError::Topic { .. })
         ));
+
         assert!(matches!(
             parse_frame(b"cam-1/", body.clone(), 10),
             Err(FrameError::TooLarge { .. })
         ));
+
         assert!(parse_frame(b"cam-1/", body.slice(..body.len() - 1), 1000).is_err());
         let cut = FrameBuffer::copy_of(&JPEG[..5]).finish(header());
         assert!(matches!(
             parse_frame(b"cam-1/", cut, 1000),
             Err(FrameError::Picture { length: 5 })
         ));
+
         let unborn = FrameBuffer::copy_of(JPEG).finish(FrameHeader {
             epoch: 0,
             ..header()
         });
+
         assert!(matches!(
             parse_frame(b"cam-1/", unborn, 1000),
             Err(FrameError::Field { field: "epoch" })

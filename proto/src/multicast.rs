@@ -40,6 +40,7 @@ mod tests {
             let group: SocketAddrV4 = good.parse().unwrap();
             assert_eq!(Group::from(group).checked(), Some(group));
         }
+
         for bad in [
             "224.0.0.251:5353",
             "10.0.0.1:5005",
@@ -53,6 +54,7 @@ mod tests {
                 "{bad}"
             );
         }
+
         assert_eq!(
             Group {
                 address: 0xefff_0001,

@@ -101,9 +101,11 @@ impl Dh for X25519 {
                 .mul_clamped(*self.private)
                 .to_bytes(),
         );
+
         if *shared == [0; 32] {
             return Err(Error::Dh);
         }
+
         out[..32].copy_from_slice(&*shared);
         Ok(())
     }

@@ -31,6 +31,7 @@ pub fn level_count(shards: u16, level: u8) -> u16 {
     let Some(at) = level.min(LEVELS).checked_sub(1) else {
         return 0;
     };
+
     let (percent, least) = SHARES[usize::from(at)];
     let share = (u32::from(shards) * u32::from(percent)).div_ceil(100);
     u16::try_from(share)
@@ -78,6 +79,7 @@ impl Encoder {
             !packets.is_empty() && packets.len().is_multiple_of(stride),
             "a cut frame is whole datagrams"
         );
+
         let shards =
             u16::try_from(packets.len() / stride).expect("a frame has at most MAX_SHARDS shards");
         let code = self.prepared(shards);
@@ -86,6 +88,7 @@ impl Encoder {
             code.add_original_shard(shard)
                 .expect("the code was prepared for so many shards of this size");
         }
+
         let made = code.encode().expect("every shard was given");
         let head: [u8; DATA_HEADER] = *packets
             .first_chunk()
@@ -111,6 +114,7 @@ impl Encoder {
                     Some(ReedSolomonEncoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED));
             }
         }
+
         self.code.as_mut().expect("it was made above")
     }
 }
@@ -156,10 +160,12 @@ impl Decoder {
             code.add_original_shard(usize::from(index), shard)
                 .expect("each shard is given once");
         }
+
         for (index, shard) in recovery {
             code.add_recovery_shard(usize::from(index), shard)
                 .expect("each parity shard is given once");
         }
+
         let restored = code
             .decode()
             .expect("as many shards are given as the frame has");
@@ -177,6 +183,7 @@ impl Decoder {
                     Some(ReedSolomonDecoder::new(data, parity, SHARD_BYTES).expect(SUPPORTED));
             }
         }
+
         self.code.as_mut().expect("it was made above")
     }
 }

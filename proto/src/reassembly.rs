@@ -161,20 +161,24 @@ impl Reassembly {
             self.counts.refused += 1;
             return None;
         }
+
         if !self.enter_epoch(header.id) {
             self.note_late(header);
             return None;
         }
+
         let number = header.id.number;
         if number < self.settled && !self.falls_back(number) {
             self.note_late(header);
             return None;
         }
+
         self.far_behind = 0;
         if number - self.settled > MAX_JUMP {
             self.counts.refused += 1;
             return None;
         }
+
         let at = self.position(now, header)?;
         self.place(now, at, header, shard)
     }
@@ -214,10 +218,12 @@ impl Reassembly {
                 level: self.level.at(open.id.number),
                 pause,
             };
+
             open.repair_due(pause)
                 .filter(|due| *due <= now)
                 .and_then(|_| open.ask(now, &timing))
         };
+
         let (repair, shards) = self.open.iter_mut().find_map(ask)?;
         self.counts.repairs_asked += shards;
         Some(repair)
@@ -240,15 +246,19 @@ impl Reassembly {
         if self.epoch == Some(id.epoch) {
             return true;
         }
+
         if self.retired.contains(&id.epoch) {
             return false;
         }
+
         self.on_away();
         self.away = false;
+
         if let Some(former) = self.epoch.replace(id.epoch) {
             self.retired.rotate_right(1);
             self.retired[0] = former;
         }
+
         self.settled = id.number;
         self.interval.restart();
         self.level = Level::default();
@@ -260,10 +270,12 @@ impl Reassembly {
         if self.authentic || self.settled - number < FAR_BEHIND {
             return false;
         }
+
         self.far_behind += 1;
         if self.far_behind < FAR_BEHIND_PROOF {
             return false;
         }
+
         self.on_away();
         self.away = false;
         self.settled = number;
@@ -297,10 +309,12 @@ impl Reassembly {
             self.counts.refused += 1;
             return None;
         }
+
         if self.open.len() == MAX_OPEN_FRAMES && !self.make_room(header.id.number) {
             self.note_late(header);
             return None;
         }
+
         self.note_away(header);
         self.interval.on_first(now, header.id.number);
         let memory = self.unused_memory();
@@ -330,9 +344,11 @@ impl Reassembly {
             .map(|open| open.id.number)
             .min()
             .unwrap_or(u64::MAX);
+
         if number < oldest {
             return false;
         }
+
         self.settle_below(oldest + 1, 0, 0);
         true
     }
@@ -361,11 +377,13 @@ impl Reassembly {
             self.counts.duplicates += 1;
             return None;
         };
+
         let whole = open.is_whole();
         self.counts.repairs_received += u64::from(asked);
         if header.index >= header.shards {
             self.note_parity(header);
         }
+
         whole.then(|| self.finish(at, header))
     }
 
@@ -394,17 +412,20 @@ impl Reassembly {
     fn settle_below(&mut self, number: u64, mut upstream: u64, mut relay: u64) {
         let mut unexplained = number.saturating_sub(self.settled);
         let mut at = 0;
+
         while at < self.open.len() {
             if self.open[at].id.number >= number {
                 at += 1;
                 continue;
             }
+
             let lost = self.open.swap_remove(at);
             upstream += lost.lost_upstream;
             relay += lost.lost_in_relay;
             unexplained -= 1;
             self.lose(lost);
         }
+
         upstream = upstream.min(unexplained);
         relay = relay.min(unexplained - upstream);
         let link = unexplained - upstream - relay;

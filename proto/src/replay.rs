@@ -57,6 +57,7 @@ mod tests {
             window.note(counter);
             assert!(!window.accepts(counter), "{counter}");
         }
+
         assert!(!window.accepts(3), "64 behind is out of the window");
         assert!(window.accepts(6));
     }
@@ -77,6 +78,7 @@ mod tests {
     fn a_window_does_what_a_set_of_everything_seen_would() {
         let (mut window, mut seen) = (ReplayWindow::default(), BTreeSet::new());
         let (mut state, mut base) = (1_u64, 0_u64);
+
         for _ in 0..100_000 {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -91,6 +93,7 @@ mod tests {
                 wanted,
                 "{counter} after {newest:?}"
             );
+
             if wanted {
                 window.note(counter);
                 seen.insert(counter);

@@ -80,6 +80,7 @@ impl MediaKey {
     pub fn seal(&self, datagrams: &mut [u8]) {
         let (datagrams, rest) = datagrams.as_chunks_mut::<SEALED_DATA_BYTES>();
         assert!(rest.is_empty(), "a frame is cut into whole datagrams");
+
         for datagram in datagrams {
             let (header, body) = datagram.split_at_mut(DATA_HEADER);
             let (shard, room) = body.split_at_mut(DATA_BYTES - DATA_HEADER);
@@ -98,6 +99,7 @@ impl MediaKey {
         if datagram.len() != SEALED_DATA_BYTES {
             return None;
         }
+
         let (header, sealed) = datagram.split_at_mut(DATA_HEADER);
         self.cipher
             .open_in_place(nonce(header), Aad::from(&*header), sealed)
@@ -187,6 +189,7 @@ mod tests {
             MediaKey::new(1, [0x43; 16]).open(&mut datagram.to_vec()),
             None
         );
+
         for length in [
             0,
             DATA_HEADER,
@@ -195,6 +198,7 @@ mod tests {
         ] {
             assert_eq!(key(1).open(&mut datagram[..length].to_vec()), None);
         }
+
         assert_eq!(key(1).open(&mut [datagram, &[0]].concat()), None);
     }
 
@@ -206,6 +210,7 @@ mod tests {
             key(1).seal(&mut datagram);
             datagram.split_off(DATA_HEADER)[..SHARD_BYTES].to_vec()
         };
+
         let first = seal(header(0));
         assert_eq!(
             first,
@@ -215,6 +220,7 @@ mod tests {
             }),
             "the same key stream"
         );
+
         assert_ne!(first, seal(header(1)));
         assert_ne!(
             first,
@@ -223,6 +229,7 @@ mod tests {
                 ..header(0)
             })
         );
+
         assert_ne!(
             first,
             seal(DataHeader {
@@ -246,6 +253,7 @@ mod tests {
             })
             .is_none()
         );
+
         for length in [0, 15, 17, 32] {
             assert!(
                 MediaKey::from_message(&StreamKey {

@@ -66,6 +66,7 @@ mod tests {
                 .len(),
             drawn.len()
         );
+
         assert_ne!(Secrets::new([8; 32]).bytes::<32>(), drawn[0]);
     }
 

@@ -16,12 +16,14 @@ pub fn packetize(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
         (1..=MAX_FRAME_BYTES).contains(&body.len()),
         "a checked frame has 1 to {MAX_FRAME_BYTES} bytes"
     );
+
     let shards = u16::try_from(body.len().div_ceil(SHARD_BYTES)).expect("MAX_SHARDS fits 16 bits");
     let length = u32::try_from(body.len()).expect("MAX_FRAME_BYTES fits 32 bits");
     let (stride, parity) = (first.datagram_bytes(), recovery_count(shards));
     packets.clear();
     // With room for parity, so that a buffer used again does not grow when somebody needs some.
     packets.reserve(usize::from(shards + parity) * stride);
+
     for (index, shard) in (0..shards).zip(body.chunks(SHARD_BYTES)) {
         packets.extend_from_slice(
             &DataHeader {
@@ -33,12 +35,14 @@ pub fn packetize(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
             }
             .to_bytes(),
         );
+
         packets.extend_from_slice(shard);
         packets.resize((usize::from(index) + 1) * stride, 0);
         if first.key.is_none() {
             write_checksum(&mut packets[usize::from(index) * stride..]);
         }
     }
+
     shards
 }
 
@@ -60,6 +64,7 @@ mod tests {
             epoch: 1,
             number: 2,
         };
+
         for key in [None, Some(KeySlot::Odd)] {
             let first = DataHeader {
                 alias: 1,
@@ -69,6 +74,7 @@ mod tests {
                 key,
                 ..DataHeader::default()
             };
+
             for length in [
                 1,
                 SHARD_BYTES - 1,

@@ -45,6 +45,7 @@ impl TokenKey {
         let Ok(token) = <[u8; TOKEN_BYTES]>::try_from(token) else {
             return false;
         };
+
         let bucket = bucket(now);
         let fresh = equal(&self.hash(bucket, address), &token);
         let former = bucket
@@ -67,10 +68,12 @@ impl TokenKey {
         hasher.write(b"token");
         hasher.write_u64(bucket);
         hasher.write_u16(address.port());
+
         match address.ip().to_canonical() {
             IpAddr::V4(ip) => hasher.write(&ip.octets()),
             IpAddr::V6(ip) => hasher.write(&ip.octets()),
         }
+
         hasher.finish128().as_bytes()
     }
 }

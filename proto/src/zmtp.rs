@@ -141,5 +141,6 @@ fn printable(bytes: &[u8]) -> String {
             '?'
         }
     };
+
     bytes.iter().take(32).map(shown).collect()
 }

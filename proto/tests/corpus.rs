@@ -21,6 +21,7 @@ fn replay(name: &str, target: impl Fn(&[u8])) {
         target(&std::fs::read(&path).expect("a committed file can be read"));
         runs += 1;
     }
+
     assert!(runs > 0, "{} is empty", folder.display());
 }
 

@@ -46,6 +46,7 @@ fn media_datagrams_are_those_of_the_file() {
         file["generation"].as_u64().unwrap() as u32,
         bytes(&file["secret"]).try_into().unwrap(),
     );
+
     for case in file["sealed"].as_array().unwrap() {
         let mut datagram = bytes(&case["datagram"]);
         assert_eq!(datagram.len(), SEALED_DATA_BYTES);
@@ -55,10 +56,12 @@ fn media_datagrams_are_those_of_the_file() {
         );
         assert_eq!(key.open(&mut datagram), Some(&bytes(&case["shard"])[..]));
     }
+
     let datagram = bytes(&file["unsealed"]["datagram"]);
     let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&datagram) else {
         panic!("a good datagram")
     };
+
     assert_eq!(
         (header, shard),
         (
@@ -83,12 +86,14 @@ fn check(name: &str, made: &Value) -> Value {
     if std::env::var_os("FANLIGHT_WRITE_VECTORS").is_some() {
         std::fs::write(&path, serde_json::to_string_pretty(made).unwrap() + "\n").unwrap();
     }
+
     let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert!(
         file == *made,
         "{} differs from what is made",
         path.display()
     );
+
     file
 }
 
@@ -98,6 +103,7 @@ fn tokens() -> Value {
         let token = TokenKey::new(secret).mint(Time::from_nanos(time_ns), address.parse().unwrap());
         json!({ "address": address, "time_ns": time_ns, "token": hex(&token) })
     };
+
     json!({
         "about": "SipHash-2-4-128 under the secret of: \"token\", the span of 10 s as u64, the port as u16, the address; \
             integers little-endian. Nobody but the relay that made a token reads it.",
@@ -127,6 +133,7 @@ fn media() -> Value {
             "datagram": hex(&datagram),
         })
     };
+
     json!({
         "about": "AES-128-GCM: the header is authenticated, the shard encrypted, the tag of 16 bytes follows it.",
         "generation": key.generation(),
@@ -190,11 +197,13 @@ fn keys() -> Value {
         "relay_private": hex(&[0x22; 32]),
         "relay_public": relay.public().to_string(),
     });
+
     let viewers = vec![(viewer.public(), "lobby".to_owned())];
     let viewer = ViewerAccess::Keys {
         own: viewer,
         relay: relay.public(),
     };
+
     handshake(
         "IK",
         &keys,
@@ -220,11 +229,13 @@ fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAc
         handshake: first.clone().into(),
         ..Join::default()
     };
+
     let accept = Accept {
         nonce: NONCE,
         handshake: second.clone().into(),
         ..Accept::default()
     };
+
     json!({
         "protocol": format!("Noise_{pattern}_25519_ChaChaPoly_BLAKE2s"),
         "nonce": hex(&NONCE.to_be_bytes()),
@@ -273,6 +284,7 @@ fn from_viewer(channel: &mut Channel, i: u64) -> Value {
         key_generation: 3,
         ..KeepAlive::default()
     };
+
     ToRelay::KeepAlive(SESSION, message).encode_inner(&mut plaintext);
     let (counter, ciphertext) = channel.seal(&plaintext);
     let datagram = encoded_to_relay(&ToRelay::Sealed(SESSION, counter, &ciphertext));
@@ -289,6 +301,7 @@ fn from_relay(channel: &mut Channel, i: u64) -> Value {
         },
     )
     .encode_inner(&mut plaintext);
+
     let (counter, ciphertext) = channel.seal(&plaintext);
     let datagram = encoded(&ToViewer::Sealed(SESSION, counter, &ciphertext));
     json!({ "counter": counter, "plaintext": hex(&plaintext), "datagram": hex(&datagram) })
@@ -299,40 +312,49 @@ fn take_back(case: &Value) {
     let (viewer, relay) = accesses(&case["keys"]);
     let (mut initiator, _) = Initiator::begin(&viewer, NONCE, &TOKEN, SEEDS[0]).unwrap();
     let join = bytes(&case["join"]);
+
     let Ok(ToRelay::Join(join)) = ToRelay::parse(&join) else {
         panic!("a good JOIN")
     };
+
     let responder = answer(&relay, join.nonce, &join.token, &join.handshake, SEEDS[1]).unwrap();
     let (_, mut at_relay) = responder.finish(&bytes(&case["payload"])).unwrap();
     let accept = bytes(&case["accept"]);
+
     let Ok(ToViewer::Accept(accept)) = ToViewer::parse(&accept) else {
         panic!("a good ACCEPT")
     };
+
     let (payload, mut at_viewer) = initiator.finish(&accept.handshake).unwrap();
     assert_eq!(payload, bytes(&case["payload"]));
     assert_eq!(
         <Accept as prost::Message>::decode(&payload[..]),
         Ok(welcome())
     );
+
     for message in case["from_viewer"].as_array().unwrap() {
         let datagram = bytes(&message["datagram"]);
         let Ok(ToRelay::Sealed(SESSION, counter, sealed)) = ToRelay::parse(&datagram) else {
             panic!("a sealed one")
         };
+
         assert_eq!(
             sealed.len(),
             bytes(&message["plaintext"]).len() + SEAL_BYTES
         );
+
         assert_eq!(
             at_relay.open(counter, sealed),
             Some(bytes(&message["plaintext"]))
         );
     }
+
     for message in case["from_relay"].as_array().unwrap() {
         let datagram = bytes(&message["datagram"]);
         let Ok(ToViewer::Sealed(SESSION, counter, sealed)) = ToViewer::parse(&datagram) else {
             panic!("a sealed one")
         };
+
         assert_eq!(
             at_viewer.open(counter, sealed),
             Some(bytes(&message["plaintext"]))
@@ -345,12 +367,14 @@ fn accesses(keys: &Value) -> (ViewerAccess, RelayAccess) {
         let key = SharedKey::parse(file).unwrap();
         return (ViewerAccess::Psk(key.clone()), RelayAccess::Psk(key));
     }
+
     let viewer = PrivateKey::parse(keys["viewer_file"].as_str().unwrap()).unwrap();
     let relay = PrivateKey::new(bytes(&keys["relay_private"]).try_into().unwrap());
     assert_eq!(
         viewer.public().to_string(),
         keys["viewer_public"].as_str().unwrap()
     );
+
     let viewers = vec![(viewer.public(), "lobby".to_owned())];
     let to_relay = keys["relay_public"].as_str().unwrap().parse().unwrap();
     (

@@ -37,17 +37,20 @@ pub fn engine(bytes: &[u8]) {
     } else {
         RelayAccess::Open
     };
+
     let multicast = Multicast {
         first: GROUP,
         from: Ipv4Addr::LOCALHOST,
         looped: true,
     };
+
     let config = EngineConfig {
         max_viewers: MAX_VIEWERS,
         key_rotation: Duration::from_secs(5),
         multicast: Some(multicast),
         ..EngineConfig::default()
     };
+
     let mut world = World {
         engine: Engine::new(config, access, [3; 32]),
         now: Time::from_nanos(1_000_000_000),
@@ -57,6 +60,7 @@ pub fn engine(bytes: &[u8]) {
         joined: false,
         said_words: 0,
     };
+
     while !script.0.is_empty() {
         world.step(&mut script);
     }
@@ -159,6 +163,7 @@ impl World {
                 } else {
                     format!("s{stream}")
                 };
+
                 self.engine
                     .on_clients(self.now, &stream.parse().expect("a good name"), clients);
             }
@@ -167,6 +172,7 @@ impl World {
                     error: f32::from_bits(script.number() as u32),
                     ..Verdict::default()
                 };
+
                 let verdicts = (0..script.byte()).map(|viewer| (viewer.into(), Some(verdict)));
                 let verdicts = verdicts.map(|(viewer, verdict)| ViewerVerdict { viewer, verdict });
                 self.engine.on_verdicts(
@@ -176,6 +182,7 @@ impl World {
                 );
             }
         }
+
         assert!(
             self.engine.viewers() <= MAX_VIEWERS
                 && self.engine.dedicated_sockets() <= MAX_DEDICATED_SOCKETS.min(MAX_VIEWERS)
@@ -188,6 +195,7 @@ impl World {
         if flags & 1 == 0 {
             peer.nonce += 1;
         }
+
         let mut join = Join {
             version: VERSION,
             nonce: peer.nonce,
@@ -197,6 +205,7 @@ impl World {
             receive_capacity: script.number() as u32,
             ..Join::default()
         };
+
         let key = SharedKey::new(if flags & 8 == 0 { SHARED } else { [1; 32] });
         if let Some((initiator, message)) = Initiator::begin(
             &ViewerAccess::Psk(key),
@@ -209,6 +218,7 @@ impl World {
             peer.initiator = Some(initiator);
             join.handshake = message.into();
         }
+
         self.say(at, &ToRelay::Join(join));
     }
 
@@ -220,6 +230,7 @@ impl World {
             shards_missed: script.number(),
             ..Report::default()
         };
+
         let flags = script.byte();
         let body = KeepAlive {
             sent_us: 1,
@@ -230,6 +241,7 @@ impl World {
             group_joined: flags & 4 != 0,
             group_heard: flags & 8 != 0,
         };
+
         self.joined |= body.group_joined;
         let session = self.peers[at].session;
         self.say(at, &ToRelay::KeepAlive(session, body));
@@ -243,6 +255,7 @@ impl World {
             .engine
             .alias(&"cam".parse().expect("a good name"))
             .map_or(0, u32::from);
+
         let number = self.number.saturating_sub(u64::from(script.byte() % 6));
         let session = self.peers[at].session;
         self.say(
@@ -266,16 +279,19 @@ impl World {
             y: 1.0,
             radius: 2.0,
         });
+
         let detection = Detection {
             epoch: 1,
             number: script.number(),
             ball,
             ..Detection::default()
         };
+
         let canary_status = (flags & 2 == 0).then(|| CanaryStatus {
             stream: "cam".to_owned(),
             ..CanaryStatus::default()
         });
+
         let detections = vec![detection; usize::from(script.byte() % 20)];
         let body = Detections {
             screen: 1,
@@ -284,6 +300,7 @@ impl World {
             untracked: script.number(),
             canary_status,
         };
+
         let session = self.peers[at].session;
         self.say(at, &ToRelay::Detections(session, body));
     }
@@ -301,17 +318,21 @@ impl World {
             rate_millihertz: script.number() as u32,
             ..FrameHeader::default()
         };
+
         let mut jpeg = vec![0x11; 2 + usize::from(script.byte()) * 40];
         jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
         jpeg.extend([0xff, 0xd9]);
         let body = FrameBuffer::copy_of(&jpeg).finish(header);
+
         let Ok(frame) = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES) else {
             return;
         };
+
         let arrival = Arrival {
             superseded: script.byte().into(),
             ..Arrival::first(LiveFrame::new(0, frame, body, self.now))
         };
+
         self.engine.on_arrival(self.now, &arrival);
         self.take(usize::MAX, usize::MAX);
     }
@@ -320,6 +341,7 @@ impl World {
     fn say(&mut self, at: usize, message: &ToRelay<'_>) {
         let mut datagram = Vec::new();
         let peer = &mut self.peers[at];
+
         match &mut peer.channel {
             Some(channel) if !matches!(message, ToRelay::Join(_)) => {
                 message.encode_inner(&mut datagram);
@@ -328,6 +350,7 @@ impl World {
             }
             _ => message.encode(&mut datagram),
         }
+
         self.give(at, &datagram);
     }
 
@@ -340,6 +363,7 @@ impl World {
             },
             datagram,
         );
+
         self.take(at, datagram.len());
     }
 
@@ -356,6 +380,7 @@ impl World {
                     if at == from {
                         bytes += datagram.len();
                     }
+
                     assert!(datagram.len() <= JOIN_BYTES);
                     self.hear(at, &datagram);
                 }
@@ -386,6 +411,7 @@ impl World {
                         parse_to_source(&bytes).is_ok(),
                         "a source takes what the relay says: {feedback:?}"
                     );
+
                     self.said_words += 1;
                     if self.said_words.is_multiple_of(3) {
                         self.engine
@@ -394,6 +420,7 @@ impl World {
                 }
             }
         }
+
         assert!(outputs <= 8 * MAX_VIEWERS + 8, "{outputs} outputs");
         if from != usize::MAX && !self.peers[from].proven {
             assert!(bytes <= length, "{bytes} bytes for {length}");
@@ -414,12 +441,14 @@ impl World {
                     else {
                         return;
                     };
+
                     accept = Accept::decode(payload.as_slice())
                         .expect("the relay's payload is an Accept");
                     if accept.session != 0 {
                         peer.channel = Some(channel);
                     }
                 }
+
                 if accept.session != 0 {
                     peer.session = accept.session;
                 }

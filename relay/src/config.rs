@@ -181,11 +181,13 @@ impl Config {
             from: self.listening_address().unwrap_or(interface),
             looped: self.multicast_loop,
         };
+
         let options = MulticastOptions {
             interface,
             ttl: self.multicast_ttl,
             looped: self.multicast_loop,
         };
+
         Some((groups, options))
     }
 

@@ -171,14 +171,17 @@ impl Engine {
             Ok(heard) => heard,
             Err(unused) => return self.on_rejected(now, arrival, unused),
         };
+
         let alias = stream.alias;
         let newer = picture && stream.note(arrival);
         self.counts.frames += u64::from(picture) + arrival.unwatched;
+
         if news {
             self.feedback
                 .schedule(now, arrival.frame.origin, feedback::INTERVAL);
             self.announce_status(now, alias);
         }
+
         if newer {
             self.fan_out(now, alias);
         }
@@ -261,6 +264,7 @@ impl Engine {
             Rejected::TooMany => "the relay has all the streams it can carry",
             Rejected::Taken => "another source has a stream of that name",
         };
+
         self.counts.refused_frames += 1;
         if let Some(count) = self.log_limits.refused_frames.note(now) {
             tracing::warn!(count, stream = %arrival.frame.stream, "frames refused: {reason}");
@@ -283,12 +287,14 @@ impl Engine {
             encoder,
             ..
         } = self;
+
         let transmit = streams.by_alias_mut(alias).and_then(|stream| {
             let group = config
                 .multicast
                 .map(|multicast| multicast.route(stream.slot));
             stream.transmit(now, sessions, encoder, group)
         });
+
         if let Some(transmit) = transmit {
             self.counts.frames_sent += 1;
             self.outputs.push_back(Output::Transmit(transmit));
@@ -311,10 +317,12 @@ impl Engine {
         let Some(stream) = self.streams.by_alias_mut(alias) else {
             return;
         };
+
         self.state_version += 1;
         if let Some(count) = stream.line.note(now) {
             stream.log(count);
         }
+
         if stream.status_messages.try_take(now, 1) {
             self.pulse_all(now, alias);
         }
@@ -325,6 +333,7 @@ impl Engine {
         let Some(session) = self.remove_session(now, route) else {
             return;
         };
+
         self.counts.skipped += session.delivery.skipped();
         if let Some(count) = self.log_limits.left.note(now) {
             let report = session.delivery.report();
@@ -351,10 +360,12 @@ impl Engine {
             };
             self.feedback.on_viewer_left(now, stream.origin, report);
         }
+
         if session.delivery.is_isolated() {
             self.dedicated_sockets -= 1;
             self.outputs.push_back(Output::Rejoin(session.route));
         }
+
         Some(session)
     }
 

@@ -98,6 +98,7 @@ impl Relay {
             .map(KeyPath::feed)
             .transpose()?
             .map(FeedKey::new);
+
         let socket = udp::bind(config.listen)?;
         if let Some((_, reach)) = config.multicast() {
             let interface = reach.interface;
@@ -105,6 +106,7 @@ impl Relay {
                 .apply(&socket)
                 .map_err(|error| StartError::Multicast { interface, error })?;
         }
+
         let address = socket.local_addr()?;
         let outputs = outputs::bind(&config)?;
         Ok(Self {
@@ -131,6 +133,7 @@ impl Relay {
     pub fn run(self, context: &Context) -> io::Result<()> {
         let table = StreamTable::new(Duration::from_millis(self.config.source_stale_ms));
         let (mut threads, mut queues) = (Vec::new(), Vec::new());
+
         for (origin, endpoint) in self.endpoints.into_iter().enumerate() {
             tracing::info!(source = %endpoint, "subscribing");
             let upstream = Upstream {
@@ -142,13 +145,16 @@ impl Relay {
                 feed_key: self.feed_key.clone(),
                 feedback: Arc::new(FeedbackQueue::new()?),
             };
+
             queues.push(Arc::clone(&upstream.feedback));
             threads.push(upstream.start(Arc::clone(&table), context.shutdown.clone())?);
         }
+
         let has_outputs = !self.outputs.is_empty();
         for output in self.outputs {
             threads.push(output.start(Arc::clone(&table), context.shutdown.clone())?);
         }
+
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -160,11 +166,13 @@ impl Relay {
             tracing::info!(listen = %self.address, gso = serving.sender.uses_gso(), "serving");
             serving.run(context).await
         });
+
         runtime.shutdown_background();
         if context.shutdown.requested() {
             // They have been asked too, and take no part in this result.
             threads.into_iter().for_each(|thread| drop(thread.join()));
         }
+
         served
     }
 }
@@ -214,6 +222,7 @@ impl EventLoop {
             key_rotation: Duration::from_secs(config.key_rotation_s),
             multicast: config.multicast().map(|(multicast, _)| multicast),
         };
+
         let socket = Socket::new(socket)?;
         Ok(Self {
             engine: Engine::new(bounds, access, clock::random_bytes()),
@@ -240,12 +249,14 @@ impl EventLoop {
         let mut ready = false;
         let mut watchdog = WatchdogFeeder::new(context.notify.clone());
         let mut requests = Requests::listen();
+
         loop {
             let next_run = self.run_once();
             let now = clock::now();
             if !std::mem::replace(&mut ready, true) {
                 context.notify.ready();
             }
+
             let feed = watchdog.turn(now);
             self.capture
                 .get_mut()
@@ -253,10 +264,12 @@ impl EventLoop {
             if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
                 context.notify.status(&figures);
             }
+
             if let Some(access) = self.watch.due(now) {
                 self.engine.set_access(now, access);
                 self.handle_outputs(now);
             }
+
             let status = self.publish_status(now);
             let wake = [
                 self.engine.next_deadline(),
@@ -266,6 +279,7 @@ impl EventLoop {
                 self.watch.next(),
                 status,
             ];
+
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
             if next_run == NextRun::Again {
                 if context.shutdown.requested() {
@@ -274,6 +288,7 @@ impl EventLoop {
                 tokio::task::yield_now().await;
                 continue;
             }
+
             tokio::select! {
                 () = &mut stop => break,
                 () = self.socket.readable() => {}
@@ -285,6 +300,7 @@ impl EventLoop {
                 () = tokio::time::sleep(wake.saturating_since(now)) => {}
             }
         }
+
         self.say_goodbye().await;
         Ok(())
     }
@@ -294,6 +310,7 @@ impl EventLoop {
         let mut more = false;
         // Frames of streams without viewers woke nobody, and a viewer that joins now gets the newest as its catch-up.
         self.take_arrivals(clock::now());
+
         for received in 0..RECEIVES_PER_RUN {
             let Self {
                 engine,
@@ -302,17 +319,21 @@ impl EventLoop {
                 capture,
                 ..
             } = self;
+
             let now = clock::now();
             let capture = capture.get_mut();
+
             if !socket.receive(buffers, |from, datagram| {
                 capture.note(now, Direction::In, from.remote, datagram);
                 engine.on_datagram(now, from, datagram);
             }) {
                 break;
             }
+
             self.handle_outputs(now);
             more = received + 1 == RECEIVES_PER_RUN;
         }
+
         let now = clock::now();
         self.engine.on_tick(now);
         self.handle_outputs(now);
@@ -328,9 +349,11 @@ impl EventLoop {
                 now,
             },
         );
+
         while let Some(aborted) = self.sender.take_aborted() {
             self.engine.on_aborted(aborted.to, aborted.begun);
         }
+
         // A stream that has just become free may have its next frame waiting.
         let freed = self.sender.in_flight() < before;
         if more || freed {
@@ -353,12 +376,15 @@ impl EventLoop {
         while let Some((origin, clock)) = self.feed.next_clock() {
             self.engine.on_source_clock(now, origin, clock);
         }
+
         while let Some((origin, verdicts)) = self.feed.next_verdicts() {
             self.engine.on_verdicts(now, origin, verdicts);
         }
+
         while let Some((stream, clients)) = self.feed.next_demand() {
             self.engine.on_clients(now, &stream, clients);
         }
+
         self.handle_outputs(now);
         self.take_arrivals(now);
     }
@@ -371,10 +397,12 @@ impl EventLoop {
                 feed,
                 ..
             } = self;
+
             let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
             let Some(arrival) = feed.next_arrival(busy) else {
                 break;
             };
+
             self.engine.on_arrival(now, &arrival);
             self.handle_outputs(now);
         }
@@ -387,6 +415,7 @@ impl EventLoop {
                 capture: &self.capture,
                 now,
             };
+
             match output {
                 Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
                 Output::Transmit(transmit) => self.sender.start(now, transmit),
@@ -423,6 +452,7 @@ impl EventLoop {
             buffers,
             ..
         } = self;
+
         socket.rejoin(route, buffers, |from, datagram| {
             engine.on_datagram(now, from, datagram);
         });
@@ -432,13 +462,16 @@ impl EventLoop {
         tracing::info!(viewers = self.engine.viewers(), "stopping");
         self.engine.shut_down();
         let until = clock::now() + GOODBYE_TIMEOUT;
+
         while let Some(output) = self.engine.poll_output() {
             let Output::Send { to, datagram } = output else {
                 continue;
             };
+
             let buffer_full = self.sender.counts().buffer_full;
             self.sender.send(&self.socket, to, &datagram);
             let now = clock::now();
+
             if self.sender.counts().buffer_full > buffer_full && now < until {
                 let room =
                     tokio::time::timeout(until.saturating_since(now), self.socket.writable());

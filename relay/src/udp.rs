@@ -81,9 +81,11 @@ fn unbound(address: SocketAddr, send_buffer: usize) -> io::Result<socket2::Socke
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
+
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
+
     socket.set_send_buffer_size(send_buffer)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -96,6 +98,7 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
     // Only after the bind, which fails if another relay has this port. From here on dedicated sockets can share it.
     socket.set_reuse_port(true)?;
     let granted = socket.send_buffer_size()?;
+
     if granted < SEND_BUFFER {
         // The kernel doubles what it grants.
         tracing::info!(
@@ -103,6 +106,7 @@ fn try_bind(address: SocketAddr) -> io::Result<UdpSocket> {
             "small send buffer; for many viewers: sysctl -w net.core.wmem_max={SEND_BUFFER} net.core.rmem_max={RECEIVE_BUFFER}"
         );
     }
+
     Ok(socket.into())
 }
 
@@ -149,6 +153,7 @@ impl Socket {
                 when_ready: false,
                 any_local: self.any_local(),
             };
+
             while from.receive(buffers, &mut each) == Received::Some {}
         }
     }
@@ -165,6 +170,7 @@ impl Socket {
             .dedicated
             .values()
             .filter(|dedicated| dedicated.io.poll_recv_ready(context).is_ready());
+
         // All are polled, so that each wakes this task.
         if dedicated.count() > 0 || ready {
             Poll::Ready(())
@@ -191,6 +197,7 @@ impl Socket {
             .dedicated
             .values()
             .map(|dedicated| (&dedicated.io, &dedicated.state));
+
         let mut any = false;
         for (io, state) in std::iter::once((&self.shared.io, &self.shared.state)).chain(dedicated) {
             let from = ReceiveSocket {
@@ -201,6 +208,7 @@ impl Socket {
             };
             any |= from.receive(buffers, &mut each) != Received::Nothing;
         }
+
         any
     }
 
@@ -236,16 +244,19 @@ impl ReceiveSocket<'_> {
             });
             self.state.recv(self.io.into(), &mut slices, &mut meta)
         };
+
         let received = if self.when_ready {
             self.io.try_io(Interest::READABLE, read)
         } else {
             read()
         };
+
         let count = match received {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Nothing,
             Err(_) => return Received::Error,
         };
+
         for (meta, buffer) in meta[..count].iter().zip(buffers.0.chunks_exact(BUFFER)) {
             let route = Route {
                 remote: meta.addr,
@@ -255,6 +266,7 @@ impl ReceiveSocket<'_> {
                 .chunks(meta.stride.max(1))
                 .for_each(|datagram| each(route, datagram));
         }
+
         Received::Some
     }
 }

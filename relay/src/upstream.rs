@@ -82,6 +82,7 @@ impl Supervisor {
             .feed_key
             .clone()
             .map_or(Security::Null, Security::SharedKey);
+
         Self {
             upstream,
             table,
@@ -100,15 +101,18 @@ impl Supervisor {
             if matches!(ended, ConnectionError::Stopped) {
                 return;
             }
+
             // A source that said something is worth coming back to at once.
             if heard {
                 pause = FIRST_PAUSE;
                 self.last_reason.clear();
             }
+
             self.tell(&ended);
             if shutdown.wait_timeout(jittered(pause)) {
                 return;
             }
+
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -123,10 +127,12 @@ impl Supervisor {
             refusals,
             ..
         } = self;
+
         let connection = match Connection::open(&upstream.endpoint, security, resolver, shutdown) {
             Ok(connection) => connection,
             Err(ended) => return (false, ended),
         };
+
         tracing::debug!(source = %upstream.endpoint, "connected");
 
         let mut session = Session::new(upstream, table, refusals, connection, shutdown);
@@ -140,6 +146,7 @@ impl Supervisor {
         if reason == self.last_reason {
             return tracing::debug!(source = %self.upstream.endpoint, "no source: {reason}");
         }
+
         if let Some(count) = self.lost.note(clock::now()) {
             tracing::info!(source = %self.upstream.endpoint, count, "no source: {reason}; trying again");
             self.last_reason = reason;

@@ -20,6 +20,7 @@ fn every_sequence_of_the_corpus_is_survived() {
         targets::engine(&std::fs::read(&path).expect("a committed file can be read"));
         runs += 1;
     }
+
     assert!(runs > 0, "{} is empty", folder.display());
 }
 
@@ -28,6 +29,7 @@ fn every_sequence_of_the_corpus_is_survived() {
 fn random_sequences_are_survived() {
     let mut seed = 2026_u64;
     let mut bytes = Vec::new();
+
     for _ in 0..10_000 {
         bytes.clear();
         bytes.extend((0..600).map(|_| {
@@ -38,6 +40,7 @@ fn random_sequences_are_survived() {
             let byte = (seed >> 40) as u8;
             if seed >> 62 == 0 { byte % 9 } else { byte }
         }));
+
         targets::engine(&bytes);
     }
 }

@@ -19,6 +19,7 @@ async fn main() -> anyhow::Result<()> {
     // A subscription is a prefix: without the slash `cam1` would match `cam10`.
     socket.subscribe(&format!("{stream}/")).await?;
     socket.connect(&endpoint).await?;
+
     loop {
         let message = socket.recv().await?;
         let topic = message.get(0).context("a message has a topic")?;

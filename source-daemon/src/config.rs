@@ -236,6 +236,7 @@ impl FromStr for Size {
                 (16..=MAX_WIDTH).contains(&size.width) && (16..=MAX_HEIGHT).contains(&size.height);
             fits.then_some(size)
         });
+
         parsed.ok_or_else(|| SizeError(text.to_owned()))
     }
 }
@@ -266,10 +267,12 @@ impl Config {
             "speed must be {least} to {most}, not {}",
             self.speed
         );
+
         PictureProcessor::new(&self.picture_options())?;
         if self.input == InputKind::Files {
             self.files_path()?;
         }
+
         if let (InputKind::Pattern, Some(Size { width, height })) = (self.input, self.size) {
             let (least_width, least_height) = pattern::MIN_SIZE;
             let fits = width >= least_width && height >= least_height;
@@ -278,12 +281,14 @@ impl Config {
                 "size must be at least {least_width}x{least_height} for the pattern, not {width}x{height}"
             );
         }
+
         if let Some(command) = &self.command {
             ensure!(
                 !command.trim().is_empty(),
                 "command is empty: leave it out to read standard input"
             );
         }
+
         Ok(())
     }
 
@@ -416,11 +421,13 @@ impl Config {
                  set feed_key to a file that `fanlight-source keygen feed FILE` makes, or allow_remote = true \
                  (--allow-remote) if that is meant, or publish at ipc:// or tcp://127.0.0.1"
             );
+
             ensure!(
                 !self.publish[..index].contains(endpoint),
                 "publish: {endpoint} is given twice; leave one out"
             );
         }
+
         Ok(())
     }
 
@@ -430,10 +437,12 @@ impl Config {
             f64::from(MIN_RATE_MILLIHERTZ) / 1e3,
             f64::from(MAX_RATE_MILLIHERTZ) / 1e3,
         );
+
         ensure!(
             (least..=most).contains(&rate),
             "rate must be {least} to {most} frames a second, not {rate}"
         );
+
         Ok((rate * 1e3).round() as u32)
     }
 
@@ -446,6 +455,7 @@ impl Config {
             (1.0..=most).contains(&radius),
             "radius must be 1 to {most}, to fit {width}x{height}, not {radius}"
         );
+
         Ok(radius)
     }
 

@@ -91,6 +91,7 @@ pub fn inspect(jpeg: &[u8]) -> Result<Header, JpegError> {
     if width == 0 || height == 0 {
         return Err(JpegError::NoPicture { length: jpeg.len() });
     }
+
     if width > MAX_WIDTH || height > MAX_HEIGHT {
         return Err(JpegError::TooLarge { width, height });
     }
@@ -99,6 +100,7 @@ pub fn inspect(jpeg: &[u8]) -> Result<Header, JpegError> {
         .exif()
         .and_then(|range| jpeg.get(range))
         .map_or_else(Orientation::default, exif::orientation);
+
     Ok(Header {
         width,
         height,
@@ -125,6 +127,7 @@ fn conversion(frame: &StartOfFrame) -> Result<Conversion, JpegError> {
         12 => return Err(JpegError::Unsupported("12-bit")),
         _ => return Err(JpegError::Unsupported("high-precision")),
     }
+
     let coding = match frame.marker {
         0xc0 | 0xc1 => Conversion::None,
         0xc2 | 0xc9 | 0xca => Conversion::Transcode,
@@ -132,6 +135,7 @@ fn conversion(frame: &StartOfFrame) -> Result<Conversion, JpegError> {
         0xcb => return Err(JpegError::Unsupported("arithmetically coded lossless")),
         _ => return Err(JpegError::Unsupported("hierarchical")),
     };
+
     Ok(match frame.components {
         1 => coding,
         3 if has_common_sampling(frame) => coding,
@@ -147,6 +151,7 @@ fn has_common_sampling(frame: &StartOfFrame) -> bool {
     if red != blue || chroma_x == 0 || chroma_y == 0 {
         return false;
     }
+
     let divides = luma_x % chroma_x == 0 && luma_y % chroma_y == 0;
     let ratio = (luma_x / chroma_x, luma_y / chroma_y);
     divides && matches!(ratio, (1 | 2, 1 | 2) | (4, 1) | (1, 4))
@@ -170,6 +175,7 @@ mod tests {
                 height: 1
             })
         ));
+
         assert!(matches!(size(1, 2161), Err(JpegError::TooLarge { .. })));
         assert!(matches!(size(0, 5), Err(JpegError::NoPicture { .. })));
     }
@@ -183,6 +189,7 @@ mod tests {
             jpeg[at + offset] = value;
             inspect(&jpeg).map(|header| header.conversion)
         };
+
         for (marker, conversion) in [
             (0xc0, Conversion::None),
             (0xc1, Conversion::None),
@@ -193,9 +200,11 @@ mod tests {
         ] {
             assert_eq!(with(1, marker).unwrap(), conversion, "{marker:x}");
         }
+
         for marker in [0xc5, 0xc6, 0xc7, 0xcb, 0xcd, 0xce, 0xcf] {
             assert!(with(1, marker).unwrap_err().is_format(), "{marker:x}");
         }
+
         let error = with(4, 12).unwrap_err();
         assert!(error.is_format());
         assert_eq!(
@@ -214,10 +223,12 @@ mod tests {
             components: 3,
             sampling,
         };
+
         for luma in [(1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)] {
             let frame = frame([luma, (1, 1), (1, 1), (0, 0)]);
             assert!(has_common_sampling(&frame), "{luma:?}");
         }
+
         // Some cameras write 4:2:2 like this.
         assert!(has_common_sampling(&frame([
             (2, 2),
@@ -225,6 +236,7 @@ mod tests {
             (1, 2),
             (0, 0)
         ])));
+
         for odd in [
             [(3, 1), (1, 1), (1, 1), (0, 0)],
             [(2, 2), (2, 1), (1, 1), (0, 0)],
@@ -247,6 +259,7 @@ mod tests {
     fn no_beginning_of_a_picture_passes_before_its_scan() {
         let jpeg = tiny(8, 8, &[1, 2, 3]);
         let scan = jpeg.windows(2).rposition(|w| w == [0xff, 0xda]).unwrap();
+
         for end in 0..scan + 4 {
             assert!(
                 matches!(inspect(&jpeg[..end]), Err(JpegError::NoPicture { .. })),

@@ -51,6 +51,7 @@ impl Overlay {
                 .as_mut()
                 .map(|figures| figures.line(captured).to_owned()),
         );
+
         let widest = lines.iter().map(String::len).max().unwrap_or_default() as u32;
         let height = lines.len() as u32 * line;
         let under = Rect {
@@ -59,13 +60,16 @@ impl Overlay {
             width: widest * scale * GLYPH,
             height,
         };
+
         let threshold = if self.white {
             128 + INDECISION
         } else {
             128 - INDECISION
         };
+
         self.white = buffer.mean_luma(under) < threshold;
         let grey = if self.white { 255 } else { 0 };
+
         for (text, row) in lines.iter().zip(0..) {
             draw_text(text, margin, margin + row * line, scale, |rect| {
                 buffer.fill(rect, grey);
@@ -170,8 +174,10 @@ mod tests {
                 let top = scale * (GLYPH + row * (GLYPH + 2)) * STRIDE;
                 buffer.plane(0)[top as usize..][..(scale * GLYPH * STRIDE) as usize].contains(&255)
             };
+
             [line(0), line(1), line(2)]
         };
+
         assert_eq!(rows(Some("cam"), false), [true, true, false]);
         assert_eq!(rows(Some("cam"), true), [true, true, true]);
         assert_eq!(rows(None, true), [true, false, false]);

@@ -117,20 +117,24 @@ impl PictureProcessor {
             figures,
             ref name,
         } = *options;
+
         if !(1..=100).contains(&quality) {
             return Err(PictureError::Option(format!(
                 "quality must be 1 to 100, not {quality}"
             )));
         }
+
         if !(0.1..=1.0).contains(&scale) {
             return Err(PictureError::Option(format!(
                 "scale must be 0.1 to 1, not {scale}"
             )));
         }
+
         let orientation =
             Orientation::new(flip_horizontal, flip_vertical, rotate).ok_or_else(|| {
                 PictureError::Option(format!("rotate must be 0, 90, 180 or 270, not {rotate}"))
             })?;
+
         Ok(Self {
             orientation,
             scale,
@@ -203,6 +207,7 @@ impl PictureProcessor {
     ) -> Result<FrameBuffer, PictureError> {
         let captured = (header.width, header.height);
         let size = self.scaled(captured);
+
         if self.overlay.is_none() && size == captured && header.conversion != Conversion::Reencode {
             if header.conversion == Conversion::None && orientation.is_identity() {
                 return Ok(jpeg);
@@ -211,6 +216,7 @@ impl PictureProcessor {
                 return Ok(done);
             }
         }
+
         self.decoder.decode(jpeg.jpeg(), size, &mut self.buffer)?;
         self.finish(captured, orientation, taken)
     }
@@ -228,13 +234,16 @@ impl PictureProcessor {
                 .resize(&mut self.scaler, width, height, &mut self.spare);
             std::mem::swap(&mut self.buffer, &mut self.spare);
         }
+
         if !orientation.is_identity() {
             self.buffer.turn(orientation, &mut self.spare);
             std::mem::swap(&mut self.buffer, &mut self.spare);
         }
+
         if let Some(overlay) = &mut self.overlay {
             overlay.draw(&mut self.buffer, at, utc_ns);
         }
+
         Ok(self.encoder.encode(&self.buffer)?)
     }
 
@@ -243,11 +252,13 @@ impl PictureProcessor {
         if self.scale >= 1.0 {
             return (width, height);
         }
+
         let even = |length: u32| {
             ((length as f32 * self.scale / 2.0).round() as u32 * 2)
                 .max(2)
                 .min(length)
         };
+
         (even(width), even(height))
     }
 }
@@ -270,6 +281,7 @@ fn move_truth(
             radius: ball.radius * (across * down).sqrt(),
         })
     });
+
     Truth { kind }
 }
 

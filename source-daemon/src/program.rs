@@ -36,9 +36,11 @@ impl Program for Daemon {
         if extra.list_devices {
             return Ok(v4l::print_devices());
         }
+
         if let Some(command) = &extra.command {
             return status_client::run(&config, command, &context);
         }
+
         let ended = Source::load(&config)?.run(&context);
         pipe::terminate_commands(); // The capture thread may be blocked in reading, and cannot end its command then.
         ended

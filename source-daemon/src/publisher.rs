@@ -120,21 +120,25 @@ impl Publisher {
             .enable_all()
             .build()
             .map_err(PublishError::Thread)?;
+
         let entered = runtime.enter();
         let listeners: Vec<_> = endpoints
             .iter()
             .map(Listener::bind)
             .collect::<Result<_, _>>()?;
+
         let local = listeners
             .iter()
             .map(Listener::local)
             .collect::<Result<_, _>>()
             .map_err(PublishError::Thread)?;
+
         let hub = Arc::new(Hub::new(Answerer::new(sink)));
         let security = Arc::new(security);
         for listener in listeners {
             tokio::spawn(accept(listener, Arc::clone(&security), Arc::clone(&hub)));
         }
+
         drop(entered);
         let (stop, mut stopped) = watch::channel(false);
         // An error means that the sender is gone, which is as good a reason to stop. With the runtime all tasks end.
@@ -143,6 +147,7 @@ impl Publisher {
             .name("publisher".into())
             .spawn(serve)
             .map_err(PublishError::Thread)?;
+
         Ok(Self {
             hub,
             endpoints: local,
@@ -161,11 +166,13 @@ impl Publisher {
     pub fn publish(&self, topic: Bytes, body: Bytes) {
         let message = Message { topic, body };
         let counters = &self.hub.counters;
+
         for (at, subscriber) in self.hub.subscribers().iter().enumerate() {
             let offered = subscriber.offer(&message, at < WRITTEN_AT_ONCE);
             counters.sent_bytes.fetch_add(offered.sent as u64, Relaxed);
             counters.dropped.fetch_add(offered.dropped.into(), Relaxed);
         }
+
         counters.published.fetch_add(1, Relaxed);
     }
 
@@ -259,6 +266,7 @@ impl Hub {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .note(clock::now());
+
         if let Some(count) = due {
             tracing::warn!(peer, %reason, count, "subscriber refused");
         }
@@ -271,6 +279,7 @@ impl Hub {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .note(clock::now());
+
         if let Some(count) = due {
             tracing::warn!(peer, %reason, count, "feedback of a relay dropped");
         }

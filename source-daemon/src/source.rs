@@ -79,6 +79,7 @@ impl Source {
             config.history()?,
             Arc::clone(&wake),
         ));
+
         let main = config.main_parts()?;
         let canary = config.canary_parts()?;
         let sink = Arc::clone(&verifier);
@@ -88,6 +89,7 @@ impl Source {
             verifier,
             wake,
         };
+
         Self::start(parts, main, canary)
     }
 
@@ -105,6 +107,7 @@ impl Source {
             verifier,
             wake,
         } = parts;
+
         let publisher = Arc::new(publisher);
         let context = |parts: &StreamParts, kind, canary| StreamContext {
             publisher: Arc::clone(&publisher),
@@ -122,6 +125,7 @@ impl Source {
             let context = context(&parts, Kind::Canary, None);
             StreamPipeline::start(parts, context, &wake)
         });
+
         Ok(Self {
             canary: canary.transpose()?,
             publisher,
@@ -155,6 +159,7 @@ impl Source {
         if !self.main.end(patience) && ended.is_ok() {
             tracing::warn!(input, "the input did not close in time and is left behind");
         }
+
         // The canary draws its own pictures and waits for no driver.
         self.canary.map(|canary| canary.end(patience));
         ended.map(|()| ExitCode::SUCCESS)
@@ -169,6 +174,7 @@ impl Source {
         let mut watchdog = WatchdogFeeder::new(context.notify.clone());
         let mut ready = false;
         let mut next = clock::now();
+
         loop {
             let event = async {
                 tokio::select! {
@@ -177,6 +183,7 @@ impl Source {
                     () = self.wake.notified() => false,
                 }
             };
+
             if block_on_until::until(next, event) == Some(true) {
                 return Ok(());
             }
@@ -184,13 +191,16 @@ impl Source {
             let now = clock::now();
             self.turn(now)?;
             let feed = watchdog.turn(now);
+
             if !ready {
                 context.notify.ready();
                 ready = true;
             }
+
             if let Some(line) = self.main.status_line(now, STATUS_INTERVAL) {
                 context.notify.status(&line);
             }
+
             next = feed.map_or(self.next_turn(now), |feed| feed.min(self.next_turn(now)));
         }
     }
@@ -216,10 +226,12 @@ impl Source {
         } else {
             IDLE_EVALUATION_INTERVAL
         });
+
         if now >= self.evaluate_at {
             self.evaluate_at = next;
             self.verifier.on_tick(now).iter().for_each(screen_log::log);
         }
+
         // A screen may have come since the longer interval was set.
         self.evaluate_at = self.evaluate_at.min(next);
         Ok(())

@@ -124,6 +124,7 @@ fn clients(config: &Config, at: &[Target]) -> anyhow::Result<Vec<Client>> {
     } else {
         at.to_vec()
     };
+
     let key = config.feed_key()?;
     Ok(targets
         .into_iter()
@@ -164,5 +165,6 @@ async fn ask_all(clients: &[Client], context: &Context) -> Option<Vec<Result<Rep
         };
         answers.push(answer);
     }
+
     Some(answers)
 }

@@ -189,6 +189,7 @@ impl Supervisor {
             since: None,
             newest: now,
         };
+
         self.progress = now;
         self.unusable = None;
     }
@@ -221,9 +222,11 @@ impl Supervisor {
                 Vec::new()
             };
         }
+
         let since = *self.unwatched.get_or_insert(now);
         let (rest, after) = self.rest;
         let due = !self.with_idle_policy && now.saturating_since(since) >= after;
+
         match (rest, self.phase) {
             (IdlePolicy::Slow, Phase::Open { since: Some(_), .. }) if due => self.slow_down(),
             // Within its driver's `open` it cannot be closed: it is when that returns.
@@ -253,6 +256,7 @@ impl Supervisor {
             let told = self.announce(State::Opening, WAKING);
             return told.into_iter().chain([Action::Open { at: now }]).collect();
         }
+
         let was_idle = self.status.state == State::Idle;
         let told = was_idle.then(|| self.announce(State::Live, "")).flatten();
         std::iter::once(Action::Slow(false)).chain(told).collect()
@@ -268,10 +272,12 @@ impl Supervisor {
         let Phase::Open { since, .. } = self.phase else {
             return None;
         };
+
         self.phase = Phase::Open {
             since: Some(since.unwrap_or(now)),
             newest: now,
         };
+
         self.unusable = None;
         if self.with_idle_policy {
             self.announce(State::Idle, NO_VIEWERS)
@@ -288,11 +294,13 @@ impl Supervisor {
         if trusted {
             self.pause = FIRST_PAUSE;
         }
+
         self.progress = now;
         // It failed while it was being closed, and nobody wants it.
         if self.phase == Phase::Closed {
             return Vec::new();
         }
+
         let mut actions = Vec::from_iter(self.announce(state_of(error), &error.to_string()));
         if let CameraError::Ended(_) = error {
             self.phase = Phase::Over;
@@ -303,6 +311,7 @@ impl Supervisor {
             });
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
+
         actions
     }
 
@@ -313,6 +322,7 @@ impl Supervisor {
             Phase::Opening => now.saturating_since(self.progress),
             Phase::Open { newest, .. } => now.saturating_since(newest),
         };
+
         let stuck = self.stall_limit + STUCK_AFTER_STALL;
         if self.replaces_stuck_driver && now.saturating_since(self.progress) >= stuck {
             return Some(Action::Replace(format!(
@@ -320,9 +330,11 @@ impl Supervisor {
                 stuck.as_secs()
             )));
         }
+
         if silence < self.stall_limit {
             return None;
         }
+
         match (self.phase, self.unusable.clone()) {
             (Phase::Open { .. }, Some(status)) => self.announce(status.state, &status.reason),
             (Phase::Opening, _) => {

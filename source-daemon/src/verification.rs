@@ -58,6 +58,7 @@ impl Verifier {
             state: VerificationState::new(started, limits, history),
             status: None,
         };
+
         Self {
             shared: Mutex::new(shared),
             wake,
@@ -175,6 +176,7 @@ fn encoded(mut report: Report, limit: usize) -> Vec<u8> {
         if json.len() <= limit || held == 0 {
             return json;
         }
+
         // A little fewer than would fit if all rows were as long as they are on average, so that the loop ends soon.
         let kept = (held * limit / json.len()).saturating_sub(1 + held / 50);
         report.screens_left_out += (held - kept) as u64;
@@ -194,10 +196,12 @@ mod tests {
             name: "n".repeat((number % 60) as usize),
             ..Screen::default()
         };
+
         let report = Report {
             screens: (0..1024).map(row).collect(),
             ..Report::default()
         };
+
         let json = encoded(report.clone(), 100_000);
         assert!((80_000..=100_000).contains(&json.len()), "{}", json.len());
         let newest_answers: Report = serde_json::from_slice(&json).unwrap();
@@ -205,10 +209,12 @@ mod tests {
             newest_answers.screens.len() as u64 + newest_answers.screens_left_out,
             1024
         );
+
         assert_eq!(
             newest_answers.screens[..],
             report.screens[..newest_answers.screens.len()]
         );
+
         assert!(
             encoded(report, 10).len() < 1000,
             "without any row it is what it is"

@@ -70,6 +70,7 @@ impl Program for GifMaker {
             headless: true,
             ..Extra::default()
         };
+
         let shutdown = context.shutdown.clone();
         let plan = Plan {
             path: flags.file.clone(),
@@ -84,6 +85,7 @@ impl Program for GifMaker {
         if recording.frames == 0 {
             bail!("no picture was shown: {} is empty", recording.file);
         }
+
         Ok(ExitCode::SUCCESS)
     }
 }

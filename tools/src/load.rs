@@ -69,6 +69,7 @@ fn run(config: &Config, load: &Load, context: &Context) -> anyhow::Result<ExitCo
         .iter()
         .map(|relay| looked_up(relay))
         .collect::<anyhow::Result<Vec<_>>>()?;
+
     let sockets = u64::from(load.viewers) * relays.len() as u64;
     descriptors::allow(sockets + OTHER_FILES)
         .with_context(|| format!("cannot be {} viewers", load.viewers))?;
@@ -104,6 +105,7 @@ fn plan(config: &Config, load: &Load, relays: &[SocketAddr]) -> anyhow::Result<P
         capture: None,
         own: None,
     };
+
     let engine = config::engine(config, &route)?;
     Ok(Plan {
         sessions: load.viewers as usize,
@@ -119,8 +121,10 @@ fn write(load: &Load, report: &Report) -> anyhow::Result<()> {
     let Some(path) = &load.json else {
         return Ok(());
     };
+
     let mut json = serde_json::to_string_pretty(report)?;
     json.push('\n');
+
     if load.json_on_stdout() {
         std::io::stdout()
             .write_all(json.as_bytes())
@@ -137,6 +141,7 @@ fn exit_code(sessions: &[SessionTotals], config: &Config) -> anyhow::Result<Exit
         .iter()
         .filter(|session| session.served.is_none())
         .count();
+
     let joined = sessions.iter().any(|session| session.joined.is_some());
     match (report::most_common_state(sessions), unserved) {
         (_, 0) => Ok(ExitCode::SUCCESS),

@@ -40,11 +40,13 @@ fn main() -> anyhow::Result<()> {
         }
         teller.close();
     });
+
     window::run(&options, &scenes, &mut |id, _| {
         let mut out = std::io::stdout().lock();
         // Whoever started this may have stopped listening.
         let _ = writeln!(out, "presented {}", id.number).and_then(|()| out.flush());
     })?;
+
     Ok(())
 }
 
@@ -57,6 +59,7 @@ fn options() -> anyhow::Result<Options> {
         snapshots,
         figures: false,
     };
+
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -74,6 +77,7 @@ fn options() -> anyhow::Result<Options> {
             other => bail!("unknown argument {other}"),
         }
     }
+
     Ok(options)
 }
 
@@ -96,6 +100,7 @@ fn publish_lines(scenes: &SceneSlot) -> anyhow::Result<()> {
             _ => bail!("not understood: {line}"),
         }
     }
+
     Ok(())
 }
 
@@ -111,6 +116,7 @@ fn shown(words: &str, scenes: &SceneSlot, decoder: &mut Decoder) -> anyhow::Resu
         epoch: 1,
         number: number.parse()?,
     };
+
     Ok(Shown {
         stream: "bars".parse()?,
         id,
@@ -130,5 +136,6 @@ fn bars(width: usize, height: usize) -> anyhow::Result<Vec<u8>> {
         height,
         format: PixelFormat::RGB,
     };
+
     Ok(Compressor::new()?.compress_to_vec(image)?)
 }

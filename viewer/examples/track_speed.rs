@@ -29,6 +29,7 @@ fn main() -> turbojpeg::Result<()> {
             }
         }
     }
+
     Ok(())
 }
 
@@ -40,12 +41,14 @@ fn report(size: &str, behind: &str, ball: bool, jpeg: &[u8]) {
             .decode_grey(jpeg, &mut grey)
             .expect("the picture is good");
     });
+
     let quarter = (grey.width() as u32 / 4, grey.height() as u32 / 4);
     let scaled = median(|| {
         decoder
             .decode_for(jpeg, Some(quarter), &mut small)
             .expect("the picture is good");
     });
+
     let find = median(|| found = finder.find(&grey));
     println!(
         r#"{{"bench":"track","size":"{size}","behind":"{behind}","ball":{ball},"found":{},"decode_grey_ms":{decode:.3},"decode_quarter_ms":{scaled:.3},"find_ms":{find:.3}}}"#,
@@ -61,6 +64,7 @@ fn median(mut work: impl FnMut()) -> f64 {
             processor_time() - began
         })
         .collect();
+
     times.sort_unstable();
     times[ROUNDS / 2].as_secs_f64() * 1e3
 }
@@ -106,8 +110,10 @@ fn picture(
         } else {
             0.0
         };
+
         [176.0, 255.0, 140.0].map(|colour| (back + (colour - back) * cover) as u8)
     };
+
     let pixels: Vec<u8> = (0..width * height)
         .flat_map(|at| pixel(at % width, at / width))
         .collect();
@@ -118,5 +124,6 @@ fn picture(
         height,
         format: PixelFormat::RGB,
     };
+
     turbojpeg::compress(image, 80, Subsamp::Sub2x2).map(|jpeg| jpeg.to_vec())
 }

@@ -34,6 +34,7 @@ impl<'a> Canvas<'a> {
             width * height,
             "a canvas has as many pixels as its size says"
         );
+
         Self {
             pixels,
             width,
@@ -93,9 +94,11 @@ impl<'a> Canvas<'a> {
         let size = (picture.width() as usize, picture.height() as usize);
         let place = fit(size, (self.width, self.height));
         self.fill_around(place);
+
         if place.width == 0 || place.height == 0 {
             return;
         }
+
         if (place.width, place.height) == size {
             let mut rows = picture.pixels().chunks_exact(size.0);
             self.for_each_row(place, |row| {
@@ -103,6 +106,7 @@ impl<'a> Canvas<'a> {
             });
             return;
         }
+
         self.show_scaled(picture, place, scaler);
     }
 
@@ -115,6 +119,7 @@ impl<'a> Canvas<'a> {
             top: place.y as u32,
             size,
         };
+
         let from = bytemuck::cast_slice(picture.pixels());
         let to = bytemuck::cast_slice_mut(self.pixels);
         scaler.rgbx(
@@ -140,6 +145,7 @@ impl<'a> Canvas<'a> {
             },
             BLACK,
         );
+
         self.fill_area(
             Area {
                 x: 0,
@@ -149,6 +155,7 @@ impl<'a> Canvas<'a> {
             },
             BLACK,
         );
+
         self.fill_area(
             Area {
                 x: 0,
@@ -158,6 +165,7 @@ impl<'a> Canvas<'a> {
             },
             BLACK,
         );
+
         self.fill_area(
             Area {
                 x: right,
@@ -174,6 +182,7 @@ impl<'a> Canvas<'a> {
         if columns.is_empty() {
             return;
         }
+
         for row in self
             .pixels
             .chunks_exact_mut(self.width)
@@ -191,12 +200,14 @@ pub(crate) fn fit(picture: (usize, usize), frame: (usize, usize)) -> Area {
     if picture.0 == 0 || picture.1 == 0 || frame.0 == 0 || frame.1 == 0 {
         return Area::default();
     }
+
     let rounded = |a: usize, b: usize, c: usize| ((a * b + c / 2) / c).max(1);
     let (width, height) = if picture.0 * frame.1 >= picture.1 * frame.0 {
         (frame.0, rounded(frame.0, picture.1, picture.0).min(frame.1))
     } else {
         (rounded(frame.1, picture.0, picture.1).min(frame.0), frame.1)
     };
+
     Area {
         x: (frame.0 - width) / 2,
         y: (frame.1 - height) / 2,
@@ -227,6 +238,7 @@ mod tests {
             width,
             height,
         };
+
         assert_eq!(fit((1280, 720), (1920, 1080)), area(0, 0, 1920, 1080));
         assert_eq!(fit((640, 480), (1920, 1080)), area(240, 0, 1440, 1080));
         assert_eq!(fit((1280, 720), (1024, 768)), area(0, 96, 1024, 576));
@@ -246,6 +258,7 @@ mod tests {
                 0xff_00_00_ff
             };
         }
+
         picture
     }
 
@@ -277,6 +290,7 @@ mod tests {
                     0,
                     "{picture:?} in {frame:?}: the old picture shows at {x},{y}"
                 );
+
                 assert!(
                     inside || rgb(pixel) == BLACK,
                     "{picture:?} in {frame:?} at {x},{y}"
@@ -310,6 +324,7 @@ mod tests {
             },
             0xff,
         );
+
         canvas.fill_area(
             Area {
                 x: 9,
@@ -319,6 +334,7 @@ mod tests {
             },
             0xff,
         );
+
         canvas.blend(4, 0, 0xff, 256);
         canvas.blend(0, 3, 0xff, 256);
         assert_eq!(pixels.iter().filter(|&&p| p == 0xff).count(), 1);

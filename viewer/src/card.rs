@@ -51,6 +51,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
         width: title.width().max(title.size).min(room),
         height: (title.size / 12).max(1),
     };
+
     let total = title.height() + gap + rule.height + gap + reason.height();
     let top = height.saturating_sub(total) / 2;
     let rule = Area {
@@ -82,6 +83,7 @@ pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, corner: Corner) {
         Corner::UpperRight => (right, size),
         Corner::LowerLeft => (size, below),
     };
+
     let panel = Area {
         x,
         y,
@@ -131,6 +133,7 @@ mod tests {
             "no signal",
             &"a long reason that needs more than a line ".repeat(3),
         );
+
         let inked = |colour: Colour| {
             let at: Vec<_> = (0..pixels.len()).filter(|&i| pixels[i] == colour).collect();
             let columns = at.iter().map(|i| i % width);
@@ -142,8 +145,10 @@ mod tests {
                 rows.max(),
             )
         };
+
         let title = inked(TITLE);
         let reason = inked(REASON);
+
         for (left, right, top, bottom) in [title, reason] {
             let left = left.unwrap();
             let right = right.unwrap();
@@ -151,12 +156,14 @@ mod tests {
                 left > width / 20 && right < width - width / 20,
                 "{left}..{right}"
             );
+
             assert!(top.unwrap() > height / 8 && bottom.unwrap() < height * 7 / 8);
             assert!(
                 (left + right).abs_diff(width) < width / 20,
                 "{left}..{right} is centred"
             );
         }
+
         assert!(title.3 < reason.2, "the reason is below the title");
     }
 
@@ -186,6 +193,7 @@ mod tests {
             "30 fps\nage 9 ms",
             Corner::UpperLeft,
         );
+
         assert!(pixels.contains(&PANEL_TEXT));
         assert!(pixels[640 * 240..].iter().all(|&p| p == OLD));
         let mut pixels = vec![OLD; 640 * 480];
@@ -194,6 +202,7 @@ mod tests {
             "saved",
             Corner::LowerLeft,
         );
+
         assert!(pixels[..640 * 240].iter().all(|&p| p == OLD));
         assert!(pixels.contains(&PANEL_TEXT));
     }

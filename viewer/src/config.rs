@@ -98,14 +98,17 @@ pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
     let Some(file) = &config.key_file else {
         return Ok(vec![ViewerAccess::Open; relays]);
     };
+
     if config.relay_key.is_empty() {
         return Ok(vec![ViewerAccess::Psk(file.shared()?); relays]);
     }
+
     let own = file.private()?;
     let access = |relay: &PublicKey| ViewerAccess::Keys {
         own: own.clone(),
         relay: *relay,
     };
+
     Ok(config
         .relay_key
         .iter()
@@ -123,6 +126,7 @@ pub fn trackers(config: &Config) -> Option<Plan> {
         (None, Some(Target::Ball)) => Kind::BuiltIn,
         (None, None) => return None,
     };
+
     Some(Plan {
         trackers: config.trackers,
         kind,
@@ -237,50 +241,60 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
             );
         }
     }
+
     let relays = config.relay.len();
     ensure!(
         (1..=MAX_PATHS).contains(&relays),
         "`relay` names {relays} relays; it must be 1 to {MAX_PATHS}"
     );
+
     let distinct: BTreeSet<_> = config.relay.iter().collect();
     ensure!(
         distinct.len() == relays,
         "`relay` names the same relay twice: {}",
         config.relay.join(", ")
     );
+
     let keys = config.relay_key.len();
     ensure!(
         keys <= 1 || keys == relays,
         "`relay_key` has {keys} keys for {relays} relays; it must be one, or one each"
     );
+
     ensure!(
         keys == 0 || config.key_file.is_some(),
         "`relay_key` needs `key_file`, the viewer's own private key"
     );
+
     let limit = config.max_frame_bytes;
     ensure!(
         (1..=MAX_FRAME_BYTES).contains(&limit),
         "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}"
     );
+
     let buffer = config.receive_buffer;
     ensure!(
         buffer >= MIN_RECEIVE_BUFFER,
         "`receive_buffer` is {buffer}; it must be at least {MIN_RECEIVE_BUFFER}"
     );
+
     let length = config.name.as_ref().map_or(0, String::len);
     ensure!(
         length <= MAX_VIEWER_NAME,
         "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}"
     );
+
     let trackers = config.trackers;
     ensure!(
         (1..=MAX_TRACKERS).contains(&trackers),
         "`trackers` is {trackers}; it must be 1 to {MAX_TRACKERS}"
     );
+
     ensure!(
         !config.show_track || self::trackers(config).is_some(),
         "`show_track` needs `track` or `tracker_command`"
     );
+
     Ok(())
 }
 
@@ -308,6 +322,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err("expected a number and ms, s, m or h, such as 10s".to_owned()),
     };
+
     let number: f64 = digits
         .parse()
         .map_err(|_| format!("{digits:?} is no number"))?;
@@ -433,10 +448,12 @@ mod tests {
                 },
             ),
         ];
+
         for (key, config) in bad {
             let error = check(&config).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{key}` ")), "{error}");
         }
+
         for relay in ["localhost:5004", "[::1]:5004", "relay.example:1"] {
             assert!(
                 check(&Config {
@@ -465,6 +482,7 @@ mod tests {
             fanlight_daemon::keys::write(&path, line).unwrap();
             Some(path.to_str().unwrap().parse::<KeyPath>().unwrap())
         };
+
         let shared = write("shared", &SharedKey::new([2; 32]).to_text());
         let private = write("private", &PrivateKey::new([3; 32]).to_text());
         let relay = vec!["a:1".to_owned(), "b:2".to_owned()];
@@ -475,10 +493,12 @@ mod tests {
                 relay_key,
                 ..Config::default()
             };
+
             check(&config).unwrap();
             accesses(&config)
                 .map(|accesses| accesses.iter().map(ViewerAccess::kind).collect::<Vec<_>>())
         };
+
         assert_eq!(kinds(&None, Vec::new()).unwrap(), [Access::Open; 2]);
         assert_eq!(kinds(&shared, Vec::new()).unwrap(), [Access::Psk; 2]);
         assert_eq!(kinds(&private, vec![public()]).unwrap(), [Access::Keys; 2]);
@@ -486,10 +506,12 @@ mod tests {
             kinds(&private, vec![public(); 2]).unwrap(),
             [Access::Keys; 2]
         );
+
         assert!(
             kinds(&private, Vec::new()).is_err(),
             "a private key is not to be shared"
         );
+
         assert!(kinds(&shared, vec![public()]).is_err());
     }
 
@@ -504,6 +526,7 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)));
         }
+
         for bad in ["", "10", "s", "-1s", "1d", "ten s", "1e400s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

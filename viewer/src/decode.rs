@@ -98,9 +98,11 @@ impl Decoder {
             into.reshape(width as u32, height as u32);
             bytemuck::cast_slice_mut(into.pixels_mut())
         });
+
         if result.is_err() {
             into.reshape(0, 0);
         }
+
         result
     }
 
@@ -113,9 +115,11 @@ impl Decoder {
             into.reshape(width, height);
             into.pixels_mut()
         });
+
         if result.is_err() {
             into.reshape(0, 0);
         }
+
         result
     }
 
@@ -129,9 +133,11 @@ impl Decoder {
             into.resize(before + 3 * width * height, 0);
             &mut into[before..]
         });
+
         if result.is_err() {
             into.truncate(before);
         }
+
         result
     }
 
@@ -170,6 +176,7 @@ impl Decoder {
         } else {
             (&mut *pixels, format)
         };
+
         let image = Image {
             pixels: into,
             width,
@@ -177,6 +184,7 @@ impl Decoder {
             height,
             format: decoded_format,
         };
+
         match decompressor.decompress(jpeg, image) {
             Ok(()) => {}
             Err(cause) if is_harmless(&cause) => {}
@@ -186,6 +194,7 @@ impl Decoder {
         if four_colours {
             convert_cmyk(&self.cmyk, pixels, format);
         }
+
         self.decompressor = Some(decompressor);
         Ok(())
     }
@@ -196,6 +205,7 @@ impl Decoder {
             Some(decompressor) => decompressor,
             None => new_decompressor().map_err(|cause| refused(jpeg, cause))?,
         };
+
         let header = decompressor
             .read_header(jpeg)
             .map_err(|cause| refused(jpeg, cause))?;
@@ -210,9 +220,11 @@ fn refused(jpeg: &[u8], cause: turbojpeg::Error) -> DecodeError {
     if sample_precision(jpeg).is_some_and(|bits| bits != 8) {
         return DecodeError::Unsupported(NotShown::Precision);
     }
+
     if cause.to_string().to_lowercase().contains("sampl") {
         return DecodeError::Unsupported(NotShown::Sampling);
     }
+
     DecodeError::Damaged {
         length: jpeg.len(),
         cause,
@@ -226,6 +238,7 @@ fn sample_precision(jpeg: &[u8]) -> Option<u8> {
         let [0xff, marker, high, low, ..] = *rest else {
             return None;
         };
+
         match marker {
             // Huffman tables, arithmetic conditioning and JPG have codes among those of frame headers.
             0xc4 | 0xc8 | 0xcc => {}
@@ -233,6 +246,7 @@ fn sample_precision(jpeg: &[u8]) -> Option<u8> {
             0xda => return None,
             _ => {}
         }
+
         rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..)?;
     }
 }
@@ -241,6 +255,7 @@ fn sample_precision(jpeg: &[u8]) -> Option<u8> {
 fn convert_cmyk(cmyk: &[u8], pixels: &mut [u8], format: PixelFormat) {
     let (colours, _) = cmyk.as_chunks::<4>();
     let targets = pixels.chunks_exact_mut(format.size());
+
     for (&[cyan, magenta, yellow, key], target) in colours.iter().zip(targets) {
         let [red, green, blue] =
             [cyan, magenta, yellow].map(|ink| (u32::from(ink) * u32::from(key) / 255) as u8);
@@ -289,15 +304,19 @@ fn check(header: &DecompressHeader) -> Result<(), DecodeError> {
     if !(1..=MAX_WIDTH as usize).contains(&width) || !(1..=MAX_HEIGHT as usize).contains(&height) {
         return Err(DecodeError::Size { width, height });
     }
+
     if header.is_progressive {
         return Err(DecodeError::Unsupported(NotShown::Progressive));
     }
+
     if header.is_arithmetic {
         return Err(DecodeError::Unsupported(NotShown::Arithmetic));
     }
+
     if header.is_lossless {
         return Err(DecodeError::Unsupported(NotShown::Lossless));
     }
+
     Ok(())
 }
 
@@ -307,6 +326,7 @@ fn scale_for(header: &DecompressHeader, target: (u32, u32)) -> ScalingFactor {
         scale.scale(header.width) >= target.0 as usize
             || scale.scale(header.height) >= target.1 as usize
     };
+
     [
         ScalingFactor::ONE_EIGHTH,
         ScalingFactor::ONE_QUARTER,

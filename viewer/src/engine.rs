@@ -195,6 +195,7 @@ impl Engine {
                 ToViewer::parse(datagram).is_ok_and(|message| self.on_message(now, at, message))
             }
         };
+
         self.foreign += u64::from(!ours);
     }
 
@@ -211,10 +212,12 @@ impl Engine {
         if let Some(standby) = &mut self.standby {
             standby.on_tick(now, &mut self.paths);
         }
+
         let total = self.total_report(now);
         for path in &mut self.paths {
             path.on_tick(now, &mut self.shared, &total);
         }
+
         self.ask_for_repairs(now);
         self.send_detections(now);
         self.assess(now);
@@ -227,10 +230,12 @@ impl Engine {
             .reassembly
             .deadline()
             .filter(|_| self.paths.iter().any(Path::is_active));
+
         let standby = self
             .standby
             .as_ref()
             .and_then(|standby| standby.deadline(&self.paths));
+
         let paths = self.paths.iter().filter_map(Path::next_deadline);
         paths
             .chain(
@@ -311,6 +316,7 @@ impl Engine {
             .map(|(link_state, _)| link_state)
             .min_by_key(LinkState::rank)
             .unwrap_or_default();
+
         self.link_state_until = assessed().filter_map(|(_, until)| until).min();
 
         if best == LinkState::Live {
@@ -318,6 +324,7 @@ impl Engine {
             best = shown;
             self.link_state_until = self.link_state_until.into_iter().chain(until).min();
         }
+
         if best != self.link_state {
             self.link_state = best.clone();
             self.shared.outputs.push_back(Output::LinkState(best));

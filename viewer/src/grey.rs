@@ -85,6 +85,7 @@ impl Grey {
         let mut sums = vec![0u32; into.width];
         let area = (factor * factor) as u32;
         let strips = self.pixels.chunks_exact(self.width.max(1) * factor);
+
         for (strip, row) in strips.zip(into.pixels.chunks_exact_mut(into.width.max(1))) {
             sums.fill(0);
             for line in strip.chunks_exact(self.width) {
@@ -92,6 +93,7 @@ impl Grey {
                     *sum += pixels.iter().map(|pixel| u32::from(*pixel)).sum::<u32>();
                 }
             }
+
             for (pixel, sum) in row.iter_mut().zip(&sums) {
                 *pixel = ((sum + area / 2) / area) as u8;
             }
@@ -107,6 +109,7 @@ mod tests {
     fn brightness_runs_evenly_between_the_middles_of_pixels_and_stays_beyond_the_edge() {
         let mut grey = Grey::new(2, 2);
         grey.pixels_mut().copy_from_slice(&[0, 100, 200, 100]);
+
         for (x, y, expected) in [
             (0.5, 0.5, 0.0),
             (1.0, 0.5, 50.0),
@@ -130,6 +133,7 @@ mod tests {
             (small.width(), small.height(), small.pixels()),
             (2, 1, &[15, 150][..])
         );
+
         Grey::new(1, 1).reduce(2, &mut small);
         assert_eq!((small.width(), small.height()), (0, 0));
     }

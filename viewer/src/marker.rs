@@ -52,6 +52,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
         (centre - reach).clamp(0.0, end as f32) as usize
             ..(centre + reach).ceil().clamp(0.0, end as f32) as usize
     };
+
     for row in span(y, canvas.height()) {
         for column in span(x, canvas.width()) {
             let across = (column as f32 + 0.5 - x).abs();
@@ -59,14 +60,17 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
             let of_ring = (across.hypot(down) - ring).abs() - HALF_WIDTH;
             let of_cross = across.min(down).max(across.max(down) - ARM) - HALF_WIDTH / 2.0;
             let cover = (0.5 - of_ring.min(of_cross)).clamp(0.0, 1.0);
+
             if cover > 0.0 {
                 canvas.blend(column, row, COLOUR, (cover * OPACITY as f32) as u32);
             }
         }
     }
+
     if x < 0.0 || y < 0.0 || x > canvas.width() as f32 || y > canvas.height() as f32 {
         return;
     }
+
     let corner = |value: f32| value.max(0.0) as usize;
     let number = TextBlock::lines_of(&marker.id.number.to_string(), LETTERS);
     let at = (corner(x + reach), corner(y - reach));
@@ -155,6 +159,7 @@ mod tests {
             width: 64,
             height: 48,
         };
+
         for (x, y, radius) in [
             (-900.0, 5.0, 9.0),
             (9e6, 9e6, 9.0),
@@ -172,6 +177,7 @@ mod tests {
                 (64, 48),
             );
         }
+
         assert_eq!(
             drawn(&Marker { x: -900.0, ..MARK }, place, (64, 48))
                 .iter()

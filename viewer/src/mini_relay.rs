@@ -105,14 +105,17 @@ impl MiniRelay {
                 if self.session != Some(session) {
                     return vec![encoded(&ToViewer::Reset(session))];
                 }
+
                 let plaintext = self
                     .channel
                     .as_mut()
                     .and_then(|channel| channel.open(counter, ciphertext));
+
                 // One that came twice does not open again.
                 let Some(plaintext) = plaintext else {
                     return Vec::new();
                 };
+
                 self.on_message(
                     now,
                     ToRelay::parse_inner(session, &plaintext).expect("it takes that, too"),
@@ -184,25 +187,30 @@ impl MiniRelay {
             sequence: self.sequence,
             ..DataHeader::default()
         };
+
         let mut packets = Vec::new();
         packetize(first, body, &mut packets);
         if self.channel.is_some() {
             self.key.seal(&mut packets);
         }
+
         let datagrams: Vec<Vec<u8>> = packets
             .chunks(first.datagram_bytes())
             .map(<[u8]>::to_vec)
             .collect();
+
         self.ring.truncate(RING - 1);
         self.ring.insert(0, (id, datagrams.clone()));
         if self.session.is_none() || self.paused {
             return Vec::new();
         }
+
         if self.withhold > 0 {
             self.withhold -= 1;
             self.withheld += 1;
             return Vec::new();
         }
+
         datagrams
     }
 
@@ -230,6 +238,7 @@ impl MiniRelay {
         let Some(session) = self.session.take() else {
             return Vec::new();
         };
+
         vec![self.in_session(&ToViewer::Goodbye(
             session,
             Goodbye {
@@ -255,6 +264,7 @@ impl MiniRelay {
         else {
             return encoded(message);
         };
+
         let mut plaintext = Vec::new();
         message.encode_inner(&mut plaintext);
         let (counter, ciphertext) = channel.seal(&plaintext);
@@ -264,6 +274,7 @@ impl MiniRelay {
     fn on_join(&mut self, join: &Join) -> Vec<u8> {
         let nonce = join.nonce;
         let own = (self.start ^ 0xabcd).to_be_bytes();
+
         if join.token != own[..] {
             let access = self.access.kind().into();
             return encoded(&ToViewer::Challenge(Challenge {
@@ -272,6 +283,7 @@ impl MiniRelay {
                 access,
             }));
         }
+
         match self.join(join) {
             Ok(accept) => encoded(&ToViewer::Accept(accept)),
             Err(refuse) => encoded(&ToViewer::Refuse(refuse)),
@@ -282,9 +294,11 @@ impl MiniRelay {
         if self.access.kind() == Access::Open {
             return self.admit(join.nonce, join.list);
         }
+
         if self.accepted.nonce == join.nonce {
             return Ok(self.accepted.clone());
         }
+
         let answer = handshake::answer(
             &self.access,
             join.nonce,
@@ -292,16 +306,19 @@ impl MiniRelay {
             &join.handshake,
             [9; 32],
         );
+
         let refuse = Refuse {
             nonce: join.nonce,
             refusal: Refusal::Key as i32,
             ..Refuse::default()
         };
+
         let responder = answer.map_err(|_| refuse)?;
         let accept = Accept {
             keys: self.keys(),
             ..self.admit(join.nonce, join.list)?
         };
+
         let (handshake, channel) = responder
             .finish(&accept.encode_to_vec())
             .expect("it is short enough");
@@ -311,6 +328,7 @@ impl MiniRelay {
             handshake: handshake.into(),
             ..Accept::default()
         };
+
         Ok(self.accepted.clone())
     }
 
@@ -330,6 +348,7 @@ impl MiniRelay {
                 ..Refuse::default()
             });
         }
+
         let stream = StreamInfo {
             name: self.stream.clone(),
             alias: self.alias().into(),
@@ -339,6 +358,7 @@ impl MiniRelay {
             status: Some(self.status.clone()),
             ..StreamInfo::default()
         };
+
         if list {
             return Ok(Accept {
                 nonce,
@@ -347,6 +367,7 @@ impl MiniRelay {
                 ..Accept::default()
             });
         }
+
         self.sessions += 1;
         let session = self.start * 1_000_000 + self.sessions;
         self.session = Some(session);
@@ -367,9 +388,11 @@ impl MiniRelay {
             epoch: repair.epoch,
             number: repair.number,
         };
+
         let Some((_, datagrams)) = self.ring.iter().find(|(ringed, _)| *ringed == id) else {
             return Vec::new();
         };
+
         let ranges = repair.ranges.chunks(2);
         let indices = ranges.flat_map(|range| range[0] as usize..(range[0] + range[1]) as usize);
         indices
@@ -383,6 +406,7 @@ impl MiniRelay {
         } else {
             Vec::new()
         };
+
         Pulse {
             echo_us,
             relay_us: now.as_micros(),

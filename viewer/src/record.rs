@@ -151,12 +151,14 @@ impl Recorder {
                 io::ErrorKind::TimedOut,
                 format!("not closed within {STOP_LIMIT:?}"),
             );
+
             let recording = Recording {
                 file: self.plan.path.display().to_string(),
                 dropped: self.queue.dropped(),
                 failure: Some(failure(&self.plan.path, &stuck)),
                 ..Recording::default()
             };
+
             log_result(&recording);
             recording
         })
@@ -192,6 +194,7 @@ fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
         }
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     };
+
     queue.close();
     let recording = Recording {
         file: plan.path.display().to_string(),
@@ -199,6 +202,7 @@ fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
         failure: ended.err().map(|error| failure(&plan.path, &error)),
         ..sink.map(|sink| sink.recording()).unwrap_or_default()
     };
+
     log_result(&recording);
     recording
 }
@@ -213,6 +217,7 @@ fn fill(plan: &Plan, queue: &SampleQueue, sink: &mut dyn Sink) -> io::Result<()>
         }
         sink.take(&sample)?;
     }
+
     Ok(())
 }
 
@@ -234,6 +239,7 @@ fn log_result(recording: &Recording) {
         seconds,
         failure,
     } = recording;
+
     match failure {
         Some(failure) => tracing::error!(frames, "{failure}"),
         None if *frames == 0 => tracing::warn!("no picture was shown: {file} is empty"),

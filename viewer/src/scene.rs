@@ -76,6 +76,7 @@ impl SceneSlot {
         if unseen.is_none() {
             state.wake();
         }
+
         self.changed.notify_all();
         unseen.and_then(|scene| state.reclaim(scene))
     }
@@ -262,6 +263,7 @@ mod tests {
                 number: 1
             })
         );
+
         assert_eq!(number(scenes.take()), 2);
         assert!(scenes.take().is_none());
         assert_eq!(scenes.publish(frame(&scenes, 3)), None);
@@ -275,6 +277,7 @@ mod tests {
             title: "no signal".into(),
             reason: String::new(),
         });
+
         assert_eq!(gone.map(|id| id.number), Some(1));
         assert_eq!(scenes.publish(frame(&scenes, 2)), None);
         assert_eq!(number(scenes.take()), 2);
@@ -291,10 +294,12 @@ mod tests {
             }
             assert!(scenes.state.lock().spare.len() <= MAX_SPARE);
         }
+
         assert_eq!(scenes.spare().capacity_bytes(), 4 * 4 * 4);
         for _ in 0..100 {
             scenes.give_back(Picture::new(4, 4));
         }
+
         assert_eq!(scenes.state.lock().spare.len(), MAX_SPARE);
     }
 
@@ -312,9 +317,11 @@ mod tests {
             1,
             "what came before the waker is told"
         );
+
         for number in 1..10 {
             scenes.publish(frame(&scenes, number));
         }
+
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         scenes.take();
         scenes.publish(frame(&scenes, 10));
@@ -337,15 +344,18 @@ mod tests {
                         Waited::TimedOut => panic!("nothing within ten seconds"),
                         Waited::Closed => return newest,
                     }
+
                     if newest == 7 {
                         scenes.close();
                     }
                 }
             })
         };
+
         for number in 1..=7 {
             scenes.publish(frame(&scenes, number));
         }
+
         assert_eq!(consumer.join().unwrap(), 7);
     }
 }

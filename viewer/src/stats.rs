@@ -172,6 +172,7 @@ impl Counters {
             began: now,
             ..Second::default()
         };
+
         Self(Mutex::new(Inner {
             started: now,
             second,
@@ -194,10 +195,12 @@ impl Counters {
     pub fn on_link_state(&self, now: Time, link_state: &LinkState) {
         let mut inner = self.0.lock();
         let since = now.saturating_since(inner.started);
+
         if inner.changes.len() == MAX_LINK_STATE_CHANGES {
             inner.changes.pop_front();
             inner.changes_forgotten += 1;
         }
+
         inner.changes.push_back((since, link_state.clone()));
         inner.link_state = link_state.clone();
     }
@@ -286,6 +289,7 @@ impl Counters {
                 ..SecondSummary::default()
             };
         }
+
         let Second { fps, median_us, .. } = inner.second;
         SecondSummary {
             fps,
@@ -303,6 +307,7 @@ impl Counters {
             verdict,
             ..
         } = self.0.lock().summary;
+
         Tracking {
             detections,
             verdict: verdict.map(VerdictSummary::from),
@@ -345,11 +350,13 @@ impl Inner {
             clock_id,
             ..
         } = *info;
+
         let captured = Captured {
             captured_ns,
             wall_offset_ns,
             clock_id,
         };
+
         let age;
         (age, self.clock) = clock.age(&captured, at, self.summary.source_clock);
         age
@@ -395,11 +402,13 @@ impl Inner {
             .saturating_since(self.second.began)
             .as_secs_f64()
             .max(1e-3);
+
         let ages = &self.second.ages;
         let median = ages.percentile(50).unwrap_or_default();
         self.second.median_us = u32::try_from(median.as_micros()).unwrap_or(u32::MAX);
         self.second.fps = ages.count() as f64 / length;
         let mut line = format!("{:.1} fps", self.second.fps);
+
         match [50, 95, 99].map(|hundredths| ages.percentile(hundredths)) {
             [Some(p50), Some(p95), Some(p99)] => {
                 let [p50, p95, p99] = [p50, p95, p99].map(millis);
@@ -407,22 +416,26 @@ impl Inner {
             }
             _ => line.push_str("  age -"),
         }
+
         let megabits = (self.summary.bytes - self.second.bytes_before) as f64 * 8e-6 / length;
         let stream = self
             .summary
             .stream
             .as_ref()
             .map_or("-", |name| name.as_str());
+
         let _ = write!(
             line,
             "  lost {}  {megabits:.1} Mbit/s  {stream} {}",
             self.losses().total(),
             self.link_state.word()
         );
+
         // A verdict on frames that are no longer shown is out of date.
         if let Some(verdict) = self.verdict().filter(|_| self.silence(now).is_none()) {
             let _ = write!(line, "  {verdict}");
         }
+
         self.second.ages.clear();
         self.second.bytes_before = self.summary.bytes;
         self.second.began = now;

@@ -107,12 +107,14 @@ pub async fn drive_shared(
         .iter()
         .map(|relay| Connection::new(relay, route.receive_buffer, route.own))
         .collect();
+
     let capture = Capture::new(
         "fanlight-viewer",
         Role::Viewer,
         COUNTS,
         route.capture.as_deref(),
     );
+
     let failures = LogLimiter::new();
     let multicast = route.multicast;
     let mut driver = Driver {
@@ -123,6 +125,7 @@ pub async fn drive_shared(
         engine,
         sink,
     };
+
     driver.run(shutdown, buffers, requests).await;
 }
 
@@ -145,18 +148,22 @@ impl Driver<'_> {
             self.reconnect(clock::now());
             let now = clock::now();
             self.engine.on_tick(now);
+
             if self.drain_outputs(now).is_break() {
                 break;
             }
+
             self.capture.turn(now, || counts(now, self.engine));
             let reconnect = self
                 .connections
                 .iter()
                 .map(|connection| connection.reconnect_due)
                 .min();
+
             let turn = self.sink.turn(now, self.engine);
             let due = [self.engine.next_deadline(), turn, reconnect];
             let due = due.into_iter().flatten().min().unwrap_or(now);
+
             tokio::select! {
                 () = shutdown.wait() => break,
                 () = tokio::time::sleep(due.saturating_since(clock::now())) => {}
@@ -166,11 +173,13 @@ impl Driver<'_> {
                 }
                 () = poll_fn(|context| poll_any(&mut self.connections, context)) => {}
             }
+
             for at in 0..self.connections.len() {
                 self.receive(at, &mut buffers.0.borrow_mut());
                 self.receive_group(at, &mut buffers.0.borrow_mut());
             }
         }
+
         let now = clock::now();
         self.engine.leave();
         // After the end only the GOODBYE datagrams matter.
@@ -193,6 +202,7 @@ impl Driver<'_> {
             let Some(socket) = &connection.socket else {
                 return;
             };
+
             match socket.receive(batches) {
                 Ok(count) => {
                     let now = clock::now();
@@ -218,6 +228,7 @@ impl Driver<'_> {
             let Some(group) = &self.connections[at].group else {
                 return;
             };
+
             match group.receive(batches) {
                 Ok(count) => {
                     let now = clock::now();
@@ -237,6 +248,7 @@ impl Driver<'_> {
         if !self.multicast {
             return;
         }
+
         match self.connections[at].join(group) {
             Ok(()) => {
                 tracing::info!(%group, "joined the relay's multicast group");
@@ -267,6 +279,7 @@ impl Driver<'_> {
                     else {
                         continue;
                     };
+
                     self.capture
                         .note(now, Direction::Out, socket.address(), &datagram);
                     if let Err(error) = socket.send(&datagram) {
@@ -278,6 +291,7 @@ impl Driver<'_> {
                 output => self.sink.take(now, output)?,
             }
         }
+
         ControlFlow::Continue(())
     }
 
@@ -292,6 +306,7 @@ impl Driver<'_> {
             | io::ErrorKind::NetworkDown => {}
             _ => self.warn(now, &format!("the socket fails: {error}")),
         }
+
         self.engine.on_refused(now, at);
         self.connections[at].try_next_address(now);
     }

@@ -105,6 +105,7 @@ pub fn run(
         presenter.detection_queue(),
         &context.shutdown,
     )?;
+
     presenter.set_trackers(trackers);
     presenter.record(plan, &pipeline.scenes, config.figures)?;
 
@@ -128,10 +129,12 @@ pub fn run(
         recording,
         ..counters.report(clock::now(), &config.relay.join(", "))
     };
+
     write_files(extra, &report, &presenter)?;
     if let Some(failure) = report.recording.as_ref().and_then(|it| it.failure.clone()) {
         bail!(failure);
     }
+
     let full_duration = extra.duration.filter(|duration| began + *duration <= ended);
     check_shown(full_duration, &counters)?;
     Ok(Some(report))
@@ -188,6 +191,7 @@ impl Pipeline {
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };
+
         let engine_config = config::engine(config, &route)?;
         let screen = clock::random_u64().max(1);
         let canary = watch_canary(config, &route, &engine_config, presenter, screen)?;
@@ -216,6 +220,7 @@ impl Pipeline {
                 received.and(decoded)
             })?
         };
+
         Ok(Self {
             scenes,
             shutdown,
@@ -278,6 +283,7 @@ fn watch_canary(
     if config.canary == config::Canary::Off {
         return Ok(None);
     }
+
     let route = route.clone();
     let engine = engine.clone();
     let counters = Arc::clone(presenter.counters());
@@ -289,6 +295,7 @@ fn watch_canary(
         counters,
         trace,
     });
+
     canary.map(Some).context("the canary cannot be watched")
 }
 
@@ -306,6 +313,7 @@ impl Timekeeper {
             .report
             .as_deref()
             .is_some_and(|path| path.as_os_str() == "-");
+
         Self {
             prints: config.stats.unwrap_or(extra.headless && !report_on_stdout),
             end: extra.duration.map(|duration| clock::now() + duration),
@@ -317,16 +325,19 @@ impl Timekeeper {
         let mut line_due = clock::now() + LINE_INTERVAL;
         let mut meter = Meter::new();
         let mut usage = meter.sample(clock::now());
+
         loop {
             let now = clock::now();
             let next = line_due.min(now + FIGURES_INTERVAL);
             let due = self.end.map_or(next, |end| end.min(next));
+
             if shutdown.wait_timeout(due.saturating_since(now)) {
                 return;
             }
 
             let now = clock::now();
             let second_ends = line_due <= now;
+
             if second_ends {
                 line_due = now.max(line_due + LINE_INTERVAL);
                 usage = meter.sample(now);
@@ -336,6 +347,7 @@ impl Timekeeper {
                 }
                 scenes.set_statistics(line);
             }
+
             let second = counters.last_second(now);
             if second_ends || second.silence.is_some() {
                 scenes.set_figures(figures::text(&second, &usage));
@@ -360,6 +372,7 @@ fn show_in_window(
         snapshots: config.snapshot_dir.clone(),
         figures: config.figures,
     };
+
     Ok(window::run(&options, scenes, &mut |id, at| {
         presenter.presented(id, at);
     })?)
@@ -369,6 +382,7 @@ fn write_files(extra: &Extra, report: &Report, presenter: &Presenter) -> anyhow:
     if let Some(path) = &extra.report {
         let mut json = serde_json::to_string_pretty(report)?;
         json.push('\n');
+
         if path.as_os_str() == "-" {
             print(&json);
         } else {
@@ -376,6 +390,7 @@ fn write_files(extra: &Extra, report: &Report, presenter: &Presenter) -> anyhow:
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
+
     if let Some(path) = &extra.snapshot {
         let saved = presenter
             .save(path)
@@ -384,6 +399,7 @@ fn write_files(extra: &Extra, report: &Report, presenter: &Presenter) -> anyhow:
             tracing::warn!("no picture was shown: {} is not written", path.display());
         }
     }
+
     Ok(())
 }
 
@@ -399,11 +415,13 @@ fn spawn(
             self.0.trigger();
         }
     }
+
     let ends_all = EndsAll(shutdown.clone());
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _ends_all = ends_all;
         work()
     });
+
     thread.with_context(|| format!("cannot start the thread {name}"))
 }
 

@@ -84,6 +84,7 @@ pub fn run(
     scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
     let mut app = app::App::new(options, scenes, presented);
     let ended = event_loop.run_app(&mut app);
+
     match app.into_failure() {
         Some(failure) => Err(failure),
         None => ended.map_err(WindowError::Lost),

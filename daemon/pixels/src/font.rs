@@ -83,6 +83,7 @@ fn lookup(letter: char) -> Option<[u8; SIDE]> {
         '‐'..='―' => '-',
         other => other,
     };
+
     font8x8::BASIC_FONTS
         .get(letter)
         .or_else(|| font8x8::LATIN_FONTS.get(letter))

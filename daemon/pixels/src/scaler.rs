@@ -67,6 +67,7 @@ impl Scaler {
             top,
             size: (width, height),
         } = place;
+
         let whole = target::<U8x4>(to, to_size);
         let mut part = TypedCroppedImageMut::new(whole, left, top, width, height)
             .expect("a place lies in its picture");

@@ -31,6 +31,7 @@ impl TextBlock {
         let columns = columns.max(1);
         let mut lines = Vec::new();
         let mut line = String::new();
+
         for word in text
             .split(|c: char| c.is_whitespace() || c.is_control())
             .filter(|word| !word.is_empty())
@@ -50,6 +51,7 @@ impl TextBlock {
                 }
             }
         }
+
         lines.push(line);
         Self { lines, size }
     }
@@ -110,6 +112,7 @@ impl TextBlock {
     ) {
         let width = letter_width(self.size);
         let letters = (left..right).step_by(width.max(1)).zip(line.chars());
+
         for (left, letter) in letters {
             let glyph = Glyph::of(letter);
             for y in 0..self.size {

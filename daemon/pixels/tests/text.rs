@@ -58,6 +58,7 @@ fn lines_break_between_words_and_within_long_ones() {
 fn what_does_not_fit_ends_in_dots() {
     assert_eq!(wrapped("one two three four", 8, 2), ["one two", "three..."]);
     assert_eq!(wrapped("one two three four", 5, 1), ["on..."]);
+
     for columns in 0..12 {
         for rows in 0..4 {
             let lines = wrapped(&"word ".repeat(100), columns, rows);

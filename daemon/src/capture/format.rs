@@ -84,6 +84,7 @@ impl Record {
         } else {
             HEAD_BYTES
         };
+
         let kept = datagram.len().min(most);
         let mut head = [0; HEAD_BYTES];
         head[..kept].copy_from_slice(&datagram[..kept]);
@@ -103,6 +104,7 @@ impl Record {
             std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             std::net::IpAddr::V6(v6) => v6,
         };
+
         let mut bytes = [0; RECORD_BYTES];
         bytes[..8].copy_from_slice(&self.time.as_nanos().to_be_bytes());
         (bytes[8], bytes[9]) = (self.direction as u8, self.kept);
@@ -120,9 +122,11 @@ impl Record {
             1 => Direction::Out,
             _ => return Err(FormatError::Field("direction")),
         };
+
         if usize::from(bytes[9]) > HEAD_BYTES {
             return Err(FormatError::Field("head"));
         }
+
         Ok(Self {
             time: Time::from_nanos(number(&bytes[..8])),
             direction,
@@ -210,17 +214,21 @@ impl Ring {
                 .unwrap_or(u16::MAX)
                 .to_be_bytes(),
         )?;
+
         out.write_all(
             &u32::try_from(self.records.len())
                 .unwrap_or(u32::MAX)
                 .to_be_bytes(),
         )?;
+
         out.write_all(&now.as_nanos().to_be_bytes())?;
         out.write_all(&clock::wall_offset_ns().to_be_bytes())?;
+
         for name in names {
             out.write_all(&[small(name.len())])?;
             out.write_all(name.as_bytes())?;
         }
+
         for snapshot in &self.snapshots {
             out.write_all(&snapshot.time.as_nanos().to_be_bytes())?;
             snapshot
@@ -228,6 +236,7 @@ impl Ring {
                 .iter()
                 .try_for_each(|count| out.write_all(&count.to_be_bytes()))?;
         }
+
         let (newer, older) = self.records.split_at(self.next);
         older
             .iter()
@@ -279,19 +288,23 @@ impl Recording {
             rest = tail;
             Ok::<_, FormatError>(head)
         };
+
         let header = take(FILE_HEADER)?;
         if !header.starts_with(MAGIC) {
             return Err(FormatError::Foreign);
         }
+
         let role = match header[8] {
             1 => Role::Relay,
             2 => Role::Viewer,
             _ => return Err(FormatError::Field("role")),
         };
+
         let names = (0..header[9]).map(|_| {
             let length = usize::from(take(1)?[0]);
             Ok(String::from_utf8_lossy(take(length)?).into_owned())
         });
+
         let names = names.collect::<Result<Vec<_>, FormatError>>()?;
         let snapshots = (0..number(&header[10..12])).map(|_| {
             let bytes = take(8 * (1 + names.len()))?;
@@ -301,6 +314,7 @@ impl Recording {
                 counts,
             })
         });
+
         let snapshots = snapshots.collect::<Result<_, FormatError>>()?;
         let records = (0..number(&header[12..16])).map(|_| {
             let bytes = take(RECORD_BYTES)?
@@ -308,6 +322,7 @@ impl Recording {
                 .ok_or(FormatError::Short)?;
             Record::parse(bytes)
         });
+
         let records = records.collect::<Result<_, FormatError>>()?;
         let written = Time::from_nanos(number(&header[16..24]));
         Ok(Self {
@@ -355,6 +370,7 @@ mod tests {
     fn a_full_ring_keeps_the_newest_in_their_order_in_the_memory_it_has() {
         let mut ring = Ring::new(5, 2);
         let place = ring.records.as_ptr();
+
         for n in 0..12_u16 {
             ring.note(
                 Time::from_nanos(n.into()),
@@ -364,6 +380,7 @@ mod tests {
             );
             ring.snapshot(Time::from_nanos(n.into()), vec![n.into(), 2 * u64::from(n)]);
         }
+
         assert_eq!(ring.records.as_ptr(), place);
         let recording = Recording::parse(&written(&ring)).unwrap();
         let ports: Vec<_> = recording
@@ -371,6 +388,7 @@ mod tests {
             .iter()
             .map(|record| record.peer.port())
             .collect();
+
         assert_eq!(ports, [7, 8, 9, 10, 11]);
         assert_eq!(
             (
@@ -391,6 +409,7 @@ mod tests {
             peer(1),
             &[5; DATA_BYTES],
         );
+
         let recording = Recording::parse(&written(&ring)).unwrap();
         assert_eq!(recording.records[0].head(), [5; DATA_HEADER]);
         assert_eq!(recording.records[0].length as usize, DATA_BYTES);
@@ -414,9 +433,11 @@ mod tests {
         let mut ring = Ring::new(2, 1);
         ring.note(Time::from_nanos(1), Direction::In, peer(1), &[1]);
         let good = written(&ring);
+
         for length in 0..good.len() {
             assert_eq!(Recording::parse(&good[..length]), Err(FormatError::Short));
         }
+
         let mut bad = good;
         bad[0] ^= 1;
         assert_eq!(Recording::parse(&bad), Err(FormatError::Foreign));

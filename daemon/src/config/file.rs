@@ -63,19 +63,23 @@ pub(super) fn values(text: &str, keys: &[Arg]) -> Result<BTreeMap<String, Vec<St
             problem.hint = hint(keys, id);
             return Err(problem);
         };
+
         let words = words_of(key, value).map_err(|span| {
             let expected = Kind::of(key).description();
             Problem::new(Some(span), format!("`{id}`: expected {expected}"))
         })?;
+
         for (span, word) in &words {
             check_value(keys, key, word).map_err(|(text, hint)| Problem {
                 hint,
                 ..Problem::new(Some(span.clone()), format!("`{id}`: {text}"))
             })?;
         }
+
         let words = words.into_iter().map(|(_, word)| word).collect();
         all.insert(id.to_owned(), words);
     }
+
     Ok(all)
 }
 
@@ -119,6 +123,7 @@ fn check_value(keys: &[Arg], key: &Arg, word: &str) -> Result<(), (String, Strin
     let Err(error) = command(keys).try_get_matches_from([flag(key, word)]) else {
         return Ok(());
     };
+
     let text = match (error.get(ContextKind::ValidValue), error.source()) {
         (Some(ContextValue::Strings(valid)), _) => {
             format!("`{word}` is none of {}", valid.join("|"))
@@ -126,6 +131,7 @@ fn check_value(keys: &[Arg], key: &Arg, word: &str) -> Result<(), (String, Strin
         (_, Some(source)) => source.to_string(),
         _ => format!("`{word}` is no value of it"),
     };
+
     Err((text, meant(&error, ContextKind::SuggestedValue)))
 }
 
@@ -136,9 +142,11 @@ fn hint(keys: &[Arg], id: &str) -> String {
         let names = key.get_long_and_visible_aliases().unwrap_or_default();
         names.contains(&long.as_str())
     };
+
     if let Some(key) = keys.iter().find(is_flag) {
         return format!(", did you mean `{}`?", key.get_id());
     }
+
     match command(keys).try_get_matches_from([format!("--{long}")]) {
         Err(error) => meant(&error, ContextKind::SuggestedArg),
         Ok(_) => String::new(),
@@ -151,6 +159,7 @@ fn meant(error: &clap::Error, kind: ContextKind) -> String {
         Some(ContextValue::Strings(several)) => several.first(),
         _ => None,
     };
+
     suggested.map_or_else(String::new, |word| {
         let name = word
             .strip_prefix("--")
@@ -168,6 +177,7 @@ fn bounded_text(file: &Path) -> io::Result<String> {
         let problem = format!("it has more than {MAX_FILE_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
+
     Ok(text)
 }
 

@@ -79,10 +79,12 @@ fn an_unknown_key_is_refused_with_its_place_and_a_suggestion() {
         from_text("# sizes\nname = \"é\"\n sise = 3\n").unwrap_err(),
         "relay.toml: unknown key `sise` (line 3, column 2), did you mean `size`?"
     );
+
     assert_eq!(
         from_text("flip-x = true").unwrap_err(),
         "relay.toml: unknown key `flip-x` (line 1, column 1), did you mean `flip_x`?"
     );
+
     assert_eq!(
         from_text("[birds]\nred = 1").unwrap_err(),
         "relay.toml: unknown key `birds` (line 1, column 2)"
@@ -165,6 +167,7 @@ fn a_switch_can_be_set_to_either_value() {
     ] {
         assert_eq!(from_flags(flags).unwrap().flip_x, flip_x);
     }
+
     let over = settings("flip_x = true", &["--flip-x=false"]);
     assert!(!over.unwrap().config.flip_x);
     assert!(from_flags(&["--flip-x=maybe"]).is_err());
@@ -227,6 +230,7 @@ fn what_is_printed_documents_every_key() {
     let text = settings("", &[]).unwrap().render();
     let begin = "# Where to listen.\n#\n# Anywhere else needs keys. Then";
     assert!(text.starts_with(begin), "{text}");
+
     for line in [
         "\n# A name that may be absent\n# name =\n",
         "\nparity = 0.5\n",
@@ -262,6 +266,7 @@ fn a_file_that_cannot_be_read_is_named() {
         .unwrap()
         .set_len(MAX_FILE_BYTES + 1)
         .unwrap();
+
     for file in [dir.path().join("missing.toml"), dir.path().to_owned(), huge] {
         let error = load::<Config>(Some(&file), &Flags::default()).unwrap_err();
         let wanted = format!("cannot read the config file {}: ", file.display());

@@ -40,10 +40,12 @@ fn a_key_path_is_a_path_or_names_a_credential() {
     ] {
         assert_eq!(text.parse::<KeyPath>().unwrap().to_string(), text);
     }
+
     assert_eq!(
         "credential:wall".parse(),
         Ok(KeyPath::Credential("wall".to_owned()))
     );
+
     for text in [
         "credential:",
         "credential:.",
@@ -56,6 +58,7 @@ fn a_key_path_is_a_path_or_names_a_credential() {
             Err(KeyPathError::Name(text.to_owned()))
         );
     }
+
     assert_eq!("".parse::<KeyPath>(), Err(KeyPathError::Empty));
 }
 
@@ -67,10 +70,12 @@ fn a_key_path_is_a_setting() {
         /// Of all.
         key: Option<KeyPath>,
     }
+
     let parse = |text| {
         let settings = config::parse(Path::new("a.toml"), text, &Flags::default());
         settings.map(|settings: Settings<Config>| settings.config.key)
     };
+
     let key = parse("key = 'credential:wall'").unwrap();
     assert_eq!(key, Some(KeyPath::Credential("wall".to_owned())));
     let error = parse("key = 'credential:/'").unwrap_err();
@@ -84,11 +89,13 @@ fn a_credential_lies_in_the_folder_that_the_service_manager_names() {
         credential.resolve_in(Some(Path::new("/run/x"))).unwrap(),
         Path::new("/run/x/wall")
     );
+
     let error = credential.resolve_in(None).unwrap_err().to_string();
     assert!(
         error.contains("credential:wall") && error.contains("LoadCredential=wall:/path"),
         "{error}"
     );
+
     assert_eq!(
         KeyPath::File("a".into()).resolve_in(None).unwrap(),
         Path::new("a")
@@ -104,6 +111,7 @@ fn a_secret_that_anyone_else_could_read_or_write_is_refused() {
             "{mode:o}"
         );
     }
+
     for bit in [0o040, 0o020, 0o010, 0o004, 0o002, 0o001] {
         let path = folder.file("wall.psk", &psk(), 0o600 | bit);
         let error = path.shared().unwrap_err();
@@ -111,17 +119,20 @@ fn a_secret_that_anyone_else_could_read_or_write_is_refused() {
             matches!(error, KeyFileError::Exposed { mode, .. } if mode == 0o600 | bit),
             "{error}"
         );
+
         let words = format!("chmod 600 {path}");
         assert!(
             error.to_string().contains(&words) && !error.to_string().contains("0001"),
             "{error}"
         );
     }
+
     let private = folder.file("own", &format!("fanlight-private:{DIGITS}"), 0o640);
     assert!(matches!(
         private.private(),
         Err(KeyFileError::Exposed { .. })
     ));
+
     let feed = folder.file("feed", &format!("fanlight-feed:{DIGITS}"), 0o604);
     assert!(matches!(feed.feed(), Err(KeyFileError::Exposed { .. })));
 }
@@ -148,6 +159,7 @@ fn a_credential_may_show_the_mask_of_an_access_control_list() {
 fn what_is_public_may_be_read_but_not_written_by_others() {
     let folder = Folder::new();
     let public = PrivateKey::new([7; KEY_BYTES]).public();
+
     for (mode, good) in [(0o644, true), (0o600, true), (0o664, false), (0o646, false)] {
         let list = folder.file("viewers", &format!("{public} hall\n"), mode);
         let key = folder.file("relay.pub", &public.to_string(), mode);
@@ -156,6 +168,7 @@ fn what_is_public_may_be_read_but_not_written_by_others() {
             (good, good),
             "{mode:o}"
         );
+
         if !good {
             assert!(
                 list.viewers()
@@ -178,6 +191,7 @@ fn what_is_no_key_file_is_named_with_what_to_do() {
         );
         error
     };
+
     assert!(say(KeyPath::File(folder.path("none"))).contains("keygen"));
     assert!(say(KeyPath::File(folder.path(""))).contains("no regular file"));
     assert!(say(KeyPath::File("/dev/null".into())).contains("no regular file"));
@@ -190,11 +204,13 @@ fn what_is_no_key_file_is_named_with_what_to_do() {
         0,
     )
     .unwrap();
+
     assert!(say(KeyPath::File(pipe)).contains("no regular file"));
     assert!(
         say(folder.file("large", &"#\n".repeat(MAX_KEY_FILE_BYTES), 0o600))
             .contains("more than 4096 bytes")
     );
+
     assert!(say(folder.file("other", &psk().replace("psk", "private"), 0o600)).contains("line 1"));
     assert!(say(folder.file("empty", "", 0o600)).contains("fanlight-psk:"));
     let binary = folder.path("binary");
@@ -223,22 +239,26 @@ fn a_written_key_is_its_owners_alone_and_never_overwritten() {
         fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
         0o600
     );
+
     assert_eq!(fs::read_to_string(&path).unwrap(), psk());
     assert!(matches!(
         write(&path, "other"),
         Err(KeyFileError::Exists { .. })
     ));
+
     assert_eq!(fs::read_to_string(&path).unwrap(), psk());
     symlink(folder.path("elsewhere"), folder.path("dangling")).unwrap();
     assert!(matches!(
         write(&folder.path("dangling"), "x"),
         Err(KeyFileError::Exists { .. })
     ));
+
     assert!(!folder.path("elsewhere").exists());
     assert!(matches!(
         write(&folder.path("no/such/folder"), "x"),
         Err(KeyFileError::Unwritable { .. })
     ));
+
     assert!(matches!(
         write(Path::new("/dev/full"), "x"),
         Err(KeyFileError::Exists { .. })
@@ -259,6 +279,7 @@ fn made_keys_are_good_and_different() {
         path("a.psk").shared().unwrap(),
         path("b.psk").shared().unwrap()
     );
+
     Keygen::Feed(place("a.feed")).run().unwrap();
     assert_ne!(*path("a.feed").feed().unwrap(), [0; KEY_BYTES]);
     let public = Keygen::Pair(place("a.key")).run().unwrap();
@@ -266,6 +287,7 @@ fn made_keys_are_good_and_different() {
         path("a.key").private().unwrap().public().to_string(),
         public
     );
+
     assert_eq!(Keygen::Public(place("a.key")).run().unwrap(), public);
     assert!(matches!(
         Keygen::Public(place("a.psk")).run(),

@@ -47,6 +47,7 @@ impl Queue {
         } else {
             state.waiting.dropped += 1;
         }
+
         self.filled.notify_one();
     }
 
@@ -90,6 +91,7 @@ mod tests {
         for number in 0..MAX_LINES + 3 {
             queue.push(number.to_string().as_bytes());
         }
+
         let batch = queue.take();
         assert_eq!((batch.lines.len(), batch.dropped), (MAX_LINES, 3));
         assert_eq!(&*batch.lines[17], b"17");

@@ -25,17 +25,21 @@ impl Rotating {
             path: path.clone(),
             error,
         };
+
         if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(LogFileError::NoFile { path });
         }
+
         let file = match opened(&path).map_err(unwritable)? {
             Opened::Ours(file) => file,
             Opened::InUse => return Err(LogFileError::InUse { path }),
         };
+
         let length = file.metadata().map_err(unwritable)?.len();
         if plan.files > 1 && access(directory(&path), Access::WRITE_OK).is_err() {
             return Err(LogFileError::Stuck { path });
         }
+
         Ok(Self { plan, file, length })
     }
 
@@ -65,11 +69,13 @@ impl Rotating {
         if self.length > 0 && self.length.saturating_add(added) > self.plan.size {
             self.rotate()?;
         }
+
         if let Err(error) = self.file.write_all(line) {
             // Half a line would spoil the next one. A device cannot be cut, and need not be.
             let _ = self.file.set_len(self.length);
             return Err(error);
         }
+
         self.length += added;
         Ok(())
     }
@@ -96,9 +102,11 @@ impl Rotating {
                 _ => Ok(()),
             }
         });
+
         if oldest > 0 && moved.is_ok() {
             return self.take_up();
         }
+
         // One file, or files that cannot be moved: the newest lines are worth more than the bound or the oldest ones.
         self.file.set_len(0)?;
         self.length = 0;
@@ -165,9 +173,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let mut log = Rotating::open(plan(&path, 3)).unwrap();
+
         for number in 0..450 {
             log.append(line(number).as_bytes()).unwrap();
         }
+
         let kept = [2, 1, 0].map(|number| read(&path, number).unwrap());
         assert_eq!(kept.concat(), (200..450).map(line).collect::<String>());
         assert_eq!(kept.map(|file| file.len()), [1000, 1000, 500]);
@@ -178,12 +188,14 @@ mod tests {
     fn a_restarted_program_goes_on_in_the_file_of_the_last() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
+
         for number in 0..150 {
             Rotating::open(plan(&path, 3))
                 .unwrap()
                 .append(line(number).as_bytes())
                 .unwrap();
         }
+
         assert_eq!(
             read(&path, 1).unwrap() + &read(&path, 0).unwrap(),
             (0..150).map(line).collect::<String>()
@@ -195,9 +207,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let mut log = Rotating::open(plan(&path, 3)).unwrap();
+
         for line in ["short\n", &"x".repeat(3_000), "short again\n"] {
             log.append(line.as_bytes()).unwrap();
         }
+
         assert_eq!(read(&path, 2).as_deref(), Some("short\n"));
         assert_eq!(read(&path, 1).map(|text| text.len()), Some(3_000));
         assert_eq!(read(&path, 0).as_deref(), Some("short again\n"));
@@ -208,13 +222,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let mut log = Rotating::open(plan(&path, 1)).unwrap();
+
         for number in 0..150 {
             log.append(line(number).as_bytes()).unwrap();
         }
+
         assert_eq!(
             read(&path, 0).unwrap(),
             (100..150).map(line).collect::<String>()
         );
+
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -252,6 +269,7 @@ mod tests {
     fn a_name_that_cannot_be_written_to_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let refused = |path: &Path| Rotating::open(plan(path, 5)).unwrap_err();
+
         for path in [
             dir.path().join("missing/a.log"),
             PathBuf::from("/dev/null/a.log"),
@@ -262,11 +280,13 @@ mod tests {
                 "{error}"
             );
         }
+
         assert!(matches!(refused(dir.path()), LogFileError::NoFile { .. }));
         assert!(matches!(
             refused(Path::new("/dev/null")),
             LogFileError::NoFile { .. }
         ));
+
         let path = dir.path().join("a.log");
         let _first = Rotating::open(plan(&path, 5)).unwrap();
         assert!(matches!(refused(&path), LogFileError::InUse { .. }));

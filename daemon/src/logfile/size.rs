@@ -41,6 +41,7 @@ impl FromStr for Size {
             .parse::<u64>()
             .ok()
             .and_then(|number| number.checked_mul(bytes));
+
         size.filter(|size| *size >= MIN)
             .map(Self)
             .ok_or_else(|| SizeError(text.to_owned()))

@@ -6,6 +6,7 @@ use crate::measure::cpu_nanos;
 pub(crate) fn cell(nanos: u64, work: &mut dyn FnMut()) -> f64 {
     let start = cpu_nanos();
     let mut calls = 0_u32;
+
     loop {
         work();
         calls += 1;

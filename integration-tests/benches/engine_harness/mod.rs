@@ -102,6 +102,7 @@ impl EngineHarness {
             .zip(addresses)
             .map(|(n, address)| (*address, viewer(service, n)))
             .collect();
+
         for _ in 0..MAX_FRAMES {
             let mut fans = engine_harness.pass_frame_time(&mut viewers);
             let served = fans.pop().is_some_and(|fan| {
@@ -141,6 +142,7 @@ impl EngineHarness {
         self.frame(|output| outputs.push(output));
         let mut fans = self.deliver(outputs, viewers);
         let until = self.now + FRAME_TIME;
+
         while self.now < until {
             self.now = self.now + STEP;
             viewers
@@ -273,5 +275,6 @@ fn arrival(now: Time) -> Arrival {
         body.len() > SHARD_BYTES * usize::from(SWALLOWED + 1),
         "a frame has the shard that is swallowed"
     );
+
     Arrival::first(LiveFrame::new(0, frame, body, now))
 }

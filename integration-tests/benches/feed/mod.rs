@@ -135,6 +135,7 @@ impl Feed {
                     let _ = publish(stream, frames, &end);
                 }
             })?;
+
         Ok(Self {
             address,
             over,
@@ -155,6 +156,7 @@ impl Drop for Feed {
 fn publish(mut stream: Box<dyn Stream>, frames: Frames, over: &AtomicBool) -> io::Result<()> {
     stream.write_all(&[greeting(), ready("PUB")].concat())?;
     let mut due = clock::now();
+
     for number in 0.. {
         if over.load(Ordering::Relaxed) {
             break;

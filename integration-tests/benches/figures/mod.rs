@@ -39,6 +39,7 @@ pub(crate) fn print_tables(figures: &[Figure]) {
             .iter()
             .map(|viewers| format!(" {viewers:>21}"))
             .collect();
+
         println!("{:<14}{heads}", "viewers");
         for method in distinct(figures, |figure| figure.method.clone()) {
             let cells = viewers.iter().map(|viewers| {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 pub(crate) fn read(valued: &[&str], bare: &[&str]) -> Result<BTreeMap<String, String>, String> {
     let mut flags = BTreeMap::new();
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+
     while let Some(word) = words.next() {
         let value = if bare.contains(&word.as_str()) {
             String::new()

@@ -38,6 +38,7 @@ pub(crate) fn print(rows: &[Row]) {
         "{:<46} {:>12} {:>12} {:>7}",
         "", "ours, us", "other, us", "ratio"
     );
+
     for row in rows {
         println!(
             "{:<46} {:>12.2} {:>12.2} {:>7.2}",

@@ -94,6 +94,7 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
         let (mut engine_harness, _) = EngineHarness::open(service, viewers);
         let load = Load::of(&fan(&mut engine_harness), viewers);
         methods.push(load.method(raw_name, raw_name, raw(&outlets.plain, &load, LONG_TRAIN)));
+
         if service == Service::OPEN {
             methods.push(load.method("send", raw_name, send(outlets, fan(&mut engine_harness))));
         }
@@ -103,6 +104,7 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
             raw_name,
             relay(outlets, engine_harness, load.datagrams()),
         ));
+
         if service == Service::OPEN {
             methods.push(load.method("raw-27", raw_name, raw(&outlets.plain, &load, RELAY_TRAIN)));
             methods.push(load.method(
@@ -110,11 +112,13 @@ pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Metho
                 raw_name,
                 raw(&outlets.evented, &load, LONG_TRAIN),
             ));
+
             methods.push(load.method(
                 "gso-each",
                 raw_name,
                 trains_one_by_one(outlets, load.clone()),
             ));
+
             methods.push(load.method("sendmmsg", raw_name, raw(&outlets.plain, &load, 1)));
             methods.push(load.method(
                 "tokio",
@@ -193,6 +197,7 @@ fn send(outlets: &Outlets, fan: FrameTransmit) -> impl FnMut() -> bool {
         .iter()
         .map(|target| u64::from(fan.packets.shards() + target.parity))
         .sum::<u64>();
+
     let mut sender = Sender::new(Gso::Auto, outlets.relay.max_segments());
     move || {
         let before = sender.counts().datagrams;

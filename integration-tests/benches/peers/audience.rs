@@ -128,6 +128,7 @@ impl Audience {
 
                 local.block_on(&runtime, over.wait());
             })?;
+
         Ok(Self {
             seats,
             shutdown,

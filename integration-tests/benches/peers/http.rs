@@ -96,6 +96,7 @@ impl Drop for Server {
 fn serve(listener: &TcpListener, jpegs: &[Vec<u8>], interval: Duration, over: &AtomicBool) {
     let mut clients = Vec::new();
     let mut due = clock::now();
+
     for jpeg in jpegs.iter().cycle() {
         if over.load(Ordering::Relaxed) {
             return;
@@ -109,6 +110,7 @@ fn serve(listener: &TcpListener, jpegs: &[Vec<u8>], interval: Duration, over: &A
             "\r\n--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
             jpeg.len()
         );
+
         let part = Arc::new(Part { head, jpeg });
         clients.retain_mut(|client: &mut Client| {
             client.sending.get_or_insert_with(|| (Arc::clone(&part), 0));
@@ -136,6 +138,7 @@ fn attend_until(due: Time, listener: &TcpListener, clients: &mut Vec<Client>) {
         // Interrupted or not, what can be done is tried.
         let _ = poll(&mut waiting, Some(&timeout));
         clients.retain_mut(|client| client.go_on().is_ok());
+
         while let Ok((stream, _)) = listener.accept() {
             // Whoever does not ask is let go.
             clients.extend(welcome(stream));
@@ -148,6 +151,7 @@ fn welcome(mut stream: TcpStream) -> io::Result<Client> {
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     // Whatever is asked, there is one thing to be had.
     let mut request = [0; 1024];
+
     if stream.read(&mut request)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -49,6 +49,7 @@ fn main() -> Result<(), Failure> {
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
+
     let over_http = wanted.iter().any(|word| word == "http");
     wanted.retain(|word| word != "http");
     let (kinds, crowds) = if over_http {
@@ -75,6 +76,7 @@ fn main() -> Result<(), Failure> {
         "p50, ms",
         "p99, ms"
     );
+
     let mut lines = Vec::new();
     for name in Place::NAMES {
         for &(clients, rate) in crowds {
@@ -135,9 +137,11 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
     let own = costs(&results[0].1);
     let own = *own.get(own.len() / 2).ok_or("Fanlight delivers nothing")?;
     let mut lines = Vec::new();
+
     for (kind, rounds) in &results {
         let name = kind.name();
         let costs = costs(rounds);
+
         let Some(&cost) = costs.get(costs.len() / 2) else {
             println!(
                 "{rig:<15} {:>7} {:>5} {name:<13} delivers nothing",
@@ -155,6 +159,7 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
             .iter()
             .flat_map(|round| round.ages.iter().copied())
             .collect();
+
         ages.sort_unstable();
         let age = |hundredths: usize| {
             ages.get(ages.len() * hundredths / 100)
@@ -173,6 +178,7 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
             said(p50),
             said(p99)
         );
+
         let ages = p50.zip(p99).map_or(String::new(), |(p50, p99)| {
             format!(r#","age_p50_ms":{p50:.2},"age_p99_ms":{p99:.2}"#)
         });
@@ -190,6 +196,7 @@ fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Fail
 fn measure(kind: Kind, task: &Task<'_>) -> Result<Option<Measured>, Failure> {
     let (sender, audience): (Sender, Audience) = Sender::start(kind, task)?;
     let patience = Deadline::after(PATIENCE);
+
     while audience.fewest() < WARM_UP {
         if patience.is_over() {
             return Ok(None);

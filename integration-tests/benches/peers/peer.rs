@@ -129,6 +129,7 @@ impl Foreign {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
+
         child
             .map(Self)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", words[0])))
@@ -149,6 +150,7 @@ fn fanlight(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         .source("camera")
         .flags("--input files")
         .flag("path", &task.pictures.folder);
+
     let source = source.flag("rate", task.rate.to_string()).ready();
     let relay = env.relay(0, &[env.ipc("camera")]);
     let (relay, address) = match task.place {
@@ -180,11 +182,13 @@ fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         .source("camera")
         .flags("--input files")
         .flag("path", &task.pictures.folder);
+
     let source = source.flag("rate", task.rate.to_string()).ready();
     let relay = env
         .program("relay")
         .flag("sources", env.ipc("camera"))
         .under(&task.place.enter());
+
     let relay = relay.flag("http", SocketAddr::new(task.place.sender(), 0).to_string());
     let relay = match task.place {
         Place::Loopback => relay.flag("listen", env.relay_address(0).to_string()),
@@ -208,12 +212,14 @@ fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         fanlight_tests::wait::SOON,
         has_picture,
     );
+
     let audience = Audience::http(
         task.place,
         task.clients,
         site.0,
         "/stream/camera.mjpeg?framing=plain",
     )?;
+
     Ok((
         Sender::Programs {
             programs: vec![source, relay],
@@ -230,10 +236,12 @@ fn gstreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         .iter()
         .map(|port| address(task.place.receivers(), *port))
         .collect();
+
     let file = format!(
         "location={}",
         task.pictures.avi(task.rate, LONGEST)?.display()
     );
+
     let clients = format!("clients={}", clients.join(","));
     let buffer = format!("buffer-size={SEND_BUFFER}");
     let source = ["gst-launch-1.0", "-q", "filesrc", &file, "!", "avidemux"];
@@ -252,6 +260,7 @@ fn ffmpeg(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         .iter()
         .map(|port| format!("[f=rtp]rtp://{}", address(to, *port)))
         .collect();
+
     let input = [
         "ffmpeg",
         "-loglevel",
@@ -264,6 +273,7 @@ fn ffmpeg(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         "-i",
         &pictures,
     ];
+
     let outputs = outputs.join("|");
     let output = ["-c", "copy", "-map", "0:v", "-f", "tee", &outputs];
     let process = Foreign::start(task.place, &[&input[..], &output[..]].concat(), &[])?;
@@ -279,6 +289,7 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         .place
         .at_sender(|| TcpListener::bind((host, 0))?.local_addr())?
         .port();
+
     let device_name = device.display().to_string();
     let rate = task.rate.to_string();
     let port_name = port.to_string();
@@ -296,6 +307,7 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         "-f",
         &rate,
     ];
+
     let server = ["-s", &host_name, "-p", &port_name, "--tcp-nodelay"];
     let variables = [
         ("LD_PRELOAD", task.camera),
@@ -303,6 +315,7 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         ("FANLIGHT_PICTURES", &task.pictures.folder),
         ("FANLIGHT_RATE", Path::new(&rate)),
     ];
+
     let process = Foreign::start(task.place, &[&words[..], &server[..]].concat(), &variables)?;
     let address = SocketAddr::new(host, port);
     let place = task.place;
@@ -317,6 +330,7 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         fanlight_tests::wait::SOON,
         listening,
     ));
+
     Ok((
         Sender::Foreign(process),
         Audience::http(task.place, task.clients, address, "/stream")?,
@@ -349,6 +363,7 @@ pub(crate) fn build_camera(folder: &Path) -> io::Result<PathBuf> {
         .arg(&camera)
         .arg(source)
         .arg("-ldl");
+
     if command.status()?.success() {
         Ok(camera)
     } else {

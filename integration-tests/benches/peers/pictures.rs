@@ -59,6 +59,7 @@ impl Pictures {
         let file = self.folder.with_file_name(format!("pictures-{rate}.avi"));
         let rate = rate.to_string();
         let seconds = seconds.to_string();
+
         if !file.exists() {
             let mut command = Command::new("ffmpeg");
             command.args([
@@ -71,10 +72,12 @@ impl Pictures {
                 "-i",
                 &self.pattern(),
             ]);
+
             let status = command
                 .args(["-c", "copy", "-t", &seconds])
                 .arg(&file)
                 .status()?;
+
             if !status.success() {
                 return Err(io::Error::other("ffmpeg wrote no AVI file"));
             }

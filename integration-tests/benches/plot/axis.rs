@@ -21,6 +21,7 @@ impl Axis {
             .filter(|step| *step <= least)
             .last()
             .unwrap_or(least.min(most / 10.0));
+
         let to = steps().find(|step| *step >= most).unwrap_or(most);
         Self {
             pixels,

@@ -56,9 +56,11 @@ pub(crate) fn draw(figures: &[Figure]) -> String {
         .iter()
         .filter(|figure| LINES.iter().any(|line| line.0 == figure.method))
         .collect();
+
     let x = Axis::at_each(drawn.iter().map(|figure| figure.viewers as f64), PANEL.0);
     let y = Axis::round(drawn.iter().map(|figure| figure.us_per_viewer), PANEL.1);
     let mut svg = head(width, height);
+
     for (at, rig) in rigs.iter().enumerate() {
         let left = LEFT + at as f64 * (PANEL.0 + GAP);
         let of_rig: Vec<&Figure> = drawn
@@ -80,6 +82,7 @@ fn head(width: f64, height: f64) -> String {
          height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n\
          <title>CPU time per viewer and frame over the number of viewers</title>\n<style>\n"
     );
+
     svg += &colours(["#ffffff", "#18181b", "#71717a", "#d4d4d8"], |line| line.2);
     svg += "@media (prefers-color-scheme: dark) {\n";
     svg += &colours(["#0d1117", "#f4f4f5", "#a1a1aa", "#3f3f46"], |line| line.3);
@@ -91,10 +94,12 @@ fn head(width: f64, height: f64) -> String {
         "font-size=\"15\" font-weight=\"600\"",
         "Sender's CPU time per viewer and frame",
     );
+
     let what = format!(
         "a picture of {} kB in datagrams of {DATA_BYTES} bytes; lower is better",
         PICTURE / 1000
     );
+
     svg += &text(LEFT, 40.0, "soft", "", &what);
     for (at, (method, name, ..)) in LINES.iter().enumerate() {
         let left = LEFT + (at % 3) as f64 * LEGEND_STEP;
@@ -128,9 +133,11 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
     let bottom = TOP + PANEL.1;
     let title = Rig::named(rig).map_or("", Rig::description);
     let mut svg = text(left, TOP - 10.0, "ink", "font-weight=\"600\"", title);
+
     for &tick in &y.ticks {
         let at = bottom - y.at(tick);
         svg += &grid((left, at), (right, at));
+
         if first {
             svg += &text(
                 left - 8.0,
@@ -161,6 +168,7 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
         "text-anchor=\"middle\"",
         "viewers",
     );
+
     if first {
         let at = 18.0;
         let middle = f64::midpoint(TOP, bottom);
@@ -174,6 +182,7 @@ fn panel(left: f64, x: &Axis, y: &Axis, rig: &str, figures: &[&Figure], first: b
             .filter(|f| f.method == method)
             .map(|f| (f.viewers, f.us_per_viewer))
             .collect();
+
         points.sort_by_key(|point| point.0);
         svg += &line(
             method,
@@ -191,10 +200,12 @@ fn line(method: &str, points: impl Iterator<Item = (f64, f64)> + Clone) -> Strin
         .clone()
         .map(|(x, y)| format!("{x:.1},{y:.1}"))
         .collect();
+
     let mut svg = format!(
         "<polyline class=\"{method}\" points=\"{}\" fill=\"none\" stroke-width=\"2\"/>\n",
         path.join(" ")
     );
+
     points.for_each(|(x, y)| svg += &marker(method, x, y));
     svg
 }

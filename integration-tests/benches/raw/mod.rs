@@ -49,6 +49,7 @@ impl Table {
         let mut iovecs: Vec<libc::iovec> = bytes.chunks(segments * stride).map(as_iovec).collect();
         let mut segment = vec![Segment::of(stride)];
         let mut messages = Vec::with_capacity(addresses.len() * iovecs.len());
+
         for address in &addresses {
             messages.extend(
                 iovecs
@@ -56,6 +57,7 @@ impl Table {
                     .map(|iovec| message(address, iovec, stride, &mut segment[0])),
             );
         }
+
         Self {
             messages,
             _parts: (bytes, addresses, iovecs, segment),
@@ -74,6 +76,7 @@ impl Table {
             // SAFETY: `batch` has at least `count` messages, and all that they point to is in `_parts`, which is alive
             // and is not written by the kernel.
             let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), batch.as_mut_ptr(), count, 0) };
+
             match usize::try_from(sent) {
                 Ok(sent) => at += sent,
                 Err(_) => wait_for_room(socket, io::Error::last_os_error())?,
@@ -94,6 +97,7 @@ impl Segment {
             cmsg_level: libc::SOL_UDP,
             cmsg_type: libc::UDP_SEGMENT,
         };
+
         Self {
             header,
             bytes: stride as u16,
@@ -120,6 +124,7 @@ fn message(
     let header = &mut message.msg_hdr;
     header.msg_name = address.as_ptr().cast_mut().cast();
     header.msg_namelen = address.len();
+
     if iovec.iov_len > stride {
         header.msg_controllen = size_of::<Segment>() as _;
         header.msg_control = std::ptr::from_mut(segment).cast();

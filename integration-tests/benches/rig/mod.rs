@@ -104,6 +104,7 @@ impl Built {
             .iter()
             .map(|receiver| receiver.local_addr().expect("it is bound"))
             .collect();
+
         Ok(Self {
             rig,
             viewers,
@@ -158,6 +159,7 @@ pub(crate) fn in_namespace(arguments: &[String]) -> Result<String, String> {
         .arg(program)
         .args(arguments)
         .stdin(Stdio::null());
+
     let output = command
         .output()
         .map_err(|error| format!("unshare: {error}"))?;
@@ -213,6 +215,7 @@ fn run(words: &str) -> Result<String, String> {
         .args(parts)
         .stdin(Stdio::null())
         .output();
+
     let output = output.map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

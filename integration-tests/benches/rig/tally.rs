@@ -20,6 +20,7 @@ impl Tally {
         } else {
             0
         };
+
         Self {
             bytes: bytes_out(device),
             lost: queued + send_buffer_errors(),
@@ -52,6 +53,7 @@ fn send_buffer_errors() -> u64 {
         .lines()
         .filter(|line| line.starts_with("Udp:"))
         .map(str::split_whitespace);
+
     let (Some(names), Some(figures)) = (udp.next(), udp.next()) else {
         return 0;
     };

@@ -39,6 +39,7 @@ impl<'a> Serving<'a> {
             sender,
             engine_harness,
         } = self;
+
         let before = sender.counts().datagrams;
         let now = clock::now();
         engine_harness.frame(|output| match output {

@@ -84,6 +84,7 @@ fn control_interface() -> Vec<u8> {
         0,
         0,
     ];
+
     let processing = [
         11,
         CS_INTERFACE,
@@ -97,6 +98,7 @@ fn control_interface() -> Vec<u8> {
         0x00,
         0,
     ];
+
     let output = [9, CS_INTERFACE, 3, 2, 1, 1, 0, PROCESSING_UNIT, 0];
     let units = [&camera[..], &processing, &output].concat();
     let total = (13 + units.len() as u16).to_le_bytes();
@@ -115,6 +117,7 @@ fn control_interface() -> Vec<u8> {
         1,
         1,
     ];
+
     [&header[..], &units].concat()
 }
 
@@ -147,6 +150,7 @@ fn streaming_interface() -> Vec<u8> {
         0,
         0,
     ];
+
     [&header[..], &formats].concat()
 }
 

@@ -114,5 +114,6 @@ fn header(command: u32, number: u32, status: i32, sent: usize) -> Vec<u8> {
         0,
         0,
     ];
+
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }

@@ -37,6 +37,7 @@ impl Pictures {
         let mut files: Vec<_> = std::fs::read_dir(dir)?.collect::<io::Result<_>>()?;
         files.sort_by_key(std::fs::DirEntry::file_name);
         let mut pictures = Self(Default::default());
+
         for ((width, height), set) in SIZES.iter().zip(&mut pictures.0) {
             let prefix = format!("{width}x{height}-");
             for file in files
@@ -157,6 +158,7 @@ impl Webcam {
         self.due = Some(if late { now } else { due + interval });
         let sequence = self.sequence;
         self.sequence += 1;
+
         if self.stalled || !self.payloads.is_empty() {
             return;
         }
@@ -200,6 +202,7 @@ impl Webcam {
             &jpeg[2..],
         ]
         .concat();
+
         if self.truncate > 0 {
             self.truncate -= 1;
             picture.truncate(picture.len() / 2);
@@ -218,6 +221,7 @@ impl Webcam {
         self.frame_id ^= 1;
         let body = MAX_PAYLOAD as usize - 2;
         let last = picture.len().div_ceil(body) - 1;
+
         for (index, part) in picture.chunks(body).enumerate() {
             let end = if index == last { END_OF_FRAME } else { 0 };
             self.payloads
@@ -251,6 +255,7 @@ impl Webcam {
     fn streaming_control(&mut self, selector: u8, request: u8, data: &[u8]) -> Option<Vec<u8>> {
         const PROBE: u8 = 1;
         const COMMIT: u8 = 2;
+
         match (selector, request) {
             (PROBE, SET_CUR) => self.probe = negotiated(self.probe, data),
             (COMMIT, SET_CUR) => {
@@ -321,6 +326,7 @@ fn negotiated(current: Probe, wanted: &[u8]) -> Probe {
     let mut probe = current;
     let length = wanted.len().min(probe.len());
     probe[..length].copy_from_slice(&wanted[..length]);
+
     if !(MJPEG..=MJPEG + 1).contains(&probe[2]) {
         probe[2] = MJPEG;
     }
@@ -334,6 +340,7 @@ fn negotiated(current: Probe, wanted: &[u8]) -> Probe {
         .into_iter()
         .min_by_key(|interval| interval.abs_diff(asked))
         .unwrap_or(DEFAULT_INTERVAL);
+
     probe[4..8].copy_from_slice(&nearest.to_le_bytes());
     let size = SIZES[usize::from(probe[3]) - 1];
     probe[18..22].copy_from_slice(&frame_bytes(size).to_le_bytes());

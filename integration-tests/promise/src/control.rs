@@ -60,6 +60,7 @@ impl fmt::Display for Load {
             slowdown,
             longest_wait,
         } = self;
+
         write!(
             f,
             "work takes {slowdown:.2} times as long, and waits {longest_wait:.1?} at most"
@@ -80,6 +81,7 @@ impl Control {
             .name("control".to_owned())
             .spawn(move || theirs.run())
             .expect("a test may start threads");
+
         Self {
             shared,
             thread: Some(thread),
@@ -94,11 +96,13 @@ impl Control {
             .sums
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+
         let slowdown = if sums.used.is_zero() {
             1.0
         } else {
             sums.took.as_secs_f64() / sums.used.as_secs_f64()
         };
+
         Load {
             slowdown: slowdown.max(1.0),
             longest_wait: sums.longest_wait,

@@ -110,6 +110,7 @@ impl Measurement {
             what.into(),
             measured.len()
         );
+
         self.at_most(what, bound, worst);
     }
 

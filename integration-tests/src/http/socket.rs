@@ -101,6 +101,7 @@ impl Socket {
                 .zip(mask.iter().cycle())
                 .map(|(byte, mask)| byte ^ mask),
         );
+
         self.reader.get_mut().write_all(&message)
     }
 
@@ -209,6 +210,7 @@ fn frame(bytes: &[u8]) -> Frame {
         (1, 1, HEADER as u64, 0),
         "version, kind, length, reserved"
     );
+
     Frame {
         subscription: at(4, 4) as u32,
         epoch: at(8, 8),

@@ -43,6 +43,7 @@ impl Cable {
             "link add eth0 type veth peer name eth0 netns {}",
             far.namespace.name()
         ));
+
         for end in [&near, &far] {
             end.namespace
                 .ip(&format!("addr add {}/24 dev eth0", end.address));

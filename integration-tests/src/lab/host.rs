@@ -33,6 +33,7 @@ impl Host {
             "link add eth0 type veth peer name {port} netns {}",
             switch.namespace().name()
         ));
+
         host.namespace
             .run(&format!("ethtool -K eth0 {SEGMENTATION_OFF}"));
         host.namespace.run(&format!("sysctl -qw {ASK_AGAIN}"));

@@ -17,6 +17,7 @@ impl Nat {
             "link add inner type veth peer name eth0 netns {}",
             inner.name()
         ));
+
         inner.run(&format!("ethtool -K eth0 {SEGMENTATION_OFF}"));
         router.ip("addr add 10.78.0.1/24 dev inner");
         inner.ip("addr add 10.78.0.2/24 dev eth0");

@@ -73,6 +73,7 @@ impl LightViewer {
             receive_capacity: u32::try_from(held).unwrap_or(u32::MAX),
             ..join(stream)
         };
+
         Self {
             socket,
             conduct,
@@ -99,6 +100,7 @@ impl LightViewer {
             refusals,
             ..
         } = self.seen;
+
         self.seen = ViewerStats {
             joined_after,
             first_whole_after,
@@ -120,6 +122,7 @@ impl LightViewer {
             }
             _ => self.missed(self.begun, now),
         };
+
         ViewerStats {
             expected,
             ..self.seen.clone()
@@ -138,6 +141,7 @@ impl LightViewer {
         let mut buffer = [0; MAX_DATAGRAM];
         let now = clock::now();
         let mut came = false;
+
         if self.conduct.reads || self.session.is_none() {
             for _ in 0..TURN {
                 // Refusals of the network are silence.
@@ -210,6 +214,7 @@ impl LightViewer {
             .spoken
             .is_multiple_of(REPORT_EVERY)
             .then_some(self.report);
+
         let keep_alive = KeepAlive {
             sent_us: now.as_nanos() / 1000,
             report,
@@ -238,6 +243,7 @@ impl LightViewer {
         self.report.datagrams += 1;
         self.report.bytes += bytes as u64;
         self.newest_sequence = self.newest_sequence.max(header.sequence);
+
         let Some(open) = self.frame(now, header) else {
             return;
         };
@@ -265,6 +271,7 @@ impl LightViewer {
             .back()
             .filter(|open| open.id.epoch == header.id.epoch)
             .map(|open| open.id.number);
+
         if newest.is_none_or(|newest| header.id.number > newest) {
             if self.open.len() == MAX_OPEN_FRAMES {
                 self.close();
@@ -292,6 +299,7 @@ impl LightViewer {
 
         self.report.shards_expected += u64::from(open.shards);
         self.report.shards_missed += u64::from(open.shards.saturating_sub(open.count));
+
         if !open.is_whole() {
             self.report.frames_lost += 1;
             self.report.frames_unrecovered += 1;
@@ -365,6 +373,7 @@ mod tests {
     fn frames_are_whole_with_any_shards_enough_and_partial_when_three_newer_ones_came() {
         let mut member = member();
         let now = Time::from_nanos(5_000_000);
+
         for (number, indices) in [
             (7, &[0, 0][..]),
             (8, &[0, 1, 2]),
@@ -383,6 +392,7 @@ mod tests {
             (seen.ages[0], member.newest_sequence),
             (Duration::from_millis(5), 13)
         );
+
         member.begin(now);
         member.shard(now, &shard(12, 1), 1200);
         let seen = member.seen(now);

@@ -45,6 +45,7 @@ impl fmt::Debug for ViewerStats {
             refusals,
             ..
         } = self;
+
         write!(
             f,
             "{whole} of {expected} frames, {partial} in part, {joins} joins, {refusals} refusals"
@@ -59,6 +60,7 @@ pub fn age_percentile(seen: &[ViewerStats], hundredths: usize) -> Option<Duratio
         .iter()
         .flat_map(|seen| seen.ages.iter().copied())
         .collect();
+
     ages.sort_unstable();
     ages.get(ages.len() * hundredths / 100)
         .or(ages.last())

@@ -122,6 +122,7 @@ impl Carrier {
             doubled: 0,
             reordered: 0,
         };
+
         Self {
             link,
             carried,
@@ -264,6 +265,7 @@ mod tests {
         let mut carrier = Carrier::new(link);
         let mut random = Random::new(1);
         let mut all = Vec::new();
+
         for number in 0..100_000_u64 {
             let datagram = number.to_be_bytes().to_vec();
             carrier.carry(
@@ -301,10 +303,12 @@ mod tests {
                 (4_000..6_000).contains(&carried.lost),
                 "{burst}: {carried:?}"
             );
+
             let bursts = all
                 .windows(2)
                 .filter(|pair| pair[1].1 - pair[0].1 > 1)
                 .count() as f64;
+
             let mean = carried.lost as f64 / bursts;
             assert!((0.8..1.3).contains(&(mean / burst)), "{burst}: {mean}");
         }

@@ -67,6 +67,7 @@ impl Monitor {
                 first: id.number,
                 highest: id.number,
             }),
+
             Some(at) if at + 1 == self.spans.len() => {
                 self.spans[at].highest = self.spans[at].highest.max(id.number);
             }
@@ -88,6 +89,7 @@ impl Monitor {
             newest.epoch, id.epoch,
             "{id} came back from an epoch that has ended"
         );
+
         self.given = Some(id);
         self.check_freshness(now);
         self.fresh = now;
@@ -149,6 +151,7 @@ impl Monitor {
             .iter()
             .map(|span| end(span) - span.first + 1)
             .sum();
+
         let whole = tally.counts.whole;
         let lost = tally.losses.total();
         assert_eq!(
@@ -200,6 +203,7 @@ impl AmplificationGuard {
             sent <= received,
             "{to} has proved nothing, sent {received} bytes and got {sent}"
         );
+
         if let Ok(ToViewer::Challenge(challenge)) = ToViewer::parse(datagram) {
             account.tokens.truncate(TOKENS - 1);
             account.tokens.insert(0, challenge.token);

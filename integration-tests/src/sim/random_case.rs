@@ -32,6 +32,7 @@ pub fn random_case(seed: u64) -> Case {
         .into_iter()
         .map(|relay| RelayConfig { access, ..relay })
         .collect();
+
     let viewers: Vec<_> = (0..=random.below(MAX_VIEWERS))
         .map(|_| viewer(random, access, relays.len()))
         .collect();

@@ -107,6 +107,7 @@ impl Relay {
             },
             datagram,
         );
+
         self.run(now);
     }
 
@@ -189,6 +190,7 @@ impl Relay {
                     feed,
                     ..
                 } = self;
+
                 let busy =
                     |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
                 let Some(arrival) = feed.next_arrival(busy) else {

@@ -76,6 +76,7 @@ fn media(record: &Record) -> Option<(DataHeader, Vec<u8>)> {
     // Not sealed, and so with a check sum.
     datagram[10] = 0;
     write_checksum(&mut datagram);
+
     match ToViewer::parse(&datagram) {
         Ok(ToViewer::Data(header, _)) => Some((header, datagram)),
         _ => None,

@@ -78,6 +78,7 @@ impl Viewer {
             paths: vec![access; viewer.paths.len()],
             redundancy: Redundancy::Both,
         };
+
         Self {
             engine: Engine::new(config, seed),
             shown: 0,
@@ -118,6 +119,7 @@ impl Viewer {
                         lost: 0,
                         age_us: 0,
                     });
+
                     ViewerOutput::Frame {
                         id: arrived.whole.id,
                         body: arrived.whole.body,

@@ -126,14 +126,17 @@ impl World {
             .iter()
             .map(|config| SourceNode::new(config.clone(), random.number()))
             .collect();
+
         let relays = relays
             .iter()
             .map(|config| RelayNode::new(config.clone(), &mut random))
             .collect();
+
         let viewers: Vec<_> = viewers
             .iter()
             .map(|config| ViewerNode::new(config.clone()))
             .collect();
+
         let mut world = Self {
             now: Duration::ZERO,
             random,
@@ -230,6 +233,7 @@ impl World {
         while let Some((at, next)) = self.next().filter(|(at, _)| *at <= end) {
             self.now = self.now.max(at);
             self.handled += 1;
+
             match next {
                 Next::Event => {
                     if let Some(Reverse(scheduled)) = self.events.pop() {
@@ -255,21 +259,25 @@ impl World {
             .events
             .peek()
             .map(|Reverse(scheduled)| (scheduled.at, Next::Event));
+
         let sources = self
             .sources
             .iter()
             .enumerate()
             .map(|(at, source)| (source.next, Next::Source(at)));
+
         let relays = self
             .relays
             .iter()
             .enumerate()
             .filter_map(|(at, relay)| Some((relay.due?, Next::Relay(at))));
+
         let viewers = self
             .viewers
             .iter()
             .enumerate()
             .filter_map(|(at, v)| Some((v.due?, Next::Viewer(at))));
+
         event
             .into_iter()
             .chain(sources)
@@ -348,6 +356,7 @@ impl World {
         let node = &mut self.relays[relay];
         let now = node.config.clock.read(self.now);
         let Some(life) = &mut node.life else { return };
+
         if node.frozen {
             if node.held.len() == LEG_CAPACITY {
                 node.held.pop_front();
@@ -368,12 +377,14 @@ impl World {
 
         let node = &mut self.relays[relay];
         let now = node.config.clock.read(self.now);
+
         let Some(life) = &mut node.life else {
             // The relay's host says so (ICMP port unreachable), over the same link.
             let back = self
                 .addresses
                 .get(&from)
                 .map(|(viewer, path)| &self.viewers[*viewer].paths[*path].down.link);
+
             if let Some(link) = back.filter(|link| !link.cut) {
                 self.schedule(self.now + link.delay, Event::Refused { to: from });
             }
@@ -423,6 +434,7 @@ impl World {
                 viewers,
                 ..
             } = self;
+
             let second = now.as_secs() as usize;
             viewers[viewer].paths[path].carry_down(
                 second,
@@ -511,9 +523,11 @@ impl World {
                         made,
                         "viewer {viewer} gave out {id} with other bytes than it was published with"
                     );
+
                     self.note(Node::Viewer(viewer), What::Frame(id));
                     let node = &mut self.viewers[viewer];
                     node.watch.on_frame(self.now, id);
+
                     if let Some(life) = &mut node.life {
                         life.recycle(body);
                     }
@@ -538,6 +552,7 @@ impl World {
             viewers,
             ..
         } = self;
+
         let Path {
             relay, address, up, ..
         } = &mut viewers[viewer].paths[path];

@@ -125,9 +125,11 @@ impl Rig {
             feed,
             ..
         } = self;
+
         let busy = |stream: &_| relay.alias(stream).is_some_and(|alias| sender.busy(alias));
         let arrival = feed.next_arrival(busy).unwrap();
         relay.on_arrival(self.now, &arrival);
+
         while let Some(output) = relay.poll_output() {
             match output {
                 FromRelay::Transmit(fan) => sender.start(self.now, fan),
@@ -188,6 +190,7 @@ impl Rig {
                     [DATA_BYTES, SEALED_DATA_BYTES].contains(&length),
                     "a shard has {length} bytes"
                 );
+
                 self.counts.shards += 1;
                 if self.loss > 0 && self.counts.shards.is_multiple_of(self.loss) {
                     continue;
@@ -222,6 +225,7 @@ impl Seat {
             remote: socket.local_addr().unwrap(),
             local: None,
         };
+
         Self {
             engine: Viewer::new(config, [number; 32]),
             socket,
@@ -274,6 +278,7 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> AllocationC
         .enable_all()
         .build()
         .unwrap();
+
     let _inside = runtime.enter();
     let mut rig = Rig::new(relay, viewer, loss);
     (0..WARM_UP).for_each(|number| rig.frame(number));
@@ -293,11 +298,13 @@ fn measured(relay: RelayAccess, viewer: &ViewerAccess, loss: u64) -> AllocationC
         },
         "{shown} of {sent} shown"
     );
+
     assert_eq!(
         rig.sender.counts().parity > parity,
         loss > 0,
         "there is parity when shards are lost"
     );
+
     assert_eq!(rig.relay.dedicated_sockets(), 0);
     eprintln!("measured: {:?}", rig.counts);
     rig.counts

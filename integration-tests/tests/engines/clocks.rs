@@ -58,6 +58,7 @@ fn p15_hosts_whose_clocks_have_other_origins_and_speeds_lose_no_frame() {
             Link::clean(ms(5)),
             s(60),
         );
+
         case.viewers[0].clock = Clock {
             offset: s(1 << 33),
             drift_ppm: ppm,

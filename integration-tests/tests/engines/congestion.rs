@@ -70,6 +70,7 @@ fn p10_a_viewer_behind_a_narrow_link_keeps_half_of_what_it_holds_and_gets_all_wh
                 fps: 29.5,
             },
         );
+
         case.sources[0].frame_bytes = FRAME_BYTES;
         run(&case, seed);
     }

@@ -26,6 +26,7 @@ fn p14_no_frame_is_damaged_though_of_a_million_datagrams_each_hundredth_is() {
             link,
             length,
         );
+
         case.viewers = vec![ViewerConfig::over(link); 5];
         case.sources[0].frame_bytes = 57_000;
         let world = run(&case, seed);
@@ -37,11 +38,13 @@ fn p14_no_frame_is_damaged_though_of_a_million_datagrams_each_hundredth_is() {
         let damaged = sum(|c| c.damaged);
         assert!(offered >= 1_000_000, "{offered} datagrams");
         assert!(damaged >= 9_000 && sum(|c| c.doubled) >= 9_000 && sum(|c| c.reordered) >= 45_000);
+
         for viewer in 0..5 {
             let shown = world
                 .watch(viewer)
                 .frames_between(Duration::ZERO, length)
                 .len();
+
             let published = world.published(0, Duration::ZERO, length).count();
             assert!(
                 shown * 100 >= published * 97,

@@ -21,6 +21,7 @@ fn sealed(
         };
         viewers
     ];
+
     case
 }
 
@@ -35,6 +36,7 @@ fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
             1,
             104,
         );
+
         for rotation in 0..100 {
             case = case.step(s(2) + s(1) * rotation, "a new key", Action::RotateKey(0));
         }
@@ -48,6 +50,7 @@ fn p28_a_hundred_key_rotations_at_2_percent_loss_lose_no_frame() {
                 frames: 0,
             },
         );
+
         run(&case, seed);
     }
 }
@@ -95,6 +98,7 @@ fn p28_a_removed_viewer_decrypts_nothing_3_s_later_though_it_hears_every_datagra
                 frames: 0,
             },
         );
+
         run(&case, seed);
     }
 }
@@ -127,6 +131,7 @@ fn p28_a_recorded_minute_that_is_replayed_changes_nothing() {
             },
         )
         .check("nor the session", Expect::JoinsAtMost { viewer, joins: 1 });
+
         run(&case, seed);
     }
 }
@@ -164,6 +169,7 @@ fn p28_what_was_recorded_of_a_relay_is_worth_nothing_after_its_restart() {
             },
         )
         .check("nor the session", Expect::JoinsAtMost { viewer, joins: 2 });
+
         run(&case, seed);
     }
 }

@@ -41,6 +41,7 @@ fn assert_lost_at_most(lost: u64, outcome: &Outcome) {
         "{:.3} %: {outcome:?}",
         outcome.percent()
     );
+
     // What comes last may be decided by nobody.
     assert!(
         outcome.shown + outcome.losses.total() + 1 >= outcome.frames,
@@ -56,6 +57,7 @@ fn p13_without_parity_and_repair_the_frames_are_lost_that_must_be() {
         (57.0..64.0).contains(&one),
         "0.99^50 is 60.5 %, not {one:.1}"
     );
+
     assert!(
         (6.0..10.0).contains(&five),
         "0.95^50 is 7.7 %, not {five:.1}"

@@ -31,6 +31,7 @@ fn partition(length: Duration, within: Duration, phase: u64) -> Case {
             within,
         },
     );
+
     if length <= LONGEST_LIVE {
         return case;
     }
@@ -98,6 +99,7 @@ fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
                 joins: 1,
             },
         );
+
         run(&case, seed);
     }
 }
@@ -137,6 +139,7 @@ fn p6_a_changed_address_costs_a_gap_of_at_most_500_ms() {
                 joins: 3,
             },
         );
+
         run(&case, seed);
     }
 }
@@ -165,6 +168,7 @@ fn p6_a_changed_address_is_followed_over_a_lossy_link_too() {
                 within: s(2),
             },
         );
+
         run(&case, seed);
     }
 }
@@ -193,6 +197,7 @@ fn p7_the_first_picture_comes_within_150_ms_of_the_request() {
                 within: ms(150),
             },
         );
+
         run(&case, seed);
     }
 }
@@ -218,6 +223,7 @@ fn p1_a_killed_relay_that_is_back_after_250_ms_is_followed_within_1_s() {
                 within: s(1),
             },
         );
+
         run(&case, seed);
     }
 }
@@ -258,6 +264,7 @@ fn p31_a_viewer_of_two_relays_loses_no_frame_when_either_is_killed_frozen_or_cut
                 frames: 0,
             },
         );
+
         case.relays.push(case.relays[0].clone());
         case.viewers[0].paths.push((1, Link::clean(ms(3))));
         run(&case, seed);

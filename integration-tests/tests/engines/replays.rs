@@ -37,6 +37,7 @@ fn lossy_path(relay: SocketAddr, seed: u64) -> SocketAddr {
         let mut bytes = [0; 2048];
         let mut random = Random::new(seed);
         let Ok(mut to) = viewers.recv() else { return };
+
         loop {
             let Ok(length) = back.recv(&mut bytes) else {
                 continue;
@@ -89,14 +90,17 @@ fn a_capture_of_a_viewer_behind_a_lossy_link_loses_the_same_frames_when_it_is_pl
         .source("cam")
         .flags("--input ball --size 320x240")
         .ready();
+
     let relay = env
         .relay(0, &[env.ipc("cam")])
         .flag("capture-dir", &folder)
         .ready();
+
     let path = lossy_path(env.relay_address(0), seed(77));
     let viewing = env.viewer(path, "cam").flag("capture-dir", &folder).start();
     viewing.wait_shown(20);
     let counts = played(viewing.program(), &folder, "fanlight-viewer");
+
     for name in ["whole", "lost"] {
         let Compared {
             happened, replayed, ..
@@ -115,11 +119,13 @@ fn a_capture_of_a_viewer_behind_a_lossy_link_loses_the_same_frames_when_it_is_pl
         sent.happened.unwrap().abs_diff(sent.replayed) <= 2,
         "{counts:?}"
     );
+
     assert_eq!(
         count(&counts, "joins").happened,
         Some(count(&counts, "joins").replayed),
         "{counts:?}"
     );
+
     assert!(count(&counts, "repairs_sent").replayed > 0, "{counts:?}");
 }
 

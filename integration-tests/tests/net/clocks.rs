@@ -56,6 +56,7 @@ fn compare_ages(relay: &[&str], measurement: &mut Measurement) {
     let viewer = || env.viewer(env.relay_address(0), "cam");
     let near = viewer().under(&["nsenter", &namespace]).start();
     let far = viewer().start();
+
     for viewing in [&near, &far] {
         viewing.wait_shown(if long() { 3000 } else { 200 });
     }
@@ -66,6 +67,7 @@ fn compare_ages(relay: &[&str], measurement: &mut Measurement) {
         (near.clock.as_str(), far.clock.as_str()),
         ("monotonic", "exchange")
     );
+
     measurement.at_most(
         format!("difference of the median ages {truth:.2} and {told:.2} ms"),
         SAME,
@@ -88,22 +90,26 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session() {
         ("FAKETIME_NO_CACHE", "1".into()),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
     ];
+
     let source = fake
         .iter()
         .fold(source(&env, USUAL), |launch, (name, value)| {
             launch.env(name, value)
         })
         .ready();
+
     let relay = env.relay(0, &[env.ipc("cam")]);
     let relay = fake
         .iter()
         .fold(relay, |launch, (name, value)| launch.env(name, value))
         .ready();
+
     let viewer = env.viewer(env.relay_address(0), "cam");
     let viewer = fake
         .iter()
         .fold(viewer, |watch, (name, value)| watch.env(name, value))
         .start();
+
     viewer.wait_shown(FRAMES);
     for year in [2036, 2026, 2016, 2026] {
         set(&wall, year);
@@ -119,15 +125,18 @@ fn a_wall_clock_that_jumps_ten_years_costs_no_session() {
             .iter()
             .all(|program| program.stop().0.code() == Some(0))
     );
+
     assert!(
         !relay.log().matching(0, "2026-").is_empty()
             && !relay.log().matching(0, "2036-").is_empty()
     );
+
     report.assert_one_session();
     let live = report
         .signals
         .iter()
         .skip_while(|change| change.state != "live");
+
     assert_eq!(
         live.count(),
         1,

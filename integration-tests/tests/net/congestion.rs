@@ -54,6 +54,7 @@ fn beside_a_tcp_flow_neither_starves() {
             "",
             share >= TCP_SHARE,
         );
+
         measurement.compare(
             "frames a second of the viewer",
             format!(">= {FRAMES}"),
@@ -71,6 +72,7 @@ fn beside_tcp(fixture: &Fixture, host: &Host, viewing: &ViewerProcess, seconds: 
         .flags("--server --one-off --forceflush")
         .under(&host.enter())
         .start();
+
     server.wait_for_line("Server listening");
     let before = viewing.count();
     let began = clock::now();
@@ -81,11 +83,13 @@ fn beside_tcp(fixture: &Fixture, host: &Host, viewing: &ViewerProcess, seconds: 
         .map(str::to_owned)
         .into_iter()
         .collect();
+
     let said = Command::new(&words[0])
         .args(&words[1..])
         .args(client.split(' '))
         .output()
         .unwrap();
+
     let rate =
         (viewing.count() - before) as f64 / clock::now().saturating_since(began).as_secs_f64();
     let said: Value = serde_json::from_slice(&said.stdout).unwrap();

@@ -126,6 +126,7 @@ impl Fixture {
 pub(crate) fn source(env: &TestEnv, pictures: Pictures) -> Launch {
     let (folder, (width, height)) = (env.path("pictures"), pictures.size);
     std::fs::create_dir(&folder).unwrap();
+
     for number in 0..PICTURES {
         let jpeg = numbered(number, width, height);
         if number == 0 {

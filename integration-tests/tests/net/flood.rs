@@ -53,6 +53,7 @@ fn flood(fixture: &Fixture, attacker: &Host, length: Duration) -> u64 {
         let mut sent = 0;
         let mut datagram = Vec::new();
         let began = clock::now();
+
         loop {
             let due = (clock::now().saturating_since(began).as_secs_f64() * RATE as f64) as u64;
             for _ in 0..due.saturating_sub(sent).min(RATE / 10) {
@@ -87,6 +88,7 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
         "ip route add {BORROWED} via {}",
         attacker.address()
     ));
+
     for name in ["asked", "answered"] {
         fixture.lab.counter(name);
     }
@@ -137,6 +139,7 @@ fn endure(
         answered.packets > 0 && amplification <= 1.0,
         "{asked:?} {answered:?}"
     );
+
     assert!(grown <= MIB, "grown by {grown} from {before}");
 
     let least_rate = 0.9 * RATE as f64;
@@ -147,6 +150,7 @@ fn endure(
         format!("{RATE}"),
         rate >= least_rate,
     );
+
     measurement.compare(
         "frames of the worst served viewer",
         format!(">= {DELIVERY} %"),
@@ -154,6 +158,7 @@ fn endure(
         "",
         least >= DELIVERY,
     );
+
     measurement.compare(
         "bytes back for a byte",
         "<= 1",
@@ -161,6 +166,7 @@ fn endure(
         "",
         true,
     );
+
     measurement.compare(
         "the relay grows by",
         "<= 1024 KiB",

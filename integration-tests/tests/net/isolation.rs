@@ -51,6 +51,7 @@ impl Nine {
             &fixture.lab.host("others"),
             OTHERS,
         );
+
         light_viewers.wait_served(SOON);
         control.wait_served(SOON);
         light_viewers.begin();
@@ -83,6 +84,7 @@ impl Nine {
                 format!("{:.2} %", control.delivery),
                 beside.delivery >= least,
             );
+
             let most = self.before.age.max(control.age) + AGE;
             measurement.compare(
                 "99th percentile of age",

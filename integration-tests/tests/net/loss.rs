@@ -70,6 +70,7 @@ fn most_frames_are_whole_though_datagrams_are_lost() {
 
             let reports = viewers.map(|viewer| viewer.finish().0);
             let clean = whole(&reports[0]);
+
             for (channel, report) in CHANNELS.iter().zip(&reports) {
                 report.assert_balanced();
                 assert_eq!(report.decode.errors, 0, "no damaged frame is whole");

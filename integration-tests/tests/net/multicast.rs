@@ -60,15 +60,18 @@ fn missing(report: &Report, frames: &[Shown], since: Time) -> u64 {
         .filter(|frame| frame.captured >= since)
         .map(|frame| frame.number)
         .collect();
+
     assert!(
         numbers.len() > 60,
         "frames are shown to the end: {}",
         numbers.len()
     );
+
     let gaps = numbers
         .windows(2)
         .map(|pair| pair[1] - pair[0] - 1)
         .sum::<u64>();
+
     gaps.saturating_sub(
         SKIPPED
             .iter()
@@ -104,6 +107,7 @@ fn compare_costs(fixture: &Fixture, measurement: &mut Measurement) {
         .flags("--multicast off")
         .under(&hosts[0].enter())
         .start();
+
     unicast.wait_shown(60);
     let six = cost(fixture, &viewers[0]);
 
@@ -164,6 +168,7 @@ fn repair(fixture: &Fixture, measurement: &mut Measurement) {
         clean.frames.lost.total.to_string(),
         missed <= 3,
     );
+
     measurement.compare(
         "repairs asked by the viewer that loses nothing",
         "0",
@@ -211,11 +216,13 @@ fn cut_off(fixture: &Fixture, measurement: &mut Measurement) {
         "",
         missed[1] == 0,
     );
+
     assert_eq!(
         (report.joins, report.frames.lost.by_reason["skipped"]),
         (1, 0),
         "{report:?}"
     );
+
     clean.finish().0.assert_one_session();
 }
 
@@ -257,6 +264,7 @@ fn lose_much(fixture: &Fixture, measurement: &mut Measurement) {
         "",
         missed[1] == 0,
     );
+
     assert_eq!(report.frames.lost.by_reason["skipped"], 0, "{report:?}");
     clean.finish().0.assert_one_session();
 }
@@ -290,6 +298,7 @@ fn with_a_key_it_is_the_same_and_viewers_on_the_relays_own_host_can_be_among_the
 
     wait_by_multicast(&fixture.relay, 3);
     viewers[0].wait_more(90);
+
     for viewing in viewers {
         let (report, _) = viewing.finish();
         report.assert_one_session();
@@ -326,6 +335,7 @@ fn end_one_of_two(lab: &Lab, measurement: &mut Measurement) {
         .flags("--redundancy both")
         .under(&screen.enter())
         .start();
+
     relays.iter().for_each(|relay| wait_by_multicast(relay, 1));
     let since = clock::now();
     viewing.wait_more(60);
@@ -339,5 +349,6 @@ fn end_one_of_two(lab: &Lab, measurement: &mut Measurement) {
         report.paths.iter().all(|path| path.by_multicast > 60),
         "{report:?}"
     );
+
     assert_eq!(report.foreign, 0);
 }

@@ -74,6 +74,7 @@ fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_i
     let (nat, viewing) = hidden(&fixture);
     let router = nat.outer().address();
     let old = relay_port_of(&fixture, &nat);
+
     for name in ["up", "down", "media", "challenges"] {
         fixture.lab.counter(name);
     }
@@ -97,15 +98,18 @@ fn an_address_that_has_not_answered_a_challenge_gets_no_media_and_no_more_than_i
         "measured: {} bytes to addresses that had sent {}, in {SESSION:?}",
         down.bytes, up.bytes
     );
+
     assert_eq!(
         media,
         Traffic::default(),
         "no media to an address that has not proved itself"
     );
+
     assert!(
         challenges.packets > 0 && down.bytes <= up.bytes,
         "{challenges:?} {up:?} {down:?}"
     );
+
     fixture.lab.forget_rules();
     let shown = viewing.wait_shown_after(silent + SESSION, SOON);
     eprintln!(
@@ -120,6 +124,7 @@ fn relay_port_of(fixture: &Fixture, nat: &Nat) -> u16 {
         "conntrack -L -p udp --dport {PORT} --dst {}",
         fixture.host.address()
     );
+
     until("the router knows the flow", SOON, || {
         // …src=10.77.0.1 dst=10.77.0.2 sport=5004 dport=12345…: the second dport is where answers go.
         let flows = nat.outer().run(&flow);

@@ -63,6 +63,7 @@ fn capacity(fixture: &Fixture, host: &Host) -> usize {
         100.0 * each,
         100.0 * idle
     );
+
     ((1.0 - idle) / each) as usize
 }
 
@@ -99,6 +100,7 @@ fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_ne
             "",
             oldest <= AGE + NOISE,
         );
+
         let fairness = fairness(&seen);
         measurement.compare(
             "fairness",
@@ -107,6 +109,7 @@ fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_ne
             "1.000",
             fairness >= FAIR,
         );
+
         let partial = partial(&seen);
         measurement.compare(
             "frames that are partial",
@@ -149,6 +152,7 @@ fn above_the_most_viewers_the_answer_is_busy_and_those_within_stay() {
         "{:?}",
         above.seen()
     );
+
     assert_eq!(busy(&fixture, &host).count(), 0);
     assert!(
         within.seen().iter().all(|seen| seen.joins == 1),

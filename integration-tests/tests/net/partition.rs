@@ -61,6 +61,7 @@ fn cut_off(fixture: &Fixture, measurement: &mut Measurement) {
             limit,
             shown.at.saturating_since(healed),
         );
+
         apart.push((cut, length));
         viewing.wait_more(30);
     }
@@ -68,6 +69,7 @@ fn cut_off(fixture: &Fixture, measurement: &mut Measurement) {
     let born = viewing.program().started();
     let (report, frames) = viewing.finish();
     report.assert_balanced();
+
     for (cut, length) in apart.into_iter().filter(|(_, length)| *length > SAID) {
         let said = said_after(&report, cut.saturating_since(born), length);
         measurement.at_most("the viewer says that it is not live", SAID, said);
@@ -76,6 +78,7 @@ fn cut_off(fixture: &Fixture, measurement: &mut Measurement) {
             .filter(|shown| shown.at > cut && shown.at < cut + length)
             .map(|shown| shown.at.saturating_since(cut))
             .max();
+
         measurement.at_most(
             "the last frame after the cut",
             SAID,
@@ -93,10 +96,12 @@ fn said_after(report: &Report, cut: Duration, length: Duration) -> Duration {
         .iter()
         .filter(|change| change.at() > cut && change.at() < cut + length)
         .collect();
+
     assert!(
         !during.is_empty() && during.iter().all(|change| change.state != "live"),
         "cut off at {cut:?}: {:?}",
         report.signals
     );
+
     during[0].at().saturating_sub(cut)
 }

@@ -56,6 +56,7 @@ impl Pair {
             .flags("--redundancy both")
             .under(&screen.enter())
             .start();
+
         viewing.wait_shown(FRAMES);
         Some(Self {
             viewing,
@@ -117,6 +118,7 @@ fn each_in_turn(fail: fn(&Program, &Host), mend: fn(&Program, &Host)) {
             let host = &pair.hosts[round % 2];
             fail(relay, host);
             let failed = clock::now();
+
             // Longer than sessions last.
             while clock::now().saturating_since(failed) < Duration::from_secs(4) {
                 pair.viewing.wait_more(10);

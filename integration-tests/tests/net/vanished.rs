@@ -46,9 +46,11 @@ fn last_packet(host: &Host) -> Duration {
     let gone = clock::now();
     let mut traffic = host.traffic_to();
     let mut last = Duration::ZERO;
+
     while clock::now().saturating_since(gone) < last.max(COST) + SILENCE {
         pause(Duration::from_millis(50));
         let now = host.traffic_to();
+
         if now != traffic {
             traffic = now;
             last = clock::now().saturating_since(gone);

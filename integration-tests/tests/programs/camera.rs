@@ -39,6 +39,7 @@ fn a_webcams_jpegs_arrive_untouched() {
             (header.width, header.height, header.state()),
             (1280, 720, State::Live)
         );
+
         assert_eq!(header.rate_millihertz, 30_000);
         assert!(
             originals.contains(&picture.original()),
@@ -104,6 +105,7 @@ fn a_damaged_picture_is_never_shown_and_always_counted() {
     guest.source("--size 640x360 --rate 30");
     let mut subscriber = Subscriber::new(guest.endpoint());
     let mut pictures = subscriber.pictures(10);
+
     // Cut short by the camera, and marked by the bus: uvcvideo hands the former on and drops the latter itself.
     for command in ["truncate 3", "error 3"] {
         guest.webcam(command);
@@ -137,12 +139,14 @@ fn after_a_pause_no_old_picture_is_published() {
         .max()
         .unwrap()
         .max(after[0].stamp().sequence - before.stamp().sequence);
+
     assert!(pause >= 30, "the source was away for {pause} pictures");
     // One picture may have been on its way through the source when it was stopped.
     let old = after
         .iter()
         .filter(|picture| picture.frame.header.prepared_us > 1_000_000)
         .count();
+
     assert!(
         old <= 1,
         "{old} pictures from before the pause were published after it"
@@ -164,6 +168,7 @@ fn unplugging_and_plugging_in_again_is_told_and_survived() {
     subscriber.until(State::Unplugged);
     guest.plug();
     let first = subscriber.pictures(5).remove(0);
+
     for _ in 0..2 {
         guest.webcam("unplug");
         let gone = subscriber.until(State::Unplugged);
@@ -195,6 +200,7 @@ fn unplugging_plugging_in_and_stalling_are_told_in_time() {
             guest.source("--size 640x360");
             let mut subscriber = Subscriber::new(guest.endpoint());
             subscriber.pictures(5);
+
             for (command, state, limit) in [
                 ("unplug", State::Unplugged, Duration::from_secs(3)),
                 ("stall", State::Stalled, Duration::from_secs(5)),
@@ -235,6 +241,7 @@ fn a_camera_that_stalls_is_told_and_goes_on() {
     guest.source("--size 640x360");
     let mut subscriber = Subscriber::new(guest.endpoint());
     subscriber.pictures(5);
+
     for _ in 0..2 {
         let stopped = clock::now();
         guest.webcam("stall");
@@ -336,12 +343,14 @@ fn assert_in_order(pictures: &[Arrival]) {
             .sequence
             .checked_sub(pair[0].stamp().sequence)
             .unwrap();
+
         let counted = pair[1]
             .frame
             .id
             .number
             .checked_sub(pair[0].frame.id.number)
             .unwrap();
+
         assert!(
             (1..=taken).contains(&counted),
             "{counted} counted where the webcam took {taken}"
@@ -370,6 +379,7 @@ fn assert_colour_bars(jpeg: &[u8]) {
     let picture = turbojpeg::decompress(jpeg, PixelFormat::RGB).unwrap();
     let row = picture.height * 15 / 16;
     let bars = [0b111, 0b110, 0b011, 0b010, 0b101, 0b100, 0b001, 0b000];
+
     for (index, bar) in bars.into_iter().enumerate() {
         let column = picture.width * (2 * index + 1) / 16;
         let pixel = &picture.pixels[row * picture.pitch + column * 3..][..3];

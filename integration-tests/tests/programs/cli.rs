@@ -60,6 +60,7 @@ fn a_bad_value_is_refused_and_the_message_names_the_key_and_what_it_may_be() {
         ("relay", "--listen 0.0.0.0:5004", &["access", "open"]),
         ("relay", "--gso maybe", &["--gso", "auto"]),
     ];
+
     for (name, flags, words) in cases {
         let program = env.program(name).flags(flags).ends_with(USAGE);
         // clap has the key and what it may be on lines of their own.
@@ -174,6 +175,7 @@ fn a_flag_wins_over_the_file() {
         .flags("--listen 127.0.0.1:7002 --print-config")
         .flag("config", &file)
         .ends_with(0);
+
     printed.says(&["listen", "127.0.0.1:7002"]);
     printed.says(&["max_viewers", "7"]);
 }
@@ -212,6 +214,7 @@ fn the_public_part_of_a_key_is_one_line_to_be_pasted() {
             .len(),
         1
     );
+
     let again = keygen(&env, "relay", "public", &file).ends_with(0);
     assert_eq!(output(&again, "fanlight-public:"), public);
 }
@@ -222,6 +225,7 @@ fn a_key_is_never_overwritten() {
     let file = env.path("wall.psk");
     keygen(&env, "relay", "psk", &file).ends_with(0);
     let first = std::fs::read(&file).unwrap();
+
     for kind in ["psk", "pair", "feed"] {
         let refused = keygen(&env, "relay", kind, &file).ends_with(1);
         refused.says(&["wall.psk", "never overwritten"]);
@@ -235,6 +239,7 @@ fn keygen_says_what_it_misses() {
     let env = TestEnv::new();
     let file = env.path("wall.psk");
     keygen(&env, "relay", "psk", &file).ends_with(0);
+
     for (words, code, said) in [
         ("keygen psk".to_owned(), USAGE, "<FILE>"),
         ("keygen pskk wall.psk".to_owned(), USAGE, "'psk'"),
@@ -301,6 +306,7 @@ fn a_second_source_at_the_same_endpoint_is_told_who_is_in_its_way() {
         .source("cam")
         .flags("--input ball --size 320x240")
         .ready();
+
     let (exit, second) = env.source("cam").flags("--input ball --size 320x240").run();
     assert!(!exit.status.success());
     second.says(&["another source", &env.ipc("cam"), "--publish"]);
@@ -313,6 +319,7 @@ fn a_source_replaces_the_socket_file_of_one_that_was_killed() {
         .source("cam")
         .flags("--input ball --size 320x240")
         .ready();
+
     source.kill();
     assert!(env.path("cam.ipc").exists(), "SIGKILL leaves the file");
     source.start_again();
@@ -349,6 +356,7 @@ fn a_relay_on_any_port_says_which_it_got() {
         .flags("--listen 127.0.0.1:0")
         .flag("sources", env.ipc("cam"))
         .ready();
+
     let line = relay.wait_for_line("serving").text;
     let port = line
         .split("127.0.0.1:")
@@ -357,6 +365,7 @@ fn a_relay_on_any_port_says_which_it_got() {
         .split(|c: char| !c.is_ascii_digit())
         .next()
         .unwrap();
+
     assert_ne!(port.parse::<u16>().unwrap(), 0, "{line}");
 }
 
@@ -378,6 +387,7 @@ fn the_log_is_json_when_asked() {
         .source("cam")
         .flags("--input ball --size 320x240 --log-format json")
         .ready();
+
     let line = source.wait_for_line("fanlight-source").text;
     let lines: Vec<_> = source
         .log()
@@ -385,6 +395,7 @@ fn the_log_is_json_when_asked() {
         .into_iter()
         .filter(|line| line.from == "err")
         .collect();
+
     assert!(
         lines
             .iter()
@@ -408,6 +419,7 @@ fn log_files(path: &Path) -> Vec<String> {
 fn a_log_file_goes_on_over_restarts_and_rotations_and_loses_no_line() {
     const RUNS: usize = 12;
     let env = TestEnv::new();
+
     for name in PROGRAMS {
         let path = env.path(&format!("{name}.log"));
         let run = |files: &str| {
@@ -427,24 +439,29 @@ fn a_log_file_goes_on_over_restarts_and_rotations_and_loses_no_line() {
             files.len() > 2 && files.iter().all(|text| text.len() <= 1_000),
             "{files:?}"
         );
+
         let lines: Vec<serde_json::Value> = files
             .concat()
             .lines()
             .map(|line| serde_json::from_str(line).expect("no line is split"))
             .collect();
+
         let levels: Vec<_> = lines
             .iter()
             .map(|line| line["level"].as_str().unwrap())
             .collect();
+
         assert_eq!(
             levels,
             ["INFO", "ERROR"].repeat(RUNS),
             "the version and the error of each run"
         );
+
         let stamps: Vec<_> = lines
             .iter()
             .map(|line| line["timestamp"].as_str().unwrap())
             .collect();
+
         assert!(stamps.is_sorted(), "{stamps:?}");
     }
 }
@@ -455,6 +472,7 @@ fn no_more_log_files_are_kept_than_asked_for_and_five_unless_asked() {
     for (flags, most) in [("--log-files 2", 2), ("", 5)] {
         let folder = env.path(&format!("logs{most}"));
         std::fs::create_dir(&folder).unwrap();
+
         for _ in 0..25 {
             let relay = env
                 .program("relay")
@@ -479,6 +497,7 @@ fn a_log_file_that_cannot_be_written_is_refused_with_what_to_do() {
         .flags("--input ball --size 320x240")
         .flag("log-file", &busy)
         .ready();
+
     for name in PROGRAMS {
         let refused = |path: &Path| env.program(name).flag("log-file", path).ends_with(USAGE);
         refused(&env.path("missing/a.log")).says(&[
@@ -486,12 +505,14 @@ fn a_log_file_that_cannot_be_written_is_refused_with_what_to_do() {
             "directory that exists",
             "--log-file",
         ]);
+
         refused(env.directory()).says(&["no regular file", "--log-file"]);
         refused(&busy).says(&["another program logs to", "busy.log"]);
         env.program(name)
             .flags("--log-file-size 10")
             .ends_with(USAGE)
             .says(&["--log-file-size", "10MB"]);
+
         env.program(name)
             .flags("--log-files 0")
             .ends_with(USAGE)
@@ -513,6 +534,7 @@ fn a_disk_full_of_logs_stops_nobody_and_the_log_goes_on_when_there_is_room() {
         "command",
         "while :; do echo no picture >&2; sleep 0.05; done",
     );
+
     let source = source
         .flags("--log-format json")
         .flag("log-file", disk.join("source.log"));
@@ -525,10 +547,12 @@ fn a_disk_full_of_logs_stops_nobody_and_the_log_goes_on_when_there_is_room() {
         "No space left",
         "lines are lost until it works again",
     ]);
+
     let seen = Path::new("/proc")
         .join(source.pid().unwrap().to_string())
         .join("root")
         .join(disk.strip_prefix("/").unwrap());
+
     std::fs::remove_file(seen.join("filler")).unwrap();
     let log = seen.join("source.log");
     wait::until("the log tells of missing lines", SOON, || {
@@ -544,9 +568,11 @@ fn a_disk_full_of_logs_stops_nobody_and_the_log_goes_on_when_there_is_room() {
         .lines()
         .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
         .count();
+
     assert!(
         text.lines().count() - whole <= 1,
         "no line was cut short but perhaps the one being written"
     );
+
     assert!(source.pid().is_some());
 }

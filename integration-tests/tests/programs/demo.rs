@@ -17,6 +17,7 @@ fn demo(folder: &Path, words: &[&str]) -> Child {
         .nth(2)
         .unwrap()
         .into();
+
     Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../dev"))
         .arg("demo")
         .args(words)
@@ -45,6 +46,7 @@ fn a_demo_of_some_seconds_shows_pictures_ends_by_itself_and_leaves_nothing() {
             .any(|line| line.contains("fps") && line.contains(" live")),
         "{lines}"
     );
+
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -66,6 +68,7 @@ fn a_demo_ends_by_the_verdict_on_its_screen() {
             "",
             right,
         );
+
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     });
 }
@@ -79,6 +82,7 @@ fn ctrl_c_stops_the_whole_demo_cleanly() {
         lines.any(|line| line.unwrap().contains(" live")),
         "the demo ended without a picture"
     );
+
     let group = Pid::from_child(&demo);
     kill_process_group(group, Signal::INT).unwrap();
     let status = until("the demo ends", SOON, || demo.try_wait().unwrap());
@@ -87,5 +91,6 @@ fn ctrl_c_stops_the_whole_demo_cleanly() {
         kill_process_group(group, Signal::INT).is_err(),
         "a program of the demo still runs"
     );
+
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

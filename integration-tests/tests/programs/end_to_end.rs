@@ -49,10 +49,12 @@ impl Seen {
                 .windows(2)
                 .map(|pair| follows(&pair[0], &pair[1]))
                 .sum();
+
             assert!(
                 missing <= report.frames.lost.total,
                 "{missing} are missing: {report:?}"
             );
+
             for frame in frames {
                 let first = *hashes.entry(frame.number).or_insert(frame.hash);
                 assert_eq!(
@@ -78,6 +80,7 @@ impl Seen {
                 AGE_LIMIT,
                 Duration::from_secs_f64(p50 / 1e3),
             );
+
             report.judge_nearly_lossless("a viewer", measurement);
         }
     }
@@ -135,6 +138,7 @@ fn the_ball_reaches_three_screens_whole_and_young() {
             .flags("--input ball --size 1280x720 --rate 30");
         let seen = watched_by_three(&env, source);
         seen.judge(measurement);
+
         for (report, _) in &seen.viewers {
             measurement.compare(
                 "frames a second",
@@ -181,6 +185,7 @@ fn files_are_shown_as_they_are_in_order_and_again() {
         .source("cam")
         .flags("--input files --rate 30")
         .flag("path", &folder);
+
     let seen = watched_by_three(&env, source);
     in_order(&seen, &hashes);
 }
@@ -196,6 +201,7 @@ fn a_file_of_concatenated_jpegs_is_a_film() {
         .source("cam")
         .flags("--input files --rate 30")
         .flag("path", &film);
+
     in_order(&watched_by_three(&env, source), &hashes);
 }
 
@@ -208,10 +214,12 @@ fn what_a_command_writes_is_shown_untouched() {
         "while true; do for f in {}/*; do cat $f || exit; sleep 0.04; done; done",
         folder.display()
     );
+
     let source = env
         .source("cam")
         .flags("--input pipe")
         .flag("command", command);
+
     in_order(&watched_by_three(&env, source), &hashes);
 }
 
@@ -227,11 +235,13 @@ fn what_comes_on_standard_input_is_shown_untouched() {
             .unwrap()
             .success()
     );
+
     let script = format!(
         "exec >{}; while cat {}/*; do sleep 0.1; done",
         pipe.display(),
         folder.display()
     );
+
     let mut writer = Command::new("sh").args(["-c", &script]).spawn().unwrap();
     let source = env.source("cam").flags("--input pipe").stdin(&pipe);
     let seen = {
@@ -256,11 +266,13 @@ fn a_command_that_ends_is_started_again() {
         "for f in {}/*; do cat $f; sleep 0.05; done",
         folder.display()
     );
+
     let _source = env
         .source("cam")
         .flags("--input pipe")
         .flag("command", command)
         .ready();
+
     let _relay = env.relay(0, &[env.ipc("cam")]).ready();
     let viewer = env.viewer(env.relay_address(0), "cam").start();
     viewer.wait_shown(15);
@@ -287,5 +299,6 @@ fn whatever_ffmpeg_opens_can_be_the_camera() {
         .source("cam")
         .flags("--input pipe")
         .flag("command", command);
+
     watched_by_three(&env, source);
 }

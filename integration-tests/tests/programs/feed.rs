@@ -42,6 +42,7 @@ fn key(env: &TestEnv, byte: u8) -> PathBuf {
             .unwrap();
         writeln!(file, "fanlight-feed:{}", format!("{byte:02x}").repeat(32)).unwrap();
     }
+
     path
 }
 
@@ -54,10 +55,12 @@ fn source(env: &TestEnv, key: Option<PathBuf>) -> (SocketAddr, Program) {
         .flags("--stream cam")
         .flags(INPUT)
         .flag("publish", endpoints);
+
     let source = match key {
         Some(key) => source.flag("feed-key", key),
         None => source,
     };
+
     (address, source.ready())
 }
 
@@ -70,12 +73,14 @@ fn who_listens_on_the_leg_sees_pictures_without_a_key_and_noise_with_one() {
     let env = TestEnv::new();
     let (address, plain) = source(&env, None);
     let overheard = listen_in(address, OVERHEARD).unwrap();
+
     for secret in [JPEG_BEGINS, STREAM] {
         assert!(
             overheard.iter().any(|(_, body)| contains(body, secret)),
             "what the key is there to hide"
         );
     }
+
     plain.stop();
 
     let (address, _sealed) = source(&env, Some(key(&env, 1)));
@@ -84,13 +89,16 @@ fn who_listens_on_the_leg_sees_pictures_without_a_key_and_noise_with_one() {
         .relay(0, &[tap.endpoint()])
         .flag("feed-key", key(&env, 1))
         .ready();
+
     let viewing = env.viewer(env.relay_address(0), "cam").start();
     viewing.wait_shown(30);
     let overheard = tap.heard();
     assert!(overheard.len() > OVERHEARD);
+
     for secret in [JPEG_BEGINS, STREAM, b"cam/"] {
         assert!(!contains(&overheard, secret), "{} bytes", overheard.len());
     }
+
     let refused = listen_in(address, OVERHEARD);
     assert!(refused.is_err(), "without the key nothing is said at all");
     let (report, _) = viewing.finish();
@@ -107,6 +115,7 @@ fn who_plays_a_recorded_session_shows_nobody_anything() {
         .relay(0, &[tap.endpoint()])
         .flag("feed-key", key(&env, 1))
         .ready();
+
     until("a session is recorded", SOON, || {
         (tap.heard().len() > OVERHEARD).then_some(())
     });
@@ -120,6 +129,7 @@ fn who_plays_a_recorded_session_shows_nobody_anything() {
         .relay(0, &endpoints)
         .flag("feed-key", key(&env, 1))
         .ready();
+
     let viewing = env.viewer(env.relay_address(0), "cam").start();
     viewing.wait_shown(60);
     relay.wait_for_line("another key");
@@ -181,8 +191,10 @@ fn a_sealed_source_that_is_killed_is_back_on_the_screen_within_a_second() {
             .relay(0, &[format!("tcp://{address}")])
             .flag("feed-key", key(&env, 1))
             .ready();
+
         let viewing = env.viewer(env.relay_address(0), "cam").start();
         viewing.wait_shown(10);
+
         for away in [0, 300, 1500] {
             source.kill();
             pause(Duration::from_millis(away));
@@ -195,6 +207,7 @@ fn a_sealed_source_that_is_killed_is_back_on_the_screen_within_a_second() {
                 shown.at.saturating_since(ready),
             );
         }
+
         let (report, _) = viewing.finish();
         report.assert_balanced();
     });
@@ -226,8 +239,10 @@ fn beyond_this_host_a_key_is_asked_for_or_its_absence_written_out() {
             .iter()
             .for_each(|feedback| drop(program.wait_for_line(feedback)));
     }
+
     let file = key(&env, 1);
     let near = "--listen 127.0.0.1:0 --sources tcp://192.0.2.1:5010";
+
     for (name, flags) in [
         ("source", "--publish tcp://0.0.0.0:0 --input ball"),
         ("relay", near),
@@ -238,10 +253,12 @@ fn beyond_this_host_a_key_is_asked_for_or_its_absence_written_out() {
             .ready()
             .stop();
     }
+
     env.program("source")
         .flags("--publish tcp://0.0.0.0:0 --input ball --allow-remote")
         .ready()
         .stop();
+
     env.program("relay")
         .flags(near)
         .flags("--allow-remote-sources")

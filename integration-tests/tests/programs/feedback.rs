@@ -39,6 +39,7 @@ fn key_file(env: &TestEnv) -> PathBuf {
         .mode(0o600)
         .open(&path)
         .unwrap();
+
     writeln!(file, "fanlight-feed:{}", "07".repeat(32)).unwrap();
     path
 }
@@ -49,6 +50,7 @@ fn found(number: u64) -> Detection {
         y: 50.0,
         radius: 20.0,
     });
+
     Detection {
         epoch: EPOCH,
         number,
@@ -86,6 +88,7 @@ fn told<T>(viewer: &mut (RawClient, u64), pick: impl Fn(&ToViewer<'_>) -> Option
                 ..KeepAlive::default()
             },
         ));
+
         let pause = Deadline::after(Duration::from_millis(200));
         while let Some(datagram) = viewer.0.receive(pause.left()) {
             if let Some(found) = ToViewer::parse(&datagram).ok().as_ref().and_then(&pick) {
@@ -93,6 +96,7 @@ fn told<T>(viewer: &mut (RawClient, u64), pick: impl Fn(&ToViewer<'_>) -> Option
             }
         }
     }
+
     panic!("not told within {SOON:?}");
 }
 
@@ -110,18 +114,21 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
                 relay
             }
             .ready();
+
             let demand = |feedback: &FeedbackReport| {
                 feedback
                     .demand
                     .first()
                     .map(|demand| (demand.stream.clone(), demand.viewers))
             };
+
             let first = |viewers| {
                 let known = source.feedback();
                 known
                     .into_iter()
                     .find(|(_, feedback)| demand(feedback) == Some(("cam".into(), viewers)))
             };
+
             until("the source knows that nobody watches", SOON, || first(0));
             let asked = clock::now();
             let mut lobby = viewer(&env, "lobby");
@@ -131,12 +138,14 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
                 DEMAND_WITHIN,
                 at.saturating_since(asked),
             );
+
             source.judge(Verdict {
                 health: Health::Right as i32,
                 error: 0.25,
                 count: 3,
                 ..Verdict::default()
             });
+
             for number in 0..5 {
                 lobby.0.say(&ToRelay::Detections(
                     lobby.1,
@@ -145,8 +154,10 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
                         vec![found(2 * number), found(2 * number + 1)],
                     ),
                 ));
+
                 pause(Duration::from_millis(100));
             }
+
             until("all detections have come", SOON, || {
                 (source.detections("lobby").len() == 10).then_some(())
             });
@@ -155,11 +166,13 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
                 .iter()
                 .map(|detection| detection.number)
                 .collect::<Vec<_>>();
+
             assert_eq!(numbers, (0..10).collect::<Vec<_>>());
             let verdict = told(&mut lobby, |said| match said {
                 ToViewer::Pulse(_, pulse) => pulse.verdict,
                 _ => None,
             });
+
             assert_eq!((verdict.error, verdict.count), (0.25, 3));
             lobby.0.say(&ToRelay::Goodbye(lobby.1, Default::default()));
             until("the source knows that it has gone", SOON, || {
@@ -174,6 +187,7 @@ fn who_watches_and_what_they_find_comes_to_the_source_and_its_verdict_to_them() 
                     .windows(2)
                     .all(|pair| pair[0].1.sequence < pair[1].1.sequence)
             );
+
             assert!(source.refused().is_empty(), "{:?}", source.refused());
             assert!(relay.exits().is_empty());
         }
@@ -226,8 +240,10 @@ fn a_flood_of_detections_and_lies_takes_nothing_from_other_viewers_and_harms_nei
                     ));
                 }
             }
+
             client.drain(Duration::ZERO);
         }
+
         if round.is_multiple_of(10) {
             let number = round / 10;
             honest.0.say(&ToRelay::Detections(
@@ -236,6 +252,7 @@ fn a_flood_of_detections_and_lies_takes_nothing_from_other_viewers_and_harms_nei
             ));
             honest.0.drain(Duration::ZERO);
         }
+
         pause(Duration::from_millis(10));
     }
     until("the honest one's detections have come", SOON, || {
@@ -267,6 +284,7 @@ fn a_flood_of_detections_and_lies_takes_nothing_from_other_viewers_and_harms_nei
             "{} detections of a liar",
             told.len()
         );
+
         assert!(told.iter().all(|detection| *detection == found(1)));
         let dropped = source
             .seen()
@@ -274,6 +292,7 @@ fn a_flood_of_detections_and_lies_takes_nothing_from_other_viewers_and_harms_nei
             .filter(|seen| seen.name == format!("liar-{n}"))
             .map(|seen| seen.dropped)
             .max();
+
         assert!(dropped > Some(1000), "{dropped:?}");
     }
     let (report, _) = viewing.finish();
@@ -289,11 +308,13 @@ fn assail(address: SocketAddr, bytes: &[u8], length: Duration) {
     let mut reader = stream.try_clone().unwrap();
     let drain = std::thread::spawn(move || drop(std::io::copy(&mut reader, &mut std::io::sink())));
     let deadline = Deadline::after(length);
+
     while !deadline.is_over() {
         if stream.write_all(bytes).is_err() {
             break;
         }
     }
+
     let _ = stream.shutdown(std::net::Shutdown::Both);
     drain.join().unwrap();
 }
@@ -322,6 +343,7 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
                 relay.flag("feed-key", &key).ready(),
             ),
         };
+
         let viewing = env.viewer(env.relay_address(0), "cam").start();
         viewing.wait_shown(10);
         let before = source.usage();
@@ -332,17 +354,20 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
             }],
             ..FeedbackReport::default()
         };
+
         let forged = upstream(&encode_feedback(lie)).repeat(100);
         let long = upstream(&[0xff; MAX_UPSTREAM - 1]);
         for flood in [forged, long, upstream(b"no protobuf").repeat(100)] {
             assail(address, &flood, Duration::from_secs(1));
         }
+
         // Who has not the key does not come as far as to say something.
         let told = if sealed {
             "subscriber refused"
         } else {
             "feedback of a relay dropped"
         };
+
         source.wait_for_line(told);
         let lines = source.log().matching(0, told).len();
         assert!(lines <= 8, "{lines} lines");
@@ -351,6 +376,7 @@ fn words_that_are_forged_or_come_in_floods_are_refused_and_every_viewer_is_serve
             after.resident <= before.resident + GROWTH,
             "{before:?} {after:?}"
         );
+
         assert!(source.exits().is_empty() && relay.exits().is_empty());
         viewing.wait_more(10);
         let (report, _) = viewing.finish();
@@ -366,16 +392,19 @@ fn what_a_client_without_a_session_reports_is_not_told() {
     let mut honest = viewer(&env, "honest");
     let mut client = RawClient::to(env.relay_address(0));
     client.say(&ToRelay::Join(join("cam")));
+
     for _ in 0..10 {
         client.say(&ToRelay::Detections(
             honest.1,
             detections(1, vec![found(666)]),
         ));
     }
+
     honest.0.say(&ToRelay::Detections(
         honest.1,
         detections(1, vec![found(1)]),
     ));
+
     until("the detection has come", SOON, || {
         (!source.detections("honest").is_empty()).then_some(())
     });

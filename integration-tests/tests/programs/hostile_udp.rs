@@ -30,6 +30,7 @@ fn show(env: &TestEnv) -> (Program, Program, ViewerProcess) {
         .source("cam")
         .flags("--input ball --size 640x360")
         .ready();
+
     let relay = env.relay(0, &[env.ipc("cam")]).ready();
     let viewing = env.viewer(env.relay_address(0), "cam").start();
     viewing.wait_shown(10);
@@ -85,6 +86,7 @@ fn plausible(random: &mut Random) -> ToRelay<'static> {
 fn malformed(random: &mut Random) -> Vec<u8> {
     let length = random.below(2 * MAX_DATAGRAM);
     let mut bytes = random.bytes(length);
+
     match random.below(4) {
         0 => {}
         1 if bytes.len() > 2 => bytes[..2].copy_from_slice(&[0xf1, random.below(20) as u8]),
@@ -115,6 +117,7 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_session_no_memory_and_few_log_li
     let before = relay.usage();
     let mark = relay.log().mark();
     let began = fanlight_daemon::clock::now();
+
     for number in 0..if long() { 1_000_000 } else { 100_000 } {
         let client = &mut clients[number % 8];
         if random.below(4) == 0 {
@@ -147,17 +150,20 @@ fn a_hundred_thousand_hostile_datagrams_cost_no_session_no_memory_and_few_log_li
         after.resident <= before.resident + 2 * MIB,
         "{before:?} {after:?}"
     );
+
     // A viewer has a socket of its own while it begins; nobody else gets one.
     assert!(
         after.descriptors <= before.descriptors,
         "{before:?} {after:?}"
     );
+
     assert_eq!(after.threads, before.threads);
     let lines = relay.log().matching(mark, "").len() as u64;
     assert!(
         lines <= 6 * (seconds + 2),
         "{lines} lines in {seconds} s, for six classes of events"
     );
+
     assert!(relay.exits().is_empty());
     let (report, _) = viewing.finish();
     report.assert_one_session();
@@ -170,6 +176,7 @@ fn nothing_malformed_is_answered() {
     let (_source, _relay, _viewing) = show(&env);
     let mut random = Random::new(seed(12));
     let mut client = RawClient::to(env.relay_address(0));
+
     for _ in 0..20 {
         for _ in 0..BURST {
             let length = random.below(2 * MAX_DATAGRAM);
@@ -180,6 +187,7 @@ fn nothing_malformed_is_answered() {
                     .map(|byte| byte & 0x7f)
                     .collect::<Vec<_>>(),
             );
+
             let mut short = Vec::new();
             ToRelay::Join(join("cam")).encode(&mut short);
             client.send(&short[..random.below(JOIN_BYTES)]);
@@ -198,6 +206,7 @@ fn no_answer_to_an_address_that_has_not_proved_itself_is_larger_than_its_questio
     let (_source, _relay, _viewing) = show(&env);
     let mut random = Random::new(seed(13));
     let mut client = RawClient::to(env.relay_address(0));
+
     for _ in 0..500 {
         let mut question = Vec::new();
         plausible(&mut random).encode(&mut question);
@@ -234,6 +243,7 @@ fn a_token_is_good_only_for_the_address_it_was_sent_to() {
     let mut wish = join("cam");
     honest.say(&ToRelay::Join(wish.clone()));
     let answer = honest.receive(SOON).expect("a challenge comes");
+
     let Some(ToViewer::Challenge(challenge)) = kind(&answer) else {
         panic!("{answer:?}")
     };
@@ -245,6 +255,7 @@ fn a_token_is_good_only_for_the_address_it_was_sent_to() {
         matches!(kind(&answer), Some(ToViewer::Challenge(_))),
         "{answer:?}"
     );
+
     thief.drain(QUIET);
     assert_eq!(thief.received.datagrams, 1, "no session, no media");
     honest.say(&ToRelay::Join(wish));
@@ -272,6 +283,7 @@ fn nobody_can_end_repair_or_keep_the_session_of_another() {
             ..Repair::default()
         },
     ));
+
     let mut answers = 0;
     while let Some(answer) = thief.receive(QUIET) {
         answers += answer.len();
@@ -299,6 +311,7 @@ fn a_session_that_falls_silent_costs_at_most_three_seconds_of_traffic() {
         silent.join("cam");
         let joined = fanlight_daemon::clock::now();
         let mut last = joined;
+
         while silent.receive(Duration::from_millis(800)).is_some() {
             last = fanlight_daemon::clock::now();
         }
@@ -318,6 +331,7 @@ fn lying_relay(address: SocketAddr, mut datagram: impl FnMut(u64, &mut Vec<u8>) 
         let mut buffer = [0; 2048];
         let mut out = Vec::new();
         let mut session = 0;
+
         while let Ok((length, viewer)) = socket.recv_from(&mut buffer) {
             let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) else {
                 continue;
@@ -429,6 +443,7 @@ fn a_relay_that_lies_shows_nothing_and_costs_the_viewer_no_more_than_three_large
         .into_iter()
         .filter(|line| line.from == "err")
         .count();
+
     assert!(lines <= 16, "{lines} lines in 4 s");
     let (report, frames) = viewing.finish();
     assert!(report.joins > 0 && report.datagrams > 100, "{report:?}");

@@ -48,12 +48,14 @@ fn nobody_is_disturbed_by(
     viewing.wait_more(10);
     let after = [source.usage(), relay.usage()];
     assert!(source.exits().is_empty() && relay.exits().is_empty());
+
     for (before, after) in before.iter().zip(after) {
         assert!(
             after.resident <= before.resident + GROWTH,
             "grown from {before:?} to {after:?}"
         );
     }
+
     let (report, _) = viewing.finish();
     report.assert_one_session();
 }
@@ -76,10 +78,12 @@ fn every_attack(random: &mut Random) -> Vec<Vec<u8>> {
         [&hello[..], &subscribe("x").repeat(50_000)].concat(),
         [&hello[..], &subscribe("cam/"), &random.bytes(100_000)].concat(),
     ];
+
     for length in [1 << 20, 1 << 36, 1 << 40, 1 << 62, u64::MAX] {
         attacks.push([greeting(), claim(length)].concat());
         attacks.push([&hello[..], &claim(length), &[7; 5000]].concat());
     }
+
     attacks
 }
 
@@ -92,6 +96,7 @@ fn exposed(env: &TestEnv) -> (SocketAddr, Program, Program) {
         .flags("--stream cam --input ball --size 640x360")
         .flag("publish", endpoint)
         .ready();
+
     let relay = env.relay(0, &[env.ipc("cam")]).ready();
     (address, source, relay)
 }
@@ -107,6 +112,7 @@ fn whatever_is_sent_to_the_sources_port_harms_neither_it_nor_its_viewers() {
             assail(address, &attack);
         }
     });
+
     until("the attackers' descriptors are closed", SOON, || {
         (source.usage().descriptors <= descriptors + 1).then_some(())
     });
@@ -143,6 +149,7 @@ fn gets_a_frame(address: SocketAddr) -> bool {
     let Ok(mut stream) = connect(address) else {
         return false;
     };
+
     let mut bytes = vec![0; 10_000];
     stream
         .write_all(&[greeting(), ready("SUB"), subscribe("cam/")].concat())
@@ -165,12 +172,14 @@ fn a_publisher_that_misbehaves_in_any_way_takes_neither_the_relay_nor_other_stre
         Misdeed::Stall,
         Misdeed::Claim(1 << 40),
     ];
+
     let rounds = misdeeds.len() + 1;
     let enemy = FakePublisher::listen(misdeeds);
     let source = env
         .source("cam")
         .flags("--input ball --size 640x360")
         .ready();
+
     let relay = env.relay(0, &[enemy.endpoint(), env.ipc("cam")]).ready();
     nobody_is_disturbed_by(&env, &source, &relay, |_| {
         until(
@@ -223,6 +232,7 @@ fn publish(
                 let mut ticks = tokio::time::interval(Duration::from_millis(33));
                 // A loop that is behind would leave the library's tasks no time.
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+
                 for number in 0.. {
                     ticks.tick().await;
                     let Some(messages) = next(number) else { return };
@@ -239,6 +249,7 @@ fn publish(
 fn malformed(number: u64, random: &mut Random) -> ZmqMessage {
     let picture = jpeg::numbered(number, 320, 240);
     let whole = FrameBuffer::copy_of(&picture).finish(header(number));
+
     match number % 9 {
         0 => two_parts(b"other/", whole),
         1 => two_parts(b"bad/", random.bytes(2000).into()),
@@ -285,10 +296,12 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
         let good = message(header(number), &jpeg::numbered(number, 320, 240));
         Some(vec![malformed(number, &mut random), good])
     });
+
     let source = env
         .source("cam")
         .flags("--input ball --size 640x360")
         .ready();
+
     let relay = env.relay(0, &[endpoint, env.ipc("cam")]).ready();
     let bad = env.viewer(env.relay_address(0), "bad").start();
     bad.wait_shown(10);
@@ -301,10 +314,12 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
             .iter()
             .all(|frame| frame.epoch == EPOCH && frame.code == Some(frame.number))
     );
+
     assert!(
         !relay.log().matching(0, "frames refused").is_empty(),
         "the refusals are told"
     );
+
     let lines = relay.log().matching(mark, "").len();
     assert!(lines <= 30, "{lines} lines within some seconds");
 }
@@ -318,6 +333,7 @@ fn a_source_that_comes_and_goes_with_a_bad_frame_each_time_fills_no_log() {
         zmtp::message(b"bad/", b"no protobuf"),
     ]
     .concat();
+
     let enemy = FakePublisher::listen(vec![Misdeed::Say(words)]);
     let relay = env.relay(0, &[enemy.endpoint()]).ready();
     let (mark, connections) = (relay.log().mark(), enemy.connections());
@@ -332,6 +348,7 @@ fn a_source_that_comes_and_goes_with_a_bad_frame_each_time_fills_no_log() {
         lines <= 2 * (seconds + 2),
         "{lines} lines in {seconds} s, for two classes of events"
     );
+
     assert!(!relay.log().matching(mark, "frames refused").is_empty());
 }
 
@@ -345,6 +362,7 @@ fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewe
             reason: format!("reason {n}"),
             ..header(0)
         };
+
         Some(
             (0..33)
                 .map(|n| {
@@ -356,12 +374,14 @@ fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewe
                 .collect(),
         )
     });
+
     let relay = env.relay(0, &[endpoint]).ready();
     relay.wait_for_line("reason");
     let viewing = env.viewer(env.relay_address(0), "bad").start();
     viewing.program().wait_for_line("reason");
     let marks = [relay.log().mark(), viewing.program().log().mark()];
     pause(Duration::from_secs(4));
+
     for (program, mark) in [&relay, viewing.program()].into_iter().zip(marks) {
         let lines: Vec<_> = program
             .log()
@@ -371,6 +391,7 @@ fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewe
             .collect();
         assert!(lines.len() <= 12, "{} lines in 4 s", lines.len());
     }
+
     let (report, _) = viewing.finish();
     assert!(report.datagrams <= 1000, "{report:?}");
 }
@@ -387,16 +408,19 @@ fn messages_of_too_many_bytes_or_parts_cost_their_sender_the_connection_and_nobo
         } else {
             ZmqMessage::try_from(parts).unwrap()
         };
+
         Some(if number.is_multiple_of(10) {
             vec![large]
         } else {
             Vec::new()
         })
     });
+
     let source = env
         .source("cam")
         .flags("--input ball --size 640x360")
         .ready();
+
     let relay = env.relay(0, &[endpoint, env.ipc("cam")]).ready();
     nobody_is_disturbed_by(&env, &source, &relay, |viewing| viewing.wait_more(90));
 }
@@ -416,8 +440,10 @@ fn a_jpeg_that_claims_to_be_huge_or_is_damaged_is_not_shown_and_the_next_good_on
             9 => jpeg::claiming(&picture, 4096, 4096),
             _ => picture,
         };
+
         Some(vec![message(header(number), &bytes)])
     });
+
     let _relay = env.relay(0, &[endpoint]).ready();
     let viewing = env.viewer(env.relay_address(0), "bad").start();
     viewing.wait_shown(20);
@@ -431,6 +457,7 @@ fn a_jpeg_that_claims_to_be_huge_or_is_damaged_is_not_shown_and_the_next_good_on
         most <= before.resident + GROWTH,
         "grown from {before:?} to {most} bytes"
     );
+
     assert!(viewing.program().exits().is_empty());
     let (report, frames) = viewing.finish();
     assert!(
@@ -439,6 +466,7 @@ fn a_jpeg_that_claims_to_be_huge_or_is_damaged_is_not_shown_and_the_next_good_on
             .all(|frame| frame.number % 2 == 0 && frame.code == Some(frame.number)),
         "{frames:?}"
     );
+
     assert!(report.decode.errors > 0, "{report:?}");
     assert_eq!(
         report.frames.lost.by_reason["undecodable"],

@@ -57,6 +57,7 @@ impl Fixture {
             .source("cam")
             .flags("--input ball --size 320x240 --rate 30")
             .ready();
+
         let relay = relay(&env, 0, relay_flags);
         let site = Site::of(&relay);
         until("the relay is ready", SOON, || ready(site).then_some(()));
@@ -103,6 +104,7 @@ fn every_address_answers_as_documented() {
         (page.status, page.header("content-type")),
         (200, "text/html; charset=utf-8")
     );
+
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
@@ -116,6 +118,7 @@ fn every_address_answers_as_documented() {
         page.header("content-security-policy")
             .starts_with("default-src 'none'; script-src 'self'")
     );
+
     let stream = fixture.stream();
     for (key, value) in [
         ("name", json!("cam")),
@@ -142,10 +145,12 @@ fn every_address_answers_as_documented() {
         site.get("/readyz").json(),
         json!({ "ready": true, "reasons": [] })
     );
+
     assert_eq!(
         site.get("/api/session").json(),
         json!({ "access": "loopback", "role": "admin" })
     );
+
     for missing in [
         "/nothing",
         "/snapshot/cam.png",
@@ -167,12 +172,14 @@ fn every_address_answers_as_documented() {
         (wrong.status, wrong.error().as_str()),
         (405, "wrong_method")
     );
+
     assert_eq!(site.get("/?action=explode").status, 400);
     let head = site.ask("HEAD", "/snapshot/cam.jpg", &[], "");
     assert_eq!(
         (head.status, head.header("content-type"), head.body.len()),
         (200, "image/jpeg", 0)
     );
+
     assert!(head.header("content-length").parse::<usize>().unwrap() > 1_000);
 }
 
@@ -180,6 +187,7 @@ fn every_address_answers_as_documented() {
 fn a_connection_takes_many_requests() {
     let fixture = Fixture::new("");
     let (mut answer, mut rest) = fixture.site.begin("GET", "/api/streams", &[], "").unwrap();
+
     for _ in 0..20 {
         rest.read_body(&mut answer).unwrap();
         assert_eq!(answer.json()["streams"][0]["name"], "cam");
@@ -187,6 +195,7 @@ fn a_connection_takes_many_requests() {
             "GET /api/streams HTTP/1.1\r\nHost: {}\r\n\r\n",
             fixture.site.0
         );
+
         std::io::Write::write_all(&mut rest.stream(), request.as_bytes()).unwrap();
         answer = rest.read_head().unwrap();
     }
@@ -201,6 +210,7 @@ fn a_snapshot_is_the_newest_picture_and_is_not_sent_twice_to_who_has_it() {
         (answer.status, answer.header("content-type")),
         (200, "image/jpeg")
     );
+
     assert_eq!(answer.header("cache-control"), "no-store");
     assert_picture(&answer.body, 320, 240);
     assert!(answer.header("x-fanlight-age-ms").parse::<f64>().unwrap() < OLD_MS);
@@ -220,6 +230,7 @@ fn a_snapshot_is_the_newest_picture_and_is_not_sent_twice_to_who_has_it() {
         &[("If-None-Match", "\"0000000000000000-0\"")],
         "",
     );
+
     assert_eq!(stale.status, 200);
     for alias in [
         "/?action=snapshot",
@@ -239,6 +250,7 @@ fn a_snapshot_that_cannot_be_had_says_why() {
         (missing.status, missing.error().as_str()),
         (404, "no_such_stream")
     );
+
     let wrong = site.get("/snapshot/cam.jpg?max_age=soon");
     assert_eq!((wrong.status, wrong.error().as_str()), (400, "bad_request"));
     fixture.source.freeze();
@@ -256,17 +268,20 @@ fn a_snapshot_that_cannot_be_had_says_why() {
         (health.status, &health.json()["reasons"]),
         (503, &json!(["no source has been heard lately"]))
     );
+
     let placeholder = site.get("/snapshot/cam.jpg?placeholder=1");
     assert_eq!(
         (placeholder.status, placeholder.header("x-fanlight-reason")),
         (200, "source_gone")
     );
+
     assert_picture(&placeholder.body, 640, 360);
     let placeholder = site.get("/snapshot/other.jpg?placeholder=1");
     assert_eq!(
         (placeholder.status, placeholder.header("x-fanlight-reason")),
         (200, "no_such_stream")
     );
+
     fixture.source.thaw();
     until("the picture is back", SOON, || {
         (site.get("/snapshot/cam.jpg").status == 200).then_some(())
@@ -281,6 +296,7 @@ fn a_snapshot_waits_for_a_fresh_picture_when_asked_to() {
         .get("/snapshot/cam.jpg")
         .header("etag")
         .to_owned();
+
     let fresh = fixture.site.get("/snapshot/cam.jpg?wait=1");
     assert_ne!(fresh.header("etag"), old);
     // A picture that is too old is waited for too.
@@ -295,6 +311,7 @@ fn a_home_that_polls_pictures_is_one_client_and_gets_a_new_one_each_time() {
         "User-Agent",
         "HomeAssistant/2026.11 aiohttp/3.12 Python/3.13",
     )];
+
     let mut tags = std::collections::BTreeSet::new();
     until("ten pictures have come", SOON, || {
         let answer = fixture.site.ask("GET", "/snapshot/cam.jpg", &agent, "");
@@ -311,6 +328,7 @@ fn a_home_that_polls_pictures_is_one_client_and_gets_a_new_one_each_time() {
         (1, &json!("snapshot")),
         "{viewers:#}"
     );
+
     assert!(rows[0]["frames"].as_u64() >= Some(10), "{viewers:#}");
     assert_eq!(
         fixture.stream()["clients"],
@@ -327,6 +345,7 @@ fn viewers_of_every_kind_are_listed_while_they_watch() {
         .viewer(fixture.env.relay_address(0), "cam")
         .flags("--name hall")
         .start();
+
     viewing.wait_shown(10);
     let mut parts = fixture.site.stream("/stream/cam.mjpeg", &[]);
     parts.next_part().unwrap().unwrap();
@@ -338,6 +357,7 @@ fn viewers_of_every_kind_are_listed_while_they_watch() {
             .as_array()
             .unwrap()
             .clone();
+
         let told = viewers
             .iter()
             .any(|row| row["kind"] == "udp" && row["frames"].as_u64() > Some(5));
@@ -359,6 +379,7 @@ fn viewers_of_every_kind_are_listed_while_they_watch() {
         (&row("udp")["name"], &row("udp")["stream"]),
         (&json!("hall"), &json!("cam"))
     );
+
     assert!(row("udp")["address"].as_str().unwrap().contains(':'));
     assert_eq!(row("udp")["lost"]["aborted"], 0);
     assert_eq!(row("ws")["frames"], 1, "it gave no credit for a second");
@@ -368,6 +389,7 @@ fn viewers_of_every_kind_are_listed_while_they_watch() {
         (&stream["viewers"], &stream["clients"]),
         (&json!(1), &json!(2))
     );
+
     drop((socket, parts));
     until("who left is listed no more", SOON, || {
         (fixture.stream()["clients"] == 0).then_some(())
@@ -398,6 +420,7 @@ fn multipart_pictures_are_whole_and_timed_in_both_framings() {
             let part = parts.next_part().unwrap().unwrap();
             assert_picture(&part.body, 320, 240);
             assert_eq!(part.header("content-type"), "image/jpeg");
+
             if timed {
                 assert_eq!(part.header("content-length"), part.body.len().to_string());
                 let time: f64 = part.header("x-timestamp").parse().unwrap();
@@ -435,6 +458,7 @@ fn who_wants_ten_pictures_a_second_gets_ten_evenly() {
                     .unwrap()
             })
             .collect();
+
         let rate = 30.0 / (times[30] - times[0]);
         measurement.compare(
             "pictures a second",
@@ -443,11 +467,13 @@ fn who_wants_ten_pictures_a_second_gets_ten_evenly() {
             "10",
             (9.0..10.5).contains(&rate),
         );
+
         // Of a busy machine a few may be off by one frame of the source.
         let even = times
             .windows(2)
             .filter(|pair| (pair[1] - pair[0] - 0.1).abs() < 0.02)
             .count();
+
         measurement.compare(
             "intervals of 30 that are a tenth of a second",
             ">= 24",
@@ -472,6 +498,7 @@ fn a_relay_that_stops_says_goodbye_within_half_a_second() {
         let (exit, took) = fixture.relay.stop();
         assert_eq!(exit.code(), Some(0));
         measurement.at_most("from SIGTERM to the end", Duration::from_millis(500), took);
+
         while let Some(part) = parts.next_part().unwrap() {
             assert!(part.body.is_empty() || part.body.ends_with(&[0xff, 0xd9]));
         }
@@ -500,6 +527,7 @@ fn several_relays_on_one_host_have_ports_of_their_own_and_one_that_is_taken_is_n
         .env
         .relay(2, &[fixture.env.ipc("cam")])
         .flag("http", fixture.site.0.to_string());
+
     taken
         .ends_with(1)
         .wait_for_line("another program has this port: give http another one");
@@ -512,6 +540,7 @@ fn settings_that_would_open_the_relay_by_mistake_are_refused() {
     std::fs::write(&token, "a-token-that-is-open-to-others\n").unwrap();
     std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let token = token.to_str().unwrap();
+
     for (flags, words, code) in [
         (
             "--http 0.0.0.0:0".to_owned(),

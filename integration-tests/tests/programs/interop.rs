@@ -62,6 +62,7 @@ fn the_zeromq_crate_reads_frames_in_their_order_and_only_the_stream_it_asked_for
         .source("cam")
         .flags("--input pattern --size 640x360 --rate 60")
         .ready();
+
     let frames = runtime().block_on(async {
         let mut wanted = subscribed(&env.ipc("cam"), "cam/").await;
         let mut unwanted = subscribed(&env.ipc("cam"), "ca/").await;
@@ -71,14 +72,17 @@ fn the_zeromq_crate_reads_frames_in_their_order_and_only_the_stream_it_asked_for
                 .await
                 .is_err()
         );
+
         frames
     });
+
     assert!(
         frames
             .windows(2)
             .all(|pair| pair[1].id.number > pair[0].id.number
                 && pair[1].id.epoch == pair[0].id.epoch)
     );
+
     for frame in &frames {
         let code = jpeg::read_number(&frame.jpeg).expect("the pattern has a block code");
         assert_eq!(
@@ -95,16 +99,20 @@ fn check(seen: &[Seen]) {
             (frame.topic.as_str(), frame.stream.as_str()),
             ("cam/", "cam")
         );
+
         assert_eq!(
             (frame.width, frame.height, frame.decoded),
             (640, 360, (640, 360))
         );
+
         assert_eq!(
             (frame.format.as_str(), frame.truth.as_deref(), frame.state),
             ("JPEG", Some("ball"), 2)
         );
+
         assert!(frame.whole && frame.epoch == seen[0].epoch && frame.epoch != 0);
     }
+
     for pair in seen.windows(2) {
         assert!(pair[1].number > pair[0].number, "{pair:?}");
         assert_ne!(pair[1].sha256, pair[0].sha256, "the ball moves");
@@ -118,6 +126,7 @@ fn python_reads(env: &TestEnv, python: &Path, endpoint: &str) -> Vec<Seen> {
         [format!("{MANIFEST}/../proto/proto")],
     )
     .unwrap();
+
     std::fs::write(&descriptors, compiled.encode_to_vec()).unwrap();
     let output = Command::new(python)
         .arg(script("subscriber.py"))
@@ -126,11 +135,13 @@ fn python_reads(env: &TestEnv, python: &Path, endpoint: &str) -> Vec<Seen> {
         .arg(FRAMES.to_string())
         .output()
         .unwrap();
+
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     let lines = String::from_utf8(output.stdout).unwrap();
     lines
         .lines()
@@ -159,6 +170,7 @@ async fn pictures(socket: &mut SubSocket, count: usize) -> Vec<CheckedFrame> {
             .await
             .expect("the source publishes")
             .unwrap();
+
         assert_eq!(message.len(), 2);
         let frame = parse_frame(
             message.get(0).unwrap(),
@@ -166,9 +178,11 @@ async fn pictures(socket: &mut SubSocket, count: usize) -> Vec<CheckedFrame> {
             MAX_FRAME_BYTES,
         )
         .unwrap();
+
         if !frame.jpeg.is_empty() {
             frames.push(frame);
         }
     }
+
     frames
 }

@@ -24,6 +24,7 @@ impl Fixture {
             .source("cam")
             .flags("--input ball --size 320x240 --rate 30")
             .ready();
+
         let relay = env.relay(0, &[env.ipc("cam")]).flags(relay_flags).ready();
         Self {
             env,
@@ -79,6 +80,7 @@ fn assert_good(report: &Value, viewers: u32, relay: &Program) {
         frames("expected"),
         frames("delivered") + frames("lost/total")
     );
+
     assert!(frames("delivered") > f64::from(viewers), "{report:#}");
     assert!(frames("least_delivered_percent") > 0.0, "{report:#}");
     let age = |who: &str| number(report, &format!("/age_ms/{who}/p50"));
@@ -86,15 +88,18 @@ fn assert_good(report: &Value, viewers: u32, relay: &Program) {
         age("first") > 0.0 && age("first") <= age("all") && age("all") <= age("last"),
         "{report:#}"
     );
+
     assert_eq!(report["clock"], "monotonic");
     assert_eq!(
         report["cpu"]["relays"][0]["pid"].as_u64(),
         relay.pid().map(u64::from)
     );
+
     assert!(
         number(report, "/cpu/relays_ms_per_gigabit") > 0.0
             && number(report, "/cpu/own/ms_per_gigabit") > 0.0
     );
+
     assert!(number(report, "/cpu/relays/0/cores") > 0.0, "{report:#}");
 }
 
@@ -108,6 +113,7 @@ fn fifty_viewers_in_one_process_get_all_frames_and_the_relays_time_is_told() {
         .flags("--stream cam --threads 2 --json -")
         .under(&limited)
         .ends_with(0);
+
     // Nothing but the report is on standard output.
     let report: Value = until("the report is whole", SOON, || {
         let lines = ended.log().matching(0, "");
@@ -137,6 +143,7 @@ fn viewers_with_the_key_are_let_in_and_those_without_are_told_what_they_lack() {
         .flags("keygen psk")
         .flags(&key.display().to_string())
         .ends_with(0);
+
     let fixture = Fixture::new(&format!("--access psk --key-file {}", key.display()));
     fixture.load(20, "2s").flag("key-file", &key).ends_with(0);
     assert_good(&fixture.report(), 20, &fixture.relay);
@@ -147,6 +154,7 @@ fn viewers_with_the_key_are_let_in_and_those_without_are_told_what_they_lack() {
         report["sessions"]["refused"],
         serde_json::json!({ "no-key": 20 })
     );
+
     assert_eq!(
         (
             number(&report, "/sessions/joined"),
@@ -166,6 +174,7 @@ fn a_relay_that_is_not_there_is_named() {
         &relay,
         "is fanlight-relay running there?",
     ]);
+
     let ended = load(&env, 5, "2s")
         .flags("--relay no-such-host.invalid:5004")
         .ends_with(1);
@@ -182,6 +191,7 @@ fn viewers_that_a_full_relay_refuses_are_counted_and_the_others_measured() {
         report["sessions"]["refused"],
         serde_json::json!({ "busy": 5 })
     );
+
     assert_eq!(
         (
             number(&report, "/sessions/joined"),
@@ -189,6 +199,7 @@ fn viewers_that_a_full_relay_refuses_are_counted_and_the_others_measured() {
         ),
         (10.0, 10.0)
     );
+
     assert!(number(&report, "/frames/delivered") >= 10.0, "{report:#}");
 }
 
@@ -208,10 +219,12 @@ fn a_relay_that_is_killed_leaves_a_gap_at_every_viewer() {
         number(&report, "/gaps/count") >= 10.0 && number(&report, "/gaps/longest_frames") >= 1.0,
         "{report:#}"
     );
+
     assert!(
         number(&report, "/gaps/longest_ms") >= RESTART_DELAY.as_millis() as f64,
         "{report:#}"
     );
+
     assert_eq!(number(&report, "/sessions/rejoins"), 10.0, "{report:#}");
     assert!(number(&report, "/frames/lost/away") >= 10.0, "{report:#}");
     // The process that had the socket is gone.
@@ -263,6 +276,7 @@ fn flags_that_cannot_be_are_refused_and_named() {
         "at most 100",
         "LimitNOFILE=264",
     ]);
+
     let help = env.program("load").flags("--help").ends_with(0);
     help.says(&["Is many viewers at once"]);
     help.says(&["the memory of one frame"]);

@@ -28,10 +28,12 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
         .expect("the text ends as OpenMetrics ends");
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut current = String::new();
+
     for line in body.lines() {
         if let Some(rest) = line.strip_prefix("# ") {
             let (word, rest) = rest.split_once(' ').unwrap();
             let (name, value) = rest.split_once(' ').unwrap();
+
             if word == "HELP" {
                 assert!(
                     !families.contains_key(name),
@@ -42,6 +44,7 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
 
             assert_eq!(name, current, "what is said of a family stands together");
             let family = families.entry(current.clone()).or_default();
+
             match word {
                 "HELP" => family.help = value.to_owned(),
                 "TYPE" => family.kind = value.to_owned(),
@@ -61,6 +64,7 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
             name.starts_with(current.as_str()),
             "{name} is none of {current}"
         );
+
         let known = family.samples.iter().any(|(known, _)| known == sample);
         assert!(!known, "{sample} is written once");
         family
@@ -82,16 +86,19 @@ fn lint(name: &str, family: &Family) {
         unit,
         samples,
     } = family;
+
     assert!(
         help.len() > 5 && help.starts_with(|c: char| c.is_uppercase()),
         "{name}: {help:?}"
     );
+
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     assert!(name.chars().all(legal) && !name.contains("__"), "{name}");
     assert!(
         name.starts_with("fanlight_relay_") || name.starts_with(STANDARD),
         "{name}"
     );
+
     for word in [
         "ms",
         "us",
@@ -130,6 +137,7 @@ fn lint(name: &str, family: &Family) {
         .iter()
         .map(|(sample, _)| suffix(name, sample))
         .collect();
+
     let allowed: &[&str] = match kind.as_str() {
         "counter" => &["_total"],
         "gauge" => &[""],
@@ -142,6 +150,7 @@ fn lint(name: &str, family: &Family) {
         suffixes.iter().all(|suffix| allowed.contains(suffix)),
         "{name} is a {kind}: {suffixes:?}"
     );
+
     for (sample, value) in samples {
         assert!(value.is_finite() && *value >= 0.0, "{sample} {value}");
         for label in labels(sample).keys().filter(|label| *label != "le") {
@@ -200,6 +209,7 @@ fn labels(sample: &str) -> BTreeMap<String, String> {
         .trim_end_matches('}')
         .split("\",")
         .map(|pair| pair.split_once("=\"").unwrap());
+
     pairs
         .map(|(name, value)| (name.to_owned(), value.trim_end_matches('"').to_owned()))
         .collect()
@@ -220,6 +230,7 @@ impl Fixture {
             .source("cam")
             .flags("--input ball --size 320x240 --rate 30")
             .ready();
+
         let http = format!("{}:0", env.relay_address(0).ip());
         let relay = env.relay(0, &[env.ipc("cam")]).flag("http", http).ready();
         let site = Site::of(&relay);
@@ -242,6 +253,7 @@ impl Fixture {
                 .header("content-type")
                 .starts_with("application/openmetrics-text; version=1.0.0")
         );
+
         parse(&String::from_utf8(answer.body).unwrap())
     }
 
@@ -249,6 +261,7 @@ impl Fixture {
         let mut socket = self.site.socket("/ws", &[]).unwrap();
         socket.subscribe(1, "cam", None);
         let mut parts = self.site.stream("/stream/cam.mjpeg", &[]);
+
         for _ in 0..frames {
             socket.frame().unwrap();
             socket.credit(1);
@@ -272,6 +285,7 @@ fn the_figures_are_as_prometheus_wants_them() {
         .env
         .viewer(fixture.env.relay_address(0), "cam")
         .start();
+
     viewer.wait_shown(30);
     fixture.watch_by_http(10);
     let families = fixture.scrape();
@@ -288,6 +302,7 @@ fn counters_never_fall_not_even_when_everybody_leaves() {
         .env
         .viewer(fixture.env.relay_address(0), "cam")
         .start();
+
     viewer.wait_shown(30);
     fixture.watch_by_http(10);
     let shown = "fanlight_relay_delivered_frames_total{stream=\"cam\",kind=\"udp\"}";
@@ -308,6 +323,7 @@ fn counters_never_fall_not_even_when_everybody_leaves() {
 
     let monotonic = |family: &&Family| matches!(family.kind.as_str(), "counter" | "histogram");
     let mut compared = 0;
+
     for (sample, earlier) in before
         .values()
         .filter(monotonic)
@@ -346,6 +362,7 @@ fn what_is_counted_is_what_happened() {
             frames,
             "{kind}"
         );
+
         assert!(of("fanlight_relay_frame_age_seconds_sum", kind) > 0.0);
     }
 
@@ -353,12 +370,14 @@ fn what_is_counted_is_what_happened() {
         &families,
         "fanlight_relay_received_frames_total{stream=\"cam\"}",
     );
+
     assert!(received >= 20.0, "{received}");
     for stage in ["capture_to_published", "published_to_relay"] {
         let count = value(
             &families,
             &format!("fanlight_relay_stage_seconds_count{{stream=\"cam\",stage=\"{stage}\"}}"),
         );
+
         assert!(
             count >= received / 2.0 && count > 0.0,
             "{count} of {received} in {stage}"
@@ -369,6 +388,7 @@ fn what_is_counted_is_what_happened() {
         value(&families, "fanlight_relay_stream_up{stream=\"cam\"}"),
         1.0
     );
+
     assert!(value(&families, "process_resident_memory_bytes") > 1e6);
     assert!(value(&families, "process_cpu_seconds_total") > 0.0);
     assert!(value(&families, "process_open_fds") > 5.0);
@@ -388,6 +408,7 @@ fn every_figure_of_the_dashboard_is_there() {
                 .map(|(sample, _)| sample.split('{').next().unwrap())
         })
         .collect();
+
     // A counter of something that never happened has no sample with labels: its family is there.
     let known = |name: &str| {
         samples.contains(name) || families.contains_key(name.trim_end_matches("_total"))
@@ -398,6 +419,7 @@ fn every_figure_of_the_dashboard_is_there() {
     let mut texts = Vec::new();
     gather(&dashboard, &mut texts);
     let mut named = BTreeSet::new();
+
     for text in texts {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         named.extend(

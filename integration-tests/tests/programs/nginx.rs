@@ -45,6 +45,7 @@ impl Front {
             .source("cam")
             .flags("--input ball --size 640x360 --rate 30")
             .ready();
+
         let own = env.relay_address(0).ip();
         let plain = SocketAddr::new(own, 8080);
         let secure = SocketAddr::new(own, 8443);
@@ -52,6 +53,7 @@ impl Front {
             .relay(0, &[env.ipc("cam")])
             .flag("http", format!("{own}:0"))
             .flag("http-proxies", PROXY);
+
         // The name that browsers use is not the relay's own.
         let relay = relay
             .flag(
@@ -59,6 +61,7 @@ impl Front {
                 format!("https://cams.example:{},http://{plain}", secure.port()),
             )
             .ready();
+
         let direct = Site::of(&relay);
         configure(&env, direct.0, plain, secure, &certificate);
         let words = format!(
@@ -66,6 +69,7 @@ impl Front {
             env.directory().display(),
             env.path("nginx.conf").display()
         );
+
         let nginx = env.launch("nginx", nginx).flags(&words).start();
         let site = Site(plain);
         until("nginx answers", SOON, || site.connect().ok());
@@ -98,11 +102,13 @@ impl Front {
             .arg(format!("https://cams.example:{}{path}", self.secure.port()))
             .output()
             .unwrap();
+
         assert!(
             matches!(output.status.code(), Some(0 | 28)),
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
+
         output.stdout
     }
 }
@@ -125,6 +131,7 @@ fn configure(
 ) {
     let mut shipped = include_str!("../../../deploy/nginx.conf").to_owned();
     let key = certificate.with_extension("pem");
+
     for (from, to) in [
         ("server 127.0.0.1:8080;", format!("server {relay};")),
         ("listen 80 ", format!("listen {plain} ")),
@@ -173,6 +180,7 @@ fn certificate(folder: &Path) -> Option<PathBuf> {
         .arg("-out")
         .arg(&file)
         .output();
+
     match made {
         Ok(output) if output.status.success() => Some(file),
         _ => {
@@ -201,11 +209,13 @@ fn multipart_intervals(site: Site) -> Vec<Duration> {
                 .unwrap()
         })
         .collect();
+
     let between = captured.windows(2).map(|pair| pair[1] - pair[0]);
     assert!(
         between.clone().all(|length| length > 0.0),
         "newer and newer"
     );
+
     between.map(Duration::from_secs_f64).collect()
 }
 
@@ -299,11 +309,13 @@ fn a_picture_passes_before_the_next_one_is_there() {
                 )
             })
             .collect();
+
         let all = all.join().unwrap();
         let ages: Vec<_> = arrived
             .iter()
             .filter_map(|(hash, at)| Some(at - all.get(hash)?))
             .collect();
+
         assert!(ages.len() >= 4, "{ages:?} us");
         measurement.all_at_most(
             "age of a picture when it is complete",
@@ -323,14 +335,17 @@ fn pictures_and_streams_are_there_over_tls_with_either_http() {
             picture.starts_with(&[0xff, 0xd8]) && picture.ends_with(&[0xff, 0xd9]),
             "{version}"
         );
+
         let stream = front.curl(
             &[version, "--max-time", "2"],
             "/stream/cam.mjpeg?framing=plain",
         );
+
         let parts = stream
             .windows(13)
             .filter(|bytes| bytes == b"X-Timestamp: ")
             .count();
+
         assert!(parts > 1, "{parts} pictures in two seconds, {version}");
     }
 
@@ -347,6 +362,7 @@ fn who_watches_through_nginx_is_told_by_their_own_address_and_nobody_chooses_one
         &[&["--interface", "127.0.0.77"], &lie[..]].concat(),
         "/snapshot/cam.jpg",
     );
+
     let mut direct = Command::new("curl");
     direct
         .args(["--silent", "--interface", "127.0.0.78"])
@@ -356,6 +372,7 @@ fn who_watches_through_nginx_is_told_by_their_own_address_and_nobody_chooses_one
         .output()
         .unwrap()
         .stdout;
+
     for picture in [through, direct] {
         assert!(picture.starts_with(&[0xff, 0xd8]));
     }
@@ -376,6 +393,7 @@ fn who_watches_through_nginx_is_told_by_their_own_address_and_nobody_chooses_one
         .iter()
         .map(|viewer| address(viewer).ip())
         .collect();
+
     // The first one waited for the first picture.
     for (host, watches) in [
         (PROXY, true),
@@ -403,11 +421,13 @@ fn what_the_relay_forbids_is_forbidden_through_nginx() {
         "{}",
         String::from_utf8_lossy(&foreign.body)
     );
+
     let page = [("Origin", "https://elsewhere.example")];
     assert!(
         front.plain.socket("/ws", &page).is_err(),
         "a page of another origin gets no WebSocket"
     );
+
     assert_eq!(
         front.plain.get("/metrics").status,
         200,

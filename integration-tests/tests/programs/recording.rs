@@ -45,6 +45,7 @@ impl Recorded {
             .flag("record", file)
             .flags(flags)
             .start();
+
         viewer.wait_shown(1);
         viewer
     }
@@ -59,6 +60,7 @@ fn probe(file: &Path) -> Value {
         .arg(file)
         .output()
         .unwrap();
+
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -92,11 +94,13 @@ fn pictures(env: &TestEnv, file: &Path) -> Vec<u64> {
         .arg(folder.join("%06d.jpg"))
         .output()
         .unwrap();
+
     assert!(copied.status.success(), "{copied:?}");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
+
     files.sort();
     files
         .iter()
@@ -120,6 +124,7 @@ fn recorded(env: &TestEnv, file: &Path, shown: Vec<Shown>, report: &Report) -> V
         .into_iter()
         .filter(|frame| next.next_if_eq(&&frame.hash).is_some())
         .collect();
+
     assert_eq!(
         next.next(),
         None,
@@ -131,6 +136,7 @@ fn recorded(env: &TestEnv, file: &Path, shown: Vec<Shown>, report: &Report) -> V
         (recording.frames, recording.dropped, &recording.failure),
         (kept.len() as u64, (count - kept.len()) as u64, &None)
     );
+
     kept
 }
 
@@ -173,6 +179,7 @@ fn an_avi_holds_the_frames_shown_byte_for_byte_and_plays_as_long_as_it_took() {
         ),
         (&640.into(), &360.into())
     );
+
     let shown = recorded(&live.env, &file, shown, &report);
     assert_plays_when_captured(&moments(&probed), &shown);
     let watched = captured(&shown).last().unwrap() + INTERVAL;
@@ -238,17 +245,20 @@ fn the_avi_of_a_killed_viewer_plays_to_its_last_frame() {
         found.len(),
         shown.len()
     );
+
     assert!(
         found.len() + 30 >= shown.len(),
         "{} of {} frames",
         found.len(),
         shown.len()
     );
+
     let decoded = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(&file)
         .args(["-f", "null", "-"])
         .output();
+
     assert!(decoded.unwrap().status.success());
 }
 
@@ -272,6 +282,7 @@ fn a_source_plays_what_a_viewer_recorded() {
         .flags("--input files --rate 30")
         .flag("path", &file)
         .ready();
+
     let viewer = live.env.viewer(live.env.relay_address(0), "cam").start();
     viewer.wait_shown(recorded.len() + 10);
     let (_, mut played) = viewer.finish();
@@ -279,11 +290,13 @@ fn a_source_plays_what_a_viewer_recorded() {
     let epoch = played.last().unwrap().epoch;
     played.retain(|frame| frame.epoch == epoch);
     assert!(played.len() > recorded.len(), "it begins again at its end");
+
     for pair in played.windows(2) {
         let place = recorded
             .iter()
             .position(|hash| *hash == pair[0].hash)
             .expect("nothing but what was recorded plays");
+
         let step = (pair[1].number - pair[0].number) as usize;
         assert_eq!(
             pair[1].hash,
@@ -304,6 +317,7 @@ fn a_gif_shows_the_screen_with_its_mark_for_as_long_as_asked() {
         .flags("--stream cam --track ball --show-track --width 320 --fps 5 --length 3s")
         .flag("relay", live.env.relay_address(0).to_string())
         .flags(file.to_str().unwrap());
+
     recorder.ends_with(0);
     let probed = probe(&file);
     assert_eq!(
@@ -313,16 +327,19 @@ fn a_gif_shows_the_screen_with_its_mark_for_as_long_as_asked() {
         ),
         (&320.into(), &180.into())
     );
+
     let frames = moments(&probed).len();
     assert!(
         (12..=15).contains(&frames),
         "{frames} pictures in 3 s at 5 a second"
     );
+
     assert!(
         (2.7..=3.01).contains(&duration(&probed)),
         "{}",
         duration(&probed)
     );
+
     let last = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(&file)
@@ -339,6 +356,7 @@ fn a_gif_shows_the_screen_with_its_mark_for_as_long_as_asked() {
         ])
         .output()
         .unwrap();
+
     assert_eq!(last.stdout.len(), 320 * 180 * 3, "{last:?}");
     // The ring's colour is ff5a36, which is nowhere in the ball's picture.
     let ring = last
@@ -346,6 +364,7 @@ fn a_gif_shows_the_screen_with_its_mark_for_as_long_as_asked() {
         .chunks(3)
         .filter(|p| p[0] > 220 && (60..130).contains(&p[1]) && p[2] < 100)
         .count();
+
     assert!(ring > 40, "{ring} pixels of the ring");
 }
 
@@ -362,6 +381,7 @@ fn the_picture_goes_on_when_the_disk_is_full_and_the_film_plays_as_far_as_it_got
         .env
         .viewer(live.env.relay_address(0), "cam")
         .flag("record", disk.join("film.avi"));
+
     let viewer = viewer.flags("--duration 6s").under(&[
         "unshare",
         "--mount",
@@ -370,6 +390,7 @@ fn the_picture_goes_on_when_the_disk_is_full_and_the_film_plays_as_far_as_it_got
         script,
         disk.to_str().unwrap(),
     ]);
+
     let viewer = viewer.start();
     let told = viewer.program().wait_for_line("cannot record to");
     for words in ["film.avi", "No space left", "--record"] {
@@ -382,6 +403,7 @@ fn the_picture_goes_on_when_the_disk_is_full_and_the_film_plays_as_far_as_it_got
         Some(1),
         "what was asked for was not done"
     );
+
     let shown = hashes(&viewer.shown());
     let found = pictures(&live.env, &kept);
     assert!(
@@ -402,6 +424,7 @@ fn the_picture_goes_on_when_nothing_can_be_recorded_at_all() {
         "No such file",
         "--record",
     ]);
+
     assert_eq!(viewer.program().wait_exit(SOON).code(), Some(1));
 }
 
@@ -417,6 +440,7 @@ fn a_file_that_takes_nothing_holds_up_neither_the_picture_nor_the_end() {
             .unwrap()
             .success()
     );
+
     let viewer = live.watch(&pipe, "");
     viewer.wait_more(90);
     let (exit, _) = viewer.program().stop();

@@ -48,6 +48,7 @@ fn finish_balanced(viewers: impl IntoIterator<Item = ViewerProcess>) -> Vec<Repo
                 .windows(2)
                 .all(|pair| pair[0].at <= pair[1].at && pair[0].captured < pair[1].captured)
         );
+
         report
     };
 
@@ -80,6 +81,7 @@ fn judge_median_and_worst(
         median,
         gaps[gaps.len() / 2],
     );
+
     measurement.at_most(
         format!("{what}, worst of {}", gaps.len()),
         worst,
@@ -95,6 +97,7 @@ fn programs_may_be_started_in_any_order() {
             let env = TestEnv::new();
             let mut programs = Vec::new();
             let mut viewer = None;
+
             for letter in order.chars() {
                 match letter {
                     's' => programs.push(env.source("cam").flags(INPUT).ready()),
@@ -111,6 +114,7 @@ fn programs_may_be_started_in_any_order() {
                 .map(Program::started)
                 .chain([viewer.program().started()])
                 .max();
+
             let shown = until("the first frame is shown", SOON, || {
                 viewer.shown().into_iter().next()
             });
@@ -123,6 +127,7 @@ fn programs_may_be_started_in_any_order() {
                 Duration::from_millis(1500),
                 took,
             );
+
             finish_balanced([viewer]);
         }
     });
@@ -136,6 +141,7 @@ fn a_relay_that_is_killed_and_replaced_is_back_on_every_screen_within_a_second()
         let (_source, relay, viewers) = live(&env);
         relay.keep();
         let mut all = Vec::new();
+
         for _ in 0..rounds() {
             let killed = relay.kill();
             let back = until("the relay runs again", SOON, || {
@@ -152,6 +158,7 @@ fn a_relay_that_is_killed_and_replaced_is_back_on_every_screen_within_a_second()
             Duration::from_secs(1),
             Duration::from_millis(1500),
         );
+
         assert!(
             finish_balanced(viewers)
                 .iter()
@@ -169,6 +176,7 @@ fn a_source_that_comes_back_is_on_every_screen_within_a_second_however_long_it_w
         let away: &[u64] = if long() { &[1, 20, 60] } else { &[0, 1, 3] };
         let mut killed_at = Vec::new();
         let mut all = Vec::new();
+
         for seconds in away {
             killed_at.push((source.kill(), Duration::from_secs(*seconds)));
             pause(Duration::from_secs(*seconds));
@@ -182,11 +190,13 @@ fn a_source_that_comes_back_is_on_every_screen_within_a_second_however_long_it_w
             .iter()
             .map(|viewer| viewer.program().started())
             .collect();
+
         for (report, born) in finish_balanced(viewers).iter().zip(births) {
             let gone = report
                 .signals
                 .iter()
                 .filter(|change| change.state == "source-gone");
+
             let gone: Vec<Time> = gone.map(|change| born + change.at()).collect();
             for (killed, away) in killed_at.iter().filter(|(_, away)| *away >= SOURCE_MISSED) {
                 let said = gone.iter().find(|at| *at > killed);
@@ -216,10 +226,12 @@ fn a_source_on_tcp_comes_back_on_its_port_and_on_every_screen() {
             .flag("publish", &endpoint)
             .flags(INPUT)
             .ready();
+
         let _relay = env.relay(0, &[endpoint]).ready();
         let viewers = [(); 2].map(|()| env.viewer(env.relay_address(0), "cam").start());
         viewers.iter().for_each(|viewer| viewer.wait_shown(5));
         let mut all = Vec::new();
+
         for away in [0, 300, 1500] {
             source.kill();
             pause(Duration::from_millis(away));
@@ -249,15 +261,18 @@ fn a_source_that_stands_still_is_said_to_be_gone_and_is_live_again_when_it_goes_
             Duration::from_millis(600),
             SOURCE_BACK,
         );
+
         let births: Vec<Time> = viewers
             .iter()
             .map(|viewer| viewer.program().started())
             .collect();
+
         for (report, born) in finish_balanced(viewers).iter().zip(births) {
             let gone = report
                 .signals
                 .iter()
                 .find(|change| change.state == "source-gone");
+
             let gone = born + gone.expect("the viewer says so").at();
             assert!(gone > frozen, "{:?}", report.signals);
             measurement.at_most(
@@ -273,6 +288,7 @@ fn a_source_that_stands_still_is_said_to_be_gone_and_is_live_again_when_it_goes_
 fn a_source_that_is_restarted_again_and_again_never_shows_an_old_frame_as_new() {
     let env = TestEnv::new();
     let (source, _relay, viewers) = live(&env);
+
     for _ in 0..rounds() {
         let (exit, _) = source.stop();
         assert_eq!(exit.code(), Some(0));
@@ -295,6 +311,7 @@ fn a_viewer_that_is_killed_and_started_again_shows_within_a_second() {
     judge("a viewer is killed and started again", |measurement| {
         let env = TestEnv::new();
         let (_source, relay, [viewer, _, _]) = live(&env);
+
         for _ in 0..rounds() {
             viewer.program().kill();
             viewer.program().start_again();
@@ -326,10 +343,12 @@ fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_fra
             .source("cam")
             .flags("--input pattern --size 1280x720 --rate 30")
             .ready();
+
         let relay = env.relay(0, &[env.ipc("cam")]).ready();
         let viewer = env.viewer(env.relay_address(0), "cam").start();
         viewer.wait_shown(30);
         let before = source.usage().resident;
+
         // For a moment, in which nobody gives anybody up and old frames wait in the kernel; and for long.
         for seconds in [2, if long() { 60 } else { 10 }] {
             relay.freeze();
@@ -347,11 +366,13 @@ fn a_relay_that_stands_still_costs_the_source_nothing_and_goes_on_with_fresh_fra
                 Duration::from_millis(250),
                 first.age(),
             );
+
             measurement.at_most(
                 format!("the first frame after {seconds} s"),
                 Duration::from_secs(1),
                 first.at.saturating_since(thawed),
             );
+
             viewer.wait_more(30);
         }
 
@@ -368,6 +389,7 @@ fn each_program_stops_within_half_a_second_and_says_so() {
             let (source, relay, [viewer, _, _]) = live(&env);
             let socket = env.path("cam.ipc");
             assert!(socket.exists());
+
             for program in [viewer.program(), &relay, &source] {
                 let started = program.started();
                 let (exit, took) = program.stop();
@@ -379,6 +401,7 @@ fn each_program_stops_within_half_a_second_and_says_so() {
                         .wait_for(started, "STOPPING=1", SOON)
                         .is_some()
                 );
+
                 assert_eq!(program.manager().since(started, "STOPPING=1").len(), 1);
             }
 
@@ -404,6 +427,7 @@ fn a_relay_that_stops_says_goodbye_and_its_viewers_do_not_wait_for_silence() {
             Duration::from_millis(600),
             Duration::from_secs(1),
         );
+
         assert!(exit.time < ready);
         finish_balanced(viewers);
     });
@@ -415,6 +439,7 @@ fn two_signals_end_a_program_at_once() {
     judge("P2: two signals", |measurement| {
         let env = TestEnv::new();
         let (source, relay, [viewer, _, _]) = live(&env);
+
         for program in [viewer.program(), &relay, &source] {
             program.freeze();
             program.signal(rustix::process::Signal::TERM);
@@ -446,6 +471,7 @@ fn ready_is_said_when_the_port_answers_and_not_before() {
             client.receive(SOON).is_some(),
             "a relay that is ready answers the first datagram"
         );
+
         drop((source, relay));
     }
 }
@@ -456,6 +482,7 @@ fn every_program_feeds_the_watchdog_well_within_its_time() {
     judge("P24: the watchdog is fed", |measurement| {
         let env = TestEnv::new();
         let (source, relay, [viewer, _, _]) = live(&env);
+
         for program in [&source, &relay, viewer.program()] {
             let started = program.started();
             let fed = |count| {

@@ -84,6 +84,7 @@ fn whoever_has_not_the_key_is_told_that_and_learns_nothing() {
             .ends_with(0);
         path
     };
+
     let (good, bad) = (key("good"), key("bad"));
     let _source = ball(&env, "").flag("feed-key", &good).ready();
     ask(&env, "status")
@@ -93,6 +94,7 @@ fn whoever_has_not_the_key_is_told_that_and_learns_nothing() {
         .flag("feed-key", &bad)
         .ends_with(NO_SOURCE)
         .says(&["different feed keys"]);
+
     let told = json(ask(&env, "status").flag("feed-key", &good), 0);
     assert_eq!(told["streams"][0]["name"], "cam");
 }
@@ -106,11 +108,13 @@ fn a_source_without_screens_is_told_of_and_is_not_verified() {
         (&told["streams"][1]["name"], &told["screens"]),
         (&"cam.canary".into(), &Value::Array(Vec::new()))
     );
+
     let judged = json(ask(&env, "verify --for 1s"), NOT_RIGHT);
     assert_eq!(
         (&judged["right"], &judged["screens_measured"]),
         (&false.into(), &0.into())
     );
+
     ask(&env, "verify --for 1s --viewers 0").ends_with(0);
 }
 
@@ -127,11 +131,13 @@ fn a_screen_that_shows_the_right_picture_is_verified_and_one_that_stands_still_i
         (&1.into(), &1.into()),
         "{judged}"
     );
+
     assert_eq!(
         judged["screens"].as_array().unwrap().len(),
         1,
         "its picture and its canary are one row: {judged}"
     );
+
     viewer.freeze();
     let judged = json(ask(&env, "verify --for 5s"), NOT_RIGHT);
     assert_eq!(judged["screens"][0]["verdict"], "blind", "{judged}");
@@ -156,9 +162,11 @@ fn lie(endpoint: &str, offset: f32, length: Duration) {
                 .expect("the source stays");
             continue;
         };
+
         let Some(detections) = found(&topic, body, offset) else {
             continue;
         };
+
         let viewers = vec![ViewerReport {
             stream: "cam".into(),
             viewer: 1,
@@ -167,11 +175,13 @@ fn lie(endpoint: &str, offset: f32, length: Duration) {
             detections,
             ..ViewerReport::default()
         }];
+
         let report = encode_feedback(FeedbackReport {
             relay: 5,
             viewers,
             ..FeedbackReport::default()
         });
+
         connection
             .send(|encoder| encoder.upstream(&report), deadline, &shutdown)
             .expect("feedback");
@@ -185,6 +195,7 @@ fn found(topic: &[u8], body: Bytes, offset: f32) -> Option<Vec<Detection>> {
         x: ball.x + offset,
         ..ball
     });
+
     Some(vec![Detection {
         epoch: frame.id.epoch,
         number: frame.id.number,
@@ -226,6 +237,7 @@ fn a_watch_goes_on_when_the_source_is_started_again() {
         .iter()
         .position(|line| line.time == gone.time)
         .unwrap();
+
     watch.wait_for_line_from(mark, "No screen is known", SOON);
     assert_eq!(watch.stop().0.code(), Some(0));
 }

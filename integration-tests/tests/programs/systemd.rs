@@ -39,6 +39,7 @@ impl Analyzed {
                 .split(' ')
                 .next()
                 .unwrap();
+
             let script = dir.path().join(program);
             fs::write(&script, "#!/bin/sh\n").unwrap();
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -46,6 +47,7 @@ impl Analyzed {
                 "ExecStart=",
                 &format!("ExecStart={}/", dir.path().display()),
             );
+
             fs::write(dir.path().join(unit.file_name().unwrap()), text).unwrap();
         }
 
@@ -64,6 +66,7 @@ impl Analyzed {
             .env("LC_ALL", "C")
             .output()
             .unwrap();
+
         let said = [output.stdout, output.stderr].concat();
         (
             output.status.success(),
@@ -78,10 +81,12 @@ fn units() -> Vec<PathBuf> {
         Path::new(SHIPPED).join("user"),
     ]
     .map(|dir| fs::read_dir(dir).unwrap());
+
     let files = entries
         .into_iter()
         .flatten()
         .map(|entry| entry.unwrap().path());
+
     let units: Vec<PathBuf> = files
         .filter(|file| file.extension() == Some(OsStr::new("service")))
         .collect();
@@ -90,6 +95,7 @@ fn units() -> Vec<PathBuf> {
         3,
         "a unit is missing, or this test does not know it: {units:?}"
     );
+
     units
 }
 
@@ -168,10 +174,12 @@ fn an_open_unit_is_noticed() {
         text.replace("SystemCallFilter=", "# SystemCallFilter="),
     )
     .unwrap();
+
     let (good, said) = analyzed.analyze(
         &["security", "--offline=true", "--threshold=12"],
         unit.file_name().unwrap(),
     );
+
     assert!(!good, "{said}");
 }
 
@@ -203,12 +211,14 @@ fn a_wedged_program_is_killed_and_started_again_within_the_promised_time() {
             "{}: {replaced_after} ms leave no time to start",
             unit.display()
         );
+
         assert_eq!(
             value("WatchdogSignal"),
             "SIGKILL",
             "{}: a wedged loop does not stop when asked",
             unit.display()
         );
+
         assert_eq!(value("Type"), "notify");
         assert_eq!(value("RestartPreventExitStatus"), "64");
         assert_eq!(value("StartLimitIntervalSec"), "0");
@@ -223,6 +233,7 @@ fn the_user_and_the_directories_of_the_units_can_be_made() {
 
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("etc")).unwrap();
+
     for (tool, argument, file) in [
         ("systemd-sysusers", "--no-pager", "sysusers.d/fanlight.conf"),
         ("systemd-tmpfiles", "--create", "tmpfiles.d/fanlight.conf"),

@@ -51,12 +51,14 @@ fn one_relay_serves_two_sources_of_which_one_is_remote_and_lists_both() {
             .iter()
             .all(|frame| frame.code == Some(frame.number))
     );
+
     assert!(viewers[0].shown().iter().all(|frame| frame.code.is_none()));
 
     let list = env
         .program("viewer")
         .flags("--list")
         .flag("relay", env.relay_address(0).to_string());
+
     let (exit, list) = list.run();
     assert_eq!(exit.code(), Some(0));
     let near = list.wait_for_line("near").text;
@@ -76,6 +78,7 @@ fn a_viewer_that_names_no_stream_gets_one() {
         .program("viewer")
         .flags("--headless --duration 2s")
         .flag("relay", env.relay_address(0).to_string());
+
     let report = env.path("any.json");
     let (exit, _) = launch.flag("report", &report).run();
     assert_eq!(exit.code(), Some(0));
@@ -96,6 +99,7 @@ fn a_snapshot_is_the_last_picture_shown_as_the_source_made_it() {
         .viewer(env.relay_address(0), "cam")
         .flag("snapshot", &snapshot)
         .start();
+
     viewer.wait_shown(10);
     let (_, frames) = viewer.finish();
     let saved = hash(&std::fs::read(snapshot).expect("the snapshot is there"));
@@ -119,6 +123,7 @@ fn a_viewer_of_a_stream_that_comes_later_shows_it_when_it_is_there() {
             Duration::from_millis(1500),
             shown.at.saturating_since(late.wait_ready()),
         );
+
         let (report, _) = viewer.finish();
         assert!(
             report
@@ -169,6 +174,7 @@ fn a_viewer_that_stands_still_does_not_harm_the_others() {
             Duration::from_secs(1),
             shown.at.saturating_since(thawed),
         );
+
         let (report, _) = well.finish();
         report.judge_nearly_lossless("the other viewer", measurement);
         let (report, _) = still.finish();
@@ -184,6 +190,7 @@ fn a_relay_that_is_full_says_so_and_takes_the_next_viewer_when_one_leaves() {
         .relay(0, &[env.ipc("cam")])
         .flags("--max-viewers 2")
         .ready();
+
     let [one, two] = [0, 1].map(|_| env.viewer(env.relay_address(0), "cam").start());
     one.wait_shown(5);
     two.wait_shown(5);
@@ -218,6 +225,7 @@ fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_
             .flag("publish", second_endpoint)
             .flags(SMALL)
             .ready();
+
         relay.wait_for_line("another source has a stream of that name");
         viewer.wait_more(60);
         let shown = viewer.shown();
@@ -235,6 +243,7 @@ fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_
             Duration::from_millis(1500),
             other.at.saturating_since(killed),
         );
+
         let (report, _) = viewer.finish();
         report.assert_balanced();
         assert!(second.exits().is_empty());

@@ -106,6 +106,7 @@ fn four_trackers_cost_no_picture() {
                 "",
                 missing * 20 <= offered,
             );
+
             seen.report.judge_nearly_lossless(format, measurement);
         }
     });
@@ -116,6 +117,7 @@ fn a_tracker_that_is_killed_or_hangs_is_replaced_and_the_picture_goes_on() {
     let fixture = Fixture::new("--input ball --size 640x480 --rate 30");
     let viewing = fixture.viewer("--track ball");
     wait_answers(&viewing, 10);
+
     for (signal, reason) in [
         (Signal::KILL, "it "),
         (Signal::STOP, "it did not answer within 1s"),
@@ -183,6 +185,7 @@ fn a_command_that_prints_rubbish_harms_nobody() {
         .viewer(fixture.env.relay_address(0), "cam")
         .flag("tracker-command", "yes rubbish")
         .start();
+
     viewing.wait_shown(FRAMES);
     viewing
         .program()
@@ -194,6 +197,7 @@ fn a_command_that_prints_rubbish_harms_nobody() {
         "{:?}",
         seen.tracking
     );
+
     assert_eq!((seen.tracking.found, seen.tracking.none), (0, 0));
 }
 
@@ -207,6 +211,7 @@ fn the_example_in_python_finds_the_ball() {
         "exec '{}' '{MANIFEST}/../viewer/examples/opencv_ball.py'",
         python.display()
     );
+
     for (format, overlay) in [("jpeg", true), ("grey", false), ("rgb", false)] {
         let fixture = Fixture::new(&format!(
             "--input ball --size 640x480 --rate 30 --quality 80 --overlay={overlay}"
@@ -215,6 +220,7 @@ fn the_example_in_python_finds_the_ball() {
             .env
             .viewer(fixture.env.relay_address(0), "cam")
             .flag("tracker-command", &command);
+
         let viewing = viewer.flags(&format!("--tracker-format {format}")).start();
         wait_answers(&viewing, 60);
         let seen = TrackingResult::of(viewing);
@@ -224,6 +230,7 @@ fn the_example_in_python_finds_the_ball() {
             1.0,
             if overlay { 20.0 } else { 2.0 },
         );
+
         let Tracking {
             found,
             none,
@@ -231,6 +238,7 @@ fn the_example_in_python_finds_the_ball() {
             unknown,
             ..
         } = seen.tracking;
+
         assert!(
             found * 10 >= (found + none) * 9 && malformed + unknown == 0,
             "{:?}",

@@ -30,18 +30,21 @@ fn status(env: &TestEnv, stream: &str) -> Value {
         .program("source")
         .flags("status --json")
         .flag("publish", env.ipc(stream));
+
     let program = asked.ends_with(0);
     // What it wrote last is read a moment after it has ended.
     program
         .log()
         .wait_from(0, SOON, |line| (line.text == "}").then_some(()))
         .expect("the report has an end");
+
     let lines = program.log().matching(0, "");
     let json: Vec<_> = lines
         .iter()
         .filter(|line| line.from == "out")
         .map(|line| line.text.as_str())
         .collect();
+
     serde_json::from_str(&json.join("\n")).unwrap()
 }
 
@@ -51,6 +54,7 @@ fn row(status: &Value, name: &str, stream: &str) -> Option<Value> {
         let mut paths = row["paths"].as_array().into_iter().flatten();
         paths.any(|path| path["stream"] == stream)
     };
+
     let screens = status["screens"].as_array().unwrap();
     screens
         .iter()
@@ -119,12 +123,14 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
                 seed: 5,
             },
         );
+
         let near = fixture.viewer("--track ball --name near");
         let far = fixture
             .env
             .viewer(proxy.address(), "cam")
             .flags("--track ball --name far")
             .start();
+
         let count = if long() { 10_000 } else { 500 };
         let enough = |row: &Value| {
             (number(&row["error_total_px"]["count"]) >= f64::from(count)).then(|| row.clone())
@@ -132,6 +138,7 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
 
         let far_row = until_row(&fixture.env, "far", "cam", enough);
         let near_row = until_row(&fixture.env, "near", "cam", enough);
+
         for (name, row) in [("near", &near_row), ("far", &far_row)] {
             let total = &row["error_total_px"];
             let frames = &row["frames"];
@@ -139,10 +146,12 @@ fn loss_and_delay_on_the_way_change_the_latency_and_nothing_of_what_is_found() {
                 "{name}: error {total} latency {} frames {frames}",
                 row["latency_ms"]["capture_to_detection"]
             );
+
             assert!(
                 number(&total["mean"]) < 0.5 && number(&total["max"]) < 2.0,
                 "{name}: {total}"
             );
+
             assert_eq!(number(&frames["mismatched"]), 0.0, "{name}: {frames}");
         }
 
@@ -189,10 +198,12 @@ fn the_source_finds_what_the_viewer_saw() {
         number(&row["error_total_px"]["max"]) <= worst + 0.001,
         "{row} {worst}"
     );
+
     assert!(
         (number(&row["error_total_px"]["mean"]) - mean).abs() < 0.005,
         "{row} {mean}"
     );
+
     assert_eq!(
         (row["health"].as_str(), number(&row["frames"]["mismatched"])),
         (Some("right picture"), 0.0)
@@ -211,6 +222,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         16,
     )
     .unwrap();
+
     let liar = |name: &str| {
         let mut client = RawClient::to(fixture.env.relay_address(0));
         let session = client.join_as("cam", name).session;
@@ -251,6 +263,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                         ..KeepAlive::default()
                     },
                 ));
+
                 for round in 0..rounds {
                     let detections = vec![
                         lie(newest),
@@ -260,6 +273,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                             ..lie(round)
                         },
                     ];
+
                     client.say(&ToRelay::Detections(
                         *session,
                         Detections {
@@ -287,6 +301,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
             (measured && found_out("wrong") && found_out("flood")).then_some(status)
         },
     );
+
     let screens = stated["screens"].as_array().unwrap();
     let liars = screens.iter().filter(|row| row["name"] != "honest");
     liars.for_each(|row| assert!(number(&row["frames"]["mismatched"]) > 0.0, "{row}"));
@@ -294,6 +309,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         !stated.to_string().contains('\u{1b}') && !stated.to_string().contains("\\u001b"),
         "{stated}"
     );
+
     let honest = row(&stated, "honest", "cam").unwrap();
     assert_eq!(
         (
@@ -302,14 +318,17 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         ),
         (Some("right picture"), 0.0)
     );
+
     let judged = fixture
         .env
         .program("source")
         .flags("verify --for 2s --max-error 2 --max-age 30s");
+
     judged
         .flag("publish", fixture.env.ipc("cam"))
         .ends_with(1)
         .says(&["honest", "right picture"]);
+
     TrackingResult::of(viewing).assert_right("beside a liar and a flood", 0.5, 2.0);
 }
 
@@ -319,6 +338,7 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
     let env = TestEnv::new();
     let pictures = env.path("pictures");
     std::fs::create_dir(&pictures).unwrap();
+
     for number in 0..10_u8 {
         std::fs::write(
             pictures.join(format!("{number}.jpg")),
@@ -332,10 +352,12 @@ fn a_canary_beside_a_camera_proves_its_screens_and_names_the_blind_ones() {
         .flag("path", &pictures)
         .flags("--input files --rate 10 --canary on")
         .ready();
+
     let relay = env
         .relay(0, &[env.ipc("cam")])
         .flag("streams", "cam")
         .ready();
+
     let screens = ["lobby", "hall"].map(|name| {
         env.viewer(env.relay_address(0), "cam")
             .flag("name", name)

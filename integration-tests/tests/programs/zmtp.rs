@@ -73,6 +73,7 @@ fn next(connection: &mut Connection) -> Event {
             Some(event) => return event,
             None => connection.wait(None, deadline, &shutdown).unwrap(),
         }
+
         assert!(clock::now() < deadline, "nothing comes");
     }
 }
@@ -81,15 +82,18 @@ fn next(connection: &mut Connection) -> Event {
 fn read_messages(connection: &mut Connection) {
     let enough = clock::now() + LONG_ENOUGH;
     let mut last = None;
+
     while clock::now() < enough {
         let Event::Message { topic, body } = next(connection) else {
             panic!("a publisher publishes");
         };
+
         assert_eq!(topic, &b"cam/"[..]);
         let index = SIZES
             .iter()
             .position(|size| *size == body.len())
             .expect("a size");
+
         assert!(last.is_none_or(|last: usize| (last + 1) % SIZES.len() == index));
         assert!(body.iter().all(|byte| *byte == body[0]));
         last = Some(index);
@@ -102,6 +106,7 @@ fn libzmq_publishers_are_read_and_an_xpub_gets_user_messages() {
         let Some(mut peer) = Peer::start(&["bind", kind]) else {
             return;
         };
+
         let mut lines = peer.lines();
         let mut connection = connect(&lines.next().expect("it says where it is bound"));
         assert_eq!(connection.takes_upstream, kind == "xpub");
@@ -116,6 +121,7 @@ fn libzmq_publishers_are_read_and_an_xpub_gets_user_messages() {
                 .send(|encoder| encoder.upstream(b"hello"), deadline, &shutdown)
                 .unwrap();
         }
+
         read_messages(&mut connection);
         if connection.takes_upstream {
             assert_eq!(
@@ -123,6 +129,7 @@ fn libzmq_publishers_are_read_and_an_xpub_gets_user_messages() {
                 Some("0163616d2f"),
                 "the subscription"
             );
+
             assert_eq!(
                 lines.next().as_deref(),
                 Some("0268656c6c6f"),
@@ -140,16 +147,19 @@ fn libzmq_subscribers_are_served_and_an_xsub_sends_user_messages() {
         let Some(mut peer) = Peer::start(&["connect", kind, &endpoint]) else {
             return;
         };
+
         let (socket, _) = listener.accept().unwrap();
         let security = Arc::new(AcceptedSecurity::null());
         let mut connection = Connection::accept(socket, security, &Shutdown::new()).unwrap();
 
         let subscribed = Event::Subscribe(Bytes::from_static(b"cam/"));
         assert_eq!(next(&mut connection), subscribed);
+
         if kind == "xsub" {
             let said = Event::Upstream(Bytes::from_static(b"hello"));
             assert_eq!(next(&mut connection), said);
         }
+
         for number in 0..50_u8 {
             let body = vec![number; SIZES[usize::from(number) % SIZES.len()]];
             let mut rest = Bytes::new();
@@ -159,15 +169,18 @@ fn libzmq_subscribers_are_served_and_an_xsub_sends_user_messages() {
                 rest = encoded.body;
                 encoded.prefix
             };
+
             connection.send(encode, deadline, &Shutdown::new()).unwrap();
             send(&mut connection, rest);
         }
+
         let heard: Vec<_> = peer.lines().collect();
         let expected = SIZES
             .iter()
             .cycle()
             .take(50)
             .map(|size| format!("cam/ {size} True"));
+
         assert!(heard.iter().cloned().eq(expected), "{heard:?}");
     }
 }
@@ -180,6 +193,7 @@ async fn the_zeromq_crate_is_read_and_served() {
         .await
         .unwrap()
         .to_string();
+
     let reader = tokio::task::spawn_blocking(move || {
         let mut connection = connect(&bound);
         let deadline = clock::now() + SOON;
@@ -187,6 +201,7 @@ async fn the_zeromq_crate_is_read_and_served() {
         subscribe.unwrap();
         read_messages(&mut connection);
     });
+
     for number in 0.. {
         if reader.is_finished() {
             break;
@@ -196,6 +211,7 @@ async fn the_zeromq_crate_is_read_and_served() {
         publisher.send(message).await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+
     reader.await.unwrap();
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -208,9 +224,11 @@ async fn the_zeromq_crate_is_read_and_served() {
             next(&mut connection),
             Event::Subscribe(Bytes::from_static(b"cam/"))
         );
+
         send(&mut connection, Bytes::from_static(b"\x01\x04cam/\0\x02hi"));
         connection
     });
+
     let mut subscriber = SubSocket::new();
     subscriber.subscribe("cam/").await.unwrap();
     subscriber.connect(&endpoint).await.unwrap();
@@ -218,6 +236,7 @@ async fn the_zeromq_crate_is_read_and_served() {
         .await
         .unwrap()
         .unwrap();
+
     assert_eq!(message.get(1).unwrap(), &Bytes::from_static(b"hi"));
     drop(serving.join().unwrap());
 }

@@ -173,6 +173,7 @@ fn a_monitor_that_is_not_there_is_answered_with_a_list() {
         .args(["--monitor", "HDMI-7"])
         .output()
         .unwrap();
+
     assert!(!out.status.success());
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(
@@ -191,6 +192,7 @@ fn without_a_display_the_error_says_what_to_do() {
             .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY")
             .env_remove("WAYLAND_SOCKET");
+
         if let Some(display) = display {
             command.env("DISPLAY", display);
         }
@@ -241,6 +243,7 @@ fn f_leaves_full_screen_and_returns_with_and_without_a_window_manager() {
                 },
                 DESKTOP,
             )?;
+
             colour_near(shot, 960, 540, BARS[3])
         });
 
@@ -278,6 +281,7 @@ fn s_saves_the_picture_as_received_and_i_shows_statistics() {
             folder.path().to_str().unwrap(),
         ],
     );
+
     scenes.show_bars(42, "1280x720");
     display.press("s", (640, 360));
     let file = folder.path().join("fanlight-bars-0000000000000001-42.jpg");
@@ -293,6 +297,7 @@ fn s_saves_the_picture_as_received_and_i_shows_statistics() {
                 .points()
                 .filter(|&(x, y, colour)| x < 640 && y < 150 && colour == 0xff_ff_ff)
                 .count();
+
             if white > 100 {
                 Ok(())
             } else {
@@ -300,6 +305,7 @@ fn s_saves_the_picture_as_received_and_i_shows_statistics() {
             }
         },
     );
+
     display.screenshot().keep("statistics");
 }
 
@@ -361,6 +367,7 @@ struct Filled<'a> {
 fn bars_fill(shot: &Screenshot, place: Monitor) -> Result<Filled<'_>, String> {
     let right = place.x + place.width - 1;
     let below = place.y + place.height - 1;
+
     for (index, colour) in (0..).zip(BARS) {
         let x = place.x + place.width * (2 * index + 1) / 14;
         for y in [place.y + 1, place.y + place.height / 2, below - 1] {
@@ -412,6 +419,7 @@ fn colour_near(shot: &Screenshot, x: u32, y: u32, wanted: u32) -> Result<(), Str
         .into_iter()
         .zip(found.to_le_bytes())
         .all(|(a, b)| a.abs_diff(b) < 16);
+
     if near {
         Ok(())
     } else {
@@ -424,6 +432,7 @@ fn is_card(shot: &Screenshot) -> Result<(), String> {
     let bright = |colour: u32| colour.to_le_bytes().into_iter().map(u32::from).sum::<u32>() > 400;
     let mut light = 0;
     let mut dark = 0;
+
     for (x, y, colour) in shot.points() {
         if BARS.contains(&colour) {
             return Err(format!("a bar's {colour:06x} at {x},{y}"));

@@ -20,9 +20,11 @@ impl<'a> Control<'a> {
         if datagram.first() != Some(&MAGIC) {
             return Err(DatagramError::Foreign);
         }
+
         if !(CONTROL_HEADER..=MAX_DATAGRAM).contains(&datagram.len()) {
             return Err(DatagramError::Length(datagram.len()));
         }
+
         let (head, rest) = datagram.split_at(CONTROL_HEADER);
         let body = rest
             .get(..usize::from(u16_at(head, 2)))
@@ -30,6 +32,7 @@ impl<'a> Control<'a> {
         if head[1] != kind::JOIN && body.len() != rest.len() {
             return Err(DatagramError::Length(datagram.len()));
         }
+
         Ok(Self {
             kind: head[1],
             session: u64_at(head, 4),

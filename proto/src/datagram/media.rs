@@ -98,6 +98,7 @@ impl DataHeader {
             Some(KeySlot::Even) => SEALED,
             Some(KeySlot::Odd) => SEALED | ODD_KEY,
         };
+
         bytes[12..16].copy_from_slice(&self.length.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.id.epoch.to_be_bytes());
         bytes[24..32].copy_from_slice(&self.id.number.to_be_bytes());
@@ -138,6 +139,7 @@ impl DataHeader {
             flags if flags == SEALED | ODD_KEY => Some(KeySlot::Odd),
             _ => return Err(DatagramError::Field("flags")),
         };
+
         let header = Self {
             alias: u16_at(head, 2),
             index: u16_at(head, 4),
@@ -154,17 +156,21 @@ impl DataHeader {
             lost_in_relay: u16_at(head, 38),
             sequence: u64_at(head, 40),
         };
+
         if datagram.len() != header.datagram_bytes() {
             return Err(DatagramError::Length(datagram.len()));
         }
+
         let expected = if header.key.is_some() {
             [0; 4]
         } else {
             checksum(datagram)
         };
+
         if head[CHECKSUM] != expected {
             return Err(DatagramError::Damaged);
         }
+
         let field = |ok: bool, name| {
             if ok {
                 Ok(())
@@ -172,17 +178,20 @@ impl DataHeader {
                 Err(DatagramError::Field(name))
             }
         };
+
         field(head[11] == 0, "reserved")?;
         field(
             (1..=MAX_SHARDS).contains(&usize::from(header.shards)),
             "shards",
         )?;
+
         field(header.parity <= header.shards, "parity")?;
         field(header.index < header.shards + header.parity, "index")?;
         field(
             (header.length as usize).div_ceil(SHARD_BYTES) == usize::from(header.shards),
             "length",
         )?;
+
         field(header.id.epoch != 0, "epoch")?;
         field(header.sequence != 0, "sequence")?;
         Ok(header)

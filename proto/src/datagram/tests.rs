@@ -101,6 +101,7 @@ fn a_media_datagram_with_inconsistent_fields_is_refused() {
             },
         ),
     ];
+
     for (name, bad) in cases {
         ToViewer::Data(bad, &shard).encode(&mut out);
         assert_eq!(ToViewer::parse(&out), Err(DatagramError::Field(name)));
@@ -112,11 +113,13 @@ fn a_media_datagram_with_any_bit_flipped_is_refused() {
     let shard: [u8; SHARD_BYTES] = std::array::from_fn(|i| i as u8);
     let mut out = Vec::new();
     ToViewer::Data(header(), &shard).encode(&mut out);
+
     for bit in 0..out.len() * 8 {
         out[bit / 8] ^= 1 << (bit % 8);
         assert!(ToViewer::parse(&out).is_err(), "bit {bit}");
         out[bit / 8] ^= 1 << (bit % 8);
     }
+
     out[DATA_HEADER] ^= 1;
     assert_eq!(ToViewer::parse(&out), Err(DatagramError::Damaged));
     write_checksum(&mut out);
@@ -129,6 +132,7 @@ fn a_sealed_media_datagram_has_zeros_for_a_check_sum() {
         key: Some(KeySlot::Odd),
         ..header()
     };
+
     let mut out = Vec::new();
     ToViewer::Data(header, &[7; SHARD_BYTES + SEAL_BYTES]).encode(&mut out);
     assert_eq!(out[CHECKSUM], [0; 4]);
@@ -140,6 +144,7 @@ fn a_sealed_media_datagram_has_zeros_for_a_check_sum() {
 fn a_sealed_media_datagram_has_room_for_its_seal_and_names_its_key() {
     let sealed = [7; SHARD_BYTES + SEAL_BYTES];
     let mut out = Vec::new();
+
     for key in [KeySlot::Even, KeySlot::Odd] {
         let header = DataHeader {
             key: Some(key),
@@ -147,6 +152,7 @@ fn a_sealed_media_datagram_has_room_for_its_seal_and_names_its_key() {
             index: 4,
             ..header()
         };
+
         ToViewer::Data(header, &sealed).encode(&mut out);
         assert_eq!(out.len(), SEALED_DATA_BYTES);
         assert_eq!(ToViewer::parse(&out), Ok(ToViewer::Data(header, &sealed)));
@@ -167,6 +173,7 @@ fn what_is_sealed_of_a_message_comes_back_as_it_was() {
             ..KeepAlive::default()
         },
     );
+
     message.encode_inner(&mut inner);
     assert_eq!(ToRelay::parse_inner(9, &inner), Ok(message));
     assert_eq!(ToRelay::parse_inner(9, &[]), Err(DatagramError::Length(0)));
@@ -175,6 +182,7 @@ fn what_is_sealed_of_a_message_comes_back_as_it_was() {
         ToRelay::parse_inner(9, &inner),
         Err(DatagramError::Kind(kind::JOIN))
     );
+
     let sealed = ToRelay::Sealed(9, 77, &[3; SEAL_BYTES + 1]);
     sealed.encode(&mut outer);
     assert_eq!(ToRelay::parse(&outer), Ok(sealed));
@@ -193,6 +201,7 @@ fn a_join_is_padded_and_a_short_one_refused() {
         stream: "ball".into(),
         ..Join::default()
     };
+
     let mut out = Vec::new();
     ToRelay::Join(join.clone()).encode(&mut out);
     assert_eq!(out.len(), JOIN_BYTES);
@@ -207,6 +216,7 @@ fn a_join_is_padded_and_a_short_one_refused() {
 fn a_reset_is_shorter_than_any_message_of_a_session() {
     let mut reset = Vec::new();
     ToViewer::Reset(3).encode(&mut reset);
+
     for request in [
         ToRelay::KeepAlive(
             3,
@@ -234,6 +244,7 @@ fn a_reset_is_shorter_than_any_message_of_a_session() {
 fn no_bytes_panic() {
     let mut seed = 1_u64;
     let mut bytes = [0_u8; MAX_DATAGRAM + 1];
+
     for _ in 0..100_000 {
         seed = seed
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -243,6 +254,7 @@ fn no_bytes_panic() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             *byte = (seed >> 56) as u8;
         }
+
         bytes[0] = MAGIC;
         bytes[1] %= 18;
         let _ = ToRelay::parse(&bytes[..length]);

@@ -28,6 +28,7 @@ impl Pair {
             (key(9), "hall".to_owned()),
             (viewer.public(), "lobby".to_owned()),
         ];
+
         Self {
             viewer: ViewerAccess::Keys {
                 own: viewer,
@@ -79,10 +80,12 @@ fn both_sides_say_what_they_ask_for() {
         [RelayAccess::Open.kind(), ViewerAccess::Open.kind()],
         [Access::Open; 2]
     );
+
     assert_eq!(
         Pair::both().map(|pair| pair.viewer.kind()),
         [Access::Psk, Access::Keys]
     );
+
     assert_eq!(
         Pair::both().map(|pair| pair.relay.kind()),
         [Access::Psk, Access::Keys]
@@ -99,6 +102,7 @@ fn who_has_the_key_gets_a_channel_both_ways() {
                 (counter, relay.open(counter, &sealed)),
                 (count, Some(b"keep alive".to_vec()))
             );
+
             let (counter, sealed) = relay.seal(b"pulse");
             assert_eq!(
                 (counter, viewer.open(counter, &sealed)),
@@ -116,6 +120,7 @@ fn a_relay_knows_who_has_come_when_each_has_a_key() {
         (responder.identity(), responder.name()),
         (Some(&key(6)), Some("lobby"))
     );
+
     let pair = Pair::psk();
     let responder = pair.answer(&pair.begin().1).unwrap();
     assert_eq!((responder.identity(), responder.name()), (None, None));
@@ -147,6 +152,7 @@ fn a_handshake_with_any_bit_flipped_is_refused_and_the_true_answer_still_taken()
                 Err(HandshakeError::Refused)
             );
         }
+
         let (second, _) = pair.answer(&first).unwrap().finish(b"welcome").unwrap();
         for damaged in flipped(&second) {
             assert_eq!(
@@ -154,12 +160,14 @@ fn a_handshake_with_any_bit_flipped_is_refused_and_the_true_answer_still_taken()
                 Err(HandshakeError::Refused)
             );
         }
+
         for cut in 0..second.len() {
             assert_eq!(
                 initiator.finish(&second[..cut]).map(|_| ()),
                 Err(HandshakeError::Refused)
             );
         }
+
         assert_eq!(initiator.finish(&second).unwrap().0, b"welcome");
         assert_eq!(
             initiator.finish(&second).map(|_| ()),
@@ -179,6 +187,7 @@ fn a_first_message_that_is_cut_or_longer_or_has_a_payload_is_refused() {
                 Err(HandshakeError::Refused)
             );
         }
+
         for more in [1, 16, MAX_HANDSHAKE, 70_000] {
             let longer = [&first[..], &vec![0; more]].concat();
             assert_eq!(
@@ -198,18 +207,22 @@ fn a_wrong_key_is_refused() {
         psk.answer(&psk_first).map(|_| ()),
         Err(HandshakeError::Refused)
     );
+
     assert_eq!(
         psk.answer(&keys_first).map(|_| ()),
         Err(HandshakeError::Refused)
     );
+
     let RelayAccess::Keys { own, .. } = &mut keys.relay else {
         unreachable!("keys were asked for")
     };
+
     *own = PrivateKey::new([8; 32]);
     assert_eq!(
         keys.answer(&keys_first).map(|_| ()),
         Err(HandshakeError::Refused)
     );
+
     assert_eq!(
         keys.answer(&psk_first).map(|_| ()),
         Err(HandshakeError::Refused)
@@ -223,11 +236,13 @@ fn an_unknown_viewer_is_told_from_garbage() {
     let RelayAccess::Keys { viewers, .. } = &mut pair.relay else {
         unreachable!("keys were asked for")
     };
+
     viewers.pop();
     assert_eq!(
         pair.answer(&first).map(|_| ()),
         Err(HandshakeError::Unknown(key(6)))
     );
+
     assert_eq!(
         pair.answer(&[0; 96]).map(|_| ()),
         Err(HandshakeError::Refused)
@@ -245,6 +260,7 @@ fn who_asks_for_nothing_takes_no_handshake() {
         [2; 32],
     )
     .map(|_| ());
+
     assert_eq!(refused, Err(HandshakeError::NotAsked));
 }
 
@@ -272,6 +288,7 @@ fn a_point_of_small_order_gives_no_channel() {
         .and_then(|builder| builder.psk(0, key.bytes()))
         .and_then(Builder::build_initiator)
         .unwrap();
+
     let mut first = vec![0; 48];
     state.write_message(&[], &mut first).unwrap();
     assert_eq!(first[..32], [0; 32]);
@@ -290,6 +307,7 @@ fn a_message_opens_once_in_any_order_within_the_window() {
         for (counter, ciphertext) in sealed.iter().rev().take(64) {
             assert_eq!(relay.open(*counter, ciphertext), Some(vec![*counter as u8]));
         }
+
         for (counter, ciphertext) in &sealed {
             assert_eq!(
                 relay.open(*counter, ciphertext),
@@ -307,17 +325,21 @@ fn a_sealed_message_with_any_bit_flipped_or_another_counter_is_refused_and_leave
     for damaged in flipped(&sealed) {
         assert_eq!(relay.open(counter, &damaged), None);
     }
+
     for other in [1, 64, 1 << 40, u64::MAX - 1, u64::MAX] {
         assert_eq!(relay.open(other, &sealed), None);
     }
+
     for cut in 0..sealed.len() {
         assert_eq!(relay.open(counter, &sealed[..cut]), None);
     }
+
     assert_eq!(
         viewer.open(counter, &sealed),
         None,
         "not what it has sealed itself"
     );
+
     assert_eq!(
         relay.open(counter, &sealed),
         Some(b"keep alive".to_vec()),
@@ -359,6 +381,7 @@ fn an_accept_with_the_largest_payload_is_smaller_than_a_join() {
         ..Accept::default()
     })
     .encode(&mut out);
+
     assert!(out.len() < JOIN_BYTES, "{}", out.len());
     let refused = responder().finish(&[1; MAX_PAYLOAD + 1]).map(|_| ());
     assert_eq!(refused, Err(HandshakeError::TooLong(MAX_PAYLOAD + 1)));
@@ -375,21 +398,26 @@ fn no_debug_shows_a_key() {
             pair.relay,
             pair.channels()
         );
+
         for secret in ["05", "06", "07"] {
             assert!(!shown.contains(&secret.repeat(4)), "{shown}");
         }
+
         for secret in ["5, 5", "6, 6", "7, 7"] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
+
     let message = StreamKey {
         generation: 3,
         secret: vec![5; 16],
     };
+
     assert_eq!(
         format!("{message:?}"),
         "StreamKey(generation 3, secret hidden)"
     );
+
     let accept = format!(
         "{:?}",
         Accept {
@@ -397,6 +425,7 @@ fn no_debug_shows_a_key() {
             ..Accept::default()
         }
     );
+
     assert!(
         accept.contains("hidden") && !accept.contains("5, 5"),
         "{accept}"

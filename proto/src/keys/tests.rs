@@ -20,10 +20,12 @@ fn a_key_comes_back_as_it_was_written() {
         PrivateKey::parse(&file(&private.to_text())),
         Ok(private.clone())
     );
+
     assert_eq!(
         PublicKey::parse(&file(&private.public().to_string())),
         Ok(private.public())
     );
+
     assert_eq!(
         private
             .public()
@@ -64,6 +66,7 @@ fn what_is_no_key_is_refused_with_its_line_and_without_its_content() {
         ),
         (format!("{key}\n{key}\n"), "line 2 is a second key"),
     ];
+
     for (text, words) in cases {
         let error = SharedKey::parse(&text).unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains("0405"), "{error}");
@@ -77,10 +80,12 @@ fn a_list_of_viewers_has_a_name_for_each_key() {
         public(1),
         public(2)
     );
+
     let wanted = vec![
         (public(1), "hall, left".to_owned()),
         (public(2), "lobby".to_owned()),
     ];
+
     assert_eq!(parse_viewers(&text), Ok(wanted));
     assert_eq!(parse_viewers("# nobody yet\n"), Ok(Vec::new()));
 }
@@ -119,6 +124,7 @@ fn a_bad_list_of_viewers_is_refused_with_its_line() {
             KeyError::Weak { line: 1 },
         ),
     ];
+
     for (text, error) in cases {
         assert_eq!(parse_viewers(&text), Err(error));
     }
@@ -131,11 +137,13 @@ fn a_list_of_viewers_is_bounded() {
         seed[1..3].copy_from_slice(&(i as u16).to_be_bytes());
         format!("{} v{i}\n", PrivateKey::new(seed).public())
     };
+
     let mut text: String = (0..MAX_VIEWER_KEYS).map(line).collect();
     assert_eq!(
         parse_viewers(&text).map(|viewers| viewers.len()),
         Ok(MAX_VIEWER_KEYS)
     );
+
     text.push_str(&line(MAX_VIEWER_KEYS));
     assert_eq!(
         parse_viewers(&text),
@@ -157,11 +165,13 @@ fn a_point_of_small_order_is_nobodys_key() {
         0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
         0xb8, 0x00,
     ];
+
     let mut high = [0; KEY_BYTES];
     high[31] = 0x80;
     for point in [[0; KEY_BYTES], one, prime_minus_one, eight, high] {
         assert_eq!(PublicKey::new(point), None);
     }
+
     assert_eq!(PublicKey::new(*public(1).bytes()), Some(public(1)));
 }
 

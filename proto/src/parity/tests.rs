@@ -38,10 +38,12 @@ fn a_higher_level_never_sends_less_and_no_level_more_than_the_frame_has() {
         assert!(counts.is_sorted() && counts[0] == 0, "{shards}: {counts:?}");
         assert_eq!(recovery_count(shards), counts[usize::from(LEVELS)]);
         assert!(recovery_count(shards) <= shards);
+
         for level in 1..=LEVELS {
             assert!(level_of(shards, counts[usize::from(level)] - 1) <= level);
         }
     }
+
     assert_eq!([1, 2, 3].map(|level| level_count(50, level)), [12, 16, 20]);
     assert_eq!([1, 2, 3].map(|level| level_count(250, level)), [25, 50, 75]);
     assert_eq!([1, 2, 3].map(|level| level_count(5, level)), [5, 5, 5]);
@@ -58,10 +60,12 @@ fn parity_datagrams_have_the_headers_of_their_frame_and_room_for_the_seal() {
             packets.len(),
             usize::from(shards + recovery_count(shards)) * stride
         );
+
         for (index, datagram) in (0..).zip(packets.chunks(stride)) {
             let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
                 panic!("{index}")
             };
+
             let parity = recovery_count(shards);
             assert_eq!(
                 header,
@@ -85,6 +89,7 @@ fn the_same_frame_has_the_same_parity_whatever_was_encoded_before() {
         encoder.append(&first(None), &mut packets);
         packets
     };
+
     let mut used = Encoder::new();
     for length in [
         1,
@@ -111,15 +116,18 @@ fn the_parity_of_a_known_frame_has_a_known_hash() {
     let shards = packetize(first(None), &body(100_000), &mut packets);
     Encoder::new().append(&first(None), &mut packets);
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+
     for datagram in packets.chunks(DATA_BYTES).skip(usize::from(shards)) {
         digest.update(&datagram[DATA_HEADER..]);
     }
+
     let hex: String = digest
         .finish()
         .as_ref()
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
+
     assert_eq!(
         hex,
         "71ec87fdef9776e16084a92ce83c81cefed254b6e5dc211a133165305f46627f"
@@ -140,6 +148,7 @@ fn any_shards_as_many_as_the_frame_has_bring_it_back() {
             while kept.len() > usize::from(shards) {
                 kept.swap_remove((random(&mut seed) % kept.len() as u64) as usize);
             }
+
             assert_eq!(
                 restored(&mut decoder, &packets, shards, &kept)[..length],
                 body(length),
@@ -155,15 +164,18 @@ fn restored(decoder: &mut Decoder, packets: &[u8], shards: u16, kept: &[u16]) ->
     for &index in kept.iter().filter(|&&index| index < shards) {
         body[usize::from(index) * SHARD_BYTES..][..SHARD_BYTES].copy_from_slice(shard(index));
     }
+
     let parity = kept
         .iter()
         .filter(|&&index| index >= shards)
         .map(|&index| (index - shards, shard(index)));
+
     decoder.restore(
         (shards, recovery_count(shards)),
         &mut body,
         |index| kept.contains(&index),
         parity,
     );
+
     body
 }

@@ -31,6 +31,7 @@ impl Interval {
         } else if self.newest.is_some() {
             return;
         }
+
         self.newest = Some((number, now));
     }
 

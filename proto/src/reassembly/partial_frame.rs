@@ -111,8 +111,10 @@ impl PartialFrame {
         if self.has(index) {
             return None;
         }
+
         self.there[usize::from(index / 64)] |= 1 << (index % 64);
         let asked = self.repairs.on_came(index);
+
         if index < self.shards {
             self.memory.put_data(index, shard);
             self.data += 1;
@@ -120,6 +122,7 @@ impl PartialFrame {
         } else {
             self.memory.put_parity(index - self.shards, shard);
         }
+
         self.reach = self.reach.max(index + 1);
         self.last = now;
         self.repairs.on_lack(now, self.lacking(level));
@@ -147,6 +150,7 @@ impl PartialFrame {
         if timing.is_too_late(now.saturating_since(self.first)) {
             return None;
         }
+
         let (lacking, there) = (self.lacking(timing.level), &self.there);
         let missing =
             (0..self.end(timing.level).min(self.shards)).filter(|&index| !has(there, index));
@@ -157,6 +161,7 @@ impl PartialFrame {
             number: self.id.number,
             ranges,
         };
+
         (count > 0).then_some((repair, count))
     }
 
@@ -170,6 +175,7 @@ impl PartialFrame {
         if recovered {
             self.restore(decoder);
         }
+
         let mut body = std::mem::take(&mut self.memory.body);
         body.truncate(self.length as usize);
         (
@@ -194,11 +200,13 @@ impl PartialFrame {
             parity,
             indices,
         } = &mut self.memory;
+
         body.resize(body.len().max(usize::from(self.shards) * SHARD_BYTES), 0);
         let recovery = indices
             .iter()
             .copied()
             .zip(parity.chunks_exact(SHARD_BYTES));
+
         decoder.restore(
             (self.shards, self.parity),
             body,

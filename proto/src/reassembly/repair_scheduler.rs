@@ -117,6 +117,7 @@ impl RepairScheduler {
                 self.under_way -= 1;
             }
         }
+
         self.silent |= now.saturating_since(last) >= patience(pause);
     }
 
@@ -132,6 +133,7 @@ impl RepairScheduler {
         let mut left = lacking.saturating_sub(self.under_way);
         let until = now + timing.answer_time();
         let before = left;
+
         for index in missing {
             let continues = ranges
                 .last_chunk()
@@ -139,15 +141,19 @@ impl RepairScheduler {
             if left == 0 || !continues && ranges.len() == 2 * MAX_REPAIR_RANGES {
                 break;
             }
+
             if !self.ask(index, until) {
                 continue;
             }
+
             match ranges.last_mut().filter(|_| continues) {
                 Some(count) => *count += 1,
                 None => ranges.extend([u32::from(index), 1]),
             }
+
             left -= 1;
         }
+
         (ranges, u64::from(before - left))
     }
 
@@ -170,6 +176,7 @@ impl RepairScheduler {
                 },
             ),
         }
+
         self.under_way += 1;
         true
     }

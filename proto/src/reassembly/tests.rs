@@ -78,6 +78,7 @@ fn a_frame_is_whole_in_any_order_and_with_doubled_shards() {
         .iter()
         .filter_map(|d| feed(&mut reassembly, T0, d))
         .collect();
+
     assert_eq!(whole.len(), 1);
     assert_eq!(whole[0].body, body(0, 5));
     assert_eq!(reassembly.counts().duplicates, 1);
@@ -90,6 +91,7 @@ fn a_frame_that_loses_a_shard_is_lost_and_counted_when_a_newer_one_is_whole() {
     for datagram in &datagrams(first(1, 0), 4)[..3] {
         assert_eq!(feed(&mut reassembly, T0, datagram), None);
     }
+
     assert!(feed_all(&mut reassembly, first(1, 1), 4).is_some());
     assert_eq!(
         *reassembly.losses(),
@@ -98,10 +100,12 @@ fn a_frame_that_loses_a_shard_is_lost_and_counted_when_a_newer_one_is_whole() {
             ..Losses::default()
         }
     );
+
     assert_eq!(
         feed(&mut reassembly, T0, &datagrams(first(1, 0), 4)[3]),
         None
     );
+
     assert_eq!(reassembly.counts().late, 1);
 }
 
@@ -115,6 +119,7 @@ fn every_lost_frame_has_one_reason() {
         lost_in_relay: 1,
         ..first(1, 15)
     };
+
     assert!(feed_all(&mut reassembly, header, 2).is_some());
     assert_eq!(
         *reassembly.losses(),
@@ -125,6 +130,7 @@ fn every_lost_frame_has_one_reason() {
             ..Losses::default()
         }
     );
+
     // 16 comes in part; 17 is never seen; 18 comes.
     feed(&mut reassembly, T0, &datagrams(first(1, 16), 2)[0]);
     assert!(feed_all(&mut reassembly, first(1, 18), 2).is_some());
@@ -138,6 +144,7 @@ fn every_lost_frame_has_one_reason() {
             ..Losses::default()
         }
     );
+
     assert_eq!(
         reassembly.losses().total() + reassembly.counts().whole,
         18 - 10 + 1
@@ -154,6 +161,7 @@ fn what_is_missed_without_a_session_is_counted_apart() {
         lost_upstream: 3,
         ..first(1, 100)
     };
+
     assert!(feed_all(&mut reassembly, header, 1).is_some());
     assert_eq!(
         *reassembly.losses(),
@@ -212,6 +220,7 @@ fn a_shard_of_another_size_is_refused() {
         ),
         None
     );
+
     assert_eq!(reassembly.counts().refused, 1);
 }
 
@@ -223,14 +232,17 @@ fn a_shard_that_contradicts_its_frame_or_jumps_too_far_is_refused() {
         feed(&mut reassembly, T0, &datagrams(first(1, 0), 4)[1]),
         None
     );
+
     assert_eq!(
         feed(&mut reassembly, T0, &datagrams(first(1, 0), 100)[1]),
         None
     );
+
     assert_eq!(
         feed(&mut reassembly, T0, &datagrams(first(1, u64::MAX), 1)[0]),
         None
     );
+
     assert_eq!(reassembly.counts().refused, 3);
 }
 
@@ -262,6 +274,7 @@ fn parity_completes_a_frame_and_says_so() {
         .skip(3)
         .filter_map(|d| feed(&mut reassembly, T0, d))
         .collect();
+
     assert_eq!(came.len(), 1);
     assert_eq!(came[0].body, body(0, 40));
     let Counts {
@@ -274,6 +287,7 @@ fn parity_completes_a_frame_and_says_so() {
         duplicates,
         ..
     } = *reassembly.counts();
+
     assert_eq!((whole, recovered, late, duplicates), (1, 1, 0, 0));
     assert_eq!(
         (shards_expected, shards_missed, parity_shards),
@@ -299,6 +313,7 @@ fn shards_that_did_not_come_by_themselves_are_counted_whatever_mended_the_frame(
         ),
         (10, 2)
     );
+
     // Frame 1 comes in part, nothing comes of frame 2.
     feed(&mut reassembly, ms(33), &datagrams(first(1, 1), 10)[0]);
     assert!(feed_all(&mut reassembly, first(1, 3), 20).is_some());

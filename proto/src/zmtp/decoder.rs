@@ -66,6 +66,7 @@ impl Decoder {
                 Role::Publisher => MAX_UPSTREAM,
                 Role::Subscriber => MAX_MESSAGE,
             };
+
             let limit = |flags| limit(self.role, self.topic.as_ref(), flags);
             let next = next_frame(&mut self.reader, self.opener.as_mut(), longest, limit)?;
             let Some((flags, body)) = next else {
@@ -77,6 +78,7 @@ impl Decoder {
                 Role::Publisher => Some(said_by_subscriber(&body)?),
                 Role::Subscriber => self.part(body, flags & MORE != 0),
             };
+
             if event.is_some() {
                 return Ok(event);
             }
@@ -88,6 +90,7 @@ impl Decoder {
             self.topic = Some(body);
             return None;
         }
+
         Some(match self.topic.take() {
             Some(topic) => Event::Message { topic, body },
             None => Event::Message {
@@ -102,6 +105,7 @@ impl Decoder {
     fn command(&self, body: &Bytes) -> Result<Option<Event>, ProtocolError> {
         let (name, rest) = short_string(body).ok_or(ProtocolError::Command)?;
         let rest = body.slice_ref(rest);
+
         match (name, self.role) {
             (b"SUBSCRIBE", Role::Publisher) => Ok(Some(Event::Subscribe(rest))),
             (b"CANCEL", Role::Publisher) => Ok(Some(Event::Cancel(rest))),
@@ -133,9 +137,11 @@ pub(super) fn next_frame(
         0 => Ok(sealed_length(longest)),
         _ => Err(ProtocolError::Seal),
     };
+
     let Some(frame) = reader.next(sealed)? else {
         return Ok(None);
     };
+
     opener.open(reader.body(&frame), limit).map(Some)
 }
 
@@ -156,12 +162,14 @@ fn limit(role: Role, topic: Option<&Bytes>, flags: u8) -> Result<usize, Protocol
 fn said_by_subscriber(body: &Bytes) -> Result<Event, ProtocolError> {
     let (&kind, rest) = body.split_first().ok_or(ProtocolError::Message)?;
     let rest = body.slice_ref(rest);
+
     if kind <= 1 && rest.len() > MAX_TOPIC {
         return Err(ProtocolError::TooLong {
             length: rest.len() as u64,
             limit: MAX_TOPIC,
         });
     }
+
     match kind {
         0 => Ok(Event::Cancel(rest)),
         1 => Ok(Event::Subscribe(rest)),

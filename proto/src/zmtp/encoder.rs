@@ -76,6 +76,7 @@ impl Encoder {
         let Some(sealer) = &mut self.sealer else {
             return frame(flags, parts).into();
         };
+
         let body = parts.concat();
         let mut out = Vec::with_capacity(MAX_HEADER + sealed_length(body.len()));
         sealer.header(flags, body.len(), &mut out);

@@ -67,6 +67,7 @@ impl FrameReader {
                 .saturating_sub(pending)
                 .min(pending.max(GROWTH).max(self.last_large)),
         };
+
         let room = MIN_ROOM + expected;
         if self.unread.capacity() - self.unread.len() < room {
             self.unread.drain(..self.start);
@@ -104,6 +105,7 @@ impl FrameReader {
             .ok()
             .filter(|body| *body <= limit)
             .ok_or(ProtocolError::TooLong { length, limit })?;
+
         self.wanted = header + body;
         if self.pending().len() < self.wanted {
             return Ok(None);
@@ -112,6 +114,7 @@ impl FrameReader {
         if body >= LARGE {
             self.last_large = body;
         }
+
         let begin = self.start + header;
         let body = begin..begin + body;
         self.start = body.end;
@@ -132,6 +135,7 @@ impl FrameReader {
         if length < LARGE || length < self.unread.capacity() / 2 {
             return Bytes::copy_from_slice(&self.unread[start..end]);
         }
+
         let rest = &self.unread[end..];
         let mut next = Vec::with_capacity(rest.len() + MIN_ROOM + length);
         next.extend_from_slice(rest);
@@ -147,6 +151,7 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(u8, usize, u64)>, ProtocolError>
     let Some((&flags, rest)) = bytes.split_first() else {
         return Ok(None);
     };
+
     if flags & !(MORE | LONG | COMMAND) != 0 || flags & (MORE | COMMAND) == MORE | COMMAND {
         return Err(ProtocolError::Flags(flags));
     }
@@ -157,5 +162,6 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(u8, usize, u64)>, ProtocolError>
         rest.first_chunk()
             .map(|length| (flags, MAX_HEADER, u64::from_be_bytes(*length)))
     };
+
     Ok(header)
 }

@@ -139,6 +139,7 @@ impl Handshake {
                 }
             }
         }
+
         Ok(None)
     }
 
@@ -162,6 +163,7 @@ impl Handshake {
         let Some(theirs) = self.reader.take_array::<GREETING_BYTES>() else {
             return Ok(None);
         };
+
         if theirs[9] & 1 == 0 || theirs[10] < 3 {
             return Err(ProtocolError::Greeting);
         }
@@ -170,6 +172,7 @@ impl Handshake {
             .split(|byte| *byte == 0)
             .next()
             .unwrap_or_default();
+
         let (ours, accepted) = match &self.side {
             Side::Subscriber(security) => {
                 let ours = security.mechanism();
@@ -180,10 +183,12 @@ impl Handshake {
                 Err(ours) => (ours, false),
             },
         };
+
         let own = greeting(ours);
         if self.role() == Role::Publisher {
             self.output.extend_from_slice(&own[BEFORE_MECHANISM..]);
         }
+
         if !accepted {
             let theirs = printable(asked);
             let cure = cure(self.role(), &theirs, ours);
@@ -194,6 +199,7 @@ impl Handshake {
             Side::Subscriber(security) => security.begin([&own, &theirs], self.seed),
             Side::Publisher(security) => security.begin(ours, [&theirs, &own], self.seed),
         };
+
         let stage = match (noise, &self.side) {
             (None, _) => {
                 let ready = frame(COMMAND, &[b"\x05READY", &metadata(self.role())]);
@@ -208,6 +214,7 @@ impl Handshake {
             }
             (Some(noise), Side::Publisher(_)) => Stage::Hello(noise),
         };
+
         Ok(Some(stage))
     }
 
@@ -220,6 +227,7 @@ impl Handshake {
             Stage::Hello(_) => (b"HELLO", None),
             Stage::SealedReady(_, opener) => (b"READY", Some(opener)),
         };
+
         let next = next_frame(&mut self.reader, opener, MAX_COMMAND, |_| Ok(MAX_COMMAND))?;
         let Some((flags, body)) = next else {
             return Ok(None);
@@ -242,6 +250,7 @@ impl Handshake {
         let Side::Publisher(security) = &self.side else {
             return Err(ProtocolError::Handshake);
         };
+
         let read = noise.read(message).and_then(|_| security.identify(&noise));
         self.name = read.inspect_err(|_| {
             let length = [OTHER_KEY.len() as u8];
@@ -287,6 +296,7 @@ impl Handshake {
                     ours,
                 });
             }
+
             self.takes_upstream = value == b"XPUB";
             return Ok(());
         }

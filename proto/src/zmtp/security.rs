@@ -93,6 +93,7 @@ impl Security {
                 .and_then(|builder| builder.remote_public_key(source.bytes()))
                 .and_then(Builder::build_initiator),
         };
+
         Some(NoiseHandshake(built.expect(ALL_KEYS)))
     }
 }
@@ -115,6 +116,7 @@ impl AcceptedSecurity {
             (NNPSK0, self.shared_key.is_some()),
             (NULL, self.null),
         ];
+
         let mut accepted = accepted.into_iter().filter(|(_, accepted)| *accepted);
         let first = accepted.clone().next().map_or(NULL, |(name, _)| name);
         accepted
@@ -136,6 +138,7 @@ impl AcceptedSecurity {
             (IK, _, Some(keys)) => separate(&prologue, seed, &keys.own),
             _ => return None,
         };
+
         let built = builder.and_then(Builder::build_responder);
         Some(NoiseHandshake(built.expect(ALL_KEYS)))
     }
@@ -146,9 +149,11 @@ impl AcceptedSecurity {
             .0
             .get_remote_static()
             .and_then(|key| key.try_into().ok());
+
         let (Some(key), Some(keys)) = (key, &self.keys) else {
             return Ok(None);
         };
+
         let key = PublicKey::exchanged(key);
         let known = keys.relays.iter().find(|(known, _)| *known == key);
         known
@@ -202,6 +207,7 @@ impl NoiseHandshake {
             .0
             .write_message(payload, &mut message)
             .map_err(|_| ProtocolError::Key)?;
+
         message.truncate(length);
         Ok(message)
     }
@@ -212,10 +218,12 @@ impl NoiseHandshake {
         if message.len() > MAX_HANDSHAKE {
             return Err(ProtocolError::Key);
         }
+
         let length = self
             .0
             .read_message(message, &mut payload)
             .map_err(|_| ProtocolError::Key)?;
+
         payload.truncate(length);
         Ok(payload)
     }
@@ -315,6 +323,7 @@ impl Opener {
         for message in messages.chunks(MAX_CIPHERTEXT) {
             end += self.message(message, &mut body[end..])?;
         }
+
         body.truncate(length);
         Ok((flags, body.into()))
     }

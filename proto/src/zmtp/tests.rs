@@ -21,6 +21,7 @@ fn ready(socket_type: &str) -> Vec<u8> {
         socket_type.as_bytes(),
     ]
     .concat();
+
     [&[4, body.len() as u8][..], &body].concat()
 }
 
@@ -46,6 +47,7 @@ fn events(role: Role, bytes: &[u8], step: usize) -> Result<Vec<Event>, ProtocolE
         Role::Publisher => Handshake::publisher(Arc::new(AcceptedSecurity::null()), [1; 32]),
         Role::Subscriber => Handshake::subscriber(&SECURITY, [1; 32]),
     };
+
     let mut chunks = bytes.chunks(step);
     let mut decoder = loop {
         if let Some(established) = handshake.advance()? {
@@ -105,6 +107,7 @@ fn our_bytes_are_those_of_the_specification() {
         handshake.output(),
         [&greeting()[12..], &ready("XPUB")].concat()
     );
+
     let mut handshake = Handshake::subscriber(&SECURITY, [1; 32]);
     assert_eq!(handshake.output(), greeting());
 
@@ -131,6 +134,7 @@ fn subscriptions_come_as_messages_and_as_commands() {
         Event::Upstream(Bytes::from_static(b"up")),
         Event::Ping(Bytes::from_static(b"ab")),
     ];
+
     assert_eq!(subscriber_says(said).unwrap(), expected);
 }
 
@@ -139,6 +143,7 @@ fn messages_are_the_same_however_their_bytes_are_cut() {
     let bytes = published();
     let expected = events(Role::Subscriber, &bytes, bytes.len()).unwrap();
     assert_eq!(expected.len(), 5);
+
     for step in [1, 2, 3, 7, 64, 1000, 4096, 99_999] {
         assert_eq!(
             events(Role::Subscriber, &bytes, step).as_ref(),
@@ -164,12 +169,15 @@ fn a_large_body_lies_where_it_was_read() {
             room < 110_000 && (round == 0 || room > 100_000),
             "{round}: {room}"
         );
+
         buffer.extend_from_slice(&message.prefix);
         buffer.extend_from_slice(&message.body);
         let read = buffer.as_ptr_range();
+
         let Some(Event::Message { body, .. }) = decoder.next().unwrap() else {
             panic!("a message");
         };
+
         assert_eq!(body, message.body);
         assert!(read.contains(&body.as_ptr()), "{round}");
     }
@@ -188,9 +196,11 @@ fn a_small_body_does_not_keep_the_room_for_a_large_one() {
         buffer.extend_from_slice(&message.prefix);
         buffer.extend_from_slice(&message.body);
         let read = buffer.as_ptr_range();
+
         let Some(Event::Message { body, .. }) = decoder.next().unwrap() else {
             panic!("a message");
         };
+
         assert_eq!(read.contains(&body.as_ptr()), length == 3_000_000);
     }
 }
@@ -218,6 +228,7 @@ fn a_length_over_the_limit_is_refused_before_its_bytes_are_waited_for() {
         assert!(refused(events(Role::Publisher, &early, 1000)));
         assert!(refused(events(Role::Subscriber, &early, 1000)));
     }
+
     let both = [&b"\x01\x04cam/"[..], &claim(0, MAX_MESSAGE as u64 - 3)].concat();
     assert!(matches!(
         publisher_says(&both),
@@ -231,6 +242,7 @@ fn a_user_message_is_capped_and_so_is_a_subscription() {
         let body = [&[kind][..], &vec![b'a'; length - 1]].concat();
         subscriber_says(&[claim(0, length as u64), body].concat())
     };
+
     assert!(says(UPSTREAM, MAX_UPSTREAM).is_ok());
     assert!(says(UPSTREAM, MAX_UPSTREAM + 1).is_err());
     assert!(says(1, 1 + MAX_TOPIC).is_ok());
@@ -249,10 +261,12 @@ fn a_message_of_more_than_two_parts_is_refused_and_one_of_one_part_has_no_body()
         publisher_says(b"\x01\x00\x01\x00"),
         Err(ProtocolError::Parts)
     );
+
     let single = Event::Message {
         topic: Bytes::from_static(b"a"),
         body: Bytes::new(),
     };
+
     assert_eq!(publisher_says(b"\0\x01a"), Ok(vec![single]));
 }
 
@@ -293,6 +307,7 @@ fn broken_frames_are_refused_after_the_handshake() {
         publisher_says(b"\x04\x05\x04PING"),
         Err(ProtocolError::Command)
     );
+
     let long = [&b"\x04\x18\x04PING\0\0"[..], &[b'c'; 17]].concat();
     assert_eq!(publisher_says(&long), Err(ProtocolError::Command));
     assert_eq!(publisher_says(b"\x04\x06\x05OTHER"), Ok(Vec::new()));
@@ -309,18 +324,22 @@ fn connect(
     let mut subscriber = Handshake::subscriber(security, [1; 32]);
     let mut publisher = Handshake::publisher(Arc::new(accepted), [2; 32]);
     let mut ends = (None, None);
+
     for _ in 0..8 {
         ends.0 = ends.0.or_else(|| subscriber.advance().transpose());
         let said = subscriber.output();
+
         if let Some(Ok(Established { decoder, .. })) = &mut ends.1 {
             decoder.buffer().extend_from_slice(&said);
         } else {
             publisher.buffer().extend_from_slice(&said);
         }
+
         ends.1 = ends.1.or_else(|| publisher.advance().transpose());
         let said = publisher.output();
         subscriber.buffer().extend_from_slice(&said);
     }
+
     let silent = || Err(ProtocolError::Handshake);
     (ends.0.unwrap_or_else(silent), ends.1.unwrap_or_else(silent))
 }
@@ -342,11 +361,13 @@ fn keys() -> (Security, AcceptedSecurity) {
         own: relay.clone(),
         source: source.public(),
     };
+
     let relays = vec![(relay.public(), "hall".to_owned())];
     let keys = Some(PublisherKeys {
         own: source,
         relays,
     });
+
     (
         security,
         AcceptedSecurity {
@@ -381,6 +402,7 @@ fn messages_pass_both_ways_under_every_mechanism() {
                 topic: Bytes::from_static(b"cam/"),
                 body,
             };
+
             assert_eq!(subscriber.decoder.next(), Ok(Some(heard)));
 
             let said = subscriber.encoder.upstream(b"up");
@@ -400,10 +422,12 @@ fn a_relay_with_a_key_of_its_own_is_known_by_name_and_another_is_refused() {
     let Security::Keys { source, .. } = security else {
         unreachable!()
     };
+
     let stranger = Security::Keys {
         own: PrivateKey::new([5; 32]),
         source,
     };
+
     let (subscriber, publisher) = connect(&stranger, accepted);
     assert!(matches!(publisher, Err(ProtocolError::UnknownKey(_))));
     assert!(matches!(subscriber, Err(ProtocolError::Reported(_))));
@@ -439,6 +463,7 @@ fn a_publisher_takes_the_mechanism_that_its_peer_asks_for() {
         null: true,
         ..accept_shared(7)
     };
+
     for security in [Security::Null, Security::SharedKey(shared(7))] {
         let (subscriber, publisher) = connect(&security, accepted.clone());
         assert_eq!(subscriber.unwrap().sealed, publisher.unwrap().sealed);
@@ -453,6 +478,7 @@ fn a_recorded_handshake_is_of_no_use_on_another_connection() {
         [2, 3].map(|seed| Handshake::publisher(Arc::new(accept_shared(7)), [seed; 32]));
     let mut said = relay.output().to_vec();
     publishers[0].buffer().extend_from_slice(&said);
+
     for _ in 0..2 {
         publishers[0].advance().unwrap();
         relay.buffer().extend_from_slice(&publishers[0].output());
@@ -461,6 +487,7 @@ fn a_recorded_handshake_is_of_no_use_on_another_connection() {
         publishers[0].buffer().extend_from_slice(&more);
         said.extend_from_slice(&more);
     }
+
     assert!(publishers[0].advance().unwrap().is_some());
 
     publishers[1].buffer().extend_from_slice(&said);
@@ -473,10 +500,12 @@ fn a_changed_cut_repeated_or_left_out_sealed_frame_is_noticed() {
         let (subscriber, publisher) = connect(&Security::SharedKey(shared(7)), accept_shared(7));
         (subscriber.unwrap().decoder, publisher.unwrap().encoder)
     };
+
     let opens = |mut decoder: Decoder, bytes: &[u8]| {
         decoder.buffer().extend_from_slice(bytes);
         decoder.next()
     };
+
     let message = |encoder: &mut Encoder| {
         let said = encoder.message(b"cam/", Bytes::from_static(b"picture"));
         [said.prefix, said.body].concat()
@@ -485,11 +514,13 @@ fn a_changed_cut_repeated_or_left_out_sealed_frame_is_noticed() {
     let (_, mut encoder) = fresh();
     let (first, second) = (message(&mut encoder), message(&mut encoder));
     assert!(opens(fresh().0, &first).unwrap().is_some());
+
     for at in 0..first.len() {
         let mut changed = first.clone();
         changed[at] ^= 1;
         assert!(!matches!(opens(fresh().0, &changed), Ok(Some(_))), "{at}");
     }
+
     assert_eq!(opens(fresh().0, &second), Err(ProtocolError::Seal));
     let mut decoder = fresh().0;
     decoder

@@ -44,6 +44,7 @@ pub(super) async fn viewers(
         rows.iter_mut()
             .for_each(|row| drop(row.insert("address".to_owned(), Value::Null)));
     }
+
     let totals: Vec<_> = app.table().clients().totals().iter().map(total).collect();
     answer(
         StatusCode::OK,
@@ -60,6 +61,7 @@ pub(super) async fn health(State(app): State<Arc<AppState>>) -> Response {
         .iter()
         .filter(|stream| !stream.source_gone)
         .count();
+
     let body = json!({
         "healthy": reasons.is_empty(),
         "reasons": reasons,
@@ -70,6 +72,7 @@ pub(super) async fn health(State(app): State<Arc<AppState>>) -> Response {
         "viewers": status.viewers.len(),
         "clients": app.table().clients().count(),
     });
+
     answer(status_code(&reasons), body)
 }
 
@@ -111,15 +114,19 @@ fn reasons(app: &AppState, now: Time) -> Vec<&'static str> {
     if app.shutdown.requested() {
         return vec!["the relay stops"];
     }
+
     if now.saturating_since(status.at) > STATUS_STALE {
         return vec!["the event loop does not turn"];
     }
+
     if status.streams.is_empty() {
         return vec!["no source has been heard yet"];
     }
+
     if status.streams.iter().all(|stream| stream.source_gone) {
         return vec!["no source has been heard lately"];
     }
+
     Vec::new()
 }
 

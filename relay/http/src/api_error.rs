@@ -70,12 +70,14 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
         }
+
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = axum::http::HeaderValue::from_static("Bearer realm=\"fanlight\"");
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
         }
+
         response
     }
 }

@@ -54,8 +54,10 @@ pub(super) async fn authorize(
             if let Some(role) = role {
                 parts.extensions.insert(role);
             }
+
             let method = parts.method.clone();
             let answer = next.run(Request::from_parts(parts, body));
+
             if method == Method::GET {
                 answer.await
             } else {
@@ -63,16 +65,19 @@ pub(super) async fn authorize(
             }
         }
     };
+
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+
     // Who may watch without a token may do so in a page of somebody else's too.
     let embeds = if app.settings.access == AccessMode::Open {
         "cross-origin"
     } else {
         "same-origin"
     };
+
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static(embeds));
     response
 }
@@ -86,6 +91,7 @@ async fn with_deadline(answer: impl Future<Output = Response>) -> Response {
             "the body of the request did not come in time",
         )
     };
+
     tokio::time::timeout(BODY_TIMEOUT, answer)
         .await
         .unwrap_or_else(|_| late().into_response())
@@ -96,10 +102,12 @@ fn admit(app: &AppState, parts: &Parts) -> Result<Option<Role>, ApiError> {
     if app.settings.access == AccessMode::Loopback {
         check_host(app, &parts.headers)?;
     }
+
     let from_elsewhere = parts.method != Method::GET && parts.method != Method::HEAD;
     if from_elsewhere || parts.headers.contains_key(header::UPGRADE) {
         check_origin(app, &parts.headers)?;
     }
+
     match role(app, parts) {
         None if !is_public(parts) => {
             let message = "show a token: Authorization: Bearer TOKEN, or sign in on the page, or use a signed address";
@@ -127,20 +135,24 @@ fn role(app: &AppState, parts: &Parts) -> Option<Role> {
             .get(name)
             .and_then(|value: &HeaderValue| value.to_str().ok())
     };
+
     let bearer = text(header::AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
+
     let secure = parts
         .extensions
         .get::<Peer>()
         .is_some_and(|peer| peer.secure);
+
     let name = cookie_name(app, secure);
     let cookies = parts
         .headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok());
+
     let mut pairs = cookies
         .flat_map(|cookies| cookies.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
@@ -175,15 +187,18 @@ fn check_host(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(host) = headers.get(header::HOST) else {
         return Ok(());
     };
+
     let host = host.to_str().unwrap_or_default();
     let known = app
         .settings
         .origins
         .iter()
         .any(|origin| authority(origin) == host);
+
     if known || is_loopback(host) {
         return Ok(());
     }
+
     let message = "this relay is for programs on its own host, and this request came by another name: use localhost, or list \
                    the origin in http_origins";
     Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_host", message))
@@ -194,16 +209,19 @@ fn check_origin(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());
     };
+
     let (origin, host) = (
         origin.to_str().unwrap_or_default(),
         headers.get(header::HOST),
     );
+
     let own = host.is_some_and(|host| {
         !authority(origin).is_empty() && host.as_bytes() == authority(origin).as_bytes()
     });
     if own || app.settings.origins.iter().any(|known| known == origin) {
         return Ok(());
     }
+
     let message = "a page of another origin may not do this unless http_origins lists it";
     Err(ApiError::new(
         StatusCode::FORBIDDEN,
@@ -224,6 +242,7 @@ fn is_loopback(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
+
     let address = name
         .parse::<IpAddr>()
         .is_ok_and(|ip| ip.to_canonical().is_loopback());
@@ -238,6 +257,7 @@ pub(super) fn query<'a>(uri: &'a Uri, key: &str) -> Option<&'a str> {
         .query()?
         .split('&')
         .filter_map(|pair| pair.split_once('='));
+
     pairs
         .into_iter()
         .find(|(name, _)| *name == key)
@@ -268,6 +288,7 @@ mod tests {
         ] {
             assert!(is_loopback(host), "{host}");
         }
+
         for host in [
             "",
             "evil.example",

@@ -49,10 +49,12 @@ impl<S> WriteTimeout<S> {
             self.waiting = false;
             return written;
         }
+
         if !std::mem::replace(&mut self.waiting, true) {
             let until = Instant::now() + self.patience;
             self.limit.as_mut().reset(until);
         }
+
         ready!(self.limit.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -215,6 +217,7 @@ mod tests {
                 far.read_exact(&mut [0; 8]).await.unwrap();
             }
         };
+
         // Ten times eight bytes are taken, sixteen fit, and of the rest nobody takes any.
         let (written, ()) = tokio::join!(near.write_all(&[7; 80]), taking);
         written.unwrap();

@@ -67,14 +67,17 @@ pub(super) async fn serve(
     tokio::spawn(async move { waker.output.run().await });
     tokio::spawn(metrics::follow(Arc::clone(app)));
     let acceptor = certificate.map(|certificate| Arc::new(tls::Acceptor::new(certificate)));
+
     if let Some(acceptor) = &acceptor {
         tokio::spawn(Arc::clone(acceptor).watch());
     }
+
     let handler = ConnectionHandler {
         app: Arc::clone(app),
         router: router::router(Arc::clone(app)),
         acceptor,
     };
+
     let limits = ConnectionLimits::new(&app.settings);
     let mut connections = JoinSet::new();
     accept(&handler, &listener, &limits, &mut connections).await;
@@ -85,6 +88,7 @@ pub(super) async fn serve(
         while connections.join_next().await.is_some() {}
         limits.emptied().await;
     };
+
     // Connections that do not end by themselves are dropped.
     let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await;
     Ok(())
@@ -99,16 +103,19 @@ async fn accept(
 ) {
     let mut stop = pin!(handler.app.shutdown.wait());
     let mut refused = LogLimiter::new();
+
     loop {
         let accepted = tokio::select! {
             () = &mut stop => return,
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
+
         let Ok((stream, address)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+
         match limits.take(address.ip()) {
             Some(permit) => {
                 let span = tracing::info_span!(
@@ -146,9 +153,11 @@ impl ConnectionHandler {
             secure: false,
             _permit: Arc::new(permit),
         };
+
         let Some(acceptor) = self.acceptor.clone() else {
             return self.serve(stream, peer).await;
         };
+
         match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 peer.secure = true;
@@ -172,6 +181,7 @@ impl ConnectionHandler {
                 Ok::<_, Infallible>(ResponseBody::of(response))
             }
         });
+
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
@@ -179,6 +189,7 @@ impl ConnectionHandler {
             .max_headers(MAX_FIELDS)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
+
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
@@ -187,6 +198,7 @@ impl ConnectionHandler {
                 connection.await
             }
         };
+
         if let Err(error) = ended {
             tracing::trace!("connection ended: {error}");
         }

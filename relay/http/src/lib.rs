@@ -120,6 +120,7 @@ impl OutputServer for Http {
             started: clock::now(),
             shutdown,
         });
+
         tracing::info!(http = %self.address, tls = self.certificate.is_some(), access = %app.settings.access, "http");
         let (listener, certificate) = (self.listener, self.certificate);
         thread::Builder::new()

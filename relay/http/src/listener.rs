@@ -32,6 +32,7 @@ pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
+
     // A port that a former run of ours left in TIME_WAIT is free; one that somebody listens on is not.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -41,6 +42,7 @@ pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
         socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
         socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     }
+
     socket.set_nonblocking(true)?;
     socket.bind(&listen.into())?;
     socket.listen(BACKLOG)?;
@@ -79,6 +81,7 @@ impl ConnectionLimits {
             ref proxies,
             ..
         } = *settings;
+
         Self {
             taken: Arc::default(),
             emptied: Arc::default(),
@@ -95,13 +98,16 @@ impl ConnectionLimits {
         } else {
             self.each
         };
+
         let address = client_network(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all = taken.count;
         let mine = taken.by_address.get(&address).copied().unwrap_or(0);
+
         if all >= self.all || mine >= each {
             return None;
         }
+
         taken.count += 1;
         taken.by_address.insert(address, mine + 1);
         Some(ConnectionPermit {
@@ -133,10 +139,12 @@ impl Drop for ConnectionPermit {
             .taken
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+
         taken.count -= 1;
         if taken.count == 0 {
             self.limits.emptied.notify_one();
         }
+
         if let Some(mine) = taken.by_address.get_mut(&self.address) {
             *mine -= 1;
             if *mine == 0 {
@@ -159,6 +167,7 @@ mod tests {
             proxies: vec!["10.0.0.9".parse().unwrap()],
             ..settings()
         });
+
         let take = |address: &str| limits.take(address.parse().unwrap());
         let mut held: Vec<_> = (0..4).map(|_| take("10.0.0.1")).collect();
         assert_eq!(held.iter().flatten().count(), 3);

@@ -60,6 +60,7 @@ pub(super) async fn metrics(State(app): State<Arc<AppState>>) -> Response {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot::take(&app, clock::now())));
     let mut body = String::new();
+
     match text::encode(&mut body, &registry) {
         Ok(()) => (
             [
@@ -128,6 +129,7 @@ impl Snapshot {
                 )
             }),
         )?;
+
         writer.gauges(
             "fanlight_relay_stream_rate_hertz",
             "Pictures of a stream that came in the last second",
@@ -136,6 +138,7 @@ impl Snapshot {
                 .iter()
                 .map(|listed| (by_name(listed), listed.fps)),
         )?;
+
         let stream = |name: &String| [("stream", name.clone())];
         writer.counters(
             "fanlight_relay_received_frames",
@@ -145,6 +148,7 @@ impl Snapshot {
                 .iter()
                 .map(|(name, traffic)| (stream(name), traffic.frames)),
         )?;
+
         writer.counters(
             "fanlight_relay_received",
             "Bytes of the pictures that came from sources",
@@ -153,6 +157,7 @@ impl Snapshot {
                 .iter()
                 .map(|(name, traffic)| (stream(name), traffic.bytes)),
         )?;
+
         let stages = self.traffic.iter().flat_map(|(name, traffic)| {
             let of = |stage: &'static str, ages| {
                 (
@@ -160,11 +165,13 @@ impl Snapshot {
                     ages,
                 )
             };
+
             [
                 of("capture_to_published", traffic.prepared),
                 of("published_to_relay", traffic.transit),
             ]
         });
+
         writer.histograms(
             "fanlight_relay_stage",
             "How long frames took for each stage of their way to the relay",
@@ -181,6 +188,7 @@ impl Snapshot {
                 f64::from(listed.entry.viewers),
             )
         });
+
         let http = self.streams.iter().flat_map(|listed| {
             KINDS.map(|kind| {
                 let name = listed.entry.name.as_str();
@@ -192,49 +200,59 @@ impl Snapshot {
                 (labels(name, kind.0), count as f64)
             })
         });
+
         writer.gauges(
             "fanlight_relay_viewers",
             "Who watches a stream now",
             None,
             udp.chain(http),
         )?;
+
         let udp = self
             .udp
             .iter()
             .map(|(name, totals)| (labels(name, "udp"), totals.frames));
+
         let http = self
             .clients
             .iter()
             .map(|(name, kind, totals)| (labels(name, kind.0), totals.frames));
+
         writer.counters(
             "fanlight_relay_delivered_frames",
             "Frames that viewers say they showed (udp), or that were handed to their sockets",
             None,
             udp.chain(http),
         )?;
+
         let udp = self
             .udp
             .iter()
             .map(|(name, totals)| (labels(name, "udp"), totals.bytes));
+
         let http = self
             .clients
             .iter()
             .map(|(name, kind, totals)| (labels(name, kind.0), totals.bytes));
+
         writer.counters(
             "fanlight_relay_delivered",
             "Bytes that viewers say came (udp), or of the pictures that were handed to their sockets",
             Some(&Unit::Bytes),
             udp.chain(http),
         )?;
+
         self.losses(writer)?;
         let udp = self
             .udp
             .iter()
             .map(|(name, totals)| (labels(name, "udp"), totals.ages));
+
         let http = self
             .clients
             .iter()
             .map(|(name, kind, totals)| (labels(name, kind.0), totals.ages));
+
         writer.histograms(
             "fanlight_relay_frame_age",
             "Age since capture: when shown, a viewer's median once a second (udp), or when handed to the socket",
@@ -250,15 +268,18 @@ impl Snapshot {
                 ("reason", reason.to_owned()),
             ]
         };
+
         let udp = self.udp.iter().flat_map(|(name, totals)| {
             totals
                 .lost()
                 .map(move |(reason, count)| (labels(name, "udp", reason), count))
         });
+
         let http = self
             .clients
             .iter()
             .map(|(name, kind, totals)| (labels(name, kind.0, "skipped"), totals.skipped));
+
         writer.counters(
             "fanlight_relay_lost_frames",
             "Frames of a stream that viewers of it did not get, by the reason",
@@ -273,21 +294,25 @@ impl Snapshot {
             "The version of the relay",
             [("version", env!("CARGO_PKG_VERSION"))],
         )?;
+
         writer.gauge(
             "fanlight_relay_streams",
             "Streams that the relay has",
             self.status.streams.len() as f64,
         )?;
+
         writer.gauge(
             "fanlight_relay_dedicated_sockets",
             "UDP viewers that have a socket of their own",
             self.status.dedicated_sockets as f64,
         )?;
+
         writer.counter_seconds(
             "process_cpu",
             "Processor time, user and system",
             self.processor,
         )?;
+
         let resident = self.usage.resident_bytes as f64;
         writer.gauge("process_resident_memory_bytes", "Memory in RAM", resident)?;
         writer.gauge(
@@ -295,6 +320,7 @@ impl Snapshot {
             "Since the process began",
             self.usage.uptime.as_secs_f64(),
         )?;
+
         match self.descriptors {
             Some(count) => writer.gauge("process_open_fds", "Open files and sockets", count as f64),
             None => Ok(()),
@@ -307,10 +333,12 @@ impl Collector for Snapshot {
         let mut writer = Writer::new(&mut encoder);
         self.streams(&mut writer)?;
         self.viewers(&mut writer)?;
+
         for counter in &self.status.counters {
             let name = format!("fanlight_relay_{}", counter.name);
             writer.counter(&name, counter.help, counter.value)?;
         }
+
         self.process(&mut writer)
     }
 }

@@ -76,10 +76,12 @@ fn begin(
         fps,
         ..Subscribe::default()
     };
+
     let subscription = app
         .output
         .subscribe(&name, options)
         .ok_or_else(|| ApiError::no_such_stream(name.as_str()))?;
+
     tracing::Span::current().record("stream", name.as_str());
     let feed = Feed {
         app,
@@ -87,6 +89,7 @@ fn begin(
         framing,
         any: false,
     };
+
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -96,6 +99,7 @@ fn begin(
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
+
     Ok(StreamingBody::response(headers, Parts::new(feed)))
 }
 
@@ -105,6 +109,7 @@ fn rate(text: &str) -> Result<f64, ApiError> {
         .parse()
         .ok()
         .filter(|fps| (FEWEST_FPS..=MOST_FPS).contains(fps));
+
     fps.ok_or_else(|| {
         ApiError::bad_request(format!(
             "fps is a number of frames a second, {FEWEST_FPS} to {MOST_FPS}"
@@ -133,6 +138,7 @@ impl Framing {
                     .get(header::USER_AGENT)
                     .and_then(|agent| agent.to_str().ok())
                     .unwrap_or_default();
+
                 Ok(if agent.starts_with("Mozilla/") {
                     Self::Advance
                 } else {
@@ -158,6 +164,7 @@ impl Framing {
             Self::Advance if first => (advance_head("--"), advance_head("\r\n--")),
             Self::Advance => (Bytes::new(), advance_head("\r\n--")),
         };
+
         before.chain(jpeg).chain(after)
     }
 
@@ -232,6 +239,7 @@ impl hyper::body::Body for Parts {
         let Some(pending) = &mut self.step else {
             return Poll::Ready(None);
         };
+
         let (feed, part) = ready!(pending.as_mut().poll(context));
         let part = match part {
             Some(part) => {
@@ -243,6 +251,7 @@ impl hyper::body::Body for Parts {
                 chunk(feed.framing.end(feed.any))
             }
         };
+
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
 }
@@ -302,19 +311,23 @@ mod tests {
                 HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static(agent))]);
             Framing::of(&uri.parse().unwrap(), &headers)
         };
+
         assert_eq!(
             framing("/stream/a.mjpeg", "Mozilla/5.0 (X11)"),
             Ok(Framing::Advance)
         );
+
         assert_eq!(framing("/stream/a.mjpeg", "Lavf/61"), Ok(Framing::Plain));
         assert_eq!(
             framing("/stream/a.mjpeg?framing=plain", "Mozilla/5.0"),
             Ok(Framing::Plain)
         );
+
         assert_eq!(
             framing("/stream/a.mjpeg?framing=advance", "curl/8"),
             Ok(Framing::Advance)
         );
+
         framing("/stream/a.mjpeg?framing=x", "curl/8").unwrap_err();
     }
 

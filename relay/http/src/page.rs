@@ -57,6 +57,7 @@ pub(super) fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "" => "index.html",
         name => name,
     };
+
     FILES
         .iter()
         .find(|(known, ..)| *known == name)
@@ -72,6 +73,7 @@ pub(super) fn index<'a>(streams: impl Iterator<Item = &'a StreamName>) -> (&'sta
             "<li><a href=\"stream/{name}.mjpeg\">{name}</a> (<a href=\"snapshot/{name}.jpg\">one picture</a>)</li>"
         )
     };
+
     let list: String = streams.map(entry).collect();
     (HTML, INDEX.replacen(STREAMS, &list, 1))
 }
@@ -96,6 +98,7 @@ mod tests {
                 "{name} is not in the list of page.rs"
             );
         }
+
         assert_eq!(names.len(), FILES.len());
         assert_eq!(file("/"), file("/index.html"));
         for path in ["", "/page/main.js", "/../page.rs", "/nothing", "main.js"] {
@@ -113,10 +116,12 @@ mod tests {
                 !text.contains("http://") && !text.contains("https://"),
                 "{name} names another host"
             );
+
             assert!(
                 !text.contains("eval(") && !text.contains("innerHTML"),
                 "{name}"
             );
+
             if kind == HTML {
                 assert!(
                     !text.contains(" style=")
@@ -124,11 +129,13 @@ mod tests {
                         && !text.contains(" onclick="),
                     "{name}"
                 );
+
                 assert_eq!(
                     text.matches("<script").count(),
                     text.matches("src=\"main.js\"").count(),
                     "{name}"
                 );
+
                 assert!(
                     !text.contains("=\"/"),
                     "{name} has an address that a proxy's path would break"
@@ -160,6 +167,7 @@ mod tests {
             page.contains("href=\"stream/cam1.mjpeg\"")
                 && page.contains("href=\"snapshot/Hof_2.a-b.jpg\"")
         );
+
         assert!(!page.contains(STREAMS));
     }
 }

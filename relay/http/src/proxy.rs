@@ -17,13 +17,16 @@ pub(super) fn apply_forwarded_headers(proxies: &[IpAddr], parts: &mut Parts) {
     let Some(peer) = parts.extensions.get_mut::<Peer>() else {
         return;
     };
+
     if !proxies.contains(&peer.address.ip().to_canonical()) {
         return;
     }
+
     if let Some(client) = client(proxies, &parts.headers) {
         // Clients of one address remain apart by the connections between the proxy and us.
         peer.address = SocketAddr::new(client, peer.address.port());
     }
+
     peer.secure |= list_items(&parts.headers, PROTO)
         .next_back()
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
@@ -45,6 +48,7 @@ fn list_items(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator
         .iter()
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
+
     values
         .into_iter()
         .flat_map(|value| value.split(','))
@@ -57,10 +61,12 @@ fn address(text: &str) -> Option<IpAddr> {
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'))
         .unwrap_or(text);
+
     let address = bracketed
         .parse()
         .ok()
         .or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
+
     address.map(|address| address.to_canonical())
 }
 
@@ -81,6 +87,7 @@ mod tests {
             proxies: vec!["10.0.0.9".parse().unwrap()],
             ..settings()
         };
+
         let address: SocketAddr = address.parse().unwrap();
         let permit = Arc::new(ConnectionLimits::new(&settings).take(address.ip()).unwrap());
         let request = Request::builder()
@@ -95,6 +102,7 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
+
         apply_forwarded_headers(&settings.proxies, &mut parts);
         let peer = parts.extensions.get::<Peer>().unwrap();
         (peer.address.to_string(), peer.secure)

@@ -47,6 +47,7 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
 async fn root(state: State<Arc<AppState>>, request: Request) -> Response {
     let uri = request.uri();
     let stream = authorize::query(uri, "stream").map(ToOwned::to_owned);
+
     match authorize::query(uri, "action") {
         None => index(&state, &request).into_response(),
         Some("stream") => mjpeg::of(state, stream, request).await.into_response(),
@@ -64,6 +65,7 @@ fn index(app: &AppState, request: &Request) -> Response {
         .iter()
         .map(|stream| &stream.name)
         .filter(|_| may);
+
     let (kind, page) = page::index(names);
     (
         [
@@ -79,6 +81,7 @@ async fn file(request: Request) -> Result<Response, ApiError> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return Err(wrong_method().await);
     }
+
     let (kind, bytes) = page::file(request.uri().path()).ok_or_else(ApiError::not_found)?;
     // The files of a page belong to one version of the program.
     let headers = [

@@ -65,11 +65,13 @@ pub(super) async fn begin(
             "this is no token of this relay",
         )
     };
+
     let role = app.authorizer.owner(token.trim()).ok_or_else(wrong)?;
     let value = app
         .authorizer
         .cookie_value(role, unix_seconds() + SESSION.as_secs())
         .ok_or_else(wrong)?;
+
     let cookie = cookie(&app, peer.secure, &value, SESSION.as_secs());
     Ok((
         [(header::SET_COOKIE, cookie)],
@@ -100,12 +102,14 @@ pub(super) async fn sign(
         body.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let seconds = seconds.unwrap_or(USUAL_SIGNATURE_S);
     let whole = path.starts_with('/') && path.len() <= MAX_PATH_BYTES && !path.contains(['?', '#']);
+
     if !whole || !(1..=LONGEST_SIGNATURE.as_secs()).contains(&seconds) {
         return Err(ApiError::bad_request(format!(
             "path is what comes after the host, such as /snapshot/cam1.jpg, without a query; seconds is 1 to {}",
             LONGEST_SIGNATURE.as_secs()
         )));
     }
+
     if !["/snapshot/", "/stream/"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
@@ -115,6 +119,7 @@ pub(super) async fn sign(
             "only /snapshot/…, /stream/… and /ws can be signed",
         ));
     }
+
     let until = unix_seconds() + seconds;
     let url = match app.authorizer.sign(role, &path, until) {
         Some(signature) => format!("{path}?expires={until}&signature={signature}"),
@@ -123,6 +128,7 @@ pub(super) async fn sign(
         }
         None => path,
     };
+
     Ok(Json(json!({ "url": url, "expires": until })).into_response())
 }
 

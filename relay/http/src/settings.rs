@@ -42,6 +42,7 @@ impl Settings {
             self.view_token.as_ref(),
             self.admin_token.as_ref(),
         );
+
         loaded.map_err(|error| match error {
             AccessError::Token(error) => error.into(),
             AccessError::SameToken => HttpError::SameToken,

@@ -63,6 +63,7 @@ pub(super) async fn of(
         },
         Err(error) => Err(error),
     };
+
     answer.into_response()
 }
 
@@ -85,11 +86,13 @@ impl SnapshotRequest {
                 .map(Duration::from_secs_f64)
                 .ok_or_else(|| ApiError::bad_request("max_age is a number of seconds"))
         });
+
         let flag = |key| match query(uri, key) {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
             Some(_) => Err(ApiError::bad_request(format!("{key} is 0 or 1"))),
         };
+
         Ok(Self {
             max_age: max_age.transpose()?,
             wait: flag("wait")?,
@@ -109,6 +112,7 @@ async fn picture(
     if !app.table().has(&name) {
         return Err(ApiError::no_such_stream(name.as_str()));
     }
+
     app.table().ask(begun, &name);
     let known = app.table().newest(&name).filter(|_| !request.wait);
     let judged = judge(app, &name, known, request, begun);
@@ -119,6 +123,7 @@ async fn picture(
     if entry.is_some_and(|entry| entry.source_gone) {
         return Err(error);
     }
+
     match tokio::time::timeout(WAIT_LIMIT, next(app, &name, begun)).await {
         Ok(Some(picture)) => Ok(picture),
         _ => Err(error),
@@ -154,12 +159,14 @@ fn judge(
             .map_or(Duration::ZERO, |i| i * 2)
             .max(USUAL_MAX_AGE)
     });
+
     let age = |picture: &LiveFrame| {
         picture.age_us(now).map_or_else(
             || now.saturating_since(picture.received),
             Duration::from_micros,
         )
     };
+
     match picture {
         Some(picture) if age(&picture) <= limit && (!gone || request.max_age.is_some()) => {
             Ok(picture)
@@ -220,19 +227,23 @@ fn show(
             ),
         ),
     ];
+
     if is_known(headers, &tag) {
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
+
     if let Some(peer) = peer {
         let sent = Sent {
             bytes: picture.jpeg.len(),
             skipped: 0,
             age_us: picture.age_us(now),
         };
+
         app.table()
             .clients()
             .note_poll(now, SNAPSHOT, peer.address, &picture.stream, sent);
     }
+
     (
         about,
         [(header::CONTENT_TYPE, "image/jpeg")],
@@ -292,6 +303,7 @@ mod tests {
             wait: false,
             placeholder: false,
         };
+
         assert_eq!(wish("").unwrap(), plain);
         assert_eq!(
             wish("max_age=0.5&wait=1").unwrap(),
@@ -301,6 +313,7 @@ mod tests {
                 ..plain
             }
         );
+
         assert_eq!(
             wish("placeholder=1&t=123456").unwrap(),
             SnapshotRequest {
@@ -308,6 +321,7 @@ mod tests {
                 ..plain
             }
         );
+
         for bad in [
             "max_age=",
             "max_age=-1",
@@ -327,12 +341,14 @@ mod tests {
             epoch: 0xab,
             number: 12,
         });
+
         assert_eq!(tag, "\"00000000000000ab-12\"");
         let known = |value: &'static str| {
             let headers =
                 HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static(value))]);
             is_known(&headers, &tag)
         };
+
         for value in [
             "\"00000000000000ab-12\"",
             "\"x\", W/\"00000000000000ab-12\"",
@@ -340,6 +356,7 @@ mod tests {
         ] {
             assert!(known(value), "{value}");
         }
+
         assert!(!known("\"00000000000000ab-13\"") && !is_known(&HeaderMap::new(), &tag));
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
         wall_offset_ns: 1_800_000_000_000_042_000,
         ..FrameHeader::default()
     };
+
     let frame = CheckedFrame {
         stream: stream.parse().unwrap(),
         id: FrameId {
@@ -28,6 +29,7 @@ pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
         header,
         jpeg: Bytes::from_static(b"JPEG"),
     };
+
     LiveFrame::new(0, frame, Bytes::new(), Time::default())
 }
 

@@ -90,10 +90,12 @@ impl Certificate {
             file: file.clone(),
             error,
         })?;
+
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
         if chain.is_empty() {
             return Err(CertificateError::NoCertificate { file });
         }
+
         let (key_file, pem) = files.key.secret_bytes(MAX_FILE_BYTES)?;
         let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|_| CertificateError::NoKey { file: key_file })?;
@@ -101,12 +103,14 @@ impl Certificate {
             file: files.certificate.clone(),
             error,
         };
+
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(unusable)?;
+
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             files: files.clone(),
@@ -153,6 +157,7 @@ impl Acceptor {
         if seen == current.seen {
             return;
         }
+
         match Certificate::load(&current.files) {
             Ok(certificate) => {
                 tracing::info!(certificate = %current.files.certificate.display(), "the certificate has changed");
@@ -176,6 +181,7 @@ fn marks(files: &Files) -> [Option<Mark>; 2] {
         let metadata = fs::metadata(path?).ok()?;
         Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
     };
+
     [
         mark(Some(files.certificate.clone())),
         mark(files.key.resolve().ok()),

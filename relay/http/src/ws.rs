@@ -70,6 +70,7 @@ pub(super) async fn upgrade(
                 .into_response();
         }
     };
+
     // The upgraded connection outlives the task that the client's span belongs to.
     let span = tracing::info_span!("websocket", client = %peer.address);
     let serve = async move |socket| {
@@ -81,6 +82,7 @@ pub(super) async fn upgrade(
         tracing::debug!("ended: {reason}");
         drop(peer);
     };
+
     upgrade.on_upgrade(move |socket| serve(socket).instrument(span))
 }
 
@@ -153,14 +155,17 @@ impl Session {
         let app = Arc::clone(&self.app);
         let mut stop = pin!(app.shutdown.wait());
         socket.send(self.hello()).await.map_err(gone)?;
+
         loop {
             let now = clock::now();
             if now.saturating_since(self.heard) > SILENCE {
                 return Err((close_code::AWAY, "nothing was heard for too long"));
             }
+
             self.attach();
             let due = self.due(now);
             let wait = self.deadline(now).saturating_since(now);
+
             tokio::select! {
                 biased;
                 () = &mut stop => return Err((close_code::AWAY, "the relay stops")),
@@ -215,9 +220,11 @@ impl Session {
         if self.list_due.is_some_and(|due| due <= now) {
             return Some(Due::List);
         }
+
         if self.quiet_until() <= now {
             return Some(Due::Ping);
         }
+
         let count = self.subscriptions.len();
         let mut places = (0..count).map(|step| (self.turn + step) % count);
         places
@@ -268,10 +275,12 @@ impl Session {
         if now.saturating_since(self.messages.0) >= Duration::from_secs(1) {
             self.messages = (now, 0);
         }
+
         self.messages.1 += 1;
         if self.messages.1 > MESSAGES_PER_SECOND {
             return Err((close_code::POLICY, "too many messages"));
         }
+
         match message {
             Message::Text(text) => Ok(self.answer(now, text)),
             Message::Binary(_) => Ok(vec![error(
@@ -320,6 +329,7 @@ impl Session {
             Ok(fps) => fps,
             Err(message) => return Some(error(Some(id), "bad_message", message)),
         };
+
         let Ok(stream) = stream.parse() else {
             return Some(error(
                 Some(id),
@@ -327,12 +337,14 @@ impl Session {
                 "a stream can have no such name",
             ));
         };
+
         self.subscriptions
             .retain(|subscription| subscription.id != id);
         if self.subscriptions.len() == MAX_SUBSCRIPTIONS {
             let message = format!("a connection takes {MAX_SUBSCRIPTIONS} subscriptions");
             return Some(error(Some(id), "too_many", &message));
         }
+
         let known = self.app.table().has(&stream);
         self.subscriptions.push(Subscription {
             id,
@@ -341,6 +353,7 @@ impl Session {
             credit: FIRST_CREDIT,
             frames: None,
         });
+
         (!known).then(|| {
             error(
                 Some(id),

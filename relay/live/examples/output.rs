@@ -50,11 +50,13 @@ impl OutputServer for FrameCounter {
 async fn count(output: &Output, stream: &StreamName) {
     let mut frames = 0;
     let mut skipped = 0;
+
     loop {
         let Some(mut subscription) = output.subscribe(stream, Subscribe::default()) else {
             tokio::time::sleep(RETRY_INTERVAL).await;
             continue;
         };
+
         // Ends when the relay forgets the stream.
         while let Some(arrival) = subscription.next().await {
             frames += 1;
@@ -87,9 +89,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             state: State::Live as i32,
             ..FrameHeader::default()
         };
+
         let body = FrameBuffer::copy_of(&[0xff, 0xd8, 0xff, 0xd9]).finish(header);
         let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES)?;
         table.publish(0, frame, body, clock::now())?;
+
         if shutdown.wait_timeout(Duration::from_millis(10)) {
             break;
         }

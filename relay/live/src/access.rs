@@ -101,6 +101,7 @@ impl Authorizer {
             }
             tokens.push(Token::new(role, &text));
         }
+
         Ok(Self { mode, tokens })
     }
 
@@ -112,6 +113,7 @@ impl Authorizer {
             AccessMode::Open => Some(Role::View),
             AccessMode::Token => None,
         };
+
         let signed = credentials.signed.filter(|(until, _)| now < *until);
         let shown = self.tokens.iter().filter_map(|token| {
             let bearer = credentials.bearer.is_some_and(|text| token.is(text));
@@ -123,12 +125,14 @@ impl Authorizer {
                     token.signed(credentials.path, until, signature)
                 })
             };
+
             if bearer || cookie {
                 Some(token.role)
             } else {
                 signed().then_some(Role::View)
             }
         });
+
         shown.chain(anybody).max()
     }
 
@@ -180,6 +184,7 @@ impl Token {
             );
             hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref())
         };
+
         let compare = derived("compare");
         let tag = hmac::sign(&compare, text.as_bytes());
         Self {
@@ -262,6 +267,7 @@ mod tests {
         let access = access(AccessMode::Token);
         assert_eq!(access.role(&bearer(VIEW), NOW), Some(Role::View));
         assert_eq!(access.role(&bearer(ADMIN), NOW), Some(Role::Admin));
+
         for wrong in [
             "",
             "view-token-of-the-tesT",
@@ -270,6 +276,7 @@ mod tests {
         ] {
             assert_eq!(access.role(&bearer(wrong), NOW), None, "{wrong:?}");
         }
+
         assert_eq!(
             (access.owner(VIEW), access.owner("x")),
             (Some(Role::View), None)
@@ -288,6 +295,7 @@ mod tests {
                 now,
             )
         };
+
         for of in [Role::View, Role::Admin] {
             let cookie = access.cookie_value(of, NOW + 10).unwrap();
             assert_eq!(role(&cookie, NOW), Some(of));
@@ -300,6 +308,7 @@ mod tests {
                 None
             );
         }
+
         for wrong in ["", ".", "1800000010.", "x.y", "1800000010.AAAA"] {
             assert_eq!(role(wrong, NOW), None, "{wrong:?}");
         }
@@ -321,6 +330,7 @@ mod tests {
                 now,
             )
         };
+
         assert_eq!(role("/snapshot/cam.jpg", NOW + 10, NOW), Some(Role::View));
         assert_eq!(role("/snapshot/cam.jpg", NOW + 10, NOW + 10), None);
         assert_eq!(role("/snapshot/cam.jpg", NOW + 11, NOW), None);
@@ -343,6 +353,7 @@ mod tests {
             ),
             None
         );
+
         let signature = access.sign(Role::View, "/ws", NOW + 10).unwrap();
         let forged = format!("{}.{signature}", NOW + 10);
         assert_eq!(

@@ -66,6 +66,7 @@ impl ClientTotals {
         self.skipped += sent.skipped;
         self.meter.note(now);
         self.age_us = sent.age_us;
+
         if let Some(age_us) = sent.age_us {
             self.ages.note(Duration::from_micros(age_us));
         }
@@ -154,10 +155,12 @@ impl Clients {
         if inner.pollers.len() == MAX_POLLERS && !inner.pollers.contains_key(&key) {
             return;
         }
+
         let (asked, client) = inner
             .pollers
             .entry(key)
             .or_insert_with(|| (now, Client::new(now, kind, address, stream)));
+
         *asked = now;
         client.address = address;
         client.totals.note(now, sent);
@@ -254,9 +257,11 @@ mod tests {
         let clients = Clients::default();
         let stream = "cam".parse().unwrap();
         let handle = clients.add(NOW, WS, address(1), &stream);
+
         for age_us in [Some(1_000), Some(1_001), Some(9_000_000), None] {
             handle.note(NOW, sent(age_us));
         }
+
         assert_eq!(clients.count(), 1);
         assert_eq!(clients.all(NOW)[0].totals.frames, 4);
 
@@ -271,6 +276,7 @@ mod tests {
             (classes[0], classes[1], classes[AGE_EDGES_MS.len()]),
             (1, 1, 1)
         );
+
         assert_eq!(totals.ages.sum_us, 9_002_001);
     }
 
@@ -287,6 +293,7 @@ mod tests {
             (all.len(), all[0].totals.frames, all[0].kind),
             (1, 3, SNAPSHOT)
         );
+
         assert!(clients.all(NOW + POLLER_LISTED).is_empty());
     }
 
@@ -294,11 +301,13 @@ mod tests {
     fn more_pollers_than_places_are_served_and_not_listed() {
         let clients = Clients::default();
         let stream = "cam".parse().unwrap();
+
         for n in 0..1_000_u16 {
             let [high, low] = n.to_be_bytes();
             let address = SocketAddr::from(([10, 0, high, low], 1));
             clients.note_poll(NOW, SNAPSHOT, address, &stream, sent(None));
         }
+
         assert_eq!(clients.all(NOW).len(), MAX_POLLERS);
         assert_eq!(clients.totals()[0].2.frames, 1_000);
     }

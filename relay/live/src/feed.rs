@@ -49,6 +49,7 @@ impl EngineFeed {
         if self.at == 0 {
             self.follow_streams();
         }
+
         while let Some(subscription) = self.subscriptions.get_mut(self.at) {
             if !busy(subscription.stream())
                 && let Some(arrival) = subscription.try_next(fanlight_proto::clock::Time::default())
@@ -60,6 +61,7 @@ impl EngineFeed {
                 return Some(heartbeat);
             }
         }
+
         self.at = 0;
         None
     }
@@ -100,6 +102,7 @@ impl EngineFeed {
         if version == self.version {
             return;
         }
+
         self.version = version;
         self.subscriptions
             .retain(|subscription| !subscription.is_closed());
@@ -108,6 +111,7 @@ impl EngineFeed {
                 .subscriptions
                 .iter()
                 .any(|known| *known.stream() == slot.name);
+
             if !known {
                 let waker = self.table.engine_waker();
                 let wake = Arc::clone(&self.wake);

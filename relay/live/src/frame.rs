@@ -39,6 +39,7 @@ impl LiveFrame {
             header,
             jpeg,
         } = frame;
+
         Self {
             origin,
             stream,

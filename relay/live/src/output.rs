@@ -146,9 +146,11 @@ impl Channel {
         if let Some(at) = clients.iter().position(|known| Arc::ptr_eq(known, client)) {
             clients.swap_remove(at);
         }
+
         if !clients.is_empty() {
             return false;
         }
+
         drop(clients);
         lock(&self.output.channels).retain(|known| !Arc::ptr_eq(known, self));
         true

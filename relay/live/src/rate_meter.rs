@@ -22,8 +22,10 @@ impl RateMeter {
             self.since = Some(now);
             return;
         };
+
         self.count += 1;
         let elapsed = now.saturating_since(since);
+
         if elapsed >= WINDOW {
             *self = Self {
                 since: Some(now),
@@ -40,6 +42,7 @@ impl RateMeter {
             .interval()
             .map_or(WINDOW, |interval| interval.max(WINDOW))
             * 2;
+
         let heard = self
             .since
             .is_some_and(|since| now.saturating_since(since) < silence);

@@ -66,6 +66,7 @@ impl Slot {
             told_demand: 0,
             closed: false,
         };
+
         Self {
             name,
             state: Mutex::new(state),
@@ -78,9 +79,11 @@ impl Slot {
         let mut state = lock(&self.state);
         let silent = frame.received.saturating_since(state.heard);
         let is_other = state.origin != frame.origin;
+
         if is_other && silent < stale {
             return Err(Refused::Taken);
         }
+
         let is_news = is_other || silent >= SILENCE || state.notes_said(&frame);
         state.origin = frame.origin;
         state.heard = state.heard.max(frame.received);
@@ -93,6 +96,7 @@ impl Slot {
             let heartbeat = (state.heartbeats, Arc::new(frame));
             state.heartbeat.replace(heartbeat).map(|(_, frame)| frame)
         };
+
         drop(state);
         drop(replaced);
         Ok(is_news)
@@ -151,10 +155,12 @@ impl Slot {
             .channels
             .iter()
             .position(|channel| channel.is_of(output));
+
         let at = known.unwrap_or_else(|| {
             state.channels.push(Channel::open(output));
             state.channels.len() - 1
         });
+
         state.channels[at].add(Arc::clone(client));
     }
 
@@ -164,6 +170,7 @@ impl Slot {
             .channels
             .iter()
             .position(|channel| channel.is_of(output));
+
         if let Some(at) = known
             && state.channels[at].remove(client)
         {
@@ -201,6 +208,7 @@ impl State {
         if !same {
             self.said = Some((frame.id.epoch, header.state, header.reason.clone()));
         }
+
         !same
     }
 
@@ -221,6 +229,7 @@ impl State {
         if is_old {
             return None;
         }
+
         frame.index = self.count(frame.id.epoch);
         self.meter.note(frame.received);
         // The picture's header is newer than what the heartbeat said.

@@ -116,6 +116,7 @@ impl ListedStream {
             clients: 0,
             ..self.entry.clone()
         };
+
         Self {
             entry,
             fps: 0.0,

@@ -77,11 +77,13 @@ impl FrameSubscription {
         subscription.client = client;
         subscription.throttle = Throttle::new(options.fps);
         subscription.credit = options.credit;
+
         // What came before is not this subscriber's loss.
         if let Some((newest, _)) = subscription.slot.newest() {
             subscription.taken.epoch = newest.id.epoch;
             subscription.taken.index = newest.index - 1;
         }
+
         subscription.set_active(true);
         subscription
     }
@@ -128,10 +130,12 @@ impl FrameSubscription {
             if self.is_closed() {
                 return None;
             }
+
             let now = clock::now();
             if let Some(arrival) = self.try_next(now) {
                 return Some(arrival);
             }
+
             match self.deadline() {
                 Some(due) => {
                     let wait = due.saturating_since(now).max(SHORTEST_SLEEP);
@@ -148,10 +152,12 @@ impl FrameSubscription {
         if !self.allows(&frame, between, now) {
             return None;
         }
+
         self.throttle.on_sent(now);
         if let Some(credit) = &mut self.credit {
             *credit -= 1;
         }
+
         let arrival = self.take(frame);
         if let Some(client) = &self.client {
             let frame = &arrival.frame;
@@ -164,6 +170,7 @@ impl FrameSubscription {
                 },
             );
         }
+
         Some(arrival)
     }
 
@@ -197,6 +204,7 @@ impl FrameSubscription {
         if std::mem::replace(&mut self.taken.heartbeat, number) == number {
             return None;
         }
+
         Some(Arrival {
             frame,
             superseded: 0,
@@ -210,6 +218,7 @@ impl FrameSubscription {
         if active == self.active {
             return;
         }
+
         if let Some((newest, _)) = self.slot.newest()
             && newest.id.epoch == self.taken.epoch
             && newest.index > self.taken.index
@@ -217,12 +226,14 @@ impl FrameSubscription {
             self.note_missed(newest.index);
             self.taken.index = newest.index - 1;
         }
+
         self.active = active;
         if active {
             self.slot.attach(&self.output, &self.wake);
         } else {
             self.slot.detach(&self.output, &self.wake);
         }
+
         self.table.tell_demand(clock::now(), &self.slot);
     }
 
@@ -249,12 +260,14 @@ impl FrameSubscription {
                 ..Taken::default()
             };
         }
+
         self.note_missed(frame.index);
         self.taken.index = frame.index;
         let skipped = self
             .last
             .replace(frame.id)
             .map_or(0, |last| skipped(last, frame.id));
+
         Arrival {
             frame,
             superseded: std::mem::take(&mut self.taken.superseded),

@@ -99,9 +99,11 @@ impl StreamTable {
         if is_news {
             self.engine.wake();
         }
+
         if let Some(sample) = sample {
             lock(&self.traffic).note(&slot.name, sample);
         }
+
         Ok(())
     }
 
@@ -174,6 +176,7 @@ impl StreamTable {
                 age_us: newest.map(|frame| age_us(frame, now)),
             }
         };
+
         self.status().streams.iter().map(listed).collect()
     }
 
@@ -197,6 +200,7 @@ impl StreamTable {
             list.iter()
                 .any(|other| other.canary == stream.entry.name.as_str())
         };
+
         let first = list
             .iter()
             .min_by_key(|stream| (is_canary(stream), stream.entry.source_gone));
@@ -271,12 +275,14 @@ impl StreamTable {
         let now = status.at;
         self.close_forgotten(&status);
         self.status.send_replace(Arc::new(status));
+
         for slot in self.slots() {
             self.tell_demand(now, &slot);
         }
 
         let list: Vec<_> = self.list(now).iter().map(ListedStream::lasting).collect();
         let mut listed = lock(&self.listed);
+
         if *listed != list {
             *listed = list;
             self.list_version.send_modify(|version| *version += 1);
@@ -305,6 +311,7 @@ impl StreamTable {
         if let Some(slot) = streams.get(&frame.stream) {
             return Ok(Arc::clone(slot));
         }
+
         if streams.len() >= MAX_STREAMS {
             let idle = streams
                 .values()
@@ -314,6 +321,7 @@ impl StreamTable {
             idle.close();
             streams.remove(&idle.name);
         }
+
         let slot = Slot::new(frame.stream.clone(), frame.origin, frame.received);
         let slot = Arc::new(slot);
         streams.insert(frame.stream.clone(), Arc::clone(&slot));

@@ -75,6 +75,7 @@ mod tests {
             }
             takes.then_some(place)
         };
+
         arrivals.enumerate().filter_map(due).collect()
     }
 

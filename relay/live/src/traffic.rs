@@ -97,11 +97,13 @@ impl TrafficTotals {
         if let Some(traffic) = self.named.get_mut(stream) {
             return traffic.note(sample);
         }
+
         let traffic = if self.named.len() < MAX_NAMES {
             self.named.entry(stream.clone()).or_default()
         } else {
             self.other.get_or_insert_default()
         };
+
         traffic.note(sample);
     }
 

@@ -119,10 +119,12 @@ impl Config {
         if self.access == Access::Loopback && !self.listen.ip().to_canonical().is_loopback() {
             return Err(ConfigError::NotOpen(self.listen));
         }
+
         let remote = self.sources.iter().find(|source| !source.is_local());
         if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
             return Err(ConfigError::Unsealed(source.clone()));
         }
+
         self.check_multicast()?;
         self.check_http()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
@@ -132,6 +134,7 @@ impl Config {
             self.viewer_keys.as_ref(),
             self.access == Access::Keys,
         )?;
+
         let range = |key, value, least, most| {
             let within = (least..=most).contains(&value);
             within.then_some(()).ok_or(ConfigError::Range {
@@ -141,18 +144,21 @@ impl Config {
                 most,
             })
         };
+
         range(
             "number of sources",
             self.sources.len() as u64,
             0,
             MAX_SOURCES as u64,
         )?;
+
         range(
             "number of streams",
             self.streams.len() as u64,
             0,
             MAX_STREAMS as u64,
         )?;
+
         range("http_connections", self.http_connections as u64, 1, 8192)?;
         range(
             "http_connections_per_address",
@@ -160,18 +166,21 @@ impl Config {
             1,
             8192,
         )?;
+
         range(
             "number of http_origins",
             self.http_origins.len() as u64,
             0,
             64,
         )?;
+
         range(
             "number of http_proxies",
             self.http_proxies.len() as u64,
             0,
             64,
         )?;
+
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
         range(
             "max_frame_bytes",
@@ -179,6 +188,7 @@ impl Config {
             1024,
             MAX_FRAME_BYTES as u64,
         )?;
+
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
         range("multicast_ttl", self.multicast_ttl.into(), 1, 255)?;
         range(
@@ -212,10 +222,12 @@ impl Config {
             ("http_origins", !self.http_origins.is_empty()),
             ("http_proxies", !self.http_proxies.is_empty()),
         ];
+
         let Some(listen) = self.http else {
             let useless = set.iter().find(|(_, set)| *set);
             return useless.map_or(Ok(()), |(key, _)| Err(ConfigError::NoHttp(key)));
         };
+
         let access = self.http_access;
         match (
             access,
@@ -232,12 +244,14 @@ impl Config {
             (HttpAccess::Token, false, false) => return Err(ConfigError::NoToken),
             _ => {}
         }
+
         let half = |there, missing| Err(ConfigError::HalfOfTls { there, missing });
         match (&self.http_certificate, &self.http_key) {
             (Some(_), None) => return half("http_certificate", "http_key"),
             (None, Some(_)) => return half("http_key", "http_certificate"),
             _ => {}
         }
+
         let wrong = self.http_origins.iter().find(|origin| !is_origin(origin));
         wrong.map_or(Ok(()), |origin| Err(ConfigError::NoOrigin(origin.clone())))
     }
@@ -246,6 +260,7 @@ impl Config {
         let Some(first) = self.multicast else {
             return Ok(());
         };
+
         let last = u32::try_from(MAX_STREAMS - 1)
             .ok()
             .and_then(|more| first.ip().to_bits().checked_add(more));
@@ -253,9 +268,11 @@ impl Config {
         if !multicast::is_usable(&first) || !last.is_some_and(|last| multicast::is_usable(&last)) {
             return Err(ConfigError::NotAGroup(first));
         }
+
         if !self.listen.is_ipv4() {
             return Err(ConfigError::NotIpv4(self.listen));
         }
+
         match self.interface() {
             None => Err(ConfigError::NoInterface(self.listen)),
             Some(interface) if self.access == Access::Loopback && !interface.is_loopback() => {

@@ -62,6 +62,7 @@ fn access_by_key_needs_its_files_and_nothing_else_takes_them() {
         .check()
         .is_ok()
     };
+
     for (access, with_key, with_viewers) in [
         (Access::Loopback, false, false),
         (Access::Open, false, false),
@@ -87,10 +88,12 @@ fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
         "ipc:///run/fanlight/source.ipc".parse().unwrap(),
         far.clone(),
     ];
+
     let config = Config {
         sources,
         ..Config::default()
     };
+
     assert_eq!(config.check(), Err(ConfigError::Unsealed(far)));
     Config {
         allow_remote_sources: true,
@@ -98,6 +101,7 @@ fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
     }
     .check()
     .unwrap();
+
     Config {
         feed_key: Some("/a/key".parse().unwrap()),
         ..config
@@ -114,6 +118,7 @@ fn groups_are_sixty_four_and_their_interface_is_known_and_fits_who_may_come() {
         access: Access::Open,
         ..Config::default()
     };
+
     for bad in [
         "10.0.0.1:5005",
         "224.0.0.1:5005",
@@ -127,6 +132,7 @@ fn groups_are_sixty_four_and_their_interface_is_known_and_fits_who_may_come() {
             Err(ConfigError::NotAGroup(bad.multicast.unwrap()))
         );
     }
+
     let good = config("239.255.255.192:5005", "10.0.0.1:5004");
     good.check().unwrap();
     let (multicast, reach) = good.multicast().unwrap();
@@ -134,31 +140,37 @@ fn groups_are_sixty_four_and_their_interface_is_known_and_fits_who_may_come() {
         (multicast.from, reach.interface, reach.ttl, reach.looped),
         (LISTEN, LISTEN, 1, false)
     );
+
     assert_eq!(multicast.group(63).to_string(), "239.255.255.255:5005");
     let anywhere = config("239.1.0.0:5005", "0.0.0.0:5004");
     assert_eq!(
         anywhere.check(),
         Err(ConfigError::NoInterface(anywhere.listen))
     );
+
     let told = Config {
         multicast_interface: Some(LISTEN),
         ..anywhere
     };
+
     told.check().unwrap();
     assert_eq!(told.multicast().unwrap().0.from, LISTEN);
     assert!(matches!(
         config("239.1.0.0:5005", "[::]:5004").check(),
         Err(ConfigError::NotIpv4(_))
     ));
+
     let local = Config {
         access: Access::Loopback,
         ..config("239.1.0.0:5005", "127.0.0.1:5004")
     };
+
     local.check().unwrap();
     let leaving = Config {
         multicast_interface: Some(LISTEN),
         ..local
     };
+
     assert_eq!(leaving.check(), Err(ConfigError::Leaves(LISTEN)));
     assert_eq!(Config::default().multicast(), None);
     assert!(
@@ -179,6 +191,7 @@ fn a_number_out_of_range_is_named() {
         max_viewers: 0,
         ..Config::default()
     };
+
     assert!(
         config
             .check()
@@ -186,6 +199,7 @@ fn a_number_out_of_range_is_named() {
             .to_string()
             .starts_with("max_viewers = 0 is out of range")
     );
+
     assert!(
         Config {
             max_frame_bytes: MAX_FRAME_BYTES + 1,
@@ -194,6 +208,7 @@ fn a_number_out_of_range_is_named() {
         .check()
         .is_err()
     );
+
     assert!(
         Config {
             key_rotation_s: 1,
@@ -202,6 +217,7 @@ fn a_number_out_of_range_is_named() {
         .check()
         .is_err()
     );
+
     assert!(
         Config {
             source_stale_ms: 250,

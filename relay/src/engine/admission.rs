@@ -27,6 +27,7 @@ impl Engine {
             let message = format!("this relay speaks version {VERSION}");
             return self.refuse(now, from, join, Refusal::Version, message);
         }
+
         if !self.token_key.holds(now, from.remote, &join.token) {
             self.counts.challenges += 1;
             let token = self.token_key.mint(now, from.remote).to_vec().into();
@@ -40,6 +41,7 @@ impl Engine {
                 }),
             );
         }
+
         let session = self.sessions.get(from.remote);
         if session.is_some_and(|session| session.auth.is_used(join.nonce)) {
             return;
@@ -83,6 +85,7 @@ impl Engine {
                 Err(error) => return self.refuse_key(now, from, join, &error),
             },
         };
+
         if join.list {
             let list = self.list(join.nonce);
             let answered = self.accept_datagram(&list, responder);
@@ -90,6 +93,7 @@ impl Engine {
                 .extend(answered.map(|(datagram, _)| Output::Send { to: from, datagram }));
             return;
         }
+
         self.admit(now, from, join, responder);
     }
 
@@ -98,8 +102,10 @@ impl Engine {
             Ok(stream) => stream.alias,
             Err((refusal, message)) => return self.refuse(now, from, join, refusal, message),
         };
+
         let returning = self.sessions.get(from.remote).is_some();
         let max_viewers = self.config.max_viewers;
+
         if !returning && self.sessions.len() >= max_viewers {
             let message = format!("this relay serves {max_viewers} viewers and no more");
             return self.refuse(now, from, join, Refusal::Busy, message);
@@ -110,10 +116,12 @@ impl Engine {
         if responder.is_some() {
             self.make_keys(now, alias);
         }
+
         let identity = responder.as_ref().and_then(Responder::identity).cloned();
         let name = responder.as_ref().and_then(Responder::name);
         let name = name.unwrap_or(&join.name).to_owned();
         let accept = self.accept_message(join.nonce, id, alias);
+
         let Some((datagram, channel)) = self.accept_datagram(&accept, responder) else {
             return;
         };
@@ -123,11 +131,13 @@ impl Engine {
         if returning {
             self.leave(now, from, "joined anew");
         }
+
         let channel = channel.map(|channel| SecureChannel {
             channel,
             accept: Some(datagram.clone()),
             identity,
         });
+
         self.outputs.push_back(Output::Send { to: from, datagram });
         let auth = Auth::new(join.nonce, used_nonces.unwrap_or_default(), channel);
         self.add_session(now, join, (id, alias, from, name), auth);
@@ -143,10 +153,12 @@ impl Engine {
     ) {
         self.counts.joins += 1;
         let mut span = tracing::Span::none();
+
         if let Some(stream) = self.streams.by_alias_mut(alias) {
             stream.add(route.remote);
             span = tracing::info_span!("session", viewer = %route.remote, stream = %stream.name);
         }
+
         if let Some(count) = self.log_limits.joined.note(now) {
             span.in_scope(|| tracing::info!(count, name = ?join.name, "viewers joined"));
         }
@@ -156,6 +168,7 @@ impl Engine {
             self.dedicated_sockets += 1;
             self.outputs.push_back(Output::Isolate(route));
         }
+
         self.sessions.insert(Session {
             id,
             alias,
@@ -168,6 +181,7 @@ impl Engine {
             delivery,
             feedback: ViewerFeedback::new(self.session_count),
         });
+
         self.on_viewer_joined(now, alias);
         self.catch_up(now, route.remote);
     }
@@ -182,6 +196,7 @@ impl Engine {
         let Some(responder) = responder else {
             return Some((encoded(&ToViewer::Accept(accept.clone())), None));
         };
+
         match responder.finish(&accept.encode_to_vec()) {
             Ok((handshake, channel)) => {
                 let outer = Accept {
@@ -217,14 +232,17 @@ impl Engine {
         let Some(first) = self.streams.first() else {
             return Err((Refusal::NoStreams, "no source has come yet".to_owned()));
         };
+
         if join.stream.is_empty() {
             return Ok(first);
         }
+
         // An invalid name is not repeated in the answer: it may be as long as a datagram.
         let name = join
             .stream
             .parse()
             .map_err(|_| (Refusal::NoSuchStream, "that is no stream name".to_owned()))?;
+
         self.streams
             .named(&name)
             .ok_or_else(|| (Refusal::NoSuchStream, format!("no stream {name} here")))
@@ -237,6 +255,7 @@ impl Engine {
             .and_then(|stream| stream.keys.as_ref())
             .map(KeyRotation::messages)
             .unwrap_or_default();
+
         Accept {
             session,
             stream: stream.map(Stream::info),
@@ -255,6 +274,7 @@ impl Engine {
                 break;
             }
         }
+
         list
     }
 
@@ -273,17 +293,20 @@ impl Engine {
         if let Some(count) = self.log_limits.refused_joins.note(now) {
             tracing::info!(count, viewer = %to.remote, name = ?join.name, "joins refused, the last: {message}");
         }
+
         let retry_after_ms = match refusal {
             Refusal::NoStreams => 250,
             Refusal::NoSuchStream => 1_000,
             Refusal::Busy | Refusal::Version | Refusal::Key | Refusal::Unspecified => 2_000,
         };
+
         let refuse = Refuse {
             nonce: join.nonce,
             refusal: refusal.into(),
             message,
             retry_after_ms,
         };
+
         self.send(to, &ToViewer::Refuse(refuse));
     }
 }

@@ -109,6 +109,7 @@ impl Auth {
                 ToViewer::Sealed(session, counter, &ciphertext).encode(&mut datagram);
             }
         }
+
         datagram
     }
 }

@@ -154,6 +154,7 @@ impl CongestionController {
                 .shards_expected
                 .saturating_sub(before.shards_expected),
         );
+
         self.periods = [period, self.periods[0]];
         self.begin_period(now);
 
@@ -162,6 +163,7 @@ impl CongestionController {
             self.periods = [ReportPeriod::default(); 2];
             return;
         }
+
         self.check_breaker(now, period);
         self.react(now, shard_loss);
     }
@@ -306,6 +308,7 @@ impl CongestionController {
         if period.decided == 0 {
             return;
         }
+
         let at_least_share = self.share <= self.min_share + EPSILON;
         let broken = at_least_share && ratio(period.lost, period.decided) > PARAMS.breaker_loss;
         self.broken_since = broken.then(|| self.broken_since.unwrap_or(now));
@@ -324,6 +327,7 @@ impl CongestionController {
             .max(floor)
             .max(self.min_share)
             .min(1.0);
+
         self.periods = [ReportPeriod::default(); 2];
         self.lowered = now;
         self.lowered_at = self.newest_sent();
@@ -345,6 +349,7 @@ impl CongestionController {
         } else {
             bold
         };
+
         self.share = (self.share + step).min(1.0);
     }
 }

@@ -95,6 +95,7 @@ impl Delivery {
                 unicast: false,
             };
         }
+
         let unicast = !self.paused && self.congestion.admit_frame(now, sequence, interval);
         Admission { group, unicast }
     }
@@ -132,6 +133,7 @@ impl Delivery {
         let group_offered = multicast.is_some_and(|group| self.may_join(now, route, group));
         let misses = self.on_group_status(now, group_offered, body);
         self.congestion.on_keep_alive(now, body.newest_sequence);
+
         if let Some(report) = &body.report {
             self.on_report(now, body.newest_sequence, report);
         }
@@ -241,9 +243,11 @@ impl Delivery {
         let late = was_receiving && receiving && age >= LATE;
         self.membership.set_late(late);
         let falls_back = was_receiving && (late || !receiving);
+
         if falls_back {
             self.return_to_unicast(now);
         }
+
         falls_back && misses
     }
 
@@ -264,6 +268,7 @@ impl Delivery {
         } else {
             self.congestion.on_report(now, &report);
         }
+
         self.membership.on_report(&report);
     }
 
@@ -277,6 +282,7 @@ impl Delivery {
             self.membership.back_off(now);
             self.leave_group(now);
         }
+
         leaves
     }
 

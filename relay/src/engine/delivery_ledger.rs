@@ -63,6 +63,7 @@ impl DeliveryLedger {
             .rev()
             .take_while(|sequence| **sequence >= newest)
             .count() as u64;
+
         let settled = self.sent.saturating_sub(open);
         self.foreign = self
             .foreign

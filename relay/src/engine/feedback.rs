@@ -116,6 +116,7 @@ impl FeedbackScheduler {
             .origins
             .iter()
             .position(|origin| origin.number == number);
+
         let at = known.unwrap_or_else(|| {
             let departed = VecDeque::new();
             self.origins.push(Origin {
@@ -126,6 +127,7 @@ impl FeedbackScheduler {
                 last_viewer: None,
                 departed,
             });
+
             self.origins.len() - 1
         });
         &mut self.origins[at]
@@ -157,6 +159,7 @@ impl ReportBuilder {
             demand,
             viewers: Vec::new(),
         };
+
         Self {
             bytes: feedback.encoded_len(),
             feedback,
@@ -177,6 +180,7 @@ impl ReportBuilder {
             self.detections = detections;
             self.feedback.viewers.push(report);
         }
+
         fits
     }
 }
@@ -189,6 +193,7 @@ impl Engine {
         let Some(stream) = self.streams.named(stream).filter(|_| clients != before) else {
             return;
         };
+
         let first = before == 0 && stream.members().is_empty();
         self.feedback.schedule(
             now,
@@ -210,6 +215,7 @@ impl Engine {
             .filter(|stream| stream.origin == origin)
             .map(|s| s.alias)
             .collect();
+
         for session in self
             .sessions
             .iter_mut()
@@ -232,6 +238,7 @@ impl Engine {
                 lost.insert(report.viewer, report.detections.len());
             }
         }
+
         for session in self.sessions.iter_mut() {
             if let Some(detections) = lost.get(&session.feedback.number) {
                 session.feedback.drop(*detections);
@@ -246,9 +253,11 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(from.remote) else {
             return;
         };
+
         let Some(stream) = self.streams.by_alias(session.alias) else {
             return;
         };
+
         self.counts.detections += said.detections.len() as u64;
         let dropped = session
             .feedback
@@ -272,6 +281,7 @@ impl Engine {
         let Some(stream) = self.streams.by_alias(alias) else {
             return;
         };
+
         let first = stream.members().len() == 1 && self.feedback.clients(&stream.name) == 0;
         self.feedback.schedule(
             now,
@@ -290,10 +300,12 @@ impl Engine {
         {
             let origin = &mut self.feedback.origins[at];
             let number = origin.number;
+
             if now >= origin.refresh {
                 origin.refresh = now.next_multiple_of(REFRESH_INTERVAL);
                 self.refresh(number);
             }
+
             let (feedback, more) = self.feedback(now, at);
             if feedback.demand.is_empty() && !more {
                 // The source has been told that it has no stream here any more.
@@ -303,6 +315,7 @@ impl Engine {
                 origin.last = Some(now);
                 origin.due = if more { now + INTERVAL } else { origin.refresh };
             }
+
             self.counts.feedback += 1;
             self.outputs.push_back(Output::Feedback {
                 origin: number,
@@ -319,6 +332,7 @@ impl Engine {
             .filter(|stream| stream.origin == origin)
             .map(|s| s.alias)
             .collect();
+
         for session in self
             .sessions
             .iter_mut()
@@ -336,57 +350,70 @@ impl Engine {
             sessions,
             ..
         } = self;
+
         let number = feedback.origins[at].number;
         let own: Vec<_> = streams
             .iter()
             .filter(|stream| stream.origin == number)
             .collect();
+
         let demand = own.iter().map(|stream| Demand {
             stream: stream.name.to_string(),
             viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
             clients: feedback.clients(&stream.name),
         });
+
         let mut builder = ReportBuilder::new(feedback.relay, demand.collect());
         let origin = &mut feedback.origins[at];
         let most = (builder.bytes + MAX_DEPARTED_BYTES).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
+
         while let Some(report) = origin.departed.pop_front() {
             if !builder.add(report.clone(), most) {
                 origin.departed.push_front(report);
                 break;
             }
         }
+
         let name = |alias| {
             own.iter()
                 .find(|stream| stream.alias == alias)
                 .map(|stream| &stream.name)
         };
+
         let turns = sessions.after(origin.last_viewer, |session| {
             session.feedback.has_news() && name(session.alias).is_some()
         });
         let share = share(turns.len());
         let mut more = !origin.departed.is_empty();
         let mut cut = Vec::new();
+
         for address in turns {
             let Some(session) = sessions.get_mut(address) else {
                 continue;
             };
+
             let Some(name) = name(session.alias) else {
                 continue;
             };
+
             cut.push((address, session.feedback.cut(share)));
             let report = viewer_report(session, name);
             let detections = report.detections.len();
+
             if !builder.add(report, MAX_FEEDBACK_BYTES) {
                 more = true;
                 break;
             }
+
             session.feedback.on_reported(detections);
             more |= session.feedback.has_news();
             origin.last_viewer = Some(address);
         }
+
         for (address, detections) in cut {
             self.note_dropped(now, address, detections);
         }
+
         (builder.feedback, more)
     }
 }

@@ -58,6 +58,7 @@ mod tests {
             TokenKey::new([3; 16]),
             Time::from_nanos(7),
         );
+
         let mut passed = |address: String, port, now| {
             handshakes.admits(
                 now,
@@ -65,6 +66,7 @@ mod tests {
                 SocketAddr::new(address.parse().unwrap(), port),
             )
         };
+
         let one = (0..1000)
             .filter(|port| passed("10.0.0.1".into(), *port, now))
             .count();
@@ -81,6 +83,7 @@ mod tests {
             many,
             HANDSHAKES_PER_SECOND as usize - 2 * HANDSHAKES_PER_SOURCE as usize - 1
         );
+
         assert!(passed("10.0.0.1".into(), 5, now + Duration::from_secs(1)));
     }
 }

@@ -68,6 +68,7 @@ impl IsolationState {
             term: ISOLATION_TERM,
             since: now,
         };
+
         match *self {
             Self::Shared if behind && dedicated_sockets < MAX_DEDICATED_SOCKETS => {
                 *self = isolated;
@@ -110,6 +111,7 @@ mod tests {
             isolation.update(START, true, 0),
             Some(IsolationChange::Isolate)
         );
+
         assert_eq!(isolation.update(START + ISOLATION_TERM / 2, true, 1), None);
         assert_eq!(isolation.update(START + ISOLATION_TERM, false, 1), None);
         assert_eq!(
@@ -125,6 +127,7 @@ mod tests {
             IsolationState::Shared.update(START, true, MAX_DEDICATED_SOCKETS),
             None
         );
+
         assert_eq!(
             IsolationState::Shared.update(START, true, MAX_DEDICATED_SOCKETS - 1),
             Some(IsolationChange::Isolate)

@@ -106,6 +106,7 @@ mod tests {
             ),
             (1, 2, 2)
         );
+
         assert!(!keys.follow(START, false));
         assert_eq!(keys.current().generation(), 1);
         assert!(keys.follow(START, true));
@@ -117,6 +118,7 @@ mod tests {
             ),
             (2, 2, 1)
         );
+
         keys.announce(START, [3; 16], KEY_SWITCH_TIMEOUT);
         assert!(keys.follow(START + KEY_SWITCH_TIMEOUT, false));
         assert_eq!(keys.current().generation(), 3);

@@ -34,6 +34,7 @@ impl LogLimits {
             ),
             ("detections dropped", &mut self.detections),
         ];
+
         for (what, limit) in kinds {
             if let Some(count) = limit.flush(now) {
                 tracing::info!(count, "{what}");

@@ -18,9 +18,11 @@ impl Engine {
         let Some(session) = self.sessions.by_id(from.remote, id) else {
             return self.reset(now, from, id);
         };
+
         let Some(plaintext) = session.auth.open(sealed.0, sealed.1) else {
             return self.on_unauthentic(now, from);
         };
+
         match ToRelay::parse_inner(id, &plaintext) {
             Ok(message) => self.on_message(now, from, message, true),
             Err(error) => self.on_malformed(now, from, error),
@@ -42,6 +44,7 @@ impl Engine {
         else {
             return;
         };
+
         let Some(session) = self.sessions.by_id(from.remote, id) else {
             // A GOODBYE wants no answer.
             if !matches!(message, ToRelay::Goodbye(..)) {
@@ -49,6 +52,7 @@ impl Engine {
             }
             return;
         };
+
         if session.auth.is_sealed() != sealed {
             return self.on_unauthentic(now, from);
         }
@@ -68,6 +72,7 @@ impl Engine {
         self.counts.aborted += u64::from(begun);
         let multicast = self.config.multicast;
         let slot = multicast.and_then(|multicast| multicast.slot(to));
+
         let Some(stream) = self.streams.iter().find(|stream| Some(stream.slot) == slot) else {
             if let Some(session) = self.sessions.get_mut(to) {
                 session.delivery.on_aborted(begun);
@@ -90,13 +95,16 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(address) else {
             return;
         };
+
         let Some(stream) = self.streams.by_alias_mut(session.alias) else {
             return;
         };
+
         let may_catch_up = |shards| session.delivery.may_catch_up(now, shards);
         if !stream.shards().is_some_and(may_catch_up) || self.catch_ups.available(now) == 0 {
             return;
         }
+
         let Some((packets, interval)) = stream.catch_up(now) else {
             return;
         };
@@ -121,15 +129,18 @@ impl Engine {
         let Some(stream) = self.streams.by_alias(alias) else {
             return;
         };
+
         let context = PulseContext {
             now,
             clocks: &self.clocks,
             multicast: self.config.multicast.as_ref(),
         };
+
         for address in stream.members() {
             let Some(session) = self.sessions.get_mut(*address) else {
                 continue;
             };
+
             let pulse = context.pulse(Some(stream), session);
             let datagram = session.encode(&ToViewer::Pulse(session.id, pulse));
             self.outputs.push_back(Output::Send {
@@ -143,6 +154,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(from.remote) else {
             return;
         };
+
         session.auth.on_key_generation(body.key_generation);
         let multicast = self.config.multicast.as_ref();
         let outcome = session
@@ -154,10 +166,12 @@ impl Engine {
             clocks: &self.clocks,
             multicast,
         };
+
         let pulse = Pulse {
             echo_us: body.sent_us,
             ..context.pulse(self.streams.by_alias(session.alias), session)
         };
+
         let datagram = session.encode(&ToViewer::Pulse(session.id, pulse));
         self.outputs.push_back(Output::Send { to: from, datagram });
 
@@ -170,6 +184,7 @@ impl Engine {
                     .in_scope(|| tracing::info!(count, name = ?session.name, "{what}"));
             }
         }
+
         if outcome.needs_catch_up {
             self.catch_up(now, from.remote);
         }
@@ -181,14 +196,17 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(from.remote) else {
             return;
         };
+
         let id = FrameId {
             epoch: body.epoch,
             number: body.number,
         };
+
         let stream = self
             .streams
             .by_alias(session.alias)
             .filter(|stream| u32::from(stream.alias) == body.alias);
+
         let Some((stream, packets)) =
             stream.and_then(|stream| Some((stream, stream.retransmit_buffer().find(id)?)))
         else {
@@ -212,6 +230,7 @@ impl Engine {
             Some(multicast) => multicast.route(stream.slot),
             None => from,
         };
+
         self.outputs.push_back(Output::Retransmit(Retransmit {
             to: from,
             first_sent_to,

@@ -83,6 +83,7 @@ pub(super) fn merge_group_target(group: Option<Target>, route: Route, viewer: &T
         spread: Duration::ZERO,
         ..*viewer
     });
+
     Target {
         capacity: group.capacity.min(viewer.capacity),
         parity: group.parity.max(viewer.parity),
@@ -195,11 +196,13 @@ impl Membership {
             MembershipState::Receiving(since) => now.saturating_since(since),
             MembershipState::Unicast | MembershipState::Joined(_) => Duration::ZERO,
         };
+
         self.back_off = if served > self.back_off {
             MIN_BACK_OFF
         } else {
             (self.back_off * 2).clamp(MIN_BACK_OFF, MAX_BACK_OFF)
         };
+
         self.retry_at = now + self.back_off;
         self.bad_reports = 0;
         self.late = false;

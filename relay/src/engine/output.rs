@@ -125,16 +125,19 @@ impl FrameTransmit {
                 spread: Duration::ZERO,
             }
         });
+
         let mut encoder = fanlight_proto::parity::Encoder::new();
         let options = super::packetize::PacketizeOptions {
             parity: Some(&mut encoder),
             key: None,
         };
+
         let packets = super::packetize::RetransmitBuffer::default().cut(
             super::packetize::tests::header(7),
             &vec![9; length],
             options,
         );
+
         Self {
             alias: 1,
             packets,

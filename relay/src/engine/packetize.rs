@@ -44,6 +44,7 @@ impl PacketizedFrame {
             epoch: 0,
             number: 0,
         };
+
         Self {
             id,
             sequence: 0,
@@ -131,23 +132,28 @@ impl RetransmitBuffer {
             key: options.key.map(MediaKey::slot),
             ..header
         };
+
         buffer.id = header.id;
         buffer.sequence = header.sequence;
         buffer.stride = header.datagram_bytes();
         buffer.generation = options.key.map_or(0, MediaKey::generation);
         buffer.shards = shard::packetize(header, body, &mut buffer.bytes);
+
         if let Some(encoder) = options.parity {
             encoder.append(&header, &mut buffer.bytes);
         }
+
         let datagrams = u16::try_from(buffer.bytes.len() / buffer.stride)
             .expect("shards and parity fit 16 bits");
         buffer.parity = datagrams - buffer.shards;
         if let Some(key) = options.key {
             key.seal(&mut buffer.bytes);
         }
+
         if self.recent.len() == RETRANSMIT_FRAMES {
             self.retire();
         }
+
         self.recent.push_back(Arc::clone(&packets));
         packets
     }
@@ -190,6 +196,7 @@ pub(super) fn repair_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Rang
     let mut ranges = Vec::new();
     let mut reach = 0;
     let mut left = budget;
+
     for pair in pairs.chunks_exact(2) {
         let start = pair[0];
         let end = start
@@ -198,9 +205,11 @@ pub(super) fn repair_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Rang
         if start < reach || left == 0 {
             break;
         }
+
         if start >= end {
             continue;
         }
+
         left -= end - start;
         reach = end;
         ranges.extend(
@@ -210,6 +219,7 @@ pub(super) fn repair_ranges(pairs: &[u32], shards: u16, budget: u32) -> Vec<Rang
                 .map(|(start, end)| start..end),
         );
     }
+
     ranges
 }
 
@@ -238,15 +248,18 @@ pub(super) mod tests {
         let mut retransmit_buffer = RetransmitBuffer::default();
         let body = vec![1; 100_000];
         let mut places = std::collections::BTreeSet::new();
+
         for number in 0..100 {
             let packets = retransmit_buffer.cut(header(number), &body, PacketizeOptions::default());
             places.insert(packets.bytes.as_ptr() as usize);
         }
+
         assert!(
             places.len() <= RETRANSMIT_FRAMES + 1,
             "{} buffers",
             places.len()
         );
+
         assert!(
             retransmit_buffer
                 .find(FrameId {
@@ -255,6 +268,7 @@ pub(super) mod tests {
                 })
                 .is_some()
         );
+
         assert!(
             retransmit_buffer
                 .find(FrameId {
@@ -282,21 +296,25 @@ pub(super) mod tests {
             Encoder::new(),
             MediaKey::new(3, [9; 16]),
         );
+
         let plain = retransmit_buffer.cut(header(1), &[7; 100_000], PacketizeOptions::default());
         assert_eq!(
             (plain.shards(), plain.parity(), plain.stride()),
             (87, 0, DATA_BYTES)
         );
+
         let options = PacketizeOptions {
             parity: Some(&mut encoder),
             key: Some(&key),
         };
+
         let sealed = retransmit_buffer.cut(header(2), &[7; 100_000], options);
         let parity = fanlight_proto::parity::recovery_count(87);
         assert_eq!(
             (sealed.shards(), sealed.parity(), sealed.stride()),
             (87, parity, SEALED_DATA_BYTES)
         );
+
         let mut datagrams = sealed.datagrams(0..87 + parity).to_vec();
         assert!(
             datagrams
@@ -313,6 +331,7 @@ pub(super) mod tests {
                 .map(|range| (range.start, range.end))
                 .collect()
         };
+
         assert_eq!(asked(&[0, 2, 5, 1], 1000), [(0, 2), (5, 6)]);
         assert_eq!(asked(&[80, 100], 1000), [(80, 84)]);
         assert_eq!(asked(&[90, 1, 95, 1], 1000), []);

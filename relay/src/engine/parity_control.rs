@@ -41,9 +41,11 @@ impl ParityController {
         let missed = report.shards_missed.saturating_sub(self.missed);
         self.expected = report.shards_expected;
         self.missed = report.shards_missed;
+
         if expected == 0 {
             return false;
         }
+
         let loss = missed as f64 / expected as f64;
         let wanted = LEVEL_LOSS
             .iter()
@@ -54,11 +56,13 @@ impl ParityController {
             self.calm_since = None;
             return begins;
         }
+
         let since = *self.calm_since.get_or_insert(now);
         if now.saturating_since(since) >= STEP_DOWN_AFTER {
             self.level -= 1;
             self.calm_since = Some(now);
         }
+
         false
     }
 }
@@ -108,6 +112,7 @@ mod tests {
                 shards_missed: missed,
                 ..Report::default()
             };
+
             let mut need = ParityController::default();
             let first = need.on_report(Time::from_nanos(1), &report);
             let twice = Report {
@@ -115,9 +120,11 @@ mod tests {
                 shards_missed: 2 * missed,
                 ..Report::default()
             };
+
             assert!(!need.on_report(Time::from_nanos(2), &twice));
             first
         };
+
         assert_eq!([29, 30, 1000, 1001].map(begins), [false, true, true, false]);
     }
 
@@ -136,6 +143,7 @@ mod tests {
     fn a_second_of_loss_begins_the_calm_anew() {
         let mut reporter = Reporter::new();
         reporter.second(100);
+
         for _ in 0..20 {
             for _ in 0..8 {
                 assert_eq!(reporter.second(0), 1);

@@ -61,10 +61,12 @@ fn parity_percent(stream: Option<&Stream>, session: &Session) -> u32 {
     let Some((stream, shards)) = stream.and_then(|stream| Some((stream, stream.shards()?))) else {
         return 0;
     };
+
     let parity = if session.delivery.is_by_multicast() {
         stream.group_parity()
     } else {
         level_count(shards, session.delivery.parity_level())
     };
+
     u32::from(parity) * 100 / u32::from(shards)
 }

@@ -27,6 +27,7 @@ impl SourceClocks {
         } else {
             drift(now.saturating_since(noted))
         };
+
         let grown = u32::try_from(grown.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
         Some(SourceClock {
             error_us: clock.error_us.saturating_add(grown),
@@ -48,11 +49,13 @@ mod tests {
             offset_ns: -7,
             error_us: 100,
         };
+
         clocks.note(then, 3, known);
         assert_eq!(
             (clocks.at(then, 3), clocks.at(then, 4)),
             (Some(known), None)
         );
+
         assert_eq!(
             clocks.at(later, 3),
             Some(SourceClock {
@@ -60,11 +63,13 @@ mod tests {
                 ..known
             })
         );
+
         let own = SourceClock {
             clock_id: 5,
             offset_ns: 0,
             error_us: 0,
         };
+
         clocks.note(then, 3, own);
         assert_eq!(clocks.at(later, 3), Some(own));
     }

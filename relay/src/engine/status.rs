@@ -33,6 +33,7 @@ impl Engine {
                 verdict: session.feedback.verdict(now),
             })
         };
+
         EngineStatus {
             at: now,
             streams: self
@@ -63,6 +64,7 @@ fn entry(stream: &Stream, clients: u32) -> StreamEntry {
         epoch,
         newest,
     } = stream.status().clone();
+
     StreamEntry {
         name: stream.name.clone(),
         size: (info.width, info.height),

@@ -185,9 +185,11 @@ impl Stream {
                 .and_then(|step| step.checked_sub(1)),
             None => Some(0),
         };
+
         let Some(gap) = gap.map(|gap| gap.saturating_sub(arrival.unwatched)) else {
             return false;
         };
+
         let in_relay = arrival.superseded.min(gap);
         self.sent = Some(number);
         self.newest = Some(LatestFrame {
@@ -197,6 +199,7 @@ impl Stream {
             lost_upstream: saturated(gap - in_relay),
             lost_in_relay: saturated(in_relay),
         });
+
         true
     }
 
@@ -220,20 +223,25 @@ impl Stream {
                 let Some(session) = sessions.get_mut(*address) else {
                     continue;
                 };
+
                 let admission =
                     session
                         .delivery
                         .admit_frame(now, sequence, frame_time, group.is_some());
+
                 let target = || session.target(shards, interval);
                 if let Some(group) = group.filter(|_| admission.group) {
                     group_target = Some(merge_group_target(group_target, group, &target()));
                 }
+
                 if admission.unicast {
                     list.push(target());
                 }
             }
+
             list.extend(group_target);
         });
+
         self.group_parity = group_target.map_or(0, |target| target.parity);
         if targets.is_empty() {
             return None;
@@ -259,18 +267,22 @@ impl Stream {
         if self.status.source_gone || age > CATCH_UP_AGE.max(self.frame_time() * 2) {
             return None;
         }
+
         let generation = self
             .keys
             .as_ref()
             .map_or(0, |keys| keys.current().generation());
+
         let known = self
             .retransmit_buffer
             .find(newest.id)
             .filter(|packets| packets.generation() == generation);
+
         let packets = match known {
             Some(packets) => Arc::clone(packets),
             None => self.cut(None)?,
         };
+
         Some((packets, self.interval()))
     }
 
@@ -296,6 +308,7 @@ impl Stream {
             sequence: self.sequence,
             ..DataHeader::default()
         };
+
         let key = self.keys.as_ref().map(KeyRotation::current);
         Some(
             self.retransmit_buffer
@@ -310,6 +323,7 @@ impl Stream {
         if arrival.frame.received < self.told && !same_epoch {
             return Err(Rejected::Old);
         }
+
         // An arrival may have waited: the event loop is not woken for streams without viewers.
         self.heard = self.heard.max(arrival.frame.received);
         let before = (
@@ -317,6 +331,7 @@ impl Stream {
             self.status.epoch,
             self.status.state,
         );
+
         self.status.source_gone = false;
         if same_epoch {
             self.status.newest = self.status.newest.max(number);
@@ -327,12 +342,15 @@ impl Stream {
             self.newest = None;
             self.retransmit_buffer.clear();
         }
+
         let header = &arrival.frame.header;
         if !arrival.frame.jpeg.is_empty() {
             self.picture = (header.width, header.height);
         }
+
         self.rate_millihertz = header.rate_millihertz;
         let mut news = false;
+
         if arrival.frame.received >= self.told {
             self.told = arrival.frame.received;
             self.status.state = header.state;
@@ -341,6 +359,7 @@ impl Stream {
                 news = true;
             }
         }
+
         Ok(news
             || before
                 != (
@@ -370,6 +389,7 @@ fn status_text(status: &Status) -> String {
         _ if status.source_gone => "source gone",
         state => state.unwrap_or(State::Unspecified).label(),
     };
+
     if status.reason.is_empty() {
         state.to_owned()
     } else {

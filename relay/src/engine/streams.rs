@@ -70,10 +70,12 @@ impl Streams {
             .all
             .iter()
             .position(|stream| stream.name == arrival.frame.stream);
+
         let at = match known {
             Some(at) => at,
             None => self.begin(arrival)?,
         };
+
         let stream = &mut self.all[at];
         if stream.origin != arrival.frame.origin {
             if !stream.is_source_gone() && now.saturating_since(stream.heard) < self.stale {
@@ -81,6 +83,7 @@ impl Streams {
             }
             stream.origin = arrival.frame.origin;
         }
+
         let news = stream.hear(arrival)?;
         Ok((stream, news))
     }
@@ -100,6 +103,7 @@ impl Streams {
                 || !stream.members().is_empty()
                 || now.saturating_since(stream.heard) < STREAM_TTL
         });
+
         let stale = self.stale;
         let silent =
             |s: &&mut Stream| !s.is_source_gone() && now.saturating_since(s.heard) >= stale;
@@ -124,6 +128,7 @@ impl Streams {
                 .position(|s| s.is_source_gone() && s.members().is_empty());
             self.all.remove(idle.ok_or(Rejected::TooMany)?);
         }
+
         let alias = self.free_alias(&arrival.frame.stream);
         let slot = (0..MAX_STREAMS).find(|slot| self.all.iter().all(|stream| stream.slot != *slot));
         let slot = slot.expect("there are fewer streams than places");

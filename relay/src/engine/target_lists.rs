@@ -16,6 +16,7 @@ impl TargetLists {
             .0
             .iter_mut()
             .position(|list| Arc::get_mut(list).is_some());
+
         let mut list = unused.map(|at| self.0.swap_remove(at)).unwrap_or_default();
         let targets =
             Arc::get_mut(&mut list).expect("a list is taken only when nobody else holds it");
@@ -24,6 +25,7 @@ impl TargetLists {
         if self.0.len() < RETRANSMIT_FRAMES + SPARE_FRAMES {
             self.0.push(Arc::clone(&list));
         }
+
         list
     }
 }
@@ -48,10 +50,12 @@ mod tests {
             own_socket: false,
             spread: Duration::ZERO,
         };
+
         let held = lists.list(|list| list.push(target(1)));
         for port in 2..100 {
             assert_eq!(lists.list(|list| list.push(target(port)))[0], target(port));
         }
+
         assert_eq!(*held, [target(1)]);
         assert!(lists.0.len() <= 2, "{} lists", lists.0.len());
     }

@@ -77,6 +77,7 @@ impl Rig {
             self.now = self.now.max(deadline);
             self.engine.on_tick(self.now);
         }
+
         self.now = until;
     }
 
@@ -131,6 +132,7 @@ impl Rig {
                 None
             }
         };
+
         self.outputs().into_iter().filter_map(transmit).collect()
     }
 
@@ -144,6 +146,7 @@ impl Rig {
             | Output::Rejoin(_)
             | Output::Feedback { .. } => None,
         };
+
         self.outputs().into_iter().filter_map(sent).collect()
     }
 
@@ -160,6 +163,7 @@ impl Rig {
             },
             &datagram,
         );
+
         self.said()
     }
 
@@ -168,6 +172,7 @@ impl Rig {
         let Said::Challenge(token) = only(self.say(from, &ToRelay::Join(join.clone()))) else {
             panic!("a JOIN without a token is challenged");
         };
+
         only(self.say(
             from,
             &ToRelay::Join(Join {

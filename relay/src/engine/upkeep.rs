@@ -26,6 +26,7 @@ impl Engine {
                 let Some(session) = self.sessions.get_mut(route.remote) else {
                     break;
                 };
+
                 streams.push(session.alias);
                 self.outputs
                     .push_back(goodbye(session, "its key is known no more"));
@@ -33,9 +34,11 @@ impl Engine {
                 drop(self.remove_session(now, route));
             }
         }
+
         self.access = access;
         streams.sort_unstable();
         streams.dedup();
+
         for alias in streams {
             self.announce_key(now, alias, REVOKE_SWITCH_TIMEOUT);
         }
@@ -54,6 +57,7 @@ impl Engine {
         while let Some(alias) = self.streams.expire(now).map(|stream| stream.alias) {
             self.announce_status(now, alias);
         }
+
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP_INTERVAL;
             while let Some(remote) = self.sessions.find_idle(now, SESSION_IDLE) {
@@ -67,10 +71,12 @@ impl Engine {
                     "fell silent",
                 );
             }
+
             self.update_isolation(now);
             self.update_keys(now);
             self.flush_log_lines(now);
         }
+
         self.send_feedback(now);
     }
 
@@ -97,10 +103,12 @@ impl Engine {
                     self.dedicated_sockets -= 1;
                     self.outputs.push_back(Output::Rejoin(session.route));
                 }
+
                 Some(IsolationChange::Isolate) => {
                     self.dedicated_sockets += 1;
                     self.counts.isolated += 1;
                     self.outputs.push_back(Output::Isolate(session.route));
+
                     if let Some(count) = self.log_limits.isolated.note(now) {
                         session.span.in_scope(
                             || tracing::info!(count, name = ?session.name, "viewers fell behind"),
@@ -120,15 +128,18 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|keys| keys.due(now, rotation))
         };
+
         while let Some(alias) = { self.streams.iter().find(due).map(|stream| stream.alias) } {
             self.announce_key(now, alias, KEY_SWITCH_TIMEOUT);
         }
+
         let Self {
             streams,
             sessions,
             counts,
             ..
         } = self;
+
         for stream in streams.iter_mut() {
             let newest = stream.keys.as_ref().map_or(0, KeyRotation::newest);
             let has_it = |address| {
@@ -136,6 +147,7 @@ impl Engine {
                     .get(address)
                     .is_none_or(|session| session.auth.key_generation() >= newest)
             };
+
             let all = stream.members().iter().all(|address| has_it(*address));
             if let Some(keys) = &mut stream.keys {
                 counts.keys_rotated += u64::from(keys.follow(now, all));
@@ -153,6 +165,7 @@ impl Engine {
         else {
             return;
         };
+
         keys.announce(now, secret, timeout);
         self.pulse_all(now, alias);
     }

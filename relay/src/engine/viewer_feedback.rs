@@ -61,17 +61,20 @@ impl ViewerFeedback {
         if said.sent == self.sent && !said.detections.is_empty() {
             return 0;
         }
+
         let before = self.dropped;
         if !self.messages.try_take(now, 1) {
             self.drop(said.detections.len());
             return self.dropped - before;
         }
+
         self.screen = said.screen;
         if said.sent >= self.sent {
             self.sent = said.sent;
             self.untracked = said.untracked;
             self.canary_status = said.canary_status;
         }
+
         for detection in said.detections {
             if Some(detection.epoch) == epoch && self.detections.try_take(now, 1) {
                 self.waiting.push_back(detection);
@@ -79,6 +82,7 @@ impl ViewerFeedback {
                 self.drop(1);
             }
         }
+
         let over = self.waiting.len().saturating_sub(MAX_WAITING);
         self.waiting.drain(..over);
         self.drop(over);
@@ -102,6 +106,7 @@ impl ViewerFeedback {
         } else {
             0
         };
+
         self.waiting.drain(..over);
         self.drop(over);
         over as u64
@@ -153,6 +158,7 @@ mod tests {
                 ..Detection::default()
             })
             .collect();
+
         Detections {
             screen: 3,
             detections,
@@ -165,6 +171,7 @@ mod tests {
     fn so_many_messages_and_detections_are_kept_in_a_second_and_the_rest_is_counted() {
         let mut queue = ViewerFeedback::new(1);
         let (mut sent, mut told) = (0, 0);
+
         for millis in 0..1000 {
             sent += 4;
             queue.take(
@@ -172,19 +179,23 @@ mod tests {
                 Some(7),
                 said(sent, sent - 4..sent),
             );
+
             told += queue.report().detections.len() as u64;
             queue.on_reported(MAX_DETECTIONS);
         }
+
         // A full bucket, and what comes into it meanwhile.
         let taken = 4 * u64::from(2 * DETECTIONS_PER_SECOND - 1);
         assert_eq!((told, queue.report().dropped), (taken, sent - told));
         let later = START + Duration::from_secs(5);
+
         for _ in 0..10 {
             sent += 16;
             queue.take(later, Some(7), said(sent, 0..16));
             told += queue.report().detections.len() as u64;
             queue.on_reported(MAX_DETECTIONS);
         }
+
         assert_eq!(told, taken + u64::from(KEPT_DETECTIONS_PER_SECOND));
         assert_eq!(told + queue.report().dropped, sent);
     }
@@ -213,6 +224,7 @@ mod tests {
                 said(number + 1, number..number + 1),
             );
         }
+
         assert_eq!(queue.report().detections[0].number, 40 - MAX_WAITING as u64);
         assert_eq!(queue.report().dropped, 40 - MAX_WAITING as u64);
         assert_eq!(
@@ -220,6 +232,7 @@ mod tests {
             0,
             "who has a whole feedback's share tells the rest later"
         );
+
         assert_eq!(queue.cut(2), MAX_WAITING as u64 - 2);
         assert_eq!(
             queue
@@ -239,11 +252,13 @@ mod tests {
             error: 0.5,
             ..Verdict::default()
         };
+
         queue.note_verdict(START, verdict);
         assert_eq!(
             queue.verdict(START + Duration::from_millis(2999)),
             Some(verdict)
         );
+
         assert_eq!(queue.verdict(START + VERDICT_LIFETIME), None);
     }
 }

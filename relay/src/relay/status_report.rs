@@ -59,6 +59,7 @@ impl StatusReporter {
         if now < self.next {
             return None;
         }
+
         self.next = now.next_multiple_of(REPORT_INTERVAL);
         self.reports += 1;
         let counts = engine.counts();
@@ -101,11 +102,13 @@ impl StatusReporter {
             counts.revoked,
             counts.keys_rotated,
         );
+
         tracing::debug!("{line}");
         if self.reports.is_multiple_of(REPORTS_PER_INFO) && self.logged != *counts {
             self.logged = *counts;
             tracing::info!("{line}");
         }
+
         Some(line)
     }
 }

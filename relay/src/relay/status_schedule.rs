@@ -41,14 +41,17 @@ impl StatusSchedule {
         if engine.state_version() != self.version {
             self.due = self.due.min(self.last + SHORTEST_INTERVAL);
         }
+
         if !self.has_outputs || now < self.due {
             return false;
         }
+
         let interval = if engine.viewers() > 0 {
             INTERVAL_WITH_VIEWERS
         } else {
             INTERVAL
         };
+
         self.last = now;
         self.version = engine.state_version();
         self.due = now.next_multiple_of(interval);
@@ -83,6 +86,7 @@ mod tests {
             state: state as i32,
             ..FrameHeader::default()
         };
+
         let body = FrameBuffer::with_capacity(0).finish(header);
         let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
         let arrival = Arrival::first(LiveFrame::new(0, frame, body, at(millis)));
@@ -97,6 +101,7 @@ mod tests {
             let is_due = schedule.take_due(at(millis), engine);
             (is_due, schedule.next().unwrap().as_micros() / 1_000)
         };
+
         assert_eq!(look(&engine, 10), (true, 500));
         assert_eq!(look(&engine, 499), (false, 500));
         assert_eq!(look(&engine, 500), (true, 1_000));

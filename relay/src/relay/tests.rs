@@ -40,6 +40,7 @@ fn encoded(number: u64) -> Bytes {
         rate_millihertz: 30_000,
         ..FrameHeader::default()
     };
+
     FrameBuffer::copy_of(&jpeg).finish(header)
 }
 
@@ -67,18 +68,21 @@ impl Running {
             .await
             .unwrap()
             .to_string();
+
         let config = Config {
             sources: vec![source.parse().unwrap()],
             listen: "127.0.0.1:0".parse().unwrap(),
             gso,
             ..Config::default()
         };
+
         let relay = Relay::load(config).unwrap();
         let (address, context) = (relay.local_addr(), Context::default());
         let thread = std::thread::spawn({
             let context = context.clone();
             move || relay.run(&context)
         });
+
         (
             Self {
                 address,
@@ -119,12 +123,14 @@ impl Viewer {
             session: 0,
             buffer: vec![0; 2048],
         };
+
         let mut join = Join {
             version: VERSION,
             nonce: 5,
             receive_capacity: 92,
             ..Join::default()
         };
+
         let joined = async {
             loop {
                 source.publish(encoded(0)).await;
@@ -137,6 +143,7 @@ impl Viewer {
                 else {
                     continue;
                 };
+
                 match ToViewer::parse(&viewer.buffer[..size.unwrap()]).unwrap() {
                     ToViewer::Challenge(challenge) => join.token = challenge.token,
                     ToViewer::Accept(Accept { session, .. }) => return session,
@@ -144,6 +151,7 @@ impl Viewer {
                 }
             }
         };
+
         viewer.session = timeout(DEADLINE, joined).await.expect("joins");
         viewer
     }
@@ -165,15 +173,18 @@ impl Viewer {
                 else {
                     continue;
                 };
+
                 if header.id.number == 0 {
                     continue;
                 }
+
                 let entry = open.entry(header.id.number);
                 let (count, body) =
                     entry.or_insert_with(|| (0, vec![0; usize::from(header.shards) * SHARD_BYTES]));
                 let start = usize::from(header.index) * SHARD_BYTES;
                 body[start..start + SHARD_BYTES].copy_from_slice(shard);
                 *count += 1;
+
                 if *count == usize::from(header.shards) {
                     let (_, mut body) = open.remove(&header.id.number).unwrap();
                     body.truncate(header.length as usize);
@@ -182,6 +193,7 @@ impl Viewer {
                 }
             }
         };
+
         let ended = timeout(DEADLINE, all).await;
         assert!(
             ended.is_ok(),
@@ -189,6 +201,7 @@ impl Viewer {
             whole.len(),
             open.keys()
         );
+
         whole
     }
 
@@ -201,6 +214,7 @@ impl Viewer {
                 }
             }
         };
+
         timeout(DEADLINE, goodbye)
             .await
             .expect("the relay says goodbye")
@@ -232,8 +246,10 @@ async fn three_viewers_get_every_frame(gso: Gso) {
         two.watch(&newest[1]),
         three.watch(&newest[2]),
     );
+
     let publishing = timeout(DEADLINE, publish_all(&mut source, &newest));
     let (a, b, c, _) = tokio::join!(watching.0, watching.1, watching.2, publishing);
+
     for frames in [a, b, c] {
         for (number, body) in frames {
             assert_eq!(body, encoded(number));
@@ -278,6 +294,7 @@ async fn a_keep_alive_is_answered_while_frames_flow() {
                     },
                 ))
                 .await;
+
             loop {
                 let size = viewer.socket.recv(&mut viewer.buffer).await.unwrap();
                 if let Ok(ToViewer::Pulse(_, pulse)) = ToViewer::parse(&viewer.buffer[..size])
@@ -288,6 +305,7 @@ async fn a_keep_alive_is_answered_while_frames_flow() {
             }
         }
     };
+
     let (answered, ()) = tokio::join!(timeout(DEADLINE, answers), publish_all(&mut source, &[]));
     answered.unwrap();
 }
@@ -309,11 +327,13 @@ async fn a_port_in_use_is_named_with_what_to_do() {
         ..Config::default()
     })
     .unwrap_err();
+
     assert!(matches!(error, StartError::Bind(_)));
     assert_eq!(
         error.to_string(),
         format!("address {listen} in use: another relay? choose another --listen")
     );
+
     let nowhere = "192.0.2.1:5004".parse().unwrap();
     let access = Access::Open;
     let error = Relay::load(Config {
@@ -322,5 +342,6 @@ async fn a_port_in_use_is_named_with_what_to_do() {
         ..Config::default()
     })
     .unwrap_err();
+
     assert!(error.to_string().contains("none of this host's"), "{error}");
 }

@@ -54,11 +54,13 @@ impl AccessWatch {
         if now < self.next {
             return None;
         }
+
         self.next = now + INTERVAL;
         let mark = mark(config);
         if mark == self.seen && !self.failed {
             return None;
         }
+
         self.seen = mark;
         match config.relay_access() {
             Ok(access) => {
@@ -113,14 +115,17 @@ mod tests {
             viewer_keys: path(&list),
             ..Config::default()
         };
+
         config.check().unwrap();
         let mut watch = AccessWatch::new(&config);
         assert!(watch.due(at(500)).is_none());
         fs::write(&list, line(3)).unwrap();
         assert!(watch.due(at(600)).is_none());
+
         let Some(RelayAccess::Keys { viewers, .. }) = watch.due(at(1000)) else {
             panic!("the list has changed")
         };
+
         assert_eq!(viewers.len(), 1);
         fs::write(&list, "no key at all\n").unwrap();
         assert!(watch.due(at(1500)).is_none());

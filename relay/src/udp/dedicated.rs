@@ -44,6 +44,7 @@ impl DedicatedSocket {
             segment_size: segment,
             src_ip: None,
         };
+
         self.state
             .try_send((&self.io).into(), &transmit)
             .map_err(|error| match error.kind() {
@@ -60,6 +61,7 @@ fn local_ip(shared: SocketAddr, to: Route) -> io::Result<IpAddr> {
     } else {
         Some(shared.ip())
     };
+
     match ip {
         Some(IpAddr::V4(ip)) if shared.is_ipv6() => Ok(ip.to_ipv6_mapped().into()),
         Some(ip) => Ok(ip),

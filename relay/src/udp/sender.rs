@@ -114,6 +114,7 @@ impl Sender {
                 .unwrap_or(LARGE_CHUNK)
                 .clamp(1, LARGE_CHUNK)
         };
+
         Self {
             gso,
             segments,
@@ -185,6 +186,7 @@ impl Sender {
     pub fn retransmit(&mut self, wire: &impl Wire, retransmit: &Retransmit) {
         let stride = retransmit.packets.stride();
         let sent = self.sent_of(retransmit);
+
         for range in &retransmit.ranges {
             let (mut start, last) = (range.start, range.end.min(sent));
             while start < last {
@@ -218,6 +220,7 @@ impl Sender {
                 .filter(to_viewer)
                 .filter(|pending| !pending.done())
         });
+
         pending
             .map(|pending| pending.next)
             .min()
@@ -230,6 +233,7 @@ impl Sender {
             .jobs
             .iter()
             .filter(|former| former.transmit.alias == job.transmit.alias);
+
         let held = former.flat_map(|former| {
             former
                 .open
@@ -237,11 +241,13 @@ impl Sender {
                 .filter(|p| p.holds(former.transmit.catch_up))
                 .map(|p| former.route_of(p))
         });
+
         for route in held {
             let at = job
                 .open
                 .iter()
                 .position(|pending| job.transmit.targets[pending.target as usize].route == route);
+
             if let Some(at) = at {
                 job.open.remove(at);
                 self.counts.skipped += 1;
@@ -281,6 +287,7 @@ impl Sender {
                 self.abort_target(&mut job.open[at], to);
             }
         }
+
         job.open.retain(|pending| !pending.done());
         job.at = 0;
     }
@@ -289,6 +296,7 @@ impl Sender {
         if pending.done() {
             return;
         }
+
         let begun = pending.next > 0;
         self.counts.aborted += u64::from(begun);
         self.counts.skipped += u64::from(!begun);

@@ -34,9 +34,11 @@ impl Control {
             bytes: [0; CONTROL],
             length: 0,
         };
+
         if let Some(segment) = segment.and_then(|segment| u16::try_from(segment).ok()) {
             control.add(libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
         }
+
         match local {
             None => {}
             // in_pktinfo: the interface, the address to send from, and one that counts only in receiving (ip(7)).
@@ -55,6 +57,7 @@ impl Control {
                 control.add(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
         }
+
         control
     }
 
@@ -90,6 +93,7 @@ fn send_up_to<const MOST: usize>(
     let Some(first) = batches.first() else {
         return Ok(0);
     };
+
     let count = batches.len().min(MOST);
     let mut control = Control::new(first.segment, first.to.local);
     let mut parts: [iovec; MOST] = std::array::from_fn(|at| {
@@ -99,12 +103,14 @@ fn send_up_to<const MOST: usize>(
             iov_len: bytes.len(),
         }
     });
+
     let addresses: [SockAddr; MOST] = std::array::from_fn(|at| {
         batches
             .get(at)
             .map_or(first.to.remote, |batch| batch.to.remote)
             .into()
     });
+
     let mut headers: [mmsghdr; MOST] = std::array::from_fn(|at| {
         // SAFETY: a header of numbers and pointers, for which zero and null are values.
         let mut header: mmsghdr = unsafe { std::mem::zeroed() };
@@ -112,12 +118,15 @@ fn send_up_to<const MOST: usize>(
         header.msg_hdr.msg_namelen = addresses[at].len();
         header.msg_hdr.msg_iov = &raw mut parts[at];
         header.msg_hdr.msg_iovlen = 1;
+
         if control.length > 0 {
             header.msg_hdr.msg_control = (&raw mut control.bytes).cast();
             header.msg_hdr.msg_controllen = control.length as _;
         }
+
         header
     });
+
     let length = count as c_uint;
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: `headers` has at least `count` entries, and what they point to (bytes, addresses, parts, control) outlives

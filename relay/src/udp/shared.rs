@@ -58,6 +58,7 @@ impl SharedSocket {
             segment_size: segment,
             src_ip: to.local,
         };
+
         self.state
             .try_send((&self.io).into(), &transmit)
             .map_err(|error| self.refused(error))
@@ -70,8 +71,10 @@ impl SharedSocket {
             .transmit_socket
             .as_ref()
             .filter(|_| self.fit_transmit_socket(batches));
+
         let socket = transmit_socket.map_or(self.io.as_fd(), AsFd::as_fd);
         let mut sent = 0;
+
         while sent < batches.len() {
             match super::sendmmsg::send(socket, &batches[sent..]) {
                 Ok(count) => sent += count,
@@ -85,6 +88,7 @@ impl SharedSocket {
                 Err(error) => return (sent, Err(self.refused(error))),
             }
         }
+
         (sent, Ok(()))
     }
 
@@ -100,6 +104,7 @@ impl SharedSocket {
         if error.kind() != io::ErrorKind::WouldBlock {
             return Refused::Failed(error);
         }
+
         self.transmit_socket_full.set(false);
         // Clears tokio's readiness, so that `writable` waits for the next event.
         let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());

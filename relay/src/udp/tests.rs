@@ -20,6 +20,7 @@ fn viewer(relay: SocketAddr) -> tokio::net::UdpSocket {
         "[::1]:0"
     })
     .unwrap();
+
     socket.connect(relay).unwrap();
     socket.set_nonblocking(true).unwrap();
     tokio::net::UdpSocket::from_std(socket).unwrap()
@@ -37,6 +38,7 @@ async fn next(socket: &Socket) -> (Route, Vec<u8>) {
             });
         }
     };
+
     tokio::time::timeout(DEADLINE, wait)
         .await
         .expect("a datagram comes");
@@ -72,11 +74,13 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
         says(&one, &socket, b"join").await,
         says(&other, &socket, b"join").await,
     );
+
     socket.isolate(one_route).unwrap();
     assert!(
         socket.has_dedicated_socket(one_route.remote)
             && !socket.has_dedicated_socket(other_route.remote)
     );
+
     for _ in 0..50 {
         assert_eq!(says(&one, &socket, b"still here").await, one_route);
         assert_eq!(says(&other, &socket, b"me too").await, other_route);
@@ -89,6 +93,7 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
                 segment: None,
             })
             .unwrap();
+
         socket
             .send(GsoBatch {
                 to: other_route,
@@ -96,9 +101,11 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
                 segment: None,
             })
             .unwrap();
+
         hears(&one, b"to one").await;
         hears(&other, b"to the other").await;
     }
+
     one.send(b"on the way").await.unwrap();
     let mut waited = Vec::new();
     socket.rejoin(one_route, &mut Buffers::default(), |route, bytes| {
@@ -113,6 +120,7 @@ async fn goes_to_a_lane_and_back(listen: &str, host: &str) {
             segment: None,
         })
         .unwrap();
+
     hears(&one, b"to one").await;
 }
 
@@ -149,6 +157,7 @@ async fn a_train_goes_by_a_lane_too() {
     let one = viewer(SocketAddr::from(([127, 0, 0, 1], port)));
     let route = says(&one, &socket, b"join").await;
     socket.isolate(route).unwrap();
+
     if socket.max_segments() > 1 {
         socket
             .send(GsoBatch {
@@ -157,6 +166,7 @@ async fn a_train_goes_by_a_lane_too() {
                 segment: Some(6),
             })
             .unwrap();
+
         hears(&one, b"first-").await;
         hears(&one, b"second").await;
     }
@@ -169,9 +179,11 @@ async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
     let address = SocketAddr::new(host.parse().unwrap(), port);
     let viewers = [viewer(address), viewer(address), viewer(address)];
     let mut routes = Vec::new();
+
     for viewer in &viewers {
         routes.push(says(viewer, &socket, b"join").await);
     }
+
     let whole: Vec<GsoBatch<'_>> = routes
         .iter()
         .map(|route| GsoBatch {
@@ -180,10 +192,12 @@ async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
             segment: None,
         })
         .collect();
+
     assert!(matches!(socket.send_many(&whole), (3, Ok(()))));
     for viewer in &viewers {
         hears(viewer, b"all").await;
     }
+
     if socket.max_segments() > 1 {
         // One datagram may be among batches, and the last of a batch may be short.
         let bytes = [&b"first-second"[..], b"first-2", b"alone."];
@@ -196,6 +210,7 @@ async fn several_trains_leave_by_one_call(listen: &str, host: &str) {
                 segment: Some(6),
             })
             .collect();
+
         assert!(matches!(socket.send_many(&batches), (3, Ok(()))));
         for (viewer, bytes) in viewers.iter().zip(bytes) {
             for datagram in bytes.chunks(6) {
@@ -227,20 +242,24 @@ async fn a_train_that_the_system_refuses_is_named_and_those_before_it_are_sent()
         remote: SocketAddr::from(([255, 255, 255, 255], 9)),
         local: None,
     };
+
     let batch = |to| GsoBatch {
         to,
         bytes: b"some",
         segment: None,
     };
+
     let (sent, refused) = socket.send_many(&[batch(route), batch(nowhere), batch(route)]);
     assert!(
         sent == 1 && matches!(refused, Err(Refused::Failed(_))),
         "{sent} {refused:?}"
     );
+
     let (sent, refused) = socket.send_many(&[batch(nowhere), batch(route)]);
     assert!(
         sent == 0 && matches!(refused, Err(Refused::Failed(_))),
         "{sent} {refused:?}"
     );
+
     hears(&one, b"some").await;
 }

@@ -25,6 +25,7 @@ impl TransmitSocket {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
+
         socket.connect(&SocketAddr::new(own, shared.port()).into())?;
 
         Ok(Self(socket.into()))

@@ -76,6 +76,7 @@ impl ClockProbe {
         if answer.clock_id == self.own_clock {
             return Some(same_clock(self.own_clock));
         }
+
         if answer.clock_id != self.clock_id {
             self.clock_id = answer.clock_id;
             self.clock_filter = ClockFilter::new();
@@ -127,10 +128,12 @@ mod tests {
     fn eight_probes_come_quickly_and_then_one_a_second() {
         let mut probe = ClockProbe::new(ms(0), OWN);
         let mut times = Vec::new();
+
         while times.len() < 11 {
             times.push(probe.due().saturating_since(ms(0)).as_millis());
             probe.on_sent(probe.due(), 0);
         }
+
         assert_eq!(
             times,
             [0, 250, 500, 750, 1000, 1250, 1500, 1750, 2750, 3750, 4750]
@@ -143,6 +146,7 @@ mod tests {
         for _ in 0..QUICK_PROBES {
             probe.on_sent(probe.due(), 0);
         }
+
         let last = probe.due();
         probe.on_sent(last, 0);
         probe.on_detections();

@@ -54,6 +54,7 @@ impl FeedbackQueue {
                 ..FeedbackReport::default()
             });
         }
+
         drop(waiting);
         self.wake();
     }
@@ -90,6 +91,7 @@ mod tests {
             viewers,
             clients: 0,
         }];
+
         FeedbackReport {
             relay: 7,
             demand,

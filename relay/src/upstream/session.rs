@@ -69,22 +69,26 @@ impl<'a> Session<'a> {
     fn converse(&mut self) -> Result<Infallible, ConnectionError> {
         self.subscribe()?;
         self.upstream.feedback.begin();
+
         loop {
             while let Some(event) = self.connection.next()? {
                 self.on_event(event)?;
             }
+
             self.send_what_is_due()?;
 
             let silent = self.receiver.last + self.upstream.stale;
             if silent <= clock::now() {
                 return Err(ConnectionError::Silent);
             }
+
             let (wakes, deadline) = if self.connection.takes_upstream {
                 let wakes = self.upstream.feedback.as_fd();
                 (Some(wakes), silent.min(self.receiver.probe.due()))
             } else {
                 (None, silent)
             };
+
             self.connection.wait(wakes, deadline, self.shutdown)?;
         }
     }
@@ -93,11 +97,13 @@ impl<'a> Session<'a> {
         if self.upstream.streams.is_empty() {
             return self.send(|encoder| encoder.subscribe(b""));
         }
+
         for stream in &self.upstream.streams {
             for topic in [stream.topic(), stream.canary().topic()] {
                 self.send(|encoder| encoder.subscribe(&topic))?;
             }
         }
+
         Ok(())
     }
 
@@ -117,6 +123,7 @@ impl<'a> Session<'a> {
         if !self.connection.takes_upstream {
             return Ok(());
         }
+
         if let Some(report) = self.upstream.feedback.take() {
             self.send_feedback(report)?;
         }
@@ -128,6 +135,7 @@ impl<'a> Session<'a> {
             self.receiver.probe.on_sent(now, nonce);
             self.send(|encoder| encoder.upstream(&probe))?;
         }
+
         Ok(())
     }
 
@@ -136,11 +144,13 @@ impl<'a> Session<'a> {
             .viewers
             .iter()
             .any(|viewer| !viewer.detections.is_empty());
+
         self.sequence += 1;
         let message = feed::encode_feedback(FeedbackReport {
             sequence: self.sequence,
             ..report
         });
+
         if message.len() >= MAX_UPSTREAM {
             let bytes = message.len();
             tracing::error!(source = %self.upstream.endpoint, bytes, "feedback too long to be sent");
@@ -151,6 +161,7 @@ impl<'a> Session<'a> {
         if detections {
             self.receiver.probe.on_detections();
         }
+
         Ok(())
     }
 
@@ -196,6 +207,7 @@ impl<'a> FeedReceiver<'a> {
         if topic == ANSWER_TOPIC {
             return self.receive_answer(topic, &body);
         }
+
         match parse_frame(topic, body.clone(), self.upstream.max_frame_bytes) {
             Ok(frame) => self.receive_frame(frame, body),
             Err(error) => self.refuse(&error),
@@ -206,11 +218,13 @@ impl<'a> FeedReceiver<'a> {
         let Some(mut answer) = feed::parse_answer(topic, body) else {
             return self.refuse(&"the answer to a clock probe is malformed");
         };
+
         let origin = self.upstream.origin;
         if !answer.verdicts.is_empty() {
             self.table
                 .put_verdicts(origin, std::mem::take(&mut answer.verdicts));
         }
+
         if let Some(clock) = self.probe.on_answer(self.last, &answer) {
             self.table.put_clock(origin, clock);
         }
@@ -220,6 +234,7 @@ impl<'a> FeedReceiver<'a> {
         self.heard = true;
         self.note_clock(frame.header.clock_id);
         let origin = self.upstream.origin;
+
         if !frame.jpeg.is_empty() && self.catch_up.skips(self.last, &frame) {
             self.table.skip(origin, &frame);
         } else if let Err(refused) = self.table.publish(origin, frame, body, self.last) {

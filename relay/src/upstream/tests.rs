@@ -100,6 +100,7 @@ impl Subscription {
             feed_key,
             feedback: Arc::clone(&feedback),
         };
+
         let thread = upstream
             .start(Arc::clone(&table), shutdown.clone())
             .unwrap();
@@ -122,6 +123,7 @@ impl Subscription {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
+
         timeout(DEADLINE, found).await.expect("something comes")
     }
 
@@ -163,6 +165,7 @@ async fn publish_forever(
 ) -> Infallible {
     let mut every = tokio::time::interval(Duration::from_millis(10));
     let mut number = 0;
+
     loop {
         every.tick().await;
         let mut message = ZmqMessage::from(Bytes::from_static(topic.as_bytes()));
@@ -185,6 +188,7 @@ fn fake(serve: impl Fn(usize, TcpStream) + Send + 'static) -> (String, mpsc::Rec
             serve(count, stream.unwrap());
         }
     });
+
     (endpoint, told)
 }
 
@@ -237,6 +241,7 @@ async fn recovers_from(evil: impl Fn(&TcpStream) + Send + 'static) {
             wait_for_end(&stream);
         }
     });
+
     let subscription = Subscription::to(&endpoint);
     assert_eq!(subscription.next().await.frame.id.number, 7);
     assert!(connections.try_iter().count() >= 3);
@@ -246,6 +251,7 @@ async fn recovers_from(evil: impl Fn(&TcpStream) + Send + 'static) {
 async fn frames_of_a_zeromq_publisher_come_over_tcp_and_ipc() {
     let folder = tempfile::tempdir().unwrap();
     let ipc = format!("ipc://{}", folder.path().join("source.ipc").display());
+
     for endpoint in ["tcp://127.0.0.1:0".to_owned(), ipc] {
         let mut publisher = PubSocket::new();
         let bound = publisher.bind(&endpoint).await.unwrap().to_string();
@@ -254,10 +260,12 @@ async fn frames_of_a_zeromq_publisher_come_over_tcp_and_ipc() {
             arrival = subscription.next() => arrival,
             never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 200_000)) => match never {},
         };
+
         assert_eq!(
             (arrival.frame.stream.as_str(), arrival.frame.id.epoch),
             ("cam", 9)
         );
+
         assert!(arrival.frame.body == frame("cam", 9, arrival.frame.id.number, 200_000));
     }
 }
@@ -270,6 +278,7 @@ async fn only_the_streams_asked_for_come() {
         .await
         .unwrap()
         .to_string();
+
     let subscription = Subscription::start(&bound, &["cam10"], MAX_FRAME_BYTES);
     let both = async {
         let mut every = tokio::time::interval(Duration::from_millis(10));
@@ -282,11 +291,13 @@ async fn only_the_streams_asked_for_come() {
             }
         }
     };
+
     let three = async {
         for _ in 0..3 {
             assert_eq!(subscription.next().await.frame.stream.as_str(), "cam10");
         }
     };
+
     tokio::select! { () = three => {}, never = both => never }
 }
 
@@ -298,17 +309,20 @@ async fn a_frame_over_the_limit_or_malformed_is_passed_over() {
         .await
         .unwrap()
         .to_string();
+
     let subscription = Subscription::start(&bound, &[], 10_000);
     let bodies = |n: u64| match n % 3 {
         0 => frame("cam", 1, n, 20_000),
         1 => Bytes::from_static(b"\xff\xff\xff no protobuf"),
         _ => frame("cam", 1, n, 1000),
     };
+
     let good = async {
         for _ in 0..3 {
             assert_eq!(subscription.next().await.frame.id.number % 3, 2);
         }
     };
+
     tokio::select! {
         () = good => {}
         never = publish_forever(&mut publisher, "cam/", bodies) => match never {},
@@ -364,6 +378,7 @@ async fn garbage_is_aborted_and_tried_again() {
         wait_for_end(stream);
     })
     .await;
+
     recovers_from(|mut stream| {
         greet(stream);
         let _ = stream.write_all(&[0x04, 0x03, 0xff, 0xff, 0xff]);
@@ -384,10 +399,12 @@ async fn a_source_that_comes_late_is_found_within_a_second() {
     let mut publisher = PubSocket::new();
     publisher.bind(&format!("tcp://{address}")).await.unwrap();
     let bound = clock::now();
+
     tokio::select! {
         _ = subscription.next() => {}
         never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 1000)) => match never {},
     }
+
     let took = clock::now().saturating_since(bound);
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
@@ -419,6 +436,7 @@ fn pictures_that_waited_while_the_relay_stood_still_are_passed_over_but_a_slow_s
         frame.header.clock_id = clock_id;
         frame
     };
+
     assert!(!catch_up.skips(ms(20), &captured(10, 5)));
     assert!(catch_up.skips(ms(9000), &captured(43, 5)));
     assert!(catch_up.skips(ms(9001), &captured(76, 5)));
@@ -427,6 +445,7 @@ fn pictures_that_waited_while_the_relay_stood_still_are_passed_over_but_a_slow_s
         !catch_up.skips(ms(9003), &captured(90, 6)),
         "another host's clock says nothing"
     );
+
     for now in (10_000..20_000).step_by(33) {
         let waits = catch_up.skips(ms(now), &captured(now - 300, 5));
         assert_eq!(waits, now < 10_000 + 500, "{now}");

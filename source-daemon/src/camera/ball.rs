@@ -56,18 +56,21 @@ impl Input for BallInput {
             rate_millihertz,
             speed,
         } = self;
+
         if !(1..=MAX_WIDTH).contains(&width) || !(1..=MAX_HEIGHT).contains(&height) {
             let limit = format!("{MAX_WIDTH}x{MAX_HEIGHT}");
             return Err(CameraError::WrongFormat(format!(
                 "ball: size {width}x{height} is not within 1x1 and {limit}"
             )));
         }
+
         if radius.is_nan() || radius < 1.0 || 2.0 * radius > width.min(height) as f32 {
             let text = format!(
                 "ball: radius {radius} is less than 1 or does not fit into {width}x{height}"
             );
             return Err(CameraError::WrongFormat(text));
         }
+
         if !SPEEDS.contains(&speed) {
             let text = format!(
                 "ball: speed {speed} is not within {} and {}",
@@ -76,6 +79,7 @@ impl Input for BallInput {
             );
             return Err(CameraError::WrongFormat(text));
         }
+
         Ok(Box::new(BallCamera {
             scene: Scene::new(self),
             pace: FramePacer::new(rate_millihertz),
@@ -138,6 +142,7 @@ impl Scene {
             rate_millihertz,
             speed,
         } = input;
+
         let rate = f64::from(rate_millihertz.max(1)) / 1000.0;
         Self {
             width,
@@ -159,10 +164,12 @@ impl Scene {
             let room = f64::from(length) - 2.0 * radius;
             (radius + room * bounce(crossings)) as f32
         };
+
         let (x, y) = (
             place(self.width, crossings + 0.3),
             place(self.height, crossings * GOLDEN_RATIO + 0.6),
         );
+
         Ball {
             x,
             y,
@@ -182,6 +189,7 @@ impl Scene {
             let from = (centre - ball.radius - 1.0).floor().max(0.0) as usize;
             from..((centre + ball.radius + 1.0).ceil() as usize).min(end as usize)
         };
+
         let columns = span(ball.x, self.width);
         for y in span(ball.y, self.height) {
             let row = &mut raw.data[y * self.empty.len()..][..self.empty.len()]
@@ -192,6 +200,7 @@ impl Scene {
                 *pixel = blend((ball.radius - distance + 0.5).clamp(0.0, 1.0));
             }
         }
+
         ball
     }
 }
@@ -221,6 +230,7 @@ mod tests {
             x += weight * (f64::from(index as u32 % raw.width) + 0.5);
             y += weight * (f64::from(index as u32 / raw.width) + 0.5);
         }
+
         (x / mass, y / mass)
     }
 
@@ -258,12 +268,14 @@ mod tests {
                 .iter()
                 .all(|b| (20.0..=620.0).contains(&b.x) && (20.0..=460.0).contains(&b.y))
         );
+
         for wall in [
             balls.iter().any(|b| b.x < 25.0),
             balls.iter().any(|b| b.x > 615.0),
         ] {
             assert!(wall);
         }
+
         for wall in [
             balls.iter().any(|b| b.y < 25.0),
             balls.iter().any(|b| b.y > 455.0),
@@ -288,8 +300,10 @@ mod tests {
             rate_millihertz: 500_000,
             ..BallInput::default()
         };
+
         let mut camera = input.open().unwrap();
         let (mut raw, mut number) = (Raw::default(), 1000);
+
         for _ in 0..5 {
             let shot = camera.next(number, &mut raw).unwrap();
             let expected = Scene::new(&input).ball(number + shot.skipped);
@@ -299,6 +313,7 @@ mod tests {
                     kind: Some(truth::Kind::Ball(expected))
                 })
             );
+
             number += shot.skipped + 1;
         }
     }
@@ -320,10 +335,12 @@ mod tests {
             };
             assert!(matches!(input.open(), Err(CameraError::WrongFormat(_))));
         }
+
         let mut standing = BallInput {
             speed: 0.0,
             ..BallInput::default()
         };
+
         assert!(matches!(standing.open(), Err(CameraError::WrongFormat(_))));
     }
 
@@ -335,6 +352,7 @@ mod tests {
                 ..BallInput::default()
             })
         });
+
         for number in 0..200 {
             let (slow, fast) = (slow.ball(3 * number), fast.ball(number));
             assert!(

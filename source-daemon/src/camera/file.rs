@@ -85,15 +85,18 @@ fn open(path: &Path) -> Result<Box<dyn Pictures>, CameraError> {
         }
         _ => CameraError::Failed(format!("{}: {error}", path.display())),
     };
+
     if path.is_dir() {
         return Ok(Box::new(Directory::open(path).map_err(failed)?));
     }
+
     let mut begin = Vec::new();
     File::open(path)
         .map_err(failed)?
         .take(12)
         .read_to_end(&mut begin)
         .map_err(failed)?;
+
     match begin[..] {
         [0xff, 0xd8, ..] => Ok(Box::new(Stream::open(path).map_err(failed)?)),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => match Avi::open(path) {
@@ -131,11 +134,13 @@ impl Camera for FileCamera {
     fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let (captured, late) = self.pace.wait();
         let mut picture = self.usable()?;
+
         for _ in 0..late.min(MAX_CATCH_UP) {
             // The end, if it is one, is told when nothing is left to deliver.
             let Ok(newer) = self.usable() else { break };
             picture = newer;
         }
+
         let lost = self.refused + self.pictures.broken();
         let skipped = late + lost - self.reported_lost;
         self.reported_lost = lost;
@@ -161,10 +166,12 @@ impl FileCamera {
             if self.pictures.broken() > broken {
                 self.note_unusable(&self.pictures.fault());
             }
+
             let Some(picture) = next else {
                 self.begin_again()?;
                 continue;
             };
+
             match jpeg::inspect(picture.jpeg()) {
                 Ok(_) => {
                     self.delivered += 1;
@@ -187,12 +194,14 @@ impl FileCamera {
                 "{path}: no usable picture in it ({lost} unusable): {why}"
             )));
         }
+
         if !self.repeat {
             return Err(CameraError::Ended(format!(
                 "{}: played to its end",
                 self.path.display()
             )));
         }
+
         self.delivered = 0;
         self.pictures.rewind().map_err(|error| self.failed(&error))
     }
@@ -206,6 +215,7 @@ impl FileCamera {
                 "{path}: a picture before {place} is left out; later ones are not logged: {reason}"
             );
         }
+
         self.unusable = Some(reason.to_owned());
     }
 

@@ -46,6 +46,7 @@ impl Schedule {
         if now < self.due() {
             return None;
         }
+
         let elapsed = u128::from(now.as_nanos() - self.start.as_nanos());
         let newest = u64::try_from(elapsed * u128::from(self.rate_millihertz) / 1_000_000_000_000)
             .unwrap_or(u64::MAX);

@@ -48,12 +48,14 @@ impl Input for PatternInput {
             height,
             rate_millihertz,
         } = self;
+
         if !fits(width, height) {
             return Err(CameraError::WrongFormat(format!(
                 "pattern: size {width}x{height} is not within {}x{} and {MAX_WIDTH}x{MAX_HEIGHT}, or flatter than 4:1",
                 MIN_SIZE.0, MIN_SIZE.1
             )));
         }
+
         let wall_offset_ns = clock::wall_offset_ns();
         let scene = Scene::new(width, height);
         Ok(Box::new(PatternCamera {
@@ -161,14 +163,17 @@ impl Scene {
 
         let scale = text_scale(self.height);
         let (x, mut y) = (scale * GLYPH, self.text.start + scale * GLYPH / 4);
+
         for line in [format!("frame {number}"), format_utc(utc_ns)] {
             draw_text(&line, x, y, scale, |rect| fill(rect, 255));
             y += scale * GLYPH * 9 / 8;
         }
+
         let code = FrameBarcode {
             number,
             captured_ns: captured.as_nanos(),
         };
+
         code.paint(
             self.width,
             self.height,
@@ -224,16 +229,19 @@ mod tests {
             truth: None,
             content: Content::Raw,
         };
+
         let prepared = PictureProcessor::new(options)
             .unwrap()
             .process(shot, &mut raw, 0)
             .unwrap();
+
         let mut buffer = PixelBuffer::default();
         let size = (prepared.width, prepared.height);
         Decoder::new()
             .unwrap()
             .decode(prepared.jpeg.jpeg(), size, &mut buffer)
             .unwrap();
+
         FrameBarcode::read_with(size.0, size.1, |x, y| {
             buffer.plane(0)[((y * size.0 + x) * 3 + 1) as usize]
         })
@@ -260,6 +268,7 @@ mod tests {
                     number,
                     captured_ns: CAPTURED.as_nanos(),
                 };
+
                 assert_eq!(
                     read_after_coding(width, height, number, &worst()),
                     Some(expected),
@@ -278,11 +287,13 @@ mod tests {
                 name: "W".repeat(64),
                 ..worst()
             };
+
             for (width, height) in [(320, 240), (640, 480), (1280, 720)] {
                 let expected = FrameBarcode {
                     number: 77,
                     captured_ns: CAPTURED.as_nanos(),
                 };
+
                 assert_eq!(
                     read_after_coding(width, height, 77, &options),
                     Some(expected),
@@ -312,6 +323,7 @@ mod tests {
                 .count()
                 / 3
         };
+
         assert_eq!((row(0), row(1), row(63), row(64)), (10, 20, 640, 10));
     }
 
@@ -322,8 +334,10 @@ mod tests {
             height: 180,
             rate_millihertz: 500_000,
         };
+
         let mut camera = input.open().unwrap();
         let (mut raw, mut number) = (Raw::default(), 40);
+
         for _ in 0..5 {
             let shot = camera.next(number, &mut raw).unwrap();
             number += shot.skipped;
@@ -336,6 +350,7 @@ mod tests {
                     captured_ns: shot.captured.as_nanos()
                 })
             );
+
             number += 1;
         }
     }

@@ -84,6 +84,7 @@ impl PipeCamera {
             .name("pipe".to_owned())
             .spawn(move || read(pipe, &sender))
             .map_err(|error| CameraError::Failed(format!("thread to read the pipe: {error}")))?;
+
         Ok(Self {
             chunks,
             splitter: Splitter::default(),
@@ -106,6 +107,7 @@ impl PipeCamera {
             // Whoever feeds standard input may take their time, and cannot be started anew.
             self.chunks.recv().map_err(RecvTimeoutError::from)
         };
+
         match received {
             Ok(Ok(Chunk { arrived, bytes })) => {
                 self.arrived = arrived;
@@ -145,6 +147,7 @@ impl PipeCamera {
         if garbage > self.garbage {
             let bytes = garbage - self.garbage;
             self.garbage = garbage;
+
             if let Some(times) = self.damage_log.note(clock::now()) {
                 tracing::warn!(
                     times,
@@ -154,17 +157,20 @@ impl PipeCamera {
                 );
             }
         }
+
         if self.delivered == 0 && garbage > MAX_GARBAGE {
             let text = format!(
                 "no JPEG in the first {} MiB of the pipe; for ffmpeg write: -f mjpeg -",
                 MAX_GARBAGE >> 20
             );
+
             return Err(if self.child.is_some() {
                 CameraError::WrongFormat(text)
             } else {
                 CameraError::Ended(text)
             });
         }
+
         Ok(())
     }
 }
@@ -176,14 +182,17 @@ impl Camera for PipeCamera {
                 self.delivered += 1;
                 break Content::Jpeg(jpeg);
             }
+
             self.note_garbage()?;
             // A picture that is broken takes a number, so that viewers count it as lost and hear why none is shown.
             if self.splitter.broken() > self.reported_broken {
                 self.reported_broken += 1;
                 break Content::Unusable(self.splitter.fault());
             }
+
             self.fill()?;
         };
+
         let skipped = self.splitter.broken() - self.reported_broken;
         self.reported_broken += skipped;
         Ok(CapturedFrame {
@@ -215,6 +224,7 @@ fn read(mut pipe: impl Read, chunks: &SyncSender<io::Result<Chunk>>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => Err(error),
         };
+
         let last = result.is_err();
         if chunks.send(result).is_err() || last {
             return;

@@ -145,11 +145,13 @@ pub fn print_devices() -> ExitCode {
     for device in &devices {
         println!("{device}");
     }
+
     if devices.is_empty() {
         println!(
             "no camera that this user may open: plug one in, or add the user to the group video"
         );
     }
+
     ExitCode::SUCCESS
 }
 
@@ -160,6 +162,7 @@ fn listing(path: PathBuf) -> Result<DeviceListing, CameraError> {
         .query_caps()
         .map_err(|error| failure(&name, "query", &error))?
         .card;
+
     let menu = formats::read(&device, &FormatRequest::default())
         .map_err(|error| failure(&name, "query", &error))?;
     Ok(DeviceListing {
@@ -200,6 +203,7 @@ fn open(options: &V4lOptions, stall_limit: Duration) -> Result<Capture, CameraEr
         rate: options.rate,
         pixels: options.format,
     };
+
     let (device, name) = find(&options.device)?;
     let menu = formats::read(&device, &request).map_err(|error| failure(&name, "query", &error))?;
     let choice = formats::choose(&menu.formats, &request)
@@ -213,6 +217,7 @@ fn open(options: &V4lOptions, stall_limit: Duration) -> Result<Capture, CameraEr
         height,
         ..
     } = choice;
+
     let fps = rate.map_or("unknown".into(), |rate| rate.to_string());
     tracing::info!(device = name, %layout, width, height, fps, "camera open");
     Capture::new(
@@ -238,6 +243,7 @@ fn find(device: &str) -> Result<(Device, String), CameraError> {
             .map_err(|error| failure(device, "open", &error))?;
         return Ok((open_node(&node, device)?, device.to_owned()));
     }
+
     let mut last = CameraError::Unplugged("no camera is plugged in".into());
     for path in device_paths() {
         let name = path.display().to_string();
@@ -246,6 +252,7 @@ fn find(device: &str) -> Result<(Device, String), CameraError> {
             Err(error) => last = error,
         }
     }
+
     Err(last)
 }
 
@@ -253,6 +260,7 @@ fn find(device: &str) -> Result<(Device, String), CameraError> {
 fn readable(device: Device, name: &str) -> Result<Device, CameraError> {
     let request = FormatRequest::default();
     let menu = formats::read(&device, &request).map_err(|error| failure(name, "query", &error))?;
+
     if menu.formats.is_empty() {
         Err(CameraError::WrongFormat(
             menu.mismatch_message(name, &request),
@@ -268,6 +276,7 @@ fn open_node(node: &Path, name: &str) -> Result<Device, CameraError> {
         .query_caps()
         .map_err(|error| failure(name, "query", &error))?
         .capabilities;
+
     if can.contains(Flags::VIDEO_CAPTURE | Flags::STREAMING) {
         Ok(device)
     } else {
@@ -301,6 +310,7 @@ fn set_rate(device: &Device, name: &str, rate: Option<Rate>) -> Result<Option<Ra
             .ok()
             .and_then(|now| Rate::of_interval(now.interval)));
     };
+
     match device.set_params(&Parameters::new(rate.interval())) {
         Ok(now) => Ok(Rate::of_interval(now.interval)),
         Err(error) if error.raw_os_error() == Some(ENOTTY) => Ok(None),
@@ -421,6 +431,7 @@ mod tests {
             error(13).to_string(),
             "no permission to open /dev/video0: add the user to group video"
         );
+
         let late = io::Error::new(io::ErrorKind::TimedOut, "VIDIOC_DQBUF");
         assert!(matches!(
             failure("/dev/video0", "read from", &late),
@@ -437,6 +448,7 @@ mod tests {
             format: PixelChoice::Auto,
             controls: BTreeMap::new(),
         };
+
         let opened = V4lInput::new(options).open().map(|_| ());
         assert!(
             matches!(opened, Err(CameraError::Unplugged(_))),

@@ -24,19 +24,23 @@ fn an_endpoint_that_others_can_reach_has_to_be_allowed() {
         .check()
         .unwrap_err()
         .to_string();
+
     assert!(
         error.contains("allow_remote = true") && error.contains("tcp://0.0.0.0:5700"),
         "{error}"
     );
+
     let allowed = |o: &mut Config| {
         o.publish = remote();
         o.allow_remote = true;
     };
+
     config(allowed).check().unwrap();
     let sealed = |o: &mut Config| {
         o.publish = remote();
         o.feed_key = Some("/a/key".parse().unwrap());
     };
+
     config(sealed).check().unwrap();
     config(|o| o.publish = vec!["tcp://127.0.0.1:5700".parse().unwrap()])
         .check()
@@ -74,6 +78,7 @@ fn what_cannot_be_used_is_refused_by_name() {
             o.idle = IdlePolicy::Close;
         }),
     ];
+
     for (says, set) in bad {
         let error = config(set).check().unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
@@ -89,6 +94,7 @@ fn sizes_are_written_with_an_x() {
             height: 480
         })
     );
+
     for bad in ["640", "640x", "8x8", "4000x480", "640X480", "-1x20"] {
         assert!(bad.parse::<Size>().is_err(), "{bad}");
     }

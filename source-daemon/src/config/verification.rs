@@ -63,12 +63,14 @@ impl Config {
         if !self.has_canary() {
             return Ok(None);
         }
+
         let (width, height) = CANARY_SIZE;
         let rate_millihertz = self.canary_rate()?;
         let options = PictureOptions {
             quality: CANARY_QUALITY,
             ..PictureOptions::default()
         };
+
         Ok(Some(StreamParts {
             stream: self.stream.canary(),
             input: Box::new(BallInput {
@@ -95,11 +97,13 @@ impl Config {
             MAX_ERROR.contains(&max_error),
             "max_error must be 0.01 to 10000 pixels, not {max_error}"
         );
+
         ensure!(
             MAX_AGE.contains(&max_age),
             "max_age must be 1ms to 60s, not {}",
             self.max_age
         );
+
         Ok(Limits { max_error, max_age })
     }
 
@@ -178,6 +182,7 @@ mod tests {
             }
             .has_canary()
         };
+
         assert!(canary(InputKind::Camera, Canary::Auto));
         assert!(!canary(InputKind::Ball, Canary::Auto));
         assert!(canary(InputKind::Ball, Canary::On));

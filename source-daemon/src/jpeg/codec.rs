@@ -58,10 +58,12 @@ impl Encoder {
             Layout::Planes { across: 2, down: 2 } => Subsamp::Sub2x2,
             Layout::Planes { .. } => Subsamp::None,
         };
+
         grow(
             &mut self.scratch,
             compressed_buf_len(width, height, subsamp)?,
         );
+
         if buffer.layout() == Layout::Rgb {
             self.compressor.set_subsamp(subsamp)?;
             let format = PixelFormat::RGB;
@@ -72,10 +74,12 @@ impl Encoder {
                 height,
                 format,
             };
+
             return Ok(self
                 .compressor
                 .compress_to_slice(image, &mut self.scratch)?);
         }
+
         let stride = |plane| buffer.plane_size(plane).0 as usize;
         let image = YuvPlanesImage {
             y_plane: buffer.plane(0),
@@ -88,6 +92,7 @@ impl Encoder {
             v_stride: stride(2),
             subsamp,
         };
+
         Ok(self
             .compressor
             .compress_yuv_planes_to_slice(&image, &mut self.scratch)?)
@@ -155,6 +160,7 @@ impl Decoder {
         let width = factor.scale(header.width);
         let height = factor.scale(header.height);
         let rgb = buffer.reset_rgb(width as u32, height as u32);
+
         if !matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK) {
             let image = packed(rgb, width, height, PixelFormat::RGB);
             return Ok(self.decompressor.decompress(jpeg, image)?);
@@ -173,6 +179,7 @@ fn scaling_factor(header: &DecompressHeader, least: (u32, u32)) -> ScalingFactor
     if header.is_lossless {
         return ScalingFactor::ONE;
     }
+
     let (least_width, least_height) = (least.0 as usize, least.1 as usize);
     [
         ScalingFactor::ONE_EIGHTH,
@@ -254,6 +261,7 @@ impl LosslessTransformer {
         if subsamp == Subsamp::Unknown {
             return Ok(None);
         }
+
         let across = subsamp.mcu_width() as u32;
         let down = subsamp.mcu_height() as u32;
         let (mirrors_x, mirrors_y) = orientation.mirrored_axes();
@@ -284,6 +292,7 @@ fn operation(orientation: Orientation) -> TransformOp {
         flip_x,
         flip_y,
     } = orientation;
+
     match (transpose, flip_x, flip_y) {
         (false, false, false) => TransformOp::None,
         (false, true, false) => TransformOp::Hflip,
@@ -343,6 +352,7 @@ mod tests {
             .map(|(a, b)| a.abs_diff(*b))
             .max()
             .unwrap();
+
         assert!(worst < 24, "{worst}");
     }
 
@@ -352,6 +362,7 @@ mod tests {
             .unwrap()
             .encode(&gradient(640, 480))
             .unwrap();
+
         for (least, size) in [
             ((640, 480), (640, 480)),
             ((321, 10), (640, 480)),
@@ -372,10 +383,12 @@ mod tests {
             LosslessTransformer::new().unwrap(),
             PixelBuffer::default(),
         );
+
         let flip = Orientation {
             flip_x: true,
             ..Orientation::default()
         };
+
         for cut in (0..good.len() - 2).step_by(7) {
             decoder
                 .decode(&good[..cut], (64, 64), &mut buffer)
@@ -390,16 +403,19 @@ mod tests {
     fn turning_there_and_back_without_loss_gives_the_very_same_pixels() {
         let jpeg = Encoder::new(70).unwrap().encode(&gradient(96, 64)).unwrap();
         let mut transformer = LosslessTransformer::new().unwrap();
+
         for (there, back) in [(90, 270), (180, 180), (270, 90)] {
             let turn = |degrees| Orientation::new(false, false, degrees).unwrap();
             let turned = transformer
                 .transform(jpeg.jpeg(), turn(there))
                 .unwrap()
                 .unwrap();
+
             let again = transformer
                 .transform(turned.jpeg(), turn(back))
                 .unwrap()
                 .unwrap();
+
             assert_eq!(
                 decoded(again.jpeg(), (96, 64)).plane(0),
                 decoded(jpeg.jpeg(), (96, 64)).plane(0),
@@ -418,12 +434,14 @@ mod tests {
                 .unwrap()
                 .is_some()
         };
+
         assert!(lossless(true, false, 0));
         assert!(!lossless(false, true, 0), "40 is no multiple of 16");
         assert!(
             !lossless(false, false, 90),
             "the lower edge would move to the left"
         );
+
         assert!(lossless(false, false, 270));
         assert!(!lossless(false, false, 180));
     }

@@ -24,6 +24,7 @@ fn read(tiff: &[u8]) -> Option<u16> {
         b"II*\0" => false,
         _ => return None,
     };
+
     let u16_at = |at: usize| {
         let bytes: [u8; 2] = tiff.get(at..)?.first_chunk().copied()?;
         Some(if big_endian {
@@ -32,6 +33,7 @@ fn read(tiff: &[u8]) -> Option<u16> {
             u16::from_le_bytes(bytes)
         })
     };
+
     let offset: [u8; 4] = tiff.get(4..)?.first_chunk().copied()?;
     let directory = if big_endian {
         u32::from_be_bytes(offset)
@@ -65,6 +67,7 @@ pub(crate) mod tests {
                 value.to_le_bytes()
             }
         };
+
         let long = |value: u16| {
             let [a, b] = short(value);
             if big_endian {
@@ -73,6 +76,7 @@ pub(crate) mod tests {
                 [a, b, 0, 0]
             }
         };
+
         let entry = |tag, value| {
             [
                 &short(tag)[..],
@@ -83,6 +87,7 @@ pub(crate) mod tests {
             ]
             .concat()
         };
+
         let magic = if big_endian { b"MM\0*" } else { b"II*\0" };
         [
             &magic[..],

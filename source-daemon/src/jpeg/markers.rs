@@ -110,6 +110,7 @@ impl MarkerParser {
                 return None;
             }
         }
+
         self.frame
     }
 
@@ -121,6 +122,7 @@ impl MarkerParser {
                 State::Marker => self.marker(bytes),
                 State::EntropyCoded => self.entropy_coded(bytes),
             };
+
             if let Some(step) = step {
                 return step;
             }
@@ -165,6 +167,7 @@ impl MarkerParser {
         let &[high, low, ..] = body else {
             return Some(Step::More);
         };
+
         let length = usize::from(u16::from_be_bytes([high, low]));
         if length < 2 {
             return Some(self.malformed());
@@ -178,9 +181,11 @@ impl MarkerParser {
             APP1 => self.app1(length, body),
             _ => None,
         };
+
         if outcome.is_none() {
             self.at += 2 + length;
         }
+
         outcome
     }
 
@@ -188,10 +193,12 @@ impl MarkerParser {
         let &[_, _, precision, h1, h0, w1, w0, components, ..] = body else {
             return Some(Step::More);
         };
+
         // Two pictures run into one show here: a second header, or one that the next picture overwrote.
         if self.frame.is_some() || length != 8 + 3 * usize::from(components) {
             return Some(self.malformed());
         }
+
         let Some(parameters) = body.get(8..length) else {
             return Some(Step::More);
         };
@@ -200,6 +207,7 @@ impl MarkerParser {
         for (factors, [_, both, _]) in sampling.iter_mut().zip(parameters.as_chunks::<3>().0) {
             *factors = (both >> 4, both & 15);
         }
+
         self.frame = Some(StartOfFrame {
             marker,
             precision,
@@ -208,6 +216,7 @@ impl MarkerParser {
             components,
             sampling,
         });
+
         None
     }
 
@@ -229,10 +238,12 @@ impl MarkerParser {
         if length >= 2 + EXIF.len() && head.len() < EXIF.len() {
             return Some(Step::More);
         }
+
         if self.exif.is_none() && length >= 2 + EXIF.len() && head.starts_with(EXIF) {
             let start = self.at + 4 + EXIF.len();
             self.exif = Some(start..self.at + 2 + length);
         }
+
         None
     }
 
@@ -242,6 +253,7 @@ impl MarkerParser {
             self.at = self.at.max(bytes.len());
             return Some(Step::More);
         };
+
         self.at += found;
         match rest.get(found + 1) {
             None => return Some(Step::More),
@@ -250,6 +262,7 @@ impl MarkerParser {
             Some(0xff) => self.at += 1,
             Some(_) => self.state = State::Marker,
         }
+
         None
     }
 
@@ -314,15 +327,18 @@ pub(crate) mod tests {
             Step::Broken(2, Fault::Malformed),
             "no picture in it"
         );
+
         assert_eq!(
             step(&[0xff, SOI, 0xff, 0xe0, 0, 1]),
             Step::Broken(2, Fault::Malformed),
             "a length that excludes itself"
         );
+
         assert_eq!(
             step(&[0xff, SOI, 0xff, 0xe0, 0, 3, 7, 8]),
             Step::Broken(7, Fault::Malformed)
         );
+
         let mut torn = tiny(8, 8, &[5, 6, 7]);
         torn.truncate(torn.len() - 2);
         let end = torn.len();
@@ -339,9 +355,11 @@ pub(crate) mod tests {
         let mut jpeg = tiny(width, height, &[1]);
         let end = jpeg.len() - 2;
         jpeg.truncate(end);
+
         for _ in 1..scans {
             jpeg.extend_from_slice(&[0xff, SOS, 0, 2, 1]);
         }
+
         jpeg.extend_from_slice(&[0xff, EOI]);
         jpeg
     }

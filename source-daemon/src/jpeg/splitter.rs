@@ -37,6 +37,7 @@ impl Splitter {
             if !self.within && !self.find_start() {
                 return None;
             }
+
             match self.parser.step(&self.held) {
                 Step::Done(end) => {
                     let picture =
@@ -103,6 +104,7 @@ impl Splitter {
             .take(2)
             .position(|&byte| byte == 0xff)
             .map_or(0, |n| n + 1);
+
         let useless = start.unwrap_or(self.held.len() - tail);
         self.drop_front(useless);
         self.parser = MarkerParser::default();
@@ -137,10 +139,12 @@ mod tests {
     fn split(stream: &[u8], chunk: usize) -> (Vec<Vec<u8>>, Splitter) {
         let mut splitter = Splitter::default();
         let mut pictures = Vec::new();
+
         for bytes in stream.chunks(chunk) {
             splitter.push(bytes);
             pictures.extend(std::iter::from_fn(|| splitter.pop()).map(|p| p.jpeg().to_vec()));
         }
+
         splitter.finish();
         (pictures, splitter)
     }
@@ -166,6 +170,7 @@ mod tests {
             .map(|n| (n * n % 251) as u8)
             .chain([0xff, 0xd8, 0xff])
             .collect();
+
         let stream = [&junk[..5000], &good, b"--boundary\r\n\r\n", &good, &[0xff]].concat();
         for chunk in [1, 5, 4096] {
             let (out, splitter) = split(&stream, chunk);

@@ -30,6 +30,7 @@ impl Statistics {
     pub(super) fn line(&mut self, captured: Time) -> &str {
         let (began, frames) = self.second.unwrap_or((captured, 0));
         let length = captured.saturating_since(began);
+
         if length >= INTERVAL {
             let rate = f64::from(frames) / length.as_secs_f64();
             self.line = format!("{rate:.1} fps  {}", self.meter.sample(captured));
@@ -53,17 +54,20 @@ mod tests {
         let mut figures = Statistics::new();
         let start = fanlight_daemon::clock::now();
         let mut lines: Vec<String> = Vec::new();
+
         for frame in 0..75 {
             let line = figures.line(start + frame * Duration::from_millis(40));
             if lines.last().is_none_or(|last| last != line) {
                 lines.push(line.to_owned());
             }
         }
+
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(
             lines[0].starts_with("- fps  cpu ") && lines[0].contains("  up "),
             "{lines:?}"
         );
+
         assert!(
             lines[1..]
                 .iter()

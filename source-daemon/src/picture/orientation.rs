@@ -55,6 +55,7 @@ impl Orientation {
             8 => (false, 270),
             _ => return None,
         };
+
         Self::new(flip, false, degrees)
     }
 
@@ -67,6 +68,7 @@ impl Orientation {
         } else {
             (self.flip_x, self.flip_y)
         };
+
         Self {
             transpose: self.transpose != next.transpose,
             flip_x: flip_x != next.flip_x,
@@ -131,12 +133,14 @@ impl Orientation {
         let target = target.as_chunks_mut::<N>().0;
         let (turned_width, turned_height) = self.size(width, height);
         let width = width as usize;
+
         for (index, row) in target.chunks_exact_mut(turned_width as usize).enumerate() {
             let line = if self.flip_y {
                 turned_height as usize - 1 - index
             } else {
                 index
             };
+
             if self.transpose {
                 copy(row, source[line..].iter().step_by(width), self.flip_x);
             } else {
@@ -197,6 +201,7 @@ mod tests {
                 .flat_map(|(_, degrees)| [(false, degrees), (true, degrees)])
                 .filter_map(|(flip, degrees)| Orientation::new(flip, false, degrees))
         };
+
         for (first, second) in all().flat_map(|first| all().map(move |second| (first, second))) {
             let mut between = [0; 6];
             let mut one_by_one = [0; 6];
@@ -228,6 +233,7 @@ mod tests {
             orientation.turn::<1>(stored, (2, 2), &mut shown);
             assert_eq!(&shown, b"abcd", "{value}");
         }
+
         assert_eq!(Orientation::of_exif(0), None);
         assert_eq!(Orientation::of_exif(9), None);
     }
@@ -247,6 +253,7 @@ mod tests {
                     .iter()
                     .position(|p| *p == [7, 8, 9])
                     .unwrap() as u32;
+
                 let width = orientation.size(3, 2).0;
                 let centre = ((place % width) as f32 + 0.5, (place / width) as f32 + 0.5);
                 assert_eq!(

@@ -109,6 +109,7 @@ impl PixelBuffer {
             height,
             ..
         } = *raw;
+
         let even = |value: u32| value.is_multiple_of(2);
         let pixels = u64::from(width) * u64::from(height);
         let (length, fits) = match format {
@@ -116,6 +117,7 @@ impl PixelBuffer {
             PixelFormat::Yuyv => (pixels.saturating_mul(2), even(width)),
             PixelFormat::Nv12 => ((pixels / 2).saturating_mul(3), even(width) && even(height)),
         };
+
         let sized = (1..=MAX_WIDTH).contains(&width) && (1..=MAX_HEIGHT).contains(&height);
         if !sized || !fits || raw.data.len() as u64 != length {
             return Err(RawError {
@@ -125,6 +127,7 @@ impl PixelBuffer {
                 length: raw.data.len(),
             });
         }
+
         match format {
             PixelFormat::Rgb => {
                 (self.layout, self.width, self.height) = (Layout::Rgb, width, height);
@@ -140,6 +143,7 @@ impl PixelBuffer {
                 self.split_nv12(&raw.data);
             }
         }
+
         Ok(())
     }
 
@@ -152,8 +156,10 @@ impl PixelBuffer {
             },
             layout => layout,
         };
+
         let (width, height) = orientation.size(self.width, self.height);
         target.reset(layout, width, height);
+
         if layout == Layout::Rgb {
             orientation.turn::<3>(
                 &self.planes[0],
@@ -162,6 +168,7 @@ impl PixelBuffer {
             );
             return;
         }
+
         for (index, plane) in target.planes.iter_mut().enumerate() {
             orientation.turn::<1>(&self.planes[index], self.plane_size(index), plane);
         }
@@ -171,6 +178,7 @@ impl PixelBuffer {
     pub fn resize(&self, scaler: &mut Scaler, width: u32, height: u32, target: &mut Self) {
         target.reset(self.layout, width, height);
         let planes = if self.layout == Layout::Rgb { 1 } else { 3 };
+
         for index in 0..planes {
             let (from, to) = (self.plane_size(index), target.plane_size(index));
             let (source, into) = (&self.planes[index], &mut target.planes[index]);
@@ -199,12 +207,14 @@ impl PixelBuffer {
                     rect,
                     grey,
                 );
+
                 let chroma = Rect {
                     x: rect.x / across,
                     y: rect.y / down,
                     width: (rect.x + rect.width).div_ceil(across) - rect.x / across,
                     height: (rect.y + rect.height).div_ceil(down) - rect.y / down,
                 };
+
                 for index in [1, 2] {
                     let size = self.plane_size(index);
                     fill(&mut self.planes[index], 1, size, chroma, 128);
@@ -219,6 +229,7 @@ impl PixelBuffer {
         let columns = rect.x.min(self.width)..(rect.x + rect.width).min(self.width);
         let rows = rect.y.min(self.height)..(rect.y + rect.height).min(self.height);
         let (mut sum, mut count) = (0, 0);
+
         for y in rows {
             let row = (y * self.width) as usize;
             let (from, to) = (row + columns.start as usize, row + columns.end as usize);
@@ -233,6 +244,7 @@ impl PixelBuffer {
                 }
             };
         }
+
         sum.checked_div(count).map_or(0, |mean| mean as u8)
     }
 
@@ -252,6 +264,7 @@ impl PixelBuffer {
     fn split_yuyv(&mut self, data: &[u8]) {
         let [y, u, v] = &mut self.planes;
         let chroma = u.iter_mut().zip(v.iter_mut());
+
         for ((quad, pair), (u, v)) in data
             .as_chunks::<4>()
             .0
@@ -263,6 +276,7 @@ impl PixelBuffer {
                 FULL_LUMA[usize::from(quad[0])],
                 FULL_LUMA[usize::from(quad[2])],
             ];
+
             (*u, *v) = (
                 FULL_CHROMA[usize::from(quad[1])],
                 FULL_CHROMA[usize::from(quad[3])],
@@ -293,6 +307,7 @@ const FULL_CHROMA: [u8; 256] = stretch(128, 224, 128);
 const fn stretch(zero: i32, span: i32, base: i32) -> [u8; 256] {
     let mut table = [0; 256];
     let mut value = 0;
+
     while value < 256 {
         let scaled = (value as i32 - zero) * 255;
         let rounded = base + (scaled + if scaled < 0 { -span } else { span } / 2) / span;
@@ -303,8 +318,10 @@ const fn stretch(zero: i32, span: i32, base: i32) -> [u8; 256] {
         } else {
             rounded as u8
         };
+
         value += 1;
     }
+
     table
 }
 
@@ -318,6 +335,7 @@ fn fill(plane: &mut [u8], bytes: usize, (width, height): (u32, u32), rect: Rect,
         rect.x.min(width) as usize,
         (rect.x + rect.width).min(width) as usize,
     );
+
     for y in rect.y.min(height)..(rect.y + rect.height).min(height) {
         let row = y as usize * width as usize;
         plane[(row + left) * bytes..(row + right) * bytes].fill(value);
@@ -352,6 +370,7 @@ mod tests {
             [buffer.plane(0), buffer.plane(1), buffer.plane(2)],
             [&[0, 255][..], &[128], &[255]]
         );
+
         let buffer = loaded(PixelFormat::Nv12, 2, 2, vec![0, 16, 126, 255, 16, 128]).unwrap();
         assert_eq!(
             [buffer.plane(0), buffer.plane(1), buffer.plane(2)],
@@ -374,6 +393,7 @@ mod tests {
             )
             .is_err()
         );
+
         assert!(loaded(PixelFormat::Rgb, u32::MAX, u32::MAX, vec![]).is_err());
     }
 
@@ -387,6 +407,7 @@ mod tests {
             (turned.plane_size(0), turned.plane_size(1)),
             ((2, 4), (2, 2))
         );
+
         assert_eq!(turned.plane(1).len(), 4);
     }
 
@@ -401,6 +422,7 @@ mod tests {
                 width: 10,
                 height: 10,
             };
+
             buffer.fill(corner, 200);
             assert_eq!(buffer.mean_luma(corner), 200);
             assert!(
@@ -411,6 +433,7 @@ mod tests {
                     height: 8
                 }) <= 16
             );
+
             assert_eq!(
                 buffer.mean_luma(Rect {
                     x: 8,

@@ -51,10 +51,12 @@ fn decoded(prepared: &Prepared) -> PixelBuffer {
             &mut buffer,
         )
         .unwrap();
+
     assert_eq!(
         (buffer.width(), buffer.height()),
         (prepared.width, prepared.height)
     );
+
     buffer
 }
 
@@ -68,6 +70,7 @@ fn centre(buffer: &PixelBuffer) -> (f32, f32) {
         x += weight * ((place % buffer.width()) as f32 + 0.5);
         y += weight * ((place / buffer.width()) as f32 + 0.5);
     }
+
     (x / mass, y / mass)
 }
 
@@ -78,6 +81,7 @@ fn assert_ball_where_truth_says(prepared: &Prepared, case: &str) {
     else {
         panic!("no truth: {case}")
     };
+
     let (x, y) = centre(&decoded(prepared));
     assert!(
         (x - truth.x).hypot(y - truth.y) < 0.25,
@@ -136,6 +140,7 @@ fn a_jpeg_whose_edges_cut_blocks_is_turned_all_the_same() {
         height: 251,
         ..BALL
     };
+
     let kind = Some(truth::Kind::Ball(Scene::new(&input).draw(5, &mut raw)));
     let plain = pipeline(|_| {})
         .process(shot(Content::Raw, Some(Truth { kind })), &mut raw, 0)
@@ -162,6 +167,7 @@ fn every_raw_format_comes_out_in_its_colours() {
             [vec![81; 64 * 48], [90, 240].repeat(32 * 24)].concat(),
         ),
     ];
+
     for (format, data) in formats {
         for (rotate, scale) in [(0, 1.0), (90, 1.0), (0, 0.5), (270, 0.8)] {
             let mut raw = Raw {
@@ -170,12 +176,14 @@ fn every_raw_format_comes_out_in_its_colours() {
                 height: 48,
                 data: data.clone(),
             };
+
             let mut pipeline = pipeline(|o| (o.rotate, o.scale) = (rotate, scale));
             let buffer = decoded(
                 &pipeline
                     .process(shot(Content::Raw, None), &mut raw, 0)
                     .unwrap(),
             );
+
             for pixel in buffer.plane(0).as_chunks::<3>().0 {
                 assert!(
                     pixel[0] > 245 && pixel[1] < 12 && pixel[2] < 12,
@@ -196,6 +204,7 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
             height: 480,
             data: [30, 128].repeat(640 * 480),
         };
+
         let first = pipeline
             .process(shot(Content::Raw, None), &mut raw, 0)
             .unwrap();
@@ -205,6 +214,7 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
             width: 80,
             height: 16,
         };
+
         assert!(decoded(&first).mean_luma(corner) > 60);
         let elsewhere = pixel_buffer::Rect {
             x: 0,
@@ -212,6 +222,7 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
             width: 400,
             height: 200,
         };
+
         assert!(decoded(&first).mean_luma(elsewhere) < 30);
         let plain = self::pipeline(|_| {});
         let mut raw = Raw {
@@ -220,10 +231,12 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
             height: 480,
             data: [30, 128].repeat(640 * 480),
         };
+
         let jpeg = { plain }
             .process(shot(Content::Raw, None), &mut raw, 0)
             .unwrap()
             .jpeg;
+
         let second = pipeline
             .process(shot(Content::Jpeg(jpeg), None), &mut raw, 0)
             .unwrap();
@@ -248,6 +261,7 @@ fn a_damaged_jpeg_is_an_error_and_the_next_one_is_not() {
             ),
             "{cut}"
         );
+
         let fine = shot(Content::Jpeg(FrameBuffer::copy_of(good)), None);
         assert!(pipeline.process(fine, &mut raw, 0).is_ok());
     }
@@ -265,6 +279,7 @@ fn options_out_of_range_are_refused_by_name() {
         })
         .starts_with("quality")
     );
+
     assert!(
         refused(PictureOptions {
             rotate: 45,
@@ -272,6 +287,7 @@ fn options_out_of_range_are_refused_by_name() {
         })
         .starts_with("rotate")
     );
+
     assert!(
         refused(PictureOptions {
             scale: f32::NAN,
@@ -279,6 +295,7 @@ fn options_out_of_range_are_refused_by_name() {
         })
         .starts_with("scale")
     );
+
     assert!(
         refused(PictureOptions {
             scale: 1.5,
@@ -299,6 +316,7 @@ fn shown(jpeg: &[u8]) -> (Prepared, PixelBuffer) {
         Conversion::None,
         "every screen can show it"
     );
+
     let pixels = decoded(&prepared);
     (prepared, pixels)
 }
@@ -332,6 +350,7 @@ fn encode(
         height: height as usize,
         format,
     };
+
     compressor.compress_to_vec(image).unwrap()
 }
 
@@ -354,6 +373,7 @@ fn with_exif(mut jpeg: Vec<u8>, orientation: u16) -> Vec<u8> {
 fn assert_corners(buffer: &PixelBuffer, case: &str) {
     let (width, height) = (buffer.width() as usize, buffer.height() as usize);
     let pixels = buffer.plane(0).as_chunks::<3>().0;
+
     for (index, expected) in CORNERS.iter().enumerate() {
         let x = if index % 2 == 0 { 3 } else { width - 4 };
         let y = if index < 2 { 3 } else { height - 4 };
@@ -363,6 +383,7 @@ fn assert_corners(buffer: &PixelBuffer, case: &str) {
             .zip(expected)
             .map(|(a, b)| a.abs_diff(*b))
             .max();
+
         assert!(apart < Some(24), "{case}, corner {index}: {found:?}");
     }
 }
@@ -394,6 +415,7 @@ fn cmyk_jpeg_is_shown_in_its_colours() {
         .iter()
         .flat_map(|&[red, green, blue]| [red, green, blue, 255])
         .collect();
+
     for subsamp in [turbojpeg::Subsamp::None, turbojpeg::Subsamp::Sub2x2] {
         let format = turbojpeg::PixelFormat::CMYK;
         let jpeg = encode(&pixels, (64, 48), format, |compressor| {
@@ -416,6 +438,7 @@ fn sampled_3x1() -> Vec<u8> {
             |compressor| compressor.set_subsamp(turbojpeg::Subsamp::Gray),
         )
     };
+
     let at = |jpeg: &[u8], marker: u8| jpeg.windows(2).position(|w| w == [0xff, marker]).unwrap();
     let luma = plane(24, |x| if x < 12 { 200 } else { 40 });
     let grey = plane(8, |_| 128);
@@ -425,10 +448,12 @@ fn sampled_3x1() -> Vec<u8> {
     jpeg.extend_from_slice(&[0xff, 0xc0, 0, 17, 8, 0, 8, 0, 24, 3]);
     jpeg.extend_from_slice(&[1, 0x31, 0, 2, 0x11, 0, 3, 0x11, 0]);
     jpeg.extend_from_slice(&luma[frame + 13..at(&luma, 0xda)]);
+
     for (component, plane) in [(1, &luma), (2, &grey), (3, &grey)] {
         jpeg.extend_from_slice(&[0xff, 0xda, 0, 8, 1, component, 0, 0, 63, 0]);
         jpeg.extend_from_slice(&plane[at(plane, 0xda) + 10..plane.len() - 2]);
     }
+
     jpeg.extend_from_slice(&[0xff, 0xd9]);
     jpeg
 }
@@ -445,6 +470,7 @@ fn a_picture_in_an_odd_sampling_is_shown() {
             height: 8,
         })
     };
+
     let (left, right) = (luma(2), luma(18));
     assert!(
         left.abs_diff(200) < 20 && right.abs_diff(40) < 20,
@@ -462,6 +488,7 @@ fn each_exif_orientation_is_shown_upright_and_without_its_tag() {
                 .filter_map(Orientation::of_exif)
                 .find(|down| down.then(upright).is_identity())
                 .unwrap();
+
             let picture = corners(size.0, size.1);
             let mut stored = vec![0; picture.len()];
             down.turn::<3>(&picture, size, &mut stored);

@@ -76,6 +76,7 @@ impl Answerer {
             Question::Clock(nonce) => (*nonce, Vec::new()),
             Question::Status(_) => (0, self.sink.status(now)),
         };
+
         if status.len() > MAX_STATUS_BYTES {
             let bytes = status.len();
             tracing::error!(bytes, "the status is longer than may be told");
@@ -89,6 +90,7 @@ impl Answerer {
             verdicts,
             status,
         };
+
         encode_answer(&answer)
     }
 }
@@ -113,8 +115,10 @@ impl Questions {
         if now.saturating_since(self.since) >= SPAN {
             (self.since, self.taken, self.statuses) = (now, 0, 0);
         }
+
         let status = usize::from(question.asks_for_status());
         let few = self.taken < ANSWERS_PER_SECOND && self.statuses + status <= STATUSES_PER_SECOND;
+
         if few && self.waiting.len() < MAX_WAITING {
             self.taken += 1;
             self.statuses += status;
@@ -138,6 +142,7 @@ mod tests {
     fn a_peer_that_asks_a_thousand_times_a_second_is_answered_twenty_times() {
         let mut questions = Questions::default();
         let mut answered = 0;
+
         for millis in 0..3000 {
             questions.ask(
                 Time::default() + Duration::from_secs(60) + Duration::from_millis(millis),
@@ -145,6 +150,7 @@ mod tests {
             );
             answered += usize::from(questions.next().is_some());
         }
+
         assert_eq!(answered, 3 * ANSWERS_PER_SECOND);
     }
 
@@ -155,14 +161,17 @@ mod tests {
             Question::Status(status_topic([1; 16]).into()),
             Question::Clock(1),
         );
+
         let mut answered = |asked: &Question| {
             questions.ask(Time::default() + SPAN, asked.clone());
             questions.next().is_some()
         };
+
         assert_eq!(
             (0..100).filter(|_| answered(&status)).count(),
             STATUSES_PER_SECOND
         );
+
         assert!(answered(&time));
     }
 

@@ -68,9 +68,11 @@ impl FromStr for Endpoint {
             text: text.to_owned(),
             why,
         };
+
         if let Some(path) = text.strip_prefix("ipc://") {
             return ipc_path(path).map(Self::Ipc).map_err(refuse);
         }
+
         let address = text
             .strip_prefix("tcp://")
             .ok_or_else(|| refuse("it begins with neither ipc:// nor tcp://"))?;
@@ -127,6 +129,7 @@ impl Listener {
             endpoint: endpoint.clone(),
             source,
         };
+
         match endpoint {
             Endpoint::Ipc(path) => {
                 let listener = bind_path(path, endpoint)?;
@@ -176,6 +179,7 @@ impl Listener {
                         .with_time(DEAD_PEER_LIMIT)
                         .with_interval(KEEPALIVE_INTERVAL),
                 )?;
+
                 Ok((
                     StreamSocket::new(stream.into_std()?)?,
                     format!("tcp://{peer}"),
@@ -191,6 +195,7 @@ fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
+
     // Connections of the process before us may linger in TIME_WAIT; they are no reason to wait.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -204,6 +209,7 @@ fn bind_path(path: &Path, endpoint: &Endpoint) -> Result<net::UnixListener, Publ
         endpoint: endpoint.clone(),
         source,
     };
+
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new()
             .recursive(true)
@@ -211,15 +217,18 @@ fn bind_path(path: &Path, endpoint: &Endpoint) -> Result<net::UnixListener, Publ
             .create(folder)
             .map_err(failed)?;
     }
+
     match net::UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {}
         outcome => return outcome.map_err(failed),
     }
+
     if !fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         return Err(PublishError::NotASocket {
             endpoint: endpoint.clone(),
         });
     }
+
     match net::UnixStream::connect(path) {
         Ok(_) => Err(PublishError::InUse {
             endpoint: endpoint.clone(),
@@ -284,10 +293,12 @@ mod tests {
             assert_eq!(endpoint.to_string(), text);
             assert_eq!(endpoint.is_local(), local, "{text}");
         }
+
         assert_eq!(
             "tcp://*:1".parse::<Endpoint>().unwrap().to_string(),
             "tcp://0.0.0.0:1"
         );
+
         assert_eq!(
             "tcp://localhost:1".parse::<Endpoint>().unwrap().to_string(),
             "tcp://127.0.0.1:1"
@@ -318,6 +329,7 @@ mod tests {
         let Endpoint::Ipc(path) = &endpoint else {
             unreachable!()
         };
+
         fs::create_dir(folder.path().join("new")).unwrap();
         drop(net::UnixListener::bind(path).unwrap());
         assert!(path.exists(), "a dropped listener leaves its file behind");
@@ -339,6 +351,7 @@ mod tests {
             Listener::bind(&endpoint),
             Err(PublishError::NotASocket { .. })
         ));
+
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 
         fs::remove_file(&path).unwrap();

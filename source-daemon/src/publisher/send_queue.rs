@@ -70,11 +70,13 @@ impl SendQueue {
             .iter()
             .enumerate()
             .filter(|(_, queued)| queued.topic == message.topic);
+
         let oldest = same.next().map(|(index, _)| index);
         let full = oldest.is_some() && 1 + same.count() >= QUEUE_PER_TOPIC;
         if let (Some(index), true) = (oldest, full) {
             self.messages.remove(index);
         }
+
         self.messages.push_back(message);
         full
     }
@@ -104,6 +106,7 @@ impl SendQueue {
             }
             Event::Ping(_) | Event::Upstream(_) | Event::Message { .. } => {}
         }
+
         Ok(false)
     }
 
@@ -126,12 +129,14 @@ impl SendQueue {
         if self.writer == Writer::Publisher {
             return None;
         }
+
         let next = self.take();
         self.writer = if next.is_some() {
             Writer::Task
         } else {
             Writer::Nobody
         };
+
         next
     }
 
@@ -140,12 +145,15 @@ impl SendQueue {
         if let Some(rest) = self.begun.take() {
             return Some(Next::Rest(rest));
         }
+
         if let Some(context) = self.pongs.pop_front() {
             return Some(Next::Pong(context));
         }
+
         if let Some(question) = self.questions.next() {
             return Some(Next::Answer(question));
         }
+
         self.messages.pop_front().map(Next::Message)
     }
 }

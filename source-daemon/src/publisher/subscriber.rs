@@ -104,6 +104,7 @@ impl Subscriber {
         if !queue.wants(&message.topic) {
             return Offered::default();
         }
+
         if at_once && queue.is_idle() {
             queue.writer = Writer::Publisher;
             drop(queue);
@@ -112,6 +113,7 @@ impl Subscriber {
                 dropped: false,
             };
         }
+
         let dropped = queue.push(message.clone());
         drop(queue);
         self.wake.notify_one();
@@ -135,11 +137,13 @@ impl Subscriber {
         if !(prefix.is_empty() && body.is_empty()) {
             queue.begun = Some(Encoded { prefix, body });
         }
+
         let done = queue.is_idle();
         drop(queue);
         if !done {
             self.wake.notify_one();
         }
+
         sent
     }
 
@@ -185,6 +189,7 @@ impl Peer<'_> {
             .iter()
             .map(|topic| topic.to_vec())
             .collect();
+
         self.hub
             .sink()
             .on_subscriptions(clock::now(), self.registration.number, &topics);
@@ -195,6 +200,7 @@ impl Peer<'_> {
         let now = clock::now();
         let allowed = limiter.take(now, message.len());
         let parsed = allowed.and_then(|()| Ok(parse_to_source(message)?));
+
         match parsed {
             Ok(FromRelay::ClockProbe(nonce)) => {
                 self.queue().on_probe(now, nonce);
@@ -223,12 +229,14 @@ pub(super) async fn serve(
         Ok(Err(reason)) => return reason,
         Err(_) => return DisconnectReason::Handshake,
     };
+
     let Established {
         mut decoder,
         encoder,
         name: relay,
         ..
     } = established;
+
     if let Some(relay) = relay {
         tracing::info!(peer = name, relay, "relay connected");
     }
@@ -239,6 +247,7 @@ pub(super) async fn serve(
         hub,
         registration: Registration::new(hub, subscriber),
     };
+
     tokio::select! {
         reason = listen(&mut decoder, &peer) => reason,
         reason = send(&peer) => reason,
@@ -264,6 +273,7 @@ async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> DisconnectReason {
     let mut limiter = UpstreamLimiter::default();
     // That it has come is news.
     let (mut changed, mut next) = (true, Instant::now());
+
     loop {
         match decoder.next() {
             Ok(Some(Event::Upstream(message))) => peer.take_upstream(&mut limiter, &message),
@@ -279,15 +289,18 @@ async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> DisconnectReason {
                 if std::mem::take(&mut changed) {
                     peer.tell_subscriptions();
                 }
+
                 let read = match read_chunk(peer.socket(), decoder.buffer()).await {
                     Ok(length) => length,
                     Err(reason) => return reason,
                 };
+
                 // What is asked after a silence is answered at once.
                 let now = Instant::now();
                 if now < next {
                     sleep_until(next).await;
                 }
+
                 next = next.max(now)
                     + READ_PAUSE
                         * u32::try_from(read / READ_PORTION)
@@ -337,6 +350,7 @@ async fn send(peer: &Peer<'_>) -> DisconnectReason {
         if let Err(reason) = write_all(&subscriber.socket, prefix.chain(body)).await {
             return reason;
         }
+
         peer.hub
             .counters
             .sent_bytes

@@ -65,6 +65,7 @@ async fn until(what: &str, mut fact: impl FnMut() -> bool) {
             sleep(Duration::from_millis(2)).await;
         }
     };
+
     timeout(DEADLINE, wait)
         .await
         .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
@@ -82,6 +83,7 @@ async fn receive(socket: &mut SubSocket) -> (u64, usize) {
         .await
         .expect("a message in time")
         .unwrap();
+
     assert_eq!(message.get(0).unwrap(), &TOPIC);
     let body = message.get(1).unwrap();
     (
@@ -120,26 +122,31 @@ async fn the_relays_library_reads_every_message_over_ipc_and_tcp() {
         Endpoint::Ipc(path.clone()),
         "tcp://127.0.0.1:0".parse().unwrap(),
     ];
+
     let publisher =
         Publisher::bind(&endpoints, AcceptedSecurity::null(), Arc::new(NullSink)).unwrap();
     let mut sockets = Vec::new();
     for endpoint in publisher.endpoints() {
         sockets.push(subscribe(endpoint).await);
     }
+
     until("both have subscribed", || {
         publisher.stats().subscribers == 2
     })
     .await;
+
     for (number, length) in [8, 255, 256, 100_000, 4 << 20].into_iter().enumerate() {
         publisher.publish(TOPIC, numbered(number as u64, length));
         publisher.publish(
             Bytes::from_static(b"cam10/"),
             Bytes::from_static(b"not subscribed to"),
         );
+
         for socket in &mut sockets {
             assert_eq!(receive(socket).await, (number as u64, length));
         }
     }
+
     assert_eq!(publisher.stats().dropped, 0);
     publisher.close();
     assert!(!path.exists());
@@ -154,8 +161,10 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
         publisher.stats().subscribers == 2
     })
     .await;
+
     let mut bodies = Vec::new();
     let mut ticks = interval(Duration::from_millis(5));
+
     for number in 0..200 {
         ticks.tick().await;
         let body = numbered(number, 1 << 20);
@@ -163,17 +172,20 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
         publisher.publish(TOPIC, body);
         assert_eq!(receive(&mut keen).await.0, number);
     }
+
     // What is still shared with the publisher is what it holds for the lazy one: two waiting, one on its way.
     let held = || bodies.iter().filter(|body| !body.is_unique()).count();
     until("the keen one holds nothing", || {
         held() <= send_queue::QUEUE_PER_TOPIC + 1
     })
     .await;
+
     assert!(publisher.stats().dropped >= 150, "{:?}", publisher.stats());
     until("the lazy one is cut off", || {
         publisher.stats().connections == 1
     })
     .await;
+
     assert_eq!(held(), 0);
     assert_eq!(publisher.stats().refused, 1);
     drop(lazy);
@@ -188,12 +200,14 @@ async fn a_slow_subscriber_gets_the_newest_and_keeps_its_connection() {
     let start = tokio::time::Instant::now();
     let mut ticks = interval(Duration::from_millis(5));
     let mut number = 0;
+
     while start.elapsed() < WRITE_STALL_LIMIT + Duration::from_secs(1) {
         ticks.tick().await;
         publisher.publish(TOPIC, numbered(number, 1 << 20));
         slow.read_exact(&mut taken).await.unwrap();
         number += 1;
     }
+
     assert_eq!(publisher.stats().connections, 1);
     assert!(publisher.stats().dropped > 100, "{:?}", publisher.stats());
 }
@@ -245,9 +259,11 @@ async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
             .concat(),
         ),
     ];
+
     let publisher = publisher();
     let mut keen = subscribe(&publisher.endpoints()[0]).await;
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
+
     for (number, (what, bytes)) in attacks.iter().enumerate() {
         assert!(is_cut_off(peer(&publisher, bytes).await).await, "{what}");
         until(what, || publisher.stats().refused == 1 + number as u64).await;
@@ -258,6 +274,7 @@ async fn a_peer_that_breaks_a_rule_is_cut_off_and_the_others_lose_nothing() {
             "after {what}"
         );
     }
+
     until("all places are free", || publisher.stats().connections == 1).await;
 }
 
@@ -268,10 +285,12 @@ async fn idle_connections_lose_their_places_to_those_who_speak() {
     for _ in 0..MAX_CONNECTIONS {
         idle.push(peer(&publisher, b"").await);
     }
+
     until("every place is taken", || {
         publisher.stats().connections == MAX_CONNECTIONS
     })
     .await;
+
     assert!(is_cut_off(peer(&publisher, &handshake()).await).await);
     assert_eq!(publisher.stats().refused, 1);
     assert!(
@@ -279,6 +298,7 @@ async fn idle_connections_lose_their_places_to_those_who_speak() {
             .await
             .unwrap()
     );
+
     until("every place is free", || publisher.stats().connections == 0).await;
     let mut keen = subscribe(&publisher.endpoints()[0]).await;
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
@@ -298,12 +318,14 @@ async fn a_ping_gets_its_pong_between_frames() {
         b"\x04\x0a\x04PING\0\x64abc",
     ]
     .concat();
+
     let mut peer = peer(&publisher, &said).await;
     let mut answer = vec![0; HANDSHAKE_BYTES + PONG.len()];
     timeout(DEADLINE, peer.read_exact(&mut answer))
         .await
         .unwrap()
         .unwrap();
+
     assert!(answer.ends_with(PONG));
     publisher.publish(TOPIC, Bytes::from_static(b"frame"));
     let mut message = [0; 13];
@@ -311,6 +333,7 @@ async fn a_ping_gets_its_pong_between_frames() {
         .await
         .unwrap()
         .unwrap();
+
     assert_eq!(&message, b"\x01\x04cam/\0\x05frame");
 }
 
@@ -319,6 +342,7 @@ async fn five_hundred_that_come_and_go_leave_nothing_behind() {
     let publisher = publisher();
     let mut keen = subscribe(&publisher.endpoints()[0]).await;
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
+
     for number in 0..500 {
         let said = [&handshake(), SUBSCRIBE_ALL].concat();
         let cut = 1 + (number as usize * 7) % said.len();
@@ -327,6 +351,7 @@ async fn five_hundred_that_come_and_go_leave_nothing_behind() {
         drop(guest);
         assert_eq!(receive(&mut keen).await, (number, 10_000));
     }
+
     until("all are gone", || {
         publisher.stats().connections == 1 && publisher.stats().subscribers == 1
     })
@@ -338,14 +363,17 @@ async fn closing_waits_for_no_peer() {
     let publisher = publisher();
     let lazy = peer(&publisher, &[&handshake(), SUBSCRIBE_ALL].concat()).await;
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
+
     for number in 0..20 {
         publisher.publish(TOPIC, numbered(number, 4 << 20));
     }
+
     let closed = tokio::task::spawn_blocking(|| publisher.close());
     timeout(Duration::from_millis(500), closed)
         .await
         .expect("closed at once")
         .unwrap();
+
     assert!(is_cut_off(lazy).await);
 }
 
@@ -359,6 +387,7 @@ async fn who_probes_is_answered_on_its_own_connection_and_nobody_else_is() {
         publisher.stats().subscribers == 1
     })
     .await;
+
     for round in 0..40 {
         // At most twenty a second are answered.
         sleep(Duration::from_millis(55)).await;
@@ -378,10 +407,12 @@ async fn who_probes_is_answered_on_its_own_connection_and_nobody_else_is() {
         .await
         .unwrap()
         .unwrap();
+
     assert_eq!(
         &message, b"\x01\x04cam/\0\x05frame",
         "the first that it gets is no answer"
     );
+
     assert_eq!(
         (publisher.stats().subscribers, publisher.stats().refused),
         (1, 0)
@@ -425,6 +456,7 @@ async fn a_relay_with_the_key_reads_what_others_cannot() {
         shared_key: Some(key.clone()),
         ..AcceptedSecurity::default()
     };
+
     let endpoints = ["tcp://127.0.0.1:0".parse().unwrap()];
     let publisher = Publisher::bind(&endpoints, accepted, Arc::new(NullSink)).unwrap();
     let (mut stream, mut relay) = connect(&publisher, &Security::SharedKey(key)).await;
@@ -432,6 +464,7 @@ async fn a_relay_with_the_key_reads_what_others_cannot() {
         .write_all(&relay.encoder.subscribe(b"cam/"))
         .await
         .unwrap();
+
     until("it has subscribed", || publisher.stats().subscribers == 1).await;
     for number in 0..50 {
         let body = numbered(number, 200_000);
@@ -453,6 +486,7 @@ async fn a_relay_with_the_key_reads_what_others_cannot() {
             Err(error) => break error.to_string(),
         }
     };
+
     assert!(told.contains("different feed keys"), "{told}");
     until("it is refused", || publisher.stats().refused == 1).await;
 }

@@ -45,9 +45,11 @@ impl UpstreamLimiter {
                 bytes: 0,
             };
         }
+
         if self.messages >= MESSAGES_PER_SECOND || self.bytes + length > BYTES_PER_SECOND {
             return Err(Dropped::TooMany);
         }
+
         self.messages += 1;
         self.bytes += length;
         Ok(())
@@ -80,6 +82,7 @@ mod tests {
             (0..1000).filter(taken).count(),
             BYTES_PER_SECOND / MAX_UPSTREAM
         );
+
         assert!(limiter.take(at(500), 1).is_err());
         assert!(limiter.take(at(1000), MAX_UPSTREAM).is_ok());
     }

@@ -60,6 +60,7 @@ impl CaptureThread {
                     capture.run_once();
                 }
             })?;
+
         Ok(Self {
             commands,
             stop,
@@ -142,6 +143,7 @@ impl CaptureLoop {
                 self.input.describe()
             )),
         };
+
         self.sinks.slot.fail(error);
     }
 
@@ -169,6 +171,7 @@ impl CaptureLoop {
                 raw,
             });
         }
+
         Ok(())
     }
 }

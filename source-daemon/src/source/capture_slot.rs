@@ -70,6 +70,7 @@ impl CaptureSlot {
             .filled
             .wait_while(state, empty)
             .unwrap_or_else(PoisonError::into_inner);
+
         if state.closed {
             return None;
         }
@@ -108,6 +109,7 @@ mod tests {
             truth: None,
             content: Content::Raw,
         };
+
         NumberedFrame {
             number,
             rate_millihertz: 0,
@@ -143,6 +145,7 @@ mod tests {
             slot.take(None),
             Some(Item::Failed(CameraError::Ended(_)))
         ));
+
         slot.close();
         assert!(slot.take(None).is_none());
     }
@@ -152,10 +155,12 @@ mod tests {
         let slot = CaptureSlot::default();
         let mut places = std::collections::HashSet::new();
         let (mut filling, mut done) = (Raw::default(), None);
+
         for number in 0..100 {
             filling.data.resize(1000, 0);
             places.insert(filling.data.as_ptr());
             filling = slot.put(capture(number, filling));
+
             if number % 3 != 0 {
                 let Some(Item::Captured(taken)) = slot.take(done.take()) else {
                     panic!("it was just filled")
@@ -163,6 +168,7 @@ mod tests {
                 done = Some(taken.raw);
             }
         }
+
         assert!(places.len() <= 3, "{} buffers", places.len());
     }
 }

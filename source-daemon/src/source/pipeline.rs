@@ -79,6 +79,7 @@ impl StreamPipeline {
             slow_interval,
             ..
         } = parts;
+
         let name = input.describe();
         let slot = Arc::new(CaptureSlot::default());
         let events = Arc::new(EventMailbox::new(wake));
@@ -98,6 +99,7 @@ impl StreamPipeline {
             slot: Arc::clone(&slot),
             direct,
         };
+
         let capture = CaptureThread::start(input, sinks, Arc::clone(&events), publisher.newest())?;
         let preparing = spawn_preparing(preparer, Arc::clone(&slot))?;
         Ok(Self {
@@ -127,6 +129,7 @@ impl StreamPipeline {
         let watched = self.publisher.handle().demand().is_watched();
         actions.extend(self.supervisor.on_demand(now, watched));
         actions.extend(self.supervisor.on_tick(now));
+
         for action in actions {
             self.act(action)?;
         }
@@ -144,6 +147,7 @@ impl StreamPipeline {
         if now.saturating_since(self.publisher.last_published()) >= HEARTBEAT_INTERVAL {
             self.publisher.heartbeat(self.supervisor.status());
         }
+
         Ok(())
     }
 
@@ -164,20 +168,25 @@ impl StreamPipeline {
         if let Some(rate) = events.opened {
             self.supervisor.on_opened(now, rate);
         }
+
         if let Some(at) = events.captured {
             self.supervisor.on_capture(at);
         }
+
         if let Some(status) = events.unusable {
             self.supervisor.on_unusable(status);
         }
+
         if events.published > 0 {
             self.status_line.published += events.published;
             actions.extend(self.supervisor.on_frame(events.published_at));
         }
+
         if let Some(error) = events.error {
             let jitter = clock::random_bytes::<1>()[0];
             actions.extend(self.supervisor.on_error(now, &error, jitter));
         }
+
         actions
     }
 
@@ -197,6 +206,7 @@ impl StreamPipeline {
                 anyhow::bail!("{}: {reason}; a new process is needed", self.input)
             }
         }
+
         Ok(())
     }
 
@@ -217,10 +227,12 @@ impl StreamPipeline {
         if length < interval {
             return None;
         }
+
         let next = StatusLine {
             since: now,
             published: 0,
         };
+
         let frames = std::mem::replace(&mut self.status_line, next).published;
 
         let InputStatus { state, reason } = self.supervisor.status();
@@ -229,6 +241,7 @@ impl StreamPipeline {
         } else {
             format!(" ({reason})")
         };
+
         let stats = self.publisher.publisher().stats();
         Some(format!(
             "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} skipped before encoding, {} before sending",

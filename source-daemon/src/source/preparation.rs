@@ -63,9 +63,11 @@ impl Preparer {
             frame,
             mut raw,
         } = numbered;
+
         let Some(publisher) = self.publisher.upgrade() else {
             return raw;
         };
+
         let captured = frame.captured;
         if !self.thinner.takes(captured, publisher.is_slow()) {
             return raw;
@@ -85,6 +87,7 @@ impl Preparer {
                 Err(InputStatus::new(state, error.to_string()))
             }
         };
+
         match processed {
             Ok(prepared) => {
                 let Prepared {
@@ -93,6 +96,7 @@ impl Preparer {
                     height,
                     truth,
                 } = prepared;
+
                 publisher.frame(EncodedFrame {
                     number,
                     captured,
@@ -102,10 +106,12 @@ impl Preparer {
                     truth,
                     jpeg,
                 });
+
                 self.events.on_published();
             }
             Err(status) => self.refuse(number, status),
         }
+
         raw
     }
 
@@ -118,6 +124,7 @@ impl Preparer {
                 "picture not published"
             );
         }
+
         self.events.post(|events| events.unusable = Some(status));
     }
 }
@@ -151,15 +158,18 @@ impl FrameThinner {
 fn check_whole(prepared: &Prepared) -> Result<(), InputStatus> {
     let jpeg = prepared.jpeg.jpeg();
     let length = jpeg.len();
+
     if !(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9])) {
         let reason = format!("the camera cut its picture of {length} bytes short");
         return Err(InputStatus::new(State::Failed, reason));
     }
+
     if length > MAX_FRAME_BYTES - MAX_FRAME_PREFIX {
         let reason =
             format!("a picture of {length} bytes is too large: lower size, scale or quality");
         return Err(InputStatus::new(State::WrongFormat, reason));
     }
+
     Ok(())
 }
 
@@ -172,12 +182,14 @@ mod tests {
     {
         let mut thinner = FrameThinner::new(Duration::from_secs(1));
         let mut taken = Vec::new();
+
         for millis in (0..3500).step_by(100) {
             let slow = (500..3200).contains(&millis);
             if thinner.takes(Time::from_nanos(millis * 1_000_000), slow) {
                 taken.push(millis);
             }
         }
+
         assert_eq!(taken, [0, 100, 200, 300, 400, 1400, 2400, 3200, 3300, 3400]);
     }
 }

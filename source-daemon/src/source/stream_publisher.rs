@@ -69,6 +69,7 @@ impl StreamPublisher {
             kind,
             input,
         } = station;
+
         let topic = stream.topic();
         let epoch = clock::random_u64().max(1);
         let clock_id = clock::clock_id();
@@ -132,6 +133,7 @@ impl StreamPublisher {
         } else {
             State::Live
         };
+
         // Before anybody can have seen the frame.
         let ball = picture.truth.and_then(ball);
         self.handle.on_published(PublishedFrame {
@@ -140,6 +142,7 @@ impl StreamPublisher {
             prepared_us,
             ball,
         });
+
         self.rate_millihertz.store(picture.rate_millihertz, Relaxed);
         let header = FrameHeader {
             captured_ns: picture.captured.as_nanos(),
@@ -150,6 +153,7 @@ impl StreamPublisher {
             prepared_us,
             ..self.header(picture.number, state, now)
         };
+
         self.send(now, picture.jpeg, header);
     }
 

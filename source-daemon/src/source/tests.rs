@@ -74,6 +74,7 @@ impl Device {
             .changed
             .wait_timeout_while(mode, self.interval, |mode| *mode == before)
             .unwrap();
+
         *self
             .changed
             .wait_while(mode, |mode| *mode == Mode::Hung)
@@ -128,6 +129,7 @@ impl Camera for FakeCamera {
             Mode::Panics => panic!("as a driver library does"),
             Mode::Hung => unreachable!("the wait ends when it does not hang"),
         };
+
         Ok(CapturedFrame {
             captured: clock::now(),
             skipped: 1,
@@ -156,6 +158,7 @@ fn jpeg() -> Vec<u8> {
         truth: None,
         content: Content::Raw,
     };
+
     let mut pipeline = PictureProcessor::new(&PictureOptions::default()).unwrap();
     pipeline
         .process(shot, &mut raw, 0)
@@ -172,6 +175,7 @@ fn base(folder: &TempDir) -> PublisherParts {
         max_error: 2.0,
         max_age: Duration::from_secs(1),
     };
+
     let verifier = Arc::new(Verifier::new(clock::now(), limits, 30, Arc::clone(&wake)));
     let sink = Arc::clone(&verifier);
     let publisher = Publisher::bind(
@@ -180,6 +184,7 @@ fn base(folder: &TempDir) -> PublisherParts {
         sink,
     )
     .unwrap();
+
     PublisherParts {
         publisher,
         verifier,
@@ -249,6 +254,7 @@ impl Rig {
                 return (frame, start.elapsed());
             }
         }
+
         panic!("not within {DEADLINE:?}: {what}");
     }
 
@@ -294,6 +300,7 @@ async fn receive(socket: &mut SubSocket) -> CheckedFrame {
         .await
         .expect("a message in time")
         .unwrap();
+
     parse_frame(
         message.get(0).unwrap(),
         message.get(1).unwrap().clone(),
@@ -307,6 +314,7 @@ async fn frames_come_with_their_identity_and_their_clock() {
     let mut rig = Rig::new(Mode::Live(64)).await;
     let (first, _) = rig.until_picture().await;
     let mut last = first.id.number;
+
     for _ in 0..20 {
         let frame = rig.until_picture().await.0;
         assert_eq!(frame.id.epoch, first.id.epoch);
@@ -314,6 +322,7 @@ async fn frames_come_with_their_identity_and_their_clock() {
             frame.id.number >= last + 2,
             "the device says that it lost one before each"
         );
+
         assert_eq!(frame.id.number % 2, 1);
         last = frame.id.number;
         assert_eq!((frame.header.width, frame.header.height), (64, 48));
@@ -328,6 +337,7 @@ async fn frames_come_with_their_identity_and_their_clock() {
                 .abs_diff(clock::wall_offset_ns())
                 < 1_000_000_000
         );
+
         assert!(frame.header.prepared_us > 0);
     }
 }
@@ -359,12 +369,14 @@ async fn unplug(measurement: &mut Measurement) {
     let mut heard = Instant::now();
     let mut longest = Duration::ZERO;
     let away = Instant::now();
+
     while away.elapsed() < Duration::from_secs(4) {
         let frame = rig.next().await;
         assert_eq!(frame.header.state, State::Unplugged as i32);
         longest = longest.max(heard.elapsed());
         heard = Instant::now();
     }
+
     measurement.at_most("between two heartbeats", 3 * HEARTBEAT_INTERVAL, longest);
     rig.device.set(Mode::Live(64));
     let (back, after) = rig.until_picture().await;
@@ -413,6 +425,7 @@ async fn half_a_jpeg_is_never_published_and_does_not_pass_for_live() {
         "{}",
         failed.header.reason
     );
+
     rig.device.set(Mode::Live(64));
     rig.until_picture().await;
 }
@@ -461,12 +474,14 @@ fn heartbeats_fill_the_time_between_the_frames_of_a_slow_camera() {
 async fn heartbeats(measurement: &mut Measurement) {
     let mut rig = Rig::with_interval(Mode::Live(64), Duration::from_secs(1)).await;
     rig.until_picture().await;
+
     for _ in 0..2 {
         let start = Instant::now();
         let mut heartbeats = 0;
         while rig.next().await.jpeg.is_empty() {
             heartbeats += 1;
         }
+
         measurement.compare(
             "heartbeats between two frames",
             ">= 2",
@@ -497,6 +512,7 @@ async fn shut_down(measurement: &mut Measurement) {
             Duration::from_millis(500),
             start.elapsed(),
         );
+
         assert_eq!(ended.unwrap(), ExitCode::SUCCESS);
         assert!(!rig.folder.path().join("source.ipc").exists());
     }
@@ -508,12 +524,14 @@ async fn the_ball_is_published_with_its_true_centre() {
         input: crate::config::InputKind::Ball,
         ..Config::default()
     };
+
     config.publish = vec!["tcp://127.0.0.1:0".parse().unwrap()];
     config.size = Some("320x240".parse().unwrap());
     let source = Source::load(&config).unwrap();
     let mut socket = subscribe(&source, "camera/").await;
     let (shutdown, ended) = run(source);
     let mut pictures = 0;
+
     while pictures < 10 {
         let frame = receive(&mut socket).await;
         if !frame.jpeg.is_empty() {
@@ -521,13 +539,16 @@ async fn the_ball_is_published_with_its_true_centre() {
             else {
                 panic!()
             };
+
             assert!(
                 (0.0..320.0).contains(&ball.x) && (0.0..240.0).contains(&ball.y),
                 "{ball:?}"
             );
+
             pictures += 1;
         }
     }
+
     shutdown.trigger();
     ended.recv_timeout(DEADLINE).unwrap().unwrap();
 }
@@ -552,6 +573,7 @@ async fn wake_up(measurement: &mut Measurement) {
         assert!(Instant::now() < deadline, "the input is not closed");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+
     let start = Instant::now();
     rig.socket.subscribe("cam/").await.unwrap();
     rig.socket.connect(&endpoint).await.unwrap();
@@ -563,17 +585,20 @@ async fn wake_up(measurement: &mut Measurement) {
         }
         reasons.push(frame.header.reason);
     };
+
     measurement.at_most(
         "the first picture",
         Duration::from_millis(500),
         start.elapsed(),
     );
+
     assert!(
         reasons
             .iter()
             .all(|reason| [NO_VIEWERS, WAKING].contains(&reason.as_str())),
         "{reasons:?}"
     );
+
     assert_eq!(picture.id.epoch, before.epoch);
     assert!(picture.id.number > before.number);
     assert_eq!(rig.device.open(), 1);
@@ -587,6 +612,7 @@ async fn the_canary_runs_while_the_camera_is_unplugged_and_its_stream_names_it()
         canary: crate::config::Canary::On,
         ..Config::default()
     };
+
     let mut canary = config.canary_parts().unwrap().unwrap();
     canary.stream = "cam.canary".parse().unwrap();
     let main = parts(&device, Supervisor::new(STALL_LIMIT));
@@ -595,6 +621,7 @@ async fn the_canary_runs_while_the_camera_is_unplugged_and_its_stream_names_it()
         subscribe(&source, "cam/").await,
         subscribe(&source, "cam.canary/").await,
     );
+
     let (shutdown, ended) = run(source);
     for _ in 0..5 {
         let frame = loop {
@@ -603,6 +630,7 @@ async fn the_canary_runs_while_the_camera_is_unplugged_and_its_stream_names_it()
                 break frame;
             }
         };
+
         assert_eq!(
             (
                 frame.header.width,
@@ -611,17 +639,20 @@ async fn the_canary_runs_while_the_camera_is_unplugged_and_its_stream_names_it()
             ),
             (160, 120, "")
         );
+
         assert!(
             frame.header.truth.is_some() && frame.jpeg.len() < 2500,
             "{} bytes",
             frame.jpeg.len()
         );
+
         let heartbeat = receive(&mut beside).await;
         assert_eq!(
             (heartbeat.header.canary.as_str(), heartbeat.jpeg.len()),
             ("cam.canary", 0)
         );
     }
+
     shutdown.trigger();
     ended.recv_timeout(DEADLINE).unwrap().unwrap();
 }

@@ -105,6 +105,7 @@ pub(super) fn assess(requirements: Requirements, sources: &[Assessor]) -> Assess
         .filter(measured)
         .filter(|verdict| !failed(verdict))
         .count();
+
     let whole = !sources
         .iter()
         .any(|source| source.restarted || source.left_out);
@@ -119,6 +120,7 @@ pub(super) fn assess(requirements: Requirements, sources: &[Assessor]) -> Assess
         screens_right: right,
         screens,
     };
+
     assessment.summary = summarize(&assessment, sources);
     assessment
 }
@@ -143,6 +145,7 @@ impl Assessor {
             self.began = None;
             self.screens.clear();
         }
+
         let began = *self.began.get_or_insert(report.second);
         self.newest = report.second;
         self.left_out |= report.screens_left_out > 0;
@@ -159,11 +162,13 @@ impl Assessor {
                     .as_ref()
                     .and_then(|status| status.age_ms)
                     .unwrap_or_default();
+
                 record.main_age_ms = record.main_age_ms.max(age);
                 if screen.health == "blind" {
                     record.blind.clone_from(&screen.reason);
                 }
             }
+
             record.screen = screen.clone();
         }
     }
@@ -202,6 +207,7 @@ impl Assessor {
             oldest_ms: oldest,
             ..Verdict::default()
         };
+
         let empty = seconds()
             .filter(|second| 2 * second.none > second.answers)
             .count();
@@ -233,6 +239,7 @@ impl Assessor {
         } else {
             ("right picture", String::new())
         };
+
         Verdict {
             verdict: word.to_owned(),
             reason,
@@ -255,16 +262,19 @@ fn summarize(assessment: &Assessment, sources: &[Assessor]) -> String {
         screens,
         ..
     } = assessment;
+
     let mut text = format!(
         "{right} of {measured} screens showed the right picture within {} px and {} ms for {seconds} s",
         requirements.max_error_px, requirements.max_age_ms
     );
+
     if *measured < requirements.screens {
         text.push_str(&format!(
             "; {} have to be measured, {} missing",
             requirements.screens,
             requirements.screens - measured
         ));
+
         let missing = |verdict: &&Verdict| verdict.gone || verdict.verdict == NOT_MEASURED;
         for verdict in screens.iter().filter(missing).take(MAX_NAMED) {
             let why = match (verdict.gone, verdict.reason.as_str()) {
@@ -272,18 +282,22 @@ fn summarize(assessment: &Assessment, sources: &[Assessor]) -> String {
                 (false, "") => NOT_MEASURED.to_owned(),
                 (false, reason) => format!("{NOT_MEASURED}: {reason}"),
             };
+
             text.push_str(&format!(
                 "; {} at {} ({why})",
                 verdict.name, verdict.address
             ));
         }
     }
+
     if sources.iter().any(|source| source.restarted) {
         text.push_str("; a source was started again meanwhile");
     }
+
     if sources.iter().any(|source| source.left_out) {
         text.push_str("; there are more screens than a source can report");
     }
+
     let failed = screens
         .iter()
         .filter(|verdict| severity_of(&verdict.verdict) > 1);
@@ -293,6 +307,7 @@ fn summarize(assessment: &Assessment, sources: &[Assessor]) -> String {
             verdict.name, verdict.verdict, verdict.reason
         ));
     }
+
     text
 }
 

@@ -46,11 +46,13 @@ impl Target {
         let Endpoint::Tcp(address) = self.0 else {
             return self;
         };
+
         let own = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
+
         Self(Endpoint::Tcp(SocketAddr::new(own, address.port())))
     }
 }
@@ -118,6 +120,7 @@ impl Client {
             ConnectionError::NoAnswer | ConnectionError::Silent => AskError::Silent { at: at() },
             error => AskError::Refused { at: at(), error },
         })?;
+
         let foreign = |error| AskError::Foreign { at: at(), error };
         let answer = answer.ok_or_else(|| foreign("its answer is malformed".into()))?;
         serde_json::from_slice(&answer.status).map_err(|error| foreign(error.to_string()))
@@ -137,6 +140,7 @@ impl Client {
             deadline,
             shutdown,
         )?;
+
         while clock::now() < deadline {
             match connection.next()? {
                 Some(Event::Message { topic, body }) if topic == asked.as_bytes() => {
@@ -146,6 +150,7 @@ impl Client {
                 None => connection.wait(None, deadline, shutdown)?,
             }
         }
+
         Err(ConnectionError::Silent)
     }
 }
@@ -161,6 +166,7 @@ mod tests {
                 endpoints.iter().map(|text| text.parse().unwrap()).collect();
             Target::of(&endpoints).to_string()
         };
+
         assert_eq!(of(&["tcp://*:5700"]), "tcp://127.0.0.1:5700");
         assert_eq!(of(&["tcp://[::]:5700"]), "tcp://[::1]:5700");
         assert_eq!(of(&["tcp://10.0.0.1:5700", "ipc:///run/a"]), "ipc:///run/a");

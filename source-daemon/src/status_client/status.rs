@@ -26,21 +26,26 @@ impl Status {
             let Some(answers) = ask_all(&clients, context).await else {
                 return Ok(ALL_RIGHT);
             };
+
             let mut reports = Vec::with_capacity(answers.len());
             let mut code = ALL_RIGHT;
+
             for answer in answers {
                 match answer {
                     Ok(report) => reports.push(report),
                     Err(error) => code = unreachable(&error),
                 }
             }
+
             if !reports.is_empty() {
                 self.show(&reports)?;
             }
+
             // While watching, a source that is away may come back.
             if !self.watch {
                 return Ok(code);
             }
+
             if !pause(context, WATCH_INTERVAL).await {
                 return Ok(ALL_RIGHT);
             }
@@ -51,11 +56,13 @@ impl Status {
         if self.json {
             return print(&format!("{}\n", self.to_json(reports)?));
         }
+
         let clear = if self.watch && stdout().is_terminal() {
             CLEAR
         } else {
             ""
         };
+
         print(&format!("{clear}{}", table::render(reports)))
     }
 

@@ -45,8 +45,10 @@ pub(super) fn render(reports: &[Report]) -> String {
             report.limits.max_error_px,
             report.limits.max_age_ms
         );
+
         text.extend(report.streams.iter().map(stream_line));
     }
+
     text.push('\n');
 
     let mut screens: Vec<&Screen> = reports.iter().flat_map(|report| &report.screens).collect();
@@ -56,6 +58,7 @@ pub(super) fn render(reports: &[Report]) -> String {
             Reverse(severity_of(&screen.health)),
         )
     });
+
     if screens.is_empty() {
         text.push_str("No screen is known: no relay has told of any.\n");
     } else {
@@ -65,18 +68,21 @@ pub(super) fn render(reports: &[Report]) -> String {
     let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     let left_out = sum(|report| report.screens_left_out);
     let refused = sum(|report| report.screens_refused);
+
     if left_out > 0 {
         let _ = writeln!(
             text,
             "{left_out} more screens stand no worse and are left out here."
         );
     }
+
     if refused > 0 {
         let _ = writeln!(
             text,
             "{refused} viewers found no room in the source's table."
         );
     }
+
     text
 }
 
@@ -86,6 +92,7 @@ fn stream_line(stream: &Stream) -> String {
     } else {
         format!(" ({})", sanitize(&stream.reason))
     };
+
     let Stream {
         name,
         input,
@@ -95,6 +102,7 @@ fn stream_line(stream: &Stream) -> String {
         clients,
         ..
     } = stream;
+
     format!(
         "{name}: {input}, {state}{reason}; {frames_published} frames, {viewers} viewers, {clients} HTTP clients\n"
     )
@@ -142,6 +150,7 @@ pub(super) fn health(screen: &Screen) -> String {
         Some(late) => format!("late by {late:.0} ms"),
         None => sanitize(&screen.health),
     };
+
     if screen.left_s.is_some() {
         format!("{feedback}, gone")
     } else {
@@ -159,6 +168,7 @@ fn stages(latency: &Latency) -> String {
         track,
         ..
     } = latency;
+
     let medians =
         [prepare, transit, wait, decode, present, track].map(|stage| format!("{:.1}", stage.p50));
     medians.join("+")
@@ -186,6 +196,7 @@ fn aligned(rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> String {
             .max()
             .unwrap_or_default()
     });
+
     let mut text = String::new();
     for row in &rows {
         let mut line = String::new();
@@ -194,9 +205,11 @@ fn aligned(rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> String {
             let (before, after) = if is_text { (0, fill) } else { (fill, 0) };
             let _ = write!(line, "{:before$}{cell}{:after$}{:GAP$}", "", "", "");
         }
+
         text.push_str(line.trim_end());
         text.push('\n');
     }
+
     text
 }
 
@@ -224,12 +237,14 @@ mod tests {
             p99: 0.9,
             count: 30,
         };
+
         let latency = Latency {
             capture_to_detection: percentiles(31.0),
             prepare: percentiles(2.0),
             transit: percentiles(5.5),
             ..Latency::default()
         };
+
         Screen {
             name: "hall".into(),
             address: "10.0.0.7:40000".into(),
@@ -266,11 +281,13 @@ mod tests {
             left_s: Some(1.0),
             ..Screen::default()
         };
+
         let text = render(&[Report {
             screens: vec![measured(), unmeasured],
             screens_left_out: 2,
             ..Report::default()
         }]);
+
         let lines: Vec<&str> = text.lines().skip(2).collect();
         let shown = "hall        10.0.0.7:40000  cam     late by 12 ms       ";
         assert!(lines[1].starts_with(shown), "{text}");
@@ -280,15 +297,18 @@ mod tests {
             ),
             "{text}"
         );
+
         assert!(lines[1].ends_with("30.0     2  1h 2m"), "{text}");
         assert!(
             lines[2].starts_with("?[31mlobby                  cam     not measured, gone"),
             "{text}"
         );
+
         assert_eq!(
             lines[3],
             "2 more screens stand no worse and are left out here."
         );
+
         assert!(!text.contains('\u{1b}'));
     }
 

@@ -41,14 +41,17 @@ impl Verify {
             max_age_ms: limits.max_age.as_secs_f64() * 1e3,
             screens: self.viewers,
         };
+
         let clients = clients(config, &self.at)?;
         let mut sources: Vec<Assessor> = clients
             .iter()
             .map(|_| Assessor::new(requirements))
             .collect();
+
         if let Err(error) = self.poll(&clients, &mut sources, context).await {
             return Ok(error.map_or(NO_SOURCE, |error| unreachable(&error)));
         }
+
         let assessment = assess(requirements, &sources);
         self.show(&assessment)?;
         Ok(if assessment.right {
@@ -70,9 +73,11 @@ impl Verify {
     ) -> Result<(), Option<AskError>> {
         let mut answered_at = vec![None::<Time>; clients.len()];
         let mut end: Option<Time> = None;
+
         loop {
             let answers = ask_all(clients, context).await.ok_or(None)?;
             let now = clock::now();
+
             for (index, answer) in answers.into_iter().enumerate() {
                 match answer {
                     Ok(report) => {
@@ -88,10 +93,12 @@ impl Verify {
                     }
                 }
             }
+
             let all_answered = answered_at.iter().all(|at| *at == Some(now));
             if now >= *end.get_or_insert(now + *self.length) && all_answered {
                 return Ok(());
             }
+
             if !pause(context, INTERVAL).await {
                 return Err(None);
             }
@@ -120,6 +127,7 @@ fn render(assessment: &Assessment) -> String {
             .max()
             .unwrap_or_default()
     });
+
     let mut text = String::new();
     for row in rows.iter().filter(|_| !assessment.screens.is_empty()) {
         let mut line = String::new();
@@ -129,6 +137,7 @@ fn render(assessment: &Assessment) -> String {
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }
+
     let _ = writeln!(text, "{}.", assessment.summary);
     text
 }
@@ -148,9 +157,11 @@ fn cells(verdict: &Verdict) -> [String; 7] {
         Some(late) => format!("late by {late:.0} ms"),
         None => verdict.verdict.clone(),
     };
+
     if verdict.gone {
         word.push_str(", gone");
     }
+
     let measured = |value: String| {
         if verdict.answers == 0 {
             "-".to_owned()
@@ -158,6 +169,7 @@ fn cells(verdict: &Verdict) -> [String; 7] {
             value
         }
     };
+
     [
         verdict.name.clone(),
         verdict.address.clone(),

@@ -32,6 +32,7 @@ fn live(now: Time) -> Supervisor {
 fn pauses(supervisor: &mut Supervisor, jitter: u8, count: usize) -> Vec<u64> {
     let mut now = at(100_000);
     let mut pauses = Vec::new();
+
     for _ in 0..count {
         let actions = supervisor.on_error(now, &unplugged(), jitter);
         let Some(Action::Open { at }) = actions.last() else {
@@ -41,6 +42,7 @@ fn pauses(supervisor: &mut Supervisor, jitter: u8, count: usize) -> Vec<u64> {
         now = *at;
         supervisor.on_opening(now);
     }
+
     pauses
 }
 
@@ -55,6 +57,7 @@ fn an_input_is_opening_until_its_first_frame() {
         supervisor.on_frame(at(130)),
         Some(announced(State::Live, ""))
     );
+
     assert_eq!(supervisor.on_frame(at(160)), None, "a change is told once");
 }
 
@@ -98,6 +101,7 @@ fn pauses_double_to_two_seconds_less_the_jitter() {
         pauses(&mut Supervisor::new(STALL_LIMIT), 0, 6),
         [250, 500, 1000, 2000, 2000, 2000]
     );
+
     assert_eq!(
         pauses(&mut Supervisor::new(STALL_LIMIT), 255, 5),
         [187, 375, 750, 1500, 1500]
@@ -125,6 +129,7 @@ fn a_failure_that_lasts_is_told_once_and_stays_while_it_is_tried_again() {
         supervisor.on_error(at(291), &unplugged(), 0),
         [Action::Open { at: at(791) }]
     );
+
     supervisor.on_opening(at(791));
     supervisor.on_opened(at(800), 30_000);
     assert_eq!(supervisor.status().state, State::Unplugged);
@@ -142,6 +147,7 @@ fn a_silent_driver_is_stalled_at_two_seconds_and_the_process_replaced_at_ten() {
         supervisor.on_tick(at(2_000)),
         Some(announced(State::Stalled, "no picture for 2 s"))
     );
+
     assert_eq!(supervisor.on_tick(at(9_999)), None);
     assert!(matches!(
         supervisor.on_tick(at(10_000)),
@@ -157,6 +163,7 @@ fn a_driver_that_hangs_while_opening_is_stalled_and_replaced_as_well() {
         supervisor.on_tick(at(2_000)),
         Some(Action::Announce(_))
     ));
+
     assert_eq!(supervisor.status().state, State::Stalled);
     assert!(matches!(
         supervisor.on_tick(at(10_000)),
@@ -183,6 +190,7 @@ fn a_stalled_input_that_goes_on_is_live_again() {
         supervisor.on_frame(at(9_000)),
         Some(announced(State::Live, ""))
     );
+
     assert_eq!(supervisor.on_tick(at(10_500)), None);
 }
 
@@ -195,6 +203,7 @@ fn a_slow_input_is_stalled_after_three_of_its_intervals() {
         supervisor.on_tick(at(30_000)),
         Some(Action::Announce(_))
     ));
+
     assert_eq!(supervisor.on_tick(at(37_999)), None);
     assert!(matches!(
         supervisor.on_tick(at(38_000)),
@@ -211,6 +220,7 @@ fn pictures_that_are_of_no_use_do_not_pass_for_live_and_replace_nothing() {
             State::Failed,
             "every picture is cut short",
         ));
+
         let action = supervisor.on_tick(at(millis));
         let due = (millis == 2_000).then(|| announced(State::Failed, "every picture is cut short"));
         assert_eq!(action, due, "{millis}");

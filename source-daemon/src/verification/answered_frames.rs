@@ -27,6 +27,7 @@ impl AnsweredFrames {
         if self.end > ordinal.saturating_add(MAX_FRAMES as u64) {
             return false;
         }
+
         let forgotten = self
             .end
             .max((ordinal + 1).saturating_sub(MAX_FRAMES as u64));
@@ -34,6 +35,7 @@ impl AnsweredFrames {
             let (feedback, bit) = place(passed);
             self.bits[feedback] &= !bit;
         }
+
         self.end = self.end.max(ordinal + 1);
         let (feedback, bit) = place(ordinal);
         let new = self.bits[feedback] & bit == 0;
@@ -80,6 +82,7 @@ mod tests {
             assert!(answered.mark(ordinal));
             assert!(!answered.mark(ordinal));
         }
+
         assert_eq!(
             (
                 answered.count_from(0),
@@ -95,6 +98,7 @@ mod tests {
         let mut answered = AnsweredFrames::default();
         let mut set = BTreeSet::new();
         let mut random = 1_u64;
+
         for _ in 0..20_000 {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -103,10 +107,12 @@ mod tests {
                 (random >> 50) * u64::from((random >> 33).is_multiple_of(4)),
                 (random >> 40) % 7,
             );
+
             let ordinal = (answered.end() + ahead).saturating_sub(back % 6000);
             let old = answered.end() > ordinal + MAX_FRAMES as u64;
             assert_eq!(answered.mark(ordinal), !old && set.insert(ordinal));
         }
+
         let oldest = answered.end() - MAX_FRAMES as u64;
         assert_eq!(answered.count_from(0), set.range(oldest..).count() as u64);
     }

@@ -68,6 +68,7 @@ impl RelayPeer {
             .feedback
             .take()
             .filter(|feedback_state| feedback_state.relay == feedback.relay);
+
         let (reports, lost, expected) = before.map_or((0, 0, feedback.sequence), |s| {
             (s.reports, s.lost, s.sequence + 1)
         });
@@ -75,6 +76,7 @@ impl RelayPeer {
             let asked = feedback.demand.iter().find(|demand| demand.stream == name);
             asked.map_or((0, 0), |demand| (demand.viewers, demand.clients))
         });
+
         self.feedback = Some(FeedbackState {
             relay: feedback.relay,
             sequence: feedback.sequence.min(u64::MAX - 1),
@@ -121,6 +123,7 @@ mod tests {
             viewers,
             clients,
         });
+
         FeedbackReport {
             relay,
             sequence,
@@ -152,6 +155,7 @@ mod tests {
             &mut peer,
             &feedback(1, 1, &[("cam", 2, 0), ("other", 9, 9)]),
         );
+
         assert_eq!(peer.demand(0, b"cam/"), (true, 2, 0));
         assert_eq!(peer.demand(1, b"cam.canary/"), (false, 0, 0));
         update(&mut peer, &feedback(1, 2, &[("cam", 0, 1)]));
@@ -166,11 +170,13 @@ mod tests {
         for sequence in [5, 6, 9, 9, u64::MAX] {
             update(&mut peer, &feedback(1, sequence, &[]));
         }
+
         let feedback_state = peer.feedback_state().unwrap();
         assert_eq!(
             (feedback_state.reports, feedback_state.lost),
             (5, 2 + (u64::MAX - 10))
         );
+
         update(&mut peer, &feedback(2, 7, &[]));
         assert_eq!(
             peer.feedback_state()

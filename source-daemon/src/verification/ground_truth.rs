@@ -73,6 +73,7 @@ impl GroundTruth {
             self.frames.pop_front();
             self.first += 1;
         }
+
         self.frames.push_back(frame);
     }
 
@@ -132,6 +133,7 @@ mod tests {
             y: 1.0,
             radius: 2.0,
         });
+
         PublishedFrame {
             number,
             at: Time::from_nanos(number * 10),
@@ -168,6 +170,7 @@ mod tests {
             (truths.find(0), truths.find(297)),
             (FrameLookup::Expired, FrameLookup::Expired)
         );
+
         assert_eq!(truths.find(300), FrameLookup::Found(100, frame(300)));
         assert_eq!(
             truths.published_at(0),
@@ -193,6 +196,7 @@ mod tests {
             truths.first_after(Time::from_nanos(90)),
             Some(Time::from_nanos(120))
         );
+
         assert_eq!(truths.first_after(Time::from_nanos(270)), None);
         assert_eq!(truths.published_at(10), None);
     }

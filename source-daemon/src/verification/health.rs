@@ -130,28 +130,35 @@ pub fn evaluate(evidence: &Measurements, limits: &Limits) -> ScreenHealth {
         none,
         ..
     } = *evidence;
+
     let over = |overdue: Option<Duration>| {
         overdue
             .filter(|overdue| *overdue > BLIND_AFTER)
             .map(|overdue| overdue.as_secs_f64())
     };
+
     if let Some(seconds) = over(evidence.overdue) {
         return ScreenHealth::Blind(format!("no detection for {seconds:.1} s"));
     }
+
     if let Some(seconds) = over(evidence.main_overdue) {
         return ScreenHealth::Blind(format!(
             "shows no picture for {seconds:.1} s; the canary beside it is found"
         ));
     }
+
     if answers == 0 {
         return ScreenHealth::Unmeasured("no detection is due");
     }
+
     if let Some(error) = worst_error.filter(|error| *error > limits.max_error) {
         return ScreenHealth::Wrong(format!("the ball is {error:.1} px from where it should be"));
     }
+
     if 2 * none > answers {
         return ScreenHealth::Wrong(format!("no ball in {none} of {answers} pictures"));
     }
+
     let age = evidence.age.into_iter().chain(evidence.main_age).max();
     match age
         .and_then(|age| age.checked_sub(limits.max_age))
@@ -196,6 +203,7 @@ mod tests {
             }),
             "late by 37 ms"
         );
+
         assert_eq!(
             label(Measurements {
                 main_age: Some(Duration::from_millis(101)),
@@ -203,6 +211,7 @@ mod tests {
             }),
             "late by 1 ms"
         );
+
         assert_eq!(
             label(Measurements {
                 worst_error: Some(2.1),
@@ -210,6 +219,7 @@ mod tests {
             }),
             "wrong"
         );
+
         assert_eq!(
             label(Measurements {
                 worst_error: None,
@@ -218,6 +228,7 @@ mod tests {
             }),
             "wrong"
         );
+
         assert_eq!(
             label(Measurements {
                 overdue: second(3),
@@ -225,6 +236,7 @@ mod tests {
             }),
             "blind"
         );
+
         assert_eq!(
             label(Measurements {
                 main_overdue: second(3),
@@ -232,6 +244,7 @@ mod tests {
             }),
             "blind"
         );
+
         assert_eq!(
             label(Measurements {
                 overdue: second(2),
@@ -240,6 +253,7 @@ mod tests {
             }),
             "right picture"
         );
+
         assert_eq!(label(Measurements::default()), "not measured");
     }
 
@@ -251,6 +265,7 @@ mod tests {
             overdue: Some(Duration::MAX),
             ..GOOD
         };
+
         assert_eq!(label(all), "blind");
         assert_eq!(
             label(Measurements {

@@ -109,6 +109,7 @@ impl Kind {
         } else {
             self.limit.flush(now)
         }?;
+
         self.newest
             .take()
             .map(|change| LogEvent::HealthChange(change, count))
@@ -133,6 +134,7 @@ fn log_change(change: &HealthChange, count: u64) {
         reason,
         worse,
     } = change;
+
     if *worse {
         tracing::warn!(stream, name, address, was, is, reason, count, "screen");
     } else {
@@ -154,6 +156,7 @@ fn log_summary(summary: &Summary) {
         max_error,
         worst,
     } = summary;
+
     tracing::info!(
         stream,
         right,
@@ -191,12 +194,14 @@ mod tests {
     fn a_flood_of_changes_is_one_line_a_second_of_each_kind() {
         let mut changes = HealthChanges::default();
         let mut lines = Vec::new();
+
         for millis in 0..3000 {
             let now = Time::from_nanos(millis * 1_000_000);
             changes.note(change("a", true));
             changes.note(change("b", false));
             lines.extend(changes.due(now));
         }
+
         let counts: Vec<_> = lines
             .iter()
             .map(|news| match news {
@@ -204,6 +209,7 @@ mod tests {
                 LogEvent::Summary(_) => panic!("nobody asked for it"),
             })
             .collect();
+
         assert_eq!(
             counts,
             [
@@ -225,15 +231,18 @@ mod tests {
                 .for_each(|name| changes.note(change(name, true)));
             changes.due(Time::from_nanos(millis * 1_000_000))
         };
+
         assert_eq!(
             due(0, Some("a")),
             [LogEvent::HealthChange(change("a", true), 1)]
         );
+
         assert_eq!(due(100, Some("b")), []);
         assert_eq!(
             due(1000, None),
             [LogEvent::HealthChange(change("b", true), 1)]
         );
+
         assert_eq!(due(3000, None), []);
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn merge(rows: Vec<Screen>) -> Vec<Screen> {
         .iter()
         .map(|row| beside(row).filter(|_| !row.canary).unwrap_or(row.row))
         .collect();
+
     for (number, row) in numbers.into_iter().zip(unknown) {
         groups.entry(number).or_default().push(row);
     }
@@ -32,10 +33,12 @@ pub(super) fn merge(rows: Vec<Screen>) -> Vec<Screen> {
         .into_iter()
         .map(|(number, paths)| merge_paths(number, &paths))
         .collect();
+
     screens.sort_by_key(|screen| {
         let severity = Reverse(health::severity_of(&screen.health));
         (screen.left_s.is_some(), severity, screen.row)
     });
+
     screens
 }
 
@@ -64,6 +67,7 @@ fn canaries(groups: &BTreeMap<u64, Vec<Screen>>) -> BTreeMap<Place, Option<u64>>
                 .or_insert(Some(number));
         }
     }
+
     found
 }
 
@@ -78,6 +82,7 @@ fn merge_paths(number: u64, paths: &[Screen]) -> Screen {
             .iter()
             .filter(|path| all_left || path.left_s.is_none())
     };
+
     // Detections of a stream come by one path at a time: the one that brought the newest speaks for the stream.
     let speaks = |canary: bool| {
         present()
@@ -87,6 +92,7 @@ fn merge_paths(number: u64, paths: &[Screen]) -> Screen {
                 (is_measured(path), newest, Reverse(path.row))
             })
     };
+
     let main = speaks(false);
     let canary = speaks(true);
     let decides = [canary, main]
@@ -94,6 +100,7 @@ fn merge_paths(number: u64, paths: &[Screen]) -> Screen {
         .flatten()
         .max_by_key(|path| health::severity_of(&path.health))
         .expect("a screen has a path");
+
     let shown = main.or(canary).expect("a screen has a path");
 
     Screen {
@@ -130,6 +137,7 @@ fn merge_seconds(paths: &[Screen]) -> Vec<Second> {
             second: second.second,
             ..Second::default()
         });
+
         merged.answers += second.answers;
         merged.found += second.found;
         merged.none += second.none;
@@ -137,6 +145,7 @@ fn merge_seconds(paths: &[Screen]) -> Vec<Second> {
         merged.oldest_ms = merged.oldest_ms.max(second.oldest_ms);
         merged.blind |= second.blind;
     }
+
     seconds.into_values().collect()
 }
 
@@ -186,14 +195,17 @@ mod tests {
             seconds: answered(11),
             ..path(3, 3, "cam", "right picture")
         };
+
         let other = Screen {
             seconds: answered(10),
             reason: "it tells by another relay".into(),
             ..path(7, 3, "cam", "not measured")
         };
+
         let [screen] = &merge(vec![other, told])[..] else {
             panic!("one screen")
         };
+
         assert_eq!((screen.row, screen.health.as_str()), (3, "right picture"));
         assert_eq!(screen.reason, "");
         assert_eq!(screen.paths.len(), 2);
@@ -241,6 +253,7 @@ mod tests {
             beside(2, 2, "hall"),
             beside(3, 3, "hall"),
         ];
+
         assert_eq!(merge(rows).len(), 3, "it could be either");
     }
 
@@ -250,6 +263,7 @@ mod tests {
             left_s: Some(3.0),
             ..path(1, 1, "cam", "blind")
         };
+
         let screens = merge(vec![left.clone(), path(2, 1, "cam", "right picture")]);
         assert_eq!(screens[0].health, "right picture");
         assert_eq!(screens[0].left_s, None);
@@ -262,11 +276,13 @@ mod tests {
             left_s: Some(3.0),
             ..path(1, 1, "cam", "blind")
         };
+
         let rows = vec![
             left,
             path(2, 2, "cam", "right picture"),
             path(3, 3, "cam", "late"),
         ];
+
         let order: Vec<_> = merge(rows).iter().map(|screen| screen.row).collect();
         assert_eq!(order, [3, 2, 1]);
     }

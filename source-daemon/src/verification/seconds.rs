@@ -40,6 +40,7 @@ impl Seconds {
                 ..Second::default()
             });
         }
+
         self.0.back_mut().expect("one was pushed if there was none")
     }
 
@@ -59,6 +60,7 @@ mod tests {
         for index in [1, 1, 2, 4] {
             seconds.at(index).answers += 1;
         }
+
         assert_eq!(
             seconds
                 .since(0)
@@ -66,6 +68,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             [(1, 2), (2, 1), (4, 1)]
         );
+
         (5..1000).for_each(|index| seconds.at(index).found = 1);
         assert_eq!(seconds.since(0).count(), SECONDS_KEPT);
         assert_eq!(seconds.since(998).count(), 2);

@@ -123,6 +123,7 @@ impl VerificationState {
             self.streams.len() < MAX_STREAMS,
             "a source has a stream and its canary"
         );
+
         self.streams.push(Stream {
             name,
             kind,
@@ -132,6 +133,7 @@ impl VerificationState {
             reason: String::new(),
             input: input.to_owned(),
         });
+
         let _ = self.count_demand();
         StreamIndex(self.streams.len() - 1)
     }
@@ -173,9 +175,11 @@ impl VerificationState {
             .entry(peer)
             .or_default()
             .on_feedback(feedback, names);
+
         for seen in &feedback.viewers {
             self.on_viewer_report(now, peer, feedback.relay, seen);
         }
+
         self.count_demand()
     }
 
@@ -193,18 +197,22 @@ impl VerificationState {
             .streams
             .iter()
             .position(|stream| stream.name.as_str() == seen.stream);
+
         let Some(stream) = known.map(StreamIndex) else {
             return;
         };
+
         let key = Key {
             peer,
             relay,
             viewer: seen.viewer,
             stream,
         };
+
         if !self.rows.contains_key(&key) && (seen.left || !self.make_room(peer)) {
             return;
         }
+
         let truths = &self.streams[stream.0].truths;
         let second = now.saturating_since(self.started).as_secs();
         let row = self.rows.entry(key).or_insert_with(|| {
@@ -218,6 +226,7 @@ impl VerificationState {
                 told_gone: false,
             }
         });
+
         row.viewer.on_viewer_report(
             &Reference {
                 truths,
@@ -226,6 +235,7 @@ impl VerificationState {
             },
             seen,
         );
+
         self.number_screen(key);
     }
 
@@ -237,11 +247,13 @@ impl VerificationState {
         if row.screen.is_some() || screen == 0 {
             return;
         }
+
         let known = self
             .rows
             .values()
             .filter(|other| other.viewer.screen == screen)
             .find_map(|other| other.screen);
+
         let row = self.rows.get_mut(&key).expect("the row was found above");
         row.screen = Some(known.unwrap_or(row.number));
     }
@@ -252,11 +264,13 @@ impl VerificationState {
         if self.rows.len() < MAX_VIEWERS {
             return true;
         }
+
         let gone = self
             .rows
             .iter()
             .filter_map(|(key, row)| Some((row.viewer.left?, *key)))
             .min();
+
         let yields = gone
             .map(|(_, key)| key)
             .or_else(|| self.quietest_of_the_largest(peer));
@@ -291,8 +305,10 @@ impl VerificationState {
                 viewers = viewers.saturating_add(by_udp);
                 clients = clients.saturating_add(by_http);
             }
+
             changed |= stream.demand.set(wanted, viewers, clients);
         }
+
         changed
     }
 }

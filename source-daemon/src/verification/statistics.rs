@@ -102,6 +102,7 @@ impl Percentiles {
             let rank = (part * values.len() as f64).ceil() as usize;
             values.get(rank.max(1) - 1).copied()
         };
+
         Some(Self {
             p50: rank(0.5)?,
             p95: rank(0.95)?,
@@ -135,10 +136,12 @@ mod tests {
             .sum::<f64>()
             / 1000.0)
             .sqrt();
+
         assert!(
             (sum.mean - mean).abs() < 1e-6 && (sum.deviation() - deviation).abs() < 1e-6,
             "{sum:?}"
         );
+
         assert_eq!((sum.count, sum.max), (1000, 1e6 + 36.0));
         assert_eq!(RunningStats::default().deviation(), 0.0);
     }
@@ -154,6 +157,7 @@ mod tests {
                 p99: 99.0
             })
         );
+
         assert_eq!(
             of(1),
             Some(Percentiles {
@@ -162,6 +166,7 @@ mod tests {
                 p99: 1.0
             })
         );
+
         assert_eq!(
             of(30),
             Some(Percentiles {
@@ -170,6 +175,7 @@ mod tests {
                 p99: 30.0
             })
         );
+
         assert_eq!(of(0), None);
     }
 }

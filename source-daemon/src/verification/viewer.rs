@@ -207,15 +207,18 @@ impl Viewer {
         } else {
             seen.screen
         };
+
         // Checked feedback has no more than this.
         let detections = &seen.detections[..seen.detections.len().min(MAX_FEEDBACK_DETECTIONS)];
         // What came with the first feedback that counts is part of the count.
         self.sent.on(seen.sent, seen.detections.len() as u64);
         self.untracked.on(seen.untracked, 0);
         self.dropped.on(seen.dropped, 0);
+
         if let Some(report) = &seen.report {
             self.shown.on(now, report);
         }
+
         if let Some(beside) = &seen.canary_status {
             self.canary_status = Some((
                 now,
@@ -225,6 +228,7 @@ impl Viewer {
                 },
             ));
         }
+
         detections
             .iter()
             .for_each(|detection| self.on_detection(reference, detection));
@@ -239,6 +243,7 @@ impl Viewer {
             self.kinds.mismatched += 1;
             return;
         }
+
         match reference.truths.find(detection.number) {
             FrameLookup::Unknown => self.kinds.mismatched += 1,
             FrameLookup::Expired => self.kinds.too_old += 1,
@@ -267,6 +272,7 @@ impl Viewer {
             .as_ref()
             .zip(frame.ball.as_ref())
             .map(|(found, truth)| distance(found, truth));
+
         let answer = Answer {
             heard: now,
             found: detection.ball.is_some(),
@@ -274,6 +280,7 @@ impl Viewer {
             there: frame.ball.is_some(),
             stages: Stages::of(frame.prepared_us, detection),
         };
+
         let missed = answer.there && !answer.found;
         self.first = Some(self.first.map_or(ordinal, |first| first.min(ordinal)));
         self.tracking_since.get_or_insert(now);
@@ -287,11 +294,13 @@ impl Viewer {
         second.none += u32::from(missed);
         second.worst_error = second.worst_error.max(error.unwrap_or_default());
         second.oldest_us = second.oldest_us.max(answer.stages.shown());
+
         if let Some(error) = error {
             self.error_now = Some(error);
             self.errors.push(error);
             self.total.add(error);
         }
+
         self.answers.push(answer);
     }
 
@@ -341,6 +350,7 @@ impl Viewer {
         } else {
             *heard - silent
         };
+
         // As it was when the screen reported: what it has shown since is not known here.
         truths
             .first_after(last)
@@ -355,6 +365,7 @@ impl Viewer {
         if self.shown.not_shown != NotShown::Unspecified {
             return Some(self.shown.not_shown.label().to_owned());
         }
+
         let (shown, heard) = self.shown.newest?;
         // As it was when the screen reported: what it has shown since is not known here.
         let overdue = heard.saturating_since(truths.first_after(shown)?);
@@ -370,6 +381,7 @@ impl Viewer {
                 .newest_first()
                 .take_while(|answer| now.saturating_since(answer.heard) <= RECENT)
         };
+
         let mut ages: Vec<u64> = recent().map(|answer| answer.stages.shown()).collect();
         ages.sort_unstable();
         Measurements {

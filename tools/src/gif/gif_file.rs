@@ -83,6 +83,7 @@ impl GifFile {
             due: sample.at,
             pending: None,
         });
+
         Ok(())
     }
 }
@@ -92,9 +93,11 @@ impl Sink for GifFile {
         if let Some(file) = self.file.take() {
             self.begin(file, sample)?;
         }
+
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
+
         if sample.at < writer.due {
             return Ok(());
         }
@@ -117,6 +120,7 @@ impl Sink for GifFile {
         let Some(mut writer) = self.writer.take() else {
             return Ok(());
         };
+
         let begun = writer.pending.as_ref().map_or(0, |(_, begun)| *begun);
         let whole = hundredths(self.length);
         let end = (begun + hundredths(self.interval)).min(whole.max(begun + 1));
@@ -144,6 +148,7 @@ impl GifWriter {
         if first {
             self.drawn.clone_from(&self.canvas);
         }
+
         let changed = |at: usize| first || differs(self.canvas[at], self.drawn[at]);
         let rows = span(height, |row| {
             (0..width).any(|column| changed(row * width + column))
@@ -164,8 +169,10 @@ impl GifWriter {
             } else {
                 [0; 4]
             });
+
             redrawn.extend(changed.then_some(at));
         }
+
         redrawn
             .into_iter()
             .for_each(|at| self.drawn[at] = self.canvas[at]);

@@ -40,12 +40,14 @@ impl FanOut {
     pub(super) fn record(&mut self, id: FrameId, age: Duration) {
         self.all.record(age);
         self.second.record(age);
+
         // Most often it is the newest.
         if let Some(frame) = self.in_flight.iter_mut().rev().find(|frame| frame.id == id) {
             frame.first = frame.first.min(age);
             frame.last = frame.last.max(age);
             return;
         }
+
         if self
             .settled
             .is_some_and(|settled| settled.epoch == id.epoch && id.number <= settled.number)
@@ -55,6 +57,7 @@ impl FanOut {
         if self.in_flight.len() == MAX_IN_FLIGHT {
             self.settle_oldest();
         }
+
         self.in_flight.push_back(InFlight {
             id,
             first: age,
@@ -97,12 +100,14 @@ mod tests {
                 fan_out.record(FrameId { epoch: 1, number }, ms(5 + (viewer + number) % 4));
             }
         }
+
         fan_out.end();
         assert_eq!(fan_out.all.count(), 800);
         assert_eq!(
             [&fan_out.first, &fan_out.last, &fan_out.spread].map(Histogram::count),
             [199; 3]
         );
+
         assert_eq!(
             [&fan_out.first, &fan_out.last, &fan_out.spread].map(Histogram::max),
             [ms(5), ms(8), ms(3)]
@@ -121,12 +126,14 @@ mod tests {
             },
             ms(900),
         );
+
         assert_eq!(fan_out.in_flight.len(), MAX_IN_FLIGHT);
         fan_out.end();
         assert_eq!(
             (fan_out.first.max(), fan_out.last.max(), fan_out.all.max()),
             (ms(1), ms(1), ms(900))
         );
+
         fan_out.record(
             FrameId {
                 epoch: 2,
@@ -134,6 +141,7 @@ mod tests {
             },
             ms(2),
         );
+
         assert_eq!(
             fan_out.in_flight.len(),
             1,

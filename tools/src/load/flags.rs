@@ -64,12 +64,14 @@ impl Load {
             !self.duration.is_zero(),
             "--duration is 0; it must be longer, such as 10s"
         );
+
         let pids = self.relay_pid.len();
         let relays = config.relay.len();
         ensure!(
             pids == 0 || pids == relays,
             "--relay-pid names {pids} processes for {relays} relays; it must be one each"
         );
+
         Ok(())
     }
 }
@@ -127,6 +129,7 @@ mod tests {
             duration: Duration::ZERO,
             ..load()
         };
+
         let error = check(no_time).unwrap_err().to_string();
         assert!(error.starts_with("--duration"), "{error}");
     }

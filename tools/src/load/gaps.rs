@@ -41,6 +41,7 @@ impl Gaps {
             at,
             limit: SILENCE.max(interval * SILENT_INTERVALS),
         });
+
         let Some(last) = last else { return };
         // The numbers of another run of the source tell nothing.
         let neighbours = if last.id.epoch == id.epoch {
@@ -48,6 +49,7 @@ impl Gaps {
         } else {
             1
         };
+
         self.note(
             neighbours.saturating_sub(1),
             at.saturating_since(last.at),
@@ -108,6 +110,7 @@ mod tests {
                 RATE,
             );
         }
+
         gaps
     }
 
@@ -173,6 +176,7 @@ mod tests {
             ms(133),
             RATE,
         );
+
         are(&gaps, 1, 1, 67);
         let mut all = after(&[(1, 5, 0), (1, 9, 66)]);
         all.add(&gaps);

@@ -32,6 +32,7 @@ impl Meter {
             .into_iter()
             .map(|(thread, spent)| (thread, (spent, spent)))
             .collect();
+
         Ok(Self {
             process,
             threads,
@@ -50,11 +51,13 @@ impl Meter {
             }
             _ => self.ended = true,
         }
+
         let nanos = self
             .threads
             .values()
             .map(|(before, now)| now.saturating_sub(*before))
             .sum();
+
         self.spent = Duration::from_nanos(nanos);
         self.spent
     }
@@ -78,12 +81,14 @@ fn spent(process: u32) -> io::Result<Vec<(u32, u64)>> {
         else {
             continue;
         };
+
         match fs::read_to_string(entry.path().join("schedstat")) {
             Ok(text) => {
                 let spent = text
                     .split_whitespace()
                     .next()
                     .and_then(|word| word.parse().ok());
+
                 threads.push((
                     thread,
                     spent.ok_or_else(|| io::Error::other("schedstat has no number"))?,
@@ -96,6 +101,7 @@ fn spent(process: u32) -> io::Result<Vec<(u32, u64)>> {
             Err(_) => {}
         }
     }
+
     Ok(threads)
 }
 
@@ -140,11 +146,13 @@ mod tests {
             work(Duration::from_millis(60));
             std::fs::read_to_string("/proc/thread-self/schedstat").unwrap()
         });
+
         let mut seen = Duration::ZERO;
         while !busy.is_finished() {
             seen = seen.max(meter.read());
             work(Duration::from_millis(1));
         }
+
         let spent: u64 = busy
             .join()
             .unwrap()
@@ -153,6 +161,7 @@ mod tests {
             .unwrap()
             .parse()
             .unwrap();
+
         let ended = meter.read();
         assert!(ended >= seen && !meter.ended);
         assert!(
@@ -167,6 +176,7 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+
         let mut meter = Meter::start(child.id()).unwrap();
         meter.read();
         assert!(!meter.ended);

@@ -192,6 +192,7 @@ impl Sessions {
         for session in sessions.iter().filter(|session| session.joined.is_none()) {
             *refused.entry(session.link_state.word()).or_default() += 1;
         }
+
         let first_asked = sessions.iter().filter_map(|session| session.asked).min();
         let last_joined = sessions
             .iter()
@@ -199,6 +200,7 @@ impl Sessions {
             .min()
             .flatten()
             .and(sessions.iter().filter_map(|session| session.joined).max());
+
         let waits = sessions
             .iter()
             .filter_map(|session| Some(session.joined?.saturating_since(session.asked?)));
@@ -220,12 +222,14 @@ impl Frames {
     fn of(sessions: &[SessionTotals]) -> Self {
         let mut lost = Losses::default();
         let mut least = 1.0_f64;
+
         for session in sessions {
             let losses = session.measured().losses;
             least = least
                 .min(session.delivered as f64 / (session.delivered + losses.total()).max(1) as f64);
             add(&mut lost, &losses);
         }
+
         let delivered = sum(sessions, |session| session.delivered);
         Self {
             expected: delivered + lost.total(),
@@ -248,6 +252,7 @@ fn add(sum: &mut Losses, losses: &Losses) {
         superseded,
         undecodable,
     } = *losses;
+
     sum.upstream += upstream;
     sum.relay += relay;
     sum.skipped += skipped;
@@ -301,6 +306,7 @@ impl Processors {
             .into_iter()
             .map(|relay| processor(relay.relay, relay.meter))
             .collect();
+
         let relays_ms_per_gigabit = relays.iter().map(|relay| relay.ms_per_gigabit).sum();
         Self {
             own,
@@ -324,6 +330,7 @@ impl Processor {
                 };
             }
         };
+
         let known = !meter.ended && !length.is_zero();
         Self {
             name,
@@ -349,6 +356,7 @@ pub(super) fn most_common_state(sessions: &[SessionTotals]) -> LinkState {
             None => counts.push((1, &session.link_state)),
         }
     }
+
     counts
         .into_iter()
         .max_by_key(|(count, _)| *count)

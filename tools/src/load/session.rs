@@ -73,9 +73,11 @@ impl Session {
             whole,
             arrived: at,
         } = arrived;
+
         let id = whole.id;
         let length = whole.body.len();
         let body = Bytes::from(whole.body);
+
         match self.checked(&topic, body.clone()) {
             Ok(frame) if frame.id == id => {
                 let (age, clock) =
@@ -100,6 +102,7 @@ impl Session {
                 self.totals.session(self.number).undecodable += 1;
             }
         }
+
         // Nobody else holds it by now, so that this copies nothing.
         self.bodies.push(body.into());
     }
@@ -139,10 +142,12 @@ impl Sink for Session {
         for body in self.bodies.drain(..) {
             engine.recycle(body);
         }
+
         if !self.joined && engine.joins() > 0 {
             self.joined = true;
             self.totals.session(self.number).joined = Some(now);
         }
+
         if self.summary_due <= now || self.measured != self.totals.is_measuring() {
             self.account(now, engine);
             // The age at presentation is not known: nothing is presented.
@@ -152,6 +157,7 @@ impl Sink for Session {
                 age_us: 0,
             });
         }
+
         None
     }
 }

@@ -81,9 +81,11 @@ impl SessionThreads {
                 began,
                 shutdown: shutdown.clone(),
             };
+
             let thread = thread::Builder::new().name(format!("load {number}"));
             thread.spawn(move || share.run())
         };
+
         let threads: io::Result<_> = (0..plan.threads).map(start).collect();
         threads.map(Self).context("there is no thread to be had")
     }
@@ -138,9 +140,11 @@ impl ThreadShare {
                     ))
                 })
                 .collect();
+
             for session in attended {
                 session.await.map_err(io::Error::other)?;
             }
+
             Ok(())
         })
     }
@@ -158,6 +162,7 @@ async fn run_session(
         () = share.shutdown.wait() => return,
         () = tokio::time::sleep(due.saturating_since(clock::now())) => {}
     }
+
     let route = share.plan.route(number);
     let mut engine = share.plan.engine(number);
     let limit = share.plan.engine.max_frame_bytes;
@@ -171,6 +176,7 @@ async fn run_session(
         Requests::never(),
     )
     .await;
+
     session.finish(&engine);
 }
 

@@ -52,6 +52,7 @@ impl StatusLine {
             .iter()
             .filter(|session| session.link_state == LinkState::Live)
             .count();
+
         let mut line = format!("{live} of {} live", sessions.len());
         tell_ages(&mut line, totals, length);
         let bytes: u64 = sessions.iter().map(|session| session.bytes).sum();
@@ -63,10 +64,12 @@ impl StatusLine {
             let since = spent.saturating_sub(std::mem::replace(before, spent));
             let _ = write!(line, "  {name} {:.2} cores", since.as_secs_f64() / length);
         };
+
         let meters: Vec<_> = relays
             .iter_mut()
             .filter_map(|relay| relay.meter.as_mut().ok())
             .collect();
+
         if !meters.is_empty() {
             cores(
                 "relay",
@@ -74,9 +77,11 @@ impl StatusLine {
                 meters.into_iter().map(Meter::read).sum(),
             );
         }
+
         if let Ok(own) = own {
             cores("load", &mut self.own, own.read());
         }
+
         line
     }
 }
@@ -85,11 +90,13 @@ fn tell_ages(line: &mut String, totals: &Totals, length: f64) {
     let mut fan_out = totals.fan_out();
     let ages = &mut fan_out.second;
     let _ = write!(line, "  {:.0} frames/s", ages.count() as f64 / length);
+
     match [50, 95, 99].map(|hundredths| ages.percentile(hundredths).map(millis)) {
         [Some(p50), Some(p95), Some(p99)] => {
             let _ = write!(line, "  age {p50:.1}/{p95:.1}/{p99:.1} ms");
         }
         _ => line.push_str("  age -"),
     }
+
     ages.clear();
 }

@@ -62,6 +62,7 @@ impl<'a> Timekeeper<'a> {
             .copied()
             .map(Some)
             .chain(std::iter::repeat(None));
+
         let relays = config.relay.iter().cloned().zip(addresses).zip(processes);
         let now = clock::now();
         Self {
@@ -85,16 +86,19 @@ impl<'a> Timekeeper<'a> {
         let joined = self.wait_joined(totals, threads);
         let began = clock::now();
         self.begin(began, totals);
+
         if joined {
             let end = began + self.load.duration;
             while clock::now() < end && !threads.is_broken() && !self.rest_until(end, totals) {}
         }
+
         totals.end();
         let ended = clock::now();
         self.meters
             .iter_mut()
             .filter_map(|relay| relay.meter.as_mut().ok())
             .for_each(|meter| _ = meter.read());
+
         self.own.iter_mut().for_each(|meter| _ = meter.read());
         Measured {
             began,
@@ -114,9 +118,11 @@ impl<'a> Timekeeper<'a> {
                 .iter()
                 .filter(|session| session.served.is_some())
                 .count();
+
             if served == sessions.len() {
                 return true;
             }
+
             if asked + self.ramp + JOIN_TIMEOUT <= now {
                 tracing::warn!(
                     "{} of {} viewers have no frame: it is measured without them",
@@ -125,6 +131,7 @@ impl<'a> Timekeeper<'a> {
                 );
                 return served > 0;
             }
+
             let nobody = sessions.iter().all(|session| session.joined.is_none());
             if nobody && asked + JOIN_TIMEOUT <= now
                 || threads.is_broken()
@@ -153,6 +160,7 @@ impl<'a> Timekeeper<'a> {
         let due = due.min(self.line_due).min(watchdog.unwrap_or(due));
         let ends = self.shutdown.wait_timeout(due.saturating_since(now));
         let now = clock::now();
+
         if self.line_due <= now {
             self.line_due = now.max(self.line_due + LINE_INTERVAL);
             let line = self
@@ -162,6 +170,7 @@ impl<'a> Timekeeper<'a> {
                 self.load.tell(&format!("{line}\n"));
             }
         }
+
         ends
     }
 }

@@ -71,6 +71,7 @@ impl EngineCounts {
             losses,
             ..
         } = *summary;
+
         Self {
             joins,
             datagrams,
@@ -212,6 +213,7 @@ fn lost_between(before: &Losses, now: &Losses) -> Losses {
         (before.aborted, before.incomplete),
         (now.aborted, now.incomplete),
     );
+
     Losses {
         upstream: now.upstream - before.upstream,
         relay: now.relay - before.relay,
@@ -272,6 +274,7 @@ mod tests {
             link,
             ..Losses::default()
         };
+
         totals.session(1).on_summary(&summary(20, link(4)), true);
         [6, 8, 9]
             .iter()
@@ -289,6 +292,7 @@ mod tests {
             ),
             (3, 3000, 1, Some(ms(300)))
         );
+
         assert_eq!((measured.joins, measured.datagrams), (0, 30));
         assert_eq!(
             measured.losses,
@@ -298,10 +302,12 @@ mod tests {
                 ..Losses::default()
             }
         );
+
         assert_eq!(
             (totals.fan_out().all.count(), session.lost_in_all()),
             (3, 5)
         );
+
         totals.end();
         totals.on_delivery(1, &delivery(10));
         assert_eq!(
@@ -324,12 +330,14 @@ mod tests {
             incomplete: 2,
             ..Losses::default()
         };
+
         let now = Losses {
             skipped: 6,
             aborted: 2,
             relay: 1,
             ..Losses::default()
         };
+
         let lost = lost_between(&before, &now);
         assert_eq!(
             lost,
@@ -339,6 +347,7 @@ mod tests {
                 ..Losses::default()
             }
         );
+
         assert_eq!(lost.total(), now.total() - before.total());
         // And back, when an older message overtakes a newer one.
         assert_eq!(shared_out((6, 0), (4, 3)), (0, 1));

@@ -32,11 +32,13 @@ impl RecordFlags {
         let Some(path) = self.record.clone() else {
             return Ok(None);
         };
+
         let suffix = path
             .extension()
             .unwrap_or_default()
             .to_string_lossy()
             .to_lowercase();
+
         match suffix.as_str() {
             "avi" => {}
             "gif" => bail!(
@@ -48,10 +50,12 @@ impl RecordFlags {
                 path.display()
             ),
         }
+
         ensure!(
             self.record_for != Some(Duration::ZERO),
             "`--record-for` is 0; leave it out to record until the end"
         );
+
         Ok(Some(Plan::avi(path, self.record_for)))
     }
 }
@@ -82,6 +86,7 @@ mod tests {
             record_for: Some(Duration::ZERO),
             ..flags("a.avi")
         };
+
         for (flag, flags, word) in [
             ("--record", flags("film.mp4"), ".avi"),
             ("--record", flags("film"), ".avi"),

@@ -14,6 +14,7 @@ fn jpeg(width: usize, height: usize, set: impl Fn(&mut turbojpeg::Compressor)) -
             }
         })
         .collect();
+
     let mut compressor = turbojpeg::Compressor::new().unwrap();
     set(&mut compressor);
     let image = Image {
@@ -23,6 +24,7 @@ fn jpeg(width: usize, height: usize, set: impl Fn(&mut turbojpeg::Compressor)) -
         height,
         format: PixelFormat::RGB,
     };
+
     compressor.compress_to_vec(image).unwrap()
 }
 
@@ -63,6 +65,7 @@ fn many_scans(repeats: usize) -> Vec<u8> {
             out.extend(&gray[sos + 10..gray.len() - 2]);
         }
     }
+
     out.extend([0xff, 0xd9]);
     out
 }
@@ -85,6 +88,7 @@ fn refusal(jpeg: &[u8]) -> DecodeError {
         (0, 0, 0),
         "nothing is left to be shown"
     );
+
     error
 }
 
@@ -114,6 +118,7 @@ fn a_good_picture_after_any_bad_one_decodes_and_memory_does_not_grow() {
         with_size(good.clone(), 0, 240),
         jpeg(WIDTH, HEIGHT, |c| c.set_progressive(true).unwrap()),
     ];
+
     for bad in bad {
         decoder.decode(&bad, &mut picture).unwrap_err();
         decoder.decode(&good, &mut picture).unwrap();
@@ -140,6 +145,7 @@ fn progressive_arithmetic_and_lossless_pictures_are_refused() {
         with_sof(good(), 0xc9),
         jpeg(64, 64, |c| c.set_lossless(true).unwrap()),
     ];
+
     for jpeg in kinds {
         let error = refusal(&jpeg);
         assert!(matches!(error, DecodeError::Unsupported(_)), "{error}");
@@ -157,6 +163,7 @@ fn four_colours() -> Vec<u8> {
             }
         })
         .collect();
+
     let image = Image {
         pixels: &pixels[..],
         width: WIDTH,
@@ -164,6 +171,7 @@ fn four_colours() -> Vec<u8> {
         height: HEIGHT,
         format: PixelFormat::CMYK,
     };
+
     turbojpeg::Compressor::new()
         .unwrap()
         .compress_to_vec(image)
@@ -174,6 +182,7 @@ fn four_colours() -> Vec<u8> {
 fn a_four_colour_picture_is_decoded_to_every_pixel_format() {
     let mut decoder = Decoder::new();
     let mut picture = Picture::default();
+
     for target in [None, Some((100, 75))] {
         decoder
             .decode_for(&four_colours(), target, &mut picture)
@@ -253,6 +262,7 @@ fn a_picture_cut_short_or_zeroed_is_refused() {
             "{cut}"
         );
     }
+
     let mut zeroed = good.clone();
     let half = good.len() / 2;
     zeroed[half..].fill(0);
@@ -271,16 +281,19 @@ fn no_damage_panics_and_what_follows_decodes() {
         seed ^= seed << 5;
         seed as usize
     };
+
     for _ in 0..2000 {
         let mut bad = good.clone();
         for _ in 0..1 + random() % 4 {
             let at = random() % bad.len();
             bad[at] = (random() & 0xff) as u8;
         }
+
         if decoder.decode(&bad, &mut picture).is_ok() {
             assert!(picture.width() <= MAX_WIDTH && picture.height() <= MAX_HEIGHT);
         }
     }
+
     decoder.decode(&good, &mut picture).unwrap();
     assert_red_and_blue(&picture);
 }
@@ -303,6 +316,7 @@ fn a_webcam_picture_without_huffman_tables_is_shown() {
         let length = 2 + usize::from(u16::from_be_bytes([bare[dht + 2], bare[dht + 3]]));
         bare.drain(dht..dht + length);
     }
+
     let mut picture = Picture::default();
     Decoder::new().decode(&bare, &mut picture).unwrap();
     assert_red_and_blue(&picture);
@@ -312,6 +326,7 @@ fn a_webcam_picture_without_huffman_tables_is_shown() {
 fn a_small_target_is_served_by_a_small_decode_that_still_covers_it() {
     let mut decoder = Decoder::new();
     let mut picture = Picture::default();
+
     for (target, size) in [
         ((320, 240), (320, 240)),
         ((200, 150), (320, 240)),
@@ -341,14 +356,17 @@ fn brightness_and_bytes_of_colour_are_decoded_by_the_same_rules() {
         (grey.width(), grey.height(), rgb.len(), rgb[0]),
         (WIDTH, HEIGHT, 1 + 3 * WIDTH * HEIGHT, 7)
     );
+
     let at = HEIGHT / 2 * WIDTH + WIDTH / 4;
     assert!(
         (60..76).contains(&grey.pixels()[at]),
         "{}",
         grey.pixels()[at]
     );
+
     let [red, green, blue] = [0, 1, 2].map(|part| rgb[1 + 3 * at + part]);
     assert!(red > 180 && green < 40 && blue < 40, "{red} {green} {blue}");
+
     for bad in [
         good()[..900].to_vec(),
         with_size(good(), 9999, 9999),

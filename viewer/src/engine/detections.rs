@@ -80,14 +80,17 @@ impl DetectionSender {
             self.counts.dropped += 1;
             return;
         }
+
         if self.stream.as_ref() != Some(stream) {
             self.clear();
             self.stream = Some(stream.clone());
         }
+
         if self.waiting.len() == MAX_WAITING {
             self.waiting.pop_front();
             self.counts.dropped += 1;
         }
+
         self.waiting.push_back(detection);
     }
 
@@ -103,6 +106,7 @@ impl DetectionSender {
             canary_status: self.canary_status.clone(),
             ..Detections::default()
         };
+
         detections::fill(&mut message, &mut self.waiting);
         self.counts.sent += message.detections.len() as u64;
         message
@@ -142,18 +146,22 @@ impl Engine {
         if self.detections_due().is_none_or(|due| now < due) {
             return;
         }
+
         let Some(at) = self.detections_path(now) else {
             self.detection_sender.due = now + INTERVAL;
             return;
         };
+
         let Some(session) = &mut self.paths[at].session else {
             return;
         };
+
         let detection_sender = &mut self.detection_sender;
         if detection_sender.stream.as_ref() != Some(&session.name) {
             detection_sender.clear();
             return;
         }
+
         detection_sender.due = now + INTERVAL;
         detection_sender.path = Some(at);
         let mut message = detection_sender.next();
@@ -163,6 +171,7 @@ impl Engine {
                 &mut detection_sender.untracked_sent,
                 detection_sender.untracked,
             );
+
         message.sent = session.detections;
         message.untracked = session.untracked;
         let datagram = session.encode(&ToRelay::Detections(session.id, message));
@@ -182,6 +191,7 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|session| now < session.last_received + STALL_TIMEOUT)
         };
+
         let good = |path: &Path| path.is_active() && path.joining.is_none() && is_alive(path);
         let good = (0..self.paths.len()).filter(|at| good(&self.paths[*at]));
         good.min_by_key(|at| Some(*at) != self.detection_sender.path)

@@ -47,6 +47,7 @@ impl DisplayMonitor {
         if now < until && !none_ever {
             return (LinkState::Live, Some(until));
         }
+
         let reason = self.rejected.unwrap_or(NotShown::Display);
         (LinkState::NotShown(reason), None)
     }
@@ -66,15 +67,18 @@ impl Engine {
     pub fn on_display(&mut self, now: Time, frames_shown: u64, rejected: Option<NotShown>) {
         let display = &mut self.display;
         display.has_screen = true;
+
         if frames_shown > display.frames_shown {
             display.frames_shown = frames_shown;
             display.last_shown = Some(now);
             display.waiting_since = None;
         }
+
         display.rejected = rejected;
         if rejected.is_some() {
             display.waiting_since.get_or_insert(now);
         }
+
         self.assess(now);
     }
 }

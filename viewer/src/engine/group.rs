@@ -23,6 +23,7 @@ impl Engine {
             Ok(ToViewer::Data(header, _)) => self.on_data(now, at, &header, datagram),
             _ => None,
         };
+
         match ours {
             Some(()) => self.paths[at].on_group_media(now),
             None => self.foreign += 1,
@@ -62,11 +63,13 @@ impl Group {
         if self.offered == offer {
             return None;
         }
+
         *self = Self {
             offered: offer,
             timeout,
             ..Self::default()
         };
+
         Some(offer.map_or(Output::LeaveGroup(at), |group| Output::JoinGroup(at, group)))
     }
 

@@ -196,6 +196,7 @@ impl LinkMonitor {
                 Some(LinkState::Camera { state, reason })
             }
         };
+
         match (&mut self.outage, outage) {
             (Some(former), None) => former.over = former.over.or(Some(now)),
             // The same status again does not restart the outage: frames may have come since.
@@ -233,10 +234,12 @@ impl LinkMonitor {
         if fresh_until.is_some_and(|until| now < until) {
             return (LinkState::Live, fresh_until);
         }
+
         let linked_until = self
             .last_received
             .map(|at| at + LINK_TIMEOUT)
             .filter(|until| now < *until);
+
         if let (Some(joined), Some(linked_until)) = (self.joined, linked_until) {
             let within_timeout =
                 |since: Time| Some(since + self.frame_timeout()).filter(|until| now < *until);
@@ -246,12 +249,14 @@ impl LinkMonitor {
                     return (outage.link_state.clone(), Some(until.min(linked_until)));
                 }
             }
+
             let none_yet = self.frame.is_none_or(|frame| frame < joined);
             return match within_timeout(joined).filter(|_| none_yet) {
                 Some(until) => (LinkState::Connecting, Some(until.min(linked_until))),
                 None => (LinkState::NoFrames, Some(linked_until)),
             };
         }
+
         match &self.refusal {
             Some((refusal, until)) if now < *until => (refusal.clone(), Some(*until)),
             _ => (LinkState::Connecting, None),

@@ -30,12 +30,15 @@ impl Engine {
             .session
             .as_mut()
             .filter(|session| session.alias == header.alias)?;
+
         let shard = session.shard(header, datagram)?;
         session.on_media(now, header);
         path.note_received(now);
+
         if let Some(whole) = self.reassembly.on_shard(now, header, shard) {
             self.on_whole(now, at, whole);
         }
+
         Some(())
     }
 
@@ -44,9 +47,11 @@ impl Engine {
         let Some(session) = &path.session else { return };
         let topic = session.topic.clone();
         path.link.frame = Some(now);
+
         if let Some(standby) = &mut self.standby {
             standby.on_frame(now);
         }
+
         self.display.on_frame(now, self.frame_timeout());
         self.assess(now);
         self.shared.outputs.push_back(Output::Frame(ReceivedFrame {
@@ -60,6 +65,7 @@ impl Engine {
     pub(super) fn on_message(&mut self, now: Time, at: usize, message: ToViewer<'_>) -> bool {
         let path = &mut self.paths[at];
         let shared = &mut self.shared;
+
         match message {
             ToViewer::Challenge(challenge) => {
                 path.on_challenge(now, shared, challenge, self.reassembly.counts().whole)
@@ -112,9 +118,11 @@ impl Engine {
         let Some(session) = self.paths[at].session_named(id) else {
             return false;
         };
+
         if !session.is_sealed() {
             return self.on_end(now, at, id);
         }
+
         self.paths[at].start_joining(now, &mut self.shared);
         true
     }
@@ -125,10 +133,12 @@ impl Engine {
         let Some(session) = self.paths[at].on_pulse(now, id, pulse) else {
             return false;
         };
+
         let withheld = Withheld {
             skipped: pulse.frames_skipped,
             aborted: pulse.frames_aborted,
         };
+
         session.on_withheld(withheld, &total);
         session.learn(&pulse.keys);
         self.detection_sender.on_verdict(now, at, pulse.verdict);
@@ -139,6 +149,7 @@ impl Engine {
             .filter_map(|path| path.session.as_ref())
             .map(|session| session.pause)
             .max();
+
         self.reassembly.set_pause(pause.unwrap_or_default());
         if let Some(round_trip) = self
             .paths
@@ -157,9 +168,11 @@ impl Engine {
         if accept.nonce != self.paths[at].nonce {
             return false;
         }
+
         let Some((accept, seal)) = self.paths[at].opened(now, accept) else {
             return false;
         };
+
         if self.shared.config.request == Request::List {
             self.paths[at].joining = None;
             self.shared
@@ -167,14 +180,17 @@ impl Engine {
                 .push_back(Output::List(accept.streams, accept.total_streams));
             return true;
         }
+
         if self.paths[at].session_named(accept.session).is_none() {
             self.retire_session(at);
         }
+
         let total = self.total_report(now);
         let (good, opened) = self.paths[at].on_accept(now, &mut self.shared, &accept, seal, total);
         if opened {
             self.on_session(now, at);
         }
+
         good
     }
 
@@ -185,13 +201,16 @@ impl Engine {
             .iter()
             .enumerate()
             .any(|(other, path)| other != at && path.is_active());
+
         if !others {
             self.reassembly.on_away();
         }
+
         if let Some(session) = &self.paths[at].session {
             self.shared.sticky_stream = Some((session.name.clone(), None));
             self.stream = Some(session.name.clone());
         }
+
         let mut sessions = self.paths.iter().filter_map(|path| path.session.as_ref());
         self.reassembly
             .set_authentic(sessions.all(Session::is_sealed));
@@ -204,9 +223,11 @@ impl Engine {
             self.shared.outputs.push_back(Output::List(Vec::new(), 0));
             return true;
         }
+
         let Some(link_state) = self.paths[at].on_refuse(now, &mut self.shared, refuse) else {
             return false;
         };
+
         if matches!(link_state, LinkState::NoSuchStream(_))
             && self.paths.iter().all(|path| path.session.is_none())
         {
@@ -221,11 +242,13 @@ impl Engine {
         if self.paths[at].session_named(id).is_none() {
             return false;
         }
+
         self.retire_session(at);
         self.paths[at].on_end(now, &mut self.shared, id);
         if !self.paths.iter().any(Path::is_active) {
             self.reassembly.on_away();
         }
+
         true
     }
 

@@ -185,6 +185,7 @@ impl Path {
         let Some(session) = self.session.as_mut().filter(|session| session.id == id) else {
             return;
         };
+
         let offer = pulse.group.as_ref().and_then(message::Group::checked);
         if let Some(change) = self.group.on_offer(self.at, offer, session.group_timeout()) {
             shared.outputs.push_back(change);
@@ -225,22 +226,27 @@ impl Path {
         else {
             return false;
         };
+
         if challenge.token.len() > MAX_TOKEN {
             return false;
         }
+
         if let Some(why) = disagreement(&self.access, challenge.access()) {
             self.link
                 .on_refusal(LinkState::NoKey(why), now + STREAM_RETRY.1);
             return true;
         }
+
         let answers = joining.answers_challenge();
         if challenge.token != self.token {
             self.token = challenge.token;
             self.handshake = None;
         }
+
         if answers {
             self.send_join(shared, whole);
         }
+
         true
     }
 
@@ -249,6 +255,7 @@ impl Path {
         if self.access.kind() == Access::Open {
             return Some((accept, None));
         }
+
         let (initiator, _) = self.handshake.as_mut()?;
         let Ok((payload, channel)) = initiator.finish(&accept.handshake) else {
             let why = "the answer was not made with the relay's key";
@@ -256,6 +263,7 @@ impl Path {
                 .on_refusal(LinkState::NoKey(why), now + STREAM_RETRY.1);
             return None;
         };
+
         // A copy of this answer is ignored.
         self.handshake = None;
         let accept = Accept::decode(&payload[..]).ok()?;
@@ -276,6 +284,7 @@ impl Path {
         let Some(opening) = Opening::of(accept) else {
             return (false, false);
         };
+
         self.joining = None;
         if self
             .session
@@ -289,6 +298,7 @@ impl Path {
             frames_whole: self.whole_at_join,
             ..total
         };
+
         self.session = Some(Session::new(now, &opening, seal, base));
         self.stream_retry = STREAM_RETRY.0;
         self.summary.joins += 1;
@@ -300,6 +310,7 @@ impl Path {
     pub(super) fn on_pulse(&mut self, now: Time, id: u64, pulse: &Pulse) -> Option<&mut Session> {
         self.session_named(id)?;
         self.note_received(now);
+
         if pulse.echo_us != 0 {
             let round_trip = Duration::from_micros(now.as_micros().saturating_sub(pulse.echo_us));
             self.summary.round_trip = Some(round_trip);
@@ -310,9 +321,11 @@ impl Path {
             self.clock.on_answer(sent, now, relay);
             self.source_clock = pulse.source_clock;
         }
+
         if let Some(status) = &pulse.status {
             self.link.on_status(now, status);
         }
+
         self.session.as_mut()
     }
 
@@ -327,6 +340,7 @@ impl Path {
         if self.joining.is_none() || refuse.nonce != self.nonce {
             return None;
         }
+
         let link_state = LinkState::of_refusal(refuse, shared.wanted());
         let retry = match link_state {
             LinkState::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
@@ -336,6 +350,7 @@ impl Path {
                 retry
             }
         };
+
         self.begin(now + shared.rng.shorten(retry), shared);
         self.link.on_refusal(link_state.clone(), now + retry);
         Some(link_state)
@@ -352,6 +367,7 @@ impl Path {
         if self.session_named(id).is_none() {
             return false;
         }
+
         self.session = None;
         shared.outputs.extend(self.group.leave(self.at));
         self.link.joined = None;
@@ -375,6 +391,7 @@ impl Path {
     pub(super) fn leave(&mut self, shared: &mut Shared) {
         self.joining = None;
         shared.outputs.extend(self.group.leave(self.at));
+
         if let Some(mut session) = self.session.take() {
             let goodbye = Goodbye {
                 reason: "viewer ends".to_owned(),
@@ -423,6 +440,7 @@ impl Path {
             );
             self.handshake = begun.map(|(initiator, message)| (initiator, message.into()));
         }
+
         self.handshake
             .as_ref()
             .map(|(_, message)| message.clone())
@@ -443,6 +461,7 @@ impl Path {
             paused: self.paused,
             handshake,
         };
+
         let mut datagram = Vec::new();
         ToRelay::Join(join).encode(&mut datagram);
         shared.outputs.push_back(Output::Send(self.at, datagram));

@@ -19,13 +19,16 @@ impl Engine {
             let Some(repair) = self.reassembly.poll_repair(now) else {
                 return;
             };
+
             let id = FrameId {
                 epoch: repair.epoch,
                 number: repair.number,
             };
+
             let Some(at) = self.repair_path(now, id) else {
                 return;
             };
+
             self.paths[at].send_repair(&mut self.shared, repair);
             self.repaired = Some((id, at));
         }
@@ -38,6 +41,7 @@ impl Engine {
             .repaired
             .filter(|(repaired, _)| *repaired == id)
             .map(|(_, at)| at);
+
         let active = (0..self.paths.len()).filter(|at| self.paths[*at].is_active());
         active.min_by_key(|at| {
             let path = &self.paths[*at];
@@ -45,6 +49,7 @@ impl Engine {
                 .link
                 .last_received
                 .is_none_or(|at| at + SILENT_PATH <= now);
+
             (
                 silent,
                 Some(*at) == asked,

@@ -94,6 +94,7 @@ impl Seal {
                 self.keys.extend(MediaKey::from_message(key));
             }
         }
+
         self.keys
             .sort_by_key(|key| std::cmp::Reverse(key.generation()));
         self.keys.truncate(KEYS);
@@ -147,6 +148,7 @@ impl<'a> Opening<'a> {
             0 => KEEP_ALIVE_INTERVAL,
             millis => Duration::from_millis(millis.into()).clamp(INTERVALS.0, INTERVALS.1),
         };
+
         let alias = u16::try_from(info.alias).ok()?;
         let id = Some(accept.session).filter(|id| *id != 0)?;
         Some(Self {
@@ -210,6 +212,7 @@ impl Session {
                 ToRelay::Sealed(self.id, counter, &ciphertext).encode(&mut datagram);
             }
         }
+
         datagram
     }
 
@@ -286,6 +289,7 @@ impl Session {
             .keep_alives
             .is_multiple_of(REPORT_EVERY)
             .then(|| self.report(total));
+
         KeepAlive {
             sent_us: now.as_micros(),
             report,

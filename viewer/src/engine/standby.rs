@@ -65,6 +65,7 @@ impl Standby {
                     began: now,
                     datagrams,
                 });
+
                 paths
                     .iter_mut()
                     .for_each(|path| path.set_paused(now, false));
@@ -87,6 +88,7 @@ impl Trial {
                 .datagrams
                 .saturating_sub(self.datagrams[at])
         };
+
         (0..paths.len())
             .rev()
             .max_by_key(|at| brought(*at))

@@ -120,6 +120,7 @@ impl World {
             record: None,
             seen: BTreeMap::new(),
         };
+
         world.at(ms(0), Event::Capture);
         world
     }
@@ -136,6 +137,7 @@ impl World {
                 .engine
                 .next_deadline()
                 .map(|deadline| deadline.max(self.now));
+
             let Some(next) = event
                 .into_iter()
                 .chain(deadline)
@@ -145,6 +147,7 @@ impl World {
                 self.now = end;
                 return;
             };
+
             self.now = next;
             while let Some(entry) = self
                 .events
@@ -154,6 +157,7 @@ impl World {
                 let event = entry.remove();
                 self.handle(event);
             }
+
             self.engine.on_tick(self.now);
             assert!(
                 self.engine
@@ -161,6 +165,7 @@ impl World {
                     .is_none_or(|deadline| deadline > self.now),
                 "the engine spins"
             );
+
             self.drain();
         }
     }
@@ -190,6 +195,7 @@ impl World {
             Event::Refused(at) => self.engine.on_refused(self.now, at),
             Event::Capture => self.capture(),
         }
+
         self.drain();
     }
 
@@ -197,16 +203,19 @@ impl World {
         let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
             return;
         };
+
         let FrameId { epoch, number } = header.id;
         let in_session = self.engine.paths[at]
             .session
             .as_ref()
             .is_some_and(|session| session.alias == header.alias);
+
         let of_newest_epoch = self
             .seen
             .keys()
             .next_back()
             .is_none_or(|newest| epoch >= *newest);
+
         if in_session && of_newest_epoch {
             let (_, highest) = self.seen.entry(epoch).or_insert((number, number));
             *highest = number.max(*highest);
@@ -224,6 +233,7 @@ impl World {
                 highest
             }
         };
+
         self.seen
             .iter()
             .map(|(epoch, (first, highest))| last(*epoch, *highest) - first + 1)
@@ -235,24 +245,30 @@ impl World {
         if !self.capturing {
             return;
         }
+
         let id = FrameId {
             epoch: self.epoch,
             number: self.number,
         };
+
         self.number += 1;
         let body = body(id, self.frame_bytes);
+
         for at in 0..self.relays.len() {
             let Some(relay) = &mut self.relays[at] else {
                 continue;
             };
+
             let datagrams = relay.on_frame(id, &body, 0);
             let joined = relay.joined;
             let heard = relay.group_heard;
+
             if joined {
                 datagrams
                     .iter()
                     .for_each(|datagram| self.carry(at, &Event::ToGroup(at, datagram.clone())));
             }
+
             if !heard {
                 self.carry_all(at, datagrams);
             }
@@ -271,20 +287,24 @@ impl World {
         } else {
             self.far[at]
         };
+
         let mut odds = |thousandths| self.dice.next() % 1000 < thousandths;
         let (lost, doubled, reordered) = (
             self.cut[at] || odds(self.link.lost),
             odds(self.link.doubled),
             odds(self.link.reordered),
         );
+
         if lost {
             return;
         }
+
         let late = Duration::from_micros(if reordered {
             self.dice.next() % 4000
         } else {
             0
         });
+
         for _ in 0..=u8::from(doubled) {
             self.at(self.now + ONE_WAY + far + late, event.clone());
         }
@@ -303,6 +323,7 @@ impl World {
                         self.engine
                             .on_detection(&STREAM.parse().unwrap(), detection(id));
                     }
+
                     self.engine.recycle(arrived.whole.body);
                 }
                 Output::LinkState(link_state) => self.link_states.push((self.now, link_state)),

@@ -14,6 +14,7 @@ impl Engine {
             withheld.skipped += session.withheld.skipped;
             withheld.aborted += session.withheld.aborted;
         }
+
         self.reassembly
             .losses()
             .with_withheld(withheld.skipped, withheld.aborted)

@@ -61,17 +61,21 @@ impl AviFiles {
             height: height as u32,
             rate_millihertz,
         };
+
         if self.open.as_ref().is_some_and(|open| open.format != format) {
             self.end_file()?;
         }
+
         let place = match &mut self.open {
             Some(open) => open.timeline.place(sample),
             None => Place::After(0),
         };
+
         let Place::After(empty) = place else {
             self.recording.early += 1;
             return Ok(());
         };
+
         if self
             .open
             .as_ref()
@@ -83,14 +87,17 @@ impl AviFiles {
             Some(open) => (empty, open),
             None => (0, self.begin_file(format, sample)?),
         };
+
         for _ in 0..empty {
             open.avi.repeat()?;
         }
+
         open.avi.picture(&sample.jpeg)?;
         if sample.at.saturating_since(open.settled) >= SETTLE_INTERVAL {
             open.settled = sample.at;
             open.avi.settle()?;
         }
+
         self.recording.repeated += empty;
         self.recording.frames += 1;
         self.recording.seconds +=
@@ -104,6 +111,7 @@ impl AviFiles {
             Some(file) => file,
             None => File::create(numbered(&self.path, self.recording.files))?,
         };
+
         let mut timeline = Timeline::new(format.rate_millihertz);
         timeline.place(sample);
         let open = OpenFile {
@@ -112,6 +120,7 @@ impl AviFiles {
             timeline,
             settled: sample.at,
         };
+
         Ok(self.open.insert(open))
     }
 

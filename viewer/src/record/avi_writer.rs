@@ -68,6 +68,7 @@ impl AviWriter {
             index: Vec::new(),
             largest: 0,
         };
+
         avi.file.write_all_at(&avi.head(None), 0)?;
         Ok(avi)
     }
@@ -89,11 +90,13 @@ impl AviWriter {
             u32::try_from(jpeg.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         let head = chunk_head(PICTURE, length);
         let padding: &[u8] = if length % 2 == 1 { &[0] } else { &[] };
+
         if let Err(error) = self.write(&[&head, jpeg, padding]) {
             // Some players stop at half a chunk.
             let _ = self.file.set_len(self.end);
             return Err(error);
         }
+
         self.index.push((self.end as u32, length));
         self.end += CHUNK_HEAD + u64::from(length) + u64::from(length % 2);
         self.largest = self.largest.max(length);
@@ -120,6 +123,7 @@ impl AviWriter {
             *b"idx1",
             (self.index.len() as u64 * INDEX_ENTRY) as u32,
         ));
+
         for (at, length) in &self.index {
             // A moment without a picture begins nothing.
             let flags = if *length == 0 { 0 } else { KEY_FRAME };
@@ -128,10 +132,12 @@ impl AviWriter {
                 .iter()
                 .for_each(|number| index.extend(number.to_le_bytes()));
         }
+
         let indexed = self.write(&[&index]);
         if indexed.is_err() {
             let _ = self.file.set_len(self.end);
         }
+
         self.file
             .write_all_at(&self.head(indexed.is_ok().then_some(index.len() as u64)), 0)?;
         indexed
@@ -143,6 +149,7 @@ impl AviWriter {
         let mut slices = &mut slices[..];
         let mut file = &self.file;
         file.seek(SeekFrom::Start(self.end))?;
+
         while !slices.is_empty() {
             match file.write_vectored(slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -151,6 +158,7 @@ impl AviWriter {
                 Err(error) => return Err(error),
             }
         }
+
         Ok(())
     }
 
@@ -168,6 +176,7 @@ impl AviWriter {
             4 + 64 + 8 + 4 + 64 + 48,
             Some(*b"hdrl"),
         );
+
         self.main_header(&mut head, flags);
         letters(&mut head, *b"LIST", 4 + 64 + 48, Some(*b"strl"));
         self.stream_header(&mut head);
@@ -183,6 +192,7 @@ impl AviWriter {
             height,
             rate_millihertz,
         } = self.format;
+
         let interval_us = 1_000_000_000 / rate_millihertz;
         let bytes_a_second = u64::from(self.largest) * u64::from(rate_millihertz) / 1000;
         let rate = u32::try_from(bytes_a_second).unwrap_or(u32::MAX);
@@ -266,6 +276,7 @@ mod tests {
         for picture in [&b"first"[..], b"", b"third!"] {
             avi.picture(picture).unwrap();
         }
+
         avi.close().unwrap();
         let bytes = std::fs::read(&file).unwrap();
         assert_eq!(&bytes[MOVI as usize..FIRST_CHUNK as usize], b"movi");
@@ -274,6 +285,7 @@ mod tests {
         let index = MOVI as usize + list;
         assert_eq!(&bytes[index..index + 4], b"idx1");
         assert_eq!(number(&bytes, index + 4), 3 * 16);
+
         for (entry, (picture, flags)) in [(&b"first"[..], 0x10), (b"", 0), (b"third!", 0x10)]
             .iter()
             .enumerate()

@@ -52,16 +52,19 @@ impl Timeline {
             Some(origin) if origin.epoch == sample.id.epoch => origin,
             former => self.begin(former, sample),
         };
+
         let interval = i128::from(self.interval_ns);
         let ahead = captured - origin.captured_ns - i128::from(self.next) * interval;
         if ahead <= -interval {
             return Place::Early;
         }
+
         let gap = if ahead < interval {
             0
         } else {
             (ahead + interval / 2) / interval
         };
+
         let gap = u64::try_from(gap).unwrap_or(MAX_GAP).min(MAX_GAP);
         let moment = self.next + gap;
         self.next = moment + 1;
@@ -69,6 +72,7 @@ impl Timeline {
             last: (sample.at, moment),
             ..origin
         });
+
         Place::After(gap)
     }
 
@@ -79,6 +83,7 @@ impl Timeline {
             i128::from(moment) * i128::from(self.interval_ns)
                 + sample.at.saturating_since(at).as_nanos() as i128
         });
+
         let captured_ns = i128::from(sample.captured_ns) - moment_ns;
         Origin {
             epoch: sample.id.epoch,
@@ -101,6 +106,7 @@ pub(super) fn rate(samples: &[Sample]) -> u32 {
     const UNKNOWN: u32 = 25_000;
     let stated = samples.first().map_or(0, |sample| sample.rate_millihertz);
     let measured = measured(samples);
+
     match (stated, measured) {
         (0, measured) => measured.unwrap_or(UNKNOWN),
         (stated, Some(measured))
@@ -124,6 +130,7 @@ fn measured(samples: &[Sample]) -> Option<u32> {
                 .number
                 .checked_sub(pair[0].id.number)
                 .filter(|numbers| *numbers > 0)?;
+
             pair[1]
                 .captured_ns
                 .checked_sub(pair[0].captured_ns)
@@ -131,6 +138,7 @@ fn measured(samples: &[Sample]) -> Option<u32> {
         })
         .filter(|interval| *interval > 0)
         .collect();
+
     intervals.sort_unstable();
     let median = *intervals.get(intervals.len() / 2)?;
     u32::try_from(1_000_000_000_000 / median)
@@ -183,11 +191,13 @@ mod tests {
                 (n * 33_333).saturating_add_signed(jitter[n as usize % 6]),
             )
         });
+
         let (places, moments) = places(samples);
         assert!(
             places.iter().all(|place| *place == Place::After(0)),
             "{places:?}"
         );
+
         assert_eq!(moments, 600);
     }
 
@@ -203,6 +213,7 @@ mod tests {
                 Place::After(0)
             ]
         );
+
         assert_eq!(moments, 6);
     }
 
@@ -249,6 +260,7 @@ mod tests {
                 .map(|n| told(sample(1, n, n * interval_us)))
                 .collect::<Vec<_>>()
         };
+
         assert_eq!(rate(&every(33_366, 30_000)), 30_000);
         assert_eq!(rate(&every(66_666, 30_000)), 15_000);
         assert_eq!(rate(&every(40_000, 0)), 25_000);

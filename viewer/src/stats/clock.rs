@@ -38,6 +38,7 @@ impl Captured {
             clock_id,
             ..
         } = *header;
+
         Self {
             captured_ns,
             wall_offset_ns,
@@ -70,12 +71,14 @@ impl Clock {
             wall_offset_ns,
             clock_id,
         } = *captured;
+
         if clock_id == self.id {
             return (
                 at.saturating_since(Time::from_nanos(captured_ns)),
                 "monotonic",
             );
         }
+
         if let Some(source) = source.filter(|source| source.clock_id == clock_id) {
             let captured = i128::from(captured_ns) - i128::from(source.offset_ns);
             return (
@@ -83,6 +86,7 @@ impl Clock {
                 "exchange",
             );
         }
+
         let wall = |monotonic: u64, offset: i64| i128::from(monotonic) + i128::from(offset);
         (
             not_negative(

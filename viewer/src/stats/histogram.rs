@@ -118,6 +118,7 @@ mod tests {
                 "p{hundredths}: {told}, exact {exact}"
             );
         }
+
         assert_eq!(ages.max(), Duration::from_micros(sorted[999]));
     }
 
@@ -126,9 +127,11 @@ mod tests {
         let mut ages = Histogram::default();
         assert_eq!(ages.percentile(50), None);
         ages.record(Duration::from_millis(5));
+
         for hundredths in [0, 1, 50, 100] {
             assert_eq!(ages.percentile(hundredths), Some(Duration::from_millis(5)));
         }
+
         ages.record(Duration::MAX);
         assert_eq!(ages.count(), 2);
         ages.clear();

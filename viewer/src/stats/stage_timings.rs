@@ -42,6 +42,7 @@ impl StageTimings {
             y: found.y as f32,
             radius: found.radius as f32,
         };
+
         Detection {
             epoch: id.epoch,
             number: id.number,
@@ -95,11 +96,13 @@ mod tests {
             radius: 20.0,
             confidence: 0.75,
         });
+
         let look = Observation {
             found,
             tracked: Duration::from_micros(5),
             looked: Duration::from_micros(6),
         };
+
         let detection = timings(Some(Duration::ZERO)).detection(ID, &look);
         let expected = Detection {
             epoch: 5,
@@ -118,6 +121,7 @@ mod tests {
             looked_us: 6,
             clock_error_us: 0,
         };
+
         assert_eq!(detection, expected);
     }
 
@@ -128,6 +132,7 @@ mod tests {
             tracked: Duration::from_secs(1 << 40),
             looked: Duration::ZERO,
         };
+
         let error = |error| timings(error).detection(ID, &look).clock_error_us;
         assert_eq!(error(Some(Duration::from_nanos(1))), 1);
         assert_eq!(error(Some(Duration::from_micros(200))), 200);

@@ -46,6 +46,7 @@ fn an_age_is_from_capture_to_the_screen() {
             CLOCK,
         )
         .unwrap();
+
     assert_eq!(presented.age, Duration::from_millis(9));
     let report = counters.report(ms(1000), "relay");
     assert_eq!((report.age_ms.max, report.clock), (Some(9.0), "monotonic"));
@@ -56,6 +57,7 @@ fn an_age_is_from_capture_to_the_screen() {
         decode,
         present,
     } = report.stages_ms;
+
     assert_eq!(
         [prepare, transit, wait, decode, present],
         [1.0, 1.0, 1.0, 2.0, 4.0].map(Some)
@@ -70,6 +72,7 @@ fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
         wall_offset_ns,
         ..info(number, ms(100))
     };
+
     // The other host booted 50 ms later: its monotonic clock is 50 ms behind.
     counters.on_decoded(elsewhere(1, CLOCK.wall_offset_ns + 50_000_000));
     let presented = counters
@@ -82,6 +85,7 @@ fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
             CLOCK,
         )
         .unwrap();
+
     assert_eq!(presented.age, Duration::from_millis(20));
     // A frame from the future is as young as can be.
     counters.on_decoded(elsewhere(2, i64::MAX));
@@ -95,6 +99,7 @@ fn ages_between_hosts_are_by_wall_clock_and_said_to_be() {
             CLOCK,
         )
         .unwrap();
+
     assert_eq!(presented.age, Duration::ZERO);
     assert_eq!(counters.report(ms(1000), "relay").clock, "wall");
 }
@@ -108,15 +113,18 @@ fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
         offset_ns: -50_000_000,
         error: Duration::from_micros(200),
     };
+
     counters.on_summary(Summary {
         source_clock: Some(source_clock),
         ..Summary::default()
     });
+
     let elsewhere = FrameInfo {
         clock_id: 8,
         wall_offset_ns: 3_600_000_000_000,
         ..info(1, ms(100))
     };
+
     counters.on_decoded(elsewhere.clone());
     let presented = counters
         .on_presented(
@@ -128,12 +136,14 @@ fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
             CLOCK,
         )
         .unwrap();
+
     assert_eq!(presented.age, Duration::from_millis(20));
     let report = counters.report(ms(1000), "relay");
     assert_eq!(
         (report.clock, report.clock_error_ms),
         ("exchange", Some(0.2))
     );
+
     // What is known of one clock says nothing of another.
     counters.on_decoded(FrameInfo {
         id: FrameId {
@@ -143,6 +153,7 @@ fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
         clock_id: 9,
         ..elsewhere
     });
+
     counters
         .on_presented(
             FrameId {
@@ -153,6 +164,7 @@ fn ages_between_hosts_are_by_the_exchange_of_their_clocks_when_there_was_one() {
             CLOCK,
         )
         .unwrap();
+
     assert_eq!(counters.report(ms(1000), "relay").clock, "wall");
 }
 
@@ -162,6 +174,7 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
     for number in 0..6 {
         counters.on_decoded(info(number, ms(number)));
     }
+
     counters.on_presented(
         FrameId {
             epoch: 1,
@@ -170,6 +183,7 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
         ms(9),
         CLOCK,
     );
+
     counters.on_presented(
         FrameId {
             epoch: 1,
@@ -178,28 +192,33 @@ fn lost_frames_have_reasons_that_sum_up_and_pending_ones_are_told_apart() {
         ms(19),
         CLOCK,
     );
+
     counters.on_superseded();
     counters.on_rejected(NotShown::Damaged);
     let counts = Counts {
         whole: 7,
         ..Counts::default()
     };
+
     let losses = Losses {
         link: 3,
         away: 2,
         ..Losses::default()
     };
+
     counters.on_summary(Summary {
         counts,
         losses,
         ..Summary::default()
     });
+
     let frames = counters.report(ms(1000), "relay").frames;
     assert_eq!((frames.shown, frames.pending, frames.lost.total), (2, 3, 7));
     assert_eq!(
         frames.lost.by_reason.values().sum::<u64>(),
         frames.lost.total
     );
+
     assert_eq!(frames.lost.by_reason["superseded"], 1);
 }
 
@@ -215,16 +234,19 @@ fn a_second_is_told_in_one_line_and_the_next_begins_anew() {
             CLOCK,
         );
     }
+
     counters.on_link_state(ms(5), &LinkState::Live);
     counters.on_summary(Summary {
         bytes: 1_000_000,
         stream: Some("lobby".parse().unwrap()),
         ..Summary::default()
     });
+
     assert_eq!(
         counters.line(ms(1000)),
         "30.0 fps  age 6.0/6.0/6.0 ms  lost 0  8.0 Mbit/s  lobby live"
     );
+
     assert_eq!(
         counters.presentation(),
         Presentation {
@@ -233,6 +255,7 @@ fn a_second_is_told_in_one_line_and_the_next_begins_anew() {
             age_us: 6000
         }
     );
+
     assert_eq!(
         counters.line(ms(2000)),
         "0.0 fps  age -  lost 0  0.0 Mbit/s  lobby live"
@@ -246,12 +269,14 @@ fn figures_and_verdict_are_blank_soon_after_the_last_frame_shown() {
         epoch: 1,
         number: 0,
     };
+
     counters.on_decoded(info(0, ms(0)));
     counters.on_presented(id, ms(6), CLOCK);
     counters.on_summary(Summary {
         verdict: Some(Verdict::default()),
         ..Summary::default()
     });
+
     assert!(counters.line(ms(900)).ends_with("unknown"));
     let second = counters.last_second(ms(1000));
     assert!(second.age.is_some() && second.verdict.is_some() && second.silence.is_none());
@@ -262,6 +287,7 @@ fn figures_and_verdict_are_blank_soon_after_the_last_frame_shown() {
         (second.age, second.verdict, second.silence),
         (None, None, silence)
     );
+
     assert!(!counters.line(ms(1900)).contains("unknown"));
 }
 
@@ -276,6 +302,7 @@ fn frames_are_rejected_for_their_first_reason_until_one_is_shown() {
         epoch: 1,
         number: 0,
     };
+
     counters.on_decoded(info(0, ms(0)));
     counters.on_presented(id, ms(6), CLOCK);
     assert_eq!(counters.display(), (1, None));
@@ -288,12 +315,14 @@ fn memory_is_bounded_however_long_it_runs() {
         counters.on_decoded(info(number, ms(number)));
         counters.on_link_state(ms(number), &LinkState::NoFrames);
     }
+
     assert_eq!(counters.0.lock().in_flight.len(), MAX_IN_FLIGHT);
     let report = counters.report(ms(1), "relay");
     assert_eq!(
         (report.link_states.len(), report.link_states_forgotten),
         (1000, 4000)
     );
+
     assert_eq!(report.link_states[999].at_ms, 4999.0);
 }
 

@@ -33,6 +33,7 @@ impl From<Verdict> for VerdictSummary {
             Health::Wrong => "wrong",
             Health::Blind => "blind",
         };
+
         Self {
             health,
             error_px: pixels(verdict.error),
@@ -80,6 +81,7 @@ mod tests {
             latency_us: 134_400,
             count: 30,
         };
+
         let summary = VerdictSummary::from(verdict);
         assert_eq!(summary.to_string(), "late 0.21 px 134 ms");
         let json = serde_json::to_value(summary).unwrap();
@@ -87,6 +89,7 @@ mod tests {
             (&json["health"], &json["error_px"], &json["mean_px"]),
             (&"late".into(), &0.21.into(), &0.3.into())
         );
+
         assert_eq!(
             (&json["latency_ms"], &json["count"]),
             (&134.4.into(), &30.into())
@@ -99,6 +102,7 @@ mod tests {
             health: Health::Blind as i32,
             ..Verdict::default()
         };
+
         assert_eq!(VerdictSummary::from(blind).to_string(), "blind");
         let odd = Verdict {
             health: 99,
@@ -107,10 +111,12 @@ mod tests {
             count: 1,
             ..Verdict::default()
         };
+
         assert_eq!(
             VerdictSummary::from(odd).to_string(),
             "unknown 0.00 px 0 ms"
         );
+
         assert!(serde_json::to_string(&VerdictSummary::from(odd)).is_ok());
     }
 }

@@ -70,23 +70,29 @@ impl Finder {
         if (shorter as f32) < 2.0 * MIN_RADIUS {
             return None;
         }
+
         let factor = [8, 4, 2]
             .into_iter()
             .find(|factor| shorter / factor >= REDUCED_SIDE)
             .unwrap_or(1);
+
         picture.reduce(factor, &mut self.reduced);
         let mut best: Option<Ball> = None;
+
         for guess in self.votes.candidates(&self.reduced) {
             let Some(ball) = measured(picture, guess.enlarged(factor as f32), factor as f32) else {
                 continue;
             };
+
             if best.is_none_or(|best| best.confidence < ball.confidence) {
                 best = Some(ball);
             }
+
             if ball.confidence >= CLEAR {
                 break;
             }
         }
+
         best
     }
 }
@@ -97,6 +103,7 @@ fn measured(picture: &Grey, guess: Circle, doubt: f32) -> Option<Ball> {
     if wide.points.len() * 100 < rays::visible(picture, guess) * MIN_MET_PERCENT {
         return None;
     }
+
     let found = circle::through(&wide.points)?;
     let near = rays::cast(picture, found, 2.5 + 0.06 * found.radius);
     let found = circle::through(&near.points)?;
@@ -110,6 +117,7 @@ fn measured(picture: &Grey, guess: Circle, doubt: f32) -> Option<Ball> {
         && visible * 100 >= rays::RAYS * MIN_VISIBLE_PERCENT
         && hits * 100 >= visible * MIN_HITS_PERCENT
         && rays::is_even_inside(picture, found, &last);
+
     whole.then(|| Ball {
         x: found.x,
         y: found.y,

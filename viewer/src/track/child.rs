@@ -47,10 +47,12 @@ impl Child {
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WATCHDOG_USEC")
             .env_remove("WATCHDOG_PID");
+
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+
         let mut process = command.process_group(0).kill_on_drop(true).spawn()?;
         let number = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group = number.expect("a process that nobody waited for has its number");
@@ -60,14 +62,17 @@ impl Child {
             .stdin
             .take()
             .expect("standard input was asked to be a pipe");
+
         let stdout = process
             .stdout
             .take()
             .expect("standard output was asked to be a pipe");
+
         let errors = process
             .stderr
             .take()
             .expect("standard error was asked to be a pipe");
+
         let answers = Lines::new(stdout, wire::MAX_ANSWER);
         Ok(Self {
             process,
@@ -103,6 +108,7 @@ impl Child {
             mut stderr,
             ..
         } = self;
+
         drop(stdin);
         // The group may be gone already; its number is kept for it until the process is waited for.
         let _ = kill_process_group(group, Signal::TERM);
@@ -167,14 +173,18 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if bytes.is_empty() {
                 return None;
             }
+
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..end.unwrap_or(bytes.len())];
             self.too_long |= self.line.len() + part.len() > self.most;
+
             if !self.too_long {
                 self.line.extend_from_slice(part);
             }
+
             let length = part.len() + usize::from(end.is_some());
             self.reader.consume(length);
+
             if end.is_some() {
                 let line = std::mem::take(&mut self.line);
                 let too_long = std::mem::take(&mut self.too_long);
@@ -192,6 +202,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 async fn log(errors: impl AsyncRead + Unpin) {
     let mut lines = Lines::new(errors, MAX_LINE);
     let mut limited = LogLimiter::new();
+
     while let Some(line) = lines.next().await {
         let text = match &line {
             Line::Whole(line) => {
@@ -199,6 +210,7 @@ async fn log(errors: impl AsyncRead + Unpin) {
             }
             Line::TooLong => "(a line too long to be told)".to_owned(),
         };
+
         if let Some(lines) = limited.note(clock::now()).filter(|_| !text.is_empty()) {
             tracing::info!(lines, "a tracker says: {text}");
         }

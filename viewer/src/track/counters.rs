@@ -106,6 +106,7 @@ impl TrackCounters {
         if let Some(work) = result.work {
             counts.work.record(work);
         }
+
         if result.found.is_some() {
             counts.found += 1;
             counts.last = Some(result.clone());

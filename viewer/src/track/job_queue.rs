@@ -27,10 +27,12 @@ impl JobQueue {
         state.waiting.push_back(frame);
         let most = state.idle.max(1);
         let mut displaced = 0;
+
         while state.waiting.len() > most {
             state.waiting.pop_front();
             displaced += 1;
         }
+
         drop(state);
         // Trackers are woken in the order in which they became idle.
         self.wakeup.notify_one();
@@ -43,10 +45,12 @@ impl JobQueue {
         loop {
             let came = self.wakeup.notified();
             let (frame, more) = self.first();
+
             if more {
                 // Of two wake-ups at one moment only one is remembered while no task waits.
                 self.wakeup.notify_one();
             }
+
             match frame {
                 Some(frame) => return frame,
                 None => came.await,
@@ -110,6 +114,7 @@ mod tests {
             (1..=5).map(|number| queue.push(frame(number))).sum::<u64>(),
             4
         );
+
         assert_eq!(queue.waiting(), 1);
         assert_eq!(queue.take().await.id.number, 5);
         assert_eq!(queue.waiting(), 0);
@@ -124,16 +129,20 @@ mod tests {
                 tokio::spawn(async move { queue.take().await.id.number })
             })
             .collect();
+
         while queue.state.lock().idle < 3 {
             tokio::task::yield_now().await;
         }
+
         assert_eq!(
             (1..=3).map(|number| queue.push(frame(number))).sum::<u64>(),
             0
         );
+
         for (taker, number) in takers.into_iter().zip(1..) {
             assert_eq!(taker.await.unwrap(), number);
         }
+
         assert_eq!(queue.state.lock().idle, 0);
     }
 

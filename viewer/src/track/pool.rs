@@ -39,6 +39,7 @@ impl TrackerPool {
             trackers: plan.trackers,
             shutdown: shutdown.clone(),
         };
+
         for number in 0..plan.trackers {
             let queue = Arc::clone(&queue);
             let counters = Arc::clone(&counters);
@@ -55,6 +56,7 @@ impl TrackerPool {
                     .spawn(move || runtime.block_on(worker.work()))?,
             );
         }
+
         Ok(pool)
     }
 

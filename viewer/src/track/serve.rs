@@ -45,12 +45,14 @@ pub fn main() -> ExitCode {
 pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     let mut looker = Looker::default();
     let mut payload = Vec::new();
+
     while let Some(header) = next_header(&mut input)? {
         payload.clear();
         let length = u64::from(header.length);
         if (&mut input).take(length).read_to_end(&mut payload)? as u64 != length {
             return Ok(());
         }
+
         let began = clock::now();
         let found = looker.look(&header, &payload);
         let took = clock::now().saturating_since(began);
@@ -60,6 +62,7 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
         output.write_all(&line)?;
         output.flush()?;
     }
+
     Ok(())
 }
 
@@ -86,6 +89,7 @@ impl Looker {
     fn look(&mut self, header: &Header, payload: &[u8]) -> Option<Found> {
         let width = header.width as usize;
         let height = header.height as usize;
+
         match header.format {
             Format::Jpeg => self.decoder.decode_grey(payload, &mut self.grey).ok()?,
             Format::Grey => {
@@ -104,6 +108,7 @@ impl Looker {
                     .for_each(|(grey, colour)| *grey = luma(*colour));
             }
         }
+
         self.finder.find(&self.grey).map(Found::from)
     }
 }

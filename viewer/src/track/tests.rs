@@ -20,6 +20,7 @@ fn pool(command: &str, trackers: usize) -> (TrackerPool, Receiver<TrackResult>) 
         kind: Kind::Command(command.to_owned()),
         format: Format::Grey,
     };
+
     (
         TrackerPool::start(&plan, &on_result, &Shutdown::new()).unwrap(),
         answers,
@@ -35,10 +36,12 @@ fn frame(number: u64) -> Frame {
         height: 8,
         format: turbojpeg::PixelFormat::GRAY,
     };
+
     let jpeg = turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray)
         .unwrap()
         .to_vec()
         .into();
+
     Frame {
         stream: "cam".parse().unwrap(),
         id: FrameId { epoch: 5, number },
@@ -67,9 +70,11 @@ fn offer_until(
         pool.offer(frame(number));
         number += 1;
         let report = pool.report();
+
         if wanted(&report) {
             return report;
         }
+
         assert!(clock::now().saturating_since(began) < SOON, "{report:?}");
         let _ = Shutdown::new().wait_timeout(Duration::from_millis(20));
     }
@@ -91,26 +96,31 @@ fn each_frame_has_its_answer() {
             (result.id, result.size),
             (FrameId { epoch: 5, number }, (8, 8))
         );
+
         let found = Found {
             x: 1.5,
             y: number as f64,
             radius: 2.0,
             confidence: 1.0,
         };
+
         assert_eq!(
             (result.found, result.work),
             (Some(found), Some(Duration::from_micros(70)))
         );
     }
+
     let report = pool.report();
     assert_eq!(
         (report.offered, report.found, report.missing, report.pending),
         (5, 5, 0, 0)
     );
+
     assert_eq!(
         (report.detection_rate, report.work_ms.p50),
         (Some(1.0), Some(0.07))
     );
+
     let last = report.last.unwrap();
     assert_eq!(
         (last.stream.as_str(), last.epoch.as_str(), last.number),
@@ -127,6 +137,7 @@ fn what_is_no_answer_is_counted_and_does_no_harm() {
         pool.offer(frame(number));
         assert_eq!(answer(&answers).id.number, number);
     }
+
     let report = pool.report();
     assert_eq!(
         (
@@ -146,6 +157,7 @@ fn a_tracker_that_ends_is_started_again() {
         &format!("head -c 112 >/dev/null; n=0; {NOTHING}; exit 3"),
         1,
     );
+
     pool.offer(frame(0));
     answer(&answers);
     let report = offer_until(&pool, 1, |report| report.restarts >= 2);
@@ -163,6 +175,7 @@ fn a_tracker_that_talks_without_end_is_replaced() {
                 "{report:?}"
             );
         }
+
         drop(pool);
     }
 }
@@ -174,13 +187,16 @@ fn a_tracker_that_hangs_is_replaced_and_nobody_waits_for_it() {
     pool.offer(frame(0));
     assert_eq!(answer(&answers).id.number, 0);
     let began = clock::now();
+
     for number in 1..1000 {
         pool.offer(frame(number));
     }
+
     assert!(
         clock::now().saturating_since(began) < SOON,
         "offering never waits"
     );
+
     let report = offer_until(&pool, 1000, |report| report.restarts >= 1);
     assert!(report.timeouts == 1 && report.missing > 900, "{report:?}");
 }
@@ -195,6 +211,7 @@ fn frames_go_to_whoever_is_idle() {
         &format!("while n=$({number}) && [ \"$n\" ]; do {answer_line}; done"),
         4,
     );
+
     let mut tellers = std::collections::BTreeSet::new();
     for number in 0..200 {
         pool.offer(frame(number));
@@ -205,6 +222,7 @@ fn frames_go_to_whoever_is_idle() {
             break;
         }
     }
+
     assert_eq!(tellers.len(), 4, "each was given some");
     let report = pool.report();
     assert_eq!(
@@ -227,6 +245,7 @@ fn the_end_takes_everything_along_that_a_tracker_started() {
         "trap '' TERM; sleep 1000 & echo $! >{0}.new; mv {0}.new {0}; wait; wait",
         file.display()
     );
+
     let (mut pool, _answers) = pool(&command, 1);
     let began = clock::now();
     let pid = loop {
@@ -236,6 +255,7 @@ fn the_end_takes_everything_along_that_a_tracker_started() {
         assert!(clock::now().saturating_since(began) < SOON);
         let _ = Shutdown::new().wait_timeout(Duration::from_millis(5));
     };
+
     let began = clock::now();
     pool.stop();
     assert!(clock::now().saturating_since(began) < SOON);
@@ -245,6 +265,7 @@ fn the_end_takes_everything_along_that_a_tracker_started() {
             .rsplit_once(')')
             .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
     };
+
     while runs() {
         assert!(
             clock::now().saturating_since(began) < SOON,
@@ -264,8 +285,10 @@ fn the_built_in_tracker_answers_every_frame_in_order_whatever_the_format() {
         captured_ns: 0,
         length,
     };
+
     let jpeg = frame(3).jpeg;
     let mut input = Vec::new();
+
     for (format, payload) in [
         (Format::Jpeg, &jpeg[..]),
         (Format::Grey, &[0; 64]),
@@ -275,18 +298,21 @@ fn the_built_in_tracker_answers_every_frame_in_order_whatever_the_format() {
         input.extend(headers(format, payload.len() as u32).encode());
         input.extend(payload);
     }
+
     let mut output = Vec::new();
     serve::serve(&input[..], &mut output).unwrap();
     let answers: Vec<_> = output
         .split(|byte| *byte == b'\n')
         .filter_map(wire::Answer::parse)
         .collect();
+
     assert!(
         answers.len() == 4
             && answers
                 .iter()
                 .all(|(id, found, _)| id.number == 3 && found.is_none())
     );
+
     assert!(serve::serve(&[b'x'; 48][..], Vec::new()).is_err());
     assert!(
         serve::serve(&input[..20], Vec::new()).is_ok(),

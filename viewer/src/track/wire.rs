@@ -131,9 +131,11 @@ impl Header {
         if bytes[..4] != MAGIC {
             return Err(HeaderError::Magic);
         }
+
         if bytes[4] != VERSION || usize::from(bytes[5]) != HEADER_BYTES {
             return Err(HeaderError::Version(bytes[4]));
         }
+
         let header = Self {
             format: Format::of(bytes[6]).ok_or(HeaderError::Bounds("format"))?,
             width: four(8),
@@ -145,12 +147,15 @@ impl Header {
             captured_ns: eight(32),
             length: four(40),
         };
+
         if !(1..=MAX_WIDTH).contains(&header.width) || !(1..=MAX_HEIGHT).contains(&header.height) {
             return Err(HeaderError::Bounds("size"));
         }
+
         if header.length as usize > MAX_PAYLOAD {
             return Err(HeaderError::Bounds("length"));
         }
+
         Ok(header)
     }
 }
@@ -232,6 +237,7 @@ impl Answer {
             found,
             took_us,
         } = serde_json::from_slice(line).ok()?;
+
         let spelled = epoch.len() == 16 && epoch.bytes().all(|digit| digit.is_ascii_hexdigit());
         let epoch = u64::from_str_radix(&epoch, 16).ok().filter(|_| spelled)?;
         let sane = found.is_none_or(|found| found.is_sane());
@@ -267,6 +273,7 @@ mod tests {
             &bytes[..16],
             b"FLTR\x01\x30\x02\x00\x80\x02\x00\x00\xe0\x01\x00\x00"
         );
+
         assert_eq!(bytes[16..24], [0xee, 0xff, 0xc0, 0, 0xee, 0xff, 0xc0, 0]);
         assert_eq!(
             (bytes[24], bytes[32], &bytes[40..]),
@@ -281,6 +288,7 @@ mod tests {
             bytes[at] = value;
             Header::decode(&bytes).unwrap_err()
         };
+
         assert_eq!(with(0, b'X'), HeaderError::Magic);
         assert_eq!(with(4, 2), HeaderError::Version(2));
         assert_eq!(with(6, 9), HeaderError::Bounds("format"));
@@ -296,11 +304,13 @@ mod tests {
             radius: 20.0,
             confidence: 0.5,
         };
+
         for found in [Some(found), None] {
             let line = serde_json::to_vec(&Answer::new(ID, found, 900)).unwrap();
             assert!(line.len() < MAX_ANSWER);
             assert_eq!(Answer::parse(&line), Some((ID, found, Some(900))));
         }
+
         let line = br#"{"epoch":"00c0ffee00c0ffee","number":7,"found":null}"#;
         assert_eq!(Answer::parse(line), Some((ID, None, None)));
     }
@@ -312,6 +322,7 @@ mod tests {
                 r#"{{"epoch":"00c0ffee00c0ffee","number":7,"found":{{"x":{x},"y":{y},"radius":{radius},"confidence":{confidence}}}}}"#
             )
         };
+
         assert!(Answer::parse(found("1", "2", "3", "1").as_bytes()).is_some());
         for line in [
             String::new(),

@@ -86,22 +86,27 @@ impl TrackerWorker {
         let shutdown = self.shutdown.clone();
         let mut pause = PAUSES.0;
         let mut failures = LogLimiter::new();
+
         while !shutdown.requested() {
             self.answers = 0;
             self.strays = 0;
             let Some((failure, ended)) = self.run_once().await else {
                 return;
             };
+
             if self.answers > 0 {
                 pause = PAUSES.0;
             }
+
             if let Some(count) = failures.note(clock::now()) {
                 tracing::warn!(count, "a tracker is replaced: {failure} ({ended})");
             }
+
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = sleep(pause) => pause = (2 * pause).min(PAUSES.1),
             }
+
             self.counters.note(|counts| counts.restarts += 1);
         }
     }
@@ -112,12 +117,14 @@ impl TrackerWorker {
             Ok(child) => child,
             Err(error) => return Some((Failure::Start(error), "never ran".to_owned())),
         };
+
         tracing::info!(pid = child.pid(), "a tracker runs");
         let shutdown = self.shutdown.clone();
         let failure = tokio::select! {
             () = shutdown.wait() => None,
             failure = self.serve(&mut child) => Some(failure),
         };
+
         let ended = child.end().await;
         failure.map(|failure| (failure, ended))
     }
@@ -132,6 +139,7 @@ impl TrackerWorker {
                     Err(failure) => return failure,
                 },
             };
+
             if let Err(failure) = self.look(child, frame).await {
                 self.counters.note(|counts| {
                     counts.failed += 1;
@@ -153,11 +161,13 @@ impl TrackerWorker {
                 return Ok(());
             }
         };
+
         let limit = if self.answers == 0 {
             FIRST_ANSWER_TIMEOUT
         } else {
             TIMEOUT
         };
+
         let asked = clock::now();
         let asking = self.exchange(child, &header, &frame);
         let (found, work) = timeout(limit, asking)
@@ -176,6 +186,7 @@ impl TrackerWorker {
             timings,
             ..
         } = frame;
+
         let result = TrackResult {
             stream,
             id,
@@ -187,6 +198,7 @@ impl TrackerWorker {
             shown,
             timings,
         };
+
         self.counters.on_answer(&result);
         (self.on_result)(&result);
         Ok(())
@@ -203,6 +215,7 @@ impl TrackerWorker {
             Format::Grey => self.grey.pixels(),
             Format::Rgb => &self.rgb,
         };
+
         child.write(header, payload).await.map_err(Failure::Write)?;
         loop {
             let line = child.answers.next().await;
@@ -221,11 +234,13 @@ impl TrackerWorker {
         let Some(line) = line else {
             return Err(Failure::Ended);
         };
+
         let answers = matches!(&line, Line::Whole(text) if Answer::parse(text).is_some());
         self.counters.note(|counts| {
             counts.unknown += u64::from(answers);
             counts.malformed += u64::from(!answers);
         });
+
         self.strays += 1;
         if self.strays > MAX_STRAYS {
             Err(Failure::Rubbish)
@@ -249,6 +264,7 @@ impl TrackerWorker {
                 self.rgb.len()
             }
         };
+
         let width = width as u32;
         let height = height as u32;
         let length = length as u32;

@@ -47,13 +47,16 @@ impl Connection {
         if now < self.reconnect_due {
             return Ok(());
         }
+
         self.reconnect_due = now + RECONNECT_INTERVAL;
         if std::mem::take(&mut self.received) {
             return Ok(());
         }
+
         let Some(address) = self.resolver.next() else {
             return Ok(());
         };
+
         if self
             .socket
             .as_ref()
@@ -64,6 +67,7 @@ impl Connection {
             let connected = Socket::connect(address, self.receive_buffer, own);
             self.socket = Some(connected.map_err(|error| (address, error))?);
         }
+
         Ok(())
     }
 
@@ -96,10 +100,12 @@ impl Connection {
                 readable = Poll::Ready(());
             }
         }
+
         let moved = self.resolver.poll_changed(context);
         if moved.is_ready() {
             self.reconnect_due = Time::default();
         }
+
         if readable.is_ready() { readable } else { moved }
     }
 }

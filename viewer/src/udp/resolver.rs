@@ -45,10 +45,12 @@ impl Resolver {
                 }
             }));
         }
+
         let address = self
             .addresses
             .get(self.at % self.addresses.len().max(1))
             .copied();
+
         self.at = self.at.wrapping_add(1);
         address
     }
@@ -63,12 +65,14 @@ impl Resolver {
         let Some(lookup) = &mut self.lookup else {
             return Poll::Pending;
         };
+
         let found = ready!(Pin::new(lookup).poll(context)).unwrap_or_default();
         self.lookup = None;
         // A name server that is gone for a while does not make the relay move.
         if found.is_empty() || found == self.addresses {
             return Poll::Pending;
         }
+
         self.addresses = found;
         self.at = 0;
         Poll::Ready(())
@@ -88,6 +92,7 @@ mod tests {
                 Some(SocketAddr::from(([127, 0, 0, 1], 5004)))
             );
         }
+
         assert!(resolver.lookup.is_none());
     }
 

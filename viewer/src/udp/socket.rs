@@ -53,6 +53,7 @@ impl Socket {
         let IpAddr::V4(interface) = self.inner.local_addr()?.ip() else {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         };
+
         let socket = unbound(group.into(), receive_buffer)?;
         socket.set_reuse_address(true)?;
         // Without this the socket gets what other programs on this host joined the group for on other interfaces.
@@ -149,6 +150,7 @@ pub(super) fn receive_capacity(receive_buffer: usize) -> io::Result<u32> {
     let probe = unbound(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), receive_buffer)?;
     // The kernel doubles what was asked, for its own bookkeeping (socket(7)).
     let granted = probe.recv_buffer_size()?;
+
     if granted / 2 < receive_buffer {
         LOGGED.call_once(|| {
             tracing::warn!(
@@ -159,6 +161,7 @@ pub(super) fn receive_capacity(receive_buffer: usize) -> io::Result<u32> {
             );
         });
     }
+
     Ok(u32::try_from(granted / CHARGED_PER_DATAGRAM).unwrap_or(u32::MAX))
 }
 

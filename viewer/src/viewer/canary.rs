@@ -107,15 +107,18 @@ impl Plan {
             },
             clock::random_bytes(),
         );
+
         engine.set_screen(self.screen);
         let mut watcher = Watcher::new(
             stream.clone(),
             Arc::clone(&self.counters),
             self.trace.clone(),
         );
+
         if let Err(error) = drive(&self.route, &mut engine, &mut watcher, stop) {
             tracing::error!(%stream, "the canary is not watched: {error}");
         }
+
         watcher.finish(&mut engine);
     }
 }

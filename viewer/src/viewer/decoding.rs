@@ -60,6 +60,7 @@ pub(super) fn run(
 ) {
     let mut decoder = Decoder::new();
     let mut refused = LogLimiter::new();
+
     while let Some(work) = frame_slot.take() {
         let scene = match work {
             Work::LinkState(link_state) => card(&link_state, &options.relay),
@@ -77,6 +78,7 @@ pub(super) fn run(
                 }
             }
         };
+
         if scenes.publish(scene).is_some() {
             counters.on_superseded();
         }
@@ -89,11 +91,13 @@ pub(super) fn card(link_state: &LinkState, relay: &str) -> Scene {
         LinkState::Connecting => format!("{link_state} at {relay}"),
         _ => link_state.to_string(),
     };
+
     let title = match link_state {
         LinkState::NotShown(_) => "no picture",
         _ if link_state.is_asleep() => "one moment",
         _ => "no signal",
     };
+
     Scene::Message {
         title: title.to_owned(),
         reason,
@@ -113,12 +117,15 @@ fn shown(
     if frame.id != arrived.whole.id {
         return Err(RejectedFrame::Identity(frame.id));
     }
+
     let mut picture = scenes.spare();
     let began = clock::now();
+
     if let Err(error) = decoder.decode_for(&frame.jpeg, scenes.target(), &mut picture) {
         scenes.give_back(picture);
         return Err(error.into());
     }
+
     let decoded = clock::now();
     let CheckedFrame {
         stream,
@@ -126,6 +133,7 @@ fn shown(
         header,
         jpeg,
     } = frame;
+
     counters.on_decoded(FrameInfo {
         stream: stream.clone(),
         id,
@@ -149,6 +157,7 @@ fn shown(
         }),
         jpeg: options.kept.then(|| jpeg.clone()),
     });
+
     Ok(Shown {
         stream,
         id,

@@ -10,13 +10,16 @@ pub(super) fn text(second: &SecondSummary, usage: &Usage) -> String {
         Some(silence) => format!("no new picture for {} s", silence.as_secs()),
         None => format!("{:.1} fps", second.fps),
     };
+
     if let Some(age) = second.age {
         text.push_str(&format!("  age {:.1} ms", millis(age)));
     }
+
     text.push_str(&format!("\n{usage}"));
     if let Some(verdict) = second.verdict {
         text.push_str(&format!("\n{verdict}"));
     }
+
     text
 }
 
@@ -35,16 +38,19 @@ mod tests {
             resident_bytes: 34 << 20,
             uptime: Duration::from_secs(3723),
         };
+
         let none = SecondSummary {
             fps: 0.0,
             age: None,
             verdict: None,
             silence: None,
         };
+
         assert_eq!(
             text(&none, &usage),
             "0.0 fps\ncpu 12 %  mem 34 MiB  up 1:02:03"
         );
+
         let verdict = Verdict {
             health: Health::Right as i32,
             error: 0.2,
@@ -52,12 +58,14 @@ mod tests {
             count: 9,
             ..Verdict::default()
         };
+
         let second = SecondSummary {
             fps: 29.97,
             age: Some(Duration::from_micros(4100)),
             verdict: Some(verdict.into()),
             silence: None,
         };
+
         let lines = "30.0 fps  age 4.1 ms\ncpu 12 %  mem 34 MiB  up 1:02:03\nright 0.20 px 34 ms";
         assert_eq!(text(&second, &usage), lines);
     }
@@ -67,11 +75,13 @@ mod tests {
             silence: Some(Duration::from_millis(3700)),
             ..SecondSummary::default()
         };
+
         let usage = Usage {
             processor: 0.12,
             resident_bytes: 34 << 20,
             uptime: Duration::from_secs(3723),
         };
+
         let expected = "no new picture for 3 s\ncpu 12 %  mem 34 MiB  up 1:02:03";
         assert_eq!(text(&second, &usage), expected);
     }

@@ -136,6 +136,7 @@ mod tests {
             first: now,
             received_us: 0,
         };
+
         ReceivedFrame {
             topic: Bytes::new(),
             whole,
@@ -165,6 +166,7 @@ mod tests {
             [taken(&frame_slot), taken(&frame_slot)],
             ["source-gone", "3"]
         );
+
         frame_slot.put_frame(frame(4));
         frame_slot.close();
         assert_eq!([taken(&frame_slot), taken(&frame_slot)], ["4", "end"]);
@@ -179,9 +181,11 @@ mod tests {
         assert_eq!(frame_slot.spare(), None);
         drop(picture);
         assert_eq!(frame_slot.spare(), Some(vec![7; 10]));
+
         for _ in 0..100 {
             drop(frame_slot.share(vec![7; 10]));
         }
+
         assert_eq!(frame_slot.state.lock().spare.len(), MAX_OPEN_FRAMES);
     }
 }

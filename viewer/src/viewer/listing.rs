@@ -31,6 +31,7 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
         paths: route.accesses.clone(),
         redundancy: Redundancy::Both,
     };
+
     let mut engine = Engine::new(config, clock::random_bytes());
     let stop = Shutdown::new();
     let until = clock::now() + TIMEOUT;
@@ -41,6 +42,7 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
         asked_to_end: shutdown,
         stop: stop.clone(),
     };
+
     drive(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
     match (answer.list, answer.refusal) {
         (Some((streams, total)), _) => Ok(render(&streams, total)),
@@ -76,6 +78,7 @@ impl Sink for Answer<'_> {
             Output::Send(..) | Output::Frame(_) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }
         }
+
         ControlFlow::Continue(())
     }
 
@@ -91,15 +94,18 @@ fn render(streams: &[StreamInfo], total: u32) -> String {
     if streams.is_empty() {
         return "the relay has no stream yet\n".to_owned();
     }
+
     let rows = streams.iter().map(row);
     let header = ["STREAM", "SIZE", "FPS", "STATE"].map(str::to_owned);
     let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
     let mut widths = [0; 4];
+
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
         }
     }
+
     let mut table = String::new();
     for [name, size, rate, state] in &rows {
         let _ = writeln!(
@@ -108,10 +114,12 @@ fn render(streams: &[StreamInfo], total: u32) -> String {
             widths[0], widths[1], widths[2]
         );
     }
+
     let untold = (total as usize).saturating_sub(streams.len());
     if untold > 0 {
         let _ = writeln!(table, "and {untold} more");
     }
+
     table
 }
 
@@ -120,10 +128,12 @@ fn row(stream: &StreamInfo) -> [String; 4] {
         (0, _) | (_, 0) => "-".to_owned(),
         (width, height) => format!("{width}x{height}"),
     };
+
     let rate = match stream.rate_millihertz {
         0 => "-".to_owned(),
         rate => format!("{:.1}", f64::from(rate) / 1e3),
     };
+
     let status = stream.status.clone().unwrap_or_default();
     let state = if status.source_gone {
         "source gone".to_owned()
@@ -135,6 +145,7 @@ fn row(stream: &StreamInfo) -> [String; 4] {
             format!("{word}: {}", status.reason)
         }
     };
+
     // What comes from elsewhere must not steer the terminal.
     let printable = |text: String| text.chars().filter(|c| !c.is_control()).collect();
     [stream.name.clone(), size, rate, state].map(printable)
@@ -159,26 +170,31 @@ mod tests {
             }),
             ..StreamInfo::default()
         };
+
         let reason = "camera unplugged: \x1b[2J/dev/video0".to_owned();
         let status = Status {
             state: State::Unplugged as i32,
             reason,
             ..Status::default()
         };
+
         let lobby = StreamInfo {
             name: "lobby-camera".into(),
             status: Some(status),
             ..StreamInfo::default()
         };
+
         let gone = Status {
             source_gone: true,
             ..Status::default()
         };
+
         let gate = StreamInfo {
             name: "gate".into(),
             status: Some(gone),
             ..StreamInfo::default()
         };
+
         let expected = "\
 STREAM        SIZE       FPS  STATE
 ball          1280x720  30.0  live
@@ -186,6 +202,7 @@ lobby-camera  -            -  unplugged: camera unplugged: [2J/dev/video0
 gate          -            -  source gone
 and 2 more
 ";
+
         assert_eq!(render(&[ball, lobby, gate], 5), expected);
         assert_eq!(render(&[], 0), "the relay has no stream yet\n");
     }

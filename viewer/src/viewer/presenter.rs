@@ -58,6 +58,7 @@ impl Recorded {
         } else {
             String::new()
         };
+
         self.recorder.offer(Sample {
             stream: info.stream.clone(),
             id: info.id,
@@ -137,11 +138,13 @@ impl Presenter {
             .map(Recorder::start)
             .transpose()
             .context("the recording cannot be started")?;
+
         self.recorder = recorder.map(|recorder| Recorded {
             recorder,
             scenes: Arc::clone(scenes),
             figures,
         });
+
         Ok(())
     }
 
@@ -160,9 +163,11 @@ impl Presenter {
                 Waited::TimedOut => None,
                 Waited::Closed => scenes.take(),
             };
+
             if let Some(Scene::Picture(shown)) = &scene {
                 self.presented(shown.id, clock::now());
             }
+
             scene.into_iter().for_each(|scene| scenes.recycle(scene));
             if scenes.is_closed() {
                 return;
@@ -176,15 +181,18 @@ impl Presenter {
             id: self.clock_id,
             wall_offset_ns: clock::wall_offset_ns(),
         };
+
         let Some(presented) = self.counters.on_presented(id, at, clock) else {
             return;
         };
+
         self.trace_frame(&presented);
 
         let info = presented.info;
         if let (Some(recorded), Some(jpeg)) = (&self.recorder, &info.jpeg) {
             recorded.offer(&info, jpeg, at);
         }
+
         if let (Some(pool), Some(jpeg)) = (&self.pool, &info.jpeg) {
             pool.offer(Frame {
                 stream: info.stream,
@@ -194,11 +202,14 @@ impl Presenter {
                 shown: presented.at,
                 timings: presented.timings,
             });
+
             self.detection_queue.set_untracked(pool.untracked());
         }
+
         if let Some(selection) = &self.canary {
             selection.set(info.canary.as_ref());
         }
+
         self.newest = info.jpeg;
     }
 
@@ -207,6 +218,7 @@ impl Presenter {
             .trace
             .as_ref()
             .map(|trace| FrameLine::of(presented).write(&**trace));
+
         if let Some(Err(error)) = written {
             tracing::error!("the trace ends here: {error}");
             self.trace = None;
@@ -221,6 +233,7 @@ impl Presenter {
         let Some(jpeg) = &self.newest else {
             return Ok(false);
         };
+
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".part");
         fs::write(&unfinished, jpeg)?;

@@ -65,6 +65,7 @@ impl Receiver {
         if let Some(changes) = self.changes.note(now) {
             self.log_link_state(changes, &link_state);
         }
+
         self.counters.on_link_state(now, &link_state);
         self.summary_due = now;
         // The next frame replaces the card.
@@ -92,6 +93,7 @@ impl Sink for Receiver {
             Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }
         }
+
         ControlFlow::Continue(())
     }
 
@@ -99,12 +101,15 @@ impl Sink for Receiver {
         if !std::mem::replace(&mut self.ready, true) {
             self.notify.ready();
         }
+
         while let Some(body) = self.frame_slot.spare() {
             engine.recycle(body);
         }
+
         if let Some(changes) = self.changes.flush(now) {
             self.log_link_state(changes, &self.counters.link_state());
         }
+
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;
             engine.on_presentation(self.counters.presentation());
@@ -116,13 +121,16 @@ impl Sink for Receiver {
                 summary.stream.as_ref(),
                 summary.verdict.map(Into::into),
             );
+
             self.counters.on_summary(summary);
         }
+
         // No wake-up comes with a detection: this thread takes them as often as it sends them.
         let detections_due = self.detection_queue.as_ref().map(|detection_queue| {
             detection_queue.drain_into(engine);
             self.summary_due
         });
+
         [self.watchdog.turn(now), detections_due]
             .into_iter()
             .flatten()

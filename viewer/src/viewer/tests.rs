@@ -78,6 +78,7 @@ fn serve(
     let mut sent = Vec::new();
     let mut capture_due = clock::now();
     let mut buffer = [0; 2048];
+
     while !stop.load(Ordering::Relaxed) {
         let now = clock::now();
         if capture_due <= now {
@@ -86,6 +87,7 @@ fn serve(
                 epoch: 5,
                 number: first_number + sent.len() as u64,
             };
+
             let jpeg = harm(
                 id.number,
                 jpeg(FrameBarcode {
@@ -93,12 +95,14 @@ fn serve(
                     captured_ns: now.as_nanos(),
                 }),
             );
+
             sent.push((id.number, trace::hash(&jpeg)));
             let body = frame_body(id, now.as_nanos(), clock::clock_id(), &jpeg);
             for datagram in relay.on_frame(id, &body, 0) {
                 socket.send_to(&datagram, viewer.unwrap()).unwrap();
             }
         }
+
         let patience = capture_due
             .saturating_since(clock::now())
             .max(Duration::from_millis(1));
@@ -110,6 +114,7 @@ fn serve(
             }
         }
     }
+
     sent
 }
 
@@ -121,6 +126,7 @@ fn jpeg(code: FrameBarcode) -> Vec<u8> {
             pixels[row..row + block.width as usize].fill(if white { 235 } else { 16 });
         }
     });
+
     let width = WIDTH as usize;
     let height = HEIGHT as usize;
     let image = turbojpeg::Image {
@@ -130,6 +136,7 @@ fn jpeg(code: FrameBarcode) -> Vec<u8> {
         height,
         format: turbojpeg::PixelFormat::GRAY,
     };
+
     turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray)
         .unwrap()
         .to_vec()
@@ -171,6 +178,7 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
     let sent = live.stop();
     let trace = lines(extra.trace);
     assert!(trace.len() > 40, "{} frames", trace.len());
+
     for line in &trace {
         let number = line["number"].as_u64().unwrap();
         assert_eq!(line["code_number"], number);
@@ -178,11 +186,13 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
         assert_eq!(line["hash"], format!("{:016x}", sent[number as usize].1));
         assert_eq!(line["epoch"], "0000000000000005");
     }
+
     assert!(
         trace
             .windows(2)
             .all(|pair| pair[0]["number"].as_u64() < pair[1]["number"].as_u64())
     );
+
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
     let frames = &report["frames"];
@@ -194,10 +204,12 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
         span,
         "{report}"
     );
+
     assert_eq!(
         (&report["joins"], &report["stream"], &report["clock"]),
         (&1.into(), &STREAM.into(), &"monotonic".into())
     );
+
     assert!(report["age_ms"]["p50"].as_f64().unwrap() < 20.0, "{report}");
     let states: Vec<&str> = report["link_states"]
         .as_array()
@@ -205,6 +217,7 @@ fn each_frame_sent_is_shown_once_as_it_was_and_young() {
         .iter()
         .map(|s| s["state"].as_str().unwrap())
         .collect();
+
     assert_eq!(states, ["connecting", "live"]);
     let newest = trace::hash(&std::fs::read(extra.snapshot.unwrap()).unwrap());
     assert_eq!(trace[trace.len() - 1]["hash"], format!("{newest:016x}"));
@@ -221,6 +234,7 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
         let extra = extra.clone();
         thread::spawn(move || run(&config, &extra, None, &Context::default()).map(drop))
     };
+
     let never = Shutdown::new();
     assert!(!never.wait_timeout(Duration::from_millis(1000)));
     live.stop();
@@ -234,6 +248,7 @@ fn a_relay_that_comes_back_is_on_the_screen_within_a_second_and_a_half() {
         .map(|pair| presented(&pair[1]) - presented(&pair[0]))
         .max()
         .unwrap();
+
     assert!(longest < Duration::from_millis(1500), "{longest:?}");
     assert!(trace.last().unwrap()["number"].as_u64().unwrap() > 100);
     let report: Value =
@@ -250,6 +265,7 @@ fn a_frame_that_is_no_picture_is_counted_and_never_shown() {
         }
         jpeg
     });
+
     let folder = tempfile::tempdir().unwrap();
     let extra = headless(&folder, Duration::from_millis(1500));
     run(&config(&live.address), &extra, None, &Context::default()).unwrap();
@@ -261,6 +277,7 @@ fn a_frame_that_is_no_picture_is_counted_and_never_shown() {
             .all(|line| line["number"].as_u64().unwrap() % 4 != 1
                 && line["code_number"] == line["number"])
     );
+
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(extra.report.unwrap()).unwrap()).unwrap();
     let undecodable = report["frames"]["lost"]["undecodable"].as_u64().unwrap();
@@ -268,6 +285,7 @@ fn a_frame_that_is_no_picture_is_counted_and_never_shown() {
         (trace.len() as u64 / 3).abs_diff(undecodable) <= 2,
         "{report}"
     );
+
     assert_eq!(report["decode"]["errors"], undecodable);
 }
 
@@ -278,11 +296,13 @@ fn a_run_without_a_frame_fails_and_says_why() {
         .local_addr()
         .unwrap()
         .to_string();
+
     let extra = Extra {
         headless: true,
         duration: Some(Duration::from_millis(300)),
         ..Extra::default()
     };
+
     let error = run(&config(&nobody), &extra, None, &Context::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -308,6 +328,7 @@ fn a_viewer_ends_when_it_is_asked_to() {
         )
         .map(drop)
     });
+
     assert!(!Shutdown::new().wait_timeout(Duration::from_millis(500)));
     shutdown.trigger();
     viewer.join().unwrap().unwrap();
@@ -324,6 +345,7 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
         capture: None,
         own: None,
     };
+
     let table = listing::table(&route(&live.address), "test".into(), &Shutdown::new()).unwrap();
     assert_eq!(table.lines().nth(1), Some("hall    64x48  30.0  live"));
     let by_name = live.address.replace("127.0.0.1", "localhost");
@@ -331,6 +353,7 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
         listing::table(&route(&by_name), "test".into(), &Shutdown::new()).unwrap(),
         table
     );
+
     let address = live.address.clone();
     live.stop();
     let error = listing::table(&route(&address), "test".into(), &Shutdown::new()).unwrap_err();

@@ -27,6 +27,7 @@ pub(super) fn start(
     let Some(plan) = config::trackers(config) else {
         return Ok(None);
     };
+
     let scenes = Arc::clone(scenes);
     let shows = config.show_track;
     let detection_queue = Arc::clone(detection_queue);
@@ -42,6 +43,7 @@ pub(super) fn start(
             scenes.set_marker(marker(result));
         }
     });
+
     TrackerPool::start(&plan, &on_result, shutdown)
         .map(Some)
         .context("the trackers cannot be started")

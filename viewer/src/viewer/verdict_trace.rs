@@ -32,9 +32,11 @@ impl VerdictTrace {
         if std::mem::replace(&mut self.last, verdict) == verdict {
             return;
         }
+
         let (Some(trace), Some(stream), Some(verdict)) = (&self.trace, stream, verdict) else {
             return;
         };
+
         if let Err(error) = (VerdictLine {
             stream: stream.to_string(),
             told_ns: now.as_nanos(),

@@ -99,6 +99,7 @@ impl<'a> App<'a> {
         let Some(screen) = &mut self.screen else {
             return Ok(());
         };
+
         let mut fresh = None;
         if let Some(scene) = self.scenes.take() {
             if let Scene::Picture(shown) = &scene {
@@ -108,24 +109,29 @@ impl<'a> App<'a> {
                     self.titled = Some(shown.stream.clone());
                 }
             }
+
             self.scenes
                 .recycle(std::mem::replace(&mut self.scene, scene));
         }
+
         let statistics = if self.shows_statistics {
             self.scenes.statistics()
         } else {
             String::new()
         };
+
         let figures = if self.shows_figures {
             self.scenes.figures()
         } else {
             String::new()
         };
+
         let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
         let marker = self
             .scenes
             .marker()
             .filter(|marker| clock::now().saturating_since(marker.at) < MARKER_LINGERS);
+
         let scene = &self.scene;
         let scaler = &mut self.scaler;
         let drawn = screen.draw(|canvas| {
@@ -134,9 +140,11 @@ impl<'a> App<'a> {
             card::draw_panel(canvas, &statistics, Corner::UpperLeft);
             card::draw_panel(canvas, note, Corner::LowerLeft);
         })?;
+
         if let (true, Some(id)) = (drawn, fresh) {
             (self.presented)(id, clock::now());
         }
+
         Ok(())
     }
 
@@ -180,6 +188,7 @@ impl<'a> App<'a> {
                 }
             },
         };
+
         self.note = Some((text, clock::now() + NOTE_LINGERS));
         self.request_redraw();
     }
@@ -206,13 +215,16 @@ impl<'a> App<'a> {
                 screen.set_cursor_visible(false);
             }
         }
+
         if self.note.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.note = None;
             self.request_redraw();
         }
+
         if self.look_at.is_some_and(|at| at <= now) {
             self.look_for_the_window(now);
         }
+
         let until = self.note.as_ref().map(|(_, until)| *until);
         [self.hide_cursor_at, until, self.look_at]
             .into_iter()
@@ -235,6 +247,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
         if self.screen.is_some() {
             return;
         }
+
         match Screen::open(event_loop, self.options) {
             Ok(screen) => {
                 self.screen = Some(screen);

@@ -26,6 +26,7 @@ impl fmt::Display for Monitor {
             width,
             height,
         } = self;
+
         write!(f, "{name} ({width}x{height} at {x},{y})")
     }
 }
@@ -45,6 +46,7 @@ impl fmt::Display for NoSuchMonitor {
         if self.present.is_empty() {
             write!(f, " none")?;
         }
+
         for (index, monitor) in self.present.iter().enumerate() {
             write!(
                 f,
@@ -53,6 +55,7 @@ impl fmt::Display for NoSuchMonitor {
                 index + 1
             )?;
         }
+
         Ok(())
     }
 }
@@ -69,6 +72,7 @@ pub(super) fn choose(wanted: &str, present: &[Monitor]) -> Result<usize, NoSuchM
         let number: usize = wanted.parse().ok()?;
         order.get(number.checked_sub(1)?).copied()
     };
+
     named.or_else(numbered).ok_or_else(|| NoSuchMonitor {
         wanted: wanted.to_owned(),
         present: order.iter().map(|&index| present[index].clone()).collect(),
@@ -87,6 +91,7 @@ mod tests {
             width: 1920,
             height: 1080,
         };
+
         vec![
             monitor("DP-2", 1920, 0),
             monitor("HDMI-1", 0, 0),
@@ -115,6 +120,7 @@ mod tests {
                 )
             );
         }
+
         assert_eq!(
             choose("1", &[]).unwrap_err().to_string(),
             "there is no monitor \"1\"; there are: none"

@@ -53,6 +53,7 @@ impl Screen {
             }
             None => None,
         };
+
         let places_itself = event_loop.is_x11();
         let default = event_loop
             .primary_monitor()
@@ -65,6 +66,7 @@ impl Screen {
             Some(monitor) if options.full_screen => whole(monitor),
             _ => windowed,
         };
+
         let mut attributes = Window::default_attributes()
             .with_title(&options.title)
             .with_inner_size(geometry.size);
@@ -74,9 +76,11 @@ impl Screen {
         } else {
             WindowAttributesExtWayland::with_name(attributes, APPLICATION, "")
         };
+
         if options.full_screen {
             attributes = attributes.with_fullscreen(Some(Fullscreen::Borderless(monitor.clone())));
         }
+
         let window = Rc::new(event_loop.create_window(attributes)?);
         let context = Context::new(event_loop.owned_display_handle())?;
         let surface = Surface::new(&context, Rc::clone(&window))?;
@@ -112,14 +116,17 @@ impl Screen {
                 size: self.window.inner_size(),
             };
         }
+
         // Outside full screen a person may have moved the window to another monitor than it was opened on.
         let monitor = self
             .window
             .current_monitor()
             .or_else(|| self.monitor.clone());
+
         if let Some(monitor) = &monitor {
             self.place(whole(monitor));
         }
+
         self.window
             .set_fullscreen(Some(Fullscreen::Borderless(monitor)));
     }
@@ -169,6 +176,7 @@ impl Screen {
         let (Some(columns), Some(rows)) = (NonZeroU32::new(width), NonZeroU32::new(height)) else {
             return Ok(false);
         };
+
         self.surface.resize(columns, rows)?;
         let mut buffer = self.surface.buffer_mut()?;
         paint(&mut Canvas::new(
@@ -176,6 +184,7 @@ impl Screen {
             width as usize,
             height as usize,
         ));
+
         self.window.pre_present_notify();
         buffer.present()?;
         Ok(true)
@@ -209,6 +218,7 @@ fn centred_on(monitor: Option<&MonitorHandle>) -> Geometry {
             size: WINDOWED,
         };
     };
+
     let width = WINDOWED.width.min(monitor.size.width * 4 / 5).max(1);
     let height = WINDOWED.height.min(monitor.size.height * 4 / 5).max(1);
     let indent = |outer: u32, inner: u32| (outer.saturating_sub(inner) / 2).cast_signed();
@@ -216,6 +226,7 @@ fn centred_on(monitor: Option<&MonitorHandle>) -> Geometry {
         monitor.position.x + indent(monitor.size.width, width),
         monitor.position.y + indent(monitor.size.height, height),
     );
+
     Geometry {
         position,
         size: PhysicalSize::new(width, height),

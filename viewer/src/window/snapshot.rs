@@ -12,6 +12,7 @@ pub(super) fn save(folder: &Path, shown: &Shown) -> io::Result<PathBuf> {
         "fanlight-{}-{:016x}-{}.jpg",
         shown.stream, shown.id.epoch, shown.id.number
     );
+
     let path = folder.join(&name);
     let unfinished = folder.join(format!(".{name}.part"));
     fs::write(&unfinished, &shown.jpeg)?;
@@ -39,6 +40,7 @@ mod tests {
             picture: Picture::default(),
             jpeg: Bytes::from_static(b"picture"),
         };
+
         let path = save(folder.path(), &shown).unwrap();
         assert_eq!(
             path,
@@ -46,6 +48,7 @@ mod tests {
                 .path()
                 .join("fanlight-lobby.1-0000000000000abc-42.jpg")
         );
+
         assert_eq!(fs::read(path).unwrap(), b"picture");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(save(&folder.path().join("missing"), &shown).is_err());

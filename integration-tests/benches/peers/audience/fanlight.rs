@@ -84,6 +84,7 @@ pub(super) async fn receive(
     let mut bytes = vec![0; TRAINS * TRAIN_BYTES];
     let mut meta = [RecvMeta::default(); TRAINS];
     let mut speak_at = tokio::time::Instant::now();
+
     loop {
         if speak_at <= tokio::time::Instant::now() {
             viewer.speak();
@@ -126,6 +127,7 @@ impl Viewer {
             .spoken
             .is_multiple_of(REPORT_EVERY)
             .then_some(self.report);
+
         let sent_us = clock::now().as_nanos() / 1000;
         let newest_sequence = self.newest_sequence;
         self.say(&ToRelay::KeepAlive(
@@ -162,6 +164,7 @@ impl Viewer {
         self.report.datagrams += 1;
         self.report.bytes += bytes as u64;
         self.newest_sequence = self.newest_sequence.max(header.sequence);
+
         if self.open.back().is_none_or(|newest| header.id > newest.id) {
             if self.open.len() == MAX_OPEN_FRAMES {
                 self.close();

@@ -30,6 +30,7 @@ pub(super) async fn receive(
     let mut length = 0;
     let mut picture = Vec::new();
     let mut told = None;
+
     while stream.read_line(&mut line).await? > 0 {
         let (name, value) = line.split_once(':').unwrap_or_default();
         if name.eq_ignore_ascii_case("content-length") {

@@ -18,6 +18,7 @@ pub(super) async fn receive(socket: std::net::UdpSocket, seat: Arc<Seat>) -> io:
     let mut packet = vec![0; PACKET];
     let mut next = None;
     let mut whole = false;
+
     loop {
         let length = socket.recv(&mut packet).await?;
         let Some(header) = packet[..length].first_chunk::<HEADER>() else {
@@ -27,6 +28,7 @@ pub(super) async fn receive(socket: std::net::UdpSocket, seat: Arc<Seat>) -> io:
         let number = u16::from_be_bytes([header[2], header[3]]);
         whole &= next == Some(number);
         next = Some(number.wrapping_add(1));
+
         if header[1] & 0x80 != 0 {
             if whole {
                 seat.note(None);

@@ -33,6 +33,7 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
 
     let from = counted_from(recording);
     let mut before = None;
+
     for (at, record) in recording.records.iter().enumerate() {
         env.tick_until(record.time);
         if at == 0 {
@@ -206,6 +207,7 @@ impl TestEnv {
             .get(&peer)
             .map(|peer| peer.token.clone())
             .unwrap_or_default();
+
         self.send(peer, &ToRelay::Join(Join { token, ..join }));
     }
 

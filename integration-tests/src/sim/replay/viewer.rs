@@ -30,6 +30,7 @@ pub(super) fn replay(recording: &Recording) -> Vec<(&'static str, u64)> {
 
     let from = counted_from(recording);
     let mut before = None;
+
     for (at, record) in recording.records.iter().enumerate() {
         if before.is_none() && record.time >= from {
             before = Some(env.counts());
@@ -81,6 +82,7 @@ impl TestEnv {
             .iter()
             .filter(|record| came_in(record))
             .find_map(control);
+
         if joining.is_none_or(|(kind, ..)| kind == CHALLENGE || kind == ACCEPT)
             && media(&records[0]).is_none()
         {
@@ -94,6 +96,7 @@ impl TestEnv {
             token: TOKEN.into(),
             ..Challenge::default()
         }));
+
         self.accept(records);
     }
 
@@ -186,6 +189,7 @@ impl TestEnv {
             ("lost", losses.total()),
             ("repairs_asked", asked),
         ];
+
         own.into_iter()
             .chain([("repairs_received", received)])
             .chain(losses.by_reason())

@@ -151,6 +151,7 @@ impl World {
         let relay = node.relay;
         let address = node.address;
         let record = node.record.take().unwrap_or_default();
+
         let Some(begin) = record.first().map(|first| first.at) else {
             return;
         };

@@ -199,6 +199,7 @@ impl Path {
         let missing = |carrier: &Carrier| carrier.carried.lost + carrier.carried.dropped;
         let before = missing(&self.down);
         self.down.carry(now, random, datagram, arrives);
+
         if self.seconds.len() <= second {
             self.seconds.resize(second + 1, (0, 0));
         }

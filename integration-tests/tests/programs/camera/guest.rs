@@ -77,6 +77,7 @@ impl Guest {
             .get_ref()
             .set_read_timeout(Some(COMMAND_LIMIT))
             .unwrap();
+
         Some(guest)
     }
 
@@ -121,6 +122,7 @@ impl Guest {
                 .commands
                 .read_line(&mut line)
                 .unwrap_or_else(|error| panic!("no answer: {error}"));
+
             assert!(length > 0, "the machine ended");
             match line.trim_end().strip_prefix("= ") {
                 Some(status) => return (printed, status.to_owned()),

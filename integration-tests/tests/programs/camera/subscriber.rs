@@ -62,6 +62,7 @@ impl Subscriber {
             if let Some((socket, topic, body)) = received {
                 self.socket = Some(socket);
                 let frame = parse_frame(&topic, body, MAX_FRAME_BYTES).unwrap();
+
                 if !frame.jpeg.is_empty() {
                     // Panics unless the picture can be decoded without a warning.
                     let _ = jpeg::read_number(&frame.jpeg);
@@ -85,6 +86,7 @@ impl Subscriber {
     pub(crate) fn pictures(&mut self, count: usize) -> Vec<Arrival> {
         let deadline = Deadline::after(PATIENCE * 2);
         let mut pictures = Vec::new();
+
         while pictures.len() < count {
             let arrival = self.next();
             let header = &arrival.frame.header;
@@ -94,6 +96,7 @@ impl Subscriber {
                 pictures.len(),
                 header.reason
             );
+
             if !arrival.frame.jpeg.is_empty() {
                 pictures.push(arrival);
             }
@@ -170,6 +173,7 @@ impl Arrival {
             [0xff, 0xd8, 0xff, 0xfe],
             "the picture begins with the webcam's comment"
         );
+
         let length = usize::from(u16::from_be_bytes([jpeg[4], jpeg[5]]));
         std::str::from_utf8(&jpeg[6..4 + length]).unwrap()
     }

@@ -27,6 +27,7 @@ impl Locked {
                 .flags("keygen token")
                 .flags(path.to_str().unwrap())
                 .ends_with(0);
+
             (
                 path.to_str().unwrap().to_owned(),
                 std::fs::read_to_string(&path).unwrap().trim().to_owned(),
@@ -39,6 +40,7 @@ impl Locked {
             .source("cam")
             .flags("--input ball --size 320x240 --rate 30")
             .ready();
+
         let flags = format!(
             "--http-access token --http-view-token {view_file} --http-admin-token {admin_file} --log trace"
         );
@@ -73,6 +75,7 @@ fn cookie(header: &str) -> String {
 fn without_a_token_only_the_page_and_the_state_of_the_relay_are_to_be_had() {
     let locked = Locked::new();
     let site = locked.fixture.site;
+
     for path in [
         "/api/streams",
         "/api/viewers",
@@ -111,6 +114,7 @@ fn without_a_token_only_the_page_and_the_state_of_the_relay_are_to_be_had() {
 fn a_token_in_the_header_lets_in_and_only_the_administrators_shows_addresses() {
     let locked = Locked::new();
     let site = locked.fixture.site;
+
     for (token, role, sees) in [
         (&locked.view, "view", false),
         (&locked.admin, "admin", true),
@@ -144,6 +148,7 @@ fn a_token_is_given_once_for_a_cookie_that_can_be_given_back() {
         &[],
         r#"{"token":"wrong-token-of-some-length"}"#,
     );
+
     assert_eq!(
         (
             wrong.status,
@@ -152,6 +157,7 @@ fn a_token_is_given_once_for_a_cookie_that_can_be_given_back() {
         ),
         (401, "wrong_token", "")
     );
+
     for bad in ["", "{}", r#"{"token":5}"#, "nonsense"] {
         assert_eq!(
             site.ask("POST", "/api/session", &[], bad).status,
@@ -166,21 +172,25 @@ fn a_token_is_given_once_for_a_cookie_that_can_be_given_back() {
         (answer.status, answer.json()),
         (200, json!({ "role": "view" }))
     );
+
     let set = answer.header("set-cookie");
     assert!(
         set.contains("HttpOnly") && set.contains("SameSite=Strict") && !set.contains(&locked.view),
         "{set}"
     );
+
     let shown = format!("other=1; {}; more=2", cookie(set));
     let headers = [("Cookie", shown.as_str())];
     assert_eq!(
         site.ask("GET", "/api/session", &headers, "").json()["role"],
         "view"
     );
+
     assert_eq!(
         site.ask("GET", "/snapshot/cam.jpg", &headers, "").status,
         200
     );
+
     site.socket("/ws", &headers).unwrap();
     let damaged = cookie(set).replace('.', "1.");
     assert_eq!(
@@ -188,6 +198,7 @@ fn a_token_is_given_once_for_a_cookie_that_can_be_given_back() {
             .status,
         401
     );
+
     let ended = site.ask("DELETE", "/api/session", &headers, "");
     assert_eq!(ended.status, 204);
     assert!(
@@ -212,31 +223,37 @@ fn a_signed_address_is_good_for_itself_until_it_expires() {
         .as_str()
         .unwrap()
         .to_owned();
+
     assert_eq!(site.get(&long).status, 200);
     assert_eq!(
         site.get(&format!("{long}&wait=1")).status,
         200,
         "other parameters are the client's"
     );
+
     assert_eq!(site.get(&long.replace("cam.jpg", "cam.jpeg")).status, 401);
     assert_eq!(
         site.get(&long.replace("expires=1", "expires=2")).status,
         401
     );
+
     let stream = sign("/stream/cam.mjpeg", 600).json()["url"]
         .as_str()
         .unwrap()
         .to_owned();
+
     site.stream(&stream, &[]).next_part().unwrap().unwrap();
     let socket = sign("/ws", 600).json()["url"].as_str().unwrap().to_owned();
     assert_eq!(
         site.socket(&socket, &[]).unwrap().words("hello")["role"],
         "view"
     );
+
     let short = sign("/snapshot/cam.jpg", 1).json()["url"]
         .as_str()
         .unwrap()
         .to_owned();
+
     until("it expires", SOON, || {
         (site.get(&short).status == 401).then_some(())
     });
@@ -275,6 +292,7 @@ fn neither_tokens_nor_signatures_nor_cookies_are_logged() {
         .as_str()
         .unwrap()
         .to_owned();
+
     let (_, signature) = url.split_once("signature=").unwrap();
     assert_eq!(site.get(&url).status, 200);
     let body = json!({ "token": locked.admin }).to_string();
@@ -282,13 +300,16 @@ fn neither_tokens_nor_signatures_nor_cookies_are_logged() {
         .ask("POST", "/api/session", &[], &body)
         .header("set-cookie")
         .to_owned();
+
     let baked = cookie(&set);
     assert_eq!(
         site.get("/snapshot/cam.jpg?secret=in-the-query").status,
         401
     );
+
     let log = &locked.fixture.relay;
     log.stop();
+
     for secret in [
         &locked.view,
         &locked.admin,
@@ -310,6 +331,7 @@ fn one_token_for_both_roles_is_refused() {
         .flags("keygen token")
         .flags(path)
         .ends_with(0);
+
     let flags = format!(
         "--http 127.0.0.1:0 --http-access token --http-view-token {path} --http-admin-token {path}"
     );
@@ -327,11 +349,13 @@ fn in_open_access_everybody_may_watch_and_the_token_makes_an_administrator() {
         .flags("keygen token")
         .flags(path.to_str().unwrap())
         .ends_with(0);
+
     let token = std::fs::read_to_string(&path).unwrap();
     let fixture = Fixture::new(&format!(
         "--http-access open --http-admin-token {}",
         path.display()
     ));
+
     let role = |headers: &[(&str, &str)]| {
         fixture.site.ask("GET", "/api/session", headers, "").json()["role"].clone()
     };
@@ -344,6 +368,7 @@ fn in_open_access_everybody_may_watch_and_the_token_makes_an_administrator() {
         &[("Host", "relay.example:8080")],
         "",
     );
+
     assert_eq!(
         (
             elsewhere.status,
@@ -358,6 +383,7 @@ fn pages_of_others_neither_open_sockets_nor_read_through_a_name_of_their_own() {
     let fixture = Fixture::new("--http-origins https://wall.example");
     let site = fixture.site;
     let own = format!("http://{}", site.0);
+
     for (origin, allowed) in [
         (own.as_str(), true),
         ("https://wall.example", true),
@@ -426,6 +452,7 @@ fn certificate(folder: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
         .arg("-out")
         .arg(&certificate)
         .output();
+
     match made {
         Ok(output) if output.status.success() => {
             std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))
@@ -451,6 +478,7 @@ fn fetched(site: Site, certificate: &Path, path: &str) -> Option<Vec<u8>> {
         .arg(format!("https://localhost:{}{path}", site.0.port()))
         .output()
         .unwrap();
+
     output.status.success().then_some(output.stdout)
 }
 
@@ -477,6 +505,7 @@ fn a_certificate_is_read_again_when_it_changes_and_a_bad_one_changes_nothing() {
         used.display(),
         used_key.display()
     );
+
     let fixture = Fixture::secure(&flags, |site| fetched(site, &first, "/readyz").is_some());
     let site = fixture.site;
     super::assert_picture(
@@ -484,10 +513,12 @@ fn a_certificate_is_read_again_when_it_changes_and_a_bad_one_changes_nothing() {
         320,
         240,
     );
+
     assert!(
         fetched(site, &second, "/readyz").is_none(),
         "another certificate is not trusted"
     );
+
     std::fs::write(&used, "nonsense").unwrap();
     fixture
         .relay
@@ -531,5 +562,6 @@ fn certificates_that_cannot_be_used_are_refused_at_the_start() {
         std::os::unix::fs::PermissionsExt::from_mode(0o644),
     )
     .unwrap();
+
     refused(&first, &first_key).wait_for_line("is open to others");
 }

@@ -29,6 +29,7 @@ fn slow_requests_are_cut_off_and_nobody_waits_for_them() {
         "GET /api/streams HTTP/1.1\r\nHost: x\r\nX-Slow: ",
         "POST /api/sign HTTP/1.1\r\nContent-Le",
     ];
+
     let slow: Vec<TcpStream> = (0..100)
         .map(|n| {
             let mut stream = fixture.site.connect().unwrap();
@@ -36,6 +37,7 @@ fn slow_requests_are_cut_off_and_nobody_waits_for_them() {
             stream
         })
         .collect();
+
     for _ in 0..20 {
         assert_eq!(fixture.site.get("/snapshot/cam.jpg").status, 200);
     }
@@ -74,20 +76,24 @@ fn heads_and_bodies_have_limits() {
             .status,
         404
     );
+
     let many: Vec<(String, &str)> = (0..200).map(|n| (format!("X-{n}"), "y")).collect();
     let many: Vec<(&str, &str)> = many
         .iter()
         .map(|(name, value)| (name.as_str(), *value))
         .collect();
+
     assert_eq!(
         fixture.site.ask("GET", "/api/streams", &many, "").status,
         431
     );
+
     let body = format!("{{\"path\":\"/{}\"}}", "x".repeat(10_000));
     assert_eq!(
         fixture.site.ask("POST", "/api/sign", &[], &body).status,
         400
     );
+
     assert_eq!(fixture.site.get("/readyz").status, 200);
 }
 
@@ -202,6 +208,7 @@ fn who_takes_nothing_is_cut_off_and_gives_its_memory_back() {
         .usage()
         .resident
         .saturating_sub(before.resident);
+
     assert!(grown < 24 * MIB, "{} KiB more", grown / 1024);
     drop((stalled, sockets));
 }

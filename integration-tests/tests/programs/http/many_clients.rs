@@ -27,6 +27,7 @@ fn watch(site: Site, done: &AtomicBool) -> Seen {
     socket.subscribe(1, "cam", None);
     socket.credit(1);
     let mut seen = Seen::default();
+
     while !done.load(Ordering::Relaxed) {
         let frame = socket.frame().unwrap();
         socket.credit(1);
@@ -75,6 +76,7 @@ fn one_stalled_client_costs_sixteen_others_nothing() {
             "240",
             least >= 220,
         );
+
         measurement.compare(
             "clients of 16 that lost nothing",
             ">= 12",
@@ -119,6 +121,7 @@ fn ten_thousand_connections_leave_nothing_behind() {
         after.descriptors,
         before.descriptors
     );
+
     let grown = after.resident.saturating_sub(before.resident);
     assert!(grown < 2 * MIB, "{} KiB more", grown / 1024);
     assert_picture(&site.get("/snapshot/cam.jpg").body, 320, 240);
@@ -136,6 +139,7 @@ fn udp_watched(fixture: &Fixture, viewers: usize, length: Duration) -> Vec<Repor
                 .start()
         })
         .collect();
+
     viewings
         .into_iter()
         .map(|viewing| viewing.wait_end(length + SOON).0)
@@ -184,11 +188,13 @@ fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
                     .saturating_sub(cpu)
                     .as_secs_f64()
                     / clock::now().saturating_since(begun).as_secs_f64();
+
                 done.store(true, Ordering::Relaxed);
                 let seen: Vec<Seen> = clients
                     .into_iter()
                     .map(|client| client.join().unwrap())
                     .collect();
+
                 drop(stalled);
                 (after, seen, spent)
             });
@@ -207,6 +213,7 @@ fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
                 age(before),
                 after.0 < before.0 + 15.0,
             );
+
             let lost = |of: (f64, f64, u64, u64)| of.2 as f64 / (of.2 + of.3).max(1) as f64;
             measurement.compare(
                 "frames lost over UDP",

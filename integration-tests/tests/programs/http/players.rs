@@ -28,6 +28,7 @@ fn sent_while(site: Site, play: impl FnOnce()) -> BTreeSet<u64> {
             socket.subscribe(1, "cam", None);
             (0..3).for_each(|_| socket.credit(1));
             let mut hashes = BTreeSet::new();
+
             while !done.load(Ordering::Relaxed) {
                 hashes.insert(hash(&socket.frame().unwrap().jpeg));
                 socket.credit(1);
@@ -51,11 +52,13 @@ fn assert_as_sent(what: &str, folder: &Path, sent: &BTreeSet<u64>) {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
+
     let pictures: Vec<_> = files
         .iter()
         .map(|path| fs::read(path).unwrap())
         .filter(|bytes| !bytes.is_empty())
         .collect();
+
     pictures
         .iter()
         .for_each(|bytes| assert_picture(bytes, 320, 240));
@@ -67,11 +70,13 @@ fn assert_as_sent(what: &str, folder: &Path, sent: &BTreeSet<u64>) {
         "{what}: {strange} of {} pictures were not sent so",
         hashes.len()
     );
+
     assert!(
         hashes.len() >= PICTURES - 1,
         "{what}: {} pictures",
         hashes.len()
     );
+
     assert_eq!(hashes.len(), pictures.len(), "{what}: a picture came twice");
 }
 
@@ -101,6 +106,7 @@ fn run(command: &mut Command) -> bool {
         "{:?}: {ended}: {words}",
         command.get_program()
     );
+
     true
 }
 
@@ -204,6 +210,7 @@ fn curl_gets_what_anybody_can_take_apart() {
     let folder = fixture.env.path("parts");
     fs::create_dir(&folder).unwrap();
     let mut count = 0;
+
     // By the length that each part tells.
     while let Some(at) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
         let head = String::from_utf8_lossy(&rest[..at]);
@@ -213,6 +220,7 @@ fn curl_gets_what_anybody_can_take_apart() {
             .unwrap()
             .parse()
             .unwrap();
+
         let Some(picture) = rest[at + 4..].get(..length) else {
             break;
         };
@@ -242,6 +250,7 @@ fn opencv_in_python_reads_the_stream() {
                       \x20   assert good and picture.shape == (240, 320, 3), picture\n\
                       \x20   shown.add(picture.tobytes())\n\
                       assert len(shown) >= 29, len(shown)\n";
+
         let url = fixture
             .site
             .url(&format!("/stream/cam.mjpeg?framing={framing}"));

@@ -23,15 +23,18 @@ fn frames_come_in_order_with_all_that_is_known_of_them() {
         (&hello["version"], &hello["role"]),
         (&json!(1), &json!("admin"))
     );
+
     assert!(
         hello["server"]
             .as_str()
             .unwrap()
             .starts_with("fanlight-relay ")
     );
+
     assert_eq!(socket.words("streams")["streams"][0]["name"], "cam");
     socket.subscribe(7, "cam", None);
     let mut last = None;
+
     for _ in 0..30 {
         let frame = socket.frame().unwrap();
         socket.credit(7);
@@ -39,11 +42,13 @@ fn frames_come_in_order_with_all_that_is_known_of_them() {
             (frame.subscription, frame.width, frame.height),
             (7, 320, 240)
         );
+
         assert_picture(&frame.jpeg, 320, 240);
         assert!(
             frame.captured_us > 0 && frame.captured_utc_us > 1_000_000_000_000_000,
             "{frame:?}"
         );
+
         assert!(f64::from(frame.age_us) < 1e3 * OLD_MS, "{}", frame.age_us);
         let skipped = last.map_or(0, |last| frame.number - last - 1);
         assert_eq!(u64::from(frame.skipped), skipped);
@@ -71,6 +76,7 @@ fn without_credit_no_more_comes_and_then_the_newest() {
     socket.subscribe(1, "cam", None);
     let first = socket.frame().unwrap();
     socket.limit(NOT);
+
     while let Ok(said) = socket.hear() {
         assert!(
             !matches!(said, Said::Frame(_)),
@@ -115,6 +121,7 @@ fn each_subscription_has_its_own_rate_which_may_change() {
             "30",
             (27..=33).contains(&ten),
         );
+
         measurement.compare(
             "frames of 90 at 5 a second",
             "13 to 18",
@@ -122,9 +129,11 @@ fn each_subscription_has_its_own_rate_which_may_change() {
             "15",
             (13..=18).contains(&five),
         );
+
         socket.say(&json!({ "type": "rate", "id": 3, "fps": null }));
         socket.say(&json!({ "type": "unsubscribe", "id": 2 }));
         let mut all = 0;
+
         while all < 30 {
             let frame = socket.frame().unwrap();
             all += u32::from(frame.subscription == 1);
@@ -160,10 +169,12 @@ fn one_socket_carries_twelve_streams() {
             .iter()
             .map(|name| env.source(name).flags(flags).ready())
             .collect();
+
         let endpoints: Vec<_> = names.iter().map(|name| env.ipc(name)).collect();
         let http = format!("{}:0", env.relay_address(0).ip());
         let relay = env.relay(0, &endpoints).flag("http", http).ready();
         let mut socket = Site::of(&relay).socket("/ws", &[]).unwrap();
+
         for (id, name) in (1..).zip(&names) {
             socket.subscribe(id, name, None);
         }
@@ -197,6 +208,7 @@ fn a_stream_that_is_not_there_is_said_once_and_its_frames_come_when_it_is() {
         (&error["id"], &error["code"]),
         (&json!(5), &json!("no_such_stream"))
     );
+
     let ipc = fixture.env.ipc("cam");
     drop(fixture.source);
     let _later = fixture
@@ -205,8 +217,10 @@ fn a_stream_that_is_not_there_is_said_once_and_its_frames_come_when_it_is() {
         .flag("publish", ipc)
         .flags("--stream later --input ball --size 160x120")
         .ready();
+
     let mut came = false;
     let mut listed = false;
+
     while !came || !listed {
         match socket.hear().unwrap() {
             Said::Frame(frame) => {
@@ -249,6 +263,7 @@ fn what_becomes_of_a_source_is_told_and_frames_go_on_when_it_is_back() {
 fn messages_that_make_no_sense_are_answered_by_errors_and_do_no_harm() {
     let fixture = Fixture::new("");
     let mut socket = fixture.site.socket("/ws", &[]).unwrap();
+
     for (said, code) in [
         ("", "bad_message"),
         ("nonsense", "bad_message"),
@@ -281,6 +296,7 @@ fn messages_that_make_no_sense_are_answered_by_errors_and_do_no_harm() {
     // What names no subscription may be late, and is no error.
     socket.credit(99);
     socket.say(&json!({ "type": "unsubscribe", "id": 99 }));
+
     for id in 0..64 {
         socket.subscribe(id, "cam", Some(1.0));
     }

@@ -51,6 +51,7 @@ fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
                     scripts: true,
                 },
             );
+
             page.wait_panes("those in view are live", |panes| {
                 panes.len() == 6
                     && panes.iter().all(|pane| {
@@ -83,6 +84,7 @@ fn every_grid_puts_its_panes_side_by_side_within_the_window() {
         &fixture.url(&format!("#{}", ["cam1"; 26].join(","))),
         &Look::default(),
     );
+
     page.wait_panes("all panes are there", |panes| panes.len() == 26);
     for (grid, in_view) in [
         ("1", 1),
@@ -116,8 +118,10 @@ fn check(page: &Page<'_>, name: &str) {
         0,
         "{name}: panes lie over each other or leave the window"
     );
+
     let wide: u32 = page.evaluate("document.documentElement.scrollWidth - innerWidth");
     assert_eq!(wide, 0, "{name}: the page is wider than the window");
+
     for Text {
         text,
         colour,

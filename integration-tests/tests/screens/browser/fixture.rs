@@ -66,6 +66,7 @@ impl Fixture {
             .program("relay")
             .flag("sources", env.ipc(&name(1)))
             .flag("listen", listen.to_string());
+
         let relay = relay
             .flags("--access open --http-access open")
             .flag("http", http.to_string());
@@ -118,6 +119,7 @@ pub(crate) fn name(number: usize) -> String {
 pub(crate) fn source(env: &TestEnv, camera: usize, rate: u32) -> Launch {
     let folder = folder(env, camera);
     std::fs::create_dir(&folder).unwrap();
+
     for picture in 0..PICTURES {
         let jpeg = with_noise(camera as u64 * CAMERA + picture, SIZE.0, SIZE.1, NOISE);
         std::fs::write(folder.join(format!("{picture}.jpg")), jpeg).unwrap();

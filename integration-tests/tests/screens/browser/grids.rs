@@ -58,6 +58,7 @@ fn judge_age(page: &Page<'_>, measurement: &mut Measurement) {
         "painted {}, told {number}",
         code.number
     );
+
     let age = seen.pane.picture_age_ms.unwrap();
     let [least, most] =
         [before, after].map(|at| (at.saturating_sub(code.captured_ns)) as f64 / 1e6);
@@ -85,12 +86,14 @@ fn four_twelve_and_twenty_four_cameras_are_all_live_each_in_its_own_pane() {
             &fixture.url(&format!("#{}", names.join(","))),
             &Look::default(),
         );
+
         page.wait_live(cameras);
         judge_panes(
             &format!("{cameras} cameras at 8 a second on a page"),
             &page,
             least,
         );
+
         for (at, seen) in page.seen().into_iter().enumerate() {
             let code = seen
                 .code
@@ -132,15 +135,18 @@ fn judge_panes(what: &str, page: &Page<'_>, least: f64) {
             AGE_P50,
             oldest(|pane| pane.age_ms.p50),
         );
+
         measurement.at_most(
             "95th percentile of age in the worst pane",
             AGE_P95,
             oldest(|pane| pane.age_ms.p95),
         );
+
         let fps = panes
             .iter()
             .map(|pane| pane.fps)
             .fold(f64::INFINITY, f64::min);
+
         measurement.compare(
             "pictures a second in the worst pane",
             format!(">= {:.1}", SHARE * least),

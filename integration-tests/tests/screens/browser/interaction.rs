@@ -53,11 +53,13 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
             vec!["cam1".to_owned(), "cam3".to_owned()]
         )
     );
+
     page.choose("#size", "1");
     assert_eq!(
         (hash(&page), in_view(&page)),
         ("#cam1,cam3&grid=1".to_owned(), vec!["cam1".to_owned()])
     );
+
     page.press("PageDown");
     assert_eq!(in_view(&page), ["cam3"]);
     page.choose("#size", "auto");
@@ -77,6 +79,7 @@ fn keys_and_buttons_do_what_the_help_says_and_the_address_follows() {
         page.evaluate::<String>("document.documentElement.dataset.theme"),
         "light"
     );
+
     page.press("i");
     assert!(page.evaluate::<bool>(
         "getComputedStyle(document.querySelector('.pane .figures')).display === 'none'"
@@ -105,11 +108,13 @@ fn a_saved_picture_is_the_one_that_the_camera_made() {
         "{}",
         saved.name
     );
+
     assert!(
         fixture.pictures(1).contains(&saved.bytes),
         "{} bytes are no picture of the source",
         saved.bytes.len()
     );
+
     page.assert_clean();
 }
 
@@ -124,6 +129,7 @@ fn the_status_shows_streams_viewers_and_the_relays_health() {
         .env
         .viewer(fixture.env.relay_address(0), "cam1")
         .start();
+
     viewing.wait_shown(5);
     let page = browser.open(&fixture.url("#&view=status"), &Look::default());
     page.wait_live(2);
@@ -144,8 +150,10 @@ fn the_status_shows_streams_viewers_and_the_relays_health() {
             && ["screen", "browser"]
                 .iter()
                 .all(|word| viewers.contains(word));
+
         good.then_some(())
     });
+
     page.wait("[...document.querySelectorAll('.tile .line')].every((line) => line.getAttribute('d').includes('L'))");
     page.press("v");
     page.wait("document.getElementById('status').hidden && location.hash === ''");
@@ -166,6 +174,7 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
             .arg(&file)
             .status()
             .unwrap();
+
         assert!(made.success());
         relay
             .flags("--http-access token")
@@ -178,6 +187,7 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
         .rfind(|line| !line.starts_with('#'))
         .unwrap()
         .trim();
+
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait("document.getElementById('login').open");
     page.assert_clean();
@@ -189,6 +199,7 @@ fn a_relay_that_wants_a_token_is_given_it_once() {
         errors.iter().all(|error| error.contains(REFUSED)),
         "{errors:#?}"
     );
+
     page.fill("#token", token);
     page.press("Enter");
     page.wait_live(1);
@@ -214,6 +225,7 @@ fn without_scripts_there_are_links_that_browsers_show_as_they_are() {
             ..Look::default()
         },
     );
+
     until("the relay knows its streams", SOON, || {
         page.go(&fixture.url(""));
         let links: Vec<String> = page.evaluate(

@@ -57,6 +57,7 @@ fn a_slow_tab_stays_fresh_and_no_other_notices() {
                 SLOW_AGE,
                 age_p95(&slowed),
             );
+
             measurement.compare(
                 "pictures a second of the other, before and beside",
                 format!(">= {SAME_RATE} x"),
@@ -64,6 +65,7 @@ fn a_slow_tab_stays_fresh_and_no_other_notices() {
                 format!("{:.1}", before.fps),
                 beside.fps >= SAME_RATE * before.fps,
             );
+
             measurement.at_most(
                 "the other's 95th percentile of age grows by",
                 SAME_AGE,
@@ -71,6 +73,7 @@ fn a_slow_tab_stays_fresh_and_no_other_notices() {
             );
         },
     );
+
     [good_tab, slow_tab].iter().for_each(Page::assert_clean);
 }
 

@@ -16,6 +16,7 @@ fn clock_rates_layout_addresses_and_wire_format_of_the_page_are_right() {
         .current_dir(folder)
         .output()
         .unwrap();
+
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("# pass "), "{said}");

@@ -42,6 +42,7 @@ fn a_camera_that_stops_is_dimmed_and_labelled_and_comes_back_by_itself() {
         ["stale", "trouble"].contains(&stopped.state.as_str()) && !stopped.reason.is_empty(),
         "{stopped:?}"
     );
+
     assert_eq!(other.state, "live");
     fixture.sources[0].thaw();
     page.wait_live(2);
@@ -73,6 +74,7 @@ fn the_reason_of_a_source_without_pictures_is_shown() {
         SOON,
         reason,
     );
+
     page.assert_clean();
 }
 
@@ -109,10 +111,12 @@ fn a_relay_that_dies_is_said_and_the_page_finds_it_again() {
         page.evaluate::<u32>("window.fanlight.figures().link.losses"),
         1
     );
+
     let unexpected = page
         .errors()
         .into_iter()
         .filter(|error| !UNREACHABLE.iter().any(|known| error.contains(known)));
+
     assert_eq!(unexpected.collect::<Vec<_>>(), Vec::<String>::new());
 }
 

@@ -46,6 +46,7 @@ impl Display {
         installed("Xorg")?;
         installed("xrandr")?;
         let driver = "/usr/lib/xorg/modules/drivers/dummy_drv.so";
+
         if !Path::new(driver).is_file() {
             skip("the dummy driver of Xorg (xserver-xorg-video-dummy) is not installed");
             return None;
@@ -60,9 +61,11 @@ impl Display {
             .arg(&config)
             .arg("-logfile")
             .arg(folder.path().join("log"));
+
         command.args(["-novtswitch", "-sharevts", "-noreset"]);
         let display = Self::start(command, Some(folder));
         let mut layout = display.command("xrandr");
+
         for (
             index,
             Monitor {
@@ -75,6 +78,7 @@ impl Display {
         {
             let output = format!("DUMMY{index}");
             let mode = format!("{width}x{height}");
+
             if index > 0 {
                 run(display
                     .command("xrandr")
@@ -104,6 +108,7 @@ impl Display {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+
         let mut number = String::new();
         BufReader::new(server.stdout.take().unwrap())
             .read_line(&mut number)
@@ -112,6 +117,7 @@ impl Display {
             !number.trim().is_empty(),
             "the display server did not start: {command:?}"
         );
+
         let name = format!(":{}", number.trim());
         let connection = wait::until("a connection to the display", wait::SOON, || {
             RustConnection::connect(Some(&name))
@@ -140,6 +146,7 @@ impl Display {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+
         self.others.push(manager);
         wait::until("a window manager", wait::SOON, || {
             self.has_window_manager().then_some(())
@@ -156,12 +163,14 @@ impl Display {
             .reply()
             .unwrap()
             .atom;
+
         let property = self
             .connection
             .get_property(false, self.root(), atom, 0u32, 0, 1)
             .unwrap()
             .reply()
             .unwrap();
+
         property.value_len > 0
     }
 
@@ -208,11 +217,13 @@ impl Display {
             .unwrap()
             .focus
             .to_string();
+
         let windows = self
             .command("xdotool")
             .args(["search", "--class", "fanlight-viewer"])
             .output()
             .unwrap();
+
         String::from_utf8_lossy(&windows.stdout)
             .lines()
             .any(|window| window == focus)
@@ -227,6 +238,7 @@ impl Display {
             .unwrap()
             .reply()
             .unwrap();
+
         let width = size.width;
         let height = size.height;
         let image = self
@@ -243,11 +255,13 @@ impl Display {
             .unwrap()
             .reply()
             .unwrap();
+
         let pixels = image
             .data
             .chunks_exact(4)
             .map(|p| u32::from_le_bytes([p[0], p[1], p[2], 0]))
             .collect();
+
         Screenshot {
             width: u32::from(width),
             height: u32::from(height),
@@ -332,6 +346,7 @@ impl Screenshot {
             .unwrap()
             .write_all(&jpeg)
             .unwrap();
+
         path
     }
 }

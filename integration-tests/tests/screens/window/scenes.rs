@@ -25,6 +25,7 @@ impl Scenes {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -33,6 +34,7 @@ impl Scenes {
                 .map_while(Result::ok)
                 .try_for_each(|line| sender.send(line))
         });
+
         Self {
             stdin: child.stdin.take(),
             child,
@@ -48,6 +50,7 @@ impl Scenes {
     pub(crate) fn show_bars(&mut self, number: u32, size: &str) {
         self.tell(&format!("picture {number} {size}"));
         let awaited = format!("presented {number}");
+
         while self
             .lines
             .recv_timeout(wait::SOON)
@@ -100,5 +103,6 @@ pub(crate) fn binary() -> PathBuf {
         "{} is not there: run `./dev test`, or `cargo build --workspace --examples`",
         file.display()
     );
+
     file
 }

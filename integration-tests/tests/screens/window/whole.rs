@@ -27,6 +27,7 @@ fn the_screen_shows_the_sources_frames_says_when_it_is_gone_and_goes_on_when_it_
     let (source, _relay, viewer) = live(&env, &display, PATTERN, "");
     watch_frames(&display, WHOLE, 10);
     display.screenshot().keep("whole");
+
     for _ in 0..2 {
         source.kill();
         eventually(&display, "a card instead of the last picture", is_card);
@@ -94,6 +95,7 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
         "--input ball --size 1280x720 --rate 30",
         "--figures",
     );
+
     let figures = |shot: &Screenshot| match in_the_corner(shot) {
         200.. => Ok(()),
         few => Err(format!("{few} pixels of letters")),
@@ -146,6 +148,7 @@ fn live(env: &TestEnv, display: &Display, input: &str, flags: &str) -> (Program,
         .env("DISPLAY", display.name())
         .env("WAYLAND_DISPLAY", "")
         .start();
+
     (source, relay, viewer)
 }
 

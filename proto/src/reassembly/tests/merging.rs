@@ -14,21 +14,26 @@ fn shuffle<T>(items: &mut [T], seed: &mut u64) {
 fn any_shards_as_many_as_the_frame_has_make_it_whole_and_fewer_never_do() {
     let mut seed = 7;
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
+
     for number in 0..500 {
         let shards = 1 + random(&mut seed) as usize % 90;
         let mut datagrams = datagrams(first(1, number), shards);
         shuffle(&mut datagrams, &mut seed);
+
         for datagram in &datagrams[..shards - 1] {
             assert_eq!(feed(&mut reassembly, T0, datagram), None);
         }
+
         let whole = feed(&mut reassembly, T0, &datagrams[shards - 1]).unwrap();
         assert_eq!(whole.body, body(number, shards));
         reassembly.recycle(whole.body);
     }
+
     assert_eq!(
         (reassembly.counts().whole, reassembly.losses().total()),
         (500, 0)
     );
+
     assert!(reassembly.counts().recovered > 400);
 }
 
@@ -37,11 +42,13 @@ fn any_shards_as_many_as_the_frame_has_make_it_whole_and_fewer_never_do() {
 fn a_header_that_contradicts_the_first_one_of_its_frame_changes_nothing() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     let good = datagrams(first(1, 0), 30);
+
     for datagram in &good[..29] {
         feed(&mut reassembly, T0, datagram);
         let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
             panic!("not a media datagram")
         };
+
         for forged in [
             DataHeader {
                 parity: header.parity - 1,
@@ -63,10 +70,12 @@ fn a_header_that_contradicts_the_first_one_of_its_frame_changes_nothing() {
             assert_eq!(reassembly.on_shard(T0, &forged, &[0xbd; SHARD_BYTES]), None);
         }
     }
+
     assert_eq!(
         feed(&mut reassembly, T0, &good[35]).unwrap().body,
         body(0, 30)
     );
+
     assert_eq!(reassembly.counts().refused, 3 * 29);
 }
 
@@ -80,6 +89,7 @@ fn a_forged_parity_shard_damages_its_frame_and_no_other() {
             datagrams[30][DATA_BYTES - 1] ^= 1;
             write_checksum(&mut datagrams[30]);
         }
+
         datagrams
             .iter()
             .skip(1)
@@ -88,6 +98,7 @@ fn a_forged_parity_shard_damages_its_frame_and_no_other() {
             .body
             == body(number, 30)
     };
+
     assert!(shown(&mut reassembly, 0, false));
     assert!(!shown(&mut reassembly, 1, true));
     assert!(shown(&mut reassembly, 2, false));
@@ -97,6 +108,7 @@ fn a_forged_parity_shard_damages_its_frame_and_no_other() {
 fn memory_is_that_of_the_largest_frames_and_is_used_again() {
     let (mut reassembly, mut seed) = (Reassembly::new(MAX_FRAME_BYTES), 5);
     let mut bodies = std::collections::BTreeSet::new();
+
     for number in 0..300 {
         let shards = datagrams(first(1, number), 100);
         for datagram in shards
@@ -109,6 +121,7 @@ fn memory_is_that_of_the_largest_frames_and_is_used_again() {
             bodies.insert(whole.body.as_ptr() as usize);
             reassembly.recycle(whole.body);
         }
+
         for open in &reassembly.open {
             assert!(
                 open.memory() <= 2 * (100 + 30) * (SHARD_BYTES + 2),
@@ -117,12 +130,14 @@ fn memory_is_that_of_the_largest_frames_and_is_used_again() {
             );
         }
     }
+
     // A body moves while it grows; then its place is the same for ever.
     assert!(
         bodies.len() <= 3 * MAX_OPEN_FRAMES,
         "{} places",
         bodies.len()
     );
+
     assert!(
         reassembly.spare.len() <= MAX_OPEN_FRAMES && reassembly.bodies.len() <= MAX_OPEN_FRAMES
     );
@@ -143,6 +158,7 @@ fn path(seed: &mut u64, frames: u64, loss: u64, delay: u64, alias: u16) -> Vec<(
                     lost_in_relay: relay,
                     ..first(1, number)
                 };
+
                 let lost = |seed: &mut u64| random(seed) % 100 < loss;
                 let datagrams = datagrams(header, 1 + (number % 9) as usize);
                 let jitter = |seed: &mut u64| random(seed) % 20;
@@ -153,6 +169,7 @@ fn path(seed: &mut u64, frames: u64, loss: u64, delay: u64, alias: u16) -> Vec<(
             }
         }
     }
+
     sent
 }
 
@@ -166,21 +183,26 @@ fn of_two_paths_every_frame_is_given_out_once_or_lost_for_one_reason() {
         arrivals.sort_by_key(|(at, _)| *at);
         let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
         let (mut oldest, mut newest, mut whole) = (None, 0, 0);
+
         for (at, datagram) in &arrivals {
             let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(datagram) else {
                 panic!("not a media datagram")
             };
+
             oldest.get_or_insert(header.id.number);
             newest = newest.max(header.id.number);
             let Some(frame) = reassembly.on_shard(ms(*at), &header, shard) else {
                 continue;
             };
+
             assert_eq!(
                 frame.body,
                 body(frame.id.number, frame.body.len().div_ceil(SHARD_BYTES))
             );
+
             whole += 1;
         }
+
         reassembly.on_away();
         let frames = newest + 1 - oldest.unwrap_or(0);
         assert_eq!(
@@ -189,6 +211,7 @@ fn of_two_paths_every_frame_is_given_out_once_or_lost_for_one_reason() {
             "round {round}: {:?}",
             reassembly.losses()
         );
+
         assert_eq!(reassembly.counts().whole, whole);
     }
 }
@@ -204,6 +227,7 @@ fn what_one_relay_had_was_not_lost_upstream_of_both() {
         },
         2,
     );
+
     let other = datagrams(
         DataHeader {
             lost_upstream: 1,
@@ -214,6 +238,7 @@ fn what_one_relay_had_was_not_lost_upstream_of_both() {
         },
         2,
     );
+
     feed(&mut reassembly, T0, &one[0]);
     assert!(feed(&mut reassembly, T0, &other[1]).is_some());
     assert_eq!(
@@ -237,6 +262,7 @@ fn two_paths_complete_a_frame_that_neither_brings_whole() {
         },
         40,
     );
+
     let other = datagrams(
         DataHeader {
             received_us: 900,
@@ -246,6 +272,7 @@ fn two_paths_complete_a_frame_that_neither_brings_whole() {
         },
         40,
     );
+
     let mut whole = None;
     for index in 0..60 {
         let shard = if index % 2 == 0 {
@@ -256,10 +283,12 @@ fn two_paths_complete_a_frame_that_neither_brings_whole() {
         whole = whole.or(feed(&mut reassembly, T0, shard).map(|whole| (index, whole)));
         assert_eq!(feed(&mut reassembly, T0, shard), None);
     }
+
     let (index, whole) = whole.unwrap();
     assert_eq!(
         (index, whole.body, whole.received_us),
         (39, body(0, 40), 900)
     );
+
     assert_eq!(reassembly.counts().refused, 0);
 }

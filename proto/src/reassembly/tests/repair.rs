@@ -29,6 +29,7 @@ fn a_gap_is_asked_for_after_a_little_patience() {
     for index in [0, 1, 4, 6] {
         feed(&mut reassembly, ms(0), &shards[index]);
     }
+
     assert_eq!(reassembly.deadline(), Some(ms(2)));
     assert_eq!(reassembly.poll_repair(ms(1)), None);
     let repair = reassembly.poll_repair(ms(2)).unwrap();
@@ -36,19 +37,23 @@ fn a_gap_is_asked_for_after_a_little_patience() {
         (repair.epoch, repair.number, repair.ranges),
         (1, 0, vec![2, 2, 5, 1])
     );
+
     assert_eq!(reassembly.poll_repair(ms(7)), None);
     for index in [2, 3, 5, 7, 8] {
         assert_eq!(feed(&mut reassembly, ms(3), &shards[index]), None);
     }
+
     assert_eq!(
         feed(&mut reassembly, ms(3), &shards[9]).unwrap().body,
         body(0, 10)
     );
+
     let Counts {
         repairs_asked,
         repairs_received,
         ..
     } = *reassembly.counts();
+
     assert_eq!(
         (repairs_asked, repairs_received),
         (3, 3),
@@ -71,12 +76,14 @@ fn an_overdue_answer_is_asked_for_again_and_not_for_ever() {
     let mut reassembly = round_trip(4);
     feed_some(&mut reassembly, ms(0), 0, 10, 1..10);
     let mut asked = Vec::new();
+
     while let Some(due) = reassembly.deadline() {
         if let Some(repair) = reassembly.poll_repair(due) {
             assert_eq!(repair.ranges, [0, 1]);
             asked.push(due.saturating_since(T0).as_millis());
         }
     }
+
     // Two milliseconds of patience, then each time the round trip, a quarter more and two milliseconds.
     assert_eq!(asked, [2, 9, 16, 23, 30, 37]);
     assert_eq!(reassembly.poll_repair(ms(1000)), None);
@@ -114,11 +121,13 @@ fn with_parity() -> Reassembly {
         100,
         0..100 + usize::from(level_count(100, 1)),
     );
+
     assert_eq!(reassembly.counts().parity_shards, 12);
     assert_eq!(
         (reassembly.counts().late, reassembly.counts().recovered),
         (0, 0)
     );
+
     reassembly
 }
 
@@ -132,6 +141,7 @@ fn what_the_parity_still_to_come_can_mend_is_not_asked_for() {
         100,
         (0..60).filter(|index| index % 5 != 0),
     );
+
     assert_eq!(reassembly.poll_repair(ms(36)), None);
     feed_some(
         &mut reassembly,
@@ -140,15 +150,18 @@ fn what_the_parity_still_to_come_can_mend_is_not_asked_for() {
         100,
         (60..100).filter(|index| index % 5 != 0),
     );
+
     assert_eq!(
         reassembly.deadline(),
         Some(ms(38)),
         "20 are lost, 12 of parity are to come"
     );
+
     assert_eq!(
         reassembly.poll_repair(ms(38)).unwrap().ranges,
         [0, 1, 5, 1, 10, 1, 15, 1, 20, 1, 25, 1, 30, 1, 35, 1]
     );
+
     feed_some(&mut reassembly, ms(39), 1, 100, 100..112);
     feed_some(&mut reassembly, ms(41), 1, 100, (0..35).step_by(5));
     assert_eq!(reassembly.counts().whole, 1);
@@ -168,12 +181,14 @@ fn parity_shows_a_lost_end_at_once_and_silence_the_loss_of_parity() {
         [80, 8],
         "of 20 missing, 12 are made good"
     );
+
     let mut reassembly = with_parity();
     feed_some(&mut reassembly, ms(33), 1, 100, 0..95);
     assert_eq!(
         (reassembly.deadline(), reassembly.poll_repair(ms(40))),
         (Some(ms(41)), None)
     );
+
     assert_eq!(reassembly.poll_repair(ms(41)).unwrap().ranges, [95, 5]);
 }
 
@@ -206,21 +221,25 @@ fn no_more_is_asked_for_than_is_needed_and_no_more_than_one_request_holds() {
         let end = shards + usize::from(level_count(shards as u16, sent as u8));
         let came: Vec<usize> = (0..end).filter(|_| random(&mut seed) % 100 < 70).collect();
         feed_some(&mut reassembly, ms(0), 0, shards, came.iter().copied());
+
         if reassembly.counts().whole == 1 {
             continue;
         }
+
         let needed = shards - came.len();
         let repair = if came.is_empty() {
             None
         } else {
             reassembly.poll_repair(ms(8))
         };
+
         let ranges = repair.map_or_else(Vec::new, |repair| repair.ranges);
         let asked: u32 = ranges.chunks(2).map(|range| range[1]).sum();
         assert!(
             asked as usize <= needed,
             "round {round}: {ranges:?} of {needed}"
         );
+
         assert!(
             asked as usize == needed || came.is_empty() || ranges.len() == 2 * MAX_REPAIR_RANGES
         );
@@ -244,6 +263,7 @@ fn the_pauses_of_a_frame_that_is_spread_out_are_not_taken_for_loss() {
         }
         asked
     };
+
     assert!(asked(&mut reassembly, 0) > 0);
     reassembly.set_pause(Duration::from_millis(12));
     assert_eq!(asked(&mut reassembly, 1), 0);

@@ -78,8 +78,10 @@ impl UdpTotals {
         if status.at <= self.at {
             return;
         }
+
         self.at = status.at;
         let before = std::mem::take(&mut self.seen);
+
         for viewer in &status.viewers {
             let began = status.at - viewer.since;
             let known = before
@@ -91,6 +93,7 @@ impl UdpTotals {
                 // What it said in an earlier session has been counted.
                 None => seen(viewer, began, status.at),
             };
+
             // It has said nothing of itself yet: with its first words it begins.
             let silent = viewer.report.frames_shown == 0 && viewer.report.bytes == 0;
             if !silent {
@@ -146,12 +149,14 @@ fn add(totals: &mut Totals, before: &LastReport, viewer: &ViewerEntry, at: Time)
     totals.skipped += new.skipped.saturating_sub(before.skipped);
     totals.aborted += new.aborted.saturating_sub(before.aborted);
     let mut age_due = before.age_due;
+
     if shown > 0 && viewer.report.age_us > 0 && at >= age_due {
         totals
             .ages
             .note(Duration::from_micros(viewer.report.age_us.into()));
         age_due = at + AGE_INTERVAL;
     }
+
     let newest = |new: u64, old: u64| new.max(old);
     LastReport {
         shown: newest(new.shown, before.shown),
@@ -205,6 +210,7 @@ mod tests {
             viewers,
             ..EngineStatus::default()
         });
+
         totals
             .totals()
             .first()
@@ -226,6 +232,7 @@ mod tests {
             30,
             "from its first words on"
         );
+
         let gone = noted(&mut totals, 4, Vec::new());
         assert_eq!((gone.frames, gone.bytes), (30, 3_000_000));
         assert_eq!(gone.ages.classes.iter().sum::<u64>(), 1);
@@ -262,6 +269,7 @@ mod tests {
             }];
             noted(&mut totals, n, viewers);
         }
+
         let totals = totals.totals();
         assert_eq!(
             (totals.len(), totals[MAX_NAMES].0.as_str()),

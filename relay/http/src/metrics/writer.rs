@@ -98,12 +98,14 @@ impl<'a, 'b> Writer<'a, 'b> {
                 .iter()
                 .map(|edge| *edge as f64 / 1e3)
                 .chain([f64::INFINITY]);
+
             let buckets: Vec<_> = edges.zip(ages.classes).collect();
             let (sum, count) = (ages.sum_us as f64 / 1e6, ages.classes.iter().sum());
             family
                 .encode_family(&labels)?
                 .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
         }
+
         Ok(())
     }
 

@@ -71,22 +71,27 @@ mod tests {
             stream: "cam1".to_owned(),
             fps: Some(10.0),
         };
+
         assert_eq!(
             ask(r#"{"type":"subscribe","id":1,"stream":"cam1","fps":10}"#).unwrap(),
             subscribe
         );
+
         assert_eq!(
             ask(r#"{"type":"rate","id":2,"fps":null}"#).unwrap(),
             ClientMessage::Rate { id: 2, fps: None }
         );
+
         assert_eq!(
             ask(r#"{"type":"credit","id":3}"#).unwrap(),
             ClientMessage::Credit { id: 3 }
         );
+
         assert_eq!(
             ask(r#"{"type":"ping","t":1.5}"#).unwrap(),
             ClientMessage::Ping { t: 1.5 }
         );
+
         for bad in [
             "",
             "{}",

@@ -43,6 +43,7 @@ fn picture(stream: &str, epoch: u64, number: u64) -> (CheckedFrame, Bytes) {
         },
         ..header(stream, epoch, number)
     };
+
     message(header, &[0xff, 0xd8, 0xff, 0xd9])
 }
 
@@ -124,6 +125,7 @@ impl Rig {
             viewers: 0,
             clients: 0,
         };
+
         self.feed.publish_status(EngineStatus {
             at,
             streams: streams.iter().map(entry).collect(),
@@ -151,6 +153,7 @@ mod engine {
         let mut rig = Rig::new();
         rig.put(picture("cam", 1, 5));
         rig.watch("cam");
+
         for n in 6..10 {
             rig.put(picture("cam", 1, n));
         }
@@ -160,6 +163,7 @@ mod engine {
             (number(&taken), taken.superseded, taken.unwatched),
             (9, 3, 0)
         );
+
         assert!(rig.take().is_none());
     }
 
@@ -169,6 +173,7 @@ mod engine {
         for n in 5..8 {
             rig.put(picture("cam", 1, n));
         }
+
         let taken = rig.take().unwrap();
         assert_eq!(
             (number(&taken), taken.superseded, taken.unwatched),
@@ -178,6 +183,7 @@ mod engine {
         for n in 8..11 {
             rig.put(picture("cam", 1, n));
         }
+
         rig.feed.set_watched(|_| true);
         rig.put(picture("cam", 1, 11));
         let taken = rig.take().unwrap();
@@ -192,9 +198,11 @@ mod engine {
         let mut rig = Rig::new();
         rig.put(heartbeat("cam", 1, 4));
         rig.watch("cam");
+
         for n in 5..8 {
             rig.table.skip(0, &picture("cam", 1, n).0);
         }
+
         assert!(rig.take().is_none());
 
         rig.put(picture("cam", 1, 8));
@@ -227,6 +235,7 @@ mod engine {
             rig.feed.next_arrival(busy).unwrap().frame.stream.as_str(),
             "two"
         );
+
         assert!(rig.feed.next_arrival(busy).is_none());
         assert_eq!(number(&rig.take().unwrap()), 5);
     }
@@ -257,6 +266,7 @@ mod engine {
             6,
             "it is there when the engine looks"
         );
+
         rig.put(picture("two", 1, 6));
         assert!(rig.engine_is_woken());
         rig.feed.set_watched(|_| false);
@@ -275,6 +285,7 @@ mod engine {
             state: State::Unplugged as i32,
             ..header("cam", 1, 5)
         };
+
         rig.put(message(unplugged.clone(), &[]));
         assert!(rig.engine_is_woken());
         rig.put(message(unplugged.clone(), &[]));
@@ -287,6 +298,7 @@ mod engine {
             },
             &[],
         ));
+
         assert!(rig.engine_is_woken());
 
         let (frame, body) = message(
@@ -296,6 +308,7 @@ mod engine {
             },
             &[],
         );
+
         rig.table.publish(0, frame, body, at(600)).unwrap();
         assert!(rig.engine_is_woken());
     }
@@ -325,6 +338,7 @@ mod engine {
             let (frame, body) = picture("cam", 9, 1);
             rig.table.publish(1, frame, body, at(millis))
         };
+
         assert_eq!(publish(&rig, 1_400), Err(Refused::Taken));
         rig.take_all();
         rig.engine_is_woken();
@@ -340,10 +354,12 @@ mod engine {
         for n in 0..MAX_STREAMS {
             rig.put(heartbeat(&format!("s{n}"), 1, 0));
         }
+
         let publish = |rig: &Rig, millis| {
             let (frame, body) = heartbeat("one-more", 1, 0);
             rig.table.publish(0, frame, body, at(millis))
         };
+
         assert_eq!(publish(&rig, 1_000), Err(Refused::TooMany));
         rig.take_all();
 
@@ -380,6 +396,7 @@ mod clients {
         for n in [7, 8, 9] {
             rig.put(picture("cam", 1, n));
         }
+
         let next = client.try_next(at(2)).unwrap();
         assert_eq!((number(&next), next.skipped, next.superseded), (9, 3, 2));
     }
@@ -421,6 +438,7 @@ mod clients {
             credit: Some(1),
             ..Subscribe::default()
         };
+
         let mut client = rig.subscribe("cam", options);
         assert_eq!(number(&client.try_next(at(0)).unwrap()), 5);
         rig.put(picture("cam", 1, 6));
@@ -440,12 +458,14 @@ mod clients {
             credit: Some(1),
             ..Subscribe::default()
         };
+
         let mut client = rig.subscribe("cam", options);
         (0..100).for_each(|_| client.add_credit());
         let sent = (1..100).filter(|n| {
             rig.put(picture("cam", 1, *n));
             client.try_next(at(*n)).is_some()
         });
+
         assert_eq!(sent.count(), MAX_CREDIT as usize);
     }
 
@@ -457,6 +477,7 @@ mod clients {
             fps: Some(10.0),
             ..Subscribe::default()
         };
+
         let mut client = rig.subscribe("cam", options);
         assert_eq!(number(&client.try_next(at(0)).unwrap()), 0);
         rig.put_at(33, "cam", 1);
@@ -479,6 +500,7 @@ mod clients {
             wake: Arc::clone(&wake),
             ..Subscribe::default()
         };
+
         let mut client = rig.subscribe("cam", options);
         assert_eq!(number(&client.next().await.unwrap()), 5);
 
@@ -489,6 +511,7 @@ mod clients {
             next = client.next() => next,
             () = rig.output.run() => None,
         };
+
         assert_eq!(number(&next.unwrap()), 6);
     }
 
@@ -505,6 +528,7 @@ mod clients {
             next = client.next() => next,
             () = rig.output.run() => panic!("an output runs for ever"),
         };
+
         assert!(next.is_none() && client.is_closed());
         assert!(!rig.table.has(client.stream()) && rig.table.has(&"two".parse().unwrap()));
     }
@@ -562,6 +586,7 @@ mod clients {
                 ..Subscribe::default()
             },
         );
+
         client.try_next(at(0)).unwrap();
         rig.put(picture("cam", 1, 8));
         client.try_next(at(1)).unwrap();
@@ -587,6 +612,7 @@ mod list {
             };
             message(header, &[0xff, 0xd8, 0xff, 0xd9])
         };
+
         rig.put(captured(3));
         assert_eq!(rig.take().unwrap().frame.captured_us, None);
 
@@ -595,12 +621,14 @@ mod list {
             offset_ns: 7_000_000,
             error_us: 1,
         };
+
         rig.table.put_clock(0, clock);
         let (mut frame, body) = captured(3);
         frame.id = FrameId {
             epoch: 1,
             number: 6,
         };
+
         rig.table.publish(0, frame, body, at(50)).unwrap();
         let taken = rig.take().unwrap();
         assert_eq!(taken.frame.age_us(at(50)), Some(10_000));
@@ -610,6 +638,7 @@ mod list {
             epoch: 1,
             number: 7,
         };
+
         rig.table.publish(0, frame, body, at(60)).unwrap();
         assert_eq!(
             rig.take().unwrap().frame.captured_us,
@@ -642,16 +671,19 @@ mod list {
             rig.status(at(1), streams);
             rig.table.first(at(2)).map(|name| name.to_string())
         };
+
         let cam = Some("cam".to_owned());
         assert_eq!(
             first(&[("cam.canary", false), ("gone", true), ("cam", false)]),
             cam
         );
+
         assert_eq!(first(&[("cam.canary", false), ("cam", true)]), cam);
         assert_eq!(
             first(&[("cam.canary", false)]),
             Some("cam.canary".to_owned())
         );
+
         assert_eq!(first(&[]), None);
     }
 
@@ -661,6 +693,7 @@ mod list {
         for n in 0..3 {
             rig.put(picture("cam", 1, n));
         }
+
         rig.put(heartbeat("cam", 1, 3));
         let traffic = rig.table.traffic();
         assert_eq!(

@@ -77,6 +77,7 @@ impl InFlight {
         self.moved |= newest > self.newest;
         self.newest = self.newest.max(newest);
         let arrived = |(sequence, _): &(u64, Time)| *sequence <= newest;
+
         while self.sent.front().is_some_and(arrived) {
             self.sent.pop_front();
         }
@@ -86,6 +87,7 @@ impl InFlight {
             self.delay = age;
             return None;
         }
+
         self.delay = age.saturating_sub(self.update_shortest(now, age));
         Some(self.delay)
     }

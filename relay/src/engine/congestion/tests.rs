@@ -40,6 +40,7 @@ impl Rig {
                     .admit_frame(self.now, self.sequence, INTERVAL),
             );
         }
+
         taken
     }
 
@@ -96,6 +97,7 @@ fn what_was_lost_before_parity_began_lowers_nothing_and_what_is_lost_with_it_doe
         [rig.second(|_| 3), rig.second(|_| 0), rig.second(|_| 15)],
         [30; 3]
     );
+
     assert!((10..=11).contains(&rig.second(|_| 0)));
 }
 
@@ -105,6 +107,7 @@ fn the_least_is_one_frame_a_second_and_clean_seconds_bring_all_back_within_twent
     for _ in 0..8 {
         rig.second(|sent| sent.div_ceil(3));
     }
+
     let least = rig.second(|sent| sent.div_ceil(3));
     assert!((1..=2).contains(&least), "{least}");
     let seconds = (0..100).take_while(|_| rig.second(|_| 0) < 30).count();
@@ -116,6 +119,7 @@ fn what_is_left_out_is_left_out_evenly_and_counted() {
     let mut rig = Rig::new();
     rig.second(|_| 2);
     let (mut run, mut longest, mut skipped) = (0, 0, 0);
+
     for _ in 0..30 {
         rig.now = rig.now + INTERVAL;
         rig.sequence += 1;
@@ -124,6 +128,7 @@ fn what_is_left_out_is_left_out_evenly_and_counted() {
         skipped += u64::from(!taken);
         longest = longest.max(run);
     }
+
     assert_eq!(longest, 1);
     assert_eq!(rig.congestion.skipped(), skipped);
 }
@@ -136,12 +141,15 @@ fn shards_that_parity_and_repair_replace_do_not_lower_the_rate_unless_they_are_v
         rig.report.shards_missed += missed;
         rig.second(|_| 0)
     };
+
     for _ in 0..50 {
         assert_eq!(report(&mut rig, 90), 30);
     }
+
     for _ in 0..50 {
         report(&mut rig, 300);
     }
+
     // Loss that does not fall with the rate may be a radio's: it does not push the viewer down to the least.
     assert!((7..=8).contains(&report(&mut rig, 300)));
 }
@@ -155,12 +163,14 @@ fn frames_long_on_their_way_lower_the_rate_before_any_is_lost() {
         rig.congestion.on_keep_alive(rig.now, rig.sequence - frames);
         rig.congestion.share()
     };
+
     assert!(behind(&mut rig, 7) >= 1.0);
     assert!(behind(&mut rig, 9) < 1.0);
     // Held to a floor: a TCP flow that keeps a deep queue full does not starve the viewer.
     for _ in 0..10 {
         behind(&mut rig, 29);
     }
+
     assert!(rig.congestion.share() >= PARAMS.min_share_by_signs);
 }
 
@@ -173,6 +183,7 @@ fn a_way_that_is_long_by_itself_is_no_queue() {
         rig.report.frames_whole += 30;
         rig.congestion.on_report(rig.now, &rig.report);
     }
+
     assert!(rig.congestion.share() >= 1.0);
     assert!(!rig.congestion.is_behind(rig.now));
 }
@@ -182,10 +193,12 @@ fn without_reports_nothing_is_sent_after_three_seconds_and_one_report_begins_it_
     let mut rig = Rig::new();
     rig.second(|_| 0);
     let mut sent = 0;
+
     for _ in 0..10 {
         sent += rig.send();
         rig.congestion.on_keep_alive(rig.now, rig.sequence);
     }
+
     assert!((88..=90).contains(&sent), "{sent}");
     rig.report.frames_whole += sent;
     rig.congestion.on_report(rig.now, &rig.report);
@@ -197,11 +210,13 @@ fn a_way_that_swallows_everything_lowers_the_rate_although_the_viewer_knows_of_n
     let mut rig = Rig::new();
     rig.second(|_| 0);
     let seen = rig.sequence;
+
     for _ in 0..10 {
         rig.send();
         rig.congestion.on_keep_alive(rig.now, seen);
         rig.congestion.on_report(rig.now, &rig.report);
     }
+
     assert!(rig.send() <= 2);
 }
 
@@ -252,6 +267,7 @@ fn a_slow_stream_is_never_thinned() {
             rig.congestion.admit_frame(rig.now, rig.sequence, SECOND)
                 || rig.now < rig.congestion.held_until
         );
+
         rig.congestion.on_report(rig.now, &rig.report);
     }
 }
@@ -304,6 +320,7 @@ impl Tcp {
     fn step(&mut self, step: u64, link: &mut Link) {
         let round_trip = Self::BASE + link.wait() as f64;
         self.credit += self.window / round_trip;
+
         while self.credit >= 1.0 {
             self.credit -= 1.0;
             if link.offer() {
@@ -333,22 +350,26 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
         deaf_until: 0,
         delivered: 0,
     };
+
     let start = Time::from_nanos(1_000_000_000);
     let at = |step: u64| start + Duration::from_micros(100 * step);
     let (mut rate, mut need) = (
         CongestionController::new(start),
         ParityController::default(),
     );
+
     let mut report = Report::default();
     let mut sending: Option<Sending> = None;
     let mut coming: VecDeque<(u64, Sending)> = VecDeque::new();
     let (mut sequence, mut newest) = (0, 0);
     let mut result = Vec::new();
+
     for step in 1..=seconds * STEPS {
         link.step();
         if tcp {
             flow.step(step, &mut link);
         }
+
         if step.is_multiple_of(333) {
             sequence += 1;
             if rate.admit_frame(at(step), sequence, INTERVAL) {
@@ -365,9 +386,11 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
                 });
             }
         }
+
         if let Some(frame) = sending.take_if(|frame| frame.step(&mut link)) {
             coming.push_back((step + link.wait() + 50, frame));
         }
+
         while let Some((_, frame)) = coming.pop_front_if_before(step) {
             newest = frame.sequence;
             report.frames_whole += u64::from(frame.lost <= frame.parity);
@@ -375,15 +398,18 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
             report.shards_expected += u64::from(87 + frame.parity);
             report.shards_missed += u64::from(frame.lost);
         }
+
         if step.is_multiple_of(2_500) {
             rate.on_keep_alive(at(step), newest);
         }
+
         if step.is_multiple_of(STEPS) {
             if need.on_report(at(step), &report) {
                 rate.ignore_until_parity(at(step), &report);
             } else {
                 rate.on_report(at(step), &report);
             }
+
             let capacity = link.packets_a_step * STEPS as f64;
             result.push((
                 report.frames_whole,
@@ -391,6 +417,7 @@ fn share_a_link(mut link: Link, seconds: u64, tcp: bool) -> Vec<(u64, f64)> {
             ));
         }
     }
+
     let mut before = 0;
     result
         .iter()
@@ -453,6 +480,7 @@ fn beside_tcp_on_20_mbit_the_viewer_keeps_five_frames_a_second_and_tcp_30_percen
             frames >= 5.0 && tcp >= 0.3,
             "queue {queue}: {frames:.1} fps, TCP {tcp:.2}"
         );
+
         // It does not swing to nothing: no three seconds in a row without a picture.
         assert!(
             settled

@@ -29,6 +29,7 @@ fn a_viewer_that_brings_its_token_back_gets_a_session_and_the_stream() {
         ),
         (9, "cam", 640, 480)
     );
+
     assert_eq!(stream.status.unwrap().state, State::Live as i32);
     assert_ne!(accept.session, 0);
     assert_ne!(stream.alias, 0);
@@ -41,14 +42,17 @@ fn the_token_of_another_address_is_worth_nothing() {
     let Said::Challenge(token) = only(rig.say(viewer(1), &ToRelay::Join(join(1)))) else {
         panic!()
     };
+
     let stolen = ToRelay::Join(Join {
         token: token.into(),
         ..join(1)
     });
+
     assert!(matches!(
         only(rig.say(viewer(2), &stolen)),
         Said::Challenge(_)
     ));
+
     assert_eq!(rig.engine.viewers(), 0);
 }
 
@@ -71,12 +75,15 @@ fn one_viewer_too_many_is_told_that_the_relay_is_busy() {
         max_viewers: 2,
         ..EngineConfig::default()
     });
+
     rig.frame("cam", 1, 100, 0);
     let first = rig.join(viewer(1), 1).session;
     rig.join(viewer(2), 1);
+
     let Said::Refuse(refuse) = rig.ask(viewer(3), join(1)) else {
         panic!()
     };
+
     assert_eq!(refuse.refusal(), Refusal::Busy);
     // Those who are in may come again, and a place that is left is free.
     rig.join(viewer(2), 2);
@@ -91,8 +98,10 @@ fn joins_that_cannot_be_met_are_refused_with_the_reason() {
         Said::Refuse(refuse) => refuse.refusal(),
         other => panic!("{other:?}"),
     };
+
     assert_eq!(refusal(&mut rig, join(1)), Refusal::NoStreams);
     rig.frame("cam", 1, 100, 0);
+
     for name in ["other", "not a name", &"x".repeat(1000)] {
         let wanted = Join {
             stream: name.into(),
@@ -100,13 +109,16 @@ fn joins_that_cannot_be_met_are_refused_with_the_reason() {
         };
         assert_eq!(refusal(&mut rig, wanted), Refusal::NoSuchStream);
     }
+
     let future = ToRelay::Join(Join {
         version: VERSION + 1,
         ..join(1)
     });
+
     let Said::Refuse(refuse) = only(rig.say(viewer(1), &future)) else {
         panic!()
     };
+
     assert_eq!((refuse.refusal(), refuse.nonce), (Refusal::Version, 1));
 }
 
@@ -116,9 +128,11 @@ fn a_list_names_the_streams_and_opens_no_session_even_when_busy() {
         max_viewers: 0,
         ..EngineConfig::default()
     });
+
     for name in ["one", "two"] {
         rig.frame(name, 1, 5, 0);
     }
+
     let Said::Accept(list) = rig.ask(
         viewer(1),
         Join {
@@ -128,15 +142,18 @@ fn a_list_names_the_streams_and_opens_no_session_even_when_busy() {
     ) else {
         panic!()
     };
+
     let names: Vec<_> = list
         .streams
         .iter()
         .map(|stream| stream.name.as_str())
         .collect();
+
     assert_eq!(
         (list.session, names, list.total_streams),
         (0, vec!["one", "two"], 2)
     );
+
     assert_eq!(rig.engine.viewers(), 0);
 }
 
@@ -146,6 +163,7 @@ fn a_list_of_many_streams_is_cut_to_one_datagram_and_says_so() {
     for n in 0..60 {
         rig.heartbeat(&format!("{n:060}"), 1, 5, State::Live);
     }
+
     let Said::Accept(list) = rig.ask(
         viewer(1),
         Join {
@@ -155,6 +173,7 @@ fn a_list_of_many_streams_is_cut_to_one_datagram_and_says_so() {
     ) else {
         panic!()
     };
+
     assert_eq!(list.total_streams, 60);
     assert!((5..60).contains(&list.streams.len()));
 }
@@ -163,16 +182,19 @@ fn a_list_of_many_streams_is_cut_to_one_datagram_and_says_so() {
 fn a_keep_alive_is_answered_and_keeps_the_session() {
     let mut rig = Rig::live();
     let session = rig.join(viewer(1), 1).session;
+
     for _ in 0..100 {
         rig.pass(FRAME_TIME * 30);
         let Said::Pulse(answered, pulse) = rig.keep_alive(viewer(1), session) else {
             panic!()
         };
+
         assert_eq!(
             (answered, pulse.echo_us, pulse.relay_us),
             (session, 77, rig.now.as_micros())
         );
     }
+
     assert_eq!(rig.engine.viewers(), 1);
 }
 
@@ -182,6 +204,7 @@ fn a_viewer_that_falls_silent_gets_frames_for_three_seconds_and_no_longer() {
     let session = rig.join(viewer(1), 1).session;
     let joined = rig.now;
     let mut last = joined;
+
     for number in 101..300 {
         rig.pass(FRAME_TIME);
         rig.frame("cam", 1, number, 0);
@@ -189,11 +212,13 @@ fn a_viewer_that_falls_silent_gets_frames_for_three_seconds_and_no_longer() {
             last = rig.now;
         }
     }
+
     let served = last.saturating_since(joined);
     assert!(
         (SECOND * 2..=SESSION_IDLE + SWEEP_INTERVAL).contains(&served),
         "{served:?}"
     );
+
     assert_eq!(rig.keep_alive(viewer(1), session), Said::Reset(session));
 }
 
@@ -206,6 +231,7 @@ fn a_session_at_another_address_is_not_a_session() {
         rig.say(viewer(2), &ToRelay::Goodbye(session, Goodbye::default())),
         []
     );
+
     rig.frame("cam", 1, 101, 0);
     let targets = rig.fans()[0].targets.clone();
     assert_eq!(targets[0].route.remote, viewer(1));
@@ -219,6 +245,7 @@ fn a_viewer_that_says_goodbye_gets_nothing_more() {
         rig.say(viewer(1), &ToRelay::Goodbye(session, Goodbye::default())),
         []
     );
+
     rig.frame("cam", 1, 101, 0);
     assert!(rig.outputs().is_empty());
 }

@@ -18,6 +18,7 @@ impl Rig {
     fn feedback(&mut self, length: Duration) -> Vec<(Time, usize, FeedbackReport)> {
         let until = self.now + length;
         let mut feedback = Vec::new();
+
         loop {
             for output in self.outputs() {
                 if let Output::Feedback {
@@ -29,6 +30,7 @@ impl Rig {
                     feedback.push((self.now, origin, report));
                 }
             }
+
             let Some(deadline) = self
                 .engine
                 .next_deadline()
@@ -36,9 +38,11 @@ impl Rig {
             else {
                 break;
             };
+
             self.now = self.now.max(deadline);
             self.engine.on_tick(self.now);
         }
+
         self.now = until;
         feedback
     }
@@ -87,6 +91,7 @@ fn found(number: u64) -> Detection {
         y: 20.0,
         radius: 20.0,
     });
+
     Detection {
         epoch: 1,
         number,
@@ -122,6 +127,7 @@ fn the_source_is_told_within_milliseconds_who_comes_to_a_stream_that_nobody_watc
             .iter()
             .all(|(_, origin, feedback)| *origin == 0 && demand(feedback) == (0, 0))
     );
+
     assert_eq!(first.len(), 6, "one at once, and one a second");
     rig.now = rig.now + 500 * MS;
     let before = rig.now;
@@ -131,6 +137,7 @@ fn the_source_is_told_within_milliseconds_who_comes_to_a_stream_that_nobody_watc
         (demand(&feedback), at.saturating_since(before)),
         ((1, 0), Duration::ZERO)
     );
+
     // The next one waits for the turn of a tenth of a second.
     rig.now = rig.now + 5 * MS;
     rig.join(viewer(2), 2);
@@ -143,6 +150,7 @@ fn who_comes_and_goes_all_the_time_causes_forty_words_a_second_and_the_last_is_t
     let mut rig = Rig::live();
     rig.told(2 * SECOND);
     let (mut feedback, mut nonce) = (Vec::new(), 1);
+
     for _ in 0..500 {
         nonce += 1;
         let session = rig.join(viewer(1), nonce).session;
@@ -150,6 +158,7 @@ fn who_comes_and_goes_all_the_time_causes_forty_words_a_second_and_the_last_is_t
         rig.give(viewer(1), &ToRelay::Goodbye(session, Goodbye::default()));
         feedback.extend(rig.told(MS));
     }
+
     assert!((10..=42).contains(&feedback.len()), "{}", feedback.len());
     assert_eq!(demand(rig.told(SECOND).last().unwrap()), (0, 0));
 }
@@ -163,6 +172,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
         frames_shown: 12,
         ..Report::default()
     };
+
     rig.give(
         address,
         &ToRelay::KeepAlive(
@@ -173,30 +183,36 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
             },
         ),
     );
+
     let canary_status = Some(CanaryStatus {
         stream: "door".into(),
         shown: 3,
         ..CanaryStatus::default()
     });
+
     for round in 0..10 {
         let body = Detections {
             canary_status: canary_status.clone(),
             untracked: round,
             ..detections(2 * round + 2, vec![found(100); 2])
         };
+
         rig.give(address, &ToRelay::Detections(session, body));
         rig.now = rig.now + 20 * MS;
         rig.engine.on_tick(rig.now);
     }
+
     let feedback = rig.told(800 * MS);
     let seen: Vec<_> = feedback
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .collect();
+
     assert_eq!(
         seen.iter().map(|seen| seen.detections.len()).sum::<usize>(),
         20
     );
+
     assert!(
         (2..=4).contains(
             &seen
@@ -205,6 +221,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
                 .count()
         )
     );
+
     assert_eq!(
         seen.iter()
             .filter_map(|seen| seen.report)
@@ -212,6 +229,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
         [report],
         "once a second"
     );
+
     let last = seen.last().unwrap();
     assert_eq!(
         (
@@ -221,6 +239,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
         ),
         ("cam", "hall", "10.0.0.1:4001")
     );
+
     assert_eq!(
         (
             last.viewer,
@@ -231,6 +250,7 @@ fn what_a_viewer_finds_is_told_with_who_it_is_and_its_report_once_a_second() {
         ),
         (1, 77, 20, 9, 0)
     );
+
     assert_eq!(last.canary_status, canary_status);
 }
 
@@ -241,6 +261,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
     rig.told(SECOND);
     let mut heard = BTreeMap::<u64, u64>::new();
     let mut dropped = 0;
+
     for tick in 0..200_u64 {
         for n in 0..20 {
             rig.give(
@@ -251,6 +272,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
                 ),
             );
         }
+
         if tick % 10 == 0 {
             rig.give(
                 good,
@@ -260,6 +282,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
                 ),
             );
         }
+
         for feedback in rig.told(10 * MS) {
             for seen in feedback.viewers {
                 *heard.entry(seen.viewer).or_default() += seen.detections.len() as u64;
@@ -271,6 +294,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
             }
         }
     }
+
     for feedback in rig.told(500 * MS) {
         feedback.viewers.iter().for_each(|seen| {
             *heard.entry(seen.viewer).or_default() += seen.detections.len() as u64;
@@ -283,6 +307,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
             .max()
             .unwrap_or(dropped);
     }
+
     assert_eq!(heard[&2], 60, "the honest one's all");
     // It sends its share of a second at once, and so many wait for a feedback.
     assert!((60..=360).contains(&heard[&1]), "{heard:?}");
@@ -295,18 +320,21 @@ fn more_messages_a_second_than_a_viewer_may_send_are_dropped() {
     let mut rig = Rig::live();
     let (address, session) = rig.add_viewer(1);
     rig.told(2 * SECOND);
+
     for n in 1..=100 {
         rig.give(
             address,
             &ToRelay::Detections(session, detections(n, vec![found(n)])),
         );
     }
+
     let feedback = rig.told(SECOND - MS);
     let told: usize = feedback
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .map(|seen| seen.detections.len())
         .sum();
+
     assert_eq!(told, DETECTIONS_PER_SECOND as usize);
 }
 
@@ -323,6 +351,7 @@ fn lies_are_dropped_and_the_session_goes_on() {
         }),
         ..found(1)
     };
+
     for wrong in [
         lie(f32::NAN),
         lie(f32::INFINITY),
@@ -337,30 +366,36 @@ fn lies_are_dropped_and_the_session_goes_on() {
             &ToRelay::Detections(session, detections(1, vec![wrong])),
         );
     }
+
     rig.give(
         address,
         &ToRelay::Detections(session, detections(17, vec![found(1); 17])),
     );
+
     assert_eq!(rig.engine.counts().malformed, 5);
     assert_eq!(rig.engine.counts().detections, 0);
     let foreign = Detection {
         epoch: 99,
         ..found(1)
     };
+
     rig.give(
         address,
         &ToRelay::Detections(session, detections(2, vec![foreign, found(7)])),
     );
+
     rig.give(
         viewer(9),
         &ToRelay::Detections(session, detections(2, vec![found(8)])),
     );
+
     let feedback = rig.told(200 * MS);
     let told: Vec<_> = feedback
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .flat_map(|seen| &seen.detections)
         .collect();
+
     assert_eq!(told, [&found(7)]);
     assert_eq!(
         (
@@ -369,6 +404,7 @@ fn lies_are_dropped_and_the_session_goes_on() {
         ),
         (1, 1)
     );
+
     assert_eq!(rig.engine.viewers(), 1);
 }
 
@@ -378,6 +414,7 @@ fn five_hundred_that_send_all_they_may_have_turns_alike() {
     let seats: Vec<_> = (0..500).map(|n| rig.add_viewer(n)).collect();
     let mut told = BTreeMap::<u64, usize>::new();
     let mut bytes = 0;
+
     for tenth in 0..40_u64 {
         for (address, session) in &seats {
             rig.give(
@@ -388,6 +425,7 @@ fn five_hundred_that_send_all_they_may_have_turns_alike() {
                 ),
             );
         }
+
         for feedback in rig.told(100 * MS) {
             bytes += feedback.encoded_len();
             feedback
@@ -396,12 +434,14 @@ fn five_hundred_that_send_all_they_may_have_turns_alike() {
                 .for_each(|seen| *told.entry(seen.viewer).or_default() += 1);
         }
     }
+
     assert_eq!(told.len(), 500, "nobody is left out");
     let (least, most) = (told.values().min().unwrap(), told.values().max().unwrap());
     assert!(
         *least >= 2 && most - least <= 1,
         "{least} to {most} turns in four seconds"
     );
+
     assert!(
         bytes <= 41 * fanlight_proto::feed::MAX_FEEDBACK_BYTES,
         "{bytes}"
@@ -414,19 +454,24 @@ fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
     for n in 0..64 {
         rig.frame(&format!("{}{n:02}", "n".repeat(62)), u64::MAX, u64::MAX, 0);
     }
+
     let name = format!("{}07", "n".repeat(62));
     let mut seats = Vec::new();
+
     for n in 0..20 {
         let join = Join {
             stream: name.clone(),
             name: "w".repeat(64),
             ..join(n + 1)
         };
+
         let Said::Accept(accept) = rig.ask(viewer(n as u16), join) else {
             panic!("it is let in")
         };
+
         seats.push((viewer(n as u16), accept.session));
     }
+
     let numbers = u32::MAX;
     let longest = Detection {
         epoch: u64::MAX,
@@ -440,29 +485,34 @@ fn the_longest_names_and_numbers_still_leave_room_for_everyone() {
         clock_error_us: numbers,
         ..found(1)
     };
+
     // As many as a datagram holds.
     for (address, session) in &seats {
         rig.give(
             *address,
             &ToRelay::Detections(*session, detections(u64::MAX - 1, vec![longest; 12])),
         );
+
         rig.give(
             *address,
             &ToRelay::Detections(*session, detections(u64::MAX, vec![longest; 12])),
         );
     }
+
     let feedback = rig.told(2 * SECOND);
     let told: usize = feedback
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .map(|seen| seen.detections.len())
         .sum();
+
     assert_eq!(told, 20 * 24);
     let most = feedback
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .map(|seen| seen.detections.len())
         .max();
+
     assert_eq!(most, Some(MAX_DETECTIONS));
 }
 
@@ -479,17 +529,20 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
     ) else {
         panic!()
     };
+
     let (address, session) = rig.add_viewer(1);
     rig.give(
         address,
         &ToRelay::Detections(session, detections(1, vec![found(100)])),
     );
+
     for (_, origin, feedback) in rig.feedback(SECOND) {
         let stream = if origin == 0 { "cam" } else { "door" };
         assert!(
             feedback.demand.iter().all(|demand| demand.stream == stream),
             "{origin} {feedback:?}"
         );
+
         assert!(
             feedback
                 .viewers
@@ -497,6 +550,7 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
                 .all(|seen| seen.stream == stream && (origin == 0 || seen.detections.is_empty()))
         );
     }
+
     let verdict = |error| {
         Some(Verdict {
             error,
@@ -504,6 +558,7 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
             ..Verdict::default()
         })
     };
+
     let verdicts = vec![
         ViewerVerdict {
             viewer: 1,
@@ -518,25 +573,30 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
             verdict: verdict(9.0),
         },
     ];
+
     rig.engine.on_verdicts(rig.now, 3, verdicts);
     let told = |rig: &mut Rig, (address, session)| match rig.keep_alive(address, session) {
         Said::Pulse(_, pulse) => pulse.verdict,
         other => panic!("{other:?}"),
     };
+
     assert_eq!(
         told(&mut rig, (viewer(2), other.session)),
         verdict(0.25),
         "the first that came is its"
     );
+
     assert_eq!(
         told(&mut rig, (address, session)),
         None,
         "its own source has said nothing"
     );
+
     let nan = ViewerVerdict {
         viewer: 2,
         verdict: verdict(f32::NAN),
     };
+
     rig.engine.on_verdicts(rig.now, 0, vec![nan]);
     assert_eq!(told(&mut rig, (address, session)), None);
     rig.engine.on_verdicts(
@@ -547,6 +607,7 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
             verdict: verdict(0.75),
         }],
     );
+
     rig.pass(2 * SECOND);
     assert_eq!(told(&mut rig, (address, session)), verdict(0.75));
     rig.pass(SECOND);
@@ -566,6 +627,7 @@ fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
         address,
         &ToRelay::Detections(session, detections(1, vec![found(100)])),
     );
+
     rig.give(address, &ToRelay::Goodbye(session, Goodbye::default()));
     let (_, again) = rig.add_viewer(1);
     assert_ne!(again, session);
@@ -574,11 +636,13 @@ fn who_goes_is_told_of_once_and_who_comes_again_has_another_name() {
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .collect();
+
     let left: Vec<_> = seen.iter().filter(|seen| seen.left).collect();
     assert_eq!(
         (left.len(), left[0].viewer, &left[0].detections[..]),
         (1, 1, &[found(100)][..])
     );
+
     assert!(seen.iter().any(|seen| seen.viewer == 2 && !seen.left));
     // One that falls silent has gone too.
     rig.pass(3 * SECOND);
@@ -598,17 +662,20 @@ fn many_that_come_and_go_do_not_silence_who_stays() {
     let mut rig = Rig::live();
     let (address, session) = rig.add_viewer(0);
     let mut detections_told = 0;
+
     for round in 0..100_u64 {
         for n in 1..50 {
             let guest = rig.join(viewer(n), 1000 * round + u64::from(n)).session;
             rig.give(viewer(n), &ToRelay::Goodbye(guest, Goodbye::default()));
         }
+
         if round % 10 == 0 {
             rig.give(
                 address,
                 &ToRelay::Detections(session, detections(round / 10 + 1, vec![found(round)])),
             );
         }
+
         for feedback in rig.told(10 * MS) {
             detections_told += feedback
                 .viewers
@@ -617,6 +684,7 @@ fn many_that_come_and_go_do_not_silence_who_stays() {
                 .sum::<usize>();
         }
     }
+
     assert!(detections_told >= 9, "{detections_told}");
 }
 
@@ -638,11 +706,13 @@ fn clients_over_http_count_also_those_who_wait_for_a_stream() {
     assert_eq!((demand(&feedback), at), ((0, 1), before));
     rig.engine.on_clients(rig.now, &name, 1);
     assert_eq!(rig.feedback(500 * MS).len(), 0, "that is no news");
+
     // Names that no source has do not pile up.
     for n in 0..1000 {
         rig.engine
             .on_clients(rig.now, &format!("s{n}").parse().unwrap(), 1);
     }
+
     rig.engine.on_clients(rig.now, &name, 2);
     assert_eq!(demand(rig.told(SECOND).last().unwrap()), (0, 2));
 }
@@ -656,6 +726,7 @@ fn what_could_not_be_said_is_counted_or_told_again() {
         address,
         &ToRelay::Detections(session, detections(3, vec![found(100); 3])),
     );
+
     rig.give(other, &ToRelay::Goodbye(gone, Goodbye::default()));
     let undelivered = rig.told(100 * MS).remove(0);
     assert_eq!(undelivered.viewers.len(), 2);
@@ -665,6 +736,7 @@ fn what_could_not_be_said_is_counted_or_told_again() {
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .collect();
+
     assert!(seen.iter().any(|seen| seen.viewer == 2 && seen.left));
     assert!(
         seen.iter()

@@ -32,18 +32,21 @@ impl Random {
             number: self.below(200),
             ranges,
         };
+
         let token: Vec<u8> = (0..self.below(20)).map(|_| self.next() as u8).collect();
         let stream = if self.below(2) == 0 {
             "cam".to_owned()
         } else {
             "x".repeat(self.below(900) as usize)
         };
+
         let list = self.below(2) == 0;
         let version = if self.below(4) == 0 {
             self.next() as u32
         } else {
             VERSION
         };
+
         match self.below(6) {
             0 | 1 => ToRelay::Join(Join {
                 version,
@@ -61,11 +64,13 @@ impl Random {
                 out.extend((0..self.below(MAX_DATAGRAM as u64 + 200)).map(|_| self.next() as u8));
             }
         }
+
         for _ in 0..self.below(3) {
             if let Some(at) = self.next().checked_rem(out.len() as u64) {
                 out[at as usize] ^= 1 << self.below(8);
             }
         }
+
         if self.below(8) == 0 {
             out.truncate(self.below(out.len() as u64 + 1) as usize);
         }
@@ -79,6 +84,7 @@ fn a_stranger_never_gets_more_bytes_than_it_sent_and_nothing_for_what_is_malform
     let mut random = Random(2026);
     let mut datagram = Vec::new();
     let mut answered = 0;
+
     for n in 0..1_000_000_u64 {
         random.datagram(&mut datagram);
         let from = viewer(1 + random.below(5000) as u16);
@@ -91,6 +97,7 @@ fn a_stranger_never_gets_more_bytes_than_it_sent_and_nothing_for_what_is_malform
             },
             &datagram,
         );
+
         let mut out = 0;
         while let Some(output) = rig.engine.poll_output() {
             let Output::Send { to, datagram } = output else {
@@ -99,24 +106,29 @@ fn a_stranger_never_gets_more_bytes_than_it_sent_and_nothing_for_what_is_malform
             assert_eq!(to.remote, from);
             out += datagram.len();
         }
+
         assert!(
             out <= datagram.len(),
             "{out} bytes for {} in datagram {n}",
             datagram.len()
         );
+
         assert!(
             out == 0 || !malformed,
             "an answer to malformed datagram {n}"
         );
+
         answered += usize::from(out > 0);
         if n % 1000 == 0 {
             rig.now = rig.now + Duration::from_millis(5);
         }
     }
+
     assert!(
         answered > 100_000,
         "the test reaches what it tests: {answered}"
     );
+
     assert_eq!(rig.engine.viewers(), 1);
     assert_eq!(rig.engine.streams(), 1);
 }
@@ -127,6 +139,7 @@ fn every_answer_to_a_join_is_shorter_than_the_join() {
     for n in 0..64 {
         rig.heartbeat(&format!("{n:064}"), 1, 5, State::Failed);
     }
+
     let mut longest = 0;
     for wanted in [
         Join {
@@ -163,6 +176,7 @@ fn every_answer_to_a_join_is_shorter_than_the_join() {
             longest = longest.max(datagram.len());
         }
     }
+
     assert!((500..=JOIN_BYTES).contains(&longest), "{longest}");
 }
 
@@ -170,12 +184,14 @@ fn every_answer_to_a_join_is_shorter_than_the_join() {
 fn resets_are_limited_for_all_together() {
     let mut rig = Rig::live();
     let mut resets = 0;
+
     for n in 0..20_000_u64 {
         let from = SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 9));
         resets += rig
             .say(from, &ToRelay::KeepAlive(n + 1, KeepAlive::default()))
             .len();
     }
+
     assert_eq!(resets, RESETS_PER_SECOND as usize);
     rig.pass(SECOND);
     assert_eq!(rig.keep_alive(viewer(1), 1), Said::Reset(1));
@@ -187,6 +203,7 @@ fn streams_more_than_the_relay_carries_are_refused() {
     for n in 0..100 {
         rig.heartbeat(&format!("s{n}"), 1, 5, State::Live);
     }
+
     assert_eq!(rig.engine.streams(), fanlight_proto::limits::MAX_STREAMS);
     assert_eq!(rig.engine.counts().refused_frames, 36);
     // When the others are gone there is room.

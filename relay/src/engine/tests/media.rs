@@ -33,6 +33,7 @@ fn repair(rig: &mut Rig, from: SocketAddr, session: u64, body: Repair) -> Vec<Ve
         },
         &datagram,
     );
+
     rig.outputs()
         .into_iter()
         .map(|output| match output {
@@ -50,9 +51,11 @@ fn a_frame_is_cut_once_and_goes_to_every_viewer_of_its_stream_and_no_other() {
     let mut rig = Rig::live();
     rig.frame("other", 1, 5, 0);
     rig.outputs();
+
     for n in 1..=3 {
         rig.join(viewer(n), 1);
     }
+
     let Said::Accept(_) = rig.ask(
         viewer(4),
         Join {
@@ -62,6 +65,7 @@ fn a_frame_is_cut_once_and_goes_to_every_viewer_of_its_stream_and_no_other() {
     ) else {
         panic!()
     };
+
     rig.frame("cam", 1, 101, 0);
     let fans = rig.fans();
     assert_eq!(fans.len(), 1);
@@ -70,6 +74,7 @@ fn a_frame_is_cut_once_and_goes_to_every_viewer_of_its_stream_and_no_other() {
         .iter()
         .map(|target| target.route.remote)
         .collect();
+
     to.sort();
     assert_eq!(to, [viewer(1), viewer(2), viewer(3)]);
     let shards = fans[0].packets.shards();
@@ -85,12 +90,14 @@ fn the_viewer_that_comes_first_changes_with_each_frame() {
     for n in 1..=3 {
         rig.join(viewer(n), 1);
     }
+
     let firsts: std::collections::BTreeSet<_> = (101..104)
         .map(|number| {
             rig.frame("cam", 1, number, 0);
             rig.fans()[0].first
         })
         .collect();
+
     assert_eq!(firsts.len(), 3);
 }
 
@@ -104,6 +111,7 @@ fn frames_that_came_unwatched_are_counted_and_lost_to_nobody() {
         &[0xff, 0xd8, 0xff, 0xd9],
         0,
     );
+
     rig.engine.on_arrival(
         rig.now,
         &Arrival {
@@ -111,6 +119,7 @@ fn frames_that_came_unwatched_are_counted_and_lost_to_nobody() {
             ..seldom
         },
     );
+
     let header = first_header(&rig.fans()[0]);
     assert_eq!((header.lost_upstream, header.lost_in_relay), (1, 0));
     assert_eq!(rig.engine.counts().frames, 1 + 3 + 1);
@@ -148,9 +157,11 @@ fn a_repair_brings_the_shards_asked_for_from_the_last_four_frames() {
     let mut rig = Rig::live();
     let accept = rig.join(viewer(1), 1);
     let alias = accept.stream.unwrap().alias;
+
     for number in 101..106 {
         rig.frame("cam", 1, number, 0);
     }
+
     rig.outputs();
     let ask = |number, ranges: &[u32]| Repair {
         alias,
@@ -158,6 +169,7 @@ fn a_repair_brings_the_shards_asked_for_from_the_last_four_frames() {
         number,
         ranges: ranges.to_vec(),
     };
+
     let mut get = |body| repair(&mut rig, viewer(1), accept.session, body);
     assert_eq!(get(ask(105, &[3, 2, 80, 100])), [[3..5, 80..87]]);
     assert_eq!(get(ask(102, &[0, 1])).len(), 1);
@@ -171,6 +183,7 @@ fn a_repair_brings_the_shards_asked_for_from_the_last_four_frames() {
         .len(),
         0
     );
+
     assert_eq!(
         get(Repair {
             alias: alias + 1,
@@ -196,6 +209,7 @@ fn repairs_are_bounded_for_each_viewer() {
         number: 101,
         ranges: vec![0, 1000],
     };
+
     let mut shards = 0;
     for _ in 0..1000 {
         let ranges = repair(&mut rig, viewer(1), one.session, all()).concat();
@@ -204,6 +218,7 @@ fn repairs_are_bounded_for_each_viewer() {
             .map(|range| u32::from(range.end - range.start))
             .sum::<u32>();
     }
+
     assert_eq!(shards, REPAIR_SHARDS_PER_SECOND);
     assert_eq!(repair(&mut rig, viewer(2), other.session, all()).len(), 1);
     rig.pass(SECOND);
@@ -224,6 +239,7 @@ fn a_change_of_state_is_told_at_once_and_repeated_by_each_answer() {
         status(&rig.keep_alive(viewer(1), session)).state,
         State::Unplugged as i32
     );
+
     rig.frame("cam", 1, 101, 0);
     assert_eq!(status(&only(rig.said())).state, State::Live as i32);
 }
@@ -291,9 +307,11 @@ fn a_restarted_source_is_the_same_stream_with_a_new_epoch() {
     rig.outputs();
     rig.frame("cam", 2, 0, 0);
     let outputs = rig.outputs();
+
     let [Output::Send { datagram, .. }, Output::Transmit(transmit)] = outputs.as_slice() else {
         panic!("{outputs:?}")
     };
+
     assert_eq!(status(&read(datagram)).epoch, 2);
     assert_eq!(u32::from(transmit.alias), accept.stream.unwrap().alias);
     let frame = Repair {
@@ -302,6 +320,7 @@ fn a_restarted_source_is_the_same_stream_with_a_new_epoch() {
         number: 5000,
         ranges: vec![0, 1],
     };
+
     assert_eq!(repair(&mut rig, viewer(1), accept.session, frame).len(), 0);
 }
 
@@ -323,10 +342,12 @@ fn a_second_source_of_one_name_takes_over_only_when_the_first_is_gone() {
 fn a_stream_that_is_gone_stays_for_its_viewers_and_is_forgotten_without() {
     let mut rig = Rig::live();
     let session = rig.join(viewer(1), 1).session;
+
     for _ in 0..200 {
         rig.pass(SECOND);
         rig.keep_alive(viewer(1), session);
     }
+
     assert_eq!(rig.engine.streams(), 1);
     rig.pass(SECOND * 70);
     rig.outputs();

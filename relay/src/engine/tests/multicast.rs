@@ -52,6 +52,7 @@ impl Hall {
             multicast: Some(multicast),
             ..EngineConfig::default()
         });
+
         rig.frame("cam", 1, 100, 0);
         let screens = (0..viewers).map(|n| {
             let capacity = 2000 + u32::from(n);
@@ -64,6 +65,7 @@ impl Hall {
             ) else {
                 panic!("it is let in")
             };
+
             Screen {
                 address: viewer(n),
                 session: accept.session,
@@ -76,6 +78,7 @@ impl Hall {
                 whole: std::collections::BTreeSet::new(),
             }
         });
+
         let screens = screens.collect();
         let alone = vec![0; viewers.into()];
         let mut hall = Self {
@@ -85,6 +88,7 @@ impl Hall {
             to_group: 0,
             alone,
         };
+
         hall.seconds(2);
         hall
     }
@@ -106,8 +110,10 @@ impl Hall {
                 .iter()
                 .any(|target| target.route.remote == address)
         };
+
         let to_group = sent_to(GROUP) && !transmit.catch_up;
         self.to_group += u64::from(to_group);
+
         for (screen, alone) in self.screens.iter_mut().zip(&mut self.alone) {
             *alone += u64::from(sent_to(screen.address));
             screen.heard = screen.offered
@@ -116,6 +122,7 @@ impl Hall {
                 } else {
                     screen.heard && screen.reached
                 };
+
             if sent_to(screen.address) || (to_group && screen.heard) {
                 screen.newest = transmit.packets.sequence();
                 screen.report.frames_whole +=
@@ -136,6 +143,7 @@ impl Hall {
             group_heard: screen.heard,
             ..KeepAlive::default()
         };
+
         self.rig.outputs();
         let mut datagram = Vec::new();
         ToRelay::KeepAlive(screen.session, body).encode(&mut datagram);
@@ -147,6 +155,7 @@ impl Hall {
             },
             &datagram,
         );
+
         let mut told = None;
         for output in self.rig.outputs() {
             match output {
@@ -158,9 +167,11 @@ impl Hall {
                 | Output::Feedback { .. } => {}
             }
         }
+
         let Some(Said::Pulse(_, pulse)) = told else {
             panic!("{told:?}")
         };
+
         self.screens[at].offered =
             pulse.group.as_ref().and_then(|group| group.checked()) == Some(FIRST);
         pulse
@@ -205,6 +216,7 @@ fn viewers_that_hear_the_group_cost_one_copy_and_the_others_one_each() {
         .iter()
         .find(|target| target.route.remote == GROUP)
         .unwrap();
+
     let least = hall.screens.iter().map(|screen| screen.capacity).min();
     assert_eq!(
         (transmit.targets.len(), Some(group.capacity), group.spread),
@@ -223,6 +235,7 @@ fn a_group_that_nobody_joins_is_sent_nothing() {
                 .iter()
                 .all(|target| !target.route.remote.ip().is_multicast())
         );
+
         // They say nothing of the group, as viewers of an older version do.
         for at in 0..2 {
             hall.screens[at].offered = false;
@@ -230,6 +243,7 @@ fn a_group_that_nobody_joins_is_sent_nothing() {
             assert!(pulse.group.is_some());
         }
     }
+
     assert_eq!(hall.rig.engine.in_groups(), 0);
 }
 
@@ -238,21 +252,25 @@ fn who_hears_nothing_gets_unicast_at_once_and_the_newest_frame_besides_and_is_no
     let mut hall = Hall::new(2);
     hall.seconds(1);
     hall.screens[0].reached = false;
+
     for _ in 0..4 {
         hall.frame();
     }
+
     let newest = hall.number;
     hall.keep_alive(0, false);
     assert!(
         hall.screens[0].whole.contains(&newest),
         "the frame it missed last"
     );
+
     for _ in 0..90 {
         hall.frame();
         hall.keep_alive(0, hall.number.is_multiple_of(30));
         hall.keep_alive(1, false);
         assert!(hall.screens[0].whole.contains(&hall.number));
     }
+
     assert_eq!(hall.keep_alive(0, true).frames_skipped, 0);
     // After three seconds it is told to leave, and not asked to join again before half a minute has passed.
     hall.seconds(1);
@@ -263,6 +281,7 @@ fn who_hears_nothing_gets_unicast_at_once_and_the_newest_frame_besides_and_is_no
         ),
         (None, 1)
     );
+
     hall.seconds(25);
     assert_eq!(hall.keep_alive(0, false).group, None);
     hall.seconds(6);
@@ -274,10 +293,12 @@ fn a_pause_of_the_source_takes_nobody_out_of_the_group() {
     let mut hall = Hall::new(3);
     hall.seconds(1);
     hall.rig.pass(SECOND / 2);
+
     for at in 0..3 {
         hall.screens[at].heard = false;
         hall.keep_alive(at, false);
     }
+
     // Nor does a frame that is on its way when they say so.
     hall.number += 1;
     hall.rig.frame("cam", 1, hall.number, 0);
@@ -300,6 +321,7 @@ fn a_network_that_never_brings_the_group_is_tried_for_three_seconds() {
 fn loss_by_multicast_that_stays_high_ends_it_and_less_does_not() {
     let mut hall = Hall::new(2);
     hall.seconds(1);
+
     for _ in 0..10 {
         hall.bad_second(0, 1, 87);
         // Two high ones in a row are not yet three.
@@ -307,10 +329,12 @@ fn loss_by_multicast_that_stays_high_ends_it_and_less_does_not() {
         hall.bad_second(1, 0, 300);
         hall.bad_second(1, 0, 0);
     }
+
     assert_eq!(hall.rig.engine.in_groups(), 2);
     for _ in 0..3 {
         hall.bad_second(0, 3, 0);
     }
+
     assert_eq!(
         (
             hall.rig.engine.in_groups(),
@@ -318,6 +342,7 @@ fn loss_by_multicast_that_stays_high_ends_it_and_less_does_not() {
         ),
         (1, 1)
     );
+
     assert_eq!(hall.keep_alive(0, false).group, None);
     assert_eq!(
         hall.sent_in(5),
@@ -332,16 +357,20 @@ fn each_rest_from_the_group_is_twice_as_long_as_the_one_before() {
     hall.seconds(1);
     hall.screens[0].reached = false;
     let mut rests = Vec::new();
+
     for _ in 0..3 {
         while hall.screens[0].offered {
             hall.seconds(1);
         }
+
         let since = hall.rig.now;
         while !hall.screens[0].offered {
             hall.seconds(1);
         }
+
         rests.push(hall.rig.now.saturating_since(since).as_secs_f64());
     }
+
     let rounded: Vec<_> = rests.iter().map(|rest| (rest / 10.0).round()).collect();
     assert_eq!(rounded, [3.0, 6.0, 12.0], "{rests:?}");
 }
@@ -352,6 +381,7 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         multicast: Some(MULTICAST),
         ..EngineConfig::default()
     });
+
     rig.frame("cam", 1, 100, 0);
     let session = rig.join(viewer(1), 1).session;
     let said = KeepAlive {
@@ -361,6 +391,7 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         group_heard: true,
         ..KeepAlive::default()
     };
+
     let feedback = |paused| KeepAlive { paused, ..said };
     let offered = |rig: &mut Rig, paused| match only(
         rig.say(viewer(1), &ToRelay::KeepAlive(session, feedback(paused))),
@@ -368,20 +399,24 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         Said::Pulse(_, pulse) => pulse.group.is_some(),
         other => panic!("{other:?}"),
     };
+
     assert!(
         !offered(&mut rig, false),
         "it has just come, and has a socket of its own"
     );
+
     assert_eq!(rig.engine.in_groups(), 0);
     for _ in 0..3 {
         rig.pass(SECOND);
         offered(&mut rig, true);
     }
+
     assert!(!offered(&mut rig, true), "it is paused");
     assert_eq!(
         (rig.engine.in_groups(), rig.engine.dedicated_sockets()),
         (0, 0)
     );
+
     let mut datagram = Vec::new();
     ToRelay::KeepAlive(session, feedback(false)).encode(&mut datagram);
     rig.engine.on_datagram(
@@ -392,6 +427,7 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         },
         &datagram,
     );
+
     assert_eq!(rig.engine.in_groups(), 1);
     rig.engine
         .sessions
@@ -399,6 +435,7 @@ fn who_is_paused_or_gets_fewer_frames_or_has_a_socket_of_its_own_is_served_alone
         .unwrap()
         .delivery
         .set_share(0.5);
+
     rig.outputs();
     assert!(!offered(&mut rig, false), "its way is too narrow");
     assert_eq!(rig.engine.in_groups(), 0);
@@ -411,10 +448,12 @@ fn viewers_that_talk_to_another_address_or_sit_on_the_relays_host_are_not_asked_
             remote: (remote, 4000).into(),
             local: local.map(Into::into),
         };
+
         let mut rig = Rig::with(EngineConfig {
             multicast: Some(multicast),
             ..EngineConfig::default()
         });
+
         rig.frame("cam", 1, 100, 0);
         rig.join(route.remote, 1);
         rig.pass(SECOND);
@@ -422,6 +461,7 @@ fn viewers_that_talk_to_another_address_or_sit_on_the_relays_host_are_not_asked_
         session.delivery.end_isolation();
         session.delivery.may_join(rig.now, route, &multicast)
     };
+
     let own = RELAY.octets();
     assert!(reaches(MULTICAST, [10, 0, 0, 1], None));
     assert!(reaches(MULTICAST, [10, 0, 0, 1], Some(own)));
@@ -435,6 +475,7 @@ fn viewers_that_talk_to_another_address_or_sit_on_the_relays_host_are_not_asked_
         own,
         Some(own)
     ));
+
     assert!(reaches(
         Multicast {
             from: Ipv4Addr::LOCALHOST,
@@ -457,6 +498,7 @@ fn the_group_gets_the_parity_that_one_of_its_viewers_needs_and_each_of_them_is_t
         (transmit.targets.len(), transmit.targets[0].parity),
         (1, parity)
     );
+
     assert_eq!(
         hall.keep_alive(0, false).parity_percent,
         u32::from(parity) * 100 / 87
@@ -490,6 +532,7 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
         MULTICAST.slot(SocketAddr::V4(MULTICAST.group(slot))),
         Some(slot)
     );
+
     hall.seconds(1);
     hall.frame();
     let repair = Repair {
@@ -498,6 +541,7 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
         number: hall.number,
         ranges: vec![0, 2],
     };
+
     let mut datagram = Vec::new();
     ToRelay::Repair(hall.screens[0].session, repair).encode(&mut datagram);
     hall.rig.engine.on_datagram(
@@ -508,10 +552,12 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
         },
         &datagram,
     );
+
     let outputs = hall.rig.outputs();
     let [Output::Retransmit(retransmit)] = &outputs[..] else {
         panic!("{outputs:?}")
     };
+
     assert_eq!(
         (retransmit.to.remote, retransmit.first_sent_to.remote),
         (viewer(0), GROUP)
@@ -564,9 +610,11 @@ fn who_has_a_frame_on_its_way_for_long_is_served_alone_whatever_it_says_and_is_n
     let mut hall = Hall::new(1);
     hall.seconds(1);
     hall.screens[0].reached = false;
+
     for _ in 0..8 {
         hall.frame();
     }
+
     // Of a slow stream, three intervals without a frame are not over yet.
     hall.screens[0].heard = true;
     let newest = hall.number;
@@ -575,6 +623,7 @@ fn who_has_a_frame_on_its_way_for_long_is_served_alone_whatever_it_says_and_is_n
         hall.screens[0].whole.contains(&newest),
         "the frame it missed last"
     );
+
     assert_eq!(hall.sent_in(3), (0, vec![90]));
     assert_eq!(hall.keep_alive(0, true).frames_skipped, 0);
 }

@@ -46,6 +46,7 @@ impl Watched {
             newest_sequence: self.sequence,
             ..body
         };
+
         match only(
             self.rig
                 .say(viewer(1), &ToRelay::KeepAlive(self.session, body)),
@@ -65,6 +66,7 @@ impl Watched {
                 self.keep_alive(KeepAlive::default());
             }
         }
+
         let sent = fans.len() as u64;
         self.report.frames_whole += sent - lost.min(sent);
         self.report.frames_unrecovered += lost.min(sent);
@@ -74,6 +76,7 @@ impl Watched {
             report: Some(self.report),
             ..KeepAlive::default()
         });
+
         (fans, pulse)
     }
 }
@@ -89,6 +92,7 @@ fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_a
         fans.iter()
             .all(|transmit| transmit.targets[0].spread > Duration::ZERO)
     );
+
     watched.rig.join(viewer(2), 1);
     for _ in 0..30 {
         watched.rig.pass(FRAME_TIME);
@@ -102,6 +106,7 @@ fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_a
                 .any(|target| target.route.remote == viewer(2) && target.spread.is_zero())
         );
     }
+
     assert!(watched.rig.engine.skipped() > pulse.frames_skipped);
 }
 
@@ -113,18 +118,21 @@ fn parity_goes_to_who_reports_loss_and_is_made_only_then() {
         fans.iter()
             .all(|transmit| transmit.packets.parity() == 0 && transmit.targets[0].parity == 0)
     );
+
     assert_eq!(pulse.parity_percent, 0);
     let (_, pulse) = watched.second(0, 100);
     assert_eq!(
         pulse.parity_percent,
         u32::from(level_count(87, 2)) * 100 / 87
     );
+
     watched.rig.join(viewer(2), 1);
     let transmit = watched.frame().unwrap();
     assert_eq!(
         transmit.packets.parity(),
         fanlight_proto::parity::recovery_count(87)
     );
+
     let parity = |n| {
         transmit
             .targets
@@ -133,6 +141,7 @@ fn parity_goes_to_who_reports_loss_and_is_made_only_then() {
             .unwrap()
             .parity
     };
+
     assert_eq!((parity(1), parity(2)), (level_count(87, 2), 0));
 }
 
@@ -154,6 +163,7 @@ fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
         paused: true,
         ..KeepAlive::default()
     });
+
     for _ in 0..200 {
         assert!(watched.frame().is_none());
         watched.keep_alive(KeepAlive {
@@ -161,6 +171,7 @@ fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
             ..KeepAlive::default()
         });
     }
+
     let mut datagram = Vec::new();
     ToRelay::KeepAlive(
         watched.session,
@@ -170,6 +181,7 @@ fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
         },
     )
     .encode(&mut datagram);
+
     watched.rig.engine.on_datagram(
         watched.rig.now,
         Route {
@@ -178,11 +190,13 @@ fn a_paused_viewer_gets_no_media_and_a_picture_at_once_when_it_goes_on() {
         },
         &datagram,
     );
+
     let fans = watched.rig.all_fans();
     assert_eq!(
         (fans.len(), fans[0].packets.id().number, fans[0].catch_up),
         (1, watched.number, true)
     );
+
     assert!(watched.frame().is_some());
     // What was not sent meanwhile was not left out.
     assert_eq!(watched.keep_alive(KeepAlive::default()).frames_skipped, 0);
@@ -201,6 +215,7 @@ fn a_viewer_that_joins_gets_the_newest_frame_at_once_unless_it_is_to_wait() {
             ..join(nonce)
         })
         .encode(&mut datagram);
+
         rig.engine.on_datagram(
             rig.now,
             Route {
@@ -209,6 +224,7 @@ fn a_viewer_that_joins_gets_the_newest_frame_at_once_unless_it_is_to_wait() {
             },
             &datagram,
         );
+
         let fans = rig.all_fans();
         fans.iter()
             .map(|transmit| {
@@ -220,6 +236,7 @@ fn a_viewer_that_joins_gets_the_newest_frame_at_once_unless_it_is_to_wait() {
             })
             .collect::<Vec<_>>()
     };
+
     assert_eq!(ask(1, false), [(100, 1, 1)]);
     // The same cut again, not another under another number.
     assert_eq!(ask(2, false), [(100, 1, 1)]);
@@ -230,10 +247,12 @@ fn a_viewer_that_joins_gets_the_newest_frame_at_once_unless_it_is_to_wait() {
 fn an_old_picture_is_shown_to_nobody_who_joins() {
     let mut rig = Rig::live();
     rig.heartbeat("cam", 1, 100, State::Live);
+
     for _ in 0..10 {
         rig.pass(SECOND / 2);
         rig.heartbeat("cam", 1, 100, State::Live);
     }
+
     rig.join(viewer(1), 1);
     rig.engine.poll_output();
     assert!(rig.all_fans().is_empty());
@@ -243,16 +262,19 @@ fn an_old_picture_is_shown_to_nobody_who_joins() {
 fn no_cut_of_a_stream_has_the_number_of_another() {
     let mut rig = Rig::live();
     let mut seen = std::collections::BTreeMap::new();
+
     for number in 101..200 {
         rig.frame("cam", 1 + number / 150, number, 0);
         for transmit in rig.all_fans() {
             let known = seen.insert(transmit.packets.sequence(), transmit.packets.id());
             assert!(known.is_none_or(|known| known == transmit.packets.id()));
         }
+
         if number % 3 == 0 {
             rig.join(viewer(number as u16), number);
         }
     }
+
     assert!(seen.len() > 90);
 }
 
@@ -260,6 +282,7 @@ fn no_cut_of_a_stream_has_the_number_of_another() {
 fn who_joins_and_goes_all_the_time_gets_no_more_pictures_than_the_limit() {
     let mut rig = Rig::live();
     let mut catch_ups = 0;
+
     for nonce in 0..2000 {
         let token = rig.engine.token_key.mint(rig.now, viewer(1)).to_vec();
         let mut datagram = Vec::new();
@@ -268,6 +291,7 @@ fn who_joins_and_goes_all_the_time_gets_no_more_pictures_than_the_limit() {
             ..join(nonce)
         })
         .encode(&mut datagram);
+
         rig.engine.on_datagram(
             rig.now,
             Route {
@@ -276,8 +300,10 @@ fn who_joins_and_goes_all_the_time_gets_no_more_pictures_than_the_limit() {
             },
             &datagram,
         );
+
         catch_ups += rig.all_fans().len();
     }
+
     assert_eq!(catch_ups, CATCH_UPS_PER_SECOND as usize);
 }
 
@@ -295,23 +321,27 @@ fn moves(rig: &mut Rig) -> Vec<(bool, SocketAddr)> {
 fn watch(watched: &mut Watched, frames: u64, keeps_up: bool) -> Vec<(bool, SocketAddr)> {
     let mut all = Vec::new();
     let seen = watched.sequence;
+
     for n in 0..frames {
         watched.rig.pass(FRAME_TIME);
         watched.number += 1;
         watched.rig.frame("cam", 1, watched.number, 0);
         all.extend(moves(&mut watched.rig));
         watched.sequence = if keeps_up { watched.sequence + 1 } else { seen };
+
         if n % 4 == 0 {
             let report = Report {
                 frames_whole: watched.number,
                 ..Report::default()
             };
+
             watched.keep_alive(KeepAlive {
                 report: Some(report),
                 ..KeepAlive::default()
             });
         }
     }
+
     all
 }
 
@@ -328,6 +358,7 @@ fn a_viewer_begins_apart_shares_when_it_keeps_up_and_is_set_apart_when_it_falls_
         ),
         (0, 0)
     );
+
     assert_eq!(watch(&mut watched, 30, false), [(true, viewer(1))]);
     assert_eq!(
         (
@@ -336,10 +367,12 @@ fn a_viewer_begins_apart_shares_when_it_keeps_up_and_is_set_apart_when_it_falls_
         ),
         (1, 1)
     );
+
     watched.rig.say(
         viewer(1),
         &ToRelay::Goodbye(watched.session, Goodbye::default()),
     );
+
     assert_eq!(watched.rig.engine.dedicated_sockets(), 0);
 }
 
@@ -348,12 +381,14 @@ fn a_viewer_whose_keep_alives_stop_is_set_apart_before_its_session_ends() {
     let mut watched = Watched::new();
     watch(&mut watched, 90, true);
     let mut silent = 0;
+
     while moves(&mut watched.rig).is_empty() {
         watched.rig.pass(FRAME_TIME);
         watched.number += 1;
         watched.rig.frame("cam", 1, watched.number, 0);
         silent += 1;
     }
+
     assert!((18..30).contains(&silent), "{silent} frames");
 }
 
@@ -363,12 +398,14 @@ fn there_are_never_more_sockets_than_the_limit() {
     for n in 0..500 {
         rig.join(viewer(n), 1);
     }
+
     assert!(rig.engine.dedicated_sockets() <= MAX_DEDICATED_SOCKETS / 2);
     for number in 101..160 {
         rig.pass(FRAME_TIME);
         rig.frame("cam", 1, number, 0);
         rig.outputs();
     }
+
     assert_eq!(rig.engine.dedicated_sockets(), MAX_DEDICATED_SOCKETS);
     rig.pass(SECOND * 4);
     assert_eq!(
@@ -387,8 +424,10 @@ fn repairs_for_a_narrow_way_are_fewer() {
         number: watched.number,
         ranges: vec![0, 1000],
     };
+
     let alias = u32::from(watched.rig.engine.alias(&"cam".parse().unwrap()).unwrap());
     let mut shards = 0;
+
     for _ in 0..1000 {
         let mut datagram = Vec::new();
         ToRelay::Repair(
@@ -399,6 +438,7 @@ fn repairs_for_a_narrow_way_are_fewer() {
             },
         )
         .encode(&mut datagram);
+
         watched.rig.engine.on_datagram(
             watched.rig.now,
             Route {
@@ -407,10 +447,12 @@ fn repairs_for_a_narrow_way_are_fewer() {
             },
             &datagram,
         );
+
         for output in watched.rig.outputs() {
             let Output::Retransmit(retransmit) = output else {
                 continue;
             };
+
             shards += retransmit
                 .ranges
                 .iter()
@@ -418,6 +460,7 @@ fn repairs_for_a_narrow_way_are_fewer() {
                 .sum::<u32>();
         }
     }
+
     assert!(shards <= REPAIR_SHARDS_PER_SECOND, "{shards}");
     assert!(
         watched

@@ -35,6 +35,7 @@ fn known(viewers: &[u8]) -> RelayAccess {
         .iter()
         .map(|n| (private(*n).1, format!("screen {n}")))
         .collect();
+
     RelayAccess::Keys {
         own: PrivateKey::new(RELAYS),
         viewers,
@@ -81,6 +82,7 @@ fn raw(rig: &mut Rig, from: SocketAddr, message: &ToRelay<'_>) -> Vec<Vec<u8>> {
         },
         &datagram,
     );
+
     sent(rig, from)
 }
 
@@ -92,6 +94,7 @@ fn sent(rig: &mut Rig, to: SocketAddr) -> Vec<Vec<u8>> {
         } if route.remote == to => Some(datagram),
         _ => None,
     };
+
     rig.outputs().into_iter().filter_map(datagram).collect()
 }
 
@@ -122,16 +125,20 @@ impl Guest {
         let at = viewer(n);
         let (join, initiator) = good_join(rig, at, u64::from(n), access);
         let answers = raw(rig, at, &ToRelay::Join(join.clone()));
+
         let [accept] = answers.as_slice() else {
             panic!("{answers:?}")
         };
+
         let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept) else {
             panic!("{:?}", ToViewer::parse(accept))
         };
+
         assert_eq!(
             (outer.session, outer.stream.as_ref(), outer.keys.len()),
             (0, None, 0)
         );
+
         let (payload, channel) = initiator.unwrap().finish(&outer.handshake).unwrap();
         let inner = Accept::decode(payload.as_slice()).unwrap();
         assert_eq!((inner.nonce, outer.nonce), (u64::from(n), u64::from(n)));
@@ -143,6 +150,7 @@ impl Guest {
             accept: accept.clone(),
             join,
         };
+
         guest.learn(&inner.keys);
         assert_eq!(guest.keys.len(), inner.keys.len());
         guest
@@ -182,6 +190,7 @@ impl Guest {
             },
             &datagram,
         );
+
         sent(rig, self.at)
     }
 
@@ -192,12 +201,14 @@ impl Guest {
             number: sent,
             ..Detection::default()
         };
+
         let body = Detections {
             screen: 5,
             detections: vec![detection],
             sent,
             ..Detections::default()
         };
+
         self.tell(rig, &ToRelay::Detections(self.session, body));
     }
 
@@ -214,6 +225,7 @@ impl Guest {
             newest_sequence: 1 << 40,
             ..KeepAlive::default()
         };
+
         let answers = self.tell(rig, &ToRelay::KeepAlive(self.session, body));
         answers.iter().find_map(|answer| self.hear(answer))
     }
@@ -223,8 +235,10 @@ impl Guest {
         let Ok(ToViewer::Sealed(session, counter, ciphertext)) = ToViewer::parse(datagram) else {
             return None;
         };
+
         assert_eq!(session, self.session);
         let plaintext = self.channel.open(counter, ciphertext)?;
+
         match ToViewer::parse_inner(session, &plaintext).unwrap() {
             ToViewer::Pulse(_, pulse) => {
                 self.learn(&pulse.keys);
@@ -265,6 +279,7 @@ fn a_recorded_join_of_a_former_session_does_not_end_the_present_one() {
         ToViewer::parse(&answers[0]),
         Ok(ToViewer::Accept(_))
     ));
+
     let joins = rig.engine.counts().joins;
     assert!(raw(&mut rig, viewer(1), &ToRelay::Join(recorded)).is_empty());
     assert_eq!(
@@ -309,6 +324,7 @@ fn who_has_not_the_key_is_refused_and_leaves_nothing_behind() {
         own: private(3).0,
         relay: PublicKey::new([5; 32]).unwrap_or(private(7).1),
     };
+
     for (mut rig, access) in [
         (psk(), others),
         (psk(), ViewerAccess::Open),
@@ -340,12 +356,14 @@ fn who_has_not_the_key_is_refused_and_leaves_nothing_behind() {
 fn a_handshake_is_not_looked_at_before_the_token() {
     let mut rig = psk();
     let (join, _) = good_join(&mut rig, viewer(1), 7, &with_psk());
+
     for stolen in [viewer(2), viewer(3)] {
         assert!(matches!(
             only(rig.say(stolen, &ToRelay::Join(join.clone()))),
             Said::Challenge(_)
         ));
     }
+
     assert_eq!(
         (rig.engine.viewers(), rig.engine.counts().handshakes_refused),
         (0, 0)
@@ -356,16 +374,19 @@ fn a_handshake_is_not_looked_at_before_the_token() {
 fn handshakes_are_limited_for_each_source_and_for_all() {
     let mut rig = psk();
     let wrong = ViewerAccess::Psk(SharedKey::new([8; 32]));
+
     for n in 0..200 {
         let (join, _) = good_join(&mut rig, viewer(1), n, &wrong);
         rig.say(viewer(1), &ToRelay::Join(join));
     }
+
     let counts = *rig.engine.counts();
     assert_eq!(counts.handshakes_refused, u64::from(HANDSHAKES_PER_SOURCE));
     assert_eq!(
         counts.handshakes_put_off,
         200 - u64::from(HANDSHAKES_PER_SOURCE)
     );
+
     let elsewhere = SocketAddr::from(([10, 0, 0, 2], 5));
     let (join, _) = good_join(&mut rig, elsewhere, 1, &with_psk());
     assert_eq!(raw(&mut rig, elsewhere, &ToRelay::Join(join)).len(), 1);
@@ -376,10 +397,12 @@ fn handshakes_are_limited_for_each_source_and_for_all() {
 fn the_same_join_again_gets_the_same_bytes_until_the_session_has_been_used() {
     let mut rig = psk();
     let mut guest = Guest::join(&mut rig, 1, &with_psk());
+
     for _ in 0..3 {
         let join = ToRelay::Join(guest.join.clone());
         assert_eq!(raw(&mut rig, guest.at, &join), [guest.accept.clone()]);
     }
+
     guest.keep_alive(&mut rig).unwrap();
     let join = ToRelay::Join(guest.join.clone());
     assert!(raw(&mut rig, guest.at, &join).is_empty());
@@ -413,15 +436,18 @@ fn messages_that_the_viewer_has_not_sealed_do_nothing() {
         ),
         ToRelay::Sealed(session, 0, &[7; 40]),
     ];
+
     for message in &plain {
         assert!(raw(&mut rig, guest.at, message).is_empty(), "{message:?}");
     }
+
     assert_eq!(rig.engine.counts().unauthentic, plain.len() as u64);
     // They do not keep the session either.
     for _ in 0..4 {
         rig.pass(SECOND);
         raw(&mut rig, guest.at, &plain[0]);
     }
+
     assert_eq!(rig.engine.viewers(), 0);
     assert!(guest.keep_alive(&mut rig).is_none());
 }
@@ -434,8 +460,10 @@ fn a_message_that_comes_twice_counts_once() {
         sent_us: 1,
         ..KeepAlive::default()
     };
+
     let datagram = guest.sealed(&ToRelay::KeepAlive(guest.session, body));
     let mut answers = 0;
+
     for _ in 0..10 {
         rig.outputs();
         rig.engine.on_datagram(
@@ -446,8 +474,10 @@ fn a_message_that_comes_twice_counts_once() {
             },
             &datagram,
         );
+
         answers += sent(&mut rig, guest.at).len();
     }
+
     assert_eq!((answers, rig.engine.counts().unauthentic), (1, 9));
 }
 
@@ -461,10 +491,12 @@ fn a_session_that_is_gone_is_told_so_openly_and_a_goodbye_is_sealed() {
         ToViewer::parse(&farewell[0]),
         Ok(ToViewer::Sealed(..))
     ));
+
     let body = KeepAlive {
         sent_us: 1,
         ..KeepAlive::default()
     };
+
     let message = guest.sealed(&ToRelay::KeepAlive(guest.session, body));
     rig.engine.on_datagram(
         rig.now,
@@ -474,6 +506,7 @@ fn a_session_that_is_gone_is_told_so_openly_and_a_goodbye_is_sealed() {
         },
         &message,
     );
+
     let answer = sent(&mut rig, guest.at).pop().unwrap();
     assert_eq!(ToViewer::parse(&answer), Ok(ToViewer::Reset(guest.session)));
     assert!(answer.len() < message.len());
@@ -485,16 +518,19 @@ fn a_list_is_sealed_too() {
     for n in 0..60 {
         rig.heartbeat(&format!("{n:060}"), 1, 5, State::Live);
     }
+
     let (join, initiator) = good_join(&mut rig, viewer(1), 7, &with_psk());
     let answers = raw(
         &mut rig,
         viewer(1),
         &ToRelay::Join(Join { list: true, ..join }),
     );
+
     assert!(answers[0].len() <= JOIN_BYTES);
     let Ok(ToViewer::Accept(outer)) = ToViewer::parse(&answers[0]) else {
         panic!()
     };
+
     assert!(outer.streams.is_empty());
     let (payload, _) = initiator.unwrap().finish(&outer.handshake).unwrap();
     let list = Accept::decode(payload.as_slice()).unwrap();
@@ -520,11 +556,13 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
         })
         .unwrap()
         .clone();
+
     for _ in 0..12 {
         rig.pass(SECOND / 4);
         rig.heartbeat("cam", 1, 100, State::Live);
         first.keep_alive(&mut rig);
     }
+
     assert!(rig.engine.counts().keys_rotated >= 1);
     rig.frame("cam", 1, 101, 0);
     let (join, initiator) = good_join(&mut rig, viewer(2), 9, &with_psk());
@@ -539,6 +577,7 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
         },
         &datagram,
     );
+
     let (mut accept, mut welcome) = (None, None);
     for output in rig.outputs() {
         match output {
@@ -547,9 +586,11 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
             _ => {}
         }
     }
+
     let Ok(ToViewer::Accept(outer)) = ToViewer::parse(accept.as_ref().unwrap()) else {
         panic!()
     };
+
     let (payload, _) = initiator.unwrap().finish(&outer.handshake).unwrap();
     let keys: Vec<_> = Accept::decode(payload.as_slice())
         .unwrap()
@@ -557,15 +598,18 @@ fn a_viewer_that_joins_opens_its_first_picture_also_just_after_a_rotation() {
         .iter()
         .filter_map(MediaKey::from_message)
         .collect();
+
     let mut datagram = welcome.unwrap().packets.datagrams(0..1).to_vec();
     assert!(
         keys.iter()
             .any(|key| key.open(&mut datagram.clone()).is_some())
     );
+
     assert!(
         keys.iter()
             .all(|key| key.open(&mut shown.datagrams(0..1).to_vec()).is_none())
     );
+
     datagram[50] ^= 1;
     assert!(
         keys.iter()
@@ -587,6 +631,7 @@ fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
         let _ = rig;
         lost.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 < (1 << 32) / 50
     };
+
     while rig.engine.counts().keys_rotated < 100 {
         number += 1;
         for guest in &mut guests {
@@ -599,6 +644,7 @@ fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
                 }),
                 ..KeepAlive::default()
             };
+
             if number % 8 == 0 && !dropped(&mut rig) {
                 for answer in guest.tell(&mut rig, &ToRelay::KeepAlive(guest.session, body)) {
                     if !dropped(&mut rig) {
@@ -607,26 +653,32 @@ fn a_hundred_rotations_with_a_fiftieth_of_all_messages_lost_cost_no_frame() {
                 }
             }
         }
+
         rig.outputs();
         rig.pass(FRAME_TIME);
+
         for output in rig.outputs() {
             let Output::Send { to, datagram } = output else {
                 continue;
             };
+
             let guest = guests
                 .iter_mut()
                 .find(|guest| guest.at == to.remote)
                 .unwrap();
+
             if !dropped(&mut rig) {
                 guest.hear(&datagram).unwrap();
             }
         }
+
         let transmit = next_frame(&mut rig, number);
         assert!(
             guests.iter().all(|guest| guest.opens(&transmit)),
             "frame {number}"
         );
     }
+
     assert_eq!(rig.engine.viewers(), 5);
 }
 
@@ -639,44 +691,54 @@ fn a_viewer_whose_key_is_taken_out_opens_nothing_two_seconds_later_and_the_other
     rig.engine.config.key_rotation = Duration::ZERO;
     rig.outputs();
     rig.pass(Duration::from_millis(100));
+
     for output in rig.outputs() {
         let Output::Send { to, datagram } = output else {
             continue;
         };
+
         if to.remote == goes.at {
             goes.hear(&datagram)
         } else {
             stays.hear(&datagram)
         };
     }
+
     rig.engine.config.key_rotation = KEY_ROTATION;
     assert_eq!(goes.generation(), 2);
     rig.engine.set_access(rig.now, known(&[3]));
     let mut number = 200;
+
     for output in rig.outputs() {
         let Output::Send { to, datagram } = output else {
             continue;
         };
+
         if to.remote == goes.at {
             assert!(goes.hear(&datagram).is_none());
         } else {
             stays.hear(&datagram);
         }
     }
+
     assert_eq!((rig.engine.viewers(), rig.engine.counts().revoked), (1, 1));
     let revoked = rig.now;
+
     while rig.now.saturating_since(revoked) < SECOND * 4 {
         rig.pass(FRAME_TIME);
         number += 1;
         let transmit = next_frame(&mut rig, number);
         assert!(stays.opens(&transmit));
+
         if rig.now.saturating_since(revoked) > Duration::from_millis(1200) {
             assert!(!goes.opens(&transmit));
         }
+
         if number % 8 == 0 {
             stays.keep_alive(&mut rig).unwrap();
         }
     }
+
     let (join, _) = good_join(&mut rig, viewer(2), 77, &with_key(4));
     assert!(
         matches!(only(rig.say(viewer(2), &ToRelay::Join(join))), Said::Refuse(refuse) if refuse.refusal() == Refusal::Key)
@@ -691,6 +753,7 @@ fn the_relay_begins_each_life_with_another_key() {
         .pop()
         .unwrap()
         .to_message();
+
     let mut again = Rig {
         engine: Engine::new(
             EngineConfig::default(),
@@ -699,6 +762,7 @@ fn the_relay_begins_each_life_with_another_key() {
         ),
         now: rig.now,
     };
+
     again.frame("cam", 1, 100, 0);
     assert_ne!(
         Guest::join(&mut again, 1, &with_psk())
@@ -726,17 +790,20 @@ fn detections_are_taken_sealed_and_not_in_the_clear() {
         epoch: 1,
         ..Detection::default()
     };
+
     let body = Detections {
         screen: 6,
         detections: vec![detection],
         sent: 9,
         ..Detections::default()
     };
+
     raw(
         &mut rig,
         guest.at,
         &ToRelay::Detections(guest.session, body),
     );
+
     assert_eq!(
         (
             rig.engine.counts().unauthentic,
@@ -744,6 +811,7 @@ fn detections_are_taken_sealed_and_not_in_the_clear() {
         ),
         (1, 0)
     );
+
     guest.find(&mut rig, 1);
     let sealed = guest.sealed(&ToRelay::Detections(
         guest.session,
@@ -752,6 +820,7 @@ fn detections_are_taken_sealed_and_not_in_the_clear() {
             ..Detections::default()
         },
     ));
+
     rig.engine.on_datagram(
         rig.now,
         Route {
@@ -760,6 +829,7 @@ fn detections_are_taken_sealed_and_not_in_the_clear() {
         },
         &sealed,
     );
+
     assert_eq!(
         (
             rig.engine.counts().unauthentic,
@@ -767,6 +837,7 @@ fn detections_are_taken_sealed_and_not_in_the_clear() {
         ),
         (1, 1)
     );
+
     rig.pass(SECOND);
     let feedback = |output| {
         if let Output::Feedback { feedback, .. } = output {
@@ -775,11 +846,13 @@ fn detections_are_taken_sealed_and_not_in_the_clear() {
             None
         }
     };
+
     let feedback: Vec<FeedbackReport> = rig.outputs().into_iter().filter_map(feedback).collect();
     let seen: Vec<_> = feedback
         .iter()
         .flat_map(|feedback| &feedback.viewers)
         .filter(|seen| seen.screen != 0)
         .collect();
+
     assert!(!seen.is_empty() && seen.iter().all(|seen| seen.screen == 5));
 }

@@ -10,12 +10,14 @@ fn every_pulse_tells_the_clock_of_the_streams_own_source() {
         Said::Pulse(_, pulse) => pulse.source_clock,
         other => panic!("{other:?}"),
     };
+
     assert_eq!(told(&mut rig), None, "nothing is known yet");
     let known = SourceClock {
         clock_id: 9,
         offset_ns: -5_000_000_000,
         error_us: 120,
     };
+
     rig.engine.on_source_clock(
         rig.now,
         1,
@@ -24,6 +26,7 @@ fn every_pulse_tells_the_clock_of_the_streams_own_source() {
             ..known
         },
     );
+
     assert_eq!(told(&mut rig), None, "that is another source's");
     rig.engine.on_source_clock(rig.now, 0, known);
     assert_eq!(told(&mut rig), Some(known));
@@ -37,6 +40,7 @@ fn every_pulse_tells_the_clock_of_the_streams_own_source() {
             None
         }
     });
+
     assert_eq!(clock, Some(known));
     rig.pass(SECOND);
     assert_eq!(

@@ -98,6 +98,7 @@ impl TransmitJob {
                 retry: now,
             }
         }));
+
         Self {
             transmit,
             started: now,
@@ -128,6 +129,7 @@ impl TransmitJob {
         if pending.done() {
             return Time::from_nanos(u64::MAX);
         }
+
         let paced = self.started + pending.gap * u32::from(pending.next / pending.chunk);
         if pending.blocked.is_some() {
             paced.max(pending.retry)
@@ -151,10 +153,12 @@ fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Dura
     if !target.spread.is_zero() {
         return (SPREAD_BATCH, target.pause(transmit.packets.shards()));
     }
+
     let capacity = match target.capacity {
         0 => DEFAULT_CAPACITY,
         capacity => capacity,
     };
+
     let count = u32::from(datagrams);
     if count <= BURST && count.saturating_mul(2) <= capacity {
         // Chunks of about equal size: a short last one costs as much as any other.
@@ -165,6 +169,7 @@ fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Dura
             Duration::ZERO,
         );
     }
+
     let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
     let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
     // The longest that the frame is spread over for viewers that others wait for.

@@ -17,11 +17,13 @@ impl Sender {
             full: false,
             left: DATAGRAMS_PER_RUN,
         };
+
         let mut wake: Option<Time> = None;
         for _ in 0..self.jobs.len() {
             let Some(mut job) = self.jobs.pop_front() else {
                 break;
             };
+
             match self.advance(&mut round, wire, &mut job) {
                 Step::Done => self.spare.push(job.open),
                 Step::Wait(until) => {
@@ -47,6 +49,7 @@ impl Sender {
         if round.now.saturating_since(job.started) >= MAX_FRAME_AGE {
             self.abort(job, |_| true);
         }
+
         let timeout = job.transmit.interval.min(SHARED_TIMEOUT);
         if self
             .full
@@ -69,11 +72,13 @@ impl Sender {
                     self.send_chunks(round, wire, job);
                 }
             }
+
             job.at = 0;
             job.open.retain(|pending| !pending.done());
             if job.open.is_empty() {
                 return Step::Done;
             }
+
             if !std::mem::take(&mut job.moved) {
                 let retry = round.full.then(|| round.now + RETRY_INTERVAL);
                 return Step::Wait(
@@ -98,6 +103,7 @@ impl Sender {
             bytes: packets.datagrams(batch.next..batch.until),
             segment: (self.segments > 1).then_some(stride),
         };
+
         let batches: [GsoBatch<'_>; BATCHES_PER_CALL] = std::array::from_fn(|number| {
             batch(self.batches.get(number).unwrap_or(&self.batches[0]))
         });
@@ -119,6 +125,7 @@ impl Sender {
 
         let Err(refused) = stopped else { return };
         job.at = self.batches[sent].at;
+
         match refused {
             Refused::Full | Refused::DedicatedFull => {
                 round.full = true;
@@ -136,26 +143,31 @@ impl Sender {
     fn gather(&mut self, round: &Round, wire: &impl Wire, job: &mut TransmitJob) {
         self.batches.clear();
         let local = job.route(job.at).local;
+
         while job.at < job.open.len() {
             let route = job.route(job.at);
             let fits = route.local == local && !wire.has_dedicated_socket(route.remote);
+
             if fits && job.due(job.at) <= round.now {
                 let (mut next, until) = job.open[job.at].chunk();
                 while next < until {
                     if self.batches.len() == BATCHES_PER_CALL {
                         return;
                     }
+
                     let end = until.min(next + self.segments);
                     self.batches.push(PendingBatch {
                         at: job.at,
                         next,
                         until: end,
                     });
+
                     next = end;
                 }
             } else if !fits && !self.batches.is_empty() {
                 return;
             }
+
             job.at += 1;
         }
     }
@@ -173,10 +185,12 @@ impl Sender {
             job.transmit.packets.datagrams(next..until),
             stride,
         );
+
         self.counts.parity += u64::from((next + sent).saturating_sub(shards.max(next)));
         round.spend(sent.max(1), self.segments > 1);
         let pending = &mut job.open[job.at];
         pending.next += sent;
+
         if sent > 0 {
             job.moved = true;
             pending.blocked = None;

@@ -18,9 +18,11 @@ impl Sender {
     ) -> (u16, Result<(), Refused>) {
         let mut sent = 0;
         let mut rest = datagrams;
+
         while !rest.is_empty() {
             let batch = rest.len().min(usize::from(self.segments) * stride);
             let segment = (batch > stride).then_some(stride);
+
             match self.deliver(wire, to, &rest[..batch], segment) {
                 Ok(()) => {}
                 Err(Refused::Failed(error))
@@ -31,9 +33,11 @@ impl Sender {
                 }
                 Err(refused) => return (sent, Err(refused)),
             }
+
             sent += (batch / stride) as u16;
             rest = &rest[batch..];
         }
+
         (sent, Ok(()))
     }
 
@@ -53,6 +57,7 @@ impl Sender {
                 Ok(()) => sent += 1,
                 Err(refused) => return (sent, Err(refused)),
             }
+
             if self.segments > 1 {
                 self.segments = 1;
                 tracing::info!(
@@ -60,6 +65,7 @@ impl Sender {
                 );
             }
         }
+
         (sent, Ok(()))
     }
 
@@ -77,6 +83,7 @@ impl Sender {
             // The error is about an earlier datagram (ICMP); this one was not sent.
             sent = wire.send(batch);
         }
+
         if sent.is_ok() {
             self.counts.datagrams +=
                 segment.map_or(1, |segment| bytes.len().div_ceil(segment)) as u64;
@@ -85,6 +92,7 @@ impl Sender {
                 self.full = None;
             }
         }
+
         sent
     }
 }

@@ -30,29 +30,36 @@ impl Wire for Fake {
         let GsoBatch { to, bytes, segment } = batch;
         let segment = segment.filter(|segment| *segment < bytes.len());
         let port = to.remote.port();
+
         if std::mem::take(&mut *self.refusals.borrow_mut()) > 0 {
             return Err(Refused::Failed(Errno::CONNREFUSED.into()));
         }
+
         if self.unreachable == Some(port) {
             return Err(Refused::Failed(Errno::INVAL.into()));
         }
+
         if let (Some(error), Some(_)) = (self.no_trains, segment) {
             return Err(Refused::Failed(error.into()));
         }
+
         if let Some(room) = self.dedicated.borrow_mut().get_mut(&port) {
             *room = room.checked_sub(1).ok_or(Refused::DedicatedFull)?;
         } else if let Some(room) = &mut *self.room.borrow_mut() {
             *room = room.checked_sub(1).ok_or(Refused::Full)?;
         }
+
         *self.batches.borrow_mut() += usize::from(segment.is_some());
         self.order.borrow_mut().push(port);
         let mut got = self.got.borrow_mut();
+
         for datagram in bytes.chunks(segment.unwrap_or(bytes.len())) {
             let Ok(ToViewer::Data(header, _)) = ToViewer::parse(datagram) else {
                 panic!("not a shard")
             };
             got.entry(port).or_default().push(header.index);
         }
+
         Ok(())
     }
 
@@ -92,9 +99,11 @@ fn every_viewer_gets_every_shard_once_with_trains_and_without() {
             let all: Vec<_> = (0..transmit.packets.shards()).collect();
             sender.start(at(0), transmit);
             assert_eq!(run(&mut sender, &wire).0, NextRun::Idle);
+
             for port in 1..=4 {
                 assert_eq!(wire.shards(port), all, "{gso} {length}");
             }
+
             assert_eq!(*wire.batches.borrow() > 0, gso != Gso::Off && length > 1200);
             assert_eq!(sender.counts().datagrams, 4 * all.len() as u64);
         }
@@ -108,6 +117,7 @@ fn a_frame_leaves_at_once_to_a_socket_that_holds_it_and_paced_to_one_that_does_n
         sender.start(at(0), FrameTransmit::example(length, &[capacity], INTERVAL));
         run(&mut sender, &wire).1
     };
+
     assert_eq!(took(100_000, ROOMY), Duration::ZERO);
     // 87 datagrams at 30 in a millisecond.
     assert!(
@@ -115,11 +125,13 @@ fn a_frame_leaves_at_once_to_a_socket_that_holds_it_and_paced_to_one_that_does_n
         "{:?}",
         took(100_000, 0)
     );
+
     assert!(
         (7..9).contains(&took(300_000, 92).as_millis()),
         "{:?}",
         took(300_000, 92)
     );
+
     // However large the frame and small the socket: within half the time to the next frame.
     assert!(took(4_000_000, 10) <= INTERVAL / 2);
 }
@@ -131,6 +143,7 @@ fn a_small_socket_slows_nobody_else_down() {
         at(0),
         FrameTransmit::example(100_000, &[20, ROOMY], INTERVAL),
     );
+
     while sender.run(at(0), &wire) == NextRun::Again {}
     assert_eq!(wire.shards(2).len(), 87);
     assert_eq!(wire.shards(1).len(), 27);
@@ -143,6 +156,7 @@ fn viewers_take_turns_chunk_by_chunk_beginning_with_the_first() {
         first: 2,
         ..FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL)
     };
+
     sender.start(at(0), transmit);
     run(&mut sender, &wire);
     assert_eq!(*wire.order.borrow(), [3, 1, 2, 3, 1, 2]);
@@ -155,6 +169,7 @@ fn a_turn_is_short_and_the_next_goes_on_where_it_ended() {
         at(0),
         FrameTransmit::example(100_000, &[ROOMY; 100], INTERVAL),
     );
+
     assert_eq!(sender.run(at(0), &wire), NextRun::Again);
     assert!(wire.order.borrow().len() <= DATAGRAMS_PER_RUN as usize / 43 + BATCHES_PER_CALL);
     run(&mut sender, &wire);
@@ -179,6 +194,7 @@ fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_aborted_for_all() {
         at(0),
         FrameTransmit::example(150_000, &[ROOMY; 3], INTERVAL),
     );
+
     assert_eq!(sender.run(at(0), &wire), NextRun::Blocked(at(2)));
     // Room again in time: it goes on without losing or doubling a shard.
     *wire.room.borrow_mut() = Some(3);
@@ -189,12 +205,14 @@ fn a_frame_waits_for_a_socket_that_takes_nothing_and_is_then_aborted_for_all() {
         run_at(&mut sender, &wire, 22..23),
         [(1, true), (2, true), (3, true)]
     );
+
     assert_eq!((sender.counts().aborted, sender.busy(1)), (3, false));
     // The next frame has its own patience.
     sender.start(
         at(500),
         FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
     );
+
     assert_eq!(run_at(&mut sender, &wire, 500..519), []);
     assert_eq!(
         run_at(&mut sender, &wire, 520..521),
@@ -210,10 +228,12 @@ fn a_frame_that_goes_on_however_slowly_goes_out_to_all() {
         at(0),
         FrameTransmit::example(100_000, &[ROOMY; 10], INTERVAL),
     );
+
     for millis in 0..400 {
         *wire.room.borrow_mut() = Some(usize::from(millis % 10 == 0));
         assert_eq!(run_at(&mut sender, &wire, std::iter::once(millis)), []);
     }
+
     assert!((1..=10).all(|port| wire.shards(port).len() == 87));
 }
 
@@ -225,6 +245,7 @@ fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_befor
         at(0),
         FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
     );
+
     assert_eq!(run_at(&mut sender, &wire, 0..1), []);
     assert_eq!(
         (
@@ -234,11 +255,13 @@ fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_befor
         ),
         (27, 87, 87)
     );
+
     assert!(!sender.busy(1));
     sender.start(
         at(33),
         FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
     );
+
     assert_eq!(run_at(&mut sender, &wire, 33..34), [(1, false)]);
     assert_eq!((wire.shards(1).len(), wire.shards(2).len()), (27, 2 * 87));
     // There is room: the old frame is finished, the next is sent.
@@ -248,6 +271,7 @@ fn a_viewer_whose_own_socket_is_full_holds_up_nobody_and_gets_no_new_frame_befor
         at(66),
         FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
     );
+
     assert_eq!(run_at(&mut sender, &wire, 66..67), []);
     assert_eq!(wire.shards(1), (0..87).chain(0..87).collect::<Vec<_>>());
 }
@@ -260,6 +284,7 @@ fn a_viewer_whose_own_socket_takes_nothing_loses_the_frame_after_its_patience() 
         at(0),
         FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
     );
+
     assert_eq!(run_at(&mut sender, &wire, 0..249), []);
     assert_eq!(run_at(&mut sender, &wire, 249..260), [(2, true)]);
     assert_eq!((sender.counts().aborted, wire.shards(1).len()), (1, 87));
@@ -274,6 +299,7 @@ fn a_full_shared_socket_does_not_hold_up_who_has_its_own() {
         at(0),
         FrameTransmit::example(100_000, &[ROOMY; 3], INTERVAL),
     );
+
     assert_eq!(run_at(&mut sender, &wire, 0..30), [(1, false), (2, false)]);
     assert_eq!(wire.shards(3).len(), 87);
 }
@@ -285,12 +311,14 @@ fn a_frame_spread_out_for_one_viewer_delays_no_other_frame_nor_viewer() {
         FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL)
             .with(at, |target| target.spread = Duration::from_millis(80))
     };
+
     sender.start(at(0), spread(0));
     assert_eq!(run_at(&mut sender, &wire, 0..1), []);
     assert_eq!(
         (wire.shards(1).len(), wire.shards(2).len(), sender.busy(1)),
         (4, 87, false)
     );
+
     assert_eq!(run_at(&mut sender, &wire, 1..41), []);
     assert_eq!(wire.shards(1).len(), 48);
     run_at(&mut sender, &wire, 41..80);
@@ -303,6 +331,7 @@ fn stragglers_hold_a_bounded_number_of_frames() {
     for port in 1..=20 {
         wire.dedicated.borrow_mut().insert(port, 1);
     }
+
     let mut stuck = BTreeSet::new();
     for n in 0..20_u64 {
         let transmit = FrameTransmit::example(100_000, &[ROOMY; 20], INTERVAL);
@@ -310,10 +339,12 @@ fn stragglers_hold_a_bounded_number_of_frames() {
             targets: std::sync::Arc::new(vec![transmit.targets[n as usize]]),
             ..transmit
         };
+
         sender.start(at(n), transmit);
         stuck.extend(run_at(&mut sender, &wire, std::iter::once(n)));
         assert!(sender.jobs.len() <= MAX_JOBS);
     }
+
     assert_eq!(stuck.len(), 20 - MAX_JOBS);
 }
 
@@ -327,12 +358,14 @@ fn a_welcome_delays_no_frame_and_no_frame_is_left_out_for_it() {
             ..FrameTransmit::example(300_000, &[92], INTERVAL)
         },
     );
+
     run_at(&mut sender, &wire, 0..1);
     assert!(!sender.busy(1));
     sender.start(
         at(1),
         FrameTransmit::example(100_000, &[92, ROOMY], INTERVAL),
     );
+
     assert_eq!(run_at(&mut sender, &wire, 1..33), []);
     assert_eq!((wire.shards(1).len(), wire.shards(2).len()), (261 + 87, 87));
 }
@@ -346,6 +379,7 @@ fn each_viewer_gets_as_much_parity_as_it_is_to_have_after_the_shards() {
         transmit.with(2, |target| target.parity = u16::MAX),
         87 + fanlight_proto::parity::recovery_count(87),
     );
+
     sender.start(at(0), transmit);
     run(&mut sender, &wire);
     assert_eq!(wire.shards(1).len(), 87);
@@ -361,11 +395,13 @@ fn a_device_that_takes_no_trains_is_noticed_once_and_no_shard_is_lost() {
             no_trains: Some(errno),
             ..Fake::default()
         };
+
         let mut sender = Sender::new(Gso::Auto, 64);
         sender.start(
             at(0),
             FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
         );
+
         run(&mut sender, &wire);
         assert!(!sender.uses_gso());
         assert_eq!(
@@ -385,11 +421,13 @@ fn with_gso_on_trains_are_insisted_on() {
         no_trains: Some(Errno::IO),
         ..Fake::default()
     };
+
     let mut sender = Sender::new(Gso::On, 64);
     sender.start(
         at(0),
         FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
     );
+
     run(&mut sender, &wire);
     assert!(sender.uses_gso());
     assert_eq!(sender.counts().failed, 2);
@@ -401,11 +439,13 @@ fn a_viewer_that_cannot_be_reached_is_no_reason_to_give_up_trains_nor_the_others
         unreachable: Some(1),
         ..Fake::default()
     };
+
     let mut sender = Sender::new(Gso::Auto, 64);
     sender.start(
         at(0),
         FrameTransmit::example(100_000, &[ROOMY; 2], INTERVAL),
     );
+
     run(&mut sender, &wire);
     assert!(sender.uses_gso());
     assert_eq!((wire.shards(2).len(), sender.counts().failed), (87, 1));
@@ -430,6 +470,7 @@ fn a_repair_sends_its_ranges_and_nothing_else() {
         packets: transmit.packets,
         ranges: vec![0..1, 5..40, 86..87],
     };
+
     sender.retransmit(&wire, &retransmit);
     assert_eq!(
         wire.shards(1),
@@ -448,6 +489,7 @@ fn what_is_still_to_be_sent_is_not_sent_again_before() {
         packets: transmit.packets.clone(),
         ranges: vec![1..3, 20..44],
     };
+
     sender.start(at(0), transmit);
     sender.run(at(0), &wire);
     let begun = wire.shards(1);

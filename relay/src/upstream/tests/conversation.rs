@@ -53,10 +53,12 @@ fn source(
         let Ok(connection) = Connection::accept(stream, Arc::clone(&security), &shutdown) else {
             return;
         };
+
         let tell = |report| drop(tell.send((count, report)));
         // An error is the relay that left.
         let _ = serve(connection, left, &answer, &next, tell);
     });
+
     (endpoint, told, connections)
 }
 
@@ -76,11 +78,14 @@ fn serve(
             rest = encoded.body;
             encoded.prefix
         };
+
         connection.send(first, deadline, &shutdown)?;
         connection.send(|_| rest, deadline, &shutdown)
     };
+
     let mut number = 0;
     let mut due = clock::now();
+
     while left > 0 {
         match connection.next()? {
             Some(Event::Upstream(message)) => match parse_to_source(&message).unwrap() {
@@ -104,6 +109,7 @@ fn serve(
             None => connection.wait(None, due, &Shutdown::new())?,
         }
     }
+
     Ok(())
 }
 
@@ -113,6 +119,7 @@ fn feedback(viewers: u32) -> FeedbackReport {
         viewers,
         clients: 0,
     }];
+
     FeedbackReport {
         relay: 7,
         demand,
@@ -128,6 +135,7 @@ async fn the_clock_of_a_source_on_another_host_is_known_within_a_millisecond() {
     });
     let subscription = Subscription::to(&endpoint);
     let mut best = subscription.next_clock().await;
+
     for _ in 0..7 {
         let clock = subscription.next_clock().await;
         let ahead = i64::try_from(AHEAD.as_nanos()).unwrap();
@@ -140,6 +148,7 @@ async fn the_clock_of_a_source_on_another_host_is_known_within_a_millisecond() {
             best
         };
     }
+
     println!("the best is wrong by {} us at most", best.error_us);
     assert_eq!(subscription.next().await.frame.stream.as_str(), "cam");
 }
@@ -154,6 +163,7 @@ async fn a_source_that_answers_nothing_is_heard_all_the_same_and_has_our_clock_i
         };
         FrameBuffer::with_capacity(0).finish(header)
     };
+
     let (endpoint, _told, _connections) = source(accept_all(), usize::MAX, || None, said);
     let subscription = Subscription::to(&endpoint);
     subscription.next().await;
@@ -162,6 +172,7 @@ async fn a_source_that_answers_nothing_is_heard_all_the_same_and_has_our_clock_i
         offset_ns: 0,
         error_us: 0,
     };
+
     assert_eq!(subscription.next_clock().await, expected);
 }
 
@@ -172,11 +183,13 @@ async fn a_sealed_source_is_heard_in_order_and_answers() {
     let (endpoint, _told, _connections) = source(accept_key(7), usize::MAX, answer, next);
     let subscription = Subscription::sealed(&endpoint);
     let mut last = 0;
+
     for _ in 0..30 {
         let number = subscription.next().await.frame.id.number;
         assert!(number > last, "{number} after {last}");
         last = number;
     }
+
     assert_eq!(subscription.next_clock().await.clock_id, 99);
 }
 
@@ -191,6 +204,7 @@ async fn a_source_with_another_key_or_none_is_not_heard_nor_one_with_a_key_witho
                 .await
         );
     }
+
     let (endpoint, _told, connections) = source(accept_key(7), usize::MAX, || None, next);
     assert!(Subscription::to(&endpoint).hears_nothing(connections).await);
 }
@@ -206,6 +220,7 @@ async fn feedback_comes_sealed_or_not_and_numbered() {
         } else {
             Subscription::to(&endpoint)
         };
+
         for round in 0..20 {
             // Long ones too.
             let viewers = (0..round * 5).map(|n| ViewerReport {
@@ -213,10 +228,12 @@ async fn feedback_comes_sealed_or_not_and_numbered() {
                 viewer: n + 1,
                 ..ViewerReport::default()
             });
+
             let report = FeedbackReport {
                 viewers: viewers.collect(),
                 ..feedback(round as u32)
             };
+
             subscription.feedback.put(report.clone());
             let (_, heard) = told.recv_timeout(DEADLINE).expect("the feedback comes");
             assert_eq!(
@@ -238,6 +255,7 @@ async fn a_plain_publisher_is_told_nothing() {
         .await
         .unwrap()
         .to_string();
+
     let subscription = Subscription::to(&bound);
     subscription.feedback.put(feedback(1));
     let frames = async {
@@ -245,10 +263,12 @@ async fn a_plain_publisher_is_told_nothing() {
             subscription.next().await;
         }
     };
+
     tokio::select! {
         () = frames => {}
         never = publish_forever(&mut publisher, "cam/", |n| frame("cam", 9, n, 1000)) => match never {},
     }
+
     let waiting = subscription.feedback.put(feedback(2));
     assert!(waiting.is_some(), "the first waits still");
 }
@@ -263,10 +283,12 @@ async fn who_watches_is_told_again_on_a_new_connection_and_nothing_else() {
         viewer: 1,
         ..ViewerReport::default()
     }];
+
     subscription.feedback.put(FeedbackReport {
         viewers,
         ..feedback(5)
     });
+
     let (first, _) = told.recv_timeout(DEADLINE).unwrap();
     let (second, heard) = told.recv_timeout(DEADLINE).unwrap();
     assert_eq!((first, second), (0, 1));
@@ -285,6 +307,7 @@ async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
         error: 0.5,
         ..Verdict::default()
     });
+
     let verdict = ViewerVerdict { viewer: 4, verdict };
     let answer = move || {
         Some(Answer {
@@ -292,6 +315,7 @@ async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
             ..answer_of(99)
         })
     };
+
     let (endpoint, told, _connections) =
         source(accept_all(), usize::MAX, answer, |n| heartbeat("cam", 1, n));
     let subscription = Subscription::to(&endpoint);
@@ -300,11 +324,13 @@ async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
     for _ in 0..9 {
         assert_eq!(next().await, (0, vec![verdict]));
     }
+
     for _ in 0..3 {
         let detection = Detection {
             epoch: 1,
             ..Detection::default()
         };
+
         let viewers = vec![ViewerReport {
             stream: "cam".into(),
             viewer: 4,
@@ -312,10 +338,12 @@ async fn verdicts_come_with_the_answers_and_sooner_while_detections_flow() {
             detections: vec![detection],
             ..ViewerReport::default()
         }];
+
         subscription.feedback.put(FeedbackReport {
             viewers,
             ..feedback(1)
         });
+
         told.recv_timeout(DEADLINE).unwrap();
         assert_eq!(next().await, (0, vec![verdict]));
     }
@@ -337,6 +365,7 @@ fn the_feedback_queue_wakes_by_its_descriptor() {
         .unwrap()
             == 1
     };
+
     assert!(!is_readable());
     queue.put(feedback(1));
     queue.put(feedback(2));

@@ -63,6 +63,7 @@ impl Avi {
             fault: None,
             bytes: Vec::new(),
         };
+
         avi.read_head()?;
         Ok(avi)
     }
@@ -97,6 +98,7 @@ impl Avi {
                 _ => self.skip(chunk)?,
             }
         }
+
         Err(AviError::NoVideo(self.at))
     }
 
@@ -111,15 +113,19 @@ impl Avi {
                 letters: [a, b, c, d],
                 length: u32::from_le_bytes([l0, l1, l2, l3]),
             };
+
             if !matches!(&chunk.letters, b"RIFF" | b"LIST") {
                 return Ok(Some(chunk));
             }
+
             if self.at + 4 > self.length {
                 break;
             }
+
             let mut letters = [0; 4];
             self.file.read_exact(&mut letters)?;
             self.at += 4;
+
             match &letters {
                 b"AVI " | b"AVIX" | b"hdrl" | b"strl" | b"rec " => {}
                 b"movi" => return Ok(Some(Chunk { letters, length: 0 })),
@@ -129,6 +135,7 @@ impl Avi {
                 })?,
             }
         }
+
         Ok(None)
     }
 
@@ -146,6 +153,7 @@ impl Avi {
             self.skip(chunk)?;
             return Ok(letters);
         }
+
         self.file.seek_relative(i64::from(offset))?;
         self.file.read_exact(&mut letters)?;
         self.file.seek_relative(-i64::from(offset) - 4)?;
@@ -160,13 +168,16 @@ impl Avi {
             self.skip(chunk)?;
             return Ok(None);
         }
+
         self.bytes.resize(length, 0);
         self.file.read_exact(&mut self.bytes)?;
         self.at += u64::from(chunk.length);
+
         if length % 2 == 1 {
             self.file.seek_relative(1)?;
             self.at += 1;
         }
+
         Ok(match MarkerParser::default().step(&self.bytes) {
             Step::Done(end) => Some(FrameBuffer::copy_of(&self.bytes[..end])),
             Step::Broken(_, fault) => {
@@ -183,17 +194,21 @@ impl Pictures for Avi {
         while let Some(chunk) = self.next_chunk()? {
             let [s0, s1, d, kind] = chunk.letters;
             let ours = [s0, s1] == self.stream && d == b'd' && matches!(kind, b'c' | b'b');
+
             // A chunk without bytes repeats the picture before it.
             if !ours || chunk.length == 0 {
                 self.skip(chunk)?;
                 continue;
             }
+
             let picture = self.picture(chunk)?;
             if picture.is_some() {
                 return Ok(picture);
             }
+
             self.broken += 1;
         }
+
         Ok(None)
     }
 

@@ -54,15 +54,18 @@ impl Directory {
             if extension.eq_ignore_ascii_case("jpg") || extension.eq_ignore_ascii_case("jpeg") {
                 files.push(file);
             }
+
             if files.len() > MAX_FILES {
                 return Err(io::Error::other(format!(
                     "over {MAX_FILES} pictures; put them into an MJPEG file"
                 )));
             }
         }
+
         if files.is_empty() {
             return Err(io::Error::other("no *.jpg or *.jpeg in this directory"));
         }
+
         files.sort_unstable();
         let kept = files.iter().map(|_| None).collect();
         Ok(Self {
@@ -91,6 +94,7 @@ impl Directory {
             .take(MAX_PICTURE as u64 + 1)
             .read_to_end(&mut self.bytes)
             .ok()?;
+
         match MarkerParser::default().step(&self.bytes) {
             Step::Done(end) if end <= MAX_PICTURE => {
                 self.keep(index, version, end);
@@ -140,6 +144,7 @@ impl Pictures for Directory {
             }
             self.broken += 1;
         }
+
         Ok(None)
     }
 

@@ -36,6 +36,7 @@ impl Pictures for Stream {
             if let Some(picture) = self.splitter.pop() {
                 return Ok(Some(picture));
             }
+
             match self.file.read(&mut self.chunk) {
                 Ok(0) => {
                     self.splitter.finish();

@@ -39,6 +39,7 @@ fn avi(codec: &[u8; 4], pictures: &[Vec<u8>]) -> Vec<u8> {
             &[chunk(b"strh", &header), chunk(b"strf", &format)],
         )
     };
+
     let head = list(
         b"LIST",
         b"hdrl",
@@ -48,11 +49,13 @@ fn avi(codec: &[u8; 4], pictures: &[Vec<u8>]) -> Vec<u8> {
             stream(b"vids", codec),
         ],
     );
+
     let mut movie = Vec::new();
     for picture in pictures {
         movie.push(chunk(b"00wb", &[1, 2, 3]));
         movie.push(list(b"LIST", b"rec ", &[chunk(b"01dc", picture)]));
     }
+
     let junk = chunk(b"JUNK", &[7; 33]);
     list(
         b"RIFF",
@@ -81,6 +84,7 @@ fn play(input: &mut FileInput, most: u64) -> (Vec<(u64, Vec<u8>)>, Option<Camera
         Ok(camera) => camera,
         Err(error) => return (Vec::new(), Some(error)),
     };
+
     let (mut delivered, mut number) = (Vec::new(), 0);
     while number < most {
         match camera.next(number, &mut Raw::default()) {
@@ -97,6 +101,7 @@ fn play(input: &mut FileInput, most: u64) -> (Vec<(u64, Vec<u8>)>, Option<Camera
             Err(error) => return (delivered, Some(error)),
         }
     }
+
     (delivered, None)
 }
 
@@ -105,9 +110,11 @@ fn files(pictures: &[Vec<u8>]) -> (TempDir, [PathBuf; 3]) {
     let dir = TempDir::new().unwrap();
     let paths = ["pictures", "movie.mjpeg", "movie.avi"].map(|name| dir.path().join(name));
     fs::create_dir(&paths[0]).unwrap();
+
     for (index, picture) in pictures.iter().enumerate() {
         fs::write(paths[0].join(format!("{index:03}.JPG")), picture).unwrap();
     }
+
     fs::write(paths[0].join("readme.txt"), "no picture").unwrap();
     fs::write(&paths[1], pictures.concat()).unwrap();
     fs::write(&paths[2], avi(b"MJPG", pictures)).unwrap();
@@ -118,10 +125,12 @@ fn files(pictures: &[Vec<u8>]) -> (TempDir, [PathBuf; 3]) {
 fn every_kind_of_file_plays_its_pictures_in_order_and_over_again() {
     let pictures: Vec<_> = (0..10).map(|n| picture(n * 20)).collect();
     let (_dir, paths) = files(&pictures);
+
     for path in &paths {
         let (delivered, error) = play(&mut input(path, true), 35);
         assert!(error.is_none(), "{error:?}");
         assert!(delivered.len() > 5);
+
         for (number, jpeg) in delivered {
             assert_eq!(
                 jpeg,
@@ -156,6 +165,7 @@ fn damaged_and_12_bit_pictures_are_left_out_and_counted_as_skipped() {
     let cut = picture(3)[..good.len() - 5].to_vec();
     let twelve = with_12_bits(picture(2));
     let (_dir, paths) = files(&[good.clone(), cut, twelve, good.clone()]);
+
     for path in &paths {
         let mut input = FileInput {
             rate_millihertz: 5_000,
@@ -206,15 +216,18 @@ fn what_cannot_be_played_is_refused_with_the_reason() {
         }
         play(&mut input(&path, true), 1).1.unwrap()
     };
+
     assert!(matches!(refusal("none", None), CameraError::Unplugged(_)));
     assert!(matches!(
         refusal("text", Some(b"hello world!")),
         CameraError::WrongFormat(_)
     ));
+
     assert!(matches!(
         refusal("empty", Some(b"")),
         CameraError::WrongFormat(_)
     ));
+
     let h264 = refusal("h264", Some(&avi(b"H264", &[picture(1)])));
     assert!(h264.to_string().contains("H264"), "{h264}");
     fs::create_dir(dir.path().join("bare")).unwrap();
@@ -227,15 +240,18 @@ fn an_avi_cut_anywhere_plays_what_is_whole_and_never_panics() {
     let whole = avi(b"MJPG", &pictures);
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("cut.avi");
+
     for end in (12..whole.len()).step_by(11) {
         fs::write(&path, &whole[..end]).unwrap();
         let Ok(mut avi) = Avi::open(&path) else {
             continue;
         };
+
         let mut played = Vec::new();
         while let Some(picture) = avi.next().unwrap() {
             played.push(picture.jpeg().to_vec());
         }
+
         assert_eq!(played, pictures[..played.len()], "{end}");
     }
 }
@@ -245,6 +261,7 @@ fn lengths_that_lie_do_not_harm() {
     let whole = avi(b"MJPG", &[picture(1), picture(2)]);
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("lie.avi");
+
     for at in 12..whole.len() - 4 {
         let mut lying = whole.clone();
         lying[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
@@ -266,6 +283,7 @@ fn what_changes_in_a_directory_between_two_rounds_is_seen_although_pictures_are_
             .collect();
         (jpegs, pictures.kept_bytes())
     };
+
     let first = round();
     assert_eq!(
         first,
@@ -274,11 +292,13 @@ fn what_changes_in_a_directory_between_two_rounds_is_seen_although_pictures_are_
             [1, 2, 3].map(|shade| picture(shade).len()).iter().sum()
         )
     );
+
     assert_eq!(round(), first);
     let mut names: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
+
     names.sort();
     fs::write(&names[0], picture(9)).unwrap();
     fs::remove_file(&names[1]).unwrap();

@@ -72,10 +72,12 @@ impl Child {
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WATCHDOG_USEC")
             .env_remove("WATCHDOG_PID");
+
         shell
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+
         // Held from before the start, so that no command is missed by whoever terminates all.
         let mut groups = lock(&running.0);
         let mut process = shell.spawn()?;
@@ -87,10 +89,12 @@ impl Child {
             .stdout
             .take()
             .expect("standard output was asked to be a pipe");
+
         let errors = process
             .stderr
             .take()
             .expect("standard error was asked to be a pipe");
+
         let (open, stderr) = sync_channel(0);
         let last_line = Arc::default();
         let child = Self {
@@ -101,6 +105,7 @@ impl Child {
             last_line: Arc::clone(&last_line),
             status: None,
         };
+
         std::thread::Builder::new()
             .name("stderr".to_owned())
             .spawn(move || log(errors, &last_line, open))?;
@@ -121,6 +126,7 @@ impl Child {
         if self.status.is_some() {
             return;
         }
+
         signal(self.group, Signal::TERM);
         let _ = self.stderr.recv_timeout(GRACE);
         signal(self.group, Signal::KILL);
@@ -153,10 +159,12 @@ fn log(mut errors: impl Read, last_line: &Mutex<String>, _open: SyncSender<()>) 
                 }
                 continue;
             }
+
             tell(&line, last_line, &mut limited);
             line.clear();
         }
     }
+
     tell(&line, last_line, &mut limited);
 }
 
@@ -165,9 +173,11 @@ fn tell(line: &[u8], last_line: &Mutex<String>, limited: &mut Limited) {
     if text.is_empty() {
         return;
     }
+
     if let Some(lines) = limited.note(clock::now()) {
         tracing::info!(lines, "the command says: {text}");
     }
+
     *lock(last_line) = text;
 }
 

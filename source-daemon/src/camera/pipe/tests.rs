@@ -78,6 +78,7 @@ fn every_picture_of_a_command_comes_in_order_and_then_how_it_ended() {
         "cat {0} {0}; echo first; echo the camera is gone >&2; exit 3",
         movie.display()
     )));
+
     let numbered: Vec<_> = (0..)
         .zip(pictures.iter().chain(&pictures).cloned())
         .collect();
@@ -100,6 +101,7 @@ fn a_damaged_picture_in_the_pipe_costs_only_itself_and_leaves_a_gap_in_the_numbe
         [&good, &good[..good.len() - 5], &good, &b"noise"[..], &good].concat(),
     )
     .unwrap();
+
     let (delivered, _) = all(open(&format!("cat {}", movie.display())));
     assert!(delivered.iter().all(|(_, jpeg)| *jpeg == good));
     assert_eq!(
@@ -140,10 +142,12 @@ fn a_dropped_camera_ends_all_that_its_command_started_even_what_ignores_sigterm(
             shell.display(),
             inner.display()
         );
+
         let camera = open(&format!(
             "{trap}{files}; echo > {}/ready; wait; sleep 1000",
             dir.path().display()
         ));
+
         eventually("the command starts", || dir.path().join("ready").exists());
         assert!(runs(&shell) && runs(&inner));
         drop(camera);
@@ -174,8 +178,10 @@ fn a_pipe_whose_pictures_are_all_broken_says_what_is_wrong_with_them() {
     fs::write(&movie, [&scans[..], &scans].concat()).unwrap();
     let mut camera = open(&format!("cat {}", movie.display()));
     let frame = camera.next(0, &mut Raw::default()).unwrap();
+
     let Content::Unusable(reason) = frame.content else {
         panic!("{frame:?}")
     };
+
     assert!(reason.contains("too many scans"), "{reason}");
 }

@@ -27,6 +27,7 @@ pub(super) fn apply(
     if wanted.is_empty() {
         return Ok(());
     }
+
     let present = device
         .query_controls()
         .map_err(|error| failure(device_name, "list the controls of", &error))?;
@@ -38,6 +39,7 @@ pub(super) fn apply(
             .set_control(Control { id, value })
             .map_err(|error| failure(device_name, &doing, &error))?;
     }
+
     Ok(())
 }
 
@@ -48,11 +50,13 @@ fn settings(
 ) -> Result<Vec<Setting>, String> {
     let present: Vec<&Description> = present.iter().filter(|control| settable(control)).collect();
     let mut found = Vec::new();
+
     for (key, &value) in wanted {
         let control = present
             .iter()
             .find(|control| Some(control.id) == number(key) || plain(&control.name) == plain(key))
             .ok_or_else(|| format!("no control {key:?}; there are {}", listing(&present)))?;
+
         if !takes(control, value) {
             return Err(format!(
                 "{} takes {}, not {value}",
@@ -60,8 +64,10 @@ fn settings(
                 range(control)
             ));
         }
+
         found.push((!is_switch(control), setting(control, value)));
     }
+
     found.sort_by_key(|(late, _)| *late);
     Ok(found.into_iter().map(|(_, setting)| setting).collect())
 }
@@ -71,6 +77,7 @@ fn setting(control: &Description, value: i64) -> Setting {
         Type::Boolean => Value::Boolean(value != 0),
         _ => Value::Integer(value),
     };
+
     Setting {
         id: control.id,
         name: plain(&control.name),
@@ -165,6 +172,7 @@ mod tests {
             ]),
             ..control(0x009a_0901, "Auto Exposure", Type::Menu, 0, 3)
         };
+
         vec![
             control(0x0098_0900, "Brightness", Type::Integer, 0, 255),
             control(0x0098_090c, "White Balance, Automatic", Type::Boolean, 0, 1),
@@ -183,6 +191,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), *value))
             .collect();
+
         Ok(settings(&present(), &wanted)?
             .into_iter()
             .map(|s| (s.id, s.value))
@@ -204,6 +213,7 @@ mod tests {
                 "{key}"
             );
         }
+
         for key in [
             "White Balance, Automatic",
             "white_balance_automatic",
@@ -225,6 +235,7 @@ mod tests {
             ("brightness", 1),
         ])
         .unwrap();
+
         assert_eq!(
             order.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
             [0x009a_0901, 0x009a_0902, 0x0098_0900]
@@ -238,6 +249,7 @@ mod tests {
             "no control \"zoom\"; there are brightness 0 to 255, white_balance_automatic 0 to 1, \
              absolute_exposure 3 to 2047, auto_exposure 1 (Manual) 3 (Aperture)"
         );
+
         assert!(
             resolve(&[("firmware", 1)])
                 .unwrap_err()
@@ -251,6 +263,7 @@ mod tests {
             resolve(&[("brightness", 256)]).unwrap_err(),
             "brightness takes 0 to 255, not 256"
         );
+
         assert_eq!(
             resolve(&[("auto_exposure", 2)]).unwrap_err(),
             "auto_exposure takes 1 (Manual) 3 (Aperture), not 2"

@@ -96,12 +96,14 @@ pub(super) fn read(device: &Device, request: &FormatRequest) -> std::io::Result<
         .iter()
         .map(|f| f.fourcc.repr)
         .collect();
+
     for code in codes {
         let Some(layout) = Layout::of_fourcc(code) else {
             menu.foreign
                 .push(String::from_utf8_lossy(&code).trim_end().to_owned());
             continue;
         };
+
         for size in device
             .enum_framesizes(layout.fourcc())?
             .into_iter()
@@ -118,6 +120,7 @@ pub(super) fn read(device: &Device, request: &FormatRequest) -> std::io::Result<
             });
         }
     }
+
     Ok(menu)
 }
 
@@ -131,6 +134,7 @@ pub(super) fn choose(formats: &[SupportedFormat], request: &FormatRequest) -> Op
         } else {
             pixels(*choice).abs_diff(USUAL_SIZE.0 * USUAL_SIZE.1)
         };
+
         let off = choice.rate.map_or(0.0, |rate| {
             rate.distance(request.rate.unwrap_or(USUAL_RATE))
         });
@@ -167,6 +171,7 @@ impl fmt::Display for SupportedFormats {
                 .filter(|o| o.layout == layout)
                 .map(ToString::to_string)
                 .collect();
+
             let sizes = sizes.join(" ");
             match groups.iter_mut().find(|(_, same)| *same == sizes) {
                 _ if sizes.is_empty() => {}
@@ -174,10 +179,12 @@ impl fmt::Display for SupportedFormats {
                 None => groups.push((layout.to_string(), sizes)),
             }
         }
+
         let mut parts: Vec<String> = groups
             .into_iter()
             .map(|(names, sizes)| format!("{names} {sizes}"))
             .collect();
+
         if parts.is_empty() {
             parts.push(if self.foreign.is_empty() {
                 "nothing".into()
@@ -185,6 +192,7 @@ impl fmt::Display for SupportedFormats {
                 self.foreign.join(" ")
             });
         }
+
         f.write_str(&parts.join("; "))
     }
 }
@@ -198,12 +206,14 @@ impl SupportedFormat {
                 self.height.nearest(USUAL_SIZE.1),
             ),
         };
+
         let fits = request.pixels.allows(self.layout)
             && self.width.contains(width)
             && self.height.contains(height)
             && (1..=MAX_WIDTH).contains(&width)
             && (1..=MAX_HEIGHT).contains(&height)
             && self.layout.can_have(width, height);
+
         let rate = self.rates.nearest(request.rate.unwrap_or(USUAL_RATE));
         fits.then_some(Selection {
             layout: self.layout,
@@ -225,6 +235,7 @@ impl fmt::Display for SupportedFormat {
                 self.width.min, self.height.min, self.width.max, self.height.max
             )?;
         }
+
         match self.rates.fastest() {
             Some(rate) => write!(f, "@{rate}"),
             None => Ok(()),
@@ -297,10 +308,12 @@ impl Rate {
             frames: (wanted * 1.001).round() as u32 * 1000,
             seconds: 1001,
         };
+
         let thousandths = Self {
             frames: (wanted * 1000.0).round() as u32,
             seconds: 1000,
         };
+
         if wanted.fract() != 0.0 && ntsc.distance(wanted) < 1e-4 {
             ntsc
         } else {
@@ -374,6 +387,7 @@ fn rates(device: &Device, layout: Layout, width: u32, height: u32) -> Rates {
             }
         }
     }
+
     if listed.is_empty() {
         Rates::Unknown
     } else {
@@ -390,6 +404,7 @@ mod tests {
             .iter()
             .map(|&(frames, seconds)| Rate { frames, seconds })
             .collect();
+
         SupportedFormat {
             layout,
             width: SizeRange::just(width),
@@ -408,6 +423,7 @@ mod tests {
             format(Layout::Mjpeg, 1280, 720, &all),
             format(Layout::Mjpeg, 1920, 1080, &[(30, 1)]),
         ];
+
         SupportedFormats {
             formats,
             foreign: vec!["GREY".into()],
@@ -433,6 +449,7 @@ mod tests {
             rate: Some(rate),
             pixels: PixelChoice::Auto,
         };
+
         assert_eq!(chosen(request(640, 360, 29.97)), "MJPG 640x360 29.97");
         assert_eq!(chosen(request(640, 360, 31.0)), "MJPG 640x360 30");
         assert_eq!(chosen(request(640, 360, 1000.0)), "MJPG 640x360 60");
@@ -448,10 +465,12 @@ mod tests {
             rate: None,
             pixels,
         };
+
         assert_eq!(
             chosen(request(Some((1280, 720)), PixelChoice::Yuyv)),
             "YUYV 1280x720 10"
         );
+
         assert_eq!(chosen(request(None, PixelChoice::Yuyv)), "YUYV 640x360 30");
         assert_eq!(chosen(request(None, PixelChoice::Nv12)), "none");
     }
@@ -462,22 +481,27 @@ mod tests {
             size: Some((800, 600)),
             ..FormatRequest::default()
         };
+
         assert_eq!(
             webcam().mismatch_message("/dev/video0", &request),
             "/dev/video0 has no 800x600; it offers MJPG 640x360@60 1280x720@60 1920x1080@30; YUYV 640x360@60 1280x720@10"
         );
+
         let grey = SupportedFormats {
             formats: vec![],
             foreign: vec!["GREY".into(), "BA81".into()],
         };
+
         assert_eq!(
             grey.mismatch_message("/dev/video0", &FormatRequest::default()),
             "/dev/video0 has no MJPG, YUYV or NV12; it offers GREY BA81"
         );
+
         let both = vec![
             format(Layout::Mjpeg, 64, 48, &[(30, 1)]),
             format(Layout::Nv12, 64, 48, &[(30, 1)]),
         ];
+
         assert_eq!(
             SupportedFormats {
                 formats: both,
@@ -500,6 +524,7 @@ mod tests {
                 seconds: 1,
             },
         );
+
         let range = SupportedFormat {
             layout: Layout::Yuyv,
             width: SizeRange {
@@ -514,11 +539,13 @@ mod tests {
             },
             rates: between,
         };
+
         let request = |w, h, rate| FormatRequest {
             size: Some((w, h)),
             rate: Some(rate),
             pixels: PixelChoice::Auto,
         };
+
         let get = |w: FormatRequest| choose(std::slice::from_ref(&range), &w);
         assert_eq!(
             get(request(648, 482, 12.5)).unwrap().rate,
@@ -527,6 +554,7 @@ mod tests {
                 seconds: 1000
             })
         );
+
         assert_eq!(
             get(request(648, 482, 29.97)).unwrap().rate,
             Some(Rate {
@@ -534,6 +562,7 @@ mod tests {
                 seconds: 1001
             })
         );
+
         assert_eq!(
             get(request(648, 482, 90.0)).unwrap().rate,
             Some(Rate {
@@ -541,16 +570,19 @@ mod tests {
                 seconds: 1
             })
         );
+
         assert_eq!(
             get(request(650, 482, 30.0)),
             None,
             "650 is no multiple of 8"
         );
+
         assert_eq!(
             get(request(4096, 2304, 30.0)),
             None,
             "larger than anyone decodes"
         );
+
         assert_eq!(
             get(FormatRequest::default()).map(|c| (c.width, c.height)),
             Some((1280, 720))
@@ -563,6 +595,7 @@ mod tests {
             rates: Rates::Unknown,
             ..format(Layout::Yuyv, 640, 480, &[])
         };
+
         assert_eq!(
             choose(&[silent], &FormatRequest::default()).unwrap().rate,
             None
@@ -578,6 +611,7 @@ mod tests {
             )
             .is_none()
         );
+
         assert!(
             choose(
                 &[format(Layout::Nv12, 320, 241, &[(30, 1)])],
@@ -585,6 +619,7 @@ mod tests {
             )
             .is_none()
         );
+
         assert!(
             choose(
                 &[format(Layout::Mjpeg, 321, 241, &[(30, 1)])],

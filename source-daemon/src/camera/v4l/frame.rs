@@ -40,17 +40,20 @@ impl Geometry {
             self.height as usize,
             self.stride as usize,
         );
+
         let (format, row, rows) = match self.layout {
             Layout::Yuyv => (PixelFormat::Yuyv, width * 2, height),
             // The interleaved U and V rows are as long as the luma rows, and half as many.
             Layout::Nv12 => (PixelFormat::Nv12, width, height + height / 2),
             Layout::Mjpeg => return false,
         };
+
         let stride = stride.max(row);
         // The last row need not be padded.
         if rows == 0 || bytes.len() < stride * (rows - 1) + row {
             return false;
         }
+
         (raw.format, raw.width, raw.height) = (format, self.width, self.height);
         raw.data.clear();
         raw.data.reserve(row * rows);
@@ -58,6 +61,7 @@ impl Geometry {
             .chunks(stride)
             .take(rows)
             .for_each(|padded| raw.data.extend_from_slice(&padded[..row]));
+
         true
     }
 }
@@ -68,14 +72,17 @@ pub(super) fn capture_time(meta: &Metadata, now: Time) -> Time {
         u64::try_from(meta.timestamp.sec),
         u64::try_from(meta.timestamp.usec),
     );
+
     let (Ok(seconds), Ok(micros)) = parts else {
         return now;
     };
+
     let stamp = Time::from_nanos(
         seconds
             .saturating_mul(1_000_000_000)
             .saturating_add(micros.saturating_mul(1_000)),
     );
+
     let monotonic = meta.flags & Flags::TIMESTAMP_MASK == Flags::TIMESTAMP_MONOTONIC;
     if monotonic && stamp <= now && now.saturating_since(stamp) <= MAX_AGE {
         stamp
@@ -147,14 +154,17 @@ mod tests {
             height: 2,
             stride: 6,
         };
+
         assert!(
             yuyv.copy(&[1, 2, 3, 4, 0, 0, 5, 6, 7, 8], &mut raw),
             "the last row has no padding"
         );
+
         assert_eq!(
             (raw.format, raw.data.as_slice()),
             (PixelFormat::Yuyv, &[1, 2, 3, 4, 5, 6, 7, 8][..])
         );
+
         assert!(!yuyv.copy(&[1, 2, 3, 4, 0, 0, 5, 6, 7], &mut raw));
 
         let nv12 = Geometry {
@@ -163,6 +173,7 @@ mod tests {
             height: 2,
             stride: 3,
         };
+
         assert!(nv12.copy(&[1, 2, 0, 3, 4, 0, 5, 6, 0, 9, 9, 9], &mut raw));
         assert_eq!(
             (raw.format, raw.data.as_slice()),
@@ -186,21 +197,25 @@ mod tests {
             capture_time(&stamped(4, 900_001, flags), now),
             Time::from_nanos(4_900_001_000)
         );
+
         assert_eq!(
             capture_time(&stamped(4, 0, Flags::MAPPED), now),
             now,
             "clock unknown"
         );
+
         assert_eq!(
             capture_time(&stamped(4, 0, Flags::TIMESTAMP_COPY), now),
             now,
             "copied"
         );
+
         assert_eq!(
             capture_time(&stamped(1_790_000_000, 0, flags), now),
             now,
             "on the wall clock"
         );
+
         assert_eq!(capture_time(&stamped(-1, 0, flags), now), now, "negative");
         assert_eq!(
             capture_time(&stamped(0, 0, flags), Time::from_nanos(60_000_000_000)),

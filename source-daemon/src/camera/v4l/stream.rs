@@ -90,6 +90,7 @@ impl Capture {
         } else {
             FIRST_EXTRA
         };
+
         let limit = self.stall_limit + extra;
         let paused = self
             .returned
@@ -101,11 +102,13 @@ impl Capture {
                 .mapped
                 .as_mut()
                 .expect("a stream is taken out only when it is dropped");
+
             let (bytes, meta) = stream.next().map_err(|error| {
                 let error = failure(&self.device_name, "read from", &error);
                 self.stream.gone = matches!(error, CameraError::Unplugged(_));
                 error
             })?;
+
             let meta = *meta;
             skipped += missed(self.last_sequence.replace(meta.sequence), meta.sequence);
             let now = clock::now();
@@ -122,6 +125,7 @@ impl Capture {
             } else {
                 content(&self.geometry, bytes, &meta, raw)
             };
+
             if let Some(content) = content {
                 stream.set_timeout(self.stall_limit);
                 (self.returned, self.usual_age) = (Some(now), Some(age));
@@ -132,6 +136,7 @@ impl Capture {
                     content,
                 });
             }
+
             skipped += 1;
             if now.saturating_since(entered) > limit {
                 let name = &self.device_name;

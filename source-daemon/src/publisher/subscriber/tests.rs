@@ -15,6 +15,7 @@ fn message(topic: &'static str, body: &'static str) -> Message {
 fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
     let (ours, theirs) = stream_sockets();
     let subscriber = Subscriber::new(ours, encoder());
+
     for prefix in prefixes {
         subscriber
             .queue()
@@ -24,6 +25,7 @@ fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
             )
             .unwrap();
     }
+
     (subscriber, theirs)
 }
 
@@ -60,6 +62,7 @@ async fn a_full_queue_drops_the_oldest_of_its_own_topic() {
         QUEUED,
         "there are others before it"
     );
+
     assert_eq!(subscriber.offer(&message("a/", "a4"), true), DROPPED);
     assert_eq!(drain(&subscriber), ["a3", "b1", "a4"]);
 }
@@ -74,11 +77,13 @@ async fn only_what_is_subscribed_to_is_queued() {
         .queue()
         .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
         .unwrap();
+
     assert!(subscriber.is_subscribed(), "it had subscribed twice");
     subscriber
         .queue()
         .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
         .unwrap();
+
     assert!(!subscriber.is_subscribed());
 }
 
@@ -86,12 +91,14 @@ async fn only_what_is_subscribed_to_is_queued() {
 async fn pongs_are_few_and_come_before_frames() {
     let (subscriber, _theirs) = subscriber(&[""]);
     subscriber.offer(&message("a/", "frame"), false);
+
     for _ in 0..100 {
         subscriber
             .queue()
             .on_event(Time::default(), Event::Ping(Bytes::from_static(b"x")))
             .unwrap();
     }
+
     assert!(matches!(subscriber.queue().next(), Some(Next::Pong(context)) if context == "x"));
     assert_eq!(drain(&subscriber).len(), MAX_PONGS - 1 + 1);
 }
@@ -104,6 +111,7 @@ async fn what_nothing_is_before_is_written_at_once_and_the_task_finds_nothing() 
         QUEUED,
         "it is not subscribed to"
     );
+
     assert_eq!(subscriber.offer(&message("a/", "a1"), true), SENT);
     assert_eq!(subscriber.offer(&message("a/", "a2"), true), SENT);
     assert!(drain(&subscriber).is_empty());
@@ -124,6 +132,7 @@ async fn while_one_writes_the_other_does_not() {
         QUEUED,
         "the task is writing"
     );
+
     assert_eq!(drain(&subscriber), ["a2"]);
     subscriber.queue().writer = Writer::Publisher;
     assert_eq!(
@@ -131,6 +140,7 @@ async fn while_one_writes_the_other_does_not() {
         QUEUED,
         "another thread is writing"
     );
+
     assert!(drain(&subscriber).is_empty());
     subscriber.queue().writer = Writer::Nobody;
     assert_eq!(drain(&subscriber), ["a3"]);
@@ -144,6 +154,7 @@ async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_firs
         topic: "a/".into(),
         body: picture.clone().into(),
     };
+
     let Offered {
         sent,
         dropped: false,
@@ -151,20 +162,25 @@ async fn the_rest_of_what_there_is_no_room_for_is_left_to_the_task_and_goes_firs
     else {
         panic!("it was the first")
     };
+
     assert!(sent > 0 && sent < picture.len());
     assert_eq!(subscriber.offer(&message("b/", "b1"), true), QUEUED);
     let rest = subscriber.queue().next();
+
     let Some(Next::Rest(Encoded { prefix, body: rest })) = rest else {
         panic!("a part is to be sent")
     };
+
     assert_eq!(
         (prefix, drain(&subscriber)),
         (Bytes::new(), vec![Bytes::from_static(b"b1")])
     );
+
     let mut read = Vec::new();
     while read.len() < 2 + 2 + 9 + sent {
         theirs.read_onto(&mut read, 1 << 20).await.unwrap();
     }
+
     read.extend_from_slice(&rest);
     assert!(read[2 + 2 + 9..] == picture);
 }

@@ -57,6 +57,7 @@ fn listening(sealed: bool) -> (Publisher, Arc<Notebook>) {
         shared_key: sealed.then(feed),
         keys: None,
     };
+
     let endpoints = ["tcp://127.0.0.1:0".parse().unwrap()];
     (
         Publisher::bind(
@@ -89,10 +90,12 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
         &[&handshake()[..], b"\0\x05\x01cam/", b"\0\x05\x01two/"].concat(),
     )
     .await;
+
     let told = |topics: &[&[u8]]| {
         let topics = topics.iter().map(|topic| topic.to_vec()).collect();
         sink.subscriptions.lock().unwrap().last() == Some(&(1, topics))
     };
+
     until("both are told", || told(&[b"cam/", b"two/"])).await;
     plain.write_all(b"\0\x05\0cam/").await.unwrap();
     until("one is left", || told(&[b"two/"])).await;
@@ -101,6 +104,7 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
         .write_all(b"\0\x05\0xxx/\0\x05\x01one/")
         .await
         .unwrap();
+
     until("one has come", || told(&[b"two/", b"one/"])).await;
     drop(plain);
     until("it has gone", || sink.gone.lock().unwrap()[..] == [1]).await;
@@ -129,6 +133,7 @@ async fn upstream_messages_bring_feedback_and_probes_and_are_no_subscriptions() 
         for viewers in 0..20 {
             say(&mut stream, &mut peer, &encode_feedback(feedback(viewers))).await;
         }
+
         until("all feedback is heard", || publisher.stats().feedback == 20).await;
         let heard = sink.feedback.lock().unwrap().clone();
         assert!(
@@ -146,6 +151,7 @@ async fn upstream_messages_bring_feedback_and_probes_and_are_no_subscriptions() 
             sink.subscriptions.lock().unwrap().last().unwrap().1,
             [b"cam/"]
         );
+
         drop(stream);
         until("it has gone", || sink.gone.lock().unwrap().len() == 1).await;
         let stats = publisher.stats();
@@ -165,6 +171,7 @@ async fn malformed_feedback_is_dropped_and_the_next_is_heard() {
         vec![0; 5000],
         encode_feedback(lie),
     ];
+
     for (dropped, message) in (1..).zip(forged) {
         say(&mut stream, &mut peer, &message).await;
         until("it is dropped", || {
@@ -172,6 +179,7 @@ async fn malformed_feedback_is_dropped_and_the_next_is_heard() {
         })
         .await;
     }
+
     say(&mut stream, &mut peer, &encode_feedback(feedback(1))).await;
     until("the good one is heard", || publisher.stats().feedback == 1).await;
     assert_eq!(sink.feedback.lock().unwrap()[0].1, feedback(1));
@@ -200,24 +208,29 @@ async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
             .is_ok_and(|count| count > 0)
         {}
     });
+
     let flood = tokio::spawn(async move {
         loop {
             let mut bytes = Vec::new();
             for n in 0..50 {
                 bytes.extend(flooding.encoder.upstream(&encode_feedback(feedback(n))));
             }
+
             bytes.extend(flooding.encoder.upstream(&[0xff; MAX_UPSTREAM - 1]));
             bytes.extend(flooding.encoder.subscribe(status_topic([2; 16]).as_bytes()));
+
             for _ in 0..50 {
                 bytes.extend(flooding.encoder.upstream(&encode_clock_probe(1)));
                 bytes.extend(flooding.encoder.subscribe(b"ab"));
                 bytes.extend(flooding.encoder.cancel(b"ab"));
             }
+
             if writer.write_all(&bytes).await.is_err() {
                 return;
             }
         }
     });
+
     until("the good one has subscribed", || {
         publisher.stats().subscribers >= 1
     })
@@ -225,27 +238,32 @@ async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
 
     let mut ticks = interval(Duration::from_millis(10));
     let start = tokio::time::Instant::now();
+
     for number in 0..300 {
         ticks.tick().await;
         publisher.publish(TOPIC, numbered(number, 200_000));
         let (_, body) = next_message(&mut good, &mut honest.decoder).await;
         assert_eq!(body[..8], number.to_be_bytes());
+
         if number % 10 == 0 {
             let report = encode_feedback(feedback(1000 + number as u32));
             say(&mut good, &mut honest, &report).await;
         }
     }
+
     let spans = start.elapsed().as_secs() + 2;
     let honest = |(_, report): &&(u64, FeedbackReport)| report.demand[0].viewers >= 1000;
     until("the honest one is heard", || {
         sink.feedback.lock().unwrap().iter().filter(honest).count() == 30
     })
     .await;
+
     let stats = publisher.stats();
     assert!(
         !flood.is_finished(),
         "the one that floods is contained, not cut off"
     );
+
     flood.abort();
     drain.abort();
     let flooded = sink.feedback.lock().unwrap().len() as u64 - 30;
@@ -254,6 +272,7 @@ async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
         (1..=most).contains(&flooded),
         "{flooded} reports in {spans} s"
     );
+
     assert!(stats.feedback_dropped > 1000, "{stats:?}");
     assert_eq!(stats.refused, 0, "{stats:?}");
 }
@@ -266,6 +285,7 @@ async fn verdicts_come_with_every_answer_and_the_status_to_who_asks_for_it() {
             error: 0.25,
             ..Verdict::default()
         });
+
         let verdict = ViewerVerdict { viewer: 9, verdict };
         *sink.verdicts.lock().unwrap() = vec![verdict; MAX_VERDICTS + 1];
         *sink.status.lock().unwrap() = vec![b' '; MAX_STATUS_BYTES];
@@ -278,6 +298,7 @@ async fn verdicts_come_with_every_answer_and_the_status_to_who_asks_for_it() {
             (answer.verdicts.len(), answer.status.len()),
             (MAX_VERDICTS, 0)
         );
+
         assert_eq!(answer.verdicts[0], verdict);
 
         let asked = status_topic([2; 16]);

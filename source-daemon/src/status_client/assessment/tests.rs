@@ -49,6 +49,7 @@ fn judged(change: impl FnOnce(&mut Second)) -> Assessment {
         13,
         vec![screen(1, vec![second(10), changed, second(12), second(13)])],
     ));
+
     assess(assessor.requirements, std::slice::from_ref(&assessor))
 }
 
@@ -64,6 +65,7 @@ fn a_screen_that_was_right_all_the_time_is_right() {
         assessment.summary,
         "1 of 1 screens showed the right picture within 2 px and 100 ms for 3 s"
     );
+
     assert_eq!(
         (
             assessment.screens[0].answers,
@@ -82,6 +84,7 @@ fn one_bad_second_between_two_questions_is_enough() {
         ("late", |second| second.oldest_ms = 100.5),
         ("blind", |second| second.blind = true),
     ];
+
     for (expected, change) in cases {
         let assessment = judged(change);
         assert_eq!((assessment.right, word(&assessment)), (false, expected));
@@ -89,6 +92,7 @@ fn one_bad_second_between_two_questions_is_enough() {
             (assessment.screens_measured, assessment.screens_right),
             (1, 0)
         );
+
         assert!(
             assessment
                 .summary
@@ -107,6 +111,7 @@ fn what_was_before_the_beginning_is_not_judged() {
         blind: true,
         ..second(10)
     };
+
     assessor.on_report(&report(10, vec![screen(1, vec![second(9), bad])]));
     assessor.on_report(&report(12, vec![screen(1, vec![bad, second(11)])]));
     assert!(assess(assessor.requirements, std::slice::from_ref(&assessor)).right);
@@ -118,6 +123,7 @@ fn too_few_screens_are_not_right() {
         screens: 2,
         ..DEMANDS
     });
+
     for at in 10..13 {
         let unmeasured = Screen {
             address: "10.0.0.7:1".into(),
@@ -127,12 +133,14 @@ fn too_few_screens_are_not_right() {
         };
         assessor.on_report(&report(at, vec![screen(1, vec![second(at)]), unmeasured]));
     }
+
     let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert!(
         !assessment.right && assessment.summary.ends_with("; 2 have to be measured, 1 missing; screen 2 at 10.0.0.7:1 (not measured: it sends no detections)"),
         "{}",
         assessment.summary
     );
+
     assert!(
         !assess(DEMANDS, &[Assessor::new(DEMANDS)]).right,
         "none at all"
@@ -145,12 +153,14 @@ fn screens_of_several_sources_are_assessed_together() {
         screens: 2,
         ..DEMANDS
     };
+
     let mut sources = [Assessor::new(requirements), Assessor::new(requirements)];
     for at in 10..13 {
         for source in &mut sources {
             source.on_report(&report(at, vec![screen(1, vec![second(at)])]));
         }
     }
+
     let assessment = assess(requirements, &sources);
     assert!(assessment.right, "{}", assessment.summary);
     assert_eq!((assessment.screens_measured, assessment.seconds), (2, 2));
@@ -165,6 +175,7 @@ fn a_picture_that_is_late_beside_a_canary_that_is_not_is_late() {
             age_ms: Some(140.0),
             ..CanaryStatus::default()
         });
+
         assessor.on_report(&report(
             at,
             vec![Screen {
@@ -173,6 +184,7 @@ fn a_picture_that_is_late_beside_a_canary_that_is_not_is_late() {
             }],
         ));
     }
+
     let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert_eq!(
         (word(&assessment), assessment.screens[0].late_by_ms),
@@ -191,11 +203,13 @@ fn a_screen_that_left_is_judged_but_not_counted() {
             ..screen(1, vec![second(11)])
         }],
     ));
+
     let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert_eq!(
         (word(&assessment), assessment.screens[0].gone),
         ("right picture", true)
     );
+
     assert_eq!((assessment.screens_measured, assessment.right), (0, false));
 }
 
@@ -211,6 +225,7 @@ fn who_had_left_before_is_not_told_of() {
             }],
         ));
     }
+
     assert_eq!(
         assess(assessor.requirements, std::slice::from_ref(&assessor)).screens,
         []
@@ -223,6 +238,7 @@ fn a_source_that_was_started_again_is_not_right() {
     for at in [10, 11, 0, 1, 2] {
         assessor.on_report(&report(at, vec![screen(1, vec![second(at)])]));
     }
+
     let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
     assert!(
         !assessment.right && assessment.summary.contains("started again"),

@@ -20,18 +20,21 @@ fn unwatched(supervisor: &mut Supervisor, from: u64, to: u64) -> Vec<(u64, Actio
                 .on_frame(at(millis))
                 .map(|action| (millis, action)),
         );
+
         done.extend(
             supervisor
                 .on_demand(at(millis), false)
                 .into_iter()
                 .map(|action| (millis, action)),
         );
+
         done.extend(
             supervisor
                 .on_tick(at(millis))
                 .map(|action| (millis, action)),
         );
     }
+
     done
 }
 
@@ -51,6 +54,7 @@ fn an_input_is_closed_when_nobody_has_watched_for_a_while_and_opened_at_once_whe
             (6000, announced(State::Idle, NO_VIEWERS))
         ]
     );
+
     let woken = supervisor.on_demand(at(20_000), true);
     assert_eq!(
         woken,
@@ -59,6 +63,7 @@ fn an_input_is_closed_when_nobody_has_watched_for_a_while_and_opened_at_once_whe
             Action::Open { at: at(20_000) }
         ]
     );
+
     supervisor.on_opening(at(20_000));
     assert_eq!(supervisor.on_demand(at(20_001), true), []);
     supervisor.on_opened(at(20_100), 30_000);
@@ -91,6 +96,7 @@ fn a_slow_stream_is_told_idle_and_its_silence_is_no_stall() {
             (5000, announced(State::Idle, NO_VIEWERS))
         ]
     );
+
     for millis in (6000..60_000).step_by(50) {
         supervisor.on_capture(at(millis));
         assert_eq!(supervisor.on_tick(at(millis)), None);
@@ -99,8 +105,10 @@ fn a_slow_stream_is_told_idle_and_its_silence_is_no_stall() {
         } else {
             None
         };
+
         assert_eq!(frame, None);
     }
+
     assert_eq!(
         supervisor.on_demand(at(60_000), true),
         [Action::Slow(false), announced(State::Live, "")]
@@ -119,12 +127,14 @@ fn a_slow_camera_that_fails_is_told_and_tried_again_although_nobody_watches() {
             Action::Open { at: at(6250) }
         ]
     );
+
     supervisor.on_opening(at(6250));
     supervisor.on_opened(at(6300), 30_000);
     assert_eq!(
         supervisor.on_frame(at(6340)),
         Some(announced(State::Idle, NO_VIEWERS))
     );
+
     assert_eq!(
         supervisor.on_demand(at(7000), true),
         [Action::Slow(false), announced(State::Live, "")]
@@ -163,10 +173,12 @@ fn a_driver_that_hangs_in_opening_is_replaced_although_nobody_watches() {
     let mut supervisor = Supervisor::new(STALL_LIMIT).with_idle_policy(IdlePolicy::Close, AFTER);
     supervisor.on_opening(at(0));
     let mut done = Vec::new();
+
     for millis in (0..=10_000).step_by(50) {
         assert_eq!(supervisor.on_demand(at(millis), false), []);
         done.extend(supervisor.on_tick(at(millis)));
     }
+
     assert!(
         matches!(done[..], [Action::Announce(_), Action::Replace(_)]),
         "{done:?}"

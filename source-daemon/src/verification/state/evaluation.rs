@@ -31,11 +31,13 @@ impl VerificationState {
                 .left
                 .is_none_or(|left| now.saturating_since(left) < LEFT_KEPT)
         });
+
         let newest_answers = self.newest_answers();
         let keys: Vec<Key> = self.rows.keys().copied().collect();
         for key in keys {
             self.evaluate_row(now, key, &newest_answers);
         }
+
         let mut news = self.changes.due(now);
         news.extend(self.summaries(now));
         news
@@ -49,10 +51,12 @@ impl VerificationState {
             .rows
             .get_mut(&key)
             .expect("the key was taken from the rows");
+
         let (was, is) = (
             row.health.label(),
             health.as_ref().map_or("gone", ScreenHealth::label),
         );
+
         if was != is && !row.told_gone {
             changes.note(HealthChange {
                 stream: streams[key.stream.0].name.to_string(),
@@ -69,6 +73,7 @@ impl VerificationState {
                 worse: health.as_ref().is_some_and(|health| health.severity() > 1),
             });
         }
+
         row.told_gone = health.is_none();
         if let Some(health) = health {
             if matches!(health, ScreenHealth::Blind(_)) {
@@ -89,6 +94,7 @@ impl VerificationState {
         if viewer.left.is_some() {
             return None;
         }
+
         let stream = &self.streams[key.stream.0];
         if stream.state == State::Live
             && let Some(reason) = viewer.shows_nothing(&stream.truths)
@@ -98,11 +104,13 @@ impl VerificationState {
         if stream.kind == Kind::Main && viewer.screen == 0 {
             return Some(ScreenHealth::Unmeasured("it sends no detections"));
         }
+
         if !stream.truths.has_truth() {
             return Some(ScreenHealth::Unmeasured(
                 "nothing is known of what this picture shows",
             ));
         }
+
         let recent = |at: &Time| now.saturating_since(*at) <= RECENT;
         let elsewhere = newest_answers
             .get(&(viewer.screen, key.stream))
@@ -110,13 +118,16 @@ impl VerificationState {
         if elsewhere.is_some() && !viewer.newest_answer().as_ref().is_some_and(recent) {
             return Some(ScreenHealth::Unmeasured("it tells by another relay"));
         }
+
         let mut evidence = viewer.evidence(now);
         evidence.overdue = viewer.overdue(now, &stream.truths);
+
         if stream.kind == Kind::Canary {
             let live = self
                 .streams
                 .iter()
                 .find(|other| other.kind == Kind::Main && other.state == State::Live);
+
             let heard = |canary_status: &&(Time, _)| recent(&canary_status.0);
             if let (Some(live), Some((_, beside))) =
                 (live, viewer.canary_status.as_ref().filter(heard))
@@ -127,6 +138,7 @@ impl VerificationState {
                 evidence.main_age = shows.then(|| Duration::from_micros(beside.age_us.into()));
             }
         }
+
         Some(evaluate(&evidence, &self.limits))
     }
 
@@ -140,6 +152,7 @@ impl VerificationState {
                 *at = heard.max(*at);
             }
         }
+
         newest_answers
     }
 
@@ -152,6 +165,7 @@ impl VerificationState {
             row.viewer.left.is_none()
                 && heard.is_some_and(|heard| now.saturating_since(heard) <= VERDICT_KEPT)
         });
+
         let newest_answers: Vec<_> = newest_answers.collect();
         // If there are more than fit one answer, each answer continues where the last one may have ended.
         let turn = now.as_micros() / ANSWER_INTERVAL.as_micros() as u64;
@@ -161,6 +175,7 @@ impl VerificationState {
         } else {
             start
         };
+
         let (before, after) = newest_answers.split_at(start);
         let turned = after.iter().chain(before).take(MAX_VERDICTS);
         turned
@@ -184,6 +199,7 @@ fn verdict(viewer: &Viewer, health: &ScreenHealth) -> Verdict {
             .newest_first()
             .map(|answer| answer.stages.found() as f64),
     );
+
     Verdict {
         health: health.health() as i32,
         error: viewer.error_now.unwrap_or_default() as f32,

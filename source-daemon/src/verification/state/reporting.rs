@@ -51,6 +51,7 @@ impl VerificationState {
             .peers
             .iter()
             .filter_map(|(peer, known)| Some((*peer, known.feedback_state()?)));
+
         feedback_state
             .map(|(peer, feedback_state)| report::Relay {
                 peer,
@@ -71,6 +72,7 @@ impl VerificationState {
         } else {
             None
         };
+
         let oldest_second = (self.second(now) + 1).saturating_sub(SECONDS_KEPT as u64);
         report::Screen {
             row: row.number,
@@ -141,6 +143,7 @@ impl VerificationState {
                 let trouble = summary.late + summary.wrong + summary.blind > 0;
                 (grown || trouble).then_some(LogEvent::Summary(summary))
             });
+
         news.collect()
     }
 
@@ -151,6 +154,7 @@ impl VerificationState {
             .filter(|(key, _)| key.stream.0 == index)
             .map(|(_, row)| row)
             .collect();
+
         let detections = rows.iter().map(|row| row.viewer.kinds.received).sum();
         let mismatched = rows.iter().map(|row| row.viewer.kinds.mismatched).sum();
         rows.retain(|row| row.viewer.left.is_none());
@@ -160,15 +164,18 @@ impl VerificationState {
             .flat_map(|row| row.viewer.errors.newest_first())
             .copied()
             .collect();
+
         let count = |severity| {
             rows.iter()
                 .filter(|row| row.health.severity() == severity)
                 .count()
         };
+
         let worst = rows
             .iter()
             .filter(|row| row.health.severity() > 1)
             .take(MAX_NAMED);
+
         Summary {
             stream: self.streams[index].name.to_string(),
             right: count(1),
@@ -237,6 +244,7 @@ fn spread(sum: &RunningStats) -> report::Spread {
         rounded(sum.max),
         rounded(sum.deviation()),
     );
+
     report::Spread {
         count: sum.count,
         mean,
@@ -253,6 +261,7 @@ fn latency(viewer: &Viewer) -> Option<report::Latency> {
             .map(|Answer { stages, .. }| millis(stage(stages) as f64));
         Percentiles::of(values).map(report::Percentiles::from)
     };
+
     Some(report::Latency {
         capture_to_detection: of(Stages::found)?,
         capture_to_screen: of(Stages::shown)?,
@@ -271,12 +280,14 @@ fn frames(now: Time, viewer: &Viewer, stream: &Stream) -> report::Frames {
         viewer.expected(now, &stream.truths),
         viewer.missing(now, &stream.truths),
     );
+
     let mut rest = missing;
     let mut part = |count: u64| {
         let part = count.min(rest);
         rest -= part;
         part
     };
+
     let dropped = part(viewer.dropped.grown());
     let lost = part(
         viewer
@@ -284,6 +295,7 @@ fn frames(now: Time, viewer: &Viewer, stream: &Stream) -> report::Frames {
             .grown()
             .saturating_sub(viewer.kinds.received + viewer.dropped.grown()),
     );
+
     let untracked = part(viewer.untracked.grown());
     // Of those expected: what has been found of the newest frames is not among them yet.
     let unfound = missing

@@ -53,6 +53,7 @@ fn detection(number: u64, offset: f32) -> Detection {
         x: truth(number).x + offset,
         ..truth(number)
     });
+
     Detection {
         epoch: EPOCH,
         number,
@@ -105,19 +106,23 @@ fn a_liar_changes_its_own_row_and_no_other() {
                 detection(number + 900, 0.0),
             ],
         );
+
         let nobody = seen("other", 3, vec![detection(number, 0.0)]);
         verification.on_feedback(at(number * 33), 5, &feedback(1, vec![honest, liar, nobody]));
     }
+
     assert_eq!(health(&mut verification, 1000), ["right picture", "wrong"]);
     let verdicts = verification.verdicts(at(1000), 5);
     let events: Vec<_> = verdicts
         .iter()
         .map(|events| (events.viewer, events.verdict.unwrap()))
         .collect();
+
     assert_eq!(
         (events[0].0, events[0].1.health, events[0].1.max),
         (1, Health::Right as i32, 0.25)
     );
+
     assert_eq!(
         (
             events[0].1.latency_us,
@@ -126,20 +131,24 @@ fn a_liar_changes_its_own_row_and_no_other() {
         ),
         (21_000, 30, 0.0)
     );
+
     assert_eq!(
         (events[1].0, events[1].1.health, events[1].1.error),
         (2, Health::Wrong as i32, 500.0)
     );
+
     assert_eq!(
         verification.verdicts(at(1000), 6),
         [],
         "another relay is events nothing of them"
     );
+
     assert_eq!(
         verification.verdicts(at(5000), 5),
         [],
         "and nobody what is old"
     );
+
     let report = verification.report(at(1000));
     let row = |name: &str| {
         report
@@ -148,6 +157,7 @@ fn a_liar_changes_its_own_row_and_no_other() {
             .find(|screen| screen.name == name)
             .unwrap()
     };
+
     assert_eq!(
         (
             row("screen 1").frames.mismatched,
@@ -164,6 +174,7 @@ fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measure
         screen: 0,
         ..seen("cam", 2, Vec::new())
     };
+
     for number in 0..150 {
         publish(&mut verification, MAIN, number, number * 33, true);
         let detections = if number < 30 {
@@ -171,22 +182,26 @@ fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measure
         } else {
             Vec::new()
         };
+
         verification.on_feedback(
             at(number * 33),
             5,
             &feedback(1, vec![seen("cam", 1, detections), silent.clone()]),
         );
+
         let expected = if number * 33 > 30 * 33 + 2000 {
             "blind"
         } else {
             "right picture"
         };
+
         assert_eq!(
             health(&mut verification, number * 33),
             [expected, "not measured"],
             "{number}"
         );
     }
+
     assert!(
         verification.report(at(150 * 33)).screens[0]
             .seconds
@@ -205,6 +220,7 @@ fn a_source_that_publishes_nothing_makes_nobody_blind() {
         5,
         &feedback(1, vec![seen("cam", 1, vec![detection(0, 0.0)])]),
     );
+
     assert_eq!(health(&mut verification, 100), ["right picture"]);
     assert_eq!(health(&mut verification, 60_000), ["not measured"]);
 }
@@ -232,10 +248,12 @@ fn a_canary_tells_of_the_picture_beside_it() {
                 age_us,
                 ..CanaryStatus::default()
             });
+
             let seen = ViewerReport {
                 canary_status,
                 ..seen("cam.canary", 1, vec![detection(number, 0.1)])
             };
+
             verification.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
         }
         assert_eq!(
@@ -257,6 +275,7 @@ fn a_viewer_of_the_canary_that_never_tells_is_blind() {
         };
         verification.on_feedback(at(number * 200), 5, &feedback(1, vec![seen]));
     }
+
     assert_eq!(health(&mut verification, 4000), ["blind"]);
 }
 
@@ -270,11 +289,13 @@ fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
         } else {
             (vec![], vec![detection(number, 0.0)])
         };
+
         verification.on_feedback(
             at(number * 33),
             5,
             &feedback(1, vec![seen("cam", 1, first)]),
         );
+
         verification.on_feedback(
             at(number * 33),
             6,
@@ -287,6 +308,7 @@ fn a_screen_that_tells_by_another_relay_is_not_blind_at_the_first() {
             ),
         );
     }
+
     assert_eq!(health(&mut verification, 150 * 33), ["right picture"]);
     let screens = verification.report(at(150 * 33)).screens;
     assert_eq!(screens.len(), 1, "it is one screen");
@@ -303,6 +325,7 @@ fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
         5,
         &feedback(1, vec![seen("cam", 1, vec![detection(0, 0.0)])]),
     );
+
     verification.on_gone(at(500), 5);
     publish(&mut verification, MAIN, 1, 900, true);
     verification.on_feedback(
@@ -310,6 +333,7 @@ fn a_relay_that_starts_again_has_new_viewers_and_the_old_ones_are_gone() {
         6,
         &feedback(2, vec![seen("cam", 1, vec![detection(1, 0.0)])]),
     );
+
     verification.on_tick(at(1000));
     let screens = verification.report(at(1000)).screens;
     assert_eq!(screens.len(), 1, "it is one screen");
@@ -334,11 +358,13 @@ fn detections_of_the_last_run_of_the_source_are_mismatched_and_make_nobody_wrong
         epoch: EPOCH - 1,
         ..detection(0, 99.0)
     };
+
     verification.on_feedback(
         at(10),
         5,
         &feedback(1, vec![seen("cam", 1, vec![old, detection(0, 0.0)])]),
     );
+
     assert_eq!(health(&mut verification, 20), ["right picture"]);
     assert_eq!(verification.report(at(20)).screens[0].frames.mismatched, 1);
 }
@@ -351,13 +377,16 @@ fn a_relay_that_invents_viewers_fills_no_more_than_its_share() {
             .map(|viewer| seen("cam", viewer, Vec::new()))
             .collect()
     };
+
     for from in 0..40 {
         verification.on_feedback(at(from), 1, &feedback(1, invented(from * 128)));
     }
+
     assert_eq!(verification.rows.len(), MAX_VIEWERS);
     for from in 0..3 {
         verification.on_feedback(at(100 + from), 2, &feedback(2, invented(from * 128)));
     }
+
     let of = |verification: &VerificationState, peer| {
         verification
             .rows
@@ -365,16 +394,19 @@ fn a_relay_that_invents_viewers_fills_no_more_than_its_share() {
             .filter(|key| key.peer == peer)
             .count()
     };
+
     assert_eq!(
         (of(&verification, 1), of(&verification, 2)),
         (MAX_VIEWERS - 384, 384)
     );
+
     verification.on_feedback(at(200), 1, &feedback(1, invented(1 << 20)));
     assert_eq!(
         (of(&verification, 1), of(&verification, 2)),
         (MAX_VIEWERS - 384, 384),
         "and it takes none of theirs back"
     );
+
     assert!(verification.report(at(300)).screens_refused > 4000);
 }
 
@@ -386,32 +418,38 @@ fn who_watches_is_the_sum_over_relays_and_peers_that_say_nothing() {
         verification.on_subscriptions(1, &[Vec::new()]),
         "it may be somebody who looks"
     );
+
     assert!(main.is_watched() && canary.is_watched());
     let demand = |stream: &str, viewers, clients| Demand {
         stream: stream.into(),
         viewers,
         clients,
     };
+
     let says = |relay, demand| FeedbackReport {
         relay,
         sequence: 1,
         demand,
         viewers: Vec::new(),
     };
+
     assert!(
         verification.on_feedback(at(0), 1, &says(1, vec![demand("cam", 0, 0)])),
         "it is a relay, and nobody looks"
     );
+
     assert!(!main.is_watched() && !canary.is_watched());
     assert!(verification.on_feedback(
         at(0),
         2,
         &says(2, vec![demand("cam", 3, 0), demand("cam.canary", 2, 0)])
     ));
+
     assert!(
         !verification.on_feedback(at(0), 1, &says(1, vec![demand("cam", 1, 4)])),
         "one more is no news"
     );
+
     assert_eq!((main.counts(), canary.counts()), ((4, 4), (2, 0)));
     assert!(verification.on_gone(at(0), 2));
     assert!(main.is_watched() && !canary.is_watched());
@@ -422,6 +460,7 @@ fn who_watches_is_the_sum_over_relays_and_peers_that_say_nothing() {
 fn the_log_tells_each_change_once_and_sums_the_rest() {
     let mut verification = verification();
     let mut events = Vec::new();
+
     for number in 0..600_u64 {
         let now = number * 50;
         publish(&mut verification, MAIN, number, now, true);
@@ -430,13 +469,16 @@ fn the_log_tells_each_change_once_and_sums_the_rest() {
         } else {
             0.0
         };
+
         verification.on_feedback(
             at(now),
             5,
             &feedback(1, vec![seen("cam", 1, vec![detection(number, error)])]),
         );
+
         events.extend(verification.on_tick(at(now)));
     }
+
     let changes: Vec<_> = events
         .iter()
         .filter_map(|news| {
@@ -447,6 +489,7 @@ fn the_log_tells_each_change_once_and_sums_the_rest() {
             }
         })
         .collect();
+
     assert_eq!(
         changes,
         [
@@ -455,10 +498,12 @@ fn the_log_tells_each_change_once_and_sums_the_rest() {
             ("wrong", "right picture")
         ]
     );
+
     let sums = events
         .iter()
         .filter(|news| matches!(news, LogEvent::Summary(summary) if summary.stream == "cam"))
         .count();
+
     assert_eq!(sums, 3);
     assert!(
         events.len() == changes.len() + sums,
@@ -473,27 +518,32 @@ fn a_screen_that_says_it_shows_nothing_is_blind_even_without_a_tracker() {
         for number in 0..120 {
             publish(&mut verification, MAIN, number, number * 33, true);
         }
+
         let viewer = ViewerReport {
             screen: 0,
             report: Some(report),
             ..seen("cam", 1, Vec::new())
         };
+
         verification.on_feedback(at(4000), 5, &feedback(1, vec![viewer]));
         verification.on_tick(at(4000));
         let screen = verification.report(at(4000)).screens.remove(0);
         (screen.health, screen.reason)
     };
+
     let shows = Report {
         frames_shown: 100,
         last_shown_ms: 40,
         ..Report::default()
     };
+
     assert_eq!(seen_with(shows).0, "not measured");
 
     let (health, reason) = seen_with(Report {
         not_shown: NotShown::Damaged as i32,
         ..shows
     });
+
     assert_eq!(health, "blind");
     assert!(reason.contains("damaged JPEG"), "{reason}");
 
@@ -501,6 +551,7 @@ fn a_screen_that_says_it_shows_nothing_is_blind_even_without_a_tracker() {
         last_shown_ms: 3000,
         ..shows
     });
+
     assert_eq!(health, "blind");
     assert!(reason.contains("shows no picture for"), "{reason}");
 }

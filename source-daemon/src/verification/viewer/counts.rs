@@ -68,6 +68,7 @@ impl Shown {
             self.mark = Some((now, report.frames_shown));
             return;
         };
+
         let span = now.saturating_since(at);
         if span >= RATE_SPAN {
             self.rate = Some((report.frames_shown - frames) as f64 / span.as_secs_f64());
@@ -104,6 +105,7 @@ mod tests {
             } else {
                 60 + (tick - 20)
             };
+
             shown.on(
                 at(tick * 100),
                 &Report {
@@ -112,6 +114,7 @@ mod tests {
                     ..Report::default()
                 },
             );
+
             match tick {
                 0..10 => assert_eq!(shown.rate, None),
                 10..20 => assert_eq!(shown.rate, Some(30.0)),
@@ -119,6 +122,7 @@ mod tests {
                 _ => {}
             }
         }
+
         assert_eq!((shown.frames, shown.lost), (80, 2));
         shown.on(at(5000), &Report::default());
         assert_eq!(shown.frames, 0, "a session that began anew");

@@ -27,6 +27,7 @@ fn truths(count: u64) -> GroundTruth {
             ball: Some(truth(number)),
         });
     }
+
     truths
 }
 
@@ -35,6 +36,7 @@ fn detection(number: u64, offset: f32) -> Detection {
         x: truth(number).x + offset,
         ..truth(number)
     };
+
     let (transit_us, wait_us, decode_us, present_us, track_us) = (2000, 300, 4000, 5000, 6000);
     Detection {
         epoch: EPOCH,
@@ -64,6 +66,7 @@ fn update(viewer: &mut Viewer, truths: &GroundTruth, now: Time, detections: Vec<
         screen: 9,
         ..ViewerReport::default()
     };
+
     viewer.on_viewer_report(
         &Reference {
             truths,
@@ -82,6 +85,7 @@ fn viewer(truths: &GroundTruth) -> Viewer {
 fn an_error_is_the_distance_to_the_truth_of_that_frame_however_late_it_comes() {
     let truths = truths(1000);
     let mut viewer = viewer(&truths);
+
     for number in [3, 500, 4, 0] {
         update(
             &mut viewer,
@@ -90,10 +94,12 @@ fn an_error_is_the_distance_to_the_truth_of_that_frame_however_late_it_comes() {
             vec![detection(number, 0.5)],
         );
     }
+
     assert_eq!(
         (viewer.error_now, viewer.total.count, viewer.total.max),
         (Some(0.5), 4, 0.5)
     );
+
     assert_eq!(
         viewer.kinds,
         DetectionCounts {
@@ -103,6 +109,7 @@ fn an_error_is_the_distance_to_the_truth_of_that_frame_however_late_it_comes() {
             ..DetectionCounts::default()
         }
     );
+
     let stages = viewer.answers.newest_first().next().unwrap().stages;
     assert_eq!((stages.shown(), stages.found()), (12_300, 18_300));
 }
@@ -115,6 +122,7 @@ fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
         epoch: EPOCH + 1,
         ..detection(3, 0.0)
     };
+
     let nan = Detection {
         ball: Some(Ball {
             x: f32::NAN,
@@ -122,6 +130,7 @@ fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
         }),
         ..detection(3, 0.0)
     };
+
     update(
         &mut viewer,
         &truths,
@@ -134,6 +143,7 @@ fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
             nan,
         ],
     );
+
     assert_eq!(
         viewer.kinds,
         DetectionCounts {
@@ -142,6 +152,7 @@ fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
             ..DetectionCounts::default()
         }
     );
+
     assert_eq!(
         (
             viewer.total.count,
@@ -150,12 +161,14 @@ fn what_fits_no_frame_is_counted_and_is_the_basis_of_nothing() {
         ),
         (0, None, 0)
     );
+
     update(
         &mut viewer,
         &truths,
         at(4000),
         vec![detection(3, 0.0), detection(3, 0.0), detection(3, 50.0)],
     );
+
     assert_eq!(
         (
             viewer.kinds.answered,
@@ -177,6 +190,7 @@ fn an_answer_for_a_forgotten_frame_is_neither_right_nor_wrong() {
             ball: Some(truth(number)),
         });
     }
+
     let mut viewer = viewer(&truths);
     update(&mut viewer, &truths, at(6000), vec![detection(5, 0.0)]);
     assert_eq!(
@@ -199,18 +213,21 @@ fn frames_without_an_answer_are_missing_once_an_answer_could_have_come() {
         at(1000),
         vec![detection(7, 0.0), detection(8, 0.0), nothing(9)],
     );
+
     // Of 7 to 20, two numbers (13 and 20) were never published.
     let now = at(20 * 33 + 1000);
     assert_eq!(
         (viewer.expected(now, &truths), viewer.missing(now, &truths)),
         (12, 9)
     );
+
     update(
         &mut viewer,
         &truths,
         now,
         vec![detection(19, 0.0), detection(60, 0.0)],
     );
+
     assert_eq!((viewer.missing(now, &truths), viewer.kinds.none), (8, 1));
     viewer.left = Some(now);
     assert_eq!(
@@ -228,17 +245,20 @@ fn it_owes_an_answer_from_the_oldest_frame_after_the_newest_it_answered_for() {
         viewer.overdue(at(3000), &truths),
         Some(Duration::from_secs(3))
     );
+
     update(&mut viewer, &truths, at(3000), vec![detection(10, 0.0)]);
     assert_eq!(
         viewer.overdue(at(3000), &truths),
         Some(Duration::from_millis(3000 - 11 * 33))
     );
+
     update(&mut viewer, &truths, at(3000), vec![detection(59, 0.0)]);
     assert_eq!(
         viewer.overdue(at(90_000), &truths),
         None,
         "no frame has been published since"
     );
+
     assert_eq!(
         Viewer::new(at(2000), 30, &truths).overdue(at(90_000), &truths),
         None,
@@ -257,6 +277,7 @@ fn a_canary_tells_how_long_the_picture_beside_it_has_been_owed() {
             silent_ms,
             ..CanaryStatus::default()
         });
+
         viewer.on_viewer_report(
             &Reference {
                 truths: &truths,
@@ -268,13 +289,16 @@ fn a_canary_tells_how_long_the_picture_beside_it_has_been_owed() {
                 ..ViewerReport::default()
             },
         );
+
         viewer.main_overdue(&truths)
     };
+
     assert_eq!(
         tell(10, 20),
         Some(Duration::ZERO),
         "the next frame comes at 3003 ms"
     );
+
     assert_eq!(tell(10, 2500), Some(Duration::from_millis(3000 - 16 * 33)));
     assert_eq!(
         tell(0, 0),
@@ -291,22 +315,26 @@ fn the_worst_of_a_second_is_kept() {
         transit_us: 500_000,
         ..detection(31, 0.0)
     };
+
     update(
         &mut viewer,
         &truths,
         at(1200),
         vec![detection(30, 3.0), late, nothing(32)],
     );
+
     update(&mut viewer, &truths, at(2100), vec![detection(60, 0.25)]);
     let seconds: Vec<_> = viewer.seconds.since(0).copied().collect();
     assert_eq!(
         (seconds[0].answers, seconds[0].found, seconds[0].none),
         (3, 2, 1)
     );
+
     assert_eq!(
         (seconds[0].worst_error, seconds[0].oldest_us),
         (3.0, 510_300)
     );
+
     assert_eq!(
         (seconds[1].worst_error, seconds[1].oldest_us),
         (0.25, 12_300)
@@ -324,11 +352,13 @@ fn only_recent_answers_are_evidence() {
         at(3500),
         vec![detection(1, 1.0), nothing(2)],
     );
+
     let evidence = viewer.evidence(at(3600));
     assert_eq!(
         (evidence.worst_error, evidence.answers, evidence.none),
         (Some(1.0), 2, 1)
     );
+
     assert_eq!(evidence.age, Some(Duration::from_micros(12_300)));
     assert_eq!(viewer.evidence(at(9000)), Measurements::default());
 }
@@ -343,12 +373,14 @@ fn names_are_made_fit_and_a_report_is_taken() {
         age_us: 40_000,
         ..Report::default()
     });
+
     let seen = ViewerReport {
         name: "a\u{1b}[2J".into(),
         address: "10.0.0.1:1\n".into(),
         report,
         ..ViewerReport::default()
     };
+
     viewer.on_viewer_report(
         &Reference {
             truths: &truths,
@@ -357,10 +389,12 @@ fn names_are_made_fit_and_a_report_is_taken() {
         },
         &seen,
     );
+
     assert_eq!(
         (viewer.name.as_str(), viewer.address.as_str()),
         ("a?[2J", "10.0.0.1:1?")
     );
+
     assert_eq!(
         (viewer.shown.frames, viewer.shown.lost, viewer.shown.age_us),
         (12, 3, 40_000)
@@ -377,8 +411,10 @@ fn no_flood_of_lies_breaks_the_books() {
             .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % bound
     };
+
     let mut truths = GroundTruth::new(EPOCH);
     let mut viewer = viewer(&truths);
+
     for step in 0..20_000_u64 {
         truths.on_published(PublishedFrame {
             number: step * 2,
@@ -386,6 +422,7 @@ fn no_flood_of_lies_breaks_the_books() {
             prepared_us: 0,
             ball: Some(truth(step)),
         });
+
         let detections = (0..draw(40))
             .map(|_| {
                 let number = (step * 2)
@@ -395,6 +432,7 @@ fn no_flood_of_lies_breaks_the_books() {
                     x: f32::from_bits(draw(1 << 32) as u32),
                     ..truth(number)
                 });
+
                 let transit_us = draw(1 << 32) as u32;
                 Detection {
                     epoch: EPOCH + u64::from(draw(20) == 0),
@@ -405,6 +443,7 @@ fn no_flood_of_lies_breaks_the_books() {
                 }
             })
             .collect();
+
         let counts = (draw(1 << 31), draw(1 << 31), draw(1 << 31));
         let seen = ViewerReport {
             detections,
@@ -413,6 +452,7 @@ fn no_flood_of_lies_breaks_the_books() {
             untracked: counts.2,
             ..ViewerReport::default()
         };
+
         viewer.on_viewer_report(
             &Reference {
                 truths: &truths,
@@ -421,6 +461,7 @@ fn no_flood_of_lies_breaks_the_books() {
             },
             &seen,
         );
+
         let DetectionCounts {
             received,
             answered,
@@ -429,19 +470,23 @@ fn no_flood_of_lies_breaks_the_books() {
             mismatched,
             too_old,
         } = viewer.kinds;
+
         assert_eq!(received, answered + mismatched + too_old);
         assert!(
             found + none == answered && viewer.total.count == found,
             "{:?}",
             viewer.kinds
         );
+
         assert!(viewer.missing(at(step), &truths) <= viewer.expected(at(step), &truths));
         assert!(viewer.expected(at(step), &truths) <= truths.total());
     }
+
     assert!(
         viewer.total.max <= MOST_ERROR
             && viewer.total.mean.is_finite()
             && viewer.total.deviation().is_finite()
     );
+
     assert!(viewer.errors.newest_first().count() == 30 && viewer.seconds.since(0).count() <= 10);
 }

@@ -25,12 +25,14 @@ pub(in crate::load) fn owner(address: SocketAddr) -> Result<u32, Unknown> {
     if UdpSocket::bind((address.ip(), 0)).is_err() {
         return Err(Unknown::Elsewhere);
     }
+
     let tables = ["/proc/net/udp", "/proc/net/udp6"]
         .map(|path| fs::read_to_string(path).unwrap_or_default());
     let inode = tables
         .iter()
         .find_map(|table| inode(table, address))
         .ok_or(Unknown::NoSocket)?;
+
     holder(inode).ok_or(Unknown::NotVisible)
 }
 
@@ -40,6 +42,7 @@ fn inode(table: &str, address: SocketAddr) -> Option<u64> {
         let ip = at.ip().to_canonical();
         at.port() == address.port() && (ip.is_unspecified() || ip == address.ip().to_canonical())
     };
+
     table.lines().skip(1).find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let local = socket_address(words.get(1)?)?;
@@ -62,11 +65,13 @@ fn socket_address(text: &str) -> Option<SocketAddr> {
             )
         })
         .collect();
+
     let bytes = words?.concat();
     let ip: IpAddr = match <[u8; 4]>::try_from(&bytes[..]) {
         Ok(four) => Ipv4Addr::from(four).into(),
         Err(_) => Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[..]).ok()?).into(),
     };
+
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
@@ -79,10 +84,12 @@ fn holder(inode: u64) -> Option<u32> {
             .into_iter()
             .flatten()
             .flatten();
+
         descriptors
             .filter_map(|entry| fs::read_link(entry.path()).ok())
             .any(|link| link.as_os_str() == &wanted[..])
     };
+
     let entries = fs::read_dir("/proc").ok()?.flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -102,6 +109,7 @@ mod tests {
                 "0.0.0.0" | "::" => SocketAddr::new(Ipv4Addr::new(127, 9, 8, 7).into(), port),
                 host => SocketAddr::new(host.parse().unwrap(), port),
             };
+
             assert_eq!(owner(asked), Ok(std::process::id()), "{host}");
             if socket.local_addr().unwrap().is_ipv4() {
                 socket.connect(("127.9.8.7", 9)).unwrap();
@@ -117,10 +125,12 @@ mod tests {
             owner("192.0.2.1:5004".parse().unwrap()),
             Err(Unknown::Elsewhere)
         );
+
         let free = UdpSocket::bind("127.9.8.7:0")
             .unwrap()
             .local_addr()
             .unwrap();
+
         assert_eq!(owner(free), Err(Unknown::NoSocket));
     }
 
@@ -133,6 +143,7 @@ mod tests {
             read("00000000000000000000000001000000:138C").as_deref(),
             Some("[::1]:5004")
         );
+
         for bad in [
             "",
             "0100007F",

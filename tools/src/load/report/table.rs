@@ -19,6 +19,7 @@ impl Display for Report {
             self.repairs.received,
             self.recovered
         )?;
+
         let processors = self.cpu.relays.iter().chain([&self.cpu.own]);
         processors.enumerate().try_for_each(|(at, one)| {
             let label = if at == 0 { "processor" } else { "" };
@@ -38,17 +39,21 @@ impl Report {
             sessions.asked,
             self.relays.join(", ")
         )?;
+
         if let (Some(all), Some(slowest)) = (sessions.all_joined_ms, sessions.slowest_join_ms) {
             write!(f, " within {:.2} s, each within {slowest:.1} ms", all / 1e3)?;
         }
+
         for (why, count) in &sessions.refused {
             write!(f, "; {count} did not: {why}")?;
         }
+
         writeln!(
             f,
             "; {} got frames, {} joins repeated",
             sessions.served, sessions.rejoins
         )?;
+
         writeln!(f, "measured  {stream} for {:.1} s", self.measured_s)
     }
 
@@ -61,11 +66,13 @@ impl Report {
             "frames    {} expected, {} delivered: {share:.2} %, to the viewer with the least {:.2} %",
             frames.expected, frames.delivered, frames.least_delivered_percent
         )?;
+
         let reasons = frames
             .lost
             .by_reason
             .iter()
             .filter(|(_, count)| **count > 0);
+
         let reasons: Vec<String> = reasons
             .map(|(reason, count)| format!("{reason} {count}"))
             .collect();
@@ -74,8 +81,10 @@ impl Report {
         } else {
             reasons.join(", ")
         };
+
         writeln!(f, "lost      {reasons}")?;
         write!(f, "gaps      {} at {} viewers", gaps.count, gaps.viewers)?;
+
         if gaps.count > 0 {
             write!(
                 f,
@@ -83,6 +92,7 @@ impl Report {
                 gaps.longest_frames, gaps.longest_ms
             )?;
         }
+
         writeln!(f)
     }
 
@@ -93,11 +103,13 @@ impl Report {
             last,
             spread,
         } = &self.age_ms;
+
         writeln!(
             f,
             "ages in ms by {:<18} {:>8} {:>8} {:>8} {:>8}",
             self.clock, "p50", "p95", "p99", "max"
         )?;
+
         for (name, ages) in [
             ("over all viewers", all),
             ("at each frame's first viewer", first),
@@ -112,6 +124,7 @@ impl Report {
             }
             writeln!(f)?;
         }
+
         Ok(())
     }
 }
@@ -122,12 +135,15 @@ impl Display for Processor {
         if let Some(pid) = self.pid {
             write!(f, " (process {pid})")?;
         }
+
         if let Some(cores) = self.cores {
             write!(f, " {cores:.2} cores")?;
         }
+
         if let Some(cost) = self.ms_per_gigabit {
             write!(f, ", {cost:.1} ms for each gigabit delivered")?;
         }
+
         self.unknown
             .as_ref()
             .map_or(Ok(()), |why| write!(f, " not known: {why}"))

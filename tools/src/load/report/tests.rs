@@ -35,19 +35,23 @@ fn totals() -> Totals {
             _ => LinkState::Live,
         };
     }
+
     for session in [0, 1, 3] {
         totals.session(session).on_summary(&summary(7, 0), false);
     }
+
     totals.begin();
     for session in [0, 1, 3] {
         totals.session(session).on_summary(&summary(7, 0), true);
     }
+
     for number in 0..10 {
         totals.on_delivery(0, &delivery(number, 5));
         if number != 4 {
             totals.on_delivery(1, &delivery(number, 8));
         }
     }
+
     totals.session(0).on_summary(&summary(107, 0), true);
     totals.session(1).on_summary(&summary(97, 1), true);
     totals.end();
@@ -59,6 +63,7 @@ fn summary(datagrams: u64, link: u64) -> Summary {
         link,
         ..Losses::default()
     };
+
     Summary {
         stream: "hall".parse().ok(),
         joins: 1,
@@ -108,14 +113,17 @@ fn frames_gaps_and_sessions_are_summed_over_the_viewers() {
         all_joined_ms,
         slowest_join_ms,
     } = report.sessions;
+
     assert_eq!(
         (asked, joined, served, rejoins, all_joined_ms),
         (4, 3, 2, 0, None)
     );
+
     assert_eq!(
         (refused, slowest_join_ms),
         (BTreeMap::from([("busy", 1)]), Some(35.0))
     );
+
     assert_eq!(
         (
             report.frames.expected,
@@ -124,11 +132,13 @@ fn frames_gaps_and_sessions_are_summed_over_the_viewers() {
         ),
         (20, 19, 1)
     );
+
     assert_eq!(report.frames.lost.by_reason["link"], 1);
     assert_eq!(
         report.frames.least_delivered_percent, 0.0,
         "one got nothing"
     );
+
     // Frame 4, and at both the time from the last frame to the end.
     assert_eq!(
         (
@@ -138,6 +148,7 @@ fn frames_gaps_and_sessions_are_summed_over_the_viewers() {
         ),
         (3, 2, 1)
     );
+
     assert_eq!(report.gaps.longest_ms, 1095.0);
     assert_eq!(
         (report.datagrams, report.stream.as_deref()),
@@ -153,6 +164,7 @@ fn ages_are_told_over_all_and_at_the_first_and_the_last_viewer() {
         last,
         spread,
     } = report(Vec::new()).age_ms;
+
     // A percentile is up to 1/64 above the true value.
     assert_eq!((all.p50.map(f64::round), all.max), (Some(5.0), Some(8.0)));
     // Frame 4 came to one viewer only.
@@ -168,6 +180,7 @@ fn processor_time_is_told_for_each_gigabit_delivered() {
         relay("a:1", Ok(meter(3, 95, false))),
         relay("b:2", Ok(meter(4, 190, false))),
     ]);
+
     assert!((report.gigabits - 0.019).abs() < 1e-12);
     let cost: Vec<_> = report
         .cpu
@@ -175,10 +188,12 @@ fn processor_time_is_told_for_each_gigabit_delivered() {
         .iter()
         .map(|relay| relay.ms_per_gigabit.unwrap().round())
         .collect();
+
     assert_eq!(
         (cost, report.cpu.relays_ms_per_gigabit.unwrap().round()),
         (vec![5000.0, 10_000.0], 15_000.0)
     );
+
     assert_eq!(
         (report.cpu.relays[1].cores, report.cpu.own.pid),
         (Some(0.095), Some(9))
@@ -191,6 +206,7 @@ fn a_relay_whose_time_is_not_known_says_why_and_has_no_figure() {
         relay("a:1", Ok(meter(3, 95, true))),
         relay("b:2", Err("it is not on this host")),
     ]);
+
     assert_eq!(report.cpu.relays_ms_per_gigabit, None);
     assert!(
         report
@@ -199,11 +215,13 @@ fn a_relay_whose_time_is_not_known_says_why_and_has_no_figure() {
             .iter()
             .all(|relay| relay.cores.is_none() && relay.ms_per_gigabit.is_none())
     );
+
     let text = report.to_string();
     assert!(
         text.contains("a:1 (process 3) not known: its process ended while it was measured"),
         "{text}"
     );
+
     assert!(
         text.contains("b:2 not known: it is not on this host"),
         "{text}"
@@ -214,6 +232,7 @@ fn a_relay_whose_time_is_not_known_says_why_and_has_no_figure() {
 fn the_table_has_all_of_it_in_lines_and_the_json_says_null_for_what_is_not_known() {
     let report = report(vec![relay("a:1", Ok(meter(3, 95, false)))]);
     let text = report.to_string();
+
     for line in [
         "viewers   3 of 4 joined at a:1; 1 did not: busy; 2 got frames, 0 joins repeated",
         "measured  hall for 2.0 s",
@@ -229,6 +248,7 @@ fn the_table_has_all_of_it_in_lines_and_the_json_says_null_for_what_is_not_known
             "{line}\nis not in\n{text}"
         );
     }
+
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["sessions"]["all_joined_ms"], Value::Null);
     assert_eq!(json["frames"]["lost"]["link"], 1);
@@ -242,6 +262,7 @@ fn the_commonest_trouble_is_that_of_most_viewers_without_frames() {
         session.served = served;
         session
     };
+
     let busy = LinkState::Busy(Duration::ZERO);
     let sessions = [
         session(LinkState::Live, Some(ms(1))),
@@ -250,6 +271,7 @@ fn the_commonest_trouble_is_that_of_most_viewers_without_frames() {
         session(LinkState::NoFrames, None),
         session(busy.clone(), None),
     ];
+
     assert_eq!(most_common_state(&sessions), busy);
     assert_eq!(most_common_state(&sessions[..2]), LinkState::Connecting);
 }

@@ -56,11 +56,13 @@ fn what_is_found_in_each_frame_comes_to_the_relay_once_and_in_order() {
             .map(|(_, id)| id.number)
             .collect::<Vec<_>>(),
     );
+
     let told = numbers(messages);
     assert!(
         told.len() + 5 > shown.len() && told == shown[..told.len()],
         "{told:?} of {shown:?}"
     );
+
     // One at once, and then as many as come in 100 ms.
     assert!((25..=31).contains(&messages.len()), "{}", messages.len());
     assert!(
@@ -68,11 +70,13 @@ fn what_is_found_in_each_frame_comes_to_the_relay_once_and_in_order() {
             .iter()
             .all(|message| message.screen == SCREEN && message.canary_status.is_none())
     );
+
     let mut sent = 0;
     for message in messages {
         sent += message.detections.len() as u64;
         assert_eq!((message.sent, message.untracked), (sent, 0));
     }
+
     let counts = world.engine.summary(world.now).detections;
     assert!(counts.sent >= sent && counts.dropped == 0, "{counts:?}");
 }
@@ -82,12 +86,14 @@ fn of_a_flood_the_newest_are_sent_and_the_others_counted() {
     let mut world = detection_world(2, config());
     world.finds = false;
     world.run_until(ms(1000));
+
     for number in 0..500 {
         world.engine.on_detection(
             &STREAM.parse().unwrap(),
             detection(FrameId { epoch: 1, number }),
         );
     }
+
     world.run_until(ms(3000));
     let messages = heard(&world, 0);
     assert_eq!(numbers(messages), (436..500).collect::<Vec<_>>());
@@ -96,6 +102,7 @@ fn of_a_flood_the_newest_are_sent_and_the_others_counted() {
             .iter()
             .all(|message| message.detections.len() <= MAX_DETECTIONS)
     );
+
     assert_eq!(
         world.engine.summary(world.now).detections,
         DetectionCounts {
@@ -113,6 +120,7 @@ fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
         } else {
             Redundancy::Standby
         };
+
         let mut world = detection_world(seed, two(redundancy));
         world.run_until(ms(2000));
         let way = usize::from(heard(&world, 0).is_empty());
@@ -120,12 +128,14 @@ fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
             heard(&world, 1 - way).is_empty(),
             "seed {seed}: both were told"
         );
+
         let before = heard(&world, way).to_vec();
         if seed % 4 < 2 {
             world.relays[way] = None;
         } else {
             world.cut[way] = true;
         }
+
         world.run_until(ms(4000));
         let after = heard(&world, 1 - way).to_vec();
         let first = numbers(&before);
@@ -134,20 +144,24 @@ fn they_go_by_one_path_and_by_the_other_when_it_falters_and_never_twice() {
             first.iter().max() < then.iter().min(),
             "seed {seed}: {first:?} {then:?}"
         );
+
         let fewest = world
             .frames
             .iter()
             .filter(|(when, _)| *when > ms(2600))
             .count();
+
         assert!(
             then.len() + 5 > fewest,
             "seed {seed}: {} of {fewest}",
             then.len()
         );
+
         assert!(
             then.windows(2).all(|pair| pair[0] < pair[1]),
             "seed {seed}: {then:?}"
         );
+
         assert_eq!(
             after.last().unwrap().sent,
             then.len() as u64,
@@ -162,12 +176,14 @@ fn what_waits_for_a_relay_is_bounded_and_goes_out_when_it_is_back() {
     world.run_until(ms(1000));
     world.relays[0] = None;
     world.run_until(ms(1500));
+
     for number in 1000..1100 {
         world.engine.on_detection(
             &STREAM.parse().unwrap(),
             detection(FrameId { epoch: 1, number }),
         );
     }
+
     world.restart_relay(2);
     world.capturing = false;
     world.run_until(ms(4000));
@@ -183,6 +199,7 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
         epoch: 1,
         number: 1,
     };
+
     world
         .engine
         .on_detection(&"other".parse().unwrap(), detection(id));
@@ -193,6 +210,7 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
         y: 0.0,
         radius: 1.0,
     });
+
     world.engine.on_detection(
         &stream,
         Detection {
@@ -200,6 +218,7 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
             ..detection(id)
         },
     );
+
     world.engine.on_detection(
         &stream,
         Detection {
@@ -211,6 +230,7 @@ fn what_belongs_to_another_stream_or_cannot_be_is_not_told() {
             ..detection(id)
         },
     );
+
     world.engine.on_detection(&stream, detection(id));
     world.run_until(ms(1500));
     assert_eq!(numbers(heard(&world, 0)), [1]);
@@ -249,6 +269,7 @@ fn a_canary_tells_how_its_neighbour_fares_and_sealed_sessions_carry_it() {
             ..config()
         },
     );
+
     world.relay().access = RelayAccess::Psk(SharedKey::new([5; 32]));
     let canary_status = CanaryStatus {
         stream: "cam".into(),
@@ -256,6 +277,7 @@ fn a_canary_tells_how_its_neighbour_fares_and_sealed_sessions_carry_it() {
         silent_ms: 40,
         ..CanaryStatus::default()
     };
+
     world.engine.on_canary_status(canary_status.clone());
     world.run_until(ms(1000));
     let messages = heard(&world, 0);
@@ -301,9 +323,11 @@ fn the_word_of_a_relay_that_was_told_nothing_is_not_believed() {
     let mut world = detection_world(11, two(Redundancy::Both));
     world.run_until(ms(1000));
     let way = usize::from(heard(&world, 0).is_empty());
+
     for (at, error) in [(way, 0.25), (1 - way, 9.0)] {
         world.relays[at].as_mut().unwrap().verdict = Some(verdict(error));
     }
+
     world.run_until(ms(3000));
     assert_eq!(world.engine.summary(world.now).verdict, Some(verdict(0.25)));
 }

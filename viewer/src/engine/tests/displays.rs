@@ -30,6 +30,7 @@ fn frames_that_cannot_be_decoded_end_the_live_picture_within_the_usual_time() {
         state.to_string(),
         "pictures come but cannot be decoded: damaged JPEG"
     );
+
     run(&mut world, 10_000, Some(NotShown::Damaged));
     assert_eq!(world.link_state_at(world.now), state);
 
@@ -51,12 +52,14 @@ fn when_no_frame_was_ever_decoded_the_reason_is_said_at_once() {
 fn a_display_that_takes_no_pictures_is_not_live() {
     let mut world = World::new(3);
     run(&mut world, 1000, None);
+
     for _ in 0..20 {
         let next = world.now + Duration::from_millis(100);
         world.run_until(next);
         world.engine.on_display(next, world.shown, None);
         world.drain();
     }
+
     assert_eq!(
         world.link_state_at(world.now),
         LinkState::NotShown(NotShown::Display)
@@ -79,6 +82,7 @@ fn a_stream_that_pauses_and_comes_back_is_live_with_its_first_frame() {
         .iter()
         .filter(|(at, _)| *at > back)
         .collect();
+
     assert!(matches!(states[..], [(_, LinkState::Live)]), "{states:?}");
 }
 

@@ -17,6 +17,7 @@ fn in_group(seed: u64) -> World {
         ),
         (Some(GROUP), true, true)
     );
+
     world
 }
 
@@ -35,6 +36,7 @@ fn a_group_that_is_offered_is_joined_and_the_relay_told_as_soon_as_it_is_heard()
         world.relay().group_heard,
         "a keep-alive, its answer, a frame, another keep-alive"
     );
+
     let keep_alives = world.relay().keep_alives;
     world.run_until(ms(5310));
     let sent = world.relay().keep_alives - keep_alives;
@@ -42,11 +44,13 @@ fn a_group_that_is_offered_is_joined_and_the_relay_told_as_soon_as_it_is_heard()
         (14..=18).contains(&sent),
         "{sent} keep-alives in 4 s: nothing more to say"
     );
+
     let summary = world.engine.summary(world.now);
     assert_eq!(
         (summary.losses.total(), summary.foreign, summary.joins),
         (0, 0, 1)
     );
+
     assert!(summary.paths[0].by_multicast > 100 * 11, "{summary:?}");
 }
 
@@ -70,6 +74,7 @@ fn a_group_that_falls_silent_is_told_within_three_frames_and_costs_no_more() {
                 .count(),
             1
         );
+
         world.groups_cut = false;
         world.run_until(cut + Duration::from_secs(4));
         assert!(world.relay().group_heard, "it is heard again");
@@ -100,6 +105,7 @@ fn a_group_that_is_no_longer_offered_is_left_and_another_one_joined_in_its_place
         (world.groups[0], world.relay().group_heard),
         (Some(other), true)
     );
+
     world.relay().group = None;
     world.run_until(ms(2200));
     assert_eq!(
@@ -110,6 +116,7 @@ fn a_group_that_is_no_longer_offered_is_left_and_another_one_joined_in_its_place
         ),
         (None, false, false)
     );
+
     let before = by_multicast(&world);
     world.run_until(ms(3000));
     assert_eq!(
@@ -135,6 +142,7 @@ fn a_session_that_ends_ends_the_stay_in_its_group() {
         (world.groups[0], world.relay().group_heard),
         (Some(GROUP), true)
     );
+
     world.engine.leave();
     world.drain();
     assert_eq!(world.groups[0], None);
@@ -157,6 +165,7 @@ fn nothing_but_media_of_the_session_is_taken_from_a_group_and_no_group_that_is_n
         sequence: 1,
         ..DataHeader::default()
     };
+
     let header = DataHeader {
         id: FrameId {
             epoch: 1,
@@ -164,6 +173,7 @@ fn nothing_but_media_of_the_session_is_taken_from_a_group_and_no_group_that_is_n
         },
         ..header
     };
+
     ToViewer::Data(header, &[1; 5]).encode(&mut datagram);
     world.engine.on_group_datagram(world.now, 0, &mut datagram);
     let summary = world.engine.summary(world.now);
@@ -185,10 +195,12 @@ fn each_of_two_paths_has_its_own_group() {
             ..config()
         },
     );
+
     let groups = [0, 64].map(|last| SocketAddrV4::new(Ipv4Addr::new(239, 255, 42, last), 5005));
     for (relay, group) in world.relays.iter_mut().zip(groups) {
         relay.as_mut().unwrap().group = Some(group);
     }
+
     world.run_until(ms(3000));
     assert_eq!(world.groups, groups.map(Some));
     let summary = world.engine.summary(world.now);
@@ -196,5 +208,6 @@ fn each_of_two_paths_has_its_own_group() {
         summary.paths.iter().all(|path| path.by_multicast > 500),
         "{summary:?}"
     );
+
     assert_eq!(summary.losses.total(), 0);
 }

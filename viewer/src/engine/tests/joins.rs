@@ -10,6 +10,7 @@ fn the_first_frame_is_there_150_ms_after_the_start() {
             world.link_states.last().map(|(_, link_state)| link_state),
             Some(&LinkState::Live)
         );
+
         assert_eq!(world.engine.summary(world.now).joins, 1);
     }
 }
@@ -40,8 +41,10 @@ fn a_relay_killed_and_restarted_after_250_ms_gives_frames_within_a_second() {
                 .first_frame_after(killed + Duration::from_millis(250))
                 .saturating_since(killed),
         );
+
         assert_eq!(world.engine.summary(world.now).joins, 2, "seed {seed}");
     }
+
     gaps.sort();
     assert!(gaps[50] < Duration::from_millis(600), "{:?}", gaps[50]);
     assert!(gaps[99] < Duration::from_millis(1000), "{:?}", gaps[99]);
@@ -82,10 +85,12 @@ fn a_healed_link_is_live_within_500_ms() {
             world.run_until(ms(1000));
             world.cut[0] = true;
             world.run_until(ms(1000 + away));
+
             // The relay forgets a session after three seconds.
             if away > 3000 {
                 world.relay().session = None;
             }
+
             world.cut[0] = false;
             world.run_until(ms(3000 + away));
             let healed = world
@@ -95,14 +100,17 @@ fn a_healed_link_is_live_within_500_ms() {
                 healed < Duration::from_millis(limit),
                 "seed {seed}, {away} ms away: {healed:?}"
             );
+
             let card = world
                 .link_states
                 .iter()
                 .find(|(when, link_state)| *when > ms(1000) && *link_state != LinkState::Live);
+
             assert!(
                 card.is_some_and(|(when, _)| *when <= ms(2500)),
                 "seed {seed}: a frozen picture passed for live"
             );
+
             assert_eq!(world.link_state_at(world.now), LinkState::Live);
         }
     }
@@ -117,6 +125,7 @@ fn a_live_session_is_not_joined_anew() {
             doubled: 10,
             reordered: 50,
         };
+
         world.run_until(ms(20_000));
         assert_eq!(world.engine.summary(world.now).joins, 1, "seed {seed}");
     }
@@ -133,6 +142,7 @@ fn answers_to_nothing_we_asked_change_nothing() {
         session: 99,
         ..Accept::default()
     };
+
     let strangers = [
         ToViewer::Reset(session + 1),
         ToViewer::Goodbye(session + 1, Goodbye::default()),
@@ -148,11 +158,13 @@ fn answers_to_nothing_we_asked_change_nothing() {
         }),
         ToViewer::Pulse(session + 1, Pulse::default()),
     ];
+
     for stranger in strangers {
         let mut datagram = Vec::new();
         stranger.encode(&mut datagram);
         world.engine.on_datagram(world.now, 0, &mut datagram);
     }
+
     world
         .engine
         .on_datagram(world.now, 0, &mut b"GET / HTTP/1.1".to_vec());
@@ -169,31 +181,37 @@ fn no_datagram_however_mangled_panics_the_engine_or_makes_it_talk() {
         epoch: 1,
         number: world.number,
     };
+
     let mut seeds = world.relay().on_frame(id, &body(id, 9000), 0);
     seeds.extend(world.relay().tell_status(ms(500)));
     seeds.extend(world.relay().stop());
     let mut dice = SplitMix64::new(10);
     let mut sent = 0;
     let mut frames = 0;
+
     for n in 0..50_000 {
         let mut datagram = seeds[dice.next() as usize % seeds.len()].clone();
         for _ in 0..=dice.next() % 3 {
             let at = dice.next() as usize % datagram.len().min(48);
             datagram[at] = dice.next() as u8;
         }
+
         datagram.truncate(datagram.len() - (dice.next() % 8 / 7) as usize);
         let now = ms(500) + Duration::from_micros(n);
         world.engine.on_datagram(now, 0, &mut datagram);
         world.engine.on_tick(now);
+
         while let Some(output) = world.engine.poll_output() {
             sent += u64::from(matches!(output, Output::Send(..)));
             frames += u64::from(matches!(output, Output::Frame(_)));
         }
     }
+
     assert!(
         sent < 5000 && frames < 5000,
         "{sent} datagrams sent, {frames} frames"
     );
+
     assert!(world.engine.summary(world.now).foreign > 1000);
 }
 
@@ -202,19 +220,23 @@ fn a_peer_that_challenges_without_end_is_not_answered_without_end() {
     let mut engine = Engine::new(config(), secret(9));
     engine.on_tick(ms(0));
     let mut sent = 0;
+
     for n in 0..1000 {
         let challenge = Challenge {
             nonce: engine.paths[0].nonce,
             token: vec![n as u8].into(),
             ..Challenge::default()
         };
+
         let mut datagram = Vec::new();
         ToViewer::Challenge(challenge).encode(&mut datagram);
         engine.on_datagram(ms(1), 0, &mut datagram);
     }
+
     while let Some(output) = engine.poll_output() {
         sent += usize::from(matches!(output, Output::Send(..)));
     }
+
     assert_eq!(sent, 2);
 }
 
@@ -232,6 +254,7 @@ fn who_may_show_any_stream_stays_with_the_one_it_got() {
         world.link_state_at(ms(2500)),
         LinkState::NoSuchStream(STREAM.into())
     );
+
     world.run_until(ms(5500));
     assert_eq!(
         world.relay().wanted,
@@ -260,9 +283,11 @@ fn a_list_is_given_without_a_session() {
         },
         secret(6),
     );
+
     let mut relay = MiniRelay::new(1);
     engine.on_tick(ms(0));
     let mut listed = None;
+
     while let Some(output) = engine.poll_output() {
         match output {
             Output::Send(_, datagram) => {
@@ -274,6 +299,7 @@ fn a_list_is_given_without_a_session() {
             other => panic!("{other:?}"),
         }
     }
+
     assert_eq!((listed, relay.session), (Some((1, 1)), None));
 }
 
@@ -286,6 +312,7 @@ fn each_fourth_keep_alive_reports_what_this_session_saw() {
         lost: 1,
         age_us: 4000,
     });
+
     world.run_until(ms(4900));
     let reports = world.relay().reports.clone();
     assert!((4..=5).contains(&reports.len()), "{}", reports.len());
@@ -294,6 +321,7 @@ fn each_fourth_keep_alive_reports_what_this_session_saw() {
         (last.frames_shown, last.frames_lost, last.age_us),
         (40, 1, 4000)
     );
+
     assert!(
         last.frames_whole > 100 && last.bytes > 1_000_000,
         "{last:?}"

@@ -26,6 +26,7 @@ fn an_unplugged_camera_is_named_at_once_and_forgotten_with_the_next_frame() {
         state: State::Unplugged,
         reason: "camera unplugged: /dev/video0".into(),
     };
+
     assert_eq!(world.link_state_at(ms(1100)), unplugged);
     assert_eq!(unplugged.to_string(), "camera unplugged: /dev/video0");
     world.run_until(ms(20_000));
@@ -34,6 +35,7 @@ fn an_unplugged_camera_is_named_at_once_and_forgotten_with_the_next_frame() {
         unplugged,
         "it stays for as long as it is so"
     );
+
     assert_eq!(world.engine.summary(world.now).joins, 1);
     world.capturing = true;
     world.run_until(ms(20_100));
@@ -77,6 +79,7 @@ fn a_source_that_is_back_is_live_with_its_first_frame_and_nothing_is_said_betwee
         .iter()
         .map(|(_, link_state)| link_state.word())
         .collect();
+
     assert_eq!(words, ["live", "source-gone", "live"]);
     // A source that is back and sends nothing all the same is not kept for gone.
     world.capturing = false;
@@ -128,6 +131,7 @@ fn a_refusal_is_told_until_the_relay_changes_its_mind_or_is_gone() {
         LinkState::Live,
         "a new stream is there within the retry"
     );
+
     let mut world = World::new(6);
     world.relay().refusal = Some((Refusal::NoStreams, 0));
     world.run_until(ms(3000));
@@ -145,6 +149,7 @@ fn a_busy_relay_is_asked_again_when_it_said() {
         world.link_state_at(ms(1400)),
         LinkState::Busy(Duration::from_secs(2))
     );
+
     assert_eq!(world.relay().joins_seen, 2);
     world.relay().refusal = None;
     world.run_until(ms(2200));

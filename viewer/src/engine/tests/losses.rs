@@ -17,6 +17,7 @@ fn every_frame_between_the_first_and_the_last_is_whole_or_lost_for_one_reason() 
             doubled: seed % 7 * 10,
             reordered: seed % 5 * 40,
         };
+
         world.run_until(ms(5000));
         end_on_a_whole_frame(&mut world);
         let summary = world.engine.summary(world.now);
@@ -26,6 +27,7 @@ fn every_frame_between_the_first_and_the_last_is_whole_or_lost_for_one_reason() 
             world.span(),
             "seed {seed}: {summary:?}"
         );
+
         assert_eq!(world.bodies_wrong, 0, "seed {seed}");
     }
 }
@@ -36,24 +38,28 @@ fn the_sum_holds_when_relay_and_source_restart_in_any_order() {
         let mut world = World::new(seed);
         let mut dice = SplitMix64::new(seed);
         world.run_until(ms(500));
+
         for start in 2..8 {
             world.link = Link {
                 lost: dice.next() % 30,
                 doubled: 5,
                 reordered: 20,
             };
+
             match dice.next() % 4 {
                 0 => world.relays[0] = None,
                 1 => world.restart_relay(start),
                 2 => (world.epoch, world.number) = (start, 0),
                 _ => world.relay().skip_frame(),
             }
+
             let now = world.now;
             world.run_until(now + Duration::from_millis(dice.next() % 1500));
             if world.relays[0].is_none() {
                 world.restart_relay(start);
             }
         }
+
         let now = world.now;
         world.run_until(now + Duration::from_secs(2));
         end_on_a_whole_frame(&mut world);
@@ -63,6 +69,7 @@ fn the_sum_holds_when_relay_and_source_restart_in_any_order() {
             world.span(),
             "seed {seed}: {summary:?}"
         );
+
         assert_eq!(
             world.link_state_at(world.now),
             LinkState::Live,

@@ -38,10 +38,12 @@ fn what_two_relays_send_is_one_stream_and_no_frame_is_given_out_twice() {
         summary.counts.duplicates + summary.counts.late > 500,
         "{summary:?}"
     );
+
     assert!(
         summary.paths.iter().all(|path| path.datagrams > 500),
         "{summary:?}"
     );
+
     assert_eq!(world.bodies_wrong, 0);
 }
 
@@ -51,15 +53,18 @@ fn no_frame_is_lost_or_late_when_either_relay_is_killed_cut_off_or_comes_back() 
         let mut world = World::with(seed, two(Redundancy::Both));
         world.run_until(ms(1000));
         let which = seed as usize % 2;
+
         if seed % 4 < 2 {
             world.relays[which] = None;
         } else {
             world.cut[which] = true;
         }
+
         world.run_until(ms(2500));
         if world.relays[which].is_none() {
             world.relays[which] = Some(MiniRelay::new(9));
         }
+
         world.cut[which] = false;
         world.run_until(ms(4000));
         assert_none_missing(&world, ms(200));
@@ -67,15 +72,18 @@ fn no_frame_is_lost_or_late_when_either_relay_is_killed_cut_off_or_comes_back() 
             .frames
             .windows(2)
             .map(|pair| pair[1].0.saturating_since(pair[0].0));
+
         assert!(
             gaps.max().unwrap_or_default() < world.interval * 3 / 2,
             "seed {seed}"
         );
+
         assert_eq!(
             world.engine.summary(world.now).losses.total(),
             0,
             "seed {seed}"
         );
+
         assert!(
             world
                 .link_states
@@ -86,6 +94,7 @@ fn no_frame_is_lost_or_late_when_either_relay_is_killed_cut_off_or_comes_back() 
             "{:?}",
             world.link_states
         );
+
         assert!(
             world.engine.paths.iter().all(Path::is_active),
             "both are there again"
@@ -117,12 +126,14 @@ fn frames_that_another_relay_completes_before_the_answer_to_a_join_comes_are_rep
             world.run_until(world.now + Duration::from_millis(1));
             assert!(world.now < ms(8000), "it happens");
         }
+
         let relay = world.relays[1].as_ref().unwrap();
         (
             relay.sequence,
             relay.reports.last().map_or(0, |report| report.frames_whole),
         )
     };
+
     let (before, _) = run_until(|relay| relay.session.is_some());
     let (sent, whole) = run_until(|relay| relay.reports.len() == 2);
     // The newest is on its way to the viewer, or its report to the relay.
@@ -139,6 +150,7 @@ fn of_a_stream_that_no_relay_knows_the_answer_that_tells_most_is_shown() {
         world.link_state_at(ms(500)),
         LinkState::NoSuchStream(String::new())
     );
+
     world.relays[1] = Some(MiniRelay::new(5));
     world.run_until(ms(1500));
     assert_eq!(
@@ -161,6 +173,7 @@ fn a_path_that_stands_by_brings_nothing_until_the_first_one_falters() {
         before - idle.paths[1].datagrams < 20,
         "keep-alives are answered, and no more"
     );
+
     world.relays[0] = None;
     world.run_until(ms(10_300));
     assert!(media(&world) > before + 50);
@@ -168,6 +181,7 @@ fn a_path_that_stands_by_brings_nothing_until_the_first_one_falters() {
         .windows(2)
         .map(|pair| pair[1] - pair[0] - 1)
         .sum::<u64>();
+
     assert!(missing <= 2, "{missing} frames were lost");
     assert_eq!(world.link_state_at(ms(10_300)), LinkState::Live);
     // The second one goes on alone; the first comes back and stands by.
@@ -178,6 +192,7 @@ fn a_path_that_stands_by_brings_nothing_until_the_first_one_falters() {
         after.paths.iter().filter(|path| path.paused).count() == 1,
         "{after:?}"
     );
+
     assert_none_missing(&world, ms(10_300));
 }
 
@@ -185,11 +200,13 @@ fn a_path_that_stands_by_brings_nothing_until_the_first_one_falters() {
 fn a_relay_that_has_withheld_frames_is_named_as_the_reason() {
     let mut world = World::new(5);
     world.run_until(ms(1000));
+
     for _ in 0..10 {
         world.relay().withhold_frame();
         let now = world.now;
         world.run_until(now + Duration::from_millis(200));
     }
+
     world.run_until(ms(4000));
     let losses = world.engine.summary(world.now).losses;
     assert_eq!((losses.skipped, losses.total()), (10, 10), "{losses:?}");
@@ -198,6 +215,7 @@ fn a_relay_that_has_withheld_frames_is_named_as_the_reason() {
         .reports
         .last()
         .map(|report| report.frames_unrecovered);
+
     assert_eq!(
         unrecovered,
         Some(0),

@@ -37,11 +37,13 @@ fn who_has_the_key_sees_every_frame() {
         (world.bodies_wrong, world.link_state_at(ms(3000))),
         (0, LinkState::Live)
     );
+
     assert_eq!(world.engine.summary(world.now).foreign, 0);
     assert!(
         world.relay().reports.len() >= 2,
         "its keep-alives are opened"
     );
+
     world.engine.leave();
     world.drain();
     world.run_until(ms(3100));
@@ -56,10 +58,12 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
         own: own.clone(),
         relay: relay.public(),
     };
+
     let lets_in = || RelayAccess::Keys {
         own: relay.clone(),
         viewers: vec![(own.public(), "hall".into())],
     };
+
     let mut good = world(
         2,
         EngineConfig {
@@ -68,6 +72,7 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
         },
         lets_in(),
     );
+
     good.run_until(ms(1000));
     assert_eq!(good.link_state_at(ms(1000)), LinkState::Live);
     let other = PrivateKey::new([6; 32]);
@@ -79,6 +84,7 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
         },
         lets_in(),
     );
+
     wrong.run_until(ms(1000));
     assert_eq!(
         (wrong.link_state_at(ms(1000)).word(), wrong.frames.len()),
@@ -106,6 +112,7 @@ fn who_has_another_key_or_none_or_one_too_many_is_told_so() {
             "this viewer has a key, but the relay lets everyone in",
         ),
     ];
+
     for (config, access, why) in cases {
         let mut world = world(3, config, access);
         world.run_until(ms(1000));
@@ -123,6 +130,7 @@ fn loss_doubling_and_reordering_cost_no_session_and_no_frame_is_wrong() {
             doubled: 50,
             reordered: 50,
         };
+
         world.run_until(ms(10_000));
         let summary = world.engine.summary(world.now);
         assert_eq!((summary.joins, world.bodies_wrong), (1, 0), "seed {seed}");
@@ -139,6 +147,7 @@ fn a_hundred_new_keys_at_two_per_cent_loss_cost_no_frame() {
     let mut world = psk_world(4);
     world.run_until(ms(200));
     world.link.lost = 20;
+
     for round in 1..=100 {
         world.relay().announce_key();
         let now = world.now;
@@ -148,8 +157,10 @@ fn a_hundred_new_keys_at_two_per_cent_loss_cost_no_frame() {
             round + 1,
             "three keep-alives have brought it"
         );
+
         world.relay().switch_key();
     }
+
     world.link.lost = 0;
     let now = world.now;
     world.run_until(now + Duration::from_millis(200));
@@ -170,6 +181,7 @@ fn nothing_that_is_not_sealed_or_is_sealed_twice_changes_a_sealed_session() {
         state: State::Unplugged as i32,
         ..Status::default()
     };
+
     let forged = [
         encoded(&ToViewer::Goodbye(session, Goodbye::default())),
         encoded(&ToViewer::Pulse(
@@ -181,10 +193,12 @@ fn nothing_that_is_not_sealed_or_is_sealed_twice_changes_a_sealed_session() {
         )),
         encoded(&ToViewer::Sealed(session, 9999, &[7; 60])),
     ];
+
     let before = world.engine.summary(world.now);
     for mut datagram in forged {
         world.engine.on_datagram(world.now, 0, &mut datagram);
     }
+
     let after = world.engine.summary(world.now);
     assert_eq!(after.foreign, before.foreign + 3);
     // Nobody can prove that a session is unknown: it goes on, and a new one takes its place.
@@ -198,6 +212,7 @@ fn nothing_that_is_not_sealed_or_is_sealed_twice_changes_a_sealed_session() {
         (2, 0),
         "{summary:?}"
     );
+
     assert_eq!(world.link_state_at(ms(2000)), LinkState::Live);
 }
 
@@ -209,17 +224,20 @@ fn a_recorded_minute_played_back_changes_nothing() {
     let recorded = world.record.take().expect("it has been recorded");
     let before = world.engine.summary(world.now);
     let frames = world.frames.len();
+
     for (at, mut datagram) in recorded {
         world.engine.on_datagram(world.now, at, &mut datagram);
         world.engine.on_tick(world.now);
         world.drain();
     }
+
     let after = world.engine.summary(world.now);
     assert_eq!(world.frames.len(), frames, "no frame is given out again");
     assert_eq!(
         (after.joins, after.losses, after.counts.whole),
         (before.joins, before.losses, before.counts.whole)
     );
+
     world.run_until(ms(62_000));
     let summary = world.engine.summary(world.now);
     assert_eq!(
@@ -237,13 +255,16 @@ fn damaged_media_of_a_sealed_session_is_no_media() {
         epoch: 1,
         number: world.number,
     };
+
     let mut datagrams = world.relay().on_frame(id, &body(id, 9000), 0);
     let before = world.engine.summary(world.now);
+
     for datagram in &mut datagrams {
         let last = datagram.len() - 1;
         datagram[last] ^= 1;
         world.engine.on_datagram(world.now, 0, datagram);
     }
+
     let after = world.engine.summary(world.now);
     assert_eq!(after.foreign, before.foreign + datagrams.len() as u64);
     assert_eq!(after.counts, before.counts);

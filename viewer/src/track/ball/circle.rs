@@ -50,12 +50,14 @@ pub(super) fn through(points: &[[f32; 2]]) -> Option<Circle> {
     if count < MIN_POINTS {
         return None;
     }
+
     // Three points a third or a quarter apart, from every place: the same each time, and even with half of the points
     // wrong some of them are all right.
     let triples = (0..count).flat_map(|first| {
         [count / 3, count / 4]
             .map(|apart| [first, (first + apart) % count, (first + 2 * apart) % count])
     });
+
     let circles = triples.filter_map(|triple| around(triple.map(|at| points[at])));
     let hits = |circle: &Circle| near(points, *circle).count();
     let best = circles.max_by_key(hits)?;
@@ -73,10 +75,12 @@ pub(super) fn fitted(points: &[[f32; 2]], start: Circle) -> Option<Circle> {
             radius: circle.radius + step[2],
         };
     }
+
     let sound = [circle.x, circle.y, circle.radius]
         .iter()
         .all(|value| value.is_finite())
         && circle.radius > 0.0;
+
     (sound && near(points, circle).count() >= MIN_POINTS).then_some(circle)
 }
 
@@ -85,23 +89,28 @@ fn step(points: &[[f32; 2]], circle: Circle) -> Option<[f32; 3]> {
     let reach = 2.5 * circle.tolerance();
     let mut matrix = [[0.0f64; 3]; 3];
     let mut vector = [0.0f64; 3];
+
     for &point in points {
         let beyond = circle.beyond(point);
         let weight = f64::from((1.0 - (beyond / reach).powi(2)).max(0.0).powi(2));
         let distance = beyond + circle.radius;
+
         if weight <= 0.0 || distance <= 0.0 {
             continue;
         }
+
         let slope = [
             f64::from((point[0] - circle.x) / distance),
             f64::from((point[1] - circle.y) / distance),
             1.0,
         ];
+
         for (row, value) in slope.iter().enumerate() {
             (0..3).for_each(|column| matrix[row][column] += weight * value * slope[column]);
             vector[row] += weight * value * f64::from(beyond);
         }
     }
+
     solved(matrix, vector).map(|step| step.map(|value| value as f32))
 }
 
@@ -112,6 +121,7 @@ fn solved(matrix: [[f64; 3]; 3], vector: [f64; 3]) -> Option<[f64; 3]> {
             - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
             + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
     };
+
     let all = determinant(matrix);
     let with = |column: usize| {
         let mut replaced = matrix;
@@ -121,6 +131,7 @@ fn solved(matrix: [[f64; 3]; 3], vector: [f64; 3]) -> Option<[f64; 3]> {
             .for_each(|(row, value)| row[column] = value);
         determinant(replaced) / all
     };
+
     (all.abs() > 1e-6).then(|| [with(0), with(1), with(2)])
 }
 
@@ -131,9 +142,11 @@ fn around([a, b, c]: [[f32; 2]; 3]) -> Option<Circle> {
     let cx = c[0] - a[0];
     let cy = c[1] - a[1];
     let cross = 2.0 * (bx * cy - by * cx);
+
     if cross.abs() < 1e-3 {
         return None;
     }
+
     let b_square = bx * bx + by * by;
     let c_square = cx * cx + cy * cy;
     let x = (cy * b_square - by * c_square) / cross;
@@ -173,6 +186,7 @@ mod tests {
             y: 57.8,
             radius: 19.4,
         };
+
         let mut points = points(circle, 0.0, 6.2);
         for (at, point) in points.iter_mut().enumerate().filter(|(at, _)| at % 3 == 0) {
             let outward = 1.2 + 0.1 * (at % 7) as f32;
@@ -181,6 +195,7 @@ mod tests {
                 circle.y + outward * (point[1] - circle.y),
             ];
         }
+
         assert!(apart(through(&points).unwrap(), circle) < 0.01);
     }
 

@@ -39,6 +39,7 @@ pub(super) fn cast(picture: &Grey, circle: Circle, reach: f32) -> Cast {
             cast.levels.push(levels);
         }
     }
+
     cast
 }
 
@@ -51,6 +52,7 @@ pub(super) fn visible(picture: &Grey, circle: Circle) -> usize {
             MARGIN,
         )
     };
+
     ways().filter(seen).count()
 }
 
@@ -59,11 +61,13 @@ pub(super) fn is_even_inside(picture: &Grey, circle: Circle, cast: &Cast) -> boo
     if cast.levels.is_empty() {
         return false;
     }
+
     let [inside, outside] =
         [0, 1].map(|side| median(cast.levels.iter().map(|levels| levels[side]).collect()));
     let fall = inside - outside;
     let mut even = 0;
     let mut all = 0;
+
     for way in ways().step_by(4) {
         for part in [0.0, 0.2, 0.35, 0.5, 0.65, 0.75] {
             let x = circle.x + part * circle.radius * way[0];
@@ -74,6 +78,7 @@ pub(super) fn is_even_inside(picture: &Grey, circle: Circle, cast: &Cast) -> boo
             }
         }
     }
+
     fall >= MIN_FALL && all > 0 && even * 4 >= all * 3
 }
 
@@ -102,13 +107,16 @@ fn edge(picture: &Grey, circle: Circle, way: [f32; 2], reach: f32) -> Option<(f3
         .iter()
         .zip(&levels[4..])
         .map(|(before, behind)| before - behind);
+
     let (pace, steepness) = falls.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let steepest = nearest + pace as f32 * PACE;
     let x = circle.x + steepest * way[0];
     let y = circle.y + steepest * way[1];
+
     if steepness < MIN_FALL * 0.5 || !picture.holds(x, y, MARGIN) {
         return None;
     }
+
     // Just beside the edge, which JPEG and anti-aliasing make two or three pixels wide; within a small ball there is less room.
     let room = (0.3 * circle.radius).min(4.0);
     let level = |from: f32, to: f32| (at(from) + at((from + to) / 2.0) + at(to)) / 3.0;
@@ -121,6 +129,7 @@ fn edge(picture: &Grey, circle: Circle, way: [f32; 2], reach: f32) -> Option<(f3
     if inside - outside < MIN_FALL || slant > MAX_SLANT * drop {
         return None;
     }
+
     crossing(&at, steepest, (inside + outside) / 2.0).map(|distance| (distance, [inside, outside]))
 }
 

@@ -51,6 +51,7 @@ fn patterned(x: usize, y: usize) -> [f32; 3] {
     } else {
         20.0
     };
+
     let light = 30.0 * ((x as f32 / 170.0).sin() + (y as f32 / 90.0).cos());
     let level = (tile + light + grain(x, y, 16)).max(0.0);
     [level, level * 0.9, level * 0.7]
@@ -90,10 +91,12 @@ impl Scene {
         let Some([ball_x, ball_y, radius]) = self.ball else {
             return;
         };
+
         let span = |centre: f32, end: usize| {
             (centre - radius - 1.0).max(0.0) as usize
                 ..((centre + radius + 2.0).max(0.0) as usize).min(end)
         };
+
         for (x, y) in
             span(ball_y, self.height).flat_map(|y| span(ball_x, self.width).map(move |x| (x, y)))
         {
@@ -113,6 +116,7 @@ impl Scene {
         let height = self.height;
         let mut pixels = empty.to_vec();
         self.draw_ball(&mut pixels);
+
         if self.overlay {
             let scale = height / 240;
             for (line, text) in ["the-lobby-camera", "2026-11-20 18:00:00.123 UTC"]
@@ -128,6 +132,7 @@ impl Scene {
                 );
             }
         }
+
         let image = Image {
             pixels: &pixels[..],
             width,
@@ -135,6 +140,7 @@ impl Scene {
             height,
             format: PixelFormat::RGB,
         };
+
         turbojpeg::compress(image, self.quality, Subsamp::Sub2x2)
             .unwrap()
             .to_vec()
@@ -176,6 +182,7 @@ impl Errors {
         let Some(ball) = scene.found(empty, finder) else {
             return self.missed.push(truth);
         };
+
         let error = f64::from((ball.x - truth[0]).hypot(ball.y - truth[1]));
         self.sum += error;
         self.max = self.max.max(error);
@@ -194,12 +201,14 @@ impl Errors {
             self.max,
             self.count
         );
+
         assert!(
             self.missed.is_empty(),
             "{what}: {} missed, such as {:?}",
             self.missed.len(),
             self.missed[0]
         );
+
         assert!(
             self.mean() < mean && self.max < max,
             "{what}: mean {} max {}",
@@ -241,17 +250,20 @@ fn the_centre_is_found_to_a_fraction_of_a_pixel_whatever_the_size_and_the_qualit
                 overlay: true,
                 ..scene
             };
+
             over_places(scene, 20.0, count).assert_within(
                 &format!("{name} q{quality} overlay"),
                 0.1,
                 1.0,
             );
+
             let scene = Scene {
                 quality,
                 overlay: true,
                 behind: patterned,
                 ..scene
             };
+
             over_places(scene, 20.0, count).assert_within(
                 &format!("{name} q{quality} overlay, pattern"),
                 0.2,
@@ -278,6 +290,7 @@ fn balls_of_many_sizes_are_found() {
             errors.assert_within(&format!("{} radius {radius}", scene.width), 0.2, 1.0);
         }
     }
+
     over_places(
         Scene {
             width: 160,
@@ -288,6 +301,7 @@ fn balls_of_many_sizes_are_found() {
         40,
     )
     .assert_within("160x120", 0.2, 1.0);
+
     over_places(
         Scene {
             width: 1920,
@@ -323,6 +337,7 @@ fn a_ball_that_is_partly_outside_is_found_as_long_as_its_centre_is_inside() {
             let along = 60.0 + 7.3 * step as f32;
             let right = scene.width as f32 - 20.0 + beyond;
             let bottom = scene.height as f32 - 20.0 + beyond;
+
             for [x, y] in [
                 [20.0 - beyond, along],
                 [right, along],
@@ -366,6 +381,7 @@ fn where_there_is_no_ball_none_is_found() {
             [20.0; 3]
         }
     };
+
     let dots = |x: usize, y: usize| {
         if x % 16 < 3 && y % 16 < 3 {
             [255.0; 3]
@@ -373,6 +389,7 @@ fn where_there_is_no_ball_none_is_found() {
             [0.0; 3]
         }
     };
+
     let rings = |x: usize, y: usize| {
         let distance = (x as f32 - 200.0).hypot(y as f32 - 200.0);
         if (18.0..24.0).contains(&distance) {
@@ -381,6 +398,7 @@ fn where_there_is_no_ball_none_is_found() {
             [20.0; 3]
         }
     };
+
     let dark = |x: usize, y: usize| {
         if (x as f32 - 200.0).hypot(y as f32 - 200.0) < 20.0 {
             [5.0; 3]
@@ -388,6 +406,7 @@ fn where_there_is_no_ball_none_is_found() {
             [200.0; 3]
         }
     };
+
     let oval = |x: usize, y: usize| {
         if (x as f32 - 200.0).hypot((y as f32 - 200.0) * 1.5) < 24.0 {
             [230.0; 3]
@@ -395,6 +414,7 @@ fn where_there_is_no_ball_none_is_found() {
             [20.0; 3]
         }
     };
+
     let bar: Behind = |x, y| {
         if (100..300).contains(&x) && (50..90).contains(&y) {
             [230.0; 3]
@@ -402,6 +422,7 @@ fn where_there_is_no_ball_none_is_found() {
             [20.0; 3]
         }
     };
+
     let slope: Behind = |x, y| [(x / 5) as f32, (y / 4) as f32, 90.0];
     let backgrounds: [(&str, Behind); 14] = [
         ("plain", plain),
@@ -425,6 +446,7 @@ fn where_there_is_no_ball_none_is_found() {
             }
         }),
     ];
+
     let mut finder = Finder::default();
     for scene in [VGA, HD] {
         for (name, behind) in backgrounds {
@@ -436,12 +458,14 @@ fn where_there_is_no_ball_none_is_found() {
                         quality,
                         ..scene
                     };
+
                     let found = scene.found(&scene.empty(), &mut finder);
                     assert_eq!(found, None, "{name} overlay {overlay} quality {quality}");
                 }
             }
         }
     }
+
     for (width, height) in [(0, 0), (1, 1), (3, 500), (10, 10), (16, 16)] {
         assert_eq!(finder.find(&Grey::new(width, height)), None);
     }

@@ -62,6 +62,7 @@ impl Votes {
             .peaks()
             .into_iter()
             .filter_map(|peak| self.circle_around(peak, widest));
+
         let mut ranked: Vec<(f32, Circle)> = circles
             .map(|(support, circle)| (rank(support, circle, picture), circle))
             .collect();
@@ -74,12 +75,14 @@ impl Votes {
         self.edges.clear();
         let width = picture.width();
         let pixels = picture.pixels();
+
         for y in 1..picture.height().saturating_sub(1) {
             let row = |y: usize| &pixels[y * width..][..width];
             let around = row(y - 1)
                 .windows(3)
                 .zip(row(y).windows(3))
                 .zip(row(y + 1).windows(3));
+
             for (x, ((above, level), below)) in around.enumerate() {
                 let [a, b, c] =
                     [above, level, below].map(|line| [line[0], line[1], line[2]].map(i32::from));
@@ -87,6 +90,7 @@ impl Votes {
                 let down = (c[0] + 2 * c[1] + c[2]) - (a[0] + 2 * a[1] + a[2]);
                 // Eight times the steepness.
                 let square = (right * right + down * down) as f32;
+
                 if square >= (8.0 * MIN_STEEPNESS).powi(2) {
                     let length = square.sqrt();
                     let way = [right as f32 / length, down as f32 / length];
@@ -99,6 +103,7 @@ impl Votes {
                 }
             }
         }
+
         if self.edges.len() > MAX_EDGES {
             self.edges
                 .select_nth_unstable_by(MAX_EDGES, |a, b| b.steepness.total_cmp(&a.steepness));
@@ -133,6 +138,7 @@ impl Votes {
         self.smooth.clear();
         self.smooth.resize(self.sums.len(), 0);
         let width = self.width;
+
         for y in 1..self.height - 1 {
             for x in 1..width - 1 {
                 let at = y * width + x;
@@ -140,6 +146,7 @@ impl Votes {
                 self.smooth[at] = three(at - width) + three(at) + three(at + width);
             }
         }
+
         let mut peaks: Vec<(u32, usize)> = Vec::new();
         for y in 2..self.height - 2 {
             for x in 2..width - 2 {
@@ -149,6 +156,7 @@ impl Votes {
                 }
             }
         }
+
         peaks.sort_unstable_by_key(|(votes, at)| (std::cmp::Reverse(*votes), *at));
         peaks.truncate(MAX_PLACES);
         peaks.into_iter().map(|(_, at)| self.centroid(at)).collect()
@@ -169,6 +177,7 @@ impl Votes {
         let mut mass = 0.0;
         let mut x = 0.0;
         let mut y = 0.0;
+
         for (row, column) in (0..3).flat_map(|row| (0..3).map(move |column| (row, column))) {
             let place = at + row * self.width + column - self.width - 1;
             let weight = self.sums[place] as f32;
@@ -176,6 +185,7 @@ impl Votes {
             x += weight * ((place % self.width) as f32 + 0.5 - MARGIN as f32);
             y += weight * ((place / self.width) as f32 + 0.5 - MARGIN as f32);
         }
+
         Circle {
             x: x / mass,
             y: y / mass,
@@ -191,16 +201,19 @@ impl Votes {
             let dy = centre.y - edge.y;
             let distance = (dx * dx + dy * dy).sqrt();
             let radius = distance as usize;
+
             if radius <= widest && dx * edge.way[0] + dy * edge.way[1] >= AIM * distance {
                 // Two pixels share an edge that lies between them.
                 counts[radius] += 1.0 - distance.fract();
                 counts[radius + 1] += distance.fract();
             }
         }
+
         let support = |radius: usize| {
             let edges = counts[radius - 1] + counts[radius] + counts[radius + 1];
             edges / (TAU * radius as f32).sqrt()
         };
+
         let best = (MIN_RADIUS..=widest).max_by(|a, b| support(*a).total_cmp(&support(*b)))?;
         let around = [best - 1, best, best + 1]
             .map(|radius| (counts[radius], counts[radius] * radius as f32));
@@ -229,10 +242,12 @@ fn rank(support: f32, circle: Circle, picture: &Grey) -> f32 {
             1.0,
         )
     };
+
     let visible = (0..32u8)
         .filter(|step| seen(f32::from(*step) * TAU / 32.0))
         .count() as f32
         / 32.0;
+
     let length = TAU * circle.radius * visible.max(0.25);
     (support / (DENSITY * length)).min(1.0) * circle.radius.min(8.0).powf(0.75)
 }

@@ -91,6 +91,7 @@ impl Watcher {
             detections: DetectionCounts::default(),
             verdict: None,
         };
+
         Self {
             stream,
             counters,
@@ -121,9 +122,11 @@ impl Watcher {
                 self.canary.none += u64::from(detection.ball.is_none());
                 self.presentation.shown += 1;
                 self.rejected = None;
+
                 if self.found.len() == MAX_DETECTIONS {
                     self.found.pop_front();
                 }
+
                 self.found.push_back(detection);
             }
             Err(error) => {
@@ -142,17 +145,20 @@ impl Watcher {
             whole,
             arrived,
         } = arrived;
+
         let CheckedFrame {
             id, header, jpeg, ..
         } = parse_frame(&topic, Bytes::from(whole.body), MAX_FRAME_BYTES)?;
         if id != whole.id {
             return Err(RejectedFrame::Identity(id));
         }
+
         let began = clock::now();
         let (width, height) = self.decoder.size(&jpeg)?;
         if width * height > MAX_PIXELS {
             return Err(RejectedFrame::Size(width, height));
         }
+
         self.decoder.decode_grey(&jpeg, &mut self.grey)?;
         let decoded = clock::now();
         let found = self.finder.find(&self.grey).map(Found::from);
@@ -167,6 +173,7 @@ impl Watcher {
             present: Duration::ZERO,
             clock_error: self.clock.error(header.clock_id, self.source_clock),
         };
+
         Ok(timings.detection(
             id,
             &Observation {
@@ -202,6 +209,7 @@ impl Sink for Watcher {
             Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
             }
         }
+
         ControlFlow::Continue(())
     }
 
@@ -215,10 +223,12 @@ impl Sink for Watcher {
                 .drain(..)
                 .for_each(|detection| engine.on_detection(&self.stream, detection));
         }
+
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;
             self.summarise(now, engine);
         }
+
         Some(self.summary_due)
     }
 }

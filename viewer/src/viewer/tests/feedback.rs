@@ -56,6 +56,7 @@ impl Relay {
             captures: true,
             ..RelayState::default()
         }));
+
         let shared = Arc::clone(&state);
         Self {
             state,
@@ -84,6 +85,7 @@ impl Relay {
             .get(stream)
             .cloned()
             .unwrap_or_default();
+
         received
             .into_iter()
             .flat_map(|message| message.detections)
@@ -118,6 +120,7 @@ fn serve(socket: &UdpSocket, state: &Mutex<RelayState>) {
         } else {
             CANARY_INTERVAL
         };
+
         Served {
             relay,
             viewer: None,
@@ -126,37 +129,44 @@ fn serve(socket: &UdpSocket, state: &Mutex<RelayState>) {
             number: 0,
         }
     };
+
     let mut streams: Vec<_> = [(1, STREAM), (2, "one.canary"), (3, "two.canary")]
         .into_iter()
         .map(serve)
         .collect();
+
     let mut buffer = [0; 2048];
     while !state.lock().stop {
         for stream in &mut streams {
             stream.capture(socket, &state.lock());
         }
+
         socket
             .set_read_timeout(Some(Duration::from_millis(2)))
             .unwrap();
         let Ok((length, from)) = socket.recv_from(&mut buffer) else {
             continue;
         };
+
         if let Ok(ToRelay::Join(join)) = ToRelay::parse(&buffer[..length]) {
             let wanted = if join.stream.is_empty() {
                 STREAM
             } else {
                 &join.stream
             };
+
             streams
                 .iter_mut()
                 .find(|served| served.relay.stream == wanted)
                 .unwrap()
                 .viewer = Some(from);
         }
+
         let served = streams
             .iter_mut()
             .find(|served| served.viewer == Some(from))
             .expect("it has joined");
+
         served.hear(socket, &buffer[..length], &mut state.lock());
     }
 }
@@ -168,11 +178,13 @@ impl Served {
         if now < self.due || (camera && !state.captures) {
             return;
         }
+
         self.due = now + self.interval;
         let id = FrameId {
             epoch: 5,
             number: self.number,
         };
+
         self.number += 1;
         let (picture, canary) = if camera {
             (
@@ -185,6 +197,7 @@ impl Served {
         } else {
             (ball(id.number), "")
         };
+
         let body = named_frame_body(
             &self.relay.stream,
             canary,
@@ -193,6 +206,7 @@ impl Served {
             clock::clock_id(),
             &picture,
         );
+
         for datagram in self.relay.on_frame(id, &body, 0) {
             socket.send_to(&datagram, self.viewer.unwrap()).unwrap();
         }
@@ -201,17 +215,21 @@ impl Served {
     fn hear(&mut self, socket: &UdpSocket, datagram: &[u8], state: &mut RelayState) {
         let session = self.relay.session;
         let goodbyes = self.relay.goodbyes;
+
         for answer in self.relay.on_datagram(clock::now(), datagram) {
             // The viewer may have gone meanwhile.
             let _ = socket.send_to(&answer, self.viewer.unwrap());
         }
+
         let name = || self.relay.stream.clone();
         if self.relay.session.is_some() && self.relay.session != session {
             state.joined.push(name());
         }
+
         if self.relay.goodbyes > goodbyes {
             state.left.push(name());
         }
+
         state
             .received
             .entry(name())
@@ -240,6 +258,7 @@ fn ball(number: u64) -> Vec<u8> {
             (60.0 + 180.0 * cover) as u8
         })
         .collect();
+
     let image = turbojpeg::Image {
         pixels: &pixels[..],
         width,
@@ -247,6 +266,7 @@ fn ball(number: u64) -> Vec<u8> {
         height,
         format: turbojpeg::PixelFormat::GRAY,
     };
+
     turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray)
         .unwrap()
         .to_vec()
@@ -266,6 +286,7 @@ impl Watching {
             duration: None,
             ..headless(&folder, Duration::ZERO)
         };
+
         let context = Context::default();
         let shutdown = context.shutdown.clone();
         let thread = thread::spawn(move || run(&config, &extra, None, &context).map(drop));
@@ -298,11 +319,13 @@ fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
             .get("one.canary")
             .is_some_and(|received| !received.is_empty())
     });
+
     relay.wait("many detections", |state| {
         state.received["one.canary"].len() > 15
     });
     let (report, trace) = watching.finish();
     let detections = relay.detections("one.canary");
+
     for detection in &detections {
         let (x, y) = truth(detection.number);
         let ball = detection.ball.expect("there is a ball in each frame");
@@ -310,16 +333,19 @@ fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
             (ball.x - x).hypot(ball.y - y) < 0.5,
             "{detection:?}: {x} {y}"
         );
+
         assert!(
             detection.epoch == 5 && detection.clock_error_us == 0 && detection.transit_us < 500_000,
             "{detection:?}"
         );
     }
+
     assert!(
         detections
             .windows(2)
             .all(|pair| pair[0].number < pair[1].number)
     );
+
     let received = relay.state().received.remove("one.canary").unwrap();
     let canary_status = received.last().unwrap().canary_status.clone().unwrap();
     assert!(
@@ -328,6 +354,7 @@ fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
             && canary_status.silent_ms < 1000,
         "{canary_status:?}"
     );
+
     assert_eq!(received.last().unwrap().sent, detections.len() as u64);
     let screens: std::collections::HashSet<u64> =
         received.iter().map(|message| message.screen).collect();
@@ -338,23 +365,28 @@ fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
         (&"one.canary".into(), &0.into()),
         "{report}"
     );
+
     assert!(
         canary["found"].as_u64() >= Some(detections.len() as u64),
         "{report}"
     );
+
     assert_eq!(
         (&canary["verdict"]["health"], &canary["verdict"]["error_px"]),
         (&"right".into(), &0.25.into())
     );
+
     let judged: Vec<_> = trace
         .iter()
         .filter(|line| line.get("told_ns").is_some())
         .collect();
+
     assert_eq!(judged.len(), 1, "{judged:?}");
     assert_eq!(
         (&judged[0]["stream"], &judged[0]["verdict"]["latency_ms"]),
         (&"one.canary".into(), &34.0.into())
     );
+
     assert_eq!(relay.state().left.len(), 2, "both conversations take leave");
 }
 
@@ -368,6 +400,7 @@ fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
             .get("one.canary")
             .is_some_and(|received| !received.is_empty())
     });
+
     relay.state().captures = false;
     relay.wait("the silence is told", |state| {
         let newest = state.received["one.canary"]
@@ -376,6 +409,7 @@ fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
             .unwrap_or_default();
         newest.silent_ms > 1500
     });
+
     relay.state().captures = true;
     relay.wait("the silence is over", |state| {
         state.received["one.canary"]
@@ -385,6 +419,7 @@ fn when_the_picture_stops_the_canary_goes_on_and_says_for_how_long() {
             .silent_ms
             < 500
     });
+
     watching.finish();
 }
 
@@ -409,6 +444,7 @@ fn the_canary_changes_with_the_name_and_ends_with_it() {
         relay.state().canary = name;
         assert!(!Shutdown::new().wait_timeout(Duration::from_millis(400)));
     }
+
     let (report, _) = watching.finish();
     assert_eq!(relay.state().joined, [STREAM, "one.canary", "two.canary"]);
     assert!(report.get("canary").is_none(), "{report}");
@@ -421,6 +457,7 @@ fn no_canary_is_watched_when_that_is_switched_off() {
         canary: config::Canary::Off,
         ..config(&relay.address)
     });
+
     relay.wait("the picture is joined", |state| !state.joined.is_empty());
     assert!(!Shutdown::new().wait_timeout(Duration::from_millis(800)));
     watching.finish();
@@ -429,6 +466,7 @@ fn no_canary_is_watched_when_that_is_switched_off() {
         (&state.joined, &state.left),
         (&vec![STREAM.to_owned()], &vec![STREAM.to_owned()])
     );
+
     drop(state);
 }
 
@@ -448,6 +486,7 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
         trackers: 2,
         ..config(&relay.address)
     });
+
     relay.wait("many detections", |state| {
         state.received.get(STREAM).is_some_and(|received| {
             received
@@ -457,22 +496,26 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
                 > 60
         })
     });
+
     let (report, trace) = watching.finish();
     let detections = relay.detections(STREAM);
     let shown: Vec<&Value> = trace
         .iter()
         .filter(|line| line.get("presented_ns").is_some())
         .collect();
+
     for detection in &detections {
         let frame = shown
             .iter()
             .find(|line| line["number"] == detection.number)
             .expect("it was shown");
+
         let ball = detection.ball.unwrap();
         assert_eq!(
             (ball.x, ball.y, detection.looked_us),
             (1.5, detection.number as f32, 70)
         );
+
         let stages =
             detection.transit_us + detection.wait_us + detection.decode_us + detection.present_us;
         let age = frame["age_us"].as_u64().unwrap();
@@ -487,10 +530,12 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
             "{detection:?} {tracked:?}"
         );
     }
+
     let numbers: std::collections::HashSet<u64> = detections
         .iter()
         .map(|detection| detection.number)
         .collect();
+
     assert_eq!(numbers.len(), detections.len(), "none is told twice");
     let tracking = &report["tracking"];
     let count = |key: &str| tracking[key].as_u64().unwrap();
@@ -502,6 +547,7 @@ fn what_trackers_say_of_each_frame_shown_is_told_in_the_session_of_its_stream() 
         "{} of {answered}: {tracking}",
         detections.len()
     );
+
     assert_eq!(tracking["verdict"]["max_px"], 0.5, "{tracking}");
     assert!(
         relay.state().received[STREAM]

@@ -36,6 +36,7 @@ fn a_run_in_which_nothing_could_be_decoded_says_so_and_not_that_no_relay_answers
         duration: Some(Duration::from_millis(1500)),
         ..Extra::default()
     };
+
     let error = run(&config(&live.address), &extra, None, &Context::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
