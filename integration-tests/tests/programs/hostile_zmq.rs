@@ -9,9 +9,10 @@ use fanlight_daemon::clock;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State};
 use fanlight_tests::program::Program;
+use fanlight_tests::promise::judge;
 use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::usage::MIB;
-use fanlight_tests::viewer_process::ViewerProcess;
+use fanlight_tests::viewer_process::{Report, ViewerProcess};
 use fanlight_tests::wait::{SOON, pause, throughout, until};
 use fanlight_tests::zmtp::{
     FakePublisher, Misdeed, claim, connect, endless, greeting, ready, subscribe,
@@ -34,13 +35,13 @@ fn assail(address: SocketAddr, bytes: &[u8]) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-/// `stream` plays through a relay, and a viewer watches; `attack` must disturb neither.
+/// `stream` plays through a relay, and a viewer watches; `attack` must disturb neither. Returns the viewer's report.
 fn nobody_is_disturbed_by(
     env: &TestEnv,
     source: &Program,
     relay: &Program,
     attack: impl FnOnce(&ViewerProcess),
-) {
+) -> Report {
     let viewing = env.viewer(env.relay_address(0), "cam").start();
     viewing.wait_shown(10);
     let before = [source.usage(), relay.usage()];
@@ -58,6 +59,7 @@ fn nobody_is_disturbed_by(
 
     let (report, _) = viewing.finish();
     report.assert_one_session();
+    report
 }
 
 fn every_attack(random: &mut Random) -> Vec<Vec<u8>> {
@@ -115,6 +117,23 @@ fn whatever_is_sent_to_the_sources_port_harms_neither_it_nor_its_viewers() {
 
     until("the attackers' descriptors are closed", SOON, || {
         (source.usage().descriptors <= descriptors + 1).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn hostile_peers_at_the_sources_port_cost_its_viewers_no_frames() {
+    judge("P23: hostile ZeroMQ peers", |measurement| {
+        let env = TestEnv::new();
+        let (address, source, relay) = exposed(&env);
+        let mut random = Random::new(seed(1));
+        let report = nobody_is_disturbed_by(&env, &source, &relay, |_| {
+            for attack in every_attack(&mut random) {
+                assail(address, &attack);
+            }
+        });
+
+        report.judge_nearly_lossless("a viewer beside hostile peers", measurement);
     });
 }
 

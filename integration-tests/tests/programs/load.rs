@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::program::{Launch, Program, RESTART_DELAY};
+use fanlight_tests::promise::judge;
 use fanlight_tests::wait::{SOON, until};
 use serde_json::Value;
+
+/// Of a hundred frames, how many may be lost on the way or skipped.
+const LOST_PERCENT: f64 = 15.0;
 
 /// EX_USAGE of sysexits.h.
 const USAGE: i32 = 64;
@@ -101,6 +105,27 @@ fn assert_good(report: &Value, viewers: u32, relay: &Program) {
     );
 
     assert!(number(report, "/cpu/relays/0/cores") > 0.0, "{report:#}");
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn twenty_viewers_lose_hardly_a_frame() {
+    judge("twenty viewers at one relay", |measurement| {
+        let fixture = Fixture::new("");
+        fixture.load(20, "3s").ends_with(0);
+        let report = fixture.report();
+        assert_good(&report, 20, &fixture.relay);
+        let lost = number(&report, "/frames/lost/total");
+        let expected = number(&report, "/frames/expected");
+
+        measurement.compare(
+            format!("of {expected} frames lost"),
+            format!("<= {LOST_PERCENT} %"),
+            lost.to_string(),
+            "",
+            lost * 100.0 <= expected * LOST_PERCENT,
+        );
+    });
 }
 
 #[test]
