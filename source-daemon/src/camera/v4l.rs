@@ -1,7 +1,8 @@
-//! Cameras that speak V4L2, by the `v4l` crate.
+//! Cameras that speak V4L2: found with nokhwa, streamed with `v4l`, the crate that nokhwa itself stands on.
 //!
-//! Not by nokhwa, which stands on it: nokhwa 0.10 hands out the driver's whole buffer, an older picture's tail included,
-//! has no timeout, and opens no device whose rate is not a whole number, be it for its controls alone.
+//! nokhwa 0.10 hands out the driver's whole buffer, an older picture's tail included, has no timeout, and opens no
+//! device whose rate is not a whole number, be it for its controls alone. So it finds the devices; format, rate and
+//! controls go to the driver directly, and pictures come with length, sequence number and time.
 
 mod control;
 mod formats;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nokhwa::utils::{ApiBackend, CameraIndex};
 use v4l::capability::Flags;
 use v4l::video::Capture as _;
 use v4l::video::capture::Parameters;
@@ -182,14 +184,18 @@ fn stable_name(path: &Path) -> Option<PathBuf> {
 
 /// Every `/dev/videoN`, capture device or not.
 fn device_paths() -> Vec<PathBuf> {
-    let names = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut numbers: Vec<u32> = names
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            name.to_str()?.strip_prefix("video")?.parse().ok()
+    let found = guarded("camera", || {
+        nokhwa::query(ApiBackend::Video4Linux)
+            .map_err(|error| CameraError::Failed(error.to_string()))
+    });
+    let mut numbers: Vec<u32> = found
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|info| match info.index() {
+            CameraIndex::Index(number) => Some(*number),
+            CameraIndex::String(_) => None,
         })
         .collect();
-
     numbers.sort_unstable();
     numbers
         .into_iter()
