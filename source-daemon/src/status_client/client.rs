@@ -13,12 +13,18 @@ use fanlight_proto::feed::{parse_answer, status_topic};
 use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::Answer;
 use fanlight_proto::zmtp::{Event, Security};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket};
 
 use crate::publisher::{Endpoint, EndpointError};
 use crate::verification::report::Report;
 
 /// Longest that the answer may take: a source on this host needs a few milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest that the `zeromq` crate may take before our own codec asks, which can say what is wrong.
+const LIBRARY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,30 +117,85 @@ impl Client {
     /// # Errors
     /// Why it cannot be told, and what to do.
     pub(super) async fn ask(&self, shutdown: &Shutdown) -> Result<Report, AskError> {
-        let (client, shutdown) = (self.clone(), shutdown.clone());
-        let asked = tokio::task::spawn_blocking(move || client.converse(&shutdown));
-        let answered = asked.await.expect("asking does not panic");
-        let at = || self.at.clone();
-        let answer = answered.map_err(|error| match error {
-            ConnectionError::Connect(error) => AskError::Nobody { at: at(), error },
-            ConnectionError::NoAnswer | ConnectionError::Silent => AskError::Silent { at: at() },
-            error => AskError::Refused { at: at(), error },
-        })?;
+        let asked = status_topic(clock::random_bytes());
+        let answer = match self.ask_by_library(&asked).await {
+            Some(answer) => Some(answer),
+            None => self.ask_by_codec(asked, shutdown).await?,
+        };
 
-        let foreign = |error| AskError::Foreign { at: at(), error };
+        let foreign = |error| AskError::Foreign {
+            at: self.at.clone(),
+            error,
+        };
         let answer = answer.ok_or_else(|| foreign("its answer is malformed".into()))?;
         serde_json::from_slice(&answer.status).map_err(|error| foreign(error.to_string()))
     }
 
+    /// Asks a source in the clear as any other program would: by the `zeromq` crate. None when the source wants a key,
+    /// or nothing comes of it, for whatever reason.
+    async fn ask_by_library(&self, asked: &str) -> Option<Answer> {
+        if !matches!(self.security, Security::Null) {
+            return None;
+        }
+
+        let conversation = async {
+            // The crate does not say that nobody listens, and tries again.
+            match &self.at.0 {
+                Endpoint::Ipc(path) => UnixStream::connect(path).await.map(drop).ok()?,
+                Endpoint::Tcp(address) => TcpStream::connect(address).await.map(drop).ok()?,
+            }
+
+            let mut options = SocketOptions::default();
+            options.connect_timeout(LIBRARY_TIMEOUT);
+            let mut socket = SubSocket::with_options(options);
+            socket.subscribe(asked).await.ok()?;
+            socket.connect(&self.at.to_string()).await.ok()?;
+
+            loop {
+                let message = socket.recv().await.ok()?;
+                if let (Some(topic), Some(body), 2) =
+                    (message.get(0), message.get(1), message.len())
+                    && topic[..] == *asked.as_bytes()
+                {
+                    return parse_answer(topic, body);
+                }
+            }
+        };
+
+        timeout(LIBRARY_TIMEOUT, conversation).await.ok().flatten()
+    }
+
+    /// Asks by our own codec: with a key, and to learn why the source does not answer.
+    async fn ask_by_codec(
+        &self,
+        asked: String,
+        shutdown: &Shutdown,
+    ) -> Result<Option<Answer>, AskError> {
+        let (client, shutdown) = (self.clone(), shutdown.clone());
+        let answered = tokio::task::spawn_blocking(move || client.converse(&asked, &shutdown))
+            .await
+            .expect("asking does not panic");
+
+        let at = || self.at.clone();
+        answered.map_err(|error| match error {
+            ConnectionError::Connect(error) => AskError::Nobody { at: at(), error },
+            ConnectionError::NoAnswer | ConnectionError::Silent => AskError::Silent { at: at() },
+            error => AskError::Refused { at: at(), error },
+        })
+    }
+
     /// The answer; none when it is malformed.
-    fn converse(&self, shutdown: &Shutdown) -> Result<Option<Answer>, ConnectionError> {
+    fn converse(
+        &self,
+        asked: &str,
+        shutdown: &Shutdown,
+    ) -> Result<Option<Answer>, ConnectionError> {
         let nowhere = |error: NoEndpoint| ConnectionError::Connect(io::Error::other(error));
         let endpoint = self.at.to_string().parse().map_err(nowhere)?;
         let resolver = &mut Resolver::default();
         let mut connection = Connection::open(&endpoint, &self.security, resolver, shutdown)?;
 
         let deadline = clock::now() + ANSWER_TIMEOUT;
-        let asked = status_topic(clock::random_bytes());
         connection.send(
             |encoder| encoder.subscribe(asked.as_bytes()),
             deadline,
