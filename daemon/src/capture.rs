@@ -5,7 +5,8 @@
 //! The owner of the socket notes what passes, without a lock and without allocating; only with `capture_dir` set is there
 //! anything to note into. Pictures are not kept: of media there is the header only.
 
-mod format;
+mod pcapng;
+mod ring;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -19,8 +20,9 @@ use fanlight_proto::clock::Time;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock;
-pub use format::{Direction, FormatError, HEAD_BYTES, Record, Recording, Role, Snapshot};
-use format::{RECORD_BYTES, Ring};
+pub use pcapng::{FormatError, Recording};
+use ring::Ring;
+pub use ring::{Direction, HEAD_BYTES, Record, Role, Snapshot};
 
 /// Datagrams that are kept: at 30 frames of 100 kB a second about 20 s of a viewer.
 pub const RECORDS: usize = 1 << 16;
@@ -40,8 +42,11 @@ pub const MAX_FILES: usize = 8;
 /// How often the counts are noted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes that are written to a file at once.
+const WRITE_BYTES: usize = 16 << 10;
+
 /// What the files are called at the end.
-const SUFFIX: &str = ".capture";
+const SUFFIX: &str = ".pcapng";
 
 /// Requests of the operator (SIGUSR1). Make it early: without it the signal ends the program.
 #[derive(Debug)]
@@ -178,7 +183,7 @@ impl Capture {
         self.written = Some(now);
         let (program, role, names) = (self.program, self.role, self.names);
         let work = move || match store(&folder, program, |file| {
-            ring.write_to(file, role, now, names)
+            pcapng::write(&ring, file, role, now, names)
         }) {
             Ok(path) => {
                 tracing::info!(file = %path.display(), datagrams = ring.len(), "capture written: {why}");
@@ -228,7 +233,7 @@ fn store(
         .mode(0o600)
         .open(&unfinished)?;
 
-    let mut file = BufWriter::with_capacity(64 * RECORD_BYTES, file);
+    let mut file = BufWriter::with_capacity(WRITE_BYTES, file);
     write(&mut file)?;
     file.flush()?;
     fs::rename(&unfinished, &path)?;
@@ -341,7 +346,7 @@ mod tests {
     #[test]
     fn the_oldest_files_give_way_and_those_of_others_stay() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("notes.capture"), "").unwrap();
+        fs::write(folder.path().join("notes.pcapng"), "").unwrap();
 
         for number in 0..MAX_FILES + 3 {
             let name = format!("fanlight-test-{number:016}-1{SUFFIX}");
@@ -355,7 +360,7 @@ mod tests {
             files[0]
                 .to_str()
                 .unwrap()
-                .ends_with("0000000000000004-1.capture"),
+                .ends_with("0000000000000004-1.pcapng"),
             "{files:?}"
         );
     }

@@ -59,7 +59,7 @@ fn played(program: &Program, folder: &Path, name: &str) -> Vec<Compared> {
     program.signal(Signal::USR1);
     let ours = |path: &PathBuf| {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        file.starts_with(name) && file.ends_with(".capture")
+        file.starts_with(name) && file.ends_with(".pcapng")
     };
 
     let file = until("the capture is written", SOON, || {
