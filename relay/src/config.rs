@@ -16,6 +16,7 @@ use fanlight_proto::message::StreamName;
 pub use fanlight_live::access::AccessMode as HttpAccess;
 
 use crate::engine::{KEY_ROTATION, Multicast};
+pub use crate::udp::Gso;
 use crate::udp::MulticastOptions;
 use crate::upstream::Endpoint;
 pub use check::ConfigError;
@@ -127,19 +128,6 @@ pub enum Access {
 }
 
 fanlight_daemon::display_choice!(Access);
-
-/// Whether the kernel cuts trains of datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Gso {
-    /// When the kernel and the device can.
-    Auto,
-    /// Always; what cannot be sent so is lost.
-    On,
-    /// Never.
-    Off,
-}
-
-fanlight_daemon::display_choice!(Gso);
 
 impl Config {
     /// The settings of the HTTP output; none when there is to be none.

@@ -1,13 +1,15 @@
 //! The relay: newest frame of each source, cut once, fanned out to every viewer over UDP.
 
-// Not forbidden, as elsewhere: `udp/batch.rs` makes one call to the kernel that no crate offers.
+// Not forbidden, as elsewhere: `udp/sendmmsg.rs` makes one call to the kernel that no crate offers.
 #![deny(unsafe_code)]
 
 pub mod config;
 pub mod engine;
 mod outputs;
 mod relay;
+mod start_error;
 pub mod udp;
 pub mod upstream;
 
-pub use relay::{Relay, StartError};
+pub use relay::Relay;
+pub use start_error::StartError;

@@ -2,27 +2,26 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
-use fanlight_daemon::keys::{KeyFileError, KeyPath};
-use fanlight_daemon::paths::PathError;
+use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
-use fanlight_http::HttpError;
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::FeedbackReport;
 
-use crate::config::{Config, ConfigError};
+use crate::StartError;
+use crate::config::Config;
 use crate::engine::{Engine, EngineConfig, Output, Route};
 use crate::outputs;
-use crate::udp::{self, BindError, Buffers, Captured, NextRun, Sender, Socket};
+use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
 use crate::upstream::{Endpoint, FeedbackQueue, Upstream};
 
 mod status_report;
@@ -48,39 +47,6 @@ pub struct Relay {
     socket: UdpSocket,
     address: SocketAddr,
     outputs: Vec<Box<dyn OutputServer>>,
-}
-
-/// Why a relay cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The settings do not go together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// No sources are configured, and there is no place for the default one.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// A key cannot be had.
-    #[error(transparent)]
-    Key(#[from] KeyFileError),
-    /// The port cannot be had.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// There is to be HTTP, and cannot be.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// Nothing can be sent to groups.
-    #[error(
-        "cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface"
-    )]
-    Multicast {
-        /// The interface, by its address.
-        interface: Ipv4Addr,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The system did not say which port it gave.
-    #[error("the socket is of no use: {0}")]
-    Socket(#[from] io::Error),
 }
 
 impl Relay {

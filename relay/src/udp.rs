@@ -2,6 +2,7 @@
 //! Used by the event loop, on its thread.
 
 mod dedicated;
+mod gso;
 mod multicast;
 mod sender;
 #[cfg(target_os = "linux")]
@@ -24,6 +25,7 @@ use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
 use dedicated::DedicatedSocket;
+pub use gso::Gso;
 pub use multicast::MulticastOptions;
 pub use sender::{Aborted, Counts, NextRun, Sender};
 use shared::SharedSocket;

@@ -10,11 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use fanlight_daemon::Shutdown;
-use fanlight_proto::message::StreamName;
 use tokio::sync::Notify;
 
 use crate::lock;
-use crate::subscription::{FrameSubscription, Subscribe};
 use crate::table::StreamTable;
 
 /// What the relay starts: an output that has what it needs to serve, such as its port.
@@ -53,16 +51,8 @@ impl Output {
         &self.table
     }
 
-    /// Subscribes a client to a stream; none when the relay has no such stream.
-    #[must_use]
-    pub fn subscribe(&self, stream: &StreamName, options: Subscribe) -> Option<FrameSubscription> {
-        let slot = self.table.slot(stream)?;
-        Some(FrameSubscription::new(
-            &self.table,
-            slot,
-            &self.waker,
-            options,
-        ))
+    pub(crate) const fn waker(&self) -> &Arc<OutputWaker> {
+        &self.waker
     }
 
     /// Wakes clients as frames come, for ever. Run it as one task on the output's thread.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::clients::{ClientHandle, OutputKind, Sent};
 use crate::frame::{Arrival, LiveFrame};
-use crate::output::OutputWaker;
+use crate::output::{Output, OutputWaker};
 use crate::slot::Slot;
 use crate::table::StreamTable;
 use crate::throttle::Throttle;
@@ -50,6 +50,20 @@ pub struct FrameSubscription {
     credit: Option<u32>,
     last: Option<FrameId>,
     taken: Taken,
+}
+
+impl Output {
+    /// Subscribes a client to a stream; none when the relay has no such stream.
+    #[must_use]
+    pub fn subscribe(&self, stream: &StreamName, options: Subscribe) -> Option<FrameSubscription> {
+        let slot = self.table().slot(stream)?;
+        Some(FrameSubscription::new(
+            self.table(),
+            slot,
+            self.waker(),
+            options,
+        ))
+    }
 }
 
 /// What a subscriber took, and what it did not get since.

@@ -15,7 +15,8 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
 
-use super::{Relay, StartError};
+use super::Relay;
+use crate::StartError;
 use crate::config::{Access, Config, Gso};
 
 /// Far above what anything here takes; reached only when it hangs.

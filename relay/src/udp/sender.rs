@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
+use super::Gso;
 use super::wire::{Refused, Wire};
-use crate::config::Gso;
 use crate::engine::{FrameTransmit, Retransmit, Route};
 pub use counts::Counts;
 use job::{PendingTarget, TransmitJob};

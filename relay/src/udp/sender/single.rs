@@ -4,8 +4,8 @@ use std::io;
 
 use super::super::wire::{GsoBatch, Refused, Wire};
 use super::Sender;
-use crate::config::Gso;
 use crate::engine::Route;
+use crate::udp::Gso;
 
 impl Sender {
     /// Sends datagrams of `stride` bytes; how many were sent, and why not more.

@@ -1,0 +1,44 @@
+//! Why a relay cannot start, in words for the operator.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use fanlight_daemon::keys::KeyFileError;
+use fanlight_daemon::paths::PathError;
+use fanlight_http::HttpError;
+
+use crate::config::ConfigError;
+use crate::udp::BindError;
+
+/// Why a relay cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No sources are configured, and there is no place for the default one.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// There is to be HTTP, and cannot be.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Nothing can be sent to groups.
+    #[error(
+        "cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface"
+    )]
+    Multicast {
+        /// The interface, by its address.
+        interface: Ipv4Addr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The system did not say which port it gave.
+    #[error("the socket is of no use: {0}")]
+    Socket(#[from] io::Error),
+}
