@@ -43,7 +43,7 @@ pub struct Established {
 #[derive(Debug)]
 pub struct Handshake {
     side: Side,
-    stage: Stage,
+    step: Step,
     reader: FrameReader,
     output: Vec<u8>,
     /// For the ephemeral key.
@@ -59,7 +59,7 @@ enum Side {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum Step {
     Greeting,
     /// READY in the clear is due.
     Ready,
@@ -91,7 +91,7 @@ impl Handshake {
         let reader = FrameReader::default();
         Self {
             side,
-            stage: Stage::Greeting,
+            step: Step::Greeting,
             reader,
             output,
             seed,
@@ -117,23 +117,23 @@ impl Handshake {
     /// # Errors
     /// The rule that the peer broke; the connection must be closed.
     pub fn advance(&mut self) -> Result<Option<Established>, ProtocolError> {
-        if matches!(self.stage, Stage::Greeting) {
-            let Some(stage) = self.on_greeting()? else {
+        if matches!(self.step, Step::Greeting) {
+            let Some(step) = self.on_greeting()? else {
                 return Ok(None);
             };
-            self.stage = stage;
+            self.step = step;
         }
 
         while let Some(message) = self.next_command()? {
-            match std::mem::replace(&mut self.stage, Stage::Done) {
-                Stage::Greeting | Stage::Done => return Ok(None),
-                Stage::Ready => {
+            match std::mem::replace(&mut self.step, Step::Done) {
+                Step::Greeting | Step::Done => return Ok(None),
+                Step::Ready => {
                     self.check_metadata(&message)?;
                     return Ok(Some(self.established(None)));
                 }
-                Stage::Welcome(noise) => return self.on_welcome(noise, &message).map(Some),
-                Stage::Hello(noise) => self.stage = self.on_hello(noise, &message)?,
-                Stage::SealedReady(sealer, opener) => {
+                Step::Welcome(noise) => return self.on_welcome(noise, &message).map(Some),
+                Step::Hello(noise) => self.step = self.on_hello(noise, &message)?,
+                Step::SealedReady(sealer, opener) => {
                     self.check_metadata(&message)?;
                     return Ok(Some(self.established(Some((sealer, opener)))));
                 }
@@ -150,8 +150,8 @@ impl Handshake {
         }
     }
 
-    /// Takes the peer's greeting, when all of it has come, and gives the next stage.
-    fn on_greeting(&mut self) -> Result<Option<Stage>, ProtocolError> {
+    /// Takes the peer's greeting, when all of it has come, and gives the next step.
+    fn on_greeting(&mut self) -> Result<Option<Step>, ProtocolError> {
         if self
             .reader
             .pending()
@@ -200,32 +200,32 @@ impl Handshake {
             Side::Publisher(security) => security.begin(ours, [&theirs, &own], self.seed),
         };
 
-        let stage = match (noise, &self.side) {
+        let step = match (noise, &self.side) {
             (None, _) => {
                 let ready = frame(COMMAND, &[b"\x05READY", &metadata(self.role())]);
                 self.output.extend(ready);
-                Stage::Ready
+                Step::Ready
             }
             (Some(mut noise), Side::Subscriber(_)) => {
                 let message = noise.write(&[])?;
                 self.output
                     .extend(frame(COMMAND, &[b"\x05HELLO", &message]));
-                Stage::Welcome(noise)
+                Step::Welcome(noise)
             }
-            (Some(noise), Side::Publisher(_)) => Stage::Hello(noise),
+            (Some(noise), Side::Publisher(_)) => Step::Hello(noise),
         };
 
-        Ok(Some(stage))
+        Ok(Some(step))
     }
 
     /// The rest of the next command, which must be the one that is due; `None` until it has come.
     fn next_command(&mut self) -> Result<Option<Bytes>, ProtocolError> {
-        let (name, opener): (&[u8], _) = match &mut self.stage {
-            Stage::Greeting | Stage::Done => return Ok(None),
-            Stage::Ready => (b"READY", None),
-            Stage::Welcome(_) => (b"WELCOME", None),
-            Stage::Hello(_) => (b"HELLO", None),
-            Stage::SealedReady(_, opener) => (b"READY", Some(opener)),
+        let (name, opener): (&[u8], _) = match &mut self.step {
+            Step::Greeting | Step::Done => return Ok(None),
+            Step::Ready => (b"READY", None),
+            Step::Welcome(_) => (b"WELCOME", None),
+            Step::Hello(_) => (b"HELLO", None),
+            Step::SealedReady(_, opener) => (b"READY", Some(opener)),
         };
 
         let next = next_frame(&mut self.reader, opener, MAX_COMMAND, |_| Ok(MAX_COMMAND))?;
@@ -246,7 +246,7 @@ impl Handshake {
         &mut self,
         mut noise: NoiseHandshake,
         message: &[u8],
-    ) -> Result<Stage, ProtocolError> {
+    ) -> Result<Step, ProtocolError> {
         let Side::Publisher(security) = &self.side else {
             return Err(ProtocolError::Handshake);
         };
@@ -262,7 +262,7 @@ impl Handshake {
         self.output
             .extend(frame(COMMAND, &[b"\x07WELCOME", &message]));
         let (sealer, opener) = noise.finish();
-        Ok(Stage::SealedReady(sealer, opener))
+        Ok(Step::SealedReady(sealer, opener))
     }
 
     /// The subscriber takes the second Noise message, and shows by its sealed READY that it has the keys.

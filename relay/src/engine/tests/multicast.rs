@@ -32,7 +32,7 @@ struct Screen {
 }
 
 /// Viewers of a stream of 30 frames a second.
-struct Hall {
+struct EngineHarness {
     rig: Rig,
     screens: Vec<Screen>,
     number: u64,
@@ -41,7 +41,7 @@ struct Hall {
     alone: Vec<u64>,
 }
 
-impl Hall {
+impl EngineHarness {
     /// So many viewers; the first two seconds, in which each has a socket of its own, are over.
     fn new(viewers: u16) -> Self {
         Self::with(viewers, MULTICAST)
@@ -81,7 +81,7 @@ impl Hall {
 
         let screens = screens.collect();
         let alone = vec![0; viewers.into()];
-        let mut hall = Self {
+        let mut harness = Self {
             rig,
             screens,
             number: 100,
@@ -89,8 +89,8 @@ impl Hall {
             alone,
         };
 
-        hall.seconds(2);
-        hall
+        harness.seconds(2);
+        harness
     }
 
     /// A frame, which the viewers get as far as they are reached.
@@ -205,19 +205,19 @@ impl Hall {
 
 #[test]
 fn viewers_that_hear_the_group_cost_one_copy_and_the_others_one_each() {
-    let mut hall = Hall::new(5);
-    hall.screens[4].reached = false;
-    hall.seconds(1);
-    assert_eq!(hall.rig.engine.in_groups(), 4);
-    assert_eq!(hall.sent_in(1), (30, vec![0, 0, 0, 0, 30]));
-    let transmit = hall.frame().unwrap();
+    let mut harness = EngineHarness::new(5);
+    harness.screens[4].reached = false;
+    harness.seconds(1);
+    assert_eq!(harness.rig.engine.in_groups(), 4);
+    assert_eq!(harness.sent_in(1), (30, vec![0, 0, 0, 0, 30]));
+    let transmit = harness.frame().unwrap();
     let group = transmit
         .targets
         .iter()
         .find(|target| target.route.remote == GROUP)
         .unwrap();
 
-    let least = hall.screens.iter().map(|screen| screen.capacity).min();
+    let least = harness.screens.iter().map(|screen| screen.capacity).min();
     assert_eq!(
         (transmit.targets.len(), Some(group.capacity), group.spread),
         (2, least, Duration::ZERO)
@@ -226,9 +226,9 @@ fn viewers_that_hear_the_group_cost_one_copy_and_the_others_one_each() {
 
 #[test]
 fn a_group_that_nobody_joins_is_sent_nothing() {
-    let mut hall = Hall::new(2);
+    let mut harness = EngineHarness::new(2);
     for _ in 0..60 {
-        let transmit = hall.frame().unwrap();
+        let transmit = harness.frame().unwrap();
         assert!(
             transmit
                 .targets
@@ -238,114 +238,114 @@ fn a_group_that_nobody_joins_is_sent_nothing() {
 
         // They say nothing of the group, as viewers of an older version do.
         for at in 0..2 {
-            hall.screens[at].offered = false;
-            let pulse = hall.keep_alive(at, true);
+            harness.screens[at].offered = false;
+            let pulse = harness.keep_alive(at, true);
             assert!(pulse.group.is_some());
         }
     }
 
-    assert_eq!(hall.rig.engine.in_groups(), 0);
+    assert_eq!(harness.rig.engine.in_groups(), 0);
 }
 
 #[test]
 fn who_hears_nothing_gets_unicast_at_once_and_the_newest_frame_besides_and_is_not_slowed_down() {
-    let mut hall = Hall::new(2);
-    hall.seconds(1);
-    hall.screens[0].reached = false;
+    let mut harness = EngineHarness::new(2);
+    harness.seconds(1);
+    harness.screens[0].reached = false;
 
     for _ in 0..4 {
-        hall.frame();
+        harness.frame();
     }
 
-    let newest = hall.number;
-    hall.keep_alive(0, false);
+    let newest = harness.number;
+    harness.keep_alive(0, false);
     assert!(
-        hall.screens[0].whole.contains(&newest),
+        harness.screens[0].whole.contains(&newest),
         "the frame it missed last"
     );
 
     for _ in 0..90 {
-        hall.frame();
-        hall.keep_alive(0, hall.number.is_multiple_of(30));
-        hall.keep_alive(1, false);
-        assert!(hall.screens[0].whole.contains(&hall.number));
+        harness.frame();
+        harness.keep_alive(0, harness.number.is_multiple_of(30));
+        harness.keep_alive(1, false);
+        assert!(harness.screens[0].whole.contains(&harness.number));
     }
 
-    assert_eq!(hall.keep_alive(0, true).frames_skipped, 0);
+    assert_eq!(harness.keep_alive(0, true).frames_skipped, 0);
     // After three seconds it is told to leave, and not asked to join again before half a minute has passed.
-    hall.seconds(1);
+    harness.seconds(1);
     assert_eq!(
         (
-            hall.keep_alive(0, false).group,
-            hall.rig.engine.counts().left_groups
+            harness.keep_alive(0, false).group,
+            harness.rig.engine.counts().left_groups
         ),
         (None, 1)
     );
 
-    hall.seconds(25);
-    assert_eq!(hall.keep_alive(0, false).group, None);
-    hall.seconds(6);
-    assert!(hall.keep_alive(0, false).group.is_some());
+    harness.seconds(25);
+    assert_eq!(harness.keep_alive(0, false).group, None);
+    harness.seconds(6);
+    assert!(harness.keep_alive(0, false).group.is_some());
 }
 
 #[test]
 fn a_pause_of_the_source_takes_nobody_out_of_the_group() {
-    let mut hall = Hall::new(3);
-    hall.seconds(1);
-    hall.rig.pass(SECOND / 2);
+    let mut harness = EngineHarness::new(3);
+    harness.seconds(1);
+    harness.rig.pass(SECOND / 2);
 
     for at in 0..3 {
-        hall.screens[at].heard = false;
-        hall.keep_alive(at, false);
+        harness.screens[at].heard = false;
+        harness.keep_alive(at, false);
     }
 
     // Nor does a frame that is on its way when they say so.
-    hall.number += 1;
-    hall.rig.frame("cam", 1, hall.number, 0);
-    hall.rig.pass(Duration::from_millis(20));
-    (0..3).for_each(|at| drop(hall.keep_alive(at, false)));
-    assert_eq!(hall.rig.engine.in_groups(), 3);
+    harness.number += 1;
+    harness.rig.frame("cam", 1, harness.number, 0);
+    harness.rig.pass(Duration::from_millis(20));
+    (0..3).for_each(|at| drop(harness.keep_alive(at, false)));
+    assert_eq!(harness.rig.engine.in_groups(), 3);
 }
 
 #[test]
 fn a_network_that_never_brings_the_group_is_tried_for_three_seconds() {
-    let mut hall = Hall::new(1);
-    hall.screens[0].reached = false;
-    let (to_group, alone) = hall.sent_in(10);
+    let mut harness = EngineHarness::new(1);
+    harness.screens[0].reached = false;
+    let (to_group, alone) = harness.sent_in(10);
     assert!((80..=110).contains(&to_group), "{to_group}");
     assert_eq!(alone, [300], "all the time it gets all frames alone");
-    assert_eq!(hall.rig.engine.counts().left_groups, 1);
+    assert_eq!(harness.rig.engine.counts().left_groups, 1);
 }
 
 #[test]
 fn loss_by_multicast_that_stays_high_ends_it_and_less_does_not() {
-    let mut hall = Hall::new(2);
-    hall.seconds(1);
+    let mut harness = EngineHarness::new(2);
+    harness.seconds(1);
 
     for _ in 0..10 {
-        hall.bad_second(0, 1, 87);
+        harness.bad_second(0, 1, 87);
         // Two high ones in a row are not yet three.
-        hall.bad_second(1, 0, 300);
-        hall.bad_second(1, 0, 300);
-        hall.bad_second(1, 0, 0);
+        harness.bad_second(1, 0, 300);
+        harness.bad_second(1, 0, 300);
+        harness.bad_second(1, 0, 0);
     }
 
-    assert_eq!(hall.rig.engine.in_groups(), 2);
+    assert_eq!(harness.rig.engine.in_groups(), 2);
     for _ in 0..3 {
-        hall.bad_second(0, 3, 0);
+        harness.bad_second(0, 3, 0);
     }
 
     assert_eq!(
         (
-            hall.rig.engine.in_groups(),
-            hall.rig.engine.counts().left_groups
+            harness.rig.engine.in_groups(),
+            harness.rig.engine.counts().left_groups
         ),
         (1, 1)
     );
 
-    assert_eq!(hall.keep_alive(0, false).group, None);
+    assert_eq!(harness.keep_alive(0, false).group, None);
     assert_eq!(
-        hall.sent_in(5),
+        harness.sent_in(5),
         (150, vec![150, 0]),
         "what was lost by multicast slows down no unicast"
     );
@@ -353,22 +353,22 @@ fn loss_by_multicast_that_stays_high_ends_it_and_less_does_not() {
 
 #[test]
 fn each_rest_from_the_group_is_twice_as_long_as_the_one_before() {
-    let mut hall = Hall::new(1);
-    hall.seconds(1);
-    hall.screens[0].reached = false;
+    let mut harness = EngineHarness::new(1);
+    harness.seconds(1);
+    harness.screens[0].reached = false;
     let mut rests = Vec::new();
 
     for _ in 0..3 {
-        while hall.screens[0].offered {
-            hall.seconds(1);
+        while harness.screens[0].offered {
+            harness.seconds(1);
         }
 
-        let since = hall.rig.now;
-        while !hall.screens[0].offered {
-            hall.seconds(1);
+        let since = harness.rig.now;
+        while !harness.screens[0].offered {
+            harness.seconds(1);
         }
 
-        rests.push(hall.rig.now.saturating_since(since).as_secs_f64());
+        rests.push(harness.rig.now.saturating_since(since).as_secs_f64());
     }
 
     let rounded: Vec<_> = rests.iter().map(|rest| (rest / 10.0).round()).collect();
@@ -488,64 +488,66 @@ fn viewers_that_talk_to_another_address_or_sit_on_the_relays_host_are_not_asked_
 
 #[test]
 fn the_group_gets_the_parity_that_one_of_its_viewers_needs_and_each_of_them_is_told() {
-    let mut hall = Hall::new(3);
-    hall.seconds(1);
-    assert_eq!(hall.keep_alive(0, false).parity_percent, 0);
-    hall.bad_second(1, 0, 100);
+    let mut harness = EngineHarness::new(3);
+    harness.seconds(1);
+    assert_eq!(harness.keep_alive(0, false).parity_percent, 0);
+    harness.bad_second(1, 0, 100);
     let parity = level_count(87, 2);
-    let transmit = hall.frame().unwrap();
+    let transmit = harness.frame().unwrap();
     assert_eq!(
         (transmit.targets.len(), transmit.targets[0].parity),
         (1, parity)
     );
 
     assert_eq!(
-        hall.keep_alive(0, false).parity_percent,
+        harness.keep_alive(0, false).parity_percent,
         u32::from(parity) * 100 / 87
     );
 }
 
 #[test]
 fn what_is_aborted_for_the_group_is_told_to_each_of_its_viewers() {
-    let mut hall = Hall::new(3);
-    hall.screens[2].reached = false;
-    hall.seconds(1);
-    hall.frame();
-    hall.rig.engine.on_aborted(GROUP, true);
-    hall.rig.engine.on_aborted(GROUP, false);
+    let mut harness = EngineHarness::new(3);
+    harness.screens[2].reached = false;
+    harness.seconds(1);
+    harness.frame();
+    harness.rig.engine.on_aborted(GROUP, true);
+    harness.rig.engine.on_aborted(GROUP, false);
     let told = |pulse: Pulse| (pulse.frames_aborted, pulse.frames_skipped);
     assert_eq!(
-        [0, 1, 2].map(|at| told(hall.keep_alive(at, false))),
+        [0, 1, 2].map(|at| told(harness.keep_alive(at, false))),
         [(1, 1), (1, 1), (0, 0)]
     );
 }
 
 #[test]
 fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_came() {
-    let mut hall = Hall::new(1);
-    hall.rig.frame("other", 7, 1, 0);
-    let alias = |hall: &Hall, name: &str| hall.rig.engine.alias(&name.parse().unwrap()).unwrap();
-    let other = alias(&hall, "other");
-    let slot = hall.rig.engine.streams.by_alias(other).unwrap().slot;
+    let mut harness = EngineHarness::new(1);
+    harness.rig.frame("other", 7, 1, 0);
+    let alias = |harness: &EngineHarness, name: &str| {
+        harness.rig.engine.alias(&name.parse().unwrap()).unwrap()
+    };
+    let other = alias(&harness, "other");
+    let slot = harness.rig.engine.streams.by_alias(other).unwrap().slot;
     assert_eq!(MULTICAST.group(slot).to_string(), "239.255.42.1:5005");
     assert_eq!(
         MULTICAST.slot(SocketAddr::V4(MULTICAST.group(slot))),
         Some(slot)
     );
 
-    hall.seconds(1);
-    hall.frame();
+    harness.seconds(1);
+    harness.frame();
     let repair = Repair {
-        alias: alias(&hall, "cam").into(),
+        alias: alias(&harness, "cam").into(),
         epoch: 1,
-        number: hall.number,
+        number: harness.number,
         ranges: vec![0, 2],
     };
 
     let mut datagram = Vec::new();
-    ToRelay::Repair(hall.screens[0].session, repair).encode(&mut datagram);
-    hall.rig.engine.on_datagram(
-        hall.rig.now,
+    ToRelay::Repair(harness.screens[0].session, repair).encode(&mut datagram);
+    harness.rig.engine.on_datagram(
+        harness.rig.now,
         Route {
             remote: viewer(0),
             local: None,
@@ -553,7 +555,7 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
         &datagram,
     );
 
-    let outputs = hall.rig.outputs();
+    let outputs = harness.rig.outputs();
     let [Output::Retransmit(retransmit)] = &outputs[..] else {
         panic!("{outputs:?}")
     };
@@ -567,20 +569,20 @@ fn streams_have_groups_of_their_own_and_a_repair_knows_by_which_way_its_frame_ca
 #[test]
 fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon_as_it_shares_again()
  {
-    let mut hall = Hall::new(2);
-    hall.seconds(1);
+    let mut harness = EngineHarness::new(2);
+    harness.seconds(1);
     for _ in 0..24 {
-        hall.frame();
-        hall.keep_alive(1, false);
+        harness.frame();
+        harness.keep_alive(1, false);
     }
     assert_eq!(
         (
-            hall.rig.engine.dedicated_sockets(),
-            hall.rig.engine.in_groups()
+            harness.rig.engine.dedicated_sockets(),
+            harness.rig.engine.in_groups()
         ),
         (1, 1)
     );
-    let transmit = hall.frame().unwrap();
+    let transmit = harness.frame().unwrap();
     assert_eq!(
         transmit
             .targets
@@ -589,55 +591,62 @@ fn who_falls_behind_gets_a_socket_of_its_own_and_comes_back_to_the_group_as_soon
             .count(),
         1
     );
-    hall.seconds(9);
-    assert_eq!(
-        (hall.rig.engine.dedicated_sockets(), hall.screens[0].offered),
-        (1, false)
-    );
-    hall.seconds(3);
+    harness.seconds(9);
     assert_eq!(
         (
-            hall.rig.engine.dedicated_sockets(),
-            hall.rig.engine.in_groups()
+            harness.rig.engine.dedicated_sockets(),
+            harness.screens[0].offered
+        ),
+        (1, false)
+    );
+    harness.seconds(3);
+    assert_eq!(
+        (
+            harness.rig.engine.dedicated_sockets(),
+            harness.rig.engine.in_groups()
         ),
         (0, 2)
     );
-    assert_eq!(hall.rig.engine.counts().left_groups, 0);
+    assert_eq!(harness.rig.engine.counts().left_groups, 0);
 }
 
 #[test]
 fn who_has_a_frame_on_its_way_for_long_is_served_alone_whatever_it_says_and_is_not_slowed_down() {
-    let mut hall = Hall::new(1);
-    hall.seconds(1);
-    hall.screens[0].reached = false;
+    let mut harness = EngineHarness::new(1);
+    harness.seconds(1);
+    harness.screens[0].reached = false;
 
     for _ in 0..8 {
-        hall.frame();
+        harness.frame();
     }
 
     // Of a slow stream, three intervals without a frame are not over yet.
-    hall.screens[0].heard = true;
-    let newest = hall.number;
-    assert_eq!(hall.keep_alive(0, false).group, None);
+    harness.screens[0].heard = true;
+    let newest = harness.number;
+    assert_eq!(harness.keep_alive(0, false).group, None);
     assert!(
-        hall.screens[0].whole.contains(&newest),
+        harness.screens[0].whole.contains(&newest),
         "the frame it missed last"
     );
 
-    assert_eq!(hall.sent_in(3), (0, vec![90]));
-    assert_eq!(hall.keep_alive(0, true).frames_skipped, 0);
+    assert_eq!(harness.sent_in(3), (0, vec![90]));
+    assert_eq!(harness.keep_alive(0, true).frames_skipped, 0);
 }
 
 #[test]
 fn a_group_whose_last_viewer_is_gone_is_sent_nothing_more() {
-    let mut hall = Hall::new(2);
-    hall.seconds(1);
-    let session = hall.screens[0].session;
-    hall.rig
+    let mut harness = EngineHarness::new(2);
+    harness.seconds(1);
+    let session = harness.screens[0].session;
+    harness
+        .rig
         .say(viewer(0), &ToRelay::Goodbye(session, Goodbye::default()));
-    assert_eq!(hall.frame().unwrap().targets[0].route.remote, GROUP);
-    hall.rig.pass(SECOND * 4);
-    hall.number += 1;
-    hall.rig.frame("cam", 1, hall.number, 0);
-    assert_eq!((hall.rig.fans().len(), hall.rig.engine.viewers()), (0, 0));
+    assert_eq!(harness.frame().unwrap().targets[0].route.remote, GROUP);
+    harness.rig.pass(SECOND * 4);
+    harness.number += 1;
+    harness.rig.frame("cam", 1, harness.number, 0);
+    assert_eq!(
+        (harness.rig.fans().len(), harness.rig.engine.viewers()),
+        (0, 0)
+    );
 }
