@@ -248,7 +248,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
         patience(),
         || {
             let newest = viewing.tracked().last().map_or(0, |tracked| tracked.number);
-            for ((client, session), rounds) in [(&mut wrong, 1), (&mut flood, 200)] {
+            for (screen, (client, session), rounds) in [(9, &mut wrong, 1), (10, &mut flood, 200)] {
                 let report = Some(Report {
                     frames_whole: newest,
                     frames_shown: newest,
@@ -277,7 +277,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                     client.say(&ToRelay::Detections(
                         *session,
                         Detections {
-                            screen: 9,
+                            screen,
                             detections,
                             sent: 3 * (1 + round),
                             ..Detections::default()
