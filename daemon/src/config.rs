@@ -329,8 +329,11 @@ fn as_flag(key: Arg) -> Arg {
                 .default_missing_value("true")
                 .value_name("true|false")
         }
-        (Kind::List, Some(singular)) => key.value_delimiter(',').visible_alias(singular),
-        (Kind::List, None) => key.value_delimiter(','),
+        // One value a flag: with a delimiter clap would take all that follows, positional arguments among it.
+        (Kind::List, Some(singular)) => {
+            key.value_delimiter(',').num_args(1).visible_alias(singular)
+        }
+        (Kind::List, None) => key.value_delimiter(',').num_args(1),
         (Kind::Table, Some(singular)) => key.value_name("NAME=VALUE").visible_alias(singular),
         _ => key,
     }

@@ -194,6 +194,14 @@ fn a_list_is_repeated_or_separated_by_commas_and_replaces_the_one_below() {
 }
 
 #[test]
+fn a_list_leaves_what_follows_it_to_others() {
+    let command = add_flags::<Config>(Command::new("program")).arg(Arg::new("file"));
+    let words = ["program", "--sources", "ipc:///b,ipc:///c", "film.gif"];
+    let matches = command.try_get_matches_from(words).unwrap();
+    assert_eq!(matches.get_one::<String>("file").unwrap(), "film.gif");
+}
+
+#[test]
 fn a_table_goes_entry_by_entry_over_the_one_below() {
     let flags = ["--control", "gain=-3", "--controls=focus=7"];
     let file = "controls = { gain = 2, zoom = 4 }";
