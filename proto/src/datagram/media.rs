@@ -115,7 +115,7 @@ impl DataHeader {
         bytes
     }
 
-    /// The header of a media datagram, checked as [`ToViewer::parse`] does; none for any other datagram.
+    /// The header of a media datagram, checked as [`ToViewer::parse`](super::ToViewer::parse) does; none for any other datagram.
     ///
     /// Viewers call this and not [`ToViewer::parse`](super::ToViewer::parse): moving the header into an enum and out again reads
     /// it right after it was written in other portions, which stalls processors (store forwarding).
