@@ -121,14 +121,14 @@ fn what_print_config_prints_is_a_good_config_that_prints_the_same() {
         (
             "source",
             "--stream lobby --size 640x480 --publish ipc:///tmp/a.ipc",
-            "quality =",
+            "idle_after =",
         ),
         (
             "relay",
             "--listen 127.0.0.1:7777 --gso off",
             "capture_dir =",
         ),
-        ("viewer", "--relay 127.0.0.1:7777", "stats ="),
+        ("viewer", "--relay 127.0.0.1:7777", "figures ="),
     ] {
         let first = env
             .program(name)
