@@ -56,7 +56,8 @@ fn most_frames_are_whole_though_datagrams_are_lost() {
         return;
     };
 
-    let hosts = CHANNELS.map(|_| fixture.lab.host("screen"));
+    let hosts: [Host; CHANNELS.len()] =
+        std::array::from_fn(|number| fixture.lab.host(&format!("screen{number}")));
     judge(
         "P13: frames whole though datagrams are lost",
         |measurement| {
