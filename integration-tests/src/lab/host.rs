@@ -34,6 +34,8 @@ impl Host {
             switch.namespace().name()
         ));
 
+        // An address of IPv6 would come a second later, and a browser gives up what it loads when its addresses change.
+        host.namespace.ip("link set eth0 addrgenmode none");
         host.namespace
             .run(&format!("ethtool -K eth0 {SEGMENTATION_OFF}"));
         host.namespace.run(&format!("sysctl -qw {ASK_AGAIN}"));
@@ -43,6 +45,7 @@ impl Host {
         switch
             .namespace()
             .ip(&format!("link set {port} master br0 up"));
+        host.namespace.wait_up("eth0");
         switch.count(&format!("to{number}"), &format!("ip daddr {address}"));
         switch.count(&format!("from{number}"), &format!("ip saddr {address}"));
         host

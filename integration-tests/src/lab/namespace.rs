@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{run, try_run};
+use crate::wait::{SOON, until};
 
 /// Where ip-netns(8) keeps namespaces.
 const FOLDER: &str = "/run/netns";
@@ -46,6 +47,18 @@ impl Namespace {
             .chain(words.split_whitespace())
             .collect();
         run(&words);
+    }
+
+    /// Waits until the device has its carrier: the kernel tells of one a moment after both ends are up.
+    #[track_caller]
+    pub(super) fn wait_up(&self, device: &str) {
+        let words = ["ip", "-n", &self.name, "-brief", "link", "show", device];
+        until(&format!("{device} is up"), SOON, || {
+            let said = run(&words);
+            said.split_whitespace()
+                .any(|word| word == "UP")
+                .then_some(())
+        });
     }
 
     /// Runs `words`, split at spaces, in here.
