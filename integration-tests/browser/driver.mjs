@@ -36,7 +36,7 @@ const PRETEND = `(hidden) => {
 }`;
 
 const commands = {
-  async open({ page: name, url, context = {} }) {
+  async open({ page: name, url, context = {}, firstLost = null }) {
     const context_ = await browser.newContext({ viewport: { width: 1280, height: 720 }, ...context });
     const page = await context_.newPage();
     const errors = [];
@@ -48,6 +48,7 @@ const commands = {
       if (reason !== "net::ERR_ABORTED") errors.push(`request failed: ${request.url()}: ${reason}`);
     });
     pages.set(name, { page, errors });
+    if (firstLost) await page.route(`**/${firstLost}`, (route) => route.abort("internetdisconnected"), { times: 1 });
     await page.goto(url);
   },
   async go({ page, url }) {

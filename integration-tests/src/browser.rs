@@ -55,6 +55,8 @@ pub struct Look {
     pub phone: bool,
     /// Whether scripts may run.
     pub scripts: bool,
+    /// A part of the page that does not come when it is asked for first: the end of its address.
+    pub first_lost: Option<&'static str>,
 }
 
 impl Default for Look {
@@ -64,6 +66,7 @@ impl Default for Look {
             dark: true,
             phone: false,
             scripts: true,
+            first_lost: None,
         }
     }
 }
@@ -199,7 +202,10 @@ impl Browser {
             name,
         };
 
-        page.run::<Value>("open", json!({ "url": url, "context": context }));
+        page.run::<Value>(
+            "open",
+            json!({ "url": url, "context": context, "firstLost": look.first_lost }),
+        );
         page
     }
 }

@@ -28,6 +28,7 @@ files! {
     "actions.js": SCRIPT,
     "address.js": SCRIPT,
     "api.js": SCRIPT,
+    "boot.js": SCRIPT,
     "canvas.js": SCRIPT,
     "clock.js": SCRIPT,
     "element.js": SCRIPT,
@@ -132,7 +133,8 @@ mod tests {
 
                 assert_eq!(
                     text.matches("<script").count(),
-                    text.matches("src=\"main.js\"").count(),
+                    text.matches("src=\"main.js\"").count()
+                        + text.matches("src=\"boot.js\"").count(),
                     "{name}"
                 );
 

@@ -48,7 +48,7 @@ fn the_page_fits_and_can_be_read_on_desktop_and_phone_light_and_dark() {
                     size,
                     phone,
                     dark,
-                    scripts: true,
+                    ..Look::default()
                 },
             );
 

@@ -121,6 +121,25 @@ fn a_relay_that_dies_is_said_and_the_page_finds_it_again() {
 }
 
 #[test]
+fn a_page_whose_part_did_not_come_loads_itself_again() {
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+
+    let fixture = Fixture::open(1, 10);
+    for part in ["report.js", "main.js"] {
+        let look = Look {
+            first_lost: Some(part),
+            ..Look::default()
+        };
+
+        let page = browser.open(&fixture.url(""), &look);
+        page.wait_live(1);
+        assert!(!page.errors().is_empty(), "{part} was not lost");
+    }
+}
+
+#[test]
 fn a_hidden_page_asks_for_no_pictures_and_goes_on_when_it_is_seen() {
     let Some(browser) = Browser::start(&[]) else {
         return;
