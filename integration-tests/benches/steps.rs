@@ -223,7 +223,7 @@ fn joining() -> Row {
     let now = Time::from_nanos(1 << 40);
     let address = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
     let token = token_key.mint(now, address);
-    let (_, first) = Initiator::begin(&access, 1, &token, [4; 32]).expect("there is a key");
+    let (_, first) = Initiator::begin(&access, 1, &token, &[], [4; 32]).expect("there is a key");
     compare(
         "join: handshake with a key / token check",
         || {

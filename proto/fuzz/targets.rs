@@ -92,7 +92,7 @@ fn own() -> (ViewerAccess, RelayAccess) {
 
 fn finished((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
     let (mut initiator, first) =
-        Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+        Initiator::begin(viewer, 1, &[2; 16], &[], [4; 32]).expect("there is a key");
     assert!(initiator.finish(bytes).is_err());
     let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
     let payload = &bytes[..bytes.len().min(MAX_PAYLOAD)];
@@ -112,7 +112,7 @@ fn opened((viewer, relay): &(ViewerAccess, RelayAccess), bytes: &[u8]) {
     };
 
     let (mut initiator, first) =
-        Initiator::begin(viewer, 1, &[2; 16], [4; 32]).expect("there is a key");
+        Initiator::begin(viewer, 1, &[2; 16], &[], [4; 32]).expect("there is a key");
     let responder = answer(relay, 1, &[2; 16], &first, [5; 32]).expect("the first message is true");
     let (second, mut channel) = responder.finish(&[]).expect("nothing fits");
     let (_, mut peer) = initiator

@@ -4,13 +4,15 @@
 //! its own. Two messages, which ride on JOIN and ACCEPT. The prologue binds them to the nonce of the JOIN and to the
 //! token, and thereby to one address and time: a recorded message is of no use anywhere else.
 
+use bytes::Bytes;
+use prost::Message as _;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
 pub use crate::keys::{PrivateKey, PublicKey, SharedKey};
 
 use crate::datagram::{SEAL_BYTES, SEALED_HEADER};
-use crate::limits::{JOIN_BYTES, MAX_DATAGRAM};
-use crate::message::Access;
+use crate::limits::{JOIN_BYTES, MAX_DATAGRAM, MAX_VIEWER_NAME};
+use crate::message::{Access, Join};
 use crate::noise;
 use crate::replay::ReplayWindow;
 
@@ -29,6 +31,9 @@ const SECOND_OVERHEAD: usize = 32 + SEAL_BYTES;
 
 /// Bytes of the largest payload of a second message.
 pub const MAX_PAYLOAD: usize = MAX_HANDSHAKE - SECOND_OVERHEAD;
+
+/// Bytes of the largest payload of a first message: it fits a JOIN with a token of any length that a viewer takes.
+pub const MAX_REQUEST: usize = 512;
 
 /// What a viewer has to show to a relay.
 #[derive(Clone, Debug)]
@@ -108,15 +113,20 @@ pub enum HandshakeError {
 pub struct Initiator(Option<HandshakeState>);
 
 impl Initiator {
-    /// Begins a handshake for the JOIN with `nonce` and `token` and gives its first message; `None` when there is
-    /// nothing to show. `ephemeral` must be random and is used for nothing else.
+    /// Begins a handshake for the JOIN with `nonce` and `token` and gives its first message, with `request` encrypted in
+    /// it; `None` when there is nothing to show. `ephemeral` must be random and is used for nothing else.
+    ///
+    /// # Panics
+    /// When `request` has more than [`MAX_REQUEST`] bytes.
     #[must_use]
     pub fn begin(
         access: &ViewerAccess,
         nonce: u64,
         token: &[u8],
+        request: &[u8],
         ephemeral: [u8; 32],
     ) -> Option<(Self, Vec<u8>)> {
+        assert!(request.len() <= MAX_REQUEST, "a JOIN has bounded fields");
         let prologue = prologue(nonce, token);
         let builder = |pattern| noise::builder(pattern, &prologue, ephemeral);
         let built = match access {
@@ -133,7 +143,7 @@ impl Initiator {
         let mut state = built.expect("the pattern has all keys that it needs");
         let mut message = vec![0; MAX_HANDSHAKE];
         let length = state
-            .write_message(&[], &mut message)
+            .write_message(request, &mut message)
             .expect("a relay's key has been checked when it was made");
         message.truncate(length);
         Some((Self(Some(state)), message))
@@ -161,6 +171,7 @@ impl Initiator {
 pub struct Responder {
     state: HandshakeState,
     viewer: Option<(PublicKey, String)>,
+    request: Vec<u8>,
 }
 
 /// Takes the first message of a JOIN with `nonce` and a `token` that has been checked before: that is hundreds of times
@@ -188,16 +199,21 @@ pub fn answer(
     };
 
     let mut state = built.expect("the pattern has all keys that it needs");
-    // The first message has no payload, and none is taken.
-    state
-        .read_message(message, &mut [])
+    let mut request = vec![0; MAX_REQUEST];
+    let length = state
+        .read_message(message, &mut request)
         .map_err(|_| HandshakeError::Refused)?;
+    request.truncate(length);
     let viewer = match access {
         RelayAccess::Keys { viewers, .. } => Some(known(viewers, &state)?),
         _ => None,
     };
 
-    Ok(Responder { state, viewer })
+    Ok(Responder {
+        state,
+        viewer,
+        request,
+    })
 }
 
 fn known(
@@ -215,7 +231,56 @@ fn known(
         .ok_or(HandshakeError::Unknown(key))
 }
 
+/// What of a JOIN stands in the clear when it brings a handshake: version, nonce, token and that handshake. Everything
+/// else is the request, which the first message encrypts.
+impl Join {
+    /// What the first message encrypts.
+    #[must_use]
+    pub fn request(&self) -> Vec<u8> {
+        let request = Self {
+            version: 0,
+            nonce: 0,
+            token: Bytes::new(),
+            handshake: Bytes::new(),
+            ..self.clone()
+        };
+        request.encode_to_vec()
+    }
+
+    /// What stands in the clear beside `handshake`.
+    #[must_use]
+    pub fn envelope(&self, handshake: Bytes) -> Self {
+        Self {
+            version: self.version,
+            nonce: self.nonce,
+            token: self.token.clone(),
+            handshake,
+            ..Self::default()
+        }
+    }
+
+    /// The whole JOIN, of this envelope and the `request` that came in its handshake; none when a field is malformed or
+    /// out of bounds.
+    #[must_use]
+    pub fn with_request(&self, request: &[u8]) -> Option<Self> {
+        let request = Self::decode(request).ok()?;
+        (request.name.len() <= MAX_VIEWER_NAME).then(|| Self {
+            version: self.version,
+            nonce: self.nonce,
+            token: self.token.clone(),
+            handshake: self.handshake.clone(),
+            ..request
+        })
+    }
+}
+
 impl Responder {
+    /// What the first message said.
+    #[must_use]
+    pub fn request(&self) -> &[u8] {
+        &self.request
+    }
+
     /// The viewer's key, when each has its own.
     #[must_use]
     pub fn identity(&self) -> Option<&PublicKey> {

@@ -36,7 +36,7 @@ impl TokenKey {
     /// The token for `address` at `now`.
     #[must_use]
     pub fn mint(&self, now: Time, address: SocketAddr) -> [u8; TOKEN_BYTES] {
-        self.hash(bucket(now), address)
+        self.hash(span(now), address)
     }
 
     /// Whether `token` was minted for `address` in this span of [`TOKEN_LIFETIME`] or the one before.
@@ -46,9 +46,9 @@ impl TokenKey {
             return false;
         };
 
-        let bucket = bucket(now);
-        let fresh = equal(&self.hash(bucket, address), &token);
-        let former = bucket
+        let span = span(now);
+        let fresh = equal(&self.hash(span, address), &token);
+        let former = span
             .checked_sub(1)
             .is_some_and(|former| equal(&self.hash(former, address), &token));
         fresh | former
@@ -63,10 +63,10 @@ impl TokenKey {
         hasher.finish128().h1.max(1)
     }
 
-    fn hash(&self, bucket: u64, address: SocketAddr) -> [u8; TOKEN_BYTES] {
+    fn hash(&self, span: u64, address: SocketAddr) -> [u8; TOKEN_BYTES] {
         let mut hasher = SipHasher24::new_with_key(&self.secret);
         hasher.write(b"token");
-        hasher.write_u64(bucket);
+        hasher.write_u64(span);
         hasher.write_u16(address.port());
 
         match address.ip().to_canonical() {
@@ -78,7 +78,9 @@ impl TokenKey {
     }
 }
 
-fn bucket(now: Time) -> u64 {
+/// The number of the span of [`TOKEN_LIFETIME`] that `now` is in. What is minted in one holds in it and in the next.
+#[must_use]
+pub fn span(now: Time) -> u64 {
     now.as_nanos()
         / u64::try_from(TOKEN_LIFETIME.as_nanos()).expect("ten seconds in nanoseconds fit 64 bits")
 }

@@ -216,19 +216,14 @@ fn keys() -> Value {
 }
 
 fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAccess) -> Value {
-    let (mut initiator, first) = Initiator::begin(viewer, NONCE, &TOKEN, SEEDS[0]).unwrap();
+    let request = request().request();
+    let (mut initiator, first) =
+        Initiator::begin(viewer, NONCE, &TOKEN, &request, SEEDS[0]).unwrap();
     let responder = answer(relay, NONCE, &TOKEN, &first, SEEDS[1]).unwrap();
     let payload = prost::Message::encode_to_vec(&welcome());
     let (second, mut at_relay) = responder.finish(&payload).unwrap();
     let (_, mut at_viewer) = initiator.finish(&second).unwrap();
-    let join = Join {
-        version: VERSION,
-        nonce: NONCE,
-        token: TOKEN.to_vec().into(),
-        stream: "ball".into(),
-        handshake: first.clone().into(),
-        ..Join::default()
-    };
+    let join = self::request().envelope(first.clone().into());
 
     let accept = Accept {
         nonce: NONCE,
@@ -244,6 +239,7 @@ fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAc
         "keys": keys,
         "viewer_ephemeral_private": hex(&ephemeral(SEEDS[0])),
         "relay_ephemeral_private": hex(&ephemeral(SEEDS[1])),
+        "request": hex(&request),
         "first_message": hex(&first),
         "join": hex(&encoded_to_relay(&ToRelay::Join(join))),
         "payload": hex(&payload),
@@ -258,6 +254,18 @@ fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAc
 /// The private key that the implementation makes of a seed; another one draws it at random.
 fn ephemeral(seed: [u8; 32]) -> [u8; 32] {
     Secrets::new(seed).bytes()
+}
+
+fn request() -> Join {
+    Join {
+        version: VERSION,
+        nonce: NONCE,
+        token: TOKEN.to_vec().into(),
+        stream: "ball".into(),
+        receive_capacity: 1820,
+        name: "lobby".into(),
+        ..Join::default()
+    }
 }
 
 fn welcome() -> Accept {
@@ -310,7 +318,8 @@ fn from_relay(channel: &mut Channel, i: u64) -> Value {
 /// Plays both sides with the messages of the file.
 fn take_back(case: &Value) {
     let (viewer, relay) = accesses(&case["keys"]);
-    let (mut initiator, _) = Initiator::begin(&viewer, NONCE, &TOKEN, SEEDS[0]).unwrap();
+    let request = request().request();
+    let (mut initiator, _) = Initiator::begin(&viewer, NONCE, &TOKEN, &request, SEEDS[0]).unwrap();
     let join = bytes(&case["join"]);
 
     let Ok(ToRelay::Join(join)) = ToRelay::parse(&join) else {
@@ -318,6 +327,7 @@ fn take_back(case: &Value) {
     };
 
     let responder = answer(&relay, join.nonce, &join.token, &join.handshake, SEEDS[1]).unwrap();
+    assert_eq!(responder.request(), bytes(&case["request"]));
     let (_, mut at_relay) = responder.finish(&bytes(&case["payload"])).unwrap();
     let accept = bytes(&case["accept"]);
 

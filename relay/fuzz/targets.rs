@@ -211,12 +211,13 @@ impl World {
             &ViewerAccess::Psk(key),
             peer.nonce,
             &peer.token,
+            &join.request(),
             [script.byte(); 32],
         )
         .filter(|_| self.psk)
         {
             peer.initiator = Some(initiator);
-            join.handshake = message.into();
+            join = join.envelope(message.into());
         }
 
         self.say(at, &ToRelay::Join(join));

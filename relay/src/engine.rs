@@ -2,7 +2,7 @@
 //! to be sent comes out. Called by the event loop only. Reads no clock and no randomness.
 //!
 //! The modules form layers; each uses only those before it in this list: `output`, `congestion`,
-//! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `sessions`;
+//! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `sessions`, `spent_nonces`;
 //! `stream`, `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
 //! `status`.
 
@@ -25,6 +25,7 @@ mod parity_control;
 mod pulse;
 mod sessions;
 mod source_clocks;
+mod spent_nonces;
 mod status;
 mod stream;
 mod streams;
@@ -58,6 +59,7 @@ pub use output::{FrameTransmit, Output, Retransmit, Route, SPREAD_BATCH, Target}
 pub use packetize::{PacketizedFrame, RETRANSMIT_FRAMES};
 use sessions::{Session, Sessions};
 use source_clocks::SourceClocks;
+use spent_nonces::SpentNonces;
 use stream::Rejected;
 use streams::Streams;
 pub use viewer_feedback::KEPT_DETECTIONS_PER_SECOND;
@@ -108,6 +110,7 @@ pub struct Engine {
     streams: Streams,
     clocks: SourceClocks,
     sessions: Sessions,
+    spent_nonces: SpentNonces,
     encoder: Encoder,
     outputs: VecDeque<Output>,
     counts: Counts,
@@ -138,6 +141,7 @@ impl Engine {
             streams: Streams::new(config.source_stale),
             clocks: SourceClocks::default(),
             sessions: Sessions::default(),
+            spent_nonces: SpentNonces::default(),
             encoder: Encoder::new(),
             outputs: VecDeque::new(),
             counts: Counts::default(),
@@ -340,7 +344,7 @@ impl Engine {
             session.span.in_scope(|| {
                 tracing::info!(
                     count,
-                    name = ?session.name,
+                    name = %session.label,
                     shown = report.frames_shown,
                     lost = report.frames_lost,
                     "viewers left, the last {why}"

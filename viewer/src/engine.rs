@@ -119,6 +119,12 @@ impl Shared {
             _ => "",
         }
     }
+
+    /// Whether `stream` is what is asked for.
+    fn wants(&self, stream: &StreamName) -> bool {
+        let wanted = self.wanted();
+        wanted.is_empty() || wanted == stream.as_str()
+    }
 }
 
 /// The viewer's side of the protocol, for all relays of one stream.

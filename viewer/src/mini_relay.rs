@@ -129,8 +129,6 @@ impl MiniRelay {
         match message {
             ToRelay::Join(join) => {
                 self.joins_seen += 1;
-                self.wanted.clone_from(&join.stream);
-                self.paused = join.paused;
                 vec![self.on_join(&join)]
             }
             ToRelay::KeepAlive(session, _)
@@ -292,7 +290,7 @@ impl MiniRelay {
 
     fn join(&mut self, join: &Join) -> Result<Accept, Refuse> {
         if self.access.kind() == Access::Open {
-            return self.admit(join.nonce, join.list);
+            return self.admit(join);
         }
 
         if self.accepted.nonce == join.nonce {
@@ -314,9 +312,12 @@ impl MiniRelay {
         };
 
         let responder = answer.map_err(|_| refuse)?;
+        let join = join
+            .with_request(responder.request())
+            .expect("a viewer sends what a relay takes");
         let accept = Accept {
             keys: self.keys(),
-            ..self.admit(join.nonce, join.list)?
+            ..self.admit(&join)?
         };
 
         let (handshake, channel) = responder
@@ -339,7 +340,10 @@ impl MiniRelay {
             .collect()
     }
 
-    fn admit(&mut self, nonce: u64, list: bool) -> Result<Accept, Refuse> {
+    fn admit(&mut self, join: &Join) -> Result<Accept, Refuse> {
+        let nonce = join.nonce;
+        self.wanted.clone_from(&join.stream);
+        self.paused = join.paused;
         if let Some((refusal, retry_after_ms)) = self.refusal {
             return Err(Refuse {
                 nonce,
@@ -359,7 +363,7 @@ impl MiniRelay {
             ..StreamInfo::default()
         };
 
-        if list {
+        if join.list {
             return Ok(Accept {
                 nonce,
                 streams: vec![stream],

@@ -6,6 +6,7 @@ use crate::message::{Accept, StreamKey};
 
 const NONCE: u64 = 0x0102_0304_0506_0708;
 const TOKEN: &[u8] = &[0x77; 16];
+const REQUEST: &[u8] = b"cam-a please";
 
 /// Two sides that should get on with each other.
 struct Pair {
@@ -46,7 +47,7 @@ impl Pair {
     }
 
     fn begin(&self) -> (Initiator, Vec<u8>) {
-        Initiator::begin(&self.viewer, NONCE, TOKEN, [1; 32]).expect("there is a key")
+        Initiator::begin(&self.viewer, NONCE, TOKEN, REQUEST, [1; 32]).expect("there is a key")
     }
 
     fn answer(&self, message: &[u8]) -> Result<Responder, HandshakeError> {
@@ -178,7 +179,7 @@ fn a_handshake_with_any_bit_flipped_is_refused_and_the_true_answer_still_taken()
 }
 
 #[test]
-fn a_first_message_that_is_cut_or_longer_or_has_a_payload_is_refused() {
+fn a_first_message_that_is_cut_or_longer_is_refused() {
     for pair in Pair::both() {
         let (_, first) = pair.begin();
         for cut in 0..first.len() {
@@ -196,6 +197,44 @@ fn a_first_message_that_is_cut_or_longer_or_has_a_payload_is_refused() {
             );
         }
     }
+}
+
+#[test]
+fn what_a_viewer_asks_for_comes_encrypted_and_whole() {
+    let join = Join {
+        version: 1,
+        nonce: NONCE,
+        token: TOKEN.into(),
+        stream: "cam-a".into(),
+        receive_capacity: 7,
+        name: "lobby".into(),
+        paused: true,
+        ..Join::default()
+    };
+
+    for pair in Pair::both() {
+        let begun = Initiator::begin(&pair.viewer, NONCE, TOKEN, &join.request(), [1; 32]);
+        let sent = join.envelope(begun.unwrap().1.into());
+        let bytes = sent.encode_to_vec();
+        for name in [&b"cam-a"[..], b"lobby"] {
+            assert!(!bytes.windows(name.len()).any(|window| window == name));
+        }
+
+        let responder = pair.answer(&sent.handshake).unwrap();
+        let opened = sent.with_request(responder.request()).unwrap();
+        let whole = Join {
+            handshake: sent.handshake.clone(),
+            ..join.clone()
+        };
+        assert_eq!(opened, whole);
+    }
+
+    let long = Join {
+        name: "x".repeat(MAX_VIEWER_NAME + 1),
+        ..Join::default()
+    };
+    assert_eq!(join.with_request(&long.request()), None);
+    assert_eq!(join.with_request(&[0xff]), None);
 }
 
 #[test]
@@ -251,7 +290,7 @@ fn an_unknown_viewer_is_told_from_garbage() {
 
 #[test]
 fn who_asks_for_nothing_takes_no_handshake() {
-    assert!(Initiator::begin(&ViewerAccess::Open, NONCE, TOKEN, [1; 32]).is_none());
+    assert!(Initiator::begin(&ViewerAccess::Open, NONCE, TOKEN, &[], [1; 32]).is_none());
     let refused = answer(
         &RelayAccess::Open,
         NONCE,
@@ -269,7 +308,7 @@ fn another_relay_cannot_answer() {
     for pair in Pair::both() {
         let (mut initiator, _) = pair.begin();
         let (_, elsewhere) =
-            Initiator::begin(&pair.viewer, NONCE, TOKEN, [3; 32]).expect("there is a key");
+            Initiator::begin(&pair.viewer, NONCE, TOKEN, REQUEST, [3; 32]).expect("there is a key");
         let (second, _) = pair.answer(&elsewhere).unwrap().finish(b"welcome").unwrap();
         assert_eq!(
             initiator.finish(&second).map(|_| ()),

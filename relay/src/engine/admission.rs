@@ -1,17 +1,17 @@
 //! Admission: JOIN and its answers.
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{CONTROL_HEADER, ToViewer, VERSION};
-use fanlight_proto::handshake::{Channel, HandshakeError, RelayAccess, Responder, answer};
+use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToViewer, VERSION};
+use fanlight_proto::handshake::{Channel, HandshakeError, Responder, answer};
 use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
-use fanlight_proto::message::{Accept, Challenge, Join, Refusal, Refuse};
+use fanlight_proto::message::{Accept, Access, Challenge, Join, Refusal, Refuse};
 use prost::Message as _;
 
 use super::auth::{Auth, SecureChannel};
 use super::delivery::Delivery;
 use super::key_rotation::KeyRotation;
 use super::output::{Output, Route};
-use super::sessions::Session;
+use super::sessions::{Session, label};
 use super::stream::Stream;
 use super::viewer_feedback::ViewerFeedback;
 use super::{Engine, encoded};
@@ -24,8 +24,8 @@ impl Engine {
     /// kept for it.
     pub(super) fn on_join(&mut self, now: Time, from: Route, join: &Join) {
         if join.version != VERSION {
-            let message = format!("this relay speaks version {VERSION}");
-            return self.refuse(now, from, join, Refusal::Version, message);
+            let detail = format!("this relay speaks version {VERSION}");
+            return self.refuse(now, from, join, Refusal::Version, &detail);
         }
 
         if !self.token_key.holds(now, from.remote, &join.token) {
@@ -42,13 +42,11 @@ impl Engine {
             );
         }
 
-        let session = self.sessions.get(from.remote);
-        if session.is_some_and(|session| session.auth.is_used(join.nonce)) {
-            return;
-        }
-
         // The same JOIN again means that ACCEPT was lost.
-        let repeated = session.filter(|session| session.auth.is_repeat(join.nonce) && !join.list);
+        let repeated = self
+            .sessions
+            .get(from.remote)
+            .filter(|session| session.auth.is_repeat(join.nonce) && !join.list);
         match repeated {
             Some(session) if session.auth.is_sealed() => {
                 // The bytes as they were: another answer to the same handshake would be another channel.
@@ -61,31 +59,46 @@ impl Engine {
                 self.send(from, &ToViewer::Accept(accept));
                 self.catch_up(now, from.remote);
             }
+            // That session has ended: whoever says so again has recorded it.
+            None if self.spent_nonces.contains(now, from.remote, join.nonce) => {}
             None => self.on_proven_join(now, from, join),
         }
     }
 
     /// Takes a JOIN from an address that has proved itself; checks the key, if the relay asks for one.
     fn on_proven_join(&mut self, now: Time, from: Route, join: &Join) {
-        let responder = match &self.access {
-            RelayAccess::Open => None,
-            _ if !self.handshakes.admits(now, &self.token_key, from.remote) => {
-                self.counts.handshakes_put_off += 1;
-                let message = "too many handshakes at a time".to_owned();
-                return self.refuse(now, from, join, Refusal::Busy, message);
-            }
-            access => match answer(
-                access,
-                join.nonce,
-                &join.token,
-                &join.handshake,
-                self.secrets.bytes(),
-            ) {
-                Ok(responder) => Some(responder),
-                Err(error) => return self.refuse_key(now, from, join, &error),
-            },
+        if self.access.kind() == Access::Open {
+            return self.on_request(now, from, join, None);
+        }
+
+        if !self.handshakes.admits(now, &self.token_key, from.remote) {
+            self.counts.handshakes_put_off += 1;
+            let detail = "too many handshakes at a time";
+            return self.refuse(now, from, join, Refusal::Busy, detail);
+        }
+
+        let ephemeral = self.secrets.bytes();
+        let responder = answer(
+            &self.access,
+            join.nonce,
+            &join.token,
+            &join.handshake,
+            ephemeral,
+        );
+
+        let responder = match responder {
+            Ok(responder) => responder,
+            Err(error) => return self.refuse_key(now, from, join, &error),
         };
 
+        match join.with_request(responder.request()) {
+            Some(join) => self.on_request(now, from, &join, Some(responder)),
+            None => self.on_malformed(now, from, DatagramError::Body),
+        }
+    }
+
+    /// Takes what a viewer asks for, which has shown its key if one is needed.
+    fn on_request(&mut self, now: Time, from: Route, join: &Join, responder: Option<Responder>) {
         if join.list {
             let list = self.list(join.nonce);
             let answered = self.accept_datagram(&list, responder);
@@ -100,15 +113,15 @@ impl Engine {
     fn admit(&mut self, now: Time, from: Route, join: &Join, responder: Option<Responder>) {
         let alias = match self.requested_stream(join) {
             Ok(stream) => stream.alias,
-            Err((refusal, message)) => return self.refuse(now, from, join, refusal, message),
+            Err((refusal, detail)) => return self.refuse(now, from, join, refusal, &detail),
         };
 
         let returning = self.sessions.get(from.remote).is_some();
         let max_viewers = self.config.max_viewers;
 
         if !returning && self.sessions.len() >= max_viewers {
-            let message = format!("this relay serves {max_viewers} viewers and no more");
-            return self.refuse(now, from, join, Refusal::Busy, message);
+            let detail = format!("this relay serves {max_viewers} viewers and no more");
+            return self.refuse(now, from, join, Refusal::Busy, &detail);
         }
 
         self.session_count += 1;
@@ -118,16 +131,18 @@ impl Engine {
         }
 
         let identity = responder.as_ref().and_then(Responder::identity).cloned();
-        let name = responder.as_ref().and_then(Responder::name);
-        let name = name.unwrap_or(&join.name).to_owned();
+        let listed = responder.as_ref().and_then(Responder::name);
+        let names = (
+            listed.unwrap_or(&join.name).to_owned(),
+            label(listed, &join.name),
+        );
         let accept = self.accept_message(join.nonce, id, alias);
 
         let Some((datagram, channel)) = self.accept_datagram(&accept, responder) else {
             return;
         };
 
-        let former = self.sessions.get_mut(from.remote);
-        let used_nonces = former.map(|session| session.auth.take_used_nonces());
+        self.spent_nonces.spend(now, from.remote, join.nonce);
         if returning {
             self.leave(now, from, "joined anew");
         }
@@ -139,8 +154,8 @@ impl Engine {
         });
 
         self.outputs.push_back(Output::Send { to: from, datagram });
-        let auth = Auth::new(join.nonce, used_nonces.unwrap_or_default(), channel);
-        self.add_session(now, join, (id, alias, from, name), auth);
+        let auth = Auth::new(join.nonce, channel);
+        self.add_session(now, join, (id, alias, from), names, auth);
     }
 
     /// Adds a session, and sends its viewer the first frame.
@@ -148,7 +163,8 @@ impl Engine {
         &mut self,
         now: Time,
         join: &Join,
-        (id, alias, route, name): (u64, u16, Route, String),
+        (id, alias, route): (u64, u16, Route),
+        (name, label): (String, String),
         auth: Auth,
     ) {
         self.counts.joins += 1;
@@ -160,7 +176,7 @@ impl Engine {
         }
 
         if let Some(count) = self.log_limits.joined.note(now) {
-            span.in_scope(|| tracing::info!(count, name = ?join.name, "viewers joined"));
+            span.in_scope(|| tracing::info!(count, name = %label, "viewers joined"));
         }
 
         let delivery = Delivery::new(now, join, self.dedicated_sockets);
@@ -174,6 +190,7 @@ impl Engine {
             alias,
             route,
             name,
+            label,
             since: now,
             heard: now,
             span,
@@ -225,7 +242,7 @@ impl Engine {
 
     fn refuse_key(&mut self, now: Time, to: Route, join: &Join, error: &HandshakeError) {
         self.counts.handshakes_refused += 1;
-        self.refuse(now, to, join, Refusal::Key, error.to_string());
+        self.refuse(now, to, join, Refusal::Key, &error.to_string());
     }
 
     fn requested_stream(&self, join: &Join) -> Result<&Stream, (Refusal, String)> {
@@ -237,7 +254,7 @@ impl Engine {
             return Ok(first);
         }
 
-        // An invalid name is not repeated in the answer: it may be as long as a datagram.
+        // An invalid name is not repeated in the log: it may be as long as a datagram.
         let name = join
             .stream
             .parse()
@@ -288,10 +305,12 @@ impl Engine {
         }
     }
 
-    fn refuse(&mut self, now: Time, to: Route, join: &Join, refusal: Refusal, message: String) {
+    /// Refuses a JOIN. The answer is in the clear: it says which kind of refusal, and nothing of the viewer or its stream.
+    fn refuse(&mut self, now: Time, to: Route, join: &Join, refusal: Refusal, detail: &str) {
         self.counts.refusals += 1;
         if let Some(count) = self.log_limits.refused_joins.note(now) {
-            tracing::info!(count, viewer = %to.remote, name = ?join.name, "joins refused, the last: {message}");
+            let name = label(None, &join.name);
+            tracing::info!(count, viewer = %to.remote, %name, "joins refused, the last: {detail}");
         }
 
         let retry_after_ms = match refusal {
@@ -303,11 +322,23 @@ impl Engine {
         let refuse = Refuse {
             nonce: join.nonce,
             refusal: refusal.into(),
-            message,
+            message: refusal_text(refusal).to_owned(),
             retry_after_ms,
         };
 
         self.send(to, &ToViewer::Refuse(refuse));
+    }
+}
+
+/// What a refused viewer is told in words.
+const fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unspecified => "refused",
+        Refusal::Busy => "this relay serves as many viewers as it may at present",
+        Refusal::NoSuchStream => "this relay has no such stream",
+        Refusal::Version => "this relay speaks another version of the protocol",
+        Refusal::NoStreams => "this relay has no stream yet",
+        Refusal::Key => "this is no key that this relay knows",
     }
 }
 

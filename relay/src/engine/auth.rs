@@ -1,22 +1,13 @@
 //! How one session was authenticated, and its encrypted channel if it has one.
 
-use std::collections::VecDeque;
-
 use fanlight_proto::datagram::{SEALED_HEADER, ToViewer};
 use fanlight_proto::handshake::{Channel, PublicKey};
-
-/// Nonces of earlier JOINs from one address that are remembered. A token holds for 20 s, and a viewer
-/// joins anew after half a second at the soonest when only the path is bad.
-const MAX_USED_NONCES: usize = 32;
 
 /// How one session was authenticated.
 #[derive(Debug)]
 pub(super) struct Auth {
     /// Of the JOIN that made the session: the same JOIN again gets the same session.
     nonce: u64,
-    /// Of the JOINs that made the sessions before it at this address: a recorded JOIN does not end
-    /// this session.
-    used_nonces: VecDeque<u64>,
     /// The newest key of its stream that the viewer has.
     key_generation: u32,
     channel: Option<SecureChannel>,
@@ -33,14 +24,9 @@ pub(super) struct SecureChannel {
 }
 
 impl Auth {
-    pub(super) const fn new(
-        nonce: u64,
-        used_nonces: VecDeque<u64>,
-        channel: Option<SecureChannel>,
-    ) -> Self {
+    pub(super) const fn new(nonce: u64, channel: Option<SecureChannel>) -> Self {
         Self {
             nonce,
-            used_nonces,
             key_generation: 0,
             channel,
         }
@@ -49,21 +35,6 @@ impl Auth {
     /// Whether a JOIN with `nonce` made this session.
     pub(super) const fn is_repeat(&self, nonce: u64) -> bool {
         self.nonce == nonce
-    }
-
-    /// Whether a JOIN with `nonce` made an earlier session at this address.
-    pub(super) fn is_used(&self, nonce: u64) -> bool {
-        self.used_nonces.contains(&nonce)
-    }
-
-    /// The nonces that are used when this session ends.
-    pub(super) fn take_used_nonces(&mut self) -> VecDeque<u64> {
-        let mut used = std::mem::take(&mut self.used_nonces);
-        used.push_back(self.nonce);
-        if used.len() > MAX_USED_NONCES {
-            used.pop_front();
-        }
-        used
     }
 
     /// Whether the session is sealed.

@@ -181,7 +181,7 @@ impl Engine {
                 let what = "viewers that multicast serves badly get unicast";
                 session
                     .span
-                    .in_scope(|| tracing::info!(count, name = ?session.name, "{what}"));
+                    .in_scope(|| tracing::info!(count, name = %session.label, "{what}"));
             }
         }
 

@@ -23,6 +23,8 @@ pub(super) struct Session {
     pub(super) route: Route,
     /// What the operator calls the viewer.
     pub(super) name: String,
+    /// The same for log lines; see [`label`].
+    pub(super) label: String,
     pub(super) since: Time,
     /// When the last message came.
     pub(super) heard: Time,
@@ -42,6 +44,17 @@ impl Session {
     /// How a frame of `shards` is sent to the viewer; one comes each `interval`.
     pub(super) fn target(&self, shards: u16, interval: Duration) -> Target {
         self.delivery.target(self.route, shards, interval)
+    }
+}
+
+/// What a log line calls a viewer: the name that belongs to its key, if each has one, and what it calls itself, which
+/// anybody can.
+pub(super) fn label(listed: Option<&str>, claimed: &str) -> String {
+    match listed {
+        Some(listed) if claimed.is_empty() || claimed == listed => format!("{listed:?}"),
+        Some(listed) => format!("{listed:?}, claims to be {claimed:?}"),
+        None if claimed.is_empty() => "unnamed".to_owned(),
+        None => format!("claims to be {claimed:?}"),
     }
 }
 

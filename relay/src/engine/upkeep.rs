@@ -111,7 +111,7 @@ impl Engine {
 
                     if let Some(count) = self.log_limits.isolated.note(now) {
                         session.span.in_scope(
-                            || tracing::info!(count, name = ?session.name, "viewers fell behind"),
+                            || tracing::info!(count, name = %session.label, "viewers fell behind"),
                         );
                     }
                 }

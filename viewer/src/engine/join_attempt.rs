@@ -13,10 +13,16 @@ const LAST_STEP: Duration = Duration::from_millis(400);
 /// What is left of a step by jitter at the least, in hundredths: viewers that lost one relay do not come back in step.
 const LEAST_JITTER: u64 = 75;
 
+/// A nonce is asked with for so long at most. A relay answers no JOIN with the nonce of a session that has ended, and a
+/// session whose ACCEPT never came ends after [`SESSION_IDLE`](fanlight_proto::limits::SESSION_IDLE).
+const NONCE_LIFETIME: Duration = Duration::from_secs(2);
+
 /// An attempt to open a session.
 #[derive(Debug)]
 pub(super) struct JoinAttempt {
     due: Time,
+    /// When the first JOIN with the present nonce went out.
+    nonce_since: Option<Time>,
     step: Duration,
     answered_challenge: bool,
 }
@@ -26,6 +32,7 @@ impl JoinAttempt {
     pub(super) const fn new(due: Time) -> Self {
         Self {
             due,
+            nonce_since: None,
             step: FIRST_STEP,
             answered_challenge: false,
         }
@@ -45,6 +52,16 @@ impl JoinAttempt {
         self.step = (self.step * 2).min(LAST_STEP);
         self.answered_challenge = false;
         true
+    }
+
+    /// Whether the JOIN that goes out now needs another nonce.
+    pub(super) fn needs_nonce(&mut self, now: Time) -> bool {
+        let since = *self.nonce_since.get_or_insert(now);
+        let old = now.saturating_since(since) >= NONCE_LIFETIME;
+        if old {
+            self.nonce_since = Some(now);
+        }
+        old
     }
 
     /// Whether a JOIN answers this challenge at once: one does for each that was due by time, so that no peer can make a

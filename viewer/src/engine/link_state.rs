@@ -36,6 +36,8 @@ pub enum LinkState {
     NoStreams,
     /// The relay has streams, but not this one.
     NoSuchStream(String),
+    /// The relay answered with another stream than the one asked for.
+    OtherStream,
     /// The relay and this viewer do not agree about keys, and why.
     NoKey(&'static str),
     /// The relay serves as many viewers as it may, and says when to come again.
@@ -66,6 +68,7 @@ impl LinkState {
             Self::OtherVersion => "version",
             Self::NoStreams => "no-streams",
             Self::NoSuchStream(_) => "no-such-stream",
+            Self::OtherStream => "other-stream",
             Self::NoKey(_) => "no-key",
             Self::Busy(_) => "busy",
             Self::Camera { state, .. } => state_word(*state),
@@ -96,7 +99,7 @@ impl LinkState {
             Self::Camera { .. } => 1,
             Self::SourceGone => 2,
             Self::NoFrames => 3,
-            Self::NoSuchStream(_) => 4,
+            Self::NoSuchStream(_) | Self::OtherStream => 4,
             Self::NoStreams => 5,
             Self::Busy(_) => 6,
             Self::NoKey(_) => 7,
@@ -127,6 +130,7 @@ impl fmt::Display for LinkState {
             Self::OtherVersion => f.write_str("the relay speaks another version"),
             Self::NoStreams => f.write_str("the relay has no stream yet"),
             Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
+            Self::OtherStream => f.write_str("the relay answered with another stream"),
             Self::NoKey(why) => f.write_str(why),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
             // This viewer's request wakes the camera.

@@ -140,6 +140,10 @@ impl Path {
         if let Some(joining) = &mut self.joining
             && joining.is_due(now, &mut shared.rng)
         {
+            if joining.needs_nonce(now) {
+                self.nonce = shared.rng.next();
+                self.handshake = None;
+            }
             self.send_join(shared, total.frames_whole);
         }
         let due = self.keep_alive_due().is_some_and(|due| due <= now);
@@ -285,6 +289,11 @@ impl Path {
             return (false, false);
         };
 
+        if !shared.wants(&opening.name) {
+            self.on_foreign_stream(now, shared);
+            return (false, false);
+        }
+
         self.joining = None;
         if self
             .session
@@ -304,6 +313,18 @@ impl Path {
         self.summary.joins += 1;
         self.link.on_session(now, opening.info);
         (true, true)
+    }
+
+    /// The relay opened a session for another stream than the one asked for: asks again, as another JOIN. The request was
+    /// changed on its way, or another path has found the stream since.
+    fn on_foreign_stream(&mut self, now: Time, shared: &mut Shared) {
+        if self.joining.is_none() {
+            return;
+        }
+
+        let retry = STREAM_RETRY.1;
+        self.begin(now + shared.rng.shorten(retry), shared);
+        self.link.on_refusal(LinkState::OtherStream, now + retry);
     }
 
     /// Takes what the relay says of the session and its stream; none if it is not of this session.
@@ -429,27 +450,30 @@ impl Path {
         }
     }
 
-    /// The first handshake message, once the relay has given a token for it.
-    fn first_message(&mut self, shared: &mut Shared) -> Bytes {
+    /// `join` as it is sent: with a key only its envelope, and the rest in the first handshake message, once the relay has
+    /// given a token for it.
+    fn sealed(&mut self, shared: &mut Shared, join: Join) -> Join {
+        if self.access.kind() == Access::Open {
+            return join;
+        }
+
         if self.handshake.is_none() && !self.token.is_empty() {
             let begun = Initiator::begin(
                 &self.access,
                 self.nonce,
                 &self.token,
+                &join.request(),
                 shared.secrets.bytes(),
             );
             self.handshake = begun.map(|(initiator, message)| (initiator, message.into()));
         }
 
-        self.handshake
-            .as_ref()
-            .map(|(_, message)| message.clone())
-            .unwrap_or_default()
+        let message = self.handshake.as_ref().map(|(_, message)| message.clone());
+        join.envelope(message.unwrap_or_default())
     }
 
     fn send_join(&mut self, shared: &mut Shared, whole: u64) {
         self.whole_at_join = whole;
-        let handshake = self.first_message(shared);
         let join = Join {
             version: VERSION,
             nonce: self.nonce,
@@ -459,11 +483,11 @@ impl Path {
             receive_capacity: shared.config.receive_capacity,
             name: shared.config.name.clone(),
             paused: self.paused,
-            handshake,
+            handshake: Bytes::new(),
         };
 
         let mut datagram = Vec::new();
-        ToRelay::Join(join).encode(&mut datagram);
+        ToRelay::Join(self.sealed(shared, join)).encode(&mut datagram);
         shared.outputs.push_back(Output::Send(self.at, datagram));
     }
 }

@@ -80,7 +80,10 @@ impl Rig {
 
     /// A session, and the feedback of the time until it is there.
     fn add_viewer(&mut self, n: u16) -> (SocketAddr, u64) {
-        let accept = self.join(viewer(n), u64::from(n) + 1);
+        let accept = self.join(
+            viewer(n),
+            1000 * self.engine.session_count + u64::from(n) + 1,
+        );
         (viewer(n), accept.session)
     }
 }

@@ -106,18 +106,21 @@ fn good_join(
     access: &ViewerAccess,
 ) -> (Join, Option<Initiator>) {
     let token = rig.engine.token_key.mint(rig.now, at).to_vec();
-    let begun = Initiator::begin(access, nonce, &token, [nonce as u8; 32]);
-    let (initiator, handshake) = begun.map_or((None, Vec::new()), |(initiator, message)| {
-        (Some(initiator), message)
-    });
-    (
-        Join {
-            token: token.into(),
-            handshake: handshake.into(),
-            ..join(nonce)
-        },
-        initiator,
-    )
+    let join = Join {
+        token: token.into(),
+        ..join(nonce)
+    };
+    asking(join, access)
+}
+
+/// `join` with a handshake made with `access`, which says what it asks for.
+fn asking(join: Join, access: &ViewerAccess) -> (Join, Option<Initiator>) {
+    let ephemeral = [join.nonce as u8; 32];
+    let begun = Initiator::begin(access, join.nonce, &join.token, &join.request(), ephemeral);
+    match begun {
+        Some((initiator, message)) => (join.envelope(message.into()), Some(initiator)),
+        None => (join, None),
+    }
 }
 
 impl Guest {
@@ -286,6 +289,103 @@ fn a_recorded_join_of_a_former_session_does_not_end_the_present_one() {
         (rig.engine.counts().joins, rig.engine.viewers()),
         (joins, 1)
     );
+}
+
+#[test]
+fn a_recorded_join_opens_no_session_after_its_own_has_ended() {
+    let mut rig = psk();
+    let mut guest = Guest::join(&mut rig, 1, &with_psk());
+    let session = guest.session;
+    guest.tell(&mut rig, &ToRelay::Goodbye(session, Goodbye::default()));
+    assert_eq!(rig.engine.viewers(), 0);
+
+    let recorded = ToRelay::Join(guest.join.clone());
+    for _ in 0..300 {
+        rig.pass(Duration::from_millis(100));
+        let answers = raw(&mut rig, viewer(1), &recorded);
+        // When its token is too old it is asked for another one, which it cannot make.
+        assert!(
+            answers
+                .iter()
+                .all(|answer| matches!(ToViewer::parse(answer), Ok(ToViewer::Challenge(_)))),
+            "{answers:?}"
+        );
+        assert_eq!(rig.engine.viewers(), 0);
+    }
+}
+
+#[test]
+fn what_a_join_asks_for_cannot_be_rewritten_on_its_way() {
+    for (mut rig, access) in [(psk(), with_psk()), (keys(&[4]), with_key(4))] {
+        rig.frame("other", 1, 100, 0);
+        let (join, _) = good_join(&mut rig, viewer(1), 7, &ViewerAccess::Open);
+        let wanted = Join {
+            stream: "other".into(),
+            ..join
+        };
+        let (join, initiator) = asking(wanted, &access);
+        let rewritten = Join {
+            stream: "cam".into(),
+            list: true,
+            paused: true,
+            receive_capacity: 1,
+            name: "somebody else".into(),
+            ..join
+        };
+
+        let answers = raw(&mut rig, viewer(1), &ToRelay::Join(rewritten));
+        let Ok(ToViewer::Accept(outer)) = ToViewer::parse(&answers[0]) else {
+            panic!("{answers:?}")
+        };
+        let (payload, _) = initiator.unwrap().finish(&outer.handshake).unwrap();
+        let accept = Accept::decode(&payload[..]).unwrap();
+        assert_eq!(accept.stream.unwrap().name, "other");
+        let status = rig.engine.status(rig.now);
+        assert!(!status.viewers[0].paused && status.viewers[0].name != "somebody else");
+    }
+}
+
+#[test]
+fn nobody_on_the_way_reads_names_or_keys_of_a_viewer_in_join_or_refuse() {
+    let name = "hall";
+    for (mut rig, access) in [
+        (psk(), with_psk()),
+        (keys(&[4]), with_key(4)),
+        (keys(&[3]), with_key(4)),
+    ] {
+        let (join, _) = good_join(&mut rig, viewer(1), 7, &ViewerAccess::Open);
+        let wanted = Join {
+            stream: "nowhere".into(),
+            ..join
+        };
+        let (join, _) = asking(wanted, &access);
+        let mut asked = Vec::new();
+        ToRelay::Join(join.clone()).encode(&mut asked);
+        let answer = raw(&mut rig, viewer(1), &ToRelay::Join(join)).remove(0);
+        let Ok(ToViewer::Refuse(refuse)) = ToViewer::parse(&answer) else {
+            panic!("{:?}", ToViewer::parse(&answer))
+        };
+
+        let key = private(4).1.to_string();
+        for secret in [name, "nowhere", &key] {
+            let bytes = secret.as_bytes();
+            let reads = |datagram: &[u8]| datagram.windows(bytes.len()).any(|at| at == bytes);
+            assert!(!reads(&asked) && !reads(&answer), "{secret}");
+        }
+        assert!(!refuse.message.is_empty());
+    }
+}
+
+#[test]
+fn a_log_line_says_the_listed_name_first_and_a_viewers_own_as_claimed() {
+    use crate::engine::sessions::label;
+    assert_eq!(label(Some("lobby"), "lobby"), r#""lobby""#);
+    assert_eq!(
+        label(Some("lobby"), "hall"),
+        r#""lobby", claims to be "hall""#
+    );
+    assert_eq!(label(None, "hall\n"), r#"claims to be "hall\n""#);
+    assert_eq!(label(None, ""), "unnamed");
 }
 
 #[test]
@@ -519,12 +619,9 @@ fn a_list_is_sealed_too() {
         rig.heartbeat(&format!("{n:060}"), 1, 5, State::Live);
     }
 
-    let (join, initiator) = good_join(&mut rig, viewer(1), 7, &with_psk());
-    let answers = raw(
-        &mut rig,
-        viewer(1),
-        &ToRelay::Join(Join { list: true, ..join }),
-    );
+    let (join, _) = good_join(&mut rig, viewer(1), 7, &ViewerAccess::Open);
+    let (join, initiator) = asking(Join { list: true, ..join }, &with_psk());
+    let answers = raw(&mut rig, viewer(1), &ToRelay::Join(join));
 
     assert!(answers[0].len() <= JOIN_BYTES);
     let Ok(ToViewer::Accept(outer)) = ToViewer::parse(&answers[0]) else {

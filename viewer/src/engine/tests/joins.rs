@@ -327,3 +327,56 @@ fn each_fourth_keep_alive_reports_what_this_session_saw() {
         "{last:?}"
     );
 }
+
+#[test]
+fn a_session_for_another_stream_is_not_opened_and_the_next_answer_is_taken() {
+    let mut world = World::with(
+        21,
+        EngineConfig {
+            request: Request::Stream(Some(STREAM.parse().unwrap())),
+            ..config()
+        },
+    );
+
+    // Somebody on the way rewrites what is asked for.
+    world.relay().stream = "foreign".to_owned();
+    world.run_until(ms(3000));
+    assert_eq!((world.engine.joins(), world.frames.len()), (0, 0));
+    assert_eq!(world.link_state_at(ms(3000)), LinkState::OtherStream);
+
+    world.relay().stream = STREAM.to_owned();
+    world.run_until(ms(4000));
+    assert_eq!(world.link_state_at(ms(4000)), LinkState::Live);
+}
+
+#[test]
+fn a_foreign_answer_on_one_path_does_not_harm_the_other() {
+    let mut world = World::with(
+        22,
+        EngineConfig {
+            request: Request::Stream(Some(STREAM.parse().unwrap())),
+            paths: vec![ViewerAccess::Open; 2],
+            ..config()
+        },
+    );
+
+    world.relays[1].as_mut().unwrap().stream = "foreign".to_owned();
+    world.run_until(ms(3000));
+    assert_eq!(world.engine.joins(), 1);
+    assert_eq!(world.link_state_at(ms(3000)), LinkState::Live);
+    assert!(world.frames.len() > 85, "{}", world.frames.len());
+    assert_eq!(world.bodies_wrong, 0);
+}
+
+#[test]
+fn an_attempt_that_nobody_answers_takes_another_nonce_before_a_session_of_its_own_ends() {
+    let mut world = World::new(23);
+    world.relays[0] = None;
+    world.run_until(ms(100));
+    let first = world.engine.paths[0].nonce;
+    world.run_until(ms(1900));
+    // An attempt that the host refuses goes on.
+    assert_eq!(world.engine.paths[0].nonce, first);
+    world.run_until(ms(2600));
+    assert_ne!(world.engine.paths[0].nonce, first);
+}
