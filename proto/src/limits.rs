@@ -55,6 +55,10 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(250);
 /// A session ends when the relay has heard nothing from its viewer for so long (promise P11: at most 3 s of traffic).
 pub const SESSION_IDLE: Duration = Duration::from_secs(3);
 
+/// A value of PULSE shows for so long that its viewer still reads, and may be sent media (RFC 7675 section 5.1 has 30 s for
+/// calls; this is as long as a session lives in silence).
+pub const CONSENT_LIFETIME: Duration = SESSION_IDLE;
+
 /// Viewers that one relay serves unless configured otherwise.
 pub const MAX_VIEWERS: usize = 1000;
 

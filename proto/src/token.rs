@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::clock::Time;
-use crate::limits::TOKEN_LIFETIME;
+use crate::limits::{CONSENT_LIFETIME, TOKEN_LIFETIME};
 
 /// Bytes of a token.
 pub const TOKEN_BYTES: usize = 16;
@@ -54,6 +54,32 @@ impl TokenKey {
         fresh | former
     }
 
+    /// What a viewer of `session` has to return to show that it reads what is sent to it now.
+    #[must_use]
+    pub fn consent(&self, now: Time, session: u64) -> u64 {
+        self.consent_of(second(now), session)
+    }
+
+    /// Until when whoever returns `value` consents to get the media of `session`: a second and [`CONSENT_LIFETIME`] after
+    /// it began to be given out. None when it is no such value, or too old.
+    #[must_use]
+    pub fn consent_until(&self, now: Time, session: u64, value: u64) -> Option<Time> {
+        let second = second(now);
+        let oldest = second.saturating_sub(CONSENT_LIFETIME.as_secs());
+        (oldest..=second)
+            .rev()
+            .find(|given| self.consent_of(*given, session) == value)
+            .map(|given| Time::from_nanos((given + 1) * NANOS) + CONSENT_LIFETIME)
+    }
+
+    fn consent_of(&self, second: u64, session: u64) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        hasher.write(b"consent");
+        hasher.write_u64(second);
+        hasher.write_u64(session);
+        hasher.finish128().h1.max(1)
+    }
+
     /// The id of the `count`th session, which nobody can guess; never 0.
     #[must_use]
     pub fn session(&self, count: u64) -> u64 {
@@ -83,6 +109,13 @@ impl TokenKey {
 pub fn span(now: Time) -> u64 {
     now.as_nanos()
         / u64::try_from(TOKEN_LIFETIME.as_nanos()).expect("ten seconds in nanoseconds fit 64 bits")
+}
+
+/// Nanoseconds of a second.
+const NANOS: u64 = 1_000_000_000;
+
+fn second(now: Time) -> u64 {
+    now.as_nanos() / NANOS
 }
 
 /// Compares without telling by its duration where the first difference lies.
@@ -125,6 +158,23 @@ mod tests {
             address("[::1]:5000"),
             &token
         ));
+    }
+
+    #[test]
+    fn consent_lasts_from_three_to_four_seconds_and_belongs_to_one_session() {
+        let token_key = TokenKey::new([3; 16]);
+        let value = token_key.consent(NOW, 9);
+        let until = token_key.consent_until(NOW, 9, value).unwrap();
+        let left = until.saturating_since(NOW);
+        assert!(left > CONSENT_LIFETIME && left <= CONSENT_LIFETIME + Duration::from_secs(1));
+
+        let late = NOW + CONSENT_LIFETIME;
+        assert_eq!(token_key.consent_until(late, 9, value), Some(until));
+        let too_late = late + Duration::from_secs(1);
+        assert_eq!(token_key.consent_until(too_late, 9, value), None);
+        assert_eq!(token_key.consent_until(NOW, 8, value), None);
+        assert_eq!(token_key.consent_until(NOW, 9, 0), None);
+        assert_ne!(token_key.consent(NOW + Duration::from_secs(1), 9), value);
     }
 
     #[test]

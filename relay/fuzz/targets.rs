@@ -96,6 +96,7 @@ struct Peer {
     token: Vec<u8>,
     nonce: u64,
     session: u64,
+    consent: u64,
     proven: bool,
     initiator: Option<Initiator>,
     channel: Option<Channel>,
@@ -238,7 +239,9 @@ impl World {
             report: (flags & 1 == 0).then_some(report),
             paused: flags & 2 != 0,
             key_generation: script.number() as u32,
-            newest_sequence: script.number(),
+            // Mostly one that its stream may have had.
+            newest_sequence: script.number() % 300,
+            consent: self.peers[at].consent ^ u64::from(flags >> 7),
             group_joined: flags & 4 != 0,
             group_heard: flags & 8 != 0,
         };
@@ -455,14 +458,19 @@ impl World {
                 }
             }
             ToViewer::Sealed(_, counter, ciphertext) => {
-                if let Some(channel) = &mut peer.channel {
-                    let _ = channel.open(counter, ciphertext);
+                let opened = peer
+                    .channel
+                    .as_mut()
+                    .and_then(|c| c.open(counter, ciphertext));
+                if let Some(Ok(ToViewer::Pulse(_, pulse))) = opened
+                    .as_ref()
+                    .map(|plaintext| ToViewer::parse_inner(1, plaintext))
+                {
+                    peer.consent = pulse.consent;
                 }
             }
-            ToViewer::Refuse(_)
-            | ToViewer::Pulse(..)
-            | ToViewer::Reset(_)
-            | ToViewer::Goodbye(..) => {}
+            ToViewer::Pulse(_, pulse) => peer.consent = pulse.consent,
+            ToViewer::Refuse(_) | ToViewer::Reset(_) | ToViewer::Goodbye(..) => {}
             ToViewer::Data(..) => panic!("media is no control datagram"),
         }
     }

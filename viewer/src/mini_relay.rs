@@ -34,6 +34,8 @@ pub(crate) struct MiniRelay {
     pub(crate) reports: Vec<Report>,
     pub(crate) goodbyes: u64,
     pub(crate) keep_alives: u64,
+    /// What the last keep-alive returned.
+    pub(crate) consent: u64,
     paused: bool,
     withhold: u64,
     withheld: u64,
@@ -75,6 +77,7 @@ impl MiniRelay {
             reports: Vec::new(),
             goodbyes: 0,
             keep_alives: 0,
+            consent: 0,
             paused: false,
             withhold: 0,
             withheld: 0,
@@ -142,6 +145,7 @@ impl MiniRelay {
             ToRelay::KeepAlive(session, keep_alive) => {
                 self.reports.extend(keep_alive.report);
                 self.keep_alives += 1;
+                self.consent = keep_alive.consent;
                 self.paused = keep_alive.paused;
                 self.acknowledged = keep_alive.key_generation;
                 self.joined = keep_alive.group_joined;
@@ -419,6 +423,7 @@ impl MiniRelay {
             keys,
             group: self.group.map(Into::into),
             verdict: self.verdict,
+            consent: now.as_micros(),
             ..Pulse::default()
         }
     }

@@ -116,11 +116,13 @@ pub async fn drive_shared(
     );
 
     let failures = LogLimiter::new();
+    let group_changes = LogLimiter::new();
     let multicast = route.multicast;
     let mut driver = Driver {
         connections,
         multicast,
         failures,
+        group_changes,
         capture,
         engine,
         sink,
@@ -137,6 +139,7 @@ struct Driver<'a> {
     connections: Vec<Connection>,
     multicast: bool,
     failures: LogLimiter,
+    group_changes: LogLimiter,
     capture: Capture,
     engine: &'a mut Engine,
     sink: &'a mut dyn Sink,
@@ -251,7 +254,9 @@ impl Driver<'_> {
 
         match self.connections[at].join(group) {
             Ok(()) => {
-                tracing::info!(%group, "joined the relay's multicast group");
+                if let Some(changes) = self.group_changes.note(now) {
+                    tracing::info!(changes, %group, "joined the relay's multicast group");
+                }
                 self.engine.on_group_joined(now, at, group);
             }
             Err(error) => self.warn(
@@ -261,9 +266,11 @@ impl Driver<'_> {
         }
     }
 
-    fn leave(&mut self, at: usize) {
-        if self.connections[at].group.take().is_some() {
-            tracing::info!("left the relay's multicast group");
+    fn leave(&mut self, now: Time, at: usize) {
+        if self.connections[at].group.take().is_some()
+            && let Some(changes) = self.group_changes.note(now)
+        {
+            tracing::info!(changes, "left the relay's multicast group");
         }
     }
 
@@ -287,7 +294,7 @@ impl Driver<'_> {
                     }
                 }
                 Output::JoinGroup(at, group) => self.join(now, at, group),
-                Output::LeaveGroup(at) => self.leave(at),
+                Output::LeaveGroup(at) => self.leave(now, at),
                 output => self.sink.take(now, output)?,
             }
         }

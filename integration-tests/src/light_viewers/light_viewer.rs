@@ -51,6 +51,7 @@ pub(super) struct LightViewer {
     first: Option<u64>,
     missed_before: u64,
     newest_sequence: u64,
+    consent: u64,
     seen: ViewerStats,
     report: Report,
 }
@@ -87,6 +88,7 @@ impl LightViewer {
             first: None,
             missed_before: 0,
             newest_sequence: 0,
+            consent: 0,
             seen: ViewerStats::default(),
             report: Report::default(),
         }
@@ -186,6 +188,9 @@ impl LightViewer {
                 self.speak_at = now
                     + Duration::from_millis(refuse.retry_after_ms.into()).max(KEEP_ALIVE_INTERVAL);
             }
+            Ok(ToViewer::Pulse(session, pulse)) if Some(session) == self.session => {
+                self.consent = pulse.consent;
+            }
             Ok(ToViewer::Reset(session)) if Some(session) == self.session => self.rejoin(now),
             Ok(ToViewer::Goodbye(session, _)) if Some(session) == self.session => self.rejoin(now),
             _ => {}
@@ -200,6 +205,7 @@ impl LightViewer {
         };
 
         self.session = None;
+        self.newest_sequence = 0;
         self.speak_at = now;
         self.report = Report::default();
     }
@@ -219,6 +225,7 @@ impl LightViewer {
             sent_us: now.as_nanos() / 1000,
             report,
             newest_sequence: self.newest_sequence,
+            consent: self.consent,
             ..KeepAlive::default()
         };
 

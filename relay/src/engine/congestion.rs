@@ -249,6 +249,11 @@ impl CongestionController {
         self.skipped
     }
 
+    /// A frame is left out for another reason than what the path takes.
+    pub(super) const fn skip(&mut self) {
+        self.skipped += 1;
+    }
+
     /// The newest frame was not started, because the one before was still being sent.
     pub(super) fn on_not_started(&mut self) {
         self.skipped += 1;

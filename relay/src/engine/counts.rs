@@ -35,6 +35,8 @@ pub struct Counts {
     pub handshakes_put_off: u64,
     /// Messages of sealed sessions that were not sealed, or not by the viewer.
     pub unauthentic: u64,
+    /// Keep-alives that claimed a sequence which was never sent.
+    pub unsent_sequences: u64,
     /// Frames left out for one viewer that has gone, for the sake of what its way could take; see [`Engine::skipped`](super::Engine::skipped).
     pub skipped: u64,
     /// Frames of which one viewer got a part only.

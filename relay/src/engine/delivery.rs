@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_proto::clock::Time;
+use fanlight_proto::limits::CONSENT_LIFETIME;
 use fanlight_proto::message::{Join, KeepAlive, Report};
 use fanlight_proto::parity::level_count;
 
@@ -34,6 +35,8 @@ pub(super) struct Delivery {
     capacity: u32,
     /// Another path brings the viewer its stream.
     paused: bool,
+    /// Until when the viewer has shown that it reads what is sent to it.
+    consent_until: Time,
     congestion: CongestionController,
     parity: ParityController,
     isolation: IsolationState,
@@ -45,7 +48,7 @@ pub(super) struct Delivery {
 }
 
 /// How a frame goes out because of one viewer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Admission {
     /// To the group.
     pub(super) group: bool,
@@ -68,6 +71,8 @@ impl Delivery {
         Self {
             capacity: join.receive_capacity,
             paused: join.paused,
+            // It has just brought a token back.
+            consent_until: now + CONSENT_LIFETIME,
             congestion: CongestionController::new(now),
             parity: ParityController::default(),
             isolation: IsolationState::begin(now, dedicated_sockets),
@@ -87,6 +92,11 @@ impl Delivery {
         interval: Duration,
         has_group: bool,
     ) -> Admission {
+        if !self.has_consent(now) {
+            self.congestion.skip();
+            return Admission::default();
+        }
+
         let group = has_group && self.membership.on_frame(now);
         if self.membership.is_receiving() {
             self.congestion.on_sent(now, sequence);
@@ -144,6 +154,21 @@ impl Delivery {
         }
     }
 
+    /// The viewer has shown that it reads what is sent to it, and consents to get media `until` then; whether it had been
+    /// without.
+    pub(super) fn on_consent(&mut self, now: Time, until: Time) -> bool {
+        let resumes = !self.has_consent(now);
+        self.consent_until = self.consent_until.max(until);
+        if resumes {
+            self.congestion.resume(now);
+        }
+        resumes
+    }
+
+    fn has_consent(&self, now: Time) -> bool {
+        now < self.consent_until
+    }
+
     /// A frame did not go out whole to the viewer; `begun`: a part of it did.
     pub(super) fn on_aborted(&mut self, begun: bool) {
         if begun {
@@ -155,6 +180,9 @@ impl Delivery {
 
     /// How many shards the viewer may get again now. On a narrow path less: they are traffic too.
     pub(super) fn repair_budget(&self, now: Time) -> u32 {
+        if !self.has_consent(now) {
+            return 0;
+        }
         (f64::from(self.extra_shards.available(now)) * self.congestion.share()) as u32
     }
 
@@ -165,7 +193,9 @@ impl Delivery {
 
     /// Whether the viewer may get a frame of `shards` as a catch-up frame.
     pub(super) fn may_catch_up(&self, now: Time, shards: u16) -> bool {
-        !self.paused && u32::from(shards) <= self.extra_shards.available(now)
+        !self.paused
+            && self.has_consent(now)
+            && u32::from(shards) <= self.extra_shards.available(now)
     }
 
     /// The frame `sequence` of `shards` is sent as a catch-up frame.
@@ -192,7 +222,10 @@ impl Delivery {
     /// Whether the group could serve the viewer at `route`. It is for viewers that get all frames at
     /// once: one that gets fewer, or has a dedicated socket, would get more by it than its path takes.
     pub(super) fn may_join(&self, now: Time, route: Route, multicast: &Multicast) -> bool {
-        let fit = !self.paused && !self.is_isolated() && self.congestion.share() >= 1.0;
+        let fit = !self.paused
+            && self.has_consent(now)
+            && !self.is_isolated()
+            && self.congestion.share() >= 1.0;
         fit && multicast.reaches(route) && self.membership.may_join(now)
     }
 

@@ -12,6 +12,7 @@ pub(super) struct LogLimits {
     pub(super) left: LogLimiter,
     pub(super) refused_joins: LogLimiter,
     pub(super) unauthentic: LogLimiter,
+    pub(super) unsent_sequences: LogLimiter,
     pub(super) isolated: LogLimiter,
     pub(super) left_groups: LogLimiter,
     pub(super) detections: LogLimiter,
@@ -27,6 +28,10 @@ impl LogLimits {
             ("viewers left", &mut self.left),
             ("joins refused", &mut self.refused_joins),
             ("messages of sealed sessions dropped", &mut self.unauthentic),
+            (
+                "keep-alives of unsent media dropped",
+                &mut self.unsent_sequences,
+            ),
             ("viewers fell behind", &mut self.isolated),
             (
                 "viewers that multicast serves badly get unicast",

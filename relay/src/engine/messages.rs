@@ -57,6 +57,14 @@ impl Engine {
             return self.on_unauthentic(now, from);
         }
 
+        // Whoever claims to have seen what was never sent does not see what is sent.
+        if let ToRelay::KeepAlive(_, body) = &message
+            && let Some(stream) = self.streams.by_alias(session.alias)
+            && body.newest_sequence > stream.newest_sequence()
+        {
+            return self.on_unsent_sequence(now, from);
+        }
+
         session.heard = now;
         match message {
             ToRelay::KeepAlive(_, body) => self.on_keep_alive(now, from, &body),
@@ -132,6 +140,7 @@ impl Engine {
 
         let context = PulseContext {
             now,
+            token_key: &self.token_key,
             clocks: &self.clocks,
             multicast: self.config.multicast.as_ref(),
         };
@@ -156,6 +165,10 @@ impl Engine {
         };
 
         session.auth.on_key_generation(body.key_generation);
+        let consent = self
+            .token_key
+            .consent_until(now, session.id, body.consent)
+            .is_some_and(|until| session.delivery.on_consent(now, until));
         let multicast = self.config.multicast.as_ref();
         let outcome = session
             .delivery
@@ -163,6 +176,7 @@ impl Engine {
 
         let context = PulseContext {
             now,
+            token_key: &self.token_key,
             clocks: &self.clocks,
             multicast,
         };
@@ -185,7 +199,7 @@ impl Engine {
             }
         }
 
-        if outcome.needs_catch_up {
+        if outcome.needs_catch_up || consent {
             self.catch_up(now, from.remote);
         }
     }
@@ -237,6 +251,14 @@ impl Engine {
             packets: packets.clone(),
             ranges,
         }));
+    }
+
+    fn on_unsent_sequence(&mut self, now: Time, from: Route) {
+        self.counts.unsent_sequences += 1;
+        if let Some(count) = self.log_limits.unsent_sequences.note(now) {
+            let what = "keep-alives dropped that claim media which was never sent";
+            tracing::info!(count, from = %from.remote, "{what}");
+        }
     }
 
     fn on_unauthentic(&mut self, now: Time, from: Route) {

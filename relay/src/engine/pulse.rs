@@ -3,6 +3,7 @@
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::Pulse;
 use fanlight_proto::parity::level_count;
+use fanlight_proto::token::TokenKey;
 
 use super::key_rotation::KeyRotation;
 use super::multicast::Multicast;
@@ -13,6 +14,7 @@ use super::stream::Stream;
 /// What all viewers are told of.
 pub(super) struct PulseContext<'a> {
     pub(super) now: Time,
+    pub(super) token_key: &'a TokenKey,
     pub(super) clocks: &'a SourceClocks,
     pub(super) multicast: Option<&'a Multicast>,
 }
@@ -40,6 +42,7 @@ impl PulseContext<'_> {
             parity_percent: parity_percent(stream, session),
             pause_us: pause_us(stream, session),
             echo_us: 0,
+            consent: self.token_key.consent(self.now, session.id),
             verdict: session.feedback.verdict(self.now),
             group: multicast
                 .zip(stream)

@@ -286,6 +286,11 @@ impl Stream {
         Some((packets, self.interval()))
     }
 
+    /// The highest sequence that any of its media datagrams had.
+    pub(super) const fn newest_sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Shards of the newest frame.
     pub(super) fn shards(&self) -> Option<u16> {
         let newest = self.newest.as_ref()?;

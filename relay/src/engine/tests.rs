@@ -19,6 +19,7 @@ use fanlight_proto::message::{
     Refuse, Repair, State, Status, parse_frame,
 };
 
+use super::stream::Stream;
 use super::upkeep::SWEEP_INTERVAL;
 use super::*;
 
@@ -154,7 +155,7 @@ impl Rig {
     fn say(&mut self, from: SocketAddr, message: &ToRelay<'_>) -> Vec<(SocketAddr, Said)> {
         self.outputs();
         let mut datagram = Vec::new();
-        message.encode(&mut datagram);
+        self.read(message).encode(&mut datagram);
         self.engine.on_datagram(
             self.now,
             Route {
@@ -165,6 +166,39 @@ impl Rig {
         );
 
         self.said()
+    }
+
+    /// The answers to `message` as it stands.
+    fn tell(&mut self, from: SocketAddr, message: &ToRelay<'_>) -> Vec<Said> {
+        self.outputs();
+        let mut datagram = Vec::new();
+        message.encode(&mut datagram);
+        let route = Route {
+            remote: from,
+            local: None,
+        };
+        self.engine.on_datagram(self.now, route, &datagram);
+        let control = |output| match output {
+            Output::Send { datagram, .. } => Some(read(&datagram)),
+            _ => None,
+        };
+        self.outputs().into_iter().filter_map(control).collect()
+    }
+
+    /// `message` as one says it that has read the last PULSE.
+    fn read<'a>(&self, message: &ToRelay<'a>) -> ToRelay<'a> {
+        match message {
+            ToRelay::KeepAlive(session, body) => {
+                let consent = self.engine.token_key.consent(self.now, *session);
+                ToRelay::KeepAlive(*session, KeepAlive { consent, ..*body })
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn newest_sequence(&self) -> u64 {
+        let streams = self.engine.streams.iter();
+        streams.map(Stream::newest_sequence).max().unwrap_or(0)
     }
 
     /// The answer to `join`, after the challenge has been met.

@@ -39,10 +39,15 @@ impl Engine {
     }
 }
 
+/// Groups joined in a second, at most: each costs the host and its switch a message of IGMP (RFC 3376).
+const JOIN_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The state of the group of one session.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     offered: Option<SocketAddrV4>,
+    /// When another group may be joined.
+    next_join: Time,
     joined: bool,
     /// When media last came by it.
     last_received: Option<Time>,
@@ -53,9 +58,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Takes the relay's offer for path `at`: a group, or none. Returns what to do, if it changed.
+    /// Takes the relay's offer for path `at`: a group, or none. Returns what to do, if it changed. A relay that changes its
+    /// mind more often than once in [`JOIN_INTERVAL`] has no group meanwhile; it repeats its offer.
     pub(super) fn on_offer(
         &mut self,
+        now: Time,
         at: usize,
         offer: Option<SocketAddrV4>,
         timeout: Duration,
@@ -64,8 +71,15 @@ impl Group {
             return None;
         }
 
+        let offer = offer.filter(|_| now >= self.next_join);
+        if self.offered == offer {
+            return None;
+        }
+
+        let next_join = offer.map_or(self.next_join, |_| now + JOIN_INTERVAL);
         *self = Self {
             offered: offer,
+            next_join,
             timeout,
             ..Self::default()
         };
@@ -75,7 +89,7 @@ impl Group {
 
     /// The session is over.
     pub(super) fn leave(&mut self, at: usize) -> Option<Output> {
-        self.on_offer(at, None, Duration::ZERO)
+        self.on_offer(Time::default(), at, None, Duration::ZERO)
     }
 
     /// A group has been joined; returns whether it is the one that the relay offers now.

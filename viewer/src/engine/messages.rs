@@ -141,6 +141,7 @@ impl Engine {
 
         session.on_withheld(withheld, &total);
         session.learn(&pulse.keys);
+        session.on_consent(pulse.consent);
         self.detection_sender.on_verdict(now, at, pulse.verdict);
         session.pause = Duration::from_micros(pulse.pause_us.into());
         let pause = self

@@ -191,7 +191,10 @@ impl Path {
         };
 
         let offer = pulse.group.as_ref().and_then(message::Group::checked);
-        if let Some(change) = self.group.on_offer(self.at, offer, session.group_timeout()) {
+        if let Some(change) = self
+            .group
+            .on_offer(now, self.at, offer, session.group_timeout())
+        {
             shared.outputs.push_back(change);
             session.keep_alive_due = now;
         }

@@ -41,6 +41,8 @@ pub(super) struct Session {
     /// When anything of it last came.
     pub(super) last_received: Time,
     pub(super) keep_alive_due: Time,
+    /// `consent` of the newest PULSE.
+    consent: u64,
     interval: Duration,
     keep_alives: u64,
     /// When media last came, and whether its absence has been asked about since.
@@ -172,6 +174,7 @@ impl Session {
             topic: opening.name.topic(),
             last_received: now,
             keep_alive_due: now,
+            consent: 0,
             interval: opening.interval,
             keep_alives: 0,
             media: now,
@@ -243,6 +246,11 @@ impl Session {
         }
     }
 
+    /// Takes what the next keep-alive returns.
+    pub(super) const fn on_consent(&mut self, consent: u64) {
+        self.consent = consent;
+    }
+
     /// Takes the keys of the stream's media, which the relay repeats until it knows that they came.
     pub(super) fn learn(&mut self, keys: &[StreamKey]) {
         if let Some(seal) = &mut self.seal {
@@ -296,6 +304,7 @@ impl Session {
             paused,
             key_generation: self.key_generation(),
             newest_sequence: self.newest_sequence,
+            consent: self.consent,
             ..KeepAlive::default()
         }
     }

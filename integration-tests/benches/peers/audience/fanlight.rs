@@ -45,6 +45,7 @@ struct Viewer {
     spoken: u64,
     report: Report,
     newest_sequence: u64,
+    consent: u64,
     open: VecDeque<Open>,
     seat: Arc<Seat>,
 }
@@ -77,6 +78,7 @@ pub(super) async fn receive(
         spoken: 0,
         report: Report::default(),
         newest_sequence: 0,
+        consent: 0,
         open: VecDeque::new(),
         seat,
     };
@@ -130,12 +132,14 @@ impl Viewer {
 
         let sent_us = clock::now().as_nanos() / 1000;
         let newest_sequence = self.newest_sequence;
+        let consent = self.consent;
         self.say(&ToRelay::KeepAlive(
             session,
             KeepAlive {
                 sent_us,
                 report,
                 newest_sequence,
+                consent,
                 ..KeepAlive::default()
             },
         ));
@@ -156,6 +160,7 @@ impl Viewer {
                 self.speak();
             }
             Ok(ToViewer::Accept(accept)) => self.session = Some(accept.session),
+            Ok(ToViewer::Pulse(_, pulse)) => self.consent = pulse.consent,
             _ => {}
         }
     }

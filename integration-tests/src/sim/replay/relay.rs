@@ -69,6 +69,8 @@ struct Peer {
     token: Bytes,
     session: u64,
     alias: u32,
+    /// What its next keep-alive returns.
+    consent: u64,
 }
 
 impl TestEnv {
@@ -159,18 +161,29 @@ impl TestEnv {
             );
         }
 
-        let Peer { session, alias, .. } = self.peers.get(&record.peer).cloned().unwrap_or_default();
+        let Peer {
+            session,
+            alias,
+            consent,
+            ..
+        } = self.peers.get(&record.peer).cloned().unwrap_or_default();
         let message = match ToRelay::parse(record.head()) {
             Ok(ToRelay::Repair(_, mut repair)) => {
                 repair.alias = alias;
                 ToRelay::Repair(session, repair)
             }
-            Ok(ToRelay::KeepAlive(_, body)) => ToRelay::KeepAlive(session, body),
+            Ok(ToRelay::KeepAlive(_, body)) => {
+                ToRelay::KeepAlive(session, KeepAlive { consent, ..body })
+            }
             Ok(ToRelay::Goodbye(_, body)) => ToRelay::Goodbye(session, body),
             // Sealed, or longer than what is kept of it: at least a sign of life.
-            Ok(ToRelay::Sealed(..)) | Err(_) if !whole || record.length > 12 => {
-                ToRelay::KeepAlive(session, KeepAlive::default())
-            }
+            Ok(ToRelay::Sealed(..)) | Err(_) if !whole || record.length > 12 => ToRelay::KeepAlive(
+                session,
+                KeepAlive {
+                    consent,
+                    ..KeepAlive::default()
+                },
+            ),
             _ => return,
         };
 
@@ -229,6 +242,9 @@ impl TestEnv {
                     let peer = self.peers.entry(to).or_default();
                     peer.session = accept.session;
                     peer.alias = accept.stream.map_or(0, |stream| stream.alias);
+                }
+                Ok(ToViewer::Pulse(_, pulse)) => {
+                    self.peers.entry(to).or_default().consent = pulse.consent;
                 }
                 Ok(ToViewer::Reset(_) | ToViewer::Goodbye(..)) => _ = self.peers.remove(&to),
                 _ => {}

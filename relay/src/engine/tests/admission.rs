@@ -1,6 +1,6 @@
 //! Coming, staying and going.
 
-use fanlight_proto::message::Refusal;
+use fanlight_proto::message::{Refusal, Report};
 
 use super::*;
 
@@ -262,4 +262,78 @@ fn a_relay_that_stops_says_goodbye_to_all() {
     sessions.sort_by_key(|(to, _)| *to);
     assert_eq!(said, sessions);
     assert_eq!(rig.engine.viewers(), 0);
+}
+
+#[test]
+fn a_viewer_that_does_not_return_what_it_is_told_gets_media_for_four_seconds_and_then_none() {
+    let mut rig = Rig::live();
+    let session = rig.join(viewer(1), 1).session;
+    let joined = rig.now;
+    let mut last = joined;
+    let mut consent = 0;
+    let mut served = |rig: &mut Rig, number: u64, reads: bool| {
+        rig.pass(FRAME_TIME);
+        rig.frame("cam", 1, number, 0);
+        let sent = !rig.all_fans().is_empty();
+        if number.is_multiple_of(7) {
+            // It claims to have everything, which it can guess without reading anything.
+            let report = Report {
+                frames_whole: number,
+                ..Report::default()
+            };
+            let body = KeepAlive {
+                report: Some(report),
+                newest_sequence: rig.newest_sequence(),
+                consent,
+                ..KeepAlive::default()
+            };
+
+            for output in rig.tell(viewer(1), &ToRelay::KeepAlive(session, body)) {
+                if let Said::Pulse(_, pulse) = output
+                    && reads
+                {
+                    consent = pulse.consent;
+                }
+            }
+        }
+        sent
+    };
+
+    for number in 101..500 {
+        if served(&mut rig, number, false) {
+            last = rig.now;
+        }
+    }
+
+    let span = last.saturating_since(joined);
+    assert!((SECOND * 2..=SECOND * 4).contains(&span), "{span:?}");
+    assert_eq!(rig.engine.viewers(), 1, "the session itself goes on");
+
+    // Who begins to read gets everything again.
+    let frames = (500..700).filter(|number| served(&mut rig, *number, true));
+    assert!(frames.count() > 150);
+}
+
+#[test]
+fn a_keep_alive_that_claims_media_which_was_never_sent_counts_for_nothing() {
+    let mut rig = Rig::live();
+    let session = rig.join(viewer(1), 1).session;
+    let body = KeepAlive {
+        newest_sequence: 1 << 60,
+        ..KeepAlive::default()
+    };
+
+    for _ in 0..15 {
+        rig.pass(Duration::from_millis(250));
+        let answers = rig.say(viewer(1), &ToRelay::KeepAlive(session, body));
+        assert!(
+            answers
+                .iter()
+                .all(|(_, said)| matches!(said, Said::Reset(_))),
+            "{answers:?}"
+        );
+    }
+
+    assert_eq!(rig.engine.viewers(), 0, "nor does it keep the session");
+    assert!(rig.engine.counts().unsent_sequences >= 11);
 }

@@ -146,7 +146,8 @@ impl EngineHarness {
 
         self.rig.outputs();
         let mut datagram = Vec::new();
-        ToRelay::KeepAlive(screen.session, body).encode(&mut datagram);
+        let message = ToRelay::KeepAlive(screen.session, body);
+        self.rig.read(&message).encode(&mut datagram);
         self.rig.engine.on_datagram(
             self.rig.now,
             Route {

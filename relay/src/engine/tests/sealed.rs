@@ -183,7 +183,7 @@ impl Guest {
     }
 
     fn tell(&mut self, rig: &mut Rig, message: &ToRelay<'_>) -> Vec<Vec<u8>> {
-        let datagram = self.sealed(message);
+        let datagram = self.sealed(&rig.read(message));
         rig.outputs();
         rig.engine.on_datagram(
             rig.now,
@@ -225,7 +225,7 @@ impl Guest {
                 frames_whole: rig.now.as_nanos(),
                 ..Report::default()
             }),
-            newest_sequence: 1 << 40,
+            newest_sequence: rig.newest_sequence(),
             ..KeepAlive::default()
         };
 

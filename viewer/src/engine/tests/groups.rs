@@ -211,3 +211,37 @@ fn each_of_two_paths_has_its_own_group() {
 
     assert_eq!(summary.losses.total(), 0);
 }
+
+#[test]
+fn a_relay_that_changes_its_group_all_the_time_has_it_joined_once_a_second() {
+    let mut world = World::new(31);
+    world.run_until(ms(1000));
+    let session = world.relay().session.unwrap();
+    let mut joined = 0;
+
+    for change in 0..10_000_u32 {
+        world.now = world.now + Duration::from_micros(500);
+        let group = SocketAddrV4::new([239, 0, (change % 3) as u8, 1].into(), 5004);
+        let pulse = Pulse {
+            group: (!change.is_multiple_of(5)).then(|| group.into()),
+            ..Pulse::default()
+        };
+        let mut datagram = Vec::new();
+        ToViewer::Pulse(session, pulse).encode(&mut datagram);
+        world.engine.on_datagram(world.now, 0, &mut datagram);
+        while let Some(output) = world.engine.poll_output() {
+            joined += u32::from(matches!(output, Output::JoinGroup(..)));
+        }
+    }
+
+    assert!((4..=6).contains(&joined), "{joined} in 5 s");
+}
+
+#[test]
+fn each_keep_alive_returns_what_the_last_answer_said() {
+    let mut world = World::new(32);
+    world.run_until(ms(3000));
+    let now = world.now;
+    let returned = Time::from_nanos(world.relay().consent * 1000);
+    assert!(now.saturating_since(returned) <= Duration::from_millis(600));
+}
