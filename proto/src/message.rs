@@ -248,6 +248,14 @@ pub enum FrameError {
         /// Its name in frame.proto.
         field: &'static str,
     },
+    /// What is not the picture is longer than [`MAX_FRAME_PREFIX`].
+    #[error(
+        "{length} bytes beside the picture are more than a header may have, {MAX_FRAME_PREFIX}"
+    )]
+    Prefix {
+        /// Bytes that are not the picture.
+        length: usize,
+    },
     /// Published under a topic that is not its stream's.
     #[error("topic is not {expected:?}, the frame's own stream and a slash")]
     Topic {
@@ -290,6 +298,7 @@ pub fn parse_frame(topic: &[u8], body: Bytes, limit: usize) -> Result<CheckedFra
         });
     }
 
+    let total = body.len();
     let frame = Frame::decode(body)?;
     let header = frame.header.ok_or(FrameError::Field { field: "header" })?;
     let stream: StreamName = header
@@ -305,6 +314,12 @@ pub fn parse_frame(topic: &[u8], body: Bytes, limit: usize) -> Result<CheckedFra
 
     check_header(&header, frame.jpeg.is_empty())?;
     let length = frame.jpeg.len();
+    if total - length > MAX_FRAME_PREFIX {
+        return Err(FrameError::Prefix {
+            length: total - length,
+        });
+    }
+
     if length > 0 && !(frame.jpeg.starts_with(&[0xff, 0xd8]) && frame.jpeg.ends_with(&[0xff, 0xd9]))
     {
         return Err(FrameError::Picture { length });
@@ -331,6 +346,10 @@ fn check_header(header: &FrameHeader, heartbeat: bool) -> Result<(), FrameError>
 
     field(header.epoch != 0, "epoch")?;
     field(header.reason.len() <= MAX_REASON, "reason")?;
+    field(
+        header.canary.is_empty() || header.canary.parse::<StreamName>().is_ok(),
+        "canary",
+    )?;
     field(
         State::try_from(header.state).is_ok_and(|s| s != State::Unspecified),
         "state",
@@ -449,6 +468,12 @@ mod tests {
             Err(FrameError::Picture { length: 5 })
         ));
 
+        let padded = [&body[..], &[0x82, 0x20, 0xd8, 0x04], &[0; 600]].concat();
+        assert!(matches!(
+            parse_frame(b"cam-1/", padded.into(), 2000),
+            Err(FrameError::Prefix { .. })
+        ));
+
         let unborn = FrameBuffer::copy_of(JPEG).finish(FrameHeader {
             epoch: 0,
             ..header()
@@ -458,6 +483,20 @@ mod tests {
             parse_frame(b"cam-1/", unborn, 1000),
             Err(FrameError::Field { field: "epoch" })
         ));
+    }
+
+    #[test]
+    fn a_canarys_name_is_a_stream_name_or_empty() {
+        for (canary, good) in [
+            (String::new(), true),
+            ("cam-1.canary".to_owned(), true),
+            ("two words".to_owned(), false),
+            ("x".repeat(65), false),
+        ] {
+            let named = FrameHeader { canary, ..header() };
+            let body = FrameBuffer::copy_of(JPEG).finish(named);
+            assert_eq!(parse_frame(b"cam-1/", body, 1000).is_ok(), good);
+        }
     }
 
     #[test]

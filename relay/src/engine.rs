@@ -47,6 +47,7 @@ use fanlight_proto::parity::Encoder;
 use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::TokenKey;
 
+use crate::memory::DEFAULT_BUDGET;
 pub use counts::Counts;
 pub use delivery::REPAIR_SHARDS_PER_SECOND;
 use feedback::FeedbackScheduler;
@@ -84,6 +85,8 @@ pub struct EngineConfig {
     pub source_stale: Duration,
     /// A key seals a stream's media for so long.
     pub key_rotation: Duration,
+    /// Bytes that all streams may take.
+    pub memory_budget: usize,
     /// Where media goes for viewers that join a group; none: to each alone.
     pub multicast: Option<Multicast>,
 }
@@ -94,6 +97,7 @@ impl Default for EngineConfig {
             max_viewers: MAX_VIEWERS,
             source_stale: SOURCE_STALE,
             key_rotation: KEY_ROTATION,
+            memory_budget: DEFAULT_BUDGET,
             multicast: None,
         }
     }
@@ -138,7 +142,7 @@ impl Engine {
             feedback: FeedbackScheduler::new(secrets.number()),
             secrets,
             handshakes: HandshakeLimiter::new(),
-            streams: Streams::new(config.source_stale),
+            streams: Streams::new(config.source_stale, config.memory_budget),
             clocks: SourceClocks::default(),
             sessions: Sessions::default(),
             spent_nonces: SpentNonces::default(),

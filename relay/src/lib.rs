@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod engine;
+pub mod memory;
 mod outputs;
 mod relay;
 mod start_error;

@@ -20,6 +20,7 @@ use fanlight_proto::message::FeedbackReport;
 use crate::StartError;
 use crate::config::Config;
 use crate::engine::{Engine, EngineConfig, Output, Route};
+use crate::memory;
 use crate::outputs;
 use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
 use crate::upstream::{Endpoint, FeedbackQueue, Upstream};
@@ -184,6 +185,7 @@ impl EventLoop {
     ) -> io::Result<Self> {
         let bounds = EngineConfig {
             max_viewers: config.max_viewers,
+            memory_budget: config.memory_budget.unwrap_or_else(memory::default_budget),
             source_stale: Duration::from_millis(config.source_stale_ms),
             key_rotation: Duration::from_secs(config.key_rotation_s),
             multicast: config.multicast().map(|(multicast, _)| multicast),

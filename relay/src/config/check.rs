@@ -9,6 +9,9 @@ use fanlight_proto::multicast;
 use super::{Access, Config, HttpAccess, MAX_SOURCES};
 use crate::upstream::Endpoint;
 
+/// Less than this, and one stream of the largest frames has no room for repairs.
+const MIN_MEMORY_BUDGET: usize = 32 << 20;
+
 /// Settings that are each valid but do not go together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -187,6 +190,14 @@ impl Config {
             self.max_frame_bytes as u64,
             1024,
             MAX_FRAME_BYTES as u64,
+        )?;
+
+        let budget = self.memory_budget.unwrap_or(MIN_MEMORY_BUDGET);
+        range(
+            "memory_budget",
+            budget as u64,
+            MIN_MEMORY_BUDGET as u64,
+            1 << 40,
         )?;
 
         range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;

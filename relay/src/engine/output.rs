@@ -136,6 +136,7 @@ impl FrameTransmit {
             super::packetize::tests::header(7),
             &vec![9; length],
             options,
+            usize::MAX,
         );
 
         Self {

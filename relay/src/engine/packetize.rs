@@ -118,13 +118,17 @@ pub(super) struct PacketizeOptions<'a> {
 }
 
 impl RetransmitBuffer {
-    /// Cuts `body` into datagrams with `header`, in a buffer that nobody uses any more.
+    /// Cuts `body` into datagrams with `header`, in a buffer that nobody uses any more. Forgets what does not fit
+    /// `room` bytes beside it: spare buffers first, then the oldest frames.
     pub(super) fn cut(
         &mut self,
         header: DataHeader,
         body: &[u8],
         options: PacketizeOptions<'_>,
+        room: usize,
     ) -> Arc<PacketizedFrame> {
+        self.shed(room.saturating_sub(body.len() + body.len() / 4));
+
         let mut packets = self.unused();
         let buffer =
             Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
@@ -167,6 +171,22 @@ impl RetransmitBuffer {
     pub(super) fn clear(&mut self) {
         while !self.recent.is_empty() {
             self.retire();
+        }
+    }
+
+    /// Forgets what is more than `room` bytes.
+    fn shed(&mut self, room: usize) {
+        let held = |this: &Self| -> usize {
+            let buffers = this.recent.iter().chain(&this.spare);
+            buffers.map(|packets| packets.bytes.capacity()).sum()
+        };
+
+        while held(self) > room {
+            // The newest spare is the likeliest to be in use by a sender, who goes on holding it.
+            let forgotten = self.spare.pop().or_else(|| self.recent.pop_front());
+            if forgotten.is_none() {
+                break;
+            }
         }
     }
 
@@ -250,7 +270,12 @@ pub(super) mod tests {
         let mut places = std::collections::BTreeSet::new();
 
         for number in 0..100 {
-            let packets = retransmit_buffer.cut(header(number), &body, PacketizeOptions::default());
+            let packets = retransmit_buffer.cut(
+                header(number),
+                &body,
+                PacketizeOptions::default(),
+                usize::MAX,
+            );
             places.insert(packets.bytes.as_ptr() as usize);
         }
 
@@ -280,11 +305,41 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn frames_beyond_the_room_are_forgotten_the_oldest_first() {
+        let mut retransmit_buffer = RetransmitBuffer::default();
+        let body = vec![1; 100_000];
+        for (number, room) in [(1, 400_000), (2, 400_000), (3, 400_000), (4, 0)] {
+            retransmit_buffer.cut(header(number), &body, PacketizeOptions::default(), room);
+            let kept = (1..=4).filter(|number| {
+                let id = FrameId {
+                    epoch: 1,
+                    number: *number,
+                };
+                retransmit_buffer.find(id).is_some()
+            });
+
+            let expected: &[u64] = match number {
+                1 => &[1],
+                2 => &[1, 2],
+                3 => &[1, 2, 3],
+                _ => &[4],
+            };
+            assert_eq!(kept.collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
     fn a_buffer_that_is_being_sent_is_not_written_over() {
         let mut retransmit_buffer = RetransmitBuffer::default();
-        let held = retransmit_buffer.cut(header(0), &[7; 10], PacketizeOptions::default());
+        let held =
+            retransmit_buffer.cut(header(0), &[7; 10], PacketizeOptions::default(), usize::MAX);
         for number in 1..20 {
-            retransmit_buffer.cut(header(number), &[8; 10], PacketizeOptions::default());
+            retransmit_buffer.cut(
+                header(number),
+                &[8; 10],
+                PacketizeOptions::default(),
+                usize::MAX,
+            );
         }
         assert_eq!(shard::payload(held.datagrams(0..1))[..10], [7; 10]);
     }
@@ -297,7 +352,12 @@ pub(super) mod tests {
             MediaKey::new(3, [9; 16]),
         );
 
-        let plain = retransmit_buffer.cut(header(1), &[7; 100_000], PacketizeOptions::default());
+        let plain = retransmit_buffer.cut(
+            header(1),
+            &[7; 100_000],
+            PacketizeOptions::default(),
+            usize::MAX,
+        );
         assert_eq!(
             (plain.shards(), plain.parity(), plain.stride()),
             (87, 0, DATA_BYTES)
@@ -308,7 +368,7 @@ pub(super) mod tests {
             key: Some(&key),
         };
 
-        let sealed = retransmit_buffer.cut(header(2), &[7; 100_000], options);
+        let sealed = retransmit_buffer.cut(header(2), &[7; 100_000], options, usize::MAX);
         let parity = fanlight_proto::parity::recovery_count(87);
         assert_eq!(
             (sealed.shards(), sealed.parity(), sealed.stride()),

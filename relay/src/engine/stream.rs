@@ -29,6 +29,10 @@ const MAX_INTERVAL: Duration = Duration::from_millis(100);
 /// A frame so old is still the present of a slow stream, or of one that does not say its rate.
 const CATCH_UP_AGE: Duration = Duration::from_secs(2);
 
+/// Frames of a stream that lie elsewhere than in its retransmit buffer: the one that comes in, the newest in the stream
+/// table, and the newest in the engine.
+const FRAMES_ELSEWHERE: usize = 3;
+
 /// How often in a second the viewers of a stream are sent a changed status: a source whose status changes
 /// all the time does not make the relay send all of it to everyone.
 const STATUS_MESSAGES_PER_SECOND: u32 = 10;
@@ -60,6 +64,8 @@ pub(super) struct Stream {
     /// The newest frame, also when nobody watches: who comes gets it at once.
     newest: Option<LatestFrame>,
     retransmit_buffer: RetransmitBuffer,
+    /// Bytes that the stream may take in all.
+    pub(super) memory_share: usize,
     lists: TargetLists,
     /// What its media is sealed with.
     pub(super) keys: Option<KeyRotation>,
@@ -112,6 +118,7 @@ impl Stream {
             members: Vec::new(),
             newest: None,
             retransmit_buffer: RetransmitBuffer::default(),
+            memory_share: usize::MAX,
             lists: TargetLists::default(),
             keys: None,
             status_messages: TokenBucket::new(
@@ -315,9 +322,12 @@ impl Stream {
         };
 
         let key = self.keys.as_ref().map(KeyRotation::current);
+        let options = PacketizeOptions { parity, key };
+        let elsewhere = FRAMES_ELSEWHERE * newest.body.len();
+        let room = self.memory_share.saturating_sub(elsewhere);
         Some(
             self.retransmit_buffer
-                .cut(header, &newest.body, PacketizeOptions { parity, key }),
+                .cut(header, &newest.body, options, room),
         )
     }
 

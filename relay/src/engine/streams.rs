@@ -16,13 +16,16 @@ const STREAM_TTL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Streams {
     stale: Duration,
+    memory_budget: usize,
     all: Vec<Stream>,
 }
 
 impl Streams {
-    pub(super) const fn new(stale: Duration) -> Self {
+    /// No streams. All together may take `memory_budget` bytes.
+    pub(super) const fn new(stale: Duration, memory_budget: usize) -> Self {
         Self {
             stale,
+            memory_budget,
             all: Vec::new(),
         }
     }
@@ -104,6 +107,7 @@ impl Streams {
                 || now.saturating_since(stream.heard) < STREAM_TTL
         });
 
+        self.share_memory();
         let stale = self.stale;
         let silent =
             |s: &&mut Stream| !s.is_source_gone() && now.saturating_since(s.heard) >= stale;
@@ -133,7 +137,16 @@ impl Streams {
         let slot = (0..MAX_STREAMS).find(|slot| self.all.iter().all(|stream| stream.slot != *slot));
         let slot = slot.expect("there are fewer streams than places");
         self.all.push(Stream::new(alias, slot, arrival));
+        self.share_memory();
         Ok(self.all.len() - 1)
+    }
+
+    /// Gives each stream an equal share of the memory.
+    fn share_memory(&mut self) {
+        let share = self.memory_budget / self.all.len().max(1);
+        for stream in &mut self.all {
+            stream.memory_share = share;
+        }
     }
 
     /// The same on every relay that does not have two names with one hash.
