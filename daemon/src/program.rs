@@ -59,8 +59,11 @@ pub trait Program {
     const NAME: &'static str;
     /// One sentence for the help.
     const ABOUT: &'static str;
-    /// The version; that of the workspace unless said otherwise.
-    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    /// The version: that of the workspace, unless who built it said more, as `./dev package` does.
+    const VERSION: &'static str = match option_env!("FANLIGHT_VERSION") {
+        Some(version) => version,
+        None => env!("CARGO_PKG_VERSION"),
+    };
     /// The settings; see [`config`].
     type Config: Args;
     /// Flags and subcommands that are not settings.

@@ -15,6 +15,7 @@ mod interop;
 mod load;
 mod metrics;
 mod nginx;
+mod packages;
 mod recording;
 mod recovery;
 mod status;

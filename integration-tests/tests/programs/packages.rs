@@ -1,0 +1,235 @@
+//! The Debian packages: what lintian says, and how they come, change and go on a host that runs systemd.
+
+mod debian;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use debian::{Debian, run};
+use fanlight_tests::wait::{SOON, until};
+use fanlight_tests::{TestEnv, skip};
+
+const OLD: &str = "0.1.0+1";
+const NEW: &str = "0.1.0+2";
+
+/// The packages of both versions, made once from the programs of the tests.
+fn packages() -> &'static Path {
+    static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let relay = TestEnv::new().program("relay");
+        let programs = relay.binary().parent().unwrap();
+        let manuals = folder.path().join("manuals");
+        run(Command::new(programs.join("examples/manuals")).arg(&manuals));
+
+        for version in [OLD, NEW] {
+            run(Command::new(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../deploy/debian/build"
+            ))
+            .arg(programs)
+            .arg(&manuals)
+            .arg(version)
+            .arg(folder.path().join(version))
+            // What is thrown away need not be small.
+            .env("DPKG_DEB_COMPRESSOR_LEVEL", "0")
+            .env("XZ_OPT", "-0"));
+        }
+
+        folder
+    })
+    .path()
+}
+
+/// A host with the packages of both versions in /root; none, said aloud, where that cannot be.
+fn host() -> Option<Debian> {
+    let missing = |tool| Command::new(tool).arg("--version").output().is_err();
+    if !rustix::process::geteuid().is_root() || missing("mmdebstrap") {
+        skip("a Debian to install packages in takes root and mmdebstrap");
+        return None;
+    }
+
+    let debian = Debian::boot();
+    for version in [OLD, NEW] {
+        let folder = debian.path("root").join(version);
+        fs::create_dir(&folder).unwrap();
+        for package in built(version) {
+            fs::copy(&package, folder.join(package.file_name().unwrap())).unwrap();
+        }
+    }
+
+    Some(debian)
+}
+
+fn built(version: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(packages().join(version)).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path());
+    let mut debs: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|end| end == "deb"))
+        .collect();
+    debs.sort();
+    assert_eq!(debs.len(), 4, "{debs:?}");
+    debs
+}
+
+/// A source and a second relay beside the one that the package starts.
+fn start_source_and_second_relay(host: &Debian) {
+    fs::write(
+        host.path("etc/fanlight/source-hall.toml"),
+        "input = \"ball\"\nstream = \"hall\"\nsize = \"640x360\"\n",
+    )
+    .unwrap();
+
+    host.sh("sed 's/5004/5005/' /etc/fanlight/relay-main.toml >/etc/fanlight/relay-second.toml");
+    host.sh("chgrp fanlight /etc/fanlight/*; chmod 640 /etc/fanlight/*");
+    host.sh("systemctl enable --now fanlight-source@hall fanlight-relay@second");
+    for port in ["5004", "5005"] {
+        until("the relay lists the stream", SOON, || {
+            let list = host.command(&format!("fanlight-viewer --relay 127.0.0.1:{port} --list"));
+            let said = { list }.output().unwrap().stdout;
+            String::from_utf8_lossy(&said)
+                .contains("hall")
+                .then_some(())
+        });
+    }
+}
+
+fn process_of(host: &Debian, unit: &str) -> String {
+    host.sh(&format!("systemctl show --value --property MainPID {unit}"))
+}
+
+#[test]
+fn lintian_finds_no_error_in_the_packages() {
+    if Command::new("lintian").arg("--version").output().is_err() {
+        return skip("lintian is not installed");
+    }
+
+    run(Command::new("lintian")
+        .args(["--allow-root", "--fail-on", "error"])
+        .args(built(NEW)));
+}
+
+#[test]
+fn the_archive_has_its_checksum_and_every_program() {
+    let folder = packages().join(NEW);
+    let sums = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|file| file.extension().is_some_and(|end| end == "sha256"))
+        .unwrap();
+
+    run(Command::new("sha256sum")
+        .args(["--check", "--strict"])
+        .arg(&sums)
+        .current_dir(&folder));
+
+    let listed = run(Command::new("tar").arg("-tf").arg(sums.with_extension("")));
+    for program in ["source", "relay", "viewer", "load", "gif"] {
+        for file in ["bin/fanlight-", "share/man/man1/fanlight-"] {
+            assert!(listed.contains(&format!("{file}{program}")), "{listed}");
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_keeps_the_config_and_never_blanks_a_screen_with_two_relays() {
+    let Some(host) = host() else { return };
+    host.sh(&format!("dpkg --install /root/{OLD}/*.deb"));
+    start_source_and_second_relay(&host);
+    host.sh("echo '# ours' >>/etc/fanlight/relay-main.toml");
+    let units = [
+        "fanlight-relay@main",
+        "fanlight-relay@second",
+        "fanlight-source@hall",
+    ];
+    let before = units.map(|unit| process_of(&host, unit));
+
+    let viewer = host
+        .command(
+            "echo $$ >/root/viewer.pid; exec fanlight-viewer --relay 127.0.0.1:5004 --relay 127.0.0.1:5005 --stream hall --headless \
+             --report /root/report.json",
+        )
+        .spawn()
+        .unwrap();
+    let joined = |count: usize| {
+        until("both relays have the viewer", SOON, || {
+            let said = host.sh("systemctl show --property StatusText 'fanlight-relay@*'");
+            (said.matches("=1 viewer").count() == count).then_some(())
+        });
+    };
+
+    joined(2);
+    host.sh(&format!("dpkg --install /root/{NEW}/fanlight-relay_*.deb"));
+    joined(2);
+    host.sh("kill -TERM $(cat /root/viewer.pid)");
+    let report = { viewer }.wait_with_output().unwrap();
+    assert!(report.status.success());
+    let report = fs::read_to_string(host.path("root/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let states = report["link_states"].as_array().unwrap();
+    let live = states.iter().position(|state| state["state"] == "live");
+    assert_eq!(live, Some(states.len() - 1), "live to the end: {report}");
+    for reason in ["away", "link", "incomplete"] {
+        assert_eq!(report["frames"]["lost"][reason], 0, "{report}");
+    }
+    assert!(report["frames"]["shown"].as_u64().unwrap() > 60, "{report}");
+
+    host.sh(&format!("dpkg --install /root/{NEW}/*.deb"));
+    for (unit, before) in units.iter().zip(before) {
+        assert_ne!(process_of(&host, unit), before, "{unit} is the old program");
+        host.sh(&format!("systemctl is-active {unit}"));
+    }
+
+    host.sh("grep -q '# ours' /etc/fanlight/relay-main.toml");
+}
+
+#[test]
+fn a_purge_leaves_nothing() {
+    let Some(host) = host() else { return };
+    let all = "find / -xdev -path /root -prune -o -path /var/log -prune -o -path /var/lib/dpkg -prune -o -path /var/cache \
+               -prune -o -path '/var/lib/systemd' -prune -o -name '*-' -prune -o -print | sort";
+    let before = host.sh(all);
+    let users = host.sh("cat /etc/passwd /etc/group");
+
+    host.sh(&format!("dpkg --install /root/{OLD}/*.deb"));
+    start_source_and_second_relay(&host);
+    host.sh("rm /etc/fanlight/source-hall.toml /etc/fanlight/relay-second.toml");
+    host.sh("dpkg --purge fanlight fanlight-source fanlight-relay fanlight-viewer");
+
+    assert_eq!(host.sh(all), before);
+    let left = host.sh("cat /etc/passwd /etc/group");
+    assert_eq!(left, users);
+    assert!(
+        !host
+            .sh("systemctl list-units --all 'fanlight*'")
+            .contains("fanlight")
+    );
+}
+
+#[test]
+fn a_relay_that_was_taken_can_neither_signal_a_source_nor_replace_its_socket() {
+    let Some(host) = host() else { return };
+    host.sh(&format!("dpkg --install /root/{OLD}/*.deb"));
+    start_source_and_second_relay(&host);
+    let source = process_of(&host, "fanlight-source@hall");
+    let as_relay = |line: &str| {
+        host.command(&format!(
+            "setpriv --reuid fanlight-relay --regid fanlight-relay --groups $(getent group fanlight | cut -d: -f3) {line}"
+        ))
+        .status()
+        .unwrap()
+        .success()
+    };
+
+    let socket = host.sh("find /run/fanlight -type s");
+    let socket = socket.trim();
+    assert!(as_relay(&format!("test -w {socket}")), "it may connect");
+    let relay = process_of(&host, "fanlight-relay@main");
+    assert!(as_relay(&format!("sh -c 'kill -0 {}'", relay.trim())));
+    assert!(!as_relay(&format!("sh -c 'kill -0 {}'", source.trim())));
+    assert!(!as_relay(&format!("rm {socket}")));
+    assert!(!as_relay(&format!("mv {socket} {socket}.old")));
+    assert!(!as_relay("touch /run/fanlight/mine.ipc"));
+}
