@@ -10,6 +10,9 @@ use rustix::fs::{Access, access};
 /// Where the system units keep their sockets.
 const SYSTEM_DIR: &str = "/run/fanlight";
 
+/// Where, in the runtime directory, sources publish by default, each as STREAM.ipc; relays look there.
+pub const STREAMS_DIR: &str = "streams";
+
 /// There is no directory for sockets.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use fanlight_daemon::config;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
-use fanlight_daemon::paths::{PathError, runtime_dir};
+use fanlight_daemon::paths::{PathError, STREAMS_DIR, runtime_dir};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
 use fanlight_proto::message::StreamName;
@@ -28,7 +28,7 @@ pub const MAX_SOURCES: usize = MAX_STREAMS;
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// The sources to subscribe to: ipc:///path or tcp://host:port.
-    /// When empty, the one of this host: source.ipc in the runtime directory.
+    /// When empty, all that publish on this host, by their sockets in streams/ of the runtime directory.
     pub sources: Vec<Endpoint>,
     /// The file of the key that the sources share with this relay, or credential:NAME; `keygen feed FILE` makes one.
     /// With it only what is sealed with that key is taken, from every source; without it only what is not sealed.
@@ -117,6 +117,15 @@ impl Default for Config {
     }
 }
 
+/// Where the sources are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// At these endpoints.
+    Listed(Vec<Endpoint>),
+    /// Wherever a socket lies in this directory, now or later.
+    Directory(PathBuf),
+}
+
 /// Who may join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Access {
@@ -197,15 +206,15 @@ impl Config {
         }
     }
 
-    /// The sources, with the default filled in.
+    /// Where the sources are.
     ///
     /// # Errors
-    /// When the default is needed and there is no runtime directory.
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, PathError> {
+    /// When they are those of this host and there is no runtime directory.
+    pub fn sources(&self) -> Result<Sources, PathError> {
         if self.sources.is_empty() {
-            return Ok(vec![Endpoint::Ipc(runtime_dir()?.join("source.ipc"))]);
+            return Ok(Sources::Directory(runtime_dir()?.join(STREAMS_DIR)));
         }
-        Ok(self.sources.clone())
+        Ok(Sources::Listed(self.sources.clone()))
     }
 }
 

@@ -18,16 +18,17 @@ use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::FeedbackReport;
 
 use crate::StartError;
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::engine::{Engine, EngineConfig, Output, Route};
 use crate::memory;
 use crate::outputs;
 use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
-use crate::upstream::{Endpoint, FeedbackQueue, Upstream};
 
+mod sources;
 mod status_report;
 mod status_schedule;
 mod watch;
+use sources::Upstreams;
 use status_report::{CAPTURE_COUNTS, StatusReporter, capture_counts};
 use status_schedule::StatusSchedule;
 use watch::AccessWatch;
@@ -42,7 +43,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Relay {
     config: Config,
-    endpoints: Vec<Endpoint>,
+    sources: Sources,
     feed_key: Option<FeedKey>,
     access: RelayAccess,
     socket: UdpSocket,
@@ -57,7 +58,7 @@ impl Relay {
     /// [`StartError`].
     pub fn load(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        let endpoints = config.endpoints()?;
+        let sources = config.sources()?;
         let access = config.relay_access()?;
         let feed_key = config
             .feed_key
@@ -78,7 +79,7 @@ impl Relay {
         let outputs = outputs::bind(&config)?;
         Ok(Self {
             config,
-            endpoints,
+            sources,
             access,
             feed_key,
             socket,
@@ -99,24 +100,15 @@ impl Relay {
     /// When the system denies a thread, a timer or the like; never because of what peers do.
     pub fn run(self, context: &Context) -> io::Result<()> {
         let table = StreamTable::new(Duration::from_millis(self.config.source_stale_ms));
-        let (mut threads, mut queues) = (Vec::new(), Vec::new());
+        let upstreams = Upstreams::start(
+            &self.config,
+            self.sources,
+            self.feed_key,
+            Arc::clone(&table),
+            context.shutdown.clone(),
+        )?;
 
-        for (origin, endpoint) in self.endpoints.into_iter().enumerate() {
-            tracing::info!(source = %endpoint, "subscribing");
-            let upstream = Upstream {
-                origin,
-                endpoint,
-                streams: self.config.streams.clone(),
-                max_frame_bytes: self.config.max_frame_bytes,
-                stale: Duration::from_millis(self.config.source_stale_ms),
-                feed_key: self.feed_key.clone(),
-                feedback: Arc::new(FeedbackQueue::new()?),
-            };
-
-            queues.push(Arc::clone(&upstream.feedback));
-            threads.push(upstream.start(Arc::clone(&table), context.shutdown.clone())?);
-        }
-
+        let mut threads = Vec::new();
         let has_outputs = !self.outputs.is_empty();
         for output in self.outputs {
             threads.push(output.start(Arc::clone(&table), context.shutdown.clone())?);
@@ -126,12 +118,14 @@ impl Relay {
             .enable_all()
             .build()?;
         let served = runtime.block_on(async {
-            let sources = (EngineFeed::new(table), queues);
+            let sources = (EngineFeed::new(table), upstreams);
             let status = StatusSchedule::new(has_outputs);
             let mut serving =
                 EventLoop::new(&self.config, self.access, self.socket, sources, status)?;
             tracing::info!(listen = %self.address, gso = serving.sender.uses_gso(), "serving");
-            serving.run(context).await
+            let served = serving.run(context).await;
+            threads.extend(serving.upstreams.into_threads());
+            served
         });
 
         runtime.shutdown_background();
@@ -167,8 +161,7 @@ struct EventLoop {
     socket: Socket,
     buffers: Buffers,
     feed: EngineFeed,
-    /// Of each upstream, in their order.
-    queues: Vec<Arc<FeedbackQueue>>,
+    upstreams: Upstreams,
     reporter: StatusReporter,
     watch: AccessWatch,
     capture: RefCell<Capture>,
@@ -180,7 +173,7 @@ impl EventLoop {
         config: &Config,
         access: RelayAccess,
         socket: UdpSocket,
-        (feed, queues): (EngineFeed, Vec<Arc<FeedbackQueue>>),
+        (feed, upstreams): (EngineFeed, Upstreams),
         status: StatusSchedule,
     ) -> io::Result<Self> {
         let bounds = EngineConfig {
@@ -199,7 +192,7 @@ impl EventLoop {
             socket,
             buffers: Buffers::default(),
             feed,
-            queues,
+            upstreams,
             reporter: StatusReporter::default(),
             capture: Capture::new(
                 "fanlight-relay",
@@ -238,6 +231,7 @@ impl EventLoop {
                 self.handle_outputs(now);
             }
 
+            self.upstreams.look(now);
             let status = self.publish_status(now);
             let wake = [
                 self.engine.next_deadline(),
@@ -245,6 +239,7 @@ impl EventLoop {
                 next_run.time(),
                 Some(self.reporter.next()),
                 self.watch.next(),
+                self.upstreams.next(),
                 status,
             ];
 
@@ -397,8 +392,8 @@ impl EventLoop {
 
     fn pass_feedback(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
         if let Some(undelivered) = self
-            .queues
-            .get(origin)
+            .upstreams
+            .queue(origin)
             .and_then(|queue| queue.put(feedback))
         {
             self.engine

@@ -97,7 +97,7 @@ pub struct Config {
     #[arg(default_value = "camera")]
     pub stream: StreamName,
     /// Where to publish: ipc:///path/of/socket, tcp://ADDRESS:PORT, or several.
-    /// None: ipc, as source.ipc in the runtime directory, where a relay of the same user looks for it.
+    /// None: ipc, as streams/STREAM.ipc in the runtime directory, where the relays of this host look for it.
     pub publish: Vec<Endpoint>,
     /// The file of the key that source and relays share, or credential:NAME; `keygen feed FILE` makes one.
     /// With it everything is published sealed; without it in the clear.
@@ -300,7 +300,10 @@ impl Config {
         if self.publish.is_empty() {
             let dir = paths::runtime_dir()
                 .context("publish is not set, and there is no runtime directory")?;
-            return Ok(vec![Endpoint::Ipc(dir.join("source.ipc"))]);
+            let socket = format!("{}.ipc", self.stream);
+            return Ok(vec![Endpoint::Ipc(
+                dir.join(paths::STREAMS_DIR).join(socket),
+            )]);
         }
         Ok(self.publish.clone())
     }

@@ -35,6 +35,25 @@ fn two_relays_serve_the_same_frames_of_one_source_on_ports_of_their_own() {
 }
 
 #[test]
+fn a_relay_without_settings_finds_every_source_of_its_host_whenever_it_starts() {
+    let env = TestEnv::new();
+    let source = |stream| env.program("source").flag("stream", stream).flags(SMALL);
+    let _early = source("early").ready();
+    let listen = env.relay_address(0);
+    let _relay = env
+        .program("relay")
+        .flag("listen", listen.to_string())
+        .ready();
+
+    let early = env.viewer(listen, "early").start();
+    early.wait_shown(5);
+    let late = env.viewer(listen, "late").start();
+    let _late = source("late").ready();
+    late.wait_shown(5);
+    finish_in_one_session([early, late]);
+}
+
+#[test]
 fn one_relay_serves_two_sources_of_which_one_is_remote_and_lists_both() {
     let env = TestEnv::new();
     let remote = format!("tcp://{}", env.source_address(0));
