@@ -535,6 +535,13 @@ fn check_healing(world: &mut World, case: &Case) {
         .enumerate()
         .filter(|(viewer, _)| !world.is_expelled(*viewer))
     {
+        // A second and more since `before`, in which each session got new keys, and lost no frame.
+        let sealed = case.viewers[viewer].access == Access::Keys;
+        assert!(
+            !sealed || world.tally(viewer).renewals > before.renewals,
+            "viewer {viewer} has no new handshake though one is due each second"
+        );
+
         let word = world.watch(viewer).signal_at(from);
         assert_eq!(
             word,

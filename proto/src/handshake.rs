@@ -35,6 +35,9 @@ pub const MAX_PAYLOAD: usize = MAX_HANDSHAKE - SECOND_OVERHEAD;
 /// Bytes of the largest payload of a first message: it fits a JOIN with a token of any length that a viewer takes.
 pub const MAX_REQUEST: usize = 512;
 
+/// Messages of a new channel after which nothing of the one before is taken: at four a second, two seconds.
+const FORMER_MESSAGES: u32 = 8;
+
 /// What a viewer has to show to a relay.
 #[derive(Clone, Debug)]
 pub enum ViewerAccess {
@@ -369,6 +372,81 @@ impl Channel {
             .ok()?;
         self.received.note(counter);
         Some(plaintext)
+    }
+}
+
+/// A session's channel, and what is taken beside it while a new handshake replaces it: of the one before what was still on
+/// its way, of the one after the first message, which shows that the other side has it.
+#[derive(Debug)]
+pub struct Channels {
+    current: Channel,
+    next: Option<Channel>,
+    /// With the messages of `current` after which it goes.
+    former: Option<(Channel, u32)>,
+}
+
+impl Channels {
+    /// A session that begins.
+    #[must_use]
+    pub const fn new(channel: Channel) -> Self {
+        Self {
+            current: channel,
+            next: None,
+            former: None,
+        }
+    }
+
+    /// The other side will use `next` as soon as it knows of it; so will this one then.
+    pub fn offer(&mut self, next: Channel) {
+        self.next = Some(next);
+    }
+
+    /// Whether the other side may not have what was offered.
+    #[must_use]
+    pub const fn is_offering(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Uses `next` from now on, which the other side has.
+    pub fn switch(&mut self, next: Channel) {
+        let former = std::mem::replace(&mut self.current, next);
+        self.next = None;
+        self.former = Some((former, FORMER_MESSAGES));
+    }
+
+    /// The one in use.
+    #[must_use]
+    pub fn into_current(self) -> Channel {
+        self.current
+    }
+
+    /// As [`Channel::seal`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn seal(&mut self, plaintext: &[u8]) -> (u64, Vec<u8>) {
+        self.current.seal(plaintext)
+    }
+
+    /// As [`Channel::open`], with any of the channels.
+    #[must_use]
+    pub fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        let by_next = |next: &mut Channel| next.open(counter, ciphertext);
+        if let Some(plaintext) = self.next.as_mut().and_then(by_next) {
+            let next = self.next.take().expect("it has just opened something");
+            self.switch(next);
+            return Some(plaintext);
+        }
+
+        if let Some(plaintext) = self.current.open(counter, ciphertext) {
+            self.former = self
+                .former
+                .take()
+                .and_then(|(former, left)| Some((former, left.checked_sub(1)?)));
+            return Some(plaintext);
+        }
+
+        self.former.as_mut()?.0.open(counter, ciphertext)
     }
 }
 

@@ -59,6 +59,10 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(3);
 /// calls; this is as long as a session lives in silence).
 pub const CONSENT_LIFETIME: Duration = SESSION_IDLE;
 
+/// A sealed session has a new handshake after so long at most, as WireGuard's have (REKEY_AFTER_TIME): who learns the
+/// keys of one channel reads what was told in this time, not every media key of a session that lasts for months.
+pub const REKEY_INTERVAL: Duration = Duration::from_secs(120);
+
 /// Viewers that one relay serves unless configured otherwise.
 pub const MAX_VIEWERS: usize = 1000;
 

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_proto::handshake::{PublicKey, ViewerAccess};
-use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
+use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME, REKEY_INTERVAL};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, EngineConfig, MAX_PATHS, Request};
@@ -148,6 +148,7 @@ pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
             .context("there is no UDP socket to be had")?,
         paths: route.accesses.clone(),
         redundancy: config.redundancy.into(),
+        rekey_interval: REKEY_INTERVAL,
     })
 }
 

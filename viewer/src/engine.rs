@@ -78,6 +78,10 @@ pub struct EngineConfig {
     pub paths: Vec<ViewerAccess>,
     /// What more than one is for.
     pub redundancy: Redundancy,
+    /// A sealed session has a new handshake after so long at most; usually [`REKEY_INTERVAL`].
+    ///
+    /// [`REKEY_INTERVAL`]: fanlight_proto::limits::REKEY_INTERVAL
+    pub rekey_interval: Duration,
 }
 
 /// What the engine wants done.

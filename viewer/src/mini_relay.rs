@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
-use fanlight_proto::handshake::{self, Channel, RelayAccess};
+use fanlight_proto::handshake::{self, Channels, RelayAccess};
 use fanlight_proto::message::{
     Accept, Access, Challenge, Detections, Format, FrameBuffer, FrameHeader, FrameId, Goodbye,
     Join, Pulse, Refusal, Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
@@ -43,7 +43,7 @@ pub(crate) struct MiniRelay {
     ring: Vec<(FrameId, Vec<Vec<u8>>)>,
     /// Whom it lets in, and what seals the session and the media of whom it has let in.
     pub(crate) access: RelayAccess,
-    channel: Option<Channel>,
+    channel: Option<Channels>,
     key: MediaKey,
     next_key: Option<MediaKey>,
     /// The newest generation that the viewer says it has.
@@ -319,6 +319,7 @@ impl MiniRelay {
         let join = join
             .with_request(responder.request())
             .expect("a viewer sends what a relay takes");
+        let renewed = self.session.filter(|session| *session == join.session);
         let accept = Accept {
             keys: self.keys(),
             ..self.admit(&join)?
@@ -327,7 +328,10 @@ impl MiniRelay {
         let (handshake, channel) = responder
             .finish(&accept.encode_to_vec())
             .expect("it is short enough");
-        self.channel = Some(channel);
+        match &mut self.channel {
+            Some(channels) if renewed.is_some() => channels.offer(channel),
+            channels => *channels = Some(Channels::new(channel)),
+        }
         self.accepted = Accept {
             nonce: join.nonce,
             handshake: handshake.into(),
@@ -376,11 +380,14 @@ impl MiniRelay {
             });
         }
 
-        self.sessions += 1;
-        let session = self.start * 1_000_000 + self.sessions;
-        self.session = Some(session);
-        self.joined = false;
-        self.group_heard = false;
+        if self.session.is_none_or(|session| session != join.session) {
+            self.sessions += 1;
+            self.session = Some(self.start * 1_000_000 + self.sessions);
+            self.joined = false;
+            self.group_heard = false;
+        }
+
+        let session = self.session.unwrap_or_default();
         Ok(Accept {
             nonce,
             session,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fanlight_live::{Arrival, LiveFrame};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::{RelayAccess, SharedKey, ViewerAccess};
-use fanlight_proto::limits::{MAX_FRAME_BYTES, SHARD_BYTES};
+use fanlight_proto::limits::{MAX_FRAME_BYTES, REKEY_INTERVAL, SHARD_BYTES};
 use fanlight_proto::message::{FrameBuffer, parse_frame};
 use fanlight_proto::parity::level_count;
 use fanlight_relay::engine::{self as relay, FrameTransmit, Output, PacketizedFrame, Route};
@@ -256,6 +256,7 @@ fn viewer(service: Service, number: u64) -> viewer::Engine {
         receive_capacity: RECEIVE_CAPACITY,
         paths: vec![service.viewer_access()],
         redundancy: Redundancy::Both,
+        rekey_interval: REKEY_INTERVAL,
     };
 
     let mut seed = [0; 32];

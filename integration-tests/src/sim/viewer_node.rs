@@ -15,6 +15,10 @@ use super::relay_node::{relay_key, viewer_key};
 use super::{Access, ViewerConfig};
 use crate::seeded::Random;
 
+/// A sealed session has a new handshake after so long at most: much more often than anywhere else, so that every case has
+/// some.
+pub(super) const REKEYED_EACH: Duration = Duration::from_secs(1);
+
 /// What a viewer wants done or gives out.
 #[derive(Debug)]
 pub(super) enum ViewerOutput {
@@ -31,6 +35,8 @@ pub(super) enum ViewerOutput {
 pub struct ViewerCounts {
     /// Sessions opened.
     pub joins: u64,
+    /// Handshakes that gave a session another channel.
+    pub renewals: u64,
     /// Datagrams that are none of ours.
     pub foreign: u64,
     /// What became of the shards.
@@ -77,6 +83,7 @@ impl Viewer {
             receive_capacity: viewer.capacity,
             paths: vec![access; viewer.paths.len()],
             redundancy: Redundancy::Both,
+            rekey_interval: REKEYED_EACH,
         };
 
         Self {
@@ -141,6 +148,7 @@ impl Viewer {
         let summary = self.engine.summary(self.now);
         ViewerCounts {
             joins: summary.joins,
+            renewals: summary.paths.iter().map(|path| path.renewals).sum(),
             foreign: summary.foreign,
             counts: summary.counts,
             losses: summary.losses,

@@ -14,7 +14,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_BYTES, SEALED_DATA_BYTES};
 use fanlight_proto::handshake::{RelayAccess, ViewerAccess};
 use fanlight_proto::keys::SharedKey;
-use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
+use fanlight_proto::limits::{MAX_FRAME_BYTES, REKEY_INTERVAL, SOURCE_STALE};
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, parse_frame};
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{
@@ -219,6 +219,7 @@ impl Seat {
             receive_capacity: 3640,
             paths: vec![access],
             redundancy: Redundancy::Both,
+            rekey_interval: REKEY_INTERVAL,
         };
 
         let route = Route {

@@ -387,6 +387,46 @@ fn a_sealed_message_with_any_bit_flipped_or_another_counter_is_refused_and_leave
 }
 
 #[test]
+fn a_new_channel_takes_over_without_a_message_lost_and_the_former_is_forgotten() {
+    for pair in Pair::both() {
+        let (viewer, relay) = pair.channels();
+        let (mut viewer, mut relay) = (Channels::new(viewer), Channels::new(relay));
+        let begun = |seed| Initiator::begin(&pair.viewer, NONCE, TOKEN, REQUEST, [seed; 32]);
+        let (mut initiator, first) = begun(11).unwrap();
+        let responder = answer(&pair.relay, NONCE, TOKEN, &first, [12; 32]).unwrap();
+        let (second, offered) = responder.finish(b"again").unwrap();
+
+        let on_its_way = viewer.seal(b"before");
+        relay.offer(offered);
+        let pulse = relay.seal(b"still as before");
+        viewer.switch(initiator.finish(&second).unwrap().1);
+        assert_eq!(
+            viewer.open(pulse.0, &pulse.1).unwrap(),
+            b"still as before",
+            "the relay does not know yet that the offer has come"
+        );
+
+        assert!(relay.is_offering());
+        let anew = viewer.seal(b"anew");
+        assert_eq!(relay.open(anew.0, &anew.1).unwrap(), b"anew");
+        assert!(!relay.is_offering());
+        assert_eq!(relay.open(anew.0, &anew.1), None, "once");
+        assert_eq!(relay.open(on_its_way.0, &on_its_way.1).unwrap(), b"before");
+
+        let late = relay.former.as_mut().unwrap().0.seal(b"late");
+        for _ in 0..=FORMER_MESSAGES {
+            let (counter, sealed) = relay.seal(b"pulse");
+            assert!(viewer.open(counter, &sealed).is_some());
+            let (counter, sealed) = viewer.seal(b"keep alive");
+            assert!(relay.open(counter, &sealed).is_some());
+        }
+
+        assert!(viewer.former.is_none() && relay.former.is_none());
+        assert_eq!(viewer.open(late.0, &late.1), None);
+    }
+}
+
+#[test]
 fn a_session_opens_nothing_of_another() {
     let (mut viewer, _) = Pair::psk().channels();
     let pair = Pair::psk();

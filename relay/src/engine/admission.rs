@@ -2,7 +2,7 @@
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToViewer, VERSION};
-use fanlight_proto::handshake::{Channel, HandshakeError, Responder, answer};
+use fanlight_proto::handshake::{Channel, Channels, HandshakeError, Responder, answer};
 use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::message::{Accept, Access, Challenge, Join, Refusal, Refuse};
 use prost::Message as _;
@@ -107,7 +107,41 @@ impl Engine {
             return;
         }
 
-        self.admit(now, from, join, responder);
+        match responder {
+            Some(responder) if self.is_renewal(from, join, &responder) => {
+                self.renew(now, from, join, responder);
+            }
+            responder => self.admit(now, from, join, responder),
+        }
+    }
+
+    /// Whether a handshake is for the session that its viewer has.
+    fn is_renewal(&self, from: Route, join: &Join, responder: &Responder) -> bool {
+        let session = self.sessions.get(from.remote);
+        session.is_some_and(|session| {
+            session.id == join.session
+                && session.auth.is_sealed()
+                && session.auth.identity() == responder.identity()
+        })
+    }
+
+    /// Gives a session another channel. Everything else of it stays.
+    fn renew(&mut self, now: Time, from: Route, join: &Join, responder: Responder) {
+        let Some(session) = self.sessions.get(from.remote) else {
+            return;
+        };
+
+        let accept = self.accept_message(join.nonce, session.id, session.alias);
+        let Some((datagram, Some(channel))) = self.accept_datagram(&accept, Some(responder)) else {
+            return;
+        };
+
+        self.spent_nonces.spend(now, from.remote, join.nonce);
+        self.counts.renewals += 1;
+        if let Some(session) = self.sessions.get_mut(from.remote) {
+            session.auth.renew(join.nonce, channel, datagram.clone());
+        }
+        self.outputs.push_back(Output::Send { to: from, datagram });
     }
 
     fn admit(&mut self, now: Time, from: Route, join: &Join, responder: Option<Responder>) {
@@ -148,7 +182,7 @@ impl Engine {
         }
 
         let channel = channel.map(|channel| SecureChannel {
-            channel,
+            channels: Channels::new(channel),
             accept: Some(datagram.clone()),
             identity,
         });

@@ -1,12 +1,12 @@
 //! How one session was authenticated, and its encrypted channel if it has one.
 
 use fanlight_proto::datagram::{SEALED_HEADER, ToViewer};
-use fanlight_proto::handshake::{Channel, PublicKey};
+use fanlight_proto::handshake::{Channel, Channels, PublicKey};
 
 /// How one session was authenticated.
 #[derive(Debug)]
 pub(super) struct Auth {
-    /// Of the JOIN that made the session: the same JOIN again gets the same session.
+    /// Of the JOIN that made the session, or its newest channel: the same JOIN again gets the same session.
     nonce: u64,
     /// The newest key of its stream that the viewer has.
     key_generation: u32,
@@ -16,7 +16,7 @@ pub(super) struct Auth {
 /// What a session has that began with a handshake.
 #[derive(Debug)]
 pub(super) struct SecureChannel {
-    pub(super) channel: Channel,
+    pub(super) channels: Channels,
     /// The ACCEPT that made it, until the first sealed message shows that it has arrived.
     pub(super) accept: Option<Vec<u8>>,
     /// Whose it is, when each viewer has a key of its own.
@@ -35,6 +35,15 @@ impl Auth {
     /// Whether a JOIN with `nonce` made this session.
     pub(super) const fn is_repeat(&self, nonce: u64) -> bool {
         self.nonce == nonce
+    }
+
+    /// A new handshake, which the JOIN with `nonce` brought and `accept` answers, gives the session another channel.
+    pub(super) fn renew(&mut self, nonce: u64, channel: Channel, accept: Vec<u8>) {
+        if let Some(secure) = &mut self.channel {
+            self.nonce = nonce;
+            secure.channels.offer(channel);
+            secure.accept = Some(accept);
+        }
     }
 
     /// Whether the session is sealed.
@@ -64,8 +73,10 @@ impl Auth {
     /// Opens a sealed message; none when it is forged, repeated, or the session is not sealed.
     pub(super) fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Option<Vec<u8>> {
         let secure = self.channel.as_mut()?;
-        let plaintext = secure.channel.open(counter, ciphertext)?;
-        secure.accept = None;
+        let plaintext = secure.channels.open(counter, ciphertext)?;
+        if !secure.channels.is_offering() {
+            secure.accept = None;
+        }
         Some(plaintext)
     }
 
@@ -76,7 +87,7 @@ impl Auth {
             None => message.encode(&mut datagram),
             Some(secure) => {
                 message.encode_inner(&mut datagram);
-                let (counter, ciphertext) = secure.channel.seal(&datagram);
+                let (counter, ciphertext) = secure.channels.seal(&datagram);
                 ToViewer::Sealed(session, counter, &ciphertext).encode(&mut datagram);
             }
         }

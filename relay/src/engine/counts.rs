@@ -17,6 +17,8 @@ pub struct Counts {
     pub challenges: u64,
     /// Sessions opened.
     pub joins: u64,
+    /// Handshakes that gave a session another channel.
+    pub renewals: u64,
     /// Joins answered by a refusal.
     pub refusals: u64,
     /// Sessions ended by silence.

@@ -170,7 +170,7 @@ impl Engine {
             return false;
         }
 
-        let Some((accept, seal)) = self.paths[at].opened(now, accept) else {
+        let Some((accept, seal)) = self.paths[at].opened(now, &mut self.shared, accept) else {
             return false;
         };
 

@@ -38,6 +38,8 @@ const MAX_TOKEN: usize = 256;
 pub struct PathSummary {
     /// Sessions opened.
     pub joins: u64,
+    /// Handshakes that gave a session another channel.
+    pub renewals: u64,
     /// Datagrams that came.
     pub datagrams: u64,
     /// Of those, the ones that came by multicast.
@@ -122,7 +124,14 @@ impl Path {
     /// Something of the session came.
     pub(super) fn note_received(&mut self, now: Time) {
         self.link.last_received = Some(now);
-        self.joining = None;
+        let renews = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.needs_renewal(now));
+        if !renews {
+            self.joining = None;
+        }
+
         if let Some(session) = &mut self.session {
             session.last_received = now;
         }
@@ -130,11 +139,9 @@ impl Path {
 
     /// Does what is due by time.
     pub(super) fn on_tick(&mut self, now: Time, shared: &mut Shared, total: &Report) {
-        if self
-            .session
-            .as_ref()
-            .is_some_and(|session| session.last_received + SESSION_TIMEOUT <= now)
-        {
+        if self.session.as_ref().is_some_and(|session| {
+            session.last_received + SESSION_TIMEOUT <= now || session.needs_renewal(now)
+        }) {
             self.start_joining(now, shared);
         }
         if let Some(joining) = &mut self.joining
@@ -144,7 +151,7 @@ impl Path {
                 self.nonce = shared.rng.next();
                 self.handshake = None;
             }
-            self.send_join(shared, total.frames_whole);
+            self.send_join(now, shared, total.frames_whole);
         }
         let due = self.keep_alive_due().is_some_and(|due| due <= now);
         if let Some(session) = self.session.as_mut().filter(|_| due) {
@@ -162,10 +169,13 @@ impl Path {
         let joining = self.joining.as_ref().map(JoinAttempt::due);
         let session = self.session.as_ref();
         let keep_alive = self.keep_alive_due();
-        let silence = session
-            .filter(|_| joining.is_none())
-            .map(|session| session.last_received + SESSION_TIMEOUT);
-        [joining, keep_alive, silence].into_iter().flatten().min()
+        let begins = session.filter(|_| joining.is_none());
+        let silence = begins.map(|session| session.last_received + SESSION_TIMEOUT);
+        let renewal = begins.and_then(Session::renewal_due);
+        [joining, keep_alive, silence, renewal]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn keep_alive_due(&self) -> Option<Time> {
@@ -251,14 +261,19 @@ impl Path {
         }
 
         if answers {
-            self.send_join(shared, whole);
+            self.send_join(now, shared, whole);
         }
 
         true
     }
 
     /// What an ACCEPT says, and what seals the session that it opens; none when it is not the relay's answer.
-    pub(super) fn opened(&mut self, now: Time, accept: Accept) -> Option<(Accept, Option<Seal>)> {
+    pub(super) fn opened(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        accept: Accept,
+    ) -> Option<(Accept, Option<Seal>)> {
         if self.access.kind() == Access::Open {
             return Some((accept, None));
         }
@@ -274,7 +289,8 @@ impl Path {
         // A copy of this answer is ignored.
         self.handshake = None;
         let accept = Accept::decode(&payload[..]).ok()?;
-        let seal = Seal::new(channel, &accept.keys);
+        let renewal = shared.rng.shorten(shared.config.rekey_interval);
+        let seal = Seal::new(channel, &accept.keys, now + renewal);
         Some((accept, Some(seal)))
     }
 
@@ -298,13 +314,18 @@ impl Path {
         }
 
         self.joining = None;
-        if self
+        if let Some(session) = self
             .session
-            .as_ref()
-            .is_some_and(|session| session.id == opening.id)
+            .as_mut()
+            .filter(|session| session.id == opening.id)
         {
+            if let Some(seal) = seal {
+                session.renew(now, seal);
+                self.summary.renewals += 1;
+            }
             return (true, false);
         }
+
         shared.outputs.extend(self.group.leave(self.at));
         let base = Report {
             frames_whole: self.whole_at_join,
@@ -475,8 +496,12 @@ impl Path {
         join.envelope(message.unwrap_or_default())
     }
 
-    fn send_join(&mut self, shared: &mut Shared, whole: u64) {
+    fn send_join(&mut self, now: Time, shared: &mut Shared, whole: u64) {
         self.whole_at_join = whole;
+        let renewed = self
+            .session
+            .as_ref()
+            .filter(|session| session.needs_renewal(now));
         let join = Join {
             version: VERSION,
             nonce: self.nonce,
@@ -486,6 +511,7 @@ impl Path {
             receive_capacity: shared.config.receive_capacity,
             name: shared.config.name.clone(),
             paused: self.paused,
+            session: renewed.map_or(0, |session| session.id),
             handshake: Bytes::new(),
         };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToRelay};
-use fanlight_proto::handshake::Channel;
+use fanlight_proto::handshake::{Channel, Channels};
 use fanlight_proto::limits::KEEP_ALIVE_INTERVAL;
 use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamKey, StreamName};
 use fanlight_proto::seal::MediaKey;
@@ -71,15 +71,18 @@ pub(super) struct Session {
 /// See [`Session::seal`].
 #[derive(Debug)]
 pub(super) struct Seal {
-    channel: Channel,
+    channels: Channels,
+    /// When a new handshake is due.
+    renewal_due: Time,
     /// The newest two generations, newest first.
     keys: Vec<MediaKey>,
 }
 
 impl Seal {
-    pub(super) fn new(channel: Channel, keys: &[StreamKey]) -> Self {
+    pub(super) fn new(channel: Channel, keys: &[StreamKey], renewal_due: Time) -> Self {
         let mut seal = Self {
-            channel,
+            channels: Channels::new(channel),
+            renewal_due,
             keys: Vec::new(),
         };
         seal.learn(keys);
@@ -203,6 +206,27 @@ impl Session {
         self.seal.is_some()
     }
 
+    /// When its channel is to be replaced by that of a new handshake; none with an open relay.
+    pub(super) fn renewal_due(&self) -> Option<Time> {
+        self.seal.as_ref().map(|seal| seal.renewal_due)
+    }
+
+    /// Whether its channel is to be replaced now.
+    pub(super) fn needs_renewal(&self, now: Time) -> bool {
+        self.renewal_due().is_some_and(|due| due <= now)
+    }
+
+    /// The relay has answered a new handshake: what is said from now on goes by its channel, beginning with a keep-alive at
+    /// once, which tells the relay so.
+    pub(super) fn renew(&mut self, now: Time, anew: Seal) {
+        if let Some(seal) = &mut self.seal {
+            seal.channels.switch(anew.channels.into_current());
+            seal.renewal_due = anew.renewal_due;
+            self.last_received = now;
+            self.keep_alive_due = now;
+        }
+    }
+
     /// The datagram of a message of this session.
     pub(super) fn encode(&mut self, message: &ToRelay<'_>) -> Vec<u8> {
         let mut datagram = Vec::new();
@@ -211,7 +235,7 @@ impl Session {
             Some(seal) => {
                 let mut plaintext = Vec::new();
                 message.encode_inner(&mut plaintext);
-                let (counter, ciphertext) = seal.channel.seal(&plaintext);
+                let (counter, ciphertext) = seal.channels.seal(&plaintext);
                 ToRelay::Sealed(self.id, counter, &ciphertext).encode(&mut datagram);
             }
         }
@@ -223,7 +247,7 @@ impl Session {
     ///
     /// [`ToViewer::parse_inner`]: fanlight_proto::datagram::ToViewer::parse_inner
     pub(super) fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Option<Vec<u8>> {
-        self.seal.as_mut()?.channel.open(counter, ciphertext)
+        self.seal.as_mut()?.channels.open(counter, ciphertext)
     }
 
     /// The shard of a media datagram, if it is what this session's relay has sent and not a recording.

@@ -4,6 +4,8 @@ use fanlight_proto::message::{
     Accept, Challenge, Detection, FrameId, Goodbye, Pulse, Refusal, Refuse, State, Status,
 };
 
+use fanlight_proto::limits::REKEY_INTERVAL;
+
 use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
@@ -28,6 +30,7 @@ fn config() -> EngineConfig {
         receive_capacity: 1000,
         paths: vec![ViewerAccess::Open],
         redundancy: Redundancy::Both,
+        rekey_interval: REKEY_INTERVAL,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
+use fanlight_proto::limits::REKEY_INTERVAL;
 use fanlight_proto::message::{State, StreamInfo};
 
 use crate::engine::{Engine, EngineConfig, LinkState, Output, Redundancy, Request, state_word};
@@ -30,6 +31,7 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
         receive_capacity: 0,
         paths: route.accesses.clone(),
         redundancy: Redundancy::Both,
+        rekey_interval: REKEY_INTERVAL,
     };
 
     let mut engine = Engine::new(config, clock::random_bytes());

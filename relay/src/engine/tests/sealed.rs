@@ -953,3 +953,50 @@ fn detections_are_taken_sealed_and_not_in_the_clear() {
 
     assert!(!seen.is_empty() && seen.iter().all(|seen| seen.screen == 5));
 }
+
+#[test]
+fn a_new_handshake_within_a_session_changes_its_channel_and_nothing_else() {
+    for (mut rig, access) in [(psk(), with_psk()), (keys(&[4]), with_key(4))] {
+        let mut guest = Guest::join(&mut rig, 1, &access);
+        guest.keep_alive(&mut rig).unwrap();
+        let (plain, _) = good_join(&mut rig, guest.at, 99, &ViewerAccess::Open);
+        let session = guest.session;
+        let (join, initiator) = asking(Join { session, ..plain }, &access);
+        let answers = raw(&mut rig, guest.at, &ToRelay::Join(join.clone()));
+        let Ok(ToViewer::Accept(outer)) = ToViewer::parse(&answers[0]) else {
+            panic!("{answers:?}")
+        };
+
+        // Until the viewer shows that it has the answer, both its keep-alives and the answers go by the former channel.
+        guest.keep_alive(&mut rig).unwrap();
+        let again = raw(&mut rig, guest.at, &ToRelay::Join(join.clone()));
+        assert_eq!(again, answers, "its answer may have been lost");
+
+        let (payload, channel) = initiator.unwrap().finish(&outer.handshake).unwrap();
+        let accept = Accept::decode(&payload[..]).unwrap();
+        assert_eq!(accept.session, session);
+        guest.channel = channel;
+        guest.keep_alive(&mut rig).unwrap();
+        assert!(guest.opens(&next_frame(&mut rig, 101)));
+        let counts = rig.engine.counts();
+        assert_eq!(
+            (counts.joins, counts.renewals, counts.unauthentic),
+            (1, 1, 0)
+        );
+
+        // What was recorded of it changes nothing.
+        assert!(raw(&mut rig, guest.at, &ToRelay::Join(join)).is_empty());
+        guest.keep_alive(&mut rig).unwrap();
+    }
+}
+
+#[test]
+fn a_handshake_that_names_the_session_of_another_viewer_opens_its_own() {
+    let mut rig = keys(&[3, 4]);
+    let guest = Guest::join(&mut rig, 1, &with_key(3));
+    let (plain, _) = good_join(&mut rig, viewer(2), 99, &ViewerAccess::Open);
+    let session = guest.session;
+    let (join, _) = asking(Join { session, ..plain }, &with_key(4));
+    raw(&mut rig, viewer(2), &ToRelay::Join(join));
+    assert_eq!((rig.engine.viewers(), rig.engine.counts().renewals), (2, 0));
+}

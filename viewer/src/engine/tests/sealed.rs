@@ -269,3 +269,39 @@ fn damaged_media_of_a_sealed_session_is_no_media() {
     assert_eq!(after.foreign, before.foreign + datagrams.len() as u64);
     assert_eq!(after.counts, before.counts);
 }
+
+#[test]
+fn a_sealed_session_has_a_new_handshake_every_two_minutes_and_loses_no_frame() {
+    let mut world = psk_world(8);
+    world.run_until(ms(600_000));
+    let summary = world.engine.summary(world.now);
+    assert!(
+        (5..=7).contains(&summary.paths[0].renewals),
+        "{:?}",
+        summary.paths
+    );
+    assert_eq!(
+        (summary.joins, summary.losses.total(), summary.foreign),
+        (1, 0, 0),
+        "{summary:?}"
+    );
+}
+
+#[test]
+fn a_renewal_that_a_relay_refuses_or_does_not_answer_costs_no_frame() {
+    let mut config = shared(KEY);
+    config.rekey_interval = Duration::from_secs(1);
+    let mut world = world(9, config, RelayAccess::Psk(SharedKey::new(KEY)));
+    world.run_until(ms(500));
+    world.relay().refusal = Some((Refusal::Busy, 300));
+    world.run_until(ms(20_000));
+    let summary = world.engine.summary(world.now);
+    assert_eq!((summary.joins, summary.paths[0].renewals), (1, 0));
+    assert_eq!(summary.losses.total(), 0);
+
+    world.relay().refusal = None;
+    world.run_until(ms(30_000));
+    let summary = world.engine.summary(world.now);
+    assert!(summary.paths[0].renewals >= 8, "{:?}", summary.paths);
+    assert_eq!((summary.joins, summary.losses.total()), (1, 0));
+}
