@@ -92,7 +92,7 @@ fn units() -> Vec<PathBuf> {
         .collect();
     assert_eq!(
         units.len(),
-        3,
+        4,
         "a unit is missing, or this test does not know it: {units:?}"
     );
 
@@ -147,6 +147,7 @@ fn relay_and_source_are_locked_up_as_promised() {
     for (unit, threshold) in [
         ("fanlight-relay@.service", "12"),
         ("fanlight-source@.service", "15"),
+        ("fanlight-camera@.service", "15"),
     ] {
         let threshold = format!("--threshold={threshold}");
         let (good, said) = analyzed.analyze(
@@ -258,4 +259,62 @@ fn the_user_and_the_directories_of_the_units_can_be_made() {
     let met = fs::metadata(root.path().join("run/fanlight")).unwrap();
     assert_eq!(met.permissions().mode() & 0o7777, 0o750);
     assert_ne!(met.uid(), 0, "user fanlight is to own it");
+}
+
+/// A camera as sysfs shows it, plugged in at `place`; what it is called.
+fn camera_name(model: &str, place: &str, index: u32) -> String {
+    let sysfs = tempfile::tempdir().unwrap();
+    let interface = sysfs.path().join(place);
+    let node = sysfs.path().join("class/video4linux/video7");
+    fs::create_dir(&interface).unwrap();
+    fs::create_dir_all(&node).unwrap();
+    std::os::unix::fs::symlink(&interface, node.join("device")).unwrap();
+    fs::write(node.join("name"), format!("{model}\n")).unwrap();
+    fs::write(node.join("index"), format!("{index}\n")).unwrap();
+
+    let output = Command::new(Path::new(SHIPPED).join("fanlight-camera-name"))
+        .arg("video7")
+        .arg(sysfs.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_camera_is_named_by_model_and_place_so_that_equal_ones_and_several_nodes_differ() {
+    for (model, place, index, name) in [
+        (
+            "HD Pro Webcam C920: HD Pro",
+            "1-4:1.0",
+            0,
+            "hd_pro_webcam_c920_1_4",
+        ),
+        (
+            "HD Pro Webcam C920: HD Pro",
+            "1-4.2:1.0",
+            0,
+            "hd_pro_webcam_c920_1_4.2",
+        ),
+        (
+            "HD Pro Webcam C920: HD Pro",
+            "1-4:1.2",
+            0,
+            "hd_pro_webcam_c920_1_4_1.2",
+        ),
+        (
+            "HD Pro Webcam C920: HD Pro",
+            "1-4:1.0",
+            1,
+            "hd_pro_webcam_c920_1_4.1",
+        ),
+        ("vivid", "vivid.0", 0, "vivid_vivid.0"),
+        ("Kamera/ü; $(id)", "1-1:1.0", 0, "kamera_id_1_1"),
+    ] {
+        let named = camera_name(model, place, index);
+        assert_eq!(named, name);
+        named
+            .parse::<fanlight_proto::message::StreamName>()
+            .unwrap();
+    }
 }
