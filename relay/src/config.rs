@@ -14,6 +14,7 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_S
 use fanlight_proto::message::StreamName;
 
 pub use fanlight_live::access::AccessMode as HttpAccess;
+use fanlight_live::tls::Files;
 
 use crate::engine::{KEY_ROTATION, Multicast};
 pub use crate::udp::Gso;
@@ -106,6 +107,9 @@ pub struct Config {
     /// Of those, from one address.
     #[arg(default_value_t = 256)]
     pub http_connections_per_address: usize,
+    /// Where to listen for players and recorders (RTSP, TCP). Unset: nowhere. Who may come is what `http_access` says,
+    /// with the same tokens as passwords; with `http_certificate` the port takes rtsps:// too.
+    pub rtsp: Option<SocketAddr>,
     /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
     /// was bad. Unset: none are kept.
     pub capture_dir: Option<PathBuf>,
@@ -145,18 +149,34 @@ impl Config {
     /// The settings of the HTTP output; none when there is to be none.
     #[must_use]
     pub fn http_settings(&self) -> Option<fanlight_http::Settings> {
-        let files = self.http_certificate.clone().zip(self.http_key.clone());
         Some(fanlight_http::Settings {
             listen: self.http?,
             access: self.http_access,
             view_token: self.http_view_token.clone(),
             admin_token: self.http_admin_token.clone(),
-            tls: files.map(|(certificate, key)| fanlight_http::Files { certificate, key }),
+            tls: self.tls_files(),
             origins: self.http_origins.clone(),
             proxies: self.http_proxies.iter().map(IpAddr::to_canonical).collect(),
             connections: self.http_connections,
             connections_per_address: self.http_connections_per_address,
         })
+    }
+
+    /// The settings of the RTSP output; none when there is to be none.
+    #[must_use]
+    pub fn rtsp_settings(&self) -> Option<fanlight_rtsp::Settings> {
+        Some(fanlight_rtsp::Settings {
+            listen: self.rtsp?,
+            access: self.http_access,
+            view_token: self.http_view_token.clone(),
+            admin_token: self.http_admin_token.clone(),
+            tls: self.tls_files(),
+        })
+    }
+
+    fn tls_files(&self) -> Option<Files> {
+        let files = self.http_certificate.clone().zip(self.http_key.clone());
+        files.map(|(certificate, key)| Files { certificate, key })
     }
 
     /// The interface to send to groups by.

@@ -2,6 +2,7 @@
 
 use fanlight_http::Http;
 use fanlight_live::OutputServer;
+use fanlight_rtsp::Rtsp;
 
 use crate::StartError;
 use crate::config::Config;
@@ -14,6 +15,9 @@ pub(crate) fn bind(config: &Config) -> Result<Vec<Box<dyn OutputServer>>, StartE
     let mut outputs: Vec<Box<dyn OutputServer>> = Vec::new();
     if let Some(settings) = config.http_settings() {
         outputs.push(Box::new(Http::bind(settings)?));
+    }
+    if let Some(settings) = config.rtsp_settings() {
+        outputs.push(Box::new(Rtsp::bind(&settings)?));
     }
     Ok(outputs)
 }

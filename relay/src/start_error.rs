@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use fanlight_daemon::keys::KeyFileError;
 use fanlight_daemon::paths::PathError;
 use fanlight_http::HttpError;
+use fanlight_rtsp::RtspError;
 
 use crate::config::ConfigError;
 use crate::udp::BindError;
@@ -28,6 +29,9 @@ pub enum StartError {
     /// There is to be HTTP, and cannot be.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// There is to be RTSP, and cannot be.
+    #[error(transparent)]
+    Rtsp(#[from] RtspError),
     /// Nothing can be sent to groups.
     #[error(
         "cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface"

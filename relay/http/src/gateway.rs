@@ -10,6 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::LogLimiter;
+use fanlight_live::listener::{ConnectionLimits, ConnectionPermit};
+use fanlight_live::tls::{self, Certificate};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -22,8 +24,6 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::body::{ResponseBody, WRITE_TIMEOUT, WriteTimeout};
-use super::listener::{ConnectionLimits, ConnectionPermit};
-use super::tls::{self, Certificate};
 use super::{AppState, SHUTDOWN_TIMEOUT, metrics, router};
 
 /// A request's head must be there within this, and the next one of a kept connection must begin and end within it.
@@ -78,7 +78,11 @@ pub(super) async fn serve(
         acceptor,
     };
 
-    let limits = ConnectionLimits::new(&app.settings);
+    let limits = ConnectionLimits::new(
+        app.settings.connections,
+        app.settings.connections_per_address,
+        &app.settings.proxies,
+    );
     let mut connections = JoinSet::new();
     accept(&handler, &listener, &limits, &mut connections).await;
     drop(listener);

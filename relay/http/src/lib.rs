@@ -10,7 +10,6 @@ mod api_error;
 mod authorize;
 mod body;
 mod gateway;
-mod listener;
 mod metrics;
 mod mjpeg;
 mod page;
@@ -21,7 +20,6 @@ mod settings;
 mod snapshot;
 #[cfg(test)]
 mod testing;
-mod tls;
 mod ws;
 
 use std::io;
@@ -32,13 +30,13 @@ use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::access::Authorizer;
+use fanlight_live::listener;
+use fanlight_live::tls::Certificate;
 use fanlight_live::{Output, OutputKind, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 
 use metrics::Metrics;
 pub use settings::{HttpError, Settings};
-use tls::Certificate;
-pub use tls::{CertificateError, Files};
 
 /// How long connections have to end by themselves when the relay stops: it must be gone within 500 ms.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
@@ -87,7 +85,10 @@ impl Http {
     /// [`HttpError`].
     pub fn bind(settings: Settings) -> Result<Self, HttpError> {
         let authorizer = settings.authorizer()?;
-        let certificate = settings.tls.as_ref().map(Certificate::load).transpose()?;
+        let certificate = settings.tls.as_ref();
+        let certificate = certificate
+            .map(|files| Certificate::load(files, &["http/1.1"]))
+            .transpose()?;
         let listen = settings.listen;
         let bound =
             listener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));

@@ -75,8 +75,8 @@ mod tests {
     use std::sync::Arc;
 
     use axum::http::Request;
+    use fanlight_live::listener::ConnectionLimits;
 
-    use super::super::listener::ConnectionLimits;
     use super::*;
     use crate::settings::Settings;
     use crate::testing::settings;
@@ -89,7 +89,7 @@ mod tests {
         };
 
         let address: SocketAddr = address.parse().unwrap();
-        let permit = Arc::new(ConnectionLimits::new(&settings).take(address.ip()).unwrap());
+        let permit = Arc::new(ConnectionLimits::new(1, 1, &[]).take(address.ip()).unwrap());
         let request = Request::builder()
             .header(FOR, "192.168.1.7")
             .header(PROTO, "https");

@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_live::access::{AccessError, AccessMode, Authorizer};
-
-use super::tls::{CertificateError, Files};
+use fanlight_live::tls::{CertificateError, Files};
 
 /// The settings of the HTTP side.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ pub mod access;
 mod clients;
 mod feed;
 mod frame;
+pub mod listener;
 mod network;
 mod output;
 mod rate_meter;
@@ -19,6 +20,7 @@ mod status;
 mod subscription;
 mod table;
 mod throttle;
+pub mod tls;
 mod traffic;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

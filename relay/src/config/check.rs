@@ -62,12 +62,12 @@ pub enum ConfigError {
         "multicast_interface = \"{0}\" leads beyond this host, and access = \"loopback\" is for this host only"
     )]
     Leaves(Ipv4Addr),
-    /// The HTTP port could be reached from outside, and nobody said that this is meant.
+    /// The port of HTTP or RTSP could be reached from outside, and nobody said that this is meant.
     #[error(
-        "http = \"{0}\" is not a loopback address: write http_access = \"token\" and set http_view_token to a file that \
+        "{0} = \"{1}\" is not a loopback address: write http_access = \"token\" and set http_view_token to a file that \
          `fanlight-relay keygen token FILE` makes, or http_access = \"open\" to let everyone who can reach it watch"
     )]
-    HttpNotOpen(SocketAddr),
+    HttpNotOpen(&'static str, SocketAddr),
     /// Access by token, without any.
     #[error(
         "http_access = \"token\" needs http_view_token or http_admin_token: `fanlight-relay keygen token FILE` makes one"
@@ -96,8 +96,11 @@ pub enum ConfigError {
         "http_origins: {0:?} is no origin: write https://host or https://host:port, without a path"
     )]
     NoOrigin(String),
+    /// Two outputs with one port.
+    #[error("http and rtsp are both \"{0}\": give rtsp a port of its own, such as 8554")]
+    SamePort(SocketAddr),
     /// A setting of HTTP where there is none.
-    #[error("{0} has no use without http = \"ADDRESS:PORT\"")]
+    #[error("{0} has no use without http = \"ADDRESS:PORT\" (or rtsp, where it is of use there)")]
     NoHttp(&'static str),
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
@@ -225,29 +228,46 @@ impl Config {
     }
 
     fn check_http(&self) -> Result<(), ConfigError> {
-        let set = [
+        let shared = [
             ("http_view_token", self.http_view_token.is_some()),
             ("http_admin_token", self.http_admin_token.is_some()),
             ("http_certificate", self.http_certificate.is_some()),
             ("http_key", self.http_key.is_some()),
+        ];
+        let own = [
             ("http_origins", !self.http_origins.is_empty()),
             ("http_proxies", !self.http_proxies.is_empty()),
         ];
 
-        let Some(listen) = self.http else {
-            let useless = set.iter().find(|(_, set)| *set);
-            return useless.map_or(Ok(()), |(key, _)| Err(ConfigError::NoHttp(key)));
-        };
+        let outputs = [("http", self.http), ("rtsp", self.rtsp)];
+        let shared = shared.iter().filter(|_| self.http.or(self.rtsp).is_none());
+        let own = own.iter().filter(|_| self.http.is_none());
+        if let Some((key, _)) = shared.chain(own).find(|(_, set)| *set) {
+            return Err(ConfigError::NoHttp(key));
+        }
+        if self.http.or(self.rtsp).is_none() {
+            return Ok(());
+        }
+        if let (Some(http), true) = (self.http, self.http == self.rtsp)
+            && http.port() != 0
+        {
+            return Err(ConfigError::SamePort(http));
+        }
+
+        let beyond = outputs
+            .iter()
+            .filter_map(|(key, listen)| Some((*key, (*listen)?)))
+            .find(|(_, listen)| !listen.ip().to_canonical().is_loopback());
 
         let access = self.http_access;
+        if let (HttpAccess::Loopback, Some((key, listen))) = (access, beyond) {
+            return Err(ConfigError::HttpNotOpen(key, listen));
+        }
         match (
             access,
             self.http_view_token.is_some(),
             self.http_admin_token.is_some(),
         ) {
-            (HttpAccess::Loopback, ..) if !listen.ip().to_canonical().is_loopback() => {
-                return Err(ConfigError::HttpNotOpen(listen));
-            }
             (HttpAccess::Loopback | HttpAccess::Open, true, _) => {
                 return Err(ConfigError::UselessToken(access));
             }

@@ -1,4 +1,4 @@
-//! The listening socket, and how many connections there may be.
+//! A TCP listening socket of an output, and how many connections there may be. Used by every output that accepts TCP.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,8 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
-use super::settings::Settings;
-use fanlight_live::client_network;
+use crate::network::client_network;
 
 /// Connections that the kernel holds until they are accepted: a page that all screens of a app load at one moment.
 const BACKLOG: i32 = 1024;
@@ -26,7 +25,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// Those of the system.
-pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(listen),
         Type::STREAM,
@@ -51,7 +50,7 @@ pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
 
 /// Limits of connections: so many in all, and so many for one address that is no proxy's.
 #[derive(Clone, Debug)]
-pub(super) struct ConnectionLimits {
+pub struct ConnectionLimits {
     taken: Arc<Mutex<Taken>>,
     emptied: Arc<Notify>,
     all: usize,
@@ -67,32 +66,27 @@ struct Taken {
 
 /// One connection that is counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct ConnectionPermit {
+pub struct ConnectionPermit {
     limits: ConnectionLimits,
     address: IpAddr,
 }
 
 impl ConnectionLimits {
-    /// As many as `settings` says.
-    pub(super) fn new(settings: &Settings) -> Self {
-        let Settings {
-            connections: all,
-            connections_per_address: each,
-            ref proxies,
-            ..
-        } = *settings;
-
+    /// `all` connections, of which `each` from one address; `proxies` may have all.
+    #[must_use]
+    pub fn new(all: usize, each: usize, proxies: &[IpAddr]) -> Self {
         Self {
             taken: Arc::default(),
             emptied: Arc::default(),
             all,
             each,
-            proxies: proxies.as_slice().into(),
+            proxies: proxies.into(),
         }
     }
 
     /// Counts a connection from `address`; none when there are too many.
-    pub(super) fn take(&self, address: IpAddr) -> Option<ConnectionPermit> {
+    #[must_use]
+    pub fn take(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let each = if self.proxies.contains(&address.to_canonical()) {
             self.all
         } else {
@@ -117,7 +111,8 @@ impl ConnectionLimits {
     }
 
     /// How many there are.
-    pub(super) fn taken(&self) -> usize {
+    #[must_use]
+    pub fn taken(&self) -> usize {
         self.taken
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -125,7 +120,7 @@ impl ConnectionLimits {
     }
 
     /// Waits until there are none.
-    pub(super) async fn emptied(&self) {
+    pub async fn emptied(&self) {
         while self.taken() > 0 {
             self.emptied.notified().await;
         }
@@ -157,16 +152,10 @@ impl Drop for ConnectionPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::settings;
 
     #[test]
     fn one_address_does_not_use_up_the_connections_of_others_and_all_are_given_back() {
-        let limits = ConnectionLimits::new(&Settings {
-            connections: 5,
-            connections_per_address: 3,
-            proxies: vec!["10.0.0.9".parse().unwrap()],
-            ..settings()
-        });
+        let limits = ConnectionLimits::new(5, 3, &["10.0.0.9".parse().unwrap()]);
 
         let take = |address: &str| limits.take(address.parse().unwrap());
         let mut held: Vec<_> = (0..4).map(|_| take("10.0.0.1")).collect();

@@ -1,4 +1,4 @@
-//! TLS: certificate and key from files, which are read again when they change.
+//! TLS of outputs: certificate and key from files, which are read again when they change.
 
 use std::fs;
 use std::io;
@@ -68,7 +68,7 @@ pub enum CertificateError {
 
 /// A certificate that can be used, and where it came from.
 #[derive(Debug)]
-pub(super) struct Certificate {
+pub struct Certificate {
     files: Files,
     config: Arc<ServerConfig>,
     seen: [Option<Mark>; 2],
@@ -78,11 +78,11 @@ pub(super) struct Certificate {
 type Mark = (SystemTime, u64, u64);
 
 impl Certificate {
-    /// Reads the files.
+    /// Reads the files. `alpn` names the protocols that are offered to clients that ask by ALPN.
     ///
     /// # Errors
     /// [`CertificateError`].
-    pub(super) fn load(files: &Files) -> Result<Self, CertificateError> {
+    pub fn load(files: &Files, alpn: &[&str]) -> Result<Self, CertificateError> {
         // Before the files: what changes after this look is seen by the next.
         let seen = marks(files);
         let file = files.certificate.clone();
@@ -111,7 +111,8 @@ impl Certificate {
             .with_single_cert(chain, key)
             .map_err(unusable)?;
 
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec());
+        config.alpn_protocols = alpn.collect();
         Ok(Self {
             files: files.clone(),
             config: Arc::new(config),
@@ -122,10 +123,12 @@ impl Certificate {
 
 /// Begins TLS on connections, with the newest certificate that could be used.
 #[derive(Debug)]
-pub(super) struct Acceptor(Mutex<Certificate>);
+pub struct Acceptor(Mutex<Certificate>);
 
 impl Acceptor {
-    pub(super) fn new(certificate: Certificate) -> Self {
+    /// Uses `certificate` until its files change.
+    #[must_use]
+    pub fn new(certificate: Certificate) -> Self {
         Self(certificate.into())
     }
 
@@ -133,7 +136,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the client does not do its part, or does not like our certificate.
-    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
     ) -> io::Result<TlsStream<S>> {
@@ -142,7 +145,7 @@ impl Acceptor {
     }
 
     /// Looks after the files, for ever.
-    pub(super) async fn watch(self: Arc<Self>) {
+    pub async fn watch(self: Arc<Self>) {
         loop {
             tokio::time::sleep(INTERVAL).await;
             self.look();
@@ -158,8 +161,12 @@ impl Acceptor {
             return;
         }
 
-        match Certificate::load(&current.files) {
-            Ok(certificate) => {
+        match Certificate::load(&current.files, &[]) {
+            Ok(mut certificate) => {
+                let config = Arc::make_mut(&mut certificate.config);
+                config
+                    .alpn_protocols
+                    .clone_from(&current.config.alpn_protocols);
                 tracing::info!(certificate = %current.files.certificate.display(), "the certificate has changed");
                 *current = certificate;
             }
