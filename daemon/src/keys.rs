@@ -115,6 +115,19 @@ pub enum KeyFileError {
         /// Its permissions.
         mode: u32,
     },
+    /// It is another user's, who may change it at any time.
+    #[error(
+        "{} belongs to user {owner}, and must belong to the user of this program ({user}) or root: run `chown {user} {}`",
+        .file.display(), .file.display()
+    )]
+    Foreign {
+        /// The path.
+        file: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who runs the program.
+        user: u32,
+    },
     /// Others may write who is let in.
     #[error(
         "others may write to {} (mode {mode:04o}), and so let in whom they like: run `chmod go-w {}`",
@@ -343,6 +356,7 @@ fn read(path: &Path, kept: Kept, limit: usize) -> Result<Zeroizing<Vec<u8>>, Key
         });
     }
 
+    check_owner(path, found.uid(), rustix::process::geteuid().as_raw())?;
     kept.check(path, found.mode())?;
     // Room at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
@@ -357,6 +371,15 @@ fn read(path: &Path, kept: Kept, limit: usize) -> Result<Zeroizing<Vec<u8>>, Key
     }
 
     Ok(bytes)
+}
+
+fn check_owner(file: &Path, owner: u32, user: u32) -> Result<(), KeyFileError> {
+    let file = file.to_owned();
+    if owner == user || owner == 0 {
+        Ok(())
+    } else {
+        Err(KeyFileError::Foreign { file, owner, user })
+    }
 }
 
 fn open(path: &Path) -> Result<File, KeyFileError> {

@@ -31,7 +31,7 @@ pub struct FeedKey(Zeroizing<[u8; KEY_BYTES]>);
 pub struct PrivateKey(Zeroizing<[u8; KEY_BYTES]>);
 
 /// What others know of a [`PrivateKey`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; KEY_BYTES]);
 
 /// What a line of a key file says it is.

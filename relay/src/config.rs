@@ -68,7 +68,8 @@ pub struct Config {
     pub multicast_ttl: u8,
     /// Whether viewers on the relay's own host get the group too.
     pub multicast_loop: bool,
-    /// Viewers served at a time; further ones are told that the relay is busy.
+    /// Viewers served at a time. When there are so many, whoever has less than an equal share takes a place from the key,
+    /// address or network that has most; others are told that the relay is busy.
     #[arg(default_value_t = MAX_VIEWERS)]
     pub max_viewers: usize,
     /// Largest frame taken from a source, in bytes; at most 4194304.

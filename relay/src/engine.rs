@@ -2,7 +2,7 @@
 //! to be sent comes out. Called by the event loop only. Reads no clock and no randomness.
 //!
 //! The modules form layers; each uses only those before it in this list: `output`, `congestion`,
-//! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `sessions`, `spent_nonces`;
+//! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `shares`, `sessions`, `spent_nonces`;
 //! `stream`, `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
 //! `status`.
 
@@ -24,6 +24,7 @@ mod packetize;
 mod parity_control;
 mod pulse;
 mod sessions;
+mod shares;
 mod source_clocks;
 mod spent_nonces;
 mod status;

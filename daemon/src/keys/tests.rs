@@ -137,6 +137,18 @@ fn a_secret_that_anyone_else_could_read_or_write_is_refused() {
     assert!(matches!(feed.feed(), Err(KeyFileError::Exposed { .. })));
 }
 
+#[test]
+fn a_key_file_of_another_user_is_refused_unless_that_is_root() {
+    let path = Path::new("wall.psk");
+    assert!(check_owner(path, 1000, 1000).is_ok());
+    assert!(check_owner(path, 0, 1000).is_ok());
+
+    for (owner, user) in [(1001, 1000), (1000, 0)] {
+        let error = check_owner(path, owner, user).unwrap_err().to_string();
+        assert!(error.contains(&format!("chown {user} wall.psk")), "{error}");
+    }
+}
+
 /// The bits of a credential that systemd gave to a user by an access control list: 0440, where the group is root's.
 #[test]
 fn a_credential_may_show_the_mask_of_an_access_control_list() {

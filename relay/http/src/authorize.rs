@@ -239,7 +239,10 @@ fn authority(origin: &str) -> &str {
 
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        Some(rest) => rest
+            .split_once(']')
+            .filter(|(_, port)| port.is_empty() || port.starts_with(':'))
+            .map_or("", |(name, _)| name),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
 
@@ -296,6 +299,9 @@ mod tests {
             "10.0.0.1:80",
             "localhost.evil",
             "[2001:db8::1]",
+            "[::1].evil.example",
+            "[::1].evil.example:80",
+            "[::1",
         ] {
             assert!(!is_loopback(host), "{host}");
         }

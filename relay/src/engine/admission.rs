@@ -12,9 +12,10 @@ use super::delivery::Delivery;
 use super::key_rotation::KeyRotation;
 use super::output::{Output, Route};
 use super::sessions::{Session, label};
+use super::shares::{Holders, holders};
 use super::stream::Stream;
 use super::viewer_feedback::ViewerFeedback;
-use super::{Engine, encoded};
+use super::{Engine, encoded, goodbye};
 
 /// Longest list of streams: with the header, a handshake's bytes and its seal it is no longer than a JOIN.
 const MAX_LIST: usize = JOIN_BYTES - CONTROL_HEADER - 96;
@@ -153,7 +154,10 @@ impl Engine {
         let returning = self.sessions.get(from.remote).is_some();
         let max_viewers = self.config.max_viewers;
 
-        if !returning && self.sessions.len() >= max_viewers {
+        let identity = responder.as_ref().and_then(Responder::identity).cloned();
+        let is_full = !returning && self.sessions.len() >= max_viewers;
+
+        if is_full && !self.make_room(now, holders(from.remote.ip(), identity.as_ref())) {
             let detail = format!("this relay serves {max_viewers} viewers and no more");
             return self.refuse(now, from, join, Refusal::Busy, &detail);
         }
@@ -164,7 +168,6 @@ impl Engine {
             self.make_keys(now, alias);
         }
 
-        let identity = responder.as_ref().and_then(Responder::identity).cloned();
         let listed = responder.as_ref().and_then(Responder::name);
         let names = (
             listed.unwrap_or(&join.name).to_owned(),
@@ -190,6 +193,21 @@ impl Engine {
         self.outputs.push_back(Output::Send { to: from, datagram });
         let auth = Auth::new(join.nonce, channel);
         self.add_session(now, join, (id, alias, from), names, auth);
+    }
+
+    /// Ends a session of who has more than an equal share; false when `newcomer` has such a share already.
+    fn make_room(&mut self, now: Time, newcomer: Holders) -> bool {
+        let overdrawn = self.sessions.find_overdrawn(newcomer);
+        let Some(session) = overdrawn.and_then(|address| self.sessions.get_mut(address)) else {
+            return false;
+        };
+
+        let route = session.route;
+        self.outputs
+            .push_back(goodbye(session, "others need its place"));
+        self.counts.evicted += 1;
+        drop(self.remove_session(now, route));
+        true
     }
 
     /// Adds a session, and sends its viewer the first frame.

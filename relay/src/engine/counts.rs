@@ -47,6 +47,8 @@ pub struct Counts {
     pub isolated: u64,
     /// Sessions ended because their key is known no more.
     pub revoked: u64,
+    /// Sessions ended because their holder had more than an equal share of a full relay.
+    pub evicted: u64,
     /// Keys that followed another.
     pub keys_rotated: u64,
     /// Viewers that were taken out of their group, because it did not serve them well.

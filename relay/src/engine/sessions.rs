@@ -12,6 +12,7 @@ use fanlight_proto::handshake::PublicKey;
 use super::auth::Auth;
 use super::delivery::Delivery;
 use super::output::{Route, Target};
+use super::shares::{Holders, Shares, holders};
 use super::viewer_feedback::ViewerFeedback;
 
 /// One viewer's session.
@@ -41,6 +42,11 @@ impl Session {
         self.auth.encode(self.id, message)
     }
 
+    /// Who holds it.
+    fn holders(&self) -> Holders {
+        holders(self.route.remote.ip(), self.auth.identity())
+    }
+
     /// How a frame of `shards` is sent to the viewer; one comes each `interval`.
     pub(super) fn target(&self, shards: u16, interval: Duration) -> Target {
         self.delivery.target(self.route, shards, interval)
@@ -62,6 +68,7 @@ pub(super) fn label(listed: Option<&str>, claimed: &str) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     by_address: BTreeMap<SocketAddr, Session>,
+    shares: Shares,
 }
 
 impl Sessions {
@@ -113,11 +120,18 @@ impl Sessions {
     }
 
     pub(super) fn insert(&mut self, session: Session) {
-        self.by_address.insert(session.route.remote, session);
+        self.shares.add(session.holders());
+        if let Some(former) = self.by_address.insert(session.route.remote, session) {
+            self.shares.remove(former.holders());
+        }
     }
 
     pub(super) fn remove(&mut self, address: SocketAddr) -> Option<Session> {
-        self.by_address.remove(&address)
+        let removed = self.by_address.remove(&address);
+        if let Some(session) = &removed {
+            self.shares.remove(session.holders());
+        }
+        removed
     }
 
     /// One address that has not been heard for `limit`.
@@ -125,6 +139,16 @@ impl Sessions {
         let is_idle = |session: &&Session| now.saturating_since(session.heard) >= limit;
         self.iter()
             .find(is_idle)
+            .map(|session| session.route.remote)
+    }
+
+    /// The session that must end so that `newcomer` gets an equal share of a full relay, if it has not got that yet: one
+    /// that has said nothing since it began before one that has, then the one that has been silent for longest.
+    pub(super) fn find_overdrawn(&self, newcomer: Holders) -> Option<SocketAddr> {
+        let debtor = self.shares.debtor(newcomer)?;
+        self.iter()
+            .filter(|session| session.holders().contains(&debtor))
+            .min_by_key(|session| (session.heard > session.since, session.heard))
             .map(|session| session.route.remote)
     }
 

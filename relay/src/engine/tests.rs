@@ -207,13 +207,15 @@ impl Rig {
             panic!("a JOIN without a token is challenged");
         };
 
-        only(self.say(
-            from,
-            &ToRelay::Join(Join {
-                token: token.into(),
-                ..join
-            }),
-        ))
+        let join = Join {
+            token: token.into(),
+            ..join
+        };
+
+        // Somebody else may have had to go.
+        let mut said = self.say(from, &ToRelay::Join(join));
+        said.retain(|(to, _)| *to == from);
+        only(said)
     }
 
     fn join(&mut self, from: SocketAddr, nonce: u64) -> Accept {

@@ -71,7 +71,7 @@ impl StatusReporter {
              {} datagrams ({} parity), {} bytes sent; not sent: {} buffer full, {} failed; \
              repairs: {} of {}; {} malformed, {} unauthentic, {} resets, {} joins, {} refusals; \
              handshakes: {} refused, {} put off; \
-             {} isolated, {} left their group, {} revoked, {} keys rotated",
+             {} isolated, {} left their group, {} revoked, {} evicted, {} keys rotated",
             engine.viewers(),
             engine.dedicated_sockets(),
             engine.in_groups(),
@@ -100,6 +100,7 @@ impl StatusReporter {
             counts.isolated,
             counts.left_groups,
             counts.revoked,
+            counts.evicted,
             counts.keys_rotated,
         );
 

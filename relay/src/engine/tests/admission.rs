@@ -91,6 +91,35 @@ fn one_viewer_too_many_is_told_that_the_relay_is_busy() {
     rig.join(viewer(3), 2);
 }
 
+/// From issue 14: one address took all sessions within 0.1 s.
+#[test]
+fn one_address_that_has_all_sessions_gives_way_to_others() {
+    let mut rig = Rig::with(EngineConfig {
+        max_viewers: 40,
+        ..EngineConfig::default()
+    });
+
+    rig.frame("cam", 1, 100, 0);
+    for n in 0..40 {
+        rig.join(viewer(n), u64::from(n) + 1);
+    }
+
+    let newcomer = |n: u8| SocketAddr::from(([10, 0, 1, n], 4000));
+    for n in 0..10 {
+        rig.join(newcomer(n), 1);
+    }
+
+    assert_eq!(rig.engine.viewers(), 40);
+    assert_eq!(rig.engine.counts().evicted, 10);
+
+    // Whoever has more than a share gets no place back.
+    let Said::Refuse(refuse) = rig.ask(viewer(50), join(1)) else {
+        panic!()
+    };
+    assert_eq!(refuse.refusal(), Refusal::Busy);
+    assert_eq!(rig.engine.counts().evicted, 10);
+}
+
 #[test]
 fn joins_that_cannot_be_met_are_refused_with_the_reason() {
     let mut rig = Rig::new();
