@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use clock::Clock;
 pub use link::{Carried, Link, Rate};
-pub use monitor::{LONGEST_LIVE, Monitor};
+pub use monitor::{LONGEST_LIE, Monitor};
 pub use random_case::random_case;
 pub use replay::{Compared, replay};
 pub use source::SourceConfig;
@@ -42,6 +42,18 @@ pub enum Node {
     Source(usize),
     Relay(usize),
     Viewer(usize),
+}
+
+/// What a viewer's display does with the frames that come to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Display {
+    /// It shows those that can be decoded.
+    #[default]
+    Shows,
+    /// It takes none, as a compositor that stands still.
+    Stopped,
+    /// It shows none and says that it did: a lie, to try the oracle with.
+    Pretends,
 }
 
 /// What the relays of a case ask of viewers.
@@ -219,6 +231,9 @@ pub enum Action {
     },
     StillCamera(usize),
     MovingCamera(usize),
+    DamagePictures(usize),
+    MendPictures(usize),
+    SetDisplay(usize, Display),
     StepWall(Node, i64),
     Kill(Node),
     StopRelay(usize),
@@ -261,6 +276,9 @@ impl Action {
             Self::Rebind { viewer, path } => world.rebind(*viewer, *path),
             Self::StillCamera(source) => world.capture(*source, false),
             Self::MovingCamera(source) => world.capture(*source, true),
+            Self::DamagePictures(source) => world.damage(*source, true),
+            Self::MendPictures(source) => world.damage(*source, false),
+            Self::SetDisplay(viewer, display) => world.set_display(*viewer, *display),
             Self::StepWall(node, nanos) => world.step_wall(*node, *nanos),
             Self::Kill(node) => world.kill(*node),
             Self::StopRelay(relay) => world.stop_relay(*relay),

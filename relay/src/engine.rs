@@ -345,7 +345,7 @@ impl Engine {
 
         self.counts.skipped += session.delivery.skipped();
         if let Some(count) = self.log_limits.left.note(now) {
-            let report = session.delivery.report();
+            let report = session.delivery.report(now);
             session.span.in_scope(|| {
                 tracing::info!(
                     count,
@@ -365,7 +365,7 @@ impl Engine {
             stream.remove(route.remote);
             let report = ViewerReport {
                 left: true,
-                ..feedback::viewer_report(&session, &stream.name)
+                ..feedback::viewer_report(now, &session, &stream.name)
             };
             self.feedback.on_viewer_left(now, stream.origin, report);
         }

@@ -330,8 +330,15 @@ impl Engine {
         self.link_state_until = assessed().filter_map(|(_, until)| until).min();
 
         if best == LinkState::Live {
-            let (shown, until) = self.display.assess(now, self.frame_timeout());
-            best = shown;
+            let live = self.link_state == LinkState::Live;
+            let (shown, until) = self.display.assess(now, self.frame_timeout(), live);
+            // The next picture takes the card away, and no frame that is only on its way.
+            best = if shown == LinkState::Live && !live && self.display.is_waiting() {
+                self.link_state.clone()
+            } else {
+                shown
+            };
+
             self.link_state_until = self.link_state_until.into_iter().chain(until).min();
         }
 

@@ -266,11 +266,11 @@ impl Counters {
         }
     }
 
-    /// Frames shown so far, and why those since the last one shown were rejected, if they were.
+    /// When the last frame was shown, and why those since then were rejected, if they were.
     #[must_use]
-    pub fn display(&self) -> (u64, Option<NotShown>) {
+    pub fn display(&self) -> (Option<Time>, Option<NotShown>) {
         let inner = self.0.lock();
-        (inner.shown, inner.rejected)
+        (inner.last_shown, inner.rejected)
     }
 
     /// The state of the stream shown, for messages on its canary; none before the stream has its name.

@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanlight_live::ViewerEntry;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
-use fanlight_proto::message::FrameId;
+use fanlight_proto::message::{FrameId, NotShown};
 
 use super::viewer_node::{Viewer, ViewerCounts};
 
-/// A picture that passes for live is never older (promise P5).
-pub const LONGEST_LIVE: Duration = Duration::from_millis(1500);
+/// Nothing untrue is said of a screen for longer (promises P5 and P32).
+pub const LONGEST_LIE: Duration = Duration::from_millis(1500);
+
+/// Frames that are shown further apart are not one run of a moving picture.
+const RUN_GAP: Duration = Duration::from_millis(500);
 
 /// Tokens that are remembered of one address: it needs none but the last.
 const TOKENS: usize = 8;
@@ -25,8 +29,12 @@ pub struct Monitor {
     pub signals: Vec<(Duration, &'static str)>,
     /// Since when it says that the picture is live, if it does.
     live: Option<Duration>,
-    /// When it last had a fresh picture, or could not act.
+    /// When it last showed a new frame, or could not act.
     fresh: Duration,
+    /// When it last showed a new frame, in whichever life.
+    shown: Option<Duration>,
+    /// Since when new frames are shown without a gap.
+    run: Duration,
     /// Of this life, the epochs in their order.
     spans: Vec<Span>,
     given: Option<FrameId>,
@@ -46,6 +54,7 @@ impl Monitor {
         self.spans.clear();
         self.live = None;
         self.fresh = now;
+        self.run = now;
         self.given = None;
         self.signals.push((now, ""));
     }
@@ -53,6 +62,7 @@ impl Monitor {
     /// It was frozen until now, and could not say anything.
     pub(super) fn thaw(&mut self, now: Duration) {
         self.fresh = now;
+        self.run = now;
     }
 
     /// A media datagram came in that its session takes.
@@ -91,26 +101,78 @@ impl Monitor {
         );
 
         self.given = Some(id);
-        self.check_freshness(now);
-        self.fresh = now;
         self.frames.push((now, id));
+    }
+
+    /// A new frame is on the screen.
+    pub(super) fn on_shown(&mut self, now: Duration) {
+        self.check_state(now);
+        if self.shown.is_none_or(|last| now > last + RUN_GAP) {
+            self.run = now;
+        }
+
+        self.fresh = now;
+        self.shown = Some(now);
     }
 
     /// Its signal changes.
     pub(super) fn on_signal(&mut self, now: Duration, word: &'static str) {
-        self.check_freshness(now);
-        self.live = (word == Viewer::live()).then_some(now);
+        self.check_state(now);
+        let live = word == Viewer::live();
+        if self.live.is_some() != live {
+            self.run = self.run.max(now);
+        }
+
+        self.live = live.then_some(now);
         self.signals.push((now, word));
     }
 
-    /// No frozen picture passes for live.
-    pub(super) fn check_freshness(&self, now: Duration) {
+    /// For how long the screen has shown a moving picture.
+    fn moving(&self, now: Duration) -> Duration {
+        let moves = self.shown.is_some_and(|last| now <= last + RUN_GAP);
+        if moves {
+            now.saturating_sub(self.run)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// What the viewer says of its screen is true: no frozen picture passes for live, no moving one for none.
+    pub(super) fn check_state(&self, now: Duration) {
         let age = now.saturating_sub(self.fresh);
         // The frame that makes it live comes at the same moment as the signal.
         let live = self.live.is_some_and(|since| since < now);
         assert!(
-            !live || age <= LONGEST_LIVE,
+            !live || age <= LONGEST_LIE,
             "a picture of {age:?} ago passes for live"
+        );
+
+        let moving = self.moving(now);
+        assert!(
+            self.live.is_some() || moving <= LONGEST_LIE,
+            "a picture that has moved for {moving:?} is said to be {:?}",
+            self.signals.last()
+        );
+    }
+
+    /// What a relay says of this screen is true: a frame is not said to be newer than it is, nor a picture that moves not
+    /// to be shown.
+    pub(super) fn check_relay(&self, now: Duration, said: &ViewerEntry) {
+        let report = &said.report;
+        if report.frames_shown > 0 {
+            let claimed = Duration::from_millis(report.last_shown_ms.into());
+            let truth = self.shown.map(|at| now.saturating_sub(at));
+            assert!(
+                truth.is_some_and(|truth| truth <= claimed + LONGEST_LIE),
+                "the relay says that the newest frame was shown {claimed:?} ago, and it was {truth:?}"
+            );
+        }
+
+        let moving = self.moving(now);
+        let not_shown = report.not_shown();
+        assert!(
+            not_shown == NotShown::Unspecified || said.silent > RUN_GAP || moving <= LONGEST_LIE,
+            "the relay says {not_shown:?} of a picture that has moved for {moving:?}"
         );
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Access, Action, Case, Clock, Link, Node, RelayConfig, SourceConfig, Step, ViewerConfig,
+    Access, Action, Case, Clock, Display, Link, Node, RelayConfig, SourceConfig, Step, ViewerConfig,
 };
 use crate::seeded::Random;
 
@@ -126,7 +126,7 @@ fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) 
     let path = random.below(viewers[viewer].paths.len());
     let node = [Node::Source(0), Node::Relay(relay), Node::Viewer(viewer)][random.below(3)];
     let steady = Link::clean(viewers[viewer].paths[path].1.delay);
-    let (sentence, begin, end) = match random.below(10) {
+    let (sentence, begin, end) = match random.below(12) {
         0 => (
             "a path is cut",
             Action::Cut { viewer, path },
@@ -161,6 +161,16 @@ fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) 
             "a wall clock jumps",
             Action::StepWall(node, random.number() as i64 >> 4),
             None,
+        ),
+        9 => (
+            "pictures cannot be decoded",
+            Action::DamagePictures(0),
+            Some(Action::MendPictures(0)),
+        ),
+        10 => (
+            "a display stands still",
+            Action::SetDisplay(viewer, Display::Stopped),
+            Some(Action::SetDisplay(viewer, Display::Shows)),
         ),
         8 => ("a relay draws a new key", Action::RotateKey(relay), None),
         7 => (

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanlight_live::{EngineFeed, StreamTable};
+use fanlight_live::{EngineFeed, StreamTable, ViewerEntry};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::{PrivateKey, RelayAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
@@ -155,6 +155,11 @@ impl Relay {
     /// How many viewers it serves.
     pub(super) fn viewers(&self) -> usize {
         self.engine.viewers()
+    }
+
+    /// What `/api/viewers` and the metrics say of the screens.
+    pub(super) fn screens(&self, now: Time) -> Vec<ViewerEntry> {
+        self.engine.status(now).viewers
     }
 
     /// Draws a new key for the media.

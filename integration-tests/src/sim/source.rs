@@ -52,14 +52,16 @@ pub(super) struct SourceNode {
     pub(super) frozen: bool,
     /// Its camera delivers.
     pub(super) capturing: bool,
+    /// Its pictures cannot be decoded.
+    pub(super) damaged: bool,
     pub(super) next: Duration,
     /// Distinguishes its runs.
     epoch: u64,
     number: u64,
     said: Duration,
     content: Random,
-    /// The hash of each frame published.
-    published: HashMap<FrameId, u64>,
+    /// The hash of each frame published, and whether it can be decoded.
+    published: HashMap<FrameId, (u64, bool)>,
     /// When each was.
     times: Vec<(Duration, FrameId)>,
 }
@@ -72,6 +74,7 @@ impl SourceNode {
             alive: true,
             frozen: false,
             capturing: true,
+            damaged: false,
             next: Duration::from_nanos(content.below(30_000_000) as u64),
             epoch: content.number().max(1),
             number: 0,
@@ -87,6 +90,7 @@ impl SourceNode {
         self.alive = true;
         self.frozen = false;
         self.capturing = true;
+        self.damaged = false;
         self.epoch = self.content.number().max(1);
         self.number = 0;
         self.next = now;
@@ -113,9 +117,10 @@ impl SourceNode {
         })
     }
 
-    /// Whether `body` is what was published as `id`.
-    pub(super) fn made(&self, id: FrameId, body: &[u8]) -> bool {
-        self.published.get(&id) == Some(&hash(body))
+    /// Whether the picture of frame `id` can be decoded; none when `body` is not what was published as `id`.
+    pub(super) fn decodes(&self, id: FrameId, body: &[u8]) -> Option<bool> {
+        let (published, decodes) = self.published.get(&id)?;
+        (*published == hash(body)).then_some(*decodes)
     }
 
     /// The frames published in a span of time.
@@ -146,7 +151,8 @@ impl SourceNode {
         };
 
         let published = self.message(now, State::Live, &jpeg);
-        self.published.insert(id, hash(&published.body));
+        self.published
+            .insert(id, (hash(&published.body), !self.damaged));
         self.times.push((now, id));
         published
     }

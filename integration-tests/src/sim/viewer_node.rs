@@ -5,19 +5,22 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::FrameId;
+use fanlight_proto::message::{FrameId, NotShown};
 use fanlight_proto::reassembly::{Counts, Losses};
 use fanlight_viewer::engine::{
     Engine, EngineConfig, LinkState, Output, Presentation, Redundancy, Request,
 };
 
 use super::relay_node::{relay_key, viewer_key};
-use super::{Access, ViewerConfig};
+use super::{Access, Display, ViewerConfig};
 use crate::seeded::Random;
 
 /// A sealed session has a new handshake after so long at most: much more often than anywhere else, so that every case has
 /// some.
 pub(super) const REKEYED_EACH: Duration = Duration::from_secs(1);
+
+/// As often as the receiver's thread, the engine is told what became of its frames.
+const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a viewer wants done or gives out.
 #[derive(Debug)]
@@ -59,7 +62,13 @@ impl ViewerCounts {
 #[derive(Debug)]
 pub(super) struct Viewer {
     engine: Engine,
+    /// What its display does with frames.
+    pub(super) display: Display,
+    /// Frames that it says it showed, when the last, and why those since then were rejected.
     shown: u64,
+    last_shown: Option<Time>,
+    rejected: Option<NotShown>,
+    summary_due: Time,
     now: Time,
 }
 
@@ -88,7 +97,11 @@ impl Viewer {
 
         Self {
             engine: Engine::new(config, seed),
+            display: Display::Shows,
             shown: 0,
+            last_shown: None,
+            rejected: None,
+            summary_due: Time::default(),
             now: Time::default(),
         }
     }
@@ -96,6 +109,7 @@ impl Viewer {
     pub(super) fn on_datagram(&mut self, now: Time, path: usize, datagram: &mut [u8]) {
         self.now = now;
         self.engine.on_datagram(now, path, datagram);
+        self.tell_engine(now);
     }
 
     /// The host at the end of a path says that nobody listens there.
@@ -106,6 +120,39 @@ impl Viewer {
     pub(super) fn on_tick(&mut self, now: Time) {
         self.now = now;
         self.engine.on_tick(now);
+        self.tell_engine(now);
+    }
+
+    /// A frame comes to the display; returns whether it is on the screen then.
+    pub(super) fn present(&mut self, decodes: bool) -> bool {
+        match self.display {
+            Display::Shows | Display::Pretends if !decodes => {
+                self.rejected.get_or_insert(NotShown::Damaged);
+                false
+            }
+            Display::Stopped => false,
+            display => {
+                self.shown += 1;
+                self.last_shown = Some(self.now);
+                self.rejected = None;
+                display == Display::Shows
+            }
+        }
+    }
+
+    /// What the receiver's thread does in its turns.
+    fn tell_engine(&mut self, now: Time) {
+        if now < self.summary_due {
+            return;
+        }
+
+        self.summary_due = now + SUMMARY_INTERVAL;
+        self.engine.on_presentation(Presentation {
+            shown: self.shown,
+            lost: 0,
+            age_us: 0,
+        });
+        self.engine.on_display(now, self.last_shown, self.rejected);
     }
 
     pub(super) fn due(&self) -> Option<Time> {
@@ -119,19 +166,10 @@ impl Viewer {
         Some(
             match std::iter::from_fn(|| self.engine.poll_output()).find(in_network)? {
                 Output::Send(path, datagram) => ViewerOutput::Send { path, datagram },
-                Output::Frame(arrived) => {
-                    self.shown += 1;
-                    self.engine.on_presentation(Presentation {
-                        shown: self.shown,
-                        lost: 0,
-                        age_us: 0,
-                    });
-
-                    ViewerOutput::Frame {
-                        id: arrived.whole.id,
-                        body: arrived.whole.body,
-                    }
-                }
+                Output::Frame(arrived) => ViewerOutput::Frame {
+                    id: arrived.whole.id,
+                    body: arrived.whole.body,
+                },
                 Output::LinkState(state) => ViewerOutput::Signal { word: state.word() },
                 Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
                     unreachable!("no list was asked for")

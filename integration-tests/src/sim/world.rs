@@ -23,6 +23,9 @@ use nodes::{Path, RelayNode, ViewerNode};
 /// Datagrams that the relay's socket holds while the relay stands still: 4 MiB at 2304 bytes each.
 const RELAY_CAPACITY: usize = 1820;
 
+/// See [`World::check_oracle`].
+const RELAY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Messages of a source that wait for a relay that stands still: the source's queue.
 const LEG_CAPACITY: usize = 2;
 
@@ -40,6 +43,8 @@ pub struct World {
     addresses: HashMap<SocketAddr, (usize, usize)>,
     trace: Option<Vec<Trace>>,
     handled: u64,
+    /// When the oracle compares next what relays say.
+    relays_checked: Duration,
 }
 
 /// One thing that a node did.
@@ -148,6 +153,7 @@ impl World {
             addresses: HashMap::new(),
             trace: None,
             handled: 0,
+            relays_checked: Duration::ZERO,
         };
 
         for viewer in 0..world.viewers.len() {
@@ -244,13 +250,35 @@ impl World {
                 Next::Relay(relay) => self.tick_relay(relay),
                 Next::Viewer(viewer) => self.tick_viewer(viewer),
             }
+
+            self.check_oracle();
         }
 
         self.now = self.now.max(end);
+        self.check_oracle();
+    }
+
+    /// What viewers and relays say of the screens agrees with what is on them, but for [`LONGEST_LIE`]. Relays are asked
+    /// ten times a second, because their answer is long.
+    fn check_oracle(&mut self) {
         self.viewers
             .iter()
             .filter(|viewer| viewer.acts())
-            .for_each(|viewer| viewer.watch.check_freshness(self.now));
+            .for_each(|viewer| viewer.watch.check_state(self.now));
+
+        if self.now < self.relays_checked {
+            return;
+        }
+
+        self.relays_checked = self.now + RELAY_CHECK_INTERVAL;
+        for relay in self.relays.iter().filter(|relay| !relay.frozen) {
+            let Some(life) = &relay.life else { continue };
+            for screen in life.screens(relay.config.clock.read(self.now)) {
+                if let Some((viewer, _)) = self.addresses.get(&screen.address) {
+                    self.viewers[*viewer].watch.check_relay(self.now, &screen);
+                }
+            }
+        }
     }
 
     /// What happens next, and when.
@@ -518,17 +546,19 @@ impl World {
             match given {
                 ViewerOutput::Send { path, datagram } => self.send_up(viewer, path, datagram),
                 ViewerOutput::Frame { id, body } => {
-                    let made = self.sources.iter().any(|source| source.made(id, &body));
-                    assert!(
-                        made,
-                        "viewer {viewer} gave out {id} with other bytes than it was published with"
-                    );
+                    let mut sources = self.sources.iter();
+                    let Some(decodes) = sources.find_map(|source| source.decodes(id, &body)) else {
+                        panic!("viewer {viewer} gave out {id} with other bytes than published");
+                    };
 
                     self.note(Node::Viewer(viewer), What::Frame(id));
                     let node = &mut self.viewers[viewer];
                     node.watch.on_frame(self.now, id);
 
                     if let Some(life) = &mut node.life {
+                        if life.present(decodes) {
+                            node.watch.on_shown(self.now);
+                        }
                         life.recycle(body);
                     }
                 }

@@ -9,6 +9,7 @@ mod congestion;
 mod integrity;
 mod keys;
 mod loss;
+mod oracle;
 mod paths;
 mod random_cases;
 mod replays;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanlight_tests::sim::{Action, Case, Expect, LONGEST_LIVE, Link, Node, run, seeds};
+use fanlight_tests::sim::{Action, Case, Expect, LONGEST_LIE, Link, Node, run, seeds};
 
 use crate::{ms, s};
 
@@ -32,11 +32,11 @@ fn partition(length: Duration, within: Duration, phase: u64) -> Case {
         },
     );
 
-    if length <= LONGEST_LIVE {
+    if length <= LONGEST_LIE {
         return case;
     }
 
-    let at = begin + LONGEST_LIVE;
+    let at = begin + LONGEST_LIE;
     case.check(
         "the frozen picture does not pass for live",
         Expect::NotLive { viewer: 0, at },
@@ -81,7 +81,7 @@ fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
             "the card says so",
             Expect::NotLive {
                 viewer: 0,
-                at: begin + LONGEST_LIVE,
+                at: begin + LONGEST_LIE,
             },
         )
         .check(

@@ -28,6 +28,9 @@ const MISSING: Duration = Duration::from_millis(50);
 /// Less than what congestion control takes for a queue.
 const LATE: Duration = Duration::from_millis(200);
 
+/// With no new frame on a screen for so long, the age of its frames is unknown (promise P32: blank within 1.5 s).
+const SHOWN_FOR_MS: u32 = 1200;
+
 /// How one viewer gets its stream's media.
 #[derive(Debug)]
 pub(super) struct Delivery {
@@ -44,6 +47,8 @@ pub(super) struct Delivery {
     /// Shards that may be sent besides the stream's frames: repairs and catch-up frames.
     extra_shards: TokenBucket,
     report: Report,
+    /// When that report came.
+    reported: Time,
     aborted: u64,
 }
 
@@ -79,6 +84,7 @@ impl Delivery {
             membership: Membership::default(),
             extra_shards: TokenBucket::new(REPAIR_SHARDS_PER_SECOND, REPAIR_SHARDS_PER_SECOND),
             report: Report::default(),
+            reported: Time::default(),
             aborted: 0,
         }
     }
@@ -258,9 +264,24 @@ impl Delivery {
         self.aborted
     }
 
-    /// The viewer's last report.
-    pub(super) const fn report(&self) -> &Report {
-        &self.report
+    /// The viewer's last report as it holds at present: its newest frame has aged since, and of a picture that stands
+    /// still no age is known.
+    pub(super) fn report(&self, now: Time) -> Report {
+        if self.report == Report::default() {
+            return self.report;
+        }
+
+        let ago = now.saturating_since(self.reported).as_millis();
+        let mut report = self.report;
+        report.last_shown_ms = report
+            .last_shown_ms
+            .saturating_add(u32::try_from(ago).unwrap_or(u32::MAX));
+
+        if report.last_shown_ms > SHOWN_FOR_MS {
+            report.age_us = 0;
+        }
+
+        report
     }
 
     /// Takes what the viewer says of its group; whether it misses frames that were sent there.
@@ -289,6 +310,7 @@ impl Delivery {
     fn on_report(&mut self, now: Time, newest: u64, report: &Report) {
         let parity_begins = self.parity.on_report(now, report);
         self.report = *report;
+        self.reported = now;
         let report = Report {
             frames_unrecovered: self.congestion.lost(report.frames_whole),
             ..*report

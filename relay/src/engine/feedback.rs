@@ -397,7 +397,7 @@ impl Engine {
             };
 
             cut.push((address, session.feedback.cut(share)));
-            let report = viewer_report(session, name);
+            let report = viewer_report(now, session, name);
             let detections = report.detections.len();
 
             if !builder.add(report, MAX_FEEDBACK_BYTES) {
@@ -419,8 +419,8 @@ impl Engine {
 }
 
 /// What the source is told of the viewer of `session`.
-pub(super) fn viewer_report(session: &Session, stream: &StreamName) -> ViewerReport {
-    let report = *session.delivery.report();
+pub(super) fn viewer_report(now: Time, session: &Session, stream: &StreamName) -> ViewerReport {
+    let report = session.delivery.report(now);
     ViewerReport {
         stream: stream.to_string(),
         // It may be printed to a terminal.

@@ -22,7 +22,7 @@ impl Engine {
                 stream: stream.name.clone(),
                 since: now.saturating_since(session.since),
                 silent: now.saturating_since(session.heard),
-                report: *delivery.report(),
+                report: delivery.report(now),
                 skipped: delivery.skipped(),
                 aborted: delivery.aborted(),
                 share: delivery.share(),

@@ -15,7 +15,6 @@ use super::{Engine, LinkState};
 #[derive(Debug, Default)]
 pub(super) struct DisplayMonitor {
     has_screen: bool,
-    frames_shown: u64,
     last_shown: Option<Time>,
     /// Since when no frame that was given out has been shown; none when nothing is overdue.
     waiting_since: Option<Time>,
@@ -35,21 +34,35 @@ impl DisplayMonitor {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// What a link on which frames come amounts to, and when that changes by itself if none is shown.
-    pub(super) fn assess(&self, now: Time, timeout: Duration) -> (LinkState, Option<Time>) {
+    /// Whether frames were given out of which nobody knows yet whether they are shown.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.has_screen && self.waiting_since.is_some()
+    }
+
+    /// What a link on which frames come amounts to, and when that changes by itself if none is shown. `live` is whether
+    /// the last picture passes for live at present: if so, its time counts from when it was shown.
+    pub(super) fn assess(
+        &self,
+        now: Time,
+        timeout: Duration,
+        live: bool,
+    ) -> (LinkState, Option<Time>) {
         let Some(since) = self.waiting_since.filter(|_| self.has_screen) else {
             return (LinkState::Live, None);
         };
 
         // There is no picture yet whose time could be waited for.
         let none_ever = self.last_shown.is_none() && self.rejected.is_some();
-        let until = since + timeout;
+        let until = self.last_shown.filter(|_| live).unwrap_or(since) + timeout;
         if now < until && !none_ever {
             return (LinkState::Live, Some(until));
         }
 
-        let reason = self.rejected.unwrap_or(NotShown::Display);
-        (LinkState::NotShown(reason), None)
+        match self.rejected {
+            Some(reason) => (LinkState::NotShown(reason), None),
+            None if now < since + timeout => (LinkState::NoFrames, Some(since + timeout)),
+            None => (LinkState::NotShown(NotShown::Display), None),
+        }
     }
 
     /// How long ago the newest frame was shown, in milliseconds; 0 when there was none.
@@ -62,15 +75,14 @@ impl DisplayMonitor {
 }
 
 impl Engine {
-    /// Takes what became of the frames given out: how many were shown so far, and why those since the last one shown were
-    /// rejected, if they were. To be called several times a second by whoever has a screen.
-    pub fn on_display(&mut self, now: Time, frames_shown: u64, rejected: Option<NotShown>) {
+    /// Takes what became of the frames given out: when the last one was shown, and why those since then were rejected, if
+    /// they were. To be called several times a second by whoever has a screen.
+    pub fn on_display(&mut self, now: Time, last_shown: Option<Time>, rejected: Option<NotShown>) {
         let display = &mut self.display;
         display.has_screen = true;
 
-        if frames_shown > display.frames_shown {
-            display.frames_shown = frames_shown;
-            display.last_shown = Some(now);
+        if last_shown > display.last_shown {
+            display.last_shown = last_shown;
             display.waiting_since = None;
         }
 

@@ -76,8 +76,8 @@ struct World {
     capturing: bool,
     frame_bytes: usize,
     frames: Vec<(Time, FrameId)>,
-    /// Frames that the screen has shown, in tests that have one.
-    shown: u64,
+    /// Frames that the screen has shown and when the last, in tests that have one.
+    shown: (u64, Option<Time>),
     link_states: Vec<(Time, LinkState)>,
     bodies_wrong: u64,
     /// Whether a tracker finds something in each frame.
@@ -116,7 +116,7 @@ impl World {
             capturing: true,
             frame_bytes: 12_000,
             frames: Vec::new(),
-            shown: 0,
+            shown: (0, None),
             link_states: Vec::new(),
             bodies_wrong: 0,
             finds: false,

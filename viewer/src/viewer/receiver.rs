@@ -113,8 +113,8 @@ impl Sink for Receiver {
         if self.summary_due <= now {
             self.summary_due = now + SUMMARY_INTERVAL;
             engine.on_presentation(self.counters.presentation());
-            let (frames_shown, rejected) = self.counters.display();
-            engine.on_display(now, frames_shown, rejected);
+            let (last_shown, rejected) = self.counters.display();
+            engine.on_display(now, last_shown, rejected);
             let summary = engine.summary(now);
             self.verdicts.note(
                 now,

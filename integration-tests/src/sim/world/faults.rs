@@ -1,8 +1,8 @@
 //! What may be done to a world.
 
-use super::super::Node;
 use super::super::link::Link;
 use super::super::relay_node::Relay;
+use super::super::{Display, Node};
 use super::nodes::{self, Path, Recorded};
 use super::{Event, World};
 
@@ -37,6 +37,18 @@ impl World {
     /// A source's camera stops delivering, or delivers again.
     pub fn capture(&mut self, source: usize, capturing: bool) {
         self.sources[source].capturing = capturing;
+    }
+
+    /// A source's pictures cannot be decoded, or can again.
+    pub fn damage(&mut self, source: usize, damaged: bool) {
+        self.sources[source].damaged = damaged;
+    }
+
+    /// Changes what a viewer's display does in this life.
+    pub fn set_display(&mut self, viewer: usize, display: Display) {
+        if let Some(life) = &mut self.viewers[viewer].life {
+            life.display = display;
+        }
     }
 
     /// Moves the wall clock of a node; what it measures time by is another clock.
@@ -187,6 +199,7 @@ impl World {
 
             self.thaw(Node::Source(source));
             self.capture(source, true);
+            self.damage(source, false);
         }
 
         for relay in 0..self.relays.len() {
@@ -205,6 +218,7 @@ impl World {
             }
 
             self.thaw(Node::Viewer(viewer));
+            self.set_display(viewer, Display::Shows);
         }
     }
 

@@ -7,10 +7,11 @@ fn run(world: &mut World, millis: u64, reason: Option<NotShown>) {
     for _ in 0..millis / 100 {
         let next = world.now + Duration::from_millis(100);
         world.run_until(next);
-        if reason.is_none() {
-            world.shown = world.frames.len() as u64;
+        let frames = world.frames.len() as u64;
+        if reason.is_none() && frames > world.shown.0 {
+            world.shown = (frames, Some(next));
         }
-        world.engine.on_display(next, world.shown, reason);
+        world.engine.on_display(next, world.shown.1, reason);
         world.drain();
     }
 }
@@ -56,7 +57,7 @@ fn a_display_that_takes_no_pictures_is_not_live() {
     for _ in 0..20 {
         let next = world.now + Duration::from_millis(100);
         world.run_until(next);
-        world.engine.on_display(next, world.shown, None);
+        world.engine.on_display(next, world.shown.1, None);
         world.drain();
     }
 

@@ -69,6 +69,8 @@ pub(super) struct Watcher {
     found: VecDeque<Detection>,
     canary: Canary,
     presentation: Presentation,
+    /// When the newest frame was looked at.
+    last_shown: Option<Time>,
     /// Why frames since the last one looked at were rejected.
     rejected: Option<NotShown>,
     verdicts: VerdictTrace,
@@ -103,6 +105,7 @@ impl Watcher {
             found: VecDeque::new(),
             canary,
             presentation: Presentation::default(),
+            last_shown: None,
             rejected: None,
             verdicts: VerdictTrace::new(trace),
             summary_due: Time::default(),
@@ -121,6 +124,7 @@ impl Watcher {
                 self.canary.found += u64::from(detection.ball.is_some());
                 self.canary.none += u64::from(detection.ball.is_none());
                 self.presentation.shown += 1;
+                self.last_shown = Some(clock::now());
                 self.rejected = None;
 
                 if self.found.len() == MAX_DETECTIONS {
@@ -186,7 +190,7 @@ impl Watcher {
 
     fn summarise(&mut self, now: Time, engine: &mut Engine) {
         engine.on_presentation(self.presentation);
-        engine.on_display(now, self.presentation.shown, self.rejected);
+        engine.on_display(now, self.last_shown, self.rejected);
         let summary = engine.summary(now);
         self.source_clock = summary.source_clock;
         self.clock.wall_offset_ns = clock::wall_offset_ns();

