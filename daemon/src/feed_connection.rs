@@ -35,8 +35,16 @@ const SHUTDOWN_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// Nobody listens, or there is no way there.
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect: {}", why(.0))]
     Connect(io::Error),
+    /// The name of its host stands for no address.
+    #[error("{host} cannot be resolved ({error}): check the name and the name server")]
+    Unresolved {
+        /// The name and the port.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
     /// The other side has closed it.
     #[error("it closed the connection")]
     Closed,
@@ -55,6 +63,19 @@ pub enum ConnectionError {
     /// The program is to end.
     #[error("the program is to end")]
     Stopped,
+}
+
+/// The usual causes in words that say what to do.
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            "nobody answers at this port: does the source run, and publish there?".to_owned()
+        }
+        io::ErrorKind::NotFound => {
+            "there is no such socket: does the source run, and publish there?".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// A connection on which messages flow.
@@ -217,7 +238,11 @@ impl Resolver {
         loop {
             let left = deadline.saturating_since(clock::now());
             match pending.recv_timeout(left.min(SHUTDOWN_INTERVAL)) {
-                Ok(addresses) => return addresses.map_err(ConnectionError::Connect),
+                Ok(Ok(addresses)) => return Ok(addresses),
+                Ok(Err(error)) => {
+                    let host = host.to_owned();
+                    return Err(ConnectionError::Unresolved { host, error });
+                }
                 Err(RecvTimeoutError::Disconnected) => return Err(ConnectionError::NoAnswer),
                 Err(RecvTimeoutError::Timeout) if shutdown.requested() => {
                     return Err(ConnectionError::Stopped);

@@ -10,7 +10,7 @@ import { GAP, GRIDS, arrange, place } from "./page/layout.js";
 import { Series } from "./page/plot.js";
 import { share } from "./page/rates.js";
 import { pictureIn } from "./page/wire.js";
-import { duration, rate, trouble } from "./page/words.js";
+import { duration, liveFor, missing, nextTry, rate, trouble } from "./page/words.js";
 
 const pane = (changes = {}) => ({ visible: true, focused: false, fps: 30, width: 1280, height: 720, ...changes });
 const panes = (count) => Array.from({ length: count }, () => pane());
@@ -62,6 +62,24 @@ test("the rate falls as soon as pictures stay away", () => {
   assert.equal(Math.round(figures.rate(2050)), 10);
   assert.ok(figures.rate(4000, 2500) < 4);
   assert.equal(figures.rate(60_000), 0);
+});
+
+test("a picture is live for as long as on a screen", () => {
+  assert.equal(liveFor(0), 1200);
+  assert.equal(liveFor(30), 1200);
+  assert.equal(liveFor(1), 3000);
+  assert.equal(liveFor(0.1), 10_000);
+});
+
+test("a stream that is not there is said with those that are", () => {
+  assert.equal(missing("cam9", ["ball", "gate"]), "The relay has no stream cam9; it has ball, gate");
+  assert.equal(missing("cam9", []), "The relay has no stream cam9; it has none");
+});
+
+test("the next try is never in 0 ms", () => {
+  assert.equal(nextTry(-30), "Trying now");
+  assert.equal(nextTry(0.4), "Trying now");
+  assert.equal(nextTry(1234), "Next try in 1.2 s");
 });
 
 test("percentiles of ages leave out what is not known and what is long ago", () => {

@@ -13,6 +13,7 @@ use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
 use fanlight_proto::message::StreamName;
 
+use fanlight_http::Readiness;
 pub use fanlight_live::access::AccessMode as HttpAccess;
 use fanlight_live::tls::Files;
 
@@ -108,6 +109,10 @@ pub struct Config {
     /// Of those, from one address.
     #[arg(default_value_t = 256)]
     pub http_connections_per_address: usize,
+    /// When /readyz says that the relay is ready: any (one source is heard), all (every source, and every stream of
+    /// `streams`), or names of streams with commas between them (each of these).
+    #[arg(default_value_t = Readiness::Any)]
+    pub http_ready: Readiness,
     /// Where to listen for players and recorders (RTSP, TCP). Unset: nowhere. Who may come is what `http_access` says,
     /// with the same tokens as passwords; with `http_certificate` the port takes rtsps:// too.
     pub rtsp: Option<SocketAddr>,
@@ -160,6 +165,8 @@ impl Config {
             proxies: self.http_proxies.iter().map(IpAddr::to_canonical).collect(),
             connections: self.http_connections,
             connections_per_address: self.http_connections_per_address,
+            ready: self.http_ready.clone(),
+            streams: self.streams.clone(),
         })
     }
 

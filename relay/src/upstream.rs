@@ -5,6 +5,7 @@
 
 mod clock_probe;
 mod feedback_queue;
+mod listing;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -109,6 +110,11 @@ impl Supervisor {
             }
 
             self.tell(&ended);
+            let problem = Some(ended.to_string());
+            self.table
+                .sources()
+                .set_problem(self.upstream.origin, problem);
+
             if shutdown.wait_timeout(jittered(pause)) {
                 return;
             }

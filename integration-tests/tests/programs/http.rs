@@ -5,6 +5,7 @@ mod hostile;
 mod many_clients;
 mod players;
 mod socket;
+mod sources;
 
 use std::time::Duration;
 

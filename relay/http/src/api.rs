@@ -1,7 +1,6 @@
 //! What the relay knows, as JSON.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,15 +8,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use fanlight_daemon::clock;
 use fanlight_live::access::Role;
-use fanlight_live::{Client, ClientTotals, ListedStream, OutputKind, ViewerEntry};
+use fanlight_live::{Client, ClientTotals, ListedStream, OutputKind, SourceEntry, ViewerEntry};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Health, NotShown, StreamName};
 use serde_json::{Map, Value, json};
 
-use super::AppState;
-
-/// The event loop publishes a status twice a second or more: with none for so long, it hangs.
-const STATUS_STALE: Duration = Duration::from_secs(2);
+use super::{AppState, readiness};
 
 /// `GET /api/streams`.
 pub(super) async fn streams(State(app): State<Arc<AppState>>) -> Response {
@@ -53,9 +49,12 @@ pub(super) async fn viewers(
 }
 
 /// `GET /api/health`.
-pub(super) async fn health(State(app): State<Arc<AppState>>) -> Response {
+pub(super) async fn health(
+    State(app): State<Arc<AppState>>,
+    role: Option<Extension<Role>>,
+) -> Response {
     let now = clock::now();
-    let (status, reasons) = (app.table().status(), reasons(&app, now));
+    let (status, reasons) = (app.table().status(), readiness::faults(&app, now));
     let alive = status
         .streams
         .iter()
@@ -65,6 +64,7 @@ pub(super) async fn health(State(app): State<Arc<AppState>>) -> Response {
     let body = json!({
         "healthy": reasons.is_empty(),
         "reasons": reasons,
+        "problems": readiness::problems(&app, now, role.map(|Extension(role)| role)),
         "server": server(),
         "uptime_s": now.saturating_since(app.started).as_secs(),
         "streams": status.streams.len(),
@@ -77,11 +77,33 @@ pub(super) async fn health(State(app): State<Arc<AppState>>) -> Response {
 }
 
 /// `GET /readyz`.
-pub(super) async fn ready(State(app): State<Arc<AppState>>) -> Response {
-    let reasons = reasons(&app, clock::now());
+pub(super) async fn ready(
+    State(app): State<Arc<AppState>>,
+    role: Option<Extension<Role>>,
+) -> Response {
+    let now = clock::now();
+    let role = role.map(|Extension(role)| role);
+    let reasons = readiness::reasons(&app, now, role);
+    let body = json!({
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "problems": readiness::problems(&app, now, role),
+    });
+
+    answer(status_code(&reasons), body)
+}
+
+/// `GET /api/sources`.
+pub(super) async fn sources(
+    State(app): State<Arc<AppState>>,
+    Extension(role): Extension<Role>,
+) -> Response {
+    let now = clock::now();
+    let rows = app.table().sources().all(now);
+    let rows: Vec<_> = rows.iter().map(|entry| source(entry, role)).collect();
     answer(
-        status_code(&reasons),
-        json!({ "ready": reasons.is_empty(), "reasons": reasons }),
+        StatusCode::OK,
+        json!({ "sources": rows, "now_us": now.as_micros() }),
     )
 }
 
@@ -100,7 +122,7 @@ fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-fn status_code(reasons: &[&str]) -> StatusCode {
+fn status_code<T>(reasons: &[T]) -> StatusCode {
     if reasons.is_empty() {
         StatusCode::OK
     } else {
@@ -108,26 +130,20 @@ fn status_code(reasons: &[&str]) -> StatusCode {
     }
 }
 
-/// Why the relay is of no use at present; empty: it is.
-fn reasons(app: &AppState, now: Time) -> Vec<&'static str> {
-    let status = app.table().status();
-    if app.shutdown.requested() {
-        return vec!["the relay stops"];
-    }
+fn source(entry: &SourceEntry, role: Role) -> Value {
+    let refused: Map<_, _> = entry
+        .refused
+        .iter()
+        .map(|(stream, why)| (stream.to_string(), why.to_string().into()))
+        .collect();
 
-    if now.saturating_since(status.at) > STATUS_STALE {
-        return vec!["the event loop does not turn"];
-    }
-
-    if status.streams.is_empty() {
-        return vec!["no source has been heard yet"];
-    }
-
-    if status.streams.iter().all(|stream| stream.source_gone) {
-        return vec!["no source has been heard lately"];
-    }
-
-    Vec::new()
+    json!({
+        "source": entry.origin + 1,
+        "address": (role == Role::Admin).then_some(&entry.endpoint),
+        "heard": entry.problem.is_none(),
+        "problem": entry.problem,
+        "refused": refused,
+    })
 }
 
 fn stream(listed: &ListedStream) -> Value {
@@ -150,7 +166,7 @@ fn stream(listed: &ListedStream) -> Value {
 
 fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
     let report = &viewer.report;
-    let not_shown = report.not_shown().label();
+    let silent_ms = u64::try_from(viewer.silent.as_millis()).unwrap_or(u64::MAX / 2);
     object(json!({
         "kind": "udp",
         "name": viewer.name,
@@ -167,15 +183,15 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
         "age_ms": (report.age_us > 0).then(|| millis(report.age_us.into())),
         "fps": null,
         "bytes": report.bytes,
-        "silent_ms": u64::try_from(viewer.silent.as_millis()).unwrap_or(u64::MAX),
+        "silent_ms": silent_ms,
         "jitter_ms": millis(report.jitter_us.into()),
         "share": viewer.share,
         "parity_level": viewer.parity_level,
         "own_socket": viewer.own_socket,
         "in_group": viewer.in_group,
         "paused": viewer.paused,
-        "not_shown": (!not_shown.is_empty()).then_some(not_shown),
-        "last_shown_ms": (report.frames_shown > 0).then_some(report.last_shown_ms),
+        "not_shown": reason(report.not_shown()),
+        "last_shown_ms": (report.frames_shown > 0).then(|| silent_ms + u64::from(report.last_shown_ms)),
         "health": screen_health(viewer),
         "error_px": viewer.verdict.map(|verdict| hundredths(verdict.mean)),
         "latency_ms": viewer.verdict.map(|verdict| millis(verdict.latency_us.into())),
@@ -184,6 +200,8 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
 
 fn client(client: &Client, now: Time) -> Map<String, Value> {
     let totals = &client.totals;
+    let not_shown = client.not_shown(now);
+    let last_shown = client.last_shown(now).map(|ago| ago.as_millis());
     object(json!({
         "kind": client.kind.0,
         "name": "",
@@ -195,7 +213,10 @@ fn client(client: &Client, now: Time) -> Map<String, Value> {
         "age_ms": totals.age_us.map(millis),
         "fps": tenths(totals.fps(now)),
         "bytes": totals.bytes,
-        "health": null,
+        "shown": client.frames_shown(),
+        "not_shown": reason(not_shown),
+        "last_shown_ms": last_shown.map(|ago| u64::try_from(ago).unwrap_or(u64::MAX)),
+        "health": (not_shown != NotShown::Unspecified).then_some(health_word(Health::Blind)),
         "error_px": null,
     }))
 }
@@ -215,6 +236,11 @@ fn object(value: Value) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     }
+}
+
+/// Why frames that come are not shown, for people; none while they are.
+fn reason(not_shown: NotShown) -> Option<&'static str> {
+    (not_shown != NotShown::Unspecified).then(|| not_shown.label())
 }
 
 /// How right the screen of a viewer is; none when nobody knows.

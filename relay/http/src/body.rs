@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, IntoResponseParts, Response};
 use bytes::buf::Chain;
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -160,9 +161,7 @@ impl ResponseBody {
     /// The response with the body that was meant.
     pub(super) fn of(mut response: Response) -> hyper::Response<Self> {
         let direct = response.extensions_mut().remove::<StreamingBody>();
-        let direct = direct.and_then(|StreamingBody(body)| {
-            body.lock().unwrap_or_else(PoisonError::into_inner).take()
-        });
+        let direct = direct.and_then(|StreamingBody(body)| body.lock().take());
         response.map(|body| direct.map_or(Self::Plain(body), Self::StreamingBody))
     }
 }

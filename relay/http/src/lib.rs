@@ -14,6 +14,7 @@ mod metrics;
 mod mjpeg;
 mod page;
 mod proxy;
+mod readiness;
 mod router;
 mod session;
 mod settings;
@@ -36,7 +37,7 @@ use fanlight_live::{Output, OutputKind, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 
 use metrics::Metrics;
-pub use settings::{HttpError, Settings};
+pub use settings::{HttpError, Readiness, Settings};
 
 /// How long connections have to end by themselves when the relay stops: it must be gone within 500 ms.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);

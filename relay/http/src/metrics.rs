@@ -6,7 +6,7 @@
 mod udp;
 mod writer;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -14,8 +14,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use fanlight_daemon::usage::{self, Usage};
 use fanlight_daemon::{clock, usage::Meter};
-use fanlight_live::{ClientTotals, EngineStatus, ListedStream, OutputKind, Traffic};
+use fanlight_live::{
+    Client, ClientTotals, EngineStatus, ListedStream, OutputKind, SourceEntry, Traffic,
+};
 use fanlight_proto::clock::Time;
+use fanlight_proto::message::NotShown;
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
@@ -27,6 +31,9 @@ use writer::Writer;
 
 /// Those whose clients are shown also while there are none.
 const KINDS: [OutputKind; 3] = [WS, MJPEG, SNAPSHOT];
+
+/// Viewers over UDP.
+const UDP: OutputKind = OutputKind("udp");
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -51,7 +58,7 @@ pub(super) async fn follow(app: Arc<AppState>) {
     let mut changes = app.table().watch_status();
     while changes.changed().await.is_ok() {
         let status = Arc::clone(&changes.borrow_and_update());
-        lock(&app.metrics.udp).note(&status);
+        app.metrics.udp.lock().note(&status);
     }
 }
 
@@ -80,11 +87,13 @@ pub(super) async fn metrics(State(app): State<Arc<AppState>>) -> Response {
 /// All that is told, as it was at one moment.
 #[derive(Debug)]
 struct Snapshot {
+    at: Time,
     status: Arc<EngineStatus>,
     streams: Vec<ListedStream>,
     traffic: Vec<(String, Traffic)>,
     clients: Vec<(String, OutputKind, ClientTotals)>,
-    watching: Vec<(String, OutputKind)>,
+    sources: Vec<SourceEntry>,
+    watching: Vec<Client>,
     udp: Vec<(String, udp::Totals)>,
     usage: Usage,
     processor: Duration,
@@ -95,21 +104,20 @@ impl Snapshot {
     fn take(app: &AppState, now: Time) -> Self {
         let table = app.table();
         let status = table.status();
-        let mut udp = lock(&app.metrics.udp);
+        let mut udp = app.metrics.udp.lock();
         udp.note(&status);
         let clients = table.clients().totals().into_iter();
-        let watching = table.clients().all(now).into_iter();
         Self {
+            at: now,
+            sources: table.sources().all(now),
             streams: table.list(now),
             traffic: table.traffic(),
             clients: clients
                 .map(|(name, kind, totals)| (name.to_string(), kind, totals))
                 .collect(),
-            watching: watching
-                .map(|client| (client.stream.to_string(), client.kind))
-                .collect(),
+            watching: table.clients().all(now),
             udp: udp.totals(),
-            usage: lock(&app.metrics.meter).sample(now),
+            usage: app.metrics.meter.lock().sample(now),
             processor: usage::processor_time(),
             descriptors: usage::open_descriptors(),
             status,
@@ -180,111 +188,122 @@ impl Snapshot {
     }
 
     fn viewers(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
-        let labels =
-            |stream: &str, kind: &str| [("stream", stream.to_owned()), ("kind", kind.to_owned())];
-        let udp = self.streams.iter().map(|listed| {
-            (
-                labels(listed.entry.name.as_str(), "udp"),
-                f64::from(listed.entry.viewers),
-            )
-        });
+        let watching = |stream: &ListedStream, kind: OutputKind| {
+            let name = &stream.entry.name;
+            let of_kind = self.watching.iter().filter(|client| client.kind == kind);
+            of_kind.filter(|client| client.stream == *name).count()
+        };
 
-        let http = self.streams.iter().flat_map(|listed| {
-            KINDS.map(|kind| {
-                let name = listed.entry.name.as_str();
-                let count = self
-                    .watching
-                    .iter()
-                    .filter(|(stream, its)| stream == name && *its == kind)
-                    .count();
-                (labels(name, kind.0), count as f64)
-            })
+        let now = self.streams.iter().flat_map(|stream| {
+            let name = stream.entry.name.as_str();
+            let udp = (labels(name, UDP), f64::from(stream.entry.viewers));
+            let http = KINDS.map(|kind| (labels(name, kind), watching(stream, kind) as f64));
+            [udp].into_iter().chain(http)
         });
 
         writer.gauges(
             "fanlight_relay_viewers",
             "Who watches a stream now",
             None,
-            udp.chain(http),
+            now,
         )?;
-
-        let udp = self
-            .udp
-            .iter()
-            .map(|(name, totals)| (labels(name, "udp"), totals.frames));
-
-        let http = self
-            .clients
-            .iter()
-            .map(|(name, kind, totals)| (labels(name, kind.0), totals.frames));
+        writer.gauges(
+            "fanlight_relay_blind_screens",
+            "Screens that say that frames come and are not shown",
+            None,
+            self.blind_screens(),
+        )?;
 
         writer.counters(
             "fanlight_relay_delivered_frames",
             "Frames that viewers say they showed (udp), or that were handed to their sockets",
             None,
-            udp.chain(http),
+            self.totals(|udp| udp.frames, |http| http.frames),
         )?;
-
-        let udp = self
-            .udp
-            .iter()
-            .map(|(name, totals)| (labels(name, "udp"), totals.bytes));
-
-        let http = self
-            .clients
-            .iter()
-            .map(|(name, kind, totals)| (labels(name, kind.0), totals.bytes));
 
         writer.counters(
             "fanlight_relay_delivered",
             "Bytes that viewers say came (udp), or of the pictures that were handed to their sockets",
             Some(&Unit::Bytes),
-            udp.chain(http),
+            self.totals(|udp| udp.bytes, |http| http.bytes),
         )?;
 
         self.losses(writer)?;
-        let udp = self
-            .udp
-            .iter()
-            .map(|(name, totals)| (labels(name, "udp"), totals.ages));
-
-        let http = self
-            .clients
-            .iter()
-            .map(|(name, kind, totals)| (labels(name, kind.0), totals.ages));
-
         writer.histograms(
             "fanlight_relay_frame_age",
             "Age since capture: when shown, a viewer's median once a second (udp), or when handed to the socket",
-            udp.chain(http),
+            self.totals(|udp| udp.ages, |http| http.ages),
         )
     }
 
-    fn losses(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
-        let labels = |stream: &str, kind: &str, reason: &str| {
+    /// One figure of what all viewers of a stream got, over UDP and by each kind of client.
+    fn totals<T>(
+        &self,
+        of_udp: impl Fn(&udp::Totals) -> T,
+        of_http: impl Fn(&ClientTotals) -> T,
+    ) -> impl Iterator<Item = ([(&'static str, String); 2], T)> {
+        let udp = self.udp.iter();
+        let udp = udp.map(move |(name, totals)| (labels(name, UDP), of_udp(totals)));
+        let http = self.clients.iter();
+        udp.chain(http.map(move |(name, kind, totals)| (labels(name, *kind), of_http(totals))))
+    }
+
+    fn blind_screens(&self) -> impl Iterator<Item = ([(&'static str, String); 2], f64)> {
+        self.streams.iter().flat_map(|stream| {
+            let name = &stream.entry.name;
+            let udp = self.status.viewers.iter();
+            let udp = udp.filter(|viewer| viewer.stream == *name);
+            let udp = udp.filter(|viewer| viewer.report.not_shown() != NotShown::Unspecified);
+            let ws = self.watching.iter().filter(|client| client.stream == *name);
+            let ws = ws.filter(|client| client.not_shown(self.at) != NotShown::Unspecified);
+            let name = name.as_str();
             [
-                ("stream", stream.to_owned()),
-                ("kind", kind.to_owned()),
-                ("reason", reason.to_owned()),
+                (labels(name, UDP), udp.count() as f64),
+                (labels(name, WS), ws.count() as f64),
             ]
+        })
+    }
+
+    fn losses(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        let labels = |stream: &str, kind: OutputKind, reason: &str| {
+            let [stream, kind] = labels(stream, kind);
+            [stream, kind, ("reason", reason.to_owned())]
         };
 
         let udp = self.udp.iter().flat_map(|(name, totals)| {
-            totals
-                .lost()
-                .map(move |(reason, count)| (labels(name, "udp", reason), count))
+            let lost = totals.lost().into_iter();
+            lost.map(move |(reason, count)| (labels(name, UDP, reason), count))
         });
 
-        let http = self
-            .clients
-            .iter()
-            .map(|(name, kind, totals)| (labels(name, kind.0, "skipped"), totals.skipped));
-
+        let http = self.clients.iter();
+        let http =
+            http.map(|(name, kind, totals)| (labels(name, *kind, "skipped"), totals.skipped));
         writer.counters(
             "fanlight_relay_lost_frames",
             "Frames of a stream that viewers of it did not get, by the reason",
             None,
             udp.chain(http),
+        )
+    }
+
+    fn sources(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        let number = |source: &SourceEntry| [("source", (source.origin + 1).to_string())];
+        let heard = |source: &SourceEntry| f64::from(u8::from(source.problem.is_none()));
+        writer.gauges(
+            "fanlight_relay_source_up",
+            "Whether a source is heard, by its place in the settings: 1 or 0",
+            None,
+            self.sources
+                .iter()
+                .map(|source| (number(source), heard(source))),
+        )?;
+
+        let refused = |source: &SourceEntry| source.refused.len() as f64;
+        writer.gauges(
+            "fanlight_relay_source_refused_streams",
+            "Streams of a source that are not taken, because another source has the name or there is no room",
+            None,
+            self.sources.iter().map(|source| (number(source), refused(source))),
         )
     }
 
@@ -332,6 +351,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let mut writer = Writer::new(&mut encoder);
         self.streams(&mut writer)?;
+        self.sources(&mut writer)?;
         self.viewers(&mut writer)?;
 
         for counter in &self.status.counters {
@@ -343,6 +363,6 @@ impl Collector for Snapshot {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn labels(stream: &str, kind: OutputKind) -> [(&'static str, String); 2] {
+    [("stream", stream.to_owned()), ("kind", kind.0.to_owned())]
 }

@@ -23,6 +23,7 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
         .route("/stream/{file}", get(mjpeg::stream))
         .route("/snapshot/{file}", get(snapshot::snapshot))
         .route("/api/streams", get(api::streams))
+        .route("/api/sources", get(api::sources))
         .route("/api/viewers", get(api::viewers))
         .route("/api/health", get(api::health))
         .route(

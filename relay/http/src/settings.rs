@@ -1,11 +1,14 @@
 //! What the settings say about HTTP, and why that may not do.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_live::access::{AccessError, AccessMode, Authorizer};
 use fanlight_live::tls::{CertificateError, Files};
+use fanlight_proto::message::{StreamName, StreamNameError};
 
 /// The settings of the HTTP side.
 #[derive(Clone, Debug)]
@@ -28,6 +31,50 @@ pub struct Settings {
     pub connections: usize,
     /// Of those, from one address.
     pub connections_per_address: usize,
+    /// When the relay says that it is ready.
+    pub ready: Readiness,
+    /// The streams that the relay is to take; all of them when empty.
+    pub streams: Vec<StreamName>,
+}
+
+/// What a relay needs to be ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// One source that is heard.
+    Any,
+    /// Every source of the settings, and every stream that the relay is to take.
+    All,
+    /// These streams.
+    Streams(Vec<StreamName>),
+}
+
+impl FromStr for Readiness {
+    type Err = StreamNameError;
+
+    fn from_str(text: &str) -> Result<Self, StreamNameError> {
+        match text {
+            "any" => Ok(Self::Any),
+            "all" => Ok(Self::All),
+            names => names
+                .split(',')
+                .map(str::parse)
+                .collect::<Result<_, _>>()
+                .map(Self::Streams),
+        }
+    }
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::All => f.write_str("all"),
+            Self::Streams(names) => {
+                let names: Vec<_> = names.iter().map(StreamName::as_str).collect();
+                f.write_str(&names.join(","))
+            }
+        }
+    }
 }
 
 impl Settings {

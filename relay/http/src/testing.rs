@@ -6,7 +6,7 @@ use fanlight_live::access::AccessMode;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{CheckedFrame, FrameHeader, FrameId};
 
-use crate::settings::Settings;
+use crate::settings::{Readiness, Settings};
 
 /// A picture of four bytes, 1280x720, whose source's wall clock said 1800000000.000042 s.
 pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
@@ -45,5 +45,7 @@ pub(super) fn settings() -> Settings {
         proxies: Vec::new(),
         connections: 1024,
         connections_per_address: 256,
+        ready: Readiness::Any,
+        streams: Vec::new(),
     }
 }

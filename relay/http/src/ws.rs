@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 use super::api_error::ApiError;
 use super::gateway::Peer;
 use super::mjpeg::{FEWEST_FPS, MOST_FPS};
-use super::{AppState, WS, api};
+use super::{AppState, WS, api, readiness};
 use message::ClientMessage;
 
 /// Largest message that a client may send, in bytes: all that it can say fits a tenth of it.
@@ -253,9 +253,11 @@ impl Session {
             Due::List => {
                 self.list_due = None;
                 self.listed = now;
-                Some(text(
-                    &json!({ "type": "streams", "streams": api::list(&self.app, now) }),
-                ))
+                Some(text(&json!({
+                    "type": "streams",
+                    "streams": api::list(&self.app, now),
+                    "problems": readiness::problems(&self.app, now, Some(self.role)),
+                })))
             }
             Due::Ping => {
                 self.pinged = now;
@@ -305,6 +307,12 @@ impl Session {
             Ok(ClientMessage::Unsubscribe { id }) => {
                 self.subscriptions
                     .retain(|subscription| subscription.id != id);
+                Vec::new()
+            }
+            Ok(ClientMessage::Shown(shown)) => {
+                if let Some(frames) = self.find(shown.id).and_then(|it| it.frames.as_ref()) {
+                    frames.report(now, shown.report());
+                }
                 Vec::new()
             }
             Ok(ClientMessage::Credit { id }) => {

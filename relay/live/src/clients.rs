@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
-use fanlight_proto::message::StreamName;
+use fanlight_proto::message::{NotShown, StreamName};
+use parking_lot::Mutex;
 
-use crate::lock;
 use crate::rate_meter::RateMeter;
 use crate::traffic::Ages;
 
@@ -21,6 +21,9 @@ const POLLER_LISTED: Duration = Duration::from_secs(30);
 
 /// So many of them are listed; further ones are served, but not listed.
 const MAX_POLLERS: usize = 256;
+
+/// A client that reports does so each second: with no word for so long, its screen stands still.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a client gets its pictures: the word for it in lists and metrics, such as `ws` or `mjpeg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +76,17 @@ impl ClientTotals {
     }
 }
 
+/// What a client says of its screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScreenReport {
+    /// Pictures shown so far; no more are believed than were sent.
+    pub frames_shown: u64,
+    /// How long ago the newest was shown; none: none yet.
+    pub last_shown: Option<Duration>,
+    /// Why those that come are not shown; unspecified while they are.
+    pub not_shown: NotShown,
+}
+
 /// The registry.
 #[derive(Debug, Default)]
 pub struct Clients(Arc<Mutex<Inner>>);
@@ -99,9 +113,35 @@ pub struct Client {
     pub since: Time,
     /// What it got.
     pub totals: ClientTotals,
+    /// What it said last of its screen, and when.
+    said: Option<(Time, ScreenReport)>,
 }
 
 impl Client {
+    /// Why pictures that come are not shown. One that no longer says how its screen fares shows nothing.
+    #[must_use]
+    pub fn not_shown(&self, now: Time) -> NotShown {
+        match self.said {
+            Some((at, _)) if now.saturating_since(at) >= REPORT_TIMEOUT => NotShown::Display,
+            Some((_, report)) => report.not_shown,
+            None => NotShown::Unspecified,
+        }
+    }
+
+    /// How long ago it showed a picture; none: never, or it does not say.
+    #[must_use]
+    pub fn last_shown(&self, now: Time) -> Option<Duration> {
+        let (at, report) = self.said?;
+        Some(report.last_shown? + now.saturating_since(at))
+    }
+
+    /// Pictures that it says it showed.
+    #[must_use]
+    pub fn frames_shown(&self) -> Option<u64> {
+        let (_, report) = self.said?;
+        Some(report.frames_shown.min(self.totals.frames))
+    }
+
     fn new(now: Time, kind: OutputKind, address: SocketAddr, stream: &StreamName) -> Self {
         Self {
             kind,
@@ -109,6 +149,7 @@ impl Client {
             stream: stream.clone(),
             since: now,
             totals: ClientTotals::default(),
+            said: None,
         }
     }
 }
@@ -123,7 +164,7 @@ impl Clients {
         address: SocketAddr,
         stream: &StreamName,
     ) -> ClientHandle {
-        let mut inner = lock(&self.0);
+        let mut inner = self.0.lock();
         inner.next += 1;
         let number = inner.next;
         let client = Client::new(now, kind, address, stream);
@@ -145,7 +186,7 @@ impl Clients {
         stream: &StreamName,
         sent: Sent,
     ) {
-        let mut inner = lock(&self.0);
+        let mut inner = self.0.lock();
         inner.note_total(&(stream.clone(), kind), now, sent);
         inner
             .pollers
@@ -169,7 +210,7 @@ impl Clients {
     /// All clients that watch now, or asked for a picture lately.
     #[must_use]
     pub fn all(&self, now: Time) -> Vec<Client> {
-        let inner = lock(&self.0);
+        let inner = self.0.lock();
         let recent = inner
             .pollers
             .values()
@@ -181,13 +222,14 @@ impl Clients {
     /// How many watch now, without those that ask for single pictures.
     #[must_use]
     pub fn count(&self) -> usize {
-        lock(&self.0).present.len()
+        self.0.lock().present.len()
     }
 
     /// What all clients of a kind got of a stream since the relay began.
     #[must_use]
     pub fn totals(&self) -> Vec<(StreamName, OutputKind, ClientTotals)> {
-        lock(&self.0)
+        self.0
+            .lock()
             .totals
             .iter()
             .map(|((stream, kind), totals)| (stream.clone(), *kind, *totals))
@@ -217,17 +259,24 @@ pub struct ClientHandle {
 impl ClientHandle {
     /// Counts a picture that is sent to it.
     pub fn note(&self, now: Time, sent: Sent) {
-        let mut inner = lock(&self.clients);
+        let mut inner = self.clients.lock();
         if let Some(client) = inner.present.get_mut(&self.number) {
             client.totals.note(now, sent);
             inner.note_total(&self.key, now, sent);
+        }
+    }
+
+    /// Notes what it says of its screen.
+    pub fn report(&self, now: Time, report: ScreenReport) {
+        if let Some(client) = self.clients.lock().present.get_mut(&self.number) {
+            client.said = Some((now, report));
         }
     }
 }
 
 impl Drop for ClientHandle {
     fn drop(&mut self) {
-        lock(&self.clients).present.remove(&self.number);
+        self.clients.lock().present.remove(&self.number);
     }
 }
 
@@ -278,6 +327,34 @@ mod tests {
         );
 
         assert_eq!(totals.ages.sum_us, 9_002_001);
+    }
+
+    #[test]
+    fn a_client_that_stops_telling_of_its_screen_shows_nothing() {
+        let clients = Clients::default();
+        let handle = clients.add(NOW, WS, address(1), &"cam".parse().unwrap());
+        let client = || clients.all(NOW).remove(0);
+        assert_eq!(client().not_shown(NOW), NotShown::Unspecified);
+        assert_eq!(client().last_shown(NOW), None);
+
+        handle.note(NOW, sent(None));
+        let mut report = ScreenReport {
+            frames_shown: 1_000,
+            last_shown: Some(Duration::from_millis(40)),
+            not_shown: NotShown::Unspecified,
+        };
+
+        handle.report(NOW, report);
+        assert_eq!(client().frames_shown(), Some(1), "no more than were sent");
+        let later = NOW + Duration::from_secs(2);
+        assert_eq!(client().not_shown(later), NotShown::Unspecified);
+        let ago = client().last_shown(later);
+        assert_eq!(ago, Some(Duration::from_millis(2_040)));
+        assert_eq!(client().not_shown(NOW + REPORT_TIMEOUT), NotShown::Display);
+
+        report.not_shown = NotShown::Undecodable;
+        handle.report(NOW, report);
+        assert_eq!(client().not_shown(NOW), NotShown::Undecodable);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod network;
 mod output;
 mod rate_meter;
 mod slot;
+mod sources;
 mod status;
 mod subscription;
 mod table;
@@ -23,21 +24,15 @@ mod throttle;
 pub mod tls;
 mod traffic;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-pub use clients::{Client, ClientHandle, ClientTotals, Clients, OutputKind, Sent};
+pub use clients::{Client, ClientHandle, ClientTotals, Clients, OutputKind, ScreenReport, Sent};
 pub use feed::EngineFeed;
 pub use frame::{Arrival, LiveFrame};
 pub use network::client_network;
 pub use output::{Output, OutputServer};
 pub use rate_meter::RateMeter;
+pub use sources::{SourceEntry, Sources};
 pub use status::{Counter, EngineStatus, ListedStream, StreamEntry, ViewerEntry};
 pub use subscription::{FrameSubscription, MAX_CREDIT, Subscribe};
 pub use table::{Refused, StreamTable};
 pub use throttle::Throttle;
 pub use traffic::{AGE_EDGES_MS, Ages, OTHER, Traffic};
-
-/// A panic while a lock is held leaves at worst one frame or one count wrong.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
@@ -94,7 +95,7 @@ impl ConnectionLimits {
         };
 
         let address = client_network(address);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         let all = taken.count;
         let mine = taken.by_address.get(&address).copied().unwrap_or(0);
 
@@ -113,10 +114,7 @@ impl ConnectionLimits {
     /// How many there are.
     #[must_use]
     pub fn taken(&self) -> usize {
-        self.taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .count
+        self.taken.lock().count
     }
 
     /// Waits until there are none.
@@ -129,11 +127,7 @@ impl ConnectionLimits {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self
-            .limits
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.limits.taken.lock();
 
         taken.count -= 1;
         if taken.count == 0 {
@@ -166,7 +160,7 @@ mod tests {
         assert!(take("10.0.0.2").is_none(), "there are no more than five");
         held.clear();
         assert_eq!(limits.taken(), 0);
-        assert!(limits.taken.lock().unwrap().by_address.is_empty());
+        assert!(limits.taken.lock().by_address.is_empty());
         assert!(take("10.0.0.1").is_some());
         let held: Vec<_> = (0..6).map(|_| take("10.0.0.9")).collect();
         assert_eq!(

@@ -5,14 +5,14 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use fanlight_daemon::Shutdown;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::lock;
 use crate::table::StreamTable;
 
 /// What the relay starts: an output that has what it needs to serve, such as its port.
@@ -83,13 +83,15 @@ impl OutputWaker {
 
     /// Whether any of its clients watches any stream.
     pub(crate) fn is_watching(&self) -> bool {
-        !lock(&self.channels).is_empty()
+        !self.channels.lock().is_empty()
     }
 
     fn wake_clients(&self) {
-        for channel in lock(&self.channels).iter() {
+        for channel in self.channels.lock().iter() {
             if channel.dirty.swap(false, AcqRel) {
-                lock(&channel.clients)
+                channel
+                    .clients
+                    .lock()
                     .iter()
                     .for_each(|client| client.notify_one());
             }
@@ -114,7 +116,7 @@ impl Channel {
             dirty: AtomicBool::new(false),
             clients: Mutex::default(),
         });
-        lock(&output.channels).push(Arc::clone(&channel));
+        output.channels.lock().push(Arc::clone(&channel));
         channel
     }
 
@@ -123,16 +125,16 @@ impl Channel {
     }
 
     pub(crate) fn len(&self) -> usize {
-        lock(&self.clients).len()
+        self.clients.lock().len()
     }
 
     pub(crate) fn add(&self, client: Arc<Notify>) {
-        lock(&self.clients).push(client);
+        self.clients.lock().push(client);
     }
 
     /// Removes a client; whether it was the last: then the output no longer knows the channel.
     pub(crate) fn remove(self: &Arc<Self>, client: &Arc<Notify>) -> bool {
-        let mut clients = lock(&self.clients);
+        let mut clients = self.clients.lock();
         if let Some(at) = clients.iter().position(|known| Arc::ptr_eq(known, client)) {
             clients.swap_remove(at);
         }
@@ -142,7 +144,10 @@ impl Channel {
         }
 
         drop(clients);
-        lock(&self.output.channels).retain(|known| !Arc::ptr_eq(known, self));
+        self.output
+            .channels
+            .lock()
+            .retain(|known| !Arc::ptr_eq(known, self));
         true
     }
 

@@ -1,14 +1,14 @@
 //! What the table keeps of one stream.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::frame::LiveFrame;
-use crate::lock;
 use crate::output::{Channel, OutputWaker};
 use crate::rate_meter::RateMeter;
 use crate::table::Refused;
@@ -76,12 +76,12 @@ impl Slot {
     /// Takes a frame; whether it says something about the stream that the engine must know at once. Another source than
     /// the stream's is refused until that has been silent for `stale`.
     pub(crate) fn publish(&self, frame: LiveFrame, stale: Duration) -> Result<bool, Refused> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let silent = frame.received.saturating_since(state.heard);
         let is_other = state.origin != frame.origin;
 
         if is_other && silent < stale {
-            return Err(Refused::Taken);
+            return Err(Refused::Taken(state.origin));
         }
 
         let is_news = is_other || silent >= SILENCE || state.notes_said(&frame);
@@ -104,7 +104,7 @@ impl Slot {
 
     /// Counts a picture that came too late to be of use: subscribers count it as superseded by the next.
     pub(crate) fn skip(&self, origin: usize, id: FrameId) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.origin == origin {
             state.count(id.epoch);
         }
@@ -112,45 +112,45 @@ impl Slot {
 
     /// The newest picture, and the time between two as measured.
     pub(crate) fn newest(&self) -> Option<(Arc<LiveFrame>, Option<Duration>)> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         Some((state.newest.clone()?, state.meter.interval()))
     }
 
     pub(crate) fn heartbeat(&self) -> Option<(u64, Arc<LiveFrame>)> {
-        lock(&self.state).heartbeat.clone()
+        self.state.lock().heartbeat.clone()
     }
 
     pub(crate) fn interval(&self) -> Option<Duration> {
-        lock(&self.state).meter.interval()
+        self.state.lock().meter.interval()
     }
 
     pub(crate) fn fps(&self, now: Time) -> f64 {
-        lock(&self.state).meter.fps(now)
+        self.state.lock().meter.fps(now)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.state).closed
+        self.state.lock().closed
     }
 
     /// Whether nobody would miss it: its source has been silent for `stale`.
     pub(crate) fn is_silent(&self, now: Time, stale: Duration) -> bool {
-        now.saturating_since(lock(&self.state).heard) >= stale
+        now.saturating_since(self.state.lock().heard) >= stale
     }
 
     pub(crate) fn is_watched(&self) -> bool {
-        !lock(&self.state).channels.is_empty()
+        !self.state.lock().channels.is_empty()
     }
 
     /// No frame will come to this slot any more. Wakes its subscribers, who are to notice that.
     pub(crate) fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.closed = true;
         state.channels.iter().for_each(|channel| channel.wake());
     }
 
     /// Wakes `client` of `output` by each picture from now on.
     pub(crate) fn attach(&self, output: &Arc<OutputWaker>, client: &Arc<Notify>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let known = state
             .channels
             .iter()
@@ -165,7 +165,7 @@ impl Slot {
     }
 
     pub(crate) fn detach(&self, output: &Arc<OutputWaker>, client: &Arc<Notify>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let known = state
             .channels
             .iter()
@@ -180,17 +180,17 @@ impl Slot {
 
     /// A client asks for one picture.
     pub(crate) fn ask(&self, now: Time) {
-        lock(&self.state).linger = Some(now + LINGER);
+        self.state.lock().linger = Some(now + LINGER);
     }
 
     /// How many clients of other outputs than `engine` watch.
     pub(crate) fn watchers(&self, engine: &Arc<OutputWaker>) -> u32 {
-        lock(&self.state).watchers(engine)
+        self.state.lock().watchers(engine)
     }
 
     /// The demand of other outputs than `engine` at `now`, when it is not what was told last.
     pub(crate) fn new_demand(&self, now: Time, engine: &Arc<OutputWaker>) -> Option<u32> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let lingers = state.linger.is_some_and(|until| now < until);
         let demand = state.watchers(engine).max(u32::from(lingers));
         let told = std::mem::replace(&mut state.told_demand, demand);

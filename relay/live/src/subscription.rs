@@ -9,7 +9,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use tokio::sync::Notify;
 
-use crate::clients::{ClientHandle, OutputKind, Sent};
+use crate::clients::{ClientHandle, OutputKind, ScreenReport, Sent};
 use crate::frame::{Arrival, LiveFrame};
 use crate::output::{Output, OutputWaker};
 use crate::slot::Slot;
@@ -128,6 +128,13 @@ impl FrameSubscription {
     #[must_use]
     pub fn stream(&self) -> &StreamName {
         &self.slot.name
+    }
+
+    /// Notes what the client says of its screen.
+    pub fn report(&self, now: Time, report: ScreenReport) {
+        if let Some(client) = &self.client {
+            client.report(now, report);
+        }
     }
 
     /// The relay no longer has the stream: no frame will come.

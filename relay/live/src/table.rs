@@ -1,21 +1,22 @@
 //! The table of live streams: the one place between inputs and outputs. Used by all threads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::message::{CheckedFrame, FrameHeader, SourceClock, StreamName, ViewerVerdict};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clients::Clients;
 use crate::frame::LiveFrame;
-use crate::lock;
 use crate::output::OutputWaker;
 use crate::slot::Slot;
+use crate::sources::{SourceEntry, Sources};
 use crate::status::{EngineStatus, ListedStream, StreamEntry};
 use crate::traffic::{Sample, Traffic, TrafficTotals};
 
@@ -25,9 +26,9 @@ pub enum Refused {
     /// A stream more than [`MAX_STREAMS`].
     #[error("the relay has all the streams it can carry")]
     TooMany,
-    /// Another source, which is still alive, has a stream of this name.
-    #[error("another source has a stream of that name")]
-    Taken,
+    /// Another source, which is still alive, has a stream of this name: its place in the settings.
+    #[error("source {} has a stream of that name: give one of the two another name", .0 + 1)]
+    Taken(usize),
 }
 
 /// The newest frame of each stream, and who watches it.
@@ -40,9 +41,10 @@ pub struct StreamTable {
     version: AtomicU64,
     traffic: Mutex<TrafficTotals>,
     clients: Clients,
+    sources: Sources,
     status: watch::Sender<Arc<EngineStatus>>,
     list_version: watch::Sender<u64>,
-    listed: Mutex<Vec<ListedStream>>,
+    listed: Mutex<(Vec<ListedStream>, Vec<SourceEntry>)>,
     engine: Arc<OutputWaker>,
     for_engine: Mutex<ForEngine>,
 }
@@ -66,6 +68,7 @@ impl StreamTable {
             version: AtomicU64::new(0),
             traffic: Mutex::default(),
             clients: Clients::default(),
+            sources: Sources::default(),
             status: watch::Sender::default(),
             list_version: watch::Sender::default(),
             listed: Mutex::default(),
@@ -91,9 +94,17 @@ impl StreamTable {
         let sample = frame.is_picture().then(|| Sample::of(&frame));
 
         // Held while the frame is put, so that no stream is closed meanwhile.
-        let mut streams = lock(&self.streams);
-        let slot = self.slot_for(&mut streams, &frame)?;
-        let is_news = slot.publish(frame, self.stale)?;
+        let mut streams = self.streams.lock();
+        let refused = |stream: &StreamName, why: &Refused| {
+            self.sources.refuse(received, origin, stream, *why);
+        };
+
+        let slot = self
+            .slot_for(&mut streams, &frame)
+            .inspect_err(|why| refused(&frame.stream, why))?;
+        let is_news = slot
+            .publish(frame, self.stale)
+            .inspect_err(|why| refused(&slot.name, why))?;
         drop(streams);
 
         if is_news {
@@ -101,7 +112,7 @@ impl StreamTable {
         }
 
         if let Some(sample) = sample {
-            lock(&self.traffic).note(&slot.name, sample);
+            self.traffic.lock().note(&slot.name, sample);
         }
 
         Ok(())
@@ -116,7 +127,7 @@ impl StreamTable {
 
     /// Notes what is known of the clock of source `origin`.
     pub fn put_clock(&self, origin: usize, clock: SourceClock) {
-        let mut waiting = lock(&self.for_engine);
+        let mut waiting = self.for_engine.lock();
         waiting.clocks.insert(origin, clock);
         waiting.new_clocks.insert(origin, clock);
         drop(waiting);
@@ -125,7 +136,7 @@ impl StreamTable {
 
     /// Leaves what source `origin` makes of its viewers.
     pub fn put_verdicts(&self, origin: usize, verdicts: Vec<ViewerVerdict>) {
-        lock(&self.for_engine).verdicts.insert(origin, verdicts);
+        self.for_engine.lock().verdicts.insert(origin, verdicts);
         self.wake_watching_engine();
     }
 
@@ -135,10 +146,16 @@ impl StreamTable {
         &self.clients
     }
 
+    /// The sources of the settings, and what keeps them from being heard.
+    #[must_use]
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     /// What came from sources since the relay began, by the name of the stream.
     #[must_use]
     pub fn traffic(&self) -> Vec<(String, Traffic)> {
-        lock(&self.traffic).all()
+        self.traffic.lock().all()
     }
 
     /// What the engine published last.
@@ -153,7 +170,7 @@ impl StreamTable {
         self.status.subscribe()
     }
 
-    /// Tells when [`StreamTable::list`] changes in more than rates and ages.
+    /// Tells when [`StreamTable::list`] changes in more than rates and ages, or [`StreamTable::sources`].
     #[must_use]
     pub fn watch_list(&self) -> watch::Receiver<u64> {
         self.list_version.subscribe()
@@ -234,11 +251,11 @@ impl StreamTable {
     }
 
     pub(crate) fn slot(&self, stream: &StreamName) -> Option<Arc<Slot>> {
-        lock(&self.streams).get(stream).cloned()
+        self.streams.lock().get(stream).cloned()
     }
 
     pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
-        lock(&self.streams).values().cloned().collect()
+        self.streams.lock().values().cloned().collect()
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -252,7 +269,8 @@ impl StreamTable {
     /// Tells the engine how many clients watch a stream, if that has changed.
     pub(crate) fn tell_demand(&self, now: Time, slot: &Slot) {
         if let Some(demand) = slot.new_demand(now, &self.engine) {
-            lock(&self.for_engine)
+            self.for_engine
+                .lock()
                 .demand
                 .insert(slot.name.clone(), demand);
             self.engine.wake();
@@ -260,15 +278,15 @@ impl StreamTable {
     }
 
     pub(crate) fn next_clock(&self) -> Option<(usize, SourceClock)> {
-        lock(&self.for_engine).new_clocks.pop_first()
+        self.for_engine.lock().new_clocks.pop_first()
     }
 
     pub(crate) fn next_verdicts(&self) -> Option<(usize, Vec<ViewerVerdict>)> {
-        lock(&self.for_engine).verdicts.pop_first()
+        self.for_engine.lock().verdicts.pop_first()
     }
 
     pub(crate) fn next_demand(&self) -> Option<(StreamName, u32)> {
-        lock(&self.for_engine).demand.pop_first()
+        self.for_engine.lock().demand.pop_first()
     }
 
     pub(crate) fn publish_status(&self, status: EngineStatus) {
@@ -281,7 +299,8 @@ impl StreamTable {
         }
 
         let list: Vec<_> = self.list(now).iter().map(ListedStream::lasting).collect();
-        let mut listed = lock(&self.listed);
+        let list = (list, self.sources.all(now));
+        let mut listed = self.listed.lock();
 
         if *listed != list {
             *listed = list;
@@ -291,7 +310,7 @@ impl StreamTable {
 
     /// Closes streams that the engine has forgotten. A stream that has just come is not yet known to it.
     fn close_forgotten(&self, status: &EngineStatus) {
-        lock(&self.streams).retain(|name, slot| {
+        self.streams.lock().retain(|name, slot| {
             let is_known = status.streams.iter().any(|stream| stream.name == *name);
             let stays = is_known || !slot.is_silent(status.at, self.stale);
             if !stays {
@@ -331,7 +350,7 @@ impl StreamTable {
 
     /// When a frame of source `origin` was captured by our clock; none when its clock is not known.
     fn captured_us(&self, origin: usize, header: &FrameHeader) -> Option<i64> {
-        let clock = *lock(&self.for_engine).clocks.get(&origin)?;
+        let clock = *self.for_engine.lock().clocks.get(&origin)?;
         let captured_ns = i64::try_from(header.captured_ns).ok()?;
         let is_known = clock.clock_id == header.clock_id;
         is_known.then(|| captured_ns.saturating_sub(clock.offset_ns) / 1_000)

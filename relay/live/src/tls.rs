@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
+use parking_lot::Mutex;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -177,8 +178,8 @@ impl Acceptor {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Certificate> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Certificate> {
+        self.0.lock()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use fanlight_daemon::keys::KeyPath;
+use fanlight_http::Readiness;
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS};
 use fanlight_proto::multicast;
 
@@ -237,6 +238,7 @@ impl Config {
         let own = [
             ("http_origins", !self.http_origins.is_empty()),
             ("http_proxies", !self.http_proxies.is_empty()),
+            ("http_ready", self.http_ready != Readiness::Any),
         ];
 
         let outputs = [("http", self.http), ("rtsp", self.rtsp)];

@@ -17,6 +17,7 @@ use fanlight_proto::zmtp::{Encoder, Event, MAX_UPSTREAM};
 
 use super::Upstream;
 use super::clock_probe::{ClockProbe, same_clock};
+use super::listing::Listing;
 
 /// A picture so old has waited in the kernel while this process stood still, and a newer one is behind it (promise P4).
 const TOO_OLD: Duration = Duration::from_millis(250);
@@ -30,6 +31,7 @@ pub(super) struct Session<'a> {
     connection: Connection,
     receiver: FeedReceiver<'a>,
     shutdown: &'a Shutdown,
+    listing: Listing,
     /// Of the newest feedback.
     sequence: u64,
 }
@@ -44,11 +46,14 @@ impl<'a> Session<'a> {
         shutdown: &'a Shutdown,
     ) -> Self {
         let receiver = FeedReceiver::new(upstream, table, refusals);
+        let is_filtered = !upstream.streams.is_empty();
+        let ask_at = is_filtered.then(|| clock::now() + upstream.stale / 2);
         Self {
             upstream,
             connection,
             receiver,
             shutdown,
+            listing: Listing::new(ask_at),
             sequence: 0,
         }
     }
@@ -76,17 +81,19 @@ impl<'a> Session<'a> {
             }
 
             self.send_what_is_due()?;
+            self.ask_for_streams()?;
 
             let silent = self.receiver.last + self.upstream.stale;
             if silent <= clock::now() {
                 return Err(ConnectionError::Silent);
             }
 
+            let deadline = self.listing.due.map_or(silent, |due| silent.min(due));
             let (wakes, deadline) = if self.connection.takes_upstream {
                 let wakes = self.upstream.feedback.as_fd();
-                (Some(wakes), silent.min(self.receiver.probe.due()))
+                (Some(wakes), deadline.min(self.receiver.probe.due()))
             } else {
-                (None, silent)
+                (None, deadline)
             };
 
             self.connection.wait(wakes, deadline, self.shutdown)?;
@@ -109,12 +116,30 @@ impl<'a> Session<'a> {
 
     fn on_event(&mut self, event: Event) -> Result<(), ConnectionError> {
         match event {
+            Event::Message { topic, body } if self.listing.is_answer(&topic) => {
+                if let Some(problem) = self.listing.problem(&body, &self.upstream.streams) {
+                    self.receiver.on_no_stream(problem);
+                }
+                Ok(())
+            }
             Event::Message { topic, body } => {
                 self.receiver.receive(&topic, body);
                 Ok(())
             }
             Event::Ping(context) => self.send(|encoder| encoder.pong(&context)),
             Event::Subscribe(_) | Event::Cancel(_) | Event::Upstream(_) => Ok(()),
+        }
+    }
+
+    /// When no stream of those wanted comes: which ones there are.
+    fn ask_for_streams(&mut self) -> Result<(), ConnectionError> {
+        if self.receiver.heard {
+            self.listing.due = None;
+        }
+
+        match self.listing.take_due(clock::now()).map(str::to_owned) {
+            Some(topic) => self.send(|encoder| encoder.subscribe(topic.as_bytes())),
+            None => Ok(()),
         }
     }
 
@@ -231,7 +256,10 @@ impl<'a> FeedReceiver<'a> {
     }
 
     fn receive_frame(&mut self, frame: CheckedFrame, body: Bytes) {
-        self.heard = true;
+        if !std::mem::replace(&mut self.heard, true) {
+            self.set_problem(None);
+        }
+
         self.note_clock(frame.header.clock_id);
         let origin = self.upstream.origin;
 
@@ -250,6 +278,20 @@ impl<'a> FeedReceiver<'a> {
                 .put_clock(self.upstream.origin, same_clock(clock_id));
         }
         self.same_clock = same;
+    }
+
+    /// The source is there and has no stream of those wanted.
+    fn on_no_stream(&mut self, problem: String) {
+        self.last = clock::now();
+        if let Some(count) = self.refusals.note(self.last) {
+            tracing::warn!(source = %self.upstream.endpoint, count, "no stream: {problem}");
+        }
+        self.set_problem(Some(problem));
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
+        let sources = self.table.sources();
+        sources.set_problem(self.upstream.origin, problem);
     }
 
     fn refuse(&mut self, reason: &dyn std::fmt::Display) {

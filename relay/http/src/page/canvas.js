@@ -1,5 +1,8 @@
 // Decoding and drawing, in a worker or on the page itself.
 
+/** The answer about a picture that cannot be decoded. */
+export const UNDECODABLE = "undecodable";
+
 /**
  * Draws JPEGs on canvases and keeps the last one of each as it was received.
  */
@@ -18,7 +21,7 @@ export class Canvases {
 
   /**
    * Decodes the JPEG that begins at `start` of `buffer` and draws it on canvas `id`. Says when it was done, in
-   * milliseconds since 1970 on the clock of `performance`; null when it could not be decoded, or a newer one was faster.
+   * milliseconds since 1970 on the clock of `performance`; null when a newer one was faster, or `UNDECODABLE`.
    */
   async draw(id, buffer, start) {
     const place = this.#canvases.get(id);
@@ -30,7 +33,7 @@ export class Canvases {
     try {
       picture = await createImageBitmap(jpeg);
     } catch {
-      return null;
+      return UNDECODABLE;
     }
     if (turn > place.drawn) {
       place.drawn = turn;

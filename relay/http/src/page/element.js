@@ -30,6 +30,13 @@ export function iconButton(name, label, press) {
   return element("button", { type: "button", class: "tool", "aria-label": label, title: label, on: { click: press } }, icon(name));
 }
 
+/** Lists `texts`, each as an item of the list `target`; an empty list is hidden. */
+export function itemise(target, texts) {
+  target.hidden = texts.length === 0;
+  const known = [...target.children].map((item) => item.textContent);
+  if (JSON.stringify(known) !== JSON.stringify(texts)) target.replaceChildren(...texts.map((text) => element("li", {}, text)));
+}
+
 /** Writes text only where it differs: what does not change is not laid out again. */
 export function say(target, text) {
   if (target.textContent !== text) target.textContent = text;

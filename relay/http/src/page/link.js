@@ -34,6 +34,8 @@ export class Link extends EventTarget {
   role = null;
   /** The relay's words about why it lets nobody in; empty when it said nothing. */
   problem = "";
+  /** What the relay misses of what its settings name, one sentence each. */
+  problems = [];
   /** When the next try begins, on `performance.now()`. */
   retryAt = 0;
   /** Times that an open connection was lost. */
@@ -98,6 +100,8 @@ export class Link extends EventTarget {
         subscription.fps = value;
         this.#send({ type: "rate", id, fps: value });
       },
+      // How the pane fares: `{ frames, last_shown_ms, not_shown }`, as relay/HTTP.md has it.
+      shown: (report) => this.#send({ type: "shown", id, ...report }),
       end: () => this.#subscriptions.delete(id) && this.#send({ type: "unsubscribe", id }),
     };
   }
@@ -151,6 +155,7 @@ export class Link extends EventTarget {
         this.clock.add(word.t, performance.now(), word.now_us);
         break;
       case "streams":
+        this.problems = word.problems ?? [];
         this.dispatchEvent(new CustomEvent("streams", { detail: word.streams }));
         break;
       case "error":

@@ -3,7 +3,7 @@
 import { copy, fullScreen, save, streamAddress } from "./actions.js";
 import * as addresses from "./address.js";
 import { admission, socketAddress } from "./api.js";
-import { element, icon, say } from "./element.js";
+import { element, icon, itemise, say } from "./element.js";
 import { Grid } from "./grid.js";
 import { explain, listen } from "./keys.js";
 import { GRIDS } from "./layout.js";
@@ -14,7 +14,7 @@ import { publish } from "./report.js";
 import { login } from "./session.js";
 import { THEMES, remember, remembered, wear } from "./settings.js";
 import { Status } from "./status.js";
-import { duration } from "./words.js";
+import { nextTry } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 
@@ -128,6 +128,9 @@ function showEmptiness() {
   const none = grid.streams !== undefined && grid.panes.length === 0;
   part("empty").hidden = !none;
   say(part("empty-word"), grid.choices.streams.length > 0 ? "No pane is open" : "No cameras yet");
+  itemise(part("empty-problems"), link.problems);
+  part("show-status").classList.toggle("trouble", link.problems.length > 0);
+  part("show-status").title = ["Status (v)", ...link.problems].join("\n");
   say(part("empty-hint"), grid.choices.streams.length > 0 ? "Add one with the button above." : "They appear here by themselves as soon as a source runs.");
 }
 
@@ -140,7 +143,7 @@ function showLink() {
   if (state === "open") welcome();
   if (state === "refused") login(part("login"), () => link.open());
   if (state === "waiting") {
-    notices.stay(`${link.problem || "The relay does not answer"}. Next try in ${duration(Math.max(0, link.retryAt - performance.now()))}.`, "Try now");
+    notices.stay(`${link.problem || "The relay does not answer"}. ${nextTry(link.retryAt - performance.now())}.`, "Try now");
   } else if (state === "other") notices.stay("The relay is newer than this page.", "Load again");
   else if (state === "open") notices.stay("", "");
 }
@@ -154,6 +157,7 @@ function welcome() {
 
 function announce(pane) {
   if (pane.state === "trouble") notices.speak(`${pane.stream}: no signal. ${pane.reason}`);
+  if (pane.state === "blind") notices.speak(`${pane.stream}: ${pane.reason}`);
   if (pane.state === "stale") notices.speak(`${pane.stream}: stale`);
   showLink();
 }

@@ -53,7 +53,7 @@ export class Painter {
   /** As `Canvases.draw`; the buffer is gone afterwards. The time is on the clock of this page's `performance.now()`. */
   async draw(id, buffer, start) {
     const done = this.#own ? await this.#own.draw(id, buffer, start) : await this.#ask({ type: "draw", id, buffer, start }, [buffer]);
-    return done === null ? null : done - performance.timeOrigin;
+    return typeof done === "number" ? done - performance.timeOrigin : done;
   }
 
   /** The JPEG that a canvas shows; null when there is none. */

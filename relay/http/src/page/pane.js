@@ -2,10 +2,20 @@
 
 import { element, icon, iconButton, say } from "./element.js";
 import { Figures } from "./figures.js";
-import { STALE_AFTER, duration, rate, trouble } from "./words.js";
+import { UNDECODABLE } from "./canvas.js";
+import { NOT_SHOWN, duration, liveFor, missing, nextTry, rate, trouble } from "./words.js";
 
 /** Milliseconds over which the figures in a pane are made: short enough to follow, long enough to be read. */
 const SHOWN_WINDOW = 2000;
+
+/** Milliseconds between two reports to the relay of how the pane fares; a change is told at once. */
+const REPORT_INTERVAL = 1000;
+
+/** A picture that was so many milliseconds old when it was drawn is not live. */
+const TOO_OLD = 2000;
+
+/** Milliseconds that a first picture may take. */
+const FIRST_PICTURE = 2000;
 
 /** Milliseconds that the relay's list may be behind its pictures: it comes four times a second at most. */
 const LIST_DELAY = 500;
@@ -21,7 +31,10 @@ export class Pane extends EventTarget {
   key = (lastNumber += 1);
   /** The stream's name. */
   stream;
-  /** "waiting" (for a first picture), "live", "stale", "trouble", "missing", "offline" or "paused". */
+  /**
+   * "waiting" (for a first picture), "live" (new pictures are drawn), "stale", "blind" (pictures come and are not drawn),
+   * "trouble", "missing", "offline" or "paused".
+   */
   state = "waiting";
   /** Why it is not live, for people. */
   reason = "";
@@ -41,6 +54,11 @@ export class Pane extends EventTarget {
   #asking = 0;
   #since = performance.now();
   #missing = false;
+  /** When a picture last came that could not be decoded. */
+  #brokenAt = -Infinity;
+  /** Since when a picture is being drawn; null: none is. */
+  #drawingSince = null;
+  #report = { at: -Infinity, reason: null };
   #parts;
 
   constructor(stream, link, painter) {
@@ -73,6 +91,7 @@ export class Pane extends EventTarget {
       (code, message) => this.#complain(code, message),
     );
     this.#subscription = subscription;
+    this.#drawingSince = null;
   }
 
   /** Shows another stream from now on. */
@@ -110,7 +129,8 @@ export class Pane extends EventTarget {
    * not there, undefined when there is no list yet.
    */
   refresh(now, entry, choices, position) {
-    const [state, reason] = this.#judge(now, entry);
+    const [state, reason] = this.#judge(now, entry, choices.streams);
+    this.#tell(now, entry);
     const changed = state !== this.state;
     [this.state, this.reason] = [state, reason];
     this.#write(now, position);
@@ -118,31 +138,64 @@ export class Pane extends EventTarget {
     if (changed) this.dispatchEvent(new Event("state"));
   }
 
-  #judge(now, entry) {
+  #judge(now, entry, others) {
     if (document.hidden) return ["paused", "Paused while nobody looks"];
     if (this.#link.state !== "open") return ["offline", offline(this.#link, now)];
     const why = entry && trouble(entry);
     const age = this.pictureAge(now);
-    const silent = this.picture ? now - this.picture.shownAt : Infinity;
+    const silent = this.#silent(now);
+    const timeout = this.#timeout(entry);
     if (why && silent > LIST_DELAY) return ["trouble", why];
-    if (age !== null && age <= STALE_AFTER && silent <= STALE_AFTER) return ["live", ""];
-    if (entry === null || this.#missing) return ["missing", `The relay has no stream ${this.stream}; it is shown when it comes`];
+    if (silent <= timeout && (this.picture.age ?? 0) <= TOO_OLD) return ["live", ""];
+    const notShown = this.#notShown(now, entry);
+    if (notShown) return ["blind", NOT_SHOWN[notShown]];
+    if (entry === null || this.#missing) return ["missing", `${missing(this.stream, others)}; it is shown when it comes`];
     if (this.#subscription === null) return ["waiting", ""];
     if (this.picture === null || this.picture.shownAt < this.#since) {
-      if (now - this.#since <= STALE_AFTER) return ["waiting", ""];
+      if (now - this.#since <= FIRST_PICTURE) return ["waiting", ""];
       return age === null ? ["trouble", "No picture comes"] : ["stale", `The last picture is ${duration(age)} old`];
     }
     return ["stale", `The last picture is ${duration(age)} old`];
+  }
+
+  #silent(now) {
+    return this.picture ? now - this.picture.shownAt : Infinity;
+  }
+
+  #timeout(entry) {
+    const fps = entry?.nominal_fps ?? entry?.fps ?? 0;
+    return liveFor(this.wanted > 0 ? Math.min(this.wanted, fps || Infinity) : fps);
+  }
+
+  // Why pictures that come are not drawn: a key of NOT_SHOWN, or null. At once when none was ever drawn.
+  #notShown(now, entry) {
+    const timeout = this.#timeout(entry);
+    if (this.#drawingSince !== null && now - this.#drawingSince > timeout) return "not-displayed";
+    if (this.picture !== null && this.#silent(now) <= timeout) return null;
+    return now - this.#brokenAt <= timeout ? "undecodable" : null;
+  }
+
+  #tell(now, entry) {
+    if (this.#subscription === null) return;
+    const reason = this.#notShown(now, entry);
+    if (reason === this.#report.reason && now - this.#report.at < REPORT_INTERVAL) return;
+    this.#report = { at: now, reason };
+    const ago = this.picture ? Math.round(this.#silent(now)) : null;
+    this.#subscription.shown({ frames: this.figures.drawn, last_shown_ms: ago, not_shown: reason });
   }
 
   async #take(subscription, picture, buffer) {
     this.figures.frames += 1;
     this.figures.skipped += picture.skipped;
     const bytes = buffer.byteLength - picture.start;
+    if (subscription === this.#subscription) this.#drawingSince ??= performance.now();
     const drawnAt = await this.#painter.draw(this.#canvasId, buffer, picture.start);
     subscription.credit();
-    if (drawnAt === null) this.figures.broken += 1;
-    if (drawnAt === null || subscription !== this.#subscription) return;
+    if (drawnAt === UNDECODABLE) this.figures.broken += 1;
+    if (subscription !== this.#subscription) return;
+    this.#drawingSince = null;
+    if (drawnAt === UNDECODABLE) this.#brokenAt = performance.now();
+    if (typeof drawnAt !== "number") return;
     const relay = this.#link.clock.at(drawnAt);
     const age = picture.captured === null || relay === null ? null : Math.max(0, (relay - picture.captured) / 1000);
     this.picture = { ...picture, shownAt: drawnAt, age, bytes };
@@ -252,15 +305,16 @@ const WORDS = {
   waiting: "Waiting for a picture",
   live: "",
   stale: "Stale",
+  blind: "No picture",
   trouble: "No signal",
   missing: "No such stream",
   offline: "No connection",
   paused: "Paused",
 };
 
-const SPOKEN = { ...WORDS, waiting: "waiting for a picture", live: "live", trouble: "no signal" };
+const SPOKEN = { ...WORDS, waiting: "waiting for a picture", live: "live", blind: "no picture", trouble: "no signal" };
 
 function offline(link, now) {
   if (link.state !== "waiting") return "Connecting to the relay";
-  return `Next try in ${duration(Math.max(0, link.retryAt - now))}`;
+  return nextTry(link.retryAt - now);
 }

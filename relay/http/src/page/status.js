@@ -1,7 +1,7 @@
 // The status view: who watches, what is lost and why, how old pictures are, and whether the relay is healthy.
 
 import { Refused, get } from "./api.js";
-import { element, say } from "./element.js";
+import { element, itemise, say } from "./element.js";
 import { Plot, Series } from "./plot.js";
 import { count, duration, rate, trouble } from "./words.js";
 
@@ -81,6 +81,7 @@ export class Status {
     const { health } = this.#parts;
     health.dataset.good = error ? "unknown" : value.healthy;
     say(health, error ?? (value.healthy ? "Healthy" : `Not healthy: ${value.reasons.join("; ")}`));
+    itemise(this.#parts.problems, value?.problems ?? []);
   }
 
   #showStreams(streams) {
@@ -115,6 +116,7 @@ export class Status {
       cell("td", duration(viewer.age_ms)),
       cell("td", count(total(viewer.lost)), "", reasons(viewer.lost)),
       cell("td", verdict(viewer), { right: "good", late: "fair", wrong: "bad", blind: "bad" }[viewer.health]),
+      cell("td", viewer.last_shown_ms === null ? "–" : `${duration(viewer.last_shown_ms)} ago`),
     ]);
     fill(viewers, rows, "Nobody watches.");
     if (list.length > MAX_ROWS) say(word, `${list.length - MAX_ROWS} more are not shown.`);
@@ -182,7 +184,7 @@ export class Status {
 
 function build(host) {
   const part = (name) => host.querySelector(`[data-part="${name}"]`);
-  const names = ["health", "tiles", "clock", "streams", "losses", "viewers", "word"];
+  const names = ["health", "problems", "tiles", "clock", "streams", "losses", "viewers", "word"];
   return Object.fromEntries(names.map((name) => [name, part(name)]));
 }
 

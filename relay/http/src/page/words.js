@@ -1,7 +1,36 @@
 // Figures and states in words.
 
-/** Milliseconds without a newer picture after which the last one is not live any more. */
-export const STALE_AFTER = 2000;
+/** Milliseconds without a newer picture after which the last one is not live any more, as on screens... */
+const LIVE_FOR = 1200;
+
+/** ... unless pictures are rare: then so many intervals, and never more than this. */
+const INTERVALS = 3;
+const LONGEST_LIVE = 10_000;
+
+/** Streams named in one sentence. */
+const MAX_NAMED = 8;
+
+/** Milliseconds that a picture is live for when `fps` of them come a second (0: not known). */
+export function liveFor(fps) {
+  return Math.min(LONGEST_LIVE, Math.max(LIVE_FOR, fps > 0 ? (INTERVALS * 1000) / fps : 0));
+}
+
+/** Why pictures that come are not drawn, in the words that screens have for it. */
+export const NOT_SHOWN = {
+  undecodable: "Pictures come but cannot be decoded",
+  "not-displayed": "Pictures come but are not drawn",
+};
+
+/** That the relay has no stream of this name, and which it has. */
+export function missing(name, others) {
+  const named = others.slice(0, MAX_NAMED).join(", ") + (others.length > MAX_NAMED ? ", …" : "");
+  return `The relay has no stream ${name}; it has ${named || "none"}`;
+}
+
+/** Until the next try, `milliseconds` from now. */
+export function nextTry(milliseconds) {
+  return milliseconds < 100 ? "Trying now" : `Next try in ${duration(milliseconds)}`;
+}
 
 const STATES = {
   opening: "The camera is being opened",

@@ -1,8 +1,11 @@
 //! What is said on the wire.
 
+use std::time::Duration;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
-use fanlight_live::LiveFrame;
+use fanlight_live::{LiveFrame, ScreenReport};
 use fanlight_proto::clock::Time;
+use fanlight_proto::message::NotShown;
 use serde::Deserialize;
 
 /// Bytes before the picture in a frame's message.
@@ -30,8 +33,45 @@ pub(super) enum ClientMessage {
     Rate { id: u32, fps: Option<f64> },
     /// No more.
     Unsubscribe { id: u32 },
+    /// How the screen fares that shows the frames of a subscription.
+    Shown(Shown),
     /// What time it is here; `t` comes back.
     Ping { t: f64 },
+}
+
+/// What a client says of its screen, each second and when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Shown {
+    pub(super) id: u32,
+    /// Frames drawn so far.
+    frames: u64,
+    /// How long ago the newest was drawn; none: none yet.
+    last_shown_ms: Option<u32>,
+    /// Why those that come are not drawn; none while they are.
+    not_shown: Option<Reason>,
+}
+
+/// In the words of viewers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Reason {
+    Undecodable,
+    NotDisplayed,
+}
+
+impl Shown {
+    pub(super) fn report(self) -> ScreenReport {
+        let last_shown = self.last_shown_ms.map(u64::from);
+        ScreenReport {
+            frames_shown: self.frames,
+            last_shown: last_shown.map(Duration::from_millis),
+            not_shown: match self.not_shown {
+                None => NotShown::Unspecified,
+                Some(Reason::Undecodable) => NotShown::Undecodable,
+                Some(Reason::NotDisplayed) => NotShown::Display,
+            },
+        }
+    }
 }
 
 /// The message of a frame that is handed to the socket at `now`, `skipped` frames after the one before.
@@ -92,7 +132,28 @@ mod tests {
             ClientMessage::Ping { t: 1.5 }
         );
 
+        let shown = r#"{"type":"shown","id":4,"frames":9,"last_shown_ms":40,"not_shown":null}"#;
+        let Ok(ClientMessage::Shown(shown)) = ask(shown) else {
+            panic!("it is understood")
+        };
+        assert_eq!(
+            shown.report(),
+            ScreenReport {
+                frames_shown: 9,
+                last_shown: Some(Duration::from_millis(40)),
+                not_shown: NotShown::Unspecified,
+            }
+        );
+
+        let blind = r#"{"type":"shown","id":4,"frames":0,"not_shown":"undecodable"}"#;
+        assert!(matches!(
+            ask(blind).unwrap(),
+            ClientMessage::Shown(shown) if shown.report().not_shown == NotShown::Undecodable
+        ));
+
         for bad in [
+            r#"{"type":"shown","id":4,"frames":-1}"#,
+            r#"{"type":"shown","id":4,"frames":1,"not_shown":"tired"}"#,
             "",
             "{}",
             r#"{"type":"credit"}"#,

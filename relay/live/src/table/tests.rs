@@ -339,7 +339,7 @@ mod engine {
             rig.table.publish(1, frame, body, at(millis))
         };
 
-        assert_eq!(publish(&rig, 1_400), Err(Refused::Taken));
+        assert_eq!(publish(&rig, 1_400), Err(Refused::Taken(0)));
         rig.take_all();
         rig.engine_is_woken();
 

@@ -1,0 +1,135 @@
+//! What becomes of each source in the settings. Written by the upstream threads, shown by outputs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::limits::MAX_STREAMS;
+use fanlight_proto::message::StreamName;
+use parking_lot::Mutex;
+
+use crate::table::Refused;
+
+/// A refusal is told for so long after the last frame that was refused; heartbeats come every 250 ms.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceEntry {
+    /// Its place in the settings, from 0.
+    pub origin: usize,
+    /// Where it publishes.
+    pub endpoint: String,
+    /// Why nothing is heard of it; none while frames or heartbeats come.
+    pub problem: Option<String>,
+    /// Its streams that are not taken at present, and why.
+    pub refused: Vec<(StreamName, Refused)>,
+}
+
+/// All sources, in the order of the settings.
+#[derive(Debug, Default)]
+pub struct Sources(Mutex<Vec<Source>>);
+
+#[derive(Debug)]
+struct Source {
+    endpoint: String,
+    problem: Option<String>,
+    refused: BTreeMap<StreamName, (Time, Refused)>,
+}
+
+impl Sources {
+    /// Lists the next source of the settings. Nothing has been heard of it.
+    pub fn add(&self, endpoint: String) {
+        self.0.lock().push(Source {
+            endpoint,
+            problem: Some("it has not answered yet".to_owned()),
+            refused: BTreeMap::new(),
+        });
+    }
+
+    /// Notes why nothing is heard of source `origin`; none: it is heard.
+    pub fn set_problem(&self, origin: usize, problem: Option<String>) {
+        if let Some(source) = self.0.lock().get_mut(origin) {
+            source.problem = problem;
+        }
+    }
+
+    /// Notes that a frame of source `origin` was not taken.
+    pub(crate) fn refuse(&self, now: Time, origin: usize, stream: &StreamName, why: Refused) {
+        let mut sources = self.0.lock();
+        let Some(source) = sources.get_mut(origin) else {
+            return;
+        };
+
+        source.forget_refusals(now);
+        if source.refused.len() < MAX_STREAMS || source.refused.contains_key(stream) {
+            source.refused.insert(stream.clone(), (now, why));
+        }
+    }
+
+    /// The sources as they are at `now`.
+    #[must_use]
+    pub fn all(&self, now: Time) -> Vec<SourceEntry> {
+        let mut sources = self.0.lock();
+        let entry = |(origin, source): (usize, &mut Source)| {
+            source.forget_refusals(now);
+            let refused = source.refused.iter();
+            SourceEntry {
+                origin,
+                endpoint: source.endpoint.clone(),
+                problem: source.problem.clone(),
+                refused: refused
+                    .map(|(stream, (_, why))| (stream.clone(), *why))
+                    .collect(),
+            }
+        };
+
+        sources.iter_mut().enumerate().map(entry).collect()
+    }
+}
+
+impl Source {
+    fn forget_refusals(&mut self, now: Time) {
+        self.refused
+            .retain(|_, (at, _)| now.saturating_since(*at) < REFUSED_FOR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_while_frames_are_refused() {
+        let sources = Sources::default();
+        sources.add("ipc:///a".into());
+        sources.add("ipc:///b".into());
+        let (stream, now) = ("cam".parse().unwrap(), Time::from_nanos(5));
+
+        sources.refuse(now, 1, &stream, Refused::Taken(0));
+        sources.refuse(now, 7, &stream, Refused::TooMany);
+        let refused = &sources.all(now)[1].refused;
+        assert_eq!(*refused, [(stream, Refused::Taken(0))]);
+        assert!(sources.all(now + REFUSED_FOR)[1].refused.is_empty());
+    }
+
+    #[test]
+    fn a_source_has_a_problem_until_it_is_heard() {
+        let sources = Sources::default();
+        sources.add("ipc:///a".into());
+        assert!(sources.all(Time::default())[0].problem.is_some());
+        sources.set_problem(0, None);
+        assert_eq!(sources.all(Time::default())[0].problem, None);
+    }
+
+    #[test]
+    fn one_source_cannot_fill_the_list_of_refusals() {
+        let sources = Sources::default();
+        sources.add("ipc:///a".into());
+        for n in 0..2 * MAX_STREAMS {
+            let stream = format!("cam{n}").parse().unwrap();
+            sources.refuse(Time::default(), 0, &stream, Refused::TooMany);
+        }
+        assert_eq!(sources.all(Time::default())[0].refused.len(), MAX_STREAMS);
+    }
+}
