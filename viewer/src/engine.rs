@@ -217,6 +217,14 @@ impl Engine {
         self.paths[at].start_joining(now, &mut self.shared);
     }
 
+    /// Why datagrams do not get to the relay of path `at`, for people: it is told while no session is open.
+    ///
+    /// # Panics
+    /// When there is no such path.
+    pub fn on_unreachable(&mut self, now: Time, at: usize, why: String) {
+        self.paths[at].link.on_unreachable(now, why);
+    }
+
     /// Does what is due. Call it when [`Engine::next_deadline`] has passed, and after a batch of datagrams.
     pub fn on_tick(&mut self, now: Time) {
         if let Some(standby) = &mut self.standby {

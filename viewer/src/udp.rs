@@ -196,6 +196,10 @@ impl Driver<'_> {
             if let Err((address, error)) = self.connections[at].reconnect(now) {
                 self.warn(now, &format!("cannot send to {address}: {error}"));
             }
+
+            if let Some(problem) = self.connections[at].problem() {
+                self.engine.on_unreachable(now, at, problem.to_owned());
+            }
         }
     }
 
@@ -305,15 +309,22 @@ impl Driver<'_> {
     /// The kernel or the relay's host says that datagrams cannot be delivered.
     fn failed(&mut self, at: usize, error: &io::Error) {
         let now = clock::now();
-        match error.kind() {
+        let connection = &self.connections[at];
+        let address = connection.socket.as_ref().map(Socket::address);
+        let address = address.map_or_else(String::new, |address| address.to_string());
+        let why = match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return,
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
+            io::ErrorKind::ConnectionRefused => format!("nobody listens at {address}"),
+            io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown => {}
-            _ => self.warn(now, &format!("the socket fails: {error}")),
-        }
+            | io::ErrorKind::NetworkDown => format!("no way to {address}"),
+            _ => {
+                self.warn(now, &format!("the socket fails: {error}"));
+                error.to_string()
+            }
+        };
 
+        self.engine.on_unreachable(now, at, why);
         self.engine.on_refused(now, at);
         self.connections[at].try_next_address(now);
     }

@@ -24,12 +24,17 @@ const LINK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A relay that refused, and answers nothing for so long after the next attempt was due, is taken to be gone.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// Why datagrams do not get to a relay is told for so long after the last failure; one is sent each second or more.
+const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// What a screen should say, frames or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LinkState {
     /// No relay has answered yet, or the one that did is silent.
     #[default]
     Connecting,
+    /// The same, and why datagrams do not get to the relay.
+    Unreachable(String),
     /// The relay has another version of the protocol.
     OtherVersion,
     /// The relay has no stream yet.
@@ -64,7 +69,7 @@ impl LinkState {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Connecting => "connecting",
+            Self::Connecting | Self::Unreachable(_) => "connecting",
             Self::OtherVersion => "version",
             Self::NoStreams => "no-streams",
             Self::NoSuchStream(_) => "no-such-stream",
@@ -104,7 +109,8 @@ impl LinkState {
             Self::Busy(_) => 6,
             Self::NoKey(_) => 7,
             Self::OtherVersion => 8,
-            Self::Connecting => 9,
+            Self::Unreachable(_) => 9,
+            Self::Connecting => 10,
         }
     }
 
@@ -127,6 +133,7 @@ impl fmt::Display for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connecting => f.write_str("no answer from the relay"),
+            Self::Unreachable(why) => write!(f, "no answer from the relay: {why}"),
             Self::OtherVersion => f.write_str("the relay speaks another version"),
             Self::NoStreams => f.write_str("the relay has no stream yet"),
             Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
@@ -174,6 +181,8 @@ pub(super) struct LinkMonitor {
     pub(super) frame: Option<Time>,
     /// The stream's rate in thousandths of a frame a second; 0 when not known.
     rate_millihertz: u32,
+    /// Why datagrams do not get to the relay, and until when that holds.
+    unreachable: Option<(String, Time)>,
     /// The relay's last refusal, and until when it holds.
     refusal: Option<(LinkState, Time)>,
     /// What the relay says is wrong with the stream.
@@ -217,14 +226,25 @@ impl LinkMonitor {
         }
     }
 
+    /// A datagram of a session came.
+    pub(super) fn on_received(&mut self, now: Time) {
+        self.last_received = Some(now);
+        self.unreachable = None;
+    }
+
     /// A session is open.
     pub(super) fn on_session(&mut self, now: Time, info: &StreamInfo) {
         self.joined = Some(now);
-        self.last_received = Some(now);
+        self.on_received(now);
         self.rate_millihertz = info.rate_millihertz;
         self.refusal = None;
         self.outage = None;
         self.on_status(now, &info.status.clone().unwrap_or_default());
+    }
+
+    /// Datagrams do not get to the relay.
+    pub(super) fn on_unreachable(&mut self, now: Time, why: String) {
+        self.unreachable = Some((why, now + UNREACHABLE_TIMEOUT));
     }
 
     /// The relay opens no session; a new attempt is due at `retry`.
@@ -261,8 +281,11 @@ impl LinkMonitor {
             };
         }
 
-        match &self.refusal {
-            Some((refusal, until)) if now < *until => (refusal.clone(), Some(*until)),
+        match (&self.refusal, &self.unreachable) {
+            (Some((refusal, until)), _) if now < *until => (refusal.clone(), Some(*until)),
+            (_, Some((why, until))) if now < *until => {
+                (LinkState::Unreachable(why.clone()), Some(*until))
+            }
             _ => (LinkState::Connecting, None),
         }
     }

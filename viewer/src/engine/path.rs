@@ -123,7 +123,7 @@ impl Path {
 
     /// Something of the session came.
     pub(super) fn note_received(&mut self, now: Time) {
-        self.link.last_received = Some(now);
+        self.link.on_received(now);
         let renews = self
             .session
             .as_ref()

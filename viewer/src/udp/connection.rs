@@ -84,6 +84,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Why there is no address to send to, when the relay's name cannot be resolved.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.resolver.problem()
+    }
+
     /// Datagrams do not get there: try the next address, if the relay has others.
     pub(super) fn try_next_address(&mut self, now: Time) {
         if self.resolver.has_others() {

@@ -1,6 +1,7 @@
 //! Resolves a relay's name in the background, and offers its addresses in turn.
 
 use std::future::Future as _;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,7 +19,9 @@ pub(super) struct Resolver {
     literal: bool,
     addresses: Vec<SocketAddr>,
     at: usize,
-    lookup: Option<JoinHandle<Vec<SocketAddr>>>,
+    lookup: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
+    /// Why the name stands for no address.
+    problem: Option<String>,
 }
 
 impl Resolver {
@@ -30,7 +33,13 @@ impl Resolver {
             addresses: literal.into_iter().collect(),
             at: 0,
             lookup: None,
+            problem: None,
         }
+    }
+
+    /// Why there is no address to try, when the last look-up failed.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     /// The address to try next; none while the name stands for none. A name is looked up again in the background, on
@@ -39,10 +48,7 @@ impl Resolver {
         if !self.literal && self.lookup.is_none() {
             let name = self.name.clone();
             self.lookup = Some(tokio::spawn(async move {
-                match lookup_host(name).await {
-                    Ok(found) => found.take(MAX_ADDRESSES).collect(),
-                    Err(_) => Vec::new(),
-                }
+                Ok(lookup_host(name).await?.take(MAX_ADDRESSES).collect())
             }));
         }
 
@@ -60,22 +66,34 @@ impl Resolver {
         self.addresses.len() > 1
     }
 
-    /// Ready when the name stands for other addresses than before.
+    /// Ready when the name stands for other addresses than before, or for none.
     pub(super) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(lookup) = &mut self.lookup else {
             return Poll::Pending;
         };
 
-        let found = ready!(Pin::new(lookup).poll(context)).unwrap_or_default();
+        let looked_up = ready!(Pin::new(lookup).poll(context));
         self.lookup = None;
-        // A name server that is gone for a while does not make the relay move.
-        if found.is_empty() || found == self.addresses {
-            return Poll::Pending;
+        match looked_up.unwrap_or_else(|ended| Err(ended.into())) {
+            Ok(found) if !found.is_empty() && found != self.addresses => {
+                self.addresses = found;
+                self.at = 0;
+                self.problem = None;
+                Poll::Ready(())
+            }
+            // A name server that is gone for a while does not make the relay move.
+            Err(error) if self.addresses.is_empty() => {
+                let problem = format!("{} cannot be resolved ({error})", self.name);
+                let is_new = self.problem.as_ref() != Some(&problem);
+                self.problem = Some(problem);
+                if is_new {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            }
+            _ => Poll::Pending,
         }
-
-        self.addresses = found;
-        self.at = 0;
-        Poll::Ready(())
     }
 }
 
@@ -107,6 +125,19 @@ mod tests {
         assert!(
             tried.contains(&SocketAddr::from(([127, 0, 0, 1], 5004))),
             "{tried:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_nothing_is_said() {
+        let mut resolver = Resolver::new("no.such.host.invalid:5004");
+        assert_eq!(resolver.next(), None);
+        assert_eq!(resolver.problem(), None);
+        std::future::poll_fn(|context| resolver.poll_changed(context)).await;
+        let problem = resolver.problem().unwrap();
+        assert!(
+            problem.contains("no.such.host.invalid:5004 cannot be resolved"),
+            "{problem}"
         );
     }
 }

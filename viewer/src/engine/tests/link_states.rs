@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::link_state::LinkMonitor;
 
 fn status(state: State, reason: &str) -> Status {
     Status {
@@ -183,4 +184,20 @@ fn a_camera_that_sleeps_is_said_to_wake_and_is_live_with_its_first_frame() {
         world.run_until(ms(3000));
         assert_eq!(world.link_state_at(ms(3000)), LinkState::Live);
     }
+}
+
+#[test]
+fn why_no_datagram_gets_to_the_relay_is_said_until_one_comes_from_it() {
+    let mut link = LinkMonitor::default();
+    let reason = |link: &LinkMonitor, at| link.assess(ms(at)).0.to_string();
+    link.on_unreachable(ms(100), "nobody listens at 10.0.0.1:5004".to_owned());
+    assert_eq!(
+        reason(&link, 101),
+        "no answer from the relay: nobody listens at 10.0.0.1:5004"
+    );
+    assert_eq!(reason(&link, 9000), "no answer from the relay");
+
+    link.on_unreachable(ms(9000), "no way to 10.0.0.1:5004".to_owned());
+    link.on_received(ms(9100));
+    assert_eq!(reason(&link, 9101), "no answer from the relay");
 }
