@@ -1,6 +1,7 @@
 //! What every request passes: whether it came by a name of ours, who it is from, and the headers of each answer.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -254,6 +255,23 @@ fn is_loopback(host: &str) -> bool {
         || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
+/// The number that the query has for `key`, if any; `what` is said of one that is out of `range` or none.
+pub(super) fn number(
+    uri: &Uri,
+    key: &str,
+    range: RangeInclusive<f64>,
+    what: &str,
+) -> Result<Option<f64>, ApiError> {
+    let Some(text) = query(uri, key) else {
+        return Ok(None);
+    };
+
+    match text.parse() {
+        Ok(value) if range.contains(&value) => Ok(Some(value)),
+        _ => Err(ApiError::bad_request(format!("{key} is {what}"))),
+    }
+}
+
 /// The value of `key` in the query, as it stands there.
 pub(super) fn query<'a>(uri: &'a Uri, key: &str) -> Option<&'a str> {
     let pairs = uri
@@ -315,5 +333,20 @@ mod tests {
             (Some("cam"), Some("1"), None)
         );
         assert_eq!(query(&"/".parse().unwrap(), "n"), None);
+    }
+
+    #[test]
+    fn a_number_of_the_query_is_within_its_range_or_refused() {
+        let number = |uri: &str| {
+            let number = number(&uri.parse().unwrap(), "fps", 0.01..=1000.0, "a rate");
+            number.map_err(|error| error.into_response().status())
+        };
+
+        assert_eq!(number("/?fps=0.5"), Ok(Some(0.5)));
+        assert_eq!(number("/?x=1"), Ok(None));
+        for bad in ["0", "-1", "1001", "NaN", "inf", "ten", ""] {
+            let status = StatusCode::BAD_REQUEST;
+            assert_eq!(number(&format!("/?fps={bad}")), Err(status), "{bad}");
+        }
     }
 }

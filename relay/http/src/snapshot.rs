@@ -12,7 +12,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 
 use super::api_error::ApiError;
-use super::authorize::query;
+use super::authorize::{number, query};
 use super::gateway::Peer;
 use super::{AppState, SNAPSHOT};
 
@@ -77,16 +77,8 @@ struct SnapshotRequest {
 
 impl SnapshotRequest {
     fn parse(uri: &Uri) -> Result<Self, ApiError> {
-        let max_age = query(uri, "max_age").map(|text| {
-            let seconds = text
-                .parse()
-                .ok()
-                .filter(|seconds| (0.0..=LONGEST_MAX_AGE_S).contains(seconds));
-            seconds
-                .map(Duration::from_secs_f64)
-                .ok_or_else(|| ApiError::bad_request("max_age is a number of seconds"))
-        });
-
+        let seconds = 0.0..=LONGEST_MAX_AGE_S;
+        let max_age = number(uri, "max_age", seconds, "a number of seconds")?;
         let flag = |key| match query(uri, key) {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
@@ -94,7 +86,7 @@ impl SnapshotRequest {
         };
 
         Ok(Self {
-            max_age: max_age.transpose()?,
+            max_age: max_age.map(Duration::from_secs_f64),
             wait: flag("wait")?,
             placeholder: flag("placeholder")?,
         })
