@@ -104,6 +104,21 @@ pub fn progressive(jpeg: &[u8]) -> Vec<u8> {
     bomb
 }
 
+/// `jpeg` with its quantization tables made comments (DQT, COM), so that nothing can decode it.
+///
+/// # Panics
+/// When `jpeg` has none.
+#[must_use]
+pub fn without_quantization(jpeg: &[u8]) -> Vec<u8> {
+    let mut bytes = jpeg.to_vec();
+    let tables: Vec<_> = (0..bytes.len() - 1)
+        .filter(|at| bytes[*at..*at + 2] == [0xff, 0xdb])
+        .collect();
+    assert!(!tables.is_empty(), "a JPEG has quantization tables");
+    tables.into_iter().for_each(|at| bytes[at + 1] = 0xfe);
+    bytes
+}
+
 /// `jpeg` with its middle filled with noise that keeps SOI, headers and EOI: damage that only decoding finds.
 #[must_use]
 pub fn scrambled(jpeg: &[u8], random: &mut Random) -> Vec<u8> {

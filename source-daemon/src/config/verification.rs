@@ -184,6 +184,7 @@ mod tests {
         };
 
         assert!(canary(InputKind::Camera, Canary::Auto));
+        assert!(canary(InputKind::Pipe, Canary::Auto));
         assert!(!canary(InputKind::Ball, Canary::Auto));
         assert!(canary(InputKind::Ball, Canary::On));
         assert!(!canary(InputKind::Camera, Canary::Off));

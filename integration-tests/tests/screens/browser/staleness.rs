@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fanlight_tests::TestEnv;
 use fanlight_tests::browser::{Browser, Look, Page};
 use fanlight_tests::wait::{SOON, pause, until};
+use fanlight_tests::{TestEnv, jpeg};
 
 use super::fixture::{Fixture, source};
 
@@ -76,6 +76,61 @@ fn the_reason_of_a_source_without_pictures_is_shown() {
     );
 
     page.assert_clean();
+}
+
+#[test]
+fn pictures_that_cannot_be_decoded_leave_a_blind_pane_and_the_relay_knows() {
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+
+    let env = TestEnv::new();
+    let folder = env.path("pictures");
+    std::fs::create_dir(&folder).unwrap();
+    let picture = jpeg::without_quantization(&jpeg::numbered(1, 320, 240));
+    std::fs::write(folder.join("1.jpg"), picture).unwrap();
+    let camera = env
+        .source("cam1")
+        .flags("--input files --rate 10")
+        .flag("path", folder)
+        .ready();
+
+    let fixture = Fixture::serve(env, vec![camera], &["cam1".to_owned()], |relay| relay);
+    let page = browser.open(&fixture.url(""), &Look::default());
+    page.wait_panes("the pane is blind", |panes| {
+        panes.iter().any(|pane| pane.state == "blind")
+    });
+
+    let [pane] = page.panes(1.0).try_into().unwrap();
+    assert!(
+        pane.reason.contains("come but cannot be decoded") && pane.broken > 0 && pane.drawn == 0,
+        "{pane:?}"
+    );
+
+    let blind = "fetch('api/viewers').then((answer) => answer.json()).then(({ viewers }) =>
+        viewers.some((row) => row.kind === 'ws' && row.health === 'blind' && row.shown === 0 &&
+            row.last_shown_ms === null && row.not_shown === 'pictures come but cannot be decoded'))";
+    until("the relay says the same", SOON, || {
+        page.evaluate::<bool>(blind).then_some(())
+    });
+
+    page.press("v");
+    page.wait("/blind: pictures come/.test(document.getElementById('status').innerText)");
+    page.assert_clean();
+}
+
+#[test]
+fn sources_that_are_missing_stand_in_the_page() {
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+
+    let env = TestEnv::new();
+    let fixture = Fixture::serve(env, Vec::new(), &["away".to_owned()], |relay| relay);
+    let page = browser.open(&fixture.url(""), &Look::default());
+    page.wait("/source 1 .*no such socket/.test(document.getElementById('empty').innerText)");
+    page.press("v");
+    page.wait("/source 1 .*no such socket/.test(document.getElementById('status').innerText)");
 }
 
 #[test]

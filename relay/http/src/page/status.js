@@ -79,9 +79,11 @@ export class Status {
 
   #showHealth({ value, error }) {
     const { health } = this.#parts;
-    health.dataset.good = error ? "unknown" : value.healthy;
-    say(health, error ?? (value.healthy ? "Healthy" : `Not healthy: ${value.reasons.join("; ")}`));
-    itemise(this.#parts.problems, value?.problems ?? []);
+    const problems = value?.problems ?? [];
+    const good = problems.length > 0 ? "Healthy, but not all that is set is there" : "Healthy";
+    health.dataset.good = error || (value.healthy && problems.length > 0) ? "unknown" : value.healthy;
+    say(health, error ?? (value.healthy ? good : `Not healthy: ${value.reasons.join("; ")}`));
+    itemise(this.#parts.problems, problems);
   }
 
   #showStreams(streams) {
