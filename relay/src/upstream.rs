@@ -18,7 +18,7 @@ use std::time::Duration;
 use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_live::StreamTable;
+use fanlight_live::{Problem, StreamTable};
 use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::StreamName;
 use fanlight_proto::zmtp::Security;
@@ -110,7 +110,7 @@ impl Supervisor {
             }
 
             self.tell(&ended);
-            let problem = Some(ended.to_string());
+            let problem = Some(Problem::Away(ended.to_string()));
             self.table
                 .sources()
                 .set_problem(self.upstream.origin, problem);

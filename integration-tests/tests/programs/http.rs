@@ -144,7 +144,7 @@ fn every_address_answers_as_documented() {
     assert_eq!(site.get("/api/health").json()["healthy"], true);
     assert_eq!(
         site.get("/readyz").json(),
-        json!({ "ready": true, "reasons": [] })
+        json!({ "ready": true, "reasons": [], "problems": [] })
     );
 
     assert_eq!(

@@ -140,8 +140,8 @@ fn source(entry: &SourceEntry, role: Role) -> Value {
     json!({
         "source": entry.origin + 1,
         "address": (role == Role::Admin).then_some(&entry.endpoint),
-        "heard": entry.problem.is_none(),
-        "problem": entry.problem,
+        "heard": !entry.is_away(),
+        "problem": entry.problem.as_ref().map(ToString::to_string),
         "refused": refused,
     })
 }

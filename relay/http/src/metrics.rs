@@ -288,7 +288,7 @@ impl Snapshot {
 
     fn sources(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
         let number = |source: &SourceEntry| [("source", (source.origin + 1).to_string())];
-        let heard = |source: &SourceEntry| f64::from(u8::from(source.problem.is_none()));
+        let heard = |source: &SourceEntry| f64::from(u8::from(!source.is_away()));
         writer.gauges(
             "fanlight_relay_source_up",
             "Whether a source is heard, by its place in the settings: 1 or 0",

@@ -56,17 +56,16 @@ pub(super) fn reasons(app: &AppState, now: Time, role: Option<Role>) -> Vec<Stri
 /// only an administrator gets the addresses of sources.
 pub(super) fn problems(app: &AppState, now: Time, role: Option<Role>) -> Vec<String> {
     let sources = app.table().sources().all(now);
+    let missing = missing(&app.table().status(), &app.settings.streams);
+    // A source that has none of the streams does no harm while others have them all.
     let mut problems: Vec<_> = sources
         .iter()
+        .filter(|source| source.is_away() || !source.refused.is_empty() || !missing.is_empty())
         .flat_map(|source| of_source(source, role))
         .collect();
 
-    // A name that no source has is said only once all sources have had their say.
-    if sources.iter().all(|source| source.problem.is_none()) {
-        problems.extend(missing(&app.table().status(), &app.settings.streams));
-    }
-
-    let away = sources.iter().filter(|source| source.problem.is_some());
+    problems.extend(missing);
+    let away = sources.iter().filter(|source| source.is_away());
     let count = (away.count(), sources.len(), problems.len());
     told(problems, summary(count), role)
 }
@@ -121,7 +120,7 @@ fn missing(status: &EngineStatus, wanted: &[StreamName]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use fanlight_live::Refused;
+    use fanlight_live::{Problem, Refused};
 
     use super::*;
 
@@ -129,7 +128,7 @@ mod tests {
         SourceEntry {
             origin: 1,
             endpoint: "tcp://10.0.0.9:5000".to_owned(),
-            problem: Some("it is silent".to_owned()),
+            problem: Some(Problem::Away("it is silent".to_owned())),
             refused: vec![("cam".parse().unwrap(), Refused::Taken(0))],
         }
     }

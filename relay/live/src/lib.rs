@@ -30,7 +30,7 @@ pub use frame::{Arrival, LiveFrame};
 pub use network::client_network;
 pub use output::{Output, OutputServer};
 pub use rate_meter::RateMeter;
-pub use sources::{SourceEntry, Sources};
+pub use sources::{Problem, SourceEntry, Sources};
 pub use status::{Counter, EngineStatus, ListedStream, StreamEntry, ViewerEntry};
 pub use subscription::{FrameSubscription, MAX_CREDIT, Subscribe};
 pub use table::{Refused, StreamTable};

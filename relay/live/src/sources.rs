@@ -1,6 +1,7 @@
 //! What becomes of each source in the settings. Written by the upstream threads, shown by outputs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
@@ -13,17 +14,42 @@ use crate::table::Refused;
 /// A refusal is told for so long after the last frame that was refused; heartbeats come every 250 ms.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
+/// Why nothing is heard of a source, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// There is no connection to it.
+    Away(String),
+    /// It is there, and has none of the streams that the relay is to take.
+    NoStream(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away(why) | Self::NoStream(why) => f.write_str(why),
+        }
+    }
+}
+
 /// One source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceEntry {
-    /// Its place in the settings, from 0.
+    /// Its place in the settings, or among those that were found, from 0.
     pub origin: usize,
     /// Where it publishes.
     pub endpoint: String,
     /// Why nothing is heard of it; none while frames or heartbeats come.
-    pub problem: Option<String>,
+    pub problem: Option<Problem>,
     /// Its streams that are not taken at present, and why.
     pub refused: Vec<(StreamName, Refused)>,
+}
+
+impl SourceEntry {
+    /// Whether there is no connection to it.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        matches!(self.problem, Some(Problem::Away(_)))
+    }
 }
 
 /// All sources, in the order of the settings.
@@ -33,22 +59,24 @@ pub struct Sources(Mutex<Vec<Source>>);
 #[derive(Debug)]
 struct Source {
     endpoint: String,
-    problem: Option<String>,
+    problem: Option<Problem>,
     refused: BTreeMap<StreamName, (Time, Refused)>,
 }
 
 impl Sources {
-    /// Lists the next source of the settings. Nothing has been heard of it.
-    pub fn add(&self, endpoint: String) {
-        self.0.lock().push(Source {
+    /// Lists source `origin`, the next one, of which nothing has been heard.
+    pub fn add(&self, origin: usize, endpoint: String) {
+        let mut sources = self.0.lock();
+        sources.truncate(origin);
+        sources.push(Source {
             endpoint,
-            problem: Some("it has not answered yet".to_owned()),
+            problem: Some(Problem::Away("it has not answered yet".to_owned())),
             refused: BTreeMap::new(),
         });
     }
 
     /// Notes why nothing is heard of source `origin`; none: it is heard.
-    pub fn set_problem(&self, origin: usize, problem: Option<String>) {
+    pub fn set_problem(&self, origin: usize, problem: Option<Problem>) {
         if let Some(source) = self.0.lock().get_mut(origin) {
             source.problem = problem;
         }
@@ -102,8 +130,8 @@ mod tests {
     #[test]
     fn a_refusal_is_told_while_frames_are_refused() {
         let sources = Sources::default();
-        sources.add("ipc:///a".into());
-        sources.add("ipc:///b".into());
+        sources.add(0, "ipc:///a".into());
+        sources.add(1, "ipc:///b".into());
         let (stream, now) = ("cam".parse().unwrap(), Time::from_nanos(5));
 
         sources.refuse(now, 1, &stream, Refused::Taken(0));
@@ -116,7 +144,7 @@ mod tests {
     #[test]
     fn a_source_has_a_problem_until_it_is_heard() {
         let sources = Sources::default();
-        sources.add("ipc:///a".into());
+        sources.add(0, "ipc:///a".into());
         assert!(sources.all(Time::default())[0].problem.is_some());
         sources.set_problem(0, None);
         assert_eq!(sources.all(Time::default())[0].problem, None);
@@ -125,7 +153,7 @@ mod tests {
     #[test]
     fn one_source_cannot_fill_the_list_of_refusals() {
         let sources = Sources::default();
-        sources.add("ipc:///a".into());
+        sources.add(0, "ipc:///a".into());
         for n in 0..2 * MAX_STREAMS {
             let stream = format!("cam{n}").parse().unwrap();
             sources.refuse(Time::default(), 0, &stream, Refused::TooMany);

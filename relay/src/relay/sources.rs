@@ -104,9 +104,10 @@ impl Upstreams {
 
     fn add(&mut self, endpoint: Endpoint) -> io::Result<()> {
         tracing::info!(source = %endpoint, "subscribing");
+        let origin = self.queues.len();
         let stale = Duration::from_millis(self.config.source_stale_ms);
         let upstream = Upstream {
-            origin: self.queues.len(),
+            origin,
             endpoint: endpoint.clone(),
             streams: self.config.streams.clone(),
             max_frame_bytes: self.config.max_frame_bytes,
@@ -116,6 +117,7 @@ impl Upstreams {
         };
 
         let queue = Arc::clone(&upstream.feedback);
+        self.table.sources().add(origin, endpoint.to_string());
         let thread = upstream.start(Arc::clone(&self.table), self.shutdown.clone())?;
         self.queues.push(queue);
         self.threads.push(thread);

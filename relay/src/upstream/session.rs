@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fanlight_daemon::feed_connection::{Connection, ConnectionError};
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_live::StreamTable;
+use fanlight_live::{Problem, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::feed::{self, ANSWER_TOPIC};
 use fanlight_proto::message::{CheckedFrame, FeedbackReport, parse_frame};
@@ -286,10 +286,10 @@ impl<'a> FeedReceiver<'a> {
         if let Some(count) = self.refusals.note(self.last) {
             tracing::warn!(source = %self.upstream.endpoint, count, "no stream: {problem}");
         }
-        self.set_problem(Some(problem));
+        self.set_problem(Some(Problem::NoStream(problem)));
     }
 
-    fn set_problem(&self, problem: Option<String>) {
+    fn set_problem(&self, problem: Option<Problem>) {
         let sources = self.table.sources();
         sources.set_problem(self.upstream.origin, problem);
     }

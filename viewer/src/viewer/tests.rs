@@ -306,7 +306,9 @@ fn a_run_without_a_frame_fails_and_says_why() {
     let error = run(&config(&nobody), &extra, None, &Context::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no frame was shown in 300ms: no answer from the relay"
+        format!(
+            "no frame was shown in 300ms: no answer from the relay: nobody listens at {nobody}"
+        )
     );
 }
 
