@@ -9,6 +9,7 @@
 mod answers;
 mod endpoint;
 mod feedback_sink;
+mod places;
 mod send_queue;
 mod subscriber;
 #[cfg(test)]
@@ -16,26 +17,25 @@ mod tests;
 mod upstream_limiter;
 
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::stream_socket::StreamSocket;
 use fanlight_proto::zmtp::AcceptedSecurity;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use answers::Answerer;
 use endpoint::Listener;
 pub use endpoint::{Endpoint, EndpointError};
 pub use feedback_sink::{FeedbackSink, NullSink};
-use subscriber::{Message, Subscriber};
-
-/// Connections at a time, over all endpoints. A source has a handful of relays.
-const MAX_CONNECTIONS: usize = 64;
+use places::{Place, Places};
+use subscriber::{DisconnectReason, Message, Subscriber};
 
 /// Connections that the publishing thread writes to itself. With more of them it would be late for its next picture.
 const WRITTEN_AT_ONCE: usize = 4;
@@ -187,7 +187,7 @@ impl Publisher {
                 .iter()
                 .filter(|subscriber| subscriber.is_subscribed())
                 .count(),
-            connections: counters.connections.load(Relaxed),
+            connections: self.hub.places.count(),
             published: counters.published.load(Relaxed),
             dropped: counters.dropped.load(Relaxed),
             sent_bytes: counters.sent_bytes.load(Relaxed),
@@ -217,18 +217,18 @@ impl Drop for Publisher {
 /// What the publishing side and the connections share.
 #[derive(Debug)]
 struct Hub {
+    places: Arc<Places>,
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
     answerer: Answerer,
     counters: Counters,
-    refusals: Mutex<Limited>,
-    drops: Mutex<Limited>,
+    refusals: Mutex<LogLimiter>,
+    drops: Mutex<LogLimiter>,
     /// Numbers the peers, from 1.
     peers: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Counters {
-    connections: AtomicUsize,
     published: AtomicU64,
     dropped: AtomicU64,
     sent_bytes: AtomicU64,
@@ -240,6 +240,7 @@ struct Counters {
 impl Hub {
     fn new(answerer: Answerer) -> Self {
         Self {
+            places: Arc::default(),
             subscribers: Mutex::default(),
             answerer,
             counters: Counters::default(),
@@ -254,19 +255,12 @@ impl Hub {
     }
 
     fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
-        self.subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.subscribers.lock()
     }
 
     fn refuse(&self, peer: &str, reason: &dyn std::fmt::Display) {
         self.counters.refused.fetch_add(1, Relaxed);
-        let due = self
-            .refusals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note(clock::now());
-
+        let due = self.refusals.lock().note(clock::now());
         if let Some(count) = due {
             tracing::warn!(peer, %reason, count, "subscriber refused");
         }
@@ -274,12 +268,7 @@ impl Hub {
 
     fn drop_feedback(&self, peer: &str, reason: &dyn std::fmt::Display) {
         self.counters.feedback_dropped.fetch_add(1, Relaxed);
-        let due = self
-            .drops
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note(clock::now());
-
+        let due = self.drops.lock().note(clock::now());
         if let Some(count) = due {
             tracing::warn!(peer, %reason, count, "feedback of a relay dropped");
         }
@@ -315,39 +304,14 @@ impl Drop for Registration<'_> {
     }
 }
 
-/// One of the connections that [`MAX_CONNECTIONS`] counts.
-struct Place(Arc<Hub>);
-
-impl Place {
-    fn take(hub: &Arc<Hub>) -> Option<Self> {
-        // Only the publisher's one thread takes places, so that nobody comes between look and leap.
-        if hub.counters.connections.load(Relaxed) >= MAX_CONNECTIONS {
-            return None;
-        }
-        hub.counters.connections.fetch_add(1, Relaxed);
-        Some(Self(Arc::clone(hub)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.counters.connections.fetch_sub(1, Relaxed);
-    }
-}
-
 async fn accept(listener: Listener, security: Arc<AcceptedSecurity>, hub: Arc<Hub>) {
     loop {
         match listener.accept().await {
-            Ok((connection, peer)) => match Place::take(&hub) {
-                Some(place) => {
-                    let security = Arc::clone(&security);
-                    tokio::spawn(attend(connection, peer, security, place));
-                }
-                None => hub.refuse(
-                    &peer,
-                    &format_args!("there are {MAX_CONNECTIONS} connections already"),
-                ),
-            },
+            Ok((connection, peer)) => {
+                let place = hub.places.enter(peer.address);
+                let (security, hub) = (Arc::clone(&security), Arc::clone(&hub));
+                tokio::spawn(attend(connection, peer.name, security, place, hub));
+            }
             Err(error) => {
                 hub.refuse("unknown", &error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -361,10 +325,15 @@ async fn attend(
     peer: String,
     security: Arc<AcceptedSecurity>,
     place: Place,
+    hub: Arc<Hub>,
 ) {
-    let reason = subscriber::serve(connection, &peer, security, &place.0).await;
+    let reason = tokio::select! {
+        reason = subscriber::serve(connection, &peer, security, &place, &hub) => reason,
+        () = place.displaced() => DisconnectReason::Displaced,
+    };
+
     if reason.is_offence() {
-        place.0.refuse(&peer, &reason);
+        hub.refuse(&peer, &reason);
     } else {
         tracing::debug!(peer, %reason, "subscriber left");
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
@@ -115,6 +115,15 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Who has connected.
+#[derive(Debug)]
+pub(super) struct PeerAddress {
+    /// What to call it in log lines.
+    pub(super) name: String,
+    /// None over a Unix socket.
+    pub(super) address: Option<IpAddr>,
+}
+
 /// A bound endpoint.
 #[derive(Debug)]
 pub(super) enum Listener {
@@ -157,15 +166,18 @@ impl Listener {
         }
     }
 
-    /// The next connection, its options set, and what to call its peer.
-    pub(super) async fn accept(&self) -> io::Result<(StreamSocket, String)> {
+    /// The next connection, its options set, and its peer.
+    pub(super) async fn accept(&self) -> io::Result<(StreamSocket, PeerAddress)> {
         match self {
             Self::Ipc(listener, bound) => {
                 let (stream, _) = listener.accept().await?;
                 SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;
                 Ok((
                     StreamSocket::new(stream.into_std()?)?,
-                    format!("ipc://{}", bound.path.display()),
+                    PeerAddress {
+                        name: format!("ipc://{}", bound.path.display()),
+                        address: None,
+                    },
                 ))
             }
             Self::Tcp(listener) => {
@@ -182,7 +194,10 @@ impl Listener {
 
                 Ok((
                     StreamSocket::new(stream.into_std()?)?,
-                    format!("tcp://{peer}"),
+                    PeerAddress {
+                        name: format!("tcp://{peer}"),
+                        address: Some(peer.ip()),
+                    },
                 ))
             }
         }

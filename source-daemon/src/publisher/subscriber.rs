@@ -4,8 +4,8 @@
 mod tests;
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -15,9 +15,11 @@ use fanlight_proto::feed::{FromRelay, parse_to_source};
 use fanlight_proto::zmtp::{
     AcceptedSecurity, Decoder, Encoded, Encoder, Established, Event, Handshake, ProtocolError,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::places::{NoPlace, Place};
 use super::send_queue::{MAX_SUBSCRIPTIONS, Next, SendQueue, Writer};
 use super::upstream_limiter::UpstreamLimiter;
 use super::{Hub, Registration};
@@ -48,6 +50,10 @@ pub(super) enum DisconnectReason {
     Handshake,
     #[error("it took no byte for {WRITE_STALL_LIMIT:?}")]
     Stalled,
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+    #[error("others need its place, and it has not subscribed")]
+    Displaced,
     #[error("more than {MAX_SUBSCRIPTIONS} subscriptions")]
     Subscriptions,
     #[error(transparent)]
@@ -152,7 +158,7 @@ impl Subscriber {
     }
 
     fn encoder(&self) -> MutexGuard<'_, Encoder> {
-        self.encoder.lock().unwrap_or_else(PoisonError::into_inner)
+        self.encoder.lock()
     }
 
     /// Whether it has any subscription.
@@ -161,7 +167,7 @@ impl Subscriber {
     }
 
     fn queue(&self) -> MutexGuard<'_, SendQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 
@@ -170,6 +176,7 @@ struct Peer<'a> {
     /// What to call it in log lines.
     name: &'a str,
     hub: &'a Hub,
+    place: &'a Place,
     registration: Registration<'a>,
 }
 
@@ -190,6 +197,7 @@ impl Peer<'_> {
             .map(|topic| topic.to_vec())
             .collect();
 
+        self.place.set_subscribed(!topics.is_empty());
         self.hub
             .sink()
             .on_subscriptions(clock::now(), self.registration.number, &topics);
@@ -222,13 +230,18 @@ pub(super) async fn serve(
     socket: StreamSocket,
     name: &str,
     security: Arc<AcceptedSecurity>,
-    hub: &Arc<Hub>,
+    place: &Place,
+    hub: &Hub,
 ) -> DisconnectReason {
     let established = match timeout(HANDSHAKE_LIMIT, shake_hands(&socket, security)).await {
         Ok(Ok(established)) => established,
         Ok(Err(reason)) => return reason,
         Err(_) => return DisconnectReason::Handshake,
     };
+
+    if let Err(refused) = place.establish() {
+        return refused.into();
+    }
 
     let Established {
         mut decoder,
@@ -245,6 +258,7 @@ pub(super) async fn serve(
     let peer = Peer {
         name,
         hub,
+        place,
         registration: Registration::new(hub, subscriber),
     };
 

@@ -23,26 +23,23 @@ struct Notebook {
 
 impl FeedbackSink for Notebook {
     fn on_subscriptions(&self, _: Time, peer: u64, topics: &[Vec<u8>]) {
-        self.subscriptions
-            .lock()
-            .unwrap()
-            .push((peer, topics.to_vec()));
+        self.subscriptions.lock().push((peer, topics.to_vec()));
     }
 
     fn on_feedback(&self, _: Time, peer: u64, feedback: FeedbackReport) {
-        self.feedback.lock().unwrap().push((peer, feedback));
+        self.feedback.lock().push((peer, feedback));
     }
 
     fn on_gone(&self, _: Time, peer: u64) {
-        self.gone.lock().unwrap().push(peer);
+        self.gone.lock().push(peer);
     }
 
     fn verdicts(&self, _: Time, _: u64) -> Vec<ViewerVerdict> {
-        self.verdicts.lock().unwrap().clone()
+        self.verdicts.lock().clone()
     }
 
     fn status(&self, _: Time) -> Vec<u8> {
-        self.status.lock().unwrap().clone()
+        self.status.lock().clone()
     }
 }
 
@@ -93,7 +90,7 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
 
     let told = |topics: &[&[u8]]| {
         let topics = topics.iter().map(|topic| topic.to_vec()).collect();
-        sink.subscriptions.lock().unwrap().last() == Some(&(1, topics))
+        sink.subscriptions.lock().last() == Some(&(1, topics))
     };
 
     until("both are told", || told(&[b"cam/", b"two/"])).await;
@@ -107,7 +104,7 @@ async fn a_peer_that_says_no_word_is_known_by_its_subscriptions() {
 
     until("one has come", || told(&[b"two/", b"one/"])).await;
     drop(plain);
-    until("it has gone", || sink.gone.lock().unwrap()[..] == [1]).await;
+    until("it has gone", || sink.gone.lock()[..] == [1]).await;
 }
 
 /// A relay that has subscribed.
@@ -135,7 +132,7 @@ async fn upstream_messages_bring_feedback_and_probes_and_are_no_subscriptions() 
         }
 
         until("all feedback is heard", || publisher.stats().feedback == 20).await;
-        let heard = sink.feedback.lock().unwrap().clone();
+        let heard = sink.feedback.lock().clone();
         assert!(
             heard
                 .iter()
@@ -147,13 +144,10 @@ async fn upstream_messages_bring_feedback_and_probes_and_are_no_subscriptions() 
         let (topic, body) = next_message(&mut stream, &mut peer.decoder).await;
         let answer = parse_answer(&topic, &body).unwrap();
         assert_eq!((answer.nonce, answer.clock_id), (99, clock::clock_id()));
-        assert_eq!(
-            sink.subscriptions.lock().unwrap().last().unwrap().1,
-            [b"cam/"]
-        );
+        assert_eq!(sink.subscriptions.lock().last().unwrap().1, [b"cam/"]);
 
         drop(stream);
-        until("it has gone", || sink.gone.lock().unwrap().len() == 1).await;
+        until("it has gone", || sink.gone.lock().len() == 1).await;
         let stats = publisher.stats();
         assert_eq!((stats.refused, stats.feedback_dropped), (0, 0));
     }
@@ -182,7 +176,7 @@ async fn malformed_feedback_is_dropped_and_the_next_is_heard() {
 
     say(&mut stream, &mut peer, &encode_feedback(feedback(1))).await;
     until("the good one is heard", || publisher.stats().feedback == 1).await;
-    assert_eq!(sink.feedback.lock().unwrap()[0].1, feedback(1));
+    assert_eq!(sink.feedback.lock()[0].1, feedback(1));
     assert_eq!(publisher.stats().refused, 0);
 }
 
@@ -254,7 +248,7 @@ async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
     let spans = start.elapsed().as_secs() + 2;
     let honest = |(_, report): &&(u64, FeedbackReport)| report.demand[0].viewers >= 1000;
     until("the honest one is heard", || {
-        sink.feedback.lock().unwrap().iter().filter(honest).count() == 30
+        sink.feedback.lock().iter().filter(honest).count() == 30
     })
     .await;
 
@@ -266,7 +260,7 @@ async fn who_floods_is_heard_so_often_and_the_others_lose_no_frame() {
 
     flood.abort();
     drain.abort();
-    let flooded = sink.feedback.lock().unwrap().len() as u64 - 30;
+    let flooded = sink.feedback.lock().len() as u64 - 30;
     let most = spans * u64::from(MESSAGES_PER_SECOND);
     assert!(
         (1..=most).contains(&flooded),
@@ -287,8 +281,8 @@ async fn verdicts_come_with_every_answer_and_the_status_to_who_asks_for_it() {
         });
 
         let verdict = ViewerVerdict { viewer: 9, verdict };
-        *sink.verdicts.lock().unwrap() = vec![verdict; MAX_VERDICTS + 1];
-        *sink.status.lock().unwrap() = vec![b' '; MAX_STATUS_BYTES];
+        *sink.verdicts.lock() = vec![verdict; MAX_VERDICTS + 1];
+        *sink.status.lock() = vec![b' '; MAX_STATUS_BYTES];
         let (mut stream, mut peer) = connect(&publisher, &security).await;
 
         say(&mut stream, &mut peer, &encode_clock_probe(5)).await;
@@ -310,7 +304,7 @@ async fn verdicts_come_with_every_answer_and_the_status_to_who_asks_for_it() {
         assert_eq!(answer.status.len(), MAX_STATUS_BYTES);
 
         // One that is too long is not told, and the time is all the same.
-        sink.status.lock().unwrap().push(b' ');
+        sink.status.lock().push(b' ');
         let subscribe = peer.encoder.subscribe(status_topic([3; 16]).as_bytes());
         stream.write_all(&subscribe).await.unwrap();
         let (_, body) = next_message(&mut stream, &mut peer.decoder).await;
