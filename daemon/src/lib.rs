@@ -16,7 +16,6 @@ pub mod endpoint;
 pub mod feed_connection;
 pub mod keys;
 pub mod logfile;
-pub mod logline;
 pub mod mailbox;
 pub mod notify;
 pub mod paths;

@@ -8,6 +8,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A token bucket: a steady rate with bursts up to its capacity.
 ///
+/// In any span it lets through at most its capacity and what comes in that span: with a capacity of one second's tokens,
+/// twice that in the first second after a silence.
+///
 /// It is kept as the moment at which the bucket is full again, as in the generic cell rate algorithm (ITU-T I.371).
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {

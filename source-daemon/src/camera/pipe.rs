@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::clock::Time;
 
 use super::{Camera, CameraError, CapturedFrame, Content, Input, Raw};
@@ -74,7 +74,7 @@ struct PipeCamera {
     /// Broken pictures that the captured frames so far have accounted for.
     reported_broken: u64,
     garbage: u64,
-    damage_log: Limited,
+    damage_log: LogLimiter,
 }
 
 impl PipeCamera {
@@ -93,7 +93,7 @@ impl PipeCamera {
             delivered: 0,
             reported_broken: 0,
             garbage: 0,
-            damage_log: Limited::new(),
+            damage_log: LogLimiter::new(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::clock::Time;
 
 /// Between two summaries.
@@ -75,7 +75,7 @@ pub struct HealthChanges {
 
 #[derive(Debug, Default)]
 struct Kind {
-    limit: Limited,
+    limit: LogLimiter,
     newest: Option<HealthChange>,
     count: u64,
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_daemon::logline::Limited;
+use fanlight_daemon::rate_limit::LogLimiter;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long a command has to leave after SIGTERM: this process has 500 ms for its own exit.
@@ -149,7 +149,7 @@ fn signal(group: Pid, signal: Signal) {
 
 /// Logs what comes on standard error, at most a line a second, and keeps the last line.
 fn log(mut errors: impl Read, last_line: &Mutex<String>, _open: SyncSender<()>) {
-    let (mut buffer, mut line, mut limited) = ([0; 4096], Vec::new(), Limited::new());
+    let (mut buffer, mut line, mut limited) = ([0; 4096], Vec::new(), LogLimiter::new());
     while let Ok(length @ 1..) = errors.read(&mut buffer) {
         for &byte in &buffer[..length] {
             // ffmpeg overwrites its line of statistics with a carriage return.
@@ -168,7 +168,7 @@ fn log(mut errors: impl Read, last_line: &Mutex<String>, _open: SyncSender<()>) 
     tell(&line, last_line, &mut limited);
 }
 
-fn tell(line: &[u8], last_line: &Mutex<String>, limited: &mut Limited) {
+fn tell(line: &[u8], last_line: &Mutex<String>, limited: &mut LogLimiter) {
     let text = String::from_utf8_lossy(line.trim_ascii()).replace(|c: char| c.is_control(), " ");
     if text.is_empty() {
         return;
