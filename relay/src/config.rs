@@ -116,6 +116,12 @@ pub struct Config {
     /// Where to listen for players and recorders (RTSP, TCP). Unset: nowhere. Who may come is what `http_access` says,
     /// with the same tokens as passwords; with `http_certificate` the port takes rtsps:// too.
     pub rtsp: Option<SocketAddr>,
+    /// Where WebRTC's media comes and goes (UDP), for clients of WHEP at /whep/STREAM of http. Unset: nowhere. It takes a
+    /// relay that was built with `--features webrtc`.
+    pub webrtc: Option<SocketAddr>,
+    /// Addresses by which clients reach the port in webrtc, such as that of a NAT before this host. When empty, it is the one
+    /// by which their request came.
+    pub webrtc_addresses: Vec<IpAddr>,
     /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
     /// was bad. Unset: none are kept.
     pub capture_dir: Option<PathBuf>,
@@ -167,6 +173,7 @@ impl Config {
             connections_per_address: self.http_connections_per_address,
             ready: self.http_ready.clone(),
             streams: self.streams.clone(),
+            whep: None,
         })
     }
 

@@ -13,11 +13,36 @@ use crate::config::Config;
 /// When one cannot have its port, its keys or the like.
 pub(crate) fn bind(config: &Config) -> Result<Vec<Box<dyn OutputServer>>, StartError> {
     let mut outputs: Vec<Box<dyn OutputServer>> = Vec::new();
-    if let Some(settings) = config.http_settings() {
-        outputs.push(Box::new(Http::bind(settings)?));
+    if let Some(http) = config.http_settings() {
+        #[cfg(feature = "webrtc")]
+        let http = with_webrtc(config, http, &mut outputs)?;
+        outputs.push(Box::new(Http::bind(http)?));
     }
     if let Some(settings) = config.rtsp_settings() {
         outputs.push(Box::new(Rtsp::bind(&settings)?));
     }
     Ok(outputs)
+}
+
+/// Adds WebRTC where it is wanted; its requests come by HTTP.
+#[cfg(feature = "webrtc")]
+fn with_webrtc(
+    config: &Config,
+    http: fanlight_http::Settings,
+    outputs: &mut Vec<Box<dyn OutputServer>>,
+) -> Result<fanlight_http::Settings, StartError> {
+    let Some(listen) = config.webrtc else {
+        return Ok(http);
+    };
+
+    let settings = fanlight_webrtc::Settings {
+        listen,
+        addresses: config.webrtc_addresses.clone(),
+    };
+    let (webrtc, whep) = fanlight_webrtc::WebRtc::bind(settings)?;
+    outputs.push(Box::new(webrtc));
+    Ok(fanlight_http::Settings {
+        whep: Some(whep),
+        ..http
+    })
 }

@@ -32,6 +32,10 @@ pub enum StartError {
     /// There is to be RTSP, and cannot be.
     #[error(transparent)]
     Rtsp(#[from] RtspError),
+    /// There is to be WebRTC, and cannot be.
+    #[cfg(feature = "webrtc")]
+    #[error(transparent)]
+    WebRtc(#[from] fanlight_webrtc::BindError),
     /// Nothing can be sent to groups.
     #[error(
         "cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface"

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Peer {
     /// Its address, or that of whom it speaks for.
     pub(super) address: SocketAddr,
+    /// The address of ours that it came to.
+    pub(super) local: IpAddr,
     /// It speaks TLS, or a proxy does so for us.
     pub(super) secure: bool,
     /// Counts its connection: a WebSocket that takes the connection over keeps it.
@@ -151,9 +153,11 @@ struct ConnectionHandler {
 impl ConnectionHandler {
     /// Serves one connection until it ends.
     async fn accept(self, stream: TcpStream, address: SocketAddr, permit: ConnectionPermit) {
+        let local = stream.local_addr().unwrap_or(self.app.address).ip();
         let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
         let mut peer = Peer {
             address,
+            local,
             secure: false,
             _permit: Arc::new(permit),
         };

@@ -21,6 +21,7 @@ mod settings;
 mod snapshot;
 #[cfg(test)]
 mod testing;
+mod whep;
 mod ws;
 
 use std::io;

@@ -96,6 +96,7 @@ mod tests {
         let (mut parts, ()) = request
             .extension(Peer {
                 address,
+                local: std::net::Ipv4Addr::LOCALHOST.into(),
                 secure: false,
                 _permit: permit,
             })

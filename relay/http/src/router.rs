@@ -7,10 +7,10 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 
 use super::api_error::ApiError;
-use super::{AppState, api, authorize, metrics, mjpeg, page, session, snapshot, ws};
+use super::{AppState, api, authorize, metrics, mjpeg, page, session, snapshot, whep, ws};
 use fanlight_live::access::Role;
 
 /// Largest body of a request, in bytes: a token, or an address to be signed.
@@ -31,6 +31,16 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
             post(session::begin).delete(session::end).get(session::tell),
         )
         .route("/api/sign", post(session::sign))
+        .route(
+            "/whep/{stream}",
+            post(whep::offer)
+                .options(whep::options)
+                .layer(DefaultBodyLimit::max(whep::MAX_OFFER_BYTES)),
+        )
+        .route(
+            "/whep/{stream}/{session}",
+            patch(whep::trickle).delete(whep::end),
+        )
         .route("/readyz", get(api::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/", get(root))

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_live::access::{AccessError, AccessMode, Authorizer};
 use fanlight_live::tls::{CertificateError, Files};
+use fanlight_live::whep::WhepClient;
 use fanlight_proto::message::{StreamName, StreamNameError};
 
 /// The settings of the HTTP side.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub ready: Readiness,
     /// The streams that the relay is to take; all of them when empty.
     pub streams: Vec<StreamName>,
+    /// The WebRTC output, when there is one.
+    pub whep: Option<WhepClient>,
 }
 
 /// What a relay needs to be ready.

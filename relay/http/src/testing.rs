@@ -47,5 +47,6 @@ pub(super) fn settings() -> Settings {
         connections_per_address: 256,
         ready: Readiness::Any,
         streams: Vec::new(),
+        whep: None,
     }
 }

@@ -23,6 +23,7 @@ mod table;
 mod throttle;
 pub mod tls;
 mod traffic;
+pub mod whep;
 
 pub use clients::{Client, ClientHandle, ClientTotals, Clients, OutputKind, ScreenReport, Sent};
 pub use feed::EngineFeed;

@@ -103,6 +103,14 @@ pub enum ConfigError {
     /// A setting of HTTP where there is none.
     #[error("{0} has no use without http = \"ADDRESS:PORT\" (or rtsp, where it is of use there)")]
     NoHttp(&'static str),
+    /// WebRTC without what it takes.
+    #[error(
+        "webrtc = \"{0}\" takes a relay that was built with it: cargo build --release -p fanlight-relay --features webrtc"
+    )]
+    NoWebRtc(SocketAddr),
+    /// A setting of WebRTC where there is none.
+    #[error("webrtc_addresses has no use without webrtc = \"ADDRESS:PORT\"")]
+    NoWebRtcPort,
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {
@@ -134,6 +142,7 @@ impl Config {
 
         self.check_multicast()?;
         self.check_http()?;
+        self.check_webrtc()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
         self.check_key(
@@ -239,6 +248,7 @@ impl Config {
             ("http_origins", !self.http_origins.is_empty()),
             ("http_proxies", !self.http_proxies.is_empty()),
             ("http_ready", self.http_ready != Readiness::Any),
+            ("webrtc", self.webrtc.is_some()),
         ];
 
         let outputs = [("http", self.http), ("rtsp", self.rtsp)];
@@ -287,6 +297,14 @@ impl Config {
 
         let wrong = self.http_origins.iter().find(|origin| !is_origin(origin));
         wrong.map_or(Ok(()), |origin| Err(ConfigError::NoOrigin(origin.clone())))
+    }
+
+    fn check_webrtc(&self) -> Result<(), ConfigError> {
+        match self.webrtc {
+            None if !self.webrtc_addresses.is_empty() => Err(ConfigError::NoWebRtcPort),
+            Some(listen) if !cfg!(feature = "webrtc") => Err(ConfigError::NoWebRtc(listen)),
+            _ => Ok(()),
+        }
     }
 
     fn check_multicast(&self) -> Result<(), ConfigError> {

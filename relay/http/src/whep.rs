@@ -1,0 +1,120 @@
+//! WHEP (draft-ietf-wish-whep): hands offers to the WebRTC output, where there is one, and its answers to clients.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
+
+use super::AppState;
+use super::api_error::ApiError;
+use super::gateway::Peer;
+
+/// Largest offer, in bytes: those of browsers have 2 to 8 KB.
+pub(super) const MAX_OFFER_BYTES: usize = 32 << 10;
+
+const SDP: &str = "application/sdp";
+const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// `POST /whep/STREAM`.
+pub(super) async fn offer(
+    State(app): State<Arc<AppState>>,
+    Path(name): Path<String>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    sdp: String,
+) -> Result<Response, ApiError> {
+    let whep = whep(&app)?;
+    check_type(&headers, SDP)?;
+    let stream = name.parse().map_err(|_| ApiError::no_such_stream(&name))?;
+
+    let command = WhepCommand::Offer {
+        stream,
+        sdp,
+        client: peer.address,
+        local: peer.local,
+    };
+    match whep.ask(command).await.map_err(ApiError::from)? {
+        WhepAnswer::Created { session, sdp } => {
+            let headers = [
+                (header::CONTENT_TYPE, SDP.to_owned()),
+                (header::LOCATION, format!("/whep/{name}/{session}")),
+                (header::ETAG, format!("\"{session}\"")),
+                (header::ACCEPT_PATCH, SDP_FRAGMENT.to_owned()),
+            ];
+            Ok((StatusCode::CREATED, headers, sdp).into_response())
+        }
+        WhepAnswer::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// `OPTIONS /whep/STREAM`.
+pub(super) async fn options(State(app): State<Arc<AppState>>) -> Result<Response, ApiError> {
+    whep(&app)?;
+    let accept = axum::http::HeaderName::from_static("accept-post");
+    Ok((StatusCode::NO_CONTENT, [(accept, SDP)]).into_response())
+}
+
+/// `PATCH /whep/STREAM/SESSION`.
+pub(super) async fn trickle(
+    State(app): State<Arc<AppState>>,
+    Path((_, session)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    check_type(&headers, SDP_FRAGMENT)?;
+    change(&app, WhepCommand::Trickle(session)).await
+}
+
+/// `DELETE /whep/STREAM/SESSION`.
+pub(super) async fn end(
+    State(app): State<Arc<AppState>>,
+    Path((_, session)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    change(&app, WhepCommand::End(session)).await
+}
+
+async fn change(app: &AppState, command: WhepCommand) -> Result<StatusCode, ApiError> {
+    whep(app)?.ask(command).await.map_err(ApiError::from)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn whep(app: &AppState) -> Result<&WhepClient, ApiError> {
+    let message = "this relay has no WebRTC: set webrtc = \"ADDRESS:PORT\" in its settings";
+    let off = || ApiError::new(StatusCode::NOT_FOUND, "no_webrtc", message);
+    app.settings.whep.as_ref().ok_or_else(off)
+}
+
+fn check_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+
+    let wrong = || {
+        let message = format!("the body must be {wanted}");
+        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_type", message)
+    };
+    kind.eq_ignore_ascii_case(wanted)
+        .then_some(())
+        .ok_or_else(wrong)
+}
+
+impl From<WhepError> for ApiError {
+    fn from(error: WhepError) -> Self {
+        let (status, code) = match error {
+            WhepError::NoStream => (StatusCode::NOT_FOUND, "no_such_stream"),
+            WhepError::NoSession => (StatusCode::NOT_FOUND, "no_such_session"),
+            WhepError::BadOffer => (StatusCode::BAD_REQUEST, "bad_offer"),
+            WhepError::NoCodec => (StatusCode::NOT_ACCEPTABLE, "no_codec"),
+            WhepError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        };
+
+        let answer = Self::new(status, code, error.to_string());
+        if error == WhepError::Busy {
+            answer.passing(5)
+        } else {
+            answer
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! One stream as VP8: a thread that takes the newest frame, decodes and encodes it, once for all peers.
+//!
+//! It is made for the first peer of a stream and ends when the [`Encoder`] is dropped, with the last.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_live::{FrameSubscription, LiveFrame, Output, StreamTable, Subscribe};
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::StreamName;
+use tokio::sync::{Notify, mpsc};
+use vpx_encode::{Config, VideoCodecId};
+
+use crate::picture::{Picture, PictureDecoder};
+
+/// Bits a second that encoders start with, and the bounds of what they may be told, in kbit/s.
+pub(crate) const START_KBPS: u32 = 2_500;
+pub(crate) const MIN_KBPS: u32 = 300;
+pub(crate) const MAX_KBPS: u32 = 6_000;
+
+/// libvpx is told that frames follow each other so many times faster, with as many times the bits a second: it chooses its
+/// effort to fill the time between two frames, which would make them late, and `vpx-encode` cannot set that otherwise.
+const HASTE: u32 = 4;
+
+/// libvpx's unit of time is a microsecond of its own time.
+const TIMEBASE: [i32; 2] = [1, 1_000_000];
+
+/// Peers' requests for key frames are met once in this.
+const KEY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The encoder is made anew for another bitrate, with a key frame, at most once in this, and only for a change by a quarter.
+const RATE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Without a frame for so long, peers see a card: a picture that stands still must not pass for live.
+const CARD_AFTER: Duration = Duration::from_millis(1500);
+
+/// RTP's clock for video, in Hz (RFC 3551).
+const RTP_HZ: u64 = 90_000;
+
+/// A frame as peers get it.
+#[derive(Clone, Debug)]
+pub(crate) struct EncodedFrame {
+    pub(crate) stream: StreamName,
+    pub(crate) data: Arc<[u8]>,
+    pub(crate) is_key: bool,
+    /// Ticks of the RTP clock.
+    pub(crate) rtp_time: u64,
+    /// Its age when it was encoded, if that is known.
+    pub(crate) age_us: Option<u64>,
+}
+
+/// Why a peer needs a key frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyRequest {
+    /// It has none yet: the next frame is one.
+    Joined,
+    /// It asks (PLI, FIR): one comes, but not too often.
+    Lost,
+}
+
+/// A running encoder; dropping it ends the thread after the frame that it works on.
+#[derive(Debug)]
+pub(crate) struct Encoder(Arc<Control>);
+
+/// What the WebRTC thread tells the encoder's.
+#[derive(Debug)]
+struct Control {
+    stop: Notify,
+    joined: AtomicBool,
+    key_wanted: AtomicBool,
+    kbps: AtomicU32,
+}
+
+impl Encoder {
+    /// Starts one; none when the relay has no such stream.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(crate) fn start(
+        table: &Arc<StreamTable>,
+        stream: &StreamName,
+        frames: mpsc::Sender<EncodedFrame>,
+    ) -> io::Result<Option<Self>> {
+        let output = Output::new(Arc::clone(table));
+        let Some(subscription) = output.subscribe(stream, Subscribe::default()) else {
+            return Ok(None);
+        };
+
+        let control = Arc::new(Control {
+            stop: Notify::new(),
+            joined: AtomicBool::new(false),
+            key_wanted: AtomicBool::new(false),
+            kbps: AtomicU32::new(START_KBPS),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        let shared = Arc::clone(&control);
+
+        thread::Builder::new()
+            .name("vp8".to_owned())
+            .spawn(move || {
+                // libvpx's state stays on this thread.
+                let stop = Arc::clone(&shared);
+                let task = EncoderTask::new(subscription, frames, shared);
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = stop.stop.notified() => {}
+                        () = output.run() => {}
+                        () = task.run() => {}
+                    }
+                });
+            })?;
+        Ok(Some(Self(control)))
+    }
+
+    /// A peer needs a key frame.
+    pub(crate) fn want_key(&self, request: KeyRequest) {
+        match request {
+            KeyRequest::Joined => self.0.joined.store(true, Relaxed),
+            KeyRequest::Lost => self.0.key_wanted.store(true, Relaxed),
+        }
+    }
+
+    /// What the slowest acceptable peer can take.
+    pub(crate) fn set_kbps(&self, kbps: u32) {
+        self.0.kbps.store(kbps.clamp(MIN_KBPS, MAX_KBPS), Relaxed);
+    }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        self.0.stop.notify_one();
+    }
+}
+
+/// What the thread has.
+struct EncoderTask {
+    subscription: FrameSubscription,
+    frames: mpsc::Sender<EncodedFrame>,
+    control: Arc<Control>,
+    decoder: PictureDecoder,
+    picture: Picture,
+    codec: Option<Codec>,
+    last_key: Option<Time>,
+}
+
+/// libvpx, set up for one size and bitrate. The first frame is a key frame, and further ones are made anew.
+struct Codec {
+    encoder: vpx_encode::Encoder,
+    size: (usize, usize),
+    kbps: u32,
+    made: Time,
+}
+
+impl EncoderTask {
+    fn new(
+        subscription: FrameSubscription,
+        frames: mpsc::Sender<EncodedFrame>,
+        control: Arc<Control>,
+    ) -> Self {
+        Self {
+            subscription,
+            frames,
+            control,
+            decoder: PictureDecoder::default(),
+            picture: Picture::default(),
+            codec: None,
+            last_key: None,
+        }
+    }
+
+    /// Encodes frames until the relay no longer has the stream.
+    async fn run(mut self) {
+        loop {
+            let arrived = tokio::time::timeout(CARD_AFTER, self.subscription.next()).await;
+            let now = clock::now();
+
+            let encoded = match arrived {
+                Ok(None) => return,
+                Ok(Some(arrival)) => self.encode_frame(now, &arrival.frame),
+                Err(_) => {
+                    self.picture.show_card("no signal");
+                    self.encode(now, now.as_micros(), None)
+                }
+            };
+
+            if let Err(error) = encoded {
+                // The next picture may be good; what comes again and again is in the log at most once a second.
+                tracing::debug!(stream = %self.subscription.stream(), "not encoded: {error}");
+            }
+        }
+    }
+
+    fn encode_frame(&mut self, now: Time, frame: &LiveFrame) -> vpx_encode::Result<()> {
+        if let Err(error) = self.decoder.decode(&frame.jpeg, &mut self.picture) {
+            self.picture.show_card(&error.to_string());
+        }
+
+        let captured = frame
+            .captured_us
+            .and_then(|captured| u64::try_from(captured).ok());
+        let captured = captured.unwrap_or_else(|| frame.received.as_micros());
+        self.encode(now, captured, frame.age_us(now))
+    }
+
+    /// Encodes the picture and hands it over. Peers that have no room for it get a key frame later.
+    fn encode(
+        &mut self,
+        now: Time,
+        captured_us: u64,
+        age_us: Option<u64>,
+    ) -> vpx_encode::Result<()> {
+        self.prepare(now)?;
+        let Some(codec) = &mut self.codec else {
+            return Ok(());
+        };
+
+        let pts = now.saturating_since(codec.made).as_micros() as i64 / i64::from(HASTE);
+        for frame in codec.encoder.encode(pts, &self.picture.planes)? {
+            if frame.key {
+                self.last_key = Some(now);
+            }
+
+            let encoded = EncodedFrame {
+                stream: self.subscription.stream().clone(),
+                data: frame.data.into(),
+                is_key: frame.key,
+                rtp_time: captured_us.saturating_mul(RTP_HZ) / 1_000_000,
+                age_us,
+            };
+            if self.frames.try_send(encoded).is_err() {
+                // What follows refers to the frame that is lost here.
+                self.control.key_wanted.store(true, Relaxed);
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Makes the codec anew when size, bitrate or peers ask for it.
+    fn prepare(&mut self, now: Time) -> vpx_encode::Result<()> {
+        let size = (self.picture.width, self.picture.height);
+        let kbps = self.control.kbps.load(Relaxed);
+        let key_due = self
+            .last_key
+            .is_none_or(|last| now.saturating_since(last) >= KEY_INTERVAL);
+        let asked = key_due && self.control.key_wanted.swap(false, Relaxed);
+        let key = self.control.joined.swap(false, Relaxed) || asked;
+
+        let fits = self.codec.as_ref().is_some_and(|codec| {
+            let settled = now.saturating_since(codec.made) < RATE_INTERVAL;
+            codec.size == size && (settled || codec.kbps.abs_diff(kbps) * 4 < codec.kbps)
+        });
+
+        if !fits || key {
+            self.codec = Some(Codec::new(now, size, kbps)?);
+        }
+        Ok(())
+    }
+}
+
+impl Codec {
+    fn new(now: Time, size: (usize, usize), kbps: u32) -> vpx_encode::Result<Self> {
+        let config = Config {
+            width: size.0 as u32,
+            height: size.1 as u32,
+            timebase: TIMEBASE,
+            bitrate: kbps * HASTE,
+            codec: VideoCodecId::VP8,
+        };
+
+        Ok(Self {
+            encoder: vpx_encode::Encoder::new(config)?,
+            size,
+            kbps,
+            made: now,
+        })
+    }
+}

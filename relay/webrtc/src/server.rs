@@ -1,0 +1,261 @@
+//! The WebRTC thread: the port, all peers, and an encoder for each stream that one of them watches.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanlight_daemon::clock;
+use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
+use fanlight_live::{StreamTable, client_network};
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::StreamName;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::encoder::{EncodedFrame, Encoder, MAX_KBPS, MIN_KBPS};
+use crate::session::Session;
+use crate::{WEBRTC, WebRtc};
+
+/// Peers at a time, and of those from one network: each costs 0.3 % of a core.
+const MAX_PEERS: usize = 64;
+const MAX_PEERS_PER_NETWORK: usize = 32;
+
+/// Encoded frames that wait for this thread.
+const MAX_FRAMES: usize = 8;
+
+/// Datagrams that are taken in a row before other work.
+const RECEIVES_PER_RUN: usize = 64;
+
+/// Largest datagram: the MTU of Ethernet, and some.
+const MAX_DATAGRAM: usize = 2_000;
+
+/// Bitrates are looked at, and encoders without peers ended, this often.
+const TICK: Duration = Duration::from_millis(500);
+
+/// All that the thread holds.
+pub(crate) struct Server {
+    table: Arc<StreamTable>,
+    port: u16,
+    /// What to say to clients that reach us otherwise than they think.
+    addresses: Vec<IpAddr>,
+    sessions: BTreeMap<String, Session>,
+    encoders: BTreeMap<StreamName, Encoder>,
+    frames: (
+        mpsc::Sender<EncodedFrame>,
+        Option<mpsc::Receiver<EncodedFrame>>,
+    ),
+    /// str0m counts by std's clock, and we by ours: the same moment by both.
+    origin: (Instant, Time),
+}
+
+impl Server {
+    pub(crate) fn new(output: &WebRtc, table: Arc<StreamTable>) -> io::Result<Self> {
+        str0m::crypto::from_feature_flags().install_process_default();
+        let (sender, receiver) = mpsc::channel(MAX_FRAMES);
+
+        Ok(Self {
+            table,
+            port: output.address.port(),
+            addresses: output.addresses.clone(),
+            sessions: BTreeMap::new(),
+            encoders: BTreeMap::new(),
+            frames: (sender, Some(receiver)),
+            origin: (tokio::time::Instant::now().into_std(), clock::now()),
+        })
+    }
+
+    /// Serves for ever.
+    ///
+    /// # Errors
+    /// When the port is of no use.
+    pub(crate) async fn run(
+        mut self,
+        socket: std::net::UdpSocket,
+        mut requests: mpsc::Receiver<WhepRequest>,
+    ) -> io::Result<()> {
+        let socket = UdpSocket::from_std(socket)?;
+        let mut frames = self.frames.1.take().expect("a server runs once");
+        let mut tick = tokio::time::interval(TICK);
+        let mut datagram = [0; MAX_DATAGRAM];
+
+        loop {
+            let due = self.sessions.values().map(Session::due).min();
+            let due = due.unwrap_or_else(|| self.now() + TICK);
+
+            tokio::select! {
+                Some(request) = requests.recv() => {
+                    // Who asked may have gone.
+                    let _ = request.reply.send(self.answer(request.command));
+                }
+                Some(frame) = frames.recv() => self.write(&frame),
+                readable = socket.readable() => {
+                    readable?;
+                    self.receive(&socket, &mut datagram);
+                }
+                _ = tick.tick() => self.tend_encoders(),
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+
+            self.run_sessions(&socket);
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.origin.0 + clock::now().saturating_since(self.origin.1)
+    }
+
+    fn answer(&mut self, command: WhepCommand) -> Result<WhepAnswer, WhepError> {
+        match command {
+            WhepCommand::Offer {
+                stream,
+                sdp,
+                client,
+                local,
+            } => self.offer(stream, &sdp, client, local),
+            WhepCommand::Trickle(session) => self
+                .sessions
+                .contains_key(&session)
+                .then_some(WhepAnswer::Done)
+                .ok_or(WhepError::NoSession),
+            WhepCommand::End(session) => {
+                let ended = self.sessions.get_mut(&session);
+                ended.ok_or(WhepError::NoSession)?.end();
+                Ok(WhepAnswer::Done)
+            }
+        }
+    }
+
+    fn offer(
+        &mut self,
+        stream: StreamName,
+        sdp: &str,
+        client: SocketAddr,
+        local: IpAddr,
+    ) -> Result<WhepAnswer, WhepError> {
+        let network = client_network(client.ip());
+        let of_network = |session: &&Session| client_network(session.client.ip()) == network;
+        let crowded = self.sessions.values().filter(of_network).count() >= MAX_PEERS_PER_NETWORK;
+        if crowded || self.sessions.len() >= MAX_PEERS {
+            return Err(WhepError::Busy);
+        }
+
+        let addresses = if self.addresses.is_empty() {
+            vec![local.to_canonical()]
+        } else {
+            self.addresses.clone()
+        };
+        let candidates = addresses
+            .into_iter()
+            .map(|address| SocketAddr::new(address, self.port))
+            .collect();
+
+        let (now, time) = (self.now(), clock::now());
+        let handle = self.table.clients().add(time, WEBRTC, client, &stream);
+        let accepted = catch_unwind(AssertUnwindSafe(|| {
+            Session::accept(now, sdp, candidates, (stream.clone(), client), handle)
+        }));
+        let (session, sdp) = accepted.unwrap_or(Err(WhepError::BadOffer))?;
+        self.start_encoder(&stream)?;
+
+        let name = format!("{:032x}", u128::from_le_bytes(clock::random_bytes()));
+        self.sessions.insert(name.clone(), session);
+        Ok(WhepAnswer::Created { session: name, sdp })
+    }
+
+    fn start_encoder(&mut self, stream: &StreamName) -> Result<(), WhepError> {
+        if self.encoders.contains_key(stream) {
+            return Ok(());
+        }
+
+        let encoder = Encoder::start(&self.table, stream, self.frames.0.clone())
+            .map_err(|_| WhepError::Busy)?
+            .ok_or(WhepError::NoStream)?;
+        self.encoders.insert(stream.clone(), encoder);
+        Ok(())
+    }
+
+    fn write(&mut self, frame: &EncodedFrame) {
+        let now = (self.now(), clock::now());
+        for session in self.sessions.values_mut() {
+            if session.stream == frame.stream {
+                contain(session, |session| session.write(now, frame));
+            }
+        }
+    }
+
+    fn receive(&mut self, socket: &UdpSocket, buffer: &mut [u8]) {
+        for _ in 0..RECEIVES_PER_RUN {
+            // Errors are those of earlier sends, of which str0m learns by silence.
+            let Ok((length, source)) = socket.try_recv_from(buffer) else {
+                return;
+            };
+
+            let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+            let now = self.now();
+            let datagram = &buffer[..length];
+            for session in self.sessions.values_mut() {
+                if contain(session, |session| session.receive(now, source, datagram)) == Some(true)
+                {
+                    contain(session, |session| session.run(now, &mut send_by(socket)));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Runs all peers, and forgets those that have ended.
+    fn run_sessions(&mut self, socket: &UdpSocket) {
+        let now = self.now();
+        for session in self.sessions.values_mut() {
+            contain(session, |session| session.run(now, &mut send_by(socket)));
+
+            if let Some(request) = session.take_key_request()
+                && let Some(encoder) = self.encoders.get(&session.stream)
+            {
+                encoder.want_key(request);
+            }
+        }
+
+        self.sessions.retain(|_, session| session.is_alive());
+    }
+
+    /// Ends the encoders that nobody watches, and tells the others what the slowest acceptable peer can take.
+    fn tend_encoders(&mut self) {
+        let sessions = &self.sessions;
+        let of = |stream: &StreamName| {
+            let stream = stream.clone();
+            sessions
+                .values()
+                .filter(move |session| session.stream == stream)
+        };
+
+        self.encoders.retain(|stream, encoder| {
+            let acceptable = of(stream)
+                .filter_map(Session::kbps)
+                .filter(|kbps| *kbps >= MIN_KBPS);
+            if let Some(kbps) = acceptable.min() {
+                encoder.set_kbps(kbps.min(MAX_KBPS));
+            }
+            of(stream).next().is_some()
+        });
+    }
+}
+
+/// Sends; a datagram that finds no room is lost, and asked for again.
+fn send_by(socket: &UdpSocket) -> impl FnMut(SocketAddr, &[u8]) {
+    move |to, datagram| {
+        let _ = socket.try_send_to(datagram, to);
+    }
+}
+
+/// A bug that one peer can reach ends that peer only.
+fn contain<T>(session: &mut Session, work: impl FnOnce(&mut Session) -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(|| work(session))).ok();
+    if done.is_none() {
+        session.end();
+    }
+    done
+}

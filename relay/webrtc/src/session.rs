@@ -1,0 +1,234 @@
+//! One peer: its state in str0m, and what it gets. On the WebRTC thread; no I/O here but for what `Transmit` asks.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use fanlight_live::whep::WhepError;
+use fanlight_live::{ClientHandle, Sent};
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::StreamName;
+use str0m::bwe::{Bitrate, BweKind};
+use str0m::change::SdpOffer;
+use str0m::format::Codec;
+use str0m::media::{Frequency, MediaTime, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
+
+use crate::encoder::{EncodedFrame, KeyRequest, MAX_KBPS, START_KBPS};
+
+/// A peer that the network carries no media to for so long is dropped.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A session.
+pub(crate) struct Session {
+    pub(crate) stream: StreamName,
+    pub(crate) client: SocketAddr,
+    rtc: Rtc,
+    /// Candidates of ours; the first of the peer's family is where its datagrams are said to have come to.
+    local: Vec<SocketAddr>,
+    mid: Option<Mid>,
+    connected: bool,
+    /// It lacks a frame that others refer to, and takes none until the next key frame.
+    needs_key: bool,
+    /// Since the caller looked.
+    key_request: Option<KeyRequest>,
+    kbps: Option<u32>,
+    began: Instant,
+    due: Instant,
+    handle: ClientHandle,
+}
+
+impl Session {
+    /// Answers an offer.
+    ///
+    /// # Errors
+    /// [`WhepError::BadOffer`] and [`WhepError::NoCodec`].
+    pub(crate) fn accept(
+        now: Instant,
+        offer: &str,
+        local: Vec<SocketAddr>,
+        (stream, client): (StreamName, SocketAddr),
+        handle: ClientHandle,
+    ) -> Result<(Self, String), WhepError> {
+        let offer = SdpOffer::from_sdp_string(offer).map_err(|_| WhepError::BadOffer)?;
+        let mut rtc = Rtc::builder()
+            .set_ice_lite(true)
+            .clear_codecs()
+            .enable_vp8(true)
+            .enable_bwe(Some(Bitrate::kbps(START_KBPS.into())))
+            .build(now);
+
+        for &address in &local {
+            let candidate =
+                Candidate::host(address, Protocol::Udp).map_err(|_| WhepError::BadOffer)?;
+            rtc.add_local_candidate(candidate);
+        }
+
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|_| WhepError::BadOffer)?;
+        rtc.bwe()
+            .set_desired_bitrate(Bitrate::kbps(MAX_KBPS.into()));
+
+        let mut session = Self {
+            stream,
+            client,
+            rtc,
+            local,
+            mid: None,
+            connected: false,
+            needs_key: true,
+            key_request: None,
+            kbps: None,
+            began: now,
+            due: now,
+            handle,
+        };
+
+        // Nothing is sent before the peer has spoken: it is only that the media become known.
+        session.drain(&mut |_, _| {});
+        session.pt().ok_or(WhepError::NoCodec)?;
+        Ok((session, answer.to_sdp_string()))
+    }
+
+    /// Whether a datagram from `source` is for this peer, which is then given it.
+    pub(crate) fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> bool {
+        let Some(destination) = self.destination(source.ip()) else {
+            return false;
+        };
+        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, datagram) else {
+            return false;
+        };
+
+        let input = Input::Receive(now, receive);
+        if !self.rtc.accepts(&input) {
+            return false;
+        }
+
+        self.feed(input);
+        true
+    }
+
+    /// Does what is due, and gives `send` what is to be sent, and where.
+    pub(crate) fn run(&mut self, now: Instant, send: &mut impl FnMut(SocketAddr, &[u8])) {
+        if now >= self.due {
+            self.feed(Input::Timeout(now));
+        }
+        self.drain(send);
+
+        if !self.connected && now.saturating_duration_since(self.began) > CONNECT_TIMEOUT {
+            self.rtc.disconnect();
+        }
+    }
+
+    /// Sends a frame of its stream.
+    pub(crate) fn write(&mut self, now: (Instant, Time), frame: &EncodedFrame) {
+        if !self.connected || (self.needs_key && !frame.is_key) {
+            return;
+        }
+
+        let Some((mid, pt)) = self.mid.zip(self.pt()) else {
+            return;
+        };
+        let Some(writer) = self.rtc.writer(mid) else {
+            return;
+        };
+
+        let rtp_time = MediaTime::new(frame.rtp_time, Frequency::NINETY_KHZ);
+        let written = writer.write(pt, now.0, rtp_time, frame.data.clone());
+        self.needs_key = written.is_err();
+        if written.is_ok() {
+            self.handle.note(
+                now.1,
+                Sent {
+                    bytes: frame.data.len(),
+                    skipped: 0,
+                    age_us: frame.age_us,
+                },
+            );
+        }
+    }
+
+    /// Ends it; the peer is told by [`Session::run`].
+    pub(crate) fn end(&mut self) {
+        self.rtc.disconnect();
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.rtc.is_alive()
+    }
+
+    /// Whether it needs a key frame, since the last call.
+    pub(crate) fn take_key_request(&mut self) -> Option<KeyRequest> {
+        self.key_request.take()
+    }
+
+    /// What its network carries, in kbit/s, once that is known.
+    pub(crate) fn kbps(&self) -> Option<u32> {
+        self.kbps
+    }
+
+    /// When it must be run next.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    fn destination(&self, source: IpAddr) -> Option<SocketAddr> {
+        self.local
+            .iter()
+            .find(|local| local.is_ipv4() == source.is_ipv4())
+            .copied()
+    }
+
+    fn pt(&mut self) -> Option<Pt> {
+        let writer = self.rtc.writer(self.mid?)?;
+        writer
+            .payload_params()
+            .find(|params| params.spec().codec == Codec::Vp8)
+            .map(str0m::format::PayloadParams::pt)
+    }
+
+    fn feed(&mut self, input: Input) {
+        if self.rtc.is_alive() && self.rtc.handle_input(input).is_err() {
+            self.rtc.disconnect();
+        }
+    }
+
+    /// str0m must be drained after each change.
+    fn drain(&mut self, send: &mut impl FnMut(SocketAddr, &[u8])) {
+        while self.rtc.is_alive() {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(due)) => {
+                    self.due = due;
+                    return;
+                }
+                Ok(Output::Transmit(transmit)) => send(transmit.destination, &transmit.contents),
+                Ok(Output::Event(event)) => self.on_event(&event),
+                Err(_) => self.rtc.disconnect(),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.connected = true;
+                self.key_request = Some(KeyRequest::Joined);
+            }
+            Event::MediaAdded(added) if added.kind.is_video() && self.mid.is_none() => {
+                self.mid = Some(added.mid);
+            }
+            Event::KeyframeRequest(_) => {
+                self.key_request.get_or_insert(KeyRequest::Lost);
+            }
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                self.kbps = u32::try_from(estimate.as_u64() / 1_000).ok();
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.rtc.disconnect();
+            }
+            _ => {}
+        }
+    }
+}
