@@ -71,12 +71,13 @@ impl Session {
         rtc.bwe()
             .set_desired_bitrate(Bitrate::kbps(MAX_KBPS.into()));
 
+        let answer = answer.to_sdp_string();
         let mut session = Self {
             stream,
             client,
             rtc,
             local,
-            mid: None,
+            mid: video_mid(&answer),
             connected: false,
             needs_key: true,
             key_request: None,
@@ -86,10 +87,10 @@ impl Session {
             handle,
         };
 
-        // Nothing is sent before the peer has spoken: it is only that the media become known.
+        // Nothing is sent before the peer has spoken.
         session.drain(&mut |_, _| {});
         session.pt().ok_or(WhepError::NoCodec)?;
-        Ok((session, answer.to_sdp_string()))
+        Ok((session, answer))
     }
 
     /// Whether a datagram from `source` is for this peer, which is then given it.
@@ -216,9 +217,6 @@ impl Session {
                 self.connected = true;
                 self.key_request = Some(KeyRequest::Joined);
             }
-            Event::MediaAdded(added) if added.kind.is_video() && self.mid.is_none() => {
-                self.mid = Some(added.mid);
-            }
             Event::KeyframeRequest(_) => {
                 self.key_request.get_or_insert(KeyRequest::Lost);
             }
@@ -231,4 +229,11 @@ impl Session {
             _ => {}
         }
     }
+}
+
+/// The name of the first video in our answer: str0m tells it as an event only when the peer is connected.
+fn video_mid(answer: &str) -> Option<Mid> {
+    let (_, video) = answer.split_once("m=video")?;
+    let (_, mid) = video.split_once("a=mid:")?;
+    mid.split_whitespace().next().map(Mid::from)
 }
