@@ -24,6 +24,7 @@ pub mod lab;
 pub mod light_viewers;
 pub mod log;
 pub mod lossy;
+pub mod mutator;
 pub mod program;
 pub mod python;
 pub mod raw_client;

@@ -249,6 +249,10 @@ pub enum Action {
         viewer: usize,
         by: usize,
     },
+    Mutate {
+        viewer: usize,
+        path: usize,
+    },
     Record {
         viewer: usize,
         path: usize,
@@ -288,6 +292,7 @@ impl Action {
             Self::RotateKey(relay) => world.rotate_key(*relay),
             Self::Expel { relay, viewer } => world.expel(*relay, *viewer),
             Self::Tap { viewer, by } => world.tap(*viewer, *by),
+            Self::Mutate { viewer, path } => world.mutate(*viewer, *path),
             Self::Record { viewer, path } => world.record(*viewer, *path),
             Self::Replay { viewer, path } => world.replay(*viewer, *path),
             Self::Heal => world.heal(),

@@ -39,6 +39,11 @@ pub fn random_case(seed: u64) -> Case {
     let mut steps: Vec<_> = (0..=random.below(MAX_FAULTS))
         .flat_map(|_| fault(random, &relays, &viewers))
         .collect();
+    // Without keys, who sits on the way can say anything.
+    if access == Access::Keys && random.below(2) == 0 {
+        steps.push(tampering(random, &viewers));
+    }
+
     steps.sort_by_key(|step| step.at);
     Case {
         name: "random_case".into(),
@@ -215,6 +220,16 @@ fn fault(random: &mut Random, relays: &[RelayConfig], viewers: &[ViewerConfig]) 
     .into_iter()
     .chain(end)
     .collect()
+}
+
+fn tampering(random: &mut Random, viewers: &[ViewerConfig]) -> Step {
+    let viewer = random.below(viewers.len());
+    let path = random.below(viewers[viewer].paths.len());
+    Step {
+        at: micros(random, 0, LENGTH.as_micros() as usize),
+        sentence: "somebody without a key tampers with what goes over a path",
+        act: Action::Mutate { viewer, path },
+    }
 }
 
 fn micros(random: &mut Random, least: usize, most: usize) -> Duration {

@@ -339,8 +339,18 @@ impl World {
                 relay,
                 from,
                 datagram,
-            } => self.at_relay(relay, from, datagram),
-            Event::ToViewer { to, datagram } => self.at_viewer(to, datagram),
+            } => {
+                let path = self.addresses.get(&from).copied();
+                for datagram in self.tampered(path, false, datagram) {
+                    self.at_relay(relay, from, datagram);
+                }
+            }
+            Event::ToViewer { to, datagram } => {
+                let path = self.addresses.get(&to).copied();
+                for datagram in self.tampered(path, true, datagram) {
+                    self.at_viewer(to, datagram);
+                }
+            }
             Event::Refused { to } => {
                 let Some(&(viewer, path)) = self.addresses.get(&to) else {
                     return;

@@ -173,3 +173,66 @@ fn p28_what_was_recorded_of_a_relay_is_worth_nothing_after_its_restart() {
         run(&case, seed);
     }
 }
+
+#[test]
+fn who_alters_swaps_replays_and_drops_fields_without_a_key_causes_nothing_but_loss() {
+    for seed in seeds(0..40) {
+        let case = sealed(
+            "who_alters_swaps_replays_and_drops_fields",
+            "somebody on the way has no key",
+            Link::clean(ms(5)),
+            2,
+            12,
+        );
+
+        // Two of them from the first JOIN on, one of them in the middle of its session.
+        let tampering = |viewer| Action::Mutate { viewer, path: 0 };
+        let sentence = "it begins to tamper";
+        let case = case
+            .step(ms(0), sentence, tampering(0))
+            .step(s(4), sentence, tampering(1))
+            .check(
+                "the picture comes all the same",
+                Expect::FrameWithin {
+                    viewer: 1,
+                    of: s(8),
+                    within: s(3),
+                },
+            );
+
+        run(&case, seed);
+    }
+}
+
+#[test]
+fn a_new_handshake_each_second_at_2_percent_loss_loses_no_frame() {
+    for seed in seeds(0..3) {
+        let link = Link::clean(ms(5)).losing(0.02);
+        let case = sealed(
+            "a_new_handshake_each_second",
+            "the keys of the session change",
+            link,
+            1,
+            60,
+        )
+        .check(
+            "no frame is lost",
+            Expect::MissesAtMost {
+                viewer: 0,
+                from: s(1),
+                to: s(59),
+                frames: 0,
+            },
+        )
+        .check(
+            "in one session",
+            Expect::JoinsAtMost {
+                viewer: 0,
+                joins: 1,
+            },
+        );
+
+        let world = run(&case, seed);
+        assert!(world.tally(0).renewals > 50, "{:?}", world.tally(0));
+    }
+}

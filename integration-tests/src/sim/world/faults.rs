@@ -5,6 +5,7 @@ use super::super::relay_node::Relay;
 use super::super::{Display, Node};
 use super::nodes::{self, Path, Recorded};
 use super::{Event, World};
+use crate::mutator::Mutator;
 
 impl World {
     /// Changes what the links of a path do, toward the relay and from it.
@@ -150,6 +151,25 @@ impl World {
     /// What comes to a viewer also comes to another one, as if it listened on the wire.
     pub fn tap(&mut self, viewer: usize, by: usize) {
         self.viewers[viewer].tapped_by = Some(by);
+    }
+
+    /// Somebody without a key sits on a path, in both directions, and alters, replays, drops and swaps fields.
+    pub fn mutate(&mut self, viewer: usize, path: usize) {
+        let seeds = [self.random.number(), self.random.number()];
+        self.viewers[viewer].paths[path].mutators = Some(seeds.map(Mutator::new));
+    }
+
+    /// What arrives in place of a datagram that went over a path.
+    pub(super) fn tampered(
+        &mut self,
+        path: Option<(usize, usize)>,
+        to_viewer: bool,
+        datagram: Vec<u8>,
+    ) -> Vec<Vec<u8>> {
+        match path {
+            Some((viewer, path)) => self.viewers[viewer].paths[path].tamper(to_viewer, datagram),
+            None => vec![datagram],
+        }
     }
 
     /// Remembers what arrives over a path from now on.

@@ -10,6 +10,7 @@ use super::super::relay_node::Relay;
 use super::super::source::Published;
 use super::super::viewer_node::Viewer;
 use super::super::{RelayConfig, ViewerConfig};
+use crate::mutator::Mutator;
 use crate::seeded::Random;
 
 #[derive(Debug)]
@@ -148,6 +149,8 @@ pub(super) struct Path {
     pub(super) seconds: Vec<(u64, u64)>,
     /// What went over it since it has been recorded, and in which direction.
     pub(super) record: Option<Vec<Recorded>>,
+    /// Who tampers with what arrives, towards the relay and from it.
+    pub(super) mutators: Option<[Mutator; 2]>,
     delay: Duration,
 }
 
@@ -170,6 +173,14 @@ impl Path {
         }
     }
 
+    /// What arrives in place of `datagram`.
+    pub(super) fn tamper(&mut self, to_viewer: bool, datagram: Vec<u8>) -> Vec<Vec<u8>> {
+        match &mut self.mutators {
+            Some(mutators) => mutators[usize::from(to_viewer)].pass(datagram),
+            None => vec![datagram],
+        }
+    }
+
     fn new(relay: usize, link: Link) -> Self {
         Self {
             relay,
@@ -178,6 +189,7 @@ impl Path {
             down: Carrier::new(link),
             seconds: Vec::new(),
             record: None,
+            mutators: None,
             delay: link.delay,
         }
     }
@@ -186,6 +198,7 @@ impl Path {
     pub(super) fn heal(&mut self) {
         self.up.link = Link::clean(self.delay);
         self.down.link = Link::clean(self.delay);
+        self.mutators = None;
     }
 
     pub(super) fn carry_down(
