@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
 
@@ -14,6 +14,9 @@ use super::gateway::Peer;
 
 /// Largest offer, in bytes: those of browsers have 2 to 8 KB.
 pub(super) const MAX_OFFER_BYTES: usize = 32 << 10;
+
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 const SDP: &str = "application/sdp";
 const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -42,7 +45,7 @@ pub(super) async fn offer(
                 (header::CONTENT_TYPE, SDP.to_owned()),
                 (header::LOCATION, format!("/whep/{name}/{session}")),
                 (header::ETAG, format!("\"{session}\"")),
-                (header::ACCEPT_PATCH, SDP_FRAGMENT.to_owned()),
+                (ACCEPT_PATCH, SDP_FRAGMENT.to_owned()),
             ];
             Ok((StatusCode::CREATED, headers, sdp).into_response())
         }
@@ -53,8 +56,7 @@ pub(super) async fn offer(
 /// `OPTIONS /whep/STREAM`.
 pub(super) async fn options(State(app): State<Arc<AppState>>) -> Result<Response, ApiError> {
     whep(&app)?;
-    let accept = axum::http::HeaderName::from_static("accept-post");
-    Ok((StatusCode::NO_CONTENT, [(accept, SDP)]).into_response())
+    Ok((StatusCode::NO_CONTENT, [(ACCEPT_POST, SDP)]).into_response())
 }
 
 /// `PATCH /whep/STREAM/SESSION`.
