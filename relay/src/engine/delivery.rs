@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::CONSENT_LIFETIME;
-use fanlight_proto::message::{Join, KeepAlive, Report};
+use fanlight_proto::message::{Join, KeepAlive, NotShown, Report};
 use fanlight_proto::parity::level_count;
 
 use super::congestion::CongestionController;
@@ -28,8 +28,8 @@ const MISSING: Duration = Duration::from_millis(50);
 /// Less than what congestion control takes for a queue.
 const LATE: Duration = Duration::from_millis(200);
 
-/// With no new frame on a screen for so long, the age of its frames is unknown (promise P32: blank within 1.5 s).
-const SHOWN_FOR_MS: u32 = 1200;
+/// What a viewer said of its screen holds for so long, unless it says it again (promise P32: blank within 1.5 s).
+const HOLDS_FOR_MS: u32 = 1200;
 
 /// How one viewer gets its stream's media.
 #[derive(Debug)]
@@ -264,21 +264,24 @@ impl Delivery {
         self.aborted
     }
 
-    /// The viewer's last report as it holds at present: its newest frame has aged since, and of a picture that stands
-    /// still no age is known.
+    /// The viewer's last report as it holds at present: its newest frame has aged since, of a picture that stands still
+    /// no age is known, and of a report that is old nothing but when the newest frame was shown.
     pub(super) fn report(&self, now: Time) -> Report {
         if self.report == Report::default() {
             return self.report;
         }
 
         let ago = now.saturating_since(self.reported).as_millis();
+        let ago = u32::try_from(ago).unwrap_or(u32::MAX);
         let mut report = self.report;
-        report.last_shown_ms = report
-            .last_shown_ms
-            .saturating_add(u32::try_from(ago).unwrap_or(u32::MAX));
+        report.last_shown_ms = report.last_shown_ms.saturating_add(ago);
 
-        if report.last_shown_ms > SHOWN_FOR_MS {
+        if report.last_shown_ms > HOLDS_FOR_MS {
             report.age_us = 0;
+        }
+
+        if ago > HOLDS_FOR_MS {
+            report.not_shown = NotShown::Unspecified.into();
         }
 
         report
