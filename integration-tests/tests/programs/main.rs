@@ -18,6 +18,7 @@ mod nginx;
 mod packages;
 mod recording;
 mod recovery;
+mod rtsp;
 mod status;
 mod systemd;
 mod topology;
