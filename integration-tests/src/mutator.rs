@@ -204,7 +204,12 @@ mod tests {
     #[test]
     fn every_field_of_every_kind_is_altered_and_what_comes_of_it_mostly_parses() {
         let mut media = Vec::new();
-        ToViewer::Data(DataHeader::default(), &[3; 1152]).encode(&mut media);
+        let header = DataHeader {
+            shards: 1,
+            length: 1152,
+            ..DataHeader::default()
+        };
+        ToViewer::Data(header, &[3; 1152]).encode(&mut media);
         let mut sealed = Vec::new();
         ToRelay::Sealed(5, 6, &[7; 40]).encode(&mut sealed);
 

@@ -70,7 +70,8 @@ fn sources_that_are_missing_are_listed_and_readiness_asks_for_what_is_set() {
         assert!(metrics.contains(line), "{metrics}");
     }
 
-    let site = Site::of(&start(1, "cam"));
+    let named = start(1, "cam");
+    let site = Site::of(&named);
     until("the stream is there", SOON, || {
         (readyz(&site) == 200).then_some(())
     });
