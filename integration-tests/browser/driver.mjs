@@ -55,7 +55,13 @@ const commands = {
     await pages.get(page).page.goto(url);
   },
   async evaluate({ page, script }) {
-    return (await pages.get(page).page.evaluate(script)) ?? null;
+    const it = pages.get(page).page;
+    // A page that loads itself again meanwhile is asked again.
+    const again = (error) => {
+      if (!/Execution context was destroyed/.test(error.message)) throw error;
+      return it.waitForLoadState().then(() => it.evaluate(script));
+    };
+    return (await it.evaluate(script).catch(again)) ?? null;
   },
   async codes({ page }) {
     return pages.get(page).page.evaluate(strips, CODE_WIDTH);

@@ -148,6 +148,7 @@ fn exit_code(sessions: &[SessionTotals], config: &Config) -> anyhow::Result<Exit
         (LinkState::Connecting, _) if !joined => {
             bail!("no relay answers at {relays}: is fanlight-relay running there?")
         }
+        (LinkState::Unreachable(why), _) if !joined => bail!("no relay answers at {relays}: {why}"),
         (why, _) if !joined => bail!("no viewer was let in at {relays}: {why}"),
         (why, _) => bail!(
             "{unserved} of {} viewers got no frame: {why}",

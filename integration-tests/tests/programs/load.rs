@@ -194,7 +194,7 @@ fn a_relay_that_is_not_there_is_named() {
     let env = TestEnv::new();
     let relay = env.relay_address(0).to_string();
     let ended = load(&env, 5, "2s").flag("relay", &relay).ends_with(1);
-    ended.says(&["no answer from the relay", "nobody listens at", &relay]);
+    ended.says(&["no relay answers at", "nobody listens at", &relay]);
 
     let ended = load(&env, 5, "2s")
         .flags("--relay no-such-host.invalid:5004")

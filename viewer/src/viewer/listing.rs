@@ -48,6 +48,9 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
     drive(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
     match (answer.list, answer.refusal) {
         (Some((streams, total)), _) => Ok(render(&streams, total)),
+        (None, Some(LinkState::Unreachable(why))) => {
+            bail!("no relay answers at {}: {why}", route.name())
+        }
         (None, Some(link_state)) => {
             bail!("the relay at {} gives no list: {link_state}", route.name())
         }

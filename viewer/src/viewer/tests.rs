@@ -361,6 +361,6 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
     let error = listing::table(&route(&address), "test".into(), &Shutdown::new()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("no relay answers at {address}: is fanlight-relay running there?")
+        format!("no relay answers at {address}: nobody listens at {address}")
     );
 }
