@@ -179,7 +179,7 @@ fn protobuf_fields(datagram: &[u8]) -> Vec<usize> {
 mod tests {
     use super::*;
     use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
-    use fanlight_proto::message::Join;
+    use fanlight_proto::message::{FrameId, Join};
 
     fn join() -> Vec<u8> {
         let mut datagram = Vec::new();
@@ -207,6 +207,11 @@ mod tests {
         let header = DataHeader {
             shards: 1,
             length: 1152,
+            id: FrameId {
+                epoch: 1,
+                number: 1,
+            },
+            sequence: 1,
             ..DataHeader::default()
         };
         ToViewer::Data(header, &[3; 1152]).encode(&mut media);
