@@ -14,13 +14,13 @@ const REALM: &str = "Fanlight";
 
 /// Who may watch. Digest needs the tokens themselves, so they are kept here as long as the output runs.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct Authenticator {
     authorizer: Authorizer,
     tokens: Vec<Zeroizing<String>>,
     open: bool,
 }
 
-impl Gate {
+impl Authenticator {
     pub(crate) fn load(settings: &Settings) -> Result<Self, AccessError> {
         let paths = [settings.view_token.as_ref(), settings.admin_token.as_ref()];
         let tokens = paths.into_iter().flatten().map(|path| path.token());

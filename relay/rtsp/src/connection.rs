@@ -319,7 +319,10 @@ impl<'a> Connection<'a> {
     /// Who has shown a token once may use the connection.
     fn authorize(&mut self, request: &Request) -> Result<(), Refusal> {
         let field = request.field("Authorization");
-        self.admitted |= self.app.gate.admits(field, &request.method, &self.nonce);
+        self.admitted |= self
+            .app
+            .authenticator
+            .admits(field, &request.method, &self.nonce);
         if self.admitted {
             return Ok(());
         }

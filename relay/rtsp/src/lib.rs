@@ -27,7 +27,7 @@ use fanlight_live::access::{AccessError, AccessMode};
 use fanlight_live::tls::{Certificate, CertificateError, Files};
 use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, listener};
 
-use auth::Gate;
+use auth::Authenticator;
 use pictures::Pictures;
 
 /// As RTSP clients are listed.
@@ -75,7 +75,7 @@ pub enum RtspError {
 pub struct Rtsp {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    gate: Gate,
+    authenticator: Authenticator,
     certificate: Option<Certificate>,
 }
 
@@ -83,7 +83,7 @@ pub struct Rtsp {
 #[derive(Debug)]
 pub(crate) struct App {
     output: Output,
-    gate: Gate,
+    authenticator: Authenticator,
     pictures: Pictures,
 }
 
@@ -93,7 +93,7 @@ impl Rtsp {
     /// # Errors
     /// [`RtspError`].
     pub fn bind(settings: &Settings) -> Result<Self, RtspError> {
-        let gate = Gate::load(settings)?;
+        let authenticator = Authenticator::load(settings)?;
         let certificate = settings.tls.as_ref();
         let certificate = certificate
             .map(|files| Certificate::load(files, &[]))
@@ -106,7 +106,7 @@ impl Rtsp {
         Ok(Self {
             listener,
             address,
-            gate,
+            authenticator,
             certificate,
         })
     }
@@ -123,7 +123,7 @@ impl OutputServer for Rtsp {
             .build()?;
         let app = Arc::new(App {
             output: Output::new(table),
-            gate: self.gate,
+            authenticator: self.authenticator,
             pictures: Pictures::default(),
         });
 

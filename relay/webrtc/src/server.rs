@@ -114,7 +114,7 @@ impl Server {
                 sdp,
                 client,
                 local,
-            } => self.offer(stream, &sdp, client, local),
+            } => self.offer(&stream, &sdp, client, local),
             WhepCommand::Trickle(session) => self
                 .sessions
                 .contains_key(&session)
@@ -130,7 +130,7 @@ impl Server {
 
     fn offer(
         &mut self,
-        stream: StreamName,
+        stream: &StreamName,
         sdp: &str,
         client: SocketAddr,
         local: IpAddr,
@@ -153,12 +153,12 @@ impl Server {
             .collect();
 
         let (now, time) = (self.now(), clock::now());
-        let handle = self.table.clients().add(time, WEBRTC, client, &stream);
+        let handle = self.table.clients().add(time, WEBRTC, client, stream);
         let accepted = catch_unwind(AssertUnwindSafe(|| {
             Session::accept(now, sdp, candidates, (stream.clone(), client), handle)
         }));
         let (session, sdp) = accepted.unwrap_or(Err(WhepError::BadOffer))?;
-        self.start_encoder(&stream)?;
+        self.start_encoder(stream)?;
 
         let name = format!("{:032x}", u128::from_le_bytes(clock::random_bytes()));
         self.sessions.insert(name.clone(), session);

@@ -20,7 +20,7 @@ pub(super) const MAX_PER_ADDRESS: usize = 16;
 
 /// How far a peer is. What is less goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Progress {
     Handshake,
     /// It may read, but has subscribed to nothing.
     Idle,
@@ -36,7 +36,7 @@ pub(super) struct Places {
 #[derive(Debug)]
 struct Peer {
     address: Option<IpAddr>,
-    stage: Mutex<Stage>,
+    progress: Mutex<Progress>,
     displaced: Notify,
 }
 
@@ -57,13 +57,13 @@ impl Places {
     pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Place {
         let address = address.map(network);
         let mut peers = self.peers.lock();
-        let handshake = |stage| stage == Stage::Handshake;
+        let handshake = |progress| progress == Progress::Handshake;
         // One that shakes hands can always go.
         make_room(&mut peers, address, MAX_HANDSHAKES, handshake, handshake);
 
         let peer = Arc::new(Peer {
             address,
-            stage: Mutex::new(Stage::Handshake),
+            progress: Mutex::new(Progress::Handshake),
             displaced: Notify::new(),
         });
         peers.push(Arc::clone(&peer));
@@ -84,8 +84,8 @@ impl Place {
     /// Hands have been shaken: the peer moves to the places for those.
     pub(super) fn establish(&self) -> Result<(), NoPlace> {
         let mut peers = self.places.peers.lock();
-        let established = |stage| stage != Stage::Handshake;
-        let idle = |stage| stage == Stage::Idle;
+        let established = |progress| progress != Progress::Handshake;
+        let idle = |progress| progress == Progress::Idle;
         if !make_room(
             &mut peers,
             self.peer.address,
@@ -96,16 +96,16 @@ impl Place {
             return Err(NoPlace);
         }
 
-        *self.peer.stage.lock() = Stage::Idle;
+        *self.peer.progress.lock() = Progress::Idle;
         Ok(())
     }
 
     /// Notes whether the peer, with which hands have been shaken, has subscribed.
     pub(super) fn set_subscribed(&self, subscribed: bool) {
-        *self.peer.stage.lock() = if subscribed {
-            Stage::Subscribed
+        *self.peer.progress.lock() = if subscribed {
+            Progress::Subscribed
         } else {
-            Stage::Idle
+            Progress::Idle
         };
     }
 
@@ -128,18 +128,18 @@ fn make_room(
     peers: &mut Vec<Arc<Peer>>,
     address: Option<IpAddr>,
     limit: usize,
-    counts: impl Fn(Stage) -> bool,
-    goes: impl Fn(Stage) -> bool,
+    counts: impl Fn(Progress) -> bool,
+    goes: impl Fn(Progress) -> bool,
 ) -> bool {
     let of = |address| {
         peers
             .iter()
-            .filter(|peer| peer.address == address && counts(*peer.stage.lock()))
+            .filter(|peer| peer.address == address && counts(*peer.progress.lock()))
             .count()
     };
 
     let crowded = of(address) >= MAX_PER_ADDRESS;
-    let total = peers.iter().filter(|peer| counts(*peer.stage.lock()));
+    let total = peers.iter().filter(|peer| counts(*peer.progress.lock()));
     if !crowded && total.count() < limit {
         return true;
     }
@@ -147,7 +147,7 @@ fn make_room(
     let leaving = peers
         .iter()
         .enumerate()
-        .filter(|(_, peer)| goes(*peer.stage.lock()) && (!crowded || peer.address == address))
+        .filter(|(_, peer)| goes(*peer.progress.lock()) && (!crowded || peer.address == address))
         // The first of several that are equal, which is the oldest.
         .min_by_key(|(_, peer)| std::cmp::Reverse(of(peer.address)))
         .map(|(index, _)| index);

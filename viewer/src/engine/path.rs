@@ -1,16 +1,17 @@
 //! The state of the protocol with one relay: joining, the session, and the offset of the relay's clock.
 
+mod asking;
+
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::clock_filter::ClockFilter;
-use fanlight_proto::datagram::{ToRelay, VERSION};
+use fanlight_proto::datagram::ToRelay;
 use fanlight_proto::handshake::{Initiator, ViewerAccess};
 use fanlight_proto::message::{
-    self, Accept, Access, Challenge, Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report,
-    SourceClock,
+    self, Accept, Access, Challenge, Goodbye, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
 };
 use prost::Message as _;
 
@@ -472,52 +473,6 @@ impl Path {
             paused: self.paused && self.session.is_some(),
             ..self.summary.clone()
         }
-    }
-
-    /// `join` as it is sent: with a key only its envelope, and the rest in the first handshake message, once the relay has
-    /// given a token for it.
-    fn sealed(&mut self, shared: &mut Shared, join: Join) -> Join {
-        if self.access.kind() == Access::Open {
-            return join;
-        }
-
-        if self.handshake.is_none() && !self.token.is_empty() {
-            let begun = Initiator::begin(
-                &self.access,
-                self.nonce,
-                &self.token,
-                &join.request(),
-                shared.secrets.bytes(),
-            );
-            self.handshake = begun.map(|(initiator, message)| (initiator, message.into()));
-        }
-
-        let message = self.handshake.as_ref().map(|(_, message)| message.clone());
-        join.envelope(message.unwrap_or_default())
-    }
-
-    fn send_join(&mut self, now: Time, shared: &mut Shared, whole: u64) {
-        self.whole_at_join = whole;
-        let renewed = self
-            .session
-            .as_ref()
-            .filter(|session| session.needs_renewal(now));
-        let join = Join {
-            version: VERSION,
-            nonce: self.nonce,
-            token: self.token.clone(),
-            stream: shared.wanted().to_owned(),
-            list: shared.config.request == Request::List,
-            receive_capacity: shared.config.receive_capacity,
-            name: shared.config.name.clone(),
-            paused: self.paused,
-            session: renewed.map_or(0, |session| session.id),
-            handshake: Bytes::new(),
-        };
-
-        let mut datagram = Vec::new();
-        ToRelay::Join(self.sealed(shared, join)).encode(&mut datagram);
-        shared.outputs.push_back(Output::Send(self.at, datagram));
     }
 }
 
