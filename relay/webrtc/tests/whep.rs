@@ -1,5 +1,7 @@
 //! The WebRTC output over loopback, with str0m as the client too.
 
+#![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -231,7 +233,7 @@ fn until(what: &str, mut good: impl FnMut() -> bool) {
     let pause = Shutdown::new();
     while !good() {
         assert!(now() < end, "not in time: {what}");
-        pause.wait_timeout(Duration::from_millis(20));
+        let _ = pause.wait_timeout(Duration::from_millis(20));
     }
 }
 
