@@ -245,7 +245,7 @@ fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_
             .flags(SMALL)
             .ready();
 
-        relay.wait_for_line("another source has a stream of that name");
+        relay.wait_for_line("source 1 has a stream of that name");
         viewer.wait_more(60);
         let shown = viewer.shown();
         assert!(shown.iter().all(|frame| frame.epoch == shown[0].epoch));
