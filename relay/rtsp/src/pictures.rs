@@ -1,11 +1,12 @@
 //! The newest picture of each stream as RTP/JPEG: read once for all sessions.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use fanlight_live::LiveFrame;
 use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::message::{FrameId, StreamName};
+use parking_lot::Mutex;
 
 use crate::jpeg::Picture;
 use crate::unsuitable::Unsuitable;
@@ -19,7 +20,7 @@ pub(crate) struct Pictures(Mutex<HashMap<StreamName, (FrameId, Parsed)>>);
 impl Pictures {
     /// The picture of `frame`.
     pub(crate) fn of(&self, frame: &LiveFrame) -> Parsed {
-        let mut pictures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pictures = self.0.lock();
         if let Some((id, picture)) = pictures.get(&frame.stream)
             && *id == frame.id
         {
