@@ -116,8 +116,7 @@ pub struct Config {
     /// Where to listen for players and recorders (RTSP, TCP). Unset: nowhere. Who may come is what `http_access` says,
     /// with the same tokens as passwords; with `http_certificate` the port takes rtsps:// too.
     pub rtsp: Option<SocketAddr>,
-    /// Where WebRTC's media comes and goes (UDP), for clients of WHEP at /whep/STREAM of http. Unset: nowhere. It takes a
-    /// relay that was built with `--features webrtc`.
+    /// Where WebRTC's media comes and goes (UDP), for clients of WHEP at /whep/STREAM of http. Unset: nowhere.
     pub webrtc: Option<SocketAddr>,
     /// Addresses by which clients reach the port in webrtc, such as that of a NAT before this host. When empty, it is the one
     /// by which their request came.

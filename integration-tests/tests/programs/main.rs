@@ -24,4 +24,5 @@ mod systemd;
 mod topology;
 mod tracker;
 mod verification;
+mod webrtc;
 mod zmtp;

@@ -105,7 +105,7 @@ pub enum ConfigError {
     NoHttp(&'static str),
     /// WebRTC without what it takes.
     #[error(
-        "webrtc = \"{0}\" takes a relay that was built with it: cargo build --release -p fanlight-relay --features webrtc"
+        "webrtc = \"{0}\" takes a relay that was built with WebRTC: this one was built with --no-default-features"
     )]
     NoWebRtc(SocketAddr),
     /// A setting of WebRTC where there is none.

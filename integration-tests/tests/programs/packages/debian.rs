@@ -1,4 +1,5 @@
-//! A host of Debian 12 with nothing but the base system, whose PID 1 is its own systemd, in namespaces of this machine.
+//! A host of Debian 12 with nothing but the base system and the libraries that the packages depend on, whose PID 1 is its own
+//! systemd, in namespaces of this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,14 @@ const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/packages
 fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
-        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm.tar");
+        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm-libraries.tar");
         if !archive.exists() {
             let half = archive.with_extension("half.tar");
             run(Command::new("mmdebstrap")
-                .args(["--variant=minbase", "--include=systemd,systemd-sysv,dbus"])
+                .args([
+                    "--variant=minbase",
+                    "--include=systemd,systemd-sysv,dbus,libssl3,libvpx7",
+                ])
                 .arg("bookworm")
                 .arg(&half)
                 .arg("http://deb.debian.org/debian"));
