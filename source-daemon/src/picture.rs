@@ -140,7 +140,7 @@ impl PictureProcessor {
             scale,
             overlay: (overlay || figures).then(|| Overlay::new(overlay.then_some(name), figures)),
             encoder: Encoder::new(quality)?,
-            decoder: Decoder::new()?,
+            decoder: Decoder::new(),
             transformer: LosslessTransformer::new()?,
             scaler: Scaler::default(),
             buffer: PixelBuffer::default(),

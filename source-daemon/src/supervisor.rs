@@ -24,6 +24,10 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// Frame intervals without a frame after which a slow input is stalled.
 pub const STALL_INTERVALS: u32 = 3;
 
+/// When pictures come and none can be used, the reason is told after so long, or [`STALL_INTERVALS`] frame intervals: screens
+/// stop passing the last picture for live 1.2 s after it, and shall say why at once.
+pub const UNUSABLE_LIMIT: Duration = Duration::from_millis(750);
+
 /// A driver that has not returned for so long past the stall limit never will, and a thread in it cannot be cancelled:
 /// the process has to be replaced (at 10 s with the usual stall limit, P16).
 pub const STUCK_AFTER_STALL: Duration = Duration::from_secs(8);
@@ -100,6 +104,8 @@ pub struct Supervisor {
     replaces_stuck_driver: bool,
     /// The stall limit of the open input.
     stall_limit: Duration,
+    /// See [`UNUSABLE_LIMIT`].
+    unusable_limit: Duration,
     /// Why the newest pictures could not be used, as long as none could be.
     unusable: Option<InputStatus>,
     /// What to do when nobody watches, and after how long.
@@ -136,6 +142,7 @@ impl Supervisor {
             least_stall_limit,
             replaces_stuck_driver: true,
             stall_limit: least_stall_limit,
+            unusable_limit: UNUSABLE_LIMIT.min(least_stall_limit),
             unusable: None,
             rest: (IdlePolicy::Keep, Duration::ZERO),
             unwatched: None,
@@ -185,6 +192,9 @@ impl Supervisor {
             .checked_div(rate_millihertz)
             .unwrap_or_default();
         self.stall_limit = self.least_stall_limit.max(interval * STALL_INTERVALS);
+        self.unusable_limit = UNUSABLE_LIMIT
+            .max(interval * STALL_INTERVALS)
+            .min(self.stall_limit);
         self.phase = Phase::Open {
             since: None,
             newest: now,
@@ -331,13 +341,18 @@ impl Supervisor {
             )));
         }
 
+        if let (Phase::Open { .. }, Some(status)) = (self.phase, self.unusable.clone()) {
+            return (silence >= self.unusable_limit)
+                .then(|| self.announce(status.state, &status.reason))
+                .flatten();
+        }
+
         if silence < self.stall_limit {
             return None;
         }
 
-        match (self.phase, self.unusable.clone()) {
-            (Phase::Open { .. }, Some(status)) => self.announce(status.state, &status.reason),
-            (Phase::Opening, _) => {
+        match self.phase {
+            Phase::Opening => {
                 self.announce(State::Stalled, "the input does not open: the driver hangs")
             }
             _ => self.announce(

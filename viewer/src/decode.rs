@@ -58,9 +58,6 @@ impl DecodeError {
 pub struct Decoder {
     /// The pixels of a four-colour JPEG before they are converted.
     cmyk: Vec<u8>,
-    /// None before the first picture and after a failure: a decompressor that saw a bad header fails on every good
-    /// picture after it.
-    decompressor: Option<Decompressor>,
 }
 
 impl Decoder {
@@ -145,13 +142,12 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`decode`](Self::decode), for what its header shows.
-    pub fn size(&mut self, jpeg: &[u8]) -> Result<(usize, usize), DecodeError> {
-        let (decompressor, header) = self.ready(jpeg)?;
-        self.decompressor = Some(decompressor);
+    pub fn size(&self, jpeg: &[u8]) -> Result<(usize, usize), DecodeError> {
+        let (_, header) = ready(jpeg)?;
         Ok((header.width, header.height))
     }
 
-    /// Decodes into the bytes that `room` has for a width and a height. The decompressor is kept only if all goes well.
+    /// Decodes into the bytes that `room` has for a width and a height.
     fn attempt<'a>(
         &mut self,
         jpeg: &[u8],
@@ -159,7 +155,7 @@ impl Decoder {
         scale: impl FnOnce(&DecompressHeader) -> ScalingFactor,
         room: impl FnOnce(usize, usize) -> &'a mut [u8],
     ) -> Result<(), DecodeError> {
-        let (mut decompressor, header) = self.ready(jpeg)?;
+        let (mut decompressor, header) = ready(jpeg)?;
         let scale = scale(&header);
         decompressor
             .set_scaling_factor(scale)
@@ -195,23 +191,22 @@ impl Decoder {
             convert_cmyk(&self.cmyk, pixels, format);
         }
 
-        self.decompressor = Some(decompressor);
         Ok(())
     }
+}
 
-    /// A decompressor that has read the header, which is good.
-    fn ready(&mut self, jpeg: &[u8]) -> Result<(Decompressor, DecompressHeader), DecodeError> {
-        let mut decompressor = match self.decompressor.take() {
-            Some(decompressor) => decompressor,
-            None => new_decompressor().map_err(|cause| refused(jpeg, cause))?,
-        };
-
-        let header = decompressor
-            .read_header(jpeg)
-            .map_err(|cause| refused(jpeg, cause))?;
-        check(&header)?;
-        Ok((decompressor, header))
-    }
+/// A decompressor that has read the header, which is good.
+///
+/// Each picture has a new one, which takes less than a microsecond. libjpeg keeps the tables of a picture for those that come
+/// after it without their own, as abbreviated JPEGs do: what a browser shows as it is, or not at all, would be decoded with
+/// another picture's tables and pass for live. And a decompressor that saw a bad header fails on every good picture after it.
+fn ready(jpeg: &[u8]) -> Result<(Decompressor, DecompressHeader), DecodeError> {
+    let mut decompressor = new_decompressor().map_err(|cause| refused(jpeg, cause))?;
+    let header = decompressor
+        .read_header(jpeg)
+        .map_err(|cause| refused(jpeg, cause))?;
+    check(&header)?;
+    Ok((decompressor, header))
 }
 
 /// Why libjpeg-turbo does not decode this JPEG. Of what it does not know it says no more than that it is unsupported, or

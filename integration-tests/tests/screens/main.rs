@@ -3,4 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
 
 mod browser;
+mod cards;
+mod foreign_jpegs;
+mod stopped;
 mod window;

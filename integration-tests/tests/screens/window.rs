@@ -8,7 +8,7 @@ use fanlight_tests::wait;
 use display::{DESKTOP, Display, Monitor, Screenshot};
 use scenes::Scenes;
 
-mod display;
+pub(crate) mod display;
 mod scenes;
 mod whole;
 

@@ -16,7 +16,7 @@ pub const KEPT_DETECTIONS_PER_SECOND: u32 = 120;
 const MAX_WAITING: usize = 2 * MAX_DETECTIONS;
 
 /// A verdict holds for so long.
-const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
+const VERDICT_LIFETIME: Duration = Duration::from_millis(1200);
 
 /// What one viewer has to tell its source.
 #[derive(Debug)]
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_told_for_three_seconds() {
+    fn a_verdict_is_told_while_it_is_of_the_present() {
         let mut queue = ViewerFeedback::new(1);
         let verdict = Verdict {
             error: 0.5,
@@ -255,7 +255,7 @@ mod tests {
 
         queue.note_verdict(START, verdict);
         assert_eq!(
-            queue.verdict(START + Duration::from_millis(2999)),
+            queue.verdict(START + Duration::from_millis(1199)),
             Some(verdict)
         );
 

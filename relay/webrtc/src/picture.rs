@@ -34,8 +34,6 @@ pub(crate) enum PictureError {
 /// Decodes JPEGs, and keeps its memory.
 #[derive(Default)]
 pub(crate) struct PictureDecoder {
-    /// None after an error: it would fail on every later picture.
-    decompressor: Option<Decompressor>,
     yuv: Vec<u8>,
 }
 
@@ -49,11 +47,8 @@ impl PictureDecoder {
         jpeg: &[u8],
         picture: &mut Picture,
     ) -> Result<(), PictureError> {
-        let mut decompressor = match self.decompressor.take() {
-            Some(decompressor) => decompressor,
-            None => new_decompressor()?,
-        };
-
+        // A new one each time: libjpeg decodes a picture without tables by those of the picture before.
+        let mut decompressor = new_decompressor()?;
         let header = decompressor.read_header(jpeg)?;
         check(&header)?;
 
@@ -68,8 +63,6 @@ impl PictureDecoder {
             subsamp: header.subsamp,
         };
         decompressor.decompress_to_yuv(jpeg, image)?;
-
-        self.decompressor = Some(decompressor);
         self.convert(&header, picture);
         Ok(())
     }

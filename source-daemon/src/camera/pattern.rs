@@ -238,7 +238,6 @@ mod tests {
         let mut buffer = PixelBuffer::default();
         let size = (prepared.width, prepared.height);
         Decoder::new()
-            .unwrap()
             .decode(prepared.jpeg.jpeg(), size, &mut buffer)
             .unwrap();
 

@@ -25,6 +25,9 @@ pub const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
 /// So many bytes without one picture in them are no MJPEG.
 const MAX_GARBAGE: u64 = 16 << 20;
 
+/// Bytes without a picture for so long are told as what keeps the pictures away.
+const GARBAGE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Chunks that wait between the pipe and the splitter: one read while the other is used.
 const CHUNKS: usize = 1;
 
@@ -74,6 +77,8 @@ struct PipeCamera {
     /// Broken pictures that the captured frames so far have accounted for.
     reported_broken: u64,
     garbage: u64,
+    /// Since when bytes have come that are no part of a picture, without a picture among them.
+    garbage_since: Option<Time>,
     damage_log: LogLimiter,
 }
 
@@ -93,6 +98,7 @@ impl PipeCamera {
             delivered: 0,
             reported_broken: 0,
             garbage: 0,
+            garbage_since: None,
             damage_log: LogLimiter::new(),
         })
     }
@@ -147,7 +153,7 @@ impl PipeCamera {
         if garbage > self.garbage {
             let bytes = garbage - self.garbage;
             self.garbage = garbage;
-
+            self.garbage_since.get_or_insert(self.arrived);
             if let Some(times) = self.damage_log.note(clock::now()) {
                 tracing::warn!(
                     times,
@@ -175,11 +181,25 @@ impl PipeCamera {
     }
 }
 
+impl PipeCamera {
+    /// What is wrong when bytes come and none of them belong to a picture, once in [`GARBAGE_PATIENCE`].
+    fn only_garbage(&mut self) -> Option<String> {
+        let since = self.garbage_since?;
+        if self.arrived.saturating_since(since) < GARBAGE_PATIENCE {
+            return None;
+        }
+
+        self.garbage_since = Some(self.arrived);
+        Some("what comes through the pipe is no JPEG; for ffmpeg write: -f mjpeg -".to_owned())
+    }
+}
+
 impl Camera for PipeCamera {
     fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let content = loop {
             if let Some(jpeg) = self.splitter.pop() {
                 self.delivered += 1;
+                self.garbage_since = None;
                 break Content::Jpeg(jpeg);
             }
 
@@ -187,7 +207,12 @@ impl Camera for PipeCamera {
             // A picture that is broken takes a number, so that viewers count it as lost and hear why none is shown.
             if self.splitter.broken() > self.reported_broken {
                 self.reported_broken += 1;
+                self.garbage_since = None;
                 break Content::Unusable(self.splitter.fault());
+            }
+
+            if let Some(reason) = self.only_garbage() {
+                break Content::Unusable(reason);
             }
 
             self.fill()?;

@@ -1,8 +1,9 @@
 //! Encoder, decoder and lossless transformer over turbojpeg. Each reuses its buffers from picture to picture. Used by the
 //! picture processor, on whichever thread it runs.
 //!
-//! A turbojpeg handle that has met a bad picture may fail on every good one after it. So each handle is replaced after an
-//! error, which takes less than a microsecond.
+//! A turbojpeg handle that has met a bad picture may fail on every good one after it, and one that has met a good one decodes
+//! a picture without tables by those of the former. So each picture is decoded by a handle of its own, which takes less than
+//! a microsecond, and those that read headers or encode are replaced after an error.
 
 use fanlight_proto::message::FrameBuffer;
 use turbojpeg::{
@@ -106,21 +107,17 @@ fn compressor(quality: u8) -> Result<Compressor, JpegError> {
 }
 
 /// Decodes JPEGs to RGB.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder {
-    decompressor: Decompressor,
     /// The four inks of CMYK pictures.
     inks: Vec<u8>,
 }
 
 impl Decoder {
-    /// # Errors
-    /// When turbojpeg cannot be set up: out of memory.
-    pub fn new() -> Result<Self, JpegError> {
-        Ok(Self {
-            decompressor: Decompressor::new()?,
-            inks: Vec::new(),
-        })
+    /// A decoder that holds no memory yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Decodes to RGB, in the smallest of full, half, quarter and eighth size that is at least `least` wide and high: the
@@ -136,11 +133,7 @@ impl Decoder {
     ) -> Result<(), JpegError> {
         let Header { width, height, .. } = inspect(jpeg)?;
         check_scans(jpeg)?;
-        let result = self.decompress(jpeg, (width, height), least, buffer);
-        if result.is_err() {
-            self.decompressor = Decompressor::new()?;
-        }
-        result
+        self.decompress(jpeg, (width, height), least, buffer)
     }
 
     fn decompress(
@@ -150,25 +143,27 @@ impl Decoder {
         least: (u32, u32),
         buffer: &mut PixelBuffer,
     ) -> Result<(), JpegError> {
-        let header = self.decompressor.read_header(jpeg)?;
+        // A new one each time: libjpeg decodes a picture without tables by those of the picture before.
+        let mut decompressor = Decompressor::new()?;
+        let header = decompressor.read_header(jpeg)?;
         if (header.width, header.height) != (full.0 as usize, full.1 as usize) {
             return Err(JpegError::NoPicture { length: jpeg.len() });
         }
 
         let factor = scaling_factor(&header, least);
-        self.decompressor.set_scaling_factor(factor)?;
+        decompressor.set_scaling_factor(factor)?;
         let width = factor.scale(header.width);
         let height = factor.scale(header.height);
         let rgb = buffer.reset_rgb(width as u32, height as u32);
 
         if !matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK) {
             let image = packed(rgb, width, height, PixelFormat::RGB);
-            return Ok(self.decompressor.decompress(jpeg, image)?);
+            return Ok(decompressor.decompress(jpeg, image)?);
         }
 
         self.inks.resize(width * height * 4, 0);
         let image = packed(&mut self.inks, width, height, PixelFormat::CMYK);
-        self.decompressor.decompress(jpeg, image)?;
+        decompressor.decompress(jpeg, image)?;
         cmyk_to_rgb(&self.inks, rgb);
         Ok(())
     }
@@ -332,10 +327,7 @@ mod tests {
 
     fn decoded(jpeg: &[u8], least: (u32, u32)) -> PixelBuffer {
         let mut buffer = PixelBuffer::default();
-        Decoder::new()
-            .unwrap()
-            .decode(jpeg, least, &mut buffer)
-            .unwrap();
+        Decoder::new().decode(jpeg, least, &mut buffer).unwrap();
         buffer
     }
 
@@ -379,7 +371,7 @@ mod tests {
         let good = Encoder::new(80).unwrap().encode(&gradient(64, 64)).unwrap();
         let good = good.jpeg();
         let (mut decoder, mut transformer, mut buffer) = (
-            Decoder::new().unwrap(),
+            Decoder::new(),
             LosslessTransformer::new().unwrap(),
             PixelBuffer::default(),
         );

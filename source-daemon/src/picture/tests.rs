@@ -44,7 +44,6 @@ fn pipeline(change: impl FnOnce(&mut PictureOptions)) -> PictureProcessor {
 fn decoded(prepared: &Prepared) -> PixelBuffer {
     let mut buffer = PixelBuffer::default();
     Decoder::new()
-        .unwrap()
         .decode(
             prepared.jpeg.jpeg(),
             (prepared.width, prepared.height),

@@ -23,8 +23,11 @@ use crate::verification::report::Report;
 /// Longest that the answer may take: a source on this host needs a few milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest that the `zeromq` crate may take before our own codec asks, which can say what is wrong.
+/// Longest that the `zeromq` crate may take.
 const LIBRARY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the crate may take before our own codec asks as well, which can say what is wrong.
+const LIBRARY_LEAD: Duration = Duration::from_millis(200);
 
 /// Where to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +121,14 @@ impl Client {
     /// Why it cannot be told, and what to do.
     pub(super) async fn ask(&self, shutdown: &Shutdown) -> Result<Report, AskError> {
         let asked = status_topic(clock::random_bytes());
-        let answer = match self.ask_by_library(&asked).await {
-            Some(answer) => Some(answer),
-            None => self.ask_by_codec(asked, shutdown).await?,
+        // Side by side: one after the other, a source that stands still would keep the operator waiting for both.
+        let by_codec = async {
+            tokio::time::sleep(LIBRARY_LEAD).await;
+            self.ask_by_codec(asked.clone(), shutdown).await
+        };
+        let answer = tokio::select! {
+            Some(answer) = self.ask_by_library(&asked) => Some(answer),
+            answer = by_codec => answer?,
         };
 
         let foreign = |error| AskError::Foreign {

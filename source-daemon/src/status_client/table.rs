@@ -62,7 +62,8 @@ pub(super) fn render(reports: &[Report]) -> String {
     if screens.is_empty() {
         text.push_str("No screen is known: no relay has told of any.\n");
     } else {
-        text.push_str(&aligned(screens.into_iter().map(cells)));
+        text.push_str(&aligned(screens.iter().copied().map(cells)));
+        text.extend(screens.iter().copied().filter_map(reason_line));
     }
 
     let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
@@ -141,6 +142,25 @@ fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
         screen.shown.lost.to_string(),
         age(screen.since_s),
     ]
+}
+
+/// Why a screen is not right; none when it is, or has gone.
+fn reason_line(screen: &Screen) -> Option<String> {
+    if screen.reason.is_empty() || screen.left_s.is_some() {
+        return None;
+    }
+
+    let name = if screen.name.is_empty() {
+        &screen.address
+    } else {
+        &screen.name
+    };
+    Some(format!(
+        "{}: {}: {}\n",
+        sanitize(name),
+        health(screen),
+        sanitize(&screen.reason)
+    ))
 }
 
 /// The health, by how much it is late, and whether it has gone.
@@ -274,6 +294,12 @@ mod tests {
 
     #[test]
     fn each_screen_has_one_aligned_line() {
+        let blind = Screen {
+            name: "gate".into(),
+            health: "blind".into(),
+            reason: "pictures come but cannot be decoded".into(),
+            ..Screen::default()
+        };
         let unmeasured = Screen {
             name: "\u{1b}[31mlobby".into(),
             stream: "cam".into(),
@@ -283,29 +309,31 @@ mod tests {
         };
 
         let text = render(&[Report {
-            screens: vec![measured(), unmeasured],
+            screens: vec![measured(), blind, unmeasured],
             screens_left_out: 2,
             ..Report::default()
         }]);
 
         let lines: Vec<&str> = text.lines().skip(2).collect();
         let shown = "hall        10.0.0.7:40000  cam     late by 12 ms       ";
-        assert!(lines[1].starts_with(shown), "{text}");
+        assert!(lines[2].starts_with(shown), "{text}");
         assert!(
-            lines[1].contains(
+            lines[2].contains(
                 "0.31  0.25  0.90  0.10  0.60  97.0%        3        31.0  62.0  2.0+5.5+0.0"
             ),
             "{text}"
         );
 
-        assert!(lines[1].ends_with("30.0     2  1h 2m"), "{text}");
+        assert!(lines[2].ends_with("30.0     2  1h 2m"), "{text}");
         assert!(
-            lines[2].starts_with("?[31mlobby                  cam     not measured, gone"),
+            lines[3].starts_with("?[31mlobby                  cam     not measured, gone"),
             "{text}"
         );
 
+        assert_eq!(lines[4], "gate: blind: pictures come but cannot be decoded");
+
         assert_eq!(
-            lines[3],
+            lines[5],
             "2 more screens stand no worse and are left out here."
         );
 

@@ -222,7 +222,7 @@ fn pictures_that_are_of_no_use_do_not_pass_for_live_and_replace_nothing() {
         ));
 
         let action = supervisor.on_tick(at(millis));
-        let due = (millis == 2_000).then(|| announced(State::Failed, "every picture is cut short"));
+        let due = (millis == 760).then(|| announced(State::Failed, "every picture is cut short"));
         assert_eq!(action, due, "{millis}");
     }
 }

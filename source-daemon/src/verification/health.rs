@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use fanlight_proto::message::Health;
 
-/// A screen that was sent a frame and has sent no detection for so long is blind.
-pub const BLIND_AFTER: Duration = Duration::from_secs(2);
+/// A screen that was sent a frame and has sent no detection for so long is blind: as long as a screen itself passes its last
+/// picture for live (promise P32: no surface says anything else for more than 1.5 s).
+pub const BLIND_AFTER: Duration = Duration::from_millis(1200);
 
 /// Detections older than this say nothing of the present. It is longer than [`BLIND_AFTER`] by the time between two frames
 /// of a canary, so that a screen that falls silent is blind before it is not measured.
@@ -247,7 +248,7 @@ mod tests {
 
         assert_eq!(
             label(Measurements {
-                overdue: second(2),
+                overdue: second(1),
                 none: 5,
                 ..GOOD
             }),

@@ -381,3 +381,36 @@ fn brightness_and_bytes_of_colour_are_decoded_by_the_same_rules() {
         );
     }
 }
+
+#[test]
+fn a_picture_without_tables_is_not_decoded_by_those_of_the_picture_before() {
+    let mut decoder = Decoder::new();
+    let mut picture = Picture::default();
+    decoder.decode(&good(), &mut picture).unwrap();
+    let mut bare = good();
+    let tables = segment(&bare, 0xdb);
+    let end = tables + 2 + usize::from(u16::from_be_bytes([bare[tables + 2], bare[tables + 3]]));
+    bare.drain(tables..end);
+    // Its other table, for the chroma.
+    let tables = segment(&bare, 0xdb);
+    let end = tables + 2 + usize::from(u16::from_be_bytes([bare[tables + 2], bare[tables + 3]]));
+    bare.drain(tables..end);
+
+    let error = decoder.decode(&bare, &mut picture).unwrap_err();
+    assert_eq!(error.not_shown(), NotShown::Damaged);
+    decoder.decode(&good(), &mut picture).unwrap();
+
+    // Own Huffman tables, and then none: those that every decoder knows (ITU-T T.81, K.3) hold.
+    let optimised = jpeg(WIDTH, HEIGHT, |c| c.set_optimize(true).unwrap());
+    let mut plain = good();
+    while let Some(at) = plain.windows(2).position(|pair| pair == [0xff, 0xc4]) {
+        let end = at + 2 + usize::from(u16::from_be_bytes([plain[at + 2], plain[at + 3]]));
+        plain.drain(at..end);
+    }
+
+    let mut expected = Picture::default();
+    Decoder::new().decode(&good(), &mut expected).unwrap();
+    decoder.decode(&optimised, &mut picture).unwrap();
+    decoder.decode(&plain, &mut picture).unwrap();
+    assert_eq!(picture.pixels(), expected.pixels());
+}

@@ -27,7 +27,7 @@ const STALL_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// For how long a verdict holds after it came. The relay repeats it four times a second, and for no longer than this
 /// after it came from the source.
-const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
+const VERDICT_LIFETIME: Duration = Duration::from_millis(1200);
 
 /// What became of detections. Counts never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

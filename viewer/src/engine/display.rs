@@ -60,7 +60,9 @@ impl DisplayMonitor {
 
         match self.rejected {
             Some(reason) => (LinkState::NotShown(reason), None),
-            None if now < since + timeout => (LinkState::NoFrames, Some(since + timeout)),
+            // After a gap the first frame may still be on its way to the screen. In a steady stream frames have come all the
+            // while: then "no frames come" would not be true even for a moment.
+            None if now < since + timeout / 2 => (LinkState::NoFrames, Some(since + timeout / 2)),
             None => (LinkState::NotShown(NotShown::Display), None),
         }
     }

@@ -151,7 +151,7 @@ impl fmt::Display for LinkState {
             } => write!(f, "the camera sleeps ({reason}) and wakes now"),
             Self::Camera { reason, .. } if !reason.is_empty() => f.write_str(reason),
             Self::Camera { state, .. } => write!(f, "camera {}", state_word(*state)),
-            Self::SourceGone => f.write_str("source gone"),
+            Self::SourceGone => f.write_str("source gone: the relay no longer hears it"),
             Self::NoFrames => f.write_str("no frames come"),
             Self::NotShown(reason) => f.write_str(reason.label()),
             Self::Live => f.write_str("live"),

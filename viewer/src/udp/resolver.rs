@@ -83,7 +83,7 @@ impl Resolver {
             }
             // A name server that is gone for a while does not make the relay move.
             Err(error) if self.addresses.is_empty() => {
-                let problem = format!("{} cannot be resolved ({error})", self.name);
+                let problem = format!("{} cannot be resolved ({})", self.name, reason(&error));
                 let is_new = self.problem.as_ref() != Some(&problem);
                 self.problem = Some(problem);
                 if is_new {
@@ -95,6 +95,13 @@ impl Resolver {
             _ => Poll::Pending,
         }
     }
+}
+
+/// What the resolver says, without what the standard library puts before it: a small card has no room for it.
+fn reason(error: &io::Error) -> String {
+    let said = error.to_string();
+    said.strip_prefix("failed to lookup address information: ")
+        .map_or(said.clone(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -612,13 +612,13 @@ fn each_source_is_told_of_its_own_viewers_and_judges_only_them() {
         }],
     );
 
-    rig.pass(2 * SECOND);
+    rig.pass(SECOND);
     assert_eq!(told(&mut rig, (address, session)), verdict(0.75));
     rig.pass(SECOND);
     assert_eq!(
         told(&mut rig, (address, session)),
         None,
-        "it is three seconds old"
+        "it is two seconds old"
     );
 }
 

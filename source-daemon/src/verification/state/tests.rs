@@ -189,7 +189,7 @@ fn a_screen_that_falls_silent_is_blind_and_one_that_never_tracked_is_not_measure
             &feedback(1, vec![seen("cam", 1, detections), silent.clone()]),
         );
 
-        let expected = if number * 33 > 30 * 33 + 2000 {
+        let expected = if number * 33 > 30 * 33 + 1200 {
             "blind"
         } else {
             "right picture"

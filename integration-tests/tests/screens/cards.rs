@@ -1,0 +1,157 @@
+//! The card of each reason, on a small and a usual screen: it is legible and stays within its margins. The pictures are left
+//! below target/ to be looked at.
+
+use fanlight_tests::program::{Launch, Program};
+use fanlight_tests::wait::{SOON, until};
+use fanlight_tests::{TestEnv, jpeg};
+
+use super::window::display::{Display, Screenshot};
+
+const SIZES: [(u32, u32); 2] = [(320, 240), (1280, 720)];
+
+/// Least brightness of letters, of 765, and how many such points a card has at least.
+const LIGHT: u32 = 300;
+const LETTERS: usize = 100;
+
+/// A reason: its name, what the viewer's log says of it, and the viewer's stream and relay where they are not the usual.
+struct Case {
+    name: &'static str,
+    says: &'static str,
+    stream: &'static str,
+    relay: Option<String>,
+}
+
+#[test]
+fn the_card_of_each_reason_fits_small_and_usual_screens() {
+    let mut displays = Vec::new();
+    for (width, height) in SIZES {
+        let Some(display) = Display::single(width, height) else {
+            return;
+        };
+        displays.push(display);
+    }
+
+    let env = TestEnv::new();
+    let sources = sources(&env);
+    let names = ["stopped", "gone", "bad"];
+    let _relay = env.relay(0, &names.map(|name| env.ipc(name))).ready();
+    let key = env.path("key");
+    env.program("relay")
+        .flags(&format!("keygen psk {}", key.display()))
+        .ends_with(0);
+    let _keyed = env
+        .relay(1, &[env.ipc("away")])
+        .flags("--access psk")
+        .flag("key-file", &key)
+        .start();
+
+    for case in cases(&env) {
+        if case.name == "source-stopped" {
+            sources[0].freeze();
+        }
+
+        let viewers: Vec<Program> = displays
+            .iter()
+            .map(|display| viewer(&env, &case, display).start())
+            .collect();
+
+        for ((viewer, display), (width, height)) in viewers.iter().zip(&displays).zip(SIZES) {
+            until(&format!("{}: {}", case.name, case.says), SOON, || {
+                let states = viewer.log().matching(0, "link_state=");
+                let last = states.last()?;
+                (last.text.contains(case.says) && is_card(&display.screenshot())).then_some(())
+            });
+
+            let path = display
+                .screenshot()
+                .keep(&format!("card-{}-{width}x{height}", case.name));
+            println!("{}", path.display());
+        }
+    }
+}
+
+fn sources(env: &TestEnv) -> [Program; 3] {
+    let folder = env.path("undecodable");
+    std::fs::create_dir(&folder).unwrap();
+    let picture = jpeg::without_quantization(&jpeg::numbered(1, 320, 240));
+    std::fs::write(folder.join("1.jpg"), picture).unwrap();
+
+    let stopped = env.source("stopped").flags("--input ball --size 320x240");
+    let camera = "/dev/v4l/by-id/usb-046d_HD_Pro_Webcam_C920_1A2B3C4D-video-index0";
+    let gone = env
+        .source("gone")
+        .flags("--input camera")
+        .flag("device", camera);
+    let bad = env
+        .source("bad")
+        .flags("--input files --rate 10")
+        .flag("path", folder);
+    [stopped.ready(), gone.start(), bad.ready()]
+}
+
+fn cases(env: &TestEnv) -> Vec<Case> {
+    let case = |name, says, stream| Case {
+        name,
+        says,
+        stream,
+        relay: None,
+    };
+    let at = |name, says, relay: String| Case {
+        name,
+        says,
+        stream: "cam",
+        relay: Some(relay),
+    };
+
+    vec![
+        case("camera-gone", "unplugged", "gone"),
+        case("undecodable", "damaged JPEG", "bad"),
+        case("no-such-stream", "no stream lobby", "lobby"),
+        case("source-stopped", "source gone", "stopped"),
+        at(
+            "relay-unreachable",
+            "no answer from the relay",
+            env.relay_address(9).to_string(),
+        ),
+        at("key", "key", env.relay_address(1).to_string()),
+        at(
+            "not-resolvable",
+            "resolve",
+            "relay.of.the.lobby.invalid:5004".to_owned(),
+        ),
+    ]
+}
+
+fn viewer(env: &TestEnv, case: &Case, display: &Display) -> Launch {
+    let usual = || env.relay_address(0).to_string();
+    env.program("viewer")
+        .flag("relay", case.relay.clone().unwrap_or_else(usual))
+        .flag("stream", case.stream)
+        .flags("--fullscreen")
+        .env("DISPLAY", display.name())
+        .env("WAYLAND_DISPLAY", "")
+}
+
+/// Whether there are light letters on a dark ground, and none of them near the edge.
+fn is_card(shot: &Screenshot) -> bool {
+    let bright = |colour: u32| colour.to_le_bytes().into_iter().map(u32::from).sum::<u32>();
+    let margin = shot.width / 40;
+    let mut letters = 0;
+    let mut ground = 0;
+
+    for (x, y, colour) in shot.points() {
+        if bright(colour) < LIGHT {
+            ground += 1;
+            continue;
+        }
+
+        letters += 1;
+        let within = (margin..shot.width - margin).contains(&x)
+            && (margin..shot.height - margin).contains(&y);
+        if !within {
+            return false;
+        }
+    }
+
+    letters > LETTERS && ground > 4 * letters
+}
