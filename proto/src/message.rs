@@ -66,6 +66,7 @@ impl NotShown {
             Self::Lossless => "pictures come but cannot be decoded: lossless JPEG",
             Self::Precision => "pictures come but cannot be decoded: more than 8 bits a colour",
             Self::Sampling => "pictures come but cannot be decoded: unusual chroma sampling",
+            Self::Scans => "pictures come but cannot be decoded: too many scans",
             Self::Undecodable => "pictures come but cannot be decoded",
             Self::Display => "pictures come but the display does not take them",
         }

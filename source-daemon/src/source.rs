@@ -15,6 +15,7 @@ mod preparation;
 mod stream_publisher;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ const EVALUATION_INTERVAL: Duration = Duration::from_millis(250);
 /// Time between two looks for a screen while there is none.
 const IDLE_EVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a camera may take to close when the program ends. The whole exit has 500 ms (P25).
+/// How long a camera may take to close, and a picture to be done, when the program ends. The whole exit has 500 ms (P25).
 const CLOSING_PATIENCE: Duration = Duration::from_millis(250);
 
 /// A source that is bound and has captured nothing yet.
@@ -142,8 +143,8 @@ impl Source {
         self.publisher.endpoints()
     }
 
-    /// Captures and publishes until the shutdown is requested. Returns within 500 ms of it, even if the driver hangs;
-    /// the driver's thread is left behind then.
+    /// Captures and publishes until the shutdown is requested. Returns within 500 ms of it, even if the driver hangs or a
+    /// picture takes longer to decode; the thread is left behind then.
     ///
     /// # Errors
     /// When the driver hangs for good, or one of the threads died: a new process is needed.
@@ -155,13 +156,17 @@ impl Source {
             Duration::ZERO
         };
 
+        let deadline = clock::now() + patience;
         let input = self.main.input.clone();
-        if !self.main.end(patience) && ended.is_ok() {
-            tracing::warn!(input, "the input did not close in time and is left behind");
+        if !self.main.end(deadline) && ended.is_ok() {
+            tracing::warn!(
+                input,
+                "the input did not close in time, or a picture took too long: it is left behind"
+            );
         }
 
         // The canary draws its own pictures and waits for no driver.
-        self.canary.map(|canary| canary.end(patience));
+        self.canary.map(|canary| canary.end(deadline));
         ended.map(|()| ExitCode::SUCCESS)
     }
 

@@ -1,8 +1,9 @@
 //! Decodes JPEGs from untrusted sources.
 //!
 //! The header is checked before anything is allocated. Only baseline, Huffman-coded JPEGs are decoded. Work and memory are
-//! bounded by [`MAX_WIDTH`], [`MAX_HEIGHT`] and [`MAX_SCANS`].
+//! bounded by [`MAX_WIDTH`], [`MAX_HEIGHT`] and [`MAX_SCANS`], which is counted before libjpeg-turbo sees the picture.
 
+use fanlight_pixels::markers::{self, Fault, MAX_SCANS};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::NotShown;
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
@@ -12,10 +13,6 @@ use crate::picture::Picture;
 
 #[cfg(test)]
 mod tests;
-
-/// Scans a JPEG may have. A camera's has one; each further scan costs a pass over the whole picture, and a few bytes
-/// suffice to ask for one.
-pub const MAX_SCANS: u32 = 20;
 
 /// Why a JPEG was not decoded.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +28,14 @@ pub enum DecodeError {
     /// A kind of JPEG that is not decoded: no camera sends it, and many of them cost much.
     #[error("{}", .0.label())]
     Unsupported(NotShown),
+    /// Decoding would take long: each scan costs a pass over the whole picture, and a few bytes suffice to ask for one.
+    #[error("JPEG of {length} bytes is not decoded: {fault}")]
+    Scans {
+        /// Bytes of the JPEG.
+        length: usize,
+        /// What was counted.
+        fault: Fault,
+    },
     /// Not a JPEG, cut short, or damaged.
     #[error("JPEG of {length} bytes is damaged: {cause}")]
     Damaged {
@@ -48,6 +53,7 @@ impl DecodeError {
         match self {
             Self::Size { .. } => NotShown::TooLarge,
             Self::Unsupported(reason) => *reason,
+            Self::Scans { .. } => NotShown::Scans,
             Self::Damaged { .. } => NotShown::Damaged,
         }
     }
@@ -155,6 +161,10 @@ impl Decoder {
         scale: impl FnOnce(&DecompressHeader) -> ScalingFactor,
         room: impl FnOnce(usize, usize) -> &'a mut [u8],
     ) -> Result<(), DecodeError> {
+        markers::check_scans(jpeg).map_err(|fault| DecodeError::Scans {
+            length: jpeg.len(),
+            fault,
+        })?;
         let (mut decompressor, header) = ready(jpeg)?;
         let scale = scale(&header);
         decompressor
@@ -290,6 +300,7 @@ const PIXEL_FORMAT: PixelFormat = if cfg!(target_endian = "little") {
 
 fn new_decompressor() -> turbojpeg::Result<Decompressor> {
     let mut decompressor = Decompressor::new()?;
+    // Where it goes on past damage that ended our own count.
     decompressor.set_scan_limit(MAX_SCANS)?;
     Ok(decompressor)
 }

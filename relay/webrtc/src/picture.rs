@@ -1,11 +1,9 @@
 //! JPEG to the planes that video encoders take (I420). Called on an encoder's thread.
 
+use fanlight_pixels::markers::{self, Fault, MAX_SCANS};
 use fanlight_pixels::text::{Align, TextBlock};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Subsamp, YuvImage, yuv_pixels_len};
-
-/// Scans of one JPEG: libjpeg-turbo takes minutes for thousands.
-const MAX_SCANS: u32 = 20;
 
 /// Luma of the card, and of its letters.
 const CARD_LUMA: u8 = 32;
@@ -27,6 +25,8 @@ pub(crate) struct Picture {
 pub(crate) enum PictureError {
     #[error("a JPEG of {0} x {1} pixels, of a kind or size that is not sent by WebRTC")]
     Unsupported(usize, usize),
+    #[error("a JPEG that is not decoded: {0}")]
+    Scans(#[from] Fault),
     #[error("a damaged JPEG: {0}")]
     Damaged(#[from] turbojpeg::Error),
 }
@@ -47,6 +47,7 @@ impl PictureDecoder {
         jpeg: &[u8],
         picture: &mut Picture,
     ) -> Result<(), PictureError> {
+        markers::check_scans(jpeg)?;
         // A new one each time: libjpeg decodes a picture without tables by those of the picture before.
         let mut decompressor = new_decompressor()?;
         let header = decompressor.read_header(jpeg)?;
@@ -146,6 +147,7 @@ impl Picture {
 
 fn new_decompressor() -> turbojpeg::Result<Decompressor> {
     let mut decompressor = Decompressor::new()?;
+    // Where it goes on past damage that ended our own count.
     decompressor.set_scan_limit(MAX_SCANS)?;
     Ok(decompressor)
 }

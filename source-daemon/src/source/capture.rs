@@ -3,12 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use super::capture_slot::{CaptureSlot, NumberedFrame};
 use super::events::EventMailbox;
 use super::preparation::Preparer;
+use super::worker::Worker;
 use crate::camera::{CameraError, Content, Input, Raw};
 
 /// The command to open the input.
@@ -21,8 +22,7 @@ pub(super) struct CaptureThread {
     commands: SyncSender<Open>,
     stop: Arc<AtomicBool>,
     close: Arc<AtomicBool>,
-    /// Nothing is ever sent here: it is disconnected when the thread ends.
-    ended: Receiver<()>,
+    worker: Worker,
 }
 
 impl CaptureThread {
@@ -38,7 +38,6 @@ impl CaptureThread {
         newest: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
         let (commands, received) = sync_channel(1);
-        let (alive, ended) = sync_channel(0);
         let stop = Arc::<AtomicBool>::default();
         let close = Arc::<AtomicBool>::default();
         let mut capture = CaptureLoop {
@@ -52,20 +51,17 @@ impl CaptureThread {
             raw: Raw::default(),
         };
 
-        std::thread::Builder::new()
-            .name("capture".into())
-            .spawn(move || {
-                let _alive: SyncSender<()> = alive;
-                for Open in received {
-                    capture.run_once();
-                }
-            })?;
+        let worker = Worker::start("capture", move || {
+            for Open in received {
+                capture.run_once();
+            }
+        })?;
 
         Ok(Self {
             commands,
             stop,
             close,
-            ended,
+            worker,
         })
     }
 
@@ -90,10 +86,7 @@ impl CaptureThread {
     pub(super) fn end(self, patience: Duration) -> bool {
         self.stop.store(true, Relaxed);
         drop(self.commands);
-        matches!(
-            self.ended.recv_timeout(patience),
-            Err(RecvTimeoutError::Disconnected)
-        )
+        self.worker.end(patience)
     }
 }
 

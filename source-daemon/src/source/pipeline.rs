@@ -1,8 +1,6 @@
 //! One stream of a source: its input, its two threads, and what the event loop does for it.
 
-use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
@@ -16,6 +14,7 @@ use super::capture_slot::CaptureSlot;
 use super::events::{EventMailbox, PipelineEvents};
 use super::preparation::Preparer;
 use super::stream_publisher::{StreamContext, StreamPublisher};
+use super::worker::Worker;
 use crate::camera::Input;
 use crate::picture::{PictureOptions, PictureProcessor};
 use crate::supervisor::{Action, InputStatus, Supervisor};
@@ -48,7 +47,7 @@ pub(super) struct StreamPipeline {
     slot: Arc<CaptureSlot>,
     events: Arc<EventMailbox>,
     capture: CaptureThread,
-    preparing: JoinHandle<()>,
+    preparing: Worker,
     supervisor: Supervisor,
     pub(super) input: String,
     open_at: Option<Time>,
@@ -101,7 +100,8 @@ impl StreamPipeline {
         };
 
         let capture = CaptureThread::start(input, sinks, Arc::clone(&events), publisher.newest())?;
-        let preparing = spawn_preparing(preparer, Arc::clone(&slot))?;
+        let handover = Arc::clone(&slot);
+        let preparing = Worker::start("prepare", move || preparer.run(&handover))?;
         Ok(Self {
             publisher,
             slot,
@@ -210,15 +210,14 @@ impl StreamPipeline {
         Ok(())
     }
 
-    /// Ends the threads. A driver that does not return within `patience` is left behind with its thread; returns whether it
-    /// did return.
-    pub(super) fn end(self, patience: Duration) -> bool {
-        let closed = self.capture.end(patience);
+    /// Ends the threads. One that is not done by `deadline`, in its driver or in a picture, is left behind; returns whether
+    /// both are done.
+    pub(super) fn end(self, deadline: Time) -> bool {
         self.slot.close();
-        if self.preparing.join().is_err() {
-            tracing::error!("the preparing thread panicked");
-        }
-        closed
+        let patience = || deadline.saturating_since(clock::now());
+        let closed = self.capture.end(patience());
+        let prepared = self.preparing.end(patience());
+        closed && prepared
     }
 
     /// The status line since the last one, if that was at least `interval` ago.
@@ -253,12 +252,6 @@ impl StreamPipeline {
             stats.dropped,
         ))
     }
-}
-
-fn spawn_preparing(preparer: Preparer, slot: Arc<CaptureSlot>) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("prepare".into())
-        .spawn(move || preparer.run(&slot))
 }
 
 fn log(input: &str, status: &InputStatus) {

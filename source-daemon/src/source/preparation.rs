@@ -20,7 +20,8 @@ use crate::supervisor::InputStatus;
 /// Processes and publishes captured frames.
 pub(super) struct Preparer {
     events: Arc<EventMailbox>,
-    /// Weak: a thread that is left behind in a driver must not keep the publisher open.
+    /// Weak, and held for moments only: a thread that is left behind, in a driver or in a picture, must not keep the
+    /// publisher open.
     publisher: Weak<StreamPublisher>,
     processor: PictureProcessor,
     thinner: FrameThinner,
@@ -64,12 +65,16 @@ impl Preparer {
             mut raw,
         } = numbered;
 
-        let Some(publisher) = self.publisher.upgrade() else {
+        let Some(slow) = self
+            .publisher
+            .upgrade()
+            .map(|publisher| publisher.is_slow())
+        else {
             return raw;
         };
 
         let captured = frame.captured;
-        if !self.thinner.takes(captured, publisher.is_slow()) {
+        if !self.thinner.takes(captured, slow) {
             return raw;
         }
 
@@ -97,6 +102,9 @@ impl Preparer {
                     truth,
                 } = prepared;
 
+                let Some(publisher) = self.publisher.upgrade() else {
+                    return raw;
+                };
                 publisher.frame(EncodedFrame {
                     number,
                     captured,

@@ -250,7 +250,8 @@ fn a_few_scans_are_decoded_and_many_are_refused() {
     let mut picture = Picture::default();
     Decoder::new().decode(&many_scans(1), &mut picture).unwrap();
     let error = refusal(&many_scans(40));
-    assert!(error.to_string().contains("more than 20 scans"), "{error}");
+    assert!(error.to_string().contains("too many scans"), "{error}");
+    assert_eq!(error.not_shown(), NotShown::Scans);
 }
 
 #[test]
