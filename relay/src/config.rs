@@ -100,6 +100,11 @@ pub struct Config {
     pub http_key: Option<KeyPath>,
     /// Origins beside our own whose pages may use this relay, as https://host or https://host:port.
     pub http_origins: Vec<String>,
+    /// Names of this host for browsers, such as cams.lan, beside the host's own, that with .local, localhost and its addresses:
+    /// requests by another name are refused with `http_access` loopback and open.
+    pub http_names: Vec<String>,
+    /// Take tokens by HTTP Basic without https and from other hosts too, where who listens reads them.
+    pub http_basic_plain: bool,
     /// Addresses of reverse proxies before this relay: what they say in X-Forwarded-For and X-Forwarded-Proto is believed,
     /// and they may have all connections.
     pub http_proxies: Vec<IpAddr>,
@@ -156,6 +161,15 @@ pub enum Access {
 
 fanlight_daemon::display_choice!(Access);
 
+/// The names that a host on a network is known by without anybody naming it: its own, and by mDNS.
+fn own_names() -> Vec<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => Vec::new(),
+        name => vec![name.to_owned(), format!("{name}.local")],
+    }
+}
+
 impl Config {
     /// The settings of the HTTP output; none when there is to be none.
     #[must_use]
@@ -167,6 +181,8 @@ impl Config {
             admin_token: self.http_admin_token.clone(),
             tls: self.tls_files(),
             origins: self.http_origins.clone(),
+            names: self.http_names.iter().cloned().chain(own_names()).collect(),
+            basic_plain: self.http_basic_plain,
             proxies: self.http_proxies.iter().map(IpAddr::to_canonical).collect(),
             connections: self.http_connections,
             connections_per_address: self.http_connections_per_address,

@@ -27,7 +27,11 @@ struct Front {
     _relay: Program,
     _nginx: Program,
     direct: Site,
+    /// Without TLS, which the shipped file has nowhere: what reads strictly here speaks plain HTTP.
     plain: Site,
+    /// What stands at port 80.
+    redirecting: Site,
+    access_log: PathBuf,
     secure: SocketAddr,
     certificate: PathBuf,
 }
@@ -48,6 +52,7 @@ impl Front {
 
         let own = env.relay_address(0).ip();
         let plain = SocketAddr::new(own, 8080);
+        let redirecting = SocketAddr::new(own, 8081);
         let secure = SocketAddr::new(own, 8443);
         let relay = env
             .relay(0, &[env.ipc("cam")])
@@ -63,7 +68,16 @@ impl Front {
             .ready();
 
         let direct = Site::of(&relay);
-        configure(&env, direct.0, plain, secure, &certificate);
+        let access_log = env.path("access.log");
+        let replaced = [
+            ("server 127.0.0.1:8080;", format!("server {};", direct.0)),
+            ("listen 80;", format!("listen {redirecting};")),
+            (
+                "listen 443 ",
+                format!("listen {plain} sndbuf=256k;\n    listen {secure} "),
+            ),
+        ];
+        configure(&env, &replaced, &access_log, &certificate);
         let words = format!(
             "-e stderr -p {} -c {}",
             env.directory().display(),
@@ -84,6 +98,8 @@ impl Front {
             _nginx: nginx,
             direct,
             plain: site,
+            redirecting: Site(redirecting),
+            access_log,
             secure,
             certificate,
         })
@@ -122,30 +138,25 @@ fn nginx() -> Option<PathBuf> {
 }
 
 /// The shipped file with the addresses of this test, and what a distribution's nginx.conf has around it.
-fn configure(
-    env: &TestEnv,
-    relay: SocketAddr,
-    plain: SocketAddr,
-    secure: SocketAddr,
-    certificate: &Path,
-) {
+fn configure(env: &TestEnv, addresses: &[(&str, String)], access_log: &Path, certificate: &Path) {
     let mut shipped = include_str!("../../../deploy/nginx.conf").to_owned();
     let key = certificate.with_extension("pem");
 
-    for (from, to) in [
-        ("server 127.0.0.1:8080;", format!("server {relay};")),
-        ("listen 80 ", format!("listen {plain} ")),
-        ("listen 443 ", format!("listen {secure} ")),
+    let files = [
         ("/etc/nginx/fanlight.crt", certificate.display().to_string()),
         ("/etc/nginx/fanlight.pem", key.display().to_string()),
-    ] {
+    ];
+    for (from, to) in addresses.iter().chain(&files) {
         assert_eq!(
             shipped.matches(from).count(),
             1,
             "the shipped file has {from:?} once"
         );
-        shipped = shipped.replace(from, &to);
+        shipped = shipped.replace(from, to);
     }
+
+    let log = access_log.display().to_string();
+    shipped = shipped.replace("/var/log/nginx/fanlight.log", &log);
 
     std::fs::write(env.path("fanlight.conf"), shipped).unwrap();
     let around = "daemon off;\nworker_processes 1;\nerror_log stderr warn;\npid nginx.pid;\nevents {}\nhttp {\n\
@@ -433,4 +444,25 @@ fn what_the_relay_forbids_is_forbidden_through_nginx() {
         200,
         "from here figures may be read"
     );
+}
+
+#[test]
+fn port_80_leads_to_tls_and_no_query_is_logged() {
+    let Some(front) = Front::open() else { return };
+    let host = [("Host", "cams.example")];
+    let path = "/snapshot/cam.jpg?expires=1&signature=in-the-query";
+    let answer = front.redirecting.ask("GET", path, &host, "");
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (308, format!("https://cams.example{path}").as_str())
+    );
+
+    front.plain.get("/api/streams?secret=in-the-query");
+    let lines = until("both are logged", SOON, || {
+        let log = std::fs::read_to_string(&front.access_log).unwrap();
+        let both = log.contains("\"GET /snapshot/cam.jpg HTTP/1.1\" 308")
+            && log.contains("\"GET /api/streams HTTP/1.1\" 200");
+        both.then_some(log)
+    });
+    assert!(!lines.contains("in-the-query"), "{lines}");
 }

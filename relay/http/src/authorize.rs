@@ -1,6 +1,5 @@
 //! What every request passes: whether it came by a name of ours, who it is from, and the headers of each answer.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +9,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use fanlight_daemon::clock;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::AppState;
 use super::api_error::ApiError;
 use super::gateway::Peer;
-use super::page;
 use super::proxy;
+use super::{origin, page};
 use fanlight_live::access::AccessMode;
-use fanlight_live::access::{Credentials, Role};
+use fanlight_live::access::{Credentials, Grant, unix_seconds};
 
 /// What the page may do: run its own files, and speak to the relay that it came from.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -49,11 +50,13 @@ pub(super) async fn authorize(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     proxy::apply_forwarded_headers(&app.settings.proxies, &mut parts);
+    let asks_for_basic = asks_for_basic(&app, &parts);
     let mut response = match admit(&app, &parts) {
         Err(error) => error.into_response(),
-        Ok(role) => {
-            if let Some(role) = role {
-                parts.extensions.insert(role);
+        Ok(grant) => {
+            if let Some(grant) = grant {
+                parts.extensions.insert(grant.role());
+                parts.extensions.insert(grant);
             }
 
             let method = parts.method.clone();
@@ -67,9 +70,15 @@ pub(super) async fn authorize(
         }
     };
 
+    let offers_basic = response.status() == StatusCode::UNAUTHORIZED && asks_for_basic;
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+
+    if offers_basic {
+        let basic = HeaderValue::from_static("Basic realm=\"fanlight\", charset=\"UTF-8\"");
+        headers.append(header::WWW_AUTHENTICATE, basic);
     }
 
     // Who may watch without a token may do so in a page of somebody else's too.
@@ -98,27 +107,29 @@ async fn with_deadline(answer: impl Future<Output = Response>) -> Response {
         .unwrap_or_else(|_| late().into_response())
 }
 
-/// The role of who asks; none, for what everybody may have.
-fn admit(app: &AppState, parts: &Parts) -> Result<Option<Role>, ApiError> {
-    if app.settings.access == AccessMode::Loopback {
-        check_host(app, &parts.headers)?;
+/// What lets in who asks; none, for what everybody may have.
+fn admit(app: &AppState, parts: &Parts) -> Result<Option<Grant>, ApiError> {
+    // Whoever shows a token has it from us: a page of somebody else's has none to show.
+    if app.settings.access != AccessMode::Token {
+        origin::check_host(&app.settings, &parts.headers)?;
     }
 
     let from_elsewhere = parts.method != Method::GET && parts.method != Method::HEAD;
     if from_elsewhere || parts.headers.contains_key(header::UPGRADE) {
-        check_origin(app, &parts.headers)?;
+        origin::check_origin(&app.settings, &parts.headers)?;
     }
 
-    match role(app, parts) {
+    match grant(app, parts)? {
         None if !is_public(parts) => {
-            let message = "show a token: Authorization: Bearer TOKEN, or sign in on the page, or use a signed address";
+            let message = "show a token: Authorization: Bearer TOKEN, or HTTP Basic with the token as the password, or sign in \
+                           on the page, or use a signed address";
             Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "token_needed",
                 message,
             ))
         }
-        role => Ok(role),
+        grant => Ok(grant),
     }
 }
 
@@ -129,27 +140,79 @@ fn is_public(parts: &Parts) -> bool {
     file || matches!(path, "/api/session" | "/api/health" | "/readyz")
 }
 
-fn role(app: &AppState, parts: &Parts) -> Option<Role> {
-    let text = |name| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
+fn grant(app: &AppState, parts: &Parts) -> Result<Option<Grant>, ApiError> {
+    let shown = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value: &HeaderValue| value.to_str().ok());
+    let (scheme, text) = shown
+        .and_then(|value| value.split_once(' '))
+        .unwrap_or_default();
+
+    let is_basic = scheme.eq_ignore_ascii_case("basic");
+    let password = is_basic.then(|| password(text)).flatten();
+    let bearer = if is_basic {
+        password.as_deref().map(String::as_str)
+    } else {
+        scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
     };
 
-    let bearer = text(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
+    let expires = query(&parts.uri, "expires").and_then(|text| text.parse().ok());
+    let signed = expires
+        .zip(query(&parts.uri, "signature"))
+        .filter(|_| parts.method != Method::POST);
+    let credentials = Credentials {
+        bearer,
+        cookie: cookie(app, parts.extensions.get(), &parts.headers),
+        signed,
+        path: parts.uri.path(),
+    };
 
-    let secure = parts
-        .extensions
-        .get::<Peer>()
-        .is_some_and(|peer| peer.secure);
+    if is_basic && app.settings.access == AccessMode::Token && !takes_basic(app, parts) {
+        let message = "HTTP Basic shows the token to whoever listens: it is taken over https and on this host only, unless \
+                       http_basic_plain is set";
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "basic_needs_https",
+            message,
+        ));
+    }
 
-    let name = cookie_name(app, secure);
-    let cookies = parts
-        .headers
+    Ok(app.authorizer.grant(&credentials, unix_seconds()))
+}
+
+/// The password of HTTP Basic (RFC 7617), which is a token; the name of the user is free.
+fn password(text: &str) -> Option<Zeroizing<String>> {
+    let decoded = Zeroizing::new(STANDARD.decode(text.trim()).ok()?);
+    let (_, token) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(Zeroizing::new(token.to_owned()))
+}
+
+/// Whether nobody can listen to a token that comes by HTTP Basic, or its owner does not mind. Who speaks https to a proxy of
+/// ours does so to us.
+fn takes_basic(app: &AppState, parts: &Parts) -> bool {
+    let peer = parts.extensions.get::<Peer>();
+    let private = |peer: &Peer| peer.secure || peer.address.ip().to_canonical().is_loopback();
+    app.settings.basic_plain || peer.is_some_and(private)
+}
+
+/// Whether to offer HTTP Basic to who shows nothing: to players, which wait to be asked, but not to browsers, which would
+/// open a dialog of their own over the page's.
+fn asks_for_basic(app: &AppState, parts: &Parts) -> bool {
+    let agent = parts.headers.get(header::USER_AGENT);
+    let is_browser = parts.headers.contains_key("sec-fetch-mode")
+        || agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
+    !is_browser && takes_basic(app, parts)
+}
+
+/// The cookie of ours in the headers of a request.
+pub(super) fn cookie<'a>(
+    app: &AppState,
+    peer: Option<&Peer>,
+    headers: &'a HeaderMap,
+) -> Option<&'a str> {
+    let name = cookie_name(app, peer.is_some_and(|peer| peer.secure));
+    let cookies = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok());
@@ -157,20 +220,7 @@ fn role(app: &AppState, parts: &Parts) -> Option<Role> {
     let mut pairs = cookies
         .flat_map(|cookies| cookies.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
-    let cookie = pairs.find(|(key, _)| *key == name).map(|(_, value)| value);
-    let expires = query(&parts.uri, "expires").and_then(|text| text.parse().ok());
-    let signed = expires
-        .zip(query(&parts.uri, "signature"))
-        .filter(|_| parts.method != Method::POST);
-    app.authorizer.role(
-        &Credentials {
-            bearer,
-            cookie,
-            signed,
-            path: parts.uri.path(),
-        },
-        unix_seconds(),
-    )
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// The name of our cookie. Browsers send cookies to all ports of a host, and another relay may be there.
@@ -180,79 +230,6 @@ pub(super) fn cookie_name(app: &AppState, secure: bool) -> String {
         if secure { "__Host-" } else { "" },
         app.address.port()
     )
-}
-
-/// A page of somebody else's may have its own name resolved to a loopback address, to read with its visitor's browser what
-/// is there: such a request names that name.
-fn check_host(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(host) = headers.get(header::HOST) else {
-        return Ok(());
-    };
-
-    let host = host.to_str().unwrap_or_default();
-    let known = app
-        .settings
-        .origins
-        .iter()
-        .any(|origin| authority(origin) == host);
-
-    if known || is_loopback(host) {
-        return Ok(());
-    }
-
-    let message = "this relay is for programs on its own host, and this request came by another name: use localhost, or list \
-                   the origin in http_origins";
-    Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_host", message))
-}
-
-/// A page of somebody else's may open a WebSocket to anywhere, with its visitor's cookies.
-fn check_origin(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return Ok(());
-    };
-
-    let (origin, host) = (
-        origin.to_str().unwrap_or_default(),
-        headers.get(header::HOST),
-    );
-
-    let own = host.is_some_and(|host| {
-        !authority(origin).is_empty() && host.as_bytes() == authority(origin).as_bytes()
-    });
-    if own || app.settings.origins.iter().any(|known| known == origin) {
-        return Ok(());
-    }
-
-    let message = "a page of another origin may not do this unless http_origins lists it";
-    Err(ApiError::new(
-        StatusCode::FORBIDDEN,
-        "wrong_origin",
-        message,
-    ))
-}
-
-/// Host and port of an origin.
-fn authority(origin: &str) -> &str {
-    origin
-        .split_once("://")
-        .map_or("", |(_, authority)| authority)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest
-            .split_once(']')
-            .filter(|(_, port)| port.is_empty() || port.starts_with(':'))
-            .map_or("", |(name, _)| name),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-
-    let address = name
-        .parse::<IpAddr>()
-        .is_ok_and(|ip| ip.to_canonical().is_loopback());
-    address
-        || name.eq_ignore_ascii_case("localhost")
-        || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
 /// The number that the query has for `key`, if any; `what` is said of one that is out of `range` or none.
@@ -285,45 +262,9 @@ pub(super) fn query<'a>(uri: &'a Uri, key: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// Seconds since 1970: what expires does so by the wall clock, which clients know.
-pub(super) fn unix_seconds() -> u64 {
-    let nanos = i64::try_from(clock::now().as_nanos())
-        .unwrap_or(i64::MAX)
-        .saturating_add(clock::wall_offset_ns());
-    u64::try_from(nanos / 1_000_000_000).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_this_host_are_loopback() {
-        for host in [
-            "localhost",
-            "LocalHost:8080",
-            "127.0.0.1",
-            "127.9.9.9:1",
-            "[::1]:80",
-            "cam.localhost:1",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-
-        for host in [
-            "",
-            "evil.example",
-            "127.0.0.1.evil.example:80",
-            "10.0.0.1:80",
-            "localhost.evil",
-            "[2001:db8::1]",
-            "[::1].evil.example",
-            "[::1].evil.example:80",
-            "[::1",
-        ] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn a_value_of_the_query_is_found_by_its_whole_name() {

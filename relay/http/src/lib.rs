@@ -12,6 +12,7 @@ mod body;
 mod gateway;
 mod metrics;
 mod mjpeg;
+mod origin;
 mod page;
 mod proxy;
 mod readiness;

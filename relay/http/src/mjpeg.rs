@@ -1,22 +1,25 @@
 //! A stream as one answer that does not end: `multipart/x-mixed-replace`, a part for each picture.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Buf as _, Bytes};
+use fanlight_live::access::Grant;
 use fanlight_live::{FrameSubscription, LiveFrame, Subscribe};
+use fanlight_proto::message::{self, StreamName};
 use hyper::body::Frame;
 
 use super::api_error::ApiError;
 use super::authorize::{number, query};
 use super::body::{Chunk, StreamingBody, chunk};
 use super::gateway::Peer;
+use super::origin;
 use super::snapshot::{name, timestamp};
 use super::{AppState, MJPEG};
 
@@ -60,6 +63,7 @@ pub(super) async fn of(
         &parts.uri,
         &parts.headers,
         parts.extensions.get().cloned(),
+        parts.extensions.get().cloned(),
     )
     .into_response()
 }
@@ -70,10 +74,15 @@ fn begin(
     uri: &Uri,
     headers: &HeaderMap,
     peer: Option<Peer>,
+    grant: Option<Grant>,
 ) -> Result<Response, ApiError> {
     let framing = Framing::of(uri, headers)?;
     let fps = number(uri, "fps", FEWEST_FPS..=MOST_FPS, FPS)?;
     let name = name(&app, stream)?;
+    if origin::is_cross_site(&app.settings, headers) {
+        check_awake(&app, &name)?;
+    }
+
     let options = Subscribe {
         client: peer.map(|peer| (MJPEG, peer.address)),
         fps,
@@ -91,6 +100,12 @@ fn begin(
         subscription,
         framing,
         any: false,
+        over: Box::pin(async move {
+            match grant {
+                Some(grant) => grant.over().await,
+                None => pending().await,
+            }
+        }),
     };
 
     let headers = [
@@ -104,6 +119,20 @@ fn begin(
     ];
 
     Ok(StreamingBody::response(headers, Parts::new(feed)))
+}
+
+/// A page of another site may show a stream that is there, but wakes no camera.
+fn check_awake(app: &AppState, name: &StreamName) -> Result<(), ApiError> {
+    let entry = app.table().entry(name);
+    if entry.is_none_or(|entry| entry.state == message::State::Live && !entry.source_gone) {
+        return Ok(());
+    }
+
+    let message = format!(
+        "{name} is not live, and a page of another site wakes no camera: open the stream itself, or list the page's origin in \
+         http_origins"
+    );
+    Err(ApiError::new(StatusCode::FORBIDDEN, "cross_site", message))
 }
 
 /// How parts are framed.
@@ -177,6 +206,8 @@ struct Feed {
     subscription: FrameSubscription,
     framing: Framing,
     any: bool,
+    /// Ready when what let the client in does so no longer.
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Feed {
@@ -184,6 +215,8 @@ impl Feed {
     /// client gets the newest picture of that moment, and nothing waits for it.
     async fn next(&mut self) -> Option<Chunk> {
         tokio::select! {
+            biased;
+            () = &mut self.over => None,
             arrival = self.subscription.next() => {
                 let arrival = arrival?;
                 let is_first = !std::mem::replace(&mut self.any, true);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -14,10 +13,10 @@ use serde_json::json;
 
 use super::AppState;
 use super::api_error::ApiError;
-use super::authorize::{cookie_name, unix_seconds};
+use super::authorize::{self, cookie_name};
 use super::gateway::Peer;
 use fanlight_live::access::AccessMode;
-use fanlight_live::access::{LONGEST_SIGNATURE, Role, SESSION};
+use fanlight_live::access::{LONGEST_SIGNATURE, Role, SESSION, unix_seconds};
 
 /// Longest address to be signed, in bytes: a name has at most 64.
 const MAX_PATH_BYTES: usize = 256;
@@ -80,11 +79,16 @@ pub(super) async fn begin(
         .into_response())
 }
 
-/// `DELETE /api/session`: takes the cookie back.
+/// `DELETE /api/session`: takes the cookie back, and ends its session for all who hold a copy.
 pub(super) async fn end(
     State(app): State<Arc<AppState>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
 ) -> Response {
+    if let Some(cookie) = authorize::cookie(&app, Some(&peer), &headers) {
+        app.authorizer.sign_out(cookie, unix_seconds());
+    }
+
     (
         StatusCode::NO_CONTENT,
         [(header::SET_COOKIE, cookie(&app, peer.secure, "", 0))],

@@ -26,6 +26,10 @@ pub struct Settings {
     pub tls: Option<Files>,
     /// Names under which pages of others may come, as `https://host` or `https://host:port`.
     pub origins: Vec<String>,
+    /// Names of this relay, beside localhost and its addresses.
+    pub names: Vec<String>,
+    /// Take HTTP Basic without TLS, and from other hosts.
+    pub basic_plain: bool,
     /// Proxies that are believed in whom they speak for.
     pub proxies: Vec<IpAddr>,
     /// Connections at a time.

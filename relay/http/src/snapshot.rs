@@ -14,6 +14,7 @@ use fanlight_proto::message::{FrameId, StreamName};
 use super::api_error::ApiError;
 use super::authorize::{number, query};
 use super::gateway::Peer;
+use super::origin;
 use super::{AppState, SNAPSHOT};
 
 /// A picture older than this is not the present, unless `max_age` says otherwise or its stream is slower.
@@ -55,7 +56,8 @@ pub(super) async fn of(
 ) -> Response {
     // Only these: a body cannot be shared, and none is wanted.
     let (parts, _) = request.into_parts();
-    let answer = match SnapshotRequest::parse(&parts.uri) {
+    let wakes = !origin::is_cross_site(&app.settings, &parts.headers);
+    let answer = match SnapshotRequest::parse(&parts.uri, wakes) {
         Ok(request) => match picture(&app, stream, &request).await {
             Ok(picture) => Ok(show(&app, &picture, &parts.headers, parts.extensions.get())),
             Err(error) if request.placeholder => Ok(placeholder(&error)),
@@ -73,10 +75,12 @@ struct SnapshotRequest {
     max_age: Option<Duration>,
     wait: bool,
     placeholder: bool,
+    /// A camera that sleeps may be woken for it.
+    wakes: bool,
 }
 
 impl SnapshotRequest {
-    fn parse(uri: &Uri) -> Result<Self, ApiError> {
+    fn parse(uri: &Uri, wakes: bool) -> Result<Self, ApiError> {
         let seconds = 0.0..=LONGEST_MAX_AGE_S;
         let max_age = number(uri, "max_age", seconds, "a number of seconds")?;
         let flag = |key| match query(uri, key) {
@@ -89,6 +93,7 @@ impl SnapshotRequest {
             max_age: max_age.map(Duration::from_secs_f64),
             wait: flag("wait")?,
             placeholder: flag("placeholder")?,
+            wakes,
         })
     }
 }
@@ -103,6 +108,11 @@ async fn picture(
     let begun = clock::now();
     if !app.table().has(&name) {
         return Err(ApiError::no_such_stream(name.as_str()));
+    }
+
+    if !request.wakes {
+        let newest = app.table().newest(&name);
+        return judge(app, &name, newest, request, begun);
     }
 
     app.table().ask(begun, &name);
@@ -285,12 +295,13 @@ mod tests {
     use super::*;
 
     fn wish(query: &str) -> Result<SnapshotRequest, ApiError> {
-        SnapshotRequest::parse(&format!("/snapshot/cam.jpg?{query}").parse().unwrap())
+        SnapshotRequest::parse(&format!("/snapshot/cam.jpg?{query}").parse().unwrap(), true)
     }
 
     #[test]
     fn a_query_is_understood_or_refused() {
         let plain = SnapshotRequest {
+            wakes: true,
             max_age: None,
             wait: false,
             placeholder: false,

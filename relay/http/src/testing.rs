@@ -42,6 +42,8 @@ pub(super) fn settings() -> Settings {
         admin_token: None,
         tls: None,
         origins: Vec::new(),
+        names: Vec::new(),
+        basic_plain: false,
         proxies: Vec::new(),
         connections: 1024,
         connections_per_address: 256,

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fanlight_live::access::Grant;
 use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
 
 use super::AppState;
@@ -26,6 +27,7 @@ pub(super) async fn offer(
     State(app): State<Arc<AppState>>,
     Path(name): Path<String>,
     Extension(peer): Extension<Peer>,
+    Extension(grant): Extension<Grant>,
     headers: HeaderMap,
     sdp: String,
 ) -> Result<Response, ApiError> {
@@ -37,6 +39,7 @@ pub(super) async fn offer(
         stream,
         sdp,
         client: peer.address,
+        grant,
         local: peer.local,
     };
     match whep.ask(command).await.map_err(ApiError::from)? {

@@ -16,7 +16,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanlight_daemon::clock;
-use fanlight_live::access::Role;
+use fanlight_live::access::Grant;
 use fanlight_live::{FrameSubscription, MAX_CREDIT, Subscribe};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
@@ -57,7 +57,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// `GET /ws`.
 pub(super) async fn upgrade(
     State(app): State<Arc<AppState>>,
-    Extension(role): Extension<Role>,
+    Extension(grant): Extension<Grant>,
     Extension(peer): Extension<Peer>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -74,7 +74,7 @@ pub(super) async fn upgrade(
     // The upgraded connection outlives the task that the client's span belongs to.
     let span = tracing::info_span!("websocket", client = %peer.address);
     let serve = async move |socket| {
-        let mut session = Session::new(Arc::clone(&app), role, peer.address);
+        let mut session = Session::new(Arc::clone(&app), grant, peer.address);
         let reason = tokio::select! {
             ended = session.run(socket) => ended,
             () = shutdown_deadline(&app) => return,
@@ -95,7 +95,7 @@ async fn shutdown_deadline(app: &AppState) {
 /// One client.
 struct Session {
     app: Arc<AppState>,
-    role: Role,
+    grant: Grant,
     address: SocketAddr,
     wake: Arc<Notify>,
     subscriptions: Vec<Subscription>,
@@ -116,12 +116,12 @@ struct Session {
 type Ended = &'static str;
 
 impl Session {
-    fn new(app: Arc<AppState>, role: Role, address: SocketAddr) -> Self {
+    fn new(app: Arc<AppState>, grant: Grant, address: SocketAddr) -> Self {
         let now = clock::now();
         Self {
             list_version: app.table().watch_list(),
             app,
-            role,
+            grant,
             address,
             wake: Arc::default(),
             subscriptions: Vec::new(),
@@ -154,6 +154,8 @@ impl Session {
         let gone = |_| (close_code::ABNORMAL, "the connection is broken");
         let app = Arc::clone(&self.app);
         let mut stop = pin!(app.shutdown.wait());
+        let grant = self.grant.clone();
+        let mut over = pin!(grant.over());
         socket.send(self.hello()).await.map_err(gone)?;
 
         loop {
@@ -169,6 +171,9 @@ impl Session {
             tokio::select! {
                 biased;
                 () = &mut stop => return Err((close_code::AWAY, "the relay stops")),
+                () = &mut over => {
+                    return Err((close_code::POLICY, "what let this client in has expired, or was signed out"));
+                }
                 message = socket.recv() => {
                     let message = match message {
                         None => return Err((close_code::NORMAL, "the client has closed it")),
@@ -196,7 +201,7 @@ impl Session {
     fn hello(&self) -> Message {
         let now_us = clock::now().as_micros();
         text(&json!({
-            "type": "hello", "version": 1, "server": api::server(), "role": self.role.word(), "now_us": now_us,
+            "type": "hello", "version": 1, "server": api::server(), "role": self.grant.role().word(), "now_us": now_us,
         }))
     }
 
@@ -256,7 +261,7 @@ impl Session {
                 Some(text(&json!({
                     "type": "streams",
                     "streams": api::list(&self.app, now),
-                    "problems": readiness::problems(&self.app, now, Some(self.role)),
+                    "problems": readiness::problems(&self.app, now, Some(self.grant.role())),
                 })))
             }
             Due::Ping => {

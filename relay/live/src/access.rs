@@ -1,13 +1,19 @@
-//! Who may do what: tokens, cookies made of tokens, and signed addresses. Pure functions, used by every output that lets
-//! clients in by token. No token is ever compared byte by byte, kept in a cookie or an address, or logged.
+//! Who may do what: tokens, cookies made of tokens, and signed addresses. Used by every output that lets clients in by token. No token is ever compared byte by byte, kept in a cookie or an address, or logged.
 
+mod grant;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
+use fanlight_daemon::clock;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use ring::hmac;
+
+pub use grant::{Grant, unix_seconds};
+use grant::{SessionId, SignOuts};
 
 /// Who may come to an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,6 +73,7 @@ pub struct Authorizer {
     mode: AccessMode,
     /// The tokens that there are, the one for administrators first.
     tokens: Vec<Token>,
+    sign_outs: Arc<SignOuts>,
 }
 
 /// What a request shows to be let in.
@@ -102,38 +109,56 @@ impl Authorizer {
             tokens.push(Token::new(role, &text));
         }
 
-        Ok(Self { mode, tokens })
+        Ok(Self {
+            mode,
+            tokens,
+            sign_outs: Arc::default(),
+        })
     }
 
-    /// The role of who shows `credentials` at `now`, in seconds since 1970; none: no access.
+    /// What lets in who shows `credentials` at `now`, in seconds since 1970; none: no access.
     #[must_use]
-    pub fn role(&self, credentials: &Credentials<'_>, now: u64) -> Option<Role> {
+    pub fn grant(&self, credentials: &Credentials<'_>, now: u64) -> Option<Grant> {
         let anybody = match self.mode {
             AccessMode::Loopback => Some(Role::Admin),
             AccessMode::Open => Some(Role::View),
             AccessMode::Token => None,
         };
 
-        let signed = credentials.signed.filter(|(until, _)| now < *until);
-        let shown = self.tokens.iter().filter_map(|token| {
-            let bearer = credentials.bearer.is_some_and(|text| token.is(text));
+        let grant = |role, until, session| {
+            let sign_outs = Arc::clone(&self.sign_outs);
+            Grant::new(role, until, session, sign_outs)
+        };
+        let shown = self.tokens.iter().flat_map(|token| {
+            let bearer = credentials.bearer.filter(|text| token.is(text));
             let cookie = credentials
                 .cookie
-                .is_some_and(|cookie| token.accepts_cookie(cookie, now));
-            let signed = || {
-                signed.is_some_and(|(until, signature)| {
-                    token.signed(credentials.path, until, signature)
-                })
-            };
+                .and_then(|cookie| token.read_cookie(cookie));
+            let signed = credentials
+                .signed
+                .filter(|(until, signature)| token.signed(credentials.path, *until, signature));
 
-            if bearer || cookie {
-                Some(token.role)
-            } else {
-                signed().then_some(Role::View)
-            }
+            [
+                bearer.map(|_| grant(token.role, None, None)),
+                cookie.map(|(session, until)| grant(token.role, Some(until), Some(session))),
+                signed.map(|(until, _)| grant(Role::View, Some(until), None)),
+            ]
         });
 
-        shown.chain(anybody).max()
+        let anybody = anybody.map(|role| grant(role, None, None));
+        shown
+            .chain([anybody])
+            .flatten()
+            .filter(|grant| !grant.is_over(now))
+            .max_by_key(Grant::rank)
+    }
+
+    /// Ends the session of a cookie of ours, for all who hold a copy of it.
+    pub fn sign_out(&self, cookie: &str, now: u64) {
+        let mut tokens = self.tokens.iter();
+        if let Some((session, until)) = tokens.find_map(|token| token.read_cookie(cookie)) {
+            self.sign_outs.add(session, until, now);
+        }
     }
 
     /// The role of a token.
@@ -149,7 +174,7 @@ impl Authorizer {
     #[must_use]
     pub fn cookie_value(&self, role: Role, until: u64) -> Option<String> {
         self.token(role)
-            .map(|token| format!("{until}.{}", encode(&token.cookie(until))))
+            .map(|token| token.write_cookie(clock::random_bytes(), until))
     }
 
     /// The signature that lets anybody watch at `path` until `until`, in seconds since 1970; none where everybody may.
@@ -201,17 +226,21 @@ impl Token {
         hmac::verify(&self.compare, text.as_bytes(), self.tag.as_ref()).is_ok()
     }
 
-    fn cookie(&self, until: u64) -> hmac::Tag {
-        hmac::sign(&self.cookies, until.to_string().as_bytes())
+    fn write_cookie(&self, session: SessionId, until: u64) -> String {
+        let message = format!("{until}.{}", URL_SAFE_NO_PAD.encode(session));
+        let tag = hmac::sign(&self.cookies, message.as_bytes());
+        format!("{message}.{}", encode(&tag))
     }
 
-    fn accepts_cookie(&self, cookie: &str, now: u64) -> bool {
-        let Some((until, tag)) = cookie.split_once('.') else {
-            return false;
-        };
-        let fresh = until.parse().is_ok_and(|until: u64| now < until);
-        let tag = URL_SAFE_NO_PAD.decode(tag).unwrap_or_default();
-        fresh && hmac::verify(&self.cookies, until.as_bytes(), &tag).is_ok()
+    /// The session of a cookie that was made of this token, and until when it is good.
+    fn read_cookie(&self, cookie: &str) -> Option<(SessionId, u64)> {
+        let (message, tag) = cookie.rsplit_once('.')?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        hmac::verify(&self.cookies, message.as_bytes(), &tag).ok()?;
+
+        let (until, session) = message.split_once('.')?;
+        let session = URL_SAFE_NO_PAD.decode(session).ok()?;
+        Some((session.try_into().ok()?, until.parse().ok()?))
     }
 
     fn signature(&self, path: &str, until: u64) -> hmac::Tag {
@@ -244,6 +273,13 @@ mod tests {
         Authorizer {
             mode,
             tokens: vec![Token::new(Role::Admin, ADMIN), Token::new(Role::View, VIEW)],
+            sign_outs: Arc::default(),
+        }
+    }
+
+    impl Authorizer {
+        fn role(&self, credentials: &Credentials<'_>, now: u64) -> Option<Role> {
+            self.grant(credentials, now).map(|grant| grant.role())
         }
     }
 
@@ -309,9 +345,72 @@ mod tests {
             );
         }
 
-        for wrong in ["", ".", "1800000010.", "x.y", "1800000010.AAAA"] {
+        for wrong in [
+            "",
+            ".",
+            "1800000010.",
+            "x.y",
+            "1800000010.AAAA",
+            "1800000010.AAAA.AAAA",
+        ] {
             assert_eq!(role(wrong, NOW), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn who_signs_out_ends_every_copy_of_the_cookie_and_no_other() {
+        let access = access(AccessMode::Token);
+        let [mine, other] = [(); 2].map(|()| access.cookie_value(Role::View, NOW + 10).unwrap());
+        let grant = |cookie: &str| {
+            let cookie = Some(cookie);
+            let credentials = Credentials {
+                cookie,
+                ..Credentials::default()
+            };
+            access.grant(&credentials, NOW)
+        };
+
+        let streaming = grant(&mine).unwrap();
+        access.sign_out("1800000010.AAAA.AAAA", NOW);
+        assert!(!streaming.is_over(NOW));
+        access.sign_out(&mine, NOW);
+        assert!(streaming.is_over(NOW) && grant(&mine).is_none());
+        assert!(!grant(&other).unwrap().is_over(NOW));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_of_a_session_is_told_of_the_sign_out() {
+        let access = access(AccessMode::Token);
+        let now = unix_seconds();
+        let cookie = access.cookie_value(Role::View, now + 1000).unwrap();
+        let credentials = Credentials {
+            cookie: Some(&cookie),
+            ..Credentials::default()
+        };
+        let grant = access.grant(&credentials, now).unwrap();
+        let waiting = tokio::spawn(async move { grant.over().await });
+        tokio::task::yield_now().await;
+        access.sign_out(&cookie, now);
+        waiting.await.unwrap();
+    }
+
+    #[test]
+    fn a_grant_lasts_as_long_as_the_best_that_is_shown() {
+        let access = access(AccessMode::Token);
+        let cookie = access.cookie_value(Role::View, NOW + 10).unwrap();
+        let grant = |bearer| {
+            let cookie = Some(cookie.as_str());
+            let credentials = Credentials {
+                bearer,
+                cookie,
+                ..Credentials::default()
+            };
+            access.grant(&credentials, NOW).unwrap()
+        };
+
+        assert!(grant(None).is_over(NOW + 10));
+        assert!(!grant(Some(VIEW)).is_over(NOW + 10));
+        assert_eq!(grant(Some(ADMIN)).role(), Role::Admin);
     }
 
     #[test]
@@ -341,7 +440,7 @@ mod tests {
     fn what_is_for_one_use_is_good_for_no_other() {
         let access = access(AccessMode::Token);
         let cookie = access.cookie_value(Role::View, NOW + 10).unwrap();
-        let (_, tag) = cookie.split_once('.').unwrap();
+        let (_, tag) = cookie.rsplit_once('.').unwrap();
         assert_eq!(
             access.role(
                 &Credentials {
@@ -355,7 +454,7 @@ mod tests {
         );
 
         let signature = access.sign(Role::View, "/ws", NOW + 10).unwrap();
-        let forged = format!("{}.{signature}", NOW + 10);
+        let forged = format!("{}.AAAAAAAAAAAAAAAAAAAAAA.{signature}", NOW + 10);
         assert_eq!(
             access.role(
                 &Credentials {

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::access::Grant;
 use fanlight_proto::message::StreamName;
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,6 +34,8 @@ pub enum WhepCommand {
         sdp: String,
         /// Where the client is.
         client: SocketAddr,
+        /// What let it in: the session ends with it.
+        grant: Grant,
         /// The address of ours that the client came to, which its media can come to as well.
         local: IpAddr,
     },

@@ -57,7 +57,7 @@ impl Authenticator {
             bearer,
             ..Credentials::default()
         };
-        self.authorizer.role(&credentials, 0).is_some()
+        self.authorizer.grant(&credentials, 0).is_some()
     }
 
     /// RFC 2617, 3.2.2. Its result cannot be guessed byte by byte: who does not know the token cannot choose it.

@@ -97,6 +97,11 @@ pub enum ConfigError {
         "http_origins: {0:?} is no origin: write https://host or https://host:port, without a path"
     )]
     NoOrigin(String),
+    /// What is no name of a host.
+    #[error(
+        "http_names: {0:?} is no name of a host: write it as cams.lan, without scheme and port"
+    )]
+    NoName(String),
     /// Two outputs with one port.
     #[error("http and rtsp are both \"{0}\": give rtsp a port of its own, such as 8554")]
     SamePort(SocketAddr),
@@ -190,6 +195,8 @@ impl Config {
             64,
         )?;
 
+        range("number of http_names", self.http_names.len() as u64, 0, 64)?;
+
         range(
             "number of http_proxies",
             self.http_proxies.len() as u64,
@@ -246,6 +253,8 @@ impl Config {
         ];
         let own = [
             ("http_origins", !self.http_origins.is_empty()),
+            ("http_names", !self.http_names.is_empty()),
+            ("http_basic_plain", self.http_basic_plain),
             ("http_proxies", !self.http_proxies.is_empty()),
             ("http_ready", self.http_ready != Readiness::Any),
             ("webrtc", self.webrtc.is_some()),
@@ -295,6 +304,10 @@ impl Config {
             _ => {}
         }
 
+        if let Some(name) = self.http_names.iter().find(|name| !is_host_name(name)) {
+            return Err(ConfigError::NoName(name.clone()));
+        }
+
         let wrong = self.http_origins.iter().find(|origin| !is_origin(origin));
         wrong.map_or(Ok(()), |origin| Err(ConfigError::NoOrigin(origin.clone())))
     }
@@ -340,4 +353,9 @@ fn is_origin(text: &str) -> bool {
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}
+
+fn is_host_name(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(is_letter) && !text.ends_with('.')
 }

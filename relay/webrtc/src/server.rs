@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanlight_daemon::clock;
+use fanlight_live::access::{Grant, unix_seconds};
 use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
 use fanlight_live::{StreamTable, client_network};
 use fanlight_proto::clock::Time;
@@ -95,7 +96,10 @@ impl Server {
                     readable?;
                     self.receive(&socket, &mut datagram);
                 }
-                _ = tick.tick() => self.tend_encoders(),
+                _ = tick.tick() => {
+                    self.end_expired();
+                    self.tend_encoders();
+                }
                 () = tokio::time::sleep_until(due.into()) => {}
             }
 
@@ -113,8 +117,9 @@ impl Server {
                 stream,
                 sdp,
                 client,
+                grant,
                 local,
-            } => self.offer(&stream, &sdp, client, local),
+            } => self.offer(&sdp, (stream, client, grant), local),
             WhepCommand::Trickle(session) => self
                 .sessions
                 .contains_key(&session)
@@ -130,9 +135,8 @@ impl Server {
 
     fn offer(
         &mut self,
-        stream: &StreamName,
         sdp: &str,
-        client: SocketAddr,
+        (stream, client, grant): (StreamName, SocketAddr, Grant),
         local: IpAddr,
     ) -> Result<WhepAnswer, WhepError> {
         let network = client_network(client.ip());
@@ -153,12 +157,18 @@ impl Server {
             .collect();
 
         let (now, time) = (self.now(), clock::now());
-        let handle = self.table.clients().add(time, WEBRTC, client, stream);
+        let handle = self.table.clients().add(time, WEBRTC, client, &stream);
         let accepted = catch_unwind(AssertUnwindSafe(|| {
-            Session::accept(now, sdp, candidates, (stream.clone(), client), handle)
+            Session::accept(
+                now,
+                sdp,
+                candidates,
+                (stream.clone(), client, grant),
+                handle,
+            )
         }));
         let (session, sdp) = accepted.unwrap_or(Err(WhepError::BadOffer))?;
-        self.start_encoder(stream)?;
+        self.start_encoder(&stream)?;
 
         let name = format!("{:032x}", u128::from_le_bytes(clock::random_bytes()));
         self.sessions.insert(name.clone(), session);
@@ -220,6 +230,15 @@ impl Server {
         }
 
         self.sessions.retain(|_, session| session.is_alive());
+    }
+
+    /// Ends the peers whose cookie has expired or was signed out.
+    fn end_expired(&mut self) {
+        let now = unix_seconds();
+        let sessions = self.sessions.values_mut();
+        sessions
+            .filter(|session| session.grant.is_over(now))
+            .for_each(Session::end);
     }
 
     /// Ends the encoders that nobody watches, and tells the others what the slowest acceptable peer can take.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use fanlight_live::access::Grant;
 use fanlight_live::whep::WhepError;
 use fanlight_live::{ClientHandle, Sent};
 use fanlight_proto::clock::Time;
@@ -23,6 +24,8 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 pub(crate) struct Session {
     pub(crate) stream: StreamName,
     pub(crate) client: SocketAddr,
+    /// What let the peer in.
+    pub(crate) grant: Grant,
     rtc: Rtc,
     /// Candidates of ours; the first of the peer's family is where its datagrams are said to have come to.
     local: Vec<SocketAddr>,
@@ -47,7 +50,7 @@ impl Session {
         now: Instant,
         offer: &str,
         local: Vec<SocketAddr>,
-        (stream, client): (StreamName, SocketAddr),
+        (stream, client, grant): (StreamName, SocketAddr, Grant),
         handle: ClientHandle,
     ) -> Result<(Self, String), WhepError> {
         let offer = SdpOffer::from_sdp_string(offer).map_err(|_| WhepError::BadOffer)?;
@@ -75,6 +78,7 @@ impl Session {
         let mut session = Self {
             stream,
             client,
+            grant,
             rtc,
             local,
             mid: video_mid(&answer),

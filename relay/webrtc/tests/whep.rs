@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
+use fanlight_live::access::{Grant, Role};
 use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
@@ -84,6 +85,7 @@ impl Relay {
             stream: stream.parse().unwrap(),
             sdp: sdp.to_owned(),
             client: "127.0.0.1:9".parse().unwrap(),
+            grant: Grant::unlimited(Role::View),
             local: "127.0.0.1".parse().unwrap(),
         })
     }

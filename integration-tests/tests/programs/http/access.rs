@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::http::Site;
 use fanlight_tests::program::Program;
-use fanlight_tests::wait::{SOON, until};
+use fanlight_tests::wait::{SOON, throughout, until};
 use serde_json::json;
 
 use super::Fixture;
@@ -20,6 +21,10 @@ struct Locked {
 
 impl Locked {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    fn with(relay_flags: &str) -> Self {
         let env = TestEnv::new();
         let token = |name: &str| {
             let path = env.path(name);
@@ -42,7 +47,7 @@ impl Locked {
             .ready();
 
         let flags = format!(
-            "--http-access token --http-view-token {view_file} --http-admin-token {admin_file} --log trace"
+            "--http-access token --http-view-token {view_file} --http-admin-token {admin_file} --log trace {relay_flags}"
         );
         let relay = super::relay(&env, 0, &flags);
         let site = Site::of(&relay);
@@ -209,6 +214,142 @@ fn a_token_is_given_once_for_a_cookie_that_can_be_given_back() {
 }
 
 #[test]
+fn after_signing_out_a_copied_cookie_opens_nothing_and_ends_what_it_opened() {
+    let locked = Locked::new();
+    let site = locked.fixture.site;
+    let sign_in = || {
+        let body = json!({ "token": locked.view }).to_string();
+        cookie(
+            site.ask("POST", "/api/session", &[], &body)
+                .header("set-cookie"),
+        )
+    };
+
+    let (copied, other) = (sign_in(), sign_in());
+    let copied = [("Cookie", copied.as_str())];
+    let other = [("Cookie", other.as_str())];
+    let mut parts = site.stream("/stream/cam.mjpeg", &copied);
+    parts.next_part().unwrap().unwrap();
+    let mut socket = site.socket("/ws", &copied).unwrap();
+    socket.subscribe(1, "cam", None);
+    socket.frame().unwrap();
+
+    site.ask("DELETE", "/api/session", &copied, "");
+    assert_eq!(
+        site.ask("GET", "/snapshot/cam.jpg", &copied, "").status,
+        401
+    );
+    while parts.next_part().unwrap().is_some() {}
+    until("the socket is closed", SOON, || {
+        socket.credit(1);
+        socket.frame().err()
+    });
+    assert_eq!(site.ask("GET", "/snapshot/cam.jpg", &other, "").status, 200);
+}
+
+#[test]
+fn a_stream_and_a_socket_end_when_the_address_that_opened_them_expires() {
+    let locked = Locked::new();
+    let site = locked.fixture.site;
+    let header = bearer(&locked.view);
+    let headers = [("Authorization", header.as_str())];
+    let sign = |path: &str| {
+        let body = json!({ "path": path, "seconds": 3 }).to_string();
+        let answer = site.ask("POST", "/api/sign", &headers, &body).json();
+        answer["url"].as_str().unwrap().to_owned()
+    };
+
+    // On a slow machine it has expired before it is used: then there is another.
+    until("a stream ends by itself", SOON, || {
+        let (mut answer, mut rest) = site
+            .begin("GET", &sign("/stream/cam.mjpeg"), &[], "")
+            .unwrap();
+        rest.read_body(&mut answer).unwrap();
+        let pictures = answer
+            .body
+            .windows(3)
+            .filter(|bytes| bytes == b"\xff\xd8\xff");
+        (answer.status == 200 && pictures.count() > 0).then_some(())
+    });
+
+    until("a socket ends by itself", SOON, || {
+        let mut socket = site.socket(&sign("/ws"), &[]).ok()?;
+        socket.subscribe(1, "cam", None);
+        socket.frame().ok()?;
+        until("it ends", SOON, || {
+            socket.credit(1);
+            socket.frame().err()
+        });
+        Some(())
+    });
+}
+
+/// What a client that knows HTTP Basic alone sends.
+fn basic(user: &str, token: &str) -> String {
+    use base64::Engine as _;
+    let pair = format!("{user}:{token}");
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+    format!("Basic {encoded}")
+}
+
+#[test]
+fn the_password_of_http_basic_is_a_token_and_its_user_is_free() {
+    let locked = Locked::new();
+    let site = locked.fixture.site;
+    let role = |field: &str| {
+        let headers = [("Authorization", field)];
+        site.ask("GET", "/api/session", &headers, "").json()["role"].clone()
+    };
+
+    for user in ["", "homeassistant", "view"] {
+        assert_eq!(role(&basic(user, &locked.view)), "view", "{user}");
+        assert_eq!(role(&basic(user, &locked.admin)), "admin", "{user}");
+    }
+    assert!(role(&basic("view", "wrong-token-of-some-length")).is_null());
+    assert!(role("Basic %").is_null());
+
+    let offers = |headers: &[(&str, &str)]| {
+        let answer = site.ask("GET", "/snapshot/cam.jpg", headers, "");
+        assert_eq!(answer.status, 401);
+        let offered = |(name, value): &(String, String)| {
+            name.eq_ignore_ascii_case("www-authenticate") && value.starts_with("Basic ")
+        };
+        answer.headers.iter().any(offered)
+    };
+    assert!(offers(&[]), "players wait to be asked");
+    assert!(!offers(&[("User-Agent", "Mozilla/5.0")]));
+    assert!(!offers(&[("Sec-Fetch-Mode", "cors")]));
+}
+
+#[test]
+fn http_basic_from_another_host_takes_https_or_the_word_that_it_needs_none() {
+    for (plain, status) in [("false", 403), ("true", 200)] {
+        let locked = Locked::with(&format!(
+            "--http-proxies 127.0.0.1 --http-basic-plain {plain}"
+        ));
+        let field = basic("", &locked.view);
+        let ask = |scheme: &str| {
+            let headers = [
+                ("Authorization", field.as_str()),
+                ("X-Forwarded-For", "192.0.2.7"),
+                ("X-Forwarded-Proto", scheme),
+            ];
+            locked
+                .fixture
+                .site
+                .ask("GET", "/snapshot/cam.jpg", &headers, "")
+        };
+
+        assert_eq!(ask("https").status, 200);
+        let answer = ask("http");
+        assert_eq!(answer.status, status, "{plain}");
+        if status == 403 {
+            assert_eq!(answer.error(), "basic_needs_https");
+        }
+    }
+}
+
+#[test]
 fn a_signed_address_is_good_for_itself_until_it_expires() {
     let locked = Locked::new();
     let site = locked.fixture.site;
@@ -365,7 +506,7 @@ fn in_open_access_everybody_may_watch_and_the_token_makes_an_administrator() {
     let elsewhere = fixture.site.ask(
         "GET",
         "/snapshot/cam.jpg",
-        &[("Host", "relay.example:8080")],
+        &[("Host", "192.0.2.7:8080")],
         "",
     );
 
@@ -376,6 +517,78 @@ fn in_open_access_everybody_may_watch_and_the_token_makes_an_administrator() {
         ),
         (200, "cross-origin")
     );
+}
+
+#[test]
+fn an_open_relay_is_read_by_its_own_names_and_addresses_alone() {
+    let fixture = Fixture::new("--http-access open --http-names cams.lan");
+    let by = |host: &str| {
+        let headers = [("Host", host)];
+        fixture.site.ask("GET", "/snapshot/cam.jpg", &headers, "")
+    };
+
+    for host in [
+        "cams.lan:8080",
+        "192.0.2.7",
+        "[2001:db8::7]:80",
+        "localhost",
+    ] {
+        assert_eq!(by(host).status, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "cams.lan.evil.example",
+        "[::1].evil.example",
+    ] {
+        let answer = by(host);
+        assert_eq!(
+            (answer.status, answer.error().as_str()),
+            (403, "wrong_host"),
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn an_image_on_a_page_of_another_site_wakes_no_sleeping_camera() {
+    let flags = "--input ball --size 320x240 --rate 30 --idle close --idle-after 1s";
+    let fixture = Fixture::of(flags, "--http-access open");
+    let state = || fixture.stream()["state"].clone();
+    until("the camera sleeps", SOON, || {
+        (state() == "idle").then_some(())
+    });
+
+    let foreign = [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Mode", "no-cors"),
+    ];
+    let ask = |path: &str, headers: &[(&str, &str)]| fixture.site.ask("GET", path, headers, "");
+    let stream = ask("/stream/cam.mjpeg", &foreign);
+    assert_eq!(
+        (stream.status, stream.error().as_str()),
+        (403, "cross_site")
+    );
+    for path in ["/snapshot/cam.jpg?wait=1", "/snapshot/cam.jpg?max_age=0"] {
+        assert_eq!(ask(path, &foreign).status, 503, "{path}");
+    }
+    assert_eq!(
+        ask("/snapshot/cam.jpg?max_age=1000", &foreign).status,
+        200,
+        "what is there may be shown"
+    );
+    let slept = fixture.source.log().matching(0, "state=\"live\"").len();
+    throughout(Duration::from_secs(1), Duration::from_millis(50), || {
+        assert_eq!(state(), "idle");
+    });
+    assert_eq!(
+        fixture.source.log().matching(0, "state=\"live\"").len(),
+        slept
+    );
+
+    until("its own page wakes it", SOON, || {
+        let own = [("Sec-Fetch-Site", "same-origin")];
+        (ask("/snapshot/cam.jpg?wait=1", &own).status == 200).then_some(())
+    });
 }
 
 #[test]

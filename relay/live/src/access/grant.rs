@@ -1,0 +1,175 @@
+//! What let a client in, as long as it does: a cookie and a signed address expire, and whoever signs out ends the cookie for
+//! all who hold a copy. Outputs ask at the start of a request, and wait for the end beside what they stream.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{Role, SESSION};
+
+/// Sessions that are remembered as ended: 1 MB. When there are more, all cookies given out until then end.
+const MAX_SIGN_OUTS: usize = 16_384;
+
+/// How often a stream looks at the wall clock, which may be set: so long after it expires it ends at the latest.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a cookie's session is called.
+pub(super) type SessionId = [u8; 16];
+
+/// What let a client in.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    role: Role,
+    /// Seconds since 1970; none: for ever.
+    until: Option<u64>,
+    session: Option<SessionId>,
+    sign_outs: Arc<SignOuts>,
+}
+
+impl Grant {
+    pub(super) const fn new(
+        role: Role,
+        until: Option<u64>,
+        session: Option<SessionId>,
+        sign_outs: Arc<SignOuts>,
+    ) -> Self {
+        Self {
+            role,
+            until,
+            session,
+            sign_outs,
+        }
+    }
+
+    /// One that nothing ends, as where everybody may come.
+    #[must_use]
+    pub fn unlimited(role: Role) -> Self {
+        Self::new(role, None, None, Arc::default())
+    }
+
+    /// What the client may do.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The one that allows more, and of two that allow the same the one that lasts longer, is greater.
+    pub(super) fn rank(&self) -> (Role, u64) {
+        (self.role, self.until.unwrap_or(u64::MAX))
+    }
+
+    /// Whether it has expired at `now`, in seconds since 1970, or its session has been signed out.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        let Some(until) = self.until else {
+            return false;
+        };
+        let signed_out = |session| self.sign_outs.has(session, until);
+        now >= until || self.session.as_ref().is_some_and(signed_out)
+    }
+
+    /// Returns when it is over.
+    pub async fn over(&self) {
+        if self.until.is_none() {
+            return pending().await;
+        }
+
+        let mut sign_outs = self.sign_outs.changed.subscribe();
+        while !self.is_over(unix_seconds()) {
+            tokio::select! {
+                // The sender is ours too.
+                _ = sign_outs.changed() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+}
+
+/// The sessions that were signed out before they expired. A relay that starts anew has forgotten them.
+#[derive(Debug, Default)]
+pub(super) struct SignOuts {
+    ended: Mutex<Ended>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Ended {
+    /// Until when their cookies would have been good.
+    sessions: HashMap<SessionId, u64>,
+    /// Cookies that are good until then have ended as well.
+    all_until: u64,
+}
+
+impl SignOuts {
+    /// Ends the session of a cookie that is good until `until`.
+    pub(super) fn add(&self, session: SessionId, until: u64, now: u64) {
+        let mut ended = self.ended.lock();
+        if ended.sessions.len() >= MAX_SIGN_OUTS {
+            ended.sessions.retain(|_, until| now < *until);
+        }
+
+        if ended.sessions.len() >= MAX_SIGN_OUTS {
+            ended.sessions.clear();
+            ended.all_until = now + SESSION.as_secs();
+        }
+
+        ended.sessions.insert(session, until);
+        drop(ended);
+        self.changed.send_replace(());
+    }
+
+    fn has(&self, session: &SessionId, until: u64) -> bool {
+        let ended = self.ended.lock();
+        until <= ended.all_until || ended.sessions.contains_key(session)
+    }
+}
+
+/// Seconds since 1970: what expires does so by the wall clock, which clients know.
+#[must_use]
+pub fn unix_seconds() -> u64 {
+    let nanos = i64::try_from(clock::now().as_nanos())
+        .unwrap_or(i64::MAX)
+        .saturating_add(clock::wall_offset_ns());
+    u64::try_from(nanos / 1_000_000_000).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    #[test]
+    fn more_sign_outs_than_are_remembered_end_all_cookies_given_out_before() {
+        let sign_outs = SignOuts::default();
+        let until = NOW + SESSION.as_secs();
+        for session in 0..MAX_SIGN_OUTS as u128 {
+            sign_outs.add(session.to_le_bytes(), until, NOW);
+        }
+
+        let bystander = [0xff; 16];
+        assert!(!sign_outs.has(&bystander, until));
+        sign_outs.add([0xfe; 16], until, NOW);
+        assert!(sign_outs.has(&bystander, until));
+        assert!(!sign_outs.has(&bystander, until + 1), "given out later");
+        assert!(sign_outs.has(&0_u128.to_le_bytes(), until));
+    }
+
+    #[test]
+    fn sign_outs_of_cookies_that_have_expired_make_room() {
+        let sign_outs = SignOuts::default();
+        for session in 0..MAX_SIGN_OUTS as u128 {
+            sign_outs.add(session.to_le_bytes(), NOW + 1, NOW);
+        }
+
+        let later = NOW + 1;
+        sign_outs.add([0xfe; 16], later + SESSION.as_secs(), later);
+        assert!(!sign_outs.has(&[0xff; 16], later + 10));
+        assert!(sign_outs.has(&[0xfe; 16], later + SESSION.as_secs()));
+    }
+}
