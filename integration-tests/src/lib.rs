@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attack;
 pub mod browser;
 pub mod fake_source;
 pub mod http;

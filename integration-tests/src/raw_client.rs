@@ -45,7 +45,16 @@ impl RawClient {
     /// When there is no socket to be had.
     #[must_use]
     pub fn to(relay: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there is a free port");
+        Self::between(Ipv4Addr::UNSPECIFIED, relay)
+    }
+
+    /// A socket at the address `own` that talks to `relay`.
+    ///
+    /// # Panics
+    /// When there is no socket to be had.
+    #[must_use]
+    pub fn between(own: Ipv4Addr, relay: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((own, 0)).expect("there is a free port");
         socket.connect(relay).expect("the address can be reached");
         Self {
             socket,
@@ -115,12 +124,19 @@ impl RawClient {
     /// When no session comes of it within [`SOON`].
     #[track_caller]
     pub fn join_as(&mut self, stream: &str, name: &str) -> Accept {
-        let deadline = Deadline::after(SOON);
-        let mut join = Join {
+        self.join_with(Join {
             name: name.to_owned(),
             ..join(stream)
-        };
+        })
+    }
 
+    /// The same, for a JOIN of any kind without a handshake.
+    ///
+    /// # Panics
+    /// When no session comes of it within [`SOON`].
+    #[track_caller]
+    pub fn join_with(&mut self, mut join: Join) -> Accept {
+        let deadline = Deadline::after(SOON);
         while !deadline.is_over() {
             self.say(&ToRelay::Join(join.clone()));
             let Some(answer) = self.receive(RETRY) else {

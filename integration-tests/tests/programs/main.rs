@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
 
+mod attack;
 mod camera;
 mod cli;
 mod demo;
 mod end_to_end;
 mod feed;
 mod feedback;
+mod hostile_pictures;
 mod hostile_udp;
 mod hostile_zmq;
 mod http;

@@ -457,7 +457,8 @@ fn port_80_leads_to_tls_and_no_query_is_logged() {
         (308, format!("https://cams.example{path}").as_str())
     );
 
-    front.plain.get("/api/streams?secret=in-the-query");
+    let answer = front.plain.get("/api/streams?secret=in-the-query");
+    assert_eq!(answer.status, 200);
     let lines = until("both are logged", SOON, || {
         let log = std::fs::read_to_string(&front.access_log).unwrap();
         let both = log.contains("\"GET /snapshot/cam.jpg HTTP/1.1\" 308")

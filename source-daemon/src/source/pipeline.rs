@@ -86,10 +86,16 @@ impl StreamPipeline {
 
         let processor = PictureProcessor::new(&picture)?;
         let passes_jpeg = processor.passes_jpeg();
-        let preparer = Preparer::new(&events, &publisher, processor, slow_interval);
+        let preparer = Preparer::new(&events, &publisher, processor, slow_interval, &name);
         let direct = if passes_jpeg {
             let processor = PictureProcessor::new(&picture)?;
-            Some(Preparer::new(&events, &publisher, processor, slow_interval))
+            Some(Preparer::new(
+                &events,
+                &publisher,
+                processor,
+                slow_interval,
+                &name,
+            ))
         } else {
             None
         };

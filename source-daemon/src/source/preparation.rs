@@ -26,6 +26,8 @@ pub(super) struct Preparer {
     processor: PictureProcessor,
     thinner: FrameThinner,
     refusals: LogLimiter,
+    /// Describes the input for people.
+    input: String,
 }
 
 impl Preparer {
@@ -35,6 +37,7 @@ impl Preparer {
         publisher: &Arc<StreamPublisher>,
         processor: PictureProcessor,
         slow_interval: Duration,
+        input: &str,
     ) -> Self {
         Self {
             events: Arc::clone(events),
@@ -42,6 +45,7 @@ impl Preparer {
             processor,
             thinner: FrameThinner::new(slow_interval),
             refusals: LogLimiter::new(),
+            input: input.to_owned(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Preparer {
     fn refuse(&mut self, number: u64, status: InputStatus) {
         if let Some(count) = self.refusals.note(clock::now()) {
             tracing::warn!(
+                input = self.input,
                 number,
                 reason = status.reason,
                 count,

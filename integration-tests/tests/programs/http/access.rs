@@ -234,7 +234,7 @@ fn after_signing_out_a_copied_cookie_opens_nothing_and_ends_what_it_opened() {
     socket.subscribe(1, "cam", None);
     socket.frame().unwrap();
 
-    site.ask("DELETE", "/api/session", &copied, "");
+    assert_eq!(site.ask("DELETE", "/api/session", &copied, "").status, 204);
     assert_eq!(
         site.ask("GET", "/snapshot/cam.jpg", &copied, "").status,
         401
@@ -553,37 +553,36 @@ fn an_open_relay_is_read_by_its_own_names_and_addresses_alone() {
 fn an_image_on_a_page_of_another_site_wakes_no_sleeping_camera() {
     let flags = "--input ball --size 320x240 --rate 30 --idle close --idle-after 1s";
     let fixture = Fixture::of(flags, "--http-access open");
-    let state = || fixture.stream()["state"].clone();
-    until("the camera sleeps", SOON, || {
-        (state() == "idle").then_some(())
-    });
+    let lines = |state: &str| {
+        let text = format!("state=\"{state}\"");
+        fixture.source.log().matching(0, &text).len()
+    };
+    fixture.source.wait_for_line("state=\"idle\"");
+    let woken = lines("live");
 
     let foreign = [
         ("Sec-Fetch-Site", "cross-site"),
         ("Sec-Fetch-Mode", "no-cors"),
     ];
     let ask = |path: &str, headers: &[(&str, &str)]| fixture.site.ask("GET", path, headers, "");
-    let stream = ask("/stream/cam.mjpeg", &foreign);
-    assert_eq!(
-        (stream.status, stream.error().as_str()),
-        (403, "cross_site")
-    );
-    for path in ["/snapshot/cam.jpg?wait=1", "/snapshot/cam.jpg?max_age=0"] {
-        assert_eq!(ask(path, &foreign).status, 503, "{path}");
-    }
-    assert_eq!(
-        ask("/snapshot/cam.jpg?max_age=1000", &foreign).status,
-        200,
-        "what is there may be shown"
-    );
-    let slept = fixture.source.log().matching(0, "state=\"live\"").len();
-    throughout(Duration::from_secs(1), Duration::from_millis(50), || {
-        assert_eq!(state(), "idle");
+    until("the relay knows that it sleeps", SOON, || {
+        (fixture.stream()["state"] == "idle").then_some(())
     });
-    assert_eq!(
-        fixture.source.log().matching(0, "state=\"live\"").len(),
-        slept
-    );
+    until("a stream of it is refused", SOON, || {
+        let (answer, _) = fixture
+            .site
+            .begin("GET", "/stream/cam.mjpeg", &foreign, "")
+            .unwrap();
+        (answer.status == 403).then_some(())
+    });
+    assert_eq!(ask("/snapshot/cam.jpg?max_age=0", &foreign).status, 503);
+    for path in ["max_age=1000", "max_age=1000&wait=1"] {
+        let path = format!("/snapshot/cam.jpg?{path}");
+        assert_eq!(ask(&path, &foreign).status, 200, "what is there: {path}");
+    }
+    throughout(Duration::from_secs(1), Duration::from_millis(50), || {
+        assert_eq!(lines("live"), woken);
+    });
 
     until("its own page wakes it", SOON, || {
         let own = [("Sec-Fetch-Site", "same-origin")];

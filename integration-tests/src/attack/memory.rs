@@ -1,0 +1,143 @@
+//! Sources that make a relay hold much.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
+use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State};
+
+use super::{LOOK, Outcome, Scale, beside, shows, source};
+use crate::TestEnv;
+use crate::raw_client::RawClient;
+use crate::usage::MIB;
+use crate::wait::{pause, throughout};
+use crate::zmtp::{greeting, message, ready};
+
+/// Between two rounds of frames: live streams send at least each second.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// What the relay may hold beside its budget: its code, its connections, and buffers on their way.
+const BESIDE: u64 = 64 * MIB;
+
+/// What each of a source's streams is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Small pictures, and 4 MB in the name of the canary.
+    CanaryNames,
+    /// Pictures of 4 MB, which are allowed.
+    Pictures,
+}
+
+/// A picture of `length` bytes as relays know one: nobody decodes it.
+fn picture(length: usize) -> Vec<u8> {
+    let mut picture = vec![0x55; length];
+    picture[..2].copy_from_slice(&[0xff, 0xd8]);
+    picture[length - 2..].copy_from_slice(&[0xff, 0xd9]);
+    picture
+}
+
+/// A source of `streams` streams, called s0, s1 and so on. It lasts as long as the process. Returns its endpoint.
+fn publish(kind: Kind, streams: usize) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    let address = listener.local_addr();
+    let endpoint = format!("tcp://{}", address.expect("a bound socket has an address"));
+    std::thread::spawn(move || {
+        for relay in listener.incoming().flatten() {
+            // An error is a relay that hung up.
+            std::thread::spawn(move || serve(relay, kind, streams));
+        }
+    });
+    endpoint
+}
+
+fn serve(mut relay: TcpStream, kind: Kind, streams: usize) -> std::io::Result<()> {
+    relay.write_all(&[greeting(), ready("PUB")].concat())?;
+    let mut words = relay.try_clone()?;
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while words.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    });
+
+    let large = MAX_FRAME_BYTES - MAX_FRAME_PREFIX;
+    let (jpeg, canary) = match kind {
+        Kind::CanaryNames => (picture(1000), "x".repeat(large - 4096)),
+        Kind::Pictures => (picture(large), String::new()),
+    };
+
+    for number in 1.. {
+        for stream in 0..streams {
+            let name = format!("s{stream}");
+            let header = FrameHeader {
+                stream: name.clone(),
+                epoch: 7 + stream as u64,
+                number,
+                captured_ns: clock::now().as_nanos(),
+                clock_id: clock::clock_id(),
+                width: 3840,
+                height: 2160,
+                format: Format::Jpeg as i32,
+                state: State::Live as i32,
+                rate_millihertz: 5000,
+                canary: canary.clone(),
+                ..FrameHeader::default()
+            };
+            let frame = FrameBuffer::copy_of(&jpeg).finish(header);
+            relay.write_all(&message(format!("{name}/").as_bytes(), &frame))?;
+        }
+        pause(ROUND);
+    }
+    Ok(())
+}
+
+/// The most memory that a relay has while a source of `kind` sends and each of its streams has a viewer; and what an honest
+/// viewer of another source had.
+fn peak(kind: Kind, streams: usize, budget: u64, time: Duration) -> (u64, String) {
+    let env = TestEnv::new();
+    let _source = source(&env, "cam");
+    let relay = env
+        .relay(0, &[env.ipc("cam"), publish(kind, streams)])
+        .flag("memory-budget", budget.to_string())
+        .ready();
+
+    let address = env.relay_address(0);
+    let direct = env.viewer(address, "cam").start();
+    shows(&direct, 10);
+
+    let mut viewers: Vec<_> = (0..streams).map(|_| RawClient::to(address)).collect();
+    let mut peak = 0;
+    if kind == Kind::Pictures {
+        for (stream, viewer) in viewers.iter_mut().enumerate() {
+            viewer.join(&format!("s{stream}"));
+        }
+    }
+
+    throughout(time, LOOK, || {
+        viewers
+            .iter_mut()
+            .for_each(|viewer| viewer.drain(Duration::ZERO));
+        peak = peak.max(relay.usage().resident);
+    });
+    (peak, beside(direct))
+}
+
+/// A source that hides megabytes in a name, and one that is merely as large as is allowed.
+pub(super) fn large_sources(scale: Scale) -> Outcome {
+    let streams = scale.pick(8, 63);
+    let time = scale.pick(Duration::from_secs(4), Duration::from_secs(15));
+    // Legal streams need four frames each at least: the one that comes, two on their way, and one for repairs.
+    let budget = (streams as u64 + 1) * 16 * MIB;
+    let (canary, first) = peak(Kind::CanaryNames, streams, budget, time);
+    let (legal, second) = peak(Kind::Pictures, streams, budget, time);
+    Outcome {
+        now: format!(
+            "{streams} streams: {} MiB; {} MiB with a budget of {}",
+            canary / MIB,
+            legal / MIB,
+            budget / MIB
+        ),
+        honest: format!("{first}; {second}"),
+        held: canary < 2 * BESIDE && legal < budget + BESIDE,
+    }
+}
