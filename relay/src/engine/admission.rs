@@ -148,7 +148,10 @@ impl Engine {
     fn admit(&mut self, now: Time, from: Route, join: &Join, responder: Option<Responder>) {
         let alias = match self.requested_stream(join) {
             Ok(stream) => stream.alias,
-            Err((refusal, detail)) => return self.refuse(now, from, join, refusal, &detail),
+            Err((refusal, detail)) => {
+                self.spend_refused(now, from, join, responder.as_ref());
+                return self.refuse(now, from, join, refusal, &detail);
+            }
         };
 
         let returning = self.sessions.get(from.remote).is_some();
@@ -159,6 +162,7 @@ impl Engine {
 
         if is_full && !self.make_room(now, holders(from.remote.ip(), identity.as_ref())) {
             let detail = format!("this relay serves {max_viewers} viewers and no more");
+            self.spend_refused(now, from, join, responder.as_ref());
             return self.refuse(now, from, join, Refusal::Busy, &detail);
         }
 
@@ -193,6 +197,19 @@ impl Engine {
         self.outputs.push_back(Output::Send { to: from, datagram });
         let auth = Auth::new(join.nonce, channel);
         self.add_session(now, join, (id, alias, from), names, auth);
+    }
+
+    /// A viewer with a key asks with another nonce after a refusal: whoever repeats this one has recorded it.
+    fn spend_refused(
+        &mut self,
+        now: Time,
+        from: Route,
+        join: &Join,
+        responder: Option<&Responder>,
+    ) {
+        if responder.is_some() {
+            self.spent_nonces.spend(now, from.remote, join.nonce);
+        }
     }
 
     /// Ends a session of who has more than an equal share; false when `newcomer` has such a share already.

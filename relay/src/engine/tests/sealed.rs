@@ -315,6 +315,25 @@ fn a_recorded_join_opens_no_session_after_its_own_has_ended() {
 }
 
 #[test]
+fn a_recorded_join_that_was_refused_opens_no_session_later() {
+    let shared = RelayAccess::Psk(SharedKey::new(SHARED));
+    let mut rig = Rig::guarded(EngineConfig::default(), shared);
+    let (join, _) = good_join(&mut rig, viewer(1), 7, &with_psk());
+    let recorded = ToRelay::Join(join);
+    let Said::Refuse(refuse) = only(rig.say(viewer(1), &recorded)) else {
+        panic!()
+    };
+    assert_eq!(refuse.refusal(), Refusal::NoStreams);
+
+    rig.frame("cam", 1, 100, 0);
+    assert!(raw(&mut rig, viewer(1), &recorded).is_empty());
+    assert_eq!(rig.engine.viewers(), 0);
+    let (join, _) = good_join(&mut rig, viewer(1), 8, &with_psk());
+    assert_eq!(raw(&mut rig, viewer(1), &ToRelay::Join(join)).len(), 1);
+    assert_eq!(rig.engine.viewers(), 1);
+}
+
+#[test]
 fn what_a_join_asks_for_cannot_be_rewritten_on_its_way() {
     for (mut rig, access) in [(psk(), with_psk()), (keys(&[4]), with_key(4))] {
         rig.frame("other", 1, 100, 0);
