@@ -25,6 +25,9 @@ const ROUND: Duration = Duration::from_millis(4);
 /// 40 addresses, one datagram each in 4 ms: 10 000 a second.
 const EACH: usize = 1;
 
+/// Datagrams that have been sent before the first newcomer comes: four seconds' worth of handshakes.
+const HEIGHT: u64 = 4000;
+
 /// Long enough for a first Noise message with a request.
 const GARBAGE: usize = 160;
 
@@ -105,6 +108,10 @@ pub(super) fn garbage(scale: Scale) -> Outcome {
     let watched = shows(&direct, 10).is_some();
 
     let flood = Flood::start(relay);
+    // More than a relay works on in a second: nothing is left to come by.
+    until("the flood has used up what there is", SOON, || {
+        (flood.sent.load(SeqCst) >= HEIGHT).then_some(())
+    });
     let count = scale.pick(3, 10);
     let times: Vec<_> = (0..count)
         .map(|_| {
