@@ -35,6 +35,7 @@ struct Manners;
 impl Program for Manners {
     const NAME: &'static str = "manners";
     const ABOUT: &'static str = "Waits until it is asked to stop";
+    const LIVE: &'static [&'static str] = &["pictures"];
     type Config = Config;
     type Extra = Extra;
 
@@ -63,6 +64,12 @@ impl Program for Manners {
 
         while !context.shutdown.wait_timeout(turn) || extra.wedge {
             context.notify.watchdog();
+            if let Some(config) = context.reloaded::<Self>() {
+                context
+                    .notify
+                    .status(&format!("{} pictures", config.pictures));
+            }
+
             if extra.wedge && context.shutdown.requested() {
                 std::thread::park();
             }

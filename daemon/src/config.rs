@@ -203,15 +203,7 @@ pub fn parse<C: Args>(file: &Path, text: &str, flags: &Flags) -> Result<Settings
         words.extend(values.iter().map(|value| flag(key, value)));
     }
 
-    let matches = command(&keys)
-        .try_get_matches_from(words)
-        .expect("every value was parsed alone before");
-    let config = C::from_arg_matches(&matches).expect("every key has a default or is optional");
-    Ok(Settings {
-        config,
-        keys,
-        matches,
-    })
+    Ok(Settings::of(keys, words))
 }
 
 /// The settings when neither flags nor a file say anything.
@@ -223,6 +215,63 @@ pub fn defaults<C: Args>() -> C {
     parse(Path::new(""), "", &Flags::default())
         .map(|settings: Settings<C>| settings.config)
         .expect("an empty file has no errors")
+}
+
+impl<C: Args> Settings<C> {
+    /// Of `words`, each a flag that was parsed alone before.
+    fn of(keys: Vec<Arg>, words: Vec<String>) -> Self {
+        let matches = command(&keys)
+            .try_get_matches_from(words)
+            .expect("every value was parsed alone before");
+        let config = C::from_arg_matches(&matches).expect("every key has a default or is optional");
+        Self {
+            config,
+            keys,
+            matches,
+        }
+    }
+
+    /// The settings `old`, with the keys `live` of these.
+    pub(crate) fn update(&self, old: &ArgMatches, live: &[&str]) -> Update<C> {
+        let (mut changed, mut kept) = (Vec::new(), Vec::new());
+        let (mut keys, mut words) = (keys::<C>(), Vec::new());
+        for key in &mut keys {
+            let id = key.get_id().to_string();
+            let (before, after) = (raw_values(old, &id), raw_values(&self.matches, &id));
+            let is_live = live.contains(&id.as_str());
+            if before != after {
+                if is_live { &mut changed } else { &mut kept }.push(id);
+            }
+
+            let values = if is_live { after } else { before };
+            if values.is_empty() {
+                *key = key.clone().default_value(Resettable::Reset);
+            }
+            words.extend(values.iter().map(|value| flag(key, value)));
+        }
+
+        Update {
+            settings: Self::of(keys, words),
+            changed,
+            kept,
+        }
+    }
+
+    /// What the values were parsed from.
+    pub(crate) const fn matches(&self) -> &ArgMatches {
+        &self.matches
+    }
+}
+
+/// What a config file that was read again changes.
+#[derive(Debug)]
+pub(crate) struct Update<C> {
+    /// The settings from now on.
+    pub(crate) settings: Settings<C>,
+    /// The keys that they change.
+    pub(crate) changed: Vec<String>,
+    /// The keys that changed in the file and need a new start.
+    pub(crate) kept: Vec<String>,
 }
 
 impl<C> Settings<C> {

@@ -21,6 +21,7 @@ pub mod notify;
 pub mod paths;
 mod program;
 pub mod rate_limit;
+mod reload;
 pub mod shutdown;
 pub mod stream_socket;
 pub mod testing;
@@ -28,6 +29,7 @@ pub mod usage;
 
 pub use notify::{Notify, WatchdogFeeder};
 pub use program::{Context, EX_USAGE, NoExtra, Program, main};
+pub use reload::Reload;
 pub use shutdown::Shutdown;
 
 #[doc(hidden)]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::{self, Action, Parsed};
 use crate::config::{self, Settings};
-use crate::{Notify, Shutdown};
+use crate::{Notify, Reload, Shutdown};
 
 /// Exit code for flags or a config that cannot be used (sysexits.h).
 pub const EX_USAGE: u8 = 64;
@@ -69,6 +69,9 @@ pub trait Program {
     /// Flags and subcommands that are not settings.
     type Extra: Args;
 
+    /// The keys that [`Context::reloaded`] changes while the program runs; the others wait for its next start.
+    const LIVE: &'static [&'static str] = &[];
+
     /// Says what is wrong with settings that are each valid but do not go together. Binds and opens nothing.
     ///
     /// # Errors
@@ -104,6 +107,16 @@ pub struct Context {
     /// The service manager. The program says `ready` after its first turn and `watchdog` from its event loop;
     /// STOPPING=1 goes out by itself.
     pub notify: Notify,
+    /// Tells when to read the config file again, and what has changed in it.
+    pub reload: Reload,
+}
+
+impl Context {
+    /// The settings from now on, when the config file was to be read again and changes any of [`Program::LIVE`].
+    #[must_use]
+    pub fn reloaded<P: Program>(&self) -> Option<P::Config> {
+        self.reload.take(P::LIVE, P::check)
+    }
 }
 
 /// Runs a program: flags, log, version line, config, work. Exit codes: 0 or what [`Program::run`] says, 1 when it
@@ -151,9 +164,8 @@ fn ended<P: Program>(parsed: Parsed<P::Extra>) -> Result<ExitCode, (ExitCode, an
         action,
     } = parsed;
 
-    let file = common.config.as_deref();
     let settings = || {
-        config::load(file, &flags)
+        config::load(common.config.as_deref(), &flags)
             .map_err(Into::into)
             .and_then(checked::<P>)
             .map_err(unusable)
@@ -161,16 +173,20 @@ fn ended<P: Program>(parsed: Parsed<P::Extra>) -> Result<ExitCode, (ExitCode, an
 
     match action {
         Action::Run(extra) => {
-            let config = settings()?.config;
-            P::check_extra(&config, &extra).map_err(unusable)?;
-            run::<P>(config, extra)
+            let settings = settings()?;
+            P::check_extra(&settings.config, &extra).map_err(unusable)?;
+            let reload = Reload::new(common.config, flags, settings.matches().clone());
+            run::<P>(settings.config, extra, reload)
         }
         Action::PrintConfig => print(&settings()?.render()),
         Action::CheckConfig => {
             settings()?;
             print(&format!(
                 "{}: good\n",
-                file.map_or("the flags".into(), |file| file.display().to_string())
+                common
+                    .config
+                    .as_ref()
+                    .map_or("the flags".into(), |file| file.display().to_string())
             ))
         }
         Action::Keygen(keygen) => keygen
@@ -190,15 +206,16 @@ fn checked<P: Program>(settings: Settings<P::Config>) -> anyhow::Result<Settings
     Ok(settings)
 }
 
-fn run<P: Program>(config: P::Config, extra: P::Extra) -> anyhow::Result<ExitCode> {
+fn run<P: Program>(config: P::Config, extra: P::Extra, reload: Reload) -> anyhow::Result<ExitCode> {
     let notify = Notify::from_env();
-    let shutdown = Shutdown::on_signals(notify.clone())?;
+    let shutdown = Shutdown::on_signals(notify.clone(), reload.clone())?;
     let ended = P::run(
         config,
         extra,
         Context {
             shutdown,
             notify: notify.clone(),
+            reload,
         },
     );
 

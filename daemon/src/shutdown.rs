@@ -1,13 +1,16 @@
 //! The request to stop: by signal, by a test or by the program itself.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::Notify;
+use crate::{Notify, Reload};
 
 /// Exit code at a second signal, as shells give it for SIGINT.
 const EXIT_AT_SECOND_SIGNAL: i32 = 130;
@@ -32,25 +35,54 @@ impl Shutdown {
         Self::default()
     }
 
-    /// One that the first SIGINT, SIGTERM or SIGHUP requests, telling the service manager at once. A second signal ends
-    /// the process with exit code 130.
+    /// One that the first SIGINT or SIGTERM requests, telling the service manager at once. A second of them ends the
+    /// process with exit code 130. SIGHUP asks for a `reload`, and stops nothing.
     ///
     /// # Errors
-    /// When the process has a handler already.
-    pub fn on_signals(notify: Notify) -> Result<Self, ctrlc::Error> {
+    /// When the system denies what listening takes.
+    pub fn on_signals(notify: Notify, reload: Reload) -> io::Result<Self> {
         let shutdown = Self::new();
-        let handled = shutdown.clone();
-        let signalled = AtomicBool::new(false);
+        let stop = shutdown.stop_on_signal(notify);
         // Not `try_set_handler`: a shell leaves SIGINT ignored in what it starts with `&`, and that is no handler.
-        ctrlc::set_handler(move || {
+        ctrlc::set_handler(stop.clone()).map_err(io::Error::other)?;
+
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let (mut terminate, mut hang_up) = {
+            let _in_runtime = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+            )
+        };
+
+        let listen = async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => stop(),
+                    _ = hang_up.recv() => reload.request(),
+                }
+            }
+        };
+
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(listen))?;
+        Ok(shutdown)
+    }
+
+    /// What each signal to stop does.
+    fn stop_on_signal(&self, notify: Notify) -> impl Fn() + Clone + Send + 'static {
+        let shutdown = self.clone();
+        let signalled = Arc::new(AtomicBool::new(false));
+        move || {
             if signalled.swap(true, Ordering::SeqCst) {
                 std::process::exit(EXIT_AT_SECOND_SIGNAL);
             }
-            handled.trigger();
+            shutdown.trigger();
             notify.stopping();
-        })?;
-
-        Ok(shutdown)
+        }
     }
 
     /// Requests the stop.
@@ -95,8 +127,6 @@ impl Shutdown {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use super::*;
 
     const DEADLINE: Duration = Duration::from_secs(10);

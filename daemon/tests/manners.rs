@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use fanlight_daemon::clock;
 use rustix::process::{Pid, Signal, kill_process};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -112,7 +113,7 @@ fn file(dir: &tempfile::TempDir, config: &str) -> PathBuf {
 
 #[test]
 fn each_stop_signal_ends_a_program_with_exit_code_0() {
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+    for signal in [Signal::TERM, Signal::INT] {
         let mut service = Service::start(&[]);
         service.hears("READY=1");
         service.hears("STATUS=3 pictures");
@@ -126,6 +127,53 @@ fn each_stop_signal_ends_a_program_with_exit_code_0() {
             "{signal:?}"
         );
     }
+}
+
+#[test]
+fn a_hang_up_reads_the_file_again_and_never_stops_a_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let given = file(&dir, "pictures = 4\n");
+    let log = dir.path().join("log");
+    let mut service = Service::start(&[
+        "--config",
+        given.to_str().unwrap(),
+        "--log-file",
+        log.to_str().unwrap(),
+    ]);
+    service.hears("STATUS=4 pictures");
+
+    let logged = |wanted: &str| {
+        let deadline = clock::now() + DEADLINE;
+        while !std::fs::read_to_string(&log).unwrap().contains(wanted) {
+            assert!(clock::now() < deadline, "{wanted} is not logged");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    };
+
+    for (text, said) in [
+        ("pictures = 4\n", "reload: nothing to change"),
+        ("pictures = \n", "asked to reload, and nothing changes: "),
+        ("pictures = 0\n", "`pictures` = 0 leaves nothing to show"),
+        (
+            "pictures = 4\nguest = []\n",
+            "unknown key `guest` (line 2, column 1), did you mean `guests`?",
+        ),
+        (
+            "pictures = 4\nguests = ['Ann']\n",
+            "changes at the next start only, and stays until then: guests",
+        ),
+    ] {
+        file(&dir, text);
+        service.signal(Signal::HUP);
+        logged(said);
+    }
+
+    file(&dir, "pictures = 5\nguests = ['Ann']\n");
+    service.signal(Signal::HUP);
+    service.hears("STATUS=5 pictures");
+    service.signal(Signal::TERM);
+    service.hears("STOPPING=1");
+    assert_eq!(service.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -19,11 +19,11 @@ use fanlight_proto::message::FeedbackReport;
 
 use crate::StartError;
 use crate::config::{Config, Sources};
-use crate::engine::{Engine, EngineConfig, Output, Route};
-use crate::memory;
+use crate::engine::{Engine, Output, Route};
 use crate::outputs;
 use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
 
+mod reload;
 mod sources;
 mod status_report;
 mod status_schedule;
@@ -105,7 +105,6 @@ impl Relay {
             self.sources,
             self.feed_key,
             Arc::clone(&table),
-            context.shutdown.clone(),
         )?;
 
         let mut threads = Vec::new();
@@ -124,7 +123,7 @@ impl Relay {
                 EventLoop::new(&self.config, self.access, self.socket, sources, status)?;
             tracing::info!(listen = %self.address, gso = serving.sender.uses_gso(), "serving");
             let served = serving.run(context).await;
-            threads.extend(serving.upstreams.into_threads());
+            threads.extend(serving.upstreams.stop());
             served
         });
 
@@ -143,6 +142,7 @@ impl Program for Relay {
     const ABOUT: &'static str = "Fans the newest frame of each source out to every viewer over UDP";
     type Config = Config;
     type Extra = NoExtra;
+    const LIVE: &'static [&'static str] = reload::LIVE;
 
     fn check(config: &Config) -> anyhow::Result<()> {
         Ok(config.check()?)
@@ -176,17 +176,9 @@ impl EventLoop {
         (feed, upstreams): (EngineFeed, Upstreams),
         status: StatusSchedule,
     ) -> io::Result<Self> {
-        let bounds = EngineConfig {
-            max_viewers: config.max_viewers,
-            memory_budget: config.memory_budget.unwrap_or_else(memory::default_budget),
-            source_stale: Duration::from_millis(config.source_stale_ms),
-            key_rotation: Duration::from_secs(config.key_rotation_s),
-            multicast: config.multicast().map(|(multicast, _)| multicast),
-        };
-
         let socket = Socket::new(socket)?;
         Ok(Self {
-            engine: Engine::new(bounds, access, clock::random_bytes()),
+            engine: Engine::new(reload::bounds(config), access, clock::random_bytes()),
             watch: AccessWatch::new(config),
             sender: Sender::new(config.gso, socket.max_segments()),
             socket,
@@ -231,6 +223,7 @@ impl EventLoop {
                 self.handle_outputs(now);
             }
 
+            self.reload(now, context);
             self.upstreams.look(now);
             let status = self.publish_status(now);
             let wake = [
@@ -257,6 +250,7 @@ impl EventLoop {
                 () = self.socket.readable() => {}
                 () = self.socket.writable(), if matches!(next_run, NextRun::Blocked(_)) => {}
                 () = self.feed.changed() => {}
+                () = context.reload.requested() => {}
                 () = requests.next() => {
                     self.capture.get_mut().on_request(clock::now(), || capture_counts(&self.engine, &self.sender));
                 }

@@ -408,7 +408,7 @@ impl Config {
     }
 
     /// The kind of input with `auto` decided.
-    fn input_kind(&self) -> InputKind {
+    pub(crate) fn input_kind(&self) -> InputKind {
         match self.input {
             InputKind::Auto if !v4l::list_devices().is_empty() => InputKind::Camera,
             InputKind::Auto => InputKind::Ball,

@@ -6,7 +6,7 @@ use fanlight_daemon::{Context, Program};
 
 use crate::camera::{pipe, v4l};
 use crate::config;
-use crate::source::Source;
+use crate::source::{self, Source};
 use crate::status_client;
 
 /// `fanlight-source`.
@@ -19,6 +19,7 @@ impl Program for Daemon {
         "Publishes the pictures of a camera, of files, of a pipe or of its own making";
     type Config = config::Config;
     type Extra = config::Extra;
+    const LIVE: &'static [&'static str] = source::LIVE;
 
     fn check(config: &config::Config) -> anyhow::Result<()> {
         config.check()

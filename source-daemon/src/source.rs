@@ -12,6 +12,7 @@ mod capture_slot;
 mod events;
 mod pipeline;
 mod preparation;
+mod reload;
 mod stream_publisher;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use crate::verification::state::Kind;
 use crate::verification::{Verifier, screen_log};
 pub use pipeline::StreamParts;
 use pipeline::StreamPipeline;
+pub(crate) use reload::LIVE;
 use stream_publisher::StreamContext;
 
 /// Time between two status lines for the service manager.
@@ -54,6 +56,8 @@ pub struct Source {
     canary: Option<StreamPipeline>,
     wake: Arc<Notify>,
     evaluate_at: Time,
+    /// The settings in effect, with the kind of input decided; none for a source that was made of parts.
+    config: Option<Config>,
 }
 
 /// Where a source publishes, and who verifies what comes back.
@@ -91,7 +95,9 @@ impl Source {
             wake,
         };
 
-        Self::start(parts, main, canary)
+        let mut source = Self::start(parts, main, canary)?;
+        source.config = Some(reload::decided(config.clone()));
+        Ok(source)
     }
 
     /// A source of these parts, with or without a canary.
@@ -134,6 +140,7 @@ impl Source {
             main,
             wake,
             evaluate_at: Time::default(),
+            config: None,
         })
     }
 
@@ -186,6 +193,7 @@ impl Source {
                     biased;
                     () = context.shutdown.wait() => true,
                     () = self.wake.notified() => false,
+                    () = context.reload.requested() => false,
                 }
             };
 
@@ -194,6 +202,7 @@ impl Source {
             }
 
             let now = clock::now();
+            self.reload(now, context);
             self.turn(now)?;
             let feed = watchdog.turn(now);
 

@@ -127,6 +127,11 @@ impl StreamHandle {
             .on_published(self.stream, frame);
     }
 
+    /// Its pictures come from somewhere else now.
+    pub fn set_input(&self, input: &str) {
+        self.verifier.shared().state.set_input(self.stream, input);
+    }
+
     /// The status of its input changed.
     pub fn on_input_status(&self, state: State, reason: &str) {
         self.verifier

@@ -58,6 +58,7 @@ impl Program for Viewer {
         "Shows a stream of a relay, measures it, and joins again by itself whatever restarts";
     type Config = Config;
     type Extra = Extra;
+    const LIVE: &'static [&'static str] = &["stats"];
 
     fn check(config: &Config) -> anyhow::Result<()> {
         config::check(config)
@@ -207,11 +208,11 @@ impl Pipeline {
         let decoding = decode(&frame_slot, &scenes, &counters, decode_options, &shutdown)?;
         let timekeeper = {
             let scenes = Arc::clone(&scenes);
-            let timer = Timekeeper::new(extra, config);
-            let shutdown = shutdown.clone();
-            spawn("time", &shutdown.clone(), move || {
-                timer.run(&scenes, &counters, &shutdown);
-                shutdown.trigger();
+            let mut timer = Timekeeper::new(extra, config);
+            let context = context.clone();
+            spawn("time", &shutdown, move || {
+                timer.run(&scenes, &counters, &context);
+                context.shutdown.trigger();
                 // In the order in which frames pass them, so that a frame on its way is still shown.
                 let received = joined(receiving);
                 frame_slot.close();
@@ -299,7 +300,7 @@ fn watch_canary(
     canary.map(Some).context("the canary cannot be watched")
 }
 
-/// The timekeeper: prints statistics and ends the run.
+/// The timekeeper: prints statistics, reads the config file again when it is asked to, and ends the run.
 struct Timekeeper {
     /// Whether to print the lines of statistics.
     prints: bool,
@@ -321,7 +322,7 @@ impl Timekeeper {
     }
 
     /// Prints the line of each second until the end, and keeps the figures on the screen up to date.
-    fn run(&self, scenes: &SceneSlot, counters: &Counters, shutdown: &Shutdown) {
+    fn run(&mut self, scenes: &SceneSlot, counters: &Counters, context: &Context) {
         let mut line_due = clock::now() + LINE_INTERVAL;
         let mut meter = Meter::new();
         let mut usage = meter.sample(clock::now());
@@ -331,8 +332,12 @@ impl Timekeeper {
             let next = line_due.min(now + FIGURES_INTERVAL);
             let due = self.end.map_or(next, |end| end.min(next));
 
-            if shutdown.wait_timeout(due.saturating_since(now)) {
+            if context.shutdown.wait_timeout(due.saturating_since(now)) {
                 return;
+            }
+
+            if let Some(config) = context.reloaded::<Viewer>() {
+                self.prints = config.stats.unwrap_or(self.prints);
             }
 
             let now = clock::now();

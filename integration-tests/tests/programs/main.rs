@@ -20,6 +20,7 @@ mod nginx;
 mod packages;
 mod recording;
 mod recovery;
+mod reload;
 mod rtsp;
 mod status;
 mod systemd;

@@ -61,6 +61,7 @@ struct Source {
     endpoint: String,
     problem: Option<Problem>,
     refused: BTreeMap<StreamName, (Time, Refused)>,
+    removed: bool,
 }
 
 impl Sources {
@@ -72,7 +73,15 @@ impl Sources {
             endpoint,
             problem: Some(Problem::Away("it has not answered yet".to_owned())),
             refused: BTreeMap::new(),
+            removed: false,
         });
+    }
+
+    /// Lists source `origin` no longer. Its number is given to no other.
+    pub fn remove(&self, origin: usize) {
+        if let Some(source) = self.0.lock().get_mut(origin) {
+            source.removed = true;
+        }
     }
 
     /// Notes why nothing is heard of source `origin`; none: it is heard.
@@ -112,7 +121,11 @@ impl Sources {
             }
         };
 
-        sources.iter_mut().enumerate().map(entry).collect()
+        let listed = sources.iter_mut().enumerate();
+        listed
+            .filter(|(_, source)| !source.removed)
+            .map(entry)
+            .collect()
     }
 }
 
@@ -148,6 +161,21 @@ mod tests {
         assert!(sources.all(Time::default())[0].problem.is_some());
         sources.set_problem(0, None);
         assert_eq!(sources.all(Time::default())[0].problem, None);
+    }
+
+    #[test]
+    fn a_source_that_was_removed_is_not_listed_and_the_others_keep_their_numbers() {
+        let sources = Sources::default();
+        sources.add(0, "ipc:///a".into());
+        sources.add(1, "ipc:///b".into());
+        sources.remove(0);
+        sources.add(2, "ipc:///a".into());
+        let origins: Vec<_> = sources
+            .all(Time::default())
+            .iter()
+            .map(|source| source.origin)
+            .collect();
+        assert_eq!(origins, [1, 2]);
     }
 
     #[test]

@@ -30,6 +30,12 @@ impl Streams {
         }
     }
 
+    /// All together may take `memory_budget` bytes from now on.
+    pub(super) fn set_memory_budget(&mut self, memory_budget: usize) {
+        self.memory_budget = memory_budget;
+        self.share_memory();
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.all.iter()
     }

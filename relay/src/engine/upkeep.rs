@@ -10,12 +10,23 @@ use super::isolation::IsolationChange;
 use super::key_rotation::{KEY_SWITCH_TIMEOUT, KeyRotation, REVOKE_SWITCH_TIMEOUT};
 use super::output::{Output, Route};
 use super::stream::Stream;
-use super::{Engine, goodbye};
+use super::{Engine, EngineConfig, goodbye};
 
 /// How often idle sessions are looked for.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Engine {
+    /// Keeps within these bounds from now on, but for those of silent sources and of groups. Viewers beyond `max_viewers`
+    /// stay.
+    pub fn set_bounds(&mut self, bounds: EngineConfig) {
+        self.config = EngineConfig {
+            source_stale: self.config.source_stale,
+            multicast: self.config.multicast,
+            ..bounds
+        };
+        self.streams.set_memory_budget(bounds.memory_budget);
+    }
+
     /// Sets who may join from now on. Sessions of viewers whose key it does not know end, and the keys of
     /// their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
     pub fn set_access(&mut self, now: Time, access: RelayAccess) {

@@ -1,7 +1,7 @@
 //! The upstreams of a relay: those that the config names, or those whose sockets lie in the directory of this host's
 //! sources. The event loop owns them and looks into that directory every so often; each upstream has a thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,10 +25,10 @@ pub(super) struct Upstreams {
     config: Config,
     feed_key: Option<FeedKey>,
     table: Arc<StreamTable>,
-    shutdown: Shutdown,
     directory: Option<PathBuf>,
     next: Time,
-    known: BTreeSet<Endpoint>,
+    /// The origin of each, and what ends its thread.
+    known: BTreeMap<Endpoint, (usize, Shutdown)>,
     /// By origin.
     queues: Vec<Arc<FeedbackQueue>>,
     threads: Vec<JoinHandle<()>>,
@@ -41,16 +41,14 @@ impl Upstreams {
         sources: Sources,
         feed_key: Option<FeedKey>,
         table: Arc<StreamTable>,
-        shutdown: Shutdown,
     ) -> io::Result<Self> {
         let mut upstreams = Self {
             config: config.clone(),
             feed_key,
             table,
-            shutdown,
             directory: None,
             next: Time::default(),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
             queues: Vec::new(),
             threads: Vec::new(),
         };
@@ -61,13 +59,44 @@ impl Upstreams {
                     upstreams.add(endpoint)?;
                 }
             }
-            Sources::Directory(directory) => {
-                tracing::info!(directory = %directory.display(), "subscribing to the sources of this host");
-                upstreams.directory = Some(directory);
-            }
+            Sources::Directory(directory) => upstreams.watch(directory),
         }
 
         Ok(upstreams)
+    }
+
+    /// Subscribes to these from now on. Those that are among them and were before keep their connection.
+    pub(super) fn follow(&mut self, sources: Sources) {
+        let wanted = match sources {
+            Sources::Listed(endpoints) => {
+                self.directory = None;
+                endpoints.into_iter().collect()
+            }
+            Sources::Directory(directory) => {
+                let found = sockets(&directory);
+                if self.directory.as_deref() != Some(&directory) {
+                    self.watch(directory);
+                    found
+                } else {
+                    return;
+                }
+            }
+        };
+
+        let gone = |endpoint: &Endpoint| !wanted.contains(endpoint);
+        for (endpoint, (origin, stop)) in self.known.extract_if(.., |endpoint, _| gone(endpoint)) {
+            tracing::info!(source = %endpoint, "no longer subscribing");
+            stop.trigger();
+            self.table.sources().remove(origin);
+        }
+
+        self.add_new(wanted);
+    }
+
+    fn watch(&mut self, directory: PathBuf) {
+        tracing::info!(directory = %directory.display(), "subscribing to the sources of this host");
+        self.directory = Some(directory);
+        self.next = Time::default();
     }
 
     /// What source `origin` is to be told.
@@ -87,12 +116,16 @@ impl Upstreams {
         };
 
         self.next = now + INTERVAL;
-        for endpoint in sockets(directory) {
+        self.add_new(sockets(directory));
+    }
+
+    fn add_new(&mut self, endpoints: BTreeSet<Endpoint>) {
+        for endpoint in endpoints {
             if self.known.len() == MAX_SOURCES {
                 return;
             }
 
-            if self.known.contains(&endpoint) {
+            if self.known.contains_key(&endpoint) {
                 continue;
             }
 
@@ -118,15 +151,19 @@ impl Upstreams {
 
         let queue = Arc::clone(&upstream.feedback);
         self.table.sources().add(origin, endpoint.to_string());
-        let thread = upstream.start(Arc::clone(&self.table), self.shutdown.clone())?;
+        let stop = Shutdown::new();
+        let thread = upstream.start(Arc::clone(&self.table), stop.clone())?;
         self.queues.push(queue);
         self.threads.push(thread);
-        self.known.insert(endpoint);
+        self.known.insert(endpoint, (origin, stop));
         Ok(())
     }
 
-    /// The threads, which end once the relay is asked to stop.
-    pub(super) fn into_threads(self) -> Vec<JoinHandle<()>> {
+    /// Asks all threads to end, and returns them.
+    pub(super) fn stop(self) -> Vec<JoinHandle<()>> {
+        for (_, stop) in self.known.values() {
+            stop.trigger();
+        }
         self.threads
     }
 }

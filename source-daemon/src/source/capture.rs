@@ -1,9 +1,10 @@
 //! The capture thread: the only one that calls the driver. A driver may block for ever, so nobody waits for this thread.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::capture_slot::{CaptureSlot, NumberedFrame};
@@ -16,12 +17,28 @@ use crate::camera::{CameraError, Content, Input, Raw};
 #[derive(Debug)]
 struct Open;
 
+/// What the thread is to use instead of what it has.
+#[derive(Default)]
+struct Replacement {
+    /// From the next opening on.
+    input: Option<Box<dyn Input>>,
+    /// From the next frame on: [`CaptureSinks::direct`].
+    direct: Option<Option<Preparer>>,
+}
+
+impl fmt::Debug for Replacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Replacement")
+    }
+}
+
 /// The event loop's handle of the capture thread.
 #[derive(Debug)]
 pub(super) struct CaptureThread {
     commands: SyncSender<Open>,
     stop: Arc<AtomicBool>,
     close: Arc<AtomicBool>,
+    replacement: Arc<Mutex<Replacement>>,
     worker: Worker,
 }
 
@@ -40,6 +57,7 @@ impl CaptureThread {
         let (commands, received) = sync_channel(1);
         let stop = Arc::<AtomicBool>::default();
         let close = Arc::<AtomicBool>::default();
+        let replacement = Arc::<Mutex<Replacement>>::default();
         let mut capture = CaptureLoop {
             input,
             sinks,
@@ -47,6 +65,7 @@ impl CaptureThread {
             newest,
             stop: Arc::clone(&stop),
             close: Arc::clone(&close),
+            replacement: Arc::clone(&replacement),
             number: 0,
             raw: Raw::default(),
         };
@@ -61,8 +80,22 @@ impl CaptureThread {
             commands,
             stop,
             close,
+            replacement,
             worker,
         })
+    }
+
+    /// Publishes by `direct` from the next frame on, as [`CaptureSinks::direct`].
+    pub(super) fn replace_direct(&self, direct: Option<Preparer>) {
+        replacement(&self.replacement).direct = Some(direct);
+    }
+
+    /// Closes the input and opens `input` instead. Frames go on with the next number.
+    pub(super) fn replace_input(&self, input: Box<dyn Input>) {
+        // Before the thread is told to close, because it may be about to open.
+        replacement(&self.replacement).input = Some(input);
+        self.close();
+        self.open();
     }
 
     /// Tells the thread to open the input. The outcome comes through the slot and the events.
@@ -118,6 +151,7 @@ struct CaptureLoop {
     newest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     close: Arc<AtomicBool>,
+    replacement: Arc<Mutex<Replacement>>,
     /// The number of the next frame.
     number: u64,
     raw: Raw,
@@ -144,6 +178,10 @@ impl CaptureLoop {
         // This command may have come when the input had already failed.
         self.close.store(false, Relaxed);
 
+        if let Some(input) = replacement(&self.replacement).input.take() {
+            self.input = input;
+        }
+
         let mut camera = self.input.open()?;
         let rate_millihertz = camera.rate_millihertz();
         self.events
@@ -151,6 +189,10 @@ impl CaptureLoop {
 
         while !self.stop.load(Relaxed) && !self.close.swap(false, Relaxed) {
             let frame = camera.next(self.number, &mut self.raw)?;
+            if let Some(direct) = replacement(&self.replacement).direct.take() {
+                self.sinks.direct = direct;
+            }
+
             let number = self.number + frame.skipped;
             self.number = number + 1;
             self.newest.store(number, Relaxed);
@@ -167,4 +209,8 @@ impl CaptureLoop {
 
         Ok(())
     }
+}
+
+fn replacement(shared: &Mutex<Replacement>) -> MutexGuard<'_, Replacement> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! One stream of a source: its input, its two threads, and what the event loop does for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanlight_daemon::clock;
@@ -48,6 +48,7 @@ pub(super) struct StreamPipeline {
     events: Arc<EventMailbox>,
     capture: CaptureThread,
     preparing: Worker,
+    next_preparer: Arc<Mutex<Option<Preparer>>>,
     supervisor: Supervisor,
     pub(super) input: String,
     open_at: Option<Time>,
@@ -84,41 +85,63 @@ impl StreamPipeline {
         let events = Arc::new(EventMailbox::new(wake));
         let publisher = Arc::new(StreamPublisher::new(context));
 
-        let processor = PictureProcessor::new(&picture)?;
-        let passes_jpeg = processor.passes_jpeg();
-        let preparer = Preparer::new(&events, &publisher, processor, slow_interval, &name);
-        let direct = if passes_jpeg {
-            let processor = PictureProcessor::new(&picture)?;
-            Some(Preparer::new(
-                &events,
-                &publisher,
-                processor,
-                slow_interval,
-                &name,
-            ))
-        } else {
-            None
-        };
-
+        let (preparer, direct) = preparers(&picture, slow_interval, &events, &publisher, &name)?;
         let sinks = CaptureSinks {
             slot: Arc::clone(&slot),
             direct,
         };
 
         let capture = CaptureThread::start(input, sinks, Arc::clone(&events), publisher.newest())?;
-        let handover = Arc::clone(&slot);
-        let preparing = Worker::start("prepare", move || preparer.run(&handover))?;
+        let next_preparer = Arc::<Mutex<Option<Preparer>>>::default();
+        let (handover, next) = (Arc::clone(&slot), Arc::clone(&next_preparer));
+        let preparing = Worker::start("prepare", move || preparer.run(&handover, &next))?;
         Ok(Self {
             publisher,
             slot,
             events,
             capture,
             preparing,
+            next_preparer,
             supervisor,
             input: name,
             open_at: Some(Time::default()),
             status_line: StatusLine::default(),
         })
+    }
+
+    /// Processes pictures by other options from the next frame on.
+    ///
+    /// # Errors
+    /// A picture option out of range.
+    pub(super) fn set_picture(
+        &mut self,
+        picture: &PictureOptions,
+        slow_interval: Duration,
+    ) -> anyhow::Result<()> {
+        let (preparer, direct) = preparers(
+            picture,
+            slow_interval,
+            &self.events,
+            &self.publisher,
+            &self.input,
+        )?;
+        *self
+            .next_preparer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(preparer);
+        self.capture.replace_direct(direct);
+        Ok(())
+    }
+
+    /// Closes the input and opens another. The run of the stream, with its epoch and frame numbers, goes on.
+    pub(super) fn set_input(&mut self, now: Time, input: Box<dyn Input>, supervisor: Supervisor) {
+        self.input = input.describe();
+        self.publisher.handle().set_input(&self.input);
+        self.publisher.set_slow(false);
+        self.supervisor = supervisor;
+        self.supervisor.on_opening(now);
+        self.open_at = None;
+        self.capture.replace_input(input);
     }
 
     /// Does what is due. To be called after each event and at the time that [`next_turn`](Self::next_turn) gives.
@@ -258,6 +281,26 @@ impl StreamPipeline {
             stats.dropped,
         ))
     }
+}
+
+/// What processes and publishes on the preparing thread, and on the capture thread where JPEGs pass as they are.
+fn preparers(
+    picture: &PictureOptions,
+    slow_interval: Duration,
+    events: &Arc<EventMailbox>,
+    publisher: &Arc<StreamPublisher>,
+    input: &str,
+) -> anyhow::Result<(Preparer, Option<Preparer>)> {
+    let preparer = || -> anyhow::Result<(bool, Preparer)> {
+        let processor = PictureProcessor::new(picture)?;
+        let passes_jpeg = processor.passes_jpeg();
+        let preparer = Preparer::new(events, publisher, processor, slow_interval, input);
+        Ok((passes_jpeg, preparer))
+    };
+
+    let (passes_jpeg, preparing) = preparer()?;
+    let direct = passes_jpeg.then(preparer).transpose()?;
+    Ok((preparing, direct.map(|(_, direct)| direct)))
 }
 
 fn log(input: &str, status: &InputStatus) {

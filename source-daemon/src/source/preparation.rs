@@ -1,7 +1,8 @@
 //! From a captured frame to a published one. Runs on the preparing thread, or on the capture thread for JPEGs that are
 //! published as they are.
 
-use std::sync::{Arc, Weak};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use fanlight_daemon::clock;
@@ -30,6 +31,12 @@ pub(super) struct Preparer {
     input: String,
 }
 
+impl fmt::Debug for Preparer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Preparer")
+    }
+}
+
 impl Preparer {
     /// One that publishes at most one frame in each `slow_interval` while the stream is slow.
     pub(super) fn new(
@@ -49,10 +56,16 @@ impl Preparer {
         }
     }
 
-    /// Processes and publishes what comes through `slot`, until the slot is closed.
-    pub(super) fn run(mut self, slot: &CaptureSlot) {
+    /// Processes and publishes what comes through `slot`, until the slot is closed. What `replacement` holds takes its
+    /// place from the next frame on.
+    pub(super) fn run(mut self, slot: &CaptureSlot, replacement: &Mutex<Option<Self>>) {
         let mut done = None;
         while let Some(item) = slot.take(done.take()) {
+            let next = replacement
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            self = next.unwrap_or(self);
             match item {
                 Item::Captured(frame) => done = Some(self.handle(frame)),
                 Item::Failed(error) => self.events.post(|events| events.error = Some(error)),

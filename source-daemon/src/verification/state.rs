@@ -155,6 +155,11 @@ impl VerificationState {
         self.streams[stream.0].truths.on_published(frame);
     }
 
+    /// The pictures of a stream come from `input` now.
+    pub fn set_input(&mut self, stream: StreamIndex, input: &str) {
+        input.clone_into(&mut self.streams[stream.0].input);
+    }
+
     /// The status of a stream's input changed.
     pub fn on_input_status(&mut self, stream: StreamIndex, state: State, reason: &str) {
         let stream = &mut self.streams[stream.0];

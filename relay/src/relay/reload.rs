@@ -1,0 +1,61 @@
+//! What a relay changes while it runs, when its config file is read again. Called by the event loop between two turns, so
+//! that no frame is on its way: sessions, keys and frames stay.
+
+use std::time::Duration;
+
+use fanlight_daemon::Context;
+use fanlight_proto::clock::Time;
+
+use super::{AccessWatch, EventLoop, Relay};
+use crate::config::{Access, Config};
+use crate::engine::EngineConfig;
+use crate::memory;
+
+/// The keys that change so. Streams, sizes and ports belong to threads and sockets that would have to start again.
+pub(super) const LIVE: &[&str] = &[
+    "sources",
+    "allow_remote_sources",
+    "viewer_keys",
+    "key_rotation_s",
+    "max_viewers",
+    "memory_budget",
+];
+
+/// The bounds of the engine.
+pub(super) fn bounds(config: &Config) -> EngineConfig {
+    EngineConfig {
+        max_viewers: config.max_viewers,
+        memory_budget: config.memory_budget.unwrap_or_else(memory::default_budget),
+        source_stale: Duration::from_millis(config.source_stale_ms),
+        key_rotation: Duration::from_secs(config.key_rotation_s),
+        multicast: config.multicast().map(|(multicast, _)| multicast),
+    }
+}
+
+impl EventLoop {
+    /// Reads the config file again when that was asked for.
+    pub(super) fn reload(&mut self, now: Time, context: &Context) {
+        let Some(config) = context.reloaded::<Relay>() else {
+            return;
+        };
+
+        self.engine.set_bounds(bounds(&config));
+        match config.sources() {
+            Ok(sources) => self.upstreams.follow(sources),
+            Err(error) => tracing::error!("reload: the sources stay as they are: {error}"),
+        }
+
+        if config.access != Access::Keys {
+            return;
+        }
+
+        match config.relay_access() {
+            Ok(access) => {
+                self.watch = AccessWatch::new(&config);
+                self.engine.set_access(now, access);
+                self.handle_outputs(now);
+            }
+            Err(error) => tracing::error!("reload: the viewers' keys stay as they are: {error}"),
+        }
+    }
+}
