@@ -126,6 +126,9 @@ pub struct Config {
     /// Addresses by which clients reach the port in webrtc, such as that of a NAT before this host. When empty, it is the one
     /// by which their request came.
     pub webrtc_addresses: Vec<IpAddr>,
+    /// Where to listen for WebRTC clients that speak the TCP signalling of aiortc's examples instead of WHEP: they get an
+    /// offer of the first stream as a line of JSON. Unset: nowhere. It cannot ask for a token.
+    pub webrtc_signalling: Option<SocketAddr>,
     /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
     /// was bad. Unset: none are kept.
     pub capture_dir: Option<PathBuf>,

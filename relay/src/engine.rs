@@ -3,11 +3,12 @@
 //!
 //! The modules form layers; each uses only those before it in this list: `output`, `congestion`,
 //! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `shares`, `sessions`, `spent_nonces`;
-//! `stream`, `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
+//! `client_screens`, `stream`, `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
 //! `status`.
 
 mod admission;
 mod auth;
+mod client_screens;
 mod congestion;
 mod counts;
 mod delivery;
@@ -49,6 +50,7 @@ use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::TokenKey;
 
 use crate::memory::DEFAULT_BUDGET;
+use client_screens::ClientScreens;
 pub use counts::Counts;
 pub use delivery::REPAIR_SHARDS_PER_SECOND;
 use feedback::FeedbackScheduler;
@@ -115,6 +117,7 @@ pub struct Engine {
     streams: Streams,
     clocks: SourceClocks,
     sessions: Sessions,
+    clients: ClientScreens,
     spent_nonces: SpentNonces,
     encoder: Encoder,
     outputs: VecDeque<Output>,
@@ -146,6 +149,7 @@ impl Engine {
             streams: Streams::new(config.source_stale, config.memory_budget),
             clocks: SourceClocks::default(),
             sessions: Sessions::default(),
+            clients: ClientScreens::default(),
             spent_nonces: SpentNonces::default(),
             encoder: Encoder::new(),
             outputs: VecDeque::new(),

@@ -38,6 +38,7 @@ fn with_webrtc(
     let settings = fanlight_webrtc::Settings {
         listen,
         addresses: config.webrtc_addresses.clone(),
+        signalling: config.webrtc_signalling,
     };
     let (webrtc, whep) = fanlight_webrtc::WebRtc::bind(settings)?;
     outputs.push(Box::new(webrtc));

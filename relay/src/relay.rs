@@ -342,6 +342,10 @@ impl EventLoop {
             self.engine.on_clients(now, &stream, clients);
         }
 
+        while let Some(said) = self.feed.next_detections() {
+            self.engine.on_client_detections(now, said);
+        }
+
         self.handle_outputs(now);
         self.take_arrivals(now);
     }

@@ -25,7 +25,7 @@ fn patience() -> Duration {
 
 /// What the source of `stream` says of how things stand.
 #[track_caller]
-fn status(env: &TestEnv, stream: &str) -> Value {
+pub(crate) fn status(env: &TestEnv, stream: &str) -> Value {
     let asked = env
         .program("source")
         .flags("status --json")

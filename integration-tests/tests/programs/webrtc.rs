@@ -1,15 +1,24 @@
-//! The relay's WebRTC with clients of others: aiortc in Python.
+//! The relay's WebRTC with clients of others: aiortc in Python, which finds the ball and tells where.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::http::Site;
 use fanlight_tests::program::Program;
 use fanlight_tests::python::{python, script};
+use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::{SOON, until};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::verification::status as source_status;
+
 /// Frames that a client shows at least.
 const FRAMES: usize = 60;
+
+/// Detections that are judged at least.
+const DETECTIONS: u64 = 100;
 
 /// Radius of the ball, in pixels.
 const RADIUS: f64 = 20.0;
@@ -24,10 +33,14 @@ struct Fixture {
 
 impl Fixture {
     fn new(relay_flags: &str) -> Self {
-        let env = TestEnv::new();
+        Self::of(TestEnv::new(), relay_flags)
+    }
+
+    fn of(env: TestEnv, relay_flags: &str) -> Self {
         let source = env
             .source("cam")
-            .flags("--input ball --size 640x480 --rate 30")
+            // How late a busy machine makes a client is not judged here.
+            .flags("--input ball --size 640x480 --rate 30 --quality 90 --history-size 1000 --max-age 60s")
             .ready();
         let host = env.relay_address(0).ip();
         let relay = env
@@ -58,11 +71,52 @@ impl Fixture {
         Some(Client(program.start()))
     }
 
+    /// A viewer over UDP that tracks.
+    fn viewer(&self, name: &str) -> ViewerProcess {
+        self.env
+            .viewer(self.env.relay_address(0), "cam")
+            .flags(&format!("--track ball --name {name}"))
+            .start()
+    }
+
     /// Clients that the relay lists.
     fn clients(&self) -> Vec<Value> {
         let listed = self.site.get("/api/viewers").json();
         listed["viewers"].as_array().unwrap().clone()
     }
+}
+
+/// The row of the screen `name` in what the source says.
+fn row(fixture: &Fixture, name: &str) -> Option<Value> {
+    let screens = source_status(&fixture.env, "cam")["screens"].clone();
+    let rows = screens.as_array().unwrap().iter();
+    rows.into_iter().find(|row| row["name"] == name).cloned()
+}
+
+/// Waits until the source has judged `count` detections of the screen `name`; its row.
+#[track_caller]
+fn wait_judged(fixture: &Fixture, name: &str, count: u64) -> Value {
+    until("the source judges the screen", 5 * SOON, || {
+        row(fixture, name).filter(|row| row["error_total_px"]["count"].as_u64() >= Some(count))
+    })
+}
+
+/// Asserts that a screen was judged right against the frames that it named.
+#[track_caller]
+fn assert_right(row: &Value) {
+    let (error, frames) = (&row["error_total_px"], &row["frames"]);
+    println!(
+        "error {error} latency {} frames {frames}",
+        row["latency_ms"]["capture_to_detection"]
+    );
+    let pixels = |value: &Value| value.as_f64().unwrap();
+    assert!(
+        pixels(&error["mean"]) < 1.0 && pixels(&error["max"]) < 2.0,
+        "{row}"
+    );
+    assert_eq!(frames["mismatched"], 0, "{row}");
+    assert_eq!(row["health"], "right picture", "{row}");
+    assert_eq!(row["stream"], "cam", "{row}");
 }
 
 /// webrtc_ball.py at work.
@@ -167,4 +221,77 @@ fn aiortc_sees_the_ball_by_whep_and_delete_ends_it() {
         fixture.clients().is_empty().then_some(())
     });
     assert!(fixture.relay.exits().is_empty());
+}
+
+#[test]
+fn the_ball_that_aiortc_finds_is_judged_in_the_frame_that_it_names() {
+    let fixture = Fixture::new("");
+    let url = fixture.site.url("/whep/cam?name=phone");
+    let Some(client) = fixture.client(&format!("whep {url}")) else {
+        return;
+    };
+    let udp = fixture.viewer("screen");
+
+    assert_right(&wait_judged(&fixture, "phone", DETECTIONS));
+    // In one table with a viewer over UDP.
+    wait_judged(&fixture, "screen", DETECTIONS);
+    drop(udp);
+
+    client.end();
+    until("the source knows that it left", SOON, || {
+        row(&fixture, "phone").filter(|row| !row["left_s"].is_null())
+    });
+}
+
+#[test]
+fn the_older_client_answers_an_offer_over_tcp_and_is_judged_right_too() {
+    let env = TestEnv::new();
+    let host = env.relay_address(0).ip();
+    let fixture = Fixture::of(env, &format!("--webrtc-signalling {host}:0"));
+    let line = fixture.relay.wait_for_line(" signalling=").text;
+    let (_, address) = line.split_once(" signalling=").unwrap();
+    let (host, port) = address.trim().rsplit_once(':').unwrap();
+    let Some(client) = fixture.client(&format!("tcp {host} {port}")) else {
+        return;
+    };
+
+    assert_shows_the_ball(&client.wait_seen(FRAMES));
+    assert_right(&wait_judged(&fixture, "", DETECTIONS));
+    client.end();
+    until("nobody is listed", SOON, || {
+        fixture.clients().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn signalling_that_is_none_ends_its_own_connection_only() {
+    let env = TestEnv::new();
+    let host = env.relay_address(0).ip();
+    let fixture = Fixture::of(env, &format!("--webrtc-signalling {host}:0"));
+    let line = fixture.relay.wait_for_line(" signalling=").text;
+    let (_, address) = line.split_once(" signalling=").unwrap();
+
+    for garbage in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "{\"type\":\"offer\"}\n",
+        "{\"type\":\"answer\",\"sdp\":\"v=0\"}\n",
+    ] {
+        let stream = TcpStream::connect(address.trim()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut lines = BufReader::new(stream);
+        let mut offer = String::new();
+        lines.read_line(&mut offer).unwrap();
+        let offer: Value = serde_json::from_str(&offer).unwrap();
+        assert_eq!(offer["type"], "offer");
+        assert!(offer["sdp"].as_str().unwrap().contains("a=sendrecv"));
+
+        lines.get_mut().write_all(garbage.as_bytes()).unwrap();
+        // It is closed; with something unread that is an error.
+        let mut rest = Vec::new();
+        let _ = lines.read_to_end(&mut rest);
+        assert!(rest.is_empty());
+    }
+    until("no session is left", SOON, || {
+        fixture.clients().is_empty().then_some(())
+    });
 }

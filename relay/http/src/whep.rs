@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fanlight_live::access::Grant;
 use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
+use serde::Deserialize;
 
 use super::AppState;
 use super::api_error::ApiError;
@@ -16,16 +17,28 @@ use super::gateway::Peer;
 /// Largest offer, in bytes: those of browsers have 2 to 8 KB.
 pub(super) const MAX_OFFER_BYTES: usize = 32 << 10;
 
+/// Longest name, in bytes: as of UDP viewers.
+const MAX_NAME_BYTES: usize = 64;
+
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 const SDP: &str = "application/sdp";
 const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
+/// What may follow the path of an offer.
+#[derive(Debug, Deserialize)]
+pub(super) struct OfferQuery {
+    /// What the client's operator calls it.
+    #[serde(default)]
+    name: String,
+}
+
 /// `POST /whep/STREAM`.
 pub(super) async fn offer(
     State(app): State<Arc<AppState>>,
     Path(name): Path<String>,
+    Query(query): Query<OfferQuery>,
     Extension(peer): Extension<Peer>,
     Extension(grant): Extension<Grant>,
     headers: HeaderMap,
@@ -33,11 +46,16 @@ pub(super) async fn offer(
 ) -> Result<Response, ApiError> {
     let whep = whep(&app)?;
     check_type(&headers, SDP)?;
+    if query.name.len() > MAX_NAME_BYTES {
+        let message = format!("name is longer than {MAX_NAME_BYTES} bytes");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "long_name", message));
+    }
     let stream = name.parse().map_err(|_| ApiError::no_such_stream(&name))?;
 
     let command = WhepCommand::Offer {
         stream,
         sdp,
+        name: query.name,
         client: peer.address,
         grant,
         local: peer.local,

@@ -257,6 +257,12 @@ pub struct ClientHandle {
 }
 
 impl ClientHandle {
+    /// Names the client, in this run of the relay.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Counts a picture that is sent to it.
     pub fn note(&self, now: Time, sent: Sent) {
         let mut inner = self.clients.lock();

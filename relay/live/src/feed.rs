@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fanlight_proto::message::{SourceClock, StreamName, ViewerVerdict};
 use tokio::sync::Notify;
 
+use crate::client_detections::ClientDetections;
 use crate::frame::Arrival;
 use crate::status::EngineStatus;
 use crate::subscription::FrameSubscription;
@@ -90,6 +91,12 @@ impl EngineFeed {
     #[must_use]
     pub fn next_demand(&self) -> Option<(StreamName, u32)> {
         self.table.next_demand()
+    }
+
+    /// Takes what a client's tracker found.
+    #[must_use]
+    pub fn next_detections(&self) -> Option<ClientDetections> {
+        self.table.next_detections()
     }
 
     /// Publishes what the engine knows, for other outputs to show.

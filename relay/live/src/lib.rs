@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod client_detections;
 mod clients;
 mod feed;
 mod frame;
@@ -25,6 +26,7 @@ pub mod tls;
 mod traffic;
 pub mod whep;
 
+pub use client_detections::ClientDetections;
 pub use clients::{Client, ClientHandle, ClientTotals, Clients, OutputKind, ScreenReport, Sent};
 pub use feed::EngineFeed;
 pub use frame::{Arrival, LiveFrame};

@@ -1,6 +1,6 @@
 //! The table of live streams: the one place between inputs and outputs. Used by all threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use fanlight_proto::message::{CheckedFrame, FrameHeader, SourceClock, StreamName
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::client_detections::{ClientDetections, MAX_WAITING};
 use crate::clients::Clients;
 use crate::frame::LiveFrame;
 use crate::output::OutputWaker;
@@ -49,13 +50,14 @@ pub struct StreamTable {
     for_engine: Mutex<ForEngine>,
 }
 
-/// What waits for the engine: the newest of each, and each bounded by the number of sources or streams.
+/// What waits for the engine: the newest of each, and each bounded by the number of sources or streams, or by [`MAX_WAITING`].
 #[derive(Debug, Default)]
 struct ForEngine {
     clocks: BTreeMap<usize, SourceClock>,
     new_clocks: BTreeMap<usize, SourceClock>,
     verdicts: BTreeMap<usize, Vec<ViewerVerdict>>,
     demand: BTreeMap<StreamName, u32>,
+    detections: VecDeque<ClientDetections>,
 }
 
 impl StreamTable {
@@ -138,6 +140,17 @@ impl StreamTable {
     pub fn put_verdicts(&self, origin: usize, verdicts: Vec<ViewerVerdict>) {
         self.for_engine.lock().verdicts.insert(origin, verdicts);
         self.wake_watching_engine();
+    }
+
+    /// Leaves what a client's tracker found.
+    pub fn put_detections(&self, detections: ClientDetections) {
+        let mut waiting = self.for_engine.lock();
+        if waiting.detections.len() == MAX_WAITING {
+            waiting.detections.pop_front();
+        }
+        waiting.detections.push_back(detections);
+        drop(waiting);
+        self.engine.wake();
     }
 
     /// The clients of all outputs but UDP.
@@ -287,6 +300,10 @@ impl StreamTable {
 
     pub(crate) fn next_demand(&self) -> Option<(StreamName, u32)> {
         self.for_engine.lock().demand.pop_first()
+    }
+
+    pub(crate) fn next_detections(&self) -> Option<ClientDetections> {
+        self.for_engine.lock().detections.pop_front()
     }
 
     pub(crate) fn publish_status(&self, status: EngineStatus) {

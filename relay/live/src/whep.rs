@@ -1,5 +1,5 @@
 //! What the HTTP output passes to the WebRTC output, so that neither depends on the other: the requests of WHEP
-//! (draft-ietf-wish-whep). Called by handlers on the HTTP thread; answered on the WebRTC thread.
+//! (draft-ietf-wish-whep), and those of the TCP signalling. Called by handlers on the HTTP thread; answered on the WebRTC thread.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -32,12 +32,28 @@ pub enum WhepCommand {
         stream: StreamName,
         /// The client's offer (RFC 8866).
         sdp: String,
+        /// What its operator calls it.
+        name: String,
         /// Where the client is.
         client: SocketAddr,
         /// What let it in: the session ends with it.
         grant: Grant,
         /// The address of ours that the client came to, which its media can come to as well.
         local: IpAddr,
+    },
+    /// A client without WHEP asks for an offer of ours, for the first stream.
+    Invite {
+        /// Where the client is.
+        client: SocketAddr,
+        /// As in an offer of the client.
+        local: IpAddr,
+    },
+    /// Its answer.
+    Answer {
+        /// The name of the session.
+        session: String,
+        /// The answer (RFC 8866).
+        sdp: String,
     },
     /// PATCH: candidates of the client. None is needed: the relay learns its address from its checks (ICE-lite).
     Trickle(String),

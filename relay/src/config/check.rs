@@ -114,8 +114,14 @@ pub enum ConfigError {
     )]
     NoWebRtc(SocketAddr),
     /// A setting of WebRTC where there is none.
-    #[error("webrtc_addresses has no use without webrtc = \"ADDRESS:PORT\"")]
-    NoWebRtcPort,
+    #[error("{0} has no use without webrtc = \"ADDRESS:PORT\"")]
+    NoWebRtcPort(&'static str),
+    /// Who comes by it could not be asked for a token.
+    #[error(
+        "webrtc_signalling cannot ask for a token, and http_access = \"token\" wants one of everybody: unset webrtc_signalling \
+         and let clients come by WHEP"
+    )]
+    SignallingAsksNobody,
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {
@@ -260,7 +266,11 @@ impl Config {
             ("webrtc", self.webrtc.is_some()),
         ];
 
-        let outputs = [("http", self.http), ("rtsp", self.rtsp)];
+        let outputs = [
+            ("http", self.http),
+            ("rtsp", self.rtsp),
+            ("webrtc_signalling", self.webrtc_signalling),
+        ];
         let shared = shared.iter().filter(|_| self.http.or(self.rtsp).is_none());
         let own = own.iter().filter(|_| self.http.is_none());
         if let Some((key, _)) = shared.chain(own).find(|(_, set)| *set) {
@@ -314,7 +324,17 @@ impl Config {
 
     fn check_webrtc(&self) -> Result<(), ConfigError> {
         match self.webrtc {
-            None if !self.webrtc_addresses.is_empty() => Err(ConfigError::NoWebRtcPort),
+            None if !self.webrtc_addresses.is_empty() => {
+                Err(ConfigError::NoWebRtcPort("webrtc_addresses"))
+            }
+            None if self.webrtc_signalling.is_some() => {
+                Err(ConfigError::NoWebRtcPort("webrtc_signalling"))
+            }
+            Some(_)
+                if self.webrtc_signalling.is_some() && self.http_access == HttpAccess::Token =>
+            {
+                Err(ConfigError::SignallingAsksNobody)
+            }
             Some(listen) if !cfg!(feature = "webrtc") => Err(ConfigError::NoWebRtc(listen)),
             _ => Ok(()),
         }

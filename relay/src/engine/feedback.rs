@@ -14,8 +14,11 @@ use fanlight_proto::message::{
 use prost::Message as _;
 
 use super::Engine;
+use super::client_screens::{ClientScreens, Screen, ScreenKey};
 use super::output::{Output, Route};
-use super::sessions::Session;
+use super::sessions::{Session, Sessions};
+use super::stream::Stream;
+use super::viewer_feedback::ViewerFeedback;
 
 /// Between reports when nothing happens: a lost report is replaced, and the viewers' counts are fresh.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,8 +66,8 @@ struct Origin {
     due: Time,
     /// When all viewers are reported again.
     refresh: Time,
-    /// The viewer that was reported last.
-    last_viewer: Option<SocketAddr>,
+    /// The screen that was reported last.
+    last_screen: Option<ScreenKey>,
     departed: VecDeque<ViewerReport>,
 }
 
@@ -124,7 +127,7 @@ impl FeedbackScheduler {
                 last: None,
                 due: now,
                 refresh: now,
-                last_viewer: None,
+                last_screen: None,
                 departed,
             });
 
@@ -209,22 +212,11 @@ impl Engine {
             .into_iter()
             .filter_map(|told| Some((told.viewer, told.verdict.filter(is_finite)?)));
         let verdicts: BTreeMap<u64, Verdict> = verdicts.collect();
-        let own: Vec<u16> = self
-            .streams
-            .iter()
-            .filter(|stream| stream.origin == origin)
-            .map(|s| s.alias)
-            .collect();
-
-        for session in self
-            .sessions
-            .iter_mut()
-            .filter(|session| own.contains(&session.alias))
-        {
-            if let Some(verdict) = verdicts.get(&session.feedback.number) {
-                session.feedback.note_verdict(now, *verdict);
+        self.feedbacks_of(origin, |feedback| {
+            if let Some(verdict) = verdicts.get(&feedback.number) {
+                feedback.note_verdict(now, *verdict);
             }
-        }
+        });
     }
 
     /// Takes back a report for upstream `origin` that could not be delivered: it is reported again, and its
@@ -239,13 +231,15 @@ impl Engine {
             }
         }
 
-        for session in self.sessions.iter_mut() {
-            if let Some(detections) = lost.get(&session.feedback.number) {
-                session.feedback.drop(*detections);
-                session.feedback.news = true;
-                self.counts.detections_dropped += *detections as u64;
+        let mut dropped = 0;
+        self.feedbacks_of(origin, |feedback| {
+            if let Some(detections) = lost.get(&feedback.number) {
+                feedback.drop(*detections);
+                feedback.news = true;
+                dropped += *detections as u64;
             }
-        }
+        });
+        self.counts.detections_dropped += dropped;
     }
 
     /// Takes the detections of a viewer.
@@ -266,7 +260,7 @@ impl Engine {
         self.note_dropped(now, from.remote, dropped);
     }
 
-    fn note_dropped(&mut self, now: Time, viewer: SocketAddr, detections: u64) {
+    pub(super) fn note_dropped(&mut self, now: Time, viewer: SocketAddr, detections: u64) {
         if detections == 0 {
             return;
         }
@@ -324,21 +318,23 @@ impl Engine {
         }
     }
 
-    /// Reports all viewers of a source again.
+    /// Reports all screens of a source again.
     fn refresh(&mut self, origin: usize) {
-        let own: Vec<u16> = self
-            .streams
-            .iter()
-            .filter(|stream| stream.origin == origin)
-            .map(|s| s.alias)
-            .collect();
+        self.feedbacks_of(origin, |feedback| feedback.news = true);
+    }
 
-        for session in self
-            .sessions
-            .iter_mut()
-            .filter(|session| own.contains(&session.alias))
-        {
-            session.feedback.news = true;
+    /// Visits what the screens of a source have to tell it.
+    fn feedbacks_of(&mut self, origin: usize, mut visit: impl FnMut(&mut ViewerFeedback)) {
+        let own: Vec<&Stream> = own_streams(self.streams.iter(), origin);
+        for session in self.sessions.iter_mut() {
+            if own.iter().any(|stream| stream.alias == session.alias) {
+                visit(&mut session.feedback);
+            }
+        }
+        for screen in self.clients.values_mut() {
+            if own.iter().any(|stream| stream.name == screen.stream) {
+                visit(&mut screen.feedback);
+            }
         }
     }
 
@@ -348,15 +344,11 @@ impl Engine {
             feedback,
             streams,
             sessions,
+            clients,
             ..
         } = self;
 
-        let number = feedback.origins[at].number;
-        let own: Vec<_> = streams
-            .iter()
-            .filter(|stream| stream.origin == number)
-            .collect();
-
+        let own = own_streams(streams.iter(), feedback.origins[at].number);
         let demand = own.iter().map(|stream| Demand {
             stream: stream.name.to_string(),
             viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
@@ -374,40 +366,34 @@ impl Engine {
             }
         }
 
-        let name = |alias| {
-            own.iter()
-                .find(|stream| stream.alias == alias)
-                .map(|stream| &stream.name)
-        };
-
-        let turns = sessions.after(origin.last_viewer, |session| {
-            session.feedback.has_news() && name(session.alias).is_some()
-        });
+        let turns = turns(&own, sessions, clients, origin.last_screen);
         let share = share(turns.len());
         let mut more = !origin.departed.is_empty();
         let mut cut = Vec::new();
 
-        for address in turns {
-            let Some(session) = sessions.get_mut(address) else {
+        for key in turns {
+            let Some(mut screen) = find(sessions, clients, key) else {
                 continue;
             };
 
-            let Some(name) = name(session.alias) else {
-                continue;
+            cut.push((screen.address(), screen.feedback().cut(share)));
+            let report = match &screen {
+                Screen::Client(screen) => screen.report(),
+                Screen::Viewer(session) => {
+                    let stream = own.iter().find(|stream| stream.alias == session.alias);
+                    let stream = stream.expect("only screens of these streams have a turn");
+                    viewer_report(now, session, &stream.name)
+                }
             };
-
-            cut.push((address, session.feedback.cut(share)));
-            let report = viewer_report(now, session, name);
             let detections = report.detections.len();
-
             if !builder.add(report, MAX_FEEDBACK_BYTES) {
                 more = true;
                 break;
             }
 
-            session.feedback.on_reported(detections);
-            more |= session.feedback.has_news();
-            origin.last_viewer = Some(address);
+            screen.feedback().on_reported(detections);
+            more |= screen.feedback().has_news();
+            origin.last_screen = Some(key);
         }
 
         for (address, detections) in cut {
@@ -415,6 +401,45 @@ impl Engine {
         }
 
         (builder.feedback, more)
+    }
+}
+
+/// The streams that come from one source.
+fn own_streams<'a>(streams: impl Iterator<Item = &'a Stream>, origin: usize) -> Vec<&'a Stream> {
+    streams.filter(|stream| stream.origin == origin).collect()
+}
+
+/// The screens of these streams that have something to tell, beginning after `last` and going round.
+fn turns(
+    own: &[&Stream],
+    sessions: &Sessions,
+    clients: &ClientScreens,
+    last: Option<ScreenKey>,
+) -> Vec<ScreenKey> {
+    let viewers = sessions.iter().filter(|session| {
+        session.feedback.has_news() && own.iter().any(|stream| stream.alias == session.alias)
+    });
+    let clients = clients.iter().filter(|(_, screen)| {
+        screen.feedback.has_news() && own.iter().any(|stream| stream.name == screen.stream)
+    });
+
+    let mut turns: Vec<_> = viewers
+        .map(|session| ScreenKey::Viewer(session.route.remote))
+        .chain(clients.map(|(number, _)| ScreenKey::Client(*number)))
+        .collect();
+    let passed = turns.partition_point(|key| Some(*key) <= last);
+    turns.rotate_left(passed);
+    turns
+}
+
+fn find<'a>(
+    sessions: &'a mut Sessions,
+    clients: &'a mut ClientScreens,
+    key: ScreenKey,
+) -> Option<Screen<'a>> {
+    match key {
+        ScreenKey::Viewer(address) => sessions.get_mut(address).map(Screen::Viewer),
+        ScreenKey::Client(number) => clients.get_mut(&number).map(Screen::Client),
     }
 }
 

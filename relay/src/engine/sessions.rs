@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
@@ -97,26 +96,6 @@ impl Sessions {
     /// The session `id`, if `address` has it.
     pub(super) fn by_id(&mut self, address: SocketAddr, id: u64) -> Option<&mut Session> {
         self.get_mut(address).filter(|session| session.id == id)
-    }
-
-    /// The addresses of the sessions for which `wanted` holds, beginning after `last` and going round.
-    pub(super) fn after(
-        &self,
-        last: Option<SocketAddr>,
-        wanted: impl Fn(&Session) -> bool,
-    ) -> Vec<SocketAddr> {
-        let wanted =
-            |(address, session): (&SocketAddr, &Session)| wanted(session).then_some(*address);
-        let Some(last) = last else {
-            return self.by_address.iter().filter_map(wanted).collect();
-        };
-
-        let later = (Bound::Excluded(last), Bound::Unbounded);
-        self.by_address
-            .range(later)
-            .chain(self.by_address.range(..=last))
-            .filter_map(wanted)
-            .collect()
     }
 
     pub(super) fn insert(&mut self, session: Session) {

@@ -1,6 +1,7 @@
 //! Every behaviour of the engine on virtual time.
 
 mod admission;
+mod client_screens;
 mod feedback;
 mod hostile;
 mod media;

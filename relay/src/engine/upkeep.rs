@@ -83,6 +83,7 @@ impl Engine {
                 );
             }
 
+            self.expire_clients(now);
             self.update_isolation(now);
             self.update_keys(now);
             self.flush_log_lines(now);
@@ -94,7 +95,8 @@ impl Engine {
     /// When [`Engine::on_tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let sweep = (self.sessions.len() > 0).then_some(self.next_sweep);
+        let sweep =
+            (self.sessions.len() > 0 || !self.clients.is_empty()).then_some(self.next_sweep);
         sweep
             .into_iter()
             .chain(self.streams.deadline())

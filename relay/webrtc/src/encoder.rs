@@ -11,7 +11,7 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_live::{FrameSubscription, LiveFrame, Output, StreamTable, Subscribe};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::StreamName;
+use fanlight_proto::message::{FrameId, StreamName};
 use tokio::sync::{Notify, mpsc};
 use vpx_encode::{Config, VideoCodecId};
 
@@ -49,6 +49,8 @@ pub(crate) struct EncodedFrame {
     pub(crate) is_key: bool,
     /// Ticks of the RTP clock.
     pub(crate) rtp_time: u64,
+    /// Which frame of the source it is, and when that was published, as far as that is known by our clock; none: a card.
+    pub(crate) origin: Option<(FrameId, Time)>,
     /// Its age when it was encoded, if that is known.
     pub(crate) age_us: Option<u64>,
 }
@@ -147,6 +149,7 @@ struct EncoderTask {
     picture: Picture,
     codec: Option<Codec>,
     last_key: Option<Time>,
+    last_rtp_time: u64,
 }
 
 /// libvpx, set up for one size and bitrate. The first frame is a key frame, and further ones are made anew.
@@ -171,6 +174,7 @@ impl EncoderTask {
             picture: Picture::default(),
             codec: None,
             last_key: None,
+            last_rtp_time: 0,
         }
     }
 
@@ -185,7 +189,7 @@ impl EncoderTask {
                 Ok(Some(arrival)) => self.encode_frame(now, &arrival.frame),
                 Err(_) => {
                     self.picture.show_card("no signal");
-                    self.encode(now, now.as_micros(), None)
+                    self.encode(now, now.as_micros(), None, None)
                 }
             };
 
@@ -204,8 +208,14 @@ impl EncoderTask {
         let captured = frame
             .captured_us
             .and_then(|captured| u64::try_from(captured).ok());
+        let published = match captured {
+            Some(captured) => captured.saturating_add(frame.header.prepared_us.into()),
+            None => frame.received.as_micros(),
+        };
+        let published = Time::from_nanos(published.saturating_mul(1_000));
         let captured = captured.unwrap_or_else(|| frame.received.as_micros());
-        self.encode(now, captured, frame.age_us(now))
+        let origin = Some((frame.id, published));
+        self.encode(now, captured, origin, frame.age_us(now))
     }
 
     /// Encodes the picture and hands it over. Peers that have no room for it get a key frame later.
@@ -213,6 +223,7 @@ impl EncoderTask {
         &mut self,
         now: Time,
         captured_us: u64,
+        origin: Option<(FrameId, Time)>,
         age_us: Option<u64>,
     ) -> vpx_encode::Result<()> {
         self.prepare(now)?;
@@ -226,11 +237,15 @@ impl EncoderTask {
                 self.last_key = Some(now);
             }
 
+            // Each frame has a time of its own, and none goes back: clients take that for 13 hours ahead.
+            let rtp_time = captured_us.saturating_mul(RTP_HZ) / 1_000_000;
+            self.last_rtp_time = rtp_time.max(self.last_rtp_time + 1);
             let encoded = EncodedFrame {
                 stream: self.subscription.stream().clone(),
                 data: frame.data.into(),
                 is_key: frame.key,
-                rtp_time: captured_us.saturating_mul(RTP_HZ) / 1_000_000,
+                rtp_time: self.last_rtp_time,
+                origin,
                 age_us,
             };
             if self.frames.try_send(encoded).is_err() {

@@ -5,19 +5,21 @@
 
 #![forbid(unsafe_code)]
 
+mod coordinates;
 mod encoder;
 mod picture;
 mod server;
 mod session;
+mod signalling;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use fanlight_daemon::Shutdown;
 use fanlight_live::whep::{WhepClient, WhepRequest};
-use fanlight_live::{OutputKind, OutputServer, StreamTable};
+use fanlight_live::{OutputKind, OutputServer, StreamTable, listener};
 use tokio::sync::mpsc;
 
 use server::Server;
@@ -33,6 +35,8 @@ pub struct Settings {
     /// Addresses by which clients reach that port, such as that of a NAT before this host. Without any, it is the one by
     /// which their request came.
     pub addresses: Vec<IpAddr>,
+    /// Where clients come that speak the TCP signalling of aiortc's examples; none: nowhere.
+    pub signalling: Option<SocketAddr>,
 }
 
 /// Why there is no WebRTC.
@@ -53,6 +57,7 @@ pub struct WebRtc {
     address: SocketAddr,
     addresses: Vec<IpAddr>,
     requests: mpsc::Receiver<WhepRequest>,
+    signalling: Option<(TcpListener, SocketAddr, WhepClient)>,
 }
 
 impl WebRtc {
@@ -69,11 +74,21 @@ impl WebRtc {
         let (address, socket) = bound.map_err(|error| BindError { listen, error })?;
 
         let (client, requests) = WhepClient::channel();
+        let signalling = settings
+            .signalling
+            .map(|listen| {
+                let bound = listener::bind(listen);
+                let bound = bound.and_then(|socket| Ok((socket.local_addr()?, socket)));
+                let (address, socket) = bound.map_err(|error| BindError { listen, error })?;
+                Ok((socket, address, client.clone()))
+            })
+            .transpose()?;
         let output = Self {
             socket,
             address,
             addresses: settings.addresses,
             requests,
+            signalling,
         };
         Ok((output, client))
     }
@@ -89,12 +104,18 @@ impl OutputServer for WebRtc {
             .enable_all()
             .build()?;
         tracing::info!(webrtc = %self.address, "WebRTC");
+        if let Some((_, address, _)) = &self.signalling {
+            tracing::info!(signalling = %address, "TCP signalling of WebRTC");
+        }
 
         thread::Builder::new()
             .name("webrtc".to_owned())
             .spawn(move || {
                 let served = runtime.block_on(async {
                     let server = Server::new(&self, table)?;
+                    if let Some((listener, _, requests)) = self.signalling {
+                        tokio::spawn(signalling::serve(listener, requests));
+                    }
                     tokio::select! {
                         ended = server.run(self.socket, self.requests) => ended,
                         () = shutdown.wait() => Ok(()),

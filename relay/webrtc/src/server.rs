@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanlight_daemon::clock;
-use fanlight_live::access::{Grant, unix_seconds};
+use fanlight_live::access::{Grant, Role, unix_seconds};
 use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
 use fanlight_live::{StreamTable, client_network};
 use fanlight_proto::clock::Time;
@@ -17,7 +17,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::encoder::{EncodedFrame, Encoder, MAX_KBPS, MIN_KBPS};
-use crate::session::Session;
+use crate::session::{Session, Watcher};
 use crate::{WEBRTC, WebRtc};
 
 /// Peers at a time, and of those from one network: each costs 0.3 % of a core.
@@ -83,8 +83,7 @@ impl Server {
         let mut datagram = [0; MAX_DATAGRAM];
 
         loop {
-            let due = self.sessions.values().map(Session::due).min();
-            let due = due.unwrap_or_else(|| self.now() + TICK);
+            let due = self.due();
 
             tokio::select! {
                 Some(request) = requests.recv() => {
@@ -108,7 +107,21 @@ impl Server {
     }
 
     fn now(&self) -> Instant {
-        self.origin.0 + clock::now().saturating_since(self.origin.1)
+        self.at(clock::now())
+    }
+
+    /// A moment of our clock by str0m's.
+    fn at(&self, time: Time) -> Instant {
+        self.origin.0 + time.saturating_since(self.origin.1)
+    }
+
+    /// When a session must be run next.
+    fn due(&self) -> Instant {
+        let sessions = || self.sessions.values();
+        let trackers = sessions().filter_map(Session::tracker_due);
+        let due = trackers.map(|due| self.at(due));
+        let due = due.chain(sessions().map(Session::due)).min();
+        due.unwrap_or_else(|| self.now() + TICK)
     }
 
     fn answer(&mut self, command: WhepCommand) -> Result<WhepAnswer, WhepError> {
@@ -116,10 +129,42 @@ impl Server {
             WhepCommand::Offer {
                 stream,
                 sdp,
+                name,
                 client,
                 grant,
                 local,
-            } => self.offer(&sdp, (stream, client, grant), local),
+            } => self.admit(
+                Watcher {
+                    stream,
+                    client,
+                    name,
+                    grant,
+                },
+                Some(&sdp),
+                local,
+            ),
+            WhepCommand::Invite { client, local } => {
+                let stream = self.table.first(clock::now()).ok_or(WhepError::NoStream)?;
+                let name = String::new();
+                let watcher = Watcher {
+                    stream,
+                    client,
+                    name,
+                    // There is no signalling where a token is wanted.
+                    grant: Grant::unlimited(Role::View),
+                };
+                self.admit(watcher, None, local)
+            }
+            WhepCommand::Answer { session, sdp } => {
+                let invited = self.sessions.get_mut(&session);
+                let invited = invited.ok_or(WhepError::NoSession)?;
+                let answered = contain(invited, |session| session.answer(&sdp));
+                let answered = answered.unwrap_or(Err(WhepError::BadOffer));
+                if answered.is_err() {
+                    invited.end();
+                }
+                answered.map(|()| WhepAnswer::Done)
+            }
             WhepCommand::Trickle(session) => self
                 .sessions
                 .contains_key(&session)
@@ -133,14 +178,16 @@ impl Server {
         }
     }
 
-    fn offer(
+    /// Makes a session: one that answers `offer`, or one that offers.
+    fn admit(
         &mut self,
-        sdp: &str,
-        (stream, client, grant): (StreamName, SocketAddr, Grant),
+        watcher: Watcher,
+        offer: Option<&str>,
         local: IpAddr,
     ) -> Result<WhepAnswer, WhepError> {
-        let network = client_network(client.ip());
-        let of_network = |session: &&Session| client_network(session.client.ip()) == network;
+        let network = client_network(watcher.client.ip());
+        let of_network =
+            |session: &&Session| client_network(session.watcher.client.ip()) == network;
         let crowded = self.sessions.values().filter(of_network).count() >= MAX_PEERS_PER_NETWORK;
         if crowded || self.sessions.len() >= MAX_PEERS {
             return Err(WhepError::Busy);
@@ -157,17 +204,13 @@ impl Server {
             .collect();
 
         let (now, time) = (self.now(), clock::now());
+        let (stream, client) = (watcher.stream.clone(), watcher.client);
         let handle = self.table.clients().add(time, WEBRTC, client, &stream);
-        let accepted = catch_unwind(AssertUnwindSafe(|| {
-            Session::accept(
-                now,
-                sdp,
-                candidates,
-                (stream.clone(), client, grant),
-                handle,
-            )
+        let made = catch_unwind(AssertUnwindSafe(|| match offer {
+            Some(offer) => Session::accept(now, offer, candidates, watcher, handle),
+            None => Session::offer(now, candidates, watcher, handle),
         }));
-        let (session, sdp) = accepted.unwrap_or(Err(WhepError::BadOffer))?;
+        let (session, sdp) = made.unwrap_or(Err(WhepError::BadOffer))?;
         self.start_encoder(&stream)?;
 
         let name = format!("{:032x}", u128::from_le_bytes(clock::random_bytes()));
@@ -190,7 +233,7 @@ impl Server {
     fn write(&mut self, frame: &EncodedFrame) {
         let now = (self.now(), clock::now());
         for session in self.sessions.values_mut() {
-            if session.stream == frame.stream {
+            if session.watcher.stream == frame.stream {
                 contain(session, |session| session.write(now, frame));
             }
         }
@@ -223,9 +266,13 @@ impl Server {
             contain(session, |session| session.run(now, &mut send_by(socket)));
 
             if let Some(request) = session.take_key_request()
-                && let Some(encoder) = self.encoders.get(&session.stream)
+                && let Some(encoder) = self.encoders.get(&session.watcher.stream)
             {
                 encoder.want_key(request);
+            }
+
+            if let Some(found) = session.take_detections(clock::now()) {
+                self.table.put_detections(found);
             }
         }
 
@@ -237,7 +284,7 @@ impl Server {
         let now = unix_seconds();
         let sessions = self.sessions.values_mut();
         sessions
-            .filter(|session| session.grant.is_over(now))
+            .filter(|session| session.watcher.grant.is_over(now))
             .for_each(Session::end);
     }
 
@@ -248,7 +295,7 @@ impl Server {
             let stream = stream.clone();
             sessions
                 .values()
-                .filter(move |session| session.stream == stream)
+                .filter(move |session| session.watcher.stream == stream)
         };
 
         self.encoders.retain(|stream, encoder| {

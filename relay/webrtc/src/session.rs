@@ -1,35 +1,52 @@
 //! One peer: its state in str0m, and what it gets. On the WebRTC thread; no I/O here but for what `Transmit` asks.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use fanlight_daemon::clock;
 use fanlight_live::access::Grant;
 use fanlight_live::whep::WhepError;
-use fanlight_live::{ClientHandle, Sent};
+use fanlight_live::{ClientDetections, ClientHandle, Sent};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::StreamName;
+use fanlight_proto::message::{Detections, StreamName};
 use str0m::bwe::{Bitrate, BweKind};
-use str0m::change::SdpOffer;
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::ChannelId;
 use str0m::format::Codec;
-use str0m::media::{Frequency, MediaTime, Mid, Pt};
+use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
+use crate::coordinates::{LABEL, Tracker};
 use crate::encoder::{EncodedFrame, KeyRequest, MAX_KBPS, START_KBPS};
 
 /// A peer that the network carries no media to for so long is dropped.
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Who watches what.
+#[derive(Clone, Debug)]
+pub(crate) struct Watcher {
+    pub(crate) stream: StreamName,
+    pub(crate) client: SocketAddr,
+    /// What its operator calls it.
+    pub(crate) name: String,
+    /// What let the peer in.
+    pub(crate) grant: Grant,
+}
 
 /// A session.
 pub(crate) struct Session {
-    pub(crate) stream: StreamName,
-    pub(crate) client: SocketAddr,
-    /// What let the peer in.
-    pub(crate) grant: Grant,
+    pub(crate) watcher: Watcher,
     rtc: Rtc,
     /// Candidates of ours; the first of the peer's family is where its datagrams are said to have come to.
     local: Vec<SocketAddr>,
     mid: Option<Mid>,
+    /// Our offer, until it is answered.
+    pending: Option<SdpPendingOffer>,
+    tracker: Tracker,
+    channels: Vec<ChannelId>,
+    /// The engine was told that it has gone.
+    told_gone: bool,
     connected: bool,
     /// It lacks a frame that others refer to, and takes none until the next key frame.
     needs_key: bool,
@@ -50,38 +67,93 @@ impl Session {
         now: Instant,
         offer: &str,
         local: Vec<SocketAddr>,
-        (stream, client, grant): (StreamName, SocketAddr, Grant),
+        watcher: Watcher,
         handle: ClientHandle,
     ) -> Result<(Self, String), WhepError> {
         let offer = SdpOffer::from_sdp_string(offer).map_err(|_| WhepError::BadOffer)?;
+        let mut session = Self::new(now, local, watcher, handle)?;
+        let answer = session
+            .rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|_| WhepError::BadOffer)?
+            .to_sdp_string();
+        session.mid = video_mid(&answer);
+
+        // Nothing is sent before the peer has spoken.
+        session.drain(&mut |_, _| {});
+        session.pt().ok_or(WhepError::NoCodec)?;
+        Ok((session, answer))
+    }
+
+    /// Makes an offer; [`Session::answer`] takes its answer.
+    ///
+    /// # Errors
+    /// [`WhepError::BadOffer`] when no offer can be made.
+    pub(crate) fn offer(
+        now: Instant,
+        local: Vec<SocketAddr>,
+        watcher: Watcher,
+        handle: ClientHandle,
+    ) -> Result<(Self, String), WhepError> {
+        let mut session = Self::new(now, local, watcher, handle)?;
+        let mut changes = session.rtc.sdp_api();
+        // Older clients add a track of their own to answer with.
+        let direction = Direction::SendRecv;
+        let mid = changes.add_media(MediaKind::Video, direction, None, None, None);
+        let _ = changes.add_channel(LABEL.to_owned());
+        let (offer, pending) = changes.apply().ok_or(WhepError::BadOffer)?;
+
+        session.mid = Some(mid);
+        session.pending = Some(pending);
+        session.drain(&mut |_, _| {});
+        Ok((session, offer.to_sdp_string()))
+    }
+
+    /// Takes the answer to our offer.
+    ///
+    /// # Errors
+    /// [`WhepError::BadOffer`] and [`WhepError::NoCodec`].
+    pub(crate) fn answer(&mut self, answer: &str) -> Result<(), WhepError> {
+        let answer = SdpAnswer::from_sdp_string(answer).map_err(|_| WhepError::BadOffer)?;
+        let pending = self.pending.take().ok_or(WhepError::BadOffer)?;
+        self.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .map_err(|_| WhepError::BadOffer)?;
+        self.drain(&mut |_, _| {});
+        self.pt().map(drop).ok_or(WhepError::NoCodec)
+    }
+
+    fn new(
+        now: Instant,
+        local: Vec<SocketAddr>,
+        watcher: Watcher,
+        handle: ClientHandle,
+    ) -> Result<Self, WhepError> {
         let mut rtc = Rtc::builder()
             .set_ice_lite(true)
             .clear_codecs()
             .enable_vp8(true)
             .enable_bwe(Some(Bitrate::kbps(START_KBPS.into())))
             .build(now);
-
         for &address in &local {
             let candidate =
                 Candidate::host(address, Protocol::Udp).map_err(|_| WhepError::BadOffer)?;
             rtc.add_local_candidate(candidate);
         }
-
-        let answer = rtc
-            .sdp_api()
-            .accept_offer(offer)
-            .map_err(|_| WhepError::BadOffer)?;
         rtc.bwe()
             .set_desired_bitrate(Bitrate::kbps(MAX_KBPS.into()));
 
-        let answer = answer.to_sdp_string();
-        let mut session = Self {
-            stream,
-            client,
-            grant,
+        Ok(Self {
+            watcher,
             rtc,
             local,
-            mid: video_mid(&answer),
+            mid: None,
+            pending: None,
+            tracker: Tracker::new(u64::from_le_bytes(clock::random_bytes())),
+            channels: Vec::new(),
+            told_gone: false,
             connected: false,
             needs_key: true,
             key_request: None,
@@ -89,12 +161,7 @@ impl Session {
             began: now,
             due: now,
             handle,
-        };
-
-        // Nothing is sent before the peer has spoken.
-        session.drain(&mut |_, _| {});
-        session.pt().ok_or(WhepError::NoCodec)?;
-        Ok((session, answer))
+        })
     }
 
     /// Whether a datagram from `source` is for this peer, which is then given it.
@@ -144,6 +211,7 @@ impl Session {
         let written = writer.write(pt, now.0, rtp_time, frame.data.clone());
         self.needs_key = written.is_err();
         if written.is_ok() {
+            self.tracker.on_sent(now.1, frame);
             self.handle.note(
                 now.1,
                 Sent {
@@ -177,6 +245,32 @@ impl Session {
     /// When it must be run next.
     pub(crate) fn due(&self) -> Instant {
         self.due
+    }
+
+    /// When [`Session::take_detections`] has something.
+    pub(crate) fn tracker_due(&self) -> Option<Time> {
+        self.tracker.due()
+    }
+
+    /// What its tracker found, when that is due, and at its end.
+    pub(crate) fn take_detections(&mut self, now: Time) -> Option<ClientDetections> {
+        let left = !self.is_alive() && self.tracker.is_open() && !self.told_gone;
+        let (report, detections) = match self.tracker.take_report(now) {
+            Some(report) => report,
+            None if left => (self.tracker.report(now), Detections::default()),
+            None => return None,
+        };
+
+        self.told_gone = left;
+        Some(ClientDetections {
+            client: self.handle.number(),
+            name: self.watcher.name.clone(),
+            address: self.watcher.client,
+            stream: self.watcher.stream.clone(),
+            report,
+            detections,
+            left,
+        })
     }
 
     fn destination(&self, source: IpAddr) -> Option<SocketAddr> {
@@ -220,6 +314,13 @@ impl Session {
             Event::Connected => {
                 self.connected = true;
                 self.key_request = Some(KeyRequest::Joined);
+            }
+            Event::ChannelOpen(channel, label) if label == LABEL => {
+                self.channels.push(*channel);
+                self.tracker.open();
+            }
+            Event::ChannelData(said) if self.channels.contains(&said.id) => {
+                self.tracker.on_message(clock::now(), &said.data);
             }
             Event::KeyframeRequest(_) => {
                 self.key_request.get_or_insert(KeyRequest::Lost);

@@ -41,6 +41,7 @@ impl Relay {
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             addresses: Vec::new(),
+            signalling: None,
         };
         let (output, whep) = WebRtc::bind(settings).unwrap();
         let serving = Box::new(output)
@@ -84,6 +85,7 @@ impl Relay {
         self.ask(WhepCommand::Offer {
             stream: stream.parse().unwrap(),
             sdp: sdp.to_owned(),
+            name: String::new(),
             client: "127.0.0.1:9".parse().unwrap(),
             grant: Grant::unlimited(Role::View),
             local: "127.0.0.1".parse().unwrap(),

@@ -1,0 +1,28 @@
+//! What trackers of clients found, on its way from the output that serves them to the engine, which tells the source. Plain
+//! data. UDP viewers tell the engine itself.
+
+use std::net::SocketAddr;
+
+use fanlight_proto::message::{Detections, Report, StreamName};
+
+/// Reports that wait for the engine. When there are more the oldest are lost, as on a network.
+pub(crate) const MAX_WAITING: usize = 256;
+
+/// What one client tells.
+#[derive(Clone, Debug)]
+pub struct ClientDetections {
+    /// Names the client: [`ClientHandle::number`](crate::ClientHandle::number).
+    pub client: u64,
+    /// What its operator calls it.
+    pub name: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What it watches.
+    pub stream: StreamName,
+    /// What it was sent, and showed.
+    pub report: Report,
+    /// What it found since it told last. The engine fills in how right the clocks are.
+    pub detections: Detections,
+    /// It has gone.
+    pub left: bool,
+}

@@ -1,0 +1,146 @@
+//! Screens that watch by another output than UDP and tell what their trackers found, such as WebRTC clients. They have no
+//! session: their output serves them, and leaves here what is to be told to the source.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanlight_live::ClientDetections;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{Report, StreamName, ViewerReport};
+
+use super::Engine;
+use super::feedback::INTERVAL;
+use super::sessions::Session;
+use super::viewer_feedback::ViewerFeedback;
+
+/// Screens at a time: as many as the WebRTC output has peers.
+const MAX_SCREENS: usize = 64;
+
+/// Its output says each second that a screen is there. With no word for so long it has gone.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// All of them, by the numbers of the clients.
+pub(super) type ClientScreens = BTreeMap<u64, ClientScreen>;
+
+/// One screen.
+#[derive(Debug)]
+pub(super) struct ClientScreen {
+    pub(super) stream: StreamName,
+    pub(super) address: SocketAddr,
+    pub(super) feedback: ViewerFeedback,
+    name: String,
+    report: Report,
+    heard: Time,
+}
+
+/// A screen that a source is told of, in the order of their turns: viewers by address, then clients by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ScreenKey {
+    Viewer(SocketAddr),
+    Client(u64),
+}
+
+/// The screen of a [`ScreenKey`].
+#[derive(Debug)]
+pub(super) enum Screen<'a> {
+    Viewer(&'a mut Session),
+    Client(&'a mut ClientScreen),
+}
+
+impl Screen<'_> {
+    pub(super) const fn feedback(&mut self) -> &mut ViewerFeedback {
+        match self {
+            Self::Viewer(session) => &mut session.feedback,
+            Self::Client(screen) => &mut screen.feedback,
+        }
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        match self {
+            Self::Viewer(session) => session.route.remote,
+            Self::Client(screen) => screen.address,
+        }
+    }
+}
+
+impl ClientScreen {
+    /// What the source is told of it.
+    pub(super) fn report(&self) -> ViewerReport {
+        ViewerReport {
+            stream: self.stream.to_string(),
+            // It may be printed to a terminal.
+            name: self.name.chars().filter(|c| !c.is_control()).collect(),
+            address: self.address.to_string(),
+            report: self.feedback.news.then_some(self.report),
+            ..self.feedback.report()
+        }
+    }
+}
+
+impl Engine {
+    /// Takes what a client's tracker found.
+    pub fn on_client_detections(&mut self, now: Time, said: ClientDetections) {
+        if said.left {
+            return self.forget_client(now, said.client);
+        }
+
+        let Some(stream) = self.streams.named(&said.stream) else {
+            return;
+        };
+        let (origin, epoch) = (stream.origin, stream.status().epoch);
+        let full = self.clients.len() >= MAX_SCREENS;
+        if full && !self.clients.contains_key(&said.client) {
+            return;
+        }
+
+        let count = &mut self.session_count;
+        let screen = self.clients.entry(said.client).or_insert_with(|| {
+            *count += 1;
+            ClientScreen {
+                stream: said.stream,
+                address: said.address,
+                feedback: ViewerFeedback::new(*count),
+                name: said.name,
+                report: Report::default(),
+                heard: now,
+            }
+        });
+        screen.heard = now;
+        screen.report = said.report;
+
+        let mut detections = said.detections;
+        let clock = self.clocks.at(now, origin);
+        for detection in &mut detections.detections {
+            detection.clock_error_us = clock.map_or(0, |clock| clock.error_us);
+        }
+
+        self.counts.detections += detections.detections.len() as u64;
+        let dropped = screen.feedback.take(now, Some(epoch), detections);
+        self.feedback.schedule(now, origin, INTERVAL);
+        self.note_dropped(now, said.address, dropped);
+    }
+
+    /// Forgets the screens whose outputs say no more that they are there.
+    pub(super) fn expire_clients(&mut self, now: Time) {
+        let silent = |screen: &ClientScreen| now.saturating_since(screen.heard) >= SILENCE;
+        while let Some((&client, _)) = self.clients.iter().find(|(_, screen)| silent(screen)) {
+            self.forget_client(now, client);
+        }
+    }
+
+    fn forget_client(&mut self, now: Time, client: u64) {
+        let Some(screen) = self.clients.remove(&client) else {
+            return;
+        };
+        let Some(stream) = self.streams.named(&screen.stream) else {
+            return;
+        };
+
+        let report = ViewerReport {
+            left: true,
+            ..screen.report()
+        };
+        self.feedback.on_viewer_left(now, stream.origin, report);
+    }
+}
