@@ -25,6 +25,8 @@ pub enum Said {
     Words(Value),
     /// A frame.
     Frame(Frame),
+    /// A few bytes behind a frame that was not answered yet.
+    TailProbe,
     /// It closes the connection, with that code.
     Close(u16),
 }
@@ -130,6 +132,7 @@ impl Socket {
                     ));
                 }
                 9 => self.send(10, &bytes)?,
+                10 => return Ok(Said::TailProbe),
                 opcode => panic!("the relay sends no messages of kind {opcode}"),
             }
         }
@@ -144,7 +147,7 @@ impl Socket {
             match self.hear()? {
                 Said::Frame(frame) => return Ok(frame),
                 Said::Close(code) => return Err(io::Error::other(format!("closed: {code}"))),
-                Said::Words(_) => {}
+                Said::Words(_) | Said::TailProbe => {}
             }
         }
     }

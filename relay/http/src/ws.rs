@@ -106,6 +106,8 @@ struct Session {
     list_due: Option<Time>,
     /// When it was sent last.
     listed: Time,
+    /// A frame is what was sent last.
+    ends_in_frame: bool,
     heard: Time,
     pinged: Time,
     /// Messages of the second that began then.
@@ -128,6 +130,7 @@ impl Session {
             turn: 0,
             list_due: Some(now),
             listed: now,
+            ends_in_frame: false,
             heard: now,
             pinged: now,
             messages: (now, 0),
@@ -180,6 +183,7 @@ impl Session {
                         Some(message) => message.map_err(|_| (close_code::PROTOCOL, "a message is too long or none"))?,
                     };
                     for answer in self.take(&message)? {
+                        self.ends_in_frame = false;
                         socket.send(answer).await.map_err(gone)?;
                     }
                 }
@@ -235,6 +239,13 @@ impl Session {
         places
             .find(|place| self.subscriptions[*place].is_due(now))
             .map(Due::Frame)
+            .or_else(|| self.needs_tail_probe().then_some(Due::TailProbe))
+    }
+
+    /// The stream goes on, and the client has not yet answered the frame that was sent last. If the network lost the last
+    /// packet of it, TCP finds out by what follows, and waits 200 ms when nothing does.
+    fn needs_tail_probe(&self) -> bool {
+        self.ends_in_frame && self.subscriptions.iter().any(Subscription::awaits_credit)
     }
 
     /// When the client is asked whether it is there, if it says nothing until then.
@@ -254,6 +265,7 @@ impl Session {
 
     fn make(&mut self, due: Due) -> Option<Message> {
         let now = clock::now();
+        self.ends_in_frame = matches!(due, Due::Frame(_));
         match due {
             Due::List => {
                 self.list_due = None;
@@ -268,6 +280,8 @@ impl Session {
                 self.pinged = now;
                 Some(Message::Ping(Bytes::new()))
             }
+            // One that nobody asked for, which nobody answers (RFC 6455, section 5.5.3).
+            Due::TailProbe => Some(Message::Pong(Bytes::new())),
             Due::Frame(place) => {
                 self.turn = place + 1;
                 self.subscriptions[place].take(now).map(Message::Binary)
@@ -426,6 +440,12 @@ impl Subscription {
             .is_some_and(|frames| frames.is_due(now))
     }
 
+    fn awaits_credit(&self) -> bool {
+        self.frames
+            .as_ref()
+            .is_some_and(FrameSubscription::awaits_credit)
+    }
+
     fn deadline(&self) -> Option<Time> {
         self.frames.as_ref()?.deadline()
     }
@@ -447,6 +467,8 @@ impl Subscription {
 enum Due {
     List,
     Ping,
+    /// A few bytes behind a frame, by which TCP notices the loss of its end.
+    TailProbe,
     /// A frame of the subscription at that place.
     Frame(usize),
 }

@@ -209,6 +209,16 @@ impl FrameSubscription {
             .map(|(_, between)| self.throttle.latest(between))
     }
 
+    /// A newer frame is there, and the client has given no credit for it yet.
+    #[must_use]
+    pub fn awaits_credit(&self) -> bool {
+        self.credit == Some(0)
+            && self
+                .slot
+                .newest()
+                .is_some_and(|(frame, _)| self.is_new(&frame))
+    }
+
     /// The client can take one more frame.
     pub fn add_credit(&mut self) {
         self.credit = self.credit.map(|credit| (credit + 1).min(MAX_CREDIT));
@@ -263,9 +273,11 @@ impl FrameSubscription {
         if self.credit == Some(0) {
             return None;
         }
-        self.slot
-            .newest()
-            .filter(|(frame, _)| Some(frame.id) != self.last)
+        self.slot.newest().filter(|(frame, _)| self.is_new(frame))
+    }
+
+    fn is_new(&self, frame: &LiveFrame) -> bool {
+        Some(frame.id) != self.last
     }
 
     fn allows(&self, frame: &LiveFrame, between: Option<Duration>, now: Time) -> bool {

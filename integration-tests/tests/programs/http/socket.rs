@@ -92,6 +92,27 @@ fn without_credit_no_more_comes_and_then_the_newest() {
 }
 
 #[test]
+fn a_frame_that_is_not_answered_is_followed_by_a_few_bytes_once_the_next_is_there() {
+    let fixture = Fixture::new("");
+    let mut socket = fixture.site.socket("/ws", &[]).unwrap();
+    socket.subscribe(1, "cam", None);
+    let mut probes = 0;
+    // A list of the streams may come between, which serves as well.
+    for _ in 0..10 {
+        socket.frame().unwrap();
+        match socket.hear().unwrap() {
+            Said::TailProbe => probes += 1,
+            Said::Words(_) => {}
+            other => panic!("without credit: {other:?}"),
+        }
+
+        socket.credit(1);
+    }
+
+    assert!(probes > 5, "{probes} of 10 frames");
+}
+
+#[test]
 #[ignore = "./dev promises"]
 fn each_subscription_has_its_own_rate_which_may_change() {
     judge("rates of subscriptions", |measurement| {
@@ -234,6 +255,7 @@ fn a_stream_that_is_not_there_is_said_once_and_its_frames_come_when_it_is() {
                     .iter()
                     .any(|stream| stream["name"] == "later");
             }
+            Said::TailProbe => {}
             said => panic!("it is said once: {said:?}"),
         }
     }

@@ -441,11 +441,14 @@ mod clients {
 
         let mut client = rig.subscribe("cam", options);
         assert_eq!(number(&client.try_next(at(0)).unwrap()), 5);
+        assert!(!client.awaits_credit(), "there is no newer frame");
         rig.put(picture("cam", 1, 6));
         rig.put(picture("cam", 1, 7));
         assert!(client.try_next(at(1)).is_none() && client.deadline().is_none());
+        assert!(client.awaits_credit());
 
         client.add_credit();
+        assert!(!client.awaits_credit());
         let next = client.try_next(at(2)).unwrap();
         assert_eq!((number(&next), next.skipped), (7, 1));
     }
