@@ -17,8 +17,8 @@ pub mod keygen;
 /// Largest file with one key, in bytes: the key has 81 at most, the rest is room for comments.
 pub const MAX_KEY_FILE_BYTES: usize = 4096;
 
-/// Largest list of viewers' keys, in bytes: a key and the longest name have 146, the rest is room for comments.
-pub const MAX_VIEWERS_FILE_BYTES: usize = MAX_VIEWER_KEYS * 256;
+/// Largest list of public keys, in bytes: a key and the longest name have 146, the rest is room for comments.
+pub const MAX_LIST_BYTES: usize = MAX_VIEWER_KEYS * 256;
 
 /// How long a token is, in characters: `keygen token` makes 44; of fewer than 16, others could try them all.
 pub const TOKEN_LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
@@ -238,12 +238,23 @@ impl KeyPath {
         self.content(Kept::Public, MAX_KEY_FILE_BYTES, PublicKey::parse)
     }
 
-    /// The viewers that a relay knows, and what people call them.
+    /// The public keys of a list, and what people call their owners.
     ///
     /// # Errors
     /// As [`public`](Self::public).
-    pub fn viewers(&self) -> Result<Vec<(PublicKey, String)>, KeyFileError> {
-        self.content(Kept::Public, MAX_VIEWERS_FILE_BYTES, keys::parse_viewers)
+    pub fn names(&self) -> Result<Vec<(PublicKey, String)>, KeyFileError> {
+        self.list(keys::parse_names)
+    }
+
+    /// What `parse` makes of a list of public keys.
+    ///
+    /// # Errors
+    /// As [`public`](Self::public).
+    pub fn list<T>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, KeyError>,
+    ) -> Result<T, KeyFileError> {
+        self.content(Kept::Public, MAX_LIST_BYTES, parse)
     }
 
     /// The token that lets one in over HTTP: the first line that is no comment.

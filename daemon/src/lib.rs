@@ -14,6 +14,7 @@ pub mod config;
 pub mod descriptors;
 pub mod endpoint;
 pub mod feed_connection;
+pub mod file_watch;
 pub mod keys;
 pub mod logfile;
 pub mod mailbox;

@@ -16,7 +16,7 @@ use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::{Arrival, EngineFeed, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_relay::upstream::{FeedbackQueue, Upstream};
+use fanlight_relay::upstream::{FeedKeys, FeedbackQueue, Upstream};
 use fanlight_tests::usage::threads_cpu;
 use fanlight_tests::wait::{Deadline, SOON, pause, until};
 use fanlight_tests::zmtp::{greeting, ready, subscribe};
@@ -223,7 +223,7 @@ impl Relay {
                 streams: Vec::new(),
                 max_frame_bytes: MAX_FRAME_BYTES,
                 stale: Duration::from_secs(1),
-                feed_key: None,
+                keys: tokio::sync::watch::channel(FeedKeys::default()).1,
                 feedback: Arc::new(FeedbackQueue::new().expect("there are descriptors left")),
             };
 

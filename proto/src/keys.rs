@@ -85,27 +85,33 @@ pub enum KeyError {
         /// Which line, from 1.
         line: usize,
     },
-    /// A viewer's key that stands in the list twice.
-    #[error(
-        "line {line} is the key of line {first} again: give each viewer its own, or remove a line"
-    )]
+    /// A key that stands in the list twice.
+    #[error("line {line} is the key of line {first} again: give each its own, or remove a line")]
     Duplicate {
         /// Which line, from 1.
         line: usize,
         /// The line that had it.
         first: usize,
     },
-    /// A viewer's name that is missing or too long.
+    /// A name that is missing or too long.
     #[error(
-        "line {line} needs the name of the viewer behind its key, at most {MAX_VIEWER_NAME} bytes long"
+        "line {line} needs the name of its owner behind the key, at most {MAX_VIEWER_NAME} bytes long"
     )]
     Name {
         /// Which line, from 1.
         line: usize,
     },
-    /// More viewers than a relay knows.
+    /// What stands behind a key is not what is wanted there.
+    #[error("line {line}: {problem}")]
+    Entry {
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// More keys than a list may have.
     #[error(
-        "line {line} is one key more than the {MAX_VIEWER_KEYS} that a relay can know: remove some"
+        "line {line} is one key more than the {MAX_VIEWER_KEYS} that a list may have: remove some"
     )]
     TooMany {
         /// Which line, from 1.
@@ -299,40 +305,50 @@ pub fn spell(kind: KeyKind, bytes: &[u8; KEY_BYTES]) -> Zeroizing<String> {
     text
 }
 
-/// The viewers that a relay knows: one line each, `fanlight-public:…` and behind a blank what people call the viewer.
-/// An empty list is good: it lets nobody in.
+/// A list of viewers or relays: one line each, `fanlight-public:…` and behind a blank what people call it. An empty list
+/// is good: it lets nobody in.
 ///
 /// # Errors
-/// [`KeyError`], with the line: also for a key that stands there twice, a name over [`MAX_VIEWER_NAME`] bytes and more
-/// than [`MAX_VIEWER_KEYS`] keys.
-pub fn parse_viewers(text: &str) -> Result<Vec<(PublicKey, String)>, KeyError> {
-    let mut viewers = Vec::new();
+/// [`KeyError`], with the line: also for a name over [`MAX_VIEWER_NAME`] bytes.
+pub fn parse_names(text: &str) -> Result<Vec<(PublicKey, String)>, KeyError> {
+    parse_list(text, |line, name| {
+        let fits = 1..=MAX_VIEWER_NAME;
+        if !fits.contains(&name.len()) || name.chars().any(char::is_control) {
+            return Err(KeyError::Name { line });
+        }
+        Ok(name.to_owned())
+    })
+}
+
+/// The keys of a list, each with what `read_rest` makes of the rest of its line, whose number it gets too.
+///
+/// # Errors
+/// [`KeyError`], with the line: also for a key that stands there twice, and more than [`MAX_VIEWER_KEYS`] keys.
+pub fn parse_list<T>(
+    text: &str,
+    mut read_rest: impl FnMut(usize, &str) -> Result<T, KeyError>,
+) -> Result<Vec<(PublicKey, T)>, KeyError> {
+    let mut listed = Vec::new();
     let mut lines: HashMap<PublicKey, usize> = HashMap::new();
 
     for (line, text) in meant(text) {
-        let (key, name) = viewer(line, text)?;
+        let (key, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let bytes = read(line, key, KeyKind::Public)?;
+        let entry = read_rest(line, rest.trim())?;
+        let key = PublicKey::new(*bytes).ok_or(KeyError::Weak { line })?;
+
         if let Some(first) = lines.insert(key, line) {
             return Err(KeyError::Duplicate { line, first });
         }
 
-        if viewers.len() == MAX_VIEWER_KEYS {
+        if listed.len() == MAX_VIEWER_KEYS {
             return Err(KeyError::TooMany { line });
         }
 
-        viewers.push((key, name.to_owned()));
+        listed.push((key, entry));
     }
 
-    Ok(viewers)
-}
-
-fn viewer(line: usize, text: &str) -> Result<(PublicKey, &str), KeyError> {
-    let (key, name) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let bytes = read(line, key, KeyKind::Public)?;
-    let name = name.trim();
-    if name.is_empty() || name.len() > MAX_VIEWER_NAME || name.chars().any(char::is_control) {
-        return Err(KeyError::Name { line });
-    }
-    Ok((PublicKey::new(*bytes).ok_or(KeyError::Weak { line })?, name))
+    Ok(listed)
 }
 
 /// The lines that mean something, counted from 1.

@@ -143,3 +143,95 @@ impl Cipher for Wiped {
         self.0.decrypt(nonce, authtext, ciphertext, out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the test vectors of cacophony, which `snow` ships as `tests/vectors/cacophony.txt`.
+    const PROLOGUE: &str = "4a6f686e2047616c74";
+    const STATIC: [&str; 2] = [
+        "e61ef9919cde45dd5f82166404bd08e38bceb5dfdfded0a34c8df7ed542214d1",
+        "4a3acbfdb163dec651dfa3194dece676d437029c62a408b4c5ea9114246e4893",
+    ];
+    const EPHEMERAL: [&str; 2] = [
+        "893e28b9dc6ca8d611ab664754b8ceb7bac5117349a4439a6b0569da977c464a",
+        "bbdb4cdbd309f1a1f2e1456967fe288cadd6f712d65dc7b7793d5e63da6b375b",
+    ];
+    const RESPONDER: &str = "31e0303fd6418d2f8c0e78b91f22e8caed0fbe48656dcf4767e4834f701b8f62";
+    /// Payload and message, first of the initiator and then in turn; behind two of them the handshake is complete.
+    const MESSAGES: [(&str, &str); 6] = [
+        (
+            "4c756477696720766f6e204d69736573",
+            "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c7944fc16af5edc066c93c77be147f8e6785cd6bd7b27\
+             e0f660d02a6a566ceb61b22af4d0dcc8560bce79b2a1fb55f68bc34017319936516ae9ce0862fe172c77a883f241700cb26d145d\
+             c8f8c9fe80a29008",
+        ),
+        (
+            "4d757272617920526f746862617264",
+            "95ebc60d2b1fa672c1f46a8aa265ef51bfe38e7ccb39ec5be34069f14480884319679a2f2fae0ee3700b9d1f532eb77fcf485567\
+             e810eaf95b2f9eeca858fe",
+        ),
+        (
+            "462e20412e20486179656b",
+            "daf849a4f4bd8b0276f120b017b9dfdbc9ed667ee98316e95de1cc",
+        ),
+        (
+            "4361726c204d656e676572",
+            "cdf2321b9584498d0ce313cb0c995c3ee2d679c1f3c22576ff1e90",
+        ),
+        (
+            "4a65616e2d426170746973746520536179",
+            "abc41aa7b17f5d7c5b8454c203668718a15020b72729f1243490ab54150338293a",
+        ),
+        (
+            "457567656e2042f6686d20766f6e2042617765726b",
+            "59bafe529215e376187e06fcfb6772d6ca7f0946877e77aafb4a90a5fc6c4cf82344d5c949",
+        ),
+    ];
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let pair = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(pair).collect()
+    }
+
+    #[test]
+    fn the_messages_of_noise_ik_are_those_of_the_published_vector() {
+        let prologue = bytes(PROLOGUE);
+        let keys = [STATIC, EPHEMERAL].map(|keys| keys.map(bytes));
+        let responder = bytes(RESPONDER);
+        let begin = |side: usize| {
+            builder("Noise_IK_25519_AESGCM_BLAKE2s", &prologue, [0; 32])
+                .local_private_key(&keys[0][side])
+                .unwrap()
+                .fixed_ephemeral_key_for_testing_only(&keys[1][side])
+        };
+
+        let initiator = begin(0).remote_public_key(&responder).unwrap();
+        let mut handshakes = [
+            initiator.build_initiator().unwrap(),
+            begin(1).build_responder().unwrap(),
+        ];
+
+        let mut said = [0; 256];
+        let mut heard = [0; 256];
+        for (turn, (payload, message)) in MESSAGES[..2].iter().enumerate() {
+            let length = handshakes[turn]
+                .write_message(&bytes(payload), &mut said)
+                .unwrap();
+            assert_eq!(said[..length], bytes(message));
+            let length = handshakes[1 - turn]
+                .read_message(&said[..length], &mut heard)
+                .unwrap();
+            assert_eq!(heard[..length], bytes(payload));
+        }
+
+        let mut ends = handshakes.map(|end| end.into_transport_mode().unwrap());
+        for (turn, (payload, message)) in MESSAGES[2..].iter().enumerate() {
+            let length = ends[turn % 2]
+                .write_message(&bytes(payload), &mut said)
+                .unwrap();
+            assert_eq!(said[..length], bytes(message));
+        }
+    }
+}

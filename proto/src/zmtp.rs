@@ -84,8 +84,17 @@ pub enum ProtocolError {
     /// A handshake of somebody who has not our key, or that was damaged on its way.
     #[error("its handshake was made with another key than ours: give both sides the same feed_key")]
     Key,
+    /// A source whose handshake does not prove the key that is listed for it.
+    #[error(
+        "it does not have the key that is listed for it: another program answers there, or its key is a new one \
+         (`keygen public` prints it)"
+    )]
+    OtherSource,
+    /// A relay that takes this source for another.
+    #[error("it wants a source with another key than ours: list {0} in its source_keys")]
+    OtherSourceWanted(PublicKey),
     /// A key that is in nobody's list.
-    #[error("its key {0} is not in the list of relays")]
+    #[error("its key {0} is not in relay_keys")]
     UnknownKey(PublicKey),
     /// A sealed frame that was forged, damaged or out of order.
     #[error("a sealed frame does not open: it was changed on its way")]

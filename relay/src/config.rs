@@ -20,7 +20,7 @@ use fanlight_live::tls::Files;
 use crate::engine::{KEY_ROTATION, Multicast};
 pub use crate::udp::Gso;
 use crate::udp::MulticastOptions;
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, FeedKeys};
 pub use check::ConfigError;
 
 /// Sources that one relay subscribes to: each has a thread, and there are no more streams than this.
@@ -35,7 +35,14 @@ pub struct Config {
     /// The file of the key that the sources share with this relay, or credential:NAME; `keygen feed FILE` makes one.
     /// With it only what is sealed with that key is taken, from every source; without it only what is not sealed.
     pub feed_key: Option<KeyPath>,
-    /// Without feed_key, allow sources beyond this host: whoever is on the way sees their pictures and can put others
+    /// The relay's own key for sources that know each relay by its key, or credential:NAME; `keygen pair FILE` makes one
+    /// and prints the public key, which the sources list in their relay_keys.
+    pub feed_identity: Option<KeyPath>,
+    /// The public keys of the sources, one a line with the endpoint behind it as in `sources`, and behind that the names
+    /// of the streams that may come from it; all when there are none. Only sources of the list are taken, and with
+    /// feed_key also those that are sealed with that. A line that is taken out ends its connection within 3 s.
+    pub source_keys: Option<KeyPath>,
+    /// Without feed_key and source_keys, allow sources beyond this host: whoever is on the way sees their pictures and can put others
     /// in their place.
     pub allow_remote_sources: bool,
     /// The streams to take, each with its canary; all of them when empty.
@@ -253,10 +260,19 @@ impl Config {
             (Access::Psk, Some(key), _) => Ok(RelayAccess::Psk(key.shared()?)),
             (Access::Keys, Some(own), Some(viewers)) => Ok(RelayAccess::Keys {
                 own: own.private()?,
-                viewers: viewers.viewers()?,
+                viewers: viewers.names()?,
             }),
             _ => Ok(RelayAccess::Open),
         }
+    }
+
+    /// By which keys the sources are known, read from their files.
+    ///
+    /// # Errors
+    /// When a key file is missing, open to others or damaged.
+    pub fn feed_keys(&self) -> Result<FeedKeys, KeyFileError> {
+        let listed = self.feed_identity.as_ref().zip(self.source_keys.as_ref());
+        FeedKeys::read(self.feed_key.as_ref(), listed)
     }
 
     /// Where the sources are.

@@ -9,29 +9,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
-use fanlight_daemon::keys::KeyPath;
+use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::RelayAccess;
-use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::FeedbackReport;
 
 use crate::StartError;
-use crate::config::{Config, Sources};
+use crate::config::{Access, Config, Sources};
 use crate::engine::{Engine, Output, Route};
 use crate::outputs;
 use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
+use crate::upstream::FeedKeys;
 
 mod reload;
 mod sources;
 mod status_report;
 mod status_schedule;
-mod watch;
 use sources::Upstreams;
 use status_report::{CAPTURE_COUNTS, StatusReporter, capture_counts};
 use status_schedule::StatusSchedule;
-use watch::AccessWatch;
 
 /// Calls to the kernel for received datagrams before the loop looks after its other work.
 const RECEIVES_PER_RUN: usize = 16;
@@ -44,7 +42,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 pub struct Relay {
     config: Config,
     sources: Sources,
-    feed_key: Option<FeedKey>,
+    feed_keys: FeedKeys,
     access: RelayAccess,
     socket: UdpSocket,
     address: SocketAddr,
@@ -60,13 +58,7 @@ impl Relay {
         config.check()?;
         let sources = config.sources()?;
         let access = config.relay_access()?;
-        let feed_key = config
-            .feed_key
-            .as_ref()
-            .map(KeyPath::feed)
-            .transpose()?
-            .map(FeedKey::new);
-
+        let feed_keys = config.feed_keys()?;
         let socket = udp::bind(config.listen)?;
         if let Some((_, reach)) = config.multicast() {
             let interface = reach.interface;
@@ -81,7 +73,7 @@ impl Relay {
             config,
             sources,
             access,
-            feed_key,
+            feed_keys,
             socket,
             address,
             outputs,
@@ -103,7 +95,7 @@ impl Relay {
         let upstreams = Upstreams::start(
             &self.config,
             self.sources,
-            self.feed_key,
+            self.feed_keys,
             Arc::clone(&table),
         )?;
 
@@ -154,6 +146,15 @@ impl Program for Relay {
     }
 }
 
+/// Looks for changes of the list of viewers' keys, where access is by it.
+fn viewer_key_watch(config: &Config) -> FileWatch {
+    let list = config.viewer_keys.clone();
+    FileWatch::new(
+        "the list of viewers' keys",
+        list.filter(|_| config.access == Access::Keys),
+    )
+}
+
 /// The event loop.
 struct EventLoop {
     engine: Engine,
@@ -163,7 +164,8 @@ struct EventLoop {
     feed: EngineFeed,
     upstreams: Upstreams,
     reporter: StatusReporter,
-    watch: AccessWatch,
+    config: Config,
+    watch: FileWatch,
     capture: RefCell<Capture>,
     status: StatusSchedule,
 }
@@ -179,7 +181,8 @@ impl EventLoop {
         let socket = Socket::new(socket)?;
         Ok(Self {
             engine: Engine::new(reload::bounds(config), access, clock::random_bytes()),
-            watch: AccessWatch::new(config),
+            config: config.clone(),
+            watch: viewer_key_watch(config),
             sender: Sender::new(config.gso, socket.max_segments()),
             socket,
             buffers: Buffers::default(),
@@ -218,7 +221,7 @@ impl EventLoop {
                 context.notify.status(&figures);
             }
 
-            if let Some(access) = self.watch.due(now) {
+            if let Some(access) = self.watch.due(now, || self.config.relay_access()) {
                 self.engine.set_access(now, access);
                 self.handle_outputs(now);
             }

@@ -4,6 +4,7 @@
 //! every [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL), so silence means that it is dead.
 
 mod clock_probe;
+mod feed_keys;
 mod feedback_queue;
 mod listing;
 mod session;
@@ -19,13 +20,14 @@ use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::{Problem, StreamTable};
-use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::StreamName;
-use fanlight_proto::zmtp::Security;
+use tokio::sync::watch;
 
 pub use fanlight_daemon::endpoint::{Endpoint, EndpointError};
+pub use feed_keys::FeedKeys;
+use feed_keys::Terms;
 pub use feedback_queue::FeedbackQueue;
-use session::Session;
+use session::{Agreed, Session};
 
 /// Pause before the first try to connect again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -46,8 +48,8 @@ pub struct Upstream {
     pub max_frame_bytes: usize,
     /// Silence for so long ends the connection.
     pub stale: Duration,
-    /// The key that is shared with it; without one the connection is in the clear.
-    pub feed_key: Option<FeedKey>,
+    /// By which keys sources are known; without any the connection is in the clear.
+    pub keys: watch::Receiver<FeedKeys>,
     /// What it is to be told.
     pub feedback: Arc<FeedbackQueue>,
 }
@@ -65,11 +67,23 @@ impl Upstream {
     }
 }
 
+/// Why there is no connection, or no more.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error("it is not in source_keys: add a line with its public key and this endpoint")]
+    NotListed,
+    #[error("its line in source_keys has changed")]
+    Relisted,
+    #[error("none of the streams that are wanted is among those that source_keys lists for it")]
+    NoStream,
+}
+
 /// Connects again and again.
 struct Supervisor {
     upstream: Upstream,
     table: Arc<StreamTable>,
-    security: Security,
     resolver: Resolver,
     lost: LogLimiter,
     last_reason: String,
@@ -79,15 +93,9 @@ struct Supervisor {
 
 impl Supervisor {
     fn new(upstream: Upstream, table: Arc<StreamTable>) -> Self {
-        let security = upstream
-            .feed_key
-            .clone()
-            .map_or(Security::Null, Security::SharedKey);
-
         Self {
             upstream,
             table,
-            security,
             resolver: Resolver::default(),
             lost: LogLimiter::new(),
             last_reason: String::new(),
@@ -99,7 +107,7 @@ impl Supervisor {
         let mut pause = FIRST_PAUSE;
         loop {
             let (heard, ended) = self.run_once(shutdown);
-            if matches!(ended, ConnectionError::Stopped) {
+            if matches!(ended, Ended::Connection(ConnectionError::Stopped)) {
                 return;
             }
 
@@ -124,30 +132,41 @@ impl Supervisor {
     }
 
     /// One connection: whether a frame came, and why it ended.
-    fn run_once(&mut self, shutdown: &Shutdown) -> (bool, ConnectionError) {
+    fn run_once(&mut self, shutdown: &Shutdown) -> (bool, Ended) {
         let Self {
             upstream,
             table,
-            security,
             resolver,
             refusals,
             ..
         } = self;
 
-        let connection = match Connection::open(&upstream.endpoint, security, resolver, shutdown) {
+        let keys = upstream.keys.borrow_and_update().clone();
+        let Some(terms) = keys.terms(&upstream.endpoint) else {
+            return (false, Ended::NotListed);
+        };
+
+        let streams = terms.streams(&upstream.streams);
+        if streams.is_empty() && !upstream.streams.is_empty() {
+            return (false, Ended::NoStream);
+        }
+
+        let security = keys.security(&terms);
+        let connection = match Connection::open(&upstream.endpoint, &security, resolver, shutdown) {
             Ok(connection) => connection,
-            Err(ended) => return (false, ended),
+            Err(ended) => return (false, ended.into()),
         };
 
         tracing::debug!(source = %upstream.endpoint, "connected");
 
-        let mut session = Session::new(upstream, table, refusals, connection, shutdown);
+        let agreed = Agreed { terms, streams };
+        let mut session = Session::new(upstream, agreed, table, refusals, connection, shutdown);
         let ended = session.run();
         (session.has_heard(), ended)
     }
 
     /// A line when the reason is a new one, and not more than one a second: sources may be away for days.
-    fn tell(&mut self, ended: &ConnectionError) {
+    fn tell(&mut self, ended: &Ended) {
         let reason = ended.to_string();
         if reason == self.last_reason {
             return tracing::debug!(source = %self.upstream.endpoint, "no source: {reason}");

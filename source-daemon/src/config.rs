@@ -1,5 +1,6 @@
 //! The settings of a source, and what they make together.
 
+mod feed;
 mod verification;
 
 use std::fmt;
@@ -11,11 +12,8 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use fanlight_daemon::config::{self, Entry, entry};
 use fanlight_daemon::keys::KeyPath;
-use fanlight_daemon::paths;
-use fanlight_proto::keys::FeedKey;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
-use fanlight_proto::zmtp::AcceptedSecurity;
 
 use crate::camera::Input;
 use crate::camera::ball::{BallInput, SPEEDS};
@@ -102,7 +100,13 @@ pub struct Config {
     /// The file of the key that source and relays share, or credential:NAME; `keygen feed FILE` makes one.
     /// With it everything is published sealed; without it in the clear.
     pub feed_key: Option<KeyPath>,
-    /// Without feed_key, allow tcp endpoints that other hosts can reach. The pictures cross the network unencrypted,
+    /// The file of this source's own key, or credential:NAME; `keygen pair FILE` makes one and prints the public key, which
+    /// relays list in their source_keys. It takes relay_keys.
+    pub feed_identity: Option<KeyPath>,
+    /// The public keys of the relays that may subscribe, one a line with a name behind it. A line that is taken out ends
+    /// the connection of its relay within 3 s.
+    pub relay_keys: Option<KeyPath>,
+    /// Without feed_key and relay_keys, allow tcp endpoints that other hosts can reach. The pictures cross the network unencrypted,
     /// and whoever can connect can see them.
     pub allow_remote: bool,
 
@@ -292,46 +296,6 @@ impl Config {
         Ok(())
     }
 
-    /// Where to publish.
-    ///
-    /// # Errors
-    /// When no endpoint is configured and there is no runtime directory.
-    pub fn endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
-        if self.publish.is_empty() {
-            let dir = paths::runtime_dir()
-                .context("publish is not set, and there is no runtime directory")?;
-            let socket = format!("{}.ipc", self.stream);
-            return Ok(vec![Endpoint::Ipc(
-                dir.join(paths::STREAMS_DIR).join(socket),
-            )]);
-        }
-        Ok(self.publish.clone())
-    }
-
-    /// How subscribers secure their connections.
-    ///
-    /// # Errors
-    /// When the key file cannot be used.
-    pub fn security(&self) -> anyhow::Result<AcceptedSecurity> {
-        let shared_key = self.feed_key()?;
-        Ok(AcceptedSecurity {
-            null: shared_key.is_none(),
-            shared_key,
-            keys: None,
-        })
-    }
-
-    /// The key that is shared with relays, if there is one.
-    ///
-    /// # Errors
-    /// When the key file cannot be used.
-    pub fn feed_key(&self) -> anyhow::Result<Option<FeedKey>> {
-        let Some(path) = &self.feed_key else {
-            return Ok(None);
-        };
-        Ok(Some(FeedKey::new(path.feed().context("feed_key")?)))
-    }
-
     /// What is done to each picture.
     #[must_use]
     pub fn picture_options(&self) -> PictureOptions {
@@ -414,24 +378,6 @@ impl Config {
             InputKind::Auto => InputKind::Ball,
             kind => kind,
         }
-    }
-
-    fn check_publish(&self) -> anyhow::Result<()> {
-        for (index, endpoint) in self.publish.iter().enumerate() {
-            ensure!(
-                self.feed_key.is_some() || self.allow_remote || endpoint.is_local(),
-                "publish: other hosts can reach {endpoint}, and the pictures would cross the network unencrypted; \
-                 set feed_key to a file that `fanlight-source keygen feed FILE` makes, or allow_remote = true \
-                 (--allow-remote) if that is meant, or publish at ipc:// or tcp://127.0.0.1"
-            );
-
-            ensure!(
-                !self.publish[..index].contains(endpoint),
-                "publish: {endpoint} is given twice; leave one out"
-            );
-        }
-
-        Ok(())
     }
 
     fn rate_millihertz(&self) -> anyhow::Result<u32> {

@@ -133,10 +133,13 @@ impl Publisher {
             .collect::<Result<_, _>>()
             .map_err(PublishError::Thread)?;
 
-        let hub = Arc::new(Hub::new(Answerer::new(sink)));
-        let security = Arc::new(security);
+        if let Some(keys) = &security.keys {
+            tracing::info!(public = %keys.own.public(), "relays must list this source's key");
+        }
+
+        let hub = Arc::new(Hub::new(Answerer::new(sink), security));
         for listener in listeners {
-            tokio::spawn(accept(listener, Arc::clone(&security), Arc::clone(&hub)));
+            tokio::spawn(accept(listener, Arc::clone(&hub)));
         }
 
         drop(entered);
@@ -174,6 +177,11 @@ impl Publisher {
         }
 
         counters.published.fetch_add(1, Relaxed);
+    }
+
+    /// Changes how subscribers secure their connections. Relays whose keys are not accepted any more are cut off.
+    pub fn set_security(&self, security: AcceptedSecurity) {
+        self.hub.security.send_replace(Arc::new(security));
     }
 
     /// The counts so far.
@@ -217,6 +225,7 @@ impl Drop for Publisher {
 /// What the publishing side and the connections share.
 #[derive(Debug)]
 struct Hub {
+    security: watch::Sender<Arc<AcceptedSecurity>>,
     places: Arc<Places>,
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
     answerer: Answerer,
@@ -238,8 +247,9 @@ struct Counters {
 }
 
 impl Hub {
-    fn new(answerer: Answerer) -> Self {
+    fn new(answerer: Answerer, security: AcceptedSecurity) -> Self {
         Self {
+            security: watch::Sender::new(Arc::new(security)),
             places: Arc::default(),
             subscribers: Mutex::default(),
             answerer,
@@ -304,13 +314,12 @@ impl Drop for Registration<'_> {
     }
 }
 
-async fn accept(listener: Listener, security: Arc<AcceptedSecurity>, hub: Arc<Hub>) {
+async fn accept(listener: Listener, hub: Arc<Hub>) {
     loop {
         match listener.accept().await {
             Ok((connection, peer)) => {
                 let place = hub.places.enter(peer.address);
-                let (security, hub) = (Arc::clone(&security), Arc::clone(&hub));
-                tokio::spawn(attend(connection, peer.name, security, place, hub));
+                tokio::spawn(attend(connection, peer.name, place, Arc::clone(&hub)));
             }
             Err(error) => {
                 hub.refuse("unknown", &error);
@@ -320,15 +329,9 @@ async fn accept(listener: Listener, security: Arc<AcceptedSecurity>, hub: Arc<Hu
     }
 }
 
-async fn attend(
-    connection: StreamSocket,
-    peer: String,
-    security: Arc<AcceptedSecurity>,
-    place: Place,
-    hub: Arc<Hub>,
-) {
+async fn attend(connection: StreamSocket, peer: String, place: Place, hub: Arc<Hub>) {
     let reason = tokio::select! {
-        reason = subscriber::serve(connection, &peer, security, &place, &hub) => reason,
+        reason = subscriber::serve(connection, &peer, &place, &hub) => reason,
         () = place.displaced() => DisconnectReason::Displaced,
     };
 

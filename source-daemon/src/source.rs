@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, WatchdogFeeder, block_on_until, clock};
 use fanlight_proto::clock::Time;
 use tokio::sync::Notify;
@@ -58,6 +59,14 @@ pub struct Source {
     evaluate_at: Time,
     /// The settings in effect, with the kind of input decided; none for a source that was made of parts.
     config: Option<Config>,
+    keys: Option<KeyWatch>,
+}
+
+/// The list of relays that may subscribe, and the settings that it is read with.
+#[derive(Debug)]
+struct KeyWatch {
+    list: FileWatch,
+    config: Config,
 }
 
 /// Where a source publishes, and who verifies what comes back.
@@ -88,7 +97,7 @@ impl Source {
         let main = config.main_parts()?;
         let canary = config.canary_parts()?;
         let sink = Arc::clone(&verifier);
-        let publisher = Publisher::bind(&config.endpoints()?, config.security()?, sink)?;
+        let publisher = Publisher::bind(&config.endpoints()?, config.accepted_security()?, sink)?;
         let parts = PublisherParts {
             publisher,
             verifier,
@@ -97,6 +106,11 @@ impl Source {
 
         let mut source = Self::start(parts, main, canary)?;
         source.config = Some(reload::decided(config.clone()));
+        source.keys = config.relay_keys.as_ref().map(|list| KeyWatch {
+            list: FileWatch::new("the list of relays' keys", Some(list.clone())),
+            config: config.clone(),
+        });
+
         Ok(source)
     }
 
@@ -141,6 +155,7 @@ impl Source {
             wake,
             evaluate_at: Time::default(),
             config: None,
+            keys: None,
         })
     }
 
@@ -226,6 +241,7 @@ impl Source {
             .into_iter()
             .flatten()
             .map(|stream| stream.next_turn(now))
+            .chain(self.keys.as_ref().and_then(|keys| keys.list.next()))
             .fold(self.evaluate_at, Time::min)
     }
 
@@ -233,6 +249,12 @@ impl Source {
         self.main.turn(now)?;
         if let Some(canary) = &mut self.canary {
             canary.turn(now)?;
+        }
+
+        if let Some(KeyWatch { list, config }) = &mut self.keys
+            && let Some(security) = list.due(now, || config.accepted_security())
+        {
+            self.publisher.set_security(security);
         }
 
         let next = now.next_multiple_of(if self.verifier.has_rows() {

@@ -31,7 +31,7 @@ const NO_SOURCE: u8 = 2;
 pub enum Command {
     /// Tell how every screen stands: what it shows, how exactly, how late, and where the time goes
     ///
-    /// Asks the source that runs with the same config file or the same --publish (and --feed-key) on this host.
+    /// Asks the source that runs with the same config file or the same --publish (and --feed-key or --feed-identity) on this host.
     ///
     /// Exit codes: 0 it was told; 2 no source could be asked; 64 flags or config that cannot be used.
     Status(Status),
@@ -125,10 +125,10 @@ fn clients(config: &Config, at: &[Target]) -> anyhow::Result<Vec<Client>> {
         at.to_vec()
     };
 
-    let key = config.feed_key()?;
+    let security = config.asking_security()?;
     Ok(targets
         .into_iter()
-        .map(|target| Client::new(target, key.clone()))
+        .map(|target| Client::new(target, security.clone()))
         .collect())
 }
 

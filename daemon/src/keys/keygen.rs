@@ -13,7 +13,7 @@ use crate::clock::random_bytes;
 pub enum Keygen {
     /// Make the key that a relay and all its viewers share.
     Psk(Place),
-    /// Make a key of its own for a relay or a viewer, and print what others may know of it.
+    /// Make a key of its own for a relay, a viewer or a source, and print what others may know of it.
     Pair(Place),
     /// Make the key that a source and its relays share.
     Feed(Place),

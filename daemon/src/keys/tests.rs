@@ -176,14 +176,14 @@ fn what_is_public_may_be_read_but_not_written_by_others() {
         let list = folder.file("viewers", &format!("{public} hall\n"), mode);
         let key = folder.file("relay.pub", &public.to_string(), mode);
         assert_eq!(
-            (list.viewers().is_ok(), key.public().is_ok()),
+            (list.names().is_ok(), key.public().is_ok()),
             (good, good),
             "{mode:o}"
         );
 
         if !good {
             assert!(
-                list.viewers()
+                list.names()
                     .unwrap_err()
                     .to_string()
                     .contains(&format!("chmod go-w {list}"))

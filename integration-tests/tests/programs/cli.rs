@@ -209,7 +209,7 @@ fn the_public_part_of_a_key_is_one_line_to_be_pasted() {
     let made = keygen(&env, "viewer", "pair", &file).ends_with(0);
     let public = output(&made, "fanlight-public:");
     assert_eq!(
-        fanlight_proto::keys::parse_viewers(&format!("{} hall", public.trim_end()))
+        fanlight_proto::keys::parse_names(&format!("{} hall", public.trim_end()))
             .unwrap()
             .len(),
         1

@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod end_to_end;
 mod feed;
+mod feed_identity;
 mod feedback;
 mod hostile_pictures;
 mod hostile_udp;

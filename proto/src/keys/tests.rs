@@ -86,8 +86,8 @@ fn a_list_of_viewers_has_a_name_for_each_key() {
         (public(2), "lobby".to_owned()),
     ];
 
-    assert_eq!(parse_viewers(&text), Ok(wanted));
-    assert_eq!(parse_viewers("# nobody yet\n"), Ok(Vec::new()));
+    assert_eq!(parse_names(&text), Ok(wanted));
+    assert_eq!(parse_names("# nobody yet\n"), Ok(Vec::new()));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_bad_list_of_viewers_is_refused_with_its_line() {
     ];
 
     for (text, error) in cases {
-        assert_eq!(parse_viewers(&text), Err(error));
+        assert_eq!(parse_names(&text), Err(error));
     }
 }
 
@@ -140,13 +140,13 @@ fn a_list_of_viewers_is_bounded() {
 
     let mut text: String = (0..MAX_VIEWER_KEYS).map(line).collect();
     assert_eq!(
-        parse_viewers(&text).map(|viewers| viewers.len()),
+        parse_names(&text).map(|viewers| viewers.len()),
         Ok(MAX_VIEWER_KEYS)
     );
 
     text.push_str(&line(MAX_VIEWER_KEYS));
     assert_eq!(
-        parse_viewers(&text),
+        parse_names(&text),
         Err(KeyError::TooMany {
             line: MAX_VIEWER_KEYS + 1
         })

@@ -12,15 +12,13 @@ use super::{
     AcceptedSecurity, Decoder, Encoder, MAX_COMMAND, ProtocolError, Role, Security, printable,
     short_string,
 };
+use crate::keys::PublicKey;
 
 /// Bytes of a greeting.
 const GREETING_BYTES: usize = 64;
 
 /// Of these, what a publisher sends before it has seen the peer's mechanism: signature and version.
 const BEFORE_MECHANISM: usize = 12;
-
-/// What a peer is told that has another key.
-const OTHER_KEY: &[u8] = b"we have different feed keys";
 
 /// Both halves of a connection on which messages flow.
 #[derive(Debug)]
@@ -29,8 +27,8 @@ pub struct Established {
     pub decoder: Decoder,
     /// For what goes.
     pub encoder: Encoder,
-    /// What the publisher's list of keys calls the peer, if it has a key of its own.
-    pub name: Option<String>,
+    /// The relay's key and what the publisher's list calls it, if it has a key of its own.
+    pub relay: Option<(PublicKey, String)>,
     /// Whether the connection is sealed.
     pub sealed: bool,
     /// Whether the peer is an XPUB, which takes user messages. A plain PUB does not expect any.
@@ -48,7 +46,7 @@ pub struct Handshake {
     output: Vec<u8>,
     /// For the ephemeral key.
     seed: [u8; 32],
-    name: Option<String>,
+    relay: Option<(PublicKey, String)>,
     takes_upstream: bool,
 }
 
@@ -95,7 +93,7 @@ impl Handshake {
             reader,
             output,
             seed,
-            name: None,
+            relay: None,
             takes_upstream: false,
         }
     }
@@ -252,10 +250,10 @@ impl Handshake {
         };
 
         let read = noise.read(message).and_then(|_| security.identify(&noise));
-        self.name = read.inspect_err(|_| {
-            let length = [OTHER_KEY.len() as u8];
-            self.output
-                .extend(frame(COMMAND, &[b"\x05ERROR", &length, OTHER_KEY]));
+        self.relay = read.inspect_err(|error| {
+            let told = told(error);
+            let parts: [&[u8]; 3] = [b"\x05ERROR", &[told.len() as u8], told.as_bytes()];
+            self.output.extend(frame(COMMAND, &parts));
         })?;
 
         let message = noise.write(&metadata(Role::Publisher))?;
@@ -309,10 +307,19 @@ impl Handshake {
         Established {
             decoder: Decoder::new(self.role(), reader, opener),
             encoder: Encoder::new(sealer),
-            name: self.name.take(),
+            relay: self.relay.take(),
             sealed,
             takes_upstream: self.takes_upstream,
         }
+    }
+}
+
+/// What a relay is told that is turned away: at most 32 letters, of which it shows no more.
+const fn told(error: &ProtocolError) -> &'static str {
+    match error {
+        ProtocolError::OtherSourceWanted(_) => "my key is not the one you list",
+        ProtocolError::UnknownKey(_) => "your key is not in my relay_keys",
+        _ => "we have different feed keys",
     }
 }
 

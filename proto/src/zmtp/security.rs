@@ -94,7 +94,13 @@ impl Security {
                 .and_then(Builder::build_initiator),
         };
 
-        Some(NoiseHandshake(built.expect(ALL_KEYS)))
+        let refused = match self {
+            Self::Keys { .. } => ProtocolError::OtherSource,
+            _ => ProtocolError::Key,
+        };
+
+        let state = built.expect(ALL_KEYS);
+        Some(NoiseHandshake { state, refused })
     }
 }
 
@@ -133,34 +139,53 @@ impl AcceptedSecurity {
         seed: [u8; 32],
     ) -> Option<NoiseHandshake> {
         let prologue = [PURPOSE, greetings[0], greetings[1]].concat();
-        let builder = match (mechanism, &self.shared_key, &self.keys) {
-            (NNPSK0, Some(key), _) => shared(&prologue, seed, key),
-            (IK, _, Some(keys)) => separate(&prologue, seed, &keys.own),
+        let (builder, refused) = match (mechanism, &self.shared_key, &self.keys) {
+            (NNPSK0, Some(key), _) => (shared(&prologue, seed, key), ProtocolError::Key),
+            (IK, _, Some(keys)) => {
+                let wanted = ProtocolError::OtherSourceWanted(keys.own.public());
+                (separate(&prologue, seed, &keys.own), wanted)
+            }
             _ => return None,
         };
 
-        let built = builder.and_then(Builder::build_responder);
-        Some(NoiseHandshake(built.expect(ALL_KEYS)))
+        let state = builder.and_then(Builder::build_responder).expect(ALL_KEYS);
+        Some(NoiseHandshake { state, refused })
     }
 
-    /// The name of the peer of a Noise handshake whose first message has been read, if it has a key of its own.
-    pub(super) fn identify(&self, noise: &NoiseHandshake) -> Result<Option<String>, ProtocolError> {
+    /// The peer of a Noise handshake whose first message has been read, if it has a key of its own.
+    pub(super) fn identify(
+        &self,
+        noise: &NoiseHandshake,
+    ) -> Result<Option<(PublicKey, String)>, ProtocolError> {
         let key = noise
-            .0
+            .state
             .get_remote_static()
-            .and_then(|key| key.try_into().ok());
+            .and_then(|key| key.try_into().ok())
+            .map(PublicKey::exchanged);
 
-        let (Some(key), Some(keys)) = (key, &self.keys) else {
+        let Some(key) = key else {
             return Ok(None);
         };
 
-        let key = PublicKey::exchanged(key);
-        let known = keys.relays.iter().find(|(known, _)| *known == key);
-        known
-            .map(|(_, name)| Some(name.clone()))
-            .ok_or(ProtocolError::UnknownKey(key))
+        let name = self.name_of(&key).ok_or(ProtocolError::UnknownKey(key))?;
+        Ok(Some((key, name.to_owned())))
+    }
+
+    /// What the list calls the owner of `key`, if that may subscribe.
+    #[must_use]
+    pub fn name_of(&self, key: &PublicKey) -> Option<&str> {
+        let keys = self.keys.as_ref()?;
+        let listed = keys.relays.iter().find(|(listed, _)| listed == key);
+        match listed {
+            Some((_, name)) => Some(name),
+            // Whoever has the source's own key: `fanlight-source status` and `verify`.
+            None => (*key == keys.own.public()).then_some(ITSELF),
+        }
     }
 }
+
+/// What a peer is called that has the source's own key.
+const ITSELF: &str = "this source itself";
 
 const ALL_KEYS: &str = "the pattern has all keys that it needs";
 
@@ -189,14 +214,29 @@ pub(super) fn cure(role: Role, theirs: &str, ours: &str) -> &'static str {
         }
         (Role::Publisher, NULL, NNPSK0) => "give the relay the same feed_key",
         (Role::Publisher, NNPSK0, NULL) => "set feed_key to the key file of the relay",
-        (_, IK, _) | (_, _, IK) => "give both sides keys of their own, or both the same feed_key",
+        (Role::Subscriber, IK, _) => {
+            "set feed_identity, and list its public key with this endpoint in source_keys"
+        }
+        (Role::Subscriber, _, IK) => {
+            "set feed_identity at the source, and list this relay's public key in its relay_keys"
+        }
+        (Role::Publisher, IK, _) => {
+            "set feed_identity and relay_keys here, or take this source out of the relay's source_keys"
+        }
+        (Role::Publisher, _, IK) => {
+            "set feed_identity at the relay, and list this source's public key in its source_keys"
+        }
         _ => "no other is known here",
     }
 }
 
 /// A Noise handshake that is under way.
 #[derive(Debug)]
-pub(super) struct NoiseHandshake(HandshakeState);
+pub(super) struct NoiseHandshake {
+    state: HandshakeState,
+    /// What it means when the peer's message does not open.
+    refused: ProtocolError,
+}
 
 impl NoiseHandshake {
     /// The next message from this side.
@@ -204,9 +244,9 @@ impl NoiseHandshake {
         let mut message = vec![0; MAX_HANDSHAKE];
         // The peer's ephemeral key can be a point of small order, with which no secret can be shared.
         let length = self
-            .0
+            .state
             .write_message(payload, &mut message)
-            .map_err(|_| ProtocolError::Key)?;
+            .map_err(|_| self.refused.clone())?;
 
         message.truncate(length);
         Ok(message)
@@ -216,13 +256,13 @@ impl NoiseHandshake {
     pub(super) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, ProtocolError> {
         let mut payload = vec![0; MAX_HANDSHAKE];
         if message.len() > MAX_HANDSHAKE {
-            return Err(ProtocolError::Key);
+            return Err(self.refused.clone());
         }
 
         let length = self
-            .0
+            .state
             .read_message(message, &mut payload)
-            .map_err(|_| ProtocolError::Key)?;
+            .map_err(|_| self.refused.clone())?;
 
         payload.truncate(length);
         Ok(payload)
@@ -230,7 +270,7 @@ impl NoiseHandshake {
 
     /// What seals and opens behind the handshake.
     pub(super) fn finish(self) -> (Sealer, Opener) {
-        let state = self.0.into_stateless_transport_mode();
+        let state = self.state.into_stateless_transport_mode();
         let state = Arc::new(state.expect("both messages have been exchanged"));
         let sealer = Sealer {
             state: Arc::clone(&state),

@@ -321,8 +321,20 @@ fn connect(
     Result<Established, ProtocolError>,
     Result<Established, ProtocolError>,
 ) {
-    let mut subscriber = Handshake::subscriber(security, [1; 32]);
-    let mut publisher = Handshake::publisher(Arc::new(accepted), [2; 32]);
+    connect_with(security, accepted, [1, 2])
+}
+
+/// The same, with what the ephemeral keys of subscriber and publisher come of.
+fn connect_with(
+    security: &Security,
+    accepted: AcceptedSecurity,
+    seeds: [u8; 2],
+) -> (
+    Result<Established, ProtocolError>,
+    Result<Established, ProtocolError>,
+) {
+    let mut subscriber = Handshake::subscriber(security, [seeds[0]; 32]);
+    let mut publisher = Handshake::publisher(Arc::new(accepted), [seeds[1]; 32]);
     let mut ends = (None, None);
 
     for _ in 0..8 {
@@ -417,7 +429,11 @@ fn messages_pass_both_ways_under_every_mechanism() {
 fn a_relay_with_a_key_of_its_own_is_known_by_name_and_another_is_refused() {
     let (security, accepted) = keys();
     let (_, publisher) = connect(&security, accepted.clone());
-    assert_eq!(publisher.unwrap().name.as_deref(), Some("hall"));
+    let relay = publisher.unwrap().relay.unwrap();
+    assert_eq!(
+        relay,
+        (PrivateKey::new([3; 32]).public(), "hall".to_owned())
+    );
 
     let Security::Keys { source, .. } = security else {
         unreachable!()
@@ -430,7 +446,69 @@ fn a_relay_with_a_key_of_its_own_is_known_by_name_and_another_is_refused() {
 
     let (subscriber, publisher) = connect(&stranger, accepted);
     assert!(matches!(publisher, Err(ProtocolError::UnknownKey(_))));
-    assert!(matches!(subscriber, Err(ProtocolError::Reported(_))));
+    let told = subscriber.unwrap_err().to_string();
+    assert!(told.contains("your key is not in my relay_keys"), "{told}");
+}
+
+#[test]
+fn a_source_with_another_key_than_the_listed_one_is_refused_and_both_sides_know_why() {
+    let (security, mut accepted) = keys();
+    let own = PrivateKey::new([6; 32]);
+    accepted.keys.as_mut().unwrap().own = own.clone();
+    let (subscriber, publisher) = connect(&security, accepted);
+    let told = subscriber.unwrap_err().to_string();
+    assert!(told.contains("my key is not the one you list"), "{told}");
+    let wanted = ProtocolError::OtherSourceWanted(own.public());
+    assert_eq!(publisher.unwrap_err(), wanted);
+}
+
+/// It cannot compute the second Noise message; here it sends back what a relay has said to the true source, and noise.
+#[test]
+fn a_source_that_only_knows_the_public_keys_cannot_complete_a_handshake() {
+    let (security, accepted) = keys();
+    for welcome in [[7; 96], [0; 96]] {
+        let mut relay = Handshake::subscriber(&security, [1; 32]);
+        let mut source = Handshake::publisher(Arc::new(accepted.clone()), [2; 32]);
+        source.buffer().extend_from_slice(&relay.output());
+        source.advance().unwrap();
+        relay.buffer().extend_from_slice(&source.output());
+        relay.advance().unwrap();
+        let command = [&[4, 8 + 96][..], b"\x07WELCOME", &welcome].concat();
+        relay.buffer().extend_from_slice(&command);
+        assert_eq!(relay.advance().unwrap_err(), ProtocolError::OtherSource);
+    }
+}
+
+#[test]
+fn a_source_is_asked_by_whoever_has_its_own_key() {
+    let (_, accepted) = keys();
+    let own = accepted.keys.as_ref().unwrap().own.clone();
+    let source = own.public();
+    let (_, publisher) = connect(&Security::Keys { own, source }, accepted);
+    assert_eq!(publisher.unwrap().relay.unwrap().0, source);
+}
+
+/// Both static keys are the same each time, as they are for whoever learns them later.
+#[test]
+fn every_connection_has_transport_keys_of_its_own_whatever_the_keys_in_files_are() {
+    let (security, accepted) = keys();
+    let sealed = |seeds: [u8; 2]| {
+        let (relay, source) = connect_with(&security, accepted.clone(), seeds);
+        let said = source
+            .unwrap()
+            .encoder
+            .message(b"cam/", Bytes::from_static(b"picture"));
+        ([said.prefix, said.body].concat(), relay.unwrap().decoder)
+    };
+
+    let (recorded, _) = sealed([1, 2]);
+    assert_eq!(sealed([1, 2]).0, recorded, "the ephemeral keys decide");
+    for seeds in [[1, 9], [9, 2], [9, 9]] {
+        let (other, mut decoder) = sealed(seeds);
+        assert_ne!(other, recorded);
+        decoder.buffer().extend_from_slice(&recorded);
+        assert_eq!(decoder.next(), Err(ProtocolError::Seal));
+    }
 }
 
 #[test]
@@ -448,7 +526,7 @@ fn another_key_or_mechanism_is_refused_and_both_sides_know_why() {
             AcceptedSecurity::null(),
             "give its source the same feed_key",
         ),
-        (relay, accept_shared(7), "keys of their own"),
+        (relay, accept_shared(7), "set feed_identity at the source"),
     ] {
         let (subscriber, publisher) = connect(&security, accepted);
         assert!(matches!(publisher, Err(ProtocolError::Mechanism { .. })));

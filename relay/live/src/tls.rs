@@ -4,8 +4,9 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use fanlight_daemon::file_watch::FileMark;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use parking_lot::Mutex;
 use rustls_pki_types::pem::PemObject as _;
@@ -72,11 +73,8 @@ pub enum CertificateError {
 pub struct Certificate {
     files: Files,
     config: Arc<ServerConfig>,
-    seen: [Option<Mark>; 2],
+    seen: [Option<FileMark>; 2],
 }
-
-/// What changes with a file's content.
-type Mark = (SystemTime, u64, u64);
 
 impl Certificate {
     /// Reads the files. `alpn` names the protocols that are offered to clients that ask by ALPN.
@@ -183,16 +181,11 @@ impl Acceptor {
     }
 }
 
-fn marks(files: &Files) -> [Option<Mark>; 2] {
-    use std::os::unix::fs::MetadataExt as _;
-    let mark = |path: Option<PathBuf>| {
-        let metadata = fs::metadata(path?).ok()?;
-        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-    };
-
+fn marks(files: &Files) -> [Option<FileMark>; 2] {
+    let key = files.key.resolve().ok();
     [
-        mark(Some(files.certificate.clone())),
-        mark(files.key.resolve().ok()),
+        FileMark::of(&files.certificate),
+        key.and_then(|key| FileMark::of(&key)),
     ]
 }
 

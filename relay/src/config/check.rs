@@ -25,9 +25,21 @@ pub enum ConfigError {
     /// Frames would cross a network in the clear, and nobody said that this is meant.
     #[error(
         "the source {0} is on another host, and its frames would cross the network unsealed: set feed_key, here and \
-         there, to a file that `fanlight-relay keygen feed FILE` makes, or write allow_remote_sources = true if that is meant"
+         there, to a file that `fanlight-relay keygen feed FILE` makes, or give each side a key of its own (feed_identity, \
+         source_keys), or write allow_remote_sources = true if that is meant"
     )]
     Unsealed(Endpoint),
+    /// Keys of sources take a key of the relay, and the other way round.
+    #[error(
+        "{there} needs {missing}: sources with keys of their own take the relay's key (feed_identity, which \
+         `fanlight-relay keygen pair FILE` makes) and a list of theirs (source_keys)"
+    )]
+    HalfOfIdentity {
+        /// The key that is set.
+        there: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
     /// Access by key, without the file.
     #[error("access = \"{access}\" needs {key}")]
     NoKey {
@@ -146,11 +158,7 @@ impl Config {
             return Err(ConfigError::NotOpen(self.listen));
         }
 
-        let remote = self.sources.iter().find(|source| !source.is_local());
-        if let (Some(source), None, false) = (remote, &self.feed_key, self.allow_remote_sources) {
-            return Err(ConfigError::Unsealed(source.clone()));
-        }
-
+        self.check_feed()?;
         self.check_multicast()?;
         self.check_http()?;
         self.check_webrtc()?;
@@ -234,6 +242,24 @@ impl Config {
             2 * HEARTBEAT_INTERVAL.as_millis() as u64,
             60_000,
         )
+    }
+
+    fn check_feed(&self) -> Result<(), ConfigError> {
+        let half = |there, missing| Err(ConfigError::HalfOfIdentity { there, missing });
+        match (&self.feed_identity, &self.source_keys) {
+            (Some(_), None) => return half("feed_identity", "source_keys"),
+            (None, Some(_)) => return half("source_keys", "feed_identity"),
+            _ => {}
+        }
+
+        let sealed = self.feed_key.is_some() || self.source_keys.is_some();
+        let remote = self.sources.iter().find(|source| !source.is_local());
+        match remote {
+            Some(source) if !sealed && !self.allow_remote_sources => {
+                Err(ConfigError::Unsealed(source.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_key(

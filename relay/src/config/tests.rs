@@ -104,7 +104,24 @@ fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
 
     Config {
         feed_key: Some("/a/key".parse().unwrap()),
+        ..config.clone()
+    }
+    .check()
+    .unwrap();
+
+    let own = Config {
+        feed_identity: Some("/a/key".parse().unwrap()),
         ..config
+    };
+
+    let half = own.check().unwrap_err().to_string();
+    assert!(
+        half.starts_with("feed_identity needs source_keys"),
+        "{half}"
+    );
+    Config {
+        source_keys: Some("/a/list".parse().unwrap()),
+        ..own
     }
     .check()
     .unwrap();

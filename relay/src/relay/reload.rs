@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_daemon::Context;
 use fanlight_proto::clock::Time;
 
-use super::{AccessWatch, EventLoop, Relay};
+use super::{EventLoop, Relay, viewer_key_watch};
 use crate::config::{Access, Config};
 use crate::engine::EngineConfig;
 use crate::memory;
@@ -51,7 +51,8 @@ impl EventLoop {
 
         match config.relay_access() {
             Ok(access) => {
-                self.watch = AccessWatch::new(&config);
+                self.watch = viewer_key_watch(&config);
+                self.config = config;
                 self.engine.set_access(now, access);
                 self.handle_outputs(now);
             }

@@ -10,12 +10,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::Shutdown;
+use fanlight_daemon::file_watch::FileWatch;
 use fanlight_live::StreamTable;
 use fanlight_proto::clock::Time;
-use fanlight_proto::keys::FeedKey;
 
 use crate::config::{Config, MAX_SOURCES, Sources};
-use crate::upstream::{Endpoint, FeedbackQueue, Upstream};
+use crate::upstream::{Endpoint, FeedKeys, FeedbackQueue, Upstream};
+use tokio::sync::watch;
 
 /// Pause between two looks into the directory: a source that has just started is found within it.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -23,7 +24,9 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// The upstreams that have been started. A source that goes away keeps its upstream, which connects when it is back.
 pub(super) struct Upstreams {
     config: Config,
-    feed_key: Option<FeedKey>,
+    /// Read by the threads.
+    keys: watch::Sender<FeedKeys>,
+    key_watch: FileWatch,
     table: Arc<StreamTable>,
     directory: Option<PathBuf>,
     next: Time,
@@ -39,12 +42,17 @@ impl Upstreams {
     pub(super) fn start(
         config: &Config,
         sources: Sources,
-        feed_key: Option<FeedKey>,
+        keys: FeedKeys,
         table: Arc<StreamTable>,
     ) -> io::Result<Self> {
+        if let Some(public) = keys.public() {
+            tracing::info!(%public, "sources must list this relay's key");
+        }
+
         let mut upstreams = Self {
             config: config.clone(),
-            feed_key,
+            keys: watch::Sender::new(keys),
+            key_watch: FileWatch::new("the list of sources' keys", config.source_keys.clone()),
             table,
             directory: None,
             next: Time::default(),
@@ -104,13 +112,25 @@ impl Upstreams {
         self.queues.get(origin).map(Arc::as_ref)
     }
 
-    /// When to look into the directory next.
+    /// When to look next.
     pub(super) fn next(&self) -> Option<Time> {
-        self.directory.as_ref().map(|_| self.next)
+        let directory = self.directory.as_ref().map(|_| self.next);
+        [directory, self.key_watch.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Looks into the directory when that is due, and starts upstreams to the sources that are new there.
+    /// Looks into the list of keys and into the directory when that is due.
     pub(super) fn look(&mut self, now: Time) {
+        if let Some(keys) = self.key_watch.due(now, || self.config.feed_keys()) {
+            self.keys.send_replace(keys);
+        }
+        self.look_into_directory(now);
+    }
+
+    /// Starts upstreams to the sources that are new there.
+    fn look_into_directory(&mut self, now: Time) {
         let Some(directory) = self.directory.as_deref().filter(|_| now >= self.next) else {
             return;
         };
@@ -145,7 +165,7 @@ impl Upstreams {
             streams: self.config.streams.clone(),
             max_frame_bytes: self.config.max_frame_bytes,
             stale,
-            feed_key: self.feed_key.clone(),
+            keys: self.keys.subscribe(),
             feedback: Arc::new(FeedbackQueue::new()?),
         };
 

@@ -12,12 +12,13 @@ use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::{Problem, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::feed::{self, ANSWER_TOPIC};
-use fanlight_proto::message::{CheckedFrame, FeedbackReport, parse_frame};
+use fanlight_proto::message::{CheckedFrame, FeedbackReport, StreamName, parse_frame};
 use fanlight_proto::zmtp::{Encoder, Event, MAX_UPSTREAM};
+use tokio::sync::watch;
 
-use super::Upstream;
 use super::clock_probe::{ClockProbe, same_clock};
 use super::listing::Listing;
+use super::{Ended, FeedKeys, Terms, Upstream};
 
 /// A picture so old has waited in the kernel while this process stood still, and a newer one is behind it (promise P4).
 const TOO_OLD: Duration = Duration::from_millis(250);
@@ -25,9 +26,19 @@ const TOO_OLD: Duration = Duration::from_millis(250);
 /// When all pictures have been too old for so long, the source is slow, and an old picture is better than none.
 const CATCH_UP: Duration = Duration::from_millis(500);
 
+/// What a connection was opened for.
+pub(super) struct Agreed {
+    pub(super) terms: Terms,
+    /// The streams to take; all of them when empty.
+    pub(super) streams: Vec<StreamName>,
+}
+
 /// A conversation with one source.
 pub(super) struct Session<'a> {
     upstream: &'a Upstream,
+    agreed: Agreed,
+    /// Tells when the list of sources has changed.
+    keys: watch::Receiver<FeedKeys>,
     connection: Connection,
     receiver: FeedReceiver<'a>,
     shutdown: &'a Shutdown,
@@ -40,16 +51,19 @@ impl<'a> Session<'a> {
     /// On a connection that has only just been made.
     pub(super) fn new(
         upstream: &'a Upstream,
+        agreed: Agreed,
         table: &'a StreamTable,
         refusals: &'a mut LogLimiter,
         connection: Connection,
         shutdown: &'a Shutdown,
     ) -> Self {
-        let receiver = FeedReceiver::new(upstream, table, refusals);
-        let is_filtered = !upstream.streams.is_empty();
+        let receiver = FeedReceiver::new(upstream, topics(&agreed.streams), table, refusals);
+        let is_filtered = !agreed.streams.is_empty();
         let ask_at = is_filtered.then(|| clock::now() + upstream.stale / 2);
         Self {
             upstream,
+            agreed,
+            keys: upstream.keys.clone(),
             connection,
             receiver,
             shutdown,
@@ -64,14 +78,14 @@ impl<'a> Session<'a> {
     }
 
     /// Hands over what comes until something fails, and says what.
-    pub(super) fn run(&mut self) -> ConnectionError {
+    pub(super) fn run(&mut self) -> Ended {
         match self.converse() {
             Ok(never) => match never {},
             Err(ended) => ended,
         }
     }
 
-    fn converse(&mut self) -> Result<Infallible, ConnectionError> {
+    fn converse(&mut self) -> Result<Infallible, Ended> {
         self.subscribe()?;
         self.upstream.feedback.begin();
 
@@ -80,12 +94,13 @@ impl<'a> Session<'a> {
                 self.on_event(event)?;
             }
 
+            self.check_terms()?;
             self.send_what_is_due()?;
             self.ask_for_streams()?;
 
             let silent = self.receiver.last + self.upstream.stale;
             if silent <= clock::now() {
-                return Err(ConnectionError::Silent);
+                return Err(ConnectionError::Silent.into());
             }
 
             let deadline = self.listing.due.map_or(silent, |due| silent.min(due));
@@ -101,23 +116,36 @@ impl<'a> Session<'a> {
     }
 
     fn subscribe(&mut self) -> Result<(), ConnectionError> {
-        if self.upstream.streams.is_empty() {
+        let topics = topics(&self.agreed.streams);
+        if topics.is_empty() {
             return self.send(|encoder| encoder.subscribe(b""));
         }
 
-        for stream in &self.upstream.streams {
-            for topic in [stream.topic(), stream.canary().topic()] {
-                self.send(|encoder| encoder.subscribe(&topic))?;
-            }
+        topics
+            .iter()
+            .try_for_each(|topic| self.send(|encoder| encoder.subscribe(topic)))
+    }
+
+    /// Ends the connection when the source is not to be taken any more as it was when it was opened. Sources that live
+    /// say something every 250 ms, so a key that is taken out of the list is out of use that soon.
+    fn check_terms(&mut self) -> Result<(), Ended> {
+        // An error is a relay that ends.
+        if !self.keys.has_changed().unwrap_or(false) {
+            return Ok(());
         }
 
-        Ok(())
+        let terms = self.keys.borrow_and_update().terms(&self.upstream.endpoint);
+        match terms {
+            Some(terms) if terms == self.agreed.terms => Ok(()),
+            Some(_) => Err(Ended::Relisted),
+            None => Err(Ended::NotListed),
+        }
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), ConnectionError> {
         match event {
             Event::Message { topic, body } if self.listing.is_answer(&topic) => {
-                if let Some(problem) = self.listing.problem(&body, &self.upstream.streams) {
+                if let Some(problem) = self.listing.problem(&body, &self.agreed.streams) {
                     self.receiver.on_no_stream(problem);
                 }
                 Ok(())
@@ -196,9 +224,17 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The topics of these streams and their canaries.
+fn topics(streams: &[StreamName]) -> Vec<Bytes> {
+    let of = |stream: &StreamName| [stream.topic(), stream.canary().topic()];
+    streams.iter().flat_map(of).collect()
+}
+
 /// Takes the messages of one connection.
 struct FeedReceiver<'a> {
     upstream: &'a Upstream,
+    /// The only ones that frames may have; any when empty.
+    topics: Vec<Bytes>,
     table: &'a StreamTable,
     refusals: &'a mut LogLimiter,
     clock_id: u64,
@@ -211,11 +247,17 @@ struct FeedReceiver<'a> {
 }
 
 impl<'a> FeedReceiver<'a> {
-    fn new(upstream: &'a Upstream, table: &'a StreamTable, refusals: &'a mut LogLimiter) -> Self {
+    fn new(
+        upstream: &'a Upstream,
+        topics: Vec<Bytes>,
+        table: &'a StreamTable,
+        refusals: &'a mut LogLimiter,
+    ) -> Self {
         let now = clock::now();
         let clock_id = clock::clock_id();
         Self {
             upstream,
+            topics,
             table,
             refusals,
             clock_id,
@@ -231,6 +273,11 @@ impl<'a> FeedReceiver<'a> {
         self.last = clock::now();
         if topic == ANSWER_TOPIC {
             return self.receive_answer(topic, &body);
+        }
+
+        let wanted = self.topics.iter().any(|wanted| wanted == topic);
+        if !wanted && !self.topics.is_empty() {
+            return self.refuse(&"it publishes a stream that is not to be taken from it");
         }
 
         match parse_frame(topic, body.clone(), self.upstream.max_frame_bytes) {

@@ -75,19 +75,19 @@ impl Subscription {
     }
 
     fn start(endpoint: &str, streams: &[&str], max_frame_bytes: usize) -> Self {
-        Self::of(endpoint, streams, max_frame_bytes, None)
+        Self::of(endpoint, streams, max_frame_bytes, FeedKeys::default())
     }
 
     fn sealed(endpoint: &str) -> Self {
-        Self::of(endpoint, &[], MAX_FRAME_BYTES, Some(FeedKey::new([7; 32])))
+        Self::of(
+            endpoint,
+            &[],
+            MAX_FRAME_BYTES,
+            FeedKeys::shared(FeedKey::new([7; 32])),
+        )
     }
 
-    fn of(
-        endpoint: &str,
-        streams: &[&str],
-        max_frame_bytes: usize,
-        feed_key: Option<FeedKey>,
-    ) -> Self {
+    fn of(endpoint: &str, streams: &[&str], max_frame_bytes: usize, keys: FeedKeys) -> Self {
         let table = StreamTable::new(Duration::from_millis(500));
         let feedback = Arc::new(FeedbackQueue::new().unwrap());
         let shutdown = Shutdown::new();
@@ -97,7 +97,7 @@ impl Subscription {
             streams: streams.iter().map(|name| name.parse().unwrap()).collect(),
             max_frame_bytes,
             stale: Duration::from_millis(500),
-            feed_key,
+            keys: watch::channel(keys).1,
             feedback: Arc::clone(&feedback),
         };
 

@@ -42,6 +42,13 @@ fn an_endpoint_that_others_can_reach_has_to_be_allowed() {
     };
 
     config(sealed).check().unwrap();
+    let known = |o: &mut Config| {
+        o.publish = remote();
+        o.feed_identity = Some("/a/key".parse().unwrap());
+        o.relay_keys = Some("/a/list".parse().unwrap());
+    };
+
+    config(known).check().unwrap();
     config(|o| o.publish = vec!["tcp://127.0.0.1:5700".parse().unwrap()])
         .check()
         .unwrap();
@@ -50,13 +57,16 @@ fn an_endpoint_that_others_can_reach_has_to_be_allowed() {
 #[test]
 fn what_cannot_be_used_is_refused_by_name() {
     type Case = (&'static str, fn(&mut Config));
-    let bad: [Case; 18] = [
+    let bad: [Case; 19] = [
         ("for the pattern", |o| {
             o.input = InputKind::Pattern;
             o.size = "64x64".parse().ok();
         }),
         ("given twice", |o| {
             o.publish = vec!["ipc:///a".parse().unwrap(), "ipc:///a".parse().unwrap()];
+        }),
+        ("feed_identity needs relay_keys", |o| {
+            o.feed_identity = Some("/a/key".parse().unwrap());
         }),
         ("rate must be", |o| o.rate = Some(0.0)),
         ("rate must be", |o| o.rate = Some(f64::NAN)),

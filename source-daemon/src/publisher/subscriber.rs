@@ -12,11 +12,12 @@ use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
 use fanlight_proto::feed::{FromRelay, parse_to_source};
+use fanlight_proto::keys::PublicKey;
 use fanlight_proto::zmtp::{
     AcceptedSecurity, Decoder, Encoded, Encoder, Established, Event, Handshake, ProtocolError,
 };
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::places::{NoPlace, Place};
@@ -54,6 +55,8 @@ pub(super) enum DisconnectReason {
     NoPlace(#[from] NoPlace),
     #[error("others need its place, and it has not subscribed")]
     Displaced,
+    #[error("its key has been taken out of relay_keys")]
+    Unlisted,
     #[error("more than {MAX_SUBSCRIPTIONS} subscriptions")]
     Subscriptions,
     #[error(transparent)]
@@ -229,10 +232,11 @@ impl Peer<'_> {
 pub(super) async fn serve(
     socket: StreamSocket,
     name: &str,
-    security: Arc<AcceptedSecurity>,
     place: &Place,
     hub: &Hub,
 ) -> DisconnectReason {
+    let mut accepted = hub.security.subscribe();
+    let security = Arc::clone(&accepted.borrow_and_update());
     let established = match timeout(HANDSHAKE_LIMIT, shake_hands(&socket, security)).await {
         Ok(Ok(established)) => established,
         Ok(Err(reason)) => return reason,
@@ -246,12 +250,12 @@ pub(super) async fn serve(
     let Established {
         mut decoder,
         encoder,
-        name: relay,
+        relay,
         ..
     } = established;
 
-    if let Some(relay) = relay {
-        tracing::info!(peer = name, relay, "relay connected");
+    if let Some((key, relay)) = &relay {
+        tracing::debug!(peer = name, relay, %key, "relay connected");
     }
 
     let subscriber = Subscriber::new(socket, encoder);
@@ -265,7 +269,23 @@ pub(super) async fn serve(
     tokio::select! {
         reason = listen(&mut decoder, &peer) => reason,
         reason = send(&peer) => reason,
+        reason = lose_key(relay, accepted) => reason,
     }
+}
+
+/// Waits until a relay's key is not accepted any more; for ever, if it has none.
+async fn lose_key(
+    relay: Option<(PublicKey, String)>,
+    mut accepted: watch::Receiver<Arc<AcceptedSecurity>>,
+) -> DisconnectReason {
+    let Some((key, _)) = relay else {
+        return std::future::pending().await;
+    };
+
+    let gone = accepted.wait_for(|accepted| accepted.name_of(&key).is_none());
+    // An error is a publisher that ends.
+    drop(gone.await);
+    DisconnectReason::Unlisted
 }
 
 async fn shake_hands(

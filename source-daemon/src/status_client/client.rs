@@ -10,7 +10,6 @@ use fanlight_daemon::endpoint::EndpointError as NoEndpoint;
 use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::feed::{parse_answer, status_topic};
-use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::Answer;
 use fanlight_proto::zmtp::{Event, Security};
 use tokio::net::{TcpStream, UnixStream};
@@ -108,11 +107,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(at: Target, key: Option<FeedKey>) -> Self {
-        Self {
-            at,
-            security: key.map_or(Security::Null, Security::SharedKey),
-        }
+    pub(super) const fn new(at: Target, security: Security) -> Self {
+        Self { at, security }
     }
 
     /// How things stand.
@@ -244,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_there_is_no_source_it_says_so_and_what_to_do() {
-        let client = Client::new("ipc:///nowhere/at-all".parse().unwrap(), None);
+        let client = Client::new("ipc:///nowhere/at-all".parse().unwrap(), Security::Null);
         let error = client.ask(&Shutdown::new()).await.unwrap_err().to_string();
         assert!(
             error.contains("no source publishes at ipc:///nowhere/at-all")
