@@ -102,7 +102,9 @@ impl Connection {
         let deadline = clock::now() + CONNECT_TIMEOUT;
         let addresses = match endpoint {
             Endpoint::Ipc(path) => vec![SockAddr::unix(path).map_err(ConnectionError::Connect)?],
-            Endpoint::Tcp(host) => resolver.resolve(host, deadline, shutdown)?,
+            Endpoint::Tcp(host, port) => {
+                resolver.resolve(&format!("{host}:{port}"), deadline, shutdown)?
+            }
         };
 
         let mut failed = ConnectionError::NoAnswer;

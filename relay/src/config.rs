@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use fanlight_daemon::config;
+use fanlight_daemon::endpoint::listen_address;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::{PathError, STREAMS_DIR, runtime_dir};
 use fanlight_proto::handshake::RelayAccess;
@@ -29,7 +30,7 @@ pub const MAX_SOURCES: usize = MAX_STREAMS;
 /// Settings of the relay.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// The sources to subscribe to: ipc:///path or tcp://host:port.
+    /// The sources to subscribe to: ipc:///path/of/socket, tcp://HOST:PORT, or a port alone for one of this host.
     /// When empty, all that publish on this host, by their sockets in streams/ of the runtime directory.
     pub sources: Vec<Endpoint>,
     /// The file of the key that the sources share with this relay, or credential:NAME; `keygen feed FILE` makes one.
@@ -47,8 +48,9 @@ pub struct Config {
     pub allow_remote_sources: bool,
     /// The streams to take, each with its canary; all of them when empty.
     pub streams: Vec<StreamName>,
-    /// Where to listen for viewers (UDP). Outside loopback `access` must say who may come.
-    #[arg(default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 5004)))]
+    /// Where to listen for viewers (UDP): ADDRESS:PORT, *:PORT for every address of this host, or PORT for 127.0.0.1.
+    /// Outside loopback `access` must say who may come.
+    #[arg(value_parser = listen_address, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 5004)))]
     pub listen: SocketAddr,
     /// Who may come: loopback (programs on this host), open (everyone who can reach the port),
     /// psk (who has the key in key_file) or keys (each viewer its own key, listed in viewer_keys).
@@ -91,6 +93,7 @@ pub struct Config {
     pub source_stale_ms: u64,
     /// Where to listen for browsers (HTTP and WebSocket). Unset: nowhere. Outside loopback `http_access` must say who may
     /// come.
+    #[arg(value_parser = listen_address)]
     pub http: Option<SocketAddr>,
     /// Who may come over HTTP: loopback (programs on this host), open (everyone who can reach the port may watch) or
     /// token (who has one of the tokens below).
@@ -127,14 +130,17 @@ pub struct Config {
     pub http_ready: Readiness,
     /// Where to listen for players and recorders (RTSP, TCP). Unset: nowhere. Who may come is what `http_access` says,
     /// with the same tokens as passwords; with `http_certificate` the port takes rtsps:// too.
+    #[arg(value_parser = listen_address)]
     pub rtsp: Option<SocketAddr>,
     /// Where WebRTC's media comes and goes (UDP), for clients of WHEP at /whep/STREAM of http. Unset: nowhere.
+    #[arg(value_parser = listen_address)]
     pub webrtc: Option<SocketAddr>,
     /// Addresses by which clients reach the port in webrtc, such as that of a NAT before this host. When empty, it is the one
     /// by which their request came.
     pub webrtc_addresses: Vec<IpAddr>,
     /// Where to listen for WebRTC clients that speak the TCP signalling of aiortc's examples instead of WHEP: they get an
     /// offer of the first stream as a line of JSON. Unset: nowhere. It cannot ask for a token.
+    #[arg(value_parser = listen_address)]
     pub webrtc_signalling: Option<SocketAddr>,
     /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
     /// was bad. Unset: none are kept.

@@ -23,7 +23,7 @@ use fanlight_live::{Problem, StreamTable};
 use fanlight_proto::message::StreamName;
 use tokio::sync::watch;
 
-pub use fanlight_daemon::endpoint::{Endpoint, EndpointError};
+pub use fanlight_daemon::endpoint::Endpoint;
 pub use feed_keys::FeedKeys;
 use feed_keys::Terms;
 pub use feedback_queue::FeedbackQueue;

@@ -23,9 +23,9 @@ use crate::camera::pattern::{self, PatternInput};
 use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
 use crate::picture::{PictureOptions, PictureProcessor};
-use crate::publisher::Endpoint;
 use crate::status_client::Command;
 use crate::supervisor::{IdlePolicy, Supervisor};
+use fanlight_daemon::endpoint::Endpoint;
 
 /// Size of a synthetic picture when none is configured.
 const DEFAULT_SIZE: Size = Size {
@@ -94,7 +94,8 @@ pub struct Config {
     /// Name of the stream: 1 to 64 characters of A-Z a-z 0-9 . _ -
     #[arg(default_value = "camera")]
     pub stream: StreamName,
-    /// Where to publish: ipc:///path/of/socket, tcp://ADDRESS:PORT, or several.
+    /// Where to publish: ipc:///path/of/socket, tcp://HOST:PORT (* for every address of this host), a port alone for
+    /// 127.0.0.1, or several.
     /// None: ipc, as streams/STREAM.ipc in the runtime directory, where the relays of this host look for it.
     pub publish: Vec<Endpoint>,
     /// The file of the key that source and relays share, or credential:NAME; `keygen feed FILE` makes one.

@@ -7,8 +7,8 @@
 //! notice neither.
 
 mod answers;
-mod endpoint;
 mod feedback_sink;
+mod listener;
 mod places;
 mod send_queue;
 mod subscriber;
@@ -31,9 +31,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use answers::Answerer;
-use endpoint::Listener;
-pub use endpoint::{Endpoint, EndpointError};
+pub use fanlight_daemon::endpoint::Endpoint;
 pub use feedback_sink::{FeedbackSink, NullSink};
+use listener::Listener;
 use places::{Place, Places};
 use subscriber::{DisconnectReason, Message, Subscriber};
 

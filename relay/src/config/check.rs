@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use fanlight_daemon::endpoint::NotConnectable;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_http::Readiness;
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS};
@@ -22,6 +23,9 @@ pub enum ConfigError {
          access = \"psk\" or \"keys\" to let in who has a key"
     )]
     NotOpen(SocketAddr),
+    /// A source that nobody can connect to.
+    #[error("sources: {0}")]
+    NotConnectable(#[from] NotConnectable),
     /// Frames would cross a network in the clear, and nobody said that this is meant.
     #[error(
         "the source {0} is on another host, and its frames would cross the network unsealed: set feed_key, here and \
@@ -250,6 +254,10 @@ impl Config {
             (Some(_), None) => return half("feed_identity", "source_keys"),
             (None, Some(_)) => return half("source_keys", "feed_identity"),
             _ => {}
+        }
+
+        for source in &self.sources {
+            source.check_connectable()?;
         }
 
         let sealed = self.feed_key.is_some() || self.source_keys.is_some();

@@ -128,6 +128,22 @@ fn a_source_on_another_host_needs_a_key_or_the_word_that_it_needs_none() {
 }
 
 #[test]
+fn a_source_to_which_nobody_can_connect_is_refused() {
+    for source in ["tcp://*:5010", "tcp://127.0.0.1:0"] {
+        let config = Config {
+            sources: vec![source.parse().unwrap()],
+            allow_remote_sources: true,
+            ..Config::default()
+        };
+        let error = config.check().unwrap_err().to_string();
+        assert!(
+            error.starts_with("sources: ") && error.contains(source),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn groups_are_sixty_four_and_their_interface_is_known_and_fits_who_may_come() {
     let config = |multicast: &str, listen: &str| Config {
         multicast: Some(multicast.parse().unwrap()),

@@ -6,7 +6,7 @@ use fanlight_proto::keys::{FeedKey, PrivateKey};
 use fanlight_proto::zmtp::{AcceptedSecurity, PublisherKeys, Security};
 
 use super::Config;
-use crate::publisher::Endpoint;
+use fanlight_daemon::endpoint::Endpoint;
 
 impl Config {
     /// Where to publish.

@@ -44,8 +44,8 @@ fn port(publisher: &Publisher) -> u16 {
         .endpoints()
         .iter()
         .find_map(|e| {
-            if let Endpoint::Tcp(at) = e {
-                Some(at.port())
+            if let Endpoint::Tcp(_, port) = e {
+                Some(*port)
             } else {
                 None
             }

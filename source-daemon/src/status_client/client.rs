@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use fanlight_daemon::endpoint::EndpointError as NoEndpoint;
+use fanlight_daemon::endpoint::{Endpoint, EndpointError};
 use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::feed::{parse_answer, status_topic};
@@ -16,7 +15,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use zeromq::{Socket as _, SocketOptions, SocketRecv as _, SubSocket};
 
-use crate::publisher::{Endpoint, EndpointError};
 use crate::verification::report::Report;
 
 /// Longest that the answer may take: a source on this host needs a few milliseconds.
@@ -41,27 +39,9 @@ impl Target {
         let ipc = endpoints
             .iter()
             .find(|endpoint| matches!(endpoint, Endpoint::Ipc(_)));
-        Self(
-            ipc.or(endpoints.first())
-                .expect("a source publishes somewhere")
-                .clone(),
-        )
-        .reachable()
-    }
-
-    /// Who listens on every address of this host is reached at its own.
-    fn reachable(self) -> Self {
-        let Endpoint::Tcp(address) = self.0 else {
-            return self;
-        };
-
-        let own = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-
-        Self(Endpoint::Tcp(SocketAddr::new(own, address.port())))
+        let chosen = ipc.or(endpoints.first());
+        let chosen = chosen.expect("a source publishes somewhere").clone();
+        Self(chosen.from_its_own_host())
     }
 }
 
@@ -69,7 +49,8 @@ impl FromStr for Target {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        text.parse().map(|endpoint| Self(endpoint).reachable())
+        let endpoint: Endpoint = text.parse()?;
+        Ok(Self(endpoint.from_its_own_host()))
     }
 }
 
@@ -146,7 +127,10 @@ impl Client {
             // The crate does not say that nobody listens, and tries again.
             match &self.at.0 {
                 Endpoint::Ipc(path) => UnixStream::connect(path).await.map(drop).ok()?,
-                Endpoint::Tcp(address) => TcpStream::connect(address).await.map(drop).ok()?,
+                Endpoint::Tcp(host, port) => {
+                    let address = format!("{host}:{port}");
+                    TcpStream::connect(address).await.map(drop).ok()?;
+                }
             }
 
             let mut options = SocketOptions::default();
@@ -194,10 +178,8 @@ impl Client {
         asked: &str,
         shutdown: &Shutdown,
     ) -> Result<Option<Answer>, ConnectionError> {
-        let nowhere = |error: NoEndpoint| ConnectionError::Connect(io::Error::other(error));
-        let endpoint = self.at.to_string().parse().map_err(nowhere)?;
         let resolver = &mut Resolver::default();
-        let mut connection = Connection::open(&endpoint, &self.security, resolver, shutdown)?;
+        let mut connection = Connection::open(&self.at.0, &self.security, resolver, shutdown)?;
 
         let deadline = clock::now() + ANSWER_TIMEOUT;
         connection.send(

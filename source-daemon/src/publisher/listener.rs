@@ -1,23 +1,19 @@
-//! Where a publisher can be bound: endpoints as ZeroMQ writes them, and the listeners behind them.
+//! The listeners of a publisher, bound at its endpoints. Used on the publisher's thread.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
+use fanlight_daemon::endpoint::{Endpoint, Host};
 use fanlight_daemon::stream_socket::StreamSocket;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::PublishError;
-
-/// Longest path of a socket on Linux: `sun_path` has 108 bytes, one of them for the final zero.
-const MAX_SOCKET_PATH: usize = 107;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -31,89 +27,6 @@ const DEAD_PEER_LIMIT: Duration = Duration::from_secs(3);
 
 /// Between keepalives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// An address to publish at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `ipc:///run/fanlight/source.ipc`: a socket in the file system.
-    Ipc(PathBuf),
-    /// `tcp://127.0.0.1:5700`; `*` stands for every address of the host, `localhost` for 127.0.0.1, and port 0 for any.
-    Tcp(SocketAddr),
-}
-
-/// A text that is no [`Endpoint`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no endpoint: {why}; write ipc:///path/of/socket or tcp://ADDRESS:PORT")]
-pub struct EndpointError {
-    text: String,
-    why: &'static str,
-}
-
-impl Endpoint {
-    /// Whether only this host can connect.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        match self {
-            Self::Ipc(_) => true,
-            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
-        }
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let refuse = |why| EndpointError {
-            text: text.to_owned(),
-            why,
-        };
-
-        if let Some(path) = text.strip_prefix("ipc://") {
-            return ipc_path(path).map(Self::Ipc).map_err(refuse);
-        }
-
-        let address = text
-            .strip_prefix("tcp://")
-            .ok_or_else(|| refuse("it begins with neither ipc:// nor tcp://"))?;
-        let (host, port) = address
-            .rsplit_once(':')
-            .ok_or_else(|| refuse("the port is missing"))?;
-        let port = port
-            .parse()
-            .map_err(|_| refuse("the port is not a number from 0 to 65535"))?;
-        match host {
-            "*" => Ok(Self::Tcp((Ipv4Addr::UNSPECIFIED, port).into())),
-            "localhost" => Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into())),
-            _ => address
-                .parse()
-                .map(Self::Tcp)
-                .map_err(|_| refuse("the host is no IP address (IPv6 in brackets)")),
-        }
-    }
-}
-
-fn ipc_path(path: &str) -> Result<PathBuf, &'static str> {
-    match path {
-        _ if path.starts_with('@') => {
-            Err("abstract sockets have no permissions and are not supported")
-        }
-        _ if !path.starts_with('/') => {
-            Err("the path must be absolute, so that there are three slashes")
-        }
-        _ if path.len() > MAX_SOCKET_PATH => Err("a socket's path has at most 107 bytes"),
-        _ => Ok(path.into()),
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ipc(path) => write!(f, "ipc://{}", path.display()),
-            Self::Tcp(address) => write!(f, "tcp://{address}"),
-        }
-    }
-}
 
 /// Who has connected.
 #[derive(Debug)]
@@ -149,8 +62,8 @@ impl Listener {
                     bound,
                 ))
             }
-            Endpoint::Tcp(address) => {
-                let listener = bind_address(*address)
+            Endpoint::Tcp(host, port) => {
+                let listener = bind_host(host, *port)
                     .and_then(TcpListener::from_std)
                     .map_err(failed)?;
                 Ok(Self::Tcp(listener))
@@ -162,7 +75,10 @@ impl Listener {
     pub(super) fn local(&self) -> io::Result<Endpoint> {
         match self {
             Self::Ipc(_, bound) => Ok(Endpoint::Ipc(bound.path.clone())),
-            Self::Tcp(listener) => listener.local_addr().map(Endpoint::Tcp),
+            Self::Tcp(listener) => {
+                let address = listener.local_addr()?;
+                Ok(Endpoint::Tcp(Host::Address(address.ip()), address.port()))
+            }
         }
     }
 
@@ -202,6 +118,19 @@ impl Listener {
             }
         }
     }
+}
+
+/// Binds the first address of `host` that is one of this host.
+fn bind_host(host: &Host, port: u16) -> io::Result<std::net::TcpListener> {
+    let mut failed = io::Error::other("its name stands for no address");
+    for address in host.resolve_to_listen(port)? {
+        match bind_address(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+
+    Err(failed)
 }
 
 fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -293,49 +222,6 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints_are_written_as_zeromq_writes_them() {
-        for (text, local) in [
-            ("ipc:///run/fanlight/source.ipc", true),
-            ("tcp://127.0.0.1:5700", true),
-            ("tcp://[::1]:5700", true),
-            ("tcp://[::ffff:127.0.0.1]:1", true),
-            ("tcp://0.0.0.0:5700", false),
-            ("tcp://192.168.1.7:0", false),
-        ] {
-            let endpoint: Endpoint = text.parse().unwrap();
-            assert_eq!(endpoint.to_string(), text);
-            assert_eq!(endpoint.is_local(), local, "{text}");
-        }
-
-        assert_eq!(
-            "tcp://*:1".parse::<Endpoint>().unwrap().to_string(),
-            "tcp://0.0.0.0:1"
-        );
-
-        assert_eq!(
-            "tcp://localhost:1".parse::<Endpoint>().unwrap().to_string(),
-            "tcp://127.0.0.1:1"
-        );
-    }
-
-    #[test]
-    fn what_is_no_endpoint_is_refused_with_the_reason() {
-        let long = format!("ipc:///{}", "x".repeat(107));
-        for (text, why) in [
-            ("udp://x", "neither ipc:// nor tcp://"),
-            ("ipc://relative", "three slashes"),
-            ("ipc://@name", "abstract"),
-            (long.as_str(), "107"),
-            ("tcp://127.0.0.1", "port is"),
-            ("tcp://127.0.0.1:70000", "65535"),
-            ("tcp://camera.local:5700", "no IP address"),
-        ] {
-            let error = text.parse::<Endpoint>().unwrap_err().to_string();
-            assert!(error.contains(why), "{error}");
-        }
-    }
 
     #[tokio::test]
     async fn a_dead_publishers_socket_is_taken_over_and_a_live_ones_is_not() {
