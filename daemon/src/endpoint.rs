@@ -82,7 +82,7 @@ impl Endpoint {
     #[must_use]
     pub fn from_its_own_host(self) -> Self {
         match self {
-            Self::Tcp(host, port) => Self::Tcp(host.from_itself(), port),
+            Self::Tcp(host, port) => Self::Tcp(host.on_this_host(), port),
             ipc @ Self::Ipc(_) => ipc,
         }
     }
@@ -97,7 +97,7 @@ impl Host {
         }
     }
 
-    fn from_itself(self) -> Self {
+    fn on_this_host(self) -> Self {
         match self {
             Self::Any => Self::Address(Ipv4Addr::LOCALHOST.into()),
             Self::Address(IpAddr::V4(ip)) if ip.is_unspecified() => {
