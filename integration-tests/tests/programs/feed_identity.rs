@@ -79,7 +79,9 @@ fn is_refused(relay: &Program, why: &str) {
             told.contains(why).then_some(())
         });
     }
-    assert_eq!(site.get("/readyz").status, 503);
+    until("it is not ready", SOON, || {
+        (site.get("/readyz").status == 503).then_some(())
+    });
 }
 
 #[test]
