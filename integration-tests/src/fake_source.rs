@@ -31,6 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct FakeSource {
     endpoint: String,
+    picture: Arc<[u8]>,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -48,6 +49,15 @@ impl FakeSource {
     /// When there is no port to be had.
     #[must_use]
     pub fn start(stream: &'static str, key: Option<FeedKey>) -> Self {
+        Self::with_picture(stream, key, jpeg::numbered(1, 320, 240))
+    }
+
+    /// The same, all of whose frames are `picture`, which a source would perhaps refuse.
+    ///
+    /// # Panics
+    /// When there is no port to be had.
+    #[must_use]
+    pub fn with_picture(stream: &'static str, key: Option<FeedKey>, picture: Vec<u8>) -> Self {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let endpoint = format!(
@@ -59,6 +69,7 @@ impl FakeSource {
 
         let source = Self {
             endpoint,
+            picture: picture.into(),
             notes: Arc::default(),
         };
 
@@ -134,7 +145,6 @@ impl FakeSource {
     ) -> Result<(), ConnectionError> {
         let shutdown = Shutdown::new();
         let mut connection = Connection::accept(connection, security, &shutdown)?;
-        let picture = jpeg::numbered(1, 320, 240);
         let mut number = 0;
         let mut next = clock::now();
 
@@ -155,7 +165,7 @@ impl FakeSource {
                     next = next + INTERVAL;
                     number += 1;
                     let topic = format!("{stream}/");
-                    let body = frame(stream, number, &picture);
+                    let body = frame(stream, number, &self.picture);
                     publish(&mut connection, topic.as_bytes(), body)?;
                 }
                 None => connection.wait(None, next, &shutdown)?,

@@ -62,6 +62,8 @@ pub struct Prepared {
     pub height: u32,
     /// What is known to be in it (the ground truth), in its own pixels.
     pub truth: Option<Truth>,
+    /// Whether it passed untouched, so that nobody knows whether it can be decoded.
+    pub is_untouched: bool,
 }
 
 /// Why a picture cannot be published. The next one may be good, except after [`PictureError::Option`].
@@ -169,6 +171,7 @@ impl PictureProcessor {
         utc_ns: u64,
     ) -> Result<Prepared, PictureError> {
         let taken = (frame.captured, utc_ns);
+        let mut is_untouched = false;
         let (jpeg, captured, orientation) = match frame.content {
             Content::Unusable(reason) => return Err(PictureError::Unusable(reason)),
             Content::Raw => {
@@ -180,7 +183,12 @@ impl PictureProcessor {
             Content::Jpeg(jpeg) => {
                 let header = jpeg::inspect(jpeg.jpeg())?;
                 let orientation = header.orientation.then(self.orientation);
-                let jpeg = self.process_jpeg(jpeg, &header, orientation, taken)?;
+                is_untouched = self.passes(&header);
+                let jpeg = if is_untouched {
+                    jpeg
+                } else {
+                    self.process_jpeg(jpeg.jpeg(), &header, orientation, taken)?
+                };
                 (jpeg, (header.width, header.height), orientation)
             }
         };
@@ -195,12 +203,29 @@ impl PictureProcessor {
             width,
             height,
             truth,
+            is_untouched,
         })
+    }
+
+    /// Looks whether a picture can be decoded.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn check(&mut self, jpeg: &[u8]) -> Result<(), PictureError> {
+        // All of its scans are read for the smallest size too.
+        Ok(self.decoder.decode(jpeg, (1, 1), &mut self.buffer)?)
+    }
+
+    /// Whether a JPEG passes untouched.
+    fn passes(&self, header: &Header) -> bool {
+        header.conversion == Conversion::None
+            && header.orientation.is_identity()
+            && self.passes_jpeg()
     }
 
     fn process_jpeg(
         &mut self,
-        jpeg: FrameBuffer,
+        jpeg: &[u8],
         header: &Header,
         orientation: Orientation,
         taken: (Time, u64),
@@ -208,16 +233,15 @@ impl PictureProcessor {
         let captured = (header.width, header.height);
         let size = self.scaled(captured);
 
-        if self.overlay.is_none() && size == captured && header.conversion != Conversion::Reencode {
-            if header.conversion == Conversion::None && orientation.is_identity() {
-                return Ok(jpeg);
-            }
-            if let Some(done) = self.transformer.transform(jpeg.jpeg(), orientation)? {
-                return Ok(done);
-            }
+        if self.overlay.is_none()
+            && size == captured
+            && header.conversion != Conversion::Reencode
+            && let Some(done) = self.transformer.transform(jpeg, orientation)?
+        {
+            return Ok(done);
         }
 
-        self.decoder.decode(jpeg.jpeg(), size, &mut self.buffer)?;
+        self.decoder.decode(jpeg, size, &mut self.buffer)?;
         self.finish(captured, orientation, taken)
     }
 

@@ -2,13 +2,15 @@
 //!
 //! - The capture thread waits for the driver and hands each frame on without waiting for anyone. JPEGs that are published as
 //!   they are it publishes itself.
-//! - The preparing thread processes the newest frame and publishes it.
+//! - The preparing thread processes the newest frame and publishes it. It decodes samples of what the capture thread has
+//!   published, to find damaged pictures.
 //! - The event loop runs on the caller's thread. It asks the supervisor what to do, sends heartbeats while no frame flows,
 //!   evaluates the screens, and talks to the service manager. It never calls the driver, so that a driver that hangs stops
 //!   nothing else.
 
 mod capture;
 mod capture_slot;
+mod damage;
 mod events;
 mod pipeline;
 mod preparation;

@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_promise::judge;
 use fanlight_proto::clock::Time;
 
 use super::*;
@@ -526,4 +530,42 @@ fn a_12_bit_picture_is_refused_with_what_to_do() {
         .unwrap_err();
     assert!(error.is_format());
     assert!(error.to_string().contains("12-bit JPEG"), "{error}");
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn looking_at_two_pictures_a_second_takes_two_percent_of_a_core_at_most() {
+    judge("samples of what passes untouched", |measurement| {
+        for (width, height) in [(1280, 720), (1920, 1080), (3840, 2160)] {
+            let jpeg = noise(width, height);
+            let mut pipeline = pipeline(|_| {});
+            let mut look = || {
+                let began = clock::now();
+                pipeline.check(&jpeg).unwrap();
+                clock::now().saturating_since(began)
+            };
+
+            let mut took: Vec<Duration> = (0..20).map(|_| look()).collect();
+            took.sort_unstable();
+            let bytes = jpeg.len();
+            let bound = Duration::from_millis(20) * (width * height) / (1920 * 1080);
+            measurement.at_most(
+                format!("two looks at {width}x{height}, {bytes} bytes, median"),
+                bound,
+                2 * took[took.len() / 2],
+            );
+        }
+    });
+}
+
+/// A JPEG of noise, which takes the longest to decode for its size.
+fn noise(width: u32, height: u32) -> Vec<u8> {
+    let mut buffer = PixelBuffer::default();
+    let mut state = 1_u32;
+    for byte in buffer.reset_rgb(width, height) {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *byte = 100 + (state >> 26) as u8;
+    }
+    let encoded = Encoder::new(80).unwrap().encode(&buffer).unwrap();
+    encoded.jpeg().to_vec()
 }

@@ -125,7 +125,7 @@ impl CaptureThread {
 
 /// Where captured frames go.
 pub(super) struct CaptureSinks {
-    /// To the preparing thread.
+    /// To the preparing thread; also samples of what was published directly.
     pub(super) slot: Arc<CaptureSlot>,
     /// Publishes JPEGs on the capture thread, when they are published as they are: that saves a frame a thread switch.
     /// `None` when every picture is decoded.
@@ -137,7 +137,11 @@ impl CaptureSinks {
     fn pass(&mut self, frame: NumberedFrame) -> Raw {
         match &mut self.direct {
             Some(preparer) if !matches!(frame.frame.content, Content::Raw) => {
-                preparer.handle(frame)
+                let (raw, sample) = preparer.handle(frame);
+                if let Some(jpeg) = sample {
+                    self.slot.put_sample(jpeg);
+                }
+                raw
             }
             _ => self.slot.put(frame),
         }

@@ -2,6 +2,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use crate::camera::{CameraError, CapturedFrame, Raw};
 
 /// A captured frame with its number, on its way to the preparing thread.
@@ -20,9 +22,11 @@ pub(super) enum Item {
     Captured(NumberedFrame),
     /// The camera failed after all frames before it, and has to be opened again.
     Failed(CameraError),
+    /// A JPEG that was published as it is, to be looked at when there is nothing else to do.
+    Sample(Bytes),
 }
 
-/// Holds at most one frame and the error that came after it.
+/// Holds at most one frame, the error that came after it, and one sample.
 #[derive(Debug, Default)]
 pub(super) struct CaptureSlot {
     state: Mutex<State>,
@@ -33,10 +37,17 @@ pub(super) struct CaptureSlot {
 struct State {
     newest: Option<NumberedFrame>,
     error: Option<CameraError>,
+    sample: Option<Bytes>,
     /// A buffer that was handed back. Three exist: one is being filled, one waits, one is being prepared.
     spare: Option<Raw>,
     replaced: u64,
     closed: bool,
+}
+
+impl State {
+    const fn is_empty(&self) -> bool {
+        self.newest.is_none() && self.error.is_none() && self.sample.is_none()
+    }
 }
 
 impl CaptureSlot {
@@ -59,16 +70,20 @@ impl CaptureSlot {
         self.filled.notify_one();
     }
 
+    /// Puts in a JPEG to be looked at, in place of one that still waits.
+    pub(super) fn put_sample(&self, jpeg: Bytes) {
+        self.state().sample = Some(jpeg);
+        self.filled.notify_one();
+    }
+
     /// Waits for the next item; `None` when the slot was closed. `done` is a buffer to be used again.
     pub(super) fn take(&self, done: Option<Raw>) -> Option<Item> {
         let mut state = self.state();
         state.spare = done.or_else(|| state.spare.take());
 
-        let empty =
-            |state: &mut State| !state.closed && state.newest.is_none() && state.error.is_none();
         let mut state = self
             .filled
-            .wait_while(state, empty)
+            .wait_while(state, |state| state.is_empty() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
 
         if state.closed {
@@ -76,7 +91,8 @@ impl CaptureSlot {
         }
 
         let frame = state.newest.take().map(Item::Captured);
-        frame.or_else(|| state.error.take().map(Item::Failed))
+        let frame = frame.or_else(|| state.error.take().map(Item::Failed));
+        frame.or_else(|| state.sample.take().map(Item::Sample))
     }
 
     /// Ends the wait in [`take`](Self::take).

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::capture::{CaptureSinks, CaptureThread};
 use super::capture_slot::CaptureSlot;
+use super::damage::DamageWatch;
 use super::events::{EventMailbox, PipelineEvents};
 use super::preparation::Preparer;
 use super::stream_publisher::{StreamContext, StreamPublisher};
@@ -291,10 +292,11 @@ fn preparers(
     publisher: &Arc<StreamPublisher>,
     input: &str,
 ) -> anyhow::Result<(Preparer, Option<Preparer>)> {
+    let damage = Arc::<DamageWatch>::default();
     let preparer = || -> anyhow::Result<(bool, Preparer)> {
         let processor = PictureProcessor::new(picture)?;
         let passes_jpeg = processor.passes_jpeg();
-        let preparer = Preparer::new(events, publisher, processor, slow_interval, input);
+        let preparer = Preparer::new(events, publisher, processor, &damage, slow_interval, input);
         Ok((passes_jpeg, preparer))
     };
 

@@ -1,10 +1,11 @@
 //! From a captured frame to a published one. Runs on the preparing thread, or on the capture thread for JPEGs that are
-//! published as they are.
+//! published as they are, of which the preparing thread then decodes samples.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::clock::Time;
@@ -12,10 +13,11 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
 use fanlight_proto::message::State;
 
 use super::capture_slot::{CaptureSlot, Item, NumberedFrame};
+use super::damage::DamageWatch;
 use super::events::EventMailbox;
 use super::stream_publisher::{EncodedFrame, StreamPublisher};
 use crate::camera::Raw;
-use crate::picture::{PictureProcessor, Prepared};
+use crate::picture::{PictureError, PictureProcessor, Prepared};
 use crate::supervisor::InputStatus;
 
 /// Processes and publishes captured frames.
@@ -25,6 +27,7 @@ pub(super) struct Preparer {
     /// publisher open.
     publisher: Weak<StreamPublisher>,
     processor: PictureProcessor,
+    damage: Arc<DamageWatch>,
     thinner: FrameThinner,
     refusals: LogLimiter,
     /// Describes the input for people.
@@ -43,6 +46,7 @@ impl Preparer {
         events: &Arc<EventMailbox>,
         publisher: &Arc<StreamPublisher>,
         processor: PictureProcessor,
+        damage: &Arc<DamageWatch>,
         slow_interval: Duration,
         input: &str,
     ) -> Self {
@@ -50,6 +54,7 @@ impl Preparer {
             events: Arc::clone(events),
             publisher: Arc::downgrade(publisher),
             processor,
+            damage: Arc::clone(damage),
             thinner: FrameThinner::new(slow_interval),
             refusals: LogLimiter::new(),
             input: input.to_owned(),
@@ -67,14 +72,17 @@ impl Preparer {
                 .take();
             self = next.unwrap_or(self);
             match item {
-                Item::Captured(frame) => done = Some(self.handle(frame)),
+                Item::Captured(frame) => done = Some(self.handle(frame).0),
+                // The reason is told when the next picture is refused.
+                Item::Sample(jpeg) => drop(self.decode(clock::now(), &jpeg)),
                 Item::Failed(error) => self.events.post(|events| events.error = Some(error)),
             }
         }
     }
 
-    /// Processes and publishes one frame. Returns its buffer.
-    pub(super) fn handle(&mut self, numbered: NumberedFrame) -> Raw {
+    /// Processes and publishes one frame. Returns its buffer, and its JPEG if somebody should look whether it can be
+    /// decoded.
+    pub(super) fn handle(&mut self, numbered: NumberedFrame) -> (Raw, Option<Bytes>) {
         let NumberedFrame {
             number,
             rate_millihertz,
@@ -87,57 +95,61 @@ impl Preparer {
             .upgrade()
             .map(|publisher| publisher.is_slow())
         else {
-            return raw;
+            return (raw, None);
         };
 
         let captured = frame.captured;
         if !self.thinner.takes(captured, slow) {
-            return raw;
+            return (raw, None);
         }
 
         let utc_ns = captured
             .as_nanos()
             .saturating_add_signed(clock::wall_offset_ns());
-        let processed = match self.processor.process(frame, &mut raw, utc_ns) {
-            Ok(prepared) => check_whole(&prepared).map(|()| prepared),
-            Err(error) => {
-                let state = if error.is_format() {
-                    State::WrongFormat
-                } else {
-                    State::Failed
-                };
-                Err(InputStatus::new(state, error.to_string()))
+        let processed = self.processor.process(frame, &mut raw, utc_ns);
+        let checked = processed
+            .map_err(|error| status(&error))
+            .and_then(|prepared| self.check(captured, prepared));
+        let prepared = match checked {
+            Ok(prepared) => prepared,
+            Err(status) => {
+                self.refuse(number, status);
+                return (raw, None);
             }
         };
 
-        match processed {
-            Ok(prepared) => {
-                let Prepared {
-                    jpeg,
-                    width,
-                    height,
-                    truth,
-                } = prepared;
+        let Some(publisher) = self.publisher.upgrade() else {
+            return (raw, None);
+        };
+        let jpeg = publisher.frame(EncodedFrame {
+            number,
+            captured,
+            rate_millihertz,
+            width: prepared.width,
+            height: prepared.height,
+            truth: prepared.truth,
+            jpeg: prepared.jpeg,
+        });
 
-                let Some(publisher) = self.publisher.upgrade() else {
-                    return raw;
-                };
-                publisher.frame(EncodedFrame {
-                    number,
-                    captured,
-                    rate_millihertz,
-                    width,
-                    height,
-                    truth,
-                    jpeg,
-                });
+        self.events.on_published();
+        let is_sample = prepared.is_untouched && self.damage.takes_sample(captured);
+        (raw, is_sample.then_some(jpeg))
+    }
 
-                self.events.on_published();
-            }
-            Err(status) => self.refuse(number, status),
+    /// Refuses pictures that no relay would take, and damaged ones while damage is to be expected.
+    fn check(&mut self, at: Time, prepared: Prepared) -> Result<Prepared, InputStatus> {
+        check_whole(&prepared)?;
+        if prepared.is_untouched && self.damage.is_suspect(at) {
+            self.decode(at, prepared.jpeg.jpeg())
+                .map_err(|error| status(&error))?;
         }
+        Ok(prepared)
+    }
 
-        raw
+    fn decode(&mut self, at: Time, jpeg: &[u8]) -> Result<(), PictureError> {
+        let decoded = self.processor.check(jpeg);
+        self.damage.on_decoded(at, decoded.is_ok());
+        decoded
     }
 
     fn refuse(&mut self, number: u64, status: InputStatus) {
@@ -178,6 +190,15 @@ impl FrameThinner {
         }
         takes
     }
+}
+
+fn status(error: &PictureError) -> InputStatus {
+    let state = if error.is_format() {
+        State::WrongFormat
+    } else {
+        State::Failed
+    };
+    InputStatus::new(state, error.to_string())
 }
 
 /// Refuses pictures that no relay would take.

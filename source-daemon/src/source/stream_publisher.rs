@@ -123,8 +123,8 @@ impl StreamPublisher {
         Time::from_nanos(self.last_published.load(Relaxed))
     }
 
-    /// Publishes a frame.
-    pub(super) fn frame(&self, picture: EncodedFrame) {
+    /// Publishes a frame. Returns its JPEG.
+    pub(super) fn frame(&self, picture: EncodedFrame) -> Bytes {
         let now = clock::now();
         let preparing = now.saturating_since(picture.captured).as_micros();
         let prepared_us = u32::try_from(preparing).unwrap_or(u32::MAX);
@@ -154,7 +154,11 @@ impl StreamPublisher {
             ..self.header(picture.number, state, now)
         };
 
-        self.send(now, picture.jpeg, header);
+        let length = picture.jpeg.jpeg().len();
+        let body = picture.jpeg.finish(header);
+        let jpeg = body.slice(body.len() - length..);
+        self.send(now, body);
+        jpeg
     }
 
     /// Publishes a heartbeat, which carries the status of the input and no picture.
@@ -165,7 +169,7 @@ impl StreamPublisher {
             reason: status.reason.clone(),
             ..self.header(self.newest.load(Relaxed), status.state, now)
         };
-        self.send(now, FrameBuffer::with_capacity(0), header);
+        self.send(now, FrameBuffer::with_capacity(0).finish(header));
     }
 
     fn header(&self, number: u64, state: State, now: Time) -> FrameHeader {
@@ -183,9 +187,8 @@ impl StreamPublisher {
         }
     }
 
-    fn send(&self, now: Time, buffer: FrameBuffer, header: FrameHeader) {
-        self.publisher
-            .publish(self.topic.clone(), buffer.finish(header));
+    fn send(&self, now: Time, body: Bytes) {
+        self.publisher.publish(self.topic.clone(), body);
         self.last_published.fetch_max(now.as_nanos(), Relaxed);
     }
 }

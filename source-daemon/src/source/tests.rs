@@ -29,8 +29,12 @@ enum Mode {
     Unplugged,
     /// Blocks in the driver.
     Hung,
+    /// Delivers whole JPEGs, which pass untouched.
+    Whole,
     /// Delivers JPEGs without their ends.
     Half,
+    /// Delivers JPEGs with an end, and with nothing in their scans.
+    Empty,
     /// Its driver library panics.
     Panics,
     /// Delivers one last picture and ends.
@@ -119,6 +123,13 @@ impl Camera for FakeCamera {
                 self.0.set(Mode::Ended);
                 fill(raw, 64);
                 Content::Raw
+            }
+            Mode::Whole => Content::Jpeg(FrameBuffer::copy_of(&jpeg())),
+            Mode::Empty => {
+                let whole = jpeg();
+                let scan = whole.windows(2).position(|w| w == [0xff, 0xda]).unwrap();
+                let damaged = [&whole[..scan + 14], &[0xff, 0xd9]].concat();
+                Content::Jpeg(FrameBuffer::copy_of(&damaged))
             }
             Mode::Half => {
                 let whole = jpeg();
@@ -428,6 +439,27 @@ async fn half_a_jpeg_is_never_published_and_does_not_pass_for_live() {
 
     rig.device.set(Mode::Live(64));
     rig.until_picture().await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_jpegs_are_damaged_is_told_so_and_none_is_published_until_one_is_whole() {
+    let mut rig = Rig::new(Mode::Empty).await;
+    let is_told = |frame: &CheckedFrame| {
+        assert!(frame.jpeg.is_empty(), "a damaged picture was published");
+        frame.header.state == State::Failed as i32
+    };
+    let (told, _) = rig.until("it has failed", is_told).await;
+    let reason = told.header.reason;
+    assert!(reason.contains("damaged"), "{reason}");
+    rig.device.set(Mode::Whole);
+    rig.until_picture().await;
+    rig.until_state(State::Live).await;
+
+    // A sample of what is published is decoded afterwards.
+    rig.device.set(Mode::Empty);
+    rig.until_state(State::Failed).await;
+    rig.device.set(Mode::Whole);
+    rig.until_state(State::Live).await;
 }
 
 #[tokio::test]

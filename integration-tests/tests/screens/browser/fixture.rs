@@ -86,8 +86,18 @@ impl Fixture {
         change: impl FnOnce(Launch) -> Launch,
     ) -> Self {
         let endpoints: Vec<String> = names.iter().map(|name| env.ipc(name)).collect();
+        Self::serve_from(env, sources, &endpoints, change)
+    }
+
+    /// With these sources, which publish at `endpoints`.
+    pub(crate) fn serve_from(
+        env: TestEnv,
+        sources: Vec<Program>,
+        endpoints: &[String],
+        change: impl FnOnce(Launch) -> Launch,
+    ) -> Self {
         let page = SocketAddr::from((env.relay_address(0).ip(), PORT));
-        let relay = env.relay(0, &endpoints).flag("http", page.to_string());
+        let relay = env.relay(0, endpoints).flag("http", page.to_string());
         Self {
             relay: change(relay).ready(),
             sources,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanlight_tests::browser::{Browser, Look, Page};
+use fanlight_tests::fake_source::FakeSource;
 use fanlight_tests::wait::{SOON, pause, until};
 use fanlight_tests::{TestEnv, jpeg};
 
@@ -84,18 +85,11 @@ fn pictures_that_cannot_be_decoded_leave_a_blind_pane_and_the_relay_knows() {
         return;
     };
 
-    let env = TestEnv::new();
-    let folder = env.path("pictures");
-    std::fs::create_dir(&folder).unwrap();
+    // Our own source would refuse it.
     let picture = jpeg::without_quantization(&jpeg::numbered(1, 320, 240));
-    std::fs::write(folder.join("1.jpg"), picture).unwrap();
-    let camera = env
-        .source("cam1")
-        .flags("--input files --rate 10")
-        .flag("path", folder)
-        .ready();
-
-    let fixture = Fixture::serve(env, vec![camera], &["cam1".to_owned()], |relay| relay);
+    let source = FakeSource::with_picture("cam1", None, picture);
+    let endpoints = [source.endpoint()];
+    let fixture = Fixture::serve_from(TestEnv::new(), Vec::new(), &endpoints, |relay| relay);
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait_panes("the pane is blind", |panes| {
         panes.iter().any(|pane| pane.state == "blind")
